@@ -1,0 +1,1 @@
+"""DriftMoE: an online mixture of experts for data streams that drift."""

@@ -1,0 +1,195 @@
+"""What a stream is: a river dataset that also yields blocks of arrays.
+
+A stream has two views of the same samples. `for x, y in stream` gives river's dictionaries, `stream.blocks(size)`
+gives float64 arrays. A subclass writes one method, `reader`, from which both views are made. Starting again
+from a reader gives the same samples: a stream is a description, a reader is a position in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from river.datasets import base
+
+DEFAULT_BLOCK_SIZE = 1024
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One column of a stream.
+
+    Attributes
+    ----------
+    name
+        Key of the feature in the dictionary view.
+    values
+        `None` for a numeric feature. For a nominal feature the list of its values: a block holds the index, the
+        dictionary view holds the value. The list is append-only, because a file may show a new value in any block.
+    """
+
+    name: str
+    values: list[Any] | None = None
+
+    @property
+    def is_nominal(self) -> bool:
+        """Whether the feature takes values from a list rather than numbers."""
+        return self.values is not None
+
+
+@dataclass(frozen=True)
+class Drift:
+    """A known change of concept.
+
+    Attributes
+    ----------
+    position
+        Index of the sample at the centre of the change.
+    width
+        Number of samples the change takes; 1 or less is an abrupt change.
+    """
+
+    position: int
+    width: int = 1
+
+
+class Block(NamedTuple):
+    """Consecutive samples of a stream.
+
+    Attributes
+    ----------
+    X
+        Feature values, float64, shape (n, n_features); index of the value where a feature is nominal, NaN where
+        the value is missing.
+    y
+        Index into `stream.classes`, int64, shape (n,).
+    """
+
+    X: np.ndarray
+    y: np.ndarray
+
+
+Reader = Callable[[int], Block]
+"""A position in a stream: each call gives the next `n` samples, fewer at the end and none after it."""
+
+
+@dataclass
+class _Schema:
+    features: list[Feature]
+    classes: list[Hashable]
+    drifts: list[Drift] = field(default_factory=list)
+
+
+class Stream(base.Dataset):
+    """A stream of labelled samples, read one by one or in blocks.
+
+    Parameters
+    ----------
+    features
+        The columns, in the order in which blocks hold them.
+    classes
+        The class labels; a block holds the index. Append-only, as values of nominal features are.
+    n_samples
+        Length, or `None` for a stream without end (or of unknown length).
+    drifts
+        The known changes of concept, in order of position.
+    """
+
+    def __init__(
+        self,
+        *,
+        features: Sequence[Feature],
+        classes: Sequence[Hashable],
+        n_samples: int | None = None,
+        drifts: Sequence[Drift] = (),
+    ) -> None:
+        self._schema = _Schema(list(features), list(classes), list(drifts))
+        super().__init__(
+            task=base.BINARY_CLF if len(classes) == 2 else base.MULTI_CLF,
+            n_features=len(features),
+            n_samples=n_samples,
+            n_classes=len(classes),
+        )
+
+    @property
+    def features(self) -> list[Feature]:
+        """The columns, in the order in which blocks hold them."""
+        return self._schema.features
+
+    @property
+    def classes(self) -> list[Hashable]:
+        """The class labels, in the order of their index."""
+        return self._schema.classes
+
+    @property
+    def drifts(self) -> list[Drift]:
+        """The known changes of concept, in order of position; empty where none is known."""
+        return self._schema.drifts
+
+    def reader(self) -> Reader:
+        """Return a new position at the start of the stream."""
+        raise NotImplementedError
+
+    def blocks(self, size: int = DEFAULT_BLOCK_SIZE) -> Iterator[Block]:
+        """Yield the stream from its start, `size` samples at a time; the last block may be shorter.
+
+        Parameters
+        ----------
+        size
+            Samples in a block, at least 1.
+
+        Raises
+        ------
+        ValueError
+            If `size` is below 1.
+        """
+        if size < 1:
+            raise ValueError(f"blocks: size={size}; choose at least 1 sample a block")
+        read, left = self.reader(), self.n_samples
+        while left is None or left > 0:
+            block = read(size if left is None else min(size, left))
+            if not len(block.y):
+                return
+            if left is not None:
+                left -= len(block.y)
+            yield block
+
+    def __iter__(self) -> Iterator[tuple[dict[str, Any], Hashable]]:
+        names = [feature.name for feature in self.features]
+        values = [feature.values for feature in self.features]
+        classes = self.classes
+        any_nominal = any(v is not None for v in values)
+        for X, y in self.blocks():
+            any_missing = bool(np.isnan(X).any())
+            for row, target in zip(X.tolist(), y.tolist(), strict=True):
+                if any_missing:
+                    x = {
+                        name: value if of is None else of[int(value)]
+                        for name, value, of in zip(names, row, values, strict=True)
+                        if value == value  # NaN: a missing value has no key
+                    }
+                elif any_nominal:
+                    x = {
+                        name: value if of is None else of[int(value)]
+                        for name, value, of in zip(names, row, values, strict=True)
+                    }
+                else:
+                    x = dict(zip(names, row, strict=True))
+                yield x, classes[target]
+
+    def fingerprint(self) -> str:
+        """Return a SHA-256 that tells this stream's samples from another's.
+
+        Two streams with the same figures in a table can be compared only if this agrees. The default hashes the names
+        and the first 1000 samples; a stream that is a file returns the hash of the file.
+        """
+        digest = hashlib.sha256()
+        digest.update(repr([f.name for f in self.features]).encode())
+        block = next(self.blocks(1000), None)
+        if block is not None:
+            digest.update(np.ascontiguousarray(block.X).tobytes())
+            digest.update(np.ascontiguousarray(block.y).tobytes())
+        return digest.hexdigest()
