@@ -12,7 +12,7 @@ sec. 2.2:
   themselves;
 - recurrent: `recurring`, or `RecurrentConceptDrift` where each return is gradual.
 
-A decision compares a random number with a logarithmic sigmoid; the exponential of two platforms may differ in
+A decision compares a random number with a logistic sigmoid; the exponential of two platforms may differ in
 the last bit, so a decision could differ from MOA's once in about 10**15 samples.
 """
 
@@ -33,7 +33,8 @@ from streams.stream import Block, Drift, Reader, Stream, until
 T = TypeVar("T")
 
 Chooser = Callable[[int], np.ndarray]
-"""A position in the decisions of a composition: each call gives the concept of the next `n` samples."""
+"""A position in the decisions of a composition: `n` -> index of the concept of the next samples, int, shape
+(n,)."""
 
 
 class Composition(Stream):
@@ -57,7 +58,9 @@ class Composition(Stream):
     Raises
     ------
     ValueError
-        If two concepts differ in a feature or in a class; the message names the first difference.
+        If two concepts differ in a feature or in a class; the message names the first difference. While
+        reading, if a concept shows a new class or a new nominal value: its index would mean another one
+        elsewhere.
 
     Notes
     -----
@@ -91,13 +94,13 @@ class Composition(Stream):
 
     @abstractmethod
     def chooser(self) -> Chooser:
-        """Return a new position at the start of the decisions: `n` -> index of the concept, int, shape
-        (n,)."""
+        """Return a new position at the start of the decisions."""
 
     def reader(self) -> Reader:
         """Return a new position at the start of the stream."""
         reads = [concept.reader() for concept in self.concepts]
         choose = self.chooser()
+        schema_size = _schema_size(self)
         ended = False
 
         def read(n: int) -> Block:
@@ -110,6 +113,11 @@ class Composition(Stream):
                 if not len(at):
                     continue
                 block = read_concept(len(at))
+                if _schema_size(self.concepts[concept]) != schema_size:
+                    raise ValueError(
+                        f"concept {concept} shows a class or nominal value that was unknown when the concepts "
+                        "were put together; read or declare all its values before"
+                    )
                 if len(block.y) < len(at):  # the concept ended: the composition ends where it is missing
                     ended = True
                     length = min(length, int(at[len(block.y)]))
@@ -448,7 +456,7 @@ def incremental(
     steps, start = len(values) - 2, position - width // 2
     if steps < 1:
         raise ValueError(
-            f"incremental: {len(values)} values; give 3 or more, for the first and the last hold outside the width"
+            f"incremental: {len(values)} values; give 3 or more: the outer ones hold outside the width"
         )
     if width < steps or start < 1:
         raise ValueError(
@@ -528,6 +536,11 @@ def _inner_drifts(concepts: Sequence[Stream], segments: Sequence[tuple[int, int]
         if end < math.inf:
             seen[concept] += int(length)
     return placed
+
+
+def _schema_size(stream: Stream) -> int:
+    """Count the classes and nominal values, which only ever grow."""
+    return len(stream.classes) + sum(len(f.values) for f in stream.features if f.values is not None)
 
 
 def _check_change(position: int, width: int) -> None:
