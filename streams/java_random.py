@@ -1,13 +1,13 @@
 """The random numbers of Java, which every generator of MOA draws from.
 
-`java.util.Random` is specified to the bit: a 48-bit linear congruential generator (Knuth 1997, sec. 3.2.1), whose top
-bits make integers and doubles, and the polar method (Knuth 1997, sec. 3.4.1, algorithm P) for normal numbers. The
-polar method takes the logarithm of Java's `StrictMath`, which is that of the fdlibm library and not always that of
-the C library; `strict_log` computes it from IEEE additions, multiplications and divisions alone, so that the normal
-numbers too are the same on every machine.
+`java.util.Random` is specified to the bit: a 48-bit linear congruential generator (Knuth 1997, sec. 3.2.1),
+whose top bits make integers and doubles, and the polar method (Knuth 1997, sec. 3.4.1, algorithm P) for
+normal numbers. The polar method takes the logarithm of Java's `StrictMath`, which is that of the fdlibm
+library and not always that of the C library; `strict_log` computes it from IEEE additions, multiplications
+and divisions alone, so that the normal numbers too are the same on every machine.
 
-A position is a small array, `state = seeded(seed)`, that each function moves forward. The functions run compiled inside
-the kernels of `streams.synthetic` and, with `NUMBA_DISABLE_JIT=1`, as plain Python.
+A position is a small array, `state = seeded(seed)`, that each function moves forward. The functions run
+compiled inside the kernels of `streams.synthetic` and, with `NUMBA_DISABLE_JIT=1`, as plain Python.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from numba import njit
 MULTIPLIER = 0x5DEECE66D
 MASK = (1 << 48) - 1
 
-# state[SEED] is the 48-bit seed; the polar method makes normal numbers in pairs and keeps the second one: state[KEPT]
-# tells whether one is kept, state[NORMAL] holds the 64 bits of it.
+# state[SEED] is the 48-bit seed; the polar method makes normal numbers in pairs and keeps the second one:
+# state[KEPT] tells whether one is kept, state[NORMAL] holds the 64 bits of it.
 SEED, KEPT, NORMAL = 0, 1, 2
 
 
@@ -44,7 +44,8 @@ def seeded(seed: int) -> np.ndarray:
 @njit(cache=True)
 def next_bits(state: np.ndarray, bits: int) -> int:
     """Advance once and return the top `bits` (1 to 32) of the 48 as a number from 0."""
-    # int() keeps the product exact with the JIT off; compiled, it wraps at 64 bits and the lower 48 are right.
+    # int() keeps the product exact with the JIT off; compiled, it wraps at 64 bits and the lower 48 are
+    # right.
     state[SEED] = (int(state[SEED]) * MULTIPLIER + 0xB) & MASK
     return int(state[SEED]) >> (48 - bits)
 
@@ -64,7 +65,8 @@ def next_int_below(state: np.ndarray, bound: int) -> int:
     while True:
         number = next_bits(state, 31)
         remainder = number % bound
-        # The last, incomplete run of `bound` numbers below 2**31 would favour small remainders: Java draws again.
+        # The last, incomplete run of `bound` numbers below 2**31 would favour small remainders: Java draws
+        # again.
         if number - remainder + (bound - 1) < 1 << 31:
             return remainder
 
@@ -111,9 +113,9 @@ def next_gaussian(state: np.ndarray) -> float:
 def strict_log(x: float) -> float:
     """Return the natural logarithm as Java's `StrictMath.log` rounds it, for finite `x` above 0.
 
-    With ``x = 2**k * (1 + f)`` and ``s = f / (2 + f)``, ``log(1 + f) = 2s + s R(s**2)``; R is the minimax polynomial of
-    degree 14 in s given in the comments of fdlibm's `e_log.c`, as are the bounds between the ways to add up the parts.
-    Each way is a rounding of its own: the operations below must keep their order.
+    With ``x = 2**k * (1 + f)`` and ``s = f / (2 + f)``, ``log(1 + f) = 2s + s R(s**2)``; R is the minimax
+    polynomial of degree 14 in s given in the comments of fdlibm's `e_log.c`, as are the bounds between the
+    ways to add up the parts. Each way is a rounding of its own: the operations below must keep their order.
     """
     ln2_high, ln2_low = 6.93147180369123816490e-01, 1.90821492927058770002e-10
     mantissa, k = math.frexp(x)
