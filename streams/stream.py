@@ -76,6 +76,21 @@ Reader = Callable[[int], Block]
 """A position in a stream: each call gives the next `n` samples, fewer at the end and none after it."""
 
 
+def until(read: Reader, n_samples: int | None) -> Reader:
+    """Return a reader that ends after `n_samples`, or where `read` ends before; `None` for no such end."""
+    left = n_samples
+    if left is None:
+        return read
+
+    def read_on(n: int) -> Block:
+        nonlocal left
+        block = read(min(n, left))
+        left -= len(block.y)
+        return block
+
+    return read_on
+
+
 @dataclass
 class _Schema:
     features: list[Feature]
