@@ -1,0 +1,1146 @@
+"""Files as streams: CSV, ARFF, Parquet and Arrow, read in pieces, in the order of the file.
+
+A text file is cut into pieces of a megabyte that end where a record ends. pyarrow parses a piece at the
+speed of arrays; a piece it cannot parse is halved until the odd record is alone with a few others, and
+those are read field by field. So the fast way decides nothing: it only takes what the slow way would take
+with the same result, and a malformed row is found with its line and column.
+
+Nominal values and class labels are numbered in order of first appearance (ARFF: in the declared order), so
+every reading of a file gives the same numbers, whatever the size of the blocks.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import io
+import json
+import re
+import sys
+import zipfile
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from streams.stream import Block, Feature, Reader, Stream
+
+MISSING = ("", "?", "NA", "N/A", "NaN", "nan", "null", "NULL")
+"""Fields of a CSV file that stand for a missing value, quoted or not, with blanks around them or not."""
+
+SUFFIXES = (".csv", ".csv.gz", ".csv.zip", ".arff", ".arff.gz", ".arff.zip", ".parquet", ".arrow", ".feather")
+"""Endings of the file names that `open_file` knows."""
+
+PIECE_BYTES = 1 << 20
+MAX_RECORD_BYTES = 64 << 20
+PIECE_ROWS = 1 << 15
+N_REASONS = 10
+VALUES_KEY = b"streams.values"
+_FEW_RECORDS = 16
+_BOM = b"\xef\xbb\xbf"
+
+
+def open_file(
+    path: str | Path,
+    target: str | int | None = None,
+    *,
+    n_samples: int | None = None,
+    on_bad_row: str = "error",
+    nominal: Sequence[str] = (),
+    drop: Sequence[str] = (),
+    classes: Sequence[Hashable] = (),
+) -> CSVStream | ARFFStream | ArrowStream:
+    """Open a file as a stream, by the ending of its name.
+
+    Parameters
+    ----------
+    path
+        A file whose name ends in one of `SUFFIXES`.
+    target
+        The column of the class label, by name or by position (-1 is the last); `None` is the last column.
+    n_samples
+        Read at most so many samples; `None` reads the whole file.
+    on_bad_row
+        `"error"` raises at the first malformed row; `"skip"` leaves malformed rows out and counts them in
+        `bad_rows`.
+    nominal
+        Columns to read as names although they hold numbers.
+    drop
+        Columns to leave out, such as identifiers and dates.
+    classes
+        Class labels known beforehand, in the order of their index; others are appended when they appear.
+
+    Returns
+    -------
+    CSVStream, ARFFStream or ArrowStream
+
+    Raises
+    ------
+    ValueError
+        If the ending of the name is unknown, and as the classes do.
+    OSError
+        If the file cannot be read.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "weather.csv")
+    ...     _ = path.write_text("degrees,sky,rain\\n14.5,grey,yes\\n21,blue,no\\n")
+    ...     list(open_file(path))
+    [({'degrees': 14.5, 'sky': 'grey'}, 'yes'), ({'degrees': 21.0, 'sky': 'blue'}, 'no')]
+    """
+    kinds: dict[str, type[CSVStream] | type[ARFFStream] | type[ArrowStream]] = {
+        "csv": CSVStream,
+        "arff": ARFFStream,
+        "parquet": ArrowStream,
+        "arrow": ArrowStream,
+        "feather": ArrowStream,
+    }
+    kind = next((s for s in SUFFIXES if Path(path).name.lower().endswith(s)), None)
+    if kind is None:
+        raise ValueError(f"{path}: unknown kind of file; its name must end in one of {', '.join(SUFFIXES)}")
+    return kinds[kind.split(".")[1]](
+        path,
+        target,
+        n_samples=n_samples,
+        on_bad_row=on_bad_row,
+        nominal=nominal,
+        drop=drop,
+        classes=classes,
+    )
+
+
+@dataclass
+class BadRows:
+    """The malformed rows that a reading left out.
+
+    Attributes
+    ----------
+    count
+        How many.
+    reasons
+        What was wrong with the first few (at most 10), with line and column.
+    """
+
+    count: int = 0
+    reasons: list[str] = field(default_factory=list)
+
+
+class _BadRowError(ValueError):
+    """What is wrong with a row; the caller knows the line."""
+
+
+class _Nominal:
+    """The values of a column, numbered in order of first appearance."""
+
+    def __init__(
+        self, values: Sequence[Any] = (), convert: Callable[[Any], Any] = str, is_closed: bool = False
+    ) -> None:
+        self.values = list(values)
+        self.convert = convert
+        self.is_closed = is_closed
+        self._index: dict[Any, int] = {}
+        for index, value in enumerate(values):
+            self._index[value] = self._index[str(value)] = index
+
+    def knows(self, item: Any) -> bool:
+        return not self.is_closed or item in self._index
+
+    def index(self, item: Any) -> int:
+        found = self._index.get(item)
+        if found is None:
+            value = self.convert(item)  # "true" and "TRUE" are one value
+            found = self._index.get(value)
+            if found is None:
+                found = len(self.values)
+                self.values.append(value)
+            self._index[item] = self._index[value] = found
+        return found
+
+
+@dataclass
+class _Column:
+    name: str
+    nominal: _Nominal | None = None
+
+
+class _FileStream(Stream):
+    """What the kinds of file have in common; a subclass writes `_pieces` and `_open`."""
+
+    path: Path
+    target: str
+    bad_rows: BadRows
+
+    def __init__(
+        self,
+        path: str | Path,
+        columns: list[_Column],
+        *,
+        at: int,
+        n_samples: int | None,
+        n_rows: int | None,
+        on_bad_row: str,
+        drop: Sequence[str],
+    ) -> None:
+        names = [column.name for column in columns]
+        if on_bad_row not in ("error", "skip"):
+            raise ValueError(f"on_bad_row={on_bad_row!r}; choose 'error' or 'skip'")
+        if n_samples is not None and n_samples < 0:
+            raise ValueError(f"n_samples={n_samples}; choose 0 or more, or None for the whole file")
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(
+                f"{path}: the column names {repeated} come more than once; rename them "
+                "(CSV without a line of names: pass header=False)"
+            )
+        _check_names("drop", drop, names, path)
+        if names[at] in drop:
+            raise ValueError(
+                f"{path}: drop holds the target {names[at]!r}; drop other columns or choose a target"
+            )
+        self._columns = columns
+        self._kept = [i for i, name in enumerate(names) if i != at and name not in drop]
+        if not self._kept:
+            raise ValueError(
+                f"{path}: no column is left besides the target {names[at]!r}; a stream needs features"
+            )
+        label = columns[at].nominal
+        assert label is not None
+        self._at, self._label = at, label
+        self._on_bad_row = on_bad_row
+        self._limit = sys.maxsize if n_samples is None else n_samples
+        self.path, self.target = Path(path), names[at]
+        self.bad_rows = BadRows()
+        kept = [columns[i] for i in self._kept]
+        lengths = [n for n in (n_samples, n_rows) if n is not None]
+        super().__init__(
+            features=[Feature(c.name, None if c.nominal is None else c.nominal.values) for c in kept],
+            classes=label.values,
+            n_samples=min(lengths, default=None),
+        )
+        label.values = self.classes  # the one list: a new label appears in the schema
+        next(self.blocks(), None)  # what the first piece shows of labels and values is known from the start
+
+    def reader(self) -> Reader:
+        """Return a new position at the start of the file; it starts a new count of `bad_rows`."""
+        self.bad_rows = bad_rows = BadRows()
+        pieces = self._pieces(bad_rows)
+        held = Block(np.empty((0, len(self._kept))), np.empty(0, np.int64))
+
+        def read(n: int) -> Block:
+            nonlocal held
+            blocks, n_held = [held], len(held.y)
+            while n_held < n and (piece := next(pieces, None)) is not None:
+                blocks.append(piece)
+                n_held += len(piece.y)
+            if len(blocks) > 1:
+                held = Block(np.concatenate([b.X for b in blocks]), np.concatenate([b.y for b in blocks]))
+                self.n_classes = len(self.classes)
+                self.task = "Binary classification" if self.n_classes == 2 else "Multi-class classification"
+            block, held = Block(held.X[:n], held.y[:n]), Block(held.X[n:], held.y[n:])
+            return block
+
+        return read
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of the file's content; of what a .gz or .zip file holds, not of its packing."""
+        digest = hashlib.sha256()
+        with self._open() as file:
+            while data := file.read(PIECE_BYTES):
+                digest.update(data)
+        return digest.hexdigest()
+
+    def _pieces(self, bad_rows: BadRows) -> Iterator[Block]:
+        """Yield the whole file, some rows at a time."""
+        raise NotImplementedError
+
+    def _open(self) -> Any:
+        """Return a context manager that gives the bytes of the file."""
+        raise NotImplementedError
+
+    def _refuse(self, bad_rows: BadRows, where: str, reason: str) -> None:
+        """Raise, or count a row that is left out."""
+        message = f"{self.path}, {where}{reason}"
+        if self._on_bad_row == "error":
+            raise ValueError(f"{message} (or on_bad_row='skip' leaves such rows out)")
+        bad_rows.count += 1
+        if len(bad_rows.reasons) < N_REASONS:
+            bad_rows.reasons.append(message)
+
+
+class _TextStream(_FileStream):
+    """A file of lines; a subclass says how a record splits into fields."""
+
+    _n_header_lines: int
+    _quote: str | None = None
+
+    def _open(self) -> Any:
+        return _open_text(self.path)
+
+    def _pieces(self, bad_rows: BadRows) -> Iterator[Block]:
+        left = self._limit
+        for piece in _raw_pieces(self.path, self._n_header_lines, self._quote):
+            todo = [piece]
+            while todo and left:
+                line, data = todo.pop()
+                block = self._parse(data, left)
+                if block is None:
+                    records = _records(line, data, self._quote)
+                    if len(records) > _FEW_RECORDS:
+                        todo += [_join(records[len(records) // 2 :]), _join(records[: len(records) // 2])]
+                        continue
+                    block = self._parse_slowly(records, left, bad_rows)
+                left -= len(block.y)
+                yield block
+            if not left:
+                return
+
+    def _parse(self, data: bytes, limit: int) -> Block | None:
+        """Parse records at once; `None` if a row needs a closer look.
+
+        Nothing is numbered before all rows are known to be good.
+        """
+        import pyarrow as pa
+        import pyarrow.csv
+
+        parse_options = self._parse_options(data)
+        if parse_options is None:
+            return None
+        names = [str(i) for i in range(len(self._columns))]
+        used = [self._at, *self._kept]
+        text = pa.dictionary(pa.int32(), pa.string())
+        try:
+            table = pyarrow.csv.read_csv(
+                pa.BufferReader(data),
+                read_options=pyarrow.csv.ReadOptions(
+                    column_names=names, use_threads=False, block_size=len(data) + 1
+                ),
+                parse_options=parse_options,
+                convert_options=pyarrow.csv.ConvertOptions(
+                    column_types={
+                        names[i]: pa.float64() if self._columns[i].nominal is None else text for i in used
+                    },
+                    include_columns=[names[i] for i in used],
+                    null_values=self._null_values,
+                    strings_can_be_null=False,
+                ),
+            )
+        except pa.ArrowInvalid:
+            return None
+        columns = {i: table.column(j).combine_chunks().slice(0, limit) for j, i in enumerate(used)}
+        texts: dict[int, list[tuple[int, str | None]]] = {}
+        for i, column in columns.items():
+            nominal = self._columns[i].nominal
+            if nominal is None:
+                continue
+            entries = column.dictionary.to_pylist()
+            texts[i] = [(j, self._clean(entries[j])) for j in column.indices.unique().to_pylist()]
+            for _, item in texts[i]:
+                if (i == self._at and item is None) or (item is not None and not nominal.knows(item)):
+                    return None
+            if b"'" in data and not self._is_plainly_quoted(entries):
+                return None
+        X = np.empty((min(table.num_rows, limit), len(self._kept)))
+        for j, i in enumerate(self._kept):
+            X[:, j] = (
+                columns[i].to_numpy(zero_copy_only=False)
+                if i not in texts
+                else self._codes(i, columns[i], texts[i])
+            )
+        return Block(X, self._codes(self._at, columns[self._at], texts[self._at]).astype(np.int64))
+
+    def _codes(self, i: int, column: Any, texts: list[tuple[int, str | None]]) -> np.ndarray:
+        """Return the index of each value of a column, given its distinct values in order of appearance."""
+        nominal = self._columns[i].nominal
+        assert nominal is not None
+        code = np.full(len(column.dictionary), np.nan)
+        for entry, item in texts:
+            if item is not None:
+                code[entry] = nominal.index(item)
+        return code[column.indices.to_numpy()]
+
+    def _parse_slowly(self, records: list[tuple[int, bytes]], limit: int, bad_rows: BadRows) -> Block:
+        """Parse records field by field; here malformed rows are named."""
+        rows: list[list[float]] = []
+        targets: list[int] = []
+        for line, record in records:
+            if len(rows) == limit:
+                break
+            try:
+                fields = self._split(record)
+                if fields is None:
+                    continue
+                row = self._row(fields)
+            except _BadRowError as reason:
+                self._refuse(bad_rows, f"line {line}", str(reason))
+                continue
+            targets.append(self._label.index(fields[self._at]))
+            rows.append(row)
+        X = np.array(rows, dtype=np.float64).reshape(len(rows), len(self._kept))
+        return Block(X, np.array(targets, dtype=np.int64))
+
+    def _row(self, fields: list[str | None]) -> list[float]:
+        """Return the features of a row; new values are numbered when the whole row is known to be good."""
+        if len(fields) != len(self._columns):
+            raise _BadRowError(
+                f": {len(fields)} fields, but there are {len(self._columns)} columns; mend the row"
+            )
+        if fields[self._at] is None:
+            raise _BadRowError(f", column {self.target!r}: the class label is missing; fill it in")
+        row = []
+        for i in self._kept:
+            column, text = self._columns[i], fields[i]
+            if column.nominal is None and text is not None:
+                number = _number(text)
+                if number is None:
+                    raise _BadRowError(
+                        f", column {column.name!r}: {text!r} is not a number, as its column is numeric; "
+                        f"mend it, or pass nominal=[{column.name!r}] to read names"
+                    )
+                row.append(number)
+            else:
+                self._check_known(column, text)
+                row.append(np.nan)
+        self._check_known(self._columns[self._at], fields[self._at])
+        for j, i in enumerate(self._kept):
+            nominal, text = self._columns[i].nominal, fields[i]
+            if nominal is not None and text is not None:
+                row[j] = nominal.index(text)
+        return row
+
+    @staticmethod
+    def _check_known(column: _Column, text: str | None) -> None:
+        if column.nominal is not None and text is not None and not column.nominal.knows(text):
+            declared = ", ".join(map(repr, column.nominal.values[:10]))
+            more = ", ..." if len(column.nominal.values) > 10 else ""
+            raise _BadRowError(
+                f", column {column.name!r}: {text!r} is not declared; allowed: {declared}{more}"
+            )
+
+    _null_values: list[str]
+
+    def _parse_options(self, data: bytes) -> Any:
+        """Return pyarrow's options for a piece, or `None` where it would not read what `_split` reads."""
+        raise NotImplementedError
+
+    def _clean(self, text: str) -> str | None:
+        """Return a nominal field as `_split` would, `None` where it is missing."""
+        raise NotImplementedError
+
+    def _is_plainly_quoted(self, entries: list[str]) -> bool:
+        """Return whether fields of a piece that holds quotes mean what pyarrow took them for."""
+        return True
+
+    def _split(self, record: bytes) -> list[str | None] | None:
+        """Return the fields of a record, missing ones as `None`; `None` for a record that holds no row."""
+        raise NotImplementedError
+
+
+class CSVStream(_TextStream):
+    """A CSV file as a stream.
+
+    The first megabyte decides what a column is: numeric if all its values there are numbers, nominal
+    otherwise (`true` and `false` become Python's bools, whole numbers of a nominal column become ints). A
+    later value of a numeric column that is no number makes its row malformed. A label that looks like a
+    whole number is an int, `true` and `false` are bools, any other is a string.
+
+    Parameters
+    ----------
+    path
+        A file of UTF-8 text (a byte order mark and CRLF are fine); .gz and .zip (of one file) are unpacked
+        on the way.
+    target
+        The column of the class label, by name or by position (-1 is the last); `None` is the last column.
+    delimiter
+        The one character between fields.
+    quote
+        The one character around fields that hold delimiters, line ends or doubled quotes; `None` if quotes
+        mean nothing.
+    header
+        Whether the first line holds the names of the columns. `None`: it does unless all its fields are
+        numbers. Without names the columns are `x0`, `x1` and so on, by position.
+    missing
+        Fields that stand for a missing value, quoted or not.
+    n_samples
+        Read at most so many samples; `None` reads the whole file.
+    on_bad_row
+        `"error"` raises at the first malformed row; `"skip"` leaves malformed rows out and counts them.
+    nominal
+        Columns to read as names although they hold numbers.
+    drop
+        Columns to leave out. Identifiers and times belong here: the values of a nominal column are kept in
+        memory.
+    classes
+        Class labels known beforehand, in the order of their index; others are appended when they appear.
+
+    Attributes
+    ----------
+    path, target
+        The file and the name of the target column.
+    bad_rows
+        `BadRows` of the latest reading.
+
+    Raises
+    ------
+    ValueError
+        If an argument names no column, and while reading, if a row is malformed: the message names file,
+        line (of its first line, where it spans several), column and value. It comes when the piece that
+        holds the row is read, which may be up to a megabyte ahead.
+    OSError
+        If the file cannot be read.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        target: str | int | None = None,
+        *,
+        delimiter: str = ",",
+        quote: str | None = '"',
+        header: bool | None = None,
+        missing: Sequence[str] = MISSING,
+        n_samples: int | None = None,
+        on_bad_row: str = "error",
+        nominal: Sequence[str] = (),
+        drop: Sequence[str] = (),
+        classes: Sequence[Hashable] = (),
+    ) -> None:
+        for name, mark in (("delimiter", delimiter), ("quote", quote)):
+            if mark is not None and (len(mark) != 1 or not mark.isascii() or mark in "\r\n"):
+                raise ValueError(f"{name}={mark!r}; choose one ASCII character that is no line end")
+        self._delimiter, self._quote = delimiter, quote
+        self._missing = frozenset(missing)
+        self._null_values = list(missing)
+        names, self._n_header_lines = self._read_names(path, header)
+        at = _position(target, names, path)
+        _check_names("nominal", nominal, names, path)
+        values = self._first_values(path, len(names))
+        columns = [_Column(name) for name in names]
+        for i, (column, shown) in enumerate(zip(columns, values, strict=True)):
+            if i == at:
+                column.nominal = _Nominal(classes, _converter(shown))
+            elif column.name in nominal or not all(_number(text) is not None for text in shown):
+                column.nominal = _Nominal((), _converter(shown))
+        super().__init__(
+            path, columns, at=at, n_samples=n_samples, n_rows=None, on_bad_row=on_bad_row, drop=drop
+        )
+
+    def _read_names(self, path: str | Path, header: bool | None) -> tuple[list[str], int]:
+        """Return the names of the columns and the number of lines they take."""
+        with _open_text(path) as file:
+            n_lines, record = 0, b""
+            while line := file.readline(MAX_RECORD_BYTES):
+                record += line
+                n_lines += 1
+                if _is_complete(record, self._quote) and record.removeprefix(_BOM).strip():
+                    break
+        try:
+            fields = self._split(record.removeprefix(_BOM).strip(b"\r\n"))
+        except _BadRowError as reason:
+            raise ValueError(f"{path}, line 1{reason}") from None
+        if fields is None:
+            raise ValueError(f"{path}: the file is empty; a stream needs a line of column names or a row")
+        is_data = all(text is None or _number(text) is not None for text in fields) and any(fields)
+        if header is False or (header is None and is_data):
+            return [f"x{i}" for i in range(len(fields))], 0
+        return [f"x{i}" if text is None else text.strip() for i, text in enumerate(fields)], n_lines
+
+    def _first_values(self, path: str | Path, n_columns: int) -> list[set[str]]:
+        """Return the distinct values that each column shows in the first piece of the file."""
+        values: list[set[str]] = [set() for _ in range(n_columns)]
+        for line, data in _raw_pieces(path, self._n_header_lines, self._quote):
+            for _, record in _records(line, data, self._quote):
+                try:
+                    fields = self._split(record)
+                except _BadRowError:
+                    continue  # met again, and named, when the rows are read
+                if fields is not None and len(fields) == n_columns:
+                    for shown, text in zip(values, fields, strict=True):
+                        if text is not None:
+                            shown.add(text)
+            break
+        return values
+
+    def _parse_options(self, data: bytes) -> Any:
+        import pyarrow.csv
+
+        if data.count(b"\r") != data.count(b"\r\n") or not _is_complete(data, self._quote):
+            return None
+        return pyarrow.csv.ParseOptions(
+            delimiter=self._delimiter,
+            quote_char=self._quote or False,
+            newlines_in_values=self._quote is not None and self._quote.encode() in data,
+        )
+
+    def _clean(self, text: str) -> str | None:
+        return None if text.strip() in self._missing else text
+
+    def _split(self, record: bytes) -> list[str | None] | None:
+        if not record.strip(b"\r\n"):
+            return None
+        if not _is_complete(record, self._quote):
+            raise _BadRowError(
+                f": a quote {self._quote} is not closed; close it, or pass quote=None if it means nothing"
+            )
+        text = _decode(record)
+        try:
+            (fields,) = csv.reader(
+                io.StringIO(text, newline=""),
+                delimiter=self._delimiter,
+                quotechar=self._quote,
+                quoting=csv.QUOTE_MINIMAL if self._quote else csv.QUOTE_NONE,
+            )
+        except (csv.Error, ValueError) as error:
+            raise _BadRowError(f": {error}; mend the row") from None
+        return [self._clean(text) for text in fields]
+
+
+class ARFFStream(_TextStream):
+    """An ARFF file as a stream.
+
+    Nominal attributes keep their declared values and order; a value outside the declaration makes its row
+    malformed. String attributes become nominal, with values in order of appearance. Declared values that
+    are all whole numbers (or all true and false) are ints (bools). Sparse rows hold zero, or the first
+    declared value, for what they leave out; a string they leave out is missing. `?` is a missing value.
+    Attributes of type date or relational must be dropped.
+
+    Parameters
+    ----------
+    path
+        A file of UTF-8 text; .gz and .zip (of one file) are unpacked on the way.
+    target
+        The attribute of the class label, by name or by position (-1 is the last); `None` is the last
+        attribute.
+    n_samples
+        Read at most so many samples; `None` reads the whole file.
+    on_bad_row
+        `"error"` raises at the first malformed row; `"skip"` leaves malformed rows out and counts them.
+    nominal
+        Numeric attributes to read as names.
+    drop
+        Attributes to leave out.
+    classes
+        Labels known beforehand of a target that is not nominal. Must be left out where it is.
+
+    Attributes
+    ----------
+    path, target
+        The file and the name of the target attribute.
+    bad_rows
+        `BadRows` of the latest reading.
+
+    Raises
+    ------
+    ValueError
+        If the header is malformed, if an argument names no attribute, and while reading, if a row is
+        malformed: the message names file, line, attribute and value.
+    OSError
+        If the file cannot be read.
+
+    References
+    ----------
+    The Attribute-Relation File Format of Weka (Witten, Frank, Hall, "Data Mining", 3rd ed., 2011, sec. 2.4).
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        target: str | int | None = None,
+        *,
+        n_samples: int | None = None,
+        on_bad_row: str = "error",
+        nominal: Sequence[str] = (),
+        drop: Sequence[str] = (),
+        classes: Sequence[Hashable] = (),
+    ) -> None:
+        columns, self._n_header_lines = _read_attributes(path, drop)
+        names = [column.name for column in columns]
+        at = _position(target, names, path)
+        _check_names("nominal", nominal, names, path)
+        self._null_values = ["?"]
+        for i, column in enumerate(columns):
+            if column.nominal is None and (i == at or column.name in nominal):
+                column.nominal = _Nominal((), _int_or_text)
+        label = columns[at].nominal
+        if classes and label is not None and label.is_closed:
+            raise ValueError(
+                f"{path}: classes={classes!r}, but the file declares {label.values}; leave classes out"
+            )
+        if classes:
+            columns[at].nominal = _Nominal(classes, _int_or_text)
+        super().__init__(
+            path, columns, at=at, n_samples=n_samples, n_rows=None, on_bad_row=on_bad_row, drop=drop
+        )
+
+    def _parse_options(self, data: bytes) -> Any:
+        import pyarrow.csv
+
+        if any(mark in data for mark in (b"{", b"%", b'"', b"\\", b"'?'")) or data.count(b"\r") != data.count(
+            b"\r\n"
+        ):
+            return None
+        return pyarrow.csv.ParseOptions(quote_char="'" if b"'" in data else False, double_quote=False)
+
+    def _clean(self, text: str) -> str | None:
+        text = text.strip()
+        return None if text == "?" else text
+
+    def _is_plainly_quoted(self, entries: list[str]) -> bool:
+        return all("'" not in text and text == text.strip() for text in entries)
+
+    def _split(self, record: bytes) -> list[str | None] | None:
+        text = _decode(record).strip()
+        if not text or text.startswith("%"):
+            return None
+        if text.startswith("{"):
+            return self._split_sparse(text)
+        return _split_arff(text)
+
+    def _split_sparse(self, text: str) -> list[str | None]:
+        fields = [_default_of(column) for column in self._columns]
+        body = text[1:].split("%")[0].rstrip() if "'" not in text and '"' not in text else text[1:]
+        if not body.endswith("}"):
+            raise _BadRowError(": a sparse row without its closing brace; write {index value, ...}")
+        body, end = body[:-1].strip(), 0
+        while end < len(body):
+            match = _SPARSE_FIELD.match(body, end)
+            if match is None:
+                raise _BadRowError(
+                    f": cannot read {body[end : end + 40]!r}; write a sparse row as {{index value, ...}}"
+                )
+            index = int(match[1])
+            if index >= len(fields):
+                raise _BadRowError(f": index {index}, but there are {len(fields)} attributes, counted from 0")
+            fields[index] = _unquote(*match.group(2, 3, 4))
+            end = match.end()
+        return fields
+
+
+class ArrowStream(_FileStream):
+    """A Parquet or Arrow (Feather) file as a stream.
+
+    Numbers, among them decimals, become float64; strings, dictionaries and bools become nominal. A file that
+    `streams.export.write` wrote gives back the nominal values and classes in their order.
+
+    Parameters
+    ----------
+    path
+        A file whose name ends in .parquet, .arrow or .feather (Arrow's IPC file or stream format).
+    target
+        The column of the class label, by name or by position (-1 is the last); `None` is the last column.
+    n_samples
+        Read at most so many samples; `None` reads the whole file.
+    on_bad_row
+        What to do with a row without label: `"error"` raises, `"skip"` leaves it out and counts it.
+    nominal
+        Columns to read as names although they hold numbers.
+    drop
+        Columns to leave out. Identifiers belong here: the values of a nominal column are kept in memory.
+    classes
+        Class labels known beforehand, in the order of their index; others are appended when they appear.
+
+    Attributes
+    ----------
+    path, target
+        The file and the name of the target column.
+    bad_rows
+        `BadRows` of the latest reading.
+
+    Raises
+    ------
+    ValueError
+        If the file is of another kind, a column is neither number nor text (pass its name in `drop`), an
+        argument names no column, or a label is missing.
+    OSError
+        If the file cannot be read.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        target: str | int | None = None,
+        *,
+        n_samples: int | None = None,
+        on_bad_row: str = "error",
+        nominal: Sequence[str] = (),
+        drop: Sequence[str] = (),
+        classes: Sequence[Hashable] = (),
+    ) -> None:
+        import pyarrow as pa
+        from pyarrow import types
+
+        try:
+            schema, n_rows, metadata = _arrow_schema(path)
+        except pa.ArrowInvalid as error:
+            raise ValueError(f"{path}: not a Parquet or Arrow file: {error}") from error
+        names = list(schema.names)
+        at = _position(target, names, path)
+        _check_names("nominal", nominal, names, path)
+        known = json.loads(metadata.get(VALUES_KEY, b"{}"))
+        columns = [_Column(name) for name in names]
+        names_kinds = (
+            types.is_dictionary,
+            types.is_boolean,
+            types.is_string,
+            types.is_large_string,
+            types.is_string_view,
+        )
+        number_kinds = (types.is_integer, types.is_floating, types.is_decimal, types.is_null)
+        for i, column in enumerate(columns):
+            if column.name in drop:
+                continue
+            kind = schema.field(i).type
+            is_name = any(test(kind) for test in names_kinds)
+            is_number = any(test(kind) for test in number_kinds)
+            if not is_name and not is_number:
+                raise ValueError(
+                    f"{path}, column {column.name!r}: of type {kind}, neither number nor text; "
+                    f"pass drop=[{column.name!r}]"
+                )
+            if i == at or is_name or column.name in nominal or column.name in known:
+                values = classes if i == at and classes else known.get(column.name, ())
+                column.nominal = _Nominal(values, _whole)
+        super().__init__(
+            path,
+            columns,
+            at=at,
+            n_samples=n_samples,
+            n_rows=n_rows if on_bad_row == "error" else None,
+            on_bad_row=on_bad_row,
+            drop=drop,
+        )
+
+    def _open(self) -> Any:
+        return self.path.open("rb")
+
+    def _pieces(self, bad_rows: BadRows) -> Iterator[Block]:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        names = [column.name for column in self._columns]
+        left, n_before = self._limit, 0
+        for batch in _arrow_batches(self.path, [self._at, *self._kept], names):
+            for start in range(0, batch.num_rows, PIECE_ROWS):
+                if not left:
+                    return
+                part = batch.slice(start, PIECE_ROWS)
+                is_bad = pc.is_null(part.column(self.target), nan_is_null=True).to_numpy(zero_copy_only=False)
+                n_needed = int(np.searchsorted(np.cumsum(~is_bad), left)) + 1
+                for row in np.flatnonzero(is_bad[:n_needed]).tolist():
+                    where = f"row {n_before + start + row + 1}"
+                    self._refuse(
+                        bad_rows, where, f", column {self.target!r}: the class label is missing; fill it in"
+                    )
+                part = part.slice(0, n_needed).filter(pa.array(~is_bad[:n_needed]))
+                X = np.empty((part.num_rows, len(self._kept)))
+                for j, i in enumerate(self._kept):
+                    X[:, j] = self._numbers(i, part.column(names[i]))
+                y = self._numbers(self._at, part.column(self.target)).astype(np.int64)
+                left -= len(y)
+                yield Block(X, y)
+            n_before += batch.num_rows
+
+    def _numbers(self, i: int, column: Any) -> np.ndarray:
+        """Return a column as float64: its numbers, or the index of each name."""
+        import pyarrow as pa
+
+        nominal = self._columns[i].nominal
+        if nominal is None:
+            return column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+        if pa.types.is_string_view(column.type):
+            column = column.cast(pa.string())
+        if not pa.types.is_dictionary(column.type):
+            column = column.dictionary_encode()
+        entries = column.dictionary.to_pylist()
+        indices = column.indices.fill_null(len(entries))
+        code = np.full(len(entries) + 1, np.nan)
+        for entry in indices.unique().to_pylist():
+            if entry < len(entries) and entries[entry] is not None:
+                code[entry] = nominal.index(entries[entry])
+        return code[indices.to_numpy()]
+
+
+def _position(target: str | int | None, names: list[str], path: str | Path) -> int:
+    """Return the position of the target column."""
+    if target is None:
+        return len(names) - 1
+    if isinstance(target, str):
+        if target not in names:
+            raise ValueError(f"{path}: no column {target!r} for the target; columns: {_listed(names)}")
+        return names.index(target)
+    if not -len(names) <= target < len(names):
+        raise ValueError(
+            f"{path}: target={target}, but there are {len(names)} columns; count from 0, or -1 for the last"
+        )
+    return target % len(names)
+
+
+def _check_names(argument: str, asked: Sequence[str], names: list[str], path: str | Path) -> None:
+    if unknown := [name for name in asked if name not in names]:
+        raise ValueError(f"{path}: {argument} names {unknown}; columns: {_listed(names)}")
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:30]) + (f", ... ({len(names)} in all)" if len(names) > 30 else "")
+
+
+@contextmanager
+def _open_text(path: str | Path) -> Iterator[IO[bytes]]:
+    """Open a file for reading, unpacking .gz and .zip on the way."""
+    name = str(path).lower()
+    if name.endswith(".gz"):
+        with gzip.open(path) as file:
+            yield file  # type: ignore[misc]  # a GzipFile is a binary file in all but its declared type
+    elif name.endswith(".zip"):
+        with zipfile.ZipFile(path) as archive:
+            members = [m for m in archive.namelist() if not m.endswith("/") and not m.startswith("__MACOSX/")]
+            if len(members) != 1:
+                raise ValueError(
+                    f"{path}: holds {len(members)} files ({_listed(members)}); pack one file alone"
+                )
+            with archive.open(members[0]) as file:
+                yield file
+    else:
+        with open(path, "rb") as file:
+            yield file
+
+
+def _raw_pieces(path: str | Path, n_skipped: int, quote: str | None) -> Iterator[tuple[int, bytes]]:
+    """Yield the number of the first line, and the bytes, of pieces that end where a record ends."""
+    with _open_text(path) as file:
+        line = n_skipped + 1
+        for _ in range(n_skipped):
+            file.readline()
+        rest = b""
+        while data := file.read(PIECE_BYTES):
+            data = rest + data
+            if line == 1:
+                data = data.removeprefix(_BOM)
+            end = _last_record_end(data, quote)
+            if not end and len(data) > MAX_RECORD_BYTES:
+                raise ValueError(
+                    f"{path}, line {line}: a row longer than {MAX_RECORD_BYTES >> 20} MB; a quote may be open from "
+                    "here on (pass quote=None if it means nothing), or lines may end in a carriage return alone"
+                )
+            if end:
+                yield line, data[:end]
+            line += data.count(b"\n", 0, end)
+            rest = data[end:]
+        if rest:
+            yield line, rest
+
+
+def _last_record_end(data: bytes, quote: str | None) -> int:
+    """Return the position after the last line end that is outside quotes; 0 if there is none."""
+    end = data.rfind(b"\n") + 1
+    if quote is None or not end:
+        return end
+    mark = quote.encode()
+    n_quotes = data.count(mark, 0, end)
+    while n_quotes % 2:
+        start = data.rfind(b"\n", 0, end - 1) + 1
+        n_quotes -= data.count(mark, start, end)
+        end = start
+    return end
+
+
+def _is_complete(record: bytes, quote: str | None) -> bool:
+    """Return whether every quote that was opened is closed; a doubled quote inside a field counts as two."""
+    return quote is None or record.count(quote.encode()) % 2 == 0
+
+
+def _records(line: int, data: bytes, quote: str | None) -> list[tuple[int, bytes]]:
+    """Cut a piece into records, each with the number of its first line."""
+    records: list[tuple[int, bytes]] = []
+    held: list[bytes] = []
+    n_quotes = 0
+    for raw in data.removesuffix(b"\n").split(b"\n"):
+        held.append(raw)
+        n_quotes += 0 if quote is None else raw.count(quote.encode())
+        if n_quotes % 2 == 0:
+            records.append((line, b"\n".join(held)))
+            line += len(held)
+            held = []
+    if held:
+        records.append((line, b"\n".join(held)))
+    return records
+
+
+def _join(records: list[tuple[int, bytes]]) -> tuple[int, bytes]:
+    return records[0][0], b"\n".join(record for _, record in records) + b"\n"
+
+
+def _decode(record: bytes) -> str:
+    try:
+        return record.decode()
+    except UnicodeDecodeError as error:
+        raise _BadRowError(
+            f": byte {error.start + 1} is not UTF-8 ({error.reason}); convert the file to UTF-8"
+        ) from None
+
+
+def _number(text: str) -> float | None:
+    """Return what pyarrow would read, and `None` for what Python alone takes for a number."""
+    try:
+        return None if "_" in text else float(text)
+    except ValueError:
+        return None
+
+
+_WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")
+
+
+def _int_or_text(text: str) -> int | str:
+    return int(text) if _WHOLE.fullmatch(text) else text
+
+
+def _bool_or_text(text: str) -> bool | str:
+    return {"true": True, "false": False}.get(text.lower(), text)
+
+
+def _converter(texts: Collection[str]) -> Callable[[str], Hashable]:
+    """Return how the texts of a nominal column become values: ints or bools if all do, otherwise strings."""
+    if all(_WHOLE.fullmatch(text) for text in texts):
+        return _int_or_text
+    if all(text.lower() in ("true", "false") for text in texts):
+        return _bool_or_text
+    return str
+
+
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+_TOKEN = r"""(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"|([^\s,'"%{}][^,%{}]*?)?)"""
+_FIELD = re.compile(rf"\s*{_TOKEN}\s*(,|%.*$|$)")
+_SPARSE_FIELD = re.compile(rf"\s*([0-9]+)\s+{_TOKEN}\s*(?:,|$)")
+_ATTRIBUTE = re.compile(
+    r"""@attribute\s+(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"|([^\s{'"]+))\s*(.*)""", re.IGNORECASE
+)
+_ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)")
+_ESCAPED = {"n": "\n", "r": "\r", "t": "\t"}
+
+
+def _unquote(single: str | None, double: str | None, plain: str | None) -> str | None:
+    """Return the text of an ARFF token, `None` for an unquoted question mark."""
+    quoted = single if single is not None else double
+    if quoted is None:
+        return None if plain == "?" else plain or ""
+    return _ESCAPE.sub(
+        lambda m: chr(int(m[1][1:], 16)) if len(m[1]) > 1 else _ESCAPED.get(m[1], m[1]), quoted
+    )
+
+
+def _split_arff(text: str) -> list[str | None]:
+    """Return the fields of a dense ARFF row, or of a list of nominal values."""
+    fields, start = [], 0
+    while True:
+        match = _FIELD.match(text, start)
+        if match is None:
+            raise _BadRowError(
+                f": cannot read {text[start : start + 40]!r}; put values that hold any of , ' \" % {{ }} in quotes"
+            )
+        fields.append(_unquote(*match.group(1, 2, 3)))
+        if match[4] != ",":
+            return fields
+        start = match.end()
+
+
+def _default_of(column: _Column) -> str | None:
+    """Return what a sparse row means by leaving the column out."""
+    if column.nominal is None:
+        return "0"
+    if column.nominal.is_closed:
+        return str(column.nominal.values[0])
+    return None
+
+
+def _read_attributes(path: str | Path, drop: Sequence[str]) -> tuple[list[_Column], int]:
+    """Return the attributes that the header of an ARFF file declares, and how many lines it takes."""
+    columns: list[_Column] = []
+    with _open_text(path) as file:
+        for line, raw in enumerate(iter(file.readline, b""), 1):
+            try:
+                text = _decode(raw.removeprefix(_BOM)).strip()
+                keyword = text.split(maxsplit=1)[0].lower() if text else "%"
+                if keyword == "@data":
+                    if not columns:
+                        raise _BadRowError(": @data before any @attribute; declare the attributes first")
+                    return columns, line
+                if keyword == "@attribute":
+                    columns.append(_read_attribute(text, drop))
+                elif not keyword.startswith(("%", "@relation")):
+                    raise _BadRowError(
+                        f": {text[:40]!r} in the header; allowed: @relation, @attribute, @data and % comments"
+                    )
+            except _BadRowError as reason:
+                raise ValueError(f"{path}, line {line}{reason}") from None
+    raise ValueError(f"{path}: no line @data; is this an ARFF file?")
+
+
+def _read_attribute(text: str, drop: Sequence[str]) -> _Column:
+    match = _ATTRIBUTE.match(text)
+    if match is None:
+        raise _BadRowError(
+            f": cannot read {text[:60]!r}; write @attribute name type, the name in quotes if it holds blanks"
+        )
+    name, spec = _unquote(*match.group(1, 2, 3)) or "?", match[4]
+    if spec.startswith("{"):
+        if "}" not in spec:
+            raise _BadRowError(f": the values of {name!r} have no closing brace; write them on one line")
+        texts = ["?" if value is None else value for value in _split_arff(spec[1 : spec.rindex("}")])]
+        convert = _converter(texts)
+        return _Column(name, _Nominal([convert(value) for value in texts], convert, is_closed=True))
+    kind = re.split(r"[\s\[]", spec, maxsplit=1)[0].lower()
+    if kind in ("numeric", "real", "integer"):
+        return _Column(name)
+    if kind == "string" or name in drop:
+        return _Column(name, _Nominal())
+    raise _BadRowError(
+        f", attribute {name!r}: of type {kind!r}; allowed: numeric, real, integer, string, {{value, ...}}; "
+        f"pass drop=[{name!r}] to leave it out"
+    )
+
+
+def _arrow_schema(path: str | Path) -> tuple[Any, int | None, dict[bytes, bytes]]:
+    """Return schema, number of rows where the file tells it, and the notes in the file."""
+    import pyarrow.parquet
+
+    if str(path).lower().endswith(".parquet"):
+        with pyarrow.parquet.ParquetFile(path) as file:
+            return file.schema_arrow, file.metadata.num_rows, file.metadata.metadata or {}
+    with _open_ipc(path) as (reader, _):
+        return reader.schema, None, reader.schema.metadata or {}
+
+
+def _arrow_batches(path: Path, used: list[int], names: list[str]) -> Iterator[Any]:
+    """Yield the record batches of a file in order, with the columns that are used."""
+    import pyarrow.parquet
+
+    if path.name.lower().endswith(".parquet"):
+        with pyarrow.parquet.ParquetFile(path) as file:
+            yield from file.iter_batches(PIECE_ROWS, columns=[names[i] for i in used], use_threads=False)
+    else:
+        with _open_ipc(path, sorted(used)) as (_, batches):
+            yield from batches
+
+
+@contextmanager
+def _open_ipc(path: str | Path, used: list[int] | None = None) -> Iterator[tuple[Any, Iterator[Any]]]:
+    """Open an Arrow file, of the format with a footer (Feather) or of the one without."""
+    import pyarrow as pa
+
+    options = pa.ipc.IpcReadOptions(included_fields=used)
+    with pa.memory_map(str(path)) as source:
+        try:
+            file = pa.ipc.open_file(source, options=options)
+        except pa.ArrowInvalid:
+            source.seek(0)
+            stream = pa.ipc.open_stream(source, options=options)
+            yield stream, iter(stream)
+        else:
+            yield file, map(file.get_batch, range(file.num_record_batches))
