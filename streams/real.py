@@ -203,8 +203,8 @@ SOURCES: dict[str, Source] = {
     ),
     "keystroke": Source(
         file="DSL-StrongPasswordData.csv",
-        description="Typings of one password by 51 people: who typed it? 31 times, in seconds, that keys were "
-        "held or lay apart (Killourhy and Maxion 2009).",
+        description="Typings of one password by 51 people: who typed it? 31 times, in seconds, that keys "
+        "were held or lay apart (Killourhy and Maxion 2009).",
         n_samples=20_400,
         n_features=31,
         target="subject",
@@ -538,7 +538,9 @@ def _read_through(
 def _take(name: str, path: Path) -> Path:
     """Check a copy, as it is, compressed or still in its archive, and put its content in the cache."""
     source = _source(name)
-    if name in _ARCHIVE_STREAMS and tarfile.is_tarfile(path):
+    with _refusing_corrupt(path):
+        is_archive = name in _ARCHIVE_STREAMS and tarfile.is_tarfile(path)
+    if is_archive:
         _take_archive(path)
         return cache_dir() / source.file
     stem, suffix = os.path.splitext(source.file)
