@@ -64,8 +64,8 @@ def _seas(seed: int) -> list[Stream]:
 
 
 def _agrawals(seed: int) -> list[Stream]:
-    # Functions as in the published MOA scripts that name these streams AGR_a and AGR_g, after Gomes et al. 2017,
-    # "Adaptive random forests for evolving data stream classification": github.com/cassales/RAP-HT, ensembles.sh.
+    # Functions as in the published MOA scripts that name these streams AGR_a and AGR_g, after Gomes et al.
+    # 2017, "Adaptive random forests for evolving data stream classification": cassales/RAP-HT, ensembles.sh.
     return [Agrawal(function=f, seed=seed) for f in (1, 2, 3, 4)]
 
 
