@@ -115,10 +115,10 @@ class Composition(Stream):
                 block = read_concept(len(at))
                 if _schema_size(self.concepts[concept]) != schema_size:
                     raise ValueError(
-                        f"concept {concept} shows a class or nominal value that was unknown when the concepts "
-                        "were put together; read or declare all its values before"
+                        f"concept {concept} shows a class or nominal value that was unknown when the "
+                        "concepts were put together; read or declare all of them before"
                     )
-                if len(block.y) < len(at):  # the concept ended: the composition ends where it is missing
+                if len(block.y) < len(at):  # the composition ends where its sample is missing
                     ended = True
                     length = min(length, int(at[len(block.y)]))
                     at = at[: len(block.y)]

@@ -337,12 +337,11 @@ class _Selection(Wrapper):
 
     @abstractmethod
     def _selector(self) -> Callable[[np.ndarray], np.ndarray]:
-        """Return a function of the targets of consecutive samples: which of them to keep, bool, shape
-        (n,)."""
+        """Return a function of the targets of consecutive samples: which to keep, bool, shape (n,)."""
 
     def reader(self) -> Reader:
         """Return a new position at the start of the stream."""
-        # Reads the stream beneath in blocks of one size, whatever is asked for, so that no result depends on it.
+        # Blocks of one size beneath, whatever size is asked for, so that no result depends on it.
         read, select = self.stream.reader(), self._selector()
 
         def kept_block() -> Block | None:
