@@ -128,7 +128,8 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         self.seed = seed
         self._check_arguments()
 
-        prototype = expert or tree.HoeffdingTreeClassifier(grace_period=50, delta=1e-7)
+        # An ensemble without members is falsy: compare with None.
+        prototype = tree.HoeffdingTreeClassifier(grace_period=50, delta=1e-7) if expert is None else expert
         router_rng, expert_rng = np.random.default_rng(seed).spawn(2)
         self._encoder = Encoder()
         self._router = Router(
@@ -277,8 +278,10 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
                 f"expert={type(self.expert).__name__} tells only two classes apart; wrap it in "
                 "river.multiclass.OneVsRestClassifier, or choose variant='moe-task'"
             )
-        for name, smallest in {"n_experts": 1, "top_k": 1, "batch_size": 1}.items():
+        for name, smallest in {"n_experts": 1, "top_k": 1, "batch_size": 1, "seed": 0}.items():
             value = getattr(self, name)
+            if name == "seed" and value is None:
+                continue
             if not isinstance(value, int | np.integer) or isinstance(value, bool):
                 raise TypeError(f"{name}={value!r} is of type {type(value).__name__}; give an integer")
             if value < smallest:
@@ -287,8 +290,10 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
             raise ValueError(
                 f"top_k={self.top_k} but there are {self.n_experts} experts; choose 1 <= top_k <= {self.n_experts}"
             )
+        if not isinstance(self.hidden, tuple | list):
+            raise TypeError(f"hidden={self.hidden!r}; give the width of each hidden layer, such as (256, 128)")
         if not all(isinstance(width, int | np.integer) and width >= 1 for width in self.hidden):
-            raise ValueError(f"hidden={self.hidden!r}; give the width of each hidden layer, such as (256, 128)")
+            raise ValueError(f"hidden={self.hidden!r}; choose widths of at least 1, such as (256, 128)")
         if not 0.0 <= self.dropout < 1.0:
             raise ValueError(f"dropout={self.dropout}; choose 0 <= dropout < 1")
         if not 0.0 < self.learning_rate < np.inf:
