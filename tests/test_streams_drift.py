@@ -275,6 +275,26 @@ def test_class_that_turns_up_only_while_reading_is_refused():
         read_all(stream, 10, n=10)
 
 
+def test_fingerprint_tells_streams_apart_that_begin_alike():
+    a, b, c = Counted(0), Counted(1), Counted(2)
+    alike = [
+        a,
+        drifting([a, b], [5000], 10),
+        drifting([a, b], [5000], 20),
+        drifting([a, b], [6000], 20),
+        drifting([a, b], [6000], 20, seed=2),
+        drifting([a, c], [5000], 10),
+        Switching([a, b], [5000]),
+        Switching([a, b, a], [5000, 6000]),
+        Switching([a, b, Counted(0)], [5000, 6000]),
+        RecurrentConceptDrift(a, b, position=5000, width=10),
+        RecurrentConceptDrift(a, b, position=5000, width=10, n_appearances=5),
+    ]
+    assert len({stream.fingerprint() for stream in alike}) == len(alike)
+    assert STREAMS["led_g"](1, 2000).fingerprint() == STREAMS["led_g"](1, 2000).fingerprint()
+    assert len({STREAMS[name](1, None).fingerprint() for name in STREAMS}) == len(STREAMS)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
