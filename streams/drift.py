@@ -371,10 +371,11 @@ def drifting(
 
     Notes
     -----
-    These are the samples of CapyMOA's `DriftStream([A, GradualDrift(position, width), B, ...])` in the releases
-    that compose in MOA, and of its `to_moa_stream()`. CapyMOA 0.15 composes in Python, with other random numbers
-    and a sigmoid that is steeper and cut off at the ends of the width. Scripts for MOA often nest the other way,
-    `ConceptDrift(A, ConceptDrift(B, C))`: positions are then relative to the change before.
+    These are the samples of CapyMOA's `DriftStream([A, GradualDrift(position, width), B, ...])` in the
+    releases that compose in MOA, and of its `to_moa_stream()`. CapyMOA 0.15 composes in Python, with other
+    random numbers and a sigmoid that is steeper and cut off at the ends of the width. Scripts for MOA often
+    nest the other way, `ConceptDrift(A, ConceptDrift(B, C))`: positions are then relative to the change
+    before.
     """
     if len(concepts) < 2:
         raise ValueError(f"drifting: {len(concepts)} concepts; give two or more")
