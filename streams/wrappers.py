@@ -378,8 +378,8 @@ class _Selection(Wrapper):
     def drifts(self) -> list[Drift]:
         """The known changes of concept, at the sample of this stream where they are.
 
-        Found by reading the targets of the stream beneath up to the end of its last drift; one or two seconds
-        for a million samples.
+        Found by reading the stream beneath up to the end of its last drift: for a synthetic stream a tenth of
+        a second per million samples.
         """
         beneath = self.stream.drifts
         if not beneath:
