@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 
 from streams import benchmark, real, synthetic
-from streams.real import Progress
+from streams.real import Progress, fetch
 from streams.stream import Block, Drift, Feature, Stream
 
-__all__ = ["Block", "Drift", "Feature", "Stream", "make", "names"]
+__all__ = ["Block", "Drift", "Feature", "Stream", "fetch", "make", "names"]
 
 _SYNTHETIC = benchmark.STREAMS | synthetic.STREAMS
 

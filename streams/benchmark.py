@@ -127,7 +127,7 @@ STREAMS: dict[str, Factory] = {
     "rbf_f": _rbf(speed=0.001),
     "agrawal_a": _composite(_agrawals, abrupt_width),
     "agrawal_g": _composite(_agrawals, gradual_width),
-    "hyperplane": _hyperplane,
+    "hyperplane_drift": _hyperplane,
     "mixed_a": _composite(_mixeds, abrupt_width),
     "recurrent_led": _recurrent_led,
 }
