@@ -3,8 +3,8 @@
     python -m benchmarks.moa_parity                          three fresh seeds, 100 000 samples of each
     python -m benchmarks.moa_parity --vectors tests/vectors  write the samples that the tests compare with
 
-The first prints a table and writes a line per generator, setting and seed to `benchmarks/results/moa_parity.jsonl`. Both
-need the extra `capymoa`, which brings MOA, and Java.
+The first prints a table and writes a line per generator, setting and seed to `results/moa_parity.jsonl`.
+Both need Java and the extra `capymoa`, which brings MOA.
 """
 
 from __future__ import annotations
@@ -121,8 +121,8 @@ MOA_COMMANDS: dict[str, Callable[[Any], str]] = {
         f"-n {percent(s.noise)} -s {percent(s.sigma)}"
     ),
     "RandomTree": lambda s: (
-        f"RandomTreeGenerator -r {s.model_seed} -i {s.seed} -c {s.n_classes} -o {s.n_nominal} -u {s.n_numeric} "
-        f"-v {s.n_values} -d {s.max_depth} -l {s.first_leaf_level} -f {s.leaf_fraction}"
+        f"RandomTreeGenerator -r {s.model_seed} -i {s.seed} -c {s.n_classes} -o {s.n_nominal} "
+        f"-u {s.n_numeric} -v {s.n_values} -d {s.max_depth} -l {s.first_leaf_level} -f {s.leaf_fraction}"
     ),
     "Sine": lambda s: (
         f"SineGenerator -i {s.seed} -f {s.function}"
@@ -225,7 +225,7 @@ def compare(n_samples: int, seeds: list[int]) -> bool:
 
 
 def write_vectors(folder: Path) -> None:
-    """Write 50 samples and the hash of 2 000 of every setting, and numbers of Java's `Random`, for the tests."""
+    """Write, for the tests, 50 samples and the hash of 2 000 of every setting, and numbers of Java."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, settings in SETTINGS.items():
         arrays, cases = {}, []
@@ -244,7 +244,7 @@ def write_vectors(folder: Path) -> None:
 
 
 def java_random_numbers() -> dict[str, np.ndarray]:
-    """Return the first numbers of each kind from Java's `Random`, one row per seed, bounds in their own array."""
+    """Return the first numbers of each kind from Java's `Random`, one row per seed."""
     import jpype
 
     seeds = [0, 1, 42, -1, 2**31 - 1, -(2**31), 123456789012345]
