@@ -16,6 +16,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,14 +89,18 @@ def write(
     name = str(getattr(stream, "target", "class")) if target is None else target
     if any(feature.name == name for feature in stream.features):
         raise ValueError(f"target={name!r} is the name of a feature; choose another for the class column")
-    write_body = {"csv": _write_csv, "arff": _write_arff, "parquet": _write_parquet}[suffix.split(".")[1]]
+    writers: dict[str, Callable[..., Iterator[int]]] = {
+        "csv": _write_csv,
+        "arff": partial(_write_arff, folder=path.parent),
+        "parquet": _write_parquet,
+    }
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     n_written = 0
     try:
         with part.open("wb") as raw:
             is_packed = suffix.endswith(".gz")
             with gzip.GzipFile("", "wb", fileobj=raw, mtime=0) if is_packed else nullcontext(raw) as file:
-                for n in write_body(stream, _blocks(stream, n_samples), file, name):
+                for n in writers[suffix.split(".")[1]](stream, _blocks(stream, n_samples), file, name):
                     n_written += n
                     if progress is not None:
                         progress(n_written)
@@ -126,9 +131,11 @@ def _write_csv(stream: Stream, blocks: Iterator[Block], file: Any, target: str) 
         yield len(block.y)
 
 
-def _write_arff(stream: Stream, blocks: Iterator[Block], file: Any, target: str) -> Iterator[int]:
+def _write_arff(
+    stream: Stream, blocks: Iterator[Block], file: Any, target: str, *, folder: Path
+) -> Iterator[int]:
     # A file that is being read may show new values to its end, but ARFF declares them at the start.
-    with tempfile.TemporaryFile() as body:
+    with tempfile.TemporaryFile(dir=folder) as body:
         for block in blocks:
             body.write(_text_rows(stream, block, _arff_token, missing="?"))
             yield len(block.y)

@@ -149,7 +149,7 @@ class _Nominal:
             self._index[value] = self._index[str(value)] = index
 
     def knows(self, item: Any) -> bool:
-        return not self.is_closed or item in self._index
+        return not self.is_closed or item in self._index or self.convert(item) in self._index
 
     def index(self, item: Any) -> int:
         found = self._index.get(item)
@@ -223,7 +223,7 @@ class _FileStream(Stream):
             n_samples=min(lengths, default=None),
         )
         label.values = self.classes  # the one list: a new label appears in the schema
-        next(self.blocks(), None)  # what the first piece shows of labels and values is known from the start
+        next(self.blocks(), None)  # labels and values that the first rows show are known from the start
 
     def reader(self) -> Reader:
         """Return a new position at the start of the file; it starts a new count of `bad_rows`."""
