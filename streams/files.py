@@ -40,7 +40,7 @@ MAX_RECORD_BYTES = 64 << 20
 PIECE_ROWS = 1 << 15
 N_REASONS = 10
 VALUES_KEY = b"streams.values"
-_FEW_RECORDS = 16
+_FEW_RECORDS = 256
 _BOM = b"\xef\xbb\xbf"
 
 
