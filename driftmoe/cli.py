@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from typer.exceptions import TyperException
 
 import streams
 from driftmoe import __version__, models, report
 from driftmoe.evaluation import Checkpoint, prequential
 from driftmoe.experiment import ResultFolder, Run
+from streams import Stream
 
 app = typer.Typer(
     name="driftmoe",
@@ -45,8 +54,9 @@ def main() -> None:
     try:
         code = app(standalone_mode=False)
     except TyperException as error:
-        message = error.format_message() or "what shall be done?"
-        _fail(f"{message.rstrip('.')}. See: driftmoe --help")
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "driftmoe"
+        _fail(f"{error.format_message().rstrip('.') or 'a command is missing'}. See: {command} --help")
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(code if isinstance(code, int) else 0)
@@ -96,8 +106,9 @@ def evaluate(
         for spec in specs:
             models.make(spec)
         folder = ResultFolder(out or Path("runs") / stream)
+        samples = {s: _stream(stream, s, limit, data_dir) for s in seeds}
         runs = [Run(stream, spec, s, limit, window) for spec in specs for s in seeds]
-        results, interrupted = _evaluate(runs, folder, data_dir)
+        results, interrupted = _evaluate(runs, samples, folder)
     except (ValueError, OSError) as error:
         _fail(str(error))
     if not results:
@@ -116,46 +127,59 @@ def evaluate(
         sys.exit(130)
 
 
+def _stream(name: str, seed: int, limit: int | None, data_dir: Path | None) -> Stream:
+    """Make a stream; show a progress bar if its file has to be fetched first."""
+    progress = Progress(*Progress.get_default_columns(), DownloadColumn(), console=Console(stderr=True))
+    tasks: list[TaskID] = []
+
+    def show(done: int, total: int | None, description: str) -> None:
+        if not tasks:
+            progress.start()
+            tasks.append(progress.add_task(description))
+        progress.update(tasks[0], completed=done, total=total, description=description)
+
+    try:
+        return streams.make(name, seed=seed, n_samples=limit, data_dir=data_dir, progress=show)
+    finally:
+        if tasks:
+            progress.stop()
+
+
 def _evaluate(
-    runs: list[Run], folder: ResultFolder, data_dir: Path | None
-) -> tuple[list[dict], bool]:
+    runs: list[Run], samples: dict[int, Stream], folder: ResultFolder
+) -> tuple[list[dict[str, Any]], bool]:
     """Do the runs one after the other, keeping each as it ends; return the result lines and whether it was cut short."""
-    results: list[dict] = []
+    results = []
     with Progress(
-        TextColumn("{task.description:<24}"),
-        BarColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]:>9} samples/s  accuracy {task.fields[accuracy]:>6}"),
+        TextColumn("{task.fields[figures]}"),
         TimeRemainingColumn(),
         console=Console(stderr=True),
     ) as progress:
         for run in runs:
-            samples = streams.make(run.stream, seed=run.seed, n_samples=run.limit, data_dir=data_dir)
+            stream = samples[run.seed]
             model = models.make(run.model, seed=run.seed)
-            task = progress.add_task(
-                f"{run.model} seed {run.seed}", total=samples.n_samples, rate="", accuracy=""
-            )
+            task = progress.add_task(f"{run.model}, seed {run.seed}", total=stream.n_samples, figures="")
             last: Checkpoint | None = None
             curve = []
             interrupted = False
             try:
-                for last in prequential(samples, model, window=run.window):
+                for last in prequential(stream, model, window=run.window):
                     curve.append(run.curve_point(last))
-                    progress.update(
-                        task,
-                        completed=last.n_samples,
-                        rate=f"{last.n_samples / last.seconds:,.0f}",
-                        accuracy=f"{last.cumulative['accuracy']:.2%}",
-                    )
+                    rate, accuracy = last.n_samples / last.seconds, last.cumulative["accuracy"]
+                    figures = f"{rate:,.0f} samples/s, accuracy {accuracy:.2%}"
+                    progress.update(task, completed=last.n_samples, figures=figures)
             except KeyboardInterrupt:
                 interrupted = True
             if last is not None:
                 result = run.result(
                     last,
                     model,
-                    stream_length=samples.n_samples,
-                    stream_sha256=samples.fingerprint(),
-                    drifts=[(drift.position, drift.width) for drift in samples.drifts],
+                    stream_length=stream.n_samples,
+                    stream_sha256=stream.fingerprint(),
+                    drifts=[(drift.position, drift.width) for drift in stream.drifts],
                     is_complete=not interrupted,
                 )
                 folder.add(result, curve)
@@ -168,3 +192,7 @@ def _evaluate(
 def _fail(message: str, *, code: int = 2) -> NoReturn:
     print(f"driftmoe: {message}", file=sys.stderr)
     sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

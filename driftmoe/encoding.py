@@ -109,6 +109,7 @@ class Encoder:
         self.classes: list[Hashable] = []
         self._targets: dict[Hashable, int] = {}
         self._kinds: dict[Hashable, str] = {}
+        self._ranks: dict[Hashable, int] = {}  # feature -> its place in the order of appearance
         self._columns: dict[Hashable, int] = {}  # numeric feature -> column
         self._values: dict[Hashable, dict[str | int, int]] = {}  # nominal feature -> value or hash -> column
         self._count = np.zeros(0)  # (n_columns,) running moments of the numeric columns, Welford 1962
@@ -128,6 +129,14 @@ class Encoder:
     def clean(self, x: Mapping[Hashable, Any]) -> Sample:
         """Check one sample against the features seen so far; see `clean`. Changes nothing."""
         return clean(x, self._kinds)
+
+    def order(self, sample: Sample) -> Sample:
+        """Return a cleaned sample with its features in the order of appearance, without those never learnt.
+
+        A tree may break a tie by the order of the features; it must not depend on the order in a caller's dict.
+        """
+        ranks = self._ranks
+        return {name: sample[name] for name in sorted(filter(ranks.__contains__, sample), key=ranks.__getitem__)}
 
     def learn(self, sample: Sample, y: Hashable) -> tuple[np.ndarray, int]:
         """Take in a cleaned sample and its label; return its vector and its target.
@@ -201,6 +210,7 @@ class Encoder:
             value = sample[name]
             if not self._is_new(name, value):
                 continue
+            self._ranks.setdefault(name, len(self._ranks))
             if isinstance(value, str):
                 self._kinds[name] = "text"
                 values_of = self._values.setdefault(name, {})

@@ -32,7 +32,7 @@ def _leveraging_bagging(
     seed: int | None = None,
 ) -> base.Classifier:
     return ensemble.LeveragingBaggingClassifier(
-        model or tree.HoeffdingTreeClassifier(), n_models, w, adwin_delta, bagging_method, seed
+        tree.HoeffdingTreeClassifier() if model is None else model, n_models, w, adwin_delta, bagging_method, seed
     )
 
 

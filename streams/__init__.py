@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 
-from streams import real, synthetic
-from streams.real import Progress
+from streams import benchmark, real, synthetic
+from streams.real import Progress, fetch
 from streams.stream import Block, Drift, Feature, Stream
 
-__all__ = ["Block", "Drift", "Feature", "Stream", "make", "names"]
+__all__ = ["Block", "Drift", "Feature", "Stream", "fetch", "make", "names"]
 
-DEFAULT_N_SAMPLES = 1_000_000
-"""Length of a synthetic stream unless told otherwise, as in the literature."""
+_SYNTHETIC = benchmark.STREAMS | synthetic.STREAMS
 
 
 def names() -> list[str]:
     """Return the names that `make` knows: real streams, then synthetic ones."""
-    return [*real.STREAMS, *synthetic.STREAMS]
+    return [*real.STREAMS, *_SYNTHETIC]
 
 
 def make(
@@ -61,6 +60,6 @@ def make(
         raise ValueError(f"n_samples={n_samples}; choose at least 1 sample, or None for the default length")
     if name in real.STREAMS:
         return real.STREAMS[name](seed, n_samples, data_dir=data_dir, progress=progress)
-    if name in synthetic.STREAMS:
-        return synthetic.STREAMS[name](seed, n_samples or DEFAULT_N_SAMPLES)
+    if name in _SYNTHETIC:
+        return _SYNTHETIC[name](seed, n_samples or benchmark.DEFAULT_N_SAMPLES)
     raise ValueError(f"unknown stream {name!r}; available: {', '.join(names())}")

@@ -28,7 +28,7 @@ import numpy as np
 from numba import njit
 
 from streams.java_random import next_double, seeded
-from streams.stream import Block, Drift, Reader, Stream, until
+from streams.stream import Block, Drift, Reader, Stream, composed_fingerprint, until
 
 T = TypeVar("T")
 
@@ -115,10 +115,10 @@ class Composition(Stream):
                 block = read_concept(len(at))
                 if _schema_size(self.concepts[concept]) != schema_size:
                     raise ValueError(
-                        f"concept {concept} shows a class or nominal value that was unknown when the concepts "
-                        "were put together; read or declare all its values before"
+                        f"concept {concept} shows a class or nominal value that was unknown when the "
+                        "concepts were put together; read or declare all of them before"
                     )
-                if len(block.y) < len(at):  # the concept ended: the composition ends where it is missing
+                if len(block.y) < len(at):  # the composition ends where its sample is missing
                     ended = True
                     length = min(length, int(at[len(block.y)]))
                     at = at[: len(block.y)]
@@ -128,6 +128,10 @@ class Composition(Stream):
             return Block(X[:length], y[:length])
 
         return until(read, self.n_samples)
+
+    def fingerprint(self) -> str:
+        """Return a SHA-256 of the concepts' fingerprints and of what joins them."""
+        return composed_fingerprint(self, self.concepts)
 
 
 class ConceptDrift(Composition):
@@ -305,25 +309,25 @@ class Switching(Composition):
     ) -> None:
         _check_positions(concepts, positions)
         distinct = list({id(concept): concept for concept in concepts}.values())
-        index = [next(i for i, d in enumerate(distinct) if d is concept) for concept in concepts]
+        order = [next(i for i, d in enumerate(distinct) if d is concept) for concept in concepts]
         super().__init__(
             distinct,
-            segments=list(zip([0, *positions], index, strict=True)),
+            segments=list(zip([0, *positions], order, strict=True)),
             drifts=[Drift(position) for position in positions] if drifts is None else drifts,
             n_samples=n_samples,
         )
         self.positions = list(positions)
-        self._index = np.array(index)
+        self.order = order
 
     def chooser(self) -> Chooser:
         """Return a new position at the start of the decisions."""
-        done = 0
+        order, done = np.array(self.order), 0
 
         def choose(n: int) -> np.ndarray:
             nonlocal done
             segment = np.searchsorted(self.positions, np.arange(done, done + n), side="right")
             done += n
-            return self._index[segment]
+            return order[segment]
 
         return choose
 
@@ -367,10 +371,11 @@ def drifting(
 
     Notes
     -----
-    These are the samples of CapyMOA's `DriftStream([A, GradualDrift(position, width), B, ...])` up to release
-    0.11 and of its `to_moa_stream()` since. Later releases of CapyMOA compose in Python, with other random
-    numbers and a steeper sigmoid. Scripts for MOA often nest the other way, `ConceptDrift(A, ConceptDrift(B,
-    C))`: positions are then relative to the change before.
+    These are the samples of CapyMOA's `DriftStream([A, GradualDrift(position, width), B, ...])` in the
+    releases that compose in MOA, and of its `to_moa_stream()`. CapyMOA 0.15 composes in Python, with other
+    random numbers and a sigmoid that is steeper and cut off at the ends of the width. Scripts for MOA often
+    nest the other way, `ConceptDrift(A, ConceptDrift(B, C))`: positions are then relative to the change
+    before.
     """
     if len(concepts) < 2:
         raise ValueError(f"drifting: {len(concepts)} concepts; give two or more")

@@ -40,7 +40,7 @@ MAX_RECORD_BYTES = 64 << 20
 PIECE_ROWS = 1 << 15
 N_REASONS = 10
 VALUES_KEY = b"streams.values"
-_FEW_RECORDS = 16
+_FEW_RECORDS = 256
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -149,7 +149,7 @@ class _Nominal:
             self._index[value] = self._index[str(value)] = index
 
     def knows(self, item: Any) -> bool:
-        return not self.is_closed or item in self._index
+        return not self.is_closed or item in self._index or self.convert(item) in self._index
 
     def index(self, item: Any) -> int:
         found = self._index.get(item)
@@ -223,7 +223,7 @@ class _FileStream(Stream):
             n_samples=min(lengths, default=None),
         )
         label.values = self.classes  # the one list: a new label appears in the schema
-        next(self.blocks(), None)  # what the first piece shows of labels and values is known from the start
+        next(self.blocks(), None)  # labels and values that the first rows show are known from the start
 
     def reader(self) -> Reader:
         """Return a new position at the start of the file; it starts a new count of `bad_rows`."""
@@ -536,18 +536,20 @@ class CSVStream(_TextStream):
             while line := file.readline(MAX_RECORD_BYTES):
                 record += line
                 n_lines += 1
-                if _is_complete(record, self._quote) and record.removeprefix(_BOM).strip():
+                is_read = _is_complete(record, self._quote) and record.removeprefix(_BOM).strip()
+                if is_read or len(record) > MAX_RECORD_BYTES:
                     break
-        try:
-            fields = self._split(record.removeprefix(_BOM).strip(b"\r\n"))
-        except _BadRowError as reason:
-            raise ValueError(f"{path}, line 1{reason}") from None
-        if fields is None:
+        record = record.removeprefix(_BOM).lstrip(b"\r\n")
+        if not record.strip():
             raise ValueError(f"{path}: the file is empty; a stream needs a line of column names or a row")
-        is_data = all(text is None or _number(text) is not None for text in fields) and any(fields)
+        try:
+            fields = self._fields(record)
+        except _BadRowError as reason:
+            raise ValueError(f"{path}, line {n_lines}{reason}") from None
+        is_data = all(self._clean(text) is None or _number(text) is not None for text in fields)
         if header is False or (header is None and is_data):
             return [f"x{i}" for i in range(len(fields))], 0
-        return [f"x{i}" if text is None else text.strip() for i, text in enumerate(fields)], n_lines
+        return [text.strip() or f"x{i}" for i, text in enumerate(fields)], n_lines
 
     def _first_values(self, path: str | Path, n_columns: int) -> list[set[str]]:
         """Return the distinct values that each column shows in the first piece of the file."""
@@ -568,7 +570,7 @@ class CSVStream(_TextStream):
     def _parse_options(self, data: bytes) -> Any:
         import pyarrow.csv
 
-        if data.count(b"\r") != data.count(b"\r\n") or not _is_complete(data, self._quote):
+        if not _is_plain(data) or not _is_complete(data, self._quote):
             return None
         return pyarrow.csv.ParseOptions(
             delimiter=self._delimiter,
@@ -582,21 +584,28 @@ class CSVStream(_TextStream):
     def _split(self, record: bytes) -> list[str | None] | None:
         if not record.strip(b"\r\n"):
             return None
+        return [self._clean(text) for text in self._fields(record)]
+
+    def _fields(self, record: bytes) -> list[str]:
         if not _is_complete(record, self._quote):
             raise _BadRowError(
                 f": a quote {self._quote} is not closed; close it, or pass quote=None if it means nothing"
             )
         text = _decode(record)
         try:
-            (fields,) = csv.reader(
-                io.StringIO(text, newline=""),
-                delimiter=self._delimiter,
-                quotechar=self._quote,
-                quoting=csv.QUOTE_MINIMAL if self._quote else csv.QUOTE_NONE,
+            rows = list(
+                csv.reader(
+                    io.StringIO(text, newline=""),
+                    delimiter=self._delimiter,
+                    quotechar=self._quote,
+                    quoting=csv.QUOTE_MINIMAL if self._quote else csv.QUOTE_NONE,
+                )
             )
-        except (csv.Error, ValueError) as error:
+        except csv.Error as error:
             raise _BadRowError(f": {error}; mend the row") from None
-        return [self._clean(text) for text in fields]
+        if len(rows) != 1:
+            raise _BadRowError(": a carriage return outside quotes; lines end in a line feed")
+        return rows[0]
 
 
 class ARFFStream(_TextStream):
@@ -679,9 +688,7 @@ class ARFFStream(_TextStream):
     def _parse_options(self, data: bytes) -> Any:
         import pyarrow.csv
 
-        if any(mark in data for mark in (b"{", b"%", b'"', b"\\", b"'?'")) or data.count(b"\r") != data.count(
-            b"\r\n"
-        ):
+        if not _is_plain(data) or any(mark in data for mark in (b"{", b"%", b'"', b"\\", b"'?'")):
             return None
         return pyarrow.csv.ParseOptions(quote_char="'" if b"'" in data else False, double_quote=False)
 
@@ -923,8 +930,8 @@ def _raw_pieces(path: str | Path, n_skipped: int, quote: str | None) -> Iterator
             end = _last_record_end(data, quote)
             if not end and len(data) > MAX_RECORD_BYTES:
                 raise ValueError(
-                    f"{path}, line {line}: a row longer than {MAX_RECORD_BYTES >> 20} MB; a quote may be open from "
-                    "here on (pass quote=None if it means nothing), or lines may end in a carriage return alone"
+                    f"{path}, line {line}: a row longer than {MAX_RECORD_BYTES >> 20} MB; an open quote? "
+                    "(pass quote=None if quotes mean nothing) or lines that end in a carriage return alone?"
                 )
             if end:
                 yield line, data[:end]
@@ -951,6 +958,11 @@ def _last_record_end(data: bytes, quote: str | None) -> int:
 def _is_complete(record: bytes, quote: str | None) -> bool:
     """Return whether every quote that was opened is closed; a doubled quote inside a field counts as two."""
     return quote is None or record.count(quote.encode()) % 2 == 0
+
+
+def _is_plain(data: bytes) -> bool:
+    """Return whether a piece has no lone carriage return, and no byte order mark for pyarrow to drop."""
+    return data.count(b"\r") == data.count(b"\r\n") and not data.startswith(_BOM)
 
 
 def _records(line: int, data: bytes, quote: str | None) -> list[tuple[int, bytes]]:
@@ -1042,7 +1054,7 @@ def _split_arff(text: str) -> list[str | None]:
         match = _FIELD.match(text, start)
         if match is None:
             raise _BadRowError(
-                f": cannot read {text[start : start + 40]!r}; put values that hold any of , ' \" % {{ }} in quotes"
+                f": cannot read {text[start : start + 40]!r}; quote values that hold any of , ' \" % {{ }}"
             )
         fields.append(_unquote(*match.group(1, 2, 3)))
         if match[4] != ",":

@@ -1,0 +1,698 @@
+"""Files as streams: what is read, what is refused, and that writing and reading give the same samples."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import io
+import math
+import zipfile
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.feather
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from streams import Block, Feature, Stream, files
+from streams.export import write
+from streams.files import ARFFStream, ArrowStream, CSVStream, open_file
+
+SLOW_MACHINE = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+class ArrayStream(Stream):
+    """A stream over arrays in memory."""
+
+    def __init__(self, X, y, features, classes):
+        super().__init__(features=features, classes=classes, n_samples=len(y))
+        self._block = Block(
+            np.asarray(X, dtype=np.float64).reshape(len(y), len(features)), np.asarray(y, np.int64)
+        )
+
+    def reader(self):
+        start = 0
+
+        def read(n):
+            nonlocal start
+            block = Block(self._block.X[start : start + n], self._block.y[start : start + n])
+            start += len(block.y)
+            return block
+
+        return read
+
+
+def samples(stream):
+    return list(stream)
+
+
+def table(stream, size=1000):
+    blocks = list(stream.blocks(size))
+    return np.concatenate([b.X for b in blocks]), np.concatenate([b.y for b in blocks])
+
+
+@pytest.fixture
+def put(tmp_path):
+    def write_text(text, name="data.csv"):
+        path = tmp_path / name
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    return write_text
+
+
+# --- CSV ----------------------------------------------------------------------------------------------------
+
+
+def test_csv_numbers_names_bools_and_missing_values(put):
+    path = put("a,b,c,y\n1.5,red,true,0\n?,blue,FALSE,1\n-2e3,NA,,1\n")
+    stream = CSVStream(path)
+    assert [f.values for f in stream.features] == [None, ["red", "blue"], [True, False]]
+    assert stream.classes == [0, 1]
+    assert (stream.n_features, stream.n_classes, stream.n_samples, stream.target) == (3, 2, None, "y")
+    assert stream.task == "Binary classification"
+    assert samples(stream) == [
+        ({"a": 1.5, "b": "red", "c": True}, 0),
+        ({"b": "blue", "c": False}, 1),
+        ({"a": -2000.0}, 1),
+    ]
+
+
+def test_csv_quotes_hold_delimiters_line_ends_and_quotes(put):
+    path = put('name,y\n"a,b",1\n"c\nd",1\n"say ""hi""",0\n5" pipe,5" pipe\n')
+    assert samples(CSVStream(path)) == [
+        ({"name": "a,b"}, "1"),
+        ({"name": "c\nd"}, "1"),
+        ({"name": 'say "hi"'}, "0"),
+        ({"name": '5" pipe'}, '5" pipe'),
+    ]
+
+
+def test_csv_quote_none_reads_quotes_as_characters(put):
+    path = put('name,y\n"a,no\n5" pipe,yes\n')
+    assert samples(CSVStream(path, quote=None)) == [({"name": '"a'}, "no"), ({"name": '5" pipe'}, "yes")]
+
+
+def test_csv_byte_order_mark_crlf_blank_lines_and_no_last_line_end(put):
+    path = put(b"\xef\xbb\xbfa,y\r\n1,u\r\n\r\n2,v")
+    assert samples(CSVStream(path)) == [({"a": 1.0}, "u"), ({"a": 2.0}, "v")]
+    headless = put(b"\xef\xbb\xbf1,0\r\n2,1\r\n", "headless.csv")
+    assert samples(CSVStream(headless)) == [({"x0": 1.0}, 0), ({"x0": 2.0}, 1)]
+
+
+def test_csv_other_delimiter(put):
+    assert samples(CSVStream(put("a;y\n1;2,5\n"), delimiter=";")) == [({"a": 1.0}, "2,5")]
+    assert samples(CSVStream(put("a\ty\n1\tb c\n"), delimiter="\t")) == [({"a": 1.0}, "b c")]
+
+
+def test_csv_header_is_found_or_told(put):
+    assert samples(CSVStream(put("1,2,0\n3,?,1\n"))) == [({"x0": 1.0, "x1": 2.0}, 0), ({"x0": 3.0}, 1)]
+    assert samples(CSVStream(put("2020,2021\n3,1\n"), header=True)) == [({"2020": 3.0}, 1)]
+    assert samples(CSVStream(put("a,no\nb,yes\n"), header=False)) == [
+        ({"x0": "a"}, "no"),
+        ({"x0": "b"}, "yes"),
+    ]
+
+
+def test_csv_columns_without_name_and_names_that_look_missing(put):
+    stream = CSVStream(put(",NA,y\n1,2,3\n"))
+    assert [f.name for f in stream.features] == ["x0", "NA"]
+
+
+@pytest.mark.parametrize("target", ["b", 1, -2])
+def test_target_by_name_or_position(put, target):
+    stream = CSVStream(put("a,b,c\n1,u,2\n"), target)
+    assert samples(stream) == [({"a": 1.0, "c": 2.0}, "u")]
+    assert stream.target == "b"
+
+
+def test_nominal_and_drop_and_classes(put):
+    path = put("id,code,y\nk1,1,2\nk2,2,1\n")
+    stream = CSVStream(path, nominal=["code"], drop=["id"], classes=[1, 2, 3])
+    assert stream.features == [Feature("code", [1, 2])]
+    assert stream.classes == [1, 2, 3]
+    assert table(stream)[1].tolist() == [1, 0]
+
+
+def test_missing_values_are_an_argument(put):
+    path = put("a,b,y\n-999,NA,1\n")
+    assert samples(CSVStream(path, missing=["-999"])) == [({"b": "NA"}, 1)]
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("a,y\n1,2\n", {"target": "z"}, r"no column 'z' for the target; columns: a, y"),
+        ("a,y\n1,2\n", {"target": 2}, r"target=2, but there are 2 columns"),
+        ("a,y\n1,2\n", {"drop": ["z"]}, r"drop names \['z'\]"),
+        ("a,y\n1,2\n", {"nominal": ["z"]}, r"nominal names \['z'\]"),
+        ("a,y\n1,2\n", {"drop": ["y"]}, r"drop holds the target 'y'"),
+        ("a,y\n1,2\n", {"drop": ["a"]}, r"no column is left besides the target"),
+        ("a,a,y\n1,2,3\n", {}, r"\['a'\] come more than once"),
+        ("y\n1\n", {}, r"no column is left"),
+        ("", {}, r"the file is empty"),
+        ("\n\n", {}, r"the file is empty"),
+        ("a,y\n1,2\n", {"on_bad_row": "ignore"}, r"on_bad_row='ignore'; choose 'error' or 'skip'"),
+        ("a,y\n1,2\n", {"n_samples": -1}, r"n_samples=-1"),
+        ("a,y\n1,2\n", {"delimiter": ";;"}, r"delimiter=';;'"),
+        ("a,y\n1,2\n", {"quote": "\n"}, r"quote='\\n'"),
+    ],
+)
+def test_csv_wrong_arguments_are_named(put, text, options, message):
+    with pytest.raises(ValueError, match=message):
+        CSVStream(put(text), **options)
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("1,2", r"line 4: 2 fields, but there are 3 columns"),
+        ("1,2,3,4", r"line 4: 4 fields, but there are 3 columns"),
+        ("1,red,", r"line 4, column 'y': the class label is missing"),
+        ('1,"red,0', r"line 4: a quote \" is not closed"),
+        (b"1,\xff,0", r"line 4: byte 3 is not UTF-8"),
+        ("1\r,b,0", r"line 4: a carriage return outside quotes"),
+    ],
+)
+def test_csv_malformed_row_is_named_or_skipped(put, row, reason):
+    row = row if isinstance(row, bytes) else row.encode()
+    path = put(b'a,b,y\n1,"x\nx",0\n' + row + b"\n")
+    with pytest.raises(ValueError, match=rf"data\.csv, {reason}"):
+        CSVStream(path)
+    stream = CSVStream(path, on_bad_row="skip")
+    assert samples(stream) == [({"a": 1.0, "b": "x\nx"}, 0)]
+    assert stream.bad_rows.count == 1
+    assert reason.split(":")[0].replace("line 4", "") in stream.bad_rows.reasons[0]
+
+
+def test_csv_word_in_a_numeric_column_far_down_is_named(put, monkeypatch):
+    monkeypatch.setattr(files, "PIECE_BYTES", 4096)
+    lines = [f"{i},{i / 7},{i % 3}" for i in range(5000)]
+    lines[4321] = "4321,oops,0"
+    path = put("\n".join(["a,b,y", *lines]) + "\n")
+    stream = CSVStream(path)
+    with pytest.raises(ValueError, match=r"line 4323, column 'b': 'oops' is not a number.*nominal=\['b'\]"):
+        table(stream)
+    stream = CSVStream(path, on_bad_row="skip")
+    X, _ = table(stream)
+    assert X[:, 0].tolist() == [i for i in range(5000) if i != 4321]
+    assert stream.bad_rows.count == 1
+    assert samples(stream)[4320][0]["a"] == 4320.0
+    assert stream.bad_rows.count == 1, "each reading counts anew"
+    assert next(iter(CSVStream(path, nominal=["b"]).blocks(10))).X.shape == (10, 2)
+
+
+def test_csv_many_bad_rows_are_counted_and_the_first_reasons_kept(put):
+    path = put("a,y\n1,0\n" + "oops\n" * 25 + "2,1\n")
+    stream = CSVStream(path, on_bad_row="skip")
+    assert samples(stream) == [({"a": 1.0}, 0), ({"a": 2.0}, 1)]
+    assert (stream.bad_rows.count, len(stream.bad_rows.reasons)) == (25, 10)
+
+
+def test_skipped_rows_leave_no_value_behind(put):
+    path = put("a,b,y\n1,red,0\n2,green\n3,pink,\n4,blue,1\n")
+    stream = CSVStream(path, on_bad_row="skip")
+    assert stream.features[1].values == ["red", "blue"]
+
+
+def test_new_values_and_labels_are_appended_as_they_come(put, monkeypatch):
+    monkeypatch.setattr(files, "PIECE_BYTES", 64)
+    rows = [(f"v{i // 100}", i // 600) for i in range(3000)]
+    path = put("a,y\n" + "".join(f"{a},{y}\n" for a, y in rows))
+    stream = CSVStream(path)
+    assert stream.n_classes == 2
+    first = samples(stream)
+    assert first == [({"a": a}, y) for a, y in rows]
+    assert stream.classes == [0, 1, 2, 3, 4]
+    assert stream.n_classes == 5
+    assert stream.task == "Multi-class classification"
+    assert samples(stream) == first
+    assert samples(CSVStream(path)) == first
+
+
+def test_a_limit_ends_the_reading_before_what_lies_behind(put):
+    path = put("a,y\n1,u\n2,v\nbroken\n3,w\n")
+    stream = CSVStream(path, n_samples=2)
+    assert samples(stream) == [({"a": 1.0}, "u"), ({"a": 2.0}, "v")]
+    assert stream.classes == ["u", "v"]
+    assert stream.n_samples == 2
+    whole = put("a,b,y\n1,p,u\n2,q,v\n3,r,w\n", "whole.csv")
+    stream = CSVStream(whole, n_samples=2)
+    assert (stream.classes, stream.features[1].values) == (["u", "v"], ["p", "q"])
+    assert samples(CSVStream(whole, n_samples=0)) == []
+
+
+def test_gz_and_zip_give_the_same_samples_and_the_same_fingerprint(tmp_path, put):
+    text = b"a,y\n1,0\n2,1\n"
+    plain = CSVStream(put(text))
+    with gzip.open(tmp_path / "data.csv.gz", "wb") as file:
+        file.write(text)
+    with zipfile.ZipFile(tmp_path / "data.csv.zip", "w") as archive:
+        archive.writestr("inner.csv", text)
+    for name in ("data.csv.gz", "data.csv.zip"):
+        packed = open_file(tmp_path / name)
+        assert samples(packed) == samples(plain)
+        assert packed.fingerprint() == plain.fingerprint() == hashlib.sha256(text).hexdigest()
+    with zipfile.ZipFile(tmp_path / "two.csv.zip", "w") as archive:
+        archive.writestr("a.csv", text)
+        archive.writestr("b.csv", text)
+    with pytest.raises(ValueError, match=r"holds 2 files \(a\.csv, b\.csv\)"):
+        open_file(tmp_path / "two.csv.zip")
+
+
+def test_open_file_names_the_endings_it_knows(put):
+    with pytest.raises(ValueError, match=r"data\.xls: unknown kind of file.*\.csv\.gz.*\.feather"):
+        open_file(put("", "data.xls"))
+    with pytest.raises(FileNotFoundError):
+        open_file("nowhere.csv")
+
+
+def test_a_quote_that_never_closes_does_not_fill_the_memory(put, monkeypatch):
+    monkeypatch.setattr(files, "PIECE_BYTES", 64)
+    monkeypatch.setattr(files, "MAX_RECORD_BYTES", 256)
+    path = put('a,y\n1,0\n2,"0\n' + "3,1\n" * 500)
+    with pytest.raises(ValueError, match=r"line 3: a row longer than"):
+        table(CSVStream(path))
+
+
+FIELD = st.one_of(
+    st.sampled_from(
+        ["", "?", "NA", "1", "-0", "2.5", "1e400", "nan", "inf", " 7", "+3", "1_0", "x", " ", "true"]
+    ),
+    st.text(alphabet='ab", \n\r\té\x00', max_size=5),
+)
+
+
+@SLOW_MACHINE
+@given(
+    rows=st.lists(st.tuples(FIELD, FIELD, st.sampled_from(["u", "v", "a,b", 'q"'])), max_size=60),
+    data=st.data(),
+)
+def test_csv_reads_what_the_csv_module_reads(tmp_path, rows, data):
+    """The twin reads with Python's csv module; pieces are small, so that they end anywhere."""
+    text = io.StringIO()
+    csv.writer(text).writerows([["a", "b", "y"], ["word", "word", "u"], *rows])
+    path = tmp_path / "twin.csv"
+    path.write_bytes(text.getvalue().encode())
+    expected = []
+    for a, b, y in [("word", "word", "u"), *rows]:
+        x = {k: v for k, v in (("a", a), ("b", b)) if v.strip() not in files.MISSING}
+        expected.append((x, y))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "PIECE_BYTES", data.draw(st.sampled_from([50, 100, 1 << 20])))
+        assert samples(CSVStream(path)) == expected
+
+
+@SLOW_MACHINE
+@given(
+    rows=st.lists(st.tuples(FIELD, FIELD, st.sampled_from(["0", "1", "", "?", "x"])), max_size=60),
+    quote=st.sampled_from(['"', None]),
+)
+def test_fast_and_slow_parsing_agree_on_any_rows(tmp_path, rows, quote):
+    """Whole pieces by pyarrow, or every row field by field: same samples, same bad rows."""
+    text = "a,b,y\n1.5,word,0\n" + "".join(f"{a},{b},{y}\n" for a, b, y in rows)
+    path = tmp_path / "wild.csv"
+    path.write_bytes(text.encode())
+
+    class SlowCSV(CSVStream):
+        def _parse(self, data, limit):
+            return None
+
+    options = {"header": True, "quote": quote, "on_bad_row": "skip"}
+    fast, slow = CSVStream(path, **options), SlowCSV(path, **options)
+    assert samples(fast) == samples(slow)
+    assert fast.features == slow.features
+    assert fast.classes == slow.classes
+    assert fast.bad_rows == slow.bad_rows
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_both_views_and_all_block_sizes_give_the_same_samples(put, size):
+    rng = np.random.default_rng(5)
+    rows = [(rng.normal(), "pqr"[rng.integers(3)], rng.integers(4)) for _ in range(50)]
+    stream = CSVStream(put("a,b,y\n" + "".join(f"{float(a)!r},{b},{y}\n" for a, b, y in rows)))
+    X, y = table(stream, size)
+    assert samples(stream) == [({"a": float(a), "b": b}, int(label)) for a, b, label in rows]
+    names = stream.features[1].values
+    assert [
+        (v, names[int(code)], stream.classes[k]) for (v, code), k in zip(X.tolist(), y.tolist(), strict=True)
+    ] == [(float(a), b, int(label)) for a, b, label in rows]
+
+
+# --- ARFF ---------------------------------------------------------------------------------------------------
+
+ARFF = r"""% a comment
+@RELATION 'some weather'
+
+@Attribute 'air temperature' REAL
+@attribute	sky {grey, 'light blue', "it\'s"}
+@attribute wind integer [0, 12]
+@attribute note STRING
+@attribute class{no,yes}
+@DATA
+% another
+1.5, grey, 3, 'all well', yes
+?,'light blue',?,?,no
+
+ -1e3 , 'it\'s', 0, "50 %", no % calm
+{0 2.5, 4 yes}
+{1 'light blue', 3 'x, y'}
+{}
+"""
+
+
+def test_arff_header_values_comments_and_sparse_rows(put):
+    stream = open_file(put(ARFF, "weather.arff"))
+    assert [f.name for f in stream.features] == ["air temperature", "sky", "wind", "note"]
+    assert stream.features[1].values == ["grey", "light blue", "it's"]
+    assert stream.features[3].values == ["all well", "50 %", "x, y"]
+    assert stream.classes == ["no", "yes"]
+    assert samples(stream) == [
+        ({"air temperature": 1.5, "sky": "grey", "wind": 3.0, "note": "all well"}, "yes"),
+        ({"sky": "light blue"}, "no"),
+        ({"air temperature": -1000.0, "sky": "it's", "wind": 0.0, "note": "50 %"}, "no"),
+        ({"air temperature": 2.5, "sky": "grey", "wind": 0.0}, "yes"),
+        ({"air temperature": 0.0, "sky": "light blue", "wind": 0.0, "note": "x, y"}, "no"),
+        ({"air temperature": 0.0, "sky": "grey", "wind": 0.0}, "no"),
+    ]
+
+
+def test_arff_declared_numbers_and_truths_keep_their_type_and_order(put):
+    path = put(
+        "@relation r\n@attribute d {3,1,2}\n@attribute t {true,false}\n@attribute c {a,1}\n"
+        "@attribute n numeric\n@data\n1,false,1,7\n2,true,a,8\n",
+        "a.arff",
+    )
+    stream = ARFFStream(path)
+    assert [f.values for f in stream.features] == [[3, 1, 2], [True, False], ["a", "1"]]
+    assert samples(stream) == [({"d": 1, "t": False, "c": "1"}, 7), ({"d": 2, "t": True, "c": "a"}, 8)]
+    assert ARFFStream(path, "d").classes == [3, 1, 2]
+
+
+def test_arff_quoted_question_mark_is_a_value(put):
+    path = put("@relation r\n@attribute a {'?',b}\n@attribute y {0,1}\n@data\n'?',0\n?,1\nb,1\n", "a.arff")
+    assert samples(ARFFStream(path)) == [({"a": "?"}, 0), ({}, 1), ({"a": "b"}, 1)]
+
+
+HEADER = "@relation r\n@attribute a numeric\n@attribute b {u,v}\n@attribute y {0,1}\n"
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("1,w,0", r"line 7, column 'b': 'w' is not declared; allowed: 'u', 'v'"),
+        ("1,u,2", r"line 7, column 'y': '2' is not declared"),
+        ("one,u,0", r"line 7, column 'a': 'one' is not a number"),
+        ("1,u", r"line 7: 2 fields, but there are 3 columns"),
+        ("1,u,?", r"line 7, column 'y': the class label is missing"),
+        ("1,'u,0", r"line 7: cannot read \"'u,0\""),
+        ("{0 1, 2 1", r"line 7: a sparse row without its closing brace"),
+        ("{0 1, 3 1}", r"line 7: index 3, but there are 3 attributes"),
+        ("{zero 1}", r"line 7: cannot read 'zero 1'"),
+    ],
+)
+def test_arff_malformed_row_is_named_or_skipped(put, row, reason):
+    path = put(HEADER + f"@data\n1,u,0\n{row}\n2,v,1\n", "bad.arff")
+    with pytest.raises(ValueError, match=rf"bad\.arff, {reason}"):
+        ARFFStream(path)
+    stream = ARFFStream(path, on_bad_row="skip")
+    assert samples(stream) == [({"a": 1.0, "b": "u"}, 0), ({"a": 2.0, "b": "v"}, 1)]
+    assert stream.bad_rows.count == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "@relation r\n@attribute t date 'yyyy'\n@attribute y {0}\n@data\n",
+            r"line 2, attribute 't'.*'date'.*drop=\['t'\]",
+        ),
+        ("@relation r\n@attribute\n@data\n", r"line 2: cannot read '@attribute'"),
+        ("@relation r\n@attribute a {u,v\n@data\n", r"line 2: the values of 'a' have no closing brace"),
+        ("@relation r\nattribute a real\n", r"line 2: 'attribute a real' in the header"),
+        ("@relation r\n@data\n", r"line 2: @data before any @attribute"),
+        ("@relation r\n@attribute a real\n", r"no line @data"),
+    ],
+)
+def test_arff_malformed_header_is_named(put, text, message):
+    with pytest.raises(ValueError, match=message):
+        ARFFStream(put(text, "bad.arff"))
+
+
+def test_arff_date_can_be_dropped(put):
+    path = put(
+        "@relation r\n@attribute t date\n@attribute a real\n@attribute y {0,1}\n@data\n'2020-01-01',1,0\n",
+        "d.arff",
+    )
+    assert samples(ARFFStream(path, drop=["t"])) == [({"a": 1.0}, 0)]
+
+
+def test_arff_classes_are_refused_where_they_are_declared(put):
+    with pytest.raises(ValueError, match=r"declares \[0, 1\]; leave classes out"):
+        ARFFStream(put(HEADER + "@data\n1,u,0\n", "a.arff"), classes=[1, 0])
+
+
+ARFF_FIELD = st.one_of(
+    st.sampled_from(
+        ["u", "'u'", "v", " u ", "?", "'?'", "w", "1", "2.5", "'3'", "", "u % c", "nan", "it's", "' u'"]
+    ),
+    st.text(alphabet="uv', \"\\%{}\r", max_size=4),
+)
+
+
+@SLOW_MACHINE
+@given(rows=st.lists(st.tuples(ARFF_FIELD, ARFF_FIELD, ARFF_FIELD, st.sampled_from("01?")), max_size=40))
+def test_arff_fast_and_slow_parsing_agree_on_any_rows(tmp_path, rows):
+    path = tmp_path / "wild.arff"
+    header = HEADER.replace("@attribute y", "@attribute s string\n@attribute y")
+    path.write_bytes((header + "@data\n" + "".join(",".join(row) + "\n" for row in rows)).encode())
+
+    class SlowARFF(ARFFStream):
+        def _parse(self, data, limit):
+            return None
+
+    fast, slow = ARFFStream(path, on_bad_row="skip"), SlowARFF(path, on_bad_row="skip")
+    assert samples(fast) == samples(slow)
+    assert fast.features == slow.features
+    assert fast.bad_rows == slow.bad_rows
+
+
+# --- Parquet and Arrow --------------------------------------------------------------------------------------
+
+
+def arrow_table():
+    return pa.table(
+        {
+            "i": pa.array([1, 2, None, 4], pa.int32()),
+            "f": pa.array([0.5, None, float("nan"), 4.0]),
+            "s": pa.array(["p", None, "q", "p"]),
+            "d": pa.array(["m", "n", "n", "m"]).dictionary_encode(),
+            "b": pa.array([True, False, None, True]),
+            "y": pa.array([3, 1, 3, 2]),
+        }
+    )
+
+
+def write_ipc_stream(table, path):
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=3)
+
+
+@pytest.mark.parametrize(
+    ("name", "save"),
+    [
+        ("t.parquet", lambda table, path: pq.write_table(table, path, row_group_size=3)),
+        ("t.feather", pyarrow.feather.write_feather),
+        ("t.arrow", write_ipc_stream),
+    ],
+)
+def test_arrow_files(tmp_path, name, save):
+    save(arrow_table(), tmp_path / name)
+    stream = open_file(tmp_path / name)
+    assert samples(stream) == [
+        ({"i": 1.0, "f": 0.5, "s": "p", "d": "m", "b": True}, 3),
+        ({"i": 2.0, "d": "n", "b": False}, 1),
+        ({"s": "q", "d": "n"}, 3),
+        ({"i": 4.0, "f": 4.0, "s": "p", "d": "m", "b": True}, 2),
+    ]
+    assert stream.classes == [3, 1, 2]
+    assert stream.n_samples == (4 if name.endswith("parquet") else None)
+    assert samples(open_file(tmp_path / name, "d", drop=["s"], nominal=["i"], n_samples=2)) == [
+        ({"i": 1, "f": 0.5, "b": True, "y": 3.0}, "m"),
+        ({"i": 2, "b": False, "y": 1.0}, "n"),
+    ]
+    assert stream.fingerprint() == hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
+
+
+def test_arrow_float_labels_that_are_whole_are_ints(tmp_path):
+    pq.write_table(pa.table({"a": [1.0, 2.0], "y": [0.0, 1.0]}), tmp_path / "t.parquet")
+    labels = ArrowStream(tmp_path / "t.parquet").classes
+    assert labels == [0, 1]
+    assert all(type(label) is int for label in labels)
+
+
+def test_arrow_missing_label_is_named_or_skipped(tmp_path):
+    path = tmp_path / "t.parquet"
+    pq.write_table(
+        pa.table({"a": [1, 2, 3, 4, 5], "y": [0.0, None, 1.0, float("nan"), 0.0]}), path, row_group_size=2
+    )
+    with pytest.raises(ValueError, match=r"t\.parquet, row 2, column 'y': the class label is missing"):
+        ArrowStream(path)
+    stream = ArrowStream(path, on_bad_row="skip")
+    assert samples(stream) == [({"a": 1.0}, 0), ({"a": 3.0}, 1), ({"a": 5.0}, 0)]
+    assert stream.bad_rows.count == 2
+    assert "row 4" in stream.bad_rows.reasons[1]
+    limited = ArrowStream(path, on_bad_row="skip", n_samples=2)
+    assert samples(limited) == samples(stream)[:2]
+
+
+def test_arrow_column_that_is_neither_number_nor_text(tmp_path):
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"t": pa.array([0], pa.timestamp("s")), "a": [1], "y": [0]}), path)
+    with pytest.raises(ValueError, match=r"column 't': of type timestamp\[.*drop=\['t'\]"):
+        ArrowStream(path)
+    assert samples(ArrowStream(path, drop=["t"])) == [({"a": 1.0}, 0)]
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "t.arrow"])
+def test_arrow_file_of_another_kind_is_refused(put, name):
+    with pytest.raises(ValueError, match=rf"{name}: not a Parquet or Arrow file"):
+        open_file(put("a,y\n1,2\n", name))
+
+
+# --- writing and reading back -------------------------------------------------------------------------------
+
+NAME = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6)
+VALUE_NAME = NAME.filter(lambda text: text.strip() not in files.MISSING)
+WORDS = st.one_of(
+    st.lists(VALUE_NAME.map(lambda t: "w" + t), min_size=1, max_size=4, unique=True),
+    st.lists(st.integers(-(10**9), 10**9), min_size=1, max_size=4, unique=True),
+    st.permutations([True, False]),
+)
+
+
+@st.composite
+def array_streams(draw):
+    """Draw a stream with any float64, names that need quotes, missing values and several classes."""
+    kinds = draw(st.lists(st.one_of(st.none(), WORDS), min_size=1, max_size=4))
+    names = draw(
+        st.lists(
+            NAME.filter(lambda t: t == t.strip() and t != "class"),
+            min_size=len(kinds),
+            max_size=len(kinds),
+            unique=True,
+        )
+    )
+    classes = draw(WORDS)
+    n = draw(st.integers(1, 12))
+    columns = [
+        draw(
+            st.lists(
+                st.floats(width=64) if values is None else st.sampled_from([math.nan, *range(len(values))]),
+                min_size=n,
+                max_size=n,
+            )
+        )
+        for values in kinds
+    ]
+    y = draw(st.lists(st.integers(0, len(classes) - 1), min_size=n, max_size=n))
+    features = [Feature(name, values) for name, values in zip(names, kinds, strict=True)]
+    return ArrayStream(np.array(columns).T, y, features, classes)
+
+
+def typed(stream):
+    """Samples with the type of each value, for `True == 1` and `0.0 == -0.0`."""
+    return [({k: (type(v), repr(v)) for k, v in x.items()}, (type(y), y)) for x, y in stream]
+
+
+@SLOW_MACHINE
+@given(stream=array_streams())
+def test_csv_round_trip(tmp_path, stream):
+    path = tmp_path / "t.csv"
+    assert write(stream, path) == stream.n_samples
+    nominal = [feature.name for feature in stream.features if feature.is_nominal]
+    assert typed(CSVStream(path, header=True, nominal=nominal)) == typed(stream)
+
+
+@SLOW_MACHINE
+@given(stream=array_streams())
+def test_arff_round_trip(tmp_path, stream):
+    path = tmp_path / "t.arff"
+    write(stream, path)
+    back = ARFFStream(path)
+    assert typed(back) == typed(stream)
+    assert (back.features, back.classes) == (stream.features, stream.classes)
+
+
+@SLOW_MACHINE
+@given(stream=array_streams())
+def test_parquet_round_trip(tmp_path, stream):
+    path = tmp_path / "t.parquet"
+    write(stream, path)
+    back = ArrowStream(path)
+    assert typed(back) == typed(stream)
+    assert (back.features, back.classes) == (stream.features, stream.classes)
+    assert back.n_samples == stream.n_samples
+
+
+def numbers(n=10):
+    return ArrayStream(
+        np.arange(2.0 * n).reshape(n, 2), np.arange(n) % 2, [Feature("a"), Feature("b")], ["u", "v"]
+    )
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz", "t.arff", "t.arff.gz", "t.parquet"])
+def test_write_stops_at_the_limit_and_reports_progress(tmp_path, name):
+    seen = []
+    assert write(numbers(), tmp_path / name, n_samples=7, target="label", progress=seen.append) == 7
+    back = open_file(tmp_path / name)
+    assert back.target == "label"
+    assert samples(back) == samples(numbers())[:7]
+    assert seen == [7]
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_written_gz_is_the_same_file_each_time(tmp_path):
+    write(numbers(), tmp_path / "a.csv.gz")
+    write(numbers(), tmp_path / "b.csv.gz")
+    assert (tmp_path / "a.csv.gz").read_bytes() == (tmp_path / "b.csv.gz").read_bytes()
+
+
+def test_arff_declares_values_that_appear_late(put, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "PIECE_BYTES", 32)
+    path = put("a,y\n" + "".join(f"v{i},{i}\n" for i in range(40)))
+    write(CSVStream(path), tmp_path / "t.arff")
+    assert samples(ARFFStream(tmp_path / "t.arff")) == samples(CSVStream(path))
+    assert ARFFStream(tmp_path / "t.arff").classes == list(range(40))
+
+
+def test_a_failed_write_leaves_the_old_file_alone(put, tmp_path):
+    old = put("old", "t.csv")
+    bad = ArrayStream([[0.0]], [0], [Feature("a", ["NA"])], [0])
+    with pytest.raises(ValueError, match=r"the value 'NA' would be read from CSV as missing"):
+        write(bad, old)
+    assert old.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["t.csv"]
+
+
+def test_write_names_what_it_cannot_do(tmp_path):
+    with pytest.raises(ValueError, match=r"t\.xls: cannot be written.*\.parquet"):
+        write(numbers(), tmp_path / "t.xls")
+    with pytest.raises(ValueError, match=r"target='a' is the name of a feature"):
+        write(numbers(), tmp_path / "t.csv", target="a")
+    mixed = ArrayStream([[0.0]], [0], [Feature("a", [1, "b"])], [0])
+    with pytest.raises(
+        ValueError, match=r"column 'a' holds values of type int, str; a Parquet column holds one"
+    ):
+        write(mixed, tmp_path / "t.parquet")
+
+
+def test_an_empty_stream_can_be_written_and_read(tmp_path):
+    for name in ("t.csv", "t.arff", "t.parquet"):
+        assert write(numbers(), tmp_path / name, n_samples=0) == 0
+        assert samples(open_file(tmp_path / name)) == []
