@@ -26,7 +26,9 @@ def main() -> None:
     from capymoa.stream import Schema
 
     y, p = predictions()
-    schema = Schema.from_custom(features=["a", "y"], target="y", categories={"y": ["0", "1", "2"]}, name="runs")
+    schema = Schema.from_custom(
+        features=["a", "y"], target="y", categories={"y": ["0", "1", "2"]}, name="runs"
+    )
     total = ClassificationEvaluator(schema=schema)
     windowed = ClassificationWindowedEvaluator(schema=schema, window_size=100)
     cumulative = []

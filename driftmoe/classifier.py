@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -81,11 +81,11 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
 
     *MoE-Task.* In the published code the router's largest logit is the class, so that the experts never influence a
     prediction. Here they do, as the text describes: class *c* scores softmax(logits)_c × p_c, where p_c is what
-    expert *c* says of its class, and the scores are normalised. An expert is right when it claims a sample of its class;
-    where the expert of the true class does not claim it, that expert is the target all the same, so that the mask is
-    one-hot, as in the published code. To count the experts that rightly disown a sample as well is no help: those
-    are right most easily whose class is farthest off, and the router learns to trust them (50 instead of 69 % on
-    20 000 samples of LED with drift).
+    expert *c* says of its class, and the scores are normalised. An expert is right when it claims a sample of its
+    class; where the expert of the true class does not claim it, that expert is the target all the same, so that the
+    mask is one-hot, as in the published code. To count the experts that rightly disown a sample as well is no help:
+    those are right most easily whose class is farthest off, and the router learns to trust them (50 instead of 69 %
+    on 20 000 samples of LED with drift).
 
     *Cost.* A prediction asks `top_k` experts (`"moe-data"`: one), learning asks all of them and teaches `top_k`; the
     router costs a few µs a sample, and one gradient step every `batch_size` samples.
@@ -197,7 +197,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         check_label(y)
         self._learn(self._encoder.clean(x), y)
 
-    def learn_many(self, X: IntoDataFrame, y: IntoSeries | Iterable[Hashable]) -> None:  # type: ignore[override]  # river's base still names pandas
+    def learn_many(self, X: IntoDataFrame, y: IntoSeries | Iterable[Hashable]) -> None:
         """Learn the rows of a frame in order: the same as `learn_one` row by row.
 
         Parameters
@@ -219,16 +219,20 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
                 samples.append(clean(row, kinds))
             except (TypeError, ValueError) as error:
                 raise type(error)(f"row {i} of {_n_rows(X)}: {error}; no row has been learnt") from None
-            kinds |= {name: "text" if isinstance(value, str) else "number" for name, value in samples[-1].items()}
+            kinds |= {
+                name: "text" if isinstance(value, str) else "number" for name, value in samples[-1].items()
+            }
         labels = _labels(y)
         if len(labels) != len(samples):
-            raise ValueError(f"X has {len(samples)} rows and y has {len(labels)} labels; give one label a row")
+            raise ValueError(
+                f"X has {len(samples)} rows and y has {len(labels)} labels; give one label a row"
+            )
         for label in labels:
             check_label(label)
         for sample, label in zip(samples, labels, strict=True):
             self._learn(sample, label)
 
-    def predict_proba_many(self, X: IntoDataFrame) -> IntoDataFrame:  # type: ignore[override]  # as above
+    def predict_proba_many(self, X: IntoDataFrame) -> IntoDataFrame:
         """Return the class probabilities of each row, as a frame of the same kind with a column per class.
 
         Before the first `learn_one` the frame has no columns.
@@ -237,7 +241,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         columns = {label: [row[label] for row in rows] for label in self._encoder.classes}  # type: ignore[index]
         return to_native_frame(columns, like=into_frame(X))
 
-    def predict_many(self, X: IntoDataFrame) -> IntoSeries:  # type: ignore[override]  # as above
+    def predict_many(self, X: IntoDataFrame) -> IntoSeries:
         """Return the predicted class of each row, as a series of the same kind as the frame."""
         return to_native_series([self.predict_one(row) for row in _rows(X)], name=None, like=into_frame(X))
 
@@ -262,7 +266,9 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         """Mix the selected experts; ask the others only when none of these has a vote."""
         assert isinstance(self._experts, MulticlassExperts)
         n_classes = len(self._encoder.classes)
-        proba = mix(routing.weights, self._experts.predict_proba(sample, n_classes, np.flatnonzero(routing.mask)))
+        proba = mix(
+            routing.weights, self._experts.predict_proba(sample, n_classes, np.flatnonzero(routing.mask))
+        )
         if not proba.any():
             everyone = np.full(self.n_experts, 1.0 / self.n_experts)
             proba = mix(everyone, self._experts.predict_proba(sample, n_classes))
@@ -272,7 +278,9 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         if self.variant not in VARIANTS:
             raise ValueError(f"variant={self.variant!r}; available: {', '.join(VARIANTS)}")
         if self.expert is not None and not isinstance(self.expert, base.Classifier):
-            raise TypeError(f"expert={self.expert!r} is no river classifier; give an instance such as tree.HoeffdingTreeClassifier()")
+            raise TypeError(
+                f"expert={self.expert!r} is no river classifier; give one, such as tree.HoeffdingTreeClassifier()"
+            )
         if self.expert is not None and not self.expert._multiclass and self.variant != "moe-task":
             raise ValueError(
                 f"expert={type(self.expert).__name__} tells only two classes apart; wrap it in "
@@ -291,7 +299,9 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
                 f"top_k={self.top_k} but there are {self.n_experts} experts; choose 1 <= top_k <= {self.n_experts}"
             )
         if not isinstance(self.hidden, tuple | list):
-            raise TypeError(f"hidden={self.hidden!r}; give the width of each hidden layer, such as (256, 128)")
+            raise TypeError(
+                f"hidden={self.hidden!r}; give the width of each hidden layer, such as (256, 128)"
+            )
         if not all(isinstance(width, int | np.integer) and width >= 1 for width in self.hidden):
             raise ValueError(f"hidden={self.hidden!r}; choose widths of at least 1, such as (256, 128)")
         if not 0.0 <= self.dropout < 1.0:
@@ -305,7 +315,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
 
     @property
     def _raw_memory_usage(self) -> int:
-        """Bytes of the whole model: Python objects, numpy arrays, and the router's tensors, which river does not see."""
+        """Bytes of the whole model: Python objects, numpy arrays, and the router's tensors, unseen by river."""
         return super()._raw_memory_usage + self._router.n_bytes
 
     @classmethod
@@ -383,8 +393,8 @@ def mix_own(weights: np.ndarray, own_proba: np.ndarray) -> np.ndarray:
     return scores / scores.sum()
 
 
-def _rows(X: IntoDataFrame) -> Iterable[Mapping[Hashable, Any]]:
-    return into_frame(X).iter_rows(named=True)
+def _rows(X: IntoDataFrame) -> Iterator[dict[Hashable, Any]]:
+    return into_frame(X).iter_rows(named=True)  # type: ignore[return-value]  # dict is invariant in its keys
 
 
 def _n_rows(X: IntoDataFrame) -> int:

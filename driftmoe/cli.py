@@ -78,14 +78,19 @@ def evaluate(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            "--model", "-m", help='A model, with arguments as in "arf(n_models=100)". Repeat for several. '
-            "[default: driftmoe, arf, srp]", show_default=False,
+            "--model",
+            "-m",
+            help='A model, with arguments as in "arf(n_models=100)". Repeat for several. '
+            "[default: driftmoe, arf, srp]",
+            show_default=False,
         ),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after this many samples.")] = None,
     seed: Annotated[
         list[int] | None,
-        typer.Option(help="Seed of model and synthetic stream. Repeat for several. [default: 1]", show_default=False),
+        typer.Option(
+            help="Seed of model and synthetic stream. Repeat for several. [default: 1]", show_default=False
+        ),
     ] = None,
     window: Annotated[int, typer.Option(min=1, help="Samples in a window of the curve.")] = 1000,
     out: Annotated[
@@ -114,7 +119,11 @@ def evaluate(
     if not results:
         _fail("interrupted before the first window was full; nothing was measured", code=130)
     drifts = results[0]["drifts"]
-    curves = [p for p in folder.curves(stream) if (p["model"], int(p["seed"])) in {(r["model"], r["seed"]) for r in results}]
+    curves = [
+        p
+        for p in folder.curves(stream)
+        if (p["model"], int(p["seed"])) in {(r["model"], r["seed"]) for r in results}
+    ]
     picture = folder.path / f"{stream}.png"
     title = f"{stream}, {max(r['n_samples'] for r in results):,} samples, test-then-train"
     report.plot_windows(curves, picture, title=f"{title}, windows of {window:,}", drifts=drifts)
@@ -122,7 +131,9 @@ def evaluate(
     if not console.is_terminal:
         console = Console(width=160)
     console.print(report.table(results, title=title))
-    console.print(f"Results: {folder.path / 'results.jsonl'}, {folder.path / 'windows.csv'}, {picture}", soft_wrap=True)
+    console.print(
+        f"Results: {folder.path / 'results.jsonl'}, {folder.path / 'windows.csv'}, {picture}", soft_wrap=True
+    )
     if interrupted:
         sys.exit(130)
 
@@ -148,7 +159,7 @@ def _stream(name: str, seed: int, limit: int | None, data_dir: Path | None) -> S
 def _evaluate(
     runs: list[Run], samples: dict[int, Stream], folder: ResultFolder
 ) -> tuple[list[dict[str, Any]], bool]:
-    """Do the runs one after the other, keeping each as it ends; return the result lines and whether it was cut short."""
+    """Do the runs one by one, keeping each as it ends; return the result lines and whether it was cut short."""
     results = []
     with Progress(
         TextColumn("{task.description}"),

@@ -11,7 +11,7 @@ import numbers
 import zlib
 from collections.abc import Hashable, Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -56,7 +56,7 @@ def clean(x: Mapping[Hashable, Any], kinds: Mapping[Hashable, str]) -> Sample:
             kind = "text"
         elif isinstance(value, numbers.Real | Decimal):
             kind = "number"
-            if abs(value) > MAX_ABSOLUTE:
+            if abs(cast(float, value)) > MAX_ABSOLUTE:
                 raise ValueError(
                     f"feature {name!r} is {_short(value)}; numbers must lie within ±{MAX_ABSOLUTE:g}: "
                     "clip it, or give None if it is missing"
@@ -136,7 +136,9 @@ class Encoder:
         A tree may break a tie by the order of the features; it must not depend on the order in a caller's dict.
         """
         ranks = self._ranks
-        return {name: sample[name] for name in sorted(filter(ranks.__contains__, sample), key=ranks.__getitem__)}
+        return {
+            name: sample[name] for name in sorted(filter(ranks.__contains__, sample), key=ranks.__getitem__)
+        }
 
     def learn(self, sample: Sample, y: Hashable) -> tuple[np.ndarray, int]:
         """Take in a cleaned sample and its label; return its vector and its target.

@@ -148,7 +148,8 @@ class ResultFolder:
         self._results = [old for old in self._results if _key(old) != key] + [dict(result)]
         self._curves = [old for old in self._curves if _key(old) != key] + [dict(point) for point in curve]
         _write_atomically(
-            self.path / "results.jsonl", "".join(json.dumps(line, allow_nan=False) + "\n" for line in self._results)
+            self.path / "results.jsonl",
+            "".join(json.dumps(line, allow_nan=False) + "\n" for line in self._results),
         )
         _write_csv(self.path / "windows.csv", self._curves)
 
@@ -195,7 +196,9 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
         try:
             line = json.loads(text)
         except json.JSONDecodeError as error:
-            raise ValueError(f"{path}, line {number} is no JSON ({error}); move the file away or mend it") from None
+            raise ValueError(
+                f"{path}, line {number} is no JSON ({error}); move the file away or mend it"
+            ) from None
         if not isinstance(line, dict) or "stream" not in line:
             raise ValueError(f"{path}, line {number} is no result of this program; choose another folder")
         lines.append(line)

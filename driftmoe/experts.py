@@ -40,9 +40,7 @@ class MulticlassExperts:
     def __len__(self) -> int:
         return len(self._experts)
 
-    def predict_proba(
-        self, sample: Sample, n_classes: int, ask: Iterable[int] | None = None
-    ) -> np.ndarray:
+    def predict_proba(self, sample: Sample, n_classes: int, ask: Iterable[int] | None = None) -> np.ndarray:
         """Return the class probabilities of each expert; changes nothing.
 
         Parameters
@@ -62,7 +60,7 @@ class MulticlassExperts:
         expert_proba = np.zeros((len(self._experts), n_classes))
         for e in range(len(self._experts)) if ask is None else ask:
             for target, probability in self._experts[e].predict_proba_one(sample).items():
-                expert_proba[e, target] = probability
+                expert_proba[e, int(target)] = probability
         total = expert_proba.sum(axis=1, keepdims=True)
         usable = np.isfinite(total) & (total > 0.0)
         return np.divide(expert_proba, total, out=np.zeros_like(expert_proba), where=usable)

@@ -32,15 +32,20 @@ def _leveraging_bagging(
     seed: int | None = None,
 ) -> base.Classifier:
     return ensemble.LeveragingBaggingClassifier(
-        tree.HoeffdingTreeClassifier() if model is None else model, n_models, w, adwin_delta, bagging_method, seed
+        tree.HoeffdingTreeClassifier() if model is None else model,
+        n_models,
+        w,
+        adwin_delta,
+        bagging_method,
+        seed,
     )
 
 
-def _naive_bayes() -> base.Classifier:
+def _naive_bayes() -> base.Estimator:
     return compose.SelectType(numbers.Number) | naive_bayes.GaussianNB()
 
 
-MODELS: dict[str, Callable[..., base.Classifier]] = {
+MODELS: dict[str, Callable[..., Any]] = {
     "driftmoe": _driftmoe("driftmoe"),
     "moe-data": _driftmoe("moe-data"),
     "moe-task": _driftmoe("moe-task"),
@@ -99,7 +104,7 @@ def _build(name: str, call: ast.Call, seed: int | None) -> base.Classifier:
         raise ValueError(f"model {name!r}: arguments need their names, as in name=value; {known}")
     arguments: dict[str, Any] = {"seed": seed} if "seed" in parameters else {}
     for keyword in call.keywords:
-        if keyword.arg not in parameters:
+        if keyword.arg is None or keyword.arg not in parameters:
             raise ValueError(f"model {name!r} has no argument {keyword.arg!r}; {known}")
         arguments[keyword.arg] = _value(name, keyword.arg, keyword.value, seed)
     try:

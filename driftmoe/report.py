@@ -49,7 +49,9 @@ def table(results: Sequence[Mapping[str, Any]], *, title: str) -> Table:
             _mean_and_deviation([result[key] * factor for result in group], form)
             for key, (_, factor, form) in FIGURES.items()
         ]
-        grid.add_row(model if all(result["complete"] for result in group) else f"{model} (interrupted)", *cells)
+        grid.add_row(
+            model if all(result["complete"] for result in group) else f"{model} (interrupted)", *cells
+        )
     if n_seeds > 1:
         grid.caption = f"mean ± standard deviation over {n_seeds} seeds"
         grid.caption_justify = "left"

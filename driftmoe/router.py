@@ -8,6 +8,7 @@ stay where they are, new input columns start at zero, so that growing them chang
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -50,8 +51,10 @@ class Router:
         self._rng = rng
         widths = [0, *hidden, n_experts]
         self._layers = nn.ModuleList()
-        for n_in, n_out in zip(widths[:-1], widths[1:], strict=True):
-            layer = nn.utils.skip_init(nn.Linear, 1, 1)  # torch's own start would draw from its global generator
+        for n_in, n_out in pairwise(widths):
+            layer = nn.utils.skip_init(
+                nn.Linear, 1, 1
+            )  # torch's own start would draw from its global generator
             layer.weight.data = self._xavier(n_out, n_in)
             layer.bias.data = torch.zeros(n_out)
             self._layers.append(layer)
@@ -153,7 +156,7 @@ class Router:
         bound = math.sqrt(6.0 / max(n_in + n_out, 1))
         return torch.from_numpy(self._rng.uniform(-bound, bound, (n_out, n_in)).astype(np.float32))
 
-    def _enlarge(self, parameter: nn.Parameter, shape: tuple[int, ...]) -> None:
+    def _enlarge(self, parameter: torch.Tensor, shape: tuple[int, ...]) -> None:
         """Give a parameter and its Adam moments a larger shape, zeros in the new places."""
         parameter.grad = None
         parameter.data = _enlarged(parameter.data, shape)

@@ -100,7 +100,10 @@ class ReferenceDriftMoE:
         """Return what each layer puts out, the input first; ReLU on all but the last."""
         outputs = [z]
         for i, (weights, biases) in enumerate(self.layers):
-            out = [sum(w * v for w, v in zip(row, outputs[-1])) + b for row, b in zip(weights, biases)]
+            out = [
+                sum(w * v for w, v in zip(row, outputs[-1], strict=True)) + b
+                for row, b in zip(weights, biases, strict=True)
+            ]
             outputs.append(out if i == len(self.layers) - 1 else [max(0.0, v) for v in out])
         return outputs
 
@@ -142,8 +145,10 @@ class ReferenceDriftMoE:
         for z, mask in self.batch:
             outputs = self.forward(z)
             probability = [1.0 / (1.0 + math.exp(-v)) for v in outputs[-1]]
-            self.loss -= sum(math.log(p if m else 1.0 - p) for p, m in zip(probability, mask)) / n
-            delta = [(p - m) / n for p, m in zip(probability, mask)]  # d loss / d logit
+            self.loss -= (
+                sum(math.log(p if m else 1.0 - p) for p, m in zip(probability, mask, strict=True)) / n
+            )
+            delta = [(p - m) / n for p, m in zip(probability, mask, strict=True)]  # d loss / d logit
             for i in reversed(range(len(self.layers))):
                 weights, _ = self.layers[i]
                 for o, d in enumerate(delta):
@@ -169,4 +174,6 @@ class ReferenceDriftMoE:
             self.moments[i] = m, v
             m_hat, v_hat = m / (1 - 0.9**self.n_steps), v / (1 - 0.999**self.n_steps)
             parameters[i] = parameters[i] - self.learning_rate * m_hat / (np.sqrt(v_hat) + 1e-8)
-        self.layers = [(parameters[i].tolist(), parameters[i + 1].tolist()) for i in range(0, len(parameters), 2)]
+        self.layers = [
+            (parameters[i].tolist(), parameters[i + 1].tolist()) for i in range(0, len(parameters), 2)
+        ]

@@ -53,11 +53,15 @@ def imported(tree):
 @pytest.mark.parametrize("path", SOURCES, ids=module_name)
 def test_imports_keep_to_the_rules(path):
     name = module_name(path)
-    forbidden = set().union(*(rule for module, rule in FORBIDDEN.items() if name == module or name.startswith(module + ".")))
+    forbidden = set().union(
+        *(rule for module, rule in FORBIDDEN.items() if name == module or name.startswith(module + "."))
+    )
     if name == "driftmoe.cli" or name == "driftmoe.streams_cli":
         forbidden -= {"streams"}
     for module in imported(ast.parse(path.read_text())):
-        assert not any(module == f or module.startswith(f + ".") for f in forbidden), f"{name} imports {module}"
+        assert not any(module == f or module.startswith(f + ".") for f in forbidden), (
+            f"{name} imports {module}"
+        )
 
 
 def test_only_the_command_line_knows_both_packages():

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference import ReferenceDriftMoE
 from river import base, datasets, forest, linear_model, multiclass, naive_bayes, tree
 
 import streams
 from driftmoe import DriftMoEClassifier
 from driftmoe.classifier import VARIANTS, correctness, mix, mix_own
-from tests.reference import ReferenceDriftMoE
 
 SMALL = {"n_experts": 4, "top_k": 2, "hidden": (6, 5), "batch_size": 16, "seed": 3}
 
@@ -67,7 +67,9 @@ RUNS = ["two classes", "new classes"]
 def test_router_weights_equal_the_twin_after_ten_steps(side_by_side, run):
     model, twin, _, losses = side_by_side[run]
     assert len(losses) == 10
-    for (weight, bias), (expected_weight, expected_bias) in zip(router_layers(model), twin.layers, strict=True):
+    for (weight, bias), (expected_weight, expected_bias) in zip(
+        router_layers(model), twin.layers, strict=True
+    ):
         np.testing.assert_allclose(weight, expected_weight, atol=2e-4)
         np.testing.assert_allclose(bias, expected_bias, atol=2e-4)
 
@@ -112,7 +114,9 @@ def test_mix_is_the_weighted_mean_of_those_who_vote():
 
 
 def test_mix_own_multiplies_router_and_experts():
-    np.testing.assert_allclose(mix_own(np.array([0.5, 0.25, 0.25]), np.array([0.2, 0.8, 0.4])), [0.25, 0.5, 0.25])
+    np.testing.assert_allclose(
+        mix_own(np.array([0.5, 0.25, 0.25]), np.array([0.2, 0.8, 0.4])), [0.25, 0.5, 0.25]
+    )
     assert mix_own(np.array([0.75, 0.25]), np.zeros(2)).tolist() == [0.75, 0.25]
 
 
@@ -144,7 +148,9 @@ def test_moe_task_experts_decide_together_with_the_router():
     logits = model._router.logits(model._encoder.encode(x)).astype(float)
     own = np.array([expert.predict_proba_one(x)[True] for expert in model._experts._experts])
     scores = np.exp(logits) * own
-    assert list(model.predict_proba_one(x).values()) == pytest.approx((scores / scores.sum()).tolist(), rel=1e-5)
+    assert list(model.predict_proba_one(x).values()) == pytest.approx(
+        (scores / scores.sum()).tolist(), rel=1e-5
+    )
 
 
 def test_moe_task_grows_an_expert_per_class_and_teaches_all_of_them():
@@ -158,7 +164,9 @@ def test_moe_task_grows_an_expert_per_class_and_teaches_all_of_them():
 
 
 def test_moe_task_takes_binary_experts():
-    model = learnt("moe-task", list(datasets.ImageSegments().take(100)), expert=linear_model.LogisticRegression())
+    model = learnt(
+        "moe-task", list(datasets.ImageSegments().take(100)), expert=linear_model.LogisticRegression()
+    )
     assert len(model._experts) == len(model.predict_proba_one({}))
 
 
@@ -244,7 +252,9 @@ class AlwaysSays(base.Classifier):
 
 def test_router_sends_a_region_to_the_expert_that_knows_it():
     """Experts 0 and 1 always say 0 and 1; the class is the sign of v: only the router can tell them apart."""
-    model = DriftMoEClassifier("moe-data", n_experts=2, top_k=1, hidden=(8,), batch_size=8, learning_rate=0.05, seed=0)
+    model = DriftMoEClassifier(
+        "moe-data", n_experts=2, top_k=1, hidden=(8,), batch_size=8, learning_rate=0.05, seed=0
+    )
     model.learn_one({"v": -1.0}, 0)
     model.learn_one({"v": 1.0}, 1)
     model._experts._experts = [AlwaysSays(0), AlwaysSays(1)]
@@ -264,7 +274,9 @@ values = st.one_of(
 )
 words = st.one_of(st.text(max_size=3), st.none())
 samples = st.tuples(
-    st.fixed_dictionaries({}, optional={"a": values, "b": values, "c": words, "d": words, 5: values, ("t", 1): words}),
+    st.fixed_dictionaries(
+        {}, optional={"a": values, "b": values, "c": words, "d": words, 5: values, ("t", 1): words}
+    ),
     st.sampled_from(["x", "y", 3, True, ("u", 2), 2.5]),
 )
 

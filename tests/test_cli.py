@@ -44,8 +44,9 @@ def driftmoe_command(*arguments, cwd, **environment):
 def evaluated(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     done = driftmoe_command(
-        *"evaluate led_a --limit 2500 --model driftmoe(n_experts=4) --model ht --model nochange".split(),
-        *"--seed 1 --seed 2 --window 1000 --out results".split(),
+        *["evaluate", "led_a", "--limit", "2500"],
+        *["--model", "driftmoe(n_experts=4)", "--model", "ht", "--model", "nochange"],
+        *["--seed", "1", "--seed", "2", "--window", "1000", "--out", "results"],
         cwd=folder,
     )
     assert done.returncode == 0, done.stderr
@@ -87,17 +88,38 @@ def test_the_picture_is_a_png(evaluated):
 
 def test_the_table_has_a_row_per_model_with_its_deviation(evaluated):
     _, done = evaluated
-    for text in ("driftmoe(n_experts=4)", "nochange", "accuracy %", "kappa-M %", "kappa-T %", "model MB", "±"):
+    for text in (
+        "driftmoe(n_experts=4)",
+        "nochange",
+        "accuracy %",
+        "kappa-M %",
+        "kappa-T %",
+        "model MB",
+        "±",
+    ):
         assert text in done.stdout
     assert "mean ± standard deviation over 2 seeds" in done.stdout
 
 
 def test_the_same_run_replaces_its_older_result_and_others_stay(evaluated):
     folder, _ = evaluated
-    arguments = "evaluate led_a --limit 2500 --model ht --seed 2 --out results".split()
+    arguments = ["evaluate", "led_a", "--limit", "2500", "--model", "ht", "--seed", "2", "--out", "results"]
     assert driftmoe_command(*arguments, cwd=folder).returncode == 0
     assert len(ResultFolder(folder / "results").runs("led_a")) == 6
     assert len(ResultFolder(folder / "results").curves("led_a")) == 6 * 3
+
+
+def test_a_real_stream_runs_from_end_to_end(tmp_path, fetched):
+    arguments = ["--model", "moe-data", "--model", "nochange", "--data-dir", str(fetched["electricity"])]
+    done = driftmoe_command("evaluate", "electricity", "--limit", "3000", *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "runs" / "electricity"
+    ours, nochange = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+    assert ours["stream_sha256"] == "ebdfe5480ae25a43a7d054286135e3a9484697a2850d5158a333b1578c28bb97"
+    assert ours["n_samples"] == ours["limit"] == ours["stream_length"] == 3000
+    assert ours["accuracy"] > 0.7
+    assert nochange["kappa_t"] == 0.0
+    assert (folder / "electricity.png").exists()
 
 
 @pytest.mark.parametrize(
@@ -157,8 +179,10 @@ cli.main()
 
 
 def test_ctrl_c_keeps_what_was_measured(tmp_path):
-    arguments = "evaluate led_a --model ht --model arf --window 500".split()
-    done = subprocess.run([sys.executable, "-c", INTERRUPTED, *arguments], cwd=tmp_path, capture_output=True, text=True)
+    arguments = ["evaluate", "led_a", "--model", "ht", "--model", "arf", "--window", "500"]
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, *arguments], cwd=tmp_path, capture_output=True, text=True
+    )
     assert done.returncode == 130
     assert "Traceback" not in done.stderr
     assert "ht (interrupted)" in done.stdout

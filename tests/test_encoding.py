@@ -22,13 +22,35 @@ def learnt(*samples):
 
 
 def test_missing_values_have_no_key():
-    x = {"a": None, "b": math.nan, "c": np.float32("nan"), "d": pd.NA, "e": pd.NaT, "f": np.datetime64("NaT"), "g": 1}
+    x = {
+        "a": None,
+        "b": math.nan,
+        "c": np.float32("nan"),
+        "d": pd.NA,
+        "e": pd.NaT,
+        "f": np.datetime64("NaT"),
+        "g": 1,
+    }
     assert clean(x, {}) == {"g": 1}
 
 
 def test_numbers_of_any_kind_and_text_stay():
-    x = {"a": True, "b": np.bool_(False), "c": 3, "d": Decimal("1.5"), "e": Fraction(1, 2), "f": np.str_("red")}
-    assert clean(x, {}) == {"a": True, "b": False, "c": 3, "d": Decimal("1.5"), "e": Fraction(1, 2), "f": "red"}
+    x = {
+        "a": True,
+        "b": np.bool_(False),
+        "c": 3,
+        "d": Decimal("1.5"),
+        "e": Fraction(1, 2),
+        "f": np.str_("red"),
+    }
+    assert clean(x, {}) == {
+        "a": True,
+        "b": False,
+        "c": 3,
+        "d": Decimal("1.5"),
+        "e": Fraction(1, 2),
+        "f": "red",
+    }
     assert all(not isinstance(value, np.generic) for value in clean(x, {}).values())
 
 
@@ -37,7 +59,9 @@ def test_cleaning_copies():
     assert clean(x, {}) is not x
 
 
-@pytest.mark.parametrize("value", [datetime.date(2026, 1, 1), object(), {"nested": 1}, np.zeros(2), Decimal("Infinity")])
+@pytest.mark.parametrize(
+    "value", [datetime.date(2026, 1, 1), object(), {"nested": 1}, np.zeros(2), Decimal("Infinity")]
+)
 def test_what_is_neither_number_nor_text_is_refused(value):
     with pytest.raises((TypeError, ValueError), match="feature 'a' is"):
         clean({"a": value}, {})

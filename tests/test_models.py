@@ -41,7 +41,10 @@ def test_models_nest():
         ("arf(3)", "arguments need their names, as in name=value; it takes: n_models"),
         ("nb(a=1)", "model 'nb' has no argument 'a'; it takes none"),
         ("moe-data(variant='moe-task')", "has no argument 'variant'"),
-        ("driftmoe(top_k=40)", "model 'driftmoe': top_k=40 but there are 12 experts; choose 1 <= top_k <= 12"),
+        (
+            "driftmoe(top_k=40)",
+            "model 'driftmoe': top_k=40 but there are 12 experts; choose 1 <= top_k <= 12",
+        ),
         ("driftmoe(expert=nosuch())", "unknown model 'nosuch'"),
         ("driftmoe(seed=open('x'))", "unknown model 'open'"),
         ("driftmoe(seed=1+x)", "seed=1 [+] x is no literal; give a number, text, a tuple or a model"),

@@ -17,7 +17,9 @@ def test_notebook_runs_at_tiny_size(path, monkeypatch, tmp_path):
     monkeypatch.setenv("MPLBACKEND", "agg")
     notebook = nbformat.read(path, as_version=4)
     resources = {"metadata": {"path": str(tmp_path)}}
-    NotebookClient(notebook, timeout=300, kernel_name="python3", resources=resources).execute(env=dict(os.environ))
+    NotebookClient(notebook, timeout=300, kernel_name="python3", resources=resources).execute(
+        env=dict(os.environ)
+    )
     assert all(cell.get("execution_count") for cell in notebook.cells if cell.cell_type == "code")
 
 

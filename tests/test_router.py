@@ -10,7 +10,13 @@ from driftmoe.routing import softmax, top_k
 
 
 def router(n_experts=3, **arguments):
-    defaults = {"hidden": (8, 6), "learning_rate": 0.01, "batch_size": 4, "dropout": 0.0, "rng": np.random.default_rng(0)}
+    defaults = {
+        "hidden": (8, 6),
+        "learning_rate": 0.01,
+        "batch_size": 4,
+        "dropout": 0.0,
+        "rng": np.random.default_rng(0),
+    }
     return Router(n_experts, **(defaults | arguments))
 
 
@@ -25,7 +31,9 @@ def test_logits_equal_torch():
     activations = torch.from_numpy(v)
     for layer in list(r._layers)[:-1]:
         activations = torch.relu(layer(activations))
-    np.testing.assert_allclose(r.logits(v), list(r._layers)[-1](activations).detach().numpy(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        r.logits(v), list(r._layers)[-1](activations).detach().numpy(), rtol=1e-5, atol=1e-6
+    )
 
 
 def test_first_weights_are_xavier_uniform():
@@ -36,7 +44,7 @@ def test_first_weights_are_xavier_uniform():
         bound = (6.0 / (n_in + n_out)) ** 0.5
         assert layer.weight.abs().max() <= bound
         assert layer.bias.abs().max() == 0.0
-    assert list(r._layers)[0].weight.std().item() == pytest.approx((2.0 / 600) ** 0.5, rel=0.05)
+    assert r._layers[0].weight.std().item() == pytest.approx((2.0 / 600) ** 0.5, rel=0.05)
 
 
 def test_weights_move_only_when_the_batch_is_full():
@@ -77,7 +85,7 @@ def test_growing_experts_changes_no_other_logit():
 
 def test_growing_keeps_the_moments_of_adam():
     r = trained()
-    first = list(r._layers)[0].weight
+    first = r._layers[0].weight
     before = r._optimiser.state[first]["exp_avg"].clone()
     r.grow(7, 4)
     after = r._optimiser.state[first]["exp_avg"]
@@ -91,7 +99,7 @@ def test_new_columns_learn():
     r.grow(6, 3)
     for v in vectors(8, 6):
         r.learn(v, np.array([v[5] > 0, True, False]))
-    assert list(r._layers)[0].weight[:, 5].abs().max() > 0.0
+    assert r._layers[0].weight[:, 5].abs().max() > 0.0
 
 
 def test_a_batch_may_hold_samples_from_before_the_growth():
@@ -135,7 +143,9 @@ def test_unobserved_entries_do_not_count():
 
 
 def test_loss_gradient_is_that_of_finite_differences():
-    logits = torch.randn(4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    logits = torch.randn(
+        4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True
+    )
     correct = torch.tensor([[1.0, 0.0, 1.0]] * 4, dtype=torch.float64)
     observed = torch.tensor([[True, True, False]] * 4)
     assert torch.autograd.gradcheck(lambda z: correctness_loss(z, correct, observed), (logits,))

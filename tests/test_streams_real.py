@@ -28,21 +28,6 @@ ARCHIVED = ("electricity", "weather", "covtype")
 
 
 @pytest.fixture(scope="session")
-def fetched():
-    """Folders of the real files by name: the user's cache, filled if need be, else the user's data folder."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv(real.DATA_DIR_VARIABLE, raising=False)
-        try:
-            return {name: real.fetch(name).parent for name in ARCHIVED}
-        except FileNotFoundError as error:
-            reason = str(error)
-    try:
-        return {name: real.fetch(name).parent for name in ARCHIVED}
-    except FileNotFoundError:
-        pytest.skip(f"real data are out of reach: {reason}")
-
-
-@pytest.fixture(scope="session")
 def given():
     """Folder of the data files that whoever runs the tests has."""
     folder = os.environ.get(real.DATA_DIR_VARIABLE)
