@@ -1,0 +1,81 @@
+"""The README as a user follows it: its example, its commands with small numbers, its figures."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
+COMMANDS = [
+    line.split("#")[0].strip()
+    for language, text in BLOCKS
+    if language == "sh"
+    for line in text.splitlines()
+    if line.startswith("driftmoe ")
+]
+
+
+def run(arguments, cwd):
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
+def test_example_runs_and_learns(tmp_path):
+    (example,) = [text for language, text in BLOCKS if language == "python"]
+    assert len(example.strip().splitlines()) <= 12
+    done = run(["-c", example], tmp_path)
+    assert done.returncode == 0, done.stderr
+    accuracy, proba = done.stdout.splitlines()
+    assert float(accuracy) > 0.7
+    assert sum(eval(proba).values()) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command_runs(command, tmp_path, fetched):
+    arguments = shlex.split(command)[1:]
+    if "--limit" in arguments:
+        del arguments[arguments.index("--limit") : arguments.index("--limit") + 2]
+    if arguments[0] == "evaluate" and "--help" not in arguments:
+        arguments += ["--limit", "300"]
+    done = run(["-m", "driftmoe.cli", *arguments], tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_make_knows_the_two_commands():
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    for target in re.findall(r"^make (\w+)", README, flags=re.MULTILINE):
+        assert target in targets
+
+
+def test_table_is_that_of_the_result_file():
+    """A row of the printed table: the figures of the run that `make run` does, rounded."""
+    lines = (ROOT / "benchmarks" / "results" / "electricity.jsonl").read_text().splitlines()
+    for result in map(json.loads, lines):
+        (row,) = [line for line in README.splitlines() if line.startswith(f"│ {result['model']} ")]
+        cells = [cell.strip() for cell in row.strip("│").split("│")]
+        shares = [f"{100 * result[key]:.2f}" for key in ("accuracy", "kappa", "kappa_m", "kappa_t", "f1_macro")]
+        rest = [f"{result['samples_per_second']:,.0f}", f"{result['model_bytes'] / 1e6:.2f}"]
+        assert cells == [result["model"], *shares, *rest]
+
+
+def test_map_names_only_files_that_exist():
+    (code_map,) = [text for language, text in re.findall(r"```(\w*)\n(.*?)```", README, flags=re.DOTALL) if not language]
+    names = set(re.findall(r"\w+\.py", code_map))
+    assert names == {p.name for folder in ("driftmoe", "streams") for p in (ROOT / folder).glob("[!_]*.py")} | {
+        "reference.py",
+        "test_architecture.py",
+    }
