@@ -1,9 +1,9 @@
 """Files as streams: CSV, ARFF, Parquet and Arrow, read in pieces, in the order of the file.
 
 A text file is cut into pieces of a megabyte that end where a record ends. pyarrow parses a piece at the
-speed of arrays; a piece it cannot parse is halved until the odd record is alone with a few others, and
-those are read field by field. So the fast way decides nothing: it only takes what the slow way would take
-with the same result, and a malformed row is found with its line and column.
+speed of arrays; a piece it cannot parse is cut into groups of 256 records, and a group it cannot parse is
+read field by field. The fast way decides nothing: it only takes what the slow way would take with the same
+result, and a malformed row is found with its line and column.
 
 Nominal values and class labels are numbered in order of first appearance (ARFF: in the declared order), so
 every reading of a file gives the same numbers, whatever the size of the blocks.
@@ -38,9 +38,9 @@ SUFFIXES = (".csv", ".csv.gz", ".csv.zip", ".arff", ".arff.gz", ".arff.zip", ".p
 PIECE_BYTES = 1 << 20
 MAX_RECORD_BYTES = 64 << 20
 PIECE_ROWS = 1 << 15
+GROUP_ROWS = 256
 N_REASONS = 10
 VALUES_KEY = b"streams.values"
-_FEW_RECORDS = 256
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -283,21 +283,24 @@ class _TextStream(_FileStream):
 
     def _pieces(self, bad_rows: BadRows) -> Iterator[Block]:
         left = self._limit
-        for piece in _raw_pieces(self.path, self._n_header_lines, self._quote):
-            todo = [piece]
-            while todo and left:
-                line, data = todo.pop()
-                block = self._parse(data, left)
-                if block is None:
-                    records = _records(line, data, self._quote)
-                    if len(records) > _FEW_RECORDS:
-                        todo += [_join(records[len(records) // 2 :]), _join(records[: len(records) // 2])]
-                        continue
-                    block = self._parse_slowly(records, left, bad_rows)
-                left -= len(block.y)
-                yield block
+        for line, data in _raw_pieces(self.path, self._n_header_lines, self._quote):
             if not left:
                 return
+            block = self._parse(data, left)
+            if block is not None:
+                left -= len(block.y)
+                yield block
+                continue
+            records = _records(line, data, self._quote)
+            for start in range(0, len(records), GROUP_ROWS):
+                if not left:
+                    return
+                group = records[start : start + GROUP_ROWS]
+                block = self._parse(b"\n".join(record for _, record in group) + b"\n", left)
+                if block is None:
+                    block = self._parse_slowly(group, left, bad_rows)
+                left -= len(block.y)
+                yield block
 
     def _parse(self, data: bytes, limit: int) -> Block | None:
         """Parse records at once; `None` if a row needs a closer look.
@@ -980,10 +983,6 @@ def _records(line: int, data: bytes, quote: str | None) -> list[tuple[int, bytes
     if held:
         records.append((line, b"\n".join(held)))
     return records
-
-
-def _join(records: list[tuple[int, bytes]]) -> tuple[int, bytes]:
-    return records[0][0], b"\n".join(record for _, record in records) + b"\n"
 
 
 def _decode(record: bytes) -> str:
