@@ -76,6 +76,35 @@ Reader = Callable[[int], Block]
 """A position in a stream: each call gives the next `n` samples, fewer at the end and none after it."""
 
 
+def until(read: Reader, n_samples: int | None) -> Reader:
+    """Return a reader that ends after `n_samples`, or where `read` ends before; `None` for no such end."""
+    left = n_samples
+    if left is None:
+        return read
+
+    def read_on(n: int) -> Block:
+        nonlocal left
+        block = read(min(n, left))
+        left -= len(block.y)
+        return block
+
+    return read_on
+
+
+def composed_fingerprint(stream: Stream, parts: Sequence[Stream]) -> str:
+    """Return a SHA-256 of the streams that a stream is made of and of its own public attributes.
+
+    The first samples do not tell such a stream from another one that changes later.
+    """
+    settings = {
+        name: value
+        for name, value in vars(stream).items()
+        if name[0] != "_" and name not in ("concepts", "stream")
+    }
+    described = [type(stream).__name__, sorted(settings.items()), [part.fingerprint() for part in parts]]
+    return hashlib.sha256(repr(described).encode()).hexdigest()
+
+
 @dataclass
 class _Schema:
     features: list[Feature]
@@ -184,7 +213,8 @@ class Stream(base.Dataset):
         """Return a SHA-256 that tells this stream's samples from another's.
 
         Two streams with the same figures in a table can be compared only if this agrees. The default hashes the names
-        and the first 1000 samples; a stream that is a file returns the hash of the file.
+        and the first 1000 samples; a stream that is a file returns the hash of the file, one made of other
+        streams `composed_fingerprint`.
         """
         digest = hashlib.sha256()
         digest.update(repr([f.name for f in self.features]).encode())

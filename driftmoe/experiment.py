@@ -1,0 +1,226 @@
+"""Runs and their results: one run is one model on one stream with one seed; its result is one JSON line and a curve.
+
+A results folder holds `results.jsonl` (one line per run) and `windows.csv` (one line per window of each run). Both are
+rewritten whole and atomically after each run, so that a crash loses only the run it interrupted.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from river import base
+
+from driftmoe.evaluation import Checkpoint
+
+KEY = ("stream", "model", "seed", "limit", "window")
+"""What tells one run from another: a new result replaces an older one that agrees in all of these."""
+
+CURVE_COLUMNS = (
+    *KEY,
+    "n_samples",
+    "accuracy",
+    "kappa",
+    "kappa_m",
+    "kappa_t",
+    "f1_macro",
+    "samples_per_second",
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Name of one run: what, on what, with which seed.
+
+    Attributes
+    ----------
+    stream, model
+        As the user wrote them.
+    seed
+        Of the stream (where it is synthetic) and of the model.
+    limit
+        Length asked for, in samples; `None` for the whole stream.
+    window
+        Samples between two checkpoints.
+    """
+
+    stream: str
+    model: str
+    seed: int
+    limit: int | None
+    window: int
+
+    def result(
+        self,
+        checkpoint: Checkpoint,
+        model: base.Classifier,
+        *,
+        stream_length: int | None,
+        stream_sha256: str,
+        drifts: Sequence[tuple[int, int]],
+        is_complete: bool,
+    ) -> dict[str, Any]:
+        """Return the result line of this run: its figures first, then all that is needed to repeat it.
+
+        Parameters
+        ----------
+        checkpoint
+            The last one.
+        model
+            The trained model; its memory is measured here.
+        stream_length
+            Samples of the whole stream, where known.
+        stream_sha256
+            Hash that tells the stream's samples from another's.
+        drifts
+            Known drifts as (position, width), in samples.
+        is_complete
+            `False` when the run was interrupted.
+        """
+        return {
+            "stream": self.stream,
+            "model": self.model,
+            "seed": self.seed,
+            "n_samples": checkpoint.n_samples,
+            **checkpoint.cumulative,
+            "samples_per_second": checkpoint.n_samples / checkpoint.seconds,
+            "seconds": checkpoint.seconds,
+            "model_bytes": model._raw_memory_usage,
+            "complete": is_complete,
+            "limit": self.limit,
+            "window": self.window,
+            "parameters": _plain(model._get_params()),
+            "stream_length": stream_length,
+            "stream_sha256": stream_sha256,
+            "drifts": [list(drift) for drift in drifts],
+            "versions": versions(),
+        }
+
+    def curve_point(self, checkpoint: Checkpoint) -> dict[str, Any]:
+        """Return the line of one window: the figures of its own samples."""
+        n_before = (checkpoint.n_samples - 1) // self.window * self.window
+        return {
+            "stream": self.stream,
+            "model": self.model,
+            "seed": self.seed,
+            "limit": self.limit,
+            "window": self.window,
+            "n_samples": checkpoint.n_samples,
+            **checkpoint.window,
+            "samples_per_second": (checkpoint.n_samples - n_before) / checkpoint.window_seconds,
+        }
+
+
+class ResultFolder:
+    """The results kept in one folder.
+
+    Parameters
+    ----------
+    path
+        Created when missing; results that are already there stay, unless the same run is done again.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds a `results.jsonl` that cannot be read.
+    OSError
+        If the folder cannot be made or written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.mkdir(parents=True, exist_ok=True)
+        self._results = _read_lines(path / "results.jsonl")
+        self._curves = _read_csv(path / "windows.csv")
+
+    def add(self, result: Mapping[str, Any], curve: Iterable[Mapping[str, Any]]) -> None:
+        """Keep one run; the files on disk are whole before and after."""
+        key = _key(result)
+        self._results = [old for old in self._results if _key(old) != key] + [dict(result)]
+        self._curves = [old for old in self._curves if _key(old) != key] + [dict(point) for point in curve]
+        _write_atomically(
+            self.path / "results.jsonl", "".join(json.dumps(line, allow_nan=False) + "\n" for line in self._results)
+        )
+        _write_csv(self.path / "windows.csv", self._curves)
+
+    def runs(self, stream: str) -> list[dict[str, Any]]:
+        """Return the result lines of one stream, oldest first."""
+        return [line for line in self._results if line["stream"] == stream]
+
+    def curves(self, stream: str) -> list[dict[str, Any]]:
+        """Return the windows of all runs on one stream."""
+        return [point for point in self._curves if point["stream"] == stream]
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that can change a figure."""
+    packages = ("driftmoe", "river", "torch", "numpy")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+
+
+def _key(line: Mapping[str, Any]) -> tuple[str, ...]:
+    """A run's name as text, the same whether it comes from JSON or from CSV."""
+    return tuple("" if line.get(name) is None else str(line[name]) for name in KEY)
+
+
+def _plain(value: Any) -> Any:
+    """A parameter as JSON can hold it: a model becomes its class and its own parameters."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_plain(item) for item in value]
+    if isinstance(value, type):
+        return value.__name__
+    if isinstance(value, base.Base):
+        return {"class": type(value).__name__, **_plain(value._get_params())}
+    return repr(value)
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    lines = []
+    for number, text in enumerate(path.read_text().splitlines(), start=1):
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}, line {number} is no JSON ({error}); move the file away or mend it") from None
+        if not isinstance(line, dict) or "stream" not in line:
+            raise ValueError(f"{path}, line {number} is no result of this program; choose another folder")
+        lines.append(line)
+    return lines
+
+
+def _read_csv(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _write_csv(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, CURVE_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    _write_atomically(path, text.getvalue())
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    """Write beside the file and rename: a reader, or a crash, finds the old file or the new one."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(file.name, path)

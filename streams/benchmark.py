@@ -1,0 +1,134 @@
+"""The synthetic streams of published comparisons, at any length.
+
+Six are those of the DriftMoE paper: `led_a led_g sea_a sea_g rbf_m rbf_f`, a million samples each by default,
+sample by sample what CapyMOA's generators give with instance and model seed `seed`. The concepts of LED and
+SEA change at 1/4, 2/4 and 3/4 of the length, at once (`_a`) or gradually (`_g`); the centroids of RBF move
+all the time.
+
+A change number i of a stream of n samples is given to `drifting` as ``position = n * i // 4 - width // 2``,
+as the paper's code gives it to CapyMOA, so its centre lies half a width before the quarter. The abrupt width
+is 50 samples at every length from 2000 on and n / 40 below; the gradual one is n / 20, hence 50 000 for a
+million.
+
+As with MOA, all concepts of a composite have the same seed. Those of one generator then draw the same
+numbers: the fourth concept of `sea_a` and `sea_g` repeats the samples of the first one, and the concepts
+between show the same features with other labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from streams.drift import RecurrentConceptDrift, drifting
+from streams.stream import Stream
+from streams.synthetic import SEA, Agrawal, Hyperplane, LEDDrift, Mixed, RandomRBFDrift
+
+DEFAULT_N_SAMPLES = 1_000_000
+DEFAULT_SEED = 1
+
+Factory = Callable[[int | None, int | None], Stream]
+"""`(seed, n_samples)` -> a stream; `None` is `DEFAULT_SEED` and `DEFAULT_N_SAMPLES`."""
+
+
+def abrupt_width(n_samples: int) -> int:
+    """Return the width of an abrupt drift in a stream of `n_samples`: 50 samples, fewer below 2000."""
+    return min(50, n_samples // 40)
+
+
+def gradual_width(n_samples: int) -> int:
+    """Return the width of a gradual drift in a stream of `n_samples`: a twentieth of it."""
+    return n_samples // 20
+
+
+def _composite(make_concepts: Callable[[int], Sequence[Stream]], width_of: Callable[[int], int]) -> Factory:
+    """Return the factory of concepts of equal length, the changes between them `width_of(n_samples)` wide."""
+
+    def make(seed: int | None, n_samples: int | None) -> Stream:
+        n = DEFAULT_N_SAMPLES if n_samples is None else n_samples
+        concepts = make_concepts(DEFAULT_SEED if seed is None else seed)
+        if n < len(concepts):
+            raise ValueError(f"n_samples={n} for {len(concepts)} concepts; choose at least {len(concepts)}")
+        width = width_of(n)
+        positions = [n * i // len(concepts) - width // 2 for i in range(1, len(concepts))]
+        return drifting(concepts, positions, width, n_samples=n)
+
+    return make
+
+
+def _leds(seed: int) -> list[Stream]:
+    return [LEDDrift(n_drift_features=k, seed=seed) for k in (1, 3, 5, 7)]
+
+
+def _seas(seed: int) -> list[Stream]:
+    return [SEA(function=f, seed=seed) for f in (1, 2, 4, 1)]
+
+
+def _agrawals(seed: int) -> list[Stream]:
+    # Functions as in the published MOA scripts that name these streams AGR_a and AGR_g, after Gomes et al.
+    # 2017, "Adaptive random forests for evolving data stream classification": cassales/RAP-HT, ensembles.sh.
+    return [Agrawal(function=f, seed=seed) for f in (1, 2, 3, 4)]
+
+
+def _mixeds(seed: int) -> list[Stream]:
+    # Two rules in turn; other seeds, so that a rule returns with new samples.
+    return [Mixed(function=f, seed=seed + i) for i, f in enumerate((1, 2, 1, 2))]
+
+
+def _rbf(speed: float) -> Factory:
+    def make(seed: int | None, n_samples: int | None) -> Stream:
+        seed = DEFAULT_SEED if seed is None else seed
+        return RandomRBFDrift(
+            n_classes=2,
+            n_features=10,
+            n_centroids=50,
+            n_drift_centroids=50,
+            speed=speed,
+            model_seed=seed,
+            seed=seed,
+            n_samples=DEFAULT_N_SAMPLES if n_samples is None else n_samples,
+        )
+
+    return make
+
+
+def _hyperplane(seed: int | None, n_samples: int | None) -> Stream:
+    """Two of ten weights move by 0.001 a sample: MOA's defaults but for the change."""
+    return Hyperplane(
+        mag_change=0.001,
+        seed=DEFAULT_SEED if seed is None else seed,
+        n_samples=DEFAULT_N_SAMPLES if n_samples is None else n_samples,
+    )
+
+
+def _recurrent_led(seed: int | None, n_samples: int | None) -> Stream:
+    """Two concepts in turn, an eighth of the stream each time, with new samples at each return."""
+    n = DEFAULT_N_SAMPLES if n_samples is None else n_samples
+    seed = DEFAULT_SEED if seed is None else seed
+    if n < 8:
+        raise ValueError(f"n_samples={n} for 8 segments; choose at least 8")
+    return RecurrentConceptDrift(
+        LEDDrift(n_drift_features=1, seed=seed),
+        LEDDrift(n_drift_features=7, seed=seed + 1),
+        position=n // 8,
+        width=abrupt_width(n),
+        duration=n // 8,
+        stable_period=n // 8,
+        n_appearances=4,
+        n_samples=n,
+    )
+
+
+STREAMS: dict[str, Factory] = {
+    "led_a": _composite(_leds, abrupt_width),
+    "led_g": _composite(_leds, gradual_width),
+    "sea_a": _composite(_seas, abrupt_width),
+    "sea_g": _composite(_seas, gradual_width),
+    "rbf_m": _rbf(speed=0.0001),
+    "rbf_f": _rbf(speed=0.001),
+    "agrawal_a": _composite(_agrawals, abrupt_width),
+    "agrawal_g": _composite(_agrawals, gradual_width),
+    "hyperplane_drift": _hyperplane,
+    "mixed_a": _composite(_mixeds, abrupt_width),
+    "recurrent_led": _recurrent_led,
+}
+"""Name -> factory; the first six are the paper's."""

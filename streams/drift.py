@@ -1,0 +1,586 @@
+"""Drift by composition: streams whose samples come from one concept, then from another.
+
+`ConceptDrift` and `RecurrentConceptDrift` give the samples of MOA's ConceptDriftStream and
+RecurrentConceptDriftStream (Bifet et al. 2010, "MOA: Massive Online Analysis"): at every sample Java's random
+numbers and a sigmoid of the position choose one of two streams, and only the chosen one moves on. `Switching`
+changes at a known sample. The kinds of drift follow Gama et al. 2014, "A survey on concept drift adaptation",
+sec. 2.2:
+
+- abrupt: `Switching`, or `drifting` with a small width;
+- gradual (both concepts for a while, the new one more and more often): `drifting` with a large width;
+- incremental (a sequence of intermediate concepts): `incremental`; RandomRBFDrift and Hyperplane move by
+  themselves;
+- recurrent: `recurring`, or `RecurrentConceptDrift` where each return is gradual.
+
+A decision compares a random number with a logistic sigmoid; the exponential of two platforms may differ in
+the last bit, so a decision could differ from MOA's once in about 10**15 samples.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import TypeVar
+
+import numpy as np
+from numba import njit
+
+from streams.java_random import next_double, seeded
+from streams.stream import Block, Drift, Reader, Stream, composed_fingerprint, until
+
+T = TypeVar("T")
+
+Chooser = Callable[[int], np.ndarray]
+"""A position in the decisions of a composition: `n` -> index of the concept of the next samples, int, shape
+(n,)."""
+
+
+class Composition(Stream):
+    """A stream each of whose samples comes from one of several concepts.
+
+    A concept moves on only when it is chosen. A subclass says which concept is chosen (`chooser`), and its
+    constructor says about when (`segments`), so that drifts inside a concept can be placed.
+
+    Parameters
+    ----------
+    concepts
+        Streams with the same features and classes. A concept that ends, ends the composition where it is next
+        chosen.
+    segments
+        `(start, concept)` in order of `start`: from this sample on the concept is mostly chosen.
+    drifts
+        The changes that the composition itself makes.
+    n_samples
+        Length, or `None` for as long as the concepts give samples.
+
+    Raises
+    ------
+    ValueError
+        If two concepts differ in a feature or in a class; the message names the first difference. While
+        reading, if a concept shows a new class or a new nominal value: its index would mean another one
+        elsewhere.
+
+    Notes
+    -----
+    `drifts` also lists the drifts inside the concepts. A concept counts its drifts in its own samples, which
+    pass only while it is chosen: such a drift is reported at the sample of the composition where the concept,
+    taken to be chosen in its segments and nowhere else, gets there, and not at all if it never does or only
+    beyond `n_samples`. For compositions of compositions with separate changes this is exact up to the width
+    of the changes.
+    """
+
+    def __init__(
+        self,
+        concepts: Sequence[Stream],
+        *,
+        segments: Sequence[tuple[int, int]],
+        drifts: Sequence[Drift],
+        n_samples: int | None = None,
+    ) -> None:
+        for i, concept in enumerate(concepts[1:], start=1):
+            _check_same_schema(concepts[0], concept, i)
+        known = [*drifts, *_inner_drifts(concepts, segments)]
+        super().__init__(
+            features=concepts[0].features,
+            classes=concepts[0].classes,
+            n_samples=n_samples,
+            drifts=sorted(
+                (d for d in known if n_samples is None or d.position < n_samples), key=lambda d: d.position
+            ),
+        )
+        self.concepts = list(concepts)
+
+    @abstractmethod
+    def chooser(self) -> Chooser:
+        """Return a new position at the start of the decisions."""
+
+    def reader(self) -> Reader:
+        """Return a new position at the start of the stream."""
+        reads = [concept.reader() for concept in self.concepts]
+        choose = self.chooser()
+        schema_size = _schema_size(self)
+        ended = False
+
+        def read(n: int) -> Block:
+            nonlocal ended
+            chosen = choose(0 if ended else n)
+            X, y = np.empty((len(chosen), self.n_features)), np.empty(len(chosen), dtype=np.int64)
+            length = len(chosen)
+            for concept, read_concept in enumerate(reads):
+                at = np.flatnonzero(chosen == concept)
+                if not len(at):
+                    continue
+                block = read_concept(len(at))
+                if _schema_size(self.concepts[concept]) != schema_size:
+                    raise ValueError(
+                        f"concept {concept} shows a class or nominal value that was unknown when the "
+                        "concepts were put together; read or declare all of them before"
+                    )
+                if len(block.y) < len(at):  # the composition ends where its sample is missing
+                    ended = True
+                    length = min(length, int(at[len(block.y)]))
+                    at = at[: len(block.y)]
+                if len(at) == len(chosen):
+                    return block
+                X[at], y[at] = block
+            return Block(X[:length], y[:length])
+
+        return until(read, self.n_samples)
+
+    def fingerprint(self) -> str:
+        """Return a SHA-256 of the concepts' fingerprints and of what joins them."""
+        return composed_fingerprint(self, self.concepts)
+
+
+class ConceptDrift(Composition):
+    """One change from a stream to another, sample by sample that of MOA's ConceptDriftStream.
+
+    Sample n, counted from 1, comes from `drift_stream` with probability ``1 / (1 + exp(-4 (n - position) /
+    width))``: one half at the position, 0.12 half a width before, 0.88 half a width after.
+
+    Parameters
+    ----------
+    stream
+        The concept before the change.
+    drift_stream
+        The concept after it. It starts with its own first sample.
+    position
+        Centre of the change, in samples.
+    width
+        Samples that the change takes; 0 changes at `position` at once. `angle_width` turns MOA's angle into a
+        width.
+    seed
+        Seed of the decisions.
+    n_samples
+        Length, or `None` for as long as both concepts give samples.
+
+    Raises
+    ------
+    ValueError
+        If the concepts differ in a feature or a class, or if `position` or `width` is negative.
+
+    See Also
+    --------
+    drifting : Any number of concepts.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        drift_stream: Stream,
+        *,
+        position: int,
+        width: int,
+        seed: int = 1,
+        n_samples: int | None = None,
+    ) -> None:
+        _check_change(position, width)
+        super().__init__(
+            [stream, drift_stream],
+            segments=[(0, 0), (position, 1)],
+            drifts=[Drift(position, width)],
+            n_samples=n_samples,
+        )
+        self.position = position
+        self.width = width
+        self.seed = seed
+
+    def chooser(self) -> Chooser:
+        """Return a new position at the start of the decisions."""
+        return _random_chooser(self.seed, lambda n: _sigmoid(n, self.position, self.width))
+
+
+class RecurrentConceptDrift(Composition):
+    """A second concept that comes and goes, sample by sample that of MOA's RecurrentConceptDriftStream.
+
+    Both concepts go on where they were left: no sample is seen twice. The probability of the second concept
+    is the sum over its appearances of the sigmoid that begins it less the sigmoid that ends it, as in
+    `ConceptDrift`.
+
+    Parameters
+    ----------
+    stream
+        The concept between the appearances.
+    drift_stream
+        The concept that recurs.
+    position
+        Centre of the change to its first appearance, in samples.
+    width
+        Samples that each change takes.
+    duration
+        Samples of an appearance (MOA's `widthRecurrence`).
+    stable_period
+        Samples between the end of an appearance and the next (MOA's `stabPeriod`).
+    n_appearances
+        How often `drift_stream` appears (MOA's `numRep`).
+    seed
+        Seed of the decisions.
+    n_samples
+        Length, or `None` for as long as both concepts give samples.
+
+    Raises
+    ------
+    ValueError
+        If the concepts differ in a feature or a class, if `position`, `width` or `stable_period` is negative,
+        or if `duration` or `n_appearances` is below 1.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        drift_stream: Stream,
+        *,
+        position: int,
+        width: int,
+        duration: int = 100,
+        stable_period: int = 200,
+        n_appearances: int = 4,
+        seed: int = 1,
+        n_samples: int | None = None,
+    ) -> None:
+        _check_change(position, width)
+        if duration < 1 or stable_period < 0 or n_appearances < 1:
+            raise ValueError(
+                f"recurrence: duration={duration}, stable_period={stable_period}, "
+                f"n_appearances={n_appearances}; choose duration >= 1, stable_period >= 0, n_appearances >= 1"
+            )
+        self._appearances = [position + i * (duration + stable_period) for i in range(n_appearances)]
+        changes = [
+            (start + after, concept)
+            for start in self._appearances
+            for after, concept in ((0, 1), (duration, 0))
+        ]
+        super().__init__(
+            [stream, drift_stream],
+            segments=[(0, 0), *changes],
+            drifts=[Drift(start, width) for start, _ in changes],
+            n_samples=n_samples,
+        )
+        self.position = position
+        self.width = width
+        self.duration = duration
+        self.stable_period = stable_period
+        self.n_appearances = n_appearances
+        self.seed = seed
+
+    def chooser(self) -> Chooser:
+        """Return a new position at the start of the decisions."""
+
+        def probability(n: np.ndarray) -> np.ndarray:
+            total = np.zeros(len(n))
+            for start in self._appearances:  # in MOA's order: the last bit of the sum depends on it
+                total += _sigmoid(n, start, self.width) - _sigmoid(n, start + self.duration, self.width)
+            return total
+
+        return _random_chooser(self.seed, probability)
+
+
+class Switching(Composition):
+    """Concepts that follow each other, each change at a known sample.
+
+    Parameters
+    ----------
+    concepts
+        One or more streams in order. The same object given again goes on where it was left, so `[a, b, a]`
+        shows a concept that recurs with new samples.
+    positions
+        Index of the first sample of the second, third, ... concept, rising.
+    n_samples
+        Length, or `None` for as long as the concepts give samples.
+    drifts
+        The changes to report, if not one abrupt drift at each position.
+
+    Raises
+    ------
+    ValueError
+        If concepts differ in a feature or a class, or if the positions are not one fewer than the concepts or
+        do not rise.
+    """
+
+    def __init__(
+        self,
+        concepts: Sequence[Stream],
+        positions: Sequence[int],
+        *,
+        n_samples: int | None = None,
+        drifts: Sequence[Drift] | None = None,
+    ) -> None:
+        _check_positions(concepts, positions)
+        distinct = list({id(concept): concept for concept in concepts}.values())
+        order = [next(i for i, d in enumerate(distinct) if d is concept) for concept in concepts]
+        super().__init__(
+            distinct,
+            segments=list(zip([0, *positions], order, strict=True)),
+            drifts=[Drift(position) for position in positions] if drifts is None else drifts,
+            n_samples=n_samples,
+        )
+        self.positions = list(positions)
+        self.order = order
+
+    def chooser(self) -> Chooser:
+        """Return a new position at the start of the decisions."""
+        order, done = np.array(self.order), 0
+
+        def choose(n: int) -> np.ndarray:
+            nonlocal done
+            segment = np.searchsorted(self.positions, np.arange(done, done + n), side="right")
+            done += n
+            return order[segment]
+
+        return choose
+
+
+def drifting(
+    concepts: Sequence[Stream],
+    positions: Sequence[int],
+    widths: int | Sequence[int],
+    *,
+    seed: int = 1,
+    n_samples: int | None = None,
+) -> Stream:
+    """Return concepts that follow each other through abrupt or gradual drifts, as MOA and CapyMOA nest them.
+
+    Parameters
+    ----------
+    concepts
+        Two or more streams in order. Each starts with its own first sample: a stream given twice, or two
+        streams of one generator with one seed, repeat samples. `recurring` does not.
+    positions
+        Centre of each change, in samples of the whole stream, rising; one fewer than the concepts.
+    widths
+        Samples that each change takes; one number for all or one for each.
+    seed
+        Seed of the decisions at every change. 1 is the default of MOA and CapyMOA, whatever the seed of the
+        concepts.
+    n_samples
+        Length, or `None` for as long as the concepts give samples.
+
+    Returns
+    -------
+    Stream
+        ``ConceptDrift(ConceptDrift(ConceptDrift(A, B), C), D)``: a concept is chosen by the last change
+        first.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two concepts or they differ in a feature or a class, if the positions are not
+        one fewer than the concepts or do not rise, or if a width is negative.
+
+    Notes
+    -----
+    These are the samples of CapyMOA's `DriftStream([A, GradualDrift(position, width), B, ...])` in the
+    releases that compose in MOA, and of its `to_moa_stream()`. CapyMOA 0.15 composes in Python, with other
+    random numbers and a sigmoid that is steeper and cut off at the ends of the width. Scripts for MOA often
+    nest the other way, `ConceptDrift(A, ConceptDrift(B, C))`: positions are then relative to the change
+    before.
+    """
+    if len(concepts) < 2:
+        raise ValueError(f"drifting: {len(concepts)} concepts; give two or more")
+    _check_positions(concepts, positions)
+    each_width = [widths] * len(positions) if isinstance(widths, int) else list(widths)
+    if len(each_width) != len(positions):
+        raise ValueError(f"widths: {len(each_width)} given for {len(positions)} positions; give one for each")
+    stream = concepts[0]
+    for concept, position, width in zip(concepts[1:], positions, each_width, strict=True):
+        stream = ConceptDrift(stream, concept, position=position, width=width, seed=seed, n_samples=n_samples)
+    return stream
+
+
+def recurring(
+    concepts: Sequence[Stream], *, every: int, n_segments: int, n_samples: int | None = None
+) -> Switching:
+    """Return concepts that take turns: A B C A B C ..., each going on where it was left.
+
+    Parameters
+    ----------
+    concepts
+        Two or more streams in order.
+    every
+        Samples of a segment.
+    n_segments
+        Number of segments; the last one goes on to the end.
+    n_samples
+        Length, or `None` for as long as the concepts give samples.
+
+    Raises
+    ------
+    ValueError
+        If concepts differ in a feature or a class, or if a segment has no sample.
+    """
+    if every < 1 or n_segments < 1:
+        raise ValueError(f"recurring: every={every}, n_segments={n_segments}; choose both at least 1")
+    turns = [concepts[i % len(concepts)] for i in range(n_segments)]
+    return Switching(turns, [every * i for i in range(1, n_segments)], n_samples=n_samples)
+
+
+def incremental(
+    make: Callable[[T, int], Stream],
+    values: Sequence[T],
+    *,
+    position: int,
+    width: int,
+    seed: int = 1,
+    n_samples: int | None = None,
+) -> Switching:
+    """Return a concept that changes to another through intermediate concepts, by a parameter that moves.
+
+    The first value holds up to half a width before the position and the last one from half a width after it;
+    the values between share the width equally, in order. Mixing samples of the two outer concepts would be a
+    gradual drift, and averaging the features of two samples would leave no label for the result: hence a
+    parameter.
+
+    Parameters
+    ----------
+    make
+        Gives the concept of a value and a seed: `lambda noise, seed: LED(noise=noise, seed=seed)`.
+    values
+        Three or more values of the parameter, in order.
+    position
+        Centre of the change, in samples.
+    width
+        Samples that the change takes, at least one for each intermediate concept.
+    seed
+        The concept of value i gets the seed `seed + i`, so no sample is seen twice.
+    n_samples
+        Length, or `None` for a stream without end.
+
+    Returns
+    -------
+    Switching
+        With one entry in `drifts`: the whole change.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than three values, or if the width is too small for them or begins before the first
+        sample.
+    """
+    steps, start = len(values) - 2, position - width // 2
+    if steps < 1:
+        raise ValueError(
+            f"incremental: {len(values)} values; give 3 or more: the outer ones hold outside the width"
+        )
+    if width < steps or start < 1:
+        raise ValueError(
+            f"incremental: position={position}, width={width} for {steps} intermediate concepts; "
+            "choose a width of at least one sample for each and a position of more than half a width"
+        )
+    return Switching(
+        [make(value, seed + i) for i, value in enumerate(values)],
+        [start + width * i // steps for i in range(steps + 1)],
+        n_samples=n_samples,
+        drifts=[Drift(position, width)],
+    )
+
+
+def angle_width(alpha: float) -> int:
+    """Return the width that MOA's option `alpha` stands for: ``1 / tan(alpha)``, cut to a whole number of
+    samples.
+
+    Parameters
+    ----------
+    alpha
+        Angle of the change in degrees, above 0 and at most 90.
+
+    Raises
+    ------
+    ValueError
+        If `alpha` is outside that range.
+    """
+    if not 0.0 < alpha <= 90.0:
+        raise ValueError(f"alpha={alpha}; choose an angle above 0 and at most 90 degrees")
+    return int(1.0 / math.tan(alpha * math.pi / 180.0))
+
+
+def _sigmoid(n: np.ndarray, position: int, width: int) -> np.ndarray:
+    # A width of 0 divides by zero as in Java: 0 before the position, NaN at it, 1 after it.
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        return 1.0 / (1.0 + np.exp(-4.0 * (n - position) / np.float64(width)))
+
+
+def _random_chooser(seed: int, probability: Callable[[np.ndarray], np.ndarray]) -> Chooser:
+    """Choose concept 1 with `probability(n)` at sample n, counted from 1 as MOA does, and concept 0
+    otherwise."""
+    state = seeded(seed)
+    done = 0
+
+    def choose(n: int) -> np.ndarray:
+        nonlocal done
+        numbers = np.empty(n)
+        _fill_doubles(state, numbers)
+        before = numbers > probability(
+            np.arange(done + 1, done + n + 1)
+        )  # False where the probability is NaN
+        done += n
+        return np.where(before, 0, 1)
+
+    return choose
+
+
+@njit(cache=True)
+def _fill_doubles(state: np.ndarray, out: np.ndarray) -> None:
+    for i in range(len(out)):
+        out[i] = next_double(state)
+
+
+def _inner_drifts(concepts: Sequence[Stream], segments: Sequence[tuple[int, int]]) -> list[Drift]:
+    """Place the drifts of each concept where its own samples, seen in its segments only, reach them."""
+    placed = []
+    seen = [0] * len(concepts)
+    ends = [start for start, _ in segments[1:]]
+    for (start, concept), end in zip(segments, [*ends, math.inf], strict=True):
+        length = end - start
+        placed += [
+            Drift(start + drift.position - seen[concept], drift.width)
+            for drift in concepts[concept].drifts
+            if 0 <= drift.position - seen[concept] < length
+        ]
+        if end < math.inf:
+            seen[concept] += int(length)
+    return placed
+
+
+def _schema_size(stream: Stream) -> int:
+    """Count the classes and nominal values, which only ever grow."""
+    return len(stream.classes) + sum(len(f.values) for f in stream.features if f.values is not None)
+
+
+def _check_change(position: int, width: int) -> None:
+    if position < 0 or width < 0:
+        raise ValueError(
+            f"change of concept: position={position}, width={width}; choose both at least 0 samples"
+        )
+
+
+def _check_positions(concepts: Sequence[Stream], positions: Sequence[int]) -> None:
+    if len(positions) != len(concepts) - 1:
+        raise ValueError(
+            f"positions: {len(positions)} given for {len(concepts)} concepts; give one for each change"
+        )
+    if any(b <= a for a, b in pairwise([0, *positions])):
+        raise ValueError(f"positions: {list(positions)}; choose rising positions from 1 on")
+
+
+def _check_same_schema(first: Stream, other: Stream, index: int) -> None:
+    """Raise ValueError with the first difference in features or classes between concept 0 and concept
+    `index`."""
+    names, other_names = [f.name for f in first.features], [f.name for f in other.features]
+    if len(names) != len(other_names):
+        raise ValueError(
+            f"concept {index} has {len(other_names)} features and concept 0 has {len(names)}; "
+            "concepts must share features and classes"
+        )
+    for a, b in zip(first.features, other.features, strict=True):
+        if a != b:
+            raise ValueError(
+                f"concept {index} has the feature {b} where concept 0 has {a}; "
+                "concepts must share features and classes"
+            )
+    if first.classes != other.classes:
+        raise ValueError(
+            f"concept {index} has the classes {other.classes} and concept 0 has {first.classes}; "
+            "concepts must share features and classes"
+        )

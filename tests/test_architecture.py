@@ -1,0 +1,87 @@
+"""Who may import whom, and that a library stays a library: read from the source, not from what happens to be loaded."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SOURCES = sorted([*(ROOT / "driftmoe").rglob("*.py"), *(ROOT / "streams").rglob("*.py")])
+
+FORBIDDEN = {
+    "streams": {"driftmoe", "torch", "benchmarks", "tests"},
+    "driftmoe": {"benchmarks", "tests", "sklearn", "capymoa", "polars"},
+    "driftmoe.encoding": {"torch", "numba", "river", "streams"},
+    "driftmoe.routing": {"river", "numba", "streams"},
+    "driftmoe.losses": {"river", "numba", "streams", "numpy"},
+    "driftmoe.router": {"river", "numba", "streams", "driftmoe.encoding", "driftmoe.experts"},
+    "driftmoe.experts": {"torch", "streams", "driftmoe.router"},
+    "driftmoe.metrics": {"torch", "numba", "streams", "driftmoe.classifier"},
+    "driftmoe.evaluation": {"torch", "numba", "streams", "driftmoe.classifier"},
+    "driftmoe.classifier": {"streams", "driftmoe.evaluation", "driftmoe.cli", "driftmoe.models"},
+    "driftmoe.models": {"streams"},
+    "driftmoe.experiment": {"streams", "driftmoe.cli"},
+    "driftmoe.report": {"streams", "driftmoe.cli", "driftmoe.classifier"},
+}
+"""Module or package -> what it must not import. A package's list holds for all its modules."""
+
+
+def module_name(path):
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+def imported(tree):
+    """Names of the modules that a file imports, at any depth; what only the type checker reads does not count."""
+    skipped = {
+        id(node)
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+        for node in ast.walk(block)
+    }
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_name)
+def test_imports_keep_to_the_rules(path):
+    name = module_name(path)
+    forbidden = set().union(*(rule for module, rule in FORBIDDEN.items() if name == module or name.startswith(module + ".")))
+    if name == "driftmoe.cli" or name == "driftmoe.streams_cli":
+        forbidden -= {"streams"}
+    for module in imported(ast.parse(path.read_text())):
+        assert not any(module == f or module.startswith(f + ".") for f in forbidden), f"{name} imports {module}"
+
+
+def test_only_the_command_line_knows_both_packages():
+    both = [
+        module_name(path)
+        for path in SOURCES
+        if module_name(path).startswith("driftmoe")
+        and any(m.split(".")[0] == "streams" for m in imported(ast.parse(path.read_text())))
+    ]
+    assert set(both) <= {"driftmoe.cli", "driftmoe.streams_cli"}
+
+
+def test_every_rule_names_a_module_that_exists():
+    names = {module_name(path) for path in SOURCES} | {"streams", "driftmoe"}
+    assert set(FORBIDDEN) <= names
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_name)
+def test_nothing_in_the_library_prints_or_catches_everything(path):
+    if module_name(path) in ("driftmoe.cli", "driftmoe.streams_cli"):
+        return
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id != "print"
+        if isinstance(node, ast.ExceptHandler):
+            assert node.type is not None
+            assert ast.unparse(node.type) not in ("Exception", "BaseException")

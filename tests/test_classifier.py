@@ -1,0 +1,332 @@
+"""The co-training step against its readable twin, and what each variant and argument does."""
+
+from __future__ import annotations
+
+import math
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from river import base, datasets, forest, linear_model, multiclass, naive_bayes, tree
+
+import streams
+from driftmoe import DriftMoEClassifier
+from driftmoe.classifier import VARIANTS, correctness, mix, mix_own
+from tests.reference import ReferenceDriftMoE
+
+SMALL = {"n_experts": 4, "top_k": 2, "hidden": (6, 5), "batch_size": 16, "seed": 3}
+
+
+def new_tree():
+    return tree.HoeffdingTreeClassifier(grace_period=20, delta=1e-7)
+
+
+def router_layers(model):
+    return [(layer.weight.tolist(), layer.bias.tolist()) for layer in model._router._layers]
+
+
+@pytest.fixture(scope="module")
+def side_by_side():
+    """A model and its readable twin after 160 samples (ten router steps) of numeric data with two and three classes."""
+    runs = {}
+    for name, samples in {
+        "two classes": list(datasets.Phishing().take(160)),
+        "new classes": list(streams.make("waveform", seed=2, n_samples=160)),
+    }.items():
+        model = DriftMoEClassifier("moe-data", expert=new_tree(), **SMALL)
+        twin = None
+        losses, predictions = [], []
+        for x, y in samples:
+            if twin is not None:
+                predictions.append((model.predict_one(x), twin.predict(x)))
+            model.learn_one(x, y)
+            if twin is None:  # the router's input weights are drawn when the first sample shows the features
+                twin = ReferenceDriftMoE(
+                    router_layers(model),
+                    [new_tree() for _ in range(4)],
+                    top_k=2,
+                    batch_size=16,
+                    learning_rate=2e-3,
+                )
+            twin.learn(x, y)
+            if not twin.batch:
+                losses.append(twin.loss)
+                for layer, (weight, bias) in zip(model._router._layers, twin.gradients, strict=True):
+                    np.testing.assert_allclose(layer.weight.grad, weight, rtol=1e-3, atol=1e-6)
+                    np.testing.assert_allclose(layer.bias.grad, bias, rtol=1e-3, atol=1e-6)
+        runs[name] = model, twin, predictions, losses
+    return runs
+
+
+RUNS = ["two classes", "new classes"]
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_router_weights_equal_the_twin_after_ten_steps(side_by_side, run):
+    model, twin, _, losses = side_by_side[run]
+    assert len(losses) == 10
+    for (weight, bias), (expected_weight, expected_bias) in zip(router_layers(model), twin.layers, strict=True):
+        np.testing.assert_allclose(weight, expected_weight, atol=2e-4)
+        np.testing.assert_allclose(bias, expected_bias, atol=2e-4)
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_the_chosen_experts_learnt_and_no_other(side_by_side, run):
+    model, twin, _, _ = side_by_side[run]
+    for ours, theirs in zip(model._experts._experts, twin.experts, strict=True):
+        assert ours._train_weight_seen_by_model == theirs._train_weight_seen_by_model
+    assert sum(expert._train_weight_seen_by_model for expert in twin.experts) == 160 * 2
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_predictions_equal_the_twin(side_by_side, run):
+    _, _, predictions, _ = side_by_side[run]
+    assert [ours for ours, _ in predictions] == [theirs for _, theirs in predictions]
+    assert len(predictions) == 159
+
+
+def test_mask_is_multi_hot():
+    votes = np.array([[0.6, 0.4], [0.2, 0.8], [0.9, 0.1]])
+    assert correctness(votes, 0).tolist() == [True, False, True]
+
+
+def test_when_nobody_is_right_the_nearest_expert_is_the_target():
+    votes = np.array([[0.9, 0.1, 0.0], [0.6, 0.0, 0.4], [0.5, 0.2, 0.3]])
+    assert correctness(votes, 2).tolist() == [False, True, False]
+
+
+def test_of_equally_near_experts_the_first_is_the_target():
+    assert correctness(np.array([[1.0, 0.0], [1.0, 0.0]]), 1).tolist() == [True, False]
+
+
+def test_an_expert_without_a_vote_is_not_right():
+    assert correctness(np.array([[0.0, 0.0], [0.3, 0.7], [1.0, 0.0]]), 0).tolist() == [False, False, True]
+
+
+def test_mix_is_the_weighted_mean_of_those_who_vote():
+    votes = np.array([[1.0, 0.0], [0.0, 0.0], [0.25, 0.75]])
+    assert mix(np.array([0.25, 0.5, 0.25]), votes).tolist() == [0.625, 0.375]
+    assert mix(np.array([0.0, 1.0, 0.0]), votes).tolist() == [0.0, 0.0]
+
+
+def test_mix_own_multiplies_router_and_experts():
+    np.testing.assert_allclose(mix_own(np.array([0.5, 0.25, 0.25]), np.array([0.2, 0.8, 0.4])), [0.25, 0.5, 0.25])
+    assert mix_own(np.array([0.75, 0.25]), np.zeros(2)).tolist() == [0.75, 0.25]
+
+
+def learnt(variant, samples, **arguments):
+    model = DriftMoEClassifier(variant, **(SMALL | arguments))
+    for x, y in samples:
+        model.learn_one(x, y)
+    return model
+
+
+SEA = list(streams.make("sea", seed=5, n_samples=400))
+
+
+def test_moe_data_answers_with_one_expert_and_driftmoe_with_top_k():
+    x = SEA[0][0]
+    single, voted = learnt("moe-data", SEA), learnt("driftmoe", SEA)
+    logits = single._router.logits(single._encoder.encode(x))
+    chosen, second = np.argsort(-logits, kind="stable")[:2]
+    experts = single._experts.predict_proba(x, 2)
+    assert list(single.predict_proba_one(x).values()) == pytest.approx(experts[chosen].tolist())
+    weight = 1.0 / (1.0 + math.exp(logits[second] - logits[chosen]))
+    expected = weight * experts[chosen] + (1.0 - weight) * experts[second]
+    assert list(voted.predict_proba_one(x).values()) == pytest.approx(expected.tolist(), rel=1e-6)
+
+
+def test_moe_task_experts_decide_together_with_the_router():
+    model = learnt("moe-task", SEA)
+    x = SEA[0][0]
+    logits = model._router.logits(model._encoder.encode(x)).astype(float)
+    own = np.array([expert.predict_proba_one(x)[True] for expert in model._experts._experts])
+    scores = np.exp(logits) * own
+    assert list(model.predict_proba_one(x).values()) == pytest.approx((scores / scores.sum()).tolist(), rel=1e-5)
+
+
+def test_moe_task_grows_an_expert_per_class_and_teaches_all_of_them():
+    model = DriftMoEClassifier("moe-task", **SMALL)
+    for i, label in enumerate(["a", "b", ("c", 1), "a"]):
+        model.learn_one({"v": float(i)}, label)
+    weights = [expert._train_weight_seen_by_model for expert in model._experts._experts]
+    assert weights == [4.0, 3.0, 2.0]
+    assert model._router.n_experts == 3
+    assert set(model.predict_proba_one({"v": 0.0})) == {"a", "b", ("c", 1)}
+
+
+def test_moe_task_takes_binary_experts():
+    model = learnt("moe-task", list(datasets.ImageSegments().take(100)), expert=linear_model.LogisticRegression())
+    assert len(model._experts) == len(model.predict_proba_one({}))
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("n_experts", 6),
+        ("top_k", 1),
+        ("hidden", (6, 4)),
+        ("learning_rate", 0.1),
+        ("batch_size", 8),
+        ("dropout", 0.5),
+        ("seed", 4),
+        ("expert", naive_bayes.GaussianNB()),
+        ("variant", "moe-data"),
+        ("variant", "moe-task"),
+    ],
+)
+def test_every_argument_changes_the_result(argument, value):
+    default = {"variant": "driftmoe", **SMALL, "expert": new_tree(), "learning_rate": 0.02}
+    samples = list(streams.make("waveform", seed=1, n_samples=200))
+
+    def figures(arguments):
+        model = DriftMoEClassifier(arguments.pop("variant"), **arguments)
+        for x, y in samples:
+            model.learn_one(x, y)
+        return [list(model.predict_proba_one(x).values()) for x, _ in samples]
+
+    assert figures(default | {argument: value}) != figures(dict(default))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"variant": "moe"}, ValueError, "variant='moe'; available: driftmoe, moe-data, moe-task"),
+        ({"top_k": 13}, ValueError, "top_k=13 but there are 12 experts; choose 1 <= top_k <= 12"),
+        ({"top_k": 0}, ValueError, "top_k=0; choose top_k >= 1"),
+        ({"n_experts": 2.5}, TypeError, "n_experts=2.5 is of type float"),
+        ({"batch_size": True}, TypeError, "batch_size=True is of type bool"),
+        ({"dropout": 1.0}, ValueError, "dropout=1.0; choose 0 <= dropout < 1"),
+        ({"learning_rate": -1.0}, ValueError, "learning_rate=-1.0"),
+        ({"hidden": (0,)}, ValueError, r"hidden=\(0,\)"),
+        ({"hidden": 256}, TypeError, "hidden=256"),
+        ({"seed": -1}, ValueError, "seed=-1"),
+        ({"seed": "a"}, TypeError, "seed='a'"),
+        ({"expert": "ht"}, TypeError, "expert='ht' is no river classifier"),
+        ({"expert": linear_model.LogisticRegression()}, ValueError, "tells only two classes apart"),
+    ],
+)
+def test_wrong_argument_is_refused(arguments, error, message):
+    with pytest.raises(error, match=message):
+        DriftMoEClassifier(**arguments)
+
+
+def test_a_wrapped_binary_expert_is_welcome():
+    expert = multiclass.OneVsRestClassifier(linear_model.LogisticRegression())
+    model = learnt("driftmoe", list(datasets.ImageSegments().take(60)), expert=expert)
+    assert sum(model.predict_proba_one({}).values()) == pytest.approx(1.0)
+
+
+def test_experts_with_a_seed_differ():
+    model = DriftMoEClassifier(expert=forest.AMFClassifier(n_estimators=1, seed=1), n_experts=3, seed=1)
+    assert len({expert.seed for expert in model._experts._experts}) == 3
+
+
+def test_the_prototype_is_not_touched():
+    prototype = naive_bayes.GaussianNB()
+    before = pickle.dumps(prototype)
+    learnt("driftmoe", SEA[:50], expert=prototype)
+    assert pickle.dumps(prototype) == before
+
+
+class AlwaysSays(base.Classifier):
+    def __init__(self, target):
+        self.target = target
+
+    def learn_one(self, x, y):
+        pass
+
+    def predict_proba_one(self, x):
+        return {self.target: 1.0}
+
+
+def test_router_sends_a_region_to_the_expert_that_knows_it():
+    """Experts 0 and 1 always say 0 and 1; the class is the sign of v: only the router can tell them apart."""
+    model = DriftMoEClassifier("moe-data", n_experts=2, top_k=1, hidden=(8,), batch_size=8, learning_rate=0.05, seed=0)
+    model.learn_one({"v": -1.0}, 0)
+    model.learn_one({"v": 1.0}, 1)
+    model._experts._experts = [AlwaysSays(0), AlwaysSays(1)]
+    hits = []
+    for value in np.random.default_rng(0).normal(size=800):
+        hits.append(model.predict_one({"v": value}) == int(value > 0))
+        model.learn_one({"v": value}, int(value > 0))
+    assert np.mean(hits[400:]) > 0.95
+
+
+values = st.one_of(
+    st.floats(-1e100, 1e100),
+    st.integers(-(10**50), 10**50),
+    st.booleans(),
+    st.none(),
+    st.just(math.nan),
+)
+words = st.one_of(st.text(max_size=3), st.none())
+samples = st.tuples(
+    st.fixed_dictionaries({}, optional={"a": values, "b": values, "c": words, "d": words, 5: values, ("t", 1): words}),
+    st.sampled_from(["x", "y", 3, True, ("u", 2), 2.5]),
+)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@given(rows=st.lists(samples, min_size=1, max_size=40))
+@settings(max_examples=60, deadline=None)
+def test_any_stream_of_valid_samples_is_learnt(variant, rows):
+    model = DriftMoEClassifier(
+        variant, expert=tree.HoeffdingTreeClassifier(grace_period=5), **(SMALL | {"batch_size": 4})
+    )
+    seen = []
+    for x, y in rows:
+        proba = model.predict_proba_one(x)
+        if seen:
+            assert set(proba) == set(seen)
+            assert math.isclose(sum(proba.values()), 1.0)
+            assert all(0.0 <= p <= 1.0 for p in proba.values())
+        model.learn_one(x, y)
+        seen.append(y)
+    assert all(np.isfinite(layer.weight.detach().numpy()).all() for layer in model._router._layers)
+
+
+BAD_SAMPLES = [
+    ({"a": math.inf}, ValueError, "feature 'a' is inf; numbers must lie within"),
+    ({"a": -math.inf}, ValueError, "feature 'a' is -inf"),
+    ({"a": 10**400}, ValueError, "feature 'a' is 1000"),
+    ({"a": 1e101}, ValueError, r"feature 'a' is 1e\+101"),
+    ({"a": [1]}, TypeError, r"feature 'a' is \[1\] of type list; allowed are"),
+    ({"a": 1j}, TypeError, "of type complex"),
+    ({"a": b"x"}, TypeError, "of type bytes"),
+    ({"a": "text"}, TypeError, "feature 'a' is 'text', a text, but was a number before"),
+    ({"w": 1.0}, TypeError, "feature 'w' is 1.0, a number, but was a text before"),
+    ([("a", 1.0)], TypeError, "a sample is a dict of feature name to value, got list"),
+    (None, TypeError, "got NoneType"),
+]
+
+
+@pytest.mark.parametrize(("x", "error", "message"), BAD_SAMPLES)
+def test_bad_sample_is_refused_and_changes_nothing(x, error, message):
+    model = learnt("driftmoe", [({"a": 1.0, "w": "red"}, 0), ({"a": 2.0, "w": "blue"}, 1)])
+    before = pickle.dumps(model)
+    with pytest.raises(error, match=message):
+        model.learn_one(x, 0)
+    with pytest.raises(error, match=message):
+        model.predict_one(x)
+    assert pickle.dumps(model) == before
+
+
+@pytest.mark.parametrize(
+    ("y", "error", "message"),
+    [
+        (None, ValueError, "label is None"),
+        (math.nan, ValueError, "label is nan"),
+        (np.float64("nan"), ValueError, "label is"),
+        ([1], TypeError, r"label \[1\] of type list is not hashable"),
+        ((1, [2]), TypeError, "not hashable"),
+    ],
+)
+def test_bad_label_is_refused_and_changes_nothing(y, error, message):
+    model = learnt("driftmoe", SEA[:5])
+    before = pickle.dumps(model)
+    with pytest.raises(error, match=message):
+        model.learn_one(SEA[0][0], y)
+    assert pickle.dumps(model) == before

@@ -1,0 +1,169 @@
+"""The command line as a user meets it: in a process of its own."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+import driftmoe
+import streams
+from driftmoe.experiment import ResultFolder
+
+KEYS = [
+    "stream",
+    "model",
+    "seed",
+    "n_samples",
+    "accuracy",
+    "kappa",
+    "kappa_m",
+    "kappa_t",
+    "f1_macro",
+    "samples_per_second",
+    "seconds",
+    "model_bytes",
+]
+
+
+def driftmoe_command(*arguments, cwd, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "driftmoe.cli", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+    )
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    done = driftmoe_command(
+        *"evaluate led_a --limit 2500 --model driftmoe(n_experts=4) --model ht --model nochange".split(),
+        *"--seed 1 --seed 2 --window 1000 --out results".split(),
+        cwd=folder,
+    )
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+def test_results_have_a_line_per_model_and_seed(evaluated):
+    folder, _ = evaluated
+    lines = [json.loads(line) for line in (folder / "results" / "results.jsonl").read_text().splitlines()]
+    assert [(line["model"], line["seed"]) for line in lines] == [
+        (model, seed) for model in ("driftmoe(n_experts=4)", "ht", "nochange") for seed in (1, 2)
+    ]
+    for line in lines:
+        assert list(line)[: len(KEYS)] == KEYS
+        assert line["n_samples"] == 2500
+        assert line["complete"] is True
+        assert 0.0 <= line["accuracy"] <= 1.0
+        assert line["model_bytes"] > 0
+        assert line["versions"]["driftmoe"] == driftmoe.__version__
+        assert line["drifts"] == [[d.position, d.width] for d in streams.make("led_a", n_samples=2500).drifts]
+    assert lines[0]["parameters"]["n_experts"] == 4
+    assert lines[0]["stream_sha256"] == lines[2]["stream_sha256"] != lines[1]["stream_sha256"]
+    assert 0.3 < lines[0]["accuracy"] < 0.74
+    assert lines[4]["kappa_t"] == 0.0
+
+
+def test_the_curve_has_a_line_per_window(evaluated):
+    folder, _ = evaluated
+    with (folder / "results" / "windows.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert [int(line["n_samples"]) for line in lines[:3]] == [1000, 2000, 2500]
+    assert len(lines) == 6 * 3
+
+
+def test_the_picture_is_a_png(evaluated):
+    folder, _ = evaluated
+    assert (folder / "results" / "led_a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_table_has_a_row_per_model_with_its_deviation(evaluated):
+    _, done = evaluated
+    for text in ("driftmoe(n_experts=4)", "nochange", "accuracy %", "kappa-M %", "kappa-T %", "model MB", "±"):
+        assert text in done.stdout
+    assert "mean ± standard deviation over 2 seeds" in done.stdout
+
+
+def test_the_same_run_replaces_its_older_result_and_others_stay(evaluated):
+    folder, _ = evaluated
+    arguments = "evaluate led_a --limit 2500 --model ht --seed 2 --out results".split()
+    assert driftmoe_command(*arguments, cwd=folder).returncode == 0
+    assert len(ResultFolder(folder / "results").runs("led_a")) == 6
+    assert len(ResultFolder(folder / "results").curves("led_a")) == 6 * 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["evaluate", "nosuch"], "unknown stream 'nosuch'; available: electricity, weather, covtype"),
+        (["evaluate", "led_a", "--model", "nosuch"], "unknown model 'nosuch'; available: driftmoe, moe-data"),
+        (["evaluate", "led_a", "--model", "arf(x=1)"], "model 'arf' has no argument 'x'; it takes: n_models"),
+        (["evaluate", "led_a", "--nosuch"], "No such option: --nosuch"),
+        (["evaluate", "led_a", "--limit", "0"], "--limit"),
+        (["evaluate", "led_a", "--limit", "many"], "'--limit': Input should be a valid integer"),
+        (["evaluate", "led_a", "--window", "0"], "--window"),
+        (["nosuch"], "No such command 'nosuch'"),
+        (["evaluate", "electricity", "--data-dir", "nowhere"], "nowhere"),
+        (["evaluate", "led_a", "--limit", "1000", "--out", "occupied"], "occupied"),
+    ],
+)
+def test_a_mistake_ends_in_one_line_and_exit_code_2(tmp_path, arguments, message):
+    (tmp_path / "occupied").write_text("a file, no folder")
+    done = driftmoe_command(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.startswith("driftmoe: ")
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stdout == ""
+
+
+def test_an_unreadable_result_file_is_named_and_kept(tmp_path):
+    (tmp_path / "results.jsonl").write_text("{broken\n")
+    done = driftmoe_command("evaluate", "led_a", "--limit", "1000", "--out", ".", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "results.jsonl, line 1 is no JSON" in done.stderr
+    assert (tmp_path / "results.jsonl").read_text() == "{broken\n"
+
+
+def test_version_and_help(tmp_path):
+    assert driftmoe_command("--version", cwd=tmp_path).stdout == f"driftmoe {driftmoe.__version__}\n"
+    text = driftmoe_command("evaluate", "--help", cwd=tmp_path).stdout
+    for part in ("Examples", "--limit", "--seed", "--window", "--out", "--data-dir", "moe-task", "led_a"):
+        assert part in text
+    assert driftmoe_command(cwd=tmp_path).returncode in (0, 2)
+
+
+INTERRUPTED = """
+import os, signal
+from driftmoe import cli
+
+def interrupted_in_the_fourth_window(*args, prequential=cli.prequential, **kwargs):
+    for i, checkpoint in enumerate(prequential(*args, **kwargs)):
+        if i == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        yield checkpoint
+
+cli.prequential = interrupted_in_the_fourth_window
+cli.main()
+"""
+
+
+def test_ctrl_c_keeps_what_was_measured(tmp_path):
+    arguments = "evaluate led_a --model ht --model arf --window 500".split()
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED, *arguments], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 130
+    assert "Traceback" not in done.stderr
+    assert "ht (interrupted)" in done.stdout
+    folder = tmp_path / "runs" / "led_a"
+    (line,) = [json.loads(text) for text in (folder / "results.jsonl").read_text().splitlines()]
+    assert line["complete"] is False
+    assert line["n_samples"] == 1500
+    assert (folder / "led_a.png").exists()

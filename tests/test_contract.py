@@ -1,0 +1,205 @@
+"""What river, pickle and deepcopy ask of an estimator, for each variant, with no check left out."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from river import checks, compose, datasets, preprocessing, tree
+
+from driftmoe import DriftMoEClassifier
+from driftmoe.classifier import VARIANTS
+
+SMALL = {"n_experts": 4, "top_k": 2, "hidden": (16, 8), "batch_size": 32}
+
+
+def small(variant, **arguments):
+    return DriftMoEClassifier(variant, **(SMALL | {"seed": 7} | arguments))
+
+
+def trained(variant, n_samples=300, **arguments):
+    model = small(variant, **arguments)
+    for x, y in datasets.ImageSegments().take(n_samples):
+        model.learn_one(x, y)
+    return model
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_no_check_of_river_is_skipped(variant):
+    assert small(variant)._unit_test_skips() == set()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("check", list(checks.yield_checks(DriftMoEClassifier())), ids=lambda c: repr(c)[:80])
+def test_river_check(check, variant):
+    check(small(variant))
+
+
+def test_default_model_passes_river_as_a_whole():
+    checks.check_estimator(DriftMoEClassifier(seed=42))
+
+
+def test_unseeded_model_passes_river_as_a_whole():
+    checks.check_estimator(DriftMoEClassifier(n_experts=3, hidden=(8,)))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_predict_changes_nothing(variant):
+    model = trained(variant)
+    before = pickle.dumps(model)
+    for x, _ in datasets.ImageSegments().take(50):
+        model.predict_one(x)
+        model.predict_proba_one(x)
+        model.predict_one({**x, "new number": 1.0, "new text": "a"})
+        model.predict_one({})
+    frame = pd.DataFrame([x for x, _ in datasets.ImageSegments().take(20)])
+    model.predict_many(frame)
+    model.predict_proba_many(frame)
+    assert pickle.dumps(model) == before
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))], ids=["deepcopy", "pickle"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_copy_goes_on_as_the_original_would(variant, copied):
+    original = trained(variant)
+    twin = copied(original)
+    rest = list(datasets.ImageSegments().take(600))[300:]
+    for x, y in rest:
+        assert twin.predict_proba_one(x) == original.predict_proba_one(x)
+        original.learn_one(x, y)
+        twin.learn_one(x, y)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("rows", [1, 7, 32, 100])
+def test_learning_many_equals_learning_one_by_one(variant, rows):
+    samples = list(datasets.ImageSegments().take(300))
+    X = pd.DataFrame([x for x, _ in samples])
+    y = pd.Series([label for _, label in samples])
+    one, many = small(variant), small(variant)
+    for start in range(0, len(X), rows):
+        block = slice(start, start + rows)
+        if start > 0:  # a fresh model has no columns to compare
+            expected = [one.predict_proba_one(x) for x, _ in samples[block]]
+            assert many.predict_proba_many(X.iloc[block]).to_dict("records") == expected
+        for x, label in samples[block]:
+            one.learn_one(x, label)
+        many.learn_many(X.iloc[block], y.iloc[block])
+
+
+FRAMES = {
+    "pandas": (pd.DataFrame, pd.Series),
+    "polars": (pl.DataFrame, pl.Series),
+    "pyarrow": (lambda data: pa.table(data), lambda values: pa.chunked_array([values])),
+}
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+def test_any_eager_frame_gives_the_same(kind):
+    make_frame, make_series = FRAMES[kind]
+    rng = np.random.default_rng(0)
+    numbers, words = rng.normal(size=60).tolist(), rng.choice(["red", "blue"], 60).tolist()
+    numbers[5], words[6] = None, None
+    labels = ["big" if (v or 0.0) > 0.0 else "small" for v in numbers]
+    many = small("driftmoe")
+    many.learn_many(make_frame({"number": numbers, "word": words}), make_series(labels))
+    one = small("driftmoe")
+    for number, word, label in zip(numbers, words, labels, strict=True):
+        one.learn_one({"number": number, "word": word}, label)
+    X = make_frame({"number": numbers, "word": words})
+    expected = [one.predict_one({"number": n, "word": w}) for n, w in zip(numbers, words, strict=True)]
+    predicted = many.predict_many(X)
+    assert (predicted.to_pylist() if kind == "pyarrow" else list(predicted)) == expected
+    assert type(many.predict_proba_many(X)) is type(X)
+
+
+def test_frame_keeps_its_index():
+    X = pd.DataFrame({"a": [0.0, 1.0]}, index=["first", "second"])
+    model = small("driftmoe")
+    model.learn_many(X, pd.Series([False, True], index=X.index))
+    assert list(model.predict_many(X).index) == ["first", "second"]
+    assert list(model.predict_proba_many(X).columns) == [False, True]
+
+
+def test_fresh_model_answers_frames_too():
+    X = pd.DataFrame({"a": [0.0, 1.0]})
+    assert list(small("driftmoe").predict_many(X)) == [None, None]
+    assert small("driftmoe").predict_proba_many(X).shape == (2, 0)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_bad_row_in_a_frame_leaves_the_model_as_it_was(variant):
+    model = trained(variant, 100)
+    before = pickle.dumps(model)
+    good = next(iter(datasets.ImageSegments()))[0]
+    frame = pd.DataFrame([good, {**good, next(iter(good)): np.inf}])
+    with pytest.raises(ValueError, match=r"row 1 of 2: .* no row has been learnt"):
+        model.learn_many(frame, pd.Series(["a", "b"]))
+    with pytest.raises(ValueError, match="2 rows and y has 1 labels"):
+        model.learn_many(pd.DataFrame([good, good]), pd.Series(["a"]))
+    with pytest.raises(ValueError, match="label is None"):
+        model.learn_many(pd.DataFrame([good, good]), pd.Series(["a", None]))
+    assert pickle.dumps(model) == before
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_same_seed_gives_the_same_figures_in_another_process(variant):
+    script = (
+        "import sys; sys.path[:0] = ['tests']\n"
+        "import test_contract as t\n"
+        f"print(repr(list(t.trained({variant!r}).predict_proba_one(next(iter(t.datasets.ImageSegments()))[0]).values())))"
+    )
+    here = list(trained(variant).predict_proba_one(next(iter(datasets.ImageSegments()))[0]).values())
+    there = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert there.strip() == repr(here)
+
+
+def test_seeds_differ():
+    def figures(seed):
+        return trained("driftmoe", seed=seed)._router.logits(np.ones(18, dtype=np.float32)).tolist()
+
+    assert figures(1) != figures(2)
+
+
+def test_works_in_a_pipeline():
+    pipeline = compose.Discard("path") | preprocessing.StandardScaler() | small("driftmoe")
+    for x, y in datasets.ImageSegments().take(50):
+        pipeline.predict_one(x)
+        pipeline.learn_one(x, y)
+    assert pipeline.predict_one(x) is not None
+
+
+def test_memory_counts_weights_gradients_and_moments():
+    model = trained("driftmoe", n_experts=2, hidden=(512, 512))
+    n_parameters = 18 * 512 + 512 + 512 * 512 + 512 + 512 * 2 + 2
+    assert model._router.n_bytes == 4 * 4 * n_parameters + 6 * 4  # float32; Adam counts its steps per tensor
+    assert model._raw_memory_usage > model._router.n_bytes + 10_000
+
+
+def test_global_random_state_is_not_touched():
+    import random
+
+    import torch
+
+    torch.manual_seed(0)
+    before = (torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist())  # noqa: NPY002
+    trained("driftmoe", dropout=0.5)
+    after = (torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist())  # noqa: NPY002
+    assert after == before
+
+
+def test_clone_forgets_what_was_learnt_and_keeps_the_arguments():
+    model = small("moe-data", expert=tree.HoeffdingTreeClassifier(grace_period=10))
+    for x, y in datasets.ImageSegments().take(30):
+        model.learn_one(x, y)
+    clone = model.clone()
+    assert clone._get_params().keys() == model._get_params().keys()
+    assert clone.expert.grace_period == 10
+    assert clone.predict_proba_one(x) == {}

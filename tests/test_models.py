@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import pytest
+from river import base
+
+import streams
+from driftmoe import models
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_every_model_learns_a_stream_of_numbers_and_text(name):
+    model = models.make(name, seed=1)
+    assert isinstance(model, base.Classifier)
+    for x, y in streams.make("agrawal", seed=1, n_samples=60):
+        model.predict_one(x)
+        model.learn_one(x, y)
+    assert model.predict_one(x) in (0, 1)
+
+
+def test_arguments_and_seed_reach_the_model():
+    model = models.make("arf(n_models=3, grace_period=20)", seed=5)
+    assert (model.n_models, model.grace_period, model.seed) == (3, 20, 5)
+    assert models.make("moe-data(seed=9)", seed=5).seed == 9
+    assert models.make("moe-data").variant == "moe-data"
+
+
+def test_ensembles_have_ten_members_by_default():
+    assert [models.make(name).n_models for name in ("arf", "srp", "levbag")] == [10, 10, 10]
+
+
+def test_models_nest():
+    model = models.make("driftmoe(top_k=1, hidden=(4,), expert=ht(grace_period=77))")
+    assert (model.top_k, model.hidden, model.expert.grace_period) == (1, (4,), 77)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("nosuch", "unknown model 'nosuch'; available: driftmoe, moe-data, moe-task, arf, srp, levbag"),
+        ("arf(trees=3)", "model 'arf' has no argument 'trees'; it takes: n_models, max_features"),
+        ("arf(3)", "arguments need their names, as in name=value; it takes: n_models"),
+        ("nb(a=1)", "model 'nb' has no argument 'a'; it takes none"),
+        ("moe-data(variant='moe-task')", "has no argument 'variant'"),
+        ("driftmoe(top_k=40)", "model 'driftmoe': top_k=40 but there are 12 experts; choose 1 <= top_k <= 12"),
+        ("driftmoe(expert=nosuch())", "unknown model 'nosuch'"),
+        ("driftmoe(seed=open('x'))", "unknown model 'open'"),
+        ("driftmoe(seed=1+x)", "seed=1 [+] x is no literal; give a number, text, a tuple or a model"),
+        ("driftmoe(**{})", "has no argument None"),
+        ("arf(n_models=", "cannot be read; write a name"),
+        ("arf(n_models=)", r"arguments of model 'arf\(n_models=\)' cannot be read"),
+        ("arf() or arf()", "cannot be read"),
+        ("", "cannot be read"),
+    ],
+)
+def test_what_cannot_be_made_is_refused_in_one_line(spec, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        models.make(spec)
+    assert "\n" not in str(caught.value)

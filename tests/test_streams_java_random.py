@@ -1,0 +1,75 @@
+"""The random numbers are Java's: compared with numbers that Java 17 made, and with a readable twin."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import reference
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams import java_random
+
+JAVA = np.load(Path(__file__).parent / "vectors" / "java_random.npz")
+SEEDS = JAVA["seeds"].tolist()
+BOUNDS = JAVA["bounds"].tolist()
+KINDS = ["next_int", "next_double", "next_float", "next_boolean", "next_gaussian"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_numbers_are_javas(kind):
+    for seed, expected in zip(SEEDS, JAVA[kind], strict=True):
+        state = java_random.seeded(seed)
+        numbers = [getattr(java_random, kind)(state) for _ in expected]
+        np.testing.assert_array_equal(numbers, expected)
+
+
+@pytest.mark.parametrize("bound", BOUNDS)
+def test_bounded_integers_are_javas(bound):
+    for seed, expected in zip(SEEDS, JAVA["next_int_below"][BOUNDS.index(bound)], strict=True):
+        state = java_random.seeded(seed)
+        numbers = [java_random.next_int_below(state, bound) for _ in expected]
+        np.testing.assert_array_equal(numbers, expected)
+
+
+def test_logarithm_rounds_as_javas():
+    logarithms = [java_random.strict_log(x) for x in JAVA["log_x"]]
+    np.testing.assert_array_equal(logarithms, JAVA["log"])
+
+
+def test_logarithm_is_a_logarithm():
+    x = np.exp(np.linspace(-700, 700, 2001))
+    np.testing.assert_allclose([java_random.strict_log(v) for v in x], np.log(x), rtol=3e-16)
+
+
+@given(
+    seed=st.integers(-(2**63), 2**63 - 1),
+    draws=st.lists(st.sampled_from([*KINDS, "next_int_below"]), max_size=20),
+    bound=st.integers(1, 2**31 - 1),
+)
+def test_any_mixture_of_draws_equals_the_twin(seed, draws, bound):
+    state, twin = java_random.seeded(seed), reference.JavaRandom(seed)
+    for kind in draws:
+        arguments = (bound,) if kind == "next_int_below" else ()
+        number = getattr(java_random, kind)(state, *arguments)
+        expected = getattr(twin, kind)(*arguments)
+        if kind == "next_gaussian":
+            assert number == pytest.approx(expected, rel=1e-12)
+        else:
+            assert number == expected
+    assert state[java_random.SEED] == twin.seed
+
+
+def test_compiled_equals_interpreted(monkeypatch):
+    names = [*KINDS, "next_bits", "next_int_below", "strict_log"]
+    draws = [(kind, ()) for kind in KINDS * 5] + [("next_int_below", (bound,)) for bound in BOUNDS]
+
+    def numbers():
+        state = java_random.seeded(5)
+        return [getattr(java_random, kind)(state, *arguments) for kind, arguments in draws]
+
+    compiled = numbers()
+    for name in names:
+        function = getattr(java_random, name)
+        monkeypatch.setattr(java_random, name, getattr(function, "py_func", function))
+    assert numbers() == compiled
