@@ -1,9 +1,9 @@
 """Files as streams: CSV, ARFF, Parquet and Arrow, read in pieces, in the order of the file.
 
 A text file is cut into pieces of a megabyte that end where a record ends. pyarrow parses a piece at the
-speed of arrays; a piece it cannot parse is halved until the odd record is alone with a few others, and
-those are read field by field. So the fast way decides nothing: it only takes what the slow way would take
-with the same result, and a malformed row is found with its line and column.
+speed of arrays; a piece it cannot parse is cut into groups of 256 records, and a group it cannot parse is
+read field by field. The fast way decides nothing: it only takes what the slow way would take with the same
+result, and a malformed row is found with its line and column.
 
 Nominal values and class labels are numbered in order of first appearance (ARFF: in the declared order), so
 every reading of a file gives the same numbers, whatever the size of the blocks.
@@ -38,9 +38,9 @@ SUFFIXES = (".csv", ".csv.gz", ".csv.zip", ".arff", ".arff.gz", ".arff.zip", ".p
 PIECE_BYTES = 1 << 20
 MAX_RECORD_BYTES = 64 << 20
 PIECE_ROWS = 1 << 15
+GROUP_ROWS = 256
 N_REASONS = 10
 VALUES_KEY = b"streams.values"
-_FEW_RECORDS = 256
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -135,8 +135,18 @@ class _BadRowError(ValueError):
     """What is wrong with a row; the caller knows the line."""
 
 
-class _Nominal:
-    """The values of a column, numbered in order of first appearance."""
+class NominalValues:
+    """The values of a column, numbered in order of first appearance.
+
+    Parameters
+    ----------
+    values
+        The values known beforehand.
+    convert
+        What makes a value of an item that is met.
+    is_closed
+        Whether no other values may appear.
+    """
 
     def __init__(
         self, values: Sequence[Any] = (), convert: Callable[[Any], Any] = str, is_closed: bool = False
@@ -149,9 +159,11 @@ class _Nominal:
             self._index[value] = self._index[str(value)] = index
 
     def knows(self, item: Any) -> bool:
+        """Return whether an item may be numbered."""
         return not self.is_closed or item in self._index or self.convert(item) in self._index
 
     def index(self, item: Any) -> int:
+        """Return the number of an item, a new one if its value is new."""
         found = self._index.get(item)
         if found is None:
             value = self.convert(item)  # "true" and "TRUE" are one value
@@ -166,7 +178,7 @@ class _Nominal:
 @dataclass
 class _Column:
     name: str
-    nominal: _Nominal | None = None
+    nominal: NominalValues | None = None
 
 
 class _FileStream(Stream):
@@ -283,21 +295,24 @@ class _TextStream(_FileStream):
 
     def _pieces(self, bad_rows: BadRows) -> Iterator[Block]:
         left = self._limit
-        for piece in _raw_pieces(self.path, self._n_header_lines, self._quote):
-            todo = [piece]
-            while todo and left:
-                line, data = todo.pop()
-                block = self._parse(data, left)
-                if block is None:
-                    records = _records(line, data, self._quote)
-                    if len(records) > _FEW_RECORDS:
-                        todo += [_join(records[len(records) // 2 :]), _join(records[: len(records) // 2])]
-                        continue
-                    block = self._parse_slowly(records, left, bad_rows)
-                left -= len(block.y)
-                yield block
+        for line, data in _raw_pieces(self.path, self._n_header_lines, self._quote):
             if not left:
                 return
+            block = self._parse(data, left)
+            if block is not None:
+                left -= len(block.y)
+                yield block
+                continue
+            records = _records(line, data, self._quote)
+            for start in range(0, len(records), GROUP_ROWS):
+                if not left:
+                    return
+                group = records[start : start + GROUP_ROWS]
+                block = self._parse(b"\n".join(record for _, record in group) + b"\n", left)
+                if block is None:
+                    block = self._parse_slowly(group, left, bad_rows)
+                left -= len(block.y)
+                yield block
 
     def _parse(self, data: bytes, limit: int) -> Block | None:
         """Parse records at once; `None` if a row needs a closer look.
@@ -522,9 +537,9 @@ class CSVStream(_TextStream):
         columns = [_Column(name) for name in names]
         for i, (column, shown) in enumerate(zip(columns, values, strict=True)):
             if i == at:
-                column.nominal = _Nominal(classes, _converter(shown))
+                column.nominal = NominalValues(classes, value_converter(shown))
             elif column.name in nominal or not all(_number(text) is not None for text in shown):
-                column.nominal = _Nominal((), _converter(shown))
+                column.nominal = NominalValues((), value_converter(shown))
         super().__init__(
             path, columns, at=at, n_samples=n_samples, n_rows=None, on_bad_row=on_bad_row, drop=drop
         )
@@ -673,14 +688,14 @@ class ARFFStream(_TextStream):
         self._null_values = ["?"]
         for i, column in enumerate(columns):
             if column.nominal is None and (i == at or column.name in nominal):
-                column.nominal = _Nominal((), _int_or_text)
+                column.nominal = NominalValues((), _int_or_text)
         label = columns[at].nominal
         if classes and label is not None and label.is_closed:
             raise ValueError(
                 f"{path}: classes={classes!r}, but the file declares {label.values}; leave classes out"
             )
         if classes:
-            columns[at].nominal = _Nominal(classes, _int_or_text)
+            columns[at].nominal = NominalValues(classes, _int_or_text)
         super().__init__(
             path, columns, at=at, n_samples=n_samples, n_rows=None, on_bad_row=on_bad_row, drop=drop
         )
@@ -810,7 +825,7 @@ class ArrowStream(_FileStream):
                 )
             if i == at or is_name or column.name in nominal or column.name in known:
                 values = classes if i == at and classes else known.get(column.name, ())
-                column.nominal = _Nominal(values, _whole)
+                column.nominal = NominalValues(values, _whole)
         super().__init__(
             path,
             columns,
@@ -982,10 +997,6 @@ def _records(line: int, data: bytes, quote: str | None) -> list[tuple[int, bytes
     return records
 
 
-def _join(records: list[tuple[int, bytes]]) -> tuple[int, bytes]:
-    return records[0][0], b"\n".join(record for _, record in records) + b"\n"
-
-
 def _decode(record: bytes) -> str:
     try:
         return record.decode()
@@ -1014,7 +1025,7 @@ def _bool_or_text(text: str) -> bool | str:
     return {"true": True, "false": False}.get(text.lower(), text)
 
 
-def _converter(texts: Collection[str]) -> Callable[[str], Hashable]:
+def value_converter(texts: Collection[str]) -> Callable[[str], Hashable]:
     """Return how the texts of a nominal column become values: ints or bools if all do, otherwise strings."""
     if all(_WHOLE.fullmatch(text) for text in texts):
         return _int_or_text
@@ -1105,13 +1116,13 @@ def _read_attribute(text: str, drop: Sequence[str]) -> _Column:
         if "}" not in spec:
             raise _BadRowError(f": the values of {name!r} have no closing brace; write them on one line")
         texts = ["?" if value is None else value for value in _split_arff(spec[1 : spec.rindex("}")])]
-        convert = _converter(texts)
-        return _Column(name, _Nominal([convert(value) for value in texts], convert, is_closed=True))
+        convert = value_converter(texts)
+        return _Column(name, NominalValues([convert(value) for value in texts], convert, is_closed=True))
     kind = re.split(r"[\s\[]", spec, maxsplit=1)[0].lower()
     if kind in ("numeric", "real", "integer"):
         return _Column(name)
     if kind == "string" or name in drop:
-        return _Column(name, _Nominal())
+        return _Column(name, NominalValues())
     raise _BadRowError(
         f", attribute {name!r}: of type {kind!r}; allowed: numeric, real, integer, string, {{value, ...}}; "
         f"pass drop=[{name!r}] to leave it out"
