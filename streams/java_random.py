@@ -93,10 +93,9 @@ def next_boolean(state: np.ndarray) -> bool:
 @njit(cache=True)
 def next_gaussian(state: np.ndarray) -> float:
     """Return the next number of `Random.nextGaussian()`, normal with mean 0 and deviation 1."""
-    kept = state[NORMAL:].view(np.float64)
     if state[KEPT] == 1:
         state[KEPT] = 0
-        return kept[0]
+        return np.int64(state[NORMAL]).view(np.float64)
     while True:
         a = 2.0 * next_double(state) - 1.0
         b = 2.0 * next_double(state) - 1.0
@@ -105,7 +104,7 @@ def next_gaussian(state: np.ndarray) -> float:
             break
     scale = math.sqrt(-2.0 * strict_log(square) / square)
     state[KEPT] = 1
-    kept[0] = b * scale
+    state[NORMAL] = np.float64(b * scale).view(np.int64)
     return a * scale
 
 

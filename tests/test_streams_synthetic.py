@@ -242,7 +242,7 @@ def test_features_keep_to_their_values(name):
 )
 def test_numeric_features_keep_to_their_range_and_fill_it(name, bounds):
     stream = getattr(synthetic, name)()
-    X = stream.reader()(2000 if IS_COMPILED else 200).X
+    X = stream.reader()(2000).X
     names = [feature.name for feature in stream.features]
     for feature, (low, high) in bounds.items():
         column = X[:, names.index(feature)]
