@@ -7,7 +7,9 @@ library and not always that of the C library; `strict_log` computes it from IEEE
 and divisions alone, so that the normal numbers too are the same on every machine.
 
 A position is a small array, `state = seeded(seed)`, that each function moves forward. The functions run
-compiled inside the kernels of `streams.synthetic` and, with `NUMBA_DISABLE_JIT=1`, as plain Python.
+compiled inside the kernels of `streams.synthetic` and, with `NUMBA_DISABLE_JIT=1`, as plain Python. numba
+watches only a kernel's own file: after a change here, kernels compiled earlier stay until
+`streams/__pycache__` is deleted.
 """
 
 from __future__ import annotations
@@ -44,8 +46,7 @@ def seeded(seed: int) -> np.ndarray:
 @njit(cache=True)
 def next_bits(state: np.ndarray, bits: int) -> int:
     """Advance once and return the top `bits` (1 to 32) of the 48 as a number from 0."""
-    # int() keeps the product exact with the JIT off; compiled, it wraps at 64 bits and the lower 48 are
-    # right.
+    # int() keeps the product exact with the JIT off; compiled, it wraps and the lower 48 bits are right.
     state[SEED] = (int(state[SEED]) * MULTIPLIER + 0xB) & MASK
     return int(state[SEED]) >> (48 - bits)
 

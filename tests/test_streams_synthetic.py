@@ -337,3 +337,8 @@ def test_named_stream_takes_seed_and_length(name):
     assert len(list(stream)) == 20
     other = STREAMS[name](8, 20)
     assert any(a != b for a, b in itertools.zip_longest(stream, other))
+
+
+def test_named_streams_differ():
+    samples = [make(1, None).reader()(100).X.tobytes() for make in STREAMS.values()]
+    assert len(set(samples)) == len(samples)
