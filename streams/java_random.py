@@ -7,7 +7,9 @@ library and not always that of the C library; `strict_log` computes it from IEEE
 and divisions alone, so that the normal numbers too are the same on every machine.
 
 A position is a small array, `state = seeded(seed)`, that each function moves forward. The functions run
-compiled inside the kernels of `streams.synthetic` and, with `NUMBA_DISABLE_JIT=1`, as plain Python.
+compiled inside the kernels of `streams.synthetic` and, with `NUMBA_DISABLE_JIT=1`, as plain Python. numba
+watches only a kernel's own file: after a change here, kernels compiled earlier stay until
+`streams/__pycache__` is deleted.
 """
 
 from __future__ import annotations
@@ -44,8 +46,7 @@ def seeded(seed: int) -> np.ndarray:
 @njit(cache=True)
 def next_bits(state: np.ndarray, bits: int) -> int:
     """Advance once and return the top `bits` (1 to 32) of the 48 as a number from 0."""
-    # int() keeps the product exact with the JIT off; compiled, it wraps at 64 bits and the lower 48 are
-    # right.
+    # int() keeps the product exact with the JIT off; compiled, it wraps and the lower 48 bits are right.
     state[SEED] = (int(state[SEED]) * MULTIPLIER + 0xB) & MASK
     return int(state[SEED]) >> (48 - bits)
 
@@ -93,10 +94,9 @@ def next_boolean(state: np.ndarray) -> bool:
 @njit(cache=True)
 def next_gaussian(state: np.ndarray) -> float:
     """Return the next number of `Random.nextGaussian()`, normal with mean 0 and deviation 1."""
-    kept = state[NORMAL:].view(np.float64)
     if state[KEPT] == 1:
         state[KEPT] = 0
-        return kept[0]
+        return np.int64(state[NORMAL]).view(np.float64)
     while True:
         a = 2.0 * next_double(state) - 1.0
         b = 2.0 * next_double(state) - 1.0
@@ -105,7 +105,7 @@ def next_gaussian(state: np.ndarray) -> float:
             break
     scale = math.sqrt(-2.0 * strict_log(square) / square)
     state[KEPT] = 1
-    kept[0] = b * scale
+    state[NORMAL] = np.float64(b * scale).view(np.int64)
     return a * scale
 
 

@@ -1225,7 +1225,7 @@ class AssetNegotiation(_Generator):
                 Feature("price", [*_DEGREES, "quiteHigh", "enormous", "non_salable"]),
                 Feature("payment", [str(days) for days in range(0, 241, 30)]),
                 Feature("amount", [*_DEGREES, "quiteHigh", "enormous", "non_ensured"]),
-                Feature("deliveryDelay", _DEGREES),
+                Feature("deliveryDelay", [*_DEGREES]),
             ],
             n_classes=2,
             seed=seed,
@@ -1354,23 +1354,25 @@ def _range_text(name: str, low: float, high: float | None) -> str:
     return f"{name} >= {low}" if high is None else f"{low} <= {name} <= {high}"
 
 
-# Every generator by a plain name, with MOA's parameters. One seed for the concept and the samples, as in the
-# field's experiments; where MOA's default gives a stream that never changes, so does this.
+# Every generator by a plain name, with MOA's parameters, save those whose 0 would keep a drifting stream
+# still. The seed is that of the model too, as in the field's experiments.
 STREAMS: dict[str, Callable[[int | None, int | None], Stream]] = {
     "agrawal": lambda seed, n_samples: Agrawal(seed=seed, n_samples=n_samples),
     "asset_negotiation": lambda seed, n_samples: AssetNegotiation(seed=seed, n_samples=n_samples),
-    "hyperplane": lambda seed, n_samples: Hyperplane(seed=seed, n_samples=n_samples),
+    "hyperplane": lambda seed, n_samples: Hyperplane(mag_change=0.001, seed=seed, n_samples=n_samples),
     "led": lambda seed, n_samples: LED(seed=seed, n_samples=n_samples),
     "led_drift": lambda seed, n_samples: LEDDrift(seed=seed, n_samples=n_samples),
     "mixed": lambda seed, n_samples: Mixed(seed=seed, n_samples=n_samples),
     "random_rbf": lambda seed, n_samples: RandomRBF(model_seed=seed, seed=seed, n_samples=n_samples),
     "random_rbf_drift": lambda seed, n_samples: RandomRBFDrift(
-        model_seed=seed, seed=seed, n_samples=n_samples
+        speed=0.001, model_seed=seed, seed=seed, n_samples=n_samples
     ),
     "random_tree": lambda seed, n_samples: RandomTree(model_seed=seed, seed=seed, n_samples=n_samples),
     "sea": lambda seed, n_samples: SEA(seed=seed, n_samples=n_samples),
     "sine": lambda seed, n_samples: Sine(seed=seed, n_samples=n_samples),
     "stagger": lambda seed, n_samples: STAGGER(seed=seed, n_samples=n_samples),
     "waveform": lambda seed, n_samples: Waveform(seed=seed, n_samples=n_samples),
-    "waveform_drift": lambda seed, n_samples: WaveformDrift(seed=seed, n_samples=n_samples),
+    "waveform_drift": lambda seed, n_samples: WaveformDrift(
+        n_drift_features=10, seed=seed, n_samples=n_samples
+    ),
 }
