@@ -20,7 +20,7 @@ from rich.progress import (
 from typer.exceptions import TyperException
 
 import streams
-from driftmoe import __version__, models, report
+from driftmoe import __version__, models, report, streams_cli
 from driftmoe.evaluation import Checkpoint, prequential
 from driftmoe.experiment import ResultFolder, Run
 from streams import Stream
@@ -70,6 +70,9 @@ def root(
     if version:
         typer.echo(f"driftmoe {__version__}")
         raise typer.Exit
+
+
+app.add_typer(streams_cli.app, name="streams")
 
 
 @app.command(epilog=EXAMPLES.format(models=", ".join(models.MODELS), streams=", ".join(streams.names())))

@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 
 from streams.drift import RecurrentConceptDrift, drifting
 from streams.stream import Stream
-from streams.synthetic import SEA, Agrawal, Hyperplane, LEDDrift, Mixed, RandomRBFDrift
+from streams.synthetic import SEA, Agrawal, LEDDrift, Mixed, RandomRBFDrift
 
 DEFAULT_N_SAMPLES = 1_000_000
 DEFAULT_SEED = 1
@@ -91,15 +91,6 @@ def _rbf(speed: float) -> Factory:
     return make
 
 
-def _hyperplane(seed: int | None, n_samples: int | None) -> Stream:
-    """Two of ten weights move by 0.001 a sample: MOA's defaults but for the change."""
-    return Hyperplane(
-        mag_change=0.001,
-        seed=DEFAULT_SEED if seed is None else seed,
-        n_samples=DEFAULT_N_SAMPLES if n_samples is None else n_samples,
-    )
-
-
 def _recurrent_led(seed: int | None, n_samples: int | None) -> Stream:
     """Two concepts in turn, an eighth of the stream each time, with new samples at each return."""
     n = DEFAULT_N_SAMPLES if n_samples is None else n_samples
@@ -127,7 +118,6 @@ STREAMS: dict[str, Factory] = {
     "rbf_f": _rbf(speed=0.001),
     "agrawal_a": _composite(_agrawals, abrupt_width),
     "agrawal_g": _composite(_agrawals, gradual_width),
-    "hyperplane_drift": _hyperplane,
     "mixed_a": _composite(_mixeds, abrupt_width),
     "recurrent_led": _recurrent_led,
 }
