@@ -84,7 +84,7 @@ def evaluate(
             "--model",
             "-m",
             help='A model, with arguments as in "arf(n_models=100)". Repeat for several. '
-            "[default: driftmoe, arf, srp]",
+            "Default: driftmoe, arf, srp.",
             show_default=False,
         ),
     ] = None,
@@ -92,12 +92,12 @@ def evaluate(
     seed: Annotated[
         list[int] | None,
         typer.Option(
-            help="Seed of model and synthetic stream. Repeat for several. [default: 1]", show_default=False
+            help="Seed of model and synthetic stream. Repeat for several. Default: 1.", show_default=False
         ),
     ] = None,
     window: Annotated[int, typer.Option(min=1, help="Samples in a window of the curve.")] = 1000,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the results. [default: runs/STREAM]", show_default=False)
+        Path | None, typer.Option(help="Folder of the results. Default: runs/STREAM.", show_default=False)
     ] = None,
     data_dir: Annotated[
         Path | None,
