@@ -364,7 +364,8 @@ def _window_means(
         n_values = 0 if feature.values is None else min(len(feature.values), 10)
         # Of two values one tells all: the other's share is the rest.
         columns += [(j, None)] if feature.values is None else [(j, v) for v in range(n_values == 2, n_values)]
-    positions, shares, means = [], [], []
+    positions: list[float] = []
+    shares, means = [], []
     n_done = 0
     shift = np.zeros(len(columns))
     count, total, square = np.zeros((3, len(columns)))
@@ -422,20 +423,20 @@ def _draw(
     *,
     title: str,
 ) -> None:
-    import matplotlib
+    from matplotlib import color_sequences
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 8), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
-    colours = matplotlib.colormaps["tab20"].colors[::2] + matplotlib.colormaps["tab20"].colors[1::2]
-    frequent = np.argsort(-proportions.mean(axis=0), kind="stable")[:N_LINES]
+    colours = color_sequences["tab20"][::2] + color_sequences["tab20"][1::2]
+    frequent = sorted(np.argsort(-proportions.mean(axis=0), kind="stable")[:N_LINES].tolist())
     of_classes = {f"class {stream.classes[k]}": proportions[:, k] for k in frequent}
     for axes, named in ((above, of_classes), (below, lines)):
         for (name, line), colour in zip(named.items(), colours, strict=False):
             axes.plot(
                 positions,
                 line,
-                label=name if len(name) <= 24 else f"{name[:23]}…",
+                label=name if len(name) <= 28 else f"{name[:14]}…{name[-13:]}",
                 color=colour,
                 linewidth=1.3,
             )
