@@ -319,17 +319,26 @@ def _samples_table(stream: Stream, samples: list[tuple[dict[str, Any], Any]]) ->
 
 @contextmanager
 def _samples_bar(description: str, total: int | None) -> Iterator[Any]:
-    """Show a bar on stderr; yields a function to call with the number of samples done."""
+    """Show a bar on stderr once samples are done; yields a function to call with their number so far."""
     start = time.perf_counter()
-    with Progress(
+    progress = Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.completed:,.0f} samples, {task.fields[rate]:,.0f}/s"),
         TimeRemainingColumn(),
         console=Console(stderr=True),
-    ) as progress:
-        task = progress.add_task(description, total=total, rate=0.0)
-        yield lambda n: progress.update(task, completed=n, rate=n / (time.perf_counter() - start))
+    )
+    task = progress.add_task(description, total=total, rate=0.0)
+
+    def update(n_done: int) -> None:
+        progress.start()  # does nothing where it has started
+        progress.update(task, completed=n_done, rate=n_done / (time.perf_counter() - start))
+
+    try:
+        yield update
+    finally:
+        if progress.live.is_started:
+            progress.stop()
 
 
 @contextmanager
