@@ -319,17 +319,26 @@ def _samples_table(stream: Stream, samples: list[tuple[dict[str, Any], Any]]) ->
 
 @contextmanager
 def _samples_bar(description: str, total: int | None) -> Iterator[Any]:
-    """Show a bar on stderr; yields a function to call with the number of samples done."""
+    """Show a bar on stderr once samples are done; yields a function to call with their number so far."""
     start = time.perf_counter()
-    with Progress(
+    progress = Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.completed:,.0f} samples, {task.fields[rate]:,.0f}/s"),
         TimeRemainingColumn(),
         console=Console(stderr=True),
-    ) as progress:
-        task = progress.add_task(description, total=total, rate=0.0)
-        yield lambda n: progress.update(task, completed=n, rate=n / (time.perf_counter() - start))
+    )
+    task = progress.add_task(description, total=total, rate=0.0)
+
+    def update(n_done: int) -> None:
+        progress.start()  # does nothing where it has started
+        progress.update(task, completed=n_done, rate=n_done / (time.perf_counter() - start))
+
+    try:
+        yield update
+    finally:
+        if progress.live.is_started:
+            progress.stop()
 
 
 @contextmanager
@@ -364,7 +373,8 @@ def _window_means(
         n_values = 0 if feature.values is None else min(len(feature.values), 10)
         # Of two values one tells all: the other's share is the rest.
         columns += [(j, None)] if feature.values is None else [(j, v) for v in range(n_values == 2, n_values)]
-    positions, shares, means = [], [], []
+    positions: list[float] = []
+    shares, means = [], []
     n_done = 0
     shift = np.zeros(len(columns))
     count, total, square = np.zeros((3, len(columns)))
@@ -422,20 +432,20 @@ def _draw(
     *,
     title: str,
 ) -> None:
-    import matplotlib
+    from matplotlib import color_sequences
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 8), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
-    colours = matplotlib.colormaps["tab20"].colors[::2] + matplotlib.colormaps["tab20"].colors[1::2]
-    frequent = np.argsort(-proportions.mean(axis=0), kind="stable")[:N_LINES]
+    colours = color_sequences["tab20"][::2] + color_sequences["tab20"][1::2]
+    frequent = sorted(np.argsort(-proportions.mean(axis=0), kind="stable")[:N_LINES].tolist())
     of_classes = {f"class {stream.classes[k]}": proportions[:, k] for k in frequent}
     for axes, named in ((above, of_classes), (below, lines)):
         for (name, line), colour in zip(named.items(), colours, strict=False):
             axes.plot(
                 positions,
                 line,
-                label=name if len(name) <= 24 else f"{name[:23]}…",
+                label=name if len(name) <= 28 else f"{name[:14]}…{name[-13:]}",
                 color=colour,
                 linewidth=1.3,
             )

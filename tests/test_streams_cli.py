@@ -1,0 +1,207 @@
+"""`driftmoe streams`: what the commands print, write and refuse."""
+
+from __future__ import annotations
+
+import matplotlib.image
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import streams
+from driftmoe import streams_cli
+from driftmoe.streams_cli import app
+from streams.files import open_file
+
+
+def invoke(*arguments):
+    return CliRunner(env={"COLUMNS": "160", "NO_COLOR": "1"}).invoke(app, [str(a) for a in arguments])
+
+
+@pytest.fixture
+def flowers(tmp_path):
+    path = tmp_path / "flowers.csv"
+    rows = [f"{i / 10},{'red' if i % 3 else 'white'},{'ab'[i % 2]},{i % 2}" for i in range(400)]
+    path.write_text("\n".join(["width,colour,species,id", *rows]) + "\n")
+    return path
+
+
+def test_list_names_every_stream_without_fetching_any(monkeypatch):
+    def refuse(*_args, **_kwargs):
+        raise AssertionError("list must not look for files")
+
+    monkeypatch.setattr("streams.real.fetch", refuse)
+    result = invoke("list")
+    assert result.exit_code == 0
+    for name in streams.names():
+        assert name in result.stdout
+    (line,) = [line for line in result.stdout.splitlines() if "led_g" in line]
+    assert [cell.strip() for cell in line.split("│")[2:6]] == ["1,000,000", "24", "10", "3, width 50,000"]
+
+
+def test_show_tells_schema_drifts_first_samples_and_hash():
+    result = invoke("show", "sea_g", "--limit", 10_000, "--seed", 7, "--rows", 2)
+    stream = streams.make("sea_g", seed=7, n_samples=10_000)
+    assert result.exit_code == 0
+    assert "10,000 samples, 3 features, 2 classes" in result.stdout
+    for drift in stream.drifts:
+        assert f"{drift.position:,} (width {drift.width:,})" in result.stdout
+    x, _ = next(iter(stream))
+    for feature in stream.features:
+        assert feature.name in result.stdout
+        assert f"{x[feature.name]:g}" in result.stdout
+    assert stream.fingerprint() in result.stdout
+
+
+def test_show_reads_a_file_and_its_target(flowers):
+    result = invoke("show", flowers, "--target", "species")
+    assert result.exit_code == 0
+    assert "3 features, 2 classes" in result.stdout
+    assert "Classes: a, b" in result.stdout
+    assert "white, red" in result.stdout
+    assert invoke("show", flowers, "--target", "2").stdout == result.stdout
+    assert open_file(flowers).fingerprint() in result.stdout
+
+
+def test_show_keeps_names_that_look_like_markup(tmp_path):
+    path = tmp_path / "odd.csv"
+    path.write_text("[red]a[/red],[/],y\n1,[bold]x,0\n")
+    result = invoke("show", path)
+    assert result.exit_code == 0
+    assert "[red]a[/red]" in result.stdout
+    assert "[bold]x" in result.stdout
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.arff", "out.parquet"])
+def test_export_writes_what_the_stream_holds(tmp_path, name):
+    result = invoke("export", "sea_g", tmp_path / name, "--limit", 3000, "--seed", 7)
+    assert result.exit_code == 0
+    assert "3,000 samples" in result.stdout
+    assert "samples/s" in result.stdout
+    assert list(open_file(tmp_path / name)) == list(streams.make("sea_g", seed=7, n_samples=3000))
+
+
+def test_export_converts_a_file_and_reports_what_it_left_out(flowers, tmp_path):
+    with flowers.open("a") as file:
+        file.write("oops\n")
+    out = tmp_path / "flowers.arff"
+    result = invoke("export", flowers, out, "--target", "species")
+    assert result.exit_code == 2
+    assert "flowers.csv, line 402: 1 fields, but there are 4 columns" in result.stderr
+    assert not out.exists()
+    result = invoke("export", flowers, out, "--target", "species", "--on-bad-row", "skip")
+    assert result.exit_code == 0
+    assert "left out 1 malformed rows; the first:" in result.stderr
+    assert "line 402" in result.stderr
+    assert list(open_file(out)) == list(open_file(flowers, "species", on_bad_row="skip"))
+
+
+def test_fetch_passes_its_arguments_on_and_prints_the_path(monkeypatch, tmp_path):
+    seen = {}
+
+    def fetch(name, *, data_dir=None, from_file=None, progress=None):
+        seen.update(name=name, data_dir=data_dir, from_file=from_file)
+        progress(0, 100, "somewhere")
+        progress(100, 100, "somewhere")
+        return tmp_path / "airlines.arff"
+
+    monkeypatch.setattr(streams, "fetch", fetch)
+    result = invoke("fetch", "airlines", "--from-file", tmp_path / "a.zip", "--data-dir", tmp_path)
+    assert result.exit_code == 0
+    assert result.stdout.strip() == str(tmp_path / "airlines.arff")
+    assert seen == {"name": "airlines", "data_dir": tmp_path, "from_file": tmp_path / "a.zip"}
+
+
+def test_plot_draws_a_picture(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = invoke("plot", "sea_g", "--limit", 4000)
+    assert result.exit_code == 0
+    assert result.stdout.strip() == "sea_g.png"
+    assert matplotlib.image.imread("sea_g.png").shape[:2] == (960, 1440)
+
+
+def test_plot_draws_a_file_with_nominal_features_and_missing_values(flowers, tmp_path):
+    with flowers.open("a") as file:
+        file.write("?,?,a,?\n" * 50)
+    result = invoke("plot", flowers, "--target", "species", "--window", 50, "--out", tmp_path / "p.png")
+    assert result.exit_code == 0, result.stderr
+    assert (tmp_path / "p.png").stat().st_size > 10_000
+
+
+def test_plot_measures_shares_and_means_in_each_window(flowers):
+    stream = open_file(flowers, "species")
+    positions, proportions, lines = streams_cli._window_means(stream, 100, lambda n: None)
+    assert positions.tolist() == [50.0, 150.0, 250.0, 350.0]
+    np.testing.assert_allclose(proportions, 0.5)
+    assert list(lines) == ["width", "colour = red", "id"]
+    width = np.arange(400) / 10
+    expected = (width.reshape(4, 100).mean(axis=1) - width.mean()) / width.std()
+    np.testing.assert_allclose(lines["width"], expected)
+    np.testing.assert_allclose(lines["id"], 0.0, atol=1e-12)
+    red = np.array([i % 3 > 0 for i in range(400)], dtype=float)
+    np.testing.assert_allclose(
+        lines["colour = red"], (red.reshape(4, 100).mean(axis=1) - red.mean()) / red.std()
+    )
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_plot_shows_the_lines_that_vary_most(tmp_path, seed):
+    """Of 20 features, those whose mean moves."""
+    rng = np.random.default_rng(seed)
+    numbers = rng.normal(size=(1000, 20))
+    moving = rng.permutation(20)[: streams_cli.N_LINES]
+    numbers[500:, moving] += 3.0
+    path = tmp_path / "wide.csv"
+    rows = [",".join(map(repr, [*row, i % 2])) for i, row in enumerate(numbers.tolist())]
+    path.write_text("\n".join([",".join([*(f"f{j}" for j in range(20)), "y"]), *rows]) + "\n")
+    _, _, lines = streams_cli._window_means(open_file(path), 100, lambda n: None)
+    assert set(lines) == {f"f{j}" for j in moving}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("show", "nosuch"), "unknown stream 'nosuch'"),
+        (("show", "nosuch.csv"), "nosuch.csv"),
+        (("show", "sea_g", "--target", "y"), "--target y: sea_g is no file"),
+        (("plot", "nosuch"), "unknown stream 'nosuch'"),
+        (("export", "nosuch", "out.csv"), "unknown stream 'nosuch'"),
+        (("export", "sea_g", "out.xls", "--limit", 100), "out.xls: cannot be written"),
+        (("export", "sea_g", "nowhere/out.csv", "--limit", 100), "nowhere"),
+        (("fetch", "nosuch"), "unknown real stream 'nosuch'"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = invoke(*arguments)
+    assert result.exit_code == 2
+    (line,) = result.stderr.strip().splitlines()
+    assert line.startswith("driftmoe: ")
+    assert message in line
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("bad.csv.gz", b"no gzip"),
+        ("bad.csv.zip", b"no zip"),
+        ("bad.parquet", b"no parquet"),
+        ("cut.csv.gz", None),
+    ],
+)
+def test_an_unreadable_file_is_one_line_and_exit_code_2(tmp_path, name, content):
+    import gzip
+
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(b"a,y\n" + b"1,0\n" * 1000)[:-20] if content is None else content)
+    result = invoke("show", path)
+    assert result.exit_code == 2
+    (line,) = result.stderr.strip().splitlines()
+    assert line.startswith("driftmoe: ")
+
+
+@pytest.mark.parametrize("command", ["show", "export", "fetch", "plot"])
+def test_help_gives_examples(command):
+    result = invoke(command, "--help")
+    assert result.exit_code == 0
+    assert f"driftmoe streams {command}" in result.stdout
