@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from typer.exceptions import TyperException
 
 import streams
 from driftmoe import __version__, models, report, streams_cli
 from driftmoe.evaluation import Checkpoint, prequential
 from driftmoe.experiment import ResultFolder, Run
+from driftmoe.streams_cli import (
+    DataDir,
+    OnBadRow,
+    Target,
+    left_out_rows,
+    one_line_errors,
+    open_stream,
+    report_left_out,
+    table_console,
+)
 from streams import Stream
 
 app = typer.Typer(
@@ -34,12 +36,17 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
 EXAMPLES = """
 Examples:
 
   driftmoe evaluate
 
   driftmoe evaluate covtype --limit 50000 --model driftmoe --model "arf(n_models=30)"
+
+  driftmoe evaluate flowers.csv --target species --model ht --model nb
 
   driftmoe evaluate led_a --limit 100000 --seed 1 --seed 2 --seed 3 --out runs/led
 
@@ -56,9 +63,11 @@ def main() -> None:
     except TyperException as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "driftmoe"
-        _fail(f"{error.format_message().rstrip('.') or 'a command is missing'}. See: {command} --help")
+        message = error.format_message().rstrip(".") or "a command is missing"
+        typer.echo(f"driftmoe: {message}. See: {command} --help", err=True)
+        sys.exit(2)
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -77,7 +86,10 @@ app.add_typer(streams_cli.app, name="streams")
 
 @app.command(epilog=EXAMPLES.format(models=", ".join(models.MODELS), streams=", ".join(streams.names())))
 def evaluate(
-    stream: Annotated[str, typer.Argument(metavar="[STREAM]", help="Name of a stream.")] = "electricity",
+    stream: Annotated[
+        str,
+        typer.Argument(metavar="[STREAM]", help="Name of a stream, or a file (CSV, ARFF, Parquet, Arrow)."),
+    ] = "electricity",
     model: Annotated[
         list[str] | None,
         typer.Option(
@@ -88,81 +100,79 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Stop after this many samples.")] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="Number of samples; the drifts of a synthetic stream move with it."),
+    ] = None,
     seed: Annotated[
         list[int] | None,
         typer.Option(
-            help="Seed of model and synthetic stream. Repeat for several. Default: 1.", show_default=False
+            min=0,
+            help="Seed of model and synthetic stream. Repeat for several. Default: 1.",
+            show_default=False,
         ),
     ] = None,
     window: Annotated[int, typer.Option(min=1, help="Samples in a window of the curve.")] = 1000,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the results. Default: runs/STREAM.", show_default=False)
     ] = None,
-    data_dir: Annotated[
-        Path | None,
-        typer.Option(help="Where files of real streams lie; else $DRIFTMOE_DATA, then the user's cache."),
-    ] = None,
+    target: Target = None,
+    on_bad_row: OnBadRow = "error",
+    data_dir: DataDir = None,
 ) -> None:
     """Run models over a stream, test-then-train: each sample is predicted before it is learnt.
 
     Prints a table and writes results.jsonl, windows.csv and a picture of the accuracy over time.
     Runs already in the folder stay; the same run replaces its older result. Ctrl-C keeps what was measured.
     """
-    specs, seeds = model or ["driftmoe", "arf", "srp"], seed or [1]
-    try:
+    # A model or stream named twice is one run.
+    specs, seeds = list(dict.fromkeys(model or ["driftmoe", "arf", "srp"])), list(dict.fromkeys(seed or [1]))
+    short_name = stream if stream in streams.names() else Path(stream).name.split(".")[0]
+    with one_line_errors():
         for spec in specs:
             models.make(spec)
-        folder = ResultFolder(out or Path("runs") / stream)
-        samples = {s: _stream(stream, s, limit, data_dir) for s in seeds}
+        samples = {s: open_stream(stream, target, on_bad_row, limit, s, data_dir) for s in seeds}
+        folder = ResultFolder(out or Path("runs") / short_name)
         runs = [Run(stream, spec, s, limit, window) for spec in specs for s in seeds]
-        results, interrupted = _evaluate(runs, samples, folder)
-    except (ValueError, OSError) as error:
-        _fail(str(error))
-    if not results:
-        _fail("interrupted before the first window was full; nothing was measured", code=130)
-    drifts = results[0]["drifts"]
-    curves = [
-        p
-        for p in folder.curves(stream)
-        if (p["model"], int(p["seed"])) in {(r["model"], r["seed"]) for r in results}
-    ]
-    picture = folder.path / f"{stream}.png"
-    title = f"{stream}, {max(r['n_samples'] for r in results):,} samples, test-then-train"
-    report.plot_windows(curves, picture, title=f"{title}, windows of {window:,}", drifts=drifts)
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=160)
+        results, is_complete = _evaluate(runs, samples, folder)
+        if not results and is_complete:
+            raise ValueError(f"{stream} holds no samples")
+    if results:
+        _show(stream, short_name, results, folder, window)
+        report_left_out(left_out_rows(samples[seeds[0]]))
+    if not is_complete:
+        if not results:
+            typer.echo(
+                "driftmoe: interrupted before the first window was full; nothing was measured", err=True
+            )
+        raise typer.Exit(INTERRUPTED)
+
+
+def _show(
+    stream: str, short_name: str, results: list[dict[str, Any]], folder: ResultFolder, window: int
+) -> None:
+    """Print the table of these results and draw their curves."""
+    title = f"{stream}, {max(result['n_samples'] for result in results):,} samples, test-then-train"
+    done = {(result["model"], result["seed"], result["limit"], window) for result in results}
+    curves = [point for point in folder.curves(stream) if _run_of(point) in done]
+    picture = folder.path / f"{short_name}.png"
+    report.plot_windows(curves, picture, title=f"{title}, windows of {window:,}", drifts=results[0]["drifts"])
+    console = table_console()
     console.print(report.table(results, title=title))
-    console.print(
-        f"Results: {folder.path / 'results.jsonl'}, {folder.path / 'windows.csv'}, {picture}", soft_wrap=True
-    )
-    if interrupted:
-        sys.exit(130)
+    written = ", ".join(str(folder.path / name) for name in ("results.jsonl", "windows.csv", picture.name))
+    console.print(f"Results: {written}", soft_wrap=True, markup=False)
 
 
-def _stream(name: str, seed: int, limit: int | None, data_dir: Path | None) -> Stream:
-    """Make a stream; show a progress bar if its file has to be fetched first."""
-    progress = Progress(*Progress.get_default_columns(), DownloadColumn(), console=Console(stderr=True))
-    tasks: list[TaskID] = []
-
-    def show(done: int, total: int | None, description: str) -> None:
-        if not tasks:
-            progress.start()
-            tasks.append(progress.add_task(description))
-        progress.update(tasks[0], completed=done, total=total, description=description)
-
-    try:
-        return streams.make(name, seed=seed, n_samples=limit, data_dir=data_dir, progress=show)
-    finally:
-        if tasks:
-            progress.stop()
+def _run_of(point: dict[str, Any]) -> tuple[str, int, int | None, int]:
+    """What tells the run of a curve's point, read back from CSV, from other runs on its stream."""
+    limit = point["limit"]
+    return point["model"], int(point["seed"]), int(limit) if limit else None, int(point["window"])
 
 
 def _evaluate(
     runs: list[Run], samples: dict[int, Stream], folder: ResultFolder
 ) -> tuple[list[dict[str, Any]], bool]:
-    """Do the runs one by one, keeping each as it ends; return the result lines and whether it was cut short."""
+    """Do the runs one by one, keeping each as it ends; return the result lines and whether all were done."""
     results = []
     with Progress(
         TextColumn("{task.description}"),
@@ -199,13 +209,8 @@ def _evaluate(
                 folder.add(result, curve)
                 results.append(result)
             if interrupted:
-                return results, True
-    return results, False
-
-
-def _fail(message: str, *, code: int = 2) -> NoReturn:
-    print(f"driftmoe: {message}", file=sys.stderr)
-    sys.exit(code)
+                return results, False
+    return results, True
 
 
 if __name__ == "__main__":

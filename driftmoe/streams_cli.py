@@ -49,7 +49,7 @@ Name = Annotated[
 Target = Annotated[
     str | None,
     typer.Option(
-        help="Class column of a file: its name, or its position as a number. [default: the last]",
+        help="Class column of a file: its name, or its position as a number. Default: the last.",
         show_default=False,
     ),
 ]
@@ -79,7 +79,7 @@ def list_streams() -> None:
     table.add_column("description")
     for name in streams.names():
         table.add_row(name, *_summary(name))
-    _console().print(table)
+    table_console().print(table)
 
 
 @app.command(
@@ -96,12 +96,12 @@ def show(
     data_dir: DataDir = None,
 ) -> None:
     """Show what a stream holds: features, classes, drifts, first samples, hash."""
-    with _one_line_errors():
-        stream = _open(name, target, on_bad_row, limit, seed, data_dir)
+    with one_line_errors():
+        stream = open_stream(name, target, on_bad_row, limit, seed, data_dir)
         first = list(islice(stream, rows)) if rows else []
         fingerprint = stream.fingerprint()
-        left_out = _left_out(stream)
-    console = _console()
+        left_out = left_out_rows(stream)
+    console = table_console()
     length = (
         "as many samples as the file has" if stream.n_samples is None else f"{stream.n_samples:,} samples"
     )
@@ -127,7 +127,7 @@ def show(
     if first:
         console.print(_samples_table(stream, first))
     console.print(f"SHA-256: {fingerprint}", soft_wrap=True)
-    _report(left_out)
+    report_left_out(left_out)
 
 
 @app.command(
@@ -149,16 +149,16 @@ def export(
     data_dir: DataDir = None,
 ) -> None:
     """Write a stream to a CSV, ARFF or Parquet file, which appears whole or not at all."""
-    with _one_line_errors():
-        stream = _open(name, target, on_bad_row, limit, seed, data_dir)
+    with one_line_errors():
+        stream = open_stream(name, target, on_bad_row, limit, seed, data_dir)
         start = time.perf_counter()
         with _samples_bar(f"writing {file.name}", stream.n_samples) as advance:
             n_written = write(stream, file, progress=advance)
         seconds = time.perf_counter() - start
         size = file.stat().st_size
     figures = f"{n_written:,} samples, {size / 1e6:,.1f} MB, {n_written / seconds:,.0f} samples/s"
-    _console().print(f"{escape(str(file))}: {figures}", soft_wrap=True)
-    _report(_left_out(stream))
+    table_console().print(f"{escape(str(file))}: {figures}", soft_wrap=True)
+    report_left_out(left_out_rows(stream))
 
 
 @app.command(
@@ -173,9 +173,9 @@ def fetch(
     data_dir: DataDir = None,
 ) -> None:
     """Fetch the file of a real stream into the user's cache, and print where it is."""
-    with _one_line_errors(), _download_bar() as progress:
+    with one_line_errors(), _download_bar() as progress:
         path = streams.fetch(name, data_dir=data_dir, from_file=from_file, progress=progress)
-    _console().print(escape(str(path)), soft_wrap=True)
+    table_console().print(escape(str(path)), soft_wrap=True)
 
 
 @app.command(
@@ -185,7 +185,7 @@ def fetch(
 def plot(
     name: Name,
     out: Annotated[
-        Path | None, typer.Option(help="Picture to write. [default: NAME.png]", show_default=False)
+        Path | None, typer.Option(help="Picture to write. Default: NAME.png.", show_default=False)
     ] = None,
     target: Target = None,
     on_bad_row: OnBadRow = "error",
@@ -195,7 +195,7 @@ def plot(
         int | None,
         typer.Option(
             min=1,
-            help="Samples behind each point. [default: a two hundredth of the stream]",
+            help="Samples behind each point. Default: a two hundredth of the stream.",
             show_default=False,
         ),
     ] = None,
@@ -203,8 +203,8 @@ def plot(
 ) -> None:
     """Draw class proportions and feature means over time, with the known drifts marked."""
     path = out or Path(f"{Path(name).name.split('.')[0]}.png")
-    with _one_line_errors():
-        stream = _open(name, target, on_bad_row, limit, seed, data_dir)
+    with one_line_errors():
+        stream = open_stream(name, target, on_bad_row, limit, seed, data_dir)
         if window is None:
             window = 1000 if stream.n_samples is None else max(1, stream.n_samples // N_WINDOWS)
         with _samples_bar(f"reading {name}", stream.n_samples) as advance:
@@ -212,11 +212,11 @@ def plot(
         if not len(positions):
             raise ValueError(f"{name} holds no samples; there is nothing to draw")
         _draw(stream, positions, proportions, lines, path, title=f"{name}, windows of {window:,} samples")
-    _console().print(escape(str(path)), soft_wrap=True)
-    _report(_left_out(stream))
+    table_console().print(escape(str(path)), soft_wrap=True)
+    report_left_out(left_out_rows(stream))
 
 
-def _open(
+def open_stream(
     name: str, target: str | None, on_bad_row: str, limit: int | None, seed: int | None, data_dir: Path | None
 ) -> Stream:
     """Return the stream of a name, or of a file."""
@@ -226,8 +226,8 @@ def _open(
         return files.open_file(name, column, n_samples=limit, on_bad_row=on_bad_row)
     if name not in streams.names():
         raise ValueError(
-            f"unknown stream {name!r}; driftmoe streams list shows the names; "
-            f"a file's name ends in one of {', '.join(files.SUFFIXES)}"
+            f"unknown stream {name!r}; available: {', '.join(streams.names())}; "
+            f"or a file that ends in one of {', '.join(files.SUFFIXES)}"
         )
     if target is not None:
         raise ValueError(f"--target {target}: {name} is no file, and its class is known; leave --target out")
@@ -236,7 +236,7 @@ def _open(
 
 
 @contextmanager
-def _one_line_errors() -> Iterator[None]:
+def one_line_errors() -> Iterator[None]:
     """End with one line and exit code 2 where the user, or a file, is wrong."""
     try:
         yield
@@ -245,18 +245,20 @@ def _one_line_errors() -> Iterator[None]:
         raise typer.Exit(2) from None
 
 
-def _left_out(stream: Stream) -> files.BadRows:
+def left_out_rows(stream: Stream) -> files.BadRows:
     """Return the malformed rows of the last reading."""
     return getattr(stream, "bad_rows", files.BadRows())
 
 
-def _report(left_out: files.BadRows) -> None:
+def report_left_out(left_out: files.BadRows) -> None:
+    """Say on stderr how many malformed rows were left out, if any, and why the first one was."""
     if left_out.count:
         message = f"driftmoe: left out {left_out.count:,} malformed rows; the first: {left_out.reasons[0]}"
         Console(stderr=True).print(message, soft_wrap=True, markup=False, highlight=False)
 
 
-def _console() -> Console:
+def table_console() -> Console:
+    """Return the console for tables: as wide as the terminal, or wide enough for a table in a file."""
     console = Console()
     return console if console.is_terminal else Console(width=160)
 

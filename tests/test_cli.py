@@ -191,3 +191,28 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path):
     assert line["complete"] is False
     assert line["n_samples"] == 1500
     assert (folder / "led_a.png").exists()
+
+
+def test_a_file_is_a_stream_too(tmp_path):
+    rows = [f"{i % 7},{'red' if i % 3 else 'blue'},{'yes' if i % 3 else 'no'}" for i in range(400)]
+    rows[100] = "1,red"
+    (tmp_path / "own.csv").write_text("size,colour,bought\n" + "\n".join(rows) + "\n")
+    arguments = ["evaluate", "own.csv", "--model", "ht", "--window", "100"]
+    done = driftmoe_command(*arguments, "--target", "bought", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "own.csv" in done.stderr
+    assert "line 102" in done.stderr
+    done = driftmoe_command(*arguments, "--on-bad-row", "skip", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "left out 1 malformed rows" in done.stderr
+    (line,) = [json.loads(t) for t in (tmp_path / "runs" / "own" / "results.jsonl").read_text().splitlines()]
+    assert (line["stream"], line["n_samples"]) == ("own.csv", 399)
+    assert line["accuracy"] > 0.7
+    assert (tmp_path / "runs" / "own" / "own.png").exists()
+
+
+def test_an_empty_file_is_a_mistake(tmp_path):
+    (tmp_path / "empty.csv").write_text("a,b\n")
+    done = driftmoe_command("evaluate", "empty.csv", "--model", "ht", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "empty.csv" in done.stderr

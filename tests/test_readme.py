@@ -44,15 +44,16 @@ def test_example_runs_and_learns(tmp_path):
     assert sum(eval(proba).values()) == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_command_runs(command, tmp_path, fetched):
-    arguments = shlex.split(command)[1:]
-    if "--limit" in arguments:
-        del arguments[arguments.index("--limit") : arguments.index("--limit") + 2]
-    if arguments[0] == "evaluate" and "--help" not in arguments:
-        arguments += ["--limit", "300"]
-    done = run(["-m", "driftmoe.cli", *arguments], tmp_path)
-    assert done.returncode == 0, done.stderr
+def test_commands_run_one_after_the_other(tmp_path, fetched):
+    assert len(COMMANDS) >= 6
+    for command in COMMANDS:
+        arguments = shlex.split(command)[1:]
+        if "--limit" in arguments:
+            del arguments[arguments.index("--limit") : arguments.index("--limit") + 2]
+        if "--help" not in arguments and "list" not in arguments:
+            arguments += ["--limit", "300"]
+        done = run(["-m", "driftmoe.cli", *arguments], tmp_path)
+        assert done.returncode == 0, done.stderr
 
 
 def test_make_knows_the_two_commands():
@@ -67,7 +68,9 @@ def test_table_is_that_of_the_result_file():
     for result in map(json.loads, lines):
         (row,) = [line for line in README.splitlines() if line.startswith(f"│ {result['model']} ")]
         cells = [cell.strip() for cell in row.strip("│").split("│")]
-        shares = [f"{100 * result[key]:.2f}" for key in ("accuracy", "kappa", "kappa_m", "kappa_t", "f1_macro")]
+        shares = [
+            f"{100 * result[key]:.2f}" for key in ("accuracy", "kappa", "kappa_m", "kappa_t", "f1_macro")
+        ]
         rest = [f"{result['samples_per_second']:,.0f}", f"{result['model_bytes'] / 1e6:.2f}"]
         assert cells == [result["model"], *shares, *rest]
 
@@ -76,7 +79,9 @@ def test_map_names_only_files_that_exist():
     blocks = re.findall(r"```(\w*)\n(.*?)```", README, flags=re.DOTALL)
     (code_map,) = [text for language, text in blocks if not language]
     names = set(re.findall(r"\w+\.py", code_map))
-    assert names == {p.name for folder in ("driftmoe", "streams") for p in (ROOT / folder).glob("[!_]*.py")} | {
+    assert names == {
+        p.name for folder in ("driftmoe", "streams") for p in (ROOT / folder).glob("[!_]*.py")
+    } | {
         "reference.py",
         "test_architecture.py",
     }
