@@ -77,7 +77,7 @@ def test_table_is_that_of_the_result_file():
 
 def test_map_names_only_files_that_exist():
     blocks = re.findall(r"```(\w*)\n(.*?)```", README, flags=re.DOTALL)
-    (code_map,) = [text for language, text in blocks if not language]
+    (code_map,) = [text for language, text in blocks if not language and "driftmoe/  classifier.py" in text]
     names = set(re.findall(r"\w+\.py", code_map))
     assert names == {
         p.name for folder in ("driftmoe", "streams") for p in (ROOT / folder).glob("[!_]*.py")
