@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -173,6 +174,7 @@ def _evaluate(
     runs: list[Run], samples: dict[int, Stream], folder: ResultFolder
 ) -> tuple[list[dict[str, Any]], bool]:
     """Do the runs one by one, keeping each as it ends; return the result lines and whether all were done."""
+    torch.set_num_threads(1)  # a router is small: threads would only wait for each other
     results = []
     with Progress(
         TextColumn("{task.description}"),

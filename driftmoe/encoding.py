@@ -50,17 +50,21 @@ def clean(x: Mapping[Hashable, Any], kinds: Mapping[Hashable, str]) -> Sample:
     for name, value in x.items():
         if isinstance(value, np.generic):
             value = value.item()
-        if _is_missing(value):
-            continue
-        if isinstance(value, str):
-            kind = "text"
-        elif isinstance(value, numbers.Real | Decimal):
-            kind = "number"
-            if abs(cast(float, value)) > MAX_ABSOLUTE:
+        if isinstance(
+            value, int | float | numbers.Real | Decimal
+        ):  # the plain types first: they match at once
+            if value != value:
+                continue
+            if not -MAX_ABSOLUTE <= cast(float, value) <= MAX_ABSOLUTE:
                 raise ValueError(
                     f"feature {name!r} is {_short(value)}; numbers must lie within ±{MAX_ABSOLUTE:g}: "
                     "clip it, or give None if it is missing"
                 )
+            kind = "number"
+        elif isinstance(value, str):
+            kind = "text"
+        elif _is_missing(value):
+            continue
         else:
             raise TypeError(
                 f"feature {name!r} is {_short(value)} of type {type(value).__name__}; "
