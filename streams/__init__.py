@@ -54,7 +54,7 @@ def make(
     >>> import streams
     >>> stream = streams.make("sea", seed=7, n_samples=2)
     >>> [y for x, y in stream]
-    [0, 0]
+    [1, 1]
     """
     if n_samples is not None and n_samples < 1:
         raise ValueError(f"n_samples={n_samples}; choose at least 1 sample, or None for the default length")

@@ -504,7 +504,8 @@ def _keep_drawn_classes(
     given, due = state[0], state[1]
     for i in range(len(y)):
         if due < 0:
-            moved = min(1.0, max(0.0, (given - begin) / width)) if width > 0 else float(given >= begin)
+            step = 1.0 if given >= begin else 0.0
+            moved = min(1.0, max(0.0, (given - begin) / width)) if width > 0 else step
             due = 0
             while drawn[i] >= limits[0, due] + moved * (limits[1, due] - limits[0, due]):
                 due += 1
