@@ -15,7 +15,7 @@ from typer.exceptions import TyperException
 import streams
 from driftmoe import __version__, models, report, streams_cli
 from driftmoe.evaluation import Checkpoint, prequential
-from driftmoe.experiment import ResultFolder, Run
+from driftmoe.experiment import ResultFolder, Run, run_key
 from driftmoe.streams_cli import (
     DataDir,
     OnBadRow,
@@ -134,7 +134,8 @@ def evaluate(
             models.make(spec)
         samples = {s: open_stream(stream, target, on_bad_row, limit, s, data_dir) for s in seeds}
         folder = ResultFolder(out or Path("runs") / short_name)
-        runs = [Run(stream, spec, s, limit, window) for spec in specs for s in seeds]
+        hashes = {s: stream_of_seed.fingerprint() for s, stream_of_seed in samples.items()}
+        runs = [Run(stream, hashes[s], spec, s, limit, window) for spec in specs for s in seeds]
         results, is_complete = _evaluate(runs, samples, folder)
         if not results and is_complete:
             raise ValueError(f"{stream} holds no samples")
@@ -154,8 +155,8 @@ def _show(
 ) -> None:
     """Print the table of these results and draw their curves."""
     title = f"{stream}, {max(result['n_samples'] for result in results):,} samples, test-then-train"
-    done = {(result["model"], result["seed"], result["limit"], window) for result in results}
-    curves = [point for point in folder.curves(stream) if _run_of(point) in done]
+    done = {run_key(result) for result in results}
+    curves = [point for point in folder.curves(stream) if run_key(point) in done]
     picture = folder.path / f"{short_name}.png"
     report.plot_windows(curves, picture, title=f"{title}, windows of {window:,}", drifts=results[0]["drifts"])
     console = table_console()
@@ -164,18 +165,12 @@ def _show(
     console.print(f"Results: {written}", soft_wrap=True, markup=False)
 
 
-def _run_of(point: dict[str, Any]) -> tuple[str, int, int | None, int]:
-    """What tells the run of a curve's point, read back from CSV, from other runs on its stream."""
-    limit = point["limit"]
-    return point["model"], int(point["seed"]), int(limit) if limit else None, int(point["window"])
-
-
 def _evaluate(
     runs: list[Run], samples: dict[int, Stream], folder: ResultFolder
 ) -> tuple[list[dict[str, Any]], bool]:
     """Do the runs one by one, keeping each as it ends; return the result lines and whether all were done."""
     torch.set_num_threads(1)  # a router is small: threads would only wait for each other
-    results = []
+    results: list[dict[str, Any]] = []
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=None),
@@ -190,28 +185,27 @@ def _evaluate(
             task = progress.add_task(f"{run.model}, seed {run.seed}", total=stream.n_samples, figures="")
             last: Checkpoint | None = None
             curve = []
-            interrupted = False
+            is_complete = False
             try:
                 for last in prequential(stream, model, window=run.window):
                     curve.append(run.curve_point(last))
                     rate, accuracy = last.n_samples / last.seconds, last.cumulative["accuracy"]
                     figures = f"{rate:,.0f} samples/s, accuracy {accuracy:.2%}"
                     progress.update(task, completed=last.n_samples, figures=figures)
+                is_complete = True
             except KeyboardInterrupt:
-                interrupted = True
-            if last is not None:
-                result = run.result(
-                    last,
-                    model,
-                    stream_length=stream.n_samples,
-                    stream_sha256=stream.fingerprint(),
-                    drifts=[(drift.position, drift.width) for drift in stream.drifts],
-                    is_complete=not interrupted,
-                )
-                folder.add(result, curve)
-                results.append(result)
-            if interrupted:
                 return results, False
+            finally:  # whatever cut the run short, what was measured is kept
+                if last is not None:
+                    result = run.result(
+                        last,
+                        model,
+                        stream_length=stream.n_samples,
+                        drifts=[(drift.position, drift.width) for drift in stream.drifts],
+                        is_complete=is_complete,
+                    )
+                    folder.add(result, curve)
+                    results.append(result)
     return results, True
 
 

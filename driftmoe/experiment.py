@@ -22,7 +22,7 @@ from river import base
 
 from driftmoe.evaluation import Checkpoint
 
-KEY = ("stream", "model", "seed", "limit", "window")
+KEY = ("stream", "stream_sha256", "model", "seed", "limit", "window")
 """What tells one run from another: a new result replaces an older one that agrees in all of these."""
 
 CURVE_COLUMNS = (
@@ -51,9 +51,12 @@ class Run:
         Length asked for, in samples; `None` for the whole stream.
     window
         Samples between two checkpoints.
+    stream_sha256
+        Hash that tells the stream's samples from another's of the same name: other data, target or seed.
     """
 
     stream: str
+    stream_sha256: str
     model: str
     seed: int
     limit: int | None
@@ -65,7 +68,6 @@ class Run:
         model: base.Classifier,
         *,
         stream_length: int | None,
-        stream_sha256: str,
         drifts: Sequence[tuple[int, int]],
         is_complete: bool,
     ) -> dict[str, Any]:
@@ -79,8 +81,6 @@ class Run:
             The trained model; its memory is measured here.
         stream_length
             Samples of the whole stream, where known.
-        stream_sha256
-            Hash that tells the stream's samples from another's.
         drifts
             Known drifts as (position, width), in samples.
         is_complete
@@ -100,7 +100,7 @@ class Run:
             "window": self.window,
             "parameters": _plain(model._get_params()),
             "stream_length": stream_length,
-            "stream_sha256": stream_sha256,
+            "stream_sha256": self.stream_sha256,
             "drifts": [list(drift) for drift in drifts],
             "versions": versions(),
         }
@@ -109,11 +109,7 @@ class Run:
         """Return the line of one window: the figures of its own samples."""
         n_before = (checkpoint.n_samples - 1) // self.window * self.window
         return {
-            "stream": self.stream,
-            "model": self.model,
-            "seed": self.seed,
-            "limit": self.limit,
-            "window": self.window,
+            **{name: getattr(self, name) for name in KEY},
             "n_samples": checkpoint.n_samples,
             **checkpoint.window,
             "samples_per_second": (checkpoint.n_samples - n_before) / checkpoint.window_seconds,
@@ -144,9 +140,9 @@ class ResultFolder:
 
     def add(self, result: Mapping[str, Any], curve: Iterable[Mapping[str, Any]]) -> None:
         """Keep one run; the files on disk are whole before and after."""
-        key = _key(result)
-        self._results = [old for old in self._results if _key(old) != key] + [dict(result)]
-        self._curves = [old for old in self._curves if _key(old) != key] + [dict(point) for point in curve]
+        key = run_key(result)
+        self._results = [old for old in self._results if run_key(old) != key] + [dict(result)]
+        self._curves = [old for old in self._curves if run_key(old) != key] + [dict(point) for point in curve]
         _write_atomically(
             self.path / "results.jsonl",
             "".join(json.dumps(line, allow_nan=False) + "\n" for line in self._results),
@@ -168,8 +164,8 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
-def _key(line: Mapping[str, Any]) -> tuple[str, ...]:
-    """A run's name as text, the same whether it comes from JSON or from CSV."""
+def run_key(line: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what tells a run from others, as text: the same for a result line and for a point of its curve."""
     return tuple("" if line.get(name) is None else str(line[name]) for name in KEY)
 
 

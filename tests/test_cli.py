@@ -163,19 +163,32 @@ def test_version_and_help(tmp_path):
     assert driftmoe_command(cwd=tmp_path).returncode in (0, 2)
 
 
-INTERRUPTED = """
+CUT_SHORT = """
 import os, signal
 from driftmoe import cli
 
-def interrupted_in_the_fourth_window(*args, prequential=cli.prequential, **kwargs):
+def cut_short_in_the_fourth_window(*args, prequential=cli.prequential, **kwargs):
     for i, checkpoint in enumerate(prequential(*args, **kwargs)):
         if i == 3:
-            os.kill(os.getpid(), signal.SIGINT)
+            HOW
         yield checkpoint
 
-cli.prequential = interrupted_in_the_fourth_window
+cli.prequential = cut_short_in_the_fourth_window
 cli.main()
 """
+INTERRUPTED = CUT_SHORT.replace("HOW", "os.kill(os.getpid(), signal.SIGINT)")
+BROKEN = CUT_SHORT.replace("HOW", "raise ValueError('own.csv, line 7: no number')")
+
+
+def test_a_bad_row_keeps_what_was_measured_before(tmp_path):
+    arguments = ["evaluate", "led_a", "--model", "ht", "--window", "500", "--out", "."]
+    done = subprocess.run(
+        [sys.executable, "-c", BROKEN, *arguments], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == "driftmoe: own.csv, line 7: no number"
+    (line,) = [json.loads(text) for text in (tmp_path / "results.jsonl").read_text().splitlines()]
+    assert (line["complete"], line["n_samples"]) == (False, 1500)
 
 
 def test_ctrl_c_keeps_what_was_measured(tmp_path):
