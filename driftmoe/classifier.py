@@ -69,8 +69,10 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
     value, and an empty dict is a sample of which everything is missing. Features, nominal values and classes may
     appear and vanish at any time. Infinite numbers, numbers beyond ±1e100, other types, and a feature that turns
     from number to text raise an error that names the feature, and leave the model as it was. Labels are anything
-    hashable but `None` and NaN. The router sees numbers standardised online and one column for each of the
-    first 64 values of a nominal feature; later values share 64 more.
+    hashable that equals itself, so not `None` or NaN; `True`, `1` and `1.0` are one label, as in Python. What an
+    expert of your own raises on a valid sample comes through, and may leave that sample half learnt. The router sees
+    numbers standardised online and one column for each of the first 64 values of a nominal feature; later values
+    share 64 more. Names of features are kept for good, and trees keep every nominal value: leave identifiers out.
 
     *What follows the paper, and what does not.* The loop, the mask, the network and the defaults are the paper's:
     the fallback, too, that when no expert is right, the one that gives the true class most probability (of equals the
@@ -82,10 +84,10 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
     *MoE-Task.* In the published code the router's largest logit is the class, so that the experts never influence a
     prediction. Here they do, as the text describes: class *c* scores softmax(logits)_c × p_c, where p_c is what
     expert *c* says of its class, and the scores are normalised. An expert is right when it claims a sample of its
-    class; where the expert of the true class does not claim it, that expert is the target all the same, so that the
-    mask is one-hot, as in the published code. To count the experts that rightly disown a sample as well is no help:
-    those are right most easily whose class is farthest off, and the router learns to trust them (50 instead of 69 %
-    on 20 000 samples of LED with drift).
+    class; where the expert of the true class does not claim it, that expert is the target all the same. So the mask
+    is one-hot at the true class, whatever the experts say, as in the published code. To count the experts that
+    rightly disown a sample as well is no help: those are right most easily whose class is farthest off, and the
+    router learns to trust them. The router steps once a mini-batch, not once a sample as in the published MoE-Task.
 
     *Cost.* A prediction asks `top_k` experts (`"moe-data"`: one), learning asks all of them and teaches `top_k`; the
     router costs a few µs a sample, and one gradient step every `batch_size` samples.
@@ -235,11 +237,23 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
     def predict_proba_many(self, X: IntoDataFrame) -> IntoDataFrame:
         """Return the class probabilities of each row, as a frame of the same kind with a column per class.
 
-        Before the first `learn_one` the frame has no columns.
+        Before the first `learn_one` the frame has no columns. Frames other than pandas' name a column by the text of
+        its label.
+
+        Raises
+        ------
+        ValueError
+            If two labels have the same text and the frame is not of pandas.
         """
         rows = [self.predict_proba_one(row) for row in _rows(X)]
-        columns = {label: [row[label] for row in rows] for label in self._encoder.classes}  # type: ignore[index]
-        return to_native_frame(columns, like=into_frame(X))
+        labels, frame = self._encoder.classes, into_frame(X)
+        if not frame.implementation.is_pandas_like() and len(set(map(str, labels))) < len(labels):
+            raise ValueError(
+                f"classes {labels} are not told apart by their text, which such a frame has as names of its columns; "
+                "use pandas, or predict_many"
+            )
+        columns = {label: [row[label] for row in rows] for label in labels}  # type: ignore[index]
+        return to_native_frame(columns, like=frame)
 
     def predict_many(self, X: IntoDataFrame) -> IntoSeries:
         """Return the predicted class of each row, as a series of the same kind as the frame."""
@@ -302,8 +316,15 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
             raise TypeError(
                 f"hidden={self.hidden!r}; give the width of each hidden layer, such as (256, 128)"
             )
-        if not all(isinstance(width, int | np.integer) and width >= 1 for width in self.hidden):
+        if not all(
+            isinstance(width, int | np.integer) and not isinstance(width, bool) and width >= 1
+            for width in self.hidden
+        ):
             raise ValueError(f"hidden={self.hidden!r}; choose widths of at least 1, such as (256, 128)")
+        for name in ("dropout", "learning_rate"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float | np.number) or isinstance(value, bool):
+                raise TypeError(f"{name}={value!r} is of type {type(value).__name__}; give a number")
         if not 0.0 <= self.dropout < 1.0:
             raise ValueError(f"dropout={self.dropout}; choose 0 <= dropout < 1")
         if not 0.0 < self.learning_rate < np.inf:
@@ -402,4 +423,8 @@ def _n_rows(X: IntoDataFrame) -> int:
 
 
 def _labels(y: Any) -> list[Hashable]:
-    return y.to_list() if hasattr(y, "to_list") else list(y)
+    for method in ("to_pylist", "to_list"):  # pyarrow; pandas and polars
+        if hasattr(y, method):
+            values: list[Hashable] = getattr(y, method)()
+            return values
+    return list(y)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Hashable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from typer.exceptions import TyperException
 
 import streams
 from driftmoe import __version__, models, report, streams_cli
-from driftmoe.evaluation import Checkpoint, prequential
+from driftmoe.evaluation import FAILURES, Checkpoint, prequential
 from driftmoe.experiment import ResultFolder, Run, run_key
 from driftmoe.streams_cli import (
     DataDir,
@@ -69,6 +71,12 @@ def main() -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # who read the output has gone; let nothing more be written to it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        typer.echo(f"driftmoe: {error}", err=True)
+        sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -128,7 +136,7 @@ def evaluate(
     """
     # A model or stream named twice is one run.
     specs, seeds = list(dict.fromkeys(model or ["driftmoe", "arf", "srp"])), list(dict.fromkeys(seed or [1]))
-    short_name = stream if stream in streams.names() else Path(stream).name.split(".")[0]
+    short_name = stream if stream in streams.names() else Path(stream).name.split(".")[0] or "file"
     with one_line_errors():
         for spec in specs:
             models.make(spec)
@@ -158,11 +166,25 @@ def _show(
     done = {run_key(result) for result in results}
     curves = [point for point in folder.curves(stream) if run_key(point) in done]
     picture = folder.path / f"{short_name}.png"
-    report.plot_windows(curves, picture, title=f"{title}, windows of {window:,}", drifts=results[0]["drifts"])
     console = table_console()
     console.print(report.table(results, title=title))
+    report.plot_windows(curves, picture, title=f"{title}, windows of {window:,}", drifts=results[0]["drifts"])
     written = ", ".join(str(folder.path / name) for name in ("results.jsonl", "windows.csv", picture.name))
     console.print(f"Results: {written}", soft_wrap=True, markup=False)
+
+
+class _Watched:
+    """A stream that moves a progress bar as its samples are taken."""
+
+    def __init__(self, stream: Stream, progress: Progress, task: TaskID) -> None:
+        self.classes = stream.classes
+        self._stream, self._progress, self._task = stream, progress, task
+
+    def __iter__(self) -> Iterator[tuple[dict[str, Any], Hashable]]:
+        for n, sample in enumerate(self._stream):
+            if n % 50 == 0:
+                self._progress.update(self._task, completed=n)
+            yield sample
 
 
 def _evaluate(
@@ -187,7 +209,8 @@ def _evaluate(
             curve = []
             is_complete = False
             try:
-                for last in prequential(stream, model, window=run.window):
+                watched = _Watched(stream, progress, task)
+                for last in prequential(watched, model, window=run.window):
                     curve.append(run.curve_point(last))
                     rate, accuracy = last.n_samples / last.seconds, last.cumulative["accuracy"]
                     figures = f"{rate:,.0f} samples/s, accuracy {accuracy:.2%}"
@@ -195,6 +218,10 @@ def _evaluate(
                 is_complete = True
             except KeyboardInterrupt:
                 return results, False
+            except FAILURES as error:
+                n_samples = last.n_samples if last else 0
+                reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+                raise ValueError(f"{run.model} stopped after {n_samples:,} samples: {reason}") from error
             finally:  # whatever cut the run short, what was measured is kept
                 if last is not None:
                     result = run.result(

@@ -7,6 +7,7 @@ classes enter append-only, and sorted within one sample, so that columns under t
 
 from __future__ import annotations
 
+import math
 import numbers
 import zlib
 from collections.abc import Hashable, Mapping
@@ -50,9 +51,9 @@ def clean(x: Mapping[Hashable, Any], kinds: Mapping[Hashable, str]) -> Sample:
     for name, value in x.items():
         if isinstance(value, np.generic):
             value = value.item()
-        if isinstance(
-            value, int | float | numbers.Real | Decimal
-        ):  # the plain types first: they match at once
+        if not isinstance(value, int | float) and isinstance(value, numbers.Rational | Decimal):
+            value = _as_float(value)  # an expert may not calculate with these
+        if isinstance(value, int | float | numbers.Real):  # the plain types first: they match at once
             if value != value:
                 continue
             if not -MAX_ABSOLUTE <= cast(float, value) <= MAX_ABSOLUTE:
@@ -98,6 +99,11 @@ def check_label(y: Any) -> None:
         ) from None
     if _is_missing(y):
         raise ValueError(f"label is {y!r}; a sample without a label cannot be learnt, skip it")
+    if not _equals_itself(y):
+        raise ValueError(
+            f"label {_short(y)} of type {type(y).__name__} is not equal to itself, so that each sample would have a "
+            "class of its own; use a number, text or a tuple of these"
+        )
 
 
 class Encoder:
@@ -235,14 +241,34 @@ def _value_key(values_of: Mapping[str | int, int], value: str) -> str | int:
     """Key of a value's column: the value itself, or a hash once the feature has all the columns of its own."""
     if value in values_of or len(values_of) < MAX_VALUES:
         return value
-    return zlib.crc32(value.encode()) % MAX_VALUES
+    return zlib.crc32(value.encode(errors="surrogatepass")) % MAX_VALUES
 
 
 def _is_missing(value: Any) -> bool:
     """Whether a value is `None`, NaN of any number type, or one of pandas' markers."""
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True
-    return isinstance(value, numbers.Real | Decimal) and value != value
+    if isinstance(value, Decimal):
+        return value.is_nan()
+    return isinstance(value, numbers.Real) and value != value
+
+
+def _as_float(value: numbers.Rational | Decimal) -> float:
+    """Return a fraction or a decimal as float: NaN if it is none, infinite if it is too large for one."""
+    if isinstance(value, Decimal) and value.is_nan():
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def _equals_itself(value: Any) -> bool:
+    """Whether a label can be found again; NaN cannot, nor can arrays and tensors, also inside a tuple."""
+    if isinstance(value, tuple):
+        return all(map(_equals_itself, value))
+    equal = value == value
+    return isinstance(equal, bool | np.bool_) and bool(equal)
 
 
 def _short(value: Any) -> str:

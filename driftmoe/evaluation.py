@@ -11,6 +11,9 @@ from river import base
 
 from driftmoe.metrics import Scores
 
+FAILURES = (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)
+"""What a stream or a model may raise half way; what had been measured until then is not lost."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -56,7 +59,8 @@ def prequential(
     checkpoint
         One per full window, and one at the end for the rest. Values of a window are of its own samples alone, except
         that the baseline of kappa-M is the majority of the last `window` labels and that of kappa-temporal the label
-        before, as in MOA's windowed evaluator.
+        before, as in MOA's windowed evaluator. When the run is interrupted, or the stream or the model raises, the
+        samples since the last checkpoint come as one more before the exception goes on.
 
     Raises
     ------
@@ -84,18 +88,27 @@ def prequential(
     clock = time.perf_counter
     seconds = window_seconds = 0.0
     n_samples = 0
-    for n_samples, (x, y) in enumerate(stream, start=1):
-        start = clock()
-        y_pred = model.predict_one(x)  # type: ignore[arg-type]  # a dict in practice
-        model.learn_one(x, y)  # type: ignore[arg-type]  # any hashable label
-        window_seconds += clock() - start
-        total.update(y, y_pred)
-        current.update(y, y_pred)
-        if n_samples % window == 0:
-            seconds += window_seconds
-            yield Checkpoint(n_samples, total.get(), current.get(), seconds, window_seconds)
-            current.restart()
-            window_seconds = 0.0
+
+    def checkpoint() -> Checkpoint:
+        return Checkpoint(n_samples, total.get(), current.get(), seconds + window_seconds, window_seconds)
+
+    try:
+        for x, y in stream:
+            start = clock()
+            y_pred = model.predict_one(x)  # type: ignore[arg-type]  # a dict in practice
+            model.learn_one(x, y)  # type: ignore[arg-type]  # any hashable label
+            window_seconds += clock() - start
+            total.update(y, y_pred)
+            current.update(y, y_pred)
+            n_samples += 1
+            if n_samples % window == 0:
+                yield checkpoint()
+                current.restart()
+                seconds += window_seconds
+                window_seconds = 0.0
+    except (KeyboardInterrupt, *FAILURES):
+        if n_samples % window:
+            yield checkpoint()
+        raise
     if n_samples % window:
-        seconds += window_seconds
-        yield Checkpoint(n_samples, total.get(), current.get(), seconds, window_seconds)
+        yield checkpoint()

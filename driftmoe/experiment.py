@@ -9,15 +9,16 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 import platform
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from river import base
 
 from driftmoe.evaluation import Checkpoint
@@ -135,27 +136,36 @@ class ResultFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         path.mkdir(parents=True, exist_ok=True)
-        self._results = _read_lines(path / "results.jsonl")
-        self._curves = _read_csv(path / "windows.csv")
+        self._lock = FileLock(path / ".lock")
+        with self._lock:  # fails here, before the work, where nothing can be written
+            self._read()
+
+    def _read(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        return _read_lines(self.path / "results.jsonl"), _read_csv(self.path / "windows.csv")
 
     def add(self, result: Mapping[str, Any], curve: Iterable[Mapping[str, Any]]) -> None:
-        """Keep one run; the files on disk are whole before and after."""
-        key = run_key(result)
-        self._results = [old for old in self._results if run_key(old) != key] + [dict(result)]
-        self._curves = [old for old in self._curves if run_key(old) != key] + [dict(point) for point in curve]
-        _write_atomically(
-            self.path / "results.jsonl",
-            "".join(json.dumps(line, allow_nan=False) + "\n" for line in self._results),
-        )
-        _write_csv(self.path / "windows.csv", self._curves)
+        """Keep one run; the files on disk are whole before and after, also when other processes add theirs.
 
-    def runs(self, stream: str) -> list[dict[str, Any]]:
+        An interrupted run does not replace a complete one.
+        """
+        key = run_key(result)
+        with self._lock:
+            results, curves = self._read()
+            if not result["complete"] and any(run_key(old) == key and old["complete"] for old in results):
+                return
+            results = [old for old in results if run_key(old) != key] + [dict(result)]
+            curves = [old for old in curves if run_key(old) != key] + [dict(point) for point in curve]
+            lines = "".join(json.dumps(line, allow_nan=False) + "\n" for line in results)
+            _write_atomically(self.path / "results.jsonl", lines)
+            _write_csv(self.path / "windows.csv", curves)
+
+    def results(self, stream: str) -> list[dict[str, Any]]:
         """Return the result lines of one stream, oldest first."""
-        return [line for line in self._results if line["stream"] == stream]
+        return [line for line in self._read()[0] if line["stream"] == stream]
 
     def curves(self, stream: str) -> list[dict[str, Any]]:
         """Return the windows of all runs on one stream."""
-        return [point for point in self._curves if point["stream"] == stream]
+        return [point for point in self._read()[1] if point["stream"] == stream]
 
 
 def versions() -> dict[str, str]:
@@ -171,6 +181,8 @@ def run_key(line: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _plain(value: Any) -> Any:
     """A parameter as JSON can hold it: a model becomes its class and its own parameters."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return repr(value)  # JSON has no word for it
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Mapping):
@@ -188,7 +200,7 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     lines = []
-    for number, text in enumerate(path.read_text().splitlines(), start=1):
+    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
             line = json.loads(text)
         except json.JSONDecodeError as error:
@@ -204,8 +216,11 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
 def _read_csv(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        if tuple(reader.fieldnames or ()) != CURVE_COLUMNS:
+            raise ValueError(f"{path} is no curve of this program; choose another folder")
+        return list(reader)
 
 
 def _write_csv(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
@@ -218,8 +233,12 @@ def _write_csv(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
 
 def _write_atomically(path: Path, text: str) -> None:
     """Write beside the file and rename: a reader, or a crash, finds the old file or the new one."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(file.name, path)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

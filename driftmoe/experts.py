@@ -6,7 +6,8 @@ it is told which experts to ask and which to teach.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from river import base
@@ -15,10 +16,31 @@ from driftmoe.encoding import Sample
 
 
 def spawn(prototype: base.Classifier, rng: np.random.Generator) -> base.Classifier:
-    """Return an untrained copy of a prototype; one that takes a `seed` gets its own."""
-    if "seed" in prototype._get_params():
-        return prototype.clone({"seed": int(rng.integers(2**31))})
-    return prototype.clone()
+    """Return an untrained copy of a prototype; it gets its own seed wherever it, or a part of it, takes one."""
+    return prototype.clone(_seeds(prototype._get_params(), rng))
+
+
+def _seeds(parameters: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+    """New values for each `seed` among river's nested parameters: a part is (class, parameters), a step parameters."""
+    seeds: dict[str, Any] = {}
+    for name, value in parameters.items():
+        if name == "seed":
+            seeds[name] = int(rng.integers(2**31))
+        elif isinstance(value, dict) and (inner := _seeds(value, rng)):
+            seeds[name] = inner
+        elif isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], type):
+            if inner := _seeds(value[1], rng):
+                seeds[name] = (value[0], inner)
+    return seeds
+
+
+def _vote(expert: base.Classifier, sample: Sample) -> dict[Any, float]:
+    """Return an expert's probabilities; the whole vote for its answer if it knows no probabilities."""
+    try:
+        return expert.predict_proba_one(sample)
+    except NotImplementedError:
+        answer = expert.predict_one(sample)
+        return {} if answer is None else {answer: 1.0}
 
 
 class MulticlassExperts:
@@ -59,7 +81,7 @@ class MulticlassExperts:
         """
         expert_proba = np.zeros((len(self._experts), n_classes))
         for e in range(len(self._experts)) if ask is None else ask:
-            for target, probability in self._experts[e].predict_proba_one(sample).items():
+            for target, probability in _vote(self._experts[e], sample).items():
                 expert_proba[e, int(target)] = probability
         total = expert_proba.sum(axis=1, keepdims=True)
         usable = np.isfinite(total) & (total > 0.0)
@@ -105,7 +127,7 @@ class OneVsRestExperts:
         """
         own_proba = np.zeros(len(self._experts))
         for e, expert in enumerate(self._experts):
-            proba: dict[Hashable, float] = expert.predict_proba_one(sample)  # type: ignore[assignment]  # dict is invariant
+            proba = _vote(expert, sample)
             total = sum(proba.values())
             if np.isfinite(total) and total > 0.0:
                 own_proba[e] = proba.get(True, 0.0) / total

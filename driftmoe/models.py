@@ -82,43 +82,51 @@ def make(spec: str, *, seed: int | None = None) -> base.Classifier:
     >>> models.make("arf(n_models=3)", seed=1).n_models
     3
     """
-    match = re.fullmatch(r"\s*([\w-]+)\s*(\(.*\))?\s*", spec, flags=re.DOTALL)
-    if match is None:
-        raise ValueError(f"model {spec!r} cannot be read; write a name, or name(argument=value, ...)")
-    name, arguments = match.groups()
+    # A hyphen would be a minus within the arguments.
+    text = re.sub(
+        "|".join(name for name in MODELS if "-" in name), lambda m: m[0].replace("-", "_"), spec.strip()
+    )
     try:
-        call = ast.parse(f"model{arguments or '()'}", mode="eval").body
-    except SyntaxError:
-        call = None
-    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
-        raise ValueError(f"arguments of model {spec!r} cannot be read; write name(argument=value, ...)")
-    return _build(name, call, seed)
+        node = ast.parse(text, mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        node = None
+    if not _is_model(node):
+        raise ValueError(f"model {spec!r} cannot be read; write a name, or name(argument=value, ...)")
+    return _build(node, seed)
 
 
-def _build(name: str, call: ast.Call, seed: int | None) -> base.Classifier:
+def _is_model(node: ast.AST | None) -> bool:
+    return isinstance(node, ast.Name) or (isinstance(node, ast.Call) and isinstance(node.func, ast.Name))
+
+
+def _build(node: Any, seed: int | None) -> base.Classifier:
+    """Return the model of a name or of a call."""
+    named: Any = node.func if isinstance(node, ast.Call) else node
+    name = named.id.replace("_", "-")
     if name not in MODELS:
         raise ValueError(f"unknown model {name!r}; available: {', '.join(MODELS)}")
     parameters = inspect.signature(MODELS[name]).parameters
     known = f"it takes: {', '.join(parameters)}" if parameters else "it takes none"
-    if call.args:
-        raise ValueError(f"model {name!r}: arguments need their names, as in name=value; {known}")
     arguments: dict[str, Any] = {"seed": seed} if "seed" in parameters else {}
-    for keyword in call.keywords:
-        if keyword.arg is None or keyword.arg not in parameters:
-            raise ValueError(f"model {name!r} has no argument {keyword.arg!r}; {known}")
-        arguments[keyword.arg] = _value(name, keyword.arg, keyword.value, seed)
+    if isinstance(node, ast.Call):
+        if node.args:
+            raise ValueError(f"model {name!r}: arguments need their names, as in name=value; {known}")
+        for keyword in node.keywords:
+            if keyword.arg is None or keyword.arg not in parameters:
+                raise ValueError(f"model {name!r} has no argument {keyword.arg!r}; {known}")
+            arguments[keyword.arg] = _value(name, keyword.arg, keyword.value, seed)
     try:
         return MODELS[name](**arguments)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"model {name!r}: {error}") from None
+    except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise ValueError(f"model {name!r}: {' '.join(str(error).split())}") from None
 
 
 def _value(name: str, argument: str, node: ast.expr, seed: int | None) -> Any:
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-        return _build(node.func.id, node, seed)
+    if _is_model(node):
+        return _build(node, seed)
     try:
         return ast.literal_eval(node)
-    except ValueError:
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         raise ValueError(
             f"model {name!r}: {argument}={ast.unparse(node)} is no literal; give a number, text, a tuple or a model"
         ) from None

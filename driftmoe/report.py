@@ -78,15 +78,22 @@ def plot_windows(
     -----
     With several seeds the line is their mean and the band runs from the lowest to the highest.
     """
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure  # not pyplot: that would choose a window system
 
-    figure, axes = plt.subplots(figsize=(11, 5.5), layout="constrained")
+    figure = Figure(figsize=(11, 5.5), layout="constrained")
+    axes = figure.subplots()
     for model, points in by_model(curves).items():
         positions = sorted({int(point["n_samples"]) for point in points})
         values = {position: [] for position in positions}  # type: dict[int, list[float]]
         for point in points:
             values[int(point["n_samples"])].append(100.0 * float(point["accuracy"]))
-        (line,) = axes.plot(positions, [fmean(values[p]) for p in positions], label=model, linewidth=1.5)
+        (line,) = axes.plot(
+            positions,
+            [fmean(values[p]) for p in positions],
+            label=model,
+            linewidth=1.5,
+            marker="o" if len(positions) == 1 else None,
+        )
         if any(len(v) > 1 for v in values.values()):
             axes.fill_between(
                 positions,
@@ -107,7 +114,6 @@ def plot_windows(
     axes.margins(x=0.01)
     figure.legend(loc="outside right upper", frameon=False)
     figure.savefig(path, dpi=120)
-    plt.close(figure)
 
 
 def _mean_and_deviation(values: Sequence[float], form: str) -> str:

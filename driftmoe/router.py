@@ -113,7 +113,12 @@ class Router:
         self._vectors.append(vector)
         self._correct.append(correct)
         if len(self._vectors) == self._batch_size:
-            self._step()
+            n_threads = torch.get_num_threads()
+            torch.set_num_threads(1)  # sums must not depend on how many threads share them; and it is faster
+            try:
+                self._step()
+            finally:
+                torch.set_num_threads(n_threads)
             self._vectors, self._correct = [], []
 
     def grow(self, n_inputs: int, n_experts: int) -> None:

@@ -7,10 +7,11 @@ import pickle
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import ReferenceDriftMoE
-from river import base, datasets, forest, linear_model, multiclass, naive_bayes, tree
+from river import base, datasets, forest, linear_model, multiclass, naive_bayes, preprocessing, tree
 
 import streams
 from driftmoe import DriftMoEClassifier
@@ -227,6 +228,52 @@ def test_a_wrapped_binary_expert_is_welcome():
     assert sum(model.predict_proba_one({}).values()) == pytest.approx(1.0)
 
 
+def test_moe_task_teaches_the_router_the_true_class():
+    model = DriftMoEClassifier("moe-task", **SMALL)
+    for i, label in enumerate(["a", "b", "a", "c"]):
+        model.learn_one({"v": float(i)}, label)
+    masks = [mask.tolist() for mask in model._router._correct]
+    assert masks == [[True], [False, True], [True, False], [False, False, True]]
+
+
+def test_an_expert_that_only_predicts_has_a_whole_vote():
+    class Parrot(base.Classifier):
+        _multiclass = True
+
+        def __init__(self):
+            self.last = None
+
+        def learn_one(self, x, y):
+            self.last = y
+
+        def predict_one(self, x):
+            return self.last
+
+    model = learnt("driftmoe", SEA[:20], expert=Parrot())
+    assert sorted(model.predict_proba_one({}).values())[-1] > 0.0
+    assert sum(model.predict_proba_one({}).values()) == pytest.approx(1.0)
+
+
+def test_seeds_reach_the_parts_of_an_expert():
+    def figures():
+        expert = preprocessing.StandardScaler() | forest.ARFClassifier(n_models=2, grace_period=10)
+        model = learnt("driftmoe", SEA[:120], expert=expert, n_experts=3)
+        return [list(model.predict_proba_one(x).values()) for x, _ in SEA[:20]]
+
+    assert figures() == figures()
+
+
+def test_before_any_vote_the_classes_are_equally_likely():
+    class Silent(AlwaysSays):
+        _multiclass = True
+
+        def predict_proba_one(self, x):
+            return {}
+
+    model = learnt("driftmoe", [({"v": 0.0}, "a"), ({"v": 1.0}, "b")], expert=Silent(0))
+    assert model.predict_proba_one({}) == {"a": 0.5, "b": 0.5}
+
+
 def test_experts_with_a_seed_differ():
     model = DriftMoEClassifier(expert=forest.AMFClassifier(n_estimators=1, seed=1), n_experts=3, seed=1)
     assert len({expert.seed for expert in model._experts._experts}) == 3
@@ -334,6 +381,10 @@ def test_bad_sample_is_refused_and_changes_nothing(x, error, message):
         (np.float64("nan"), ValueError, "label is"),
         ([1], TypeError, r"label \[1\] of type list is not hashable"),
         ((1, [2]), TypeError, "not hashable"),
+        ((1, math.nan), ValueError, "not equal to itself"),
+        (np.datetime64("NaT"), ValueError, "not equal to itself"),
+        (complex("nan"), ValueError, "not equal to itself"),
+        (torch.tensor(1), ValueError, "not equal to itself"),
     ],
 )
 def test_bad_label_is_refused_and_changes_nothing(y, error, message):

@@ -103,6 +103,9 @@ def test_learning_many_equals_learning_one_by_one(variant, rows):
         for x, label in samples[block]:
             one.learn_one(x, label)
         many.learn_many(X.iloc[block], y.iloc[block])
+    for x, _ in samples:
+        assert many.predict_proba_one(x) == one.predict_proba_one(x)
+    assert len(many._router._vectors) == len(one._router._vectors) == 300 % 32
 
 
 FRAMES = {
@@ -214,3 +217,19 @@ def test_clone_forgets_what_was_learnt_and_keeps_the_arguments():
     assert clone._get_params().keys() == model._get_params().keys()
     assert clone.expert.grace_period == 10
     assert clone.predict_proba_one(x) == {}
+
+
+def test_labels_of_an_arrow_column_are_plain_values():
+    model = small("driftmoe")
+    model.learn_many(pa.table({"a": [1.0, 2.0, 3.0]}), pa.chunked_array([["x", "y", "x"]]))
+    model.learn_one({"a": 1.0}, "x")
+    assert list(model.predict_proba_one({})) == ["x", "y"]
+
+
+def test_labels_with_the_same_text_are_not_merged():
+    model = small("driftmoe")
+    model.learn_one({"a": 1.0}, 1)
+    model.learn_one({"a": 2.0}, "1")
+    assert list(model.predict_proba_many(pd.DataFrame({"a": [1.0]})).columns) == [1, "1"]
+    with pytest.raises(ValueError, match="not told apart by their text"):
+        model.predict_proba_many(pl.DataFrame({"a": [1.0]}))

@@ -52,6 +52,8 @@ def test_numbers_of_any_kind_and_text_stay():
         "f": "red",
     }
     assert all(not isinstance(value, np.generic) for value in clean(x, {}).values())
+    assert [type(value) for value in clean(x, {}).values()] == [bool, bool, int, float, float, str]
+    assert clean({"a": Decimal("NaN"), "b": Decimal("sNaN")}, {}) == {}
 
 
 def test_cleaning_copies():
@@ -60,7 +62,8 @@ def test_cleaning_copies():
 
 
 @pytest.mark.parametrize(
-    "value", [datetime.date(2026, 1, 1), object(), {"nested": 1}, np.zeros(2), Decimal("Infinity")]
+    "value",
+    [datetime.date(2026, 1, 1), object(), {"nested": 1}, np.zeros(2), Decimal("Infinity"), Fraction(10**400)],
 )
 def test_what_is_neither_number_nor_text_is_refused(value):
     with pytest.raises((TypeError, ValueError), match="feature 'a' is"):
@@ -138,3 +141,13 @@ def test_extreme_numbers_stay_finite():
     assert np.isfinite(encoder.encode({"a": 1e100})).all()
     tiny = learnt({"a": 0.0}, {"a": 5e-324})
     assert np.isfinite(tiny.encode({"a": 1e100})).all()
+
+
+def test_text_that_is_no_unicode_is_hashed_like_any_other():
+    encoder = learnt(*({"id": f"user {i}"} for i in range(MAX_VALUES + 1)), {"id": "\udc80"})
+    assert encoder.encode({"id": "\udc80"}).sum() == 1.0
+
+
+def test_the_shared_columns_are_the_same_in_every_process():
+    encoder = learnt(*({"id": f"user {i}"} for i in range(MAX_VALUES)), {"id": "late"})
+    assert list(encoder._values["id"])[-1] == 0x6F2A1F95 % MAX_VALUES  # CRC-32 of "late"

@@ -47,10 +47,13 @@ def test_models_nest():
         ),
         ("driftmoe(expert=nosuch())", "unknown model 'nosuch'"),
         ("driftmoe(seed=open('x'))", "unknown model 'open'"),
+        ("driftmoe(n_experts={[1]:2})", "is no literal"),
+        ("driftmoe(dropout='a')", "dropout='a' is of type str; give a number"),
+        ("levbag(bagging_method='zz')", "model 'levbag': "),
         ("driftmoe(seed=1+x)", "seed=1 [+] x is no literal; give a number, text, a tuple or a model"),
         ("driftmoe(**{})", "has no argument None"),
         ("arf(n_models=", "cannot be read; write a name"),
-        ("arf(n_models=)", r"arguments of model 'arf\(n_models=\)' cannot be read"),
+        ("arf(n_models=)", r"model 'arf\(n_models=\)' cannot be read"),
         ("arf() or arf()", "cannot be read"),
         ("", "cannot be read"),
     ],
@@ -59,3 +62,9 @@ def test_what_cannot_be_made_is_refused_in_one_line(spec, message):
     with pytest.raises(ValueError, match=message) as caught:
         models.make(spec)
     assert "\n" not in str(caught.value)
+
+
+def test_a_model_with_a_hyphen_nests_and_needs_no_parentheses():
+    model = models.make("driftmoe(expert=moe-data(n_experts=2, top_k=1))")
+    assert (model.expert.variant, model.expert.n_experts) == ("moe-data", 2)
+    assert type(models.make("driftmoe(expert=ht)").expert).__name__ == "HoeffdingTreeClassifier"

@@ -177,3 +177,18 @@ def test_top_k_refuses_a_number_out_of_range(k):
 
 def test_softmax_of_large_logits_is_finite():
     assert softmax(np.array([1e4, 0.0], dtype=np.float32)).tolist() == [1.0, 0.0]
+
+
+def test_dropout_keeps_the_mean_of_what_passes():
+    """With every hidden unit the same, the mean logit over many masks is that without dropout."""
+    r = router(hidden=(2000,), dropout=0.4, batch_size=1, learning_rate=0.0 + 1e-12)
+    r.grow(1, 3)
+    seen = []
+    last = r._layers[-1]
+    last.register_forward_hook(lambda module, args, out: seen.append(args[0].sum().item()))
+    v = np.ones(1, dtype=np.float32)
+    first = r._layers[0]
+    expected = np.maximum(first.weight.detach().numpy() @ v, 0.0).sum()
+    for _ in range(50):
+        r.learn(v, np.array([True, False, True]))
+    assert np.mean(seen) == pytest.approx(expected, rel=0.05)
