@@ -28,9 +28,13 @@ def _seeds(parameters: dict[str, Any], rng: np.random.Generator) -> dict[str, An
             seeds[name] = int(rng.integers(2**31))
         elif isinstance(value, dict) and (inner := _seeds(value, rng)):
             seeds[name] = inner
-        elif isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], type):
-            if inner := _seeds(value[1], rng):
-                seeds[name] = (value[0], inner)
+        elif (
+            isinstance(value, tuple)
+            and len(value) == 2
+            and isinstance(value[0], type)
+            and (inner := _seeds(value[1], rng))
+        ):
+            seeds[name] = (value[0], inner)
     return seeds
 
 
