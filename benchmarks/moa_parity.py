@@ -3,7 +3,7 @@
     python -m benchmarks.moa_parity                          three fresh seeds, 100 000 samples of each
     python -m benchmarks.moa_parity --vectors tests/vectors  write the samples that the tests compare with
 
-The first prints a table and writes a line per generator, setting and seed to `results/moa_parity.jsonl`.
+The first prints a table; with `--out FILE` it writes a line per generator, setting and seed.
 Both need Java and the extra `capymoa`, which brings MOA.
 """
 
@@ -23,8 +23,6 @@ import numpy as np
 
 from streams import synthetic
 from streams.stream import Stream
-
-RESULTS = Path(__file__).parent / "results" / "moa_parity.jsonl"
 
 # What is compared of each generator. The seed comes on top, for the model as well unless given here.
 SETTINGS: dict[str, list[dict[str, Any]]] = {
@@ -190,37 +188,37 @@ def first_difference(ours: tuple[np.ndarray, np.ndarray], moa: tuple[np.ndarray,
     return f"sample {i}: features up to {distance:.3g} apart, label {ours[1][i]} and MOA's {moa[1][i]}"
 
 
-def compare(n_samples: int, seeds: list[int]) -> bool:
-    """Compare all settings, print and write the results, and tell whether all were exact."""
-    RESULTS.parent.mkdir(exist_ok=True)
+def compare(n_samples: int, seeds: list[int], out: Path | None) -> bool:
+    """Compare all settings, print and write to `out` the results, and tell whether all were exact."""
+    lines: list[dict[str, Any]] = []
     all_exact = True
     print(f"{n_samples:,} samples, seeds {', '.join(map(str, seeds))}")
-    with RESULTS.open("w") as results:
-        for name, settings in SETTINGS.items():
-            n_exact = 0
-            for setting in settings:
-                for seed in seeds:
-                    stream = build(name, setting, seed)
-                    command = MOA_COMMANDS[name](stream)
-                    difference = first_difference(
-                        stream.reader()(n_samples), moa_samples(moa_stream(command), n_samples)
-                    )
-                    line = {
-                        "generator": name,
-                        "seed": seed,
-                        "setting": setting,
-                        "moa": command,
-                        "n_samples": n_samples,
-                        "exact": difference is None,
-                        "first_difference": difference,
-                    }
-                    results.write(json.dumps(line) + "\n")
-                    n_exact += difference is None
-                    if difference is not None:
-                        print(f"    {command}: {difference}")
-            n_runs = len(settings) * len(seeds)
-            all_exact &= n_exact == n_runs
-            print(f"{name:<18}{n_exact:>3} of {n_runs:>3} runs exact", flush=True)
+    for name, settings in SETTINGS.items():
+        n_exact = 0
+        for setting in settings:
+            for seed in seeds:
+                stream = build(name, setting, seed)
+                command = MOA_COMMANDS[name](stream)
+                difference = first_difference(
+                    stream.reader()(n_samples), moa_samples(moa_stream(command), n_samples)
+                )
+                line = {
+                    "generator": name,
+                    "seed": seed,
+                    "setting": setting,
+                    "moa": command,
+                    "n_samples": n_samples,
+                    "exact": difference is None,
+                    "first_difference": difference,
+                }
+                lines.append(line)
+                n_exact += difference is None
+                if difference is not None:
+                    print(f"    {command}: {difference}")
+        n_runs = len(settings) * len(seeds)
+        all_exact &= n_exact == n_runs
+        print(f"{name:<18}{n_exact:>3} of {n_runs:>3} runs exact", flush=True)
+    write_lines(lines, out)
     return all_exact
 
 
@@ -277,13 +275,22 @@ def java_random_numbers() -> dict[str, np.ndarray]:
     }
 
 
-def main() -> int:
-    """Run from the command line; the status is 1 if any sample differs, 2 without CapyMOA."""
-    parser = argparse.ArgumentParser(
-        description="Compare the synthetic streams with MOA's, sample by sample."
-    )
+def write_lines(lines: list[dict[str, Any]], out: Path | None) -> None:
+    """Write a line of JSON per result where a file is named, else nothing."""
+    if out is not None:
+        out.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def run(
+    description: str,
+    compare: Callable[[int, list[int], Path | None], bool],
+    write_vectors: Callable[[Path], None],
+) -> int:
+    """Run a comparison from the command line; the status is 1 if any sample differs, 2 without CapyMOA."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--n-samples", type=int, default=100_000)
     parser.add_argument("--seeds", type=int, nargs="+", help="three fresh ones by default")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write a line of JSON per run as well")
     parser.add_argument(
         "--vectors", type=Path, metavar="FOLDER", help="write the vectors of the tests instead"
     )
@@ -292,9 +299,11 @@ def main() -> int:
     if arguments.vectors:
         write_vectors(arguments.vectors)
         return 0
-    seeds = arguments.seeds or random.SystemRandom().sample(range(2**31), 3)
-    return 0 if compare(arguments.n_samples, seeds) else 1
+    seeds = arguments.seeds or random.SystemRandom().sample(range(2**31 - 10), 3)
+    return 0 if compare(arguments.n_samples, seeds, arguments.out) else 1
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(
+        run("Compare the synthetic streams with MOA's, sample by sample.", compare, write_vectors)
+    )

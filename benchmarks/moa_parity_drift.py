@@ -5,29 +5,24 @@ sample.
     python -m benchmarks.moa_parity_drift --vectors tests/vectors  write the samples that the tests compare
     with
 
-The first prints a table and writes a line per stream and seed to `benchmarks/results/moa_parity_drift.jsonl`.
+The first prints a table; with `--out FILE` it writes a line per stream and seed.
 Every named synthetic stream is compared, and settings that the named ones leave out. Both need the extra
 `capymoa`, which brings MOA, and Java.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.moa_parity import MOA_COMMANDS, first_difference, moa_samples, require_capymoa
+from benchmarks.moa_parity import MOA_COMMANDS, first_difference, moa_samples, run, write_lines
 from streams.benchmark import STREAMS
 from streams.drift import ConceptDrift, RecurrentConceptDrift, angle_width
 from streams.stream import Stream
 from streams.synthetic import SEA, LEDDrift, Mixed
-
-RESULTS = Path(__file__).parent / "results" / "moa_parity_drift.jsonl"
 
 # (seed, n_samples) -> stream: what no named stream shows.
 SETTINGS: dict[str, Callable[[int, int], Stream]] = {
@@ -105,29 +100,29 @@ def cases(seed: int, n_samples: int) -> list[tuple[str, Stream, str]]:
     return [*compared, ("angle", by_angle, moa_command(by_angle).replace(f"-w {wide}", f"-a {ANGLE}"))]
 
 
-def compare(n_samples: int, seeds: list[int]) -> bool:
-    """Compare all cases, print and write the results, and tell whether all were exact."""
-    RESULTS.parent.mkdir(exist_ok=True)
+def compare(n_samples: int, seeds: list[int], out: Path | None) -> bool:
+    """Compare all cases, print and write to `out` the results, and tell whether all were exact."""
+    lines: list[dict[str, Any]] = []
     differences: dict[str, list[str | None]] = {}
     print(f"{n_samples:,} samples, seeds {', '.join(map(str, seeds))}")
-    with RESULTS.open("w") as results:
-        for seed in seeds:
-            for name, stream, command in cases(seed, n_samples):
-                difference = first_difference(
-                    stream.reader()(n_samples), moa_samples(moa_stream(command), n_samples)
-                )
-                differences.setdefault(name, []).append(difference)
-                line = {
-                    "stream": name,
-                    "seed": seed,
-                    "moa": command,
-                    "n_samples": n_samples,
-                    "exact": difference is None,
-                    "first_difference": difference,
-                }
-                results.write(json.dumps(line) + "\n")
-                if difference is not None:
-                    print(f"    {command}: {difference}", flush=True)
+    for seed in seeds:
+        for name, stream, command in cases(seed, n_samples):
+            difference = first_difference(
+                stream.reader()(n_samples), moa_samples(moa_stream(command), n_samples)
+            )
+            differences.setdefault(name, []).append(difference)
+            line = {
+                "stream": name,
+                "seed": seed,
+                "moa": command,
+                "n_samples": n_samples,
+                "exact": difference is None,
+                "first_difference": difference,
+            }
+            lines.append(line)
+            if difference is not None:
+                print(f"    {command}: {difference}", flush=True)
+    write_lines(lines, out)
     for name, found in differences.items():
         print(f"{name:<30}{found.count(None):>3} of {len(found):>3} runs exact")
     return all(difference is None for found in differences.values() for difference in found)
@@ -144,22 +139,7 @@ def write_vectors(folder: Path) -> None:
     np.savez_compressed(folder / "moa_concept_drift.npz", **arrays)
 
 
-def main() -> int:
-    """Run from the command line; the status is 1 if any sample differs, 2 without CapyMOA."""
-    parser = argparse.ArgumentParser(description="Compare drift by composition with MOA's, sample by sample.")
-    parser.add_argument("--n-samples", type=int, default=100_000)
-    parser.add_argument("--seeds", type=int, nargs="+", help="three fresh ones by default")
-    parser.add_argument(
-        "--vectors", type=Path, metavar="FOLDER", help="write the vectors of the tests instead"
-    )
-    arguments = parser.parse_args()
-    require_capymoa()
-    if arguments.vectors:
-        write_vectors(arguments.vectors)
-        return 0
-    seeds = arguments.seeds or random.SystemRandom().sample(range(2**31 - 10), 3)
-    return 0 if compare(arguments.n_samples, seeds) else 1
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(
+        run("Compare drift by composition with MOA's, sample by sample.", compare, write_vectors)
+    )

@@ -10,7 +10,7 @@ turns, so that a busy machine is busy for all. Blocks come so fast that a proces
 memory to the system after each one may spend most of the time on fresh pages; a rate far below its
 neighbours' shows that.
 
-The table is printed, each line of it also written to `benchmarks/results/streams_speed.jsonl`.
+The table is printed; with `--out FILE` each line of it is also written.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import itertools
-import json
 import os
 import platform
 import time
@@ -29,11 +28,9 @@ from typing import Any
 
 from river.datasets import synth
 
-from benchmarks.moa_parity import MOA_COMMANDS, moa_stream
+from benchmarks.moa_parity import MOA_COMMANDS, moa_stream, write_lines
 from streams import synthetic
 from streams.stream import DEFAULT_BLOCK_SIZE, Stream
-
-RESULTS = Path(__file__).parent / "results" / "streams_speed.jsonl"
 
 # Ours, and river's with the same parameters where it has such a generator.
 GENERATORS: dict[str, tuple[Stream, Callable[[], Iterable[Any]] | None]] = {
@@ -146,6 +143,7 @@ def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description="Measure samples per second of the synthetic streams.")
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write a line of JSON per generator as well")
     arguments = parser.parse_args()
     has_capymoa = importlib.util.find_spec("capymoa") is not None
     if has_capymoa:
@@ -154,26 +152,26 @@ def main() -> None:
     machine = {"machine": platform.machine(), "cores": os.cpu_count(), "repeats": arguments.repeats}
     ways = ["blocks", "dictionaries", "river", "capymoa", "moa_in_java"]
     print(f"{'thousand samples/s':<18}", *(f"{way:>13}" for way in ways), " blocks against")
-    RESULTS.parent.mkdir(exist_ok=True)
-    with RESULTS.open("w") as results:
-        for name in GENERATORS:
-            rates = measure(name, arguments.repeats, has_capymoa)
-            cells = [f"{rates[way] / 1000:,.1f}" if way in rates else "-" for way in ways]
-            ratios = [
-                f"{way} {rates['blocks'] / rates[way]:,.0f}x"
-                for way in ("river", "capymoa", "moa_in_java")
-                if way in rates
-            ]
-            print(
-                f"{name:<18}" + "".join(f"{cell:>14}" for cell in cells) + "  " + ", ".join(ratios),
-                flush=True,
-            )
-            line = {
-                "generator": name,
-                **machine,
-                "samples_per_second": {w: round(r) for w, r in rates.items()},
-            }
-            results.write(json.dumps(line) + "\n")
+    lines: list[dict[str, Any]] = []
+    for name in GENERATORS:
+        rates = measure(name, arguments.repeats, has_capymoa)
+        cells = [f"{rates[way] / 1000:,.1f}" if way in rates else "-" for way in ways]
+        ratios = [
+            f"{way} {rates['blocks'] / rates[way]:,.0f}x"
+            for way in ("river", "capymoa", "moa_in_java")
+            if way in rates
+        ]
+        print(
+            f"{name:<18}" + "".join(f"{cell:>14}" for cell in cells) + "  " + ", ".join(ratios),
+            flush=True,
+        )
+        line = {
+            "generator": name,
+            **machine,
+            "samples_per_second": {w: round(r) for w, r in rates.items()},
+        }
+        lines.append(line)
+    write_lines(lines, arguments.out)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ million.
 
 As with MOA, all concepts of a composite have the same seed. Those of one generator then draw the same
 numbers: the fourth concept of `sea_a` and `sea_g` repeats the samples of the first one, and the concepts
-between show the same features with other labels.
+between show the same features with other labels. `mixed_a` and `recurrent_led` instead give concept i the
+seed `seed + i`, which goes on at -2**31 after the greatest seed, 2**31 - 1.
 """
 
 from __future__ import annotations
@@ -55,6 +56,11 @@ def _composite(make_concepts: Callable[[int], Sequence[Stream]], width_of: Calla
     return make
 
 
+def _later(seed: int, i: int) -> int:
+    """Return ``seed + i``, which as an integer of 32 bits goes on at -2**31 after 2**31 - 1."""
+    return seed + i - 2**32 if seed < 2**31 <= seed + i else seed + i
+
+
 def _leds(seed: int) -> list[Stream]:
     return [LEDDrift(n_drift_features=k, seed=seed) for k in (1, 3, 5, 7)]
 
@@ -71,7 +77,7 @@ def _agrawals(seed: int) -> list[Stream]:
 
 def _mixeds(seed: int) -> list[Stream]:
     # Two rules in turn; other seeds, so that a rule returns with new samples.
-    return [Mixed(function=f, seed=seed + i) for i, f in enumerate((1, 2, 1, 2))]
+    return [Mixed(function=f, seed=_later(seed, i)) for i, f in enumerate((1, 2, 1, 2))]
 
 
 def _rbf(speed: float) -> Factory:
@@ -99,7 +105,7 @@ def _recurrent_led(seed: int | None, n_samples: int | None) -> Stream:
         raise ValueError(f"n_samples={n} for 8 segments; choose at least 8")
     return RecurrentConceptDrift(
         LEDDrift(n_drift_features=1, seed=seed),
-        LEDDrift(n_drift_features=7, seed=seed + 1),
+        LEDDrift(n_drift_features=7, seed=_later(seed, 1)),
         position=n // 8,
         width=abrupt_width(n),
         duration=n // 8,

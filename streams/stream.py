@@ -8,6 +8,7 @@ from a reader gives the same samples: a stream is a description, a reader is a p
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -158,6 +159,11 @@ class Stream(base.Dataset):
         """The known changes of concept, in order of position; empty where none is known."""
         return self._schema.drifts
 
+    @property
+    def desc(self) -> str:
+        """What the stream is: the first paragraph of its class's documentation, as one line."""
+        return " ".join((inspect.getdoc(type(self)) or "").split("\n\n")[0].split())
+
     def reader(self) -> Reader:
         """Return a new position at the start of the stream."""
         raise NotImplementedError
@@ -212,12 +218,13 @@ class Stream(base.Dataset):
     def fingerprint(self) -> str:
         """Return a SHA-256 that tells this stream's samples from another's.
 
-        Two streams with the same figures in a table can be compared only if this agrees. The default hashes the names
-        and the first 1000 samples; a stream that is a file returns the hash of the file, one made of other
-        streams `composed_fingerprint`.
+        Figures of two streams can be compared only if this agrees. The default hashes the names of the features, the
+        length and the first 1000 samples, so it does not tell streams apart that differ only later; a stream that is
+        a file returns the hash of the file, whatever part of it is read, and one made of other streams
+        `composed_fingerprint`.
         """
         digest = hashlib.sha256()
-        digest.update(repr([f.name for f in self.features]).encode())
+        digest.update(repr(([f.name for f in self.features], self.n_samples)).encode())
         block = next(self.blocks(1000), None)
         if block is not None:
             digest.update(np.ascontiguousarray(block.X).tobytes())

@@ -18,9 +18,8 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numba import njit
 
-from streams.java_random import next_double, next_float, next_gaussian, next_int_below, seeded
+from streams.java_random import kernel, next_double, next_float, next_gaussian, next_int_below, seeded
 from streams.stream import Block, Feature, Reader, Stream
 
 Fill = Callable[[np.ndarray, np.ndarray], None]
@@ -186,7 +185,7 @@ SEGMENTS = np.array(
 )
 
 
-@njit(cache=True)
+@kernel
 def _fill_led(
     random: np.ndarray, noise_percent: int, columns: np.ndarray, X: np.ndarray, y: np.ndarray
 ) -> None:
@@ -255,7 +254,7 @@ class SEA(_Generator):
         return fill
 
 
-@njit(cache=True)
+@kernel
 def _fill_sea(
     random: np.ndarray, threshold: float, noise_percent: int, wanted: np.ndarray, X: np.ndarray, y: np.ndarray
 ) -> None:
@@ -420,7 +419,7 @@ def _draw_centroids(
     return centres, classes, deviations, np.cumsum(weights)
 
 
-@njit(cache=True)
+@kernel
 def _fill_rbf(
     random: np.ndarray,
     centres: np.ndarray,
@@ -447,7 +446,7 @@ def _fill_rbf(
         y[i] = classes[c]
 
 
-@njit(cache=True)
+@kernel
 def _move(centres: np.ndarray, velocities: np.ndarray) -> None:
     """Move the first centres by one step; one that would leave [0, 1] stops at the edge and turns round."""
     n_moving, n_features = velocities.shape
@@ -523,7 +522,7 @@ class Agrawal(_Generator):
         return fill
 
 
-@njit(cache=True)
+@kernel
 def _fill_agrawal(
     random: np.ndarray, function: int, perturbation: float, wanted: np.ndarray, X: np.ndarray, y: np.ndarray
 ) -> None:
@@ -556,7 +555,7 @@ def _fill_agrawal(
         X[i, 6], X[i, 7], X[i, 8] = hvalue, hyears, loan
 
 
-@njit(cache=True)
+@kernel
 def _perturbed(
     random: np.ndarray, perturbation: float, value: float, width: float, low: float, high: float
 ) -> float:
@@ -565,7 +564,7 @@ def _perturbed(
     return min(max(value, low), high)
 
 
-@njit(cache=True)
+@kernel
 def _agrawal_class(
     function: int,
     salary: float,
@@ -679,7 +678,7 @@ class Hyperplane(_Generator):
         return fill
 
 
-@njit(cache=True)
+@kernel
 def _fill_hyperplane(
     random: np.ndarray,
     weights: np.ndarray,
@@ -835,7 +834,7 @@ class RandomTree(_Generator):
 LEAF = -1
 
 
-@njit(cache=True)
+@kernel
 def _fill_random_tree(
     random: np.ndarray,
     n_nominal: int,
@@ -917,7 +916,7 @@ class Sine(_Generator):
         return fill
 
 
-@njit(cache=True)
+@kernel
 def _fill_sine(random: np.ndarray, function: int, wanted: np.ndarray, X: np.ndarray, y: np.ndarray) -> None:
     for i in range(len(y)):
         while True:
@@ -931,7 +930,7 @@ def _fill_sine(random: np.ndarray, function: int, wanted: np.ndarray, X: np.ndar
             X[i, feature] = next_double(random)
 
 
-@njit(cache=True)
+@kernel
 def _steep_sine(x: float) -> float:
     return 0.5 + 0.3 * math.sin(3 * math.pi * x)
 
@@ -988,7 +987,7 @@ class STAGGER(_Generator):
         return fill
 
 
-@njit(cache=True)
+@kernel
 def _fill_stagger(
     random: np.ndarray, function: int, wanted: np.ndarray, X: np.ndarray, y: np.ndarray
 ) -> None:
@@ -1060,7 +1059,7 @@ class Mixed(_Generator):
         return fill
 
 
-@njit(cache=True)
+@kernel
 def _fill_mixed(random: np.ndarray, function: int, wanted: np.ndarray, X: np.ndarray, y: np.ndarray) -> None:
     for i in range(len(y)):
         while True:
@@ -1173,7 +1172,7 @@ WAVES = np.maximum(0, 6 - np.abs(np.arange(21) - np.array([[6], [14], [10]])))
 MIXED_WAVES = np.array([[0, 1], [0, 2], [1, 2]])
 
 
-@njit(cache=True)
+@kernel
 def _fill_waveform(random: np.ndarray, columns: np.ndarray, X: np.ndarray, y: np.ndarray) -> None:
     for i in range(len(y)):
         y[i] = next_int_below(random, 3)
@@ -1264,7 +1263,7 @@ INTERESTING_OFFERS = np.array(
 )
 
 
-@njit(cache=True)
+@kernel
 def _fill_asset_negotiation(
     random: np.ndarray,
     repair_random: np.ndarray,
@@ -1293,7 +1292,7 @@ def _fill_asset_negotiation(
         y[i] = 1 - target if is_inverted else target
 
 
-@njit(cache=True)
+@kernel
 def _is_offer(x: np.ndarray, offer: np.ndarray) -> bool:
     """Tell whether every feature is as in the offer."""
     for feature in range(len(offer)):  # noqa: SIM110 - all() of a generator does not compile
@@ -1310,7 +1309,7 @@ def _first_wanted(balance: bool) -> np.ndarray:
 ANY_CLASS = -1
 
 
-@njit(cache=True)
+@kernel
 def _is_wanted(target: int, wanted: np.ndarray) -> bool:
     """Tell whether a sample of class `target` is used; with balanced classes, then want the other one."""
     if wanted[0] == ANY_CLASS:

@@ -12,8 +12,9 @@ from abc import abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import numpy as np
-from numba import njit
+from river.datasets import base
 
+from streams.java_random import kernel
 from streams.stream import (
     DEFAULT_BLOCK_SIZE,
     Block,
@@ -53,6 +54,24 @@ class Wrapper(Stream):
     def classes(self) -> list[Hashable]:
         """The class labels of the stream beneath, in the order of their index."""
         return self.stream.classes
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes that the stream beneath knows by now; a file may show more."""
+        return len(self.classes)
+
+    @n_classes.setter
+    def n_classes(self, n_classes: int) -> None:
+        """Pass over the number that river's constructor sets once and for all."""
+
+    @property
+    def task(self) -> str:
+        """Kind of task, which follows from the number of classes."""
+        return base.BINARY_CLF if self.n_classes == 2 else base.MULTI_CLF
+
+    @task.setter
+    def task(self, task: str) -> None:
+        """Pass over the task that river's constructor sets once and for all."""
 
     @property
     def drifts(self) -> list[Drift]:
@@ -123,26 +142,35 @@ class LabelNoise(_Alteration):
     rate
         Probability that a label is replaced, in [0, 1].
     seed
-        Seed of the noise.
+        Seed of the noise; `None` is the default, 1.
 
     Raises
     ------
     ValueError
-        If `rate` is outside [0, 1] or if the stream has fewer than two classes.
+        If `rate` is outside [0, 1] or if the stream has fewer than two classes. While reading, if a class
+        comes that was unknown when the noise was put on: with more classes to choose from, the labels before
+        it would be others the next time.
     """
 
-    def __init__(self, stream: Stream, rate: float, *, seed: int = 1) -> None:
+    def __init__(self, stream: Stream, rate: float, *, seed: int | None = 1) -> None:
         _check_rate(rate)
         if len(stream.classes) < 2:
             raise ValueError(f"label noise: classes={stream.classes}; it needs two or more")
         super().__init__(stream)
         self.rate = rate
-        self.seed = seed
+        self.seed = _seed(seed)
+        self._n_known = len(stream.classes)
 
     def _alterer(self) -> Callable[[Block], Block]:
-        random, n_classes = np.random.default_rng(self.seed), len(self.classes)
+        random, n_classes = np.random.default_rng(self.seed), self._n_known
 
         def alter(block: Block) -> Block:
+            if (block.y >= n_classes).any():
+                raise ValueError(
+                    f"label noise: class {self.classes[int(block.y.max())]!r} comes, but only "
+                    f"{self.classes[:n_classes]} were known when the noise was put on; "
+                    "declare all classes of the stream, or read it once before"
+                )
             drawn = random.random((len(block.y), 2))
             away = 1 + (drawn[:, 1] * (n_classes - 1)).astype(np.int64)
             return Block(block.X, np.where(drawn[:, 0] < self.rate, (block.y + away) % n_classes, block.y))
@@ -162,27 +190,29 @@ class FeatureNoise(_Alteration):
     features
         Names of numeric features; `None` for all of them.
     seed
-        Seed of the noise.
+        Seed of the noise; `None` is the default, 1.
 
     Raises
     ------
     ValueError
         If `deviation` is negative, or if a name is unknown or that of a nominal feature.
+    TypeError
+        If `features` is one name rather than a list of names.
     """
 
     def __init__(
-        self, stream: Stream, deviation: float, *, features: Sequence[str] | None = None, seed: int = 1
+        self, stream: Stream, deviation: float, *, features: Sequence[str] | None = None, seed: int | None = 1
     ) -> None:
         if not deviation >= 0.0:
             raise ValueError(f"deviation={deviation}; choose 0 or more")
         super().__init__(stream)
         numeric = [f.name for f in stream.features if not f.is_nominal]
-        self.noisy_features = list(numeric if features is None else features)
-        self._columns = _columns(stream, self.noisy_features)
+        self._columns = _columns(stream, numeric if features is None else features)
+        self.noisy_features = [stream.features[c].name for c in self._columns]
         if nominal := [stream.features[c].name for c in self._columns if stream.features[c].is_nominal]:
             raise ValueError(f"feature noise: {nominal} are nominal; choose among {numeric}")
         self.deviation = deviation
-        self.seed = seed
+        self.seed = _seed(seed)
 
     def _alterer(self) -> Callable[[Block], Block]:
         random = np.random.default_rng(self.seed)
@@ -207,23 +237,25 @@ class MissingValues(_Alteration):
     features
         Names of the features concerned; `None` for all of them.
     seed
-        Seed of the gaps.
+        Seed of the gaps; `None` is the default, 1.
 
     Raises
     ------
     ValueError
         If `rate` is outside [0, 1] or if a name is unknown.
+    TypeError
+        If `features` is one name rather than a list of names.
     """
 
     def __init__(
-        self, stream: Stream, rate: float, *, features: Sequence[str] | None = None, seed: int = 1
+        self, stream: Stream, rate: float, *, features: Sequence[str] | None = None, seed: int | None = 1
     ) -> None:
         _check_rate(rate)
         super().__init__(stream)
-        self.gappy_features = list([f.name for f in stream.features] if features is None else features)
-        self._columns = _columns(stream, self.gappy_features)
+        self._columns = _columns(stream, [f.name for f in stream.features] if features is None else features)
+        self.gappy_features = [stream.features[c].name for c in self._columns]
         self.rate = rate
-        self.seed = seed
+        self.seed = _seed(seed)
 
     def _alterer(self) -> Callable[[Block], Block]:
         random = np.random.default_rng(self.seed)
@@ -242,6 +274,7 @@ class _FeatureSchedule(_Alteration):
 
     def __init__(self, stream: Stream, positions: Mapping[str, int]) -> None:
         super().__init__(stream)
+        _check_mapping("positions", positions)
         self._columns = _columns(stream, list(positions))
         self.positions = dict(positions)
 
@@ -276,6 +309,8 @@ class FeaturesAppear(_FeatureSchedule):
     ------
     ValueError
         If a name is unknown.
+    TypeError
+        If `positions` is no mapping.
     """
 
     def _is_hidden(self, index: np.ndarray, positions: np.ndarray) -> np.ndarray:
@@ -296,6 +331,8 @@ class FeaturesVanish(_FeatureSchedule):
     ------
     ValueError
         If a name is unknown.
+    TypeError
+        If `positions` is no mapping.
     """
 
     def _is_hidden(self, index: np.ndarray, positions: np.ndarray) -> np.ndarray:
@@ -315,7 +352,7 @@ class ShuffleWindow(Wrapper):
     window
         Samples of a window, at least 1.
     seed
-        Seed of the order.
+        Seed of the order; `None` is the default, 1.
 
     Raises
     ------
@@ -323,12 +360,12 @@ class ShuffleWindow(Wrapper):
         If `window` is below 1.
     """
 
-    def __init__(self, stream: Stream, window: int, *, seed: int = 1) -> None:
+    def __init__(self, stream: Stream, window: int, *, seed: int | None = 1) -> None:
         if window < 1:
             raise ValueError(f"window={window} samples; choose at least 1")
         super().__init__(stream, n_samples=stream.n_samples)
         self.window = window
-        self.seed = seed
+        self.seed = _seed(seed)
 
     def reader(self) -> Reader:
         """Return a new position at the start of the stream."""
@@ -416,13 +453,15 @@ class PriorShift(_Selection):
     width
         Samples over which the shares move, evenly; 0 to change at once.
     seed
-        Seed of the classes drawn.
+        Seed of the classes drawn; `None` is the default, 1.
 
     Raises
     ------
     ValueError
         If a label is unknown, a share negative, the sum not 1 or `width` negative. While reading, if a class
         with a share does not come in a million samples.
+    TypeError
+        If the shares are no mapping.
 
     Notes
     -----
@@ -438,17 +477,17 @@ class PriorShift(_Selection):
         *,
         position: int,
         width: int,
-        seed: int = 1,
+        seed: int | None = 1,
     ) -> None:
         if width < 0:
             raise ValueError(f"width={width} samples; choose 0 (at once) or more")
         super().__init__(stream)
+        self._shares = np.array([_shares(stream, before), _shares(stream, after)])
         self.before = dict(before)
         self.after = dict(after)
         self.position = position
         self.width = width
-        self.seed = seed
-        self._shares = np.array([_shares(stream, before), _shares(stream, after)])
+        self.seed = _seed(seed)
 
     def _selector(self) -> Callable[[np.ndarray], np.ndarray]:
         random = np.random.default_rng(self.seed)
@@ -475,7 +514,7 @@ class ClassImbalance(PriorShift):
     proportions
         Class label -> its share; shares add up to 1, a class not named has 0.
     seed
-        Seed of the classes drawn.
+        Seed of the classes drawn; `None` is the default, 1.
 
     Raises
     ------
@@ -487,11 +526,13 @@ class ClassImbalance(PriorShift):
     PriorShift : How samples are chosen, and at what cost.
     """
 
-    def __init__(self, stream: Stream, proportions: Mapping[Hashable, float], *, seed: int = 1) -> None:
+    def __init__(
+        self, stream: Stream, proportions: Mapping[Hashable, float], *, seed: int | None = 1
+    ) -> None:
         super().__init__(stream, proportions, proportions, position=0, width=0, seed=seed)
 
 
-@njit(cache=True)
+@kernel
 def _keep_drawn_classes(
     y: np.ndarray,
     drawn: np.ndarray,
@@ -532,10 +573,17 @@ class ClassesAppear(_Selection):
     ------
     ValueError
         If a label is unknown. While reading, if no sample of the other classes comes in a million.
+    TypeError
+        If `positions` is no mapping.
+
+    Notes
+    -----
+    A class that a file shows later, and that `positions` therefore cannot name, is never left out.
     """
 
     def __init__(self, stream: Stream, positions: Mapping[Hashable, int]) -> None:
         super().__init__(stream)
+        _check_mapping("positions", positions)
         self._first = np.zeros(len(stream.classes), dtype=np.int64)
         for label, position in positions.items():
             self._first[_class_index(stream, label)] = position
@@ -546,13 +594,14 @@ class ClassesAppear(_Selection):
 
         def select(y: np.ndarray) -> np.ndarray:
             keep = np.zeros(len(y), dtype=np.bool_)
-            _keep_appeared_classes(y, self._first, given, keep)
+            first = np.pad(self._first, (0, len(self.classes) - len(self._first)))
+            _keep_appeared_classes(y, first, given, keep)
             return keep
 
         return select
 
 
-@njit(cache=True)
+@kernel
 def _keep_appeared_classes(y: np.ndarray, first: np.ndarray, given: np.ndarray, keep: np.ndarray) -> None:
     for i in range(len(y)):
         if given[0] >= first[y[i]]:
@@ -588,7 +637,18 @@ def _joined(blocks: Sequence[Block]) -> Block:
     return Block(np.concatenate([block.X for block in blocks]), np.concatenate([block.y for block in blocks]))
 
 
+def _seed(seed: int | None) -> int:
+    return 1 if seed is None else seed
+
+
+def _check_mapping(name: str, value: object) -> None:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name}={value!r}; give a mapping with a number for each name")
+
+
 def _columns(stream: Stream, names: Sequence[str]) -> list[int]:
+    if isinstance(names, str):
+        raise TypeError(f"features={names!r} is a single name; give a list: [{names!r}]")
     known = [feature.name for feature in stream.features]
     if unknown := [name for name in names if name not in known]:
         raise ValueError(f"unknown features {unknown}; available: {', '.join(known)}")
@@ -602,6 +662,7 @@ def _class_index(stream: Stream, label: Hashable) -> int:
 
 
 def _shares(stream: Stream, proportions: Mapping[Hashable, float]) -> np.ndarray:
+    _check_mapping("proportions", proportions)
     shares = np.zeros(len(stream.classes))
     for label, share in proportions.items():
         shares[_class_index(stream, label)] = share

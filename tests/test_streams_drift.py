@@ -328,3 +328,76 @@ def test_drifting_leds_differ_in_the_columns_that_drift():
     assert all(tells_the_class(X[:999], y[:999], c) for c in range(7))
     assert not any(tells_the_class(X[999:], y[999:], c) for c in range(7))
     assert all(tells_the_class(X[999:], y[999:], c) for c in range(7, 14))
+
+
+def test_drifting_takes_two_hundred_concepts_and_refuses_more():
+    concepts = [Counted(i % 10) for i in range(200)]
+    stream = drifting(concepts, range(10, 2000, 10), 0, n_samples=2000)
+    # At its position, counted from 1, a change of width 0 has been made.
+    expected = np.minimum(np.arange(1, 2001) // 10, 199) % 10
+    np.testing.assert_array_equal(read_all(stream, 300)[1], expected)
+    assert stream.fingerprint()
+    with pytest.raises(ValueError, match="201 concepts; give at most 200"):
+        drifting([*concepts, Counted(0)], range(10, 2010, 10), 0)
+
+
+@pytest.mark.parametrize("widths", [np.int64(5), np.array([5, 5]), [np.int32(5)] * 2])
+def test_numbers_of_numpy_are_as_good_as_pythons(widths):
+    concepts = [Counted(i) for i in range(3)]
+    ours, plain = (
+        drifting(concepts, np.array([40, 80]), widths, n_samples=120),
+        drifting(concepts, [40, 80], 5),
+    )
+    assert_same(read_all(ours, 50), read_all(plain, 50, 120))
+    assert ours.fingerprint() == drifting(concepts, [40, 80], 5, n_samples=120).fingerprint()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda concepts, **seed: ConceptDrift(*concepts, position=50, width=60, **seed),
+        lambda concepts, **seed: RecurrentConceptDrift(*concepts, position=50, width=60, **seed),
+        lambda concepts, **seed: drifting(concepts, [50], 60, **seed),
+        lambda _, **seed: incremental(
+            lambda noise, seed: LED(noise=noise, seed=seed), [0.0, 0.1, 0.2], position=50, width=60, **seed
+        ),
+    ],
+)
+def test_seed_none_is_the_default_seed(make):
+    concepts = [Counted(0), Counted(1)]
+    assert_same(read_all(make(concepts, seed=None), 99, 99), read_all(make(concepts), 99, 99))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda *concepts: ConceptDrift(*concepts, position=50.5, width=0),
+        lambda *concepts: RecurrentConceptDrift(*concepts, position=50.5, width=0),
+        lambda *concepts: drifting(concepts, [50.5], 0),
+        lambda *concepts: Switching(concepts, [50.5]),
+    ],
+)
+def test_fraction_of_a_sample_is_refused(make):
+    with pytest.raises(ValueError, match=r"position=50\.5; choose a whole number of samples"):
+        make(Counted(0), Counted(1))
+
+
+@pytest.mark.parametrize("name", ["mixed_a", "recurrent_led"])
+def test_seeds_of_the_concepts_go_on_after_the_greatest(name):
+    concepts = STREAMS[name](2**31 - 1, 100).concepts
+    while hasattr(concepts[0], "concepts"):
+        concepts = concepts[0].concepts
+    assert [concept.seed for concept in concepts] == [2**31 - 1, -(2**31)]
+    with pytest.raises(ValueError, match=f"seed={2**31}"):
+        STREAMS[name](2**31, 100)
+
+
+def test_fingerprint_tells_lengths_apart():
+    assert SEA(seed=1, n_samples=2000).fingerprint() != SEA(seed=1, n_samples=5000).fingerprint()
+
+
+def test_description_is_a_sentence_about_the_concepts():
+    first = "Three numbers in [0, 10), of which the first two decide: class 1 where their sum is above a threshold."
+    assert SEA().desc == first
+    assert STREAMS["sea_a"](1, 2000).desc == f"Changing concepts of SEA: {first}"
+    assert first in repr(STREAMS["sea_a"](1, 2000))

@@ -1,5 +1,9 @@
 """The random numbers are Java's: compared with numbers that Java 17 made, and with a readable twin."""
 
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +12,7 @@ import reference
 from hypothesis import given
 from hypothesis import strategies as st
 
+import streams
 from streams import java_random
 
 JAVA = np.load(Path(__file__).parent / "vectors" / "java_random.npz")
@@ -73,3 +78,24 @@ def test_compiled_equals_interpreted(monkeypatch):
         function = getattr(java_random, name)
         monkeypatch.setattr(java_random, name, getattr(function, "py_func", function))
     assert numbers() == compiled
+
+
+def test_kernels_run_where_no_folder_can_be_written(tmp_path):
+    package = Path(streams.__file__).parent
+    shutil.copytree(package, tmp_path / "streams", ignore=shutil.ignore_patterns("__pycache__"))
+    # A file where a folder would have to be made stops the superuser too.
+    (tmp_path / "streams" / "__pycache__").write_text("")
+    (tmp_path / "home").write_text("")
+    unset = ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME", "PYTHONPATH")
+    env = {name: value for name, value in os.environ.items() if name not in unset}
+    program = "import streams; print(streams.__file__, streams.make('sea', 7, 3).reader()(3).y)"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=env | {"HOME": str(tmp_path / "home" / "user"), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(str(tmp_path))
+    assert done.stdout.endswith(f"{streams.make('sea', 7, 3).reader()(3).y}\n")

@@ -11,8 +11,10 @@ import sys
 import tarfile
 import textwrap
 import threading
+import time
 import zipfile
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
@@ -32,7 +34,9 @@ def given():
     """Folder of the data files that whoever runs the tests has."""
     folder = os.environ.get(real.DATA_DIR_VARIABLE)
     if not folder:
-        pytest.skip(f"${real.DATA_DIR_VARIABLE} names no folder")
+        pytest.skip(
+            f"needs the real files, which are not kept here: set ${real.DATA_DIR_VARIABLE} to their folder"
+        )
     return Path(folder)
 
 
@@ -319,6 +323,19 @@ def test_a_wrong_file_is_refused_and_the_cache_stays(small, cache, tmp_path):
     assert (cache / "weather.csv").read_bytes() == SMALL["weather"]
 
 
+def test_a_wrong_file_is_named_by_the_path_that_was_given(small, cache, tmp_path):
+    wrong = tmp_path / "wrong.csv"
+    wrong.write_bytes(b"f0,target\n9,1\n")
+    with pytest.raises(ValueError, match="has SHA-256") as caught:
+        real.fetch("weather", from_file=wrong)
+    assert str(caught.value).startswith(f"{wrong} has SHA-256")
+    contents = members() | {f"{FOLDER}/weather.csv": wrong.read_bytes()}
+    archive = write_tar(tmp_path / "a.tar.gz", contents)
+    with pytest.raises(ValueError, match="has SHA-256") as caught:
+        real.fetch("weather", from_file=archive)
+    assert str(caught.value).startswith(f"{archive}, {FOLDER}/weather.csv has SHA-256")
+
+
 def test_one_wrong_member_keeps_the_whole_archive_out(small, cache, tmp_path):
     contents = members() | {f"{FOLDER}/weather.csv": b"f0,target\n1,0\n"}
     with pytest.raises(ValueError, match=r"weather\.csv has SHA-256"):
@@ -481,7 +498,10 @@ def test_with_an_old_setuptools_the_error_says_what_to_install(monkeypatch):
 
 @pytest.fixture
 def server():
-    """A web server whose `pages` map a path to (status, headers, body); other paths wait for the end."""
+    """A web server whose `pages` map a path to (status, headers, body); other paths wait for the end.
+
+    A body that is a list of pieces comes a piece each twentieth of a second.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -493,7 +513,14 @@ def server():
             for name, value in headers.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(body)
+            if isinstance(body, bytes):
+                self.wfile.write(body)
+                return
+            for piece in body:
+                if http.over.wait(0.05):
+                    return
+                with suppress(ConnectionError):  # the client has given up
+                    self.wfile.write(piece)
 
         def log_message(self, *_):
             pass
@@ -562,6 +589,28 @@ def test_a_location_that_does_not_answer_is_given_up(server, cache, tmp_path, mo
     (tmp_path / "airlines.arff").write_bytes(AIRLINES)
     locate(monkeypatch, "airlines", server.url + "/hangs", (tmp_path / "airlines.arff").as_uri())
     assert real.fetch("airlines") == cache / "airlines.arff"
+
+
+def test_a_location_that_trickles_is_given_up(server, cache, monkeypatch):
+    monkeypatch.setattr(real, "TIMEOUT_SECONDS", 0.2)
+    server.pages["/airlines.arff"] = (200, {"Content-Length": str(len(AIRLINES))}, [b"@"] * 60)
+    locate(monkeypatch, "airlines", server.url + "/airlines.arff")
+    start = time.monotonic()
+    with pytest.raises(FileNotFoundError, match=r"only \d+ bytes came in 0 seconds"):
+        real.fetch("airlines")
+    assert time.monotonic() - start < 2.0
+    assert files_in(cache) == []
+
+
+def test_a_wrong_download_is_named_by_its_location(server, cache, monkeypatch):
+    server.pages["/a.csv"] = page(small_csv(2, [((1, 2), 0)]))
+    server.pages["/b.gz"] = page(b"\x1f\x8bbroken")
+    locate(monkeypatch, "keystroke", server.url + "/a.csv", server.url + "/b.gz")
+    with pytest.raises(FileNotFoundError) as caught:
+        real.fetch("keystroke")
+    assert f"{server.url}/a.csv" in str(caught.value)
+    assert f"{server.url}/b.gz is corrupt" in str(caught.value)
+    assert ".incoming" not in str(caught.value)
 
 
 def test_a_location_with_another_file_is_refused_where_the_hash_is_known(server, cache, monkeypatch):

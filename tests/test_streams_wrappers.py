@@ -407,3 +407,84 @@ def test_label_noise_needs_two_classes():
 
     with pytest.raises(ValueError, match="it needs two or more"):
         LabelNoise(One(10), 0.1)
+
+
+class Growing(Stream):
+    """A stream that shows its third and fourth class only from sample 1000 on, as a file may."""
+
+    def __init__(self, n_samples=3000):
+        super().__init__(features=[Feature("i")], classes=["a", "b"], n_samples=n_samples)
+
+    def reader(self):
+        done = 0
+
+        def read(n):
+            nonlocal done
+            i = np.arange(done, min(done + n, self.n_samples))
+            done += len(i)
+            if done > 1000 and len(self.classes) == 2:
+                self.classes.extend(["c", "d"])
+            return Block(i[:, None].astype(float), np.where(i < 1000, i % 2, i % 4))
+
+        return read
+
+
+def test_classes_that_come_later_are_never_left_out():
+    appearing = ClassesAppear(Growing(), {"b": 500})
+    samples = read_all(appearing)
+    i = samples.X[:, 0].astype(int)
+    assert appearing.classes == ["a", "b", "c", "d"]
+    np.testing.assert_array_equal(i[-2000:], np.arange(1000, 3000))
+    np.testing.assert_array_equal(samples.y, np.where(i < 1000, i % 2, i % 4))
+
+
+def test_number_of_classes_and_task_follow_the_stream_beneath():
+    growing = Growing()
+    wrapper = ShuffleWindow(Take(growing, 2000), 10)
+    assert (wrapper.n_classes, wrapper.task) == (2, "Binary classification")
+    read_all(growing)
+    assert (wrapper.n_classes, wrapper.task) == (4, "Multi-class classification")
+
+
+def test_label_noise_refuses_a_class_that_was_unknown_and_repeats_what_came_before():
+    noisy = LabelNoise(Growing(), 0.5)
+
+    def read_on():
+        blocks = noisy.blocks(100)
+        yield from (next(blocks).y for _ in range(10))
+        with pytest.raises(ValueError, match="class 'd' comes, but only \\['a', 'b'\\] were known"):
+            next(blocks)
+
+    np.testing.assert_array_equal(list(read_on()), list(read_on()))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda s: FeatureNoise(s, 0.1, features="minus"), r"features='minus' is a single name.*\['minus'\]"),
+        (lambda s: MissingValues(s, 0.1, features="minus"), "features='minus' is a single name"),
+        (lambda s: FeaturesAppear(s, "minus"), "positions='minus'; give a mapping"),
+        (lambda s: FeaturesVanish(s, ["minus"]), r"positions=\['minus'\]; give a mapping"),
+        (lambda s: ClassesAppear(s, "a"), "positions='a'; give a mapping"),
+        (lambda s: ClassImbalance(s, "a"), "proportions='a'; give a mapping"),
+    ],
+)
+def test_one_name_where_several_go_is_refused(make, message):
+    with pytest.raises(TypeError, match=message):
+        make(Numbered(10))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        LabelNoise,
+        FeatureNoise,
+        MissingValues,
+        lambda s, _, **seed: ShuffleWindow(s, 50, **seed),
+        lambda s, _, **seed: ClassImbalance(s, {"a": 0.5, "b": 0.5}, **seed),
+    ],
+)
+def test_seed_none_is_the_default_seed(make):
+    ours, default = read_all(make(Numbered(500), 0.3, seed=None)), read_all(make(Numbered(500), 0.3))
+    np.testing.assert_array_equal(ours.X, default.X)
+    np.testing.assert_array_equal(ours.y, default.y)
