@@ -13,13 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from driftmoe.encoding import MAX_ABSOLUTE
 from driftmoe.trees import kernels
 
 CRITERIA = {"info_gain": kernels.INFO_GAIN, "gini": kernels.GINI, "hellinger": kernels.HELLINGER}
 LEAVES = {"mc": kernels.MAJORITY, "nb": kernels.NAIVE_BAYES, "nba": kernels.ADAPTIVE}
-
-MAX_ABSOLUTE = 1e100
-"""Largest number accepted: the squares of larger ones overflow float64 and would leave NaN in the leaves."""
 
 MAX_CODE = 65_535
 """Largest code of a nominal value: every leaf has a place for each value up to the largest seen."""
