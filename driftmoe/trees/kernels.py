@@ -6,10 +6,12 @@ river's order, because a rounding error decides whether a leaf has seen its grac
 is no split at all forgets its observations, as river's does. Where it differs from river, on purpose:
 
 - Predicting changes nothing. river's nominal observer notes a class when it is asked for its probability, which moves
-  that class in the order that breaks ties.
+  that class in the order of sums and so breaks ties. Here learning notes it, as if each sample had been predicted just
+  before.
 - A class without weight at a leaf has no vote there. river gives it the likelihood 1 for whatever it sees.
 - A nominal feature whose split is invalid (too little weight in all branches but one) never splits a leaf. river splits
   on it when no feature has a valid split, the bound is below tau and the feature comes last.
+- Where features are numeric, naive Bayes adds up its votes in another order; a tie to the last bit may end otherwise.
 - Of features of equal merit the last column wins, of values of equal merit the lowest code, and the branches of a
   nominal split are in the order of their codes. river has the order of arrival at the leaf, of a set, and of the values.
 - A sample of weight 0 is not seen. river counts its class and its values.
@@ -114,8 +116,13 @@ RULES = np.dtype(
 COUNT, MEAN, M2, LOW, HIGH, PRECISION = 0, 1, 2, 3, 4, 5  # PRECISION: 1 / (2 variance), 0 where there is none
 N_MOMENTS = 6
 
-# Planes of `class_stats`, each over classes: the weight, and the log of weight times the normalisers of its densities.
-WEIGHT, LOG_SCALE = 0, 1
+# Planes of `value_stats`, each over (class, column): the weight of each value of the nominal features, and the log of its
+# share of the feature's weight in the class, 0 where there is none. The latter is kept for features of few values only.
+VALUE_WEIGHT, VALUE_LOG = 0, 1
+FEW_VALUES = 16
+
+# Planes of `class_stats`, each over classes: the weight, its log, and the sum of the log heights of its Gaussians.
+WEIGHT, LOG_WEIGHT, LOG_HEIGHT = 0, 1, 2
 
 N_CANDIDATES = 10  # thresholds tried per numeric feature
 TINY_VARIANCE = 2.3e-308
@@ -132,7 +139,7 @@ Tree = namedtuple(
         "is_complete",  # (s, c): whether all features have been seen with this class, and all are numeric
         "moments",  # (s, plane, c, f)
         "arrivals",  # (s, f, 1 + i): number of classes seen with the feature, then these in order
-        "value_weights",  # (s, c, column): weight of each value of the nominal features
+        "value_stats",  # (s, plane, c, column)
         "size",  # (2,): nodes and slots in use
         "value_start",  # (f,): first column of a nominal feature's values, NONE for a numeric feature
         "n_values",  # (f,): number of values that a nominal feature has shown
@@ -287,7 +294,9 @@ def bayes_votes(tree, slot, x, has_missing, votes):
     """Write the log joint density of each class, -inf where it has no weight; return the best class or NONE."""
     n_features = x.shape[0]
     weights = tree.class_stats[slot, WEIGHT]
-    scales = tree.class_stats[slot, LOG_SCALE]
+    log_weights = tree.class_stats[slot, LOG_WEIGHT]
+    log_heights = tree.class_stats[slot, LOG_HEIGHT]
+    total = tree.leaves[slot]["weight"]
     best = NONE
     best_vote = -np.inf
     votes[:] = -np.inf
@@ -298,20 +307,33 @@ def bayes_votes(tree, slot, x, has_missing, votes):
         mean = tree.moments[slot, MEAN, c, :n_features]
         precision = tree.moments[slot, PRECISION, c, :n_features]
         if has_missing:
-            vote = math.log(weights[c]) + log_normaliser(precision, x) - known_distance(x, mean, precision)
+            vote = math.log(weights[c] / total)
+            vote += log_normaliser(precision, x) - known_distance(x, mean, precision)
+        elif tree.nominal.shape[0] > 0:
+            vote = math.log(weights[c] / total) + log_heights[c] - distance(x, mean, precision)
         else:
-            vote = scales[c] - distance(x, mean, precision)
-        for j in range(tree.nominal.shape[0]):
-            f = tree.nominal[j]
+            vote = log_weights[c] + log_heights[c] - distance(x, mean, precision)
+        for f in tree.nominal:
             if x[f] == x[f] and x[f] < tree.n_values[f]:
-                value_weight = tree.value_weights[slot, c, tree.value_start[f] + int(x[f])]
-                if value_weight > 0.0:
-                    vote += math.log(value_weight / tree.moments[slot, COUNT, c, f])
+                column = tree.value_start[f] + int(x[f])
+                if tree.n_values[f] <= FEW_VALUES:
+                    vote += tree.value_stats[slot, VALUE_LOG, c, column]
+                elif tree.value_stats[slot, VALUE_WEIGHT, c, column] > 0.0:
+                    share = tree.value_stats[slot, VALUE_WEIGHT, c, column] / tree.moments[slot, COUNT, c, f]
+                    vote += math.log(share)
         vote = max(vote, LOWEST_VOTE)
         votes[c] = vote
         if vote > best_vote:
             best, best_vote = c, vote
     return best
+
+
+@kernel
+def uses_bayes(leaf, rules):
+    """Whether naive Bayes may speak at a leaf; an adaptive leaf asks it, if only to see whether it would be right."""
+    if leaf["is_active"] == 0 or rules["leaf_prediction"] == MAJORITY:
+        return False
+    return rules["leaf_prediction"] == ADAPTIVE or leaf["weight"] >= rules["nb_threshold"]
 
 
 @kernel
@@ -321,14 +343,11 @@ def leaf_proba(tree, slot, rules, x, has_missing, will_learn, proba):
     NONE is returned where naive Bayes has no vote or was not asked; before learning an adaptive leaf always asks it.
     """
     leaf = tree.leaves[slot]
-    mode = rules["leaf_prediction"]
-    if mode == ADAPTIVE:
-        use_bayes = leaf["bayes_correct"] >= leaf["majority_correct"]
-    else:
-        use_bayes = mode == NAIVE_BAYES and leaf["weight"] >= rules["nb_threshold"]
-    use_bayes = use_bayes and leaf["is_active"] == 1
+    is_adaptive = rules["leaf_prediction"] == ADAPTIVE
+    may_use_bayes = uses_bayes(leaf, rules)
+    use_bayes = may_use_bayes and (not is_adaptive or leaf["bayes_correct"] >= leaf["majority_correct"])
     bayes_class = NONE
-    if use_bayes or (will_learn and mode == ADAPTIVE and leaf["is_active"] == 1):
+    if use_bayes or (will_learn and is_adaptive and may_use_bayes):
         bayes_class = bayes_votes(tree, slot, x, has_missing, proba)
     if use_bayes and bayes_class != NONE:
         highest = proba[bayes_class]
@@ -359,11 +378,8 @@ def forget_observations(tree, slot):
     tree.is_complete[slot] = False
     tree.moments[slot] = 0.0
     tree.arrivals[slot] = 0
-    tree.value_weights[slot] = 0.0
-    for i in range(tree.leaves[slot]["n_present"]):
-        c = tree.class_order[slot, i]
-        weight = tree.class_stats[slot, WEIGHT, c]
-        tree.class_stats[slot, LOG_SCALE, c] = math.log(weight) if weight > 0.0 else 0.0
+    tree.value_stats[slot] = 0.0
+    tree.class_stats[slot, LOG_HEIGHT] = 0.0
 
 
 @kernel
@@ -378,6 +394,7 @@ def start_leaf(tree, node, slot, weights, order, n_present):
         c = order[i]
         tree.class_order[slot, i] = c
         tree.class_stats[slot, WEIGHT, c] = weights[c]
+        tree.class_stats[slot, LOG_WEIGHT, c] = math.log(weights[c]) if weights[c] > 0.0 else -np.inf
         total += weights[c]
     leaf = tree.leaves[slot]
     leaf["weight"] = total
@@ -448,6 +465,29 @@ def observe_complete(x, w, moments, c):
 
 
 @kernel
+def note_classes(tree, slot, x):
+    """Enter the classes of a leaf in the order of arrival of its nominal features, as river does when it asks them."""
+    n_present = tree.leaves[slot]["n_present"]
+    for f in tree.nominal:
+        arrivals = tree.arrivals[slot, f]
+        if x[f] == x[f] and 0 < arrivals[0] < n_present:
+            for i in range(n_present):
+                c = tree.class_order[slot, i]
+                if tree.class_stats[slot, WEIGHT, c] > 0.0:
+                    note_class(arrivals, c)
+
+
+@kernel
+def note_class(arrivals, c):
+    """Append a class to an order of arrival unless it is there."""
+    for i in range(1, 1 + arrivals[0]):
+        if arrivals[i] == c:
+            return
+    arrivals[0] += 1
+    arrivals[arrivals[0]] = c
+
+
+@kernel
 def observe_known(tree, slot, x, w, c):
     """Update the observers of the features that are not missing, each by its kind."""
     moments = tree.moments[slot]
@@ -458,14 +498,20 @@ def observe_known(tree, slot, x, w, c):
             seen_all = seen_all and moments[COUNT, c, f] > 0.0
             continue
         if moments[COUNT, c, f] == 0.0:
-            tree.arrivals[slot, f, 0] += 1
-            tree.arrivals[slot, f, tree.arrivals[slot, f, 0]] = c
+            note_class(tree.arrivals[slot, f], c)
             moments[LOW, c, f] = value
             moments[HIGH, c, f] = value
         n = moments[COUNT, c, f] + w
         moments[COUNT, c, f] = n
         if tree.value_start[f] != NONE:
-            tree.value_weights[slot, c, tree.value_start[f] + int(value)] += w
+            weights = tree.value_stats[slot, VALUE_WEIGHT, c]
+            logs = tree.value_stats[slot, VALUE_LOG, c]
+            start = tree.value_start[f]
+            weights[start + int(value)] += w
+            if tree.n_values[f] <= FEW_VALUES:
+                for column in range(start, start + tree.n_values[f]):
+                    if weights[column] > 0.0:
+                        logs[column] = math.log(weights[column] / n)
             continue
         moments[LOW, c, f] = min(moments[LOW, c, f], value)
         moments[HIGH, c, f] = max(moments[HIGH, c, f], value)
@@ -487,6 +533,9 @@ def observe(tree, slot, rules, x, has_missing, c, w, bayes_class, all_known):
             leaf["majority_correct"] += w
         if bayes_class == c:
             leaf["bayes_correct"] += w
+
+    if uses_bayes(leaf, rules):
+        note_classes(tree, slot, x)
 
     weights = tree.class_stats[slot, WEIGHT]
     order = tree.class_order[slot]
@@ -511,7 +560,8 @@ def observe(tree, slot, rules, x, has_missing, c, w, bayes_class, all_known):
         observe_known(tree, slot, x, w, c)
     if rules["leaf_prediction"] != MAJORITY:
         precision = tree.moments[slot, PRECISION, c, : x.shape[0]]
-        tree.class_stats[slot, LOG_SCALE, c] = math.log(weights[c]) + log_normaliser(precision, all_known)
+        tree.class_stats[slot, LOG_WEIGHT, c] = math.log(weights[c])
+        tree.class_stats[slot, LOG_HEIGHT, c] = log_normaliser(precision, all_known)
 
 
 # --- splitting --------------------------------------------------------------------------------------------------------
@@ -672,7 +722,7 @@ def best_numeric(moments, f, order, leaf_entropy, rules, branches):
 @kernel
 def best_nominal(tree, slot, f, order, leaf_entropy, rules, branches):
     """Return merit, kind and value of the best split of a nominal feature: multiway, or one value against the rest."""
-    value_weights = tree.value_weights[slot]
+    value_weights = tree.value_stats[slot, VALUE_WEIGHT]
     start, n_values = tree.value_start[f], tree.n_values[f]
     codes = values_seen(value_weights, start, n_values, order)
     best_merit, best_kind, best_value = -np.inf, EQUALS, 0
@@ -755,10 +805,10 @@ def split_leaf(tree, slot, f, kind, threshold, half):
         start, n_values = tree.value_start[f], tree.n_values[f]
         if kind == EQUALS:
             branches = np.empty((2, n_classes))
-            value_branches(tree.value_weights[slot], start, n_values, order, int(threshold), branches)
+            value_branches(tree.value_stats[slot, VALUE_WEIGHT], start, n_values, order, int(threshold), branches)
         else:
-            codes = values_seen(tree.value_weights[slot], start, n_values, order)
-            branches = all_branches(tree.value_weights[slot], start, codes, order, n_classes)
+            codes = values_seen(tree.value_stats[slot, VALUE_WEIGHT], start, n_values, order)
+            branches = all_branches(tree.value_stats[slot, VALUE_WEIGHT], start, codes, order, n_classes)
             order.sort()
 
     n_branches = branches.shape[0]
@@ -815,7 +865,7 @@ def attempt_split(tree, slot, rules, n_features):
         if kind == MULTIWAY:
             order = tree.arrivals[slot, feature, 1 : 1 + tree.arrivals[slot, feature, 0]]
             n_new = values_seen(
-                tree.value_weights[slot], tree.value_start[feature], tree.n_values[feature], order
+                tree.value_stats[slot, VALUE_WEIGHT], tree.value_start[feature], tree.n_values[feature], order
             ).shape[0]
         if may_grow(tree, slot, rules, n_new):
             split_leaf(tree, slot, feature, kind, threshold, rules["half"])
@@ -867,21 +917,21 @@ def first_wrong(block, targets, weights, value_start, max_value, max_code, max_c
 
 @kernel
 def start_trees(
-    nodes, leaves, class_stats, class_order, is_complete, moments, arrivals, value_weights, sizes,
+    nodes, leaves, class_stats, class_order, is_complete, moments, arrivals, value_stats, sizes,
     value_start, n_values, nominal, first, last,
 ):  # fmt: skip
     """Make the experts from `first` up to `last` single empty leaves."""
     for e in range(first, last):
         tree = Tree(
             nodes[e], leaves[e], class_stats[e], class_order[e], is_complete[e], moments[e], arrivals[e],
-            value_weights[e], sizes[e], value_start, n_values, nominal,
+            value_stats[e], sizes[e], value_start, n_values, nominal,
         )  # fmt: skip
         start_tree(tree)
 
 
 @kernel
 def step(
-    nodes, leaves, class_stats, class_order, is_complete, moments, arrivals, value_weights, sizes,
+    nodes, leaves, class_stats, class_order, is_complete, moments, arrivals, value_stats, sizes,
     value_start, n_values, nominal, rules_of_all, block, targets, weights, n_branches, progress, proba,
 ):  # fmt: skip
     """Let each expert go through the rows in order: predict, then learn.
@@ -919,7 +969,7 @@ def step(
     for e in range(nodes.shape[0]):
         tree = Tree(
             nodes[e], leaves[e], class_stats[e], class_order[e], is_complete[e], moments[e], arrivals[e],
-            value_weights[e], sizes[e], value_start, n_values, nominal,
+            value_stats[e], sizes[e], value_start, n_values, nominal,
         )  # fmt: skip
         row = progress[e]
         while row < n_rows:

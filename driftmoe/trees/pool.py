@@ -35,7 +35,7 @@ PER_TREE = (
     "_is_complete",
     "_moments",
     "_arrivals",
-    "_value_weights",
+    "_value_stats",
     "_sizes",
 )
 """The arrays with a leading expert axis, in the order in which the kernels take them."""
@@ -151,12 +151,12 @@ class TreePool:
         self.n_classes = 0
         self._nodes = np.zeros((0, 4), kernels.NODE)
         self._leaves = np.zeros((0, 4), kernels.LEAF_STATE)
-        self._class_stats = np.zeros((0, 4, 2, 0))
+        self._class_stats = np.zeros((0, 4, 3, 0))
         self._class_order = np.zeros((0, 4, 0), np.int32)
         self._is_complete = np.zeros((0, 4, 0), np.bool_)
         self._moments = np.zeros((0, 4, kernels.N_MOMENTS, 0, 0))
         self._arrivals = np.zeros((0, 4, 0, 1), np.int32)
-        self._value_weights = np.zeros((0, 4, 0, 0))
+        self._value_stats = np.zeros((0, 4, 2, 0, 0))
         self._sizes = np.zeros((0, 2), np.int64)
         self._value_start = np.zeros(0, np.int64)
         self._value_room = np.zeros(0, np.int64)
@@ -192,7 +192,8 @@ class TreePool:
     def weight_seen(self) -> np.ndarray:
         """Weight that the leaves of each tree account for, shape (n_experts,).
 
-        It is less than the weight learnt where a leaf was split on a feature that was missing in some samples.
+        It is less than the weight learnt: a leaf that splits hands down what it has observed itself, not what came down
+        to it, and of a feature that is missing in some samples only the others.
         """
         return np.array([self._leaves[e, : self._sizes[e, 1]]["weight"].sum() for e in range(self.n_experts)])
 
@@ -326,7 +327,7 @@ class TreePool:
             self._is_complete,
             self._moments,
             self._arrivals,
-            self._value_weights,
+            self._value_stats,
             self._sizes,
             self._value_start,
             self._n_values,
@@ -500,11 +501,11 @@ class TreePool:
     def _lay_out_values(self, room: np.ndarray) -> None:
         """Give each nominal feature its room for values, and move their weights there."""
         start = np.where(self._value_start == kernels.NONE, kernels.NONE, np.cumsum(room) - room)
-        weights = np.zeros((*self._value_weights.shape[:3], int(room.sum())))
+        stats = np.zeros((*self._value_stats.shape[:4], int(room.sum())))
         for f in self._nominal:
             old, new, n = self._value_start[f], start[f], self._value_room[f]
-            weights[..., new : new + n] = self._value_weights[..., old : old + n]
-        self._value_weights, self._value_start, self._value_room = weights, start, room
+            stats[..., new : new + n] = self._value_stats[..., old : old + n]
+        self._value_stats, self._value_start, self._value_room = stats, start, room
 
     def _resize(self, n_nodes: int, n_leaves: int, n_classes: int, n_features: int) -> None:
         """Give all trees room for so much; what there is stays where it is."""
@@ -512,12 +513,12 @@ class TreePool:
         shapes: dict[str, tuple[int, ...]] = {
             "_nodes": (n, n_nodes),
             "_leaves": (n, n_leaves),
-            "_class_stats": (n, n_leaves, 2, n_classes),
+            "_class_stats": (n, n_leaves, 3, n_classes),
             "_class_order": (n, n_leaves, n_classes),
             "_is_complete": (n, n_leaves, n_classes),
             "_moments": (n, n_leaves, kernels.N_MOMENTS, n_classes, n_features),
             "_arrivals": (n, n_leaves, n_features, 1 + n_classes),
-            "_value_weights": (n, n_leaves, n_classes, self._value_weights.shape[3]),
+            "_value_stats": (n, n_leaves, 2, n_classes, self._value_stats.shape[4]),
         }
         for name, shape in shapes.items():
             setattr(self, name, _enlarged(getattr(self, name), shape))
