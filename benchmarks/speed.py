@@ -84,7 +84,7 @@ class Case:
         pool.learn(self.X[:1], self.y.max(), np.zeros((1, n_experts)))  # all classes known, none seen
         start = time.perf_counter()
         proba = [
-            pool.step(self.X[i : i + block], self.y[i : i + block], weights[i : i + block])[:, 0]
+            pool.step(self.X[i : min(i + block, n)], self.y[i : min(i + block, n)], weights[i : i + block])[:, 0]
             for i in range(0, n, block)
         ]
         self.seconds = time.perf_counter() - start

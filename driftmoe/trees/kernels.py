@@ -32,12 +32,22 @@ import numpy as np
 from numba import njit
 
 
-def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(**options: bool) -> Callable[..., Any]:
     """Compile a function, and keep the machine code on disk where a folder for it can be written."""
-    try:
-        return njit(cache=True, error_model="numpy")(function)
-    except RuntimeError:  # numba found no such folder
-        return njit(error_model="numpy")(function)
+
+    def compile_it(function: Callable[..., Any]) -> Callable[..., Any]:
+        try:
+            return njit(cache=True, error_model="numpy", **options)(function)
+        except RuntimeError:  # numba found no such folder
+            return njit(error_model="numpy", **options)(function)
+
+    return compile_it
+
+
+# A kernel on the way of every sample neither allocates nor counts references: counting them for each view of an array
+# would take most of its time. A kernel that allocates says so.
+kernel = compiled(_nrt=False)
+allocating_kernel = compiled(_nrt=True)
 
 
 NONE = -1
@@ -407,7 +417,7 @@ def start_leaf(tree, node, slot, weights, order, n_present):
     forget_observations(tree, slot)
 
 
-@kernel
+@allocating_kernel
 def start_tree(tree):
     """Make the tree a single empty leaf."""
     root = tree.nodes[ROOT]
@@ -419,7 +429,7 @@ def start_tree(tree):
     start_leaf(tree, ROOT, 0, np.empty(0), np.empty(0, np.int32), 0)
 
 
-@kernel
+@allocating_kernel
 def add_branch(tree, split, value):
     """Give a multiway split an empty leaf for a value that it has no branch for; return the leaf."""
     nodes = tree.nodes
@@ -624,7 +634,9 @@ def split_merit(branches, order, leaf_entropy, rules):
         return 1.0 - impurity
 
     # Hellinger distance of the first two classes over the first two branches, Cieslak et al. 2012.
-    if branches.shape[1] < 2 or branches[:2, :2].min() < 0.0:
+    if branches.shape[1] < 2:
+        return 0.0
+    if min(branches[0, 0], branches[0, 1], branches[1, 0], branches[1, 1]) < 0.0:
         return 0.0
     of_first = branches[0, 0] + branches[1, 0]
     of_second = branches[0, 1] + branches[1, 1]
@@ -675,7 +687,7 @@ def value_branches(value_weights, start, n_values, order, value, branches):
                 branches[side, c] = max(branches[side, c], 0.0) + weight
 
 
-@kernel
+@allocating_kernel
 def values_seen(value_weights, start, n_values, order):
     """Return the codes of the values that a leaf has seen, in ascending order."""
     codes = np.empty(n_values, np.int64)
@@ -689,7 +701,7 @@ def values_seen(value_weights, start, n_values, order):
     return codes[:n]
 
 
-@kernel
+@allocating_kernel
 def all_branches(value_weights, start, codes, order, n_classes):
     """Return the class weights of each value, shape (value, c)."""
     branches = np.full((codes.shape[0], n_classes), ABSENT)
@@ -719,7 +731,7 @@ def best_numeric(moments, f, order, leaf_entropy, rules, branches):
     return best_merit, best_threshold
 
 
-@kernel
+@allocating_kernel
 def best_nominal(tree, slot, f, order, leaf_entropy, rules, branches):
     """Return merit, kind and value of the best split of a nominal feature: multiway, or one value against the rest."""
     value_weights = tree.value_stats[slot, VALUE_WEIGHT]
@@ -737,7 +749,7 @@ def best_nominal(tree, slot, f, order, leaf_entropy, rules, branches):
     return best_merit, best_kind, float(best_value)
 
 
-@kernel
+@allocating_kernel
 def best_split(tree, slot, rules, n_features):
     """Return the best split of a leaf and the merit of the second best; no split at all has the merit -inf."""
     leaf = tree.leaves[slot]
@@ -792,7 +804,7 @@ def leaf_promise(tree, slot):
     return tree.leaves[slot]["weight"] - tree.class_stats[slot, WEIGHT, majority]
 
 
-@kernel
+@allocating_kernel
 def split_leaf(tree, slot, f, kind, threshold, half):
     """Turn a leaf into a split; the branches begin with the class weights that they have seen."""
     n_classes = tree.class_stats.shape[2]
@@ -838,7 +850,7 @@ def split_leaf(tree, slot, f, kind, threshold, half):
     tree.size[1] += n_branches - 1
 
 
-@kernel
+@allocating_kernel
 def attempt_split(tree, slot, rules, n_features):
     """Split a leaf that has seen its grace period, if the best split is better than the second best for sure."""
     leaf = tree.leaves[slot]
@@ -891,6 +903,32 @@ def learn_row(tree, leaf_node, is_direct, rules, x, has_missing, c, w, bayes_cla
         attempt_split(tree, slot, rules, x.shape[0])
 
 
+@kernel
+def go_on(
+    tree, rules, block, targets, weights, has_missing, n_branches, row, proba, votes, all_known
+):  # fmt: skip
+    """Let one tree go through the rows from `row`; return the row where it had no room for one more split, or the end."""
+    is_learning = targets.shape[0] > 0
+    is_predicting = proba.shape[0] > 0
+    nodes, size = tree.nodes, tree.size
+    while row < block.shape[0]:
+        w = weights[row] if is_learning else 0.0
+        if w > 0.0 and (size[0] + n_branches > nodes.shape[0] or size[1] + n_branches > tree.leaves.shape[0]):
+            return row
+        if is_predicting or w > 0.0:
+            x = block[row]
+            leaf, is_direct, unknown_at = find_leaf(tree, x, ROOT)
+            out = proba[row] if is_predicting else votes
+            bayes_class = leaf_proba(tree, nodes[leaf]["slot"], rules, x, has_missing[row], w > 0.0, out)
+            if w > 0.0:
+                if unknown_at != NONE and size[0] < rules["max_nodes"]:
+                    leaf = add_branch(tree, unknown_at, x[nodes[unknown_at]["feature"]])
+                    bayes_class = NONE
+                learn_row(tree, leaf, is_direct, rules, x, has_missing[row], targets[row], w, bayes_class, all_known)
+        row += 1
+    return row
+
+
 # --- entry points -----------------------------------------------------------------------------------------------------
 
 
@@ -915,7 +953,7 @@ def first_wrong(block, targets, weights, value_start, max_value, max_code, max_c
     return 0, 0, 0
 
 
-@kernel
+@allocating_kernel
 def start_trees(
     nodes, leaves, class_stats, class_order, is_complete, moments, arrivals, value_stats, sizes,
     value_start, n_values, nominal, first, last,
@@ -929,7 +967,7 @@ def start_trees(
         start_tree(tree)
 
 
-@kernel
+@allocating_kernel
 def step(
     nodes, leaves, class_stats, class_order, is_complete, moments, arrivals, value_stats, sizes,
     value_start, n_values, nominal, rules_of_all, block, targets, weights, n_branches, progress, proba,
@@ -957,8 +995,6 @@ def step(
     """
     rules = rules_of_all[0]
     n_rows, n_features = block.shape
-    is_learning = targets.shape[0] > 0
-    is_predicting = proba.shape[0] > 0
     votes = np.empty(proba.shape[2])
     all_known = np.zeros(n_features)
     has_missing = np.zeros(n_rows, np.bool_)
@@ -971,28 +1007,7 @@ def step(
             nodes[e], leaves[e], class_stats[e], class_order[e], is_complete[e], moments[e], arrivals[e],
             value_stats[e], sizes[e], value_start, n_values, nominal,
         )  # fmt: skip
-        row = progress[e]
-        while row < n_rows:
-            w = weights[row, e] if is_learning else 0.0
-            if w > 0.0 and (
-                sizes[e, 0] + n_branches > nodes.shape[1] or sizes[e, 1] + n_branches > leaves.shape[1]
-            ):
-                is_done = False
-                break
-            if is_predicting or w > 0.0:
-                x = block[row]
-                leaf, is_direct, unknown_at = find_leaf(tree, x, ROOT)
-                out = proba[row, e] if is_predicting else votes
-                bayes_class = leaf_proba(
-                    tree, nodes[e, leaf]["slot"], rules, x, has_missing[row], w > 0.0, out
-                )
-                if w > 0.0:
-                    if unknown_at != NONE and sizes[e, 0] < rules["max_nodes"]:
-                        leaf = add_branch(tree, unknown_at, x[nodes[e, unknown_at]["feature"]])
-                        bayes_class = NONE
-                    learn_row(
-                        tree, leaf, is_direct, rules, x, has_missing[row], targets[row], w, bayes_class, all_known
-                    )
-            row += 1
+        row = go_on(tree, rules, block, targets, weights[:, e], has_missing, n_branches, progress[e], proba[:, e], votes, all_known)
+        is_done = is_done and row == n_rows
         progress[e] = row
     return is_done
