@@ -55,7 +55,10 @@ class Case:
         self.names = [feature.name for feature in stream.features]
         self.nominal_names = [self.names[i] for i in self.nominal]
         self.samples = [
-            ({k: int(v) if k in self.nominal_names else v for k, v in zip(self.names, row, strict=True)}, target)
+            (
+                {k: int(v) if k in self.nominal_names else v for k, v in zip(self.names, row, strict=True)},
+                target,
+            )
             for row, target in zip(block.X.tolist(), block.y.tolist(), strict=True)
         ]
 
@@ -84,11 +87,29 @@ class Case:
         pool.learn(self.X[:1], self.y.max(), np.zeros((1, n_experts)))  # all classes known, none seen
         start = time.perf_counter()
         proba = [
-            pool.step(self.X[i : min(i + block, n)], self.y[i : min(i + block, n)], weights[i : i + block])[:, 0]
+            pool.step(self.X[i : min(i + block, n)], self.y[i : min(i + block, n)], weights[i : i + block])[
+                :, 0
+            ]
             for i in range(0, n, block)
         ]
         self.seconds = time.perf_counter() - start
         return np.concatenate(proba)
+
+
+def runs(case: Case, few: int, many: int, block: int) -> dict[str, tuple[int, Callable[[], float]]]:
+    """What is timed: name -> number of samples, and a call that returns the seconds they take."""
+
+    def step(n: int, n_experts: int) -> float:
+        case.step(n, n_experts, block)
+        return case.seconds
+
+    return {
+        "river, dict": (few, lambda: seconds(lambda: case.river(few))),
+        "ours, dict": (few, lambda: seconds(lambda: case.ours(few))),
+        "step, same samples": (few, lambda: step(few, 1)),
+        "step": (many, lambda: step(many, 1)),
+        "step, 12 trees": (many, lambda: step(many, 12)),
+    }
 
 
 def seconds(run: Callable[[], Any]) -> float:
@@ -110,10 +131,14 @@ def first_use(cache: str) -> tuple[float, float]:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--streams", nargs="+", default=["led", "rbf_f"])
     parser.add_argument("--samples", type=int, default=100_000, help="for our trees (default: %(default)s)")
-    parser.add_argument("--river-samples", type=int, default=5_000, help="on dictionaries (default: %(default)s)")
+    parser.add_argument(
+        "--river-samples", type=int, default=5_000, help="on dictionaries (default: %(default)s)"
+    )
     parser.add_argument("--block", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1)
@@ -125,18 +150,7 @@ def main() -> None:
         theirs = case.river(few)
         np.testing.assert_allclose(case.ours(few), theirs, rtol=0.0, atol=1e-9)
         np.testing.assert_allclose(case.step(few, 1, options.block), theirs, rtol=0.0, atol=1e-9)
-
-        def step(n: int, n_experts: int, case: Case = case) -> float:
-            case.step(n, n_experts, options.block)
-            return case.seconds
-
-        entries: dict[str, tuple[int, Callable[[], float]]] = {
-            "river, dict": (few, lambda case=case: seconds(lambda: case.river(few))),  # type: ignore[misc]  # bound now
-            "ours, dict": (few, lambda case=case: seconds(lambda: case.ours(few))),  # type: ignore[misc]
-            "step, same samples": (few, lambda step=step: step(few, 1)),  # type: ignore[misc]
-            "step": (many, lambda step=step: step(many, 1)),  # type: ignore[misc]
-            "step, 12 trees": (many, lambda step=step: step(many, 12)),  # type: ignore[misc]
-        }
+        entries = runs(case, few, many, options.block)
         times: dict[str, list[float]] = {entry: [] for entry in entries}
         for _ in range(options.repeats):
             for entry, (n, run) in entries.items():
@@ -148,7 +162,11 @@ def main() -> None:
                 "stream": name, "what": entry, "samples": n, "us_per_sample": round(micros, 3),
                 "samples_per_s": round(1e6 / micros), "times_river": round(river / micros, 1),
             })  # fmt: skip
-            print("{stream:8} {what:20} {us_per_sample:9.3f} us {samples_per_s:9} /s  x{times_river}".format(**lines[-1]))
+            print(
+                "{stream:8} {what:20} {us_per_sample:9.3f} us {samples_per_s:9} /s  x{times_river}".format(
+                    **lines[-1]
+                )
+            )
 
     with tempfile.TemporaryDirectory() as cache:
         for what in ("first use ever", "first use, cached"):

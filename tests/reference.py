@@ -308,11 +308,14 @@ class HoeffdingTree:
 
     def predict_proba(self, x):
         leaf, _, _ = self.walk(x, is_learning=False)
-        use_bayes = leaf.is_active and {
-            "mc": False,
-            "nb": leaf.weight >= self.nb_threshold,
-            "nba": leaf.bayes_correct >= leaf.majority_correct,
-        }[self.leaf_prediction]
+        use_bayes = (
+            leaf.is_active
+            and {
+                "mc": False,
+                "nb": leaf.weight >= self.nb_threshold,
+                "nba": leaf.bayes_correct >= leaf.majority_correct,
+            }[self.leaf_prediction]
+        )
         proba = self.bayes(leaf, x) if use_bayes else {}
         if not proba and leaf.weight > 0.0:
             proba = {c: weight / leaf.weight for c, weight in leaf.class_weights.items()}
@@ -432,7 +435,10 @@ class HoeffdingTree:
         if sum(s / total > self.min_branch_fraction for s in sums) < 2:
             return -math.inf
         if self.split_criterion == "info_gain":
-            return self.entropy(before) - sum(s * self.entropy(p) for s, p in zip(sums, parts, strict=True)) / total
+            return (
+                self.entropy(before)
+                - sum(s * self.entropy(p) for s, p in zip(sums, parts, strict=True)) / total
+            )
         if self.split_criterion == "gini":
             return 1.0 - sum(
                 s / total * (1.0 - sum((weight / s) ** 2 for weight in p.values()))

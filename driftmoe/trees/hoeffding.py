@@ -110,6 +110,7 @@ class HoeffdingTreeClassifier(base.Classifier):
         self._columns: dict[Hashable, int] = {}
         self._kinds: dict[Hashable, str] = {}
         self._codes: dict[Hashable, dict[Hashable, int]] = {}  # nominal feature -> value -> code
+        self._columns_with_codes: list[tuple[Hashable, dict[Hashable, int] | None]] = []
         self._nominal = frozenset(nominal_attributes or ())
         self._pool = TreePool(
             grace_period=grace_period,
@@ -173,7 +174,9 @@ class HoeffdingTreeClassifier(base.Classifier):
             self._targets[y] = target
             self.classes.append(y)
 
-    def predict_proba_one(self, x: Mapping[Hashable, Any]) -> dict[Hashable, float]:
+    def predict_proba_one(  # type: ignore[override]  # river knows only three types of label
+        self, x: Mapping[Hashable, Any]
+    ) -> dict[Hashable, float]:
         """Return the probability of each label seen so far; all 0 where the leaf has no vote, empty before learning.
 
         Changes nothing. A value that was never learnt goes the way that most samples went.
@@ -192,11 +195,20 @@ class HoeffdingTreeClassifier(base.Classifier):
         return self._pool.describe(features=list(self._columns), classes=self.classes, values=values)
 
     def _vector(self, x: Mapping[Hashable, Any]) -> np.ndarray | None:
-        """Return the vector of a sample of numbers that lacks no feature, else None."""
-        if self._codes or not isinstance(x, dict):
+        """Return the vector of a sample that lacks no feature and has no new value, else None."""
+        if not isinstance(x, dict):
             return None
         try:
-            values = array("d", map(x.__getitem__, self._columns))
+            if self._codes:
+                values = array(
+                    "d",
+                    [
+                        x[name] if codes is None else codes[x[name]]
+                        for name, codes in self._columns_with_codes
+                    ],
+                )
+            else:
+                values = array("d", map(x.__getitem__, self._columns))
         except (KeyError, TypeError):
             return None
         if not -MAX_ABSOLUTE <= sum(values) <= MAX_ABSOLUTE:  # a NaN, or too large a number
@@ -225,6 +237,7 @@ class HoeffdingTreeClassifier(base.Classifier):
             if is_text or name in self._nominal:
                 self._codes[name] = {}
                 self._pool.declare_nominal([column])
+            self._columns_with_codes.append((name, self._codes.get(name)))
         for name, codes in self._codes.items():
             if name in sample and len(codes) < MAX_VALUES:
                 codes.setdefault(sample[name], len(codes))

@@ -13,7 +13,7 @@ is no split at all forgets its observations, as river's does. Where it differs f
   on it when no feature has a valid split, the bound is below tau and the feature comes last.
 - Where features are numeric, naive Bayes adds up its votes in another order; a tie to the last bit may end otherwise.
 - Of features of equal merit the last column wins, of values of equal merit the lowest code, and the branches of a
-  nominal split are in the order of their codes. river has the order of arrival at the leaf, of a set, and of the values.
+  nominal split are in the order of their codes. river has the order of arrival at the leaf, of a set, of the values.
 - A sample of weight 0 is not seen. river counts its class and its values.
 - A variance below the smallest normal number counts as none, and no density is below exp(-1e300).
 - The bound on memory is a number of nodes, not of bytes: see `may_grow`.
@@ -32,7 +32,7 @@ import numpy as np
 from numba import njit
 
 
-def compiled(**options: bool) -> Callable[..., Any]:
+def compiled(**options: Any) -> Callable[..., Any]:
     """Compile a function, and keep the machine code on disk where a folder for it can be written."""
 
     def compile_it(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -126,8 +126,8 @@ RULES = np.dtype(
 COUNT, MEAN, M2, LOW, HIGH, PRECISION = 0, 1, 2, 3, 4, 5  # PRECISION: 1 / (2 variance), 0 where there is none
 N_MOMENTS = 6
 
-# Planes of `value_stats`, each over (class, column): the weight of each value of the nominal features, and the log of its
-# share of the feature's weight in the class, 0 where there is none. The latter is kept for features of few values only.
+# Planes of `value_stats`, each over (column, class): the weight of each value of the nominal features, and the log of
+# its share of the feature's weight in the class, 0 where there is none. The log is kept for features of few values.
 VALUE_WEIGHT, VALUE_LOG = 0, 1
 FEW_VALUES = 16
 
@@ -149,7 +149,7 @@ Tree = namedtuple(
         "is_complete",  # (s, c): whether all features have been seen with this class, and all are numeric
         "moments",  # (s, plane, c, f)
         "arrivals",  # (s, f, 1 + i): number of classes seen with the feature, then these in order
-        "value_stats",  # (s, plane, c, column)
+        "value_stats",  # (s, plane, column, c)
         "size",  # (2,): nodes and slots in use
         "value_start",  # (f,): first column of a nominal feature's values, NONE for a numeric feature
         "n_values",  # (f,): number of values that a nominal feature has shown
@@ -303,38 +303,45 @@ def majority_class(tree, slot):
 def bayes_votes(tree, slot, x, has_missing, votes):
     """Write the log joint density of each class, -inf where it has no weight; return the best class or NONE."""
     n_features = x.shape[0]
-    weights = tree.class_stats[slot, WEIGHT]
-    log_weights = tree.class_stats[slot, LOG_WEIGHT]
-    log_heights = tree.class_stats[slot, LOG_HEIGHT]
+    n_present = tree.leaves[slot]["n_present"]
     total = tree.leaves[slot]["weight"]
+    order = tree.class_order[slot]
+    stats = tree.class_stats[slot]
+    moments = tree.moments[slot]
+    votes[:] = -np.inf
+    for i in range(n_present):
+        c = order[i]
+        if stats[WEIGHT, c] <= 0.0:
+            continue
+        vote = stats[LOG_WEIGHT, c] if tree.nominal.shape[0] == 0 else math.log(stats[WEIGHT, c] / total)
+        if tree.nominal.shape[0] < n_features:
+            mean = moments[MEAN, c, :n_features]
+            precision = moments[PRECISION, c, :n_features]
+            if has_missing:
+                vote += log_normaliser(precision, x) - known_distance(x, mean, precision)
+            else:
+                vote += stats[LOG_HEIGHT, c] - distance(x, mean, precision)
+        votes[c] = vote
+    for f in tree.nominal:
+        if x[f] == x[f] and x[f] < tree.n_values[f]:
+            column = tree.value_start[f] + int(x[f])
+            if tree.n_values[f] <= FEW_VALUES:
+                logs = tree.value_stats[slot, VALUE_LOG, column]
+                for c in range(votes.shape[0]):
+                    votes[c] += logs[c]
+            else:
+                weights = tree.value_stats[slot, VALUE_WEIGHT, column]
+                for c in range(votes.shape[0]):
+                    if weights[c] > 0.0:
+                        votes[c] += math.log(weights[c] / moments[COUNT, c, f])
     best = NONE
     best_vote = -np.inf
-    votes[:] = -np.inf
-    for i in range(tree.leaves[slot]["n_present"]):
-        c = tree.class_order[slot, i]
-        if weights[c] <= 0.0:
-            continue
-        mean = tree.moments[slot, MEAN, c, :n_features]
-        precision = tree.moments[slot, PRECISION, c, :n_features]
-        if has_missing:
-            vote = math.log(weights[c] / total)
-            vote += log_normaliser(precision, x) - known_distance(x, mean, precision)
-        elif tree.nominal.shape[0] > 0:
-            vote = math.log(weights[c] / total) + log_heights[c] - distance(x, mean, precision)
-        else:
-            vote = log_weights[c] + log_heights[c] - distance(x, mean, precision)
-        for f in tree.nominal:
-            if x[f] == x[f] and x[f] < tree.n_values[f]:
-                column = tree.value_start[f] + int(x[f])
-                if tree.n_values[f] <= FEW_VALUES:
-                    vote += tree.value_stats[slot, VALUE_LOG, c, column]
-                elif tree.value_stats[slot, VALUE_WEIGHT, c, column] > 0.0:
-                    share = tree.value_stats[slot, VALUE_WEIGHT, c, column] / tree.moments[slot, COUNT, c, f]
-                    vote += math.log(share)
-        vote = max(vote, LOWEST_VOTE)
-        votes[c] = vote
-        if vote > best_vote:
-            best, best_vote = c, vote
+    for i in range(n_present):
+        c = order[i]
+        if votes[c] > -np.inf or stats[WEIGHT, c] > 0.0:
+            votes[c] = max(votes[c], LOWEST_VOTE)
+            if votes[c] > best_vote:
+                best, best_vote = c, votes[c]
     return best
 
 
@@ -498,40 +505,44 @@ def note_class(arrivals, c):
 
 
 @kernel
-def observe_known(tree, slot, x, w, c):
+def observe_known(tree, slot, x, w, c, keeps_logs):
     """Update the observers of the features that are not missing, each by its kind."""
     moments = tree.moments[slot]
-    seen_all = True
+    count, mean, m2 = moments[COUNT, c], moments[MEAN, c], moments[M2, c]
+    low, high, precision = moments[LOW, c], moments[HIGH, c], moments[PRECISION, c]
+    value_weights = tree.value_stats[slot, VALUE_WEIGHT]
+    value_logs = tree.value_stats[slot, VALUE_LOG]
+    value_start, n_values = tree.value_start, tree.n_values
+    seen_all = tree.nominal.shape[0] == 0
     for f in range(x.shape[0]):
         value = x[f]
         if value != value:
-            seen_all = seen_all and moments[COUNT, c, f] > 0.0
+            seen_all = seen_all and count[f] > 0.0
             continue
-        if moments[COUNT, c, f] == 0.0:
+        is_first = count[f] == 0.0
+        if is_first:
             note_class(tree.arrivals[slot, f], c)
-            moments[LOW, c, f] = value
-            moments[HIGH, c, f] = value
-        n = moments[COUNT, c, f] + w
-        moments[COUNT, c, f] = n
-        if tree.value_start[f] != NONE:
-            weights = tree.value_stats[slot, VALUE_WEIGHT, c]
-            logs = tree.value_stats[slot, VALUE_LOG, c]
-            start = tree.value_start[f]
-            weights[start + int(value)] += w
-            if tree.n_values[f] <= FEW_VALUES:
-                for column in range(start, start + tree.n_values[f]):
-                    if weights[column] > 0.0:
-                        logs[column] = math.log(weights[column] / n)
-            continue
-        moments[LOW, c, f] = min(moments[LOW, c, f], value)
-        moments[HIGH, c, f] = max(moments[HIGH, c, f], value)
-        old = moments[MEAN, c, f]
-        new = old + (w / n) * (value - old)
-        moments[MEAN, c, f] = new
-        moments[M2, c, f] += w * (value - old) * (value - new)
-        variance = moments[M2, c, f] / (n - 1.0) if n > 1.0 else 0.0
-        moments[PRECISION, c, f] = 0.5 / variance if variance > TINY_VARIANCE else 0.0
-    tree.is_complete[slot, c] = seen_all and tree.nominal.shape[0] == 0
+        n = count[f] + w
+        count[f] = n
+        start = value_start[f]
+        if start == NONE:
+            low[f] = value if is_first else min(low[f], value)
+            high[f] = value if is_first else max(high[f], value)
+            old = mean[f]
+            new = old + (w / n) * (value - old)
+            mean[f] = new
+            m2[f] += w * (value - old) * (value - new)
+            variance = m2[f] / (n - 1.0) if n > 1.0 else 0.0
+            precision[f] = 0.5 / variance if variance > TINY_VARIANCE else 0.0
+        else:
+            value_weights[start + int(value), c] += w
+            if keeps_logs and n_values[f] <= FEW_VALUES:
+                for column in range(start, start + n_values[f]):
+                    if value_weights[column, c] == n:
+                        value_logs[column, c] = 0.0
+                    elif value_weights[column, c] > 0.0:
+                        value_logs[column, c] = math.log(value_weights[column, c] / n)
+    tree.is_complete[slot, c] = seen_all
 
 
 @kernel
@@ -557,6 +568,8 @@ def observe(tree, slot, rules, x, has_missing, c, w, bayes_class, all_known):
         order[leaf["n_present"]] = c
         leaf["n_present"] += 1
     weights[c] += w
+    if tree.nominal.shape[0] == 0 and rules["leaf_prediction"] != MAJORITY:
+        tree.class_stats[slot, LOG_WEIGHT, c] = math.log(weights[c])
     total = 0.0  # anew in the order of arrival: river's rounding decides when the grace period is over
     for i in range(leaf["n_present"]):
         total += weights[order[i]]
@@ -567,10 +580,9 @@ def observe(tree, slot, rules, x, has_missing, c, w, bayes_class, all_known):
     if tree.is_complete[slot, c] and not has_missing:
         observe_complete(x, w, tree.moments[slot], c)
     else:
-        observe_known(tree, slot, x, w, c)
-    if rules["leaf_prediction"] != MAJORITY:
+        observe_known(tree, slot, x, w, c, rules["leaf_prediction"] != MAJORITY)
+    if rules["leaf_prediction"] != MAJORITY and tree.nominal.shape[0] < x.shape[0]:
         precision = tree.moments[slot, PRECISION, c, : x.shape[0]]
-        tree.class_stats[slot, LOG_WEIGHT, c] = math.log(weights[c])
         tree.class_stats[slot, LOG_HEIGHT, c] = log_normaliser(precision, all_known)
 
 
@@ -681,7 +693,7 @@ def value_branches(value_weights, start, n_values, order, value, branches):
     branches[:] = ABSENT
     for c in order:
         for v in range(n_values):
-            weight = value_weights[c, start + v]
+            weight = value_weights[start + v, c]
             if weight > 0.0:
                 side = 0 if v == value else 1
                 branches[side, c] = max(branches[side, c], 0.0) + weight
@@ -694,7 +706,7 @@ def values_seen(value_weights, start, n_values, order):
     n = 0
     for v in range(n_values):
         for c in order:
-            if value_weights[c, start + v] > 0.0:
+            if value_weights[start + v, c] > 0.0:
                 codes[n] = v
                 n += 1
                 break
@@ -707,8 +719,8 @@ def all_branches(value_weights, start, codes, order, n_classes):
     branches = np.full((codes.shape[0], n_classes), ABSENT)
     for b in range(codes.shape[0]):
         for c in order:
-            if value_weights[c, start + codes[b]] > 0.0:
-                branches[b, c] = value_weights[c, start + codes[b]]
+            if value_weights[start + codes[b], c] > 0.0:
+                branches[b, c] = value_weights[start + codes[b], c]
     return branches
 
 
@@ -817,7 +829,9 @@ def split_leaf(tree, slot, f, kind, threshold, half):
         start, n_values = tree.value_start[f], tree.n_values[f]
         if kind == EQUALS:
             branches = np.empty((2, n_classes))
-            value_branches(tree.value_stats[slot, VALUE_WEIGHT], start, n_values, order, int(threshold), branches)
+            value_branches(
+                tree.value_stats[slot, VALUE_WEIGHT], start, n_values, order, int(threshold), branches
+            )
         else:
             codes = values_seen(tree.value_stats[slot, VALUE_WEIGHT], start, n_values, order)
             branches = all_branches(tree.value_stats[slot, VALUE_WEIGHT], start, codes, order, n_classes)
@@ -907,7 +921,7 @@ def learn_row(tree, leaf_node, is_direct, rules, x, has_missing, c, w, bayes_cla
 def go_on(
     tree, rules, block, targets, weights, has_missing, n_branches, row, proba, votes, all_known
 ):  # fmt: skip
-    """Let one tree go through the rows from `row`; return the row where it had no room for one more split, or the end."""
+    """Let one tree go through the rows from `row`; return the row where it lacked room for a split, or the end."""
     is_learning = targets.shape[0] > 0
     is_predicting = proba.shape[0] > 0
     nodes, size = tree.nodes, tree.size
@@ -924,7 +938,9 @@ def go_on(
                 if unknown_at != NONE and size[0] < rules["max_nodes"]:
                     leaf = add_branch(tree, unknown_at, x[nodes[unknown_at]["feature"]])
                     bayes_class = NONE
-                learn_row(tree, leaf, is_direct, rules, x, has_missing[row], targets[row], w, bayes_class, all_known)
+                learn_row(
+                    tree, leaf, is_direct, rules, x, has_missing[row], targets[row], w, bayes_class, all_known
+                )
         row += 1
     return row
 
@@ -940,9 +956,9 @@ def first_wrong(block, targets, weights, value_start, max_value, max_code, max_c
             value = block[row, f]
             if abs(value) > max_value:
                 return 1, row, f
-            if f < value_start.shape[0] and value_start[f] != NONE and value == value:
-                if value < 0.0 or value > max_code or value != math.floor(value):
-                    return 2, row, f
+            is_code = 0.0 <= value <= max_code and value == math.floor(value)
+            if f < value_start.shape[0] and value_start[f] != NONE and value == value and not is_code:
+                return 2, row, f
     for row in range(targets.shape[0]):
         if targets[row] < 0 or targets[row] > max_class:
             return 3, row, 0
@@ -951,6 +967,19 @@ def first_wrong(block, targets, weights, value_start, max_value, max_code, max_c
             if not 0.0 <= weights[row, e] <= max_value:
                 return 4, row, e
     return 0, 0, 0
+
+
+@kernel
+def count_values(block, nominal, n_values):
+    """Raise the number of values of each nominal feature to what a block needs; return whether any changed."""
+    has_new = False
+    for f in nominal:
+        if f < block.shape[1]:
+            for row in range(block.shape[0]):
+                if block[row, f] >= n_values[f]:
+                    n_values[f] = int(block[row, f]) + 1
+                    has_new = True
+    return has_new
 
 
 @allocating_kernel
@@ -999,15 +1028,29 @@ def step(
     all_known = np.zeros(n_features)
     has_missing = np.zeros(n_rows, np.bool_)
     for row in range(n_rows):
+        n_missing = 0
         for f in range(n_features):
-            has_missing[row] = has_missing[row] or block[row, f] != block[row, f]
+            n_missing += block[row, f] != block[row, f]
+        has_missing[row] = n_missing > 0
     is_done = True
     for e in range(nodes.shape[0]):
         tree = Tree(
             nodes[e], leaves[e], class_stats[e], class_order[e], is_complete[e], moments[e], arrivals[e],
             value_stats[e], sizes[e], value_start, n_values, nominal,
         )  # fmt: skip
-        row = go_on(tree, rules, block, targets, weights[:, e], has_missing, n_branches, progress[e], proba[:, e], votes, all_known)
+        row = go_on(
+            tree,
+            rules,
+            block,
+            targets,
+            weights[:, e],
+            has_missing,
+            n_branches,
+            progress[e],
+            proba[:, e],
+            votes,
+            all_known,
+        )
         is_done = is_done and row == n_rows
         progress[e] = row
     return is_done

@@ -162,6 +162,7 @@ class TreePool:
         self._value_room = np.zeros(0, np.int64)
         self._n_values = np.zeros(0, np.int64)
         self._nominal = np.zeros(0, np.int64)
+        self._n_branches = 2  # most that a split can have
         self._nominal_to_come: set[int] = set()
         self.declare_nominal(nominal)
         self._add_experts(n_experts)
@@ -317,7 +318,6 @@ class TreePool:
         return proba
 
     def _run(self, block: np.ndarray, targets: np.ndarray, weights: np.ndarray, proba: np.ndarray) -> None:
-        n_branches = max(2, int(self._n_values.max(initial=0)))
         progress = np.zeros(self.n_experts, np.int64)
         while not kernels.step(
             self._nodes,
@@ -336,11 +336,11 @@ class TreePool:
             block,
             targets,
             weights,
-            n_branches,
+            self._n_branches,
             progress,
             proba,
         ):
-            self._add_nodes(n_branches)
+            self._add_nodes()
 
     def _check(self, block: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> None:
         what, row, column = kernels.first_wrong(
@@ -357,7 +357,9 @@ class TreePool:
                 f"{MAX_CODE}, and NaN for a missing value"
             )
         if what == 3:
-            raise ValueError(f"target {targets[row]} in row {row}; allowed are the indices 0, 1, ... {MAX_CLASS}")
+            raise ValueError(
+                f"target {targets[row]} in row {row}; allowed are the indices 0, 1, ... {MAX_CLASS}"
+            )
         if what == 4:
             raise ValueError(
                 f"weight {weights[row, column]} in row {row} for expert {column}; choose a finite weight of 0 or more"
@@ -408,7 +410,7 @@ class TreePool:
             if pool.n_features != self.n_features or not np.array_equal(pool._nominal, self._nominal):
                 raise ValueError(
                     f"the other pool has {pool.n_features} features, nominal {pool._nominal.tolist()}, this one has "
-                    f"{self.n_features}, nominal {self._nominal.tolist()}; replace a tree by one that saw the same columns"
+                    f"{self.n_features}, nominal {self._nominal.tolist()}; choose a tree that saw the same columns"
                 )
             self._adopt_sizes(pool)
             pool = pool.clone(source)
@@ -426,11 +428,14 @@ class TreePool:
 
     def _check_expert(self, expert: int) -> None:
         if not 0 <= expert < self.n_experts:
-            raise ValueError(f"expert {expert}; there are {self.n_experts}, choose 0 <= expert < {self.n_experts}")
+            raise ValueError(
+                f"expert {expert}; there are {self.n_experts}, choose 0 <= expert < {self.n_experts}"
+            )
 
     def _adopt_sizes(self, pool: TreePool) -> None:
         """Have at least as much room as another pool of the same features, and for each value in the same place."""
         self._n_values = np.maximum(self._n_values, pool._n_values)
+        self._n_branches = max(self._n_branches, pool._n_branches)
         room = np.maximum(self._value_room, pool._value_room)
         if not np.array_equal(room, self._value_room):
             self._lay_out_values(room)
@@ -484,27 +489,20 @@ class TreePool:
             self._n_values = np.concatenate([self._n_values, np.zeros(len(new), np.int64)])
             self._is_complete[:] = False
             self.n_features = n_columns
-        if len(self._nominal):
-            nominal = self._nominal[self._nominal < n_columns]
-            codes = np.where(np.isnan(block[:, nominal]), -1.0, block[:, nominal])
-            largest = codes.max(axis=0, initial=-1.0).astype(np.int64) + 1
-            self._n_values[nominal] = np.maximum(self._n_values[nominal], largest)
-            if (self._n_values > self._value_room).any():
-                self._lay_out_values(
-                    np.where(
-                        self._n_values > self._value_room,
-                        np.maximum(self._n_values, 2 * self._value_room),
-                        self._value_room,
-                    )
-                )
+        if len(self._nominal) and kernels.count_values(block, self._nominal, self._n_values):
+            self._n_branches = max(2, int(self._n_values.max()))
+            room, needed = self._value_room, self._n_values
+            if (needed > room).any():
+                self._lay_out_values(np.where(needed > room, np.maximum(needed, 2 * room), room))
 
     def _lay_out_values(self, room: np.ndarray) -> None:
         """Give each nominal feature its room for values, and move their weights there."""
         start = np.where(self._value_start == kernels.NONE, kernels.NONE, np.cumsum(room) - room)
-        stats = np.zeros((*self._value_stats.shape[:4], int(room.sum())))
+        n, n_leaves, n_planes, _, n_classes = self._value_stats.shape
+        stats = np.zeros((n, n_leaves, n_planes, int(room.sum()), n_classes))
         for f in self._nominal:
-            old, new, n = self._value_start[f], start[f], self._value_room[f]
-            stats[..., new : new + n] = self._value_stats[..., old : old + n]
+            old, new, size = self._value_start[f], start[f], self._value_room[f]
+            stats[:, :, :, new : new + size] = self._value_stats[:, :, :, old : old + size]
         self._value_stats, self._value_start, self._value_room = stats, start, room
 
     def _resize(self, n_nodes: int, n_leaves: int, n_classes: int, n_features: int) -> None:
@@ -518,15 +516,15 @@ class TreePool:
             "_is_complete": (n, n_leaves, n_classes),
             "_moments": (n, n_leaves, kernels.N_MOMENTS, n_classes, n_features),
             "_arrivals": (n, n_leaves, n_features, 1 + n_classes),
-            "_value_stats": (n, n_leaves, 2, n_classes, self._value_stats.shape[4]),
+            "_value_stats": (n, n_leaves, 2, self._value_stats.shape[3], n_classes),
         }
         for name, shape in shapes.items():
             setattr(self, name, _enlarged(getattr(self, name), shape))
 
-    def _add_nodes(self, n_branches: int) -> None:
+    def _add_nodes(self) -> None:
         """Double the room for nodes and leaves where a tree may need more for its next split."""
         n_nodes, n_leaves, n_classes, n_features = self._rooms()
-        most_nodes, most_leaves = (self._sizes.max(axis=0) + n_branches).tolist()
+        most_nodes, most_leaves = (self._sizes.max(axis=0) + self._n_branches).tolist()
         self._resize(
             n_nodes if most_nodes <= n_nodes else max(most_nodes, 2 * n_nodes),
             n_leaves if most_leaves <= n_leaves else max(most_leaves, 2 * n_leaves),
