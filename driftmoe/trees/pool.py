@@ -226,9 +226,10 @@ class TreePool:
             If a number lies beyond ±1e100, or a nominal column holds no code.
         """
         block, is_single = _as_block(vectors)
-        self._check(block, _NO_TARGETS, _NO_WEIGHTS)
+        no_weights = np.empty((0, self.n_experts))
+        self._check(block, _NO_TARGETS, no_weights)
         proba = np.empty((len(block), self.n_experts, self.n_classes))
-        self._run(self._fit(block), _NO_TARGETS, _NO_WEIGHTS, proba)
+        self._run(self._fit(block), _NO_TARGETS, no_weights, proba)
         return proba[0] if is_single else proba
 
     def learn(
@@ -613,7 +614,6 @@ class TreePool:
 
 
 _NO_TARGETS = np.empty(0, np.int64)
-_NO_WEIGHTS = np.empty((0, 0))
 
 
 def _as_block(vectors: ArrayLike) -> tuple[np.ndarray, bool]:
