@@ -572,11 +572,11 @@ class TreePool:
         >>> X = np.random.default_rng(1).normal(size=(1000, 2))
         >>> pool = TreePool()
         >>> pool.learn(X, (X[:, 1] > 0).astype(int))
-        >>> print(pool.describe(features=["length", "width"], classes=["no", "yes"]))  # doctest: +SKIP
-        width <= 0.0217
-        |   no 1.000, weight 403
-        width > 0.0217
-        |   yes 1.000, weight 397
+        >>> print(pool.describe(features=["length", "width"], classes=["no", "yes"]))
+        width <= -0.0697728
+        |   no 1.000, weight 467.331
+        width > -0.0697728
+        |   yes 0.946, weight 532.669
         """
         self._check_expert(expert)
         nodes, leaves = self._nodes[expert], self._leaves[expert]
