@@ -1,0 +1,251 @@
+"""A Hoeffding tree as a river estimator: dictionaries in, a pool of one tree behind."""
+
+from __future__ import annotations
+
+import zlib
+from array import array
+from collections.abc import Hashable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from river import base
+
+from driftmoe.encoding import MAX_ABSOLUTE, check_label, clean
+from driftmoe.trees.pool import TreePool
+
+MAX_VALUES = 4096
+"""Values of one nominal feature told apart; all later ones share the places of these, chosen by their hash."""
+
+
+class HoeffdingTreeClassifier(base.Classifier):
+    """Hoeffding tree (VFDT) for numeric and nominal features, missing values, new features and new classes.
+
+    It grows the tree of river's class of the same name, compiled; `driftmoe.trees.kernels` says where they differ.
+    Text is nominal, all else numeric, unless named in `nominal_attributes`. A missing value is a missing key, `None`
+    or NaN.
+
+    Parameters
+    ----------
+    grace_period
+        Weight that a leaf sees between two attempts to split.
+    max_depth
+        Splits above a leaf from which on it does not split but only counts classes; `None` for no limit.
+    split_criterion
+        `"info_gain"`, `"gini"`, or `"hellinger"`, which looks at the first two classes only.
+    delta
+        Probability that one attempt chooses another feature than infinitely many samples would.
+    tau
+        Hoeffding bound below which the best split is taken although the second best is close.
+    leaf_prediction
+        `"mc"` the majority class, `"nb"` naive Bayes, `"nba"` the one of both that has been right more often.
+    nb_threshold
+        Weight from which on a leaf with `"nb"` uses naive Bayes.
+    nominal_attributes
+        Names of features whose values are not numbers although they look like it.
+    binary_split
+        Whether a nominal feature may only be split into one value and the rest.
+    min_branch_fraction
+        A split counts if two branches at least have a larger share of the weight than this.
+    max_share_to_split
+        A leaf whose majority class has a larger share than this does not split.
+    max_nodes
+        Most nodes, splits and leaves, at least 1; `None` for no limit. As the room gets less, the leaves that promise
+        least stop growing first; all go on learning.
+
+    Attributes
+    ----------
+    classes
+        Labels in the order in which they came.
+
+    Raises
+    ------
+    ValueError
+        If a setting is out of range, here; in the methods if a number lies beyond ±1e100.
+    TypeError
+        In the methods if a value is neither number nor text, or a feature changes from one to the other.
+
+    References
+    ----------
+    Domingos & Hulten 2000, Mining high-speed data streams; Gama, Rocha & Medas 2003, Accurate decision trees for mining
+    high-speed data streams.
+
+    Examples
+    --------
+    >>> from driftmoe.trees import HoeffdingTreeClassifier
+    >>> from river import datasets, evaluate, metrics
+    >>> evaluate.progressive_val_score(datasets.Phishing(), HoeffdingTreeClassifier(), metrics.Accuracy())
+    Accuracy: 87.99%
+    """
+
+    def __init__(
+        self,
+        grace_period: float = 200,
+        max_depth: int | None = None,
+        split_criterion: str = "info_gain",
+        delta: float = 1e-7,
+        tau: float = 0.05,
+        leaf_prediction: str = "nba",
+        nb_threshold: float = 0,
+        nominal_attributes: Iterable[Hashable] | None = None,
+        binary_split: bool = False,
+        min_branch_fraction: float = 0.01,
+        max_share_to_split: float = 0.99,
+        max_nodes: int | None = None,
+    ) -> None:
+        self.grace_period = grace_period
+        self.max_depth = max_depth
+        self.split_criterion = split_criterion
+        self.delta = delta
+        self.tau = tau
+        self.leaf_prediction = leaf_prediction
+        self.nb_threshold = nb_threshold
+        self.nominal_attributes = nominal_attributes
+        self.binary_split = binary_split
+        self.min_branch_fraction = min_branch_fraction
+        self.max_share_to_split = max_share_to_split
+        self.max_nodes = max_nodes
+
+        self.classes: list[Hashable] = []
+        self._targets: dict[Hashable, int] = {}
+        self._columns: dict[Hashable, int] = {}
+        self._kinds: dict[Hashable, str] = {}
+        self._codes: dict[Hashable, dict[Hashable, int]] = {}  # nominal feature -> value -> code
+        self._columns_with_codes: list[tuple[Hashable, dict[Hashable, int] | None]] = []
+        self._nominal = frozenset(nominal_attributes or ())
+        self._pool = TreePool(
+            grace_period=grace_period,
+            delta=delta,
+            tau=tau,
+            max_depth=max_depth,
+            split_criterion=split_criterion,
+            leaf_prediction=leaf_prediction,
+            nb_threshold=nb_threshold,
+            binary_split=binary_split,
+            min_branch_fraction=min_branch_fraction,
+            max_share_to_split=max_share_to_split,
+            max_nodes=max_nodes,
+        )
+
+    @property
+    def _multiclass(self) -> bool:
+        return True
+
+    @property
+    def n_nodes(self) -> int:
+        """Number of nodes, splits and leaves."""
+        return int(self._pool.n_nodes[0])
+
+    @property
+    def n_leaves(self) -> int:
+        """Number of leaves."""
+        return int(self._pool.n_leaves[0])
+
+    @property
+    def depth(self) -> int:
+        """Splits on the longest way down."""
+        return int(self._pool.depth[0])
+
+    def learn_one(self, x: Mapping[Hashable, Any], y: Hashable, *, w: float = 1.0) -> None:
+        """Learn one sample.
+
+        Parameters
+        ----------
+        x
+            Feature name -> number, boolean or text; a missing value is `None`, NaN or a missing key.
+        y
+            Label, anything hashable but `None` and NaN.
+        w
+            Weight of the sample, 0 or more; one of weight 0 is not seen.
+        """
+        check_label(y)
+        if not 0.0 <= w <= MAX_ABSOLUTE:
+            raise ValueError(f"w={w}; choose a finite weight of 0 or more")
+        if w == 0.0:
+            clean(x, self._kinds)
+            return
+        vector = self._vector(x)
+        if vector is None or len(x) > len(self._columns):
+            sample = clean(x, self._kinds)
+            self._enter(sample)
+            vector = self._slow_vector(sample)
+        target = self._targets.get(y, len(self.classes))
+        self._pool.learn(vector, target, w)
+        if target == len(self.classes):
+            self._targets[y] = target
+            self.classes.append(y)
+
+    def predict_proba_one(  # type: ignore[override]  # river knows only three types of label
+        self, x: Mapping[Hashable, Any]
+    ) -> dict[Hashable, float]:
+        """Return the probability of each label seen so far; all 0 where the leaf has no vote, empty before learning.
+
+        Changes nothing. A value that was never learnt goes the way that most samples went.
+        """
+        if not self.classes:
+            clean(x, self._kinds)
+            return {}
+        vector = self._vector(x)
+        if vector is None:
+            vector = self._slow_vector(clean(x, self._kinds))
+        return dict(zip(self.classes, self._pool.predict_proba(vector)[0].tolist(), strict=True))
+
+    def describe(self) -> str:
+        """Return the tree as text, one line a leaf or branch, indented by depth."""
+        values = [list(self._codes[name]) if name in self._codes else None for name in self._columns]
+        return self._pool.describe(features=list(self._columns), classes=self.classes, values=values)
+
+    def _vector(self, x: Mapping[Hashable, Any]) -> np.ndarray | None:
+        """Return the vector of a sample that lacks no feature and has no new value, else None."""
+        if not isinstance(x, dict):
+            return None
+        try:
+            if self._codes:
+                values = array(
+                    "d",
+                    [
+                        x[name] if codes is None else codes[x[name]]
+                        for name, codes in self._columns_with_codes
+                    ],
+                )
+            else:
+                values = array("d", map(x.__getitem__, self._columns))
+        except (KeyError, TypeError):
+            return None
+        if not -MAX_ABSOLUTE <= sum(values) <= MAX_ABSOLUTE:  # a NaN, or too large a number
+            return None
+        return np.frombuffer(values)
+
+    def _slow_vector(self, sample: Mapping[Hashable, Any]) -> np.ndarray:
+        """Return the vector of any cleaned sample, without features never learnt."""
+        vector = np.full(len(self._columns), np.nan)
+        for name, value in sample.items():
+            column = self._columns.get(name)
+            if column is not None:
+                codes = self._codes.get(name)
+                vector[column] = float(value) if codes is None else _code(codes, value)
+        return vector
+
+    def _enter(self, sample: Mapping[Hashable, Any]) -> None:
+        """Take in new features, sorted within one sample, and new values."""
+        new = sorted(
+            (name for name in sample if name not in self._columns), key=lambda n: (type(n).__name__, str(n))
+        )
+        for name in new:
+            column = self._columns[name] = len(self._columns)
+            is_text = isinstance(sample[name], str)
+            self._kinds[name] = "text" if is_text else "number"
+            if is_text or name in self._nominal:
+                self._codes[name] = {}
+                self._pool.declare_nominal([column])
+            self._columns_with_codes.append((name, self._codes.get(name)))
+        for name, codes in self._codes.items():
+            if name in sample and len(codes) < MAX_VALUES:
+                codes.setdefault(sample[name], len(codes))
+
+
+def _code(codes: Mapping[Hashable, int], value: Hashable) -> int:
+    """Code of a value; of one never learnt the next free one, or a shared one once all are taken."""
+    code = codes.get(value)
+    if code is not None:
+        return code
+    return len(codes) if len(codes) < MAX_VALUES else zlib.crc32(repr(value).encode()) % MAX_VALUES

@@ -1,0 +1,1056 @@
+"""All compiled code of the Hoeffding trees: one call serves every tree of a pool, row after row.
+
+The tree is the VFDT of Domingos & Hulten 2000 with the naive Bayes leaves of Gama, Rocha & Medas 2003, in the variant
+of river's `HoeffdingTreeClassifier`: the same splits after the same samples and the same probabilities. Sums run in
+river's order, because a rounding error decides whether a leaf has seen its grace period. A leaf whose best candidate
+is no split at all forgets its observations, as river's does. Where it differs from river, on purpose:
+
+- Predicting changes nothing. river's nominal observer notes a class when it is asked for its probability, which moves
+  that class in the order of sums and so breaks ties. Here learning notes it, as if each sample had been predicted just
+  before.
+- A class without weight at a leaf has no vote there. river gives it the likelihood 1 for whatever it sees.
+- A nominal feature whose split is invalid (too little weight in all branches but one) never splits a leaf. river splits
+  on it when no feature has a valid split, the bound is below tau and the feature comes last.
+- Where features are numeric, naive Bayes adds up its votes in another order; a tie to the last bit may end otherwise.
+- Of features of equal merit the last column wins, of values of equal merit the lowest code, and the branches of a
+  nominal split are in the order of their codes. river has the order of arrival at the leaf, of a set, of the values.
+- A sample of weight 0 is not seen. river counts its class and its values.
+- A variance below the smallest normal number counts as none, and no density is below exp(-1e300).
+- The bound on memory is a number of nodes, not of bytes: see `may_grow`.
+
+Names of axes: e expert, s slot (the place of one leaf's statistics), c class, f feature.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import namedtuple
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+
+def compiled(**options: Any) -> Callable[..., Any]:
+    """Compile a function, and keep the machine code on disk where a folder for it can be written."""
+
+    def compile_it(function: Callable[..., Any]) -> Callable[..., Any]:
+        try:
+            return njit(cache=True, error_model="numpy", **options)(function)
+        except RuntimeError:  # numba found no such folder
+            return njit(error_model="numpy", **options)(function)
+
+    return compile_it
+
+
+# A kernel on the way of every sample neither allocates nor counts references: counting them for each view of an array
+# would take most of its time. A kernel that allocates says so.
+kernel = compiled(_nrt=False)
+allocating_kernel = compiled(_nrt=True)
+
+
+NONE = -1
+ROOT = 0
+
+LEAF, NUMERIC, EQUALS, MULTIWAY = 0, 1, 2, 3
+"""Kinds of node: a leaf; value <= threshold; value == threshold; one branch per value."""
+
+INFO_GAIN, GINI, HELLINGER = 0, 1, 2
+MAJORITY, NAIVE_BAYES, ADAPTIVE = 0, 1, 2
+
+NODE = np.dtype(
+    [
+        # One of the kinds above.
+        ("kind", np.int32),
+        # Column that a split tests.
+        ("feature", np.int32),
+        # What a split compares the value with.
+        ("threshold", np.float64),
+        # First branch of a split; the branches made with the split follow it, `next_sibling` leads through all.
+        ("first_child", np.int32),
+        # Next branch of the same split, or NONE.
+        ("next_sibling", np.int32),
+        # The split above, or NONE.
+        ("parent", np.int32),
+        # Splits above.
+        ("depth", np.int32),
+        # Value for which a multiway split leads here.
+        ("value", np.float64),
+        # Where a leaf's statistics are; NONE for a split.
+        ("slot", np.int32),
+    ],
+    align=True,
+)
+
+LEAF_STATE = np.dtype(
+    [
+        # Sum of the class weights.
+        ("weight", np.float64),
+        # Weight at the last attempt to split.
+        ("last_attempt", np.float64),
+        # Weight of the samples that the majority class, and that naive Bayes, would have got right.
+        ("majority_correct", np.float64),
+        ("bayes_correct", np.float64),
+        # Classes in `class_order`.
+        ("n_present", np.int32),
+        # 0 once the leaf is too deep to split: it counts classes only.
+        ("is_active", np.int32),
+        # The node that this leaf is.
+        ("node", np.int32),
+    ],
+    align=True,
+)
+
+RULES = np.dtype(
+    [
+        ("grace_period", np.float64),
+        # log(1 / delta)
+        ("log_inverse_delta", np.float64),
+        ("tau", np.float64),
+        ("min_branch_fraction", np.float64),
+        ("max_share_to_split", np.float64),
+        ("nb_threshold", np.float64),
+        ("max_depth", np.int64),
+        ("max_nodes", np.int64),
+        ("criterion", np.int64),
+        ("leaf_prediction", np.int64),
+        ("binary_split", np.int64),
+        # 0.5: river takes roots as powers, whose last bit differs. A constant would be compiled into a square root.
+        ("half", np.float64),
+    ],
+    align=True,
+)
+
+# Planes of `moments`, each over (class, feature). Of a nominal feature only COUNT is used.
+COUNT, MEAN, M2, LOW, HIGH, PRECISION = 0, 1, 2, 3, 4, 5  # PRECISION: 1 / (2 variance), 0 where there is none
+N_MOMENTS = 6
+
+# Planes of `value_stats`, each over (column, class): the weight of each value of the nominal features, and the log of
+# its share of the feature's weight in the class, 0 where there is none. The log is kept for features of few values.
+VALUE_WEIGHT, VALUE_LOG = 0, 1
+FEW_VALUES = 16
+
+# Planes of `class_stats`, each over classes: the weight, its log, and the sum of the log heights of its Gaussians.
+WEIGHT, LOG_WEIGHT, LOG_HEIGHT = 0, 1, 2
+
+N_CANDIDATES = 10  # thresholds tried per numeric feature
+TINY_VARIANCE = 2.3e-308
+LOWEST_VOTE = -1e300
+ABSENT = -1.0  # weight of a class that has no entry in a branch
+
+Tree = namedtuple(
+    "Tree",
+    [
+        "nodes",  # (node,) NODE
+        "leaves",  # (s,) LEAF_STATE
+        "class_stats",  # (s, plane, c)
+        "class_order",  # (s, i): the classes of a leaf in the order in which they got there
+        "is_complete",  # (s, c): whether all features have been seen with this class, and all are numeric
+        "moments",  # (s, plane, c, f)
+        "arrivals",  # (s, f, 1 + i): number of classes seen with the feature, then these in order
+        "value_stats",  # (s, plane, column, c)
+        "size",  # (2,): nodes and slots in use
+        "value_start",  # (f,): first column of a nominal feature's values, NONE for a numeric feature
+        "n_values",  # (f,): number of values that a nominal feature has shown
+        "nominal",  # (i,): the nominal features
+    ],
+)
+
+
+# --- down to a leaf ---------------------------------------------------------------------------------------------------
+
+
+@kernel
+def subtree_weight(nodes, leaves, node):
+    """Sum of the weights of the leaves below a node."""
+    if nodes[node]["kind"] == LEAF:
+        return leaves[nodes[node]["slot"]]["weight"]
+    total = 0.0
+    child = nodes[node]["first_child"]
+    while child != NONE:
+        total += subtree_weight(nodes, leaves, child)
+        child = nodes[child]["next_sibling"]
+    return total
+
+
+@kernel
+def most_common_child(nodes, leaves, node):
+    """Return the branch that has seen most, the first of equals."""
+    child = nodes[node]["first_child"]
+    best = child
+    best_weight = -1.0
+    while child != NONE:
+        weight = subtree_weight(nodes, leaves, child)
+        if weight > best_weight:
+            best, best_weight = child, weight
+        child = nodes[child]["next_sibling"]
+    return best
+
+
+@kernel
+def branch_of(nodes, node, value):
+    """Return the branch for a value, or NONE where it is missing or has no branch."""
+    if value != value:
+        return NONE
+    kind = nodes[node]["kind"]
+    child = nodes[node]["first_child"]
+    if kind == NUMERIC:
+        return child if value <= nodes[node]["threshold"] else child + 1
+    if kind == EQUALS:
+        return child if value == nodes[node]["threshold"] else child + 1
+    while child != NONE and nodes[child]["value"] != value:
+        child = nodes[child]["next_sibling"]
+    return child
+
+
+@kernel
+def find_leaf(tree, x, node):
+    """Walk down from a node; by the most common branch where the value is missing or has no branch.
+
+    Returns the leaf, whether all its tests could be made, and the first split that has no branch for its value (else
+    NONE): there the walk of a sample to be learnt ends.
+    """
+    nodes = tree.nodes
+    is_direct = True
+    while nodes[node]["kind"] != LEAF:
+        value = x[nodes[node]["feature"]]
+        child = branch_of(nodes, node, value)
+        if child == NONE:
+            if value == value:
+                return most_common_leaf(tree, x, node), False, node
+            is_direct = False
+            child = most_common_child(nodes, tree.leaves, node)
+        node = child
+    return node, is_direct, NONE
+
+
+@kernel
+def most_common_leaf(tree, x, node):
+    """Walk on from a split that has no branch for its value; further such splits are passed likewise."""
+    nodes = tree.nodes
+    child = most_common_child(nodes, tree.leaves, node)
+    while nodes[child]["kind"] != LEAF:
+        node = child
+        child = branch_of(nodes, node, x[nodes[node]["feature"]])
+        if child == NONE:
+            child = most_common_child(nodes, tree.leaves, node)
+    return child
+
+
+# --- what a leaf says -------------------------------------------------------------------------------------------------
+
+
+@kernel
+def distance(x, mean, precision):
+    """Sum of (x - mean)² · precision, in four interleaved sums that fit a vector register."""
+    n = x.shape[0]
+    a = b = c = d = 0.0
+    for f in range(0, n - 3, 4):
+        a += (x[f] - mean[f]) * (x[f] - mean[f]) * precision[f]
+        b += (x[f + 1] - mean[f + 1]) * (x[f + 1] - mean[f + 1]) * precision[f + 1]
+        c += (x[f + 2] - mean[f + 2]) * (x[f + 2] - mean[f + 2]) * precision[f + 2]
+        d += (x[f + 3] - mean[f + 3]) * (x[f + 3] - mean[f + 3]) * precision[f + 3]
+    for f in range(n - n % 4, n):
+        a += (x[f] - mean[f]) * (x[f] - mean[f]) * precision[f]
+    return (a + b) + (c + d)
+
+
+@kernel
+def log_normaliser(precision, x):
+    """Sum of log sqrt(precision / pi), the log height of a Gaussian, over the features that vary and are not missing.
+
+    One logarithm of a product instead of one for each feature; a factor or product that could overflow has its own.
+    """
+    total, product, n = 0.0, 1.0, 0
+    for f in range(precision.shape[0]):
+        p = precision[f]
+        if p > 0.0 and x[f] == x[f]:
+            n += 1
+            if p > 1e100 or p < 1e-100:
+                total += math.log(p)
+            else:
+                product *= p
+                if product > 1e150 or product < 1e-150:
+                    total += math.log(product)
+                    product = 1.0
+    return 0.5 * (total + math.log(product) - n * math.log(math.pi))
+
+
+@kernel
+def known_distance(x, mean, precision):
+    """As `distance`, without the missing features."""
+    total = 0.0
+    for f in range(x.shape[0]):
+        if x[f] == x[f]:
+            total += (x[f] - mean[f]) * (x[f] - mean[f]) * precision[f]
+    return total
+
+
+@kernel
+def majority_class(tree, slot):
+    """Return the heaviest class, of equals the one that came first; NONE if there is none."""
+    best = NONE
+    best_weight = -1.0
+    for i in range(tree.leaves[slot]["n_present"]):
+        c = tree.class_order[slot, i]
+        if tree.class_stats[slot, WEIGHT, c] > best_weight:
+            best, best_weight = c, tree.class_stats[slot, WEIGHT, c]
+    return best
+
+
+@kernel
+def bayes_votes(tree, slot, x, has_missing, votes):
+    """Write the log joint density of each class, -inf where it has no weight; return the best class or NONE."""
+    n_features = x.shape[0]
+    n_present = tree.leaves[slot]["n_present"]
+    total = tree.leaves[slot]["weight"]
+    order = tree.class_order[slot]
+    stats = tree.class_stats[slot]
+    moments = tree.moments[slot]
+    votes[:] = -np.inf
+    for i in range(n_present):
+        c = order[i]
+        if stats[WEIGHT, c] <= 0.0:
+            continue
+        vote = stats[LOG_WEIGHT, c] if tree.nominal.shape[0] == 0 else math.log(stats[WEIGHT, c] / total)
+        if tree.nominal.shape[0] < n_features:
+            mean = moments[MEAN, c, :n_features]
+            precision = moments[PRECISION, c, :n_features]
+            if has_missing:
+                vote += log_normaliser(precision, x) - known_distance(x, mean, precision)
+            else:
+                vote += stats[LOG_HEIGHT, c] - distance(x, mean, precision)
+        votes[c] = vote
+    for f in tree.nominal:
+        if x[f] == x[f] and x[f] < tree.n_values[f]:
+            column = tree.value_start[f] + int(x[f])
+            if tree.n_values[f] <= FEW_VALUES:
+                logs = tree.value_stats[slot, VALUE_LOG, column]
+                for c in range(votes.shape[0]):
+                    votes[c] += logs[c]
+            else:
+                weights = tree.value_stats[slot, VALUE_WEIGHT, column]
+                for c in range(votes.shape[0]):
+                    if weights[c] > 0.0:
+                        votes[c] += math.log(weights[c] / moments[COUNT, c, f])
+    best = NONE
+    best_vote = -np.inf
+    for i in range(n_present):
+        c = order[i]
+        if votes[c] > -np.inf or stats[WEIGHT, c] > 0.0:
+            votes[c] = max(votes[c], LOWEST_VOTE)
+            if votes[c] > best_vote:
+                best, best_vote = c, votes[c]
+    return best
+
+
+@kernel
+def uses_bayes(leaf, rules):
+    """Whether naive Bayes may speak at a leaf; an adaptive leaf asks it, if only to see whether it would be right."""
+    if leaf["is_active"] == 0 or rules["leaf_prediction"] == MAJORITY:
+        return False
+    return rules["leaf_prediction"] == ADAPTIVE or leaf["weight"] >= rules["nb_threshold"]
+
+
+@kernel
+def leaf_proba(tree, slot, rules, x, has_missing, will_learn, proba):
+    """Write the class probabilities of a leaf, zeros if it has no vote; return the class that naive Bayes holds best.
+
+    NONE is returned where naive Bayes has no vote or was not asked; before learning an adaptive leaf always asks it.
+    """
+    leaf = tree.leaves[slot]
+    is_adaptive = rules["leaf_prediction"] == ADAPTIVE
+    may_use_bayes = uses_bayes(leaf, rules)
+    use_bayes = may_use_bayes and (not is_adaptive or leaf["bayes_correct"] >= leaf["majority_correct"])
+    bayes_class = NONE
+    if use_bayes or (will_learn and is_adaptive and may_use_bayes):
+        bayes_class = bayes_votes(tree, slot, x, has_missing, proba)
+    if use_bayes and bayes_class != NONE:
+        highest = proba[bayes_class]
+        total = 0.0
+        for c in range(proba.shape[0]):
+            if proba[c] > -np.inf:
+                proba[c] = math.exp(proba[c] - highest)
+                total += proba[c]
+            else:
+                proba[c] = 0.0
+        for c in range(proba.shape[0]):
+            proba[c] /= total
+        return bayes_class
+    proba[:] = 0.0
+    if leaf["weight"] > 0.0:
+        for i in range(leaf["n_present"]):
+            c = tree.class_order[slot, i]
+            proba[c] = tree.class_stats[slot, WEIGHT, c] / leaf["weight"]
+    return bayes_class
+
+
+# --- learning ---------------------------------------------------------------------------------------------------------
+
+
+@kernel
+def forget_observations(tree, slot):
+    """Empty the observers of a leaf; its class weights stay."""
+    tree.is_complete[slot] = False
+    tree.moments[slot] = 0.0
+    tree.arrivals[slot] = 0
+    tree.value_stats[slot] = 0.0
+    tree.class_stats[slot, LOG_HEIGHT] = 0.0
+
+
+@kernel
+def start_leaf(tree, node, slot, weights, order, n_present):
+    """Make a node a leaf that begins with the given class weights and has observed nothing."""
+    tree.nodes[node]["kind"] = LEAF
+    tree.nodes[node]["first_child"] = NONE
+    tree.nodes[node]["slot"] = slot
+    total = 0.0
+    tree.class_stats[slot] = 0.0
+    for i in range(n_present):
+        c = order[i]
+        tree.class_order[slot, i] = c
+        tree.class_stats[slot, WEIGHT, c] = weights[c]
+        tree.class_stats[slot, LOG_WEIGHT, c] = math.log(weights[c]) if weights[c] > 0.0 else -np.inf
+        total += weights[c]
+    leaf = tree.leaves[slot]
+    leaf["weight"] = total
+    leaf["last_attempt"] = total
+    leaf["majority_correct"] = 0.0
+    leaf["bayes_correct"] = 0.0
+    leaf["n_present"] = n_present
+    leaf["is_active"] = 1
+    leaf["node"] = node
+    forget_observations(tree, slot)
+
+
+@allocating_kernel
+def start_tree(tree):
+    """Make the tree a single empty leaf."""
+    root = tree.nodes[ROOT]
+    root["next_sibling"] = NONE
+    root["parent"] = NONE
+    root["depth"] = 0
+    tree.size[0] = 1
+    tree.size[1] = 1
+    start_leaf(tree, ROOT, 0, np.empty(0), np.empty(0, np.int32), 0)
+
+
+@allocating_kernel
+def add_branch(tree, split, value):
+    """Give a multiway split an empty leaf for a value that it has no branch for; return the leaf."""
+    nodes = tree.nodes
+    last = nodes[split]["first_child"]
+    while nodes[last]["next_sibling"] != NONE:
+        last = nodes[last]["next_sibling"]
+    node = tree.size[0]
+    slot = tree.size[1]
+    tree.size[0] += 1
+    tree.size[1] += 1
+    nodes[last]["next_sibling"] = node
+    nodes[node]["next_sibling"] = NONE
+    nodes[node]["parent"] = split
+    nodes[node]["depth"] = nodes[split]["depth"] + 1
+    nodes[node]["value"] = value
+    start_leaf(tree, node, slot, np.empty(0), np.empty(0, np.int32), 0)
+    return node
+
+
+@kernel
+def observe_complete(x, w, moments, c):
+    """Update the moments of all features, each of which this class has been seen with (West 1979)."""
+    n_features = x.shape[0]
+    count = moments[COUNT, c, :n_features]
+    mean = moments[MEAN, c, :n_features]
+    m2 = moments[M2, c, :n_features]
+    low = moments[LOW, c, :n_features]
+    high = moments[HIGH, c, :n_features]
+    precision = moments[PRECISION, c, :n_features]
+    for f in range(n_features):
+        value = x[f]
+        low[f] = min(low[f], value)
+        high[f] = max(high[f], value)
+        n = count[f] + w
+        old = mean[f]
+        new = old + (w / n) * (value - old)
+        m2[f] += w * (value - old) * (value - new)
+        count[f] = n
+        mean[f] = new
+    for f in range(n_features):
+        variance = m2[f] / (count[f] - 1.0) if count[f] > 1.0 else 0.0
+        precision[f] = 0.5 / variance if variance > TINY_VARIANCE else 0.0
+
+
+@kernel
+def note_classes(tree, slot, x):
+    """Enter the classes of a leaf in the order of arrival of its nominal features, as river does when it asks them."""
+    n_present = tree.leaves[slot]["n_present"]
+    for f in tree.nominal:
+        arrivals = tree.arrivals[slot, f]
+        if x[f] == x[f] and 0 < arrivals[0] < n_present:
+            for i in range(n_present):
+                c = tree.class_order[slot, i]
+                if tree.class_stats[slot, WEIGHT, c] > 0.0:
+                    note_class(arrivals, c)
+
+
+@kernel
+def note_class(arrivals, c):
+    """Append a class to an order of arrival unless it is there."""
+    for i in range(1, 1 + arrivals[0]):
+        if arrivals[i] == c:
+            return
+    arrivals[0] += 1
+    arrivals[arrivals[0]] = c
+
+
+@kernel
+def observe_known(tree, slot, x, w, c, keeps_logs):
+    """Update the observers of the features that are not missing, each by its kind."""
+    moments = tree.moments[slot]
+    count, mean, m2 = moments[COUNT, c], moments[MEAN, c], moments[M2, c]
+    low, high, precision = moments[LOW, c], moments[HIGH, c], moments[PRECISION, c]
+    value_weights = tree.value_stats[slot, VALUE_WEIGHT]
+    value_logs = tree.value_stats[slot, VALUE_LOG]
+    value_start, n_values = tree.value_start, tree.n_values
+    seen_all = tree.nominal.shape[0] == 0
+    for f in range(x.shape[0]):
+        value = x[f]
+        if value != value:
+            seen_all = seen_all and count[f] > 0.0
+            continue
+        is_first = count[f] == 0.0
+        if is_first:
+            note_class(tree.arrivals[slot, f], c)
+        n = count[f] + w
+        count[f] = n
+        start = value_start[f]
+        if start == NONE:
+            low[f] = value if is_first else min(low[f], value)
+            high[f] = value if is_first else max(high[f], value)
+            old = mean[f]
+            new = old + (w / n) * (value - old)
+            mean[f] = new
+            m2[f] += w * (value - old) * (value - new)
+            variance = m2[f] / (n - 1.0) if n > 1.0 else 0.0
+            precision[f] = 0.5 / variance if variance > TINY_VARIANCE else 0.0
+        else:
+            value_weights[start + int(value), c] += w
+            if keeps_logs and n_values[f] <= FEW_VALUES:
+                for column in range(start, start + n_values[f]):
+                    if value_weights[column, c] == n:
+                        value_logs[column, c] = 0.0
+                    elif value_weights[column, c] > 0.0:
+                        value_logs[column, c] = math.log(value_weights[column, c] / n)
+    tree.is_complete[slot, c] = seen_all
+
+
+@kernel
+def observe(tree, slot, rules, x, has_missing, c, w, bayes_class, all_known):
+    """Take one sample of class `c` into a leaf: which vote is right, the class weights, the observers."""
+    leaf = tree.leaves[slot]
+    if leaf["is_active"] == 1 and rules["leaf_prediction"] == ADAPTIVE:
+        if leaf["n_present"] == 0 or majority_class(tree, slot) == c:
+            leaf["majority_correct"] += w
+        if bayes_class == c:
+            leaf["bayes_correct"] += w
+
+    if uses_bayes(leaf, rules):
+        note_classes(tree, slot, x)
+
+    weights = tree.class_stats[slot, WEIGHT]
+    order = tree.class_order[slot]
+    is_present = weights[c] > 0.0
+    if not is_present:
+        for i in range(leaf["n_present"]):
+            is_present = is_present or order[i] == c
+    if not is_present:
+        order[leaf["n_present"]] = c
+        leaf["n_present"] += 1
+    weights[c] += w
+    if tree.nominal.shape[0] == 0 and rules["leaf_prediction"] != MAJORITY:
+        tree.class_stats[slot, LOG_WEIGHT, c] = math.log(weights[c])
+    total = 0.0  # anew in the order of arrival: river's rounding decides when the grace period is over
+    for i in range(leaf["n_present"]):
+        total += weights[order[i]]
+    leaf["weight"] = total
+
+    if leaf["is_active"] == 0:
+        return
+    if tree.is_complete[slot, c] and not has_missing:
+        observe_complete(x, w, tree.moments[slot], c)
+    else:
+        observe_known(tree, slot, x, w, c, rules["leaf_prediction"] != MAJORITY)
+    if rules["leaf_prediction"] != MAJORITY and tree.nominal.shape[0] < x.shape[0]:
+        precision = tree.moments[slot, PRECISION, c, : x.shape[0]]
+        tree.class_stats[slot, LOG_HEIGHT, c] = log_normaliser(precision, all_known)
+
+
+# --- splitting --------------------------------------------------------------------------------------------------------
+
+
+@kernel
+def entropy(weights, order):
+    """Entropy in bits of the class weights, without classes that have none."""
+    total = 0.0
+    bits = 0.0
+    for c in order:
+        if weights[c] > 0.0:
+            bits -= weights[c] * math.log2(weights[c])
+            total += weights[c]
+    return (bits + total * math.log2(total)) / total if total > 0.0 else 0.0
+
+
+@kernel
+def branch_weight(weights, order):
+    """Sum of the weights of the classes that have an entry."""
+    total = 0.0
+    for c in order:
+        if weights[c] > 0.0:
+            total += weights[c]
+    return total
+
+
+@kernel
+def split_merit(branches, order, leaf_entropy, rules):
+    """Merit of a split into branches (b, c); -inf unless two of them have more than the least share of the weight."""
+    n_branches = branches.shape[0]
+    total = 0.0
+    for b in range(n_branches):
+        total += branch_weight(branches[b], order)
+    if total <= 0.0:
+        return -np.inf
+    n_large = 0
+    for b in range(n_branches):
+        if branch_weight(branches[b], order) / total > rules["min_branch_fraction"]:
+            n_large += 1
+    if n_large < 2:
+        return -np.inf
+
+    if rules["criterion"] == INFO_GAIN:
+        bits = 0.0
+        for b in range(n_branches):
+            bits += branch_weight(branches[b], order) * entropy(branches[b], order)
+        return leaf_entropy - bits / total
+
+    if rules["criterion"] == GINI:
+        impurity = 0.0
+        for b in range(n_branches):
+            weight = branch_weight(branches[b], order)
+            gini = 1.0
+            if weight > 0.0:
+                for c in order:
+                    if branches[b, c] > 0.0:
+                        gini -= (branches[b, c] / weight) * (branches[b, c] / weight)
+            impurity += (weight / total) * gini
+        return 1.0 - impurity
+
+    # Hellinger distance of the first two classes over the first two branches, Cieslak et al. 2012.
+    if branches.shape[1] < 2:
+        return 0.0
+    if min(branches[0, 0], branches[0, 1], branches[1, 0], branches[1, 1]) < 0.0:
+        return 0.0
+    of_first = branches[0, 0] + branches[1, 0]
+    of_second = branches[0, 1] + branches[1, 1]
+    if of_first <= 0.0 or of_second <= 0.0:
+        return 0.0
+    squares = 0.0
+    for b in range(2):
+        gap = math.sqrt(branches[b, 0] / of_first) - math.sqrt(branches[b, 1] / of_second)
+        squares += gap * gap
+    return math.sqrt(squares)
+
+
+@kernel
+def hoeffding_bound(value_range, log_inverse_delta, weight):
+    """Domingos & Hulten 2000, section 2: the mean of `weight` draws is off by more with probability below delta."""
+    return math.sqrt(value_range * value_range * log_inverse_delta / (2.0 * weight))
+
+
+@kernel
+def numeric_branches(moments, f, order, threshold, half, branches):
+    """Write the class weights on both sides of a threshold, by the Gaussian of each class within its range."""
+    branches[:] = ABSENT
+    for c in order:
+        n = moments[COUNT, c, f]
+        if threshold < moments[LOW, c, f]:
+            branches[1, c] = n
+        elif threshold >= moments[HIGH, c, f]:
+            branches[0, c] = n
+        else:
+            variance = moments[M2, c, f] / (n - 1.0) if n > 1.0 else 0.0
+            below = 0.0
+            if variance > 0.0:
+                z = (threshold - moments[MEAN, c, f]) / variance**half
+                below = 0.5 * (1.0 + math.erf(z / math.sqrt(2.0)))
+            branches[0, c] = below * n
+            branches[1, c] = n - branches[0, c]
+
+
+@kernel
+def value_branches(value_weights, start, n_values, order, value, branches):
+    """Write the class weights of one value and of all others."""
+    branches[:] = ABSENT
+    for c in order:
+        for v in range(n_values):
+            weight = value_weights[start + v, c]
+            if weight > 0.0:
+                side = 0 if v == value else 1
+                branches[side, c] = max(branches[side, c], 0.0) + weight
+
+
+@allocating_kernel
+def values_seen(value_weights, start, n_values, order):
+    """Return the codes of the values that a leaf has seen, in ascending order."""
+    codes = np.empty(n_values, np.int64)
+    n = 0
+    for v in range(n_values):
+        for c in order:
+            if value_weights[start + v, c] > 0.0:
+                codes[n] = v
+                n += 1
+                break
+    return codes[:n]
+
+
+@allocating_kernel
+def all_branches(value_weights, start, codes, order, n_classes):
+    """Return the class weights of each value, shape (value, c)."""
+    branches = np.full((codes.shape[0], n_classes), ABSENT)
+    for b in range(codes.shape[0]):
+        for c in order:
+            if value_weights[start + codes[b], c] > 0.0:
+                branches[b, c] = value_weights[start + codes[b], c]
+    return branches
+
+
+@kernel
+def best_numeric(moments, f, order, leaf_entropy, rules, branches):
+    """Return merit and threshold of the best of ten evenly spaced thresholds."""
+    low, high = np.inf, -np.inf
+    for c in order:
+        low = min(low, moments[LOW, c, f])
+        high = max(high, moments[HIGH, c, f])
+    best_merit, best_threshold = -np.inf, 0.0
+    step = (high - low) / (N_CANDIDATES + 1.0)
+    for i in range(N_CANDIDATES):
+        threshold = low + step * (i + 1)
+        if low < threshold < high:
+            numeric_branches(moments, f, order, threshold, rules["half"], branches)
+            merit = split_merit(branches, order, leaf_entropy, rules)
+            if merit > best_merit:
+                best_merit, best_threshold = merit, threshold
+    return best_merit, best_threshold
+
+
+@allocating_kernel
+def best_nominal(tree, slot, f, order, leaf_entropy, rules, branches):
+    """Return merit, kind and value of the best split of a nominal feature: multiway, or one value against the rest."""
+    value_weights = tree.value_stats[slot, VALUE_WEIGHT]
+    start, n_values = tree.value_start[f], tree.n_values[f]
+    codes = values_seen(value_weights, start, n_values, order)
+    best_merit, best_kind, best_value = -np.inf, EQUALS, 0
+    if rules["binary_split"] == 0:
+        multiway = all_branches(value_weights, start, codes, order, branches.shape[1])
+        best_merit, best_kind = split_merit(multiway, np.sort(order), leaf_entropy, rules), MULTIWAY
+    for value in codes:
+        value_branches(value_weights, start, n_values, order, value, branches)
+        merit = split_merit(branches, order, leaf_entropy, rules)
+        if merit > best_merit:
+            best_merit, best_kind, best_value = merit, EQUALS, value
+    return best_merit, best_kind, float(best_value)
+
+
+@allocating_kernel
+def best_split(tree, slot, rules, n_features):
+    """Return the best split of a leaf and the merit of the second best; no split at all has the merit -inf."""
+    leaf = tree.leaves[slot]
+    moments = tree.moments[slot]
+    weights = tree.class_stats[slot, WEIGHT]
+    n_classes = weights.shape[0]
+    leaf_entropy = entropy(weights, tree.class_order[slot, : leaf["n_present"]])
+    branches = np.empty((2, n_classes))
+    best, second = -np.inf, -np.inf
+    best_feature, best_kind, best_threshold = NONE, LEAF, 0.0
+    for f in range(n_features):
+        order = tree.arrivals[slot, f, 1 : 1 + tree.arrivals[slot, f, 0]]
+        if order.shape[0] == 0:
+            continue
+        if tree.value_start[f] == NONE:
+            merit, threshold = best_numeric(moments, f, order, leaf_entropy, rules, branches)
+            kind = NUMERIC
+        else:
+            merit, kind, threshold = best_nominal(tree, slot, f, order, leaf_entropy, rules, branches)
+        if merit >= best and merit > -np.inf:
+            second, best = best, merit
+            best_feature, best_kind, best_threshold = f, kind, threshold
+        elif merit > second:
+            second = merit
+    return best, second, best_feature, best_kind, best_threshold
+
+
+@kernel
+def may_grow(tree, slot, rules, n_new):
+    """Whether the bound on the nodes leaves room for a split of this leaf into `n_new` branches.
+
+    What room is left goes to the leaves that promise most: those with most weight outside their majority class, where
+    most can be gained. With room for k more splits, a leaf grows only if fewer than k leaves promise more.
+    """
+    room = rules["max_nodes"] - tree.size[0]
+    if n_new > room:
+        return False
+    promise = leaf_promise(tree, slot)
+    n_better = 0
+    for s in range(tree.size[1]):
+        if tree.leaves[s]["is_active"] == 1 and leaf_promise(tree, s) > promise:
+            n_better += 1
+    return n_better < room // n_new
+
+
+@kernel
+def leaf_promise(tree, slot):
+    """Weight outside the majority class."""
+    majority = majority_class(tree, slot)
+    if majority == NONE:
+        return 0.0
+    return tree.leaves[slot]["weight"] - tree.class_stats[slot, WEIGHT, majority]
+
+
+@allocating_kernel
+def split_leaf(tree, slot, f, kind, threshold, half):
+    """Turn a leaf into a split; the branches begin with the class weights that they have seen."""
+    n_classes = tree.class_stats.shape[2]
+    order = tree.arrivals[slot, f, 1 : 1 + tree.arrivals[slot, f, 0]].copy()
+    codes = np.empty(2, np.int64)
+    if kind == NUMERIC:
+        branches = np.empty((2, n_classes))
+        numeric_branches(tree.moments[slot], f, order, threshold, half, branches)
+    else:
+        start, n_values = tree.value_start[f], tree.n_values[f]
+        if kind == EQUALS:
+            branches = np.empty((2, n_classes))
+            value_branches(
+                tree.value_stats[slot, VALUE_WEIGHT], start, n_values, order, int(threshold), branches
+            )
+        else:
+            codes = values_seen(tree.value_stats[slot, VALUE_WEIGHT], start, n_values, order)
+            branches = all_branches(tree.value_stats[slot, VALUE_WEIGHT], start, codes, order, n_classes)
+            order.sort()
+
+    n_branches = branches.shape[0]
+    nodes = tree.nodes
+    split = tree.leaves[slot]["node"]
+    first = tree.size[0]
+    nodes[split]["kind"] = kind
+    nodes[split]["feature"] = f
+    nodes[split]["threshold"] = threshold
+    nodes[split]["first_child"] = first
+    nodes[split]["slot"] = NONE
+    present = np.empty_like(order)
+    for b in range(n_branches):
+        child = first + b
+        nodes[child]["next_sibling"] = child + 1 if b < n_branches - 1 else NONE
+        nodes[child]["parent"] = split
+        nodes[child]["depth"] = nodes[split]["depth"] + 1
+        nodes[child]["value"] = codes[b] if kind == MULTIWAY else 0.0
+        n_present = 0
+        for c in order:
+            if branches[b, c] >= 0.0:
+                present[n_present] = c
+                n_present += 1
+        child_slot = slot if b == 0 else tree.size[1] + b - 1  # the first branch takes the place of the leaf
+        start_leaf(tree, child, child_slot, branches[b], present, n_present)
+    tree.size[0] += n_branches
+    tree.size[1] += n_branches - 1
+
+
+@allocating_kernel
+def attempt_split(tree, slot, rules, n_features):
+    """Split a leaf that has seen its grace period, if the best split is better than the second best for sure."""
+    leaf = tree.leaves[slot]
+    n_present = leaf["n_present"]
+    weights = tree.class_stats[slot, WEIGHT]
+    n_classes_seen = 0
+    for i in range(n_present):
+        if weights[tree.class_order[slot, i]] != 0.0:
+            n_classes_seen += 1
+    if n_classes_seen < 2:
+        return
+    if weights[majority_class(tree, slot)] / leaf["weight"] > rules["max_share_to_split"]:
+        forget_observations(tree, slot)
+        return
+    best, second, feature, kind, threshold = best_split(tree, slot, rules, n_features)
+    value_range = 1.0 if rules["criterion"] == GINI else math.log2(max(n_present, 2))
+    bound = hoeffding_bound(value_range, rules["log_inverse_delta"], leaf["weight"])
+    if feature == NONE:
+        if bound < rules["tau"]:
+            forget_observations(tree, slot)
+        return
+    if best - second > bound or bound < rules["tau"]:
+        n_new = 2
+        if kind == MULTIWAY:
+            order = tree.arrivals[slot, feature, 1 : 1 + tree.arrivals[slot, feature, 0]]
+            n_new = values_seen(
+                tree.value_stats[slot, VALUE_WEIGHT], tree.value_start[feature], tree.n_values[feature], order
+            ).shape[0]
+        if may_grow(tree, slot, rules, n_new):
+            split_leaf(tree, slot, feature, kind, threshold, rules["half"])
+
+
+@kernel
+def learn_row(tree, leaf_node, is_direct, rules, x, has_missing, c, w, bayes_class, all_known):
+    """Take one sample into a leaf and split the leaf if its time has come.
+
+    A sample that could not make all the tests on its way is learnt, but gives no occasion to split.
+    """
+    slot = tree.nodes[leaf_node]["slot"]
+    observe(tree, slot, rules, x, has_missing, c, w, bayes_class, all_known)
+    leaf = tree.leaves[slot]
+    if not is_direct or leaf["is_active"] == 0:
+        return
+    if tree.nodes[leaf_node]["depth"] >= rules["max_depth"]:
+        leaf["is_active"] = 0
+        return
+    weight = leaf["weight"]
+    if weight - leaf["last_attempt"] >= rules["grace_period"]:
+        leaf["last_attempt"] = weight
+        attempt_split(tree, slot, rules, x.shape[0])
+
+
+@kernel
+def go_on(
+    tree, rules, block, targets, weights, has_missing, n_branches, row, proba, votes, all_known
+):  # fmt: skip
+    """Let one tree go through the rows from `row`; return the row where it lacked room for a split, or the end."""
+    is_learning = targets.shape[0] > 0
+    is_predicting = proba.shape[0] > 0
+    nodes, size = tree.nodes, tree.size
+    while row < block.shape[0]:
+        w = weights[row] if is_learning else 0.0
+        if w > 0.0 and (size[0] + n_branches > nodes.shape[0] or size[1] + n_branches > tree.leaves.shape[0]):
+            return row
+        if is_predicting or w > 0.0:
+            x = block[row]
+            leaf, is_direct, unknown_at = find_leaf(tree, x, ROOT)
+            out = proba[row] if is_predicting else votes
+            bayes_class = leaf_proba(tree, nodes[leaf]["slot"], rules, x, has_missing[row], w > 0.0, out)
+            if w > 0.0:
+                if unknown_at != NONE and size[0] < rules["max_nodes"]:
+                    leaf = add_branch(tree, unknown_at, x[nodes[unknown_at]["feature"]])
+                    bayes_class = NONE
+                learn_row(
+                    tree, leaf, is_direct, rules, x, has_missing[row], targets[row], w, bayes_class, all_known
+                )
+        row += 1
+    return row
+
+
+# --- entry points -----------------------------------------------------------------------------------------------------
+
+
+@kernel
+def first_wrong(block, targets, weights, value_start, max_value, max_code, max_class):
+    """Return (what, row, column) of the first entry that is out of range; what: 0 none, 1 to 4 as `pool` explains."""
+    for row in range(block.shape[0]):
+        for f in range(block.shape[1]):
+            value = block[row, f]
+            if abs(value) > max_value:
+                return 1, row, f
+            is_code = 0.0 <= value <= max_code and value == math.floor(value)
+            if f < value_start.shape[0] and value_start[f] != NONE and value == value and not is_code:
+                return 2, row, f
+    for row in range(targets.shape[0]):
+        if targets[row] < 0 or targets[row] > max_class:
+            return 3, row, 0
+    for row in range(weights.shape[0]):
+        for e in range(weights.shape[1]):
+            if not 0.0 <= weights[row, e] <= max_value:
+                return 4, row, e
+    return 0, 0, 0
+
+
+@kernel
+def count_values(block, nominal, n_values):
+    """Raise the number of values of each nominal feature to what a block needs; return whether any changed."""
+    has_new = False
+    for f in nominal:
+        if f < block.shape[1]:
+            for row in range(block.shape[0]):
+                if block[row, f] >= n_values[f]:
+                    n_values[f] = int(block[row, f]) + 1
+                    has_new = True
+    return has_new
+
+
+@allocating_kernel
+def start_trees(
+    nodes, leaves, class_stats, class_order, is_complete, moments, arrivals, value_stats, sizes,
+    value_start, n_values, nominal, first, last,
+):  # fmt: skip
+    """Make the experts from `first` up to `last` single empty leaves."""
+    for e in range(first, last):
+        tree = Tree(
+            nodes[e], leaves[e], class_stats[e], class_order[e], is_complete[e], moments[e], arrivals[e],
+            value_stats[e], sizes[e], value_start, n_values, nominal,
+        )  # fmt: skip
+        start_tree(tree)
+
+
+@allocating_kernel
+def step(
+    nodes, leaves, class_stats, class_order, is_complete, moments, arrivals, value_stats, sizes,
+    value_start, n_values, nominal, rules_of_all, block, targets, weights, n_branches, progress, proba,
+):  # fmt: skip
+    """Let each expert go through the rows in order: predict, then learn.
+
+    Parameters
+    ----------
+    block
+        (row, f): the features, NaN where missing.
+    targets
+        (row,): the classes, of length 0 where nothing is to be learnt.
+    weights
+        (row, e): the weight of the sample for each expert, 0 for one that does not see it.
+    n_branches
+        Most branches that a split can have, at least 2.
+    progress
+        (e,): the row with which each expert goes on; afterwards the row that it has come to.
+    proba
+        (row, e, c): the predictions are written here; of 0 rows where none are wanted.
+
+    Returns
+    -------
+    True if all rows are done. False if an expert had no room for one more split and stopped: give it more, call again.
+    """
+    rules = rules_of_all[0]
+    n_rows, n_features = block.shape
+    votes = np.empty(proba.shape[2])
+    all_known = np.zeros(n_features)
+    has_missing = np.zeros(n_rows, np.bool_)
+    for row in range(n_rows):
+        n_missing = 0
+        for f in range(n_features):
+            n_missing += block[row, f] != block[row, f]
+        has_missing[row] = n_missing > 0
+    is_done = True
+    for e in range(nodes.shape[0]):
+        tree = Tree(
+            nodes[e], leaves[e], class_stats[e], class_order[e], is_complete[e], moments[e], arrivals[e],
+            value_stats[e], sizes[e], value_start, n_values, nominal,
+        )  # fmt: skip
+        row = go_on(
+            tree,
+            rules,
+            block,
+            targets,
+            weights[:, e],
+            has_missing,
+            n_branches,
+            progress[e],
+            proba[:, e],
+            votes,
+            all_known,
+        )
+        is_done = is_done and row == n_rows
+        progress[e] = row
+    return is_done

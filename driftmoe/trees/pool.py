@@ -1,0 +1,640 @@
+"""The memory of a pool of Hoeffding trees: all in one set of arrays, which grow as needed.
+
+Features, classes, values, nodes and experts may be added while running; columns and codes never move. Every array has
+the experts as its leading axis, so that one call of `kernels.step` serves all of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from driftmoe.encoding import MAX_ABSOLUTE
+from driftmoe.trees import kernels
+
+CRITERIA = {"info_gain": kernels.INFO_GAIN, "gini": kernels.GINI, "hellinger": kernels.HELLINGER}
+LEAVES = {"mc": kernels.MAJORITY, "nb": kernels.NAIVE_BAYES, "nba": kernels.ADAPTIVE}
+
+MAX_CODE = 65_535
+"""Largest code of a nominal value: every leaf has a place for each value up to the largest seen."""
+
+MAX_CLASS = 65_535
+"""Largest target: every leaf has a place for each class up to the largest seen."""
+
+UNBOUNDED = 2**31 - 1
+
+PER_TREE = (
+    "_nodes",
+    "_leaves",
+    "_class_stats",
+    "_class_order",
+    "_is_complete",
+    "_moments",
+    "_arrivals",
+    "_value_stats",
+    "_sizes",
+)
+"""The arrays with a leading expert axis, in the order in which the kernels take them."""
+
+
+class TreePool:
+    """Hoeffding trees that see the same samples with different weights, and grow independently of each other.
+
+    The settings are those of river's `HoeffdingTreeClassifier`, with its defaults.
+
+    Parameters
+    ----------
+    n_experts
+        Number of trees.
+    nominal
+        Columns that hold the codes 0, 1, 2, ... of nominal values; all others are numeric.
+    grace_period
+        Weight that a leaf sees between two attempts to split.
+    delta
+        Probability that one attempt chooses another feature than infinitely many samples would.
+    tau
+        Hoeffding bound below which the best split is taken although the second best is close.
+    max_depth
+        Splits above a leaf from which on it does not split but only counts classes; `None` for no limit.
+    split_criterion
+        `"info_gain"`, `"gini"`, or `"hellinger"`, which looks at classes 0 and 1 only.
+    leaf_prediction
+        `"mc"` the majority class, `"nb"` naive Bayes, `"nba"` the one of both that has been right more often.
+    nb_threshold
+        Weight from which on a leaf with `"nb"` uses naive Bayes.
+    binary_split
+        Whether a nominal feature may only be split into one value and the rest.
+    min_branch_fraction
+        A split counts if two branches at least have a larger share of the weight than this.
+    max_share_to_split
+        A leaf whose majority class has a larger share than this does not split.
+    max_nodes
+        Most nodes of one tree, splits and leaves, at least 1; `None` for no limit. As the room gets less, the leaves
+        that promise least stop growing first; all go on learning.
+
+    Raises
+    ------
+    ValueError
+        If a setting is out of range.
+
+    Examples
+    --------
+    Two trees; the second sees every sample three times.
+
+    >>> import numpy as np
+    >>> from driftmoe.trees import TreePool
+    >>> rng = np.random.default_rng(1)
+    >>> X = rng.normal(size=(1000, 3))
+    >>> y = (X[:, 0] > 0.5).astype(int)
+    >>> pool = TreePool(2)
+    >>> pool.learn(X, y, weights=np.tile([1.0, 3.0], (1000, 1)))
+    >>> pool.predict_proba(np.array([2.0, 0.0, 0.0])).argmax(axis=1)
+    array([1, 1])
+    """
+
+    def __init__(
+        self,
+        n_experts: int = 1,
+        *,
+        nominal: Iterable[int] = (),
+        grace_period: float = 200,
+        delta: float = 1e-7,
+        tau: float = 0.05,
+        max_depth: int | None = None,
+        split_criterion: str = "info_gain",
+        leaf_prediction: str = "nba",
+        nb_threshold: float = 0,
+        binary_split: bool = False,
+        min_branch_fraction: float = 0.01,
+        max_share_to_split: float = 0.99,
+        max_nodes: int | None = None,
+    ) -> None:
+        if n_experts < 0:
+            raise ValueError(f"n_experts={n_experts}; a pool has 0 trees or more")
+        if split_criterion not in CRITERIA:
+            raise ValueError(f"unknown split_criterion {split_criterion!r}; available: {', '.join(CRITERIA)}")
+        if leaf_prediction not in LEAVES:
+            raise ValueError(f"unknown leaf_prediction {leaf_prediction!r}; available: {', '.join(LEAVES)}")
+        if not 0.0 < delta < 1.0:
+            raise ValueError(f"delta={delta}; it is a probability, choose 0 < delta < 1")
+        for name, value, low in (
+            ("grace_period", grace_period, 0),
+            ("tau", tau, 0),
+            ("nb_threshold", nb_threshold, 0),
+            ("min_branch_fraction", min_branch_fraction, 0),
+            ("max_share_to_split", max_share_to_split, 0),
+            ("max_depth", 0 if max_depth is None else max_depth, 0),
+            ("max_nodes", 1 if max_nodes is None else max_nodes, 1),
+        ):
+            if not value >= low:
+                raise ValueError(f"{name}={value}; choose {low} or more")
+        rules = np.zeros(1, kernels.RULES)
+        rules["grace_period"] = grace_period
+        rules["log_inverse_delta"] = math.log(1.0 / delta)
+        rules["tau"] = tau
+        rules["min_branch_fraction"] = min_branch_fraction
+        rules["max_share_to_split"] = max_share_to_split
+        rules["nb_threshold"] = nb_threshold
+        rules["max_depth"] = UNBOUNDED if max_depth is None else max_depth
+        rules["max_nodes"] = UNBOUNDED if max_nodes is None else max_nodes
+        rules["criterion"] = CRITERIA[split_criterion]
+        rules["leaf_prediction"] = LEAVES[leaf_prediction]
+        rules["binary_split"] = binary_split
+        rules["half"] = 0.5
+        self._rules = rules
+
+        self.n_features = 0
+        self.n_classes = 0
+        self._nodes = np.zeros((0, 4), kernels.NODE)
+        self._leaves = np.zeros((0, 4), kernels.LEAF_STATE)
+        self._class_stats = np.zeros((0, 4, 3, 0))
+        self._class_order = np.zeros((0, 4, 0), np.int32)
+        self._is_complete = np.zeros((0, 4, 0), np.bool_)
+        self._moments = np.zeros((0, 4, kernels.N_MOMENTS, 0, 0))
+        self._arrivals = np.zeros((0, 4, 0, 1), np.int32)
+        self._value_stats = np.zeros((0, 4, 2, 0, 0))
+        self._sizes = np.zeros((0, 2), np.int64)
+        self._value_start = np.zeros(0, np.int64)
+        self._value_room = np.zeros(0, np.int64)
+        self._n_values = np.zeros(0, np.int64)
+        self._nominal = np.zeros(0, np.int64)
+        self._n_branches = 2  # most that a split can have
+        self._nominal_to_come: set[int] = set()
+        self.declare_nominal(nominal)
+        self._add_experts(n_experts)
+
+    # --- what it is -------------------------------------------------------------------------------------------------
+
+    @property
+    def n_experts(self) -> int:
+        """Number of trees."""
+        return len(self._sizes)
+
+    @property
+    def n_nodes(self) -> np.ndarray:
+        """Nodes of each tree, splits and leaves, shape (n_experts,)."""
+        return self._sizes[:, 0].copy()
+
+    @property
+    def n_leaves(self) -> np.ndarray:
+        """Leaves of each tree, shape (n_experts,)."""
+        return self._sizes[:, 1].copy()
+
+    @property
+    def depth(self) -> np.ndarray:
+        """Splits on the longest way down each tree, shape (n_experts,)."""
+        return np.array([self._nodes[e, : self._sizes[e, 0]]["depth"].max() for e in range(self.n_experts)])
+
+    @property
+    def weight_seen(self) -> np.ndarray:
+        """Weight that the leaves of each tree account for, shape (n_experts,).
+
+        It is less than the weight learnt: a leaf that splits hands down what it has observed itself, not what came down
+        to it, and of a feature that is missing in some samples only the others.
+        """
+        return np.array([self._leaves[e, : self._sizes[e, 1]]["weight"].sum() for e in range(self.n_experts)])
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all arrays, room for growth included."""
+        return sum(array.nbytes for array in vars(self).values() if isinstance(array, np.ndarray))
+
+    # --- predict, learn, both ---------------------------------------------------------------------------------------
+
+    def predict_proba(self, vectors: ArrayLike) -> np.ndarray:
+        """Return the class probabilities of each tree; changes nothing.
+
+        Parameters
+        ----------
+        vectors
+            One sample (n_features,) or a block (n_rows, n_features); NaN where a value is missing. Columns never learnt
+            are passed over, missing ones at the end are taken as missing values.
+
+        Returns
+        -------
+        expert_proba
+            Shape (n_experts, n_classes), or (n_rows, n_experts, n_classes) for a block. A row sums to 1, or is 0 for a
+            tree that has no vote yet.
+
+        Raises
+        ------
+        ValueError
+            If a number lies beyond ±1e100, or a nominal column holds no code.
+        """
+        block, is_single = _as_block(vectors)
+        no_weights = np.empty((0, self.n_experts))
+        self._check(block, _NO_TARGETS, no_weights)
+        proba = np.empty((len(block), self.n_experts, self.n_classes))
+        self._run(self._fit(block), _NO_TARGETS, no_weights, proba)
+        return proba[0] if is_single else proba
+
+    def learn(
+        self,
+        vectors: ArrayLike,
+        targets: ArrayLike,
+        weights: ArrayLike | None = None,
+        *,
+        n_experts: int | None = None,
+    ) -> None:
+        """Let each tree learn the samples in order.
+
+        Parameters
+        ----------
+        vectors
+            One sample (n_features,) or a block (n_rows, n_features); NaN where a value is missing. A longer vector
+            than before brings new features.
+        targets
+            Class index, or (n_rows,) of them. A larger one than before brings a new class.
+        weights
+            Weight of the sample for each tree, (n_experts,) or (n_rows, n_experts); 0 for a tree that does not see it.
+            1 for all by default.
+        n_experts
+            Number of trees from now on, if more than so far; the new ones are empty.
+
+        Raises
+        ------
+        ValueError
+            If shapes do not fit, a number lies beyond ±1e100, a nominal column holds no code, a class index is
+            negative, or a weight negative or not finite. Then nothing has been learnt.
+        """
+        block, _ = _as_block(vectors)
+        self._learn(block, targets, weights, n_experts, is_predicting=False)
+
+    def step(
+        self,
+        vectors: ArrayLike,
+        targets: ArrayLike,
+        weights: ArrayLike | None = None,
+        *,
+        n_experts: int | None = None,
+    ) -> np.ndarray:
+        """For each row in order, predict with every tree, then learn; arguments and errors as of `learn`.
+
+        Returns
+        -------
+        expert_proba
+            What `predict_proba` would have said before each row was learnt, with a column for every class up to the
+            largest in `targets`.
+        """
+        block, is_single = _as_block(vectors)
+        proba = self._learn(block, targets, weights, n_experts, is_predicting=True)
+        return proba[0] if is_single else proba
+
+    def _learn(
+        self,
+        block: np.ndarray,
+        targets: ArrayLike,
+        weights: ArrayLike | None,
+        n_experts: int | None,
+        *,
+        is_predicting: bool,
+    ) -> np.ndarray:
+        n_experts = max(self.n_experts, n_experts or 0)
+        target_array = np.ascontiguousarray(targets)
+        if target_array.size and target_array.dtype.kind not in "iu":
+            raise ValueError(f"targets are {target_array.dtype}; give the indices of the classes as integers")
+        target_array = target_array.astype(np.int64).reshape(-1)
+        if weights is None:
+            weight_array = np.ones((len(block), n_experts))
+        else:
+            weight_array = _writeable(np.ascontiguousarray(weights, dtype=np.float64))
+            if weight_array.ndim == 1:
+                weight_array = weight_array[np.newaxis]
+        if len(target_array) != len(block) or weight_array.shape != (len(block), n_experts):
+            raise ValueError(
+                f"{len(block)} samples, {len(target_array)} targets and weights of shape {weight_array.shape} do not "
+                f"fit; give one target a sample, and weights of shape ({len(block)}, {n_experts})"
+            )
+        self._check(block, target_array, weight_array)
+        if not len(block):
+            return np.empty((0, n_experts, self.n_classes))
+        self._add_experts(n_experts - self.n_experts)
+        self._make_room(block, int(target_array.max()) + 1)
+        proba = np.empty((len(block) if is_predicting else 0, n_experts, self.n_classes))
+        self._run(self._fit(block), target_array, weight_array, proba)
+        return proba
+
+    def _run(self, block: np.ndarray, targets: np.ndarray, weights: np.ndarray, proba: np.ndarray) -> None:
+        progress = np.zeros(self.n_experts, np.int64)
+        while not kernels.step(
+            self._nodes,
+            self._leaves,
+            self._class_stats,
+            self._class_order,
+            self._is_complete,
+            self._moments,
+            self._arrivals,
+            self._value_stats,
+            self._sizes,
+            self._value_start,
+            self._n_values,
+            self._nominal,
+            self._rules,
+            block,
+            targets,
+            weights,
+            self._n_branches,
+            progress,
+            proba,
+        ):
+            self._add_nodes()
+
+    def _check(self, block: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> None:
+        what, row, column = kernels.first_wrong(
+            block, targets, weights, self._value_start, MAX_ABSOLUTE, MAX_CODE, MAX_CLASS
+        )
+        if what == 1:
+            raise ValueError(
+                f"row {row}, column {column} is {block[row, column]}; numbers must lie within ±{MAX_ABSOLUTE:g}: clip "
+                "it, or give NaN if it is missing"
+            )
+        if what == 2:
+            raise ValueError(
+                f"row {row}, nominal column {column} is {block[row, column]}; allowed are the codes 0, 1, ... "
+                f"{MAX_CODE}, and NaN for a missing value"
+            )
+        if what == 3:
+            raise ValueError(
+                f"target {targets[row]} in row {row}; allowed are the indices 0, 1, ... {MAX_CLASS}"
+            )
+        if what == 4:
+            raise ValueError(
+                f"weight {weights[row, column]} in row {row} for expert {column}; choose a finite weight of 0 or more"
+            )
+
+    def _fit(self, block: np.ndarray) -> np.ndarray:
+        """Return the block with as many columns as there are features."""
+        n_columns = block.shape[1]
+        if n_columns == self.n_features:
+            return block
+        if n_columns > self.n_features:
+            return np.ascontiguousarray(block[:, : self.n_features])
+        fitted = np.full((len(block), self.n_features), np.nan)
+        fitted[:, :n_columns] = block
+        return fitted
+
+    # --- single trees -----------------------------------------------------------------------------------------------
+
+    def reset(self, expert: int) -> None:
+        """Make a tree as new: one leaf that has seen nothing."""
+        self._check_expert(expert)
+        self._start(expert, expert + 1)
+
+    def clone(self, expert: int) -> TreePool:
+        """Return a pool of one that holds a copy of a tree."""
+        self._check_expert(expert)
+        pool = TreePool.__new__(TreePool)
+        vars(pool).update({
+            name: value.copy() if isinstance(value, np.ndarray | set) else value
+            for name, value in vars(self).items()
+            if name not in PER_TREE
+        })  # fmt: skip
+        for name in PER_TREE:
+            setattr(pool, name, getattr(self, name)[expert : expert + 1].copy())
+        return pool
+
+    def replace(self, expert: int, pool: TreePool, source: int = 0) -> None:
+        """Put a copy of a tree of a pool, this one or another, in the place of a tree.
+
+        Raises
+        ------
+        ValueError
+            If the other pool has other features or nominal columns than this one; classes may differ.
+        """
+        self._check_expert(expert)
+        pool._check_expert(source)
+        if pool is not self:
+            if pool.n_features != self.n_features or not np.array_equal(pool._nominal, self._nominal):
+                raise ValueError(
+                    f"the other pool has {pool.n_features} features, nominal {pool._nominal.tolist()}, this one has "
+                    f"{self.n_features}, nominal {self._nominal.tolist()}; choose a tree that saw the same columns"
+                )
+            self._adopt_sizes(pool)
+            pool = pool.clone(source)
+            pool._adopt_sizes(self)
+            source = 0
+        for name in PER_TREE:
+            getattr(self, name)[expert] = getattr(pool, name)[source]
+
+    def _majority(self, expert: int, slot: int) -> int:
+        """Heaviest class of a leaf, of equals the one that came first; NONE if it has seen nothing."""
+        order = self._class_order[expert, slot, : self._leaves[expert, slot]["n_present"]]
+        if not len(order):
+            return kernels.NONE
+        return int(order[self._class_stats[expert, slot, kernels.WEIGHT, order].argmax()])
+
+    def _check_expert(self, expert: int) -> None:
+        if not 0 <= expert < self.n_experts:
+            raise ValueError(
+                f"expert {expert}; there are {self.n_experts}, choose 0 <= expert < {self.n_experts}"
+            )
+
+    def _adopt_sizes(self, pool: TreePool) -> None:
+        """Have at least as much room as another pool of the same features, and for each value in the same place."""
+        self._n_values = np.maximum(self._n_values, pool._n_values)
+        self._n_branches = max(self._n_branches, pool._n_branches)
+        room = np.maximum(self._value_room, pool._value_room)
+        if not np.array_equal(room, self._value_room):
+            self._lay_out_values(room)
+        self.n_classes = max(self.n_classes, pool.n_classes)
+        self._resize(*(max(a, b) for a, b in zip(self._rooms(), pool._rooms(), strict=True)))
+
+    # --- growing ----------------------------------------------------------------------------------------------------
+
+    def declare_nominal(self, columns: Iterable[int]) -> None:
+        """Declare columns nominal that have not been learnt yet.
+
+        Raises
+        ------
+        ValueError
+            If a column is negative or has been learnt as numeric.
+        """
+        for column in columns:
+            if column < 0:
+                raise ValueError(f"nominal column {column}; columns count from 0")
+            if column >= self.n_features:
+                self._nominal_to_come.add(int(column))
+            elif self._value_start[column] == kernels.NONE:
+                raise ValueError(
+                    f"column {column} has been learnt as numeric; declare a column nominal before it is first learnt"
+                )
+
+    def _rooms(self) -> tuple[int, int, int, int]:
+        """Capacity for nodes, leaves, classes and features."""
+        return self._nodes.shape[1], self._leaves.shape[1], self._moments.shape[3], self._moments.shape[4]
+
+    def _make_room(self, block: np.ndarray, n_classes: int) -> None:
+        """Take in new features, classes and values."""
+        n_columns = block.shape[1]
+        n_nodes, n_leaves, class_room, feature_room = self._rooms()
+        if n_classes > self.n_classes:
+            self.n_classes = n_classes
+        if self.n_classes > class_room or n_columns > feature_room:
+            self._resize(
+                n_nodes,
+                n_leaves,
+                class_room if self.n_classes <= class_room else max(self.n_classes, 2 * class_room),
+                feature_room if n_columns <= feature_room else max(n_columns, 2 * feature_room),
+            )
+        if n_columns > self.n_features:
+            new = np.arange(self.n_features, n_columns)
+            is_nominal = np.isin(new, list(self._nominal_to_come))
+            self._nominal_to_come.difference_update(new.tolist())
+            self._nominal = np.concatenate([self._nominal, new[is_nominal]])
+            self._value_start = np.concatenate([self._value_start, np.where(is_nominal, 0, kernels.NONE)])
+            self._value_room = np.concatenate([self._value_room, np.zeros(len(new), np.int64)])
+            self._n_values = np.concatenate([self._n_values, np.zeros(len(new), np.int64)])
+            self._is_complete[:] = False
+            self.n_features = n_columns
+        if len(self._nominal) and kernels.count_values(block, self._nominal, self._n_values):
+            self._n_branches = max(2, int(self._n_values.max()))
+            room, needed = self._value_room, self._n_values
+            if (needed > room).any():
+                self._lay_out_values(np.where(needed > room, np.maximum(needed, 2 * room), room))
+
+    def _lay_out_values(self, room: np.ndarray) -> None:
+        """Give each nominal feature its room for values, and move their weights there."""
+        start = np.where(self._value_start == kernels.NONE, kernels.NONE, np.cumsum(room) - room)
+        n, n_leaves, n_planes, _, n_classes = self._value_stats.shape
+        stats = np.zeros((n, n_leaves, n_planes, int(room.sum()), n_classes))
+        for f in self._nominal:
+            old, new, size = self._value_start[f], start[f], self._value_room[f]
+            stats[:, :, :, new : new + size] = self._value_stats[:, :, :, old : old + size]
+        self._value_stats, self._value_start, self._value_room = stats, start, room
+
+    def _resize(self, n_nodes: int, n_leaves: int, n_classes: int, n_features: int) -> None:
+        """Give all trees room for so much; what there is stays where it is."""
+        n = self.n_experts
+        shapes: dict[str, tuple[int, ...]] = {
+            "_nodes": (n, n_nodes),
+            "_leaves": (n, n_leaves),
+            "_class_stats": (n, n_leaves, 3, n_classes),
+            "_class_order": (n, n_leaves, n_classes),
+            "_is_complete": (n, n_leaves, n_classes),
+            "_moments": (n, n_leaves, kernels.N_MOMENTS, n_classes, n_features),
+            "_arrivals": (n, n_leaves, n_features, 1 + n_classes),
+            "_value_stats": (n, n_leaves, 2, self._value_stats.shape[3], n_classes),
+        }
+        for name, shape in shapes.items():
+            setattr(self, name, _enlarged(getattr(self, name), shape))
+
+    def _add_nodes(self) -> None:
+        """Double the room for nodes and leaves where a tree may need more for its next split."""
+        n_nodes, n_leaves, n_classes, n_features = self._rooms()
+        most_nodes, most_leaves = (self._sizes.max(axis=0) + self._n_branches).tolist()
+        self._resize(
+            n_nodes if most_nodes <= n_nodes else max(most_nodes, 2 * n_nodes),
+            n_leaves if most_leaves <= n_leaves else max(most_leaves, 2 * n_leaves),
+            n_classes,
+            n_features,
+        )
+
+    def _add_experts(self, n_new: int) -> None:
+        if n_new <= 0:
+            return
+        n = self.n_experts
+        for name in PER_TREE:
+            array = getattr(self, name)
+            setattr(self, name, _enlarged(array, (n + n_new, *array.shape[1:])))
+        self._start(n, n + n_new)
+
+    def _start(self, first: int, last: int) -> None:
+        arrays = [getattr(self, name) for name in PER_TREE]
+        kernels.start_trees(*arrays, self._value_start, self._n_values, self._nominal, first, last)
+
+    # --- looking at a tree ------------------------------------------------------------------------------------------
+
+    def describe(
+        self,
+        expert: int = 0,
+        *,
+        features: Sequence[Any] | None = None,
+        classes: Sequence[Any] | None = None,
+        values: Sequence[Sequence[Any] | None] | None = None,
+    ) -> str:
+        """Return a tree as text, one line a leaf or branch, indented by depth.
+
+        Parameters
+        ----------
+        expert
+            Which tree.
+        features, classes, values
+            Names of the columns, of the classes, and of the codes of each nominal column; numbers by default.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from driftmoe.trees import TreePool
+        >>> X = np.random.default_rng(1).normal(size=(1000, 2))
+        >>> pool = TreePool()
+        >>> pool.learn(X, (X[:, 1] > 0).astype(int))
+        >>> print(pool.describe(features=["length", "width"], classes=["no", "yes"]))
+        width <= -0.0697728
+        |   no 1.000, weight 467.331
+        width > -0.0697728
+        |   yes 0.946, weight 532.669
+        """
+        self._check_expert(expert)
+        nodes, leaves = self._nodes[expert], self._leaves[expert]
+
+        def value_name(f: int, code: float) -> str:
+            names = None if values is None else values[f]
+            return str(int(code)) if names is None else str(names[int(code)])
+
+        def lines(node: int, indent: str) -> Iterable[str]:
+            if nodes[node]["kind"] == kernels.LEAF:
+                slot = nodes[node]["slot"]
+                c = self._majority(expert, slot)
+                if c == kernels.NONE:
+                    yield f"{indent}nothing seen"
+                    return
+                weight = leaves[slot]["weight"]
+                share = self._class_stats[expert, slot, kernels.WEIGHT, c] / weight if weight else 0.0
+                yield f"{indent}{c if classes is None else classes[c]} {share:.3f}, weight {weight:.6g}"
+                return
+            kind, f, threshold = (nodes[node][name] for name in ("kind", "feature", "threshold"))
+            name = f"feature {f}" if features is None else str(features[f])
+            child, is_first = nodes[node]["first_child"], True
+            while child != kernels.NONE:
+                if kind == kernels.NUMERIC:
+                    test = f"{'<=' if is_first else '>'} {threshold:.6g}"
+                elif kind == kernels.EQUALS:
+                    test = f"{'=' if is_first else '!='} {value_name(f, threshold)}"
+                else:
+                    test = f"= {value_name(f, nodes[child]['value'])}"
+                yield f"{indent}{name} {test}"
+                yield from lines(child, indent + "|   ")
+                child, is_first = nodes[child]["next_sibling"], False
+
+        return "\n".join(lines(kernels.ROOT, ""))
+
+
+_NO_TARGETS = np.empty(0, np.int64)
+
+
+def _as_block(vectors: ArrayLike) -> tuple[np.ndarray, bool]:
+    """Return a block of float64, and whether it was given as a single sample."""
+    block = _writeable(np.ascontiguousarray(vectors, dtype=np.float64))
+    if np.ndim(vectors) == 1:
+        return block[np.newaxis], True
+    if block.ndim != 2:
+        raise ValueError(f"samples of shape {block.shape}; give (n_features,) or (n_rows, n_features)")
+    return block, False
+
+
+def _writeable(array: np.ndarray) -> np.ndarray:
+    """Return an array that the kernels need no version of their own for."""
+    return array if array.flags.writeable else array.copy()
+
+
+def _enlarged(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the array with this shape, zeros where there was nothing."""
+    if array.shape == shape:
+        return array
+    larger = np.zeros(shape, array.dtype)
+    larger[tuple(map(slice, array.shape))] = array
+    return larger

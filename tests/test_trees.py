@@ -1,0 +1,745 @@
+"""The trees: equal to river's, to a readable twin, to themselves by another way; and what a pool promises."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numba
+import numpy as np
+import pytest
+import reference
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from river import checks, datasets, tree
+from river.tree.nodes import htc_nodes
+
+import streams
+from driftmoe.trees import HoeffdingTreeClassifier, TreePool, kernels
+from driftmoe.trees.pool import PER_TREE
+from streams.wrappers import MissingValues
+
+IS_COMPILED = not numba.config.DISABLE_JIT
+EAGER = {"grace_period": 30, "delta": 0.05}
+
+
+def size(n):
+    return n if IS_COMPILED else max(300, n // 40)
+
+
+@pytest.fixture
+def naive_sum(monkeypatch):
+    """From Python 3.12 on `sum` corrects its rounding; river's trees then attempt some splits one sample earlier."""
+
+    def add_up(values, start=0):
+        for value in values:
+            start += value
+        return start
+
+    monkeypatch.setattr(htc_nodes, "sum", add_up, raising=False)
+
+
+def mixed(n_samples, seed=1, n_classes=3, p_missing=0.1):
+    """Three numbers and two nominal features, which tell the classes apart, with gaps; and weights from 0 to 5."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(n_classes, size=n_samples)
+    X = np.column_stack([
+        rng.normal(y, 1.0),
+        rng.normal(size=n_samples),
+        rng.normal((y == 1) * 2.0, 0.5 + y),
+        (y + rng.integers(3, size=n_samples)) % 5,
+        rng.integers(2, size=n_samples),
+    ])  # fmt: skip
+    X[rng.random(X.shape) < p_missing] = np.nan
+    return X, y, rng.poisson(1.0, size=(n_samples, 1)).astype(float)
+
+
+MIXED_NOMINAL = (3, 4)
+
+
+def grown(n_experts=3, n_samples=1500, **arguments):
+    X, y, _ = mixed(size(n_samples))
+    pool = TreePool(n_experts, nominal=MIXED_NOMINAL, **(EAGER | arguments))
+    pool.learn(X, y, np.random.default_rng(5).poisson(1.5, size=(len(y), n_experts)))
+    return pool
+
+
+def state(pool, expert=None):
+    """What the arrays of a pool, or of one tree in it, hold, as bytes; not the room for growth."""
+    if expert is not None:
+        pool = pool.clone(expert)
+    used = {"_nodes": pool._sizes[:, 0].max(), "_sizes": None}
+    n_leaves = pool._sizes[:, 1].max()
+    arrays = {
+        name: v[:, : used.get(name, n_leaves)] if name in PER_TREE else v
+        for name, v in vars(pool).items()
+        if isinstance(v, np.ndarray)
+    }
+    return {name: v.tolist() if v.dtype.names else v.tobytes() for name, v in arrays.items()}
+
+
+# --- equal to river ---------------------------------------------------------------------------------------------------
+
+
+def stream_named(name, n_samples):
+    if name == "agrawal with gaps":
+        return MissingValues(streams.make("agrawal", seed=3, n_samples=n_samples), rate=0.05, seed=5)
+    if name == "electricity":
+        return streams.make("electricity")
+    return streams.make(name, seed=2, n_samples=n_samples)
+
+
+def assert_equal_to_river(name, n_samples, mean_weight=None, **arguments):
+    stream = stream_named(name, n_samples)
+    nominal = [i for i, feature in enumerate(stream.features) if feature.is_nominal]
+    block = next(stream.blocks(n_samples))
+    n = len(block.y)
+    if mean_weight is None:
+        weights = np.ones((n, 1))
+    else:
+        weights = np.random.default_rng(1).poisson(mean_weight, size=(n, 1)).astype(float)
+    pool = TreePool(nominal=nominal, **arguments)
+    ours = pool.step(block.X, block.y, weights)[:, 0]
+
+    rivers = tree.HoeffdingTreeClassifier(nominal_attributes=nominal, **arguments)
+    theirs = np.zeros_like(ours)
+    for t, (row, y) in enumerate(zip(block.X.tolist(), block.y.tolist(), strict=True)):
+        x = {i: int(value) if i in nominal else value for i, value in enumerate(row) if value == value}
+        for c, p in rivers.predict_proba_one(x).items():
+            theirs[t, c] = p
+        if weights[t, 0] > 0.0:
+            rivers.learn_one(x, y, w=weights[t, 0])
+    np.testing.assert_allclose(ours, theirs, rtol=0.0, atol=1e-9)
+    assert pool.n_nodes[0] == (rivers.n_nodes or 1)
+    return rivers.n_nodes
+
+
+@pytest.mark.parametrize("leaf_prediction", ["mc", "nb", "nba"])
+@pytest.mark.parametrize("name", ["led_a", "rbf_f", "electricity", "agrawal with gaps"])
+def test_same_probabilities_as_river_after_the_same_samples(name, leaf_prediction, naive_sum, request):
+    if name == "electricity":
+        request.getfixturevalue("fetched")
+    n_nodes = assert_equal_to_river(name, size(20_000), leaf_prediction=leaf_prediction)
+    assert not IS_COMPILED or n_nodes > 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"split_criterion": "gini"},
+        {"split_criterion": "hellinger"},
+        {"binary_split": True},
+        {"max_depth": 2},
+        {"min_branch_fraction": 0.2},
+        {"max_share_to_split": 0.7},
+        {"tau": 0.3},
+        {"leaf_prediction": "nb", "nb_threshold": 150},
+    ],
+    ids=str,
+)
+def test_same_as_river_with_each_setting(arguments, naive_sum):
+    assert_equal_to_river(
+        "agrawal with gaps", size(5_000), **({"grace_period": 50, "delta": 0.01} | arguments)
+    )
+
+
+def test_same_as_river_with_weights_and_many_classes(naive_sum):
+    n_nodes = assert_equal_to_river("led_a", size(5_000), mean_weight=6, grace_period=50, delta=0.01)
+    assert not IS_COMPILED or n_nodes > 20
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("grace_period", 100), ("delta", 0.5), ("tau", 0.5), ("max_depth", 1), ("split_criterion", "gini"),
+        ("split_criterion", "hellinger"), ("leaf_prediction", "mc"), ("leaf_prediction", "nb"), ("binary_split", True),
+        ("min_branch_fraction", 0.3), ("max_share_to_split", 0.5), ("max_nodes", 5),
+    ],
+)  # fmt: skip
+def test_each_setting_changes_the_predictions(argument, value):
+    X, y, _ = mixed(1500 if IS_COMPILED else 500, p_missing=0.0)
+    default = TreePool(nominal=MIXED_NOMINAL, **EAGER).step(X, y)
+    assert not np.allclose(TreePool(nominal=MIXED_NOMINAL, **(EAGER | {argument: value})).step(X, y), default)
+
+
+def test_nb_threshold_changes_the_predictions():
+    X, y, _ = mixed(100)
+    early, late = (
+        TreePool(nominal=MIXED_NOMINAL, leaf_prediction="nb", nb_threshold=n).step(X, y) for n in (0, 50)
+    )
+    assert not np.allclose(early[20:50], late[20:50])
+    np.testing.assert_array_equal(early[50:], late[50:])
+
+
+# --- different from river on purpose ----------------------------------------------------------------------------------
+
+
+def test_class_without_weight_at_a_leaf_has_no_vote():
+    rng = np.random.default_rng(1)
+    X = np.concatenate([rng.normal(0.0, 0.01, 5000), [10.0], rng.normal(8.0, 0.01, 500)])
+    y = np.repeat([0, 1], [5001, 500])
+    order = rng.permutation(5501)
+    X, y = X[order, np.newaxis], y[order]
+    pool = TreePool(grace_period=5501, leaf_prediction="nb")
+    rivers = tree.HoeffdingTreeClassifier(grace_period=5501, leaf_prediction="nb")
+    if not IS_COMPILED:
+        pytest.skip("needs 5501 samples")
+    later = np.array([7.9, 8.1, 8.0])[:, np.newaxis]
+    pool.learn(np.concatenate([X, later]), np.concatenate([y, [1, 1, 1]]))
+    for value, target in zip([*X[:, 0], *later[:, 0]], [*y, 1, 1, 1], strict=True):
+        rivers.learn_one({0: value}, target)
+    assert pool.n_nodes[0] == rivers.n_nodes == 3
+    assert rivers._root.children[1].stats == {0: 0.0, 1: 503.0}
+    assert rivers.predict_proba_one({0: 9.0})[0] > 0.9
+    np.testing.assert_array_equal(pool.predict_proba([9.0]), [[0.0, 1.0]])
+
+
+def test_nominal_feature_without_a_valid_split_never_splits():
+    y = np.arange(400) % 2
+    X = np.zeros((400, 2))
+    pool = TreePool(nominal=[1], tau=0.5)
+    rivers = tree.HoeffdingTreeClassifier(nominal_attributes=[1], tau=0.5)
+    pool.learn(X, y)
+    for target in y.tolist():
+        rivers.learn_one({0: 0.0, 1: 0}, target)
+    assert rivers.n_nodes > 1
+    assert pool.n_nodes[0] == 1
+
+
+def test_last_column_wins_among_equal_merits():
+    X, y, _ = mixed(size(1000), p_missing=0.0)
+    pool = TreePool(tau=0.5, **EAGER)
+    pool.learn(X[:, [0, 0, 1]], y)
+    assert "feature 1 <=" in pool.describe()
+    assert "feature 0" not in pool.describe()
+
+
+def test_predicting_changes_nothing():
+    pool = grown()
+    before = state(pool)
+    X, _, _ = mixed(50, seed=9)
+    X[:, 3] = 7.0  # a value never seen
+    pool.predict_proba(X)
+    assert state(pool) == before
+
+
+def test_sample_of_weight_zero_is_not_seen():
+    model = HoeffdingTreeClassifier()
+    model.learn_one({"a": 1.0}, "yes")
+    before = state(model._pool)
+    model.learn_one({"a": 1e9, "b": 2.0}, "no", w=0.0)
+    assert model.predict_proba_one({"a": 1.0}) == {"yes": 1.0}
+    assert state(model._pool) == before
+
+
+def test_density_too_narrow_for_a_float_counts_as_none():
+    pool = TreePool(leaf_prediction="nb")
+    pool.learn([[0.0], [1e-160], [0.0], [5.0], [6.0]], [0, 0, 0, 1, 1])
+    proba = pool.predict_proba([[0.0], [1e100], [-1e100]])
+    assert np.isfinite(proba).all()
+    np.testing.assert_allclose(proba.sum(axis=2), 1.0)
+
+
+# --- equal to the readable twin ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("leaf_prediction", ["mc", "nb", "nba"])
+@pytest.mark.parametrize("split_criterion", ["info_gain", "gini", "hellinger"])
+@pytest.mark.parametrize("binary_split", [False, True])
+def test_same_probabilities_as_the_twin(leaf_prediction, split_criterion, binary_split):
+    arguments = EAGER | {
+        "leaf_prediction": leaf_prediction, "split_criterion": split_criterion, "binary_split": binary_split,
+    }  # fmt: skip
+    X, y, weights = mixed(size(1500))
+    pool = TreePool(nominal=MIXED_NOMINAL, **arguments)
+    comp = pool.step(X, y, weights)[:, 0]
+    twin = reference.HoeffdingTree(3, MIXED_NOMINAL, **arguments)
+    ref = np.empty_like(comp)
+    for t, (row, target, w) in enumerate(zip(X.tolist(), y.tolist(), weights[:, 0].tolist(), strict=True)):
+        x = [None if value != value else value for value in row]
+        ref[t] = twin.predict_proba(x)
+        twin.learn(x, target, w)
+    np.testing.assert_allclose(comp, ref, rtol=0.0, atol=1e-9)
+    assert not IS_COMPILED or isinstance(twin.root, reference.Split)
+
+
+def test_unseen_value_opens_a_branch_as_in_the_twin():
+    X, y, weights = mixed(size(2000), p_missing=0.05)
+    late = np.arange(len(y)) > len(y) * 0.7
+    X[late & (X[:, 3] == 4), 3] = 6.0
+    early_only = ~late & (X[:, 3] == 4)
+    X[early_only, 3] = 0.0
+    X[:, [0, 2]] *= 0.0  # leave the nominal features to tell the classes apart
+    pool = TreePool(nominal=MIXED_NOMINAL, **EAGER)
+    comp = pool.step(X, y, weights)[:, 0]
+    twin = reference.HoeffdingTree(3, MIXED_NOMINAL, **EAGER)
+    for t, (row, target, w) in enumerate(zip(X.tolist(), y.tolist(), weights[:, 0].tolist(), strict=True)):
+        x = [None if value != value else value for value in row]
+        np.testing.assert_allclose(comp[t], twin.predict_proba(x), rtol=0.0, atol=1e-9)
+        twin.learn(x, target, w)
+    assert 6.0 in twin.root.values
+    assert "feature 3 = 6" in pool.describe()
+
+
+# --- compiled equals not compiled -------------------------------------------------------------------------------------
+
+MEDIUM = st.floats(-1e6, 1e6)
+N_FEATURES = st.integers(1, 11)
+
+
+def python(function):
+    return getattr(function, "py_func", function)
+
+
+@given(data=st.data(), n=N_FEATURES)
+@settings(deadline=None, max_examples=50)
+def test_distance_and_normaliser_compiled_equal_python(data, n):
+    x, mean = (data.draw(hnp.arrays(float, n, elements=MEDIUM)) for _ in range(2))
+    precision = data.draw(
+        hnp.arrays(float, n, elements=st.sampled_from([0.0, 1e-150, 1e-3, 0.7, 2.5, 1e90, 1e150]))
+    )
+    gaps = np.where(data.draw(hnp.arrays(bool, n)), np.nan, x)
+    assert kernels.distance(x, mean, precision) == python(kernels.distance)(x, mean, precision)
+    assert kernels.known_distance(gaps, mean, precision) == python(kernels.known_distance)(
+        gaps, mean, precision
+    )
+    expected = sum(0.5 * np.log(p / np.pi) for p, v in zip(precision, gaps, strict=True) if p > 0 and v == v)
+    for function in (kernels.log_normaliser, python(kernels.log_normaliser)):
+        assert function(precision, gaps) == pytest.approx(expected, abs=1e-9)
+
+
+@given(
+    branches=hnp.arrays(float, (2, 3), elements=st.one_of(st.just(-1.0), st.floats(0.0, 1e4))),
+    criterion=st.sampled_from([kernels.INFO_GAIN, kernels.GINI, kernels.HELLINGER]),
+)
+@settings(deadline=None, max_examples=100)
+def test_merit_compiled_equals_python_and_river(branches, criterion):
+    rules = np.zeros(1, kernels.RULES)
+    rules["criterion"], rules["min_branch_fraction"] = criterion, 0.01
+    order = np.array([2, 0, 1], np.int32)
+    comp = kernels.split_merit(branches, order, 1.5, rules[0])
+    assert comp == pytest.approx(
+        python(kernels.split_merit)(branches, order, 1.5, rules[0]), rel=1e-12, abs=1e-12
+    )
+    total = np.maximum(branches, 0.0).sum()
+    if total > 0.0 and criterion != kernels.HELLINGER:
+        name = {kernels.INFO_GAIN: "InfoGainSplitCriterion", kernels.GINI: "GiniSplitCriterion"}[criterion]
+        dists = [{c: row[c] for c in order.tolist() if row[c] >= 0.0} for row in branches.tolist()]
+        rivers = getattr(tree.split_criterion, name)(0.01).merit_of_split({0: 1.0}, dists)
+        offset = 1.5 if criterion == kernels.INFO_GAIN else 0.0
+        assert comp == pytest.approx(rivers + offset, rel=1e-9, abs=1e-9)
+
+
+def test_hoeffding_bound_worked_out_by_hand():
+    assert kernels.hoeffding_bound(2.0, np.log(1e7), 200.0) == pytest.approx(0.401474, abs=1e-6)
+
+
+# --- invariants -------------------------------------------------------------------------------------------------------
+
+
+@given(seed=st.integers(0, 10_000), p_missing=st.sampled_from([0.0, 0.2]), binary=st.booleans())
+@settings(deadline=None, max_examples=15 if IS_COMPILED else 3)
+def test_invariants_of_a_grown_pool(seed, p_missing, binary):
+    X, y, _ = mixed(size(1200), seed=seed, p_missing=p_missing)
+    weights = np.random.default_rng(seed).poisson(1.0, size=(len(y), 4)).astype(float)
+    pool = TreePool(4, nominal=MIXED_NOMINAL, binary_split=binary, **EAGER)
+    proba = pool.step(X, y, weights)
+    sums = proba.sum(axis=2)
+    assert ((np.abs(sums - 1.0) < 1e-9) | (sums == 0.0)).all()
+    assert (proba >= 0.0).all()
+    for e in range(4):
+        n_nodes, n_leaves = pool._sizes[e]
+        nodes, leaves = pool._nodes[e, :n_nodes], pool._leaves[e, :n_leaves]
+        children = np.arange(1, n_nodes)
+        assert (nodes["parent"][1:] < children).all()
+        assert (nodes["depth"][1:] == nodes["depth"][nodes["parent"][1:]] + 1).all()
+        is_leaf = nodes["kind"] == kernels.LEAF
+        assert sorted(nodes["slot"][is_leaf]) == list(range(n_leaves))
+        assert (leaves["node"] == np.argsort(np.where(is_leaf, nodes["slot"], n_nodes))[:n_leaves]).all()
+        np.testing.assert_allclose(leaves["weight"], pool._class_stats[e, :n_leaves, 0].sum(axis=1))
+    if p_missing == 0.0:
+        lost = weights.sum(axis=0) - pool.weight_seen
+        assert (lost > -1e-6).all()
+
+
+def test_weights_at_the_leaves_of_one_split_add_up_to_the_weight_seen():
+    X, y, weights = mixed(size(1500), p_missing=0.0)
+    pool = TreePool(max_nodes=3, **EAGER)
+    pool.learn(X, y, weights)
+    assert pool.n_nodes[0] == 3
+    np.testing.assert_allclose(pool.weight_seen, weights.sum(axis=0))
+
+
+@pytest.mark.parametrize("rows", [1, 7, 256])
+def test_blocks_equal_row_by_row_bit_for_bit(rows):
+    X, y, _ = mixed(size(1000))
+    weights = np.random.default_rng(3).poisson(1.0, size=(len(y), 3)).astype(float)
+    whole, parts, one = (TreePool(3, nominal=MIXED_NOMINAL, **EAGER) for _ in range(3))
+    expected = whole.step(X, y, weights)
+    got = np.concatenate([
+        parts.step(X[i : i + rows], np.minimum(y[i : i + rows], 2), weights[i : i + rows])
+        if i else np.pad(parts.step(X[:rows], y[:rows], weights[:rows]), ((0, 0), (0, 0), (0, 2 - y[:rows].max())))
+        for i in range(0, len(y), rows)
+    ]) if rows > 1 else None  # fmt: skip
+    if got is not None:
+        np.testing.assert_array_equal(got, expected)
+    else:
+        for i in range(len(y)):
+            proba = one.predict_proba(X[i]) if i else np.zeros((3, 0))
+            np.testing.assert_array_equal(proba, expected[i, :, : proba.shape[1]])
+            one.learn(X[i], y[i], weights[i])
+        parts = one
+    for e in range(3):
+        for f in MIXED_NOMINAL:
+            a, b = (
+                pool._value_stats[e, : pool._sizes[e, 1], :, pool._value_start[f] :, :3][
+                    :, :, : pool._n_values[f]
+                ]
+                for pool in (whole, parts)
+            )
+            assert a.tobytes() == b.tobytes()
+        for name in ("_nodes", "_leaves", "_class_stats", "_moments", "_arrivals"):
+            a, b = getattr(whole, name)[e], getattr(parts, name)[e]
+            n = whole._sizes[e, 0 if name == "_nodes" else 1]
+            common = tuple(map(slice, np.minimum(a.shape, b.shape)))
+            np.testing.assert_array_equal(a[common][:n], b[common][:n], err_msg=name)
+
+
+def test_only_the_expert_that_learns_changes():
+    pool = grown(3)
+    before = [state(pool, e) for e in range(3)]
+    X, y, _ = mixed(40, seed=8)
+    pool.learn(X, y, np.tile([0.0, 2.0, 0.0], (40, 1)))
+    after = [state(pool, e) for e in range(3)]
+    assert after[0] == before[0]
+    assert after[2] == before[2]
+    assert after[1] != before[1]
+
+
+def test_expert_in_a_pool_equals_a_pool_of_its_own():
+    X, y, _ = mixed(size(1000))
+    weights = np.random.default_rng(3).poisson(1.0, size=(len(y), 5)).astype(float)
+    together = TreePool(5, nominal=MIXED_NOMINAL, **EAGER).step(X, y, weights)
+    for e in range(5):
+        alone = TreePool(1, nominal=MIXED_NOMINAL, **EAGER).step(X, y, weights[:, e : e + 1])
+        np.testing.assert_array_equal(together[:, e], alone[:, 0])
+
+
+@pytest.mark.parametrize("max_nodes", [1, 4, 15])
+def test_max_nodes_holds(max_nodes):
+    pool = grown(2, n_samples=4000, max_nodes=max_nodes)
+    assert (pool.n_nodes <= max_nodes).all()
+    n_bytes = pool.n_bytes
+    X, y, _ = mixed(size(3000), seed=4)
+    X[:, 3] += np.arange(len(y)) // 100 % 40  # ever new values
+    pool.learn(X, y)
+    n_bytes_later = pool.n_bytes
+    pool.learn(X, y)
+    assert (pool.n_nodes <= max_nodes).all()
+    assert pool.n_bytes == n_bytes_later
+    assert n_bytes <= n_bytes_later
+
+
+def test_leaves_that_promise_least_stop_growing_first():
+    pool = TreePool()
+    pool.learn(np.zeros((1, 1)), [1])
+    tree_ = pool.clone(0)
+    tree_._resize(8, 8, 2, 1)
+    tree_._sizes[0] = 5, 3
+    for s, (a, b) in enumerate([(90.0, 10.0), (50.0, 50.0), (99.0, 1.0)]):
+        tree_._leaves[0, s]["weight"] = 100.0
+        tree_._leaves[0, s]["n_present"] = 2
+        tree_._leaves[0, s]["is_active"] = 1
+        tree_._class_order[0, s] = 0, 1
+        tree_._class_stats[0, s, 0] = a, b
+    arrays = [getattr(tree_, name)[0] for name in (
+        "_nodes", "_leaves", "_class_stats", "_class_order", "_is_complete", "_moments", "_arrivals",
+        "_value_stats", "_sizes",
+    )]  # fmt: skip
+    view = kernels.Tree(*arrays, tree_._value_start, tree_._n_values, tree_._nominal)
+    for room, expected in [(0, [0, 0, 0]), (2, [0, 1, 0]), (4, [1, 1, 0]), (6, [1, 1, 1])]:
+        tree_._rules["max_nodes"] = 5 + room
+        assert [kernels.may_grow(view, s, tree_._rules[0], 2) for s in range(3)] == [
+            bool(v) for v in expected
+        ]
+
+
+# --- one tree of a pool -----------------------------------------------------------------------------------------------
+
+
+def test_reset_tree_is_as_new():
+    pool = grown(2)
+    pool.reset(1)
+    assert pool.n_nodes[1] == 1
+    assert pool.n_nodes[0] > 1
+    X, y, _ = mixed(size(800), seed=4)
+    fresh = TreePool(1, nominal=MIXED_NOMINAL, **EAGER)
+    np.testing.assert_array_equal(pool.step(X, y)[:, 1], fresh.step(X, y)[:, 0])
+
+
+def test_clone_and_replace_copy_a_tree():
+    pool, X = grown(3), mixed(60, seed=6)[0]
+    proba = pool.predict_proba(X)
+    np.testing.assert_array_equal(pool.clone(2).predict_proba(X)[:, 0], proba[:, 2])
+    pool.replace(0, pool, 2)
+    np.testing.assert_array_equal(pool.predict_proba(X), proba[:, [2, 1, 2]])
+
+
+def test_tree_of_a_larger_pool_replaces_one_of_a_smaller():
+    X, y, _ = mixed(size(1500))
+    X[y == 2, 3] += 20.0  # more values, more classes
+    large = TreePool(1, nominal=MIXED_NOMINAL, **EAGER)
+    large.learn(X, y)
+    small = TreePool(2, nominal=MIXED_NOMINAL, **EAGER)
+    small.learn(X[y < 2][:200], y[y < 2][:200])
+    kept = small.predict_proba(X[:50])[:, 1]
+    small.replace(0, large)
+    np.testing.assert_array_equal(small.predict_proba(X[:50])[:, 0], large.predict_proba(X[:50])[:, 0])
+    np.testing.assert_array_equal(small.predict_proba(X[:50])[:, 1, :2], kept)
+    copied = large.clone(0)
+    np.testing.assert_array_equal(small.step(X, y)[:, 0], copied.step(X, y)[:, 0])
+
+
+def test_replace_refuses_a_tree_of_other_columns():
+    other = TreePool(1)
+    other.learn(np.zeros((1, 2)), [0])
+    with pytest.raises(ValueError, match="saw the same columns"):
+        grown(1, 300).replace(0, other)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda pool: pickle.loads(pickle.dumps(pool))])
+def test_copy_goes_on_as_the_original_does(copied):
+    pool = grown(2)
+    twin = copied(pool)
+    X, y, _ = mixed(size(600), seed=5)
+    np.testing.assert_array_equal(twin.step(X, y), pool.step(X, y))
+
+
+# --- growing ----------------------------------------------------------------------------------------------------------
+
+
+def test_new_features_and_classes_equal_missing_ones_from_the_start():
+    X, y, _ = mixed(size(1500), p_missing=0.0)
+    third = len(y) // 3
+    X[:third, 2:] = np.nan
+    X[: 2 * third, 4:] = np.nan
+    y[:third] %= 2
+    known = TreePool(nominal=MIXED_NOMINAL, **EAGER)
+    expected = known.step(X, y)
+    growing = TreePool(nominal=MIXED_NOMINAL, **EAGER)
+    for start, columns in ((0, 2), (third, 4), (2 * third, 5)):
+        rows = slice(start, start + third)
+        got = growing.step(np.ascontiguousarray(X[rows, :columns]), y[rows])
+        np.testing.assert_allclose(got, expected[rows, :, : got.shape[2]], rtol=0.0, atol=1e-12)
+
+
+def test_new_experts_start_empty():
+    pool = grown(2)
+    X, y, _ = mixed(20, seed=3)
+    proba = pool.step(X, y, n_experts=4)
+    assert proba.shape == (20, 4, 3)
+    assert (proba[0, 2:] == 0.0).all()
+    assert (proba[-1, 2:].sum(axis=1) > 0.0).all()
+
+
+def test_short_vector_lacks_the_last_features():
+    pool = grown(1)
+    x = mixed(1, seed=2, p_missing=0.0)[0][0]
+    full = x.copy()
+    full[3:] = np.nan
+    np.testing.assert_array_equal(pool.predict_proba(x[:3]), pool.predict_proba(full))
+    np.testing.assert_array_equal(pool.predict_proba([*x, 5.0]), pool.predict_proba(x))
+
+
+def test_n_bytes_counts_every_array():
+    pool = grown(2)
+    assert pool.n_bytes > 2 * pool._moments[0, : pool.n_leaves[0]].nbytes
+    assert TreePool(1).n_bytes < pool.n_bytes
+
+
+@pytest.mark.parametrize(
+    ("vectors", "targets", "weights", "message"),
+    [
+        ([[1e101, 0, 0, 0, 0]], [0], None, "column 0 is 1e"),
+        ([[np.inf, 0, 0, 0, 0]], [0], None, "clip"),
+        ([[0, 0, 0, -1, 0]], [0], None, "nominal column 3"),
+        ([[0, 0, 0, 0.5, 0]], [0], None, "allowed are the codes"),
+        ([[0, 0, 0, 1e9, 0]], [0], None, "65535"),
+        ([[0, 0, 0, 0, 0]], [-1], None, "target -1"),
+        ([[0, 0, 0, 0, 0]], [0.5], None, "integers"),
+        ([[0, 0, 0, 0, 0]], [0, 1], None, "do not fit"),
+        ([[0, 0, 0, 0, 0]], [0], [[1.0, 1.0]], "do not fit"),
+        ([[0, 0, 0, 0, 0]], [0], [[-1.0]], "weight -1.0"),
+        ([[0, 0, 0, 0, 0]], [0], [[np.nan]], "weight nan"),
+        ([[[0]]], [0], None, "n_rows, n_features"),
+    ],
+)
+def test_what_cannot_be_learnt_is_refused_and_leaves_no_trace(vectors, targets, weights, message):
+    pool = grown(1, 300)
+    before = state(pool)
+    with pytest.raises(ValueError, match=message):
+        pool.learn(vectors, targets, weights)
+    assert state(pool) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"split_criterion": "mse"}, "available: info_gain, gini, hellinger"),
+        ({"leaf_prediction": "svm"}, "available: mc, nb, nba"),
+        ({"delta": 0.0}, "0 < delta < 1"),
+        ({"grace_period": -1}, "grace_period=-1"),
+        ({"max_nodes": 0}, "choose 1 or more"),
+    ],
+)
+def test_settings_out_of_range_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        TreePool(**arguments)
+    with pytest.raises(ValueError, match=message):
+        HoeffdingTreeClassifier(**arguments)
+
+
+def test_numeric_column_cannot_become_nominal():
+    with pytest.raises(ValueError, match="learnt as numeric"):
+        grown(1, 300).declare_nominal([0])
+
+
+# --- the estimator ----------------------------------------------------------------------------------------------------
+
+
+def test_classifier_passes_river_with_no_check_skipped():
+    model = HoeffdingTreeClassifier()
+    assert model._unit_test_skips() == set()
+    checks.check_estimator(model)
+
+
+@pytest.mark.parametrize("dataset", [datasets.Phishing, datasets.ImageSegments])
+def test_classifier_equals_rivers_on_dictionaries(dataset, naive_sum):
+    ours, theirs = HoeffdingTreeClassifier(**EAGER), tree.HoeffdingTreeClassifier(**EAGER)
+    for x, y in dataset().take(size(2000)):
+        x = dict(sorted(x.items()))
+        expected = theirs.predict_proba_one(x)
+        assert ours.predict_proba_one(x) == pytest.approx(expected, abs=1e-9)
+        ours.learn_one(x, y)
+        theirs.learn_one(x, y)
+    assert ours.n_nodes == (theirs.n_nodes or 1)
+
+
+def nominal_samples(n_samples):
+    X, y, _ = mixed(n_samples)
+    for row, target in zip(X.tolist(), y.tolist(), strict=True):
+        x = dict(zip("abc", row[:3], strict=True))
+        x |= {
+            name: value if value != value else f"v{value:.0f}"
+            for name, value in zip("de", row[3:], strict=True)
+        }
+        yield {name: value for name, value in x.items() if value == value}, "xyz"[target]
+
+
+def test_classifier_takes_text_and_gaps_as_river_does(naive_sum):
+    ours, theirs = (
+        kind(binary_split=True, **EAGER) for kind in (HoeffdingTreeClassifier, tree.HoeffdingTreeClassifier)
+    )
+    for x, y in nominal_samples(size(1500)):
+        assert ours.predict_proba_one(x) == pytest.approx(theirs.predict_proba_one(x), abs=1e-9)
+        ours.learn_one(x, y)
+        theirs.learn_one(x, y)
+
+
+def test_numbers_named_nominal_are_values():
+    model = HoeffdingTreeClassifier(nominal_attributes=["zip"], **EAGER)
+    rng = np.random.default_rng(1)
+    for z in rng.integers(4, size=400).tolist():
+        model.learn_one({"zip": 1000 + z}, z in (0, 3))
+    assert "zip = 1003" in model.describe()
+    assert model.predict_one({"zip": 1003}) is True
+    assert model.predict_one({"zip": 1002}) is False
+
+
+def test_none_nan_and_no_key_are_one():
+    model = HoeffdingTreeClassifier(**EAGER)
+    for x, y in nominal_samples(400):
+        model.learn_one(x, y)
+    x = {"a": 1.0, "d": "v1"}
+    assert (
+        model.predict_proba_one(x)
+        == model.predict_proba_one(x | {"b": None})
+        == model.predict_proba_one(x | {"b": float("nan"), "e": None})
+    )
+
+
+def test_describe_names_features_values_and_classes():
+    model = HoeffdingTreeClassifier(**EAGER)
+    assert model.describe() == "nothing seen"
+    for x, y in nominal_samples(size(3000)):
+        model.learn_one(x, y)
+    text = model.describe()
+    leaves = [line for line in text.splitlines() if "weight" in line]
+    assert len(leaves) == model.n_leaves
+    assert len(text.splitlines()) == model.n_nodes - 1 + model.n_leaves
+    assert all(line.split()[-4] in "xyz" for line in leaves)
+    assert max(line.count("|") for line in leaves) == model.depth
+
+
+@pytest.mark.parametrize(
+    ("x", "error", "message"),
+    [
+        ({"a": "text"}, TypeError, "'a' is 'text', a text, but was a number"),
+        ({"a": 1e200, "b": 0.0}, ValueError, "'a' is 1e"),
+        ({"a": [1]}, TypeError, "allowed are numbers"),
+        ([1.0], TypeError, "a dict"),
+    ],
+)
+def test_samples_that_are_none_are_refused_by_name(x, error, message):
+    model = HoeffdingTreeClassifier()
+    model.learn_one({"a": 1.0, "b": 2.0}, 0)
+    before = state(model._pool)
+    with pytest.raises(error, match=message):
+        model.learn_one(x, 1)
+    with pytest.raises(error, match=message):
+        model.predict_proba_one(x)
+    assert state(model._pool) == before
+    assert model.classes == [0]
+
+
+def test_unbounded_values_share_a_bounded_number_of_places(monkeypatch):
+    monkeypatch.setattr("driftmoe.trees.hoeffding.MAX_VALUES", 8)
+    model = HoeffdingTreeClassifier()
+    for i in range(100):
+        model.learn_one({"id": f"user {i}"}, i % 2)
+    assert len(model._codes["id"]) == 8
+    assert model._pool._n_values.tolist() == [8]
+
+
+# --- the code on disk -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not IS_COMPILED, reason="nothing is compiled")
+def test_trees_work_where_no_compiled_code_can_be_kept(tmp_path):
+    package = tmp_path / "driftmoe" / "trees"
+    shutil.copytree(Path(kernels.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    (package / "__pycache__").write_text("a file where the folder would be")
+    (tmp_path / "driftmoe" / "__init__.py").write_text("")
+    shutil.copy(Path(kernels.__file__).parent.parent / "encoding.py", tmp_path / "driftmoe")
+    code = (
+        "import sys; from driftmoe.trees import TreePool; p = TreePool(); p.learn([[1.0]], [0]);"
+        "assert 'torch' not in sys.modules; print(p.predict_proba([1.0]))"
+    )
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path), "HOME": os.devnull}
+    answer = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=tmp_path,
+        check=True,
+    )
+    assert answer.stdout.startswith("[[1.]]")
+    assert list(itertools.chain(tmp_path.rglob("*.nbi"))) == []
