@@ -3,28 +3,34 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-READY := $(VENV)/.ready
 
 .PHONY: run test lint bench clean
 
-run: $(READY)  ## DriftMoE against ARF and SRP on a real stream
+run: $(VENV)/.run  ## DriftMoE against ARF and SRP on a real stream
 	$(BIN)/driftmoe evaluate electricity --model driftmoe --model arf --model srp
 
-test: $(READY)  ## The whole test suite, on all cores
+test: $(VENV)/.dev  ## The whole test suite, on all cores
 	$(BIN)/python -m pytest -n auto
 
-lint: $(READY)
+lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(READY)  ## Speed of the streams, as ratios in one run
+bench: $(VENV)/.dev  ## Speed of streams and trees, as ratios in one run
 	$(BIN)/python -m benchmarks.streams_speed
+	$(BIN)/python -m benchmarks.speed
 
-$(READY): pyproject.toml
+$(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; call make with PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(VENV)/.run: $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/.dev: $(BIN)/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
