@@ -280,6 +280,45 @@ def test_a_quote_that_never_closes_does_not_fill_the_memory(put, monkeypatch):
         table(CSVStream(path))
 
 
+def test_csv_a_quote_inside_a_field_opens_nothing(put):
+    text = 'a,b,y\n0,5" pipe,u\n' + "1,q,v\n" * 3000
+    assert len(samples(CSVStream(put(text)))) == 3001
+    stream = CSVStream(put('a,b,y\n1,5" pipe,u\n2,q,v\n2,6" pipe,v\n3,z,u\n4,u\n'), on_bad_row="skip")
+    assert [x["b"] for x, _ in samples(stream)] == ['5" pipe', "q", '6" pipe', "z"]
+    assert stream.bad_rows.count == 1
+    assert len(samples(CSVStream(put('a,b,y\n1,5" pipe,u\n2,6" pipe,v\n')))) == 2
+    assert len(samples(CSVStream(put(text.replace(",", ";")), delimiter=";"))) == 3001
+
+
+@pytest.mark.parametrize("max_record_bytes", [2048, 1 << 20])
+@pytest.mark.parametrize("rows_between", ["1,q,v\n" * 3000, "1,q,v\n" * 3000 + '7,"t",u\n'])
+def test_csv_skip_leaves_out_only_the_line_of_a_quote_that_never_closes(
+    put, monkeypatch, rows_between, max_record_bytes
+):
+    """The quote closes nowhere, or where the next quoted field opens."""
+    monkeypatch.setattr(files, "PIECE_BYTES", 1024)
+    monkeypatch.setattr(files, "MAX_RECORD_BYTES", max_record_bytes)
+    path = put('a,b,y\n0,p,u\n0,"bad,u\n' + rows_between)
+    stream = CSVStream(path, on_bad_row="skip")
+    assert len(samples(stream)) == 1 + rows_between.count("\n")
+    assert stream.bad_rows.count == 1
+    assert "line 3" in stream.bad_rows.reasons[0]
+
+
+@pytest.mark.parametrize("quoted", ["{}", '"{}"'])
+def test_csv_fields_may_be_long_whatever_stands_near_them(put, quoted):
+    long = "x" * 200_000
+    path = put(f"a,b,y\n1,{quoted.format(long)},u\n2\n3,q,v\n")
+    stream = CSVStream(path, on_bad_row="skip")
+    assert samples(stream) == [({"a": 1.0, "b": long}, "u"), ({"a": 3.0, "b": "q"}, "v")]
+    assert stream.bad_rows.count == 1
+
+
+def test_csv_header_whose_quote_never_closes_is_named(put):
+    with pytest.raises(ValueError, match=r'a quote " is not closed'):
+        CSVStream(put('a,"b,y\n' + "1,2,3\n" * 20_000))
+
+
 FIELD = st.one_of(
     st.sampled_from(
         ["", "?", "NA", "1", "-0", "2.5", "1e400", "nan", "inf", " 7", "+3", "1_0", "x", " ", "true"]
