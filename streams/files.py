@@ -866,6 +866,9 @@ class ArrowStream(_FileStream):
                 if not left:
                     return
                 part = batch.slice(start, PIECE_ROWS)
+                for i, kind in enumerate(part.schema.types):
+                    if pa.types.is_string_view(kind):  # few of pyarrow's functions know it
+                        part = part.set_column(i, part.schema.names[i], part.column(i).cast(pa.string()))
                 is_bad = pc.is_null(part.column(self.target), nan_is_null=True).to_numpy(zero_copy_only=False)
                 n_needed = int(np.searchsorted(np.cumsum(~is_bad), left)) + 1
                 for row in np.flatnonzero(is_bad[:n_needed]).tolist():
@@ -889,16 +892,15 @@ class ArrowStream(_FileStream):
         nominal = self._columns[i].nominal
         if nominal is None:
             return column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-        if pa.types.is_string_view(column.type):
-            column = column.cast(pa.string())
         if not pa.types.is_dictionary(column.type):
             column = column.dictionary_encode()
         entries = column.dictionary.to_pylist()
         indices = column.indices.fill_null(len(entries))
         code = np.full(len(entries) + 1, np.nan)
         for entry in indices.unique().to_pylist():
-            if entry < len(entries) and entries[entry] is not None:
-                code[entry] = nominal.index(entries[entry])
+            value = entries[entry] if entry < len(entries) else None
+            if value is not None and value == value:  # NaN is missing, as null is
+                code[entry] = nominal.index(value)
         return code[indices.to_numpy()]
 
 
@@ -1208,7 +1210,8 @@ def _arrow_batches(path: Path, used: list[int], names: list[str]) -> Iterator[An
     import pyarrow.parquet
 
     if path.name.lower().endswith(".parquet"):
-        with pyarrow.parquet.ParquetFile(path) as file:
+        # Without a buffer of its own pyarrow reads a whole row group, which may be the whole file.
+        with pyarrow.parquet.ParquetFile(path, pre_buffer=False, buffer_size=PIECE_BYTES) as file:
             yield from file.iter_batches(PIECE_ROWS, columns=[names[i] for i in used], use_threads=False)
     else:
         with _open_ipc(path, sorted(used)) as (_, batches):

@@ -598,6 +598,29 @@ def test_arrow_column_that_is_neither_number_nor_text(tmp_path):
     assert samples(ArrowStream(path, drop=["t"])) == [({"a": 1.0}, 0)]
 
 
+def test_arrow_string_views_as_polars_writes_them(tmp_path):
+    polars = pytest.importorskip("polars")
+    frame = polars.DataFrame({"a": ["p", None, "q"], "b": [1, 2, 3], "y": ["u", "v", "u"]})
+    frame.write_ipc(tmp_path / "t.arrow")
+    assert samples(open_file(tmp_path / "t.arrow")) == [
+        ({"a": "p", "b": 1.0}, "u"),
+        ({"b": 2.0}, "v"),
+        ({"a": "q", "b": 3.0}, "u"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "t.arrow"])
+def test_arrow_nan_in_a_nominal_column_is_missing(tmp_path, name):
+    table = pa.table({"a": [1.0, math.nan, 2.5], "y": [0, 1, 0]})
+    if name.endswith("parquet"):
+        pq.write_table(table, tmp_path / name)
+    else:
+        write_ipc_stream(table, tmp_path / name)
+    stream = open_file(tmp_path / name, nominal=["a"])
+    assert samples(stream) == [({"a": 1}, 0), ({}, 1), ({"a": 2.5}, 0)]
+    assert stream.features[0].values == [1, 2.5]
+
+
 @pytest.mark.parametrize("name", ["t.parquet", "t.arrow"])
 def test_arrow_file_of_another_kind_is_refused(put, name):
     with pytest.raises(ValueError, match=rf"{name}: not a Parquet or Arrow file"):
