@@ -16,7 +16,9 @@ import hashlib
 import json
 import re
 import sys
+import tarfile
 import zipfile
+import zlib
 from collections import deque
 from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from contextlib import contextmanager
@@ -521,9 +523,9 @@ class CSVStream(_TextStream):
     Raises
     ------
     ValueError
-        If an argument names no column, and while reading, if a row is malformed: the message names file,
-        line (of its first line, where it spans several), column and value. It comes when the piece that
-        holds the row is read, which may be up to a megabyte ahead.
+        If an argument names no column, and while reading, if the file is corrupt or a row is malformed: the
+        message names file, line (of its first line, where it spans several), column and value. It comes
+        when the piece that holds the row is read, which may be up to a megabyte ahead.
     OSError
         If the file cannot be read.
     """
@@ -676,8 +678,8 @@ class ARFFStream(_TextStream):
     Raises
     ------
     ValueError
-        If the header is malformed, if an argument names no attribute, and while reading, if a row is
-        malformed: the message names file, line, attribute and value.
+        If the header is malformed, if an argument names no attribute, and while reading, if the file is
+        corrupt or a row is malformed: the message names file, line, attribute and value.
     OSError
         If the file cannot be read.
 
@@ -791,7 +793,7 @@ class ArrowStream(_FileStream):
     Raises
     ------
     ValueError
-        If the file is of another kind, a column is neither number nor text (pass its name in `drop`), an
+        If the file is of another kind or corrupt, a column is neither number nor text (pass its name in `drop`), an
         argument names no column, or a label is missing.
     OSError
         If the file cannot be read.
@@ -811,10 +813,11 @@ class ArrowStream(_FileStream):
         import pyarrow as pa
         from pyarrow import types
 
-        try:
-            schema, n_rows, metadata = _arrow_schema(path)
-        except pa.ArrowInvalid as error:
-            raise ValueError(f"{path}: not a Parquet or Arrow file: {error}") from error
+        with refusing_corrupt(path):
+            try:
+                schema, n_rows, metadata = _arrow_schema(path)
+            except pa.ArrowInvalid as error:
+                raise ValueError(f"{path}: not a Parquet or Arrow file: {error}") from error
         names = list(schema.names)
         at = _position(target, names, path)
         _check_names("nominal", nominal, names, path)
@@ -932,21 +935,39 @@ def _listed(names: list[str]) -> str:
 def _open_text(path: str | Path) -> Iterator[IO[bytes]]:
     """Open a file for reading, unpacking .gz and .zip on the way."""
     name = str(path).lower()
-    if name.endswith(".gz"):
-        with gzip.open(path) as file:
-            yield file  # type: ignore[misc]  # a GzipFile is a binary file in all but its declared type
-    elif name.endswith(".zip"):
-        with zipfile.ZipFile(path) as archive:
-            members = [m for m in archive.namelist() if not m.endswith("/") and not m.startswith("__MACOSX/")]
-            if len(members) != 1:
-                raise ValueError(
-                    f"{path}: holds {len(members)} files ({_listed(members)}); pack one file alone"
-                )
-            with archive.open(members[0]) as file:
+    with refusing_corrupt(path):
+        if name.endswith(".gz"):
+            with gzip.open(path) as file:
+                yield file  # type: ignore[misc]  # a GzipFile is a binary file in all but its declared type
+        elif name.endswith(".zip"):
+            with zipfile.ZipFile(path) as archive:
+                members = [
+                    m for m in archive.namelist() if not m.endswith("/") and not m.startswith("__MACOSX/")
+                ]
+                if len(members) != 1:
+                    raise ValueError(
+                        f"{path}: holds {len(members)} files ({_listed(members)}); pack one file alone"
+                    )
+                with archive.open(members[0]) as file:
+                    yield file
+        else:
+            with open(path, "rb") as file:
                 yield file
-    else:
-        with open(path, "rb") as file:
-            yield file
+
+
+@contextmanager
+def refusing_corrupt(path: str | Path) -> Iterator[None]:
+    """Raise `ValueError` with the name of the file where what it holds cannot be unpacked or decoded."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (EOFError, zlib.error, zipfile.BadZipFile, tarfile.TarError, pa.ArrowInvalid) as error:
+        raise ValueError(f"{path} is corrupt: {error}; get another copy") from error
+    except OSError as error:
+        if error.errno is not None:
+            raise  # of the system; gzip and pyarrow raise it without a number for what is in the file
+        raise ValueError(f"{path} is corrupt: {error}; get another copy") from error
 
 
 _LONE_RETURN = ": a carriage return outside quotes; lines end in a line feed"
@@ -1209,13 +1230,14 @@ def _arrow_batches(path: Path, used: list[int], names: list[str]) -> Iterator[An
     """Yield the record batches of a file in order, with the columns that are used."""
     import pyarrow.parquet
 
-    if path.name.lower().endswith(".parquet"):
-        # Without a buffer of its own pyarrow reads a whole row group, which may be the whole file.
-        with pyarrow.parquet.ParquetFile(path, pre_buffer=False, buffer_size=PIECE_BYTES) as file:
-            yield from file.iter_batches(PIECE_ROWS, columns=[names[i] for i in used], use_threads=False)
-    else:
-        with _open_ipc(path, sorted(used)) as (_, batches):
-            yield from batches
+    with refusing_corrupt(path):
+        if path.name.lower().endswith(".parquet"):
+            # Without a buffer of its own pyarrow reads a whole row group, which may be the whole file.
+            with pyarrow.parquet.ParquetFile(path, pre_buffer=False, buffer_size=PIECE_BYTES) as file:
+                yield from file.iter_batches(PIECE_ROWS, columns=[names[i] for i in used], use_threads=False)
+        else:
+            with _open_ipc(path, sorted(used)) as (_, batches):
+                yield from batches
 
 
 @contextmanager

@@ -627,6 +627,55 @@ def test_arrow_file_of_another_kind_is_refused(put, name):
         open_file(put("a,y\n1,2\n", name))
 
 
+def test_parquet_memory_does_not_grow_with_the_row_group(tmp_path):
+    n_rows, n_columns = 1_500_000, 3
+    numbers = np.random.default_rng(1).normal(size=(n_columns, n_rows))
+    table = pa.table({**{f"x{j}": column for j, column in enumerate(numbers)}, "y": np.arange(n_rows) % 2})
+    pq.write_table(table, tmp_path / "t.parquet", row_group_size=n_rows)
+    del table
+    before = pa.total_allocated_bytes()
+    blocks = ArrowStream(tmp_path / "t.parquet").blocks()
+    next(blocks)
+    assert pa.total_allocated_bytes() - before < numbers.nbytes / 2
+
+
+def save_gz(path):
+    path.write_bytes(gzip.compress(b"a,y\n" + b"".join(b"%d,1\n" % i for i in range(50_000))))
+
+
+def save_zip(path):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.csv", b"a,y\n" + b"".join(b"%d,1\n" % i for i in range(50_000)))
+
+
+@pytest.mark.parametrize("damage", ["cut", "overwritten"])
+@pytest.mark.parametrize(
+    ("name", "save"),
+    [
+        ("t.csv.gz", save_gz),
+        ("t.csv.zip", save_zip),
+        ("t.parquet", lambda path: pq.write_table(many_numbers(), path)),
+        ("t.arrow", lambda path: write_ipc_stream(many_numbers(), path)),
+    ],
+)
+def test_corrupt_files_are_named(tmp_path, name, save, damage):
+    path = tmp_path / name
+    save(path)
+    content = path.read_bytes()
+    middle = len(content) // 2
+    path.write_bytes(
+        content[:middle] if damage == "cut" else content[:middle] + bytes(50) + content[middle + 50 :]
+    )
+    if name == "t.arrow" and damage == "overwritten":
+        path.write_bytes(content[:40] + b"\xff" * 300 + content[340:])
+    with pytest.raises(ValueError, match=rf"{name}"):
+        table(open_file(path))
+
+
+def many_numbers():
+    return pa.table({"a": np.random.default_rng(1).normal(size=50), "y": np.arange(50) % 2})
+
+
 # --- writing and reading back -------------------------------------------------------------------------------
 
 NAME = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6)
