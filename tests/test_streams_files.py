@@ -6,6 +6,7 @@ import csv
 import gzip
 import hashlib
 import io
+import itertools
 import math
 import zipfile
 
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 from streams import Block, Feature, Stream, files
 from streams.export import write
 from streams.files import ARFFStream, ArrowStream, CSVStream, open_file
+from streams.synthetic import SEA, AssetNegotiation
 
 SLOW_MACHINE = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -796,11 +798,28 @@ def test_write_names_what_it_cannot_do(tmp_path):
         write(numbers(), tmp_path / "t.xls")
     with pytest.raises(ValueError, match=r"target='a' is the name of a feature"):
         write(numbers(), tmp_path / "t.csv", target="a")
+    with pytest.raises(ValueError, match=r"n_samples=-1; choose 0 or more"):
+        write(numbers(), tmp_path / "t.csv", n_samples=-1)
+    with pytest.raises(ValueError, match=r"SEA has no end; say in n_samples"):
+        write(SEA(seed=1), tmp_path / "t.csv")
+    assert list(tmp_path.iterdir()) == []
     mixed = ArrayStream([[0.0]], [0], [Feature("a", [1, "b"])], [0])
     with pytest.raises(
         ValueError, match=r"column 'a' holds values of type int, str; a Parquet column holds one"
     ):
         write(mixed, tmp_path / "t.parquet")
+
+
+def test_csv_carries_no_types(tmp_path):
+    """The payment, "30" and so on, comes back as a number, or as the name 30 if asked for."""
+    stream = AssetNegotiation(seed=1)
+    path = tmp_path / "t.csv"
+    write(stream, path, n_samples=500)
+    expected = [({k: str(v) for k, v in x.items()}, y) for x, y in itertools.islice(stream, 500)]
+    assert not CSVStream(path).features[2].is_nominal
+    back = CSVStream(path, nominal=["payment"])
+    assert all(type(value) is int for value in back.features[2].values)
+    assert [({k: str(v) for k, v in x.items()}, y) for x, y in back] == expected
 
 
 def test_an_empty_stream_can_be_written_and_read(tmp_path):
