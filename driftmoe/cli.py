@@ -18,6 +18,11 @@ from driftmoe.evaluation import Checkpoint, prequential
 from driftmoe.experiment import ResultFolder, Run
 from driftmoe.streams_cli import (
     DataDir,
+    Delimiter,
+    Drop,
+    FileOptions,
+    NoHeader,
+    Nominal,
     OnBadRow,
     Target,
     left_out_rows,
@@ -119,6 +124,10 @@ def evaluate(
     ] = None,
     target: Target = None,
     on_bad_row: OnBadRow = "error",
+    drop: Drop = None,
+    nominal: Nominal = None,
+    delimiter: Delimiter = None,
+    no_header: NoHeader = False,
     data_dir: DataDir = None,
 ) -> None:
     """Run models over a stream, test-then-train: each sample is predicted before it is learnt.
@@ -132,7 +141,8 @@ def evaluate(
     with one_line_errors():
         for spec in specs:
             models.make(spec)
-        samples = {s: open_stream(stream, target, on_bad_row, limit, s, data_dir) for s in seeds}
+        options = FileOptions(target, on_bad_row, drop, nominal, delimiter, no_header)
+        samples = {s: open_stream(stream, options, limit, s, data_dir) for s in seeds}
         folder = ResultFolder(out or Path("runs") / short_name)
         runs = [Run(stream, spec, s, limit, window) for spec in specs for s in seeds]
         results, is_complete = _evaluate(runs, samples, folder)

@@ -55,6 +55,8 @@ def open_file(
     nominal: Sequence[str] = (),
     drop: Sequence[str] = (),
     classes: Sequence[Hashable] = (),
+    delimiter: str | None = None,
+    header: bool | None = None,
 ) -> CSVStream | ARFFStream | ArrowStream:
     """Open a file as a stream, by the ending of its name.
 
@@ -75,6 +77,8 @@ def open_file(
         Columns to leave out, such as identifiers and dates.
     classes
         Class labels known beforehand, in the order of their index; others are appended when they appear.
+    delimiter, header
+        As in `CSVStream`, for CSV files alone; `None` is its default.
 
     Returns
     -------
@@ -83,7 +87,8 @@ def open_file(
     Raises
     ------
     ValueError
-        If the ending of the name is unknown, and as the classes do.
+        If the ending of the name is unknown, `delimiter` or `header` is given for a file of another kind
+        than CSV, and as the classes do.
     OSError
         If the file cannot be read.
 
@@ -106,7 +111,12 @@ def open_file(
     kind = next((s for s in SUFFIXES if Path(path).name.lower().endswith(s)), None)
     if kind is None:
         raise ValueError(f"{path}: unknown kind of file; its name must end in one of {', '.join(SUFFIXES)}")
-    return kinds[kind.split(".")[1]](
+    stream_type = kinds[kind.split(".")[1]]
+    of_csv = {"delimiter": delimiter, "header": header}
+    given = {name: value for name, value in of_csv.items() if value is not None}
+    if given and stream_type is not CSVStream:
+        raise ValueError(f"{path}: {', '.join(given)} is for CSV files; leave it out")
+    return stream_type(
         path,
         target,
         n_samples=n_samples,
@@ -114,6 +124,7 @@ def open_file(
         nominal=nominal,
         drop=drop,
         classes=classes,
+        **given,  # type: ignore[arg-type]  # given for CSV alone
     )
 
 
@@ -553,6 +564,12 @@ class CSVStream(_TextStream):
         self._missing = frozenset(missing)
         self._null_values = list(missing)
         names, self._n_header_lines = self._read_names(path, header)
+        other = next((mark for mark in ";\t|," if mark != delimiter and mark in names[0]), None)
+        if len(names) == 1 and other is not None:
+            raise ValueError(
+                f"{path}: the only column is {names[0]!r}; is another character between the fields? "
+                f"pass delimiter={other!r}"
+            )
         at = _position(target, names, path)
         _check_names("nominal", nominal, names, path)
         values = self._first_values(path, len(names))
@@ -999,6 +1016,10 @@ class _Quotes:
         last = deque(self._quoted.finditer(data, 0, end), maxlen=1)
         return last[0].start() if last and not last[0][1] else -1
 
+    def spans(self, data: bytes, end: int) -> list[tuple[int, int]]:
+        """Return from where to where quotes go in `data[:end]`."""
+        return [match.span() for match in self._quoted.finditer(data, 0, end)]
+
     def is_open_after(self, data: bytes, is_open: bool = False) -> bool:
         """Return whether a quote is open at the end of `data`, given whether one is at its start."""
         return self.open_at(self.mark + data if is_open else data) >= 0
@@ -1057,8 +1078,12 @@ def _raw_pieces(
 def _last_record_end(data: bytes, quotes: _Quotes | None) -> int:
     """Return the position after the last line end that is outside quotes; 0 if there is none."""
     end = data.rfind(b"\n") + 1
-    start = -1 if quotes is None else quotes.open_at(data, end)
-    return end if start < 0 else data.rfind(b"\n", 0, start) + 1
+    spans = [] if quotes is None or quotes.open_at(data, end) < 0 else quotes.spans(data, end)
+    for i in range(len(spans) - 1, -1, -1):
+        end = data.rfind(b"\n", spans[i - 1][1] if i else 0, spans[i][0]) + 1
+        if end:
+            break
+    return end
 
 
 def _lines(data: bytes, quotes: _Quotes | None) -> tuple[list[bytes], list[int]]:

@@ -307,6 +307,13 @@ def test_csv_skip_leaves_out_only_the_line_of_a_quote_that_never_closes(
     assert "line 3" in stream.bad_rows.reasons[0]
 
 
+@pytest.mark.parametrize("piece_bytes", range(8, 40))
+def test_csv_records_of_several_quoted_lines_are_never_cut(put, monkeypatch, piece_bytes):
+    monkeypatch.setattr(files, "PIECE_BYTES", piece_bytes)
+    path = put("a,b,y\n" + '"p\nq","r\ns",u\n' * 5)
+    assert samples(CSVStream(path)) == [({"a": "p\nq", "b": "r\ns"}, "u")] * 5
+
+
 @pytest.mark.parametrize("quoted", ["{}", '"{}"'])
 def test_csv_fields_may_be_long_whatever_stands_near_them(put, quoted):
     long = "x" * 200_000
