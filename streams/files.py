@@ -67,7 +67,8 @@ def open_file(
     target
         The column of the class label, by name or by position (-1 is the last); `None` is the last column.
     n_samples
-        Read at most so many samples; `None` reads the whole file.
+        Read at most so many samples; `None` reads the whole file. The attribute `n_samples` is this limit,
+        also where the file is shorter and does not tell its length.
     on_bad_row
         `"error"` raises at the first malformed row; `"skip"` leaves malformed rows out and counts them in
         `bad_rows`.
@@ -214,6 +215,7 @@ class _FileStream(Stream):
         n_samples: int | None,
         n_rows: int | None,
         on_bad_row: str,
+        nominal: Sequence[str],
         drop: Sequence[str],
     ) -> None:
         names = [column.name for column in columns]
@@ -240,6 +242,8 @@ class _FileStream(Stream):
         label = columns[at].nominal
         assert label is not None
         self._at, self._label = at, label
+        other_target = [names[at]] if at != len(names) - 1 else []
+        self._chosen = [other_target, sorted(set(nominal)), sorted(set(drop))]
         self._on_bad_row = on_bad_row
         self._limit = sys.maxsize if n_samples is None else n_samples
         self.path, self.target = Path(path), names[at]
@@ -276,11 +280,17 @@ class _FileStream(Stream):
         return read
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 of the file's content; of what a .gz or .zip file holds, not of its packing."""
+        """Return the SHA-256 of the file's content; of what a .gz or .zip file holds, not of its packing.
+
+        Where a target, nominal or dropped columns were asked for, they are hashed too: other columns make
+        another stream.
+        """
         digest = hashlib.sha256()
         with self._open() as file:
             while data := file.read(PIECE_BYTES):
                 digest.update(data)
+        if any(self._chosen):
+            digest.update(repr(self._chosen).encode())
         return digest.hexdigest()
 
     def _pieces(self, bad_rows: BadRows) -> Iterator[Block]:
@@ -513,7 +523,8 @@ class CSVStream(_TextStream):
     missing
         Fields that stand for a missing value, quoted or not.
     n_samples
-        Read at most so many samples; `None` reads the whole file.
+        Read at most so many samples; `None` reads the whole file. The attribute `n_samples` is this limit,
+        also where the file is shorter and does not tell its length.
     on_bad_row
         `"error"` raises at the first malformed row; `"skip"` leaves malformed rows out and counts them.
     nominal
@@ -580,7 +591,14 @@ class CSVStream(_TextStream):
             elif column.name in nominal or not all(_number(text) is not None for text in shown):
                 column.nominal = NominalValues((), value_converter(shown))
         super().__init__(
-            path, columns, at=at, n_samples=n_samples, n_rows=None, on_bad_row=on_bad_row, drop=drop
+            path,
+            columns,
+            at=at,
+            n_samples=n_samples,
+            n_rows=None,
+            on_bad_row=on_bad_row,
+            nominal=nominal,
+            drop=drop,
         )
 
     def _read_names(self, path: str | Path, header: bool | None) -> tuple[list[str], int]:
@@ -665,7 +683,7 @@ class ARFFStream(_TextStream):
     malformed. String attributes become nominal, with values in order of appearance. Declared values that
     are all whole numbers (or all true and false) are ints (bools). Sparse rows hold zero, or the first
     declared value, for what they leave out; a string they leave out is missing. `?` is a missing value.
-    Attributes of type date or relational must be dropped.
+    Attributes of type date must be dropped; relational ones are not supported.
 
     Parameters
     ----------
@@ -675,7 +693,8 @@ class ARFFStream(_TextStream):
         The attribute of the class label, by name or by position (-1 is the last); `None` is the last
         attribute.
     n_samples
-        Read at most so many samples; `None` reads the whole file.
+        Read at most so many samples; `None` reads the whole file. The attribute `n_samples` is this limit,
+        also where the file is shorter and does not tell its length.
     on_bad_row
         `"error"` raises at the first malformed row; `"skip"` leaves malformed rows out and counts them.
     nominal
@@ -732,7 +751,14 @@ class ARFFStream(_TextStream):
         if classes:
             columns[at].nominal = NominalValues(classes, _int_or_text)
         super().__init__(
-            path, columns, at=at, n_samples=n_samples, n_rows=None, on_bad_row=on_bad_row, drop=drop
+            path,
+            columns,
+            at=at,
+            n_samples=n_samples,
+            n_rows=None,
+            on_bad_row=on_bad_row,
+            nominal=nominal,
+            drop=drop,
         )
 
     def _parse_options(self, data: bytes) -> Any:
@@ -790,7 +816,8 @@ class ArrowStream(_FileStream):
     target
         The column of the class label, by name or by position (-1 is the last); `None` is the last column.
     n_samples
-        Read at most so many samples; `None` reads the whole file.
+        Read at most so many samples; `None` reads the whole file. The attribute `n_samples` is this limit,
+        also where the file is shorter and does not tell its length.
     on_bad_row
         What to do with a row without label: `"error"` raises, `"skip"` leaves it out and counts it.
     nominal
@@ -869,6 +896,7 @@ class ArrowStream(_FileStream):
             n_samples=n_samples,
             n_rows=n_rows if on_bad_row == "error" else None,
             on_bad_row=on_bad_row,
+            nominal=nominal,
             drop=drop,
         )
 

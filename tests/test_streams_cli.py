@@ -59,7 +59,7 @@ def test_show_reads_a_file_and_its_target(flowers):
     assert "Classes: a, b" in result.stdout
     assert "white, red" in result.stdout
     assert invoke("show", flowers, "--target", "2").stdout == result.stdout
-    assert open_file(flowers).fingerprint() in result.stdout
+    assert open_file(flowers, "species").fingerprint() in result.stdout
 
 
 def test_show_keeps_names_that_look_like_markup(tmp_path):

@@ -267,6 +267,13 @@ def test_gz_and_zip_give_the_same_samples_and_the_same_fingerprint(tmp_path, put
         open_file(tmp_path / "two.csv.zip")
 
 
+def test_fingerprint_tells_other_columns_of_a_file_apart(put):
+    path = put("a,b,c,y\n1,2,3,0\n2,1,4,1\n")
+    options = [{}, {"target": "a"}, {"target": "b"}, {"drop": ["a"]}, {"drop": ["b"]}, {"nominal": ["b"]}]
+    assert len({CSVStream(path, **chosen).fingerprint() for chosen in options}) == len(options)
+    assert CSVStream(path, -1).fingerprint() == CSVStream(path, "y").fingerprint()
+
+
 def test_open_file_names_the_endings_it_knows(put):
     with pytest.raises(ValueError, match=r"data\.xls: unknown kind of file.*\.csv\.gz.*\.feather"):
         open_file(put("", "data.xls"))
