@@ -785,10 +785,12 @@ class ARFFStream(_TextStream):
 
     def _split_sparse(self, text: str) -> list[str | None]:
         fields = [_default_of(column) for column in self._columns]
-        body = text[1:].split("%")[0].rstrip() if "'" not in text and '"' not in text else text[1:]
-        if not body.endswith("}"):
+        closing = re.search(r"\}\s*(%.*)?$", text)
+        if closing is None:
             raise _BadRowError(": a sparse row without its closing brace; write {index value, ...}")
-        body, end = body[:-1].strip(), 0
+        if re.search(r"\}\s*,\s*\{[^{}]*$", text[: closing.start()]):
+            raise _BadRowError(": weights of rows are not supported; remove what follows the closing brace")
+        body, end = text[1 : closing.start()].strip(), 0
         while end < len(body):
             match = _SPARSE_FIELD.match(body, end)
             if match is None:

@@ -468,6 +468,7 @@ HEADER = "@relation r\n@attribute a numeric\n@attribute b {u,v}\n@attribute y {0
         ("1,'u,0", r"line 7: cannot read \"'u,0\""),
         ("{0 1, 2 1", r"line 7: a sparse row without its closing brace"),
         ("{0 1, 3 1}", r"line 7: index 3, but there are 3 attributes"),
+        ("{0 1, 2 1}, {5}", r"line 7: weights of rows are not supported"),
         ("{zero 1}", r"line 7: cannot read 'zero 1'"),
     ],
 )
@@ -497,6 +498,11 @@ def test_arff_malformed_row_is_named_or_skipped(put, row, reason):
 def test_arff_malformed_header_is_named(put, text, message):
     with pytest.raises(ValueError, match=message):
         ARFFStream(put(text, "bad.arff"))
+
+
+def test_arff_comment_after_a_quoted_sparse_row(put):
+    path = put(HEADER + "@data\n{0 3, 1 'v'} % note\n{0 4, 2 1}\n", "c.arff")
+    assert samples(ARFFStream(path)) == [({"a": 3.0, "b": "v"}, 0), ({"a": 4.0, "b": "u"}, 1)]
 
 
 def test_arff_date_can_be_dropped(put):
