@@ -20,6 +20,11 @@ from driftmoe.evaluation import FAILURES, Checkpoint, prequential
 from driftmoe.experiment import ResultFolder, Run, run_key
 from driftmoe.streams_cli import (
     DataDir,
+    Delimiter,
+    Drop,
+    FileOptions,
+    NoHeader,
+    Nominal,
     OnBadRow,
     Target,
     left_out_rows,
@@ -127,6 +132,10 @@ def evaluate(
     ] = None,
     target: Target = None,
     on_bad_row: OnBadRow = "error",
+    drop: Drop = None,
+    nominal: Nominal = None,
+    delimiter: Delimiter = None,
+    no_header: NoHeader = False,
     data_dir: DataDir = None,
 ) -> None:
     """Run models over a stream, test-then-train: each sample is predicted before it is learnt.
@@ -140,7 +149,8 @@ def evaluate(
     with one_line_errors():
         for spec in specs:
             models.make(spec)
-        samples = {s: open_stream(stream, target, on_bad_row, limit, s, data_dir) for s in seeds}
+        options = FileOptions(target, on_bad_row, drop, nominal, delimiter, no_header)
+        samples = {s: open_stream(stream, options, limit, s, data_dir) for s in seeds}
         folder = ResultFolder(out or Path("runs") / short_name)
         hashes = {s: stream_of_seed.fingerprint() for s, stream_of_seed in samples.items()}
         runs = [Run(stream, hashes[s], spec, s, limit, window) for spec in specs for s in seeds]

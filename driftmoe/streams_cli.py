@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -57,6 +58,23 @@ OnBadRow = Annotated[
     Literal["error", "skip"],
     typer.Option(help="Malformed rows of a file: stop at the first, or leave them out."),
 ]
+Drop = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="COLUMN", help="Column of a file to leave out. Repeat for several.", show_default=False
+    ),
+]
+Nominal = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="COLUMN", help="Column of a file to read as names. Repeat for several.", show_default=False
+    ),
+]
+Delimiter = Annotated[
+    str | None,
+    typer.Option(metavar="CHAR", help="Character between the fields of a CSV file.", show_default=","),
+]
+NoHeader = Annotated[bool, typer.Option("--no-header", help="A CSV file has no line of column names.")]
 Limit = Annotated[
     int | None,
     typer.Option(
@@ -68,6 +86,18 @@ DataDir = Annotated[
     Path | None,
     typer.Option(help="Where files of real streams lie; else $DRIFTMOE_DATA, then the user's cache."),
 ]
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """The options that say how a file is read."""
+
+    target: str | None = None
+    on_bad_row: Literal["error", "skip"] = "error"
+    drop: list[str] | None = None
+    nominal: list[str] | None = None
+    delimiter: str | None = None
+    no_header: bool = False
 
 
 @app.command("list", epilog="Example: driftmoe streams list")
@@ -90,6 +120,10 @@ def show(
     name: Name,
     target: Target = None,
     on_bad_row: OnBadRow = "error",
+    drop: Drop = None,
+    nominal: Nominal = None,
+    delimiter: Delimiter = None,
+    no_header: NoHeader = False,
     limit: Limit = None,
     seed: Seed = None,
     rows: Annotated[int, typer.Option(min=0, help="Number of first samples to print.")] = 5,
@@ -97,7 +131,13 @@ def show(
 ) -> None:
     """Show what a stream holds: features, classes, drifts, first samples, hash."""
     with one_line_errors():
-        stream = open_stream(name, target, on_bad_row, limit, seed, data_dir)
+        stream = open_stream(
+            name,
+            FileOptions(target, on_bad_row, drop, nominal, delimiter, no_header),
+            limit,
+            seed,
+            data_dir,
+        )
         first = list(islice(stream, rows)) if rows else []
         fingerprint = stream.fingerprint()
         left_out = left_out_rows(stream)
@@ -144,13 +184,23 @@ def export(
     ],
     target: Target = None,
     on_bad_row: OnBadRow = "error",
+    drop: Drop = None,
+    nominal: Nominal = None,
+    delimiter: Delimiter = None,
+    no_header: NoHeader = False,
     limit: Limit = None,
     seed: Seed = None,
     data_dir: DataDir = None,
 ) -> None:
     """Write a stream to a CSV, ARFF or Parquet file, which appears whole or not at all."""
     with one_line_errors():
-        stream = open_stream(name, target, on_bad_row, limit, seed, data_dir)
+        stream = open_stream(
+            name,
+            FileOptions(target, on_bad_row, drop, nominal, delimiter, no_header),
+            limit,
+            seed,
+            data_dir,
+        )
         start = time.perf_counter()
         with _samples_bar(f"writing {file.name}", stream.n_samples) as advance:
             n_written = write(stream, file, progress=advance)
@@ -189,6 +239,10 @@ def plot(
     ] = None,
     target: Target = None,
     on_bad_row: OnBadRow = "error",
+    drop: Drop = None,
+    nominal: Nominal = None,
+    delimiter: Delimiter = None,
+    no_header: NoHeader = False,
     limit: Limit = None,
     seed: Seed = None,
     window: Annotated[
@@ -204,7 +258,13 @@ def plot(
     """Draw class proportions and feature means over time, with the known drifts marked."""
     path = out or Path(f"{Path(name).name.split('.')[0]}.png")
     with one_line_errors():
-        stream = open_stream(name, target, on_bad_row, limit, seed, data_dir)
+        stream = open_stream(
+            name,
+            FileOptions(target, on_bad_row, drop, nominal, delimiter, no_header),
+            limit,
+            seed,
+            data_dir,
+        )
         if window is None:
             window = 1000 if stream.n_samples is None else max(1, stream.n_samples // N_WINDOWS)
         with _samples_bar(f"reading {name}", stream.n_samples) as advance:
@@ -217,20 +277,34 @@ def plot(
 
 
 def open_stream(
-    name: str, target: str | None, on_bad_row: str, limit: int | None, seed: int | None, data_dir: Path | None
+    name: str, options: FileOptions, limit: int | None, seed: int | None, data_dir: Path | None
 ) -> Stream:
     """Return the stream of a name, or of a file."""
     is_file = name not in streams.names() and (Path(name).is_file() or name.lower().endswith(files.SUFFIXES))
     if is_file:
-        column = int(target) if target is not None and re.fullmatch(r"-?\d+", target) else target
-        return files.open_file(name, column, n_samples=limit, on_bad_row=on_bad_row)
+        target = options.target
+        return files.open_file(
+            name,
+            int(target) if target is not None and re.fullmatch(r"-?\d+", target) else target,
+            n_samples=limit,
+            on_bad_row=options.on_bad_row,
+            drop=options.drop or (),
+            nominal=options.nominal or (),
+            delimiter=options.delimiter,
+            header=False if options.no_header else None,
+        )
     if name not in streams.names():
         raise ValueError(
             f"unknown stream {name!r}; available: {', '.join(streams.names())}; "
             f"or a file that ends in one of {', '.join(files.SUFFIXES)}"
         )
-    if target is not None:
-        raise ValueError(f"--target {target}: {name} is no file, and its class is known; leave --target out")
+    for option in fields(options):
+        value = getattr(options, option.name)
+        if value and value != option.default and option.name != "on_bad_row":
+            flag = f"--{option.name.replace('_', '-')}"
+            raise ValueError(
+                f"{flag} {value}: {name} is no file, and how it is read is known; leave {flag} out"
+            )
     with _download_bar() as progress:
         return streams.make(name, seed=seed, n_samples=limit, data_dir=data_dir, progress=progress)
 
@@ -241,8 +315,25 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        Console(stderr=True).print(f"driftmoe: {error}", soft_wrap=True, markup=False, highlight=False)
+        message = f"driftmoe: {_with_flags(str(error))}"
+        Console(stderr=True).print(message, soft_wrap=True, markup=False, highlight=False)
         raise typer.Exit(2) from None
+
+
+_FLAGS = {
+    r"\bdrop=\['(.*?)'\]": r"--drop '\1'",
+    r"\bnominal=\['(.*?)'\]": r"--nominal '\1'",
+    r"\bdelimiter='(.)'": r"--delimiter '\1'",
+    r"\bheader=False": "--no-header",
+    r"\bon_bad_row='skip'": "--on-bad-row skip",
+}
+
+
+def _with_flags(message: str) -> str:
+    """Return an error of the library with its advice about arguments in the words of the command line."""
+    for argument, flag in _FLAGS.items():
+        message = re.sub(argument, flag, message)
+    return message
 
 
 def left_out_rows(stream: Stream) -> files.BadRows:

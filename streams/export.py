@@ -24,6 +24,7 @@ import numpy as np
 
 from streams.files import MISSING, VALUES_KEY
 from streams.stream import Block, Stream
+from streams.synthetic import _Generator
 
 SUFFIXES = (".csv", ".csv.gz", ".arff", ".arff.gz", ".parquet")
 """Endings of the file names that `write` knows."""
@@ -66,10 +67,16 @@ def write(
     Raises
     ------
     ValueError
-        If the ending of the name is unknown, a feature has the name of the target, or the format cannot hold
-        a value: text that CSV would read as missing, or a mixture of types in a column of Parquet.
+        If the ending of the name is unknown, `n_samples` is negative, or `None` for a stream without end, a
+        feature has the name of the target, or the format cannot hold a value: text that CSV would read as
+        missing, or a mixture of types in a column of Parquet.
     OSError
         If the file cannot be written.
+
+    Notes
+    -----
+    CSV carries no types: a nominal feature whose values are numbers is read back as numeric unless its name
+    is passed in `nominal`, and values that read as whole numbers come back as ints.
 
     Examples
     --------
@@ -86,6 +93,10 @@ def write(
     suffix = next((s for s in SUFFIXES if path.name.lower().endswith(s)), None)
     if suffix is None:
         raise ValueError(f"{path}: cannot be written; the name must end in one of {', '.join(SUFFIXES)}")
+    if n_samples is not None and n_samples < 0:
+        raise ValueError(f"n_samples={n_samples}; choose 0 or more, or None for the whole stream")
+    if n_samples is None and _is_endless(stream):
+        raise ValueError(f"{type(stream).__name__} has no end; say in n_samples how many samples to write")
     name = str(getattr(stream, "target", "class")) if target is None else target
     if any(feature.name == name for feature in stream.features):
         raise ValueError(f"target={name!r} is the name of a feature; choose another for the class column")
@@ -108,6 +119,14 @@ def write(
     finally:
         part.unlink(missing_ok=True)
     return n_written
+
+
+def _is_endless(stream: Stream) -> bool:
+    """Return whether a stream is known to have no end; a length of `None` may be one that is not known."""
+    if stream.n_samples is not None:
+        return False
+    parts = [part for part in (getattr(stream, "stream", None), *getattr(stream, "concepts", ())) if part]
+    return any(map(_is_endless, parts)) if parts else isinstance(stream, _Generator)
 
 
 def _blocks(stream: Stream, n_samples: int | None) -> Iterator[Block]:

@@ -11,17 +11,19 @@ every reading of a file gives the same numbers, whatever the size of the blocks.
 
 from __future__ import annotations
 
-import csv
 import gzip
 import hashlib
-import io
 import json
 import re
 import sys
+import tarfile
 import zipfile
+import zlib
+from collections import deque
 from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import IO, Any
 
@@ -36,7 +38,7 @@ SUFFIXES = (".csv", ".csv.gz", ".csv.zip", ".arff", ".arff.gz", ".arff.zip", ".p
 """Endings of the file names that `open_file` knows."""
 
 PIECE_BYTES = 1 << 20
-MAX_RECORD_BYTES = 64 << 20
+MAX_RECORD_BYTES = 16 << 20
 PIECE_ROWS = 1 << 15
 GROUP_ROWS = 256
 N_REASONS = 10
@@ -53,6 +55,8 @@ def open_file(
     nominal: Sequence[str] = (),
     drop: Sequence[str] = (),
     classes: Sequence[Hashable] = (),
+    delimiter: str | None = None,
+    header: bool | None = None,
 ) -> CSVStream | ARFFStream | ArrowStream:
     """Open a file as a stream, by the ending of its name.
 
@@ -63,7 +67,8 @@ def open_file(
     target
         The column of the class label, by name or by position (-1 is the last); `None` is the last column.
     n_samples
-        Read at most so many samples; `None` reads the whole file.
+        Read at most so many samples; `None` reads the whole file. The attribute `n_samples` is this limit,
+        also where the file is shorter and does not tell its length.
     on_bad_row
         `"error"` raises at the first malformed row; `"skip"` leaves malformed rows out and counts them in
         `bad_rows`.
@@ -73,6 +78,8 @@ def open_file(
         Columns to leave out, such as identifiers and dates.
     classes
         Class labels known beforehand, in the order of their index; others are appended when they appear.
+    delimiter, header
+        As in `CSVStream`, for CSV files alone; `None` is its default.
 
     Returns
     -------
@@ -81,7 +88,8 @@ def open_file(
     Raises
     ------
     ValueError
-        If the ending of the name is unknown, and as the classes do.
+        If the ending of the name is unknown, `delimiter` or `header` is given for a file of another kind
+        than CSV, and as the classes do.
     OSError
         If the file cannot be read.
 
@@ -104,7 +112,12 @@ def open_file(
     kind = next((s for s in SUFFIXES if Path(path).name.lower().endswith(s)), None)
     if kind is None:
         raise ValueError(f"{path}: unknown kind of file; its name must end in one of {', '.join(SUFFIXES)}")
-    return kinds[kind.split(".")[1]](
+    stream_type = kinds[kind.split(".")[1]]
+    of_csv = {"delimiter": delimiter, "header": header}
+    given = {name: value for name, value in of_csv.items() if value is not None}
+    if given and stream_type is not CSVStream:
+        raise ValueError(f"{path}: {', '.join(given)} is for CSV files; leave it out")
+    return stream_type(
         path,
         target,
         n_samples=n_samples,
@@ -112,6 +125,7 @@ def open_file(
         nominal=nominal,
         drop=drop,
         classes=classes,
+        **given,  # type: ignore[arg-type]  # given for CSV alone
     )
 
 
@@ -133,6 +147,10 @@ class BadRows:
 
 class _BadRowError(ValueError):
     """What is wrong with a row; the caller knows the line."""
+
+
+class _OpenQuoteError(_BadRowError):
+    """A row whose end is not certain."""
 
 
 class NominalValues:
@@ -197,6 +215,7 @@ class _FileStream(Stream):
         n_samples: int | None,
         n_rows: int | None,
         on_bad_row: str,
+        nominal: Sequence[str],
         drop: Sequence[str],
     ) -> None:
         names = [column.name for column in columns]
@@ -223,6 +242,8 @@ class _FileStream(Stream):
         label = columns[at].nominal
         assert label is not None
         self._at, self._label = at, label
+        other_target = [names[at]] if at != len(names) - 1 else []
+        self._chosen = [other_target, sorted(set(nominal)), sorted(set(drop))]
         self._on_bad_row = on_bad_row
         self._limit = sys.maxsize if n_samples is None else n_samples
         self.path, self.target = Path(path), names[at]
@@ -259,11 +280,17 @@ class _FileStream(Stream):
         return read
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 of the file's content; of what a .gz or .zip file holds, not of its packing."""
+        """Return the SHA-256 of the file's content; of what a .gz or .zip file holds, not of its packing.
+
+        Where a target, nominal or dropped columns were asked for, they are hashed too: other columns make
+        another stream.
+        """
         digest = hashlib.sha256()
         with self._open() as file:
             while data := file.read(PIECE_BYTES):
                 digest.update(data)
+        if any(self._chosen):
+            digest.update(repr(self._chosen).encode())
         return digest.hexdigest()
 
     def _pieces(self, bad_rows: BadRows) -> Iterator[Block]:
@@ -288,14 +315,15 @@ class _TextStream(_FileStream):
     """A file of lines; a subclass says how a record splits into fields."""
 
     _n_header_lines: int
-    _quote: str | None = None
+    _quotes: _Quotes | None = None
 
     def _open(self) -> Any:
         return _open_text(self.path)
 
     def _pieces(self, bad_rows: BadRows) -> Iterator[Block]:
         left = self._limit
-        for line, data in _raw_pieces(self.path, self._n_header_lines, self._quote):
+        is_lenient = self._on_bad_row == "skip"
+        for line, data in _raw_pieces(self.path, self._n_header_lines, self._quotes, is_lenient):
             if not left:
                 return
             block = self._parse(data, left)
@@ -303,15 +331,17 @@ class _TextStream(_FileStream):
                 left -= len(block.y)
                 yield block
                 continue
-            records = _records(line, data, self._quote)
-            for start in range(0, len(records), GROUP_ROWS):
-                if not left:
-                    return
-                group = records[start : start + GROUP_ROWS]
-                block = self._parse(b"\n".join(record for _, record in group) + b"\n", left)
+            lines, ends = _lines(data, self._quotes)
+            start = 0
+            while start < len(lines) and left:
+                end = start
+                for _ in range(GROUP_ROWS):
+                    end = ends[end] if end < len(lines) else end
+                block = self._parse(b"\n".join(lines[start:end]) + b"\n", left)
                 if block is None:
-                    block = self._parse_slowly(group, left, bad_rows)
+                    block, end = self._parse_slowly(line, lines, ends, start, end, left, bad_rows)
                 left -= len(block.y)
+                start = end
                 yield block
 
     def _parse(self, data: bytes, limit: int) -> Block | None:
@@ -378,25 +408,37 @@ class _TextStream(_FileStream):
                 code[entry] = nominal.index(item)
         return code[column.indices.to_numpy()]
 
-    def _parse_slowly(self, records: list[tuple[int, bytes]], limit: int, bad_rows: BadRows) -> Block:
-        """Parse records field by field; here malformed rows are named."""
+    def _parse_slowly(
+        self,
+        line: int,
+        lines: list[bytes],
+        ends: list[int],
+        start: int,
+        stop: int,
+        limit: int,
+        bad_rows: BadRows,
+    ) -> tuple[Block, int]:
+        """Parse the records that begin in `lines[start:stop]` field by field; here malformed rows are named.
+
+        Also return where the next record begins. After an open quote that is the next line, wherever a quote
+        closes it: one that should not be there must not take good rows along.
+        """
         rows: list[list[float]] = []
         targets: list[int] = []
-        for line, record in records:
-            if len(rows) == limit:
-                break
+        while start < stop and len(rows) < limit:
             try:
-                fields = self._split(record)
-                if fields is None:
-                    continue
-                row = self._row(fields)
+                fields = self._split(b"\n".join(lines[start : ends[start]]))
+                row = None if fields is None else self._row(fields)
             except _BadRowError as reason:
-                self._refuse(bad_rows, f"line {line}", str(reason))
+                self._refuse(bad_rows, f"line {line + start}", str(reason))
+                start = start + 1 if isinstance(reason, _OpenQuoteError) else ends[start]
                 continue
-            targets.append(self._label.index(fields[self._at]))
-            rows.append(row)
+            start = ends[start]
+            if fields is not None and row is not None:
+                targets.append(self._label.index(fields[self._at]))
+                rows.append(row)
         X = np.array(rows, dtype=np.float64).reshape(len(rows), len(self._kept))
-        return Block(X, np.array(targets, dtype=np.int64))
+        return Block(X, np.array(targets, dtype=np.int64)), start
 
     def _row(self, fields: list[str | None]) -> list[float]:
         """Return the features of a row; new values are numbered when the whole row is known to be good."""
@@ -481,7 +523,8 @@ class CSVStream(_TextStream):
     missing
         Fields that stand for a missing value, quoted or not.
     n_samples
-        Read at most so many samples; `None` reads the whole file.
+        Read at most so many samples; `None` reads the whole file. The attribute `n_samples` is this limit,
+        also where the file is shorter and does not tell its length.
     on_bad_row
         `"error"` raises at the first malformed row; `"skip"` leaves malformed rows out and counts them.
     nominal
@@ -502,9 +545,9 @@ class CSVStream(_TextStream):
     Raises
     ------
     ValueError
-        If an argument names no column, and while reading, if a row is malformed: the message names file,
-        line (of its first line, where it spans several), column and value. It comes when the piece that
-        holds the row is read, which may be up to a megabyte ahead.
+        If an argument names no column, and while reading, if the file is corrupt or a row is malformed: the
+        message names file, line (of its first line, where it spans several), column and value. It comes
+        when the piece that holds the row is read, which may be up to a megabyte ahead.
     OSError
         If the file cannot be read.
     """
@@ -528,9 +571,16 @@ class CSVStream(_TextStream):
             if mark is not None and (len(mark) != 1 or not mark.isascii() or mark in "\r\n"):
                 raise ValueError(f"{name}={mark!r}; choose one ASCII character that is no line end")
         self._delimiter, self._quote = delimiter, quote
+        self._quotes = None if quote is None else _Quotes(delimiter, quote)
         self._missing = frozenset(missing)
         self._null_values = list(missing)
         names, self._n_header_lines = self._read_names(path, header)
+        other = next((mark for mark in ";\t|," if mark != delimiter and mark in names[0]), None)
+        if len(names) == 1 and other is not None:
+            raise ValueError(
+                f"{path}: the only column is {names[0]!r}; is another character between the fields? "
+                f"pass delimiter={other!r}"
+            )
         at = _position(target, names, path)
         _check_names("nominal", nominal, names, path)
         values = self._first_values(path, len(names))
@@ -541,20 +591,28 @@ class CSVStream(_TextStream):
             elif column.name in nominal or not all(_number(text) is not None for text in shown):
                 column.nominal = NominalValues((), value_converter(shown))
         super().__init__(
-            path, columns, at=at, n_samples=n_samples, n_rows=None, on_bad_row=on_bad_row, drop=drop
+            path,
+            columns,
+            at=at,
+            n_samples=n_samples,
+            n_rows=None,
+            on_bad_row=on_bad_row,
+            nominal=nominal,
+            drop=drop,
         )
 
     def _read_names(self, path: str | Path, header: bool | None) -> tuple[list[str], int]:
         """Return the names of the columns and the number of lines they take."""
         with _open_text(path) as file:
-            n_lines, record = 0, b""
+            n_lines, record, is_open = 0, b"", False
             while line := file.readline(MAX_RECORD_BYTES):
+                line = line.removeprefix(_BOM) if n_lines == 0 else line
                 record += line
                 n_lines += 1
-                is_read = _is_complete(record, self._quote) and record.removeprefix(_BOM).strip()
-                if is_read or len(record) > MAX_RECORD_BYTES:
+                is_open = self._quotes is not None and self._quotes.is_open_after(line, is_open)
+                if (not is_open and record.strip()) or len(record) > MAX_RECORD_BYTES:
                     break
-        record = record.removeprefix(_BOM).lstrip(b"\r\n")
+        record = record.lstrip(b"\r\n")
         if not record.strip():
             raise ValueError(f"{path}: the file is empty; a stream needs a line of column names or a row")
         try:
@@ -569,23 +627,26 @@ class CSVStream(_TextStream):
     def _first_values(self, path: str | Path, n_columns: int) -> list[set[str]]:
         """Return the distinct values that each column shows in the first piece of the file."""
         values: list[set[str]] = [set() for _ in range(n_columns)]
-        for line, data in _raw_pieces(path, self._n_header_lines, self._quote):
-            for _, record in _records(line, data, self._quote):
-                try:
-                    fields = self._split(record)
-                except _BadRowError:
-                    continue  # met again, and named, when the rows are read
-                if fields is not None and len(fields) == n_columns:
-                    for shown, text in zip(values, fields, strict=True):
-                        if text is not None:
-                            shown.add(text)
-            break
+        _, data = next(_raw_pieces(path, self._n_header_lines, self._quotes, is_lenient=True), (0, b""))
+        lines, ends = _lines(data, self._quotes)
+        start = 0
+        while start < len(lines):
+            try:
+                fields = self._split(b"\n".join(lines[start : ends[start]]))
+            except _BadRowError as reason:  # met again, and named, when the rows are read
+                start = start + 1 if isinstance(reason, _OpenQuoteError) else ends[start]
+                continue
+            if fields is not None and len(fields) == n_columns:
+                for shown, text in zip(values, fields, strict=True):
+                    if text is not None:
+                        shown.add(text)
+            start = ends[start]
         return values
 
     def _parse_options(self, data: bytes) -> Any:
         import pyarrow.csv
 
-        if not _is_plain(data) or not _is_complete(data, self._quote):
+        if not _is_plain(data) or (self._quotes is not None and not self._quotes.are_closed(data)):
             return None
         return pyarrow.csv.ParseOptions(
             delimiter=self._delimiter,
@@ -602,25 +663,17 @@ class CSVStream(_TextStream):
         return [self._clean(text) for text in self._fields(record)]
 
     def _fields(self, record: bytes) -> list[str]:
-        if not _is_complete(record, self._quote):
-            raise _BadRowError(
-                f": a quote {self._quote} is not closed; close it, or pass quote=None if it means nothing"
+        if self._quotes is not None and not self._quotes.are_closed(record):
+            raise _OpenQuoteError(
+                f": a quote {self._quote} is not closed at the end of its field; close it, or pass quote=None "
+                "if quotes mean nothing"
             )
-        text = _decode(record)
-        try:
-            rows = list(
-                csv.reader(
-                    io.StringIO(text, newline=""),
-                    delimiter=self._delimiter,
-                    quotechar=self._quote,
-                    quoting=csv.QUOTE_MINIMAL if self._quote else csv.QUOTE_NONE,
-                )
-            )
-        except csv.Error as error:
-            raise _BadRowError(f": {error}; mend the row") from None
-        if len(rows) != 1:
-            raise _BadRowError(": a carriage return outside quotes; lines end in a line feed")
-        return rows[0]
+        text = _decode(record.rstrip(b"\r\n"))
+        if self._quotes is not None and self._quotes.mark in record:
+            return self._quotes.split(text)
+        if "\r" in text:
+            raise _BadRowError(_LONE_RETURN)
+        return text.split(self._delimiter)
 
 
 class ARFFStream(_TextStream):
@@ -630,7 +683,7 @@ class ARFFStream(_TextStream):
     malformed. String attributes become nominal, with values in order of appearance. Declared values that
     are all whole numbers (or all true and false) are ints (bools). Sparse rows hold zero, or the first
     declared value, for what they leave out; a string they leave out is missing. `?` is a missing value.
-    Attributes of type date or relational must be dropped.
+    Attributes of type date must be dropped; relational ones are not supported.
 
     Parameters
     ----------
@@ -640,7 +693,8 @@ class ARFFStream(_TextStream):
         The attribute of the class label, by name or by position (-1 is the last); `None` is the last
         attribute.
     n_samples
-        Read at most so many samples; `None` reads the whole file.
+        Read at most so many samples; `None` reads the whole file. The attribute `n_samples` is this limit,
+        also where the file is shorter and does not tell its length.
     on_bad_row
         `"error"` raises at the first malformed row; `"skip"` leaves malformed rows out and counts them.
     nominal
@@ -660,8 +714,8 @@ class ARFFStream(_TextStream):
     Raises
     ------
     ValueError
-        If the header is malformed, if an argument names no attribute, and while reading, if a row is
-        malformed: the message names file, line, attribute and value.
+        If the header is malformed, if an argument names no attribute, and while reading, if the file is
+        corrupt or a row is malformed: the message names file, line, attribute and value.
     OSError
         If the file cannot be read.
 
@@ -697,7 +751,14 @@ class ARFFStream(_TextStream):
         if classes:
             columns[at].nominal = NominalValues(classes, _int_or_text)
         super().__init__(
-            path, columns, at=at, n_samples=n_samples, n_rows=None, on_bad_row=on_bad_row, drop=drop
+            path,
+            columns,
+            at=at,
+            n_samples=n_samples,
+            n_rows=None,
+            on_bad_row=on_bad_row,
+            nominal=nominal,
+            drop=drop,
         )
 
     def _parse_options(self, data: bytes) -> Any:
@@ -724,10 +785,12 @@ class ARFFStream(_TextStream):
 
     def _split_sparse(self, text: str) -> list[str | None]:
         fields = [_default_of(column) for column in self._columns]
-        body = text[1:].split("%")[0].rstrip() if "'" not in text and '"' not in text else text[1:]
-        if not body.endswith("}"):
+        closing = re.search(r"\}\s*(%.*)?$", text)
+        if closing is None:
             raise _BadRowError(": a sparse row without its closing brace; write {index value, ...}")
-        body, end = body[:-1].strip(), 0
+        if re.search(r"\}\s*,\s*\{[^{}]*$", text[: closing.start()]):
+            raise _BadRowError(": weights of rows are not supported; remove what follows the closing brace")
+        body, end = text[1 : closing.start()].strip(), 0
         while end < len(body):
             match = _SPARSE_FIELD.match(body, end)
             if match is None:
@@ -755,7 +818,8 @@ class ArrowStream(_FileStream):
     target
         The column of the class label, by name or by position (-1 is the last); `None` is the last column.
     n_samples
-        Read at most so many samples; `None` reads the whole file.
+        Read at most so many samples; `None` reads the whole file. The attribute `n_samples` is this limit,
+        also where the file is shorter and does not tell its length.
     on_bad_row
         What to do with a row without label: `"error"` raises, `"skip"` leaves it out and counts it.
     nominal
@@ -775,7 +839,7 @@ class ArrowStream(_FileStream):
     Raises
     ------
     ValueError
-        If the file is of another kind, a column is neither number nor text (pass its name in `drop`), an
+        If the file is of another kind or corrupt, a column is neither number nor text (pass its name in `drop`), an
         argument names no column, or a label is missing.
     OSError
         If the file cannot be read.
@@ -795,10 +859,11 @@ class ArrowStream(_FileStream):
         import pyarrow as pa
         from pyarrow import types
 
-        try:
-            schema, n_rows, metadata = _arrow_schema(path)
-        except pa.ArrowInvalid as error:
-            raise ValueError(f"{path}: not a Parquet or Arrow file: {error}") from error
+        with refusing_corrupt(path):
+            try:
+                schema, n_rows, metadata = _arrow_schema(path)
+            except pa.ArrowInvalid as error:
+                raise ValueError(f"{path}: not a Parquet or Arrow file: {error}") from error
         names = list(schema.names)
         at = _position(target, names, path)
         _check_names("nominal", nominal, names, path)
@@ -833,6 +898,7 @@ class ArrowStream(_FileStream):
             n_samples=n_samples,
             n_rows=n_rows if on_bad_row == "error" else None,
             on_bad_row=on_bad_row,
+            nominal=nominal,
             drop=drop,
         )
 
@@ -850,6 +916,9 @@ class ArrowStream(_FileStream):
                 if not left:
                     return
                 part = batch.slice(start, PIECE_ROWS)
+                for i, kind in enumerate(part.schema.types):
+                    if pa.types.is_string_view(kind):  # few of pyarrow's functions know it
+                        part = part.set_column(i, part.schema.names[i], part.column(i).cast(pa.string()))
                 is_bad = pc.is_null(part.column(self.target), nan_is_null=True).to_numpy(zero_copy_only=False)
                 n_needed = int(np.searchsorted(np.cumsum(~is_bad), left)) + 1
                 for row in np.flatnonzero(is_bad[:n_needed]).tolist():
@@ -873,16 +942,15 @@ class ArrowStream(_FileStream):
         nominal = self._columns[i].nominal
         if nominal is None:
             return column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-        if pa.types.is_string_view(column.type):
-            column = column.cast(pa.string())
         if not pa.types.is_dictionary(column.type):
             column = column.dictionary_encode()
         entries = column.dictionary.to_pylist()
         indices = column.indices.fill_null(len(entries))
         code = np.full(len(entries) + 1, np.nan)
         for entry in indices.unique().to_pylist():
-            if entry < len(entries) and entries[entry] is not None:
-                code[entry] = nominal.index(entries[entry])
+            value = entries[entry] if entry < len(entries) else None
+            if value is not None and value == value:  # NaN is missing, as null is
+                code[entry] = nominal.index(value)
         return code[indices.to_numpy()]
 
 
@@ -914,25 +982,103 @@ def _listed(names: list[str]) -> str:
 def _open_text(path: str | Path) -> Iterator[IO[bytes]]:
     """Open a file for reading, unpacking .gz and .zip on the way."""
     name = str(path).lower()
-    if name.endswith(".gz"):
-        with gzip.open(path) as file:
-            yield file  # type: ignore[misc]  # a GzipFile is a binary file in all but its declared type
-    elif name.endswith(".zip"):
-        with zipfile.ZipFile(path) as archive:
-            members = [m for m in archive.namelist() if not m.endswith("/") and not m.startswith("__MACOSX/")]
-            if len(members) != 1:
-                raise ValueError(
-                    f"{path}: holds {len(members)} files ({_listed(members)}); pack one file alone"
-                )
-            with archive.open(members[0]) as file:
+    with refusing_corrupt(path):
+        if name.endswith(".gz"):
+            with gzip.open(path) as file:
+                yield file  # type: ignore[misc]  # a GzipFile is a binary file in all but its declared type
+        elif name.endswith(".zip"):
+            with zipfile.ZipFile(path) as archive:
+                members = [
+                    m for m in archive.namelist() if not m.endswith("/") and not m.startswith("__MACOSX/")
+                ]
+                if len(members) != 1:
+                    raise ValueError(
+                        f"{path}: holds {len(members)} files ({_listed(members)}); pack one file alone"
+                    )
+                with archive.open(members[0]) as file:
+                    yield file
+        else:
+            with open(path, "rb") as file:
                 yield file
-    else:
-        with open(path, "rb") as file:
-            yield file
 
 
-def _raw_pieces(path: str | Path, n_skipped: int, quote: str | None) -> Iterator[tuple[int, bytes]]:
-    """Yield the number of the first line, and the bytes, of pieces that end where a record ends."""
+@contextmanager
+def refusing_corrupt(path: str | Path) -> Iterator[None]:
+    """Raise `ValueError` with the name of the file where what it holds cannot be unpacked or decoded."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (EOFError, zlib.error, zipfile.BadZipFile, tarfile.TarError, pa.ArrowInvalid) as error:
+        raise ValueError(f"{path} is corrupt: {error}; get another copy") from error
+    except OSError as error:
+        if error.errno is not None:
+            raise  # of the system; gzip and pyarrow raise it without a number for what is in the file
+        raise ValueError(f"{path} is corrupt: {error}; get another copy") from error
+
+
+_LONE_RETURN = ": a carriage return outside quotes; lines end in a line feed"
+
+
+class _Quotes:
+    """Where quotes open and close, as Python's csv module has it: one opens at the start of a field alone.
+
+    Text after a closing quote belongs to the field, as there, but not if the quote opened on another line:
+    then the one that closes it was to open the next quoted field. Fields are not split by that module,
+    whose limit for the size of a field holds for the whole process.
+    """
+
+    def __init__(self, delimiter: str, quote: str) -> None:
+        self._delimiter, self._quote, self.mark = delimiter, quote, quote.encode()
+        d, q = re.escape(delimiter), re.escape(quote)
+        inside = rf"[^{q}]*+(?:{q}{q}[^{q}]*+)*+"
+        in_line = inside.replace("[^", r"[^\n")
+        opening = rf"{q}(?<![^{d}\n]{q})"
+        closed = rf"{in_line}{q}|{inside}{q}(?![^{d}\r\n])"
+        self._quoted = re.compile(rf"{opening}{inside}({q}?)".encode())
+        self._not_closed = re.compile(rf"{opening}(?:{closed}|(?<=({q})))".encode())
+        self._field = re.compile(rf"(?:{q}({inside}){q})?([^{d}]*)({d}?)")
+
+    def open_at(self, data: bytes, end: int = sys.maxsize) -> int:
+        """Return the position of the quote that `data[:end]` leaves open, -1 if there is none."""
+        if self.mark not in data:
+            return -1
+        last = deque(self._quoted.finditer(data, 0, end), maxlen=1)
+        return last[0].start() if last and not last[0][1] else -1
+
+    def spans(self, data: bytes, end: int) -> list[tuple[int, int]]:
+        """Return from where to where quotes go in `data[:end]`."""
+        return [match.span() for match in self._quoted.finditer(data, 0, end)]
+
+    def is_open_after(self, data: bytes, is_open: bool = False) -> bool:
+        """Return whether a quote is open at the end of `data`, given whether one is at its start."""
+        return self.open_at(self.mark + data if is_open else data) >= 0
+
+    def are_closed(self, data: bytes) -> bool:
+        """Return whether every quote of some records is closed, on its line or at the end of its field."""
+        return self.mark not in data or not any(map(itemgetter(1), self._not_closed.finditer(data)))
+
+    def split(self, text: str) -> list[str]:
+        """Return the fields of a record."""
+        fields, start = [], 0
+        while match := self._field.match(text, start):
+            quoted, plain, delimiter = match.groups()
+            if "\r" in plain:
+                raise _BadRowError(_LONE_RETURN)
+            fields.append((quoted or "").replace(self._quote * 2, self._quote) + plain)
+            if not delimiter:
+                break
+            start = match.end()
+        return fields
+
+
+def _raw_pieces(
+    path: str | Path, n_skipped: int, quotes: _Quotes | None, is_lenient: bool
+) -> Iterator[tuple[int, bytes]]:
+    """Yield the number of the first line, and the bytes, of pieces that end where a record ends.
+
+    A row that is too long is an error, or else its first line is a piece for itself.
+    """
     with _open_text(path) as file:
         line = n_skipped + 1
         for _ in range(n_skipped):
@@ -942,12 +1088,15 @@ def _raw_pieces(path: str | Path, n_skipped: int, quote: str | None) -> Iterator
             data = rest + data
             if line == 1:
                 data = data.removeprefix(_BOM)
-            end = _last_record_end(data, quote)
+            end = _last_record_end(data, quotes)
             if not end and len(data) > MAX_RECORD_BYTES:
-                raise ValueError(
-                    f"{path}, line {line}: a row longer than {MAX_RECORD_BYTES >> 20} MB; an open quote? "
-                    "(pass quote=None if quotes mean nothing) or lines that end in a carriage return alone?"
-                )
+                end = data.find(b"\n") + 1
+                if not end or not is_lenient:
+                    raise ValueError(
+                        f"{path}, line {line}: a row longer than {MAX_RECORD_BYTES >> 20} MB; an open quote? "
+                        "(pass quote=None if quotes mean nothing) or lines that end in a carriage return "
+                        "alone?"
+                    )
             if end:
                 yield line, data[:end]
             line += data.count(b"\n", 0, end)
@@ -956,45 +1105,37 @@ def _raw_pieces(path: str | Path, n_skipped: int, quote: str | None) -> Iterator
             yield line, rest
 
 
-def _last_record_end(data: bytes, quote: str | None) -> int:
+def _last_record_end(data: bytes, quotes: _Quotes | None) -> int:
     """Return the position after the last line end that is outside quotes; 0 if there is none."""
     end = data.rfind(b"\n") + 1
-    if quote is None or not end:
-        return end
-    mark = quote.encode()
-    n_quotes = data.count(mark, 0, end)
-    while n_quotes % 2:
-        start = data.rfind(b"\n", 0, end - 1) + 1
-        n_quotes -= data.count(mark, start, end)
-        end = start
+    spans = [] if quotes is None or quotes.open_at(data, end) < 0 else quotes.spans(data, end)
+    for i in range(len(spans) - 1, -1, -1):
+        end = data.rfind(b"\n", spans[i - 1][1] if i else 0, spans[i][0]) + 1
+        if end:
+            break
     return end
 
 
-def _is_complete(record: bytes, quote: str | None) -> bool:
-    """Return whether every quote that was opened is closed; a doubled quote inside a field counts as two."""
-    return quote is None or record.count(quote.encode()) % 2 == 0
+def _lines(data: bytes, quotes: _Quotes | None) -> tuple[list[bytes], list[int]]:
+    """Return the lines of a piece, and for each the index of the line after a record that begins there.
+
+    A quote that nothing closes leaves its line alone.
+    """
+    lines = data.removesuffix(b"\n").split(b"\n")
+    ends = list(range(1, len(lines) + 1))
+    after_closing = 0
+    for i in range(len(lines) - 1 if quotes is not None else -1, -1, -1):
+        if quotes is not None and quotes.mark in lines[i]:
+            if after_closing and quotes.is_open_after(lines[i]):
+                ends[i] = after_closing
+            if not quotes.is_open_after(lines[i], is_open=True):
+                after_closing = i + 1
+    return lines, ends
 
 
 def _is_plain(data: bytes) -> bool:
     """Return whether a piece has no lone carriage return, and no byte order mark for pyarrow to drop."""
     return data.count(b"\r") == data.count(b"\r\n") and not data.startswith(_BOM)
-
-
-def _records(line: int, data: bytes, quote: str | None) -> list[tuple[int, bytes]]:
-    """Cut a piece into records, each with the number of its first line."""
-    records: list[tuple[int, bytes]] = []
-    held: list[bytes] = []
-    n_quotes = 0
-    for raw in data.removesuffix(b"\n").split(b"\n"):
-        held.append(raw)
-        n_quotes += 0 if quote is None else raw.count(quote.encode())
-        if n_quotes % 2 == 0:
-            records.append((line, b"\n".join(held)))
-            line += len(held)
-            held = []
-    if held:
-        records.append((line, b"\n".join(held)))
-    return records
 
 
 def _decode(record: bytes) -> str:
@@ -1144,12 +1285,14 @@ def _arrow_batches(path: Path, used: list[int], names: list[str]) -> Iterator[An
     """Yield the record batches of a file in order, with the columns that are used."""
     import pyarrow.parquet
 
-    if path.name.lower().endswith(".parquet"):
-        with pyarrow.parquet.ParquetFile(path) as file:
-            yield from file.iter_batches(PIECE_ROWS, columns=[names[i] for i in used], use_threads=False)
-    else:
-        with _open_ipc(path, sorted(used)) as (_, batches):
-            yield from batches
+    with refusing_corrupt(path):
+        if path.name.lower().endswith(".parquet"):
+            # Without a buffer of its own pyarrow reads a whole row group, which may be the whole file.
+            with pyarrow.parquet.ParquetFile(path, pre_buffer=False, buffer_size=PIECE_BYTES) as file:
+                yield from file.iter_batches(PIECE_ROWS, columns=[names[i] for i in used], use_threads=False)
+        else:
+            with _open_ipc(path, sorted(used)) as (_, batches):
+                yield from batches
 
 
 @contextmanager

@@ -29,7 +29,6 @@ import time
 import urllib.parse
 import urllib.request
 import zipfile
-import zlib
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,7 +36,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import IO
 
-from streams.files import ARFFStream, ArrowStream, CSVStream
+from streams.files import ARFFStream, ArrowStream, CSVStream, refusing_corrupt
 from streams.stream import Drift, Reader, Stream, until
 
 DATA_DIR_VARIABLE = "DRIFTMOE_DATA"
@@ -492,7 +491,7 @@ def _open_content(path: Path) -> Iterator[IO[bytes]]:
     """Open what a file holds, unpacked if it is a gzip file, or a zip file of one member."""
     with path.open("rb") as file:
         magic = file.read(4)
-    with _refusing_corrupt(path):
+    with refusing_corrupt(path):
         if magic[:2] == b"\x1f\x8b":
             with gzip.open(path) as content:
                 yield content  # type: ignore[misc]  # a GzipFile is a binary file in all but its declared type
@@ -502,14 +501,6 @@ def _open_content(path: Path) -> Iterator[IO[bytes]]:
         else:
             with path.open("rb") as content:
                 yield content
-
-
-@contextmanager
-def _refusing_corrupt(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, tarfile.TarError) as error:
-        raise ValueError(f"{path} is corrupt: {error}; get another copy") from error
 
 
 def _only_member(path: Path, archive: zipfile.ZipFile) -> str:
@@ -542,7 +533,7 @@ def _read_through(
 def _take(name: str, path: Path) -> Path:
     """Check a copy, as it is, compressed or still in its archive, and put its content in the cache."""
     source = _source(name)
-    with _refusing_corrupt(path):
+    with refusing_corrupt(path):
         is_archive = name in _ARCHIVE_STREAMS and tarfile.is_tarfile(path)
     if is_archive:
         _take_archive(path)
@@ -551,7 +542,7 @@ def _take(name: str, path: Path) -> Path:
     with _staging() as staging:
         kept = Path(staging, stem + (".parquet" if path.suffix == ".parquet" else suffix))
         if name == "gas" and zipfile.is_zipfile(path):
-            with _refusing_corrupt(path):
+            with refusing_corrupt(path):
                 _join_gas_batches(path, kept)
         else:
             with _open_content(path) as content, kept.open("wb") as out:
@@ -565,7 +556,7 @@ def _take_archive(archive: Path) -> None:
     sources = {f"{_ARCHIVE_FOLDER}/{SOURCES[name].file}": SOURCES[name] for name in _ARCHIVE_STREAMS}
     with _staging() as staging:
         taken = []
-        with _refusing_corrupt(archive), tarfile.open(archive) as tar:
+        with refusing_corrupt(archive), tarfile.open(archive) as tar:
             for member in tar:
                 content = tar.extractfile(member) if member.name in sources and member.isreg() else None
                 if content is not None:

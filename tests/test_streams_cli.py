@@ -59,7 +59,7 @@ def test_show_reads_a_file_and_its_target(flowers):
     assert "Classes: a, b" in result.stdout
     assert "white, red" in result.stdout
     assert invoke("show", flowers, "--target", "2").stdout == result.stdout
-    assert open_file(flowers).fingerprint() in result.stdout
+    assert open_file(flowers, "species").fingerprint() in result.stdout
 
 
 def test_show_keeps_names_that_look_like_markup(tmp_path):
@@ -198,6 +198,49 @@ def test_an_unreadable_file_is_one_line_and_exit_code_2(tmp_path, name, content)
     assert result.exit_code == 2
     (line,) = result.stderr.strip().splitlines()
     assert line.startswith("driftmoe: ")
+
+
+def test_a_file_is_read_as_its_options_say(tmp_path):
+    path = tmp_path / "plain.csv"
+    path.write_text("7;1;red;a\n8;2;white;b\n")
+    options = ("--delimiter", ";", "--no-header", "--drop", "x0", "--nominal", "x1", "--nominal", "x2")
+    assert invoke("export", path, tmp_path / "t.arff", *options).exit_code == 0
+    assert list(open_file(tmp_path / "t.arff")) == [
+        ({"x1": 1, "x2": "red"}, "a"),
+        ({"x1": 2, "x2": "white"}, "b"),
+    ]
+    assert "2 features, 2 classes" in invoke("show", path, *options).stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "hint"),
+    [
+        (
+            "a;y\n1;2\n",
+            (),
+            "the only column is 'a;y'; is another character between the fields? pass --delimiter ';'",
+        ),
+        ("a,y\n1,2\n" + "3,1\n" * 300_000 + "oops,2\n", (), "--nominal 'a'"),
+        ("a,y\n1,2\n3\n", (), "--on-bad-row skip"),
+        ("a,a,y\n1,2,3\n", (), "--no-header"),
+        ("a,y\n1,2\n", ("--delimiter", ";;"), "choose one ASCII character"),
+    ],
+)
+def test_errors_about_a_file_name_the_flags(tmp_path, text, options, hint):
+    path = tmp_path / "t.csv"
+    path.write_text(text)
+    result = invoke("export", path, tmp_path / "out.csv", *options)
+    assert result.exit_code == 2
+    assert hint in result.stderr
+
+
+@pytest.mark.parametrize(
+    "option", [("--drop", "a"), ("--nominal", "a"), ("--delimiter", ";"), ("--no-header",)]
+)
+def test_options_of_files_are_refused_for_streams_by_name(option):
+    result = invoke("show", "sea_g", *option)
+    assert result.exit_code == 2
+    assert f"leave {option[0]} out" in result.stderr
 
 
 @pytest.mark.parametrize("command", ["show", "export", "fetch", "plot"])

@@ -6,6 +6,7 @@ import csv
 import gzip
 import hashlib
 import io
+import itertools
 import math
 import zipfile
 
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 from streams import Block, Feature, Stream, files
 from streams.export import write
 from streams.files import ARFFStream, ArrowStream, CSVStream, open_file
+from streams.synthetic import SEA, AssetNegotiation
 
 SLOW_MACHINE = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -265,6 +267,13 @@ def test_gz_and_zip_give_the_same_samples_and_the_same_fingerprint(tmp_path, put
         open_file(tmp_path / "two.csv.zip")
 
 
+def test_fingerprint_tells_other_columns_of_a_file_apart(put):
+    path = put("a,b,c,y\n1,2,3,0\n2,1,4,1\n")
+    options = [{}, {"target": "a"}, {"target": "b"}, {"drop": ["a"]}, {"drop": ["b"]}, {"nominal": ["b"]}]
+    assert len({CSVStream(path, **chosen).fingerprint() for chosen in options}) == len(options)
+    assert CSVStream(path, -1).fingerprint() == CSVStream(path, "y").fingerprint()
+
+
 def test_open_file_names_the_endings_it_knows(put):
     with pytest.raises(ValueError, match=r"data\.xls: unknown kind of file.*\.csv\.gz.*\.feather"):
         open_file(put("", "data.xls"))
@@ -278,6 +287,52 @@ def test_a_quote_that_never_closes_does_not_fill_the_memory(put, monkeypatch):
     path = put('a,y\n1,0\n2,"0\n' + "3,1\n" * 500)
     with pytest.raises(ValueError, match=r"line 3: a row longer than"):
         table(CSVStream(path))
+
+
+def test_csv_a_quote_inside_a_field_opens_nothing(put):
+    text = 'a,b,y\n0,5" pipe,u\n' + "1,q,v\n" * 3000
+    assert len(samples(CSVStream(put(text)))) == 3001
+    stream = CSVStream(put('a,b,y\n1,5" pipe,u\n2,q,v\n2,6" pipe,v\n3,z,u\n4,u\n'), on_bad_row="skip")
+    assert [x["b"] for x, _ in samples(stream)] == ['5" pipe', "q", '6" pipe', "z"]
+    assert stream.bad_rows.count == 1
+    assert len(samples(CSVStream(put('a,b,y\n1,5" pipe,u\n2,6" pipe,v\n')))) == 2
+    assert len(samples(CSVStream(put(text.replace(",", ";")), delimiter=";"))) == 3001
+
+
+@pytest.mark.parametrize("max_record_bytes", [2048, 1 << 20])
+@pytest.mark.parametrize("rows_between", ["1,q,v\n" * 3000, "1,q,v\n" * 3000 + '7,"t",u\n'])
+def test_csv_skip_leaves_out_only_the_line_of_a_quote_that_never_closes(
+    put, monkeypatch, rows_between, max_record_bytes
+):
+    """The quote closes nowhere, or where the next quoted field opens."""
+    monkeypatch.setattr(files, "PIECE_BYTES", 1024)
+    monkeypatch.setattr(files, "MAX_RECORD_BYTES", max_record_bytes)
+    path = put('a,b,y\n0,p,u\n0,"bad,u\n' + rows_between)
+    stream = CSVStream(path, on_bad_row="skip")
+    assert len(samples(stream)) == 1 + rows_between.count("\n")
+    assert stream.bad_rows.count == 1
+    assert "line 3" in stream.bad_rows.reasons[0]
+
+
+@pytest.mark.parametrize("piece_bytes", range(8, 40))
+def test_csv_records_of_several_quoted_lines_are_never_cut(put, monkeypatch, piece_bytes):
+    monkeypatch.setattr(files, "PIECE_BYTES", piece_bytes)
+    path = put("a,b,y\n" + '"p\nq","r\ns",u\n' * 5)
+    assert samples(CSVStream(path)) == [({"a": "p\nq", "b": "r\ns"}, "u")] * 5
+
+
+@pytest.mark.parametrize("quoted", ["{}", '"{}"'])
+def test_csv_fields_may_be_long_whatever_stands_near_them(put, quoted):
+    long = "x" * 200_000
+    path = put(f"a,b,y\n1,{quoted.format(long)},u\n2\n3,q,v\n")
+    stream = CSVStream(path, on_bad_row="skip")
+    assert samples(stream) == [({"a": 1.0, "b": long}, "u"), ({"a": 3.0, "b": "q"}, "v")]
+    assert stream.bad_rows.count == 1
+
+
+def test_csv_header_whose_quote_never_closes_is_named(put):
+    with pytest.raises(ValueError, match=r'a quote " is not closed'):
+        CSVStream(put('a,"b,y\n' + "1,2,3\n" * 20_000))
 
 
 FIELD = st.one_of(
@@ -413,6 +468,7 @@ HEADER = "@relation r\n@attribute a numeric\n@attribute b {u,v}\n@attribute y {0
         ("1,'u,0", r"line 7: cannot read \"'u,0\""),
         ("{0 1, 2 1", r"line 7: a sparse row without its closing brace"),
         ("{0 1, 3 1}", r"line 7: index 3, but there are 3 attributes"),
+        ("{0 1, 2 1}, {5}", r"line 7: weights of rows are not supported"),
         ("{zero 1}", r"line 7: cannot read 'zero 1'"),
     ],
 )
@@ -442,6 +498,11 @@ def test_arff_malformed_row_is_named_or_skipped(put, row, reason):
 def test_arff_malformed_header_is_named(put, text, message):
     with pytest.raises(ValueError, match=message):
         ARFFStream(put(text, "bad.arff"))
+
+
+def test_arff_comment_after_a_quoted_sparse_row(put):
+    path = put(HEADER + "@data\n{0 3, 1 'v'} % note\n{0 4, 2 1}\n", "c.arff")
+    assert samples(ARFFStream(path)) == [({"a": 3.0, "b": "v"}, 0), ({"a": 4.0, "b": "u"}, 1)]
 
 
 def test_arff_date_can_be_dropped(put):
@@ -559,10 +620,82 @@ def test_arrow_column_that_is_neither_number_nor_text(tmp_path):
     assert samples(ArrowStream(path, drop=["t"])) == [({"a": 1.0}, 0)]
 
 
+def test_arrow_string_views_as_polars_writes_them(tmp_path):
+    polars = pytest.importorskip("polars")
+    frame = polars.DataFrame({"a": ["p", None, "q"], "b": [1, 2, 3], "y": ["u", "v", "u"]})
+    frame.write_ipc(tmp_path / "t.arrow")
+    assert samples(open_file(tmp_path / "t.arrow")) == [
+        ({"a": "p", "b": 1.0}, "u"),
+        ({"b": 2.0}, "v"),
+        ({"a": "q", "b": 3.0}, "u"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "t.arrow"])
+def test_arrow_nan_in_a_nominal_column_is_missing(tmp_path, name):
+    table = pa.table({"a": [1.0, math.nan, 2.5], "y": [0, 1, 0]})
+    if name.endswith("parquet"):
+        pq.write_table(table, tmp_path / name)
+    else:
+        write_ipc_stream(table, tmp_path / name)
+    stream = open_file(tmp_path / name, nominal=["a"])
+    assert samples(stream) == [({"a": 1}, 0), ({}, 1), ({"a": 2.5}, 0)]
+    assert stream.features[0].values == [1, 2.5]
+
+
 @pytest.mark.parametrize("name", ["t.parquet", "t.arrow"])
 def test_arrow_file_of_another_kind_is_refused(put, name):
     with pytest.raises(ValueError, match=rf"{name}: not a Parquet or Arrow file"):
         open_file(put("a,y\n1,2\n", name))
+
+
+def test_parquet_memory_does_not_grow_with_the_row_group(tmp_path):
+    n_rows, n_columns = 1_500_000, 3
+    numbers = np.random.default_rng(1).normal(size=(n_columns, n_rows))
+    table = pa.table({**{f"x{j}": column for j, column in enumerate(numbers)}, "y": np.arange(n_rows) % 2})
+    pq.write_table(table, tmp_path / "t.parquet", row_group_size=n_rows)
+    del table
+    before = pa.total_allocated_bytes()
+    blocks = ArrowStream(tmp_path / "t.parquet").blocks()
+    next(blocks)
+    assert pa.total_allocated_bytes() - before < numbers.nbytes / 2
+
+
+def save_gz(path):
+    path.write_bytes(gzip.compress(b"a,y\n" + b"".join(b"%d,1\n" % i for i in range(50_000))))
+
+
+def save_zip(path):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.csv", b"a,y\n" + b"".join(b"%d,1\n" % i for i in range(50_000)))
+
+
+@pytest.mark.parametrize("damage", ["cut", "overwritten"])
+@pytest.mark.parametrize(
+    ("name", "save"),
+    [
+        ("t.csv.gz", save_gz),
+        ("t.csv.zip", save_zip),
+        ("t.parquet", lambda path: pq.write_table(many_numbers(), path)),
+        ("t.arrow", lambda path: write_ipc_stream(many_numbers(), path)),
+    ],
+)
+def test_corrupt_files_are_named(tmp_path, name, save, damage):
+    path = tmp_path / name
+    save(path)
+    content = path.read_bytes()
+    middle = len(content) // 2
+    path.write_bytes(
+        content[:middle] if damage == "cut" else content[:middle] + bytes(50) + content[middle + 50 :]
+    )
+    if name == "t.arrow" and damage == "overwritten":
+        path.write_bytes(content[:40] + b"\xff" * 300 + content[340:])
+    with pytest.raises(ValueError, match=rf"{name}"):
+        table(open_file(path))
+
+
+def many_numbers():
+    return pa.table({"a": np.random.default_rng(1).normal(size=50), "y": np.arange(50) % 2})
 
 
 # --- writing and reading back -------------------------------------------------------------------------------
@@ -685,11 +818,28 @@ def test_write_names_what_it_cannot_do(tmp_path):
         write(numbers(), tmp_path / "t.xls")
     with pytest.raises(ValueError, match=r"target='a' is the name of a feature"):
         write(numbers(), tmp_path / "t.csv", target="a")
+    with pytest.raises(ValueError, match=r"n_samples=-1; choose 0 or more"):
+        write(numbers(), tmp_path / "t.csv", n_samples=-1)
+    with pytest.raises(ValueError, match=r"SEA has no end; say in n_samples"):
+        write(SEA(seed=1), tmp_path / "t.csv")
+    assert list(tmp_path.iterdir()) == []
     mixed = ArrayStream([[0.0]], [0], [Feature("a", [1, "b"])], [0])
     with pytest.raises(
         ValueError, match=r"column 'a' holds values of type int, str; a Parquet column holds one"
     ):
         write(mixed, tmp_path / "t.parquet")
+
+
+def test_csv_carries_no_types(tmp_path):
+    """The payment, "30" and so on, comes back as a number, or as the name 30 if asked for."""
+    stream = AssetNegotiation(seed=1)
+    path = tmp_path / "t.csv"
+    write(stream, path, n_samples=500)
+    expected = [({k: str(v) for k, v in x.items()}, y) for x, y in itertools.islice(stream, 500)]
+    assert not CSVStream(path).features[2].is_nominal
+    back = CSVStream(path, nominal=["payment"])
+    assert all(type(value) is int for value in back.features[2].values)
+    assert [({k: str(v) for k, v in x.items()}, y) for x, y in back] == expected
 
 
 def test_an_empty_stream_can_be_written_and_read(tmp_path):
