@@ -310,3 +310,13 @@ def test_a_model_that_fails_half_way_is_named_in_one_line(tmp_path):
     assert done.returncode == 2
     assert "driftmoe: ht(tau='x') stopped after 199 samples: TypeError" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+def test_two_targets_of_a_file_are_two_streams(tmp_path):
+    rows = [f"{i % 5},{i % 2},{i % 3}" for i in range(60)]
+    (tmp_path / "t.csv").write_text("x,y,z\n" + "\n".join(rows) + "\n")
+    for target in ("y", "z"):
+        arguments = ["evaluate", "t.csv", "--target", target, "--nominal", target, "--model", "nochange"]
+        assert driftmoe_command(*arguments, "--out", "tt", cwd=tmp_path).returncode == 0
+    lines = [json.loads(text) for text in (tmp_path / "tt" / "results.jsonl").read_text().splitlines()]
+    assert len({line["stream_sha256"] for line in lines}) == 2
