@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 import time
 import zipfile
@@ -148,7 +147,7 @@ def show(
     console.print(
         f"[bold]{escape(name)}[/]: {length}, {stream.n_features} features, {len(stream.classes)} classes"
     )
-    console.print(escape(_description(stream)))
+    console.print(escape(stream.desc))
     table = Table(title="Features", title_justify="left")
     for heading in ("", "name", "kind", "values"):
         table.add_column(heading)
@@ -374,19 +373,8 @@ def _summary(name: str) -> list[str]:
         str(stream.n_features),
         str(len(stream.classes)),
         f"{len(stream.drifts)}{width}" if stream.drifts else "",
-        escape(_description(stream)),
+        escape(stream.desc),
     ]
-
-
-def _description(stream: Any) -> str:
-    """Return a line about a stream: its own words if it is real, else the first paragraph about its class."""
-    if hasattr(stream, "source"):
-        return stream.desc
-    leaf = stream
-    while getattr(leaf, "concepts", None):
-        leaf = leaf.concepts[0]
-    text = " ".join((inspect.getdoc(type(leaf)) or "").split("\n\n")[0].split())
-    return text if leaf is stream else f"Changing concepts of {type(leaf).__name__}: {text}"
 
 
 def _shortened(values: list[Any]) -> str:

@@ -190,7 +190,7 @@ def test_class_without_weight_at_a_leaf_has_no_vote():
     pool = TreePool(grace_period=5501, leaf_prediction="nb")
     rivers = tree.HoeffdingTreeClassifier(grace_period=5501, leaf_prediction="nb")
     if not IS_COMPILED:
-        pytest.skip("needs 5501 samples")
+        pytest.skip("without compilation the 5501 samples that the fault needs take minutes")
     later = np.array([7.9, 8.1, 8.0])[:, np.newaxis]
     pool.learn(np.concatenate([X, later]), np.concatenate([y, [1, 1, 1]]))
     for value, target in zip([*X[:, 0], *later[:, 0]], [*y, 1, 1, 1], strict=True):
@@ -721,7 +721,7 @@ def test_unbounded_values_share_a_bounded_number_of_places(monkeypatch):
 # --- the code on disk -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not IS_COMPILED, reason="nothing is compiled")
+@pytest.mark.skipif(not IS_COMPILED, reason="without compilation there is no code to keep")
 def test_trees_work_where_no_compiled_code_can_be_kept(tmp_path):
     package = tmp_path / "driftmoe" / "trees"
     shutil.copytree(Path(kernels.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
