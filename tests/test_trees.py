@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import multiprocessing
 import os
 import pickle
 import shutil
@@ -432,6 +433,48 @@ def test_expert_in_a_pool_equals_a_pool_of_its_own():
         np.testing.assert_array_equal(together[:, e], alone[:, 0])
 
 
+def test_each_expert_may_have_its_own_target():
+    X, y, _ = mixed(size(800))
+    of_each = (y[:, np.newaxis] == np.arange(3)).astype(int)  # one against the rest
+    together = TreePool(3, nominal=MIXED_NOMINAL, **EAGER)
+    proba = together.step(X[:-1], of_each[:-1])
+    together.learn(X[-1], of_each[-1])
+    for e in range(3):
+        alone = TreePool(1, nominal=MIXED_NOMINAL, **EAGER)
+        np.testing.assert_array_equal(alone.step(X[:-1], of_each[:-1, e])[:, 0], proba[:, e])
+        alone.learn(X[-1], of_each[-1, e])
+        np.testing.assert_array_equal(alone.predict_proba(X)[:, 0], together.predict_proba(X)[:, e])
+
+
+@pytest.mark.parametrize("n_threads", [2, 3, 8])
+def test_result_does_not_depend_on_the_number_of_threads(n_threads, monkeypatch):
+    monkeypatch.setattr("driftmoe.trees.pool.MIN_SHARED", 2)
+    X, y, _ = mixed(size(2000))
+    weights = np.random.default_rng(3).poisson([0.0, 0.3, 1.0, 6.0, 1.0], size=(len(y), 5)).astype(float)
+    one = TreePool(5, nominal=MIXED_NOMINAL, **EAGER)
+    many = TreePool(5, nominal=MIXED_NOMINAL, n_threads=n_threads, **EAGER)
+    for rows in np.array_split(np.arange(len(y)), 7):
+        np.testing.assert_array_equal(
+            many.step(X[rows], y[rows], weights[rows]), one.step(X[rows], y[rows], weights[rows])
+        )
+    assert state(many) == state(one)
+    for copied in (copy.deepcopy(many), pickle.loads(pickle.dumps(many)), many):
+        np.testing.assert_array_equal(copied.predict_proba(X), one.predict_proba(X))
+    assert not IS_COMPILED or (many.n_nodes[2:] > 1).all()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="only where processes fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_threads_serve_a_forked_process_too(monkeypatch):
+    monkeypatch.setattr("driftmoe.trees.pool.MIN_SHARED", 2)
+    X, y, _ = mixed(50)
+    pool = TreePool(4, nominal=MIXED_NOMINAL, n_threads=2, **EAGER)
+    pool.learn(X, y)  # the threads of this process are there
+    with multiprocessing.get_context("fork").Pool(1) as workers:
+        proba = workers.apply_async(pool.predict_proba, (X,)).get(timeout=60)
+    np.testing.assert_array_equal(proba, pool.predict_proba(X))
+
+
 @pytest.mark.parametrize("max_nodes", [1, 4, 15])
 def test_max_nodes_holds(max_nodes):
     pool = grown(2, n_samples=4000, max_nodes=max_nodes)
@@ -575,6 +618,8 @@ def test_n_bytes_counts_every_array():
         ([[0, 0, 0, 0, 0]], [-1], None, "target -1"),
         ([[0, 0, 0, 0, 0]], [0.5], None, "integers"),
         ([[0, 0, 0, 0, 0]], [0, 1], None, "do not fit"),
+        ([[0, 0, 0, 0, 0]], [[0, 1]], None, "do not fit"),
+        ([0, 0, 0, 0, 0], [0, 1], None, "one for each tree"),
         ([[0, 0, 0, 0, 0]], [0], [[1.0, 1.0]], "do not fit"),
         ([[0, 0, 0, 0, 0]], [0], [[-1.0]], "weight -1.0"),
         ([[0, 0, 0, 0, 0]], [0], [[np.nan]], "weight nan"),

@@ -46,8 +46,10 @@ def compiled(**options: Any) -> Callable[..., Any]:
 
 # A kernel on the way of every sample neither allocates nor counts references: counting them for each view of an array
 # would take most of its time. A kernel that allocates says so.
+# A kernel on which several threads may work at the same time says so too: it lets go of Python's lock.
 kernel = compiled(_nrt=False)
 allocating_kernel = compiled(_nrt=True)
+stepping_kernel = compiled(_nrt=True, nogil=True)
 
 
 NONE = -1
@@ -960,8 +962,9 @@ def first_wrong(block, targets, weights, value_start, max_value, max_code, max_c
             if f < value_start.shape[0] and value_start[f] != NONE and value == value and not is_code:
                 return 2, row, f
     for row in range(targets.shape[0]):
-        if targets[row] < 0 or targets[row] > max_class:
-            return 3, row, 0
+        for column in range(targets.shape[1]):
+            if targets[row, column] < 0 or targets[row, column] > max_class:
+                return 3, row, column
     for row in range(weights.shape[0]):
         for e in range(weights.shape[1]):
             if not 0.0 <= weights[row, e] <= max_value:
@@ -996,19 +999,21 @@ def start_trees(
         start_tree(tree)
 
 
-@allocating_kernel
+@stepping_kernel
 def step(
     nodes, leaves, class_stats, class_order, is_complete, moments, arrivals, value_stats, sizes,
-    value_start, n_values, nominal, rules_of_all, block, targets, weights, n_branches, progress, proba,
+    value_start, n_values, nominal, rules_of_all, block, targets, weights, n_branches, progress, proba, first, last,
 ):  # fmt: skip
-    """Let each expert go through the rows in order: predict, then learn.
+    """Let each expert from `first` up to `last` go through the rows in order: predict, then learn.
+
+    Experts share nothing that changes, so that several threads may call this at the same time, each for other experts.
 
     Parameters
     ----------
     block
         (row, f): the features, NaN where missing.
     targets
-        (row,): the classes, of length 0 where nothing is to be learnt.
+        (row, 1) or (row, e): the classes, for all experts or each; of 0 rows where nothing is to be learnt.
     weights
         (row, e): the weight of the sample for each expert, 0 for one that does not see it.
     n_branches
@@ -1033,24 +1038,15 @@ def step(
             n_missing += block[row, f] != block[row, f]
         has_missing[row] = n_missing > 0
     is_done = True
-    for e in range(nodes.shape[0]):
+    for e in range(first, last):
         tree = Tree(
             nodes[e], leaves[e], class_stats[e], class_order[e], is_complete[e], moments[e], arrivals[e],
             value_stats[e], sizes[e], value_start, n_values, nominal,
         )  # fmt: skip
-        row = go_on(
-            tree,
-            rules,
-            block,
-            targets,
-            weights[:, e],
-            has_missing,
-            n_branches,
-            progress[e],
-            proba[:, e],
-            votes,
-            all_known,
-        )
-        is_done = is_done and row == n_rows
-        progress[e] = row
+        own_targets = targets[:, e if targets.shape[1] > 1 else 0]
+        progress[e] = go_on(
+            tree, rules, block, own_targets, weights[:, e], has_missing, n_branches, progress[e], proba[:, e],
+            votes, all_known,
+        )  # fmt: skip
+        is_done = is_done and progress[e] == n_rows
     return is_done
