@@ -207,7 +207,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         TypeError, ValueError
             If the sample or the label cannot be read; the model is left as it was.
         """
-        target = self._encoder.target(y) if isinstance(y, Hashable) else None
+        target = self._encoder.target(y)
         vector = self._encoder.known_vector(x) if self._experts.reads_vectors else None
         if target is None or vector is None:
             check_label(y)
@@ -240,8 +240,12 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
             classes = {label: i for i, label in enumerate(dict.fromkeys(labels))}
             targets = np.array([classes[label] for label in labels], np.int64)
             names = into_frame(X).columns
-            self._run(self._block_rows(block, targets, names, [None] * len(names), list(classes)))
-            return
+            try:
+                rows = self._block_rows(block, targets, names, [None] * len(names), list(classes))
+            except (TypeError, ValueError):
+                pass  # below it is found out which row cannot be read
+            else:
+                return self._run(rows)
         kinds = dict(self._encoder.kinds)
         samples = []
         for i, row in enumerate(_rows(X)):

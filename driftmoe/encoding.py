@@ -180,8 +180,11 @@ class Encoder:
         return {name: sample[name] for name in self.features if name in sample}
 
     def target(self, y: Hashable) -> int | None:
-        """Return the index of a label in `classes`, `None` if it is new."""
-        return self._targets.get(y)
+        """Return the index of a label in `classes`, `None` if it is new or cannot be one."""
+        try:
+            return self._targets.get(y)
+        except TypeError:  # not hashable
+            return None
 
     def enter(self, sample: Sample, y: Hashable) -> int:
         """Give the new features, the new values and the class of a cleaned sample their places; return its target."""

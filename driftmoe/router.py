@@ -103,8 +103,10 @@ class Router:
         logits
             float32, shape (n_rows, n_experts); a row is the same to the last bit in any block.
         """
+        widest = max(self._widths)
         logits = np.empty((len(inputs), self.n_experts), np.float32)
-        forward(self._weights, self._shape, inputs, *self._scratch, logits)
+        scratch, places = np.empty((2, widest), np.float32), np.empty(widest + 1, np.int64)
+        forward(self._weights, self._shape, inputs, scratch, places, logits)
         return logits
 
     def learn(self, inputs: np.ndarray, correct: np.ndarray) -> None:
@@ -162,8 +164,6 @@ class Router:
         self._theta = torch.from_numpy(_flat(layers)).requires_grad_()
         self._weights = self._theta.detach().numpy()  # the same memory, see __setstate__
         self._shape = np.array(self._widths)
-        widest = max(self._widths)
-        self._scratch = np.zeros((2, widest), np.float32), np.zeros(widest + 1, np.int64)
         self._optimiser = torch.optim.Adam([self._theta], lr=self._learning_rate)
         if moments:
             first, second = (torch.from_numpy(_flat(moment)) for moment in moments)

@@ -89,10 +89,10 @@ class ReferenceDriftMoE:
 
     def standardise(self, x):
         z = []
-        for name in sorted(self.seen[0]):
+        for name in sorted(x):
             values = [sample[name] for sample in self.seen]
-            mean = sum(values) / len(values)
-            deviation = math.sqrt(sum((v - mean) ** 2 for v in values) / len(values))
+            mean = sum(values) / max(len(values), 1)
+            deviation = math.sqrt(sum((v - mean) ** 2 for v in values) / max(len(values), 1))
             z.append(0.0 if deviation == 0.0 else min(5.0, max(-5.0, (x[name] - mean) / deviation)))
         return z
 
@@ -120,10 +120,10 @@ class ReferenceDriftMoE:
         return max(self.labels, key=lambda c: vote.get(c, 0.0))
 
     def learn(self, x, y):
-        self.seen.append(x)
         if y not in self.labels:
             self.labels.append(y)
-        z = self.standardise(x)
+        z = self.standardise(x)  # by the samples before this one
+        self.seen.append(x)
         logits = self.forward(z)[-1]
         votes = [expert.predict_proba_one(x) for expert in self.experts]
         mask = [float(bool(v) and max(self.labels, key=lambda c: v.get(c, 0.0)) == y) for v in votes]

@@ -755,7 +755,7 @@ def test_samples_that_are_none_are_refused_by_name(x, error, message):
 
 
 def test_unbounded_values_share_a_bounded_number_of_places(monkeypatch):
-    monkeypatch.setattr("driftmoe.trees.hoeffding.MAX_VALUES", 8)
+    monkeypatch.setattr("driftmoe.encoding.MAX_CODES", 8)
     model = HoeffdingTreeClassifier()
     for i in range(100):
         model.learn_one({"id": f"user {i}"}, i % 2)
@@ -772,7 +772,9 @@ def test_trees_work_where_no_compiled_code_can_be_kept(tmp_path):
     shutil.copytree(Path(kernels.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
     (package / "__pycache__").write_text("a file where the folder would be")
     (tmp_path / "driftmoe" / "__init__.py").write_text("")
-    shutil.copy(Path(kernels.__file__).parent.parent / "encoding.py", tmp_path / "driftmoe")
+    for name in ("encoding.py", "compilation.py"):
+        shutil.copy(Path(kernels.__file__).parent.parent / name, tmp_path / "driftmoe")
+    (tmp_path / "driftmoe" / "__pycache__").write_text("likewise")
     code = (
         "import sys; from driftmoe.trees import TreePool; p = TreePool(); p.learn([[1.0]], [0]);"
         "assert 'torch' not in sys.modules; print(p.predict_proba([1.0]))"

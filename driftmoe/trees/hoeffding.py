@@ -158,7 +158,7 @@ class HoeffdingTreeClassifier(base.Classifier):
         if not 0.0 <= w <= MAX_ABSOLUTE:
             raise ValueError(f"w={w}; choose a finite weight of 0 or more")
         encoder = self._encoder
-        target = encoder.target(y) if isinstance(y, Hashable) else None
+        target = encoder.target(y)
         vector = encoder.known_vector(x)
         if target is None or vector is None:
             check_label(y)

@@ -25,24 +25,10 @@ from __future__ import annotations
 
 import math
 from collections import namedtuple
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from numba import njit
 
-
-def compiled(**options: Any) -> Callable[..., Any]:
-    """Compile a function, and keep the machine code on disk where a folder for it can be written."""
-
-    def compile_it(function: Callable[..., Any]) -> Callable[..., Any]:
-        try:
-            return njit(cache=True, error_model="numpy", **options)(function)
-        except RuntimeError:  # numba found no such folder
-            return njit(error_model="numpy", **options)(function)
-
-    return compile_it
-
+from driftmoe.compilation import compiled
 
 # A kernel on the way of every sample neither allocates nor counts references: counting them for each view of an array
 # would take most of its time. A kernel that allocates says so.
