@@ -48,6 +48,7 @@ def compiled(**options: Any) -> Callable[..., Any]:
 # would take most of its time. A kernel that allocates says so.
 kernel = compiled(_nrt=False)
 allocating_kernel = compiled(_nrt=True)
+inlined_kernel = compiled(_nrt=False, forceinline=True)
 # A kernel without branches that may fuse a product and a sum into one instruction, and one that may add up in any
 # order besides, so that they fit the vector registers. NaN and infinities mean what they always mean.
 fusing_kernel = compiled(_nrt=False, fastmath={"contract"})
@@ -193,7 +194,7 @@ def most_common_child(nodes, leaves, node):
     return best
 
 
-@kernel
+@inlined_kernel
 def branch_of(nodes, node, value):
     """Return the branch for a value, or NONE where it is missing or has no branch."""
     if value != value:
@@ -209,7 +210,7 @@ def branch_of(nodes, node, value):
     return child
 
 
-@kernel
+@inlined_kernel
 def find_leaf(tree, x, node):
     """Walk down from a node; by the most common branch where the value is missing or has no branch.
 
@@ -266,7 +267,7 @@ def plain_product(precision, x):
     return product, n
 
 
-@kernel
+@inlined_kernel
 def log_normaliser(precision, x):
     """Sum of log sqrt(precision / pi), the log height of a Gaussian, over the features that vary and are not missing.
 
@@ -298,7 +299,7 @@ def known_distance(x, mean, precision):
     return total
 
 
-@kernel
+@inlined_kernel
 def majority_class(tree, slot):
     """Return the heaviest class, of equals the one that came first; NONE if there is none."""
     best = NONE
@@ -310,7 +311,7 @@ def majority_class(tree, slot):
     return best
 
 
-@kernel
+@inlined_kernel
 def bayes_votes(tree, slot, x, has_missing, votes):
     """Write the log joint density of each class, -inf where it has no weight; return the best class or NONE."""
     n_features = x.shape[0]
@@ -356,7 +357,7 @@ def bayes_votes(tree, slot, x, has_missing, votes):
     return best
 
 
-@kernel
+@inlined_kernel
 def uses_bayes(leaf, rules):
     """Whether naive Bayes may speak at a leaf; an adaptive leaf asks it, if only to see whether it would be right."""
     if leaf["is_active"] == 0 or rules["leaf_prediction"] == MAJORITY:
@@ -364,7 +365,7 @@ def uses_bayes(leaf, rules):
     return rules["leaf_prediction"] == ADAPTIVE or leaf["weight"] >= rules["nb_threshold"]
 
 
-@kernel
+@inlined_kernel
 def leaf_proba(tree, slot, rules, x, has_missing, will_learn, proba):
     """Write the class probabilities of a leaf, zeros if it has no vote; return the class that naive Bayes holds best.
 
@@ -467,7 +468,7 @@ def add_branch(tree, split, value):
     return node
 
 
-@kernel
+@inlined_kernel
 def observe_complete(x, w, moments, c):
     """Update the moments of all features, each of which this class has been seen with (West 1979)."""
     n_features = x.shape[0]
@@ -556,7 +557,7 @@ def observe_known(tree, slot, x, w, c, keeps_logs):
     tree.is_complete[slot, c] = seen_all
 
 
-@kernel
+@inlined_kernel
 def observe(tree, slot, rules, x, has_missing, c, w, bayes_class, all_known):
     """Take one sample of class `c` into a leaf: which vote is right, the class weights, the observers."""
     leaf = tree.leaves[slot]
@@ -991,7 +992,7 @@ def attempt_split(tree, slot, rules, n_features):
             split_leaf(tree, slot, feature, kind, threshold, rules["half"])
 
 
-@kernel
+@inlined_kernel
 def learn_row(tree, leaf_node, is_direct, rules, x, has_missing, c, w, bayes_class, all_known):
     """Take one sample into a leaf and split the leaf if its time has come.
 
@@ -1011,7 +1012,7 @@ def learn_row(tree, leaf_node, is_direct, rules, x, has_missing, c, w, bayes_cla
         attempt_split(tree, slot, rules, x.shape[0])
 
 
-@kernel
+@inlined_kernel
 def go_on(
     tree, rules, block, targets, weights, has_missing, n_branches, row, proba, votes, all_known
 ):  # fmt: skip
