@@ -44,6 +44,7 @@ PER_TREE = (
     "_arrivals",
     "_value_stats",
     "_sizes",
+    "_is_used",
 )
 """The arrays with a leading expert axis, in the order in which the kernels take them."""
 
@@ -82,6 +83,17 @@ class TreePool:
     max_nodes
         Most nodes of one tree, splits and leaves, at least 1; `None` for no limit. As the room gets less, the leaves
         that promise least stop growing first; all go on learning.
+    max_features
+        Features that a leaf may split on: a number of them, or a share between 0 and 1; `None` for all. Each leaf draws
+        its own when it begins and keeps them; naive Bayes goes on using all. A feature that is new may take the place
+        of one that a leaf has drawn.
+    feature_subsets
+        Features that a tree sees at all: which ones, of booleans (n_experts, n_features), or a share of them between
+        0 and 1 for each tree to draw; `None` for all. The others change nothing in it. Columns and trees that come
+        after an array see, and are seen by, all; with a share a tree draws it of the columns that are there when it
+        begins, and takes in each later one with this probability.
+    seed
+        Of the features drawn; `None` for another draw each time.
     n_threads
         Threads that share the trees of a block between them, at least 1; the result does not depend on it. Blocks with
         little to do are left to one thread.
@@ -122,6 +134,9 @@ class TreePool:
         min_branch_fraction: float = 0.01,
         max_share_to_split: float = 0.99,
         max_nodes: int | None = None,
+        max_features: float | None = None,
+        feature_subsets: ArrayLike | float | None = None,
+        seed: int | None = None,
         n_threads: int = 1,
     ) -> None:
         if n_experts < 0:
@@ -156,9 +171,35 @@ class TreePool:
         rules["criterion"] = CRITERIA[split_criterion]
         rules["leaf_prediction"] = LEAVES[leaf_prediction]
         rules["binary_split"] = binary_split
+        if max_features is not None and not max_features > 0:  # NaN included
+            raise ValueError(
+                f"max_features={max_features}; choose a number from 1 on, or a share between 0 and 1"
+            )
+        if isinstance(max_features, float) and max_features > 1.0:
+            raise ValueError(
+                f"max_features={max_features}; a share is at most 1.0, a number of features is an int"
+            )
+        is_subspace = max_features is not None and not (
+            isinstance(max_features, float) and max_features == 1.0
+        )
+        rules["max_features"] = max_features if is_subspace else np.inf
         rules["half"] = 0.5
         self._rules = rules
         self.n_threads = n_threads
+        self._entropy = np.random.SeedSequence(seed).entropy
+        self._subset_share = 1.0
+        self._given_subsets = np.ones((0, 0), np.bool_)
+        if feature_subsets is not None and np.ndim(feature_subsets) == 0:
+            self._subset_share = float(feature_subsets)  # type: ignore[arg-type]  # it is a number
+        elif feature_subsets is not None:
+            self._given_subsets = np.array(feature_subsets)
+        if not 0.0 < self._subset_share <= 1.0:
+            raise ValueError(f"feature_subsets={self._subset_share}; a share lies above 0 and is at most 1")
+        if self._given_subsets.dtype != np.bool_ or self._given_subsets.ndim != 2:
+            raise ValueError(
+                f"feature_subsets of type {self._given_subsets.dtype} and shape {self._given_subsets.shape}; give "
+                "booleans, one row a tree and one column a feature"
+            )
 
         self.n_features = 0
         self.n_classes = 0
@@ -170,7 +211,8 @@ class TreePool:
         self._moments = np.zeros((0, 4, kernels.N_MOMENTS, 0, 0))
         self._arrivals = np.zeros((0, 4, 0, 1), np.int32)
         self._value_stats = np.zeros((0, 4, 2, 0, 0))
-        self._sizes = np.zeros((0, 2), np.int64)
+        self._sizes = np.zeros((0, 3), np.int64)
+        self._is_used = np.zeros((0, 0), np.bool_)
         self._value_start = np.zeros(0, np.int64)
         self._value_room = np.zeros(0, np.int64)
         self._n_values = np.zeros(0, np.int64)
@@ -499,6 +541,8 @@ class TreePool:
             self._value_room = np.concatenate([self._value_room, np.zeros(len(new), np.int64)])
             self._n_values = np.concatenate([self._n_values, np.zeros(len(new), np.int64)])
             self._is_complete[:] = False
+            used = [self._draw_features(e, self.n_features, n_columns) for e in range(self.n_experts)]
+            self._is_used = np.hstack([self._is_used, np.array(used).reshape(self.n_experts, len(new))])
             self.n_features = n_columns
         if len(self._nominal) and kernels.count_values(block, self._nominal, self._n_values):
             self._n_branches = max(2, int(self._n_values.max()))
@@ -535,7 +579,7 @@ class TreePool:
     def _add_nodes(self) -> None:
         """Double the room for nodes and leaves where a tree may need more for its next split."""
         n_nodes, n_leaves, n_classes, n_features = self._rooms()
-        most_nodes, most_leaves = (self._sizes.max(axis=0) + self._n_branches).tolist()
+        most_nodes, most_leaves = (self._sizes[:, :2].max(axis=0) + self._n_branches).tolist()
         self._resize(
             n_nodes if most_nodes <= n_nodes else max(most_nodes, 2 * n_nodes),
             n_leaves if most_leaves <= n_leaves else max(most_leaves, 2 * n_leaves),
@@ -550,7 +594,24 @@ class TreePool:
         for name in PER_TREE:
             array = getattr(self, name)
             setattr(self, name, _enlarged(array, (n + n_new, *array.shape[1:])))
+        for e in range(n, n + n_new):
+            if self._rules[0]["max_features"] < np.inf:
+                self._sizes[e, 2] = np.random.SeedSequence(self._entropy, spawn_key=(e,)).generate_state(1)[0]
+            self._is_used[e] = self._draw_features(e, 0, self.n_features)
         self._start(n, n + n_new)
+
+    def _draw_features(self, expert: int, first: int, last: int) -> np.ndarray:
+        """Whether a tree sees each of the columns from `first` up to `last`."""
+        is_used = np.ones(last - first, np.bool_)
+        if expert < len(self._given_subsets):
+            given = self._given_subsets[expert, first:last]
+            is_used[: len(given)] = given
+        if self._subset_share < 1.0 and last > first:
+            key = np.random.SeedSequence(self._entropy, spawn_key=(expert, first))
+            draws = np.random.default_rng(key).random(last - first)
+            n_drawn = max(1, round(self._subset_share * (last - first)))
+            is_used = draws < self._subset_share if first else draws <= np.sort(draws)[n_drawn - 1]
+        return is_used
 
     def _start(self, first: int, last: int) -> None:
         arrays = [getattr(self, name) for name in PER_TREE]
