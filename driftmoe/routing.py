@@ -705,7 +705,7 @@ class TopP:
 
     References
     ----------
-    Huang et al. 2024, "Harder Tasks Need More Experts" (arXiv 2403.07652), eqs. 3 to 5. Its code keeps one expert more
+    Huang et al. 2024, "Harder Tasks Need More Experts" (arXiv 2403.07652). Its code keeps one expert more
     when the sum equals `p` exactly.
 
     Examples
@@ -852,7 +852,7 @@ class WithNull:
 
     References
     ----------
-    AdaMoE, Zeng et al. 2024 (arXiv 2406.13233), eqs. 5 to 8.
+    AdaMoE, Zeng et al. 2024 (arXiv 2406.13233).
 
     Examples
     --------
@@ -922,7 +922,7 @@ class WithShared:
 
     References
     ----------
-    DeepSeekMoE, Dai et al. 2024 (arXiv 2401.06066), sec. 3.2, eq. 9.
+    DeepSeekMoE, Dai et al. 2024 (arXiv 2401.06066): shared expert isolation.
 
     Examples
     --------
@@ -971,7 +971,7 @@ class Scheduled:
 
     References
     ----------
-    SMoE-Dropout, Chen et al. 2023 (arXiv 2303.01610), sec. 3.2: with a router that stays random (`RandomRouter`) and k
+    SMoE-Dropout, Chen et al. 2023 (arXiv 2303.01610): with a router that stays random (`RandomRouter`) and k
     growing in training, the network can be used with any k afterwards.
 
     Examples
@@ -1093,7 +1093,7 @@ class RandomRouter(nn.Module):
 
     References
     ----------
-    SMoE-Dropout, Chen et al. 2023 (arXiv 2303.01610), sec. 3.2.
+    SMoE-Dropout, Chen et al. 2023 (arXiv 2303.01610).
 
     Examples
     --------
