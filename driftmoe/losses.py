@@ -202,7 +202,8 @@ def mutual_information_loss(logits: Tensor, rows: Tensor | None = None) -> Tenso
     log_p = _log_probs(logits, rows)
     if not len(log_p):
         return log_p.sum()
-    marginal = log_p.logsumexp(0)  # the mean distribution's logarithm, up to a constant
+    # The mean distribution's logarithm, up to a constant. Clamped, since logsumexp of -inf alone has NaN gradients.
+    marginal = log_p.clamp_min(torch.finfo(log_p.dtype).min).logsumexp(0)
     return _mean(tsallis_entropy(log_p, 1.0, normalize=False)) - tsallis_entropy(
         marginal, 1.0, normalize=False
     )

@@ -347,6 +347,12 @@ def _log_trust(logits: Tensor, measure: Measure) -> Tensor:
     return _first_right(logits) if measure == "first-right" else logits.log_softmax(-1)
 
 
+def _trust(logits: Tensor, measure: Measure) -> Tensor:
+    """The distribution itself, without gradient; equal logits have exactly equal shares of the softmax."""
+    logits = logits.detach()
+    return _first_right(logits).exp() if measure == "first-right" else logits.softmax(-1)
+
+
 def _checked(logits: Tensor) -> Tensor:
     """Widen to float32 at least; refuse what would silently choose an expert."""
     if not logits.is_floating_point():
@@ -426,12 +432,12 @@ def top_p_mask(
         bool, same shape; the mask of a smaller `p` is part of that of a larger one.
     """
     logits = _checked(logits)
-    order, k = _top_p(logits, _log_trust(logits, measure), p, min_k, max_k, inclusive)
+    order, k = _top_p(logits, _trust(logits, measure), p, min_k, max_k, inclusive)
     return _first(order, k, logits)
 
 
 def _top_p(
-    logits: Tensor, log_trust: Tensor, p: float, min_k: int, max_k: int | None, inclusive: bool
+    logits: Tensor, trust: Tensor, p: float, min_k: int, max_k: int | None, inclusive: bool
 ) -> tuple[Tensor, Tensor]:
     """Experts of each row from the most trusted on, (..., n_experts), and how many to take, (..., 1)."""
     n = logits.shape[-1]
@@ -439,7 +445,7 @@ def _top_p(
     if p >= 1.0:
         k = torch.full_like(order[..., :1], n)
     else:
-        collected = log_trust.detach().exp().gather(-1, order).cumsum(-1)
+        collected = trust.gather(-1, order).cumsum(-1)
         k = 1 + (collected < p).sum(-1, keepdim=True) if inclusive else (collected <= p).sum(-1, keepdim=True)
     return order, k.clamp(min(min_k, n), max_k)
 
@@ -450,11 +456,12 @@ def _first(order: Tensor, k: Tensor, logits: Tensor) -> Tensor:
     return torch.zeros_like(order, dtype=torch.bool).scatter(-1, order, place < k) & (logits > -torch.inf)
 
 
-def _weights(log_scores: Tensor, mask: Tensor, renorm: bool) -> Tensor:
+def _weights(logits: Tensor, mask: Tensor, renorm: bool, score: Score = "softmax") -> Tensor:
     """Scores of the chosen experts; a row without any gets zeros. `renorm` makes the others sum to 1."""
     if not renorm:
-        return log_scores.exp() * mask
-    # A softmax over the chosen ones is their scores over their sum, without a division by something tiny.
+        return _scores(logits, score) * mask
+    # A softmax over the logarithms of scores is scores over their sum, without a division by something tiny.
+    log_scores = nn.functional.logsigmoid(logits) if score == "sigmoid" else logits
     chosen = log_scores.masked_fill(~mask, -torch.inf)
     return chosen.masked_fill(~mask.any(-1, keepdim=True), 0.0).softmax(-1) * mask
 
@@ -606,9 +613,8 @@ class TopK:
     def __call__(self, logits: Tensor, bias: Tensor | None = None) -> Routing:
         """Choose experts by score + bias, weigh them by score; the bias, (n_experts,), is a `BiasBalancer`'s."""
         logits = _checked(logits)
-        log_scores = _log_scores(logits, self.score)
-        mask = top_k_mask(_selection(logits, log_scores, bias), self.k)
-        return Routing(_weights(log_scores, mask, self.renorm), mask, logits.log_softmax(-1))
+        mask = top_k_mask(logits if bias is None else _biased(logits, self.score, bias), self.k)
+        return Routing(_weights(logits, mask, self.renorm, self.score), mask, logits.log_softmax(-1))
 
     def of_row(self, logits: np.ndarray) -> Choice:
         """Choose for one row of numpy logits."""
@@ -681,15 +687,15 @@ class GroupTopK:
                 f"GroupTopK: {n} experts in n_groups={self.n_groups} with best={self.best}; choose a number of groups "
                 "that divides the number of experts, and best no larger than a group"
             )
-        log_scores = _log_scores(logits, self.score)
-        scores = log_scores.exp() if bias is None else log_scores.exp() + bias
+        scores = _biased(logits, self.score, 0.0 if bias is None else bias)
         in_service = (logits > -torch.inf).unflatten(-1, (self.n_groups, -1))  # (..., n_groups, group size)
         grouped = scores.unflatten(-1, (self.n_groups, -1)).where(in_service, 0.0)
         of_group = grouped.topk(self.best, dim=-1).values.sum(-1)  # (..., n_groups)
         kept = top_k_mask(of_group.masked_fill(~in_service.any(-1), -torch.inf), self.n_kept)
         allowed = (kept[..., None] & in_service).flatten(-2)
-        mask = top_k_mask(_selection(logits, log_scores, bias).masked_fill(~allowed, -torch.inf), self.k)
-        return Routing(_weights(log_scores, mask, self.renorm), mask, logits.log_softmax(-1))
+        within = logits if bias is None else scores  # scores of the same order, but logits do not underflow
+        mask = top_k_mask(within.masked_fill(~allowed, -torch.inf), self.k)
+        return Routing(_weights(logits, mask, self.renorm, self.score), mask, logits.log_softmax(-1))
 
 
 @dataclass(frozen=True)
@@ -737,9 +743,11 @@ class TopP:
         """Choose experts for each row."""
         logits = _checked(logits)
         log_trust = _log_trust(logits, self.measure)
-        order, k = _top_p(logits, log_trust, self.p, self.min_k, self.max_k, self.inclusive)
+        order, k = _top_p(
+            logits, _trust(logits, self.measure), self.p, self.min_k, self.max_k, self.inclusive
+        )
         mask = _first(order, k, logits)
-        return Routing(_weights(logits.log_softmax(-1), mask, self.renorm), mask, log_trust)
+        return Routing(_weights(logits, mask, self.renorm), mask, log_trust)
 
     def of_row(self, logits: np.ndarray) -> Choice:
         """Choose for one row of numpy logits."""
@@ -811,10 +819,10 @@ class EntropyHybrid:
         """Choose experts for each row."""
         logits = _checked(logits)
         log_trust = _log_trust(logits, self.measure)
-        order, k = _top_p(logits, log_trust, self.p, self.min_k, None, self.inclusive)
+        order, k = _top_p(logits, _trust(logits, self.measure), self.p, self.min_k, None, self.inclusive)
         uncertain = _tsallis(log_trust.detach(), self.q) > self.threshold
         mask = _first(order, k.masked_fill(uncertain[..., None], logits.shape[-1]), logits)
-        return Routing(_weights(logits.log_softmax(-1), mask, self.renorm), mask, log_trust, q=self.q)
+        return Routing(_weights(logits, mask, self.renorm), mask, log_trust, q=self.q)
 
     def of_row(self, logits: np.ndarray) -> Choice:
         """Choose for one row of numpy logits."""
@@ -1026,15 +1034,15 @@ class LinearK:
         return round(self.start + (self.stop - self.start) * min(step, self.n_steps) / self.n_steps)
 
 
-def _log_scores(logits: Tensor, score: Score) -> Tensor:
-    return nn.functional.logsigmoid(logits) if score == "sigmoid" else logits.log_softmax(-1)
+def _scores(logits: Tensor, score: Score) -> Tensor:
+    # torch.sigmoid rounds an element differently by its place in the batch, the logarithm's exp does not.
+    return nn.functional.logsigmoid(logits).exp() if score == "sigmoid" else logits.softmax(-1)
 
 
-def _selection(logits: Tensor, log_scores: Tensor, bias: Tensor | None) -> Tensor:
-    """What experts are chosen by: the logits, whose order is that of the scores, or score + bias."""
-    if bias is None:
-        return logits
-    return (log_scores.detach().exp() + bias).masked_fill(logits == -torch.inf, -torch.inf)
+def _biased(logits: Tensor, score: Score, bias: Tensor | float) -> Tensor:
+    """What experts are chosen by under a bias; no gradient, -inf for experts out of service."""
+    logits = logits.detach()
+    return (_scores(logits, score) + bias).masked_fill(logits == -torch.inf, -torch.inf)
 
 
 def _check_count(what: str, value: int) -> None:
