@@ -738,8 +738,7 @@ def rough_phi(u):
     a = min(abs(u), 10.0)
     root = 1.0 + a * (
         0.0705230784
-        + a
-        * (0.0422820123 + a * (0.0092705272 + a * (0.0001520143 + a * (0.0002765672 + a * 0.0000430638))))
+        + a * (0.0422820123 + a * (0.0092705272 + a * (0.0001520143 + a * (0.0002765672 + a * 0.0000430638))))
     )
     square = root * root
     fourth = square * square
@@ -904,9 +903,7 @@ def best_split(tree, slot, rules):
         if order.shape[0] == 0 or not is_candidate[f]:
             continue
         if tree.value_start[f] == NONE:
-            merit, threshold = best_numeric(
-                moments, f, order, leaf_entropy, rules, second, scratch, branches
-            )
+            merit, threshold = best_numeric(moments, f, order, leaf_entropy, rules, second, scratch, branches)
             kind = NUMERIC
         else:
             merit, kind, threshold = best_nominal(tree, slot, f, order, leaf_entropy, rules, branches)
