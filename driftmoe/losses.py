@@ -264,7 +264,9 @@ def importance_loss(weights: Tensor, rows: Tensor | None = None) -> Tensor:
     >>> importance_loss(torch.tensor([[1.0, 0.0, 0.0, 0.0]])).item()
     3.0
     """
-    return (_share(_rows(weights, rows)) * weights.shape[-1] - 1.0).square().mean()
+    total = _rows(weights, rows).sum(0)
+    mean = total.mean()
+    return (total - mean).square().mean() / mean.square().clamp_min(torch.finfo(total.dtype).tiny)
 
 
 def _rows(values: Tensor, rows: Tensor | None) -> Tensor:
