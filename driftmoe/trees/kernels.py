@@ -32,8 +32,8 @@ import numpy as np
 from numba import njit
 
 
-def compiled(**options: Any) -> Callable[..., Any]:
-    """Compile a function, and keep the machine code on disk where a folder for it can be written."""
+def entry(**options: Any) -> Callable[..., Any]:
+    """Compile a function to be called from Python; keep the code on disk where a folder for it can be written."""
 
     def compile_it(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
@@ -44,15 +44,27 @@ def compiled(**options: Any) -> Callable[..., Any]:
     return compile_it
 
 
+def part(**options: Any) -> Callable[..., Any]:
+    """Compile a function to be called by compiled ones only: what Python would need to call it takes long to compile."""
+    return njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)
+
+
 # A kernel on the way of every sample neither allocates nor counts references: counting them for each view of an array
-# would take most of its time. A kernel that allocates says so.
-kernel = compiled(_nrt=False)
-allocating_kernel = compiled(_nrt=True)
-inlined_kernel = compiled(_nrt=False, forceinline=True)
+# would take most of its time. A kernel that allocates says so. One on which several threads may work at the same time
+# lets go of Python's lock.
+checking_kernel = entry(_nrt=False)
+starting_kernel = entry(_nrt=True)
+stepping_kernel = entry(_nrt=True, nogil=True)
+kernel = part(_nrt=False)
+allocating_kernel = part(_nrt=True)
+# A call hands over a tree array by array. Short of that: compiled as if it stood in the place of the call, or, of code
+# called from one place, written there.
+inlined_kernel = part(_nrt=False, forceinline=True)
+embedded_kernel = part(_nrt=False, inline="always")
 # A kernel without branches that may fuse a product and a sum into one instruction, and one that may add up in any
 # order besides, so that they fit the vector registers. NaN and infinities mean what they always mean.
-fusing_kernel = compiled(_nrt=False, fastmath={"contract"})
-reordering_kernel = compiled(_nrt=False, fastmath={"contract", "reassoc"})
+fusing_kernel = part(_nrt=False, fastmath={"contract"})
+reordering_kernel = part(_nrt=False, fastmath={"contract", "reassoc"})
 
 
 NONE = -1
@@ -103,6 +115,8 @@ LEAF_STATE = np.dtype(
         ("is_active", np.int32),
         # The node that this leaf is.
         ("node", np.int32),
+        # From which the features follow that the leaf may split on, where it may not on all.
+        ("seed", np.int64),
     ],
     align=True,
 )
@@ -118,6 +132,8 @@ RULES = np.dtype(
         ("nb_threshold", np.float64),
         ("max_depth", np.int64),
         ("max_nodes", np.int64),
+        # Features that a leaf may split on: a number from 1 on, a share below.
+        ("max_features", np.float64),
         ("criterion", np.int64),
         ("leaf_prediction", np.int64),
         ("binary_split", np.int64),
@@ -143,6 +159,7 @@ N_CANDIDATES = 10  # thresholds tried per numeric feature
 ROUGH = 2e-5  # bound on the error of an estimated information gain in bits: four terms x log2 x with x off by 1.5e-7
 TINY_VARIANCE = 2.3e-308
 LOWEST_VOTE = -1e300
+BITS = 0xFFFFFFFF
 ABSENT = -1.0  # weight of a class that has no entry in a branch
 
 Tree = namedtuple(
@@ -156,7 +173,8 @@ Tree = namedtuple(
         "moments",  # (s, plane, c, f)
         "arrivals",  # (s, f, 1 + i): number of classes seen with the feature, then these in order
         "value_stats",  # (s, plane, column, c)
-        "size",  # (2,): nodes and slots in use
+        "size",  # (3,): nodes in use, slots in use, seed of the last leaf
+        "is_used",  # (f,): whether the tree sees the feature
         "value_start",  # (f,): first column of a nominal feature's values, NONE for a numeric feature
         "n_values",  # (f,): number of values that a nominal feature has shown
         "nominal",  # (i,): the nominal features
@@ -433,6 +451,8 @@ def start_leaf(tree, node, slot, weights, order, n_present):
     leaf["n_present"] = n_present
     leaf["is_active"] = 1
     leaf["node"] = node
+    tree.size[2] = (tree.size[2] + 1) & BITS
+    leaf["seed"] = tree.size[2]
     forget_observations(tree, slot)
 
 
@@ -853,8 +873,45 @@ def best_nominal(tree, slot, f, order, leaf_entropy, rules, branches):
     return best_merit, best_kind, float(best_value)
 
 
+@kernel
+def scrambled(number):
+    """Mix the bits of a number of 32 bits; other numbers give other results."""
+    number = (number ^ (number >> 16)) * 0x45D9F3B & BITS
+    number = (number ^ (number >> 16)) * 0x45D9F3B & BITS
+    return number ^ (number >> 16)
+
+
 @allocating_kernel
-def best_split(tree, slot, rules, n_features):
+def split_features(tree, slot, rules):
+    """Return which features a leaf may split on: as many as the rules say, of those that the tree sees.
+
+    They are the ones whose number, scrambled with the leaf's seed, is least: the same whenever the leaf is asked, and a
+    new feature takes the place of one at most.
+    """
+    is_candidate = tree.is_used.copy()
+    n_features = is_candidate.shape[0]
+    n_used = 0
+    for f in range(n_features):
+        n_used += is_candidate[f]
+    wanted = rules["max_features"]
+    if wanted < 1.0:
+        wanted = max(1.0, math.floor(wanted * n_used + 0.5))
+    if wanted >= n_used:
+        return is_candidate
+    seed = scrambled(tree.leaves[slot]["seed"])
+    ranks = np.empty(n_features, np.int64)
+    for f in range(n_features):
+        ranks[f] = scrambled(seed ^ f) if tree.is_used[f] else BITS + 1
+    for f in range(n_features):
+        n_lower = 0
+        for g in range(n_features):
+            n_lower += ranks[g] < ranks[f]
+        is_candidate[f] = tree.is_used[f] and n_lower < wanted
+    return is_candidate
+
+
+@allocating_kernel
+def best_split(tree, slot, rules):
     """Return the best split of a leaf and the merit of the second best; no split at all has the merit -inf."""
     leaf = tree.leaves[slot]
     moments = tree.moments[slot]
@@ -865,9 +922,10 @@ def best_split(tree, slot, rules, n_features):
     scratch = np.empty((4, N_CANDIDATES))
     best, second = -np.inf, -np.inf
     best_feature, best_kind, best_threshold = NONE, LEAF, 0.0
-    for f in range(n_features):
+    is_candidate = split_features(tree, slot, rules)
+    for f in range(is_candidate.shape[0]):
         order = tree.arrivals[slot, f, 1 : 1 + tree.arrivals[slot, f, 0]]
-        if order.shape[0] == 0:
+        if order.shape[0] == 0 or not is_candidate[f]:
             continue
         if tree.value_start[f] == NONE:
             merit, threshold = best_numeric(
@@ -960,7 +1018,7 @@ def split_leaf(tree, slot, f, kind, threshold, half):
 
 
 @allocating_kernel
-def attempt_split(tree, slot, rules, n_features):
+def attempt_split(tree, slot, rules):
     """Split a leaf that has seen its grace period, if the best split is better than the second best for sure."""
     leaf = tree.leaves[slot]
     n_present = leaf["n_present"]
@@ -974,7 +1032,7 @@ def attempt_split(tree, slot, rules, n_features):
     if weights[majority_class(tree, slot)] / leaf["weight"] > rules["max_share_to_split"]:
         forget_observations(tree, slot)
         return
-    best, second, feature, kind, threshold = best_split(tree, slot, rules, n_features)
+    best, second, feature, kind, threshold = best_split(tree, slot, rules)
     value_range = 1.0 if rules["criterion"] == GINI else math.log2(max(n_present, 2))
     bound = hoeffding_bound(value_range, rules["log_inverse_delta"], leaf["weight"])
     if feature == NONE:
@@ -992,7 +1050,7 @@ def attempt_split(tree, slot, rules, n_features):
             split_leaf(tree, slot, feature, kind, threshold, rules["half"])
 
 
-@inlined_kernel
+@embedded_kernel
 def learn_row(tree, leaf_node, is_direct, rules, x, has_missing, c, w, bayes_class, all_known):
     """Take one sample into a leaf and split the leaf if its time has come.
 
@@ -1009,23 +1067,30 @@ def learn_row(tree, leaf_node, is_direct, rules, x, has_missing, c, w, bayes_cla
     weight = leaf["weight"]
     if weight - leaf["last_attempt"] >= rules["grace_period"]:
         leaf["last_attempt"] = weight
-        attempt_split(tree, slot, rules, x.shape[0])
+        attempt_split(tree, slot, rules)
 
 
-@inlined_kernel
+@embedded_kernel
 def go_on(
-    tree, rules, block, targets, weights, has_missing, n_branches, row, proba, votes, all_known
+    tree, rules, block, targets, weights, has_missing, n_branches, row, proba, votes, all_known, own_row
 ):  # fmt: skip
     """Let one tree go through the rows from `row`; return the row where it lacked room for a split, or the end."""
     is_learning = targets.shape[0] > 0
     is_predicting = proba.shape[0] > 0
     nodes, size = tree.nodes, tree.size
+    sees_all = True
+    for f in range(tree.is_used.shape[0]):
+        sees_all = sees_all and tree.is_used[f]
     while row < block.shape[0]:
         w = weights[row] if is_learning else 0.0
         if w > 0.0 and (size[0] + n_branches > nodes.shape[0] or size[1] + n_branches > tree.leaves.shape[0]):
             return row
         if is_predicting or w > 0.0:
             x = block[row]
+            if not sees_all:
+                x = own_row
+                for f in range(x.shape[0]):  # a constant has no say, neither in a vote nor in a split
+                    x[f] = block[row, f] if tree.is_used[f] else 0.0
             leaf, is_direct, unknown_at = find_leaf(tree, x, ROOT)
             out = proba[row] if is_predicting else votes
             bayes_class = leaf_proba(tree, nodes[leaf]["slot"], rules, x, has_missing[row], w > 0.0, out)
@@ -1043,7 +1108,7 @@ def go_on(
 # --- entry points -----------------------------------------------------------------------------------------------------
 
 
-@kernel
+@checking_kernel
 def first_wrong(block, targets, weights, value_start, max_value, max_code, max_class):
     """Return (what, row, column) of the first entry that is out of range; what: 0 none, 1 to 4 as `pool` explains."""
     for row in range(block.shape[0]):
@@ -1055,8 +1120,9 @@ def first_wrong(block, targets, weights, value_start, max_value, max_code, max_c
             if f < value_start.shape[0] and value_start[f] != NONE and value == value and not is_code:
                 return 2, row, f
     for row in range(targets.shape[0]):
-        if targets[row] < 0 or targets[row] > max_class:
-            return 3, row, 0
+        for column in range(targets.shape[1]):
+            if targets[row, column] < 0 or targets[row, column] > max_class:
+                return 3, row, column
     for row in range(weights.shape[0]):
         for e in range(weights.shape[1]):
             if not 0.0 <= weights[row, e] <= max_value:
@@ -1064,7 +1130,7 @@ def first_wrong(block, targets, weights, value_start, max_value, max_code, max_c
     return 0, 0, 0
 
 
-@kernel
+@checking_kernel
 def count_values(block, nominal, n_values):
     """Raise the number of values of each nominal feature to what a block needs; return whether any changed."""
     has_new = False
@@ -1077,33 +1143,35 @@ def count_values(block, nominal, n_values):
     return has_new
 
 
-@allocating_kernel
+@starting_kernel
 def start_trees(
-    nodes, leaves, class_stats, class_order, is_complete, moments, arrivals, value_stats, sizes,
+    nodes, leaves, class_stats, class_order, is_complete, moments, arrivals, value_stats, sizes, is_used,
     value_start, n_values, nominal, first, last,
 ):  # fmt: skip
     """Make the experts from `first` up to `last` single empty leaves."""
     for e in range(first, last):
         tree = Tree(
             nodes[e], leaves[e], class_stats[e], class_order[e], is_complete[e], moments[e], arrivals[e],
-            value_stats[e], sizes[e], value_start, n_values, nominal,
+            value_stats[e], sizes[e], is_used[e], value_start, n_values, nominal,
         )  # fmt: skip
         start_tree(tree)
 
 
-@allocating_kernel
+@stepping_kernel
 def step(
-    nodes, leaves, class_stats, class_order, is_complete, moments, arrivals, value_stats, sizes,
-    value_start, n_values, nominal, rules_of_all, block, targets, weights, n_branches, progress, proba,
+    nodes, leaves, class_stats, class_order, is_complete, moments, arrivals, value_stats, sizes, is_used,
+    value_start, n_values, nominal, rules_of_all, block, targets, weights, n_branches, progress, proba, first, last,
 ):  # fmt: skip
-    """Let each expert go through the rows in order: predict, then learn.
+    """Let each expert from `first` up to `last` go through the rows in order: predict, then learn.
+
+    Experts share nothing that changes, so that several threads may call this at the same time, each for other experts.
 
     Parameters
     ----------
     block
         (row, f): the features, NaN where missing.
     targets
-        (row,): the classes, of length 0 where nothing is to be learnt.
+        (row, 1) or (row, e): the classes, for all experts or each; of 0 rows where nothing is to be learnt.
     weights
         (row, e): the weight of the sample for each expert, 0 for one that does not see it.
     n_branches
@@ -1121,6 +1189,7 @@ def step(
     n_rows, n_features = block.shape
     votes = np.empty(proba.shape[2])
     all_known = np.zeros(n_features)
+    own_row = np.empty(n_features)
     has_missing = np.zeros(n_rows, np.bool_)
     for row in range(n_rows):
         n_missing = 0
@@ -1128,24 +1197,15 @@ def step(
             n_missing += block[row, f] != block[row, f]
         has_missing[row] = n_missing > 0
     is_done = True
-    for e in range(nodes.shape[0]):
+    for e in range(first, last):
         tree = Tree(
             nodes[e], leaves[e], class_stats[e], class_order[e], is_complete[e], moments[e], arrivals[e],
-            value_stats[e], sizes[e], value_start, n_values, nominal,
+            value_stats[e], sizes[e], is_used[e], value_start, n_values, nominal,
         )  # fmt: skip
-        row = go_on(
-            tree,
-            rules,
-            block,
-            targets,
-            weights[:, e],
-            has_missing,
-            n_branches,
-            progress[e],
-            proba[:, e],
-            votes,
-            all_known,
-        )
-        is_done = is_done and row == n_rows
-        progress[e] = row
+        own_targets = targets[:, e if targets.shape[1] > 1 else 0]
+        progress[e] = go_on(
+            tree, rules, block, own_targets, weights[:, e], has_missing, n_branches, progress[e], proba[:, e],
+            votes, all_known, own_row,
+        )  # fmt: skip
+        is_done = is_done and progress[e] == n_rows
     return is_done
