@@ -30,10 +30,13 @@ import numpy as np
 
 from driftmoe.compilation import (
     allocating_kernel,
+    checking_kernel,
+    embedded_kernel,
     fusing_kernel,
     inlined_kernel,
     kernel,
     reordering_kernel,
+    starting_kernel,
     stepping_kernel,
 )
 from driftmoe.trees import adwin
@@ -180,28 +183,29 @@ Tree = namedtuple(
 
 @kernel
 def subtree_weight(nodes, leaves, node):
-    """Sum of the weights of the leaves below a node."""
+    """Sum of the weights of the leaves below a node, a 64-bit integer: numba crashes on the code of a recursion over
+    several types when it comes from the disk."""
     if nodes[node]["kind"] == LEAF:
         return leaves[nodes[node]["slot"]]["weight"]
     total = 0.0
-    child = nodes[node]["first_child"]
+    child = np.int64(nodes[node]["first_child"])
     while child != NONE:
         total += subtree_weight(nodes, leaves, child)
-        child = nodes[child]["next_sibling"]
+        child = np.int64(nodes[child]["next_sibling"])
     return total
 
 
 @kernel
 def most_common_child(nodes, leaves, node):
     """Return the branch that has seen most, the first of equals."""
-    child = nodes[node]["first_child"]
+    child = np.int64(nodes[node]["first_child"])
     best = child
     best_weight = -1.0
     while child != NONE:
         weight = subtree_weight(nodes, leaves, child)
         if weight > best_weight:
             best, best_weight = child, weight
-        child = nodes[child]["next_sibling"]
+        child = np.int64(nodes[child]["next_sibling"])
     return best
 
 
@@ -211,24 +215,25 @@ def branch_of(nodes, node, value):
     if value != value:
         return NONE
     kind = nodes[node]["kind"]
-    child = nodes[node]["first_child"]
+    child = np.int64(nodes[node]["first_child"])
     if kind == NUMERIC:
         return child if value <= nodes[node]["threshold"] else child + 1
     if kind == EQUALS:
         return child if value == nodes[node]["threshold"] else child + 1
     while child != NONE and nodes[child]["value"] != value:
-        child = nodes[child]["next_sibling"]
+        child = np.int64(nodes[child]["next_sibling"])
     return child
 
 
 @inlined_kernel
-def find_leaf(tree, x, node):
-    """Walk down from a node; by the most common branch where the value is missing or has no branch.
+def find_leaf(tree, x):
+    """Walk down from the root; by the most common branch where the value is missing or has no branch.
 
     Returns the leaf, whether all its tests could be made, and the first split that has no branch for its value (else
     NONE): there the walk of a sample to be learnt ends.
     """
     nodes = tree.nodes
+    node = np.int64(ROOT)
     is_direct = True
     while nodes[node]["kind"] != LEAF:
         value = x[nodes[node]["feature"]]
@@ -271,7 +276,7 @@ def distance(x, mean, precision):
 def plain_product(precision, x):
     """Return the product of the precisions of known features, and their number, without those of extreme size."""
     product, n = 1.0, 0
-    for f in range(precision.shape[0]):
+    for f in range(x.shape[0]):
         is_plain = 1e-18 < precision[f] < 1e18 and x[f] == x[f]
         product *= precision[f] if is_plain else 1.0
         n += is_plain
@@ -284,7 +289,7 @@ def log_normaliser(precision, x):
 
     One logarithm of a product of sixteen, which cannot overflow, instead of one for each feature.
     """
-    n_features = precision.shape[0]
+    n_features = x.shape[0]
     total, n = 0.0, 0
     for start in range(0, n_features, 16):
         end = min(start + 16, n_features)
@@ -338,8 +343,7 @@ def bayes_votes(tree, slot, x, has_missing, votes):
             continue
         vote = stats[LOG_WEIGHT, c] if tree.nominal.shape[0] == 0 else math.log(stats[WEIGHT, c] / total)
         if tree.nominal.shape[0] < n_features:
-            mean = moments[MEAN, c, :n_features]
-            precision = moments[PRECISION, c, :n_features]
+            mean, precision = moments[MEAN, c], moments[PRECISION, c]
             if has_missing:
                 vote += log_normaliser(precision, x) - known_distance(x, mean, precision)
             else:
@@ -423,25 +427,18 @@ def forget_observations(tree, slot):
 
 
 @kernel
-def start_leaf(tree, node, slot, weights, order, n_present):
-    """Make a node a leaf that begins with the given class weights and has observed nothing."""
+def start_leaf(tree, node, slot):
+    """Make a node a leaf that has seen nothing."""
     tree.nodes[node]["kind"] = LEAF
     tree.nodes[node]["first_child"] = NONE
     tree.nodes[node]["slot"] = slot
-    total = 0.0
     tree.class_stats[slot] = 0.0
-    for i in range(n_present):
-        c = order[i]
-        tree.class_order[slot, i] = c
-        tree.class_stats[slot, WEIGHT, c] = weights[c]
-        tree.class_stats[slot, LOG_WEIGHT, c] = math.log(weights[c]) if weights[c] > 0.0 else -np.inf
-        total += weights[c]
     leaf = tree.leaves[slot]
-    leaf["weight"] = total
-    leaf["last_attempt"] = total
+    leaf["weight"] = 0.0
+    leaf["last_attempt"] = 0.0
     leaf["majority_correct"] = 0.0
     leaf["bayes_correct"] = 0.0
-    leaf["n_present"] = n_present
+    leaf["n_present"] = 0
     leaf["is_active"] = 1
     leaf["node"] = node
     tree.size[2] = (tree.size[2] + 1) & BITS
@@ -449,7 +446,7 @@ def start_leaf(tree, node, slot, weights, order, n_present):
     forget_observations(tree, slot)
 
 
-@allocating_kernel
+@kernel
 def start_tree(tree):
     """Make the tree a single empty leaf."""
     root = tree.nodes[ROOT]
@@ -458,10 +455,10 @@ def start_tree(tree):
     root["depth"] = 0
     tree.size[0] = 1
     tree.size[1] = 1
-    start_leaf(tree, ROOT, 0, np.empty(0), np.empty(0, np.int32), 0)
+    start_leaf(tree, np.int64(ROOT), np.int64(0))
 
 
-@allocating_kernel
+@kernel
 def add_branch(tree, split, value):
     """Give a multiway split an empty leaf for a value that it has no branch for; return the leaf."""
     nodes = tree.nodes
@@ -477,31 +474,27 @@ def add_branch(tree, split, value):
     nodes[node]["parent"] = split
     nodes[node]["depth"] = nodes[split]["depth"] + 1
     nodes[node]["value"] = value
-    start_leaf(tree, node, slot, np.empty(0), np.empty(0, np.int32), 0)
+    start_leaf(tree, node, slot)
     return node
 
 
 @inlined_kernel
 def observe_complete(x, w, moments, c):
     """Update the moments of all features, each of which this class has been seen with (West 1979)."""
-    n_features = x.shape[0]
-    count = moments[COUNT, c, :n_features]
-    mean = moments[MEAN, c, :n_features]
-    m2 = moments[M2, c, :n_features]
-    low = moments[LOW, c, :n_features]
-    high = moments[HIGH, c, :n_features]
-    precision = moments[PRECISION, c, :n_features]
-    for f in range(n_features):
+    count, mean, m2 = moments[COUNT, c], moments[MEAN, c], moments[M2, c]
+    low, high, precision = moments[LOW, c], moments[HIGH, c], moments[PRECISION, c]
+    for f in range(x.shape[0]):
+        low[f] = x[f] if x[f] < low[f] else low[f]
+        high[f] = x[f] if x[f] > high[f] else high[f]
+    for f in range(x.shape[0]):
         value = x[f]
-        low[f] = min(low[f], value)
-        high[f] = max(high[f], value)
         n = count[f] + w
         old = mean[f]
         new = old + (w / n) * (value - old)
         m2[f] += w * (value - old) * (value - new)
         count[f] = n
         mean[f] = new
-    for f in range(n_features):
+    for f in range(x.shape[0]):
         variance = m2[f] / (count[f] - 1.0) if count[f] > 1.0 else 0.0
         precision[f] = 0.5 / variance if variance > TINY_VARIANCE else 0.0
 
@@ -514,7 +507,7 @@ def note_classes(tree, slot, x):
         arrivals = tree.arrivals[slot, f]
         if x[f] == x[f] and 0 < arrivals[0] < n_present:
             for i in range(n_present):
-                c = tree.class_order[slot, i]
+                c = np.int64(tree.class_order[slot, i])
                 if tree.class_stats[slot, WEIGHT, c] > 0.0:
                     note_class(arrivals, c)
 
@@ -607,8 +600,7 @@ def observe(tree, slot, rules, x, has_missing, c, w, bayes_class, all_known):
     else:
         observe_known(tree, slot, x, w, c, rules["leaf_prediction"] != MAJORITY)
     if rules["leaf_prediction"] != MAJORITY and tree.nominal.shape[0] < x.shape[0]:
-        precision = tree.moments[slot, PRECISION, c, : x.shape[0]]
-        tree.class_stats[slot, LOG_HEIGHT, c] = log_normaliser(precision, all_known)
+        tree.class_stats[slot, LOG_HEIGHT, c] = log_normaliser(tree.moments[slot, PRECISION, c], all_known)
 
 
 # --- splitting --------------------------------------------------------------------------------------------------------
@@ -856,7 +848,10 @@ def best_nominal(tree, slot, f, order, leaf_entropy, rules, branches):
     best_merit, best_kind, best_value = -np.inf, EQUALS, 0
     if rules["binary_split"] == 0:
         multiway = all_branches(value_weights, start, codes, order, branches.shape[1])
-        best_merit, best_kind = split_merit(multiway, np.sort(order), leaf_entropy, rules), MULTIWAY
+        best_merit, best_kind = (
+            split_merit(multiway, np.arange(branches.shape[1], dtype=np.int32), leaf_entropy, rules),
+            MULTIWAY,
+        )
     for value in codes:
         value_branches(value_weights, start, n_values, order, value, branches)
         merit = split_merit(branches, order, leaf_entropy, rules)
@@ -961,7 +956,10 @@ def leaf_promise(tree, slot):
 
 @allocating_kernel
 def split_leaf(tree, slot, f, kind, threshold, half):
-    """Turn a leaf into a split; the branches begin with the class weights that they have seen."""
+    """Turn a leaf into a split; the branches begin with the class weights that they have seen.
+
+    The branches of a multiway split have their classes in ascending order, all others in the order of arrival.
+    """
     n_classes = tree.class_stats.shape[2]
     order = tree.arrivals[slot, f, 1 : 1 + tree.arrivals[slot, f, 0]].copy()
     codes = np.empty(2, np.int64)
@@ -978,31 +976,35 @@ def split_leaf(tree, slot, f, kind, threshold, half):
         else:
             codes = values_seen(tree.value_stats[slot, VALUE_WEIGHT], start, n_values, order)
             branches = all_branches(tree.value_stats[slot, VALUE_WEIGHT], start, codes, order, n_classes)
-            order.sort()
+            order = np.arange(n_classes, dtype=np.int32)
 
     n_branches = branches.shape[0]
     nodes = tree.nodes
-    split = tree.leaves[slot]["node"]
+    split = np.int64(tree.leaves[slot]["node"])
     first = tree.size[0]
     nodes[split]["kind"] = kind
     nodes[split]["feature"] = f
     nodes[split]["threshold"] = threshold
     nodes[split]["first_child"] = first
     nodes[split]["slot"] = NONE
-    present = np.empty_like(order)
     for b in range(n_branches):
         child = first + b
         nodes[child]["next_sibling"] = child + 1 if b < n_branches - 1 else NONE
         nodes[child]["parent"] = split
         nodes[child]["depth"] = nodes[split]["depth"] + 1
         nodes[child]["value"] = codes[b] if kind == MULTIWAY else 0.0
-        n_present = 0
-        for c in order:
-            if branches[b, c] >= 0.0:
-                present[n_present] = c
-                n_present += 1
         child_slot = slot if b == 0 else tree.size[1] + b - 1  # the first branch takes the place of the leaf
-        start_leaf(tree, child, child_slot, branches[b], present, n_present)
+        start_leaf(tree, child, child_slot)
+        leaf = tree.leaves[child_slot]
+        for c in order:
+            weight = branches[b, c]
+            if weight >= 0.0:
+                tree.class_order[child_slot, leaf["n_present"]] = c
+                tree.class_stats[child_slot, WEIGHT, c] = weight
+                tree.class_stats[child_slot, LOG_WEIGHT, c] = math.log(weight) if weight > 0.0 else -np.inf
+                leaf["n_present"] += 1
+                leaf["weight"] += weight
+        leaf["last_attempt"] = leaf["weight"]
     tree.size[0] += n_branches
     tree.size[1] += n_branches - 1
 
@@ -1040,13 +1042,13 @@ def attempt_split(tree, slot, rules):
             split_leaf(tree, slot, feature, kind, threshold, rules["half"])
 
 
-@inlined_kernel
+@embedded_kernel
 def learn_row(tree, leaf_node, is_direct, rules, x, has_missing, c, w, bayes_class, all_known):
     """Take one sample into a leaf and split the leaf if its time has come.
 
     A sample that could not make all the tests on its way is learnt, but gives no occasion to split.
     """
-    slot = tree.nodes[leaf_node]["slot"]
+    slot = np.int64(tree.nodes[leaf_node]["slot"])
     observe(tree, slot, rules, x, has_missing, c, w, bayes_class, all_known)
     leaf = tree.leaves[slot]
     if not is_direct or leaf["is_active"] == 0:
@@ -1060,11 +1062,11 @@ def learn_row(tree, leaf_node, is_direct, rules, x, has_missing, c, w, bayes_cla
         attempt_split(tree, slot, rules)
 
 
-@inlined_kernel
+@embedded_kernel
 def take(tree, rules, x, has_missing, c, w, proba, all_known):
     """Write what a tree says of a sample; then let it learn the sample if that has weight."""
-    leaf, is_direct, unknown_at = find_leaf(tree, x, ROOT)
-    bayes_class = leaf_proba(tree, tree.nodes[leaf]["slot"], rules, x, has_missing, w > 0.0, proba)
+    leaf, is_direct, unknown_at = find_leaf(tree, x)
+    bayes_class = leaf_proba(tree, np.int64(tree.nodes[leaf]["slot"]), rules, x, has_missing, w > 0.0, proba)
     if w > 0.0:
         if unknown_at != NONE and tree.size[0] < rules["max_nodes"]:
             leaf = add_branch(tree, unknown_at, x[tree.nodes[unknown_at]["feature"]])
@@ -1072,7 +1074,12 @@ def take(tree, rules, x, has_missing, c, w, proba, all_known):
         learn_row(tree, leaf, is_direct, rules, x, has_missing, c, w, bayes_class, all_known)
 
 
-@inlined_kernel
+take_apart = kernel(
+    getattr(take, "py_func", take)
+)  # a second place where it would be written would take too long
+
+
+@embedded_kernel
 def lacks_room(tree, n_branches):
     """Whether a split into so many branches might not fit."""
     return tree.size[0] + n_branches > tree.nodes.shape[0] or tree.size[1] + n_branches > tree.leaves.shape[0]
@@ -1117,7 +1124,7 @@ def watch(tree, background, expert, windows, rules, error):
     return is_drift and has_background
 
 
-@inlined_kernel
+@embedded_kernel
 def go_on(
     tree, background, experts, windows, rules, block, targets, weights, has_missing, n_branches, row, proba, votes,
     all_known, own_row,
@@ -1151,7 +1158,7 @@ def go_on(
             if is_watched and w > 0.0:
                 error = 0.0 if votes_for(out, c) else 1.0
                 if has_background:
-                    take(background, rules, x, has_missing[row], c, w, votes, all_known)
+                    take_apart(background, rules, x, has_missing[row], c, w, votes, all_known)
                 if watch(tree, background, experts[0], windows[0], rules, error):
                     return row + 1, CHANGE_PLACES
         row += 1
@@ -1161,7 +1168,7 @@ def go_on(
 # --- entry points -----------------------------------------------------------------------------------------------------
 
 
-@kernel
+@checking_kernel
 def first_wrong(block, targets, weights, value_start, max_value, max_code, max_class):
     """Return (what, row, column) of the first entry that is out of range; what: 0 none, 1 to 4 as `pool` explains."""
     for row in range(block.shape[0]):
@@ -1183,7 +1190,7 @@ def first_wrong(block, targets, weights, value_start, max_value, max_code, max_c
     return 0, 0, 0
 
 
-@kernel
+@checking_kernel
 def count_values(block, nominal, n_values):
     """Raise the number of values of each nominal feature to what a block needs; return whether any changed."""
     has_new = False
@@ -1196,7 +1203,7 @@ def count_values(block, nominal, n_values):
     return has_new
 
 
-@allocating_kernel
+@starting_kernel
 def start_trees(
     nodes, leaves, class_stats, class_order, is_complete, moments, arrivals, value_stats, sizes, is_used,
     value_start, n_values, nominal, first, last,
