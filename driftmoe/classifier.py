@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+import narwhals.stable.v2 as narwhals
 import numpy as np
-from river import base, tree
+from river import base
 from river.utils.dataframe import into_frame, to_native_frame, to_native_series
 
-from driftmoe.encoding import Encoder, Sample, check_label, clean
-from driftmoe.experts import MulticlassExperts, OneVsRestExperts
+from driftmoe.compilation import compiled
+from driftmoe.encoding import BlockRows, Encoder, Sample, SampleRows, check_label, clean
+from driftmoe.experts import MulticlassExperts, MulticlassTrees, OneVsRestExperts, OneVsRestTrees
 from driftmoe.router import Router
-from driftmoe.routing import Routing, softmax, top_k
+from driftmoe.routing import Choice, Policy, TopK, route, softmax
+from driftmoe.trees import HoeffdingTreeClassifier
 
 if TYPE_CHECKING:
     from narwhals.stable.v2.typing import IntoDataFrame, IntoSeries
 
 VARIANTS = ("driftmoe", "moe-data", "moe-task")
+
+MAX_NODES = 2000
+"""Most nodes of a default tree: at 10 classes and 24 numeric features, about 15 MB a tree at the most."""
 
 
 class DriftMoEClassifier(base.MiniBatchClassifier):
@@ -43,11 +49,16 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
     n_experts
         Number of experts.
     top_k
-        Experts that learn (and in `"driftmoe"` vote on) a sample.
+        Experts that learn (and in `"driftmoe"` vote on) a sample, where no `policy` is given.
+    policy
+        Rule that chooses from the router's logits who learns a sample, and in `"driftmoe"` who votes on it with what
+        weight: any of `driftmoe.routing`, such as `TopP(0.9)`, `STREAM` or `WithNull(TopK(4), n_null=4)`; by default
+        `TopK(top_k)`. In `"moe-data"` the one of the largest weight answers. A null expert stands for "nobody needs to
+        learn this": its target is that most experts are right. Does not apply to `"moe-task"`.
     hidden
         Widths of the router's hidden layers.
     learning_rate
-        Step size of the router's optimiser (Adam).
+        Step size of the router's optimiser (Adam); 0 leaves the router as it was drawn, the control for a learnt one.
     batch_size
         Samples between two gradient steps of the router. Between them its weights are constant.
     dropout
@@ -113,6 +124,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         expert: base.Classifier | None = None,
         n_experts: int = 12,
         top_k: int = 3,
+        policy: Policy | None = None,
         hidden: tuple[int, ...] = (256, 128),
         learning_rate: float = 2e-3,
         batch_size: int = 256,
@@ -123,6 +135,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         self.expert = expert
         self.n_experts = n_experts
         self.top_k = top_k
+        self.policy = policy
         self.hidden = hidden
         self.learning_rate = learning_rate
         self.batch_size = batch_size
@@ -131,22 +144,34 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         self._check_arguments()
 
         # An ensemble without members is falsy: compare with None.
-        prototype = tree.HoeffdingTreeClassifier(grace_period=50, delta=1e-7) if expert is None else expert
+        prototype = _default_tree() if expert is None else expert
+        is_task = variant == "moe-task"
+        self._policy: Policy = TopK(top_k) if policy is None else policy
+        self._n_null = getattr(policy, "n_null", 0)  # logits behind those of the experts
+        self._n_shared = getattr(policy, "n_shared", 0)  # experts, the first ones, that have no logit
+        if not is_task:
+            self._check_policy()
         router_rng, expert_rng = np.random.default_rng(seed).spawn(2)
-        self._encoder = Encoder()
         self._router = Router(
-            0 if variant == "moe-task" else n_experts,
+            0 if is_task else self._n_logits,
             hidden=tuple(hidden),
             learning_rate=learning_rate,
             batch_size=batch_size,
             dropout=dropout,
             rng=router_rng,
         )
-        self._experts: MulticlassExperts | OneVsRestExperts = (
-            OneVsRestExperts(prototype, expert_rng)
-            if variant == "moe-task"
-            else MulticlassExperts(prototype, n_experts, expert_rng)
-        )
+        self._experts: MulticlassTrees | MulticlassExperts | OneVsRestExperts
+        if isinstance(prototype, HoeffdingTreeClassifier):
+            pool = prototype.pool(0 if is_task else n_experts)
+            self._encoder = Encoder(prototype.nominal_attributes or ())
+            self._experts = OneVsRestTrees(pool) if is_task else MulticlassTrees(pool)
+        else:
+            self._encoder = Encoder()
+            self._experts = (
+                OneVsRestExperts(prototype, expert_rng)
+                if is_task
+                else MulticlassExperts(prototype, n_experts, expert_rng)
+            )
 
     def predict_proba_one(self, x: dict[base.typing.FeatureName, Any]) -> dict[base.typing.ClfTarget, float]:  # type: ignore[override]  # river's signature has **kwargs, which would swallow mistakes
         """Return the probability of each class learnt so far; changes nothing.
@@ -166,14 +191,10 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         TypeError, ValueError
             If the sample cannot be read; see the class.
         """
-        sample = self._encoder.order(self._encoder.clean(x))
+        vector, samples = self._read(x)
         if not self._encoder.classes:
             return {}
-        logits = self._router.logits(self._encoder.encode(sample))
-        if isinstance(self._experts, OneVsRestExperts):
-            proba = mix_own(softmax(logits), self._experts.predict_proba(sample))
-        else:
-            proba = self._vote(sample, top_k(logits, 1 if self.variant == "moe-data" else self.top_k))
+        proba = self._predict(vector[np.newaxis], samples)[0]
         return dict(zip(self._encoder.classes, proba.tolist(), strict=True))  # type: ignore[arg-type]  # any hashable
 
     def predict_one(self, x: dict[base.typing.FeatureName, Any]) -> base.typing.ClfTarget | None:  # type: ignore[override]  # as above
@@ -196,8 +217,13 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         TypeError, ValueError
             If the sample or the label cannot be read; the model is left as it was.
         """
-        check_label(y)
-        self._learn(self._encoder.clean(x), y)
+        target = self._encoder.target(y)
+        vector = self._encoder.known_vector(x) if self._experts.reads_vectors else None
+        if target is None or vector is None:
+            check_label(y)
+            self._run(SampleRows(self._encoder, [self._encoder.clean(x)], [y]))
+        else:
+            self._step(vector[np.newaxis], [], np.array([target]))
 
     def learn_many(self, X: IntoDataFrame, y: IntoSeries | Iterable[Hashable]) -> None:
         """Learn the rows of a frame in order: the same as `learn_one` row by row.
@@ -214,6 +240,22 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         TypeError, ValueError
             If one row cannot be read, or the lengths differ; then no row has been learnt.
         """
+        labels = _labels(y)
+        if len(labels) != _n_rows(X):
+            raise ValueError(f"X has {_n_rows(X)} rows and y has {len(labels)} labels; give one label a row")
+        for label in labels:
+            check_label(label)
+        block = _numbers(X) if self._experts.reads_vectors else None
+        if block is not None:
+            classes = {label: i for i, label in enumerate(dict.fromkeys(labels))}
+            targets = np.array([classes[label] for label in labels], np.int64)
+            names = into_frame(X).columns
+            try:
+                rows = self._block_rows(block, targets, names, [None] * len(names), list(classes))
+            except (TypeError, ValueError):
+                pass  # below it is found out which row cannot be read
+            else:
+                return self._run(rows)
         kinds = dict(self._encoder.kinds)
         samples = []
         for i, row in enumerate(_rows(X)):
@@ -224,15 +266,45 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
             kinds |= {
                 name: "text" if isinstance(value, str) else "number" for name, value in samples[-1].items()
             }
-        labels = _labels(y)
-        if len(labels) != len(samples):
-            raise ValueError(
-                f"X has {len(samples)} rows and y has {len(labels)} labels; give one label a row"
-            )
-        for label in labels:
-            check_label(label)
-        for sample, label in zip(samples, labels, strict=True):
-            self._learn(sample, label)
+        self._run(SampleRows(self._encoder, samples, labels))
+
+    def step_many(
+        self,
+        X: np.ndarray,
+        y: np.ndarray,
+        *,
+        names: Sequence[Hashable],
+        values: Sequence[Sequence[Any] | None],
+        classes: Sequence[Hashable],
+    ) -> list[Any]:
+        """Test, then train, on each row of a block in turn: what `predict_one` and then `learn_one` would do.
+
+        Parameters
+        ----------
+        X
+            float64, shape (n_samples, len(names)); NaN where a value is missing.
+        y
+            Index of each row's label in `classes`, shape (n_samples,).
+        names
+            Feature of each column.
+        values
+            For each column what its numbers stand for: a list that they are indices into, or `None` for themselves.
+        classes
+            Labels.
+
+        Returns
+        -------
+        labels
+            The label predicted for each row before it was learnt; `None` as long as no class was known.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a value or a label cannot be read; then no row has been learnt.
+        """
+        predicted: list[Any] = []
+        self._run(self._block_rows(X, y, names, values, classes), predicted)
+        return predicted
 
     def predict_proba_many(self, X: IntoDataFrame) -> IntoDataFrame:
         """Return the class probabilities of each row, as a frame of the same kind with a column per class.
@@ -245,48 +317,152 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         ValueError
             If two labels have the same text and the frame is not of pandas.
         """
-        rows = [self.predict_proba_one(row) for row in _rows(X)]
         labels, frame = self._encoder.classes, into_frame(X)
         if not frame.implementation.is_pandas_like() and len(set(map(str, labels))) < len(labels):
             raise ValueError(
                 f"classes {labels} are not told apart by their text, which such a frame has as names of its columns; "
                 "use pandas, or predict_many"
             )
-        columns = {label: [row[label] for row in rows] for label in labels}  # type: ignore[index]
+        proba = self._predict_frame(X)
+        columns = {label: proba[:, i].tolist() for i, label in enumerate(labels)}
         return to_native_frame(columns, like=frame)
 
     def predict_many(self, X: IntoDataFrame) -> IntoSeries:
         """Return the predicted class of each row, as a series of the same kind as the frame."""
-        return to_native_series([self.predict_one(row) for row in _rows(X)], name=None, like=into_frame(X))
+        proba = self._predict_frame(X)
+        labels: list[Any] = [None] * len(proba)
+        if self._encoder.classes:
+            labels = [self._encoder.classes[target] for target in proba.argmax(axis=1)]
+        return to_native_series(labels, name=None, like=into_frame(X))
 
-    def _learn(self, sample: Sample, y: Hashable) -> None:
-        """One step of co-training: all experts vote, the chosen ones learn, the router learns who was right."""
-        vector, target = self._encoder.learn(sample, y)
-        sample = self._encoder.order(sample)
-        n_classes = len(self._encoder.classes)
-        if isinstance(self._experts, OneVsRestExperts):
-            self._experts.grow(n_classes)
-            self._router.grow(len(vector), n_classes)
-            correct = np.arange(n_classes) == target
-            self._experts.learn(sample, target)
+    def _read(self, x: dict[base.typing.FeatureName, Any]) -> tuple[np.ndarray, list[Sample]]:
+        """Return the vector of a sample, and what river experts read of it, for predicting."""
+        vector = self._encoder.known_vector(x) if self._experts.reads_vectors else None
+        if vector is not None:
+            return vector, []
+        sample = self._encoder.clean(x)
+        return self._encoder.vector(sample), [self._encoder.order(sample)]
+
+    def _block_rows(
+        self,
+        X: np.ndarray,
+        y: np.ndarray,
+        names: Sequence[Hashable],
+        values: Sequence[Sequence[Any] | None],
+        classes: Sequence[Hashable],
+    ) -> BlockRows:
+        return BlockRows(self._encoder, X, y, names=names, values=values, classes=classes)
+
+    def _predict_frame(self, X: IntoDataFrame) -> np.ndarray:
+        """Return the class probabilities of the rows of a frame, shape (n_samples, n_classes)."""
+        block = _numbers(X) if self._experts.reads_vectors else None
+        samples: list[Sample] = []
+        if block is not None:
+            names = into_frame(X).columns
+            vectors, _ = self._encoder.vectors(block, names, [None] * len(names))
         else:
-            self._router.grow(len(vector), self.n_experts)
-            routing = top_k(self._router.logits(vector), self.top_k)
-            correct = correctness(self._experts.predict_proba(sample, n_classes), target)
-            self._experts.learn(sample, target, np.flatnonzero(routing.mask))
-        self._router.learn(vector, correct)
+            samples = [self._encoder.order(self._encoder.clean(row)) for row in _rows(X)]
+            vectors = np.array([self._encoder.vector(sample) for sample in samples])
+        if not self._encoder.classes or not len(vectors):
+            return np.empty((len(vectors), len(self._encoder.classes)))
+        return self._predict(vectors, samples)
 
-    def _vote(self, sample: Sample, routing: Routing) -> np.ndarray:
-        """Mix the selected experts; ask the others only when none of these has a vote."""
-        assert isinstance(self._experts, MulticlassExperts)
+    def _run(self, rows: SampleRows | BlockRows, predicted: list[Any] | None = None) -> None:
+        """Learn the rows in order, and note what would have been predicted for each before.
+
+        The router's weights are constant between two of its steps. So the rows up to its next step, or up to one that
+        brings a new feature, value or class, go through the router at once and through the experts at once.
+        """
+        start = 0
+        while start < len(rows):
+            is_new = rows.is_new(start)
+            if is_new:
+                if predicted is not None:
+                    predicted += self._labels_of(rows, start)
+                rows.enter(start)
+            stop = rows.known_until(start, min(start + self._router.room, len(rows)))
+            samples = [] if self._experts.reads_vectors else rows.samples(start, stop)
+            choice, expert_proba = self._step(rows.vectors(start, stop), samples, rows.targets(start, stop))
+            if predicted is not None:
+                proba = self._answer(choice.weights[is_new:], expert_proba[is_new:])
+                predicted += [self._encoder.classes[target] for target in proba.argmax(axis=1).tolist()]
+            start = stop
+
+    def _labels_of(self, rows: SampleRows | BlockRows, row: int) -> list[Any]:
+        """Return the label predicted for a row that shows something new, in a list of one."""
+        if not self._encoder.classes:
+            return [None]
+        proba = self._predict(rows.vectors(row, row + 1), rows.samples(row, row + 1))
+        return [self._encoder.classes[proba[0].argmax()]]
+
+    def _step(
+        self, vectors: np.ndarray, samples: list[Sample], targets: np.ndarray
+    ) -> tuple[Choice, np.ndarray]:
+        """Co-train on rows that bring nothing new: all experts vote, the chosen learn, the router learns who was right.
+
+        Returns the experts chosen, and the votes of all before each row was learnt.
+        """
         n_classes = len(self._encoder.classes)
-        proba = mix(
-            routing.weights, self._experts.predict_proba(sample, n_classes, np.flatnonzero(routing.mask))
-        )
-        if not proba.any():
-            everyone = np.full(self.n_experts, 1.0 / self.n_experts)
-            proba = mix(everyone, self._experts.predict_proba(sample, n_classes))
-        return proba if proba.any() else np.full(n_classes, 1.0 / n_classes)
+        is_task = self.variant == "moe-task"
+        self._experts.declare_nominal(self._encoder.nominal_columns)
+        self._router.grow(self._encoder.n_inputs, n_classes if is_task else self._n_logits)
+        inputs = self._encoder.inputs(vectors, is_learning=True)
+        choice = self._choose(self._router.logits(inputs))
+        rows: Any = vectors if self._experts.reads_vectors else samples
+        expert_proba = self._experts.step(rows, targets, None if is_task else choice.mask, n_classes)
+        if is_task:
+            self._router.learn(inputs, targets[:, np.newaxis] == np.arange(n_classes))
+            return choice, expert_proba
+        correct = np.empty((len(targets), self._n_shared + self._n_logits), np.bool_)
+        correctness(expert_proba, targets, correct)
+        self._router.learn(inputs, correct[:, self._n_shared :])
+        return choice, expert_proba
+
+    def _predict(self, vectors: np.ndarray, samples: list[Sample]) -> np.ndarray:
+        """Return the class probabilities of some rows, shape (n_rows, n_classes); changes nothing."""
+        weights, asked = self._choose(self._router.logits(self._encoder.inputs(vectors, is_learning=False)))
+        n_classes = len(self._encoder.classes)
+        rows: Any = vectors if self._experts.reads_vectors else samples
+        expert_proba = self._experts.predict_proba(rows, n_classes, asked)
+        if not self._experts.reads_vectors and not expert_proba.any(axis=-1).any(axis=-1).all():
+            expert_proba = self._experts.predict_proba(
+                rows, n_classes
+            )  # none of those asked has a vote: ask all
+        return self._answer(weights, expert_proba)
+
+    def _choose(self, logits: np.ndarray) -> Choice:
+        """Return the experts that learn or vote on each row, and their weights."""
+        if self.variant == "moe-task":
+            return Choice(softmax(logits), np.ones(logits.shape, np.bool_))
+        if len(logits) > 1:
+            return route(self._policy, logits)
+        weights, mask = route(self._policy, logits[0])
+        return Choice(weights[np.newaxis], mask[np.newaxis])
+
+    def _answer(self, weights: np.ndarray, expert_proba: np.ndarray) -> np.ndarray:
+        """Mix the experts' votes as the variant has it, shape (n_rows, n_classes)."""
+        if self.variant == "moe-task":
+            return mix_own(weights, expert_proba)
+        proba = np.empty((len(weights), expert_proba.shape[2]))
+        mix(weights, expert_proba, self.variant == "moe-data", proba)
+        return proba
+
+    @property
+    def _n_logits(self) -> int:
+        return self.n_experts - self._n_shared + self._n_null
+
+    def _check_policy(self) -> None:
+        """Raise unless the policy gives weights for as many experts as there are."""
+        if not callable(self._policy):
+            raise TypeError(
+                f"policy={self.policy!r} cannot be called; give one of driftmoe.routing, such as TopP(0.9)"
+            )
+        n_chosen = route(self._policy, np.zeros((1, max(self._n_logits, 1)))).mask.shape[-1]
+        if n_chosen != self.n_experts:
+            raise ValueError(
+                f"policy={self.policy!r} chooses among {n_chosen} experts but n_experts={self.n_experts}; null and "
+                "shared experts must be those of the outermost policy"
+            )
 
     def _check_arguments(self) -> None:
         if self.variant not in VARIANTS:
@@ -327,8 +503,8 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
                 raise TypeError(f"{name}={value!r} is of type {type(value).__name__}; give a number")
         if not 0.0 <= self.dropout < 1.0:
             raise ValueError(f"dropout={self.dropout}; choose 0 <= dropout < 1")
-        if not 0.0 < self.learning_rate < np.inf:
-            raise ValueError(f"learning_rate={self.learning_rate}; choose a positive number, such as 0.002")
+        if not 0.0 <= self.learning_rate < np.inf:
+            raise ValueError(f"learning_rate={self.learning_rate}; choose 0 or more, such as 0.002")
 
     @property
     def _multiclass(self) -> bool:
@@ -345,8 +521,9 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
             yield {"variant": variant, "n_experts": 3, "top_k": 2, "hidden": (8,), "batch_size": 16}
 
 
-def correctness(expert_proba: np.ndarray, target: int) -> np.ndarray:
-    """Return which experts were right: the multi-hot mask that the router learns.
+@compiled()
+def correctness(expert_proba, targets, correct):  # type: ignore[no-untyped-def]
+    """Write which experts were right: the multi-hot mask that the router learns.
 
     An expert is right when the true class is the first of its most probable ones; one without a vote is not. When
     none is right, the one that gives the true class most probability (of equals the first) counts as right.
@@ -354,43 +531,73 @@ def correctness(expert_proba: np.ndarray, target: int) -> np.ndarray:
     Parameters
     ----------
     expert_proba
-        Votes before learning, shape (n_experts, n_classes); a row of zeros is no vote.
-    target
-        Index of the true class.
-
-    Returns
-    -------
+        Votes before learning, shape (n_rows, n_experts, n_classes); zeros are no vote.
+    targets
+        Index of the true class, shape (n_rows,).
     correct
-        bool, shape (n_experts,); at least one entry is true.
+        Result, bool, shape (n_rows, n_experts + n_null); at least one entry a row is true. A null expert, one of the
+        columns behind those of the experts, is right where most experts are: what most know nobody needs to learn.
 
     References
     ----------
     DriftMoE (arXiv 2507.18464): the multi-hot correctness mask of MoE-Data.
     """
-    correct = (expert_proba.argmax(axis=1) == target) & (expert_proba[:, target] > 0.0)
-    if not correct.any():
-        correct[expert_proba[:, target].argmax()] = True
-    return correct
+    n_rows, n_experts, n_classes = expert_proba.shape
+    for row in range(n_rows):
+        target = targets[row]
+        best, best_proba, n_correct = 0, -1.0, 0
+        for e in range(n_experts):
+            of_target = expert_proba[row, e, target]
+            is_correct = of_target > 0.0
+            for c in range(n_classes):
+                other = expert_proba[row, e, c]
+                if other > of_target or (other == of_target and c < target):
+                    is_correct = False
+            correct[row, e] = is_correct
+            n_correct += int(is_correct)
+            if of_target > best_proba:
+                best, best_proba = e, of_target
+        if n_correct == 0:
+            correct[row, best] = True
+        for null in range(n_experts, correct.shape[1]):
+            correct[row, null] = 2 * n_correct > n_experts
 
 
-def mix(weights: np.ndarray, expert_proba: np.ndarray) -> np.ndarray:
-    """Return the weighted mean of the experts that have a vote, in float64.
+@compiled()
+def mix(weights, expert_proba, takes_one, proba):  # type: ignore[no-untyped-def]
+    """Write the weighted mean of the experts that have a vote, in float64.
+
+    Where no expert with a weight has a vote, all that have one count alike; where none has, all classes do.
 
     Parameters
     ----------
     weights
-        Mixing weights, shape (n_experts,).
+        Mixing weights, shape (n_rows, n_experts).
     expert_proba
-        Shape (n_experts, n_classes); a row of zeros is no vote.
-
-    Returns
-    -------
+        Shape (n_rows, n_experts, n_classes); zeros are no vote.
+    takes_one
+        Whether the expert of the largest weight, of equals the first, has the word alone.
     proba
-        Shape (n_classes,), summing to 1; zeros when no expert with a weight has a vote.
+        Result, shape (n_rows, n_classes), each row summing to 1.
     """
-    mixed = weights @ expert_proba
-    total = mixed.sum()
-    return mixed / total if total > 0.0 else mixed
+    n_rows, n_experts, n_classes = expert_proba.shape
+    for row in range(n_rows):
+        total = 0.0
+        largest = weights[row].argmax()
+        for is_fallback in (False, True):
+            proba[row] = 0.0
+            for e in range(n_experts):
+                weight = 1.0 if is_fallback else weights[row, e]
+                if takes_one and not is_fallback:
+                    weight = 1.0 if e == largest and weight > 0.0 else 0.0
+                if weight > 0.0:
+                    for c in range(n_classes):
+                        proba[row, c] += weight * expert_proba[row, e, c]
+                        total += weight * expert_proba[row, e, c]
+            if total > 0.0:
+                break
+        for c in range(n_classes):
+            proba[row, c] = proba[row, c] / total if total > 0.0 else 1.0 / n_classes
 
 
 def mix_own(weights: np.ndarray, own_proba: np.ndarray) -> np.ndarray:
@@ -399,19 +606,34 @@ def mix_own(weights: np.ndarray, own_proba: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     weights
-        The router's softmax, shape (n_classes,).
+        The router's softmax, shape (n_rows, n_classes).
     own_proba
-        Each expert's probability that the sample is of its class, shape (n_classes,).
+        Each expert's probability that the sample is of its class, shape (n_rows, n_classes).
 
     Returns
     -------
     proba
-        Shape (n_classes,), summing to 1; the router's weights alone when every expert disowns the sample.
+        Shape (n_rows, n_classes), rows summing to 1; the router's weights alone when every expert disowns the sample.
     """
     scores = weights * own_proba
-    if not scores.sum() > 0.0:
-        scores = weights
-    return scores / scores.sum()
+    scores = np.where(scores.sum(axis=1, keepdims=True) > 0.0, scores, weights)
+    return scores / scores.sum(axis=1, keepdims=True)
+
+
+def _default_tree() -> HoeffdingTreeClassifier:
+    """The paper's tree, bounded."""
+    return HoeffdingTreeClassifier(grace_period=50, delta=1e-7, max_nodes=MAX_NODES)
+
+
+def _numbers(X: IntoDataFrame) -> np.ndarray | None:
+    """Return a frame of numbers as float64, NaN where a value is missing; `None` if it has other columns."""
+    frame = into_frame(X)
+    if not all(dtype.is_numeric() or dtype == narwhals.Boolean for dtype in frame.schema.values()):
+        return None
+    block = np.empty(frame.shape)
+    for i, name in enumerate(frame.columns):
+        block[:, i] = frame[name].cast(narwhals.Float64()).to_numpy()
+    return block
 
 
 def _rows(X: IntoDataFrame) -> Iterator[dict[Hashable, Any]]:

@@ -33,7 +33,7 @@ from driftmoe.streams_cli import (
     report_left_out,
     table_console,
 )
-from streams import Stream
+from streams.stream import Block, Stream
 
 app = typer.Typer(
     name="driftmoe",
@@ -187,7 +187,7 @@ class _Watched:
     """A stream that moves a progress bar as its samples are taken."""
 
     def __init__(self, stream: Stream, progress: Progress, task: TaskID) -> None:
-        self.classes = stream.classes
+        self.classes, self.features, self.samples = stream.classes, stream.features, stream.samples
         self._stream, self._progress, self._task = stream, progress, task
 
     def __iter__(self) -> Iterator[tuple[dict[str, Any], Hashable]]:
@@ -195,6 +195,13 @@ class _Watched:
             if n % 50 == 0:
                 self._progress.update(self._task, completed=n)
             yield sample
+
+    def blocks(self, size: int) -> Iterator[Block]:
+        n = 0
+        for block in self._stream.blocks(size):
+            self._progress.update(self._task, completed=n)
+            yield block
+            n += len(block.y)
 
 
 def _evaluate(

@@ -1,8 +1,8 @@
-"""From river's dictionaries to the numbers that the router reads.
+"""From river's dictionaries, or blocks of a stream, to the numbers that trees and router read.
 
-A sample is checked once, at the door: afterwards it holds only numbers and text, and a missing value has no key. The
-experts get that dictionary. The router gets a vector: numbers standardised online, text one-hot. Features, values and
-classes enter append-only, and sorted within one sample, so that columns under trained weights never move.
+A sample is checked once, at the door. Trees get its vector: numbers as they are, a nominal value as its code, NaN where
+a value is missing. The router gets inputs made of the vector: numbers standardised online, codes one-hot. Features,
+values and classes enter append-only, and sorted within one sample, so that columns under trained weights never move.
 """
 
 from __future__ import annotations
@@ -10,20 +10,32 @@ from __future__ import annotations
 import math
 import numbers
 import zlib
-from collections.abc import Hashable, Mapping
+from array import array
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, cast
 
 import numpy as np
 
-MAX_VALUES = 64
-"""Values of one nominal feature that get a column each; all later ones share as many more, chosen by their hash."""
+from driftmoe.compilation import compiled
+
+MAX_CODES = 4096
+"""Values of one nominal feature that trees tell apart; all later ones share the codes of these, by their hash."""
+
+OWN_INPUTS = 64
+"""Values of one nominal feature that have an input of the router each; all later ones share as many more."""
 
 MAX_ABSOLUTE = 1e100
 """Largest number accepted: sums of squares of larger ones overflow float64 and would leave NaN in the experts."""
 
 CLIP = 5.0
 """Standardised inputs are cut at this many deviations, so that one wild value cannot throw the router."""
+
+NONE = -1
+NOMINAL = -1.0
+"""In the place of the count: the column holds codes."""
+
+COUNT, MEAN, M2 = 0, 1, 2
 
 Sample = dict[Hashable, Any]
 
@@ -109,32 +121,52 @@ def check_label(y: Any) -> None:
 class Encoder:
     """Keeps the names, the values, the classes and the scale of what came by; grows, never forgets.
 
+    Parameters
+    ----------
+    nominal
+        Names of features whose numbers are codes of categories. Text is nominal anyway.
+
     Attributes
     ----------
     classes
         Labels in the order in which they came; a target is an index into this list.
+    features
+        Names of the features in the order in which they came; a vector has a column for each.
+    n_inputs
+        Length of what the router reads.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, nominal: Iterable[Hashable] = ()) -> None:
         self.classes: list[Hashable] = []
+        self.features: list[Hashable] = []
+        self.n_inputs = 0
+        self._nominal = frozenset(nominal)
         self._targets: dict[Hashable, int] = {}
+        self._columns: dict[Hashable, int] = {}
         self._kinds: dict[Hashable, str] = {}
-        self._ranks: dict[Hashable, int] = {}  # feature -> its place in the order of appearance
-        self._columns: dict[Hashable, int] = {}  # numeric feature -> column
-        self._values: dict[Hashable, dict[str | int, int]] = {}  # nominal feature -> value or hash -> column
-        self._count = np.zeros(0)  # (n_columns,) running moments of the numeric columns, Welford 1962
-        self._mean = np.zeros(0)
-        self._m2 = np.zeros(0)
-
-    @property
-    def n_columns(self) -> int:
-        """Length of the vector that the router reads."""
-        return len(self._count)
+        self._codes: dict[Hashable, dict[Hashable, int]] = {}  # nominal feature -> value -> code
+        self._readers: list[
+            tuple[Hashable, dict[Hashable, int] | None]
+        ] = []  # of each column: name, its codes
+        self._inputs_of = np.zeros(
+            (0, 1), np.int64
+        )  # (column, 0) of a number, (column, code) of nominal values
+        self._moments = np.zeros((3, 0))  # (COUNT | MEAN | M2, column) of the numbers, Welford 1962
 
     @property
     def kinds(self) -> dict[Hashable, str]:
         """Feature name -> `"number"` or `"text"`, for the features seen so far."""
         return self._kinds
+
+    @property
+    def nominal_columns(self) -> list[int]:
+        """Columns of vectors that hold codes."""
+        return [self._columns[name] for name in self._codes]
+
+    @property
+    def values(self) -> list[list[Hashable] | None]:
+        """For each column the values that its codes stand for; `None` for a column of numbers."""
+        return [None if codes is None else list(codes) for _, codes in self._readers]
 
     def clean(self, x: Mapping[Hashable, Any]) -> Sample:
         """Check one sample against the features seen so far; see `clean`. Changes nothing."""
@@ -143,105 +175,353 @@ class Encoder:
     def order(self, sample: Sample) -> Sample:
         """Return a cleaned sample with its features in the order of appearance, without those never learnt.
 
-        A tree may break a tie by the order of the features; it must not depend on the order in a caller's dict.
+        An expert may break a tie by the order of the features; it must not depend on the order in a caller's dict.
         """
-        ranks = self._ranks
-        return {
-            name: sample[name] for name in sorted(filter(ranks.__contains__, sample), key=ranks.__getitem__)
-        }
+        return {name: sample[name] for name in self.features if name in sample}
 
-    def learn(self, sample: Sample, y: Hashable) -> tuple[np.ndarray, int]:
-        """Take in a cleaned sample and its label; return its vector and its target.
+    def target(self, y: Hashable) -> int | None:
+        """Return the index of a label in `classes`, `None` if it is new or cannot be one."""
+        try:
+            return self._targets.get(y)
+        except TypeError:  # not hashable
+            return None
 
-        Returns
-        -------
-        vector
-            As `encode` gives it afterwards, shape (n_columns,).
-        target
-            Index of `y` in `classes`.
-        """
-        target = self._targets.get(y)
-        if target is None:
-            target = self._targets[y] = len(self.classes)
+    def enter(self, sample: Sample, y: Hashable) -> int:
+        """Give the new features, the new values and the class of a cleaned sample their places; return its target."""
+        new = sorted((name for name in sample if name not in self._columns), key=_sort_key)
+        for name in new:
+            is_text = isinstance(sample[name], str)
+            self._columns[name] = len(self.features)
+            self._kinds[name] = "text" if is_text else "number"
+            self.features.append(name)
+            if is_text or name in self._nominal:
+                self._codes[name] = {}
+            self._readers.append((name, self._codes.get(name)))
+        if new:
+            self._make_room()
+        for name in new:
+            if name not in self._codes:
+                self._add_input(self._columns[name], 0)
+        for name, codes in self._codes.items():
+            if name in sample and sample[name] not in codes and len(codes) < MAX_CODES:
+                codes[sample[name]] = len(codes)
+                self._add_input(self._columns[name], _input_key(len(codes) - 1))
+        target = self._targets.setdefault(y, len(self.classes))
+        if target == len(self.classes):
             self.classes.append(y)
-        if any(self._is_new(name, value) for name, value in sample.items()):
-            self._add_columns(sample)
-        columns, values = self._numbers(sample)
-        if columns:
-            self._count[columns] += 1.0
-            delta = values - self._mean[columns]
-            self._mean[columns] += delta / self._count[columns]
-            self._m2[columns] += delta * (values - self._mean[columns])
-        return self.encode(sample), target
+        return target
 
-    def encode(self, sample: Sample) -> np.ndarray:
-        """Return the router's view of a cleaned sample; changes nothing.
+    def known_vector(self, x: Mapping[Hashable, Any]) -> np.ndarray | None:
+        """Return the vector of a sample as it came, if it lacks no feature and shows nothing new, else `None`.
 
-        A number is standardised by the mean and deviation seen so far and cut at ±5; one that is missing, or has not
-        varied yet, is 0. Text sets the column of its value to 1; a value never learnt sets none. Names never learnt are
-        passed over.
+        The short way for most samples: what it refuses, be it only unusual or wrong, goes through `clean`.
+        """
+        if not isinstance(x, dict) or len(x) != len(self.features):
+            return None
+        try:
+            if self._codes:
+                numbers = [x[name] if codes is None else codes[x[name]] for name, codes in self._readers]
+                values = array("d", numbers)
+            else:
+                values = array("d", map(x.__getitem__, self.features))
+        except (KeyError, TypeError, OverflowError):
+            return None
+        if not math.hypot(*values) <= MAX_ABSOLUTE:  # NaN, or too large a number
+            return None
+        return np.frombuffer(values)
+
+    def vector(self, sample: Sample) -> np.ndarray:
+        """Return the vector of a cleaned sample; names never learnt are passed over. Changes nothing.
 
         Returns
         -------
         vector
-            float32, shape (n_columns,).
+            float64, shape (n_features,); NaN where a value is missing. A nominal value never learnt has the next free
+            code.
         """
-        vector = np.zeros(self.n_columns, dtype=np.float32)
-        columns, values = self._numbers(sample)
-        if columns:
-            variance = self._m2[columns] / np.maximum(self._count[columns], 1.0)
-            scale = np.sqrt(np.where(variance > 0.0, variance, np.inf))
-            vector[columns] = np.clip((values - self._mean[columns]) / scale, -CLIP, CLIP)
+        vector = np.full(len(self.features), np.nan)
         for name, value in sample.items():
-            if isinstance(value, str):
-                values_of = self._values.get(name, {})
-                column = values_of.get(_value_key(values_of, value))
-                if column is not None:
-                    vector[column] = 1.0
+            column = self._columns.get(name)
+            if column is not None:
+                codes = self._codes.get(name)
+                vector[column] = float(value) if codes is None else _code(codes, value)
         return vector
 
-    def _numbers(self, sample: Sample) -> tuple[list[int], np.ndarray]:
-        """Columns and values of the numeric features that are known."""
-        pairs = [
-            (self._columns[name], float(value))
-            for name, value in sample.items()
-            if not isinstance(value, str) and name in self._columns
-        ]
-        return [column for column, _ in pairs], np.array([value for _, value in pairs])
+    def is_new(self, sample: Sample) -> bool:
+        """Whether a cleaned sample has a feature, or a value that has no code although there are free ones."""
+        for name, value in sample.items():
+            if name not in self._columns:
+                return True
+            codes = self._codes.get(name)
+            if codes is not None and value not in codes and len(codes) < MAX_CODES:
+                return True
+        return False
 
-    def _is_new(self, name: Hashable, value: Any) -> bool:
-        """Whether this name, or this value of a nominal feature, has no column yet."""
-        if not isinstance(value, str):
-            return name not in self._columns
-        values_of = self._values.get(name, {})
-        return _value_key(values_of, value) not in values_of
+    def vectors(
+        self, X: np.ndarray, names: Sequence[Hashable], values: Sequence[Sequence[Any] | None]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the vectors of a block, and which rows show a feature or a nominal value that is new.
 
-    def _add_columns(self, sample: Sample) -> None:
-        n_columns = self.n_columns
-        for name in sorted(sample, key=_sort_key):
-            value = sample[name]
-            if not self._is_new(name, value):
+        Parameters
+        ----------
+        X
+            float64, shape (n_samples, len(names)); NaN where a value is missing.
+        names
+            Feature of each column.
+        values
+            For each column what its numbers stand for: a list that they are indices into, or `None` for themselves.
+
+        Returns
+        -------
+        vectors
+            float64, shape (n_samples, n_features), as `vector` would give them.
+        is_new
+            bool, shape (n_samples,).
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a value cannot be read; as of `clean`.
+        """
+        vectors = np.full((len(X), len(self.features)), np.nan)
+        is_new = np.zeros(len(X), np.bool_)
+        too_large = (np.abs(X) > MAX_ABSOLUTE).any(axis=0)
+        for i, (name, of) in enumerate(zip(names, values, strict=True)):
+            column = self._columns.get(name)
+            if of is None and name not in self._codes and name not in self._nominal:
+                if too_large[i] or self._kinds.get(name) == "text":
+                    self._refuse(name, X[:, i])
+                if column is None:
+                    is_new |= ~np.isnan(X[:, i])
+                else:
+                    vectors[:, column] = X[:, i]
                 continue
-            self._ranks.setdefault(name, len(self._ranks))
-            if isinstance(value, str):
-                self._kinds[name] = "text"
-                values_of = self._values.setdefault(name, {})
-                values_of[_value_key(values_of, value)] = n_columns
+            # Each value is cleaned once, however many rows show it; the last place is that of a missing value.
+            missing = np.isnan(X[:, i])
+            if of is not None and len(of) <= len(X):
+                shown, which = np.arange(len(of)), np.where(missing, len(of), X[:, i]).astype(np.int64)
             else:
-                self._kinds[name] = "number"
-                self._columns[name] = n_columns
-            n_columns += 1
-        new = np.zeros(n_columns - self.n_columns)
-        self._count, self._mean, self._m2 = (
-            np.concatenate([moment, new]) for moment in (self._count, self._mean, self._m2)
-        )
+                shown, which = np.unique(X[~missing, i], return_inverse=True)
+                which = _spread(which, missing, len(shown))
+            cleaned = [self.clean({name: v if of is None else of[int(v)]}) for v in shown]
+            if column is not None:
+                numbers = [self.vector(sample)[column] if sample else np.nan for sample in cleaned]
+                vectors[:, column] = np.array([*numbers, np.nan])[which]
+            new = [self.is_new(sample) for sample in cleaned]
+            if any(new):
+                is_new |= np.array([*new, False])[which]
+        return vectors, is_new
+
+    def inputs(self, vectors: np.ndarray, *, is_learning: bool) -> np.ndarray:
+        """Return what the router reads of some vectors, row by row.
+
+        A number is standardised by the mean and deviation of the values learnt before it and cut at ±5; one that is
+        missing, or has not varied yet, is 0. A nominal value sets its input to 1; a value never learnt sets none.
+
+        Parameters
+        ----------
+        vectors
+            Shape (n_rows, n_features), as `vector` gives them.
+        is_learning
+            Whether the numbers of a row enter the mean and the deviation after it has been scaled.
+
+        Returns
+        -------
+        inputs
+            float32, shape (n_rows, n_inputs).
+        """
+        inputs = np.zeros((len(vectors), self.n_inputs), np.float32)
+        write_inputs(vectors, self._inputs_of, self._moments, is_learning, inputs)
+        return inputs
+
+    def _refuse(self, name: Hashable, numbers: np.ndarray) -> None:
+        """Raise what `clean` has against a number of a feature, if anything."""
+        for value in numbers.tolist():
+            self.clean({name: value})
+
+    def _make_room(self) -> None:
+        """Give each new feature its places in the arrays."""
+        n_old, n_features = len(self._inputs_of), len(self.features)
+        inputs_of = np.full((n_features, 2 * OWN_INPUTS if self._codes else 1), NONE)
+        inputs_of[:n_old, : self._inputs_of.shape[1]] = self._inputs_of
+        moments = np.zeros((3, n_features))
+        moments[:, :n_old] = self._moments
+        moments[COUNT, self.nominal_columns] = NOMINAL
+        self._inputs_of, self._moments = inputs_of, moments
+
+    def _add_input(self, column: int, key: int) -> None:
+        if self._inputs_of[column, key] == NONE:
+            self._inputs_of[column, key] = self.n_inputs
+            self.n_inputs += 1
 
 
-def _value_key(values_of: Mapping[str | int, int], value: str) -> str | int:
-    """Key of a value's column: the value itself, or a hash once the feature has all the columns of its own."""
-    if value in values_of or len(values_of) < MAX_VALUES:
-        return value
-    return zlib.crc32(value.encode(errors="surrogatepass")) % MAX_VALUES
+class SampleRows:
+    """Cleaned samples with their labels, as an encoder takes them in one after the other.
+
+    Parameters
+    ----------
+    encoder
+        Gives features, values and classes their places.
+    samples
+        Cleaned samples.
+    labels
+        One a sample.
+    """
+
+    def __init__(self, encoder: Encoder, samples: Sequence[Sample], labels: Sequence[Hashable]) -> None:
+        self._encoder, self._samples, self._labels = encoder, samples, labels
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def is_new(self, row: int) -> bool:
+        """Whether a row brings a feature, a nominal value or a class."""
+        return self._encoder.target(self._labels[row]) is None or self._encoder.is_new(self._samples[row])
+
+    def enter(self, row: int) -> None:
+        """Give what a row brings its place."""
+        self._encoder.enter(self._samples[row], self._labels[row])
+
+    def known_until(self, start: int, limit: int) -> int:
+        """Return the first row after `start` that brings something new, at most `limit`."""
+        return next((row for row in range(start + 1, limit) if self.is_new(row)), limit)
+
+    def vectors(self, start: int, stop: int) -> np.ndarray:
+        """Return the vectors of some rows, shape (stop - start, n_features)."""
+        return np.array([self._encoder.vector(sample) for sample in self._samples[start:stop]])
+
+    def samples(self, start: int, stop: int) -> list[Sample]:
+        """Return some rows as cleaned samples without features never learnt, in the order of features."""
+        return [self._encoder.order(sample) for sample in self._samples[start:stop]]
+
+    def targets(self, start: int, stop: int) -> np.ndarray:
+        """Return the targets of some rows, shape (stop - start,)."""
+        return np.array([self._encoder.target(y) for y in self._labels[start:stop]])
+
+
+class BlockRows:
+    """The rows of a block with their labels; the same as `SampleRows` of the samples that they stand for.
+
+    Parameters
+    ----------
+    encoder
+        Gives features, values and classes their places.
+    X, names, values
+        As of `Encoder.vectors`.
+    y
+        Index of each row's label in `classes`, shape (n_rows,).
+    classes
+        Labels.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a value or a label cannot be read.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        X: np.ndarray,
+        y: np.ndarray,
+        *,
+        names: Sequence[Hashable],
+        values: Sequence[Sequence[Any] | None],
+        classes: Sequence[Hashable],
+    ) -> None:
+        self._encoder, self._X, self._y = encoder, X, y
+        self._names, self._values, self._classes = names, values, classes
+        for index in np.unique(y).tolist():
+            check_label(classes[index])
+        self._encode()
+
+    def _encode(self) -> None:
+        self._vectors, is_new = self._encoder.vectors(self._X, self._names, self._values)
+        targets = [self._encoder.target(label) for label in self._classes]
+        self._targets = np.array([NONE if target is None else target for target in targets])[self._y]
+        self._is_new = is_new | (self._targets == NONE)
+
+    def __len__(self) -> int:
+        return len(self._X)
+
+    def is_new(self, row: int) -> bool:
+        """Whether a row brings a feature, a nominal value or a class."""
+        return bool(self._is_new[row])
+
+    def enter(self, row: int) -> None:
+        """Give what a row brings its place."""
+        self._encoder.enter(self._sample(row), self._classes[self._y[row]])
+        self._encode()
+
+    def known_until(self, start: int, limit: int) -> int:
+        """Return the first row after `start` that brings something new, at most `limit`."""
+        new = self._is_new[start + 1 : limit]
+        return start + 1 + int(new.argmax()) if new.any() else limit
+
+    def vectors(self, start: int, stop: int) -> np.ndarray:
+        """Return the vectors of some rows, shape (stop - start, n_features)."""
+        return self._vectors[start:stop]
+
+    def samples(self, start: int, stop: int) -> list[Sample]:
+        """Return some rows as cleaned samples without features never learnt, in the order of features."""
+        return [self._encoder.order(self._sample(row)) for row in range(start, stop)]
+
+    def targets(self, start: int, stop: int) -> np.ndarray:
+        """Return the targets of some rows, shape (stop - start,)."""
+        return self._targets[start:stop]
+
+    def _sample(self, row: int) -> Sample:
+        pairs = zip(self._names, self._values, self._X[row].tolist(), strict=True)
+        return self._encoder.clean({
+            name: value if of is None else of[int(value)] for name, of, value in pairs if value == value
+        })  # fmt: skip
+
+
+@compiled()
+def write_inputs(vectors, inputs_of, moments, is_learning, inputs):  # type: ignore[no-untyped-def]
+    """Write what the router reads of each row; see `Encoder.inputs`."""
+    for row in range(vectors.shape[0]):
+        for f in range(vectors.shape[1]):
+            value = vectors[row, f]
+            if value != value:
+                continue
+            n = moments[COUNT, f]
+            if n == NOMINAL:
+                code = int(value)
+                column = inputs_of[f, code if code < OWN_INPUTS else OWN_INPUTS + code % OWN_INPUTS]
+                if column != NONE:
+                    inputs[row, column] = 1.0
+                continue
+            delta = value - moments[MEAN, f]
+            deviation = math.sqrt(moments[M2, f] / n) if n > 0.0 else 0.0
+            if deviation > 0.0:
+                inputs[row, inputs_of[f, 0]] = min(max(delta / deviation, -CLIP), CLIP)
+            if is_learning:
+                moments[COUNT, f] = n + 1.0
+                moments[MEAN, f] += delta / (n + 1.0)
+                moments[M2, f] += delta * (value - moments[MEAN, f])
+
+
+def _spread(which: np.ndarray, missing: np.ndarray, of_missing: int) -> np.ndarray:
+    """Return indices for all rows, given those of the rows that are not missing."""
+    spread = np.full(len(missing), of_missing)
+    spread[~missing] = which
+    return spread
+
+
+def _input_key(code: int) -> int:
+    """Place of a nominal value among the inputs of its feature: its own, or one that it shares."""
+    return code if code < OWN_INPUTS else OWN_INPUTS + code % OWN_INPUTS
+
+
+def _code(codes: Mapping[Hashable, int], value: Hashable) -> int:
+    """Code of a value; of one never learnt the next free one, or a shared one once all are taken."""
+    code = codes.get(value)
+    if code is not None:
+        return code
+    if len(codes) < MAX_CODES:
+        return len(codes)
+    return zlib.crc32(repr(value).encode(errors="surrogatepass")) % MAX_CODES
 
 
 def _is_missing(value: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,10 @@ from driftmoe.metrics import Scores
 
 FAILURES = (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 """What a stream or a model may raise half way; what had been measured until then is not lost."""
+
+
+BLOCK_SIZE = 256
+"""Samples that a model which takes blocks gets at once."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,9 @@ def prequential(
     stream
         Samples in order, as `(x, y)`. A stream's `classes` decide between equally frequent labels in kappa-M.
     model
-        Any river classifier. A sample of which it can say nothing (`predict_one` gives `None`) counts as wrong.
+        Any river classifier. A sample of which it can say nothing (`predict_one` gives `None`) counts as wrong. Where
+        the stream has `blocks` and the model `step_many`, as `DriftMoEClassifier` has, samples go in blocks, which is
+        faster and gives the same predictions.
     window
         Samples between two checkpoints.
 
@@ -85,7 +91,6 @@ def prequential(
         raise ValueError(f"window={window}; choose at least 1 sample")
     classes = getattr(stream, "classes", ())
     total, current = Scores(classes=classes), Scores(window, classes)
-    clock = time.perf_counter
     seconds = window_seconds = 0.0
     n_samples = 0
 
@@ -93,14 +98,11 @@ def prequential(
         return Checkpoint(n_samples, total.get(), current.get(), seconds + window_seconds, window_seconds)
 
     try:
-        for x, y in stream:
-            start = clock()
-            y_pred = model.predict_one(x)  # type: ignore[arg-type]  # a dict in practice
-            model.learn_one(x, y)  # type: ignore[arg-type]  # any hashable label
-            window_seconds += clock() - start
-            total.update(y, y_pred)
-            current.update(y, y_pred)
-            n_samples += 1
+        for y_true, y_pred, taken in _taken(stream, model, window):
+            window_seconds += taken
+            total.update_many(y_true, y_pred)
+            current.update_many(y_true, y_pred)
+            n_samples += len(y_true)
             if n_samples % window == 0:
                 yield checkpoint()
                 current.restart()
@@ -112,3 +114,44 @@ def prequential(
         raise
     if n_samples % window:
         yield checkpoint()
+
+
+Taken = tuple[Sequence[Hashable], Sequence[Hashable], float]
+"""True labels, predicted labels, and the seconds that the model took."""
+
+
+def _taken(stream: Any, model: Any, window: int) -> Iterator[Taken]:
+    """Let the model predict, then learn, each sample in turn; in blocks, cut where windows end, if both offer them."""
+    if not hasattr(stream, "blocks") or not hasattr(model, "step_many"):
+        yield from _one_by_one(stream, model)
+        return
+    names = [feature.name for feature in stream.features]
+    values = [feature.values for feature in stream.features]  # the lists may grow while a file is read
+    clock = time.perf_counter
+    n_samples = 0
+    for block in stream.blocks(BLOCK_SIZE):
+        first = 0
+        while first < len(block.y):
+            last = min(first + window - n_samples % window, len(block.y))
+            X, y = block.X[first:last], block.y[first:last]
+            start = clock()
+            try:
+                y_pred = model.step_many(X, y, names=names, values=values, classes=stream.classes)
+            except (
+                TypeError,
+                ValueError,
+            ):  # a row cannot be read and none has been learnt: those before it can
+                yield from _one_by_one(stream.samples(X, y), model)
+            else:
+                yield [stream.classes[target] for target in y.tolist()], y_pred, clock() - start
+            n_samples += last - first
+            first = last
+
+
+def _one_by_one(samples: Iterable[tuple[Any, Any]], model: Any) -> Iterator[Taken]:
+    clock = time.perf_counter
+    for x, y in samples:
+        start = clock()
+        y_pred = model.predict_one(x)
+        model.learn_one(x, y)
+        yield (y,), (y_pred,), clock() - start

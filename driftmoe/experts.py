@@ -1,18 +1,20 @@
-"""Pools of experts made of river classifiers: all classes in each expert, or one class per expert.
+"""Pools of experts: Hoeffding trees in one set of arrays, or river classifiers; with all classes each, or one each.
 
-Experts see the class index, never the label itself, so that labels may be anything hashable. A pool never chooses:
-it is told which experts to ask and which to teach.
+All four answer alike. Experts see the class index, never the label itself, so that labels may be anything hashable. A
+pool never chooses: it is told which experts to ask and which to teach. Trees read vectors, river classifiers read
+cleaned samples; `reads_vectors` says which.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from river import base
 
 from driftmoe.encoding import Sample
+from driftmoe.trees import TreePool
 
 
 def spawn(prototype: base.Classifier, rng: np.random.Generator) -> base.Classifier:
@@ -47,8 +49,96 @@ def _vote(expert: base.Classifier, sample: Sample) -> dict[Any, float]:
         return {} if answer is None else {answer: 1.0}
 
 
+class MulticlassTrees:
+    """A pool of trees, each of which tells all classes apart.
+
+    Parameters
+    ----------
+    pool
+        Untrained trees.
+    """
+
+    reads_vectors = True
+
+    def __init__(self, pool: TreePool) -> None:
+        self.pool = pool
+
+    def predict_proba(
+        self, vectors: np.ndarray, n_classes: int, asked: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return the class probabilities of each expert; changes nothing.
+
+        Parameters
+        ----------
+        vectors
+            Shape (n_rows, n_features).
+        n_classes
+            Classes known so far.
+        asked
+            bool, shape (n_rows, n_experts): the experts whose answer will be used; all by default. The others may
+            answer zeros.
+
+        Returns
+        -------
+        expert_proba
+            Shape (n_rows, n_experts, n_classes). A row sums to 1, or is 0 for an expert that has no vote yet.
+        """
+        return _widened(self.pool.predict_proba(vectors), n_classes)
+
+    def step(
+        self, vectors: np.ndarray, targets: np.ndarray, taught: np.ndarray | None, n_classes: int
+    ) -> np.ndarray:
+        """For each row in order, let all experts predict, then those in `taught` learn; return the predictions.
+
+        Parameters
+        ----------
+        vectors
+            Shape (n_rows, n_features).
+        targets
+            Class indices, shape (n_rows,).
+        taught
+            bool, shape (n_rows, n_experts); all by default.
+        n_classes
+            Classes known so far.
+
+        Returns
+        -------
+        expert_proba
+            As of `predict_proba`, before each row was learnt.
+        """
+        weights = None if taught is None else taught.astype(np.float64)
+        return _widened(self.pool.step(vectors, targets, weights), n_classes)
+
+    def declare_nominal(self, columns: Sequence[int]) -> None:
+        """Say which columns of later vectors hold codes."""
+        self.pool.declare_nominal([c for c in columns if c >= self.pool.n_features])
+
+
+class OneVsRestTrees(MulticlassTrees):
+    """A pool with a tree for each class, which tells its class (1) from all others (0); a new class brings a new tree.
+
+    An answer is each tree's probability that the sample is of its class, shape (n_rows, n_classes); 0 where it has no
+    vote yet. All trees learn every sample.
+    """
+
+    def predict_proba(
+        self, vectors: np.ndarray, n_classes: int, asked: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return each tree's probability that the sample is of its class; changes nothing."""
+        proba = np.zeros((len(vectors), n_classes))
+        proba[:, : self.pool.n_experts] = _widened(self.pool.predict_proba(vectors), 2)[:, :, 1]
+        return proba
+
+    def step(
+        self, vectors: np.ndarray, targets: np.ndarray, taught: np.ndarray | None, n_classes: int
+    ) -> np.ndarray:
+        """For each row in order, let all trees predict, then learn; return the predictions."""
+        own = (targets[:, np.newaxis] == np.arange(n_classes)).astype(np.int64)
+        return _widened(self.pool.step(vectors, own, n_experts=n_classes), 2)[:, :, 1]
+
+
 class MulticlassExperts:
-    """A fixed number of experts, each of which tells all classes apart.
+    """A fixed number of river classifiers, each of which tells all classes apart; answers as `MulticlassTrees`.
 
     Parameters
     ----------
@@ -60,45 +150,43 @@ class MulticlassExperts:
         Private source of the experts' seeds.
     """
 
+    reads_vectors = False
+
     def __init__(self, prototype: base.Classifier, n_experts: int, rng: np.random.Generator) -> None:
         self._experts = [spawn(prototype, rng) for _ in range(n_experts)]
 
-    def __len__(self) -> int:
-        return len(self._experts)
-
-    def predict_proba(self, sample: Sample, n_classes: int, ask: Iterable[int] | None = None) -> np.ndarray:
-        """Return the class probabilities of each expert; changes nothing.
-
-        Parameters
-        ----------
-        sample
-            A cleaned sample.
-        n_classes
-            Classes known so far.
-        ask
-            Experts to ask, all by default.
-
-        Returns
-        -------
-        expert_proba
-            Shape (n_experts, n_classes). A row sums to 1, or is 0 for an expert that was not asked or has no vote yet.
-        """
-        expert_proba = np.zeros((len(self._experts), n_classes))
-        for e in range(len(self._experts)) if ask is None else ask:
-            for target, probability in _vote(self._experts[e], sample).items():
-                expert_proba[e, int(target)] = probability
-        total = expert_proba.sum(axis=1, keepdims=True)
+    def predict_proba(
+        self, samples: Sequence[Sample], n_classes: int, asked: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return the class probabilities of each expert, zeros for one that is not asked; changes nothing."""
+        expert_proba = np.zeros((len(samples), len(self._experts), n_classes))
+        for row, sample in enumerate(samples):
+            for e, expert in enumerate(self._experts):
+                if asked is None or asked[row, e]:
+                    for target, probability in _vote(expert, sample).items():
+                        expert_proba[row, e, int(target)] = probability
+        total = expert_proba.sum(axis=2, keepdims=True)
         usable = np.isfinite(total) & (total > 0.0)
         return np.divide(expert_proba, total, out=np.zeros_like(expert_proba), where=usable)
 
-    def learn(self, sample: Sample, target: int, teach: Iterable[int]) -> None:
-        """Show one sample and its class index to the experts in `teach`."""
-        for e in teach:
-            self._experts[e].learn_one(sample, target)
+    def step(
+        self, samples: Sequence[Sample], targets: np.ndarray, taught: np.ndarray | None, n_classes: int
+    ) -> np.ndarray:
+        """For each sample in order, let all experts predict, then those in `taught` learn; return the predictions."""
+        expert_proba = []
+        for row, sample in enumerate(samples):
+            expert_proba.append(self.predict_proba([sample], n_classes))
+            for e, expert in enumerate(self._experts):
+                if taught is None or taught[row, e]:
+                    expert.learn_one(sample, int(targets[row]))
+        return np.concatenate(expert_proba)
+
+    def declare_nominal(self, columns: Sequence[int]) -> None:
+        """Do nothing: the values in a sample tell."""
 
 
 class OneVsRestExperts:
-    """One expert per class, which tells its class from all others; a new class brings a new expert.
+    """One river classifier per class, which tells its class from all others; answers as `OneVsRestTrees`.
 
     Parameters
     ----------
@@ -108,36 +196,44 @@ class OneVsRestExperts:
         Private source of the experts' seeds.
     """
 
+    reads_vectors = False
+
     def __init__(self, prototype: base.Classifier, rng: np.random.Generator) -> None:
         self._prototype = prototype
         self._rng = rng
         self._experts: list[base.Classifier] = []
 
-    def __len__(self) -> int:
-        return len(self._experts)
-
-    def grow(self, n_classes: int) -> None:
-        """Add experts until there is one per class."""
-        while len(self._experts) < n_classes:
-            self._experts.append(spawn(self._prototype, self._rng))
-
-    def predict_proba(self, sample: Sample) -> np.ndarray:
-        """Return each expert's probability that the sample is of its class; changes nothing.
-
-        Returns
-        -------
-        own_proba
-            Shape (n_classes,), values in [0, 1]; 0 for an expert that has no vote yet.
-        """
-        own_proba = np.zeros(len(self._experts))
-        for e, expert in enumerate(self._experts):
-            proba = _vote(expert, sample)
-            total = sum(proba.values())
-            if np.isfinite(total) and total > 0.0:
-                own_proba[e] = proba.get(True, 0.0) / total
+    def predict_proba(
+        self, samples: Sequence[Sample], n_classes: int, asked: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return each expert's probability that the sample is of its class; changes nothing."""
+        own_proba = np.zeros((len(samples), n_classes))
+        for row, sample in enumerate(samples):
+            for e, expert in enumerate(self._experts):
+                proba = _vote(expert, sample)
+                total = sum(proba.values())
+                if np.isfinite(total) and total > 0.0:
+                    own_proba[row, e] = proba.get(True, 0.0) / total
         return own_proba
 
-    def learn(self, sample: Sample, target: int) -> None:
-        """Show one sample to every expert: as its own class to one, as another class to the rest."""
-        for e, expert in enumerate(self._experts):
-            expert.learn_one(sample, e == target)
+    def step(
+        self, samples: Sequence[Sample], targets: np.ndarray, taught: np.ndarray | None, n_classes: int
+    ) -> np.ndarray:
+        """For each sample in order, let all experts predict, then learn; return the predictions."""
+        while len(self._experts) < n_classes:
+            self._experts.append(spawn(self._prototype, self._rng))
+        own_proba = []
+        for row, sample in enumerate(samples):
+            own_proba.append(self.predict_proba([sample], n_classes))
+            for e, expert in enumerate(self._experts):
+                expert.learn_one(sample, bool(e == targets[row]))
+        return np.concatenate(own_proba)
+
+    def declare_nominal(self, columns: Sequence[int]) -> None:
+        """Do nothing: the values in a sample tell."""
+
+
+def _widened(expert_proba: np.ndarray, n_classes: int) -> np.ndarray:
+    """Add zeros for classes that no expert has seen."""
+    missing = n_classes - expert_proba.shape[-1]
+    return expert_proba if missing <= 0 else np.pad(expert_proba, ((0, 0), (0, 0), (0, missing)))

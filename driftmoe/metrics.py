@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Hashable, Sequence
+from operator import eq
 from typing import Any
 
 from river import base, metrics
@@ -28,6 +29,12 @@ class BaselineKappa(metrics.base.Metric):
         self._total += w
         self._correct += w * (y_true == y_pred)
         self._baseline_correct += w * (self._baseline(y_true) == y_true)
+
+    def update_many(self, y_true: Sequence[Hashable], y_pred: Sequence[Hashable]) -> None:
+        """Take in some predictions in order: the same as `update` for each."""
+        self._total += len(y_true)
+        self._correct += sum(map(eq, y_true, y_pred))
+        self._baseline_correct += sum(map(eq, y_true, map(self._baseline, y_true)))
 
     def revert(self, y_true: Hashable, y_pred: Hashable, w: float = 1.0) -> None:
         """Not available: what the baseline answered depends on the order in which samples came."""
@@ -158,6 +165,14 @@ class Scores:
         self._confusion.update(y_true, y_pred)
         self._kappa_m.update(y_true, y_pred)
         self._kappa_t.update(y_true, y_pred)
+
+    def update_many(self, y_true: Sequence[Hashable], y_pred: Sequence[Hashable]) -> None:
+        """Take in some predictions in order: the same as `update` for each."""
+        for (t, p), n in Counter(zip(y_true, y_pred, strict=True)).items():
+            self._confusion.update(t, p, n)
+            self._confusion.n_samples += n - 1  # it counts calls
+        self._kappa_m.update_many(y_true, y_pred)
+        self._kappa_t.update_many(y_true, y_pred)
 
     def restart(self) -> None:
         """Begin a new window; the baselines of the kappas keep what they remember."""

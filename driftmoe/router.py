@@ -1,20 +1,30 @@
 """The router: a small network that says, for each sample, how likely each expert is to be right.
 
-It is trained with Adam on mini-batches of (vector, which experts were right). Between two steps its weights are
-constant. It grows with the vector and with the number of experts without forgetting: old weights and Adam's moments
+It is trained with Adam on mini-batches of (inputs, which experts were right). Between two steps its weights are
+constant. It grows with the inputs and with the number of experts without forgetting: old weights and Adam's moments
 stay where they are, new input columns start at zero, so that growing them changes no output.
+
+The weights of all layers lie in one vector: torch's optimiser steps it at once, and the compiled forward pass reads the
+same memory. That pass adds up each row in the same order whether it comes alone or among others, so that its logits are
+the same to the last bit; a BLAS library rounds them by the shape of the block.
 """
 
 from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
+from driftmoe.compilation import compiled
 from driftmoe.losses import correctness_loss
+
+STEPS_BETWEEN_FLUSHES = 64
+"""Adam's moments of silent weights fade into denormal numbers, which are slow; now and then they are made zero."""
+
+NEGLIGIBLE = 1e-30
 
 
 class Router:
@@ -27,7 +37,7 @@ class Router:
     hidden
         Widths of the hidden layers.
     learning_rate
-        Step size of Adam.
+        Step size of Adam; 0 for a router that never learns.
     batch_size
         Samples between two gradient steps.
     dropout
@@ -47,79 +57,80 @@ class Router:
         rng: np.random.Generator,
     ) -> None:
         self._batch_size = batch_size
+        self._learning_rate = learning_rate
         self._dropout = dropout
         self._rng = rng
-        widths = [0, *hidden, n_experts]
-        self._layers = nn.ModuleList()
-        for n_in, n_out in pairwise(widths):
-            layer = nn.utils.skip_init(
-                nn.Linear, 1, 1
-            )  # torch's own start would draw from its global generator
-            layer.weight.data = self._xavier(n_out, n_in)
-            layer.bias.data = torch.zeros(n_out)
-            self._layers.append(layer)
-        self._optimiser = torch.optim.Adam(self._layers.parameters(), lr=learning_rate)
-        self._vectors: list[np.ndarray] = []
-        self._correct: list[np.ndarray] = []
+        self._widths = [0, *hidden, n_experts]
+        layers = [(self._xavier(n_in, n_out), np.zeros(n_out)) for n_in, n_out in pairwise(self._widths)]
+        self._start(layers, [], n_steps=0)
+        self._inputs = np.zeros((batch_size, 0), np.float32)
+        self._correct = np.zeros(
+            (batch_size, n_experts), np.float32
+        )  # NaN for an expert that did not exist yet
+        self._n_kept = 0
 
     @property
     def n_inputs(self) -> int:
-        """Length of the vector that the first layer reads."""
-        return self._linear()[0].weight.shape[1]
+        """Length of what the first layer reads."""
+        return self._widths[0]
 
     @property
     def n_experts(self) -> int:
         """Number of logits."""
-        return self._linear()[-1].weight.shape[0]
+        return self._widths[-1]
+
+    @property
+    def room(self) -> int:
+        """Samples left until the next gradient step; so long the weights are constant."""
+        return self._batch_size - self._n_kept
 
     @property
     def n_bytes(self) -> int:
         """Bytes of the weights, their gradients and Adam's moments, which live outside Python's heap."""
-        parameters = list(self._layers.parameters())
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        moments = [m for state in self._optimiser.state.values() for m in state.values()]
-        return sum(tensor.nbytes for tensor in (*parameters, *gradients, *moments))
+        gradient = 0 if self._theta.grad is None else self._theta.grad.nbytes
+        return self._theta.nbytes + gradient + sum(moment.nbytes for moment in self._adam_state())
 
-    def logits(self, vector: np.ndarray) -> np.ndarray:
-        """Return one logit per expert; changes nothing.
-
-        One row goes through numpy on views of the weights: a torch call would cost five times as much.
+    def logits(self, inputs: np.ndarray) -> np.ndarray:
+        """Return one logit per expert for each row; changes nothing.
 
         Parameters
         ----------
-        vector
-            float32, shape (n_inputs,).
+        inputs
+            float32, shape (n_rows, n_inputs).
 
         Returns
         -------
         logits
-            float32, shape (n_experts,).
+            float32, shape (n_rows, n_experts); a row is the same to the last bit in any block.
         """
-        *hidden, last = self._linear()
-        for layer in hidden:
-            vector = np.maximum(layer.weight.detach().numpy() @ vector + layer.bias.detach().numpy(), 0.0)
-        return last.weight.detach().numpy() @ vector + last.bias.detach().numpy()
+        widest = max(self._widths)
+        logits = np.empty((len(inputs), self.n_experts), np.float32)
+        scratch, places = np.empty((2, widest), np.float32), np.empty(widest + 1, np.int64)
+        forward(self._weights, self._shape, inputs, scratch, places, logits)
+        return logits
 
-    def learn(self, vector: np.ndarray, correct: np.ndarray) -> None:
-        """Keep one sample; take a gradient step on the mini-batch when it is full.
+    def learn(self, inputs: np.ndarray, correct: np.ndarray) -> None:
+        """Keep some samples; take a gradient step on the mini-batch when it is full.
 
         Parameters
         ----------
-        vector
-            float32, shape (n_inputs,).
+        inputs
+            float32, shape (n_rows, n_inputs); at most `room` rows.
         correct
-            Which experts were right, bool, shape (n_experts,).
+            Which experts were right, bool, shape (n_rows, n_experts).
         """
-        self._vectors.append(vector)
-        self._correct.append(correct)
-        if len(self._vectors) == self._batch_size:
+        rows = slice(self._n_kept, self._n_kept + len(inputs))
+        self._inputs[rows] = inputs
+        self._correct[rows] = correct
+        self._n_kept += len(inputs)
+        if self._n_kept == self._batch_size and self._learning_rate > 0.0:
             n_threads = torch.get_num_threads()
             torch.set_num_threads(1)  # sums must not depend on how many threads share them; and it is faster
             try:
                 self._step()
             finally:
                 torch.set_num_threads(n_threads)
-            self._vectors, self._correct = [], []
+        self._n_kept %= self._batch_size
 
     def grow(self, n_inputs: int, n_experts: int) -> None:
         """Widen the first and the last layer to at least these sizes; what was learnt stays.
@@ -127,59 +138,132 @@ class Router:
         New input columns get zero weights once the network has any, so that no output changes; the first columns and
         the rows of new experts are drawn as at the start.
         """
-        first, last = self._linear()[0], self._linear()[-1]
+        if n_inputs <= self.n_inputs and n_experts <= self.n_experts:
+            return
         old_inputs, old_experts = self.n_inputs, self.n_experts
-        if n_inputs > old_inputs:
-            self._enlarge(first.weight, (first.weight.shape[0], n_inputs))
-            if old_inputs == 0:
-                first.weight.data = self._xavier(*first.weight.shape)
-        if n_experts > old_experts:
-            self._enlarge(last.weight, (n_experts, last.weight.shape[1]))
-            self._enlarge(last.bias, (n_experts,))
-            last.weight.data[old_experts:] = self._xavier(*last.weight.shape)[old_experts:]
+        layers = [[part.detach().numpy() for part in layer] for layer in self._layers(self._theta)]
+        states = [[[part.numpy() for part in layer] for layer in self._layers(m)] for m in self._adam_state()]
+        self._widths[0], self._widths[-1] = max(n_inputs, old_inputs), max(n_experts, old_experts)
+        for kind in (layers, *states):
+            kind[0][0] = _enlarged(kind[0][0], (self.n_inputs, self._widths[1]))
+            kind[-1][0] = _enlarged(kind[-1][0], (self._widths[-2], self.n_experts))
+            kind[-1][1] = _enlarged(kind[-1][1], (self.n_experts,))
+        if old_inputs == 0 < self.n_inputs:
+            layers[0][0] = self._xavier(self.n_inputs, self._widths[1])
+        if self.n_experts > old_experts:
+            layers[-1][0][:, old_experts:] = self._xavier(self._widths[-2], self.n_experts)[:, old_experts:]
+        n_steps = int(self._optimiser.state[self._theta]["step"]) if states else 0
+        self._start(layers, states, n_steps)
+        self._inputs = _enlarged(self._inputs, (self._batch_size, self.n_inputs))
+        correct = np.full((self._batch_size, self.n_experts), np.nan, np.float32)
+        correct[:, :old_experts] = self._correct
+        self._correct = correct
+
+    def _start(self, layers: list, moments: list, n_steps: int) -> None:
+        """Put the weights, and Adam's moments if there are any, into vectors."""
+        self._theta = torch.from_numpy(_flat(layers)).requires_grad_()
+        self._weights = self._theta.detach().numpy()  # the same memory, see __setstate__
+        self._shape = np.array(self._widths)
+        self._optimiser = torch.optim.Adam([self._theta], lr=self._learning_rate)
+        if moments:
+            first, second = (torch.from_numpy(_flat(moment)) for moment in moments)
+            step = torch.tensor(float(n_steps))
+            self._optimiser.state[self._theta] = {"step": step, "exp_avg": first, "exp_avg_sq": second}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_weights"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._weights = self._theta.detach().numpy()
 
     def _step(self) -> None:
-        vectors = torch.from_numpy(_padded(self._vectors, self.n_inputs, fill=0.0))
-        correct = torch.from_numpy(_padded(self._correct, self.n_experts, fill=np.nan))
-        observed = ~correct.isnan()
-        *hidden, last = self._linear()
-        activations = vectors
-        for layer in hidden:
-            activations = torch.relu(layer(activations))
+        correct = torch.from_numpy(self._correct)
+        observed = ~correct.isnan() if np.isnan(self._correct).any() else None
+        activations = torch.from_numpy(self._inputs)
+        *hidden, (weights, biases) = self._layers(self._theta)
+        for w, b in hidden:
+            activations = torch.relu(torch.addmm(b, activations, w))
             if self._dropout:
                 kept = self._rng.random(tuple(activations.shape)) >= self._dropout
                 activations = activations * torch.from_numpy(kept.astype(np.float32) / (1.0 - self._dropout))
-        loss = correctness_loss(last(activations), correct.nan_to_num(), observed)
+        loss = correctness_loss(torch.addmm(biases, activations, weights), correct.nan_to_num(), observed)
         self._optimiser.zero_grad()
         loss.backward()
         self._optimiser.step()
+        if int(self._optimiser.state[self._theta]["step"]) % STEPS_BETWEEN_FLUSHES == 0:
+            for moment in self._adam_state():
+                moment[moment.abs() < NEGLIGIBLE] = 0.0
 
-    def _linear(self) -> list[nn.Linear]:
-        return list(self._layers)  # type: ignore[arg-type]  # ModuleList does not say what it holds
+    def _adam_state(self) -> list[torch.Tensor]:
+        """Adam's two moments of the weights; none before the first step."""
+        state = self._optimiser.state.get(self._theta, {})
+        return [state[name] for name in ("exp_avg", "exp_avg_sq") if name in state]
 
-    def _xavier(self, n_out: int, n_in: int) -> torch.Tensor:
+    def _layers(self, flat: torch.Tensor) -> list[list[torch.Tensor]]:
+        """Views of a vector as [weights (n_in, n_out), biases (n_out,)] of each layer."""
+        pairs = list(pairwise(self._widths))
+        parts = flat.split([size for n_in, n_out in pairs for size in (n_in * n_out, n_out)])
+        return [
+            [w.view(n_in, n_out), b]
+            for (n_in, n_out), w, b in zip(pairs, parts[::2], parts[1::2], strict=True)
+        ]
+
+    def _xavier(self, n_in: int, n_out: int) -> np.ndarray:
         bound = math.sqrt(6.0 / max(n_in + n_out, 1))
-        return torch.from_numpy(self._rng.uniform(-bound, bound, (n_out, n_in)).astype(np.float32))
-
-    def _enlarge(self, parameter: torch.Tensor, shape: tuple[int, ...]) -> None:
-        """Give a parameter and its Adam moments a larger shape, zeros in the new places."""
-        parameter.grad = None
-        parameter.data = _enlarged(parameter.data, shape)
-        state = self._optimiser.state.get(parameter, {})
-        for name in ("exp_avg", "exp_avg_sq"):
-            if name in state:
-                state[name] = _enlarged(state[name], shape)
+        return self._rng.uniform(-bound, bound, (n_out, n_in)).T
 
 
-def _enlarged(tensor: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
-    larger = tensor.new_zeros(shape)
-    larger[tuple(slice(size) for size in tensor.shape)] = tensor
+@compiled()
+def forward(weights, widths, inputs, scratch, places, logits):  # type: ignore[no-untyped-def]
+    """Write the logits of each row: layers of weights (n_in, n_out) and biases in one vector, ReLU between them.
+
+    Inputs that are zero, half of them after a ReLU, are passed over; the others are added in their order, four at a
+    time so that a row of sums is read and written less often.
+    """
+    n_layers = widths.shape[0] - 1
+    for row in range(inputs.shape[0]):
+        start = 0
+        for layer in range(n_layers):
+            n_in, n_out = widths[layer], widths[layer + 1]
+            values = scratch[layer % 2]
+            out = scratch[1 - layer % 2]
+            if layer == 0:
+                values[:n_in] = inputs[row]
+            n = 0
+            for i in range(n_in):  # without a branch, which no processor could foresee
+                places[n] = i
+                n += int(values[i] != 0.0)
+            biases = weights[start + n_in * n_out : start + (n_in + 1) * n_out]
+            for j in range(n_out):
+                out[j] = biases[j]
+            for k in range(0, n - 3, 4):
+                a, b, c, d = places[k], places[k + 1], places[k + 2], places[k + 3]
+                at_a, at_b, at_c, at_d = values[a], values[b], values[c], values[d]
+                of_a = weights[start + a * n_out : start + (a + 1) * n_out]
+                of_b = weights[start + b * n_out : start + (b + 1) * n_out]
+                of_c = weights[start + c * n_out : start + (c + 1) * n_out]
+                of_d = weights[start + d * n_out : start + (d + 1) * n_out]
+                for j in range(n_out):
+                    out[j] = out[j] + at_a * of_a[j] + at_b * of_b[j] + at_c * of_c[j] + at_d * of_d[j]
+            for k in range(n - n % 4, n):
+                a = places[k]
+                at_a = values[a]
+                of_a = weights[start + a * n_out : start + (a + 1) * n_out]
+                for j in range(n_out):
+                    out[j] += at_a * of_a[j]
+            if layer < n_layers - 1:
+                for j in range(n_out):
+                    out[j] = max(out[j], np.float32(0.0))
+            start += (n_in + 1) * n_out
+        logits[row] = scratch[n_layers % 2, : widths[n_layers]]
+
+
+def _flat(layers: list) -> np.ndarray:
+    return np.concatenate([np.ravel(part) for layer in layers for part in layer]).astype(np.float32)
+
+
+def _enlarged(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    larger = np.zeros(shape, array.dtype)
+    larger[tuple(map(slice, array.shape))] = array
     return larger
-
-
-def _padded(rows: list[np.ndarray], width: int, *, fill: float) -> np.ndarray:
-    """Stack rows of different lengths, shape (n_rows, width), float32."""
-    block = np.full((len(rows), width), fill, dtype=np.float32)
-    for i, row in enumerate(rows):
-        block[i, : len(row)] = row
-    return block

@@ -185,6 +185,12 @@ def route(policy: Policy, logits: np.ndarray) -> Choice:
     return Choice(routing.weights.numpy(), routing.mask.numpy())
 
 
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Softmax over the last axis of a numpy array, in float64; safe for logits of any size."""
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True), dtype=np.float64)
+    return shifted / shifted.sum(axis=-1, keepdims=True)
+
+
 # --------------------------------------------------------------------------------------------------
 # What is measured: distributions over experts, and their entropy
 # --------------------------------------------------------------------------------------------------
@@ -1258,25 +1264,3 @@ class LogitDelta:
     def reset(self) -> None:
         """Forget who was right; what a drift alarm asks for."""
         self.value[:] = 0.0
-
-
-# --------------------------------------------------------------------------------------------------
-# What the classifier asks for today
-# --------------------------------------------------------------------------------------------------
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Softmax over the last axis of a numpy array, in float64; safe for logits of any size."""
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True), dtype=np.float64)
-    return shifted / shifted.sum(axis=-1, keepdims=True)
-
-
-def top_k(logits: np.ndarray, k: int) -> Choice:
-    """Choose the `k` experts with the largest logits of each row, in numpy; weights as `TopK(k)` gives them."""
-    n_experts = logits.shape[-1]
-    if not 1 <= k <= n_experts:
-        raise ValueError(f"top_k: k={k} but there are {n_experts} experts; choose 1 <= k <= {n_experts}")
-    order = np.argsort(-logits, axis=-1, kind="stable")
-    mask = np.zeros(logits.shape, dtype=bool)
-    np.put_along_axis(mask, order[..., :k], True, axis=-1)
-    return Choice(weights=softmax(np.where(mask, logits, -np.inf)), mask=mask)

@@ -192,28 +192,38 @@ class Stream(base.Dataset):
                 left -= len(block.y)
             yield block
 
-    def __iter__(self) -> Iterator[tuple[dict[str, Any], Hashable]]:
+    def samples(self, X: np.ndarray, y: np.ndarray) -> Iterator[tuple[dict[str, Any], Hashable]]:
+        """Yield the rows of a block as dictionaries and labels.
+
+        Parameters
+        ----------
+        X, y
+            As in `Block`.
+        """
         names = [feature.name for feature in self.features]
         values = [feature.values for feature in self.features]
         classes = self.classes
         any_nominal = any(v is not None for v in values)
+        any_missing = bool(np.isnan(X).any())
+        for row, target in zip(X.tolist(), y.tolist(), strict=True):
+            if any_missing:
+                x = {
+                    name: value if of is None else of[int(value)]
+                    for name, value, of in zip(names, row, values, strict=True)
+                    if value == value  # NaN: a missing value has no key
+                }
+            elif any_nominal:
+                x = {
+                    name: value if of is None else of[int(value)]
+                    for name, value, of in zip(names, row, values, strict=True)
+                }
+            else:
+                x = dict(zip(names, row, strict=True))
+            yield x, classes[target]
+
+    def __iter__(self) -> Iterator[tuple[dict[str, Any], Hashable]]:
         for X, y in self.blocks():
-            any_missing = bool(np.isnan(X).any())
-            for row, target in zip(X.tolist(), y.tolist(), strict=True):
-                if any_missing:
-                    x = {
-                        name: value if of is None else of[int(value)]
-                        for name, value, of in zip(names, row, values, strict=True)
-                        if value == value  # NaN: a missing value has no key
-                    }
-                elif any_nominal:
-                    x = {
-                        name: value if of is None else of[int(value)]
-                        for name, value, of in zip(names, row, values, strict=True)
-                    }
-                else:
-                    x = dict(zip(names, row, strict=True))
-                yield x, classes[target]
+            yield from self.samples(X, y)
 
     def fingerprint(self) -> str:
         """Return a SHA-256 that tells this stream's samples from another's.

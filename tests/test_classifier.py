@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from river import base, datasets, forest, linear_model, multiclass, naive_bayes,
 import streams
 from driftmoe import DriftMoEClassifier
 from driftmoe.classifier import VARIANTS, correctness, mix, mix_own
+from driftmoe.routing import ADAMOE, DYNMOLE, STREAM, Dense, EntropyHybrid, TopK, TopP, WithNull, WithShared
 
 SMALL = {"n_experts": 4, "top_k": 2, "hidden": (6, 5), "batch_size": 16, "seed": 3}
 
@@ -25,7 +27,13 @@ def new_tree():
 
 
 def router_layers(model):
-    return [(layer.weight.tolist(), layer.bias.tolist()) for layer in model._router._layers]
+    """Weights as the twin has them, a row of numbers for each output, and biases."""
+    return [(weights.T.tolist(), biases.tolist()) for weights, biases in layers(model._router)]
+
+
+def layers(router, of=None):
+    vector = router._theta if of is None else of
+    return [(weights.detach(), biases.detach()) for weights, biases in router._layers(vector)]
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +62,10 @@ def side_by_side():
             twin.learn(x, y)
             if not twin.batch:
                 losses.append(twin.loss)
-                for layer, (weight, bias) in zip(model._router._layers, twin.gradients, strict=True):
-                    np.testing.assert_allclose(layer.weight.grad, weight, rtol=1e-3, atol=1e-6)
-                    np.testing.assert_allclose(layer.bias.grad, bias, rtol=1e-3, atol=1e-6)
+                gradients = layers(model._router, model._router._theta.grad)
+                for (of_weights, of_biases), (weight, bias) in zip(gradients, twin.gradients, strict=True):
+                    np.testing.assert_allclose(of_weights.T, weight, rtol=1e-3, atol=1e-6)
+                    np.testing.assert_allclose(of_biases, bias, rtol=1e-3, atol=1e-6)
         runs[name] = model, twin, predictions, losses
     return runs
 
@@ -90,35 +99,90 @@ def test_predictions_equal_the_twin(side_by_side, run):
     assert len(predictions) == 159
 
 
+def right(votes, target):
+    correct = np.empty((1, len(votes)), np.bool_)
+    correctness(np.array([votes]), np.array([target]), correct)
+    return correct[0].tolist()
+
+
 def test_mask_is_multi_hot():
-    votes = np.array([[0.6, 0.4], [0.2, 0.8], [0.9, 0.1]])
-    assert correctness(votes, 0).tolist() == [True, False, True]
+    assert right([[0.6, 0.4], [0.2, 0.8], [0.9, 0.1]], 0) == [True, False, True]
+
+
+def test_of_equally_probable_classes_the_first_is_the_answer():
+    assert right([[0.5, 0.5], [0.2, 0.8]], 0) == [True, False]
+    assert right([[0.5, 0.5], [0.2, 0.8]], 1) == [False, True]
 
 
 def test_when_nobody_is_right_the_nearest_expert_is_the_target():
-    votes = np.array([[0.9, 0.1, 0.0], [0.6, 0.0, 0.4], [0.5, 0.2, 0.3]])
-    assert correctness(votes, 2).tolist() == [False, True, False]
+    assert right([[0.9, 0.1, 0.0], [0.6, 0.0, 0.4], [0.5, 0.2, 0.3]], 2) == [False, True, False]
 
 
 def test_of_equally_near_experts_the_first_is_the_target():
-    assert correctness(np.array([[1.0, 0.0], [1.0, 0.0]]), 1).tolist() == [True, False]
+    assert right([[1.0, 0.0], [1.0, 0.0]], 1) == [True, False]
 
 
 def test_an_expert_without_a_vote_is_not_right():
-    assert correctness(np.array([[0.0, 0.0], [0.3, 0.7], [1.0, 0.0]]), 0).tolist() == [False, False, True]
+    assert right([[0.0, 0.0], [0.3, 0.7], [1.0, 0.0]], 0) == [False, False, True]
+
+
+def mixed(weights, votes, takes_one=False):
+    proba = np.empty((1, len(votes[0])))
+    mix(np.array([weights]), np.array([votes]), takes_one, proba)
+    return proba[0].tolist()
 
 
 def test_mix_is_the_weighted_mean_of_those_who_vote():
-    votes = np.array([[1.0, 0.0], [0.0, 0.0], [0.25, 0.75]])
-    assert mix(np.array([0.25, 0.5, 0.25]), votes).tolist() == [0.625, 0.375]
-    assert mix(np.array([0.0, 1.0, 0.0]), votes).tolist() == [0.0, 0.0]
+    votes = [[1.0, 0.0], [0.0, 0.0], [0.25, 0.75]]
+    assert mixed([0.25, 0.5, 0.25], votes) == [0.625, 0.375]
+
+
+def test_the_expert_of_the_largest_weight_may_have_the_word_alone():
+    votes = [[0.3, 0.7], [0.9, 0.1], [0.0, 1.0]]
+    assert mixed([0.2, 0.4, 0.4], votes, takes_one=True) == [0.9, 0.1]
+
+
+def test_a_null_expert_is_right_where_most_experts_are():
+    yes, no = [1.0, 0.0], [0.0, 1.0]
+    correct = np.empty((3, 5), np.bool_)
+    correctness(np.array([[yes, no, yes], [no, yes, no], [no, no, no]]), np.array([0, 0, 0]), correct)
+    assert correct[:, 3:].tolist() == [[True, True], [False, False], [False, False]]
+    correct = np.empty((1, 3), np.bool_)
+    correctness(np.array([[yes, no]]), np.array([0]), correct)
+    assert correct.tolist() == [[True, False, False]]
+
+
+def test_where_no_expert_with_a_weight_votes_all_others_count_alike():
+    votes = [[1.0, 0.0], [0.0, 0.0], [0.25, 0.75]]
+    assert mixed([0.0, 1.0, 0.0], votes) == [0.625, 0.375]
+    assert mixed([0.5, 0.5], [[0.0, 0.0], [0.0, 0.0]]) == [0.5, 0.5]
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=30)
+def test_kernels_do_the_same_compiled_and_not(seed):
+    rng = np.random.default_rng(seed)
+    n_rows, n_experts, n_classes = rng.integers(1, 5, 3)
+    votes = (
+        rng.integers(0, 3, (n_rows, n_experts, n_classes)) * rng.integers(0, 2, (n_rows, n_experts, 1)) / 2
+    )
+    targets = rng.integers(0, n_classes, n_rows)
+    weights = rng.integers(0, 3, (n_rows, n_experts)) / 2
+    results = []
+    for is_compiled in (True, False):
+        correct, proba = np.empty((n_rows, n_experts), np.bool_), np.empty((n_rows, n_classes))
+        for kernel, arguments in (
+            (correctness, (votes, targets, correct)),
+            (mix, (weights, votes, bool(seed % 2), proba)),
+        ):
+            (kernel if is_compiled else getattr(kernel, "py_func", kernel))(*arguments)
+        results.append((correct.tolist(), proba.tolist()))
+    assert results[0] == results[1]
 
 
 def test_mix_own_multiplies_router_and_experts():
-    np.testing.assert_allclose(
-        mix_own(np.array([0.5, 0.25, 0.25]), np.array([0.2, 0.8, 0.4])), [0.25, 0.5, 0.25]
-    )
-    assert mix_own(np.array([0.75, 0.25]), np.zeros(2)).tolist() == [0.75, 0.25]
+    weights, own = np.array([[0.5, 0.25, 0.25], [0.75, 0.25, 0.0]]), np.array([[0.2, 0.8, 0.4], [0.0] * 3])
+    np.testing.assert_allclose(mix_own(weights, own), [[0.25, 0.5, 0.25], [0.75, 0.25, 0.0]])
 
 
 def learnt(variant, samples, **arguments):
@@ -134,9 +198,10 @@ SEA = list(streams.make("sea", seed=5, n_samples=400))
 def test_moe_data_answers_with_one_expert_and_driftmoe_with_top_k():
     x = SEA[0][0]
     single, voted = learnt("moe-data", SEA), learnt("driftmoe", SEA)
-    logits = single._router.logits(single._encoder.encode(x))
+    vector = single._encoder.vector(x)[np.newaxis]
+    (logits,) = single._router.logits(single._encoder.inputs(vector, is_learning=False))
     chosen, second = np.argsort(-logits, kind="stable")[:2]
-    experts = single._experts.predict_proba(x, 2)
+    (experts,) = single._experts.predict_proba(vector, 2)
     assert list(single.predict_proba_one(x).values()) == pytest.approx(experts[chosen].tolist())
     weight = 1.0 / (1.0 + math.exp(logits[second] - logits[chosen]))
     expected = weight * experts[chosen] + (1.0 - weight) * experts[second]
@@ -146,8 +211,9 @@ def test_moe_data_answers_with_one_expert_and_driftmoe_with_top_k():
 def test_moe_task_experts_decide_together_with_the_router():
     model = learnt("moe-task", SEA)
     x = SEA[0][0]
-    logits = model._router.logits(model._encoder.encode(x)).astype(float)
-    own = np.array([expert.predict_proba_one(x)[True] for expert in model._experts._experts])
+    vector = model._encoder.vector(x)[np.newaxis]
+    logits = model._router.logits(model._encoder.inputs(vector, is_learning=False))[0].astype(float)
+    own = model._experts.pool.predict_proba(vector)[0, :, 1]
     scores = np.exp(logits) * own
     assert list(model.predict_proba_one(x).values()) == pytest.approx(
         (scores / scores.sum()).tolist(), rel=1e-5
@@ -155,7 +221,7 @@ def test_moe_task_experts_decide_together_with_the_router():
 
 
 def test_moe_task_grows_an_expert_per_class_and_teaches_all_of_them():
-    model = DriftMoEClassifier("moe-task", **SMALL)
+    model = DriftMoEClassifier("moe-task", expert=new_tree(), **SMALL)
     for i, label in enumerate(["a", "b", ("c", 1), "a"]):
         model.learn_one({"v": float(i)}, label)
     weights = [expert._train_weight_seen_by_model for expert in model._experts._experts]
@@ -168,7 +234,7 @@ def test_moe_task_takes_binary_experts():
     model = learnt(
         "moe-task", list(datasets.ImageSegments().take(100)), expert=linear_model.LogisticRegression()
     )
-    assert len(model._experts) == len(model.predict_proba_one({}))
+    assert len(model._experts._experts) == len(model.predict_proba_one({}))
 
 
 @pytest.mark.parametrize(
@@ -184,6 +250,10 @@ def test_moe_task_takes_binary_experts():
         ("expert", naive_bayes.GaussianNB()),
         ("variant", "moe-data"),
         ("variant", "moe-task"),
+        ("policy", Dense()),
+        ("policy", TopP(0.5, renorm=True)),
+        ("policy", WithNull(TopK(2), n_null=3)),
+        ("learning_rate", 0.0),
     ],
 )
 def test_every_argument_changes_the_result(argument, value):
@@ -213,6 +283,13 @@ def test_every_argument_changes_the_result(argument, value):
         ({"hidden": 256}, TypeError, "hidden=256"),
         ({"seed": -1}, ValueError, "seed=-1"),
         ({"seed": "a"}, TypeError, "seed='a'"),
+        ({"policy": "top-k"}, TypeError, "policy='top-k' cannot be called; give one of"),
+        ({"policy": TopK(13)}, ValueError, "k=13"),
+        (
+            {"policy": lambda logits: Dense()(logits[..., 1:])},
+            ValueError,
+            "chooses among 11 experts but n_experts=12",
+        ),
         ({"expert": "ht"}, TypeError, "expert='ht' is no river classifier"),
         ({"expert": linear_model.LogisticRegression()}, ValueError, "tells only two classes apart"),
     ],
@@ -229,11 +306,13 @@ def test_a_wrapped_binary_expert_is_welcome():
 
 
 def test_moe_task_teaches_the_router_the_true_class():
-    model = DriftMoEClassifier("moe-task", **SMALL)
+    model = DriftMoEClassifier("moe-task", expert=new_tree(), **SMALL)
     for i, label in enumerate(["a", "b", "a", "c"]):
         model.learn_one({"v": float(i)}, label)
-    masks = [mask.tolist() for mask in model._router._correct]
-    assert masks == [[True], [False, True], [True, False], [False, False, True]]
+    none = np.nan  # there was no such expert yet
+    np.testing.assert_array_equal(
+        model._router._correct[:4], [[1, none, none], [0, 1, none], [1, 0, none], [0, 0, 1]]
+    )
 
 
 def test_an_expert_that_only_predicts_has_a_whole_vote():
@@ -300,7 +379,14 @@ class AlwaysSays(base.Classifier):
 def test_router_sends_a_region_to_the_expert_that_knows_it():
     """Experts 0 and 1 always say 0 and 1; the class is the sign of v: only the router can tell them apart."""
     model = DriftMoEClassifier(
-        "moe-data", n_experts=2, top_k=1, hidden=(8,), batch_size=8, learning_rate=0.05, seed=0
+        "moe-data",
+        expert=new_tree(),
+        n_experts=2,
+        top_k=1,
+        hidden=(8,),
+        batch_size=8,
+        learning_rate=0.05,
+        seed=0,
     )
     model.learn_one({"v": -1.0}, 0)
     model.learn_one({"v": 1.0}, 1)
@@ -344,7 +430,7 @@ def test_any_stream_of_valid_samples_is_learnt(variant, rows):
             assert all(0.0 <= p <= 1.0 for p in proba.values())
         model.learn_one(x, y)
         seen.append(y)
-    assert all(np.isfinite(layer.weight.detach().numpy()).all() for layer in model._router._layers)
+    assert np.isfinite(model._router._weights).all()
 
 
 BAD_SAMPLES = [
@@ -393,3 +479,60 @@ def test_bad_label_is_refused_and_changes_nothing(y, error, message):
     with pytest.raises(error, match=message):
         model.learn_one(SEA[0][0], y)
     assert pickle.dumps(model) == before
+
+
+POLICIES = [
+    Dense(),
+    TopP(0.8),
+    EntropyHybrid(renorm=True),
+    DYNMOLE,
+    STREAM,
+    ADAMOE,
+    WithNull(TopK(2), n_null=2, on_empty="best"),
+    WithShared(TopK(1), n_shared=1, renorm=True),
+]
+
+
+@pytest.mark.parametrize("variant", ["driftmoe", "moe-data"])
+@pytest.mark.parametrize("policy", POLICIES, ids=str)
+def test_any_policy_serves_single_samples_and_blocks_alike(variant, policy):
+    stream = streams.make("sea", seed=2, n_samples=300)
+    one, many = (DriftMoEClassifier(variant, policy=policy, **SMALL) for _ in range(2))
+    expected = []
+    for x, y in stream:
+        expected.append(one.predict_one(x))
+        one.learn_one(x, y)
+    (block,) = stream.blocks(300)
+    names, values = [f.name for f in stream.features], [f.values for f in stream.features]
+    assert many.step_many(*block, names=names, values=values, classes=stream.classes) == expected
+    assert many._router._weights.tobytes() == one._router._weights.tobytes()
+
+
+def test_a_policy_of_the_users_own_is_welcome():
+    def last_two(logits):
+        routing = Dense()(logits)
+        mask = torch.zeros_like(routing.mask)
+        mask[..., -2:] = True
+        return replace(routing, mask=mask, weights=mask / 2.0)
+
+    model = learnt("driftmoe", SEA, policy=last_two)
+    assert [int(n) for n in model._experts.pool.weight_seen] == [0, 0, 400, 400]
+
+
+def test_with_nulls_a_sample_that_everybody_gets_right_is_learnt_by_fewer():
+    samples = [({"v": float(i % 2)}, i % 2) for i in range(600)]
+    policy = WithNull(TopK(2), n_null=4)
+    model = DriftMoEClassifier(**(SMALL | {"policy": policy, "learning_rate": 0.05}))
+    weight_seen = []
+    for x, y in samples:
+        model.learn_one(x, y)
+        weight_seen.append(model._experts.pool.weight_seen.sum())
+    assert weight_seen[599] - weight_seen[499] < 0.7 * (weight_seen[100] - weight_seen[0])
+
+
+def test_a_router_that_never_learns_stays_as_it_was_drawn():
+    model = learnt("driftmoe", SEA[:1], learning_rate=0.0)
+    before = model._router._weights.copy()
+    for x, y in SEA:
+        model.learn_one(x, y)
+    assert model._router._weights.tolist() == before.tolist()

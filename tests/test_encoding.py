@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import datetime
 import math
+import zlib
 from decimal import Decimal
 from fractions import Fraction
 
@@ -11,14 +12,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftmoe.encoding import CLIP, MAX_VALUES, Encoder, clean
+from driftmoe.encoding import CLIP, OWN_INPUTS, BlockRows, Encoder, SampleRows, clean, write_inputs
 
 
 def learnt(*samples):
     encoder = Encoder()
     for sample in samples:
-        encoder.learn(encoder.clean(sample), 0)
+        sample = encoder.clean(sample)
+        encoder.enter(sample, 0)
+        encoder.inputs(encoder.vector(sample)[np.newaxis], is_learning=True)
     return encoder
+
+
+def inputs(encoder, sample):
+    """What the router reads of a sample."""
+    return encoder.inputs(encoder.vector(encoder.clean(sample))[np.newaxis], is_learning=False)[0]
 
 
 def test_missing_values_have_no_key():
@@ -75,79 +83,188 @@ def test_numbers_are_standardised_by_what_was_seen(values):
     encoder = learnt(*({"a": v} for v in values))
     deviation = np.std(values)
     expected = 0.0 if deviation == 0.0 else np.clip((values[0] - np.mean(values)) / deviation, -CLIP, CLIP)
-    assert encoder.encode({"a": values[0]})[0] == pytest.approx(expected, abs=1e-5)
+    assert inputs(encoder, {"a": values[0]})[0] == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_number_that_never_varied_and_a_missing_one_are_zero():
     encoder = learnt({"a": 3.0, "b": 1.0}, {"a": 3.0, "b": 2.0})
-    assert encoder.encode({"a": 4.0}).tolist() == [0.0, 0.0]
+    assert inputs(encoder, {"a": 4.0}).tolist() == [0.0, 0.0]
 
 
 def test_missing_values_do_not_move_the_mean_of_a_feature():
     sparse = learnt({"a": 1.0}, {"b": 5.0}, {"a": 3.0}, {"b": 6.0})
-    assert sparse.encode({"a": 3.0})[0] == pytest.approx(1.0)
+    assert inputs(sparse, {"a": 3.0})[0] == pytest.approx(1.0)
 
 
 def test_text_sets_the_column_of_its_value_and_unseen_text_sets_none():
     encoder = learnt({"w": "red"}, {"w": "blue"})
-    assert encoder.encode({"w": "red"}).tolist() == [1.0, 0.0]
-    assert encoder.encode({"w": "blue"}).tolist() == [0.0, 1.0]
-    assert encoder.encode({"w": "green"}).tolist() == [0.0, 0.0]
+    assert inputs(encoder, {"w": "red"}).tolist() == [1.0, 0.0]
+    assert inputs(encoder, {"w": "blue"}).tolist() == [0.0, 1.0]
+    assert inputs(encoder, {"w": "green"}).tolist() == [0.0, 0.0]
 
 
 def test_the_same_text_in_two_features_is_two_columns():
     encoder = learnt({"v": "red", "w": "red"})
-    assert encoder.encode({"v": "red"}).tolist() == [1.0, 0.0]
+    assert inputs(encoder, {"v": "red"}).tolist() == [1.0, 0.0]
 
 
 def test_a_feature_named_like_a_value_is_no_value():
     encoder = learnt({"w": "red", ("w", "red"): 1.0})
-    assert encoder.n_columns == 2
+    assert encoder.n_inputs == 2
 
 
 def test_a_flood_of_values_takes_a_bounded_number_of_columns():
     encoder = learnt(*({"id": f"user {i}"} for i in range(2000)))
-    assert encoder.n_columns <= 2 * MAX_VALUES
-    assert encoder.encode({"id": "user 3"}).sum() == 1.0
-    assert encoder.encode({"id": "never seen"}).sum() == 1.0
+    assert encoder.n_inputs <= 2 * OWN_INPUTS
+    assert inputs(encoder, {"id": "user 3"}).sum() == 1.0
+    assert inputs(encoder, {"id": "never seen"}).sum() == 1.0
 
 
 def test_columns_never_move():
     encoder = learnt({"b": 1.0}, {"b": 3.0})
-    before = encoder.encode({"b": 3.0})
-    encoder.learn({"a": 1.0, "c": "red"}, "new class")
-    assert encoder.encode({"b": 3.0}).tolist() == [*before.tolist(), 0.0, 0.0]
+    before = inputs(encoder, {"b": 3.0})
+    encoder.enter({"a": 1.0, "c": "red"}, "new class")
+    assert inputs(encoder, {"b": 3.0}).tolist() == [*before.tolist(), 0.0, 0.0]
 
 
 def test_order_within_a_sample_decides_nothing():
     forward, backward = learnt({"a": 1.0, "b": "x", "c": 2.0}), learnt({"c": 2.0, "b": "x", "a": 1.0})
     sample = {"b": "x", "c": 5.0, "a": 0.0}
-    assert forward.encode(sample).tolist() == backward.encode(sample).tolist()
+    assert inputs(forward, sample).tolist() == inputs(backward, sample).tolist()
     assert list(forward.order(sample)) == list(backward.order(sample)) == ["a", "b", "c"]
 
 
 def test_names_of_different_types_can_be_mixed():
-    assert learnt({1: 1.0, "1": 2.0, (1,): 3.0}).n_columns == 3
+    assert learnt({1: 1.0, "1": 2.0, (1,): 3.0}).n_inputs == 3
 
 
 def test_classes_keep_the_order_in_which_they_came():
     encoder = Encoder()
-    assert [encoder.learn({}, y)[1] for y in ["b", "a", "b", ("c",)]] == [0, 1, 0, 2]
+    assert [encoder.enter({}, y) for y in ["b", "a", "b", ("c",)]] == [0, 1, 0, 2]
     assert encoder.classes == ["b", "a", ("c",)]
 
 
 def test_extreme_numbers_stay_finite():
     encoder = learnt(*({"a": v} for v in (1e100, -1e100, 1e-300, 0.0, 5e-324)))
-    assert np.isfinite(encoder.encode({"a": 1e100})).all()
+    assert np.isfinite(inputs(encoder, {"a": 1e100})).all()
     tiny = learnt({"a": 0.0}, {"a": 5e-324})
-    assert np.isfinite(tiny.encode({"a": 1e100})).all()
+    assert np.isfinite(inputs(tiny, {"a": 1e100})).all()
 
 
 def test_text_that_is_no_unicode_is_hashed_like_any_other():
-    encoder = learnt(*({"id": f"user {i}"} for i in range(MAX_VALUES + 1)), {"id": "\udc80"})
-    assert encoder.encode({"id": "\udc80"}).sum() == 1.0
+    encoder = learnt(*({"id": f"user {i}"} for i in range(OWN_INPUTS + 1)), {"id": "\udc80"})
+    assert inputs(encoder, {"id": "\udc80"}).sum() == 1.0
 
 
-def test_the_shared_columns_are_the_same_in_every_process():
-    encoder = learnt(*({"id": f"user {i}"} for i in range(MAX_VALUES)), {"id": "late"})
-    assert list(encoder._values["id"])[-1] == 0x6F2A1F95 % MAX_VALUES  # CRC-32 of "late"
+def test_a_value_without_an_input_of_its_own_shares_that_of_another():
+    encoder = learnt(*({"id": f"user {i}"} for i in range(3 * OWN_INPUTS)))
+    shared = inputs(encoder, {"id": f"user {OWN_INPUTS}"})
+    assert shared.tolist() == inputs(encoder, {"id": f"user {2 * OWN_INPUTS}"}).tolist()
+    assert shared.tolist() != inputs(encoder, {"id": "user 0"}).tolist()
+
+
+def test_the_shared_codes_are_the_same_in_every_process(monkeypatch):
+    monkeypatch.setattr("driftmoe.encoding.MAX_CODES", 8)
+    encoder = learnt(*({"id": f"user {i}"} for i in range(20)))
+    assert encoder.vector({"id": "user 3"}).tolist() == [3.0]
+    assert encoder.vector({"id": "late"}).tolist() == [zlib.crc32(b"'late'") % 8]
+
+
+def test_vectors_hold_numbers_codes_and_nan():
+    encoder = learnt({"a": 1, "b": "x"}, {"b": "y", "c": True})
+    assert encoder.features == ["a", "b", "c"]
+    assert encoder.values == [None, ["x", "y"], None]
+    np.testing.assert_array_equal(encoder.vector({"c": False, "b": "y"}), [np.nan, 1.0, 0.0])
+    assert encoder.vector({"b": "z", "other": 1.0})[1] == 2.0  # the next free code
+
+
+def test_numbers_named_nominal_are_codes():
+    encoder = Encoder(nominal=["a"])
+    for value in (7, 3, 7.0):
+        encoder.enter({"a": value}, 0)
+    assert encoder.vector({"a": 3}).tolist() == [1.0]
+    assert encoder.nominal_columns == [0]
+
+
+def test_the_short_way_gives_the_same_vector_or_none():
+    encoder = learnt({"a": 1.0, "b": "x"}, {"a": 2.0, "b": "y"})
+    for sample in ({"a": 5, "b": "y"}, {"b": "x", "a": True}, {"a": Decimal("0.5"), "b": "x"}):
+        assert encoder.known_vector(sample).tolist() == encoder.vector(clean(sample, {})).tolist()
+    for sample in (
+        {"a": 1.0},
+        {"a": 1.0, "b": "new"},
+        {"a": math.nan, "b": "x"},
+        {"a": None, "b": "x"},
+        {"a": 2e100, "b": "x"},
+        {"a": -math.inf, "b": "x"},
+        {"a": "1", "b": "x"},
+        {"a": 1.0, "b": 2.0},
+        {"a": 1.0, "b": "x", "c": 1.0},
+        {"a": 10**400, "b": "x"},
+        [1.0, 2.0],
+    ):
+        assert encoder.known_vector(sample) is None
+
+
+def test_a_sum_of_large_numbers_that_cancel_is_no_short_way():
+    encoder = learnt({"a": 1.0, "b": 1.0})
+    assert encoder.known_vector({"a": 2e100, "b": -2e100}) is None
+
+
+def test_inputs_do_the_same_compiled_and_not():
+    encoder = learnt({"a": 1.0, "b": "x"}, {"a": 2.5, "b": "y"}, {"a": -1.0})
+    vectors = np.array([encoder.vector(s) for s in ({"a": 1.5, "b": "y"}, {"b": "z"}, {"a": 9.0})])
+    moments = encoder._moments.copy()
+    expected = encoder.inputs(vectors, is_learning=True)
+    written = np.zeros_like(expected)
+    getattr(write_inputs, "py_func", write_inputs)(vectors, encoder._inputs_of, moments, True, written)
+    np.testing.assert_array_equal(written, expected)
+    np.testing.assert_array_equal(moments, encoder._moments)
+
+
+cells = st.sampled_from([0.0, 1.0, 2.0, math.nan])
+
+
+@given(rows=st.lists(st.tuples(cells, cells, cells, st.integers(0, 2)), min_size=1, max_size=30))
+def test_rows_of_a_block_are_those_of_its_samples(rows):
+    """Numbers, a list of text, a list of numbers one of which is missing; taken in chunks as the classifier does."""
+    X, y = np.array([row[:3] for row in rows]), np.array([row[3] for row in rows])
+    names, values, classes = ["n", "t", "m"], [None, ["x", "y", "z"], [5, None, 7.5]], ["a", "b", ("c",)]
+    samples = [
+        {
+            name: v if of is None else of[int(v)]
+            for name, of, v in zip(names, values, row, strict=True)
+            if v == v
+        }
+        for row in X.tolist()
+    ]
+    one, other = Encoder(), Encoder()
+    block = BlockRows(one, X, y, names=names, values=values, classes=classes)
+    dicts = SampleRows(other, [clean(sample, {}) for sample in samples], [classes[i] for i in y])
+    start = 0
+    while start < len(block):
+        assert block.is_new(start) == dicts.is_new(start)
+        for of_rows in (block, dicts):
+            if of_rows.is_new(start):
+                of_rows.enter(start)
+            assert not of_rows.is_new(start)
+        stop = block.known_until(start, len(block))
+        assert stop == dicts.known_until(start, len(block))
+        np.testing.assert_array_equal(block.vectors(start, stop), dicts.vectors(start, stop))
+        assert block.targets(start, stop).tolist() == dicts.targets(start, stop).tolist()
+        assert block.samples(start, stop) == dicts.samples(start, stop)
+        start = stop
+    assert (one.features, one.values, one.classes) == (other.features, other.values, other.classes)
+
+
+@pytest.mark.parametrize("wrong", [math.inf, -2e100])
+def test_a_block_with_a_number_out_of_range_is_refused(wrong):
+    with pytest.raises(ValueError, match=r"feature 'b' is .*; numbers must lie within"):
+        Encoder().vectors(np.array([[1.0, 0.0], [2.0, wrong]]), ["a", "b"], [None, None])
+
+
+def test_a_block_of_numbers_for_a_feature_of_text_is_refused():
+    encoder = learnt({"a": "x"})
+    with pytest.raises(TypeError, match=r"feature 'a' is 1\.0, a number, but was a text before"):
+        encoder.vectors(np.array([[1.0]]), ["a"], [None])
+    assert np.isnan(encoder.vectors(np.array([[math.nan]]), ["a"], [None])[0]).all()

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from driftmoe.losses import correctness_loss
-from driftmoe.router import Router
-from driftmoe.routing import softmax, top_k
+from driftmoe.router import NEGLIGIBLE, STEPS_BETWEEN_FLUSHES, Router, forward
+from driftmoe.routing import softmax
 
 
 def router(n_experts=3, **arguments):
@@ -27,89 +27,116 @@ def vectors(n, width, seed=1):
 def test_logits_equal_torch():
     r = router()
     r.grow(5, 3)
-    v = vectors(1, 5)[0]
+    v = vectors(7, 5)
     activations = torch.from_numpy(v)
-    for layer in list(r._layers)[:-1]:
-        activations = torch.relu(layer(activations))
-    np.testing.assert_allclose(
-        r.logits(v), list(r._layers)[-1](activations).detach().numpy(), rtol=1e-5, atol=1e-6
+    *hidden, (last, biases) = r._layers(r._theta)
+    for w, b in hidden:
+        activations = torch.relu(activations @ w + b)
+    expected = (activations @ last + biases).detach().numpy()
+    np.testing.assert_allclose(r.logits(v), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("hidden", [(), (8,), (37, 21), (256, 128)])
+def test_logits_of_a_row_are_the_same_alone_and_in_any_block(hidden):
+    r = router(n_experts=12, hidden=hidden)
+    r.grow(23, 12)
+    block = vectors(50, 23) * (np.random.default_rng(2).random((50, 23)) > 0.3)
+    block = block.astype(np.float32)
+    together = r.logits(block)
+    assert together.tobytes() == np.concatenate([r.logits(row[np.newaxis]) for row in block]).tobytes()
+    assert together[:7].tobytes() == r.logits(block[:7]).tobytes()
+
+
+def test_forward_does_the_same_compiled_and_not():
+    r = router(n_experts=4, hidden=(9, 6))
+    r.grow(5, 4)
+    v = vectors(6, 5)
+    v[2, 1] = 0.0
+    logits, scratch, places = (
+        np.empty((6, 4), np.float32),
+        np.empty((2, 9), np.float32),
+        np.empty(10, np.int64),
     )
+    getattr(forward, "py_func", forward)(r._weights, r._shape, v, scratch, places, logits)
+    np.testing.assert_allclose(logits, r.logits(v), rtol=1e-6, atol=1e-7)
 
 
 def test_first_weights_are_xavier_uniform():
     r = router(hidden=(400, 300))
     r.grow(200, 3)
-    for layer in r._layers:
-        n_out, n_in = layer.weight.shape
-        bound = (6.0 / (n_in + n_out)) ** 0.5
-        assert layer.weight.abs().max() <= bound
-        assert layer.bias.abs().max() == 0.0
-    assert r._layers[0].weight.std().item() == pytest.approx((2.0 / 600) ** 0.5, rel=0.05)
+    for weights, biases in r._layers(r._theta):
+        bound = (6.0 / sum(weights.shape)) ** 0.5
+        assert weights.abs().max() <= bound
+        assert biases.abs().max() == 0.0
+    assert r._layers(r._theta)[0][0].std().item() == pytest.approx((2.0 / 600) ** 0.5, rel=0.05)
 
 
 def test_weights_move_only_when_the_batch_is_full():
     r = router()
     r.grow(5, 3)
     probe = vectors(1, 5, seed=9)[0]
-    before = r.logits(probe).tolist()
+    before = r.logits(probe[np.newaxis])[0].tolist()
     for i, v in enumerate(vectors(4, 5)):
-        assert r.logits(probe).tolist() == before
-        r.learn(v, np.array([i % 2 == 0, True, False]))
-    assert r.logits(probe).tolist() != before
+        assert r.logits(probe[np.newaxis])[0].tolist() == before
+        r.learn(v[np.newaxis], np.array([[i % 2 == 0, True, False]]))
+    assert r.logits(probe[np.newaxis])[0].tolist() != before
 
 
 def trained():
     r = router()
     r.grow(5, 3)
     for i, v in enumerate(vectors(10, 5)):
-        r.learn(v, np.array([i % 2 == 0, True, False]))
+        r.learn(v[np.newaxis], np.array([[i % 2 == 0, True, False]]))
     return r
 
 
 def test_growing_inputs_changes_no_logit():
     r = trained()
     v = vectors(1, 5, seed=2)[0]
-    before = r.logits(v)
+    before = r.logits(v[np.newaxis])[0]
     r.grow(9, 3)
-    np.testing.assert_allclose(r.logits(np.append(v, vectors(1, 4)[0])), before, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(
+        r.logits(np.append(v, vectors(1, 4)[0])[np.newaxis])[0], before, rtol=1e-6, atol=1e-6
+    )
 
 
 def test_growing_experts_changes_no_other_logit():
     r = trained()
     v = vectors(1, 5, seed=2)[0]
-    before = r.logits(v)
+    before = r.logits(v[np.newaxis])[0]
     r.grow(5, 6)
-    assert r.logits(v)[:3].tolist() == before.tolist()
-    assert len(set(r.logits(v)[3:].tolist())) == 3
+    assert r.logits(v[np.newaxis])[0][:3].tolist() == before.tolist()
+    assert len(set(r.logits(v[np.newaxis])[0][3:].tolist())) == 3
 
 
 def test_growing_keeps_the_moments_of_adam():
     r = trained()
-    first = r._layers[0].weight
-    before = r._optimiser.state[first]["exp_avg"].clone()
+    before = r._layers(r._adam_state()[0])[0][0].clone()
+    n_steps = r._optimiser.state[r._theta]["step"].item()
     r.grow(7, 4)
-    after = r._optimiser.state[first]["exp_avg"]
-    assert after.shape == (8, 7)
-    assert torch.equal(after[:, :5], before)
-    assert not after[:, 5:].any()
+    after = r._layers(r._adam_state()[0])[0][0]
+    assert after.shape == (7, 8)
+    assert torch.equal(after[:5], before)
+    assert not after[5:].any()
+    assert r._optimiser.state[r._theta]["step"].item() == n_steps == 2
 
 
 def test_new_columns_learn():
     r = trained()
     r.grow(6, 3)
     for v in vectors(8, 6):
-        r.learn(v, np.array([v[5] > 0, True, False]))
-    assert r._layers[0].weight[:, 5].abs().max() > 0.0
+        r.learn(v[np.newaxis], np.array([[v[5] > 0, True, False]]))
+    assert r._layers(r._theta)[0][0][5].abs().max() > 0.0
 
 
 def test_a_batch_may_hold_samples_from_before_the_growth():
     r = router()
     r.grow(2, 1)
-    r.learn(vectors(1, 2)[0], np.array([True]))
+    r.learn(vectors(1, 2), np.array([[True]]))
     r.grow(4, 3)
     for v in vectors(3, 4):
-        r.learn(v, np.array([True, False, True]))
-    assert np.isfinite(r.logits(vectors(1, 4)[0])).all()
+        r.learn(v[np.newaxis], np.array([[True, False, True]]))
+    assert np.isfinite(r.logits(vectors(1, 4))).all()
 
 
 def test_dropout_acts_in_the_step_alone():
@@ -117,11 +144,15 @@ def test_dropout_acts_in_the_step_alone():
     for r in (plain, dropped):
         r.grow(5, 3)
     v = vectors(1, 5, seed=2)[0]
-    assert plain.logits(v).tolist() == dropped.logits(v).tolist() == dropped.logits(v).tolist()
+    assert (
+        plain.logits(v[np.newaxis]).tolist()
+        == dropped.logits(v[np.newaxis]).tolist()
+        == dropped.logits(v[np.newaxis]).tolist()
+    )
     for r in (plain, dropped):
         for w in vectors(4, 5):
-            r.learn(w, np.array([True, False, True]))
-    assert plain.logits(v).tolist() != dropped.logits(v).tolist()
+            r.learn(w[np.newaxis], np.array([[True, False, True]]))
+    assert plain.logits(v[np.newaxis]).tolist() != dropped.logits(v[np.newaxis]).tolist()
 
 
 def test_loss_is_the_mean_binary_cross_entropy():
@@ -151,44 +182,35 @@ def test_loss_gradient_is_that_of_finite_differences():
     assert torch.autograd.gradcheck(lambda z: correctness_loss(z, correct, observed), (logits,))
 
 
-def test_top_k_selects_the_largest_and_mixes_by_softmax():
-    routing = top_k(np.array([1.0, 3.0, 2.0, 0.0]), 2)
-    assert routing.mask.tolist() == [False, True, True, False]
-    np.testing.assert_allclose(routing.weights, [0.0, np.e / (1 + np.e), 1 / (1 + np.e), 0.0])
-
-
-def test_of_equal_logits_the_lowest_index_wins():
-    assert top_k(np.zeros(5), 2).mask.tolist() == [True, True, False, False, False]
-
-
-def test_top_k_works_on_rows():
-    logits = vectors(7, 4)
-    rows = [top_k(row, 3) for row in logits]
-    block = top_k(logits, 3)
-    assert block.mask.tolist() == [r.mask.tolist() for r in rows]
-    assert block.weights.tolist() == [r.weights.tolist() for r in rows]
-
-
-@pytest.mark.parametrize("k", [0, 5])
-def test_top_k_refuses_a_number_out_of_range(k):
-    with pytest.raises(ValueError, match=f"top_k: k={k} but there are 4 experts; choose 1 <= k <= 4"):
-        top_k(np.zeros(4), k)
-
-
 def test_softmax_of_large_logits_is_finite():
     assert softmax(np.array([1e4, 0.0], dtype=np.float32)).tolist() == [1.0, 0.0]
 
 
 def test_dropout_keeps_the_mean_of_what_passes():
-    """With every hidden unit the same, the mean logit over many masks is that without dropout."""
-    r = router(hidden=(2000,), dropout=0.4, batch_size=1, learning_rate=0.0 + 1e-12)
+    """With one linear layer of weights 1 behind the dropout, the gradient of its weights is what passed."""
+    r = router(hidden=(2000,), dropout=0.4, batch_size=1, learning_rate=1e-12)
     r.grow(1, 3)
+    v = np.ones((1, 1), np.float32)
+    (first, _), _ = r._layers(r._theta)
+    expected = np.maximum(first.detach().numpy()[0], 0.0).sum()
     seen = []
-    last = r._layers[-1]
-    last.register_forward_hook(lambda module, args, out: seen.append(args[0].sum().item()))
-    v = np.ones(1, dtype=np.float32)
-    first = r._layers[0]
-    expected = np.maximum(first.weight.detach().numpy() @ v, 0.0).sum()
     for _ in range(50):
-        r.learn(v, np.array([True, False, True]))
+        r.learn(v, np.array([[False, False, False]]))
+        _, (gradient, of_bias) = r._layers(r._theta.grad)
+        seen.append(
+            (gradient[:, 0].sum() / of_bias[0]).item()
+        )  # d loss / d w_j = d loss / d b * activation_j
     assert np.mean(seen) == pytest.approx(expected, rel=0.05)
+
+
+def test_fading_moments_become_zero_instead_of_denormal():
+    r = router(batch_size=1)
+    r.grow(5, 3)
+    v = vectors(1, 5)
+    for _ in range(STEPS_BETWEEN_FLUSHES - 1):
+        r.learn(v, np.array([[True, False, True]]))
+    r._adam_state()[0][0] = 0.1 * NEGLIGIBLE
+    r._theta.data[0] = 0.0
+    v[0, 0] = 0.0
+    r.learn(v, np.array([[True, False, True]]))
+    assert r._adam_state()[0][0].item() == 0.0

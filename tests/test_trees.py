@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import multiprocessing
 import os
 import pickle
 import shutil
@@ -306,10 +307,9 @@ def test_distance_and_normaliser_compiled_equal_python(data, n):
         hnp.arrays(float, n, elements=st.sampled_from([0.0, 1e-150, 1e-3, 0.7, 2.5, 1e90, 1e150]))
     )
     gaps = np.where(data.draw(hnp.arrays(bool, n)), np.nan, x)
-    assert kernels.distance(x, mean, precision) == python(kernels.distance)(x, mean, precision)
-    assert kernels.known_distance(gaps, mean, precision) == python(kernels.known_distance)(
-        gaps, mean, precision
-    )
+    for function, values in ((kernels.distance, x), (kernels.known_distance, gaps)):  # sums run in any order
+        expected = python(function)(values, mean, precision)
+        assert function(values, mean, precision) == pytest.approx(expected, rel=1e-12)
     expected = sum(0.5 * np.log(p / np.pi) for p, v in zip(precision, gaps, strict=True) if p > 0 and v == v)
     for function in (kernels.log_normaliser, python(kernels.log_normaliser)):
         assert function(precision, gaps) == pytest.approx(expected, abs=1e-9)
@@ -355,7 +355,7 @@ def test_invariants_of_a_grown_pool(seed, p_missing, binary):
     assert ((np.abs(sums - 1.0) < 1e-9) | (sums == 0.0)).all()
     assert (proba >= 0.0).all()
     for e in range(4):
-        n_nodes, n_leaves = pool._sizes[e]
+        n_nodes, n_leaves = pool._sizes[e, :2]
         nodes, leaves = pool._nodes[e, :n_nodes], pool._leaves[e, :n_leaves]
         children = np.arange(1, n_nodes)
         assert (nodes["parent"][1:] < children).all()
@@ -432,6 +432,48 @@ def test_expert_in_a_pool_equals_a_pool_of_its_own():
         np.testing.assert_array_equal(together[:, e], alone[:, 0])
 
 
+def test_each_expert_may_have_its_own_target():
+    X, y, _ = mixed(size(800))
+    of_each = (y[:, np.newaxis] == np.arange(3)).astype(int)  # one against the rest
+    together = TreePool(3, nominal=MIXED_NOMINAL, **EAGER)
+    proba = together.step(X[:-1], of_each[:-1])
+    together.learn(X[-1], of_each[-1])
+    for e in range(3):
+        alone = TreePool(1, nominal=MIXED_NOMINAL, **EAGER)
+        np.testing.assert_array_equal(alone.step(X[:-1], of_each[:-1, e])[:, 0], proba[:, e])
+        alone.learn(X[-1], of_each[-1, e])
+        np.testing.assert_array_equal(alone.predict_proba(X)[:, 0], together.predict_proba(X)[:, e])
+
+
+@pytest.mark.parametrize("n_threads", [2, 3, 8])
+def test_result_does_not_depend_on_the_number_of_threads(n_threads, monkeypatch):
+    monkeypatch.setattr("driftmoe.trees.pool.MIN_SHARED", 2)
+    X, y, _ = mixed(size(2000))
+    weights = np.random.default_rng(3).poisson([0.0, 0.3, 1.0, 6.0, 1.0], size=(len(y), 5)).astype(float)
+    one = TreePool(5, nominal=MIXED_NOMINAL, **EAGER)
+    many = TreePool(5, nominal=MIXED_NOMINAL, n_threads=n_threads, **EAGER)
+    for rows in np.array_split(np.arange(len(y)), 7):
+        np.testing.assert_array_equal(
+            many.step(X[rows], y[rows], weights[rows]), one.step(X[rows], y[rows], weights[rows])
+        )
+    assert state(many) == state(one)
+    for copied in (copy.deepcopy(many), pickle.loads(pickle.dumps(many)), many):
+        np.testing.assert_array_equal(copied.predict_proba(X), one.predict_proba(X))
+    assert not IS_COMPILED or (many.n_nodes[2:] > 1).all()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="only where processes fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_threads_serve_a_forked_process_too(monkeypatch):
+    monkeypatch.setattr("driftmoe.trees.pool.MIN_SHARED", 2)
+    X, y, _ = mixed(50)
+    pool = TreePool(4, nominal=MIXED_NOMINAL, n_threads=2, **EAGER)
+    pool.learn(X, y)  # the threads of this process are there
+    with multiprocessing.get_context("fork").Pool(1) as workers:
+        proba = workers.apply_async(pool.predict_proba, (X,)).get(timeout=60)
+    np.testing.assert_array_equal(proba, pool.predict_proba(X))
+
+
 @pytest.mark.parametrize("max_nodes", [1, 4, 15])
 def test_max_nodes_holds(max_nodes):
     pool = grown(2, n_samples=4000, max_nodes=max_nodes)
@@ -452,23 +494,160 @@ def test_leaves_that_promise_least_stop_growing_first():
     pool.learn(np.zeros((1, 1)), [1])
     tree_ = pool.clone(0)
     tree_._resize(8, 8, 2, 1)
-    tree_._sizes[0] = 5, 3
+    tree_._sizes[0, :2] = 5, 3
     for s, (a, b) in enumerate([(90.0, 10.0), (50.0, 50.0), (99.0, 1.0)]):
         tree_._leaves[0, s]["weight"] = 100.0
         tree_._leaves[0, s]["n_present"] = 2
         tree_._leaves[0, s]["is_active"] = 1
         tree_._class_order[0, s] = 0, 1
         tree_._class_stats[0, s, 0] = a, b
-    arrays = [getattr(tree_, name)[0] for name in (
-        "_nodes", "_leaves", "_class_stats", "_class_order", "_is_complete", "_moments", "_arrivals",
-        "_value_stats", "_sizes",
-    )]  # fmt: skip
-    view = kernels.Tree(*arrays, tree_._value_start, tree_._n_values, tree_._nominal)
     for room, expected in [(0, [0, 0, 0]), (2, [0, 1, 0]), (4, [1, 1, 0]), (6, [1, 1, 1])]:
         tree_._rules["max_nodes"] = 5 + room
-        assert [kernels.may_grow(view, s, tree_._rules[0], 2) for s in range(3)] == [
+        assert [kernels.may_grow(view(tree_), s, tree_._rules[0], 2) for s in range(3)] == [
             bool(v) for v in expected
         ]
+
+
+# --- subsets of the features ------------------------------------------------------------------------------------------
+
+
+def splits(pool, expert=0):
+    """Features that a tree splits on."""
+    nodes = pool._nodes[expert, : pool.n_nodes[expert]]
+    return set(nodes["feature"][nodes["kind"] != kernels.LEAF].tolist())
+
+
+def view(pool, expert=0):
+    """A tree as the kernels take it."""
+    arrays = [getattr(pool, name)[expert] for name in PER_TREE]
+    return kernels.Tree(*arrays, pool._value_start, pool._n_values, pool._nominal)
+
+
+SUBSETS = np.array([[1, 0, 1, 1, 0], [0, 1, 0, 0, 1], [1, 1, 1, 1, 1]], bool)
+
+
+def test_tree_of_a_subset_equals_a_tree_of_these_columns_alone():
+    X, y, weights = mixed(size(2000))
+    pool = TreePool(3, nominal=MIXED_NOMINAL, feature_subsets=SUBSETS, **EAGER)
+    proba = pool.step(X, y, np.tile(weights, 3))
+    for e, subset in enumerate(SUBSETS):
+        columns = np.flatnonzero(subset)
+        nominal = [i for i, f in enumerate(columns) if f in MIXED_NOMINAL]
+        alone = TreePool(nominal=nominal, **EAGER)
+        expected = alone.step(X[:, columns], y, weights)
+        np.testing.assert_allclose(proba[:, e], expected[:, 0], rtol=0.0, atol=1e-9)
+        assert splits(pool, e) == set(columns[sorted(splits(alone))].tolist())
+    assert not IS_COMPILED or all(len(splits(pool, e)) > 1 for e in (0, 2))
+
+
+def test_columns_outside_its_subset_change_nothing_in_a_tree():
+    X, y, weights = mixed(size(1000))
+    noise = np.random.default_rng(2)
+    other = X.copy()
+    other[:, 1] = noise.normal(100.0, 5.0, len(y))
+    other[:, 4] = np.where(noise.random(len(y)) < 0.3, np.nan, noise.integers(9, size=len(y)))
+    pools = [TreePool(1, nominal=MIXED_NOMINAL, feature_subsets=SUBSETS[:1], **EAGER) for _ in range(2)]
+    proba = [pool.step(block, y, weights) for pool, block in zip(pools, (X, other), strict=True)]
+    np.testing.assert_allclose(*proba, rtol=0.0, atol=1e-12)
+
+
+def test_share_of_the_features_is_drawn_for_each_tree():
+    X, y, _ = mixed(size(1000), p_missing=0.0)
+    X = np.tile(X[:, :3], 5)
+    share, again, other, every = (
+        TreePool(6, feature_subsets=s, seed=seed, **EAGER)
+        for s, seed in ((0.6, 1), (0.6, 1), (0.6, 2), (1.0, 1))
+    )
+    proba = [pool.step(X[:, :10], y) for pool in (share, again, other, every)]
+    np.testing.assert_array_equal(proba[0], proba[1])
+    assert not np.allclose(proba[0], proba[2])
+    assert not np.allclose(proba[0], proba[3])
+    assert share._is_used.sum(axis=1).tolist() == [6] * 6
+    assert len({tuple(row) for row in share._is_used.tolist()}) > 1
+    assert every._is_used.all()
+    share.learn(X, y)
+    share.learn(X[:1], y[:1], n_experts=200)
+    assert share._is_used[:6, 10:].any(axis=0).any()
+    assert share._is_used[6:].sum(axis=1).tolist() == [9] * 194  # these began with 15
+    many = TreePool(400, feature_subsets=0.25, seed=1)
+    many.learn(X[:1, :1], y[:1])
+    assert many._is_used.all()  # one column at least
+    many.learn(X[:1, :2], y[:1])
+    assert 60 < many._is_used[:, 1].sum() < 140
+
+
+def test_new_columns_and_trees_see_all_where_an_array_says_nothing_of_them():
+    X, y, _ = mixed(20, p_missing=0.0)
+    pool = TreePool(2, feature_subsets=SUBSETS[:2, :3])
+    pool.learn(X, y, n_experts=3)
+    assert pool._is_used.tolist() == [[1, 0, 1, 1, 1], [0, 1, 0, 1, 1], [1, 1, 1, 1, 1]]
+
+
+@pytest.mark.parametrize("max_features", [1, 2, 0.5, 0.01])
+def test_leaf_splits_on_a_feature_that_it_has_drawn(max_features):
+    X, y, _ = mixed(size(2000), p_missing=0.0)
+    seen = set()
+    for seed in range(20 if IS_COMPILED else 3):
+        pool = TreePool(nominal=MIXED_NOMINAL, max_features=max_features, seed=seed, **EAGER)
+        pool.learn(X[:1], y[:1])
+        drawn = np.flatnonzero(kernels.split_features(view(pool), 0, pool._rules[0])).tolist()
+        assert len(drawn) == {1: 1, 2: 2, 0.5: 3, 0.01: 1}[max_features]
+        pool.learn(X[1:], y[1:])
+        if pool.n_nodes[0] > 1:
+            assert pool._nodes[0, 0]["feature"] in drawn
+            seen |= {int(pool._nodes[0, 0]["feature"])}
+    assert not IS_COMPILED or len(seen) > 1
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1), n=st.integers(1, 40), share=st.sampled_from([1.0, 3.0, 0.3, 0.6, np.inf]),
+    outside=st.integers(0, 3),
+)  # fmt: skip
+@settings(deadline=None, max_examples=50 if IS_COMPILED else 10)
+def test_features_drawn_compiled_equal_python_and_a_new_one_takes_one_place(seed, n, share, outside):
+    pool = TreePool()
+    pool.learn(np.zeros((1, n)), [0])
+    pool._leaves[0, 0]["seed"] = seed
+    pool._is_used[0, :outside] = False
+    rules = pool._rules[0]
+    rules["max_features"] = share
+    drawn = kernels.split_features(view(pool), 0, rules)
+    np.testing.assert_array_equal(drawn, python(kernels.split_features)(view(pool), 0, rules))
+    n_used = pool._is_used.sum()
+    n_wanted = share if share >= 1.0 else max(1, np.floor(share * n_used + 0.5))
+    assert drawn.sum() == min(n_wanted, n_used)
+    assert not (drawn & ~pool._is_used[0]).any()
+    pool.learn(np.zeros((1, n + 1)), [0])
+    later = kernels.split_features(view(pool), 0, rules)
+    assert (drawn & ~later[:n]).sum() <= 1
+
+
+def test_every_feature_is_drawn_as_often():
+    pool = TreePool(max_features=3, seed=1)
+    pool.learn(np.zeros((1, 10)), [0])
+    draws = np.zeros(10)
+    n_leaves = 20_000 if IS_COMPILED else 2_000
+    for _ in range(n_leaves):
+        pool._leaves[0, 0]["seed"] += 1  # as each next leaf has it
+        draws += kernels.split_features(view(pool), 0, pool._rules[0])
+    np.testing.assert_allclose(draws / n_leaves, 0.3, atol=5 * np.sqrt(0.3 * 0.7 / n_leaves))
+
+
+@pytest.mark.parametrize("argument", [{"max_features": 2}, {"max_features": 0.4, "feature_subsets": 0.8}])
+def test_drawn_features_change_the_trees_and_depend_on_the_seed_alone(argument):
+    X, y, _ = mixed(size(2000))
+
+    def proba(seed, rows, **changed):
+        pool = TreePool(4, nominal=MIXED_NOMINAL, seed=seed, **(EAGER | argument | changed))
+        pool.learn(X[:1], 2, np.zeros((1, 4)))
+        return np.concatenate([pool.step(X[i : i + rows], y[i : i + rows]) for i in range(0, len(y), rows)])
+
+    expected = proba(3, len(y))
+    np.testing.assert_array_equal(proba(3, 7), expected)
+    if IS_COMPILED:
+        assert not np.allclose(proba(4, len(y)), expected)
+        assert not np.allclose(proba(3, len(y), max_features=None), expected)
+        assert not np.allclose(expected[:, 0], expected[:, 1])
 
 
 # --- one tree of a pool -----------------------------------------------------------------------------------------------
@@ -575,6 +754,8 @@ def test_n_bytes_counts_every_array():
         ([[0, 0, 0, 0, 0]], [-1], None, "target -1"),
         ([[0, 0, 0, 0, 0]], [0.5], None, "integers"),
         ([[0, 0, 0, 0, 0]], [0, 1], None, "do not fit"),
+        ([[0, 0, 0, 0, 0]], [[0, 1]], None, "do not fit"),
+        ([0, 0, 0, 0, 0], [0, 1], None, "one for each tree"),
         ([[0, 0, 0, 0, 0]], [0], [[1.0, 1.0]], "do not fit"),
         ([[0, 0, 0, 0, 0]], [0], [[-1.0]], "weight -1.0"),
         ([[0, 0, 0, 0, 0]], [0], [[np.nan]], "weight nan"),
@@ -604,6 +785,22 @@ def test_settings_out_of_range_are_refused(arguments, message):
         TreePool(**arguments)
     with pytest.raises(ValueError, match=message):
         HoeffdingTreeClassifier(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"n_threads": 0}, "n_threads=0; choose 1 or more"),
+        ({"max_features": 0}, "max_features=0"),
+        ({"max_features": 1.5}, "a share is at most 1"),
+        ({"feature_subsets": 0.0}, "feature_subsets=0.0"),
+        ({"feature_subsets": [[1, 0]]}, "booleans"),
+        ({"feature_subsets": [True, False]}, "one row a tree"),
+    ],
+)
+def test_settings_of_pools_out_of_range_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        TreePool(**arguments)
 
 
 def test_numeric_column_cannot_become_nominal():
@@ -710,11 +907,11 @@ def test_samples_that_are_none_are_refused_by_name(x, error, message):
 
 
 def test_unbounded_values_share_a_bounded_number_of_places(monkeypatch):
-    monkeypatch.setattr("driftmoe.trees.hoeffding.MAX_VALUES", 8)
+    monkeypatch.setattr("driftmoe.encoding.MAX_CODES", 8)
     model = HoeffdingTreeClassifier()
     for i in range(100):
         model.learn_one({"id": f"user {i}"}, i % 2)
-    assert len(model._codes["id"]) == 8
+    assert len(model._encoder._codes["id"]) == 8
     assert model._pool._n_values.tolist() == [8]
 
 
@@ -727,7 +924,9 @@ def test_trees_work_where_no_compiled_code_can_be_kept(tmp_path):
     shutil.copytree(Path(kernels.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
     (package / "__pycache__").write_text("a file where the folder would be")
     (tmp_path / "driftmoe" / "__init__.py").write_text("")
-    shutil.copy(Path(kernels.__file__).parent.parent / "encoding.py", tmp_path / "driftmoe")
+    for name in ("encoding.py", "compilation.py"):
+        shutil.copy(Path(kernels.__file__).parent.parent / name, tmp_path / "driftmoe")
+    (tmp_path / "driftmoe" / "__pycache__").write_text("likewise")
     code = (
         "import sys; from driftmoe.trees import TreePool; p = TreePool(); p.learn([[1.0]], [0]);"
         "assert 'torch' not in sys.modules; print(p.predict_proba([1.0]))"

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import zlib
-from array import array
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
-import numpy as np
 from river import base
 
-from driftmoe.encoding import MAX_ABSOLUTE, check_label, clean
+from driftmoe.encoding import MAX_ABSOLUTE, Encoder, check_label
 from driftmoe.trees.pool import TreePool
-
-MAX_VALUES = 4096
-"""Values of one nominal feature told apart; all later ones share the places of these, chosen by their hash."""
 
 
 class HoeffdingTreeClassifier(base.Classifier):
@@ -105,26 +99,30 @@ class HoeffdingTreeClassifier(base.Classifier):
         self.max_share_to_split = max_share_to_split
         self.max_nodes = max_nodes
 
-        self.classes: list[Hashable] = []
-        self._targets: dict[Hashable, int] = {}
-        self._columns: dict[Hashable, int] = {}
-        self._kinds: dict[Hashable, str] = {}
-        self._codes: dict[Hashable, dict[Hashable, int]] = {}  # nominal feature -> value -> code
-        self._columns_with_codes: list[tuple[Hashable, dict[Hashable, int] | None]] = []
-        self._nominal = frozenset(nominal_attributes or ())
-        self._pool = TreePool(
-            grace_period=grace_period,
-            delta=delta,
-            tau=tau,
-            max_depth=max_depth,
-            split_criterion=split_criterion,
-            leaf_prediction=leaf_prediction,
-            nb_threshold=nb_threshold,
-            binary_split=binary_split,
-            min_branch_fraction=min_branch_fraction,
-            max_share_to_split=max_share_to_split,
-            max_nodes=max_nodes,
+        self._encoder = Encoder(nominal_attributes or ())
+        self._pool = self.pool()
+
+    def pool(self, n_experts: int = 1) -> TreePool:
+        """Return untrained trees with the settings of this one, in one pool."""
+        return TreePool(
+            n_experts,
+            grace_period=self.grace_period,
+            delta=self.delta,
+            tau=self.tau,
+            max_depth=self.max_depth,
+            split_criterion=self.split_criterion,
+            leaf_prediction=self.leaf_prediction,
+            nb_threshold=self.nb_threshold,
+            binary_split=self.binary_split,
+            min_branch_fraction=self.min_branch_fraction,
+            max_share_to_split=self.max_share_to_split,
+            max_nodes=self.max_nodes,
         )
+
+    @property
+    def classes(self) -> list[Hashable]:
+        """Labels in the order in which they came."""
+        return self._encoder.classes
 
     @property
     def _multiclass(self) -> bool:
@@ -157,22 +155,21 @@ class HoeffdingTreeClassifier(base.Classifier):
         w
             Weight of the sample, 0 or more; one of weight 0 is not seen.
         """
-        check_label(y)
         if not 0.0 <= w <= MAX_ABSOLUTE:
             raise ValueError(f"w={w}; choose a finite weight of 0 or more")
-        if w == 0.0:
-            clean(x, self._kinds)
-            return
-        vector = self._vector(x)
-        if vector is None or len(x) > len(self._columns):
-            sample = clean(x, self._kinds)
-            self._enter(sample)
-            vector = self._slow_vector(sample)
-        target = self._targets.get(y, len(self.classes))
-        self._pool.learn(vector, target, w)
-        if target == len(self.classes):
-            self._targets[y] = target
-            self.classes.append(y)
+        encoder = self._encoder
+        target = encoder.target(y)
+        vector = encoder.known_vector(x)
+        if target is None or vector is None:
+            check_label(y)
+            sample = encoder.clean(x)
+            if w == 0.0:
+                return
+            target = encoder.enter(sample, y)
+            vector = encoder.vector(sample)
+            self._pool.declare_nominal(c for c in encoder.nominal_columns if c >= self._pool.n_features)
+        if w > 0.0:
+            self._pool.learn(vector, target, w)
 
     def predict_proba_one(  # type: ignore[override]  # river knows only three types of label
         self, x: Mapping[Hashable, Any]
@@ -181,71 +178,14 @@ class HoeffdingTreeClassifier(base.Classifier):
 
         Changes nothing. A value that was never learnt goes the way that most samples went.
         """
-        if not self.classes:
-            clean(x, self._kinds)
-            return {}
-        vector = self._vector(x)
+        vector = self._encoder.known_vector(x)
         if vector is None:
-            vector = self._slow_vector(clean(x, self._kinds))
+            vector = self._encoder.vector(self._encoder.clean(x))
+        if not self.classes:
+            return {}
         return dict(zip(self.classes, self._pool.predict_proba(vector)[0].tolist(), strict=True))
 
     def describe(self) -> str:
         """Return the tree as text, one line a leaf or branch, indented by depth."""
-        values = [list(self._codes[name]) if name in self._codes else None for name in self._columns]
-        return self._pool.describe(features=list(self._columns), classes=self.classes, values=values)
-
-    def _vector(self, x: Mapping[Hashable, Any]) -> np.ndarray | None:
-        """Return the vector of a sample that lacks no feature and has no new value, else None."""
-        if not isinstance(x, dict):
-            return None
-        try:
-            if self._codes:
-                values = array(
-                    "d",
-                    [
-                        x[name] if codes is None else codes[x[name]]
-                        for name, codes in self._columns_with_codes
-                    ],
-                )
-            else:
-                values = array("d", map(x.__getitem__, self._columns))
-        except (KeyError, TypeError):
-            return None
-        if not -MAX_ABSOLUTE <= sum(values) <= MAX_ABSOLUTE:  # a NaN, or too large a number
-            return None
-        return np.frombuffer(values)
-
-    def _slow_vector(self, sample: Mapping[Hashable, Any]) -> np.ndarray:
-        """Return the vector of any cleaned sample, without features never learnt."""
-        vector = np.full(len(self._columns), np.nan)
-        for name, value in sample.items():
-            column = self._columns.get(name)
-            if column is not None:
-                codes = self._codes.get(name)
-                vector[column] = float(value) if codes is None else _code(codes, value)
-        return vector
-
-    def _enter(self, sample: Mapping[Hashable, Any]) -> None:
-        """Take in new features, sorted within one sample, and new values."""
-        new = sorted(
-            (name for name in sample if name not in self._columns), key=lambda n: (type(n).__name__, str(n))
-        )
-        for name in new:
-            column = self._columns[name] = len(self._columns)
-            is_text = isinstance(sample[name], str)
-            self._kinds[name] = "text" if is_text else "number"
-            if is_text or name in self._nominal:
-                self._codes[name] = {}
-                self._pool.declare_nominal([column])
-            self._columns_with_codes.append((name, self._codes.get(name)))
-        for name, codes in self._codes.items():
-            if name in sample and len(codes) < MAX_VALUES:
-                codes.setdefault(sample[name], len(codes))
-
-
-def _code(codes: Mapping[Hashable, int], value: Hashable) -> int:
-    """Code of a value; of one never learnt the next free one, or a shared one once all are taken."""
-    code = codes.get(value)
-    if code is not None:
-        return code
-    return len(codes) if len(codes) < MAX_VALUES else zlib.crc32(repr(value).encode()) % MAX_VALUES
+        encoder = self._encoder
+        return self._pool.describe(features=encoder.features, classes=encoder.classes, values=encoder.values)

@@ -25,30 +25,18 @@ from __future__ import annotations
 
 import math
 from collections import namedtuple
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from numba import njit
 
-
-def compiled(**options: Any) -> Callable[..., Any]:
-    """Compile a function, and keep the machine code on disk where a folder for it can be written."""
-
-    def compile_it(function: Callable[..., Any]) -> Callable[..., Any]:
-        try:
-            return njit(cache=True, error_model="numpy", **options)(function)
-        except RuntimeError:  # numba found no such folder
-            return njit(error_model="numpy", **options)(function)
-
-    return compile_it
-
-
-# A kernel on the way of every sample neither allocates nor counts references: counting them for each view of an array
-# would take most of its time. A kernel that allocates says so.
-kernel = compiled(_nrt=False)
-allocating_kernel = compiled(_nrt=True)
-
+from driftmoe.compilation import (
+    allocating_kernel,
+    fusing_kernel,
+    inlined_kernel,
+    kernel,
+    reordering_kernel,
+    stepping_kernel,
+)
+from driftmoe.trees import adwin
 
 NONE = -1
 ROOT = 0
@@ -98,6 +86,8 @@ LEAF_STATE = np.dtype(
         ("is_active", np.int32),
         # The node that this leaf is.
         ("node", np.int32),
+        # From which the features follow that the leaf may split on, where it may not on all.
+        ("seed", np.int64),
     ],
     align=True,
 )
@@ -113,6 +103,11 @@ RULES = np.dtype(
         ("nb_threshold", np.float64),
         ("max_depth", np.int64),
         ("max_nodes", np.int64),
+        # Features that a leaf may split on: a number from 1 on, a share below.
+        ("max_features", np.float64),
+        # Of the two monitors.
+        ("warning_delta", np.float64),
+        ("drift_delta", np.float64),
         ("criterion", np.int64),
         ("leaf_prediction", np.int64),
         ("binary_split", np.int64),
@@ -121,6 +116,25 @@ RULES = np.dtype(
     ],
     align=True,
 )
+
+EXPERT = np.dtype(
+    [
+        # 1 while a tree grows in the background.
+        ("has_background", np.int64),
+        ("n_warnings", np.int64),
+        ("n_replaced", np.int64),
+    ],
+    align=True,
+)
+
+FOREGROUND, BACKGROUND = 0, 1
+"""Columns of `rows_of`: which tree votes for the expert, and which may take its place."""
+
+WARNING, DRIFT = 0, 1
+"""Columns of `windows`: the monitor whose alarm starts a background tree, and the one whose alarm replaces a tree."""
+
+ALL_DONE, NO_ROOM, CHANGE_PLACES = 0, 1, 2
+"""Why an expert stopped going through the rows; the last if foreground and background tree have to."""
 
 # Planes of `moments`, each over (class, feature). Of a nominal feature only COUNT is used.
 COUNT, MEAN, M2, LOW, HIGH, PRECISION = 0, 1, 2, 3, 4, 5  # PRECISION: 1 / (2 variance), 0 where there is none
@@ -135,8 +149,10 @@ FEW_VALUES = 16
 WEIGHT, LOG_WEIGHT, LOG_HEIGHT = 0, 1, 2
 
 N_CANDIDATES = 10  # thresholds tried per numeric feature
+ROUGH = 2e-5  # bound on the error of an estimated information gain in bits: four terms x log2 x with x off by 1.5e-7
 TINY_VARIANCE = 2.3e-308
 LOWEST_VOTE = -1e300
+BITS = 0xFFFFFFFF
 ABSENT = -1.0  # weight of a class that has no entry in a branch
 
 Tree = namedtuple(
@@ -150,7 +166,8 @@ Tree = namedtuple(
         "moments",  # (s, plane, c, f)
         "arrivals",  # (s, f, 1 + i): number of classes seen with the feature, then these in order
         "value_stats",  # (s, plane, column, c)
-        "size",  # (2,): nodes and slots in use
+        "size",  # (3,): nodes in use, slots in use, seed of the last leaf
+        "is_used",  # (f,): whether the tree sees the feature
         "value_start",  # (f,): first column of a nominal feature's values, NONE for a numeric feature
         "n_values",  # (f,): number of values that a nominal feature has shown
         "nominal",  # (i,): the nominal features
@@ -188,7 +205,7 @@ def most_common_child(nodes, leaves, node):
     return best
 
 
-@kernel
+@inlined_kernel
 def branch_of(nodes, node, value):
     """Return the branch for a value, or NONE where it is missing or has no branch."""
     if value != value:
@@ -204,7 +221,7 @@ def branch_of(nodes, node, value):
     return child
 
 
-@kernel
+@inlined_kernel
 def find_leaf(tree, x, node):
     """Walk down from a node; by the most common branch where the value is missing or has no branch.
 
@@ -241,43 +258,49 @@ def most_common_leaf(tree, x, node):
 # --- what a leaf says -------------------------------------------------------------------------------------------------
 
 
-@kernel
+@reordering_kernel
 def distance(x, mean, precision):
-    """Sum of (x - mean)² · precision, in four interleaved sums that fit a vector register."""
-    n = x.shape[0]
-    a = b = c = d = 0.0
-    for f in range(0, n - 3, 4):
-        a += (x[f] - mean[f]) * (x[f] - mean[f]) * precision[f]
-        b += (x[f + 1] - mean[f + 1]) * (x[f + 1] - mean[f + 1]) * precision[f + 1]
-        c += (x[f + 2] - mean[f + 2]) * (x[f + 2] - mean[f + 2]) * precision[f + 2]
-        d += (x[f + 3] - mean[f + 3]) * (x[f + 3] - mean[f + 3]) * precision[f + 3]
-    for f in range(n - n % 4, n):
-        a += (x[f] - mean[f]) * (x[f] - mean[f]) * precision[f]
-    return (a + b) + (c + d)
+    """Sum of (x - mean)² · precision."""
+    total = 0.0
+    for f in range(x.shape[0]):
+        total += (x[f] - mean[f]) * (x[f] - mean[f]) * precision[f]
+    return total
 
 
-@kernel
+@reordering_kernel
+def plain_product(precision, x):
+    """Return the product of the precisions of known features, and their number, without those of extreme size."""
+    product, n = 1.0, 0
+    for f in range(precision.shape[0]):
+        is_plain = 1e-18 < precision[f] < 1e18 and x[f] == x[f]
+        product *= precision[f] if is_plain else 1.0
+        n += is_plain
+    return product, n
+
+
+@inlined_kernel
 def log_normaliser(precision, x):
     """Sum of log sqrt(precision / pi), the log height of a Gaussian, over the features that vary and are not missing.
 
-    One logarithm of a product instead of one for each feature; a factor or product that could overflow has its own.
+    One logarithm of a product of sixteen, which cannot overflow, instead of one for each feature.
     """
-    total, product, n = 0.0, 1.0, 0
-    for f in range(precision.shape[0]):
-        p = precision[f]
-        if p > 0.0 and x[f] == x[f]:
-            n += 1
-            if p > 1e100 or p < 1e-100:
-                total += math.log(p)
-            else:
-                product *= p
-                if product > 1e150 or product < 1e-150:
-                    total += math.log(product)
-                    product = 1.0
-    return 0.5 * (total + math.log(product) - n * math.log(math.pi))
+    n_features = precision.shape[0]
+    total, n = 0.0, 0
+    for start in range(0, n_features, 16):
+        end = min(start + 16, n_features)
+        product, n_plain = plain_product(precision[start:end], x[start:end])
+        total += math.log(product)
+        n += n_plain
+        if n_plain < end - start:
+            for f in range(start, end):
+                p = precision[f]
+                if (0.0 < p <= 1e-18 or p >= 1e18) and x[f] == x[f]:
+                    total += math.log(p)
+                    n += 1
+    return 0.5 * (total - n * math.log(math.pi))
 
 
-@kernel
+@reordering_kernel
 def known_distance(x, mean, precision):
     """As `distance`, without the missing features."""
     total = 0.0
@@ -287,7 +310,7 @@ def known_distance(x, mean, precision):
     return total
 
 
-@kernel
+@inlined_kernel
 def majority_class(tree, slot):
     """Return the heaviest class, of equals the one that came first; NONE if there is none."""
     best = NONE
@@ -299,7 +322,7 @@ def majority_class(tree, slot):
     return best
 
 
-@kernel
+@inlined_kernel
 def bayes_votes(tree, slot, x, has_missing, votes):
     """Write the log joint density of each class, -inf where it has no weight; return the best class or NONE."""
     n_features = x.shape[0]
@@ -345,7 +368,7 @@ def bayes_votes(tree, slot, x, has_missing, votes):
     return best
 
 
-@kernel
+@inlined_kernel
 def uses_bayes(leaf, rules):
     """Whether naive Bayes may speak at a leaf; an adaptive leaf asks it, if only to see whether it would be right."""
     if leaf["is_active"] == 0 or rules["leaf_prediction"] == MAJORITY:
@@ -353,7 +376,7 @@ def uses_bayes(leaf, rules):
     return rules["leaf_prediction"] == ADAPTIVE or leaf["weight"] >= rules["nb_threshold"]
 
 
-@kernel
+@inlined_kernel
 def leaf_proba(tree, slot, rules, x, has_missing, will_learn, proba):
     """Write the class probabilities of a leaf, zeros if it has no vote; return the class that naive Bayes holds best.
 
@@ -421,6 +444,8 @@ def start_leaf(tree, node, slot, weights, order, n_present):
     leaf["n_present"] = n_present
     leaf["is_active"] = 1
     leaf["node"] = node
+    tree.size[2] = (tree.size[2] + 1) & BITS
+    leaf["seed"] = tree.size[2]
     forget_observations(tree, slot)
 
 
@@ -456,7 +481,7 @@ def add_branch(tree, split, value):
     return node
 
 
-@kernel
+@inlined_kernel
 def observe_complete(x, w, moments, c):
     """Update the moments of all features, each of which this class has been seen with (West 1979)."""
     n_features = x.shape[0]
@@ -545,7 +570,7 @@ def observe_known(tree, slot, x, w, c, keeps_logs):
     tree.is_complete[slot, c] = seen_all
 
 
-@kernel
+@inlined_kernel
 def observe(tree, slot, rules, x, has_missing, c, w, bayes_class, all_known):
     """Take one sample of class `c` into a leaf: which vote is right, the class weights, the observers."""
     leaf = tree.leaves[slot]
@@ -724,18 +749,97 @@ def all_branches(value_weights, start, codes, order, n_classes):
     return branches
 
 
+@fusing_kernel
+def rough_phi(u):
+    """Distribution function of the normal distribution at u · sqrt(2), to 2e-7 (Abramowitz & Stegun 1964, 7.1.28)."""
+    a = min(abs(u), 10.0)
+    root = 1.0 + a * (
+        0.0705230784
+        + a * (0.0422820123 + a * (0.0092705272 + a * (0.0001520143 + a * (0.0002765672 + a * 0.0000430638))))
+    )
+    square = root * root
+    fourth = square * square
+    eighth = fourth * fourth
+    tail = 0.5 / (eighth * eighth)
+    return tail if u < 0.0 else 1.0 - tail
+
+
+@fusing_kernel
+def rough_bits(weight):
+    """Return weight · log2(weight), the logarithm to 1e-7: four terms of its series about the middle of an octave."""
+    pattern = np.float64(weight).view(np.int64)
+    exponent = np.int32(pattern >> 52) - 1022.5
+    mantissa = np.int64((pattern & 0x000FFFFFFFFFFFFF) | 0x3FF0000000000000).view(np.float64)
+    s = (mantissa - math.sqrt(2.0)) / (mantissa + math.sqrt(2.0))
+    q = s * s
+    series = 1.0 + q * (1.0 / 3.0 + q * (1.0 / 5.0 + q * (1.0 / 7.0)))
+    return weight * (exponent + (2.0 / math.log(2.0)) * s * series)
+
+
 @kernel
-def best_numeric(moments, f, order, leaf_entropy, rules, branches):
-    """Return merit and threshold of the best of ten evenly spaced thresholds."""
+def add_class(thresholds, n, low, high, mean, scale, below, bits):
+    """Add a class to the weights below each threshold, and to the bits of the weights on both sides."""
+    most = n if scale > 0.0 else 0.0
+    for i in range(thresholds.shape[0]):
+        t = thresholds[i]
+        weight = most * rough_phi((t - mean) * scale)
+        weight = 0.0 if t < low else (n if t >= high else weight)
+        below[i] += weight
+        bits[i] += rough_bits(weight) + rough_bits(n - weight)
+
+
+@kernel
+def rough_gains(below, bits, total, leaf_entropy, min_branch_fraction, gains):
+    """Write the information gain of each threshold: -inf for no valid split, inf where that is too close to call."""
+    for i in range(below.shape[0]):
+        sides = rough_bits(below[i]) + rough_bits(total - below[i])
+        gain = leaf_entropy - (sides - bits[i]) / total
+        margin = min(below[i], total - below[i]) / total - min_branch_fraction
+        gains[i] = np.inf if abs(margin) < ROUGH else (gain if margin > 0.0 else -np.inf)
+
+
+@kernel
+def estimate_gains(moments, f, order, leaf_entropy, min_branch_fraction, thresholds, scratch, gains):
+    """Write the information gain of each threshold, off by less than `ROUGH`; see `rough_gains`."""
+    below, bits = scratch[0], scratch[1]
+    below[:] = 0.0
+    bits[:] = 0.0
+    total = 0.0
+    for c in order:
+        n = moments[COUNT, c, f]
+        variance = moments[M2, c, f] / (n - 1.0) if n > 1.0 else 0.0
+        scale = math.sqrt(0.5 / variance) if variance > TINY_VARIANCE else 0.0
+        low, high, mean = moments[LOW, c, f], moments[HIGH, c, f], moments[MEAN, c, f]
+        add_class(thresholds, n, low, high, mean, scale, below, bits)
+        total += n
+    rough_gains(below, bits, total, leaf_entropy, min_branch_fraction, gains)
+
+
+@kernel
+def best_numeric(moments, f, order, leaf_entropy, rules, least, scratch, branches):
+    """Return merit and threshold of the best of ten evenly spaced thresholds; one that is not above `least` may lack.
+
+    Information gain is estimated first, and worked out only for those thresholds that may turn out the best.
+    """
     low, high = np.inf, -np.inf
     for c in order:
         low = min(low, moments[LOW, c, f])
         high = max(high, moments[HIGH, c, f])
-    best_merit, best_threshold = -np.inf, 0.0
+    thresholds, estimates = scratch[2], scratch[3]
     step = (high - low) / (N_CANDIDATES + 1.0)
     for i in range(N_CANDIDATES):
-        threshold = low + step * (i + 1)
-        if low < threshold < high:
+        thresholds[i] = low + step * (i + 1)
+        estimates[i] = np.inf
+    if rules["criterion"] == INFO_GAIN and low < thresholds[0] and thresholds[N_CANDIDATES - 1] < high:
+        fraction = rules["min_branch_fraction"]
+        estimate_gains(moments, f, order, leaf_entropy, fraction, thresholds, scratch, estimates)
+        for i in range(N_CANDIDATES):
+            if estimates[i] < np.inf:
+                least = max(least, estimates[i] - ROUGH)
+    best_merit, best_threshold = -np.inf, 0.0
+    for i in range(N_CANDIDATES):
+        threshold = thresholds[i]
+        if low < threshold < high and estimates[i] + ROUGH >= least:
             numeric_branches(moments, f, order, threshold, rules["half"], branches)
             merit = split_merit(branches, order, leaf_entropy, rules)
             if merit > best_merit:
@@ -761,8 +865,45 @@ def best_nominal(tree, slot, f, order, leaf_entropy, rules, branches):
     return best_merit, best_kind, float(best_value)
 
 
+@kernel
+def scrambled(number):
+    """Mix the bits of a number of 32 bits; other numbers give other results."""
+    number = (number ^ (number >> 16)) * 0x45D9F3B & BITS
+    number = (number ^ (number >> 16)) * 0x45D9F3B & BITS
+    return number ^ (number >> 16)
+
+
 @allocating_kernel
-def best_split(tree, slot, rules, n_features):
+def split_features(tree, slot, rules):
+    """Return which features a leaf may split on: as many as the rules say, of those that the tree sees.
+
+    They are the ones whose number, scrambled with the leaf's seed, is least: the same whenever the leaf is asked, and a
+    new feature takes the place of one at most.
+    """
+    is_candidate = tree.is_used.copy()
+    n_features = is_candidate.shape[0]
+    n_used = 0
+    for f in range(n_features):
+        n_used += is_candidate[f]
+    wanted = rules["max_features"]
+    if wanted < 1.0:
+        wanted = max(1.0, math.floor(wanted * n_used + 0.5))
+    if wanted >= n_used:
+        return is_candidate
+    seed = scrambled(tree.leaves[slot]["seed"])
+    ranks = np.empty(n_features, np.int64)
+    for f in range(n_features):
+        ranks[f] = scrambled(seed ^ f) if tree.is_used[f] else BITS + 1
+    for f in range(n_features):
+        n_lower = 0
+        for g in range(n_features):
+            n_lower += ranks[g] < ranks[f]
+        is_candidate[f] = tree.is_used[f] and n_lower < wanted
+    return is_candidate
+
+
+@allocating_kernel
+def best_split(tree, slot, rules):
     """Return the best split of a leaf and the merit of the second best; no split at all has the merit -inf."""
     leaf = tree.leaves[slot]
     moments = tree.moments[slot]
@@ -770,14 +911,16 @@ def best_split(tree, slot, rules, n_features):
     n_classes = weights.shape[0]
     leaf_entropy = entropy(weights, tree.class_order[slot, : leaf["n_present"]])
     branches = np.empty((2, n_classes))
+    scratch = np.empty((4, N_CANDIDATES))
     best, second = -np.inf, -np.inf
     best_feature, best_kind, best_threshold = NONE, LEAF, 0.0
-    for f in range(n_features):
+    is_candidate = split_features(tree, slot, rules)
+    for f in range(is_candidate.shape[0]):
         order = tree.arrivals[slot, f, 1 : 1 + tree.arrivals[slot, f, 0]]
-        if order.shape[0] == 0:
+        if order.shape[0] == 0 or not is_candidate[f]:
             continue
         if tree.value_start[f] == NONE:
-            merit, threshold = best_numeric(moments, f, order, leaf_entropy, rules, branches)
+            merit, threshold = best_numeric(moments, f, order, leaf_entropy, rules, second, scratch, branches)
             kind = NUMERIC
         else:
             merit, kind, threshold = best_nominal(tree, slot, f, order, leaf_entropy, rules, branches)
@@ -865,7 +1008,7 @@ def split_leaf(tree, slot, f, kind, threshold, half):
 
 
 @allocating_kernel
-def attempt_split(tree, slot, rules, n_features):
+def attempt_split(tree, slot, rules):
     """Split a leaf that has seen its grace period, if the best split is better than the second best for sure."""
     leaf = tree.leaves[slot]
     n_present = leaf["n_present"]
@@ -879,7 +1022,7 @@ def attempt_split(tree, slot, rules, n_features):
     if weights[majority_class(tree, slot)] / leaf["weight"] > rules["max_share_to_split"]:
         forget_observations(tree, slot)
         return
-    best, second, feature, kind, threshold = best_split(tree, slot, rules, n_features)
+    best, second, feature, kind, threshold = best_split(tree, slot, rules)
     value_range = 1.0 if rules["criterion"] == GINI else math.log2(max(n_present, 2))
     bound = hoeffding_bound(value_range, rules["log_inverse_delta"], leaf["weight"])
     if feature == NONE:
@@ -897,7 +1040,7 @@ def attempt_split(tree, slot, rules, n_features):
             split_leaf(tree, slot, feature, kind, threshold, rules["half"])
 
 
-@kernel
+@inlined_kernel
 def learn_row(tree, leaf_node, is_direct, rules, x, has_missing, c, w, bayes_class, all_known):
     """Take one sample into a leaf and split the leaf if its time has come.
 
@@ -914,35 +1057,105 @@ def learn_row(tree, leaf_node, is_direct, rules, x, has_missing, c, w, bayes_cla
     weight = leaf["weight"]
     if weight - leaf["last_attempt"] >= rules["grace_period"]:
         leaf["last_attempt"] = weight
-        attempt_split(tree, slot, rules, x.shape[0])
+        attempt_split(tree, slot, rules)
+
+
+@inlined_kernel
+def take(tree, rules, x, has_missing, c, w, proba, all_known):
+    """Write what a tree says of a sample; then let it learn the sample if that has weight."""
+    leaf, is_direct, unknown_at = find_leaf(tree, x, ROOT)
+    bayes_class = leaf_proba(tree, tree.nodes[leaf]["slot"], rules, x, has_missing, w > 0.0, proba)
+    if w > 0.0:
+        if unknown_at != NONE and tree.size[0] < rules["max_nodes"]:
+            leaf = add_branch(tree, unknown_at, x[tree.nodes[unknown_at]["feature"]])
+            bayes_class = NONE
+        learn_row(tree, leaf, is_direct, rules, x, has_missing, c, w, bayes_class, all_known)
+
+
+@inlined_kernel
+def lacks_room(tree, n_branches):
+    """Whether a split into so many branches might not fit."""
+    return tree.size[0] + n_branches > tree.nodes.shape[0] or tree.size[1] + n_branches > tree.leaves.shape[0]
 
 
 @kernel
+def votes_for(proba, c):
+    """Whether a class is the first of the most probable ones; no vote is a vote for none."""
+    for other in range(proba.shape[0]):
+        if proba[other] > proba[c] or (proba[other] == proba[c] and other < c):
+            return False
+    return proba[c] > 0.0
+
+
+@kernel
+def has_risen(window, delta, value):
+    """Let a monitor take in a value; whether it found a change, and that upwards."""
+    before = adwin.estimate(window)
+    return adwin.update(window, delta, value) and adwin.estimate(window) > before
+
+
+@allocating_kernel
+def watch(tree, background, expert, windows, rules, error):
+    """Tell both monitors whether the vote was wrong; return whether foreground and background have to change places.
+
+    Gomes et al. 2017, algorithm 1. Where both monitors find a change with the same sample the warning is too late.
+    """
+    is_warning = rules["warning_delta"] > 0.0 and has_risen(windows[WARNING], rules["warning_delta"], error)
+    is_drift = has_risen(windows[DRIFT], rules["drift_delta"], error)
+    has_background = expert["has_background"] == 1
+    if is_drift:
+        expert["n_replaced"] += 1
+        expert["has_background"] = 0
+        adwin.restart(windows[WARNING])
+        adwin.restart(windows[DRIFT])
+        start_tree(tree)
+    elif is_warning:
+        expert["n_warnings"] += 1
+        expert["has_background"] = 1
+        adwin.restart(windows[WARNING])
+        start_tree(background)
+    return is_drift and has_background
+
+
+@inlined_kernel
 def go_on(
-    tree, rules, block, targets, weights, has_missing, n_branches, row, proba, votes, all_known
+    tree, background, experts, windows, rules, block, targets, weights, has_missing, n_branches, row, proba, votes,
+    all_known, own_row,
 ):  # fmt: skip
-    """Let one tree go through the rows from `row`; return the row where it lacked room for a split, or the end."""
+    """Let one expert go through the rows from `row`.
+
+    Returns the row to go on with, and why it stopped: ALL_DONE, NO_ROOM for a split, or CHANGE_PLACES.
+    """
     is_learning = targets.shape[0] > 0
     is_predicting = proba.shape[0] > 0
-    nodes, size = tree.nodes, tree.size
+    is_watched = experts.shape[0] > 0
+    sees_all = True
+    for f in range(tree.is_used.shape[0]):
+        sees_all = sees_all and tree.is_used[f]
     while row < block.shape[0]:
         w = weights[row] if is_learning else 0.0
-        if w > 0.0 and (size[0] + n_branches > nodes.shape[0] or size[1] + n_branches > tree.leaves.shape[0]):
-            return row
+        has_background = is_watched and experts[0]["has_background"] == 1
+        if w > 0.0 and (
+            lacks_room(tree, n_branches) or (has_background and lacks_room(background, n_branches))
+        ):
+            return row, NO_ROOM
         if is_predicting or w > 0.0:
             x = block[row]
-            leaf, is_direct, unknown_at = find_leaf(tree, x, ROOT)
+            if not sees_all:
+                x = own_row
+                for f in range(x.shape[0]):  # a constant has no say, neither in a vote nor in a split
+                    x[f] = block[row, f] if tree.is_used[f] else 0.0
             out = proba[row] if is_predicting else votes
-            bayes_class = leaf_proba(tree, nodes[leaf]["slot"], rules, x, has_missing[row], w > 0.0, out)
-            if w > 0.0:
-                if unknown_at != NONE and size[0] < rules["max_nodes"]:
-                    leaf = add_branch(tree, unknown_at, x[nodes[unknown_at]["feature"]])
-                    bayes_class = NONE
-                learn_row(
-                    tree, leaf, is_direct, rules, x, has_missing[row], targets[row], w, bayes_class, all_known
-                )
+            c = targets[row] if is_learning else NONE
+            take(tree, rules, x, has_missing[row], c, w, out, all_known)
+            if is_watched and w > 0.0:
+                error = 0.0 if votes_for(out, c) else 1.0
+                if has_background:
+                    take(background, rules, x, has_missing[row], c, w, votes, all_known)
+                if watch(tree, background, experts[0], windows[0], rules, error):
+                    return row + 1, CHANGE_PLACES
         row += 1
-    return row
+    return row, ALL_DONE
 
 
 # --- entry points -----------------------------------------------------------------------------------------------------
@@ -960,8 +1173,9 @@ def first_wrong(block, targets, weights, value_start, max_value, max_code, max_c
             if f < value_start.shape[0] and value_start[f] != NONE and value == value and not is_code:
                 return 2, row, f
     for row in range(targets.shape[0]):
-        if targets[row] < 0 or targets[row] > max_class:
-            return 3, row, 0
+        for column in range(targets.shape[1]):
+            if targets[row, column] < 0 or targets[row, column] > max_class:
+                return 3, row, column
     for row in range(weights.shape[0]):
         for e in range(weights.shape[1]):
             if not 0.0 <= weights[row, e] <= max_value:
@@ -984,31 +1198,39 @@ def count_values(block, nominal, n_values):
 
 @allocating_kernel
 def start_trees(
-    nodes, leaves, class_stats, class_order, is_complete, moments, arrivals, value_stats, sizes,
+    nodes, leaves, class_stats, class_order, is_complete, moments, arrivals, value_stats, sizes, is_used,
     value_start, n_values, nominal, first, last,
 ):  # fmt: skip
     """Make the experts from `first` up to `last` single empty leaves."""
     for e in range(first, last):
         tree = Tree(
             nodes[e], leaves[e], class_stats[e], class_order[e], is_complete[e], moments[e], arrivals[e],
-            value_stats[e], sizes[e], value_start, n_values, nominal,
+            value_stats[e], sizes[e], is_used[e], value_start, n_values, nominal,
         )  # fmt: skip
         start_tree(tree)
 
 
-@allocating_kernel
+@stepping_kernel
 def step(
-    nodes, leaves, class_stats, class_order, is_complete, moments, arrivals, value_stats, sizes,
-    value_start, n_values, nominal, rules_of_all, block, targets, weights, n_branches, progress, proba,
+    nodes, leaves, class_stats, class_order, is_complete, moments, arrivals, value_stats, sizes, is_used,
+    value_start, n_values, nominal, rows_of, experts, windows, rules_of_all, block, targets, weights, n_branches,
+    progress, proba, first, last,
 ):  # fmt: skip
-    """Let each expert go through the rows in order: predict, then learn.
+    """Let each expert from `first` up to `last` go through the rows in order: predict, then learn.
+
+    Experts share nothing that changes, so that several threads may call this at the same time, each for other experts.
 
     Parameters
     ----------
+    rows_of
+        (e, 2): where in the arrays of trees the foreground tree and the background tree of an expert are.
+    experts, windows
+        (e,) EXPERT and (e, 2) WINDOW: what is known of each expert, and its monitors; of length 0 where there are none.
+        Monitors see whether the vote before learning was wrong, on the samples that the expert learns.
     block
         (row, f): the features, NaN where missing.
     targets
-        (row,): the classes, of length 0 where nothing is to be learnt.
+        (row, 1) or (row, e): the classes, for all experts or each; of 0 rows where nothing is to be learnt.
     weights
         (row, e): the weight of the sample for each expert, 0 for one that does not see it.
     n_branches
@@ -1026,6 +1248,7 @@ def step(
     n_rows, n_features = block.shape
     votes = np.empty(proba.shape[2])
     all_known = np.zeros(n_features)
+    own_row = np.empty(n_features)
     has_missing = np.zeros(n_rows, np.bool_)
     for row in range(n_rows):
         n_missing = 0
@@ -1033,24 +1256,27 @@ def step(
             n_missing += block[row, f] != block[row, f]
         has_missing[row] = n_missing > 0
     is_done = True
-    for e in range(nodes.shape[0]):
-        tree = Tree(
-            nodes[e], leaves[e], class_stats[e], class_order[e], is_complete[e], moments[e], arrivals[e],
-            value_stats[e], sizes[e], value_start, n_values, nominal,
-        )  # fmt: skip
-        row = go_on(
-            tree,
-            rules,
-            block,
-            targets,
-            weights[:, e],
-            has_missing,
-            n_branches,
-            progress[e],
-            proba[:, e],
-            votes,
-            all_known,
-        )
-        is_done = is_done and row == n_rows
+    for e in range(first, last):
+        row, outcome = progress[e], CHANGE_PLACES
+        while row < n_rows and outcome == CHANGE_PLACES:
+            front, back = rows_of[e, FOREGROUND], rows_of[e, BACKGROUND]
+            tree = Tree(
+                nodes[front], leaves[front], class_stats[front], class_order[front], is_complete[front],
+                moments[front], arrivals[front], value_stats[front], sizes[front], is_used[front], value_start,
+                n_values, nominal,
+            )  # fmt: skip
+            background = Tree(
+                nodes[back], leaves[back], class_stats[back], class_order[back], is_complete[back],
+                moments[back], arrivals[back], value_stats[back], sizes[back], is_used[back], value_start,
+                n_values, nominal,
+            )  # fmt: skip
+            row, outcome = go_on(
+                tree, background, experts[e : e + 1], windows[e : e + 1], rules, block,
+                targets[:, e if targets.shape[1] > 1 else 0], weights[:, e], has_missing, n_branches, row,
+                proba[:, e], votes, all_known, own_row,
+            )  # fmt: skip
+            if outcome == CHANGE_PLACES:
+                rows_of[e, FOREGROUND], rows_of[e, BACKGROUND] = back, front
         progress[e] = row
+        is_done = is_done and row == n_rows
     return is_done

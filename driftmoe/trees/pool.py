@@ -1,20 +1,25 @@
 """The memory of a pool of Hoeffding trees: all in one set of arrays, which grow as needed.
 
 Features, classes, values, nodes and experts may be added while running; columns and codes never move. Every array has
-the experts as its leading axis, so that one call of `kernels.step` serves all of them.
+the trees as its leading axis, so that one call of `kernels.step` serves all of them. With monitors each expert has two
+trees, the one that votes and the one in the background; `_rows` says where they are.
 """
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cache
+from itertools import count
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from driftmoe.encoding import MAX_ABSOLUTE
-from driftmoe.trees import kernels
+from driftmoe.trees import adwin, kernels
 
 CRITERIA = {"info_gain": kernels.INFO_GAIN, "gini": kernels.GINI, "hellinger": kernels.HELLINGER}
 LEAVES = {"mc": kernels.MAJORITY, "nb": kernels.NAIVE_BAYES, "nba": kernels.ADAPTIVE}
@@ -27,6 +32,9 @@ MAX_CLASS = 65_535
 
 UNBOUNDED = 2**31 - 1
 
+MIN_SHARED = 256
+"""Rows times trees below which starting threads costs more than it saves."""
+
 PER_TREE = (
     "_nodes",
     "_leaves",
@@ -37,8 +45,12 @@ PER_TREE = (
     "_arrivals",
     "_value_stats",
     "_sizes",
+    "_is_used",
 )
-"""The arrays with a leading expert axis, in the order in which the kernels take them."""
+"""The arrays with a leading tree axis, in the order in which the kernels take them."""
+
+PER_EXPERT = ("_rows", "_experts", "_windows")
+"""The arrays with a leading expert axis, likewise."""
 
 
 class TreePool:
@@ -75,6 +87,27 @@ class TreePool:
     max_nodes
         Most nodes of one tree, splits and leaves, at least 1; `None` for no limit. As the room gets less, the leaves
         that promise least stop growing first; all go on learning.
+    warning_delta, drift_delta
+        Risk of a false alarm of two monitors of each expert (ADWIN, Bifet & Gavaldà 2007), 0 < delta < 1, as in
+        adaptive random forests (Gomes et al. 2017); `None` for none. They watch whether the expert's vote before
+        learning was wrong, on the samples that it learns, whatever their weight. If the first finds that the error has
+        risen, an empty tree begins to learn the expert's samples in the background, also in the place of one that
+        does already. If the second does, the tree in the background, or an empty one if there is none, takes the
+        expert's place, and both monitors begin anew.
+    max_features
+        Features that a leaf may split on: a number of them, or a share between 0 and 1; `None` for all. Each leaf draws
+        its own when it begins and keeps them; naive Bayes goes on using all. A feature that is new may take the place
+        of one that a leaf has drawn.
+    feature_subsets
+        Features that a tree sees at all: which ones, of booleans (n_experts, n_features), or a share of them between
+        0 and 1 for each tree to draw; `None` for all. The others change nothing in it. Columns and trees that come
+        after an array see, and are seen by, all; with a share a tree draws it of the columns that are there when it
+        begins, and takes in each later one with this probability.
+    seed
+        Of the features drawn; `None` for another draw each time.
+    n_threads
+        Threads that share the trees of a block between them, at least 1; the result does not depend on it. Blocks with
+        little to do are left to one thread.
 
     Raises
     ------
@@ -112,6 +145,12 @@ class TreePool:
         min_branch_fraction: float = 0.01,
         max_share_to_split: float = 0.99,
         max_nodes: int | None = None,
+        warning_delta: float | None = None,
+        drift_delta: float | None = None,
+        max_features: float | None = None,
+        feature_subsets: ArrayLike | float | None = None,
+        seed: int | None = None,
+        n_threads: int = 1,
     ) -> None:
         if n_experts < 0:
             raise ValueError(f"n_experts={n_experts}; a pool has 0 trees or more")
@@ -129,6 +168,7 @@ class TreePool:
             ("max_share_to_split", max_share_to_split, 0),
             ("max_depth", 0 if max_depth is None else max_depth, 0),
             ("max_nodes", 1 if max_nodes is None else max_nodes, 1),
+            ("n_threads", n_threads, 1),
         ):
             if not value >= low:
                 raise ValueError(f"{name}={value}; choose {low} or more")
@@ -144,8 +184,44 @@ class TreePool:
         rules["criterion"] = CRITERIA[split_criterion]
         rules["leaf_prediction"] = LEAVES[leaf_prediction]
         rules["binary_split"] = binary_split
+        if max_features is not None and not max_features > 0:  # NaN included
+            raise ValueError(
+                f"max_features={max_features}; choose a number from 1 on, or a share between 0 and 1"
+            )
+        if isinstance(max_features, float) and max_features > 1.0:
+            raise ValueError(
+                f"max_features={max_features}; a share is at most 1.0, a number of features is an int"
+            )
+        is_subspace = max_features is not None and not (
+            isinstance(max_features, float) and max_features == 1.0
+        )
+        rules["max_features"] = max_features if is_subspace else np.inf
         rules["half"] = 0.5
         self._rules = rules
+        if warning_delta is not None and drift_delta is None:
+            raise ValueError(
+                f"warning_delta={warning_delta} without drift_delta: a tree in the background would never be used; "
+                "choose both, or drift_delta alone"
+            )
+        for name, risk in (("warning_delta", warning_delta), ("drift_delta", drift_delta)):
+            if risk is not None and not 0.0 < risk < 1.0:
+                raise ValueError(f"{name}={risk}; it is a probability, choose 0 < delta < 1, or None")
+            rules[name] = risk or 0.0
+        self.n_threads = n_threads
+        self._entropy = np.random.SeedSequence(seed).entropy
+        self._subset_share = 1.0
+        self._given_subsets = np.ones((0, 0), np.bool_)
+        if feature_subsets is not None and np.ndim(feature_subsets) == 0:
+            self._subset_share = float(feature_subsets)  # type: ignore[arg-type]  # it is a number
+        elif feature_subsets is not None:
+            self._given_subsets = np.array(feature_subsets)
+        if not 0.0 < self._subset_share <= 1.0:
+            raise ValueError(f"feature_subsets={self._subset_share}; a share lies above 0 and is at most 1")
+        if self._given_subsets.dtype != np.bool_ or self._given_subsets.ndim != 2:
+            raise ValueError(
+                f"feature_subsets of type {self._given_subsets.dtype} and shape {self._given_subsets.shape}; give "
+                "booleans, one row a tree and one column a feature"
+            )
 
         self.n_features = 0
         self.n_classes = 0
@@ -157,7 +233,11 @@ class TreePool:
         self._moments = np.zeros((0, 4, kernels.N_MOMENTS, 0, 0))
         self._arrivals = np.zeros((0, 4, 0, 1), np.int32)
         self._value_stats = np.zeros((0, 4, 2, 0, 0))
-        self._sizes = np.zeros((0, 2), np.int64)
+        self._sizes = np.zeros((0, 3), np.int64)
+        self._is_used = np.zeros((0, 0), np.bool_)
+        self._rows = np.zeros((0, 2), np.int64)
+        self._experts = np.zeros(0, kernels.EXPERT)
+        self._windows = np.zeros((0, 2), adwin.WINDOW)
         self._value_start = np.zeros(0, np.int64)
         self._value_room = np.zeros(0, np.int64)
         self._n_values = np.zeros(0, np.int64)
@@ -171,23 +251,23 @@ class TreePool:
 
     @property
     def n_experts(self) -> int:
-        """Number of trees."""
-        return len(self._sizes)
+        """Number of trees that vote."""
+        return len(self._rows)
 
     @property
     def n_nodes(self) -> np.ndarray:
         """Nodes of each tree, splits and leaves, shape (n_experts,)."""
-        return self._sizes[:, 0].copy()
+        return self._sizes[self._foreground, 0]
 
     @property
     def n_leaves(self) -> np.ndarray:
         """Leaves of each tree, shape (n_experts,)."""
-        return self._sizes[:, 1].copy()
+        return self._sizes[self._foreground, 1]
 
     @property
     def depth(self) -> np.ndarray:
         """Splits on the longest way down each tree, shape (n_experts,)."""
-        return np.array([self._nodes[e, : self._sizes[e, 0]]["depth"].max() for e in range(self.n_experts)])
+        return np.array([self._nodes[r, : self._sizes[r, 0]]["depth"].max() for r in self._foreground])
 
     @property
     def weight_seen(self) -> np.ndarray:
@@ -196,7 +276,37 @@ class TreePool:
         It is less than the weight learnt: a leaf that splits hands down what it has observed itself, not what came down
         to it, and of a feature that is missing in some samples only the others.
         """
-        return np.array([self._leaves[e, : self._sizes[e, 1]]["weight"].sum() for e in range(self.n_experts)])
+        return np.array([self._leaves[r, : self._sizes[r, 1]]["weight"].sum() for r in self._foreground])
+
+    @property
+    def n_warnings(self) -> np.ndarray:
+        """How often a tree began in the background of each expert, shape (n_experts,)."""
+        return self._experts["n_warnings"].copy() if self._is_watched else np.zeros(self.n_experts, np.int64)
+
+    @property
+    def n_replaced(self) -> np.ndarray:
+        """How often a drift ended the tree of each expert, shape (n_experts,)."""
+        return self._experts["n_replaced"].copy() if self._is_watched else np.zeros(self.n_experts, np.int64)
+
+    @property
+    def has_background(self) -> np.ndarray:
+        """Whether a tree grows in the background of each expert, shape (n_experts,)."""
+        return (
+            self._experts["has_background"] == 1 if self._is_watched else np.zeros(self.n_experts, np.bool_)
+        )
+
+    @property
+    def _foreground(self) -> np.ndarray:
+        return self._rows[:, kernels.FOREGROUND]
+
+    @property
+    def _is_watched(self) -> bool:
+        return bool(self._rules[0]["drift_delta"] > 0.0)
+
+    @property
+    def _trees_each(self) -> int:
+        """Rows of an expert: those from here times the expert's number on."""
+        return 2 if self._rules[0]["warning_delta"] > 0.0 else 1
 
     @property
     def n_bytes(self) -> int:
@@ -248,7 +358,8 @@ class TreePool:
             One sample (n_features,) or a block (n_rows, n_features); NaN where a value is missing. A longer vector
             than before brings new features.
         targets
-            Class index, or (n_rows,) of them. A larger one than before brings a new class.
+            Class index, or (n_rows,) of them; or one for each tree, (n_experts,) for one sample, (n_rows, n_experts)
+            for a block. A larger one than before brings a new class.
         weights
             Weight of the sample for each tree, (n_experts,) or (n_rows, n_experts); 0 for a tree that does not see it.
             1 for all by default.
@@ -261,8 +372,7 @@ class TreePool:
             If shapes do not fit, a number lies beyond ±1e100, a nominal column holds no code, a class index is
             negative, or a weight negative or not finite. Then nothing has been learnt.
         """
-        block, _ = _as_block(vectors)
-        self._learn(block, targets, weights, n_experts, is_predicting=False)
+        self._learn(*_as_block(vectors), targets, weights, n_experts, is_predicting=False)
 
     def step(
         self,
@@ -281,12 +391,13 @@ class TreePool:
             largest in `targets`.
         """
         block, is_single = _as_block(vectors)
-        proba = self._learn(block, targets, weights, n_experts, is_predicting=True)
+        proba = self._learn(block, is_single, targets, weights, n_experts, is_predicting=True)
         return proba[0] if is_single else proba
 
     def _learn(
         self,
         block: np.ndarray,
+        is_single: bool,
         targets: ArrayLike,
         weights: ArrayLike | None,
         n_experts: int | None,
@@ -297,17 +408,20 @@ class TreePool:
         target_array = np.ascontiguousarray(targets)
         if target_array.size and target_array.dtype.kind not in "iu":
             raise ValueError(f"targets are {target_array.dtype}; give the indices of the classes as integers")
-        target_array = target_array.astype(np.int64).reshape(-1)
+        target_array = _writeable(target_array.astype(np.int64, copy=False))
+        if target_array.ndim < 2:
+            target_array = target_array.reshape((1, -1) if is_single else (-1, 1))
         if weights is None:
             weight_array = np.ones((len(block), n_experts))
         else:
             weight_array = _writeable(np.ascontiguousarray(weights, dtype=np.float64))
             if weight_array.ndim == 1:
                 weight_array = weight_array[np.newaxis]
-        if len(target_array) != len(block) or weight_array.shape != (len(block), n_experts):
+        shapes = (len(block), 1), (len(block), n_experts)
+        if target_array.shape not in shapes or weight_array.shape != (len(block), n_experts):
             raise ValueError(
-                f"{len(block)} samples, {len(target_array)} targets and weights of shape {weight_array.shape} do not "
-                f"fit; give one target a sample, and weights of shape ({len(block)}, {n_experts})"
+                f"{len(block)} samples, targets of shape {np.shape(targets)} and weights of shape {weight_array.shape} "
+                f"do not fit; give one target a sample, or one for each tree as in weights ({len(block)}, {n_experts})"
             )
         self._check(block, target_array, weight_array)
         if not len(block):
@@ -320,28 +434,22 @@ class TreePool:
 
     def _run(self, block: np.ndarray, targets: np.ndarray, weights: np.ndarray, proba: np.ndarray) -> None:
         progress = np.zeros(self.n_experts, np.int64)
-        while not kernels.step(
-            self._nodes,
-            self._leaves,
-            self._class_stats,
-            self._class_order,
-            self._is_complete,
-            self._moments,
-            self._arrivals,
-            self._value_stats,
-            self._sizes,
-            self._value_start,
-            self._n_values,
-            self._nominal,
-            self._rules,
-            block,
-            targets,
-            weights,
-            self._n_branches,
-            progress,
-            proba,
-        ):
-            self._add_nodes()
+        n_threads = min(self.n_threads, self.n_experts)
+        if len(block) * self.n_experts < MIN_SHARED:
+            n_threads = 1
+        is_done = False
+        while not is_done:
+            arguments = (
+                *(getattr(self, name) for name in PER_TREE), self._value_start, self._n_values, self._nominal,
+                *(getattr(self, name) for name in PER_EXPERT), self._rules, block, targets, weights,
+                self._n_branches, progress, proba,
+            )  # fmt: skip
+            if n_threads == 1:
+                is_done = kernels.step(*arguments, 0, self.n_experts)
+            else:
+                is_done = _step_in_threads(arguments, self.n_experts, n_threads)
+            if not is_done:
+                self._add_nodes()
 
     def _check(self, block: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> None:
         what, row, column = kernels.first_wrong(
@@ -359,7 +467,7 @@ class TreePool:
             )
         if what == 3:
             raise ValueError(
-                f"target {targets[row]} in row {row}; allowed are the indices 0, 1, ... {MAX_CLASS}"
+                f"target {targets[row, column]} in row {row}; allowed are the indices 0, 1, ... {MAX_CLASS}"
             )
         if what == 4:
             raise ValueError(
@@ -380,25 +488,35 @@ class TreePool:
     # --- single trees -----------------------------------------------------------------------------------------------
 
     def reset(self, expert: int) -> None:
-        """Make a tree as new: one leaf that has seen nothing."""
+        """Make a tree as new: one leaf that has seen nothing; with its background, its monitors and their counts."""
         self._check_expert(expert)
-        self._start(expert, expert + 1)
+        for row in self._rows[expert]:
+            self._start(row, row + 1)
+        if self._is_watched:
+            self._experts[expert] = np.zeros((), kernels.EXPERT)
+            self._windows[expert] = np.zeros((), adwin.WINDOW)
 
     def clone(self, expert: int) -> TreePool:
-        """Return a pool of one that holds a copy of a tree."""
+        """Return a pool of one that holds a copy of a tree, with its background and monitors."""
         self._check_expert(expert)
         pool = TreePool.__new__(TreePool)
         vars(pool).update({
             name: value.copy() if isinstance(value, np.ndarray | set) else value
             for name, value in vars(self).items()
-            if name not in PER_TREE
+            if name not in PER_TREE + PER_EXPERT
         })  # fmt: skip
+        rows = self._rows[expert, : self._trees_each]
         for name in PER_TREE:
-            setattr(pool, name, getattr(self, name)[expert : expert + 1].copy())
+            setattr(pool, name, getattr(self, name)[rows])
+        pool._rows = np.array([[0, self._trees_each - 1]])
+        pool._experts = self._experts[expert : expert + 1].copy()
+        pool._windows = self._windows[expert : expert + 1].copy()
         return pool
 
     def replace(self, expert: int, pool: TreePool, source: int = 0) -> None:
         """Put a copy of a tree of a pool, this one or another, in the place of a tree.
+
+        Its monitors and what is in its background come along where both pools have these, else they are as new.
 
         Raises
         ------
@@ -417,15 +535,25 @@ class TreePool:
             pool = pool.clone(source)
             pool._adopt_sizes(self)
             source = 0
+        elif source == expert:
+            return
+        self.reset(expert)
+        n_common = min(self._trees_each, pool._trees_each)
+        to, of = self._rows[expert, :n_common], pool._rows[source, :n_common]
         for name in PER_TREE:
-            getattr(self, name)[expert] = getattr(pool, name)[source]
+            getattr(self, name)[to] = getattr(pool, name)[of]
+        if self._is_watched and pool._is_watched:
+            self._experts[expert] = pool._experts[source]
+            self._windows[expert] = pool._windows[source]
+            self._experts[expert]["has_background"] *= n_common - 1
 
     def _majority(self, expert: int, slot: int) -> int:
         """Heaviest class of a leaf, of equals the one that came first; NONE if it has seen nothing."""
-        order = self._class_order[expert, slot, : self._leaves[expert, slot]["n_present"]]
+        row = self._foreground[expert]
+        order = self._class_order[row, slot, : self._leaves[row, slot]["n_present"]]
         if not len(order):
             return kernels.NONE
-        return int(order[self._class_stats[expert, slot, kernels.WEIGHT, order].argmax()])
+        return int(order[self._class_stats[row, slot, kernels.WEIGHT, order].argmax()])
 
     def _check_expert(self, expert: int) -> None:
         if not 0 <= expert < self.n_experts:
@@ -489,6 +617,9 @@ class TreePool:
             self._value_room = np.concatenate([self._value_room, np.zeros(len(new), np.int64)])
             self._n_values = np.concatenate([self._n_values, np.zeros(len(new), np.int64)])
             self._is_complete[:] = False
+            n_trees = len(self._sizes)
+            used = [self._draw_features(r, self.n_features, n_columns) for r in range(n_trees)]
+            self._is_used = np.hstack([self._is_used, np.array(used).reshape(n_trees, len(new))])
             self.n_features = n_columns
         if len(self._nominal) and kernels.count_values(block, self._nominal, self._n_values):
             self._n_branches = max(2, int(self._n_values.max()))
@@ -508,7 +639,7 @@ class TreePool:
 
     def _resize(self, n_nodes: int, n_leaves: int, n_classes: int, n_features: int) -> None:
         """Give all trees room for so much; what there is stays where it is."""
-        n = self.n_experts
+        n = len(self._sizes)
         shapes: dict[str, tuple[int, ...]] = {
             "_nodes": (n, n_nodes),
             "_leaves": (n, n_leaves),
@@ -525,7 +656,7 @@ class TreePool:
     def _add_nodes(self) -> None:
         """Double the room for nodes and leaves where a tree may need more for its next split."""
         n_nodes, n_leaves, n_classes, n_features = self._rooms()
-        most_nodes, most_leaves = (self._sizes.max(axis=0) + self._n_branches).tolist()
+        most_nodes, most_leaves = (self._sizes[:, :2].max(axis=0) + self._n_branches).tolist()
         self._resize(
             n_nodes if most_nodes <= n_nodes else max(most_nodes, 2 * n_nodes),
             n_leaves if most_leaves <= n_leaves else max(most_leaves, 2 * n_leaves),
@@ -536,11 +667,37 @@ class TreePool:
     def _add_experts(self, n_new: int) -> None:
         if n_new <= 0:
             return
-        n = self.n_experts
+        n_experts, each = self.n_experts + n_new, self._trees_each
+        first, last = each * self.n_experts, each * n_experts
         for name in PER_TREE:
             array = getattr(self, name)
-            setattr(self, name, _enlarged(array, (n + n_new, *array.shape[1:])))
-        self._start(n, n + n_new)
+            setattr(self, name, _enlarged(array, (last, *array.shape[1:])))
+        new_rows = np.arange(first, last).reshape(n_new, each)[:, [0, -1]]
+        self._rows = np.concatenate([self._rows, new_rows])
+        if self._is_watched:
+            self._experts = _enlarged(self._experts, (n_experts,))
+            self._windows = _enlarged(self._windows, (n_experts, 2))
+        for row in range(first, last):
+            if self._rules[0]["max_features"] < np.inf:
+                self._sizes[row, 2] = np.random.SeedSequence(self._entropy, spawn_key=(row,)).generate_state(
+                    1
+                )[0]
+            self._is_used[row] = self._draw_features(row, 0, self.n_features)
+        self._start(first, last)
+
+    def _draw_features(self, row: int, first: int, last: int) -> np.ndarray:
+        """Whether a tree sees each of the columns from `first` up to `last`; one in the background sees the same."""
+        expert = row // self._trees_each
+        is_used = np.ones(last - first, np.bool_)
+        if expert < len(self._given_subsets):
+            given = self._given_subsets[expert, first:last]
+            is_used[: len(given)] = given
+        if self._subset_share < 1.0 and last > first:
+            key = np.random.SeedSequence(self._entropy, spawn_key=(expert, first))
+            draws = np.random.default_rng(key).random(last - first)
+            n_drawn = max(1, round(self._subset_share * (last - first)))
+            is_used = draws < self._subset_share if first else draws <= np.sort(draws)[n_drawn - 1]
+        return is_used
 
     def _start(self, first: int, last: int) -> None:
         arrays = [getattr(self, name) for name in PER_TREE]
@@ -579,7 +736,8 @@ class TreePool:
         |   yes 0.946, weight 532.669
         """
         self._check_expert(expert)
-        nodes, leaves = self._nodes[expert], self._leaves[expert]
+        row = self._foreground[expert]
+        nodes, leaves = self._nodes[row], self._leaves[row]
 
         def value_name(f: int, code: float) -> str:
             names = None if values is None else values[f]
@@ -593,7 +751,7 @@ class TreePool:
                     yield f"{indent}nothing seen"
                     return
                 weight = leaves[slot]["weight"]
-                share = self._class_stats[expert, slot, kernels.WEIGHT, c] / weight if weight else 0.0
+                share = self._class_stats[row, slot, kernels.WEIGHT, c] / weight if weight else 0.0
                 yield f"{indent}{c if classes is None else classes[c]} {share:.3f}, weight {weight:.6g}"
                 return
             kind, f, threshold = (nodes[node][name] for name in ("kind", "feature", "threshold"))
@@ -613,7 +771,31 @@ class TreePool:
         return "\n".join(lines(kernels.ROOT, ""))
 
 
-_NO_TARGETS = np.empty(0, np.int64)
+_NO_TARGETS = np.empty((0, 1), np.int64)
+
+
+@cache
+def _executor(n_threads: int, process: int) -> ThreadPoolExecutor:
+    """Threads that stay; of each process its own, since they do not survive a fork."""
+    return ThreadPoolExecutor(n_threads, thread_name_prefix="driftmoe-trees")
+
+
+def _step_in_threads(arguments: tuple[Any, ...], n_experts: int, n_threads: int) -> bool:
+    """Call `kernels.step` for one expert after the other, each thread taking the next that none has taken."""
+    experts = count()
+
+    def work() -> bool:
+        is_done = True
+        while (e := next(experts)) < n_experts:
+            is_done = kernels.step(*arguments, e, e + 1) and is_done
+        return is_done
+
+    others = [_executor(n_threads - 1, os.getpid()).submit(work) for _ in range(n_threads - 1)]
+    try:
+        is_done = work()
+    finally:
+        wait(others)  # nobody may touch the arrays before all are done with them
+    return all([is_done, *(other.result() for other in others)])
 
 
 def _as_block(vectors: ArrayLike) -> tuple[np.ndarray, bool]:
