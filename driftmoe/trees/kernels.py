@@ -122,8 +122,10 @@ RULES = np.dtype(
 
 EXPERT = np.dtype(
     [
-        # 1 while a tree grows in the background.
+        # 1 while a tree grows in the background; the one there is empty otherwise.
         ("has_background", np.int64),
+        # Which monitor has raised an alarm that nothing has been done about yet.
+        ("alarm", np.int64),
         ("n_warnings", np.int64),
         ("n_replaced", np.int64),
     ],
@@ -133,11 +135,8 @@ EXPERT = np.dtype(
 FOREGROUND, BACKGROUND = 0, 1
 """Columns of `rows_of`: which tree votes for the expert, and which may take its place."""
 
-WARNING, DRIFT = 0, 1
+WARNING, DRIFT, NO_ALARM = 0, 1, 2
 """Columns of `windows`: the monitor whose alarm starts a background tree, and the one whose alarm replaces a tree."""
-
-ALL_DONE, NO_ROOM, CHANGE_PLACES = 0, 1, 2
-"""Why an expert stopped going through the rows; the last if foreground and background tree have to."""
 
 # Planes of `moments`, each over (class, feature). Of a nominal feature only COUNT is used.
 COUNT, MEAN, M2, LOW, HIGH, PRECISION = 0, 1, 2, 3, 4, 5  # PRECISION: 1 / (2 variance), 0 where there is none
@@ -1062,29 +1061,6 @@ def learn_row(tree, leaf_node, is_direct, rules, x, has_missing, c, w, bayes_cla
         attempt_split(tree, slot, rules)
 
 
-@embedded_kernel
-def take(tree, rules, x, has_missing, c, w, proba, all_known):
-    """Write what a tree says of a sample; then let it learn the sample if that has weight."""
-    leaf, is_direct, unknown_at = find_leaf(tree, x)
-    bayes_class = leaf_proba(tree, np.int64(tree.nodes[leaf]["slot"]), rules, x, has_missing, w > 0.0, proba)
-    if w > 0.0:
-        if unknown_at != NONE and tree.size[0] < rules["max_nodes"]:
-            leaf = add_branch(tree, unknown_at, x[tree.nodes[unknown_at]["feature"]])
-            bayes_class = NONE
-        learn_row(tree, leaf, is_direct, rules, x, has_missing, c, w, bayes_class, all_known)
-
-
-take_apart = kernel(
-    getattr(take, "py_func", take)
-)  # a second place where it would be written would take too long
-
-
-@embedded_kernel
-def lacks_room(tree, n_branches):
-    """Whether a split into so many branches might not fit."""
-    return tree.size[0] + n_branches > tree.nodes.shape[0] or tree.size[1] + n_branches > tree.leaves.shape[0]
-
-
 @kernel
 def votes_for(proba, c):
     """Whether a class is the first of the most probable ones; no vote is a vote for none."""
@@ -1101,68 +1077,67 @@ def has_risen(window, delta, value):
     return adwin.update(window, delta, value) and adwin.estimate(window) > before
 
 
-@allocating_kernel
-def watch(tree, background, expert, windows, rules, error):
-    """Tell both monitors whether the vote was wrong; return whether foreground and background have to change places.
+@kernel
+def alarm_of(windows, rules, error):
+    """Tell both monitors whether the vote was wrong; return which one raises the alarm, or NO_ALARM.
 
-    Gomes et al. 2017, algorithm 1. Where both monitors find a change with the same sample the warning is too late.
+    As in adaptive random forests (Gomes et al. 2017, algorithm 1) the monitor of warnings starts anew after each, both
+    do after a drift. Where both find a change at once the warning comes too late.
     """
     is_warning = rules["warning_delta"] > 0.0 and has_risen(windows[WARNING], rules["warning_delta"], error)
     is_drift = has_risen(windows[DRIFT], rules["drift_delta"], error)
-    has_background = expert["has_background"] == 1
+    if is_drift or is_warning:
+        adwin.restart(windows[WARNING])
     if is_drift:
-        expert["n_replaced"] += 1
-        expert["has_background"] = 0
-        adwin.restart(windows[WARNING])
         adwin.restart(windows[DRIFT])
-        start_tree(tree)
-    elif is_warning:
-        expert["n_warnings"] += 1
-        expert["has_background"] = 1
-        adwin.restart(windows[WARNING])
-        start_tree(background)
-    return is_drift and has_background
+    return DRIFT if is_drift else WARNING if is_warning else NO_ALARM
 
 
 @embedded_kernel
 def go_on(
-    tree, background, experts, windows, rules, block, targets, weights, has_missing, n_branches, row, proba, votes,
+    tree, experts, windows, rules, block, targets, weights, has_missing, n_branches, row, stop, proba, votes,
     all_known, own_row,
 ):  # fmt: skip
-    """Let one expert go through the rows from `row`.
+    """Let one tree go through the rows from `row` up to `stop`.
 
-    Returns the row to go on with, and why it stopped: ALL_DONE, NO_ROOM for a split, or CHANGE_PLACES.
+    Returns the row to go on with, `stop` unless a monitor raised an alarm or there was no room for a split, and
+    whether there was room.
     """
     is_learning = targets.shape[0] > 0
     is_predicting = proba.shape[0] > 0
-    is_watched = experts.shape[0] > 0
+    nodes, size = tree.nodes, tree.size
+    has_room, is_calm = True, True
     sees_all = True
     for f in range(tree.is_used.shape[0]):
         sees_all = sees_all and tree.is_used[f]
-    while row < block.shape[0]:
+    while row < stop and is_calm:
         w = weights[row] if is_learning else 0.0
-        has_background = is_watched and experts[0]["has_background"] == 1
-        if w > 0.0 and (
-            lacks_room(tree, n_branches) or (has_background and lacks_room(background, n_branches))
-        ):
-            return row, NO_ROOM
+        if w > 0.0 and (size[0] + n_branches > nodes.shape[0] or size[1] + n_branches > tree.leaves.shape[0]):
+            has_room = False
+            break
         if is_predicting or w > 0.0:
             x = block[row]
             if not sees_all:
                 x = own_row
                 for f in range(x.shape[0]):  # a constant has no say, neither in a vote nor in a split
                     x[f] = block[row, f] if tree.is_used[f] else 0.0
+            leaf, is_direct, unknown_at = find_leaf(tree, x, ROOT)
             out = proba[row] if is_predicting else votes
-            c = targets[row] if is_learning else NONE
-            take(tree, rules, x, has_missing[row], c, w, out, all_known)
-            if is_watched and w > 0.0:
-                error = 0.0 if votes_for(out, c) else 1.0
-                if has_background:
-                    take_apart(background, rules, x, has_missing[row], c, w, votes, all_known)
-                if watch(tree, background, experts[0], windows[0], rules, error):
-                    return row + 1, CHANGE_PLACES
+            bayes_class = leaf_proba(
+                tree, np.int64(nodes[leaf]["slot"]), rules, x, has_missing[row], w > 0.0, out
+            )
+            if w > 0.0:
+                c = targets[row]
+                if unknown_at != NONE and size[0] < rules["max_nodes"]:
+                    leaf = add_branch(tree, unknown_at, x[nodes[unknown_at]["feature"]])
+                    bayes_class = NONE
+                learn_row(tree, leaf, is_direct, rules, x, has_missing[row], c, w, bayes_class, all_known)
+                if experts.shape[0] > 0:
+                    alarm = alarm_of(windows[0], rules, 0.0 if votes_for(out, c) else 1.0)
+                    experts[0]["alarm"] = alarm
+                    is_calm = alarm == NO_ALARM
         row += 1
-    return row, ALL_DONE
+    return row, has_room
 
 
 # --- entry points -----------------------------------------------------------------------------------------------------
@@ -1243,7 +1218,7 @@ def step(
     n_branches
         Most branches that a split can have, at least 2.
     progress
-        (e,): the row with which each expert goes on; afterwards the row that it has come to.
+        (e, 2): the row with which both trees of each expert go on; afterwards the row that they have come to.
     proba
         (row, e, c): the predictions are written here; of 0 rows where none are wanted.
 
@@ -1264,26 +1239,40 @@ def step(
         has_missing[row] = n_missing > 0
     is_done = True
     for e in range(first, last):
-        row, outcome = progress[e], CHANGE_PLACES
-        while row < n_rows and outcome == CHANGE_PLACES:
+        while True:
+            # The tree in the background follows when the other has stopped; then it is time to see to an alarm.
             front, back = rows_of[e, FOREGROUND], rows_of[e, BACKGROUND]
-            tree = Tree(
-                nodes[front], leaves[front], class_stats[front], class_order[front], is_complete[front],
-                moments[front], arrivals[front], value_stats[front], sizes[front], is_used[front], value_start,
-                n_values, nominal,
-            )  # fmt: skip
-            background = Tree(
-                nodes[back], leaves[back], class_stats[back], class_order[back], is_complete[back],
-                moments[back], arrivals[back], value_stats[back], sizes[back], is_used[back], value_start,
-                n_values, nominal,
-            )  # fmt: skip
-            row, outcome = go_on(
-                tree, background, experts[e : e + 1], windows[e : e + 1], rules, block,
-                targets[:, e if targets.shape[1] > 1 else 0], weights[:, e], has_missing, n_branches, row,
-                proba[:, e], votes, all_known, own_row,
-            )  # fmt: skip
-            if outcome == CHANGE_PLACES:
+            is_watched = experts.shape[0] > 0 and targets.shape[0] > 0
+            has_background = is_watched and experts[e]["has_background"] == 1
+            lags = has_background and progress[e, BACKGROUND] < progress[e, FOREGROUND]
+            alarm = experts[e]["alarm"] if is_watched and not lags else NO_ALARM
+            if progress[e, FOREGROUND] == n_rows and not lags and alarm == NO_ALARM:
+                break
+            if alarm == DRIFT:
                 rows_of[e, FOREGROUND], rows_of[e, BACKGROUND] = back, front
-        progress[e] = row
-        is_done = is_done and row == n_rows
+                back = front
+            side = BACKGROUND if lags or alarm != NO_ALARM else FOREGROUND
+            r = back if side == BACKGROUND else front
+            tree = Tree(
+                nodes[r], leaves[r], class_stats[r], class_order[r], is_complete[r], moments[r], arrivals[r],
+                value_stats[r], sizes[r], is_used[r], value_start, n_values, nominal,
+            )  # fmt: skip
+            if alarm != NO_ALARM:
+                start_tree(tree)
+                experts[e]["alarm"] = NO_ALARM
+                experts[e]["has_background"] = alarm == WARNING
+                experts[e]["n_warnings"] += alarm == WARNING
+                experts[e]["n_replaced"] += alarm == DRIFT
+                progress[e, BACKGROUND] = progress[e, FOREGROUND]
+                continue
+            n_voting = e + 1 if side == FOREGROUND else e
+            progress[e, side], has_room = go_on(
+                tree, experts[e:n_voting], windows[e:n_voting], rules, block,
+                targets[:, e if targets.shape[1] > 1 else 0], weights[:, e], has_missing, n_branches,
+                progress[e, side], progress[e, FOREGROUND] if lags else n_rows,
+                proba[: 0 if lags else proba.shape[0], e], votes, all_known, own_row,
+            )  # fmt: skip
+            if not has_room:
+                is_done = False
+                break
     return is_done

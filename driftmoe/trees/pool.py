@@ -433,7 +433,7 @@ class TreePool:
         return proba
 
     def _run(self, block: np.ndarray, targets: np.ndarray, weights: np.ndarray, proba: np.ndarray) -> None:
-        progress = np.zeros(self.n_experts, np.int64)
+        progress = np.zeros((self.n_experts, 2), np.int64)
         n_threads = min(self.n_threads, self.n_experts)
         if len(block) * self.n_experts < MIN_SHARED:
             n_threads = 1
@@ -493,7 +493,7 @@ class TreePool:
         for row in self._rows[expert]:
             self._start(row, row + 1)
         if self._is_watched:
-            self._experts[expert] = np.zeros((), kernels.EXPERT)
+            self._experts[expert] = _NEW_EXPERT
             self._windows[expert] = np.zeros((), adwin.WINDOW)
 
     def clone(self, expert: int) -> TreePool:
@@ -675,7 +675,7 @@ class TreePool:
         new_rows = np.arange(first, last).reshape(n_new, each)[:, [0, -1]]
         self._rows = np.concatenate([self._rows, new_rows])
         if self._is_watched:
-            self._experts = _enlarged(self._experts, (n_experts,))
+            self._experts = np.concatenate([self._experts, np.full(n_new, _NEW_EXPERT)])
             self._windows = _enlarged(self._windows, (n_experts, 2))
         for row in range(first, last):
             if self._rules[0]["max_features"] < np.inf:
@@ -771,6 +771,7 @@ class TreePool:
         return "\n".join(lines(kernels.ROOT, ""))
 
 
+_NEW_EXPERT = np.array((0, kernels.NO_ALARM, 0, 0), kernels.EXPERT)
 _NO_TARGETS = np.empty((0, 1), np.int64)
 
 
