@@ -1121,7 +1121,7 @@ def go_on(
                 x = own_row
                 for f in range(x.shape[0]):  # a constant has no say, neither in a vote nor in a split
                     x[f] = block[row, f] if tree.is_used[f] else 0.0
-            leaf, is_direct, unknown_at = find_leaf(tree, x, ROOT)
+            leaf, is_direct, unknown_at = find_leaf(tree, x)
             out = proba[row] if is_predicting else votes
             bayes_class = leaf_proba(
                 tree, np.int64(nodes[leaf]["slot"]), rules, x, has_missing[row], w > 0.0, out
