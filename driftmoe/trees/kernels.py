@@ -80,6 +80,8 @@ LEAF_STATE = np.dtype(
         ("weight", np.float64),
         # Weight at the last attempt to split.
         ("last_attempt", np.float64),
+        # Weight outside the majority class, where most can be gained, at the last attempt to split; 0 before the first.
+        ("promise", np.float64),
         # Weight of the samples that the majority class, and that naive Bayes, would have got right.
         ("majority_correct", np.float64),
         ("bayes_correct", np.float64),
@@ -435,6 +437,7 @@ def start_leaf(tree, node, slot):
     leaf = tree.leaves[slot]
     leaf["weight"] = 0.0
     leaf["last_attempt"] = 0.0
+    leaf["promise"] = 0.0
     leaf["majority_correct"] = 0.0
     leaf["bayes_correct"] = 0.0
     leaf["n_present"] = 0
@@ -927,30 +930,21 @@ def best_split(tree, slot, rules):
 
 
 @kernel
-def may_grow(tree, slot, rules, n_new):
-    """Whether the bound on the nodes leaves room for a split of this leaf into `n_new` branches.
+def may_grow(tree, slot, rules):
+    """Whether the bound on the nodes leaves room for a split of this leaf.
 
-    What room is left goes to the leaves that promise most: those with most weight outside their majority class, where
-    most can be gained. With room for k more splits, a leaf grows only if fewer than k leaves promise more.
+    What room is left goes to the leaves that promise most, by what each promised at its last attempt. With room for k
+    more splits in two, a leaf grows only if fewer than k leaves promise more. There is nothing to compare while there
+    are not more leaves than that.
     """
-    room = rules["max_nodes"] - tree.size[0]
-    if n_new > room:
-        return False
-    promise = leaf_promise(tree, slot)
+    n_splits = (rules["max_nodes"] - tree.size[0]) // 2
+    if n_splits >= tree.size[1]:
+        return True
+    promise = tree.leaves[slot]["promise"]
     n_better = 0
     for s in range(tree.size[1]):
-        if tree.leaves[s]["is_active"] == 1 and leaf_promise(tree, s) > promise:
-            n_better += 1
-    return n_better < room // n_new
-
-
-@kernel
-def leaf_promise(tree, slot):
-    """Weight outside the majority class."""
-    majority = majority_class(tree, slot)
-    if majority == NONE:
-        return 0.0
-    return tree.leaves[slot]["weight"] - tree.class_stats[slot, WEIGHT, majority]
+        n_better += tree.leaves[s]["is_active"] == 1 and tree.leaves[s]["promise"] > promise
+    return n_better < n_splits
 
 
 @allocating_kernel
@@ -1010,7 +1004,10 @@ def split_leaf(tree, slot, f, kind, threshold, half):
 
 @allocating_kernel
 def attempt_split(tree, slot, rules):
-    """Split a leaf that has seen its grace period, if the best split is better than the second best for sure."""
+    """Split a leaf that has seen its grace period, if the best split is better than the second best for sure.
+
+    A leaf that may not grow does not look for a split; one for whose split there are too few nodes never looks again.
+    """
     leaf = tree.leaves[slot]
     n_present = leaf["n_present"]
     weights = tree.class_stats[slot, WEIGHT]
@@ -1020,8 +1017,12 @@ def attempt_split(tree, slot, rules):
             n_classes_seen += 1
     if n_classes_seen < 2:
         return
-    if weights[majority_class(tree, slot)] / leaf["weight"] > rules["max_share_to_split"]:
+    majority_weight = weights[majority_class(tree, slot)]
+    leaf["promise"] = leaf["weight"] - majority_weight
+    if majority_weight / leaf["weight"] > rules["max_share_to_split"]:
         forget_observations(tree, slot)
+        return
+    if not may_grow(tree, slot, rules):
         return
     best, second, feature, kind, threshold = best_split(tree, slot, rules)
     value_range = 1.0 if rules["criterion"] == GINI else math.log2(max(n_present, 2))
@@ -1037,7 +1038,9 @@ def attempt_split(tree, slot, rules):
             n_new = values_seen(
                 tree.value_stats[slot, VALUE_WEIGHT], tree.value_start[feature], tree.n_values[feature], order
             ).shape[0]
-        if may_grow(tree, slot, rules, n_new):
+        if tree.size[0] + n_new > rules["max_nodes"]:
+            leaf["last_attempt"] = np.inf
+        else:
             split_leaf(tree, slot, feature, kind, threshold, rules["half"])
 
 
@@ -1056,7 +1059,7 @@ def learn_row(tree, leaf_node, is_direct, rules, x, has_missing, c, w, bayes_cla
         leaf["is_active"] = 0
         return
     weight = leaf["weight"]
-    if weight - leaf["last_attempt"] >= rules["grace_period"]:
+    if weight - leaf["last_attempt"] >= rules["grace_period"] and tree.size[0] + 2 <= rules["max_nodes"]:
         leaf["last_attempt"] = weight
         attempt_split(tree, slot, rules)
 
@@ -1106,15 +1109,21 @@ def go_on(
     is_learning = targets.shape[0] > 0
     is_predicting = proba.shape[0] > 0
     nodes, size = tree.nodes, tree.size
+    max_nodes = rules["max_nodes"]
+    max_leaves = (max_nodes + 1) // 2 if n_branches == 2 else max_nodes
     has_room, is_calm = True, True
     sees_all = True
     for f in range(tree.is_used.shape[0]):
         sees_all = sees_all and tree.is_used[f]
     while row < stop and is_calm:
         w = weights[row] if is_learning else 0.0
-        if w > 0.0 and (size[0] + n_branches > nodes.shape[0] or size[1] + n_branches > tree.leaves.shape[0]):
-            has_room = False
-            break
+        if w > 0.0:
+            has_room = (
+                min(size[0] + n_branches, max_nodes) <= nodes.shape[0]
+                and min(size[1] + n_branches, max_leaves) <= tree.leaves.shape[0]
+            )
+            if not has_room:
+                break
         if is_predicting or w > 0.0:
             x = block[row]
             if not sees_all:
@@ -1128,7 +1137,7 @@ def go_on(
             )
             if w > 0.0:
                 c = targets[row]
-                if unknown_at != NONE and size[0] < rules["max_nodes"]:
+                if unknown_at != NONE and size[0] < max_nodes:
                     leaf = add_branch(tree, unknown_at, x[nodes[unknown_at]["feature"]])
                     bayes_class = NONE
                 learn_row(tree, leaf, is_direct, rules, x, has_missing[row], c, w, bayes_class, all_known)

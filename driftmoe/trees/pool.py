@@ -86,7 +86,7 @@ class TreePool:
         A leaf whose majority class has a larger share than this does not split.
     max_nodes
         Most nodes of one tree, splits and leaves, at least 1; `None` for no limit. As the room gets less, the leaves
-        that promise least stop growing first; all go on learning.
+        with least weight outside their majority class stop growing first, and looking for splits; all go on learning.
     warning_delta, drift_delta
         Risk of a false alarm of two monitors of each expert (ADWIN, Bifet & Gavaldà 2007), 0 < delta < 1, as in
         adaptive random forests (Gomes et al. 2017); `None` for none. They watch whether the expert's vote before
@@ -225,14 +225,15 @@ class TreePool:
 
         self.n_features = 0
         self.n_classes = 0
-        self._nodes = np.zeros((0, 4), kernels.NODE)
-        self._leaves = np.zeros((0, 4), kernels.LEAF_STATE)
-        self._class_stats = np.zeros((0, 4, 3, 0))
-        self._class_order = np.zeros((0, 4, 0), np.int32)
-        self._is_complete = np.zeros((0, 4, 0), np.bool_)
-        self._moments = np.zeros((0, 4, kernels.N_MOMENTS, 0, 0))
-        self._arrivals = np.zeros((0, 4, 0, 1), np.int32)
-        self._value_stats = np.zeros((0, 4, 2, 0, 0))
+        n_room = min(4, int(rules[0]["max_nodes"]))
+        self._nodes = np.zeros((0, n_room), kernels.NODE)
+        self._leaves = np.zeros((0, n_room), kernels.LEAF_STATE)
+        self._class_stats = np.zeros((0, n_room, 3, 0))
+        self._class_order = np.zeros((0, n_room, 0), np.int32)
+        self._is_complete = np.zeros((0, n_room, 0), np.bool_)
+        self._moments = np.zeros((0, n_room, kernels.N_MOMENTS, 0, 0))
+        self._arrivals = np.zeros((0, n_room, 0, 1), np.int32)
+        self._value_stats = np.zeros((0, n_room, 2, 0, 0))
         self._sizes = np.zeros((0, 3), np.int64)
         self._is_used = np.zeros((0, 0), np.bool_)
         self._rows = np.zeros((0, 2), np.int64)
@@ -654,12 +655,18 @@ class TreePool:
             setattr(self, name, _enlarged(getattr(self, name), shape))
 
     def _add_nodes(self) -> None:
-        """Double the room for nodes and leaves where a tree may need more for its next split."""
+        """Double the room for nodes and leaves where a tree may need more for its next split, up to the bound."""
         n_nodes, n_leaves, n_classes, n_features = self._rooms()
         most_nodes, most_leaves = (self._sizes[:, :2].max(axis=0) + self._n_branches).tolist()
+        max_nodes = int(self._rules[0]["max_nodes"])
+        max_leaves = (max_nodes + 1) // 2 if self._n_branches == 2 else max_nodes
+
+        def enough(room: int, needed: int, bound: int) -> int:
+            return room if min(needed, bound) <= room else min(max(needed, 2 * room), bound)
+
         self._resize(
-            n_nodes if most_nodes <= n_nodes else max(most_nodes, 2 * n_nodes),
-            n_leaves if most_leaves <= n_leaves else max(most_leaves, 2 * n_leaves),
+            enough(n_nodes, most_nodes, max_nodes),
+            enough(n_leaves, most_leaves, max_leaves),
             n_classes,
             n_features,
         )
