@@ -83,7 +83,7 @@ class MulticlassTrees:
         expert_proba
             Shape (n_rows, n_experts, n_classes). A row sums to 1, or is 0 for an expert that has no vote yet.
         """
-        return _widened(self.pool.predict_proba(vectors), n_classes)
+        return _widened(self.pool.predict_checked(vectors), n_classes)
 
     def step(
         self, vectors: np.ndarray, targets: np.ndarray, taught: np.ndarray | None, n_classes: int
@@ -106,8 +106,9 @@ class MulticlassTrees:
         expert_proba
             As of `predict_proba`, before each row was learnt.
         """
-        weights = None if taught is None else taught.astype(np.float64)
-        return _widened(self.pool.step(vectors, targets, weights), n_classes)
+        shape = len(vectors), self.pool.n_experts
+        weights = np.ones(shape) if taught is None else taught.astype(np.float64)
+        return self.pool.step_checked(vectors, targets[:, np.newaxis], weights, n_classes)
 
     def declare_nominal(self, columns: Sequence[int]) -> None:
         """Say which columns of later vectors hold codes."""
@@ -126,7 +127,7 @@ class OneVsRestTrees(MulticlassTrees):
     ) -> np.ndarray:
         """Return each tree's probability that the sample is of its class; changes nothing."""
         proba = np.zeros((len(vectors), n_classes))
-        proba[:, : self.pool.n_experts] = _widened(self.pool.predict_proba(vectors), 2)[:, :, 1]
+        proba[:, : self.pool.n_experts] = _widened(self.pool.predict_checked(vectors), 2)[:, :, 1]
         return proba
 
     def step(

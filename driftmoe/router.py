@@ -103,9 +103,8 @@ class Router:
         logits
             float32, shape (n_rows, n_experts); a row is the same to the last bit in any block.
         """
-        widest = max(self._widths)
         logits = np.empty((len(inputs), self.n_experts), np.float32)
-        scratch, places = np.empty((2, widest), np.float32), np.empty(widest + 1, np.int64)
+        scratch, places = np.empty((2, self._widest), np.float32), np.empty(self._widest + 1, np.int64)
         forward(self._weights, self._shape, inputs, scratch, places, logits)
         return logits
 
@@ -162,7 +161,7 @@ class Router:
         """Put the weights of all layers into one vector, and each of their moments into another."""
         self._theta = torch.from_numpy(_flat(layers)).requires_grad_()
         self._weights = self._theta.detach().numpy()  # the same memory, see __setstate__
-        self._shape = np.array(self._widths)
+        self._shape, self._widest = np.array(self._widths), max(self._widths)
         self._moments = [torch.from_numpy(_flat(moment)) for moment in moments]
 
     def __getstate__(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from itertools import count
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,6 +55,9 @@ PER_TREE = (
 
 PER_EXPERT = ("_rows", "_experts", "_windows")
 """The arrays with a leading expert axis, likewise."""
+
+_state_of = attrgetter(*PER_TREE, "_value_start", "_n_values", "_nominal", *PER_EXPERT, "_rules")
+"""The arrays of a pool that a kernel takes, in its order."""
 
 
 class TreePool:
@@ -340,11 +344,37 @@ class TreePool:
             If a number lies beyond ±1e100, or a nominal column holds no code.
         """
         block, is_single = _as_block(vectors)
-        no_weights = np.empty((0, self.n_experts))
-        self._check(block, _NO_TARGETS, no_weights)
-        proba = np.empty((len(block), self.n_experts, self.n_classes))
-        self._run(self._fit(block), _NO_TARGETS, no_weights, proba)
+        self._check(block, _NO_TARGETS, np.empty((0, self.n_experts)))
+        proba = self.predict_checked(block)
         return proba[0] if is_single else proba
+
+    def predict_checked(self, block: np.ndarray) -> np.ndarray:
+        """As `predict_proba`, of a float64 block whose numbers have been checked: the short way for one row."""
+        proba = np.empty((len(block), self.n_experts, self.n_classes))
+        self._run(self._fit(block), _NO_TARGETS, np.empty((0, self.n_experts)), proba)
+        return proba
+
+    def step_checked(
+        self, block: np.ndarray, targets: np.ndarray, weights: np.ndarray, n_classes: int
+    ) -> np.ndarray:
+        """As `step`, of arrays that have been checked: the short way for one row.
+
+        Parameters
+        ----------
+        block
+            float64, shape (n_rows, n_features).
+        targets
+            int64, shape (n_rows, 1), below `n_classes`.
+        weights
+            float64, shape (n_rows, n_experts).
+        n_classes
+            Classes known so far, at least.
+        """
+        if n_classes > self.n_classes or block.shape[1] > self.n_features or len(self._nominal):
+            self._make_room(block, n_classes)
+        proba = np.empty((len(block), self.n_experts, self.n_classes))
+        self._run(self._fit(block), targets, weights, proba)
+        return proba
 
     def learn(
         self,
@@ -443,11 +473,7 @@ class TreePool:
             n_threads = 1
         is_done = False
         while not is_done:
-            arguments = (
-                *(getattr(self, name) for name in PER_TREE), self._value_start, self._n_values, self._nominal,
-                *(getattr(self, name) for name in PER_EXPERT), self._rules, block, targets, weights,
-                self._n_branches, progress, proba,
-            )  # fmt: skip
+            arguments = (*_state_of(self), block, targets, weights, self._n_branches, progress, proba)
             if n_threads == 1:
                 is_done = kernels.step(*arguments, 0, self.n_experts)
             else:
