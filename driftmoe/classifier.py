@@ -14,13 +14,11 @@ from driftmoe.compilation import compiled
 from driftmoe.encoding import BlockRows, Encoder, Sample, SampleRows, check_label, clean
 from driftmoe.experts import MulticlassExperts, MulticlassTrees, OneVsRestExperts, OneVsRestTrees
 from driftmoe.router import Router
-from driftmoe.routing import softmax, top_k
+from driftmoe.routing import Choice, Policy, TopK, route, softmax
 from driftmoe.trees import HoeffdingTreeClassifier
 
 if TYPE_CHECKING:
     from narwhals.stable.v2.typing import IntoDataFrame, IntoSeries
-
-    from driftmoe.routing import Routing
 
 VARIANTS = ("driftmoe", "moe-data", "moe-task")
 
@@ -51,11 +49,16 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
     n_experts
         Number of experts.
     top_k
-        Experts that learn (and in `"driftmoe"` vote on) a sample.
+        Experts that learn (and in `"driftmoe"` vote on) a sample, where no `policy` is given.
+    policy
+        Rule that chooses from the router's logits who learns a sample, and in `"driftmoe"` who votes on it with what
+        weight: any of `driftmoe.routing`, such as `TopP(0.9)`, `STREAM` or `WithNull(TopK(4), n_null=4)`; by default
+        `TopK(top_k)`. In `"moe-data"` the one of the largest weight answers. A null expert stands for "nobody needs to
+        learn this": its target is that most experts are right. Does not apply to `"moe-task"`.
     hidden
         Widths of the router's hidden layers.
     learning_rate
-        Step size of the router's optimiser (Adam).
+        Step size of the router's optimiser (Adam); 0 leaves the router as it was drawn, the control for a learnt one.
     batch_size
         Samples between two gradient steps of the router. Between them its weights are constant.
     dropout
@@ -121,6 +124,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         expert: base.Classifier | None = None,
         n_experts: int = 12,
         top_k: int = 3,
+        policy: Policy | None = None,
         hidden: tuple[int, ...] = (256, 128),
         learning_rate: float = 2e-3,
         batch_size: int = 256,
@@ -131,6 +135,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         self.expert = expert
         self.n_experts = n_experts
         self.top_k = top_k
+        self.policy = policy
         self.hidden = hidden
         self.learning_rate = learning_rate
         self.batch_size = batch_size
@@ -141,9 +146,14 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         # An ensemble without members is falsy: compare with None.
         prototype = _default_tree() if expert is None else expert
         is_task = variant == "moe-task"
+        self._policy: Policy = TopK(top_k) if policy is None else policy
+        self._n_null = getattr(policy, "n_null", 0)  # logits behind those of the experts
+        self._n_shared = getattr(policy, "n_shared", 0)  # experts, the first ones, that have no logit
+        if not is_task:
+            self._check_policy()
         router_rng, expert_rng = np.random.default_rng(seed).spawn(2)
         self._router = Router(
-            0 if is_task else n_experts,
+            0 if is_task else self._n_logits,
             hidden=tuple(hidden),
             learning_rate=learning_rate,
             batch_size=batch_size,
@@ -372,9 +382,9 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
                 rows.enter(start)
             stop = rows.known_until(start, min(start + self._router.room, len(rows)))
             samples = [] if self._experts.reads_vectors else rows.samples(start, stop)
-            logits, expert_proba = self._step(rows.vectors(start, stop), samples, rows.targets(start, stop))
+            choice, expert_proba = self._step(rows.vectors(start, stop), samples, rows.targets(start, stop))
             if predicted is not None:
-                proba = self._answer(logits[is_new:], expert_proba[is_new:])
+                proba = self._answer(choice.weights[is_new:], expert_proba[is_new:])
                 predicted += [self._encoder.classes[target] for target in proba.argmax(axis=1).tolist()]
             start = stop
 
@@ -387,50 +397,72 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
 
     def _step(
         self, vectors: np.ndarray, samples: list[Sample], targets: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> tuple[Choice, np.ndarray]:
         """Co-train on rows that bring nothing new: all experts vote, the chosen learn, the router learns who was right.
 
-        Returns the logits and the experts' votes before each row was learnt.
+        Returns the experts chosen, and the votes of all before each row was learnt.
         """
         n_classes = len(self._encoder.classes)
+        is_task = self.variant == "moe-task"
         self._experts.declare_nominal(self._encoder.nominal_columns)
-        self._router.grow(self._encoder.n_inputs, n_classes if self.variant == "moe-task" else self.n_experts)
+        self._router.grow(self._encoder.n_inputs, n_classes if is_task else self._n_logits)
         inputs = self._encoder.inputs(vectors, is_learning=True)
-        logits = self._router.logits(inputs)
+        choice = self._choose(self._router.logits(inputs))
         rows: Any = vectors if self._experts.reads_vectors else samples
-        if self.variant == "moe-task":
-            expert_proba = self._experts.step(rows, targets, None, n_classes)
-            correct = targets[:, np.newaxis] == np.arange(n_classes)
-        else:
-            expert_proba = self._experts.step(rows, targets, top_k(logits, self.top_k).mask, n_classes)
-            correct = np.empty(logits.shape, np.bool_)
-            correctness(expert_proba, targets, correct)
-        self._router.learn(inputs, correct)
-        return logits, expert_proba
+        expert_proba = self._experts.step(rows, targets, None if is_task else choice.mask, n_classes)
+        if is_task:
+            self._router.learn(inputs, targets[:, np.newaxis] == np.arange(n_classes))
+            return choice, expert_proba
+        correct = np.empty((len(targets), self._n_shared + self._n_logits), np.bool_)
+        correctness(expert_proba, targets, correct)
+        self._router.learn(inputs, correct[:, self._n_shared :])
+        return choice, expert_proba
 
     def _predict(self, vectors: np.ndarray, samples: list[Sample]) -> np.ndarray:
         """Return the class probabilities of some rows, shape (n_rows, n_classes); changes nothing."""
-        logits = self._router.logits(self._encoder.inputs(vectors, is_learning=False))
-        rows: Any = vectors if self._experts.reads_vectors else samples
+        weights, asked = self._choose(self._router.logits(self._encoder.inputs(vectors, is_learning=False)))
         n_classes = len(self._encoder.classes)
-        if self.variant == "moe-task" or self._experts.reads_vectors:
-            return self._answer(logits, self._experts.predict_proba(rows, n_classes))
-        asked = self._voters(logits).mask
+        rows: Any = vectors if self._experts.reads_vectors else samples
         expert_proba = self._experts.predict_proba(rows, n_classes, asked)
-        if not expert_proba.any(axis=(1, 2)).all():  # none of those asked has a vote: all others are asked
-            expert_proba = self._experts.predict_proba(rows, n_classes)
-        return self._answer(logits, expert_proba)
+        if not self._experts.reads_vectors and not expert_proba.any(axis=-1).any(axis=-1).all():
+            expert_proba = self._experts.predict_proba(
+                rows, n_classes
+            )  # none of those asked has a vote: ask all
+        return self._answer(weights, expert_proba)
 
-    def _answer(self, logits: np.ndarray, expert_proba: np.ndarray) -> np.ndarray:
+    def _choose(self, logits: np.ndarray) -> Choice:
+        """Return the experts that learn or vote on each row, and their weights."""
+        if self.variant == "moe-task":
+            return Choice(softmax(logits), np.ones(logits.shape, np.bool_))
+        if len(logits) > 1:
+            return route(self._policy, logits)
+        weights, mask = route(self._policy, logits[0])
+        return Choice(weights[np.newaxis], mask[np.newaxis])
+
+    def _answer(self, weights: np.ndarray, expert_proba: np.ndarray) -> np.ndarray:
         """Mix the experts' votes as the variant has it, shape (n_rows, n_classes)."""
         if self.variant == "moe-task":
-            return mix_own(softmax(logits), expert_proba)
-        proba = np.empty((len(logits), expert_proba.shape[2]))
-        mix(self._voters(logits).weights, expert_proba, proba)
+            return mix_own(weights, expert_proba)
+        proba = np.empty((len(weights), expert_proba.shape[2]))
+        mix(weights, expert_proba, self.variant == "moe-data", proba)
         return proba
 
-    def _voters(self, logits: np.ndarray) -> Routing:
-        return top_k(logits, 1 if self.variant == "moe-data" else self.top_k)
+    @property
+    def _n_logits(self) -> int:
+        return self.n_experts - self._n_shared + self._n_null
+
+    def _check_policy(self) -> None:
+        """Raise unless the policy gives weights for as many experts as there are."""
+        if not callable(self._policy):
+            raise TypeError(
+                f"policy={self.policy!r} cannot be called; give one of driftmoe.routing, such as TopP(0.9)"
+            )
+        n_chosen = route(self._policy, np.zeros((1, max(self._n_logits, 1)))).mask.shape[-1]
+        if n_chosen != self.n_experts:
+            raise ValueError(
+                f"policy={self.policy!r} chooses among {n_chosen} experts but n_experts={self.n_experts}; null and "
+                "shared experts must be those of the outermost policy"
+            )
 
     def _check_arguments(self) -> None:
         if self.variant not in VARIANTS:
@@ -471,8 +503,8 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
                 raise TypeError(f"{name}={value!r} is of type {type(value).__name__}; give a number")
         if not 0.0 <= self.dropout < 1.0:
             raise ValueError(f"dropout={self.dropout}; choose 0 <= dropout < 1")
-        if not 0.0 < self.learning_rate < np.inf:
-            raise ValueError(f"learning_rate={self.learning_rate}; choose a positive number, such as 0.002")
+        if not 0.0 <= self.learning_rate < np.inf:
+            raise ValueError(f"learning_rate={self.learning_rate}; choose 0 or more, such as 0.002")
 
     @property
     def _multiclass(self) -> bool:
@@ -503,7 +535,8 @@ def correctness(expert_proba, targets, correct):  # type: ignore[no-untyped-def]
     targets
         Index of the true class, shape (n_rows,).
     correct
-        Result, bool, shape (n_rows, n_experts); at least one entry a row is true.
+        Result, bool, shape (n_rows, n_experts + n_null); at least one entry a row is true. A null expert, one of the
+        columns behind those of the experts, is right where most experts are: what most know nobody needs to learn.
 
     References
     ----------
@@ -512,7 +545,7 @@ def correctness(expert_proba, targets, correct):  # type: ignore[no-untyped-def]
     n_rows, n_experts, n_classes = expert_proba.shape
     for row in range(n_rows):
         target = targets[row]
-        best, best_proba, any_correct = 0, -1.0, False
+        best, best_proba, n_correct = 0, -1.0, 0
         for e in range(n_experts):
             of_target = expert_proba[row, e, target]
             is_correct = of_target > 0.0
@@ -521,15 +554,17 @@ def correctness(expert_proba, targets, correct):  # type: ignore[no-untyped-def]
                 if other > of_target or (other == of_target and c < target):
                     is_correct = False
             correct[row, e] = is_correct
-            any_correct = any_correct or is_correct
+            n_correct += int(is_correct)
             if of_target > best_proba:
                 best, best_proba = e, of_target
-        if not any_correct:
+        if n_correct == 0:
             correct[row, best] = True
+        for null in range(n_experts, correct.shape[1]):
+            correct[row, null] = 2 * n_correct > n_experts
 
 
 @compiled()
-def mix(weights, expert_proba, proba):  # type: ignore[no-untyped-def]
+def mix(weights, expert_proba, takes_one, proba):  # type: ignore[no-untyped-def]
     """Write the weighted mean of the experts that have a vote, in float64.
 
     Where no expert with a weight has a vote, all that have one count alike; where none has, all classes do.
@@ -540,16 +575,21 @@ def mix(weights, expert_proba, proba):  # type: ignore[no-untyped-def]
         Mixing weights, shape (n_rows, n_experts).
     expert_proba
         Shape (n_rows, n_experts, n_classes); zeros are no vote.
+    takes_one
+        Whether the expert of the largest weight, of equals the first, has the word alone.
     proba
         Result, shape (n_rows, n_classes), each row summing to 1.
     """
     n_rows, n_experts, n_classes = expert_proba.shape
     for row in range(n_rows):
         total = 0.0
+        largest = weights[row].argmax()
         for is_fallback in (False, True):
             proba[row] = 0.0
             for e in range(n_experts):
                 weight = 1.0 if is_fallback else weights[row, e]
+                if takes_one and not is_fallback:
+                    weight = 1.0 if e == largest and weight > 0.0 else 0.0
                 if weight > 0.0:
                     for c in range(n_classes):
                         proba[row, c] += weight * expert_proba[row, e, c]

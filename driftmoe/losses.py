@@ -1,14 +1,20 @@
-"""Losses of the router: pure functions of tensors, returned and never stored."""
+"""Losses of a router: pure functions of tensors, returned and never stored.
+
+All take logits of any leading shape, flattened to rows; work in float32 at least, also under autocast; and average over
+rows, of which `rows` (bool, the leading shape) may leave some out: padding, or samples without a label. Of no rows
+the loss is 0. Take them per layer: over the logits of several layers at once, balance is another thing.
+"""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
+from torch import Tensor
+
+from driftmoe.routing import tsallis_entropy
 
 
-def correctness_loss(
-    logits: torch.Tensor, correct: torch.Tensor, observed: torch.Tensor | None = None
-) -> torch.Tensor:
+def correctness_loss(logits: Tensor, correct: Tensor, observed: Tensor | None = None) -> Tensor:
     """Binary cross-entropy of each expert's logit against whether that expert was right, in nats.
 
     Parameters
@@ -41,3 +47,244 @@ def correctness_loss(
     weight = observed.to(logits.dtype)
     total = F.binary_cross_entropy_with_logits(logits, correct, weight=weight, reduction="sum")
     return total / weight.sum().clamp_min(1.0)
+
+
+def load_balance_loss(logits: Tensor, load: Tensor, rows: Tensor | None = None) -> Tensor:
+    """n · sum_i f_i P_i: 1 when experts share rows evenly, whatever the policy and k; up to n when one has all.
+
+    f_i is the share of the load on expert i (they sum to 1) and P_i the mean softmax probability of expert i.
+
+    Parameters
+    ----------
+    logits
+        Router output, shape (..., n_experts).
+    load
+        Same shape. `Routing.mask` counts places: the loss of Switch and GShard, whose gradient goes through P alone.
+        `Routing.weights` is DynMoLE's soft load, through which the gradient goes as well.
+    rows
+        Rows that count, bool, shape (...); default all.
+
+    Returns
+    -------
+    loss
+        A scalar, differentiable.
+
+    Notes
+    -----
+    1 is the value at balance, not a lower bound: a load that avoids probable experts gives less.
+
+    References
+    ----------
+    Switch Transformer (arXiv 2101.03961), eqs. 4 to 6, with f divided by k so that its value does not depend on k.
+    DynMoLE (arXiv 2504.00661), whose f is the mean weight, not divided by its sum.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from driftmoe.losses import load_balance_loss
+    >>> from driftmoe.routing import TopK
+    >>> logits = 3.0 * torch.eye(4)  # each row has its own expert
+    >>> round(load_balance_loss(logits, TopK(1)(logits).mask).item(), 6)
+    1.0
+    """
+    log_p, load = _log_probs(logits, rows), _rows(load, rows)
+    return logits.shape[-1] * (_share(load.to(log_p.dtype)) * _mean(log_p.exp())).sum()
+
+
+def null_balance_loss(logits: Tensor, load: Tensor, n_null: int, rows: Tensor | None = None) -> Tensor:
+    """The balance loss with the load of each null expert replaced by the mean load of the nulls.
+
+    (n + m) · [sum_{true i} f_i P_i + sum_{null j} f' P_j], f' = mean of f over the m nulls: how much goes to nulls
+    altogether is balanced against the true experts, how nulls share it is not, since they are all the same.
+
+    Parameters
+    ----------
+    logits
+        Shape (..., n_experts + n_null), the nulls last.
+    load
+        Same shape; for places `torch.cat([routing.mask, routing.null_mask], -1)`.
+    n_null
+        Number of null experts, m >= 1.
+    rows
+        Rows that count, bool, shape (...); default all.
+
+    Returns
+    -------
+    loss
+        A scalar, 1 at balance; differentiable.
+
+    References
+    ----------
+    AdaMoE (arXiv 2406.13233). The code of its larger experiment averages an empty slice, which leaves f as it is.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from driftmoe.losses import null_balance_loss
+    >>> null_balance_loss(torch.zeros(2, 4), torch.tensor([[1, 0, 1, 0], [0, 1, 1, 0]]), n_null=2).item()
+    1.0
+    """
+    log_p, load = _log_probs(logits, rows), _rows(load, rows)
+    n = logits.shape[-1] - n_null
+    if not 1 <= n_null < logits.shape[-1]:
+        raise ValueError(
+            f"null_balance_loss: n_null={n_null} of {logits.shape[-1]} columns; choose 1 <= n_null < columns"
+        )
+    share, probs = _share(load.to(log_p.dtype)), _mean(log_p.exp())
+    true = (share[:n] * probs[:n]).sum()
+    return logits.shape[-1] * (true + share[n:].mean() * probs[n:].sum())
+
+
+def entropy_loss(
+    logits: Tensor, q: float = 1.0, normalize: bool = True, rows: Tensor | None = None
+) -> Tensor:
+    """Mean Tsallis entropy of the routing distributions: its minimum makes each row certain of few experts.
+
+    Parameters
+    ----------
+    logits
+        Router output, shape (..., n_experts).
+    q, normalize
+        As in `driftmoe.routing.tsallis_entropy`; q = 1 is Shannon's.
+    rows
+        Rows that count, bool, shape (...); default all.
+
+    Returns
+    -------
+    loss
+        A scalar, in [0, 1] if normalised; differentiable.
+
+    References
+    ----------
+    DynMoLE (arXiv 2504.00661): normalised, q = 1.1, weighted 0.01 in its code. "Harder Tasks Need More Experts"
+    (arXiv 2403.07652), the dynamic loss: q = 1 in nats.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from driftmoe.losses import entropy_loss
+    >>> entropy_loss(torch.tensor([[0.0, 0.0], [100.0, 0.0]]), q=2.0).item()
+    0.5
+    """
+    return _mean(tsallis_entropy(_rows(logits, rows), q, normalize))
+
+
+def mutual_information_loss(logits: Tensor, rows: Tensor | None = None) -> Tensor:
+    """-(H(E) - H(E|x)), the negative mutual information of expert and row, in nats.
+
+    H(E) is the Shannon entropy of the mean distribution, H(E|x) the mean entropy of each row's. At its minimum,
+    -ln(n), every row is certain of one expert and all experts are used equally often: balance and certainty in one,
+    without a weight between them.
+
+    Parameters
+    ----------
+    logits
+        Router output, shape (..., n_experts).
+    rows
+        Rows that count, bool, shape (...); default all.
+
+    Returns
+    -------
+    loss
+        A scalar in [-ln(n), 0]; differentiable.
+
+    References
+    ----------
+    ModuleFormer (arXiv 2306.04640).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from driftmoe.losses import mutual_information_loss
+    >>> round(mutual_information_loss(100.0 * torch.eye(4)).item(), 4)  # -ln 4
+    -1.3863
+    """
+    log_p = _log_probs(logits, rows)
+    if not len(log_p):
+        return log_p.sum()
+    # The mean distribution's logarithm, up to a constant. Clamped, since logsumexp of -inf alone has NaN gradients.
+    marginal = log_p.clamp_min(torch.finfo(log_p.dtype).min).logsumexp(0)
+    return _mean(tsallis_entropy(log_p, 1.0, normalize=False)) - tsallis_entropy(
+        marginal, 1.0, normalize=False
+    )
+
+
+def router_z_loss(logits: Tensor, rows: Tensor | None = None) -> Tensor:
+    """Mean squared log-sum-exp of the logits: keeps them small, where rounding hurts least.
+
+    Parameters
+    ----------
+    logits
+        Router output, shape (..., n_experts).
+    rows
+        Rows that count, bool, shape (...); default all.
+
+    Returns
+    -------
+    loss
+        A scalar; differentiable.
+
+    References
+    ----------
+    ST-MoE (arXiv 2202.08906), eq. 5; weighted 0.001 there.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from driftmoe.losses import router_z_loss
+    >>> router_z_loss(torch.full((1, 1), 3.0)).item()
+    9.0
+    """
+    return _mean(_rows(logits, rows).logsumexp(-1).square())
+
+
+def importance_loss(weights: Tensor, rows: Tensor | None = None) -> Tensor:
+    """Squared coefficient of variation of the experts' summed weights: 0 when all matter equally, n - 1 when one does.
+
+    Parameters
+    ----------
+    weights
+        `Routing.weights`, shape (..., n_experts).
+    rows
+        Rows that count, bool, shape (...); default all.
+
+    Returns
+    -------
+    loss
+        Variance (over n, not n - 1) of the sums over their squared mean, a scalar; differentiable in the weights.
+
+    References
+    ----------
+    Shazeer et al. 2017, "Outrageously Large Neural Networks" (arXiv 1701.06538), eqs. 6 and 7.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from driftmoe.losses import importance_loss
+    >>> importance_loss(torch.tensor([[1.0, 0.0, 0.0, 0.0]])).item()
+    3.0
+    """
+    total = _rows(weights, rows).sum(0)
+    mean = total.mean()
+    return (total - mean).square().mean() / mean.square().clamp_min(torch.finfo(total.dtype).tiny)
+
+
+def _rows(values: Tensor, rows: Tensor | None) -> Tensor:
+    """Rows that count, flattened: (n_rows, n_experts), floats in float32 at least."""
+    values = values.reshape(-1, values.shape[-1]) if rows is None else values[rows]
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+
+
+def _log_probs(logits: Tensor, rows: Tensor | None) -> Tensor:
+    return _rows(logits, rows).log_softmax(-1)
+
+
+def _mean(values: Tensor) -> Tensor:
+    """Mean over rows, 0 over none."""
+    return values.sum(0) / max(len(values), 1)
+
+
+def _share(load: Tensor) -> Tensor:
+    """Each expert's share of the summed load; 0 where there is none."""
+    total = load.sum(0)
+    return total / total.sum().clamp_min(torch.finfo(load.dtype).tiny)

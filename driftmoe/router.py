@@ -37,7 +37,7 @@ class Router:
     hidden
         Widths of the hidden layers.
     learning_rate
-        Step size of Adam.
+        Step size of Adam; 0 for a router that never learns.
     batch_size
         Samples between two gradient steps.
     dropout
@@ -123,14 +123,14 @@ class Router:
         self._inputs[rows] = inputs
         self._correct[rows] = correct
         self._n_kept += len(inputs)
-        if self._n_kept == self._batch_size:
+        if self._n_kept == self._batch_size and self._learning_rate > 0.0:
             n_threads = torch.get_num_threads()
             torch.set_num_threads(1)  # sums must not depend on how many threads share them; and it is faster
             try:
                 self._step()
             finally:
                 torch.set_num_threads(n_threads)
-            self._n_kept = 0
+        self._n_kept %= self._batch_size
 
     def grow(self, n_inputs: int, n_experts: int) -> None:
         """Widen the first and the last layer to at least these sizes; what was learnt stays.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from river import base, datasets, forest, linear_model, multiclass, naive_bayes,
 import streams
 from driftmoe import DriftMoEClassifier
 from driftmoe.classifier import VARIANTS, correctness, mix, mix_own
+from driftmoe.routing import ADAMOE, DYNMOLE, STREAM, Dense, EntropyHybrid, TopK, TopP, WithNull, WithShared
 
 SMALL = {"n_experts": 4, "top_k": 2, "hidden": (6, 5), "batch_size": 16, "seed": 3}
 
@@ -124,15 +126,30 @@ def test_an_expert_without_a_vote_is_not_right():
     assert right([[0.0, 0.0], [0.3, 0.7], [1.0, 0.0]], 0) == [False, False, True]
 
 
-def mixed(weights, votes):
+def mixed(weights, votes, takes_one=False):
     proba = np.empty((1, len(votes[0])))
-    mix(np.array([weights]), np.array([votes]), proba)
+    mix(np.array([weights]), np.array([votes]), takes_one, proba)
     return proba[0].tolist()
 
 
 def test_mix_is_the_weighted_mean_of_those_who_vote():
     votes = [[1.0, 0.0], [0.0, 0.0], [0.25, 0.75]]
     assert mixed([0.25, 0.5, 0.25], votes) == [0.625, 0.375]
+
+
+def test_the_expert_of_the_largest_weight_may_have_the_word_alone():
+    votes = [[0.3, 0.7], [0.9, 0.1], [0.0, 1.0]]
+    assert mixed([0.2, 0.4, 0.4], votes, takes_one=True) == [0.9, 0.1]
+
+
+def test_a_null_expert_is_right_where_most_experts_are():
+    yes, no = [1.0, 0.0], [0.0, 1.0]
+    correct = np.empty((3, 5), np.bool_)
+    correctness(np.array([[yes, no, yes], [no, yes, no], [no, no, no]]), np.array([0, 0, 0]), correct)
+    assert correct[:, 3:].tolist() == [[True, True], [False, False], [False, False]]
+    correct = np.empty((1, 3), np.bool_)
+    correctness(np.array([[yes, no]]), np.array([0]), correct)
+    assert correct.tolist() == [[True, False, False]]
 
 
 def test_where_no_expert_with_a_weight_votes_all_others_count_alike():
@@ -154,7 +171,10 @@ def test_kernels_do_the_same_compiled_and_not(seed):
     results = []
     for is_compiled in (True, False):
         correct, proba = np.empty((n_rows, n_experts), np.bool_), np.empty((n_rows, n_classes))
-        for kernel, arguments in ((correctness, (votes, targets, correct)), (mix, (weights, votes, proba))):
+        for kernel, arguments in (
+            (correctness, (votes, targets, correct)),
+            (mix, (weights, votes, bool(seed % 2), proba)),
+        ):
             (kernel if is_compiled else getattr(kernel, "py_func", kernel))(*arguments)
         results.append((correct.tolist(), proba.tolist()))
     assert results[0] == results[1]
@@ -230,6 +250,10 @@ def test_moe_task_takes_binary_experts():
         ("expert", naive_bayes.GaussianNB()),
         ("variant", "moe-data"),
         ("variant", "moe-task"),
+        ("policy", Dense()),
+        ("policy", TopP(0.5, renorm=True)),
+        ("policy", WithNull(TopK(2), n_null=3)),
+        ("learning_rate", 0.0),
     ],
 )
 def test_every_argument_changes_the_result(argument, value):
@@ -259,6 +283,13 @@ def test_every_argument_changes_the_result(argument, value):
         ({"hidden": 256}, TypeError, "hidden=256"),
         ({"seed": -1}, ValueError, "seed=-1"),
         ({"seed": "a"}, TypeError, "seed='a'"),
+        ({"policy": "top-k"}, TypeError, "policy='top-k' cannot be called; give one of"),
+        ({"policy": TopK(13)}, ValueError, "k=13"),
+        (
+            {"policy": lambda logits: Dense()(logits[..., 1:])},
+            ValueError,
+            "chooses among 11 experts but n_experts=12",
+        ),
         ({"expert": "ht"}, TypeError, "expert='ht' is no river classifier"),
         ({"expert": linear_model.LogisticRegression()}, ValueError, "tells only two classes apart"),
     ],
@@ -448,3 +479,60 @@ def test_bad_label_is_refused_and_changes_nothing(y, error, message):
     with pytest.raises(error, match=message):
         model.learn_one(SEA[0][0], y)
     assert pickle.dumps(model) == before
+
+
+POLICIES = [
+    Dense(),
+    TopP(0.8),
+    EntropyHybrid(renorm=True),
+    DYNMOLE,
+    STREAM,
+    ADAMOE,
+    WithNull(TopK(2), n_null=2, on_empty="best"),
+    WithShared(TopK(1), n_shared=1, renorm=True),
+]
+
+
+@pytest.mark.parametrize("variant", ["driftmoe", "moe-data"])
+@pytest.mark.parametrize("policy", POLICIES, ids=str)
+def test_any_policy_serves_single_samples_and_blocks_alike(variant, policy):
+    stream = streams.make("sea", seed=2, n_samples=300)
+    one, many = (DriftMoEClassifier(variant, policy=policy, **SMALL) for _ in range(2))
+    expected = []
+    for x, y in stream:
+        expected.append(one.predict_one(x))
+        one.learn_one(x, y)
+    (block,) = stream.blocks(300)
+    names, values = [f.name for f in stream.features], [f.values for f in stream.features]
+    assert many.step_many(*block, names=names, values=values, classes=stream.classes) == expected
+    assert many._router._weights.tobytes() == one._router._weights.tobytes()
+
+
+def test_a_policy_of_the_users_own_is_welcome():
+    def last_two(logits):
+        routing = Dense()(logits)
+        mask = torch.zeros_like(routing.mask)
+        mask[..., -2:] = True
+        return replace(routing, mask=mask, weights=mask / 2.0)
+
+    model = learnt("driftmoe", SEA, policy=last_two)
+    assert [int(n) for n in model._experts.pool.weight_seen] == [0, 0, 400, 400]
+
+
+def test_with_nulls_a_sample_that_everybody_gets_right_is_learnt_by_fewer():
+    samples = [({"v": float(i % 2)}, i % 2) for i in range(600)]
+    policy = WithNull(TopK(2), n_null=4)
+    model = DriftMoEClassifier(**(SMALL | {"policy": policy, "learning_rate": 0.05}))
+    weight_seen = []
+    for x, y in samples:
+        model.learn_one(x, y)
+        weight_seen.append(model._experts.pool.weight_seen.sum())
+    assert weight_seen[599] - weight_seen[499] < 0.7 * (weight_seen[100] - weight_seen[0])
+
+
+def test_a_router_that_never_learns_stays_as_it_was_drawn():
+    model = learnt("driftmoe", SEA[:1], learning_rate=0.0)
+    before = model._router._weights.copy()
+    for x, y in SEA:
+        model.learn_one(x, y)
+    assert model._router._weights.tolist() == before.tolist()

@@ -6,7 +6,7 @@ import torch
 
 from driftmoe.losses import correctness_loss
 from driftmoe.router import NEGLIGIBLE, STEPS_BETWEEN_FLUSHES, Router, forward
-from driftmoe.routing import softmax, top_k
+from driftmoe.routing import softmax
 
 
 def router(n_experts=3, **arguments):
@@ -180,30 +180,6 @@ def test_loss_gradient_is_that_of_finite_differences():
     correct = torch.tensor([[1.0, 0.0, 1.0]] * 4, dtype=torch.float64)
     observed = torch.tensor([[True, True, False]] * 4)
     assert torch.autograd.gradcheck(lambda z: correctness_loss(z, correct, observed), (logits,))
-
-
-def test_top_k_selects_the_largest_and_mixes_by_softmax():
-    routing = top_k(np.array([1.0, 3.0, 2.0, 0.0]), 2)
-    assert routing.mask.tolist() == [False, True, True, False]
-    np.testing.assert_allclose(routing.weights, [0.0, np.e / (1 + np.e), 1 / (1 + np.e), 0.0])
-
-
-def test_of_equal_logits_the_lowest_index_wins():
-    assert top_k(np.zeros(5), 2).mask.tolist() == [True, True, False, False, False]
-
-
-def test_top_k_works_on_rows():
-    logits = vectors(7, 4)
-    rows = [top_k(row, 3) for row in logits]
-    block = top_k(logits, 3)
-    assert block.mask.tolist() == [r.mask.tolist() for r in rows]
-    assert block.weights.tolist() == [r.weights.tolist() for r in rows]
-
-
-@pytest.mark.parametrize("k", [0, 5])
-def test_top_k_refuses_a_number_out_of_range(k):
-    with pytest.raises(ValueError, match=f"top_k: k={k} but there are 4 experts; choose 1 <= k <= 4"):
-        top_k(np.zeros(4), k)
 
 
 def test_softmax_of_large_logits_is_finite():

@@ -28,20 +28,15 @@ from collections import namedtuple
 
 import numpy as np
 
-from driftmoe.compilation import compiled
-
-# A kernel on the way of every sample neither allocates nor counts references: counting them for each view of an array
-# would take most of its time. A kernel that allocates says so.
-# A kernel on which several threads may work at the same time says so too: it lets go of Python's lock.
-kernel = compiled(_nrt=False)
-allocating_kernel = compiled(_nrt=True)
-stepping_kernel = compiled(_nrt=True, nogil=True)
-inlined_kernel = compiled(_nrt=False, forceinline=True)
-# A kernel without branches that may fuse a product and a sum into one instruction, and one that may add up in any
-# order besides, so that they fit the vector registers. NaN and infinities mean what they always mean.
-fusing_kernel = compiled(_nrt=False, fastmath={"contract"})
-reordering_kernel = compiled(_nrt=False, fastmath={"contract", "reassoc"})
-
+from driftmoe.compilation import (
+    allocating_kernel,
+    fusing_kernel,
+    inlined_kernel,
+    kernel,
+    reordering_kernel,
+    stepping_kernel,
+)
+from driftmoe.trees import adwin
 
 NONE = -1
 ROOT = 0
@@ -110,6 +105,9 @@ RULES = np.dtype(
         ("max_nodes", np.int64),
         # Features that a leaf may split on: a number from 1 on, a share below.
         ("max_features", np.float64),
+        # Of the two monitors.
+        ("warning_delta", np.float64),
+        ("drift_delta", np.float64),
         ("criterion", np.int64),
         ("leaf_prediction", np.int64),
         ("binary_split", np.int64),
@@ -118,6 +116,25 @@ RULES = np.dtype(
     ],
     align=True,
 )
+
+EXPERT = np.dtype(
+    [
+        # 1 while a tree grows in the background.
+        ("has_background", np.int64),
+        ("n_warnings", np.int64),
+        ("n_replaced", np.int64),
+    ],
+    align=True,
+)
+
+FOREGROUND, BACKGROUND = 0, 1
+"""Columns of `rows_of`: which tree votes for the expert, and which may take its place."""
+
+WARNING, DRIFT = 0, 1
+"""Columns of `windows`: the monitor whose alarm starts a background tree, and the one whose alarm replaces a tree."""
+
+ALL_DONE, NO_ROOM, CHANGE_PLACES = 0, 1, 2
+"""Why an expert stopped going through the rows; the last if foreground and background tree have to."""
 
 # Planes of `moments`, each over (class, feature). Of a nominal feature only COUNT is used.
 COUNT, MEAN, M2, LOW, HIGH, PRECISION = 0, 1, 2, 3, 4, 5  # PRECISION: 1 / (2 variance), 0 where there is none
@@ -738,8 +755,7 @@ def rough_phi(u):
     a = min(abs(u), 10.0)
     root = 1.0 + a * (
         0.0705230784
-        + a
-        * (0.0422820123 + a * (0.0092705272 + a * (0.0001520143 + a * (0.0002765672 + a * 0.0000430638))))
+        + a * (0.0422820123 + a * (0.0092705272 + a * (0.0001520143 + a * (0.0002765672 + a * 0.0000430638))))
     )
     square = root * root
     fourth = square * square
@@ -904,9 +920,7 @@ def best_split(tree, slot, rules):
         if order.shape[0] == 0 or not is_candidate[f]:
             continue
         if tree.value_start[f] == NONE:
-            merit, threshold = best_numeric(
-                moments, f, order, leaf_entropy, rules, second, scratch, branches
-            )
+            merit, threshold = best_numeric(moments, f, order, leaf_entropy, rules, second, scratch, branches)
             kind = NUMERIC
         else:
             merit, kind, threshold = best_nominal(tree, slot, f, order, leaf_entropy, rules, branches)
@@ -1047,38 +1061,101 @@ def learn_row(tree, leaf_node, is_direct, rules, x, has_missing, c, w, bayes_cla
 
 
 @inlined_kernel
+def take(tree, rules, x, has_missing, c, w, proba, all_known):
+    """Write what a tree says of a sample; then let it learn the sample if that has weight."""
+    leaf, is_direct, unknown_at = find_leaf(tree, x, ROOT)
+    bayes_class = leaf_proba(tree, tree.nodes[leaf]["slot"], rules, x, has_missing, w > 0.0, proba)
+    if w > 0.0:
+        if unknown_at != NONE and tree.size[0] < rules["max_nodes"]:
+            leaf = add_branch(tree, unknown_at, x[tree.nodes[unknown_at]["feature"]])
+            bayes_class = NONE
+        learn_row(tree, leaf, is_direct, rules, x, has_missing, c, w, bayes_class, all_known)
+
+
+@inlined_kernel
+def lacks_room(tree, n_branches):
+    """Whether a split into so many branches might not fit."""
+    return tree.size[0] + n_branches > tree.nodes.shape[0] or tree.size[1] + n_branches > tree.leaves.shape[0]
+
+
+@kernel
+def votes_for(proba, c):
+    """Whether a class is the first of the most probable ones; no vote is a vote for none."""
+    for other in range(proba.shape[0]):
+        if proba[other] > proba[c] or (proba[other] == proba[c] and other < c):
+            return False
+    return proba[c] > 0.0
+
+
+@kernel
+def has_risen(window, delta, value):
+    """Let a monitor take in a value; whether it found a change, and that upwards."""
+    before = adwin.estimate(window)
+    return adwin.update(window, delta, value) and adwin.estimate(window) > before
+
+
+@allocating_kernel
+def watch(tree, background, expert, windows, rules, error):
+    """Tell both monitors whether the vote was wrong; return whether foreground and background have to change places.
+
+    Gomes et al. 2017, algorithm 1. Where both monitors find a change with the same sample the warning is too late.
+    """
+    is_warning = rules["warning_delta"] > 0.0 and has_risen(windows[WARNING], rules["warning_delta"], error)
+    is_drift = has_risen(windows[DRIFT], rules["drift_delta"], error)
+    has_background = expert["has_background"] == 1
+    if is_drift:
+        expert["n_replaced"] += 1
+        expert["has_background"] = 0
+        adwin.restart(windows[WARNING])
+        adwin.restart(windows[DRIFT])
+        start_tree(tree)
+    elif is_warning:
+        expert["n_warnings"] += 1
+        expert["has_background"] = 1
+        adwin.restart(windows[WARNING])
+        start_tree(background)
+    return is_drift and has_background
+
+
+@inlined_kernel
 def go_on(
-    tree, rules, block, targets, weights, has_missing, n_branches, row, proba, votes, all_known, own_row
+    tree, background, experts, windows, rules, block, targets, weights, has_missing, n_branches, row, proba, votes,
+    all_known, own_row,
 ):  # fmt: skip
-    """Let one tree go through the rows from `row`; return the row where it lacked room for a split, or the end."""
+    """Let one expert go through the rows from `row`.
+
+    Returns the row to go on with, and why it stopped: ALL_DONE, NO_ROOM for a split, or CHANGE_PLACES.
+    """
     is_learning = targets.shape[0] > 0
     is_predicting = proba.shape[0] > 0
-    nodes, size = tree.nodes, tree.size
+    is_watched = experts.shape[0] > 0
     sees_all = True
     for f in range(tree.is_used.shape[0]):
         sees_all = sees_all and tree.is_used[f]
     while row < block.shape[0]:
         w = weights[row] if is_learning else 0.0
-        if w > 0.0 and (size[0] + n_branches > nodes.shape[0] or size[1] + n_branches > tree.leaves.shape[0]):
-            return row
+        has_background = is_watched and experts[0]["has_background"] == 1
+        if w > 0.0 and (
+            lacks_room(tree, n_branches) or (has_background and lacks_room(background, n_branches))
+        ):
+            return row, NO_ROOM
         if is_predicting or w > 0.0:
             x = block[row]
             if not sees_all:
                 x = own_row
                 for f in range(x.shape[0]):  # a constant has no say, neither in a vote nor in a split
                     x[f] = block[row, f] if tree.is_used[f] else 0.0
-            leaf, is_direct, unknown_at = find_leaf(tree, x, ROOT)
             out = proba[row] if is_predicting else votes
-            bayes_class = leaf_proba(tree, nodes[leaf]["slot"], rules, x, has_missing[row], w > 0.0, out)
-            if w > 0.0:
-                if unknown_at != NONE and size[0] < rules["max_nodes"]:
-                    leaf = add_branch(tree, unknown_at, x[nodes[unknown_at]["feature"]])
-                    bayes_class = NONE
-                learn_row(
-                    tree, leaf, is_direct, rules, x, has_missing[row], targets[row], w, bayes_class, all_known
-                )
+            c = targets[row] if is_learning else NONE
+            take(tree, rules, x, has_missing[row], c, w, out, all_known)
+            if is_watched and w > 0.0:
+                error = 0.0 if votes_for(out, c) else 1.0
+                if has_background:
+                    take(background, rules, x, has_missing[row], c, w, votes, all_known)
+                if watch(tree, background, experts[0], windows[0], rules, error):
+                    return row + 1, CHANGE_PLACES
         row += 1
-    return row
+    return row, ALL_DONE
 
 
 # --- entry points -----------------------------------------------------------------------------------------------------
@@ -1136,7 +1213,8 @@ def start_trees(
 @stepping_kernel
 def step(
     nodes, leaves, class_stats, class_order, is_complete, moments, arrivals, value_stats, sizes, is_used,
-    value_start, n_values, nominal, rules_of_all, block, targets, weights, n_branches, progress, proba, first, last,
+    value_start, n_values, nominal, rows_of, experts, windows, rules_of_all, block, targets, weights, n_branches,
+    progress, proba, first, last,
 ):  # fmt: skip
     """Let each expert from `first` up to `last` go through the rows in order: predict, then learn.
 
@@ -1144,6 +1222,11 @@ def step(
 
     Parameters
     ----------
+    rows_of
+        (e, 2): where in the arrays of trees the foreground tree and the background tree of an expert are.
+    experts, windows
+        (e,) EXPERT and (e, 2) WINDOW: what is known of each expert, and its monitors; of length 0 where there are none.
+        Monitors see whether the vote before learning was wrong, on the samples that the expert learns.
     block
         (row, f): the features, NaN where missing.
     targets
@@ -1174,14 +1257,26 @@ def step(
         has_missing[row] = n_missing > 0
     is_done = True
     for e in range(first, last):
-        tree = Tree(
-            nodes[e], leaves[e], class_stats[e], class_order[e], is_complete[e], moments[e], arrivals[e],
-            value_stats[e], sizes[e], is_used[e], value_start, n_values, nominal,
-        )  # fmt: skip
-        own_targets = targets[:, e if targets.shape[1] > 1 else 0]
-        progress[e] = go_on(
-            tree, rules, block, own_targets, weights[:, e], has_missing, n_branches, progress[e], proba[:, e],
-            votes, all_known, own_row,
-        )  # fmt: skip
-        is_done = is_done and progress[e] == n_rows
+        row, outcome = progress[e], CHANGE_PLACES
+        while row < n_rows and outcome == CHANGE_PLACES:
+            front, back = rows_of[e, FOREGROUND], rows_of[e, BACKGROUND]
+            tree = Tree(
+                nodes[front], leaves[front], class_stats[front], class_order[front], is_complete[front],
+                moments[front], arrivals[front], value_stats[front], sizes[front], is_used[front], value_start,
+                n_values, nominal,
+            )  # fmt: skip
+            background = Tree(
+                nodes[back], leaves[back], class_stats[back], class_order[back], is_complete[back],
+                moments[back], arrivals[back], value_stats[back], sizes[back], is_used[back], value_start,
+                n_values, nominal,
+            )  # fmt: skip
+            row, outcome = go_on(
+                tree, background, experts[e : e + 1], windows[e : e + 1], rules, block,
+                targets[:, e if targets.shape[1] > 1 else 0], weights[:, e], has_missing, n_branches, row,
+                proba[:, e], votes, all_known, own_row,
+            )  # fmt: skip
+            if outcome == CHANGE_PLACES:
+                rows_of[e, FOREGROUND], rows_of[e, BACKGROUND] = back, front
+        progress[e] = row
+        is_done = is_done and row == n_rows
     return is_done

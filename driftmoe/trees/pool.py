@@ -1,7 +1,8 @@
 """The memory of a pool of Hoeffding trees: all in one set of arrays, which grow as needed.
 
 Features, classes, values, nodes and experts may be added while running; columns and codes never move. Every array has
-the experts as its leading axis, so that one call of `kernels.step` serves all of them.
+the trees as its leading axis, so that one call of `kernels.step` serves all of them. With monitors each expert has two
+trees, the one that votes and the one in the background; `_rows` says where they are.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from driftmoe.encoding import MAX_ABSOLUTE
-from driftmoe.trees import kernels
+from driftmoe.trees import adwin, kernels
 
 CRITERIA = {"info_gain": kernels.INFO_GAIN, "gini": kernels.GINI, "hellinger": kernels.HELLINGER}
 LEAVES = {"mc": kernels.MAJORITY, "nb": kernels.NAIVE_BAYES, "nba": kernels.ADAPTIVE}
@@ -46,7 +47,10 @@ PER_TREE = (
     "_sizes",
     "_is_used",
 )
-"""The arrays with a leading expert axis, in the order in which the kernels take them."""
+"""The arrays with a leading tree axis, in the order in which the kernels take them."""
+
+PER_EXPERT = ("_rows", "_experts", "_windows")
+"""The arrays with a leading expert axis, likewise."""
 
 
 class TreePool:
@@ -83,6 +87,13 @@ class TreePool:
     max_nodes
         Most nodes of one tree, splits and leaves, at least 1; `None` for no limit. As the room gets less, the leaves
         that promise least stop growing first; all go on learning.
+    warning_delta, drift_delta
+        Risk of a false alarm of two monitors of each expert (ADWIN, Bifet & Gavaldà 2007), 0 < delta < 1, as in
+        adaptive random forests (Gomes et al. 2017); `None` for none. They watch whether the expert's vote before
+        learning was wrong, on the samples that it learns, whatever their weight. If the first finds that the error has
+        risen, an empty tree begins to learn the expert's samples in the background, also in the place of one that
+        does already. If the second does, the tree in the background, or an empty one if there is none, takes the
+        expert's place, and both monitors begin anew.
     max_features
         Features that a leaf may split on: a number of them, or a share between 0 and 1; `None` for all. Each leaf draws
         its own when it begins and keeps them; naive Bayes goes on using all. A feature that is new may take the place
@@ -134,6 +145,8 @@ class TreePool:
         min_branch_fraction: float = 0.01,
         max_share_to_split: float = 0.99,
         max_nodes: int | None = None,
+        warning_delta: float | None = None,
+        drift_delta: float | None = None,
         max_features: float | None = None,
         feature_subsets: ArrayLike | float | None = None,
         seed: int | None = None,
@@ -185,6 +198,15 @@ class TreePool:
         rules["max_features"] = max_features if is_subspace else np.inf
         rules["half"] = 0.5
         self._rules = rules
+        if warning_delta is not None and drift_delta is None:
+            raise ValueError(
+                f"warning_delta={warning_delta} without drift_delta: a tree in the background would never be used; "
+                "choose both, or drift_delta alone"
+            )
+        for name, risk in (("warning_delta", warning_delta), ("drift_delta", drift_delta)):
+            if risk is not None and not 0.0 < risk < 1.0:
+                raise ValueError(f"{name}={risk}; it is a probability, choose 0 < delta < 1, or None")
+            rules[name] = risk or 0.0
         self.n_threads = n_threads
         self._entropy = np.random.SeedSequence(seed).entropy
         self._subset_share = 1.0
@@ -213,6 +235,9 @@ class TreePool:
         self._value_stats = np.zeros((0, 4, 2, 0, 0))
         self._sizes = np.zeros((0, 3), np.int64)
         self._is_used = np.zeros((0, 0), np.bool_)
+        self._rows = np.zeros((0, 2), np.int64)
+        self._experts = np.zeros(0, kernels.EXPERT)
+        self._windows = np.zeros((0, 2), adwin.WINDOW)
         self._value_start = np.zeros(0, np.int64)
         self._value_room = np.zeros(0, np.int64)
         self._n_values = np.zeros(0, np.int64)
@@ -226,23 +251,23 @@ class TreePool:
 
     @property
     def n_experts(self) -> int:
-        """Number of trees."""
-        return len(self._sizes)
+        """Number of trees that vote."""
+        return len(self._rows)
 
     @property
     def n_nodes(self) -> np.ndarray:
         """Nodes of each tree, splits and leaves, shape (n_experts,)."""
-        return self._sizes[:, 0].copy()
+        return self._sizes[self._foreground, 0]
 
     @property
     def n_leaves(self) -> np.ndarray:
         """Leaves of each tree, shape (n_experts,)."""
-        return self._sizes[:, 1].copy()
+        return self._sizes[self._foreground, 1]
 
     @property
     def depth(self) -> np.ndarray:
         """Splits on the longest way down each tree, shape (n_experts,)."""
-        return np.array([self._nodes[e, : self._sizes[e, 0]]["depth"].max() for e in range(self.n_experts)])
+        return np.array([self._nodes[r, : self._sizes[r, 0]]["depth"].max() for r in self._foreground])
 
     @property
     def weight_seen(self) -> np.ndarray:
@@ -251,7 +276,37 @@ class TreePool:
         It is less than the weight learnt: a leaf that splits hands down what it has observed itself, not what came down
         to it, and of a feature that is missing in some samples only the others.
         """
-        return np.array([self._leaves[e, : self._sizes[e, 1]]["weight"].sum() for e in range(self.n_experts)])
+        return np.array([self._leaves[r, : self._sizes[r, 1]]["weight"].sum() for r in self._foreground])
+
+    @property
+    def n_warnings(self) -> np.ndarray:
+        """How often a tree began in the background of each expert, shape (n_experts,)."""
+        return self._experts["n_warnings"].copy() if self._is_watched else np.zeros(self.n_experts, np.int64)
+
+    @property
+    def n_replaced(self) -> np.ndarray:
+        """How often a drift ended the tree of each expert, shape (n_experts,)."""
+        return self._experts["n_replaced"].copy() if self._is_watched else np.zeros(self.n_experts, np.int64)
+
+    @property
+    def has_background(self) -> np.ndarray:
+        """Whether a tree grows in the background of each expert, shape (n_experts,)."""
+        return (
+            self._experts["has_background"] == 1 if self._is_watched else np.zeros(self.n_experts, np.bool_)
+        )
+
+    @property
+    def _foreground(self) -> np.ndarray:
+        return self._rows[:, kernels.FOREGROUND]
+
+    @property
+    def _is_watched(self) -> bool:
+        return bool(self._rules[0]["drift_delta"] > 0.0)
+
+    @property
+    def _trees_each(self) -> int:
+        """Rows of an expert: those from here times the expert's number on."""
+        return 2 if self._rules[0]["warning_delta"] > 0.0 else 1
 
     @property
     def n_bytes(self) -> int:
@@ -386,7 +441,8 @@ class TreePool:
         while not is_done:
             arguments = (
                 *(getattr(self, name) for name in PER_TREE), self._value_start, self._n_values, self._nominal,
-                self._rules, block, targets, weights, self._n_branches, progress, proba,
+                *(getattr(self, name) for name in PER_EXPERT), self._rules, block, targets, weights,
+                self._n_branches, progress, proba,
             )  # fmt: skip
             if n_threads == 1:
                 is_done = kernels.step(*arguments, 0, self.n_experts)
@@ -432,25 +488,35 @@ class TreePool:
     # --- single trees -----------------------------------------------------------------------------------------------
 
     def reset(self, expert: int) -> None:
-        """Make a tree as new: one leaf that has seen nothing."""
+        """Make a tree as new: one leaf that has seen nothing; with its background, its monitors and their counts."""
         self._check_expert(expert)
-        self._start(expert, expert + 1)
+        for row in self._rows[expert]:
+            self._start(row, row + 1)
+        if self._is_watched:
+            self._experts[expert] = np.zeros((), kernels.EXPERT)
+            self._windows[expert] = np.zeros((), adwin.WINDOW)
 
     def clone(self, expert: int) -> TreePool:
-        """Return a pool of one that holds a copy of a tree."""
+        """Return a pool of one that holds a copy of a tree, with its background and monitors."""
         self._check_expert(expert)
         pool = TreePool.__new__(TreePool)
         vars(pool).update({
             name: value.copy() if isinstance(value, np.ndarray | set) else value
             for name, value in vars(self).items()
-            if name not in PER_TREE
+            if name not in PER_TREE + PER_EXPERT
         })  # fmt: skip
+        rows = self._rows[expert, : self._trees_each]
         for name in PER_TREE:
-            setattr(pool, name, getattr(self, name)[expert : expert + 1].copy())
+            setattr(pool, name, getattr(self, name)[rows])
+        pool._rows = np.array([[0, self._trees_each - 1]])
+        pool._experts = self._experts[expert : expert + 1].copy()
+        pool._windows = self._windows[expert : expert + 1].copy()
         return pool
 
     def replace(self, expert: int, pool: TreePool, source: int = 0) -> None:
         """Put a copy of a tree of a pool, this one or another, in the place of a tree.
+
+        Its monitors and what is in its background come along where both pools have these, else they are as new.
 
         Raises
         ------
@@ -469,15 +535,25 @@ class TreePool:
             pool = pool.clone(source)
             pool._adopt_sizes(self)
             source = 0
+        elif source == expert:
+            return
+        self.reset(expert)
+        n_common = min(self._trees_each, pool._trees_each)
+        to, of = self._rows[expert, :n_common], pool._rows[source, :n_common]
         for name in PER_TREE:
-            getattr(self, name)[expert] = getattr(pool, name)[source]
+            getattr(self, name)[to] = getattr(pool, name)[of]
+        if self._is_watched and pool._is_watched:
+            self._experts[expert] = pool._experts[source]
+            self._windows[expert] = pool._windows[source]
+            self._experts[expert]["has_background"] *= n_common - 1
 
     def _majority(self, expert: int, slot: int) -> int:
         """Heaviest class of a leaf, of equals the one that came first; NONE if it has seen nothing."""
-        order = self._class_order[expert, slot, : self._leaves[expert, slot]["n_present"]]
+        row = self._foreground[expert]
+        order = self._class_order[row, slot, : self._leaves[row, slot]["n_present"]]
         if not len(order):
             return kernels.NONE
-        return int(order[self._class_stats[expert, slot, kernels.WEIGHT, order].argmax()])
+        return int(order[self._class_stats[row, slot, kernels.WEIGHT, order].argmax()])
 
     def _check_expert(self, expert: int) -> None:
         if not 0 <= expert < self.n_experts:
@@ -541,8 +617,9 @@ class TreePool:
             self._value_room = np.concatenate([self._value_room, np.zeros(len(new), np.int64)])
             self._n_values = np.concatenate([self._n_values, np.zeros(len(new), np.int64)])
             self._is_complete[:] = False
-            used = [self._draw_features(e, self.n_features, n_columns) for e in range(self.n_experts)]
-            self._is_used = np.hstack([self._is_used, np.array(used).reshape(self.n_experts, len(new))])
+            n_trees = len(self._sizes)
+            used = [self._draw_features(r, self.n_features, n_columns) for r in range(n_trees)]
+            self._is_used = np.hstack([self._is_used, np.array(used).reshape(n_trees, len(new))])
             self.n_features = n_columns
         if len(self._nominal) and kernels.count_values(block, self._nominal, self._n_values):
             self._n_branches = max(2, int(self._n_values.max()))
@@ -562,7 +639,7 @@ class TreePool:
 
     def _resize(self, n_nodes: int, n_leaves: int, n_classes: int, n_features: int) -> None:
         """Give all trees room for so much; what there is stays where it is."""
-        n = self.n_experts
+        n = len(self._sizes)
         shapes: dict[str, tuple[int, ...]] = {
             "_nodes": (n, n_nodes),
             "_leaves": (n, n_leaves),
@@ -590,18 +667,27 @@ class TreePool:
     def _add_experts(self, n_new: int) -> None:
         if n_new <= 0:
             return
-        n = self.n_experts
+        n_experts, each = self.n_experts + n_new, self._trees_each
+        first, last = each * self.n_experts, each * n_experts
         for name in PER_TREE:
             array = getattr(self, name)
-            setattr(self, name, _enlarged(array, (n + n_new, *array.shape[1:])))
-        for e in range(n, n + n_new):
+            setattr(self, name, _enlarged(array, (last, *array.shape[1:])))
+        new_rows = np.arange(first, last).reshape(n_new, each)[:, [0, -1]]
+        self._rows = np.concatenate([self._rows, new_rows])
+        if self._is_watched:
+            self._experts = _enlarged(self._experts, (n_experts,))
+            self._windows = _enlarged(self._windows, (n_experts, 2))
+        for row in range(first, last):
             if self._rules[0]["max_features"] < np.inf:
-                self._sizes[e, 2] = np.random.SeedSequence(self._entropy, spawn_key=(e,)).generate_state(1)[0]
-            self._is_used[e] = self._draw_features(e, 0, self.n_features)
-        self._start(n, n + n_new)
+                self._sizes[row, 2] = np.random.SeedSequence(self._entropy, spawn_key=(row,)).generate_state(
+                    1
+                )[0]
+            self._is_used[row] = self._draw_features(row, 0, self.n_features)
+        self._start(first, last)
 
-    def _draw_features(self, expert: int, first: int, last: int) -> np.ndarray:
-        """Whether a tree sees each of the columns from `first` up to `last`."""
+    def _draw_features(self, row: int, first: int, last: int) -> np.ndarray:
+        """Whether a tree sees each of the columns from `first` up to `last`; one in the background sees the same."""
+        expert = row // self._trees_each
         is_used = np.ones(last - first, np.bool_)
         if expert < len(self._given_subsets):
             given = self._given_subsets[expert, first:last]
@@ -650,7 +736,8 @@ class TreePool:
         |   yes 0.946, weight 532.669
         """
         self._check_expert(expert)
-        nodes, leaves = self._nodes[expert], self._leaves[expert]
+        row = self._foreground[expert]
+        nodes, leaves = self._nodes[row], self._leaves[row]
 
         def value_name(f: int, code: float) -> str:
             names = None if values is None else values[f]
@@ -664,7 +751,7 @@ class TreePool:
                     yield f"{indent}nothing seen"
                     return
                 weight = leaves[slot]["weight"]
-                share = self._class_stats[expert, slot, kernels.WEIGHT, c] / weight if weight else 0.0
+                share = self._class_stats[row, slot, kernels.WEIGHT, c] / weight if weight else 0.0
                 yield f"{indent}{c if classes is None else classes[c]} {share:.3f}, weight {weight:.6g}"
                 return
             kind, f, threshold = (nodes[node][name] for name in ("kind", "feature", "threshold"))

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from driftmoe.losses import (
+    correctness_loss,
+    entropy_loss,
+    importance_loss,
+    load_balance_loss,
+    mutual_information_loss,
+    null_balance_loss,
+    router_z_loss,
+)
+from driftmoe.routing import TopK, WithNull
+
+OF_LOGITS = {
+    "balance": lambda z, rows=None: load_balance_loss(z, TopK(2)(z).mask, rows),
+    "soft balance": lambda z, rows=None: load_balance_loss(z, TopK(2, renorm=False)(z).weights, rows),
+    "null balance": lambda z, rows=None: null_balance_loss(z, TopK(2)(z).mask, 2, rows),
+    "entropy": lambda z, rows=None: entropy_loss(z, 1.1, rows=rows),
+    "entropy in nats": lambda z, rows=None: entropy_loss(z, normalize=False, rows=rows),
+    "mutual information": mutual_information_loss,
+    "z": router_z_loss,
+    "importance": lambda z, rows=None: importance_loss(TopK(2)(z).weights, rows),
+}
+each_loss = pytest.mark.parametrize("loss", OF_LOGITS.values(), ids=OF_LOGITS.keys())
+
+
+def normal(*shape, seed=0, dtype=torch.float32):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+@each_loss
+def test_loss_has_the_gradient_of_finite_differences(loss):
+    logits = normal(6, 5, dtype=torch.float64).requires_grad_()
+    assert torch.autograd.gradcheck(loss, (logits,))
+    assert loss(logits).shape == ()
+
+
+@each_loss
+def test_rows_that_do_not_count_change_nothing(loss):
+    logits = normal(9, 5)
+    rows = torch.tensor([True, False, True, True, False, True, True, True, False])
+    padded = logits.clone()
+    padded[~rows] = 80.0 * normal(3, 5, seed=1)
+    assert loss(padded, rows).item() == loss(logits[rows]).item() == loss(logits, rows).item()
+    assert loss(logits).item() != loss(logits, rows).item()
+
+
+@each_loss
+def test_leading_shapes_are_flattened(loss):
+    logits = normal(2, 3, 5)
+    rows = torch.tensor([[True, False, True], [True, True, False]])
+    assert loss(logits).item() == loss(logits.reshape(6, 5)).item()
+    assert loss(logits, rows).item() == loss(logits.reshape(6, 5), rows.reshape(6)).item()
+
+
+@each_loss
+def test_no_rows_at_all_are_no_loss_and_no_gradient(loss):
+    logits = normal(4, 5).requires_grad_()
+    value = loss(logits, torch.zeros(4, dtype=torch.bool))
+    value.backward()
+    assert value.item() == 0.0
+    assert not logits.grad.any()
+
+
+@each_loss
+def test_losses_stay_in_float32_under_autocast(loss):
+    logits = normal(50, 5, dtype=torch.bfloat16)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        value = loss(logits)
+    assert value.dtype == torch.float32
+    assert value.item() == loss(logits.float()).item()
+
+
+@each_loss
+def test_gradients_are_finite_for_extreme_logits(loss):
+    logits = torch.tensor([[200.0, 0.0, 0.0, -200.0], [0.0, 0.0, 0.0, 0.0]], requires_grad=True)
+    loss(logits).backward()
+    assert logits.grad.isfinite().all()
+
+
+def test_balance_by_hand():
+    logits = torch.tensor([[0.0, math.log(3.0)], [0.0, math.log(3.0)]])  # softmax 1/4, 3/4
+    load = torch.tensor([[True, True], [False, True]])  # shares 1/3, 2/3
+    assert load_balance_loss(logits, load).item() == pytest.approx(2 * (1 / 3 * 1 / 4 + 2 / 3 * 3 / 4))
+
+
+def test_balance_goes_from_1_to_the_number_of_experts():
+    even = 50.0 * torch.eye(4)
+    one = 50.0 * torch.tensor([[1.0, 0.0, 0.0, 0.0]] * 4)
+    for k, most in ((1, 4.0), (2, 2.0)):
+        assert load_balance_loss(even, TopK(1)(even).mask).item() == pytest.approx(1.0)
+        assert load_balance_loss(one, TopK(k)(one).mask).item() == pytest.approx(most)
+
+
+def test_balance_sends_gradient_through_probabilities_and_soft_load_alone():
+    logits = normal(6, 4, dtype=torch.float64).requires_grad_()
+    probs = logits.softmax(-1)
+    routing = TopK(2, renorm=False)(logits)
+    (hard,) = torch.autograd.grad(load_balance_loss(logits, routing.mask), logits, retain_graph=True)
+    (soft,) = torch.autograd.grad(load_balance_loss(logits, routing.weights), logits, retain_graph=True)
+    share = routing.mask.double().mean(0) / 2
+    (expected,) = torch.autograd.grad(4 * (share * probs.mean(0)).sum(), logits)
+    np.testing.assert_allclose(hard, expected, atol=1e-12)
+    assert (soft - hard).abs().max() > 1e-3
+
+
+def test_descending_the_balance_loss_evens_the_load():
+    bias = torch.tensor([2.0, 0.0, 0.0, -1.0], requires_grad=True)
+    noise = normal(512, 4)
+
+    def load():
+        return TopK(1)(noise + bias.detach()).mask.float().mean(0)
+
+    before = load().max()
+    for _ in range(200):
+        loss = load_balance_loss(noise + bias, TopK(1)(noise + bias).mask)
+        (gradient,) = torch.autograd.grad(loss, bias)
+        bias.data -= 0.5 * gradient
+    assert before > 0.8
+    assert load().max() < 0.4
+
+
+def test_null_balance_by_hand():
+    probs = torch.tensor([[0.4, 0.3, 0.2, 0.1]])  # two experts, two nulls
+    load = torch.tensor([[1.0, 0.0, 1.0, 0.0]])
+    expected = 4 * (0.5 * 0.4 + 0.0 * 0.3 + 0.25 * (0.2 + 0.1))
+    assert null_balance_loss(probs.log(), load, n_null=2).item() == pytest.approx(expected)
+
+
+def test_null_balance_takes_the_load_of_a_routing():
+    logits = normal(30, 6)
+    routing = WithNull(TopK(2), 2)(logits)
+    load = torch.cat([routing.mask, routing.null_mask], -1)
+    assert null_balance_loss(logits, load, 2).item() == OF_LOGITS["null balance"](logits).item()
+
+
+@pytest.mark.parametrize("n_null", [0, 4])
+def test_null_balance_needs_true_experts_and_nulls(n_null):
+    with pytest.raises(ValueError, match=f"n_null={n_null} of 4 columns; choose 1 <= n_null < columns"):
+        null_balance_loss(torch.zeros(2, 4), torch.ones(2, 4), n_null)
+
+
+def test_entropy_loss_is_the_mean_of_rows():
+    logits = torch.tensor([[0.0, 0.0, 0.0], [0.0, 60.0, 0.0]])
+    assert entropy_loss(logits).item() == pytest.approx(0.5)
+    assert entropy_loss(logits, normalize=False).item() == pytest.approx(math.log(3) / 2)
+    assert entropy_loss(normal(5, 3), 0.5).item() != entropy_loss(normal(5, 3), 2.0).item()
+
+
+def test_mutual_information_by_hand():
+    p = np.array([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6]])
+
+    def shannon(q):
+        return -(q * np.log(q)).sum(-1)
+
+    expected = -(shannon(p.mean(0)) - shannon(p).mean())
+    assert mutual_information_loss(torch.tensor(p).log()).item() == pytest.approx(expected)
+
+
+def test_mutual_information_wants_rows_certain_and_experts_even():
+    certain_and_even, certain = 60.0 * torch.eye(4), 60.0 * torch.eye(4)[:1].expand(4, 4)
+    assert mutual_information_loss(certain_and_even).item() == pytest.approx(-math.log(4))
+    assert mutual_information_loss(certain).item() == pytest.approx(0.0, abs=1e-6)
+    assert mutual_information_loss(torch.zeros(4, 4)).item() == pytest.approx(0.0, abs=1e-6)
+
+
+def test_z_loss_by_hand_and_without_overflow():
+    assert router_z_loss(torch.tensor([[0.0, 0.0], [1.0, 1.0]])).item() == pytest.approx(
+        (math.log(2) ** 2 + (1 + math.log(2)) ** 2) / 2
+    )
+    assert router_z_loss(torch.full((1, 2), 100.0)).item() == pytest.approx((100 + math.log(2)) ** 2)
+
+
+def test_importance_is_the_squared_coefficient_of_variation():
+    weights = torch.tensor([[0.5, 0.5, 0.0], [0.25, 0.5, 0.25]])
+    sums = np.array([0.75, 1.0, 0.25])
+    assert importance_loss(weights).item() == pytest.approx(sums.var() / sums.mean() ** 2)
+    assert importance_loss(torch.ones(3, 4)).item() == 0.0
+
+
+def test_correctness_loss_under_autocast_is_that_of_float32():
+    logits, correct = normal(20, 4, dtype=torch.bfloat16), (normal(20, 4, seed=1) > 0).float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        value = correctness_loss(logits, correct)
+    assert value.dtype == torch.float32
+    assert value.item() == pytest.approx(correctness_loss(logits.float(), correct).item(), rel=1e-6)
