@@ -1,13 +1,13 @@
 """CapyMOA's learners on samples handed over once, timed in its own Java loop: the far side of `benchmarks.speed`.
 
-Java lives in a process of its own, whose interpreter need not be that of the benchmark. The benchmark writes the samples
-to a file, starts `python -m benchmarks.moa_speed FILE`, and asks for one run at a time, so that runs of both sides take
-turns and neither works while the other is timed. Requests and answers are lines of JSON.
+Java lives in a process of its own, whose interpreter need not be that of the benchmark. The benchmark writes the
+samples to a file, starts `python -m benchmarks.moa_speed FILE`, and asks for one run at a time, so that runs of both
+sides take turns and neither works while the other is timed. Requests and answers are lines of JSON.
 
-A run is the loop inside Java by which `capymoa.evaluation.prequential_evaluation` evaluates MOA's learners: for each sample
-predict, count the hit in a cumulative and a windowed evaluator, learn. The samples lie in Java's memory before the clock starts, and have been
-compared number by number with those in the file. Learners have one thread; Java's compiler and garbage collector have
-theirs on top.
+A run is the loop inside Java by which `capymoa.evaluation.prequential_evaluation` evaluates MOA's learners: for each
+sample predict, count the hit in a cumulative and a windowed evaluator, learn. The samples lie in Java's memory before
+the clock starts, and have been compared number by number with those in the file. Learners have one thread; Java's
+compiler and garbage collector have theirs on top.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Java:
     """
 
     def __init__(self, python: str, X: np.ndarray, y: np.ndarray, n_classes: int) -> None:
-        self._errors = tempfile.TemporaryFile("w+")
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - open as long as the process
         with tempfile.TemporaryDirectory() as folder:
             np.savez(Path(folder) / "samples.npz", X=X, y=y, n_classes=n_classes)
             self._process = subprocess.Popen(
@@ -71,7 +71,7 @@ class Java:
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True,
                 cwd=Path(__file__).parent.parent,
             )  # fmt: skip
-            self.versions = self._answer()
+            self.about = self._answer()
 
     def run(self, learner: str, n: int, *, nominal: bool = False) -> dict[str, Any]:
         """Evaluate a new learner on the first `n` samples; return `seconds`, `accuracy` (a share), and `bytes`.
@@ -144,7 +144,7 @@ def serve(samples: Path) -> None:
     X, y, n_classes = arrays["X"], arrays["y"], int(arrays["n_classes"])
     streams = {}
     for nominal in (False, True):
-        if nominal and ((X < 0) | (X != X.astype(int))).any():
+        if nominal and ((X < 0) | (X.astype(int) != X)).any():
             continue
         instances = java_instances(X, y, n_classes, nominal=nominal)
         check_same(instances, X, y)

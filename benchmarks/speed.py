@@ -5,9 +5,10 @@
     python -m benchmarks.speed --stream rbf_f --repeats 5 --out speed_rbf_f.jsonl
     python -m benchmarks.speed --scaling --out benchmarks/results/speed_scaling.jsonl   and a picture beside it
 
-Everything runs on the same samples in the same run, on one thread unless a line says two. A case is a way to predict and
-then learn a number of samples. Methods that are the same by another way must first give the same answers: our tree and
-river's, on dictionaries and in blocks; DriftMoE sample by sample, by frames and in the evaluator; one and two threads.
+Everything runs on the same samples in the same run, on one thread unless a line says two. A case is a way to predict
+and then learn a number of samples. Methods that are the same by another way must first give the same answers: our tree
+and river's, on dictionaries and in blocks; DriftMoE sample by sample, by frames and in the evaluator; one and two
+threads.
 Then repeats take turns, so that a busy machine is busy for all, and the medians are printed with their ratios.
 
 *What is timed* is predicting and learning by the calls that users make, from an untrained model on. For `prequential`
@@ -23,7 +24,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import os
 import platform
 import resource
@@ -34,7 +34,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -75,7 +75,7 @@ N_PROBES = 200
 """Samples whose probabilities are compared after learning."""
 
 
-# --- samples ------------------------------------------------------------------------------------------------------------
+# --- samples ---------------------------------------------------------------------------------------------------------
 
 
 class InMemory(Stream):
@@ -127,7 +127,7 @@ def blocks(n: int) -> list[slice]:
     return [slice(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK)]
 
 
-# --- ways to predict and learn ------------------------------------------------------------------------------------------
+# --- ways to predict and learn ---------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -139,18 +139,36 @@ class Run:
     seconds
         Time for all samples.
     answers
-        What another way must give as well, by name: `labels` before learning each sample, `hits` in windows of 1000,
-        `proba` of the first samples when all is learnt.
+        What another way must give as well, by name: `labels` and `votes` (probabilities) before learning each sample,
+        `hits` in windows of 1000.
     accuracy
         Share of hits; NaN if nothing was predicted.
-    n_bytes
-        Size of the model in the end.
+    model
+        The model in the end; of one in Java its bytes.
     """
 
     seconds: float
-    answers: dict[str, np.ndarray] = field(default_factory=dict)
-    accuracy: float = np.nan
-    n_bytes: int = 0
+    answers: dict[str, np.ndarray]
+    accuracy: float
+    model: Any
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of the model."""
+        if isinstance(self.model, TreePool):
+            return self.model.n_bytes
+        return int(getattr(self.model, "_raw_memory_usage", self.model))
+
+    def proba(self, samples: Samples) -> np.ndarray:
+        """What the model says of the first samples when it has learnt, the last axis for the classes."""
+        if isinstance(self.model, TreePool):
+            of_trees = self.model.predict_proba(samples.X[:N_PROBES])
+            n_missing = len(samples.classes) - of_trees.shape[2]
+            of_trees = np.pad(of_trees, ((0, 0), (0, 0), (0, n_missing)))
+            return of_trees[:, 0] if self.model.n_experts == 1 else of_trees
+        return as_array(
+            [self.model.predict_proba_one(x) for x, _ in samples.dicts[:N_PROBES]], samples.classes
+        )
 
 
 @dataclass(frozen=True)
@@ -189,8 +207,21 @@ def run_dicts(samples: Samples, n: int, *, make: Callable[[], base.Classifier]) 
     seconds = time.perf_counter() - start
     targets = {label: i for i, label in enumerate(samples.classes)}
     labels = np.array([targets.get(label, -1) for label in predicted])
-    answers = {"labels": labels, "hits": hits(labels == samples.y[:n]), "proba": proba_after(samples, model)}
-    return Run(seconds, answers, np.mean(labels == samples.y[:n]), model._raw_memory_usage)
+    is_hit = labels == samples.y[:n]
+    return Run(seconds, {"labels": labels, "hits": hits(is_hit)}, is_hit.mean(), model)
+
+
+def run_votes(samples: Samples, n: int, *, make: Callable[[], base.Classifier]) -> Run:
+    """`predict_proba_one`, then `learn_one`, for each dictionary: two trees may settle a tie in their own ways."""
+    model, predicted = make(), []
+    pairs = samples.dicts[:n]
+    start = time.perf_counter()
+    for x, y in pairs:
+        predicted.append(model.predict_proba_one(x))
+        model.learn_one(x, y)
+    seconds = time.perf_counter() - start
+    votes = as_array(predicted, samples.classes)
+    return Run(seconds, {"votes": votes}, np.mean(votes.argmax(axis=1) == samples.y[:n]), model)
 
 
 def run_frames(samples: Samples, n: int, *, make: Callable[[], DriftMoEClassifier]) -> Run:
@@ -200,7 +231,7 @@ def run_frames(samples: Samples, n: int, *, make: Callable[[], DriftMoEClassifie
     for X, y in frames:
         model.learn_many(X, y)
     seconds = time.perf_counter() - start
-    return Run(seconds, {"proba": proba_after(samples, model)}, n_bytes=model._raw_memory_usage)
+    return Run(seconds, {}, np.nan, model)
 
 
 def run_prequential(samples: Samples, n: int, *, make: Callable[[], DriftMoEClassifier]) -> Run:
@@ -211,8 +242,7 @@ def run_prequential(samples: Samples, n: int, *, make: Callable[[], DriftMoEClas
     seconds = time.perf_counter() - start
     sizes = np.diff([0, *(c.n_samples for c in checkpoints)])
     window_hits = np.rint([c.window["accuracy"] for c in checkpoints] * sizes).astype(int)
-    answers = {"hits": window_hits, "proba": proba_after(samples, model)}
-    return Run(seconds, answers, window_hits.sum() / n, model._raw_memory_usage)
+    return Run(seconds, {"hits": window_hits}, window_hits.sum() / n, model)
 
 
 def run_pool(
@@ -223,19 +253,15 @@ def run_pool(
     weights: Callable[[int], Callable[[slice], np.ndarray | None]],
 ) -> Run:
     """`TreePool.step` in blocks, and the hits of the trees' mean vote."""
-    pool, weights_of, labels = make(), weights(n), np.empty(n, np.int64)
+    pool, weights_of = make(), weights(n)
+    votes = np.zeros((n, len(samples.classes)))
     start = time.perf_counter()
     for rows in blocks(n):
         expert_proba = pool.step(samples.X[rows], samples.y[rows], weights_of(rows))
-        labels[rows] = expert_proba.sum(axis=1).argmax(axis=1)
-    is_hit = labels == samples.y[:n]
+        expert_proba.sum(axis=1, out=votes[rows, : pool.n_classes])
+    is_hit = votes.argmax(axis=1) == samples.y[:n]
     seconds = time.perf_counter() - start
-    labels[0], is_hit[0] = -1, False  # nothing was known
-    proba = pool.predict_proba(samples.X[:N_PROBES])
-    if pool.n_experts == 1:
-        proba = np.pad(proba[:, 0], ((0, 0), (0, len(samples.classes) - pool.n_classes)))
-    answers = {"labels": labels, "hits": hits(is_hit), "proba": proba}
-    return Run(seconds, answers, is_hit.mean(), pool.n_bytes)
+    return Run(seconds, {"votes": votes}, is_hit.mean(), pool)
 
 
 def run_java(samples: Samples, n: int, *, java: Java, learner: str, nominal: bool = False) -> Run:
@@ -274,13 +300,11 @@ def hits(is_hit: np.ndarray) -> np.ndarray:
     return np.add.reduceat(is_hit.astype(int), range(0, len(is_hit), WINDOW))
 
 
-def proba_after(samples: Samples, model: base.Classifier) -> np.ndarray:
-    """What a model says of the first samples when it has learnt, a column for each class."""
-    rows = [model.predict_proba_one(x) for x, _ in samples.dicts[:N_PROBES]]
-    return np.array([[row.get(label, 0.0) for label in samples.classes] for row in rows])
+def as_array(probas: list[dict[Any, float]], classes: list[Any]) -> np.ndarray:
+    """Probabilities in the order of the classes, 0 for one that is not named."""
+    return np.array([[proba.get(label, 0.0) for label in classes] for proba in probas])
 
 
-TREE = "our tree"
 ADAPTIVE = {"grace_period": 50, "delta": 0.01, "warning_delta": 0.01, "drift_delta": 0.001}
 
 
@@ -296,8 +320,8 @@ def cases(many: int, few: int, fewest: int, java: Java | None = None) -> list[Ca
 
     on_dicts, evaluated = partial(run_dicts, make=moe), partial(run_prequential, make=moe)
     table = [
-        Case("river: tree, dicts", few, partial(run_dicts, make=tree.HoeffdingTreeClassifier), "tree"),
-        Case("our tree, dicts", few, partial(run_dicts, make=HoeffdingTreeClassifier), "tree"),
+        Case("river: tree, dicts", few, partial(run_votes, make=tree.HoeffdingTreeClassifier), "tree"),
+        Case("our tree, dicts", few, partial(run_votes, make=HoeffdingTreeClassifier), "tree"),
         Case("our tree, blocks, few", few, pool(all_learn, 1), "tree"),
         Case("our tree, blocks", many, pool(all_learn, 1), "tree"),
         Case("pool, top 3 learn", many, pool(top_k_learn), "pool"),
@@ -362,3 +386,386 @@ GOALS = [
     Goal("moe-data on dicts / river's single tree", "river: tree, dicts", "moe-data: predict_one, learn_one", 5),
     Goal("adaptive pool / CapyMOA's ARF-10", "CapyMOA: ARF-10", "adaptive pool", 4),
 ]  # fmt: skip
+
+
+# --- check, then time ------------------------------------------------------------------------------------------------
+
+
+def check(table: list[Case], samples: Samples, n: int, tick: Callable[[str], None]) -> None:
+    """Run every case on a few samples, which also warms it up; raise unless those that are the same answer alike."""
+    first: dict[str, tuple[Case, Run]] = {}
+    for case in table:
+        tick(f"check, {case.name}")
+        run = case.run(samples, case.n_warm_up or min(n, case.n_samples))
+        if case.same:
+            other, expected = first.setdefault(case.same, (case, run))
+            pairs = {"probabilities when all is learnt": (run.proba(samples), expected.proba(samples))}
+            for name in run.answers.keys() & expected.answers.keys():
+                pairs[name] = run.answers[name], expected.answers[name]
+            for name, (actual, desired) in pairs.items():
+                np.testing.assert_allclose(
+                    actual, desired, rtol=0.0, atol=1e-9, err_msg=f"{name}: {case.name!r} and {other.name!r}"
+                )
+
+
+def measure(
+    table: list[Case], samples: Samples, n_repeats: int, tick: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """Return a line per case: the median and the range of its repeats, which take turns."""
+    seconds: dict[str, list[float]] = {case.name: [] for case in table}
+    runs: dict[str, Run] = {}
+    for _ in range(n_repeats):
+        for case in table:
+            tick(case.name)
+            taken = []
+            while sum(taken) < SHORTEST:
+                runs[case.name] = case.run(samples, case.n_samples)
+                taken.append(runs[case.name].seconds)
+            seconds[case.name].append(sum(taken) / len(taken))
+    lines = []
+    for case in table:
+        us, run = [s / case.n_samples * 1e6 for s in seconds[case.name]], runs[case.name]
+        lines.append({
+            "what": case.name, "n_samples": case.n_samples, "us_per_sample": round(median(us), 3),
+            "fastest": round(min(us), 3), "slowest": round(max(us), 3), "samples_per_s": round(1e6 / median(us)),
+            "accuracy": None if np.isnan(run.accuracy) else round(float(run.accuracy), 4),
+            "model_mb": round(run.n_bytes / 1e6, 3),
+        })  # fmt: skip
+    return lines
+
+
+PARTS: list[tuple[Any, str, str]] = [
+    (Encoder, "target", "encode"),
+    (Encoder, "known_vector", "encode"),
+    (DriftMoEClassifier, "_block_rows", "encode"),
+    (Encoder, "inputs", "encode"),
+    (Router, "logits", "router forward"),
+    (DriftMoEClassifier, "_choose", "routing"),
+    (MulticlassTrees, "predict_proba", "pool, predict and learn"),
+    (MulticlassTrees, "step", "pool, predict and learn"),
+    (classifier, "correctness", "mask"),
+    (classifier, "mix", "mix"),
+    (Router, "learn", "router step"),
+]
+"""Owner, function, and the part of a sample's life that it is."""
+
+REST = "rest: labels, loop, metrics"
+
+
+@contextmanager
+def stopwatch() -> Iterator[dict[str, float]]:
+    """Yield the seconds that each part takes while the context lasts."""
+    seconds = dict.fromkeys([part for _, _, part in PARTS], 0.0)
+
+    def timed(function: Callable[..., Any], part: str) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            start = time.perf_counter()
+            answer = function(*arguments, **named)
+            seconds[part] += time.perf_counter() - start
+            return answer
+
+        return call
+
+    with ExitStack() as patches:
+        for owner, name, part in PARTS:
+            patches.enter_context(patch.object(owner, name, timed(getattr(owner, name), part)))
+        yield seconds
+
+
+def parts(samples: Samples, case: Case, n_repeats: int, tick: Callable[[str], None]) -> dict[str, Any]:
+    """Return the µs of a sample by part, medians of repeats; the clock itself adds up to 0.2 µs to each call."""
+    taken: dict[str, list[float]] = {}
+    for _ in range(n_repeats):
+        tick(f"parts, {case.name}")
+        with stopwatch() as seconds:
+            total = case.run(samples, case.n_samples).seconds
+            seconds[REST] = total - sum(seconds.values())
+        for part, s in seconds.items():
+            taken.setdefault(part, []).append(s / case.n_samples * 1e6)
+    by_part = {part: round(median(us), 3) for part, us in taken.items()}
+    return {"what": case.name, "us_by_part": by_part}
+
+
+# --- memory and start-up ---------------------------------------------------------------------------------------------
+
+
+MEASURED_FOR_MEMORY = (
+    "river: tree, dicts",
+    "our tree, blocks",
+    "pool, top 3 learn",
+    "adaptive pool",
+    "moe-data: prequential",
+)
+
+
+def peak_mb(name: str, stream: Stream, sizes: tuple[int, int, int]) -> float:
+    """Run a case, if one is named, in this process; return the most memory the process ever had."""
+    samples = Samples(stream, sizes[0])
+    for case in cases(*sizes):
+        if case.name == name:
+            case.run(samples, case.n_samples)
+    if (status := Path("/proc/self/status")).exists():  # Linux would count what the parent had in ru_maxrss
+        (peak,) = [line for line in status.read_text().splitlines() if line.startswith("VmHWM:")]
+        return int(peak.split()[1]) * 1024 / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # bytes on macOS
+
+
+def memory(stream: Stream, sizes: tuple[int, int, int], tick: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Return the peak memory of fresh processes: one that holds imports and samples only, and one per model."""
+    lines = []
+    for name in ("", *MEASURED_FOR_MEMORY):
+        tick(f"memory, {name}")
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+            peak = process.submit(peak_mb, name, stream, sizes).result()
+        lines.append({"what": name or "imports and samples only", "peak_mb": round(peak, 1)})
+    return lines
+
+
+FIRST_USE = """
+import time; start = time.perf_counter()
+import driftmoe
+model = driftmoe.DriftMoEClassifier(); model.learn_one({"a": 1.0, "b": 2.0}, 0); model.predict_one({"a": 1.0, "b": 2.0})
+print(time.perf_counter() - start)
+"""
+TORCH_ALONE = "import time; start = time.perf_counter(); import torch; print(time.perf_counter() - start)"
+
+
+def start_up(n_repeats: int, tick: Callable[[str], None]) -> dict[str, Any]:
+    """Return the seconds from `import driftmoe` to the first prediction, in fresh processes, beside `import torch`."""
+
+    def seconds(program: str) -> float:
+        tick("start-up")
+        environment = os.environ | {"NUMBA_CACHE_DIR": cache}
+        done = subprocess.run(
+            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+        )
+        return float(done.stdout)
+
+    with tempfile.TemporaryDirectory() as cache:
+        seconds(TORCH_ALONE)  # brings its files into memory
+        first_ever = seconds(FIRST_USE)
+        later = [(seconds(TORCH_ALONE), seconds(FIRST_USE)) for _ in range(n_repeats)]
+    torch_alone, cached = (round(median(column), 2) for column in zip(*later, strict=True))
+    return {
+        "what": "start-up",
+        "first_ever_s": round(first_ever, 2),
+        "cached_s": cached,
+        "import_torch_s": torch_alone,
+    }
+
+
+# --- growth ----------------------------------------------------------------------------------------------------------
+
+
+SCALES = {
+    "experts": [1, 2, 4, 8, 16, 32, 64, 128],
+    "features": [4, 8, 16, 32, 64, 128, 256, 512],
+    "classes": [2, 5, 10, 20, 50, 100],
+    "samples": [10_000, 30_000, 100_000, 300_000, 1_000_000],
+}
+BASE = {"experts": 12, "features": 24, "classes": 10, "samples": 20_000}
+"""What the others are while one grows."""
+
+
+def scaling(
+    scales: dict[str, list[int]], sizes: dict[str, int], n_repeats: int, tick: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """Return the cost of a sample as one size after the other grows, on RandomRBF; medians of repeats in turns."""
+    lines = []
+    for what, values in scales.items():
+        for value in values:
+            at = sizes | {what: value}
+            stream = RandomRBF(
+                n_classes=at["classes"],
+                n_features=at["features"],
+                n_centroids=max(50, 3 * at["classes"]),
+                seed=1,
+            )
+            samples, n, n_experts = Samples(stream, at["samples"]), at["samples"], at["experts"]
+            make = partial(moe, n_experts=n_experts, top_k=min(TOP_K, n_experts))
+            weights = partial(top_k_learn, n_experts=n_experts)
+            table = [
+                Case("moe-data", n, partial(run_prequential, make=make)),
+                Case("pool", n, partial(run_pool, make=partial(TreePool, n_experts), weights=weights)),
+                Case("tree", n, partial(run_pool, make=TreePool, weights=all_learn)),
+            ]
+            tick(f"{value:,} {what}")
+            measured = measure(table, samples, n_repeats, lambda name: None)
+            us = {line["what"]: line["us_per_sample"] for line in measured}
+            lines.append({"grows": what, **at, "us_per_sample": us})
+    return lines
+
+
+def print_growth(lines: list[dict[str, Any]]) -> None:
+    """Print the costs as a table, each with its exponent since the row above."""
+    models = list(lines[0]["us_per_sample"])
+    print(f"{'µs a sample, and the power by which it grew':<44}" + "".join(f"{m:>20}" for m in models))
+    for before, line in zip([None, *lines], lines, strict=False):
+        what = line["grows"]
+        cells = []
+        for model in models:
+            us, power = line["us_per_sample"][model], ""
+            if before is not None and before["grows"] == what:
+                power = np.log(us / before["us_per_sample"][model]) / np.log(line[what] / before[what])
+                power = f"{power:+.2f}"
+            cells.append(f"{us:>14.3f}{power:>6}")
+        print(f"{line[what]:>12,} {what:<31}" + "".join(cells))
+
+
+def draw_growth(lines: list[dict[str, Any]], file: Path) -> None:
+    """Draw the costs, one log-log panel per size that grows."""
+    from matplotlib.figure import Figure
+
+    grows = list(dict.fromkeys(line["grows"] for line in lines))
+    figure = Figure(figsize=(4 * len(grows), 3.6), layout="constrained")
+    panels = figure.subplots(1, len(grows), sharey=True, squeeze=False)[0]
+    for panel, what in zip(panels, grows, strict=True):
+        of_panel = [line for line in lines if line["grows"] == what]
+        for model in of_panel[0]["us_per_sample"]:
+            us = [line["us_per_sample"][model] for line in of_panel]
+            panel.loglog([line[what] for line in of_panel], us, marker="o", label=model)
+        panel.set_xlabel(what)
+        panel.grid(which="both", alpha=0.3)
+    panels[0].set_ylabel("µs a sample")
+    panels[0].legend()
+    figure.savefig(file, dpi=120)
+
+
+# --- from the command line -------------------------------------------------------------------------------------------
+
+
+def start_java(python: str | None, samples: Samples) -> Java | None:
+    """Start CapyMOA, or say on standard output why its learners are left out."""
+    if python is None and importlib.util.find_spec("capymoa") is None:
+        print("left out: CapyMOA is not installed here; --capymoa-python names an interpreter that has it")
+        return None
+    try:
+        return Java(python or sys.executable, samples.X, samples.y, len(samples.classes))
+    except (OSError, RuntimeError) as error:
+        print(f"left out: {error}")
+        return None
+
+
+def judged(
+    lines: list[dict[str, Any]], start: dict[str, Any]
+) -> Iterable[tuple[str, float | None, str, float]]:
+    """Yield each goal with what was reached: name, value (`None` where it was not measured), bound's side, bound."""
+    by_name = {line["what"]: line for line in lines}
+    for goal in GOALS:
+        slower, faster = by_name.get(goal.slower), by_name.get(goal.faster)
+        ratio = None
+        if slower and faster:
+            assert slower["n_samples"] == faster["n_samples"], goal
+            ratio = slower["us_per_sample"] / faster["us_per_sample"]
+        yield goal.what, ratio, "≥", goal.at_least
+    yield "pool / straight-line naive Bayes", None, "≤", 4.0
+    yield "start-up: first ever, s", start["first_ever_s"], "≤", 10.0
+    yield "start-up: later, s above import torch", start["cached_s"] - start["import_torch_s"], "≤", 0.5
+
+
+def report(options: argparse.Namespace, stream: Stream, tick: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Check, time and print all cases; return the result lines."""
+    sizes = options.samples, min(options.few, options.samples), min(options.fewest, options.samples)
+    samples = Samples(stream, options.samples)
+    java = start_java(options.capymoa_python, samples)
+    table = cases(*sizes, java)
+    try:
+        check(table, samples, sizes[1], tick)
+        lines = measure(table, samples, options.repeats, tick)
+    finally:
+        if java is not None:
+            java.close()
+    named = {case.name: case for case in table}
+    by_part = [
+        parts(samples, named[name], options.repeats, tick)
+        for name in ("moe-data: prequential", "moe-data: predict_one, learn_one")
+    ]
+    peaks, start = memory(stream, sizes, tick), start_up(options.repeats, tick)
+
+    print(f"\n{stream_name(options)}, medians of {options.repeats} repeats in turns (fastest to slowest)")
+    print(f"{'':<36}{'samples':>8}{'µs':>11}{'':>24}{'samples/s':>12}{'accuracy':>10}{'model MB':>10}")
+    for line in lines:
+        spread = f"({line['fastest']:,.2f} to {line['slowest']:,.2f})"
+        accuracy = "" if line["accuracy"] is None else f"{line['accuracy']:.4f}"
+        print(
+            f"{line['what']:<36}{line['n_samples']:>8,}{line['us_per_sample']:>11,.2f}{spread:>24}"
+            f"{line['samples_per_s']:>12,}{accuracy:>10}{line['model_mb']:>10.2f}"
+        )
+    for line in by_part:
+        print(f"\nµs by part, {line['what']}")
+        for part, us in line["us_by_part"].items():
+            print(f"  {part:<34}{us:>8.2f}")
+    print("\npeak memory of a process, MB")
+    for line in peaks:
+        print(f"  {line['what']:<34}{line['peak_mb']:>8.1f}")
+    print(
+        f"\nstart-up to the first prediction: first ever {start['first_ever_s']:.2f} s, "
+        f"later {start['cached_s']:.2f} s; import torch alone {start['import_torch_s']:.2f} s"
+    )
+    print("\ngoals")
+    goals: list[dict[str, Any]] = []
+    for what, value, side, bound in judged(lines, start):
+        is_reached = None if value is None else value >= bound if side == "≥" else value <= bound
+        verdict = {None: "not measured", True: "reached", False: "NOT reached"}[is_reached]
+        print(f"  {what:<46}{'' if value is None else f'{value:.2f}':>8}  {side} {bound:<6g} {verdict}")
+        goals.append({"goal": what, "value": value, "bound": f"{side} {bound:g}", "reached": is_reached})
+    return [*lines, *by_part, *peaks, start, *goals]
+
+
+def stream_name(options: argparse.Namespace) -> str:
+    """Return what is printed of the stream."""
+    return f"{options.stream}, seed {options.seed}"
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--stream", default="led_a", choices=streams.names(), metavar="NAME")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--samples", type=int, default=50_000, help="for most (default: %(default)s)")
+    parser.add_argument(
+        "--few", type=int, default=5_000, help="samples on dictionaries (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--fewest", type=int, default=500, help="for river's ensembles (default: %(default)s)"
+    )
+    parser.add_argument("--repeats", type=int, default=3, help="(default: %(default)s)")
+    parser.add_argument(
+        "--scaling", action="store_true", help="how cost grows with each size, instead of the table"
+    )
+    parser.add_argument(
+        "--capymoa-python", metavar="PYTHON", help="interpreter with capymoa, if not this one"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write lines of JSON as well")
+    options = parser.parse_args()
+    if any(os.environ.get(name) != "1" for name in ONE_THREAD):  # libraries read these when they are imported
+        os.execve(
+            sys.executable, [sys.executable, "-m", "benchmarks.speed", *sys.argv[1:]], os.environ | ONE_THREAD
+        )
+    torch.set_num_threads(1)
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=None)
+
+        def tick(what: str) -> None:
+            progress.update(task, description=what, advance=1)
+
+        if options.scaling:
+            lines = scaling(SCALES, BASE, options.repeats, tick)
+        else:
+            lines = report(options, streams.make(options.stream, options.seed, options.samples), tick)
+    if options.scaling:
+        print_growth(lines)
+        if options.out is not None:
+            draw_growth(lines, options.out.with_suffix(".png"))
+    machine = {"machine": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()}
+    about = machine | {"repeats": options.repeats}
+    if not options.scaling:
+        about |= {"stream": options.stream, "seed": options.seed}
+    write_lines([about | line for line in lines], options.out)
+
+
+if __name__ == "__main__":
+    main()
