@@ -44,8 +44,10 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         - `"moe-task"`: the paper's MoE-Task. One expert per class (this class or not), created when the class first
           appears; every expert learns every sample. `n_experts` and `top_k` do not apply.
     expert
-        River classifier to copy for each expert. Default: `tree.HoeffdingTreeClassifier(grace_period=50,
-        delta=1e-7)`, as in the paper. It must be multiclass, except for `"moe-task"`.
+        What each expert is a copy of. Default: `driftmoe.trees.HoeffdingTreeClassifier(grace_period=50, delta=1e-7,
+        max_nodes=2000)`: the paper's tree with a bound on memory. Trees of this class, with whatever settings, live in
+        one pool, all served by one compiled call; any other river classifier works too, at its own speed. It must be
+        multiclass, except for `"moe-task"`.
     n_experts
         Number of experts.
     top_k
@@ -63,6 +65,9 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         Samples between two gradient steps of the router. Between them its weights are constant.
     dropout
         Share of the router's hidden units silenced in a gradient step, in [0, 1).
+    n_threads
+        Threads that share the trees, where samples come in blocks. Results do not depend on it. Experts that are not
+        `driftmoe.trees.HoeffdingTreeClassifier` run in one.
     seed
         Source of the router's initial weights, of dropout, and of the experts' own seeds. With the same seed the
         same stream gives the same predictions in any process.
@@ -88,9 +93,10 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
     *What follows the paper, and what does not.* The loop, the mask, the network and the defaults are the paper's:
     the fallback, too, that when no expert is right, the one that gives the true class most probability (of equals the
     first) is the router's target. Its inputs are standardised, which the paper does not say; on raw inputs, metres
-    beside 0/1 flags, the network learns little. The gradient step computes dropout anew, where the published code keeps
-    logits from before and so never applies it for MoE-Data; the default is therefore 0. An expert that has seen nothing
-    has no vote, counts as wrong, and is never the one that answers while another has a vote.
+    beside 0/1 flags, the network learns little. A sample is scaled by those before it. The gradient step computes
+    dropout anew, where the published code keeps logits from before and so never applies it for MoE-Data; the default
+    is therefore 0. An expert that has seen nothing has no vote, counts as wrong, and is never the one that answers
+    while another has a vote.
 
     *MoE-Task.* In the published code the router's largest logit is the class, so that the experts never influence a
     prediction. Here they do, as the text describes: class *c* scores softmax(logits)_c × p_c, where p_c is what
@@ -100,8 +106,11 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
     rightly disown a sample as well is no help: those are right most easily whose class is farthest off, and the
     router learns to trust them. The router steps once a mini-batch, not once a sample as in the published MoE-Task.
 
-    *Cost.* A prediction asks `top_k` experts (`"moe-data"`: one), learning asks all of them and teaches `top_k`; the
-    router costs a few µs a sample, and one gradient step every `batch_size` samples.
+    *Cost.* A prediction asks all trees in one call, and of other experts `top_k` (`"moe-data"`: one); learning asks all
+    and teaches `top_k`. The router costs a few µs a sample, and one gradient step every `batch_size` samples. Blocks
+    (`learn_many`, `step_many`, `driftmoe evaluate`) are several times faster than single samples and give the same
+    model: the router's weights are constant between two of its steps, so that all rows in between go through it, and
+    then through each tree, at once. `benchmarks/speed.py` has the figures.
 
     References
     ----------
@@ -129,6 +138,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         learning_rate: float = 2e-3,
         batch_size: int = 256,
         dropout: float = 0.0,
+        n_threads: int = 1,
         seed: int | None = None,
     ) -> None:
         self.variant = variant
@@ -140,6 +150,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         self.learning_rate = learning_rate
         self.batch_size = batch_size
         self.dropout = dropout
+        self.n_threads = n_threads
         self.seed = seed
         self._check_arguments()
 
@@ -162,7 +173,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         )
         self._experts: MulticlassTrees | MulticlassExperts | OneVsRestExperts
         if isinstance(prototype, HoeffdingTreeClassifier):
-            pool = prototype.pool(0 if is_task else n_experts)
+            pool = prototype.pool(0 if is_task else n_experts, n_threads=n_threads)
             self._encoder = Encoder(prototype.nominal_attributes or ())
             self._experts = OneVsRestTrees(pool) if is_task else MulticlassTrees(pool)
         else:
@@ -380,6 +391,8 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
                 if predicted is not None:
                     predicted += self._labels_of(rows, start)
                 rows.enter(start)
+                self._experts.declare_nominal(self._encoder.nominal_columns)
+                self._router.grow(self._encoder.n_inputs, self._n_logits)
             stop = rows.known_until(start, min(start + self._router.room, len(rows)))
             samples = [] if self._experts.reads_vectors else rows.samples(start, stop)
             choice, expert_proba = self._step(rows.vectors(start, stop), samples, rows.targets(start, stop))
@@ -404,8 +417,6 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         """
         n_classes = len(self._encoder.classes)
         is_task = self.variant == "moe-task"
-        self._experts.declare_nominal(self._encoder.nominal_columns)
-        self._router.grow(self._encoder.n_inputs, n_classes if is_task else self._n_logits)
         inputs = self._encoder.inputs(vectors, is_learning=True)
         choice = self._choose(self._router.logits(inputs))
         rows: Any = vectors if self._experts.reads_vectors else samples
@@ -449,6 +460,8 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
 
     @property
     def _n_logits(self) -> int:
+        if self.variant == "moe-task":
+            return len(self._encoder.classes)
         return self.n_experts - self._n_shared + self._n_null
 
     def _check_policy(self) -> None:
@@ -476,7 +489,13 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
                 f"expert={type(self.expert).__name__} tells only two classes apart; wrap it in "
                 "river.multiclass.OneVsRestClassifier, or choose variant='moe-task'"
             )
-        for name, smallest in {"n_experts": 1, "top_k": 1, "batch_size": 1, "seed": 0}.items():
+        for name, smallest in {
+            "n_experts": 1,
+            "top_k": 1,
+            "batch_size": 1,
+            "n_threads": 1,
+            "seed": 0,
+        }.items():
             value = getattr(self, name)
             if name == "seed" and value is None:
                 continue

@@ -20,14 +20,25 @@ def compiled(**options: Any) -> Callable[..., Any]:
     return compile_it
 
 
+def part(**options: Any) -> Callable[..., Any]:
+    """Compile a function that compiled ones call: its code is kept within theirs."""
+    return njit(error_model="numpy", **options)
+
+
 # A kernel on the way of every sample neither allocates nor counts references: counting them for each view of an array
 # would take most of its time. A kernel that allocates says so. One on which several threads may work at the same time
 # lets go of Python's lock.
-kernel = compiled(_nrt=False)
-allocating_kernel = compiled(_nrt=True)
+checking_kernel = compiled(_nrt=False)
+starting_kernel = compiled(_nrt=True)
 stepping_kernel = compiled(_nrt=True, nogil=True)
-inlined_kernel = compiled(_nrt=False, forceinline=True)
+# Each type of argument, and each literal, compiles a function anew: nodes, slots and classes are 64-bit integers.
+kernel = part(_nrt=False)
+allocating_kernel = part(_nrt=True)
+# A call hands over a tree array by array. Short of that: compiled as if it stood in the place of the call, or, of code
+# called from one place, written there.
+inlined_kernel = part(_nrt=False, forceinline=True)
+embedded_kernel = part(_nrt=False, inline="always")
 # A kernel without branches that may fuse a product and a sum into one instruction, and one that may add up in any
 # order besides, so that they fit the vector registers. NaN and infinities mean what they always mean.
-fusing_kernel = compiled(_nrt=False, fastmath={"contract"})
-reordering_kernel = compiled(_nrt=False, fastmath={"contract", "reassoc"})
+fusing_kernel = part(_nrt=False, fastmath={"contract"})
+reordering_kernel = part(_nrt=False, fastmath={"contract", "reassoc"})

@@ -89,9 +89,11 @@ class Routing:
         Mixing weights, 0 outside the mask, float32 or float64, shape (..., n_experts).
     mask
         Chosen experts, bool, shape (..., n_experts).
-    log_trust
-        Natural logarithm of the distribution over experts that the policy measured: the log-softmax of the logits, or
-        `first_right`. Shape (..., n_experts), followed by the columns of null experts where there are some.
+    logits
+        What the policy read, float32 or float64, shape (..., n_experts), followed by the columns of null experts where
+        there are some, without those of shared experts.
+    measure
+        Distribution over experts that the policy measured: the softmax of the logits, or `first_right` of them.
     q
         Index of the Tsallis entropy that `entropy` is.
     null_mask
@@ -100,14 +102,18 @@ class Routing:
 
     weights: Tensor
     mask: Tensor
-    log_trust: Tensor
+    logits: Tensor
+    measure: Measure = "softmax"
     q: float = 1.0
     null_mask: Tensor | None = None
 
     @cached_property
     def entropy(self) -> Tensor:
         """Normalised Tsallis entropy of what was measured, in [0, 1], shape (...); computed when first asked for."""
-        return _tsallis(self.log_trust, self.q)
+        softmax = self.measure == "softmax"
+        return _tsallis(
+            self.logits.log_softmax(-1) if softmax else _first_right(_sorted(self.logits)[0]), self.q
+        )
 
     @property
     def n_used(self) -> Tensor:
@@ -124,7 +130,8 @@ class Routing:
     def null_mass(self) -> Tensor:
         """Probability that the router gives to all null experts together, chosen or not; shape (...)."""
         n_null = 0 if self.null_mask is None else self.null_mask.shape[-1]
-        return self.log_trust[..., self.log_trust.shape[-1] - n_null :].exp().sum(-1)
+        probs = self.logits.softmax(-1) if self.measure == "softmax" else first_right(self.logits).exp()
+        return probs[..., probs.shape[-1] - n_null :].sum(-1)
 
     @cached_property
     def plan(self) -> Plan:
@@ -226,18 +233,23 @@ def first_right(logits: Tensor) -> Tensor:
     >>> [round(tsallis_entropy(first_right(torch.full((12,), z)), q=1.1).item(), 2) for z in (4.0, 0.0, -4.0)]
     [0.04, 0.57, 1.0]
     """
-    return _first_right(_checked(logits))
+    belief, order = _sorted(_checked(logits))
+    return torch.zeros_like(belief).scatter(-1, order, _first_right(belief))
 
 
-def _first_right(logits: Tensor) -> Tensor:
-    belief, order = torch.sort(logits, dim=-1, descending=True, stable=True)
+def _first_right(belief: Tensor) -> Tensor:
+    """The same of logits that are sorted, in their order."""
     missed = nn.functional.logsigmoid(-belief).cumsum(-1)  # log of (1 - s_1) ... (1 - s_i)
     earlier = nn.functional.pad(missed[..., :-1], (1, 0))
     first = nn.functional.logsigmoid(belief) + earlier
     in_service = belief > -torch.inf
     nobody = missed[..., -1:] - in_service.sum(-1, keepdim=True).log()
-    log_p = torch.logaddexp(first, nobody).masked_fill(~in_service, -torch.inf)
-    return torch.zeros_like(log_p).scatter(-1, order, log_p)
+    return torch.logaddexp(first, nobody).masked_fill(~in_service, -torch.inf)
+
+
+def _sorted(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """The logits of each row from the largest on, and their experts; of ties the lowest index first."""
+    return torch.sort(logits, dim=-1, descending=True, stable=True)
 
 
 def tsallis_entropy(logits: Tensor, q: float, normalize: bool = True) -> Tensor:
@@ -349,16 +361,6 @@ def _n_in_service(log_p: Tensor) -> Tensor:
     return (log_p > -torch.inf).sum(-1).to(log_p.dtype)
 
 
-def _log_trust(logits: Tensor, measure: Measure) -> Tensor:
-    return _first_right(logits) if measure == "first-right" else logits.log_softmax(-1)
-
-
-def _trust(logits: Tensor, measure: Measure) -> Tensor:
-    """The distribution itself, without gradient; equal logits have exactly equal shares of the softmax."""
-    logits = logits.detach()
-    return _first_right(logits).exp() if measure == "first-right" else logits.softmax(-1)
-
-
 def _checked(logits: Tensor) -> Tensor:
     """Widen to float32 at least; refuse what would silently choose an expert."""
     if not logits.is_floating_point():
@@ -438,22 +440,22 @@ def top_p_mask(
         bool, same shape; the mask of a smaller `p` is part of that of a larger one.
     """
     logits = _checked(logits)
-    order, k = _top_p(logits, _trust(logits, measure), p, min_k, max_k, inclusive)
-    return _first(order, k, logits)
+    belief, order = _sorted(logits.detach())
+    trust = belief.softmax(-1) if measure == "softmax" else _first_right(belief).exp()
+    return _first(order, _top_p(trust, p, min_k, max_k, inclusive), logits)
 
 
-def _top_p(
-    logits: Tensor, trust: Tensor, p: float, min_k: int, max_k: int | None, inclusive: bool
-) -> tuple[Tensor, Tensor]:
-    """Experts of each row from the most trusted on, (..., n_experts), and how many to take, (..., 1)."""
-    n = logits.shape[-1]
-    order = torch.sort(logits, dim=-1, descending=True, stable=True).indices
+def _top_p(trust: Tensor, p: float, min_k: int, max_k: int | None, inclusive: bool) -> Tensor:
+    """How many experts each row takes, (..., 1), of sorted probabilities."""
+    n = trust.shape[-1]
+    collected = trust.cumsum(-1)
     if p >= 1.0:
-        k = torch.full_like(order[..., :1], n)
+        k = torch.full_like(collected[..., :1], n, dtype=torch.int64)
+    elif inclusive:
+        k = 1 + (collected < p).sum(-1, keepdim=True)
     else:
-        collected = trust.gather(-1, order).cumsum(-1)
-        k = 1 + (collected < p).sum(-1, keepdim=True) if inclusive else (collected <= p).sum(-1, keepdim=True)
-    return order, k.clamp(min(min_k, n), max_k)
+        k = (collected <= p).sum(-1, keepdim=True)
+    return k.clamp(min(min_k, n), max_k)
 
 
 def _first(order: Tensor, k: Tensor, logits: Tensor) -> Tensor:
@@ -574,7 +576,7 @@ class Dense:
     def __call__(self, logits: Tensor) -> Routing:
         """Choose every expert in service."""
         logits = _checked(logits)
-        return Routing(logits.softmax(-1), logits > -torch.inf, logits.log_softmax(-1))
+        return Routing(logits.softmax(-1), logits > -torch.inf, logits)
 
     def of_row(self, logits: np.ndarray) -> Choice:
         """Choose for one row of numpy logits."""
@@ -620,7 +622,7 @@ class TopK:
         """Choose experts by score + bias, weigh them by score; the bias, (n_experts,), is a `BiasBalancer`'s."""
         logits = _checked(logits)
         mask = top_k_mask(logits if bias is None else _biased(logits, self.score, bias), self.k)
-        return Routing(_weights(logits, mask, self.renorm, self.score), mask, logits.log_softmax(-1))
+        return Routing(_weights(logits, mask, self.renorm, self.score), mask, logits)
 
     def of_row(self, logits: np.ndarray) -> Choice:
         """Choose for one row of numpy logits."""
@@ -701,7 +703,7 @@ class GroupTopK:
         allowed = (kept[..., None] & in_service).flatten(-2)
         within = logits if bias is None else scores  # scores of the same order, but logits do not underflow
         mask = top_k_mask(within.masked_fill(~allowed, -torch.inf), self.k)
-        return Routing(_weights(logits, mask, self.renorm, self.score), mask, logits.log_softmax(-1))
+        return Routing(_weights(logits, mask, self.renorm, self.score), mask, logits)
 
 
 @dataclass(frozen=True)
@@ -748,12 +750,10 @@ class TopP:
     def __call__(self, logits: Tensor) -> Routing:
         """Choose experts for each row."""
         logits = _checked(logits)
-        log_trust = _log_trust(logits, self.measure)
-        order, k = _top_p(
-            logits, _trust(logits, self.measure), self.p, self.min_k, self.max_k, self.inclusive
+        mask = top_p_mask(
+            logits, self.p, min_k=self.min_k, max_k=self.max_k, inclusive=self.inclusive, measure=self.measure
         )
-        mask = _first(order, k, logits)
-        return Routing(_weights(logits, mask, self.renorm), mask, log_trust)
+        return Routing(_weights(logits, mask, self.renorm), mask, logits, self.measure)
 
     def of_row(self, logits: np.ndarray) -> Choice:
         """Choose for one row of numpy logits."""
@@ -824,11 +824,16 @@ class EntropyHybrid:
     def __call__(self, logits: Tensor) -> Routing:
         """Choose experts for each row."""
         logits = _checked(logits)
-        log_trust = _log_trust(logits, self.measure)
-        order, k = _top_p(logits, _trust(logits, self.measure), self.p, self.min_k, None, self.inclusive)
-        uncertain = _tsallis(log_trust.detach(), self.q) > self.threshold
+        belief, order = _sorted(logits.detach())
+        if self.measure == "softmax":
+            log_p, trust = logits.detach().log_softmax(-1), belief.softmax(-1)
+        else:
+            log_p = _first_right(belief)
+            trust = log_p.exp()
+        k = _top_p(trust, self.p, self.min_k, None, self.inclusive)
+        uncertain = _tsallis(log_p, self.q) > self.threshold
         mask = _first(order, k.masked_fill(uncertain[..., None], logits.shape[-1]), logits)
-        return Routing(_weights(logits, mask, self.renorm), mask, log_trust, q=self.q)
+        return Routing(_weights(logits, mask, self.renorm), mask, logits, self.measure, self.q)
 
     def of_row(self, logits: np.ndarray) -> Choice:
         """Choose for one row of numpy logits."""

@@ -99,7 +99,9 @@ def test_learning_many_equals_learning_one_by_one(variant, rows):
         block = slice(start, start + rows)
         if start > 0:  # a fresh model has no columns to compare
             expected = [one.predict_proba_one(x) for x, _ in samples[block]]
-            assert many.predict_proba_many(X.iloc[block]).to_dict("records") == expected
+            proba = many.predict_proba_many(X.iloc[block]).to_dict("records")
+            # Weights of one row and of many may be rounded otherwise in the last bit.
+            assert proba == [pytest.approx(row, rel=1e-12) for row in expected]
         for x, label in samples[block]:
             one.learn_one(x, label)
         many.learn_many(X.iloc[block], y.iloc[block])
@@ -190,10 +192,10 @@ def test_works_in_a_pipeline():
     assert pipeline.predict_one(x) is not None
 
 
-def test_memory_counts_weights_gradients_and_moments():
+def test_memory_counts_weights_and_moments():
     model = trained("driftmoe", n_experts=2, hidden=(512, 512))
     n_parameters = 18 * 512 + 512 + 512 * 512 + 512 + 512 * 2 + 2
-    assert model._router.n_bytes == 4 * 4 * n_parameters  # float32
+    assert model._router.n_bytes == 3 * 4 * n_parameters  # float32
     assert model._raw_memory_usage > model._router.n_bytes + 10_000
 
 

@@ -181,3 +181,13 @@ def test_a_row_that_cannot_be_read_stops_the_run_where_it_is():
     with pytest.raises(ValueError, match="feature 'n' is 2e"):
         checkpoints.extend(checkpoint.n_samples for checkpoint in run)
     assert checkpoints == [100, 200, 270]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("name", ["led_a", "rbf_f"])
+def test_the_number_of_threads_changes_nothing(name, variant):
+    stream = streams.make(name, seed=6, n_samples=1500)
+    models = [DriftMoEClassifier(variant, batch_size=256, n_threads=n, seed=1) for n in (1, 2, 5)]
+    one, *others = [labels_in_blocks(model, stream, 500) for model in models]
+    assert all(other == one for other in others)
+    assert all(trees(model) == trees(models[0]) for model in models[1:])

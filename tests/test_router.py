@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from driftmoe.losses import correctness_loss
-from driftmoe.router import NEGLIGIBLE, STEPS_BETWEEN_FLUSHES, Router, forward
+from driftmoe.router import NEGLIGIBLE, STEPS_BETWEEN_FLUSHES, Router, adam, forward
 from driftmoe.routing import softmax
 
 
@@ -111,14 +111,27 @@ def test_growing_experts_changes_no_other_logit():
 
 def test_growing_keeps_the_moments_of_adam():
     r = trained()
-    before = r._layers(r._adam_state()[0])[0][0].clone()
-    n_steps = r._optimiser.state[r._theta]["step"].item()
+    before = [r._layers(moment)[0][0].clone() for moment in r._moments]
     r.grow(7, 4)
-    after = r._layers(r._adam_state()[0])[0][0]
-    assert after.shape == (7, 8)
-    assert torch.equal(after[:5], before)
-    assert not after[5:].any()
-    assert r._optimiser.state[r._theta]["step"].item() == n_steps == 2
+    for old, moment in zip(before, r._moments, strict=True):
+        new = r._layers(moment)[0][0]
+        assert old.any()
+        assert new.shape == (7, 8)
+        assert torch.equal(new[:5], old)
+        assert not new[5:].any()
+    assert r._n_steps == 2
+
+
+def test_adam_is_that_of_torch():
+    ours, theirs = torch.full((3,), 0.5), torch.full((3,), 0.5, requires_grad=True)
+    first, second = torch.zeros(3), torch.zeros(3)
+    optimiser = torch.optim.Adam([theirs], lr=0.01)
+    for step in range(1, 21):
+        gradient = torch.tensor([0.1, -3.0, 1e-6]) * step
+        adam(ours, gradient, first, second, step, 0.01)
+        theirs.grad = gradient.clone()
+        optimiser.step()
+    np.testing.assert_allclose(ours.numpy(), theirs.detach().numpy(), rtol=1e-6)
 
 
 def test_new_columns_learn():
@@ -194,9 +207,11 @@ def test_dropout_keeps_the_mean_of_what_passes():
     (first, _), _ = r._layers(r._theta)
     expected = np.maximum(first.detach().numpy()[0], 0.0).sum()
     seen = []
-    for _ in range(50):
+    for step in range(50):
+        before = r._moments[0].clone()
         r.learn(v, np.array([[False, False, False]]))
-        _, (gradient, of_bias) = r._layers(r._theta.grad)
+        assert r._n_steps == step + 1
+        _, (gradient, of_bias) = r._layers((r._moments[0] - 0.9 * before) / 0.1)
         seen.append(
             (gradient[:, 0].sum() / of_bias[0]).item()
         )  # d loss / d w_j = d loss / d b * activation_j
@@ -209,8 +224,8 @@ def test_fading_moments_become_zero_instead_of_denormal():
     v = vectors(1, 5)
     for _ in range(STEPS_BETWEEN_FLUSHES - 1):
         r.learn(v, np.array([[True, False, True]]))
-    r._adam_state()[0][0] = 0.1 * NEGLIGIBLE
+    r._moments[0][0] = 0.1 * NEGLIGIBLE
     r._theta.data[0] = 0.0
     v[0, 0] = 0.0
     r.learn(v, np.array([[True, False, True]]))
-    assert r._adam_state()[0][0].item() == 0.0
+    assert r._moments[0][0].item() == 0.0

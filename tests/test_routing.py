@@ -513,7 +513,7 @@ def test_a_row_alone_gets_bit_for_bit_what_it_gets_in_a_batch(policy, dtype):
 
 def replace_rows(routing):
     """The routing of a batch of one row, as that of the row."""
-    return replace(routing, weights=routing.weights[0], mask=routing.mask[0], log_trust=routing.log_trust[0])
+    return replace(routing, weights=routing.weights[0], mask=routing.mask[0], logits=routing.logits[0])
 
 
 @each_policy(POLICIES | COMPOSED)
@@ -941,7 +941,7 @@ def test_the_entropy_of_a_row_decides_as_torch_decides(q, measure):
 def test_a_function_is_a_policy_too():
     def cubed(logits):
         weights = logits.relu() ** 3
-        return Routing(weights / weights.sum(-1, keepdim=True), weights > 0, logits.log_softmax(-1))
+        return Routing(weights / weights.sum(-1, keepdim=True), weights > 0, logits)
 
     logits = np.array([1.0, -1.0, 2.0])
     choice = route(cubed, logits)

@@ -491,21 +491,64 @@ def test_max_nodes_holds(max_nodes):
 
 def test_leaves_that_promise_least_stop_growing_first():
     pool = TreePool()
-    pool.learn(np.zeros((1, 1)), [1])
-    tree_ = pool.clone(0)
-    tree_._resize(8, 8, 2, 1)
-    tree_._sizes[0, :2] = 5, 3
-    for s, (a, b) in enumerate([(90.0, 10.0), (50.0, 50.0), (99.0, 1.0)]):
-        tree_._leaves[0, s]["weight"] = 100.0
-        tree_._leaves[0, s]["n_present"] = 2
-        tree_._leaves[0, s]["is_active"] = 1
-        tree_._class_order[0, s] = 0, 1
-        tree_._class_stats[0, s, 0] = a, b
-    for room, expected in [(0, [0, 0, 0]), (2, [0, 1, 0]), (4, [1, 1, 0]), (6, [1, 1, 1])]:
-        tree_._rules["max_nodes"] = 5 + room
-        assert [kernels.may_grow(view(tree_), s, tree_._rules[0], 2) for s in range(3)] == [
-            bool(v) for v in expected
-        ]
+    pool._resize(8, 8, 2, 1)
+    pool._sizes[0, :2] = 5, 3
+    pool._leaves[0, :3]["is_active"] = 1
+    pool._leaves[0, :3]["promise"] = 10.0, 50.0, 1.0
+    for room, expected in [(0, [0, 0, 0]), (1, [0, 0, 0]), (2, [0, 1, 0]), (4, [1, 1, 0]), (6, [1, 1, 1])]:
+        pool._rules["max_nodes"] = 5 + room
+        assert [kernels.may_grow(view(pool), s, pool._rules[0]) for s in range(3)] == list(
+            map(bool, expected)
+        )
+    pool._rules["max_nodes"] = 7
+    pool._leaves[0, 1]["is_active"] = 0  # it is too deep, and does not stand in the way
+    assert kernels.may_grow(view(pool), 0, pool._rules[0])
+
+
+@pytest.mark.parametrize("nominal", [(), MIXED_NOMINAL])
+@pytest.mark.parametrize("max_nodes", [1, 2, 9, 100])
+def test_there_is_never_room_for_more_than_the_bound(nominal, max_nodes):
+    X, y, _ = mixed(size(4000))
+    pool = TreePool(2, nominal=nominal, max_nodes=max_nodes, warning_delta=0.3, drift_delta=0.2, **EAGER)
+    pool.learn(X, y)
+    n_nodes, n_leaves, _, _ = pool._rooms()
+    assert n_nodes <= max_nodes
+    assert n_leaves <= (max_nodes if nominal or max_nodes < 4 else (max_nodes + 1) // 2)
+
+
+def test_bound_on_the_nodes_changes_nothing_before_half_of_it_is_reached():
+    X, y, _ = mixed(size(2000))
+    free = TreePool(nominal=MIXED_NOMINAL, **EAGER)
+    expected = free.step(X, y)
+    bounded = TreePool(nominal=MIXED_NOMINAL, max_nodes=2 * int(free.n_nodes[0]) + 1, **EAGER)
+    np.testing.assert_array_equal(bounded.step(X, y), expected)
+
+
+@pytest.mark.skipif(IS_COMPILED, reason="only calls of functions that are not compiled can be counted")
+def test_leaf_that_may_not_grow_looks_for_no_split(monkeypatch):
+    calls = []
+    best_split = kernels.best_split
+
+    def counted(tree, slot, rules):
+        calls.append(slot)
+        return best_split(tree, slot, rules)
+
+    monkeypatch.setattr(kernels, "best_split", counted)
+    X, y, _ = mixed(900, p_missing=0.0)
+    pool = TreePool(max_nodes=4, grace_period=10, delta=0.3, tau=0.3)
+    pool.learn(X[:450, :3], y[:450])
+    assert calls
+    assert pool.n_nodes[0] == 3
+    calls.clear()
+    pool.learn(X[450:, :3], y[450:])
+    assert not calls
+    wide = TreePool(nominal=[0], max_nodes=4, grace_period=10, delta=0.3, tau=0.3)
+    wide.learn(
+        (y % 3 + 3 * (np.arange(900) % 2))[:, np.newaxis], y
+    )  # six branches at once, for which there is no room
+    assert wide.n_nodes[0] == 1
+    assert wide._leaves[0, 0]["last_attempt"] == np.inf
+    assert len(calls) < 10
 
 
 # --- subsets of the features ------------------------------------------------------------------------------------------

@@ -102,10 +102,11 @@ class HoeffdingTreeClassifier(base.Classifier):
         self._encoder = Encoder(nominal_attributes or ())
         self._pool = self.pool()
 
-    def pool(self, n_experts: int = 1) -> TreePool:
+    def pool(self, n_experts: int = 1, *, n_threads: int = 1) -> TreePool:
         """Return untrained trees with the settings of this one, in one pool."""
         return TreePool(
             n_experts,
+            n_threads=n_threads,
             grace_period=self.grace_period,
             delta=self.delta,
             tau=self.tau,

@@ -30,10 +30,13 @@ import numpy as np
 
 from driftmoe.compilation import (
     allocating_kernel,
+    checking_kernel,
+    embedded_kernel,
     fusing_kernel,
     inlined_kernel,
     kernel,
     reordering_kernel,
+    starting_kernel,
     stepping_kernel,
 )
 from driftmoe.trees import adwin
@@ -77,6 +80,8 @@ LEAF_STATE = np.dtype(
         ("weight", np.float64),
         # Weight at the last attempt to split.
         ("last_attempt", np.float64),
+        # Weight outside the majority class, where most can be gained, at the last attempt to split; 0 before the first.
+        ("promise", np.float64),
         # Weight of the samples that the majority class, and that naive Bayes, would have got right.
         ("majority_correct", np.float64),
         ("bayes_correct", np.float64),
@@ -119,8 +124,10 @@ RULES = np.dtype(
 
 EXPERT = np.dtype(
     [
-        # 1 while a tree grows in the background.
+        # 1 while a tree grows in the background; the one there is empty otherwise.
         ("has_background", np.int64),
+        # Which monitor has raised an alarm that nothing has been done about yet.
+        ("alarm", np.int64),
         ("n_warnings", np.int64),
         ("n_replaced", np.int64),
     ],
@@ -130,11 +137,8 @@ EXPERT = np.dtype(
 FOREGROUND, BACKGROUND = 0, 1
 """Columns of `rows_of`: which tree votes for the expert, and which may take its place."""
 
-WARNING, DRIFT = 0, 1
+WARNING, DRIFT, NO_ALARM = 0, 1, 2
 """Columns of `windows`: the monitor whose alarm starts a background tree, and the one whose alarm replaces a tree."""
-
-ALL_DONE, NO_ROOM, CHANGE_PLACES = 0, 1, 2
-"""Why an expert stopped going through the rows; the last if foreground and background tree have to."""
 
 # Planes of `moments`, each over (class, feature). Of a nominal feature only COUNT is used.
 COUNT, MEAN, M2, LOW, HIGH, PRECISION = 0, 1, 2, 3, 4, 5  # PRECISION: 1 / (2 variance), 0 where there is none
@@ -180,28 +184,29 @@ Tree = namedtuple(
 
 @kernel
 def subtree_weight(nodes, leaves, node):
-    """Sum of the weights of the leaves below a node."""
+    """Sum of the weights of the leaves below a node, a 64-bit integer: numba crashes on the code of a recursion over
+    several types when it comes from the disk."""
     if nodes[node]["kind"] == LEAF:
         return leaves[nodes[node]["slot"]]["weight"]
     total = 0.0
-    child = nodes[node]["first_child"]
+    child = np.int64(nodes[node]["first_child"])
     while child != NONE:
         total += subtree_weight(nodes, leaves, child)
-        child = nodes[child]["next_sibling"]
+        child = np.int64(nodes[child]["next_sibling"])
     return total
 
 
 @kernel
 def most_common_child(nodes, leaves, node):
     """Return the branch that has seen most, the first of equals."""
-    child = nodes[node]["first_child"]
+    child = np.int64(nodes[node]["first_child"])
     best = child
     best_weight = -1.0
     while child != NONE:
         weight = subtree_weight(nodes, leaves, child)
         if weight > best_weight:
             best, best_weight = child, weight
-        child = nodes[child]["next_sibling"]
+        child = np.int64(nodes[child]["next_sibling"])
     return best
 
 
@@ -211,24 +216,25 @@ def branch_of(nodes, node, value):
     if value != value:
         return NONE
     kind = nodes[node]["kind"]
-    child = nodes[node]["first_child"]
+    child = np.int64(nodes[node]["first_child"])
     if kind == NUMERIC:
         return child if value <= nodes[node]["threshold"] else child + 1
     if kind == EQUALS:
         return child if value == nodes[node]["threshold"] else child + 1
     while child != NONE and nodes[child]["value"] != value:
-        child = nodes[child]["next_sibling"]
+        child = np.int64(nodes[child]["next_sibling"])
     return child
 
 
 @inlined_kernel
-def find_leaf(tree, x, node):
-    """Walk down from a node; by the most common branch where the value is missing or has no branch.
+def find_leaf(tree, x):
+    """Walk down from the root; by the most common branch where the value is missing or has no branch.
 
     Returns the leaf, whether all its tests could be made, and the first split that has no branch for its value (else
     NONE): there the walk of a sample to be learnt ends.
     """
     nodes = tree.nodes
+    node = np.int64(ROOT)
     is_direct = True
     while nodes[node]["kind"] != LEAF:
         value = x[nodes[node]["feature"]]
@@ -271,7 +277,7 @@ def distance(x, mean, precision):
 def plain_product(precision, x):
     """Return the product of the precisions of known features, and their number, without those of extreme size."""
     product, n = 1.0, 0
-    for f in range(precision.shape[0]):
+    for f in range(x.shape[0]):
         is_plain = 1e-18 < precision[f] < 1e18 and x[f] == x[f]
         product *= precision[f] if is_plain else 1.0
         n += is_plain
@@ -284,7 +290,7 @@ def log_normaliser(precision, x):
 
     One logarithm of a product of sixteen, which cannot overflow, instead of one for each feature.
     """
-    n_features = precision.shape[0]
+    n_features = x.shape[0]
     total, n = 0.0, 0
     for start in range(0, n_features, 16):
         end = min(start + 16, n_features)
@@ -338,8 +344,7 @@ def bayes_votes(tree, slot, x, has_missing, votes):
             continue
         vote = stats[LOG_WEIGHT, c] if tree.nominal.shape[0] == 0 else math.log(stats[WEIGHT, c] / total)
         if tree.nominal.shape[0] < n_features:
-            mean = moments[MEAN, c, :n_features]
-            precision = moments[PRECISION, c, :n_features]
+            mean, precision = moments[MEAN, c], moments[PRECISION, c]
             if has_missing:
                 vote += log_normaliser(precision, x) - known_distance(x, mean, precision)
             else:
@@ -423,25 +428,19 @@ def forget_observations(tree, slot):
 
 
 @kernel
-def start_leaf(tree, node, slot, weights, order, n_present):
-    """Make a node a leaf that begins with the given class weights and has observed nothing."""
+def start_leaf(tree, node, slot):
+    """Make a node a leaf that has seen nothing."""
     tree.nodes[node]["kind"] = LEAF
     tree.nodes[node]["first_child"] = NONE
     tree.nodes[node]["slot"] = slot
-    total = 0.0
     tree.class_stats[slot] = 0.0
-    for i in range(n_present):
-        c = order[i]
-        tree.class_order[slot, i] = c
-        tree.class_stats[slot, WEIGHT, c] = weights[c]
-        tree.class_stats[slot, LOG_WEIGHT, c] = math.log(weights[c]) if weights[c] > 0.0 else -np.inf
-        total += weights[c]
     leaf = tree.leaves[slot]
-    leaf["weight"] = total
-    leaf["last_attempt"] = total
+    leaf["weight"] = 0.0
+    leaf["last_attempt"] = 0.0
+    leaf["promise"] = 0.0
     leaf["majority_correct"] = 0.0
     leaf["bayes_correct"] = 0.0
-    leaf["n_present"] = n_present
+    leaf["n_present"] = 0
     leaf["is_active"] = 1
     leaf["node"] = node
     tree.size[2] = (tree.size[2] + 1) & BITS
@@ -449,7 +448,7 @@ def start_leaf(tree, node, slot, weights, order, n_present):
     forget_observations(tree, slot)
 
 
-@allocating_kernel
+@kernel
 def start_tree(tree):
     """Make the tree a single empty leaf."""
     root = tree.nodes[ROOT]
@@ -458,10 +457,10 @@ def start_tree(tree):
     root["depth"] = 0
     tree.size[0] = 1
     tree.size[1] = 1
-    start_leaf(tree, ROOT, 0, np.empty(0), np.empty(0, np.int32), 0)
+    start_leaf(tree, np.int64(ROOT), np.int64(0))
 
 
-@allocating_kernel
+@kernel
 def add_branch(tree, split, value):
     """Give a multiway split an empty leaf for a value that it has no branch for; return the leaf."""
     nodes = tree.nodes
@@ -477,31 +476,27 @@ def add_branch(tree, split, value):
     nodes[node]["parent"] = split
     nodes[node]["depth"] = nodes[split]["depth"] + 1
     nodes[node]["value"] = value
-    start_leaf(tree, node, slot, np.empty(0), np.empty(0, np.int32), 0)
+    start_leaf(tree, node, slot)
     return node
 
 
 @inlined_kernel
 def observe_complete(x, w, moments, c):
     """Update the moments of all features, each of which this class has been seen with (West 1979)."""
-    n_features = x.shape[0]
-    count = moments[COUNT, c, :n_features]
-    mean = moments[MEAN, c, :n_features]
-    m2 = moments[M2, c, :n_features]
-    low = moments[LOW, c, :n_features]
-    high = moments[HIGH, c, :n_features]
-    precision = moments[PRECISION, c, :n_features]
-    for f in range(n_features):
+    count, mean, m2 = moments[COUNT, c], moments[MEAN, c], moments[M2, c]
+    low, high, precision = moments[LOW, c], moments[HIGH, c], moments[PRECISION, c]
+    for f in range(x.shape[0]):
+        low[f] = x[f] if x[f] < low[f] else low[f]
+        high[f] = x[f] if x[f] > high[f] else high[f]
+    for f in range(x.shape[0]):
         value = x[f]
-        low[f] = min(low[f], value)
-        high[f] = max(high[f], value)
         n = count[f] + w
         old = mean[f]
         new = old + (w / n) * (value - old)
         m2[f] += w * (value - old) * (value - new)
         count[f] = n
         mean[f] = new
-    for f in range(n_features):
+    for f in range(x.shape[0]):
         variance = m2[f] / (count[f] - 1.0) if count[f] > 1.0 else 0.0
         precision[f] = 0.5 / variance if variance > TINY_VARIANCE else 0.0
 
@@ -514,7 +509,7 @@ def note_classes(tree, slot, x):
         arrivals = tree.arrivals[slot, f]
         if x[f] == x[f] and 0 < arrivals[0] < n_present:
             for i in range(n_present):
-                c = tree.class_order[slot, i]
+                c = np.int64(tree.class_order[slot, i])
                 if tree.class_stats[slot, WEIGHT, c] > 0.0:
                     note_class(arrivals, c)
 
@@ -607,8 +602,7 @@ def observe(tree, slot, rules, x, has_missing, c, w, bayes_class, all_known):
     else:
         observe_known(tree, slot, x, w, c, rules["leaf_prediction"] != MAJORITY)
     if rules["leaf_prediction"] != MAJORITY and tree.nominal.shape[0] < x.shape[0]:
-        precision = tree.moments[slot, PRECISION, c, : x.shape[0]]
-        tree.class_stats[slot, LOG_HEIGHT, c] = log_normaliser(precision, all_known)
+        tree.class_stats[slot, LOG_HEIGHT, c] = log_normaliser(tree.moments[slot, PRECISION, c], all_known)
 
 
 # --- splitting --------------------------------------------------------------------------------------------------------
@@ -856,7 +850,10 @@ def best_nominal(tree, slot, f, order, leaf_entropy, rules, branches):
     best_merit, best_kind, best_value = -np.inf, EQUALS, 0
     if rules["binary_split"] == 0:
         multiway = all_branches(value_weights, start, codes, order, branches.shape[1])
-        best_merit, best_kind = split_merit(multiway, np.sort(order), leaf_entropy, rules), MULTIWAY
+        best_merit, best_kind = (
+            split_merit(multiway, np.arange(branches.shape[1], dtype=np.int32), leaf_entropy, rules),
+            MULTIWAY,
+        )
     for value in codes:
         value_branches(value_weights, start, n_values, order, value, branches)
         merit = split_merit(branches, order, leaf_entropy, rules)
@@ -933,35 +930,29 @@ def best_split(tree, slot, rules):
 
 
 @kernel
-def may_grow(tree, slot, rules, n_new):
-    """Whether the bound on the nodes leaves room for a split of this leaf into `n_new` branches.
+def may_grow(tree, slot, rules):
+    """Whether the bound on the nodes leaves room for a split of this leaf.
 
-    What room is left goes to the leaves that promise most: those with most weight outside their majority class, where
-    most can be gained. With room for k more splits, a leaf grows only if fewer than k leaves promise more.
+    What room is left goes to the leaves that promise most, by what each promised at its last attempt. With room for k
+    more splits in two, a leaf grows only if fewer than k leaves promise more. There is nothing to compare while there
+    are not more leaves than that.
     """
-    room = rules["max_nodes"] - tree.size[0]
-    if n_new > room:
-        return False
-    promise = leaf_promise(tree, slot)
+    n_splits = (rules["max_nodes"] - tree.size[0]) // 2
+    if n_splits >= tree.size[1]:
+        return True
+    promise = tree.leaves[slot]["promise"]
     n_better = 0
     for s in range(tree.size[1]):
-        if tree.leaves[s]["is_active"] == 1 and leaf_promise(tree, s) > promise:
-            n_better += 1
-    return n_better < room // n_new
-
-
-@kernel
-def leaf_promise(tree, slot):
-    """Weight outside the majority class."""
-    majority = majority_class(tree, slot)
-    if majority == NONE:
-        return 0.0
-    return tree.leaves[slot]["weight"] - tree.class_stats[slot, WEIGHT, majority]
+        n_better += tree.leaves[s]["is_active"] == 1 and tree.leaves[s]["promise"] > promise
+    return n_better < n_splits
 
 
 @allocating_kernel
 def split_leaf(tree, slot, f, kind, threshold, half):
-    """Turn a leaf into a split; the branches begin with the class weights that they have seen."""
+    """Turn a leaf into a split; the branches begin with the class weights that they have seen.
+
+    The branches of a multiway split have their classes in ascending order, all others in the order of arrival.
+    """
     n_classes = tree.class_stats.shape[2]
     order = tree.arrivals[slot, f, 1 : 1 + tree.arrivals[slot, f, 0]].copy()
     codes = np.empty(2, np.int64)
@@ -978,38 +969,45 @@ def split_leaf(tree, slot, f, kind, threshold, half):
         else:
             codes = values_seen(tree.value_stats[slot, VALUE_WEIGHT], start, n_values, order)
             branches = all_branches(tree.value_stats[slot, VALUE_WEIGHT], start, codes, order, n_classes)
-            order.sort()
+            order = np.arange(n_classes, dtype=np.int32)
 
     n_branches = branches.shape[0]
     nodes = tree.nodes
-    split = tree.leaves[slot]["node"]
+    split = np.int64(tree.leaves[slot]["node"])
     first = tree.size[0]
     nodes[split]["kind"] = kind
     nodes[split]["feature"] = f
     nodes[split]["threshold"] = threshold
     nodes[split]["first_child"] = first
     nodes[split]["slot"] = NONE
-    present = np.empty_like(order)
     for b in range(n_branches):
         child = first + b
         nodes[child]["next_sibling"] = child + 1 if b < n_branches - 1 else NONE
         nodes[child]["parent"] = split
         nodes[child]["depth"] = nodes[split]["depth"] + 1
         nodes[child]["value"] = codes[b] if kind == MULTIWAY else 0.0
-        n_present = 0
-        for c in order:
-            if branches[b, c] >= 0.0:
-                present[n_present] = c
-                n_present += 1
         child_slot = slot if b == 0 else tree.size[1] + b - 1  # the first branch takes the place of the leaf
-        start_leaf(tree, child, child_slot, branches[b], present, n_present)
+        start_leaf(tree, child, child_slot)
+        leaf = tree.leaves[child_slot]
+        for c in order:
+            weight = branches[b, c]
+            if weight >= 0.0:
+                tree.class_order[child_slot, leaf["n_present"]] = c
+                tree.class_stats[child_slot, WEIGHT, c] = weight
+                tree.class_stats[child_slot, LOG_WEIGHT, c] = math.log(weight) if weight > 0.0 else -np.inf
+                leaf["n_present"] += 1
+                leaf["weight"] += weight
+        leaf["last_attempt"] = leaf["weight"]
     tree.size[0] += n_branches
     tree.size[1] += n_branches - 1
 
 
 @allocating_kernel
 def attempt_split(tree, slot, rules):
-    """Split a leaf that has seen its grace period, if the best split is better than the second best for sure."""
+    """Split a leaf that has seen its grace period, if the best split is better than the second best for sure.
+
+    A leaf that may not grow does not look for a split; one for whose split there are too few nodes never looks again.
+    """
     leaf = tree.leaves[slot]
     n_present = leaf["n_present"]
     weights = tree.class_stats[slot, WEIGHT]
@@ -1019,8 +1017,12 @@ def attempt_split(tree, slot, rules):
             n_classes_seen += 1
     if n_classes_seen < 2:
         return
-    if weights[majority_class(tree, slot)] / leaf["weight"] > rules["max_share_to_split"]:
+    majority_weight = weights[majority_class(tree, slot)]
+    leaf["promise"] = leaf["weight"] - majority_weight
+    if majority_weight / leaf["weight"] > rules["max_share_to_split"]:
         forget_observations(tree, slot)
+        return
+    if not may_grow(tree, slot, rules):
         return
     best, second, feature, kind, threshold = best_split(tree, slot, rules)
     value_range = 1.0 if rules["criterion"] == GINI else math.log2(max(n_present, 2))
@@ -1036,17 +1038,19 @@ def attempt_split(tree, slot, rules):
             n_new = values_seen(
                 tree.value_stats[slot, VALUE_WEIGHT], tree.value_start[feature], tree.n_values[feature], order
             ).shape[0]
-        if may_grow(tree, slot, rules, n_new):
+        if tree.size[0] + n_new > rules["max_nodes"]:
+            leaf["last_attempt"] = np.inf
+        else:
             split_leaf(tree, slot, feature, kind, threshold, rules["half"])
 
 
-@inlined_kernel
+@embedded_kernel
 def learn_row(tree, leaf_node, is_direct, rules, x, has_missing, c, w, bayes_class, all_known):
     """Take one sample into a leaf and split the leaf if its time has come.
 
     A sample that could not make all the tests on its way is learnt, but gives no occasion to split.
     """
-    slot = tree.nodes[leaf_node]["slot"]
+    slot = np.int64(tree.nodes[leaf_node]["slot"])
     observe(tree, slot, rules, x, has_missing, c, w, bayes_class, all_known)
     leaf = tree.leaves[slot]
     if not is_direct or leaf["is_active"] == 0:
@@ -1055,27 +1059,9 @@ def learn_row(tree, leaf_node, is_direct, rules, x, has_missing, c, w, bayes_cla
         leaf["is_active"] = 0
         return
     weight = leaf["weight"]
-    if weight - leaf["last_attempt"] >= rules["grace_period"]:
+    if weight - leaf["last_attempt"] >= rules["grace_period"] and tree.size[0] + 2 <= rules["max_nodes"]:
         leaf["last_attempt"] = weight
         attempt_split(tree, slot, rules)
-
-
-@inlined_kernel
-def take(tree, rules, x, has_missing, c, w, proba, all_known):
-    """Write what a tree says of a sample; then let it learn the sample if that has weight."""
-    leaf, is_direct, unknown_at = find_leaf(tree, x, ROOT)
-    bayes_class = leaf_proba(tree, tree.nodes[leaf]["slot"], rules, x, has_missing, w > 0.0, proba)
-    if w > 0.0:
-        if unknown_at != NONE and tree.size[0] < rules["max_nodes"]:
-            leaf = add_branch(tree, unknown_at, x[tree.nodes[unknown_at]["feature"]])
-            bayes_class = NONE
-        learn_row(tree, leaf, is_direct, rules, x, has_missing, c, w, bayes_class, all_known)
-
-
-@inlined_kernel
-def lacks_room(tree, n_branches):
-    """Whether a split into so many branches might not fit."""
-    return tree.size[0] + n_branches > tree.nodes.shape[0] or tree.size[1] + n_branches > tree.leaves.shape[0]
 
 
 @kernel
@@ -1094,74 +1080,79 @@ def has_risen(window, delta, value):
     return adwin.update(window, delta, value) and adwin.estimate(window) > before
 
 
-@allocating_kernel
-def watch(tree, background, expert, windows, rules, error):
-    """Tell both monitors whether the vote was wrong; return whether foreground and background have to change places.
+@kernel
+def alarm_of(windows, rules, error):
+    """Tell both monitors whether the vote was wrong; return which one raises the alarm, or NO_ALARM.
 
-    Gomes et al. 2017, algorithm 1. Where both monitors find a change with the same sample the warning is too late.
+    As in adaptive random forests (Gomes et al. 2017, algorithm 1) the monitor of warnings starts anew after each, both
+    do after a drift. Where both find a change at once the warning comes too late.
     """
     is_warning = rules["warning_delta"] > 0.0 and has_risen(windows[WARNING], rules["warning_delta"], error)
     is_drift = has_risen(windows[DRIFT], rules["drift_delta"], error)
-    has_background = expert["has_background"] == 1
+    if is_drift or is_warning:
+        adwin.restart(windows[WARNING])
     if is_drift:
-        expert["n_replaced"] += 1
-        expert["has_background"] = 0
-        adwin.restart(windows[WARNING])
         adwin.restart(windows[DRIFT])
-        start_tree(tree)
-    elif is_warning:
-        expert["n_warnings"] += 1
-        expert["has_background"] = 1
-        adwin.restart(windows[WARNING])
-        start_tree(background)
-    return is_drift and has_background
+    return DRIFT if is_drift else WARNING if is_warning else NO_ALARM
 
 
-@inlined_kernel
+@embedded_kernel
 def go_on(
-    tree, background, experts, windows, rules, block, targets, weights, has_missing, n_branches, row, proba, votes,
+    tree, experts, windows, rules, block, targets, weights, has_missing, n_branches, row, stop, proba, votes,
     all_known, own_row,
 ):  # fmt: skip
-    """Let one expert go through the rows from `row`.
+    """Let one tree go through the rows from `row` up to `stop`.
 
-    Returns the row to go on with, and why it stopped: ALL_DONE, NO_ROOM for a split, or CHANGE_PLACES.
+    Returns the row to go on with, `stop` unless a monitor raised an alarm or there was no room for a split, and
+    whether there was room.
     """
     is_learning = targets.shape[0] > 0
     is_predicting = proba.shape[0] > 0
-    is_watched = experts.shape[0] > 0
+    nodes, size = tree.nodes, tree.size
+    max_nodes = rules["max_nodes"]
+    max_leaves = (max_nodes + 1) // 2 if n_branches == 2 else max_nodes
+    has_room, is_calm = True, True
     sees_all = True
     for f in range(tree.is_used.shape[0]):
         sees_all = sees_all and tree.is_used[f]
-    while row < block.shape[0]:
+    while row < stop and is_calm:
         w = weights[row] if is_learning else 0.0
-        has_background = is_watched and experts[0]["has_background"] == 1
-        if w > 0.0 and (
-            lacks_room(tree, n_branches) or (has_background and lacks_room(background, n_branches))
-        ):
-            return row, NO_ROOM
+        if w > 0.0:
+            has_room = (
+                min(size[0] + n_branches, max_nodes) <= nodes.shape[0]
+                and min(size[1] + n_branches, max_leaves) <= tree.leaves.shape[0]
+            )
+            if not has_room:
+                break
         if is_predicting or w > 0.0:
             x = block[row]
             if not sees_all:
                 x = own_row
                 for f in range(x.shape[0]):  # a constant has no say, neither in a vote nor in a split
                     x[f] = block[row, f] if tree.is_used[f] else 0.0
+            leaf, is_direct, unknown_at = find_leaf(tree, x)
             out = proba[row] if is_predicting else votes
-            c = targets[row] if is_learning else NONE
-            take(tree, rules, x, has_missing[row], c, w, out, all_known)
-            if is_watched and w > 0.0:
-                error = 0.0 if votes_for(out, c) else 1.0
-                if has_background:
-                    take(background, rules, x, has_missing[row], c, w, votes, all_known)
-                if watch(tree, background, experts[0], windows[0], rules, error):
-                    return row + 1, CHANGE_PLACES
+            bayes_class = leaf_proba(
+                tree, np.int64(nodes[leaf]["slot"]), rules, x, has_missing[row], w > 0.0, out
+            )
+            if w > 0.0:
+                c = targets[row]
+                if unknown_at != NONE and size[0] < max_nodes:
+                    leaf = add_branch(tree, unknown_at, x[nodes[unknown_at]["feature"]])
+                    bayes_class = NONE
+                learn_row(tree, leaf, is_direct, rules, x, has_missing[row], c, w, bayes_class, all_known)
+                if experts.shape[0] > 0:
+                    alarm = alarm_of(windows[0], rules, 0.0 if votes_for(out, c) else 1.0)
+                    experts[0]["alarm"] = alarm
+                    is_calm = alarm == NO_ALARM
         row += 1
-    return row, ALL_DONE
+    return row, has_room
 
 
 # --- entry points -----------------------------------------------------------------------------------------------------
 
 
-@kernel
+@checking_kernel
 def first_wrong(block, targets, weights, value_start, max_value, max_code, max_class):
     """Return (what, row, column) of the first entry that is out of range; what: 0 none, 1 to 4 as `pool` explains."""
     for row in range(block.shape[0]):
@@ -1183,7 +1174,7 @@ def first_wrong(block, targets, weights, value_start, max_value, max_code, max_c
     return 0, 0, 0
 
 
-@kernel
+@checking_kernel
 def count_values(block, nominal, n_values):
     """Raise the number of values of each nominal feature to what a block needs; return whether any changed."""
     has_new = False
@@ -1196,7 +1187,7 @@ def count_values(block, nominal, n_values):
     return has_new
 
 
-@allocating_kernel
+@starting_kernel
 def start_trees(
     nodes, leaves, class_stats, class_order, is_complete, moments, arrivals, value_stats, sizes, is_used,
     value_start, n_values, nominal, first, last,
@@ -1236,7 +1227,7 @@ def step(
     n_branches
         Most branches that a split can have, at least 2.
     progress
-        (e,): the row with which each expert goes on; afterwards the row that it has come to.
+        (e, 2): the row with which both trees of each expert go on; afterwards the row that they have come to.
     proba
         (row, e, c): the predictions are written here; of 0 rows where none are wanted.
 
@@ -1257,26 +1248,40 @@ def step(
         has_missing[row] = n_missing > 0
     is_done = True
     for e in range(first, last):
-        row, outcome = progress[e], CHANGE_PLACES
-        while row < n_rows and outcome == CHANGE_PLACES:
+        while True:
+            # The tree in the background follows when the other has stopped; then it is time to see to an alarm.
             front, back = rows_of[e, FOREGROUND], rows_of[e, BACKGROUND]
-            tree = Tree(
-                nodes[front], leaves[front], class_stats[front], class_order[front], is_complete[front],
-                moments[front], arrivals[front], value_stats[front], sizes[front], is_used[front], value_start,
-                n_values, nominal,
-            )  # fmt: skip
-            background = Tree(
-                nodes[back], leaves[back], class_stats[back], class_order[back], is_complete[back],
-                moments[back], arrivals[back], value_stats[back], sizes[back], is_used[back], value_start,
-                n_values, nominal,
-            )  # fmt: skip
-            row, outcome = go_on(
-                tree, background, experts[e : e + 1], windows[e : e + 1], rules, block,
-                targets[:, e if targets.shape[1] > 1 else 0], weights[:, e], has_missing, n_branches, row,
-                proba[:, e], votes, all_known, own_row,
-            )  # fmt: skip
-            if outcome == CHANGE_PLACES:
+            is_watched = experts.shape[0] > 0 and targets.shape[0] > 0
+            has_background = is_watched and experts[e]["has_background"] == 1
+            lags = has_background and progress[e, BACKGROUND] < progress[e, FOREGROUND]
+            alarm = experts[e]["alarm"] if is_watched and not lags else NO_ALARM
+            if progress[e, FOREGROUND] == n_rows and not lags and alarm == NO_ALARM:
+                break
+            if alarm == DRIFT:
                 rows_of[e, FOREGROUND], rows_of[e, BACKGROUND] = back, front
-        progress[e] = row
-        is_done = is_done and row == n_rows
+                back = front
+            side = BACKGROUND if lags or alarm != NO_ALARM else FOREGROUND
+            r = back if side == BACKGROUND else front
+            tree = Tree(
+                nodes[r], leaves[r], class_stats[r], class_order[r], is_complete[r], moments[r], arrivals[r],
+                value_stats[r], sizes[r], is_used[r], value_start, n_values, nominal,
+            )  # fmt: skip
+            if alarm != NO_ALARM:
+                start_tree(tree)
+                experts[e]["alarm"] = NO_ALARM
+                experts[e]["has_background"] = alarm == WARNING
+                experts[e]["n_warnings"] += alarm == WARNING
+                experts[e]["n_replaced"] += alarm == DRIFT
+                progress[e, BACKGROUND] = progress[e, FOREGROUND]
+                continue
+            n_voting = e + 1 if side == FOREGROUND else e
+            progress[e, side], has_room = go_on(
+                tree, experts[e:n_voting], windows[e:n_voting], rules, block,
+                targets[:, e if targets.shape[1] > 1 else 0], weights[:, e], has_missing, n_branches,
+                progress[e, side], progress[e, FOREGROUND] if lags else n_rows,
+                proba[: 0 if lags else proba.shape[0], e], votes, all_known, own_row,
+            )  # fmt: skip
+            if not has_room:
+                is_done = False
+                break
     return is_done

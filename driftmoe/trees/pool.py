@@ -86,7 +86,7 @@ class TreePool:
         A leaf whose majority class has a larger share than this does not split.
     max_nodes
         Most nodes of one tree, splits and leaves, at least 1; `None` for no limit. As the room gets less, the leaves
-        that promise least stop growing first; all go on learning.
+        with least weight outside their majority class stop growing first, and looking for splits; all go on learning.
     warning_delta, drift_delta
         Risk of a false alarm of two monitors of each expert (ADWIN, Bifet & Gavaldà 2007), 0 < delta < 1, as in
         adaptive random forests (Gomes et al. 2017); `None` for none. They watch whether the expert's vote before
@@ -225,14 +225,15 @@ class TreePool:
 
         self.n_features = 0
         self.n_classes = 0
-        self._nodes = np.zeros((0, 4), kernels.NODE)
-        self._leaves = np.zeros((0, 4), kernels.LEAF_STATE)
-        self._class_stats = np.zeros((0, 4, 3, 0))
-        self._class_order = np.zeros((0, 4, 0), np.int32)
-        self._is_complete = np.zeros((0, 4, 0), np.bool_)
-        self._moments = np.zeros((0, 4, kernels.N_MOMENTS, 0, 0))
-        self._arrivals = np.zeros((0, 4, 0, 1), np.int32)
-        self._value_stats = np.zeros((0, 4, 2, 0, 0))
+        n_room = min(4, int(rules[0]["max_nodes"]))
+        self._nodes = np.zeros((0, n_room), kernels.NODE)
+        self._leaves = np.zeros((0, n_room), kernels.LEAF_STATE)
+        self._class_stats = np.zeros((0, n_room, 3, 0))
+        self._class_order = np.zeros((0, n_room, 0), np.int32)
+        self._is_complete = np.zeros((0, n_room, 0), np.bool_)
+        self._moments = np.zeros((0, n_room, kernels.N_MOMENTS, 0, 0))
+        self._arrivals = np.zeros((0, n_room, 0, 1), np.int32)
+        self._value_stats = np.zeros((0, n_room, 2, 0, 0))
         self._sizes = np.zeros((0, 3), np.int64)
         self._is_used = np.zeros((0, 0), np.bool_)
         self._rows = np.zeros((0, 2), np.int64)
@@ -433,7 +434,7 @@ class TreePool:
         return proba
 
     def _run(self, block: np.ndarray, targets: np.ndarray, weights: np.ndarray, proba: np.ndarray) -> None:
-        progress = np.zeros(self.n_experts, np.int64)
+        progress = np.zeros((self.n_experts, 2), np.int64)
         n_threads = min(self.n_threads, self.n_experts)
         if len(block) * self.n_experts < MIN_SHARED:
             n_threads = 1
@@ -493,7 +494,7 @@ class TreePool:
         for row in self._rows[expert]:
             self._start(row, row + 1)
         if self._is_watched:
-            self._experts[expert] = np.zeros((), kernels.EXPERT)
+            self._experts[expert] = _NEW_EXPERT
             self._windows[expert] = np.zeros((), adwin.WINDOW)
 
     def clone(self, expert: int) -> TreePool:
@@ -654,12 +655,18 @@ class TreePool:
             setattr(self, name, _enlarged(getattr(self, name), shape))
 
     def _add_nodes(self) -> None:
-        """Double the room for nodes and leaves where a tree may need more for its next split."""
+        """Double the room for nodes and leaves where a tree may need more for its next split, up to the bound."""
         n_nodes, n_leaves, n_classes, n_features = self._rooms()
         most_nodes, most_leaves = (self._sizes[:, :2].max(axis=0) + self._n_branches).tolist()
+        max_nodes = int(self._rules[0]["max_nodes"])
+        max_leaves = (max_nodes + 1) // 2 if self._n_branches == 2 else max_nodes
+
+        def enough(room: int, needed: int, bound: int) -> int:
+            return room if min(needed, bound) <= room else min(max(needed, 2 * room), bound)
+
         self._resize(
-            n_nodes if most_nodes <= n_nodes else max(most_nodes, 2 * n_nodes),
-            n_leaves if most_leaves <= n_leaves else max(most_leaves, 2 * n_leaves),
+            enough(n_nodes, most_nodes, max_nodes),
+            enough(n_leaves, most_leaves, max_leaves),
             n_classes,
             n_features,
         )
@@ -675,7 +682,7 @@ class TreePool:
         new_rows = np.arange(first, last).reshape(n_new, each)[:, [0, -1]]
         self._rows = np.concatenate([self._rows, new_rows])
         if self._is_watched:
-            self._experts = _enlarged(self._experts, (n_experts,))
+            self._experts = np.concatenate([self._experts, np.full(n_new, _NEW_EXPERT)])
             self._windows = _enlarged(self._windows, (n_experts, 2))
         for row in range(first, last):
             if self._rules[0]["max_features"] < np.inf:
@@ -771,6 +778,7 @@ class TreePool:
         return "\n".join(lines(kernels.ROOT, ""))
 
 
+_NEW_EXPERT = np.array((0, kernels.NO_ALARM, 0, 0), kernels.EXPERT)
 _NO_TARGETS = np.empty((0, 1), np.int64)
 
 
