@@ -71,25 +71,26 @@ def lines(
 
 
 def draw(records: list[dict[str, Any]], path: Path) -> None:
-    """Write memory, size, speed and accuracy over the samples as one picture."""
-    figure, axes = plt.subplots(4, 1, sharex=True, figsize=(8, 9), layout="constrained")
-    samples = np.array([record["samples"] for record in records]) / 1e6
-    bound = records[0]["experts"] * records[0]["max_nodes"]
-    for name, factor, label in (("resident_bytes", 1e6, "process"), ("pool_bytes", 1e6, "pool")):
-        axes[0].plot(samples, [record[name] / factor for record in records], label=label)
-    axes[0].set_ylabel("memory [MB]")
-    axes[0].legend()
-    axes[1].plot(samples, [record["nodes"] for record in records])
-    axes[1].axhline(bound, color="0.6", linestyle="--", label=f"bound {bound}")
-    axes[1].set_ylabel("nodes that vote")
-    axes[1].legend()
-    axes[2].plot(samples, [record["samples_per_s"] / 1e3 for record in records])
-    axes[2].set_ylabel("thousand samples/s")
-    axes[3].plot(samples, [100 * record["accuracy"] for record in records])
-    axes[3].set_ylabel("accuracy [%]")
-    axes[3].set_xlabel("million samples")
-    for axis in axes[:3]:
-        axis.set_ylim(bottom=0)
+    """Write a picture of memory, size, speed and accuracy over the samples."""
+    panels = {
+        "pool [MB]": ("pool_bytes", 1e-6),
+        "process [MB]": ("resident_bytes", 1e-6),
+        "nodes that vote": ("nodes", 1),
+        "thousand samples/s": ("samples_per_s", 1e-3),
+        "accuracy [%]": ("accuracy", 100),
+    }
+    figure, axes = plt.subplots(len(panels), 1, sharex=True, figsize=(8, 10), layout="constrained")
+    samples = [record["samples"] / 1e6 for record in records]
+    for axis, (label, (name, factor)) in zip(axes, panels.items(), strict=True):
+        axis.plot(samples, [record[name] * factor for record in records])
+        axis.set_ylabel(label)
+        if name != "accuracy":
+            axis.set_ylim(bottom=0)
+    axes[2].axhline(
+        records[0]["experts"] * records[0]["max_nodes"], color="0.6", linestyle="--", label="bound"
+    )
+    axes[2].legend(loc="lower right")
+    axes[-1].set_xlabel("million samples")
     figure.suptitle(
         f"rbf_f, {records[0]['experts']} trees, monitors {'on' if records[0]['monitors'] else 'off'}"
     )

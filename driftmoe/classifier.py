@@ -649,10 +649,11 @@ def _numbers(X: IntoDataFrame) -> np.ndarray | None:
     frame = into_frame(X)
     if not all(dtype.is_numeric() or dtype == narwhals.Boolean for dtype in frame.schema.values()):
         return None
-    block = np.empty(frame.shape)
-    for i, name in enumerate(frame.columns):
-        block[:, i] = frame[name].cast(narwhals.Float64()).to_numpy()
-    return block
+    block = frame.to_numpy()
+    if block.dtype.kind in "fiu":
+        return np.ascontiguousarray(block, np.float64)
+    columns = [frame[name].cast(narwhals.Float64()).to_numpy() for name in frame.columns]  # of several kinds
+    return np.column_stack(columns) if columns else np.empty(frame.shape)
 
 
 def _rows(X: IntoDataFrame) -> Iterator[dict[Hashable, Any]]:

@@ -103,15 +103,28 @@ class KappaM(BaselineKappa):
         self.window = window
         self.classes = classes
         self._counts: dict[Hashable, int] = dict.fromkeys(classes, 0)
-        self._recent: deque[Hashable] | None = None if window is None else deque(maxlen=window)
+        self._ranks: dict[Hashable, int] = {label: rank for rank, label in enumerate(self._counts)}
+        self._majority: Hashable = None
+        self._recent: deque[Hashable] | None = None if window is None else deque()
+        self._recent_length = 0 if window is None else window
 
     def _baseline(self, y_true: Hashable) -> Hashable:
+        counts, ranks = self._counts, self._ranks
+        counts[y_true] = counts.get(y_true, 0) + 1
+        ranks.setdefault(y_true, len(ranks))
         if self._recent is not None:
-            if len(self._recent) == self._recent.maxlen:
-                self._counts[self._recent[0]] -= 1
             self._recent.append(y_true)
-        self._counts[y_true] = self._counts.get(y_true, 0) + 1
-        return max(self._counts, key=self._counts.__getitem__)
+            if len(self._recent) > self._recent_length:
+                forgotten = self._recent.popleft()
+                counts[forgotten] -= 1
+                if (
+                    forgotten == self._majority
+                ):  # another may have become the majority; else only the new label may
+                    self._majority = max(counts, key=counts.__getitem__)
+        n, most = counts[y_true], counts.get(self._majority, 0)
+        if n > most or (n == most and ranks[y_true] < ranks[self._majority]):
+            self._majority = y_true
+        return self._majority
 
 
 class KappaTemporal(BaselineKappa):

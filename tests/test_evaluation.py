@@ -45,6 +45,31 @@ def test_windowed_figures_equal_capymoa():
     np.testing.assert_allclose(windows, MOA["window"], atol=1e-9)
 
 
+@pytest.mark.parametrize("window", [None, 1, 2, 7])
+def test_the_majority_is_the_most_frequent_label_and_of_equals_the_first(window):
+    labels = np.random.default_rng(3).choice(list("abcd"), 300, p=[0.3, 0.3, 0.2, 0.2]).tolist()
+    metric = KappaM(window, classes=["c", "a"])
+    order = ["c", "a"]
+    for i, label in enumerate(labels):
+        if label not in order:
+            order.append(label)
+        seen = labels[: i + 1] if window is None else labels[max(0, i + 1 - window) : i + 1]
+        assert metric._baseline(label) == max(order, key=seen.count)
+
+
+def test_many_predictions_count_as_one_by_one():
+    y_true, y_pred = MOA["y"].tolist(), MOA["p"].tolist()
+    one, many = Scores(100, [0, 1, 2]), Scores(100, [0, 1, 2])
+    for start in range(0, 900, 90):
+        for true, predicted in zip(y_true[start : start + 90], y_pred[start : start + 90], strict=True):
+            one.update(true, predicted)
+        many.update_many(y_true[start : start + 90], y_pred[start : start + 90])
+        assert many.get() == one.get()
+        if start % 180:
+            one.restart()
+            many.restart()
+
+
 def test_kappas_by_hand():
     kappa_m, kappa_t = KappaM(), KappaTemporal()
     for y_true, y_pred in zip("aabab", "aabbb", strict=True):

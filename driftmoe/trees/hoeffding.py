@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from river import base
 
 from driftmoe.encoding import MAX_ABSOLUTE, Encoder, check_label
 from driftmoe.trees.pool import TreePool
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 class HoeffdingTreeClassifier(base.Classifier):
@@ -188,5 +191,13 @@ class HoeffdingTreeClassifier(base.Classifier):
 
     def describe(self) -> str:
         """Return the tree as text, one line a leaf or branch, indented by depth."""
+        return self._pool.describe(**self._names())
+
+    def draw(self, *, max_depth: int | None = None, ax: Axes | None = None) -> Axes:
+        """Draw the tree from left to right, the first `max_depth` splits or all; as `TreePool.draw` does."""
+        return self._pool.draw(**self._names(), max_depth=max_depth, ax=ax)
+
+    def _names(self) -> dict[str, Any]:
+        """Names of columns, classes and values, for those who read the tree."""
         encoder = self._encoder
-        return self._pool.describe(features=encoder.features, classes=encoder.classes, values=encoder.values)
+        return {"features": encoder.features, "classes": encoder.classes, "values": encoder.values}

@@ -13,13 +13,16 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from driftmoe.encoding import MAX_ABSOLUTE
 from driftmoe.trees import adwin, kernels
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 CRITERIA = {"info_gain": kernels.INFO_GAIN, "gini": kernels.GINI, "hellinger": kernels.HELLINGER}
 LEAVES = {"mc": kernels.MAJORITY, "nb": kernels.NAIVE_BAYES, "nba": kernels.ADAPTIVE}
@@ -548,14 +551,6 @@ class TreePool:
             self._windows[expert] = pool._windows[source]
             self._experts[expert]["has_background"] *= n_common - 1
 
-    def _majority(self, expert: int, slot: int) -> int:
-        """Heaviest class of a leaf, of equals the one that came first; NONE if it has seen nothing."""
-        row = self._foreground[expert]
-        order = self._class_order[row, slot, : self._leaves[row, slot]["n_present"]]
-        if not len(order):
-            return kernels.NONE
-        return int(order[self._class_stats[row, slot, kernels.WEIGHT, order].argmax()])
-
     def _check_expert(self, expert: int) -> None:
         if not 0 <= expert < self.n_experts:
             raise ValueError(
@@ -743,39 +738,153 @@ class TreePool:
         |   yes 0.946, weight 532.669
         """
         self._check_expert(expert)
-        row = self._foreground[expert]
-        nodes, leaves = self._nodes[row], self._leaves[row]
 
-        def value_name(f: int, code: float) -> str:
+        def lines(node: int, indent: str) -> Iterable[str]:
+            branches = list(self._branches(expert, node, features, values))
+            if not branches:
+                label, share, weight = self._leaf(expert, node)
+                if label == kernels.NONE:
+                    yield f"{indent}nothing seen"
+                else:
+                    yield f"{indent}{label if classes is None else classes[label]} {share:.3f}, weight {weight:.6g}"
+            for name, test, child in branches:
+                yield f"{indent}{name} {test}"
+                yield from lines(child, indent + "|   ")
+
+        return "\n".join(lines(kernels.ROOT, ""))
+
+    def draw(
+        self,
+        expert: int = 0,
+        *,
+        features: Sequence[Any] | None = None,
+        classes: Sequence[Any] | None = None,
+        values: Sequence[Sequence[Any] | None] | None = None,
+        max_depth: int | None = None,
+        ax: Axes | None = None,
+    ) -> Axes:
+        """Draw a tree from left to right: a box a split, a line a branch with its test, a coloured box a leaf.
+
+        A leaf names its majority class, the share of that class, which is also how strong its colour is, and its
+        weight.
+
+        Parameters
+        ----------
+        expert, features, classes, values
+            As for `describe`.
+        max_depth
+            Splits from the root on which are drawn; what lies below one is drawn as a box with the number of its
+            leaves. `None` for all.
+        ax
+            Where to draw; a new figure as large as the tree needs by default.
+
+        Raises
+        ------
+        ValueError
+            If there is no such tree, or `max_depth` is negative.
+        """
+        self._check_expert(expert)
+        if max_depth is not None and max_depth < 0:
+            raise ValueError(f"max_depth={max_depth}; choose 0 or more, or None for the whole tree")
+        import matplotlib.pyplot as plt  # a pool that is not drawn does without
+
+        def n_leaves(node: int) -> int:
+            return sum(n_leaves(child) for _, _, child in self._branches(expert, node)) or 1
+
+        boxes: list[
+            tuple[float, float, str, int, float]
+        ] = []  # depth, height, text, class or NONE, its share
+        lines: list[
+            tuple[float, float, float, str]
+        ] = []  # depth and height of a split, height of its branch, test
+        n_drawn = 0  # leaves so far: each has a line of its own
+
+        def place(node: int, depth: int) -> float:
+            nonlocal n_drawn
+            branches = list(self._branches(expert, node, features, values))
+            if branches and (max_depth is None or depth < max_depth):
+                heights = [place(child, depth + 1) for _, _, child in branches]
+                height = (heights[0] + heights[-1]) / 2
+                lines.extend(
+                    (depth, height, h, test) for h, (_, test, _) in zip(heights, branches, strict=True)
+                )
+                boxes.append((depth, height, branches[0][0], kernels.NONE, 0.0))
+                return height
+            height = -float(n_drawn)
+            n_drawn += 1
+            label, share, weight = self._leaf(expert, node) if not branches else (kernels.NONE, 0.0, 0.0)
+            if label == kernels.NONE:
+                text = f"... {n_leaves(node)} leaves" if branches else "nothing seen"
+            else:
+                text = f"{label if classes is None else classes[label]}  {share:.0%}  of {weight:.4g}"
+            boxes.append((depth, height, text, label, share))
+            return height
+
+        place(kernels.ROOT, 0)
+        deepest = max(depth for depth, *_ in boxes)
+        if ax is None:
+            _, ax = plt.subplots(figsize=(2.2 * deepest + 2.2, 0.32 * n_drawn + 0.5), layout="constrained")
+        for depth, height, branch_height, test in lines:
+            ax.plot(
+                [depth, depth + 0.35, depth + 1],
+                [height, branch_height, branch_height],
+                color="0.7",
+                zorder=1,
+            )
+            ax.annotate(
+                test,
+                (depth + 0.66, branch_height),
+                xytext=(0, 2),
+                textcoords="offset points",
+                fontsize=7,
+                ha="center",
+            )
+        colours = np.array(plt.get_cmap("tab10").colors)  # type: ignore[attr-defined]  # of a list of colours
+        for depth, height, text, label, share in boxes:
+            strength = 0.0 if label == kernels.NONE else 0.15 + 0.6 * share
+            colour = 1.0 - strength * (1.0 - colours[label % len(colours)])
+            box = {"boxstyle": "round,pad=0.25", "facecolor": colour, "edgecolor": "0.6", "linewidth": 0.7}
+            ax.text(depth, height, text, fontsize=8, va="center", zorder=2, bbox=box)
+        ax.set(xlim=(-0.1, deepest + 1.0), ylim=(0.7 - n_drawn, 0.7))
+        ax.set_axis_off()
+        return ax
+
+    def _branches(
+        self,
+        expert: int,
+        node: int,
+        features: Sequence[Any] | None = None,
+        values: Sequence[Sequence[Any] | None] | None = None,
+    ) -> Iterable[tuple[str, str, int]]:
+        """Name of the feature, test and node of each branch of a split; none of a leaf."""
+        nodes = self._nodes[self._foreground[expert]]
+        kind, f, threshold = (nodes[node][name] for name in ("kind", "feature", "threshold"))
+
+        def value_name(code: float) -> str:
             names = None if values is None else values[f]
             return str(int(code)) if names is None else str(names[int(code)])
 
-        def lines(node: int, indent: str) -> Iterable[str]:
-            if nodes[node]["kind"] == kernels.LEAF:
-                slot = nodes[node]["slot"]
-                c = self._majority(expert, slot)
-                if c == kernels.NONE:
-                    yield f"{indent}nothing seen"
-                    return
-                weight = leaves[slot]["weight"]
-                share = self._class_stats[row, slot, kernels.WEIGHT, c] / weight if weight else 0.0
-                yield f"{indent}{c if classes is None else classes[c]} {share:.3f}, weight {weight:.6g}"
-                return
-            kind, f, threshold = (nodes[node][name] for name in ("kind", "feature", "threshold"))
-            name = f"feature {f}" if features is None else str(features[f])
-            child, is_first = nodes[node]["first_child"], True
-            while child != kernels.NONE:
-                if kind == kernels.NUMERIC:
-                    test = f"{'<=' if is_first else '>'} {threshold:.6g}"
-                elif kind == kernels.EQUALS:
-                    test = f"{'=' if is_first else '!='} {value_name(f, threshold)}"
-                else:
-                    test = f"= {value_name(f, nodes[child]['value'])}"
-                yield f"{indent}{name} {test}"
-                yield from lines(child, indent + "|   ")
-                child, is_first = nodes[child]["next_sibling"], False
+        child, is_first = nodes[node]["first_child"], True
+        while kind != kernels.LEAF and child != kernels.NONE:
+            if kind == kernels.NUMERIC:
+                test = f"{'<=' if is_first else '>'} {threshold:.6g}"
+            elif kind == kernels.EQUALS:
+                test = f"{'=' if is_first else '!='} {value_name(threshold)}"
+            else:
+                test = f"= {value_name(nodes[child]['value'])}"
+            yield f"feature {f}" if features is None else str(features[f]), test, child
+            child, is_first = nodes[child]["next_sibling"], False
 
-        return "\n".join(lines(kernels.ROOT, ""))
+    def _leaf(self, expert: int, node: int) -> tuple[int, float, float]:
+        """Majority class of a leaf (of equals the one that came first, NONE if it has seen nothing), share, weight."""
+        row = self._foreground[expert]
+        slot = self._nodes[row, node]["slot"]
+        leaf, weights = self._leaves[row, slot], self._class_stats[row, slot, kernels.WEIGHT]
+        order = self._class_order[row, slot, : leaf["n_present"]]
+        if not len(order):
+            return kernels.NONE, 0.0, 0.0
+        c = int(order[weights[order].argmax()])
+        return c, float(weights[c] / leaf["weight"]) if leaf["weight"] else 0.0, float(leaf["weight"])
 
 
 _NEW_EXPERT = np.array((0, kernels.NO_ALARM, 0, 0), kernels.EXPERT)
