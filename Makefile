@@ -17,7 +17,7 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.dev  ## Speed of streams and trees, as ratios in one run
+bench: $(VENV)/.dev  ## Speed of streams, trees and DriftMoE, as ratios in one run
 	$(BIN)/python -m benchmarks.streams_speed
 	$(BIN)/python -m benchmarks.speed
 

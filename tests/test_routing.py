@@ -744,7 +744,7 @@ def test_on_a_stream_experts_used_and_entropy_rise_as_trust_falls():
 
 
 def test_who_is_already_trusted_decides_not_how_many_others_are():
-    believed = torch.tensor([[0.95] + [0.01] * 11, [0.95] * 12])
+    believed = torch.tensor([[0.97] + [0.01] * 11, [0.97] * 12])
     assert STREAM(believed.logit()).n_used.tolist() == [1, 1]
     assert TopP(0.9, renorm=True)(believed.logit()).n_used.tolist() == [1, 11]
 
@@ -792,6 +792,30 @@ def test_group_top_k_equals_a_loop(best, score):
         mask = policy(logits, bias=given_bias).mask
         for row, chosen in zip(scores if given_bias is None else scores + bias, mask, strict=True):
             assert chosen.nonzero().flatten().tolist() == deepseek_by_the_rule(row.tolist(), 3, 4, 2, best)
+
+
+def test_group_top_k_passes_over_groups_out_of_service_and_scores_that_underflow():
+    policy = GroupTopK(1, n_groups=2, n_kept=1, best=1)
+    dead_group = torch.tensor([0.0, 0.0, -torch.inf, -torch.inf])
+    assert policy(dead_group, bias=torch.full((4,), -2.0)).mask.tolist() == [True, False, False, False]
+    assert policy(torch.tensor([-501.0, -500.0, -600.0, -600.0])).mask.tolist() == [False, True, False, False]
+
+
+def test_entropy_is_that_of_the_measure_and_the_index():
+    logits = normal(20, 6, seed=33)
+    for q in (0.5, 2.0):
+        plain, first = EntropyHybrid(q=q), EntropyHybrid(q=q, measure="first-right")
+        assert torch.equal(plain(logits).entropy, tsallis_entropy(logits, q))
+        np.testing.assert_allclose(first(logits).entropy, tsallis_entropy(first_right(logits), q), rtol=1e-5)
+    assert torch.equal(TopK(2)(logits).entropy, tsallis_entropy(logits, 1.0))
+
+
+def test_null_mass_is_that_of_the_measure():
+    logits = normal(20, 6, seed=34)
+    for measure, p in (("softmax", logits.softmax(-1)), ("first-right", first_right(logits).exp())):
+        routing = WithNull(TopP(0.5, measure=measure), 2)(logits)
+        np.testing.assert_allclose(routing.null_mass, p[:, 4:].sum(-1), rtol=1e-6)
+    assert TopK(1)(logits).null_mass.tolist() == TopK(1)(logits).null_share.tolist() == [0.0] * 20
 
 
 def test_every_parameter_changes_the_routing():
