@@ -85,7 +85,7 @@ def draw(records: list[dict[str, Any]], path: Path) -> None:
         axis.plot(samples, [record[name] * factor for record in records])
         axis.set_ylabel(label)
         if name != "accuracy":
-            axis.set_ylim(bottom=0)
+            axis.set_ylim(0, 1.1 * max(record[name] for record in records) * factor)
     axes[2].axhline(
         records[0]["experts"] * records[0]["max_nodes"], color="0.6", linestyle="--", label="bound"
     )
