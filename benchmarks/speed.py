@@ -706,11 +706,11 @@ def report(options: argparse.Namespace, stream: Stream, tick: Callable[[str], No
     )
     print("\ngoals")
     goals: list[dict[str, Any]] = []
-    for what, value, side, bound in judged(lines, start, options.samples):
-        is_reached = None if value is None else value >= bound if side == "≥" else value <= bound
+    for what, value, side, limit in judged(lines, start, options.samples):
+        is_reached = None if value is None else value >= limit if side == "≥" else value <= limit
         verdict = {None: "not measured", True: "reached", False: "NOT reached"}[is_reached]
-        print(f"  {what:<46}{'' if value is None else f'{value:.2f}':>8}  {side} {bound:<6g} {verdict}")
-        goals.append({"goal": what, "value": value, "bound": f"{side} {bound:g}", "reached": is_reached})
+        print(f"  {what:<46}{'' if value is None else f'{value:.2f}':>8}  {side} {limit:<6g} {verdict}")
+        goals.append({"goal": what, "value": value, "bound": f"{side} {limit:g}", "reached": is_reached})
     return [*lines, *by_part, *peaks, start, *goals]
 
 
