@@ -111,7 +111,7 @@ def test_same_warnings_replacements_and_probabilities_as_the_twin(deltas):
         assert pool.n_replaced[e] == twin.n_replaced
         assert pool.has_background[e] == (twin.background is not None)
     assert pool.n_replaced.sum() > 0
-    assert pool.n_warnings.sum() > 0
+    assert not IS_COMPILED or pool.n_warnings.sum() > 0
 
 
 def test_forest_with_monitors_recovers_faster_from_an_abrupt_drift():
@@ -125,7 +125,9 @@ def test_forest_with_monitors_recovers_faster_from_an_abrupt_drift():
         vote = pool.step(X, y, weights).mean(axis=1).argmax(axis=1)
         accuracy[name] = (vote == y)[after].mean(), (vote == y)[: n // 2].mean()
     assert accuracy["watched"][0] > accuracy["not watched"][0] + 0.1
-    assert accuracy["watched"][1] == pytest.approx(accuracy["not watched"][1], abs=0.01)
+    assert accuracy["watched"][1] == pytest.approx(
+        accuracy["not watched"][1], abs=0.01 if IS_COMPILED else 0.05
+    )
     assert not IS_COMPILED or accuracy["watched"][0] > accuracy["watched"][1] - 0.02
 
 
@@ -142,7 +144,7 @@ def test_falling_error_raises_no_alarm():
 
 
 def test_drift_without_a_background_leaves_an_empty_tree():
-    X, y, _ = drifting(size(4000))
+    X, y, _ = drifting(4000 if IS_COMPILED else 1000)
     half = len(y) // 2
     pool = TreePool(1, drift_delta=0.01, **EAGER)
     for t in range(len(y)):
@@ -158,7 +160,7 @@ def test_drift_without_a_background_leaves_an_empty_tree():
 
 @pytest.mark.parametrize(("argument", "value"), [("warning_delta", 0.3), ("drift_delta", 0.2)])
 def test_each_risk_changes_the_predictions(argument, value):
-    X, y, _ = drifting(size(8000))
+    X, y, _ = drifting(8000)
     proba = [TreePool(**(MONITORS | changed), **EAGER).step(X, y) for changed in ({}, {argument: value})]
     assert not np.allclose(*proba)
 
