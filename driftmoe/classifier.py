@@ -433,6 +433,8 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         """Return the class probabilities of some rows, shape (n_rows, n_classes); changes nothing."""
         weights, asked = self._choose(self._router.logits(self._encoder.inputs(vectors, is_learning=False)))
         n_classes = len(self._encoder.classes)
+        if self.variant == "moe-data":  # one has the word; only where it has no vote are all asked
+            asked = np.arange(self.n_experts) == weights.argmax(axis=1)[:, np.newaxis]
         rows: Any = vectors if self._experts.reads_vectors else samples
         expert_proba = self._experts.predict_proba(rows, n_classes, asked)
         if not self._experts.reads_vectors and not expert_proba.any(axis=-1).any(axis=-1).all():
