@@ -418,15 +418,15 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         n_classes = len(self._encoder.classes)
         is_task = self.variant == "moe-task"
         inputs = self._encoder.inputs(vectors, is_learning=True)
-        choice = self._choose(self._router.logits(inputs))
+        choice = self._choose(self._router.logits(inputs, is_learning=True))
         rows: Any = vectors if self._experts.reads_vectors else samples
         expert_proba = self._experts.step(rows, targets, None if is_task else choice.mask, n_classes)
         if is_task:
-            self._router.learn(inputs, targets[:, np.newaxis] == np.arange(n_classes))
+            self._router.learn(targets[:, np.newaxis] == np.arange(n_classes))
             return choice, expert_proba
         correct = np.empty((len(targets), self._n_shared + self._n_logits), np.bool_)
         correctness(expert_proba, targets, correct)
-        self._router.learn(inputs, correct[:, self._n_shared :])
+        self._router.learn(correct[:, self._n_shared :])
         return choice, expert_proba
 
     def _predict(self, vectors: np.ndarray, samples: list[Sample]) -> np.ndarray:

@@ -6,12 +6,14 @@ stay where they are, new input columns start at zero, so that growing them chang
 
 The weights of all layers lie in one vector: one step of Adam moves them at once, and the compiled forward pass reads
 the same memory. That pass adds up each row in the same order whether it comes alone or among others, so that its logits
-are the same to the last bit; a BLAS library rounds them by the shape of the block.
+are the same to the last bit; a BLAS library rounds them by the shape of the block. What the hidden units said of a row
+is kept for the gradient step, which need not ask again: until then the weights are the same.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -19,12 +21,9 @@ import numpy as np
 import torch
 
 from driftmoe.compilation import compiled
-from driftmoe.losses import correctness_loss
 
-STEPS_BETWEEN_FLUSHES = 64
-"""Adam's moments of silent weights fade into denormal numbers, which are slow; now and then they are made zero."""
-
-NEGLIGIBLE = 1e-30
+NEGLIGIBLE = np.float32(1e-30)
+"""Adam's moments of silent weights would fade into denormal numbers, which are slow; below this they are zero."""
 
 
 class Router:
@@ -57,18 +56,17 @@ class Router:
         rng: np.random.Generator,
     ) -> None:
         self._batch_size = batch_size
-        self._learning_rate = learning_rate
+        self._learning_rate = float(learning_rate)
         self._dropout = dropout
         self._rng = rng
         self._widths = [0, *hidden, n_experts]
         layers = [(self._xavier(n_in, n_out), np.zeros(n_out)) for n_in, n_out in pairwise(self._widths)]
         self._n_steps = 0
         self._hold(layers, [[[np.zeros_like(part) for part in layer] for layer in layers]] * 2)
-        self._inputs = np.zeros((batch_size, 0), np.float32)
-        self._correct = np.zeros(
-            (batch_size, n_experts), np.float32
-        )  # NaN for an expert that did not exist yet
+        self._batch = np.zeros((batch_size, sum(self._widths)), np.float32)  # inputs, hidden units, logits
+        self._correct = np.zeros((batch_size, n_experts), np.float32)
         self._n_kept = 0
+        self._n_before_growth = 0  # rows of the batch in which the newest experts have no say
 
     @property
     def n_inputs(self) -> int:
@@ -90,46 +88,50 @@ class Router:
         """Bytes of the weights and of Adam's moments, which live outside Python's heap."""
         return self._theta.nbytes + sum(moment.nbytes for moment in self._moments)
 
-    def logits(self, inputs: np.ndarray) -> np.ndarray:
-        """Return one logit per expert for each row; changes nothing.
+    def logits(self, inputs: np.ndarray, *, is_learning: bool = False) -> np.ndarray:
+        """Return one logit per expert for each row.
 
         Parameters
         ----------
         inputs
             float32, shape (n_rows, n_inputs).
+        is_learning
+            Whether the rows join the mini-batch, as `learn` will say who was right on them; then at most `room` rows.
+            Otherwise nothing changes.
 
         Returns
         -------
         logits
             float32, shape (n_rows, n_experts); a row is the same to the last bit in any block.
         """
-        logits = np.empty((len(inputs), self.n_experts), np.float32)
-        scratch, places = np.empty((2, self._widest), np.float32), np.empty(self._widest + 1, np.int64)
-        forward(self._weights, self._shape, inputs, scratch, places, logits)
-        return logits
+        if is_learning:
+            activations = self._batch[self._n_kept : self._n_kept + len(inputs)]
+        else:
+            activations = np.empty((len(inputs), self._batch.shape[1]), np.float32)
+        activations[:, : self.n_inputs] = inputs
+        forward(self._weights, self._shape, activations)
+        return activations[:, activations.shape[1] - self.n_experts :]
 
-    def learn(self, inputs: np.ndarray, correct: np.ndarray) -> None:
-        """Keep some samples; take a gradient step on the mini-batch when it is full.
+    def learn(self, correct: np.ndarray) -> None:
+        """Take in who was right on the rows last given to `logits`; take a gradient step when the mini-batch is full.
 
         Parameters
         ----------
-        inputs
-            float32, shape (n_rows, n_inputs); at most `room` rows.
         correct
             Which experts were right, bool, shape (n_rows, n_experts).
         """
-        rows = slice(self._n_kept, self._n_kept + len(inputs))
-        self._inputs[rows] = inputs
-        self._correct[rows] = correct
-        self._n_kept += len(inputs)
-        if self._n_kept == self._batch_size and self._learning_rate > 0.0:
+        self._correct[self._n_kept : self._n_kept + len(correct)] = correct
+        self._n_kept += len(correct)
+        if self._n_kept < self._batch_size:
+            return
+        if self._learning_rate > 0.0:
             n_threads = torch.get_num_threads()
             torch.set_num_threads(1)  # sums must not depend on how many threads share them; and it is faster
             try:
                 self._step()
             finally:
                 torch.set_num_threads(n_threads)
-        self._n_kept %= self._batch_size
+        self._n_kept = self._n_before_growth = 0
 
     def grow(self, n_inputs: int, n_experts: int) -> None:
         """Widen the first and the last layer to at least these sizes; what was learnt stays.
@@ -140,7 +142,7 @@ class Router:
         if n_inputs <= self.n_inputs and n_experts <= self.n_experts:
             return
         old_inputs, old_experts = self.n_inputs, self.n_experts
-        layers = [[part.detach().numpy() for part in layer] for layer in self._layers(self._theta)]
+        layers = [[part.numpy() for part in layer] for layer in self._layers(self._theta)]
         moments = [[[part.numpy() for part in layer] for layer in self._layers(m)] for m in self._moments]
         self._widths[0], self._widths[-1] = max(n_inputs, old_inputs), max(n_experts, old_experts)
         for kind in (layers, *moments):
@@ -151,17 +153,23 @@ class Router:
             layers[0][0] = self._xavier(self.n_inputs, self._widths[1])
         if self.n_experts > old_experts:
             layers[-1][0][:, old_experts:] = self._xavier(self._widths[-2], self.n_experts)[:, old_experts:]
+            self._n_before_growth = self._n_kept
         self._hold(layers, moments)
-        self._inputs = _enlarged(self._inputs, (self._batch_size, self.n_inputs))
+        old_batch = self._batch
+        self._batch = np.zeros((self._batch_size, sum(self._widths)), np.float32)
+        self._batch[:, :old_inputs] = old_batch[:, :old_inputs]
+        self._batch[:, self.n_inputs : self.n_inputs + old_batch.shape[1] - old_inputs] = old_batch[
+            :, old_inputs:
+        ]
         correct = np.full((self._batch_size, self.n_experts), np.nan, np.float32)
         correct[:, :old_experts] = self._correct
         self._correct = correct
 
     def _hold(self, layers: list, moments: list) -> None:
         """Put the weights of all layers into one vector, and each of their moments into another."""
-        self._theta = torch.from_numpy(_flat(layers)).requires_grad_()
-        self._weights = self._theta.detach().numpy()  # the same memory, see __setstate__
-        self._shape, self._widest = np.array(self._widths), max(self._widths)
+        self._theta = torch.from_numpy(_flat(layers))
+        self._weights = self._theta.numpy()  # the same memory, see __setstate__
+        self._shape = np.array(self._widths)
         self._moments = [torch.from_numpy(_flat(moment)) for moment in moments]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -169,27 +177,60 @@ class Router:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._weights = self._theta.detach().numpy()
+        self._weights = self._theta.numpy()
 
     def _step(self) -> None:
+        """Take a step against the gradient of `losses.correctness_loss`."""
+        *activations, logits = torch.from_numpy(self._batch).split(self._widths, dim=1)
+        if self._dropout:
+            *activations, logits = self._with_dropout(activations[0])
         correct = torch.from_numpy(self._correct)
-        observed = ~correct.isnan() if np.isnan(self._correct).any() else None
-        activations = torch.from_numpy(self._inputs)
-        *hidden, (weights, biases) = self._layers(self._theta)
-        for w, b in hidden:
-            activations = torch.relu(torch.addmm(b, activations, w))
-            if self._dropout:
-                kept = self._rng.random(tuple(activations.shape)) >= self._dropout
-                activations = activations * torch.from_numpy(kept.astype(np.float32) / (1.0 - self._dropout))
-        loss = correctness_loss(torch.addmm(biases, activations, weights), correct.nan_to_num(), observed)
-        (gradient,) = torch.autograd.grad(loss, self._theta)
+        errors = torch.sigmoid(logits).sub_(correct)
+        n_observed = errors.numel()
+        if self._n_before_growth:  # entries of experts that did not exist yet are NaN
+            n_observed -= int(correct.isnan().sum())
+            errors.nan_to_num_(0.0)
+        errors.div_(max(n_observed, 1))
+        gradient = self._gradient(activations, errors)
         self._n_steps += 1
-        with torch.no_grad():
-            first, second = self._moments
-            adam(self._theta, gradient, first, second, self._n_steps, self._learning_rate)
-        if self._n_steps % STEPS_BETWEEN_FLUSHES == 0:
-            for moment in self._moments:
-                moment[moment.abs() < NEGLIGIBLE] = 0.0
+        adam(
+            self._weights,
+            gradient.numpy(),
+            *(m.numpy() for m in self._moments),
+            self._n_steps,
+            self._learning_rate,
+        )
+
+    def _with_dropout(self, inputs: torch.Tensor) -> list[torch.Tensor]:
+        """Return the inputs, what each layer makes of them while some hidden units are silent, and the logits."""
+        *hidden, (weights, biases) = self._layers(self._theta)
+        activations = [inputs]
+        for w, b in hidden:
+            out = torch.addmm(b, activations[-1], w).relu_()
+            kept = self._rng.random(tuple(out.shape)) >= self._dropout
+            activations.append(out * torch.from_numpy(kept.astype(np.float32) / (1.0 - self._dropout)))
+        return [*activations, torch.addmm(biases, activations[-1], weights)]
+
+    def _gradient(self, activations: Sequence[torch.Tensor], errors: torch.Tensor) -> torch.Tensor:
+        """Return the gradient of a loss by all weights, shape (n_weights,), as autograd would.
+
+        Parameters
+        ----------
+        activations
+            What each layer read, shape (batch_size, n_in) each.
+        errors
+            Gradient of the loss by the logits, shape (batch_size, n_experts).
+        """
+        gradient = torch.empty_like(self._theta)
+        by_layer = zip(activations, self._layers(self._theta), self._layers(gradient), strict=True)
+        for values, (weights, _), (of_weights, of_biases) in reversed(list(by_layer)):
+            torch.mm(values.T, errors, out=of_weights)
+            torch.sum(errors, 0, out=of_biases)
+            if values is not activations[0]:  # a unit that was silent, or silenced, passes nothing on
+                errors = torch.mm(errors, weights.T).mul_(values > 0.0)
+                if self._dropout:
+                    errors.div_(1.0 - self._dropout)
+        return gradient
 
     def _layers(self, flat: torch.Tensor) -> list[list[torch.Tensor]]:
         """Views of a vector as [weights (n_in, n_out), biases (n_out,)] of each layer."""
@@ -205,68 +246,89 @@ class Router:
         return self._rng.uniform(-bound, bound, (n_out, n_in)).T
 
 
-def adam(
-    theta: torch.Tensor,
-    gradient: torch.Tensor,
-    first: torch.Tensor,
-    second: torch.Tensor,
-    n_steps: int,
-    learning_rate: float,
-) -> None:
+@compiled(fastmath={"contract"})
+def adam(theta, gradient, first, second, n_steps, learning_rate):  # type: ignore[no-untyped-def]
     """Take step number `n_steps` of Adam with the usual constants, in place: Kingma & Ba 2015, algorithm 1.
 
     The same as `torch.optim.Adam`, which would import torch's compiler: 1.5 seconds before the first sample.
     """
-    beta1, beta2, epsilon = 0.9, 0.999, 1e-8
-    first.lerp_(gradient, 1.0 - beta1)
-    second.mul_(beta2).addcmul_(gradient, gradient, value=1.0 - beta2)
-    deviation = second.sqrt().div_(math.sqrt(1.0 - beta2**n_steps)).add_(epsilon)
-    theta.addcdiv_(first, deviation, value=-learning_rate / (1.0 - beta1**n_steps))
+    one_less_beta1, beta2, one_less_beta2 = np.float32(0.1), np.float32(0.999), np.float32(0.001)
+    epsilon = np.float32(1e-8)
+    rate = np.float32(learning_rate / (1.0 - 0.9**n_steps))
+    correction = np.float32(1.0 / math.sqrt(1.0 - 0.999**n_steps))
+    for i in range(theta.shape[0]):
+        mean = first[i] + one_less_beta1 * (gradient[i] - first[i])
+        square = beta2 * second[i] + one_less_beta2 * gradient[i] * gradient[i]
+        first[i] = mean if abs(mean) > NEGLIGIBLE else np.float32(0.0)
+        second[i] = square if square > NEGLIGIBLE else np.float32(0.0)
+        theta[i] -= rate * first[i] / (correction * math.sqrt(second[i]) + epsilon)
 
 
-@compiled()
-def forward(weights, widths, inputs, scratch, places, logits):  # type: ignore[no-untyped-def]
-    """Write the logits of each row: layers of weights (n_in, n_out) and biases in one vector, ReLU between them.
+@compiled(fastmath={"contract"})
+def forward(weights, widths, activations):  # type: ignore[no-untyped-def]
+    """Write what each layer makes of each row: weights (n_in, n_out) and biases in one vector, ReLU between layers.
 
-    Inputs that are zero, half of them after a ReLU, are passed over; the others are added in their order, four at a
+    Parameters
+    ----------
+    weights
+        Of all layers, shape (n_weights,).
+    widths
+        Inputs, units of each hidden layer, and logits; shape (n_layers + 1,).
+    activations
+        A row holds its inputs, and in that order gets its hidden units and its logits; shape (n_rows, sum of widths).
+
+    Notes
+    -----
+    Inputs that are zero, half of them after a ReLU, are passed over; the others are added in their order, eight at a
     time so that a row of sums is read and written less often.
     """
     n_layers = widths.shape[0] - 1
-    for row in range(inputs.shape[0]):
-        start = 0
+    places = np.empty(widths.max() + 8, np.int64)
+    amounts = np.empty(widths.max() + 8, np.float32)
+    for row in range(activations.shape[0]):
+        start = at = 0
         for layer in range(n_layers):
             n_in, n_out = widths[layer], widths[layer + 1]
-            values = scratch[layer % 2]
-            out = scratch[1 - layer % 2]
-            if layer == 0:
-                values[:n_in] = inputs[row]
+            values = activations[row, at : at + n_in]
+            out = activations[row, at + n_in : at + n_in + n_out]
             n = 0
             for i in range(n_in):  # without a branch, which no processor could foresee
-                places[n] = i
+                places[n] = start + i * n_out
+                amounts[n] = values[i]
                 n += int(values[i] != 0.0)
-            biases = weights[start + n_in * n_out : start + (n_in + 1) * n_out]
+            places[n : n + 8] = (
+                start  # up to seven more, zero times something, make the number a multiple of eight
+            )
+            amounts[n : n + 8] = 0.0
             for j in range(n_out):
-                out[j] = biases[j]
-            for k in range(0, n - 3, 4):
-                a, b, c, d = places[k], places[k + 1], places[k + 2], places[k + 3]
-                at_a, at_b, at_c, at_d = values[a], values[b], values[c], values[d]
-                of_a = weights[start + a * n_out : start + (a + 1) * n_out]
-                of_b = weights[start + b * n_out : start + (b + 1) * n_out]
-                of_c = weights[start + c * n_out : start + (c + 1) * n_out]
-                of_d = weights[start + d * n_out : start + (d + 1) * n_out]
+                out[j] = weights[start + n_in * n_out + j]
+            for k in range(0, n, 8):
+                a, b, c, d = amounts[k], amounts[k + 1], amounts[k + 2], amounts[k + 3]
+                e, f, g, h = amounts[k + 4], amounts[k + 5], amounts[k + 6], amounts[k + 7]
+                of_a, of_b = (
+                    weights[places[k] : places[k] + n_out],
+                    weights[places[k + 1] : places[k + 1] + n_out],
+                )
+                of_c, of_d = (
+                    weights[places[k + 2] : places[k + 2] + n_out],
+                    weights[places[k + 3] : places[k + 3] + n_out],
+                )
+                of_e, of_f = (
+                    weights[places[k + 4] : places[k + 4] + n_out],
+                    weights[places[k + 5] : places[k + 5] + n_out],
+                )
+                of_g, of_h = (
+                    weights[places[k + 6] : places[k + 6] + n_out],
+                    weights[places[k + 7] : places[k + 7] + n_out],
+                )
                 for j in range(n_out):
-                    out[j] = out[j] + at_a * of_a[j] + at_b * of_b[j] + at_c * of_c[j] + at_d * of_d[j]
-            for k in range(n - n % 4, n):
-                a = places[k]
-                at_a = values[a]
-                of_a = weights[start + a * n_out : start + (a + 1) * n_out]
-                for j in range(n_out):
-                    out[j] += at_a * of_a[j]
+                    four = out[j] + a * of_a[j] + b * of_b[j] + c * of_c[j] + d * of_d[j]
+                    out[j] = four + e * of_e[j] + f * of_f[j] + g * of_g[j] + h * of_h[j]
             if layer < n_layers - 1:
                 for j in range(n_out):
                     out[j] = max(out[j], np.float32(0.0))
             start += (n_in + 1) * n_out
-        logits[row] = scratch[n_layers % 2, : widths[n_layers]]
+            at += n_in
 
 
 def _flat(layers: list) -> np.ndarray:
