@@ -13,6 +13,8 @@ from river.utils.dataframe import into_frame, to_native_frame, to_native_series
 from driftmoe.compilation import compiled
 from driftmoe.encoding import BlockRows, Encoder, Sample, SampleRows, check_label, clean
 from driftmoe.experts import MulticlassExperts, MulticlassTrees, OneVsRestExperts, OneVsRestTrees
+from driftmoe.mixture import AdaptiveMixture, Rows
+from driftmoe.neighbours import LabelHistory, Neighbours
 from driftmoe.router import Router
 from driftmoe.routing import Choice, Policy, TopK, route, softmax
 from driftmoe.trees import HoeffdingTreeClassifier
@@ -20,7 +22,18 @@ from driftmoe.trees import HoeffdingTreeClassifier
 if TYPE_CHECKING:
     from narwhals.stable.v2.typing import IntoDataFrame, IntoSeries
 
-VARIANTS = ("driftmoe", "moe-data", "moe-task")
+VARIANTS = ("driftmoe", "moe-vote", "moe-data", "moe-task")
+
+EXTRAS = ("neighbours", "history", "head")
+
+HIDDEN = {"driftmoe": (128, 64)}
+BATCH_SIZE = {"driftmoe": 32}
+"""Defaults of a variant where they are not the paper's."""
+
+ADAPTIVE_TREES = {"warning_delta": 0.05, "drift_delta": 0.01, "max_features": 0.6}
+"""How the trees of the adaptive variant differ from each other and follow drift; see `TreePool`."""
+
+MAX_LEVERAGE = 100.0
 
 MAX_NODES = 2000
 """Most nodes of a default tree: at 10 classes and 24 numeric features, about 15 MB a tree at the most."""
@@ -134,9 +147,12 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         n_experts: int = 12,
         top_k: int = 3,
         policy: Policy | None = None,
-        hidden: tuple[int, ...] = (256, 128),
+        extras: Sequence[str | base.Classifier] = EXTRAS,
+        leverage: float = 6.0,
+        min_trust: float = 0.1,
+        hidden: tuple[int, ...] | None = None,
         learning_rate: float = 2e-3,
-        batch_size: int = 256,
+        batch_size: int | None = None,
         dropout: float = 0.0,
         n_threads: int = 1,
         seed: int | None = None,
@@ -146,6 +162,9 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         self.n_experts = n_experts
         self.top_k = top_k
         self.policy = policy
+        self.extras = extras
+        self.leverage = leverage
+        self.min_trust = min_trust
         self.hidden = hidden
         self.learning_rate = learning_rate
         self.batch_size = batch_size
@@ -155,25 +174,16 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         self._check_arguments()
 
         # An ensemble without members is falsy: compare with None.
-        prototype = _default_tree() if expert is None else expert
-        is_task = variant == "moe-task"
+        prototype = _default_tree(variant) if expert is None else expert
+        is_task, is_adaptive = variant == "moe-task", variant == "driftmoe"
         self._policy: Policy = TopK(top_k) if policy is None else policy
         self._n_null = getattr(policy, "n_null", 0)  # logits behind those of the experts
         self._n_shared = getattr(policy, "n_shared", 0)  # experts, the first ones, that have no logit
-        if not is_task:
-            self._check_policy()
         router_rng, expert_rng = np.random.default_rng(seed).spawn(2)
-        self._router = Router(
-            0 if is_task else self._n_logits,
-            hidden=tuple(hidden),
-            learning_rate=learning_rate,
-            batch_size=batch_size,
-            dropout=dropout,
-            rng=router_rng,
-        )
         self._experts: MulticlassTrees | MulticlassExperts | OneVsRestExperts
         if isinstance(prototype, HoeffdingTreeClassifier):
-            pool = prototype.pool(0 if is_task else n_experts, n_threads=n_threads)
+            settings = ADAPTIVE_TREES | {"seed": int(expert_rng.integers(2**31))} if is_adaptive else {}
+            pool = prototype.pool(0 if is_task else n_experts, n_threads=n_threads, **settings)
             self._encoder = Encoder(prototype.nominal_attributes or ())
             self._experts = OneVsRestTrees(pool) if is_task else MulticlassTrees(pool)
         else:
@@ -183,6 +193,40 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
                 if is_task
                 else MulticlassExperts(prototype, n_experts, expert_rng)
             )
+        others = [
+            {"neighbours": Neighbours, "history": LabelHistory}[extra]()
+            if isinstance(extra, str)
+            else MulticlassExperts(extra, 1, expert_rng)
+            for extra in (extras if is_adaptive else ())
+            if extra != "head"
+        ]
+        has_head = is_adaptive and "head" in extras
+        self._n_experts = n_experts + sum(other.n_experts for other in others) + has_head
+        if not is_task and (policy is not None or not is_adaptive):
+            self._check_policy()
+        self._router = Router(
+            self._n_logits + self._n_shared * is_adaptive,
+            hidden=tuple(HIDDEN.get(variant, (256, 128)) if hidden is None else hidden),
+            learning_rate=learning_rate,
+            batch_size=BATCH_SIZE.get(variant, 256) if batch_size is None else batch_size,
+            dropout=dropout,
+            rng=router_rng,
+        )
+        self._mixture = None
+        if is_adaptive:
+            self._mixture = AdaptiveMixture(
+                self._experts,
+                others,
+                has_head=has_head,
+                router=self._router,
+                policy=policy,
+                n_null=self._n_null,
+                n_shared=self._n_shared,
+                leverage=leverage,
+                min_trust=min_trust,
+                rng=expert_rng,
+            )
+        self._reads_vectors = self._experts.reads_vectors if self._mixture is None else self._mixture.reads_vectors
 
     def predict_proba_one(self, x: dict[base.typing.FeatureName, Any]) -> dict[base.typing.ClfTarget, float]:  # type: ignore[override]  # river's signature has **kwargs, which would swallow mistakes
         """Return the probability of each class learnt so far; changes nothing.
@@ -229,7 +273,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
             If the sample or the label cannot be read; the model is left as it was.
         """
         target = self._encoder.target(y)
-        vector = self._encoder.known_vector(x) if self._experts.reads_vectors else None
+        vector = self._encoder.known_vector(x) if self._reads_vectors else None
         if target is None or vector is None:
             check_label(y)
             self._run(SampleRows(self._encoder, [self._encoder.clean(x)], [y]))
@@ -256,7 +300,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
             raise ValueError(f"X has {_n_rows(X)} rows and y has {len(labels)} labels; give one label a row")
         for label in labels:
             check_label(label)
-        block = _numbers(X) if self._experts.reads_vectors else None
+        block = _numbers(X) if self._reads_vectors else None
         if block is not None:
             classes = {label: i for i, label in enumerate(dict.fromkeys(labels))}
             targets = np.array([classes[label] for label in labels], np.int64)
@@ -348,7 +392,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
 
     def _read(self, x: dict[base.typing.FeatureName, Any]) -> tuple[np.ndarray, list[Sample]]:
         """Return the vector of a sample, and what river experts read of it, for predicting."""
-        vector = self._encoder.known_vector(x) if self._experts.reads_vectors else None
+        vector = self._encoder.known_vector(x) if self._reads_vectors else None
         if vector is not None:
             return vector, []
         sample = self._encoder.clean(x)
@@ -366,7 +410,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
 
     def _predict_frame(self, X: IntoDataFrame) -> np.ndarray:
         """Return the class probabilities of the rows of a frame, shape (n_samples, n_classes)."""
-        block = _numbers(X) if self._experts.reads_vectors else None
+        block = _numbers(X) if self._reads_vectors else None
         samples: list[Sample] = []
         if block is not None:
             names = into_frame(X).columns
@@ -392,9 +436,9 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
                     predicted += self._labels_of(rows, start)
                 rows.enter(start)
                 self._experts.declare_nominal(self._encoder.nominal_columns)
-                self._router.grow(self._encoder.n_inputs, self._n_logits)
+                self._router.grow(self._encoder.n_inputs, self._n_outputs)
             stop = rows.known_until(start, min(start + self._router.room, len(rows)))
-            samples = [] if self._experts.reads_vectors else rows.samples(start, stop)
+            samples = [] if self._reads_vectors else rows.samples(start, stop)
             choice, expert_proba = self._step(rows.vectors(start, stop), samples, rows.targets(start, stop))
             if predicted is not None:
                 proba = self._answer(choice.weights[is_new:], expert_proba[is_new:])
@@ -418,8 +462,10 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         n_classes = len(self._encoder.classes)
         is_task = self.variant == "moe-task"
         inputs = self._encoder.inputs(vectors, is_learning=True)
+        if self._mixture is not None:
+            return self._mixture.step(Rows(vectors, inputs, samples), targets, n_classes)
         choice = self._choose(self._router.logits(inputs, is_learning=True))
-        rows: Any = vectors if self._experts.reads_vectors else samples
+        rows: Any = vectors if self._reads_vectors else samples
         expert_proba = self._experts.step(rows, targets, None if is_task else choice.mask, n_classes)
         if is_task:
             self._router.learn(targets[:, np.newaxis] == np.arange(n_classes))
@@ -431,13 +477,16 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
 
     def _predict(self, vectors: np.ndarray, samples: list[Sample]) -> np.ndarray:
         """Return the class probabilities of some rows, shape (n_rows, n_classes); changes nothing."""
-        weights, asked = self._choose(self._router.logits(self._encoder.inputs(vectors, is_learning=False)))
+        inputs = self._encoder.inputs(vectors, is_learning=False)
         n_classes = len(self._encoder.classes)
+        if self._mixture is not None:
+            return self._answer(*self._mixture.predict(Rows(vectors, inputs, samples), n_classes))
+        weights, asked = self._choose(self._router.logits(inputs))
         if self.variant == "moe-data":  # one has the word; only where it has no vote are all asked
             asked = np.arange(self.n_experts) == weights.argmax(axis=1)[:, np.newaxis]
-        rows: Any = vectors if self._experts.reads_vectors else samples
+        rows: Any = vectors if self._reads_vectors else samples
         expert_proba = self._experts.predict_proba(rows, n_classes, asked)
-        if not self._experts.reads_vectors and not expert_proba.any(axis=-1).any(axis=-1).all():
+        if not self._reads_vectors and not expert_proba.any(axis=-1).any(axis=-1).all():
             expert_proba = self._experts.predict_proba(
                 rows, n_classes
             )  # none of those asked has a vote: ask all
@@ -462,9 +511,15 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
 
     @property
     def _n_logits(self) -> int:
+        """Logits that a policy chooses from."""
         if self.variant == "moe-task":
             return len(self._encoder.classes)
-        return self.n_experts - self._n_shared + self._n_null
+        return self._n_experts - self._n_shared + self._n_null
+
+    @property
+    def _n_outputs(self) -> int:
+        """Logits of the router."""
+        return self._n_logits if self._mixture is None else self._mixture.n_outputs(len(self._encoder.classes))
 
     def _check_policy(self) -> None:
         """Raise unless the policy gives weights for as many experts as there are."""
@@ -473,9 +528,9 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
                 f"policy={self.policy!r} cannot be called; give one of driftmoe.routing, such as TopP(0.9)"
             )
         n_chosen = route(self._policy, np.zeros((1, max(self._n_logits, 1)))).mask.shape[-1]
-        if n_chosen != self.n_experts:
+        if n_chosen != self._n_experts:
             raise ValueError(
-                f"policy={self.policy!r} chooses among {n_chosen} experts but n_experts={self.n_experts}; null and "
+                f"policy={self.policy!r} chooses among {n_chosen} experts but there are {self._n_experts}; null and "
                 "shared experts must be those of the outermost policy"
             )
 
@@ -499,26 +554,27 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
             "seed": 0,
         }.items():
             value = getattr(self, name)
-            if name == "seed" and value is None:
+            if name in ("seed", "batch_size") and value is None:
                 continue
             if not isinstance(value, int | np.integer) or isinstance(value, bool):
                 raise TypeError(f"{name}={value!r} is of type {type(value).__name__}; give an integer")
             if value < smallest:
                 raise ValueError(f"{name}={value}; choose {name} >= {smallest}")
-        if self.variant != "moe-task" and self.top_k > self.n_experts:
+        if self.variant in ("moe-vote", "moe-data") and self.top_k > self.n_experts:
             raise ValueError(
                 f"top_k={self.top_k} but there are {self.n_experts} experts; choose 1 <= top_k <= {self.n_experts}"
             )
-        if not isinstance(self.hidden, tuple | list):
+        self._check_extras()
+        if self.hidden is not None and not isinstance(self.hidden, tuple | list):
             raise TypeError(
                 f"hidden={self.hidden!r}; give the width of each hidden layer, such as (256, 128)"
             )
         if not all(
             isinstance(width, int | np.integer) and not isinstance(width, bool) and width >= 1
-            for width in self.hidden
+            for width in self.hidden or ()
         ):
             raise ValueError(f"hidden={self.hidden!r}; choose widths of at least 1, such as (256, 128)")
-        for name in ("dropout", "learning_rate"):
+        for name in ("dropout", "learning_rate", "leverage", "min_trust"):
             value = getattr(self, name)
             if not isinstance(value, int | float | np.number) or isinstance(value, bool):
                 raise TypeError(f"{name}={value!r} is of type {type(value).__name__}; give a number")
@@ -526,6 +582,29 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
             raise ValueError(f"dropout={self.dropout}; choose 0 <= dropout < 1")
         if not 0.0 <= self.learning_rate < np.inf:
             raise ValueError(f"learning_rate={self.learning_rate}; choose 0 or more, such as 0.002")
+        if not 0.0 < self.leverage <= MAX_LEVERAGE:
+            raise ValueError(f"leverage={self.leverage}; choose 0 < leverage <= {MAX_LEVERAGE:g}, such as 6.0")
+        if not 0.0 <= self.min_trust <= 1.0:
+            raise ValueError(f"min_trust={self.min_trust}; choose 0 <= min_trust <= 1")
+        if self.dropout > 0.0 and self.variant == "driftmoe":
+            raise ValueError(f"dropout={self.dropout} does not apply to variant='driftmoe'; leave it at 0")
+
+    def _check_extras(self) -> None:
+        if isinstance(self.extras, str) or not isinstance(self.extras, Sequence):
+            raise TypeError(f"extras={self.extras!r}; give a tuple of {', '.join(EXTRAS)} and river classifiers")
+        names = [extra for extra in self.extras if isinstance(extra, str)]
+        for extra in self.extras:
+            if isinstance(extra, str) and extra not in EXTRAS:
+                raise ValueError(f"extras: unknown {extra!r}; available: {', '.join(EXTRAS)}, and river classifiers")
+            if not isinstance(extra, str | base.Classifier):
+                raise TypeError(f"extras: {extra!r} is no river classifier; give one, or {', '.join(EXTRAS)}")
+            if isinstance(extra, base.Classifier) and not extra._multiclass:
+                raise ValueError(
+                    f"extras: {type(extra).__name__} tells only two classes apart; wrap it in "
+                    "river.multiclass.OneVsRestClassifier"
+                )
+        if len(set(names)) < len(names):
+            raise ValueError(f"extras={self.extras!r} names an expert twice; give each once")
 
     @property
     def _multiclass(self) -> bool:
@@ -641,8 +720,10 @@ def mix_own(weights: np.ndarray, own_proba: np.ndarray) -> np.ndarray:
     return scores / scores.sum(axis=1, keepdims=True)
 
 
-def _default_tree() -> HoeffdingTreeClassifier:
-    """The paper's tree, bounded."""
+def _default_tree(variant: str) -> HoeffdingTreeClassifier:
+    """The paper's tree, bounded; of the adaptive variant one that splits on less evidence."""
+    if variant == "driftmoe":
+        return HoeffdingTreeClassifier(grace_period=200, delta=0.01, max_nodes=MAX_NODES)
     return HoeffdingTreeClassifier(grace_period=50, delta=1e-7, max_nodes=MAX_NODES)
 
 

@@ -63,6 +63,11 @@ class MulticlassTrees:
     def __init__(self, pool: TreePool) -> None:
         self.pool = pool
 
+    @property
+    def n_experts(self) -> int:
+        """Number of trees."""
+        return self.pool.n_experts
+
     def predict_proba(
         self, vectors: np.ndarray, n_classes: int, asked: np.ndarray | None = None
     ) -> np.ndarray:
@@ -97,7 +102,8 @@ class MulticlassTrees:
         targets
             Class indices, shape (n_rows,).
         taught
-            bool, shape (n_rows, n_experts); all by default.
+            Weight of the sample for each expert, a whole number of 0 or more, or whether it learns the sample at all;
+            shape (n_rows, n_experts), all once by default.
         n_classes
             Classes known so far.
 
@@ -156,6 +162,11 @@ class MulticlassExperts:
     def __init__(self, prototype: base.Classifier, n_experts: int, rng: np.random.Generator) -> None:
         self._experts = [spawn(prototype, rng) for _ in range(n_experts)]
 
+    @property
+    def n_experts(self) -> int:
+        """Number of classifiers."""
+        return len(self._experts)
+
     def predict_proba(
         self, samples: Sequence[Sample], n_classes: int, asked: np.ndarray | None = None
     ) -> np.ndarray:
@@ -171,16 +182,25 @@ class MulticlassExperts:
         return np.divide(expert_proba, total, out=np.zeros_like(expert_proba), where=usable)
 
     def step(
-        self, samples: Sequence[Sample], targets: np.ndarray, taught: np.ndarray | None, n_classes: int
+        self,
+        samples: Sequence[Sample],
+        targets: np.ndarray,
+        taught: np.ndarray | None,
+        n_classes: int,
+        asked: np.ndarray | None = None,
     ) -> np.ndarray:
-        """For each sample in order, let all experts predict, then those in `taught` learn; return the predictions."""
-        expert_proba = []
+        """For each sample in order, let all experts predict, then each learn as often as `taught` says.
+
+        Of samples that are not `asked`, bool, shape (n_rows,), the predictions are zeros.
+        """
+        expert_proba = np.zeros((len(samples), self.n_experts, n_classes))
         for row, sample in enumerate(samples):
-            expert_proba.append(self.predict_proba([sample], n_classes))
+            if asked is None or asked[row]:
+                expert_proba[row] = self.predict_proba([sample], n_classes)[0]
             for e, expert in enumerate(self._experts):
-                if taught is None or taught[row, e]:
+                for _ in range(1 if taught is None else int(taught[row, e])):
                     expert.learn_one(sample, int(targets[row]))
-        return np.concatenate(expert_proba)
+        return expert_proba
 
     def declare_nominal(self, columns: Sequence[int]) -> None:
         """Do nothing: the values in a sample tell."""

@@ -47,6 +47,7 @@ def _naive_bayes() -> base.Estimator:
 
 MODELS: dict[str, Callable[..., Any]] = {
     "driftmoe": _driftmoe("driftmoe"),
+    "moe-vote": _driftmoe("moe-vote"),
     "moe-data": _driftmoe("moe-data"),
     "moe-task": _driftmoe("moe-task"),
     "arf": forest.ARFClassifier,

@@ -55,8 +55,8 @@ class Router:
         dropout: float,
         rng: np.random.Generator,
     ) -> None:
-        self._batch_size = batch_size
-        self._learning_rate = float(learning_rate)
+        self.batch_size = batch_size
+        self.learning_rate = float(learning_rate)
         self._dropout = dropout
         self._rng = rng
         self._widths = [0, *hidden, n_experts]
@@ -64,7 +64,8 @@ class Router:
         self._n_steps = 0
         self._hold(layers, [[[np.zeros_like(part) for part in layer] for layer in layers]] * 2)
         self._batch = np.zeros((batch_size, sum(self._widths)), np.float32)  # inputs, hidden units, logits
-        self._correct = np.zeros((batch_size, n_experts), np.float32)
+        self._told = np.zeros((batch_size, n_experts), np.float32)
+        self._takes_errors = False
         self._n_kept = 0
         self._n_before_growth = 0  # rows of the batch in which the newest experts have no say
 
@@ -81,7 +82,7 @@ class Router:
     @property
     def room(self) -> int:
         """Samples left until the next gradient step; so long the weights are constant."""
-        return self._batch_size - self._n_kept
+        return self.batch_size - self._n_kept
 
     @property
     def n_bytes(self) -> int:
@@ -120,11 +121,21 @@ class Router:
         correct
             Which experts were right, bool, shape (n_rows, n_experts).
         """
-        self._correct[self._n_kept : self._n_kept + len(correct)] = correct
-        self._n_kept += len(correct)
-        if self._n_kept < self._batch_size:
+        self._told[self._n_kept : self._n_kept + len(correct)] = correct
+        self._count(len(correct))
+
+    def learn_errors(self, errors: np.ndarray) -> None:
+        """As `learn`, of another loss than correctness: given its gradient by the logits, float32 of their shape."""
+        self._told[self._n_kept : self._n_kept + len(errors)] = errors
+        self._takes_errors = True
+        self._count(len(errors))
+
+    def _count(self, n_rows: int) -> None:
+        """Note that the mini-batch has so many rows more; take a gradient step when it is full."""
+        self._n_kept += n_rows
+        if self._n_kept < self.batch_size:
             return
-        if self._learning_rate > 0.0:
+        if self.learning_rate > 0.0:
             n_threads = torch.get_num_threads()
             torch.set_num_threads(1)  # sums must not depend on how many threads share them; and it is faster
             try:
@@ -156,14 +167,14 @@ class Router:
             self._n_before_growth = self._n_kept
         self._hold(layers, moments)
         old_batch = self._batch
-        self._batch = np.zeros((self._batch_size, sum(self._widths)), np.float32)
+        self._batch = np.zeros((self.batch_size, sum(self._widths)), np.float32)
         self._batch[:, :old_inputs] = old_batch[:, :old_inputs]
         self._batch[:, self.n_inputs : self.n_inputs + old_batch.shape[1] - old_inputs] = old_batch[
             :, old_inputs:
         ]
-        correct = np.full((self._batch_size, self.n_experts), np.nan, np.float32)
-        correct[:, :old_experts] = self._correct
-        self._correct = correct
+        told = np.full((self.batch_size, self.n_experts), np.nan, np.float32)
+        told[:, :old_experts] = self._told
+        self._told = told
 
     def _hold(self, layers: list, moments: list) -> None:
         """Put the weights of all layers into one vector, and each of their moments into another."""
@@ -184,11 +195,14 @@ class Router:
         *activations, logits = torch.from_numpy(self._batch).split(self._widths, dim=1)
         if self._dropout:
             *activations, logits = self._with_dropout(activations[0])
-        correct = torch.from_numpy(self._correct)
-        errors = torch.sigmoid(logits).sub_(correct)
-        n_observed = errors.numel()
+        told = torch.from_numpy(self._told)
+        if self._takes_errors:
+            errors, n_observed = told.clone(), self.batch_size
+        else:
+            errors = torch.sigmoid(logits).sub_(told)
+            n_observed = errors.numel()
         if self._n_before_growth:  # entries of experts that did not exist yet are NaN
-            n_observed -= int(correct.isnan().sum())
+            n_observed -= 0 if self._takes_errors else int(told.isnan().sum())
             errors.nan_to_num_(0.0)
         errors.div_(max(n_observed, 1))
         gradient = self._gradient(activations, errors)
@@ -198,7 +212,7 @@ class Router:
             gradient.numpy(),
             *(m.numpy() for m in self._moments),
             self._n_steps,
-            self._learning_rate,
+            self.learning_rate,
         )
 
     def _with_dropout(self, inputs: torch.Tensor) -> list[torch.Tensor]:

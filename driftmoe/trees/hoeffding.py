@@ -105,11 +105,10 @@ class HoeffdingTreeClassifier(base.Classifier):
         self._encoder = Encoder(nominal_attributes or ())
         self._pool = self.pool()
 
-    def pool(self, n_experts: int = 1, *, n_threads: int = 1) -> TreePool:
-        """Return untrained trees with the settings of this one, in one pool."""
+    def pool(self, n_experts: int = 1, **settings: Any) -> TreePool:
+        """Return untrained trees with the settings of this one, and others of `TreePool`, in one pool."""
         return TreePool(
             n_experts,
-            n_threads=n_threads,
             grace_period=self.grace_period,
             delta=self.delta,
             tau=self.tau,
@@ -121,6 +120,7 @@ class HoeffdingTreeClassifier(base.Classifier):
             min_branch_fraction=self.min_branch_fraction,
             max_share_to_split=self.max_share_to_split,
             max_nodes=self.max_nodes,
+            **settings,
         )
 
     @property

@@ -1,0 +1,336 @@
+"""The adaptive mixture: experts of several kinds that all learn, and a gate that learns whom to trust.
+
+One step per sample: every expert that is asked votes; the gate weighs the votes by what the router says of this sample
+and by how well each expert has done lately; the experts learn the label, trees as often as a Poisson draw says; the
+router learns which experts made the label likely.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from driftmoe.compilation import compiled
+from driftmoe.encoding import Sample
+from driftmoe.experts import MulticlassExperts, MulticlassTrees
+from driftmoe.neighbours import LabelHistory, Neighbours
+from driftmoe.router import Router, adam
+from driftmoe.routing import Choice, Policy, route, softmax
+
+FLOOR = 0.02
+"""Share of a vote that is spread over all classes before its likelihood is taken: an expert may be wrong."""
+
+FADING = np.array([0.9, 0.98])
+"""What is left after a sample of each memory of how well an expert has done: about the last 10 and the last 50."""
+
+FAITH = 3.0
+"""How much each memory counts to begin with, per nat of likelihood; learnt from then on."""
+
+FAITH_RATE = 5.0
+"""Step size of what is learnt about the memories, as a multiple of the router's."""
+
+PROBE = 8
+"""An expert that is hardly trusted is asked for one sample in so many."""
+
+TRUST_FADING = 0.98
+"""What is left, after a sample for which it was asked, of the memory of how much an expert was trusted."""
+
+Extra = Neighbours | LabelHistory | MulticlassExperts
+
+
+class Rows(NamedTuple):
+    """Some samples, as each kind of expert reads them.
+
+    Attributes
+    ----------
+    vectors
+        Trees: float64, shape (n_rows, n_features).
+    inputs
+        Router and neighbours: float32, standardised, shape (n_rows, n_inputs).
+    samples
+        River classifiers: a cleaned dictionary a row; empty where no expert reads it.
+    """
+
+    vectors: np.ndarray
+    inputs: np.ndarray
+    samples: list[Sample]
+
+
+class AdaptiveMixture:
+    """A pool of experts, extra experts of other kinds, and the gate over all of them.
+
+    Parameters
+    ----------
+    pool
+        The main experts, which learn with Poisson weights.
+    extras
+        Experts of other kinds, each of which learns every sample once.
+    has_head
+        Whether the router's own class probabilities are one more expert, the last.
+    router
+        Its logits are those of the experts (of `policy`, if there is one), then those of the classes if `has_head`.
+    policy
+        Chooses from the experts' logits who votes, and who of the pool learns; `None` for all. The router learns from
+        the votes of all.
+    n_null, n_shared
+        Null and shared experts of the policy. A null expert votes as the mean of all others: it is trusted where they
+        agree, and nobody needs to learn.
+    leverage
+        Mean of the Poisson weights.
+    min_trust
+        Share of the gate's weight below which an extra expert is only probed; 0 to ask all always.
+    rng
+        Private source of the Poisson weights.
+    """
+
+    def __init__(
+        self,
+        pool: MulticlassTrees | MulticlassExperts,
+        extras: Sequence[Extra],
+        *,
+        has_head: bool,
+        router: Router,
+        policy: Policy | None,
+        n_null: int,
+        n_shared: int,
+        leverage: float,
+        min_trust: float,
+        rng: np.random.Generator,
+    ) -> None:
+        self._pool, self._extras, self._has_head = pool, list(extras), has_head
+        self._router, self._policy, self._n_shared = router, policy, n_shared
+        self._leverage, self._min_trust, self._rng = leverage, min_trust, rng
+        sizes = [pool.n_experts, *(extra.n_experts for extra in self._extras)] + [1] * has_head
+        self.n_experts = sum(sizes)
+        self.n_logits = self.n_experts + n_null
+        self._kinds = np.repeat(np.arange(len(sizes)), sizes)
+        self._memories = np.zeros((len(FADING), self.n_logits))
+        self._faith = np.full(len(FADING), FAITH, np.float32)
+        self._faith_moments = np.zeros((2, len(FADING)), np.float32)
+        self._faith_errors = np.zeros(len(FADING))
+        self._n_steps = 0
+        self._trust = np.ones(len(sizes))
+        self._is_probed = np.zeros(len(sizes), np.bool_)  # constant between two steps of the router
+
+    @property
+    def reads_vectors(self) -> bool:
+        """Whether no expert reads samples as dictionaries."""
+        return all(getattr(part, "reads_vectors", True) for part in (self._pool, *self._extras))
+
+    def n_outputs(self, n_classes: int) -> int:
+        """Logits that the router must have."""
+        return self.n_logits + n_classes * self._has_head
+
+    def predict(self, rows: Rows, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the weights of the experts, shape (n_rows, n_experts), and their votes on some samples."""
+        outputs = self._router.logits(rows.inputs)
+        votes = [self._pool.predict_proba(_read(self._pool, rows), n_classes)]
+        for extra, is_asked in zip(self._extras, self._asked(1)[0].tolist(), strict=True):
+            n_rows = len(rows.inputs)
+            votes.append(
+                extra.predict_proba(_read(extra, rows), n_classes)
+                if is_asked
+                else np.zeros((n_rows, extra.n_experts, n_classes))
+            )
+        return self._weigh(outputs, votes, _NO_TARGETS, _NO_ERRORS)[:2]
+
+    def step(self, rows: Rows, targets: np.ndarray, n_classes: int) -> tuple[Choice, np.ndarray]:
+        """For each row in order, weigh the votes, then let experts and gate learn.
+
+        Parameters
+        ----------
+        rows
+            Samples, at most the router's `room`.
+        targets
+            Class indices, shape (n_rows,).
+        n_classes
+            Classes known so far.
+
+        Returns
+        -------
+        choice
+            Weights of the experts, float64, shape (n_rows, n_experts), and who voted.
+        expert_proba
+            Their votes, shape (n_rows, n_experts, n_classes); zeros are no vote.
+        """
+        outputs = self._router.logits(rows.inputs, is_learning=True)
+        taught = self._rng.poisson(self._leverage, (len(targets), self._pool.n_experts))
+        if self._policy is not None:
+            taught *= self._choose(outputs)[:, : self._pool.n_experts]
+        votes = [self._pool.step(_read(self._pool, rows), targets, taught, n_classes)]
+        asked = self._asked(len(targets))
+        for i, extra in enumerate(self._extras):
+            votes.append(extra.step(_read(extra, rows), targets, None, n_classes, asked[:, i]))
+        errors = np.zeros(outputs.shape, np.float32)
+        weights, expert_proba = self._weigh(outputs, votes, targets, errors)
+        if self._has_head:
+            errors[:, self.n_logits :] = expert_proba[:, -1]
+            errors[np.arange(len(targets)), self.n_logits + targets] -= 1.0
+        is_full = len(targets) == self._router.room
+        self._router.learn_errors(errors)
+        if is_full:
+            self._settle()
+        return Choice(weights, weights > 0.0), expert_proba
+
+    def _weigh(
+        self, outputs: np.ndarray, votes: list[np.ndarray], targets: np.ndarray, errors: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        if self._has_head:
+            votes.append(softmax(outputs[:, self.n_logits :])[:, np.newaxis])
+        expert_proba = np.concatenate(votes, axis=1)
+        weights = np.empty((len(outputs), self.n_experts))
+        gate(
+            outputs, expert_proba, self._choose(outputs), targets, self.n_logits, self._memories, self._faith,
+            self._kinds, self._trust, weights, errors, self._faith_errors,
+        )  # fmt: skip
+        return weights, expert_proba
+
+    def _choose(self, outputs: np.ndarray) -> np.ndarray:
+        """Return who may vote on each row, bool, shape (n_rows, n_experts)."""
+        if self._policy is None:
+            return np.ones((len(outputs), self.n_experts), np.bool_)
+        return route(self._policy, outputs[:, self._n_shared : self.n_logits]).mask
+
+    def _asked(self, n_rows: int) -> np.ndarray:
+        """Whether each extra expert is asked on the next rows of the mini-batch, shape (n_rows, n_extras)."""
+        place = self._router.batch_size - self._router.room + np.arange(n_rows)
+        return (place % PROBE == 0)[:, np.newaxis] | ~self._is_probed[1 : 1 + len(self._extras)]
+
+    def _settle(self) -> None:
+        """At the end of the router's mini-batch: learn how much the memories count, and whom only to probe."""
+        if self._router.learning_rate > 0.0:
+            self._n_steps += 1
+            adam(
+                self._faith,
+                (self._faith_errors / self._router.batch_size).astype(np.float32),
+                *self._faith_moments,
+                self._n_steps,
+                FAITH_RATE * self._router.learning_rate,
+            )
+        self._faith_errors[:] = 0.0
+        self._is_probed = self._trust < self._min_trust
+
+
+def _read(part: MulticlassTrees | Extra, rows: Rows) -> Any:
+    """Return what an expert reads of some rows."""
+    if isinstance(part, MulticlassTrees):
+        return rows.vectors
+    return rows.samples if isinstance(part, MulticlassExperts) else rows.inputs
+
+
+@compiled()
+def gate(  # type: ignore[no-untyped-def]
+    outputs, expert_proba, chosen, targets, n_logits, memories, faith, kinds, trust, weights, errors, faith_errors
+):
+    """Weigh the votes on each row, then remember how likely each expert made the label.
+
+    The weight of expert e is ``softmax_e(logit_e(x) + sum_h faith_h memory_he)``; a memory is the faded mean of the
+    logarithm of the probability that the expert gave to the true label. The loss is that of the mixture, ``-ln sum_e
+    g_e p_e(y)``, whose gradient by a logit is g_e less the expert's share in the sum: its responsibility.
+
+    Parameters
+    ----------
+    outputs
+        The router's, float32, shape (n_rows, n_logits + any).
+    expert_proba
+        Votes before learning, shape (n_rows, n_experts, n_classes); zeros are no vote, and take no part.
+    chosen
+        Who may vote, bool, shape (n_rows, n_experts). Where none of them has a vote, all that have count alike.
+    targets
+        Class indices, shape (n_rows,); empty to learn nothing.
+    n_logits
+        Experts and null experts; a null expert's probability is the mean over the experts that vote.
+    memories
+        Shape (n_memories, n_logits).
+    faith
+        Shape (n_memories,).
+    kinds
+        To which kind each expert belongs, shape (n_experts,).
+    trust
+        Faded weight of each kind, shape (n_kinds,).
+    weights
+        Result, shape (n_rows, n_experts), each row summing to 1 if any expert has a vote.
+    errors
+        Result: gradient of the loss by the logits, shape as `outputs`; not written without targets.
+    faith_errors
+        Gradient of the loss by `faith`, added to it.
+
+    References
+    ----------
+    Jacobs, Jordan, Nowlan & Hinton 1991, Adaptive mixtures of local experts, eq. 1.3: the likelihood of the mixture.
+    Herbster & Warmuth 1998, Tracking the best expert, for weights that follow who has done well lately.
+    """
+    n_rows, n_experts, n_classes = expert_proba.shape
+    scores = np.empty(n_logits)
+    likelihoods = np.empty(n_logits)
+    has_vote = np.empty(n_logits, np.bool_)
+    for row in range(n_rows):
+        n_votes = 0
+        for e in range(n_experts):
+            has_vote[e] = False
+            for c in range(n_classes):
+                if expert_proba[row, e, c] > 0.0:
+                    has_vote[e] = True
+            n_votes += int(has_vote[e])
+        for e in range(n_experts, n_logits):
+            has_vote[e] = n_votes > 0
+        largest, largest_chosen = -np.inf, -np.inf
+        for e in range(n_logits):
+            score = float(outputs[row, e])
+            for h in range(memories.shape[0]):
+                score += faith[h] * memories[h, e]
+            scores[e] = score
+            if has_vote[e]:
+                largest = max(largest, score)
+                if e < n_experts and chosen[row, e]:
+                    largest_chosen = max(largest_chosen, score)
+        total = 0.0
+        for e in range(n_experts):
+            weights[row, e] = 0.0
+            if has_vote[e] and largest_chosen == -np.inf:
+                weights[row, e] = 1.0
+            elif has_vote[e] and chosen[row, e]:
+                weights[row, e] = math.exp(scores[e] - largest_chosen)
+            total += weights[row, e]
+        for e in range(n_experts):
+            weights[row, e] /= max(total, 1e-300)
+        if targets.shape[0] == 0 or n_votes == 0:
+            continue
+
+        target = targets[row]
+        total, mean = 0.0, 0.0
+        for e in range(n_experts):
+            likelihoods[e] = (1.0 - FLOOR) * expert_proba[row, e, target] + FLOOR / n_classes
+            mean += likelihoods[e] / n_votes if has_vote[e] else 0.0
+        for e in range(n_experts, n_logits):
+            likelihoods[e] = mean
+        for e in range(n_logits):
+            scores[e] = math.exp(scores[e] - largest) if has_vote[e] else 0.0
+            total += scores[e]
+        likelihood = 0.0
+        for e in range(n_logits):
+            scores[e] /= total
+            likelihood += scores[e] * likelihoods[e]
+        for e in range(n_logits):
+            error = scores[e] * (1.0 - likelihoods[e] / likelihood)
+            errors[row, e] = error
+            if has_vote[e]:
+                for h in range(memories.shape[0]):
+                    faith_errors[h] += error * memories[h, e]
+                    memories[h, e] = FADING[h] * memories[h, e] + (1.0 - FADING[h]) * math.log(likelihoods[e])
+        for kind in range(trust.shape[0]):
+            is_asked = False
+            share = 0.0
+            for e in range(n_experts):
+                if kinds[e] == kind and has_vote[e]:
+                    is_asked = True
+                    share += scores[e]
+            if is_asked:
+                trust[kind] = TRUST_FADING * trust[kind] + (1.0 - TRUST_FADING) * share
+
+
+_NO_TARGETS = np.empty(0, np.int64)
+_NO_ERRORS = np.empty((0, 0), np.float32)
