@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import narwhals.stable.v2 as narwhals
@@ -24,7 +25,13 @@ if TYPE_CHECKING:
 
 VARIANTS = ("driftmoe", "moe-vote", "moe-data", "moe-task")
 
-EXTRAS = ("neighbours", "history", "head")
+EXTRAS = ("neighbours", "relevant-neighbours", "history", "head")
+
+KINDS: dict[str, Callable[[], Neighbours | LabelHistory]] = {
+    "neighbours": Neighbours,
+    "relevant-neighbours": partial(Neighbours, by_relevance=True),
+    "history": LabelHistory,
+}
 
 HIDDEN = {"driftmoe": (128, 64)}
 BATCH_SIZE = {"driftmoe": 32}
@@ -194,7 +201,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
                 else MulticlassExperts(prototype, n_experts, expert_rng)
             )
         others = [
-            {"neighbours": Neighbours, "history": LabelHistory}[extra]()
+            KINDS[extra]()
             if isinstance(extra, str)
             else MulticlassExperts(extra, 1, expert_rng)
             for extra in (extras if is_adaptive else ())

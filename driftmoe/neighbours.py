@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from driftmoe.compilation import compiled
+from driftmoe.compilation import compiled, part
 
 SMOOTHING = 0.1
 """Weight of the uniform vote beside that of the nearest neighbour, which is 1."""
@@ -19,6 +19,18 @@ NEGLIGIBLE = 1e-6
 
 PART = 512
 """Neighbours whose distances are summed up together: so many fit the processor's nearest memory."""
+
+BLEND = 0.1
+"""What a feature that tells nothing of the classes still counts, where features are scaled by their relevance."""
+
+SETTLING = 500
+"""Samples before features are scaled by their relevance."""
+
+RENEWAL = 100
+"""Samples between two looks at the relevance of the features."""
+
+CLASS_FADING = 0.9995
+"""What is left of the weight of a sample in the means of the classes with each later one."""
 
 MAX_HISTORY = 256
 """Classes whose order is remembered, those that came first: the memory for it grows with their square."""
@@ -43,6 +55,8 @@ class Neighbours:
         Neighbours that vote.
     rates
         Distance that a sample moves away with each later one, in deviations of a feature; ascending, 0 or more.
+    by_relevance
+        Whether a feature counts by how far the means of the classes lie apart in it, of late, rather than all alike.
 
     References
     ----------
@@ -52,13 +66,22 @@ class Neighbours:
     """
 
     def __init__(
-        self, window: int = 2000, k: int = 5, rates: tuple[float, ...] = (0.0003, 0.002, 0.016)
+        self,
+        window: int = 2000,
+        k: int = 5,
+        rates: tuple[float, ...] = (0.0003, 0.002, 0.016),
+        *,
+        by_relevance: bool = False,
     ) -> None:
         self._k = k
         self._rates = np.array(rates)
         self._points = np.zeros((0, window), np.float32)  # of an input all samples, one beside the other
         self._targets = np.zeros(window, np.int64)
         self._n_seen = 0
+        self._by_relevance = by_relevance
+        self._scales = np.ones(0, np.float32)  # of the squared difference in each input
+        self._counts = np.zeros(0)
+        self._means = np.zeros((0, 0))
 
     @property
     def n_experts(self) -> int:
@@ -98,17 +121,23 @@ class Neighbours:
         return proba
 
     def _run(self, inputs: np.ndarray, targets: np.ndarray, asked: np.ndarray, n_classes: int) -> np.ndarray:
-        n_inputs, window = inputs.shape[1], self._points.shape[1]
-        points = self._points
-        if n_inputs > len(points):  # an input that was not there yet was 0, as a missing value is
-            points = np.vstack([points, np.zeros((n_inputs - len(points), window), np.float32)])
-            if len(targets):
-                self._points = points
+        self._make_room(inputs.shape[1], n_classes)
         proba = np.zeros((len(inputs), len(self._rates), n_classes))
         nearest(
-            points, self._targets, self._n_seen, inputs, targets, asked, self._rates, self._k, proba
-        )
+            self._points, self._targets, self._n_seen, inputs, targets, asked, self._rates, self._k, self._scales,
+            self._counts, self._means, proba,
+        )  # fmt: skip
         return proba
+
+    def _make_room(self, n_inputs: int, n_classes: int) -> None:
+        """Take in new inputs, which were 0 so far, as missing values are; and new classes."""
+        n_old, n_classes = len(self._points), n_classes * self._by_relevance
+        if n_inputs == n_old and n_classes == len(self._counts):
+            return
+        self._points = _enlarged(self._points, (n_inputs, self._points.shape[1]))
+        self._scales = np.concatenate([self._scales, np.ones(n_inputs - n_old, np.float32)])
+        self._counts = _enlarged(self._counts, (n_classes,))
+        self._means = _enlarged(self._means, (n_classes, n_inputs))
 
 
 class LabelHistory:
@@ -140,10 +169,7 @@ class LabelHistory:
     ) -> np.ndarray:
         """For each row in order, predict, then remember its label; as `Neighbours.step`."""
         n_known = min(n_classes, MAX_HISTORY)
-        if n_known > len(self._pairs):
-            pairs = np.zeros((n_known, n_known))
-            pairs[: len(self._pairs), : len(self._pairs)] = self._pairs
-            self._pairs = pairs
+        self._pairs = _enlarged(self._pairs, (n_known, n_known))
         proba = np.zeros((len(targets), n_classes))
         follow(self._pairs, self._last, targets, proba)
         self._last = int(targets[-1])
@@ -151,7 +177,9 @@ class LabelHistory:
 
 
 @compiled()
-def nearest(points, labels, n_seen, inputs, targets, asked, rates, k, proba):  # type: ignore[no-untyped-def]
+def nearest(  # type: ignore[no-untyped-def]
+    points, labels, n_seen, inputs, targets, asked, rates, k, scales, counts, means, proba
+):
     """Write the votes of the nearest neighbours of each row, then put the row in the place of the oldest.
 
     Parameters
@@ -172,6 +200,11 @@ def nearest(points, labels, n_seen, inputs, targets, asked, rates, k, proba):  #
         Shape (n_experts,).
     k
         Neighbours that vote.
+    scales
+        How much the squared difference in each input counts, float32, shape (n_inputs,).
+    counts, means
+        Faded number of samples of each class, (n_classes,), and their mean, (n_classes, n_inputs), from which `scales`
+        are renewed; no classes to leave them.
     proba
         Result, shape (n_rows, n_experts, n_classes), zeros to begin with.
     """
@@ -186,10 +219,10 @@ def nearest(points, labels, n_seen, inputs, targets, asked, rates, k, proba):  #
                 stop = min(start + PART, n)
                 squares[start:stop] = np.float32(0.0)
                 for f in range(n_inputs):
-                    value = inputs[row, f]
+                    value, scale = inputs[row, f], scales[f]
                     for j in range(start, stop):
                         difference = points[f, j] - value
-                        squares[j] += difference * difference
+                        squares[j] += scale * difference * difference
             for e in range(rates.shape[0]):
                 found = 0
                 j = n_seen % window
@@ -224,6 +257,30 @@ def nearest(points, labels, n_seen, inputs, targets, asked, rates, k, proba):  #
                 points[f, place] = inputs[row, f]
             labels[place] = targets[row]
             n_seen += 1
+            if counts.shape[0] > 0:
+                counts *= CLASS_FADING
+                counts[targets[row]] += 1.0
+                for f in range(n_inputs):
+                    means[targets[row], f] += (inputs[row, f] - means[targets[row], f]) / counts[targets[row]]
+                if n_seen >= SETTLING and n_seen % RENEWAL == 0:
+                    renew(scales, counts, means)
+
+
+@part()
+def renew(scales, counts, means):  # type: ignore[no-untyped-def]
+    """Scale each input by the variance of the classes' means in it; the mean of all scales is 1."""
+    n_classes, n_inputs = means.shape
+    total = counts.sum()
+    between = np.zeros(n_inputs)
+    for f in range(n_inputs):
+        mean = 0.0
+        for c in range(n_classes):
+            mean += counts[c] / total * means[c, f]
+        for c in range(n_classes):
+            between[f] += counts[c] / total * (means[c, f] - mean) ** 2
+    mean = between.mean()
+    for f in range(n_inputs):
+        scales[f] = BLEND + (1.0 - BLEND) * between[f] / mean if mean > 0.0 else 1.0
 
 
 @compiled()
@@ -260,3 +317,12 @@ def follow(pairs, last, targets, proba):  # type: ignore[no-untyped-def]
 
 
 _NO_TARGETS = np.empty(0, np.int64)
+
+
+def _enlarged(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the array with this shape, zeros where there was nothing."""
+    if array.shape == shape:
+        return array
+    larger = np.zeros(shape, array.dtype)
+    larger[tuple(map(slice, array.shape))] = array
+    return larger
