@@ -64,7 +64,7 @@ class Router:
         self._n_steps = 0
         self._hold(layers, [[[np.zeros_like(part) for part in layer] for layer in layers]] * 2)
         self._batch = np.zeros((batch_size, sum(self._widths)), np.float32)  # inputs, hidden units, logits
-        self._told = np.zeros((batch_size, n_experts), np.float32)
+        self._correct = np.zeros((batch_size, n_experts), np.float32)
         self._takes_errors = False
         self._n_kept = 0
         self._n_before_growth = 0  # rows of the batch in which the newest experts have no say
@@ -121,12 +121,12 @@ class Router:
         correct
             Which experts were right, bool, shape (n_rows, n_experts).
         """
-        self._told[self._n_kept : self._n_kept + len(correct)] = correct
+        self._correct[self._n_kept : self._n_kept + len(correct)] = correct
         self._count(len(correct))
 
     def learn_errors(self, errors: np.ndarray) -> None:
         """As `learn`, of another loss than correctness: given its gradient by the logits, float32 of their shape."""
-        self._told[self._n_kept : self._n_kept + len(errors)] = errors
+        self._correct[self._n_kept : self._n_kept + len(errors)] = errors
         self._takes_errors = True
         self._count(len(errors))
 
@@ -172,9 +172,9 @@ class Router:
         self._batch[:, self.n_inputs : self.n_inputs + old_batch.shape[1] - old_inputs] = old_batch[
             :, old_inputs:
         ]
-        told = np.full((self.batch_size, self.n_experts), np.nan, np.float32)
-        told[:, :old_experts] = self._told
-        self._told = told
+        correct = np.full((self.batch_size, self.n_experts), np.nan, np.float32)
+        correct[:, :old_experts] = self._correct
+        self._correct = correct
 
     def _hold(self, layers: list, moments: list) -> None:
         """Put the weights of all layers into one vector, and each of their moments into another."""
@@ -195,14 +195,14 @@ class Router:
         *activations, logits = torch.from_numpy(self._batch).split(self._widths, dim=1)
         if self._dropout:
             *activations, logits = self._with_dropout(activations[0])
-        told = torch.from_numpy(self._told)
+        correct = torch.from_numpy(self._correct)
         if self._takes_errors:
-            errors, n_observed = told.clone(), self.batch_size
+            errors, n_observed = correct.clone(), self.batch_size
         else:
-            errors = torch.sigmoid(logits).sub_(told)
+            errors = torch.sigmoid(logits).sub_(correct)
             n_observed = errors.numel()
         if self._n_before_growth:  # entries of experts that did not exist yet are NaN
-            n_observed -= 0 if self._takes_errors else int(told.isnan().sum())
+            n_observed -= 0 if self._takes_errors else int(correct.isnan().sum())
             errors.nan_to_num_(0.0)
         errors.div_(max(n_observed, 1))
         gradient = self._gradient(activations, errors)
