@@ -110,7 +110,7 @@ class Router:
             activations = np.empty((len(inputs), self._batch.shape[1]), np.float32)
         activations[:, : self.n_inputs] = inputs
         forward(self._weights, self._shape, activations)
-        return activations[:, activations.shape[1] - self.n_experts :]
+        return np.ascontiguousarray(activations[:, activations.shape[1] - self.n_experts :])
 
     def learn(self, correct: np.ndarray) -> None:
         """Take in who was right on the rows last given to `logits`; take a gradient step when the mini-batch is full.
