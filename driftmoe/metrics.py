@@ -189,6 +189,11 @@ class KappaTemporal(BaselineKappa):
         previous, self._previous = self._previous, y_true
         return previous
 
+    def _baseline_hits(self, y_true: Sequence[Hashable]) -> int:
+        previous = [self._previous, *y_true]
+        self._previous = previous[-1]
+        return sum(map(eq, y_true, previous))
+
 
 class Scores:
     """The figures of one result row, kept together for speed: one confusion matrix serves three of them.
