@@ -67,8 +67,8 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
     dropout
         Share of the router's hidden units silenced in a gradient step, in [0, 1).
     n_threads
-        Threads that share the trees, where samples come in blocks. Results do not depend on it. Experts that are not
-        `driftmoe.trees.HoeffdingTreeClassifier` run in one.
+        Threads that share the trees and the router's work, where samples come in blocks. Results do not depend on it.
+        Experts that are not `driftmoe.trees.HoeffdingTreeClassifier` run in one.
     seed
         Source of the router's initial weights, of dropout, and of the experts' own seeds. With the same seed the
         same stream gives the same predictions in any process.
@@ -170,6 +170,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
             learning_rate=learning_rate,
             batch_size=batch_size,
             dropout=dropout,
+            n_threads=n_threads,
             rng=router_rng,
         )
         self._experts: MulticlassTrees | MulticlassExperts | OneVsRestExperts

@@ -21,9 +21,13 @@ import numpy as np
 import torch
 
 from driftmoe.compilation import compiled
+from driftmoe.threads import do_parts, helpers
 
 NEGLIGIBLE = np.float32(1e-30)
 """Adam's moments of silent weights would fade into denormal numbers, which are slow; below this they are zero."""
+
+MIN_SHARED, PART = 128, 32
+"""Rows below which starting threads costs more than it saves, and rows that a thread takes at once."""
 
 
 class Router:
@@ -41,6 +45,8 @@ class Router:
         Samples between two gradient steps.
     dropout
         Share of hidden units silenced in a gradient step; never in `logits`.
+    n_threads
+        Threads that share a large block, or the gradient of a large mini-batch; results do not depend on it.
     rng
         Private source of the initial weights (Xavier uniform, Glorot & Bengio 2010) and of dropout.
     """
@@ -54,7 +60,9 @@ class Router:
         batch_size: int,
         dropout: float,
         rng: np.random.Generator,
+        n_threads: int = 1,
     ) -> None:
+        self.n_threads = n_threads
         self._batch_size = batch_size
         self._learning_rate = float(learning_rate)
         self._dropout = dropout
@@ -109,7 +117,11 @@ class Router:
         else:
             activations = np.empty((len(inputs), self._batch.shape[1]), np.float32)
         activations[:, : self.n_inputs] = inputs
-        forward(self._weights, self._shape, activations)
+        if self.n_threads == 1 or len(inputs) < MIN_SHARED:
+            forward(self._weights, self._shape, activations)
+        else:
+            parts = [activations[start : start + PART] for start in range(0, len(inputs), PART)]
+            do_parts(lambda i: forward(self._weights, self._shape, parts[i]), len(parts), self.n_threads)
         return np.ascontiguousarray(activations[:, activations.shape[1] - self.n_experts :])
 
     def learn(self, correct: np.ndarray) -> None:
@@ -126,7 +138,7 @@ class Router:
             return
         if self._learning_rate > 0.0:
             n_threads = torch.get_num_threads()
-            torch.set_num_threads(1)  # sums must not depend on how many threads share them; and it is faster
+            torch.set_num_threads(1)  # sums must not depend on how many threads torch has; and it is faster
             try:
                 self._step()
             finally:
@@ -230,14 +242,23 @@ class Router:
         errors
             Gradient of the loss by the logits, shape (batch_size, n_experts).
         """
+        is_shared = self.n_threads > 1 and len(errors) >= MIN_SHARED
+        by_others = []
         for layer in reversed(range(len(activations))):
             values, (of_weights, of_biases) = activations[layer], self._gradient_parts[layer]
-            torch.mm(values.T, errors, out=of_weights)
+            if (
+                is_shared
+            ):  # the other thread follows with the weights, while this one goes on to the layer before
+                by_others.append(helpers(1).submit(_multiply, values.T, errors, of_weights))
+            else:
+                _multiply(values.T, errors, of_weights)
             torch.sum(errors, 0, out=of_biases)
             if layer > 0:  # a unit that was silent, or silenced, passes nothing on; no other is below zero
                 errors = torch.mm(errors, self._parts[layer][0].T).mul_(values.sign())
                 if self._dropout:
                     errors.div_(1.0 - self._dropout)
+        for other in by_others:
+            other.result()
 
     def _layers(self, flat: torch.Tensor) -> list[list[torch.Tensor]]:
         """Views of a vector as [weights (n_in, n_out), biases (n_out,)] of each layer."""
@@ -271,7 +292,7 @@ def adam(theta, gradient, first, second, n_steps, learning_rate):  # type: ignor
         theta[i] -= rate * first[i] / (correction * math.sqrt(second[i]) + epsilon)
 
 
-@compiled(fastmath={"contract"})
+@compiled(fastmath={"contract"}, nogil=True)
 def forward(weights, widths, activations):  # type: ignore[no-untyped-def]
     """Write what each layer makes of each row: weights (n_in, n_out) and biases in one vector, ReLU between layers.
 
@@ -336,6 +357,12 @@ def forward(weights, widths, activations):  # type: ignore[no-untyped-def]
                     out[j] = max(out[j], np.float32(0.0))
             start += (n_in + 1) * n_out
             at += n_in
+
+
+def _multiply(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> None:
+    """Write a product, of which the calling thread does all: what torch has set for another does not hold for it."""
+    torch.set_num_threads(1)
+    torch.mm(a, b, out=out)
 
 
 def _flat(layers: list) -> torch.Tensor:
