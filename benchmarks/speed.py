@@ -290,10 +290,8 @@ def poisson_learn(n: int) -> Callable[[slice], np.ndarray]:
 
 
 def moe(n_threads: int = 1, **arguments: Any) -> DriftMoEClassifier:
-    """Return the paper's MoE-Data, with its trees on so many threads."""
-    model = DriftMoEClassifier("moe-data", seed=1, **arguments)
-    model._experts.pool.n_threads = n_threads  # type: ignore[union-attr]  # no argument of the classifier yet
-    return model
+    """Return the paper's MoE-Data, on so many threads."""
+    return DriftMoEClassifier("moe-data", n_threads=n_threads, seed=1, **arguments)
 
 
 def hits(is_hit: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ import numbers
 import zlib
 from array import array
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, cast
 
@@ -31,7 +32,10 @@ MAX_ABSOLUTE = 1e100
 CLIP = 5.0
 """Standardised inputs are cut at this many deviations, so that one wild value cannot throw the router."""
 
-NONE = -1
+MAX_LISTED = 256
+"""Values of a list that are looked up once for all blocks; of a longer one only those that a block shows."""
+
+NONE, UNLISTED = -1, -2
 NOMINAL = -1.0
 """In the place of the count: the column holds codes."""
 
@@ -118,6 +122,36 @@ def check_label(y: Any) -> None:
         )
 
 
+@dataclass
+class Legend:
+    """What the numbers of a block stand for.
+
+    Attributes
+    ----------
+    key
+        Names of the columns, and the list of values that each indexes.
+    columns
+        Column of vectors for each column of the block, NONE for a feature never learnt; int64, shape (n_columns,).
+    starts, sizes
+        Where the list of a column begins in `numbers`, and its length; NONE for a column of plain numbers, UNLISTED for
+        one whose values have to be looked up.
+    unlisted
+        Columns of the latter kind: their list is long, or they are codes without a list.
+    numbers
+        What vectors hold for the values of all lists, NaN for a missing one; shape (sum of lengths,).
+    is_new
+        Which of these values an encoder has not seen; same shape.
+    """
+
+    key: tuple[list[Hashable], list[list[Any] | None]]
+    columns: np.ndarray
+    starts: np.ndarray
+    sizes: np.ndarray
+    unlisted: list[int]
+    numbers: np.ndarray = field(init=False)
+    is_new: np.ndarray = field(init=False)
+
+
 class Encoder:
     """Keeps the names, the values, the classes and the scale of what came by; grows, never forgets.
 
@@ -151,7 +185,11 @@ class Encoder:
         self._inputs_of = np.zeros(
             (0, 1), np.int64
         )  # (column, 0) of a number, (column, code) of nominal values
+        self._legend: Legend | None = None  # of the blocks that came last
         self._moments = np.zeros((3, 0))  # (COUNT | MEAN | M2, column) of the numbers, Welford 1962
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_legend": None}  # no part of the model: predicting may make it anew
 
     @property
     def kinds(self) -> dict[Hashable, str]:
@@ -188,6 +226,7 @@ class Encoder:
 
     def enter(self, sample: Sample, y: Hashable) -> int:
         """Give the new features, the new values and the class of a cleaned sample their places; return its target."""
+        self._legend = None
         new = sorted((name for name in sample if name not in self._columns), key=_sort_key)
         for name in new:
             is_text = isinstance(sample[name], str)
@@ -283,34 +322,55 @@ class Encoder:
         TypeError, ValueError
             If a value cannot be read; as of `clean`.
         """
+        key = list(names), [of if of is None else list(of) for of in values]
+        if self._legend is None or self._legend.key != key:
+            self._legend = self._make_legend(*key)
+        legend = self._legend
         vectors = np.full((len(X), len(self.features)), np.nan)
         is_new = np.zeros(len(X), np.bool_)
-        too_large = (np.abs(X) > MAX_ABSOLUTE).any(axis=0)
-        for i, (name, of) in enumerate(zip(names, values, strict=True)):
-            column = self._columns.get(name)
-            if of is None and name not in self._codes and name not in self._nominal:
-                if too_large[i] or self._kinds.get(name) == "text":
-                    self._refuse(name, X[:, i])
-                if column is None:
-                    is_new |= ~np.isnan(X[:, i])
-                else:
-                    vectors[:, column] = X[:, i]
-                continue
-            # Each value is cleaned once, however many rows show it; the last place is that of a missing value.
+        wrong = read_block(
+            X, legend.columns, legend.starts, legend.sizes, legend.numbers, legend.is_new, vectors, is_new
+        )
+        if wrong != NONE:
+            self._refuse(names[wrong], values[wrong], X[:, wrong])
+        for i in legend.unlisted:
             missing = np.isnan(X[:, i])
-            if of is not None and len(of) <= len(X):
-                shown, which = np.arange(len(of)), np.where(missing, len(of), X[:, i]).astype(np.int64)
-            else:
-                shown, which = np.unique(X[~missing, i], return_inverse=True)
-                which = _spread(which, missing, len(shown))
-            cleaned = [self.clean({name: v if of is None else of[int(v)]}) for v in shown]
-            if column is not None:
-                numbers = [self.vector(sample)[column] if sample else np.nan for sample in cleaned]
-                vectors[:, column] = np.array([*numbers, np.nan])[which]
-            new = [self.is_new(sample) for sample in cleaned]
-            if any(new):
-                is_new |= np.array([*new, False])[which]
+            shown, which = np.unique(X[~missing, i], return_inverse=True)
+            of, column = values[i], int(legend.columns[i])
+            numbers, new = self._look_up(
+                names[i], column, shown if of is None else [of[int(v)] for v in shown]
+            )
+            if column != NONE:
+                vectors[~missing, column] = np.array(numbers)[which]
+            is_new[~missing] |= np.array(new, np.bool_)[which]
         return vectors, is_new
+
+    def _make_legend(self, names: list[Hashable], values: list[list[Any] | None]) -> Legend:
+        """Return what the numbers of blocks with these columns stand for, until something new enters."""
+        n = len(names)
+        legend = Legend((names, values), np.full(n, NONE), np.full(n, NONE), np.zeros(n, np.int64), [])
+        numbers: list[float] = []
+        new: list[bool] = []
+        for i, (name, of) in enumerate(zip(names, values, strict=True)):
+            legend.columns[i] = self._columns.get(name, NONE)
+            if of is not None and len(of) <= MAX_LISTED:
+                legend.starts[i], legend.sizes[i] = len(numbers), len(of)
+                of_numbers, of_new = self._look_up(name, int(legend.columns[i]), of)
+                numbers += of_numbers
+                new += of_new
+            elif of is not None or name in self._codes or name in self._nominal:
+                legend.starts[i] = UNLISTED
+                legend.unlisted.append(i)
+        legend.numbers, legend.is_new = np.array(numbers, np.float64), np.array(new, np.bool_)
+        return legend
+
+    def _look_up(self, name: Hashable, column: int, values: Iterable[Any]) -> tuple[list[float], list[bool]]:
+        """Return what a vector holds in a column for each value of a feature, NaN for none, and whether it is new."""
+        samples = [self.clean({name: value}) for value in values]
+        numbers = [
+            self.vector(sample)[column] if sample and column != NONE else math.nan for sample in samples
+        ]
+        return numbers, [self.is_new(sample) for sample in samples]
 
     def inputs(self, vectors: np.ndarray, *, is_learning: bool) -> np.ndarray:
         """Return what the router reads of some vectors, row by row.
@@ -334,10 +394,15 @@ class Encoder:
         write_inputs(vectors, self._inputs_of, self._moments, is_learning, inputs)
         return inputs
 
-    def _refuse(self, name: Hashable, numbers: np.ndarray) -> None:
-        """Raise what `clean` has against a number of a feature, if anything."""
+    def _refuse(self, name: Hashable, of: Sequence[Any] | None, numbers: np.ndarray) -> None:
+        """Raise what there is against a number of a feature."""
         for value in numbers.tolist():
-            self.clean({name: value})
+            if of is None:
+                self.clean({name: value})
+            elif value == value and not 0.0 <= value < len(of):
+                raise ValueError(
+                    f"feature {name!r} is {value}, an index into a list of {len(of)} values; choose 0 to {len(of) - 1}"
+                )
 
     def _make_room(self) -> None:
         """Give each new feature its places in the arrays."""
@@ -478,6 +543,39 @@ class BlockRows:
 
 
 @compiled()
+def read_block(X, columns, starts, sizes, numbers, is_new_number, vectors, is_new):  # type: ignore[no-untyped-def]
+    """Write the vectors of a block and which rows are new, as a `Legend` has it; see `Encoder.vectors`.
+
+    Returns
+    -------
+    wrong
+        A column with a number out of range or an index beyond its list, NONE if there is none.
+    """
+    for row in range(X.shape[0]):
+        for i in range(X.shape[1]):
+            value = X[row, i]
+            start, column = starts[i], columns[i]
+            if value != value or start == UNLISTED:
+                continue
+            if start == NONE:
+                if not -MAX_ABSOLUTE <= value <= MAX_ABSOLUTE:
+                    return i
+                if column == NONE:
+                    is_new[row] = True
+                else:
+                    vectors[row, column] = value
+                continue
+            if not 0.0 <= value < sizes[i]:
+                return i
+            place = start + int(value)
+            if is_new_number[place]:
+                is_new[row] = True
+            if column != NONE:
+                vectors[row, column] = numbers[place]
+    return NONE
+
+
+@compiled()
 def write_inputs(vectors, inputs_of, moments, is_learning, inputs):  # type: ignore[no-untyped-def]
     """Write what the router reads of each row; see `Encoder.inputs`."""
     for row in range(vectors.shape[0]):
@@ -500,13 +598,6 @@ def write_inputs(vectors, inputs_of, moments, is_learning, inputs):  # type: ign
                 moments[COUNT, f] = n + 1.0
                 moments[MEAN, f] += delta / (n + 1.0)
                 moments[M2, f] += delta * (value - moments[MEAN, f])
-
-
-def _spread(which: np.ndarray, missing: np.ndarray, of_missing: int) -> np.ndarray:
-    """Return indices for all rows, given those of the rows that are not missing."""
-    spread = np.full(len(missing), of_missing)
-    spread[~missing] = which
-    return spread
 
 
 def _input_key(code: int) -> int:

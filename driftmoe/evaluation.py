@@ -143,7 +143,9 @@ def _taken(stream: Any, model: Any, window: int) -> Iterator[Taken]:
             ):  # a row cannot be read and none has been learnt: those before it can
                 yield from _one_by_one(stream.samples(X, y), model)
             else:
-                yield [stream.classes[target] for target in y.tolist()], y_pred, clock() - start
+                taken = clock() - start
+                classes = stream.classes
+                yield [classes[target] for target in y.tolist()], y_pred, taken
             n_samples += last - first
             first = last
 

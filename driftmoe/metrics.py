@@ -7,7 +7,11 @@ from collections.abc import Hashable, Sequence
 from operator import eq
 from typing import Any
 
+import numpy as np
 from river import base, metrics
+
+CHUNK = 256
+"""Labels that `KappaM` counts at once, beside as many numbers as there are classes for each."""
 
 
 class BaselineKappa(metrics.base.Metric):
@@ -34,7 +38,7 @@ class BaselineKappa(metrics.base.Metric):
         """Take in some predictions in order: the same as `update` for each."""
         self._total += len(y_true)
         self._correct += sum(map(eq, y_true, y_pred))
-        self._baseline_correct += sum(map(eq, y_true, map(self._baseline, y_true)))
+        self._baseline_correct += self._baseline_hits(y_true)
 
     def revert(self, y_true: Hashable, y_pred: Hashable, w: float = 1.0) -> None:
         """Not available: what the baseline answered depends on the order in which samples came."""
@@ -70,6 +74,10 @@ class BaselineKappa(metrics.base.Metric):
         """Return what the baseline says of the sample whose label is `y_true`, and remember that label."""
         raise NotImplementedError
 
+    def _baseline_hits(self, y_true: Sequence[Hashable]) -> int:
+        """Return on how many of some samples the baseline is right, and remember their labels."""
+        return sum(map(eq, y_true, map(self._baseline, y_true)))
+
 
 class KappaM(BaselineKappa):
     """Kappa against the majority class: how much better than always saying the most frequent label.
@@ -102,29 +110,54 @@ class KappaM(BaselineKappa):
         super().__init__()
         self.window = window
         self.classes = classes
-        self._counts: dict[Hashable, int] = dict.fromkeys(classes, 0)
-        self._ranks: dict[Hashable, int] = {label: rank for rank, label in enumerate(self._counts)}
-        self._majority: Hashable = None
-        self._recent: deque[Hashable] | None = None if window is None else deque()
-        self._recent_length = 0 if window is None else window
+        self._labels: list[Hashable] = list(dict.fromkeys(classes))
+        self._ranks: dict[Hashable, int] = {label: rank for rank, label in enumerate(self._labels)}
+        self._counts = [0] * len(self._labels)  # by rank
+        self._majority = 0  # its rank
+        self._recent: deque[int] | None = None if window is None else deque()  # ranks
 
     def _baseline(self, y_true: Hashable) -> Hashable:
-        counts, ranks = self._counts, self._ranks
-        counts[y_true] = counts.get(y_true, 0) + 1
-        ranks.setdefault(y_true, len(ranks))
-        if self._recent is not None:
-            self._recent.append(y_true)
-            if len(self._recent) > self._recent_length:
+        counts, rank = self._counts, self._rank(y_true)
+        counts[rank] += 1
+        if self._recent is not None and self.window is not None:
+            self._recent.append(rank)
+            if len(self._recent) > self.window:
                 forgotten = self._recent.popleft()
                 counts[forgotten] -= 1
                 if (
                     forgotten == self._majority
                 ):  # another may have become the majority; else only the new label may
-                    self._majority = max(counts, key=counts.__getitem__)
-        n, most = counts[y_true], counts.get(self._majority, 0)
-        if n > most or (n == most and ranks[y_true] < ranks[self._majority]):
-            self._majority = y_true
-        return self._majority
+                    self._majority = counts.index(max(counts))
+        if (-counts[rank], rank) < (-counts[self._majority], self._majority):
+            self._majority = rank
+        return self._labels[self._majority]
+
+    def _baseline_hits(self, y_true: Sequence[Hashable]) -> int:
+        return sum(self._hits(y_true[i : i + CHUNK]) for i in range(0, len(y_true), CHUNK))
+
+    def _hits(self, y_true: Sequence[Hashable]) -> int:
+        """Count how often `_baseline` would be right: the majority after each label from the counts after each."""
+        for label in dict.fromkeys(y_true):
+            self._rank(label)
+        came = np.fromiter(map(self._ranks.__getitem__, y_true), np.int64, len(y_true))
+        change = np.zeros((len(came), len(self._counts)), np.int64)
+        change[np.arange(len(came)), came] = 1
+        if self._recent is not None and self.window is not None:
+            self._recent.extend(came.tolist())
+            forgotten = [self._recent.popleft() for _ in range(len(self._recent) - self.window)]
+            change[np.arange(len(came) - len(forgotten), len(came)), forgotten] -= 1
+        counts = change.cumsum(axis=0) + self._counts
+        majority = counts.argmax(axis=1)
+        self._counts, self._majority = counts[-1].tolist(), int(majority[-1])
+        return int((majority == came).sum())
+
+    def _rank(self, label: Hashable) -> int:
+        """Return the place of a label among those that came, or were named, before; a new one is the last."""
+        rank = self._ranks.setdefault(label, len(self._labels))
+        if rank == len(self._labels):
+            self._labels.append(label)
+            self._counts.append(0)
+        return rank
 
 
 class KappaTemporal(BaselineKappa):
@@ -155,6 +188,11 @@ class KappaTemporal(BaselineKappa):
     def _baseline(self, y_true: Hashable) -> Hashable:
         previous, self._previous = self._previous, y_true
         return previous
+
+    def _baseline_hits(self, y_true: Sequence[Hashable]) -> int:
+        previous = [self._previous, *y_true]
+        self._previous = previous[-1]
+        return sum(map(eq, y_true, previous))
 
 
 class Scores:

@@ -21,9 +21,13 @@ import numpy as np
 import torch
 
 from driftmoe.compilation import compiled
+from driftmoe.threads import do_parts, helpers
 
 NEGLIGIBLE = np.float32(1e-30)
 """Adam's moments of silent weights would fade into denormal numbers, which are slow; below this they are zero."""
+
+MIN_SHARED, PART = 128, 32
+"""Rows below which starting threads costs more than it saves, and rows that a thread takes at once."""
 
 
 class Router:
@@ -41,6 +45,8 @@ class Router:
         Samples between two gradient steps.
     dropout
         Share of hidden units silenced in a gradient step; never in `logits`.
+    n_threads
+        Threads that share a large block, or the gradient of a large mini-batch; results do not depend on it.
     rng
         Private source of the initial weights (Xavier uniform, Glorot & Bengio 2010) and of dropout.
     """
@@ -54,7 +60,9 @@ class Router:
         batch_size: int,
         dropout: float,
         rng: np.random.Generator,
+        n_threads: int = 1,
     ) -> None:
+        self.n_threads = n_threads
         self.batch_size = batch_size
         self.learning_rate = float(learning_rate)
         self._dropout = dropout
@@ -110,8 +118,12 @@ class Router:
         else:
             activations = np.empty((len(inputs), self._batch.shape[1]), np.float32)
         activations[:, : self.n_inputs] = inputs
-        forward(self._weights, self._shape, activations)
-        return activations[:, activations.shape[1] - self.n_experts :]
+        if self.n_threads == 1 or len(inputs) < MIN_SHARED:
+            forward(self._weights, self._shape, activations)
+        else:
+            parts = [activations[start : start + PART] for start in range(0, len(inputs), PART)]
+            do_parts(lambda i: forward(self._weights, self._shape, parts[i]), len(parts), self.n_threads)
+        return np.ascontiguousarray(activations[:, activations.shape[1] - self.n_experts :])
 
     def learn(self, correct: np.ndarray) -> None:
         """Take in who was right on the rows last given to `logits`; take a gradient step when the mini-batch is full.
@@ -137,7 +149,7 @@ class Router:
             return
         if self.learning_rate > 0.0:
             n_threads = torch.get_num_threads()
-            torch.set_num_threads(1)  # sums must not depend on how many threads share them; and it is faster
+            torch.set_num_threads(1)  # sums must not depend on how many threads torch has; and it is faster
             try:
                 self._step()
             finally:
@@ -178,17 +190,24 @@ class Router:
 
     def _hold(self, layers: list, moments: list) -> None:
         """Put the weights of all layers into one vector, and each of their moments into another."""
-        self._theta = torch.from_numpy(_flat(layers))
-        self._weights = self._theta.numpy()  # the same memory, see __setstate__
+        self._theta, *self._moments = map(_flat, (layers, *moments))
         self._shape = np.array(self._widths)
-        self._moments = [torch.from_numpy(_flat(moment)) for moment in moments]
+        self._look()
+
+    def _look(self) -> None:
+        """Take the views of the weights that every step needs, and a place for their gradient."""
+        self._weights = self._theta.numpy()
+        self._parts = self._layers(self._theta)
+        self._gradient = torch.empty_like(self._theta)
+        self._gradient_parts = self._layers(self._gradient)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_weights"}
+        views = "_weights", "_parts", "_gradient", "_gradient_parts"
+        return {name: value for name, value in vars(self).items() if name not in views}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._weights = self._theta.numpy()
+        self._look()
 
     def _step(self) -> None:
         """Take a step against the gradient of `losses.correctness_loss`."""
@@ -205,19 +224,21 @@ class Router:
             n_observed -= 0 if self._takes_errors else int(correct.isnan().sum())
             errors.nan_to_num_(0.0)
         errors.div_(max(n_observed, 1))
-        gradient = self._gradient(activations, errors)
+        self._backward(activations, errors)
         self._n_steps += 1
+        first, second = self._moments
         adam(
             self._weights,
-            gradient.numpy(),
-            *(m.numpy() for m in self._moments),
+            self._gradient.numpy(),
+            first.numpy(),
+            second.numpy(),
             self._n_steps,
             self.learning_rate,
         )
 
     def _with_dropout(self, inputs: torch.Tensor) -> list[torch.Tensor]:
         """Return the inputs, what each layer makes of them while some hidden units are silent, and the logits."""
-        *hidden, (weights, biases) = self._layers(self._theta)
+        *hidden, (weights, biases) = self._parts
         activations = [inputs]
         for w, b in hidden:
             out = torch.addmm(b, activations[-1], w).relu_()
@@ -225,8 +246,8 @@ class Router:
             activations.append(out * torch.from_numpy(kept.astype(np.float32) / (1.0 - self._dropout)))
         return [*activations, torch.addmm(biases, activations[-1], weights)]
 
-    def _gradient(self, activations: Sequence[torch.Tensor], errors: torch.Tensor) -> torch.Tensor:
-        """Return the gradient of a loss by all weights, shape (n_weights,), as autograd would.
+    def _backward(self, activations: Sequence[torch.Tensor], errors: torch.Tensor) -> None:
+        """Compute the gradient of a loss by all weights, as autograd would.
 
         Parameters
         ----------
@@ -235,16 +256,23 @@ class Router:
         errors
             Gradient of the loss by the logits, shape (batch_size, n_experts).
         """
-        gradient = torch.empty_like(self._theta)
-        by_layer = zip(activations, self._layers(self._theta), self._layers(gradient), strict=True)
-        for values, (weights, _), (of_weights, of_biases) in reversed(list(by_layer)):
-            torch.mm(values.T, errors, out=of_weights)
+        is_shared = self.n_threads > 1 and len(errors) >= MIN_SHARED
+        by_others = []
+        for layer in reversed(range(len(activations))):
+            values, (of_weights, of_biases) = activations[layer], self._gradient_parts[layer]
+            if (
+                is_shared
+            ):  # the other thread follows with the weights, while this one goes on to the layer before
+                by_others.append(helpers(1).submit(_multiply, values.T, errors, of_weights))
+            else:
+                _multiply(values.T, errors, of_weights)
             torch.sum(errors, 0, out=of_biases)
-            if values is not activations[0]:  # a unit that was silent, or silenced, passes nothing on
-                errors = torch.mm(errors, weights.T).mul_(values > 0.0)
+            if layer > 0:  # a unit that was silent, or silenced, passes nothing on; no other is below zero
+                errors = torch.mm(errors, self._parts[layer][0].T).mul_(values.sign())
                 if self._dropout:
                     errors.div_(1.0 - self._dropout)
-        return gradient
+        for other in by_others:
+            other.result()
 
     def _layers(self, flat: torch.Tensor) -> list[list[torch.Tensor]]:
         """Views of a vector as [weights (n_in, n_out), biases (n_out,)] of each layer."""
@@ -278,7 +306,7 @@ def adam(theta, gradient, first, second, n_steps, learning_rate):  # type: ignor
         theta[i] -= rate * first[i] / (correction * math.sqrt(second[i]) + epsilon)
 
 
-@compiled(fastmath={"contract"})
+@compiled(fastmath={"contract"}, nogil=True)
 def forward(weights, widths, activations):  # type: ignore[no-untyped-def]
     """Write what each layer makes of each row: weights (n_in, n_out) and biases in one vector, ReLU between layers.
 
@@ -345,8 +373,15 @@ def forward(weights, widths, activations):  # type: ignore[no-untyped-def]
             at += n_in
 
 
-def _flat(layers: list) -> np.ndarray:
-    return np.concatenate([np.ravel(part) for layer in layers for part in layer]).astype(np.float32)
+def _multiply(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> None:
+    """Write a product, of which the calling thread does all: what torch has set for another does not hold for it."""
+    torch.set_num_threads(1)
+    torch.mm(a, b, out=out)
+
+
+def _flat(layers: list) -> torch.Tensor:
+    """Return all parts in one vector, in memory of torch's: it begins where a cache line does, which is faster."""
+    return torch.cat([torch.from_numpy(np.float32(part)).flatten() for layer in layers for part in layer])
 
 
 def _enlarged(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -16,8 +16,19 @@ from river import base, datasets, forest, linear_model, multiclass, naive_bayes,
 
 import streams
 from driftmoe import DriftMoEClassifier
-from driftmoe.classifier import VARIANTS, correctness, mix, mix_own
-from driftmoe.routing import ADAMOE, DYNMOLE, STREAM, Dense, EntropyHybrid, TopK, TopP, WithNull, WithShared
+from driftmoe.classifier import VARIANTS, correctness, mix, mix_own, top_k
+from driftmoe.routing import (
+    ADAMOE,
+    DYNMOLE,
+    STREAM,
+    Dense,
+    EntropyHybrid,
+    TopK,
+    TopP,
+    WithNull,
+    WithShared,
+    route,
+)
 
 SMALL = {"n_experts": 4, "top_k": 2, "hidden": (6, 5), "batch_size": 16, "seed": 3}
 
@@ -180,6 +191,33 @@ def test_kernels_do_the_same_compiled_and_not(seed):
             (kernel if is_compiled else getattr(kernel, "py_func", kernel))(*arguments)
         results.append((correct.tolist(), proba.tolist()))
     assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("is_compiled", [True, False])
+@given(
+    rows=st.lists(
+        st.lists(st.sampled_from([-math.inf, -90.0, 0.0, 0.5, 1.0]), min_size=4, max_size=4), min_size=1
+    ),
+    k=st.integers(1, 4),
+    renorm=st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_top_k_is_that_of_routing(rows, k, renorm, is_compiled):
+    logits = np.array([row for row in rows if max(row) > -math.inf] or [[0.0] * 4], np.float32)
+    expected = route(TopK(k, renorm=renorm), logits)
+    weights, mask = np.zeros(logits.shape), np.zeros(logits.shape, np.bool_)
+    assert (top_k if is_compiled else getattr(top_k, "py_func", top_k))(logits, k, renorm, weights, mask)
+    np.testing.assert_array_equal(mask, expected.mask)
+    np.testing.assert_allclose(weights, expected.weights, rtol=1e-14, atol=1e-60)
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
+def test_logits_that_choose_nobody_are_refused(wrong):
+    model = DriftMoEClassifier(n_experts=3, top_k=1)
+    model.learn_one({"a": 1.0}, 0)
+    model._router._weights[-3:] = wrong
+    with pytest.raises(ValueError, match="one expert at least must be in service"):
+        model.predict_one({"a": 1.0})
 
 
 def test_mix_own_multiplies_router_and_experts():

@@ -5,14 +5,25 @@ import math
 import zlib
 from decimal import Decimal
 from fractions import Fraction
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from driftmoe.encoding import CLIP, OWN_INPUTS, BlockRows, Encoder, SampleRows, clean, write_inputs
+from driftmoe.encoding import (
+    CLIP,
+    NONE,
+    OWN_INPUTS,
+    BlockRows,
+    Encoder,
+    SampleRows,
+    clean,
+    read_block,
+    write_inputs,
+)
 
 
 def learnt(*samples):
@@ -79,6 +90,7 @@ def test_what_is_neither_number_nor_text_is_refused(value):
 
 
 @given(st.lists(st.integers(-1000, 1000), min_size=1, max_size=50))
+@settings(deadline=None)  # the first may compile
 def test_numbers_are_standardised_by_what_was_seen(values):
     encoder = learnt(*({"a": v} for v in values))
     deviation = np.std(values)
@@ -225,9 +237,16 @@ def test_inputs_do_the_same_compiled_and_not():
 cells = st.sampled_from([0.0, 1.0, 2.0, math.nan])
 
 
+@pytest.mark.parametrize("max_listed", [0, 256])
 @given(rows=st.lists(st.tuples(cells, cells, cells, st.integers(0, 2)), min_size=1, max_size=30))
-def test_rows_of_a_block_are_those_of_its_samples(rows):
+@settings(deadline=None)
+def test_rows_of_a_block_are_those_of_its_samples(rows, max_listed):
     """Numbers, a list of text, a list of numbers one of which is missing; taken in chunks as the classifier does."""
+    with patch("driftmoe.encoding.MAX_LISTED", max_listed):
+        check_rows(rows)
+
+
+def check_rows(rows):
     X, y = np.array([row[:3] for row in rows]), np.array([row[3] for row in rows])
     names, values, classes = ["n", "t", "m"], [None, ["x", "y", "z"], [5, None, 7.5]], ["a", "b", ("c",)]
     samples = [
@@ -255,6 +274,38 @@ def test_rows_of_a_block_are_those_of_its_samples(rows):
         assert block.samples(start, stop) == dicts.samples(start, stop)
         start = stop
     assert (one.features, one.values, one.classes) == (other.features, other.values, other.classes)
+
+
+def test_a_list_that_grows_is_read_anew():
+    encoder, of = learnt({"a": "x"}), ["x"]
+    for value in ("y", "z"):
+        of.append(value)
+        vectors, is_new = encoder.vectors(np.array([[0.0], [len(of) - 1.0]]), ["a"], [of])
+        assert is_new.tolist() == [False, True]
+        encoder.enter({"a": value}, 0)
+        vectors, is_new = encoder.vectors(np.array([[0.0], [len(of) - 1.0]]), ["a"], [of])
+        assert vectors.tolist() == [[0.0], [len(of) - 1.0]]
+        assert not is_new.any()
+
+
+@pytest.mark.parametrize("index", [3.0, -1.0, math.inf])
+def test_an_index_beyond_its_list_is_refused(index):
+    with pytest.raises(
+        ValueError, match=r"feature 'a' is .*, an index into a list of 3 values; choose 0 to 2"
+    ):
+        Encoder().vectors(np.array([[1.0], [math.nan], [index]]), ["a"], [["x", "y", "z"]])
+
+
+def test_blocks_are_read_the_same_compiled_and_not():
+    encoder = learnt({"a": 1.0, "b": "x"}, {"a": 2.5, "b": "y"}, {"a": -1.0})
+    X = np.array([[0.0, 3.0, 1.0], [2.0, math.nan, math.nan], [math.nan, 1.0, math.nan]])
+    vectors, is_new = encoder.vectors(X, ["b", "a", "c"], [["y", None, "z"], None, None])
+    legend = encoder._legend
+    again = np.full(vectors.shape, math.nan), np.zeros(3, np.bool_)
+    arrays = legend.columns, legend.starts, legend.sizes, legend.numbers, legend.is_new
+    assert getattr(read_block, "py_func", read_block)(X, *arrays, *again) == NONE
+    np.testing.assert_array_equal(again[0], vectors)
+    assert again[1].tolist() == is_new.tolist() == [True, True, False]
 
 
 @pytest.mark.parametrize("wrong", [math.inf, -2e100])

@@ -57,6 +57,22 @@ def test_the_majority_is_the_most_frequent_label_and_of_equals_the_first(window)
         assert metric._baseline(label) == max(order, key=seen.count)
 
 
+@pytest.mark.parametrize("window", [None, 1, 7, 1000])
+@pytest.mark.parametrize("metric", [KappaM, KappaTemporal])
+def test_a_baseline_hits_as_often_at_once_as_one_by_one(metric, window):
+    """With new labels, and with more at once than fit a window, or than are counted at once."""
+    labels = (
+        np.random.default_rng(3).choice(list("abcdef"), 3000, p=[0.3, 0.3, 0.2, 0.1, 0.098, 0.002]).tolist()
+    )
+    one, many = ((metric(window, classes=["c"]) if metric is KappaM else metric()) for _ in range(2))
+    start = 0
+    for n in (1, 2, 5, 40, 300, 900, 20, 1, 1, 500):
+        part = labels[start : start + n]
+        assert many._baseline_hits(part) == sum(one._baseline(label) == label for label in part)
+        start += n
+    assert many._baseline("a") == one._baseline("a")
+
+
 def test_many_predictions_count_as_one_by_one():
     y_true, y_pred = MOA["y"].tolist(), MOA["p"].tolist()
     one, many = Scores(100, [0, 1, 2]), Scores(100, [0, 1, 2])

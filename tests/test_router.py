@@ -258,3 +258,17 @@ def test_the_gradient_is_that_of_autograd(hidden, grows, dropout):
     np.testing.assert_allclose(
         r._moments[0] / 0.1, expected, rtol=1e-4, atol=1e-7
     )  # Adam's mean after one step
+
+
+@pytest.mark.parametrize("n_threads", [2, 3])
+def test_the_number_of_threads_changes_neither_logits_nor_weights(n_threads):
+    one, many = (router(12, hidden=(64, 32), batch_size=256, n_threads=n) for n in (1, n_threads))
+    rng = np.random.default_rng(3)
+    for r in (one, many):
+        r.grow(9, 12)
+    for step in range(5):
+        v, correct = vectors(256, 9, seed=step), rng.random((256, 12)) < 0.7
+        assert one.logits(v).tobytes() == many.logits(v, is_learning=True).tobytes()
+        learn(one, v, correct)
+        many.learn(correct)
+        assert one._weights.tobytes() == many._weights.tobytes()

@@ -8,11 +8,7 @@ trees, the one that votes and the one in the background; `_rows` says where they
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from functools import cache
-from itertools import count
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from driftmoe.encoding import MAX_ABSOLUTE
+from driftmoe.threads import do_parts
 from driftmoe.trees import adwin, kernels
 
 if TYPE_CHECKING:
@@ -477,7 +474,9 @@ class TreePool:
             if n_threads == 1:
                 is_done = kernels.step(*arguments, 0, self.n_experts)
             else:
-                is_done = _step_in_threads(arguments, self.n_experts, n_threads)
+                is_done = all(
+                    do_parts(lambda e: kernels.step(*arguments, e, e + 1), self.n_experts, n_threads)  # noqa: B023
+                )
             if not is_done:
                 self._add_nodes()
 
@@ -915,30 +914,6 @@ class TreePool:
 
 _NEW_EXPERT = np.array((0, kernels.NO_ALARM, 0, 0), kernels.EXPERT)
 _NO_TARGETS = np.empty((0, 1), np.int64)
-
-
-@cache
-def _executor(n_threads: int, process: int) -> ThreadPoolExecutor:
-    """Threads that stay; of each process its own, since they do not survive a fork."""
-    return ThreadPoolExecutor(n_threads, thread_name_prefix="driftmoe-trees")
-
-
-def _step_in_threads(arguments: tuple[Any, ...], n_experts: int, n_threads: int) -> bool:
-    """Call `kernels.step` for one expert after the other, each thread taking the next that none has taken."""
-    experts = count()
-
-    def work() -> bool:
-        is_done = True
-        while (e := next(experts)) < n_experts:
-            is_done = kernels.step(*arguments, e, e + 1) and is_done
-        return is_done
-
-    others = [_executor(n_threads - 1, os.getpid()).submit(work) for _ in range(n_threads - 1)]
-    try:
-        is_done = work()
-    finally:
-        wait(others)  # nobody may touch the arrays before all are done with them
-    return all([is_done, *(other.result() for other in others)])
 
 
 def _as_block(vectors: ArrayLike) -> tuple[np.ndarray, bool]:
