@@ -48,50 +48,67 @@ MAX_NODES = 2000
 
 
 class DriftMoEClassifier(base.MiniBatchClassifier):
-    """Online mixture of experts: a neural router co-trained with incremental trees.
+    """Online mixture of experts: a neural router co-trained with incremental trees and experts of other kinds.
 
-    For each labelled sample every expert votes first. The router, a small network, learns which of them were right (the
-    multi-hot correctness mask); the `top_k` experts that the router trusts most on this sample learn the true label.
-    So experts become specialists of the regions in which the router trusts them, and the router follows when the
-    data drift.
+    For each labelled sample every expert votes first. The router, a small network, learns whom to trust on which
+    samples; the experts learn the true label. Drift is met three times: a tree whose error rises is replaced,
+    neighbours forget by age, and the gate moves its trust to those who are right now.
 
     Parameters
     ----------
     variant
         How experts share the work and who answers.
 
-        - `"driftmoe"`: experts know all classes; the `top_k` experts vote, weighted by the router.
-        - `"moe-data"`: the paper's MoE-Data. The same, but the single expert that the router trusts most answers.
+        - `"driftmoe"`: `n_experts` trees and the `extras` all learn every sample, trees with Poisson weights; all vote,
+          weighted by the gate: what the router says of the sample, and how well each expert has done lately. The router
+          learns the likelihood of the mixture. See Notes.
+        - `"moe-data"`: the paper's MoE-Data. The router learns which experts were right (the multi-hot correctness
+          mask); the `top_k` experts that it trusts most learn a sample; the one that it trusts most answers.
+        - `"moe-vote"`: the same, but the `top_k` experts vote, weighted by the router.
         - `"moe-task"`: the paper's MoE-Task. One expert per class (this class or not), created when the class first
           appears; every expert learns every sample. `n_experts` and `top_k` do not apply.
     expert
-        What each expert is a copy of. Default: `driftmoe.trees.HoeffdingTreeClassifier(grace_period=50, delta=1e-7,
-        max_nodes=2000)`: the paper's tree with a bound on memory. Trees of this class, with whatever settings, live in
-        one pool, all served by one compiled call; any other river classifier works too, at its own speed. It must be
-        multiclass, except for `"moe-task"`.
+        What each of the `n_experts` is a copy of. Default: `driftmoe.trees.HoeffdingTreeClassifier` with
+        `grace_period=200, delta=0.01`, or the paper's `grace_period=50, delta=1e-7` for the paper's variants, and a
+        bound of 2000 nodes. Trees of this class, with whatever settings, live in one pool, all served by one compiled
+        call; any other river classifier works too, at its own speed. It must be multiclass, except for `"moe-task"`.
     n_experts
-        Number of experts.
+        Number of experts, without `extras`.
     top_k
-        Experts that learn (and in `"driftmoe"` vote on) a sample, where no `policy` is given.
+        Experts that learn (and in `"moe-vote"` vote on) a sample, where no `policy` is given; not for `"driftmoe"`.
     policy
-        Rule that chooses from the router's logits who learns a sample, and in `"driftmoe"` who votes on it with what
-        weight: any of `driftmoe.routing`, such as `TopP(0.9)`, `STREAM` or `WithNull(TopK(4), n_null=4)`; by default
-        `TopK(top_k)`. In `"moe-data"` the one of the largest weight answers. A null expert stands for "nobody needs to
-        learn this": its target is that most experts are right. Does not apply to `"moe-task"`.
+        Rule that chooses from the router's logits who learns a sample and who votes on it: any of `driftmoe.routing`,
+        such as `TopP(0.9)`, `STREAM` or `WithNull(TopK(4), n_null=4)`. By default all in `"driftmoe"`, where it
+        chooses among the extras, too, who vote, and among the trees, who learn; else `TopK(top_k)`. In
+        `"moe-data"` the one of the largest weight answers. A null expert stands for "nobody needs to learn this": it is
+        right where most experts are. Does not apply to `"moe-task"`.
+    extras
+        Experts of other kinds in `"driftmoe"`: names, and river classifiers (one expert each).
+
+        - `"neighbours"`: three votes of the nearest of the last 2000 samples, which move away with age at three rates;
+          `"relevant-neighbours"` the same, with features scaled by how far they tell the classes apart.
+        - `"history"`: the probability of a label given the last one. Leave it out where labels come late.
+        - `"head"`: class probabilities of the router's own network.
+    leverage
+        Mean of the Poisson weights with which trees learn in `"driftmoe"`.
+    min_trust
+        In `"driftmoe"`, share of the gate's weight below which neighbours and river classifiers among the extras are
+        asked for one sample in eight only; they go on learning. 0 to ask always.
     hidden
-        Widths of the router's hidden layers.
+        Widths of the router's hidden layers; by default (128, 64) in `"driftmoe"`, else the paper's (256, 128).
     learning_rate
         Step size of the router's optimiser (Adam); 0 leaves the router as it was drawn, the control for a learnt one.
     batch_size
-        Samples between two gradient steps of the router. Between them its weights are constant.
+        Samples between two gradient steps of the router, by default 32 in `"driftmoe"`, else 256. Between them its
+        weights are constant.
     dropout
-        Share of the router's hidden units silenced in a gradient step, in [0, 1).
+        Share of the router's hidden units silenced in a gradient step, in [0, 1); not in `"driftmoe"`.
     n_threads
-        Threads that share the trees and the router's work, where samples come in blocks. Results do not depend on it.
-        Experts that are not `driftmoe.trees.HoeffdingTreeClassifier` run in one.
+        Threads that share the trees, where samples come in blocks. Results do not depend on it. Experts that are not
+        `driftmoe.trees.HoeffdingTreeClassifier` run in one.
     seed
-        Source of the router's initial weights, of dropout, and of the experts' own seeds. With the same seed the
-        same stream gives the same predictions in any process.
+        Source of the router's initial weights, of dropout, of Poisson weights, and of the experts' own seeds. With the
+        same seed the same stream gives the same predictions in any process.
 
     Raises
     ------
@@ -111,32 +128,50 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
     numbers standardised online and one column for each of the first 64 values of a nominal feature; later values
     share 64 more. Names of features are kept for good, and trees keep every nominal value: leave identifiers out.
 
-    *What follows the paper, and what does not.* The loop, the mask, the network and the defaults are the paper's:
-    the fallback, too, that when no expert is right, the one that gives the true class most probability (of equals the
-    first) is the router's target. Its inputs are standardised, which the paper does not say; on raw inputs, metres
-    beside 0/1 flags, the network learns little. A sample is scaled by those before it. The gradient step computes
-    dropout anew, where the published code keeps logits from before and so never applies it for MoE-Data; the default
-    is therefore 0. An expert that has seen nothing has no vote, counts as wrong, and is never the one that answers
-    while another has a vote.
+    *The adaptive variant.* With logits z_e(x) of the router, class probabilities p_e(y|x) of each expert, and two
+    memories H_e of the expert's log-likelihood, fading over about 10 and 50 samples, the answer is sum_e g_e p_e with
+    g = softmax_e (z_e(x) + a·H_e); router and a (two numbers) descend on -ln sum_e g_e p_e(y): the mixture of Jacobs
+    et al. (1991) with the recency of experts tracked as by Herbster & Warmuth (1998). Trees learn a sample as often as
+    a Poisson draw says (leveraging bagging, Bifet et al. 2010), split on a drawn 60 % of the features, and have two
+    ADWINs each, which start a tree in the background and put it in place (adaptive random forests, Gomes et al. 2017).
+    Trees alone leave a router little to choose; what neighbours, history and head add, and what it costs, is measured
+    in `benchmarks/`.
+
+    *What follows the paper, and what does not.* In the other variants the loop, the mask, the network and the defaults
+    are the paper's: the fallback, too, that when no expert is right, the one that gives the true class most
+    probability (of equals the first) is the router's target. Its inputs are standardised, which the paper does not
+    say; on raw inputs, metres beside 0/1 flags, the network learns little. A sample is scaled by those before it. The
+    gradient step computes dropout anew, where the published code keeps logits from before and so never applies it for
+    MoE-Data; the default is therefore 0. An expert that has seen nothing has no vote, counts as wrong, and is never
+    the one that answers while another has a vote.
 
     *MoE-Task.* In the published code the router's largest logit is the class, so that the experts never influence a
-    prediction. Here they do, as the text describes: class *c* scores softmax(logits)_c × p_c, where p_c is what
-    expert *c* says of its class, and the scores are normalised. An expert is right when it claims a sample of its
-    class; where the expert of the true class does not claim it, that expert is the target all the same. So the mask
-    is one-hot at the true class, whatever the experts say, as in the published code. To count the experts that
-    rightly disown a sample as well is no help: those are right most easily whose class is farthest off, and the
-    router learns to trust them. The router steps once a mini-batch, not once a sample as in the published MoE-Task.
+    prediction. Here they do, as the text describes: class *c* scores softmax(logits)_c × p_c, where p_c is what expert
+    *c* says of its class, and the scores are normalised. An expert is right when it claims a sample of its class;
+    where the expert of the true class does not claim it, that expert is the target all the same. So the mask is
+    one-hot at the true class, whatever the experts say, as in the published code. To count the experts that rightly
+    disown a sample as well is no help: those are right most easily whose class is farthest off, and the router learns
+    to trust them. The router steps once a mini-batch, not once a sample as in the published MoE-Task.
 
-    *Cost.* A prediction asks all trees in one call, and of other experts `top_k` (`"moe-data"`: one); learning asks all
-    and teaches `top_k`. The router costs a few µs a sample, and one gradient step every `batch_size` samples. Blocks
-    (`learn_many`, `step_many`, `driftmoe evaluate`) are several times faster than single samples and give the same
-    model: the router's weights are constant between two of its steps, so that all rows in between go through it, and
-    then through each tree, at once. `benchmarks/speed.py` has the figures.
+    *Cost.* A prediction asks all trees in one call, and of other experts `top_k` (`"moe-data"`: one); learning asks
+    all and teaches `top_k`, or all in `"driftmoe"`. The router costs a few µs a sample, and one gradient step every
+    `batch_size` samples; neighbours, where they are asked, about 5 µs for ten features. Blocks (`learn_many`,
+    `step_many`, `driftmoe evaluate`) are several times faster than single samples and give the same model: the
+    router's weights are constant between two of its steps, so that all rows in between go through it, and then through
+    each tree, at once. `benchmarks/speed.py` has the figures.
 
     References
     ----------
     Aspis, Cajas Ordóñez, Suárez-Cetrulo and Simón Carbajo (2025). DriftMoE: A Mixture of Experts Approach to Handle
     Concept Drifts. arXiv 2507.18464.
+
+    Jacobs, Jordan, Nowlan and Hinton (1991). Adaptive mixtures of local experts. Neural Computation 3.
+
+    Herbster and Warmuth (1998). Tracking the best expert. Machine Learning 32.
+
+    Bifet, Holmes and Pfahringer (2010). Leveraging bagging for evolving data streams. ECML PKDD.
+
+    Gomes et al. (2017). Adaptive random forests for evolving data stream classification. Machine Learning 106.
 
     Examples
     --------
@@ -202,9 +237,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
                 else MulticlassExperts(prototype, n_experts, expert_rng)
             )
         others = [
-            KINDS[extra]()
-            if isinstance(extra, str)
-            else MulticlassExperts(extra, 1, expert_rng)
+            KINDS[extra]() if isinstance(extra, str) else MulticlassExperts(extra, 1, expert_rng)
             for extra in (extras if is_adaptive else ())
             if extra != "head"
         ]
@@ -224,7 +257,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         self._mixture = None
         if is_adaptive:
             self._mixture = AdaptiveMixture(
-                self._experts,
+                self._experts,  # type: ignore[arg-type]  # one-vs-rest pools are of moe-task alone
                 others,
                 has_head=has_head,
                 router=self._router,
@@ -235,7 +268,9 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
                 min_trust=min_trust,
                 rng=expert_rng,
             )
-        self._reads_vectors = self._experts.reads_vectors if self._mixture is None else self._mixture.reads_vectors
+        self._reads_vectors = (
+            self._experts.reads_vectors if self._mixture is None else self._mixture.reads_vectors
+        )
 
     def predict_proba_one(self, x: dict[base.typing.FeatureName, Any]) -> dict[base.typing.ClfTarget, float]:  # type: ignore[override]  # river's signature has **kwargs, which would swallow mistakes
         """Return the probability of each class learnt so far; changes nothing.
@@ -464,7 +499,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
     def _step(
         self, vectors: np.ndarray, samples: list[Sample], targets: np.ndarray
     ) -> tuple[Choice, np.ndarray]:
-        """Co-train on rows that bring nothing new: all experts vote, the chosen learn, the router learns who was right.
+        """Co-train on rows that bring nothing new: all experts vote, the chosen learn, the router learns whom to trust.
 
         Returns the experts chosen, and the votes of all before each row was learnt.
         """
@@ -532,7 +567,9 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
     @property
     def _n_outputs(self) -> int:
         """Logits of the router."""
-        return self._n_logits if self._mixture is None else self._mixture.n_outputs(len(self._encoder.classes))
+        return (
+            self._n_logits if self._mixture is None else self._mixture.n_outputs(len(self._encoder.classes))
+        )
 
     def _check_policy(self) -> None:
         """Raise unless the policy gives weights for as many experts as there are."""
@@ -596,7 +633,9 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         if not 0.0 <= self.learning_rate < np.inf:
             raise ValueError(f"learning_rate={self.learning_rate}; choose 0 or more, such as 0.002")
         if not 0.0 < self.leverage <= MAX_LEVERAGE:
-            raise ValueError(f"leverage={self.leverage}; choose 0 < leverage <= {MAX_LEVERAGE:g}, such as 6.0")
+            raise ValueError(
+                f"leverage={self.leverage}; choose 0 < leverage <= {MAX_LEVERAGE:g}, such as 6.0"
+            )
         if not 0.0 <= self.min_trust <= 1.0:
             raise ValueError(f"min_trust={self.min_trust}; choose 0 <= min_trust <= 1")
         if self.dropout > 0.0 and self.variant == "driftmoe":
@@ -604,11 +643,15 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
 
     def _check_extras(self) -> None:
         if isinstance(self.extras, str) or not isinstance(self.extras, Sequence):
-            raise TypeError(f"extras={self.extras!r}; give a tuple of {', '.join(EXTRAS)} and river classifiers")
+            raise TypeError(
+                f"extras={self.extras!r}; give a tuple of {', '.join(EXTRAS)} and river classifiers"
+            )
         names = [extra for extra in self.extras if isinstance(extra, str)]
         for extra in self.extras:
             if isinstance(extra, str) and extra not in EXTRAS:
-                raise ValueError(f"extras: unknown {extra!r}; available: {', '.join(EXTRAS)}, and river classifiers")
+                raise ValueError(
+                    f"extras: unknown {extra!r}; available: {', '.join(EXTRAS)}, and river classifiers"
+                )
             if not isinstance(extra, str | base.Classifier):
                 raise TypeError(f"extras: {extra!r} is no river classifier; give one, or {', '.join(EXTRAS)}")
             if isinstance(extra, base.Classifier) and not extra._multiclass:

@@ -18,7 +18,7 @@ from driftmoe.encoding import Sample
 from driftmoe.experts import MulticlassExperts, MulticlassTrees
 from driftmoe.neighbours import LabelHistory, Neighbours
 from driftmoe.router import Router, adam
-from driftmoe.routing import Choice, Policy, route, softmax
+from driftmoe.routing import Choice, Policy, route
 
 FLOOR = 0.02
 """Share of a vote that is spread over all classes before its likelihood is taken: an expert may be wrong."""
@@ -81,7 +81,7 @@ class AdaptiveMixture:
     leverage
         Mean of the Poisson weights.
     min_trust
-        Share of the gate's weight below which an extra expert is only probed; 0 to ask all always.
+        Share of the gate's weight below which a costly extra expert is only probed; 0 to ask all always.
     rng
         Private source of the Poisson weights.
     """
@@ -114,6 +114,7 @@ class AdaptiveMixture:
         self._n_steps = 0
         self._trust = np.ones(len(sizes))
         self._is_probed = np.zeros(len(sizes), np.bool_)  # constant between two steps of the router
+        self._is_costly = np.array([not isinstance(extra, LabelHistory) for extra in self._extras], np.bool_)
 
     @property
     def reads_vectors(self) -> bool:
@@ -179,7 +180,8 @@ class AdaptiveMixture:
         self, outputs: np.ndarray, votes: list[np.ndarray], targets: np.ndarray, errors: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         if self._has_head:
-            votes.append(softmax(outputs[:, self.n_logits :])[:, np.newaxis])
+            votes.append(np.empty((len(outputs), 1, outputs.shape[1] - self.n_logits)))
+            soften(outputs, self.n_logits, votes[-1])
         expert_proba = np.concatenate(votes, axis=1)
         weights = np.empty((len(outputs), self.n_experts))
         gate(
@@ -197,7 +199,8 @@ class AdaptiveMixture:
     def _asked(self, n_rows: int) -> np.ndarray:
         """Whether each extra expert is asked on the next rows of the mini-batch, shape (n_rows, n_extras)."""
         place = self._router.batch_size - self._router.room + np.arange(n_rows)
-        return (place % PROBE == 0)[:, np.newaxis] | ~self._is_probed[1 : 1 + len(self._extras)]
+        is_probed = self._is_probed[1 : 1 + len(self._extras)] & self._is_costly
+        return (place % PROBE == 0)[:, np.newaxis] | ~is_probed
 
     def _settle(self) -> None:
         """At the end of the router's mini-batch: learn how much the memories count, and whom only to probe."""
@@ -222,8 +225,31 @@ def _read(part: MulticlassTrees | Extra, rows: Rows) -> Any:
 
 
 @compiled()
+def soften(outputs, first, proba):  # type: ignore[no-untyped-def]
+    """Write the softmax of the outputs from `first` on; a row is the same to the last bit in any block."""
+    for row in range(outputs.shape[0]):
+        largest, total = np.float64(outputs[row, first:].max()), 0.0
+        for c in range(proba.shape[2]):
+            proba[row, 0, c] = math.exp(np.float64(outputs[row, first + c]) - largest)
+            total += proba[row, 0, c]
+        for c in range(proba.shape[2]):
+            proba[row, 0, c] /= total
+
+
+@compiled()
 def gate(  # type: ignore[no-untyped-def]
-    outputs, expert_proba, chosen, targets, n_logits, memories, faith, kinds, trust, weights, errors, faith_errors
+    outputs,
+    expert_proba,
+    chosen,
+    targets,
+    n_logits,
+    memories,
+    faith,
+    kinds,
+    trust,
+    weights,
+    errors,
+    faith_errors,
 ):
     """Weigh the votes on each row, then remember how likely each expert made the label.
 
@@ -279,7 +305,7 @@ def gate(  # type: ignore[no-untyped-def]
             has_vote[e] = n_votes > 0
         largest, largest_chosen = -np.inf, -np.inf
         for e in range(n_logits):
-            score = float(outputs[row, e])
+            score = np.float64(outputs[row, e])
             for h in range(memories.shape[0]):
                 score += faith[h] * memories[h, e]
             scores[e] = score

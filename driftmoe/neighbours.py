@@ -1,6 +1,6 @@
 """Experts of other kinds than trees: the nearest of the last samples, and the label's own history.
 
-Both answer like a pool of experts: `predict_proba(inputs, n_classes)` changes nothing, `step(inputs, targets, taught,
+Both answer like a pool of experts: `predict_proba(inputs, n_classes)` changes nothing, `step(inputs, targets, None,
 n_classes, asked)` predicts and then learns row by row. Both see the router's inputs or nothing of a sample, take bounded
 memory, and give each of their votes as an expert of its own.
 """
@@ -19,9 +19,6 @@ NEGLIGIBLE = 1e-6
 
 PART = 512
 """Neighbours whose distances are summed up together: so many fit the processor's nearest memory."""
-
-BLEND = 0.1
-"""What a feature that tells nothing of the classes still counts, where features are scaled by their relevance."""
 
 SETTLING = 500
 """Samples before features are scaled by their relevance."""
@@ -68,7 +65,7 @@ class Neighbours:
     def __init__(
         self,
         window: int = 2000,
-        k: int = 5,
+        k: int = 4,
         rates: tuple[float, ...] = (0.0003, 0.002, 0.016),
         *,
         by_relevance: bool = False,
@@ -167,7 +164,7 @@ class LabelHistory:
     def step(
         self, inputs: np.ndarray, targets: np.ndarray, taught: None, n_classes: int, asked: np.ndarray
     ) -> np.ndarray:
-        """For each row in order, predict, then remember its label; as `Neighbours.step`."""
+        """For each row in order, predict, then remember its label; as `Neighbours.step`, but it is always asked."""
         n_known = min(n_classes, MAX_HISTORY)
         self._pairs = _enlarged(self._pairs, (n_known, n_known))
         proba = np.zeros((len(targets), n_classes))
@@ -280,7 +277,7 @@ def renew(scales, counts, means):  # type: ignore[no-untyped-def]
             between[f] += counts[c] / total * (means[c, f] - mean) ** 2
     mean = between.mean()
     for f in range(n_inputs):
-        scales[f] = BLEND + (1.0 - BLEND) * between[f] / mean if mean > 0.0 else 1.0
+        scales[f] = between[f] / mean if mean > 0.0 else 1.0
 
 
 @compiled()

@@ -554,3 +554,90 @@ class AdaptiveTree:
         elif is_warning:
             self.background, self.warning = self.start_tree(), Adwin(self.deltas[0])
             self.n_warnings += 1
+
+
+# --- the adaptive mixture ---------------------------------------------------------------------------------------------
+
+
+def gate_slowly(
+    outputs, votes, chosen, targets, n_logits, memories, faith, kinds, trust, weights, errors, faith_errors
+):
+    """What `driftmoe.mixture.gate` does, from the formulas of its documentation."""
+    n_rows, n_experts, n_classes = votes.shape
+    for row in range(n_rows):
+        voters = [e for e in range(n_experts) if votes[row, e].sum() > 0.0]
+        scores = outputs[row, :n_logits].astype(float) + faith.astype(float) @ memories
+        allowed = [e for e in voters if chosen[row, e]]
+        weights[row] = 0.0
+        for e in allowed or voters:
+            weights[row, e] = math.exp(scores[e]) if allowed else 1.0
+        if voters:
+            weights[row] /= weights[row].sum()
+        if len(targets) == 0 or not voters:
+            continue
+        everyone = voters + list(range(n_experts, n_logits))
+        likelihood = {e: 0.98 * votes[row, e, targets[row]] + 0.02 / n_classes for e in voters}
+        mean = sum(likelihood.values()) / len(voters)
+        likelihood |= dict.fromkeys(range(n_experts, n_logits), mean)
+        total = sum(math.exp(scores[e]) for e in everyone)
+        prior = {e: math.exp(scores[e]) / total for e in everyone}
+        evidence = sum(prior[e] * likelihood[e] for e in everyone)
+        for e in everyone:
+            errors[row, e] = prior[e] - prior[e] * likelihood[e] / evidence
+            faith_errors += errors[row, e] * memories[:, e]
+        for e in everyone:
+            memories[:, e] = [
+                fading * memory + (1.0 - fading) * math.log(likelihood[e])
+                for fading, memory in zip((0.9, 0.98), memories[:, e], strict=True)
+            ]
+        for kind in {int(kinds[e]) for e in voters}:
+            trust[kind] = 0.98 * trust[kind] + 0.02 * sum(prior[e] for e in voters if kinds[e] == kind)
+
+
+def nearest_slowly(inputs, targets, window, k, rates, n_classes, *, by_relevance):
+    """What `driftmoe.neighbours.Neighbours` says of each row before learning it, by sorting all that it remembers."""
+    proba = np.zeros((len(inputs), len(rates), n_classes))
+    scales = np.ones(inputs.shape[1])
+    for row in range(len(inputs)):
+        past = range(row - 1, max(row - 1 - window, -1), -1)  # the newest first
+        if by_relevance and row >= 500 and row % 100 == 0:
+            weight = 0.9995 ** (row - 1 - np.arange(row))
+            means = np.zeros((n_classes, inputs.shape[1]))
+            share = np.zeros(n_classes)
+            for c in range(n_classes):
+                of_class = targets[:row] == c
+                share[c] = weight[of_class].sum()
+                if of_class.any():
+                    means[c] = np.average(inputs[:row][of_class], axis=0, weights=weight[of_class])
+            share /= share.sum()
+            between = share @ (means - share @ means) ** 2
+            scales = between / between.mean()
+        for e, rate in enumerate(rates):
+            squares = [
+                (float((scales * (inputs[i] - inputs[row]) ** 2).sum() + (rate * age) ** 2), age, i)
+                for age, i in enumerate(past)
+            ]
+            near = sorted(squares)[:k]
+            if not near:
+                continue
+            votes = np.full(n_classes, 0.1 / n_classes)
+            for square, _, i in near:
+                votes[targets[i]] += max(near[0][0], 1e-6) / max(square, 1e-6)
+            proba[row, e] = votes / votes.sum()
+    return proba
+
+
+def follow_slowly(targets, n_classes):
+    """What `driftmoe.neighbours.LabelHistory` says before each label."""
+    proba = []
+    for i in range(len(targets)):
+        if i == 0:
+            proba.append(np.zeros(n_classes))
+            continue
+        counts, n_later = np.zeros(n_classes), 0
+        for j in range(i - 1, 0, -1):
+            if targets[j - 1] == targets[i - 1]:
+                counts[targets[j]] += 0.998**n_later
+                n_later += 1
+        proba.append((counts + 0.1 / n_classes) / (counts.sum() + 0.1))
+    return np.array(proba)

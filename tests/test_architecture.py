@@ -18,6 +18,8 @@ FORBIDDEN = {
     "driftmoe.routing": {"river", "numba", "streams"},
     "driftmoe.losses": {"river", "numba", "streams", "numpy"},
     "driftmoe.router": {"river", "streams", "driftmoe.encoding", "driftmoe.experts"},
+    "driftmoe.neighbours": {"torch", "river", "streams", "driftmoe.encoding", "driftmoe.router"},
+    "driftmoe.mixture": {"river", "streams", "driftmoe.classifier"},
     "driftmoe.experts": {"torch", "streams", "driftmoe.router"},
     "driftmoe.trees.adwin": {"torch", "river", "streams", "driftmoe.encoding", "driftmoe.trees.kernels"},
     "driftmoe.trees.kernels": {"torch", "river", "streams", "driftmoe.encoding", "driftmoe.trees.pool"},

@@ -213,7 +213,7 @@ def test_top_k_is_that_of_routing(rows, k, renorm, is_compiled):
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
 def test_logits_that_choose_nobody_are_refused(wrong):
-    model = DriftMoEClassifier(n_experts=3, top_k=1)
+    model = DriftMoEClassifier("moe-vote", n_experts=3, top_k=1)
     model.learn_one({"a": 1.0}, 0)
     model._router._weights[-3:] = wrong
     with pytest.raises(ValueError, match="one expert at least must be in service"):
@@ -235,9 +235,9 @@ def learnt(variant, samples, **arguments):
 SEA = list(streams.make("sea", seed=5, n_samples=400))
 
 
-def test_moe_data_answers_with_one_expert_and_driftmoe_with_top_k():
+def test_moe_data_answers_with_one_expert_and_moe_vote_with_top_k():
     x = SEA[0][0]
-    single, voted = learnt("moe-data", SEA), learnt("driftmoe", SEA)
+    single, voted = learnt("moe-data", SEA), learnt("moe-vote", SEA)
     vector = single._encoder.vector(x)[np.newaxis]
     (logits,) = single._router.logits(single._encoder.inputs(vector, is_learning=False))
     chosen, second = np.argsort(-logits, kind="stable")[:2]
@@ -290,6 +290,7 @@ def test_moe_task_takes_binary_experts():
         ("expert", naive_bayes.GaussianNB()),
         ("variant", "moe-data"),
         ("variant", "moe-task"),
+        ("variant", "driftmoe"),
         ("policy", Dense()),
         ("policy", TopP(0.5, renorm=True)),
         ("policy", WithNull(TopK(2), n_null=3)),
@@ -297,7 +298,7 @@ def test_moe_task_takes_binary_experts():
     ],
 )
 def test_every_argument_changes_the_result(argument, value):
-    default = {"variant": "driftmoe", **SMALL, "expert": new_tree(), "learning_rate": 0.02}
+    default = {"variant": "moe-vote", **SMALL, "expert": new_tree(), "learning_rate": 0.02}
     samples = list(streams.make("waveform", seed=1, n_samples=200))
 
     def figures(arguments):
@@ -312,8 +313,12 @@ def test_every_argument_changes_the_result(argument, value):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"variant": "moe"}, ValueError, "variant='moe'; available: driftmoe, moe-data, moe-task"),
-        ({"top_k": 13}, ValueError, "top_k=13 but there are 12 experts; choose 1 <= top_k <= 12"),
+        ({"variant": "moe"}, ValueError, "variant='moe'; available: driftmoe, moe-vote, moe-data, moe-task"),
+        (
+            {"variant": "moe-vote", "top_k": 13},
+            ValueError,
+            "top_k=13 but there are 12 experts; choose 1 <= top_k <= 12",
+        ),
         ({"top_k": 0}, ValueError, "top_k=0; choose top_k >= 1"),
         ({"n_experts": 2.5}, TypeError, "n_experts=2.5 is of type float"),
         ({"batch_size": True}, TypeError, "batch_size=True is of type bool"),
@@ -324,11 +329,11 @@ def test_every_argument_changes_the_result(argument, value):
         ({"seed": -1}, ValueError, "seed=-1"),
         ({"seed": "a"}, TypeError, "seed='a'"),
         ({"policy": "top-k"}, TypeError, "policy='top-k' cannot be called; give one of"),
-        ({"policy": TopK(13)}, ValueError, "k=13"),
+        ({"variant": "moe-vote", "policy": TopK(13)}, ValueError, "k=13"),
         (
             {"policy": lambda logits: Dense()(logits[..., 1:])},
             ValueError,
-            "chooses among 11 experts but n_experts=12",
+            "chooses among 11 experts but there are 12",
         ),
         ({"expert": "ht"}, TypeError, "expert='ht' is no river classifier"),
         ({"expert": linear_model.LogisticRegression()}, ValueError, "tells only two classes apart"),
@@ -389,7 +394,7 @@ def test_before_any_vote_the_classes_are_equally_likely():
         def predict_proba_one(self, x):
             return {}
 
-    model = learnt("driftmoe", [({"v": 0.0}, "a"), ({"v": 1.0}, "b")], expert=Silent(0))
+    model = learnt("moe-vote", [({"v": 0.0}, "a"), ({"v": 1.0}, "b")], expert=Silent(0))
     assert model.predict_proba_one({}) == {"a": 0.5, "b": 0.5}
 
 
@@ -555,7 +560,7 @@ def test_a_policy_of_the_users_own_is_welcome():
         mask[..., -2:] = True
         return replace(routing, mask=mask, weights=mask / 2.0)
 
-    model = learnt("driftmoe", SEA, policy=last_two)
+    model = learnt("moe-vote", SEA, policy=last_two)
     assert [int(n) for n in model._experts.pool.weight_seen] == [0, 0, 400, 400]
 
 

@@ -1,0 +1,316 @@
+"""The adaptive mixture: its gate, its neighbours and its history against readable twins, and what each part does."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference import follow_slowly, gate_slowly, nearest_slowly
+from river import naive_bayes
+
+import streams
+from driftmoe import DriftMoEClassifier
+from driftmoe.evaluation import prequential
+from driftmoe.mixture import PROBE, gate, soften
+from driftmoe.neighbours import LabelHistory, Neighbours
+from driftmoe.routing import Dense, TopK, WithNull, WithShared
+from driftmoe.trees import HoeffdingTreeClassifier
+
+SMALL = {"n_experts": 3, "hidden": (8,), "seed": 2}
+
+
+def plain(kernel, is_compiled):
+    return kernel if is_compiled else getattr(kernel, "py_func", kernel)
+
+
+def accuracy(model, stream):
+    *_, last = prequential(stream, model, window=10**9)
+    return last.cumulative["accuracy"]
+
+
+def some_votes(rng, n_rows, n_experts, n_classes):
+    votes = rng.dirichlet(np.ones(n_classes), (n_rows, n_experts))
+    votes[rng.random((n_rows, n_experts)) < 0.2] = 0.0
+    return votes
+
+
+@pytest.mark.parametrize("is_compiled", [True, False])
+@given(seed=st.integers(0, 10**6), n_null=st.integers(0, 2), is_learning=st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_the_gate_is_its_readable_twin(is_compiled, seed, n_null, is_learning):
+    rng = np.random.default_rng(seed)
+    n_rows, n_experts, n_classes = 5, 4, 3
+    n_logits = n_experts + n_null
+    outputs = rng.normal(size=(n_rows, n_logits + n_classes)).astype(np.float32)
+    votes = some_votes(rng, n_rows, n_experts, n_classes)
+    chosen = rng.random((n_rows, n_experts)) < 0.7
+    targets = rng.integers(0, n_classes, n_rows) if is_learning else np.empty(0, np.int64)
+    faith, kinds = np.array([3.0, 1.5], np.float32), np.array([0, 0, 1, 2])
+    ours, theirs = (
+        (
+            np.full((2, n_logits), -0.5),
+            np.ones(3),
+            np.empty((n_rows, n_experts)),
+            np.zeros_like(outputs),
+            np.zeros(2),
+        )
+        for _ in range(2)
+    )  # memories, trust, weights, errors, faith errors
+    for do, (memories, trust, weights, errors, faith_errors) in (
+        (plain(gate, is_compiled), ours),
+        (gate_slowly, theirs),
+    ):
+        do(
+            outputs,
+            votes,
+            chosen,
+            targets,
+            n_logits,
+            memories,
+            faith,
+            kinds,
+            trust,
+            weights,
+            errors,
+            faith_errors,
+        )
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+
+
+def test_errors_are_the_gradient_of_the_mixture_likelihood():
+    rng = np.random.default_rng(3)
+    votes, memories = rng.dirichlet(np.ones(3), (1, 4)), rng.normal(size=(2, 4))
+    logits = torch.tensor(rng.normal(size=4), requires_grad=True)
+    faith = torch.tensor([3.0, 1.0], dtype=torch.float64, requires_grad=True)
+    weights = torch.softmax(logits + faith @ torch.tensor(memories), 0)
+    likelihoods = 0.98 * torch.tensor(votes[0, :, 1]) + 0.02 / 3
+    (-torch.log((weights * likelihoods).sum())).backward()
+    outputs = logits.detach().numpy()[np.newaxis].astype(np.float32)
+    errors, faith_errors = np.zeros_like(outputs), np.zeros(2)
+    gate(
+        outputs, votes, np.ones((1, 4), np.bool_), np.array([1]), 4, memories, np.float32(faith.detach().numpy()),
+        np.zeros(4, np.int64), np.ones(1), np.empty((1, 4)), errors, faith_errors,
+    )  # fmt: skip
+    np.testing.assert_allclose(errors[0], logits.grad, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(faith_errors, faith.grad, rtol=1e-4, atol=1e-7)
+
+
+def test_soften_is_softmax():
+    outputs = np.array([[9.0, 1.0, 2.0, -300.0], [9.0, 1e4, 0.0, 0.0]], np.float32)
+    proba = np.empty((2, 1, 3))
+    soften(outputs, 1, proba)
+    np.testing.assert_allclose(
+        proba[:, 0], torch.softmax(torch.tensor(outputs[:, 1:]).double(), 1), rtol=1e-12
+    )
+
+
+@pytest.mark.parametrize("by_relevance", [False, True])
+@given(seed=st.integers(0, 10**6), window=st.integers(1, 40), k=st.integers(1, 6))
+@settings(max_examples=15, deadline=None)
+def test_neighbours_are_found_as_by_sorting_all(by_relevance, seed, window, k):
+    rng = np.random.default_rng(seed)
+    n = 700 if by_relevance else 90
+    inputs = rng.normal(size=(n, 3)).astype(np.float32)
+    targets = (inputs[:, 1] > 0.0).astype(np.int64) + 2 * (inputs[:, 0] > 1.0)
+    rates = (0.0, 0.01, 0.3)
+    neighbours = Neighbours(window, k, rates, by_relevance=by_relevance)
+    ours, start = [], 0
+    while start < n:
+        stop = min(n, start + int(rng.integers(1, 30)))
+        ask = np.ones(stop - start, np.bool_)
+        ours.append(neighbours.step(inputs[start:stop], targets[start:stop], None, 4, ask))
+        start = stop
+    theirs = nearest_slowly(inputs, targets, window, k, rates, 4, by_relevance=by_relevance)
+    np.testing.assert_allclose(np.concatenate(ours), theirs, rtol=2e-3, atol=2e-3)
+
+
+def test_neighbours_predict_what_step_says_and_change_nothing():
+    rng = np.random.default_rng(1)
+    inputs, targets = rng.normal(size=(30, 2)).astype(np.float32), rng.integers(0, 2, 30)
+    neighbours, everyone = Neighbours(20), np.ones(30, np.bool_)
+    neighbours.step(inputs, targets, None, 2, everyone)
+    first = neighbours.predict_proba(inputs, 2)
+    np.testing.assert_array_equal(first, neighbours.predict_proba(inputs, 2))
+    np.testing.assert_array_equal(
+        first[0], neighbours.step(inputs[:1], targets[:1], None, 2, everyone[:1])[0]
+    )
+
+
+def test_a_row_that_is_not_asked_is_remembered_all_the_same():
+    inputs = np.array([[0.0], [1.0], [1.0]], np.float32)
+    neighbours = Neighbours(10, 1, (0.0,))
+    votes = neighbours.step(inputs, np.array([0, 1, 0]), None, 2, np.array([True, False, True]))
+    assert votes[0].tolist() == votes[1].tolist() == [[0.0, 0.0]]
+    assert votes[2, 0].argmax() == 1
+
+
+def test_a_new_input_was_zero_before():
+    neighbours = Neighbours(10, 1, (0.0,))
+    everyone = np.ones(2, np.bool_)
+    neighbours.step(np.array([[0.0], [0.1]], np.float32), np.array([0, 1]), None, 2, everyone)
+    votes = neighbours.predict_proba(np.array([[0.0, 0.0], [0.1, 9.0]], np.float32), 2)
+    assert votes[:, 0].argmax(axis=1).tolist() == [0, 1]
+
+
+@given(targets=st.lists(st.integers(0, 3), min_size=1, max_size=60), cut=st.integers(0, 60))
+@settings(deadline=None)
+def test_history_is_its_readable_twin(targets, cut):
+    history, targets = LabelHistory(), np.array(targets)
+    votes = []
+    for part in (targets[:cut], targets[cut:]):
+        if len(part):
+            inputs = np.zeros((len(part), 1), np.float32)
+            votes.append(history.step(inputs, part, None, 4, np.ones(len(part), np.bool_)))
+    np.testing.assert_allclose(np.concatenate(votes)[:, 0], follow_slowly(targets, 4), rtol=1e-9)
+    one_more = history.predict_proba(np.zeros((1, 1), np.float32), 4)[0, 0]
+    np.testing.assert_allclose(one_more, follow_slowly([*targets, 0], 4)[-1], rtol=1e-9)
+
+
+def test_history_of_many_classes_takes_bounded_memory():
+    history = LabelHistory()
+    targets = np.arange(3000)
+    votes = history.step(np.zeros((3000, 1), np.float32), targets, None, 3000, np.ones(3000, np.bool_))
+    assert history._pairs.nbytes < 10**6
+    assert votes[10].sum() == pytest.approx(1.0)
+    assert votes[2999].sum() == 0.0
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("extras", ()),
+        ("extras", ("head",)),
+        ("extras", ("neighbours", "head")),
+        ("extras", ("relevant-neighbours",)),
+        ("extras", ("history", naive_bayes.GaussianNB())),
+        ("leverage", 1.0),
+        ("min_trust", 1.0),
+        ("n_experts", 1),
+        ("hidden", (9,)),
+        ("batch_size", 16),
+        ("learning_rate", 0.01),
+        ("learning_rate", 0.0),
+        ("seed", 3),
+        ("policy", TopK(2)),
+        ("policy", WithNull(TopK(2), n_null=8)),
+        ("policy", WithShared(TopK(2), n_shared=1)),
+        ("expert", HoeffdingTreeClassifier(grace_period=20)),
+        ("expert", naive_bayes.GaussianNB()),
+    ],
+)
+def test_every_argument_changes_the_result(argument, value):
+    stream = list(streams.make("waveform", seed=1, n_samples=400))
+
+    def figures(arguments):
+        model = DriftMoEClassifier(**arguments)
+        for x, y in stream:
+            model.learn_one(x, y)
+        return [list(model.predict_proba_one(x).values()) for x, _ in stream[:50]]
+
+    changed = SMALL | {argument: value}
+    assert figures(changed) != figures(SMALL)
+    if argument == "extras" and "relevant-neighbours" in value:  # they are alike until the scales are renewed
+        return
+    assert figures(changed) == figures(changed)
+
+
+def test_dense_is_no_policy():
+    stream = list(streams.make("sea", seed=1, n_samples=200))
+    labels = []
+    for policy in (None, Dense()):
+        model = DriftMoEClassifier(policy=policy, **SMALL)
+        labels.append([])
+        for x, y in stream:
+            labels[-1].append(model.predict_one(x))
+            model.learn_one(x, y)
+    assert labels[0] == labels[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"extras": "head"}, TypeError, "give a tuple of neighbours"),
+        (
+            {"extras": ("trees",)},
+            ValueError,
+            "unknown 'trees'; available: neighbours, relevant-neighbours, history",
+        ),
+        ({"extras": (3,)}, TypeError, "3 is no river classifier"),
+        ({"extras": ("head", "head")}, ValueError, "names an expert twice"),
+        ({"leverage": 0.0}, ValueError, "leverage=0.0; choose 0 < leverage"),
+        ({"leverage": "6"}, TypeError, "leverage='6' is of type str"),
+        ({"min_trust": 1.5}, ValueError, "min_trust=1.5; choose 0 <= min_trust <= 1"),
+        ({"dropout": 0.5}, ValueError, "does not apply to variant='driftmoe'"),
+        ({"policy": TopK(99)}, ValueError, "k=99"),
+    ],
+)
+def test_wrong_argument_is_refused(arguments, error, message):
+    with pytest.raises(error, match=message):
+        DriftMoEClassifier(**arguments)
+
+
+def test_whom_the_gate_hardly_trusts_is_asked_now_and_then():
+    model = DriftMoEClassifier(seed=1)
+    asked = []
+    for neighbours in model._mixture._extras[:2]:
+        step = neighbours.step
+
+        def spy(inputs, targets, taught, n_classes, is_asked, step=step):
+            asked.extend(is_asked.tolist())
+            return step(inputs, targets, taught, n_classes, is_asked)
+
+        neighbours.step = spy
+    stream = streams.make(
+        "led", seed=1, n_samples=6000
+    )  # of 24 features 17 mean nothing: neighbours are of no use
+    accuracy(model, stream)
+    late = asked[len(asked) * 3 // 4 :]
+    assert 1.0 / PROBE <= np.mean(late) < 0.6
+
+
+def test_an_expert_that_becomes_right_is_found_again():
+    """Noise first, which makes all experts useless, then a concept that only neighbours know."""
+    rng = np.random.default_rng(0)
+    model = DriftMoEClassifier(extras=("neighbours",), n_experts=2, seed=1)
+    X = rng.random((6000, 2))
+    checker = ((X * 6).astype(int).sum(axis=1)) % 2
+    y = np.where(np.arange(6000) < 2000, rng.integers(0, 2, 6000), checker)
+    names = {"names": ["a", "b"], "values": [None, None], "classes": [0, 1]}
+    predicted = np.array(model.step_many(X, y, **names)[1:])
+    assert (predicted[-1000:] == y[-1000:]).mean() > 0.85
+    assert model._mixture._trust[1] > 0.5
+
+
+@pytest.mark.parametrize("name", ["rbf_f", "led_a", "sea_a", "agrawal_a"])
+def test_it_beats_each_variant_of_the_paper(name):
+    def of(model):
+        return accuracy(model, streams.make(name, seed=4, n_samples=5000))
+
+    assert of(DriftMoEClassifier(seed=1)) > max(
+        of(DriftMoEClassifier(v, seed=1)) for v in ("moe-data", "moe-task")
+    )
+
+
+def test_shuffled_labels_cannot_be_predicted():
+    """No way from a label to its own prediction."""
+    rng = np.random.default_rng(1)
+    X, y = rng.random((3000, 4)), rng.integers(0, 2, 3000)
+    model = DriftMoEClassifier(seed=1)
+    names = {"names": list("abcd"), "values": [None] * 4, "classes": [0, 1]}
+    predicted = np.array(model.step_many(X, y, **names)[1:])
+    assert abs((predicted == y[1:]).mean() - 0.5) < 4 * math.sqrt(0.25 / 3000)
+
+
+def test_a_river_classifier_is_one_expert_more():
+    model = DriftMoEClassifier(extras=(naive_bayes.GaussianNB(), "head"), n_experts=2, seed=1)
+    stream = list(streams.make("waveform", seed=1, n_samples=300))
+    for x, y in stream:
+        model.learn_one(x, y)
+    assert model._mixture.n_experts == 4
+    x = stream[0][0]
+    assert sum(model.predict_proba_one(x).values()) == pytest.approx(1.0)
