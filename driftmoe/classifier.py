@@ -433,16 +433,19 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
 
     def _predict(self, vectors: np.ndarray, samples: list[Sample]) -> np.ndarray:
         """Return the class probabilities of some rows, shape (n_rows, n_classes); changes nothing."""
+        asked: np.ndarray | None
         weights, asked = self._choose(self._router.logits(self._encoder.inputs(vectors, is_learning=False)))
         n_classes = len(self._encoder.classes)
-        if self.variant == "moe-data":  # one has the word; only where it has no vote are all asked
-            asked = np.arange(self.n_experts) == weights.argmax(axis=1)[:, np.newaxis]
-        rows: Any = vectors if self._experts.reads_vectors else samples
+        if self._experts.reads_vectors:
+            rows: Any = vectors
+            asked = None  # all trees answer in one call
+        else:
+            rows = samples
+            if self.variant == "moe-data":  # one has the word; only where it has no vote are all asked
+                asked = np.arange(self.n_experts) == weights.argmax(axis=1)[:, np.newaxis]
         expert_proba = self._experts.predict_proba(rows, n_classes, asked)
-        if not self._experts.reads_vectors and not expert_proba.any(axis=-1).any(axis=-1).all():
-            expert_proba = self._experts.predict_proba(
-                rows, n_classes
-            )  # none of those asked has a vote: ask all
+        if asked is not None and not expert_proba.any(axis=-1).any(axis=-1).all():  # nobody asked has a vote
+            expert_proba = self._experts.predict_proba(rows, n_classes)
         return self._answer(weights, expert_proba)
 
     def _choose(self, logits: np.ndarray) -> Choice:
