@@ -525,15 +525,18 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         n_classes = len(self._encoder.classes)
         if self._mixture is not None:
             return self._answer(*self._mixture.predict(Rows(vectors, inputs, samples), n_classes))
+        asked: np.ndarray | None
         weights, asked = self._choose(self._router.logits(inputs))
-        if self.variant == "moe-data":  # one has the word; only where it has no vote are all asked
-            asked = np.arange(self.n_experts) == weights.argmax(axis=1)[:, np.newaxis]
-        rows: Any = vectors if self._reads_vectors else samples
+        if self._reads_vectors:
+            rows: Any = vectors
+            asked = None  # all trees answer in one call
+        else:
+            rows = samples
+            if self.variant == "moe-data":  # one has the word; only where it has no vote are all asked
+                asked = np.arange(self.n_experts) == weights.argmax(axis=1)[:, np.newaxis]
         expert_proba = self._experts.predict_proba(rows, n_classes, asked)
-        if not self._reads_vectors and not expert_proba.any(axis=-1).any(axis=-1).all():
-            expert_proba = self._experts.predict_proba(
-                rows, n_classes
-            )  # none of those asked has a vote: ask all
+        if asked is not None and not expert_proba.any(axis=-1).any(axis=-1).all():  # nobody asked has a vote
+            expert_proba = self._experts.predict_proba(rows, n_classes)
         return self._answer(weights, expert_proba)
 
     def _choose(self, logits: np.ndarray) -> Choice:

@@ -1,8 +1,8 @@
 """Experts of other kinds than trees: the nearest of the last samples, and the label's own history.
 
-Both answer like a pool of experts: `predict_proba(inputs, n_classes)` changes nothing, `step(inputs, targets, None,
-n_classes, asked)` predicts and then learns row by row. Both see the router's inputs or nothing of a sample, take bounded
-memory, and give each of their votes as an expert of its own.
+Both answer like a pool of experts: `predict_proba(inputs, n_classes)` changes nothing, and `step` predicts, then
+learns, row by row. They see the router's inputs, or nothing of a sample, take bounded memory, and give each of their
+votes as an expert of its own.
 """
 
 from __future__ import annotations

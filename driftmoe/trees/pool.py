@@ -464,18 +464,17 @@ class TreePool:
         return proba
 
     def _run(self, block: np.ndarray, targets: np.ndarray, weights: np.ndarray, proba: np.ndarray) -> None:
-        progress = np.zeros((self.n_experts, 2), np.int64)
-        n_threads = min(self.n_threads, self.n_experts)
-        if len(block) * self.n_experts < MIN_SHARED:
-            n_threads = 1
+        n_experts = self.n_experts
+        progress = np.zeros((n_experts, 2), np.int64)
+        n_threads = min(self.n_threads, n_experts) if len(block) * n_experts >= MIN_SHARED else 1
         is_done = False
         while not is_done:
             arguments = (*_state_of(self), block, targets, weights, self._n_branches, progress, proba)
             if n_threads == 1:
-                is_done = kernels.step(*arguments, 0, self.n_experts)
+                is_done = kernels.step(*arguments, 0, n_experts)
             else:
                 is_done = all(
-                    do_parts(lambda e: kernels.step(*arguments, e, e + 1), self.n_experts, n_threads)  # noqa: B023
+                    do_parts(lambda e: kernels.step(*arguments, e, e + 1), n_experts, n_threads)  # noqa: B023
                 )
             if not is_done:
                 self._add_nodes()
