@@ -17,7 +17,7 @@ from typer.exceptions import TyperException
 import streams
 from driftmoe import __version__, models, report, streams_cli
 from driftmoe.evaluation import FAILURES, Checkpoint, prequential
-from driftmoe.experiment import ResultFolder, Run, run_key
+from driftmoe.experiment import ResultFolder, Run, read_results, run_key
 from driftmoe.streams_cli import (
     DataDir,
     Delimiter,
@@ -181,6 +181,33 @@ def _show(
     report.plot_windows(curves, picture, title=f"{title}, windows of {window:,}", drifts=results[0]["drifts"])
     written = ", ".join(str(folder.path / name) for name in ("results.jsonl", "windows.csv", picture.name))
     console.print(f"Results: {written}", soft_wrap=True, markup=False)
+
+
+@app.command(
+    "report",
+    epilog="Examples:\n\n  driftmoe report runs/grid\n\n  driftmoe report runs --out page --title 'Nine streams'",
+)
+def write_report(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DIR", help="Folder of results; its folders are read too.", show_default=False
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Where to write the report. Default: DIR.", show_default=False)
+    ] = None,
+    title: Annotated[str, typer.Option(help="Heading of the report.")] = "Models on streams that drift",
+) -> None:
+    """Compare the models in result files: one HTML page that needs no network, and the same as Markdown.
+
+    Tables with mean ± deviation over seeds, mean ranks, the Friedman test with a critical-difference diagram, the
+    Bayesian signed-rank test, time against accuracy, and the accuracy over time with the known drifts.
+    """
+    with one_line_errors():
+        results, curves = read_results(folder)
+        written = report.write(report.sections(results, curves), out or folder, title=title)
+    table_console().print(f"Report: {', '.join(map(str, written))}", soft_wrap=True, markup=False)
 
 
 class _Watched:

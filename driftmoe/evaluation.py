@@ -28,7 +28,7 @@ class Checkpoint:
     n_samples
         Samples so far.
     cumulative
-        Figures over all samples so far, as shares: accuracy, kappa, kappa_m, kappa_t, f1_macro.
+        Figures over all samples so far, as shares: accuracy, kappa, kappa_m, kappa_t, f1_macro, g_mean.
     window
         The same over the samples since the last checkpoint.
     seconds

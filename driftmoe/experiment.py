@@ -34,8 +34,10 @@ CURVE_COLUMNS = (
     "kappa_m",
     "kappa_t",
     "f1_macro",
+    "g_mean",
     "samples_per_second",
 )
+"""Columns that every curve has; a model may add some of its own."""
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,34 @@ class ResultFolder:
         return [point for point in self._read()[1] if point["stream"] == stream]
 
 
+def read_results(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the result lines and the windows kept in a folder and all folders below it.
+
+    Parameters
+    ----------
+    folder
+        Folder that holds `results.jsonl` and `windows.csv`, or folders that do. Names that begin with a dot are passed
+        over: what is being written is not read.
+
+    Raises
+    ------
+    ValueError
+        If there is no `results.jsonl` at all, or a file cannot be read.
+    """
+    paths = sorted(
+        path
+        for path in folder.rglob("results.jsonl")
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+    if not paths:
+        raise ValueError(
+            f"{folder} holds no results.jsonl, nor do its folders; `driftmoe evaluate STREAM --out {folder}` writes one"
+        )
+    results = [line for path in paths for line in _read_lines(path)]
+    curves = [point for path in paths for point in _read_csv(path.with_name("windows.csv"))]
+    return results, curves
+
+
 def versions() -> dict[str, str]:
     """Return the versions that can change a figure."""
     packages = ("driftmoe", "river", "torch", "numpy")
@@ -218,14 +248,15 @@ def _read_csv(path: Path) -> list[dict[str, Any]]:
         return []
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != CURVE_COLUMNS:
+        if not {*KEY, "n_samples", "accuracy"} <= set(reader.fieldnames or ()):
             raise ValueError(f"{path} is no curve of this program; choose another folder")
         return list(reader)
 
 
 def _write_csv(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    columns = list(dict.fromkeys([*CURVE_COLUMNS, *(name for line in lines for name in line)]))
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, CURVE_COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(lines)
     _write_atomically(path, text.getvalue())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 from collections.abc import Hashable, Sequence
 from operator import eq
@@ -232,13 +233,14 @@ class Scores:
         self._kappa_t.restart()
 
     def get(self) -> dict[str, float]:
-        """Return the figures as shares: accuracy, kappa, kappa_m, kappa_t, f1_macro."""
+        """Return the figures as shares: accuracy, kappa, kappa_m, kappa_t, f1_macro, g_mean."""
         return {
             "accuracy": metrics.Accuracy(self._confusion).get(),
             "kappa": metrics.CohenKappa(self._confusion).get(),
             "kappa_m": self._kappa_m.get(),
             "kappa_t": self._kappa_t.get(),
             "f1_macro": macro_f1(self._confusion),
+            "g_mean": g_mean(self._confusion),
         }
 
 
@@ -249,3 +251,33 @@ def macro_f1(confusion: metrics.ConfusionMatrix) -> float:
         return 0.0
     f1 = [2.0 * confusion[c][c] / (confusion.sum_row[c] + confusion.sum_col[c]) for c in classes]
     return sum(f1) / len(f1)
+
+
+def g_mean(confusion: metrics.ConfusionMatrix) -> float:
+    """Return the geometric mean of the recalls of the classes that occurred; 0 where one was never recognised.
+
+    river's `GeometricMean` also counts classes that were only ever predicted, which have no recall.
+
+    References
+    ----------
+    Kubat, Matwin (1997). Addressing the curse of imbalanced training sets: one-sided selection. ICML, section 2.
+    """
+    recalls = [confusion[c][c] / confusion.sum_row[c] for c in confusion.classes if confusion.sum_row[c] > 0]
+    return math.prod(recall ** (1 / len(recalls)) for recall in recalls) if recalls else 0.0
+
+
+def ram_hours(n_bytes: float, seconds: float) -> float:
+    """Return the RAM-hours of a model that held `n_bytes` for `seconds`: one is a gibibyte held for an hour.
+
+    References
+    ----------
+    Bifet, Holmes, Pfahringer, Frank (2010). Fast perceptron decision tree learning from evolving data streams. PAKDD,
+    section 5.
+
+    Examples
+    --------
+    >>> from driftmoe.metrics import ram_hours
+    >>> ram_hours(2**30, 1800)
+    0.5
+    """
+    return n_bytes / 2**30 * seconds / 3600

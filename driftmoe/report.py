@@ -1,13 +1,33 @@
-"""From result lines to what people look at: a table and a picture."""
+"""From result lines to what people look at: a table, a picture, and a page that compares models over streams.
+
+The comparison follows Demšar (2006): a mean per stream and model, ranks within each stream, the Friedman test, and
+Nemenyi's critical difference; and Benavoli et al. (2017): the Bayesian signed-rank test. Only streams with a result of
+every model are averaged, ranked and tested; the page says which are left out.
+"""
 
 from __future__ import annotations
 
+import base64
+import html
+import io
+import math
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 from rich.table import Table
+from scipy import stats
+
+from driftmoe.experiment import run_key
+from driftmoe.metrics import ram_hours
+
+if TYPE_CHECKING:  # slow to import, and needed by those who draw alone
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 FIGURES = {
     "accuracy": ("accuracy %", 100.0, "{:.2f}"),
@@ -19,6 +39,30 @@ FIGURES = {
     "model_bytes": ("model MB", 1e-6, "{:.2f}"),
 }
 """Key of a result line -> heading, unit factor, format."""
+
+COMPARED = {
+    "accuracy": "Accuracy",
+    "kappa": "Kappa (Cohen)",
+    "kappa_m": "Kappa-M (against the majority class)",
+    "kappa_t": "Kappa-temporal (against no change)",
+    "f1_macro": "Macro F1",
+    "g_mean": "G-mean",
+}
+"""Key of a result line, a share and better when larger -> heading of its table on the page."""
+
+SIGNIFICANCE = 0.05
+"""Level of the Friedman and the Nemenyi test."""
+
+ROPE = 0.01
+"""Accuracies that differ by less are the same for practical purposes (Benavoli et al. 2017 take one point too)."""
+
+ROUTING = "routing_"
+"""How the names of the columns of a curve begin that tell of the routing: one line each in the model's picture."""
+
+NOTHING = "\N{EN DASH}"
+"""Shown where nothing was run."""
+
+DPI = 120
 
 
 def by_model(results: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
@@ -78,6 +122,13 @@ def plot_windows(
     -----
     With several seeds the line is their mean and the band runs from the lowest to the highest.
     """
+    windows_figure(curves, title=title, drifts=drifts).savefig(path, dpi=DPI)
+
+
+def windows_figure(
+    curves: Sequence[Mapping[str, Any]], *, title: str, drifts: Sequence[Sequence[int]] = ()
+) -> Figure:
+    """Return the picture that `plot_windows` writes."""
     from matplotlib.figure import Figure  # not pyplot: that would choose a window system
 
     figure = Figure(figsize=(11, 5.5), layout="constrained")
@@ -103,20 +154,589 @@ def plot_windows(
                 alpha=0.15,
                 linewidth=0,
             )
+    _mark_drifts(axes, drifts)
+    axes.set(title=title, xlabel="samples", ylabel="accuracy in the window, %")
+    figure.legend(loc="outside right upper", frameon=False)
+    return figure
+
+
+def _mark_drifts(axes: Axes, drifts: Sequence[Sequence[int]]) -> None:
+    """Draw the known drifts, and make the other axis one of samples."""
     for i, (position, width) in enumerate(drifts):
         label = "drift" if i == 0 else None
         axes.axvline(position, color="black", linestyle="--", linewidth=1, label=label)
         if width > 1:
             axes.axvspan(position - width / 2, position + width / 2, color="black", alpha=0.08, linewidth=0)
-    axes.set(title=title, xlabel="samples", ylabel="accuracy in the window, %")
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.grid(alpha=0.3)
     axes.margins(x=0.01)
-    figure.legend(loc="outside right upper", frameon=False)
-    figure.savefig(path, dpi=120)
 
 
 def _mean_and_deviation(values: Sequence[float], form: str) -> str:
     if len(values) == 1:
         return form.format(values[0])
     return f"{form.format(fmean(values))} ± {form.format(stdev(values))}"
+
+
+def comparison(
+    results: Sequence[Mapping[str, Any]], figure: str
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Return the mean, the standard deviation and the number of seeds of one figure, per stream and model.
+
+    Parameters
+    ----------
+    results
+        Complete result lines, as `usable` returns them.
+    figure
+        Key of a result line.
+
+    Returns
+    -------
+    mean, deviation, n_seeds
+        One row per stream and length (and data, where one name stands for several), one column per model. The
+        deviation is that of a sample, NaN for a single seed; the mean is NaN and the number 0 where nothing was run.
+    """
+    frame = pd.DataFrame(
+        {
+            "row": _row_names(results),
+            "model": [result["model"] for result in results],
+            "value": [result.get(figure, math.nan) for result in results],
+        }
+    )
+    groups = frame.groupby(["row", "model"], sort=False)["value"]
+    rows, models = frame["row"].unique(), frame["model"].unique()
+
+    def grid(cells: pd.Series) -> pd.DataFrame:
+        return cells.unstack("model").reindex(index=rows, columns=models)
+
+    return grid(groups.mean()), grid(groups.std()), grid(groups.count()).fillna(0).astype(int)
+
+
+def usable(results: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]], list[str]]:
+    """Return the results that may be compared, and a sentence for each that may not.
+
+    Left out are interrupted runs, and of runs that were done more than once all but the last.
+    """
+    kept: dict[tuple[Any, ...], Mapping[str, Any]] = {}
+    notes = []
+    for result in results:
+        name = f"{result['model']} on {result['stream']}, seed {result['seed']}"
+        if not result["complete"]:
+            notes.append(f"{name}: interrupted after {result['n_samples']:,} samples, left out.")
+            continue
+        key = tuple(result[part] for part in ("stream", "stream_sha256", "model", "seed", "n_samples"))
+        if key in kept:
+            notes.append(
+                f"{name}, {result['n_samples']:,} samples: done more than once, the last one counts."
+            )
+        kept[key] = result
+    return list(kept.values()), notes
+
+
+def _row_names(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Name what each result was measured on: stream and length, and the data where the name is not enough."""
+    hashes: dict[tuple[Any, ...], set[str]] = {}
+    for result in results:
+        same_name = (result["stream"], result["n_samples"], result["seed"])
+        hashes.setdefault(same_name, set()).add(result["stream_sha256"])
+    ambiguous = {name[:2] for name, found in hashes.items() if len(found) > 1}
+    return [
+        f"{result['stream']}, {result['n_samples']:,}"
+        + (
+            f", data {result['stream_sha256'][:8]}"
+            if (result["stream"], result["n_samples"]) in ambiguous
+            else ""
+        )
+        for result in results
+    ]
+
+
+def friedman(mean: pd.DataFrame) -> tuple[float, float]:
+    """Return chi-squared and p of the Friedman test, with correction for ties.
+
+    Parameters
+    ----------
+    mean
+        At least two streams (rows) and three models (columns), without gaps.
+
+    References
+    ----------
+    Demšar (2006). Statistical comparisons of classifiers over multiple data sets. JMLR 7, section 3.2.2.
+    """
+    if (mean.nunique(axis=1) == 1).all():
+        return 0.0, 1.0  # all equal everywhere: the statistic would be 0 / 0
+    statistic, p = stats.friedmanchisquare(*mean.to_numpy().T)
+    return float(statistic), float(p)
+
+
+def mean_ranks(mean: pd.DataFrame) -> pd.Series:
+    """Return each model's mean rank over the streams, 1 the best; equal models share their ranks."""
+    return mean.rank(axis=1, ascending=False).mean()
+
+
+def critical_difference(n_models: int, n_streams: int) -> float:
+    """Return how far mean ranks must lie apart to differ at the level `SIGNIFICANCE` (Nemenyi; Demšar 2006, eq. 8).
+
+    Examples
+    --------
+    >>> from driftmoe.report import critical_difference
+    >>> round(critical_difference(4, 14), 2)
+    1.25
+    """
+    q = stats.studentized_range.ppf(1 - SIGNIFICANCE, n_models, math.inf) / math.sqrt(2)
+    return float(q * math.sqrt(n_models * (n_models + 1) / (6 * n_streams)))
+
+
+def probably_better(mean: pd.DataFrame, *, seed: int = 1) -> pd.DataFrame:
+    """Return the posterior probability that the model of a row is better than that of a column by more than `ROPE`.
+
+    Parameters
+    ----------
+    mean
+        Accuracies as shares: streams (rows) by models (columns), without gaps.
+    seed
+        Of the samples from the posterior.
+
+    References
+    ----------
+    Benavoli, Corani, Demšar, Zaffalon (2017). Time for a change: a tutorial for comparing multiple classifiers through
+    Bayesian analysis. JMLR 18, section 4.2. Computed by baycomp, the authors' own package.
+    """
+    from baycomp import SignedRankTest
+
+    probability = pd.DataFrame(math.nan, index=mean.columns, columns=mean.columns)
+    for i, first in enumerate(mean.columns):
+        for second in mean.columns[i + 1 :]:
+            values = mean[first].to_numpy(), mean[second].to_numpy()
+            better, _, worse = SignedRankTest.probs(*values, ROPE, nsamples=10_000, random_state=seed)
+            probability.loc[first, second], probability.loc[second, first] = better, worse
+    return probability
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table of the page: the heading of each column, and rows of cells as (text, whether it is bold)."""
+
+    heading: list[str]
+    rows: list[list[tuple[str, bool]]]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of the page: name of its file beside the Markdown, what it shows, and its PNG."""
+
+    name: str
+    alt: str
+    png: bytes
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page: paragraphs, tables and pictures under one title."""
+
+    title: str
+    parts: list[str | Grid | Picture]
+
+
+def sections(
+    results: Sequence[Mapping[str, Any]],
+    curves: Sequence[Mapping[str, Any]],
+    failures: Sequence[str] = (),
+) -> list[Section]:
+    """Return what a report says, before it becomes HTML or Markdown.
+
+    Parameters
+    ----------
+    results, curves
+        As `driftmoe.experiment.read_results` returns them.
+    failures
+        A sentence for each job that failed.
+
+    Raises
+    ------
+    ValueError
+        If no result is complete.
+    """
+    lines, notes = usable(results)
+    if not lines:
+        raise ValueError("no run is complete, so there is nothing to compare; " + " ".join(notes))
+    mean, _, n_seeds = comparison(lines, "accuracy")
+    n_runs = n_seeds.to_numpy().max()
+    full = mean[n_seeds.gt(0).all(axis=1)]
+    cautions = [
+        f"{row}: no result of {', '.join(counts.index[counts == 0])}; the stream counts in no mean, rank or test."
+        for row, counts in n_seeds.iterrows()
+        if (counts == 0).any()
+    ]
+    seeds: dict[str, dict[str, set[int]]] = {}
+    for row, line in zip(_row_names(lines), lines, strict=True):
+        seeds.setdefault(row, {}).setdefault(line["model"], set()).add(line["seed"])
+    cautions += [
+        f"{row}: the models did not run with the same seeds, so their cells are means over different runs."
+        for row, of_model in seeds.items()
+        if len(set(map(frozenset, of_model.values()))) > 1
+    ]
+    parts: list[str | Grid | Picture] = [
+        f"{len(lines)} runs: {len(mean)} streams, {len(mean.columns)} models, up to {n_runs} seeds. Each sample is "
+        "predicted before it is learnt. Cells are the mean ± standard deviation over seeds, in %; the best of a row is "
+        "bold. The number behind a stream's name is its length in samples.",
+        *cautions,
+        *notes,
+        *failures,
+    ]
+    tables = [
+        Section(heading, [_comparison_grid(lines, figure)])
+        for figure, heading in COMPARED.items()
+        if all(figure in line for line in lines)
+    ]
+    return [
+        Section("What was compared", parts),
+        *tables,
+        Section("Are the differences in accuracy more than chance?", _tests(full)),
+        Section("Time and memory", _costs(lines)),
+        Section("Accuracy over time", _curve_pictures(lines, curves)),
+        Section("How it can be repeated", _provenance(lines)),
+    ]
+
+
+def _comparison_grid(lines: Sequence[Mapping[str, Any]], figure: str) -> Grid:
+    mean, deviation, n_seeds = comparison(lines, figure)
+    rows = []
+    for row in mean.index:
+        most = n_seeds.loc[row].max()
+        texts = []
+        for model in mean.columns:
+            n = n_seeds.loc[row, model]
+            text = f"{100 * mean.loc[row, model]:.2f}" if n else NOTHING
+            text += f" ± {100 * deviation.loc[row, model]:.2f}" if n > 1 else ""
+            text += f" ({n} of {most} seeds)" if 0 < n < most else ""
+            texts.append(text)
+        rows.append([(row, False), *zip(texts, _is_best(100 * mean.loc[row]), strict=True)])
+    full = mean[n_seeds.gt(0).all(axis=1)]
+    if len(full):
+        averages, ranks = 100 * full.mean(), mean_ranks(full)
+        over = f"over {len(full)} of {len(mean)} streams"
+        for name, values, is_best in (
+            (f"mean {over}", averages, _is_best(averages)),
+            (f"mean rank {over}", ranks, _is_best(-ranks)),
+        ):
+            rows.append([(name, False), *zip([f"{value:.2f}" for value in values], is_best, strict=True)])
+    return Grid(["stream", *mean.columns], rows)
+
+
+def _is_best(values: pd.Series) -> list[bool]:
+    """Tell which values are the largest as shown, with two decimals; none where there is nothing to choose from."""
+    if values.count() < 2:
+        return [False] * len(values)
+    return (values.round(2) == values.round(2).max()).tolist()
+
+
+def _tests(mean: pd.DataFrame) -> list[str | Grid | Picture]:
+    """Return what the tests say of streams (rows) and models (columns) without gaps."""
+    n_streams, n_models = mean.shape
+    if n_streams < 2 or n_models < 2:
+        return [
+            f"Not tested: {n_streams} streams have a result of every one of {n_models} models; a test over streams "
+            "needs at least two of each."
+        ]
+    parts: list[str | Grid | Picture] = []
+    if n_models >= 3:
+        statistic, p = friedman(mean)
+        cd = critical_difference(n_models, n_streams)
+        parts += [
+            f"Friedman test over {n_streams} streams and {n_models} models: chi-squared {statistic:.2f} with "
+            f"{n_models - 1} degrees of freedom, p = {p:.3g}: the models "
+            + ("differ" if p < SIGNIFICANCE else "cannot be told apart")
+            + f" at the level {SIGNIFICANCE}.",
+            f"Nemenyi's critical difference at that level is {cd:.2f} mean ranks. Models joined by a bar are less "
+            "apart than that.",
+            _picture("critical_difference", "Mean ranks with critical difference", _rank_figure(mean, cd)),
+        ]
+    probability = probably_better(mean)
+    parts += [
+        "Bayesian signed-rank test: the probability in % that the model of a row is more accurate than that of a "
+        f"column by more than {100 * ROPE:g} point on a stream like these; {100 * (1 - SIGNIFICANCE):g} or more is "
+        "bold. What the two directions lack to 100 % is the probability that both are equal for practical purposes.",
+        Grid(
+            ["better than →", *probability.columns],
+            [
+                [
+                    (model, False),
+                    *(
+                        ("" if math.isnan(p) else f"{100 * p:.1f}", p >= 1 - SIGNIFICANCE)
+                        for p in probability.loc[model]
+                    ),
+                ]
+                for model in probability.index
+            ],
+        ),
+    ]
+    return parts
+
+
+def _rank_figure(mean: pd.DataFrame, cd: float) -> Figure:
+    """Draw the mean ranks on a line, with bars that join what Nemenyi's test cannot tell apart."""
+    from matplotlib.figure import Figure
+    from scikit_posthocs import critical_difference_diagram, posthoc_nemenyi_friedman
+
+    ranks, p = mean_ranks(mean), posthoc_nemenyi_friedman(mean)
+    figure = Figure(figsize=(10, 1.6 + 0.28 * len(ranks)), layout="constrained")
+    axes = figure.subplots()
+    critical_difference_diagram(
+        ranks,
+        p,
+        cd=cd,
+        alpha=SIGNIFICANCE,
+        ax=axes,
+        label_fmt_left="{label} ({rank:.2f}) ",
+        label_fmt_right=" ({rank:.2f}) {label}",
+        text_h_margin=0.1,
+    )
+    return figure
+
+
+def _costs(lines: Sequence[Mapping[str, Any]]) -> list[str | Grid | Picture]:
+    """Return speed and memory per model over the streams that all models have, and the picture of time and accuracy."""
+    from matplotlib.figure import Figure
+
+    accuracy, _, n_seeds = comparison(lines, "accuracy")
+    full = n_seeds.gt(0).all(axis=1)
+    if not full.any():
+        return ["No stream has a result of every model, so times cannot be compared."]
+    costs = [
+        {
+            **line,
+            "microseconds": 1e6 / line["samples_per_second"],
+            "megabytes": line["model_bytes"] / 1e6,
+            "ram_hours": ram_hours(line["model_bytes"], line["seconds"]),
+        }
+        for line in lines
+    ]
+    mean = {
+        name: comparison(costs, name)[0][full].mean()
+        for name in ("accuracy", "microseconds", "seconds", "megabytes", "ram_hours")
+    }
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    axes = figure.subplots()
+    for model in accuracy.columns:
+        axes.scatter(mean["microseconds"][model], 100 * mean["accuracy"][model])
+        axes.annotate(
+            model,
+            (mean["microseconds"][model], 100 * mean["accuracy"][model]),
+            xytext=(6, 4),
+            textcoords="offset points",
+        )
+    axes.set_xscale("log")
+    axes.margins(x=0.2, y=0.1)
+    axes.set(xlabel="time in the model, µs per sample", ylabel="mean accuracy, %")
+    axes.grid(alpha=0.3)
+    rows = [
+        [
+            (model, False),
+            (f"{100 * mean['accuracy'][model]:.2f}", False),
+            (f"{mean['microseconds'][model]:,.1f}", False),
+            (f"{mean['seconds'][model]:,.1f}", False),
+            (f"{mean['megabytes'][model]:,.2f}", False),
+            (f"{mean['ram_hours'][model]:.3g}", False),
+        ]
+        for model in accuracy.columns
+    ]
+    return [
+        f"Means over the {full.sum()} streams with a result of every model. Time is that spent in the model, "
+        "predicting and learning; memory is the model's at the end of the run; a RAM-hour is a gibibyte held for an "
+        "hour.",
+        Grid(
+            ["model", "accuracy %", "µs per sample", "seconds per run", "model MB", "RAM-hours per run"], rows
+        ),
+        _picture("time", "Time per sample against accuracy", figure),
+    ]
+
+
+def _curve_pictures(
+    lines: Sequence[Mapping[str, Any]], curves: Sequence[Mapping[str, Any]]
+) -> list[str | Grid | Picture]:
+    """Return the curves of each stream, and the routing of each model whose curve tells it."""
+    points_of: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for point in curves:
+        points_of.setdefault(run_key(point), []).append(point)
+    parts: list[str | Grid | Picture] = [
+        "Accuracy in consecutive windows. With several seeds the line is their mean and the band runs from the lowest "
+        "to the highest. Dashed lines are known drifts; grey bands show how long gradual ones take."
+    ]
+    lines_of: dict[str, list[Mapping[str, Any]]] = {}
+    for row, line in zip(_row_names(lines), lines, strict=True):
+        lines_of.setdefault(row, []).append(line)
+    for row, of_row in lines_of.items():
+        points = [point for line in of_row for point in points_of.get(run_key(line), [])]
+        if not points:
+            parts.append(f"{row}: no windows were kept.")
+            continue
+        drifts = of_row[0]["drifts"]
+        parts.append(
+            _picture(
+                f"curve_{row}",
+                f"Windowed accuracy on {row}",
+                windows_figure(points, title=row, drifts=drifts),
+            )
+        )
+        parts += [
+            _picture(f"routing_{row}_{model}", f"Routing of {model} on {row}", figure)
+            for model, of_model in by_model(points).items()
+            if (figure := _routing_figure(of_model, title=f"Routing of {model} on {row}", drifts=drifts))
+        ]
+    return parts
+
+
+def _routing_figure(
+    points: Sequence[Mapping[str, Any]], *, title: str, drifts: Sequence[Sequence[int]]
+) -> Figure | None:
+    """Draw the routing columns of one model's curve, the mean over its seeds; `None` where it has none."""
+    from matplotlib.figure import Figure
+
+    names = [name for name in points[0] if name.startswith(ROUTING)]
+    frame = pd.DataFrame([{name: point[name] for name in ("n_samples", *names)} for point in points])
+    # Columns of other models are empty in this one's lines.
+    frame = frame.apply(pd.to_numeric).dropna(axis="columns", how="all").groupby("n_samples").mean()
+    if frame.columns.empty:
+        return None
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    axes = figure.subplots()
+    for name in frame.columns:
+        axes.plot(frame.index, frame[name], label=name.removeprefix(ROUTING), linewidth=1.2)
+    _mark_drifts(axes, drifts)
+    axes.set(title=title, xlabel="samples")
+    figure.legend(loc="outside right upper", frameon=False, fontsize="small")
+    return figure
+
+
+def _provenance(lines: Sequence[Mapping[str, Any]]) -> list[str | Grid | Picture]:
+    """Return the versions, parameters and data behind the results."""
+
+    def distinct(key: str) -> list[str]:
+        return sorted({_described(line.get(key, "not recorded")) for line in lines})
+
+    parts: list[str | Grid | Picture] = []
+    for name, values in (("Versions", distinct("versions")), ("Commit", distinct("commit"))):
+        parts += [f"{name}: {value}" for value in values]
+        if len(values) > 1:
+            parts.append(f"{name} differ between runs: figures may differ for that reason alone.")
+    models = {
+        (line["model"], _described({k: v for k, v in line["parameters"].items() if k != "seed"}))
+        for line in lines
+    }
+    data = {
+        (row, str(line["seed"]), line["stream_sha256"])
+        for row, line in zip(_row_names(lines), lines, strict=True)
+    }
+    return [
+        *parts,
+        Grid(["model", "parameters"], [[(cell, False) for cell in model] for model in sorted(models)]),
+        Grid(
+            ["stream", "seed", "SHA-256 of the data"],
+            [[(cell, False) for cell in row] for row in sorted(data)],
+        ),
+    ]
+
+
+def _described(value: Any) -> str:
+    return (
+        ", ".join(f"{name} {item}" for name, item in value.items())
+        if isinstance(value, Mapping)
+        else str(value)
+    )
+
+
+def _picture(name: str, alt: str, figure: Figure) -> Picture:
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=DPI)
+    return Picture(re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_"), alt, png.getvalue())
+
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 1200px; margin: 2rem auto; padding: 0 1rem; }
+h2 { margin-top: 2.5rem; }
+div { overflow-x: auto; }
+table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; }
+th, td { padding: 0.3rem 0.7rem; border-bottom: 1px solid #ddd; text-align: right; }
+th:first-child, td:first-child { text-align: left; }
+thead th { border-bottom: 2px solid #1a1a1a; }
+img { max-width: 100%; }
+"""
+
+
+def page(parts: Sequence[Section], *, title: str) -> str:
+    """Return the sections as one HTML page that needs no other file and no network."""
+    body = [f"<h1>{html.escape(title)}</h1>"]
+    for section in parts:
+        body.append(f"<h2>{html.escape(section.title)}</h2>")
+        for part in section.parts:
+            if isinstance(part, str):
+                body.append(f"<p>{html.escape(part)}</p>")
+            elif isinstance(part, Picture):
+                encoded = base64.b64encode(part.png).decode("ascii")
+                body.append(
+                    f'<p><img alt="{html.escape(part.alt)}" src="data:image/png;base64,{encoded}"></p>'
+                )
+            else:
+                heading = "".join(f"<th>{html.escape(text)}</th>" for text in part.heading)
+                rows = "\n".join(
+                    "<tr>"
+                    + "".join(
+                        f"<td><b>{html.escape(text)}</b></td>" if bold else f"<td>{html.escape(text)}</td>"
+                        for text, bold in row
+                    )
+                    + "</tr>"
+                    for row in part.rows
+                )
+                body.append(
+                    f"<div><table><thead><tr>{heading}</tr></thead>\n<tbody>{rows}</tbody></table></div>"
+                )
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{html.escape(title)}</title>'
+        f"<style>{STYLE}</style></head>\n<body>\n" + "\n".join(body) + "\n</body>\n</html>\n"
+    )
+
+
+def markdown(parts: Sequence[Section], *, title: str, pictures: str) -> str:
+    """Return the sections as Markdown, with links to pictures in the folder `pictures` beside it."""
+    body = [f"# {title}"]
+    for section in parts:
+        body.append(f"## {section.title}")
+        for part in section.parts:
+            if isinstance(part, str):
+                body.append(part)
+            elif isinstance(part, Picture):
+                body.append(f"![{part.alt}]({pictures}/{part.name}.png)")
+            else:
+                rows = [[(text, False) for text in part.heading], *part.rows]
+                texts = [
+                    "| " + " | ".join(f"**{_in_cell(t)}**" if bold else _in_cell(t) for t, bold in row) + " |"
+                    for row in rows
+                ]
+                rule = "|:--" + "|--:" * (len(part.heading) - 1) + "|"
+                body.append("\n".join([texts[0], rule, *texts[1:]]))
+    return "\n\n".join(body) + "\n"
+
+
+def _in_cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def write(parts: Sequence[Section], folder: Path, *, title: str) -> list[Path]:
+    """Write `report.html`, and `report.md` with its pictures in `report_files`; return the paths of the two.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be written.
+    """
+    pictures = folder / "report_files"
+    pictures.mkdir(parents=True, exist_ok=True)
+    for section in parts:
+        for part in section.parts:
+            if isinstance(part, Picture):
+                (pictures / f"{part.name}.png").write_bytes(part.png)
+    written = [folder / "report.html", folder / "report.md"]
+    written[0].write_text(page(parts, title=title), encoding="utf-8")
+    written[1].write_text(markdown(parts, title=title, pictures=pictures.name), encoding="utf-8")
+    return written

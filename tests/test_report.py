@@ -1,0 +1,332 @@
+from __future__ import annotations
+
+import base64
+import html.parser
+import math
+import re
+import shutil
+import subprocess
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from driftmoe import report
+from driftmoe.experiment import KEY, ResultFolder, read_results
+
+# Demšar (2006), table 6: AUC of C4.5 with m and cf at defaults or tuned, on 14 data sets
+DEMSAR = pd.DataFrame(
+    [
+        [0.763, 0.768, 0.771, 0.798],
+        [0.599, 0.591, 0.590, 0.569],
+        [0.954, 0.971, 0.968, 0.967],
+        [0.628, 0.661, 0.654, 0.657],
+        [0.882, 0.888, 0.886, 0.898],
+        [0.936, 0.931, 0.916, 0.931],
+        [0.661, 0.668, 0.609, 0.685],
+        [0.583, 0.583, 0.563, 0.625],
+        [0.775, 0.838, 0.866, 0.875],
+        [1.000, 1.000, 1.000, 1.000],
+        [0.940, 0.962, 0.965, 0.962],
+        [0.619, 0.666, 0.614, 0.669],
+        [0.972, 0.981, 0.975, 0.973],
+        [0.957, 0.978, 0.946, 0.970],
+    ],
+    columns=["C4.5", "C4.5+m", "C4.5+cf", "C4.5+m+cf"],
+)
+
+
+def result(stream, model, seed, accuracy, **others):
+    line = {
+        "stream": stream,
+        "model": model,
+        "seed": seed,
+        "n_samples": 1000,
+        **dict.fromkeys(report.COMPARED, accuracy),
+        "samples_per_second": 500.0,
+        "seconds": 2.0,
+        "model_bytes": 2**20,
+        "complete": True,
+        "limit": 1000,
+        "window": 500,
+        "parameters": {"depth": 3, "seed": seed},
+        "stream_length": 1000,
+        "stream_sha256": f"{stream}{seed}",
+        "drifts": [[400, 1]],
+        "versions": {"river": "0.26.1"},
+    }
+    return {**line, **others}
+
+
+ACCURACY = {
+    ("a", "x"): (0.70, 0.80),
+    ("a", "y"): (0.60, 0.60),
+    ("a", "z"): (0.50, 0.52),
+    ("b", "x"): (0.90, 0.92),
+    ("b", "y"): (0.95, 0.97),
+    ("b", "z"): (0.10, 0.30),
+}
+RESULTS = [
+    result(stream, model, seed, accuracy)
+    for (stream, model), of_seeds in ACCURACY.items()
+    for seed, accuracy in enumerate(of_seeds, start=1)
+]
+
+
+def curve(line, **columns):
+    return [
+        {**{name: line[name] for name in KEY}, "n_samples": n, "accuracy": line["accuracy"], **columns}
+        for n in (500, 1000)
+    ]
+
+
+CURVES = [point for line in RESULTS for point in curve(line)]
+
+
+def rows_of(grid):
+    """Rows of a grid by their first cell: texts, bold ones in stars."""
+    return {row[0][0]: [f"*{text}*" if bold else text for text, bold in row[1:]] for row in grid.rows}
+
+
+def accuracy_rows(results):
+    (section,) = [s for s in report.sections(results, []) if s.title == "Accuracy"]
+    return rows_of(section.parts[0])
+
+
+def text_of(parts, title):
+    return " ".join(p for s in parts if s.title.startswith(title) for p in s.parts if isinstance(p, str))
+
+
+def test_cells_are_mean_and_deviation_over_seeds_and_the_best_is_bold():
+    # deviation of two values = their distance / sqrt(2)
+    assert accuracy_rows(RESULTS) == {
+        "a, 1,000": ["*75.00 ± 7.07*", "60.00 ± 0.00", "51.00 ± 1.41"],
+        "b, 1,000": ["91.00 ± 1.41", "*96.00 ± 1.41*", "20.00 ± 14.14"],
+        "mean over 2 of 2 streams": ["*83.00*", "78.00", "35.50"],
+        "mean rank over 2 of 2 streams": ["*1.50*", "*1.50*", "3.00"],
+    }
+
+
+def test_a_stream_that_lacks_a_model_counts_in_no_mean_and_says_so():
+    without = [line for line in RESULTS if (line["stream"], line["model"]) != ("b", "z")]
+    rows = accuracy_rows(without)
+    assert rows["b, 1,000"] == ["91.00 ± 1.41", "*96.00 ± 1.41*", report.NOTHING]
+    assert rows["mean over 1 of 2 streams"] == ["*75.00*", "60.00", "51.00"]
+    parts = report.sections(without, [])
+    assert "b, 1,000: no result of z; the stream counts in no mean" in text_of(parts, "What was compared")
+    assert "Not tested: 1 streams have a result of every one of 3 models" in text_of(
+        parts, "Are the differences"
+    )
+
+
+def test_when_no_stream_has_every_model_there_is_no_mean_row():
+    scattered = [line for line in RESULTS if (line["stream"], line["model"]) not in {("b", "z"), ("a", "y")}]
+    assert set(accuracy_rows(scattered)) == {"a, 1,000", "b, 1,000"}
+    assert "times cannot be compared" in text_of(report.sections(scattered, []), "Time and memory")
+
+
+def test_a_cell_with_fewer_seeds_says_so():
+    fewer = [line for line in RESULTS if (line["stream"], line["model"], line["seed"]) != ("a", "x", 2)]
+    assert accuracy_rows(fewer)["a, 1,000"][0] == "*70.00 (1 of 2 seeds)*"
+    assert "a, 1,000: the models did not run with the same seeds" in text_of(
+        report.sections(fewer, []), "What was compared"
+    )
+
+
+def test_interrupted_and_repeated_runs_are_named_and_left_out():
+    spoiled = [
+        *RESULTS,
+        {**RESULTS[0], "complete": False, "n_samples": 300},
+        {**RESULTS[1], "window": 100},
+    ]
+    assert accuracy_rows(spoiled) == accuracy_rows(RESULTS)
+    notes = text_of(report.sections(spoiled, []), "What was compared")
+    assert "x on a, seed 1: interrupted after 300 samples, left out." in notes
+    assert "x on a, seed 2, 1,000 samples: done more than once, the last one counts." in notes
+    with pytest.raises(ValueError, match="no run is complete"):
+        report.sections([{**RESULTS[0], "complete": False}], [])
+
+
+def test_other_lengths_and_other_data_are_rows_of_their_own():
+    longer = result("a", "x", 1, 0.5, n_samples=2000)
+    assert list(accuracy_rows([*RESULTS, longer]))[:3] == ["a, 1,000", "b, 1,000", "a, 2,000"]
+    other_target = result("a", "x", 1, 0.5, stream_sha256="0123456789")
+    assert "a, 1,000, data 01234567" in accuracy_rows([*RESULTS, other_target])
+
+
+def test_failures_are_named():
+    assert "y on b, seed 3 failed" in text_of(
+        report.sections(RESULTS, [], ["y on b, seed 3 failed"]), "What was compared"
+    )
+
+
+def test_ranks_and_critical_difference_are_those_of_demsar():
+    np.testing.assert_allclose(report.mean_ranks(DEMSAR), [3.143, 2.000, 2.893, 1.964], atol=5e-4)
+    assert report.critical_difference(4, 14) == pytest.approx(1.25, abs=5e-3)
+
+
+def test_friedman_by_hand():
+    # ranks (1, 2, 3), (1, 2, 3), (2, 1, 3): sums 4, 5, 9; 12/(3*3*4) * (16 + 25 + 81) - 3*3*4 = 4 2/3
+    mean = pd.DataFrame([[0.9, 0.8, 0.1], [0.7, 0.5, 0.3], [0.6, 0.8, 0.2]], columns=list("xyz"))
+    statistic, p = report.friedman(mean)
+    assert statistic == pytest.approx(4 + 2 / 3)
+    assert p == pytest.approx(math.exp(-statistic / 2))  # chi-squared with 2 degrees of freedom
+    assert report.friedman(mean * 0.0) == (0.0, 1.0)
+
+
+def test_the_diagram_joins_what_is_closer_than_the_critical_difference():
+    """The bars come from Nemenyi's p values, the length shown from Demšar's formula: both must say the same."""
+    from scikit_posthocs import posthoc_nemenyi_friedman
+
+    p = posthoc_nemenyi_friedman(DEMSAR)
+    ranks = report.mean_ranks(DEMSAR)
+    for first, second in product(DEMSAR.columns, repeat=2):
+        is_far = abs(ranks[first] - ranks[second]) > report.critical_difference(4, 14)
+        assert (p.loc[first, second] < report.SIGNIFICANCE) == is_far
+
+
+def test_the_bayesian_test_knows_better_worse_and_equal():
+    values = np.linspace(0.5, 0.9, 8)
+    mean = pd.DataFrame({"high": values + 0.05, "low": values, "same": values + 0.001})
+    p = report.probably_better(mean)
+    assert p.loc["high", "low"] > 0.99
+    assert p.loc["low", "high"] < 0.01
+    assert max(p.loc["same", "low"], p.loc["low", "same"]) < 0.01
+    # two streams, +3 and -3 points: by symmetry neither way is likelier
+    split = pd.DataFrame({"x": [0.53, 0.50], "y": [0.50, 0.53]})
+    p = report.probably_better(split)
+    assert p.loc["x", "y"] == pytest.approx(p.loc["y", "x"], abs=0.02)
+
+
+def test_time_and_memory_by_hand():
+    (section,) = [s for s in report.sections(RESULTS, []) if s.title == "Time and memory"]
+    grid = next(part for part in section.parts if isinstance(part, report.Grid))
+    # 500 samples a second are 2,000 µs each; 2**20 bytes for 2 s are 2 / 1024 / 3600 gibibyte-hours
+    assert rows_of(grid)["x"] == ["83.00", "2,000.0", "2.0", "1.05", f"{2 / 1024 / 3600:.3g}"]
+
+
+def test_routing_is_drawn_where_it_was_recorded():
+    with_routing = [
+        *(point for line in RESULTS if line["model"] != "x" for point in curve(line, routing_expert_0="")),
+        *(
+            point
+            for line in RESULTS
+            if line["model"] == "x"
+            for point in curve(line, routing_expert_0="0.25")
+        ),
+    ]
+    names = [
+        part.alt
+        for section in report.sections(RESULTS, with_routing)
+        for part in section.parts
+        if isinstance(part, report.Picture)
+    ]
+    assert [name for name in names if "Routing" in name] == [
+        "Routing of x on a, 1,000",
+        "Routing of x on b, 1,000",
+    ]
+    assert not any(
+        "Routing" in part.alt
+        for s in report.sections(RESULTS, CURVES)
+        for part in s.parts
+        if isinstance(part, report.Picture)
+    )
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("results")
+    for stream in "ab":
+        kept = ResultFolder(folder / stream)
+        for line in RESULTS:
+            if line["stream"] == stream:
+                kept.add(line, curve(line))
+    results, curves = read_results(folder)
+    assert len(results) == len(RESULTS)
+    assert len(curves) == len(CURVES)
+    report.write(report.sections(results, curves), folder, title="x < y & z")
+    return folder
+
+
+class Page(html.parser.HTMLParser):
+    """Collects what the page refers to, and checks that tags close."""
+
+    def __init__(self):
+        super().__init__()
+        self.sources, self.open, self.text = [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.sources += [value for name, value in attributes if name in ("src", "href")]
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def test_the_page_needs_nothing_but_itself(written):
+    page = Page()
+    page.feed((written / "report.html").read_text(encoding="utf-8"))
+    assert page.open == []
+    assert len(page.sources) == 4  # the diagram, time, and the curves of two streams
+    for source in page.sources:
+        head, data = source.split(",")
+        assert head == "data:image/png;base64"
+        assert base64.b64decode(data).startswith(b"\x89PNG")
+    assert "x < y & z" in page.text
+    assert "75.00 ± 7.07" in page.text
+
+
+def test_the_markdown_holds_the_same_tables_and_its_pictures_exist(written):
+    text = (written / "report.md").read_text(encoding="utf-8")
+    assert "| a, 1,000 | **75.00 ± 7.07** | 60.00 ± 0.00 | 51.00 ± 1.41 |" in text
+    pictures = re.findall(r"!\[.*?\]\((.*?)\)", text)
+    assert len(pictures) == 4
+    for picture in pictures:
+        assert (written / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_page_opens_in_a_browser(written, tmp_path):
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser is None:
+        pytest.skip("no Chromium on this machine: the page was checked as text only")
+    picture = tmp_path / "page.png"
+    done = subprocess.run(
+        [
+            browser,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--window-size=1300,3000",
+            f"--user-data-dir={tmp_path / 'profile'}",
+            f"--screenshot={picture}",
+            f"file://{written / 'report.html'}",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert picture.exists(), done.stderr
+    import matplotlib.image
+
+    pixels = matplotlib.image.imread(picture)
+    assert pixels.shape[:2] == (3000, 1300)
+    # The lower half shows pictures: an unstyled or empty page has hardly any coloured pixels there.
+    colourful = np.ptp(pixels[1500:, :, :3], axis=2) > 0.3
+    assert colourful.mean() > 1e-4
+
+
+def test_a_folder_without_results_is_a_mistake(tmp_path):
+    with pytest.raises(ValueError, match=r"holds no results\.jsonl"):
+        read_results(tmp_path)
+
+
+def test_what_is_being_written_is_not_read(written, tmp_path):
+    shutil.copytree(written / "a", tmp_path / "a")
+    shutil.copytree(written / "b", tmp_path / ".b")
+    results, _ = read_results(tmp_path)
+    assert {line["stream"] for line in results} == {"a"}
