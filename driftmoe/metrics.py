@@ -309,7 +309,8 @@ class Fading:
             raise ValueError(f"factor={factor}; choose 0 < factor < 1, such as 0.999")
         self.factor = factor
         self._make = lambda: cls(**kwargs)
-        self._metric, self._heir = self._make(), None
+        self._metric: Any = self._make()
+        self._heir: Any = None
         self._weight = 1.0
 
     def update(self, y_true: Hashable, y_pred: Any, w: float = 1.0) -> None:
