@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict, deque
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from typing import Any
@@ -275,7 +275,7 @@ class Fading:
     Parameters
     ----------
     cls
-        Class of the metric; `Scores` will do as well.
+        Class of the metric, or what else makes one; `Scores` will do as well.
     factor
         In (0, 1). With 0.999 the last 1000 samples or so count.
     **kwargs
@@ -304,7 +304,7 @@ class Fading:
 
     _HEIR_BEGINS, _HEIR_TAKES_OVER = 1e100, 1e150
 
-    def __init__(self, cls: type[Any], factor: float = 0.999, **kwargs: Any) -> None:
+    def __init__(self, cls: Callable[..., Any], factor: float = 0.999, **kwargs: Any) -> None:
         if not 0.0 < factor < 1.0:
             raise ValueError(f"factor={factor}; choose 0 < factor < 1, such as 0.999")
         self.factor = factor
@@ -329,6 +329,11 @@ class Fading:
     def get(self) -> Any:
         """Return what the metric gives for the faded samples."""
         return self._metric.get()
+
+    @property
+    def requires_labels(self) -> bool:
+        """Whether the metric reads labels rather than probabilities."""
+        return bool(self._metric.requires_labels)
 
 
 class RamHours:
