@@ -28,8 +28,11 @@ KEYS = [
     "kappa_m",
     "kappa_t",
     "f1_macro",
+    "g_mean",
     "samples_per_second",
     "seconds",
+    "cpu_seconds",
+    "ram_hours",
     "model_bytes",
 ]
 
