@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
-from collections.abc import Hashable, Iterator
+import time
+from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import typer
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
 from typer.exceptions import TyperException
 
 import streams
-from driftmoe import __version__, models, report, streams_cli
+from driftmoe import __version__, experiment, models, report, streams_cli
 from driftmoe.evaluation import FAILURES, Checkpoint, prequential
-from driftmoe.experiment import ResultFolder, Run, read_results, run_key
+from driftmoe.experiment import (
+    Event,
+    JobFolder,
+    OpenStream,
+    ResultFolder,
+    Run,
+    parsed_delay,
+    read_results,
+    run_grid,
+    run_key,
+)
 from driftmoe.streams_cli import (
     DataDir,
     Delimiter,
@@ -62,6 +78,25 @@ Models: {models}.
 
 Streams: {streams}.
 """
+
+
+GRID_EXAMPLES = """
+Examples:
+
+  driftmoe grid led_a sea_a rbf_f --limit 100000 -m driftmoe -m arf --seed 1 --seed 2 --seed 3 --out runs/grid
+
+  driftmoe grid led_a sea_a -m driftmoe --executor dask --scheduler tcp://10.0.0.1:8786 --out runs/grid
+
+  driftmoe grid led_a sea_a -m driftmoe -m arf --shard 2/8 --out runs/grid     (the second of eight machines)
+"""
+
+Delayed = Annotated[
+    str,
+    typer.Option(
+        metavar="SAMPLES",
+        help="Samples between a sample and its label: 1000, 100-2000 for a random one, or a column that holds it.",
+    ),
+]
 
 
 def main() -> None:
@@ -127,6 +162,7 @@ def evaluate(
         ),
     ] = None,
     window: Annotated[int, typer.Option(min=1, help="Samples in a window of the curve.")] = 1000,
+    delay: Delayed = "0",
     out: Annotated[
         Path | None, typer.Option(help="Folder of the results. Default: runs/STREAM.", show_default=False)
     ] = None,
@@ -153,7 +189,8 @@ def evaluate(
         samples = {s: open_stream(stream, options, limit, s, data_dir) for s in seeds}
         folder = ResultFolder(out or Path("runs") / short_name)
         hashes = {s: stream_of_seed.fingerprint() for s, stream_of_seed in samples.items()}
-        runs = [Run(stream, hashes[s], spec, s, limit, window) for spec in specs for s in seeds]
+        parsed_delay(delay)
+        runs = [Run(stream, hashes[s], spec, s, limit, window, delay) for spec in specs for s in seeds]
         results, is_complete = _evaluate(runs, samples, folder)
         if not results and is_complete:
             raise ValueError(f"{stream} holds no samples")
@@ -166,6 +203,156 @@ def evaluate(
                 "driftmoe: interrupted before the first window was full; nothing was measured", err=True
             )
         raise typer.Exit(INTERRUPTED)
+
+
+@app.command(epilog=GRID_EXAMPLES)
+def grid(
+    stream: Annotated[
+        list[str], typer.Argument(metavar="STREAM...", help="Names of streams, or files.", show_default=False)
+    ],
+    model: Annotated[
+        list[str], typer.Option("--model", "-m", help="A model; repeat for several.", show_default=False)
+    ],
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Number of samples of each stream.", show_default=False)
+    ] = None,
+    seed: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=0, help="Seed of models and synthetic streams. Repeat. Default: 1.", show_default=False
+        ),
+    ] = None,
+    window: Annotated[int, typer.Option(min=1, help="Samples in a window of the curve.")] = 1000,
+    delay: Delayed = "0",
+    out: Annotated[Path, typer.Option(help="Folder of the results, one file per run.")] = Path("runs/grid"),
+    executor: Annotated[
+        str, typer.Option(help="serial, processes, or dask (a cluster; needs driftmoe[dask]).")
+    ] = "processes",
+    workers: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="A running Dask scheduler to join.", show_default=False),
+    ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="Do every N-th run only, from the I-th on.", show_default=False),
+    ] = None,
+    target: Target = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Run every model on every stream with every seed; what is done is not done again.
+
+    Each run leaves one file, which appears whole or not at all: a grid that was stopped, however, goes on where it
+    was when the same command is given again. `driftmoe report` turns the folder into a page.
+    """
+    with one_line_errors():
+        open_run = functools.partial(open_stream, options=FileOptions(target), data_dir=data_dir)
+        runs = planned(stream, model, seed or [1], open_run, limit=limit, window=window, delay=delay)
+        n_failed = carry_out(
+            runs, open_run, out, executor=executor, n_workers=workers, scheduler=scheduler, of_shard=shard
+        )
+    if n_failed:
+        raise typer.Exit(1)
+
+
+def planned(
+    stream_names: Sequence[str],
+    specs: Sequence[str],
+    seeds: Sequence[int],
+    open_run: OpenStream,
+    *,
+    limit: int | None,
+    window: int = 1000,
+    delay: str = "0",
+) -> list[Run]:
+    """Return the runs of a grid, after each model and each stream has been found to exist."""
+    for spec in specs:
+        models.make(spec)
+    parsed_delay(delay)
+    return [
+        Run(name, open_run(name=name, limit=limit, seed=s).fingerprint(), spec, s, limit, window, delay)
+        for name in dict.fromkeys(stream_names)
+        for s in dict.fromkeys(seeds)
+        for spec in dict.fromkeys(specs)
+    ]
+
+
+def carry_out(
+    runs: Sequence[Run],
+    open_run: OpenStream,
+    out: Path,
+    *,
+    executor: str,
+    n_workers: int,
+    scheduler: str | None = None,
+    of_shard: str | None = None,
+) -> int:
+    """Do a grid with a live table of it, and return how many of its runs failed."""
+    runs = experiment.shard(runs, of_shard) if of_shard else runs
+    board, console = _Board(len(runs)), Console(stderr=True)
+    try:
+        with Live(board, console=console, refresh_per_second=2):
+            for event in run_grid(
+                runs, open_run, JobFolder(out), executor=executor, n_workers=n_workers, scheduler=scheduler
+            ):
+                board.take(event)
+    except ImportError as error:
+        raise ValueError(str(error)) from None
+    if not console.is_terminal:
+        console.line()  # there the live table ends within its line
+    for run, file in board.failed.items():
+        message = f"driftmoe: {run.model} on {run.stream}, seed {run.seed}, failed; see {file}"
+        console.print(message, soft_wrap=True, markup=False, highlight=False)
+    table_console().print(
+        f"Results: {out} ({board.n_done:,} of {len(runs):,} runs); next: driftmoe report {out}",
+        soft_wrap=True, markup=False,
+    )  # fmt: skip
+    return len(board.failed)
+
+
+class _Board:
+    """The live table of a grid: what is running, what came last, and how much is left."""
+
+    def __init__(self, n_runs: int) -> None:
+        self.failed: dict[Run, Path] = {}
+        self.n_done = 0
+        self._n_runs, self._n_kept = n_runs, 0
+        self._running: dict[Run, float] = {}
+        self._last: Event | None = None
+        self._start = time.perf_counter()
+
+    def take(self, event: Event) -> None:
+        """Note an event."""
+        if event.state == "started":
+            self._running[event.run] = time.perf_counter()
+            return
+        self._running.pop(event.run, None)
+        self._last = event
+        if event.error is not None:
+            self.failed[event.run] = event.error
+        else:
+            self.n_done += 1
+            self._n_kept += event.state == "kept"
+
+    def __rich__(self) -> Group:
+        now = time.perf_counter()
+        table = Table(box=None, padding=(0, 2, 0, 0))
+        for heading in ("running", "stream", "seed", "for"):
+            table.add_column(heading)
+        for run, since in self._running.items():
+            table.add_row(escape(run.model), escape(run.stream), str(run.seed), f"{now - since:,.0f} s")
+        n_ended = self.n_done + len(self.failed)
+        n_left = self._n_runs - n_ended
+        line = (
+            f"{self.n_done:,} done ({self._n_kept:,} before), {len(self.failed):,} failed, "
+            f"{len(self._running):,} running, {n_left - len(self._running):,} to come"
+        )
+        if n_left and n_ended > self._n_kept:
+            line += f"; about {(now - self._start) / (n_ended - self._n_kept) * n_left:,.0f} s left"
+        if self._last is not None and self._last.result is not None:
+            run = self._last.run
+            line += f"; last: {run.model} on {run.stream} {self._last.result['accuracy']:.2%}"
+        return Group(table, Text(line)) if self._running else Group(Text(line))
 
 
 def _show(
@@ -254,7 +441,7 @@ def _evaluate(
             is_complete = False
             try:
                 watched = _Watched(stream, progress, task)
-                for last in prequential(watched, model, window=run.window):
+                for last in prequential(watched, model, **run.protocol()):
                     curve.append(run.curve_point(last))
                     rate, accuracy = last.n_samples / last.seconds, last.cumulative["accuracy"]
                     figures = f"{rate:,.0f} samples/s, accuracy {accuracy:.2%}"

@@ -1,40 +1,78 @@
-"""Prequential evaluation: each sample is predicted first and learnt after, and every sample counts."""
+"""Prequential evaluation: each sample is predicted first and learnt after, and every sample counts.
+
+`prequential` is the protocol of the field, with delayed labels, warm start, sample weights, and a past that slides or
+fades. `holdout` tests at intervals on samples that are not learnt. `cross_validate` does what cross-validation does,
+in one pass over the stream. All three yield checkpoints.
+"""
 
 from __future__ import annotations
 
+import heapq
 import time
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from inspect import signature
+from itertools import repeat
+from typing import Any, Literal, NamedTuple
 
+import numpy as np
 from river import base
+from river.metrics.base import Metric
 
-from driftmoe.metrics import Scores
+from driftmoe.metrics import Fading, RamHours, Scores
 
-FAILURES = (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)
+FAILURES = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 """What a stream or a model may raise half way; what had been measured until then is not lost."""
 
-
 BLOCK_SIZE = 256
-"""Samples that a model which takes blocks gets at once."""
+"""Samples that a model which takes blocks gets at once, where it does not name another size."""
+
+MEASURING_SHARE = 0.02
+"""Time for measuring memory, as a share of the time in the model."""
+
+Delay = int | tuple[int, int] | str | Callable[[Any, Any], int]
+Weight = str | Callable[[Any, Any], float]
+Metrics = Metric | Sequence[Metric] | Mapping[str, Metric]
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What had been measured when a window was full, or when the stream ended.
+    """What had been measured when a step was full, or when the stream ended.
 
     Attributes
     ----------
     n_samples
-        Samples so far.
+        Samples of the stream so far.
     cumulative
-        Figures over all samples so far, as shares: accuracy, kappa, kappa_m, kappa_t, f1_macro, g_mean.
+        Figures over all samples so far, as shares: accuracy, kappa, kappa_m, kappa_t, f1_macro, g_mean, and those of
+        the metrics asked for.
     window
-        The same over the samples since the last checkpoint.
+        The same over the recent past: the last window, or all with older samples counting less.
     seconds
         Time spent in the model so far: predicting and learning, without making samples or counting hits.
     window_seconds
         The same since the last checkpoint.
+    cpu_seconds
+        Time of all processor cores spent in the model so far.
+    model_bytes
+        Memory of the model when it was last measured; see `prequential`.
+    ram_hours
+        Memory times `seconds` so far, in GB·h.
+    predictions
+        (true label, prediction) of each sample since the last checkpoint, where asked for; else empty.
     """
 
     n_samples: int
@@ -42,12 +80,27 @@ class Checkpoint:
     window: dict[str, float]
     seconds: float
     window_seconds: float
+    cpu_seconds: float = 0.0
+    model_bytes: int = 0
+    ram_hours: float = 0.0
+    predictions: tuple[tuple[Hashable, Hashable], ...] = ()
 
 
 def prequential(
-    stream: Iterable[tuple[Mapping[Any, Any], Hashable]], model: base.Classifier, *, window: int = 1000
+    stream: Iterable[tuple[Mapping[Any, Any], Hashable]],
+    model: base.Classifier,
+    *,
+    metrics: Metrics = (),
+    window: int = 1000,
+    step: int | None = None,
+    fading: float | None = None,
+    delay: Delay = 0,
+    weight: Weight | None = None,
+    warm_start: int = 0,
+    keep_predictions: bool = False,
+    seed: int | None = None,
 ) -> Iterator[Checkpoint]:
-    """Test, then train, on each sample in turn; yield a checkpoint for every window.
+    """Test, then train, on each sample in turn; yield a checkpoint for every step.
 
     Parameters
     ----------
@@ -57,13 +110,35 @@ def prequential(
         Any river classifier. A sample of which it can say nothing (`predict_one` gives `None`) counts as wrong. Where
         the stream has `blocks` and the model `step_many`, as `DriftMoEClassifier` has, samples go in blocks, which is
         faster and gives the same predictions.
+    metrics
+        River metrics to compute beside the standard figures, one, several or by name; the name is that of the class
+        otherwise. One that reads probabilities makes the model give both label and probabilities, sample by sample.
     window
-        Samples between two checkpoints.
+        Samples that a checkpoint's `window` looks back on.
+    step
+        Samples between two checkpoints; `window` by default. A smaller one makes the window slide.
+    fading
+        Factor in (0, 1) by which a sample counts less than the one after it: `window` then holds figures over all
+        samples, faded. See `driftmoe.metrics.Fading`.
+    delay
+        Samples that arrive between a sample and its label; the sample is predicted when it arrives and learnt when
+        its label does, after the sample that has just arrived has been predicted, older samples first. An integer, a
+        pair `(low, high)` for a random one with equal chances, the name of a column of the stream that holds it (which
+        the model does not get to see), or a function of `(x, y)`. A label that is due after the end is not learnt.
+    weight
+        How much a sample counts, in the figures and, where the model's `learn_one` takes `w`, in learning: the name of
+        a column that holds it (which the model does not get to see), or a function of `(x, y)`.
+    warm_start
+        First samples that are learnt at once and not predicted.
+    keep_predictions
+        Whether checkpoints carry the predictions.
+    seed
+        Of random delays.
 
     Yields
     ------
     checkpoint
-        One per full window, and one at the end for the rest. Values of a window are of its own samples alone, except
+        One per full step, and one at the end for the rest. Values of a window are of its own samples alone, except
         that the baseline of kappa-M is the majority of the last `window` labels and that of kappa-temporal the label
         before, as in MOA's windowed evaluator. When the run is interrupted, or the stream or the model raises, the
         samples since the last checkpoint come as one more before the exception goes on.
@@ -71,7 +146,13 @@ def prequential(
     Raises
     ------
     ValueError
-        If `window` is below 1.
+        If `window` or `step` is below 1, or `step` does not divide `window`; if `fading` is out of range; if a delay is
+        negative or a weight is not positive.
+
+    Notes
+    -----
+    The model's memory is measured at checkpoints, as long as measuring has taken no more than 2 % of the time in the
+    model, because walking through a large ensemble of Python objects takes seconds.
 
     References
     ----------
@@ -87,73 +168,401 @@ def prequential(
     1000 0.88
     1250 0.884
     """
+    step = window if step is None else step
+    for name, value in (("window", window), ("step", step)):
+        if value < 1:
+            raise ValueError(f"{name}={value}; choose at least 1 sample")
+    if warm_start < 0:
+        raise ValueError(f"warm_start={warm_start}; choose 0 or more samples")
+    tally = _Tally(model, stream, metrics, window, step, fading, keep_predictions)
+    if (
+        hasattr(stream, "blocks")
+        and hasattr(model, "step_many")
+        and not (delay or weight or tally.reads_proba)
+    ):
+        events = _in_blocks(stream, model, step, warm_start)
+    else:
+        rows = _with_delays_and_weights(stream, delay, weight, seed)
+        events = _one_by_one(rows, model, warm_start, tally.reads_proba)
+    try:
+        for event in events:
+            tally.add(event, is_counted=tally.n_samples >= warm_start)
+            if tally.n_samples % step == 0:
+                yield tally.checkpoint()
+    except (KeyboardInterrupt, *FAILURES):
+        if tally.n_samples % step:
+            yield tally.checkpoint()
+        raise
+    if tally.n_samples % step:
+        yield tally.checkpoint()
+
+
+def holdout(
+    stream: Iterable[tuple[Mapping[Any, Any], Hashable]],
+    model: base.Classifier,
+    *,
+    metrics: Metrics = (),
+    every: int = 10_000,
+    size: int = 1000,
+    keep_predictions: bool = False,
+) -> Iterator[Checkpoint]:
+    """Learn `every` samples, then test on the next `size` without learning them, and so on.
+
+    Parameters
+    ----------
+    stream, model, metrics, keep_predictions
+        As in `prequential`.
+    every
+        Samples to learn before each test.
+    size
+        Samples of each test.
+
+    Yields
+    ------
+    checkpoint
+        One per test; `window` holds its figures and `cumulative` those of all tests so far. A test that the end of the
+        stream cuts short counts too.
+
+    Raises
+    ------
+    ValueError
+        If `every` or `size` is below 1.
+
+    References
+    ----------
+    Gama, Sebastião, Rodrigues (2013). On evaluating stream learning algorithms. Machine Learning 90, section 3.1.
+    """
+    for name, value in (("every", every), ("size", size)):
+        if value < 1:
+            raise ValueError(f"{name}={value}; choose at least 1 sample")
+    tally = _Tally(model, stream, metrics, size, size, None, keep_predictions)
+    n_tested = 0
+    for i, (x, y) in enumerate(stream):
+        if i % (every + size) < every:
+            tally.add(_learnt(model, x, y), is_counted=False)
+            continue
+        tally.add(_tested(model, x, y, tally.reads_proba))
+        n_tested += 1
+        if n_tested % size == 0:
+            yield tally.checkpoint()
+    if n_tested % size:
+        yield tally.checkpoint()
+
+
+def cross_validate(
+    stream: Iterable[tuple[Mapping[Any, Any], Hashable]],
+    models: Sequence[base.Classifier],
+    *,
+    method: Literal["cross-validation", "split", "bootstrap"] = "cross-validation",
+    metrics: Metrics = (),
+    window: int = 1000,
+    seed: int | None = None,
+) -> Iterator[tuple[Checkpoint, ...]]:
+    """Run several copies of a model side by side, each tested and trained on its own share of the stream.
+
+    The spread of their figures tells how sure a figure is, where `prequential` gives one number.
+
+    Parameters
+    ----------
+    stream, metrics
+        As in `prequential`.
+    models
+        The copies, one per fold, at least 2.
+    method
+        Who learns a sample and who is tested on it.
+
+        - `"cross-validation"`: one, drawn at random, is tested; all others learn.
+        - `"split"`: one, drawn at random, learns; all others are tested.
+        - `"bootstrap"`: each draws from Poisson(1): it learns the sample that many times, or is tested on 0.
+    window
+        Samples of the stream between two checkpoints.
+    seed
+        Of the draws.
+
+    Yields
+    ------
+    checkpoints
+        One of each fold for every window, and at the end for the rest. Figures are over the samples on which the fold
+        was tested, for which alone it has predictions; so the label before, for kappa-temporal, is that of the sample
+        on which the fold was tested last.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than 2 models, the method is unknown, or `window` is below 1.
+
+    References
+    ----------
+    Bifet, de Francisci Morales, Read, Holmes, Pfahringer (2015). Efficient online evaluation of big data stream
+    classifiers. KDD, section 3.1.
+
+    Examples
+    --------
+    >>> from river import datasets, naive_bayes
+    >>> from driftmoe.evaluation import cross_validate
+    >>> *_, folds = cross_validate(datasets.Phishing(), [naive_bayes.GaussianNB() for _ in range(10)], seed=1)
+    >>> sum(fold.cumulative["accuracy"] for fold in folds) / 10 > 0.85
+    True
+    """
+    if len(models) < 2:
+        raise ValueError(f"{len(models)} models; give at least 2, one per fold")
     if window < 1:
         raise ValueError(f"window={window}; choose at least 1 sample")
-    classes = getattr(stream, "classes", ())
-    total, current = Scores(classes=classes), Scores(window, classes)
-    seconds = window_seconds = 0.0
+    draws = {"cross-validation": _all_but_one, "split": _only_one, "bootstrap": _poisson}
+    if method not in draws:
+        raise ValueError(f"method={method!r}; choose one of {', '.join(map(repr, draws))}")
+    rng = np.random.default_rng(seed)
+    tallies = [_Tally(model, stream, metrics, window, window, None, False) for model in models]
     n_samples = 0
-
-    def checkpoint() -> Checkpoint:
-        return Checkpoint(n_samples, total.get(), current.get(), seconds + window_seconds, window_seconds)
-
-    try:
-        for y_true, y_pred, taken in _taken(stream, model, window):
-            window_seconds += taken
-            total.update_many(y_true, y_pred)
-            current.update_many(y_true, y_pred)
-            n_samples += len(y_true)
-            if n_samples % window == 0:
-                yield checkpoint()
-                current.restart()
-                seconds += window_seconds
-                window_seconds = 0.0
-    except (KeyboardInterrupt, *FAILURES):
-        if n_samples % window:
-            yield checkpoint()
-        raise
+    for x, y in stream:
+        for tally, times in zip(tallies, draws[method](len(models), rng), strict=True):
+            if times == 0:
+                tally.add(_tested(tally.model, x, y, tally.reads_proba))
+            else:
+                tally.add(_learnt(tally.model, x, y, times), is_counted=False)
+        n_samples += 1
+        if n_samples % window == 0:
+            yield tuple(tally.checkpoint() for tally in tallies)
     if n_samples % window:
-        yield checkpoint()
+        yield tuple(tally.checkpoint() for tally in tallies)
 
 
-Taken = tuple[Sequence[Hashable], Sequence[Hashable], float]
-"""True labels, predicted labels, and the seconds that the model took."""
+def _all_but_one(n: int, rng: np.random.Generator) -> list[int]:
+    tested = int(rng.integers(n))
+    return [int(fold != tested) for fold in range(n)]
 
 
-def _taken(stream: Any, model: Any, window: int) -> Iterator[Taken]:
-    """Let the model predict, then learn, each sample in turn; in blocks, cut where windows end, if both offer them."""
-    if not hasattr(stream, "blocks") or not hasattr(model, "step_many"):
-        yield from _one_by_one(stream, model)
-        return
+def _only_one(n: int, rng: np.random.Generator) -> list[int]:
+    learning = int(rng.integers(n))
+    return [int(fold == learning) for fold in range(n)]
+
+
+def _poisson(n: int, rng: np.random.Generator) -> list[int]:
+    return rng.poisson(1.0, n).tolist()
+
+
+class _Event(NamedTuple):
+    """Samples that have been dealt with, and what the model said of them."""
+
+    y_true: Sequence[Hashable]
+    y_pred: Sequence[Hashable]
+    seconds: float
+    cpu_seconds: float
+    weights: Sequence[float] | None = None
+    proba: Mapping[Any, float] | None = None
+
+
+class _Row(NamedTuple):
+    """One sample, with the number of samples after which its label comes, and its weight."""
+
+    x: Mapping[Any, Any]
+    y: Hashable
+    delay: int
+    weight: float | None
+
+
+def _with_delays_and_weights(
+    samples: Iterable[tuple[Mapping[Any, Any], Hashable]],
+    delay: Delay,
+    weight: Weight | None,
+    seed: int | None,
+) -> Iterator[_Row]:
+    hidden = {name for name in (delay, weight) if isinstance(name, str)}
+    rng = np.random.default_rng(seed)
+    for x, y in samples:
+        if isinstance(delay, str):
+            d = x[delay]
+        elif isinstance(delay, tuple):
+            d = rng.integers(*delay, endpoint=True)
+        else:
+            d = delay(x, y) if callable(delay) else delay
+        if d < 0:
+            raise ValueError(f"delay={d}; a label cannot come before its sample: choose 0 or more")
+        w = None
+        if weight is not None:
+            w = float(x[weight] if isinstance(weight, str) else weight(x, y))
+            if not w > 0.0:
+                raise ValueError(f"weight={w}; choose weights above 0")
+        if hidden:
+            x = {name: value for name, value in x.items() if name not in hidden}
+        yield _Row(x, y, int(d), w)
+
+
+def _one_by_one(rows: Iterable[_Row], model: Any, warm_start: int, reads_proba: bool) -> Iterator[_Event]:
+    """Predict each sample when it arrives, and learn each when its label does."""
+    waiting: list[tuple[int, int, _Row]] = []
+    takes_weight = "w" in signature(model.learn_one).parameters
+    clock, cpu_clock = time.perf_counter, time.process_time
+    for i, row in enumerate(rows):
+        is_warm = i >= warm_start
+        if is_warm and row.delay > 0:
+            row = row._replace(x=dict(row.x))  # who made the sample may use the dictionary again
+        heapq.heappush(waiting, (i + row.delay * is_warm, i, row))
+        cpu_start, start = cpu_clock(), clock()
+        y_pred = model.predict_one(row.x) if is_warm else None
+        proba = model.predict_proba_one(row.x) if is_warm and reads_proba else None
+        while waiting and waiting[0][0] <= i:
+            _, _, due = heapq.heappop(waiting)
+            if due.weight is not None and takes_weight:
+                model.learn_one(due.x, due.y, w=due.weight)
+            else:
+                model.learn_one(due.x, due.y)
+        seconds, cpu_seconds = clock() - start, cpu_clock() - cpu_start
+        weights = None if row.weight is None else (row.weight,)
+        yield _Event((row.y,), (y_pred,), seconds, cpu_seconds, weights, proba)
+
+
+def _in_blocks(stream: Any, model: Any, step: int, warm_start: int) -> Iterator[_Event]:
+    """Let the model step through blocks, cut where steps end."""
     names = [feature.name for feature in stream.features]
     values = [feature.values for feature in stream.features]  # the lists may grow while a file is read
-    clock = time.perf_counter
+    clock, cpu_clock = time.perf_counter, time.process_time
     n_samples = 0
-    for block in stream.blocks(BLOCK_SIZE):
+    for block in stream.blocks(getattr(model, "block_size", BLOCK_SIZE)):
         first = 0
         while first < len(block.y):
-            last = min(first + window - n_samples % window, len(block.y))
+            last = min(first + step - n_samples % step, len(block.y))
+            if n_samples < warm_start:
+                last = min(last, first + warm_start - n_samples)
             X, y = block.X[first:last], block.y[first:last]
-            start = clock()
+            cpu_start, start = cpu_clock(), clock()
             try:
                 y_pred = model.step_many(X, y, names=names, values=values, classes=stream.classes)
             except (
                 TypeError,
                 ValueError,
             ):  # a row cannot be read and none has been learnt: those before it can
-                yield from _one_by_one(stream.samples(X, y), model)
+                rows = _with_delays_and_weights(stream.samples(X, y), 0, None, None)
+                yield from _one_by_one(rows, model, warm_start - n_samples, False)
             else:
-                taken = clock() - start
-                classes = stream.classes
-                yield [classes[target] for target in y.tolist()], y_pred, taken
+                seconds, cpu_seconds = clock() - start, cpu_clock() - cpu_start
+                yield _Event([stream.classes[t] for t in y.tolist()], y_pred, seconds, cpu_seconds)
             n_samples += last - first
             first = last
 
 
-def _one_by_one(samples: Iterable[tuple[Any, Any]], model: Any) -> Iterator[Taken]:
-    clock = time.perf_counter
-    for x, y in samples:
-        start = clock()
-        y_pred = model.predict_one(x)
+def _tested(model: Any, x: Mapping[Any, Any], y: Hashable, reads_proba: bool) -> _Event:
+    cpu_start, start = time.process_time(), time.perf_counter()
+    y_pred = model.predict_one(x)
+    proba = model.predict_proba_one(x) if reads_proba else None
+    return _Event((y,), (y_pred,), time.perf_counter() - start, time.process_time() - cpu_start, None, proba)
+
+
+def _learnt(model: Any, x: Mapping[Any, Any], y: Hashable, times: int = 1) -> _Event:
+    cpu_start, start = time.process_time(), time.perf_counter()
+    for _ in range(times):
         model.learn_one(x, y)
-        yield (y,), (y_pred,), clock() - start
+    return _Event((y,), (None,), time.perf_counter() - start, time.process_time() - cpu_start)
+
+
+class _Tally:
+    """All that is measured of one run."""
+
+    def __init__(
+        self,
+        model: Any,
+        stream: Any,
+        metrics: Metrics,
+        window: int,
+        step: int,
+        fading: float | None,
+        keep_predictions: bool,
+    ) -> None:
+        classes = getattr(stream, "classes", ())
+        self.model = model
+        self.n_samples = 0
+        self._metrics = {name: metric.clone() for name, metric in _by_name(metrics).items()}
+        self.reads_proba = not all(metric.requires_labels for metric in self._metrics.values())
+        self._total = Scores(classes=classes)
+        self._is_faded = fading is not None
+        self._recent: Any
+        if fading is None:
+            self._recent = Scores(window, classes, step)
+            self._recent_metrics = {}
+        else:
+            self._recent = Fading(Scores, factor=fading, classes=classes)
+            self._recent_metrics = {
+                name: Fading(metric.clone, factor=fading) for name, metric in self._metrics.items()
+            }
+        # What the metrics of a window read, step by step.
+        self._read: deque[list[tuple[Hashable, Any, float]]] = deque([[]], maxlen=window // step)
+        self._keep_predictions = keep_predictions
+        self._predictions: list[tuple[Hashable, Hashable]] = []
+        self._seconds = self._seconds_before = self._cpu_seconds = self._measuring = 0.0
+        self._model_bytes = 0
+        self._ram_hours = RamHours()
+
+    def add(self, event: _Event, *, is_counted: bool = True) -> None:
+        """Take in some samples; those that were learnt only do not count in the figures."""
+        self.n_samples += len(event.y_true)
+        self._seconds += event.seconds
+        self._cpu_seconds += event.cpu_seconds
+        if not is_counted:
+            return
+        self._total.update_many(event.y_true, event.y_pred, event.weights)
+        if self._is_faded:
+            for y, p, w in zip(event.y_true, event.y_pred, event.weights or repeat(1.0)):  # noqa: B905 - endless
+                self._recent.update(y, p, w)
+        else:
+            self._recent.update_many(event.y_true, event.y_pred, event.weights)
+        if self._keep_predictions:
+            self._predictions += zip(event.y_true, event.y_pred, strict=True)
+        if self._metrics:
+            self._add_to_metrics(event)
+
+    def _add_to_metrics(self, event: _Event) -> None:
+        for y, p, w in zip(event.y_true, event.y_pred, event.weights or repeat(1.0)):  # noqa: B905 - endless
+            reads = (y, (p, event.proba), w)
+            for metric in (*self._metrics.values(), *self._recent_metrics.values()):
+                _update(metric, *reads)
+            if not self._is_faded:
+                self._read[-1].append(reads)
+
+    def checkpoint(self) -> Checkpoint:
+        """Return what has been measured, and begin a new step."""
+        if self._measuring <= MEASURING_SHARE * self._seconds:
+            start = time.perf_counter()
+            self._model_bytes = getattr(self.model, "_raw_memory_usage", 0)  # not all are river's
+            self._measuring += time.perf_counter() - start
+        self._ram_hours.update(self._model_bytes, self._seconds)
+        checkpoint = Checkpoint(
+            n_samples=self.n_samples,
+            cumulative=self._total.get() | {name: m.get() for name, m in self._metrics.items()},
+            window=self._recent.get() | self._window_metrics(),
+            seconds=self._seconds,
+            window_seconds=self._seconds - self._seconds_before,
+            cpu_seconds=self._cpu_seconds,
+            model_bytes=self._model_bytes,
+            ram_hours=self._ram_hours.get(),
+            predictions=tuple(self._predictions),
+        )
+        if not self._is_faded:
+            self._recent.restart()
+            self._read.append([])
+        self._predictions.clear()
+        self._seconds_before = self._seconds
+        return checkpoint
+
+    def _window_metrics(self) -> dict[str, float]:
+        if self._is_faded:
+            return {name: metric.get() for name, metric in self._recent_metrics.items()}
+        values = {}
+        for name, metric in self._metrics.items():
+            of_window = metric.clone()
+            for step in self._read:
+                for reads in step:
+                    _update(of_window, *reads)
+            values[name] = of_window.get()
+        return values
+
+
+def _update(metric: Any, y: Hashable, said: tuple[Hashable, Any], w: float) -> None:
+    label, proba = said
+    metric.update(y, label if metric.requires_labels else proba, w)
+
+
+def _by_name(metrics: Metrics) -> dict[str, Any]:
+    if isinstance(metrics, Mapping):
+        return dict(metrics)
+    several = [metrics] if isinstance(metrics, Metric) else metrics
+    return {type(metric).__name__: metric for metric in several}

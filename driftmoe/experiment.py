@@ -1,29 +1,43 @@
 """Runs and their results: one run is one model on one stream with one seed; its result is one JSON line and a curve.
 
-A results folder holds `results.jsonl` (one line per run) and `windows.csv` (one line per window of each run). Both are
-rewritten whole and atomically after each run, so that a crash loses only the run it interrupted.
+`ResultFolder` is what a few runs by hand leave: `results.jsonl` (one line per run) and `windows.csv` (one line per
+window of each run), rewritten whole and atomically after each run. `JobFolder` is what a grid leaves: one file per
+run, so that many processes or machines can write, and a run that has its file is never done again. `run_grid` does the
+runs, one by one, in processes of this machine, or on a Dask cluster. `read_results` reads both kinds of folder.
 """
 
 from __future__ import annotations
 
 import csv
+import functools
+import hashlib
 import io
 import json
 import math
+import multiprocessing
 import os
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+import re
+import signal
+import subprocess
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import torch
 from filelock import FileLock
 from river import base
 
-from driftmoe.evaluation import Checkpoint
+from driftmoe import models
+from driftmoe.evaluation import FAILURES, Checkpoint, Delay, prequential
 
-KEY = ("stream", "stream_sha256", "model", "seed", "limit", "window")
+KEY = ("stream", "stream_sha256", "model", "seed", "limit", "window", "delay")
 """What tells one run from another: a new result replaces an older one that agrees in all of these."""
 
 CURVE_COLUMNS = (
@@ -56,6 +70,8 @@ class Run:
         Samples between two checkpoints.
     stream_sha256
         Hash that tells the stream's samples from another's of the same name: other data, target or seed.
+    delay
+        Samples between a sample and its label, as text: `1000`, `100-2000` for a random one, or the name of a column.
     """
 
     stream: str
@@ -64,6 +80,11 @@ class Run:
     seed: int
     limit: int | None
     window: int
+    delay: str = "0"
+
+    def protocol(self) -> dict[str, Any]:
+        """Return the arguments of `prequential` that this run asks for."""
+        return {"window": self.window, "delay": parsed_delay(self.delay), "seed": self.seed}
 
     def result(
         self,
@@ -97,15 +118,19 @@ class Run:
             **checkpoint.cumulative,
             "samples_per_second": checkpoint.n_samples / checkpoint.seconds,
             "seconds": checkpoint.seconds,
+            "cpu_seconds": checkpoint.cpu_seconds,
+            "ram_hours": checkpoint.ram_hours,
             "model_bytes": model._raw_memory_usage,
             "complete": is_complete,
             "limit": self.limit,
             "window": self.window,
+            "delay": self.delay,
             "parameters": _plain(model._get_params()),
             "stream_length": stream_length,
             "stream_sha256": self.stream_sha256,
             "drifts": [list(drift) for drift in drifts],
             "versions": versions(),
+            "commit": commit(),
         }
 
     def curve_point(self, checkpoint: Checkpoint) -> dict[str, Any]:
@@ -170,32 +195,358 @@ class ResultFolder:
         return [point for point in self._read()[1] if point["stream"] == stream]
 
 
-def read_results(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return the result lines and the windows kept in a folder and all folders below it.
+class JobFolder:
+    """The results of a grid, one file per run: `jobs/STREAM-MODEL-SEED-HASH.json`.
+
+    The hash is that of all that tells one run from another, the model's parameters included. A file appears whole or
+    not at all. A run that failed leaves `failed/....txt` with its traceback instead, and is tried again next time.
 
     Parameters
     ----------
+    path
+        Created when missing.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        for name in ("jobs", "failed"):
+            (path / name).mkdir(parents=True, exist_ok=True)
+
+    def file(self, run: Run) -> Path:
+        """Return the file that the result of a run is kept in."""
+        parameters = _plain(models.make(run.model, seed=run.seed)._get_params())
+        identity = json.dumps([*(getattr(run, name) for name in KEY), parameters], sort_keys=True)
+        name = re.sub(r"[^\w.()=,-]+", "_", f"{Path(run.stream).name}-{run.model}-{run.seed}")[:80]
+        return self.path / "jobs" / f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}.json"
+
+    def result(self, run: Run) -> dict[str, Any] | None:
+        """Return the result line of a run that is done, else `None`."""
+        file = self.file(run)
+        return json.loads(file.read_text(encoding="utf-8"))["result"] if file.exists() else None
+
+    def keep(self, run: Run, result: Mapping[str, Any], curve: Sequence[Mapping[str, Any]]) -> None:
+        """Keep the result of a run."""
+        text = json.dumps({"result": result, "curve": curve}, allow_nan=False, indent=1)
+        _write_atomically(self.file(run), text + "\n")
+        self._traceback_file(run).unlink(missing_ok=True)
+
+    def keep_failure(self, run: Run, text: str) -> Path:
+        """Keep the traceback of a run that failed, and return its file."""
+        _write_atomically(self._traceback_file(run), f"{run}\n\n{text}")
+        return self._traceback_file(run)
+
+    def _traceback_file(self, run: Run) -> Path:
+        return self.path / "failed" / f"{self.file(run).stem}.txt"
+
+
+@dataclass(frozen=True)
+class Event:
+    """What happened to one run of a grid.
+
+    Attributes
+    ----------
+    run
+        Which run.
+    state
+        `"kept"` (it was done before), `"started"`, `"done"` or `"failed"`.
+    result
+        Its result line, where there is one.
+    error
+        File of the traceback, where it failed.
+    """
+
+    run: Run
+    state: Literal["kept", "started", "done", "failed"]
+    result: Mapping[str, Any] | None = None
+    error: Path | None = None
+
+
+EXECUTORS = ("serial", "processes", "dask")
+
+OpenStream = Callable[..., Any]
+"""Called as `open_stream(name=, limit=, seed=)`; must be picklable, since other processes call it."""
+
+Outcome = tuple[dict[str, Any], list[dict[str, Any]]] | str
+"""Result line and curve, or the traceback of what went wrong."""
+
+
+def run_grid(
+    runs: Iterable[Run],
+    open_stream: OpenStream,
+    folder: JobFolder,
+    *,
+    executor: str = "processes",
+    n_workers: int = 1,
+    scheduler: str | None = None,
+) -> Iterator[Event]:
+    """Do all runs that have no result yet, keep each as it ends, and tell what happens.
+
+    Parameters
+    ----------
+    runs
+        What to do, in this order.
+    open_stream
+        Returns the stream of a run; called where the run is done.
     folder
-        Folder that holds `results.jsonl` and `windows.csv`, or folders that do. Names that begin with a dot are passed
-        over: what is being written is not read.
+        Where results are kept. It is written by the caller's process alone.
+    executor
+        - `"serial"`: one after the other, here.
+        - `"processes"`: in `n_workers` new processes, each with a Java machine of its own where it needs one. A
+          process that is killed costs its run alone.
+        - `"dask"`: on a cluster of `n_workers` local processes, or on the one at `scheduler`, as many at a time as it
+          has threads.
+    n_workers
+        Processes at a time.
+    scheduler
+        Address of a running Dask scheduler, such as `tcp://10.0.0.1:8786`.
+
+    Yields
+    ------
+    event
+        First the runs that were done before, then what happens as it does. A run that fails does not stop the others.
 
     Raises
     ------
     ValueError
-        If there is no `results.jsonl` at all, or a file cannot be read.
+        If the executor is unknown, `n_workers` is below 1, or there is a scheduler without Dask.
+    ImportError
+        If Dask is asked for and not installed.
     """
-    paths = sorted(
-        path
-        for path in folder.rglob("results.jsonl")
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
-    if not paths:
+    if executor not in EXECUTORS:
+        raise ValueError(f"unknown executor {executor!r}; available: {', '.join(EXECUTORS)}")
+    if n_workers < 1:
+        raise ValueError(f"n_workers={n_workers}; choose at least 1")
+    if scheduler is not None and executor != "dask":
+        raise ValueError(f"scheduler={scheduler!r} is for executor='dask', not {executor!r}")
+    left = []
+    for run in runs:
+        result = folder.result(run)
+        if result is None:
+            left.append(run)
+        else:
+            yield Event(run, "kept", result)
+    work = functools.partial(_attempt, open_stream)
+    happenings = {
+        "serial": lambda: _one_after_the_other(left, work),
+        "processes": lambda: _in_processes(left, work, n_workers),
+        "dask": lambda: _on_dask(left, work, n_workers, scheduler),
+    }[executor]()
+    for run, outcome in happenings:
+        if outcome is None:
+            yield Event(run, "started")
+        elif isinstance(outcome, str):
+            yield Event(run, "failed", error=folder.keep_failure(run, outcome))
+        else:
+            folder.keep(run, *outcome)
+            yield Event(run, "done", outcome[0])
+
+
+def shard(runs: Sequence[Run], text: str) -> list[Run]:
+    """Return every n-th run, from the i-th on, where `text` is `i/n` with 1 <= i <= n.
+
+    The n shards share no run and together are all of them, so that n machines can work on one grid.
+
+    Raises
+    ------
+    ValueError
+        If `text` is no such pair.
+    """
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    i, n = (int(part) for part in match.groups()) if match else (0, 0)
+    if not 1 <= i <= n:
+        raise ValueError(f"shard {text!r}; write i/n with 1 <= i <= n, such as 2/8")
+    return list(runs[i - 1 :: n])
+
+
+def run_job(run: Run, stream: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Do one run from its start to the end of the stream; return its result line and its curve.
+
+    Raises
+    ------
+    ValueError
+        If the stream is not the one that the run names, or holds no samples.
+    """
+    fingerprint = stream.fingerprint()
+    if fingerprint != run.stream_sha256:
         raise ValueError(
-            f"{folder} holds no results.jsonl, nor do its folders; `driftmoe evaluate STREAM --out {folder}` writes one"
+            f"{run.stream} has hash {fingerprint} here, but {run.stream_sha256} where it was planned"
         )
-    results = [line for path in paths for line in _read_lines(path)]
-    curves = [point for path in paths for point in _read_csv(path.with_name("windows.csv"))]
-    return results, curves
+    torch.set_num_threads(1)  # a router is small: threads would only wait for each other
+    model = models.make(run.model, seed=run.seed)
+    last, curve = None, []
+    for last in prequential(stream, model, **run.protocol()):
+        curve.append(run.curve_point(last))
+    if last is None:
+        raise ValueError(f"{run.stream} holds no samples")
+    drifts = [(drift.position, drift.width) for drift in stream.drifts]
+    result = run.result(last, model, stream_length=stream.n_samples, drifts=drifts, is_complete=True)
+    return result, curve
+
+
+def _attempt(open_stream: OpenStream, run: Run) -> Outcome:
+    try:
+        return run_job(run, open_stream(name=run.stream, limit=run.limit, seed=run.seed))
+    except FAILURES:
+        return traceback.format_exc()
+
+
+Work = Callable[[Run], Outcome]
+Happenings = Iterator[tuple[Run, Outcome | None]]
+"""A run without an outcome has been started."""
+
+
+def _one_after_the_other(runs: Iterable[Run], work: Work) -> Happenings:
+    for run in runs:
+        yield run, None
+        yield run, work(run)
+
+
+def _in_processes(runs: Iterable[Run], work: Work, n_workers: int) -> Happenings:
+    context = multiprocessing.get_context("spawn")
+    left = deque(runs)
+    idle: list[Any] = []  # the ends of pipes to processes without work
+    running: dict[Any, Run] = {}
+    processes: dict[Any, Any] = {}
+    try:
+        while left or running:
+            while left and len(running) < n_workers:
+                idle = [pipe for pipe in idle if processes[pipe].is_alive()]
+                if not idle:
+                    ours, theirs = context.Pipe()
+                    process = context.Process(target=_in_child, args=(theirs, work))
+                    process.start()
+                    theirs.close()  # the child alone keeps its end open: we notice when it dies
+                    processes[ours] = process
+                    idle.append(ours)
+                pipe, run = idle.pop(), left.popleft()
+                pipe.send(run)
+                running[pipe] = run
+                yield run, None
+            ready: list[Any] = wait(list(running))
+            for pipe in ready:
+                run = running.pop(pipe)
+                try:
+                    outcome = pipe.recv()
+                except EOFError:
+                    processes[pipe].join()
+                    outcome = f"its process ended with exit code {processes[pipe].exitcode} and no result"
+                else:
+                    idle.append(pipe)
+                yield run, outcome
+    finally:
+        for process in processes.values():
+            process.terminate()
+            process.join()
+
+
+def _in_child(pipe: Connection, work: Work) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends its children
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    while True:
+        pipe.send(work(pipe.recv()))
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent was killed and could not end it."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _on_dask(runs: Iterable[Run], work: Work, n_workers: int, scheduler: str | None) -> Happenings:
+    try:
+        import distributed
+    except ImportError:
+        raise ImportError("executor 'dask' needs Dask.distributed; pip install 'driftmoe[dask]'") from None
+    local = {"n_workers": n_workers, "threads_per_worker": 1, "dashboard_address": None}
+    with distributed.Client(**({"address": scheduler} if scheduler else local)) as client:
+        left = deque(runs)
+        running: dict[Any, Run] = {}
+        while left or running:
+            n_threads = max(1, sum(client.nthreads().values()))  # workers may come and go
+            while left and len(running) < n_threads:
+                run = left.popleft()
+                running[client.submit(work, run, pure=False)] = run
+                yield run, None
+            for future in distributed.wait(list(running), return_when="FIRST_COMPLETED").done:
+                run, error = running.pop(future), future.exception()
+                yield run, "".join(traceback.format_exception(error)) if error else future.result()
+
+
+def parsed_delay(text: str) -> Delay:
+    """Return what `prequential` takes: `"1000"` is a number, `"100-2000"` a range, and any other text a column."""
+    if re.fullmatch(r"\d+", text):
+        return int(text)
+    if match := re.fullmatch(r"(\d+)-(\d+)", text):
+        low, high = int(match[1]), int(match[2])
+        if low > high:
+            raise ValueError(f"delay {text!r}: {low} is above {high}; write the lower number first")
+        return low, high
+    return text
+
+
+def _shown(folder: Path, pattern: str) -> list[Path]:
+    """Return the files below a folder but those whose way begins with a dot: what is being written is not read."""
+    files = sorted(folder.rglob(pattern))
+    return [f for f in files if not any(part.startswith(".") for part in f.relative_to(folder).parts)]
+
+
+def read_results(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the result lines and the windows of all runs in a folder and the folders below it.
+
+    Parameters
+    ----------
+    path
+        A folder of `driftmoe evaluate` or `driftmoe grid`, or one that holds several; or one file of result lines.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or a file cannot be read.
+    """
+    results: dict[tuple[str, ...], dict[str, Any]] = {}
+    curves: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for file in _shown(path, "jobs/*.json"):
+        try:
+            job = json.loads(file.read_text(encoding="utf-8"))
+            results[run_key(job["result"])], curves[run_key(job["result"])] = job["result"], job["curve"]
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ValueError(f"{file} is no result of this program ({error}); move it away") from None
+    for file in [path] if path.is_file() else _shown(path, "results.jsonl"):
+        for line in _read_lines(file):
+            results[run_key(line)] = line
+    for file in _shown(path, "windows.csv"):
+        of_file: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+        for point in _read_csv(file):
+            of_file.setdefault(run_key(point), []).append(point)
+        curves |= of_file
+    if not results:
+        raise ValueError(
+            f"{path} holds no results; run `driftmoe evaluate --out {path}` or `driftmoe grid` first"
+        )
+    return list(results.values()), [point for curve in curves.values() for point in curve]
+
+
+@functools.cache
+def commit() -> str | None:
+    """Return the commit of the source tree, with `-dirty` where it was changed; `None` for an installed package."""
+    here = Path(__file__)
+    git = ["git", "-C", str(here.parent)]
+    try:
+        subprocess.run([*git, "ls-files", "--error-unmatch", here.name], check=True, capture_output=True)
+        described = subprocess.run(
+            [*git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            check=True, capture_output=True, text=True,
+        )  # fmt: skip
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return described.stdout.strip()
 
 
 def versions() -> dict[str, str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections import Counter, deque
-from collections.abc import Hashable, Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from operator import eq
 from typing import Any
 
@@ -33,13 +34,7 @@ class BaselineKappa(metrics.base.Metric):
         """Take in one prediction; samples must come in the order of the stream."""
         self._total += w
         self._correct += w * (y_true == y_pred)
-        self._baseline_correct += w * (self._baseline(y_true) == y_true)
-
-    def update_many(self, y_true: Sequence[Hashable], y_pred: Sequence[Hashable]) -> None:
-        """Take in some predictions in order: the same as `update` for each."""
-        self._total += len(y_true)
-        self._correct += sum(map(eq, y_true, y_pred))
-        self._baseline_correct += self._baseline_hits(y_true)
+        self._baseline_correct += w * (self._baseline(y_true, w) == y_true)
 
     def revert(self, y_true: Hashable, y_pred: Hashable, w: float = 1.0) -> None:
         """Not available: what the baseline answered depends on the order in which samples came."""
@@ -53,9 +48,7 @@ class BaselineKappa(metrics.base.Metric):
 
     def get(self) -> float:
         """Return the current value; 0 before any sample."""
-        if self._baseline_correct >= self._total:
-            return 0.0
-        return (self._correct - self._baseline_correct) / (self._total - self._baseline_correct)
+        return _improvement(self._correct, self._baseline_correct, self._total)
 
     @property
     def bigger_is_better(self) -> bool:
@@ -71,13 +64,13 @@ class BaselineKappa(metrics.base.Metric):
         """Return whether a model gives what the metric reads."""
         return isinstance(model, base.Classifier)
 
-    def _baseline(self, y_true: Hashable) -> Any:
+    def _baseline(self, y_true: Hashable, w: float = 1.0) -> Any:
         """Return what the baseline says of the sample whose label is `y_true`, and remember that label."""
         raise NotImplementedError
 
-    def _baseline_hits(self, y_true: Sequence[Hashable]) -> int:
-        """Return on how many of some samples the baseline is right, and remember their labels."""
-        return sum(map(eq, y_true, map(self._baseline, y_true)))
+    def _baseline_hits(self, y_true: Sequence[Hashable], weights: np.ndarray) -> float:
+        """Return the weight of those of some samples on which the baseline is right, and remember their labels."""
+        return sum(w for t, w in zip(y_true, weights.tolist(), strict=True) if self._baseline(t, w) == t)
 
 
 class KappaM(BaselineKappa):
@@ -113,51 +106,54 @@ class KappaM(BaselineKappa):
         self.classes = classes
         self._labels: list[Hashable] = list(dict.fromkeys(classes))
         self._ranks: dict[Hashable, int] = {label: rank for rank, label in enumerate(self._labels)}
-        self._counts = [0] * len(self._labels)  # by rank
+        self._counts = [0.0] * len(self._labels)  # by rank
         self._majority = 0  # its rank
-        self._recent: deque[int] | None = None if window is None else deque()  # ranks
+        self._recent: deque[tuple[int, float]] | None = (
+            None if window is None else deque()
+        )  # ranks and weights
 
-    def _baseline(self, y_true: Hashable) -> Hashable:
+    def _baseline(self, y_true: Hashable, w: float = 1.0) -> Hashable:
         counts, rank = self._counts, self._rank(y_true)
-        counts[rank] += 1
+        counts[rank] += w
         if self._recent is not None and self.window is not None:
-            self._recent.append(rank)
+            self._recent.append((rank, w))
             if len(self._recent) > self.window:
-                forgotten = self._recent.popleft()
-                counts[forgotten] -= 1
-                if (
-                    forgotten == self._majority
-                ):  # another may have become the majority; else only the new label may
+                forgotten, its_weight = self._recent.popleft()
+                counts[forgotten] -= its_weight
+                # Another may have become the majority; else only the new label may.
+                if forgotten == self._majority:
                     self._majority = counts.index(max(counts))
         if (-counts[rank], rank) < (-counts[self._majority], self._majority):
             self._majority = rank
         return self._labels[self._majority]
 
-    def _baseline_hits(self, y_true: Sequence[Hashable]) -> int:
-        return sum(self._hits(y_true[i : i + CHUNK]) for i in range(0, len(y_true), CHUNK))
+    def _baseline_hits(self, y_true: Sequence[Hashable], weights: np.ndarray) -> float:
+        parts = range(0, len(y_true), CHUNK)
+        return sum(self._hits(y_true[i : i + CHUNK], weights[i : i + CHUNK]) for i in parts)
 
-    def _hits(self, y_true: Sequence[Hashable]) -> int:
+    def _hits(self, y_true: Sequence[Hashable], weights: np.ndarray) -> float:
         """Count how often `_baseline` would be right: the majority after each label from the counts after each."""
         for label in dict.fromkeys(y_true):
             self._rank(label)
         came = np.fromiter(map(self._ranks.__getitem__, y_true), np.int64, len(y_true))
-        change = np.zeros((len(came), len(self._counts)), np.int64)
-        change[np.arange(len(came)), came] = 1
+        change = np.zeros((len(came), len(self._counts)))
+        change[np.arange(len(came)), came] = weights
         if self._recent is not None and self.window is not None:
-            self._recent.extend(came.tolist())
+            self._recent.extend(zip(came.tolist(), weights.tolist(), strict=True))
             forgotten = [self._recent.popleft() for _ in range(len(self._recent) - self.window)]
-            change[np.arange(len(came) - len(forgotten), len(came)), forgotten] -= 1
+            for row, (rank, weight) in enumerate(forgotten, len(came) - len(forgotten)):
+                change[row, rank] -= weight
         counts = change.cumsum(axis=0) + self._counts
         majority = counts.argmax(axis=1)
         self._counts, self._majority = counts[-1].tolist(), int(majority[-1])
-        return int((majority == came).sum())
+        return float(weights[majority == came].sum())
 
     def _rank(self, label: Hashable) -> int:
         """Return the place of a label among those that came, or were named, before; a new one is the last."""
         rank = self._ranks.setdefault(label, len(self._labels))
         if rank == len(self._labels):
             self._labels.append(label)
-            self._counts.append(0)
+            self._counts.append(0.0)
         return rank
 
 
@@ -186,62 +182,398 @@ class KappaTemporal(BaselineKappa):
         super().__init__()
         self._previous: Hashable = None
 
-    def _baseline(self, y_true: Hashable) -> Hashable:
+    def _baseline(self, y_true: Hashable, w: float = 1.0) -> Hashable:
         previous, self._previous = self._previous, y_true
         return previous
 
-    def _baseline_hits(self, y_true: Sequence[Hashable]) -> int:
+    def _baseline_hits(self, y_true: Sequence[Hashable], weights: np.ndarray) -> float:
         previous = [self._previous, *y_true]
         self._previous = previous[-1]
-        return sum(map(eq, y_true, previous))
+        hits = np.fromiter(map(eq, y_true, previous), np.bool_, len(y_true))
+        return float(weights[hits].sum())
+
+
+class GMean(metrics.base.MultiClassMetric):
+    """Geometric mean of the recalls of the classes that were true; 0 as soon as one of them is never recognised.
+
+    river's `GeometricMean` also counts a class that was predicted only, and is then 0 whatever the others are.
+
+    References
+    ----------
+    Kubat, Matwin (1997). Addressing the curse of imbalanced training sets. ICML.
+
+    Examples
+    --------
+    >>> from driftmoe.metrics import GMean
+    >>> metric = GMean()
+    >>> for y_true, y_pred in zip("aaaab", "aaabb"):
+    ...     metric.update(y_true, y_pred)
+    >>> metric
+    GMean: 86.60%
+    """
+
+    def get(self) -> float:
+        """Return the current value; 0 before any sample."""
+        recalls = [self.cm[c][c] / n for c, n in self.cm.sum_row.items() if n > 0.0]
+        return math.prod(recalls) ** (1.0 / len(recalls)) if recalls else 0.0
+
+
+class Brier(metrics.base.MeanMetric, metrics.base.MultiClassMetric):
+    """Mean squared distance between the predicted probabilities and the truth: 0 is perfect, 2 the worst.
+
+    Sum over the classes, as Brier wrote it: with two classes it is twice the one-sided form.
+
+    References
+    ----------
+    Brier (1950). Verification of forecasts expressed in terms of probability. Monthly Weather Review 78.
+
+    Examples
+    --------
+    >>> from driftmoe.metrics import Brier
+    >>> metric = Brier()
+    >>> metric.update("a", {"a": 0.5, "b": 0.25, "c": 0.25})
+    >>> metric
+    Brier: 0.375
+    """
+
+    _fmt = ",.6f"
+
+    @property
+    def bigger_is_better(self) -> bool:
+        """Whether a larger value is a better one."""
+        return False
+
+    @property
+    def requires_labels(self) -> bool:
+        """Whether the metric reads labels rather than probabilities."""
+        return False
+
+    def _eval(self, y_true: Hashable, y_pred: Mapping[Hashable, float]) -> float:
+        of_truth = y_pred.get(y_true, 0.0)
+        return sum(p * p for p in y_pred.values()) - of_truth**2 + (1.0 - of_truth) ** 2
+
+
+class ExpectedCalibrationError(metrics.base.MultiClassMetric):
+    """How far confidence is from accuracy: the mean over bins of equal confidence of |accuracy - confidence|.
+
+    Parameters
+    ----------
+    n_bins
+        Bins of equal width over [0, 1] into which samples fall by the probability of the most probable class.
+
+    References
+    ----------
+    Guo, Pleiss, Sun, Weinberger (2017). On calibration of modern neural networks. ICML, equation 5.
+
+    Examples
+    --------
+    >>> from driftmoe.metrics import ExpectedCalibrationError
+    >>> metric = ExpectedCalibrationError()
+    >>> for y_true in "aaab":
+    ...     metric.update(y_true, {"a": 0.95, "b": 0.05})
+    >>> metric
+    ExpectedCalibrationError: 20.00%
+    """
+
+    def __init__(self, n_bins: int = 15) -> None:
+        if n_bins < 1:
+            raise ValueError(f"n_bins={n_bins}; choose at least 1 bin")
+        super().__init__()
+        self.n_bins = n_bins
+        self._weight = [0.0] * n_bins
+        self._surplus = [0.0] * n_bins  # of confidence over hits
+
+    def update(self, y_true: Hashable, y_pred: Mapping[Hashable, float], w: float = 1.0) -> None:
+        """Take in one prediction; one without any probability has no confidence."""
+        label, confidence = max(y_pred.items(), key=lambda item: item[1]) if y_pred else (None, 0.0)
+        of = min(int(confidence * self.n_bins), self.n_bins - 1)
+        self._weight[of] += w
+        self._surplus[of] += w * (confidence - (label == y_true))
+
+    def revert(self, y_true: Hashable, y_pred: Mapping[Hashable, float], w: float = 1.0) -> None:
+        """Take back one prediction."""
+        self.update(y_true, y_pred, -w)
+
+    def get(self) -> float:
+        """Return the current value; 0 before any sample."""
+        total = sum(self._weight)
+        return sum(map(abs, self._surplus)) / total if total > 0.0 else 0.0
+
+    @property
+    def bigger_is_better(self) -> bool:
+        """Whether a larger value is a better one."""
+        return False
+
+    @property
+    def requires_labels(self) -> bool:
+        """Whether the metric reads labels rather than probabilities."""
+        return False
+
+
+class Fading:
+    """A metric that forgets: each sample counts `factor` times as much as the one after it.
+
+    It takes any metric whose `update` takes a weight, as `river.utils.Rolling` takes any that can revert.
+
+    Parameters
+    ----------
+    cls
+        Class of the metric, or what else makes one; `Scores` will do as well.
+    factor
+        In (0, 1). With 0.999 the last 1000 samples or so count.
+    **kwargs
+        Arguments of the metric.
+
+    Notes
+    -----
+    Weights grow instead of shrinking, which costs one division a sample, and quotients of sums do not notice. Before
+    they grow too large, a second copy of the metric begins with small ones; it takes over once all that it has
+    missed is below the precision of a number.
+
+    References
+    ----------
+    Gama, Sebastião, Rodrigues (2013). On evaluating stream learning algorithms. Machine Learning 90, section 3.3.
+
+    Examples
+    --------
+    >>> from river import metrics
+    >>> from driftmoe.metrics import Fading
+    >>> metric = Fading(metrics.Accuracy, factor=0.5)
+    >>> for y_true, y_pred in zip("aaa", "aba"):
+    ...     metric.update(y_true, y_pred)
+    >>> round(metric.get(), 4)  # (1 + 0.25) / (1 + 0.5 + 0.25)
+    0.7143
+    """
+
+    _HEIR_BEGINS, _HEIR_TAKES_OVER = 1e100, 1e150
+
+    def __init__(self, cls: Callable[..., Any], factor: float = 0.999, **kwargs: Any) -> None:
+        if not 0.0 < factor < 1.0:
+            raise ValueError(f"factor={factor}; choose 0 < factor < 1, such as 0.999")
+        self.factor = factor
+        self._make = lambda: cls(**kwargs)
+        self._metric: Any = self._make()
+        self._heir: Any = None
+        self._weight = 1.0
+
+    def update(self, y_true: Hashable, y_pred: Any, w: float = 1.0) -> None:
+        """Take in one prediction."""
+        self._weight /= self.factor
+        self._metric.update(y_true, y_pred, w * self._weight)
+        if self._weight < self._HEIR_BEGINS:
+            return
+        if self._heir is None:
+            self._heir = self._make()
+        self._heir.update(y_true, y_pred, w * (self._weight / self._HEIR_BEGINS))
+        if self._weight > self._HEIR_TAKES_OVER:
+            self._metric, self._heir = self._heir, None
+            self._weight /= self._HEIR_BEGINS
+
+    def get(self) -> Any:
+        """Return what the metric gives for the faded samples."""
+        return self._metric.get()
+
+    @property
+    def requires_labels(self) -> bool:
+        """Whether the metric reads labels rather than probabilities."""
+        return bool(self._metric.requires_labels)
+
+
+class RamHours:
+    """Memory held times time, in GB·h: a gigabyte (10^9 bytes) for an hour is 1.
+
+    Between two measurements memory counts as the mean of the two.
+
+    References
+    ----------
+    Bifet, Holmes, Pfahringer, Frank (2010). Fast perceptron decision tree learning from evolving data streams. PAKDD.
+
+    Examples
+    --------
+    >>> from driftmoe.metrics import RamHours
+    >>> ram_hours = RamHours()
+    >>> ram_hours.update(2_000_000_000, seconds=0)
+    >>> ram_hours.update(4_000_000_000, seconds=1800)
+    >>> ram_hours.get()
+    1.5
+    """
+
+    def __init__(self) -> None:
+        self._gigabyte_seconds = 0.0
+        self._before: tuple[float, float] | None = None
+
+    def update(self, n_bytes: float, seconds: float) -> None:
+        """Take in that `n_bytes` were held when `seconds` had passed since the start."""
+        before_bytes, before = self._before or (n_bytes, 0.0)
+        self._gigabyte_seconds += (before_bytes + n_bytes) / 2e9 * (seconds - before)
+        self._before = (n_bytes, seconds)
+
+    def get(self) -> float:
+        """Return the GB·h until the last measurement."""
+        return self._gigabyte_seconds / 3600.0
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """What one drift cost.
+
+    Attributes
+    ----------
+    position
+        Sample at which the change began.
+    before
+        Accuracy in the last window before it, a share.
+    lost
+        `before` less the accuracy in the worst window until the next drift; 0 where none is worse.
+    mistakes
+        Wrong predictions until recovery above those that `before` would have made.
+    samples
+        Samples from the begin of the change to the end of the first window that lies after it and is as accurate as
+        before; `None` when that did not happen before the next drift.
+    """
+
+    position: int
+    before: float
+    lost: float
+    mistakes: float
+    samples: int | None
+
+
+def drift_recovery(
+    ends: Sequence[int],
+    accuracy: Sequence[float],
+    drifts: Sequence[tuple[int, int]],
+    *,
+    tolerance: float = 0.01,
+) -> list[Recovery]:
+    """Return what each known drift cost, read off the curve of a run.
+
+    Parameters
+    ----------
+    ends
+        Samples up to the end of each window, rising; a window reaches from the end before to its own.
+    accuracy
+        Accuracy in each window, as a share.
+    drifts
+        Known drifts as (position, width): the centre and the length of the change, in samples, in order.
+    tolerance
+        Accuracy counts as regained when it is at most this much lower than before.
+
+    Returns
+    -------
+    recoveries
+        One per drift that has a window before it and one after. How finely a drift is resolved depends on the
+        windows: the result cannot be finer than they are.
+
+    Raises
+    ------
+    ValueError
+        If `ends` and `accuracy` differ in length.
+
+    Examples
+    --------
+    >>> from driftmoe.metrics import drift_recovery
+    >>> drift_recovery([100, 200, 300, 400], [0.9, 0.9, 0.6, 0.9], [(200, 1)])
+    [Recovery(position=200, before=0.9, lost=0.3, mistakes=30.0, samples=200)]
+    """
+    if len(ends) != len(accuracy):
+        raise ValueError(f"{len(ends)} ends of windows and {len(accuracy)} accuracies; give one for each")
+    begins = [max(position - width // 2, 0) for position, width in drifts]
+    recoveries = []
+    for begin, until in zip(begins, [*begins[1:], math.inf], strict=True):
+        windows = list(zip([0, *ends[:-1]], ends, accuracy, strict=True))
+        earlier = [value for _, end, value in windows if end <= begin]
+        later = [(start, end, value) for start, end, value in windows if begin < end <= until]
+        if not earlier or not later:
+            continue
+        before, mistakes, samples = earlier[-1], 0.0, None
+        for start, end, value in later:
+            if start >= begin and value >= before - tolerance:
+                samples = end - begin
+                break
+            mistakes += (before - value) * (end - start)
+        lost = max(0.0, before - min(value for _, _, value in later))
+        recoveries.append(Recovery(begin, before, round(lost, 12), round(mistakes, 9), samples))
+    return recoveries
 
 
 class Scores:
-    """The figures of one result row, kept together for speed: one confusion matrix serves three of them.
+    """The figures of one result row, kept together for speed.
 
     Parameters
     ----------
     window
-        As in `KappaM`.
+        Figures are of the last `window` samples, in steps as `restart` marks them, and the majority for kappa-M is that
+        of the last `window` labels; by default all samples count.
     classes
         As in `KappaM`.
+    step
+        Samples between two calls of `restart`; `window` by default, and then a window begins anew with each of them.
+
+    Raises
+    ------
+    ValueError
+        If `step` does not divide `window`.
     """
 
-    def __init__(self, window: int | None = None, classes: Sequence[Hashable] = ()) -> None:
-        self._confusion = metrics.ConfusionMatrix()
-        self._kappa_m = KappaM(window, classes)
-        self._kappa_t = KappaTemporal()
+    def __init__(
+        self, window: int | None = None, classes: Sequence[Hashable] = (), step: int | None = None
+    ) -> None:
+        if window and step and window % step:
+            raise ValueError(f"step={step} does not divide window={window}; choose one that does")
+        self._kappa_m, self._kappa_t = KappaM(window, classes), KappaTemporal()
+        self._steps: deque[_Step] = deque([_Step()], maxlen=window // step if window and step else 1)
 
-    def update(self, y_true: Hashable, y_pred: Hashable) -> None:
-        """Take in one prediction; `None`, no prediction at all, counts as a wrong one."""
-        self._confusion.update(y_true, y_pred)
-        self._kappa_m.update(y_true, y_pred)
-        self._kappa_t.update(y_true, y_pred)
+    def update(self, y_true: Hashable, y_pred: Hashable, w: float = 1.0) -> None:
+        """Take in one prediction; `None`, no prediction, is a wrong one."""
+        self.update_many((y_true,), (y_pred,), (w,))
 
-    def update_many(self, y_true: Sequence[Hashable], y_pred: Sequence[Hashable]) -> None:
+    def update_many(
+        self,
+        y_true: Sequence[Hashable],
+        y_pred: Sequence[Hashable],
+        weights: Sequence[float] | None = None,
+    ) -> None:
         """Take in some predictions in order: the same as `update` for each."""
-        for (t, p), n in Counter(zip(y_true, y_pred, strict=True)).items():
-            self._confusion.update(t, p, n)
-            self._confusion.n_samples += n - 1  # it counts calls
-        self._kappa_m.update_many(y_true, y_pred)
-        self._kappa_t.update_many(y_true, y_pred)
+        step = self._steps[-1]
+        if weights is None:
+            for pair, n in Counter(zip(y_true, y_pred, strict=True)).items():
+                step.pairs[pair] += n
+        else:
+            for t, p, w in zip(y_true, y_pred, weights, strict=True):
+                step.pairs[t, p] += w
+        of_each = np.ones(len(y_true)) if weights is None else np.asarray(weights, dtype=np.float64)
+        step.majority_correct += self._kappa_m._baseline_hits(y_true, of_each)
+        step.previous_correct += self._kappa_t._baseline_hits(y_true, of_each)
 
     def restart(self) -> None:
-        """Begin a new window; the baselines of the kappas keep what they remember."""
-        self._confusion = metrics.ConfusionMatrix()
-        self._kappa_m.restart()
-        self._kappa_t.restart()
+        """Begin a new step, and with it forget the oldest; the baselines of the kappas keep what they remember."""
+        self._steps.append(_Step())
 
     def get(self) -> dict[str, float]:
         """Return the figures as shares: accuracy, kappa, kappa_m, kappa_t, f1_macro, g_mean."""
+        confusion = metrics.ConfusionMatrix()
+        for step in self._steps:
+            for (t, p), w in step.pairs.items():
+                confusion.update(t, p, w)
+        confusion.n_samples = confusion.total_weight  # it counts calls
+        correct, total = confusion.total_true_positives, confusion.total_weight
         return {
-            "accuracy": metrics.Accuracy(self._confusion).get(),
-            "kappa": metrics.CohenKappa(self._confusion).get(),
-            "kappa_m": self._kappa_m.get(),
-            "kappa_t": self._kappa_t.get(),
-            "f1_macro": macro_f1(self._confusion),
-            "g_mean": g_mean(self._confusion),
+            "accuracy": metrics.Accuracy(confusion).get(),
+            "kappa": metrics.CohenKappa(confusion).get(),
+            "kappa_m": _improvement(correct, sum(step.majority_correct for step in self._steps), total),
+            "kappa_t": _improvement(correct, sum(step.previous_correct for step in self._steps), total),
+            "f1_macro": macro_f1(confusion),
+            "g_mean": GMean(confusion).get(),
         }
+
+
+class _Step:
+    """Sums over the samples of one step."""
+
+    def __init__(self) -> None:
+        self.pairs: defaultdict[tuple[Hashable, Hashable], float] = defaultdict(float)
+        self.majority_correct = self.previous_correct = 0.0
 
 
 def macro_f1(confusion: metrics.ConfusionMatrix) -> float:
@@ -253,31 +585,7 @@ def macro_f1(confusion: metrics.ConfusionMatrix) -> float:
     return sum(f1) / len(f1)
 
 
-def g_mean(confusion: metrics.ConfusionMatrix) -> float:
-    """Return the geometric mean of the recalls of the classes that occurred; 0 where one was never recognised.
-
-    river's `GeometricMean` also counts classes that were only ever predicted, which have no recall.
-
-    References
-    ----------
-    Kubat, Matwin (1997). Addressing the curse of imbalanced training sets: one-sided selection. ICML, section 2.
-    """
-    recalls = [confusion[c][c] / confusion.sum_row[c] for c in confusion.classes if confusion.sum_row[c] > 0]
-    return math.prod(recall ** (1 / len(recalls)) for recall in recalls) if recalls else 0.0
-
-
-def ram_hours(n_bytes: float, seconds: float) -> float:
-    """Return the RAM-hours of a model that held `n_bytes` for `seconds`: one is a gibibyte held for an hour.
-
-    References
-    ----------
-    Bifet, Holmes, Pfahringer, Frank (2010). Fast perceptron decision tree learning from evolving data streams. PAKDD,
-    section 5.
-
-    Examples
-    --------
-    >>> from driftmoe.metrics import ram_hours
-    >>> ram_hours(2**30, 1800)
-    0.5
-    """
-    return n_bytes / 2**30 * seconds / 3600
+def _improvement(correct: float, baseline_correct: float, total: float) -> float:
+    if baseline_correct >= total:
+        return 0.0
+    return (correct - baseline_correct) / (total - baseline_correct)

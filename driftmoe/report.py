@@ -23,7 +23,6 @@ from rich.table import Table
 from scipy import stats
 
 from driftmoe.experiment import run_key
-from driftmoe.metrics import ram_hours
 
 if TYPE_CHECKING:  # slow to import, and needed by those who draw alone
     from matplotlib.axes import Axes
@@ -508,7 +507,7 @@ def _costs(lines: Sequence[Mapping[str, Any]]) -> list[str | Grid | Picture]:
             **line,
             "microseconds": 1e6 / line["samples_per_second"],
             "megabytes": line["model_bytes"] / 1e6,
-            "ram_hours": ram_hours(line["model_bytes"], line["seconds"]),
+            "ram_hours": line["ram_hours"],
         }
         for line in lines
     ]

@@ -28,8 +28,11 @@ KEYS = [
     "kappa_m",
     "kappa_t",
     "f1_macro",
+    "g_mean",
     "samples_per_second",
     "seconds",
+    "cpu_seconds",
+    "ram_hours",
     "model_bytes",
 ]
 
@@ -74,7 +77,7 @@ def test_results_have_a_line_per_model_and_seed(evaluated):
     assert lines[0]["parameters"]["n_experts"] == 4
     assert lines[0]["stream_sha256"] == lines[2]["stream_sha256"] != lines[1]["stream_sha256"]
     assert 0.3 < lines[2]["accuracy"] < 0.74
-    assert 0.5 < lines[0]["accuracy"]  # not bounded: concepts so short repeat each other, noise and all
+    assert lines[0]["accuracy"] > 0.5  # not bounded: concepts so short repeat each other, noise and all
     assert lines[4]["kappa_t"] == 0.0
 
 
@@ -131,7 +134,10 @@ def test_a_real_stream_runs_from_end_to_end(tmp_path, fetched):
     ("arguments", "message"),
     [
         (["evaluate", "nosuch"], "unknown stream 'nosuch'; available: electricity, weather, covtype"),
-        (["evaluate", "led_a", "--model", "nosuch"], "unknown model 'nosuch'; available: driftmoe, moe-vote, moe-data"),
+        (
+            ["evaluate", "led_a", "--model", "nosuch"],
+            "unknown model 'nosuch'; available: driftmoe, moe-vote, moe-data",
+        ),
         (["evaluate", "led_a", "--model", "arf(x=1)"], "model 'arf' has no argument 'x'; it takes: n_models"),
         (["evaluate", "led_a", "--nosuch"], "No such option: --nosuch"),
         (["evaluate", "led_a", "--limit", "0"], "--limit"),

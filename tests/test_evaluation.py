@@ -1,133 +1,15 @@
 from __future__ import annotations
 
 import json
-import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 from river import base, dummy, metrics, naive_bayes
-from sklearn.metrics import f1_score
 
 import streams
 from driftmoe import models
-from driftmoe.evaluation import prequential
-from driftmoe.metrics import KappaM, KappaTemporal, Scores
-
-MOA = np.load(Path(__file__).parent / "vectors" / "moa_metrics.npz")
-
-
-def moa_predictions():
-    return zip(MOA["y"].tolist(), MOA["p"].tolist(), strict=True)
-
-
-def test_cumulative_figures_equal_capymoa():
-    """Where MOA divides by zero (it gives NaN or infinity) ours is 0."""
-    scores = Scores(classes=[0, 1, 2])
-    for (y_true, y_pred), expected in zip(moa_predictions(), MOA["cumulative"], strict=True):
-        scores.update(y_true, y_pred)
-        figures = scores.get()
-        for name, value in zip(["accuracy", "kappa", "kappa_m", "kappa_t"], expected, strict=True):
-            if math.isfinite(value):
-                assert 100 * figures[name] == pytest.approx(value, abs=1e-9), name
-            else:
-                assert figures[name] == 0.0
-
-
-def test_windowed_figures_equal_capymoa():
-    scores = Scores(window=100, classes=[0, 1, 2])
-    windows = []
-    for i, (y_true, y_pred) in enumerate(moa_predictions(), start=1):
-        scores.update(y_true, y_pred)
-        if i % 100 == 0:
-            windows.append([100 * scores.get()[name] for name in ("accuracy", "kappa", "kappa_m", "kappa_t")])
-            scores.restart()
-    np.testing.assert_allclose(windows, MOA["window"], atol=1e-9)
-
-
-@pytest.mark.parametrize("window", [None, 1, 2, 7])
-def test_the_majority_is_the_most_frequent_label_and_of_equals_the_first(window):
-    labels = np.random.default_rng(3).choice(list("abcd"), 300, p=[0.3, 0.3, 0.2, 0.2]).tolist()
-    metric = KappaM(window, classes=["c", "a"])
-    order = ["c", "a"]
-    for i, label in enumerate(labels):
-        if label not in order:
-            order.append(label)
-        seen = labels[: i + 1] if window is None else labels[max(0, i + 1 - window) : i + 1]
-        assert metric._baseline(label) == max(order, key=seen.count)
-
-
-@pytest.mark.parametrize("window", [None, 1, 7, 1000])
-@pytest.mark.parametrize("metric", [KappaM, KappaTemporal])
-def test_a_baseline_hits_as_often_at_once_as_one_by_one(metric, window):
-    """With new labels, and with more at once than fit a window, or than are counted at once."""
-    labels = (
-        np.random.default_rng(3).choice(list("abcdef"), 3000, p=[0.3, 0.3, 0.2, 0.1, 0.098, 0.002]).tolist()
-    )
-    one, many = ((metric(window, classes=["c"]) if metric is KappaM else metric()) for _ in range(2))
-    start = 0
-    for n in (1, 2, 5, 40, 300, 900, 20, 1, 1, 500):
-        part = labels[start : start + n]
-        assert many._baseline_hits(part) == sum(one._baseline(label) == label for label in part)
-        start += n
-    assert many._baseline("a") == one._baseline("a")
-
-
-def test_many_predictions_count_as_one_by_one():
-    y_true, y_pred = MOA["y"].tolist(), MOA["p"].tolist()
-    one, many = Scores(100, [0, 1, 2]), Scores(100, [0, 1, 2])
-    for start in range(0, 900, 90):
-        for true, predicted in zip(y_true[start : start + 90], y_pred[start : start + 90], strict=True):
-            one.update(true, predicted)
-        many.update_many(y_true[start : start + 90], y_pred[start : start + 90])
-        assert many.get() == one.get()
-        if start % 180:
-            one.restart()
-            many.restart()
-
-
-def test_kappas_by_hand():
-    kappa_m, kappa_t = KappaM(), KappaTemporal()
-    for y_true, y_pred in zip("aabab", "aabbb", strict=True):
-        kappa_m.update(y_true, y_pred)
-        kappa_t.update(y_true, y_pred)
-    # 4 of 5 are right; the majority (the current label included) is right on a, a, a; no change on the second a
-    assert kappa_m.get() == pytest.approx((0.8 - 0.6) / 0.4)
-    assert kappa_t.get() == pytest.approx((0.8 - 0.2) / 0.8)
-
-
-def test_no_change_has_kappa_temporal_zero_and_majority_kappa_m_near_zero():
-    stream = streams.make("led_a", seed=1, n_samples=3000)
-    *_, last = prequential(stream, dummy.NoChangeClassifier())
-    assert last.cumulative["kappa_t"] == 0.0
-    *_, last = prequential(stream, dummy.PriorClassifier())
-    assert abs(last.cumulative["kappa_m"]) < 0.02
-
-
-def test_macro_f1_is_that_of_scikit_learn():
-    rng = np.random.default_rng(0)
-    y, p = rng.choice(list("abcd"), 500, p=[0.7, 0.1, 0.1, 0.1]), rng.choice(list("abc"), 500)
-    scores = Scores()
-    for y_true, y_pred in zip(y, p, strict=True):
-        scores.update(y_true, y_pred)
-    assert scores.get()["f1_macro"] == pytest.approx(f1_score(y, p, average="macro"))
-
-
-def test_no_prediction_counts_as_wrong_and_is_no_class():
-    scores = Scores()
-    for y_true, y_pred in [("a", None), ("a", "a"), ("b", "b")]:
-        scores.update(y_true, y_pred)
-    assert scores.get()["accuracy"] == pytest.approx(2 / 3)
-    assert scores.get()["f1_macro"] == pytest.approx((2 / 3 + 1.0) / 2)
-
-
-def test_kappa_of_nothing_is_zero():
-    assert KappaM().get() == KappaTemporal().get() == 0.0
-
-
-def test_a_kappa_cannot_take_back_a_sample():
-    with pytest.raises(NotImplementedError, match="call restart"):
-        KappaM().revert("a", "a")
+from driftmoe.evaluation import cross_validate, holdout, prequential
+from driftmoe.metrics import Brier
 
 
 class Recorder(base.Classifier):
@@ -178,3 +60,286 @@ def test_accuracy_equals_river_on_the_same_stream():
 def test_figures_can_be_written_as_json():
     *_, last = prequential([({"i": 0}, "a")], naive_bayes.GaussianNB())
     assert json.loads(json.dumps(last.cumulative, allow_nan=False))["accuracy"] == 0.0
+
+
+class Memory(base.Classifier):
+    """Knows the label of each sample that it has learnt, by its number, and of no other."""
+
+    def __init__(self):
+        self.labels = {}
+        self.weights = {}
+
+    def predict_one(self, x):
+        return self.labels.get(x["i"])
+
+    def predict_proba_one(self, x):
+        return {self.labels[x["i"]]: 1.0} if x["i"] in self.labels else {}
+
+    def learn_one(self, x, y, w=1.0):
+        self.labels[x["i"]] = y
+        self.weights[x["i"]] = w
+
+
+def numbered(n, **columns):
+    """Samples with their numbers; the label tells the number, so that a label with another sample shows."""
+    return [
+        ({"i": i, **{name: values[i] for name, values in columns.items()}}, f"label {i}") for i in range(n)
+    ]
+
+
+@pytest.mark.parametrize("delay", [0, 1, 4])
+def test_a_label_comes_after_the_samples_of_its_delay_and_with_its_own_sample(delay):
+    model = Recorder()
+    list(prequential(numbered(10), model, delay=delay))
+    expected = []
+    for i in range(10):
+        expected.append(("predict", i))
+        if i >= delay:
+            expected.append(("learn", i - delay, f"label {i - delay}"))
+    assert model.calls == expected
+
+
+@pytest.mark.parametrize("delay", [0, 1, 5, (0, 5), (2, 9)])
+def test_a_model_that_memorises_gains_nothing_from_labels_to_come(delay):
+    """Each sample comes five times, two samples apart: what a memory can know is when the first label is there."""
+    numbers = [i // 2 // 5 * 2 + i % 2 for i in range(200)]
+    rows = [({"i": number}, f"label {number}") for number in numbers]
+    (*_, last) = prequential(rows, Memory(), delay=delay, keep_predictions=True, seed=1)
+    if delay in (0, 1, 5):
+        comes = [i + delay for i in range(200)]
+        known = [any(comes[j] < i for j in range(i) if numbers[j] == numbers[i]) for i in range(200)]
+        assert [y == p for y, p in last.predictions] == known
+        assert last.cumulative["accuracy"] == pytest.approx(sum(known) / 200)
+    assert all(p in (None, y) for y, p in last.predictions)
+    first = {number: i for i, number in reversed(list(enumerate(numbers)))}
+    assert all(last.predictions[i][1] is None for i in first.values())
+
+
+def test_random_delays_are_between_their_bounds_and_follow_the_seed():
+    def order(seed):
+        model = Recorder()
+        list(prequential(numbered(300), model, delay=(2, 6), seed=seed))
+        return model.calls
+
+    arrived, learnt = 0, {}
+    for call in order(1):
+        if call[0] == "predict":
+            arrived = call[1]
+        else:
+            learnt[call[1]] = arrived - call[1]
+            assert call[2] == f"label {call[1]}"
+    assert set(learnt.values()) == {2, 3, 4, 5, 6}
+    assert set(range(300 - 6)) <= set(learnt)
+    assert order(1) == order(1) != order(2)
+
+
+def test_a_column_or_a_function_can_hold_the_delay():
+    rows = numbered(6, due=[3, 0, 1, 0, 0, 9])
+    of_column, of_function = Recorder(), Recorder()
+    list(prequential(rows, of_column, delay="due"))
+    list(prequential(rows, of_function, delay=lambda x, y: x["due"]))
+    assert of_column.calls == of_function.calls
+    assert [c[1] for c in of_column.calls if c[0] == "learn"] == [1, 0, 2, 3, 4]
+
+    class Columns(Recorder):
+        def learn_one(self, x, y):
+            self.calls.append(sorted(x))
+
+    model = Columns()
+    list(prequential(rows, model, delay="due"))
+    assert ["i"] in model.calls
+    assert ["due", "i"] not in model.calls
+
+
+def test_a_sample_made_in_a_dictionary_used_again_is_learnt_as_it_was():
+    def rows():
+        x = {}
+        for i in range(20):
+            x["i"] = i
+            yield x, f"label {i}"
+
+    model = Memory()
+    list(prequential(rows(), model, delay=3))
+    assert model.labels == {i: f"label {i}" for i in range(17)}
+
+
+def test_negative_delays_and_weights_below_zero_are_refused():
+    with pytest.raises(ValueError, match="delay=-1; a label cannot come before its sample"):
+        list(prequential(numbered(3), Memory(), delay=-1))
+    with pytest.raises(ValueError, match="weight=0.0; choose weights above 0".replace(".", r"\.")):
+        list(prequential(numbered(3), Memory(), weight=lambda x, y: 0))
+
+
+def test_delayed_learning_costs_most_after_a_drift():
+    stream = streams.make("sea_a", seed=1, n_samples=4000)
+    at_once, late = (
+        [c.window["accuracy"] for c in prequential(stream, models.make("nb"), window=500, delay=d)]
+        for d in (0, 500)
+    )
+    assert late[0] < 0.2  # nothing is known before the first label comes
+    assert sum(at_once) > sum(late)
+
+
+def test_weights_count_in_figures_and_in_learning():
+    rows = numbered(4, cost=[1.0, 2.0, 3.0, 4.0])
+    rows[2] = ({"i": 1, "cost": 3.0}, "label 1")
+    model = Memory()
+    (last,) = prequential(rows, model, weight="cost")
+    assert last.cumulative["accuracy"] == pytest.approx(3.0 / 10.0)
+    assert model.weights == {0: 1.0, 1: 3.0, 3: 4.0}
+    (of_one_without,) = prequential(rows, dummy.NoChangeClassifier(), weight=lambda x, y: x["cost"])
+    assert of_one_without.cumulative["accuracy"] == pytest.approx(3.0 / 10.0)
+
+
+@pytest.mark.parametrize("name", ["ht", "driftmoe(n_experts=3, batch_size=32)"])
+def test_a_warm_start_is_learnt_and_not_counted(name):
+    """The figures are those of the rest of the stream for a model that has learnt the first samples."""
+    stream = streams.make("led_a", seed=1, n_samples=1500)
+    (*_, warm) = prequential(stream, models.make(name, seed=1), window=500, warm_start=700)
+    trained = models.make(name, seed=1)
+    rows = list(stream)
+    for x, y in rows[:700]:
+        trained.learn_one(x, y)
+    hits = 0
+    for x, y in rows[700:]:
+        hits += trained.predict_one(x) == y
+        trained.learn_one(x, y)
+    assert warm.n_samples == 1500
+    assert warm.cumulative["accuracy"] == pytest.approx(hits / 800)
+    assert warm.window["accuracy"] != warm.cumulative["accuracy"]
+
+
+def test_a_warm_start_does_not_wait_for_labels():
+    model = Recorder()
+    list(prequential(numbered(6), model, warm_start=2, delay=2))
+    assert model.calls[:4] == [
+        ("learn", 0, "label 0"),
+        ("learn", 1, "label 1"),
+        ("predict", 2),
+        ("predict", 3),
+    ]
+
+
+def test_windows_slide_in_steps():
+    stream = streams.make("sea_a", seed=1, n_samples=2000)
+    tumbling = {c.n_samples: c.window for c in prequential(stream, models.make("nb"), window=500)}
+    sliding = {c.n_samples: c.window for c in prequential(stream, models.make("nb"), window=500, step=100)}
+    assert sorted(sliding) == list(range(100, 2001, 100))
+    assert {n: sliding[n] for n in tumbling} == tumbling
+    assert len({window["accuracy"] for window in sliding.values()}) > 10
+    with pytest.raises(ValueError, match="step=300 does not divide window=500"):
+        next(prequential(stream, models.make("nb"), window=500, step=300))
+
+
+@pytest.mark.parametrize("name", ["ht", "driftmoe(n_experts=3)"])
+def test_fading_gives_what_the_definition_says(name):
+    stream = streams.make("led_a", seed=1, n_samples=900)
+    *_, last = prequential(stream, models.make(name, seed=1), window=300, fading=0.99, keep_predictions=True)
+    checkpoints = list(
+        prequential(stream, models.make(name, seed=1), window=300, fading=0.99, keep_predictions=True)
+    )
+    hits = [y == p for c in checkpoints for y, p in c.predictions]
+    weights = 0.99 ** np.arange(900)[::-1]
+    assert last.window["accuracy"] == pytest.approx(np.dot(hits, weights) / weights.sum())
+    assert last.cumulative["accuracy"] == pytest.approx(np.mean(hits))
+
+
+def test_metrics_of_ones_own_read_labels_or_probabilities():
+    stream = streams.make("agrawal", seed=3, n_samples=1000)
+    wanted = {"loss": metrics.LogLoss(), "brier": Brier(), "f1": metrics.F1()}
+    checkpoints = list(prequential(stream, models.make("nb"), metrics=wanted, window=400, step=200))
+    model, rows = models.make("nb"), []
+    for x, y in stream:
+        rows.append((y, model.predict_proba_one(x), model.predict_one(x)))
+        model.learn_one(x, y)
+    for figures, of in [(checkpoints[-1].cumulative, rows), (checkpoints[-1].window, rows[-400:])]:
+        loss, brier, f1 = metrics.LogLoss(), Brier(), metrics.F1()
+        for y, proba, label in of:
+            loss.update(y, proba)
+            brier.update(y, proba)
+            f1.update(y, label)
+        for name, metric in {"loss": loss, "brier": brier, "f1": f1}.items():
+            assert figures[name] == pytest.approx(metric.get()), name
+    (one,) = prequential(stream, models.make("nb"), metrics=metrics.LogLoss(), window=1000, fading=0.999)
+    assert {"LogLoss", "accuracy"} <= set(one.window)
+
+
+def test_a_metric_that_reads_probabilities_leaves_the_figures_as_they_are():
+    """In blocks without it, one by one with it."""
+    stream = streams.make("led_a", seed=1, n_samples=600)
+    *_, plain = prequential(stream, models.make("driftmoe(n_experts=3)", seed=1), window=200)
+    *_, with_loss = prequential(
+        stream, models.make("driftmoe(n_experts=3)", seed=1), window=200, metrics=metrics.CrossEntropy()
+    )
+    assert with_loss.cumulative.pop("CrossEntropy") > 0.0
+    assert with_loss.cumulative == plain.cumulative
+
+
+def test_memory_and_time_add_up():
+    stream = streams.make("led_a", seed=1, n_samples=2000)
+    checkpoints = list(prequential(stream, models.make("ht"), window=500))
+    model_bytes = [c.model_bytes for c in checkpoints]
+    assert model_bytes[0] > 10_000
+    assert [c.ram_hours for c in checkpoints] == sorted(c.ram_hours for c in checkpoints)
+    last = checkpoints[-1]
+    assert 0.0 < last.ram_hours <= max(model_bytes) / 1e9 * last.seconds / 3600 * (1 + 1e-9)
+    assert 0.3 * last.seconds < last.cpu_seconds < 3 * last.seconds + 0.1
+
+
+def test_holdout_learns_then_tests_by_turns():
+    model = Recorder()
+    checkpoints = list(holdout(numbered(17), model, every=5, size=3))
+    assert [c[:2] for c in model.calls] == [("predict" if i % 8 >= 5 else "learn", i) for i in range(17)]
+    assert [c.n_samples for c in checkpoints] == [8, 16]
+    cut_short = list(holdout(numbered(15), Memory(), every=5, size=3))
+    assert [c.n_samples for c in cut_short] == [8, 15]
+    seen = [({"i": i % 5}, f"label {i % 5}") for i in range(16)]
+    assert [c.window["accuracy"] for c in holdout(seen, Memory(), every=5, size=3)] == [1.0, 1.0]
+    with pytest.raises(ValueError, match="every=0"):
+        next(holdout(seen, Memory(), every=0))
+
+
+class Counting(Recorder):
+    """Counts how often each sample was learnt and tested."""
+
+    def count(self, what):
+        return np.bincount([c[1] for c in self.calls if c[0] == what], minlength=500)
+
+
+@pytest.mark.parametrize(
+    ("method", "tested", "learnt"), [("cross-validation", 1, 9), ("split", 9, 1), ("bootstrap", 3.68, 10)]
+)
+def test_folds_share_a_sample_as_the_method_says(method, tested, learnt):
+    folds = [Counting() for _ in range(10)]
+    *_, last = cross_validate(numbered(500), folds, method=method, window=200, seed=4)
+    n_tested, n_learnt = (sum(fold.count(what) for fold in folds) for what in ("predict", "learn"))
+    if method == "bootstrap":
+        assert np.mean(n_tested) == pytest.approx(tested, abs=0.2)  # 10 folds, each with e^-1
+        assert np.mean(n_learnt) == pytest.approx(learnt, abs=0.3)
+    else:
+        assert set(n_tested) == {tested}
+        assert set(n_learnt) == {learnt}
+    assert not any((fold.count("predict") * fold.count("learn")).any() for fold in folds)
+    assert len({fold.count("learn").tobytes() for fold in folds}) == 10
+    assert [c.n_samples for c in last] == [500] * 10
+    again = [Counting() for _ in range(10)]
+    list(cross_validate(numbered(500), again, method=method, window=200, seed=4))
+    assert [a.calls for a in again] == [f.calls for f in folds]
+
+
+def test_figures_of_a_fold_are_of_the_samples_on_which_it_was_tested():
+    rows = [({"i": i}, i % 2) for i in range(400)]  # Recorder says 0
+    folds = [Counting() for _ in range(4)]
+    *_, last = cross_validate(rows, folds, window=400, seed=2)
+    for fold, checkpoint in zip(folds, last, strict=True):
+        tested = np.flatnonzero(fold.count("predict"))
+        assert checkpoint.cumulative["accuracy"] == pytest.approx(np.mean(tested % 2 == 0))
+
+
+def test_folds_are_checked():
+    with pytest.raises(ValueError, match="1 models; give at least 2"):
+        next(cross_validate(numbered(3), [Memory()]))
+    with pytest.raises(
+        ValueError, match="method='loo'; choose one of 'cross-validation', 'split', 'bootstrap'"
+    ):
+        next(cross_validate(numbered(3), [Memory(), Memory()], method="loo"))

@@ -36,7 +36,10 @@ def test_models_nest():
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("nosuch", "unknown model 'nosuch'; available: driftmoe, moe-vote, moe-data, moe-task, arf, srp, levbag"),
+        (
+            "nosuch",
+            "unknown model 'nosuch'; available: driftmoe, moe-vote, moe-data, moe-task, arf, srp, levbag",
+        ),
         ("arf(trees=3)", "model 'arf' has no argument 'trees'; it takes: n_models, max_features"),
         ("arf(3)", "arguments need their names, as in name=value; it takes: n_models"),
         ("nb(a=1)", "model 'nb' has no argument 'a'; it takes none"),

@@ -50,6 +50,8 @@ def result(stream, model, seed, accuracy, **others):
         "complete": True,
         "limit": 1000,
         "window": 500,
+        "delay": None,
+        "ram_hours": 2 / 1024 / 3600,
         "parameters": {"depth": 3, "seed": seed},
         "stream_length": 1000,
         "stream_sha256": f"{stream}{seed}",
@@ -321,7 +323,7 @@ def test_the_page_opens_in_a_browser(written, tmp_path):
 
 
 def test_a_folder_without_results_is_a_mistake(tmp_path):
-    with pytest.raises(ValueError, match=r"holds no results\.jsonl"):
+    with pytest.raises(ValueError, match=r"holds no results; run"):
         read_results(tmp_path)
 
 

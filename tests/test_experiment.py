@@ -1,0 +1,301 @@
+"""Grids of runs: the same figures by every executor, nothing done twice, nothing lost."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import streams
+from driftmoe import models
+from driftmoe.cli import planned
+from driftmoe.experiment import (
+    JobFolder,
+    Run,
+    parsed_delay,
+    read_results,
+    run_grid,
+    run_job,
+    shard,
+)
+from driftmoe.streams_cli import FileOptions, open_stream
+
+ROOT = Path(__file__).parent.parent
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+OPEN = functools.partial(open_stream, options=FileOptions(), data_dir=None)
+# Of river's models, memory differs by some bytes: small objects may or may not be shared with others.
+TIMES = {"samples_per_second", "seconds", "cpu_seconds", "ram_hours", "model_bytes"}
+
+GRID = ["led_a", "sea_a", "-m", "ht", "-m", "driftmoe(n_experts=3)", "--limit", "1500", "--seed", "2"]
+
+
+def command(name, *arguments, cwd):
+    done = subprocess.run(
+        [sys.executable, "-m", "driftmoe.cli", name, *arguments],
+        cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def timeless(value):
+    """Result lines without what depends on the clock and on the process."""
+    if isinstance(value, dict):
+        return {name: timeless(item) for name, item in value.items() if name not in TIMES}
+    return [timeless(item) for item in value] if isinstance(value, list) else value
+
+
+def kept(folder):
+    return {file.name: timeless(json.loads(file.read_text())) for file in (folder / "jobs").iterdir()}
+
+
+@pytest.fixture(scope="module")
+def serial(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("grid")
+    command("grid", *GRID, "--executor", "serial", "--out", "serial", cwd=folder)
+    return folder / "serial"
+
+
+def test_evaluate_and_the_grid_give_the_same_figures(serial):
+    for stream in ("led_a", "sea_a"):
+        command("evaluate", stream, *GRID[2:], "--out", stream, cwd=serial.parent)
+        (evaluated, windows), (of_grid, points) = (
+            (timeless(lines) for lines in read_results(folder)) for folder in (serial.parent / stream, serial)
+        )
+        by_model = {line["model"]: line for line in of_grid if line["stream"] == stream}
+        assert {line["model"]: line for line in evaluated} == by_model
+        assert len(by_model) == 2
+        texts = sorted(sorted((k, str(v)) for k, v in point.items()) for point in windows)
+        assert texts == sorted(
+            sorted((k, "" if v is None else str(v)) for k, v in p.items())
+            for p in points
+            if p["stream"] == stream
+        )
+
+
+def test_processes_give_the_same_result_files(serial):
+    command(
+        "grid", *GRID, "--executor", "processes", "--workers", "2", "--out", "processes", cwd=serial.parent
+    )
+    assert len(kept(serial)) == 4
+    assert kept(serial.parent / "processes") == kept(serial)
+
+
+def test_dask_gives_the_same_result_files(serial):
+    pytest.importorskip("distributed", reason="the extra driftmoe[dask] is not installed")
+    command("grid", *GRID, "--executor", "dask", "--workers", "2", "--out", "dask", cwd=serial.parent)
+    assert kept(serial.parent / "dask") == kept(serial)
+
+
+def test_a_running_dask_cluster_can_be_joined(serial):
+    pytest.importorskip("distributed", reason="the extra driftmoe[dask] is not installed")
+    script = """
+import sys, distributed
+if __name__ == "__main__":
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+        print(cluster.scheduler_address, flush=True)
+        sys.stdin.read()
+"""
+    (serial.parent / "cluster.py").write_text(script)
+    with subprocess.Popen(
+        [sys.executable, "cluster.py"],
+        cwd=serial.parent, env=ENVIRONMENT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    ) as cluster:  # fmt: skip
+        address = cluster.stdout.readline().strip()
+        arguments = ["--executor", "dask", "--scheduler", address, "--out", "joined"]
+        command("grid", *GRID, *arguments, cwd=serial.parent)
+        cluster.communicate("")
+    assert kept(serial.parent / "joined") == kept(serial)
+
+
+def processes_of(group):
+    """Numbers of the processes of a group that are alive."""
+    done = subprocess.run(["ps", "-o", "pid=,stat=", "-g", str(group)], capture_output=True, text=True)
+    lines = [line.split() for line in done.stdout.splitlines()]
+    return [pid for pid, state in lines if not state.startswith("Z")]
+
+
+def test_a_grid_that_was_killed_goes_on_where_it_was(tmp_path):
+    arguments = ["grid", "led_a", "-m", "ht", "--limit", "3000", "--workers", "2", "--window", "500"]
+    arguments += [f"--seed={seed}" for seed in range(4)]
+    killed = subprocess.Popen(
+        [sys.executable, "-m", "driftmoe.cli", *arguments, "--out", "killed"],
+        cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "killed").glob("jobs/*.json")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    before = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "killed" / "jobs").glob("*.json")}
+    assert 1 <= len(before) < 4
+    while processes_of(killed.pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not processes_of(killed.pid)  # its children have ended with it
+
+    again = command(*arguments, "--out", "killed", cwd=tmp_path)
+    assert f"4 done ({len(before)} before)" in again.stderr
+    after = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "killed" / "jobs").glob("*.json")}
+    assert {name: after[name] for name in before} == before
+    command(*arguments, "--out", "alone", "--executor", "serial", cwd=tmp_path)
+    assert kept(tmp_path / "killed") == kept(tmp_path / "alone")
+    assert len(after) == 4
+
+
+def plan(*specs, n=300, seeds=(1,), **options):
+    return planned(["led_a"], specs, seeds, OPEN, limit=n, window=100, **options)
+
+
+def test_a_finished_run_is_not_done_again(tmp_path):
+    folder, runs = JobFolder(tmp_path), plan("nochange", "majority")
+    first = list(run_grid(runs[:1], OPEN, folder, executor="serial"))
+    second = list(run_grid(runs, OPEN, folder, executor="serial"))
+    assert [(event.run.model, event.state) for event in first] == [
+        ("nochange", "started"),
+        ("nochange", "done"),
+    ]
+    assert [(event.run.model, event.state) for event in second] == [
+        ("nochange", "kept"), ("majority", "started"), ("majority", "done"),
+    ]  # fmt: skip
+    assert second[0].result == first[1].result
+
+
+@pytest.mark.parametrize("executor", ["serial", "processes"])
+def test_a_run_that_fails_leaves_its_traceback_and_the_others_go_on(tmp_path, executor):
+    folder, runs = JobFolder(tmp_path), plan("ht(tau='x')", "nochange", n=400)
+    states = {
+        event.run.model: event
+        for event in run_grid(runs, OPEN, folder, executor=executor)
+        if event.state != "started"
+    }
+    assert states["nochange"].state == "done"
+    failure = states["ht(tau='x')"]
+    assert failure.state == "failed"
+    assert "TypeError: '<' not supported" in failure.error.read_text()
+    assert len(list((tmp_path / "jobs").iterdir())) == 1
+    again = [event.state for event in run_grid(runs, OPEN, folder, executor="serial")]
+    assert again == ["kept", "started", "failed"]
+
+
+def open_and_die(name, limit, seed):
+    """A stream for seed 1, and the end of the process for others, as when memory has run out."""
+    if seed > 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return OPEN(name=name, limit=limit, seed=seed)
+
+
+def test_a_process_that_is_killed_costs_its_run_alone(tmp_path):
+    runs = plan("nochange", seeds=(2, 1, 3))
+    events = list(run_grid(runs, open_and_die, JobFolder(tmp_path), executor="processes", n_workers=1))
+    assert [(e.run.seed, e.state) for e in events if e.state != "started"] == [
+        (2, "failed"), (1, "done"), (3, "failed"),
+    ]  # fmt: skip
+    assert "exit code -9" in events[1].error.read_text()
+
+
+def test_a_success_removes_the_traceback_of_an_earlier_failure(tmp_path):
+    (run,) = plan("nochange")
+    folder = JobFolder(tmp_path)
+    assert folder.keep_failure(run, "out of memory").exists()
+    folder.keep(run, *run_job(run, OPEN(name=run.stream, limit=run.limit, seed=run.seed)))
+    assert list((tmp_path / "failed").iterdir()) == []
+
+
+def test_another_stream_of_the_same_name_is_refused(tmp_path):
+    (run,) = plan("nochange")
+    with pytest.raises(ValueError, match=r"led_a has hash .* here, but .* where it was planned"):
+        run_job(run, streams.make("led_a", seed=9, n_samples=300))
+
+
+def test_a_result_tells_all_that_is_needed_to_repeat_it(tmp_path):
+    (run,) = plan("ht(grace_period=77)", delay="5")
+    result, curve = run_job(run, OPEN(name="led_a", limit=300, seed=1))
+    assert result["parameters"]["grace_period"] == 77
+    assert result["stream_sha256"] == streams.make("led_a", seed=1, n_samples=300).fingerprint()
+    assert set(result["versions"]) == {"python", "driftmoe", "river", "torch", "numpy"}
+    assert (result["seed"], result["limit"], result["window"], result["delay"]) == (1, 300, 100, "5")
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    if head.returncode == 0:
+        assert result["commit"].removesuffix("-dirty") == head.stdout.strip()
+    assert [point["n_samples"] for point in curve] == [100, 200, 300]
+
+
+def test_what_tells_runs_apart_is_in_the_name_of_the_file(tmp_path):
+    folder = JobFolder(tmp_path)
+    runs = plan("ht", "ht(grace_period=199)", seeds=(1, 2)) + plan("ht", n=301) + plan("ht", delay="3")
+    assert len({folder.file(run) for run in runs}) == len(runs) == 6
+    assert folder.file(runs[0]) == folder.file(plan("ht")[0])
+    name = folder.file(plan("driftmoe(expert=ht(grace_period=200), hidden=(8, 8))")[0]).name
+    assert "/" not in name
+    assert " " not in name
+
+
+def test_defaults_that_change_make_another_run(tmp_path, monkeypatch):
+    """A finished run is one with these very parameters, whether they were written out or not."""
+    folder, (run,) = JobFolder(tmp_path), plan("ht")
+    before = folder.file(run)
+    make = models.MODELS["ht"]
+
+    class Changed(make):
+        def __init__(self, grace_period=123):
+            super().__init__(grace_period)
+
+    monkeypatch.setitem(models.MODELS, "ht", Changed)
+    assert folder.file(run) != before
+
+
+def test_shards_share_no_run_and_leave_none_out():
+    runs = [Run("a", "", "m", seed, None, 1) for seed in range(10)]
+    parts = [shard(runs, f"{i}/3") for i in (1, 2, 3)]
+    assert sorted(run.seed for part in parts for run in part) == list(range(10))
+    assert [len(part) for part in parts] == [4, 3, 3]
+    for text in ("0/3", "4/3", "1", "a/b", "1/0"):
+        with pytest.raises(ValueError, match="write i/n with 1 <= i <= n"):
+            shard(runs, text)
+
+
+def test_shards_of_the_command_line_fill_one_folder(tmp_path):
+    arguments = ["led_a", "-m", "nochange", "-m", "majority", "-m", "nb", "--limit", "400", "--out", "g"]
+    for part in ("1/2", "2/2"):
+        command("grid", *arguments, "--shard", part, "--executor", "serial", cwd=tmp_path)
+    results, curves = read_results(tmp_path / "g")
+    assert sorted(line["model"] for line in results) == ["majority", "nb", "nochange"]
+    assert len(curves) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"executor": "threads"}, "unknown executor 'threads'; available: serial, processes, dask"),
+        ({"n_workers": 0}, "n_workers=0; choose at least 1"),
+        ({"scheduler": "tcp://a:1"}, "scheduler='tcp://a:1' is for executor='dask', not 'processes'"),
+    ],
+)
+def test_a_mistake_in_a_grid_is_refused_before_the_work(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        next(run_grid(plan("nochange"), OPEN, JobFolder(tmp_path), **options))
+
+
+def test_delays_as_text():
+    assert parsed_delay("0") == 0
+    assert parsed_delay("100-2000") == (100, 2000)
+    assert parsed_delay("due") == "due"
+    with pytest.raises(ValueError, match="20 is above 3"):
+        parsed_delay("20-3")
+
+
+def test_a_folder_without_results_says_what_to_do(tmp_path):
+    with pytest.raises(ValueError, match="holds no results; run"):
+        read_results(tmp_path)
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs" / "a.json").write_text('{"result": ')
+    with pytest.raises(ValueError, match=r"a\.json is no result of this program"):
+        read_results(tmp_path)
