@@ -1,8 +1,9 @@
 """CapyMOA's learners on samples handed over once, timed in its own Java loop: the far side of `benchmarks.speed`.
 
-Java lives in a process of its own, whose interpreter need not be that of the benchmark. The benchmark writes the
-samples to a file, starts `python -m benchmarks.moa_speed FILE`, and asks for one run at a time, so that runs of both
-sides take turns and neither works while the other is timed. Requests and answers are lines of JSON.
+Java lives in a process of its own, whose interpreter, one with `driftmoe[capymoa]`, need not be that of the benchmark.
+The benchmark writes the samples to a file, starts `python -m benchmarks.moa_speed FILE`, and asks for one run at a
+time, so that runs of both sides take turns and neither works while the other is timed. Requests and answers are lines
+of JSON.
 
 A run is the loop inside Java by which `capymoa.evaluation.prequential_evaluation` evaluates MOA's learners: for each
 sample predict, count the hit in a cumulative and a windowed evaluator, learn. The samples lie in Java's memory before
@@ -22,6 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from driftmoe.moa import check_same, java_header, java_instances, live_bytes
 
 WINDOW = 1000
 """Samples in a window of the evaluator, as in ours."""
@@ -50,7 +53,7 @@ class Java:
     Parameters
     ----------
     python
-        Interpreter with `capymoa`.
+        Interpreter with `driftmoe[capymoa]`.
     X, y
         Samples, float64 (n_samples, n_features), and targets (n_samples,).
     n_classes
@@ -100,43 +103,12 @@ class Java:
         return answer
 
 
-def java_instances(X: np.ndarray, y: np.ndarray, n_classes: int, *, nominal: bool) -> Any:
-    """Return MOA's `Instances`; features are numeric, or all nominal with the values 0 to their largest."""
-    from com.yahoo.labs.samoa.instances import Attribute, DenseInstance, Instances, InstancesHeader
-    from java.util import ArrayList
-    from jpype import JArray, JDouble
-
-    def codes(n: int) -> Any:
-        return ArrayList([str(code) for code in range(n)])
-
-    attributes = ArrayList()
-    for column in range(X.shape[1]):
-        values = (codes(int(X[:, column].max()) + 1),) if nominal else ()
-        attributes.add(Attribute(f"x{column}", *values))
-    attributes.add(Attribute("class", codes(n_classes)))
-    instances = Instances("samples", attributes, len(X))
-    instances.setClassIndex(X.shape[1])
-    header = InstancesHeader(instances)
-    for row in np.column_stack([X, y]):
-        instance = DenseInstance(1.0, JArray(JDouble)(row))
-        instance.setDataset(header)
-        instances.add(instance)
-    return instances
-
-
-def check_same(instances: Any, X: np.ndarray, y: np.ndarray) -> None:
-    """Raise unless Java holds these very samples."""
-    for i, row in enumerate(np.column_stack([X, y])):
-        if not np.array_equal(instances.instance(i).toDoubleArray(), row):
-            raise RuntimeError(f"sample {i} is not the same in Java: {instances.instance(i)} for {row}")
-
-
 def serve(samples: Path) -> None:
     """Answer requests from standard input until it ends."""
     import capymoa
     from capymoa.evaluation import ClassificationEvaluator, ClassificationWindowedEvaluator
     from capymoa.stream import Schema
-    from java.lang import Runtime, System
+    from java.lang import System
     from moa.evaluation import EfficientEvaluationLoops
     from moa.streams import CachedInstancesStream
 
@@ -146,13 +118,10 @@ def serve(samples: Path) -> None:
     for nominal in (False, True):
         if nominal and ((X < 0) | (X.astype(int) != X)).any():
             continue
-        instances = java_instances(X, y, n_classes, nominal=nominal)
+        header = java_header([int(x.max()) + 1 if nominal else None for x in X.T], n_classes)
+        instances = java_instances(header, X, y)
         check_same(instances, X, y)
         streams[nominal] = CachedInstancesStream(instances)
-
-    def live_bytes() -> int:
-        System.gc()
-        return int(Runtime.getRuntime().totalMemory() - Runtime.getRuntime().freeMemory())
 
     def answer(**answer: Any) -> None:
         print(json.dumps(answer), flush=True)

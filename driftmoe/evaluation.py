@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from dataclasses import dataclass
 from inspect import signature
 from itertools import repeat
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from river import base
@@ -88,7 +88,7 @@ class Checkpoint:
 
 def prequential(
     stream: Iterable[tuple[Mapping[Any, Any], Hashable]],
-    model: base.Classifier,
+    model: base.Classifier | OwnLoop,
     *,
     metrics: Metrics = (),
     window: int = 1000,
@@ -109,7 +109,8 @@ def prequential(
     model
         Any river classifier. A sample of which it can say nothing (`predict_one` gives `None`) counts as wrong. Where
         the stream has `blocks` and the model `step_many`, as `DriftMoEClassifier` has, samples go in blocks, which is
-        faster and gives the same predictions.
+        faster and gives the same predictions. One with `test_then_train`, as those of `driftmoe.moa` have, tests and
+        trains itself on a stream.
     metrics
         River metrics to compute beside the standard figures, one, several or by name; the name is that of the class
         otherwise. One that reads probabilities makes the model give both label and probabilities, sample by sample.
@@ -147,7 +148,7 @@ def prequential(
     ------
     ValueError
         If `window` or `step` is below 1, or `step` does not divide `window`; if `fading` is out of range; if a delay is
-        negative or a weight is not positive.
+        negative or a weight is not positive; if a model that tests and trains itself is to do what it cannot.
 
     Notes
     -----
@@ -175,11 +176,16 @@ def prequential(
     if warm_start < 0:
         raise ValueError(f"warm_start={warm_start}; choose 0 or more samples")
     tally = _Tally(model, stream, metrics, window, step, fading, keep_predictions)
-    if (
-        hasattr(stream, "blocks")
-        and hasattr(model, "step_many")
-        and not (delay or weight or tally.reads_proba)
-    ):
+    is_plain = not (delay or weight or tally.reads_proba)
+    if hasattr(model, "test_then_train"):
+        if not is_plain or warm_start or not hasattr(stream, "blocks"):
+            raise ValueError(
+                f"{type(model).__name__} runs in a loop of its own, which knows neither delay, weight nor "
+                "warm_start, gives no probabilities, and takes streams of `streams` only; leave these out, "
+                "or choose another model"
+            )
+        events = model.test_then_train(stream, step)
+    elif hasattr(stream, "blocks") and hasattr(model, "step_many") and is_plain:
         events = _in_blocks(stream, model, step, warm_start)
     else:
         rows = _with_delays_and_weights(stream, delay, weight, seed)
@@ -341,8 +347,20 @@ def _poisson(n: int, rng: np.random.Generator) -> list[int]:
     return rng.poisson(1.0, n).tolist()
 
 
-class _Event(NamedTuple):
-    """Samples that have been dealt with, and what the model said of them."""
+class Answers(NamedTuple):
+    """Samples that have been dealt with, and what the model said of them.
+
+    Attributes
+    ----------
+    y_true, y_pred
+        Labels and predictions.
+    seconds, cpu_seconds
+        Time in the model, and that of all processor cores.
+    weights
+        Of the samples; `None` where each counts 1.
+    proba
+        Probabilities of the one sample, where a metric reads them.
+    """
 
     y_true: Sequence[Hashable]
     y_pred: Sequence[Hashable]
@@ -350,6 +368,13 @@ class _Event(NamedTuple):
     cpu_seconds: float
     weights: Sequence[float] | None = None
     proba: Mapping[Any, float] | None = None
+
+
+class OwnLoop(Protocol):
+    """A model that tests and trains itself, as MOA's learners do in Java; see `driftmoe.moa`."""
+
+    def test_then_train(self, stream: Any, size: int) -> Iterator[Answers]:
+        """Test, then train, on all samples of a stream; yield the answers of `size` samples at a time."""
 
 
 class _Row(NamedTuple):
@@ -388,7 +413,7 @@ def _with_delays_and_weights(
         yield _Row(x, y, int(d), w)
 
 
-def _one_by_one(rows: Iterable[_Row], model: Any, warm_start: int, reads_proba: bool) -> Iterator[_Event]:
+def _one_by_one(rows: Iterable[_Row], model: Any, warm_start: int, reads_proba: bool) -> Iterator[Answers]:
     """Predict each sample when it arrives, and learn each when its label does."""
     waiting: list[tuple[int, int, _Row]] = []
     takes_weight = "w" in signature(model.learn_one).parameters
@@ -409,10 +434,10 @@ def _one_by_one(rows: Iterable[_Row], model: Any, warm_start: int, reads_proba: 
                 model.learn_one(due.x, due.y)
         seconds, cpu_seconds = clock() - start, cpu_clock() - cpu_start
         weights = None if row.weight is None else (row.weight,)
-        yield _Event((row.y,), (y_pred,), seconds, cpu_seconds, weights, proba)
+        yield Answers((row.y,), (y_pred,), seconds, cpu_seconds, weights, proba)
 
 
-def _in_blocks(stream: Any, model: Any, step: int, warm_start: int) -> Iterator[_Event]:
+def _in_blocks(stream: Any, model: Any, step: int, warm_start: int) -> Iterator[Answers]:
     """Let the model step through blocks, cut where steps end."""
     names = [feature.name for feature in stream.features]
     values = [feature.values for feature in stream.features]  # the lists may grow while a file is read
@@ -436,23 +461,23 @@ def _in_blocks(stream: Any, model: Any, step: int, warm_start: int) -> Iterator[
                 yield from _one_by_one(rows, model, warm_start - n_samples, False)
             else:
                 seconds, cpu_seconds = clock() - start, cpu_clock() - cpu_start
-                yield _Event([stream.classes[t] for t in y.tolist()], y_pred, seconds, cpu_seconds)
+                yield Answers([stream.classes[t] for t in y.tolist()], y_pred, seconds, cpu_seconds)
             n_samples += last - first
             first = last
 
 
-def _tested(model: Any, x: Mapping[Any, Any], y: Hashable, reads_proba: bool) -> _Event:
+def _tested(model: Any, x: Mapping[Any, Any], y: Hashable, reads_proba: bool) -> Answers:
     cpu_start, start = time.process_time(), time.perf_counter()
     y_pred = model.predict_one(x)
     proba = model.predict_proba_one(x) if reads_proba else None
-    return _Event((y,), (y_pred,), time.perf_counter() - start, time.process_time() - cpu_start, None, proba)
+    return Answers((y,), (y_pred,), time.perf_counter() - start, time.process_time() - cpu_start, None, proba)
 
 
-def _learnt(model: Any, x: Mapping[Any, Any], y: Hashable, times: int = 1) -> _Event:
+def _learnt(model: Any, x: Mapping[Any, Any], y: Hashable, times: int = 1) -> Answers:
     cpu_start, start = time.process_time(), time.perf_counter()
     for _ in range(times):
         model.learn_one(x, y)
-    return _Event((y,), (None,), time.perf_counter() - start, time.process_time() - cpu_start)
+    return Answers((y,), (None,), time.perf_counter() - start, time.process_time() - cpu_start)
 
 
 class _Tally:
@@ -492,7 +517,7 @@ class _Tally:
         self._model_bytes = 0
         self._ram_hours = RamHours()
 
-    def add(self, event: _Event, *, is_counted: bool = True) -> None:
+    def add(self, event: Answers, *, is_counted: bool = True) -> None:
         """Take in some samples; those that were learnt only do not count in the figures."""
         self.n_samples += len(event.y_true)
         self._seconds += event.seconds
@@ -510,7 +535,7 @@ class _Tally:
         if self._metrics:
             self._add_to_metrics(event)
 
-    def _add_to_metrics(self, event: _Event) -> None:
+    def _add_to_metrics(self, event: Answers) -> None:
         for y, p, w in zip(event.y_true, event.y_pred, event.weights or repeat(1.0)):  # noqa: B905 - endless
             reads = (y, (p, event.proba), w)
             for metric in (*self._metrics.values(), *self._recent_metrics.values()):

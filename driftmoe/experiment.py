@@ -129,7 +129,7 @@ class Run:
             "stream_length": stream_length,
             "stream_sha256": self.stream_sha256,
             "drifts": [list(drift) for drift in drifts],
-            "versions": versions(),
+            "versions": versions() | getattr(model, "versions", {}),
             "commit": commit(),
         }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 import numbers
 import re
@@ -11,6 +12,7 @@ from typing import Any
 
 from river import base, compose, dummy, ensemble, forest, naive_bayes, tree
 
+from driftmoe import moa
 from driftmoe.classifier import DriftMoEClassifier
 
 
@@ -23,26 +25,26 @@ def _driftmoe(variant: str) -> Callable[..., base.Classifier]:
     return make
 
 
-def _leveraging_bagging(
-    model: base.Classifier | None = None,
-    n_models: int = 10,
-    w: float = 6,
-    adwin_delta: float = 0.002,
-    bagging_method: str = "bag",
-    seed: int | None = None,
-) -> base.Classifier:
-    return ensemble.LeveragingBaggingClassifier(
-        tree.HoeffdingTreeClassifier() if model is None else model,
-        n_models,
-        w,
-        adwin_delta,
-        bagging_method,
-        seed,
-    )
+def _of_trees(classifier: Callable[..., base.Classifier]) -> Callable[..., base.Classifier]:
+    """Let an ensemble that needs to be told its model have river's Hoeffding trees by default."""
+
+    def make(model: base.Classifier | None = None, **arguments: Any) -> base.Classifier:
+        return classifier(tree.HoeffdingTreeClassifier() if model is None else model, **arguments)
+
+    parameters = inspect.signature(classifier).parameters.values()
+    model, *others = (p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters)
+    make.__signature__ = inspect.Signature([model.replace(default=None), *others])  # type: ignore[attr-defined]  # as above
+    return make
 
 
-def _naive_bayes() -> base.Estimator:
-    return compose.SelectType(numbers.Number) | naive_bayes.GaussianNB()
+def _on_numbers(classifier: Callable[..., base.Estimator]) -> Callable[..., base.Estimator]:
+    """Let a classifier that cannot read text see the numeric features only."""
+
+    @functools.wraps(classifier, updated=())
+    def make(**arguments: Any) -> base.Estimator:
+        return compose.SelectType(numbers.Number) | classifier(**arguments)
+
+    return make
 
 
 MODELS: dict[str, Callable[..., Any]] = {
@@ -52,13 +54,21 @@ MODELS: dict[str, Callable[..., Any]] = {
     "moe-task": _driftmoe("moe-task"),
     "arf": forest.ARFClassifier,
     "srp": ensemble.SRPClassifier,
-    "levbag": _leveraging_bagging,
+    "levbag": _of_trees(ensemble.LeveragingBaggingClassifier),
+    "ozabag": _of_trees(ensemble.BaggingClassifier),
+    "ozaboost": _of_trees(ensemble.AdaBoostClassifier),
+    "adwinbag": _of_trees(ensemble.ADWINBaggingClassifier),
+    "adwinboost": _of_trees(ensemble.ADWINBoostingClassifier),
     "ht": tree.HoeffdingTreeClassifier,
-    "nb": _naive_bayes,
+    "hat": tree.HoeffdingAdaptiveTreeClassifier,
+    "efdt": tree.ExtremelyFastDecisionTreeClassifier,
+    "amf": _on_numbers(forest.AMFClassifier),
+    "nb": _on_numbers(naive_bayes.GaussianNB),
     "nochange": dummy.NoChangeClassifier,
     "majority": dummy.PriorClassifier,
+    **{name: moa.Maker(name) for name in moa.LEARNERS},
 }
-"""Name -> class or function. The ensembles are river's, with river's defaults (10 models)."""
+"""Name -> class or function. The ensembles are river's, with river's defaults (10 models); `moa-...` are MOA's."""
 
 
 def make(spec: str, *, seed: int | None = None) -> base.Classifier:

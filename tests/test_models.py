@@ -4,10 +4,10 @@ import pytest
 from river import base
 
 import streams
-from driftmoe import models
+from driftmoe import moa, models
 
 
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("name", [name for name in models.MODELS if name not in moa.LEARNERS])
 def test_every_model_learns_a_stream_of_numbers_and_text(name):
     model = models.make(name, seed=1)
     assert isinstance(model, base.Classifier)
@@ -25,7 +25,10 @@ def test_arguments_and_seed_reach_the_model():
 
 
 def test_ensembles_have_ten_members_by_default():
-    assert [models.make(name).n_models for name in ("arf", "srp", "levbag")] == [10, 10, 10]
+    names = ("arf", "srp", "levbag", "ozabag", "ozaboost", "adwinbag", "adwinboost")
+    assert {models.make(name).n_models for name in names} == {10}
+    assert models.make("amf")["AMFClassifier"].n_estimators == 10
+    assert type(models.make("ozabag(model=nb)").model).__name__ == "Pipeline"
 
 
 def test_models_nest():
