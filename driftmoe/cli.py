@@ -70,11 +70,15 @@ Examples:
 
   driftmoe evaluate covtype --limit 50000 --model driftmoe --model "arf(n_models=30)"
 
+  driftmoe evaluate led_a --model "moe-vote(policy=TopP(p=0.9))" --model "driftmoe(policy=STREAM)"
+
   driftmoe evaluate flowers.csv --target species --model ht --model nb
 
   driftmoe evaluate led_a --limit 100000 --seed 1 --seed 2 --seed 3 --out runs/led
 
 Models: {models}.
+
+Policies of routing: {policies}; presets: {presets}.
 
 Streams: {streams}.
 """
@@ -133,7 +137,14 @@ def root(
 app.add_typer(streams_cli.app, name="streams")
 
 
-@app.command(epilog=EXAMPLES.format(models=", ".join(models.MODELS), streams=", ".join(streams.names())))
+@app.command(
+    epilog=EXAMPLES.format(
+        models=", ".join(models.MODELS),
+        policies=", ".join(models.POLICIES),
+        presets=", ".join(models.PRESETS),
+        streams=", ".join(streams.names()),
+    )
+)
 def evaluate(
     stream: Annotated[
         str,

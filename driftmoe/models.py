@@ -1,4 +1,4 @@
-"""Names of models as the command line writes them, such as `arf(n_models=100)`, and what they stand for."""
+"""Names of models and policies, such as `arf(n_models=100)`, as the command line writes them, and what they mean."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from river import base, compose, dummy, ensemble, forest, naive_bayes, tree
 
-from driftmoe import moa
+from driftmoe import moa, routing
 from driftmoe.classifier import DriftMoEClassifier
 
 
@@ -70,6 +70,23 @@ MODELS: dict[str, Callable[..., Any]] = {
 }
 """Name -> class or function. The ensembles are river's, with river's defaults (10 models); `moa-...` are MOA's."""
 
+POLICIES: dict[str, Callable[..., Any]] = {
+    policy.__name__: policy
+    for policy in (
+        routing.Dense,
+        routing.TopK,
+        routing.TopP,
+        routing.EntropyHybrid,
+        routing.GroupTopK,
+        routing.WithNull,
+        routing.WithShared,
+    )
+}
+
+PRESETS: dict[str, routing.Policy] = {
+    name: getattr(routing, name) for name in ("DYNMOLE", "HARDER_TASKS", "ADAMOE", "STREAM")
+}
+
 
 def make(spec: str, *, seed: int | None = None) -> base.Classifier:
     """Return an untrained model from its name and arguments.
@@ -78,7 +95,8 @@ def make(spec: str, *, seed: int | None = None) -> base.Classifier:
     ----------
     spec
         A name, with arguments in parentheses where wanted: `arf`, `arf(n_models=100)`,
-        `moe-data(top_k=1, expert=ht(grace_period=200))`. Values are Python literals or models; nothing is executed.
+        `moe-data(top_k=1, expert=ht(grace_period=200))`, `driftmoe(policy=WithNull(TopK(4), n_null=4))`. Values are
+        Python literals, models, and the policies and presets of `driftmoe.routing`; nothing is executed.
     seed
         Given to models that take one, unless `spec` names a seed itself.
 
@@ -101,21 +119,29 @@ def make(spec: str, *, seed: int | None = None) -> base.Classifier:
         node = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         node = None
-    if not _is_model(node):
+    if node is None or not _is_named(node):
         raise ValueError(f"model {spec!r} cannot be read; write a name, or name(argument=value, ...)")
-    return _build(node, seed)
+    if _model_name(node) not in MODELS:
+        raise ValueError(f"unknown model {_model_name(node)!r}; available: {', '.join(MODELS)}")
+    return _model(node, seed)
 
 
-def _is_model(node: ast.AST | None) -> bool:
+def _is_named(node: ast.expr) -> bool:
     return isinstance(node, ast.Name) or (isinstance(node, ast.Call) and isinstance(node.func, ast.Name))
 
 
-def _build(node: Any, seed: int | None) -> base.Classifier:
-    """Return the model of a name or of a call."""
+def _name(node: Any) -> str:
     named: Any = node.func if isinstance(node, ast.Call) else node
-    name = named.id.replace("_", "-")
-    if name not in MODELS:
-        raise ValueError(f"unknown model {name!r}; available: {', '.join(MODELS)}")
+    return str(named.id)
+
+
+def _model_name(node: Any) -> str:
+    return _name(node).replace("_", "-")
+
+
+def _model(node: Any, seed: int | None) -> base.Classifier:
+    """Return the model of a name or of a call."""
+    name = _model_name(node)
     parameters = inspect.signature(MODELS[name]).parameters
     known = f"it takes: {', '.join(parameters)}" if parameters else "it takes none"
     arguments: dict[str, Any] = {"seed": seed} if "seed" in parameters else {}
@@ -125,19 +151,46 @@ def _build(node: Any, seed: int | None) -> base.Classifier:
         for keyword in node.keywords:
             if keyword.arg is None or keyword.arg not in parameters:
                 raise ValueError(f"model {name!r} has no argument {keyword.arg!r}; {known}")
-            arguments[keyword.arg] = _value(name, keyword.arg, keyword.value, seed)
+            arguments[keyword.arg] = _value(f"model {name!r}: {keyword.arg}", keyword.value, seed)
     try:
         return MODELS[name](**arguments)
     except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise ValueError(f"model {name!r}: {' '.join(str(error).split())}") from None
 
 
-def _value(name: str, argument: str, node: ast.expr, seed: int | None) -> Any:
-    if _is_model(node):
-        return _build(node, seed)
+def _policy(node: Any, seed: int | None) -> routing.Policy:
+    """Return the policy of a call, or of the name of a preset or of a policy that needs no arguments."""
+    name = _name(node)
+    if name in PRESETS:
+        if isinstance(node, ast.Call):
+            raise ValueError(f"policy {name} is a preset and takes no arguments; write {name} alone")
+        return PRESETS[name]
+    parameters = ", ".join(inspect.signature(POLICIES[name]).parameters) or "no arguments"
+    given, named = [], {}
+    if isinstance(node, ast.Call):
+        given = [_value(f"policy {name}", argument, seed) for argument in node.args]
+        named = {str(k.arg): _value(f"policy {name}: {k.arg}", k.value, seed) for k in node.keywords}
+    try:
+        return POLICIES[name](*given, **named)
+    except ValueError as error:
+        raise ValueError(f"policy {error}") from None
+    except TypeError as error:
+        raise ValueError(f"policy {name}: {error}; it takes {parameters}") from None
+
+
+def _value(what: str, node: ast.expr, seed: int | None) -> Any:
+    if _is_named(node):
+        if _name(node) in POLICIES or _name(node) in PRESETS:
+            return _policy(node, seed)
+        if _model_name(node) in MODELS:
+            return _model(node, seed)
+        raise ValueError(
+            f"{what}: unknown name {_name(node)!r}; models: {', '.join(MODELS)}; "
+            f"policies: {', '.join(POLICIES)}; presets: {', '.join(PRESETS)}"
+        )
     try:
         return ast.literal_eval(node)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         raise ValueError(
-            f"model {name!r}: {argument}={ast.unparse(node)} is no literal; give a number, text, a tuple or a model"
+            f"{what}: {ast.unparse(node)} is no literal; give a number, text, a tuple, a model or a policy"
         ) from None

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import is_dataclass
+
 import pytest
 from river import base
 
 import streams
-from driftmoe import moa, models
+from driftmoe import moa, models, routing
+from driftmoe.routing import Dense, EntropyHybrid, GroupTopK, TopK, TopP, WithNull, WithShared
 
 
 @pytest.mark.parametrize("name", [name for name in models.MODELS if name not in moa.LEARNERS])
@@ -51,17 +54,36 @@ def test_models_nest():
             "moe-data(top_k=40)",
             "model 'moe-data': top_k=40 but there are 12 experts; choose 1 <= top_k <= 12",
         ),
-        ("driftmoe(expert=nosuch())", "unknown model 'nosuch'"),
-        ("driftmoe(seed=open('x'))", "unknown model 'open'"),
+        (
+            "driftmoe(expert=nosuch())",
+            "model 'driftmoe': expert: unknown name 'nosuch'; models: driftmoe, .*; policies: Dense, TopK, .*; "
+            "presets: DYNMOLE",
+        ),
+        ("driftmoe(seed=open('x'))", "unknown name 'open'"),
         ("driftmoe(n_experts={[1]:2})", "is no literal"),
         ("driftmoe(dropout='a')", "dropout='a' is of type str; give a number"),
         ("levbag(bagging_method='zz')", "model 'levbag': "),
-        ("driftmoe(seed=1+x)", "seed=1 [+] x is no literal; give a number, text, a tuple or a model"),
+        ("driftmoe(seed=1+x)", "seed: 1 [+] x is no literal; give a number, text, a tuple, a model or"),
         ("driftmoe(**{})", "has no argument None"),
         ("arf(n_models=", "cannot be read; write a name"),
         ("arf(n_models=)", r"model 'arf\(n_models=\)' cannot be read"),
         ("arf() or arf()", "cannot be read"),
         ("", "cannot be read"),
+        ("STREAM", "unknown model 'STREAM'; available: driftmoe"),
+        ("TopK(3)", "unknown model 'TopK'; available: driftmoe"),
+        ("driftmoe(policy=TopQ(0.9))", "unknown name 'TopQ'; .*; policies: Dense, TopK, TopP, EntropyHybrid"),
+        (
+            "driftmoe(policy=STREAM(p=1))",
+            "policy STREAM is a preset and takes no arguments; write STREAM alone",
+        ),
+        ("driftmoe(policy=TopK)", "policy TopK: .*'k'; it takes k, renorm, score"),
+        ("driftmoe(policy=TopK(0))", "policy TopK: k=0; choose an integer >= 1"),
+        ("driftmoe(policy=TopP(q=0.5))", "policy TopP: .*'q'; it takes p, min_k, max_k"),
+        ("driftmoe(policy=TopP(p=exit(1)))", "policy TopP: p: unknown name 'exit'"),
+        ("driftmoe(policy=TopP(p=1-x))", "policy TopP: p: 1 - x is no literal"),
+        ("driftmoe(policy=WithNull(TopK(**{}), 2))", "policy TopK: .*it takes k"),
+        ("driftmoe(policy='TopK(3)')", "policy='TopK[(]3[)]' cannot be called"),
+        ("moe-vote(policy=TopK(30))", "k=30 but there are 12 experts"),
     ],
 )
 def test_what_cannot_be_made_is_refused_in_one_line(spec, message):
@@ -74,3 +96,34 @@ def test_a_model_with_a_hyphen_nests_and_needs_no_parentheses():
     model = models.make("driftmoe(expert=moe-data(n_experts=2, top_k=1))")
     assert (model.expert.variant, model.expert.n_experts) == ("moe-data", 2)
     assert type(models.make("driftmoe(expert=ht)").expert).__name__ == "HoeffdingTreeClassifier"
+
+
+@pytest.mark.parametrize(
+    ("spec", "policy"),
+    [
+        ("driftmoe(policy=TopP(p=0.9))", TopP(p=0.9)),
+        ("driftmoe(policy=Dense)", Dense()),
+        ("moe-vote(policy=WithNull(TopK(k=4), n_null=4))", WithNull(TopK(4), n_null=4)),
+        ("moe-data(policy=WithNull(TopK(2), 3, on_empty='best'), seed=3)", WithNull(TopK(2), 3, on_empty="best")),
+        ("moe-vote(policy=WithShared(EntropyHybrid(q=2), 1))", WithShared(EntropyHybrid(q=2), 1)),
+        ("moe-vote(policy=GroupTopK(3, n_groups=4, n_kept=2))", GroupTopK(3, n_groups=4, n_kept=2)),
+        *((f"driftmoe(policy={name})", preset) for name, preset in models.PRESETS.items()),
+    ],
+)  # fmt: skip
+def test_a_policy_is_named_with_its_arguments_and_learns(spec, policy):
+    model = models.make(spec)
+    assert model.policy == policy
+    for x, y in streams.make("sea", seed=1, n_samples=40):
+        model.predict_one(x)
+        model.learn_one(x, y)
+    assert model.predict_one(x) in (0, 1)
+
+
+def test_every_policy_and_preset_has_a_name():
+    policies = {
+        value for value in vars(routing).values() if isinstance(value, type) and "__call__" in vars(value)
+        and is_dataclass(value) and value is not routing.Scheduled
+    }  # fmt: skip
+    assert set(models.POLICIES.values()) == policies - {routing.LinearK}
+    presets = {name: value for name, value in vars(routing).items() if isinstance(value, tuple(policies))}
+    assert presets == models.PRESETS
