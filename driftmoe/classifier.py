@@ -19,6 +19,7 @@ from driftmoe.mixture import AdaptiveMixture, Rows
 from driftmoe.neighbours import LabelHistory, Neighbours
 from driftmoe.router import Router
 from driftmoe.routing import Choice, Policy, TopK, route, softmax
+from driftmoe.telemetry import RoutingLog, RoutingReport
 from driftmoe.trees import HoeffdingTreeClassifier
 
 if TYPE_CHECKING:
@@ -271,6 +272,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         self._reads_vectors = (
             self._experts.reads_vectors if self._mixture is None else self._mixture.reads_vectors
         )
+        self._log = RoutingLog(reads_logits=not (is_adaptive or is_task), is_one_vs_rest=is_task)
 
     def predict_proba_one(self, x: dict[base.typing.FeatureName, Any]) -> dict[base.typing.ClfTarget, float]:  # type: ignore[override]  # river's signature has **kwargs, which would swallow mistakes
         """Return the probability of each class learnt so far; changes nothing.
@@ -434,6 +436,62 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
             labels = [self._encoder.classes[target] for target in proba.argmax(axis=1)]
         return to_native_series(labels, name=None, like=into_frame(X))
 
+    def routing_report(self) -> RoutingReport:
+        """Return what the routing did on the samples learnt so far, and on the last of them; changes nothing.
+
+        Returns
+        -------
+        report
+            `report.window` and `report.cumulative`: experts used, entropy, null experts, what the best single expert
+            would have done, and usage, weight and accuracy of each expert. What an expert says of a sample counts
+            as it was before the sample was learnt.
+
+        Examples
+        --------
+        >>> from river import datasets
+        >>> from driftmoe import DriftMoEClassifier
+        >>> model = DriftMoEClassifier("moe-vote", n_experts=4, top_k=2, seed=1)
+        >>> for x, y in datasets.Phishing():
+        ...     model.learn_one(x, y)
+        >>> report = model.routing_report()
+        >>> report.cumulative.n_samples, report.cumulative.experts_used
+        (1250, 2.0)
+        >>> report.cumulative.experts
+        ('tree 1', 'tree 2', 'tree 3', 'tree 4')
+        """
+        return self._log.report(self._expert_names(), self._n_replaced())
+
+    def _expert_names(self) -> list[str]:
+        if self.variant == "moe-task":
+            return [f"class {label}" for label in self._encoder.classes]
+        is_pool = isinstance(self._experts, MulticlassTrees)
+        kinds = ["tree" if is_pool else type(self.expert).__name__]
+        parts: list[Any] = [self._experts]
+        if self._mixture is not None:
+            parts = self._mixture.parts
+            kinds += [
+                extra if isinstance(extra, str) else type(extra).__name__
+                for extra in self.extras
+                if extra != "head"
+            ]
+        names: list[str] = []
+        for kind, part in zip(kinds, parts, strict=True):
+            if kind in names:  # another river classifier of this class
+                kind = f"{kind} {sum(name.startswith(kind) for name in names) + 1}"
+            marks = getattr(part, "marks", [str(i + 1) for i in range(part.n_experts)])
+            names += (
+                [kind] if part is not parts[0] and len(marks) == 1 else [f"{kind} {mark}" for mark in marks]
+            )
+        return names + ["head"] * (self._n_experts - len(names))
+
+    def _n_replaced(self) -> np.ndarray:
+        """Return how many trees of each expert a drift has ended, shape (n_experts,)."""
+        is_task = self.variant == "moe-task"
+        n_replaced = np.zeros(len(self._encoder.classes) if is_task else self._n_experts, np.int64)
+        if isinstance(self._experts, MulticlassTrees):
+            n_replaced[: self._experts.n_experts] = self._experts.pool.n_replaced
+        return n_replaced
+
     def _read(self, x: dict[base.typing.FeatureName, Any]) -> tuple[np.ndarray, list[Sample]]:
         """Return the vector of a sample, and what river experts read of it, for predicting."""
         vector = self._encoder.known_vector(x) if self._reads_vectors else None
@@ -483,10 +541,10 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
                 self._router.grow(self._encoder.n_inputs, self._n_outputs)
             stop = rows.known_until(start, min(start + self._router.room, len(rows)))
             samples = [] if self._reads_vectors else rows.samples(start, stop)
-            choice, expert_proba = self._step(rows.vectors(start, stop), samples, rows.targets(start, stop))
+            proba = self._step(rows.vectors(start, stop), samples, rows.targets(start, stop))
             if predicted is not None:
-                proba = self._answer(choice.weights[is_new:], expert_proba[is_new:])
-                predicted += [self._encoder.classes[target] for target in proba.argmax(axis=1).tolist()]
+                answers = proba[is_new:].argmax(axis=1).tolist()
+                predicted += [self._encoder.classes[target] for target in answers]
             start = stop
 
     def _labels_of(self, rows: SampleRows | BlockRows, row: int) -> list[Any]:
@@ -496,28 +554,34 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         proba = self._predict(rows.vectors(row, row + 1), rows.samples(row, row + 1))
         return [self._encoder.classes[proba[0].argmax()]]
 
-    def _step(
-        self, vectors: np.ndarray, samples: list[Sample], targets: np.ndarray
-    ) -> tuple[Choice, np.ndarray]:
+    def _step(self, vectors: np.ndarray, samples: list[Sample], targets: np.ndarray) -> np.ndarray:
         """Co-train on rows that bring nothing new: all experts vote, the chosen learn, the router learns whom to trust.
 
-        Returns the experts chosen, and the votes of all before each row was learnt.
+        Returns the class probabilities of each row before it was learnt, shape (n_rows, n_classes).
         """
         n_classes = len(self._encoder.classes)
         is_task = self.variant == "moe-task"
+        is_full = len(targets) == self._router.room
         inputs = self._encoder.inputs(vectors, is_learning=True)
+        logits = None
         if self._mixture is not None:
-            return self._mixture.step(Rows(vectors, inputs, samples), targets, n_classes)
-        choice = self._choose(self._router.logits(inputs, is_learning=True))
-        rows: Any = vectors if self._reads_vectors else samples
-        expert_proba = self._experts.step(rows, targets, None if is_task else choice.mask, n_classes)
-        if is_task:
-            self._router.learn(targets[:, np.newaxis] == np.arange(n_classes))
-            return choice, expert_proba
-        correct = np.empty((len(targets), self._n_shared + self._n_logits), np.bool_)
-        correctness(expert_proba, targets, correct)
-        self._router.learn(correct[:, self._n_shared :])
-        return choice, expert_proba
+            choice, expert_proba = self._mixture.step(Rows(vectors, inputs, samples), targets, n_classes)
+        else:
+            logits = self._router.logits(inputs, is_learning=True)
+            choice = self._choose(logits)
+            rows: Any = vectors if self._reads_vectors else samples
+            expert_proba = self._experts.step(rows, targets, None if is_task else choice.mask, n_classes)
+            if is_task:
+                self._router.learn(targets[:, np.newaxis] == np.arange(n_classes))
+            else:
+                correct = np.empty((len(targets), self._n_shared + self._n_logits), np.bool_)
+                correctness(expert_proba, targets, correct)
+                self._router.learn(correct[:, self._n_shared :])
+        proba = self._answer(choice.weights, expert_proba)
+        self._log.add(choice, None if is_task else logits, expert_proba, proba, targets)
+        if is_full:
+            self._log.mark(self._n_replaced())
+        return proba
 
     def _predict(self, vectors: np.ndarray, samples: list[Sample]) -> np.ndarray:
         """Return the class probabilities of some rows, shape (n_rows, n_classes); changes nothing."""
@@ -526,7 +590,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         if self._mixture is not None:
             return self._answer(*self._mixture.predict(Rows(vectors, inputs, samples), n_classes))
         asked: np.ndarray | None
-        weights, asked = self._choose(self._router.logits(inputs))
+        weights, asked, _ = self._choose(self._router.logits(inputs))
         if self._reads_vectors:
             rows: Any = vectors
             asked = None  # all trees answer in one call
@@ -545,12 +609,12 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
             return Choice(softmax(logits), np.ones(logits.shape, np.bool_))
         if type(self._policy) is TopK and self._policy.score == "softmax":
             choice = Choice(np.zeros(logits.shape), np.zeros(logits.shape, np.bool_))
-            if top_k(logits, self._policy.k, self._policy.renorm, *choice):
+            if top_k(logits, self._policy.k, self._policy.renorm, choice.weights, choice.mask):
                 return choice
         if len(logits) > 1:
             return route(self._policy, logits)
-        weights, mask = route(self._policy, logits[0])
-        return Choice(weights[np.newaxis], mask[np.newaxis])
+        weights, mask, n_null = route(self._policy, logits[0])
+        return Choice(weights[np.newaxis], mask[np.newaxis], np.atleast_1d(n_null))
 
     def _answer(self, weights: np.ndarray, expert_proba: np.ndarray) -> np.ndarray:
         """Mix the experts' votes as the variant has it, shape (n_rows, n_classes)."""

@@ -174,6 +174,12 @@ def evaluate(
     ] = None,
     window: Annotated[int, typer.Option(min=1, help="Samples in a window of the curve.")] = 1000,
     delay: Delayed = "0",
+    routing: Annotated[
+        bool,
+        typer.Option(
+            "--routing", help="Tell how models route: experts used, entropy, oracle gap; and a picture."
+        ),
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the results. Default: runs/STREAM.", show_default=False)
     ] = None,
@@ -206,7 +212,7 @@ def evaluate(
         if not results and is_complete:
             raise ValueError(f"{stream} holds no samples")
     if results:
-        _show(stream, short_name, results, folder, window)
+        _show(stream, short_name, results, folder, window, routing)
         report_left_out(left_out_rows(samples[seeds[0]]))
     if not is_complete:
         if not results:
@@ -367,17 +373,30 @@ class _Board:
 
 
 def _show(
-    stream: str, short_name: str, results: list[dict[str, Any]], folder: ResultFolder, window: int
+    stream: str,
+    short_name: str,
+    results: list[dict[str, Any]],
+    folder: ResultFolder,
+    window: int,
+    with_routing: bool,
 ) -> None:
     """Print the table of these results and draw their curves."""
     title = f"{stream}, {max(result['n_samples'] for result in results):,} samples, test-then-train"
     done = {run_key(result) for result in results}
     curves = [point for point in folder.curves(stream) if run_key(point) in done]
-    picture = folder.path / f"{short_name}.png"
+    drifts = results[0]["drifts"]
+    files = ["results.jsonl", "windows.csv", f"{short_name}.png"]
     console = table_console()
     console.print(report.table(results, title=title))
-    report.plot_windows(curves, picture, title=f"{title}, windows of {window:,}", drifts=results[0]["drifts"])
-    written = ", ".join(str(folder.path / name) for name in ("results.jsonl", "windows.csv", picture.name))
+    title += f", windows of {window:,}"
+    report.plot_windows(curves, folder.path / files[-1], title=title, drifts=drifts)
+    if with_routing and (figure := report.routing_figure(curves, title=f"Routing on {title}", drifts=drifts)):
+        files.append(f"{short_name}_routing.png")
+        figure.savefig(folder.path / files[-1], dpi=report.DPI)
+        console.print(report.routing_table(results, title=f"Routing on {stream}"))
+    elif with_routing:
+        console.print("None of these models tells of a routing.")
+    written = ", ".join(str(folder.path / name) for name in files)
     console.print(f"Results: {written}", soft_wrap=True, markup=False)
 
 

@@ -11,16 +11,19 @@ import heapq
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import signature
 from itertools import repeat
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from river import base
 from river.metrics.base import Metric
 
 from driftmoe.metrics import Fading, RamHours, Scores
+
+if TYPE_CHECKING:
+    from driftmoe.telemetry import RoutingReport
 
 FAILURES = (
     ArithmeticError,
@@ -73,6 +76,9 @@ class Checkpoint:
         Memory times `seconds` so far, in GB·h.
     predictions
         (true label, prediction) of each sample since the last checkpoint, where asked for; else empty.
+    routing
+        What the routing of the model did on the samples that it learnt, over the same window and from the start of the
+        run; `None` of a model that has no `routing_report`.
     """
 
     n_samples: int
@@ -84,6 +90,7 @@ class Checkpoint:
     model_bytes: int = 0
     ram_hours: float = 0.0
     predictions: tuple[tuple[Hashable, Hashable], ...] = ()
+    routing: RoutingReport | None = None
 
 
 def prequential(
@@ -516,6 +523,11 @@ class _Tally:
         self._seconds = self._seconds_before = self._cpu_seconds = self._measuring = 0.0
         self._model_bytes = 0
         self._ram_hours = RamHours()
+        self._routing_before: deque[Any] = deque(maxlen=window // step)
+        self._routing_at_start = None
+        if hasattr(model, "routing_report"):
+            self._routing_at_start = model.routing_report().cumulative
+            self._routing_before.append(self._routing_at_start)
 
     def add(self, event: Answers, *, is_counted: bool = True) -> None:
         """Take in some samples; those that were learnt only do not count in the figures."""
@@ -560,6 +572,7 @@ class _Tally:
             model_bytes=self._model_bytes,
             ram_hours=self._ram_hours.get(),
             predictions=tuple(self._predictions),
+            routing=self._routing(),
         )
         if not self._is_faded:
             self._recent.restart()
@@ -567,6 +580,14 @@ class _Tally:
         self._predictions.clear()
         self._seconds_before = self._seconds
         return checkpoint
+
+    def _routing(self) -> RoutingReport | None:
+        if self._routing_at_start is None:
+            return None
+        report: RoutingReport = self.model.routing_report()
+        so_far, before = report.cumulative, self._routing_before[0]
+        self._routing_before.append(so_far)
+        return replace(report, window=so_far - before, cumulative=so_far - self._routing_at_start)
 
     def _window_metrics(self) -> dict[str, float]:
         if self._is_faded:

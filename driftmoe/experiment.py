@@ -110,6 +110,10 @@ class Run:
         is_complete
             `False` when the run was interrupted.
         """
+        routing = {}
+        if checkpoint.routing is not None:
+            figures = checkpoint.routing.cumulative
+            routing = {"routing": figures.of_all() | {"experts": figures.of_each()}}
         return {
             "stream": self.stream,
             "model": self.model,
@@ -121,6 +125,7 @@ class Run:
             "cpu_seconds": checkpoint.cpu_seconds,
             "ram_hours": checkpoint.ram_hours,
             "model_bytes": model._raw_memory_usage,
+            **routing,
             "complete": is_complete,
             "limit": self.limit,
             "window": self.window,
@@ -134,13 +139,20 @@ class Run:
         }
 
     def curve_point(self, checkpoint: Checkpoint) -> dict[str, Any]:
-        """Return the line of one window: the figures of its own samples."""
+        """Return the line of one window: the figures of its own samples, and of its routing where the model tells."""
+        routing: dict[str, float | None] = {}
+        if checkpoint.routing is not None:
+            figures = checkpoint.routing.window
+            routing = {f"routing_{name}": value for name, value in figures.of_all().items()}
+            for expert, of_expert in figures.of_each().items():
+                routing |= {f"routing_{name}_{expert}": value for name, value in of_expert.items()}
         n_before = (checkpoint.n_samples - 1) // self.window * self.window
         return {
             **{name: getattr(self, name) for name in KEY},
             "n_samples": checkpoint.n_samples,
             **checkpoint.window,
             "samples_per_second": (checkpoint.n_samples - n_before) / checkpoint.window_seconds,
+            **routing,
         }
 
 

@@ -117,6 +117,11 @@ class AdaptiveMixture:
         self._is_costly = np.array([not isinstance(extra, LabelHistory) for extra in self._extras], np.bool_)
 
     @property
+    def parts(self) -> list[MulticlassTrees | Extra]:
+        """The pool, then the extras; behind their votes comes the head's."""
+        return [self._pool, *self._extras]
+
+    @property
     def reads_vectors(self) -> bool:
         """Whether no expert reads samples as dictionaries."""
         return all(getattr(part, "reads_vectors", True) for part in (self._pool, *self._extras))
@@ -136,7 +141,7 @@ class AdaptiveMixture:
                 if is_asked
                 else np.zeros((n_rows, extra.n_experts, n_classes))
             )
-        return self._weigh(outputs, votes, _NO_TARGETS, _NO_ERRORS)[:2]
+        return self._weigh(outputs, votes, self._choose(outputs).mask, _NO_TARGETS, _NO_ERRORS)
 
     def step(self, rows: Rows, targets: np.ndarray, n_classes: int) -> tuple[Choice, np.ndarray]:
         """For each row in order, weigh the votes, then let experts and gate learn.
@@ -153,20 +158,20 @@ class AdaptiveMixture:
         Returns
         -------
         choice
-            Weights of the experts, float64, shape (n_rows, n_experts), and who voted.
+            Weights of the experts, float64, shape (n_rows, n_experts), who voted, and how many nulls were chosen.
         expert_proba
             Their votes, shape (n_rows, n_experts, n_classes); zeros are no vote.
         """
         outputs = self._router.logits(rows.inputs, is_learning=True)
+        chosen = self._choose(outputs)
         taught = self._rng.poisson(self._leverage, (len(targets), self._pool.n_experts))
-        if self._policy is not None:
-            taught *= self._choose(outputs)[:, : self._pool.n_experts]
+        taught *= chosen.mask[:, : self._pool.n_experts]
         votes = [self._pool.step(_read(self._pool, rows), targets, taught, n_classes)]
         asked = self._asked(len(targets))
         for i, extra in enumerate(self._extras):
             votes.append(extra.step(_read(extra, rows), targets, None, n_classes, asked[:, i]))
         errors = np.zeros(outputs.shape, np.float32)
-        weights, expert_proba = self._weigh(outputs, votes, targets, errors)
+        weights, expert_proba = self._weigh(outputs, votes, chosen.mask, targets, errors)
         if self._has_head:
             errors[:, self.n_logits :] = expert_proba[:, -1]
             errors[np.arange(len(targets)), self.n_logits + targets] -= 1.0
@@ -174,10 +179,15 @@ class AdaptiveMixture:
         self._router.learn_errors(errors)
         if is_full:
             self._settle()
-        return Choice(weights, weights > 0.0), expert_proba
+        return Choice(weights, weights > 0.0, chosen.n_null), expert_proba
 
     def _weigh(
-        self, outputs: np.ndarray, votes: list[np.ndarray], targets: np.ndarray, errors: np.ndarray
+        self,
+        outputs: np.ndarray,
+        votes: list[np.ndarray],
+        chosen: np.ndarray,
+        targets: np.ndarray,
+        errors: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray]:
         if self._has_head:
             votes.append(np.empty((len(outputs), 1, outputs.shape[1] - self.n_logits)))
@@ -185,16 +195,16 @@ class AdaptiveMixture:
         expert_proba = np.concatenate(votes, axis=1)
         weights = np.empty((len(outputs), self.n_experts))
         gate(
-            outputs, expert_proba, self._choose(outputs), targets, self.n_logits, self._memories, self._faith,
+            outputs, expert_proba, chosen, targets, self.n_logits, self._memories, self._faith,
             self._kinds, self._trust, weights, errors, self._faith_errors,
         )  # fmt: skip
         return weights, expert_proba
 
-    def _choose(self, outputs: np.ndarray) -> np.ndarray:
-        """Return who may vote on each row, bool, shape (n_rows, n_experts)."""
+    def _choose(self, outputs: np.ndarray) -> Choice:
+        """Return who may vote on each row; the weights are not used."""
         if self._policy is None:
-            return np.ones((len(outputs), self.n_experts), np.bool_)
-        return route(self._policy, outputs[:, self._n_shared : self.n_logits]).mask
+            return Choice(_NO_WEIGHTS, np.ones((len(outputs), self.n_experts), np.bool_))
+        return route(self._policy, outputs[:, self._n_shared : self.n_logits])
 
     def _asked(self, n_rows: int) -> np.ndarray:
         """Whether each extra expert is asked on the next rows of the mini-batch, shape (n_rows, n_extras)."""
@@ -360,3 +370,4 @@ def gate(  # type: ignore[no-untyped-def]
 
 _NO_TARGETS = np.empty(0, np.int64)
 _NO_ERRORS = np.empty((0, 0), np.float32)
+_NO_WEIGHTS = np.empty((0, 0))

@@ -85,6 +85,11 @@ class Neighbours:
         """Votes that it gives."""
         return len(self._rates)
 
+    @property
+    def marks(self) -> list[str]:
+        """What tells its votes apart: their rates."""
+        return [f"({rate:g})" for rate in self._rates]
+
     def predict_proba(self, inputs: np.ndarray, n_classes: int) -> np.ndarray:
         """Return the votes on some samples; changes nothing.
 

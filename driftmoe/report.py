@@ -55,8 +55,19 @@ SIGNIFICANCE = 0.05
 ROPE = 0.01
 """Accuracies that differ by less are the same for practical purposes (Benavoli et al. 2017 take one point too)."""
 
-ROUTING = "routing_"
-"""How the names of the columns of a curve begin that tell of the routing: one line each in the model's picture."""
+ROUTING = {
+    "experts_used": ("experts used", 1.0, "{:.2f}"),
+    "entropy": ("entropy", 1.0, "{:.3f}"),
+    "null_share": ("to nulls %", 100.0, "{:.2f}"),
+    "best_single": ("best single expert %", 100.0, "{:.2f}"),
+    "oracle_gap": ("oracle gap %", 100.0, "{:.2f}"),
+    "missed": ("missed %", 100.0, "{:.2f}"),
+    "n_replaced": ("trees replaced", 1.0, "{:,.0f}"),
+}
+"""Figure of a result line's routing -> heading, unit factor, format."""
+
+ROUTING_PANELS = {"experts_used": "experts used", "entropy": "entropy", "n_replaced": "trees replaced"}
+"""Figure of the routing in a window -> what the axis says."""
 
 NOTHING = "\N{EN DASH}"
 """Shown where nothing was run."""
@@ -98,6 +109,35 @@ def table(results: Sequence[Mapping[str, Any]], *, title: str) -> Table:
     if n_seeds > 1:
         grid.caption = f"mean ± standard deviation over {n_seeds} seeds"
         grid.caption_justify = "left"
+    return grid
+
+
+def routing_table(results: Sequence[Mapping[str, Any]], *, title: str) -> Table:
+    """Return one row per model that tells of its routing: the mean over its seeds, with the standard deviation.
+
+    Parameters
+    ----------
+    results
+        Result lines of one stream, with `routing` in at least one of them.
+    title
+        Heading of the table.
+    """
+    grid = Table(title=title, title_justify="left")
+    grid.add_column("model", no_wrap=True)
+    for heading, _, _ in ROUTING.values():
+        grid.add_column(heading, justify="right")
+    for model, group in by_model([result for result in results if "routing" in result]).items():
+        cells = []
+        for key, (_, factor, form) in ROUTING.items():
+            values = [result["routing"][key] for result in group]
+            is_known = all(value is not None for value in values)
+            cells.append(_mean_and_deviation([v * factor for v in values], form) if is_known else NOTHING)
+        grid.add_row(model, *cells)
+    grid.caption = (
+        "oracle gap: accuracy of the best single expert in hindsight less the mixture's; "
+        "missed: samples on which an expert was right and the mixture was not"
+    )
+    grid.caption_justify = "left"
     return grid
 
 
@@ -581,30 +621,71 @@ def _curve_pictures(
         parts += [
             _picture(f"routing_{row}_{model}", f"Routing of {model} on {row}", figure)
             for model, of_model in by_model(points).items()
-            if (figure := _routing_figure(of_model, title=f"Routing of {model} on {row}", drifts=drifts))
+            if (figure := routing_figure(of_model, title=f"Routing of {model} on {row}", drifts=drifts))
         ]
     return parts
 
 
-def _routing_figure(
-    points: Sequence[Mapping[str, Any]], *, title: str, drifts: Sequence[Sequence[int]]
+def routing_figure(
+    curves: Sequence[Mapping[str, Any]], *, title: str, drifts: Sequence[Sequence[int]] = ()
 ) -> Figure | None:
-    """Draw the routing columns of one model's curve, the mean over its seeds; `None` where it has none."""
+    """Draw how many experts were used, how undecided the routing was, and how many trees were replaced.
+
+    Parameters
+    ----------
+    curves
+        Points of the windows of one stream; models whose points tell nothing of a routing are left out.
+    title
+        Heading of the picture.
+    drifts
+        Known drifts as (position, width), in samples.
+
+    Returns
+    -------
+    figure
+        One line per model, the mean over its seeds; of a single model the weight of each expert, too. `None` where no
+        model tells of its routing.
+    """
     from matplotlib.figure import Figure
 
-    names = [name for name in points[0] if name.startswith(ROUTING)]
-    frame = pd.DataFrame([{name: point[name] for name in ("n_samples", *names)} for point in points])
-    # Columns of other models are empty in this one's lines.
-    frame = frame.apply(pd.to_numeric).dropna(axis="columns", how="all").groupby("n_samples").mean()
-    if frame.columns.empty:
+    of_model = {}
+    for model, points in by_model(curves).items():
+        columns = [name for name in points[0] if name.startswith("routing_")]
+        frame = pd.DataFrame(
+            [{name: point.get(name) for name in ("n_samples", *columns)} for point in points]
+        )
+        # Columns of other models are empty in this one's lines.
+        frame = frame.apply(pd.to_numeric).dropna(axis="columns", how="all").groupby("n_samples").mean()
+        if "routing_experts_used" in frame:
+            of_model[model] = frame
+    if not of_model:
         return None
-    figure = Figure(figsize=(11, 4), layout="constrained")
-    axes = figure.subplots()
-    for name in frame.columns:
-        axes.plot(frame.index, frame[name], label=name.removeprefix(ROUTING), linewidth=1.2)
-    _mark_drifts(axes, drifts)
-    axes.set(title=title, xlabel="samples")
-    figure.legend(loc="outside right upper", frameon=False, fontsize="small")
+    weights = (
+        [n for n in next(iter(of_model.values())) if n.startswith("routing_weight_")]
+        if len(of_model) == 1
+        else []
+    )
+    panels = len(ROUTING_PANELS) + bool(weights)
+    figure = Figure(figsize=(11, 1 + 2 * panels + 2 * bool(weights)), layout="constrained")
+    heights = [1.0] * len(ROUTING_PANELS) + [2.0] * bool(weights)
+    axes = figure.subplots(panels, sharex=True, height_ratios=heights)
+    for axis, (name, label) in zip(axes, ROUTING_PANELS.items(), strict=False):
+        for model, frame in of_model.items():
+            axis.plot(frame.index, frame[f"routing_{name}"], label=model, linewidth=1.2)
+        axis.set(ylabel=label, ylim=(0.0, None))
+        _mark_drifts(axis, drifts)
+    axes[0].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize="small")
+    if weights:
+        (frame,) = of_model.values()
+        styles = ["-", "--", ":"]
+        for i, name in enumerate(weights):
+            label = name.removeprefix("routing_weight_")
+            axes[-1].plot(frame.index, frame[name], styles[i // 10 % 3], label=label, linewidth=1.2)
+        axes[-1].set(ylabel="mean weight of each expert", ylim=(0.0, None))
+        _mark_drifts(axes[-1], drifts)
+        axes[-1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize="small")
+    axes[0].set_title(title)
+    axes[-1].set_xlabel("samples")
     return figure
 
 

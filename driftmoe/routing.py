@@ -50,10 +50,13 @@ class Choice(NamedTuple):
         Mixing weights, 0 outside the mask; float64, shape (..., n_experts).
     mask
         Chosen experts, bool, shape (..., n_experts).
+    n_null
+        Chosen null experts, int64, shape (...); of shape (0,) where the policy knows none.
     """
 
     weights: np.ndarray
     mask: np.ndarray
+    n_null: np.ndarray = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,7 +184,10 @@ def route(policy: Policy, logits: np.ndarray) -> Choice:
         return of_row(logits)
     with torch.no_grad():
         routing = policy(torch.from_numpy(np.asarray(logits, dtype=np.float64)))
-    return Choice(routing.weights.numpy(), routing.mask.numpy())
+    weights, mask = routing.weights.numpy(), routing.mask.numpy()
+    if routing.null_mask is None:
+        return Choice(weights, mask)
+    return Choice(weights, mask, routing.null_mask.sum(-1).numpy())
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -904,14 +910,15 @@ class WithNull:
     def of_row(self, logits: np.ndarray) -> Choice:
         """Choose for one row of numpy logits."""
         n = self._n_true(len(logits))
-        weights, mask = route(self.policy, logits)
-        weights, mask, true = weights[:n], mask[:n], logits[:n].tolist()
+        whole = route(self.policy, logits)
+        weights, mask, true = whole.weights[:n], whole.mask[:n], logits[:n].tolist()
+        n_null = np.array(whole.mask[n:].sum())
         chosen = [i for i, is_chosen in enumerate(mask.tolist()) if is_chosen]
         if not chosen and self.on_empty == "best" and max(true) > -math.inf:
             chosen = [true.index(max(true))]
         elif not self.renorm:
-            return Choice(weights, mask)
-        return _softmax_row(true, chosen, renorm=True)
+            return Choice(weights, mask, n_null)
+        return _softmax_row(true, chosen, renorm=True)._replace(n_null=n_null)
 
     def _n_true(self, n_columns: int) -> int:
         if n_columns <= self.n_null:
@@ -973,7 +980,8 @@ class WithShared:
         weights = np.concatenate((np.ones(self.n_shared), routed.weights))
         if self.renorm:
             weights /= weights.sum()
-        return Choice(weights, np.concatenate((np.ones(self.n_shared, dtype=bool), routed.mask)))
+        mask = np.concatenate((np.ones(self.n_shared, dtype=bool), routed.mask))
+        return Choice(weights, mask, routed.n_null)
 
 
 @dataclass(frozen=True)

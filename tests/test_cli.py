@@ -327,3 +327,23 @@ def test_two_targets_of_a_file_are_two_streams(tmp_path):
         assert driftmoe_command(*arguments, "--out", "tt", cwd=tmp_path).returncode == 0
     lines = [json.loads(text) for text in (tmp_path / "tt" / "results.jsonl").read_text().splitlines()]
     assert len({line["stream_sha256"] for line in lines}) == 2
+
+
+def test_routing_is_told_in_table_curve_and_picture(tmp_path):
+    arguments = ["--limit", "3000", "--window", "500", "-m", "moe-vote(policy=TopP(p=0.9))", "-m", "nochange"]
+    done = driftmoe_command("evaluate", "led_a", *arguments, "--routing", "--out", ".", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for text in ("experts used", "oracle gap", "trees replaced", "led_a_routing.png"):
+        assert text in done.stdout
+    assert (tmp_path / "led_a_routing.png").read_bytes().startswith(b"\x89PNG")
+    ours, nochange = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    assert "routing" not in nochange
+    with (tmp_path / "windows.csv").open() as file:
+        lines = [line for line in csv.DictReader(file) if line["model"] != "nochange"]
+    used = [float(line["routing_experts_used"]) for line in lines]
+    assert ours["routing"]["experts_used"] == pytest.approx(sum(used) / len(used), abs=1e-5)
+    assert {f"routing_{name}_tree 12" for name in ("usage", "weight", "accuracy")} <= set(lines[0])
+    assert list(ours["routing"]["experts"]) == [f"tree {i}" for i in range(1, 13)]
+
+    done = driftmoe_command("evaluate", "led_a", "-m", "nochange", "--routing", "--out", "none", cwd=tmp_path)
+    assert "None of these models tells of a routing." in done.stdout

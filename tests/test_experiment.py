@@ -72,9 +72,9 @@ def test_evaluate_and_the_grid_give_the_same_figures(serial):
         by_model = {line["model"]: line for line in of_grid if line["stream"] == stream}
         assert {line["model"]: line for line in evaluated} == by_model
         assert len(by_model) == 2
-        texts = sorted(sorted((k, str(v)) for k, v in point.items()) for point in windows)
+        texts = sorted(sorted((k, v) for k, v in point.items() if v) for point in windows)
         assert texts == sorted(
-            sorted((k, "" if v is None else str(v)) for k, v in p.items())
+            sorted((k, str(v)) for k, v in p.items() if v is not None)
             for p in points
             if p["stream"] == stream
         )

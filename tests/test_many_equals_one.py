@@ -52,6 +52,10 @@ def labels_in_blocks(model, stream, size):
     return predicted
 
 
+def report(model):
+    return model.routing_report().window, model.routing_report().cumulative
+
+
 def trees(model):
     """Every number of every tree, without the room for more."""
     pool = model._experts.pool
@@ -79,6 +83,10 @@ def test_a_block_predicts_and_learns_as_the_loop_does(name, kind, variant, size)
     assert labels_in_blocks(many, stream, size) == expected
     assert many._router._weights.tobytes() == one._router._weights.tobytes()
     assert many._encoder._moments.tobytes() == one._encoder._moments.tobytes()
+    for ours, theirs in zip(report(many), report(one), strict=True):
+        assert ours.sums.tobytes() == theirs.sums.tobytes()
+        assert ours.of_experts.tobytes() == theirs.of_experts.tobytes()
+        assert (ours.n_samples, ours.replaced.tolist()) == (theirs.n_samples, theirs.replaced.tolist())
     if kind == "trees":
         assert trees(many) == trees(one)
     for x, _ in stream.take(20):

@@ -208,15 +208,15 @@ def test_time_and_memory_by_hand():
     assert rows_of(grid)["x"] == ["83.00", "2,000.0", "2.0", "1.05", f"{2 / 1024 / 3600:.3g}"]
 
 
+def routing(value):
+    names = "experts_used", "entropy", "n_replaced", "weight_tree 1"
+    return {f"routing_{name}": value for name in names}
+
+
 def test_routing_is_drawn_where_it_was_recorded():
     with_routing = [
-        *(point for line in RESULTS if line["model"] != "x" for point in curve(line, routing_expert_0="")),
-        *(
-            point
-            for line in RESULTS
-            if line["model"] == "x"
-            for point in curve(line, routing_expert_0="0.25")
-        ),
+        *(point for line in RESULTS if line["model"] != "x" for point in curve(line, **routing(""))),
+        *(point for line in RESULTS if line["model"] == "x" for point in curve(line, **routing("0.25"))),
     ]
     names = [
         part.alt

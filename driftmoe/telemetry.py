@@ -1,0 +1,379 @@
+"""What the routing did: how many experts, how sure the router was, who was right, and what was missed.
+
+A `RoutingLog` adds up a few sums for each sample that is learnt; a `RoutingReport` is what can be read off them. Sums
+over all samples so far can be subtracted, so that two reports tell what happened between them, and the log keeps the
+sums of the last router steps to say what happened lately.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from driftmoe.compilation import compiled, part
+from driftmoe.routing import Choice
+
+WINDOW = 1000
+"""Samples that a report looks back on in `window`, made up to whole mini-batches of the router."""
+
+ENTROPY, NULL, RIGHT, MISSED = range(4)
+"""Places in the sums over samples."""
+
+CHOSEN, WEIGHT, VOTED, WAS_RIGHT = range(4)
+"""Rows of the sums over samples of each expert."""
+
+
+@dataclass(frozen=True, eq=False)
+class RoutingFigures:
+    """Means over some samples that were learnt; NaN where there is nothing to take the mean of.
+
+    Figures over all samples up to a later time, less those up to an earlier one, are figures over the samples between:
+    `after - before`.
+
+    Attributes
+    ----------
+    n_samples
+        Samples.
+    experts
+        Names: `tree 1`, `neighbours (0.002)`, `history`, `head`, the class of a river classifier, or in `moe-task`
+        `class` and the label.
+    sums
+        Sums over samples, shape (4,): entropy, share of null experts, right answers, missed answers.
+    of_experts
+        Sums over samples, shape (4, n_experts): chosen, weight, voted, right.
+    replaced
+        Trees that a drift ended, of each expert, shape (n_experts,).
+    are_rivals
+        Whether any expert could have answered instead of the mixture: not in `moe-task`.
+    """
+
+    n_samples: int
+    experts: tuple[str, ...]
+    sums: np.ndarray
+    of_experts: np.ndarray
+    replaced: np.ndarray
+    are_rivals: bool
+
+    @property
+    def experts_used(self) -> float:
+        """Experts that the policy chose for a sample; null experts are none."""
+        return self._mean(self.of_experts[CHOSEN].sum())
+
+    @property
+    def entropy(self) -> float:
+        """How undecided the routing was: Shannon's entropy over its maximum; 0 for one expert, 1 for all alike.
+
+        In `moe-vote` and `moe-data` it is that of `driftmoe.routing.first_right`, who the router believes to be the
+        first right one, whatever the policy; otherwise that of the weights with which the experts vote.
+        """
+        return self._mean(self.sums[ENTROPY])
+
+    @property
+    def null_share(self) -> float:
+        """Share of the chosen places that null experts took."""
+        return self._mean(self.sums[NULL])
+
+    @property
+    def accuracy(self) -> float:
+        """Share of samples on which the mixture was right before it learnt them."""
+        return self._mean(self.sums[RIGHT])
+
+    @property
+    def missed(self) -> float:
+        """Share of samples on which an expert was right and the mixture was not; NaN in `moe-task`."""
+        return self._mean(self.sums[MISSED]) if self.are_rivals else math.nan
+
+    @property
+    def best_single(self) -> float:
+        """Accuracy of the best single expert in hindsight; one that was not asked was not right. NaN in `moe-task`."""
+        right = self.of_experts[WAS_RIGHT]
+        return self._mean(right.max(initial=0.0)) if self.are_rivals else math.nan
+
+    @property
+    def oracle_gap(self) -> float:
+        """The best single expert's accuracy less the mixture's: below 0 where the mixture beats each of its experts."""
+        return self.best_single - self.accuracy
+
+    @property
+    def n_replaced(self) -> int:
+        """Trees that a drift ended."""
+        return int(self.replaced.sum())
+
+    @property
+    def usage(self) -> np.ndarray:
+        """Share of samples for which each expert was chosen, shape (n_experts,)."""
+        return self.of_experts[CHOSEN] / (self.n_samples or math.nan)
+
+    @property
+    def weight(self) -> np.ndarray:
+        """Mean weight of each expert in the mixture, shape (n_experts,)."""
+        return self.of_experts[WEIGHT] / (self.n_samples or math.nan)
+
+    @property
+    def expert_accuracy(self) -> np.ndarray:
+        """Share of the samples on which each expert had a vote and was right, shape (n_experts,).
+
+        In `moe-task` an expert is right when it claims a sample of its class or disowns one of another.
+        """
+        voted = self.of_experts[VOTED]
+        return self.of_experts[WAS_RIGHT] / np.where(voted > 0.0, voted, math.nan)
+
+    def __sub__(self, earlier: RoutingFigures) -> RoutingFigures:
+        """Return the figures over the samples since an earlier report of the same model."""
+        n_new = len(self.experts) - len(earlier.experts)
+        return RoutingFigures(
+            self.n_samples - earlier.n_samples,
+            self.experts,
+            self.sums - earlier.sums,
+            self.of_experts - np.pad(earlier.of_experts, ((0, 0), (0, n_new))),
+            self.replaced - np.pad(earlier.replaced, (0, n_new)),
+            self.are_rivals,
+        )
+
+    def of_all(self) -> dict[str, float | None]:
+        """Return the figures of the whole routing by name, `None` for NaN."""
+        names = (
+            "experts_used", "entropy", "null_share", "best_single", "oracle_gap", "missed",
+        )  # fmt: skip
+        return {name: _rounded(getattr(self, name)) for name in names} | {"n_replaced": self.n_replaced}
+
+    def of_each(self) -> dict[str, dict[str, float | None]]:
+        """Return the figures of each expert by its name, `None` for NaN."""
+        columns = {"usage": self.usage, "weight": self.weight, "accuracy": self.expert_accuracy}
+        return {
+            expert: {name: _rounded(values[e]) for name, values in columns.items()}
+            | {"n_replaced": int(self.replaced[e])}
+            for e, expert in enumerate(self.experts)
+        }
+
+    def _mean(self, total: float) -> float:
+        return float(total / self.n_samples) if self.n_samples else math.nan
+
+
+@dataclass(frozen=True, eq=False)
+class RoutingReport:
+    """What the routing did on the samples learnt so far.
+
+    Attributes
+    ----------
+    window
+        Over the last 1000 samples, and at most as many more as make whole mini-batches of the router.
+    cumulative
+        Over all samples.
+    """
+
+    window: RoutingFigures
+    cumulative: RoutingFigures
+
+
+class RoutingLog:
+    """Sums over the samples learnt so far, and those at the last router steps.
+
+    Parameters
+    ----------
+    reads_logits
+        Whether entropy is that of logits of "expert i is right"; otherwise that of the weights.
+    is_one_vs_rest
+        Whether expert c says how likely a sample is of class c, and nothing of the others.
+    """
+
+    def __init__(self, *, reads_logits: bool, is_one_vs_rest: bool) -> None:
+        self._reads_logits, self._is_one_vs_rest = reads_logits, is_one_vs_rest
+        self._n_samples = self._n_classes = 0
+        self._sums = np.zeros(4)
+        self._of_experts = np.zeros((4, 0))
+        self._steps: deque[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = deque()
+
+    def add(
+        self,
+        choice: Choice,
+        logits: np.ndarray | None,
+        expert_proba: np.ndarray,
+        proba: np.ndarray,
+        targets: np.ndarray,
+    ) -> None:
+        """Take in some samples.
+
+        Parameters
+        ----------
+        choice
+            Chosen experts, their weights, and how many null experts were chosen.
+        logits
+            Of the router, shape (n_rows, n_logits); `None` where weights are read.
+        expert_proba
+            Votes before learning, shape (n_rows, n_experts, n_classes), or (n_rows, n_experts) of one-vs-rest experts.
+        proba
+            The mixture's answer, shape (n_rows, n_classes).
+        targets
+            Class indices, shape (n_rows,).
+        """
+        n_new = expert_proba.shape[1] - self._of_experts.shape[1]
+        if n_new > 0:
+            self._of_experts = np.pad(self._of_experts, ((0, 0), (0, n_new)))
+        self._n_samples += len(targets)
+        self._n_classes = tally(
+            choice.weights if logits is None else logits,
+            self._reads_logits,
+            choice.weights,
+            choice.mask,
+            choice.n_null,
+            expert_proba[:, :, np.newaxis] if self._is_one_vs_rest else expert_proba,
+            self._is_one_vs_rest,
+            proba,
+            targets,
+            self._n_classes,
+            self._sums,
+            self._of_experts,
+        )
+
+    def mark(self, replaced: np.ndarray) -> None:
+        """Note that the router took a step; `replaced` is how many trees of each expert a drift has ended so far."""
+        self._steps.append((self._n_samples, self._sums.copy(), self._of_experts.copy(), replaced))
+        while len(self._steps) > 1 and self._steps[1][0] <= self._n_samples - WINDOW:
+            self._steps.popleft()
+
+    def report(self, experts: Sequence[str], replaced: np.ndarray) -> RoutingReport:
+        """Return what can be said of the samples so far; experts that are named have joined, voting or not."""
+        n_new = len(experts) - self._of_experts.shape[1]
+        of_experts = np.pad(self._of_experts, ((0, 0), (0, n_new)))
+        names, are_rivals = tuple(experts), not self._is_one_vs_rest
+        so_far = RoutingFigures(
+            self._n_samples, names, self._sums.copy(), of_experts, replaced.copy(), are_rivals
+        )
+        start = None
+        for step in self._steps:
+            if step[0] <= self._n_samples - WINDOW:
+                start = step
+        if start is None:
+            return RoutingReport(so_far, so_far)
+        n_samples, sums, of_experts, replaced = start
+        before = RoutingFigures(
+            n_samples, names[: of_experts.shape[1]], sums, of_experts, replaced, are_rivals
+        )
+        return RoutingReport(so_far - before, so_far)
+
+
+@part()
+def entropy(p, n):  # type: ignore[no-untyped-def]
+    """Return Shannon's entropy of the first `n` probabilities over its maximum; 0 for one of them."""
+    total = 0.0
+    for i in range(n):
+        if p[i] > 0.0:
+            total -= p[i] * math.log(p[i])
+    return min(max(total, 0.0) / math.log(n), 1.0) if n > 1 else 0.0
+
+
+@part()
+def first_right_entropy(logits, p):  # type: ignore[no-untyped-def]
+    """Return the entropy of `routing.first_right` of a row of logits; `p` is room for as many probabilities."""
+    n = 0
+    for i in range(logits.shape[0]):
+        if logits[i] > -np.inf:
+            place = n
+            while place > 0 and p[place - 1] < logits[i]:
+                p[place] = p[place - 1]
+                place -= 1
+            p[place] = logits[i]
+            n += 1
+    nobody = 1.0
+    for i in range(n):
+        belief = 1.0 / (1.0 + math.exp(-p[i]))
+        p[i] = nobody * belief
+        nobody *= 1.0 - belief
+    for i in range(n):
+        p[i] += nobody / n
+    return entropy(p, n)
+
+
+@compiled()
+def tally(  # type: ignore[no-untyped-def]
+    belief,
+    reads_logits,
+    weights,
+    mask,
+    n_null,
+    expert_proba,
+    is_one_vs_rest,
+    proba,
+    targets,
+    n_classes,
+    sums,
+    of_experts,
+):
+    """Add what happened on each row to the sums, row by row: the same to the last bit in any block.
+
+    Parameters
+    ----------
+    belief
+        Logits, or weights: what entropy is taken of; shape (n_rows, any).
+    reads_logits
+        Which of the two.
+    weights, mask
+        Shape (n_rows, n_experts).
+    n_null
+        Chosen null experts, shape (n_rows,); or shape (0,) where there are none.
+    expert_proba
+        Shape (n_rows, n_experts, n_classes); zeros are no vote. Of one-vs-rest experts (n_rows, n_experts, 1).
+    is_one_vs_rest
+        Which of the two.
+    proba
+        The mixture's answer, shape (n_rows, n_classes).
+    targets
+        Shape (n_rows,).
+    n_classes
+        Classes known before the first row. On the first sample of a class nobody can be right.
+    sums
+        Result, shape (4,), added to.
+    of_experts
+        Result, shape (4, n_experts), added to.
+
+    Returns
+    -------
+    n_classes
+        Classes known after the last row.
+    """
+    scratch = np.empty(belief.shape[1])
+    n_experts = expert_proba.shape[1]
+    for row in range(targets.shape[0]):
+        target = targets[row]
+        is_new = target >= n_classes
+        n_classes = max(n_classes, target + 1)
+        if reads_logits:
+            sums[ENTROPY] += first_right_entropy(belief[row], scratch)
+        else:
+            sums[ENTROPY] += entropy(belief[row], belief.shape[1])
+        is_any_right = False
+        n_used = 0
+        for e in range(n_experts):
+            if is_one_vs_rest:
+                has_vote = True
+                is_right = (expert_proba[row, e, 0] > 0.5) == (e == target)
+            else:
+                of_target = expert_proba[row, e, target]
+                has_vote, is_right = False, of_target > 0.0 and not is_new
+                for c in range(expert_proba.shape[2]):
+                    other = expert_proba[row, e, c]
+                    has_vote = has_vote or other > 0.0
+                    if other > of_target or (other == of_target and c < target):
+                        is_right = False
+            is_any_right = is_any_right or is_right
+            n_used += int(mask[row, e])
+            of_experts[CHOSEN, e] += mask[row, e]
+            of_experts[WEIGHT, e] += weights[row, e]
+            of_experts[VOTED, e] += has_vote
+            of_experts[WAS_RIGHT, e] += is_right
+        if n_null.shape[0] > 0 and n_used + n_null[row] > 0:
+            sums[NULL] += n_null[row] / (n_used + n_null[row])
+        if not is_new and proba[row].argmax() == target:
+            sums[RIGHT] += 1.0
+        elif is_any_right:
+            sums[MISSED] += 1.0
+    return n_classes
+
+
+def _rounded(value: float) -> float | None:
+    return None if math.isnan(value) else round(float(value), 6)
