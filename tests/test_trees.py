@@ -434,6 +434,30 @@ def test_expert_in_a_pool_equals_a_pool_of_its_own():
         np.testing.assert_array_equal(together[:, e], alone[:, 0])
 
 
+def test_each_tree_may_have_its_own_delta_and_features():
+    X, y, _ = mixed(size(1500))
+    careful = EAGER | {"delta": 1e-9}
+    mixed_pool = TreePool(3, nominal=MIXED_NOMINAL, seed=1, **EAGER | {
+        "delta": [EAGER["delta"], 1e-9, 1e-9], "max_features": [None, None, 0.4]
+    })  # fmt: skip
+    together = mixed_pool.step(X, y)
+    alike = [TreePool(3, nominal=MIXED_NOMINAL, seed=1, **settings).step(X, y)
+             for settings in (EAGER, careful, careful | {"max_features": 0.4})]  # fmt: skip
+    for e, alone in enumerate(alike):
+        np.testing.assert_array_equal(together[:, e], alone[:, e])
+    if IS_COMPILED:
+        assert not np.array_equal(together[:, 0], together[:, 1])
+        assert not np.array_equal(together[:, 1], together[:, 2])
+    copied = mixed_pool.clone(1)
+    np.testing.assert_array_equal(copied.step(X, y)[:, 0], mixed_pool.step(X, y)[:, 1])
+
+
+def test_trees_with_settings_of_their_own_stay_as_many_as_they_are():
+    pool = TreePool(2, delta=[0.1, 0.2])
+    with pytest.raises(ValueError, match="n_experts=3 but there are settings for 2 trees"):
+        pool.learn(np.zeros(2), 0, n_experts=3)
+
+
 def test_each_expert_may_have_its_own_target():
     X, y, _ = mixed(size(800))
     of_each = (y[:, np.newaxis] == np.arange(3)).astype(int)  # one against the rest
@@ -838,6 +862,9 @@ def test_settings_out_of_range_are_refused(arguments, message):
         ({"n_threads": 0}, "n_threads=0; choose 1 or more"),
         ({"max_features": 0}, "max_features=0"),
         ({"max_features": 1.5}, "a share is at most 1"),
+        ({"n_experts": 2, "max_features": [0.5, 1.5]}, "a share is at most 1"),
+        ({"n_experts": 3, "delta": [0.1, 0.2]}, "delta has 2 values for 3 trees; give one for each"),
+        ({"n_experts": 2, "delta": [0.1, 1.0]}, "delta=1.0"),
         ({"feature_subsets": 0.0}, "feature_subsets=0.0"),
         ({"feature_subsets": [[1, 0]]}, "booleans"),
         ({"feature_subsets": [True, False]}, "one row a tree"),

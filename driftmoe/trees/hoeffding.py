@@ -107,21 +107,20 @@ class HoeffdingTreeClassifier(base.Classifier):
 
     def pool(self, n_experts: int = 1, **settings: Any) -> TreePool:
         """Return untrained trees with the settings of this one, and others of `TreePool`, in one pool."""
-        return TreePool(
-            n_experts,
-            grace_period=self.grace_period,
-            delta=self.delta,
-            tau=self.tau,
-            max_depth=self.max_depth,
-            split_criterion=self.split_criterion,
-            leaf_prediction=self.leaf_prediction,
-            nb_threshold=self.nb_threshold,
-            binary_split=self.binary_split,
-            min_branch_fraction=self.min_branch_fraction,
-            max_share_to_split=self.max_share_to_split,
-            max_nodes=self.max_nodes,
-            **settings,
-        )
+        own: dict[str, Any] = {
+            "grace_period": self.grace_period,
+            "delta": self.delta,
+            "tau": self.tau,
+            "max_depth": self.max_depth,
+            "split_criterion": self.split_criterion,
+            "leaf_prediction": self.leaf_prediction,
+            "nb_threshold": self.nb_threshold,
+            "binary_split": self.binary_split,
+            "min_branch_fraction": self.min_branch_fraction,
+            "max_share_to_split": self.max_share_to_split,
+            "max_nodes": self.max_nodes,
+        }
+        return TreePool(n_experts, **own | settings)
 
     @property
     def classes(self) -> list[Hashable]:

@@ -1235,7 +1235,6 @@ def step(
     -------
     True if all rows are done. False if an expert had no room for one more split and stopped: give it more, call again.
     """
-    rules = rules_of_all[0]
     n_rows, n_features = block.shape
     votes = np.empty(proba.shape[2])
     all_known = np.zeros(n_features)
@@ -1248,6 +1247,7 @@ def step(
         has_missing[row] = n_missing > 0
     is_done = True
     for e in range(first, last):
+        rules = rules_of_all[e if rules_of_all.shape[0] > 1 else 0]
         while True:
             # The tree in the background follows when the other has stopped; then it is time to see to an alarm.
             front, back = rows_of[e, FOREGROUND], rows_of[e, BACKGROUND]

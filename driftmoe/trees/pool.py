@@ -71,7 +71,8 @@ class TreePool:
     grace_period
         Weight that a leaf sees between two attempts to split.
     delta
-        Probability that one attempt chooses another feature than infinitely many samples would.
+        Probability that one attempt chooses another feature than infinitely many samples would; a sequence for one
+        of each tree, whose number then stays as it is.
     tau
         Hoeffding bound below which the best split is taken although the second best is close.
     max_depth
@@ -99,9 +100,9 @@ class TreePool:
         does already. If the second does, the tree in the background, or an empty one if there is none, takes the
         expert's place, and both monitors begin anew.
     max_features
-        Features that a leaf may split on: a number of them, or a share between 0 and 1; `None` for all. Each leaf draws
-        its own when it begins and keeps them; naive Bayes goes on using all. A feature that is new may take the place
-        of one that a leaf has drawn.
+        Features that a leaf may split on: a number of them, or a share between 0 and 1; `None` for all; a sequence for
+        one of each tree, as with `delta`. Each leaf draws its own when it begins and keeps them; naive Bayes goes on
+        using all. A feature that is new may take the place of one that a leaf has drawn.
     feature_subsets
         Features that a tree sees at all: which ones, of booleans (n_experts, n_features), or a share of them between
         0 and 1 for each tree to draw; `None` for all. The others change nothing in it. Columns and trees that come
@@ -139,7 +140,7 @@ class TreePool:
         *,
         nominal: Iterable[int] = (),
         grace_period: float = 200,
-        delta: float = 1e-7,
+        delta: float | Sequence[float] = 1e-7,
         tau: float = 0.05,
         max_depth: int | None = None,
         split_criterion: str = "info_gain",
@@ -151,7 +152,7 @@ class TreePool:
         max_nodes: int | None = None,
         warning_delta: float | None = None,
         drift_delta: float | None = None,
-        max_features: float | None = None,
+        max_features: float | Sequence[float | None] | None = None,
         feature_subsets: ArrayLike | float | None = None,
         seed: int | None = None,
         n_threads: int = 1,
@@ -162,8 +163,13 @@ class TreePool:
             raise ValueError(f"unknown split_criterion {split_criterion!r}; available: {', '.join(CRITERIA)}")
         if leaf_prediction not in LEAVES:
             raise ValueError(f"unknown leaf_prediction {leaf_prediction!r}; available: {', '.join(LEAVES)}")
-        if not 0.0 < delta < 1.0:
-            raise ValueError(f"delta={delta}; it is a probability, choose 0 < delta < 1")
+        deltas, shares = (
+            _one_each("delta", delta, n_experts),
+            _one_each("max_features", max_features, n_experts),
+        )
+        for value in deltas:
+            if not 0.0 < value < 1.0:
+                raise ValueError(f"delta={value}; it is a probability, choose 0 < delta < 1")
         for name, value, low in (
             ("grace_period", grace_period, 0),
             ("tau", tau, 0),
@@ -176,9 +182,9 @@ class TreePool:
         ):
             if not value >= low:
                 raise ValueError(f"{name}={value}; choose {low} or more")
-        rules = np.zeros(1, kernels.RULES)
+        rules = np.zeros(max(len(deltas), len(shares)), kernels.RULES)  # one for all trees, or one for each
         rules["grace_period"] = grace_period
-        rules["log_inverse_delta"] = math.log(1.0 / delta)
+        rules["log_inverse_delta"] = [math.log(1.0 / value) for value in deltas]
         rules["tau"] = tau
         rules["min_branch_fraction"] = min_branch_fraction
         rules["max_share_to_split"] = max_share_to_split
@@ -188,18 +194,7 @@ class TreePool:
         rules["criterion"] = CRITERIA[split_criterion]
         rules["leaf_prediction"] = LEAVES[leaf_prediction]
         rules["binary_split"] = binary_split
-        if max_features is not None and not max_features > 0:  # NaN included
-            raise ValueError(
-                f"max_features={max_features}; choose a number from 1 on, or a share between 0 and 1"
-            )
-        if isinstance(max_features, float) and max_features > 1.0:
-            raise ValueError(
-                f"max_features={max_features}; a share is at most 1.0, a number of features is an int"
-            )
-        is_subspace = max_features is not None and not (
-            isinstance(max_features, float) and max_features == 1.0
-        )
-        rules["max_features"] = max_features if is_subspace else np.inf
+        rules["max_features"] = [_most_features(value) for value in shares]
         rules["half"] = 0.5
         self._rules = rules
         if warning_delta is not None and drift_delta is None:
@@ -533,6 +528,8 @@ class TreePool:
             for name, value in vars(self).items()
             if name not in PER_TREE + PER_EXPERT
         })  # fmt: skip
+        if len(self._rules) > 1:
+            pool._rules = self._rules[expert : expert + 1].copy()
         rows = self._rows[expert, : self._trees_each]
         for name in PER_TREE:
             setattr(pool, name, getattr(self, name)[rows])
@@ -694,6 +691,11 @@ class TreePool:
         if n_new <= 0:
             return
         n_experts, each = self.n_experts + n_new, self._trees_each
+        if len(self._rules) > 1 and n_experts > len(self._rules):
+            raise ValueError(
+                f"n_experts={n_experts} but there are settings for {len(self._rules)} trees; give delta and "
+                "max_features once for all trees where their number grows"
+            )
         first, last = each * self.n_experts, each * n_experts
         for name in PER_TREE:
             array = getattr(self, name)
@@ -704,7 +706,7 @@ class TreePool:
             self._experts = np.concatenate([self._experts, np.full(n_new, _NEW_EXPERT)])
             self._windows = _enlarged(self._windows, (n_experts, 2))
         for row in range(first, last):
-            if self._rules[0]["max_features"] < np.inf:
+            if (self._rules["max_features"] < np.inf).any():
                 self._sizes[row, 2] = np.random.SeedSequence(self._entropy, spawn_key=(row,)).generate_state(
                     1
                 )[0]
@@ -913,6 +915,29 @@ class TreePool:
 
 _NEW_EXPERT = np.array((0, kernels.NO_ALARM, 0, 0), kernels.EXPERT)
 _NO_TARGETS = np.empty((0, 1), np.int64)
+
+
+def _one_each(name: str, value: Any, n_experts: int) -> list[Any]:
+    """Return a setting once for all trees, or once for each."""
+    if value is None or np.ndim(value) == 0:
+        return [value]
+    values = list(value)
+    if len(values) != n_experts:
+        raise ValueError(
+            f"{name} has {len(values)} values for {n_experts} trees; give one for each, or one for all"
+        )
+    return values
+
+
+def _most_features(wanted: float | None) -> float:
+    """Return `max_features` of one tree as its rules have it: a number, a share, or infinity for all."""
+    if wanted is None:
+        return math.inf
+    if not wanted > 0:  # NaN included
+        raise ValueError(f"max_features={wanted}; choose a number from 1 on, or a share between 0 and 1")
+    if isinstance(wanted, float) and wanted > 1.0:
+        raise ValueError(f"max_features={wanted}; a share is at most 1.0, a number of features is an int")
+    return math.inf if isinstance(wanted, float) and wanted == 1.0 else wanted
 
 
 def _as_block(vectors: ArrayLike) -> tuple[np.ndarray, bool]:
