@@ -39,8 +39,15 @@ HIDDEN = {"driftmoe": (128, 64)}
 BATCH_SIZE = {"driftmoe": 32}
 """Defaults of a variant where they are not the paper's."""
 
-ADAPTIVE_TREES = {"warning_delta": 0.05, "drift_delta": 0.01, "max_features": 0.6}
-"""How the trees of the adaptive variant differ from each other and follow drift; see `TreePool`."""
+MONITORS = {"warning_delta": 0.05, "drift_delta": 0.01}
+"""How the trees of the adaptive variant follow drift; see `TreePool`."""
+
+SHARE_OF_FEATURES = 0.6
+"""Features that a leaf may split on, in every other tree of the adaptive variant."""
+
+CARE = 3.5
+"""Evidence for a split, ln(1 / delta), that the second half of the trees of the adaptive variant ask for, as a multiple
+of what the others do."""
 
 MAX_LEVERAGE = 100.0
 
@@ -52,8 +59,8 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
     """Online mixture of experts: a neural router co-trained with incremental trees and experts of other kinds.
 
     For each labelled sample every expert votes first. The router, a small network, learns whom to trust on which
-    samples; the experts learn the true label. Drift is met three times: a tree whose error rises is replaced,
-    neighbours forget by age, and the gate moves its trust to those who are right now.
+    samples; the experts learn the true label. Drift is met three times: a tree whose error rises is replaced, the
+    memory looks for times like the present, and the gate moves its trust to those who are right now.
 
     Parameters
     ----------
@@ -86,8 +93,10 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
     extras
         Experts of other kinds in `"driftmoe"`: names, and river classifiers (one expert each).
 
-        - `"neighbours"`: three votes of the nearest of the last 2000 samples, which move away with age at three rates;
-          `"relevant-neighbours"` the same, with features scaled by how far they tell the classes apart.
+        - `"neighbours"`: four votes of the nearest of 4096 samples of the past, which is remembered the thinner the
+          longer ago it is. For three of them samples move away with age, at three rates; the fourth leaves out times
+          that were unlike the present, and takes them up again when they return. `"relevant-neighbours"` the same, with
+          features scaled by how far they tell the classes apart.
         - `"history"`: the probability of a label given the last one. Leave it out where labels come late.
         - `"head"`: class probabilities of the router's own network.
     leverage
@@ -133,10 +142,11 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
     memories H_e of the expert's log-likelihood, fading over about 10 and 50 samples, the answer is sum_e g_e p_e with
     g = softmax_e (z_e(x) + a·H_e); router and a (two numbers) descend on -ln sum_e g_e p_e(y): the mixture of Jacobs
     et al. (1991) with the recency of experts tracked as by Herbster & Warmuth (1998). Trees learn a sample as often as
-    a Poisson draw says (leveraging bagging, Bifet et al. 2010), split on a drawn 60 % of the features, and have two
-    ADWINs each, which start a tree in the background and put it in place (adaptive random forests, Gomes et al. 2017).
-    Trees alone leave a router little to choose; what neighbours, history and head add, and what it costs, is measured
-    in `benchmarks/`.
+    a Poisson draw says (leveraging bagging, Bifet et al. 2010), and have two ADWINs each, which start a tree in the
+    background and put it in place (adaptive random forests, Gomes et al. 2017). They differ on purpose: every other one
+    splits on a drawn 60 % of the features, and the second half asks for 3.5 times the evidence (ln 1/delta) before a
+    split. Neighbours are those of `driftmoe.neighbours.Neighbours`. Trees alone leave a router little to choose; what
+    each part adds, and what it costs, is measured in `benchmarks/ablation.py`.
 
     *What follows the paper, and what does not.* In the other variants the loop, the mask, the network and the defaults
     are the paper's: the fallback, too, that when no expert is right, the one that gives the true class most
@@ -226,7 +236,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         router_rng, expert_rng = np.random.default_rng(seed).spawn(2)
         self._experts: MulticlassTrees | MulticlassExperts | OneVsRestExperts
         if isinstance(prototype, HoeffdingTreeClassifier):
-            settings = ADAPTIVE_TREES | {"seed": int(expert_rng.integers(2**31))} if is_adaptive else {}
+            settings = _unlike(prototype, n_experts, expert_rng) if is_adaptive else {}
             pool = prototype.pool(0 if is_task else n_experts, n_threads=n_threads, **settings)
             self._encoder = Encoder(prototype.nominal_attributes or ())
             self._experts = OneVsRestTrees(pool) if is_task else MulticlassTrees(pool)
@@ -901,6 +911,16 @@ def _default_tree(variant: str) -> HoeffdingTreeClassifier:
     if variant == "driftmoe":
         return HoeffdingTreeClassifier(grace_period=200, delta=0.01, max_nodes=MAX_NODES)
     return HoeffdingTreeClassifier(grace_period=50, delta=1e-7, max_nodes=MAX_NODES)
+
+
+def _unlike(prototype: HoeffdingTreeClassifier, n_experts: int, rng: np.random.Generator) -> dict[str, Any]:
+    """Return settings of a pool whose trees differ: all or some features to split on, bold or careful."""
+    n_bold = math.ceil(n_experts / 2)
+    return MONITORS | {
+        "delta": [prototype.delta if e < n_bold else prototype.delta**CARE for e in range(n_experts)],
+        "max_features": [SHARE_OF_FEATURES if e % 2 else None for e in range(n_experts)],
+        "seed": int(rng.integers(2**31)),
+    }
 
 
 def _numbers(X: IntoDataFrame) -> np.ndarray | None:

@@ -1,4 +1,4 @@
-"""Experts of other kinds than trees: the nearest of the last samples, and the label's own history.
+"""Experts of other kinds than trees: the nearest samples of the past, and the label's own history.
 
 Both answer like a pool of experts: `predict_proba(inputs, n_classes)` changes nothing, and `step` predicts, then
 learns, row by row. They see the router's inputs, or nothing of a sample, take bounded memory, and give each of their
@@ -6,6 +6,9 @@ votes as an expert of its own.
 """
 
 from __future__ import annotations
+
+import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -17,8 +20,17 @@ SMOOTHING = 0.1
 NEGLIGIBLE = 1e-6
 """Squared distances below this count alike, so that a copy of the sample does not outvote everything."""
 
-PART = 512
-"""Neighbours whose distances are summed up together: so many fit the processor's nearest memory."""
+N_EPISODES = 32
+"""Parts of the past whose likeness to the present is followed one by one."""
+
+SPAN = 10
+"""Episodes of equal density: with one more, the two oldest of them become one of half the density."""
+
+RECORD_FADING = 0.95
+"""What is left, after a sample, of the memory of how well an episode has done: about the last 20."""
+
+VOTES = ((0.0, 0.0003), (0.0, 0.002), (0.0, 0.016), (8.0, 0.0))
+"""Likeness and rate of each vote; see `Neighbours`."""
 
 SETTLING = 500
 """Samples before features are scaled by their relevance."""
@@ -35,55 +47,90 @@ MAX_HISTORY = 256
 FORGETTING = 0.998
 """What is left of the weight of a pair of labels when the first of them comes again."""
 
+EPISODE = np.dtype(
+    [
+        # Samples that it holds.
+        ("size", np.int64),
+        # How often it has been thinned: it stands for 2^level times as many samples.
+        ("level", np.int64),
+        # Faded share of the samples of late whose label was that of the nearest sample in this episode.
+        ("record", np.float64),
+    ],
+    align=True,
+)
+
 
 class Neighbours:
-    """The nearest of the last samples, near in their features and in time.
+    """The nearest samples of the past, near in their features, in time, and in what the time was like.
 
-    A neighbour that is `age` samples old lies at the squared distance ``|x - x'|² + (rate · age)²``. Each rate is an
-    expert of its own: a small one knows all of the window, a large one the last few samples alone, and between
-    them lies the one that follows a concept as fast as it moves. The `k` nearest vote for their labels, with weights
-    inverse to their squared distance.
+    The past is kept as episodes of consecutive samples, the newest complete. When more than a few episodes are equally
+    dense, the two oldest of them become one, each giving every second sample: so far back, so thin, in bounded memory;
+    what is older than all episodes is forgotten. For each sample whose label is known, every episode is asked for its
+    own nearest sample, and a faded record is kept of how often that one had the right label. An episode of another
+    concept has a bad record, until the concept returns.
+
+    Each pair of `votes` is an expert of its own: the `k` nearest vote for their labels, with weights inverse to their
+    squared distance, ``|x - x'|² exp(likeness · (best record - record)) + (rate · age)²``. With both 0 all the past
+    counts alike; a large likeness leaves the episodes that do as well as the best; a large rate leaves the last few
+    samples alone, and between lies the one that follows a concept as fast as it moves.
 
     Parameters
     ----------
-    window
-        Samples remembered, at least 1.
+    capacity
+        Samples remembered, a multiple of 64: 32 episodes that can be halved.
     k
         Neighbours that vote.
-    rates
-        Distance that a sample moves away with each later one, in deviations of a feature; ascending, 0 or more.
+    votes
+        (likeness, rate) of each; `rate` is in deviations of a feature per sample. 0 or more.
     by_relevance
         Whether a feature counts by how far the means of the classes lie apart in it, of late, rather than all alike.
+
+    Raises
+    ------
+    ValueError
+        If the episodes cannot share the capacity.
 
     References
     ----------
     Cover & Hart 1967, Nearest neighbor pattern classification; Dudani 1976 for votes weighted by distance. Losing,
-    Hammer & Wersing 2016, KNN classifier with self adjusting memory, for streams, where windows of several lengths
-    play the part of the rates.
+    Hammer & Wersing 2016, KNN classifier with self adjusting memory, for a long-term memory beside the window; there
+    it is cleaned of what contradicts the present, here that is only out of favour, so that it can return. Bousquet &
+    Warmuth 2002, Tracking a small set of experts by mixing past posteriors, for the idea that what was good once will
+    be good again. Datar et al. 2002 for exponential histograms, the way in which old episodes get thin.
     """
 
     def __init__(
         self,
-        window: int = 2000,
+        capacity: int = 4096,
         k: int = 4,
-        rates: tuple[float, ...] = (0.0003, 0.002, 0.016),
+        votes: Sequence[tuple[float, float]] = VOTES,
         *,
         by_relevance: bool = False,
     ) -> None:
+        if capacity < 2 * N_EPISODES or capacity % (2 * N_EPISODES):
+            raise ValueError(
+                f"capacity={capacity}; choose a multiple of {2 * N_EPISODES}: {N_EPISODES} episodes that can be halved"
+            )
         self._k = k
-        self._rates = np.array(rates)
-        self._points = np.zeros((0, window), np.float32)  # of an input all samples, one beside the other
-        self._targets = np.zeros(window, np.int64)
-        self._n_seen = 0
+        self._votes = np.array(votes, np.float64)
+        size = capacity // N_EPISODES
+        self._points = np.zeros(
+            (N_EPISODES, 0, size), np.float32
+        )  # of an input all samples, one beside the other
+        self._targets = np.zeros((N_EPISODES, size), np.int64)
+        self._times = np.zeros((N_EPISODES, size), np.int64)
+        self._episodes = np.zeros(N_EPISODES, EPISODE)
+        self._order = np.arange(N_EPISODES)  # the episodes in use, the oldest first, then the others
+        self._counts = np.zeros(2, np.int64)  # episodes in use, samples seen
         self._by_relevance = by_relevance
         self._scales = np.ones(0, np.float32)  # of the squared difference in each input
-        self._counts = np.zeros(0)
+        self._class_counts = np.zeros(0)
         self._means = np.zeros((0, 0))
 
     @property
     def n_experts(self) -> int:
         """Votes that it gives."""
-        return len(self._rates)
+        return len(self._votes)
 
     @property
     def marks(self) -> list[str]:
@@ -116,29 +163,27 @@ class Neighbours:
         n_classes
             Classes known so far.
         asked
-            bool, shape (n_rows,); rows that are not get zeros, and cost next to nothing.
+            bool, shape (n_rows,); rows that are not get zeros, change no record, and cost next to nothing.
         """
-        proba = self._run(inputs, targets, asked, n_classes)
-        self._n_seen += len(targets)
-        return proba
+        return self._run(inputs, targets, asked, n_classes)
 
     def _run(self, inputs: np.ndarray, targets: np.ndarray, asked: np.ndarray, n_classes: int) -> np.ndarray:
         self._make_room(inputs.shape[1], n_classes)
-        proba = np.zeros((len(inputs), len(self._rates), n_classes))
+        proba = np.zeros((len(inputs), len(self._votes), n_classes))
         nearest(
-            self._points, self._targets, self._n_seen, inputs, targets, asked, self._rates, self._k, self._scales,
-            self._counts, self._means, proba,
+            self._points, self._targets, self._times, self._episodes, self._order, self._counts, inputs, targets,
+            asked, self._votes, self._k, self._scales, self._class_counts, self._means, proba,
         )  # fmt: skip
         return proba
 
     def _make_room(self, n_inputs: int, n_classes: int) -> None:
         """Take in new inputs, which were 0 so far, as missing values are; and new classes."""
-        n_old, n_classes = len(self._points), n_classes * self._by_relevance
-        if n_inputs == n_old and n_classes == len(self._counts):
+        n_old, n_classes = self._points.shape[1], n_classes * self._by_relevance
+        if n_inputs == n_old and n_classes == len(self._class_counts):
             return
-        self._points = _enlarged(self._points, (n_inputs, self._points.shape[1]))
+        self._points = _enlarged(self._points, (N_EPISODES, n_inputs, self._points.shape[2]))
         self._scales = np.concatenate([self._scales, np.ones(n_inputs - n_old, np.float32)])
-        self._counts = _enlarged(self._counts, (n_classes,))
+        self._class_counts = _enlarged(self._class_counts, (n_classes,))
         self._means = _enlarged(self._means, (n_classes, n_inputs))
 
 
@@ -178,94 +223,188 @@ class LabelHistory:
         return proba[:, np.newaxis]
 
 
-@compiled()
+@compiled(fastmath={"contract", "nnan", "nsz"})
 def nearest(  # type: ignore[no-untyped-def]
-    points, labels, n_seen, inputs, targets, asked, rates, k, scales, counts, means, proba
+    points,
+    labels,
+    times,
+    episodes,
+    order,
+    counts,
+    inputs,
+    targets,
+    asked,
+    votes,
+    k,
+    scales,
+    class_counts,
+    means,
+    proba,
 ):
-    """Write the votes of the nearest neighbours of each row, then put the row in the place of the oldest.
+    """Write the votes of the nearest neighbours of each row, then remember the row.
 
     Parameters
     ----------
     points
-        Ring of the last samples, float32, shape (n_inputs, window).
-    labels
-        Their targets, shape (window,).
-    n_seen
-        Samples learnt so far; the newest lies at ``(n_seen - 1) % window``.
+        What is remembered, float32, shape (n_episodes, n_inputs, size).
+    labels, times
+        Target of each of these samples, and how many came before it, shape (n_episodes, size).
+    episodes
+        EPISODE, shape (n_episodes,).
+    order
+        The episodes in use, the oldest first, then the others; shape (n_episodes,).
+    counts
+        Number of episodes in use, and of samples learnt.
     inputs
-        float32, shape (n_rows, n_inputs).
+        float32, finite, shape (n_rows, n_inputs).
     targets
         Shape (n_rows,), or empty to learn nothing.
     asked
         bool, shape (n_rows,).
-    rates
-        Shape (n_experts,).
+    votes
+        Likeness and rate of each vote, shape (n_experts, 2).
     k
         Neighbours that vote.
     scales
         How much the squared difference in each input counts, float32, shape (n_inputs,).
-    counts, means
+    class_counts, means
         Faded number of samples of each class, (n_classes,), and their mean, (n_classes, n_inputs), from which `scales`
         are renewed; no classes to leave them.
     proba
         Result, shape (n_rows, n_experts, n_classes), zeros to begin with.
     """
-    n_inputs, window = inputs.shape[1], points.shape[1]
-    squares = np.empty(window, np.float32)
+    n_episodes, n_inputs, size = points.shape
+    squares = np.empty((n_episodes, size), np.float32)
+    least = np.empty(n_episodes, np.float32)
+    label_of_least = np.empty(n_episodes, np.int64)
     near = np.empty(k, np.float32)
     near_label = np.empty(k, np.int64)
     for row in range(inputs.shape[0]):
-        n = min(n_seen, window)
+        n, now = counts[0], counts[1]
         if asked[row] and n > 0:
-            for start in range(0, n, PART):
-                stop = min(start + PART, n)
-                squares[start:stop] = np.float32(0.0)
+            best = 0.0
+            for i in range(n):
+                e = order[i]
+                m = episodes[e]["size"]
+                of_episode = squares[e, :m]
+                of_episode[:] = np.float32(0.0)
                 for f in range(n_inputs):
                     value, scale = inputs[row, f], scales[f]
-                    for j in range(start, stop):
-                        difference = points[f, j] - value
-                        squares[j] += scale * difference * difference
-            for e in range(rates.shape[0]):
+                    remembered = points[e, f]
+                    for j in range(m):
+                        difference = remembered[j] - value
+                        of_episode[j] += scale * difference * difference
+                smallest = of_episode[0]
+                for j in range(1, m):
+                    smallest = min(smallest, of_episode[j])
+                j = 0
+                while of_episode[j] != smallest:
+                    j += 1
+                least[e], label_of_least[e] = smallest, labels[e, j]
+                best = max(best, episodes[e]["record"])
+            for v in range(votes.shape[0]):
+                likeness, rate = votes[v, 0], votes[v, 1]
                 found = 0
-                j = n_seen % window
-                for age in range(n):
-                    j = (j if j > 0 else window) - 1
-                    moved = rates[e] * age
-                    in_time = np.float32(moved * moved)
-                    if found == k and in_time > near[k - 1]:
-                        break  # all others are older
-                    square = squares[j] + in_time
-                    if found < k or square < near[found - 1]:
-                        place = found if found < k else k - 1
-                        found = min(found + 1, k)
-                        while place > 0 and near[place - 1] > square:
-                            near[place] = near[place - 1]
-                            near_label[place] = near_label[place - 1]
-                            place -= 1
-                        near[place] = square
-                        near_label[place] = labels[j]
+                for i in range(n - 1, -1, -1):
+                    e = order[i]
+                    m = episodes[e]["size"]
+                    factor = np.float32(math.exp(likeness * (best - episodes[e]["record"])))
+                    moved = rate * (now - 1 - times[e, m - 1])
+                    if found == k and least[e] * factor + np.float32(moved * moved) >= near[k - 1]:
+                        continue  # none in it can be among the nearest
+                    for j in range(m - 1, -1, -1):
+                        moved = rate * (now - 1 - times[e, j])
+                        square = squares[e, j] * factor + np.float32(moved * moved)
+                        if found < k or square < near[found - 1]:
+                            place = found if found < k else k - 1
+                            found = min(found + 1, k)
+                            while place > 0 and near[place - 1] > square:
+                                near[place] = near[place - 1]
+                                near_label[place] = near_label[place - 1]
+                                place -= 1
+                            near[place] = square
+                            near_label[place] = labels[e, j]
                 total = SMOOTHING
                 for c in range(proba.shape[2]):
-                    proba[row, e, c] = SMOOTHING / proba.shape[2]
+                    proba[row, v, c] = SMOOTHING / proba.shape[2]
                 for place in range(found):
                     weight = max(near[0], NEGLIGIBLE) / max(near[place], NEGLIGIBLE)
-                    proba[row, e, near_label[place]] += weight
+                    proba[row, v, near_label[place]] += weight
                     total += weight
                 for c in range(proba.shape[2]):
-                    proba[row, e, c] /= total
-        if targets.shape[0] > 0:
-            place = n_seen % window
+                    proba[row, v, c] /= total
+        if targets.shape[0] == 0:
+            continue
+        target = targets[row]
+        if asked[row]:
+            for i in range(n):
+                e = order[i]
+                is_right = 1.0 if label_of_least[e] == target else 0.0
+                episodes[e]["record"] += (1.0 - RECORD_FADING) * (is_right - episodes[e]["record"])
+        if n == 0 or episodes[order[n - 1]]["size"] == size:
+            n = begin_episode(points, labels, times, episodes, order, n)
+            counts[0] = n
+        e = order[n - 1]
+        j = episodes[e]["size"]
+        points[e, :, j] = inputs[row]
+        labels[e, j], times[e, j] = target, now
+        episodes[e]["size"] += 1
+        counts[1] += 1
+        if class_counts.shape[0] > 0:
+            class_counts *= CLASS_FADING
+            class_counts[target] += 1.0
             for f in range(n_inputs):
-                points[f, place] = inputs[row, f]
-            labels[place] = targets[row]
-            n_seen += 1
-            if counts.shape[0] > 0:
-                counts *= CLASS_FADING
-                counts[targets[row]] += 1.0
-                for f in range(n_inputs):
-                    means[targets[row], f] += (inputs[row, f] - means[targets[row], f]) / counts[targets[row]]
-                if n_seen >= SETTLING and n_seen % RENEWAL == 0:
-                    renew(scales, counts, means)
+                means[target, f] += (inputs[row, f] - means[target, f]) / class_counts[target]
+            if now + 1 >= SETTLING and (now + 1) % RENEWAL == 0:
+                renew(scales, class_counts, means)
+
+
+@part()
+def begin_episode(points, labels, times, episodes, order, n):  # type: ignore[no-untyped-def]
+    """Put an empty episode behind the others, which become thinner first; return how many there are then.
+
+    Of each density there are at most `SPAN` episodes, and the newest: with one more, the two oldest of them become one.
+    Where no place is left all the same, the oldest of all is forgotten.
+    """
+    half = points.shape[2] // 2
+    n_alike = 0
+    i = n - 1
+    while i >= 0:  # from the newest on, which is the densest
+        is_other = n_alike > 0 and episodes[order[i]]["level"] != episodes[order[i + 1]]["level"]
+        n_alike = 1 if is_other else n_alike + 1
+        is_oldest = i == 0 or episodes[order[i - 1]]["level"] != episodes[order[i]]["level"]
+        if is_oldest and n_alike > SPAN:
+            first, second = order[i], order[i + 1]
+            for j in range(half):
+                points[first, :, j] = points[first, :, 2 * j]
+                labels[first, j], times[first, j] = labels[first, 2 * j], times[first, 2 * j]
+            for j in range(half):
+                points[first, :, half + j] = points[second, :, 2 * j]
+                labels[first, half + j], times[first, half + j] = labels[second, 2 * j], times[second, 2 * j]
+            episodes[first]["size"] = 2 * half
+            episodes[first]["level"] += 1
+            episodes[first]["record"] = 0.5 * (episodes[first]["record"] + episodes[second]["record"])
+            free_place(order, i + 1, n)
+            n -= 1
+            n_alike = 0
+            i += 1  # it may be one too many of its new density
+        i -= 1
+    if n == order.shape[0]:
+        free_place(order, 0, n)
+        n -= 1
+    e = order[n]
+    episodes[e]["record"] = episodes[order[n - 1]]["record"] if n > 0 else 0.0
+    episodes[e]["size"] = episodes[e]["level"] = 0
+    return n + 1
+
+
+@part()
+def free_place(order, i, n):  # type: ignore[no-untyped-def]
+    """Put an episode behind those in use."""
+    freed = order[i]
+    for place in range(i, n - 1):
+        order[place] = order[place + 1]
+    order[n - 1] = freed
 
 
 @part()

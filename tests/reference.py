@@ -594,12 +594,12 @@ def gate_slowly(
             trust[kind] = 0.98 * trust[kind] + 0.02 * sum(prior[e] for e in voters if kinds[e] == kind)
 
 
-def nearest_slowly(inputs, targets, window, k, rates, n_classes, *, by_relevance):
+def nearest_slowly(inputs, targets, capacity, k, votes, n_classes, *, by_relevance):
     """What `driftmoe.neighbours.Neighbours` says of each row before learning it, by sorting all that it remembers."""
-    proba = np.zeros((len(inputs), len(rates), n_classes))
+    proba = np.zeros((len(inputs), len(votes), n_classes))
     scales = np.ones(inputs.shape[1])
+    episodes = []  # the oldest first: samples (their rows), how often it was thinned, how well it has done
     for row in range(len(inputs)):
-        past = range(row - 1, max(row - 1 - window, -1), -1)  # the newest first
         if by_relevance and row >= 500 and row % 100 == 0:
             weight = 0.9995 ** (row - 1 - np.arange(row))
             means = np.zeros((n_classes, inputs.shape[1]))
@@ -612,19 +612,47 @@ def nearest_slowly(inputs, targets, window, k, rates, n_classes, *, by_relevance
             share /= share.sum()
             between = share @ (means - share @ means) ** 2
             scales = between / between.mean()
-        for e, rate in enumerate(rates):
-            squares = [
-                (float((scales * (inputs[i] - inputs[row]) ** 2).sum() + (rate * age) ** 2), age, i)
-                for age, i in enumerate(past)
-            ]
-            near = sorted(squares)[:k]
+        squares = ((inputs[:row] - inputs[row]) ** 2 * scales).sum(axis=1)
+        best = max((episode["record"] for episode in episodes), default=0.0)
+        for v, (likeness, rate) in enumerate(votes):
+            near = sorted(
+                (
+                    squares[i] * math.exp(likeness * (best - episode["record"]))
+                    + (rate * (row - 1 - i)) ** 2,
+                    i,
+                )
+                for episode in episodes
+                for i in episode["samples"]
+            )[:k]
             if not near:
                 continue
-            votes = np.full(n_classes, 0.1 / n_classes)
-            for square, _, i in near:
-                votes[targets[i]] += max(near[0][0], 1e-6) / max(square, 1e-6)
-            proba[row, e] = votes / votes.sum()
+            proba[row, v] = 0.1 / n_classes
+            for square, i in near:
+                proba[row, v, targets[i]] += max(near[0][0], 1e-6) / max(square, 1e-6)
+            proba[row, v] /= proba[row, v].sum()
+        for episode in episodes:
+            is_right = targets[min(episode["samples"], key=lambda i: squares[i])] == targets[row]
+            episode["record"] = 0.95 * episode["record"] + 0.05 * is_right
+        if not episodes or len(episodes[-1]["samples"]) == capacity // 32:
+            begin_episode_slowly(episodes)
+        episodes[-1]["samples"].append(row)
     return proba
+
+
+def begin_episode_slowly(episodes):
+    """Thin the past where there are more than ten episodes of a density, and append an empty one, the 32nd at most."""
+    for level in range(len(episodes)):
+        alike = [episode for episode in episodes if episode["level"] == level]
+        if len(alike) > 10:
+            first, second = alike[:2]
+            first["samples"] = first["samples"][::2] + second["samples"][::2]
+            first["level"] += 1
+            first["record"] = (first["record"] + second["record"]) / 2
+            episodes.remove(second)
+    if len(episodes) == 32:
+        del episodes[0]
+    record = episodes[-1]["record"] if episodes else 0.0
+    episodes.append({"samples": [], "level": 0, "record": record})
 
 
 def follow_slowly(targets, n_classes):
