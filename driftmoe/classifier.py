@@ -15,7 +15,7 @@ from river.utils.dataframe import into_frame, to_native_frame, to_native_series
 from driftmoe.compilation import compiled
 from driftmoe.encoding import BlockRows, Encoder, Sample, SampleRows, check_label, clean
 from driftmoe.experts import MulticlassExperts, MulticlassTrees, OneVsRestExperts, OneVsRestTrees
-from driftmoe.mixture import AdaptiveMixture, Rows
+from driftmoe.mixture import GATES, AdaptiveMixture, Rows
 from driftmoe.neighbours import LabelHistory, Neighbours
 from driftmoe.router import Router
 from driftmoe.routing import Choice, Policy, TopK, route, softmax
@@ -29,11 +29,12 @@ VARIANTS = ("driftmoe", "moe-vote", "moe-data", "moe-task")
 
 EXTRAS = ("neighbours", "relevant-neighbours", "history", "head")
 
-KINDS: dict[str, Callable[[], Neighbours | LabelHistory]] = {
+KINDS: dict[str, Callable[[int], Neighbours | LabelHistory]] = {
     "neighbours": Neighbours,
     "relevant-neighbours": partial(Neighbours, by_relevance=True),
-    "history": LabelHistory,
+    "history": lambda memory: LabelHistory(),
 }
+"""What makes the extra experts of a name, given how many samples neighbours remember."""
 
 HIDDEN = {"driftmoe": (128, 64)}
 BATCH_SIZE = {"driftmoe": 32}
@@ -99,6 +100,16 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
           features scaled by how far they tell the classes apart.
         - `"history"`: the probability of a label given the last one. Leave it out where labels come late.
         - `"head"`: class probabilities of the router's own network.
+    memory
+        Samples that each kind of neighbours remembers, a multiple of 64.
+    diverse
+        Whether the trees of `"driftmoe"` differ in what makes them split; see Notes.
+    monitors
+        Whether the trees of `"driftmoe"` are watched for drift, and replaced.
+    gate
+        What the weights of the experts depend on in `"driftmoe"`: `"learnt"`, what the router says of the sample and
+        how well each expert has done lately; `"router"` or `"recency"`, one of both alone; `"equal"`, neither: all
+        count alike. The others are controls for the first.
     leverage
         Mean of the Poisson weights with which trees learn in `"driftmoe"`.
     min_trust
@@ -202,6 +213,10 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         top_k: int = 3,
         policy: Policy | None = None,
         extras: Sequence[str | base.Classifier] = EXTRAS,
+        memory: int = 4096,
+        diverse: bool = True,
+        monitors: bool = True,
+        gate: str = "learnt",
         leverage: float = 6.0,
         min_trust: float = 0.1,
         hidden: tuple[int, ...] | None = None,
@@ -217,6 +232,10 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         self.top_k = top_k
         self.policy = policy
         self.extras = extras
+        self.memory = memory
+        self.diverse = diverse
+        self.monitors = monitors
+        self.gate = gate
         self.leverage = leverage
         self.min_trust = min_trust
         self.hidden = hidden
@@ -236,7 +255,9 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         router_rng, expert_rng = np.random.default_rng(seed).spawn(2)
         self._experts: MulticlassTrees | MulticlassExperts | OneVsRestExperts
         if isinstance(prototype, HoeffdingTreeClassifier):
-            settings = _unlike(prototype, n_experts, expert_rng) if is_adaptive else {}
+            settings: dict[str, Any] = {"seed": int(expert_rng.integers(2**31))} if is_adaptive else {}
+            settings |= MONITORS if is_adaptive and monitors else {}
+            settings |= _unlike(prototype, n_experts) if is_adaptive and diverse else {}
             pool = prototype.pool(0 if is_task else n_experts, n_threads=n_threads, **settings)
             self._encoder = Encoder(prototype.nominal_attributes or ())
             self._experts = OneVsRestTrees(pool) if is_task else MulticlassTrees(pool)
@@ -248,7 +269,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
                 else MulticlassExperts(prototype, n_experts, expert_rng)
             )
         others = [
-            KINDS[extra]() if isinstance(extra, str) else MulticlassExperts(extra, 1, expert_rng)
+            KINDS[extra](memory) if isinstance(extra, str) else MulticlassExperts(extra, 1, expert_rng)
             for extra in (extras if is_adaptive else ())
             if extra != "head"
         ]
@@ -277,6 +298,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
                 n_shared=self._n_shared,
                 leverage=leverage,
                 min_trust=min_trust,
+                gate=gate,
                 rng=expert_rng,
             )
         self._reads_vectors = (
@@ -692,6 +714,17 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
                 f"top_k={self.top_k} but there are {self.n_experts} experts; choose 1 <= top_k <= {self.n_experts}"
             )
         self._check_extras()
+        if not isinstance(self.memory, int | np.integer) or isinstance(self.memory, bool):
+            raise TypeError(
+                f"memory={self.memory!r} is of type {type(self.memory).__name__}; give an integer"
+            )
+        if self.memory < 64 or self.memory % 64:
+            raise ValueError(f"memory={self.memory}; choose a multiple of 64, such as 4096")
+        for name in ("diverse", "monitors"):
+            if not isinstance(getattr(self, name), bool | np.bool_):
+                raise TypeError(f"{name}={getattr(self, name)!r}; choose True or False")
+        if self.gate not in GATES:
+            raise ValueError(f"gate={self.gate!r}; available: {', '.join(GATES)}")
         if self.hidden is not None and not isinstance(self.hidden, tuple | list):
             raise TypeError(
                 f"hidden={self.hidden!r}; give the width of each hidden layer, such as (256, 128)"
@@ -913,13 +946,12 @@ def _default_tree(variant: str) -> HoeffdingTreeClassifier:
     return HoeffdingTreeClassifier(grace_period=50, delta=1e-7, max_nodes=MAX_NODES)
 
 
-def _unlike(prototype: HoeffdingTreeClassifier, n_experts: int, rng: np.random.Generator) -> dict[str, Any]:
+def _unlike(prototype: HoeffdingTreeClassifier, n_experts: int) -> dict[str, Any]:
     """Return settings of a pool whose trees differ: all or some features to split on, bold or careful."""
     n_bold = math.ceil(n_experts / 2)
-    return MONITORS | {
+    return {
         "delta": [prototype.delta if e < n_bold else prototype.delta**CARE for e in range(n_experts)],
         "max_features": [SHARE_OF_FEATURES if e % 2 else None for e in range(n_experts)],
-        "seed": int(rng.integers(2**31)),
     }
 
 

@@ -38,6 +38,9 @@ PROBE = 8
 TRUST_FADING = 0.98
 """What is left, after a sample for which it was asked, of the memory of how much an expert was trusted."""
 
+GATES = {"learnt": (True, True), "router": (True, False), "recency": (False, True), "equal": (False, False)}
+"""Kind of gate -> whether the weights depend on the router's logits, and on how well each expert has done lately."""
+
 Extra = Neighbours | LabelHistory | MulticlassExperts
 
 
@@ -82,6 +85,8 @@ class AdaptiveMixture:
         Mean of the Poisson weights.
     min_trust
         Share of the gate's weight below which a costly extra expert is only probed; 0 to ask all always.
+    gate
+        What the weights depend on: see `GATES`.
     rng
         Private source of the Poisson weights.
     """
@@ -98,6 +103,7 @@ class AdaptiveMixture:
         n_shared: int,
         leverage: float,
         min_trust: float,
+        gate: str,
         rng: np.random.Generator,
     ) -> None:
         self._pool, self._extras, self._has_head = pool, list(extras), has_head
@@ -108,7 +114,8 @@ class AdaptiveMixture:
         self.n_logits = self.n_experts + n_null
         self._kinds = np.repeat(np.arange(len(sizes)), sizes)
         self._memories = np.zeros((len(FADING), self.n_logits))
-        self._faith = np.full(len(FADING), FAITH, np.float32)
+        self._asks_router, self._asks_memories = GATES[gate]
+        self._faith = np.full(len(FADING), FAITH * self._asks_memories, np.float32)
         self._faith_moments = np.zeros((2, len(FADING)), np.float32)
         self._faith_errors = np.zeros(len(FADING))
         self._n_steps = 0
@@ -194,10 +201,14 @@ class AdaptiveMixture:
             soften(outputs, self.n_logits, votes[-1])
         expert_proba = np.concatenate(votes, axis=1)
         weights = np.empty((len(outputs), self.n_experts))
+        if not self._asks_router:
+            outputs[:, : self.n_logits] = 0.0
         gate(
             outputs, expert_proba, chosen, targets, self.n_logits, self._memories, self._faith,
             self._kinds, self._trust, weights, errors, self._faith_errors,
         )  # fmt: skip
+        if not self._asks_router:
+            errors[:, : self.n_logits] = 0.0
         return weights, expert_proba
 
     def _choose(self, outputs: np.ndarray) -> Choice:
@@ -214,7 +225,7 @@ class AdaptiveMixture:
 
     def _settle(self) -> None:
         """At the end of the router's mini-batch: learn how much the memories count, and whom only to probe."""
-        if self._router.learning_rate > 0.0:
+        if self._router.learning_rate > 0.0 and self._asks_memories:
             self._n_steps += 1
             adam(
                 self._faith,

@@ -134,8 +134,8 @@ class Neighbours:
 
     @property
     def marks(self) -> list[str]:
-        """What tells its votes apart: their rates."""
-        return [f"({rate:g})" for rate in self._rates]
+        """What tells its votes apart: their rates, or that they look for times like the present."""
+        return [f"({rate:g})" if likeness == 0.0 else "(like now)" for likeness, rate in self._votes]
 
     def predict_proba(self, inputs: np.ndarray, n_classes: int) -> np.ndarray:
         """Return the votes on some samples; changes nothing.

@@ -333,7 +333,7 @@ def test_every_argument_changes_the_result(argument, value):
         (
             {"policy": lambda logits: Dense()(logits[..., 1:])},
             ValueError,
-            "chooses among 19 experts but there are 20",
+            "chooses among 21 experts but there are 22",
         ),
         ({"expert": "ht"}, TypeError, "expert='ht' is no river classifier"),
         ({"expert": linear_model.LogisticRegression()}, ValueError, "tells only two classes apart"),

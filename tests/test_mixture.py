@@ -15,7 +15,7 @@ from river import naive_bayes
 import streams
 from driftmoe import DriftMoEClassifier
 from driftmoe.evaluation import prequential
-from driftmoe.mixture import PROBE, gate, soften
+from driftmoe.mixture import PROBE, Rows, gate, soften
 from driftmoe.neighbours import LabelHistory, Neighbours
 from driftmoe.routing import Dense, TopK, WithNull, WithShared
 from driftmoe.trees import HoeffdingTreeClassifier
@@ -229,6 +229,12 @@ def test_history_of_many_classes_takes_bounded_memory():
         ("extras", ("neighbours", "head")),
         ("extras", ("relevant-neighbours",)),
         ("extras", ("history", naive_bayes.GaussianNB())),
+        ("memory", 64),
+        ("diverse", False),
+        ("monitors", False),
+        ("gate", "router"),
+        ("gate", "recency"),
+        ("gate", "equal"),
         ("leverage", 1.0),
         ("min_trust", 1.0),
         ("n_experts", 1),
@@ -260,6 +266,27 @@ def test_every_argument_changes_the_result(argument, value):
     assert figures(changed) == figures(changed)
 
 
+def test_an_equal_gate_gives_all_that_vote_the_same_weight():
+    model = DriftMoEClassifier(gate="equal", min_trust=0.0, **SMALL)
+    accuracy(model, streams.make("rbf_f", seed=1, n_samples=500))
+    weights, expert_proba = model._mixture.predict(
+        Rows(np.zeros((1, 10)), np.zeros((1, 10), np.float32), []), n_classes=2
+    )
+    assert (expert_proba.sum(axis=2) > 0).all()
+    np.testing.assert_allclose(weights, 1.0 / weights.shape[1])
+
+
+@pytest.mark.parametrize(("gate", "follows"), [("router", False), ("recency", True), ("learnt", True)])
+def test_only_a_gate_with_memories_follows_who_has_been_right_just_now(gate, follows):
+    model = DriftMoEClassifier(gate=gate, **SMALL)
+    accuracy(model, streams.make("rbf_f", seed=1, n_samples=600))
+    row = Rows(np.full((1, 10), 0.5), np.zeros((1, 10), np.float32), [])
+    before, _ = model._mixture.predict(row, n_classes=2)
+    model._mixture._memories[:, 0] = 0.0  # the first tree has never been wrong
+    after, _ = model._mixture.predict(row, n_classes=2)
+    assert bool(after[0, 0] > before[0, 0] + 0.01) == follows
+
+
 def test_dense_is_no_policy():
     stream = list(streams.make("sea", seed=1, n_samples=200))
     labels = []
@@ -283,6 +310,10 @@ def test_dense_is_no_policy():
         ),
         ({"extras": (3,)}, TypeError, "3 is no river classifier"),
         ({"extras": ("head", "head")}, ValueError, "names an expert twice"),
+        ({"memory": 100}, ValueError, "memory=100; choose a multiple of 64"),
+        ({"memory": 64.0}, TypeError, "memory=64.0 is of type float"),
+        ({"diverse": "no"}, TypeError, "diverse='no'; choose True or False"),
+        ({"gate": "none"}, ValueError, "gate='none'; available: learnt, router, recency, equal"),
         ({"leverage": 0.0}, ValueError, "leverage=0.0; choose 0 < leverage"),
         ({"leverage": "6"}, TypeError, "leverage='6' is of type str"),
         ({"min_trust": 1.5}, ValueError, "min_trust=1.5; choose 0 <= min_trust <= 1"),

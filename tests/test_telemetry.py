@@ -232,8 +232,8 @@ def test_experts_of_each_kind_are_named_and_seldom_asked_ones_say_so():
     )
     figures = learnt(model, streams.make("led_a", seed=1, n_samples=1500)).routing_report().window
     assert figures.experts == (
-        "tree 1", "tree 2", "neighbours (0.0003)", "neighbours (0.002)", "neighbours (0.016)", "GaussianNB",
-        "history", "head",
+        "tree 1", "tree 2", "neighbours (0.0003)", "neighbours (0.002)", "neighbours (0.016)", "neighbours (like now)",
+        "GaussianNB", "history", "head",
     )  # fmt: skip
     assert figures.of_each()["neighbours (0.002)"]["usage"] == pytest.approx(1 / 8, abs=0.01)
     assert figures.of_each()["history"]["usage"] == 1.0
