@@ -12,7 +12,7 @@ million.
 
 As with MOA, all concepts of a composite have the same seed. Those of one generator then draw the same
 numbers: the fourth concept of `sea_a` and `sea_g` repeats the samples of the first one, and the concepts
-between show the same features with other labels. `mixed_a` and `recurrent_led` instead give concept i the
+between show the same features with other labels. `mixed_a` and the recurrent ones instead give concept i the
 seed `seed + i`, which goes on at -2**31 after the greatest seed, 2**31 - 1.
 """
 
@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 
 from streams.drift import RecurrentConceptDrift, drifting
 from streams.stream import Stream
-from streams.synthetic import SEA, Agrawal, LEDDrift, Mixed, RandomRBFDrift
+from streams.synthetic import SEA, Agrawal, LEDDrift, Mixed, RandomRBF, RandomRBFDrift
 
 DEFAULT_N_SAMPLES = 1_000_000
 DEFAULT_SEED = 1
@@ -97,22 +97,37 @@ def _rbf(speed: float) -> Factory:
     return make
 
 
-def _recurrent_led(seed: int | None, n_samples: int | None) -> Stream:
-    """Two concepts in turn, an eighth of the stream each time, with new samples at each return."""
-    n = DEFAULT_N_SAMPLES if n_samples is None else n_samples
-    seed = DEFAULT_SEED if seed is None else seed
-    if n < 8:
-        raise ValueError(f"n_samples={n} for 8 segments; choose at least 8")
-    return RecurrentConceptDrift(
-        LEDDrift(n_drift_features=1, seed=seed),
-        LEDDrift(n_drift_features=7, seed=_later(seed, 1)),
-        position=n // 8,
-        width=abrupt_width(n),
-        duration=n // 8,
-        stable_period=n // 8,
-        n_appearances=4,
-        n_samples=n,
-    )
+def _recurrent(make_concepts: Callable[[int], Sequence[Stream]]) -> Factory:
+    """Return the factory of two concepts in turn, an eighth of the stream each time, with new samples each time."""
+
+    def make(seed: int | None, n_samples: int | None) -> Stream:
+        n = DEFAULT_N_SAMPLES if n_samples is None else n_samples
+        if n < 8:
+            raise ValueError(f"n_samples={n} for 8 segments; choose at least 8")
+        first, second = make_concepts(DEFAULT_SEED if seed is None else seed)
+        return RecurrentConceptDrift(
+            first,
+            second,
+            position=n // 8,
+            width=abrupt_width(n),
+            duration=n // 8,
+            stable_period=n // 8,
+            n_appearances=4,
+            n_samples=n,
+        )
+
+    return make
+
+
+def _two_leds(seed: int) -> list[Stream]:
+    return [LEDDrift(n_drift_features=k, seed=_later(seed, i)) for i, k in enumerate((1, 7))]
+
+
+def _two_rbfs(seed: int) -> list[Stream]:
+    return [
+        RandomRBF(n_classes=4, n_features=10, n_centroids=50, model_seed=of_concept, seed=of_concept)
+        for of_concept in (seed, _later(seed, 1))
+    ]
 
 
 STREAMS: dict[str, Factory] = {
@@ -125,6 +140,7 @@ STREAMS: dict[str, Factory] = {
     "agrawal_a": _composite(_agrawals, abrupt_width),
     "agrawal_g": _composite(_agrawals, gradual_width),
     "mixed_a": _composite(_mixeds, abrupt_width),
-    "recurrent_led": _recurrent_led,
+    "recurrent_led": _recurrent(_two_leds),
+    "recurrent_rbf": _recurrent(_two_rbfs),
 }
 """Name -> factory; the first six are the paper's."""

@@ -382,7 +382,7 @@ def test_fraction_of_a_sample_is_refused(make):
         make(Counted(0), Counted(1))
 
 
-@pytest.mark.parametrize("name", ["mixed_a", "recurrent_led"])
+@pytest.mark.parametrize("name", ["mixed_a", "recurrent_led", "recurrent_rbf"])
 def test_seeds_of_the_concepts_go_on_after_the_greatest(name):
     concepts = STREAMS[name](2**31 - 1, 100).concepts
     while hasattr(concepts[0], "concepts"):

@@ -1,0 +1,100 @@
+"""What each part of the adaptive mixture is worth: one part off at a time, more and fewer trees, shorter memories.
+
+    python -m benchmarks.ablation parts --limit 30000
+    python -m benchmarks.ablation trees --limit 30000 --streams led_a rbf_f rbf_m sea_a electricity covtype
+    python -m benchmarks.ablation memory --limit 30000 --streams rbf_f rbf_m recurrent_rbf covtype electricity
+    python -m benchmarks.ablation gate --limit 100000
+    python -m benchmarks.ablation long --limit 1000000 --seeds 1 --streams led_a sea_g rbf_f rbf_m
+
+A run is one file in `--out`; one that is there is not done again. Then `driftmoe report` on that folder; or, for the
+lines alone, `--lines FILE`. Parameters were chosen on seeds 1 to 3 of shorter streams, so seeds begin with 11.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import sys
+from pathlib import Path
+
+from driftmoe.cli import carry_out, planned
+from driftmoe.experiment import read_results
+from driftmoe.streams_cli import FileOptions, open_stream
+
+PAPER = ("electricity", "led_a", "led_g", "sea_a", "sea_g", "rbf_m", "rbf_f", "covtype")
+OTHERS = (
+    "weather", "agrawal_a", "agrawal_g", "mixed_a", "recurrent_led", "recurrent_rbf", "random_tree", "waveform",
+    "asset_negotiation",
+)  # fmt: skip
+
+PARTS = (
+    "driftmoe",
+    "driftmoe(extras=('relevant-neighbours', 'history', 'head'))",
+    "driftmoe(extras=('neighbours', 'history', 'head'))",
+    "driftmoe(extras=('history', 'head'))",
+    "driftmoe(extras=('neighbours', 'relevant-neighbours', 'head'))",
+    "driftmoe(extras=('neighbours', 'relevant-neighbours', 'history'))",
+    "driftmoe(extras=())",
+    "driftmoe(diverse=False)",
+    "driftmoe(monitors=False)",
+    "driftmoe(leverage=1.0)",
+    "driftmoe(policy=TopK(k=11))",
+    "driftmoe(min_trust=0.0)",
+    "driftmoe(gate='router')",
+    "driftmoe(gate='recency')",
+    "driftmoe(gate='equal')",
+    "driftmoe(learning_rate=0.0)",
+)
+"""The default, then one part less each; half of the experts learn and vote with `TopK(11)`."""
+
+GATE = (
+    "driftmoe",
+    "driftmoe(min_trust=0.0)",
+    "driftmoe(gate='equal', min_trust=0.0)",
+    "driftmoe(learning_rate=0.0, min_trust=0.0)",
+)
+"""The learnt gate, the same where all are always asked, equal votes, and a router that stays as it was drawn."""
+
+N_TREES = (1, 2, 4, 8, 12, 24, 48)
+
+MEMORIES = (256, 512, 1024, 2048, 4096, 8192)
+
+STUDIES = {
+    "parts": PARTS,
+    "gate": GATE,
+    "trees": tuple(f"driftmoe(n_experts={n}{extras})" for n in N_TREES for extras in ("", ", extras=()")),
+    "memory": tuple(f"driftmoe(memory={n})" for n in MEMORIES),
+    "long": ("driftmoe",),
+}
+
+
+def main() -> None:
+    """Do the runs of a study that are missing."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("study", choices=STUDIES)
+    parser.add_argument("--limit", type=int, default=100_000, help="most samples of a stream")
+    parser.add_argument("--seeds", type=int, default=3, help="number of seeds")
+    parser.add_argument("--first-seed", type=int, default=11)
+    parser.add_argument("--streams", nargs="+", default=(*PAPER, *OTHERS))
+    parser.add_argument("--out", type=Path, help="folder of the results; runs/STUDY by default")
+    parser.add_argument("--lines", type=Path, help="file to write all result lines of the folder to")
+    parser.add_argument("--workers", type=int, default=1, help="runs at a time")
+    parser.add_argument("--data-dir", type=Path, help="as for `driftmoe evaluate`")
+    arguments = parser.parse_args()
+    out = arguments.out or Path("runs") / arguments.study
+    open_run = functools.partial(open_stream, options=FileOptions(), data_dir=arguments.data_dir)
+    seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
+    runs = planned(arguments.streams, STUDIES[arguments.study], seeds, open_run, limit=arguments.limit)
+    runs.sort(key=lambda run: run.seed)
+    n_failed = carry_out(runs, open_run, out, executor="processes", n_workers=arguments.workers)
+    if arguments.lines is not None:
+        lines, _ = read_results(out)
+        arguments.lines.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    sys.exit(1 if n_failed else 0)
+
+
+if __name__ == "__main__":
+    main()
