@@ -480,8 +480,8 @@ def drift_recovery(
         raise ValueError(f"{len(ends)} ends of windows and {len(accuracy)} accuracies; give one for each")
     begins = [max(position - width // 2, 0) for position, width in drifts]
     recoveries = []
-    for begin, until in zip(begins, [*begins[1:], math.inf], strict=True):
-        windows = list(zip([0, *ends[:-1]], ends, accuracy, strict=True))
+    for begin, until in zip(begins, [*begins, math.inf][1:], strict=True):
+        windows = list(zip([0, *ends][:-1], ends, accuracy, strict=True))
         earlier = [value for _, end, value in windows if end <= begin]
         later = [(start, end, value) for start, end, value in windows if begin < end <= until]
         if not earlier or not later:

@@ -268,6 +268,11 @@ def test_a_window_across_the_drift_is_no_recovery():
     assert drift_recovery([100, 200], [0.9, 0.9], [(50, 1), (500, 1)]) == []
 
 
+def test_without_windows_or_without_drifts_there_is_nothing_to_recover():
+    assert drift_recovery([], [], [(400, 1)]) == []
+    assert drift_recovery([100, 200], [0.9, 0.8], []) == []
+
+
 def test_the_tolerance_of_recovery_counts():
     strict, lax = (
         drift_recovery([100, 200, 300], [0.9, 0.85, 0.9], [(100, 1)], tolerance=t)[0].samples
