@@ -30,6 +30,7 @@ from driftmoe.experiment import (
     ResultFolder,
     Run,
     parsed_delay,
+    read_failures,
     read_results,
     run_grid,
     run_key,
@@ -402,7 +403,8 @@ def _show(
 
 @app.command(
     "report",
-    epilog="Examples:\n\n  driftmoe report runs/grid\n\n  driftmoe report runs --out page --title 'Nine streams'",
+    epilog="Examples:\n\n  driftmoe report runs/grid\n\n  driftmoe report runs --out page --title 'Nine streams'\n\n"
+    "  driftmoe report runs/grid -m driftmoe -m arf",
 )
 def write_report(
     folder: Annotated[
@@ -415,16 +417,39 @@ def write_report(
         Path | None, typer.Option(help="Where to write the report. Default: DIR.", show_default=False)
     ] = None,
     title: Annotated[str, typer.Option(help="Heading of the report.")] = "Models on streams that drift",
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="A model to compare, in the order of the columns; repeat. Default: all.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Compare the models in result files: one HTML page that needs no network, and the same as Markdown.
 
     Tables with mean ± deviation over seeds, mean ranks, the Friedman test with a critical-difference diagram, the
-    Bayesian signed-rank test, time against accuracy, and the accuracy over time with the known drifts.
+    Bayesian signed-rank test, time against accuracy, the accuracy over time with the known drifts and what they cost.
     """
     with one_line_errors():
         results, curves = read_results(folder)
-        written = report.write(report.sections(results, curves), out or folder, title=title)
+        if model:
+            results = [line for name in model for line in results_of(name, results)]
+        try:
+            parts = report.sections(results, curves, read_failures(folder))
+        except ImportError as error:
+            raise ValueError(str(error)) from None
+        written = report.write(parts, out or folder, title=title)
     table_console().print(f"Report: {', '.join(map(str, written))}", soft_wrap=True, markup=False)
+
+
+def results_of(model: str, results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the result lines of one model, of which there has to be one."""
+    found = [line for line in results if line["model"] == model]
+    if not found:
+        raise ValueError(f"no result of model {model!r}; there are: {', '.join(report.by_model(results))}")
+    return found
 
 
 class _Watched:

@@ -249,7 +249,9 @@ class JobFolder:
 
     def keep_failure(self, run: Run, text: str) -> Path:
         """Keep the traceback of a run that failed, and return its file."""
-        _write_atomically(self._traceback_file(run), f"{run}\n\n{text}")
+        _write_atomically(
+            self._traceback_file(run), f"{run.model} on {run.stream}, seed {run.seed}\n{run}\n\n{text}"
+        )
         return self._traceback_file(run)
 
     def _traceback_file(self, run: Run) -> Path:
@@ -543,6 +545,14 @@ def read_results(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]
             f"{path} holds no results; run `driftmoe evaluate --out {path}` or `driftmoe grid` first"
         )
     return list(results.values()), [point for curve in curves.values() for point in curve]
+
+
+def read_failures(path: Path) -> list[str]:
+    """Return a sentence for each run in a folder, and in the folders below it, that failed and was not done since."""
+    texts = {
+        file: file.read_text(encoding="utf-8").strip().splitlines() for file in _shown(path, "failed/*.txt")
+    }
+    return [f"{text[0]}: failed, {text[-1]} ({file.relative_to(path)})." for file, text in texts.items()]
 
 
 @functools.cache

@@ -12,7 +12,7 @@ import html
 import io
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
@@ -23,6 +23,7 @@ from rich.table import Table
 from scipy import stats
 
 from driftmoe.experiment import run_key
+from driftmoe.metrics import Recovery, drift_recovery
 
 if TYPE_CHECKING:  # slow to import, and needed by those who draw alone
     from matplotlib.axes import Axes
@@ -395,17 +396,25 @@ def sections(
     ------
     ValueError
         If no result is complete.
+    ImportError
+        If models are to be tested over several streams and the extra `driftmoe[report]` is not installed.
     """
     lines, notes = usable(results)
+    points: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for point in curves:
+        points.setdefault(run_key(point), []).append(point)
     if not lines:
         raise ValueError("no run is complete, so there is nothing to compare; " + " ".join(notes))
     mean, _, n_seeds = comparison(lines, "accuracy")
     n_runs = n_seeds.to_numpy().max()
     full = mean[n_seeds.gt(0).all(axis=1)]
+    lacking: dict[tuple[str, ...], list[str]] = {}
+    for row, counts in n_seeds.iterrows():
+        lacking.setdefault(tuple(counts.index[counts == 0]), []).append(str(row))
     cautions = [
-        f"{row}: no result of {', '.join(counts.index[counts == 0])}; the stream counts in no mean, rank or test."
-        for row, counts in n_seeds.iterrows()
-        if (counts == 0).any()
+        f"{'; '.join(rows)}: no result of {', '.join(absent)}, hence in no mean, rank or test."
+        for absent, rows in lacking.items()
+        if absent
     ]
     seeds: dict[str, dict[str, set[int]]] = {}
     for row, line in zip(_row_names(lines), lines, strict=True):
@@ -433,7 +442,8 @@ def sections(
         *tables,
         Section("Are the differences in accuracy more than chance?", _tests(full)),
         Section("Time and memory", _costs(lines)),
-        Section("Accuracy over time", _curve_pictures(lines, curves)),
+        Section("Accuracy over time", _curve_pictures(lines, points)),
+        Section("What drifts cost", _drift_costs(lines, points)),
         Section("How it can be repeated", _provenance(lines)),
     ]
 
@@ -478,6 +488,13 @@ def _tests(mean: pd.DataFrame) -> list[str | Grid | Picture]:
             f"Not tested: {n_streams} streams have a result of every one of {n_models} models; a test over streams "
             "needs at least two of each."
         ]
+    try:
+        import baycomp  # noqa: F401 - said here, in one place, before any work
+        import scikit_posthocs  # noqa: F401
+    except ImportError:
+        raise ImportError(
+            "a comparison over several streams needs scikit-posthocs and baycomp; pip install 'driftmoe[report]'"
+        ) from None
     parts: list[str | Grid | Picture] = []
     if n_models >= 3:
         statistic, p = friedman(mean)
@@ -582,8 +599,8 @@ def _costs(lines: Sequence[Mapping[str, Any]]) -> list[str | Grid | Picture]:
     ]
     return [
         f"Means over the {full.sum()} streams with a result of every model. Time is that spent in the model, "
-        "predicting and learning; memory is the model's at the end of the run; a RAM-hour is a gibibyte held for an "
-        "hour.",
+        "predicting and learning; memory is the model's at the end of the run; a RAM-hour is a gigabyte (10^9 bytes) "
+        "held for an hour.",
         Grid(
             ["model", "accuracy %", "µs per sample", "seconds per run", "model MB", "RAM-hours per run"], rows
         ),
@@ -591,13 +608,12 @@ def _costs(lines: Sequence[Mapping[str, Any]]) -> list[str | Grid | Picture]:
     ]
 
 
-def _curve_pictures(
-    lines: Sequence[Mapping[str, Any]], curves: Sequence[Mapping[str, Any]]
-) -> list[str | Grid | Picture]:
+Points = Mapping[tuple[str, ...], Sequence[Mapping[str, Any]]]
+"""The curve of each run, by what `run_key` returns."""
+
+
+def _curve_pictures(lines: Sequence[Mapping[str, Any]], points_of: Points) -> list[str | Grid | Picture]:
     """Return the curves of each stream, and the routing of each model whose curve tells it."""
-    points_of: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
-    for point in curves:
-        points_of.setdefault(run_key(point), []).append(point)
     parts: list[str | Grid | Picture] = [
         "Accuracy in consecutive windows. With several seeds the line is their mean and the band runs from the lowest "
         "to the highest. Dashed lines are known drifts; grey bands show how long gradual ones take."
@@ -624,6 +640,46 @@ def _curve_pictures(
             if (figure := routing_figure(of_model, title=f"Routing of {model} on {row}", drifts=drifts))
         ]
     return parts
+
+
+def _drift_costs(lines: Sequence[Mapping[str, Any]], points_of: Points) -> list[str | Grid | Picture]:
+    """Return what each model lost after the known drifts, means over drifts and seeds."""
+    recoveries: dict[str, dict[str, list[Recovery]]] = {}
+    for row, line in zip(_row_names(lines), lines, strict=True):
+        points = points_of.get(run_key(line), ())
+        ends, accuracy = [int(p["n_samples"]) for p in points], [float(p["accuracy"]) for p in points]
+        recoveries.setdefault(row, {}).setdefault(line["model"], [])
+        recoveries[row][line["model"]] += drift_recovery(ends, accuracy, line["drifts"])
+    recoveries = {row: of_model for row, of_model in recoveries.items() if any(of_model.values())}
+    if not recoveries:
+        return ["No stream has a known drift with windows before and after it."]
+    models = list(by_model(lines))
+
+    def grid(value: Callable[[Recovery], float | None], form: str) -> Grid:
+        rows = []
+        for row, of_model in recoveries.items():
+            cells: list[tuple[str, bool]] = [(row, False)]
+            values = {model: [value(r) for r in of_model.get(model, ())] for model in models}
+            known = {model: [v for v in values[model] if v is not None] for model in models}
+            least = min((fmean(v) for v in known.values() if v), default=math.nan)
+            for model in models:
+                of, out_of = known[model], len(values[model])
+                text = form.format(fmean(of)) if of else NOTHING
+                text += f" ({len(of)} of {out_of})" if len(of) < out_of else ""
+                cells.append((text, bool(of) and len(of) == out_of and fmean(of) == least))
+            rows.append(cells)
+        return Grid(["stream", *models], rows)
+
+    return [
+        "Read off the windows of each run, over all known drifts and seeds. Accuracy lost, in points: the last window "
+        "before the change less the worst window until the next one. The least of a row is bold.",
+        grid(lambda r: 100 * r.lost, "{:.2f}"),
+        "Mistakes more than the accuracy before would have made, per drift, until that accuracy was regained (within "
+        "one point) or the next drift came.",
+        grid(lambda r: r.mistakes, "{:,.0f}"),
+        "Samples until the accuracy was regained; in brackets after how many drifts it was, where not after all.",
+        grid(lambda r: r.samples, "{:,.0f}"),
+    ]
 
 
 def routing_figure(

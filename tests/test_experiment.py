@@ -20,6 +20,7 @@ from driftmoe.experiment import (
     JobFolder,
     Run,
     parsed_delay,
+    read_failures,
     read_results,
     run_grid,
     run_job,
@@ -180,6 +181,8 @@ def test_a_run_that_fails_leaves_its_traceback_and_the_others_go_on(tmp_path, ex
     failure = states["ht(tau='x')"]
     assert failure.state == "failed"
     assert "TypeError: '<' not supported" in failure.error.read_text()
+    (sentence,) = read_failures(tmp_path)
+    assert sentence.startswith("ht(tau='x') on led_a, seed 1: failed, TypeError: '<' not supported")
     assert len(list((tmp_path / "jobs").iterdir())) == 1
     again = [event.state for event in run_grid(runs, OPEN, folder, executor="serial")]
     assert again == ["kept", "started", "failed"]
@@ -205,6 +208,7 @@ def test_a_success_removes_the_traceback_of_an_earlier_failure(tmp_path):
     (run,) = plan("nochange")
     folder = JobFolder(tmp_path)
     assert folder.keep_failure(run, "out of memory").exists()
+    assert len(read_failures(tmp_path)) == 1
     folder.keep(run, *run_job(run, OPEN(name=run.stream, limit=run.limit, seed=run.seed)))
     assert list((tmp_path / "failed").iterdir()) == []
 

@@ -6,13 +6,16 @@ import math
 import re
 import shutil
 import subprocess
+import sys
 from itertools import product
 
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 from driftmoe import report
+from driftmoe.cli import app
 from driftmoe.experiment import KEY, ResultFolder, read_results
 
 # Demšar (2006), table 6: AUC of C4.5 with m and cf at defaults or tuned, on 14 data sets
@@ -116,7 +119,7 @@ def test_a_stream_that_lacks_a_model_counts_in_no_mean_and_says_so():
     assert rows["b, 1,000"] == ["91.00 ± 1.41", "*96.00 ± 1.41*", report.NOTHING]
     assert rows["mean over 1 of 2 streams"] == ["*75.00*", "60.00", "51.00"]
     parts = report.sections(without, [])
-    assert "b, 1,000: no result of z; the stream counts in no mean" in text_of(parts, "What was compared")
+    assert "b, 1,000: no result of z, hence in no mean, rank or test." in text_of(parts, "What was compared")
     assert "Not tested: 1 streams have a result of every one of 3 models" in text_of(
         parts, "Are the differences"
     )
@@ -208,6 +211,39 @@ def test_time_and_memory_by_hand():
     assert rows_of(grid)["x"] == ["83.00", "2,000.0", "2.0", "1.05", f"{2 / 1024 / 3600:.3g}"]
 
 
+def points_with(line, accuracies):
+    return [
+        {**{name: line[name] for name in KEY}, "n_samples": 100 * i, "accuracy": accuracy}
+        for i, accuracy in enumerate(accuracies, start=1)
+    ]
+
+
+def test_what_a_drift_costs_by_hand():
+    """Windows of 100 samples, a drift after 400: x is back after two windows with one seed and not with the other."""
+    x1, x2 = (result("a", "x", seed, 0.9) for seed in (1, 2))
+    y = result("a", "y", 1, 0.9)
+    curves = [
+        *points_with(x1, [0.9, 0.9, 0.9, 0.9, 0.5, 0.9, 0.9]),  # 40 mistakes more, then regained
+        *points_with(x2, [0.8, 0.8, 0.8, 0.8, 0.6, 0.7, 0.7]),  # 20 + 10 + 10
+        *points_with(y, [0.6, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6]),
+    ]
+    (section,) = [s for s in report.sections([x1, x2, y], curves) if s.title == "What drifts cost"]
+    lost, mistakes, samples = (rows_of(p)["a, 1,000"] for p in section.parts if isinstance(p, report.Grid))
+    assert lost == ["30.00", "*0.00*"]
+    assert mistakes == ["40", "*0*"]
+    assert samples == ["200 (1 of 2)", "*100*"]
+    quiet = [result("a", "x", 1, 0.9, drifts=[])]
+    assert "No stream has a known drift" in text_of(report.sections(quiet, curves), "What drifts cost")
+
+
+def test_without_the_extra_one_line_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "scikit_posthocs", None)
+    with pytest.raises(ImportError, match=r"scikit-posthocs and baycomp; pip install 'driftmoe\[report\]'"):
+        report.sections(RESULTS, [])
+    of_one_stream = [line for line in RESULTS if line["stream"] == "a"]
+    assert "Not tested" in text_of(report.sections(of_one_stream, []), "Are the differences")
+
+
 def routing(value):
     names = "experts_used", "entropy", "n_replaced", "weight_tree 1"
     return {f"routing_{name}": value for name in names}
@@ -249,6 +285,22 @@ def written(tmp_path_factory):
     assert len(curves) == len(CURVES)
     report.write(report.sections(results, curves), folder, title="x < y & z")
     return folder
+
+
+def test_the_command_compares_the_models_asked_for_in_their_order_and_names_failures(written, tmp_path):
+    (written / "failed").mkdir()
+    (written / "failed" / "y.txt").write_text(
+        "y on c, seed 1\nRun(...)\n\nTraceback\nMemoryError: all gone\n"
+    )
+    arguments = ["report", str(written), "--out", str(tmp_path), "-m", "y", "-m", "x"]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "| stream | y | x |" in text
+    assert "y on c, seed 1: failed, MemoryError: all gone (failed/y.txt)." in text
+    shutil.rmtree(written / "failed")
+    refused = CliRunner().invoke(app, [*arguments, "-m", "nosuch"])
+    assert refused.exit_code == 2
+    assert "no result of model 'nosuch'; there are: x, y, z" in " ".join(refused.output.split())
 
 
 class Page(html.parser.HTMLParser):
@@ -303,6 +355,7 @@ def test_the_page_opens_in_a_browser(written, tmp_path):
             "--headless",
             "--no-sandbox",
             "--disable-gpu",
+            "--disable-background-networking",
             "--window-size=1300,3000",
             f"--user-data-dir={tmp_path / 'profile'}",
             f"--screenshot={picture}",
