@@ -13,6 +13,7 @@ import pytest
 
 import driftmoe
 import streams
+from driftmoe import models
 from driftmoe.experiment import KEY, ResultFolder
 
 ROOT = Path(__file__).parent.parent
@@ -87,6 +88,32 @@ def test_the_curve_has_a_line_per_window(evaluated):
         lines = list(csv.DictReader(file))
     assert [int(line["n_samples"]) for line in lines[:3]] == [1000, 2000, 2500]
     assert len(lines) == 6 * 3
+
+
+def test_a_delay_is_one_of_learning_alone(tmp_path):
+    """Each sample is predicted by what the labels say that have come when it arrives: all but the last 1000."""
+    stream = streams.make("led_a", seed=1, n_samples=3000)
+    model, rows, hits = models.make("ht"), list(stream), []
+    for i, (x, y) in enumerate(rows):
+        hits.append(model.predict_one(x) == y)
+        if i >= 1000:
+            model.learn_one(*rows[i - 1000])
+    for delay in ("0", "1000"):
+        done = driftmoe_command(
+            *["evaluate", "led_a", "-m", "ht", "--limit", "3000", "--delay", delay, "--out", delay],
+            cwd=tmp_path,
+        )
+        assert done.returncode == 0, done.stderr
+    at_once, late = (
+        [
+            float(line["accuracy"])
+            for line in csv.DictReader((tmp_path / delay / "windows.csv").read_text().splitlines())
+        ]
+        for delay in ("0", "1000")
+    )
+    assert late == [pytest.approx(sum(hits[i : i + 1000]) / 1000) for i in (0, 1000, 2000)]
+    assert late[0] == 0.0  # no label has come
+    assert at_once[0] > 0.3
 
 
 def test_the_picture_is_a_png(evaluated):

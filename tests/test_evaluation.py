@@ -105,7 +105,7 @@ def test_a_model_that_memorises_gains_nothing_from_labels_to_come(delay):
     numbers = [i // 2 // 5 * 2 + i % 2 for i in range(200)]
     rows = [({"i": number}, f"label {number}") for number in numbers]
     (*_, last) = prequential(rows, Memory(), delay=delay, keep_predictions=True, seed=1)
-    if delay in (0, 1, 5):
+    if isinstance(delay, int):
         comes = [i + delay for i in range(200)]
         known = [any(comes[j] < i for j in range(i) if numbers[j] == numbers[i]) for i in range(200)]
         assert [y == p for y, p in last.predictions] == known
@@ -113,6 +113,18 @@ def test_a_model_that_memorises_gains_nothing_from_labels_to_come(delay):
     assert all(p in (None, y) for y, p in last.predictions)
     first = {number: i for i, number in reversed(list(enumerate(numbers)))}
     assert all(last.predictions[i][1] is None for i in first.values())
+
+
+def test_a_memory_knows_a_delayed_label_after_the_delay_and_not_before():
+    """Each sample comes again after 1001 samples: a delay of 1000 lets its label come first, one of 1001 does not."""
+    numbers = [*range(1001), *range(1001), *range(1001)]
+    rows = [({"i": number}, f"label {number}") for number in numbers]
+    *_, at_once = prequential(rows, Memory(), delay=0, window=1001)
+    late = list(prequential(rows, Memory(), delay=1000, window=1001))
+    too_late = list(prequential(rows, Memory(), delay=1001, window=1001))
+    assert at_once.cumulative["accuracy"] == pytest.approx(2 / 3)
+    assert [c.window["accuracy"] for c in late] == [0.0, 1.0, 1.0]
+    assert [c.window["accuracy"] for c in too_late] == [0.0, 0.0, 1.0]
 
 
 def test_random_delays_are_between_their_bounds_and_follow_the_seed():
