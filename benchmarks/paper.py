@@ -1,11 +1,12 @@
 """The grid of the DriftMoE paper: its streams and methods, with as many seeds and at such a length as asked for.
 
     python -m benchmarks.paper --scale 0.1 --seeds 3
-    python -m benchmarks.paper --scale 0.1 --seeds 3 --models moa-arf moa-srp --streams led_a sea_a --out runs/paper
+    python -m benchmarks.paper --scale 0.1 --seeds 3 --models moa-arf moa-srp --streams led_a sea_a
+    python -m benchmarks.paper --report      no runs: what is there, with the paper's figures beside it
 
 A run is one file; one that is there is not done again, so the command can be stopped and given again, also with more
 models, streams or seeds. Cheap runs come first, all streams with the first seed before the second seed. `moa-...`
-models need the extra `capymoa` and Java. Then `driftmoe report runs/paper`.
+models need the extra `capymoa` and Java, the report the extra `report`.
 
 Streams are as long as the paper's times `--scale`, or as long as they are: a real one loses its end, a synthetic one
 keeps its concepts, which are shorter. `elec2` is the paper's ELEC, with date and day; `electricity` is the same
@@ -16,12 +17,18 @@ choosing parameters, so that published figures begin with another one.
 from __future__ import annotations
 
 import argparse
+import csv
 import functools
+import json
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import streams
+from driftmoe import report
 from driftmoe.cli import carry_out, planned
+from driftmoe.experiment import read_failures, read_results
 from driftmoe.streams_cli import FileOptions, open_stream
 
 N_SAMPLES = 1_000_000
@@ -36,6 +43,26 @@ RIVER = ("arf", "srp", "levbag")
 CAPYMOA = ("moa-arf", "moa-srp", "moa-levbag")
 LARGE = tuple(f"{name}(ensemble_size=100)" for name in CAPYMOA)
 MODELS = (*OURS, *CAPYMOA, *RIVER, *LARGE)
+
+RESULTS = Path(__file__).parent / "results" / "paper.jsonl"
+PUBLISHED = Path(__file__).parent / "paper_accuracy.csv"
+"""The paper's table of accuracies in %: 1 000 000 samples or the whole real set, ensembles of 100 learners."""
+
+NAMES = {"airlines": "AIRL", "elec2": "ELEC", "covtype": "COVT"} | {
+    f"{kind}_{drift}": f"{kind.upper()}_{drift}"
+    for kind, drift in [("led", "a"), ("led", "g"), ("sea", "a"), ("sea", "g"), ("rbf", "f"), ("rbf", "m")]
+}
+"""Our name of a stream -> the paper's."""
+
+METHODS = {
+    "": ("driftmoe",),
+    "MoE-Data": ("moe-data",),
+    "MoE-Task": ("moe-task",),
+    "ARF": ("arf", "moa-arf", "moa-arf(ensemble_size=100)"),
+    "SRP": ("srp", "moa-srp", "moa-srp(ensemble_size=100)"),
+    "LevBag": ("levbag", "moa-levbag", "moa-levbag(ensemble_size=100)"),
+}
+"""The paper's name of a method -> ours; what it has not stands under no name."""
 
 
 def main() -> None:
@@ -55,7 +82,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/paper"), help="folder of the results")
     parser.add_argument("--workers", type=int, default=1, help="runs at a time")
     parser.add_argument("--data-dir", type=Path, help="as for `driftmoe evaluate`")
+    parser.add_argument(
+        "--report", action="store_true",
+        help="collect the results in --out into benchmarks/results/paper.jsonl and write their report to --out",
+    )  # fmt: skip
     arguments = parser.parse_args()
+    if arguments.report:
+        write_report(arguments.out, RESULTS)
+        return
     open_run = functools.partial(open_stream, options=FileOptions(), data_dir=arguments.data_dir)
     limit, river_limit = round(arguments.scale * N_SAMPLES), arguments.river_limit
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
@@ -80,6 +114,81 @@ def is_there(name: str, data_dir: Path | None) -> bool:
         print(f"left out: {str(error).splitlines()[0]}", file=sys.stderr)
         return False
     return True
+
+
+def write_report(folder: Path, collected: Path) -> None:
+    """Collect the result lines of a folder into one file, and write their report, a page for each length asked for.
+
+    Only models with a result on every stream are in means, ranks and tests; all are in the table beside the paper's.
+    """
+    results, curves = read_results(folder)
+    results.sort(key=_place)
+    collected.write_text(
+        "".join(json.dumps(line, allow_nan=False) + "\n" for line in results), encoding="utf-8"
+    )
+    limits = sorted({line["limit"] for line in results}, reverse=True)
+    for limit in limits:
+        lines = [line for line in results if line["limit"] == limit]
+        rows = {line["stream"] for line in lines}
+        whole = [
+            model
+            for model, of_model in report.by_model(lines).items()
+            if {line["stream"] for line in of_model} == rows
+        ]
+        parts = report.sections(
+            [line for line in lines if line["model"] in whole], curves, read_failures(folder)
+        )
+        if limit == limits[0]:
+            parts.insert(0, beside_paper(results))
+        written = report.write(
+            parts, folder / f"{limit}", title=f"The paper's streams, up to {limit:,} samples"
+        )
+        print("Report:", *written)
+
+
+def beside_paper(results: Sequence[Mapping[str, Any]]) -> report.Section:
+    """Return the table of our accuracies with those that the paper printed."""
+    with PUBLISHED.open(newline="", encoding="utf-8") as file:
+        published = {line["stream"]: line for line in csv.DictReader(file)}
+    lines, _ = report.usable(sorted(results, key=_place))
+    grid = report.comparison_grid(lines, "accuracy")
+    place = {model: column for column, model in enumerate(grid.heading)}
+    heading, rows = ["stream"], [[row[0]] for row in grid.rows]
+    for method, models in METHODS.items():
+        for model in models:
+            if model in place:
+                heading.append(model)
+                for row, cells in zip(rows, grid.rows, strict=True):
+                    row.append(cells[place[model]])
+        if method:
+            heading.append(f"{method}, paper")
+            for row in rows:
+                name = NAMES.get(row[0][0].split(",")[0], "")
+                row.append((published[name][method] if name in published else report.NOTHING, False))
+    done = {(line["model"], line["stream"]) for line in lines}
+    had = [stream for stream in STREAMS if any(stream == of for _, of in done)]
+    missing = [f"{', '.join(s for s in STREAMS if s not in had) or 'no stream'} (any model)"]
+    for model in MODELS:
+        absent = [stream for stream in had if (model, stream) not in done]
+        if absent:
+            missing.append(f"{model} ({'all' if absent == had else ', '.join(absent)})")
+    return report.Section(
+        "Accuracy beside the paper's",
+        [
+            "In %, mean ± standard deviation over seeds; the number behind a stream's name is its length here. The "
+            "paper's synthetic streams have 1,000,000 samples and its ensembles 100 learners; ours have 10 where no "
+            "size is named.",
+            report.Grid(heading, rows),
+            f"No result of: {'; '.join(missing)}.",
+        ],
+    )
+
+
+def _place(line: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return where a result stands: long runs first, streams and models in their order here."""
+    order = [STREAMS.index(line["stream"]) if line["stream"] in STREAMS else len(STREAMS)]
+    order.append(MODELS.index(line["model"]) if line["model"] in MODELS else len(MODELS))
+    return -line["limit"], *order, line["model"], line["seed"]
 
 
 if __name__ == "__main__":

@@ -433,7 +433,7 @@ def sections(
         *failures,
     ]
     tables = [
-        Section(heading, [_comparison_grid(lines, figure)])
+        Section(heading, [comparison_grid(lines, figure)])
         for figure, heading in COMPARED.items()
         if all(figure in line for line in lines)
     ]
@@ -448,7 +448,16 @@ def sections(
     ]
 
 
-def _comparison_grid(lines: Sequence[Mapping[str, Any]], figure: str) -> Grid:
+def comparison_grid(lines: Sequence[Mapping[str, Any]], figure: str) -> Grid:
+    """Return the table of one figure: streams by models, the best of a row bold, means and mean ranks below.
+
+    Parameters
+    ----------
+    lines
+        Complete result lines, as `usable` returns them.
+    figure
+        Key of a result line, a share that is better when larger.
+    """
     mean, deviation, n_seeds = comparison(lines, figure)
     rows = []
     for row in mean.index:
