@@ -269,3 +269,63 @@ def test_a_model_without_routing_has_no_report():
 def test_an_empty_log_can_be_read():
     figures = RoutingLog(reads_logits=True, is_one_vs_rest=False).report([], np.zeros(0, np.int64)).window
     assert figures.of_all() | {"n_replaced": 0} == dict.fromkeys(figures.of_all()) | {"n_replaced": 0}
+
+
+# --------------------------------------------------------------------------------------------------
+# What it tells of a stream
+# --------------------------------------------------------------------------------------------------
+
+QUICK = {"n_experts": 6, "hidden": (16,), "batch_size": 32, "learning_rate": 0.01, "seed": 1}
+
+
+def figures_of(model, samples):
+    before = model.routing_report().cumulative
+    return learnt(model, samples).routing_report().cumulative - before
+
+
+def easy_and_hard(n, seed, *, region):
+    """In region 0 the sign of a number is the label, in region 1 a coin is."""
+    rng = np.random.default_rng(seed)
+    for v, coin, r in zip(rng.normal(size=n), rng.random(n), rng.integers(0, 2, n), strict=True):
+        r = int(r if region is None else region)
+        yield {"v": v, "r": r}, int((coin if r else v) > 0.5 * r)
+
+
+def used_on_easy_and_hard(variant, policy):
+    model = DriftMoEClassifier(variant, policy=policy, **QUICK)
+    learnt(model, easy_and_hard(3000, 1, region=None))
+    return [figures_of(model, easy_and_hard(60, 2, region=r)).experts_used for r in (0, 1)]
+
+
+def test_easy_samples_use_fewer_experts_than_hard_ones():
+    easy, hard = used_on_easy_and_hard("moe-vote", STREAM)
+    assert easy < 1.5
+    assert hard > 2.0 * easy
+
+
+def test_the_softmax_of_beliefs_would_use_more_experts_on_the_easy_ones():
+    easy, hard = used_on_easy_and_hard("moe-vote", TopP(0.9))
+    assert easy > 4.0
+    assert easy > hard - 1.0  # it cannot tell them apart
+    first_right_easy, first_right_hard = used_on_easy_and_hard("moe-vote", TopP(0.9, measure="first-right"))
+    assert first_right_hard > 2.0 * first_right_easy
+
+
+def one_drift(n, seed):
+    """The sign of a, then from the middle on the sign of b."""
+    rng = np.random.default_rng(seed)
+    for i, (a, b) in enumerate(rng.normal(size=(n, 2)).tolist()):
+        yield {"a": a, "b": b}, int((a if i < n // 2 else b) > 0)
+
+
+@pytest.mark.parametrize(("variant", "policy"), [("moe-vote", STREAM), ("driftmoe", TopP(0.9))], ids=str)
+def test_experts_used_and_entropy_rise_after_a_drift_and_fall_again(variant, policy):
+    model, samples = DriftMoEClassifier(variant, policy=policy, **QUICK), list(one_drift(6000, 1))
+    learnt(model, samples[:2500])
+    before, _, after, _, at_the_end = [
+        figures_of(model, samples[i:j])
+        for i, j in ((2500, 3000), (3000, 3500), (3500, 4500), (4500, 5500), (5500, 6000))
+    ]
+    assert after.experts_used > 1.3 * max(before.experts_used, at_the_end.experts_used)
+    assert after.entropy > 1.5 * max(before.entropy, at_the_end.entropy)
+    assert at_the_end.accuracy > 0.98
