@@ -21,7 +21,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
 import torch
 
 from driftmoe.routing import (
@@ -30,7 +29,6 @@ from driftmoe.routing import (
     STREAM,
     Dense,
     GroupTopK,
-    LogitDelta,
     TopK,
     WithNull,
     WithShared,
@@ -70,8 +68,6 @@ def runs(logits: torch.Tensor) -> dict[tuple[str, str], Callable[[], Any]]:
         for name, policy in POLICIES.items():
             if hasattr(policy, "of_row"):
                 entries[name, "numpy"] = lambda policy=policy: route(policy, row)
-        delta, correct = LogitDelta(len(row)), np.arange(len(row)) % 2 == 0
-        entries["LogitDelta.learn", "numpy"] = lambda: delta.learn(correct)
     return entries
 
 

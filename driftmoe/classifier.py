@@ -50,6 +50,9 @@ CARE = 3.5
 """Evidence for a split, ln(1 / delta), that the second half of the trees of the adaptive variant ask for, as a multiple
 of what the others do."""
 
+CORRECTION_FADING = 0.98
+"""What a sample still counts one sample later in the correction of logits, which remembers about 50."""
+
 MAX_LEVERAGE = 100.0
 
 MAX_NODES = 2000
@@ -91,6 +94,10 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         chooses among the extras, too, who vote, and among the trees, who learn; else `TopK(top_k)`. In
         `"moe-data"` the one of the largest weight answers. A null expert stands for "nobody needs to learn this": it is
         right where most experts are. Does not apply to `"moe-task"`.
+    correction
+        Step by which the logits of those who were right on a sample rise for the next votes, and others' fall, until
+        that is forgotten after about 50 samples; 0 is the paper's way. In `"moe-data"` and `"moe-vote"` alone: the
+        memories of `"driftmoe"` do as much. See `follow_right`.
     extras
         Experts of other kinds in `"driftmoe"`: names, and river classifiers (one expert each).
 
@@ -212,6 +219,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         n_experts: int = 12,
         top_k: int = 3,
         policy: Policy | None = None,
+        correction: float = 0.0,
         extras: Sequence[str | base.Classifier] = EXTRAS,
         memory: int = 4096,
         diverse: bool = True,
@@ -231,6 +239,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         self.n_experts = n_experts
         self.top_k = top_k
         self.policy = policy
+        self.correction = correction
         self.extras = extras
         self.memory = memory
         self.diverse = diverse
@@ -304,6 +313,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         self._reads_vectors = (
             self._experts.reads_vectors if self._mixture is None else self._mixture.reads_vectors
         )
+        self._correction = np.zeros(self._n_logits)
         self._log = RoutingLog(reads_logits=not (is_adaptive or is_task), is_one_vs_rest=is_task)
 
     def predict_proba_one(self, x: dict[base.typing.FeatureName, Any]) -> dict[base.typing.ClfTarget, float]:  # type: ignore[override]  # river's signature has **kwargs, which would swallow mistakes
@@ -609,6 +619,13 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
                 correct = np.empty((len(targets), self._n_shared + self._n_logits), np.bool_)
                 correctness(expert_proba, targets, correct)
                 self._router.learn(correct[:, self._n_shared :])
+                if (
+                    self.correction > 0.0
+                ):  # of those who vote alone: experts would all be taught the same things
+                    before = np.empty(logits.shape)
+                    follow_right(correct[:, self._n_shared :], self.correction, self._correction, before)
+                    logits = logits + before
+                    choice = self._choose(logits)
         proba = self._answer(choice.weights, expert_proba)
         self._log.add(choice, None if is_task else logits, expert_proba, proba, targets)
         if is_full:
@@ -622,7 +639,8 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         if self._mixture is not None:
             return self._answer(*self._mixture.predict(Rows(vectors, inputs, samples), n_classes))
         asked: np.ndarray | None
-        weights, asked, _ = self._choose(self._router.logits(inputs))
+        logits = self._router.logits(inputs)
+        weights, asked, _ = self._choose(logits + self._correction if self.correction > 0.0 else logits)
         if self._reads_vectors:
             rows: Any = vectors
             asked = None  # all trees answer in one call
@@ -734,7 +752,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
             for width in self.hidden or ()
         ):
             raise ValueError(f"hidden={self.hidden!r}; choose widths of at least 1, such as (256, 128)")
-        for name in ("dropout", "learning_rate", "leverage", "min_trust"):
+        for name in ("correction", "dropout", "learning_rate", "leverage", "min_trust"):
             value = getattr(self, name)
             if not isinstance(value, int | float | np.number) or isinstance(value, bool):
                 raise TypeError(f"{name}={value!r} is of type {type(value).__name__}; give a number")
@@ -742,6 +760,12 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
             raise ValueError(f"dropout={self.dropout}; choose 0 <= dropout < 1")
         if not 0.0 <= self.learning_rate < np.inf:
             raise ValueError(f"learning_rate={self.learning_rate}; choose 0 or more, such as 0.002")
+        if not 0.0 <= self.correction < np.inf:
+            raise ValueError(f"correction={self.correction}; choose 0 or more, such as 0.05")
+        if self.correction > 0.0 and self.variant not in ("moe-vote", "moe-data"):
+            raise ValueError(
+                f"correction={self.correction} does not apply to variant={self.variant!r}; leave it at 0"
+            )
         if not 0.0 < self.leverage <= MAX_LEVERAGE:
             raise ValueError(
                 f"leverage={self.leverage}; choose 0 < leverage <= {MAX_LEVERAGE:g}, such as 6.0"
@@ -880,6 +904,44 @@ def correctness(expert_proba, targets, correct):  # type: ignore[no-untyped-def]
             correct[row, best] = True
         for null in range(n_experts, correct.shape[1]):
             correct[row, null] = 2 * n_correct > n_experts
+
+
+@compiled()
+def follow_right(correct, rate, value, before):  # type: ignore[no-untyped-def]
+    """Write the correction of the logits before each row, and let it follow who was right on the row.
+
+    A router moves slowly; who is right can change in a hundred samples. After each sample
+
+        value <- fading · value + rate · (correct - mean(correct)),
+
+    which is Hedge (exponential weights) with forgetting on the 0-1 loss of each expert: softmax(logits + value) weighs
+    experts by exp(-rate · faded loss). Without forgetting it follows the whole past and is of no use on a stream that
+    drifts.
+
+    Parameters
+    ----------
+    correct
+        Which experts were right, bool, shape (n_rows, n_logits).
+    rate
+        Step in units of logits.
+    value
+        The correction, shape (n_logits,); moved.
+    before
+        Result: what it was before each row, shape (n_rows, n_logits).
+
+    References
+    ----------
+    Freund & Schapire 1997, "A decision-theoretic generalization of on-line learning", sec. 2 (Hedge), with the
+    exponential forgetting of Herbster & Warmuth 1998, "Tracking the best expert", in the place of their sharing.
+    """
+    n_rows, n_logits = correct.shape
+    for row in range(n_rows):
+        n_correct = 0
+        for e in range(n_logits):
+            n_correct += int(correct[row, e])
+        for e in range(n_logits):
+            before[row, e] = value[e]
+            value[e] = CORRECTION_FADING * value[e] + rate * (correct[row, e] - n_correct / n_logits)
 
 
 @compiled()

@@ -16,7 +16,7 @@ from river import base, datasets, forest, linear_model, multiclass, naive_bayes,
 
 import streams
 from driftmoe import DriftMoEClassifier
-from driftmoe.classifier import VARIANTS, correctness, mix, mix_own, top_k
+from driftmoe.classifier import VARIANTS, correctness, follow_right, mix, mix_own, top_k
 from driftmoe.routing import (
     ADAMOE,
     DYNMOLE,
@@ -291,6 +291,7 @@ def test_moe_task_takes_binary_experts():
         ("variant", "moe-data"),
         ("variant", "moe-task"),
         ("variant", "driftmoe"),
+        ("correction", 0.1),
         ("policy", Dense()),
         ("policy", TopP(0.5, renorm=True)),
         ("policy", WithNull(TopK(2), n_null=3)),
@@ -324,6 +325,10 @@ def test_every_argument_changes_the_result(argument, value):
         ({"batch_size": True}, TypeError, "batch_size=True is of type bool"),
         ({"dropout": 1.0}, ValueError, "dropout=1.0; choose 0 <= dropout < 1"),
         ({"learning_rate": -1.0}, ValueError, "learning_rate=-1.0"),
+        ({"variant": "moe-vote", "correction": -0.1}, ValueError, "correction=-0.1; choose 0 or more"),
+        ({"variant": "moe-vote", "correction": "a"}, TypeError, "correction='a' is of type str"),
+        ({"correction": 0.1}, ValueError, "correction=0.1 does not apply to variant='driftmoe'"),
+        ({"variant": "moe-task", "correction": 0.1}, ValueError, "does not apply to variant='moe-task'"),
         ({"hidden": (0,)}, ValueError, r"hidden=\(0,\)"),
         ({"hidden": 256}, TypeError, "hidden=256"),
         ({"seed": -1}, ValueError, "seed=-1"),
@@ -573,6 +578,56 @@ def test_with_nulls_a_sample_that_everybody_gets_right_is_learnt_by_fewer():
         model.learn_one(x, y)
         weight_seen.append(model._experts.pool.weight_seen.sum())
     assert weight_seen[599] - weight_seen[499] < 0.7 * (weight_seen[100] - weight_seen[0])
+
+
+def corrected(correct, *, rate):
+    value, before = np.zeros(correct.shape[1]), np.empty(correct.shape)
+    follow_right(correct, rate, value, before)
+    return before, value
+
+
+@pytest.mark.parametrize("is_compiled", [True, False])
+def test_the_correction_by_hand(is_compiled):
+    function = follow_right if is_compiled else follow_right.py_func
+    value, before = np.zeros(3), np.empty((2, 3))
+    function(np.array([[True, False, False], [True, True, False]]), 0.3, value, before)
+    np.testing.assert_allclose(before, [[0, 0, 0], [0.2, -0.1, -0.1]])
+    np.testing.assert_allclose(value, [0.98 * 0.2 + 0.1, 0.98 * -0.1 + 0.1, 0.98 * -0.1 - 0.2])
+
+
+def test_the_correction_finds_the_expert_that_is_right_lately():
+    """Twelve experts are right on 60 % of samples, but one, another every 1000 samples, on 85 %."""
+    rng = np.random.default_rng(0)
+    chance = np.full((20_000, 12), 0.6)
+    chance[np.arange(20_000), np.arange(20_000) // 1000 * 7 % 12] = 0.85
+    correct = rng.random(chance.shape) < chance
+    before, _ = corrected(correct, rate=0.1)
+    first = before.argmax(axis=1)
+    assert correct[np.arange(20_000), first].mean() > 0.79  # 0.62 without, 0.85 if it knew
+
+
+@pytest.mark.parametrize("variant", ["moe-vote", "moe-data"])
+@pytest.mark.parametrize("policy", [None, WithNull(TopK(2), n_null=2), WithShared(TopK(1), 1)], ids=str)
+def test_the_correction_moves_votes_not_learning_the_same_in_blocks(variant, policy):
+    stream = streams.make("sea", seed=2, n_samples=400)
+    plain, one, many = (
+        DriftMoEClassifier(variant, policy=policy, correction=c, **SMALL) for c in (0.0, 0.3, 0.3)
+    )
+    answers = []
+    for x, y in stream:
+        answers.append(one.predict_one(x))
+        one.learn_one(x, y)
+        plain.learn_one(x, y)
+    (block,) = stream.blocks(400)
+    names, values = [f.name for f in stream.features], [f.values for f in stream.features]
+    assert many.step_many(*block, names=names, values=values, classes=stream.classes) == answers
+    assert many._correction.tolist() == one._correction.tolist()
+    assert [model._experts.pool.weight_seen.tolist() for model in (one, many)] == [
+        plain._experts.pool.weight_seen.tolist()
+    ] * 2
+    assert one._router._weights.tobytes() == plain._router._weights.tobytes()
+    if policy is None:
+        assert any(one.predict_proba_one(x) != plain.predict_proba_one(x) for x, _ in stream.take(50))
 
 
 def test_a_router_that_never_learns_stays_as_it_was_drawn():

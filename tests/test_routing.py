@@ -28,7 +28,6 @@ from driftmoe.routing import (
     EntropyHybrid,
     GroupTopK,
     LinearK,
-    LogitDelta,
     RandomRouter,
     Routing,
     Scheduled,
@@ -888,8 +887,6 @@ def test_random_router_is_fixed_and_never_learns():
         (lambda: TopK(5)(torch.zeros(4)), "top_k: k=5 but there are 4 experts; choose 1 <= k <= 4"),
         (lambda: route(TopK(5), np.zeros(4)), "top_k: k=5 but there are 4 experts; choose 1 <= k <= 4"),
         (lambda: BiasBalancer(3, rule="random"), "BiasBalancer: rule='random'; available: sign, proportional"),
-        (lambda: LogitDelta(3, rate=0.0), "LogitDelta: rate=0.0; choose a number > 0"),
-        (lambda: LogitDelta(3, decay=1.1), "LogitDelta: decay=1.1; choose a number from 0 to 1"),
     ],
 )  # fmt: skip
 def test_wrong_arguments_say_what_to_do(make, message):
@@ -982,49 +979,3 @@ def test_top_k_mask_of_scores_equals_a_stable_sort():
         expected = np.zeros(scores.shape, dtype=bool)
         np.put_along_axis(expected, order, True, axis=-1)
         assert top_k_mask(scores, k).tolist() == expected.tolist()
-
-
-# --------------------------------------------------------------------------------------------------
-# The correction of logits
-# --------------------------------------------------------------------------------------------------
-
-
-def accuracy_of_the_first(*, decay, rate=0.1, n_samples=20_000, seed=0):
-    """The share of samples on which the expert with the largest corrected logit is right.
-
-    Twelve experts are right on 60 % of samples, but one, another every 1000 samples, on 85 %; the router knows nothing.
-    """
-    rng = np.random.default_rng(seed)
-    delta = LogitDelta(12, rate=rate, decay=decay)
-    logits = rng.normal(scale=0.1, size=(n_samples, 12))
-    hits = 0
-    for i, draws in enumerate(rng.random((n_samples, 12))):
-        chance = np.full(12, 0.6)
-        chance[7 * (i // 1000) % 12] = 0.85
-        correct = draws < chance
-        hits += correct[np.argmax(logits[i] + delta.value)]
-        delta.learn(correct)
-    return hits / n_samples
-
-
-def test_the_correction_finds_the_expert_that_is_right_lately():
-    assert accuracy_of_the_first(rate=1e-12, decay=0.99) == pytest.approx(0.62, abs=0.015)  # as without it
-    assert accuracy_of_the_first(decay=0.98) > 0.79
-    assert accuracy_of_the_first(decay=0.99) > 0.80
-
-
-def test_the_correction_needs_to_forget_and_not_at_once():
-    assert accuracy_of_the_first(decay=1.0) < 0.67
-    assert accuracy_of_the_first(decay=0.9) < 0.74
-
-
-def test_the_correction_by_hand():
-    delta = LogitDelta(3, rate=0.3, decay=0.5)
-    delta.learn(np.array([True, False, False]))
-    np.testing.assert_allclose(delta.value, [0.2, -0.1, -0.1])
-    delta.learn(np.array([True, True, False]))
-    np.testing.assert_allclose(delta.value, [0.2, 0.05, -0.25])
-    delta.learn(np.array([True, True, True, True]))  # an expert joined; all are right: only forgetting
-    np.testing.assert_allclose(delta.value, [0.1, 0.025, -0.125, 0.0])
-    delta.reset()
-    assert delta.value.tolist() == [0.0] * 4
