@@ -18,7 +18,7 @@ from driftmoe.experts import MulticlassExperts, MulticlassTrees, OneVsRestExpert
 from driftmoe.mixture import GATES, AdaptiveMixture, Rows
 from driftmoe.neighbours import LabelHistory, Neighbours
 from driftmoe.router import Router
-from driftmoe.routing import Choice, Policy, TopK, route, softmax
+from driftmoe.routing import Choice, LinearK, Policy, TopK, at_step, route, softmax
 from driftmoe.telemetry import RoutingLog, RoutingReport
 from driftmoe.trees import HoeffdingTreeClassifier
 
@@ -54,6 +54,9 @@ CORRECTION_FADING = 0.98
 """What a sample still counts one sample later in the correction of logits, which remembers about 50."""
 
 MAX_LEVERAGE = 100.0
+
+MANY_STEPS = 10**9
+"""By then a schedule has ended: policies are checked at the first step and at this one."""
 
 MAX_NODES = 2000
 """Most nodes of a default tree: at 10 classes and 24 numeric features, about 15 MB a tree at the most."""
@@ -93,7 +96,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         such as `TopP(0.9)`, `STREAM` or `WithNull(TopK(4), n_null=4)`. By default all in `"driftmoe"`, where it
         chooses among the extras, too, who vote, and among the trees, who learn; else `TopK(top_k)`. In
         `"moe-data"` the one of the largest weight answers. A null expert stands for "nobody needs to learn this": it is
-        right where most experts are. Does not apply to `"moe-task"`.
+        right where most experts are. `Scheduled` counts mini-batches of the router. Does not apply to `"moe-task"`.
     correction
         Step by which the logits of those who were right on a sample rise for the next votes, and others' fall, until
         that is forgotten after about 50 samples; 0 is the paper's way. In `"moe-data"` and `"moe-vote"` alone: the
@@ -657,13 +660,14 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         """Return the experts that learn or vote on each row, and their weights."""
         if self.variant == "moe-task":
             return Choice(softmax(logits), np.ones(logits.shape, np.bool_))
-        if type(self._policy) is TopK and self._policy.score == "softmax":
+        policy = at_step(self._policy, self._router.n_batches)
+        if type(policy) is TopK and policy.score == "softmax":
             choice = Choice(np.zeros(logits.shape), np.zeros(logits.shape, np.bool_))
-            if top_k(logits, self._policy.k, self._policy.renorm, choice.weights, choice.mask):
+            if top_k(logits, policy.k, policy.renorm, choice.weights, choice.mask):
                 return choice
         if len(logits) > 1:
-            return route(self._policy, logits)
-        weights, mask, n_null = route(self._policy, logits[0])
+            return route(policy, logits)
+        weights, mask, n_null = route(policy, logits[0])
         return Choice(weights[np.newaxis], mask[np.newaxis], np.atleast_1d(n_null))
 
     def _answer(self, weights: np.ndarray, expert_proba: np.ndarray) -> np.ndarray:
@@ -690,16 +694,18 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
 
     def _check_policy(self) -> None:
         """Raise unless the policy gives weights for as many experts as there are."""
-        if not callable(self._policy):
+        if not callable(self._policy) or isinstance(self._policy, LinearK):
             raise TypeError(
-                f"policy={self.policy!r} cannot be called; give one of driftmoe.routing, such as TopP(0.9)"
+                f"policy={self.policy!r} is no policy; give one of driftmoe.routing, such as TopP(0.9)"
             )
-        n_chosen = route(self._policy, np.zeros((1, max(self._n_logits, 1)))).mask.shape[-1]
-        if n_chosen != self._n_experts:
-            raise ValueError(
-                f"policy={self.policy!r} chooses among {n_chosen} experts but there are {self._n_experts}; null and "
-                "shared experts must be those of the outermost policy"
-            )
+        for step in (0, MANY_STEPS):
+            policy = at_step(self._policy, step)
+            n_chosen = route(policy, np.zeros((1, max(self._n_logits, 1)))).mask.shape[-1]
+            if n_chosen != self._n_experts:
+                raise ValueError(
+                    f"policy={self.policy!r} chooses among {n_chosen} experts but there are {self._n_experts}; null "
+                    "and shared experts must be those of the outermost policy"
+                )
 
     def _check_arguments(self) -> None:
         if self.variant not in VARIANTS:

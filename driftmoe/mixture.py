@@ -18,7 +18,7 @@ from driftmoe.encoding import Sample
 from driftmoe.experts import MulticlassExperts, MulticlassTrees
 from driftmoe.neighbours import LabelHistory, Neighbours
 from driftmoe.router import Router, adam
-from driftmoe.routing import Choice, Policy, route
+from driftmoe.routing import Choice, Policy, at_step, route
 
 FLOOR = 0.02
 """Share of a vote that is spread over all classes before its likelihood is taken: an expert may be wrong."""
@@ -215,7 +215,8 @@ class AdaptiveMixture:
         """Return who may vote on each row; the weights are not used."""
         if self._policy is None:
             return Choice(_NO_WEIGHTS, np.ones((len(outputs), self.n_experts), np.bool_))
-        return route(self._policy, outputs[:, self._n_shared : self.n_logits])
+        policy = at_step(self._policy, self._router.n_batches)
+        return route(policy, outputs[:, self._n_shared : self.n_logits])
 
     def _asked(self, n_rows: int) -> np.ndarray:
         """Whether each extra expert is asked on the next rows of the mini-batch, shape (n_rows, n_extras)."""

@@ -80,8 +80,11 @@ POLICIES: dict[str, Callable[..., Any]] = {
         routing.GroupTopK,
         routing.WithNull,
         routing.WithShared,
+        routing.Scheduled,
+        routing.LinearK,
     )
 }
+"""Name -> class; the last one is what `Scheduled` takes."""
 
 PRESETS: dict[str, routing.Policy] = {
     name: getattr(routing, name) for name in ("DYNMOLE", "HARDER_TASKS", "ADAMOE", "STREAM")

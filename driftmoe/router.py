@@ -65,6 +65,7 @@ class Router:
         self.n_threads = n_threads
         self.batch_size = batch_size
         self.learning_rate = float(learning_rate)
+        self.n_batches = 0  # mini-batches that were full
         self._dropout = dropout
         self._rng = rng
         self._widths = [0, *hidden, n_experts]
@@ -154,6 +155,7 @@ class Router:
                 self._step()
             finally:
                 torch.set_num_threads(n_threads)
+        self.n_batches += 1
         self._n_kept = self._n_before_growth = 0
 
     def grow(self, n_inputs: int, n_experts: int) -> None:

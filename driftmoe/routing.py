@@ -993,7 +993,8 @@ class Scheduled:
     policy
         A dataclass with a field `k`, such as `TopK(1)` or `GroupTopK(...)`.
     k
-        Number of experts at a step, such as `LinearK(8, 16, n_steps=400_000)`; any function that can be pickled.
+        Number of experts at a step, such as `LinearK(8, 16, n_steps=400_000)`; any function that can be pickled. In
+        `DriftMoEClassifier` a step is a mini-batch of the router.
 
     References
     ----------
@@ -1022,10 +1023,6 @@ class Scheduled:
         """Choose experts for each row."""
         return self.at(step)(logits)
 
-    def of_row(self, logits: np.ndarray, step: int) -> Choice:
-        """Choose for one row of numpy logits."""
-        return route(self.at(step), logits)
-
 
 @dataclass(frozen=True)
 class LinearK:
@@ -1050,6 +1047,18 @@ class LinearK:
     def __call__(self, step: int) -> int:
         """Return k at a step, counted from 0."""
         return round(self.start + (self.stop - self.start) * min(step, self.n_steps) / self.n_steps)
+
+
+def at_step(policy: Policy, step: int) -> Policy:
+    """Return what a policy is at a step, where it or the policy within it is `Scheduled`; else the policy itself."""
+    if isinstance(policy, Scheduled):
+        return policy.at(step)
+    if (
+        isinstance(policy, WithNull | WithShared)
+        and (inner := at_step(policy.policy, step)) is not policy.policy
+    ):
+        return replace(policy, policy=inner)
+    return policy
 
 
 def _scores(logits: Tensor, score: Score) -> Tensor:

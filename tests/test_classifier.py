@@ -23,6 +23,8 @@ from driftmoe.routing import (
     STREAM,
     Dense,
     EntropyHybrid,
+    LinearK,
+    Scheduled,
     TopK,
     TopP,
     WithNull,
@@ -333,7 +335,7 @@ def test_every_argument_changes_the_result(argument, value):
         ({"hidden": 256}, TypeError, "hidden=256"),
         ({"seed": -1}, ValueError, "seed=-1"),
         ({"seed": "a"}, TypeError, "seed='a'"),
-        ({"policy": "top-k"}, TypeError, "policy='top-k' cannot be called; give one of"),
+        ({"policy": "top-k"}, TypeError, "policy='top-k' is no policy; give one of"),
         ({"variant": "moe-vote", "policy": TopK(13)}, ValueError, "k=13"),
         (
             {"policy": lambda logits: Dense()(logits[..., 1:])},
@@ -540,6 +542,7 @@ POLICIES = [
     ADAMOE,
     WithNull(TopK(2), n_null=2, on_empty="best"),
     WithShared(TopK(1), n_shared=1, renorm=True),
+    Scheduled(TopK(1), LinearK(1, 4, n_steps=12)),
 ]
 
 
@@ -556,6 +559,18 @@ def test_any_policy_serves_single_samples_and_blocks_alike(variant, policy):
     names, values = [f.name for f in stream.features], [f.values for f in stream.features]
     assert many.step_many(*block, names=names, values=values, classes=stream.classes) == expected
     assert many._router._weights.tobytes() == one._router._weights.tobytes()
+
+
+@pytest.mark.parametrize("learning_rate", [0.002, 0.0])
+def test_a_schedule_counts_mini_batches_of_the_router(learning_rate):
+    policy = Scheduled(TopK(1), LinearK(1, 3, n_steps=2))
+    model = DriftMoEClassifier("moe-vote", **(SMALL | {"policy": policy, "learning_rate": learning_rate}))
+    used = []
+    for x, y in SEA[:64]:
+        before = model.routing_report().cumulative
+        model.learn_one(x, y)
+        used.append((model.routing_report().cumulative - before).experts_used)
+    assert used == [1.0] * 16 + [2.0] * 16 + [3.0] * 32
 
 
 def test_a_policy_of_the_users_own_is_welcome():

@@ -7,7 +7,17 @@ from river import base
 
 import streams
 from driftmoe import moa, models, routing
-from driftmoe.routing import Dense, EntropyHybrid, GroupTopK, TopK, TopP, WithNull, WithShared
+from driftmoe.routing import (
+    Dense,
+    EntropyHybrid,
+    GroupTopK,
+    LinearK,
+    Scheduled,
+    TopK,
+    TopP,
+    WithNull,
+    WithShared,
+)
 
 
 @pytest.mark.parametrize("name", [name for name in models.MODELS if name not in moa.LEARNERS])
@@ -82,7 +92,9 @@ def test_models_nest():
         ("driftmoe(policy=TopP(p=exit(1)))", "policy TopP: p: unknown name 'exit'"),
         ("driftmoe(policy=TopP(p=1-x))", "policy TopP: p: 1 - x is no literal"),
         ("driftmoe(policy=WithNull(TopK(**{}), 2))", "policy TopK: .*it takes k"),
-        ("driftmoe(policy='TopK(3)')", "policy='TopK[(]3[)]' cannot be called"),
+        ("driftmoe(policy='TopK(3)')", "policy='TopK[(]3[)]' is no policy"),
+        ("moe-vote(policy=LinearK(1, 2, 3))", "LinearK[(]start=1, stop=2, n_steps=3[)] is no policy"),
+        ("moe-vote(policy=Scheduled(TopK(1), LinearK(1, 13, 5)))", "k=13 but there are 12 experts"),
         ("moe-vote(policy=TopK(30))", "k=30 but there are 12 experts"),
     ],
 )
@@ -106,6 +118,7 @@ def test_a_model_with_a_hyphen_nests_and_needs_no_parentheses():
         ("moe-vote(policy=WithNull(TopK(k=4), n_null=4))", WithNull(TopK(4), n_null=4)),
         ("moe-data(policy=WithNull(TopK(2), 3, on_empty='best'), seed=3)", WithNull(TopK(2), 3, on_empty="best")),
         ("moe-vote(policy=WithShared(EntropyHybrid(q=2), 1))", WithShared(EntropyHybrid(q=2), 1)),
+        ("moe-vote(policy=Scheduled(TopK(1), LinearK(3, 12, n_steps=9)))", Scheduled(TopK(1), LinearK(3, 12, 9))),
         ("moe-vote(policy=GroupTopK(3, n_groups=4, n_kept=2))", GroupTopK(3, n_groups=4, n_kept=2)),
         *((f"driftmoe(policy={name})", preset) for name, preset in models.PRESETS.items()),
     ],
@@ -122,8 +135,8 @@ def test_a_policy_is_named_with_its_arguments_and_learns(spec, policy):
 def test_every_policy_and_preset_has_a_name():
     policies = {
         value for value in vars(routing).values() if isinstance(value, type) and "__call__" in vars(value)
-        and is_dataclass(value) and value is not routing.Scheduled
+        and is_dataclass(value)
     }  # fmt: skip
-    assert set(models.POLICIES.values()) == policies - {routing.LinearK}
+    assert set(models.POLICIES.values()) == policies
     presets = {name: value for name, value in vars(routing).items() if isinstance(value, tuple(policies))}
     assert presets == models.PRESETS

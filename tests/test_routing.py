@@ -35,6 +35,7 @@ from driftmoe.routing import (
     TopP,
     WithNull,
     WithShared,
+    at_step,
     first_right,
     renyi_entropy,
     route,
@@ -850,7 +851,16 @@ def test_schedule_moves_k_in_a_straight_line_and_stays():
     used = [policy(logits, step=step).n_used[0].item() for step in (0, 50, 100, 200, 399, 400, 4000)]
     assert used == [8, 9, 10, 12, 16, 16, 16]
     assert LinearK(4, 1, n_steps=3)(2) == 2
-    assert policy.of_row(logits[0].numpy(), step=100).mask.sum() == 10
+    assert route(policy.at(100), logits[0].numpy()).mask.sum() == 10
+
+
+def test_a_schedule_within_a_policy_follows_the_step_and_other_policies_stay_as_they_are():
+    scheduled = Scheduled(TopK(8), LinearK(2, 4, n_steps=2))
+    assert at_step(scheduled, 1) == TopK(3)
+    assert at_step(WithNull(scheduled, n_null=2), 2) == WithNull(TopK(4), n_null=2)
+    assert at_step(WithShared(scheduled, n_shared=1), 0) == WithShared(TopK(2), n_shared=1)
+    for policy in (ADAMOE, STREAM):
+        assert at_step(policy, 5) is policy
 
 
 def test_random_router_is_fixed_and_never_learns():
