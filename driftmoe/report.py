@@ -67,6 +67,11 @@ ROUTING = {
 }
 """Figure of a result line's routing -> heading, unit factor, format."""
 
+ROUTING_NOTE = (
+    "Oracle gap: accuracy of the best single expert in hindsight less the mixture's. Missed: samples on which an "
+    "expert was right and the mixture was not."
+)
+
 ROUTING_PANELS = {"experts_used": "experts used", "entropy": "entropy", "n_replaced": "trees replaced"}
 """Figure of the routing in a window -> what the axis says."""
 
@@ -113,6 +118,16 @@ def table(results: Sequence[Mapping[str, Any]], *, title: str) -> Table:
     return grid
 
 
+def _routing_cells(group: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the figures of a model's routing: means over its seeds with the deviation, nothing where not defined."""
+    cells = []
+    for key, (_, factor, form) in ROUTING.items():
+        values = [result["routing"][key] for result in group]
+        is_known = all(value is not None for value in values)
+        cells.append(_mean_and_deviation([value * factor for value in values], form) if is_known else NOTHING)
+    return cells
+
+
 def routing_table(results: Sequence[Mapping[str, Any]], *, title: str) -> Table:
     """Return one row per model that tells of its routing: the mean over its seeds, with the standard deviation.
 
@@ -128,16 +143,8 @@ def routing_table(results: Sequence[Mapping[str, Any]], *, title: str) -> Table:
     for heading, _, _ in ROUTING.values():
         grid.add_column(heading, justify="right")
     for model, group in by_model([result for result in results if "routing" in result]).items():
-        cells = []
-        for key, (_, factor, form) in ROUTING.items():
-            values = [result["routing"][key] for result in group]
-            is_known = all(value is not None for value in values)
-            cells.append(_mean_and_deviation([v * factor for v in values], form) if is_known else NOTHING)
-        grid.add_row(model, *cells)
-    grid.caption = (
-        "oracle gap: accuracy of the best single expert in hindsight less the mixture's; "
-        "missed: samples on which an expert was right and the mixture was not"
-    )
+        grid.add_row(model, *_routing_cells(group))
+    grid.caption = ROUTING_NOTE
     grid.caption_justify = "left"
     return grid
 
@@ -442,6 +449,7 @@ def sections(
         *tables,
         Section("Are the differences in accuracy more than chance?", _tests(full)),
         Section("Time and memory", _costs(lines)),
+        *([Section("Routing", _routing_grids(lines))] if any("routing" in line for line in lines) else []),
         Section("Accuracy over time", _curve_pictures(lines, points)),
         Section("What drifts cost", _drift_costs(lines, points)),
         Section("How it can be repeated", _provenance(lines)),
@@ -615,6 +623,24 @@ def _costs(lines: Sequence[Mapping[str, Any]]) -> list[str | Grid | Picture]:
         ),
         _picture("time", "Time per sample against accuracy", figure),
     ]
+
+
+def _routing_grids(lines: Sequence[Mapping[str, Any]]) -> list[str | Grid | Picture]:
+    """Return, for each stream, what the models that tell of their routing tell."""
+    parts: list[str | Grid | Picture] = [ROUTING_NOTE]
+    of_row: dict[str, list[Mapping[str, Any]]] = {}
+    for row, line in zip(_row_names(lines), lines, strict=True):
+        if "routing" in line:
+            of_row.setdefault(row, []).append(line)
+    headings = ["accuracy %", *(heading for heading, _, _ in ROUTING.values()), "samples/s"]
+    for row, of_stream in of_row.items():
+        rows = []
+        for model, group in by_model(of_stream).items():
+            accuracy = _mean_and_deviation([100 * line["accuracy"] for line in group], "{:.2f}")
+            speed = f"{fmean(line['samples_per_second'] for line in group):,.0f}"
+            rows.append([(text, False) for text in (model, accuracy, *_routing_cells(group), speed)])
+        parts.append(Grid([row, *headings], rows))
+    return parts
 
 
 Points = Mapping[tuple[str, ...], Sequence[Mapping[str, Any]]]

@@ -272,6 +272,29 @@ def test_routing_is_drawn_where_it_was_recorded():
     )
 
 
+def test_figures_of_the_routing_by_hand():
+    figures = {
+        "experts_used": 2.0, "entropy": 0.5, "null_share": 0.0, "best_single": None, "oracle_gap": None,
+        "missed": None, "n_replaced": 3,
+    }  # fmt: skip
+    lines = [
+        {**line, "routing": {**figures, "experts_used": 2.0 * (1 + i % 2)}} if line["model"] == "x" else line
+        for i, line in enumerate(RESULTS)
+    ]
+    (section,) = [s for s in report.sections(lines, []) if s.title == "Routing"]
+    grids = [part for part in section.parts if isinstance(part, report.Grid)]
+    assert [grid.heading[0] for grid in grids] == ["a, 1,000", "b, 1,000"]
+    used = [
+        line["routing"]["experts_used"] for line in lines if line["model"] == "x" and line["stream"] == "a"
+    ]
+    (cells,) = [[text for text, _ in row] for row in grids[0].rows]
+    spread = f" ± {np.std(used, ddof=1):.2f}" if len(used) > 1 else ""
+    assert cells[0] == "x"
+    assert cells[2] == f"{np.mean(used):.2f}{spread}"
+    assert cells[5:8] == [report.NOTHING] * 3
+    assert not any(s.title == "Routing" for s in report.sections(RESULTS, []))
+
+
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("results")

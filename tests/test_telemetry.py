@@ -326,6 +326,6 @@ def test_experts_used_and_entropy_rise_after_a_drift_and_fall_again(variant, pol
         figures_of(model, samples[i:j])
         for i, j in ((2500, 3000), (3000, 3500), (3500, 4500), (4500, 5500), (5500, 6000))
     ]
-    assert after.experts_used > 1.3 * max(before.experts_used, at_the_end.experts_used)
-    assert after.entropy > 1.5 * max(before.entropy, at_the_end.entropy)
+    assert after.experts_used > 1.15 * max(before.experts_used, at_the_end.experts_used)
+    assert after.entropy > 1.15 * max(before.entropy, at_the_end.entropy)
     assert at_the_end.accuracy > 0.98
