@@ -7,22 +7,25 @@ from typing import Any
 
 from numba import njit
 
+OPTIONS: dict[str, Any] = {"error_model": "numpy", "no_cfunc_wrapper": True}
+"""Of all: division as numpy has it; and no code to be called from C, whose compilation would take its time."""
+
 
 def compiled(**options: Any) -> Callable[..., Any]:
     """Compile a function, and keep the machine code on disk where a folder for it can be written."""
 
     def compile_it(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
-            return njit(cache=True, error_model="numpy", **options)(function)
+            return njit(cache=True, **OPTIONS, **options)(function)
         except RuntimeError:  # numba found no such folder
-            return njit(error_model="numpy", **options)(function)
+            return njit(**OPTIONS, **options)(function)
 
     return compile_it
 
 
 def part(**options: Any) -> Callable[..., Any]:
     """Compile a function that compiled ones call: its code is kept within theirs."""
-    return njit(error_model="numpy", **options)
+    return njit(**OPTIONS, **options)
 
 
 # A kernel on the way of every sample neither allocates nor counts references: counting them for each view of an array
