@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from rich.progress import track
@@ -30,19 +29,19 @@ def make(kind: str, n_threads: int = 1) -> DriftMoEClassifier:
     return DriftMoEClassifier("moe-data", expert=expert, n_threads=n_threads, seed=1)
 
 
-def state(model: DriftMoEClassifier) -> tuple[bytes, ...]:
+def state(model: DriftMoEClassifier) -> tuple[Any, ...]:
     """The router's weights, and every number of every tree that is in use."""
     weights = (model._router._weights.tobytes(),)
     if not hasattr(model._experts, "pool"):
         return weights
     pool = model._experts.pool
     trees = [
-        np.ascontiguousarray(array[e, :n]).tobytes()
-        for e in range(pool.n_experts)
-        for array, n in (
-            (pool._nodes, pool.n_nodes[e]),
-            (pool._class_stats[..., : pool.n_classes], pool.n_leaves[e]),
-            (pool._moments[..., : pool.n_classes, : pool.n_features], pool.n_leaves[e]),
+        part
+        for alone in map(pool.clone, range(pool.n_experts))
+        for part in (
+            *(alone._nodes_of(row).tolist() for row in range(len(alone._nodes))),  # as lists: without padding
+            alone._class_stats[..., : pool.n_classes].tobytes(),
+            alone._moments[..., : pool.n_classes, : pool.n_features].tobytes(),
         )
     ]
     return (*weights, *trees)

@@ -61,14 +61,14 @@ def trees(model):
     pool = model._experts.pool
     n_classes, n_features = pool.n_classes, pool.n_features
     parts = []
-    for e, (n_nodes, n_leaves) in enumerate(zip(pool.n_nodes, pool.n_leaves, strict=True)):
+    for one in map(pool.clone, range(pool.n_experts)):
         parts += [
-            pool._nodes[e, :n_nodes],
-            pool._leaves[e, :n_leaves],
-            pool._class_stats[e, :n_leaves, :, :n_classes],
-            pool._moments[e, :n_leaves, :, :n_classes, :n_features],
+            *(one._nodes_of(row).tolist() for row in range(len(one._nodes))),  # as lists: without padding
+            one._leaves.tolist(),
+            one._class_stats[..., :n_classes].tobytes(),
+            one._moments[..., :n_classes, :n_features].tobytes(),
         ]
-    return [np.ascontiguousarray(part).tobytes() for part in parts]
+    return parts
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

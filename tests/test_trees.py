@@ -26,7 +26,7 @@ from river.tree.nodes import htc_nodes
 
 import streams
 from driftmoe.trees import HoeffdingTreeClassifier, TreePool, kernels
-from driftmoe.trees.pool import PER_TREE
+from driftmoe.trees.pool import PER_SLOT, PER_TREE
 from streams.wrappers import MissingValues
 
 IS_COMPILED = not numba.config.DISABLE_JIT
@@ -78,10 +78,9 @@ def state(pool, expert=None):
     """What the arrays of a pool, or of one tree in it, hold, as bytes; not the room for growth."""
     if expert is not None:
         pool = pool.clone(expert)
-    used = {"_nodes": pool._sizes[:, 0].max(), "_sizes": None}
-    n_leaves = pool._sizes[:, 1].max()
+    n_nodes = pool._sizes[:, kernels.N_NODES].max()
     arrays = {
-        name: v[:, : used.get(name, n_leaves)] if name in PER_TREE else v
+        name: v[:, :n_nodes] if name == "_nodes" else v
         for name, v in vars(pool).items()
         if isinstance(v, np.ndarray)
     }
@@ -357,15 +356,16 @@ def test_invariants_of_a_grown_pool(seed, p_missing, binary):
     assert ((np.abs(sums - 1.0) < 1e-9) | (sums == 0.0)).all()
     assert (proba >= 0.0).all()
     for e in range(4):
-        n_nodes, n_leaves = pool._sizes[e, :2]
-        nodes, leaves = pool._nodes[e, :n_nodes], pool._leaves[e, :n_leaves]
-        children = np.arange(1, n_nodes)
+        nodes, slots = pool._nodes_of(e), pool._slots_of(e)
+        children = np.arange(1, pool.n_nodes[e])
         assert (nodes["parent"][1:] < children).all()
         assert (nodes["depth"][1:] == nodes["depth"][nodes["parent"][1:]] + 1).all()
-        is_leaf = nodes["kind"] == kernels.LEAF
-        assert sorted(nodes["slot"][is_leaf]) == list(range(n_leaves))
-        assert (leaves["node"] == np.argsort(np.where(is_leaf, nodes["slot"], n_nodes))[:n_leaves]).all()
-        np.testing.assert_allclose(leaves["weight"], pool._class_stats[e, :n_leaves, 0].sum(axis=1))
+        assert len(slots) == pool.n_leaves[e]
+        assert (pool._leaves["node"][slots] == np.flatnonzero(nodes["kind"] == kernels.LEAF)).all()
+        np.testing.assert_allclose(pool._leaves["weight"][slots], pool._class_stats[slots, 0].sum(axis=1))
+    held = [pool._free[e, :n] for e, n in enumerate(pool._sizes[:, kernels.N_FREE])]
+    everyone = np.concatenate([pool._spare, *held, *map(pool._slots_of, range(4))])
+    assert sorted(everyone) == list(range(len(pool._leaves)))
     if p_missing == 0.0:
         lost = weights.sum(axis=0) - pool.weight_seen
         assert (lost > -1e-6).all()
@@ -401,17 +401,17 @@ def test_blocks_equal_row_by_row_bit_for_bit(rows):
     for e in range(3):
         for f in MIXED_NOMINAL:
             a, b = (
-                pool._value_stats[e, : pool._sizes[e, 1], :, pool._value_start[f] :, :3][
-                    :, :, : pool._n_values[f]
-                ]
+                pool._value_stats[pool._slots_of(e), :, pool._value_start[f] :, :3][:, :, : pool._n_values[f]]
                 for pool in (whole, parts)
             )
             assert a.tobytes() == b.tobytes()
-        for name in ("_nodes", "_leaves", "_class_stats", "_moments", "_arrivals"):
-            a, b = getattr(whole, name)[e], getattr(parts, name)[e]
-            n = whole._sizes[e, 0 if name == "_nodes" else 1]
-            common = tuple(map(slice, np.minimum(a.shape, b.shape)))
-            np.testing.assert_array_equal(a[common][:n], b[common][:n], err_msg=name)
+        a, b = whole.clone(e), parts.clone(e)  # their slots are in the same order
+        np.testing.assert_array_equal(a._nodes_of(0), b._nodes_of(0))
+        for name in ("_leaves", "_class_stats", "_moments", "_arrivals"):
+            of_a, of_b = getattr(a, name), getattr(b, name)
+            common = tuple(map(slice, np.minimum(of_a.shape, of_b.shape)))
+            assert len(of_a) == len(of_b)
+            np.testing.assert_array_equal(of_a[common], of_b[common], err_msg=name)
 
 
 def test_only_the_expert_that_learns_changes():
@@ -518,16 +518,18 @@ def test_max_nodes_holds(max_nodes):
 def test_leaves_that_promise_least_stop_growing_first():
     pool = TreePool()
     pool._resize(8, 8, 2, 1)
-    pool._sizes[0, :2] = 5, 3
-    pool._leaves[0, :3]["is_active"] = 1
-    pool._leaves[0, :3]["promise"] = 10.0, 50.0, 1.0
+    pool._sizes[0, [kernels.N_NODES, kernels.N_LEAVES]] = 5, 3
+    pool._nodes[0, :5]["kind"] = [kernels.NUMERIC, kernels.LEAF, kernels.NUMERIC, kernels.LEAF, kernels.LEAF]
+    pool._nodes[0, :5]["slot"] = [kernels.NONE, 0, kernels.NONE, 1, 2]
+    pool._leaves[:3]["is_active"] = 1
+    pool._leaves[:3]["promise"] = 10.0, 50.0, 1.0
     for room, expected in [(0, [0, 0, 0]), (1, [0, 0, 0]), (2, [0, 1, 0]), (4, [1, 1, 0]), (6, [1, 1, 1])]:
         pool._rules["max_nodes"] = 5 + room
         assert [kernels.may_grow(view(pool), s, pool._rules[0]) for s in range(3)] == list(
             map(bool, expected)
         )
     pool._rules["max_nodes"] = 7
-    pool._leaves[0, 1]["is_active"] = 0  # it is too deep, and does not stand in the way
+    pool._leaves[1]["is_active"] = 0  # it is too deep, and does not stand in the way
     assert kernels.may_grow(view(pool), 0, pool._rules[0])
 
 
@@ -537,9 +539,9 @@ def test_there_is_never_room_for_more_than_the_bound(nominal, max_nodes):
     X, y, _ = mixed(size(4000))
     pool = TreePool(2, nominal=nominal, max_nodes=max_nodes, warning_delta=0.3, drift_delta=0.2, **EAGER)
     pool.learn(X, y)
-    n_nodes, n_leaves, _, _ = pool._rooms()
-    assert n_nodes <= max_nodes
-    assert n_leaves <= (max_nodes if nominal or max_nodes < 4 else (max_nodes + 1) // 2)
+    assert pool._nodes.shape[1] <= max_nodes
+    max_leaves = max_nodes if nominal or max_nodes < 4 else (max_nodes + 1) // 2
+    assert len(pool._leaves) <= 4 * max_leaves  # two trees in the background
 
 
 def test_bound_on_the_nodes_changes_nothing_before_half_of_it_is_reached():
@@ -573,7 +575,7 @@ def test_leaf_that_may_not_grow_looks_for_no_split(monkeypatch):
         (y % 3 + 3 * (np.arange(900) % 2))[:, np.newaxis], y
     )  # six branches at once, for which there is no room
     assert wide.n_nodes[0] == 1
-    assert wide._leaves[0, 0]["last_attempt"] == np.inf
+    assert wide._leaves["last_attempt"][wide._slots_of(0)] == np.inf
     assert len(calls) < 10
 
 
@@ -588,8 +590,9 @@ def splits(pool, expert=0):
 
 def view(pool, expert=0):
     """A tree as the kernels take it."""
-    arrays = [getattr(pool, name)[expert] for name in PER_TREE]
-    return kernels.Tree(*arrays, pool._value_start, pool._n_values, pool._nominal)
+    of_tree = [getattr(pool, name)[expert] for name in PER_TREE]
+    of_all = [getattr(pool, name) for name in PER_SLOT]
+    return kernels.Tree(*of_tree, *of_all, pool._value_start, pool._n_values, pool._nominal)
 
 
 SUBSETS = np.array([[1, 0, 1, 1, 0], [0, 1, 0, 0, 1], [1, 1, 1, 1, 1]], bool)
@@ -659,7 +662,9 @@ def test_leaf_splits_on_a_feature_that_it_has_drawn(max_features):
     for seed in range(20 if IS_COMPILED else 3):
         pool = TreePool(nominal=MIXED_NOMINAL, max_features=max_features, seed=seed, **EAGER)
         pool.learn(X[:1], y[:1])
-        drawn = np.flatnonzero(kernels.split_features(view(pool), 0, pool._rules[0])).tolist()
+        drawn = np.flatnonzero(
+            kernels.split_features(view(pool), pool._slots_of(0)[0], pool._rules[0])
+        ).tolist()
         assert len(drawn) == {1: 1, 2: 2, 0.5: 3, 0.01: 1}[max_features]
         pool.learn(X[1:], y[1:])
         if pool.n_nodes[0] > 1:
@@ -676,18 +681,20 @@ def test_leaf_splits_on_a_feature_that_it_has_drawn(max_features):
 def test_features_drawn_compiled_equal_python_and_a_new_one_takes_one_place(seed, n, share, outside):
     pool = TreePool()
     pool.learn(np.zeros((1, n)), [0])
-    pool._leaves[0, 0]["seed"] = seed
+    pool._leaves[pool._slots_of(0)[0]]["seed"] = seed
     pool._is_used[0, :outside] = False
     rules = pool._rules[0]
     rules["max_features"] = share
-    drawn = kernels.split_features(view(pool), 0, rules)
-    np.testing.assert_array_equal(drawn, python(kernels.split_features)(view(pool), 0, rules))
+    drawn = kernels.split_features(view(pool), pool._slots_of(0)[0], rules)
+    np.testing.assert_array_equal(
+        drawn, python(kernels.split_features)(view(pool), pool._slots_of(0)[0], rules)
+    )
     n_used = pool._is_used.sum()
     n_wanted = share if share >= 1.0 else max(1, np.floor(share * n_used + 0.5))
     assert drawn.sum() == min(n_wanted, n_used)
     assert not (drawn & ~pool._is_used[0]).any()
     pool.learn(np.zeros((1, n + 1)), [0])
-    later = kernels.split_features(view(pool), 0, rules)
+    later = kernels.split_features(view(pool), pool._slots_of(0)[0], rules)
     assert (drawn & ~later[:n]).sum() <= 1
 
 
@@ -697,8 +704,8 @@ def test_every_feature_is_drawn_as_often():
     draws = np.zeros(10)
     n_leaves = 20_000 if IS_COMPILED else 2_000
     for _ in range(n_leaves):
-        pool._leaves[0, 0]["seed"] += 1  # as each next leaf has it
-        draws += kernels.split_features(view(pool), 0, pool._rules[0])
+        pool._leaves[pool._slots_of(0)[0]]["seed"] += 1  # as each next leaf has it
+        draws += kernels.split_features(view(pool), pool._slots_of(0)[0], pool._rules[0])
     np.testing.assert_allclose(draws / n_leaves, 0.3, atol=5 * np.sqrt(0.3 * 0.7 / n_leaves))
 
 
@@ -808,7 +815,7 @@ def test_short_vector_lacks_the_last_features():
 
 def test_n_bytes_counts_every_array():
     pool = grown(2)
-    assert pool.n_bytes > 2 * pool._moments[0, : pool.n_leaves[0]].nbytes
+    assert pool.n_bytes > pool._moments[: pool.n_leaves.sum()].nbytes
     assert TreePool(1).n_bytes < pool.n_bytes
 
 

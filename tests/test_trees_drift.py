@@ -270,11 +270,10 @@ def test_background_trees_are_there_with_monitors_alone_and_counted():
     for pool in (plain, drift_only, both):
         pool.learn(X, y)
         assert pool.predict_proba(X[0]).shape == (4, 3)
-    assert len(plain._moments) == len(drift_only._moments) == 4
-    assert len(both._moments) == 8
-    assert (
-        plain.n_bytes + 8 * adwin.WINDOW.itemsize <= drift_only.n_bytes < both.n_bytes - plain._moments.nbytes
-    )
+    assert len(plain._nodes) == len(drift_only._nodes) == 4
+    assert len(both._nodes) == 8
+    of_four_leaves = 4 * plain._moments[0].nbytes
+    assert plain.n_bytes + 8 * adwin.WINDOW.itemsize <= drift_only.n_bytes < both.n_bytes - of_four_leaves
 
 
 @pytest.mark.parametrize(

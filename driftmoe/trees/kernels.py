@@ -18,7 +18,8 @@ is no split at all forgets its observations, as river's does. Where it differs f
 - A variance below the smallest normal number counts as none, and no density is below exp(-1e300).
 - The bound on memory is a number of nodes, not of bytes: see `may_grow`.
 
-Names of axes: e expert, s slot (the place of one leaf's statistics), c class, f feature.
+Names of axes: e expert, s slot (the place of one leaf's statistics), c class, f feature. All trees share the slots, so
+that a large tree takes none from a small one; each holds some free ones for its next splits.
 """
 
 from __future__ import annotations
@@ -159,10 +160,16 @@ LOWEST_VOTE = -1e300
 BITS = 0xFFFFFFFF
 ABSENT = -1.0  # weight of a class that has no entry in a branch
 
+# Columns of a tree's sizes: nodes and leaves in use, seed of the last leaf, and free slots that it holds.
+N_NODES, N_LEAVES, LAST_SEED, N_FREE = 0, 1, 2, 3
+
 Tree = namedtuple(
     "Tree",
     [
         "nodes",  # (node,) NODE
+        "size",  # (4,): see above
+        "free",  # (i,): the free slots that it holds, as many as `size` says
+        "is_used",  # (f,): whether the tree sees the feature
         "leaves",  # (s,) LEAF_STATE
         "class_stats",  # (s, plane, c)
         "class_order",  # (s, i): the classes of a leaf in the order in which they got there
@@ -170,8 +177,6 @@ Tree = namedtuple(
         "moments",  # (s, plane, c, f)
         "arrivals",  # (s, f, 1 + i): number of classes seen with the feature, then these in order
         "value_stats",  # (s, plane, column, c)
-        "size",  # (3,): nodes in use, slots in use, seed of the last leaf
-        "is_used",  # (f,): whether the tree sees the feature
         "value_start",  # (f,): first column of a nominal feature's values, NONE for a numeric feature
         "n_values",  # (f,): number of values that a nominal feature has shown
         "nominal",  # (i,): the nominal features
@@ -443,21 +448,33 @@ def start_leaf(tree, node, slot):
     leaf["n_present"] = 0
     leaf["is_active"] = 1
     leaf["node"] = node
-    tree.size[2] = (tree.size[2] + 1) & BITS
-    leaf["seed"] = tree.size[2]
+    tree.size[LAST_SEED] = (tree.size[LAST_SEED] + 1) & BITS
+    leaf["seed"] = tree.size[LAST_SEED]
     forget_observations(tree, slot)
 
 
 @kernel
+def free_slot(tree):
+    """Take a slot from the free ones of a tree; there is one."""
+    tree.size[N_FREE] -= 1
+    return np.int64(tree.free[tree.size[N_FREE]])
+
+
+@kernel
 def start_tree(tree):
-    """Make the tree a single empty leaf."""
-    root = tree.nodes[ROOT]
+    """Make the tree a single empty leaf; the slots of its leaves are free again."""
+    size, nodes = tree.size, tree.nodes
+    for node in range(size[N_NODES]):
+        if nodes[node]["kind"] == LEAF:
+            tree.free[size[N_FREE]] = nodes[node]["slot"]
+            size[N_FREE] += 1
+    root = nodes[ROOT]
     root["next_sibling"] = NONE
     root["parent"] = NONE
     root["depth"] = 0
-    tree.size[0] = 1
-    tree.size[1] = 1
-    start_leaf(tree, np.int64(ROOT), np.int64(0))
+    size[N_NODES] = 1
+    size[N_LEAVES] = 1
+    start_leaf(tree, np.int64(ROOT), free_slot(tree))
 
 
 @kernel
@@ -467,16 +484,15 @@ def add_branch(tree, split, value):
     last = nodes[split]["first_child"]
     while nodes[last]["next_sibling"] != NONE:
         last = nodes[last]["next_sibling"]
-    node = tree.size[0]
-    slot = tree.size[1]
-    tree.size[0] += 1
-    tree.size[1] += 1
+    node = tree.size[N_NODES]
+    tree.size[N_NODES] += 1
+    tree.size[N_LEAVES] += 1
     nodes[last]["next_sibling"] = node
     nodes[node]["next_sibling"] = NONE
     nodes[node]["parent"] = split
     nodes[node]["depth"] = nodes[split]["depth"] + 1
     nodes[node]["value"] = value
-    start_leaf(tree, node, slot)
+    start_leaf(tree, node, free_slot(tree))
     return node
 
 
@@ -937,13 +953,15 @@ def may_grow(tree, slot, rules):
     more splits in two, a leaf grows only if fewer than k leaves promise more. There is nothing to compare while there
     are not more leaves than that.
     """
-    n_splits = (rules["max_nodes"] - tree.size[0]) // 2
-    if n_splits >= tree.size[1]:
+    n_splits = (rules["max_nodes"] - tree.size[N_NODES]) // 2
+    if n_splits >= tree.size[N_LEAVES]:
         return True
     promise = tree.leaves[slot]["promise"]
     n_better = 0
-    for s in range(tree.size[1]):
-        n_better += tree.leaves[s]["is_active"] == 1 and tree.leaves[s]["promise"] > promise
+    for node in range(tree.size[N_NODES]):
+        if tree.nodes[node]["kind"] == LEAF:
+            leaf = tree.leaves[tree.nodes[node]["slot"]]
+            n_better += leaf["is_active"] == 1 and leaf["promise"] > promise
     return n_better < n_splits
 
 
@@ -974,7 +992,7 @@ def split_leaf(tree, slot, f, kind, threshold, half):
     n_branches = branches.shape[0]
     nodes = tree.nodes
     split = np.int64(tree.leaves[slot]["node"])
-    first = tree.size[0]
+    first = tree.size[N_NODES]
     nodes[split]["kind"] = kind
     nodes[split]["feature"] = f
     nodes[split]["threshold"] = threshold
@@ -986,7 +1004,7 @@ def split_leaf(tree, slot, f, kind, threshold, half):
         nodes[child]["parent"] = split
         nodes[child]["depth"] = nodes[split]["depth"] + 1
         nodes[child]["value"] = codes[b] if kind == MULTIWAY else 0.0
-        child_slot = slot if b == 0 else tree.size[1] + b - 1  # the first branch takes the place of the leaf
+        child_slot = slot if b == 0 else free_slot(tree)  # the first branch takes the place of the leaf
         start_leaf(tree, child, child_slot)
         leaf = tree.leaves[child_slot]
         for c in order:
@@ -998,8 +1016,8 @@ def split_leaf(tree, slot, f, kind, threshold, half):
                 leaf["n_present"] += 1
                 leaf["weight"] += weight
         leaf["last_attempt"] = leaf["weight"]
-    tree.size[0] += n_branches
-    tree.size[1] += n_branches - 1
+    tree.size[N_NODES] += n_branches
+    tree.size[N_LEAVES] += n_branches - 1
 
 
 @allocating_kernel
@@ -1038,7 +1056,7 @@ def attempt_split(tree, slot, rules):
             n_new = values_seen(
                 tree.value_stats[slot, VALUE_WEIGHT], tree.value_start[feature], tree.n_values[feature], order
             ).shape[0]
-        if tree.size[0] + n_new > rules["max_nodes"]:
+        if tree.size[N_NODES] + n_new > rules["max_nodes"]:
             leaf["last_attempt"] = np.inf
         else:
             split_leaf(tree, slot, feature, kind, threshold, rules["half"])
@@ -1059,7 +1077,8 @@ def learn_row(tree, leaf_node, is_direct, rules, x, has_missing, c, w, bayes_cla
         leaf["is_active"] = 0
         return
     weight = leaf["weight"]
-    if weight - leaf["last_attempt"] >= rules["grace_period"] and tree.size[0] + 2 <= rules["max_nodes"]:
+    n_more = rules["max_nodes"] - tree.size[N_NODES]
+    if weight - leaf["last_attempt"] >= rules["grace_period"] and n_more >= 2:
         leaf["last_attempt"] = weight
         attempt_split(tree, slot, rules)
 
@@ -1119,8 +1138,8 @@ def go_on(
         w = weights[row] if is_learning else 0.0
         if w > 0.0:
             has_room = (
-                min(size[0] + n_branches, max_nodes) <= nodes.shape[0]
-                and min(size[1] + n_branches, max_leaves) <= tree.leaves.shape[0]
+                min(size[N_NODES] + n_branches, max_nodes) <= nodes.shape[0]
+                and min(n_branches, max_leaves - size[N_LEAVES]) <= size[N_FREE]
             )
             if not has_room:
                 break
@@ -1137,7 +1156,7 @@ def go_on(
             )
             if w > 0.0:
                 c = targets[row]
-                if unknown_at != NONE and size[0] < max_nodes:
+                if unknown_at != NONE and size[N_NODES] < max_nodes:
                     leaf = add_branch(tree, unknown_at, x[nodes[unknown_at]["feature"]])
                     bayes_class = NONE
                 learn_row(tree, leaf, is_direct, rules, x, has_missing[row], c, w, bayes_class, all_known)
@@ -1189,21 +1208,21 @@ def count_values(block, nominal, n_values):
 
 @starting_kernel
 def start_trees(
-    nodes, leaves, class_stats, class_order, is_complete, moments, arrivals, value_stats, sizes, is_used,
+    nodes, sizes, free, is_used, leaves, class_stats, class_order, is_complete, moments, arrivals, value_stats,
     value_start, n_values, nominal, first, last,
 ):  # fmt: skip
     """Make the experts from `first` up to `last` single empty leaves."""
     for e in range(first, last):
         tree = Tree(
-            nodes[e], leaves[e], class_stats[e], class_order[e], is_complete[e], moments[e], arrivals[e],
-            value_stats[e], sizes[e], is_used[e], value_start, n_values, nominal,
+            nodes[e], sizes[e], free[e], is_used[e], leaves, class_stats, class_order, is_complete, moments,
+            arrivals, value_stats, value_start, n_values, nominal,
         )  # fmt: skip
         start_tree(tree)
 
 
 @stepping_kernel
 def step(
-    nodes, leaves, class_stats, class_order, is_complete, moments, arrivals, value_stats, sizes, is_used,
+    nodes, sizes, free, is_used, leaves, class_stats, class_order, is_complete, moments, arrivals, value_stats,
     value_start, n_values, nominal, rows_of, experts, windows, rules_of_all, block, targets, weights, n_branches,
     progress, proba, first, last,
 ):  # fmt: skip
@@ -1263,8 +1282,8 @@ def step(
             side = BACKGROUND if lags or alarm != NO_ALARM else FOREGROUND
             r = back if side == BACKGROUND else front
             tree = Tree(
-                nodes[r], leaves[r], class_stats[r], class_order[r], is_complete[r], moments[r], arrivals[r],
-                value_stats[r], sizes[r], is_used[r], value_start, n_values, nominal,
+                nodes[r], sizes[r], free[r], is_used[r], leaves, class_stats, class_order, is_complete, moments,
+                arrivals, value_stats, value_start, n_values, nominal,
             )  # fmt: skip
             if alarm != NO_ALARM:
                 start_tree(tree)

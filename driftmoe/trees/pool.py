@@ -1,8 +1,9 @@
 """The memory of a pool of Hoeffding trees: all in one set of arrays, which grow as needed.
 
 Features, classes, values, nodes and experts may be added while running; columns and codes never move. Every array has
-the trees as its leading axis, so that one call of `kernels.step` serves all of them. With monitors each expert has two
-trees, the one that votes and the one in the background; `_rows` says where they are.
+the trees as its leading axis, so that one call of `kernels.step` serves all of them, or the slots: the places of the
+leaves' statistics, which take nearly all of the memory. All trees share them, so that there are few more than leaves.
+With monitors each expert has two trees, the one that votes and the one in the background; `_rows` says where they are.
 """
 
 from __future__ import annotations
@@ -38,6 +39,13 @@ MIN_SHARED = 256
 
 PER_TREE = (
     "_nodes",
+    "_sizes",
+    "_free",
+    "_is_used",
+)
+"""The arrays with a leading tree axis, in the order in which the kernels take them."""
+
+PER_SLOT = (
     "_leaves",
     "_class_stats",
     "_class_order",
@@ -45,15 +53,13 @@ PER_TREE = (
     "_moments",
     "_arrivals",
     "_value_stats",
-    "_sizes",
-    "_is_used",
 )
-"""The arrays with a leading tree axis, in the order in which the kernels take them."""
+"""The arrays with a leading slot axis, which come next."""
 
 PER_EXPERT = ("_rows", "_experts", "_windows")
 """The arrays with a leading expert axis, likewise."""
 
-_state_of = attrgetter(*PER_TREE, "_value_start", "_n_values", "_nominal", *PER_EXPERT, "_rules")
+_state_of = attrgetter(*PER_TREE, *PER_SLOT, "_value_start", "_n_values", "_nominal", *PER_EXPERT, "_rules")
 """The arrays of a pool that a kernel takes, in its order."""
 
 
@@ -226,15 +232,17 @@ class TreePool:
         self.n_classes = 0
         n_room = min(4, int(rules[0]["max_nodes"]))
         self._nodes = np.zeros((0, n_room), kernels.NODE)
-        self._leaves = np.zeros((0, n_room), kernels.LEAF_STATE)
-        self._class_stats = np.zeros((0, n_room, 3, 0))
-        self._class_order = np.zeros((0, n_room, 0), np.int32)
-        self._is_complete = np.zeros((0, n_room, 0), np.bool_)
-        self._moments = np.zeros((0, n_room, kernels.N_MOMENTS, 0, 0))
-        self._arrivals = np.zeros((0, n_room, 0, 1), np.int32)
-        self._value_stats = np.zeros((0, n_room, 2, 0, 0))
-        self._sizes = np.zeros((0, 3), np.int64)
+        self._sizes = np.zeros((0, 4), np.int64)
+        self._free = np.zeros((0, 0), np.int32)
         self._is_used = np.zeros((0, 0), np.bool_)
+        self._leaves = np.zeros(0, kernels.LEAF_STATE)
+        self._class_stats = np.zeros((0, 3, 0))
+        self._class_order = np.zeros((0, 0), np.int32)
+        self._is_complete = np.zeros((0, 0), np.bool_)
+        self._moments = np.zeros((0, kernels.N_MOMENTS, 0, 0))
+        self._arrivals = np.zeros((0, 0, 1), np.int32)
+        self._value_stats = np.zeros((0, 2, 0, 0))
+        self._spare = np.zeros(0, np.int32)  # slots that no tree holds
         self._rows = np.zeros((0, 2), np.int64)
         self._experts = np.zeros(0, kernels.EXPERT)
         self._windows = np.zeros((0, 2), adwin.WINDOW)
@@ -257,17 +265,17 @@ class TreePool:
     @property
     def n_nodes(self) -> np.ndarray:
         """Nodes of each tree, splits and leaves, shape (n_experts,)."""
-        return self._sizes[self._foreground, 0]
+        return self._sizes[self._foreground, kernels.N_NODES]
 
     @property
     def n_leaves(self) -> np.ndarray:
         """Leaves of each tree, shape (n_experts,)."""
-        return self._sizes[self._foreground, 1]
+        return self._sizes[self._foreground, kernels.N_LEAVES]
 
     @property
     def depth(self) -> np.ndarray:
         """Splits on the longest way down each tree, shape (n_experts,)."""
-        return np.array([self._nodes[r, : self._sizes[r, 0]]["depth"].max() for r in self._foreground])
+        return np.array([nodes["depth"].max() for nodes in map(self._nodes_of, self._foreground)])
 
     @property
     def weight_seen(self) -> np.ndarray:
@@ -276,7 +284,7 @@ class TreePool:
         It is less than the weight learnt: a leaf that splits hands down what it has observed itself, not what came down
         to it, and of a feature that is missing in some samples only the others.
         """
-        return np.array([self._leaves[r, : self._sizes[r, 1]]["weight"].sum() for r in self._foreground])
+        return np.array([self._leaves["weight"][self._slots_of(r)].sum() for r in self._foreground])
 
     @property
     def n_warnings(self) -> np.ndarray:
@@ -298,6 +306,15 @@ class TreePool:
     @property
     def _foreground(self) -> np.ndarray:
         return self._rows[:, kernels.FOREGROUND]
+
+    def _nodes_of(self, row: int) -> np.ndarray:
+        """Return the nodes of a tree that are in use."""
+        return self._nodes[row, : self._sizes[row, kernels.N_NODES]]
+
+    def _slots_of(self, row: int) -> np.ndarray:
+        """Return the slots of the leaves of a tree, in the order of their nodes."""
+        nodes = self._nodes_of(row)
+        return nodes["slot"][nodes["kind"] == kernels.LEAF].astype(np.int64)
 
     @property
     def _is_watched(self) -> bool:
@@ -526,13 +543,23 @@ class TreePool:
         vars(pool).update({
             name: value.copy() if isinstance(value, np.ndarray | set) else value
             for name, value in vars(self).items()
-            if name not in PER_TREE + PER_EXPERT
+            if name not in PER_TREE + PER_SLOT + PER_EXPERT
         })  # fmt: skip
         if len(self._rules) > 1:
             pool._rules = self._rules[expert : expert + 1].copy()
         rows = self._rows[expert, : self._trees_each]
-        for name in PER_TREE:
-            setattr(pool, name, getattr(self, name)[rows])
+        slots = np.concatenate([self._slots_of(row) for row in rows])
+        for names, places in ((PER_TREE, rows), (PER_SLOT, slots)):
+            for name in names:
+                setattr(pool, name, getattr(self, name)[places])
+        new_slots = np.zeros(len(self._leaves), np.int32)
+        new_slots[slots] = np.arange(len(slots))
+        for nodes in map(pool._nodes_of, range(len(rows))):
+            is_leaf = nodes["kind"] == kernels.LEAF
+            nodes["slot"][is_leaf] = new_slots[nodes["slot"][is_leaf]]
+        pool._sizes[:, kernels.N_FREE] = 0
+        pool._free = pool._free[:, :0].copy()
+        pool._spare = pool._spare[:0].copy()
         pool._rows = np.array([[0, self._trees_each - 1]])
         pool._experts = self._experts[expert : expert + 1].copy()
         pool._windows = self._windows[expert : expert + 1].copy()
@@ -564,13 +591,28 @@ class TreePool:
             return
         self.reset(expert)
         n_common = min(self._trees_each, pool._trees_each)
-        to, of = self._rows[expert, :n_common], pool._rows[source, :n_common]
-        for name in PER_TREE:
-            getattr(self, name)[to] = getattr(pool, name)[of]
+        for to, of in zip(self._rows[expert, :n_common], pool._rows[source, :n_common], strict=True):
+            self._copy_tree(to, pool, of)
         if self._is_watched and pool._is_watched:
             self._experts[expert] = pool._experts[source]
             self._windows[expert] = pool._windows[source]
             self._experts[expert]["has_background"] *= n_common - 1
+
+    def _copy_tree(self, to: int, pool: TreePool, of: int) -> None:
+        """Put a copy of a tree of a pool with the same room in the place of an empty one."""
+        n_leaves, n_free = int(pool._sizes[of, kernels.N_LEAVES]), kernels.N_FREE
+        needed = np.zeros(len(self._sizes), np.int64)
+        needed[to] = n_leaves - 1
+        self._share_slots(needed)
+        last = self._sizes[to, n_free]
+        slots = np.append(self._slots_of(to), self._free[to, last - (n_leaves - 1) : last])
+        self._nodes[to], self._is_used[to] = pool._nodes[of], pool._is_used[of]
+        self._sizes[to, :n_free] = pool._sizes[of, :n_free]
+        self._sizes[to, n_free] -= n_leaves - 1
+        for name in PER_SLOT:
+            getattr(self, name)[slots] = getattr(pool, name)[pool._slots_of(of)]
+        nodes = self._nodes_of(to)
+        nodes["slot"][nodes["kind"] == kernels.LEAF] = slots
 
     def _check_expert(self, expert: int) -> None:
         if not 0 <= expert < self.n_experts:
@@ -586,7 +628,8 @@ class TreePool:
         if not np.array_equal(room, self._value_room):
             self._lay_out_values(room)
         self.n_classes = max(self.n_classes, pool.n_classes)
-        self._resize(*(max(a, b) for a, b in zip(self._rooms(), pool._rooms(), strict=True)))
+        n_nodes, n_classes, n_features = map(max, self._rooms(), pool._rooms())
+        self._resize(n_nodes, len(self._leaves), n_classes, n_features)
 
     # --- growing ----------------------------------------------------------------------------------------------------
 
@@ -608,22 +651,22 @@ class TreePool:
                     f"column {column} has been learnt as numeric; declare a column nominal before it is first learnt"
                 )
 
-    def _rooms(self) -> tuple[int, int, int, int]:
-        """Capacity for nodes, leaves, classes and features."""
-        return self._nodes.shape[1], self._leaves.shape[1], self._moments.shape[3], self._moments.shape[4]
+    def _rooms(self) -> tuple[int, int, int]:
+        """Capacity for the nodes of a tree, for classes and for features."""
+        return self._nodes.shape[1], self._moments.shape[2], self._moments.shape[3]
 
     def _make_room(self, block: np.ndarray, n_classes: int) -> None:
         """Take in new features, classes and values."""
         n_columns = block.shape[1]
-        n_nodes, n_leaves, class_room, feature_room = self._rooms()
+        n_nodes, class_room, feature_room = self._rooms()
         if n_classes > self.n_classes:
             self.n_classes = n_classes
         if self.n_classes > class_room or n_columns > feature_room:
             self._resize(
                 n_nodes,
-                n_leaves,
-                class_room if self.n_classes <= class_room else max(self.n_classes, 2 * class_room),
-                feature_room if n_columns <= feature_room else max(n_columns, 2 * feature_room),
+                len(self._leaves),
+                _enough(class_room, self.n_classes),
+                _enough(feature_room, n_columns),
             )
         if n_columns > self.n_features:
             new = np.arange(self.n_features, n_columns)
@@ -647,45 +690,65 @@ class TreePool:
     def _lay_out_values(self, room: np.ndarray) -> None:
         """Give each nominal feature its room for values, and move their weights there."""
         start = np.where(self._value_start == kernels.NONE, kernels.NONE, np.cumsum(room) - room)
-        n, n_leaves, n_planes, _, n_classes = self._value_stats.shape
-        stats = np.zeros((n, n_leaves, n_planes, int(room.sum()), n_classes))
+        n_slots, n_planes, _, n_classes = self._value_stats.shape
+        stats = np.zeros((n_slots, n_planes, int(room.sum()), n_classes))
         for f in self._nominal:
             old, new, size = self._value_start[f], start[f], self._value_room[f]
-            stats[:, :, :, new : new + size] = self._value_stats[:, :, :, old : old + size]
+            stats[:, :, new : new + size] = self._value_stats[:, :, old : old + size]
         self._value_stats, self._value_start, self._value_room = stats, start, room
 
-    def _resize(self, n_nodes: int, n_leaves: int, n_classes: int, n_features: int) -> None:
-        """Give all trees room for so much; what there is stays where it is."""
-        n = len(self._sizes)
+    def _resize(self, n_nodes: int, n_slots: int, n_classes: int, n_features: int) -> None:
+        """Give each tree room for so many nodes, and all together for so much else; what there is stays where it is."""
         shapes: dict[str, tuple[int, ...]] = {
-            "_nodes": (n, n_nodes),
-            "_leaves": (n, n_leaves),
-            "_class_stats": (n, n_leaves, 3, n_classes),
-            "_class_order": (n, n_leaves, n_classes),
-            "_is_complete": (n, n_leaves, n_classes),
-            "_moments": (n, n_leaves, kernels.N_MOMENTS, n_classes, n_features),
-            "_arrivals": (n, n_leaves, n_features, 1 + n_classes),
-            "_value_stats": (n, n_leaves, 2, self._value_stats.shape[3], n_classes),
+            "_nodes": (len(self._sizes), n_nodes),
+            "_leaves": (n_slots,),
+            "_class_stats": (n_slots, 3, n_classes),
+            "_class_order": (n_slots, n_classes),
+            "_is_complete": (n_slots, n_classes),
+            "_moments": (n_slots, kernels.N_MOMENTS, n_classes, n_features),
+            "_arrivals": (n_slots, n_features, 1 + n_classes),
+            "_value_stats": (n_slots, 2, self._value_stats.shape[2], n_classes),
         }
         for name, shape in shapes.items():
             setattr(self, name, _enlarged(getattr(self, name), shape))
 
     def _add_nodes(self) -> None:
-        """Double the room for nodes and leaves where a tree may need more for its next split, up to the bound."""
-        n_nodes, n_leaves, n_classes, n_features = self._rooms()
-        most_nodes, most_leaves = (self._sizes[:, :2].max(axis=0) + self._n_branches).tolist()
-        max_nodes = int(self._rules[0]["max_nodes"])
-        max_leaves = (max_nodes + 1) // 2 if self._n_branches == 2 else max_nodes
+        """Make room where a tree may need more nodes or leaves for its next split, up to the bound."""
+        n_nodes, n_classes, n_features = self._rooms()
+        n_nodes = _enough(n_nodes, int(self._sizes[:, kernels.N_NODES].max()) + self._n_branches)
+        self._resize(min(n_nodes, self._max_nodes), len(self._leaves), n_classes, n_features)
+        self._share_slots(np.full(len(self._sizes), self._n_branches))
 
-        def enough(room: int, needed: int, bound: int) -> int:
-            return room if min(needed, bound) <= room else min(max(needed, 2 * room), bound)
+    @property
+    def _max_nodes(self) -> int:
+        return int(self._rules[0]["max_nodes"])
 
-        self._resize(
-            enough(n_nodes, most_nodes, max_nodes),
-            enough(n_leaves, most_leaves, max_leaves),
-            n_classes,
-            n_features,
-        )
+    def _share_slots(self, needed: np.ndarray) -> None:
+        """Give each tree so many free slots, shape (n_trees,), up to the bound, and some more so as not to ask soon.
+
+        They come from trees that hold far more, because they began anew; if these are too few, there will be more.
+        """
+        n_leaves, n_free = self._sizes[:, kernels.N_LEAVES], self._sizes[:, kernels.N_FREE]
+        max_leaves = (self._max_nodes + 1) // 2 if self._n_branches == 2 else self._max_nodes
+        enough = np.minimum(needed + 2 + n_leaves // 4, max_leaves - n_leaves)
+        missing = np.maximum(enough - n_free, 0)
+        surplus = np.where(n_free > 2 * enough + self._n_branches, n_free - enough, 0)
+        for row in surplus.nonzero()[0]:
+            n_free[row] -= surplus[row]
+            self._spare = np.append(self._spare, self._free[row, n_free[row] :][: surplus[row]])
+        n_slots, n_new = len(self._leaves), int(missing.sum()) - len(self._spare)
+        if n_new > 0:
+            n_slots = min(_enough(n_slots, n_slots + n_new), len(self._sizes) * max_leaves)
+            n_nodes, n_classes, n_features = self._rooms()
+            self._spare = np.append(self._spare, np.arange(len(self._leaves), n_slots, dtype=np.int32))
+            self._resize(n_nodes, n_slots, n_classes, n_features)
+        most = int((n_leaves + n_free + missing).max(initial=0))  # that a tree frees when it begins anew
+        self._free = _enlarged(self._free, (len(self._sizes), max(most, self._free.shape[1])))
+        for row in missing.nonzero()[0]:
+            left = len(self._spare) - missing[row]
+            self._free[row, n_free[row] : n_free[row] + missing[row]] = self._spare[left:]
+            self._spare = self._spare[:left]
+            n_free[row] += missing[row]
 
     def _add_experts(self, n_new: int) -> None:
         if n_new <= 0:
@@ -707,10 +770,10 @@ class TreePool:
             self._windows = _enlarged(self._windows, (n_experts, 2))
         for row in range(first, last):
             if (self._rules["max_features"] < np.inf).any():
-                self._sizes[row, 2] = np.random.SeedSequence(self._entropy, spawn_key=(row,)).generate_state(
-                    1
-                )[0]
+                seeds = np.random.SeedSequence(self._entropy, spawn_key=(row,))
+                self._sizes[row, kernels.LAST_SEED] = seeds.generate_state(1)[0]
             self._is_used[row] = self._draw_features(row, 0, self.n_features)
+        self._share_slots(np.repeat([0, 1], [first, last - first]))
         self._start(first, last)
 
     def _draw_features(self, row: int, first: int, last: int) -> np.ndarray:
@@ -728,7 +791,7 @@ class TreePool:
         return is_used
 
     def _start(self, first: int, last: int) -> None:
-        arrays = [getattr(self, name) for name in PER_TREE]
+        arrays = [getattr(self, name) for name in PER_TREE + PER_SLOT]
         kernels.start_trees(*arrays, self._value_start, self._n_values, self._nominal, first, last)
 
     # --- looking at a tree ------------------------------------------------------------------------------------------
@@ -903,10 +966,9 @@ class TreePool:
 
     def _leaf(self, expert: int, node: int) -> tuple[int, float, float]:
         """Majority class of a leaf (of equals the one that came first, NONE if it has seen nothing), share, weight."""
-        row = self._foreground[expert]
-        slot = self._nodes[row, node]["slot"]
-        leaf, weights = self._leaves[row, slot], self._class_stats[row, slot, kernels.WEIGHT]
-        order = self._class_order[row, slot, : leaf["n_present"]]
+        slot = self._nodes[self._foreground[expert], node]["slot"]
+        leaf, weights = self._leaves[slot], self._class_stats[slot, kernels.WEIGHT]
+        order = self._class_order[slot, : leaf["n_present"]]
         if not len(order):
             return kernels.NONE, 0.0, 0.0
         c = int(order[weights[order].argmax()])
@@ -953,6 +1015,11 @@ def _as_block(vectors: ArrayLike) -> tuple[np.ndarray, bool]:
 def _writeable(array: np.ndarray) -> np.ndarray:
     """Return an array that the kernels need no version of their own for."""
     return array if array.flags.writeable else array.copy()
+
+
+def _enough(room: int, needed: int) -> int:
+    """Return a larger room where there is not enough: by a quarter at least, so that growing costs little."""
+    return room if needed <= room else max(needed, room + room // 4)
 
 
 def _enlarged(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
