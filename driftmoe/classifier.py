@@ -15,6 +15,7 @@ from river.utils.dataframe import into_frame, to_native_frame, to_native_series
 from driftmoe.compilation import compiled
 from driftmoe.encoding import BlockRows, Encoder, Sample, SampleRows, check_label, clean
 from driftmoe.experts import MulticlassExperts, MulticlassTrees, OneVsRestExperts, OneVsRestTrees
+from driftmoe.memory import n_bytes
 from driftmoe.mixture import GATES, AdaptiveMixture, Rows
 from driftmoe.neighbours import LabelHistory, Neighbours
 from driftmoe.router import Router
@@ -808,8 +809,8 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
 
     @property
     def _raw_memory_usage(self) -> int:
-        """Bytes of the whole model: Python objects, numpy arrays, and the router's tensors, unseen by river."""
-        return super()._raw_memory_usage + self._router.n_bytes
+        """Bytes of the whole model: Python objects, arrays and tensors, each once."""
+        return n_bytes(self)
 
     @classmethod
     def _unit_test_params(cls) -> Iterator[dict[str, Any]]:

@@ -93,11 +93,6 @@ class Router:
         """Samples left until the next gradient step; so long the weights are constant."""
         return self.batch_size - self._n_kept
 
-    @property
-    def n_bytes(self) -> int:
-        """Bytes of the weights and of Adam's moments, which live outside Python's heap."""
-        return self._theta.nbytes + sum(moment.nbytes for moment in self._moments)
-
     def logits(self, inputs: np.ndarray, *, is_learning: bool = False) -> np.ndarray:
         """Return one logit per expert for each row.
 

@@ -12,10 +12,12 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+import torch
 from river import checks, compose, datasets, preprocessing, tree
 
 from driftmoe import DriftMoEClassifier
 from driftmoe.classifier import VARIANTS
+from driftmoe.memory import n_bytes
 
 SMALL = {"n_experts": 4, "top_k": 2, "hidden": (16, 8), "batch_size": 32}
 
@@ -192,17 +194,29 @@ def test_works_in_a_pipeline():
     assert pipeline.predict_one(x) is not None
 
 
-def test_memory_counts_weights_and_moments():
-    model = trained("moe-vote", n_experts=2, hidden=(512, 512))
-    n_parameters = 18 * 512 + 512 + 512 * 512 + 512 + 512 * 2 + 2
-    assert model._router.n_bytes == 3 * 4 * n_parameters  # float32
-    assert model._raw_memory_usage > model._router.n_bytes + 10_000
+def test_memory_counts_weights_their_gradient_and_two_moments_once():
+    sizes = []
+    for hidden in ((1,), (4096,)):
+        model = DriftMoEClassifier("moe-vote", n_experts=2, top_k=1, hidden=hidden, batch_size=4, seed=1)
+        for x, y in datasets.ImageSegments().take(8):
+            model.learn_one(x, y)
+        sizes.append(model._raw_memory_usage)
+    n_weights = (18 + 1 + 2) * 4095
+    n_kept = 4 * 4095  # what the hidden units said of each row of the mini-batch
+    assert sizes[1] - sizes[0] == pytest.approx(4 * (4 * n_weights + n_kept), rel=0.01)  # float32
+
+
+def test_memory_counts_shared_numbers_once():
+    array = np.zeros(1000)
+    tensor = torch.zeros(1000)
+    assert n_bytes([array]) - n_bytes([np.zeros(0)]) == 8000
+    assert n_bytes([array, array[1:], array[::2].reshape(5, -1)[1:]]) < 9000
+    assert n_bytes([tensor, tensor.numpy(), *tensor.split(300)]) < 4000 + 2000
+    assert n_bytes({"a": [array, tensor]}) > 8000 + 4000
 
 
 def test_global_random_state_is_not_touched():
     import random
-
-    import torch
 
     torch.manual_seed(0)
     before = (torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist())  # noqa: NPY002

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from river import base
 
 from driftmoe.encoding import MAX_ABSOLUTE, Encoder, check_label
+from driftmoe.memory import n_bytes
 from driftmoe.trees.pool import TreePool
 
 if TYPE_CHECKING:
@@ -130,6 +131,11 @@ class HoeffdingTreeClassifier(base.Classifier):
     @property
     def _multiclass(self) -> bool:
         return True
+
+    @property
+    def _raw_memory_usage(self) -> int:
+        """Bytes of Python objects and arrays, each once."""
+        return n_bytes(self)
 
     @property
     def n_nodes(self) -> int:
