@@ -1,6 +1,6 @@
 """Measure what a sample costs our trees, the pool and DriftMoE, beside river's and CapyMOA's learners.
 
-    python -m benchmarks.speed                                     the table, the goals: some five minutes
+    python -m benchmarks.speed                                     the tables, the goals: some six minutes
     python -m benchmarks.speed --capymoa-python OTHER/bin/python   with CapyMOA, where it is installed elsewhere
     python -m benchmarks.speed --stream rbf_f --repeats 5 --out speed_rbf_f.jsonl
     python -m benchmarks.speed --scaling --out benchmarks/results/speed_scaling.jsonl   and a picture beside it
@@ -8,7 +8,7 @@
 Everything runs on the same samples in the same run, on one thread unless a line says two. A case is a way to predict
 and then learn a number of samples. Methods that are the same by another way must first give the same answers: our tree
 and river's, on dictionaries and in blocks; DriftMoE sample by sample, by frames and in the evaluator; one and two
-threads.
+threads. "moe-data" is the paper's variant, "driftmoe" the adaptive one, which is compared on a second stream as well.
 Then repeats take turns, so that a busy machine is busy for all, and the medians are printed with their ratios.
 
 *What is timed* is predicting and learning by the calls that users make, from an untrained model on. For `prequential`
@@ -53,10 +53,11 @@ import streams
 from benchmarks import bound
 from benchmarks.moa_parity import write_lines
 from benchmarks.moa_speed import WINDOW, Java
-from driftmoe import DriftMoEClassifier, classifier
+from driftmoe import DriftMoEClassifier, classifier, mixture
 from driftmoe.encoding import Encoder
 from driftmoe.evaluation import prequential
 from driftmoe.experts import MulticlassTrees
+from driftmoe.neighbours import LabelHistory, Neighbours
 from driftmoe.router import Router
 from driftmoe.trees import HoeffdingTreeClassifier, TreePool
 from streams.stream import Block, Reader, Stream, until
@@ -294,6 +295,11 @@ def moe(n_threads: int = 1, **arguments: Any) -> DriftMoEClassifier:
     return DriftMoEClassifier("moe-data", n_threads=n_threads, seed=1, **arguments)
 
 
+def adaptive() -> DriftMoEClassifier:
+    """Return the adaptive variant, on one thread."""
+    return DriftMoEClassifier(seed=1)
+
+
 def hits(is_hit: np.ndarray) -> np.ndarray:
     """Count the hits in each window."""
     return np.add.reduceat(is_hit.astype(int), range(0, len(is_hit), WINDOW))
@@ -349,17 +355,31 @@ def cases(many: int, few: int, fewest: int, java: Java | None = None) -> list[Ca
             partial(run_dicts, make=partial(ensemble.SRPClassifier, n_models=10, seed=1)),
         ),
     ]
+    on_dicts = partial(run_dicts, make=adaptive)
+    table += [Case("driftmoe: predict_one, learn_one", few, on_dicts, "driftmoe"), *forests(many, java)]
     if java is None:
         return table
-    for learner in ("no learner", "HoeffdingTree", "ARF-10", "SRP-10", "LevBag-10", "ARF-100"):
-        n = many // 10 if learner == "ARF-100" else many
+    for learner in ("no learner", "HoeffdingTree", "SRP-10", "LevBag-10"):
         run = partial(run_java, java=java, learner=learner)
-        table.append(Case(f"CapyMOA: {learner}", n, run, n_warm_up=min(n, 20_000)))
+        table.append(Case(f"CapyMOA: {learner}", many, run, n_warm_up=min(many, 20_000)))
     if java.about["nominal"]:
         table.append(Case("our tree, blocks, nominal", many, nominal_tree))
         for learner in ("HoeffdingTree", "ARF-10"):
             run = partial(run_java, java=java, learner=learner, nominal=True)
             table.append(Case(f"CapyMOA: {learner}, nominal", many, run, n_warm_up=min(many, 20_000)))
+    return table
+
+
+def forests(many: int, java: Java | None, mark: str = "") -> list[Case]:
+    """The adaptive variant beside CapyMOA's forests; the large one, and what it is compared with, sees a tenth."""
+    tenth, run = many // 10, partial(run_prequential, make=adaptive)
+    table = [
+        Case(f"driftmoe: prequential{mark}", many, run, f"driftmoe{mark}"),
+        Case(f"driftmoe: prequential, a tenth{mark}", tenth, run),
+    ]
+    for learner, n in (("ARF-10", many), ("ARF-100", tenth)) if java is not None else ():
+        run = partial(run_java, java=java, learner=learner)
+        table.append(Case(f"CapyMOA: {learner}{mark}", n, run, n_warm_up=min(n, 20_000)))
     return table
 
 
@@ -384,7 +404,14 @@ GOALS = [
     Goal("our tree, blocks / river's", "river: tree, dicts", "our tree, blocks, few", 200),
     Goal("moe-data on dicts / river's single tree", "river: tree, dicts", "moe-data: predict_one, learn_one", 5),
     Goal("adaptive pool / CapyMOA's ARF-10", "CapyMOA: ARF-10", "adaptive pool", 4),
+    Goal("driftmoe, evaluator / CapyMOA's ARF-10", "CapyMOA: ARF-10", "driftmoe: prequential", 3),
+    Goal("driftmoe, evaluator / CapyMOA's ARF-100", "CapyMOA: ARF-100", "driftmoe: prequential, a tenth", 20),
+    Goal("the same, second stream / ARF-10", "CapyMOA: ARF-10, second", "driftmoe: prequential, second", 3),
+    Goal("the same / ARF-100", "CapyMOA: ARF-100, second", "driftmoe: prequential, a tenth, second", 20),
 ]  # fmt: skip
+
+SECOND = ", second"
+"""Mark of the cases on the second stream."""
 
 
 # --- check, then time ------------------------------------------------------------------------------------------------
@@ -445,6 +472,11 @@ PARTS: list[tuple[Any, str, str]] = [
     (classifier, "correctness", "mask"),
     (classifier, "mix", "mix"),
     (Router, "learn", "router step"),
+    (Router, "learn_errors", "router step"),
+    (Neighbours, "predict_proba", "neighbours, predict and learn"),
+    (Neighbours, "step", "neighbours, predict and learn"),
+    (LabelHistory, "step", "label history"),
+    (mixture, "gate", "gate"),
 ]
 """Owner, function, and the part of a sample's life that it is."""
 
@@ -667,22 +699,29 @@ def report(options: argparse.Namespace, stream: Stream, tick: Callable[[str], No
     """Check, time and print all cases; return the result lines."""
     sizes = options.samples, min(options.few, options.samples), min(options.fewest, options.samples)
     samples = Samples(stream, options.samples)
-    java = start_java(options.capymoa_python, samples)
-    table = cases(*sizes, java)
-    try:
-        check(table, samples, sizes[1], tick)
-        lines = measure(table, samples, options.repeats, tick)
-    finally:
-        if java is not None:
-            java.close()
-    named = {case.name: case for case in table}
+    second = Samples(streams.make(options.second, options.seed, options.samples), options.samples)
+    lines: list[dict[str, Any]] = []
+    for of, make in ((samples, partial(cases, *sizes)), (second, partial(forests, sizes[0], mark=SECOND))):
+        java = start_java(options.capymoa_python, of)
+        table = make(java=java)
+        try:
+            check(table, of, sizes[1], tick)
+            lines += measure(table, of, options.repeats, tick)
+        finally:
+            if java is not None:
+                java.close()
+    named = {case.name: case for case in cases(*sizes)}
     by_part = [
         parts(samples, named[name], options.repeats, tick)
-        for name in ("moe-data: prequential", "moe-data: predict_one, learn_one")
+        for model in ("moe-data", "driftmoe")
+        for name in (f"{model}: prequential", f"{model}: predict_one, learn_one")
     ]
     peaks, start = memory(stream, sizes, tick), start_up(options.repeats, tick)
 
-    print(f"\n{stream_name(options)}, medians of {options.repeats} repeats in turns (fastest to slowest)")
+    print(
+        f"\n{options.stream} (second: {options.second}), seed {options.seed}, "
+        f"medians of {options.repeats} repeats in turns (fastest to slowest)"
+    )
     print(f"{'':<36}{'samples':>8}{'µs':>11}{'':>24}{'samples/s':>12}{'accuracy':>10}{'model MB':>10}")
     for line in lines:
         spread = f"({line['fastest']:,.2f} to {line['slowest']:,.2f})"
@@ -712,17 +751,15 @@ def report(options: argparse.Namespace, stream: Stream, tick: Callable[[str], No
     return [*lines, *by_part, *peaks, start, *goals]
 
 
-def stream_name(options: argparse.Namespace) -> str:
-    """Return what is printed of the stream."""
-    return f"{options.stream}, seed {options.seed}"
-
-
 def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--stream", default="led_a", choices=streams.names(), metavar="NAME")
+    parser.add_argument(
+        "--second", default="rbf_f", choices=streams.names(), metavar="NAME", help="(default: %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--samples", type=int, default=50_000, help="for most (default: %(default)s)")
     parser.add_argument(
@@ -763,7 +800,7 @@ def main() -> None:
     machine = {"machine": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()}
     about = machine | {"repeats": options.repeats}
     if not options.scaling:
-        about |= {"stream": options.stream, "seed": options.seed}
+        about |= {"stream": options.stream, "second": options.second, "seed": options.seed}
     write_lines([about | line for line in lines], options.out)
 
 

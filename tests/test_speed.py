@@ -1,0 +1,74 @@
+"""The benchmark of speed at tiny sizes, with a stand-in for Java: table, goals, and that it notices differences."""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+
+import streams
+from benchmarks import speed
+from driftmoe import DriftMoEClassifier
+
+OPTIONS = argparse.Namespace(
+    stream="led_a", second="rbf_f", seed=1, samples=400, few=40, fewest=5, repeats=1, capymoa_python="java"
+)
+
+
+class SlowJava:
+    """Takes a millisecond for each sample."""
+
+    def __init__(self, python, X, y, n_classes):
+        self.about = {"nominal": False}
+        assert X.shape == (400, 24 if n_classes == 10 else 10)
+
+    def run(self, learner, n, *, nominal=False):
+        return {"seconds": n / 1000, "accuracy": 0.5, "bytes": 1}
+
+    def close(self):
+        pass
+
+
+def test_report_measures_every_case_and_judges_every_goal(monkeypatch, capsys):
+    start = {"what": "start-up", "first_ever_s": 11.0, "cached_s": 1.0, "import_torch_s": 0.75}
+    monkeypatch.setattr(speed, "SHORTEST", 1e-9)
+    monkeypatch.setattr(speed, "Java", SlowJava)
+    monkeypatch.setattr(speed, "memory", lambda stream, sizes, tick: [{"what": "imports", "peak_mb": 1.0}])
+    monkeypatch.setattr(speed, "start_up", lambda n_repeats, tick: start)
+    monkeypatch.setattr(speed.bound, "measure", lambda name, n_samples, repeats: (6.0, 2.0))
+    lines = speed.report(OPTIONS, streams.make("led_a", 1, 400), lambda what: None)
+    by_name = {line["what"]: line for line in lines if "us_per_sample" in line}
+    for mark in ("", speed.SECOND):
+        assert by_name[f"CapyMOA: ARF-100{mark}"]["us_per_sample"] == 1000.0
+        assert by_name[f"CapyMOA: ARF-100{mark}"]["n_samples"] == 40
+        assert by_name[f"driftmoe: prequential{mark}"]["n_samples"] == 400
+    goals = {line["goal"]: line for line in lines if "goal" in line}
+    assert len(goals) == len(speed.GOALS) + 3
+    ratio = 1000.0 / by_name["driftmoe: prequential, second"]["us_per_sample"]
+    assert goals["the same, second stream / ARF-10"]["value"] == pytest.approx(ratio)
+    assert goals["the same, nominal"]["value"] is None  # this Java has no nominal features
+    assert [goals[name]["reached"] for name in list(goals)[-3:]] == [True, False, True]
+    of_parts = [line["us_by_part"] for line in lines if "us_by_part" in line]
+    assert len(of_parts) == 4
+    assert of_parts[2]["neighbours, predict and learn"] > of_parts[0]["neighbours, predict and learn"] == 0.0
+    assert "NOT reached" in capsys.readouterr().out
+
+
+def test_check_finds_a_way_that_answers_otherwise():
+    samples = speed.Samples(streams.make("led_a", 1, 60), 60)
+
+    def other_seed():
+        return DriftMoEClassifier("moe-data", seed=2)
+
+    table = [
+        speed.Case("one", 60, lambda samples, n: speed.run_dicts(samples, n, make=speed.moe), "moe"),
+        speed.Case("other", 60, lambda samples, n: speed.run_dicts(samples, n, make=other_seed), "moe"),
+    ]
+    speed.check(table[:1] * 2, samples, 60, lambda what: None)
+    with pytest.raises(AssertionError, match="'other' and 'one'"):
+        speed.check(table, samples, 60, lambda what: None)
+
+
+def test_tenth_of_the_samples_is_compared_with_a_tenth():
+    sizes = {case.name: case.n_samples for case in speed.forests(1000, None)}
+    assert sizes == {"driftmoe: prequential": 1000, "driftmoe: prequential, a tenth": 100}
