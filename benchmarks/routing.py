@@ -2,10 +2,11 @@
 
     python -m benchmarks.routing
 
-One thread. Each line is a policy on logits of one shape, normal with deviation 1 in float32; the policies take turns
-within a repeat, so that a busy machine is busy for all, and the median of the repeats is printed with its ratio to the
-plain softmax top-k of the same shape in the same run. "numpy" is `route` on one row of numpy logits; "torch" is the
-policy on a tensor; "plan" is `TopK(2)` and then its expert-sorted plan; "entropy" is `TopK(2)` and then its entropy.
+One thread, and the time of the processor in it, so that what else runs on the machine does not count. Each line is a
+policy on logits of one shape, normal with deviation 1 in float32; the policies take turns within a repeat, and the
+median of the repeats is printed with its ratio to the plain softmax top-k of the same shape in the same run. "numpy" is
+`route` on one row of numpy logits; "torch" is the policy on a tensor; "plan" is `TopK(2)` and then its expert-sorted
+plan; "entropy" is `TopK(2)` and then its entropy.
 
 The table is printed, each line of it also written to `benchmarks/results/routing.jsonl`.
 """
@@ -72,14 +73,14 @@ def runs(logits: torch.Tensor) -> dict[tuple[str, str], Callable[[], Any]]:
 
 
 def micros(call: Callable[[], Any], seconds: float) -> float:
-    """Microseconds of one call, in a loop that takes about this many seconds."""
-    start = time.perf_counter()
+    """Microseconds of the processor for one call, in a loop that takes about this many seconds."""
+    start = time.thread_time()
     call()
-    n = max(1, int(seconds / (time.perf_counter() - start)))
-    start = time.perf_counter()
+    n = max(1, int(seconds / max(time.thread_time() - start, 1e-6)))
+    start = time.thread_time()
     for _ in range(n):
         call()
-    return (time.perf_counter() - start) / n * 1e6
+    return (time.thread_time() - start) / n * 1e6
 
 
 def main() -> None:
