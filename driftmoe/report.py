@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 from rich.table import Table
 from scipy import stats
@@ -553,18 +554,22 @@ def _rank_figure(mean: pd.DataFrame, cd: float) -> Figure:
     from scikit_posthocs import critical_difference_diagram, posthoc_nemenyi_friedman
 
     ranks, p = mean_ranks(mean), posthoc_nemenyi_friedman(mean)
-    figure = Figure(figsize=(10, 1.6 + 0.28 * len(ranks)), layout="constrained")
+    figure = Figure(layout="constrained")
     axes = figure.subplots()
     critical_difference_diagram(
         ranks,
         p,
-        cd=cd,
         alpha=SIGNIFICANCE,
         ax=axes,
         label_fmt_left="{label} ({rank:.2f}) ",
         label_fmt_right=" ({rank:.2f}) {label}",
         text_h_margin=0.1,
     )
+    # Above the numbers of the axis, which the bar that the function can draw would cross.
+    axes.plot([ranks.min(), ranks.min() + cd], [1.5, 1.5], color="black", linewidth=2)
+    axes.text(ranks.min() + cd / 2, 1.7, f"critical difference {cd:.2f}", ha="center")
+    axes.set_ylim(top=2.5)
+    figure.set_size_inches(10, 0.3 * np.ptp(axes.get_ylim()))  # so that lines of text keep their distance
     return figure
 
 
@@ -823,13 +828,18 @@ def _picture(name: str, alt: str, figure: Figure) -> Picture:
     return Picture(re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_"), alt, png.getvalue())
 
 
+LONG = 70
+"""Characters beyond which a cell of the page may be broken into lines."""
+
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 1200px; margin: 2rem auto; padding: 0 1rem; }
 h2 { margin-top: 2.5rem; }
 div { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; }
 th, td { padding: 0.3rem 0.7rem; border-bottom: 1px solid #ddd; text-align: right; }
-th:first-child, td:first-child { text-align: left; }
+td { white-space: nowrap; }
+td.long { white-space: normal; }
+th:first-child, td:first-child, td.long { text-align: left; }
 thead th { border-bottom: 2px solid #1a1a1a; }
 img { max-width: 100%; }
 """
@@ -849,14 +859,11 @@ def page(parts: Sequence[Section], *, title: str) -> str:
                     f'<p><img alt="{html.escape(part.alt)}" src="data:image/png;base64,{encoded}"></p>'
                 )
             else:
-                heading = "".join(f"<th>{html.escape(text)}</th>" for text in part.heading)
+                heading = "".join(
+                    f"<th>{html.escape(text).replace('(', '<wbr>(')}</th>" for text in part.heading
+                )
                 rows = "\n".join(
-                    "<tr>"
-                    + "".join(
-                        f"<td><b>{html.escape(text)}</b></td>" if bold else f"<td>{html.escape(text)}</td>"
-                        for text, bold in row
-                    )
-                    + "</tr>"
+                    "<tr>" + "".join(_html_cell(text, bold) for text, bold in row) + "</tr>"
                     for row in part.rows
                 )
                 body.append(
@@ -866,6 +873,11 @@ def page(parts: Sequence[Section], *, title: str) -> str:
         f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{html.escape(title)}</title>'
         f"<style>{STYLE}</style></head>\n<body>\n" + "\n".join(body) + "\n</body>\n</html>\n"
     )
+
+
+def _html_cell(text: str, bold: bool) -> str:
+    tag = '<td class="long">' if len(text) > LONG else "<td>"
+    return f"{tag}<b>{html.escape(text)}</b></td>" if bold else f"{tag}{html.escape(text)}</td>"
 
 
 def markdown(parts: Sequence[Section], *, title: str, pictures: str) -> str:
