@@ -151,20 +151,25 @@ def beside_paper(results: Sequence[Mapping[str, Any]]) -> report.Section:
     with PUBLISHED.open(newline="", encoding="utf-8") as file:
         published = {line["stream"]: line for line in csv.DictReader(file)}
     lines, _ = report.usable(sorted(results, key=_place))
-    grid = report.comparison_grid(lines, "accuracy")
-    place = {model: column for column, model in enumerate(grid.heading)}
-    heading, rows = ["stream"], [[row[0]] for row in grid.rows]
-    for method, models in METHODS.items():
-        for model in models:
-            if model in place:
-                heading.append(model)
-                for row, cells in zip(rows, grid.rows, strict=True):
-                    row.append(cells[place[model]])
-        if method:
-            heading.append(f"{method}, paper")
-            for row in rows:
-                name = NAMES.get(row[0][0].split(",")[0], "")
-                row.append((published[name][method] if name in published else report.NOTHING, False))
+    columns = [
+        (method, [model for model in models if any(line["model"] == model for line in lines)])
+        for method, models in METHODS.items()
+    ]
+    rows: list[list[tuple[str, bool]]] = []
+    for limit in dict.fromkeys(line["limit"] for line in lines):  # means are of one length
+        grid = report.comparison_grid([line for line in lines if line["limit"] == limit], "accuracy")
+        for cells in grid.rows:
+            ours = dict(zip(grid.heading, cells, strict=True))
+            stream = NAMES.get(cells[0][0].split(",")[0], "")
+            row = [cells[0]]
+            for method, models in columns:
+                row += [ours.get(model, (report.NOTHING, False)) for model in models]
+                if method:
+                    row.append((published[stream][method] if stream in published else report.NOTHING, False))
+            rows.append(row)
+    heading = ["stream"]
+    for method, models in columns:
+        heading += [*models, f"{method}, paper"] if method else models
     done = {(line["model"], line["stream"]) for line in lines}
     had = [stream for stream in STREAMS if any(stream == of for _, of in done)]
     missing = [f"{', '.join(s for s in STREAMS if s not in had) or 'no stream'} (any model)"]
