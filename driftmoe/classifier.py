@@ -97,7 +97,9 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         such as `TopP(0.9)`, `STREAM` or `WithNull(TopK(4), n_null=4)`. By default all in `"driftmoe"`, where it
         chooses among the extras, too, who vote, and among the trees, who learn; else `TopK(top_k)`. In
         `"moe-data"` the one of the largest weight answers. A null expert stands for "nobody needs to learn this": it is
-        right where most experts are. `Scheduled` counts mini-batches of the router. Does not apply to `"moe-task"`.
+        right where most experts are. `Scheduled` counts mini-batches of the router. Rules that look for the first
+        right expert (`STREAM`, `measure="first-right"`) fit the routers of `"moe-data"` and `"moe-vote"`, whose logits
+        say who is right; the gate of `"driftmoe"` gives a softmax. Does not apply to `"moe-task"`.
     correction
         Step by which the logits of those who were right on a sample rise for the next votes, and others' fall, until
         that is forgotten after about 50 samples; 0 is the paper's way. In `"moe-data"` and `"moe-vote"` alone: the

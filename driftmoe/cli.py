@@ -71,7 +71,7 @@ Examples:
 
   driftmoe evaluate covtype --limit 50000 --model driftmoe --model "arf(n_models=30)"
 
-  driftmoe evaluate led_a --model "moe-vote(policy=TopP(p=0.9))" --model "driftmoe(policy=STREAM)"
+  driftmoe evaluate led_a --model "moe-vote(policy=STREAM)" --model "driftmoe(policy=TopP(p=0.9))" --routing
 
   driftmoe evaluate flowers.csv --target species --model ht --model nb
 
