@@ -1,7 +1,7 @@
 """Check on long streams that many equal one: blocks, frames, threads and the evaluator against the loop of samples.
 
     python -m benchmarks.many_equals_one                       led_a and rbf_f, 50 000 rows, pool experts
-    python -m benchmarks.many_equals_one --experts river --samples 5000
+    python -m benchmarks.many_equals_one --experts river --n-experts 3   river's trees, which know no threads
 
 The reference predicts and learns sample by sample on dictionaries. Each other way must predict the same label for every
 row and end with the same weights of the router, and the same trees, to the last bit.
@@ -10,6 +10,7 @@ row and end with the same weights of the router, and the same trees, to the last
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -23,10 +24,13 @@ from driftmoe.evaluation import prequential
 from streams.stream import Stream
 
 
-def make(kind: str, n_threads: int = 1) -> DriftMoEClassifier:
-    """Return an untrained model of the paper's variant."""
+def make(kind: str, n_experts: int, n_threads: int = 1) -> DriftMoEClassifier:
+    """Return an untrained model of the paper's variant, of whose experts a quarter learn each sample."""
     expert = tree.HoeffdingTreeClassifier(grace_period=50, delta=1e-7) if kind == "river" else None
-    return DriftMoEClassifier("moe-data", expert=expert, n_threads=n_threads, seed=1)
+    top_k = max(1, n_experts // 4)
+    return DriftMoEClassifier(
+        "moe-data", expert=expert, n_experts=n_experts, top_k=top_k, n_threads=n_threads, seed=1
+    )
 
 
 def state(model: DriftMoEClassifier) -> tuple[Any, ...]:
@@ -65,11 +69,13 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=50_000)
     parser.add_argument("--seed", type=int, default=11)
     parser.add_argument("--experts", choices=["pool", "river"], default="pool")
+    parser.add_argument("--n-experts", type=int, default=12)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    untrained = partial(make, options.experts, options.n_experts)
     for name in options.streams:
         stream = streams.make(name, seed=options.seed, n_samples=options.samples)
-        one = make(options.experts)
+        one = untrained()
         expected = []
         samples = list(stream)
         for x, y in track(samples, f"{name}, one by one", transient=True):
@@ -77,12 +83,13 @@ def main() -> None:
             one.learn_one(x, y)
         hits = sum(p == y for p, (_, y) in zip(expected, samples, strict=True))
         print(
-            f"{name}: {len(expected):,} rows, {options.experts} experts, accuracy {hits / len(samples):.4f}"
+            f"{name}: {len(expected):,} rows, {options.n_experts} {options.experts} experts, "
+            f"accuracy {hits / len(samples):.4f}"
         )
         reference = state(one)
         for size in (1, 7, 256, 1000):
-            for n_threads in (1, 2):
-                model = make(options.experts, n_threads)
+            for n_threads in (1, 2) if options.experts == "pool" else (1,):
+                model = untrained(n_threads)
                 predicted = in_blocks(model, stream, size)
                 differ = sum(a != b for a, b in zip(predicted, expected, strict=True))
                 same = state(model) == reference
@@ -91,11 +98,11 @@ def main() -> None:
                 )
         X, y = pd.DataFrame([x for x, _ in samples]), pd.Series([label for _, label in samples])
         for size in (1, 7, 256, 1000):
-            model = make(options.experts)
+            model = untrained()
             for start in range(0, len(X), size):
                 model.learn_many(X.iloc[start : start + size], y.iloc[start : start + size])
             print(f"  learn_many of {size:4} rows: same state: {state(model) == reference}")
-        model = make(options.experts)
+        model = untrained()
         *_, last = prequential(stream, model)
         gap = round(last.cumulative["accuracy"] * len(samples)) - hits
         print(f"  evaluator: {gap} hits more or less, same state: {state(model) == reference}")
