@@ -577,7 +577,7 @@ def _costs(lines: Sequence[Mapping[str, Any]]) -> list[str | Grid | Picture]:
     """Return speed and memory per model over the streams that all models have, and the picture of time and accuracy."""
     from matplotlib.figure import Figure
 
-    accuracy, _, n_seeds = comparison(lines, "accuracy")
+    _, _, n_seeds = comparison(lines, "accuracy")
     full = n_seeds.gt(0).all(axis=1)
     if not full.any():
         return ["No stream has a result of every model, so times cannot be compared."]
@@ -585,48 +585,67 @@ def _costs(lines: Sequence[Mapping[str, Any]]) -> list[str | Grid | Picture]:
         {
             **line,
             "microseconds": 1e6 / line["samples_per_second"],
+            "of_processor": 1e6 * line.get("cpu_seconds", math.nan) / line["n_samples"],
             "megabytes": line["model_bytes"] / 1e6,
-            "ram_hours": line["ram_hours"],
         }
         for line in lines
     ]
-    mean = {
-        name: comparison(costs, name)[0][full].mean()
-        for name in ("accuracy", "microseconds", "seconds", "megabytes", "ram_hours")
+    forms = {
+        "accuracy": "{:.2f}",
+        "microseconds": "{:,.1f}",
+        "of_processor": "{:,.1f}",
+        "seconds": "{:,.1f}",
+        "megabytes": "{:,.2f}",
+        "ram_hours": "{:.3g}",
     }
-    figure = Figure(figsize=(9, 5), layout="constrained")
-    axes = figure.subplots()
-    for model in accuracy.columns:
-        axes.scatter(mean["microseconds"][model], 100 * mean["accuracy"][model])
-        axes.annotate(
-            model,
-            (mean["microseconds"][model], 100 * mean["accuracy"][model]),
-            xytext=(6, 4),
-            textcoords="offset points",
-        )
-    axes.set_xscale("log")
-    axes.margins(x=0.2, y=0.1)
-    axes.set(xlabel="time in the model, µs per sample", ylabel="mean accuracy, %")
-    axes.grid(alpha=0.3)
+    mean = pd.DataFrame({name: comparison(costs, name)[0][full].mean() for name in forms})
+    mean["accuracy"] *= 100
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    for axes, cost, label in (
+        (left, "microseconds", "time in the model, µs per sample"),
+        (right, "ram_hours", "RAM-hours per run"),
+    ):
+        for i, (model, of_model) in enumerate(mean.iterrows()):
+            axes.scatter(
+                of_model[cost],
+                of_model["accuracy"],
+                s=60,
+                marker="osD^vP"[i % 6],
+                label=model if axes is left else None,
+            )
+        axes.set(xscale="log", xlabel=label)
+        axes.margins(0.1)
+        axes.grid(alpha=0.3)
+    left.set_ylabel("mean accuracy, %")
+    figure.legend(loc="outside right upper", frameon=False)
     rows = [
         [
-            (model, False),
-            (f"{100 * mean['accuracy'][model]:.2f}", False),
-            (f"{mean['microseconds'][model]:,.1f}", False),
-            (f"{mean['seconds'][model]:,.1f}", False),
-            (f"{mean['megabytes'][model]:,.2f}", False),
-            (f"{mean['ram_hours'][model]:.3g}", False),
+            (str(model), False),
+            *(
+                (NOTHING if math.isnan(of_model[name]) else form.format(of_model[name]), False)
+                for name, form in forms.items()
+            ),
         ]
-        for model in accuracy.columns
+        for model, of_model in mean.iterrows()
     ]
     return [
         f"Means over the {full.sum()} streams with a result of every model. Time is that spent in the model, "
-        "predicting and learning; memory is the model's at the end of the run; a RAM-hour is a gigabyte (10^9 bytes) "
-        "held for an hour.",
+        "predicting and learning, by the clock and by all processor cores; memory is the model's at the end of the "
+        "run; a RAM-hour is a gigabyte (10^9 bytes) held for an hour.",
         Grid(
-            ["model", "accuracy %", "µs per sample", "seconds per run", "model MB", "RAM-hours per run"], rows
+            [
+                "model",
+                "accuracy %",
+                "µs per sample",
+                "processor µs",
+                "seconds per run",
+                "model MB",
+                "RAM-hours per run",
+            ],
+            rows,
         ),
-        _picture("time", "Time per sample against accuracy", figure),
+        _picture("time", "Time per sample and RAM-hours against accuracy", figure),
     ]
 
 

@@ -49,12 +49,13 @@ def result(stream, model, seed, accuracy, **others):
         **dict.fromkeys(report.COMPARED, accuracy),
         "samples_per_second": 500.0,
         "seconds": 2.0,
-        "model_bytes": 2**20,
+        "cpu_seconds": 3.0,
+        "model_bytes": 4_000_000,
         "complete": True,
         "limit": 1000,
         "window": 500,
         "delay": None,
-        "ram_hours": 2 / 1024 / 3600,
+        "ram_hours": 0.004 * 2 / 3600,
         "parameters": {"depth": 3, "seed": seed},
         "stream_length": 1000,
         "stream_sha256": f"{stream}{seed}",
@@ -207,8 +208,8 @@ def test_the_bayesian_test_knows_better_worse_and_equal():
 def test_time_and_memory_by_hand():
     (section,) = [s for s in report.sections(RESULTS, []) if s.title == "Time and memory"]
     grid = next(part for part in section.parts if isinstance(part, report.Grid))
-    # 500 samples a second are 2,000 µs each; 2**20 bytes for 2 s are 2 / 1024 / 3600 gibibyte-hours
-    assert rows_of(grid)["x"] == ["83.00", "2,000.0", "2.0", "1.05", f"{2 / 1024 / 3600:.3g}"]
+    # 500 samples a second are 2,000 µs each, 3 s for 1,000 are 3,000; 4 MB for 2 s are 0.008 / 3600 GB·h
+    assert rows_of(grid)["x"] == ["83.00", "2,000.0", "3,000.0", "2.0", "4.00", "2.22e-06"]
 
 
 def points_with(line, accuracies):
