@@ -427,11 +427,12 @@ def sections(
     seeds: dict[str, dict[str, set[int]]] = {}
     for row, line in zip(_row_names(lines), lines, strict=True):
         seeds.setdefault(row, {}).setdefault(line["model"], set()).add(line["seed"])
-    cautions += [
-        f"{row}: the models did not run with the same seeds, so their cells are means over different runs."
-        for row, of_model in seeds.items()
-        if len(set(map(frozenset, of_model.values()))) > 1
-    ]
+    uneven = [row for row, of_model in seeds.items() if len(set(map(frozenset, of_model.values()))) > 1]
+    if uneven:
+        cautions.append(
+            f"{'; '.join(uneven)}: the models did not run with the same seeds, so their cells are means over "
+            "different runs."
+        )
     parts: list[str | Grid | Picture] = [
         f"{len(lines)} runs: {len(mean)} streams, {len(mean.columns)} models, up to {n_runs} seeds. Each sample is "
         "predicted before it is learnt. Cells are the mean ± standard deviation over seeds, in %; the best of a row is "
