@@ -96,7 +96,7 @@ class MoaLearner:
         RuntimeError
             If the learner fails in Java, or Java does not hold the same samples.
         """
-        for _ in stream.blocks():
+        for _ in stream.blocks(size):
             pass
         classes = list(stream.classes)
         nominal = [None if f.values is None else len(f.values) for f in stream.features]

@@ -7,12 +7,13 @@ import functools
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import streams
 from driftmoe import moa, models
-from driftmoe.cli import planned
+from driftmoe.cli import app, planned
 from driftmoe.evaluation import prequential
-from driftmoe.experiment import JobFolder, run_grid
+from driftmoe.experiment import JobFolder, read_results, run_grid
 from driftmoe.streams_cli import FileOptions, open_stream
 from streams.files import open_file
 
@@ -130,6 +131,26 @@ def test_a_grid_has_the_same_files_for_moas_learners(capymoa, tmp_path):
     assert of_moa["parameters"]["seed"] == 2
     assert of_moa["versions"]["capymoa"] == capymoa.__version__
     assert of_moa["versions"].keys() - of_river["versions"].keys() == {"capymoa", "java"}
+
+
+def test_the_command_evaluates_moas_learners(capymoa, tmp_path):
+    arguments = [
+        "evaluate",
+        "sea_a",
+        "-m",
+        "moa-ht",
+        "--limit",
+        "500",
+        "--window",
+        "200",
+        "--out",
+        str(tmp_path),
+    ]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    (result,), points = read_results(tmp_path)
+    assert result["n_samples"] == 500
+    assert len(points) == 3
 
 
 @pytest.mark.parametrize(
