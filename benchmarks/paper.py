@@ -117,33 +117,39 @@ def is_there(name: str, data_dir: Path | None) -> bool:
 
 
 def write_report(folder: Path, collected: Path) -> None:
-    """Collect the result lines of a folder into one file, and write their report, a page for each length asked for.
+    """Collect the result lines of a folder into one file, their table beside it, and write a page for each length.
 
-    Only models with a result on every stream are in means, ranks and tests; all are in the table beside the paper's.
+    Only models with a result on every stream are compared, if there are any; all are in the table beside the paper's.
     """
     results, curves = read_results(folder)
     results.sort(key=_place)
     collected.write_text(
         "".join(json.dumps(line, allow_nan=False) + "\n" for line in results), encoding="utf-8"
     )
+    beside = beside_paper(results)
+    text = report.markdown([beside], title="The paper's streams and methods", pictures="")
+    collected.with_suffix(".md").write_text(text, encoding="utf-8")
     limits = sorted({line["limit"] for line in results}, reverse=True)
     for limit in limits:
         lines = [line for line in results if line["limit"] == limit]
-        rows = {line["stream"] for line in lines}
-        whole = [
-            model
-            for model, of_model in report.by_model(lines).items()
-            if {line["stream"] for line in of_model} == rows
-        ]
-        parts = report.sections(
-            [line for line in lines if line["model"] in whole], curves, read_failures(folder)
-        )
+        parts = report.sections(comparable(lines), curves, read_failures(folder))
         if limit == limits[0]:
-            parts.insert(0, beside_paper(results))
+            parts.insert(0, beside)
         written = report.write(
             parts, folder / f"{limit}", title=f"The paper's streams, up to {limit:,} samples"
         )
         print("Report:", *written)
+
+
+def comparable(lines: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the results of the models that have one on every stream, or all results where no model has."""
+    n_streams = len({line["stream"] for line in lines})
+    whole = [
+        of_model
+        for of_model in report.by_model(lines).values()
+        if len({line["stream"] for line in of_model}) == n_streams
+    ]
+    return [line for of_model in whole for line in of_model] or list(lines)
 
 
 def beside_paper(results: Sequence[Mapping[str, Any]]) -> report.Section:

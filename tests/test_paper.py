@@ -81,6 +81,7 @@ def test_the_grid_runs_what_is_missing_and_reports_it(tmp_path, monkeypatch, cap
         ("nochange", 11, 500), ("nochange", 12, 500), ("levbag", 11, 200), ("levbag", 12, 200),
     ]  # fmt: skip
     assert "Accuracy beside the paper's" in (tmp_path / "500" / "report.md").read_text()
+    assert "| sea_a, 500 |" in (tmp_path / "paper.md").read_text()
     assert "| sea_a, 200 |" in (tmp_path / "200" / "report.md").read_text()
 
 
@@ -89,6 +90,12 @@ def line(stream, model, seed, accuracy, n_samples=100_000):
         "stream": stream, "model": model, "seed": seed, "accuracy": accuracy, "n_samples": n_samples,
         "limit": n_samples, "stream_sha256": f"{stream}{seed}", "complete": True,
     }  # fmt: skip
+
+
+def test_models_that_lack_a_stream_are_not_compared_unless_all_do():
+    a, b, c = line("sea_a", "arf", 11, 0.8), line("led_a", "arf", 11, 0.7), line("led_a", "srp", 11, 0.7)
+    assert paper.comparable([a, b, c]) == [a, b]
+    assert paper.comparable([a, c]) == [a, c]
 
 
 def test_the_papers_figures_stand_beside_ours():
