@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from functools import partial
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import narwhals.stable.v2 as narwhals
@@ -55,6 +56,9 @@ CORRECTION_FADING = 0.98
 """What a sample still counts one sample later in the correction of logits, which remembers about 50."""
 
 MAX_LEVERAGE = 100.0
+
+ADAPTIVE_ALONE = ("extras", "memory", "diverse", "monitors", "gate", "leverage", "min_trust")
+"""Arguments of the adaptive variant, which the others leave at their defaults."""
 
 MANY_STEPS = 10**9
 """By then a schedule has ended: policies are checked at the first step and at this one."""
@@ -107,18 +111,19 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
     extras
         Experts of other kinds in `"driftmoe"`: names, and river classifiers (one expert each).
 
-        - `"neighbours"`: four votes of the nearest of 4096 samples of the past, which is remembered the thinner the
-          longer ago it is. For three of them samples move away with age, at three rates; the fourth leaves out times
+        - `"neighbours"`: four votes of the nearest of up to 4096 samples of the past, remembered the thinner the longer
+          ago it is. For three of them samples move away with age, at three rates; the fourth leaves out times
           that were unlike the present, and takes them up again when they return. `"relevant-neighbours"` the same, with
           features scaled by how far they tell the classes apart.
         - `"history"`: the probability of a label given the last one. Leave it out where labels come late.
         - `"head"`: class probabilities of the router's own network.
     memory
-        Samples that each kind of neighbours remembers, a multiple of 64.
+        Samples that each kind of neighbours remembers at most, a multiple of 64.
     diverse
         Whether the trees of `"driftmoe"` differ in what makes them split; see Notes.
     monitors
-        Whether the trees of `"driftmoe"` are watched for drift, and replaced.
+        Whether the trees of `"driftmoe"` are watched for drift, and replaced. Like `diverse`, for trees of
+        `driftmoe.trees.HoeffdingTreeClassifier`; river classifiers are taken as they are.
     gate
         What the weights of the experts depend on in `"driftmoe"`: `"learnt"`, what the router says of the sample and
         how well each expert has done lately; `"router"` or `"recency"`, one of both alone; `"equal"`, neither: all
@@ -126,8 +131,9 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
     leverage
         Mean of the Poisson weights with which trees learn in `"driftmoe"`.
     min_trust
-        In `"driftmoe"`, share of the gate's weight below which neighbours and river classifiers among the extras are
-        asked for one sample in eight only; they go on learning. 0 to ask always.
+        In `"driftmoe"`, weight below which the neighbours, or a river classifier among the extras, are asked for one
+        sample in eight only, as a share of what they would have if all counted alike; they go on learning, and are
+        asked again as soon as the mixture's loss rises. 0 to ask always.
     hidden
         Widths of the router's hidden layers; by default (128, 64) in `"driftmoe"`, else the paper's (256, 128).
     learning_rate
@@ -163,14 +169,14 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
     share 64 more. Names of features are kept for good, and trees keep every nominal value: leave identifiers out.
 
     *The adaptive variant.* With logits z_e(x) of the router, class probabilities p_e(y|x) of each expert, and two
-    memories H_e of the expert's log-likelihood, fading over about 10 and 50 samples, the answer is sum_e g_e p_e with
-    g = softmax_e (z_e(x) + a·H_e); router and a (two numbers) descend on -ln sum_e g_e p_e(y): the mixture of Jacobs
-    et al. (1991) with the recency of experts tracked as by Herbster & Warmuth (1998). Trees learn a sample as often as
-    a Poisson draw says (leveraging bagging, Bifet et al. 2010), and have two ADWINs each, which start a tree in the
-    background and put it in place (adaptive random forests, Gomes et al. 2017). They differ on purpose: every other one
-    splits on a drawn 60 % of the features, and the second half asks for 3.5 times the evidence (ln 1/delta) before a
-    split. Neighbours are those of `driftmoe.neighbours.Neighbours`. Trees alone leave a router little to choose; what
-    each part adds, and what it costs, is measured in `benchmarks/ablation.py`.
+    memories H_e of the expert's log-likelihood, fading over about 10 and 50 samples, the answer is sum_e g_e p_e with g
+    = softmax_e (z_e(x) + a·H_e); router and a (two numbers) descend on -ln sum_e g_e p_e(y): the mixture of Jacobs et
+    al. (1991), with likelihoods forgotten as in dynamic model averaging (Raftery et al. 2010). Trees learn a sample as
+    often as a Poisson draw says (leveraging bagging, Bifet et al. 2010), and have two ADWINs each, which start a tree
+    in the background and put it in place (adaptive random forests, Gomes et al. 2017). They differ on purpose: every
+    other one splits on a drawn 60 % of the features, and the second half asks for 3.5 times the evidence (ln 1/delta)
+    before a split. Neighbours are those of `driftmoe.neighbours.Neighbours`. Trees alone leave a router little to
+    choose; what each part adds, and what it costs, is measured in `benchmarks/ablation.py`.
 
     *What follows the paper, and what does not.* In the other variants the loop, the mask, the network and the defaults
     are the paper's: the fallback, too, that when no expert is right, the one that gives the true class most
@@ -188,12 +194,12 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
     disown a sample as well is no help: those are right most easily whose class is farthest off, and the router learns
     to trust them. The router steps once a mini-batch, not once a sample as in the published MoE-Task.
 
-    *Cost.* A prediction asks all trees in one call, and of other experts `top_k` (`"moe-data"`: one); learning asks
-    all and teaches `top_k`, or all in `"driftmoe"`. The router costs a few µs a sample, and one gradient step every
-    `batch_size` samples; neighbours, where they are asked, about 5 µs for ten features. Blocks (`learn_many`,
-    `step_many`, `driftmoe evaluate`) are several times faster than single samples and give the same model: the
-    router's weights are constant between two of its steps, so that all rows in between go through it, and then through
-    each tree, at once. `benchmarks/speed.py` has the figures.
+    *Cost.* A prediction asks all trees in one call, and of other experts `top_k` (`"moe-data"`: one); learning asks all
+    and teaches `top_k`, or all in `"driftmoe"`. The router costs a few µs a sample, and one gradient step every
+    `batch_size` samples; each kind of neighbours, where it is asked, about 10 µs for ten features. Blocks
+    (`learn_many`, `step_many`, `driftmoe evaluate`) are several times faster than single samples and give the same
+    model: the router's weights are constant between two of its steps, so that all rows in between go through it, and
+    then through each tree, at once. `benchmarks/speed.py` has the figures.
 
     References
     ----------
@@ -202,7 +208,8 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
 
     Jacobs, Jordan, Nowlan and Hinton (1991). Adaptive mixtures of local experts. Neural Computation 3.
 
-    Herbster and Warmuth (1998). Tracking the best expert. Machine Learning 32.
+    Raftery, Kárný and Ettler (2010). Online prediction under model uncertainty via dynamic model averaging.
+    Technometrics 52.
 
     Bifet, Holmes and Pfahringer (2010). Leveraging bagging for evolving data streams. ECML PKDD.
 
@@ -232,7 +239,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         monitors: bool = True,
         gate: str = "learnt",
         leverage: float = 6.0,
-        min_trust: float = 0.1,
+        min_trust: float = 0.5,
         hidden: tuple[int, ...] | None = None,
         learning_rate: float = 2e-3,
         batch_size: int | None = None,
@@ -750,7 +757,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         for name in ("diverse", "monitors"):
             if not isinstance(getattr(self, name), bool | np.bool_):
                 raise TypeError(f"{name}={getattr(self, name)!r}; choose True or False")
-        if self.gate not in GATES:
+        if self.gate not in tuple(GATES):
             raise ValueError(f"gate={self.gate!r}; available: {', '.join(GATES)}")
         if self.hidden is not None and not isinstance(self.hidden, tuple | list):
             raise TypeError(
@@ -783,6 +790,13 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
             raise ValueError(f"min_trust={self.min_trust}; choose 0 <= min_trust <= 1")
         if self.dropout > 0.0 and self.variant == "driftmoe":
             raise ValueError(f"dropout={self.dropout} does not apply to variant='driftmoe'; leave it at 0")
+        if self.variant != "driftmoe":
+            for name in ADAPTIVE_ALONE:
+                value, default = getattr(self, name), signature(type(self)).parameters[name].default
+                if value != default:
+                    raise ValueError(
+                        f"{name}={value!r} does not apply to variant={self.variant!r}; leave it at {default!r}"
+                    )
 
     def _check_extras(self) -> None:
         if isinstance(self.extras, str) or not isinstance(self.extras, Sequence):

@@ -35,6 +35,13 @@ FAITH_RATE = 5.0
 PROBE = 8
 """An expert that is hardly trusted is asked for one sample in so many."""
 
+LOSS_FADING = np.array([0.95, 0.998])
+"""What is left after a sample of the two memories of the mixture's loss: about the last 20, and the last 500."""
+
+SURPRISE = 1.25
+"""As long as the loss of late is so many times that of a longer past, all experts are asked; so also at the start,
+while both memories fill: about 800 samples."""
+
 TRUST_FADING = 0.98
 """What is left, after a sample for which it was asked, of the memory of how much an expert was trusted."""
 
@@ -84,7 +91,8 @@ class AdaptiveMixture:
     leverage
         Mean of the Poisson weights.
     min_trust
-        Share of the gate's weight below which a costly extra expert is only probed; 0 to ask all always.
+        Share of the gate's weight below which costly extra experts of a kind are only probed, as a share of what they
+        would have if all counted alike; 0 to ask all always.
     gate
         What the weights depend on: see `GATES`.
     rng
@@ -108,7 +116,7 @@ class AdaptiveMixture:
     ) -> None:
         self._pool, self._extras, self._has_head = pool, list(extras), has_head
         self._router, self._policy, self._n_shared = router, policy, n_shared
-        self._leverage, self._min_trust, self._rng = leverage, min_trust, rng
+        self._leverage, self._rng = leverage, rng
         sizes = [pool.n_experts, *(extra.n_experts for extra in self._extras)] + [1] * has_head
         self.n_experts = sum(sizes)
         self.n_logits = self.n_experts + n_null
@@ -118,8 +126,10 @@ class AdaptiveMixture:
         self._faith = np.full(len(FADING), FAITH * self._asks_memories, np.float32)
         self._faith_moments = np.zeros((2, len(FADING)), np.float32)
         self._faith_errors = np.zeros(len(FADING))
-        self._n_steps = 0
+        self._n_steps = self._n_seen = 0
+        self._losses = np.zeros(len(LOSS_FADING))
         self._trust = np.ones(len(sizes))
+        self._least_trust = min_trust * np.array(sizes) / self.n_experts * (gate != "equal")
         self._is_probed = np.zeros(len(sizes), np.bool_)  # constant between two steps of the router
         self._is_costly = np.array([not isinstance(extra, LabelHistory) for extra in self._extras], np.bool_)
 
@@ -182,6 +192,7 @@ class AdaptiveMixture:
         if self._has_head:
             errors[:, self.n_logits :] = expert_proba[:, -1]
             errors[np.arange(len(targets)), self.n_logits + targets] -= 1.0
+        self._n_seen += len(targets)
         is_full = len(targets) == self._router.room
         self._router.learn_errors(errors)
         if is_full:
@@ -202,10 +213,11 @@ class AdaptiveMixture:
         expert_proba = np.concatenate(votes, axis=1)
         weights = np.empty((len(outputs), self.n_experts))
         if not self._asks_router:
+            outputs = outputs.copy()  # a single row is a view of the router's mini-batch
             outputs[:, : self.n_logits] = 0.0
         gate(
             outputs, expert_proba, chosen, targets, self.n_logits, self._memories, self._faith,
-            self._kinds, self._trust, weights, errors, self._faith_errors,
+            self._kinds, self._trust, self._losses, weights, errors, self._faith_errors,
         )  # fmt: skip
         if not self._asks_router:
             errors[:, : self.n_logits] = 0.0
@@ -220,7 +232,7 @@ class AdaptiveMixture:
 
     def _asked(self, n_rows: int) -> np.ndarray:
         """Whether each extra expert is asked on the next rows of the mini-batch, shape (n_rows, n_extras)."""
-        place = self._router.batch_size - self._router.room + np.arange(n_rows)
+        place = self._n_seen + np.arange(n_rows)
         is_probed = self._is_probed[1 : 1 + len(self._extras)] & self._is_costly
         return (place % PROBE == 0)[:, np.newaxis] | ~is_probed
 
@@ -236,7 +248,8 @@ class AdaptiveMixture:
                 FAITH_RATE * self._router.learning_rate,
             )
         self._faith_errors[:] = 0.0
-        self._is_probed = self._trust < self._min_trust
+        of_late, before = self._losses
+        self._is_probed = (self._trust < self._least_trust) & (of_late <= SURPRISE * before)
 
 
 def _read(part: MulticlassTrees | Extra, rows: Rows) -> Any:
@@ -269,6 +282,7 @@ def gate(  # type: ignore[no-untyped-def]
     faith,
     kinds,
     trust,
+    losses,
     weights,
     errors,
     faith_errors,
@@ -299,6 +313,8 @@ def gate(  # type: ignore[no-untyped-def]
         To which kind each expert belongs, shape (n_experts,).
     trust
         Faded weight of each kind, shape (n_kinds,).
+    losses
+        Faded loss of the mixture, one for each of `LOSS_FADING`.
     weights
         Result, shape (n_rows, n_experts), each row summing to 1 if any expert has a vote.
     errors
@@ -309,7 +325,8 @@ def gate(  # type: ignore[no-untyped-def]
     References
     ----------
     Jacobs, Jordan, Nowlan & Hinton 1991, Adaptive mixtures of local experts, eq. 1.3: the likelihood of the mixture.
-    Herbster & Warmuth 1998, Tracking the best expert, for weights that follow who has done well lately.
+    Raftery, Kárný & Ettler 2010, Online prediction under model uncertainty via dynamic model averaging, for weights
+    from likelihoods that are forgotten exponentially; Herbster & Warmuth 1998, Tracking the best expert, for why.
     """
     n_rows, n_experts, n_classes = expert_proba.shape
     scores = np.empty(n_logits)
@@ -362,6 +379,8 @@ def gate(  # type: ignore[no-untyped-def]
         for e in range(n_logits):
             scores[e] /= total
             likelihood += scores[e] * likelihoods[e]
+        for h in range(losses.shape[0]):
+            losses[h] = LOSS_FADING[h] * losses[h] - (1.0 - LOSS_FADING[h]) * math.log(likelihood)
         for e in range(n_logits):
             error = scores[e] * (1.0 - likelihoods[e] / likelihood)
             errors[row, e] = error

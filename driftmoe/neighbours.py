@@ -77,13 +77,15 @@ class Neighbours:
     Parameters
     ----------
     capacity
-        Samples remembered, a multiple of 64: 32 episodes that can be halved.
+        Samples remembered at most, a multiple of 64: 32 episodes that can be halved. They take 4 bytes an input each,
+        and 16 more.
     k
         Neighbours that vote.
     votes
         (likeness, rate) of each; `rate` is in deviations of a feature per sample. 0 or more.
     by_relevance
-        Whether a feature counts by how far the means of the classes lie apart in it, of late, rather than all alike.
+        Whether a feature counts by how far the means of the classes lie apart in it, of late (the variance between
+        classes), rather than all alike. Where classes differ in something else than their means, it cannot tell.
 
     Raises
     ------
@@ -178,10 +180,12 @@ class Neighbours:
 
     def _make_room(self, n_inputs: int, n_classes: int) -> None:
         """Take in new inputs, which were 0 so far, as missing values are; and new classes."""
-        n_old, n_classes = self._points.shape[1], n_classes * self._by_relevance
+        n_old, n_classes = len(self._scales), n_classes * self._by_relevance
         if n_inputs == n_old and n_classes == len(self._class_counts):
             return
-        self._points = _enlarged(self._points, (N_EPISODES, n_inputs, self._points.shape[2]))
+        if n_inputs > self._points.shape[1]:  # with room for a few more, lest each new input copies all
+            room = n_inputs if n_old == 0 else n_inputs + n_inputs // 4
+            self._points = _enlarged(self._points, (N_EPISODES, room, self._points.shape[2]))
         self._scales = np.concatenate([self._scales, np.ones(n_inputs - n_old, np.float32)])
         self._class_counts = _enlarged(self._class_counts, (n_classes,))
         self._means = _enlarged(self._means, (n_classes, n_inputs))
@@ -246,7 +250,7 @@ def nearest(  # type: ignore[no-untyped-def]
     Parameters
     ----------
     points
-        What is remembered, float32, shape (n_episodes, n_inputs, size).
+        What is remembered, float32, shape (n_episodes, n_inputs or more, size).
     labels, times
         Target of each of these samples, and how many came before it, shape (n_episodes, size).
     episodes
@@ -273,7 +277,7 @@ def nearest(  # type: ignore[no-untyped-def]
     proba
         Result, shape (n_rows, n_experts, n_classes), zeros to begin with.
     """
-    n_episodes, n_inputs, size = points.shape
+    n_episodes, n_inputs, size = points.shape[0], inputs.shape[1], points.shape[2]
     squares = np.empty((n_episodes, size), np.float32)
     least = np.empty(n_episodes, np.float32)
     label_of_least = np.empty(n_episodes, np.int64)
@@ -346,7 +350,7 @@ def nearest(  # type: ignore[no-untyped-def]
             counts[0] = n
         e = order[n - 1]
         j = episodes[e]["size"]
-        points[e, :, j] = inputs[row]
+        points[e, :n_inputs, j] = inputs[row]
         labels[e, j], times[e, j] = target, now
         episodes[e]["size"] += 1
         counts[1] += 1

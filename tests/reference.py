@@ -560,7 +560,19 @@ class AdaptiveTree:
 
 
 def gate_slowly(
-    outputs, votes, chosen, targets, n_logits, memories, faith, kinds, trust, weights, errors, faith_errors
+    outputs,
+    votes,
+    chosen,
+    targets,
+    n_logits,
+    memories,
+    faith,
+    kinds,
+    trust,
+    losses,
+    weights,
+    errors,
+    faith_errors,
 ):
     """What `driftmoe.mixture.gate` does, from the formulas of its documentation."""
     n_rows, n_experts, n_classes = votes.shape
@@ -582,6 +594,8 @@ def gate_slowly(
         total = sum(math.exp(scores[e]) for e in everyone)
         prior = {e: math.exp(scores[e]) / total for e in everyone}
         evidence = sum(prior[e] * likelihood[e] for e in everyone)
+        losses[:] = [fading * old - (1.0 - fading) * math.log(evidence)
+                     for fading, old in zip((0.95, 0.998), losses, strict=True)]  # fmt: skip
         for e in everyone:
             errors[row, e] = prior[e] - prior[e] * likelihood[e] / evidence
             faith_errors += errors[row, e] * memories[:, e]
