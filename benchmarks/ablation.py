@@ -46,7 +46,8 @@ PARTS = (
     "driftmoe(gate='equal')",
     "driftmoe(learning_rate=0.0)",
 )
-"""The default, then one part less each; half of the experts learn and vote with `TopK(11)`."""
+"""The default, then one part less each; half of the experts vote, and of the trees learn, with `TopK(11)`. With a
+learning rate of 0 router and head stay as they were drawn; how well each expert does of late counts all the same."""
 
 GATE = (
     "driftmoe",
@@ -79,6 +80,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds")
     parser.add_argument("--first-seed", type=int, default=11)
     parser.add_argument("--streams", nargs="+", default=(*PAPER, *OTHERS))
+    parser.add_argument("--delay", default="0", help="samples between a sample and its label")
     parser.add_argument("--out", type=Path, help="folder of the results; runs/STUDY by default")
     parser.add_argument("--lines", type=Path, help="file to write all result lines of the folder to")
     parser.add_argument("--workers", type=int, default=1, help="runs at a time")
@@ -87,7 +89,14 @@ def main() -> None:
     out = arguments.out or Path("runs") / arguments.study
     open_run = functools.partial(open_stream, options=FileOptions(), data_dir=arguments.data_dir)
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
-    runs = planned(arguments.streams, STUDIES[arguments.study], seeds, open_run, limit=arguments.limit)
+    runs = planned(
+        arguments.streams,
+        STUDIES[arguments.study],
+        seeds,
+        open_run,
+        limit=arguments.limit,
+        delay=arguments.delay,
+    )
     runs.sort(key=lambda run: run.seed)
     n_failed = carry_out(runs, open_run, out, executor="processes", n_workers=arguments.workers)
     if arguments.lines is not None:
