@@ -29,6 +29,7 @@ from driftmoe.experiment import (
     OpenStream,
     ResultFolder,
     Run,
+    compile_first,
     parsed_delay,
     read_failures,
     read_results,
@@ -490,11 +491,14 @@ def _evaluate(
         for run in runs:
             stream = samples[run.seed]
             model = models.make(run.model, seed=run.seed)
-            task = progress.add_task(f"{run.model}, seed {run.seed}", total=stream.n_samples, figures="")
+            name = f"{run.model}, seed {run.seed}"
+            task = progress.add_task(f"{name}: compiling, once per machine", total=None, figures="")
             last: Checkpoint | None = None
             curve = []
             is_complete = False
             try:
+                compile_first(run, stream)
+                progress.update(task, description=name, total=stream.n_samples)
                 watched = _Watched(stream, progress, task)
                 for last in prequential(watched, model, **run.protocol()):
                     curve.append(run.curve_point(last))

@@ -8,10 +8,12 @@ runs, one by one, in processes of this machine, or on a Dask cluster. `read_resu
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import functools
 import hashlib
 import io
+import itertools
 import json
 import math
 import multiprocessing
@@ -280,6 +282,9 @@ class Event:
     error: Path | None = None
 
 
+ENOUGH_TO_COMPILE = 300
+"""Samples after which all of a model has been at work: more than a mini-batch of any router."""
+
 EXECUTORS = ("serial", "processes", "dask")
 
 OpenStream = Callable[..., Any]
@@ -391,6 +396,7 @@ def run_job(run: Run, stream: Any) -> tuple[dict[str, Any], list[dict[str, Any]]
             f"{run.stream} has hash {fingerprint} here, but {run.stream_sha256} where it was planned"
         )
     torch.set_num_threads(1)  # a router is small: threads would only wait for each other
+    compile_first(run, stream)
     model = models.make(run.model, seed=run.seed)
     last, curve = None, []
     for last in prequential(stream, model, **run.protocol()):
@@ -400,6 +406,24 @@ def run_job(run: Run, stream: Any) -> tuple[dict[str, Any], list[dict[str, Any]]
     drifts = [(drift.position, drift.width) for drift in stream.drifts]
     result = run.result(last, model, stream_length=stream.n_samples, drifts=drifts, is_complete=True)
     return result, curve
+
+
+def compile_first(run: Run, stream: Any) -> None:
+    """Let a model that is thrown away see the first samples, so that no figure holds the time of a compiler.
+
+    Only models that take blocks are compiled, once per machine; a block that cannot be read is left to the run itself.
+    """
+    model = models.make(run.model, seed=run.seed)
+    if hasattr(model, "step_many") and hasattr(stream, "blocks"):
+        with contextlib.suppress(TypeError, ValueError):
+            for X, y in itertools.islice(stream.blocks(ENOUGH_TO_COMPILE), 1):
+                model.step_many(
+                    X,
+                    y,
+                    names=[feature.name for feature in stream.features],
+                    values=[feature.values for feature in stream.features],
+                    classes=stream.classes,
+                )
 
 
 def _attempt(open_stream: OpenStream, run: Run) -> Outcome:

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from river import base
 
 import streams
 from driftmoe import models
@@ -230,6 +231,41 @@ def test_a_result_tells_all_that_is_needed_to_repeat_it(tmp_path):
     if head.returncode == 0:
         assert result["commit"].removesuffix("-dirty") == head.stdout.strip()
     assert [point["n_samples"] for point in curve] == [100, 200, 300]
+
+
+class CompilesFirst(base.Classifier):
+    """Takes its time at the first block that the process gives to any of its kind, as a compiled model does."""
+
+    is_compiled = False
+
+    def __init__(self):
+        self.n_seen = 0
+
+    def learn_one(self, x, y):
+        raise AssertionError("blocks go another way")
+
+    def step_many(self, X, y, *, names, values, classes):
+        if not CompilesFirst.is_compiled:
+            time.sleep(1.0)
+            CompilesFirst.is_compiled = True
+        self.n_seen += len(y)
+        return [classes[0]] * len(y)
+
+
+def test_no_time_of_a_compiler_is_in_the_figures_and_the_model_is_new(monkeypatch):
+    made = []
+
+    def make():
+        made.append(CompilesFirst())
+        return made[-1]
+
+    monkeypatch.setitem(models.MODELS, "late", make)
+    stream = streams.make("sea", seed=1, n_samples=500)
+    run = Run("sea", stream.fingerprint(), "late", 1, 500, 1000)
+    result, _ = run_job(run, stream)
+    assert CompilesFirst.is_compiled
+    assert result["seconds"] < 0.9
+    assert made[-1].n_seen == result["n_samples"] == 500
 
 
 def test_what_tells_runs_apart_is_in_the_name_of_the_file(tmp_path):
