@@ -101,9 +101,12 @@ def main() -> None:
     n_failed = carry_out(runs, open_run, out, executor="processes", n_workers=arguments.workers)
     if arguments.lines is not None:
         lines, _ = read_results(out)
-        for line in lines:
-            del line["routing"]["experts"]  # most of the line
-        arguments.lines.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        for (
+            line
+        ) in lines:  # most of a line: parameters, which model and commit tell, and each expert's figures
+            del line["parameters"], line["routing"]["experts"]
+        text = "".join(json.dumps({"study": arguments.study, **line}) + "\n" for line in lines)
+        arguments.lines.write_text(text, encoding="utf-8")
     sys.exit(1 if n_failed else 0)
 
 
