@@ -97,11 +97,11 @@ def prequential(
     stream: Iterable[tuple[Mapping[Any, Any], Hashable]],
     model: base.Classifier | OwnLoop,
     *,
-    metrics: Metrics = (),
+    metrics: Metrics | None = None,
     window: int = 1000,
     step: int | None = None,
     fading: float | None = None,
-    delay: Delay = 0,
+    delay: Delay | None = None,
     weight: Weight | None = None,
     warm_start: int = 0,
     keep_predictions: bool = False,
@@ -177,6 +177,7 @@ def prequential(
     1250 0.884
     """
     step = window if step is None else step
+    metrics, delay = metrics or (), delay or 0
     for name, value in (("window", window), ("step", step)):
         if value < 1:
             raise ValueError(f"{name}={value}; choose at least 1 sample")
@@ -561,7 +562,7 @@ class _Tally:
             start = time.perf_counter()
             self._model_bytes = getattr(self.model, "_raw_memory_usage", 0)  # not all are river's
             self._measuring += time.perf_counter() - start
-        self._ram_hours.update(self._model_bytes, self._seconds)
+            self._ram_hours.update(self._model_bytes, self._seconds)
         checkpoint = Checkpoint(
             n_samples=self.n_samples,
             cumulative=self._total.get() | {name: m.get() for name, m in self._metrics.items()},
@@ -570,7 +571,7 @@ class _Tally:
             window_seconds=self._seconds - self._seconds_before,
             cpu_seconds=self._cpu_seconds,
             model_bytes=self._model_bytes,
-            ram_hours=self._ram_hours.get(),
+            ram_hours=self._ram_hours.get(self._seconds),
             predictions=tuple(self._predictions),
             routing=self._routing(),
         )

@@ -132,7 +132,8 @@ class Run:
             "limit": self.limit,
             "window": self.window,
             "delay": self.delay,
-            "parameters": _plain(model._get_params()),
+            # Of a new one: some of river's models change their own while they learn.
+            "parameters": _plain(models.make(self.model, seed=self.seed)._get_params()),
             "stream_length": stream_length,
             "stream_sha256": self.stream_sha256,
             "drifts": [list(drift) for drift in drifts],
@@ -530,8 +531,8 @@ def parsed_delay(text: str) -> Delay:
 
 
 def _shown(folder: Path, pattern: str) -> list[Path]:
-    """Return the files below a folder but those whose way begins with a dot: what is being written is not read."""
-    files = sorted(folder.rglob(pattern))
+    """Return the files below a folder, oldest first, but those whose way begins with a dot: these are being written."""
+    files = sorted(folder.rglob(pattern), key=lambda file: (file.stat().st_mtime_ns, file))
     return [f for f in files if not any(part.startswith(".") for part in f.relative_to(folder).parts)]
 
 

@@ -408,9 +408,13 @@ class RamHours:
         self._gigabyte_seconds += (before_bytes + n_bytes) / 2e9 * (seconds - before)
         self._before = (n_bytes, seconds)
 
-    def get(self) -> float:
-        """Return the GB·h until the last measurement."""
-        return self._gigabyte_seconds / 3600.0
+    def get(self, seconds: float | None = None) -> float:
+        """Return the GB·h until the last measurement, or until later, with the memory that was measured last."""
+        since = 0.0
+        if seconds is not None and self._before is not None:
+            n_bytes, before = self._before
+            since = n_bytes / 1e9 * (seconds - before)
+        return (self._gigabyte_seconds + since) / 3600.0
 
 
 @dataclass(frozen=True)

@@ -272,13 +272,19 @@ def usable(results: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]
         if not result["complete"]:
             notes.append(f"{name}: interrupted after {result['n_samples']:,} samples, left out.")
             continue
-        key = tuple(result[part] for part in ("stream", "stream_sha256", "model", "seed", "n_samples"))
+        parts = ("stream", "stream_sha256", "model", "seed", "n_samples")
+        key = (*(result[part] for part in parts), _delay(result))
         if key in kept:
             notes.append(
                 f"{name}, {result['n_samples']:,} samples: done more than once, the last one counts."
             )
         kept[key] = result
     return list(kept.values()), notes
+
+
+def _delay(result: Mapping[str, Any]) -> str:
+    """Return how late the labels came; lines of old files do not say that they came at once."""
+    return str(result.get("delay") or 0)
 
 
 def _row_names(results: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -290,6 +296,7 @@ def _row_names(results: Sequence[Mapping[str, Any]]) -> list[str]:
     ambiguous = {name[:2] for name, found in hashes.items() if len(found) > 1}
     return [
         f"{result['stream']}, {result['n_samples']:,}"
+        + (f", labels {_delay(result)} late" if _delay(result) != "0" else "")
         + (
             f", data {result['stream_sha256'][:8]}"
             if (result["stream"], result["n_samples"]) in ambiguous
@@ -512,7 +519,8 @@ def _tests(mean: pd.DataFrame) -> list[str | Grid | Picture]:
         import scikit_posthocs  # noqa: F401
     except ImportError:
         raise ImportError(
-            "a comparison over several streams needs scikit-posthocs and baycomp; pip install 'driftmoe[report]'"
+            "a comparison over several streams needs scikit-posthocs and baycomp; pip install "
+            "'driftmoe[report]', or '.[report]' from a clone"
         ) from None
     parts: list[str | Grid | Picture] = []
     if n_models >= 3:

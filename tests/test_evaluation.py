@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from river import base, dummy, metrics, naive_bayes
 import streams
 from driftmoe import models
 from driftmoe.evaluation import cross_validate, holdout, prequential
-from driftmoe.metrics import Brier
+from driftmoe.metrics import Brier, RamHours
 
 
 class Recorder(base.Classifier):
@@ -296,6 +297,31 @@ def test_memory_and_time_add_up():
     last = checkpoints[-1]
     assert 0.0 < last.ram_hours <= max(model_bytes) / 1e9 * last.seconds / 3600 * (1 + 1e-9)
     assert 0.3 * last.seconds < last.cpu_seconds < 3 * last.seconds + 0.1
+
+
+def test_nothing_asked_for_is_as_the_defaults():
+    seen = [({"i": i % 5}, f"label {i % 5}") for i in range(16)]
+    (asked,) = prequential(seen, Memory(), metrics=None, delay=None)
+    (default,) = prequential(seen, Memory())
+    assert asked.cumulative == default.cumulative
+
+
+def test_memory_that_is_seldom_measured_counts_from_one_measurement_to_the_next(monkeypatch):
+    class Grows(Memory):
+        """Takes 1 GB more at every look, and each look takes long."""
+
+        looks = 0
+
+        @property
+        def _raw_memory_usage(self):
+            self.looks += 1
+            time.sleep(0.05)
+            return self.looks * 10**9
+
+    updates = []
+    monkeypatch.setattr(RamHours, "update", lambda self, n_bytes, seconds: updates.append(n_bytes))
+    list(prequential([({"i": i}, "label") for i in range(50)], Grows(), window=1))
+    assert updates == [10**9]  # the first; later looks would have taken longer than the model itself
 
 
 def test_holdout_learns_then_tests_by_turns():

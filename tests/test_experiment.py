@@ -268,6 +268,26 @@ def test_no_time_of_a_compiler_is_in_the_figures_and_the_model_is_new(monkeypatc
     assert made[-1].n_seen == result["n_samples"] == 500
 
 
+def test_a_result_tells_the_parameters_that_the_model_began_with():
+    """river's forest replaces its own `max_features` by a number while it learns."""
+    (run,) = plan("arf(n_models=1)")
+    result, _ = run_job(run, OPEN(name="led_a", limit=300, seed=1))
+    assert result["parameters"]["max_features"] == "sqrt"
+
+
+def test_of_two_results_of_one_run_the_newer_one_counts(tmp_path):
+    (run,) = plan("nochange")
+    result, curve = run_job(run, OPEN(name="led_a", limit=300, seed=1))
+    folder = JobFolder(tmp_path)
+    folder.keep(run, result, curve)
+    (file,) = (tmp_path / "jobs").glob("*.json")
+    older = file.with_name("zzz.json")  # last by name
+    older.write_text(json.dumps({"result": {**result, "accuracy": 0.0}, "curve": curve}), encoding="utf-8")
+    os.utime(older, (1, 1))
+    results, _ = read_results(tmp_path)
+    assert [line["accuracy"] for line in results] == [result["accuracy"]]
+
+
 def test_what_tells_runs_apart_is_in_the_name_of_the_file(tmp_path):
     folder = JobFolder(tmp_path)
     runs = plan("ht", "ht(grace_period=199)", seeds=(1, 2)) + plan("ht", n=301) + plan("ht", delay="3")

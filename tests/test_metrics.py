@@ -281,3 +281,11 @@ def test_the_tolerance_of_recovery_counts():
     assert (strict, lax) == (200, 100)
     with pytest.raises(ValueError, match="2 ends of windows and 1 accuracies"):
         drift_recovery([1, 2], [0.5], [])
+
+
+def test_memory_measured_last_counts_until_later():
+    ram_hours = RamHours()
+    ram_hours.update(2_000_000_000, seconds=0)
+    ram_hours.update(4_000_000_000, seconds=1800)
+    assert ram_hours.get(seconds=3600) == pytest.approx(1.5 + 2.0)
+    assert ram_hours.get() == pytest.approx(1.5)

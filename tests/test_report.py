@@ -140,6 +140,14 @@ def test_a_cell_with_fewer_seeds_says_so():
     )
 
 
+def test_runs_with_late_labels_are_rows_of_their_own():
+    late = [{**line, "accuracy": 0.25, "delay": "1000"} for line in RESULTS]
+    rows = accuracy_rows([*RESULTS, *late])
+    names = [str(row) for row in rows]
+    assert any("a, 1,000, labels 1000 late" in name for name in names)
+    assert "done more than once" not in text_of(report.sections([*RESULTS, *late], []), "What was compared")
+
+
 def test_interrupted_and_repeated_runs_are_named_and_left_out():
     spoiled = [
         *RESULTS,
