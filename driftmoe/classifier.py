@@ -659,8 +659,11 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
             asked = None  # all trees answer in one call
         else:
             rows = samples
-            if self.variant == "moe-data":  # one has the word; only where it has no vote are all asked
+            if (
+                self.variant == "moe-data"
+            ):  # one has the word, or nobody; only where it has no vote are all asked
                 asked = np.arange(self.n_experts) == weights.argmax(axis=1)[:, np.newaxis]
+            asked = asked | ~weights.any(axis=1, keepdims=True)  # where only nulls are chosen all count alike
         expert_proba = self._experts.predict_proba(rows, n_classes, asked)
         if asked is not None and not expert_proba.any(axis=-1).any(axis=-1).all():  # nobody asked has a vote
             expert_proba = self._experts.predict_proba(rows, n_classes)
@@ -675,10 +678,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
             choice = Choice(np.zeros(logits.shape), np.zeros(logits.shape, np.bool_))
             if top_k(logits, policy.k, policy.renorm, choice.weights, choice.mask):
                 return choice
-        if len(logits) > 1:
-            return route(policy, logits)
-        weights, mask, n_null = route(policy, logits[0])
-        return Choice(weights[np.newaxis], mask[np.newaxis], np.atleast_1d(n_null))
+        return route(policy, logits)
 
     def _answer(self, weights: np.ndarray, expert_proba: np.ndarray) -> np.ndarray:
         """Mix the experts' votes as the variant has it, shape (n_rows, n_classes)."""

@@ -182,6 +182,9 @@ def route(policy: Policy, logits: np.ndarray) -> Choice:
     of_row = getattr(policy, "of_row", None)
     if of_row is not None and logits.ndim == 1:
         return of_row(logits)
+    if of_row is not None and logits.ndim == 2 and len(logits) == 1:
+        weights, mask, n_null = of_row(logits[0])
+        return Choice(weights[np.newaxis], mask[np.newaxis], np.atleast_1d(n_null))
     with torch.no_grad():
         routing = policy(torch.from_numpy(np.asarray(logits, dtype=np.float64)))
     weights, mask = routing.weights.numpy(), routing.mask.numpy()

@@ -561,6 +561,42 @@ def test_any_policy_serves_single_samples_and_blocks_alike(variant, policy):
     assert many._router._weights.tobytes() == one._router._weights.tobytes()
 
 
+@pytest.mark.parametrize("variant", ["moe-data", "moe-vote"])
+def test_river_experts_all_count_alike_where_only_nulls_are_chosen(variant):
+    policy = WithNull(TopK(1), n_null=12)
+    model = DriftMoEClassifier(
+        variant, **SMALL | {"expert": naive_bayes.GaussianNB(), "policy": policy, "learning_rate": 0.0}
+    )
+    for x, y in SEA[:100]:
+        model.learn_one(x, y)
+    n_checked = 0
+    for x, _ in SEA[100:200]:
+        sample = model._encoder.order(model._encoder.clean(x))
+        inputs = model._encoder.inputs(model._encoder.vector(sample)[np.newaxis], is_learning=False)
+        votes = model._experts.predict_proba([sample], 2)[0]
+        if model._choose(model._router.logits(inputs)).weights.any() or np.ptp(votes[:, 0]) < 1e-6:
+            continue
+        n_checked += 1
+        assert list(model.predict_proba_one(x).values()) == pytest.approx(
+            votes[votes.any(axis=1)].mean(axis=0)
+        )
+    assert n_checked > 3
+
+
+@pytest.mark.parametrize("policy", [TopK(2), TopP(0.8), WithNull(TopK(2), n_null=2)], ids=str)
+def test_a_single_sample_chooses_without_tensors(policy, monkeypatch):
+    model = DriftMoEClassifier(policy=policy, n_experts=3, hidden=(8,), seed=1)
+    for x, y in SEA[:20]:
+        model.learn_one(x, y)
+
+    def refuse(self, logits):
+        raise AssertionError("a tensor for one row")
+
+    monkeypatch.setattr(type(policy), "__call__", refuse)
+    model.predict_one(SEA[20][0])
+    model.learn_one(*SEA[20])
+
+
 @pytest.mark.parametrize("learning_rate", [0.002, 0.0])
 def test_a_schedule_counts_mini_batches_of_the_router(learning_rate):
     policy = Scheduled(TopK(1), LinearK(1, 3, n_steps=2))
