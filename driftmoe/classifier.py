@@ -790,6 +790,13 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
             raise ValueError(f"min_trust={self.min_trust}; choose 0 <= min_trust <= 1")
         if self.dropout > 0.0 and self.variant == "driftmoe":
             raise ValueError(f"dropout={self.dropout} does not apply to variant='driftmoe'; leave it at 0")
+        if self.policy is not None and self.variant == "moe-task":
+            raise ValueError(f"policy={self.policy!r} does not apply to variant='moe-task'; leave it at None")
+        if self.policy is not None and not GATES[self.gate][0]:
+            raise ValueError(
+                f"policy={self.policy!r} chooses by the router, which does not learn with gate={self.gate!r}; "
+                "choose gate='learnt' or 'router'"
+            )
         if self.variant != "driftmoe":
             for name in ADAPTIVE_ALONE:
                 value, default = getattr(self, name), signature(type(self)).parameters[name].default

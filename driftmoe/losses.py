@@ -42,8 +42,12 @@ def correctness_loss(logits: Tensor, correct: Tensor, observed: Tensor | None = 
     >>> round(correctness_loss(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]])).item(), 4)
     0.6931
     """
+    logits = _rows(logits, None).reshape(logits.shape)
+    correct = correct.to(logits.dtype)
     if observed is None:
         return F.binary_cross_entropy_with_logits(logits, correct)
+    left_out = ~observed.bool()  # such an expert may be out of service, with a logit of -inf
+    logits, correct = logits.masked_fill(left_out, 0.0), correct.masked_fill(left_out, 0.0)
     weight = observed.to(logits.dtype)
     total = F.binary_cross_entropy_with_logits(logits, correct, weight=weight, reduction="sum")
     return total / weight.sum().clamp_min(1.0)
@@ -52,7 +56,8 @@ def correctness_loss(logits: Tensor, correct: Tensor, observed: Tensor | None = 
 def load_balance_loss(logits: Tensor, load: Tensor, rows: Tensor | None = None) -> Tensor:
     """n · sum_i f_i P_i: 1 when experts share rows evenly, whatever the policy and k; up to n when one has all.
 
-    f_i is the share of the load on expert i (they sum to 1) and P_i the mean softmax probability of expert i.
+    n is the number of experts in service, those with a logit above -inf in any row; f_i is the share of the load on
+    expert i (they sum to 1) and P_i the mean softmax probability of expert i.
 
     Parameters
     ----------
@@ -88,7 +93,7 @@ def load_balance_loss(logits: Tensor, load: Tensor, rows: Tensor | None = None) 
     1.0
     """
     log_p, load = _log_probs(logits, rows), _rows(load, rows)
-    return logits.shape[-1] * (_share(load.to(log_p.dtype)) * _mean(log_p.exp())).sum()
+    return _n_live(log_p) * (_share(load.to(log_p.dtype)) * _mean(log_p.exp())).sum()
 
 
 def null_balance_loss(logits: Tensor, load: Tensor, n_null: int, rows: Tensor | None = None) -> Tensor:
@@ -132,7 +137,7 @@ def null_balance_loss(logits: Tensor, load: Tensor, n_null: int, rows: Tensor | 
         )
     share, probs = _share(load.to(log_p.dtype)), _mean(log_p.exp())
     true = (share[:n] * probs[:n]).sum()
-    return logits.shape[-1] * (true + share[n:].mean() * probs[n:].sum())
+    return _n_live(log_p) * (true + share[n:].mean() * probs[n:].sum())
 
 
 def entropy_loss(
@@ -238,7 +243,7 @@ def router_z_loss(logits: Tensor, rows: Tensor | None = None) -> Tensor:
     return _mean(_rows(logits, rows).logsumexp(-1).square())
 
 
-def importance_loss(weights: Tensor, rows: Tensor | None = None) -> Tensor:
+def importance_loss(weights: Tensor, rows: Tensor | None = None, valid: Tensor | None = None) -> Tensor:
     """Squared coefficient of variation of the experts' summed weights: 0 when all matter equally, n - 1 when one does.
 
     Parameters
@@ -247,6 +252,8 @@ def importance_loss(weights: Tensor, rows: Tensor | None = None) -> Tensor:
         `Routing.weights`, shape (..., n_experts).
     rows
         Rows that count, bool, shape (...); default all.
+    valid
+        Experts in service, bool, shape (n_experts,); default all.
 
     Returns
     -------
@@ -265,6 +272,8 @@ def importance_loss(weights: Tensor, rows: Tensor | None = None) -> Tensor:
     3.0
     """
     total = _rows(weights, rows).sum(0)
+    if valid is not None:
+        total = total[valid]
     mean = total.mean()
     return (total - mean).square().mean() / mean.square().clamp_min(torch.finfo(total.dtype).tiny)
 
@@ -273,6 +282,11 @@ def _rows(values: Tensor, rows: Tensor | None) -> Tensor:
     """Rows that count, flattened: (n_rows, n_experts), floats in float32 at least."""
     values = values.reshape(-1, values.shape[-1]) if rows is None else values[rows]
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+
+
+def _n_live(log_p: Tensor) -> Tensor:
+    """Number of experts in service: a logit of -inf in every row marks one that is not."""
+    return (log_p > -torch.inf).any(0).sum()
 
 
 def _log_probs(logits: Tensor, rows: Tensor | None) -> Tensor:

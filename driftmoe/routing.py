@@ -904,7 +904,9 @@ class WithNull:
         n = self._n_true(logits.shape[-1])
         whole = self.policy(logits)
         mask, true = whole.mask[..., :n], _checked(logits)[..., :n]
-        weights = _weights(true, mask, renorm=True) if self.renorm else whole.weights[..., :n]
+        weights = (
+            _weights(true, mask, renorm=True, score=self._score) if self.renorm else whole.weights[..., :n]
+        )
         if self.on_empty == "best":
             best = top_k_mask(true, 1) & ~mask.any(-1, keepdim=True)
             mask, weights = mask | best, weights.masked_fill(best, 1.0)
@@ -921,7 +923,14 @@ class WithNull:
             chosen = [true.index(max(true))]
         elif not self.renorm:
             return Choice(weights, mask, n_null)
+        if self._score == "sigmoid":
+            true = [min(z, 0.0) - math.log1p(math.exp(-abs(z))) for z in true]
         return _softmax_row(true, chosen, renorm=True)._replace(n_null=n_null)
+
+    @property
+    def _score(self) -> Score:
+        """What the policy beneath weighs its experts by."""
+        return getattr(self.policy, "score", "softmax")
 
     def _n_true(self, n_columns: int) -> int:
         if n_columns <= self.n_null:

@@ -190,3 +190,17 @@ def test_correctness_loss_under_autocast_is_that_of_float32():
         value = correctness_loss(logits, correct)
     assert value.dtype == torch.float32
     assert value.item() == pytest.approx(correctness_loss(logits.float(), correct).item(), rel=1e-6)
+
+
+def test_experts_out_of_service_change_no_balance():
+    live = 3.0 * torch.eye(4)  # each row has its own expert
+    logits = torch.cat([live, torch.full((4, 4), -torch.inf)], -1)
+    routing = TopK(1)(logits)
+    assert load_balance_loss(logits, routing.mask).item() == pytest.approx(1.0)
+    valid = torch.arange(8) < 4
+    assert importance_loss(TopK(1)(logits).weights, valid=valid).item() == pytest.approx(0.0)
+
+
+def test_correctness_is_worked_out_in_float32():
+    logits, correct = torch.tensor([[9.0, -9.0]], dtype=torch.bfloat16), torch.tensor([[True, False]])
+    assert correctness_loss(logits, correct).dtype == torch.float32

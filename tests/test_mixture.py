@@ -412,6 +412,8 @@ def test_dense_is_no_policy():
         ({"diverse": "no"}, TypeError, "diverse='no'; choose True or False"),
         ({"gate": "none"}, ValueError, "gate='none'; available: learnt, router, recency, equal"),
         ({"gate": []}, ValueError, "gate=\\[\\]; available: learnt"),
+        ({"policy": TopK(2), "gate": "equal"}, ValueError, "which does not learn with gate='equal'"),
+        ({"variant": "moe-task", "policy": TopK(2)}, ValueError, "does not apply to variant='moe-task'"),
         ({"variant": "moe-data", "memory": 64}, ValueError, "memory=64 does not apply to variant='moe-data'"),
         (
             {"variant": "moe-task", "extras": ()},

@@ -472,7 +472,7 @@ def test_a_masked_expert_has_no_weight_and_no_loss():
     for loss in (
         lambda z: entropy_loss(z, 1.1),
         mutual_information_loss,
-        lambda z: load_balance_loss(z, TopK(2)(z).mask) / z.shape[-1],
+        lambda z: load_balance_loss(z, TopK(2)(z).mask),
     ):
         for z in (masked, plain):
             z.grad = None
@@ -482,11 +482,20 @@ def test_a_masked_expert_has_no_weight_and_no_loss():
         np.testing.assert_allclose(masked.grad[:, :6], plain.grad, atol=1e-7)
         assert not masked.grad[:, 6:].any()
     observed = torch.tensor([True] * 6 + [False] * 2).expand(40, 8)
-    finite = masked.detach().masked_fill(~observed, 3.0)
-    correct = torch.ones(40, 8)
-    assert correctness_loss(finite, correct, observed).item() == pytest.approx(
-        correctness_loss(logits, correct[:, :6]).item(), rel=1e-6
-    )
+    correct = torch.ones(40, 8, dtype=torch.bool)
+    masked.grad = None
+    (loss := correctness_loss(masked, correct, observed)).backward()
+    assert loss.item() == pytest.approx(correctness_loss(logits, correct[:, :6]).item(), rel=1e-6)
+    assert masked.grad.isfinite().all()
+    assert not masked.grad[:, 6:].any()
+
+
+def test_nulls_keep_the_scores_of_the_policy_beneath():
+    policy, logits = WithNull(TopK(2, score="sigmoid"), n_null=2), torch.tensor([[-2.0, 1.0, -9.0, -9.0]])
+    scores = torch.sigmoid(logits[0, :2])
+    assert policy(logits).weights[0].tolist() == pytest.approx((scores / scores.sum()).tolist())
+    twin = route(policy, logits[0].double().numpy())
+    np.testing.assert_allclose(twin.weights, policy(logits.double()).weights[0], rtol=1e-12)
 
 
 def test_no_capacity_drops_rows_from_the_plan():
