@@ -57,6 +57,7 @@ from driftmoe import DriftMoEClassifier, classifier, mixture
 from driftmoe.encoding import Encoder
 from driftmoe.evaluation import prequential
 from driftmoe.experts import MulticlassTrees
+from driftmoe.linear import LinearModels
 from driftmoe.neighbours import LabelHistory, Neighbours
 from driftmoe.router import Router
 from driftmoe.trees import HoeffdingTreeClassifier, TreePool
@@ -476,6 +477,7 @@ PARTS: list[tuple[Any, str, str]] = [
     (Neighbours, "predict_proba", "neighbours, predict and learn"),
     (Neighbours, "step", "neighbours, predict and learn"),
     (LabelHistory, "step", "label history"),
+    (LinearModels, "step", "linear models"),
     (mixture, "gate", "gate"),
 ]
 """Owner, function, and the part of a sample's life that it is."""

@@ -16,6 +16,7 @@ from river.utils.dataframe import into_frame, to_native_frame, to_native_series
 from driftmoe.compilation import compiled
 from driftmoe.encoding import BlockRows, Encoder, Sample, SampleRows, check_label, clean
 from driftmoe.experts import MulticlassExperts, MulticlassTrees, OneVsRestExperts, OneVsRestTrees
+from driftmoe.linear import LinearModels
 from driftmoe.memory import n_bytes
 from driftmoe.mixture import GATES, AdaptiveMixture, Rows
 from driftmoe.neighbours import LabelHistory, Neighbours
@@ -29,12 +30,13 @@ if TYPE_CHECKING:
 
 VARIANTS = ("driftmoe", "moe-vote", "moe-data", "moe-task")
 
-EXTRAS = ("neighbours", "relevant-neighbours", "history", "head")
+EXTRAS = ("neighbours", "relevant-neighbours", "history", "linear", "head")
 
-KINDS: dict[str, Callable[[int], Neighbours | LabelHistory]] = {
+KINDS: dict[str, Callable[[int], Neighbours | LabelHistory | LinearModels]] = {
     "neighbours": Neighbours,
     "relevant-neighbours": partial(Neighbours, by_relevance=True),
     "history": lambda memory: LabelHistory(),
+    "linear": lambda memory: LinearModels(),
 }
 """What makes the extra experts of a name, given how many samples neighbours remember."""
 
@@ -116,6 +118,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
           that were unlike the present, and takes them up again when they return. `"relevant-neighbours"` the same, with
           features scaled by how far they tell the classes apart.
         - `"history"`: the probability of a label given the last one. Leave it out where labels come late.
+        - `"linear"`: three logistic regressions, which learn at three rates.
         - `"head"`: class probabilities of the router's own network.
     memory
         Samples that each kind of neighbours remembers at most, a multiple of 64.

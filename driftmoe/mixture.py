@@ -16,6 +16,7 @@ import numpy as np
 from driftmoe.compilation import compiled
 from driftmoe.encoding import Sample
 from driftmoe.experts import MulticlassExperts, MulticlassTrees
+from driftmoe.linear import LinearModels
 from driftmoe.neighbours import LabelHistory, Neighbours
 from driftmoe.router import Router, adam
 from driftmoe.routing import Choice, Policy, at_step, route
@@ -48,7 +49,7 @@ TRUST_FADING = 0.98
 GATES = {"learnt": (True, True), "router": (True, False), "recency": (False, True), "equal": (False, False)}
 """Kind of gate -> whether the weights depend on the router's logits, and on how well each expert has done lately."""
 
-Extra = Neighbours | LabelHistory | MulticlassExperts
+Extra = Neighbours | LabelHistory | LinearModels | MulticlassExperts
 
 
 class Rows(NamedTuple):
@@ -131,7 +132,7 @@ class AdaptiveMixture:
         self._trust = np.ones(len(sizes))
         self._least_trust = min_trust * np.array(sizes) / self.n_experts * (gate != "equal")
         self._is_probed = np.zeros(len(sizes), np.bool_)  # constant between two steps of the router
-        self._is_costly = np.array([not isinstance(extra, LabelHistory) for extra in self._extras], np.bool_)
+        self._is_costly = np.array([getattr(extra, "is_costly", True) for extra in self._extras], np.bool_)
 
     @property
     def parts(self) -> list[MulticlassTrees | Extra]:

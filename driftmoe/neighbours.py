@@ -204,6 +204,7 @@ class LabelHistory:
     """
 
     n_experts = 1
+    is_costly = False
 
     def __init__(self) -> None:
         self._pairs = np.zeros((0, 0))

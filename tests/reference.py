@@ -685,6 +685,17 @@ def follow_slowly(targets, n_classes):
     return np.array(proba)
 
 
+def regress_slowly(inputs, targets, n_classes, rate):
+    """What a logistic regression says before each label, and its weights at the end, the constant's last."""
+    weights, proba = np.zeros((n_classes, len(inputs[0]) + 1)), []
+    for x, y in zip(inputs, targets, strict=True):
+        x = np.append(x, 1.0)
+        p = np.exp(weights @ x) / np.exp(weights @ x).sum()
+        proba.append(p if proba else np.zeros(n_classes))
+        weights -= rate * np.outer(p - (np.arange(n_classes) == y), x) / (x @ x)
+    return np.array(proba), weights
+
+
 # --------------------------------------------------------------------------------------------------
 # Telemetry: driftmoe/telemetry.py
 # --------------------------------------------------------------------------------------------------

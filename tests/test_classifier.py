@@ -340,7 +340,7 @@ def test_every_argument_changes_the_result(argument, value):
         (
             {"policy": lambda logits: Dense()(logits[..., 1:])},
             ValueError,
-            "chooses among 21 experts but there are 22",
+            "chooses among 24 experts but there are 25",
         ),
         ({"expert": "ht"}, TypeError, "expert='ht' is no river classifier"),
         ({"expert": linear_model.LogisticRegression()}, ValueError, "tells only two classes apart"),

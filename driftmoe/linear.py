@@ -1,0 +1,139 @@
+"""The expert of straight borders: multinomial logistic regression, learnt at several speeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from driftmoe.compilation import compiled
+
+RATES = (1.0, 0.2, 0.04)
+"""Share of the error on a sample that a step towards it takes away, roughly, of each vote; see `LinearModels`."""
+
+
+class LinearModels:
+    """Logistic regressions of the same inputs, one for each rate: the fast one follows drift, the slow one averages.
+
+    P(y = c | x) = softmax_c (w_c · x), with a constant 1 at the end of x. Each sample moves the weights against the
+    gradient of -ln P(y|x), by ``rate / |x|²``: so long as the rate is at most 1, no sample is overshot, however large
+    its inputs are. Where classes lie on two sides of a plane it needs far fewer samples than trees, which cut along the
+    axes, and than a network.
+
+    Parameters
+    ----------
+    rates
+        Each in (0, 2): beyond that, steps would lead away.
+
+    Notes
+    -----
+    Answers like a pool of experts, as `driftmoe.neighbours.Neighbours` does; it is cheap enough to be always asked.
+    Memory: 8 bytes for each rate, class and input.
+
+    References
+    ----------
+    Nagumo & Noda 1967, A learning method for system identification: the step that is divided by |x|² (normalised least
+    mean squares). Bishop 2006, Pattern Recognition and Machine Learning, eq. 4.109: the gradient.
+    """
+
+    is_costly = False
+
+    def __init__(self, rates: Sequence[float] = RATES) -> None:
+        self._rates = np.array(rates, np.float64)
+        self._weights = np.zeros((len(rates), 1, 0))  # of the constant, then of each input, for each class
+        self._n_seen = 0
+
+    @property
+    def n_experts(self) -> int:
+        """Votes that it gives."""
+        return len(self._rates)
+
+    @property
+    def marks(self) -> list[str]:
+        """What tells its votes apart: their rates."""
+        return [f"({rate:g})" for rate in self._rates]
+
+    def predict_proba(self, inputs: np.ndarray, n_classes: int) -> np.ndarray:
+        """Return the votes on some samples; changes nothing.
+
+        Returns
+        -------
+        expert_proba
+            Shape (n_rows, n_experts, n_classes); zeros before anything is learnt.
+        """
+        weights = self._with_room(inputs.shape[1], n_classes)
+        return self._run(weights, inputs, np.empty(0, np.int64), n_classes)
+
+    def step(
+        self, inputs: np.ndarray, targets: np.ndarray, taught: None, n_classes: int, asked: np.ndarray
+    ) -> np.ndarray:
+        """For each row in order, predict, then learn it; as `Neighbours.step`, but it is always asked."""
+        self._weights = self._with_room(inputs.shape[1], n_classes)
+        proba = self._run(self._weights, inputs, targets, n_classes)
+        self._n_seen += len(targets)
+        return proba
+
+    def _run(
+        self, weights: np.ndarray, inputs: np.ndarray, targets: np.ndarray, n_classes: int
+    ) -> np.ndarray:
+        proba = np.zeros((len(inputs), self.n_experts, n_classes))
+        regress(weights, self._rates, inputs, targets, proba)
+        if self._n_seen == 0:
+            proba[: 1 if len(targets) else None] = 0.0
+        return proba
+
+    def _with_room(self, n_inputs: int, n_classes: int) -> np.ndarray:
+        """Return the weights, 0 for inputs and classes that are new."""
+        _, n_old, n_known = self._weights.shape
+        if (n_old, n_known) == (1 + n_inputs, n_classes):
+            return self._weights
+        weights = np.zeros((self.n_experts, 1 + n_inputs, n_classes))
+        weights[:, :n_old, :n_known] = self._weights
+        return weights
+
+
+@compiled()
+def regress(weights, rates, inputs, targets, proba):  # type: ignore[no-untyped-def]
+    """Write what each model says of each row, then let it learn the row.
+
+    Parameters
+    ----------
+    weights
+        Shape (n_rates, 1 + n_inputs, n_classes), those of the constant first; changed where there are targets.
+    rates
+        Shape (n_rates,).
+    inputs
+        float32, shape (n_rows, n_inputs).
+    targets
+        Class indices, shape (n_rows,), or empty to learn nothing.
+    proba
+        Result, shape (n_rows, n_rates, n_classes), zeros to begin with.
+    """
+    for row in range(inputs.shape[0]):
+        square = 1.0
+        for f in range(inputs.shape[1]):
+            square += np.float64(inputs[row, f]) ** 2
+        for r in range(rates.shape[0]):
+            p = proba[row, r]
+            p[:] = weights[r, 0]
+            for f in range(inputs.shape[1]):
+                value = np.float64(inputs[row, f])
+                if value != 0.0:
+                    for c in range(p.shape[0]):
+                        p[c] += weights[r, 1 + f, c] * value
+            largest, total = p.max(), 0.0
+            for c in range(p.shape[0]):
+                p[c] = math.exp(p[c] - largest)
+                total += p[c]
+            for c in range(p.shape[0]):
+                p[c] /= total
+            if targets.shape[0] == 0:
+                continue
+            step = rates[r] / square
+            for f in range(-1, inputs.shape[1]):
+                value = step * np.float64(inputs[row, f]) if f >= 0 else step
+                if value != 0.0:
+                    for c in range(p.shape[0]):
+                        weights[r, 1 + f, c] -= value * p[c]
+                    weights[r, 1 + f, targets[row]] += value
