@@ -558,6 +558,17 @@ def _softmax_row(row: list[float], chosen: Sequence[int], renorm: bool) -> Choic
     return _weighted_row(len(row), chosen, scores, total)
 
 
+def _scored_row(row: list[float], chosen: Sequence[int], renorm: bool, score: Score) -> Choice:
+    """Weigh the chosen ones, the largest logit first, by what `score` says."""
+    if score == "softmax":
+        return _softmax_row(row, chosen, renorm)
+    if not renorm:
+        return _weighted_row(len(row), chosen, [_sigmoid(row[i]) for i in chosen], 1.0)
+    top = row[chosen[0]]  # sigmoid(z) / sigmoid(top), which does not underflow
+    scores = [math.exp(row[i] - top) * _sigmoid(-row[i]) / _sigmoid(-top) for i in chosen]
+    return _weighted_row(len(row), chosen, scores, sum(scores))
+
+
 def _sigmoid(z: float) -> float:
     if z >= 0.0:
         return 1.0 / (1.0 + math.exp(-z))
@@ -639,14 +650,7 @@ class TopK:
             raise ValueError(
                 f"top_k: k={self.k} but there are {len(row)} experts; choose 1 <= k <= {len(row)}"
             )
-        chosen = _sorted_row(row)[: self.k]
-        if self.score == "softmax":
-            return _softmax_row(row, chosen, self.renorm)
-        if not self.renorm:
-            return _weighted_row(len(row), chosen, [_sigmoid(row[i]) for i in chosen], 1.0)
-        top = row[chosen[0]]  # sigmoid(z) / sigmoid(top), which does not underflow
-        scores = [math.exp(row[i] - top) * _sigmoid(-row[i]) / _sigmoid(-top) for i in chosen]
-        return _weighted_row(len(row), chosen, scores, sum(scores))
+        return _scored_row(row, _sorted_row(row)[: self.k], self.renorm, self.score)
 
 
 @dataclass(frozen=True)
@@ -697,12 +701,7 @@ class GroupTopK:
     def __call__(self, logits: Tensor, bias: Tensor | None = None) -> Routing:
         """Choose experts by score + bias, weigh them by score; the bias, (n_experts,), is a `BiasBalancer`'s."""
         logits = _checked(logits)
-        n = logits.shape[-1]
-        if n % self.n_groups or self.best > n // self.n_groups:
-            raise ValueError(
-                f"GroupTopK: {n} experts in n_groups={self.n_groups} with best={self.best}; choose a number of groups "
-                "that divides the number of experts, and best no larger than a group"
-            )
+        self._check_groups(logits.shape[-1])
         scores = _biased(logits, self.score, 0.0 if bias is None else bias)
         in_service = (logits > -torch.inf).unflatten(-1, (self.n_groups, -1))  # (..., n_groups, group size)
         grouped = scores.unflatten(-1, (self.n_groups, -1)).where(in_service, 0.0)
@@ -712,6 +711,31 @@ class GroupTopK:
         within = logits if bias is None else scores  # scores of the same order, but logits do not underflow
         mask = top_k_mask(within.masked_fill(~allowed, -torch.inf), self.k)
         return Routing(_weights(logits, mask, self.renorm, self.score), mask, logits)
+
+    def of_row(self, logits: np.ndarray) -> Choice:
+        """Choose for one row of numpy logits."""
+        row = _checked_row(logits)
+        self._check_groups(len(row))
+        total = sum([math.exp(z - max(row)) for z in row])
+        scores = [_sigmoid(z) if self.score == "sigmoid" else math.exp(z - max(row)) / total for z in row]
+        size = len(row) // self.n_groups
+        groups = [range(first, first + size) for first in range(0, len(row), size)]
+        of_group = [
+            sum(sorted([scores[i] for i in group], reverse=True)[: self.best])
+            if any(row[i] > -math.inf for i in group)
+            else -math.inf
+            for group in groups
+        ]
+        kept = set(_sorted_row(of_group)[: self.n_kept])
+        chosen = [i for i in _sorted_row(row) if i // size in kept]
+        return _scored_row(row, chosen[: self.k], self.renorm, self.score)
+
+    def _check_groups(self, n: int) -> None:
+        if n % self.n_groups or self.best > n // self.n_groups:
+            raise ValueError(
+                f"GroupTopK: {n} experts in n_groups={self.n_groups} with best={self.best}; choose a number of groups "
+                "that divides the number of experts, and best no larger than a group"
+            )
 
 
 @dataclass(frozen=True)
@@ -945,7 +969,8 @@ class WithNull:
 class WithShared:
     """Experts that take part in every row, in front of those that a policy chooses.
 
-    The router knows only the others: logits of n columns give a routing of n_shared + n experts.
+    The router knows only the others: logits of n columns give a routing of n_shared + n experts. `WithNull` goes
+    within: `WithShared(WithNull(TopK(2), n_null=4), n_shared=1)`.
 
     Parameters
     ----------
@@ -976,9 +1001,14 @@ class WithShared:
     def __post_init__(self) -> None:
         _check_count("WithShared: n_shared", self.n_shared)
 
-    def __call__(self, logits: Tensor) -> Routing:
-        """Choose experts for each row."""
-        routed = self.policy(logits)
+    @property
+    def n_null(self) -> int:
+        """Null experts of the policy beneath."""
+        return getattr(self.policy, "n_null", 0)
+
+    def __call__(self, logits: Tensor, bias: Tensor | None = None) -> Routing:
+        """Choose experts for each row; the bias, of the experts with logits, is handed to a policy that takes one."""
+        routed = self.policy(logits) if bias is None else self.policy(logits, bias)  # type: ignore[call-arg]
         weights = nn.functional.pad(routed.weights, (self.n_shared, 0), value=1.0)
         if self.renorm:
             weights = weights / weights.sum(-1, keepdim=True)

@@ -72,6 +72,10 @@ COMPOSED = {
     "shared mean": WithShared(TopP(0.75), 1, renorm=True),
     "scheduled": Scheduled(TopK(1), LinearK(1, 3, n_steps=10)).at(5),
 }
+GROUPED = {
+    "groups": GroupTopK(3, n_groups=4, n_kept=2, best=1),
+    "groups softmax": GroupTopK(2, n_groups=2, n_kept=1, best=2, renorm=False, score="softmax"),
+}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -346,8 +350,15 @@ def test_a_row_of_nulls_alone_has_exact_zeros_or_its_best_expert():
     best = WithNull(TopK(2), 2, on_empty="best")(logits)
     assert best.weights[0].tolist() == [0.0, 1.0]
     assert best.mask[0].tolist() == [False, True]
-    shared = WithShared(WithNull(TopK(2), 2), 1)(logits)
-    assert shared.weights[0].tolist() == [1.0, 0.0, 0.0]
+    shared = WithShared(WithNull(TopK(2), 2), 1)
+    assert shared.n_null == 2
+    assert shared(logits).weights[0].tolist() == [1.0, 0.0, 0.0]
+
+
+def test_a_bias_reaches_the_policy_beneath_shared_experts():
+    logits, bias = torch.tensor([0.3, 0.2, 0.1]), torch.tensor([-1.0, 0.0, 0.0])
+    assert WithShared(TopK(1), 1)(logits).mask.tolist() == [True, True, False, False]
+    assert WithShared(TopK(1), 1)(logits, bias=bias).mask.tolist() == [True, False, True, False]
 
 
 def test_one_renormalised_expert_gives_the_router_no_gradient_a_raw_one_does():
@@ -953,6 +964,23 @@ def test_a_row_in_numpy_is_routed_as_torch_routes_it(policy, n):
             assert choice.weights.dtype == np.float64
             assert choice.mask.tolist() == block.mask[i].tolist()
             np.testing.assert_allclose(choice.weights, block.weights[i], rtol=1e-12, atol=1e-300)
+
+
+@each_policy(GROUPED)
+@pytest.mark.parametrize("n", [4, 12, 64])
+def test_groups_in_a_row_in_numpy_are_those_of_torch(policy, n):
+    """Unless the scores of two groups differ by rounding alone, as saturated sigmoids do."""
+    logits = normal(300, n, seed=n).numpy()
+    logits[::4, 1] = -np.inf
+    logits[1::4, : n // 4] = -np.inf  # a whole group of four
+    logits[3] = 0.0
+    block = route(policy, logits)
+    for i, row in enumerate(logits):
+        choice = route(policy, row)
+        assert choice.mask.tolist() == block.mask[i].tolist()
+        np.testing.assert_allclose(choice.weights, block.weights[i], rtol=1e-12)
+    with pytest.raises(ValueError, match="GroupTopK: 5 experts in n_groups"):
+        route(policy, np.zeros(5))
 
 
 @quick
