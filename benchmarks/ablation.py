@@ -30,23 +30,23 @@ OTHERS = (
 
 PARTS = (
     "driftmoe",
-    "driftmoe(extras=('relevant-neighbours', 'history', 'head'))",
-    "driftmoe(extras=('neighbours', 'history', 'head'))",
-    "driftmoe(extras=('history', 'head'))",
-    "driftmoe(extras=('neighbours', 'relevant-neighbours', 'head'))",
-    "driftmoe(extras=('neighbours', 'relevant-neighbours', 'history'))",
+    "driftmoe(extras=('relevant-neighbours', 'history', 'linear', 'head'))",
+    "driftmoe(extras=('neighbours', 'history', 'linear', 'head'))",
+    "driftmoe(extras=('history', 'linear', 'head'))",
+    "driftmoe(extras=('neighbours', 'relevant-neighbours', 'linear', 'head'))",
+    "driftmoe(extras=('neighbours', 'relevant-neighbours', 'history', 'head'))",
+    "driftmoe(extras=('neighbours', 'relevant-neighbours', 'history', 'linear'))",
     "driftmoe(extras=())",
-    "driftmoe(diverse=False)",
     "driftmoe(monitors=False)",
     "driftmoe(leverage=1.0)",
-    "driftmoe(policy=TopK(k=11))",
+    "driftmoe(policy=TopK(k=12))",
     "driftmoe(min_trust=0.0)",
     "driftmoe(gate='router')",
     "driftmoe(gate='recency')",
     "driftmoe(gate='equal')",
     "driftmoe(learning_rate=0.0)",
 )
-"""The default, then one part less each; half of the experts vote, and of the trees learn, with `TopK(11)`. With a
+"""The default, then one part less each; half of the experts vote, and of the trees learn, with `TopK(12)`. With a
 learning rate of 0 router and head stay as they were drawn; how well each expert does of late counts all the same."""
 
 GATE = (

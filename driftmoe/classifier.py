@@ -47,19 +47,12 @@ BATCH_SIZE = {"driftmoe": 32}
 MONITORS = {"warning_delta": 0.05, "drift_delta": 0.01}
 """How the trees of the adaptive variant follow drift; see `TreePool`."""
 
-SHARE_OF_FEATURES = 0.6
-"""Features that a leaf may split on, in every other tree of the adaptive variant."""
-
-CARE = 3.5
-"""Evidence for a split, ln(1 / delta), that the second half of the trees of the adaptive variant ask for, as a multiple
-of what the others do."""
-
 CORRECTION_FADING = 0.98
 """What a sample still counts one sample later in the correction of logits, which remembers about 50."""
 
 MAX_LEVERAGE = 100.0
 
-ADAPTIVE_ALONE = ("extras", "memory", "diverse", "monitors", "gate", "leverage", "min_trust")
+ADAPTIVE_ALONE = ("extras", "memory", "monitors", "gate", "leverage", "min_trust")
 """Arguments of the adaptive variant, which the others leave at their defaults."""
 
 MANY_STEPS = 10**9
@@ -122,10 +115,8 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         - `"head"`: class probabilities of the router's own network.
     memory
         Samples that each kind of neighbours remembers at most, a multiple of 64.
-    diverse
-        Whether the trees of `"driftmoe"` differ in what makes them split; see Notes.
     monitors
-        Whether the trees of `"driftmoe"` are watched for drift, and replaced. Like `diverse`, for trees of
+        Whether the trees of `"driftmoe"` are watched for drift, and replaced: those of
         `driftmoe.trees.HoeffdingTreeClassifier`; river classifiers are taken as they are.
     gate
         What the weights of the experts depend on in `"driftmoe"`: `"learnt"`, what the router says of the sample and
@@ -176,10 +167,10 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
     = softmax_e (z_e(x) + a·H_e); router and a (two numbers) descend on -ln sum_e g_e p_e(y): the mixture of Jacobs et
     al. (1991), with likelihoods forgotten as in dynamic model averaging (Raftery et al. 2010). Trees learn a sample as
     often as a Poisson draw says (leveraging bagging, Bifet et al. 2010), and have two ADWINs each, which start a tree
-    in the background and put it in place (adaptive random forests, Gomes et al. 2017). They differ on purpose: every
-    other one splits on a drawn 60 % of the features, and the second half asks for 3.5 times the evidence (ln 1/delta)
-    before a split. Neighbours are those of `driftmoe.neighbours.Neighbours`. Trees alone leave a router little to
-    choose; what each part adds, and what it costs, is measured in `benchmarks/ablation.py`.
+    in the background and put it in place (adaptive random forests, Gomes et al. 2017). Neighbours are those of
+    `driftmoe.neighbours.Neighbours`, linear models those of `driftmoe.linear.LinearModels`. Trees alone leave a router
+    little to choose; what each part adds, and what it costs, is measured in `benchmarks/ablation.py`. A `policy` reads
+    z_e(x) + a·H_e, with the memories as they were when the router last learnt.
 
     *What follows the paper, and what does not.* In the other variants the loop, the mask, the network and the defaults
     are the paper's: the fallback, too, that when no expert is right, the one that gives the true class most
@@ -238,7 +229,6 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         correction: float = 0.0,
         extras: Sequence[str | base.Classifier] = EXTRAS,
         memory: int = 4096,
-        diverse: bool = True,
         monitors: bool = True,
         gate: str = "learnt",
         leverage: float = 6.0,
@@ -258,7 +248,6 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         self.correction = correction
         self.extras = extras
         self.memory = memory
-        self.diverse = diverse
         self.monitors = monitors
         self.gate = gate
         self.leverage = leverage
@@ -282,7 +271,6 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         if isinstance(prototype, HoeffdingTreeClassifier):
             settings: dict[str, Any] = {"seed": int(expert_rng.integers(2**31))} if is_adaptive else {}
             settings |= MONITORS if is_adaptive and monitors else {}
-            settings |= _unlike(prototype, n_experts) if is_adaptive and diverse else {}
             pool = prototype.pool(0 if is_task else n_experts, n_threads=n_threads, **settings)
             self._encoder = Encoder(prototype.nominal_attributes or ())
             self._experts = OneVsRestTrees(pool) if is_task else MulticlassTrees(pool)
@@ -711,13 +699,18 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
             raise TypeError(
                 f"policy={self.policy!r} is no policy; give one of driftmoe.routing, such as TopP(0.9)"
             )
+        if self._n_shared and self.variant == "moe-data":
+            raise ValueError(
+                f"policy={self.policy!r}: shared experts have no place among those that the router trusts, of whom "
+                "one answers in variant='moe-data'; choose 'moe-vote', where all chosen ones vote"
+            )
         for step in (0, MANY_STEPS):
             policy = at_step(self._policy, step)
             n_chosen = route(policy, np.zeros((1, max(self._n_logits, 1)))).mask.shape[-1]
             if n_chosen != self._n_experts:
                 raise ValueError(
                     f"policy={self.policy!r} chooses among {n_chosen} experts but there are {self._n_experts}; null "
-                    "and shared experts must be those of the outermost policy"
+                    "and shared experts must be those of the outermost policy, or WithShared(WithNull(...), ...)"
                 )
 
     def _check_arguments(self) -> None:
@@ -757,9 +750,8 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
             )
         if self.memory < 64 or self.memory % 64:
             raise ValueError(f"memory={self.memory}; choose a multiple of 64, such as 4096")
-        for name in ("diverse", "monitors"):
-            if not isinstance(getattr(self, name), bool | np.bool_):
-                raise TypeError(f"{name}={getattr(self, name)!r}; choose True or False")
+        if not isinstance(self.monitors, bool | np.bool_):
+            raise TypeError(f"monitors={self.monitors!r}; choose True or False")
         if self.gate not in tuple(GATES):
             raise ValueError(f"gate={self.gate!r}; available: {', '.join(GATES)}")
         if self.hidden is not None and not isinstance(self.hidden, tuple | list):
@@ -795,10 +787,10 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
             raise ValueError(f"dropout={self.dropout} does not apply to variant='driftmoe'; leave it at 0")
         if self.policy is not None and self.variant == "moe-task":
             raise ValueError(f"policy={self.policy!r} does not apply to variant='moe-task'; leave it at None")
-        if self.policy is not None and not GATES[self.gate][0]:
+        if self.policy is not None and self.gate == "equal":
             raise ValueError(
-                f"policy={self.policy!r} chooses by the router, which does not learn with gate={self.gate!r}; "
-                "choose gate='learnt' or 'router'"
+                f"policy={self.policy!r} chooses by what has no say with gate='equal'; choose gate='learnt', "
+                "'router' or 'recency'"
             )
         if self.variant != "driftmoe":
             for name in ADAPTIVE_ALONE:
@@ -1039,15 +1031,6 @@ def _default_tree(variant: str) -> HoeffdingTreeClassifier:
     if variant == "driftmoe":
         return HoeffdingTreeClassifier(grace_period=200, delta=0.01, max_nodes=MAX_NODES)
     return HoeffdingTreeClassifier(grace_period=50, delta=1e-7, max_nodes=MAX_NODES)
-
-
-def _unlike(prototype: HoeffdingTreeClassifier, n_experts: int) -> dict[str, Any]:
-    """Return settings of a pool whose trees differ: all or some features to split on, bold or careful."""
-    n_bold = math.ceil(n_experts / 2)
-    return {
-        "delta": [prototype.delta if e < n_bold else prototype.delta**CARE for e in range(n_experts)],
-        "max_features": [SHARE_OF_FEATURES if e % 2 else None for e in range(n_experts)],
-    }
 
 
 def _numbers(X: IntoDataFrame) -> np.ndarray | None:

@@ -84,8 +84,8 @@ class AdaptiveMixture:
     router
         Its logits are those of the experts (of `policy`, if there is one), then those of the classes if `has_head`.
     policy
-        Chooses from the experts' logits who votes, and who of the pool learns; `None` for all. The router learns from
-        the votes of all.
+        Chooses from the experts' logits and their standing who votes, and who of the pool learns; `None` for all. The
+        router learns from the votes of all.
     n_null, n_shared
         Null and shared experts of the policy. A null expert votes as the mean of all others: it is trusted where they
         agree, and nobody needs to learn.
@@ -125,6 +125,9 @@ class AdaptiveMixture:
         self._memories = np.zeros((len(FADING), self.n_logits))
         self._asks_router, self._asks_memories = GATES[gate]
         self._faith = np.full(len(FADING), FAITH * self._asks_memories, np.float32)
+        self._standing = np.zeros(
+            self.n_logits
+        )  # what the memories added to the logits when the router last learnt
         self._faith_moments = np.zeros((2, len(FADING)), np.float32)
         self._faith_errors = np.zeros(len(FADING))
         self._n_steps = self._n_seen = 0
@@ -183,7 +186,7 @@ class AdaptiveMixture:
         outputs = self._router.logits(rows.inputs, is_learning=True)
         chosen = self._choose(outputs)
         taught = self._rng.poisson(self._leverage, (len(targets), self._pool.n_experts))
-        taught *= chosen.mask[:, : self._pool.n_experts]
+        taught *= self._learning(chosen)
         votes = [self._pool.step(_read(self._pool, rows), targets, taught, n_classes)]
         asked = self._asked(len(targets))
         for i, extra in enumerate(self._extras):
@@ -229,7 +232,14 @@ class AdaptiveMixture:
         if self._policy is None:
             return Choice(_NO_WEIGHTS, np.ones((len(outputs), self.n_experts), np.bool_))
         policy = at_step(self._policy, self._router.n_batches)
-        return route(policy, outputs[:, self._n_shared : self.n_logits])
+        scores = outputs[:, : self.n_logits] * self._asks_router + self._standing
+        return route(policy, scores[:, self._n_shared :])
+
+    def _learning(self, chosen: Choice) -> np.ndarray:
+        """Return who of the pool learns: the chosen, or all where the chosen are of other kinds, lest it starves."""
+        mask = chosen.mask[:, : self._pool.n_experts]
+        passes_by = chosen.n_null > 0 if len(chosen.n_null) else np.zeros(len(mask), np.bool_)
+        return mask | ~(mask.any(axis=1) | passes_by)[:, np.newaxis]
 
     def _asked(self, n_rows: int) -> np.ndarray:
         """Whether each extra expert is asked on the next rows of the mini-batch, shape (n_rows, n_extras)."""
@@ -238,7 +248,7 @@ class AdaptiveMixture:
         return (place % PROBE == 0)[:, np.newaxis] | ~is_probed
 
     def _settle(self) -> None:
-        """At the end of the router's mini-batch: learn how much the memories count, and whom only to probe."""
+        """At the end of the router's mini-batch: learn how much the memories count, who stands how, whom to probe."""
         if self._router.learning_rate > 0.0 and self._asks_memories:
             self._n_steps += 1
             adam(
@@ -249,6 +259,7 @@ class AdaptiveMixture:
                 FAITH_RATE * self._router.learning_rate,
             )
         self._faith_errors[:] = 0.0
+        self._standing = self._faith @ self._memories
         of_late, before = self._losses
         self._is_probed = (self._trust < self._least_trust) & (of_late <= SURPRISE * before)
 

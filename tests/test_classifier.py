@@ -23,6 +23,7 @@ from driftmoe.routing import (
     STREAM,
     Dense,
     EntropyHybrid,
+    GroupTopK,
     LinearK,
     Scheduled,
     TopK,
@@ -342,6 +343,11 @@ def test_every_argument_changes_the_result(argument, value):
             ValueError,
             "chooses among 24 experts but there are 25",
         ),
+        (
+            {"variant": "moe-data", "policy": WithShared(TopK(1), 1)},
+            ValueError,
+            "shared experts have no place among those that the router trusts",
+        ),
         ({"expert": "ht"}, TypeError, "expert='ht' is no river classifier"),
         ({"expert": linear_model.LogisticRegression()}, ValueError, "tells only two classes apart"),
     ],
@@ -542,12 +548,21 @@ POLICIES = [
     ADAMOE,
     WithNull(TopK(2), n_null=2, on_empty="best"),
     WithShared(TopK(1), n_shared=1, renorm=True),
+    WithShared(WithNull(TopK(2), n_null=2), n_shared=1, renorm=True),
     Scheduled(TopK(1), LinearK(1, 4, n_steps=12)),
 ]
 
 
-@pytest.mark.parametrize("variant", ["driftmoe", "moe-data"])
-@pytest.mark.parametrize("policy", POLICIES, ids=str)
+@pytest.mark.parametrize(
+    ("variant", "policy"),
+    [
+        ("moe-vote" if variant == "moe-data" and isinstance(policy, WithShared) else variant, policy)
+        for variant in ("driftmoe", "moe-data")
+        for policy in POLICIES
+    ]
+    + [("moe-vote", GroupTopK(1, n_groups=2, n_kept=1, best=1))],
+    ids=str,
+)
 def test_any_policy_serves_single_samples_and_blocks_alike(variant, policy):
     stream = streams.make("sea", seed=2, n_samples=300)
     one, many = (DriftMoEClassifier(variant, policy=policy, **SMALL) for _ in range(2))
@@ -622,8 +637,8 @@ def test_a_policy_of_the_users_own_is_welcome():
 
 def test_with_nulls_a_sample_that_everybody_gets_right_is_learnt_by_fewer():
     samples = [({"v": float(i % 2)}, i % 2) for i in range(600)]
-    policy = WithNull(TopK(2), n_null=4)
-    model = DriftMoEClassifier(**(SMALL | {"policy": policy, "learning_rate": 0.05}))
+    policy = WithNull(TopK(4), n_null=4)
+    model = DriftMoEClassifier("moe-vote", **(SMALL | {"policy": policy, "learning_rate": 0.05}))
     weight_seen = []
     for x, y in samples:
         model.learn_one(x, y)
@@ -657,8 +672,16 @@ def test_the_correction_finds_the_expert_that_is_right_lately():
     assert correct[np.arange(20_000), first].mean() > 0.79  # 0.62 without, 0.85 if it knew
 
 
-@pytest.mark.parametrize("variant", ["moe-vote", "moe-data"])
-@pytest.mark.parametrize("policy", [None, WithNull(TopK(2), n_null=2), WithShared(TopK(1), 1)], ids=str)
+@pytest.mark.parametrize(
+    ("variant", "policy"),
+    [
+        ("moe-vote", None),
+        ("moe-vote", WithShared(TopK(1), 1)),
+        ("moe-data", None),
+        ("moe-data", WithNull(TopK(2), n_null=2)),
+    ],
+    ids=str,
+)
 def test_the_correction_moves_votes_not_learning_the_same_in_blocks(variant, policy):
     stream = streams.make("sea", seed=2, n_samples=400)
     plain, one, many = (

@@ -295,7 +295,6 @@ def test_linear_models_find_a_slanting_border_sooner_than_trees():
         ("extras", ("linear",)),
         ("extras", ("history", naive_bayes.GaussianNB())),
         ("memory", 64),
-        ("diverse", False),
         ("monitors", False),
         ("gate", "router"),
         ("gate", "recency"),
@@ -316,6 +315,7 @@ def test_linear_models_find_a_slanting_border_sooner_than_trees():
 )
 def test_every_argument_changes_the_result(argument, value):
     stream = list(streams.make("waveform", seed=1, n_samples=400))
+    stream = stream[:250] + [(x, (y + 1) % 3) for x, y in stream[250:]]  # monitors want a drift
 
     def figures(arguments):
         model = DriftMoEClassifier(**arguments)
@@ -402,6 +402,34 @@ def test_faith_in_the_memories_grows_where_the_label_follows_the_past():
     assert (predicted == y[1:]).mean() > 0.9
 
 
+def test_a_policy_chooses_who_has_been_right_lately():
+    rng = np.random.default_rng(0)
+    y = np.repeat(rng.integers(0, 2, 60), 50)
+    model = DriftMoEClassifier(
+        expert=Says(0), n_experts=1, extras=(Says(1),), gate="recency", policy=TopK(1), min_trust=0.0, seed=1
+    )
+    predicted = np.array(
+        model.step_many(rng.random((3000, 1)), y, names=["a"], values=[None], classes=[0, 1])[1:]
+    )
+    assert (
+        predicted == y[1:]
+    ).mean() > 0.6  # it learns of a change when the router steps, 16 of 50 samples late
+    assert model.routing_report().cumulative.experts_used <= 1.0  # nobody votes before both classes are known
+
+
+@pytest.mark.parametrize("policy", [TopK(1), WithNull(TopK(1), n_null=5)], ids=str)
+def test_trees_learn_where_none_is_chosen_unless_nulls_are(policy):
+    model = DriftMoEClassifier(n_experts=2, extras=("history",), policy=policy, gate="router", seed=1)
+    mixture = model._mixture
+    n_null = mixture.n_logits - mixture.n_experts
+    outputs = np.full((3, mixture.n_logits), -5.0, np.float32)
+    outputs[0, 1] = outputs[1, 2] = outputs[2, -1] = (
+        5.0  # a tree, the history, the last: a null where there are some
+    )
+    learning = mixture._learning(mixture._choose(outputs))
+    assert learning.tolist() == [[False, True], [True, True], [n_null == 0] * 2]
+
+
 def test_relevance_passes_over_features_that_tell_nothing():
     rng = np.random.default_rng(0)
     X = np.hstack([rng.normal(size=(2500, 1)), rng.normal(size=(2500, 15))])
@@ -470,10 +498,10 @@ def test_dense_is_no_policy():
         ({"extras": ("head", "head")}, ValueError, "names an expert twice"),
         ({"memory": 100}, ValueError, "memory=100; choose a multiple of 64"),
         ({"memory": 64.0}, TypeError, "memory=64.0 is of type float"),
-        ({"diverse": "no"}, TypeError, "diverse='no'; choose True or False"),
+        ({"monitors": "no"}, TypeError, "monitors='no'; choose True or False"),
         ({"gate": "none"}, ValueError, "gate='none'; available: learnt, router, recency, equal"),
         ({"gate": []}, ValueError, "gate=\\[\\]; available: learnt"),
-        ({"policy": TopK(2), "gate": "equal"}, ValueError, "which does not learn with gate='equal'"),
+        ({"policy": TopK(2), "gate": "equal"}, ValueError, "has no say with gate='equal'"),
         ({"variant": "moe-task", "policy": TopK(2)}, ValueError, "does not apply to variant='moe-task'"),
         ({"variant": "moe-data", "memory": 64}, ValueError, "memory=64 does not apply to variant='moe-data'"),
         (
