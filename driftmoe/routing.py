@@ -71,15 +71,23 @@ class Plan:
         Expert of each pair, ascending, int64, shape (n_pairs,).
     weights
         Mixing weight of each pair, differentiable, shape (n_pairs,).
-    offsets
-        Expert `e` serves `rows[offsets[e]:offsets[e + 1]]`; int32, shape (n_experts + 1,). `offsets[1:]` are the ends
-        that `torch.nn.functional.grouped_mm` takes.
+    n_experts
+        Number of experts, chosen or not.
     """
 
     rows: Tensor
     experts: Tensor
     weights: Tensor
-    offsets: Tensor
+    n_experts: int
+
+    @cached_property
+    def offsets(self) -> Tensor:
+        """Expert `e` serves `rows[offsets[e]:offsets[e + 1]]`; int32, shape (n_experts + 1,).
+
+        `offsets[1:]` are the ends that `torch.nn.functional.grouped_mm` takes.
+        """
+        each = torch.arange(self.n_experts + 1, device=self.experts.device)
+        return torch.searchsorted(self.experts, each, out_int32=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,9 +148,7 @@ class Routing:
         """The chosen pairs sorted by expert; computed when first asked for."""
         mask = self.mask.flatten(0, -2) if self.mask.dim() > 1 else self.mask[None]  # (n_rows, n_experts)
         experts, rows = mask.T.nonzero(as_tuple=True)
-        offsets = torch.zeros(mask.shape[-1] + 1, dtype=torch.int32, device=mask.device)
-        offsets[1:] = mask.sum(0).cumsum(0)
-        return Plan(rows, experts, self.weights.reshape(mask.shape)[rows, experts], offsets)
+        return Plan(rows, experts, self.weights.reshape(mask.shape)[rows, experts], mask.shape[-1])
 
 
 class Policy(Protocol):
@@ -373,8 +379,11 @@ def _checked(logits: Tensor) -> Tensor:
     """Widen to float32 at least; refuse what would silently choose an expert."""
     if not logits.is_floating_point():
         raise TypeError(f"logits are {logits.dtype}; give a floating-point tensor, shape (..., n_experts)")
-    # The maximum of a row is finite exactly when it has no NaN, no +inf and something else than -inf.
-    if not torch.compiler.is_compiling() and not bool(logits.detach().amax(-1).isfinite().all()):
+    # The maximum of a row is finite exactly when it has no NaN, no +inf and something else than -inf; and so is the sum
+    # of the maxima, which float64 has room for. Tensor.isfinite is several calls.
+    if not torch.compiler.is_compiling() and not math.isfinite(
+        logits.detach().amax(-1).sum(dtype=torch.float64).item()
+    ):
         raise ValueError(
             "logits with NaN, with +inf or with nothing but -inf in a row; -inf alone marks an expert out of "
             "service, and one expert at least must be in service"
