@@ -18,6 +18,7 @@ FORBIDDEN = {
     "driftmoe.encoding": {"torch", "river", "streams"},
     "driftmoe.routing": {"river", "numba", "streams"},
     "driftmoe.losses": {"river", "numba", "streams", "numpy"},
+    "driftmoe.nn": {"river", "numba", "numpy", "streams", "transformers"},
     "driftmoe.router": {"river", "streams", "driftmoe.encoding", "driftmoe.experts"},
     "driftmoe.neighbours": {"torch", "river", "streams", "driftmoe.encoding", "driftmoe.router"},
     "driftmoe.mixture": {"river", "streams", "driftmoe.classifier"},
@@ -85,8 +86,15 @@ def test_only_the_command_line_knows_both_packages():
     assert set(both) <= {"driftmoe.cli", "driftmoe.streams_cli"}
 
 
+def test_layers_know_of_the_library_only_what_they_build_on():
+    core = ("driftmoe.routing", "driftmoe.losses", "driftmoe.nn")
+    for path in (ROOT / "driftmoe" / "nn").glob("*.py"):
+        for module in imported(ast.parse(path.read_text())):
+            assert not module.startswith("driftmoe") or module.startswith(core), f"{path.name}: {module}"
+
+
 def test_every_rule_names_a_module_that_exists():
-    names = {module_name(path) for path in SOURCES} | {"streams", "driftmoe"}
+    names = {module_name(path) for path in SOURCES} | {"streams", "driftmoe", "driftmoe.nn"}
     assert set(FORBIDDEN) <= names
 
 

@@ -1,0 +1,233 @@
+"""Experts that are feed-forward networks, all in one set of stacked weights."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own convention
+from torch import Tensor, nn
+
+from driftmoe.nn.dispatch import collect, expert_linear, spread
+from driftmoe.routing import Routing
+
+Activation = Literal["relu", "gelu", "swiglu"]
+
+
+class FeedForwardExperts(nn.Module):
+    """Feed-forward networks of one hidden layer: E(x) = act(x W_in + b_in) W_out + b_out.
+
+    Parameters
+    ----------
+    n_experts
+        Number of networks.
+    n_features
+        Width of what they read and answer.
+    n_hidden
+        Width of the hidden layer of each. Fine-grained experts are many narrow ones; `split` makes them of wide ones.
+    activation
+        `"relu"`, `"gelu"`, or `"swiglu"`, silu(x W_gate) · (x W_up), for which W_in is [W_gate, W_up].
+    bias
+        Whether there are biases.
+    seed
+        Of the private generator that draws weights as `nn.Linear` does; None draws afresh.
+
+    Attributes
+    ----------
+    w_in
+        Shape (n_experts, n_features, n_hidden), twice as wide for `"swiglu"`.
+    w_out
+        Shape (n_experts, n_hidden, n_features).
+    b_in, b_out
+        Shapes (n_experts, width of w_in) and (n_experts, n_features); None without `bias`.
+
+    Notes
+    -----
+    Dropless: each chosen pair of row and expert is computed, no other is. Fastest where all widths are multiples of 8.
+
+    References
+    ----------
+    Shazeer 2020, "GLU Variants Improve Transformer" (arXiv 2002.05202), eq. 6 for SwiGLU. DeepSeekMoE
+    (arXiv 2401.06066), sec. 3.1 for fine-grained experts.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from driftmoe.nn import FeedForwardExperts
+    >>> from driftmoe.routing import TopK
+    >>> experts = FeedForwardExperts(4, 8, 16, seed=0)
+    >>> experts(torch.ones(5, 8), TopK(2)(torch.randn(5, 4))).shape
+    torch.Size([5, 8])
+    """
+
+    def __init__(
+        self,
+        n_experts: int,
+        n_features: int,
+        n_hidden: int,
+        *,
+        activation: Activation = "swiglu",
+        bias: bool = False,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__()
+        if activation not in ("relu", "gelu", "swiglu"):
+            raise ValueError(f"FeedForwardExperts: activation={activation!r}; available: relu, gelu, swiglu")
+        self.activation = activation
+        generator = torch.Generator()
+        _ = generator.seed() if seed is None else generator.manual_seed(seed)
+
+        def drawn(n_in: int, *shape: int) -> nn.Parameter:
+            bound = 1.0 / math.sqrt(n_in)
+            return nn.Parameter(torch.empty(n_experts, *shape).uniform_(-bound, bound, generator=generator))
+
+        n_in = 2 * n_hidden if activation == "swiglu" else n_hidden
+        self.w_in = drawn(n_features, n_features, n_in)
+        self.w_out = drawn(n_hidden, n_hidden, n_features)
+        self.b_in = drawn(n_features, n_in) if bias else None
+        self.b_out = drawn(n_hidden, n_features) if bias else None
+
+    @property
+    def n_experts(self) -> int:
+        """Number of networks."""
+        return len(self.w_in)
+
+    def forward(self, x: Tensor, routing: Routing) -> Tensor:
+        """Return the weighted sum of the chosen experts' answers, shape (..., n_features), as is that of `x`."""
+        plan, rows = routing.plan, x.reshape(-1, x.shape[-1])
+        lines = expert_linear(spread(rows, plan), self.w_in, plan, self.b_in)  # (n_pairs, width of w_in)
+        if self.activation == "swiglu":
+            gate, up = lines.chunk(2, dim=-1)
+            lines = F.silu(gate) * up
+        else:
+            lines = F.relu(lines) if self.activation == "relu" else F.gelu(lines)
+        lines = expert_linear(lines, self.w_out, plan, self.b_out)  # (n_pairs, n_features)
+        return collect(lines, plan, len(rows)).reshape(x.shape)
+
+    def split(self, parts: int) -> FeedForwardExperts:
+        """Cut each expert along its hidden layer into narrow ones whose sum it is: fine-grained experts.
+
+        Expert `e` becomes experts `parts * e` to `parts * e + parts - 1`, of the same weights.
+        """
+        n_hidden, n_features = self.w_out.shape[1:]
+        if parts < 1 or n_hidden % parts:
+            raise ValueError(f"split: parts={parts} of n_hidden={n_hidden}; choose a divisor of it")
+        fine = FeedForwardExperts(
+            self.n_experts * parts,
+            n_features,
+            n_hidden // parts,
+            activation=self.activation,
+            bias=self.b_in is not None,
+        ).to(self.w_in)
+        halves = 2 if self.activation == "swiglu" else 1
+
+        def cut(columns: Tensor) -> nn.Parameter:
+            # (n_experts, ..., halves, parts, n) -> (n_experts, parts, ..., halves, n): each part has its gate's columns
+            pieces = columns.detach().unflatten(-1, (halves, parts, -1)).movedim(-2, 1)
+            return nn.Parameter(pieces.flatten(-2).flatten(0, 1))
+
+        fine.w_in = cut(self.w_in)
+        fine.w_out = nn.Parameter(self.w_out.detach().unflatten(1, (parts, -1)).flatten(0, 1).clone())
+        if self.b_in is not None and self.b_out is not None:
+            fine.b_in = cut(self.b_in)
+            fine.b_out = nn.Parameter(self.b_out.detach().repeat_interleave(parts, 0) / parts)
+        return fine
+
+
+def upcycle(
+    ffn: nn.Module, n_experts: int, *, noise: float = 0.0, seed: int | None = None
+) -> FeedForwardExperts:
+    """Make experts of a dense feed-forward network: copies of it, each a little different.
+
+    With weights that sum to 1 they answer what the network did, but for the noise.
+
+    Parameters
+    ----------
+    ffn
+        `nn.Sequential(linear, activation, linear)`, or a module with two or three linear layers of the names that
+        transformers give them: `gate_proj, up_proj, down_proj`; `w1, w3, w2`; `fc1, fc2`; `lin1, lin2`; `wi, wo`. Its
+        activation is told by what it does: ReLU, GELU (not its tanh approximation), or SiLU in a gated network.
+    n_experts
+        Number of copies; `upcycle(...).split(parts)` makes fine-grained ones.
+    noise
+        Deviation of the normal noise on each weight, in deviations of the matrix that it is in. Without any, copies
+        differ once the router sends them different rows.
+    seed
+        Of the noise; None draws afresh.
+
+    Returns
+    -------
+    experts
+        With weights of its own, on the network's device and of its type.
+
+    Raises
+    ------
+    ValueError
+        If it is no such network.
+
+    References
+    ----------
+    Komatsuzaki et al. 2023, "Sparse Upcycling" (arXiv 2212.05055).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from driftmoe.nn import upcycle
+    >>> upcycle(torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 4)), 3).w_in.shape
+    torch.Size([3, 4, 8])
+    """
+    linears, activation = _parts(ffn)
+    *entries, last = linears
+    experts = FeedForwardExperts(
+        n_experts, last.out_features, last.in_features, activation=activation, bias=last.bias is not None
+    ).to(last.weight)
+    generator = torch.Generator()
+    _ = generator.seed() if seed is None else generator.manual_seed(seed)
+
+    def copies(target: nn.Parameter, dense: Tensor) -> None:
+        target.copy_(dense)
+        if noise:
+            drawn = torch.randn(target.shape, generator=generator).to(target)
+            target.add_(drawn * (noise * dense.std(correction=0)))
+
+    with torch.no_grad():
+        copies(experts.w_in, torch.cat([linear.weight.T for linear in entries], -1))
+        copies(experts.w_out, last.weight.T)
+        if experts.b_in is not None and experts.b_out is not None:
+            copies(experts.b_in, torch.cat([linear.bias for linear in entries]))
+            copies(experts.b_out, last.bias)
+    return experts
+
+
+def _parts(ffn: nn.Module) -> tuple[list[nn.Linear], Activation]:
+    """Return the linear layers of a feed-forward network, the last one last, and its activation."""
+    if isinstance(ffn, nn.Sequential):
+        layers = list(ffn)
+        parts, activations = layers[:1] + layers[2:], layers[1:2]
+    else:
+        names = ("gate_proj up_proj down_proj", "w1 w3 w2", "fc1 fc2", "lin1 lin2", "wi wo")
+        known = next((name.split() for name in names if all(hasattr(ffn, n) for n in name.split())), [])
+        parts = [getattr(ffn, name) for name in known]
+        activations = [
+            getattr(ffn, name)
+            for name in ("act_fn", "act", "activation", "activation_fn")
+            if hasattr(ffn, name)
+        ]
+    linears = [part for part in parts if isinstance(part, nn.Linear)]
+    if len(linears) not in (2, 3) or len(linears) < len(parts) or not activations:
+        raise ValueError(
+            f"upcycle: {type(ffn).__name__} is no feed-forward network that is known here; give "
+            "nn.Sequential(linear, activation, linear), or see the docstring for the names of layers"
+        )
+    activation, x = activations[0], torch.linspace(-4.0, 4.0, 65)
+    if len(linears) == 3 and torch.allclose(activation(x), F.silu(x), atol=1e-6):
+        return linears, "swiglu"
+    if len(linears) == 2 and torch.allclose(activation(x), F.relu(x), atol=1e-6):
+        return linears, "relu"
+    if len(linears) == 2 and torch.allclose(activation(x), F.gelu(x), atol=1e-6):
+        return linears, "gelu"
+    raise ValueError(
+        f"upcycle: the activation {activation} of {type(ffn).__name__} is not known; available: ReLU, GELU, and SiLU "
+        "where there is a gate"
+    )
