@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,8 @@ from driftmoe.losses import (
     null_balance_loss,
     router_z_loss,
 )
-from driftmoe.routing import BiasBalancer, Policy, Routing
+from driftmoe.nn.experts import upcycle
+from driftmoe.routing import BiasBalancer, Policy, RandomRouter, Routing
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +146,9 @@ class MoELayer(nn.Module):
             Output, routing and losses.
         """
         if logits is None:
-            logits = self._logits(x)
+            if self.router is None:
+                raise ValueError("MoELayer: there is no router; give it one, or logits in each call")
+            logits = _logits(self.router, x)
         bias = {} if self.balancer is None else {"bias": self.balancer.bias}
         routing = self.policy(logits, **bias)
         n_experts = routing.mask.shape[-1]
@@ -163,13 +167,161 @@ class MoELayer(nn.Module):
             output = self.shared_expert(x) + output
         return MoEOutput(output, routing, rows)
 
-    def _logits(self, x: Tensor) -> Tensor:
-        if self.router is None:
-            raise ValueError("MoELayer: there is no router; give it one, or logits in each call")
-        parameters = self.router.parameters() if isinstance(self.router, nn.Module) else iter(())
-        dtype = next((p.dtype for p in parameters), torch.promote_types(x.dtype, torch.float32))
+
+class ChainedMoE(nn.Module):
+    """The same experts several times in a layer, each time behind a router of its own.
+
+    x_{c+1} = x_c + MoE_c(x_c); the output is x_C - x_0, so that one step is a `MoELayer`.
+
+    Parameters
+    ----------
+    routers
+        One for each step, as in `MoELayer`.
+    layer
+        What all steps share; its own router, if any, is not asked.
+
+    References
+    ----------
+    Chain-of-Experts, Wang et al. 2025 (arXiv 2506.18945).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from driftmoe.nn import ChainedMoE, FeedForwardExperts, MoELayer
+    >>> from driftmoe.routing import TopK
+    >>> layer = MoELayer(None, FeedForwardExperts(4, 8, 16), TopK(2))
+    >>> output, results = ChainedMoE([torch.nn.Linear(8, 4) for _ in range(2)], layer)(torch.randn(5, 8))
+    >>> output.shape, len(results)
+    (torch.Size([5, 8]), 2)
+    """
+
+    def __init__(self, routers: Sequence[nn.Module], layer: MoELayer) -> None:
+        super().__init__()
+        self.routers = nn.ModuleList(routers)
+        self.layer = layer
+
+    def forward(self, x: Tensor, *, rows: Tensor | None = None) -> tuple[Tensor, list[MoEOutput]]:
+        """Return the output, of the shape of `x`, and what each step answered; `rows` as in `MoELayer`."""
+        output, results = torch.zeros_like(x), []
+        for router in self.routers:
+            current = x + output
+            results.append(self.layer(current, rows=rows, logits=_logits(router, current)))
+            output = output + results[-1].output
+        return output, results
+
+
+class RecurrentRouter(nn.Module):
+    """A router that remembers what the routers of earlier layers made of the same row.
+
+    h_l = GRU(x W, h_{l-1}), logits = h_l V, where all layers share the cell.
+
+    Parameters
+    ----------
+    n_features, n_experts
+        Width of the rows, and number of logits.
+    cell
+        The cell; the width of its input is that of x W.
+
+    Notes
+    -----
+    The state goes from layer to layer through the caller's hands, and the logits into `MoELayer`, which has no router
+    then. The work is done in the precision of the cell, also under autocast.
+
+    References
+    ----------
+    RMoE, Qiu et al. 2024, "Layerwise Recurrent Router for Mixture-of-Experts" (arXiv 2408.06793).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from driftmoe.nn import FeedForwardExperts, MoELayer, RecurrentRouter
+    >>> from driftmoe.routing import TopK
+    >>> cell = torch.nn.GRUCell(16, 16)
+    >>> routers = [RecurrentRouter(8, 4, cell) for _ in range(3)]
+    >>> layers = [MoELayer(None, FeedForwardExperts(4, 8, 16), TopK(2)) for _ in range(3)]
+    >>> x, state = torch.randn(2, 5, 8), None
+    >>> for router, layer in zip(routers, layers):
+    ...     logits, state = router(x, state)
+    ...     x = x + layer(x, logits=logits).output
+    >>> x.shape, state.shape
+    (torch.Size([2, 5, 8]), torch.Size([2, 5, 16]))
+    """
+
+    def __init__(self, n_features: int, n_experts: int, cell: nn.GRUCell) -> None:
+        super().__init__()
+        self.reads = nn.Linear(n_features, cell.input_size, bias=False)
+        self.cell = cell
+        self.says = nn.Linear(cell.hidden_size, n_experts, bias=False)
+
+    def forward(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return logits, shape (..., n_experts), and the next layer's state, shape (..., width of the cell)."""
         with torch.autocast(x.device.type, enabled=False):
-            return self.router(x.to(dtype))
+            read = self.reads(x.to(self.reads.weight.dtype))
+            before = None if state is None else state.flatten(0, -2)
+            after = self.cell(read.flatten(0, -2), before).reshape(*x.shape[:-1], -1)
+            return self.says(after), after
+
+
+def upcycled_layer(
+    ffn: nn.Module,
+    *,
+    n_experts: int,
+    policy: Policy,
+    noise: float = 0.0,
+    router: Literal["linear", "random"] = "linear",
+    seed: int | None = None,
+) -> MoELayer:
+    """Make a layer of experts of a dense feed-forward network.
+
+    It answers what that did, but for the noise, where the weights of the policy sum to 1.
+
+    Parameters
+    ----------
+    ffn, n_experts, noise
+        As in `upcycle`.
+    policy
+        Any policy of `driftmoe.routing`.
+    router
+        `"linear"`, without bias and in float32, or `"random"`, a `RandomRouter`, which does not learn.
+    seed
+        Of noise and router; None draws afresh.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from driftmoe.nn import upcycled_layer
+    >>> from driftmoe.routing import TopK
+    >>> ffn = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 4))
+    >>> x = torch.ones(2, 4)
+    >>> torch.allclose(upcycled_layer(ffn, n_experts=3, policy=TopK(2))(x).output, ffn(x), atol=1e-6)
+    True
+    """
+    experts = upcycle(ffn, n_experts, noise=noise, seed=seed)
+    return MoELayer(make_router(router, experts.w_in.mT, n_experts, policy, seed), experts, policy)
+
+
+def make_router(
+    kind: Literal["linear", "random"], like: Tensor, n_experts: int, policy: Policy, seed: int | None
+) -> nn.Module:
+    """Make a router for rows of the width of `like`, on its device, with the logits that the policy wants."""
+    n_logits = n_experts - getattr(policy, "n_shared", 0) + getattr(policy, "n_null", 0)
+    random = RandomRouter(like.shape[-1], n_logits, seed=seed).to(like.device)
+    if kind == "random":
+        return random
+    if kind != "linear":
+        raise ValueError(f"router={kind!r}; available: linear, random")
+    router = nn.utils.skip_init(nn.Linear, like.shape[-1], n_logits, bias=False, device=like.device)
+    with torch.no_grad():
+        router.weight.copy_(random.weight)  # drawn from a private generator
+    return router
+
+
+def _logits(router: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Ask a router in its own precision, float32 where it has none."""
+    parameters = router.parameters() if isinstance(router, nn.Module) else iter(())
+    dtype = next((p.dtype for p in parameters), torch.promote_types(x.dtype, torch.float32))
+    with torch.autocast(x.device.type, enabled=False):
+        return router(x.to(dtype))
 
 
 def _within(routing: Routing, rows: Tensor) -> Routing:

@@ -1,0 +1,267 @@
+"""Experts that are low-rank changes of a linear layer, down to experts of rank one, and layers made of them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own convention
+from torch import Tensor, nn
+
+from driftmoe.nn.dispatch import collect, expert_linear, spread
+from driftmoe.nn.moe import MoELayer, make_router
+from driftmoe.routing import BiasBalancer, Policy, Routing, TopK
+
+
+class LoRAExperts(nn.Module):
+    """Low-rank linear maps: E(x) = x Aᵀ B, with B = 0 at first.
+
+    With the layer that they adapt as shared expert of a `MoELayer`, whose `scale` is LoRA's alpha / rank: `lora_layer`.
+
+    Parameters
+    ----------
+    n_experts
+        Number of maps.
+    n_in, n_out
+        Widths of what they read and answer.
+    rank
+        Rank of each; 1 makes an expert of each rank of one LoRA, Δy = B diag(w) A x.
+    frozen_share
+        If given, A does not learn: each of its rows reads that share of the inputs, at random (FlyLoRA).
+    seed
+        Of the private generator that draws A; None draws afresh.
+
+    Attributes
+    ----------
+    a
+        Shape (n_experts, rank, n_in).
+    b
+        Shape (n_experts, rank, n_out).
+
+    References
+    ----------
+    LoRA, Hu et al. 2021 (arXiv 2106.09685). SMoRA (arXiv 2501.15103) for ranks as experts.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from driftmoe.nn import LoRAExperts
+    >>> from driftmoe.routing import TopK
+    >>> LoRAExperts(4, 8, 6, rank=2)(torch.ones(5, 8), TopK(2)(torch.randn(5, 4))).abs().sum().item()
+    0.0
+    """
+
+    def __init__(
+        self,
+        n_experts: int,
+        n_in: int,
+        n_out: int,
+        rank: int,
+        *,
+        frozen_share: float | None = None,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__()
+        generator = torch.Generator()
+        _ = generator.seed() if seed is None else generator.manual_seed(seed)
+        shape = n_experts, rank, n_in
+        if frozen_share is None:
+            bound = 1.0 / math.sqrt(n_in)  # what LoRA's kaiming_uniform with a = sqrt(5) comes to
+            a = torch.empty(shape).uniform_(-bound, bound, generator=generator)
+        elif 0.0 < frozen_share <= 1.0:
+            n_read = max(1, math.floor(n_in * frozen_share))
+            read = torch.rand(shape, generator=generator).argsort(-1) < n_read
+            a = torch.randn(shape, generator=generator) / (n_experts * rank) * read
+        else:
+            raise ValueError(
+                f"LoRAExperts: frozen_share={frozen_share}; choose a share in (0, 1], or None for A that learns"
+            )
+        self.a = nn.Parameter(a, requires_grad=frozen_share is None)
+        self.b = nn.Parameter(torch.zeros(n_experts, rank, n_out))
+
+    @property
+    def n_experts(self) -> int:
+        """Number of maps."""
+        return len(self.a)
+
+    def forward(self, x: Tensor, routing: Routing) -> Tensor:
+        """Return the weighted sum of the chosen experts' answers, shape (..., n_out), for x of shape (..., n_in)."""
+        n_experts, rank, n_out = self.b.shape
+        rows = x.reshape(-1, x.shape[-1])
+        # Narrow maps are cheaper all at once, as one of all their ranks, than with rows brought to each: to bring a row
+        # to an expert and back costs as much as 64 ranks, at widths of 256 and 1024.
+        if len(rows) * n_experts * rank <= int(routing.mask.sum()) * (64 + rank):
+            hidden = F.linear(rows, self.a.flatten(0, 1)).unflatten(-1, (n_experts, rank))
+            weights = routing.weights.reshape(-1, n_experts, 1).to(hidden.dtype)
+            out = (hidden * weights).flatten(-2) @ self.b.flatten(0, 1)
+        else:
+            plan = routing.plan
+            lines = expert_linear(spread(rows, plan), self.a.mT, plan)  # (n_pairs, rank)
+            out = collect(expert_linear(lines, self.b, plan), plan, len(rows))
+        return out.reshape(*x.shape[:-1], n_out)
+
+    def magnitudes(self, x: Tensor) -> Tensor:
+        """Return ‖A x‖ of each expert, shape (..., n_experts): logits without a router (FlyLoRA, at rank 1)."""
+        return self._activations(x).norm(dim=-1)
+
+    def relevances(self, x: Tensor, temperature: float = 1.0) -> Tensor:
+        """Return A x / (‖A x‖ · temperature) over all ranks, shape (..., n_experts): logits by MoRA, at rank 1."""
+        if self.a.shape[1] != 1:
+            raise ValueError(
+                f"relevances: rank={self.a.shape[1]}; they are a sign and size of one rank, choose rank=1"
+            )
+        return F.normalize(self._activations(x).squeeze(-1), dim=-1) / temperature
+
+    def _activations(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.a.flatten(0, 1).to(x.dtype)).unflatten(-1, self.a.shape[:2])
+
+
+@dataclass(frozen=True)
+class Unweighted:
+    """A policy whose chosen experts all have weight 1, as FlyLoRA's ranks have.
+
+    Parameters
+    ----------
+    policy
+        Any policy.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from driftmoe.nn import Unweighted
+    >>> from driftmoe.routing import TopK
+    >>> Unweighted(TopK(2))(torch.tensor([0.0, 1.0, 3.0])).weights.tolist()
+    [0.0, 1.0, 1.0]
+    """
+
+    policy: Policy
+
+    def __call__(self, logits: Tensor, bias: Tensor | None = None) -> Routing:
+        """Choose experts for each row."""
+        routing = self.policy(logits) if bias is None else self.policy(logits, bias)  # type: ignore[call-arg]
+        return replace(routing, weights=routing.mask.to(routing.weights.dtype))
+
+
+def lora_layer(
+    linear: nn.Linear,
+    *,
+    n_experts: int,
+    policy: Policy,
+    rank: int,
+    scale: float = 2.0,
+    router: Literal["linear", "random"] = "linear",
+    seed: int | None = None,
+) -> MoELayer:
+    """Put LoRA experts around a linear layer: y = linear(x) + scale · sum_e w_e(x) x A_eᵀ B_e, at first linear(x).
+
+    Parameters
+    ----------
+    linear
+        The layer, part of what is returned; freezing it is the caller's (`inject` does).
+    n_experts, rank
+        As in `LoRAExperts`.
+    policy
+        Any policy of `driftmoe.routing`.
+    scale
+        LoRA's alpha / rank; MoLA, DynMoLE and FlyLoRA have 2.
+    router
+        `"linear"`, without bias and in float32, or `"random"`, a `RandomRouter`, which does not learn.
+    seed
+        Of A and of the router; None draws afresh.
+
+    References
+    ----------
+    MoLA (arXiv 2402.08562), DynMoLE (arXiv 2504.00661); LoRAMoE (arXiv 2312.09979) with `Dense()`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from driftmoe.nn import lora_layer
+    >>> from driftmoe.routing import TopK
+    >>> linear = torch.nn.Linear(8, 6)
+    >>> layer, x = lora_layer(linear, n_experts=4, policy=TopK(2), rank=2), torch.ones(3, 8)
+    >>> torch.equal(layer(x).output, linear(x))
+    True
+    """
+    experts = _around(linear, n_experts, rank, seed)
+    return MoELayer(
+        make_router(router, experts.a, n_experts, policy, seed), experts, policy, linear, scale=scale
+    )
+
+
+def smora(
+    linear: nn.Linear, *, n_experts: int, k: int, scale: float = 2.0, seed: int | None = None
+) -> MoELayer:
+    """Put one LoRA of n_experts ranks around a linear layer, of which a router chooses k for each row.
+
+    A bias balances their load; the training loop updates it, as in `MoELayer`. Parameters as in `lora_layer`.
+
+    References
+    ----------
+    SMoRA, Zhao et al. 2025 (arXiv 2501.15103).
+    """
+    layer = lora_layer(linear, n_experts=n_experts, policy=TopK(k), rank=1, scale=scale, seed=seed)
+    layer.balancer = BiasBalancer(n_experts).to(linear.weight.device)
+    return layer
+
+
+def mora(
+    linear: nn.Linear,
+    *,
+    n_experts: int,
+    k: int,
+    temperature: float = 0.1,
+    scale: float = 2.0,
+    seed: int | None = None,
+) -> MoELayer:
+    """Put one LoRA around a linear layer, whose ranks say themselves how relevant they are; the k best answer.
+
+    Their weights are the softmax of `LoRAExperts.relevances`. Pruning by a threshold and ranks added by task are left
+    out. Other parameters as in `lora_layer`.
+
+    References
+    ----------
+    MoRA, Lu et al. 2025 (arXiv 2506.21035).
+    """
+    experts = _around(linear, n_experts, 1, seed)
+    return MoELayer(
+        partial(experts.relevances, temperature=temperature),
+        experts,
+        TopK(k, renorm=False),
+        linear,
+        scale=scale,
+    )
+
+
+def flylora(
+    linear: nn.Linear, *, n_experts: int, k: int, scale: float = 2.0, seed: int | None = None
+) -> MoELayer:
+    """Put one LoRA around a linear layer, of a frozen sparse A that is the router too: the k largest |A x| answer.
+
+    Each row of A reads the share k / n_experts of the inputs. A bias balances the load, which the training loop updates
+    as in `MoELayer`. The official code compares counts with shares there, so that its biases all move together and
+    choose nothing; `BiasBalancer` compares shares. Parameters as in `lora_layer`.
+
+    References
+    ----------
+    FlyLoRA, "Boosting Task Decoupling and Parameter Efficiency via Implicit Rank-Wise Mixture-of-Experts", NeurIPS 2025
+    """
+    experts = _around(linear, n_experts, 1, seed, frozen_share=k / n_experts)
+    balancer = BiasBalancer(n_experts).to(linear.weight.device)
+    policy = Unweighted(TopK(k, score="sigmoid"))
+    return MoELayer(experts.magnitudes, experts, policy, linear, balancer=balancer, scale=scale)
+
+
+def _around(
+    linear: nn.Linear, n_experts: int, rank: int, seed: int | None, frozen_share: float | None = None
+) -> LoRAExperts:
+    """Make LoRA experts of the shape, type and device of a linear layer."""
+    if not isinstance(linear, nn.Linear):
+        raise TypeError(
+            f"LoRA experts go around nn.Linear, not {type(linear).__name__}; name the linear layers in it"
+        )
+    n_in, n_out = linear.in_features, linear.out_features
+    return LoRAExperts(n_experts, n_in, n_out, rank, frozen_share=frozen_share, seed=seed).to(linear.weight)
