@@ -1,5 +1,14 @@
 """Neural mixtures of experts: layers behind the routers, policies and losses that trees have on a stream."""
 
+from driftmoe.nn.adapters import (
+    ParameterCounts,
+    count_parameters,
+    inject,
+    layer_counts,
+    load_adapter,
+    record,
+    save_adapter,
+)
 from driftmoe.nn.experts import FeedForwardExperts, upcycle
 from driftmoe.nn.lora import LoRAExperts, Unweighted, flylora, lora_layer, mora, smora
 from driftmoe.nn.moe import ChainedMoE, MoELayer, MoEOutput, RecurrentRouter, upcycled_layer
@@ -10,11 +19,18 @@ __all__ = [
     "LoRAExperts",
     "MoELayer",
     "MoEOutput",
+    "ParameterCounts",
     "RecurrentRouter",
     "Unweighted",
+    "count_parameters",
     "flylora",
+    "inject",
+    "layer_counts",
+    "load_adapter",
     "lora_layer",
     "mora",
+    "record",
+    "save_adapter",
     "smora",
     "upcycle",
     "upcycled_layer",

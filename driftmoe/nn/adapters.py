@@ -1,0 +1,307 @@
+"""Put layers of experts into a model that exists, whatever made it; look into them; save and load them alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from os import PathLike
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from driftmoe.nn.moe import MoELayer, MoEOutput
+
+
+class Injected(nn.Module):
+    """A layer of experts in the place of a module that answered with a tensor.
+
+    Parameters
+    ----------
+    moe
+        The layer; its routing and losses are had by `record`.
+    """
+
+    def __init__(self, moe: MoELayer) -> None:
+        super().__init__()
+        self.moe = moe
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the output alone."""
+        return self.moe(x).output
+
+
+def inject(
+    model: nn.Module,
+    targets: str | Sequence[str],
+    make: Callable[..., MoELayer],
+    *,
+    n_experts: int | Sequence[int],
+    seed: int | None = None,
+) -> dict[str, MoELayer]:
+    """Replace modules of a model by layers of experts, and freeze the rest of it.
+
+    Parameters
+    ----------
+    model
+        Any torch model; it is changed.
+    targets
+        Names of modules, or the ends of names: `"query"` is every `encoder.layer.3.attention.self.query`.
+    make
+        Makes a layer of a module, called as `make(module, n_experts=..., seed=...)`: `lora_layer`, `smora`, `mora`,
+        `flylora` or `upcycled_layer`, the rest of their arguments filled in by `functools.partial`.
+    n_experts
+        For each layer; or for each block of the model, of which a name's first number is the index, as `layer_counts`
+        gives them (MoLA).
+    seed
+        Of the weights, drawn differently for each layer; None draws afresh.
+
+    Returns
+    -------
+    layers
+        The new layers by the names of what they replace, in the order of the model.
+
+    Raises
+    ------
+    ValueError
+        If a target names nothing, or something injected before, or if `n_experts` has no number for a block.
+
+    Notes
+    -----
+    What learns afterwards are routers and experts; other parts, such as a new head, where the caller calls
+    `requires_grad_()` on them. What needs a state that goes from layer to layer (`RecurrentRouter`) cannot be injected:
+    build such a model of layers.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from functools import partial
+    >>> from driftmoe.nn import count_parameters, inject, lora_layer
+    >>> from driftmoe.routing import TopK
+    >>> model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+    >>> list(inject(model, "0", partial(lora_layer, policy=TopK(1), rank=2), n_experts=4))
+    ['0']
+    >>> count_parameters(model)
+    ParameterCounts(total=250, trainable=160, active=250)
+    """
+    ends = (targets,) if isinstance(targets, str) else tuple(targets)
+    found = {
+        name: module
+        for name, module in model.named_modules()
+        if any(name == end or name.endswith("." + end) for end in ends)
+    }
+    for end in ends:
+        if not any(name == end or name.endswith("." + end) for name in found):
+            last = sorted(
+                {name.rpartition(".")[2] for name, m in model.named_modules() if isinstance(m, nn.Linear)}
+            )
+            raise ValueError(
+                f"inject: nothing in the model is named {end!r}; its linear layers are {', '.join(last)}"
+            )
+    for name, module in found.items():
+        if isinstance(module, Injected):
+            raise ValueError(f"inject: {name!r} was injected before; begin with the model as it was")
+    layers = {
+        name: make(module, n_experts=_count(name, n_experts), seed=None if seed is None else seed + index)
+        for index, (name, module) in enumerate(found.items())
+    }
+    model.requires_grad_(False)
+    for name, layer in layers.items():
+        parent, _, last_name = name.rpartition(".")
+        setattr(model.get_submodule(parent), last_name, Injected(layer))
+    return layers
+
+
+def layer_counts(n_layers: int, counts: Sequence[int]) -> list[int]:
+    """Return how many experts each layer has if equal runs of layers have so many, from the first to the last.
+
+    Parameters
+    ----------
+    n_layers
+        Number of layers, a multiple of `len(counts)`.
+    counts
+        Experts in each run. MoLA gives more to higher layers: 2, 4, 6, 8.
+
+    References
+    ----------
+    MoLA (arXiv 2402.08562), "Higher Layers Need More LoRA Experts".
+
+    Examples
+    --------
+    >>> from driftmoe.nn import layer_counts
+    >>> layer_counts(8, (2, 4, 6, 8))
+    [2, 2, 4, 4, 6, 6, 8, 8]
+    """
+    if not counts or n_layers % len(counts):
+        raise ValueError(
+            f"layer_counts: {n_layers} layers in {len(counts)} equal runs; choose a number of runs that divides it"
+        )
+    return [count for count in counts for _ in range(n_layers // len(counts))]
+
+
+@contextmanager
+def record(model: nn.Module) -> Iterator[list[tuple[str, MoEOutput]]]:
+    """Gather what the layers of experts in a model answer while it runs: their routing and losses.
+
+    A model hands on tensors alone, so that what its layers return besides has to be caught on its way.
+
+    Parameters
+    ----------
+    model
+        Any torch model with `MoELayer`s in it.
+
+    Yields
+    ------
+    records
+        A list that gets the name and the result of each layer each time that it is called.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from driftmoe.nn import FeedForwardExperts, MoELayer, record
+    >>> from driftmoe.nn.adapters import Injected
+    >>> from driftmoe.routing import TopK
+    >>> layer = MoELayer(torch.nn.Linear(8, 4), FeedForwardExperts(4, 8, 16), TopK(2))
+    >>> model = torch.nn.Sequential(Injected(layer), torch.nn.ReLU())
+    >>> with record(model) as records:
+    ...     output = model(torch.randn(5, 8))
+    >>> loss = output.square().mean() + 0.01 * sum(result.losses["load_balance"] for _, result in records)
+    >>> [name for name, _ in records]
+    ['0.moe']
+    """
+    records: list[tuple[str, MoEOutput]] = []
+
+    def hook(name: str) -> Callable[[nn.Module, tuple, MoEOutput], None]:
+        return lambda module, inputs, result: records.append((name, result))
+
+    layers = [(name, module) for name, module in model.named_modules() if isinstance(module, MoELayer)]
+    handles = [module.register_forward_hook(hook(name)) for name, module in layers]
+    try:
+        yield records
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class ParameterCounts(NamedTuple):
+    """Numbers of parameters.
+
+    Attributes
+    ----------
+    total
+        All of them.
+    trainable
+        Those that an optimiser may change.
+    active
+        Those that a row meets on average: without those of experts that it did not choose.
+    """
+
+    total: int
+    trainable: int
+    active: int
+
+
+def count_parameters(model: nn.Module, records: Iterable[tuple[str, MoEOutput]] = ()) -> ParameterCounts:
+    """Count the parameters of a model.
+
+    Parameters
+    ----------
+    model
+        Any torch model.
+    records
+        What `record` gathered, which says how many experts rows chose. A layer without a record counts as a whole.
+
+    Returns
+    -------
+    counts
+        A parameter that several modules share counts once.
+    """
+    parameters = list(model.parameters())
+    total = sum(p.numel() for p in parameters)
+    trainable = sum(p.numel() for p in parameters if p.requires_grad)
+    chosen: dict[str, list[Tensor]] = {}
+    for name, result in records:
+        mask = result.routing.mask if result.rows is None else result.routing.mask[result.rows]
+        chosen.setdefault(name, []).append(mask.flatten().double())
+    idle = 0.0
+    for name, masks in chosen.items():
+        experts = model.get_submodule(name).get_submodule("experts")
+        idle += (1.0 - torch.cat(masks).mean().item()) * sum(p.numel() for p in experts.parameters())
+    return ParameterCounts(total, trainable, round(total - idle))
+
+
+def save_adapter(model: nn.Module, path: str | PathLike[str]) -> None:
+    """Write what was injected into a model, and what else in it may learn, to a safetensors file; not the frozen rest.
+
+    Parameters
+    ----------
+    model
+        A model that `inject` has changed.
+    path
+        Where; needs `driftmoe[nn]`.
+    """
+    from safetensors.torch import save_file
+
+    tensors = {name: tensor.detach().contiguous() for name, tensor in _adapter(model).items()}
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+def load_adapter(model: nn.Module, path: str | PathLike[str]) -> None:
+    """Read into a model what `save_adapter` wrote.
+
+    Parameters
+    ----------
+    model
+        The same model, injected in the same way.
+    path
+        Where; needs `driftmoe[nn]`.
+
+    Raises
+    ------
+    ValueError
+        If names or shapes differ from the model's; then nothing is changed.
+    """
+    from safetensors.torch import load_file
+
+    tensors, state = load_file(path), _adapter(model)
+    for name in sorted(tensors.keys() | state.keys()):
+        came, wanted = tensors.get(name), state.get(name)
+        if came is None or wanted is None or came.shape != wanted.shape:
+            raise ValueError(
+                f"load_adapter: {name} is {_shape(came)} in {path} and {_shape(wanted)} in the model; inject the same "
+                "layers with the same sizes, and let the same parts learn"
+            )
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            state[name].copy_(tensor)
+
+
+def _adapter(model: nn.Module) -> dict[str, Tensor]:
+    """Tensors by name: of injected layers all but what they were put around, and what else may learn."""
+    tensors = {
+        name: parameter.data for name, parameter in model.named_parameters() if parameter.requires_grad
+    }
+    for name, module in model.named_modules():
+        if isinstance(module, Injected):
+            for key, tensor in module.state_dict().items():
+                if not key.startswith("moe.shared_expert."):
+                    tensors[f"{name}.{key}" if name else key] = tensor
+    if not tensors:
+        raise ValueError("there is no adapter in the model: nothing injected, and nothing that may learn")
+    return tensors
+
+
+def _count(name: str, n_experts: int | Sequence[int]) -> int:
+    if isinstance(n_experts, int):
+        return n_experts
+    block = re.search(r"(?:^|\.)(\d+)(?:\.|$)", name)
+    if block is None or int(block[1]) >= len(n_experts):
+        raise ValueError(
+            f"inject: {name!r} belongs to no block of those {len(n_experts)} that n_experts lists; give one number"
+        )
+    return n_experts[int(block[1])]
+
+
+def _shape(tensor: Tensor | None) -> str:
+    return "missing" if tensor is None else f"of shape {tuple(tensor.shape)}"
