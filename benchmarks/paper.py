@@ -188,7 +188,7 @@ def beside_paper(results: Sequence[Mapping[str, Any]]) -> report.Section:
         [
             "In %, mean ± standard deviation over seeds; the number behind a stream's name is its length here. The "
             "paper's synthetic streams have 1,000,000 samples and its ensembles 100 learners; ours have 10 where no "
-            "size is named.",
+            "size is named. `electricity` is `elec2` without date and day; means and ranks count both.",
             report.Grid(heading, rows),
             f"No result of: {'; '.join(missing)}.",
         ],

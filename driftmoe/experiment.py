@@ -32,12 +32,13 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from filelock import FileLock
 from river import base
 
 from driftmoe import models
-from driftmoe.evaluation import FAILURES, Checkpoint, Delay, prequential
+from driftmoe.evaluation import Checkpoint, Delay, prequential
 
 KEY = ("stream", "stream_sha256", "model", "seed", "limit", "window", "delay")
 """What tells one run from another: a new result replaces an older one that agrees in all of these."""
@@ -318,8 +319,8 @@ def run_grid(
         - `"serial"`: one after the other, here.
         - `"processes"`: in `n_workers` new processes, each with a Java machine of its own where it needs one. A
           process that is killed costs its run alone.
-        - `"dask"`: on a cluster of `n_workers` local processes, or on the one at `scheduler`, as many at a time as it
-          has threads.
+        - `"dask"`: on a cluster of `n_workers` local processes, or on the one at `scheduler`: one at a time on each of
+          its workers, however many threads that has, so that no run slows another or is counted with it.
     n_workers
         Processes at a time.
     scheduler
@@ -367,9 +368,10 @@ def run_grid(
 
 
 def shard(runs: Sequence[Run], text: str) -> list[Run]:
-    """Return every n-th run, from the i-th on, where `text` is `i/n` with 1 <= i <= n.
+    """Return the i-th of n shards, where `text` is `i/n` with 1 <= i <= n.
 
-    The n shards share no run and together are all of them, so that n machines can work on one grid.
+    The n shards share no run and together are all of them, so that n machines can work on one grid. Runs are dealt out
+    in an order drawn once and for all, so that none of the machines gets all the slow models.
 
     Raises
     ------
@@ -380,7 +382,8 @@ def shard(runs: Sequence[Run], text: str) -> list[Run]:
     i, n = (int(part) for part in match.groups()) if match else (0, 0)
     if not 1 <= i <= n:
         raise ValueError(f"shard {text!r}; write i/n with 1 <= i <= n, such as 2/8")
-    return list(runs[i - 1 :: n])
+    dealt = np.random.default_rng(0).permutation(len(runs))[i - 1 :: n]
+    return [runs[k] for k in sorted(dealt)]
 
 
 def run_job(run: Run, stream: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -412,11 +415,17 @@ def run_job(run: Run, stream: Any) -> tuple[dict[str, Any], list[dict[str, Any]]
 def compile_first(run: Run, stream: Any) -> None:
     """Let a model that is thrown away see the first samples, so that no figure holds the time of a compiler.
 
-    Only models that take blocks are compiled, once per machine; a block that cannot be read is left to the run itself.
+    Only models that take blocks are compiled, once per machine; a sample that cannot be read is left to the run itself.
     """
     model = models.make(run.model, seed=run.seed)
-    if hasattr(model, "step_many") and hasattr(stream, "blocks"):
-        with contextlib.suppress(TypeError, ValueError):
+    if not hasattr(model, "step_many"):
+        return
+    with contextlib.suppress(TypeError, ValueError):
+        if run.delay != "0" or not hasattr(stream, "blocks"):
+            for x, label in itertools.islice(stream, ENOUGH_TO_COMPILE):
+                model.predict_one(x)
+                model.learn_one(x, label)
+        else:
             for X, y in itertools.islice(stream.blocks(ENOUGH_TO_COMPILE), 1):
                 model.step_many(
                     X,
@@ -430,7 +439,7 @@ def compile_first(run: Run, stream: Any) -> None:
 def _attempt(open_stream: OpenStream, run: Run) -> Outcome:
     try:
         return run_job(run, open_stream(name=run.stream, limit=run.limit, seed=run.seed))
-    except FAILURES:
+    except Exception:  # a model may raise anything: it is kept, and the others go on
         return traceback.format_exc()
 
 
@@ -507,14 +516,17 @@ def _on_dask(runs: Iterable[Run], work: Work, n_workers: int, scheduler: str | N
     with distributed.Client(**({"address": scheduler} if scheduler else local)) as client:
         left = deque(runs)
         running: dict[Any, Run] = {}
+        places: dict[Any, str] = {}
         while left or running:
-            n_threads = max(1, sum(client.nthreads().values()))  # workers may come and go
-            while left and len(running) < n_threads:
-                run = left.popleft()
-                running[client.submit(work, run, pure=False)] = run
+            client.wait_for_workers(1)
+            free = deque(set(client.nthreads()) - set(places.values()))  # workers may come and go
+            while left and free:
+                run, place = left.popleft(), free.popleft()
+                future = client.submit(work, run, pure=False, workers=[place], allow_other_workers=True)
+                running[future], places[future] = run, place
                 yield run, None
             for future in distributed.wait(list(running), return_when="FIRST_COMPLETED").done:
-                run, error = running.pop(future), future.exception()
+                run, error, _ = running.pop(future), future.exception(), places.pop(future)
                 yield run, "".join(traceback.format_exception(error)) if error else future.result()
 
 

@@ -117,6 +117,18 @@ if __name__ == "__main__":
     assert kept(serial.parent / "joined") == kept(serial)
 
 
+def test_dask_gives_each_worker_one_run_at_a_time_however_many_threads_it_has(tmp_path):
+    distributed = pytest.importorskip("distributed", reason="the extra driftmoe[dask] is not installed")
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=3, processes=False, dashboard_address=None
+    ) as cluster:
+        runs = plan("nochange", "majority", "nb", n=400)
+        events = run_grid(
+            runs, OPEN, JobFolder(tmp_path), executor="dask", scheduler=cluster.scheduler_address
+        )
+        assert [event.state for event in events] == ["started", "done"] * 3
+
+
 def processes_of(group):
     """Numbers of the processes of a group that are alive."""
     done = subprocess.run(["ps", "-o", "pid=,stat=", "-g", str(group)], capture_output=True, text=True)
@@ -189,6 +201,23 @@ def test_a_run_that_fails_leaves_its_traceback_and_the_others_go_on(tmp_path, ex
     assert again == ["kept", "started", "failed"]
 
 
+class Fails(base.Classifier):
+    """Raises what nobody expects."""
+
+    def learn_one(self, x, y):
+        raise ZeroDivisionError("no more")
+
+    def predict_proba_one(self, x):
+        return {}
+
+
+def test_whatever_a_model_raises_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setitem(models.MODELS, "fails", Fails)
+    events = list(run_grid(plan("fails", "nochange", n=50), OPEN, JobFolder(tmp_path), executor="serial"))
+    assert sorted(event.state for event in events) == ["done", "failed", "started", "started"]
+    assert "no more" in read_failures(tmp_path)[0]
+
+
 def open_and_die(name, limit, seed):
     """A stream for seed 1, and the end of the process for others, as when memory has run out."""
     if seed > 1:
@@ -241,19 +270,28 @@ class CompilesFirst(base.Classifier):
     def __init__(self):
         self.n_seen = 0
 
-    def learn_one(self, x, y):
-        raise AssertionError("blocks go another way")
-
-    def step_many(self, X, y, *, names, values, classes):
+    def compile(self):
         if not CompilesFirst.is_compiled:
             time.sleep(1.0)
             CompilesFirst.is_compiled = True
+
+    def predict_one(self, x):
+        self.compile()
+        return 0
+
+    def learn_one(self, x, y):
+        self.n_seen += 1
+
+    def step_many(self, X, y, *, names, values, classes):
+        self.compile()
         self.n_seen += len(y)
         return [classes[0]] * len(y)
 
 
-def test_no_time_of_a_compiler_is_in_the_figures_and_the_model_is_new(monkeypatch):
+@pytest.mark.parametrize("delay", ["0", "3"])
+def test_no_time_of_a_compiler_is_in_the_figures_and_the_model_is_new(monkeypatch, delay):
     made = []
+    monkeypatch.setattr(CompilesFirst, "is_compiled", False)
 
     def make():
         made.append(CompilesFirst())
@@ -261,12 +299,12 @@ def test_no_time_of_a_compiler_is_in_the_figures_and_the_model_is_new(monkeypatc
 
     monkeypatch.setitem(models.MODELS, "late", make)
     stream = streams.make("sea", seed=1, n_samples=500)
-    run = Run("sea", stream.fingerprint(), "late", 1, 500, 1000)
+    run = Run("sea", stream.fingerprint(), "late", 1, 500, 1000, delay)
     result, _ = run_job(run, stream)
     assert CompilesFirst.is_compiled
     assert result["seconds"] < 0.9
     assert [model.n_seen for model in made if model.n_seen != 300] == [
-        500,
+        500 - int(delay),
         0,
     ]  # the run's, and one for its parameters
     assert result["n_samples"] == 500
@@ -321,6 +359,9 @@ def test_shards_share_no_run_and_leave_none_out():
     parts = [shard(runs, f"{i}/3") for i in (1, 2, 3)]
     assert sorted(run.seed for part in parts for run in part) == list(range(10))
     assert [len(part) for part in parts] == [4, 3, 3]
+    slow_and_fast = [Run("a", "", model, seed, None, 1) for seed in range(10) for model in ("slow", "fast")]
+    for i in (1, 2):
+        assert 2 <= sum(run.model == "slow" for run in shard(slow_and_fast, f"{i}/2")) <= 8
     for text in ("0/3", "4/3", "1", "a/b", "1/0"):
         with pytest.raises(ValueError, match="write i/n with 1 <= i <= n"):
             shard(runs, text)
