@@ -20,6 +20,7 @@ from driftmoe.linear import LinearModels
 from driftmoe.memory import n_bytes
 from driftmoe.mixture import GATES, AdaptiveMixture, Rows
 from driftmoe.neighbours import LabelHistory, Neighbours
+from driftmoe.networks import Networks
 from driftmoe.router import Router
 from driftmoe.routing import Choice, LinearK, Policy, TopK, at_step, route, softmax
 from driftmoe.telemetry import RoutingLog, RoutingReport
@@ -27,6 +28,8 @@ from driftmoe.trees import HoeffdingTreeClassifier
 
 if TYPE_CHECKING:
     from narwhals.stable.v2.typing import IntoDataFrame, IntoSeries
+
+Pool = MulticlassTrees | MulticlassExperts | OneVsRestTrees | OneVsRestExperts | Networks
 
 VARIANTS = ("driftmoe", "moe-vote", "moe-data", "moe-task")
 
@@ -260,27 +263,13 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         self.seed = seed
         self._check_arguments()
 
-        # An ensemble without members is falsy: compare with None.
-        prototype = _default_tree(variant) if expert is None else expert
         is_task, is_adaptive = variant == "moe-task", variant == "driftmoe"
         self._policy: Policy = TopK(top_k) if policy is None else policy
         self._n_null = getattr(policy, "n_null", 0)  # logits behind those of the experts
         self._n_shared = getattr(policy, "n_shared", 0)  # experts, the first ones, that have no logit
         router_rng, expert_rng = np.random.default_rng(seed).spawn(2)
-        self._experts: MulticlassTrees | MulticlassExperts | OneVsRestExperts
-        if isinstance(prototype, HoeffdingTreeClassifier):
-            settings: dict[str, Any] = {"seed": int(expert_rng.integers(2**31))} if is_adaptive else {}
-            settings |= MONITORS if is_adaptive and monitors else {}
-            pool = prototype.pool(0 if is_task else n_experts, n_threads=n_threads, **settings)
-            self._encoder = Encoder(prototype.nominal_attributes or ())
-            self._experts = OneVsRestTrees(pool) if is_task else MulticlassTrees(pool)
-        else:
-            self._encoder = Encoder()
-            self._experts = (
-                OneVsRestExperts(prototype, expert_rng)
-                if is_task
-                else MulticlassExperts(prototype, n_experts, expert_rng)
-            )
+        self._experts, nominal = self._new_experts(expert_rng)
+        self._encoder = Encoder(nominal)
         others = [
             KINDS[extra](memory) if isinstance(extra, str) else MulticlassExperts(extra, 1, expert_rng)
             for extra in (extras if is_adaptive else ())
@@ -294,7 +283,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
             self._n_logits + self._n_shared * is_adaptive,
             hidden=tuple(HIDDEN.get(variant, (256, 128)) if hidden is None else hidden),
             learning_rate=learning_rate,
-            batch_size=BATCH_SIZE.get(variant, 256) if batch_size is None else batch_size,
+            batch_size=self._batch_size,
             dropout=dropout,
             n_threads=n_threads,
             rng=router_rng,
@@ -314,11 +303,32 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
                 gate=gate,
                 rng=expert_rng,
             )
-        self._reads_vectors = (
-            self._experts.reads_vectors if self._mixture is None else self._mixture.reads_vectors
+        self._reads_samples = (
+            self._experts.reads == "samples" if self._mixture is None else self._mixture.reads_samples
         )
         self._correction = np.zeros(self._n_logits)
         self._log = RoutingLog(reads_logits=not (is_adaptive or is_task), is_one_vs_rest=is_task)
+
+    def _new_experts(self, rng: np.random.Generator) -> tuple[Pool, Iterable[Hashable]]:
+        """Return the main experts, untrained, and the features that they are told are nominal."""
+        # An ensemble without members is falsy: compare with None.
+        prototype = _default_tree(self.variant) if self.expert is None else self.expert
+        is_task, is_adaptive = self.variant == "moe-task", self.variant == "driftmoe"
+        if isinstance(prototype, HoeffdingTreeClassifier):
+            settings: dict[str, Any] = {"seed": int(rng.integers(2**31))} if is_adaptive else {}
+            settings |= MONITORS if is_adaptive and self.monitors else {}
+            pool = prototype.pool(0 if is_task else self.n_experts, n_threads=self.n_threads, **settings)
+            return OneVsRestTrees(pool) if is_task else MulticlassTrees(pool), (
+                prototype.nominal_attributes or ()
+            )
+        if is_task:
+            return OneVsRestExperts(prototype, rng), ()
+        return MulticlassExperts(prototype, self.n_experts, rng), ()
+
+    @property
+    def _batch_size(self) -> int:
+        """Samples between two steps of the router."""
+        return BATCH_SIZE.get(self.variant, 256) if self.batch_size is None else self.batch_size
 
     def predict_proba_one(self, x: dict[base.typing.FeatureName, Any]) -> dict[base.typing.ClfTarget, float]:  # type: ignore[override]  # river's signature has **kwargs, which would swallow mistakes
         """Return the probability of each class learnt so far; changes nothing.
@@ -365,7 +375,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
             If the sample or the label cannot be read; the model is left as it was.
         """
         target = self._encoder.target(y)
-        vector = self._encoder.known_vector(x) if self._reads_vectors else None
+        vector = None if self._reads_samples else self._encoder.known_vector(x)
         if target is None or vector is None:
             check_label(y)
             self._run(SampleRows(self._encoder, [self._encoder.clean(x)], [y]))
@@ -392,7 +402,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
             raise ValueError(f"X has {_n_rows(X)} rows and y has {len(labels)} labels; give one label a row")
         for label in labels:
             check_label(label)
-        block = _numbers(X) if self._reads_vectors else None
+        block = None if self._reads_samples else _numbers(X)
         if block is not None:
             classes = {label: i for i, label in enumerate(dict.fromkeys(labels))}
             targets = np.array([classes[label] for label in labels], np.int64)
@@ -510,8 +520,9 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
     def _expert_names(self) -> list[str]:
         if self.variant == "moe-task":
             return [f"class {label}" for label in self._encoder.classes]
-        is_pool = isinstance(self._experts, MulticlassTrees)
-        kinds = ["tree" if is_pool else type(self.expert).__name__]
+        kinds = [
+            {"vectors": "tree", "inputs": "network"}.get(self._experts.reads, type(self.expert).__name__)
+        ]
         parts: list[Any] = [self._experts]
         if self._mixture is not None:
             parts = self._mixture.parts
@@ -540,7 +551,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
 
     def _read(self, x: dict[base.typing.FeatureName, Any]) -> tuple[np.ndarray, list[Sample]]:
         """Return the vector of a sample, and what river experts read of it, for predicting."""
-        vector = self._encoder.known_vector(x) if self._reads_vectors else None
+        vector = None if self._reads_samples else self._encoder.known_vector(x)
         if vector is not None:
             return vector, []
         sample = self._encoder.clean(x)
@@ -558,7 +569,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
 
     def _predict_frame(self, X: IntoDataFrame) -> np.ndarray:
         """Return the class probabilities of the rows of a frame, shape (n_samples, n_classes)."""
-        block = _numbers(X) if self._reads_vectors else None
+        block = None if self._reads_samples else _numbers(X)
         samples: list[Sample] = []
         if block is not None:
             names = into_frame(X).columns
@@ -586,7 +597,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
                 self._experts.declare_nominal(self._encoder.nominal_columns)
                 self._router.grow(self._encoder.n_inputs, self._n_outputs)
             stop = rows.known_until(start, min(start + self._router.room, len(rows)))
-            samples = [] if self._reads_vectors else rows.samples(start, stop)
+            samples = rows.samples(start, stop) if self._reads_samples else []
             proba = self._step(rows.vectors(start, stop), samples, rows.targets(start, stop))
             if predicted is not None:
                 answers = proba[is_new:].argmax(axis=1).tolist()
@@ -609,14 +620,15 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         is_task = self.variant == "moe-task"
         is_full = len(targets) == self._router.room
         inputs = self._encoder.inputs(vectors, is_learning=True)
+        rows = Rows(vectors, inputs, samples)
         logits = None
         if self._mixture is not None:
-            choice, expert_proba = self._mixture.step(Rows(vectors, inputs, samples), targets, n_classes)
+            choice, expert_proba = self._mixture.step(rows, targets, n_classes)
         else:
             logits = self._router.logits(inputs, is_learning=True)
             choice = self._choose(logits)
-            rows: Any = vectors if self._reads_vectors else samples
-            expert_proba = self._experts.step(rows, targets, None if is_task else choice.mask, n_classes)
+            taught = None if is_task else choice.mask
+            expert_proba = self._experts.step(rows.of(self._experts), targets, taught, n_classes)
             if is_task:
                 self._router.learn(targets[:, np.newaxis] == np.arange(n_classes))
             else:
@@ -639,25 +651,25 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
     def _predict(self, vectors: np.ndarray, samples: list[Sample]) -> np.ndarray:
         """Return the class probabilities of some rows, shape (n_rows, n_classes); changes nothing."""
         inputs = self._encoder.inputs(vectors, is_learning=False)
+        rows = Rows(vectors, inputs, samples)
         n_classes = len(self._encoder.classes)
         if self._mixture is not None:
-            return self._answer(*self._mixture.predict(Rows(vectors, inputs, samples), n_classes))
+            return self._answer(*self._mixture.predict(rows, n_classes))
         asked: np.ndarray | None
         logits = self._router.logits(inputs)
         weights, asked, _ = self._choose(logits + self._correction if self.correction > 0.0 else logits)
-        if self._reads_vectors:
-            rows: Any = vectors
-            asked = None  # all trees answer in one call
+        if not self._reads_samples:
+            asked = None  # all answer in one call
         else:
-            rows = samples
             if (
                 self.variant == "moe-data"
             ):  # one has the word, or nobody; only where it has no vote are all asked
                 asked = np.arange(self.n_experts) == weights.argmax(axis=1)[:, np.newaxis]
             asked = asked | ~weights.any(axis=1, keepdims=True)  # where only nulls are chosen all count alike
-        expert_proba = self._experts.predict_proba(rows, n_classes, asked)
+        read: Any = rows.of(self._experts)
+        expert_proba = self._experts.predict_proba(read, n_classes, asked)
         if asked is not None and not expert_proba.any(axis=-1).any(axis=-1).all():  # nobody asked has a vote
-            expert_proba = self._experts.predict_proba(rows, n_classes)
+            expert_proba = self._experts.predict_proba(read, n_classes)
         return self._answer(weights, expert_proba)
 
     def _choose(self, logits: np.ndarray) -> Choice:
@@ -793,8 +805,9 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
                 "'router' or 'recency'"
             )
         if self.variant != "driftmoe":
-            for name in ADAPTIVE_ALONE:
-                value, default = getattr(self, name), signature(type(self)).parameters[name].default
+            defaults = signature(type(self)).parameters
+            for name in (name for name in ADAPTIVE_ALONE if name in defaults):
+                value, default = getattr(self, name), defaults[name].default
                 if value != default:
                     raise ValueError(
                         f"{name}={value!r} does not apply to variant={self.variant!r}; leave it at {default!r}"

@@ -2,7 +2,7 @@
 
 All four answer alike. Experts see the class index, never the label itself, so that labels may be anything hashable. A
 pool never chooses: it is told which experts to ask and which to teach. Trees read vectors, river classifiers read
-cleaned samples; `reads_vectors` says which.
+cleaned samples, others what the router reads; `reads` says which: `"vectors"`, `"samples"` or `"inputs"`.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class MulticlassTrees:
         Untrained trees.
     """
 
-    reads_vectors = True
+    reads = "vectors"
 
     def __init__(self, pool: TreePool) -> None:
         self.pool = pool
@@ -157,7 +157,7 @@ class MulticlassExperts:
         Private source of the experts' seeds.
     """
 
-    reads_vectors = False
+    reads = "samples"
 
     def __init__(self, prototype: base.Classifier, n_experts: int, rng: np.random.Generator) -> None:
         self._experts = [spawn(prototype, rng) for _ in range(n_experts)]
@@ -217,7 +217,7 @@ class OneVsRestExperts:
         Private source of the experts' seeds.
     """
 
-    reads_vectors = False
+    reads = "samples"
 
     def __init__(self, prototype: base.Classifier, rng: np.random.Generator) -> None:
         self._prototype = prototype

@@ -37,6 +37,7 @@ class LinearModels:
     mean squares). Bishop 2006, Pattern Recognition and Machine Learning, eq. 4.109: the gradient.
     """
 
+    reads = "inputs"
     is_costly = False
 
     def __init__(self, rates: Sequence[float] = RATES) -> None:

@@ -18,7 +18,8 @@ from driftmoe.encoding import Sample
 from driftmoe.experts import MulticlassExperts, MulticlassTrees
 from driftmoe.linear import LinearModels
 from driftmoe.neighbours import LabelHistory, Neighbours
-from driftmoe.router import Router, adam
+from driftmoe.networks import Networks
+from driftmoe.router import Router, adam, soften
 from driftmoe.routing import Choice, Policy, at_step, route
 
 FLOOR = 0.02
@@ -60,7 +61,7 @@ class Rows(NamedTuple):
     vectors
         Trees: float64, shape (n_rows, n_features).
     inputs
-        Router and neighbours: float32, standardised, shape (n_rows, n_inputs).
+        Router, neighbours, linear models and networks: float32, standardised, shape (n_rows, n_inputs).
     samples
         River classifiers: a cleaned dictionary a row; empty where no expert reads it.
     """
@@ -68,6 +69,10 @@ class Rows(NamedTuple):
     vectors: np.ndarray
     inputs: np.ndarray
     samples: list[Sample]
+
+    def of(self, part: Any) -> Any:
+        """Return what an expert, or a pool of experts, reads of the rows."""
+        return getattr(self, part.reads)
 
 
 class AdaptiveMixture:
@@ -102,7 +107,7 @@ class AdaptiveMixture:
 
     def __init__(
         self,
-        pool: MulticlassTrees | MulticlassExperts,
+        pool: MulticlassTrees | MulticlassExperts | Networks,
         extras: Sequence[Extra],
         *,
         has_head: bool,
@@ -138,14 +143,14 @@ class AdaptiveMixture:
         self._is_costly = np.array([getattr(extra, "is_costly", True) for extra in self._extras], np.bool_)
 
     @property
-    def parts(self) -> list[MulticlassTrees | Extra]:
+    def parts(self) -> list[MulticlassTrees | Networks | Extra]:
         """The pool, then the extras; behind their votes comes the head's."""
         return [self._pool, *self._extras]
 
     @property
-    def reads_vectors(self) -> bool:
-        """Whether no expert reads samples as dictionaries."""
-        return all(getattr(part, "reads_vectors", True) for part in (self._pool, *self._extras))
+    def reads_samples(self) -> bool:
+        """Whether an expert reads samples as dictionaries."""
+        return any(part.reads == "samples" for part in self.parts)
 
     def n_outputs(self, n_classes: int) -> int:
         """Logits that the router must have."""
@@ -154,11 +159,11 @@ class AdaptiveMixture:
     def predict(self, rows: Rows, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the weights of the experts, shape (n_rows, n_experts), and their votes on some samples."""
         outputs = self._router.logits(rows.inputs)
-        votes = [self._pool.predict_proba(_read(self._pool, rows), n_classes)]
+        votes = [self._pool.predict_proba(rows.of(self._pool), n_classes)]
         for extra, is_asked in zip(self._extras, self._asked(1)[0].tolist(), strict=True):
             n_rows = len(rows.inputs)
             votes.append(
-                extra.predict_proba(_read(extra, rows), n_classes)
+                extra.predict_proba(rows.of(extra), n_classes)
                 if is_asked
                 else np.zeros((n_rows, extra.n_experts, n_classes))
             )
@@ -187,10 +192,10 @@ class AdaptiveMixture:
         chosen = self._choose(outputs)
         taught = self._rng.poisson(self._leverage, (len(targets), self._pool.n_experts))
         taught *= self._learning(chosen)
-        votes = [self._pool.step(_read(self._pool, rows), targets, taught, n_classes)]
+        votes = [self._pool.step(rows.of(self._pool), targets, taught, n_classes)]
         asked = self._asked(len(targets))
         for i, extra in enumerate(self._extras):
-            votes.append(extra.step(_read(extra, rows), targets, None, n_classes, asked[:, i]))
+            votes.append(extra.step(rows.of(extra), targets, None, n_classes, asked[:, i]))
         errors = np.zeros(outputs.shape, np.float32)
         weights, expert_proba = self._weigh(outputs, votes, chosen.mask, targets, errors)
         if self._has_head:
@@ -262,25 +267,6 @@ class AdaptiveMixture:
         self._standing = self._faith @ self._memories
         of_late, before = self._losses
         self._is_probed = (self._trust < self._least_trust) & (of_late <= SURPRISE * before)
-
-
-def _read(part: MulticlassTrees | Extra, rows: Rows) -> Any:
-    """Return what an expert reads of some rows."""
-    if isinstance(part, MulticlassTrees):
-        return rows.vectors
-    return rows.samples if isinstance(part, MulticlassExperts) else rows.inputs
-
-
-@compiled()
-def soften(outputs, first, proba):  # type: ignore[no-untyped-def]
-    """Write the softmax of the outputs from `first` on; a row is the same to the last bit in any block."""
-    for row in range(outputs.shape[0]):
-        largest, total = np.float64(outputs[row, first:].max()), 0.0
-        for c in range(proba.shape[2]):
-            proba[row, 0, c] = math.exp(np.float64(outputs[row, first + c]) - largest)
-            total += proba[row, 0, c]
-        for c in range(proba.shape[2]):
-            proba[row, 0, c] /= total
 
 
 @compiled()

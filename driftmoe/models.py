@@ -14,6 +14,7 @@ from river import base, compose, dummy, ensemble, forest, naive_bayes, tree
 
 from driftmoe import moa, routing
 from driftmoe.classifier import DriftMoEClassifier
+from driftmoe.nn.classifier import NeuralMoEClassifier
 
 
 def _driftmoe(variant: str) -> Callable[..., base.Classifier]:
@@ -52,6 +53,7 @@ MODELS: dict[str, Callable[..., Any]] = {
     "moe-vote": _driftmoe("moe-vote"),
     "moe-data": _driftmoe("moe-data"),
     "moe-task": _driftmoe("moe-task"),
+    "neural": NeuralMoEClassifier,
     "arf": forest.ARFClassifier,
     "srp": ensemble.SRPClassifier,
     "levbag": _of_trees(ensemble.LeveragingBaggingClassifier),

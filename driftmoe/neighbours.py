@@ -101,6 +101,8 @@ class Neighbours:
     be good again. Datar et al. 2002 for exponential histograms, the way in which old episodes get thin.
     """
 
+    reads = "inputs"
+
     def __init__(
         self,
         capacity: int = 4096,
@@ -204,6 +206,7 @@ class LabelHistory:
     """
 
     n_experts = 1
+    reads = "inputs"
     is_costly = False
 
     def __init__(self) -> None:

@@ -303,6 +303,18 @@ def adam(theta, gradient, first, second, n_steps, learning_rate):  # type: ignor
         theta[i] -= rate * first[i] / (correction * math.sqrt(second[i]) + epsilon)
 
 
+@compiled()
+def soften(outputs, first, proba):  # type: ignore[no-untyped-def]
+    """Write the softmax of the outputs from `first` on; a row is the same to the last bit in any block."""
+    for row in range(outputs.shape[0]):
+        largest, total = np.float64(outputs[row, first:].max()), 0.0
+        for c in range(proba.shape[2]):
+            proba[row, 0, c] = math.exp(np.float64(outputs[row, first + c]) - largest)
+            total += proba[row, 0, c]
+        for c in range(proba.shape[2]):
+            proba[row, 0, c] /= total
+
+
 @compiled(fastmath={"contract"}, nogil=True)
 def forward(weights, widths, activations):  # type: ignore[no-untyped-def]
     """Write what each layer makes of each row: weights (n_in, n_out) and biases in one vector, ReLU between layers.

@@ -54,7 +54,7 @@ def test_models_nest():
     [
         (
             "nosuch",
-            "unknown model 'nosuch'; available: driftmoe, moe-vote, moe-data, moe-task, arf, srp, levbag",
+            "unknown model 'nosuch'; available: driftmoe, moe-vote, moe-data, moe-task, neural, arf, srp, levbag",
         ),
         ("arf(trees=3)", "model 'arf' has no argument 'trees'; it takes: n_models, max_features"),
         ("arf(3)", "arguments need their names, as in name=value; it takes: n_models"),

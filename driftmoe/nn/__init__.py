@@ -9,6 +9,7 @@ from driftmoe.nn.adapters import (
     record,
     save_adapter,
 )
+from driftmoe.nn.classifier import NeuralMoEClassifier
 from driftmoe.nn.experts import FeedForwardExperts, upcycle
 from driftmoe.nn.lora import LoRAExperts, Unweighted, flylora, lora_layer, mora, smora
 from driftmoe.nn.moe import ChainedMoE, MoELayer, MoEOutput, RecurrentRouter, upcycled_layer
@@ -19,6 +20,7 @@ __all__ = [
     "LoRAExperts",
     "MoELayer",
     "MoEOutput",
+    "NeuralMoEClassifier",
     "ParameterCounts",
     "RecurrentRouter",
     "Unweighted",

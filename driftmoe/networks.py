@@ -1,0 +1,129 @@
+"""A pool of small networks, which answer and learn as a pool of trees does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from driftmoe.router import Router, soften
+
+
+class Networks:
+    """Small networks, each of which tells all classes apart; answers as `driftmoe.experts.MulticlassTrees`.
+
+    Each is a network like the router, with a logit for each class, and takes a step of Adam against the gradient of the
+    cross-entropy once a mini-batch. So its weights are constant as long as the router's are, and a row is the same to
+    the last bit alone and in a block. New inputs and classes widen it; what was learnt stays.
+
+    Parameters
+    ----------
+    n_experts
+        Number of networks.
+    hidden
+        Widths of the hidden layers of each.
+    learning_rate
+        Step size of Adam.
+    batch_size
+        Samples of a mini-batch, as many as the router's.
+    rng
+        Private source of the first weights.
+    """
+
+    reads = "inputs"
+
+    def __init__(
+        self,
+        n_experts: int,
+        *,
+        hidden: Sequence[int],
+        learning_rate: float,
+        batch_size: int,
+        rng: np.random.Generator,
+    ) -> None:
+        self._networks = [
+            Router(
+                0,
+                hidden=tuple(hidden),
+                learning_rate=learning_rate,
+                batch_size=batch_size,
+                dropout=0.0,
+                rng=own,
+            )
+            for own in rng.spawn(n_experts)
+        ]
+
+    @property
+    def n_experts(self) -> int:
+        """Number of networks."""
+        return len(self._networks)
+
+    def predict_proba(
+        self, inputs: np.ndarray, n_classes: int, asked: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return the class probabilities of each network; changes nothing.
+
+        Parameters
+        ----------
+        inputs
+            What the router reads: float32, shape (n_rows, n_inputs).
+        n_classes
+            Classes known so far.
+        asked
+            All are asked.
+
+        Returns
+        -------
+        expert_proba
+            Shape (n_rows, n_experts, n_classes). A row sums to 1, or is 0 before the network has taken a step.
+        """
+        return self._proba(inputs, n_classes, is_learning=False) * self._has_learnt
+
+    def step(
+        self, inputs: np.ndarray, targets: np.ndarray, taught: np.ndarray | None, n_classes: int
+    ) -> np.ndarray:
+        """Let all networks predict each row, then those in `taught` learn it; return the predictions.
+
+        Parameters
+        ----------
+        inputs
+            As of `predict_proba`, at most as many rows as are left of the router's mini-batch.
+        targets
+            Class indices, shape (n_rows,).
+        taught
+            Weight of the sample for each network, 0 or more, or whether it learns the sample at all; shape
+            (n_rows, n_experts), all once by default.
+        n_classes
+            Classes known so far.
+
+        Returns
+        -------
+        expert_proba
+            As of `predict_proba`, before the rows were learnt.
+        """
+        for network in self._networks:
+            network.grow(inputs.shape[1], n_classes)
+        proba = self._proba(inputs, n_classes, is_learning=True)
+        votes = proba * self._has_learnt
+        errors = proba - (targets[:, np.newaxis] == np.arange(n_classes))[:, np.newaxis]
+        if taught is not None:
+            errors *= taught[:, :, np.newaxis]
+        for e, network in enumerate(self._networks):
+            network.learn_errors(errors[:, e].astype(np.float32))
+        return votes
+
+    def _proba(self, inputs: np.ndarray, n_classes: int, *, is_learning: bool) -> np.ndarray:
+        proba = np.empty((len(inputs), self.n_experts, n_classes))
+        of_one = np.empty((len(inputs), 1, n_classes))
+        for e, network in enumerate(self._networks):
+            soften(network.logits(inputs, is_learning=is_learning), 0, of_one)
+            proba[:, e] = of_one[:, 0]
+        return proba
+
+    @property
+    def _has_learnt(self) -> bool:
+        """Whether a step has been taken: before, what the networks say is as it was drawn."""
+        return bool(self._networks) and self._networks[0].n_batches > 0
+
+    def declare_nominal(self, columns: Sequence[int]) -> None:
+        """Do nothing: nominal values have inputs of their own."""

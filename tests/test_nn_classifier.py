@@ -1,0 +1,205 @@
+"""The mixture whose experts are networks: river's contract, and its networks against torch's own."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from river import checks, datasets
+from torch import nn
+
+import streams
+from driftmoe.evaluation import prequential
+from driftmoe.networks import Networks
+from driftmoe.nn import NeuralMoEClassifier
+from driftmoe.routing import STREAM, TopP, WithNull, WithShared
+
+SMALL = {"n_experts": 4, "top_k": 2, "hidden": (8,), "expert_hidden": (8,), "seed": 7}
+VARIANTS = ("driftmoe", "moe-vote", "moe-data")
+CHECKS = list(checks.yield_checks(NeuralMoEClassifier()))
+
+
+def small(variant="driftmoe", **arguments):
+    return NeuralMoEClassifier(variant, **(SMALL | arguments))
+
+
+def trained(variant, n_samples=200):
+    model = small(variant)
+    for x, y in datasets.ImageSegments().take(n_samples):
+        model.learn_one(x, y)
+    return model
+
+
+def accuracy(model, stream):
+    *_, last = prequential(stream, model, window=10**9)
+    return last.cumulative["accuracy"]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("i", range(len(CHECKS)))
+def test_river_check(i, variant):
+    assert small(variant)._unit_test_skips() == set()
+    CHECKS[i](small(variant))
+
+
+def test_networks_learn_as_torch_would_teach_them():
+    rng = np.random.default_rng(3)
+    networks = Networks(2, hidden=(6,), learning_rate=0.05, batch_size=8, rng=np.random.default_rng(1))
+    inputs = rng.normal(size=(40, 3)).astype(np.float32)
+    targets, taught = rng.integers(0, 3, 40), rng.integers(0, 3, (40, 2))
+    twins = []
+    for network in networks._networks:
+        network.grow(3, 3)
+        layers = [nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 3)]
+        with torch.no_grad():
+            for layer, (weights, biases) in zip(layers[::2], network._layers(network._theta), strict=True):
+                layer.weight.copy_(weights.T)
+                layer.bias.copy_(biases)
+        twin = nn.Sequential(*layers)
+        twins.append((twin, torch.optim.Adam(twin.parameters(), lr=0.05)))
+    for start in range(0, 40, 8):
+        rows = slice(start, start + 8)
+        expected = np.stack([twin(torch.tensor(inputs[rows])).softmax(-1).detach() for twin, _ in twins], 1)
+        votes = networks.predict_proba(inputs[rows], 3)
+        np.testing.assert_allclose(votes, expected if start else 0.0 * expected, rtol=1e-4, atol=1e-6)
+        for piece in (slice(start, start + 3), slice(start + 3, start + 8)):
+            networks.step(inputs[piece], targets[piece], taught[piece], 3)
+        for e, (twin, optimizer) in enumerate(twins):
+            losses = nn.functional.cross_entropy(
+                twin(torch.tensor(inputs[rows])), torch.tensor(targets[rows]), reduction="none"
+            )
+            optimizer.zero_grad()
+            (losses * torch.tensor(taught[rows, e])).mean().backward()
+            optimizer.step()
+
+
+def test_a_network_that_is_not_taught_stays_as_it_is():
+    rng = np.random.default_rng(0)
+    networks = Networks(2, hidden=(4,), learning_rate=0.1, batch_size=4, rng=rng)
+    inputs, targets = rng.normal(size=(8, 2)).astype(np.float32), np.array([0, 1] * 4)
+    networks.step(inputs[:4], targets[:4], None, 2)
+    before = networks.predict_proba(inputs, 2)
+    first = networks._networks[0]._weights.copy()
+    for moments in networks._networks[0]._moments:
+        moments.zero_()
+    networks.step(inputs[4:], targets[4:], np.array([[False, True]] * 4), 2)
+    assert networks._networks[0]._weights.tolist() == first.tolist()
+    assert (networks.predict_proba(inputs, 2)[:, 1] != before[:, 1]).any()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("rows", [1, 7, 100])
+def test_learning_many_equals_learning_one_by_one(variant, rows):
+    samples = list(datasets.ImageSegments().take(200))
+    X, y = pd.DataFrame([x for x, _ in samples]), pd.Series([label for _, label in samples])
+    one, many = small(variant), small(variant)
+    for x, label in samples:
+        one.learn_one(x, label)
+    for start in range(0, len(X), rows):
+        many.learn_many(X.iloc[start : start + rows], y.iloc[start : start + rows])
+    for theirs, ours in zip(one._experts._networks, many._experts._networks, strict=True):
+        assert theirs._weights.tobytes() == ours._weights.tobytes()
+    assert all(many.predict_proba_one(x) == one.predict_proba_one(x) for x, _ in samples)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+def test_a_copy_goes_on_as_the_original_would_and_predicting_changes_nothing(variant, copied):
+    original = trained(variant)
+    before, twin = pickle.dumps(original), copied(original)
+    for x, _ in datasets.ImageSegments().take(20):
+        original.predict_proba_one({**x, "new": 1.0})
+    assert pickle.dumps(original) == before
+    for x, y in list(datasets.ImageSegments().take(300))[200:]:
+        assert twin.predict_proba_one(x) == original.predict_proba_one(x)
+        original.learn_one(x, y)
+        twin.learn_one(x, y)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_features_and_classes_may_appear(variant):
+    model = small(variant)
+    rng = np.random.default_rng(0)
+    for i in range(600):
+        a, b = rng.normal(size=2)
+        model.learn_one({"a": a}, "low" if a < 0 else "high")
+        if i > 300:
+            model.learn_one({"a": a, "b": b, "kind": "red"}, "third" if b > 0.5 else "high")
+    assert model.predict_one({"a": -1.0}) == "low"
+    assert model.predict_one({"a": 0.0, "b": 2.0, "kind": "red"}) == "third"
+    assert sum(model.predict_proba_one({}).values()) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("variant", "policy"),
+    [
+        ("driftmoe", TopP(0.9)),
+        ("moe-vote", STREAM),
+        ("moe-data", WithNull(TopP(0.9), n_null=2)),
+        ("moe-vote", WithShared(TopP(0.5), n_shared=1)),
+    ],
+    ids=str,
+)
+def test_policies_route_networks_and_the_report_names_them(variant, policy):
+    model = small(variant, policy=policy)
+    accuracy(model, streams.make("waveform", seed=1, n_samples=600))
+    figures = model.routing_report().cumulative
+    assert figures.experts[:4] == tuple(f"network {i}" for i in range(1, 5))
+    assert 0.0 < figures.experts_used <= len(figures.experts)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_networks_learn_what_a_line_cannot_tell(variant):
+    rng = np.random.default_rng(0)
+    model, hits = small(variant), 0
+    for i in range(2500):
+        a, b = rng.normal(size=2)
+        y = int((a > 0) != (b > 0))
+        hits += i >= 1500 and model.predict_one({"a": a, "b": b}) == y
+        model.learn_one({"a": a, "b": b}, y)
+    assert hits > 900
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("n_experts", 5),
+        ("expert_hidden", (9,)),
+        ("expert_rate", 0.01),
+        ("batch_size", 8),
+        ("seed", 8),
+        ("extras", ("linear",)),
+        ("gate", "equal"),
+        ("hidden", (9,)),
+        ("learning_rate", 0.01),
+    ],
+)
+def test_every_argument_changes_the_result(argument, value):
+    stream = list(streams.make("waveform", seed=1, n_samples=200))
+
+    def figures(**arguments):
+        model = small(**arguments)
+        for x, y in stream:
+            model.learn_one(x, y)
+        return [list(model.predict_proba_one(x).values()) for x, _ in stream[:20]]
+
+    assert figures(**{argument: value}) != figures()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"variant": "moe-task"}, "variant='moe-task'; available: driftmoe, moe-vote, moe-data"),
+        ({"expert_hidden": (0,)}, r"expert_hidden=\(0,\); give the width"),
+        ({"expert_hidden": 8}, "expert_hidden=8; give the width"),
+        ({"expert_rate": 0.0}, "expert_rate=0.0; choose a number above 0"),
+        ({"variant": "moe-vote", "extras": ("linear",)}, "extras=.* does not apply to variant='moe-vote'"),
+    ],
+)
+def test_wrong_argument_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        NeuralMoEClassifier(**arguments)
