@@ -116,9 +116,12 @@ def make(spec: str, *, seed: int | None = None) -> base.Classifier:
     >>> models.make("arf(n_models=3)", seed=1).n_models
     3
     """
-    # A hyphen would be a minus within the arguments.
+    # A hyphen would be a minus within the arguments; text in quotes stays as it is.
+    names = "|".join(name for name in MODELS if "-" in name)
     text = re.sub(
-        "|".join(name for name in MODELS if "-" in name), lambda m: m[0].replace("-", "_"), spec.strip()
+        rf"""'[^']*'|"[^"]*"|{names}""",
+        lambda m: m[0] if m[0][0] in "'\"" else m[0].replace("-", "_"),
+        spec.strip(),
     )
     try:
         node = ast.parse(text, mode="eval").body

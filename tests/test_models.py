@@ -35,6 +35,7 @@ def test_arguments_and_seed_reach_the_model():
     assert (model.n_models, model.grace_period, model.seed) == (3, 20, 5)
     assert models.make("moe-data(seed=9)", seed=5).seed == 9
     assert models.make("moe-data").variant == "moe-data"
+    assert models.make("neural(variant='moe-vote', n_experts=3)").variant == "moe-vote"
 
 
 def test_ensembles_have_ten_members_by_default():
