@@ -25,7 +25,7 @@ from driftmoe.streams_cli import FileOptions, open_stream
 PAPER = ("electricity", "led_a", "led_g", "sea_a", "sea_g", "rbf_m", "rbf_f", "covtype")
 OTHERS = (
     "weather", "agrawal_a", "agrawal_g", "mixed_a", "recurrent_led", "recurrent_rbf", "random_tree", "waveform",
-    "asset_negotiation",
+    "asset_negotiation", "rbf_imbalanced",
 )  # fmt: skip
 
 PARTS = (

@@ -14,6 +14,8 @@ As with MOA, all concepts of a composite have the same seed. Those of one genera
 numbers: the fourth concept of `sea_a` and `sea_g` repeats the samples of the first one, and the concepts
 between show the same features with other labels. `mixed_a` and the recurrent ones instead give concept i the
 seed `seed + i`, which goes on at -2**31 after the greatest seed, 2**31 - 1.
+
+`rbf_imbalanced` is `rbf_m` with 95 % of its samples of class 0 and 5 % of class 1.
 """
 
 from __future__ import annotations
@@ -23,9 +25,13 @@ from collections.abc import Callable, Sequence
 from streams.drift import RecurrentConceptDrift, drifting
 from streams.stream import Stream
 from streams.synthetic import SEA, Agrawal, LEDDrift, Mixed, RandomRBF, RandomRBFDrift
+from streams.wrappers import ClassImbalance, Take
 
 DEFAULT_N_SAMPLES = 1_000_000
 DEFAULT_SEED = 1
+
+MOST_DROPPED = 50
+"""Samples beneath `rbf_imbalanced` for each that it gives, at most; they are drawn as they are needed, about 2 to 4."""
 
 Factory = Callable[[int | None, int | None], Stream]
 """`(seed, n_samples)` -> a stream; `None` is `DEFAULT_SEED` and `DEFAULT_N_SAMPLES`."""
@@ -97,6 +103,13 @@ def _rbf(speed: float) -> Factory:
     return make
 
 
+def _rbf_imbalanced(seed: int | None, n_samples: int | None) -> Stream:
+    n = DEFAULT_N_SAMPLES if n_samples is None else n_samples
+    seed = DEFAULT_SEED if seed is None else seed
+    beneath = _rbf(speed=0.0001)(seed, MOST_DROPPED * n)
+    return Take(ClassImbalance(beneath, {0: 0.95, 1: 0.05}, seed=seed), n)
+
+
 def _recurrent(make_concepts: Callable[[int], Sequence[Stream]]) -> Factory:
     """Return the factory of two concepts in turn, an eighth of the stream each time, with new samples each time."""
 
@@ -137,6 +150,7 @@ STREAMS: dict[str, Factory] = {
     "sea_g": _composite(_seas, gradual_width),
     "rbf_m": _rbf(speed=0.0001),
     "rbf_f": _rbf(speed=0.001),
+    "rbf_imbalanced": _rbf_imbalanced,
     "agrawal_a": _composite(_agrawals, abrupt_width),
     "agrawal_g": _composite(_agrawals, gradual_width),
     "mixed_a": _composite(_mixeds, abrupt_width),

@@ -392,6 +392,14 @@ def test_seeds_of_the_concepts_go_on_after_the_greatest(name):
         STREAMS[name](2**31, 100)
 
 
+def test_the_imbalanced_stream_takes_rows_of_the_balanced_one_in_their_order():
+    rows = list(STREAMS["rbf_imbalanced"](3, 2000))
+    assert len(rows) == 2000
+    assert 60 < sum(y for _, y in rows) < 140
+    beneath = iter(STREAMS["rbf_m"](3, 20_000))
+    assert all(row in beneath for row in rows)  # `in` goes on where it found the row before
+
+
 def test_fingerprint_tells_lengths_apart():
     assert SEA(seed=1, n_samples=2000).fingerprint() != SEA(seed=1, n_samples=5000).fingerprint()
 
