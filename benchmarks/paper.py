@@ -20,10 +20,13 @@ import argparse
 import csv
 import functools
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 import streams
 from driftmoe import report
@@ -47,6 +50,18 @@ MODELS = (*OURS, *CAPYMOA, *RIVER, *LARGE)
 RESULTS = Path(__file__).parent / "results" / "paper.jsonl"
 PUBLISHED = Path(__file__).parent / "paper_accuracy.csv"
 """The paper's table of accuracies in %: 1 000 000 samples or the whole real set, ensembles of 100 learners."""
+
+PEERS = Path(__file__).parent / "peers.csv"
+"""Of MOA's strongest learners on the same samples, with seed 11 of stream and learner, by CapyMOA's own loop."""
+
+STRONGEST = {
+    "moa-arf(ensemble_size=100)": "arf100",
+    "moa-srp(ensemble_size=100)": "srp100",
+    "moa-levbag(ensemble_size=100)": "levbag100",
+    "moa-sgbt": "sgbt",
+    "moa-samknn": "samknn",
+}
+"""Our name of a learner -> that in `PEERS`."""
 
 NAMES = {"airlines": "AIRL", "elec2": "ELEC", "covtype": "COVT"} | {
     f"{kind}_{drift}": f"{kind.upper()}_{drift}"
@@ -126,15 +141,15 @@ def write_report(folder: Path, collected: Path) -> None:
     collected.write_text(
         "".join(json.dumps(line, allow_nan=False) + "\n" for line in results), encoding="utf-8"
     )
-    beside = beside_paper(results)
-    text = report.markdown([beside], title="The paper's streams and methods", pictures="")
+    beside = [against_strongest(results), beside_paper(results)]
+    text = report.markdown(beside, title="The paper's streams and methods", pictures="")
     collected.with_suffix(".md").write_text(text, encoding="utf-8")
     limits = sorted({line["limit"] for line in results}, reverse=True)
     for limit in limits:
         lines = [line for line in results if line["limit"] == limit]
         parts = report.sections(comparable(lines), curves, read_failures(folder))
         if limit == limits[0]:
-            parts.insert(0, beside)
+            parts[:0] = beside
         written = report.write(
             parts, folder / f"{limit}", title=f"The paper's streams, up to {limit:,} samples"
         )
@@ -150,6 +165,70 @@ def comparable(lines: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         if len({line["stream"] for line in of_model}) == n_streams
     ]
     return [line for of_model in whole for line in of_model] or list(lines)
+
+
+def against_strongest(results: Sequence[Mapping[str, Any]]) -> report.Section:
+    """Return the table of ours beside MOA's strongest learners, where `PEERS` has them: all streams, lost ones too.
+
+    A peer's figure is that of its own result here for seed 11, where there is one; else, marked with a star, that of
+    `PEERS`.
+    """
+    lines, _ = report.usable(results)
+    with PEERS.open(newline="", encoding="utf-8") as file:
+        known = {(row["stream"], row["model"]): row for row in csv.DictReader(file)}
+    rows: list[list[tuple[str, bool]]] = []
+    ours_11, theirs, ranks = [], [], []
+    for stream in STREAMS:
+        if (stream, "nochange") not in known:
+            continue
+        n = int(known[stream, "nochange"]["n_samples"])
+        here = [line for line in lines if line["stream"] == stream and line["n_samples"] == n]
+        ours = {line["seed"]: 100 * line["accuracy"] for line in here if line["model"] == "driftmoe"}
+        if 11 not in ours:
+            continue
+        figures, cells = [], []
+        for model, name in STRONGEST.items():
+            own = [100 * line["accuracy"] for line in here if line["model"] == model and line["seed"] == 11]
+            past = known.get((stream, name))
+            figures.append(own[0] if own else float(past["accuracy"]) if past else math.nan)
+            star = "" if own or not past else "\\*"
+            cells.append(report.NOTHING if math.isnan(figures[-1]) else f"{figures[-1]:.2f}{star}")
+        best = np.nanmax(figures)
+        spread = f" ± {np.std(list(ours.values()), ddof=1):.2f}" if len(ours) > 1 else ""
+        shown = [
+            f"{stream}, {n:,}", f"{np.mean(list(ours.values())):.2f}{spread}", f"{ours[11]:.2f}", *cells,
+            f"{ours[11] - best:+.2f}", f"{float(known[stream, 'nochange']['accuracy']):.2f}",
+        ]  # fmt: skip
+        bold = [False] * 3 + [figure == best > ours[11] for figure in figures] + [False] * 2
+        bold[2] = ours[11] >= best
+        rows.append(list(zip(shown, bold, strict=True)))
+        ours_11.append(ours[11])
+        theirs.append(figures)
+        ranks.append(1 + sum(figure > ours[11] for figure in figures))
+    heading = [
+        "stream",
+        "driftmoe, all seeds",
+        "driftmoe, seed 11",
+        *STRONGEST,
+        "ahead of the best",
+        "nochange",
+    ]
+    if not rows:
+        return report.Section(
+            "Beside the strongest", ["No result of driftmoe with seed 11 on these streams."]
+        )
+    means = np.mean(theirs, axis=0)  # NaN for who lacks a stream
+    last = [f"mean of {len(rows)}", "", f"{np.mean(ours_11):.2f}"]
+    last += [report.NOTHING if math.isnan(mean) else f"{mean:.2f}" for mean in means]
+    rows.append([(text, False) for text in (*last, f"{np.mean(ours_11) - np.nanmax(means):+.2f}", "")])
+    return report.Section(
+        "Beside the strongest",
+        [
+            "Accuracy in %. Peers have seed 11 for stream and learner; a star marks figures of `peers.csv`, measured "
+            f"on the same samples before. Mean rank of driftmoe, seed 11, among the six: {np.mean(ranks):.2f}.",
+            report.Grid(heading, rows),
+        ],
+    )
 
 
 def beside_paper(results: Sequence[Mapping[str, Any]]) -> report.Section:

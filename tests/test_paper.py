@@ -98,6 +98,25 @@ def test_models_that_lack_a_stream_are_not_compared_unless_all_do():
     assert paper.comparable([a, c]) == [a, c]
 
 
+def test_the_strongest_stand_beside_ours_and_a_lost_stream_is_told():
+    """peers.csv: on led_a SRP-100 73.216 is the best of the five, on electricity ARF-100 88.224."""
+    lines = [
+        line("led_a", "driftmoe", 11, 0.73), line("led_a", "driftmoe", 12, 0.74),
+        line("led_a", "moa-arf(ensemble_size=100)", 11, 0.72),
+        line("electricity", "driftmoe", 11, 0.90, n_samples=45_312), line("sea_a", "driftmoe", 12, 0.9),
+    ]  # fmt: skip
+    _, grid = paper.against_strongest(lines).parts
+    table = {row[0][0]: dict(zip(grid.heading, (text for text, _ in row), strict=True)) for row in grid.rows}
+    assert list(table) == ["electricity, 45,312", "led_a, 100,000", "mean of 2"]
+    led = table["led_a, 100,000"]
+    assert (led["driftmoe, all seeds"], led["driftmoe, seed 11"]) == ("73.50 ± 0.71", "73.00")
+    assert (led["moa-arf(ensemble_size=100)"], led["moa-srp(ensemble_size=100)"]) == ("72.00", "73.22\\*")
+    assert led["ahead of the best"] == "-0.22"
+    assert table["electricity, 45,312"]["ahead of the best"] == "+1.78"
+    # ARF-100 has 88.224 and 72.000, which is the best mean: 80.112; ours is 81.5
+    assert table["mean of 2"]["ahead of the best"] == "+1.39"
+
+
 def test_the_papers_figures_stand_beside_ours():
     """LED_a: MoE-Data 73.77, ARF 73.96, LevBag 73.82, as printed in the paper."""
     lines = [
