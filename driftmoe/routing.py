@@ -420,7 +420,12 @@ def top_k_mask(scores: Tensor, k: int) -> Tensor:
     if not 1 <= k <= n:
         raise ValueError(f"top_k: k={k} but there are {n} experts; choose 1 <= k <= {n}")
     # torch.topk breaks ties in any order, so its values are taken, not its indices. A stable sort costs more.
-    smallest = scores.topk(k, dim=-1).values[..., -1:]
+    top = scores.topk(min(k + 1, n), dim=-1).values
+    if k < n and not torch.compiler.is_compiling():
+        above = scores > top[..., k:]  # at most k in a row, and fewer only where there are ties
+        if above.sum().item() * n == k * scores.numel():
+            return above
+    smallest = top[..., k - 1 : k]
     above = scores > smallest
     level = scores == smallest
     left = k - above.sum(-1, keepdim=True)
@@ -482,13 +487,12 @@ def _first(order: Tensor, k: Tensor, logits: Tensor) -> Tensor:
 
 
 def _weights(logits: Tensor, mask: Tensor, renorm: bool, score: Score = "softmax") -> Tensor:
-    """Scores of the chosen experts; a row without any gets zeros. `renorm` makes the others sum to 1."""
+    """Scores of the chosen experts, of which each row has one; `renorm` makes them sum to 1."""
     if not renorm:
         return _scores(logits, score) * mask
     # A softmax over the logarithms of scores is scores over their sum, without a division by something tiny.
     log_scores = nn.functional.logsigmoid(logits) if score == "sigmoid" else logits
-    chosen = log_scores.masked_fill(~mask, -torch.inf)
-    return chosen.masked_fill(~mask.any(-1, keepdim=True), 0.0).softmax(-1) * mask
+    return log_scores.masked_fill(~mask, -torch.inf).softmax(-1)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -937,9 +941,13 @@ class WithNull:
         n = self._n_true(logits.shape[-1])
         whole = self.policy(logits)
         mask, true = whole.mask[..., :n], _checked(logits)[..., :n]
-        weights = (
-            _weights(true, mask, renorm=True, score=self._score) if self.renorm else whole.weights[..., :n]
-        )
+        if self.renorm:
+            none = ~mask.any(-1, keepdim=True)
+            weights = (
+                _weights(true.masked_fill(none, 0.0), mask | none, renorm=True, score=self._score) * mask
+            )
+        else:
+            weights = whole.weights[..., :n]
         if self.on_empty == "best":
             best = top_k_mask(true, 1) & ~mask.any(-1, keepdim=True)
             mask, weights = mask | best, weights.masked_fill(best, 1.0)
