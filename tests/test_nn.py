@@ -420,6 +420,13 @@ def test_a_row_alone_gets_the_experts_that_it_gets_in_a_batch():
         torch.testing.assert_close(alone.output[0], whole.output[i], rtol=1e-5, atol=1e-6)
 
 
+def test_a_vector_is_a_row():
+    layer, x = layer_of(shared_expert=nn.Linear(8, 8)), normal(3, 8)
+    alone = layer(x[1])
+    assert alone.output.shape == (8,)
+    torch.testing.assert_close(alone.output, layer(x).output[1])
+
+
 def test_neither_calls_nor_modes_change_a_layer():
     layer = layer_of(balancer=BiasBalancer(4))
     before = copy.deepcopy(layer.state_dict())

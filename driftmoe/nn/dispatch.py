@@ -33,6 +33,8 @@ def collect(lines: Tensor, plan: Plan, n_rows: int) -> Tensor:
 
     Sums are taken in the precision of the weights, float32 at least, and returned in that of the lines.
     """
+    if n_rows == 1:
+        return (plan.weights[None] @ lines.to(plan.weights.dtype)).to(lines.dtype)
     weighted = lines * plan.weights[:, None]
     total = weighted.new_zeros(n_rows, lines.shape[-1]).index_add(0, plan.rows, weighted)
     return total.to(lines.dtype)
@@ -61,7 +63,7 @@ def expert_linear(lines: Tensor, weight: Tensor, plan: Plan, bias: Tensor | None
     if torch.is_autocast_enabled(device):  # `grouped_mm` does not take part in it
         dtype = torch.get_autocast_dtype(device)
         lines, weight = lines.to(dtype), weight.to(dtype)
-    if len(lines) <= FEW_LINES and weight[0].numel() <= SMALL_MATRIX:
+    if len(lines) <= FEW_LINES and weight.shape[1] * weight.shape[2] <= SMALL_MATRIX:
         out = by_gathering(lines, weight, plan)
     elif can_group(lines, weight):
         out = by_groups(lines, weight, plan)

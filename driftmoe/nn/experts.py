@@ -95,7 +95,7 @@ class FeedForwardExperts(nn.Module):
 
     def forward(self, x: Tensor, routing: Routing) -> Tensor:
         """Return the weighted sum of the chosen experts' answers, shape (..., n_features), as is that of `x`."""
-        plan, rows = routing.plan, x.reshape(-1, x.shape[-1])
+        plan, rows = routing.plan, x if x.dim() == 2 else x.reshape(-1, x.shape[-1])
         lines = expert_linear(spread(rows, plan), self.w_in, plan, self.b_in)  # (n_pairs, width of w_in)
         if self.activation == "swiglu":
             gate, up = lines.chunk(2, dim=-1)
@@ -103,7 +103,7 @@ class FeedForwardExperts(nn.Module):
         else:
             lines = F.relu(lines) if self.activation == "relu" else F.gelu(lines)
         lines = expert_linear(lines, self.w_out, plan, self.b_out)  # (n_pairs, n_features)
-        return collect(lines, plan, len(rows)).reshape(x.shape)
+        return collect(lines, plan, len(rows)).view_as(x)
 
     def split(self, parts: int) -> FeedForwardExperts:
         """Cut each expert along its hidden layer into narrow ones whose sum it is: fine-grained experts.

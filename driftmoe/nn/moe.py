@@ -318,10 +318,12 @@ def make_router(
 
 def _logits(router: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Ask a router in its own precision, float32 where it has none."""
-    parameters = router.parameters() if isinstance(router, nn.Module) else iter(())
-    dtype = next((p.dtype for p in parameters), torch.promote_types(x.dtype, torch.float32))
+    weight = next(router.parameters(), None) if isinstance(router, nn.Module) else None
+    x = x.to(torch.promote_types(x.dtype, torch.float32) if weight is None else weight.dtype)
+    if not torch.is_autocast_enabled(x.device.type):
+        return router(x)
     with torch.autocast(x.device.type, enabled=False):
-        return router(x.to(dtype))
+        return router(x)
 
 
 def _within(routing: Routing, rows: Tensor) -> Routing:
