@@ -155,6 +155,8 @@ def test_wrong_targets_are_refused_and_leave_the_model_alone():
         inject(model, ("query", "word_embeddings"), MAKERS["lora"], n_experts=4)
     with pytest.raises(ValueError, match="named 'q_proj'; its linear layers are dense, key, query, value"):
         inject(model, ("query", "q_proj"), MAKERS["lora"], n_experts=4)
+    with pytest.raises(ValueError, match=r"attention\.output\.dense' lies within '.*attention\.output'"):
+        inject(model, ("output", "dense"), MAKERS["lora"], n_experts=4)
     assert all(p.requires_grad for p in model.parameters())
     inject(model, "query", MAKERS["lora"], n_experts=4)
     with pytest.raises(ValueError, match="was injected before"):

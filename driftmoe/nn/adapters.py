@@ -65,7 +65,8 @@ def inject(
     Raises
     ------
     ValueError
-        If a target names nothing, or something injected before, or if `n_experts` has no number for a block.
+        If a target names nothing, something injected before or part of another target, or if `n_experts` has no number
+        for a block.
 
     Notes
     -----
@@ -102,6 +103,8 @@ def inject(
     for name, module in found.items():
         if isinstance(module, Injected):
             raise ValueError(f"inject: {name!r} was injected before; begin with the model as it was")
+        if inner := next((other for other in found if other.startswith(name + ".")), None):
+            raise ValueError(f"inject: {inner!r} lies within {name!r}; name one of the two")
     layers = {
         name: make(module, n_experts=_count(name, n_experts), seed=None if seed is None else seed + index)
         for index, (name, module) in enumerate(found.items())

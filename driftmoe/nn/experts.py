@@ -147,7 +147,8 @@ def upcycle(
     ffn
         `nn.Sequential(linear, activation, linear)`, or a module with two or three linear layers of the names that
         transformers give them: `gate_proj, up_proj, down_proj`; `w1, w3, w2`; `fc1, fc2`; `lin1, lin2`; `wi, wo`. Its
-        activation is told by what it does: ReLU, GELU (not its tanh approximation), or SiLU in a gated network.
+        activation is told by what it does: ReLU, GELU (not its tanh approximation), or SiLU in a gated network. Dropout
+        within it is left out.
     n_experts
         Number of copies; `upcycle(...).split(parts)` makes fine-grained ones.
     noise
