@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
+EXAMPLES = [text for language, text in BLOCKS if language == "python"]
 COMMANDS = [
     line.split("#")[0].strip()
     for language, text in BLOCKS
@@ -35,13 +36,21 @@ def run(arguments, cwd):
 
 
 def test_example_runs_and_learns(tmp_path):
-    (example,) = [text for language, text in BLOCKS if language == "python"]
+    example, _ = EXAMPLES
     assert len(example.strip().splitlines()) <= 12
     done = run(["-c", example], tmp_path)
     assert done.returncode == 0, done.stderr
     accuracy, proba = done.stdout.splitlines()
     assert float(accuracy) > 0.7
     assert sum(eval(proba).values()) == pytest.approx(1.0)
+
+
+def test_neural_example_runs(tmp_path):
+    """A router of 64 x 6 and six experts of 64 x 4 x 64 learn."""
+    _, example = EXAMPLES
+    done = run(["-c", example], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"trainable={64 * 6 + 6 * 2 * 64 * 4}," in done.stdout
 
 
 def test_commands_run_one_after_the_other(tmp_path, fetched):
