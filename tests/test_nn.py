@@ -194,6 +194,36 @@ def test_gradients_are_those_of_finite_differences():
     assert torch.autograd.gradcheck(lambda x: layer(x).output, (x,))
 
 
+@pytest.mark.parametrize(
+    ("dtype", "n_in", "n_out", "offset", "expected"),
+    [
+        (torch.float32, 8, 4, 0, True),
+        (torch.float32, 8, 6, 0, False),
+        (torch.bfloat16, 8, 4, 0, False),
+        (torch.bfloat16, 8, 16, 0, True),
+        (torch.float64, 8, 8, 0, False),
+        (torch.float32, 8, 8, 1, False),
+    ],
+    ids=["float32", "6 wide", "bfloat16, 4 wide", "bfloat16", "float64", "off by an element"],
+)
+def test_grouped_products_are_for_whole_sixteen_bytes_and_few_types(dtype, n_in, n_out, offset, expected):
+    """And what they do not take has the same result."""
+    size = 3 * n_in * n_out
+    weight = normal(size + offset, dtype=dtype)[offset:].view(3, n_in, n_out)
+    lines, plan = normal(12, n_in, dtype=dtype), TopK(2)(normal(6, 3)).plan
+    assert dispatch.can_group(lines, weight) == expected
+    out = dispatch.expert_linear(lines, weight, plan)
+    by_hand = torch.stack([line @ weight[e] for line, e in zip(lines, plan.experts, strict=True)])
+    torch.testing.assert_close(out, by_hand, rtol=0.05 if dtype == torch.bfloat16 else 1e-5, atol=0.05)
+
+
+def test_without_grouped_products_there_are_segments(monkeypatch):
+    monkeypatch.delattr(torch.nn.functional, "grouped_mm")  # as before torch 2.10
+    monkeypatch.setattr(dispatch, "by_groups", None)
+    experts = FeedForwardExperts(5, 8, 16, seed=1)
+    assert_equals_the_double_loop(experts, normal(11, 8), TopK(2), normal(11, 5, seed=2), 1e-5)
+
+
 @pytest.mark.parametrize("policy", [TopK(1), WithNull(TopK(2), 6), TopP(0.5)], ids=["top-1", "null", "top-p"])
 def test_only_chosen_pairs_are_computed(policy, monkeypatch):
     """Nulls and experts that were not chosen cost no line of a product."""
@@ -410,6 +440,30 @@ def test_losses_and_output_teach_the_router():
         assert gradient.abs().max() > 1e-6
 
 
+def test_a_single_renormalised_expert_teaches_its_router_nothing_and_a_raw_one_does():
+    """Its weight is 1 whatever the logits are; the documented price of `TopK(1)`."""
+    gradients = []
+    for renorm in (True, False):
+        layer = layer_of(TopK(1, renorm=renorm))
+        layer(normal(20, 8)).output.square().sum().backward()
+        gradients.append(layer.router.weight.grad.abs().max())
+    assert gradients[0] < 1e-6 < 1e-3 < gradients[1]
+
+
+def test_experts_out_of_service_get_no_rows_and_growing_by_them_changes_nothing():
+    small, large = layer_of(DYNMOLE), layer_of(DYNMOLE, n_experts=6)
+    for name in ("w_in", "w_out"):
+        getattr(large.experts, name).data[:4] = getattr(small.experts, name).data
+    x, logits = normal(9, 8), normal(9, 4, seed=7)
+    grown = torch.cat([logits, torch.full((9, 2), -torch.inf)], -1)
+    result, expected = large(x, logits=grown), small(x, logits=logits)
+    torch.testing.assert_close(result.output, expected.output)
+    for name, loss in expected.losses.items():
+        torch.testing.assert_close(result.losses[name], loss, msg=name)
+    result.output.sum().backward()
+    assert not large.experts.w_in.grad[4:].any()
+
+
 def test_a_row_alone_gets_the_experts_that_it_gets_in_a_batch():
     layer = layer_of(TopP(0.6), n_features=16)
     x = normal(40, 16)
@@ -495,6 +549,21 @@ def test_a_scheduled_policy_is_set_by_the_training_loop():
         layer.policy = scheduled.at(step)
         used.append(layer(normal(1, 8)).routing.n_used.item())
     assert used == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_the_benchmark_times_gives_equal_answers(dtype):
+    pytest.importorskip("transformers", reason="needs the extra dev")
+    from benchmarks import dispatch as benchmark
+
+    size = benchmark.Size(64, 16, 16, 4, 2, dtype)
+    entries = benchmark.ways(size)
+    assert len(entries) == 6
+    x, direction = normal(64, 16, dtype=dtype), normal(64, 16, seed=5, dtype=dtype)
+    benchmark.check(entries, x, direction)
+    entries["wrong"] = benchmark.Way(lambda x: entries[benchmark.OURS].call(-x), [])
+    with pytest.raises(AssertionError, match="wrong: another answer"):
+        benchmark.check(entries, x, direction)
 
 
 # --------------------------------------------------------------------------------------------------

@@ -56,10 +56,11 @@ class MoEOutput:
         else:
             load = torch.cat([load, routing.null_mask], -1)
             balance = null_balance_loss(routing.logits, load, n_null, rows)
+        in_service = (routing.logits[..., :n_routed] > -torch.inf).reshape(-1, n_routed).any(0)
         entropy = routing.entropy.flatten() if rows is None else routing.entropy[rows]
         return {
             "load_balance": balance,
-            "importance": importance_loss(weights, rows),
+            "importance": importance_loss(weights, rows, in_service),
             "entropy": entropy.sum() / max(len(entropy), 1),
             "mutual_information": mutual_information_loss(routing.logits, rows),
             "router_z": router_z_loss(routing.logits, rows),
