@@ -217,6 +217,24 @@ def test_grouped_products_are_for_whole_sixteen_bytes_and_few_types(dtype, n_in,
     torch.testing.assert_close(out, by_hand, rtol=0.05 if dtype == torch.bfloat16 else 1e-5, atol=0.05)
 
 
+def test_segments_are_operators_that_torch_finds_no_fault_with():
+    """Schema, shapes for the compiler, and gradients of gradients."""
+    lines = normal(6, 3, dtype=torch.float64).requires_grad_()
+    weight = normal(4, 3, 2, seed=1, dtype=torch.float64).requires_grad_()
+    left, right, offsets = (
+        lines.detach().clone(),
+        normal(6, 2, dtype=torch.float64),
+        torch.tensor([0, 2, 2, 6, 6]),
+    )
+    for x in (left, right):
+        x.requires_grad_()
+    mm, outer = dispatch._segment_mm, dispatch._segment_outer
+    for operator, inputs in ((mm, (lines, weight)), (outer, (left, right))):
+        checks = ("test_schema", "test_autograd_registration", "test_faketensor")
+        torch.library.opcheck(operator, (*inputs, offsets), test_utils=checks)
+        assert torch.autograd.gradgradcheck(lambda a, b, operator=operator: operator(a, b, offsets), inputs)
+
+
 def test_without_grouped_products_there_are_segments(monkeypatch):
     monkeypatch.delattr(torch.nn.functional, "grouped_mm")  # as before torch 2.10
     monkeypatch.setattr(dispatch, "by_groups", None)
@@ -606,6 +624,10 @@ def test_a_compiled_layer_is_the_same(policy):
         expected, result = layer(x), compiled(x)
         torch.testing.assert_close(result.output, expected.output)
         torch.testing.assert_close(result.losses["entropy"], expected.losses["entropy"])
+    compiled_so_far = torch._dynamo.utils.counters["frames"]["ok"]
+    for n_rows in (30, 17, 20, 41):
+        compiled(normal(n_rows, 8, seed=n_rows))  # numbers of lines that were not seen before
+    assert torch._dynamo.utils.counters["frames"]["ok"] == compiled_so_far
     gradients = [
         torch.autograd.grad(f(x).output.square().sum(), layer.experts.w_in) for f in (layer, compiled)
     ]

@@ -13,6 +13,10 @@ of a row. No pair is dropped, none that was not chosen is computed, and a null e
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor
@@ -79,13 +83,7 @@ def by_groups(lines: Tensor, weight: Tensor, plan: Plan) -> Tensor:
 
 def by_segments(lines: Tensor, weight: Tensor, plan: Plan) -> Tensor:
     """One product for each expert that has lines."""
-    # `weight[e]` in the loop would make a gradient of the size of all experts for each of them.
-    matrices = weight.unbind()
-    if not len(lines):
-        return lines @ matrices[0]
-    offsets = plan.offsets.tolist()
-    ends = zip(matrices, offsets, offsets[1:], strict=False)
-    return torch.cat([lines[start:end] @ matrix for matrix, start, end in ends if start < end])
+    return _segment_mm(lines, weight, plan.offsets)
 
 
 def by_gathering(lines: Tensor, weight: Tensor, plan: Plan) -> Tensor:
@@ -111,3 +109,68 @@ def can_group(lines: Tensor, weight: Tensor) -> bool:
         and (is_compiling or (lines.data_ptr() % 16 == 0 and weight.data_ptr() % 16 == 0))
         and not (lines.is_cuda and torch.cuda.get_device_capability(lines.device) < (8, 0))
     )
+
+
+# Operators of our own, each the other's gradient. A loop over `weight[e]` that autograd saw would make a gradient of
+# the size of all experts for each of them, one over `weight.unbind()` would copy each gradient once more, and compiled
+# code would break at either.
+
+
+@torch.library.custom_op(
+    "driftmoe::segment_mm", mutates_args=(), schema="(Tensor lines, Tensor weight, Tensor offsets) -> Tensor"
+)
+def _segment_mm(lines: Tensor, weight: Tensor, offsets: Tensor) -> Tensor:
+    """Lines of each segment times its matrix; (n_pairs, n_in), (n_experts, n_in, n_out) -> (n_pairs, n_out)."""
+    out = lines.new_empty(len(lines), weight.shape[-1])
+    for matrix, start, end in _segments(weight, offsets):
+        torch.mm(lines[start:end], matrix, out=out[start:end])
+    return out
+
+
+@torch.library.custom_op(
+    "driftmoe::segment_outer", mutates_args=(), schema="(Tensor left, Tensor right, Tensor offsets) -> Tensor"
+)
+def _segment_outer(left: Tensor, right: Tensor, offsets: Tensor) -> Tensor:
+    """Sum of the outer products of each segment's lines; (n_pairs, n), (n_pairs, m) -> (n_experts, n, m)."""
+    out = left.new_zeros(len(offsets) - 1, left.shape[-1], right.shape[-1])
+    for matrix, start, end in _segments(out, offsets):
+        torch.mm(left[start:end].T, right[start:end], out=matrix)
+    return out
+
+
+def _segments(matrices: Tensor, offsets: Tensor) -> Iterator[tuple[Tensor, int, int]]:
+    for e, (start, end) in enumerate(pairwise(offsets.tolist())):
+        if start < end:
+            yield matrices[e], start, end
+
+
+@_segment_mm.register_fake
+def _(lines: Tensor, weight: Tensor, offsets: Tensor) -> Tensor:
+    return lines.new_empty(lines.shape[0], weight.shape[-1])  # `len` would compile anew for each number
+
+
+@_segment_outer.register_fake
+def _(left: Tensor, right: Tensor, offsets: Tensor) -> Tensor:
+    return left.new_empty(offsets.shape[0] - 1, left.shape[-1], right.shape[-1])
+
+
+def _keep_inputs(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _gradients_of_mm(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    lines, weight, offsets = ctx.saved_tensors
+    of_lines = _segment_mm(gradient, weight.mT, offsets) if ctx.needs_input_grad[0] else None
+    of_weight = _segment_outer(lines, gradient, offsets) if ctx.needs_input_grad[1] else None
+    return of_lines, of_weight, None
+
+
+def _gradients_of_outer(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    left, right, offsets = ctx.saved_tensors
+    of_left = _segment_mm(right, gradient.mT, offsets) if ctx.needs_input_grad[0] else None
+    of_right = _segment_mm(left, gradient, offsets) if ctx.needs_input_grad[1] else None
+    return of_left, of_right, None
+
+
+_segment_mm.register_autograd(_gradients_of_mm, setup_context=_keep_inputs)
+_segment_outer.register_autograd(_gradients_of_outer, setup_context=_keep_inputs)
