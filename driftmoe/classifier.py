@@ -161,7 +161,8 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
     appear and vanish at any time. Infinite numbers, numbers beyond ±1e100, other types, and a feature that turns
     from number to text raise an error that names the feature, and leave the model as it was. Labels are anything
     hashable that equals itself, so not `None` or NaN; `True`, `1` and `1.0` are one label, as in Python. What an
-    expert of your own raises on a valid sample comes through, and may leave that sample half learnt. The router sees
+    expert of your own raises on a valid sample comes through, and may leave that sample half learnt, in a block also
+    those of the same mini-batch. The router sees
     numbers standardised online and one column for each of the first 64 values of a nominal feature; later values
     share 64 more. Names of features are kept for good, and trees keep every nominal value: leave identifiers out.
 
@@ -808,7 +809,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
             defaults = signature(type(self)).parameters
             for name in (name for name in ADAPTIVE_ALONE if name in defaults):
                 value, default = getattr(self, name), defaults[name].default
-                if value != default:
+                if (tuple(value) if isinstance(value, list) else value) != default:
                     raise ValueError(
                         f"{name}={value!r} does not apply to variant={self.variant!r}; leave it at {default!r}"
                     )

@@ -255,7 +255,9 @@ class Encoder:
 
         The short way for most samples: what it refuses, be it only unusual or wrong, goes through `clean`.
         """
-        if not isinstance(x, dict) or len(x) != len(self.features):
+        if type(x) is not dict or len(x) != len(
+            self.features
+        ):  # others may make up what they lack, as Counter does
             return None
         try:
             if self._codes:

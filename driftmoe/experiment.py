@@ -32,7 +32,6 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from filelock import FileLock
 from river import base
@@ -287,6 +286,12 @@ class Event:
 ENOUGH_TO_COMPILE = 300
 """Samples after which all of a model has been at work: more than a mini-batch of any router."""
 
+PATIENCE = 600
+"""Seconds without any worker of a Dask cluster after which a grid gives up."""
+
+LOOK = 5
+"""Seconds after which a grid looks for new workers of a Dask cluster."""
+
 EXECUTORS = ("serial", "processes", "dask")
 
 OpenStream = Callable[..., Any]
@@ -320,7 +325,8 @@ def run_grid(
         - `"processes"`: in `n_workers` new processes, each with a Java machine of its own where it needs one. A
           process that is killed costs its run alone.
         - `"dask"`: on a cluster of `n_workers` local processes, or on the one at `scheduler`: one at a time on each of
-          its workers, however many threads that has, so that no run slows another or is counted with it.
+          its workers, however many threads that has, so that no run slows another or is counted with it. Workers may
+          come and go.
     n_workers
         Processes at a time.
     scheduler
@@ -371,7 +377,7 @@ def shard(runs: Sequence[Run], text: str) -> list[Run]:
     """Return the i-th of n shards, where `text` is `i/n` with 1 <= i <= n.
 
     The n shards share no run and together are all of them, so that n machines can work on one grid. Runs are dealt out
-    in an order drawn once and for all, so that none of the machines gets all the slow models.
+    model by model, so that none of the machines gets all the runs of the slow one.
 
     Raises
     ------
@@ -382,8 +388,8 @@ def shard(runs: Sequence[Run], text: str) -> list[Run]:
     i, n = (int(part) for part in match.groups()) if match else (0, 0)
     if not 1 <= i <= n:
         raise ValueError(f"shard {text!r}; write i/n with 1 <= i <= n, such as 2/8")
-    dealt = np.random.default_rng(0).permutation(len(runs))[i - 1 :: n]
-    return [runs[k] for k in sorted(dealt)]
+    by_model = sorted(range(len(runs)), key=lambda k: runs[k].model)
+    return [runs[k] for k in sorted(by_model[i - 1 :: n])]
 
 
 def run_job(run: Run, stream: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -518,14 +524,18 @@ def _on_dask(runs: Iterable[Run], work: Work, n_workers: int, scheduler: str | N
         running: dict[Any, Run] = {}
         places: dict[Any, str] = {}
         while left or running:
-            client.wait_for_workers(1)
+            client.wait_for_workers(1, timeout=PATIENCE)
             free = deque(set(client.nthreads()) - set(places.values()))  # workers may come and go
             while left and free:
                 run, place = left.popleft(), free.popleft()
                 future = client.submit(work, run, pure=False, workers=[place], allow_other_workers=True)
                 running[future], places[future] = run, place
                 yield run, None
-            for future in distributed.wait(list(running), return_when="FIRST_COMPLETED").done:
+            try:
+                done = distributed.wait(list(running), timeout=LOOK, return_when="FIRST_COMPLETED").done
+            except distributed.TimeoutError:
+                continue  # see whether there are new workers
+            for future in done:
                 run, error, _ = running.pop(future), future.exception(), places.pop(future)
                 yield run, "".join(traceback.format_exception(error)) if error else future.result()
 

@@ -10,21 +10,26 @@ import numpy as np
 from driftmoe.compilation import compiled
 
 RATES = (1.0, 0.2, 0.04)
-"""Share of the error on a sample that a step towards it takes away, roughly, of each vote; see `LinearModels`."""
+"""Step size of each vote; see `LinearModels`."""
 
 
 class LinearModels:
     """Logistic regressions of the same inputs, one for each rate: the fast one follows drift, the slow one averages.
 
     P(y = c | x) = softmax_c (w_c · x), with a constant 1 at the end of x. Each sample moves the weights against the
-    gradient of -ln P(y|x), by ``rate / |x|²``: so long as the rate is at most 1, no sample is overshot, however large
-    its inputs are. Where classes lie on two sides of a plane it needs far fewer samples than trees, which cut along the
+    gradient of -ln P(y|x), by ``rate / |x|²``: the logit of a class moves by at most the rate, however large the
+    inputs are. Where classes lie on two sides of a plane it needs far fewer samples than trees, which cut along the
     axes, and than a network.
 
     Parameters
     ----------
     rates
-        Each in (0, 2): beyond that, steps would lead away.
+        Step sizes above 0, one for each vote.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or one is not above 0.
 
     Notes
     -----
@@ -42,6 +47,8 @@ class LinearModels:
 
     def __init__(self, rates: Sequence[float] = RATES) -> None:
         self._rates = np.array(rates, np.float64)
+        if not len(self._rates) or not (self._rates > 0.0).all():
+            raise ValueError(f"rates={rates!r}; give numbers above 0, such as {RATES}")
         self._weights = np.zeros((len(rates), 1, 0))  # of the constant, then of each input, for each class
         self._n_seen = 0
 

@@ -184,7 +184,8 @@ class AdaptiveMixture:
         Returns
         -------
         choice
-            Weights of the experts, float64, shape (n_rows, n_experts), who voted, and how many nulls were chosen.
+            Weights of the experts, float64, shape (n_rows, n_experts); who was chosen and had a vote; how many nulls
+            were chosen.
         expert_proba
             Their votes, shape (n_rows, n_experts, n_classes); zeros are no vote.
         """
@@ -192,10 +193,13 @@ class AdaptiveMixture:
         chosen = self._choose(outputs)
         taught = self._rng.poisson(self._leverage, (len(targets), self._pool.n_experts))
         taught *= self._learning(chosen)
-        votes = [self._pool.step(rows.of(self._pool), targets, taught, n_classes)]
         asked = self._asked(len(targets))
-        for i, extra in enumerate(self._extras):
-            votes.append(extra.step(rows.of(extra), targets, None, n_classes, asked[:, i]))
+        # The pool comes after the extras: among these may be a classifier of the user's, which may raise.
+        votes = [
+            extra.step(rows.of(extra), targets, None, n_classes, asked[:, i])
+            for i, extra in enumerate(self._extras)
+        ]
+        votes.insert(0, self._pool.step(rows.of(self._pool), targets, taught, n_classes))
         errors = np.zeros(outputs.shape, np.float32)
         weights, expert_proba = self._weigh(outputs, votes, chosen.mask, targets, errors)
         if self._has_head:
@@ -206,7 +210,7 @@ class AdaptiveMixture:
         self._router.learn_errors(errors)
         if is_full:
             self._settle()
-        return Choice(weights, weights > 0.0, chosen.n_null), expert_proba
+        return Choice(weights, chosen.mask & expert_proba.any(axis=2), chosen.n_null), expert_proba
 
     def _weigh(
         self,
@@ -241,10 +245,13 @@ class AdaptiveMixture:
         return route(policy, scores[:, self._n_shared :])
 
     def _learning(self, chosen: Choice) -> np.ndarray:
-        """Return who of the pool learns: the chosen, or all where the chosen are of other kinds, lest it starves."""
+        """Return who of the pool learns: the chosen, or all where the chosen are of other kinds, lest it starves.
+
+        Shared experts are chosen always, which says nothing about the others.
+        """
         mask = chosen.mask[:, : self._pool.n_experts]
         passes_by = chosen.n_null > 0 if len(chosen.n_null) else np.zeros(len(mask), np.bool_)
-        return mask | ~(mask.any(axis=1) | passes_by)[:, np.newaxis]
+        return mask | ~(mask[:, self._n_shared :].any(axis=1) | passes_by)[:, np.newaxis]
 
     def _asked(self, n_rows: int) -> np.ndarray:
         """Whether each extra expert is asked on the next rows of the mini-batch, shape (n_rows, n_extras)."""

@@ -196,6 +196,8 @@ def _value(what: str, node: ast.expr, seed: int | None) -> Any:
             f"{what}: unknown name {_name(node)!r}; models: {', '.join(MODELS)}; "
             f"policies: {', '.join(POLICIES)}; presets: {', '.join(PRESETS)}"
         )
+    if isinstance(node, ast.Tuple | ast.List):
+        return tuple(_value(what, item, seed) for item in node.elts)
     try:
         return ast.literal_eval(node)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):

@@ -75,9 +75,10 @@ class Networks:
         Returns
         -------
         expert_proba
-            Shape (n_rows, n_experts, n_classes). A row sums to 1, or is 0 before the network has taken a step.
+            Shape (n_rows, n_experts, n_classes). A row sums to 1, or is 0 before the network has taken a step, which
+            it does after a mini-batch of which it was taught something.
         """
-        return self._proba(inputs, n_classes, is_learning=False) * self._has_learnt
+        return self._proba(inputs, n_classes, is_learning=False) * self._have_learnt()
 
     def step(
         self, inputs: np.ndarray, targets: np.ndarray, taught: np.ndarray | None, n_classes: int
@@ -104,7 +105,7 @@ class Networks:
         for network in self._networks:
             network.grow(inputs.shape[1], n_classes)
         proba = self._proba(inputs, n_classes, is_learning=True)
-        votes = proba * self._has_learnt
+        votes = proba * self._have_learnt()
         errors = proba - (targets[:, np.newaxis] == np.arange(n_classes))[:, np.newaxis]
         if taught is not None:
             errors *= taught[:, :, np.newaxis]
@@ -120,10 +121,9 @@ class Networks:
             proba[:, e] = of_one[:, 0]
         return proba
 
-    @property
-    def _has_learnt(self) -> bool:
-        """Whether a step has been taken: before, what the networks say is as it was drawn."""
-        return bool(self._networks) and self._networks[0].n_batches > 0
+    def _have_learnt(self) -> np.ndarray:
+        """Whether each network has taken a step: before, what it says is as it was drawn; shape (n_experts, 1)."""
+        return np.array([[network.n_steps > 0] for network in self._networks])
 
     def declare_nominal(self, columns: Sequence[int]) -> None:
         """Do nothing: nominal values have inputs of their own."""

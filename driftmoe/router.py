@@ -70,7 +70,7 @@ class Router:
         self._rng = rng
         self._widths = [0, *hidden, n_experts]
         layers = [(self._xavier(n_in, n_out), np.zeros(n_out)) for n_in, n_out in pairwise(self._widths)]
-        self._n_steps = 0
+        self.n_steps = 0  # mini-batches that were learnt
         self._hold(layers, [[[np.zeros_like(part) for part in layer] for layer in layers]] * 2)
         self._batch = np.zeros((batch_size, sum(self._widths)), np.float32)  # inputs, hidden units, logits
         self._correct = np.zeros((batch_size, n_experts), np.float32)
@@ -213,6 +213,8 @@ class Router:
             *activations, logits = self._with_dropout(activations[0])
         correct = torch.from_numpy(self._correct)
         if self._takes_errors:
+            if not self._correct.any():  # nothing to learn: a step would follow what was learnt before
+                return
             errors, n_observed = correct.clone(), self.batch_size
         else:
             errors = torch.sigmoid(logits).sub_(correct)
@@ -222,14 +224,14 @@ class Router:
             errors.nan_to_num_(0.0)
         errors.div_(max(n_observed, 1))
         self._backward(activations, errors)
-        self._n_steps += 1
+        self.n_steps += 1
         first, second = self._moments
         adam(
             self._weights,
             self._gradient.numpy(),
             first.numpy(),
             second.numpy(),
-            self._n_steps,
+            self.n_steps,
             self.learning_rate,
         )
 

@@ -934,6 +934,11 @@ class WithNull:
 
     def __post_init__(self) -> None:
         _check_count("WithNull: n_null", self.n_null)
+        if getattr(self.policy, "n_shared", 0):
+            raise ValueError(
+                f"WithNull: policy={self.policy!r} has shared experts, which have no logits; write them outermost, "
+                "WithShared(WithNull(policy, n_null), n_shared)"
+            )
         _check_choice("WithNull: on_empty", self.on_empty, ("none", "best"))
 
     def __call__(self, logits: Tensor) -> Routing:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import datetime
 import math
 import zlib
+from collections import defaultdict
 from decimal import Decimal
 from fractions import Fraction
 from unittest.mock import patch
@@ -221,6 +222,9 @@ def test_the_short_way_gives_the_same_vector_or_none():
 def test_a_sum_of_large_numbers_that_cancel_is_no_short_way():
     encoder = learnt({"a": 1.0, "b": 1.0})
     assert encoder.known_vector({"a": 2e100, "b": -2e100}) is None
+    makes_up = defaultdict(float, {"a": 1.0, "c": 2.0})
+    assert encoder.known_vector(makes_up) is None
+    assert set(makes_up) == {"a", "c"}
 
 
 def test_inputs_do_the_same_compiled_and_not():

@@ -271,6 +271,12 @@ def test_linear_models_stay_finite_whatever_the_size_of_inputs(size):
         assert (votes.argmax(2)[1000:, 0] == targets[1000:]).mean() > 0.95
 
 
+@pytest.mark.parametrize("rates", [(), (0.5, 0.0), (-1.0,)])
+def test_linear_models_refuse_rates_that_lead_nowhere(rates):
+    with pytest.raises(ValueError, match="give numbers above 0"):
+        LinearModels(rates)
+
+
 def test_linear_models_find_a_slanting_border_sooner_than_trees():
     stream = list(streams.make("hyperplane", seed=1, n_samples=4000))
 
@@ -415,6 +421,25 @@ def test_a_policy_chooses_who_has_been_right_lately():
         predicted == y[1:]
     ).mean() > 0.6  # it learns of a change when the router steps, 16 of 50 samples late
     assert model.routing_report().cumulative.experts_used <= 1.0  # nobody votes before both classes are known
+
+
+def test_shared_trees_do_not_keep_the_others_from_learning():
+    model = DriftMoEClassifier(n_experts=3, extras=("history",), policy=WithShared(TopK(1), 1), seed=1)
+    outputs = np.full((2, 4), -5.0, np.float32)
+    outputs[0, 2] = outputs[1, 3] = 5.0  # the third tree; the history
+    learning = model._mixture._learning(model._mixture._choose(outputs))
+    assert learning.tolist() == [[True, False, True], [True, True, True]]
+
+
+def test_where_nulls_alone_are_chosen_no_expert_is_used():
+    model = DriftMoEClassifier(
+        n_experts=2, extras=(), policy=WithNull(TopK(1), n_null=5), learning_rate=0.0, gate="router", seed=1
+    )
+    for x, y in streams.make("sea", seed=1, n_samples=300):
+        model.learn_one(x, y)
+    figures = model.routing_report().cumulative
+    assert 0.0 < figures.null_share < 1.0
+    assert figures.experts_used == pytest.approx(1.0 - figures.null_share, abs=0.02)
 
 
 @pytest.mark.parametrize("policy", [TopK(1), WithNull(TopK(1), n_null=5)], ids=str)

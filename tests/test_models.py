@@ -46,6 +46,10 @@ def test_ensembles_have_ten_members_by_default():
 
 
 def test_models_nest():
+    assert [type(e).__name__ for e in models.make("driftmoe(extras=('head', ht))").extras] == [
+        "str",
+        "HoeffdingTreeClassifier",
+    ]
     model = models.make("driftmoe(top_k=1, hidden=(4,), expert=ht(grace_period=77))")
     assert (model.top_k, model.hidden, model.expert.grace_period) == (1, (4,), 77)
 

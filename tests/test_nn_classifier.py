@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from river import checks, datasets
+from river import base, checks, datasets
 from torch import nn
 
 import streams
@@ -84,11 +84,36 @@ def test_a_network_that_is_not_taught_stays_as_it_is():
     networks.step(inputs[:4], targets[:4], None, 2)
     before = networks.predict_proba(inputs, 2)
     first = networks._networks[0]._weights.copy()
-    for moments in networks._networks[0]._moments:
-        moments.zero_()
     networks.step(inputs[4:], targets[4:], np.array([[False, True]] * 4), 2)
     assert networks._networks[0]._weights.tolist() == first.tolist()
     assert (networks.predict_proba(inputs, 2)[:, 1] != before[:, 1]).any()
+
+
+def test_a_network_that_was_never_taught_has_no_vote():
+    networks = Networks(2, hidden=(4,), learning_rate=0.1, batch_size=2, rng=np.random.default_rng(0))
+    networks.step(np.ones((2, 1), np.float32), np.array([0, 1]), np.array([[False, True]] * 2), 2)
+    assert networks.predict_proba(np.ones((1, 1), np.float32), 2)[0].sum(axis=1).tolist() == [0.0, 1.0]
+
+
+class FailsOnText(base.Classifier):
+    _multiclass = True
+
+    def learn_one(self, x, y):
+        if "c" in x:
+            raise RuntimeError("no text")
+
+    def predict_proba_one(self, x):
+        return {0: 1.0}
+
+
+def test_an_extra_that_raises_leaves_networks_and_router_in_step():
+    model = small(extras=(FailsOnText(),))
+    X, y = pd.DataFrame({"a": np.linspace(0, 1, 40)}), pd.Series([0, 1] * 20)
+    model.learn_many(X, y)
+    with pytest.raises(RuntimeError, match="no text"):
+        model.learn_one({"a": 1.0, "c": "red"}, 1)
+    model.learn_many(X, y)
+    assert all(network.room == model._router.room for network in model._experts._networks)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

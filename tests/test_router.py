@@ -121,7 +121,7 @@ def test_growing_keeps_the_moments_of_adam():
         assert new.shape == (7, 8)
         assert torch.equal(new[:5], old)
         assert not new[5:].any()
-    assert r._n_steps == 2
+    assert r.n_steps == 2
 
 
 def test_adam_is_that_of_torch():
@@ -212,7 +212,7 @@ def test_dropout_keeps_the_mean_of_what_passes():
     for step in range(50):
         before = r._moments[0].clone()
         learn(r, v, np.array([[False, False, False]]))
-        assert r._n_steps == step + 1
+        assert r.n_steps == step + 1
         _, (gradient, of_bias) = r._layers((r._moments[0] - 0.9 * before) / 0.1)
         seen.append(
             (gradient[:, 0].sum() / of_bias[0]).item()

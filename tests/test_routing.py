@@ -912,6 +912,10 @@ def test_random_router_is_fixed_and_never_learns():
         (lambda: EntropyHybrid(measure="mean"), "measure='mean'; available: softmax, first-right"),
         (lambda: WithNull(TopK(1), 0), "WithNull: n_null=0; choose an integer >= 1"),
         (lambda: WithNull(TopK(1), 3)(torch.zeros(3)), "WithNull: logits have 3 columns, n_null=3 of them nulls"),
+        (
+            lambda: WithNull(WithShared(TopK(1), 1), 2),
+            r"has shared experts, which have no logits; write them outermost",
+        ),
         (lambda: GroupTopK(1, 2, 3), "GroupTopK: n_kept=3 of n_groups=2; choose n_kept <= n_groups"),
         (lambda: GroupTopK(1, 2, 1)(torch.zeros(5)), "GroupTopK: 5 experts in n_groups=2"),
         (lambda: TopK(5)(torch.zeros(4)), "top_k: k=5 but there are 4 experts; choose 1 <= k <= 4"),

@@ -85,12 +85,17 @@ class NeuralMoEClassifier(DriftMoEClassifier):
         if variant not in VARIANTS or variant == "moe-task":
             raise ValueError(f"variant={variant!r}; available: driftmoe, moe-vote, moe-data")
         if not isinstance(expert_hidden, tuple | list) or not all(
-            isinstance(width, int) and not isinstance(width, bool) and width >= 1 for width in expert_hidden
+            isinstance(width, int | np.integer) and not isinstance(width, bool) and width >= 1
+            for width in expert_hidden
         ):
             raise ValueError(
                 f"expert_hidden={expert_hidden!r}; give the width of each hidden layer, such as (64,)"
             )
-        if not isinstance(expert_rate, int | float) or not 0.0 < expert_rate < np.inf:
+        if (
+            not isinstance(expert_rate, int | float | np.number)
+            or isinstance(expert_rate, bool)
+            or not 0.0 < expert_rate < np.inf
+        ):
             raise ValueError(f"expert_rate={expert_rate!r}; choose a number above 0, such as 0.03")
         self.expert_hidden = expert_hidden
         self.expert_rate = expert_rate
