@@ -162,9 +162,10 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
     from number to text raise an error that names the feature, and leave the model as it was. Labels are anything
     hashable that equals itself, so not `None` or NaN; `True`, `1` and `1.0` are one label, as in Python. What an
     expert of your own raises on a valid sample comes through, and may leave that sample half learnt, in a block also
-    those of the same mini-batch. The router sees
-    numbers standardised online and one column for each of the first 64 values of a nominal feature; later values
-    share 64 more. Names of features are kept for good, and trees keep every nominal value: leave identifiers out.
+    those of the same mini-batch. The router sees numbers standardised online and one column for each of the first 64
+    values of a nominal feature; later values share 64 more. Trees tell 512 values of a nominal feature apart; later
+    ones share their places. Names of features are kept for good. Leave identifiers out: they cost memory (hundreds of
+    megabytes) and tell nothing.
 
     *The adaptive variant.* With logits z_e(x) of the router, class probabilities p_e(y|x) of each expert, and two
     memories H_e of the expert's log-likelihood, fading over about 10 and 50 samples, the answer is sum_e g_e p_e with g

@@ -20,8 +20,10 @@ import numpy as np
 
 from driftmoe.compilation import compiled
 
-MAX_CODES = 4096
-"""Values of one nominal feature that trees tell apart; all later ones share the codes of these, by their hash."""
+MAX_CODES = 512
+"""Values of one nominal feature that trees tell apart; all later ones share the codes of these, by their hash.
+
+A tree that splits on a feature has a leaf for each of them, and each leaf a count for each: the square of it."""
 
 OWN_INPUTS = 64
 """Values of one nominal feature that have an input of the router each; all later ones share as many more."""

@@ -17,6 +17,7 @@ from river import base, datasets, forest, linear_model, multiclass, naive_bayes,
 import streams
 from driftmoe import DriftMoEClassifier
 from driftmoe.classifier import VARIANTS, correctness, follow_right, mix, mix_own, top_k
+from driftmoe.memory import n_bytes
 from driftmoe.routing import (
     ADAMOE,
     DYNMOLE,
@@ -702,6 +703,17 @@ def test_the_correction_moves_votes_not_learning_the_same_in_blocks(variant, pol
     assert one._router._weights.tobytes() == plain._router._weights.tobytes()
     if policy is None:
         assert any(one.predict_proba_one(x) != plain.predict_proba_one(x) for x, _ in stream.take(50))
+
+
+def test_a_feature_of_ever_new_values_takes_bounded_memory():
+    model = DriftMoEClassifier(n_experts=2, extras=(), hidden=(4,), seed=1)
+    sizes = []
+    for i in range(3000):
+        model.learn_one({"user": f"user {i}"}, i % 2)
+        if i in (1999, 2999):
+            sizes.append(n_bytes(model))
+    assert sizes[1] <= 1.1 * sizes[0]
+    assert sizes[1] < 120e6
 
 
 def test_a_router_that_never_learns_stays_as_it_was_drawn():
