@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import pickle
 
 import pytest
@@ -601,6 +602,17 @@ def test_autocast_narrows_the_experts_and_not_the_router(way, take):
     torch.testing.assert_close(narrow.output.float(), wide.output, rtol=0.05, atol=0.02)
     narrow.output.float().square().sum().backward()
     assert layer.experts.w_in.grad.dtype == torch.float32
+
+
+def test_sums_are_not_narrower_than_weights_alone_or_in_a_batch():
+    """256 · sigmoid(z) - 256 · sigmoid(-z), whose weights bfloat16 cannot tell apart."""
+    logits = torch.tensor([[0.004, 0.0], [0.004, 0.0]])
+    lines = torch.tensor([[256.0], [256.0], [-256.0], [-256.0]], dtype=torch.bfloat16)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        both = dispatch.collect(lines, Dense()(logits).plan, 2)
+        alone = dispatch.collect(lines[::2], Dense()(logits[:1]).plan, 1)
+    assert both.flatten().tolist() == pytest.approx([256 * math.tanh(0.002)] * 2, rel=0.01)
+    assert torch.equal(alone, both[:1])
 
 
 def test_decisions_in_a_bfloat16_model_are_those_of_a_float32_router():
