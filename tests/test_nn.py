@@ -411,6 +411,12 @@ def test_a_wrong_number_of_logits_is_refused(policy):
         MoELayer(nn.Linear(8, 4), experts, policy)(normal(2, 8))
 
 
+def test_a_balancer_is_for_policies_that_take_a_bias():
+    with pytest.raises(ValueError, match=r"a balancer, but policy=TopP\(.* takes no bias"):
+        layer_of(TopP(0.5), balancer=BiasBalancer(4))
+    layer_of(GroupTopK(1, n_groups=2, n_kept=1), balancer=BiasBalancer(4))(normal(3, 8))
+
+
 def test_rows_that_do_not_count_get_no_expert_and_change_no_loss():
     layer = layer_of(WithNull(TopK(2), 2), shared_expert=nn.Linear(8, 8))
     x = normal(2, 6, 8)

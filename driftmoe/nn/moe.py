@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -121,6 +122,10 @@ class MoELayer(nn.Module):
         scale: float = 1.0,
     ) -> None:
         super().__init__()
+        if balancer is not None and "bias" not in inspect.signature(policy).parameters:
+            raise ValueError(
+                f"MoELayer: a balancer, but policy={policy!r} takes no bias; choose TopK or GroupTopK, or no balancer"
+            )
         self.router = router
         self.experts = experts
         self.policy = policy
@@ -145,6 +150,12 @@ class MoELayer(nn.Module):
         -------
         result
             Output, routing and losses.
+
+        Raises
+        ------
+        ValueError
+            If the policy makes another number of experts of the logits than there are, or there is nothing that gives
+            logits; and what the policy raises.
         """
         if logits is None:
             if self.router is None:
