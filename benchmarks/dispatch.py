@@ -14,6 +14,9 @@ in it, since the gigabytes that they leave to the allocator speed up whoever com
 - "dense masks": each expert on all rows, times a weight that is mostly zero;
 - "transformers, ...": the block of Mixtral, by each of its implementations (needs `transformers`);
 - "limit": the two grouped products alone, on rows that are sorted before (no gradient of a router, no sum).
+
+Sizes named LoRA are a linear layer with LoRA experts around it. Ours chooses between "all at once", one LoRA of all
+ranks with weights on them, and "by experts", rows brought to each; "dense masks" is each LoRA on all rows.
 """
 
 from __future__ import annotations
@@ -35,8 +38,9 @@ from torch import Tensor, nn
 from transformers import MixtralConfig
 from transformers.models.mixtral.modeling_mixtral import MixtralSparseMoeBlock
 
-from driftmoe.nn import FeedForwardExperts, MoELayer
-from driftmoe.routing import TopK
+from driftmoe.nn import FeedForwardExperts, MoELayer, lora_layer
+from driftmoe.nn.dispatch import collect, expert_linear, spread
+from driftmoe.routing import Routing, TopK
 
 
 class Way(NamedTuple):
@@ -57,14 +61,29 @@ class Size(NamedTuple):
     dtype: torch.dtype
 
 
-SIZES = {
+class LoRASize(NamedTuple):
+    """Rows, width of the linear layer, experts, experts of a row, rank, and the type of all."""
+
+    n_rows: int
+    n_features: int
+    n_experts: int
+    k: int
+    rank: int
+    dtype: torch.dtype
+
+
+SIZES: dict[str, Size | LoRASize] = {
     "A": Size(2048, 256, 512, 16, 2, torch.float32),
     "A, bfloat16": Size(2048, 256, 512, 16, 2, torch.bfloat16),
     "B": Size(2048, 256, 512, 64, 6, torch.float32),
     "C": Size(256, 64, 128, 12, 2, torch.float32),
     "C, one row": Size(1, 64, 128, 12, 2, torch.float32),
+    "LoRA, 8 of rank 8, narrow": LoRASize(2048, 256, 8, 2, 8, torch.float32),
+    "LoRA, 8 of rank 8": LoRASize(2048, 1024, 8, 2, 8, torch.float32),
+    "LoRA, 16 of rank 16": LoRASize(2048, 1024, 16, 2, 16, torch.float32),
+    "LoRA, 64 of rank 8": LoRASize(2048, 1024, 64, 8, 8, torch.float32),
 }
-GPU_SIZES = {
+GPU_SIZES: dict[str, Size | LoRASize] = {
     "A": Size(2048, 256, 512, 16, 2, torch.bfloat16),
     "B": Size(2048, 256, 512, 64, 6, torch.bfloat16),
     "large": Size(16384, 2048, 1024, 64, 6, torch.bfloat16),
@@ -137,6 +156,43 @@ def mixtral(size: Size, how: str, router: nn.Linear, experts: FeedForwardExperts
     return block
 
 
+def lora_ways(size: LoRASize, device: str = "cpu") -> dict[str, Way]:
+    """Ways to compute a frozen linear layer with LoRA experts, by name; all of the same weights."""
+    linear = nn.Linear(size.n_features, size.n_features).to(device, size.dtype).requires_grad_(False)
+    layer = lora_layer(linear, n_experts=size.n_experts, policy=TopK(size.k), rank=size.rank, seed=1)
+    a, b = layer.experts.a, layer.experts.b
+    b.data.normal_(std=0.1, generator=torch.Generator(device).manual_seed(2))
+
+    def routing(x: Tensor) -> Routing:
+        return layer.policy(layer.router(x.float()))
+
+    def all_at_once(x: Tensor) -> Tensor:
+        hidden = (x @ a.flatten(0, 1).T).unflatten(-1, a.shape[:2]) * routing(x).weights[..., None].to(
+            x.dtype
+        )
+        return linear(x) + layer.scale * (hidden.flatten(-2) @ b.flatten(0, 1))
+
+    def by_experts(x: Tensor) -> Tensor:
+        plan = routing(x).plan
+        lines = expert_linear(expert_linear(spread(x, plan), a.mT, plan), b, plan)
+        return linear(x) + layer.scale * collect(lines, plan, len(x))
+
+    def dense_masks(x: Tensor) -> Tensor:
+        weights = routing(x).weights.to(x.dtype)
+        return linear(x) + layer.scale * sum(
+            weights[:, e, None] * (x @ a[e].T @ b[e]) for e in range(size.n_experts)
+        )
+
+    calls = {
+        OURS: lambda x: layer(x).output,
+        "all at once": all_at_once,
+        "by experts": by_experts,
+        DENSE: dense_masks,
+    }
+    weights = [p for p in layer.parameters() if p.requires_grad]
+    return {name: Way(call, weights) for name, call in calls.items()}
+
+
 def limit(size: Size, device: str = "cpu") -> Way:
     """The grouped products of the layer on rows that are sorted by expert, the same number for each."""
     experts = FeedForwardExperts(size.n_experts, size.n_features, size.n_hidden, seed=1).to(
@@ -192,7 +248,7 @@ def seconds(call: Callable[[], object], n: int, device: str) -> float:
     return (clock() - start) / n
 
 
-def measure(size: Size, device: str, repeats: int, at_least: float) -> list[dict]:
+def measure(size: Size | LoRASize, device: str, repeats: int, at_least: float) -> list[dict]:
     """Time each way, forward and forward with backward, in turns; milliseconds."""
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(3)
@@ -200,9 +256,10 @@ def measure(size: Size, device: str, repeats: int, at_least: float) -> list[dict
         torch.randn(size.n_rows, size.n_features, generator=generator).to(device, size.dtype)
         for _ in range(2)
     )
-    entries = ways(size, device)
+    entries = ways(size, device) if isinstance(size, Size) else lora_ways(size, device)
     check(entries, x[:64], direction[:64])
-    entries[LIMIT] = limit(size, device)
+    if isinstance(size, Size):
+        entries[LIMIT] = limit(size, device)
     calls = {
         (name, what): lambda way=way, d=d: run(way, x, d)
         for name, way in entries.items()
@@ -254,8 +311,7 @@ def main() -> None:
     lines = []
     for name in options.sizes or sizes:
         size = sizes[name]
-        print(f"{name}: {size.n_rows} rows, widths {size.n_features} and {size.n_hidden}, {size.k} of "
-              f"{size.n_experts} experts, {size.dtype}")  # fmt: skip
+        print(name + ":", ", ".join(f"{field}={value}" for field, value in size._asdict().items()))
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
             measured = fresh.submit(measure, size, options.device, options.repeats, options.seconds).result()
         for line in measured:
@@ -270,8 +326,9 @@ def main() -> None:
             print(
                 f"  {what}: ours takes {ours:.2f} times the fastest other ({fastest['way']}); wanted: at most 1.10"
             )
-        if size.n_experts >= 64:
-            (loop,) = [line for line in measured if line["way"] == LOOP]
+        loops = [line for line in measured if line["way"] == LOOP]
+        if size.n_experts >= 64 and loops:
+            (loop,) = loops
             print(
                 f"  training: {loop['training_times_ours']:.1f} times as fast as the loop with masks; wanted: 5"
             )

@@ -586,6 +586,7 @@ def test_what_the_benchmark_times_gives_equal_answers(dtype):
     assert len(entries) == 6
     x, direction = normal(64, 16, dtype=dtype), normal(64, 16, seed=5, dtype=dtype)
     benchmark.check(entries, x, direction)
+    benchmark.check(benchmark.lora_ways(benchmark.LoRASize(64, 16, 4, 2, 2, dtype)), x, direction)
     entries["wrong"] = benchmark.Way(lambda x: entries[benchmark.OURS].call(-x), [])
     with pytest.raises(AssertionError, match="wrong: another answer"):
         benchmark.check(entries, x, direction)
