@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from driftmoe import models
+from driftmoe.experiment import _plain
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
@@ -82,6 +85,13 @@ def test_table_is_that_of_the_result_file():
         ]
         rest = [f"{result['samples_per_second']:,.0f}", f"{result['model_bytes'] / 1e6:.2f}"]
         assert cells == [result["model"], *shares, *rest]
+
+
+def test_the_result_file_is_of_todays_defaults():
+    lines = (ROOT / "benchmarks" / "results" / "electricity.jsonl").read_text().splitlines()
+    (line,) = [line for line in map(json.loads, lines) if line["model"] == "driftmoe"]
+    today = _plain(models.make("driftmoe", seed=line["seed"])._get_params())
+    assert json.loads(json.dumps(today)) == line["parameters"]
 
 
 def test_map_names_only_files_that_exist():
