@@ -729,8 +729,13 @@ class GroupTopK:
         """Choose for one row of numpy logits."""
         row = _checked_row(logits)
         self._check_groups(len(row))
-        total = sum([math.exp(z - max(row)) for z in row])
-        scores = [_sigmoid(z) if self.score == "sigmoid" else math.exp(z - max(row)) / total for z in row]
+        if self.score == "sigmoid":
+            scores = [_sigmoid(z) for z in row]
+        else:
+            top = max(row)
+            scores = [math.exp(z - top) for z in row]
+            total = sum(scores)
+            scores = [score / total for score in scores]
         size = len(row) // self.n_groups
         groups = [range(first, first + size) for first in range(0, len(row), size)]
         of_group = [
