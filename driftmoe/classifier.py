@@ -163,7 +163,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
     hashable that equals itself, so not `None` or NaN; `True`, `1` and `1.0` are one label, as in Python. What an
     expert of your own raises on a valid sample comes through, and may leave that sample half learnt, in a block also
     those of the same mini-batch. The router sees numbers standardised online and one column for each of the first 64
-    values of a nominal feature; later values share 64 more. Trees tell 512 values of a nominal feature apart; later
+    values of a nominal feature; later values share 64 more. Trees tell 256 values of a nominal feature apart; later
     ones share their places. Names of features are kept for good. Leave identifiers out: they cost memory (hundreds of
     megabytes) and tell nothing.
 
@@ -1056,7 +1056,9 @@ def _numbers(X: IntoDataFrame) -> np.ndarray | None:
     block = frame.to_numpy()
     if block.dtype.kind in "fiu":
         return np.ascontiguousarray(block, np.float64)
-    columns = [frame[name].cast(narwhals.Float64()).to_numpy() for name in frame.columns]  # of several kinds
+    columns = [
+        frame.get_column(name).cast(narwhals.Float64()).to_numpy() for name in frame.columns
+    ]  # of several kinds
     return np.column_stack(columns) if columns else np.empty(frame.shape)
 
 

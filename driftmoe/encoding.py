@@ -20,7 +20,7 @@ import numpy as np
 
 from driftmoe.compilation import compiled
 
-MAX_CODES = 512
+MAX_CODES = 256
 """Values of one nominal feature that trees tell apart; all later ones share the codes of these, by their hash.
 
 A tree that splits on a feature has a leaf for each of them, and each leaf a count for each: the square of it."""
@@ -616,7 +616,8 @@ def _code(codes: Mapping[Hashable, int], value: Hashable) -> int:
         return code
     if len(codes) < MAX_CODES:
         return len(codes)
-    return zlib.crc32(repr(value).encode(errors="surrogatepass")) % MAX_CODES
+    text = repr(float(value) if isinstance(value, int | float) else value)  # 2 and 2.0 are one value
+    return zlib.crc32(text.encode(errors="surrogatepass")) % MAX_CODES
 
 
 def _is_missing(value: Any) -> bool:

@@ -112,6 +112,15 @@ def test_learning_many_equals_learning_one_by_one(variant, rows):
     assert many._router._n_kept == one._router._n_kept == 300 % 32
 
 
+def test_columns_may_be_named_by_numbers():
+    X = pd.DataFrame({0: [1.0, 2.0, 3.0, 4.0], 1: [True, False, True, False]})
+    by_number, by_text = small("moe-data"), small("moe-data")
+    for _ in range(20):
+        by_number.learn_many(X, [0, 1, 0, 1])
+        by_text.learn_many(X.rename(columns=str), [0, 1, 0, 1])
+    assert by_number.predict_many(X).tolist() == by_text.predict_many(X.rename(columns=str)).tolist()
+
+
 FRAMES = {
     "pandas": (pd.DataFrame, pd.Series),
     "polars": (pl.DataFrame, pl.Series),

@@ -183,6 +183,15 @@ def test_the_shared_codes_are_the_same_in_every_process(monkeypatch):
     assert encoder.vector({"id": "late"}).tolist() == [zlib.crc32(b"'late'") % 8]
 
 
+def test_a_number_shares_a_code_whatever_its_type(monkeypatch):
+    monkeypatch.setattr("driftmoe.encoding.MAX_CODES", 8)
+    encoder = Encoder(nominal=["id"])
+    for i in range(20):
+        encoder.enter({"id": i}, 0)
+    for number in range(20, 60):
+        assert encoder.vector({"id": number}).tolist() == encoder.vector({"id": float(number)}).tolist()
+
+
 def test_vectors_hold_numbers_codes_and_nan():
     encoder = learnt({"a": 1, "b": "x"}, {"b": "y", "c": True})
     assert encoder.features == ["a", "b", "c"]

@@ -1077,3 +1077,50 @@ def test_trees_work_where_no_compiled_code_can_be_kept(tmp_path):
     )
     assert answer.stdout.startswith("[[1.]]")
     assert list(itertools.chain(tmp_path.rglob("*.nbi"))) == []
+
+
+@pytest.mark.parametrize("value", [0.5, -1.0, -5e6, 70_000.0, 1e9])
+@pytest.mark.parametrize("is_late", [False, True])
+def test_codes_of_a_column_that_was_never_learnt_are_checked_too(value, is_late):
+    pool = TreePool(nominal=[] if is_late else [1])
+    if is_late:
+        pool.learn([[1.0]], [0])
+        pool.declare_nominal([1])
+    with pytest.raises(ValueError, match="row 0, nominal column 1 is"):
+        pool.learn([[2.0, value]], [0])
+    pool.learn([[2.0, 3.0]], [0])
+    assert pool.n_features == 2
+
+
+@pytest.mark.parametrize("max_nodes", [1, 3, 9])
+def test_a_tree_that_is_too_large_is_put_in_no_smaller_pool(max_nodes):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(4000, 3))
+    y = ((X[:, 0] > 0) ^ (X[:, 1] > 0)).astype(np.int64)
+    large = TreePool(1, grace_period=50, delta=0.1)
+    small = TreePool(2, max_nodes=max_nodes, grace_period=50, delta=0.1)
+    for pool in (large, small):
+        pool.learn(X, y)
+    before = pickle.dumps(small)
+    with pytest.raises(ValueError, match=f"this pool has max_nodes={max_nodes}"):
+        small.replace(0, large)
+    assert pickle.dumps(small) == before
+    small.learn(X, y)
+
+
+def test_a_clone_goes_on_with_the_features_of_its_own_tree():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(300, 8)), rng.integers(0, 2, 300)
+    pool = TreePool(4, feature_subsets=0.5, seed=3)
+    pool.learn(X[:100, :3], y[:100])
+    clone = pool.clone(2)
+    pool.learn(X, y)
+    clone.learn(X, y)
+    assert clone._is_used[0].tolist() == pool._is_used[2].tolist()
+    np.testing.assert_array_equal(clone.predict_proba(X)[:, 0], pool.predict_proba(X)[:, 2])
+
+
+@pytest.mark.parametrize("names", ["color", iter(["id"])])
+def test_names_that_fall_apart_or_are_read_once_are_refused(names):
+    with pytest.raises(TypeError, match="give the names of features in a list or a set"):
+        HoeffdingTreeClassifier(nominal_attributes=names)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from river import base
@@ -103,6 +103,10 @@ class HoeffdingTreeClassifier(base.Classifier):
         self.max_share_to_split = max_share_to_split
         self.max_nodes = max_nodes
 
+        if isinstance(nominal_attributes, str | Iterator):  # a text falls apart, what is read once is gone
+            raise TypeError(
+                f"nominal_attributes={nominal_attributes!r}; give the names of features in a list or a set"
+            )
         self._encoder = Encoder(nominal_attributes or ())
         self._pool = self.pool()
 

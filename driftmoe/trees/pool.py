@@ -252,6 +252,9 @@ class TreePool:
         self._nominal = np.zeros(0, np.int64)
         self._n_branches = 2  # most that a split can have
         self._nominal_to_come: set[int] = set()
+        self._first_drawn = (
+            0  # place of the first tree among those that features are drawn for; of a clone, its own
+        )
         self.declare_nominal(nominal)
         self._add_experts(n_experts)
 
@@ -492,8 +495,13 @@ class TreePool:
                 self._add_nodes()
 
     def _check(self, block: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> None:
+        starts, n_known = self._value_start, len(self._value_start)
+        if self._nominal_to_come and block.shape[1] > n_known:
+            starts = np.full(block.shape[1], kernels.NONE, starts.dtype)
+            starts[:n_known] = self._value_start
+            starts[[column for column in self._nominal_to_come if column < len(starts)]] = 0
         what, row, column = kernels.first_wrong(
-            block, targets, weights, self._value_start, MAX_ABSOLUTE, MAX_CODE, MAX_CLASS
+            block, targets, weights, starts, MAX_ABSOLUTE, MAX_CODE, MAX_CLASS
         )
         if what == 1:
             raise ValueError(
@@ -561,6 +569,7 @@ class TreePool:
         pool._free = pool._free[:, :0].copy()
         pool._spare = pool._spare[:0].copy()
         pool._rows = np.array([[0, self._trees_each - 1]])
+        pool._first_drawn = self._first_drawn + expert
         pool._experts = self._experts[expert : expert + 1].copy()
         pool._windows = self._windows[expert : expert + 1].copy()
         return pool
@@ -573,10 +582,17 @@ class TreePool:
         Raises
         ------
         ValueError
-            If the other pool has other features or nominal columns than this one; classes may differ.
+            If the other pool has other features or nominal columns than this one, or the tree has more nodes than trees
+            may have here; classes may differ.
         """
         self._check_expert(expert)
         pool._check_expert(source)
+        n_nodes = pool._sizes[pool._rows[source, : pool._trees_each], kernels.N_NODES].max()
+        if n_nodes > self._max_nodes:
+            raise ValueError(
+                f"the tree has {n_nodes} nodes and this pool has max_nodes={self._max_nodes}; choose a smaller tree, "
+                "or a pool with more room"
+            )
         if pool is not self:
             if pool.n_features != self.n_features or not np.array_equal(pool._nominal, self._nominal):
                 raise ValueError(
@@ -778,7 +794,7 @@ class TreePool:
 
     def _draw_features(self, row: int, first: int, last: int) -> np.ndarray:
         """Whether a tree sees each of the columns from `first` up to `last`; one in the background sees the same."""
-        expert = row // self._trees_each
+        expert = self._first_drawn + row // self._trees_each
         is_used = np.ones(last - first, np.bool_)
         if expert < len(self._given_subsets):
             given = self._given_subsets[expert, first:last]
