@@ -2,6 +2,7 @@
 
     python -m benchmarks.many_equals_one                       led_a and rbf_f, 50 000 rows, pool experts
     python -m benchmarks.many_equals_one --experts river --n-experts 3   river's trees, which know no threads
+    python -m benchmarks.many_equals_one --variant driftmoe    the default: the adaptive mixture
 
 The reference predicts and learns sample by sample on dictionaries. Each other way must predict the same label for every
 row and end with the same weights of the router, and the same trees, to the last bit.
@@ -24,12 +25,12 @@ from driftmoe.evaluation import prequential
 from streams.stream import Stream
 
 
-def make(kind: str, n_experts: int, n_threads: int = 1) -> DriftMoEClassifier:
-    """Return an untrained model of the paper's variant, of whose experts a quarter learn each sample."""
+def make(variant: str, kind: str, n_experts: int, n_threads: int = 1) -> DriftMoEClassifier:
+    """Return an untrained model; where experts are chosen, a quarter of them learn each sample."""
     expert = tree.HoeffdingTreeClassifier(grace_period=50, delta=1e-7) if kind == "river" else None
     top_k = max(1, n_experts // 4)
     return DriftMoEClassifier(
-        "moe-data", expert=expert, n_experts=n_experts, top_k=top_k, n_threads=n_threads, seed=1
+        variant, expert=expert, n_experts=n_experts, top_k=top_k, n_threads=n_threads, seed=1
     )
 
 
@@ -68,11 +69,12 @@ def main() -> None:
     parser.add_argument("--streams", nargs="+", default=["led_a", "rbf_f"])
     parser.add_argument("--samples", type=int, default=50_000)
     parser.add_argument("--seed", type=int, default=11)
+    parser.add_argument("--variant", choices=["moe-data", "moe-vote", "driftmoe"], default="moe-data")
     parser.add_argument("--experts", choices=["pool", "river"], default="pool")
     parser.add_argument("--n-experts", type=int, default=12)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    untrained = partial(make, options.experts, options.n_experts)
+    untrained = partial(make, options.variant, options.experts, options.n_experts)
     for name in options.streams:
         stream = streams.make(name, seed=options.seed, n_samples=options.samples)
         one = untrained()
