@@ -70,6 +70,10 @@ STUDIES = {
 }
 
 
+TOLD = ("parameters", "drifts", "stream_length", "samples_per_second")
+"""Of a result line, what its model, stream, commit and seconds tell; most of its length."""
+
+
 def main() -> None:
     """Do the runs of a study that are missing."""
     parser = argparse.ArgumentParser(
@@ -101,11 +105,12 @@ def main() -> None:
     n_failed = carry_out(runs, open_run, out, executor="processes", n_workers=arguments.workers)
     if arguments.lines is not None:
         lines, _ = read_results(out)
-        for (
-            line
-        ) in lines:  # most of a line: parameters, which model and commit tell, and each expert's figures
-            del line["parameters"], line["routing"]["experts"]
-        text = "".join(json.dumps({"study": arguments.study, **line}) + "\n" for line in lines)
+        for line in lines:
+            del line["routing"]["experts"]
+        text = "".join(
+            json.dumps({"study": arguments.study} | {k: v for k, v in line.items() if k not in TOLD}) + "\n"
+            for line in lines
+        )
         arguments.lines.write_text(text, encoding="utf-8")
     sys.exit(1 if n_failed else 0)
 

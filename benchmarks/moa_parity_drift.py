@@ -94,10 +94,8 @@ def moa_stream(command: str) -> Any:
 def cases(seed: int, n_samples: int) -> list[tuple[str, Stream, str]]:
     """Return the name, our stream and MOA's command of everything compared."""
     streams = {name: make(seed, n_samples) for name, make in {**STREAMS, **SETTINGS}.items()}
-    streams = {
-        name: stream for name, stream in streams.items() if not isinstance(stream, Wrapper)
-    }  # MOA has no such
-    compared = [(name, stream, moa_command(stream)) for name, stream in streams.items()]
+    known = {name: stream for name, stream in streams.items() if not isinstance(stream, Wrapper)}  # to MOA
+    compared = [(name, stream, moa_command(stream)) for name, stream in known.items()]
     wide = angle_width(ANGLE)
     concepts = SEA(function=1, seed=seed), SEA(function=4, seed=seed)
     by_angle = ConceptDrift(*concepts, position=n_samples // 2, width=wide)

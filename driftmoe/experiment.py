@@ -37,7 +37,7 @@ from filelock import FileLock
 from river import base
 
 from driftmoe import models
-from driftmoe.evaluation import Checkpoint, Delay, prequential
+from driftmoe.evaluation import FAILURES, Checkpoint, Delay, prequential
 
 KEY = ("stream", "stream_sha256", "model", "seed", "limit", "window", "delay")
 """What tells one run from another: a new result replaces an older one that agrees in all of these."""
@@ -445,7 +445,7 @@ def compile_first(run: Run, stream: Any) -> None:
 def _attempt(open_stream: OpenStream, run: Run) -> Outcome:
     try:
         return run_job(run, open_stream(name=run.stream, limit=run.limit, seed=run.seed))
-    except Exception:  # a model may raise anything: it is kept, and the others go on
+    except FAILURES:
         return traceback.format_exc()
 
 

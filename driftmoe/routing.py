@@ -1174,8 +1174,8 @@ STREAM = EntropyHybrid(
 )
 """For logits of "expert i is right": as many experts as it takes to have a right one, all when nobody is trusted.
 
-With 12 trees that is about 3 experts a sample on the LED, RBF and electricity streams, more of them after a drift; a
-larger `p` asks more and is more accurate where no tree is."""
+With 12 trees that was about 3 experts a sample where it was measured (`benchmarks/README.md`), more of them after a
+drift; a larger `p` asks more and is more accurate where no tree is."""
 
 
 # --------------------------------------------------------------------------------------------------

@@ -201,23 +201,6 @@ def test_a_run_that_fails_leaves_its_traceback_and_the_others_go_on(tmp_path, ex
     assert again == ["kept", "started", "failed"]
 
 
-class Fails(base.Classifier):
-    """Raises what nobody expects."""
-
-    def learn_one(self, x, y):
-        raise ZeroDivisionError("no more")
-
-    def predict_proba_one(self, x):
-        return {}
-
-
-def test_whatever_a_model_raises_is_kept(tmp_path, monkeypatch):
-    monkeypatch.setitem(models.MODELS, "fails", Fails)
-    events = list(run_grid(plan("fails", "nochange", n=50), OPEN, JobFolder(tmp_path), executor="serial"))
-    assert sorted(event.state for event in events) == ["done", "failed", "started", "started"]
-    assert "no more" in read_failures(tmp_path)[0]
-
-
 def open_and_die(name, limit, seed):
     """A stream for seed 1, and the end of the process for others, as when memory has run out."""
     if seed > 1:

@@ -253,7 +253,7 @@ class TreePool:
         self._n_branches = 2  # most that a split can have
         self._nominal_to_come: set[int] = set()
         self._first_drawn = (
-            0  # place of the first tree among those that features are drawn for; of a clone, its own
+            0  # of the trees that features are drawn for, the first one here; a clone has its own
         )
         self.declare_nominal(nominal)
         self._add_experts(n_experts)
