@@ -16,6 +16,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 from typer.exceptions import TyperException
@@ -35,6 +36,14 @@ from driftmoe.experiment import (
     read_results,
     run_grid,
     run_key,
+)
+from driftmoe.neural import (
+    EXPERIMENTS,
+    N_POINTS,
+    SETUPS,
+    NeuralRun,
+    check_setup,
+    open_experiment,
 )
 from driftmoe.streams_cli import (
     DataDir,
@@ -95,6 +104,18 @@ Examples:
 
   driftmoe grid led_a sea_a -m driftmoe -m arf --shard 2/8 --out runs/grid     (the second of eight machines)
 """
+
+NEURAL_EXAMPLES = """
+Examples:
+
+  driftmoe neural drift --seed 1 --seed 2 --seed 3
+
+  driftmoe neural lm --policy "TopK(2)" --policy ADAMOE --policy plain --seed 1 --workers 2 --out runs/lm
+
+What routes: {policies}; presets: {presets}; plain (no experts, one network or LoRA in their place), frozen or
+frozen(POLICY) (a router that does not learn), mola (adapt alone: more experts in higher layers). Default: {setups}, and
+mola in adapt.
+""".format(policies=", ".join(models.POLICIES), presets=", ".join(models.PRESETS), setups=", ".join(SETUPS))
 
 Delayed = Annotated[
     str,
@@ -274,6 +295,65 @@ def grid(
         raise typer.Exit(1)
 
 
+@app.command(epilog=NEURAL_EXAMPLES)
+def neural(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="lm, adapt or drift.", show_default=False)],
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--policy", "-p", help="What routes; repeat for several. Default: all below.", show_default=False
+        ),
+    ] = None,
+    seed: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=0, help="Seed of weights, order and drifts. Repeat. Default: 1.", show_default=False
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="Steps of the optimiser. Default: 400, 200, 1000.", show_default=False),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the results, one file per run.")] = Path("runs/neural"),
+    workers: Annotated[int, typer.Option(min=1, help="Runs at a time, one core each.")] = 1,
+) -> None:
+    """Train mixtures of neural experts under several policies, and compare quality with what it costs.
+
+    lm: a small byte-level transformer on the sources of Python's standard library. adapt: LoRA experts in a pretrained
+    sentence encoder, on three text tasks (needs driftmoe[adapt]). drift: digits whose pixels, angle or labels change,
+    test-then-train (needs driftmoe[drift]).
+
+    A run that is done is not done again. `driftmoe report` turns the folder into a page.
+    """
+    with one_line_errors():
+        names = [full for full in EXPERIMENTS if full == name or full.startswith(f"{name}-")]
+        if not names:
+            raise ValueError(f"unknown experiment {name!r}; available: lm, adapt, drift")
+        setups = list(dict.fromkeys(policy or (*SETUPS, *(["mola"] if name == "adapt" else []))))
+        for setup in setups:
+            check_setup(setup, names[0])
+        runs = []
+        for full in names:
+            for s in dict.fromkeys(seed or [1]):
+                data = open_experiment(full, steps, s)
+                n_steps = steps or data.n_steps
+                window = max(n_steps // N_POINTS, 1)
+                runs += [NeuralRun(full, data.fingerprint(), p, s, n_steps, window) for p in setups]
+        n_failed = carry_out(runs, open_experiment, out, executor="processes", n_workers=workers)
+    folder, console = JobFolder(out), table_console()
+    for full in names:
+        results = [line for run in runs if run.stream == full and (line := folder.result(run))]
+        if results:
+            title = f"{full}, {results[0]['n_samples']:,} samples"
+            console.print(
+                report.as_table(report.neural_grid(results), title=title, caption=report.NEURAL_NOTE)
+            )
+            report.neural_figure(results, title=title).savefig(out / f"{full}.png", dpi=report.DPI)
+            console.print(f"Picture: {out / f'{full}.png'}", soft_wrap=True, markup=False)
+    if n_failed:
+        raise typer.Exit(1)
+
+
 def planned(
     stream_names: Sequence[str],
     specs: Sequence[str],
@@ -337,6 +417,7 @@ class _Board:
         self.n_done = 0
         self._n_runs, self._n_kept = n_runs, 0
         self._running: dict[Run, float] = {}
+        self._share: dict[Run, float] = {}
         self._last: Event | None = None
         self._start = time.perf_counter()
 
@@ -344,6 +425,9 @@ class _Board:
         """Note an event."""
         if event.state == "started":
             self._running[event.run] = time.perf_counter()
+            return
+        self._share[event.run] = event.share
+        if event.state == "moved":
             return
         self._running.pop(event.run, None)
         self._last = event
@@ -356,10 +440,11 @@ class _Board:
     def __rich__(self) -> Group:
         now = time.perf_counter()
         table = Table(box=None, padding=(0, 2, 0, 0))
-        for heading in ("running", "stream", "seed", "for"):
+        for heading in ("running", "stream", "seed", "for", ""):
             table.add_column(heading)
         for run, since in self._running.items():
-            table.add_row(escape(run.model), escape(run.stream), str(run.seed), f"{now - since:,.0f} s")
+            bar = ProgressBar(total=1.0, completed=self._share.get(run, 0.0), width=30)
+            table.add_row(escape(run.model), escape(run.stream), str(run.seed), f"{now - since:,.0f} s", bar)
         n_ended = self.n_done + len(self.failed)
         n_left = self._n_runs - n_ended
         line = (

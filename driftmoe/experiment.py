@@ -88,6 +88,44 @@ class Run:
         """Return the arguments of `prequential` that this run asks for."""
         return {"window": self.window, "delay": parsed_delay(self.delay), "seed": self.seed}
 
+    def parameters(self) -> dict[str, Any]:
+        """Return all that the model was told, as JSON can hold it."""
+        # Of a new one: some of river's models change their own while they learn.
+        return plain(models.make(self.model, seed=self.seed)._get_params())
+
+    def do(self, stream: Any) -> Iterator[News]:
+        """Do the run from its start to the end of the stream.
+
+        Parameters
+        ----------
+        stream
+            What it names.
+
+        Yields
+        ------
+        news
+            The share of the samples that are done, where the stream knows its length; at the end the result line and
+            the curve.
+
+        Raises
+        ------
+        ValueError
+            If the stream is not the one that the run names, or holds no samples.
+        """
+        check_fingerprint(self, stream)
+        torch.set_num_threads(1)  # a router is small: threads would only wait for each other
+        compile_first(self, stream)
+        model = models.make(self.model, seed=self.seed)
+        last, curve = None, []
+        for last in prequential(stream, model, **self.protocol()):
+            curve.append(self.curve_point(last))
+            if stream.n_samples:
+                yield last.n_samples / stream.n_samples
+        if last is None:
+            raise ValueError(f"{self.stream} holds no samples")
+        drifts = [(drift.position, drift.width) for drift in stream.drifts]
+        yield self.result(last, model, stream_length=stream.n_samples, drifts=drifts, is_complete=True), curve
+
     def result(
         self,
         checkpoint: Checkpoint,
@@ -132,8 +170,7 @@ class Run:
             "limit": self.limit,
             "window": self.window,
             "delay": self.delay,
-            # Of a new one: some of river's models change their own while they learn.
-            "parameters": _plain(models.make(self.model, seed=self.seed)._get_params()),
+            "parameters": self.parameters(),
             "stream_length": stream_length,
             "stream_sha256": self.stream_sha256,
             "drifts": [list(drift) for drift in drifts],
@@ -234,8 +271,7 @@ class JobFolder:
 
     def file(self, run: Run) -> Path:
         """Return the file that the result of a run is kept in."""
-        parameters = _plain(models.make(run.model, seed=run.seed)._get_params())
-        identity = json.dumps([*(getattr(run, name) for name in KEY), parameters], sort_keys=True)
+        identity = json.dumps([*(getattr(run, name) for name in KEY), run.parameters()], sort_keys=True)
         name = re.sub(r"[^\w.()=,-]+", "_", f"{Path(run.stream).name}-{run.model}-{run.seed}")[:80]
         return self.path / "jobs" / f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}.json"
 
@@ -270,7 +306,9 @@ class Event:
     run
         Which run.
     state
-        `"kept"` (it was done before), `"started"`, `"done"` or `"failed"`.
+        `"kept"` (it was done before), `"started"`, `"moved"`, `"done"` or `"failed"`.
+    share
+        How much of it is done, from 0 to 1, where that is known.
     result
         Its result line, where there is one.
     error
@@ -278,7 +316,8 @@ class Event:
     """
 
     run: Run
-    state: Literal["kept", "started", "done", "failed"]
+    state: Literal["kept", "started", "moved", "done", "failed"]
+    share: float = 0.0
     result: Mapping[str, Any] | None = None
     error: Path | None = None
 
@@ -297,8 +336,8 @@ EXECUTORS = ("serial", "processes", "dask")
 OpenStream = Callable[..., Any]
 """Called as `open_stream(name=, limit=, seed=)`; must be picklable, since other processes call it."""
 
-Outcome = tuple[dict[str, Any], list[dict[str, Any]]] | str
-"""Result line and curve, or the traceback of what went wrong."""
+News = float | str | tuple[dict[str, Any], list[dict[str, Any]]]
+"""Of a run: the share that is done, the traceback of what went wrong, or result line and curve."""
 
 
 def run_grid(
@@ -356,21 +395,23 @@ def run_grid(
         if result is None:
             left.append(run)
         else:
-            yield Event(run, "kept", result)
+            yield Event(run, "kept", 1.0, result)
     work = functools.partial(_attempt, open_stream)
     happenings = {
         "serial": lambda: _one_after_the_other(left, work),
         "processes": lambda: _in_processes(left, work, n_workers),
         "dask": lambda: _on_dask(left, work, n_workers, scheduler),
     }[executor]()
-    for run, outcome in happenings:
-        if outcome is None:
+    for run, news in happenings:
+        if news is None:
             yield Event(run, "started")
-        elif isinstance(outcome, str):
-            yield Event(run, "failed", error=folder.keep_failure(run, outcome))
+        elif isinstance(news, float):
+            yield Event(run, "moved", news)
+        elif isinstance(news, str):
+            yield Event(run, "failed", error=folder.keep_failure(run, news))
         else:
-            folder.keep(run, *outcome)
-            yield Event(run, "done", outcome[0])
+            folder.keep(run, *news)
+            yield Event(run, "done", 1.0, news[0])
 
 
 def shard(runs: Sequence[Run], text: str) -> list[Run]:
@@ -393,29 +434,18 @@ def shard(runs: Sequence[Run], text: str) -> list[Run]:
 
 
 def run_job(run: Run, stream: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Do one run from its start to the end of the stream; return its result line and its curve.
+    """Do one run from its start to its end; return its result line and its curve. As `Run.do`, without news."""
+    *_, last = run.do(stream)
+    assert isinstance(last, tuple)
+    return last
 
-    Raises
-    ------
-    ValueError
-        If the stream is not the one that the run names, or holds no samples.
-    """
-    fingerprint = stream.fingerprint()
-    if fingerprint != run.stream_sha256:
+
+def check_fingerprint(run: Run, stream: Any) -> None:
+    """Refuse a stream that is not the one that a run was planned for."""
+    if (fingerprint := stream.fingerprint()) != run.stream_sha256:
         raise ValueError(
             f"{run.stream} has hash {fingerprint} here, but {run.stream_sha256} where it was planned"
         )
-    torch.set_num_threads(1)  # a router is small: threads would only wait for each other
-    compile_first(run, stream)
-    model = models.make(run.model, seed=run.seed)
-    last, curve = None, []
-    for last in prequential(stream, model, **run.protocol()):
-        curve.append(run.curve_point(last))
-    if last is None:
-        raise ValueError(f"{run.stream} holds no samples")
-    drifts = [(drift.position, drift.width) for drift in stream.drifts]
-    result = run.result(last, model, stream_length=stream.n_samples, drifts=drifts, is_complete=True)
-    return result, curve
 
 
 def compile_first(run: Run, stream: Any) -> None:
@@ -442,22 +472,28 @@ def compile_first(run: Run, stream: Any) -> None:
                 )
 
 
-def _attempt(open_stream: OpenStream, run: Run) -> Outcome:
+def _attempt(open_stream: OpenStream, run: Run) -> Iterator[News]:
     try:
-        return run_job(run, open_stream(name=run.stream, limit=run.limit, seed=run.seed))
+        yield from run.do(open_stream(name=run.stream, limit=run.limit, seed=run.seed))
     except FAILURES:
-        return traceback.format_exc()
+        yield traceback.format_exc()
 
 
-Work = Callable[[Run], Outcome]
-Happenings = Iterator[tuple[Run, Outcome | None]]
-"""A run without an outcome has been started."""
+Work = Callable[[Run], Iterator[News]]
+Happenings = Iterator[tuple[Run, News | None]]
+"""A run without news has been started."""
+
+
+def _last_of(work: Work, run: Run) -> News:
+    *_, last = work(run)
+    return last
 
 
 def _one_after_the_other(runs: Iterable[Run], work: Work) -> Happenings:
     for run in runs:
         yield run, None
-        yield run, work(run)
+        for news in work(run):
+            yield run, news
 
 
 def _in_processes(runs: Iterable[Run], work: Work, n_workers: int) -> Happenings:
@@ -483,15 +519,18 @@ def _in_processes(runs: Iterable[Run], work: Work, n_workers: int) -> Happenings
                 yield run, None
             ready: list[Any] = wait(list(running))
             for pipe in ready:
-                run = running.pop(pipe)
+                run = running[pipe]
                 try:
-                    outcome = pipe.recv()
+                    news = pipe.recv()
                 except EOFError:
                     processes[pipe].join()
-                    outcome = f"its process ended with exit code {processes[pipe].exitcode} and no result"
+                    news = f"its process ended with exit code {processes[pipe].exitcode} and no result"
+                    del running[pipe]
                 else:
-                    idle.append(pipe)
-                yield run, outcome
+                    if not isinstance(news, float):
+                        idle.append(pipe)
+                        del running[pipe]
+                yield run, news
     finally:
         for process in processes.values():
             process.terminate()
@@ -502,7 +541,8 @@ def _in_child(pipe: Connection, work: Work) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends its children
     threading.Thread(target=_end_with_parent, daemon=True).start()
     while True:
-        pipe.send(work(pipe.recv()))
+        for news in work(pipe.recv()):
+            pipe.send(news)
 
 
 def _end_with_parent() -> None:
@@ -528,7 +568,9 @@ def _on_dask(runs: Iterable[Run], work: Work, n_workers: int, scheduler: str | N
             free = deque(set(client.nthreads()) - set(places.values()))  # workers may come and go
             while left and free:
                 run, place = left.popleft(), free.popleft()
-                future = client.submit(work, run, pure=False, workers=[place], allow_other_workers=True)
+                future = client.submit(
+                    _last_of, work, run, pure=False, workers=[place], allow_other_workers=True
+                )
                 running[future], places[future] = run, place
                 yield run, None
             try:
@@ -629,20 +671,20 @@ def run_key(line: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple("" if line.get(name) is None else str(line[name]) for name in KEY)
 
 
-def _plain(value: Any) -> Any:
-    """A parameter as JSON can hold it: a model becomes its class and its own parameters."""
+def plain(value: Any) -> Any:
+    """Return a parameter as JSON can hold it: a model becomes its class and its own parameters."""
     if isinstance(value, float) and not math.isfinite(value):
         return repr(value)  # JSON has no word for it
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Mapping):
-        return {str(name): _plain(item) for name, item in value.items()}
+        return {str(name): plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple | set):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, type):
         return value.__name__
     if isinstance(value, base.Base):
-        return {"class": type(value).__name__, **_plain(value._get_params())}
+        return {"class": type(value).__name__, **plain(value._get_params())}
     return repr(value)
 
 

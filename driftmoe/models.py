@@ -134,6 +134,34 @@ def make(spec: str, *, seed: int | None = None) -> base.Classifier:
     return _model(node, seed)
 
 
+def make_policy(spec: str) -> routing.Policy:
+    """Return a policy or a preset of `driftmoe.routing` from its name and arguments, as within a model's name.
+
+    Raises
+    ------
+    ValueError
+        If the name or an argument is unknown, or a value is refused; the message lists what exists.
+
+    Examples
+    --------
+    >>> from driftmoe import models
+    >>> models.make_policy("TopK(2, renorm=False)")
+    TopK(k=2, renorm=False, score='softmax')
+    """
+    try:
+        node = ast.parse(spec.strip(), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        node = None
+    known = f"policies: {', '.join(POLICIES)}; presets: {', '.join(PRESETS)}"
+    if node is None or not _is_named(node):
+        raise ValueError(
+            f"policy {spec!r} cannot be read; write a name, or name(argument=value, ...); {known}"
+        )
+    if _name(node) not in {*POLICIES, *PRESETS}:
+        raise ValueError(f"unknown policy {_name(node)!r}; {known}")
+    return _policy(node, None)
+
+
 def _is_named(node: ast.expr) -> bool:
     return isinstance(node, ast.Name) or (isinstance(node, ast.Call) and isinstance(node.func, ast.Name))
 

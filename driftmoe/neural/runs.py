@@ -1,0 +1,411 @@
+"""What the experiments share: how a run is named, what routes in it, how it is measured and what its result says."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
+
+from driftmoe import experiment, models
+from driftmoe.experiment import News, Run
+from driftmoe.nn import FeedForwardExperts, MoELayer, MoEOutput, count_parameters, record
+from driftmoe.nn.adapters import Injected
+from driftmoe.nn.moe import make_router
+from driftmoe.routing import Dense, EntropyHybrid, Policy, TopK, TopP, WithNull, at_step
+
+N_EXPERTS = 8
+"""Experts in each layer of every experiment."""
+
+N_ACTIVE = 2
+"""Experts that a plain network is as wide as."""
+
+SETUPS = (
+    "plain",
+    "Dense",
+    "TopK(1, renorm=False)",
+    "TopK(2)",
+    "HARDER_TASKS",
+    "DYNMOLE",
+    "ADAMOE",
+    "frozen",
+)
+"""What is compared by default."""
+
+
+N_POINTS = 20
+"""Points of a curve."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What routes in a run.
+
+    Attributes
+    ----------
+    policy
+        Chooses experts; `None` where there are none, but one network of the size of `N_ACTIVE` of them.
+    router
+        Whether the router learns or stays as it was drawn.
+    losses
+        Weights of the auxiliary losses of `driftmoe.nn.MoEOutput`, as the policy's paper has them.
+    by_layer
+        Whether higher layers have more experts, as in MoLA.
+    """
+
+    policy: Policy | None
+    router: Literal["linear", "random"] = "linear"
+    losses: Mapping[str, float] = field(default_factory=dict)
+    by_layer: bool = False
+
+    @classmethod
+    def parsed(cls, text: str) -> Setup:
+        """Return what a text names: a policy or a preset as in model names, or one of three other setups.
+
+        These are `plain`, no experts; `frozen` or `frozen(POLICY)`, a random router that does not learn, with `TopK(2)`
+        by default (SMoE-Dropout); and `mola`, `TopK(2)` with more experts in higher layers.
+
+        Raises
+        ------
+        ValueError
+            If it names none of these.
+
+        Examples
+        --------
+        >>> from driftmoe.neural import Setup
+        >>> Setup.parsed("frozen(TopK(1))").router
+        'random'
+        """
+        text = text.strip()
+        if text == "plain":
+            return cls(None)
+        if text == "mola":
+            return cls(TopK(2), losses=auxiliary(TopK(2)), by_layer=True)
+        if match := re.fullmatch(r"frozen(?:\((.*)\))?", text):
+            return cls(models.make_policy(match[1] or "TopK(2)"), router="random")
+        try:
+            policy = models.make_policy(text)
+        except ValueError as error:
+            raise ValueError(f"{error}; or plain, frozen, frozen(POLICY), mola") from None
+        return cls(policy, losses=auxiliary(policy))
+
+    def loss(self, results: Iterable[MoEOutput]) -> Tensor | float:
+        """Return the weighted sum of the auxiliary losses, each layer's on its own."""
+        return sum(
+            (weight * result.losses[name] for result in results for name, weight in self.losses.items()), 0.0
+        )
+
+
+def check_setup(text: str, experiment_name: str) -> None:
+    """Refuse a setup that cannot be read, or that an experiment has no place for."""
+    setup = Setup.parsed(text)
+    if setup.by_layer and experiment_name != "adapt":
+        raise ValueError(
+            f"{text!r} gives layers different numbers of experts, which adapt alone does; choose another"
+        )
+    width = N_EXPERTS + getattr(setup.policy, "n_null", 0) - getattr(setup.policy, "n_shared", 0)
+    if setup.policy is not None:
+        at_step(setup.policy, 0)(torch.zeros(1, width))
+
+
+def auxiliary(policy: Policy) -> dict[str, float]:
+    """Return the weights of the losses that a policy's paper trains it with.
+
+    References
+    ----------
+    DynMoLE (arXiv 2504.00661): entropy 1e-2, balance 1e-3. "Harder Tasks Need More Experts" (arXiv 2403.07652): entropy
+    1e-4, balance 1e-2. AdaMoE (arXiv 2406.13233): balance with averaged nulls 1e-3. Others as Switch Transformer (arXiv
+    2101.03961): balance 1e-2. With all experts there is nothing to balance.
+    """
+    if isinstance(policy, Dense):
+        return {}
+    if isinstance(policy, EntropyHybrid):
+        return {"entropy": 1e-2, "load_balance": 1e-3}
+    if isinstance(policy, TopP):
+        return {"entropy": 1e-4, "load_balance": 1e-2}
+    if isinstance(policy, WithNull):
+        return {"load_balance": 1e-3}
+    return {"load_balance": 1e-2}
+
+
+@dataclass(frozen=True)
+class Point:
+    """What a run knows at the end of a window.
+
+    Attributes
+    ----------
+    n_samples
+        Bytes, lines or pictures learnt so far.
+    share
+        Of the whole run, from 0 to 1.
+    accuracy
+        A share: of held-out questions answered rightly, or of a stream's samples in the window.
+    loss
+        Mean cross-entropy of the same, nats.
+    routing
+        Of the same rows, as `routing_figures` returns it.
+    """
+
+    n_samples: int
+    share: float
+    accuracy: float
+    loss: float
+    routing: Mapping[str, float]
+
+
+class Probe(NamedTuple):
+    """Input of a model, how many samples it holds, and which of its rows count (`None`: all)."""
+
+    inputs: Any
+    n_samples: int
+    rows: Tensor | None = None
+
+
+class Training(Protocol):
+    """A model, its data, and what trains it."""
+
+    model: nn.Module
+
+    def points(self, n_steps: int, window: int) -> Iterator[Point]:
+        """Train for so many steps, and tell every `window` steps and at the end."""
+
+    def verdict(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Return the figures of the whole run, `accuracy` and `loss` among them, and those of its routing."""
+
+    def probe(self) -> Probe:
+        """Return what to count operations with."""
+
+
+class Experiment(Protocol):
+    """Data, and models to train on them."""
+
+    unit: str
+    drifts: Sequence[tuple[int, int]]
+    n_steps: int
+
+    def fingerprint(self) -> str:
+        """Return a hash of the data."""
+
+    def start(self, setup: Setup, seed: int, n_steps: int) -> Training:
+        """Return a new model and what trains it."""
+
+
+def routing_figures(results: Sequence[MoEOutput]) -> dict[str, float]:
+    """Return the means over rows and layers of experts used, entropy, and share of nulls; nothing without layers."""
+
+    def mean(name: str) -> float:
+        return torch.stack([_of_rows(result, name).double().mean() for result in results]).mean().item()
+
+    return {name: mean(of) for name, of in OF_ROUTING.items()} if results else {}
+
+
+OF_ROUTING = {"experts_used": "n_used", "entropy": "entropy", "null_share": "null_share"}
+"""Figure -> attribute of `driftmoe.routing.Routing`."""
+
+
+def feed_forward(setup: Setup, n_features: int, n_hidden: int, seed: int) -> nn.Module:
+    """Return a layer of experts of `n_hidden` units each, or one network as wide as `N_ACTIVE` of them."""
+    if setup.policy is None:
+        width = N_ACTIVE * n_hidden
+        return nn.Sequential(nn.Linear(n_features, width), nn.GELU(), nn.Linear(width, n_features))
+    experts = FeedForwardExperts(N_EXPERTS, n_features, n_hidden, activation="gelu", bias=True, seed=seed)
+    router = make_router(setup.router, experts.w_in.mT, N_EXPERTS, setup.policy, seed)
+    return Injected(MoELayer(router, experts, setup.policy))
+
+
+def seeded(make: Callable[[], nn.Module], seed: int) -> nn.Module:
+    """Return a module whose weights are those of this seed; the state of torch's own generator stays."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make()
+
+
+Answered = tuple[Tensor, Tensor, Tensor | None]
+"""Of a mini-batch: answers, the loss of each row, and which of the rows that experts met count (`None`: all)."""
+
+
+def learn(
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    setup: Setup,
+    step: int,
+    ask: Callable[[], Answered],
+) -> tuple[Tensor, Tensor, dict[str, float]]:
+    """Take one step; return the answers and losses that it began with, and the figures of the routing.
+
+    Parameters
+    ----------
+    ask
+        Calls the model.
+    """
+    if setup.policy is not None:
+        for module in model.modules():
+            if isinstance(module, MoELayer):
+                module.policy = at_step(setup.policy, step)
+    answers, losses, results = asked(model, ask)
+    optimiser.zero_grad(set_to_none=True)
+    (losses.mean() + setup.loss(results)).backward()
+    nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], 1.0)
+    optimiser.step()
+    return answers.detach(), losses.detach(), routing_figures(results)
+
+
+def asked(model: nn.Module, ask: Callable[[], Answered]) -> tuple[Tensor, Tensor, list[MoEOutput]]:
+    """Return answers, losses, and what the layers of experts said, of the rows that count."""
+    with record(model) as records:
+        answers, losses, rows = ask()
+    return answers, losses, [result if rows is None else replace(result, rows=rows) for _, result in records]
+
+
+def warm_then_cosine(optimiser: torch.optim.Optimizer, n_steps: int) -> torch.optim.lr_scheduler.LambdaLR:
+    """Let the step size rise over the first twentieth of the steps, then fall to a tenth along a cosine."""
+    n_warm = max(n_steps // 20, 1)
+
+    def factor(step: int) -> float:
+        along = min(max(step - n_warm, 0) / max(n_steps - n_warm, 1), 1.0)
+        return min((step + 1) / n_warm, 1.0) * (0.55 + 0.45 * math.cos(math.pi * along))
+
+    return torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
+
+
+def _of_rows(result: MoEOutput, name: str) -> Tensor:
+    values = getattr(result.routing, name)
+    return values.flatten() if result.rows is None else values[result.rows]
+
+
+def _grouped_mm_flops(rows: Sequence[int], weights: Sequence[int], *_: Any, **__: Any) -> int:
+    return 2 * math.prod(rows) * weights[-1]
+
+
+FLOPS = {
+    torch.ops.aten._grouped_mm: _grouped_mm_flops,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop(q, k, v),
+}
+"""What torch's counter does not know."""
+
+
+def count_flops(model: nn.Module, inputs: Any) -> int:
+    """Return the floating-point operations of matrix products in one forward pass, as they are done."""
+    with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=FLOPS) as counter:
+        model(inputs)
+    return counter.get_total_flops()
+
+
+@dataclass(frozen=True)
+class NeuralRun(Run):
+    """A run of a neural experiment: its `stream` is the experiment, its `model` a `Setup` as text.
+
+    Its `limit` counts steps of the optimiser, its `window` the steps between two points of the curve.
+    """
+
+    def parameters(self) -> dict[str, Any]:
+        """Return what routes, as JSON can hold it."""
+        setup = Setup.parsed(self.model)
+        return {"policy": repr(setup.policy), "router": setup.router, "losses": dict(setup.losses)}
+
+    def do(self, stream: Experiment) -> Iterator[News]:
+        """Train a model; `stream` is the experiment that `open_experiment` returns. Otherwise as `Run.do`."""
+        experiment.check_fingerprint(self, stream)
+        torch.set_num_threads(1)  # one seed beside another uses the cores better
+        n_steps = self.limit or stream.n_steps
+        training = stream.start(Setup.parsed(self.model), self.seed, n_steps)
+        curve: list[dict[str, Any]] = []
+        start, cpu_start = time.perf_counter(), time.process_time()
+        for point in training.points(n_steps, self.window):
+            curve.append(self._curve_point(point))
+            yield point.share
+        seconds, cpu = time.perf_counter() - start, time.process_time() - cpu_start
+        figures, of_routing = training.verdict()
+        model = training.model
+        probe = training.probe()
+        with torch.no_grad(), record(model) as records:
+            model(probe.inputs)
+        counts = count_parameters(
+            model, [(name, replace(result, rows=probe.rows)) for name, result in records]
+        )
+        n_bytes = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
+        of_trees = dict.fromkeys(("best_single", "oracle_gap", "missed", "n_replaced"))
+        routing = {"routing": of_routing | of_trees} if of_routing else {}
+        yield (
+            {
+                "stream": self.stream,
+                "model": self.model,
+                "seed": self.seed,
+                "n_samples": point.n_samples,
+                **figures,
+                "flops": count_flops(model, probe.inputs) / probe.n_samples,
+                "n_parameters": counts.total,
+                "n_trainable": counts.trainable,
+                "n_active": counts.active,
+                "samples_per_second": point.n_samples / seconds,
+                "seconds": seconds,
+                "cpu_seconds": cpu,
+                "ram_hours": n_bytes / 1e9 * seconds / 3600,
+                "model_bytes": n_bytes,
+                **routing,
+                "complete": True,
+                "limit": self.limit,
+                "window": self.window,
+                "delay": self.delay,
+                "parameters": self.parameters(),
+                "stream_length": None,
+                "stream_sha256": self.stream_sha256,
+                "drifts": [list(drift) for drift in stream.drifts],
+                "versions": experiment.versions(),
+                "commit": experiment.commit(),
+            },
+            curve,
+        )
+
+    def _curve_point(self, point: Point) -> dict[str, Any]:
+        return {
+            **{name: getattr(self, name) for name in experiment.KEY},
+            "n_samples": point.n_samples,
+            "accuracy": point.accuracy,
+            "loss": point.loss,
+            **{f"routing_{name}": value for name, value in point.routing.items()},
+        }
+
+
+def open_experiment(name: str, limit: int | None, seed: int) -> Experiment:
+    """Return an experiment by its name.
+
+    Parameters
+    ----------
+    name
+        One of `EXPERIMENTS`.
+    limit
+        Steps of the optimiser; `None` for as many as the experiment has by itself.
+    seed
+        Of a stream that drifts; the others have the same data with all seeds.
+
+    Raises
+    ------
+    ValueError
+        If there is none of that name, or what it needs is not installed.
+    """
+    # Each brings packages or data that the others do not need.
+    if name == "lm":
+        from driftmoe.neural.language import Language
+
+        return Language()
+    if name == "adapt":
+        from driftmoe.neural.adapting import Adapting
+
+        return Adapting()
+    if name.startswith("drift-") and name in EXPERIMENTS:
+        from driftmoe.neural.drifting import Drifting
+
+        kind: Any = name.removeprefix("drift-")
+        return Drifting(kind, seed, limit or Drifting.n_steps)
+    raise ValueError(f"unknown experiment {name!r}; available: {', '.join(EXPERIMENTS)}")
+
+
+EXPERIMENTS = ("lm", "adapt", "drift-permutation", "drift-rotation", "drift-labels")
+"""Names of all of them."""

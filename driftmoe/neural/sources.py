@@ -1,0 +1,186 @@
+"""The Python standard library's own sources as text to learn from: every machine has them, and they are real.
+
+A part of the files is held out, chosen by their names, so that it is the same part with every seed. Other versions of
+Python have other sources: `fingerprint` tells them apart.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import keyword
+import sysconfig
+import warnings
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+HELD_OUT = 0.1
+"""Share of the files that no model learns from."""
+
+LEFT_OUT = {
+    "site-packages",
+    "dist-packages",
+    "test",
+    "tests",
+    "idlelib",
+    "lib2to3",
+    "pydoc_data",
+    "__pycache__",
+}
+"""Folders that are not the library itself, but tests, tools or tables, or that other packages write to."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file: its path below the library's folder, its text, and whether it is held out."""
+
+    path: str
+    text: str
+    is_held_out: bool
+
+    @property
+    def package(self) -> str | None:
+        """First folder of its path; `None` for a module that lies in none."""
+        folder, slash, _ = self.path.partition("/")
+        return folder if slash else None
+
+
+@functools.cache
+def sources() -> tuple[Source, ...]:
+    """Return the files of the standard library, by path.
+
+    Raises
+    ------
+    ValueError
+        If there are none, as in an interpreter that keeps its library in an archive.
+    """
+    root = Path(sysconfig.get_path("stdlib"))
+    found = []
+    for file in sorted(root.rglob("*.py")):
+        path = file.relative_to(root).as_posix()
+        if not LEFT_OUT & set(path.split("/")):
+            found.append(Source(path, file.read_text(encoding="utf-8", errors="replace"), _is_held_out(path)))
+    if not any(source.is_held_out for source in found):
+        raise ValueError(
+            f"there are no sources of the standard library in {root}; use a Python that has them"
+        )
+    return tuple(found)
+
+
+def _is_held_out(path: str) -> bool:
+    return int.from_bytes(hashlib.sha256(path.encode()).digest()[:4]) < HELD_OUT * 2**32
+
+
+@functools.cache
+def fingerprint() -> str:
+    """Return the SHA-256 of all files, their paths included."""
+    digest = hashlib.sha256()
+    for source in sources():
+        digest.update(f"{source.path}\0{source.text}\0".encode(errors="replace"))
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of source, as a question.
+
+    Attributes
+    ----------
+    text
+        What is asked about.
+    target
+        The right answer, one of the classes of its task.
+    is_held_out
+        As of its file.
+    """
+
+    text: str
+    target: str
+    is_held_out: bool
+
+
+N_CLASSES = 8
+"""Packages and keywords that are asked for: the most frequent ones."""
+
+SHORTEST = 12
+"""Characters below which a line says too little."""
+
+
+@functools.cache
+def tasks() -> dict[str, tuple[Line, ...]]:
+    """Return three tasks on lines of the sources.
+
+    Returns
+    -------
+    lines
+        By task: `package`, which package a line comes from (of the eight with most lines); `kind`, whether it is code,
+        of a docstring or a comment, without the marks that would give it away; and `keyword`, which keyword stands
+        where the line has been blanked (of the eight most frequent ones).
+    """
+    package, kind, blanked = [], [], []
+    for source in sources():
+        code, docstrings, comments = _kinds(source)
+        held_out = source.is_held_out
+        if source.package is not None:
+            package += [Line(text, source.package, held_out) for text in (*code, *docstrings, *comments)]
+        for name, texts in (("code", code), ("docstring", docstrings), ("comment", comments)):
+            kind += [Line(text, name, held_out) for text in texts]
+        for text in code:
+            words = [
+                word for word in text.replace("(", " ").replace(":", " ").split() if keyword.iskeyword(word)
+            ]
+            if words:
+                blanked.append(Line(text.replace(words[0], "[MASK]", 1), words[0], held_out))
+    return {
+        "package": _of_largest(package),
+        "kind": tuple(kind),
+        "keyword": _of_largest(blanked),
+    }
+
+
+def _of_largest(lines: list[Line]) -> tuple[Line, ...]:
+    """Keep the lines of the most frequent answers that there are in both parts."""
+    held_out = {line.target for line in lines if line.is_held_out}
+    counts = Counter(line.target for line in lines if line.target in held_out and not line.is_held_out)
+    largest = {target for target, _ in counts.most_common(N_CLASSES)}
+    return tuple(line for line in lines if line.target in largest)
+
+
+def _kinds(source: Source) -> tuple[list[str], list[str], list[str]]:
+    """Return a file's lines of code, of docstrings and of comments, stripped, without quotes and comment signs.
+
+    Other strings of several lines are none of these, nor is code with a comment behind it.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of old escapes in strings
+            tree = ast.parse(source.text)
+    except SyntaxError:  # some files are broken on purpose
+        return [], [], []
+    in_docstring: set[int] = set()
+    in_string: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            if ast.get_docstring(node, clean=False) is not None:
+                in_docstring |= _extent(node.body[0])
+        elif isinstance(node, ast.Constant | ast.JoinedStr) and len(_extent(node)) > 1:
+            in_string |= _extent(node)
+    code, docstrings, comments = [], [], []
+    for number, line in enumerate(source.text.splitlines(), start=1):
+        text = line.strip()
+        if number in in_docstring:
+            docstrings.append(text.strip("\"'").strip())
+        elif number in in_string:
+            continue
+        elif text.startswith("#"):
+            comments.append(text.lstrip("#").strip())
+        elif "#" not in text:
+            code.append(text)
+    long = [[text for text in texts if len(text) >= SHORTEST] for texts in (code, docstrings, comments)]
+    return long[0], long[1], long[2]
+
+
+def _extent(node: ast.stmt | ast.expr) -> set[int]:
+    return set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
