@@ -103,7 +103,12 @@ def test_layers_know_of_the_library_only_what_they_build_on():
 
 
 def test_every_rule_names_a_module_that_exists():
-    names = {module_name(path) for path in SOURCES} | {"streams", "driftmoe", "driftmoe.nn", "driftmoe.neural"}
+    names = {module_name(path) for path in SOURCES} | {
+        "streams",
+        "driftmoe",
+        "driftmoe.nn",
+        "driftmoe.neural",
+    }
     assert set(FORBIDDEN) <= names
 
 
