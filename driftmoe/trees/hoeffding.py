@@ -25,7 +25,7 @@ class HoeffdingTreeClassifier(base.Classifier):
     Parameters
     ----------
     grace_period
-        Weight that a leaf sees between two attempts to split.
+        Weight that a leaf sees between two attempts to split; 0 for an attempt at every sample.
     max_depth
         Splits above a leaf from which on it does not split but only counts classes; `None` for no limit.
     split_criterion
@@ -43,9 +43,9 @@ class HoeffdingTreeClassifier(base.Classifier):
     binary_split
         Whether a nominal feature may only be split into one value and the rest.
     min_branch_fraction
-        A split counts if two branches at least have a larger share of the weight than this.
+        A split counts if two branches at least have a larger share of the weight than this, 0 to 1.
     max_share_to_split
-        A leaf whose majority class has a larger share than this does not split.
+        A leaf whose majority class has a larger share than this, 0 to 1, does not split.
     max_nodes
         Most nodes, splits and leaves, at least 1; `None` for no limit. As the room gets less, the leaves that promise
         least stop growing first; all go on learning.
@@ -60,7 +60,8 @@ class HoeffdingTreeClassifier(base.Classifier):
     ValueError
         If a setting is out of range, here; in the methods if a number lies beyond ±1e100.
     TypeError
-        In the methods if a value is neither number nor text, or a feature changes from one to the other.
+        If a setting is of the wrong type, here; in the methods if a value is neither number nor text, or a feature
+        changes from one to the other.
 
     References
     ----------
@@ -103,11 +104,12 @@ class HoeffdingTreeClassifier(base.Classifier):
         self.max_share_to_split = max_share_to_split
         self.max_nodes = max_nodes
 
-        if isinstance(nominal_attributes, str | Iterator):  # a text falls apart, what is read once is gone
-            raise TypeError(
+        names = () if nominal_attributes is None else nominal_attributes
+        if isinstance(names, str | Iterator) or not isinstance(names, Iterable):
+            raise TypeError(  # a text falls apart, what is read once is gone
                 f"nominal_attributes={nominal_attributes!r}; give the names of features in a list or a set"
             )
-        self._encoder = Encoder(nominal_attributes or ())
+        self._encoder = Encoder(names)
         self._pool = self.pool()
 
     def pool(self, n_experts: int = 1, **settings: Any) -> TreePool:
