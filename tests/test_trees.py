@@ -1117,6 +1117,23 @@ def test_samples_that_are_none_are_refused_by_name(x, error, message):
     assert model.classes == [0]
 
 
+def test_a_label_too_many_is_refused_and_leaves_no_trace(monkeypatch):
+    for module in ("pool", "hoeffding"):
+        monkeypatch.setattr(f"driftmoe.trees.{module}.MAX_CLASS", 3)
+    model, told = HoeffdingTreeClassifier(), HoeffdingTreeClassifier()
+    for label in range(4):
+        model.learn_one({"a": float(label)}, label)
+        told.learn_one({"a": float(label)}, label)
+    before = pickle.dumps(model)
+    for x in ({"a": 1.0}, {"a": 1.0, "b": "new"}):
+        with pytest.raises(ValueError, match="label 'fifth' would be class 5; a tree tells 4 apart"):
+            model.learn_one(x, "fifth")
+    assert pickle.dumps(model) == before
+    model.learn_one({"a": 3.0, "b": "new"}, 3)
+    told.learn_one({"a": 3.0, "b": "new"}, 3)
+    assert model.predict_proba_one({"a": 3.0}) == told.predict_proba_one({"a": 3.0})
+
+
 def test_unbounded_values_share_a_bounded_number_of_places(monkeypatch):
     monkeypatch.setattr("driftmoe.encoding.MAX_CODES", 8)
     model = HoeffdingTreeClassifier()

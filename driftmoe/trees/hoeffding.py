@@ -9,7 +9,7 @@ from river import base
 
 from driftmoe.encoding import MAX_ABSOLUTE, Encoder, check_label
 from driftmoe.memory import n_bytes
-from driftmoe.trees.pool import TreePool
+from driftmoe.trees.pool import MAX_CLASS, TreePool
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,7 +58,8 @@ class HoeffdingTreeClassifier(base.Classifier):
     Raises
     ------
     ValueError
-        If a setting is out of range, here; in the methods if a number lies beyond ±1e100.
+        If a setting is out of range, here; in the methods if a number lies beyond ±1e100, or a label would be class
+        65 537. What is refused leaves no trace.
     TypeError
         If a setting is of the wrong type, here; in the methods if a value is neither number nor text, or a feature
         changes from one to the other.
@@ -180,6 +181,11 @@ class HoeffdingTreeClassifier(base.Classifier):
             sample = encoder.clean(x)
             if w == 0.0:
                 return
+            if target is None and len(encoder.classes) > MAX_CLASS:  # before the sample leaves a trace
+                raise ValueError(
+                    f"label {y!r} would be class {len(encoder.classes) + 1}; a tree tells {MAX_CLASS + 1} apart: "
+                    "leave the sample out, or give rare labels one name"
+                )
             target = encoder.enter(sample, y)
             vector = encoder.vector(sample)
             self._pool.declare_nominal(c for c in encoder.nominal_columns if c >= self._pool.n_features)
