@@ -740,6 +740,35 @@ def test_reset_tree_is_as_new():
     np.testing.assert_array_equal(pool.step(X, y)[:, 1], fresh.step(X, y)[:, 0])
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"feature_subsets": [[True, False, True, False, True], [False, True, True, True, True]]},
+        {"feature_subsets": 0.6},
+        {"max_features": 2},
+        {"feature_subsets": 0.6, "warning_delta": 0.05, "drift_delta": 0.01},
+    ],
+)
+def test_reset_after_a_copy_gives_a_tree_its_own_features_back(arguments):
+    pool = grown(2, seed=3, **arguments)
+    pool.replace(1, pool, 0)
+    pool.reset(1)
+    pool.reset(0)
+    fresh = TreePool(2, nominal=MIXED_NOMINAL, **EAGER, seed=3, **arguments)
+    X, y, _ = mixed(size(1500), seed=4)
+    np.testing.assert_array_equal(pool.step(X, y), fresh.step(X, y))
+    assert (pool.n_nodes > 1).all()
+
+
+def test_reset_clone_has_the_features_of_its_own_tree():
+    arguments = {"feature_subsets": 0.6, "max_features": 2}
+    clone = grown(3, seed=3, **arguments).clone(2)
+    clone.reset(0)
+    fresh = TreePool(3, nominal=MIXED_NOMINAL, **EAGER, seed=3, **arguments)
+    X, y, _ = mixed(size(1500), seed=4)
+    np.testing.assert_array_equal(clone.step(X, y)[:, 0], fresh.step(X, y)[:, 2])
+
+
 def test_clone_and_replace_copy_a_tree():
     pool, X = grown(3), mixed(60, seed=6)[0]
     proba = pool.predict_proba(X)

@@ -537,9 +537,13 @@ class TreePool:
     # --- single trees -----------------------------------------------------------------------------------------------
 
     def reset(self, expert: int) -> None:
-        """Make a tree as new: one leaf that has seen nothing; with its background, its monitors and their counts."""
+        """Make a tree as new: one leaf that has seen nothing; with its background, its monitors and their counts.
+
+        It sees the features that are its own, drawn or given, also after a tree that sees others was put in its place.
+        """
         self._check_expert(expert)
         for row in self._rows[expert]:
+            self._draw_own(row)
             self._start(row, row + 1)
         if self._is_watched:
             self._experts[expert] = _NEW_EXPERT
@@ -578,7 +582,8 @@ class TreePool:
     def replace(self, expert: int, pool: TreePool, source: int = 0) -> None:
         """Put a copy of a tree of a pool, this one or another, in the place of a tree.
 
-        Its monitors and what is in its background come along where both pools have these, else they are as new.
+        It goes on with the features that it sees. Its monitors and what is in its background come along where both
+        pools have these, else they are as new.
 
         Raises
         ------
@@ -787,12 +792,17 @@ class TreePool:
             self._experts = np.concatenate([self._experts, np.full(n_new, _NEW_EXPERT)])
             self._windows = _enlarged(self._windows, (n_experts, 2))
         for row in range(first, last):
-            if (self._rules["max_features"] < np.inf).any():
-                seeds = np.random.SeedSequence(self._entropy, spawn_key=(row,))
-                self._sizes[row, kernels.LAST_SEED] = seeds.generate_state(1)[0]
-            self._is_used[row] = self._draw_features(row, 0, self.n_features)
+            self._draw_own(row)
         self._share_slots(np.repeat([0, 1], [first, last - first]))
         self._start(first, last)
+
+    def _draw_own(self, row: int) -> None:
+        """Give a tree that begins the seed and the features that are its own, whatever has been copied to its place."""
+        if (self._rules["max_features"] < np.inf).any():
+            key = (self._first_drawn * self._trees_each + row,)
+            seeds = np.random.SeedSequence(self._entropy, spawn_key=key)
+            self._sizes[row, kernels.LAST_SEED] = seeds.generate_state(1)[0]
+        self._is_used[row] = self._draw_features(row, 0, self.n_features)
 
     def _draw_features(self, row: int, first: int, last: int) -> np.ndarray:
         """Whether a tree sees each of the columns from `first` up to `last`; one in the background sees the same."""
