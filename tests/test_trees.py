@@ -849,6 +849,19 @@ def test_n_bytes_counts_every_array():
     assert TreePool(1).n_bytes < pool.n_bytes
 
 
+def test_a_leaf_takes_the_memory_that_the_class_says():
+    def of_a_leaf(n_features, n_values, n_classes):
+        pool = TreePool(1, nominal=[0])
+        X = np.zeros((n_values, n_features))
+        X[:, 0] = range(n_values)
+        pool.learn(X, np.arange(n_values) % n_classes)
+        return sum(getattr(pool, name)[0].nbytes for name in PER_SLOT)
+
+    for n_classes in (2, 10):
+        assert of_a_leaf(1, 256, n_classes) - of_a_leaf(1, 56, n_classes) == 16 * 200 * n_classes
+        assert of_a_leaf(8, 10, n_classes) - of_a_leaf(3, 10, n_classes) == (52 * n_classes + 4) * 5
+
+
 @pytest.mark.parametrize(
     ("vectors", "targets", "weights", "message"),
     [
