@@ -167,8 +167,8 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
     values of a nominal feature; later values share 64 more. Trees tell 256 values of a nominal feature apart; later
     ones share their places. Names of features are kept for good. Leave identifiers out: they tell nothing and cost
     memory, because each leaf has 16 bytes for each value seen and class. A feature of 256 values which told ten classes
-    apart took half a gigabyte after 6000 samples, and may take four times that, where the default bound of 2000 nodes a
-    tree holds; `expert=HoeffdingTreeClassifier(max_nodes=200)` has a lower one.
+    apart took a third of a gigabyte after 6000 samples, and may take six times that, where the default bound of 2000
+    nodes a tree holds; `expert=HoeffdingTreeClassifier(max_nodes=200)` has a lower one.
 
     *The adaptive variant.* With logits z_e(x) of the router, class probabilities p_e(y|x) of each expert, and two
     memories H_e of the expert's log-likelihood, fading over about 10 and 50 samples, the answer is sum_e g_e p_e with g

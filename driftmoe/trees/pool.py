@@ -746,7 +746,10 @@ class TreePool:
         n_nodes, n_classes, n_features = self._rooms()
         n_nodes = _enough(n_nodes, int(self._sizes[:, kernels.N_NODES].max()) + self._n_branches)
         self._resize(min(n_nodes, self._max_nodes), len(self._leaves), n_classes, n_features)
-        self._share_slots(np.full(len(self._sizes), self._n_branches))
+        needed = np.full(len(self._sizes), self._n_branches)
+        needed[self._rows[~self.has_background, kernels.BACKGROUND]] = 2  # it asks for more when it begins
+        needed[self._foreground] = self._n_branches  # where there is no background both are one
+        self._share_slots(needed)
 
     @property
     def _max_nodes(self) -> int:
