@@ -577,7 +577,8 @@ class TreePool:
             is_leaf = nodes["kind"] == kernels.LEAF
             nodes["slot"][is_leaf] = new_slots[nodes["slot"][is_leaf]]
         pool._sizes[:, kernels.N_FREE] = 0
-        pool._free = pool._free[:, :0].copy()
+        most = int(pool._sizes[:, kernels.N_LEAVES].max())  # that a tree frees when it begins anew
+        pool._free = np.zeros((len(rows), most), np.int32)
         pool._spare = pool._spare[:0].copy()
         pool._rows = np.array([[0, self._trees_each - 1]])
         pool._first_drawn = self._first_drawn + expert
