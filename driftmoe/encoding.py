@@ -228,7 +228,6 @@ class Encoder:
 
     def enter(self, sample: Sample, y: Hashable) -> int:
         """Give the new features, the new values and the class of a cleaned sample their places; return its target."""
-        self._legend = None
         new = sorted((name for name in sample if name not in self._columns), key=_sort_key)
         for name in new:
             is_text = isinstance(sample[name], str)
@@ -240,6 +239,7 @@ class Encoder:
             self._readers.append((name, self._codes.get(name)))
         if new:
             self._make_room()
+            self._legend = None
         for name in new:
             if name not in self._codes:
                 self._add_input(self._columns[name], 0)
@@ -247,6 +247,7 @@ class Encoder:
             if name in sample and sample[name] not in codes and len(codes) < MAX_CODES:
                 codes[sample[name]] = len(codes)
                 self._add_input(self._columns[name], _input_key(len(codes) - 1))
+                self._renew_legend(name)
         target = self._targets.setdefault(y, len(self.classes))
         if target == len(self.classes):
             self.classes.append(y)
@@ -368,13 +369,36 @@ class Encoder:
         legend.numbers, legend.is_new = np.array(numbers, np.float64), np.array(new, np.bool_)
         return legend
 
+    def _renew_legend(self, name: Hashable) -> None:
+        """Note in the legend that a feature has one value more: also what the values without a code stand for changes.
+
+        All other columns stay as they are; to read all lists anew for each new value would be quadratic in these.
+        """
+        legend = self._legend
+        if legend is None:
+            return
+        for i, (of_name, of) in enumerate(zip(*legend.key, strict=True)):
+            if of_name == name and of is not None and legend.starts[i] >= 0:
+                places = slice(legend.starts[i], legend.starts[i] + legend.sizes[i])
+                numbers, new = self._look_up(name, int(legend.columns[i]), of)
+                legend.numbers[places], legend.is_new[places] = numbers, new
+
     def _look_up(self, name: Hashable, column: int, values: Iterable[Any]) -> tuple[list[float], list[bool]]:
         """Return what a vector holds in a column for each value of a feature, NaN for none, and whether it is new."""
-        samples = [self.clean({name: value}) for value in values]
-        numbers = [
-            self.vector(sample)[column] if sample and column != NONE else math.nan for sample in samples
-        ]
-        return numbers, [self.is_new(sample) for sample in samples]
+        is_text, codes = self._kinds.get(name) == "text", self._codes.get(name)
+        has_room = column == NONE or (codes is not None and len(codes) < MAX_CODES)
+        numbers, new = [], []
+        for value in values:
+            if not (is_text and type(value) is str):  # else it is as clean as it can be
+                value = self.clean({name: value}).get(name)
+            is_known = value is None or (codes is not None and value in codes)
+            if value is None or column == NONE:
+                number = math.nan
+            else:
+                number = float(value) if codes is None else _code(codes, value)
+            numbers.append(number)
+            new.append(has_room and not is_known)
+        return numbers, new
 
     def inputs(self, vectors: np.ndarray, *, is_learning: bool) -> np.ndarray:
         """Return what the router reads of some vectors, row by row.

@@ -250,12 +250,14 @@ def test_inputs_do_the_same_compiled_and_not():
 cells = st.sampled_from([0.0, 1.0, 2.0, math.nan])
 
 
+@pytest.mark.parametrize("max_codes", [2, 256])
 @pytest.mark.parametrize("max_listed", [0, 256])
 @given(rows=st.lists(st.tuples(cells, cells, cells, st.integers(0, 2)), min_size=1, max_size=30))
 @settings(deadline=None)
-def test_rows_of_a_block_are_those_of_its_samples(rows, max_listed):
+def test_rows_of_a_block_are_those_of_its_samples(rows, max_listed, max_codes):
     """Numbers, a list of text, a list of numbers one of which is missing; taken in chunks as the classifier does."""
-    with patch("driftmoe.encoding.MAX_LISTED", max_listed):
+    limits = {"MAX_LISTED": max_listed, "MAX_CODES": max_codes}
+    with patch.multiple("driftmoe.encoding", **limits):
         check_rows(rows)
 
 
@@ -276,6 +278,7 @@ def check_rows(rows):
     start = 0
     while start < len(block):
         assert block.is_new(start) == dicts.is_new(start)
+        np.testing.assert_array_equal(block.vectors(start, start + 1), dicts.vectors(start, start + 1))
         for of_rows in (block, dicts):
             if of_rows.is_new(start):
                 of_rows.enter(start)
@@ -287,6 +290,24 @@ def check_rows(rows):
         assert block.samples(start, stop) == dicts.samples(start, stop)
         start = stop
     assert (one.features, one.values, one.classes) == (other.features, other.values, other.classes)
+
+
+def test_a_new_value_has_its_own_list_alone_read_anew():
+    encoder = learnt({"a": "x", "b": "x"})
+    X, values = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]), [["x", "y"], ["x", "y"]]
+    block = BlockRows(encoder, X, np.array([0, 0, 0, 1]), names=["a", "b"], values=values, classes=[0, 1])
+    assert [row for row in range(4) if block.is_new(row)] == [1, 2, 3]
+    read, look_up = [], encoder._look_up
+
+    def noted(name, *rest):
+        read.append(name)
+        return look_up(name, *rest)
+
+    with patch.object(encoder, "_look_up", noted):
+        for row in (1, 2, 3):
+            block.enter(row)
+    assert read == ["a", "b"]
+    assert block.vectors(0, 4).tolist() == X.tolist()
 
 
 def test_a_list_that_grows_is_read_anew():

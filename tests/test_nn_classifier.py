@@ -228,3 +228,8 @@ def test_every_argument_changes_the_result(argument, value):
 def test_wrong_argument_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         NeuralMoEClassifier(**arguments)
+
+
+def test_networks_are_no_trees_to_look_at():
+    with pytest.raises(TypeError, match="the experts of this model are networks; only trees"):
+        NeuralMoEClassifier(seed=1).describe()

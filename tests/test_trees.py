@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 import multiprocessing
 import os
 import pickle
@@ -739,6 +740,36 @@ def test_reset_tree_is_as_new():
     np.testing.assert_array_equal(pool.step(X, y)[:, 1], fresh.step(X, y)[:, 0])
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"feature_subsets": [[True, False, True, False, True], [False, True, True, True, True]]},
+        {"feature_subsets": 0.6},
+        {"max_features": 2},
+        {"feature_subsets": 0.6, "warning_delta": 0.05, "drift_delta": 0.01},
+    ],
+)
+def test_reset_after_a_copy_gives_a_tree_its_own_features_back(arguments):
+    pool = grown(2, seed=3, **arguments)
+    pool.replace(1, pool, 0)
+    pool.reset(1)
+    pool.reset(0)
+    fresh = TreePool(2, nominal=MIXED_NOMINAL, **EAGER, seed=3, **arguments)
+    X, y, _ = mixed(size(1500), seed=4)
+    np.testing.assert_array_equal(pool.step(X, y), fresh.step(X, y))
+    assert (pool.n_nodes > 1).all()
+
+
+def test_reset_clone_has_the_features_of_its_own_tree():
+    arguments = {"feature_subsets": 0.6, "max_features": 2}
+    clone = grown(3, seed=3, **arguments).clone(2)
+    assert clone._free.shape[1] >= clone.n_leaves[0] > 1  # else reset writes beyond its end
+    clone.reset(0)
+    fresh = TreePool(3, nominal=MIXED_NOMINAL, **EAGER, seed=3, **arguments)
+    X, y, _ = mixed(size(1500), seed=4)
+    np.testing.assert_array_equal(clone.step(X, y)[:, 0], fresh.step(X, y)[:, 2])
+
+
 def test_clone_and_replace_copy_a_tree():
     pool, X = grown(3), mixed(60, seed=6)[0]
     proba = pool.predict_proba(X)
@@ -819,6 +850,19 @@ def test_n_bytes_counts_every_array():
     assert TreePool(1).n_bytes < pool.n_bytes
 
 
+def test_a_leaf_takes_the_memory_that_the_class_says():
+    def of_a_leaf(n_features, n_values, n_classes):
+        pool = TreePool(1, nominal=[0])
+        X = np.zeros((n_values, n_features))
+        X[:, 0] = range(n_values)
+        pool.learn(X, np.arange(n_values) % n_classes)
+        return sum(getattr(pool, name)[0].nbytes for name in PER_SLOT)
+
+    for n_classes in (2, 10):
+        assert of_a_leaf(1, 256, n_classes) - of_a_leaf(1, 56, n_classes) == 16 * 200 * n_classes
+        assert of_a_leaf(8, 10, n_classes) - of_a_leaf(3, 10, n_classes) == (52 * n_classes + 4) * 5
+
+
 @pytest.mark.parametrize(
     ("vectors", "targets", "weights", "message"),
     [
@@ -853,7 +897,16 @@ def test_what_cannot_be_learnt_is_refused_and_leaves_no_trace(vectors, targets, 
         ({"leaf_prediction": "svm"}, "available: mc, nb, nba"),
         ({"delta": 0.0}, "0 < delta < 1"),
         ({"grace_period": -1}, "grace_period=-1"),
-        ({"max_nodes": 0}, "choose 1 or more"),
+        ({"grace_period": math.nan}, "grace_period=nan; choose 0 or more"),
+        ({"tau": -0.1}, "tau=-0.1; choose 0 or more"),
+        ({"nb_threshold": -1}, "nb_threshold=-1; choose 0 or more"),
+        ({"delta": 2}, "delta=2; it is a probability, choose 0 < delta < 1"),
+        ({"delta": math.nan}, "delta=nan"),
+        ({"min_branch_fraction": 1.5}, "min_branch_fraction=1.5; choose 0 <= min_branch_fraction <= 1"),
+        ({"max_share_to_split": 99}, "max_share_to_split=99; choose 0 <= max_share_to_split <= 1"),
+        ({"max_depth": -1}, "max_depth=-1; choose 0 or more, or None for no limit"),
+        ({"max_nodes": 0}, "max_nodes=0; choose 1 or more, or None for no limit"),
+        ({"split_criterion": ["gini"]}, "available: info_gain, gini, hellinger"),
     ],
 )
 def test_settings_out_of_range_are_refused(arguments, message):
@@ -861,6 +914,47 @@ def test_settings_out_of_range_are_refused(arguments, message):
         TreePool(**arguments)
     with pytest.raises(ValueError, match=message):
         HoeffdingTreeClassifier(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"max_depth": 1.5}, "max_depth=1.5 is of type float; give an integer, or None for no limit"),
+        ({"max_depth": math.inf}, "or None for no limit"),
+        ({"max_depth": True}, "max_depth=True is of type bool"),
+        ({"max_nodes": 10.0}, "max_nodes=10.0 is of type float; give an integer, or None for no limit"),
+        ({"grace_period": "200"}, "grace_period='200' is of type str; give a number"),
+        ({"grace_period": None}, "grace_period=None is of type NoneType; give a number"),
+        ({"delta": "small"}, "delta='small' is of type str; give a number"),
+        ({"tau": True}, "tau=True is of type bool; give a number"),
+        ({"nb_threshold": None}, "nb_threshold=None"),
+        ({"min_branch_fraction": "1%"}, "min_branch_fraction='1%'"),
+        ({"max_share_to_split": None}, "max_share_to_split=None"),
+        ({"binary_split": "no"}, "binary_split='no'; choose True or False"),
+    ],
+)
+def test_settings_of_another_type_are_refused(arguments, message):
+    with pytest.raises(TypeError, match=message):
+        TreePool(**arguments)
+    with pytest.raises(TypeError, match=message):
+        HoeffdingTreeClassifier(**arguments)
+
+
+def test_settings_may_be_numbers_of_numpy_and_as_large_as_one_likes():
+    X, y, _ = mixed(size(800))
+    plain = {"grace_period": 32, "delta": 0.0625, "tau": 0.25, "binary_split": True}
+    others = {"grace_period": np.int64(32), "delta": np.float32(0.0625), "tau": np.float64(0.25)}
+    others |= {"binary_split": np.True_, "max_depth": 10**30, "max_nodes": 10**30}
+    one, other = (TreePool(np.int32(1), nominal=MIXED_NOMINAL, **settings) for settings in (plain, others))
+    np.testing.assert_array_equal(one.step(X, y), other.step(X, y))
+    assert one.n_nodes[0] > 1
+
+
+def test_grace_period_of_zero_is_an_attempt_at_every_sample():
+    X, y, _ = mixed(size(800))
+    each, every = (TreePool(1, nominal=MIXED_NOMINAL, **{**EAGER, "grace_period": n}) for n in (0, 1))
+    np.testing.assert_array_equal(each.step(X, y), every.step(X, y))
+    assert each.n_nodes[0] > 1
 
 
 @pytest.mark.parametrize(
@@ -875,10 +969,35 @@ def test_settings_out_of_range_are_refused(arguments, message):
         ({"feature_subsets": 0.0}, "feature_subsets=0.0"),
         ({"feature_subsets": [[1, 0]]}, "booleans"),
         ({"feature_subsets": [True, False]}, "one row a tree"),
+        ({"n_experts": -1}, "n_experts=-1; choose 0 or more"),
+        ({"drift_delta": 1.0}, "drift_delta=1.0; it is a probability, choose 0 < drift_delta < 1, or None"),
+        ({"drift_delta": 0.01, "warning_delta": 0}, "warning_delta=0; it is a probability"),
+        ({"warning_delta": 0.01}, "without drift_delta"),
+        ({"seed": -1}, "seed=-1; choose 0 or more"),
+        ({"nominal": [-1]}, "nominal column=-1; choose 0 or more"),
     ],
 )
 def test_settings_of_pools_out_of_range_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
+        TreePool(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"n_experts": 1.5}, "n_experts=1.5 is of type float; give an integer"),
+        ({"n_threads": 2.0}, "n_threads=2.0 is of type float; give an integer"),
+        ({"n_experts": 2, "delta": [0.1, None]}, "delta=None is of type NoneType; give a number"),
+        ({"drift_delta": "rare"}, "drift_delta='rare' is of type str; give a number, or None for no monitor"),
+        ({"max_features": "sqrt"}, "max_features='sqrt' is of type str; give a number, or None"),
+        ({"max_features": True}, "max_features=True is of type bool"),
+        ({"feature_subsets": "half"}, "feature_subsets='half' is of type str"),
+        ({"seed": 1.5}, "seed=1.5 is of type float; give an integer, or None"),
+        ({"nominal": [0.5]}, "nominal column=0.5 is of type float; give an integer"),
+    ],
+)
+def test_settings_of_pools_of_another_type_are_refused(arguments, message):
+    with pytest.raises(TypeError, match=message):
         TreePool(**arguments)
 
 
@@ -1041,6 +1160,23 @@ def test_samples_that_are_none_are_refused_by_name(x, error, message):
     assert model.classes == [0]
 
 
+def test_a_label_too_many_is_refused_and_leaves_no_trace(monkeypatch):
+    for module in ("pool", "hoeffding"):
+        monkeypatch.setattr(f"driftmoe.trees.{module}.MAX_CLASS", 3)
+    model, told = HoeffdingTreeClassifier(), HoeffdingTreeClassifier()
+    for label in range(4):
+        model.learn_one({"a": float(label)}, label)
+        told.learn_one({"a": float(label)}, label)
+    before = pickle.dumps(model)
+    for x in ({"a": 1.0}, {"a": 1.0, "b": "new"}):
+        with pytest.raises(ValueError, match="label 'fifth' would be class 5; a tree tells 4 apart"):
+            model.learn_one(x, "fifth")
+    assert pickle.dumps(model) == before
+    model.learn_one({"a": 3.0, "b": "new"}, 3)
+    told.learn_one({"a": 3.0, "b": "new"}, 3)
+    assert model.predict_proba_one({"a": 3.0}) == told.predict_proba_one({"a": 3.0})
+
+
 def test_unbounded_values_share_a_bounded_number_of_places(monkeypatch):
     monkeypatch.setattr("driftmoe.encoding.MAX_CODES", 8)
     model = HoeffdingTreeClassifier()
@@ -1120,7 +1256,7 @@ def test_a_clone_goes_on_with_the_features_of_its_own_tree():
     np.testing.assert_array_equal(clone.predict_proba(X)[:, 0], pool.predict_proba(X)[:, 2])
 
 
-@pytest.mark.parametrize("names", ["color", iter(["id"])])
+@pytest.mark.parametrize("names", ["color", iter(["id"]), 3])
 def test_names_that_fall_apart_or_are_read_once_are_refused(names):
     with pytest.raises(TypeError, match="give the names of features in a list or a set"):
         HoeffdingTreeClassifier(nominal_attributes=names)

@@ -287,3 +287,20 @@ def test_background_trees_are_there_with_monitors_alone_and_counted():
 def test_risks_out_of_range_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         TreePool(**arguments)
+
+
+def test_background_without_a_tree_holds_no_room_for_splits_into_many_values():
+    rng = np.random.default_rng(2)
+    values = rng.integers(0, 100, size=(600, 1)).astype(float)
+    targets = (values[:, 0] % 3).astype(int)
+    plain, watched = (
+        TreePool(4, nominal=[0], grace_period=50, delta=0.05, **monitors)
+        for monitors in ({}, {"warning_delta": 1e-9, "drift_delta": 1e-9})
+    )
+    for pool in (plain, watched):
+        for start in range(0, 600, 100):
+            pool.learn(values[start : start + 100], targets[start : start + 100])
+    assert not watched.has_background.any()
+    assert watched.n_leaves.tolist() == plain.n_leaves.tolist()
+    assert watched.n_leaves[0] > 50
+    assert watched.n_bytes < 1.3 * plain.n_bytes

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from numbers import Integral, Real
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +76,7 @@ class TreePool:
     nominal
         Columns that hold the codes 0, 1, 2, ... of nominal values; all others are numeric.
     grace_period
-        Weight that a leaf sees between two attempts to split.
+        Weight that a leaf sees between two attempts to split; 0 for an attempt at every sample.
     delta
         Probability that one attempt chooses another feature than infinitely many samples would; a sequence for one
         of each tree, whose number then stays as it is.
@@ -92,9 +93,9 @@ class TreePool:
     binary_split
         Whether a nominal feature may only be split into one value and the rest.
     min_branch_fraction
-        A split counts if two branches at least have a larger share of the weight than this.
+        A split counts if two branches at least have a larger share of the weight than this, 0 to 1.
     max_share_to_split
-        A leaf whose majority class has a larger share than this does not split.
+        A leaf whose majority class has a larger share than this, 0 to 1, does not split.
     max_nodes
         Most nodes of one tree, splits and leaves, at least 1; `None` for no limit. As the room gets less, the leaves
         with least weight outside their majority class stop growing first, and looking for splits; all go on learning.
@@ -122,8 +123,16 @@ class TreePool:
 
     Raises
     ------
+    TypeError
+        If a setting is of the wrong type.
     ValueError
         If a setting is out of range.
+
+    Notes
+    -----
+    *Memory.* A leaf has 52 bytes for each feature and class, and 16 more for each value seen of each nominal feature
+    and class, seen at this leaf or not: 41 kB for a feature of 256 values at 10 classes. So leave identifiers out, give
+    rare values one name, or choose `max_nodes`.
 
     Examples
     --------
@@ -163,31 +172,28 @@ class TreePool:
         seed: int | None = None,
         n_threads: int = 1,
     ) -> None:
-        if n_experts < 0:
-            raise ValueError(f"n_experts={n_experts}; a pool has 0 trees or more")
-        if split_criterion not in CRITERIA:
+        _check_number("n_experts", n_experts, 0, kind=Integral)
+        if split_criterion not in tuple(CRITERIA):
             raise ValueError(f"unknown split_criterion {split_criterion!r}; available: {', '.join(CRITERIA)}")
-        if leaf_prediction not in LEAVES:
+        if leaf_prediction not in tuple(LEAVES):
             raise ValueError(f"unknown leaf_prediction {leaf_prediction!r}; available: {', '.join(LEAVES)}")
+        if not isinstance(binary_split, bool | np.bool_):
+            raise TypeError(f"binary_split={binary_split!r}; choose True or False")
         deltas, shares = (
             _one_each("delta", delta, n_experts),
             _one_each("max_features", max_features, n_experts),
         )
         for value in deltas:
-            if not 0.0 < value < 1.0:
-                raise ValueError(f"delta={value}; it is a probability, choose 0 < delta < 1")
-        for name, value, low in (
-            ("grace_period", grace_period, 0),
-            ("tau", tau, 0),
-            ("nb_threshold", nb_threshold, 0),
-            ("min_branch_fraction", min_branch_fraction, 0),
-            ("max_share_to_split", max_share_to_split, 0),
-            ("max_depth", 0 if max_depth is None else max_depth, 0),
-            ("max_nodes", 1 if max_nodes is None else max_nodes, 1),
-            ("n_threads", n_threads, 1),
-        ):
-            if not value >= low:
-                raise ValueError(f"{name}={value}; choose {low} or more")
+            _check_risk("delta", value)
+        _check_number("grace_period", grace_period, 0)
+        _check_number("tau", tau, 0)
+        _check_number("nb_threshold", nb_threshold, 0)
+        _check_number("min_branch_fraction", min_branch_fraction, 0, 1)
+        _check_number("max_share_to_split", max_share_to_split, 0, 1)
+        _check_number("max_depth", max_depth, 0, kind=Integral, none="no limit")
+        _check_number("max_nodes", max_nodes, 1, kind=Integral, none="no limit")
+        _check_number("seed", seed, 0, kind=Integral, none="another draw each time")
+        _check_number("n_threads", n_threads, 1, kind=Integral)
         rules = np.zeros(max(len(deltas), len(shares)), kernels.RULES)  # one for all trees, or one for each
         rules["grace_period"] = grace_period
         rules["log_inverse_delta"] = [math.log(1.0 / value) for value in deltas]
@@ -195,8 +201,8 @@ class TreePool:
         rules["min_branch_fraction"] = min_branch_fraction
         rules["max_share_to_split"] = max_share_to_split
         rules["nb_threshold"] = nb_threshold
-        rules["max_depth"] = UNBOUNDED if max_depth is None else max_depth
-        rules["max_nodes"] = UNBOUNDED if max_nodes is None else max_nodes
+        rules["max_depth"] = UNBOUNDED if max_depth is None else min(max_depth, UNBOUNDED)
+        rules["max_nodes"] = UNBOUNDED if max_nodes is None else min(max_nodes, UNBOUNDED)
         rules["criterion"] = CRITERIA[split_criterion]
         rules["leaf_prediction"] = LEAVES[leaf_prediction]
         rules["binary_split"] = binary_split
@@ -209,14 +215,15 @@ class TreePool:
                 "choose both, or drift_delta alone"
             )
         for name, risk in (("warning_delta", warning_delta), ("drift_delta", drift_delta)):
-            if risk is not None and not 0.0 < risk < 1.0:
-                raise ValueError(f"{name}={risk}; it is a probability, choose 0 < delta < 1, or None")
-            rules[name] = risk or 0.0
+            if risk is not None:
+                _check_risk(name, risk, none="no monitor")
+                rules[name] = risk
         self.n_threads = n_threads
         self._entropy = np.random.SeedSequence(seed).entropy
         self._subset_share = 1.0
         self._given_subsets = np.ones((0, 0), np.bool_)
         if feature_subsets is not None and np.ndim(feature_subsets) == 0:
+            _check_number("feature_subsets", feature_subsets, 0, 1, none="all features")
             self._subset_share = float(feature_subsets)  # type: ignore[arg-type]  # it is a number
         elif feature_subsets is not None:
             self._given_subsets = np.array(feature_subsets)
@@ -536,9 +543,13 @@ class TreePool:
     # --- single trees -----------------------------------------------------------------------------------------------
 
     def reset(self, expert: int) -> None:
-        """Make a tree as new: one leaf that has seen nothing; with its background, its monitors and their counts."""
+        """Make a tree as new: one leaf that has seen nothing; with its background, its monitors and their counts.
+
+        It sees the features that are its own, drawn or given, also after a tree that sees others was put in its place.
+        """
         self._check_expert(expert)
         for row in self._rows[expert]:
+            self._draw_own(row)
             self._start(row, row + 1)
         if self._is_watched:
             self._experts[expert] = _NEW_EXPERT
@@ -566,7 +577,8 @@ class TreePool:
             is_leaf = nodes["kind"] == kernels.LEAF
             nodes["slot"][is_leaf] = new_slots[nodes["slot"][is_leaf]]
         pool._sizes[:, kernels.N_FREE] = 0
-        pool._free = pool._free[:, :0].copy()
+        most = int(pool._sizes[:, kernels.N_LEAVES].max())  # that a tree frees when it begins anew
+        pool._free = np.zeros((len(rows), most), np.int32)
         pool._spare = pool._spare[:0].copy()
         pool._rows = np.array([[0, self._trees_each - 1]])
         pool._first_drawn = self._first_drawn + expert
@@ -577,7 +589,8 @@ class TreePool:
     def replace(self, expert: int, pool: TreePool, source: int = 0) -> None:
         """Put a copy of a tree of a pool, this one or another, in the place of a tree.
 
-        Its monitors and what is in its background come along where both pools have these, else they are as new.
+        It goes on with the features that it sees. Its monitors and what is in its background come along where both
+        pools have these, else they are as new.
 
         Raises
         ------
@@ -654,12 +667,13 @@ class TreePool:
 
         Raises
         ------
+        TypeError
+            If a column is no integer.
         ValueError
             If a column is negative or has been learnt as numeric.
         """
         for column in columns:
-            if column < 0:
-                raise ValueError(f"nominal column {column}; columns count from 0")
+            _check_number("nominal column", column, 0, kind=Integral)
             if column >= self.n_features:
                 self._nominal_to_come.add(int(column))
             elif self._value_start[column] == kernels.NONE:
@@ -733,7 +747,10 @@ class TreePool:
         n_nodes, n_classes, n_features = self._rooms()
         n_nodes = _enough(n_nodes, int(self._sizes[:, kernels.N_NODES].max()) + self._n_branches)
         self._resize(min(n_nodes, self._max_nodes), len(self._leaves), n_classes, n_features)
-        self._share_slots(np.full(len(self._sizes), self._n_branches))
+        needed = np.full(len(self._sizes), self._n_branches)
+        needed[self._rows[~self.has_background, kernels.BACKGROUND]] = 2  # it asks for more when it begins
+        needed[self._foreground] = self._n_branches  # where there is no background both are one
+        self._share_slots(needed)
 
     @property
     def _max_nodes(self) -> int:
@@ -785,12 +802,17 @@ class TreePool:
             self._experts = np.concatenate([self._experts, np.full(n_new, _NEW_EXPERT)])
             self._windows = _enlarged(self._windows, (n_experts, 2))
         for row in range(first, last):
-            if (self._rules["max_features"] < np.inf).any():
-                seeds = np.random.SeedSequence(self._entropy, spawn_key=(row,))
-                self._sizes[row, kernels.LAST_SEED] = seeds.generate_state(1)[0]
-            self._is_used[row] = self._draw_features(row, 0, self.n_features)
+            self._draw_own(row)
         self._share_slots(np.repeat([0, 1], [first, last - first]))
         self._start(first, last)
+
+    def _draw_own(self, row: int) -> None:
+        """Give a tree that begins the seed and the features that are its own, whatever has been copied to its place."""
+        if (self._rules["max_features"] < np.inf).any():
+            key = (self._first_drawn * self._trees_each + row,)
+            seeds = np.random.SeedSequence(self._entropy, spawn_key=key)
+            self._sizes[row, kernels.LAST_SEED] = seeds.generate_state(1)[0]
+        self._is_used[row] = self._draw_features(row, 0, self.n_features)
 
     def _draw_features(self, row: int, first: int, last: int) -> np.ndarray:
         """Whether a tree sees each of the columns from `first` up to `last`; one in the background sees the same."""
@@ -1007,15 +1029,41 @@ def _one_each(name: str, value: Any, n_experts: int) -> list[Any]:
     return values
 
 
+def _check_number(
+    name: str, value: Any, low: float, high: float = math.inf, *, kind: Any = Real, none: str | None = None
+) -> None:
+    """Raise unless a setting is a number of this kind from `low` to `high`, or `None` where that says something."""
+    if none is not None and value is None:
+        return
+    also = "" if none is None else f", or None for {none}"
+    if isinstance(value, bool) or not isinstance(value, kind):
+        wanted = "an integer" if kind is Integral else "a number"
+        raise TypeError(f"{name}={value!r} is of type {type(value).__name__}; give {wanted}{also}")
+    if not low <= value <= high:
+        allowed = f"{low} or more" if high == math.inf else f"{low} <= {name} <= {high}"
+        raise ValueError(f"{name}={value}; choose {allowed}{also}")
+
+
+def _check_risk(name: str, value: Any, none: str | None = None) -> None:
+    """Raise unless a setting is a probability that is neither 0 nor 1."""
+    _check_number(name, value, -math.inf, none=none)
+    if not 0.0 < value < 1.0:
+        also = "" if none is None else f", or None for {none}"
+        raise ValueError(f"{name}={value}; it is a probability, choose 0 < {name} < 1{also}")
+
+
 def _most_features(wanted: float | None) -> float:
     """Return `max_features` of one tree as its rules have it: a number, a share, or infinity for all."""
     if wanted is None:
         return math.inf
-    if not wanted > 0:  # NaN included
+    _check_number("max_features", wanted, -math.inf, none="all features")
+    if not wanted > 0:
         raise ValueError(f"max_features={wanted}; choose a number from 1 on, or a share between 0 and 1")
-    if isinstance(wanted, float) and wanted > 1.0:
+    if isinstance(wanted, Integral):
+        return wanted
+    if wanted > 1.0:
         raise ValueError(f"max_features={wanted}; a share is at most 1.0, a number of features is an int")
-    return math.inf if isinstance(wanted, float) and wanted == 1.0 else wanted
+    return math.inf if wanted == 1.0 else wanted
 
 
 def _as_block(vectors: ArrayLike) -> tuple[np.ndarray, bool]:
