@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from functools import partial
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from driftmoe.memory import n_bytes
 from driftmoe.mixture import GATES, AdaptiveMixture, Rows
 from driftmoe.neighbours import LabelHistory, Neighbours
 from driftmoe.networks import Networks
+from driftmoe.perceptron import Perceptron
 from driftmoe.router import Router
 from driftmoe.routing import Choice, LinearK, Policy, TopK, at_step, route, softmax
 from driftmoe.telemetry import RoutingLog, RoutingReport
@@ -34,15 +34,18 @@ Pool = MulticlassTrees | MulticlassExperts | OneVsRestTrees | OneVsRestExperts |
 
 VARIANTS = ("driftmoe", "moe-vote", "moe-data", "moe-task")
 
-EXTRAS = ("neighbours", "relevant-neighbours", "history", "linear", "head")
+EXTRAS = ("neighbours", "relevant-neighbours", "history", "linear", "network", "head")
 
-KINDS: dict[str, Callable[[int], Neighbours | LabelHistory | LinearModels]] = {
-    "neighbours": Neighbours,
-    "relevant-neighbours": partial(Neighbours, by_relevance=True),
-    "history": lambda memory: LabelHistory(),
-    "linear": lambda memory: LinearModels(),
+KINDS: dict[
+    str, Callable[[int, np.random.Generator], Neighbours | LabelHistory | LinearModels | Perceptron]
+] = {
+    "neighbours": lambda memory, rng: Neighbours(memory),
+    "relevant-neighbours": lambda memory, rng: Neighbours(memory, by_relevance=True),
+    "history": lambda memory, rng: LabelHistory(),
+    "linear": lambda memory, rng: LinearModels(),
+    "network": lambda memory, rng: Perceptron(*rng.spawn(1)),
 }
-"""What makes the extra experts of a name, given how many samples neighbours remember."""
+"""What makes the extra experts of a name, given how many samples neighbours remember, and a source of randomness."""
 
 HIDDEN = {"driftmoe": (128, 64)}
 BATCH_SIZE = {"driftmoe": 32}
@@ -116,6 +119,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
           features scaled by how far they tell the classes apart.
         - `"history"`: the probability of a label given the last one. Leave it out where labels come late.
         - `"linear"`: three logistic regressions, which learn at three rates.
+        - `"network"`: a network with one hidden layer, which takes a step on every sample.
         - `"head"`: class probabilities of the router's own network.
     memory
         Samples that each kind of neighbours remembers at most, a multiple of 64.
@@ -176,7 +180,8 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
     al. (1991), with likelihoods forgotten as in dynamic model averaging (Raftery et al. 2010). Trees learn a sample as
     often as a Poisson draw says (leveraging bagging, Bifet et al. 2010), and have two ADWINs each, which start a tree
     in the background and put it in place (adaptive random forests, Gomes et al. 2017). Neighbours are those of
-    `driftmoe.neighbours.Neighbours`, linear models those of `driftmoe.linear.LinearModels`. Trees alone leave a router
+    `driftmoe.neighbours.Neighbours`, linear models those of `driftmoe.linear.LinearModels`, the network is
+    `driftmoe.perceptron.Perceptron`. Trees alone leave a router
     little to choose; what each part adds, and what it costs, is measured in `benchmarks/ablation.py`. A `policy` reads
     z_e(x) + a·H_e, with the memories as they were when the router last learnt.
 
@@ -276,7 +281,9 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         self._experts, nominal = self._new_experts(expert_rng)
         self._encoder = Encoder(nominal)
         others = [
-            KINDS[extra](memory) if isinstance(extra, str) else MulticlassExperts(extra, 1, expert_rng)
+            KINDS[extra](memory, expert_rng)
+            if isinstance(extra, str)
+            else MulticlassExperts(extra, 1, expert_rng)
             for extra in (extras if is_adaptive else ())
             if extra != "head"
         ]

@@ -19,6 +19,7 @@ from driftmoe.experts import MulticlassExperts, MulticlassTrees
 from driftmoe.linear import LinearModels
 from driftmoe.neighbours import LabelHistory, Neighbours
 from driftmoe.networks import Networks
+from driftmoe.perceptron import Perceptron
 from driftmoe.router import Router, adam, soften
 from driftmoe.routing import Choice, Policy, at_step, route
 
@@ -50,7 +51,7 @@ TRUST_FADING = 0.98
 GATES = {"learnt": (True, True), "router": (True, False), "recency": (False, True), "equal": (False, False)}
 """Kind of gate -> whether the weights depend on the router's logits, and on how well each expert has done lately."""
 
-Extra = Neighbours | LabelHistory | LinearModels | MulticlassExperts
+Extra = Neighbours | LabelHistory | LinearModels | Perceptron | MulticlassExperts
 
 
 class Rows(NamedTuple):

@@ -697,6 +697,30 @@ def regress_slowly(inputs, targets, n_classes, rate):
     return np.array(proba), weights
 
 
+def perceive_slowly(inputs, targets, n_classes, hidden, rate):
+    """What a network with one hidden layer says before each label; its first weights as rows, the constant's first."""
+    hidden, outputs = hidden.astype(np.float64), np.zeros((n_classes, 1 + hidden.shape[1]))
+    moments = [np.zeros((2, *weights.shape)) for weights in (hidden, outputs)]
+    proba = []
+    for n, (x, y) in enumerate(zip(inputs, targets, strict=True), 1):
+        x = np.append(1.0, x)
+        units = np.append(1.0, np.maximum(x @ hidden, 0.0))
+        p = np.exp(outputs @ units) / np.exp(outputs @ units).sum()
+        proba.append(p if proba else np.zeros(n_classes))
+        errors = p - (np.arange(n_classes) == y)
+        of_outputs = np.outer(errors, units)
+        of_hidden = np.outer(x, (errors @ outputs)[1:] * (units[1:] > 0.0))
+        for weights, moment, gradient, learns in (
+            (hidden, moments[0], of_hidden, x != 0.0),
+            (outputs, moments[1], of_outputs, np.ones(n_classes, np.bool_)),
+        ):
+            moment[0, learns] = 0.9 * moment[0, learns] + 0.1 * gradient[learns]
+            moment[1, learns] = 0.999 * moment[1, learns] + 0.001 * gradient[learns] ** 2
+            mean, square = moment[0] / (1.0 - 0.9**n), moment[1] / (1.0 - 0.999**n)
+            weights -= rate * (mean / (np.sqrt(square) + 1e-8)) * learns[:, np.newaxis]
+    return np.array(proba)
+
+
 # --------------------------------------------------------------------------------------------------
 # Telemetry: driftmoe/telemetry.py
 # --------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ FORBIDDEN = {
     "driftmoe.router": {"river", "streams", "driftmoe.encoding", "driftmoe.experts"},
     "driftmoe.neighbours": {"torch", "river", "streams", "driftmoe.encoding", "driftmoe.router"},
     "driftmoe.linear": {"torch", "river", "streams", "driftmoe.encoding", "driftmoe.router"},
+    "driftmoe.perceptron": {"torch", "river", "streams", "driftmoe.encoding", "driftmoe.router"},
     "driftmoe.networks": {"torch", "river", "streams", "driftmoe.encoding", "driftmoe.trees"},
     "driftmoe.mixture": {"river", "streams", "driftmoe.classifier"},
     "driftmoe.experts": {"torch", "streams", "driftmoe.router"},

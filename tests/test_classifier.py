@@ -345,7 +345,7 @@ def test_every_argument_changes_the_result(argument, value):
         (
             {"policy": lambda logits: Dense()(logits[..., 1:])},
             ValueError,
-            "chooses among 24 experts but there are 25",
+            "chooses among 25 experts but there are 26",
         ),
         (
             {"variant": "moe-data", "policy": WithShared(TopK(1), 1)},

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import follow_slowly, gate_slowly, nearest_slowly, regress_slowly
+from reference import follow_slowly, gate_slowly, nearest_slowly, perceive_slowly, regress_slowly
 from river import base, naive_bayes
 
 import streams
@@ -18,6 +18,7 @@ from driftmoe.evaluation import prequential
 from driftmoe.linear import LinearModels, regress
 from driftmoe.mixture import PROBE, Rows, gate, soften
 from driftmoe.neighbours import LabelHistory, Neighbours
+from driftmoe.perceptron import Perceptron, perceive
 from driftmoe.routing import Dense, TopK, WithNull, WithShared
 from driftmoe.trees import HoeffdingTreeClassifier
 from streams.drift import Switching
@@ -291,6 +292,72 @@ def test_linear_models_find_a_slanting_border_sooner_than_trees():
     assert with_them > share(DriftMoEClassifier(n_experts=4, extras=(), seed=1)) + 0.05
 
 
+@pytest.mark.parametrize("is_compiled", [True, False])
+@given(
+    seed=st.integers(0, 10**6), cut=st.integers(0, 30), n_inputs=st.integers(0, 4), width=st.integers(1, 20)
+)
+@settings(max_examples=30, deadline=None)
+def test_the_network_is_its_readable_twin(is_compiled, seed, cut, n_inputs, width):
+    rng = np.random.default_rng(seed)
+    inputs = (rng.normal(size=(30, n_inputs)) * rng.integers(0, 3, (30, n_inputs))).astype(np.float32)
+    targets, network = rng.integers(0, 3, 30), Perceptron(rng, width=width, rate=0.01)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("driftmoe.perceptron.perceive", plain(perceive, is_compiled))
+        network.step(inputs[:0], targets[:0], None, 3, np.ones(0, np.bool_))
+        slow = perceive_slowly(inputs, targets, 3, network._hidden[0], 0.01)
+        parts = [(inputs[:cut], targets[:cut]), (inputs[cut:], targets[cut:])]
+        votes = [network.step(x, y, None, 3, np.ones(len(y), np.bool_)) for x, y in parts]
+    np.testing.assert_allclose(np.concatenate(votes)[:, 0], slow, atol=1e-3)
+
+
+def test_the_network_says_of_a_row_the_same_in_any_block():
+    rng = np.random.default_rng(1)
+    inputs = rng.normal(size=(100, 5)).astype(np.float32)
+    targets, asked = rng.integers(0, 3, 100), np.ones(100, np.bool_)
+    whole, one_by_one = (Perceptron(np.random.default_rng(1)) for _ in range(2))
+    votes = whole.step(inputs, targets, None, 3, asked)
+    for i in range(100):
+        said = one_by_one.predict_proba(inputs[i : i + 1], 3)
+        learnt = one_by_one.step(inputs[i : i + 1], targets[i : i + 1], None, 3, asked[:1])
+        np.testing.assert_array_equal(said, learnt)
+        np.testing.assert_array_equal(said[0], votes[i])
+    np.testing.assert_array_equal(whole.predict_proba(inputs, 3)[7:8], whole.predict_proba(inputs[7:8], 3))
+
+
+def test_the_network_takes_in_new_inputs_and_classes_and_predicting_changes_nothing():
+    rng = np.random.default_rng(1)
+    network, asked = Perceptron(rng, width=8), np.ones(50, np.bool_)
+    inputs = rng.normal(size=(50, 2)).astype(np.float32)
+    network.step(inputs, (inputs[:, 0] > 0).astype(np.int64), None, 2, asked)
+    before = network.predict_proba(inputs, 2)
+    assert network.predict_proba(np.hstack([inputs, np.ones((50, 3), np.float32)]), 5).shape == (50, 1, 5)
+    np.testing.assert_array_equal(network.predict_proba(inputs, 2), before)
+    wider = np.hstack([inputs, np.zeros((50, 1), np.float32)])
+    after = network.step(wider[:1], np.array([2]), None, 3, asked[:1])
+    np.testing.assert_allclose(after[0, :, 1] / after[0, :, 0], before[0, :, 1] / before[0, :, 0])
+    assert network._hidden.shape == (3, 4, 8)
+    assert network._outputs.shape == (3, 3, 9)
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e9])
+def test_the_network_stays_finite_whatever_the_size_of_inputs(size):
+    rng = np.random.default_rng(1)
+    inputs = (size * rng.normal(size=(2000, 3))).astype(np.float32)
+    targets = (inputs @ np.array([1.0, -2.0, 0.5], np.float32) > 0).astype(np.int64)
+    votes = Perceptron(rng).step(inputs, targets, None, 2, np.ones(2000, np.bool_))
+    assert np.isfinite(votes).all()
+
+
+def test_the_network_finds_a_curved_border_where_the_linear_models_find_none():
+    rng = np.random.default_rng(1)
+    inputs = rng.normal(size=(3000, 2)).astype(np.float32)
+    targets, asked = ((inputs**2).sum(axis=1) > 1.4).astype(np.int64), np.ones(3000, np.bool_)
+    curved = Perceptron(rng).step(inputs, targets, None, 2, asked)
+    straight = LinearModels().step(inputs, targets, None, 2, asked)
+    assert (curved[1000:, 0].argmax(axis=1) == targets[1000:]).mean() > 0.9
+    assert (straight[1000:].argmax(axis=2) == targets[1000:, np.newaxis]).mean(axis=0).max() < 0.7
+
+
 @pytest.mark.parametrize(
     ("argument", "value"),
     [
@@ -299,6 +366,7 @@ def test_linear_models_find_a_slanting_border_sooner_than_trees():
         ("extras", ("neighbours", "head")),
         ("extras", ("relevant-neighbours",)),
         ("extras", ("linear",)),
+        ("extras", ("network",)),
         ("extras", ("history", naive_bayes.GaussianNB())),
         ("memory", 64),
         ("monitors", False),
