@@ -326,22 +326,10 @@ def neural(
     A run that is done is not done again. `driftmoe report` turns the folder into a page.
     """
     with one_line_errors():
-        names = [full for full in EXPERIMENTS if full == name or full.startswith(f"{name}-")]
-        if not names:
-            raise ValueError(f"unknown experiment {name!r}; available: lm, adapt, drift")
-        setups = list(dict.fromkeys(policy or (*SETUPS, *(["mola"] if name == "adapt" else []))))
-        for setup in setups:
-            check_setup(setup, names[0])
-        runs = []
-        for full in names:
-            for s in dict.fromkeys(seed or [1]):
-                data = open_experiment(full, steps, s)
-                n_steps = steps or data.n_steps
-                window = max(n_steps // N_POINTS, 1)
-                runs += [NeuralRun(full, data.fingerprint(), p, s, n_steps, window) for p in setups]
+        runs = planned_training(name, policy, seed or [1], steps=steps)
         n_failed = carry_out(runs, open_experiment, out, executor="processes", n_workers=workers)
     folder, console = JobFolder(out), table_console()
-    for full in names:
+    for full in dict.fromkeys(run.stream for run in runs):
         results = [line for run in runs if run.stream == full and (line := folder.result(run))]
         if results:
             title = f"{full}, {results[0]['n_samples']:,} samples"
@@ -352,6 +340,26 @@ def neural(
             console.print(f"Picture: {out / f'{full}.png'}", soft_wrap=True, markup=False)
     if n_failed:
         raise typer.Exit(1)
+
+
+def planned_training(
+    name: str, setups: Sequence[str] | None, seeds: Sequence[int], *, steps: int | None = None
+) -> list[Run]:
+    """Return the runs of a neural experiment, of all kinds of drift for `drift`, after each setup has been read."""
+    names = [full for full in EXPERIMENTS if full == name or full.startswith(f"{name}-")]
+    if not names:
+        raise ValueError(f"unknown experiment {name!r}; available: lm, adapt, drift")
+    setups = list(dict.fromkeys(setups or (*SETUPS, *(["mola"] if name == "adapt" else []))))
+    for setup in setups:
+        check_setup(setup, name)
+    runs: list[Run] = []
+    for full in names:
+        for seed in dict.fromkeys(seeds):
+            data = open_experiment(full, steps, seed)
+            n_steps = steps or data.n_steps
+            window = max(n_steps // N_POINTS, 1)
+            runs += [NeuralRun(full, data.fingerprint(), setup, seed, n_steps, window) for setup in setups]
+    return runs
 
 
 def planned(
