@@ -32,7 +32,7 @@ CONTEXT, BATCH = 128, 16
 RATE = 2e-3
 """Largest step size."""
 
-N_IN_CURVE, N_IN_VERDICT = 64, 1024
+N_IN_CURVE, N_IN_VERDICT = 64, 512
 """Held-out pieces for each point of the curve, and for the result."""
 
 
