@@ -409,8 +409,10 @@ def _with_delays_and_weights(
             d = rng.integers(*delay, endpoint=True)
         else:
             d = delay(x, y) if callable(delay) else delay
-        if d < 0:
-            raise ValueError(f"delay={d}; a label cannot come before its sample: choose 0 or more")
+        if not d >= 0 or d % 1:
+            raise ValueError(
+                f"delay={d}; a label comes a whole number of samples after its own, not before: choose 0, 1, 2, ..."
+            )
         w = None
         if weight is not None:
             w = float(x[weight] if isinstance(weight, str) else weight(x, y))

@@ -177,8 +177,11 @@ def test_a_sample_made_in_a_dictionary_used_again_is_learnt_as_it_was():
 
 
 def test_negative_delays_and_weights_below_zero_are_refused():
-    with pytest.raises(ValueError, match="delay=-1; a label cannot come before its sample"):
-        list(prequential(numbered(3), Memory(), delay=-1))
+    for delay in (-1, 1.5, float("nan")):
+        with pytest.raises(
+            ValueError, match=f"delay={delay}; a label comes a whole number of samples after its own"
+        ):
+            list(prequential(numbered(3), Memory(), delay=lambda x, y, delay=delay: delay))
     with pytest.raises(ValueError, match="weight=0.0; choose weights above 0".replace(".", r"\.")):
         list(prequential(numbered(3), Memory(), weight=lambda x, y: 0))
 
