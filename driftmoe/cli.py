@@ -312,7 +312,7 @@ def neural(
     ] = None,
     steps: Annotated[
         int | None,
-        typer.Option(min=1, help="Steps of the optimiser. Default: 400, 200, 1000.", show_default=False),
+        typer.Option(min=1, help="Steps of the optimiser. Default: 250, 200, 1000.", show_default=False),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the results, one file per run.")] = Path("runs/neural"),
     workers: Annotated[int, typer.Option(min=1, help="Runs at a time, one core each.")] = 1,

@@ -75,7 +75,7 @@ class Language:
     """The text: all files that are learnt from, one behind the other, and those that are held out."""
 
     unit = "byte"
-    n_steps = 400
+    n_steps = 250
     drifts: Sequence[tuple[int, int]] = ()
 
     def __init__(self) -> None:
