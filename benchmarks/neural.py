@@ -2,8 +2,8 @@
 
     python -m benchmarks.neural --workers 2
 
-A run is one file in `--out`; one that is there is not done again. All result lines are written to `--lines`, which the
-notebook 03_neural_moe shows. `driftmoe report` makes a page of the folder.
+A run is one file in `--out`; one that is there is not done again. When none has failed all result lines of that folder
+are written to `--lines`, which the notebook 03_neural_moe shows. `driftmoe report` makes a page of the folder.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from driftmoe.cli import carry_out, planned_training
-from driftmoe.experiment import JobFolder
+from driftmoe.experiment import read_results
 from driftmoe.neural import open_experiment
 
 LINES = Path(__file__).parent / "results" / "neural_experiments.jsonl"
@@ -37,10 +37,11 @@ def main() -> None:
     n_failed = carry_out(
         runs, open_experiment, arguments.out, executor="processes", n_workers=arguments.workers
     )
-    folder = JobFolder(arguments.out)
-    lines = [line for run in runs if (line := folder.result(run))]
+    if n_failed:
+        sys.exit(1)
+    lines, _ = read_results(arguments.out)  # those of other calls, too
+    lines.sort(key=lambda line: (line["stream"], line["seed"]))
     arguments.lines.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    sys.exit(1 if n_failed else 0)
 
 
 if __name__ == "__main__":

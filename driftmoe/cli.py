@@ -115,7 +115,11 @@ Examples:
 What routes: {policies}; presets: {presets}; plain (no experts, one network or LoRA in their place), frozen or
 frozen(POLICY) (a router that does not learn), mola (adapt alone: more experts in higher layers). Default: {setups}, and
 mola in adapt.
-""".format(policies=", ".join(models.POLICIES), presets=", ".join(models.PRESETS), setups=", ".join(SETUPS))
+""".format(
+    policies=", ".join(p for p in models.POLICIES if p != "LinearK"),
+    presets=", ".join(models.PRESETS),
+    setups=", ".join(SETUPS),
+)
 
 Delayed = Annotated[
     str,
@@ -312,7 +316,7 @@ def neural(
     ] = None,
     steps: Annotated[
         int | None,
-        typer.Option(min=1, help="Steps of the optimiser. Default: 250, 200, 1000.", show_default=False),
+        typer.Option(min=1, help="Steps of the optimiser. Default: 200, 120, 1000.", show_default=False),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the results, one file per run.")] = Path("runs/neural"),
     workers: Annotated[int, typer.Option(min=1, help="Runs at a time, one core each.")] = 1,
@@ -320,8 +324,8 @@ def neural(
     """Train mixtures of neural experts under several policies, and compare quality with what it costs.
 
     lm: a small byte-level transformer on the sources of Python's standard library. adapt: LoRA experts in a pretrained
-    sentence encoder, on three text tasks (needs driftmoe[adapt]). drift: digits whose pixels, angle or labels change,
-    test-then-train (needs driftmoe[drift]).
+    sentence encoder, on three text tasks (needs the extra adapt). drift: digits whose pixels, angle or labels change,
+    test-then-train (needs the extra drift).
 
     A run that is done is not done again. `driftmoe report` turns the folder into a page.
     """
@@ -350,13 +354,13 @@ def planned_training(
     if not names:
         raise ValueError(f"unknown experiment {name!r}; available: lm, adapt, drift")
     setups = list(dict.fromkeys(setups or (*SETUPS, *(["mola"] if name == "adapt" else []))))
-    for setup in setups:
-        check_setup(setup, name)
     runs: list[Run] = []
     for full in names:
         for seed in dict.fromkeys(seeds):
             data = open_experiment(full, steps, seed)
             n_steps = steps or data.n_steps
+            for setup in setups:
+                check_setup(setup, full, n_steps)
             window = max(n_steps // N_POINTS, 1)
             runs += [NeuralRun(full, data.fingerprint(), setup, seed, n_steps, window) for setup in setups]
     return runs

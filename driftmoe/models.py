@@ -152,12 +152,13 @@ def make_policy(spec: str) -> routing.Policy:
         node = ast.parse(spec.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         node = None
-    known = f"policies: {', '.join(POLICIES)}; presets: {', '.join(PRESETS)}"
+    policies = [policy for policy in POLICIES if policy != "LinearK"]  # which is a schedule, within one
+    known = f"policies: {', '.join(policies)}; presets: {', '.join(PRESETS)}"
     if node is None or not _is_named(node):
         raise ValueError(
             f"policy {spec!r} cannot be read; write a name, or name(argument=value, ...); {known}"
         )
-    if _name(node) not in {*POLICIES, *PRESETS}:
+    if _name(node) not in {*policies, *PRESETS}:
         raise ValueError(f"unknown policy {_name(node)!r}; {known}")
     return _policy(node, None)
 

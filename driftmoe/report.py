@@ -79,9 +79,12 @@ NEURAL = {
     "accuracy_package": ("package %", 100.0, "{:.1f}"),
     "accuracy_kind": ("kind %", 100.0, "{:.1f}"),
     "accuracy_keyword": ("keyword %", 100.0, "{:.1f}"),
-    "retained": ("retained %", 100.0, "{:.2f}"),
-    "forgetting": ("forgetting %", 100.0, "{:.2f}"),
+    "mistakes_per_drift": ("mistakes per drift", 1.0, "{:,.0f}"),
+    "recovery": ("recovery", 1.0, "{:,.0f}"),
+    "retained": ("retained %", 100.0, "{:.1f}"),
+    "forgetting": ("forgetting %", 100.0, "{:.1f}"),
     "experts_used": ("experts used", 1.0, "{:.2f}"),
+    "expert_flops": ("expert kFLOPs", 1e-3, "{:,.0f}"),
     "flops": ("kFLOPs", 1e-3, "{:,.0f}"),
     "n_active": ("active, k", 1e-3, "{:,.0f}"),
     "n_trainable": ("trained, k", 1e-3, "{:,.0f}"),
@@ -91,9 +94,11 @@ NEURAL = {
 
 NEURAL_NOTE = (
     "Loss and accuracy of lm and adapt are those of held-out text, of drift those of each picture before it was "
-    "learnt. Retained: held-out accuracy at the end, mean over all concepts; forgetting: how much lower each concept "
-    "but the last is then than it was at its best. kFLOPs: thousands of operations of the matrix products of a forward "
-    "pass, as they are done, per byte, line or picture. Active and trained: thousands of parameters, the former those "
+    "learnt. Mistakes per drift: above those that the accuracy before would have made, until it is regained; recovery: "
+    "pictures until then, at most the length of a concept. Retained: held-out accuracy at the end, mean over all "
+    "concepts; forgetting: how much lower each concept but the last is then than it was at its best. Operations are "
+    "thousands for each byte, token or picture, of matrix products in a forward pass: those that the chosen experts "
+    "need, and all that are done, be they needed or not. Active and trained: thousands of parameters, the former those "
     "that a row meets on average."
 )
 
@@ -220,7 +225,7 @@ def neural_figure(results: Sequence[Mapping[str, Any]], *, title: str) -> Figure
 
     figure = Figure(figsize=(11, 4.8), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    of_stream = "retained" in results[0]
+    of_stream = bool(results[0]["drifts"])
     quality, factor, label = (
         ("accuracy", 100.0, "online accuracy, %") if of_stream else ("loss", 1.0, "held-out loss, nats")
     )
@@ -228,13 +233,13 @@ def neural_figure(results: Sequence[Mapping[str, Any]], *, title: str) -> Figure
         style = {"color": f"C{i}", "marker": "osD^vPX*"[i % 8], "s": 50}
         values = [line[quality] * factor for line in group]
         used = [line.get("routing", {}).get("experts_used") for line in group]
-        right.scatter([line["flops"] for line in group], values, label=setup, **style)
+        right.scatter([line["expert_flops"] for line in group], values, label=setup, **style)
         if None not in used:
             left.scatter(used, values, **style)
         else:  # no experts: a line to compare with
             left.axhline(fmean(values), color=style["color"], linestyle="--", linewidth=1)
     left.set(xlabel="experts used, mean over rows and layers", ylabel=label)
-    right.set(xlabel="FLOPs of a forward pass, each", xscale="log")
+    right.set(xlabel="FLOPs that the chosen experts need for a row", xscale="log")
     for axes in (left, right):
         axes.grid(alpha=0.3)
     figure.suptitle(title)
@@ -512,6 +517,20 @@ def sections(
         points.setdefault(run_key(point), []).append(point)
     if not lines:
         raise ValueError("no run is complete, so there is nothing to compare; " + " ".join(notes))
+    neural = [line for line in lines if "expert_flops" in line]
+    neural_sections = [Section("Neural experiments", _neural_parts(neural))] if neural else []
+    ends = [
+        Section("Accuracy over time", _curve_pictures(lines, points)),
+        Section("What drifts cost", _drift_costs(lines, points)),
+        Section("How it can be repeated", _provenance(lines)),
+    ]
+    lines = [line for line in lines if "expert_flops" not in line]
+    if not lines:  # no streams, or what is like them: nothing to rank or test
+        return [
+            Section("What was done", [f"{len(neural)} runs.", *notes, *failures]),
+            *neural_sections,
+            *ends,
+        ]
     mean, _, n_seeds = comparison(lines, "accuracy")
     n_runs = n_seeds.to_numpy().max()
     full = mean[n_seeds.gt(0).all(axis=1)]
@@ -533,14 +552,13 @@ def sections(
             "different runs."
         )
     parts: list[str | Grid | Picture] = [
-        f"{len(lines)} runs: {len(mean)} streams, {len(mean.columns)} models, up to {n_runs} seeds. Each sample of a "
-        "stream is predicted before it is learnt. Cells are the mean ± standard deviation over seeds, in %; the best "
+        f"{len(lines)} runs: {len(mean)} streams, {len(mean.columns)} models, up to {n_runs} seeds. Each sample is "
+        "predicted before it is learnt. Cells are the mean ± standard deviation over seeds, in %; the best "
         "of a row is bold. The number behind a stream's name is its length in samples.",
         *cautions,
         *notes,
         *failures,
     ]
-    neural = [line for line in lines if "flops" in line]
     tables = [
         Section(heading, [comparison_grid(lines, figure)])
         for figure, heading in COMPARED.items()
@@ -552,10 +570,8 @@ def sections(
         Section("Are the differences in accuracy more than chance?", _tests(full)),
         Section("Time and memory", _costs(lines)),
         *([Section("Routing", _routing_grids(lines))] if any("routing" in line for line in lines) else []),
-        *([Section("Neural experiments", _neural_parts(neural))] if neural else []),
-        Section("Accuracy over time", _curve_pictures(lines, points)),
-        Section("What drifts cost", _drift_costs(lines, points)),
-        Section("How it can be repeated", _provenance(lines)),
+        *neural_sections,
+        *ends,
     ]
 
 
@@ -774,8 +790,8 @@ def _neural_parts(lines: Sequence[Mapping[str, Any]]) -> list[str | Grid | Pictu
     """Return a table and a picture of each neural experiment."""
     parts: list[str | Grid | Picture] = [NEURAL_NOTE]
     of_row: dict[str, list[Mapping[str, Any]]] = {}
-    for line in lines:
-        of_row.setdefault(f"{line['stream']}, {line['n_samples']:,}", []).append(line)
+    for row, line in zip(_row_names(lines), lines, strict=True):
+        of_row.setdefault(row, []).append(line)
     for row, of_experiment in of_row.items():
         picture = neural_figure(of_experiment, title=row)
         parts += [

@@ -145,3 +145,24 @@ def test_every_policy_and_preset_has_a_name():
     assert set(models.POLICIES.values()) == policies
     presets = {name: value for name, value in vars(routing).items() if isinstance(value, tuple(policies))}
     assert presets == models.PRESETS
+
+
+def test_a_policy_alone_is_read_as_within_a_model():
+    assert models.make_policy("WithNull(TopK(4), n_null=4)") == WithNull(TopK(4), n_null=4)
+    assert models.make_policy(" STREAM ") is models.PRESETS["STREAM"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("TopQ(2)", "unknown policy 'TopQ'; policies: Dense, TopK, .*; presets: DYNMOLE"),
+        ("LinearK(1, 8, n_steps=8)", "unknown policy 'LinearK'"),
+        ("TopK(", "cannot be read; write a name, or name"),
+        ("TopK()", "policy TopK: .* it takes k, renorm, score"),
+        ("DYNMOLE(q=2)", "is a preset and takes no arguments"),
+        ("TopK(__import__('os'))", "is no literal|unknown name"),
+    ],
+)
+def test_policies_that_cannot_be_read_are_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        models.make_policy(text)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
+import math
 import random
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -24,8 +25,8 @@ from driftmoe.neural import sources
 from driftmoe.neural.runs import (
     N_EXPERTS,
     Answered,
+    Cost,
     Point,
-    Probe,
     Setup,
     asked,
     learn,
@@ -34,7 +35,7 @@ from driftmoe.neural.runs import (
     warm_then_cosine,
 )
 from driftmoe.nn import inject, layer_counts, lora_layer
-from driftmoe.routing import Dense
+from driftmoe.routing import Dense, at_step
 
 TARGETS = ("query", "value")
 """The linear layers of the model that are adapted."""
@@ -45,18 +46,29 @@ RANK = 4
 MORE_ABOVE = (N_EXPERTS // 2, N_EXPERTS, 3 * N_EXPERTS // 2)
 """Experts in the layers of the lower, middle and upper third, with MoLA: as many as the others have in all."""
 
-BATCH, LONGEST, RATE = 32, 16, 2e-3
+BATCH, LONGEST, RATE = 32, 16, 3e-3
 """Lines in a step, tokens of a line that are read, largest step size."""
 
 N_IN_CURVE, N_IN_VERDICT = 96, 1536
 """Held-out lines for each point of the curve, and for the result; a third of each task."""
 
 
+SETTINGS = {
+    "targets": list(TARGETS), "rank": RANK, "batch": BATCH, "longest": LONGEST, "rate": RATE,
+    "n_held_out": N_IN_VERDICT,
+}  # fmt: skip
+PACKAGES = ("transformers", "tokenizers")
+
+
+def opened(name: str, limit: int | None, seed: int) -> Adapting:
+    """Return the tasks, which are the same with all seeds and at any length."""
+    return Adapting()
+
+
 class Adapting:
     """The lines of all tasks, and the pretrained model."""
 
-    unit = "line"
-    n_steps = 200
+    n_steps = 120
     drifts: Sequence[tuple[int, int]] = ()
 
     def __init__(self) -> None:
@@ -69,22 +81,32 @@ class Adapting:
         self.folder = _model_folder()
 
     def fingerprint(self) -> str:
-        """Return the hash of the sources and of the pretrained weights."""
-        return hashlib.sha256((sources.fingerprint() + _weights_hash(self.folder)).encode()).hexdigest()
+        """Return the hash of the sources and of the pretrained model."""
+        return hashlib.sha256((sources.fingerprint() + _model_hash(self.folder)).encode()).hexdigest()
 
     def start(self, setup: Setup, seed: int, n_steps: int) -> TrainingOfAdapters:
         """Return the pretrained model with new adapters and what trains them."""
         return TrainingOfAdapters(self, setup, seed, n_steps)
 
-    def draw(self, n: int, rng: random.Random, *, is_held_out: bool) -> list[tuple[str, int, str]]:
-        """Return lines as (task, index of the right answer, text), the tasks in turn, answers equally frequent."""
+    def draw(self, n: int, rng: random.Random) -> list[tuple[str, int, str]]:
+        """Return lines to learn as (task, index of the right answer, text): tasks in turn, answers equally frequent."""
         drawn = []
         for i in range(n):
             task = list(self.tasks)[i % len(self.tasks)]
             target = rng.randrange(len(self.classes[task]))
-            lines = self._lines[task, self.classes[task][target], is_held_out]
-            drawn.append((task, target, rng.choice(lines)))
+            drawn.append((task, target, rng.choice(self._lines[task, self.classes[task][target], False])))
         return drawn
+
+    def held_out(self, n: int, seed: int) -> list[tuple[str, int, str]]:
+        """Return held-out lines in the same form, none of them twice: tasks in turn, and the answers of each."""
+        rng = random.Random(seed)
+        n_of_task = math.ceil(n / len(self.tasks))
+        of_task = []
+        for task, classes in self.classes.items():
+            n_of_class = math.ceil(n_of_task / len(classes))
+            lines = [rng.sample(self._lines[task, target, True], n_of_class) for target in classes]
+            of_task.append([(task, i, lines[i][k]) for k in range(n_of_class) for i in range(len(classes))])
+        return [of_task[i % len(of_task)][i // len(of_task)] for i in range(n)]
 
 
 def _model_folder() -> Path:
@@ -99,8 +121,9 @@ def _model_folder() -> Path:
 
 
 @functools.cache
-def _weights_hash(folder: Path) -> str:
-    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+def _model_hash(folder: Path) -> str:
+    files = ("config.json", "model.safetensors", "tokenizer.json")
+    return hashlib.sha256(b"".join((folder / file).read_bytes() for file in files)).hexdigest()
 
 
 class SentenceClassifier(nn.Module):
@@ -133,7 +156,7 @@ class TrainingOfAdapters:
     def __init__(self, data: Adapting, setup: Setup, seed: int, n_steps: int) -> None:
         from tokenizers import Tokenizer
 
-        self._data, self._setup = data, setup
+        self._data, self._setup, self._seed, self.cost = data, setup, seed, Cost()
         self._rng = random.Random(seed)
         self._tokenizer = Tokenizer.from_file(str(data.folder / "tokenizer.json"))
         self._tokenizer.enable_truncation(LONGEST)
@@ -149,12 +172,20 @@ class TrainingOfAdapters:
         from transformers.utils import logging
 
         logging.disable_progress_bar()
-        encoder = AutoModel.from_pretrained(self._data.folder, local_files_only=True)
+        # Without dropout, whose noise would be that of the process, not of the seed.
+        encoder = AutoModel.from_pretrained(
+            self._data.folder,
+            local_files_only=True,
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+        )
         policy, rank = self._setup.policy, RANK
         counts: int | list[int] = N_EXPERTS
         if policy is None:
             policy, rank, counts = Dense(), RANK * N_EXPERTS, 1  # one LoRA, whose only weight is 1
-        elif self._setup.by_layer:
+        else:
+            policy = at_step(policy, 0)
+        if self._setup.by_layer:
             counts = layer_counts(encoder.config.num_hidden_layers, MORE_ABOVE)
         make = partial(lora_layer, policy=policy, rank=rank, router=self._setup.router)
         inject(encoder, TARGETS, make, n_experts=counts, seed=1000 * seed)
@@ -162,9 +193,8 @@ class TrainingOfAdapters:
 
     def points(self, n_steps: int, window: int) -> Iterator[Point]:
         """Train, and ask held-out lines at the end of each window."""
-        self.model.train()
         for step in range(n_steps):
-            lines = self._data.draw(BATCH, self._rng, is_held_out=False)
+            lines = self._data.draw(BATCH, self._rng)
             learn(self.model, self._optimiser, self._setup, step, partial(self._ask, lines))
             self._rates.step()
             if (step + 1) % window == 0 or step + 1 == n_steps:
@@ -174,12 +204,9 @@ class TrainingOfAdapters:
 
     def verdict(self) -> tuple[dict[str, float], dict[str, float]]:
         """Ask more held-out lines; accuracy and loss are the means of the tasks', which are told as well."""
+        tokens = self._tokens(self._data.held_out(BATCH, self._seed))
+        self.cost.measure(self.model, tokens, tokens["attention_mask"].bool())
         return self._held_out(N_IN_VERDICT)
-
-    def probe(self) -> Probe:
-        """Return some held-out lines."""
-        tokens = self._tokens(self._data.draw(BATCH, random.Random(0), is_held_out=True))
-        return Probe(tokens, BATCH, tokens["attention_mask"].bool())
 
     def _tokens(self, lines: Sequence[tuple[str, int, str]]) -> dict[str, Tensor]:
         encoded = self._tokenizer.encode_batch([(task, text) for task, _, text in lines])
@@ -205,9 +232,8 @@ class TrainingOfAdapters:
         return is_right, losses, tokens["attention_mask"].bool()
 
     def _held_out(self, n: int) -> tuple[dict[str, float], dict[str, float]]:
-        lines = self._data.draw(n, random.Random(0), is_held_out=True)
+        lines = self._data.held_out(n, self._seed)
         of_layers, losses, rights = [], [], []
-        self.model.eval()
         with torch.no_grad():
             for i in range(0, n, 2 * BATCH):
                 some = lines[i : i + 2 * BATCH]
@@ -215,7 +241,6 @@ class TrainingOfAdapters:
                 of_layers += results
                 losses.append(loss)
                 rights.append(is_right)
-        self.model.train()
         right, n_tasks = torch.cat(rights).double(), len(self._data.tasks)
         of_task = {
             f"accuracy_{task}": right[i::n_tasks].mean().item() for i, task in enumerate(self._data.tasks)
@@ -225,4 +250,4 @@ class TrainingOfAdapters:
             "loss": torch.cat(losses).double().mean().item(),
             **of_task,
         }
-        return figures, {} if self._setup.policy is None else routing_figures(of_layers)
+        return figures, routing_figures(self._setup, of_layers)

@@ -4,6 +4,10 @@ The digits are scikit-learn's 1 797 of 8 × 8 pixels. A stream has five concepts
 (`drift-permutation`), in how the picture is turned (`drift-rotation`) or in which digit has which label
 (`drift-labels`). A third of the digits is held out: with it, forgetting is measured as in Chaudhry et al. 2018 (arXiv
 1801.10112), eq. 3: how much worse each concept but the last is answered at the end than it ever was at the end of one.
+Not of labels: there the same picture has another label in each concept, so that nobody could answer all.
+
+Experts are as wide as makes the size that a policy aims to use the same for all: those of `TopK(1)` have twice the
+hidden units of those of `TopK(2)`, those of `Dense` a quarter.
 """
 
 from __future__ import annotations
@@ -11,20 +15,28 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from statistics import fmean
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor, nn
 
-from driftmoe.neural.runs import Answered, Point, Probe, Setup, feed_forward, learn, seeded
+from driftmoe.metrics import drift_recovery
+from driftmoe.neural.runs import Answered, Cost, Point, Setup, feed_forward, learn, seeded
 
 N_CONCEPTS = 5
 BATCH = 16
 """Digits that are answered, then learnt, at a time."""
 
-WIDTH, N_HIDDEN, RATE = 64, 32, 3e-3
-"""Width of the network, of an expert's hidden layer, and step size of Adam."""
+WIDTH, N_HIDDEN, RATE = 64, 64, 3e-3
+"""Width of the network, hidden units that a picture uses where the router is balanced, and step size of Adam."""
+
+STRIDE = 20
+"""Mini-batches between two measurements of the cost, and in a window that recovery is read off."""
+
+SETTINGS = {"width": WIDTH, "n_hidden": N_HIDDEN, "batch": BATCH, "rate": RATE, "n_concepts": N_CONCEPTS}
+PACKAGES = ("scikit-learn",)
 
 Kind = Literal["permutation", "rotation", "labels"]
 
@@ -44,6 +56,12 @@ def digits() -> tuple[Tensor, Tensor, Tensor]:
     return pictures, torch.tensor(loaded.target), torch.arange(len(pictures)) % 3 == 0
 
 
+def opened(name: str, limit: int | None, seed: int) -> Drifting:
+    """Return the stream of a seed, of this kind of drift and length."""
+    kind: Any = name.removeprefix("drift-")
+    return Drifting(kind, seed, Drifting.n_steps if limit is None else limit)
+
+
 class Drifting:
     """A stream of digits with five concepts of equal length.
 
@@ -57,10 +75,11 @@ class Drifting:
         Length, in mini-batches.
     """
 
-    unit = "picture"
     n_steps = 1000
 
     def __init__(self, kind: Kind, seed: int, n_steps: int) -> None:
+        if n_steps < N_CONCEPTS:
+            raise ValueError(f"steps={n_steps} for {N_CONCEPTS} concepts; choose at least one for each")
         self.kind, self.seed, self.n_steps = kind, seed, n_steps
         self.starts = [i * n_steps // N_CONCEPTS for i in range(N_CONCEPTS)]
         self.drifts: Sequence[tuple[int, int]] = [(start * BATCH, 1) for start in self.starts[1:]]
@@ -121,7 +140,7 @@ class DigitNetwork(nn.Module):
     def __init__(self, setup: Setup, seed: int) -> None:
         super().__init__()
         self.reads, self.norm, self.says = nn.Linear(64, WIDTH), nn.LayerNorm(WIDTH), nn.Linear(WIDTH, 10)
-        self.experts = feed_forward(setup, WIDTH, N_HIDDEN, seed=seed)
+        self.experts = feed_forward(setup, WIDTH, max(round(N_HIDDEN / setup.n_active), 1), seed=seed)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits."""
@@ -133,11 +152,11 @@ class TrainingOnDigits:
     """Each mini-batch is answered, then learnt: what counts are the answers before."""
 
     def __init__(self, stream: Drifting, setup: Setup, seed: int) -> None:
-        self._stream, self._setup = stream, setup
+        self._stream, self._setup, self.cost = stream, setup, Cost()
         self.model = seeded(lambda: DigitNetwork(setup, seed), seed)
         self._optimiser = torch.optim.Adam(self.model.parameters(), lr=RATE)
         self._sums: dict[str, float] = {}
-        self._n_batches = 0
+        self._accuracies: list[float] = []
         self._held_out: list[list[float]] = []
 
     def points(self, n_steps: int, window: int) -> Iterator[Point]:
@@ -147,6 +166,8 @@ class TrainingOnDigits:
         for step, (inputs, labels) in enumerate(self._stream.batches()):
             if step in self._stream.starts[1:]:
                 self._held_out.append(self._of_concepts())
+            if step % STRIDE == 0:
+                self.cost.measure(self.model, inputs, torch.ones(len(inputs), dtype=torch.bool))
             answers, losses, routing = learn(
                 self.model, self._optimiser, self._setup, step, functools.partial(self._ask, inputs, labels)
             )
@@ -155,8 +176,8 @@ class TrainingOnDigits:
             for name, value in figures.items():
                 sums[name] = sums.get(name, 0.0) + value
                 self._sums[name] = self._sums.get(name, 0.0) + value
+            self._accuracies.append(figures["accuracy"])
             n += 1
-            self._n_batches += 1
             if (step + 1) % window == 0 or step + 1 == n_steps:
                 of_window = {name: value / n for name, value in sums.items()}
                 accuracy, loss = of_window.pop("accuracy"), of_window.pop("loss")
@@ -165,19 +186,23 @@ class TrainingOnDigits:
         self._held_out.append(self._of_concepts())
 
     def verdict(self) -> tuple[dict[str, float], dict[str, float]]:
-        """Return online accuracy and loss, the held-out accuracy over all concepts at the end, and forgetting."""
-        routing = {name: value / self._n_batches for name, value in self._sums.items()}
+        """Return online accuracy and loss, what drifts cost, accuracy on all concepts at the end, and forgetting."""
+        routing = {name: value / len(self._accuracies) for name, value in self._sums.items()}
         figures = {"accuracy": routing.pop("accuracy"), "loss": routing.pop("loss")}
-        at_ends = torch.tensor(self._held_out)  # [after which concept, of which concept]
-        before = at_ends[:-1].amax(0)[:-1]
-        figures["retained"] = at_ends[-1].mean().item()
-        figures["forgetting"] = (before - at_ends[-1, :-1]).mean().item()
+        windows = [self._accuracies[i : i + STRIDE] for i in range(0, len(self._accuracies), STRIDE)]
+        ends = [BATCH * min((i + 1) * STRIDE, len(self._accuracies)) for i in range(len(windows))]
+        drifts = drift_recovery(ends, [fmean(window) for window in windows], self._stream.drifts)
+        if drifts:
+            length = BATCH * len(self._accuracies) / N_CONCEPTS
+            figures["mistakes_per_drift"] = fmean(drift.mistakes for drift in drifts)
+            figures["recovery"] = fmean(
+                length if drift.samples is None else drift.samples for drift in drifts
+            )
+        if self._stream.kind != "labels":
+            at_ends = torch.tensor(self._held_out)  # [after which concept, of which concept]
+            figures["retained"] = at_ends[-1].mean().item()
+            figures["forgetting"] = (at_ends[:-1].amax(0) - at_ends[-1])[:-1].mean().item()
         return figures, routing
-
-    def probe(self) -> Probe:
-        """Return the held-out digits of the first concept."""
-        inputs, labels = self._stream.concept(0, is_held_out=True)
-        return Probe(inputs, len(labels))
 
     def _ask(self, inputs: Tensor, labels: Tensor) -> Answered:
         logits = self.model(inputs)

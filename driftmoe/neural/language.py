@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from driftmoe.neural import sources
 from driftmoe.neural.runs import (
     Answered,
+    Cost,
     Point,
-    Probe,
     Setup,
     asked,
     feed_forward,
@@ -34,6 +34,17 @@ RATE = 2e-3
 
 N_IN_CURVE, N_IN_VERDICT = 64, 512
 """Held-out pieces for each point of the curve, and for the result."""
+
+SETTINGS = {
+    "width": WIDTH, "n_heads": N_HEADS, "n_layers": N_LAYERS, "n_hidden": N_HIDDEN, "context": CONTEXT, "batch": BATCH,
+    "rate": RATE, "n_held_out": N_IN_VERDICT,
+}  # fmt: skip
+PACKAGES: tuple[str, ...] = ()
+
+
+def opened(name: str, limit: int | None, seed: int) -> Language:
+    """Return the text, which is the same with all seeds and at any length."""
+    return Language()
 
 
 class Block(nn.Module):
@@ -74,8 +85,7 @@ class ByteTransformer(nn.Module):
 class Language:
     """The text: all files that are learnt from, one behind the other, and those that are held out."""
 
-    unit = "byte"
-    n_steps = 250
+    n_steps = 200
     drifts: Sequence[tuple[int, int]] = ()
 
     def __init__(self) -> None:
@@ -99,7 +109,7 @@ class TrainingOfLanguage:
     """Next-byte prediction on pieces drawn at random, the same ones for every setup of a seed."""
 
     def __init__(self, text: Language, setup: Setup, seed: int, n_steps: int) -> None:
-        self._text, self._setup = text, setup
+        self._text, self._setup, self.cost = text, setup, Cost()
         self._places = torch.Generator().manual_seed(seed)
         self.model = seeded(lambda: ByteTransformer(setup, seed), seed)
         self._optimiser = torch.optim.AdamW(
@@ -121,12 +131,10 @@ class TrainingOfLanguage:
 
     def verdict(self) -> tuple[dict[str, float], dict[str, float]]:
         """Ask more of the held-out pieces."""
-        return self._held_out(N_IN_VERDICT)
-
-    def probe(self) -> Probe:
-        """Return a batch of held-out pieces."""
         places = torch.linspace(0, len(self._text.held_out) - CONTEXT - 1, BATCH).long()
-        return Probe(_pieces(self._text.held_out, places)[:, :-1], BATCH * CONTEXT)
+        inputs = _pieces(self._text.held_out, places)[:, :-1]
+        self.cost.measure(self.model, inputs, torch.ones_like(inputs, dtype=torch.bool))
+        return self._held_out(N_IN_VERDICT)
 
     def _ask(self, pieces: Tensor) -> Answered:
         logits = self.model(pieces[:, :-1]).flatten(0, 1)
@@ -144,7 +152,7 @@ class TrainingOfLanguage:
                 loss += losses.sum().item()
                 n_right += int((logits.argmax(-1) == pieces[:, 1:].flatten()).sum())
                 n_bytes += len(losses)
-        return {"accuracy": n_right / n_bytes, "loss": loss / n_bytes}, routing_figures(results)
+        return {"accuracy": n_right / n_bytes, "loss": loss / n_bytes}, routing_figures(self._setup, results)
 
 
 def _pieces(text: Tensor, places: Tensor) -> Tensor:

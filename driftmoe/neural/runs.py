@@ -7,7 +7,9 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple, Protocol
+from importlib import import_module
+from importlib.metadata import version
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +17,21 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
 
 from driftmoe import experiment, models
 from driftmoe.experiment import News, Run
+from driftmoe.losses import entropy_loss, load_balance_loss
 from driftmoe.nn import FeedForwardExperts, MoELayer, MoEOutput, count_parameters, record
 from driftmoe.nn.adapters import Injected
 from driftmoe.nn.moe import make_router
-from driftmoe.routing import Dense, EntropyHybrid, Policy, TopK, TopP, WithNull, at_step
+from driftmoe.routing import (
+    Dense,
+    EntropyHybrid,
+    Policy,
+    Scheduled,
+    TopK,
+    TopP,
+    WithNull,
+    WithShared,
+    at_step,
+)
 
 N_EXPERTS = 8
 """Experts in each layer of every experiment."""
@@ -26,21 +39,14 @@ N_EXPERTS = 8
 N_ACTIVE = 2
 """Experts that a plain network is as wide as."""
 
-SETUPS = (
-    "plain",
-    "Dense",
-    "TopK(1, renorm=False)",
-    "TopK(2)",
-    "HARDER_TASKS",
-    "DYNMOLE",
-    "ADAMOE",
-    "frozen",
-)
+SETUPS = ("plain", "Dense", "TopK(1, renorm=False)", "TopK(2)", "HARDER_TASKS", "DYNMOLE", "ADAMOE", "frozen")
 """What is compared by default."""
-
 
 N_POINTS = 20
 """Points of a curve."""
+
+EXPERIMENTS = ("lm", "adapt", "drift-permutation", "drift-rotation", "drift-labels")
+"""Names of all of them."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ class Setup:
     router
         Whether the router learns or stays as it was drawn.
     losses
-        Weights of the auxiliary losses of `driftmoe.nn.MoEOutput`, as the policy's paper has them.
+        Weights of auxiliary losses by their names in `LOSSES`.
     by_layer
         Whether higher layers have more experts, as in MoLA.
     """
@@ -69,7 +75,7 @@ class Setup:
         """Return what a text names: a policy or a preset as in model names, or one of three other setups.
 
         These are `plain`, no experts; `frozen` or `frozen(POLICY)`, a random router that does not learn, with `TopK(2)`
-        by default (SMoE-Dropout); and `mola`, `TopK(2)` with more experts in higher layers.
+        by default (SMoE-Dropout's, without its growing k); and `mola`, `TopK(2)` with more experts in higher layers.
 
         Raises
         ------
@@ -87,48 +93,83 @@ class Setup:
             return cls(None)
         if text == "mola":
             return cls(TopK(2), losses=auxiliary(TopK(2)), by_layer=True)
-        if match := re.fullmatch(r"frozen(?:\((.*)\))?", text):
-            return cls(models.make_policy(match[1] or "TopK(2)"), router="random")
+        frozen = re.fullmatch(r"frozen(?:\((.*)\))?", text)
         try:
-            policy = models.make_policy(text)
+            policy = models.make_policy((frozen[1] or "TopK(2)") if frozen else text)
         except ValueError as error:
             raise ValueError(f"{error}; or plain, frozen, frozen(POLICY), mola") from None
-        return cls(policy, losses=auxiliary(policy))
+        return cls(policy, "random") if frozen else cls(policy, losses=auxiliary(policy))
 
     def loss(self, results: Iterable[MoEOutput]) -> Tensor | float:
         """Return the weighted sum of the auxiliary losses, each layer's on its own."""
         return sum(
-            (weight * result.losses[name] for result in results for name, weight in self.losses.items()), 0.0
+            (weight * LOSSES[name](result) for result in results for name, weight in self.losses.items()), 0.0
         )
 
+    @property
+    def n_active(self) -> float:
+        """Experts that a row uses where the router is balanced: what the policy aims at, not what comes of it."""
+        if self.policy is None:
+            return N_ACTIVE
+        policy: Any = at_step(self.policy, 0)
+        if isinstance(policy, WithShared):
+            return policy.n_shared + replace(self, policy=policy.policy).n_active
+        if isinstance(policy, WithNull):
+            return replace(self, policy=policy.policy).n_active * N_EXPERTS / (N_EXPERTS + policy.n_null)
+        return N_EXPERTS if isinstance(policy, Dense) else getattr(policy, "k", N_ACTIVE)
 
-def check_setup(text: str, experiment_name: str) -> None:
-    """Refuse a setup that cannot be read, or that an experiment has no place for."""
+
+LOSSES: dict[str, Callable[[MoEOutput], Tensor]] = {
+    "load_balance": lambda result: result.losses["load_balance"],
+    "soft_balance": lambda result: load_balance_loss(
+        result.routing.logits, result.routing.weights, result.rows
+    ),
+    "entropy": lambda result: result.losses["entropy"],
+    "entropy_nats": lambda result: entropy_loss(result.routing.logits, normalize=False, rows=result.rows),
+}
+"""Balance by counted places (with averaged nulls where there are some) or by weights, through which the gradient goes
+too; entropy of the routing as the policy measures it, from 0 to 1, or Shannon's in nats."""
+
+
+def check_setup(text: str, experiment_name: str, n_steps: int) -> None:
+    """Refuse a setup that cannot be read, or that an experiment has no place for at any of its steps."""
     setup = Setup.parsed(text)
     if setup.by_layer and experiment_name != "adapt":
         raise ValueError(
             f"{text!r} gives layers different numbers of experts, which adapt alone does; choose another"
         )
-    width = N_EXPERTS + getattr(setup.policy, "n_null", 0) - getattr(setup.policy, "n_shared", 0)
-    if setup.policy is not None:
-        at_step(setup.policy, 0)(torch.zeros(1, width))
+    if setup.policy is None:
+        return
+    n_logits = N_EXPERTS + getattr(setup.policy, "n_null", 0) - getattr(setup.policy, "n_shared", 0)
+    if n_logits < 1:
+        raise ValueError(
+            f"policy {text!r} leaves none of {N_EXPERTS} experts to choose; have fewer shared ones"
+        )
+    try:
+        for policy in dict.fromkeys(at_step(setup.policy, step) for step in range(n_steps)):
+            policy(torch.zeros(1, n_logits))
+    except (TypeError, AttributeError, RuntimeError) as error:
+        raise ValueError(f"policy {text!r} cannot choose among {N_EXPERTS} experts: {error}") from None
 
 
 def auxiliary(policy: Policy) -> dict[str, float]:
-    """Return the weights of the losses that a policy's paper trains it with.
+    """Return the weights of the losses that a policy is trained with.
 
     References
     ----------
-    DynMoLE (arXiv 2504.00661): entropy 1e-2, balance 1e-3. "Harder Tasks Need More Experts" (arXiv 2403.07652): entropy
-    1e-4, balance 1e-2. AdaMoE (arXiv 2406.13233): balance with averaged nulls 1e-3. Others as Switch Transformer (arXiv
-    2101.03961): balance 1e-2. With all experts there is nothing to balance.
+    DynMoLE's code (arXiv 2504.00661): entropy 1e-2, balance by weights 1e-3. AdaMoE's code (arXiv 2406.13233): balance
+    with averaged nulls 1e-3. For "Harder Tasks Need More Experts" (arXiv 2403.07652), whose code does not train,
+    entropy in nats 1e-4 and balance 1e-2, not verified. Others as Switch Transformer (arXiv 2101.03961): balance 1e-2.
+    Where all experts are used there is nothing to balance.
     """
-    if isinstance(policy, Dense):
+    if isinstance(policy, Scheduled | WithShared):
+        return auxiliary(policy.policy)
+    if isinstance(policy, Dense) or (isinstance(policy, WithNull) and isinstance(policy.policy, Dense)):
         return {}
     if isinstance(policy, EntropyHybrid):
-        return {"entropy": 1e-2, "load_balance": 1e-3}
+        return {"entropy": 1e-2, "soft_balance": 1e-3}
     if isinstance(policy, TopP):
-        return {"entropy": 1e-4, "load_balance": 1e-2}
+        return {"entropy_nats": 1e-4, "load_balance": 1e-2}
     if isinstance(policy, WithNull):
         return {"load_balance": 1e-3}
     return {"load_balance": 1e-2}
@@ -159,18 +200,59 @@ class Point:
     routing: Mapping[str, float]
 
 
-class Probe(NamedTuple):
-    """Input of a model, how many samples it holds, and which of its rows count (`None`: all)."""
+def _grouped_mm_flops(rows: Sequence[int], weights: Sequence[int], *_: Any, **__: Any) -> int:
+    return 2 * math.prod(rows) * weights[-1]
 
-    inputs: Any
-    n_samples: int
-    rows: Tensor | None = None
+
+FLOPS = {
+    torch.ops.aten._grouped_mm: _grouped_mm_flops,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop(q, k, v),
+}
+"""What torch's counter does not know."""
+
+
+class Cost:
+    """What rows cost that passed through a model: means over all that was measured.
+
+    Attributes
+    ----------
+    flops
+        Floating-point operations of matrix products in a forward pass, as they are done, per row.
+    expert_flops
+        Those of them that the experts chosen for a row need, whether others were computed as well or not.
+    n_active
+        Parameters that a row meets.
+    """
+
+    def __init__(self) -> None:
+        self.flops = self.expert_flops = self.n_active = 0.0
+        self._n_rows = 0
+
+    def measure(self, model: nn.Module, inputs: Any, rows: Tensor) -> None:
+        """Let rows pass; `rows`, bool, are those that count, in the shape of what the layers of experts meet."""
+        counter = FlopCounterMode(display=False, custom_mapping=FLOPS)
+        with torch.no_grad(), counter, record(model) as records:
+            model(inputs)
+        counting = [(name, replace(result, rows=rows)) for name, result in records]
+        expert_flops = 0.0
+        for name, result in counting:
+            experts = model.get_submodule(name).get_submodule("experts")
+            weights = [p for p in experts.parameters() if p.dim() == 3]  # (n_experts, n_in, n_out): no biases
+            of_one = 2 * sum(p[0].numel() for p in weights)
+            expert_flops += of_one * _of_rows(result, "n_used").sum().item()
+        n_rows = int(rows.sum())
+        self._n_rows += n_rows
+        share = n_rows / self._n_rows
+        self.flops += (counter.get_total_flops() / n_rows - self.flops) * share
+        self.expert_flops += (expert_flops / n_rows - self.expert_flops) * share
+        self.n_active += (count_parameters(model, counting).active - self.n_active) * share
 
 
 class Training(Protocol):
     """A model, its data, and what trains it."""
 
     model: nn.Module
+    cost: Cost
 
     def points(self, n_steps: int, window: int) -> Iterator[Point]:
         """Train for so many steps, and tell every `window` steps and at the end."""
@@ -178,14 +260,10 @@ class Training(Protocol):
     def verdict(self) -> tuple[dict[str, float], dict[str, float]]:
         """Return the figures of the whole run, `accuracy` and `loss` among them, and those of its routing."""
 
-    def probe(self) -> Probe:
-        """Return what to count operations with."""
-
 
 class Experiment(Protocol):
     """Data, and models to train on them."""
 
-    unit: str
     drifts: Sequence[tuple[int, int]]
     n_steps: int
 
@@ -196,27 +274,37 @@ class Experiment(Protocol):
         """Return a new model and what trains it."""
 
 
-def routing_figures(results: Sequence[MoEOutput]) -> dict[str, float]:
-    """Return the means over rows and layers of experts used, entropy, and share of nulls; nothing without layers."""
+def routing_figures(setup: Setup, results: Sequence[MoEOutput]) -> dict[str, float]:
+    """Return the means over rows and layers of experts used, entropy, and share of nulls; nothing without a policy."""
 
     def mean(name: str) -> float:
-        return torch.stack([_of_rows(result, name).double().mean() for result in results]).mean().item()
+        return torch.cat([_of_rows(result, name).double() for result in results]).mean().item()
 
-    return {name: mean(of) for name, of in OF_ROUTING.items()} if results else {}
+    return {} if setup.policy is None else {name: mean(of) for name, of in OF_ROUTING.items()}
 
 
 OF_ROUTING = {"experts_used": "n_used", "entropy": "entropy", "null_share": "null_share"}
 """Figure -> attribute of `driftmoe.routing.Routing`."""
 
 
+def _of_rows(result: MoEOutput, name: str) -> Tensor:
+    values: Tensor = getattr(result.routing, name)
+    values = values.expand(result.routing.mask.shape[:-1])
+    return values.flatten() if result.rows is None else values[result.rows]
+
+
 def feed_forward(setup: Setup, n_features: int, n_hidden: int, seed: int) -> nn.Module:
     """Return a layer of experts of `n_hidden` units each, or one network as wide as `N_ACTIVE` of them."""
     if setup.policy is None:
-        width = N_ACTIVE * n_hidden
-        return nn.Sequential(nn.Linear(n_features, width), nn.GELU(), nn.Linear(width, n_features))
+        one = FeedForwardExperts(1, n_features, N_ACTIVE * n_hidden, activation="gelu", bias=True, seed=seed)
+        return Injected(MoELayer(_no_choice, one, Dense()))
     experts = FeedForwardExperts(N_EXPERTS, n_features, n_hidden, activation="gelu", bias=True, seed=seed)
     router = make_router(setup.router, experts.w_in.mT, N_EXPERTS, setup.policy, seed)
-    return Injected(MoELayer(router, experts, setup.policy))
+    return Injected(MoELayer(router, experts, at_step(setup.policy, 0)))
+
+
+def _no_choice(x: Tensor) -> Tensor:
+    return x.new_zeros((*x.shape[:-1], 1))
 
 
 def seeded(make: Callable[[], nn.Module], seed: int) -> nn.Module:
@@ -253,7 +341,7 @@ def learn(
     (losses.mean() + setup.loss(results)).backward()
     nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], 1.0)
     optimiser.step()
-    return answers.detach(), losses.detach(), routing_figures(results)
+    return answers.detach(), losses.detach(), routing_figures(setup, results)
 
 
 def asked(model: nn.Module, ask: Callable[[], Answered]) -> tuple[Tensor, Tensor, list[MoEOutput]]:
@@ -274,29 +362,6 @@ def warm_then_cosine(optimiser: torch.optim.Optimizer, n_steps: int) -> torch.op
     return torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
 
 
-def _of_rows(result: MoEOutput, name: str) -> Tensor:
-    values = getattr(result.routing, name)
-    return values.flatten() if result.rows is None else values[result.rows]
-
-
-def _grouped_mm_flops(rows: Sequence[int], weights: Sequence[int], *_: Any, **__: Any) -> int:
-    return 2 * math.prod(rows) * weights[-1]
-
-
-FLOPS = {
-    torch.ops.aten._grouped_mm: _grouped_mm_flops,
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop(q, k, v),
-}
-"""What torch's counter does not know."""
-
-
-def count_flops(model: nn.Module, inputs: Any) -> int:
-    """Return the floating-point operations of matrix products in one forward pass, as they are done."""
-    with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=FLOPS) as counter:
-        model(inputs)
-    return counter.get_total_flops()
-
-
 @dataclass(frozen=True)
 class NeuralRun(Run):
     """A run of a neural experiment: its `stream` is the experiment, its `model` a `Setup` as text.
@@ -305,9 +370,10 @@ class NeuralRun(Run):
     """
 
     def parameters(self) -> dict[str, Any]:
-        """Return what routes, as JSON can hold it."""
+        """Return what routes and the sizes of the experiment, as JSON can hold it."""
         setup = Setup.parsed(self.model)
-        return {"policy": repr(setup.policy), "router": setup.router, "losses": dict(setup.losses)}
+        routes = {"policy": repr(setup.policy), "router": setup.router, "losses": dict(setup.losses)}
+        return routes | {"n_experts": N_EXPERTS} | _module(self.stream).SETTINGS
 
     def do(self, stream: Experiment) -> Iterator[News]:
         """Train a model; `stream` is the experiment that `open_experiment` returns. Otherwise as `Run.do`."""
@@ -322,46 +388,41 @@ class NeuralRun(Run):
             yield point.share
         seconds, cpu = time.perf_counter() - start, time.process_time() - cpu_start
         figures, of_routing = training.verdict()
-        model = training.model
-        probe = training.probe()
-        with torch.no_grad(), record(model) as records:
-            model(probe.inputs)
-        counts = count_parameters(
-            model, [(name, replace(result, rows=probe.rows)) for name, result in records]
+        cost, parameters = training.cost, count_parameters(training.model)
+        n_bytes = sum(
+            tensor.numel() * tensor.element_size() for tensor in training.model.state_dict().values()
         )
-        n_bytes = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
         of_trees = dict.fromkeys(("best_single", "oracle_gap", "missed", "n_replaced"))
-        routing = {"routing": of_routing | of_trees} if of_routing else {}
-        yield (
-            {
-                "stream": self.stream,
-                "model": self.model,
-                "seed": self.seed,
-                "n_samples": point.n_samples,
-                **figures,
-                "flops": count_flops(model, probe.inputs) / probe.n_samples,
-                "n_parameters": counts.total,
-                "n_trainable": counts.trainable,
-                "n_active": counts.active,
-                "samples_per_second": point.n_samples / seconds,
-                "seconds": seconds,
-                "cpu_seconds": cpu,
-                "ram_hours": n_bytes / 1e9 * seconds / 3600,
-                "model_bytes": n_bytes,
-                **routing,
-                "complete": True,
-                "limit": self.limit,
-                "window": self.window,
-                "delay": self.delay,
-                "parameters": self.parameters(),
-                "stream_length": None,
-                "stream_sha256": self.stream_sha256,
-                "drifts": [list(drift) for drift in stream.drifts],
-                "versions": experiment.versions(),
-                "commit": experiment.commit(),
-            },
-            curve,
-        )
+        packages = {package: version(package) for package in _module(self.stream).PACKAGES}
+        result = {
+            "stream": self.stream,
+            "model": self.model,
+            "seed": self.seed,
+            "n_samples": point.n_samples,
+            **figures,
+            "flops": cost.flops,
+            "expert_flops": cost.expert_flops,
+            "n_active": round(cost.n_active),
+            "n_parameters": parameters.total,
+            "n_trainable": parameters.trainable,
+            "samples_per_second": point.n_samples / seconds,
+            "seconds": seconds,
+            "cpu_seconds": cpu,
+            "ram_hours": n_bytes / 1e9 * seconds / 3600,
+            "model_bytes": n_bytes,
+            **({"routing": of_routing | of_trees} if of_routing else {}),
+            "complete": True,
+            "limit": self.limit,
+            "window": self.window,
+            "delay": self.delay,
+            "parameters": self.parameters(),
+            "stream_length": None,
+            "stream_sha256": self.stream_sha256,
+            "drifts": [list(drift) for drift in stream.drifts],
+            "versions": experiment.versions() | packages,
+            "commit": experiment.commit(),
+        }
+        yield result, curve
 
     def _curve_point(self, point: Point) -> dict[str, Any]:
         return {
@@ -388,24 +449,15 @@ def open_experiment(name: str, limit: int | None, seed: int) -> Experiment:
     Raises
     ------
     ValueError
-        If there is none of that name, or what it needs is not installed.
+        If there is none of that name, it has no room for so few steps, or what it needs is not installed.
     """
-    # Each brings packages or data that the others do not need.
-    if name == "lm":
-        from driftmoe.neural.language import Language
-
-        return Language()
-    if name == "adapt":
-        from driftmoe.neural.adapting import Adapting
-
-        return Adapting()
-    if name.startswith("drift-") and name in EXPERIMENTS:
-        from driftmoe.neural.drifting import Drifting
-
-        kind: Any = name.removeprefix("drift-")
-        return Drifting(kind, seed, limit or Drifting.n_steps)
-    raise ValueError(f"unknown experiment {name!r}; available: {', '.join(EXPERIMENTS)}")
+    opened: Experiment = _module(name).opened(name, limit, seed)
+    return opened
 
 
-EXPERIMENTS = ("lm", "adapt", "drift-permutation", "drift-rotation", "drift-labels")
-"""Names of all of them."""
+def _module(name: str) -> Any:
+    """Return the module of an experiment; each brings packages or data that the others do not need."""
+    if name not in EXPERIMENTS:
+        raise ValueError(f"unknown experiment {name!r}; available: {', '.join(EXPERIMENTS)}")
+    module = {"lm": "language", "adapt": "adapting"}.get(name, "drifting")
+    return import_module(f"driftmoe.neural.{module}")

@@ -10,13 +10,14 @@ import ast
 import functools
 import hashlib
 import keyword
+import re
 import sysconfig
 import warnings
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-HELD_OUT = 0.1
+HELD_OUT = 0.2
 """Share of the files that no model learns from."""
 
 LEFT_OUT = {
@@ -27,9 +28,13 @@ LEFT_OUT = {
     "idlelib",
     "lib2to3",
     "pydoc_data",
+    "encodings",
     "__pycache__",
 }
 """Folders that are not the library itself, but tests, tools or tables, or that other packages write to."""
+
+OF_THE_BUILD = ("_sysconfigdata", "config-")
+"""How the names of what tells how this Python was built begin."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ def sources() -> tuple[Source, ...]:
     found = []
     for file in sorted(root.rglob("*.py")):
         path = file.relative_to(root).as_posix()
-        if not LEFT_OUT & set(path.split("/")):
+        if not LEFT_OUT & set(path.split("/")) and not path.startswith(OF_THE_BUILD):
             found.append(Source(path, file.read_text(encoding="utf-8", errors="replace"), _is_held_out(path)))
     if not any(source.is_held_out for source in found):
         raise ValueError(
@@ -104,6 +109,11 @@ class Line:
 N_CLASSES = 8
 """Packages and keywords that are asked for: the most frequent ones."""
 
+N_HELD_OUT = 100
+"""Held-out lines that each answer has at least."""
+
+KEYWORD = re.compile(rf"\b({'|'.join(keyword.kwlist)})\b")
+
 SHORTEST = 12
 """Characters below which a line says too little."""
 
@@ -117,7 +127,8 @@ def tasks() -> dict[str, tuple[Line, ...]]:
     lines
         By task: `package`, which package a line comes from (of the eight with most lines); `kind`, whether it is code,
         of a docstring or a comment, without the marks that would give it away; and `keyword`, which keyword stands
-        where the line has been blanked (of the eight most frequent ones).
+        where the line has been blanked (of the eight most frequent ones). No line is there twice, and none that is held
+        out is learnt as well or has two answers: a table of all lines learnt would not know one.
     """
     package, kind, blanked = [], [], []
     for source in sources():
@@ -128,24 +139,28 @@ def tasks() -> dict[str, tuple[Line, ...]]:
         for name, texts in (("code", code), ("docstring", docstrings), ("comment", comments)):
             kind += [Line(text, name, held_out) for text in texts]
         for text in code:
-            words = [
-                word for word in text.replace("(", " ").replace(":", " ").split() if keyword.iskeyword(word)
-            ]
-            if words:
-                blanked.append(Line(text.replace(words[0], "[MASK]", 1), words[0], held_out))
+            if word := KEYWORD.search(text):
+                blanked.append(Line(f"{text[: word.start()]}[MASK]{text[word.end() :]}", word[0], held_out))
     return {
-        "package": _of_largest(package),
-        "kind": tuple(kind),
-        "keyword": _of_largest(blanked),
+        task: _of_largest(lines)
+        for task, lines in (("package", package), ("kind", kind), ("keyword", blanked))
     }
 
 
 def _of_largest(lines: list[Line]) -> tuple[Line, ...]:
-    """Keep the lines of the most frequent answers that there are in both parts."""
-    held_out = {line.target for line in lines if line.is_held_out}
-    counts = Counter(line.target for line in lines if line.target in held_out and not line.is_held_out)
-    largest = {target for target, _ in counts.most_common(N_CLASSES)}
-    return tuple(line for line in lines if line.target in largest)
+    """Keep each line once, held out only where it is new and has one answer, and the most frequent answers."""
+    lines = list(dict.fromkeys(lines))
+    learnt = {line.text for line in lines if not line.is_held_out}
+    n_answers = Counter(line.text for line in lines if line.is_held_out)
+    kept = [
+        line
+        for line in lines
+        if not line.is_held_out or (line.text not in learnt and n_answers[line.text] == 1)
+    ]
+    n_asked = Counter(line.target for line in kept if line.is_held_out)
+    n_learnt = Counter(line.target for line in kept if not line.is_held_out)
+    asked = [target for target, _ in n_learnt.most_common() if n_asked[target] >= N_HELD_OUT]
+    return tuple(line for line in kept if line.target in asked[:N_CLASSES])
 
 
 def _kinds(source: Source) -> tuple[list[str], list[str], list[str]]:

@@ -65,8 +65,8 @@ def inject(
     Raises
     ------
     ValueError
-        If a target names nothing, something injected before or part of another target, or if `n_experts` has no number
-        for a block.
+        If a target names nothing, something injected before, part of another target, or of a module of torch's that
+        does not call its layers; or if `n_experts` has no number for a block.
 
     Notes
     -----
@@ -103,17 +103,33 @@ def inject(
     for name, module in found.items():
         if isinstance(module, Injected):
             raise ValueError(f"inject: {name!r} was injected before; begin with the model as it was")
+        parent = model.get_submodule(name.rpartition(".")[0])
+        if isinstance(parent, WITH_A_PATH_OF_THEIR_OWN):
+            raise ValueError(
+                f"inject: {name!r} lies in a {type(parent).__name__}, which reads the weights of its layers itself and "
+                "would pass experts by; name another layer"
+            )
         if inner := next((other for other in found if other.startswith(name + ".")), None):
             raise ValueError(f"inject: {inner!r} lies within {name!r}; name one of the two")
+    names = {
+        name: [other for other, m in model.named_modules(remove_duplicate=False) if m is module]
+        for name, module in found.items()
+    }  # a module may be part of the model under several names
     layers = {
         name: make(module, n_experts=_count(name, n_experts), seed=None if seed is None else seed + index)
         for index, (name, module) in enumerate(found.items())
     }
     model.requires_grad_(False)
     for name, layer in layers.items():
-        parent, _, last_name = name.rpartition(".")
-        setattr(model.get_submodule(parent), last_name, Injected(layer))
+        injected = Injected(layer)
+        for other in names[name]:
+            place, _, last_name = other.rpartition(".")
+            setattr(model.get_submodule(place), last_name, injected)
     return layers
+
+
+WITH_A_PATH_OF_THEIR_OWN = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
+"""Torch's own modules that do not always call the layers within."""
 
 
 def layer_counts(n_layers: int, counts: Sequence[int]) -> list[int]:

@@ -57,7 +57,8 @@ class MoEOutput:
         else:
             load = torch.cat([load, routing.null_mask], -1)
             balance = null_balance_loss(routing.logits, load, n_null, rows)
-        in_service = (routing.logits[..., :n_routed] > -torch.inf).reshape(-1, n_routed).any(0)
+        is_valid = (routing.logits[..., :n_routed] > -torch.inf).reshape(-1, n_routed)
+        in_service = is_valid.any(0) if len(is_valid) else None
         entropy = routing.entropy.flatten() if rows is None else routing.entropy[rows]
         return {
             "load_balance": balance,
