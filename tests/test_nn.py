@@ -651,3 +651,10 @@ def test_a_compiled_layer_is_the_same(policy):
         torch.autograd.grad(f(x).output.square().sum(), layer.experts.w_in) for f in (layer, compiled)
     ]
     torch.testing.assert_close(*gradients)
+
+
+def test_losses_of_no_rows_are_numbers():
+    layer = MoELayer(torch.nn.Linear(8, 4), FeedForwardExperts(4, 8, 16), TopK(2))
+    losses = layer(torch.zeros(0, 8)).losses
+    assert all(loss.isfinite() for loss in losses.values())
+    assert losses["importance"] == 0.0

@@ -22,6 +22,7 @@ from driftmoe.nn import (
     smora,
     upcycled_layer,
 )
+from driftmoe.nn.adapters import Injected
 from driftmoe.routing import ADAMOE, DYNMOLE, Dense, TopK, WithNull
 
 transformers = pytest.importorskip("transformers", reason="needs the extra dev")
@@ -329,3 +330,24 @@ def test_an_adapter_of_another_shape_is_refused_and_changes_nothing(tmp_path):
         load_adapter(other, path)
     with pytest.raises(ValueError, match="no adapter in the model"):
         save_adapter(bert().requires_grad_(False), path)
+
+
+@pytest.mark.parametrize(
+    ("module", "target"),
+    [
+        (torch.nn.TransformerEncoderLayer(8, 2, 16), "linear1"),
+        (torch.nn.MultiheadAttention(8, 2), "out_proj"),
+    ],
+)
+def test_modules_of_torchs_that_do_not_call_their_layers_are_refused(module, target):
+    with pytest.raises(ValueError, match="reads the weights of its layers itself"):
+        inject(module, target, partial(lora_layer, policy=TopK(1), rank=2), n_experts=2)
+
+
+def test_a_layer_that_has_two_names_is_replaced_under_both():
+    model = torch.nn.Module()
+    model.first = model.second = torch.nn.Linear(4, 4)
+    layers = inject(model, "first", partial(lora_layer, policy=TopK(1), rank=2), n_experts=2, seed=1)
+    assert list(layers) == ["first"]
+    assert isinstance(model.first, Injected)
+    assert model.second is model.first
