@@ -203,10 +203,11 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
 
     *Cost.* A prediction asks all trees in one call, and of other experts `top_k` (`"moe-data"`: one); learning asks all
     and teaches `top_k`, or all in `"driftmoe"`. The router costs a few µs a sample, and one gradient step every
-    `batch_size` samples; each kind of neighbours, where it is asked, about 10 µs for ten features. Blocks
-    (`learn_many`, `step_many`, `driftmoe evaluate`) are several times faster than single samples and give the same
-    model: the router's weights are constant between two of its steps, so that all rows in between go through it, and
-    then through each tree, at once. `benchmarks/speed.py` has the figures.
+    `batch_size` samples; each kind of neighbours, where it is asked, about 10 µs for ten features; the network, which
+    is always asked, 1 to 3 µs, more with hundreds of inputs or classes. Blocks (`learn_many`, `step_many`,
+    `driftmoe evaluate`) are several times faster than single samples and give the same model: the router's weights are
+    constant between two of its steps, so that all rows in between go through it, and then through each tree, at once.
+    `benchmarks/speed.py` has the figures.
 
     References
     ----------
@@ -599,7 +600,9 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
     def _tree(self, expert: int) -> tuple[TreePool, dict[str, Any]]:
         """Return the trees, of which `expert` is one, and the names of its columns, classes and values."""
         if not isinstance(self._experts, MulticlassTrees):
-            kind = "networks" if self._experts.reads == "inputs" else f"copies of {type(self.expert)}"
+            kind = (
+                "networks" if self._experts.reads == "inputs" else f"copies of {type(self.expert).__name__}"
+            )
             raise TypeError(
                 f"the experts of this model are {kind}; only trees of driftmoe.trees.HoeffdingTreeClassifier, the "
                 "default, can be described and drawn"
@@ -615,6 +618,10 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
             classes = [f"not {classes[expert]}", classes[expert]]
         names = {"features": self._encoder.features, "classes": classes, "values": self._encoder.values}
         return self._experts.pool, names
+
+    def _get_params(self) -> dict[str, Any]:
+        # river takes the first item of a tuple for a class, also of a tuple that has none.
+        return {name: [] if value == () else value for name, value in super()._get_params().items()}
 
     def _expert_names(self) -> list[str]:
         if self.variant == "moe-task":
@@ -1168,7 +1175,7 @@ def _n_rows(X: IntoDataFrame) -> int:
 
 
 def _labels(y: Any) -> list[Hashable]:
-    for method in ("to_pylist", "to_list"):  # pyarrow; pandas and polars
+    for method in ("to_pylist", "to_list", "tolist"):  # pyarrow; pandas and polars; numpy
         if hasattr(y, method):
             values: list[Hashable] = getattr(y, method)()
             return values

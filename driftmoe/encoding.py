@@ -509,7 +509,7 @@ class BlockRows:
     Raises
     ------
     TypeError, ValueError
-        If a value or a label cannot be read.
+        If a value or a label cannot be read, or the parts do not fit together.
     """
 
     def __init__(
@@ -524,9 +524,34 @@ class BlockRows:
     ) -> None:
         self._encoder, self._X, self._y = encoder, X, y
         self._names, self._values, self._classes = names, values, classes
+        self._check()
         for index in np.unique(y).tolist():
             check_label(classes[index])
         self._encode()
+
+    def _check(self) -> None:
+        X, y = self._X, self._y
+        if not isinstance(X, np.ndarray) or X.ndim != 2:
+            raise TypeError(
+                f"X is a {type(X).__name__} of shape {np.shape(X)}; give an array of shape (n_rows, n_features)"
+            )
+        if not isinstance(y, np.ndarray) or y.dtype.kind not in "iu" or y.shape != (len(X),):
+            kind = f"{y.dtype} of shape {y.shape}" if isinstance(y, np.ndarray) else type(y).__name__
+            raise TypeError(f"y is {kind}; give an index into classes for each of {len(X)} rows, as integers")
+        if len(y) and not 0 <= y.min() <= y.max() < len(self._classes):
+            raise ValueError(
+                f"y from {y.min()} to {y.max()} for {len(self._classes)} classes; choose 0 <= y < "
+                f"{len(self._classes)}, and leave out rows without a label"
+            )
+        if (
+            len(self._names) != X.shape[1]
+            or len(set(self._names)) < X.shape[1]
+            or len(self._values) != X.shape[1]
+        ):
+            raise ValueError(
+                f"{len(self._names)} names, {len(set(self._names))} of them different, and {len(self._values)} lists "
+                f"of values for {X.shape[1]} columns; give one of each for a column"
+            )
 
     def _encode(self) -> None:
         self._vectors, is_new = self._encoder.vectors(self._X, self._names, self._values)

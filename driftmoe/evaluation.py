@@ -8,6 +8,7 @@ in one pass over the stream. All three yield checkpoints.
 from __future__ import annotations
 
 import heapq
+import numbers
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -178,6 +179,7 @@ def prequential(
     """
     step = window if step is None else step
     metrics, delay = metrics or (), delay or 0
+    _check_delay(delay)
     for name, value in (("window", window), ("step", step)):
         if value < 1:
             raise ValueError(f"{name}={value}; choose at least 1 sample")
@@ -394,6 +396,19 @@ class _Row(NamedTuple):
     weight: float | None
 
 
+def _check_delay(delay: Any) -> None:
+    """Refuse what is no number of samples, no range of them, no name and no function."""
+    is_range = (
+        isinstance(delay, tuple) and len(delay) == 2 and all(isinstance(d, numbers.Integral) for d in delay)
+    )
+    if isinstance(delay, numbers.Real | str) or callable(delay) or (is_range and 0 <= delay[0] <= delay[1]):
+        return
+    raise ValueError(
+        f"delay={delay!r}; give a number of samples, a range (low, high) with 0 <= low <= high, the name of a feature, "
+        "or a function of sample and label"
+    )
+
+
 def _with_delays_and_weights(
     samples: Iterable[tuple[Mapping[Any, Any], Hashable]],
     delay: Delay,
@@ -404,12 +419,17 @@ def _with_delays_and_weights(
     rng = np.random.default_rng(seed)
     for x, y in samples:
         if isinstance(delay, str):
+            if delay not in x:
+                raise ValueError(
+                    f"delay={delay!r} is no feature of this sample, which has {', '.join(map(str, x))}; give a number "
+                    "of samples, a range, or the name of a feature that holds it"
+                )
             d = x[delay]
         elif isinstance(delay, tuple):
             d = rng.integers(*delay, endpoint=True)
         else:
             d = delay(x, y) if callable(delay) else delay
-        if not d >= 0 or d % 1:
+        if not isinstance(d, int | float | np.number) or not d >= 0 or d % 1:
             raise ValueError(
                 f"delay={d}; a label comes a whole number of samples after its own, not before: choose 0, 1, 2, ..."
             )

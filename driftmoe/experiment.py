@@ -522,7 +522,7 @@ def _in_processes(runs: Iterable[Run], work: Work, n_workers: int) -> Happenings
                 run = running[pipe]
                 try:
                     news = pipe.recv()
-                except EOFError:
+                except (EOFError, ConnectionError):  # the latter where it had not read what was sent to it
                     processes[pipe].join()
                     news = f"its process ended with exit code {processes[pipe].exitcode} and no result"
                     del running[pipe]

@@ -245,6 +245,23 @@ def test_clone_forgets_what_was_learnt_and_keeps_the_arguments():
     assert clone.predict_proba_one(x) == {}
 
 
+@pytest.mark.parametrize("argument", ["extras", "hidden"])
+def test_an_empty_tuple_can_be_cloned(argument):
+    model = DriftMoEClassifier(seed=1, **{argument: ()})
+    clone = model.clone()
+    assert list(getattr(clone, argument)) == []
+    for x, y in datasets.Phishing().take(40):
+        model.learn_one(x, y)
+        clone.learn_one(x, y)
+    assert clone.predict_proba_one(x) == model.predict_proba_one(x)
+
+
+def test_labels_of_an_array_are_plain_values():
+    model = small("driftmoe")
+    model.learn_many(pd.DataFrame({"a": [1.0, 2.0]}), np.array([3, 4]))
+    assert [type(label) for label in model.predict_proba_one({"a": 1.0})] == [int, int]
+
+
 def test_labels_of_an_arrow_column_are_plain_values():
     model = small("driftmoe")
     model.learn_many(pa.table({"a": [1.0, 2.0, 3.0]}), pa.chunked_array([["x", "y", "x"]]))

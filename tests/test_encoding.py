@@ -353,3 +353,29 @@ def test_a_block_of_numbers_for_a_feature_of_text_is_refused():
     with pytest.raises(TypeError, match=r"feature 'a' is 1\.0, a number, but was a text before"):
         encoder.vectors(np.array([[1.0]]), ["a"], [None])
     assert np.isnan(encoder.vectors(np.array([[math.nan]]), ["a"], [None])[0]).all()
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "message"),
+    [
+        ({"y": np.array([-1, 0, 1])}, ValueError, "y from -1 to 1 for 2 classes"),
+        ({"y": np.array([0, 1, 2])}, ValueError, "y from 0 to 2 for 2 classes"),
+        ({"y": np.array([0.0, 1.0, 1.0])}, TypeError, "y is float64 of shape"),
+        ({"y": np.array([True, False, True])}, TypeError, "y is bool of shape"),
+        ({"y": np.array([0, 1])}, TypeError, "for each of 3 rows"),
+        ({"y": [0, 1, 1]}, TypeError, "y is list"),
+        ({"X": [[1.0, 2.0]] * 3}, TypeError, "X is a list of shape"),
+        ({"names": ["a", "a"]}, ValueError, "2 names, 1 of them different"),
+        ({"names": ["a"]}, ValueError, "1 names"),
+        ({"values": [None]}, ValueError, "1 lists of values for 2 columns"),
+    ],
+)
+def test_parts_of_a_block_that_do_not_fit_are_refused(changed, error, message):
+    block = {"X": np.ones((3, 2)), "y": np.array([0, 1, 1])}
+    legend = {"names": ["a", "b"], "values": [None, None], "classes": ["p", "q"]}
+    block, legend = (
+        block | {k: v for k, v in changed.items() if k in block},
+        legend | {k: v for k, v in changed.items() if k in legend},
+    )
+    with pytest.raises(error, match=message):
+        BlockRows(Encoder(), block["X"], block["y"], **legend)

@@ -186,6 +186,22 @@ def test_negative_delays_and_weights_below_zero_are_refused():
         list(prequential(numbered(3), Memory(), weight=lambda x, y: 0))
 
 
+@pytest.mark.parametrize(
+    ("delay", "message"),
+    [
+        ("1e3", "delay='1e3' is no feature of this sample, which has i; give a number"),
+        ((3, 1), "delay=\\(3, 1\\); give a number"),
+        ((1.5, 3), "delay=\\(1.5, 3\\)"),
+        ((1, 2, 3), "delay=\\(1, 2, 3\\)"),
+        ([1, 2], "delay=\\[1, 2\\]"),
+        (lambda x, y: None, "delay=None; a label comes a whole number"),
+    ],
+)
+def test_delays_that_mean_nothing_are_refused(delay, message):
+    with pytest.raises(ValueError, match=message):
+        list(prequential(numbered(3), Memory(), delay=delay))
+
+
 def test_delayed_learning_costs_most_after_a_drift():
     stream = streams.make("sea_a", seed=1, n_samples=4000)
     at_once, late = (

@@ -231,6 +231,30 @@ def test_a_process_that_is_killed_costs_its_run_alone(tmp_path):
     assert "exit code -9" in events[1].error.read_text()
 
 
+def test_a_process_that_dies_before_it_has_read_its_run_costs_that_alone(tmp_path):
+    (tmp_path / "grid.py").write_text(
+        """
+import functools, os, pathlib
+if __name__ == "__mp_main__":
+    os._exit(9)  # as if the system had killed it while it starts
+if __name__ == "__main__":
+    from driftmoe.cli import planned
+    from driftmoe.experiment import JobFolder, run_grid
+    from driftmoe.streams_cli import FileOptions, open_stream
+    open_run = functools.partial(open_stream, options=FileOptions(), data_dir=None)
+    runs = planned(["sea_a"], ["nochange", "majority"], [1], open_run, limit=300)
+    for event in run_grid(runs, open_run, JobFolder(pathlib.Path("out")), executor="processes", n_workers=1):
+        print(event.run.model, event.state)
+"""
+    )
+    ended = subprocess.run(
+        [sys.executable, "grid.py"], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True
+    )
+    assert ended.stdout.splitlines() == [
+        "nochange started", "nochange failed", "majority started", "majority failed",
+    ]  # fmt: skip
+
+
 def test_a_success_removes_the_traceback_of_an_earlier_failure(tmp_path):
     (run,) = plan("nochange")
     folder = JobFolder(tmp_path)

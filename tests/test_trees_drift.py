@@ -304,3 +304,25 @@ def test_background_without_a_tree_holds_no_room_for_splits_into_many_values():
     assert watched.n_leaves.tolist() == plain.n_leaves.tolist()
     assert watched.n_leaves[0] > 50
     assert watched.n_bytes < 1.3 * plain.n_bytes
+
+
+def test_a_tree_is_as_new_after_a_reset_also_where_a_background_had_taken_its_place():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(6000, 6))
+    y = (X[:, 0] > 0).astype(np.int64)
+    late = np.where(np.arange(6000) < 3000, y, 1 - y)
+    options = {
+        "grace_period": 50,
+        "delta": 0.05,
+        "seed": 7,
+        "max_features": 2,
+        "warning_delta": 0.05,
+        "drift_delta": 0.01,
+    }
+    used, new = (TreePool(1, **options) for _ in range(2))
+    used.learn(X[:3500], late[:3500])
+    assert used.n_replaced.sum() % 2 == 1
+    used.reset(0)
+    for pool in (used, new):
+        pool.learn(X[:2000], y[:2000])
+    np.testing.assert_array_equal(used.predict_proba(X[:50]), new.predict_proba(X[:50]))

@@ -548,6 +548,9 @@ class TreePool:
         It sees the features that are its own, drawn or given, also after a tree that sees others was put in its place.
         """
         self._check_expert(expert)
+        self._rows[
+            expert, : self._trees_each
+        ].sort()  # the tree in front, where a background had taken its place
         for row in self._rows[expert]:
             self._draw_own(row)
             self._start(row, row + 1)
