@@ -429,7 +429,7 @@ def _with_delays_and_weights(
             d = rng.integers(*delay, endpoint=True)
         else:
             d = delay(x, y) if callable(delay) else delay
-        if not isinstance(d, int | float | np.number) or not d >= 0 or d % 1:
+        if not isinstance(d, int | float | np.number) or not d >= 0 or float(d) % 1:
             raise ValueError(
                 f"delay={d}; a label comes a whole number of samples after its own, not before: choose 0, 1, 2, ..."
             )
