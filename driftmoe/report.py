@@ -233,13 +233,13 @@ def neural_figure(results: Sequence[Mapping[str, Any]], *, title: str) -> Figure
         style = {"color": f"C{i}", "marker": "osD^vPX*"[i % 8], "s": 50}
         values = [line[quality] * factor for line in group]
         used = [line.get("routing", {}).get("experts_used") for line in group]
-        right.scatter([line["expert_flops"] for line in group], values, label=setup, **style)
+        right.scatter([line["expert_flops"] / 1e3 for line in group], values, label=setup, **style)
         if None not in used:
             left.scatter(used, values, **style)
         else:  # no experts: a line to compare with
             left.axhline(fmean(values), color=style["color"], linestyle="--", linewidth=1)
     left.set(xlabel="experts used, mean over rows and layers", ylabel=label)
-    right.set(xlabel="FLOPs that the chosen experts need for a row", xscale="log")
+    right.set(xlabel="kFLOPs that the chosen experts need for a row")
     for axes in (left, right):
         axes.grid(alpha=0.3)
     figure.suptitle(title)
