@@ -763,7 +763,8 @@ def test_reset_after_a_copy_gives_a_tree_its_own_features_back(arguments):
 def test_reset_clone_has_the_features_of_its_own_tree():
     arguments = {"feature_subsets": 0.6, "max_features": 2}
     clone = grown(3, seed=3, **arguments).clone(2)
-    assert clone._free.shape[1] >= clone.n_leaves[0] > 1  # else reset writes beyond its end
+    assert clone._free.shape[1] >= clone.n_leaves[0]  # else reset writes beyond its end
+    assert not IS_COMPILED or clone.n_leaves[0] > 1
     clone.reset(0)
     fresh = TreePool(3, nominal=MIXED_NOMINAL, **EAGER, seed=3, **arguments)
     X, y, _ = mixed(size(1500), seed=4)
