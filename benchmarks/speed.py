@@ -59,6 +59,7 @@ from driftmoe.evaluation import prequential
 from driftmoe.experts import MulticlassTrees
 from driftmoe.linear import LinearModels
 from driftmoe.neighbours import LabelHistory, Neighbours
+from driftmoe.perceptron import Perceptron
 from driftmoe.router import Router
 from driftmoe.trees import HoeffdingTreeClassifier, TreePool
 from streams.stream import Block, Reader, Stream, until
@@ -478,6 +479,7 @@ PARTS: list[tuple[Any, str, str]] = [
     (Neighbours, "step", "neighbours, predict and learn"),
     (LabelHistory, "step", "label history"),
     (LinearModels, "step", "linear models"),
+    (Perceptron, "step", "network"),
     (mixture, "gate", "gate"),
 ]
 """Owner, function, and the part of a sample's life that it is."""
