@@ -63,7 +63,7 @@ def test_commands_run_one_after_the_other(tmp_path, fetched):
         if "--limit" in arguments:
             del arguments[arguments.index("--limit") : arguments.index("--limit") + 2]
         if arguments[0] == "neural":
-            arguments += ["--steps", "2"]
+            arguments += ["--steps", "5"]
         elif "--help" not in arguments and arguments[0] != "report" and "list" not in arguments:
             arguments += ["--limit", "300"]
         done = run(["-m", "driftmoe.cli", *arguments], tmp_path)
