@@ -123,11 +123,8 @@ def make(spec: str, *, seed: int | None = None) -> base.Classifier:
         lambda m: m[0] if m[0][0] in "'\"" else m[0].replace("-", "_"),
         spec.strip(),
     )
-    try:
-        node = ast.parse(text, mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        node = None
-    if node is None or not _is_named(node):
+    node = _node(text)
+    if node is None:
         raise ValueError(f"model {spec!r} cannot be read; write a name, or name(argument=value, ...)")
     if _model_name(node) not in MODELS:
         raise ValueError(f"unknown model {_model_name(node)!r}; available: {', '.join(MODELS)}")
@@ -148,19 +145,25 @@ def make_policy(spec: str) -> routing.Policy:
     >>> models.make_policy("TopK(2, renorm=False)")
     TopK(k=2, renorm=False, score='softmax')
     """
-    try:
-        node = ast.parse(spec.strip(), mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        node = None
+    node = _node(spec.strip())
     policies = [policy for policy in POLICIES if policy != "LinearK"]  # which is a schedule, within one
     known = f"policies: {', '.join(policies)}; presets: {', '.join(PRESETS)}"
-    if node is None or not _is_named(node):
+    if node is None:
         raise ValueError(
             f"policy {spec!r} cannot be read; write a name, or name(argument=value, ...); {known}"
         )
     if _name(node) not in {*policies, *PRESETS}:
         raise ValueError(f"unknown policy {_name(node)!r}; {known}")
     return _policy(node, None)
+
+
+def _node(text: str) -> ast.expr | None:
+    """Return what a text is to Python if that is a name or a call of one, else `None`."""
+    try:
+        node = ast.parse(text, mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    return node if _is_named(node) else None
 
 
 def _is_named(node: ast.expr) -> bool:
