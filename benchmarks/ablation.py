@@ -7,7 +7,7 @@
     python -m benchmarks.ablation long --limit 1000000 --seeds 1 --streams led_a sea_g rbf_f rbf_m
 
 A run is one file in `--out`; one that is there is not done again. Then `driftmoe report` on that folder; or, for the
-lines alone, `--lines FILE`. Parameters were chosen on seeds 1 to 3 of shorter streams, so seeds begin with 11.
+lines alone, `--lines FILE`. Parameters were chosen on seeds 1 to 5 of shorter streams, so seeds begin with 11.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ PARTS = (
     "driftmoe(gate='equal')",
     "driftmoe(learning_rate=0.0)",
 )
-"""The default, then one part less each; half of the experts vote, and of the trees learn, with `TopK(12)`. With a
+"""The default, then one part less each; 12 of 26 experts vote, and of the trees learn, with `TopK(12)`. With a
 learning rate of 0 router and head stay as they were drawn; how well each expert does of late counts all the same."""
 
 GATE = (

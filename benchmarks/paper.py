@@ -24,11 +24,12 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 import streams
+from benchmarks.ablation import GATE
 from driftmoe import report
 from driftmoe.cli import carry_out, planned
 from driftmoe.experiment import read_failures, read_results
@@ -48,6 +49,8 @@ LARGE = tuple(f"{name}(ensemble_size=100)" for name in CAPYMOA)
 MODELS = (*OURS, *CAPYMOA, *RIVER, *LARGE)
 
 RESULTS = Path(__file__).parent / "results" / "paper.jsonl"
+ABLATION = Path(__file__).parent / "results" / "ablation.jsonl"
+SPEEDS = Path(__file__).parent / "results" / "speed.jsonl"
 PUBLISHED = Path(__file__).parent / "paper_accuracy.csv"
 """The paper's table of accuracies in %: 1 000 000 samples or the whole real set, ensembles of 100 learners."""
 
@@ -62,6 +65,20 @@ STRONGEST = {
     "moa-samknn": "samknn",
 }
 """Our name of a learner -> that in `PEERS`."""
+
+USELESS = ("led_a", "led_g")
+"""Streams on which neighbours are of no use."""
+
+SPEED = {
+    "driftmoe, evaluator / CapyMOA's ARF-10": ("led_a", "ARF-10"),
+    "driftmoe, evaluator / CapyMOA's ARF-100": ("led_a", "ARF-100"),
+    "the same, second stream / ARF-10": ("rbf_f", "ARF-10"),
+    "the same / ARF-100": ("rbf_f", "ARF-100"),
+}
+"""Goal of `benchmarks.speed` -> its stream, and whose speed ours is divided by."""
+
+_Lines = Mapping[tuple[str, int], Mapping[str, Any]]
+"""Result lines by stream and seed."""
 
 NAMES = {"airlines": "AIRL", "elec2": "ELEC", "covtype": "COVT"} | {
     f"{kind}_{drift}": f"{kind.upper()}_{drift}"
@@ -141,7 +158,11 @@ def write_report(folder: Path, collected: Path) -> None:
     collected.write_text(
         "".join(json.dumps(line, allow_nan=False) + "\n" for line in results), encoding="utf-8"
     )
-    beside = [against_strongest(results), beside_paper(results)]
+    kept = [
+        [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        for file in (ABLATION, SPEEDS)
+    ]
+    beside = [goals(results, *kept), against_strongest(results), beside_paper(results)]
     text = report.markdown(beside, title="The paper's streams and methods", pictures="")
     collected.with_suffix(".md").write_text(text, encoding="utf-8")
     limits = sorted({line["limit"] for line in results}, reverse=True)
@@ -167,17 +188,26 @@ def comparable(lines: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return [line for of_model in whole for line in of_model] or list(lines)
 
 
-def against_strongest(results: Sequence[Mapping[str, Any]]) -> report.Section:
-    """Return the table of ours beside MOA's strongest learners, where `PEERS` has them: all streams, lost ones too.
+class Beside(NamedTuple):
+    """Accuracies in % on one stream: ours by seed, those of `STRONGEST` (NaN where there is none), who has a star."""
 
-    A peer's figure is that of its own result here for seed 11, where there is one; else, marked with a star, that of
-    `PEERS`.
+    stream: str
+    n_samples: int
+    ours: dict[int, float]
+    theirs: list[float]
+    is_past: list[bool]
+    nochange: float
+
+
+def beside_strongest(results: Sequence[Mapping[str, Any]]) -> list[Beside]:
+    """Return ours and MOA's strongest learners on each stream of `PEERS` on which ours has a result with seed 11.
+
+    A peer's figure is that of its own result here for seed 11, where there is one; else that of `PEERS`.
     """
     lines, _ = report.usable(results)
     with PEERS.open(newline="", encoding="utf-8") as file:
         known = {(row["stream"], row["model"]): row for row in csv.DictReader(file)}
-    rows: list[list[tuple[str, bool]]] = []
-    ours_11, theirs, ranks = [], [], []
+    of_streams = []
     for stream in STREAMS:
         if (stream, "nochange") not in known:
             continue
@@ -186,25 +216,29 @@ def against_strongest(results: Sequence[Mapping[str, Any]]) -> report.Section:
         ours = {line["seed"]: 100 * line["accuracy"] for line in here if line["model"] == "driftmoe"}
         if 11 not in ours:
             continue
-        figures, cells = [], []
+        theirs, is_past = [], []
         for model, name in STRONGEST.items():
             own = [100 * line["accuracy"] for line in here if line["model"] == model and line["seed"] == 11]
             past = known.get((stream, name))
-            figures.append(own[0] if own else float(past["accuracy"]) if past else math.nan)
-            star = "" if own or not past else "\\*"
-            cells.append(report.NOTHING if math.isnan(figures[-1]) else f"{figures[-1]:.2f}{star}")
-        best = np.nanmax(figures)
-        spread = f" ± {np.std(list(ours.values()), ddof=1):.2f}" if len(ours) > 1 else ""
-        shown = [
-            f"{stream}, {n:,}", f"{np.mean(list(ours.values())):.2f}{spread}", f"{ours[11]:.2f}", *cells,
-            f"{ours[11] - best:+.2f}", f"{float(known[stream, 'nochange']['accuracy']):.2f}",
-        ]  # fmt: skip
-        bold = [False] * 3 + [figure == best > ours[11] for figure in figures] + [False] * 2
-        bold[2] = ours[11] >= best
-        rows.append(list(zip(shown, bold, strict=True)))
-        ours_11.append(ours[11])
-        theirs.append(figures)
-        ranks.append(1 + sum(figure > ours[11] for figure in figures))
+            theirs.append(own[0] if own else float(past["accuracy"]) if past else math.nan)
+            is_past.append(not own and past is not None)
+        nochange = float(known[stream, "nochange"]["accuracy"])
+        of_streams.append(Beside(stream, n, ours, theirs, is_past, nochange))
+    return of_streams
+
+
+def mean_rank(of_streams: Sequence[Beside]) -> float:
+    """Return the mean rank of ours with seed 11 among the peers that have a figure."""
+    return float(np.mean([1 + sum(figure > s.ours[11] for figure in s.theirs) for s in of_streams]))
+
+
+def against_strongest(results: Sequence[Mapping[str, Any]]) -> report.Section:
+    """Return the table of ours beside MOA's strongest learners: all streams, lost ones too."""
+    of_streams = beside_strongest(results)
+    if not of_streams:
+        return report.Section(
+            "Beside the strongest", ["No result of driftmoe with seed 11 on these streams."]
+        )
     heading = [
         "stream",
         "driftmoe, all seeds",
@@ -213,20 +247,120 @@ def against_strongest(results: Sequence[Mapping[str, Any]]) -> report.Section:
         "ahead of the best",
         "nochange",
     ]
-    if not rows:
-        return report.Section(
-            "Beside the strongest", ["No result of driftmoe with seed 11 on these streams."]
-        )
-    means = np.mean(theirs, axis=0)  # NaN for who lacks a stream
-    last = [f"mean of {len(rows)}", "", f"{np.mean(ours_11):.2f}"]
-    last += [report.NOTHING if math.isnan(mean) else f"{mean:.2f}" for mean in means]
-    rows.append([(text, False) for text in (*last, f"{np.mean(ours_11) - np.nanmax(means):+.2f}", "")])
+    rows: list[list[tuple[str, bool]]] = []
+    for stream, n, ours, theirs, is_past, nochange in of_streams:
+        cells = [
+            report.NOTHING if math.isnan(figure) else f"{figure:.2f}" + "\\*" * star
+            for figure, star in zip(theirs, is_past, strict=True)
+        ]
+        best = np.nanmax(theirs)
+        spread = f" ± {np.std(list(ours.values()), ddof=1):.2f}" if len(ours) > 1 else ""
+        shown = [
+            f"{stream}, {n:,}", f"{np.mean(list(ours.values())):.2f}{spread}", f"{ours[11]:.2f}", *cells,
+            f"{ours[11] - best:+.2f}", f"{nochange:.2f}",
+        ]  # fmt: skip
+        bold = [False] * 3 + [figure == best > ours[11] for figure in theirs] + [False] * 2
+        bold[2] = ours[11] >= best
+        rows.append(list(zip(shown, bold, strict=True)))
+    mean = np.mean([s.ours[11] for s in of_streams])
+    means = np.mean([s.theirs for s in of_streams], axis=0)  # NaN for who lacks a stream
+    last = [f"mean of {len(rows)}", "", f"{mean:.2f}"]
+    last += [report.NOTHING if math.isnan(m) else f"{m:.2f}" for m in means]
+    rows.append([(text, False) for text in (*last, f"{mean - np.nanmax(means):+.2f}", "")])
     return report.Section(
         "Beside the strongest",
         [
-            "Accuracy in %. Peers have seed 11 for stream and learner; a star marks figures of `peers.csv`, measured "
-            f"on the same samples before. Mean rank of driftmoe, seed 11, among the six: {np.mean(ranks):.2f}.",
+            "Accuracy in %. Streams have seed 11, and so have learners that were measured here; a star marks figures "
+            "of `peers.csv`, whose learners have CapyMOA's seed, 1, and read LED's features as numbers. Mean rank of "
+            f"driftmoe, seed 11, among those that have a figure: {mean_rank(of_streams):.2f}.",
             report.Grid(heading, rows),
+        ],
+    )
+
+
+def goals(
+    results: Sequence[Mapping[str, Any]],
+    ablation: Sequence[Mapping[str, Any]],
+    speed: Sequence[Mapping[str, Any]],
+) -> report.Section:
+    """Return the table of what the default is to reach on the streams of `PEERS`, and what it does.
+
+    Parameters
+    ----------
+    results
+        Lines of this grid.
+    ablation
+        Lines of `benchmarks.ablation`, of which those of the study `gate` count.
+    speed
+        Lines of `benchmarks.speed`, each with a goal and its value, or others.
+    """
+    rows: list[tuple[str, str, str, str]] = []
+    if of_streams := beside_strongest(results):
+        means = np.mean([s.theirs for s in of_streams], axis=0)
+        lead = np.mean([s.ours[11] for s in of_streams]) - np.nanmax(means)
+        least = min(of_streams, key=lambda s: s.ours[11] - np.nanmax(s.theirs))
+        seed = f"seed 11, {len(of_streams)} streams"
+        rows += [
+            ("mean, ahead of the best peer's mean", "2.5", f"{lead:+.2f}", seed),
+            ("mean rank", "1", f"{mean_rank(of_streams):.2f}", seed),
+            (
+                f"least ahead of a stream's best peer: {least.stream}",
+                "-0.3",
+                f"{least.ours[11] - np.nanmax(least.theirs):+.2f}",
+                seed,
+            ),
+        ]
+    names = [s.stream for s in of_streams]
+    of_gates = {
+        model: {(line["stream"], line["seed"]): line for line in lines if line["stream"] in names}
+        for model, lines in report.by_model([x for x in ablation if x["study"] == "gate"]).items()
+    }
+    if names and set(GATE) <= set(of_gates):
+        default, learnt, equal, frozen = (of_gates[model] for model in GATE)
+        seeds = sorted({seed for _, seed in learnt})
+
+        def ahead(of: _Lines, other: _Lines) -> str:
+            of_seeds = [
+                np.mean(
+                    [100 * (of[name, seed]["accuracy"] - other[name, seed]["accuracy"]) for name in names]
+                )
+                for seed in seeds
+            ]
+            return f"{np.mean(of_seeds):+.2f} ± {np.std(of_seeds, ddof=1):.2f}"
+
+        above = {
+            name: np.mean(
+                [
+                    100 * (default[name, seed]["accuracy"] - default[name, seed]["routing"]["best_single"])
+                    for seed in seeds
+                ]
+            )
+            for name in names
+        }
+        lowest = min(names, key=above.__getitem__)
+        saved = 1 - sum(default[of]["cpu_seconds"] for of in default if of[0] in USELESS) / sum(
+            learnt[of]["cpu_seconds"] for of in learnt if of[0] in USELESS
+        )
+        where = f"seeds {seeds[0]} to {seeds[-1]}, {len(names)} streams"
+        rows += [
+            ("learnt gate, ahead of equal votes", "1.5", ahead(learnt, equal), where),
+            ("learnt gate, ahead of a frozen network", "0", ahead(learnt, frozen), where),
+            ("asking whom the gate trusts, ahead of asking all", "-0.2", ahead(default, learnt), where),
+            (f"processor time saved by it on {' and '.join(USELESS)}", "30 %", f"{100 * saved:.0f} %", where),
+            (f"least above its best single expert: {lowest}", "-0.5", f"{above[lowest]:+.2f}", where),
+        ]
+    values = {line["goal"]: line for line in speed if "goal" in line}
+    for goal, (stream, peer) in SPEED.items():
+        if goal in values:
+            bound = values[goal]["bound"].removeprefix("≥ ")
+            rows.append((f"speed on {stream} / {peer}", bound, f"{values[goal]['value']:.1f}", "one thread"))
+    heading = ["goal", "at least", "reached", "on"]
+    return report.Section(
+        "Goals of the default",
+        [
+            "In points of accuracy, but for ranks and times. From `paper.jsonl`, `peers.csv`, `ablation.jsonl` (study "
+            "`gate`) and `speed.jsonl`.",
+            report.Grid(heading, [[(cell, False) for cell in row] for row in rows]),
         ],
     )
 

@@ -958,7 +958,14 @@ def _provenance(lines: Sequence[Mapping[str, Any]]) -> list[str | Grid | Picture
         if len(values) > 1:
             parts.append(f"{name} differ between runs: figures may differ for that reason alone.")
     models = {
-        (line["model"], _described({k: v for k, v in line["parameters"].items() if k != "seed"}))
+        (
+            line["model"],
+            _described(
+                {k: v for k, v in line["parameters"].items() if k != "seed"}
+                if "parameters" in line
+                else "not recorded"
+            ),
+        )
         for line in lines
     }
     data = {

@@ -11,6 +11,7 @@ import pytest
 
 import streams
 from benchmarks import paper
+from benchmarks.ablation import GATE
 from driftmoe import models
 from driftmoe.evaluation import prequential
 from driftmoe.report import NOTHING, Grid
@@ -115,6 +116,40 @@ def test_the_strongest_stand_beside_ours_and_a_lost_stream_is_told():
     assert table["electricity, 45,312"]["ahead of the best"] == "+1.78"
     # ARF-100 has 88.224 and 72.000, which is the best mean: 80.112; ours is 81.5
     assert table["mean of 2"]["ahead of the best"] == "+1.39"
+
+
+def test_the_goals_are_read_from_the_lines():
+    results = [
+        line("led_a", "driftmoe", 11, 0.73), line("led_a", "moa-arf(ensemble_size=100)", 11, 0.72),
+        line("sea_a", "driftmoe", 11, 0.90),
+    ]  # fmt: skip
+    accuracies = dict(zip(GATE, (0.89, 0.90, 0.87, 0.88), strict=True))  # of default, learnt, equal, frozen
+    ablation = [
+        line(stream, model, seed, accuracy + (0.01 if seed == 12 and model == GATE[1] else 0.0))
+        | {"study": "gate", "cpu_seconds": 3.0 if model == GATE[0] else 4.0}
+        | {"routing": {"best_single": 0.85 if stream == "led_a" else 0.895}}
+        for stream in ("led_a", "sea_a", "weather")
+        for seed in (11, 12)
+        for model, accuracy in accuracies.items()
+    ]
+    speed = [
+        {"goal": "driftmoe, evaluator / CapyMOA's ARF-10", "value": 3.456, "bound": "≥ 3"},
+        {"part": "x"},
+    ]
+    _, grid = paper.goals(results, ablation, speed).parts
+    reached = {row[0][0]: row[2][0] for row in grid.rows}
+    assert reached == {
+        # led_a: SRP-100 73.216 leads by 0.216; sea_a: ARF-100 of peers.csv
+        "mean, ahead of the best peer's mean": f"{81.5 - (72.0 + 88.505) / 2:+.2f}",
+        "mean rank": "1.50",
+        "least ahead of a stream's best peer: led_a": "-0.22",
+        "learnt gate, ahead of equal votes": "+3.50 ± 0.71",
+        "learnt gate, ahead of a frozen network": "+2.50 ± 0.71",
+        "asking whom the gate trusts, ahead of asking all": "-1.50 ± 0.71",
+        "processor time saved by it on led_a and led_g": "25 %",
+        "least above its best single expert: sea_a": "-0.50",
+        "speed on led_a / ARF-10": "3.5",
+    }
 
 
 def test_the_papers_figures_stand_beside_ours():
