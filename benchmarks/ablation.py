@@ -71,10 +71,6 @@ STUDIES = {
 }
 
 
-TOLD = ("parameters", "drifts", "stream_length", "samples_per_second")
-"""Of a result line, what its model, stream, commit and seconds tell; most of its length."""
-
-
 def main() -> None:
     """Do the runs of a study that are missing."""
     parser = argparse.ArgumentParser(
@@ -107,11 +103,9 @@ def main() -> None:
     if arguments.lines is not None:
         lines, _ = read_results(out)
         for line in lines:
-            del line["routing"]["experts"]
-        text = "".join(
-            json.dumps({"study": arguments.study} | {k: v for k, v in line.items() if k not in TOLD}) + "\n"
-            for line in lines
-        )
+            del line["routing"]["experts"], line["parameters"]  # the model tells them
+        text = "".join(json.dumps({"study": arguments.study} | line) + "\n" for line in lines)
+        arguments.lines.parent.mkdir(parents=True, exist_ok=True)
         arguments.lines.write_text(text, encoding="utf-8")
     sys.exit(1 if n_failed else 0)
 

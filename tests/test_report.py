@@ -162,6 +162,14 @@ def test_interrupted_and_repeated_runs_are_named_and_left_out():
         report.sections([{**RESULTS[0], "complete": False}], [])
 
 
+def test_lines_without_parameters_are_told_apart_by_their_model():
+    bare = [{name: value for name, value in line.items() if name != "parameters"} for line in RESULTS]
+    for lines, told in ((RESULTS, "depth 3"), (bare, "not recorded")):
+        (part,) = (s for s in report.sections(lines, []) if s.title == "How it can be repeated")
+        grid = next(p for p in part.parts if isinstance(p, report.Grid) and p.heading[0] == "model")
+        assert [[cell for cell, _ in row] for row in grid.rows] == [[m, told] for m in "xyz"]
+
+
 def test_other_lengths_and_other_data_are_rows_of_their_own():
     longer = result("a", "x", 1, 0.5, n_samples=2000)
     assert list(accuracy_rows([*RESULTS, longer]))[:3] == ["a, 1,000", "b, 1,000", "a, 2,000"]
