@@ -231,6 +231,26 @@ def test_a_process_that_is_killed_costs_its_run_alone(tmp_path):
     assert "exit code -9" in events[1].error.read_text()
 
 
+class OddError(Exception):
+    """An error of a class of its own, as libraries raise them."""
+
+
+def open_or_raise(name, limit, seed):
+    if seed > 1:
+        raise OddError("the disk is on fire")
+    return OPEN(name=name, limit=limit, seed=seed)
+
+
+def test_an_error_of_any_class_leaves_its_traceback_and_the_others_go_on(tmp_path):
+    runs = plan("nochange", seeds=(2, 1, 3))
+    events = run_grid(runs, open_or_raise, JobFolder(tmp_path), executor="processes", n_workers=1)
+    ends = [e for e in without_moves(events) if e.state != "started"]
+    assert [(e.run.seed, e.state) for e in ends] == [(2, "failed"), (1, "done"), (3, "failed")]
+    text = ends[0].error.read_text()
+    assert "OddError: the disk is on fire" in text
+    assert "open_or_raise" in text
+
+
 def test_a_process_that_dies_before_it_has_read_its_run_costs_that_alone(tmp_path):
     (tmp_path / "grid.py").write_text(
         """
