@@ -20,7 +20,6 @@ import argparse
 import csv
 import functools
 import json
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -189,12 +188,12 @@ def comparable(lines: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 class Beside(NamedTuple):
-    """Accuracies in % on one stream: ours by seed, those of `STRONGEST` (NaN where there is none), who has a star."""
+    """Accuracies in % on one stream, by seed: ours, each of `STRONGEST`'s; whose are from `PEERS`."""
 
     stream: str
     n_samples: int
     ours: dict[int, float]
-    theirs: list[float]
+    theirs: list[dict[int, float]]
     is_past: list[bool]
     nochange: float
 
@@ -202,7 +201,7 @@ class Beside(NamedTuple):
 def beside_strongest(results: Sequence[Mapping[str, Any]]) -> list[Beside]:
     """Return ours and MOA's strongest learners on each stream of `PEERS` on which ours has a result with seed 11.
 
-    A peer's figure is that of its own result here for seed 11, where there is one; else that of `PEERS`.
+    Where a peer has no result with seed 11 here, its figure is that of `PEERS`.
     """
     lines, _ = report.usable(results)
     with PEERS.open(newline="", encoding="utf-8") as file:
@@ -212,24 +211,64 @@ def beside_strongest(results: Sequence[Mapping[str, Any]]) -> list[Beside]:
         if (stream, "nochange") not in known:
             continue
         n = int(known[stream, "nochange"]["n_samples"])
-        here = [line for line in lines if line["stream"] == stream and line["n_samples"] == n]
-        ours = {line["seed"]: 100 * line["accuracy"] for line in here if line["model"] == "driftmoe"}
+        by_seed: dict[str, dict[int, float]] = {}
+        for line in lines:
+            if line["stream"] == stream and line["n_samples"] == n:
+                by_seed.setdefault(line["model"], {})[line["seed"]] = 100 * line["accuracy"]
+        ours = by_seed.get("driftmoe", {})
         if 11 not in ours:
             continue
         theirs, is_past = [], []
         for model, name in STRONGEST.items():
-            own = [100 * line["accuracy"] for line in here if line["model"] == model and line["seed"] == 11]
-            past = known.get((stream, name))
-            theirs.append(own[0] if own else float(past["accuracy"]) if past else math.nan)
-            is_past.append(not own and past is not None)
-        nochange = float(known[stream, "nochange"]["accuracy"])
-        of_streams.append(Beside(stream, n, ours, theirs, is_past, nochange))
+            figures, past = by_seed.get(model, {}), known.get((stream, name))
+            is_past.append(11 not in figures and past is not None)
+            theirs.append({11: float(past["accuracy"])} | figures if past else figures)
+        of_streams.append(
+            Beside(stream, n, ours, theirs, is_past, float(known[stream, "nochange"]["accuracy"]))
+        )
     return of_streams
 
 
+def ahead_of_best(ours: Mapping[int, float], theirs: Sequence[Mapping[int, float]]) -> dict[int, float]:
+    """Return how far we are ahead, seed by seed, of the peer that we are least ahead of; empty without peers.
+
+    Seeds are those that we and that peer have: streams of one seed are alike hard for both.
+    """
+    leads = [{seed: ours[seed] - of[seed] for seed in sorted(ours) if seed in of} for of in theirs]
+    return min((lead for lead in leads if lead), key=lambda lead: _mean(lead), default={})
+
+
+def means(of_streams: Sequence[Mapping[int, float]]) -> dict[int, float]:
+    """Return the mean over streams for each seed that all of them have."""
+    shared = set.intersection(*(set(of) for of in of_streams))
+    return {seed: float(np.mean([of[seed] for of in of_streams])) for seed in sorted(shared)}
+
+
 def mean_rank(of_streams: Sequence[Beside]) -> float:
-    """Return the mean rank of ours with seed 11 among the peers that have a figure."""
-    return float(np.mean([1 + sum(figure > s.ours[11] for figure in s.theirs) for s in of_streams]))
+    """Return the mean rank of ours, over streams and seeds, among the peers that have a figure for both."""
+    ranks = [
+        1 + sum(of[seed] > figure for of in s.theirs if seed in of)
+        for s in of_streams
+        for seed, figure in s.ours.items()
+        if any(seed in of for of in s.theirs)
+    ]
+    return float(np.mean(ranks))
+
+
+def _mean(figures: Mapping[int, float]) -> float:
+    return float(np.mean(list(figures.values())))
+
+
+def _spread(figures: Mapping[int, float], sign: str = "") -> str:
+    """Return mean ± standard deviation over seeds as text."""
+    values = list(figures.values())
+    if not values:
+        return report.NOTHING
+    return f"{np.mean(values):{sign}.2f}" + (f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else "")
+
+
+def _seeds(figures: Mapping[int, float]) -> str:
+    return ("seed " if len(figures) == 1 else "seeds ") + ", ".join(map(str, figures))
 
 
 def against_strongest(results: Sequence[Mapping[str, Any]]) -> report.Section:
@@ -239,43 +278,41 @@ def against_strongest(results: Sequence[Mapping[str, Any]]) -> report.Section:
         return report.Section(
             "Beside the strongest", ["No result of driftmoe with seed 11 on these streams."]
         )
-    heading = [
-        "stream",
-        "driftmoe, all seeds",
-        "driftmoe, seed 11",
-        *STRONGEST,
-        "ahead of the best",
-        "nochange",
-    ]
+    heading = ["stream", "driftmoe", *STRONGEST, "ahead of the best", "nochange"]
     rows: list[list[tuple[str, bool]]] = []
     for stream, n, ours, theirs, is_past, nochange in of_streams:
-        cells = [
-            report.NOTHING if math.isnan(figure) else f"{figure:.2f}" + "\\*" * star
-            for figure, star in zip(theirs, is_past, strict=True)
-        ]
-        best = np.nanmax(theirs)
-        spread = f" ± {np.std(list(ours.values()), ddof=1):.2f}" if len(ours) > 1 else ""
-        shown = [
-            f"{stream}, {n:,}", f"{np.mean(list(ours.values())):.2f}{spread}", f"{ours[11]:.2f}", *cells,
-            f"{ours[11] - best:+.2f}", f"{nochange:.2f}",
-        ]  # fmt: skip
-        bold = [False] * 3 + [figure == best > ours[11] for figure in theirs] + [False] * 2
-        bold[2] = ours[11] >= best
-        rows.append(list(zip(shown, bold, strict=True)))
-    mean = np.mean([s.ours[11] for s in of_streams])
-    means = np.mean([s.theirs for s in of_streams], axis=0)  # NaN for who lacks a stream
-    last = [f"mean of {len(rows)}", "", f"{mean:.2f}"]
-    last += [report.NOTHING if math.isnan(m) else f"{m:.2f}" for m in means]
-    rows.append([(text, False) for text in (*last, f"{mean - np.nanmax(means):+.2f}", "")])
+        ahead = ahead_of_best(ours, theirs)
+        is_first = not ahead or _mean(ahead) >= 0
+        cells = [(f"{stream}, {n:,}", False), (_spread(ours), is_first)]
+        for figures, star in zip(theirs, is_past, strict=True):
+            text = _spread(figures) + "\\*" * star
+            if 0 < len(figures) < len(ours):
+                text += f" ({_seeds(figures)})"
+            cells.append((text, not is_first and ahead_of_best(ours, [figures]) == ahead))
+        rows.append([*cells, (_spread(ahead, "+"), False), (f"{nochange:.2f}", False)])
+    ours, theirs = _means_of_all(of_streams)
+    last = [
+        f"mean of {len(rows)}",
+        *map(_spread, (ours, *theirs)),
+        _spread(ahead_of_best(ours, theirs), "+"),
+        "",
+    ]
     return report.Section(
         "Beside the strongest",
         [
-            "Accuracy in %. Streams have seed 11, and so have learners that were measured here; a star marks figures "
-            "of `peers.csv`, whose learners have CapyMOA's seed, 1, and read LED's features as numbers. Mean rank of "
-            f"driftmoe, seed 11, among those that have a figure: {mean_rank(of_streams):.2f}.",
-            report.Grid(heading, rows),
+            "Accuracy in %, mean ± standard deviation over seeds of stream and learner alike. Ahead of the best: seed "
+            "by seed, of the peer that driftmoe is least ahead of. A star marks figures of `peers.csv`: seed 11 of the "
+            "stream, CapyMOA's seed, 1, of the learner, LED's features as numbers. Mean rank of driftmoe over streams "
+            f"and seeds, among those that have a figure: {mean_rank(of_streams):.2f}.",
+            report.Grid(heading, [*rows, [(text, False) for text in last]]),
         ],
     )
+
+
+def _means_of_all(of_streams: Sequence[Beside]) -> tuple[dict[int, float], list[dict[int, float]]]:
+    """Return the means over all streams, by seed, of ours and of each peer; empty for who lacks a stream."""
+    by_peer = zip(*(s.theirs for s in of_streams), strict=True)
+    return means([s.ours for s in of_streams]), [means(of_peer) for of_peer in by_peer]
 
 
 def goals(
@@ -296,18 +333,23 @@ def goals(
     """
     rows: list[tuple[str, str, str, str]] = []
     if of_streams := beside_strongest(results):
-        means = np.mean([s.theirs for s in of_streams], axis=0)
-        lead = np.mean([s.ours[11] for s in of_streams]) - np.nanmax(means)
-        least = min(of_streams, key=lambda s: s.ours[11] - np.nanmax(s.theirs))
-        seed = f"seed 11, {len(of_streams)} streams"
+        lead = ahead_of_best(*_means_of_all(of_streams))
+        leads = {s.stream: ahead_of_best(s.ours, s.theirs) for s in of_streams}
+        least = min((name for name in leads if leads[name]), key=lambda name: _mean(leads[name]))
+        n_streams = f"{len(of_streams)} streams"
         rows += [
-            ("mean, ahead of the best peer's mean", "2.5", f"{lead:+.2f}", seed),
-            ("mean rank", "1", f"{mean_rank(of_streams):.2f}", seed),
             (
-                f"least ahead of a stream's best peer: {least.stream}",
+                "mean, ahead of the best peer's mean",
+                "2.5",
+                _spread(lead, "+"),
+                f"{_seeds(lead)}, {n_streams}",
+            ),
+            ("mean rank", "1", f"{mean_rank(of_streams):.2f}", n_streams),
+            (
+                f"least ahead of a stream's best peer: {least}",
                 "-0.3",
-                f"{least.ours[11] - np.nanmax(least.theirs):+.2f}",
-                seed,
+                _spread(leads[least], "+"),
+                f"{_seeds(leads[least])}, {n_streams}",
             ),
         ]
     names = [s.stream for s in of_streams]
@@ -320,13 +362,11 @@ def goals(
         seeds = sorted({seed for _, seed in learnt})
 
         def ahead(of: _Lines, other: _Lines) -> str:
-            of_seeds = [
-                np.mean(
-                    [100 * (of[name, seed]["accuracy"] - other[name, seed]["accuracy"]) for name in names]
-                )
-                for seed in seeds
+            leads = [
+                {seed: 100 * (of[name, seed]["accuracy"] - other[name, seed]["accuracy"]) for seed in seeds}
+                for name in names
             ]
-            return f"{np.mean(of_seeds):+.2f} ± {np.std(of_seeds, ddof=1):.2f}"
+            return _spread(means(leads), "+")
 
         above = {
             name: np.mean(
