@@ -104,7 +104,7 @@ def main() -> None:
         lines, _ = read_results(out)
         for line in lines:
             del line["routing"]["experts"], line["parameters"]  # the model tells them
-        text = "".join(json.dumps({"study": arguments.study} | line) + "\n" for line in lines)
+        text = "".join(json.dumps(line) + "\n" for line in lines)
         arguments.lines.parent.mkdir(parents=True, exist_ok=True)
         arguments.lines.write_text(text, encoding="utf-8")
     sys.exit(1 if n_failed else 0)

@@ -48,7 +48,7 @@ LARGE = tuple(f"{name}(ensemble_size=100)" for name in CAPYMOA)
 MODELS = (*OURS, *CAPYMOA, *RIVER, *LARGE)
 
 RESULTS = Path(__file__).parent / "results" / "paper.jsonl"
-ABLATION = Path(__file__).parent / "results" / "ablation.jsonl"
+GATES = Path(__file__).parent / "results" / "ablation" / "gate.jsonl"
 SPEEDS = Path(__file__).parent / "results" / "speed.jsonl"
 PUBLISHED = Path(__file__).parent / "paper_accuracy.csv"
 """The paper's table of accuracies in %: 1 000 000 samples or the whole real set, ensembles of 100 learners."""
@@ -159,7 +159,7 @@ def write_report(folder: Path, collected: Path) -> None:
     )
     kept = [
         [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-        for file in (ABLATION, SPEEDS)
+        for file in (GATES, SPEEDS)
     ]
     beside = [goals(results, *kept), against_strongest(results), beside_paper(results)]
     text = report.markdown(beside, title="The paper's streams and methods", pictures="")
@@ -317,7 +317,7 @@ def _means_of_all(of_streams: Sequence[Beside]) -> tuple[dict[int, float], list[
 
 def goals(
     results: Sequence[Mapping[str, Any]],
-    ablation: Sequence[Mapping[str, Any]],
+    gates: Sequence[Mapping[str, Any]],
     speed: Sequence[Mapping[str, Any]],
 ) -> report.Section:
     """Return the table of what the default is to reach on the streams of `PEERS`, and what it does.
@@ -326,8 +326,8 @@ def goals(
     ----------
     results
         Lines of this grid.
-    ablation
-        Lines of `benchmarks.ablation`, of which those of the study `gate` count.
+    gates
+        Lines of the study `gate` of `benchmarks.ablation`.
     speed
         Lines of `benchmarks.speed`, each with a goal and its value, or others.
     """
@@ -355,7 +355,7 @@ def goals(
     names = [s.stream for s in of_streams]
     of_gates = {
         model: {(line["stream"], line["seed"]): line for line in lines if line["stream"] in names}
-        for model, lines in report.by_model([x for x in ablation if x["study"] == "gate"]).items()
+        for model, lines in report.by_model(gates).items()
     }
     if names and set(GATE) <= set(of_gates):
         default, learnt, equal, frozen = (of_gates[model] for model in GATE)
@@ -398,8 +398,8 @@ def goals(
     return report.Section(
         "Goals of the default",
         [
-            "In points of accuracy, but for ranks and times. From `paper.jsonl`, `peers.csv`, `ablation.jsonl` (study "
-            "`gate`) and `speed.jsonl`.",
+            "In points of accuracy, but for ranks and times. From `paper.jsonl`, `peers.csv`, `ablation/gate.jsonl` "
+            "and `speed.jsonl`.",
             report.Grid(heading, [[(cell, False) for cell in row] for row in rows]),
         ],
     )
