@@ -502,17 +502,23 @@ def _show(
 @app.command(
     "report",
     epilog="Examples:\n\n  driftmoe report runs/grid\n\n  driftmoe report runs --out page --title 'Nine streams'\n\n"
-    "  driftmoe report runs/grid -m driftmoe -m arf",
+    "  driftmoe report runs/grid -m driftmoe -m arf\n\n  driftmoe report benchmarks/results/ablation/gate.jsonl",
 )
 def write_report(
     folder: Annotated[
         Path,
         typer.Argument(
-            metavar="DIR", help="Folder of results; its folders are read too.", show_default=False
+            metavar="DIR",
+            help="Folder of results; its folders are read too. Or one file of result lines.",
+            show_default=False,
         ),
     ],
     out: Annotated[
-        Path | None, typer.Option(help="Where to write the report. Default: DIR.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="Folder to write the report to. Default: DIR; for a file, runs/ and its name.",
+            show_default=False,
+        ),
     ] = None,
     title: Annotated[str, typer.Option(help="Heading of the report.")] = "Models on streams that drift",
     model: Annotated[
@@ -538,7 +544,8 @@ def write_report(
             parts = report.sections(results, curves, read_failures(folder))
         except ImportError as error:
             raise ValueError(str(error)) from None
-        written = report.write(parts, out or folder, title=title)
+        where = folder if folder.is_dir() else Path("runs") / folder.stem
+        written = report.write(parts, out or where, title=title)
     table_console().print(f"Report: {', '.join(map(str, written))}", soft_wrap=True, markup=False)
 
 

@@ -343,6 +343,15 @@ def test_the_command_compares_the_models_asked_for_in_their_order_and_names_fail
     assert "no result of model 'nosuch'; there are: x, y, z" in " ".join(refused.output.split())
 
 
+def test_one_file_of_lines_is_reported_below_runs(written, tmp_path, monkeypatch):
+    lines = shutil.copy(written / "a" / "results.jsonl", tmp_path / "study.jsonl")
+    monkeypatch.chdir(tmp_path)
+    assert CliRunner().invoke(app, ["report", str(lines)]).exit_code == 0
+    text = (tmp_path / "runs" / "study" / "report.md").read_text(encoding="utf-8")
+    assert "| a, 1,000 | **75.00 ± 7.07** |" in text
+    assert "| b, 1,000 |" not in text
+
+
 class Page(html.parser.HTMLParser):
     """Collects what the page refers to, and checks that tags close."""
 
