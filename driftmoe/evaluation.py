@@ -8,6 +8,7 @@ in one pass over the stream. All three yield checkpoints.
 from __future__ import annotations
 
 import heapq
+import math
 import numbers
 import time
 from collections import deque
@@ -18,28 +19,21 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
-from river import base
+from river import base, compose
 from river.metrics.base import Metric
+from river.metrics.base import Metrics as Several
 
 from driftmoe.metrics import Fading, RamHours, Scores
 
 if TYPE_CHECKING:
     from driftmoe.telemetry import RoutingReport
 
-FAILURES = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    ImportError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
-"""What a stream or a model may raise half way; what had been measured until then is not lost."""
+FAILURES = Exception
+"""What a stream or a model may raise half way; what had been measured until then is not lost.
+
+Models and streams are anybody's, and libraries have errors of their own classes, so no list of classes would do. It is
+never swallowed: who catches it keeps it with its traceback, or lets it go on.
+"""
 
 BLOCK_SIZE = 256
 """Samples that a model which takes blocks gets at once, where it does not name another size."""
@@ -122,6 +116,7 @@ def prequential(
     metrics
         River metrics to compute beside the standard figures, one, several or by name; the name is that of the class
         otherwise. One that reads probabilities makes the model give both label and probabilities, sample by sample.
+        Each is also computed anew for every window: `Rolling` and its like are not needed here, and not taken.
     window
         Samples that a checkpoint's `window` looks back on.
     step
@@ -134,11 +129,15 @@ def prequential(
         its label does, after the sample that has just arrived has been predicted, older samples first. An integer, a
         pair `(low, high)` for a random one with equal chances, the name of a column of the stream that holds it (which
         the model does not get to see), or a function of `(x, y)`. A label that is due after the end is not learnt.
+        With 1, a label is learnt after the next sample has been predicted: what river's `delay=2` does, whose 1 is 0
+        here; river also learns what is left at the end. The baseline of kappa-temporal knows the label before at once,
+        so that a model which repeats the last label it learnt is below 0.
     weight
-        How much a sample counts, in the figures and, where the model's `learn_one` takes `w`, in learning: the name of
-        a column that holds it (which the model does not get to see), or a function of `(x, y)`.
+        How much a sample counts, in the figures and, where `learn_one` of the model, or of the last step of a
+        pipeline, takes `w`, in learning: the name of a column that holds it (which the model does not get to see), or
+        a function of `(x, y)`.
     warm_start
-        First samples that are learnt at once and not predicted.
+        First samples that are learnt at once and not predicted; checkpoints begin after them.
     keep_predictions
         Whether checkpoints carry the predictions.
     seed
@@ -156,7 +155,9 @@ def prequential(
     ------
     ValueError
         If `window` or `step` is below 1, or `step` does not divide `window`; if `fading` is out of range; if a delay is
-        negative or a weight is not positive; if a model that tests and trains itself is to do what it cannot.
+        negative or a weight is not positive and finite; if a sample has no label; if a metric is none of
+        classification, or two have one name; if a model that tests and trains itself is to do what it cannot; if the
+        stream ends within `warm_start`.
 
     Notes
     -----
@@ -178,11 +179,9 @@ def prequential(
     1250 0.884
     """
     step = window if step is None else step
-    metrics, delay = metrics or (), delay or 0
+    delay = delay or 0
     _check_delay(delay)
-    for name, value in (("window", window), ("step", step)):
-        if value < 1:
-            raise ValueError(f"{name}={value}; choose at least 1 sample")
+    _check_counts(window=window, step=step)
     if warm_start < 0:
         raise ValueError(f"warm_start={warm_start}; choose 0 or more samples")
     tally = _Tally(model, stream, metrics, window, step, fading, keep_predictions)
@@ -203,12 +202,17 @@ def prequential(
     try:
         for event in events:
             tally.add(event, is_counted=tally.n_samples >= warm_start)
-            if tally.n_samples % step == 0:
+            if tally.n_samples % step == 0 and tally.n_samples > warm_start:
                 yield tally.checkpoint()
-    except (KeyboardInterrupt, *FAILURES):
-        if tally.n_samples % step:
+    except (KeyboardInterrupt, FAILURES):
+        if tally.n_samples % step and tally.n_samples > warm_start:
             yield tally.checkpoint()
         raise
+    if 0 < tally.n_samples <= warm_start:
+        raise ValueError(
+            f"warm_start={warm_start}, but the stream has {tally.n_samples} samples, so that none was predicted; "
+            "choose a shorter warm start"
+        )
     if tally.n_samples % step:
         yield tally.checkpoint()
 
@@ -217,7 +221,7 @@ def holdout(
     stream: Iterable[tuple[Mapping[Any, Any], Hashable]],
     model: base.Classifier,
     *,
-    metrics: Metrics = (),
+    metrics: Metrics | None = None,
     every: int = 10_000,
     size: int = 1000,
     keep_predictions: bool = False,
@@ -237,23 +241,23 @@ def holdout(
     ------
     checkpoint
         One per test; `window` holds its figures and `cumulative` those of all tests so far. A test that the end of the
-        stream cuts short counts too.
+        stream cuts short counts too. The label before, for kappa-temporal, is that of the sample tested before, at the
+        begin of a test the last one of the test before.
 
     Raises
     ------
     ValueError
-        If `every` or `size` is below 1.
+        If `every` or `size` is below 1, a sample has no label, or the model runs in a loop of its own.
 
     References
     ----------
     Gama, Sebastião, Rodrigues (2013). On evaluating stream learning algorithms. Machine Learning 90, section 3.1.
     """
-    for name, value in (("every", every), ("size", size)):
-        if value < 1:
-            raise ValueError(f"{name}={value}; choose at least 1 sample")
+    _check_counts(every=every, size=size)
+    _check_learns_one_by_one(model)
     tally = _Tally(model, stream, metrics, size, size, None, keep_predictions)
     n_tested = 0
-    for i, (x, y) in enumerate(stream):
+    for i, (x, y) in enumerate(_labelled(stream)):
         if i % (every + size) < every:
             tally.add(_learnt(model, x, y), is_counted=False)
             continue
@@ -270,7 +274,7 @@ def cross_validate(
     models: Sequence[base.Classifier],
     *,
     method: Literal["cross-validation", "split", "bootstrap"] = "cross-validation",
-    metrics: Metrics = (),
+    metrics: Metrics | None = None,
     window: int = 1000,
     seed: int | None = None,
 ) -> Iterator[tuple[Checkpoint, ...]]:
@@ -305,7 +309,8 @@ def cross_validate(
     Raises
     ------
     ValueError
-        If there are fewer than 2 models, the method is unknown, or `window` is below 1.
+        If there are fewer than 2 models, or one is given twice, which would be tested on what it has learnt; if the
+        method is unknown or `window` below 1; if a sample has no label, or a model runs in a loop of its own.
 
     References
     ----------
@@ -322,15 +327,21 @@ def cross_validate(
     """
     if len(models) < 2:
         raise ValueError(f"{len(models)} models; give at least 2, one per fold")
-    if window < 1:
-        raise ValueError(f"window={window}; choose at least 1 sample")
+    if len(set(map(id, models))) < len(models):
+        raise ValueError(
+            "a model is given for several folds, and would be tested on what it has learnt; give each fold one of its "
+            "own, such as [model.clone() for _ in range(10)]"
+        )
+    _check_counts(window=window)
+    for model in models:
+        _check_learns_one_by_one(model)
     draws = {"cross-validation": _all_but_one, "split": _only_one, "bootstrap": _poisson}
     if method not in draws:
         raise ValueError(f"method={method!r}; choose one of {', '.join(map(repr, draws))}")
     rng = np.random.default_rng(seed)
     tallies = [_Tally(model, stream, metrics, window, window, None, False) for model in models]
     n_samples = 0
-    for x, y in stream:
+    for x, y in _labelled(stream):
         for tally, times in zip(tallies, draws[method](len(models), rng), strict=True):
             if times == 0:
                 tally.add(_tested(tally.model, x, y, tally.reads_proba))
@@ -396,6 +407,37 @@ class _Row(NamedTuple):
     weight: float | None
 
 
+def _check_counts(**counts: int) -> None:
+    for name, value in counts.items():
+        if not isinstance(value, numbers.Integral) or value < 1:
+            raise ValueError(f"{name}={value!r}; choose a whole number of samples, at least 1")
+
+
+def _check_learns_one_by_one(model: Any) -> None:
+    if not hasattr(model, "learn_one"):
+        raise ValueError(
+            f"{type(model).__name__} runs in a loop of its own and cannot be told what to learn; use `prequential`, "
+            "or choose another model"
+        )
+
+
+def _labelled(
+    samples: Iterable[tuple[Mapping[Any, Any], Hashable]],
+) -> Iterator[tuple[Mapping[Any, Any], Hashable]]:
+    """Pass samples on; refuse one without a label, which can be neither tested nor learnt."""
+    for i, (x, y) in enumerate(samples):
+        if y is None:
+            raise ValueError(f"sample {i} has no label (None); leave out samples whose label never comes")
+        yield x, y
+
+
+def _takes_weight(model: Any) -> bool:
+    """Tell whether a model, or the last step of a pipeline, learns with weights."""
+    while isinstance(model, compose.Pipeline):
+        model = list(model.steps.values())[-1]
+    return "w" in signature(model.learn_one).parameters
+
+
 def _check_delay(delay: Any) -> None:
     """Refuse what is no number of samples, no range of them, no name and no function."""
     is_range = (
@@ -417,7 +459,7 @@ def _with_delays_and_weights(
 ) -> Iterator[_Row]:
     hidden = {name for name in (delay, weight) if isinstance(name, str)}
     rng = np.random.default_rng(seed)
-    for x, y in samples:
+    for x, y in _labelled(samples):
         if isinstance(delay, str):
             if delay not in x:
                 raise ValueError(
@@ -435,9 +477,14 @@ def _with_delays_and_weights(
             )
         w = None
         if weight is not None:
+            if isinstance(weight, str) and weight not in x:
+                raise ValueError(
+                    f"weight={weight!r} is no feature of this sample, which has {', '.join(map(str, x))}; give the "
+                    "name of a feature that holds it, or a function of sample and label"
+                )
             w = float(x[weight] if isinstance(weight, str) else weight(x, y))
-            if not w > 0.0:
-                raise ValueError(f"weight={w}; choose weights above 0")
+            if not 0.0 < w < math.inf:
+                raise ValueError(f"weight={w}; choose finite weights above 0")
         if hidden:
             x = {name: value for name, value in x.items() if name not in hidden}
         yield _Row(x, y, int(d), w)
@@ -446,7 +493,7 @@ def _with_delays_and_weights(
 def _one_by_one(rows: Iterable[_Row], model: Any, warm_start: int, reads_proba: bool) -> Iterator[Answers]:
     """Predict each sample when it arrives, and learn each when its label does."""
     waiting: list[tuple[int, int, _Row]] = []
-    takes_weight = "w" in signature(model.learn_one).parameters
+    takes_weight = _takes_weight(model)
     clock, cpu_clock = time.perf_counter, time.process_time
     for i, row in enumerate(rows):
         is_warm = i >= warm_start
@@ -517,7 +564,7 @@ class _Tally:
         self,
         model: Any,
         stream: Any,
-        metrics: Metrics,
+        metrics: Metrics | None,
         window: int,
         step: int,
         fading: float | None,
@@ -630,8 +677,25 @@ def _update(metric: Any, y: Hashable, said: tuple[Hashable, Any], w: float) -> N
     metric.update(y, label if metric.requires_labels else proba, w)
 
 
-def _by_name(metrics: Metrics) -> dict[str, Any]:
+def _by_name(metrics: Metrics | None) -> dict[str, Any]:
+    """Return metrics by name, after a check that they can be computed for the run and for each window."""
+    named: list[tuple[str, Any]]
     if isinstance(metrics, Mapping):
-        return dict(metrics)
-    several = [metrics] if isinstance(metrics, Metric) else metrics
-    return {type(metric).__name__: metric for metric in several}
+        named = list(metrics.items())
+    elif isinstance(metrics, Metric) and not isinstance(metrics, Several):
+        named = [(type(metrics).__name__, metrics)]
+    else:
+        named = [(type(metric).__name__, metric) for metric in metrics or ()]
+    for name, metric in named:
+        if not isinstance(metric, Metric):
+            raise ValueError(
+                f"metric {metric!r} of class {type(metric).__name__} is no river metric; give the metric itself, "
+                "which is computed for each window, too"
+            )
+        if not hasattr(metric, "requires_labels"):
+            raise ValueError(f"{name} is no metric of classification; choose another")
+    if len({name for name, _ in named}) < len(named):
+        raise ValueError(
+            f"metrics {', '.join(name for name, _ in named)}: two have one name; give a dictionary with a name for each"
+        )
+    return dict(named)

@@ -527,10 +527,7 @@ def _in_processes(runs: Iterable[Run], work: Work, n_workers: int) -> Happenings
                     news = f"its process ended with exit code {processes[pipe].exitcode} and no result"
                     del running[pipe]
                 else:
-                    if isinstance(news, str):
-                        processes[pipe].terminate()  # the next run gets one that has not seen a failure
-                        del running[pipe]
-                    elif not isinstance(news, float):
+                    if not isinstance(news, float):
                         idle.append(pipe)
                         del running[pipe]
                 yield run, news
@@ -544,17 +541,8 @@ def _in_child(pipe: Connection, work: Work) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends its children
     threading.Thread(target=_end_with_parent, daemon=True).start()
     while True:
-        run = pipe.recv()
-        with contextlib.ExitStack() as stack:
-            stack.push(functools.partial(_tell_why, pipe))
-            for news in work(run):
-                pipe.send(news)
-
-
-def _tell_why(pipe: Connection, _: Any, error: BaseException | None, __: Any) -> None:
-    """Send the traceback of what is about to end this process: an error that no model is known to raise."""
-    if error is not None:
-        pipe.send("".join(traceback.format_exception(error)))
+        for news in work(pipe.recv()):
+            pipe.send(news)
 
 
 def _end_with_parent() -> None:

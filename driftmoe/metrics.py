@@ -7,62 +7,51 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import eq
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
-from river import base, metrics
+from river import metrics
 
 CHUNK = 256
 """Labels that `KappaM` counts at once, beside as many numbers as there are classes for each."""
 
 
-class BaselineKappa(metrics.base.Metric):
+class BaselineKappa(metrics.base.ClassificationMetric):
     """How much better than a trivial classifier: (p - p_baseline) / (1 - p_baseline).
 
     1 is perfect, 0 is as good as the baseline, below 0 is worse. `KappaM` and `KappaTemporal` are the two in use; they
     differ in the baseline only. Where the baseline makes no mistake the quotient is undefined and 0 is returned.
     """
 
-    _fmt = ".2%"
-
     def __init__(self) -> None:
-        self._total = 0.0
-        self._correct = 0.0
-        self._baseline_correct = 0.0
+        # Not the base class's, which makes a confusion matrix: that cannot tell what the baseline said.
+        self._sums = np.zeros(
+            3
+        )  # weight of all samples, of those that were right, of those the baseline had right
 
     def update(self, y_true: Hashable, y_pred: Hashable, w: float = 1.0) -> None:
         """Take in one prediction; samples must come in the order of the stream."""
-        self._total += w
-        self._correct += w * (y_true == y_pred)
-        self._baseline_correct += w * (self._baseline(y_true, w) == y_true)
+        self._sums += self._judged(y_true, y_pred, w)
 
     def revert(self, y_true: Hashable, y_pred: Hashable, w: float = 1.0) -> None:
         """Not available: what the baseline answered depends on the order in which samples came."""
         raise NotImplementedError(
-            f"{type(self).__name__} cannot take back a sample; call restart() at the border of each window instead"
+            f"{type(self).__name__} cannot take back a sample; use `driftmoe.metrics.Windowed` instead of river's "
+            "`Rolling`, or call restart() at the border of each window"
         )
 
     def restart(self) -> None:
         """Begin a new window: the counts start at zero, the baseline keeps what it remembers."""
-        self._total = self._correct = self._baseline_correct = 0.0
+        self._sums[:] = 0.0
 
     def get(self) -> float:
         """Return the current value; 0 before any sample."""
-        return _improvement(self._correct, self._baseline_correct, self._total)
+        total, correct, baseline_correct = self._sums.tolist()
+        return _improvement(correct, baseline_correct, total)
 
-    @property
-    def bigger_is_better(self) -> bool:
-        """Whether a larger value is a better one."""
-        return True
-
-    @property
-    def requires_labels(self) -> bool:
-        """Whether the metric reads labels rather than probabilities."""
-        return True
-
-    def works_with(self, model: base.Estimator) -> bool:
-        """Return whether a model gives what the metric reads."""
-        return isinstance(model, base.Classifier)
+    def _judged(self, y_true: Hashable, y_pred: Hashable, w: float) -> np.ndarray:
+        """Return what a sample adds to the sums; the baseline remembers its label."""
+        return np.array([w, w * (y_true == y_pred), w * (self._baseline(y_true, w) == y_true)])
 
     def _baseline(self, y_true: Hashable, w: float = 1.0) -> Any:
         """Return what the baseline says of the sample whose label is `y_true`, and remember that label."""
@@ -286,6 +275,8 @@ class ExpectedCalibrationError(metrics.base.MultiClassMetric):
     def update(self, y_true: Hashable, y_pred: Mapping[Hashable, float], w: float = 1.0) -> None:
         """Take in one prediction; one without any probability has no confidence."""
         label, confidence = max(y_pred.items(), key=lambda item: item[1]) if y_pred else (None, 0.0)
+        if math.isnan(confidence):
+            raise ValueError(f"probability nan of label {label!r}; a model gives numbers from 0 to 1")
         of = min(int(confidence * self.n_bins), self.n_bins - 1)
         self._weight[of] += w
         self._surplus[of] += w * (confidence - (label == y_true))
@@ -310,10 +301,99 @@ class ExpectedCalibrationError(metrics.base.MultiClassMetric):
         return False
 
 
-class Fading:
+class _Wrapper(metrics.base.WrapperMetric, metrics.base.ClassificationMetric):  # type: ignore[override]  # of _fmt, between river's own two
+    """A metric of classification made from another one, of which it counts some samples less, or not at all."""
+
+    def __init__(self, cls: Callable[..., Any], **kwargs: Any) -> None:
+        self._cls, self._kwargs = cls, kwargs
+        self._metric: Any = self._make()
+
+    def _make(self) -> Any:
+        return self._cls(**self._kwargs)
+
+    @property
+    def metric(self) -> Any:
+        """The metric of the samples that count."""
+        return self._metric
+
+    def revert(self, y_true: Hashable, y_pred: Any, w: float = 1.0) -> None:
+        """Not available: which samples count is decided here."""
+        raise NotImplementedError(f"{type(self).__name__} cannot take back a sample; it forgets by itself")
+
+    def clone(self, new_params: Mapping[str, Any] | None = None, include_attributes: bool = False) -> Self:
+        """Return one like this that has seen nothing; `new_params` are arguments to change."""
+        arguments = {"cls": self._cls, **self._kwargs, **self._own_params(), **(new_params or {})}
+        return type(self)(**arguments)
+
+    def _own_params(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _get_params(self) -> dict[str, Any]:
+        return {"cls": self._cls, **self._own_params(), **self._kwargs}
+
+
+class Windowed(_Wrapper):
+    """A metric of the last samples alone, as `river.utils.Rolling` makes one, for kappa-M and kappa-temporal too.
+
+    Parameters
+    ----------
+    cls
+        Class of the metric.
+    size
+        Samples that count.
+    **kwargs
+        Arguments of the metric. `Windowed(KappaM, 1000, window=1000)` is MOA's windowed kappa-M, sliding: the majority
+        is that of the last 1000 labels as each sample came. Without `window` it is that of all labels.
+
+    Raises
+    ------
+    ValueError
+        If `size` is below 1.
+
+    References
+    ----------
+    Gama, Sebastião, Rodrigues (2013). On evaluating stream learning algorithms. Machine Learning 90, section 3.2.
+
+    Examples
+    --------
+    >>> from driftmoe.metrics import KappaTemporal, Windowed
+    >>> metric = Windowed(KappaTemporal, size=3)
+    >>> for y_true, y_pred in zip("aabab", "aabbb"):
+    ...     metric.update(y_true, y_pred)
+    >>> metric  # of b, a, b, of which no change would know none
+    Windowed(KappaTemporal): 66.67%
+    """
+
+    def __init__(self, cls: Callable[..., Any], size: int = 1000, **kwargs: Any) -> None:
+        if size < 1:
+            raise ValueError(f"size={size}; choose at least 1 sample")
+        super().__init__(cls, **kwargs)
+        self.size = size
+        self._recent: deque[Any] = deque()
+
+    def update(self, y_true: Hashable, y_pred: Any, w: float = 1.0) -> None:
+        """Take in one prediction, and forget the oldest of more than `size`."""
+        if isinstance(self._metric, BaselineKappa):
+            judged = self._metric._judged(y_true, y_pred, w)
+            self._metric._sums += judged
+            self._recent.append(judged)
+            if len(self._recent) > self.size:
+                self._metric._sums -= self._recent.popleft()
+            return
+        self._metric.update(y_true, y_pred, w)
+        self._recent.append((y_true, y_pred, w))
+        if len(self._recent) > self.size:
+            self._metric.revert(*self._recent.popleft())
+
+    def _own_params(self) -> dict[str, Any]:
+        return {"size": self.size}
+
+
+class Fading(_Wrapper):
     """A metric that forgets: each sample counts `factor` times as much as the one after it.
 
-    It takes any metric whose `update` takes a weight, as `river.utils.Rolling` takes any that can revert.
+    It takes any metric that is a quotient of sums over samples, each with its weight: accuracy, the kappas, F1, Brier
+    and most others.
 
     Parameters
     ----------
@@ -323,6 +403,11 @@ class Fading:
         In (0, 1). With 0.999 the last 1000 samples or so count.
     **kwargs
         Arguments of the metric.
+
+    Raises
+    ------
+    ValueError
+        If `factor` is out of range.
 
     Notes
     -----
@@ -341,8 +426,8 @@ class Fading:
     >>> metric = Fading(metrics.Accuracy, factor=0.5)
     >>> for y_true, y_pred in zip("aaa", "aba"):
     ...     metric.update(y_true, y_pred)
-    >>> round(metric.get(), 4)  # (1 + 0.25) / (1 + 0.5 + 0.25)
-    0.7143
+    >>> metric  # (1 + 0.25) / (1 + 0.5 + 0.25)
+    Fading(Accuracy): 71.43%
     """
 
     _HEIR_BEGINS, _HEIR_TAKES_OVER = 1e100, 1e150
@@ -350,9 +435,8 @@ class Fading:
     def __init__(self, cls: Callable[..., Any], factor: float = 0.999, **kwargs: Any) -> None:
         if not 0.0 < factor < 1.0:
             raise ValueError(f"factor={factor}; choose 0 < factor < 1, such as 0.999")
+        super().__init__(cls, **kwargs)
         self.factor = factor
-        self._make = lambda: cls(**kwargs)
-        self._metric: Any = self._make()
         self._heir: Any = None
         self._weight = 1.0
 
@@ -369,14 +453,8 @@ class Fading:
             self._metric, self._heir = self._heir, None
             self._weight /= self._HEIR_BEGINS
 
-    def get(self) -> Any:
-        """Return what the metric gives for the faded samples."""
-        return self._metric.get()
-
-    @property
-    def requires_labels(self) -> bool:
-        """Whether the metric reads labels rather than probabilities."""
-        return bool(self._metric.requires_labels)
+    def _own_params(self) -> dict[str, Any]:
+        return {"factor": self.factor}
 
 
 class RamHours:
@@ -430,10 +508,11 @@ class Recovery:
     lost
         `before` less the accuracy in the worst window until the next drift; 0 where none is worse.
     mistakes
-        Wrong predictions until recovery above those that `before` would have made.
+        Wrong predictions until recovery above those that `before` would have made; 0 where there are fewer.
     samples
-        Samples from the begin of the change to the end of the first window that lies after it and is as accurate as
-        before; `None` when that did not happen before the next drift.
+        Samples from the begin of the change to the end of the first window that lies after the whole of it and is as
+        accurate as before; `None` when that did not happen before the next drift. It is no less than a gradual
+        change takes.
     """
 
     position: int
@@ -467,7 +546,8 @@ def drift_recovery(
     -------
     recoveries
         One per drift that has a window before it and one after. How finely a drift is resolved depends on the
-        windows: the result cannot be finer than they are.
+        windows: the result cannot be finer than they are, nor surer, since one window says what was before and one
+        that it is regained. The accuracy of a window of n samples is uncertain by about 0.5 / sqrt(n).
 
     Raises
     ------
@@ -483,8 +563,9 @@ def drift_recovery(
     if len(ends) != len(accuracy):
         raise ValueError(f"{len(ends)} ends of windows and {len(accuracy)} accuracies; give one for each")
     begins = [max(position - width // 2, 0) for position, width in drifts]
+    is_over = [position + width // 2 for position, width in drifts]
     recoveries = []
-    for begin, until in zip(begins, [*begins, math.inf][1:], strict=True):
+    for begin, over, until in zip(begins, is_over, [*begins, math.inf][1:], strict=True):
         windows = list(zip([0, *ends][:-1], ends, accuracy, strict=True))
         earlier = [value for _, end, value in windows if end <= begin]
         later = [(start, end, value) for start, end, value in windows if begin < end <= until]
@@ -492,12 +573,12 @@ def drift_recovery(
             continue
         before, mistakes, samples = earlier[-1], 0.0, None
         for start, end, value in later:
-            if start >= begin and value >= before - tolerance:
+            if start >= over and value >= before - tolerance:
                 samples = end - begin
                 break
             mistakes += (before - value) * (end - start)
         lost = max(0.0, before - min(value for _, _, value in later))
-        recoveries.append(Recovery(begin, before, round(lost, 12), round(mistakes, 9), samples))
+        recoveries.append(Recovery(begin, before, round(lost, 12), round(max(mistakes, 0.0), 9), samples))
     return recoveries
 
 

@@ -5,12 +5,12 @@ import time
 
 import numpy as np
 import pytest
-from river import base, dummy, metrics, naive_bayes
+from river import base, compose, dummy, metrics, naive_bayes, preprocessing, utils
 
 import streams
 from driftmoe import models
 from driftmoe.evaluation import cross_validate, holdout, prequential
-from driftmoe.metrics import Brier, RamHours
+from driftmoe.metrics import Brier, Fading, KappaM, RamHours, Windowed
 
 
 class Recorder(base.Classifier):
@@ -45,8 +45,11 @@ def test_checkpoints_come_at_every_window_and_at_the_end():
 
 
 def test_window_below_one_is_refused():
-    with pytest.raises(ValueError, match="window=0; choose at least 1 sample"):
-        next(prequential([], Recorder(), window=0))
+    for window in (0, 10.5):
+        with pytest.raises(
+            ValueError, match=f"window={window}; choose a whole number of samples, at least 1"
+        ):
+            next(prequential([], Recorder(), window=window))
 
 
 def test_accuracy_equals_river_on_the_same_stream():
@@ -182,8 +185,11 @@ def test_negative_delays_and_weights_below_zero_are_refused():
             ValueError, match=f"delay={delay}; a label comes a whole number of samples after its own"
         ):
             list(prequential(numbered(3), Memory(), delay=lambda x, y, delay=delay: delay))
-    with pytest.raises(ValueError, match="weight=0.0; choose weights above 0".replace(".", r"\.")):
-        list(prequential(numbered(3), Memory(), weight=lambda x, y: 0))
+    for weight in (0, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match=f"weight={float(weight)}; choose finite weights above 0"):
+            list(prequential(numbered(3), Memory(), weight=lambda x, y, weight=weight: weight))
+    with pytest.raises(ValueError, match="weight='zz' is no feature of this sample, which has i"):
+        list(prequential(numbered(3), Memory(), weight="zz"))
 
 
 @pytest.mark.parametrize(
@@ -241,6 +247,29 @@ def test_a_warm_start_is_learnt_and_not_counted(name):
     assert warm.window["accuracy"] != warm.cumulative["accuracy"]
 
 
+def test_weights_reach_the_last_step_of_a_pipeline():
+    memory = Memory()
+    model = compose.Pipeline(preprocessing.StandardScaler(), compose.Select("i"), memory)
+    rows = [({"i": i}, i % 2) for i in range(4)]
+    list(prequential(rows, model, weight=lambda x, y: x["i"] + 2.0))
+    assert sorted(memory.weights.values()) == [2.0, 3.0, 4.0, 5.0]
+
+
+@pytest.mark.parametrize("run", [prequential, holdout, lambda s, m: cross_validate(s, [m, m.clone()])])
+def test_a_sample_without_a_label_is_refused(run):
+    rows = [({"i": 0}, "a"), ({"i": 1}, "b"), ({"i": 2}, None)]
+    with pytest.raises(ValueError, match=r"sample 2 has no label \(None\)"):
+        list(run(rows, Memory()))
+
+
+def test_checkpoints_begin_after_a_warm_start():
+    rows = [({"i": i}, "a") for i in range(35)]
+    assert [c.n_samples for c in prequential(rows, Memory(), window=10, warm_start=20)] == [30, 35]
+    assert [c.n_samples for c in prequential(rows, Memory(), window=10, warm_start=15)] == [20, 30, 35]
+    with pytest.raises(ValueError, match="warm_start=35, but the stream has 35 samples"):
+        list(prequential(rows, Memory(), window=10, warm_start=35))
+
+
 def test_a_warm_start_does_not_wait_for_labels():
     model = Recorder()
     list(prequential(numbered(6), model, warm_start=2, delay=2))
@@ -294,6 +323,33 @@ def test_metrics_of_ones_own_read_labels_or_probabilities():
             assert figures[name] == pytest.approx(metric.get()), name
     (one,) = prequential(stream, models.make("nb"), metrics=metrics.LogLoss(), window=1000, fading=0.999)
     assert {"LogLoss", "accuracy"} <= set(one.window)
+
+
+@pytest.mark.parametrize(
+    ("asked_for", "message"),
+    [
+        (
+            [utils.Rolling(metrics.Accuracy, window_size=9)],
+            "Rolling is no river metric; give the metric itself",
+        ),
+        (metrics.MAE(), "MAE is no metric of classification"),
+        ([metrics.MacroFBeta(beta=0.5), metrics.MacroFBeta(beta=2)], "two have one name; give a dictionary"),
+    ],
+)
+def test_metrics_that_would_give_wrong_figures_are_refused(asked_for, message):
+    with pytest.raises(ValueError, match=message):
+        next(prequential([], Memory(), metrics=asked_for))
+
+
+def test_metrics_that_forget_and_metrics_added_up_can_be_asked_for():
+    rows = [({"i": i}, i % 3 > 0) for i in range(90)]
+    several = Windowed(KappaM, 10) + Fading(metrics.Accuracy, 0.5) + metrics.F1()
+    *_, last = prequential(rows, naive_bayes.GaussianNB(), metrics=several, keep_predictions=True, window=90)
+    by_hand = {"Windowed": Windowed(KappaM, 10), "Fading": Fading(metrics.Accuracy, 0.5), "F1": metrics.F1()}
+    for y, p in last.predictions:
+        for metric in by_hand.values():
+            metric.update(y, p)
+    assert {name: last.cumulative[name] for name in by_hand} == {n: m.get() for n, m in by_hand.items()}
 
 
 def test_a_metric_that_reads_probabilities_leaves_the_figures_as_they_are():
@@ -400,3 +456,19 @@ def test_folds_are_checked():
         ValueError, match="method='loo'; choose one of 'cross-validation', 'split', 'bootstrap'"
     ):
         next(cross_validate(numbered(3), [Memory(), Memory()], method="loo"))
+    one = Memory()
+    with pytest.raises(ValueError, match="a model is given for several folds"):
+        next(cross_validate(numbered(3), [one, Memory(), one]))
+
+
+class InALoopOfItsOwn:
+    """As MOA's learners."""
+
+    def test_then_train(self, stream, size):
+        raise AssertionError
+
+
+def test_a_model_in_a_loop_of_its_own_cannot_be_held_out_or_folded():
+    for run in (holdout, lambda rows, model: cross_validate(rows, [model, InALoopOfItsOwn()])):
+        with pytest.raises(ValueError, match="InALoopOfItsOwn runs in a loop of its own and cannot be told"):
+            list(run(numbered(3), InALoopOfItsOwn()))

@@ -241,9 +241,10 @@ def open_or_raise(name, limit, seed):
     return OPEN(name=name, limit=limit, seed=seed)
 
 
-def test_an_error_of_any_class_leaves_its_traceback_and_the_others_go_on(tmp_path):
+@pytest.mark.parametrize("executor", ["serial", "processes"])
+def test_an_error_of_any_class_leaves_its_traceback_and_the_others_go_on(tmp_path, executor):
     runs = plan("nochange", seeds=(2, 1, 3))
-    events = run_grid(runs, open_or_raise, JobFolder(tmp_path), executor="processes", n_workers=1)
+    events = run_grid(runs, open_or_raise, JobFolder(tmp_path), executor=executor, n_workers=1)
     ends = [e for e in without_moves(events) if e.state != "started"]
     assert [(e.run.seed, e.state) for e in ends] == [(2, "failed"), (1, "done"), (3, "failed")]
     text = ends[0].error.read_text()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from river import dummy, metrics, utils
+from river import datasets, dummy, evaluate, metrics, naive_bayes, utils
 from sklearn.metrics import brier_score_loss, f1_score
 
 import streams
@@ -21,6 +21,7 @@ from driftmoe.metrics import (
     KappaTemporal,
     RamHours,
     Scores,
+    Windowed,
     drift_recovery,
 )
 
@@ -206,6 +207,8 @@ def test_calibration_error_by_hand():
     one = ExpectedCalibrationError()
     one.update("a", {"a": 1.0})
     assert one.get() == 0.0
+    with pytest.raises(ValueError, match="probability nan of label 'a'"):
+        one.update("a", {"a": float("nan")})
     with pytest.raises(ValueError, match="n_bins=0"):
         ExpectedCalibrationError(0)
 
@@ -242,6 +245,55 @@ def test_fading_takes_the_majority_of_faded_labels():
         Fading(metrics.Accuracy, factor=1.0)
 
 
+@pytest.mark.parametrize(
+    ("make", "own"),
+    [
+        (lambda: Windowed(KappaTemporal, 50), lambda: KappaTemporal()),
+        (lambda: Windowed(metrics.CohenKappa, 50), lambda: metrics.CohenKappa()),
+        (lambda: Windowed(KappaM, 50, window=50), lambda: KappaM(window=50)),
+    ],
+)
+def test_a_windowed_metric_is_that_of_the_last_samples(make, own):
+    """What the baseline remembers goes on; the counts are of the window alone."""
+    rng = np.random.default_rng(5)
+    y_true, y_pred = rng.integers(0, 3, 300).tolist(), rng.integers(0, 3, 300).tolist()
+    windowed = make()
+    for i in range(300):
+        windowed.update(y_true[i], y_pred[i])
+        if i % 60 == 59:
+            expected = own()
+            for j in range(i + 1):
+                if j == i - 49 and hasattr(expected, "restart"):
+                    expected.restart()
+                if j > i - 50 or hasattr(expected, "restart"):
+                    expected.update(y_true[j], y_pred[j])
+            assert windowed.get() == pytest.approx(expected.get(), abs=1e-12)
+    assert len(windowed._recent) == 50
+    with pytest.raises(ValueError, match="size=0; choose at least 1"):
+        Windowed(metrics.Accuracy, 0)
+    with pytest.raises(NotImplementedError, match="Windowed cannot take back a sample"):
+        windowed.revert(0, 0)
+
+
+def test_wrapped_metrics_are_river_metrics():
+    stream = list(datasets.Phishing().take(300))
+    several = Fading(metrics.Accuracy, 0.9) + KappaM() + Windowed(Brier, 20) + KappaTemporal() + metrics.F1()
+    evaluate.progressive_val_score(stream, naive_bayes.GaussianNB(), several)
+    model, by_hand = naive_bayes.GaussianNB(), Windowed(Brier, 20)
+    for x, y in stream:
+        by_hand.update(y, model.predict_proba_one(x))
+        model.learn_one(x, y)
+    assert several[2].get() == by_hand.get() > 0.0
+    assert not by_hand.bigger_is_better
+    assert repr(several[0]).startswith("Fading(Accuracy): ")
+    for metric in (Fading(KappaM, 0.5, window=10), Windowed(KappaM, 20, window=10)):
+        copy = metric.clone()
+        assert type(copy) is type(metric)
+        assert copy._get_params() == metric._get_params()
+        assert copy.metric.window == 10
+    assert Fading(KappaM, 0.5).clone({"factor": 0.25}).factor == 0.25
+
+
 def test_ram_hours_is_the_area_below_memory():
     ram_hours = RamHours()
     for n_bytes, seconds in [(1e9, 1800.0), (3e9, 3600.0)]:
@@ -259,6 +311,17 @@ def test_recovery_by_hand():
     assert first.mistakes == pytest.approx(40 + 20)
     assert (second.position, second.samples) == (700, None)
     assert second.mistakes == pytest.approx(30 + 20 + 20)
+
+
+def test_a_gradual_change_is_not_over_before_it_is_over():
+    """It takes from 400 to 600: that its first window is still as good as before says nothing."""
+    ends = list(range(100, 1100, 100))
+    accuracy = [0.9, 0.9, 0.9, 0.9, 0.895, 0.6, 0.5, 0.9, 0.9, 0.9]
+    (recovery,) = drift_recovery(ends, accuracy, [(500, 200)])
+    assert (recovery.position, recovery.before, recovery.samples) == (400, 0.9, 400)
+    assert recovery.mistakes == pytest.approx(0.5 + 30 + 40)
+    (harmless,) = drift_recovery(ends, [0.9] * 4 + [0.95] * 6, [(500, 200)])
+    assert (harmless.lost, harmless.mistakes, harmless.samples) == (0.0, 0.0, 300)
 
 
 def test_a_window_across_the_drift_is_no_recovery():
