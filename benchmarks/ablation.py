@@ -18,6 +18,7 @@ import json
 import sys
 from pathlib import Path
 
+from driftmoe import report
 from driftmoe.cli import carry_out, planned
 from driftmoe.experiment import read_results
 from driftmoe.streams_cli import FileOptions, open_stream
@@ -101,7 +102,7 @@ def main() -> None:
     runs.sort(key=lambda run: run.seed)
     n_failed = carry_out(runs, open_run, out, executor="processes", n_workers=arguments.workers)
     if arguments.lines is not None:
-        lines, _ = read_results(out)
+        lines = [dict(line) for line in report.usable(read_results(out)[0])[0]]
         for line in lines:
             del line["routing"]["experts"], line["parameters"]  # the model tells them
         text = "".join(json.dumps(line) + "\n" for line in lines)

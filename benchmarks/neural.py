@@ -13,6 +13,7 @@ import json
 import sys
 from pathlib import Path
 
+from driftmoe import report
 from driftmoe.cli import carry_out, planned_training
 from driftmoe.experiment import read_results
 from driftmoe.neural import open_experiment
@@ -39,7 +40,7 @@ def main() -> None:
     )
     if n_failed:
         sys.exit(1)
-    lines, _ = read_results(arguments.out)  # those of other calls, too
+    lines, _ = report.usable(read_results(arguments.out)[0])  # those of other calls, too
     lines.sort(key=lambda line: (line["stream"], line["seed"]))
     arguments.lines.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 

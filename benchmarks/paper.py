@@ -153,7 +153,7 @@ def write_report(folder: Path, collected: Path) -> None:
     Only models with a result on every stream are compared, if there are any; all are in the table beside the paper's.
     """
     results, curves = read_results(folder)
-    results.sort(key=_place)
+    results = sorted(report.usable(results)[0], key=_place)
     collected.write_text(
         "".join(json.dumps(line, allow_nan=False) + "\n" for line in results), encoding="utf-8"
     )

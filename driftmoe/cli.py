@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import sys
 import time
 from collections.abc import Hashable, Iterator, Sequence
@@ -282,15 +283,24 @@ def grid(
         typer.Option(metavar="I/N", help="Do every N-th run only, from the I-th on.", show_default=False),
     ] = None,
     target: Target = None,
+    on_bad_row: OnBadRow = "error",
+    drop: Drop = None,
+    nominal: Nominal = None,
+    delimiter: Delimiter = None,
+    no_header: NoHeader = False,
     data_dir: DataDir = None,
 ) -> None:
     """Run every model on every stream with every seed; what is done is not done again.
 
     Each run leaves one file, which appears whole or not at all: a grid that was stopped, however, goes on where it
-    was when the same command is given again. `driftmoe report` turns the folder into a page.
+    was when the same command is given again. `driftmoe report` turns the folder into a page. How a file is read
+    (--target and what follows it) is the same for all files, and does not concern streams known by name.
     """
     with one_line_errors():
-        open_run = functools.partial(open_stream, options=FileOptions(target), data_dir=data_dir)
+        options = FileOptions(target, on_bad_row, drop, nominal, delimiter, no_header)
+        has_files = not set(stream) <= set(streams.names())
+        opener = open_named_or_file if has_files else open_stream
+        open_run = functools.partial(opener, options=options, data_dir=data_dir)
         runs = planned(stream, model, seed or [1], open_run, limit=limit, window=window, delay=delay)
         n_failed = carry_out(
             runs, open_run, out, executor=executor, n_workers=workers, scheduler=scheduler, of_shard=shard
@@ -344,6 +354,13 @@ def neural(
             console.print(f"Picture: {out / f'{full}.png'}", soft_wrap=True, markup=False)
     if n_failed:
         raise typer.Exit(1)
+
+
+def open_named_or_file(
+    name: str, options: FileOptions, limit: int | None, seed: int | None, data_dir: Path | None
+) -> Stream:
+    """As `open_stream`, but the options of files do not concern a stream known by name."""
+    return open_stream(name, FileOptions() if name in streams.names() else options, limit, seed, data_dir)
 
 
 def planned_training(
@@ -480,17 +497,19 @@ def _show(
     with_routing: bool,
 ) -> None:
     """Print the table of these results and draw their curves."""
-    title = f"{stream}, {max(result['n_samples'] for result in results):,} samples, test-then-train"
+    n_samples, late = max(result["n_samples"] for result in results), report.lateness(results[0])
+    title = f"{stream}, {n_samples:,} samples, test-then-train{late}"
+    picture = re.sub(r"[^\w.-]+", "_", f"{short_name}{late}")
     done = {run_key(result) for result in results}
     curves = [point for point in folder.curves(stream) if run_key(point) in done]
     drifts = results[0]["drifts"]
-    files = ["results.jsonl", "windows.csv", f"{short_name}.png"]
+    files = ["results.jsonl", "windows.csv", f"{picture}.png"]
     console = table_console()
     console.print(report.table(results, title=title))
     title += f", windows of {window:,}"
     report.plot_windows(curves, folder.path / files[-1], title=title, drifts=drifts)
     if with_routing and (figure := report.routing_figure(curves, title=f"Routing on {title}", drifts=drifts)):
-        files.append(f"{short_name}_routing.png")
+        files.append(f"{picture}_routing.png")
         figure.savefig(folder.path / files[-1], dpi=report.DPI)
         console.print(report.routing_table(results, title=f"Routing on {stream}"))
     elif with_routing:

@@ -42,6 +42,13 @@ from driftmoe.evaluation import FAILURES, Checkpoint, Delay, prequential
 KEY = ("stream", "stream_sha256", "model", "seed", "limit", "window", "delay")
 """What tells one run from another: a new result replaces an older one that agrees in all of these."""
 
+REQUIRED: dict[str, Any] = {
+    "stream": str, "stream_sha256": str, "model": str, "seed": int, "n_samples": int, "complete": bool,
+    "limit": int | None, "window": int, "drifts": list,
+    **dict.fromkeys(("accuracy", "samples_per_second", "seconds", "model_bytes"), int | float),
+}  # fmt: skip
+"""What every result line has, and of which type; all other figures may be lacking."""
+
 CURVE_COLUMNS = (
     *KEY,
     "n_samples",
@@ -272,13 +279,20 @@ class JobFolder:
     def file(self, run: Run) -> Path:
         """Return the file that the result of a run is kept in."""
         identity = json.dumps([*(getattr(run, name) for name in KEY), run.parameters()], sort_keys=True)
-        name = re.sub(r"[^\w.()=,-]+", "_", f"{Path(run.stream).name}-{run.model}-{run.seed}")[:80]
+        name = re.sub(r"[^\w.()=,-]+", "_", f"{Path(run.stream).name}-{run.model}-{run.seed}")
+        name = name.encode()[:80].decode(errors="ignore")  # systems count bytes, not characters
         return self.path / "jobs" / f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}.json"
 
     def result(self, run: Run) -> dict[str, Any] | None:
-        """Return the result line of a run that is done, else `None`."""
+        """Return the result line of a run that is done, else `None`.
+
+        Raises
+        ------
+        ValueError
+            If its file is there and holds no result.
+        """
         file = self.file(run)
-        return json.loads(file.read_text(encoding="utf-8"))["result"] if file.exists() else None
+        return _read_job(file)[0] if file.exists() else None
 
     def keep(self, run: Run, result: Mapping[str, Any], curve: Sequence[Mapping[str, Any]]) -> None:
         """Keep the result of a run."""
@@ -591,12 +605,17 @@ def parsed_delay(text: str) -> Delay:
         if low > high:
             raise ValueError(f"delay {text!r}: {low} is above {high}; write the lower number first")
         return low, high
+    if not text:
+        raise ValueError(
+            "delay ''; write a number of samples, a range such as 100-2000, or the name of a column"
+        )
     return text
 
 
-def _shown(folder: Path, pattern: str) -> list[Path]:
+def _shown(folder: Path, *patterns: str) -> list[Path]:
     """Return the files below a folder, oldest first, but those whose way begins with a dot: these are being written."""
-    files = sorted(folder.rglob(pattern), key=lambda file: (file.stat().st_mtime_ns, file))
+    found = (file for pattern in patterns for file in folder.rglob(pattern))
+    files = sorted(found, key=lambda file: (file.stat().st_mtime_ns, file))
     return [f for f in files if not any(part.startswith(".") for part in f.relative_to(folder).parts)]
 
 
@@ -608,38 +627,49 @@ def read_results(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]
     path
         A folder of `driftmoe evaluate` or `driftmoe grid`, or one that holds several; or one file of result lines.
 
+    Returns
+    -------
+    results
+        The lines, from the oldest file to the newest; a run that was done twice is there twice, which
+        `driftmoe.report.usable` tells.
+    curves
+        Points of the windows of each run, the newest where it was done twice.
+
     Raises
     ------
     ValueError
         If there is none, or a file cannot be read.
     """
-    results: dict[tuple[str, ...], dict[str, Any]] = {}
+    results: list[dict[str, Any]] = []
     curves: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-    for file in _shown(path, "jobs/*.json"):
-        try:
-            job = json.loads(file.read_text(encoding="utf-8"))
-            results[run_key(job["result"])], curves[run_key(job["result"])] = job["result"], job["curve"]
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise ValueError(f"{file} is no result of this program ({error}); move it away") from None
-    for file in [path] if path.is_file() else _shown(path, "results.jsonl"):
-        for line in _read_lines(file):
-            results[run_key(line)] = line
-    for file in _shown(path, "windows.csv"):
-        of_file: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-        for point in _read_csv(file):
-            of_file.setdefault(run_key(point), []).append(point)
-        curves |= of_file
+    complete: set[tuple[str, ...]] = set()
+    files = [path] if path.is_file() else _shown(path, "jobs/*.json", "results.jsonl")
+    for file in files:
+        if file.suffix == ".json":
+            line, points = _read_job(file)
+            lines, of_runs = [line], {run_key(line): points}
+        else:
+            lines, of_runs = _read_lines(file), {}
+            for point in _read_csv(file.with_name("windows.csv")):
+                of_runs.setdefault(run_key(point), []).append(point)
+        results += lines
+        for line in lines:
+            key = run_key(line)
+            if key in of_runs and (line["complete"] or key not in complete):
+                curves[key] = of_runs[key]
+        complete |= {run_key(line) for line in lines if line["complete"]}
     if not results:
         raise ValueError(
             f"{path} holds no results; run `driftmoe evaluate --out {path}` or `driftmoe grid` first"
         )
-    return list(results.values()), [point for curve in curves.values() for point in curve]
+    return results, [point for curve in curves.values() for point in curve]
 
 
 def read_failures(path: Path) -> list[str]:
     """Return a sentence for each run in a folder, and in the folders below it, that failed and was not done since."""
     texts = {
-        file: file.read_text(encoding="utf-8").strip().splitlines() for file in _shown(path, "failed/*.txt")
+        file: file.read_text(encoding="utf-8").strip().splitlines() or ["a run"]
+        for file in _shown(path, "failed/*.txt")
     }
     return [f"{text[0]}: failed, {text[-1]} ({file.relative_to(path)})." for file, text in texts.items()]
 
@@ -699,10 +729,35 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
             raise ValueError(
                 f"{path}, line {number} is no JSON ({error}); move the file away or mend it"
             ) from None
-        if not isinstance(line, dict) or "stream" not in line:
-            raise ValueError(f"{path}, line {number} is no result of this program; choose another folder")
-        lines.append(line)
+        lines.append(_checked(line, f"{path}, line {number}"))
     return lines
+
+
+def _read_job(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return result line and curve of the file of one run."""
+    try:
+        job = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{path} is no JSON ({error}); remove the file, and its run will be done again"
+        ) from None
+    if not isinstance(job, dict) or not isinstance(job.get("curve"), list):
+        raise ValueError(f"{path} is no result of this program: it has no curve; move it away")
+    return _checked(job.get("result"), str(path)), job["curve"]
+
+
+def _checked(line: Any, where: str) -> dict[str, Any]:
+    """Return a result line that has all that any has to have; say what is missing elsewhere."""
+    if not isinstance(line, dict):
+        raise ValueError(f"{where} is no result of this program; move it away, or choose another folder")
+    for name, kinds in REQUIRED.items():
+        is_right = isinstance(line.get(name), kinds) and (name in line)
+        if not is_right or (isinstance(line[name], bool) and kinds is not bool):
+            found = f"{name} is {line[name]!r}" if name in line else f"it has no {name}"
+            raise ValueError(
+                f"{where} is no result of this program: {found}; move it away, or choose another folder"
+            )
+    return line
 
 
 def _read_csv(path: Path) -> list[dict[str, Any]]:

@@ -384,6 +384,11 @@ def _delay(result: Mapping[str, Any]) -> str:
     return str(result.get("delay") or 0)
 
 
+def lateness(result: Mapping[str, Any]) -> str:
+    """Return what a title says of the delay of the labels; nothing where they came at once."""
+    return "" if _delay(result) == "0" else f", labels {_delay(result)} late"
+
+
 def _row_names(results: Sequence[Mapping[str, Any]]) -> list[str]:
     """Name what each result was measured on: stream and length, and the data where the name is not enough."""
     hashes: dict[tuple[Any, ...], set[str]] = {}
@@ -393,7 +398,7 @@ def _row_names(results: Sequence[Mapping[str, Any]]) -> list[str]:
     ambiguous = {name[:2] for name, found in hashes.items() if len(found) > 1}
     return [
         f"{result['stream']}, {result['n_samples']:,}"
-        + (f", labels {_delay(result)} late" if _delay(result) != "0" else "")
+        + lateness(result)
         + (
             f", data {result['stream_sha256'][:8]}"
             if (result["stream"], result["n_samples"]) in ambiguous

@@ -14,7 +14,8 @@ import pytest
 import driftmoe
 import streams
 from driftmoe import models
-from driftmoe.experiment import KEY, ResultFolder
+from driftmoe.experiment import KEY, ResultFolder, read_results
+from streams import files
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -104,6 +105,8 @@ def test_a_delay_is_one_of_learning_alone(tmp_path):
             cwd=tmp_path,
         )
         assert done.returncode == 0, done.stderr
+    assert "led_a, 3,000 samples, test-then-train, labels 1000 late" in done.stdout
+    assert (tmp_path / "1000" / "led_a_labels_1000_late.png").exists()
     at_once, late = (
         [
             float(line["accuracy"])
@@ -114,6 +117,42 @@ def test_a_delay_is_one_of_learning_alone(tmp_path):
     assert late == [pytest.approx(sum(hits[i : i + 1000]) / 1000) for i in (0, 1000, 2000)]
     assert late[0] == 0.0  # no label has come
     assert at_once[0] > 0.3
+
+
+def test_a_grid_reads_files_as_told_and_streams_by_their_names(tmp_path):
+    rows = "".join(f"{i % 7};{i};{'ab'[i % 2]}\n" for i in range(40))
+    (tmp_path / "few.csv").write_text("x;id;kind\n" + rows + "1;2;\n")
+    arguments = [
+        "-m",
+        "nochange",
+        "--limit",
+        "30",
+        "--executor",
+        "serial",
+        "--target",
+        "kind",
+        "--drop",
+        "id",
+    ]
+    arguments += ["--delimiter", ";", "--nominal", "x", "--on-bad-row", "skip"]
+    done = driftmoe_command("grid", "few.csv", "sea_a", *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    results, _ = read_results(tmp_path / "runs" / "grid")
+    assert sorted((line["stream"], line["n_samples"]) for line in results) == [("few.csv", 30), ("sea_a", 30)]
+    of_file = next(line for line in results if line["stream"] == "few.csv")
+    alike = files.open_file(
+        tmp_path / "few.csv",
+        "kind",
+        n_samples=30,
+        drop=["id"],
+        delimiter=";",
+        nominal=["x"],
+        on_bad_row="skip",
+    )
+    assert of_file["stream_sha256"] == alike.fingerprint()
+    refused = driftmoe_command("grid", "sea_a", *arguments, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "sea_a is no file" in " ".join(refused.stderr.split())
 
 
 def test_the_picture_is_a_png(evaluated):
@@ -325,7 +364,8 @@ def test_commands_that_share_a_folder_lose_nothing(tmp_path):
 
 def test_an_interrupted_run_does_not_replace_a_complete_one(tmp_path):
     folder = ResultFolder(tmp_path)
-    run = dict.fromkeys(KEY, "a")
+    run = dict.fromkeys(KEY, "a") | {"seed": 1, "limit": None, "window": 5, "n_samples": 5, "drifts": []}
+    run |= dict.fromkeys(("accuracy", "samples_per_second", "seconds", "model_bytes"), 0.5)
     folder.add({**run, "complete": True}, [])
     folder.add({**run, "complete": False}, [])
     assert [line["complete"] for line in folder.results("a")] == [True]

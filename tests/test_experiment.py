@@ -19,6 +19,7 @@ from driftmoe import models
 from driftmoe.cli import planned
 from driftmoe.experiment import (
     JobFolder,
+    ResultFolder,
     Run,
     parsed_delay,
     read_failures,
@@ -27,6 +28,7 @@ from driftmoe.experiment import (
     run_job,
     shard,
 )
+from driftmoe.report import usable
 from driftmoe.streams_cli import FileOptions, open_stream
 
 ROOT = Path(__file__).parent.parent
@@ -368,8 +370,57 @@ def test_of_two_results_of_one_run_the_newer_one_counts(tmp_path):
     older = file.with_name("zzz.json")  # last by name
     older.write_text(json.dumps({"result": {**result, "accuracy": 0.0}, "curve": curve}), encoding="utf-8")
     os.utime(older, (1, 1))
-    results, _ = read_results(tmp_path)
+    old = ResultFolder(tmp_path / "old")
+    old.add({**result, "accuracy": 0.1}, [{**point, "accuracy": 0.1} for point in curve])
+    for name in ("results.jsonl", "windows.csv"):
+        os.utime(tmp_path / "old" / name, (2, 2))
+    lines, points = read_results(tmp_path)
+    assert [line["accuracy"] for line in lines] == [0.0, 0.1, result["accuracy"]]
+    results, notes = usable(lines)
     assert [line["accuracy"] for line in results] == [result["accuracy"]]
+    assert notes == ["nochange on led_a, seed 1, 300 samples: done more than once, the last one counts."] * 2
+    assert points == curve
+    os.utime(tmp_path / "old" / "results.jsonl")
+    results, _ = usable(read_results(tmp_path)[0])
+    assert [line["accuracy"] for line in results] == [0.1]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is no JSON"),
+        ('{"result": {"stre', "is no JSON"),
+        ("[]", "is no result of this program: it has no curve"),
+        ('{"result": {}, "curve": []}', "is no result of this program: it has no stream"),
+        ('{"result": [], "curve": []}', "is no result of this program; move it away"),
+    ],
+)
+def test_a_file_that_is_no_result_is_named_and_its_run_not_taken_for_done(tmp_path, text, message):
+    folder, (run,) = JobFolder(tmp_path), plan("nochange")
+    folder.file(run).write_text(text, encoding="utf-8")
+    for read in (lambda: list(run_grid([run], OPEN, folder)), lambda: read_results(tmp_path)):
+        with pytest.raises(ValueError, match=message) as raised:
+            read()
+        assert folder.file(run).name in str(raised.value)
+
+
+def test_a_line_that_lacks_a_figure_is_named(tmp_path):
+    (run,) = plan("nochange")
+    result, _ = run_job(run, OPEN(name="led_a", limit=300, seed=1))
+    for broken, message in (
+        ({"stream": "a", "model": "x"}, "line 2 is no result of this program: it has no stream_sha256"),
+        ({**result, "accuracy": None}, "line 2 is no result of this program: accuracy is None"),
+        ({**result, "seed": True}, "line 2 is no result of this program: seed is True"),
+    ):
+        (tmp_path / "results.jsonl").write_text(json.dumps(result) + "\n" + json.dumps(broken) + "\n")
+        with pytest.raises(ValueError, match=message):
+            read_results(tmp_path)
+
+
+def test_names_of_any_script_make_files_that_every_system_takes(tmp_path):
+    folder, run = JobFolder(tmp_path), Run("数" * 78 + ".csv", "", "nochange", 1, None, 1)
+    assert len(folder.file(run).name.encode()) < 100
+    assert folder.keep_failure(run, "no memory").exists()
 
 
 def test_what_tells_runs_apart_is_in_the_name_of_the_file(tmp_path):
@@ -437,6 +488,8 @@ def test_delays_as_text():
     assert parsed_delay("due") == "due"
     with pytest.raises(ValueError, match="20 is above 3"):
         parsed_delay("20-3")
+    with pytest.raises(ValueError, match="delay ''; write a number of samples"):
+        parsed_delay("")
 
 
 def test_a_folder_without_results_says_what_to_do(tmp_path):
@@ -444,5 +497,5 @@ def test_a_folder_without_results_says_what_to_do(tmp_path):
         read_results(tmp_path)
     (tmp_path / "jobs").mkdir()
     (tmp_path / "jobs" / "a.json").write_text('{"result": ')
-    with pytest.raises(ValueError, match=r"a\.json is no result of this program"):
+    with pytest.raises(ValueError, match=r"a\.json is no JSON"):
         read_results(tmp_path)
