@@ -285,7 +285,7 @@ def against_strongest(results: Sequence[Mapping[str, Any]]) -> report.Section:
         is_first = not ahead or _mean(ahead) >= 0
         cells = [(f"{stream}, {n:,}", False), (_spread(ours), is_first)]
         for figures, star in zip(theirs, is_past, strict=True):
-            text = _spread(figures) + "\\*" * star
+            text = _spread(figures) + "*" * star
             if 0 < len(figures) < len(ours):
                 text += f" ({_seeds(figures)})"
             cells.append((text, not is_first and ahead_of_best(ours, [figures]) == ahead))

@@ -8,10 +8,12 @@ every model are averaged, ranked and tested; the page says which are left out.
 from __future__ import annotations
 
 import base64
+import hashlib
 import html
 import io
 import math
 import re
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +55,9 @@ COMPARED = {
 
 SIGNIFICANCE = 0.05
 """Level of the Friedman and the Nemenyi test."""
+
+ENOUGH_STREAMS = 10
+"""From which on chi-squared is a fair approximation in the Friedman test (Demšar 2006, section 3.2.2)."""
 
 ROPE = 0.01
 """Accuracies that differ by less are the same for practical purposes (Benavoli et al. 2017 take one point too)."""
@@ -109,6 +114,14 @@ NOTHING = "\N{EN DASH}"
 """Shown where nothing was run."""
 
 DPI = 120
+
+LINE_STYLES = ("-", "--", ":", "-.")
+"""Of lines that share a colour, since there are more models than colours."""
+
+N_COLOURS = 10
+
+LONG_NAME = 40
+"""Characters beyond which a name does not fit beside a picture."""
 
 
 def by_model(results: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
@@ -243,7 +256,7 @@ def neural_figure(results: Sequence[Mapping[str, Any]], *, title: str) -> Figure
     for axes in (left, right):
         axes.grid(alpha=0.3)
     figure.suptitle(title)
-    figure.legend(loc="outside right upper", frameon=False)
+    _add_legend(figure, right)
     return figure
 
 
@@ -278,7 +291,7 @@ def windows_figure(
 
     figure = Figure(figsize=(11, 5.5), layout="constrained")
     axes = figure.subplots()
-    for model, points in by_model(curves).items():
+    for i, (model, points) in enumerate(by_model(curves).items()):
         positions = sorted({int(point["n_samples"]) for point in points})
         values = {position: [] for position in positions}  # type: dict[int, list[float]]
         for point in points:
@@ -286,6 +299,7 @@ def windows_figure(
         (line,) = axes.plot(
             positions,
             [fmean(values[p]) for p in positions],
+            LINE_STYLES[i // N_COLOURS % len(LINE_STYLES)],
             label=model,
             linewidth=1.5,
             marker="o" if len(positions) == 1 else None,
@@ -301,8 +315,19 @@ def windows_figure(
             )
     _mark_drifts(axes, drifts)
     axes.set(title=title, xlabel="samples", ylabel="accuracy in the window, %")
-    figure.legend(loc="outside right upper", frameon=False)
+    _add_legend(figure, axes)
     return figure
+
+
+def _add_legend(figure: Figure, axes: Axes) -> None:
+    """Say beside the axes what they show, or below them where names are long, which would leave them no room."""
+    handles, labels = axes.get_legend_handles_labels()
+    if max(map(len, labels), default=0) <= LONG_NAME:
+        figure.legend(handles, labels, loc="outside right upper", frameon=False)
+        return
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + 0.25 * len(labels))
+    figure.legend(handles, labels, loc="outside lower left", frameon=False)
 
 
 def _mark_drifts(axes: Axes, drifts: Sequence[Sequence[int]]) -> None:
@@ -556,9 +581,15 @@ def sections(
             f"{'; '.join(uneven)}: the models did not run with the same seeds, so their cells are means over "
             "different runs."
         )
+    if any(lateness(line) for line in lines):
+        cautions.append(
+            "Where labels come late, the baseline of kappa-temporal knows the label before all the same: below 0 does "
+            "not mean worse than repeating the last label that had come."
+        )
+    rows_or_streams = _rows_or_streams(lines, len(mean))
     parts: list[str | Grid | Picture] = [
-        f"{len(lines)} runs: {len(mean)} streams, {len(mean.columns)} models, up to {n_runs} seeds. Each sample is "
-        "predicted before it is learnt. Cells are the mean ± standard deviation over seeds, in %; the best "
+        f"{len(lines)} runs: {len(mean)} {rows_or_streams}, {len(mean.columns)} models, up to {n_runs} seeds. Each "
+        "sample is predicted before it is learnt. Cells are the mean ± standard deviation over seeds, in %; the best "
         "of a row is bold. The number behind a stream's name is its length in samples.",
         *cautions,
         *notes,
@@ -572,11 +603,35 @@ def sections(
     return [
         Section("What was compared", parts),
         *tables,
-        Section("Are the differences in accuracy more than chance?", _tests(full)),
+        Section("Are the differences in accuracy more than chance?", _tests(*_one_of_each(lines, full))),
         Section("Time and memory", _costs(lines)),
         *([Section("Routing", _routing_grids(lines))] if any("routing" in line for line in lines) else []),
         *neural_sections,
         *ends,
+    ]
+
+
+def _rows_or_streams(lines: Sequence[Mapping[str, Any]], n_rows: int) -> str:
+    """Name what the rows of a table are: streams, unless one has several, of other lengths or delays."""
+    n_streams = len({line["stream"] for line in lines})
+    return "streams" if n_streams == n_rows else f"rows of {n_streams} streams"
+
+
+def _one_of_each(lines: Sequence[Mapping[str, Any]], mean: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Return one row of each stream, the longest with the earliest labels, and a sentence on those left out.
+
+    Rows of one stream are not independent, as the tests have to assume.
+    """
+    of_stream: dict[str, list[tuple[int, str, str]]] = {}
+    for row, line in dict(zip(_row_names(lines), lines, strict=True)).items():
+        if row in mean.index:
+            of_stream.setdefault(line["stream"], []).append((-line["n_samples"], _delay(line), row))
+    chosen = [min(rows)[-1] for rows in of_stream.values()]
+    if len(chosen) == len(mean):
+        return mean, []
+    left_out = [row for row in mean.index if row not in chosen]
+    return mean.loc[chosen], [
+        f"Of each stream one row is tested, the longest; left out: {'; '.join(left_out)}."
     ]
 
 
@@ -605,7 +660,7 @@ def comparison_grid(lines: Sequence[Mapping[str, Any]], figure: str) -> Grid:
     full = mean[n_seeds.gt(0).all(axis=1)]
     if len(full):
         averages, ranks = 100 * full.mean(), mean_ranks(full)
-        over = f"over {len(full)} of {len(mean)} streams"
+        over = f"over {len(full)} of {len(mean)} {_rows_or_streams(lines, len(mean))}"
         for name, values, is_best in (
             (f"mean {over}", averages, _is_best(averages)),
             (f"mean rank {over}", ranks, _is_best(-ranks)),
@@ -621,13 +676,14 @@ def _is_best(values: pd.Series) -> list[bool]:
     return (values.round(2) == values.round(2).max()).tolist()
 
 
-def _tests(mean: pd.DataFrame) -> list[str | Grid | Picture]:
+def _tests(mean: pd.DataFrame, notes: Sequence[str] = ()) -> list[str | Grid | Picture]:
     """Return what the tests say of streams (rows) and models (columns) without gaps."""
     n_streams, n_models = mean.shape
     if n_streams < 2 or n_models < 2:
         return [
+            *notes,
             f"Not tested: {n_streams} streams have a result of every one of {n_models} models; a test over streams "
-            "needs at least two of each."
+            "needs at least two of each.",
         ]
     try:
         import baycomp  # noqa: F401 - said here, in one place, before any work
@@ -637,7 +693,12 @@ def _tests(mean: pd.DataFrame) -> list[str | Grid | Picture]:
             "a comparison over several streams needs scikit-posthocs and baycomp; pip install "
             "'driftmoe[report]', or '.[report]' from a clone"
         ) from None
-    parts: list[str | Grid | Picture] = []
+    parts: list[str | Grid | Picture] = [*notes]
+    if n_streams < ENOUGH_STREAMS:
+        parts.append(
+            f"With {n_streams} streams only large differences can be told from chance, and streams that are alike "
+            "count as if they were not."
+        )
     if n_models >= 3:
         statistic, p = friedman(mean)
         cd = critical_difference(n_models, n_streams)
@@ -677,6 +738,8 @@ def _rank_figure(mean: pd.DataFrame, cd: float) -> Figure:
     from matplotlib.figure import Figure
     from scikit_posthocs import critical_difference_diagram, posthoc_nemenyi_friedman
 
+    lines = {model: textwrap.wrap(str(model), LONG_NAME, break_on_hyphens=False) for model in mean.columns}
+    mean = mean.rename(columns={model: " \n ".join(of_name) for model, of_name in lines.items()})
     ranks, p = mean_ranks(mean), posthoc_nemenyi_friedman(mean)
     figure = Figure(layout="constrained")
     axes = figure.subplots()
@@ -693,7 +756,10 @@ def _rank_figure(mean: pd.DataFrame, cd: float) -> Figure:
     axes.plot([ranks.min(), ranks.min() + cd], [1.5, 1.5], color="black", linewidth=2)
     axes.text(ranks.min() + cd / 2, 1.7, f"critical difference {cd:.2f}", ha="center")
     axes.set_ylim(top=2.5)
-    figure.set_size_inches(10, 0.3 * np.ptp(axes.get_ylim()))  # so that lines of text keep their distance
+    # So wide that the axis keeps its width beside the names, so high that their lines keep their distance.
+    widest = max(len(line) for of_name in lines.values() for line in of_name)
+    n_lines = max(map(len, lines.values()))
+    figure.set_size_inches(6 + 0.2 * widest, (0.1 + 0.2 * n_lines) * np.ptp(axes.get_ylim()))
     return figure
 
 
@@ -742,7 +808,7 @@ def _costs(lines: Sequence[Mapping[str, Any]]) -> list[str | Grid | Picture]:
         axes.margins(0.1)
         axes.grid(alpha=0.3)
     left.set_ylabel("mean accuracy, %")
-    figure.legend(loc="outside right upper", frameon=False)
+    _add_legend(figure, left)
     rows = [
         [
             (str(model), False),
@@ -876,7 +942,8 @@ def _drift_costs(lines: Sequence[Mapping[str, Any]], points_of: Points) -> list[
         "Mistakes more than the accuracy before would have made, per drift, until that accuracy was regained (within "
         "one point) or the next drift came.",
         grid(lambda r: r.mistakes, "{:,.0f}"),
-        "Samples until the accuracy was regained; in brackets after how many drifts it was, where not after all.",
+        "Samples from the begin of the change until it was over and the accuracy regained; in brackets after how many "
+        "drifts it was, where not after all. Bold is the least of a row where all were regained.",
         grid(lambda r: r.samples, "{:,.0f}"),
     ]
 
@@ -930,23 +997,29 @@ def routing_figure(
     heights = [1.0] * len(shown) + [2.0] * bool(weights)
     axes = figure.subplots(panels, sharex=True, height_ratios=heights)
     for axis, (name, label) in zip(axes, shown.items(), strict=False):
-        for model, frame in of_model.items():
-            if f"routing_{name}" not in frame:
-                continue
-            axis.plot(frame.index, frame[f"routing_{name}"], label=model, linewidth=1.2)
+        for i, (model, frame) in enumerate(of_model.items()):
+            if f"routing_{name}" in frame:
+                style = {"color": f"C{i}", "linestyle": LINE_STYLES[i // N_COLOURS % len(LINE_STYLES)]}
+                axis.plot(frame.index, frame[f"routing_{name}"], label=model, linewidth=1.2, **style)
         axis.set(ylabel=label, ylim=(0.0, None))
         _mark_drifts(axis, drifts)
-    axes[0].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize="small")
     if weights:
         (frame,) = of_model.values()
-        styles = ["-", "--", ":"]
         for i, name in enumerate(weights):
             label = name.removeprefix("routing_weight_")
-            axes[-1].plot(frame.index, frame[name], styles[i // 10 % 3], label=label, linewidth=1.2)
+            axes[-1].plot(
+                frame.index,
+                frame[name],
+                LINE_STYLES[i // N_COLOURS % len(LINE_STYLES)],
+                label=label,
+                linewidth=1.2,
+            )
         axes[-1].set(ylabel="mean weight of each expert", ylim=(0.0, None))
         _mark_drifts(axes[-1], drifts)
         axes[-1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize="small")
-    axes[0].set_title(title)
+    else:
+        _add_legend(figure, axes[0])
+    axes[0].set_title(textwrap.fill(title, 2 * LONG_NAME))
     axes[-1].set_xlabel("samples")
     return figure
 
@@ -998,7 +1071,10 @@ def _described(value: Any) -> str:
 def _picture(name: str, alt: str, figure: Figure) -> Picture:
     png = io.BytesIO()
     figure.savefig(png, format="png", dpi=DPI)
-    return Picture(re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_"), alt, png.getvalue())
+    file = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")[:60]
+    if file != name:  # others may be cut to the same
+        file += f"_{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+    return Picture(file, alt, png.getvalue())
 
 
 LONG = 70
@@ -1055,14 +1131,14 @@ def _html_cell(text: str, bold: bool) -> str:
 
 def markdown(parts: Sequence[Section], *, title: str, pictures: str) -> str:
     """Return the sections as Markdown, with links to pictures in the folder `pictures` beside it."""
-    body = [f"# {title}"]
+    body = [f"# {_plain(title)}"]
     for section in parts:
-        body.append(f"## {section.title}")
+        body.append(f"## {_plain(section.title)}")
         for part in section.parts:
             if isinstance(part, str):
-                body.append(part)
+                body.append(_plain(part))
             elif isinstance(part, Picture):
-                body.append(f"![{part.alt}]({pictures}/{part.name}.png)")
+                body.append(f"![{_in_cell(part.alt)}]({pictures}/{part.name}.png)")
             else:
                 rows = [[(text, False) for text in part.heading], *part.rows]
                 texts = [
@@ -1074,8 +1150,14 @@ def markdown(parts: Sequence[Section], *, title: str, pictures: str) -> str:
     return "\n\n".join(body) + "\n"
 
 
+def _plain(text: str) -> str:
+    """Return a paragraph as Markdown in which names of models and streams mean nothing; code stays code."""
+    return re.sub(r"([<>*])", r"\\\1", text)
+
+
 def _in_cell(text: str) -> str:
-    return text.replace("|", "\\|")
+    """Return a name or a figure as Markdown in which no character means anything."""
+    return re.sub(r"([\\`<>*|\[\]])", r"\\\1", text)
 
 
 def write(parts: Sequence[Section], folder: Path, *, title: str) -> list[Path]:

@@ -343,6 +343,70 @@ def test_the_command_compares_the_models_asked_for_in_their_order_and_names_fail
     assert "no result of model 'nosuch'; there are: x, y, z" in " ".join(refused.output.split())
 
 
+def test_tests_and_ranks_take_each_stream_once():
+    """Rows of one stream, of other lengths or delays, are not independent."""
+    lines = [
+        result(stream, model, 1, accuracy, n_samples=n, delay=delay)
+        for stream, gain in (("a", 0.1), ("b", 0.0), ("c", 0.05))
+        for n, delay in ((1000, None), (2000, "0"), (2000, "500"))
+        for model, accuracy in (("x", 0.8 + gain), ("y", 0.7), ("z", 0.6))
+    ]
+    sections = {section.title: section.parts for section in report.sections(lines, [])}
+    assert "27 runs: 9 rows of 3 streams, 3 models" in sections["What was compared"][0]
+    assert any("kappa-temporal knows the label before" in part for part in sections["What was compared"])
+    left_out, few, friedman, *_ = sections["Are the differences in accuracy more than chance?"]
+    assert left_out == (
+        "Of each stream one row is tested, the longest; left out: a, 1,000; a, 2,000, labels 500 late; b, 1,000; "
+        "b, 2,000, labels 500 late; c, 1,000; c, 2,000, labels 500 late."
+    )
+    assert "With 3 streams only large differences" in few
+    assert friedman.startswith("Friedman test over 3 streams and 3 models: chi-squared 6.00")
+    (grid,) = sections["Accuracy"]
+    assert grid.rows[-1][0][0] == "mean rank over 9 of 9 rows of 3 streams"
+
+
+def test_every_name_of_the_rank_diagram_is_within_the_picture():
+    names = [
+        f"driftmoe(extras=('neighbours', 'history', 'linear', 'head'), n_experts={n})" for n in range(12)
+    ]
+    mean = pd.DataFrame(np.random.default_rng(1).random((6, 12)), columns=names)
+    figure = report._rank_figure(mean, 2.0)
+    figure.draw_without_rendering()
+    texts = [text for text in figure.axes[0].texts if "driftmoe" in text.get_text()]
+    assert len(texts) == 12
+    boxes = [text.get_window_extent() for text in texts]
+    whole = figure.bbox
+    assert all(whole.x0 <= box.x0 < box.x1 <= whole.x1 and box.y0 >= whole.y0 for box in boxes)
+    assert figure.axes[0].bbox.width > 0.3 * whole.width
+    assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])
+
+
+def test_long_names_leave_the_curves_their_room_and_no_two_lines_look_alike():
+    models = [f"driftmoe(extras=('neighbours', 'history', 'linear'), n_experts={n})" for n in range(14)]
+    curves = [point for model in models for point in curve(result("a", model, 1, 0.5))]
+    figure = report.windows_figure(curves, title="a")
+    figure.draw_without_rendering()
+    assert figure.axes[0].bbox.width > 0.8 * figure.bbox.width
+    lines = [line for line in figure.axes[0].get_lines() if line.get_label() in models]
+    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 14
+
+
+def test_names_that_mean_something_in_markdown_or_as_files_are_kept_apart():
+    figure = report.windows_figure(curve(result("a", "x", 1, 0.5)), title="a")
+    pictures = [
+        report._picture(f"curve_{name}", name, figure) for name in ("数据", "データ", "a-b", "a b", "x" * 300)
+    ]
+    assert len({picture.name for picture in pictures}) == 5
+    assert all(len(picture.name) < 80 for picture in pictures)
+    grid = report.Grid(["stream", "a*b"], [[("<script>alert(1)</script>", False), ("1.5*", True)]])
+    section = report.Section("a < b", ["See `peers.csv`: p > 0.05 *", grid])
+    text = report.markdown([section], title="<b>", pictures="")
+    assert "# \\<b\\>" in text
+    assert "See `peers.csv`: p \\> 0.05 \\*" in text
+    assert "| \\<script\\>alert(1)\\</script\\> | **1.5\\*** |" in text
+    assert "<td><b>1.5*</b></td>" in report.page([section], title="")
+
+
 def test_one_file_of_lines_is_reported_below_runs(written, tmp_path, monkeypatch):
     lines = shutil.copy(written / "a" / "results.jsonl", tmp_path / "study.jsonl")
     monkeypatch.chdir(tmp_path)
