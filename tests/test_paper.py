@@ -67,7 +67,6 @@ def test_the_grid_runs_what_is_missing_and_reports_it(tmp_path, monkeypatch, cap
     arguments = ["paper", "--scale", "0.0005", "--streams", "sea_a", "airlines", "--out", str(tmp_path)]
     arguments += ["--models", "nochange", "levbag", "--river-limit", "200"]
     monkeypatch.setattr(paper, "is_there", lambda name, data_dir: name != "airlines")
-    monkeypatch.setattr(paper, "RESULTS", tmp_path / "paper.jsonl")
     monkeypatch.setattr("sys.argv", [*arguments, "--seeds", "1"])
     with pytest.raises(SystemExit, match=r"^0$"):
         paper.main()
@@ -75,7 +74,7 @@ def test_the_grid_runs_what_is_missing_and_reports_it(tmp_path, monkeypatch, cap
     with pytest.raises(SystemExit, match=r"^0$"):
         paper.main()
     assert "4 done (2 before), 0 failed" in capsys.readouterr().err
-    monkeypatch.setattr("sys.argv", [*arguments, "--report"])
+    monkeypatch.setattr("sys.argv", [*arguments, "--report", "--lines", str(tmp_path / "paper.jsonl")])
     paper.main()
     lines = [json.loads(line) for line in (tmp_path / "paper.jsonl").read_text().splitlines()]
     assert [(r["model"], r["seed"], r["n_samples"]) for r in lines] == [
@@ -97,6 +96,9 @@ def test_models_that_lack_a_stream_are_not_compared_unless_all_do():
     a, b, c = line("sea_a", "arf", 11, 0.8), line("led_a", "arf", 11, 0.7), line("led_a", "srp", 11, 0.7)
     assert paper.comparable([a, b, c]) == [a, b]
     assert paper.comparable([a, c]) == [a, c]
+    d, e = line("electricity", "arf", 11, 0.8), line("elec2", "arf", 11, 0.9)
+    assert paper.comparable([d, a]) == [d, a]
+    assert paper.comparable([d, a, e]) == [a, e]
 
 
 def test_the_strongest_stand_beside_ours_and_a_lost_stream_is_told():
