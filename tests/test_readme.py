@@ -39,7 +39,7 @@ def run(arguments, cwd):
 
 
 def test_example_runs_and_learns(tmp_path):
-    example, _ = EXAMPLES
+    example, _, _ = EXAMPLES
     assert len(example.strip().splitlines()) <= 12
     done = run(["-c", example], tmp_path)
     assert done.returncode == 0, done.stderr
@@ -50,10 +50,22 @@ def test_example_runs_and_learns(tmp_path):
 
 def test_neural_example_runs(tmp_path):
     """A router of 64 x 6 and six experts of 64 x 4 x 64 learn."""
-    _, example = EXAMPLES
+    _, example, _ = EXAMPLES
     done = run(["-c", example], tmp_path)
     assert done.returncode == 0, done.stderr
     assert f"trainable={64 * 6 + 6 * 2 * 64 * 4}," in done.stdout
+
+
+def test_evaluation_example_runs_and_labels_come_late(tmp_path):
+    _, _, example = EXAMPLES
+    done = run(["-c", example], tmp_path)
+    assert done.returncode == 0, done.stderr
+    *checkpoints, folds = done.stdout.splitlines()
+    assert [line.split()[0] for line in checkpoints] == ["1000", "2000", "3000", "4000"]
+    losses = [float(line.split()[1]) for line in checkpoints]
+    assert losses == sorted(losses, reverse=True)
+    assert 0.0 < losses[-1] < losses[0]
+    assert len(json.loads(folds)) == 5
 
 
 def test_commands_run_one_after_the_other(tmp_path, fetched):
