@@ -54,7 +54,7 @@ PUBLISHED = Path(__file__).parent / "paper_accuracy.csv"
 """The paper's table of accuracies in %: 1 000 000 samples or the whole real set, ensembles of 100 learners."""
 
 PEERS = Path(__file__).parent / "peers.csv"
-"""Of MOA's strongest learners on the same samples, with seed 11 of stream and learner, by CapyMOA's own loop."""
+"""Of MOA's strongest learners on the same samples (seed 11; learners have seed 1), by CapyMOA's own loop."""
 
 STRONGEST = {
     "moa-arf(ensemble_size=100)": "arf100",
@@ -158,8 +158,8 @@ def write_report(folder: Path, collected: Path) -> None:
 
     Only models with a result on every stream are compared, if there are any; all are in the table beside the paper's.
     """
-    results, curves = read_results(folder)
-    results = sorted(report.usable(results)[0], key=_place)
+    found, curves = read_results(folder)
+    results = sorted(report.usable(found)[0], key=_place)
     collected.write_text(
         "".join(json.dumps(line, allow_nan=False) + "\n" for line in results), encoding="utf-8"
     )
@@ -212,7 +212,7 @@ class Beside(NamedTuple):
 def beside_strongest(results: Sequence[Mapping[str, Any]]) -> list[Beside]:
     """Return ours and MOA's strongest learners on each stream of `PEERS` on which ours has a result with seed 11.
 
-    Where a peer has no result with seed 11 here, its figure is that of `PEERS`.
+    Where a peer has no result here, its figure is that of `PEERS`.
     """
     lines, _ = report.usable(results)
     with PEERS.open(newline="", encoding="utf-8") as file:
@@ -224,7 +224,7 @@ def beside_strongest(results: Sequence[Mapping[str, Any]]) -> list[Beside]:
         n = int(known[stream, "nochange"]["n_samples"])
         by_seed: dict[str, dict[int, float]] = {}
         for line in lines:
-            if line["stream"] == stream and line["n_samples"] == n:
+            if line["stream"] == stream and line["n_samples"] == n and not report.lateness(line):
                 by_seed.setdefault(line["model"], {})[line["seed"]] = 100 * line["accuracy"]
         ours = by_seed.get("driftmoe", {})
         if 11 not in ours:
@@ -232,8 +232,8 @@ def beside_strongest(results: Sequence[Mapping[str, Any]]) -> list[Beside]:
         theirs, is_past = [], []
         for model, name in STRONGEST.items():
             figures, past = by_seed.get(model, {}), known.get((stream, name))
-            is_past.append(11 not in figures and past is not None)
-            theirs.append({11: float(past["accuracy"])} | figures if past else figures)
+            is_past.append(not figures and past is not None)
+            theirs.append({11: float(past["accuracy"])} if past and not figures else figures)
         of_streams.append(
             Beside(stream, n, ours, theirs, is_past, float(known[stream, "nochange"]["accuracy"]))
         )
@@ -256,13 +256,11 @@ def means(of_streams: Sequence[Mapping[int, float]]) -> dict[int, float]:
 
 
 def mean_rank(of_streams: Sequence[Beside]) -> float:
-    """Return the mean rank of ours, over streams and seeds, among the peers that have a figure for both."""
-    ranks = [
-        1 + sum(of[seed] > figure for of in s.theirs if seed in of)
-        for s in of_streams
-        for seed, figure in s.ours.items()
-        if any(seed in of for of in s.theirs)
-    ]
+    """Return the mean over streams of our rank, seed by seed against each peer: 1 and who is ahead of us."""
+    ranks = []
+    for s in of_streams:
+        leads = [ahead_of_best(s.ours, [of]) for of in s.theirs]
+        ranks.append(1 + sum(_mean(lead) < 0 for lead in leads if lead))
     return float(np.mean(ranks))
 
 
@@ -289,35 +287,50 @@ def against_strongest(results: Sequence[Mapping[str, Any]]) -> report.Section:
         return report.Section(
             "Beside the strongest", ["No result of driftmoe with seed 11 on these streams."]
         )
-    heading = ["stream", "driftmoe", *STRONGEST, "ahead of the best", "nochange"]
+    heading = [
+        "stream", "driftmoe", *STRONGEST, "best peer", "driftmoe, its seeds", "ahead of it", "nochange"
+    ]  # fmt: skip
     rows: list[list[tuple[str, bool]]] = []
     for stream, n, ours, theirs, is_past, nochange in of_streams:
         ahead = ahead_of_best(ours, theirs)
         is_first = not ahead or _mean(ahead) >= 0
         cells = [(f"{stream}, {n:,}", False), (_spread(ours), is_first)]
         for figures, star in zip(theirs, is_past, strict=True):
-            text = _spread(figures) + "*" * star
-            if 0 < len(figures) < len(ours):
-                text += f" ({_seeds(figures)})"
+            text = _spread(figures) + "*" * star + _missing_seeds(figures, ours)
             cells.append((text, not is_first and ahead_of_best(ours, [figures]) == ahead))
-        rows.append([*cells, (_spread(ahead, "+"), False), (f"{nochange:.2f}", False)])
+        cells += [(text, False) for text in (*_beside_best(ours, theirs), f"{nochange:.2f}")]
+        rows.append(cells)
     ours, theirs = _means_of_all(of_streams)
-    last = [
-        f"mean of {len(rows)}",
-        *map(_spread, (ours, *theirs)),
-        _spread(ahead_of_best(ours, theirs), "+"),
-        "",
-    ]
+    last = [f"mean of {len(rows)}", _spread(ours)]
+    last += [_spread(figures) + _missing_seeds(figures, ours) for figures in theirs]
+    last += [*_beside_best(ours, theirs), ""]
     return report.Section(
         "Beside the strongest",
         [
-            "Accuracy in %, mean ± standard deviation over seeds of stream and learner alike. Ahead of the best: seed "
-            "by seed, of the peer that driftmoe is least ahead of. A star marks figures of `peers.csv`: seed 11 of the "
-            "stream, CapyMOA's seed, 1, of the learner, LED's features as numbers. Mean rank of driftmoe over streams "
-            f"and seeds, among those that have a figure: {mean_rank(of_streams):.2f}.",
+            "Accuracy in %, mean ± standard deviation over seeds of stream and learner alike, those of driftmoe where "
+            "none are named. The best peer is the one that driftmoe is least ahead of, seed by seed; beside it stands "
+            "driftmoe on the seeds that this peer has. A star marks figures of `peers.csv`: seed 11 of the stream, "
+            "CapyMOA's seed, 1, of the learner, LED's features as numbers. Mean rank of driftmoe over streams, among "
+            f"those that have a figure: {mean_rank(of_streams):.2f}.",
             report.Grid(heading, [*rows, [(text, False) for text in last]]),
         ],
     )
+
+
+def _missing_seeds(figures: Mapping[int, float], ours: Mapping[int, float]) -> str:
+    """Name the seeds of a peer where it has others than we have."""
+    return f" ({_seeds(figures)})" if figures and set(figures) != set(ours) else ""
+
+
+def _beside_best(ours: Mapping[int, float], theirs: Sequence[Mapping[int, float]]) -> tuple[str, str, str]:
+    """Name the best peer; ours on its seeds; how far ahead of it that is."""
+    ahead = ahead_of_best(ours, theirs)
+    if not ahead:
+        return report.NOTHING, report.NOTHING, report.NOTHING
+    best = next(
+        name for name, of in zip(STRONGEST, theirs, strict=True) if ahead_of_best(ours, [of]) == ahead
+    )
+    return best, _spread({seed: ours[seed] for seed in ahead}), _spread(ahead, "+")
 
 
 def _means_of_all(of_streams: Sequence[Beside]) -> tuple[dict[int, float], list[dict[int, float]]]:
@@ -343,9 +356,10 @@ def goals(
         Lines of `benchmarks.speed`, each with a goal and its value, or others.
     """
     rows: list[tuple[str, str, str, str]] = []
-    if of_streams := beside_strongest(results):
+    of_streams = beside_strongest(results)
+    leads = {s.stream: ahead_of_best(s.ours, s.theirs) for s in of_streams}
+    if any(leads.values()):
         lead = ahead_of_best(*_means_of_all(of_streams))
-        leads = {s.stream: ahead_of_best(s.ours, s.theirs) for s in of_streams}
         least = min((name for name in leads if leads[name]), key=lambda name: _mean(leads[name]))
         n_streams = f"{len(of_streams)} streams"
         rows += [

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import time
+import traceback
 from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -634,7 +635,10 @@ def _evaluate(
             except FAILURES as error:
                 n_samples = last.n_samples if last else 0
                 reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-                raise ValueError(f"{run.model} stopped after {n_samples:,} samples: {reason}") from error
+                file = folder.keep_traceback(traceback.format_exc())
+                raise ValueError(
+                    f"{run.model} stopped after {n_samples:,} samples: {reason} (traceback: {file})"
+                ) from error
             finally:  # whatever cut the run short, what was measured is kept
                 if last is not None:
                     result = run.result(

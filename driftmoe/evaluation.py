@@ -32,7 +32,7 @@ FAILURES = Exception
 """What a stream or a model may raise half way; what had been measured until then is not lost.
 
 Models and streams are anybody's, and libraries have errors of their own classes, so no list of classes would do. It is
-never swallowed: who catches it keeps it with its traceback, or lets it go on.
+never swallowed: `prequential` lets it go on, a grid keeps it with its traceback, and so does `driftmoe evaluate`.
 """
 
 BLOCK_SIZE = 256
@@ -116,7 +116,8 @@ def prequential(
     metrics
         River metrics to compute beside the standard figures, one, several or by name; the name is that of the class
         otherwise. One that reads probabilities makes the model give both label and probabilities, sample by sample.
-        Each is also computed anew for every window: `Rolling` and its like are not needed here, and not taken.
+        Each is also computed anew for every window, so that none that forgets by itself is needed; river's `Rolling`,
+        which is no metric, is not taken.
     window
         Samples that a checkpoint's `window` looks back on.
     step
@@ -182,8 +183,8 @@ def prequential(
     delay = delay or 0
     _check_delay(delay)
     _check_counts(window=window, step=step)
-    if warm_start < 0:
-        raise ValueError(f"warm_start={warm_start}; choose 0 or more samples")
+    if not isinstance(warm_start, numbers.Integral) or warm_start < 0:
+        raise ValueError(f"warm_start={warm_start!r}; choose a whole number of samples, 0 or more")
     tally = _Tally(model, stream, metrics, window, step, fading, keep_predictions)
     is_plain = not (delay or weight or tally.reads_proba)
     if hasattr(model, "test_then_train"):
@@ -202,6 +203,8 @@ def prequential(
     try:
         for event in events:
             tally.add(event, is_counted=tally.n_samples >= warm_start)
+            if tally.n_samples == warm_start:
+                tally.begin()
             if tally.n_samples % step == 0 and tally.n_samples > warm_start:
                 yield tally.checkpoint()
     except (KeyboardInterrupt, FAILURES):
@@ -338,7 +341,7 @@ def cross_validate(
     draws = {"cross-validation": _all_but_one, "split": _only_one, "bootstrap": _poisson}
     if method not in draws:
         raise ValueError(f"method={method!r}; choose one of {', '.join(map(repr, draws))}")
-    rng = np.random.default_rng(seed)
+    metrics, rng = _by_name(metrics), np.random.default_rng(seed)
     tallies = [_Tally(model, stream, metrics, window, window, None, False) for model in models]
     n_samples = 0
     for x, y in _labelled(stream):
@@ -426,8 +429,8 @@ def _labelled(
 ) -> Iterator[tuple[Mapping[Any, Any], Hashable]]:
     """Pass samples on; refuse one without a label, which can be neither tested nor learnt."""
     for i, (x, y) in enumerate(samples):
-        if y is None:
-            raise ValueError(f"sample {i} has no label (None); leave out samples whose label never comes")
+        if y is None or (isinstance(y, numbers.Real) and math.isnan(y)):
+            raise ValueError(f"sample {i} has no label ({y}); leave out samples whose label never comes")
         yield x, y
 
 
@@ -599,6 +602,13 @@ class _Tally:
             self._routing_at_start = model.routing_report().cumulative
             self._routing_before.append(self._routing_at_start)
 
+    def begin(self) -> None:
+        """Begin the first window after a warm start, whose time and routing count from the start of the run only."""
+        self._seconds_before = self._seconds
+        if self._routing_at_start is not None:
+            self._routing_before.clear()
+            self._routing_before.append(self.model.routing_report().cumulative)
+
     def add(self, event: Answers, *, is_counted: bool = True) -> None:
         """Take in some samples; those that were learnt only do not count in the figures."""
         self.n_samples += len(event.y_true)
@@ -684,18 +694,33 @@ def _by_name(metrics: Metrics | None) -> dict[str, Any]:
         named = list(metrics.items())
     elif isinstance(metrics, Metric) and not isinstance(metrics, Several):
         named = [(type(metrics).__name__, metrics)]
-    else:
+    elif isinstance(metrics, Iterable | None):
         named = [(type(metric).__name__, metric) for metric in metrics or ()]
+    else:
+        raise ValueError(
+            f"metrics={metrics!r}; give a river metric, several, or a dictionary of them by name"
+        )
     for name, metric in named:
         if not isinstance(metric, Metric):
             raise ValueError(
                 f"metric {metric!r} of class {type(metric).__name__} is no river metric; give the metric itself, "
                 "which is computed for each window, too"
             )
-        if not hasattr(metric, "requires_labels"):
-            raise ValueError(f"{name} is no metric of classification; choose another")
+        if not hasattr(metric, "requires_labels") or not _is_number(metric):
+            raise ValueError(f"{name} is no metric of classification that gives a number; choose another")
+        if name in Scores().get():
+            raise ValueError(
+                f"a metric is named {name!r}, as one of the standard figures; choose another name"
+            )
     if len({name for name, _ in named}) < len(named):
         raise ValueError(
             f"metrics {', '.join(name for name, _ in named)}: two have one name; give a dictionary with a name for each"
         )
     return dict(named)
+
+
+def _is_number(metric: Metric) -> bool:
+    try:
+        return isinstance(metric.clone().get(), numbers.Real)
+    except NotImplementedError:  # reports, which are made of several
+        return False

@@ -47,7 +47,15 @@ REQUIRED: dict[str, Any] = {
     "limit": int | None, "window": int, "drifts": list,
     **dict.fromkeys(("accuracy", "samples_per_second", "seconds", "model_bytes"), int | float),
 }  # fmt: skip
-"""What every result line has, and of which type; all other figures may be lacking."""
+"""What every result line has, and of which type."""
+
+OPTIONAL: dict[str, Any] = {
+    **dict.fromkeys(
+        ("kappa", "kappa_m", "kappa_t", "f1_macro", "g_mean", "cpu_seconds", "ram_hours"), int | float
+    ),
+    **dict.fromkeys(("routing", "parameters", "versions"), dict),
+}
+"""What a result line may have, and of which type."""
 
 CURVE_COLUMNS = (
     *KEY,
@@ -244,6 +252,12 @@ class ResultFolder:
             lines = "".join(json.dumps(line, allow_nan=False) + "\n" for line in results)
             _write_atomically(self.path / "results.jsonl", lines)
             _write_csv(self.path / "windows.csv", curves)
+
+    def keep_traceback(self, text: str) -> Path:
+        """Keep the traceback of the run that failed last, and return its file."""
+        file = self.path / "traceback.txt"
+        _write_atomically(file, text)
+        return file
 
     def results(self, stream: str) -> list[dict[str, Any]]:
         """Return the result lines of one stream, oldest first."""
@@ -650,8 +664,9 @@ def read_results(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]
             lines, of_runs = [line], {run_key(line): points}
         else:
             lines, of_runs = _read_lines(file), {}
-            for point in _read_csv(file.with_name("windows.csv")):
-                of_runs.setdefault(run_key(point), []).append(point)
+            if file.name == "results.jsonl":
+                for point in _read_csv(file.with_name("windows.csv")):
+                    of_runs.setdefault(run_key(point), []).append(point)
         results += lines
         for line in lines:
             key = run_key(line)
@@ -668,7 +683,7 @@ def read_results(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]
 def read_failures(path: Path) -> list[str]:
     """Return a sentence for each run in a folder, and in the folders below it, that failed and was not done since."""
     texts = {
-        file: file.read_text(encoding="utf-8").strip().splitlines() or ["a run"]
+        file: file.read_text(encoding="utf-8").strip().splitlines() or ["a run", "no traceback"]
         for file in _shown(path, "failed/*.txt")
     }
     return [f"{text[0]}: failed, {text[-1]} ({file.relative_to(path)})." for file, text in texts.items()]
@@ -722,10 +737,12 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     lines = []
-    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, text in enumerate(path.read_bytes().split(b"\n"), start=1):
+        if not text.strip():
+            continue
         try:
             line = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise ValueError(
                 f"{path}, line {number} is no JSON ({error}); move the file away or mend it"
             ) from None
@@ -741,21 +758,34 @@ def _read_job(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         raise ValueError(
             f"{path} is no JSON ({error}); remove the file, and its run will be done again"
         ) from None
-    if not isinstance(job, dict) or not isinstance(job.get("curve"), list):
+    curve = job.get("curve") if isinstance(job, dict) else None
+    if not isinstance(curve, list) or not all(isinstance(point, dict) for point in curve):
         raise ValueError(f"{path} is no result of this program: it has no curve; move it away")
-    return _checked(job.get("result"), str(path)), job["curve"]
+    return _checked(job.get("result"), str(path)), curve
 
 
 def _checked(line: Any, where: str) -> dict[str, Any]:
     """Return a result line that has all that any has to have; say what is missing elsewhere."""
     if not isinstance(line, dict):
         raise ValueError(f"{where} is no result of this program; move it away, or choose another folder")
-    for name, kinds in REQUIRED.items():
-        is_right = isinstance(line.get(name), kinds) and (name in line)
-        if not is_right or (isinstance(line[name], bool) and kinds is not bool):
-            found = f"{name} is {line[name]!r}" if name in line else f"it has no {name}"
+    for name, kinds in (REQUIRED | OPTIONAL).items():
+        if name not in line:
+            if name in OPTIONAL:
+                continue
             raise ValueError(
-                f"{where} is no result of this program: {found}; move it away, or choose another folder"
+                f"{where} is no result of this program: it has no {name}; move it away, or choose another folder"
+            )
+        value = line[name]
+        is_right = isinstance(value, kinds) and (kinds is bool or not isinstance(value, bool))
+        if name in ("n_samples", "samples_per_second"):
+            is_right = is_right and value > 0
+        if name == "drifts" and is_right:
+            is_right = all(
+                isinstance(drift, list) and list(map(type, drift)) == [int, int] for drift in value
+            )
+        if not is_right or (isinstance(value, float) and not math.isfinite(value)):
+            raise ValueError(
+                f"{where} is no result of this program: {name} is {value!r}; move it away, or choose another folder"
             )
     return line
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
+from numbers import Integral
 from operator import eq
 from typing import Any, Self
 
@@ -14,6 +16,13 @@ from river import metrics
 
 CHUNK = 256
 """Labels that `KappaM` counts at once, beside as many numbers as there are classes for each."""
+
+
+ROUNDING = 1e-6
+"""By which a probability may leave [0, 1]."""
+
+NEGLIGIBLE = 1e-12
+"""Share of all weight below which a class counts as absent."""
 
 
 class BaselineKappa(metrics.base.ClassificationMetric):
@@ -25,13 +34,14 @@ class BaselineKappa(metrics.base.ClassificationMetric):
 
     def __init__(self) -> None:
         # Not the base class's, which makes a confusion matrix: that cannot tell what the baseline said.
-        self._sums = np.zeros(
-            3
-        )  # weight of all samples, of those that were right, of those the baseline had right
+        self._total = self._correct = self._baseline_correct = 0.0
 
     def update(self, y_true: Hashable, y_pred: Hashable, w: float = 1.0) -> None:
         """Take in one prediction; samples must come in the order of the stream."""
-        self._sums += self._judged(y_true, y_pred, w)
+        total, correct, baseline_correct = self._judged(y_true, y_pred, w)
+        self._total += total
+        self._correct += correct
+        self._baseline_correct += baseline_correct
 
     def revert(self, y_true: Hashable, y_pred: Hashable, w: float = 1.0) -> None:
         """Not available: what the baseline answered depends on the order in which samples came."""
@@ -42,16 +52,15 @@ class BaselineKappa(metrics.base.ClassificationMetric):
 
     def restart(self) -> None:
         """Begin a new window: the counts start at zero, the baseline keeps what it remembers."""
-        self._sums[:] = 0.0
+        self._total = self._correct = self._baseline_correct = 0.0
 
     def get(self) -> float:
         """Return the current value; 0 before any sample."""
-        total, correct, baseline_correct = self._sums.tolist()
-        return _improvement(correct, baseline_correct, total)
+        return _improvement(self._correct, self._baseline_correct, self._total)
 
-    def _judged(self, y_true: Hashable, y_pred: Hashable, w: float) -> np.ndarray:
-        """Return what a sample adds to the sums; the baseline remembers its label."""
-        return np.array([w, w * (y_true == y_pred), w * (self._baseline(y_true, w) == y_true)])
+    def _judged(self, y_true: Hashable, y_pred: Hashable, w: float) -> tuple[float, float, float]:
+        """Return a sample's weight, in all, where it was right, and where the baseline was, which remembers it."""
+        return w, w * (y_true == y_pred), w * (self._baseline(y_true, w) == y_true)
 
     def _baseline(self, y_true: Hashable, w: float = 1.0) -> Any:
         """Return what the baseline says of the sample whose label is `y_true`, and remember that label."""
@@ -203,7 +212,10 @@ class GMean(metrics.base.MultiClassMetric):
 
     def get(self) -> float:
         """Return the current value; 0 before any sample."""
-        recalls = [self.cm[c][c] / n for c, n in self.cm.sum_row.items() if n > 0.0]
+        least = (
+            self.cm.total_weight * NEGLIGIBLE
+        )  # of a class that was taken back, rounding may leave as much
+        recalls = [max(self.cm[c][c], 0.0) / n for c, n in self.cm.sum_row.items() if n > least]
         return math.prod(recalls) ** (1.0 / len(recalls)) if recalls else 0.0
 
 
@@ -274,9 +286,12 @@ class ExpectedCalibrationError(metrics.base.MultiClassMetric):
 
     def update(self, y_true: Hashable, y_pred: Mapping[Hashable, float], w: float = 1.0) -> None:
         """Take in one prediction; one without any probability has no confidence."""
+        for label, p in y_pred.items():
+            if not -ROUNDING <= p <= 1.0 + ROUNDING:
+                raise ValueError(
+                    f"probability {p} of label {label!r}; a model has to give numbers from 0 to 1"
+                )
         label, confidence = max(y_pred.items(), key=lambda item: item[1]) if y_pred else (None, 0.0)
-        if math.isnan(confidence):
-            raise ValueError(f"probability nan of label {label!r}; a model gives numbers from 0 to 1")
         of = min(int(confidence * self.n_bins), self.n_bins - 1)
         self._weight[of] += w
         self._surplus[of] += w * (confidence - (label == y_true))
@@ -309,7 +324,7 @@ class _Wrapper(metrics.base.WrapperMetric, metrics.base.ClassificationMetric):  
         self._metric: Any = self._make()
 
     def _make(self) -> Any:
-        return self._cls(**self._kwargs)
+        return self._cls(**deepcopy(self._kwargs))  # lest two share a confusion matrix
 
     @property
     def metric(self) -> Any:
@@ -322,6 +337,8 @@ class _Wrapper(metrics.base.WrapperMetric, metrics.base.ClassificationMetric):  
 
     def clone(self, new_params: Mapping[str, Any] | None = None, include_attributes: bool = False) -> Self:
         """Return one like this that has seen nothing; `new_params` are arguments to change."""
+        if include_attributes:
+            raise ValueError("include_attributes=True; use copy.deepcopy for one that has seen the same")
         arguments = {"cls": self._cls, **self._kwargs, **self._own_params(), **(new_params or {})}
         return type(self)(**arguments)
 
@@ -333,7 +350,9 @@ class _Wrapper(metrics.base.WrapperMetric, metrics.base.ClassificationMetric):  
 
 
 class Windowed(_Wrapper):
-    """A metric of the last samples alone, as `river.utils.Rolling` makes one, for kappa-M and kappa-temporal too.
+    """A metric of the last samples alone, of any that can revert, and of kappa-M and kappa-temporal.
+
+    As `river.utils.Rolling`, but a river metric itself, which can be cloned and added to others.
 
     Parameters
     ----------
@@ -365,25 +384,35 @@ class Windowed(_Wrapper):
     """
 
     def __init__(self, cls: Callable[..., Any], size: int = 1000, **kwargs: Any) -> None:
-        if size < 1:
-            raise ValueError(f"size={size}; choose at least 1 sample")
+        if not isinstance(size, Integral) or size < 1:
+            raise ValueError(f"size={size!r}; choose a whole number of samples, at least 1")
         super().__init__(cls, **kwargs)
-        self.size = size
+        self.size: int = size
         self._recent: deque[Any] = deque()
 
     def update(self, y_true: Hashable, y_pred: Any, w: float = 1.0) -> None:
         """Take in one prediction, and forget the oldest of more than `size`."""
         if isinstance(self._metric, BaselineKappa):
-            judged = self._metric._judged(y_true, y_pred, w)
-            self._metric._sums += judged
-            self._recent.append(judged)
+            self._recent.append(self._metric._judged(y_true, y_pred, w))
             if len(self._recent) > self.size:
-                self._metric._sums -= self._recent.popleft()
+                self._recent.popleft()
             return
+        if isinstance(y_pred, Mapping):
+            y_pred = dict(y_pred)  # who made it may use it again
         self._metric.update(y_true, y_pred, w)
         self._recent.append((y_true, y_pred, w))
         if len(self._recent) > self.size:
             self._metric.revert(*self._recent.popleft())
+
+    def get(self) -> float:
+        """Return what the metric gives for the last samples; 0 or what the metric says before any."""
+        if not isinstance(self._metric, BaselineKappa):
+            return float(self._metric.get())
+        if not self._recent:
+            return 0.0
+        # Summed anew: what is left of weights that were added and taken away again would pass for a sample.
+        total, correct, baseline_correct = (math.fsum(sums) for sums in zip(*self._recent, strict=True))
+        return _improvement(correct, baseline_correct, total)
 
     def _own_params(self) -> dict[str, Any]:
         return {"size": self.size}
@@ -398,7 +427,7 @@ class Fading(_Wrapper):
     Parameters
     ----------
     cls
-        Class of the metric, or what else makes one; `Scores` will do as well.
+        Class of the metric, or what else makes one. What has `update` and `get` alone, as `Scores`, can be faded, too.
     factor
         In (0, 1). With 0.999 the last 1000 samples or so count.
     **kwargs
@@ -538,7 +567,9 @@ def drift_recovery(
     accuracy
         Accuracy in each window, as a share.
     drifts
-        Known drifts as (position, width): the centre and the length of the change, in samples, in order.
+        Known drifts as (position, width): the centre and the length of the change, in samples, in order. Of a sigmoid
+        change, as in `streams.drift`, that is the steep part: the new concept has 12 % of the samples at its begin
+        and 88 % at its end.
     tolerance
         Accuracy counts as regained when it is at most this much lower than before.
 

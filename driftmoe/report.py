@@ -246,7 +246,7 @@ def neural_figure(results: Sequence[Mapping[str, Any]], *, title: str) -> Figure
         style = {"color": f"C{i}", "marker": "osD^vPX*"[i % 8], "s": 50}
         values = [line[quality] * factor for line in group]
         used = [line.get("routing", {}).get("experts_used") for line in group]
-        right.scatter([line["expert_flops"] / 1e3 for line in group], values, label=setup, **style)
+        right.scatter([line["expert_flops"] / 1e3 for line in group], values, label=_literal(setup), **style)
         if None not in used:
             left.scatter(used, values, **style)
         else:  # no experts: a line to compare with
@@ -255,7 +255,7 @@ def neural_figure(results: Sequence[Mapping[str, Any]], *, title: str) -> Figure
     right.set(xlabel="kFLOPs that the chosen experts need for a row")
     for axes in (left, right):
         axes.grid(alpha=0.3)
-    figure.suptitle(title)
+    figure.suptitle(_literal(title))
     _add_legend(figure, right)
     return figure
 
@@ -300,7 +300,7 @@ def windows_figure(
             positions,
             [fmean(values[p]) for p in positions],
             LINE_STYLES[i // N_COLOURS % len(LINE_STYLES)],
-            label=model,
+            label=_literal(model),
             linewidth=1.5,
             marker="o" if len(positions) == 1 else None,
         )
@@ -314,9 +314,14 @@ def windows_figure(
                 linewidth=0,
             )
     _mark_drifts(axes, drifts)
-    axes.set(title=title, xlabel="samples", ylabel="accuracy in the window, %")
+    axes.set(title=_literal(title), xlabel="samples", ylabel="accuracy in the window, %")
     _add_legend(figure, axes)
     return figure
+
+
+def _literal(text: str) -> str:
+    """Return a name as matplotlib shows it as it is: a dollar begins a formula there."""
+    return text.replace("$", r"\$")
 
 
 def _add_legend(figure: Figure, axes: Axes) -> None:
@@ -414,22 +419,26 @@ def lateness(result: Mapping[str, Any]) -> str:
     return "" if _delay(result) == "0" else f", labels {_delay(result)} late"
 
 
-def _row_names(results: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Name what each result was measured on: stream and length, and the data where the name is not enough."""
+def _data_names(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Name the data of each result: the stream, and its hash where one name stands for several."""
     hashes: dict[tuple[Any, ...], set[str]] = {}
     for result in results:
         same_name = (result["stream"], result["n_samples"], result["seed"])
         hashes.setdefault(same_name, set()).add(result["stream_sha256"])
     ambiguous = {name[:2] for name, found in hashes.items() if len(found) > 1}
     return [
-        f"{result['stream']}, {result['n_samples']:,}"
-        + lateness(result)
-        + (
-            f", data {result['stream_sha256'][:8]}"
-            if (result["stream"], result["n_samples"]) in ambiguous
-            else ""
-        )
+        f"{result['stream']}, data {result['stream_sha256'][:8]}"
+        if (result["stream"], result["n_samples"]) in ambiguous
+        else result["stream"]
         for result in results
+    ]
+
+
+def _row_names(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Name what each result was measured on: stream and length, how late labels came, and the data if need be."""
+    return [
+        f"{result['stream']}, {result['n_samples']:,}{lateness(result)}{data.removeprefix(result['stream'])}"
+        for result, data in zip(results, _data_names(results), strict=True)
     ]
 
 
@@ -563,7 +572,8 @@ def sections(
         ]
     mean, _, n_seeds = comparison(lines, "accuracy")
     n_runs = n_seeds.to_numpy().max()
-    full = mean[n_seeds.gt(0).all(axis=1)]
+    whole = mean[n_seeds.gt(0).all(axis=1)]
+    full = whole.loc[_one_of_each(lines, list(whole.index))]
     lacking: dict[tuple[str, ...], list[str]] = {}
     for row, counts in n_seeds.iterrows():
         lacking.setdefault(tuple(counts.index[counts == 0]), []).append(str(row))
@@ -586,7 +596,13 @@ def sections(
             "Where labels come late, the baseline of kappa-temporal knows the label before all the same: below 0 does "
             "not mean worse than repeating the last label that had come."
         )
-    rows_or_streams = _rows_or_streams(lines, len(mean))
+    if len(full) < len(whole):
+        cautions.append(
+            "Means, ranks and tests take one row of each stream, the longest, and of these that with the earliest "
+            f"labels; left out: {'; '.join(row for row in whole.index if row not in full.index)}."
+        )
+    n_streams = len(set(_data_names(lines)))
+    rows_or_streams = "streams" if n_streams == len(mean) else f"rows of {n_streams} streams"
     parts: list[str | Grid | Picture] = [
         f"{len(lines)} runs: {len(mean)} {rows_or_streams}, {len(mean.columns)} models, up to {n_runs} seeds. Each "
         "sample is predicted before it is learnt. Cells are the mean ± standard deviation over seeds, in %; the best "
@@ -603,7 +619,7 @@ def sections(
     return [
         Section("What was compared", parts),
         *tables,
-        Section("Are the differences in accuracy more than chance?", _tests(*_one_of_each(lines, full))),
+        Section("Are the differences in accuracy more than chance?", _tests(full)),
         Section("Time and memory", _costs(lines)),
         *([Section("Routing", _routing_grids(lines))] if any("routing" in line for line in lines) else []),
         *neural_sections,
@@ -611,28 +627,18 @@ def sections(
     ]
 
 
-def _rows_or_streams(lines: Sequence[Mapping[str, Any]], n_rows: int) -> str:
-    """Name what the rows of a table are: streams, unless one has several, of other lengths or delays."""
-    n_streams = len({line["stream"] for line in lines})
-    return "streams" if n_streams == n_rows else f"rows of {n_streams} streams"
+def _one_of_each(lines: Sequence[Mapping[str, Any]], rows: Sequence[str]) -> list[str]:
+    """Return of some rows one of each stream: the longest, and of these that with the earliest labels.
 
-
-def _one_of_each(lines: Sequence[Mapping[str, Any]], mean: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Return one row of each stream, the longest with the earliest labels, and a sentence on those left out.
-
-    Rows of one stream are not independent, as the tests have to assume.
+    Rows of one stream are not independent, as ranks and tests have to assume.
     """
-    of_stream: dict[str, list[tuple[int, str, str]]] = {}
-    for row, line in dict(zip(_row_names(lines), lines, strict=True)).items():
-        if row in mean.index:
-            of_stream.setdefault(line["stream"], []).append((-line["n_samples"], _delay(line), row))
-    chosen = [min(rows)[-1] for rows in of_stream.values()]
-    if len(chosen) == len(mean):
-        return mean, []
-    left_out = [row for row in mean.index if row not in chosen]
-    return mean.loc[chosen], [
-        f"Of each stream one row is tested, the longest; left out: {'; '.join(left_out)}."
-    ]
+    of_stream: dict[str, dict[str, tuple[int, float]]] = {}
+    for row, data, line in zip(_row_names(lines), _data_names(lines), lines, strict=True):
+        if row in rows:
+            delay = re.search(r"\d+$", _delay(line))  # of a range the most; a column comes last
+            latest = float(delay[0]) if delay else math.inf
+            of_stream.setdefault(data, {})[row] = (-line["n_samples"], latest)
+    return [min(of_row, key=of_row.__getitem__) for of_row in of_stream.values()]
 
 
 def comparison_grid(lines: Sequence[Mapping[str, Any]], figure: str) -> Grid:
@@ -658,9 +664,10 @@ def comparison_grid(lines: Sequence[Mapping[str, Any]], figure: str) -> Grid:
             texts.append(text)
         rows.append([(row, False), *zip(texts, _is_best(100 * mean.loc[row]), strict=True)])
     full = mean[n_seeds.gt(0).all(axis=1)]
+    full = full.loc[_one_of_each(lines, list(full.index))]
     if len(full):
         averages, ranks = 100 * full.mean(), mean_ranks(full)
-        over = f"over {len(full)} of {len(mean)} {_rows_or_streams(lines, len(mean))}"
+        over = f"over {len(full)} of {len(set(_data_names(lines)))} streams"
         for name, values, is_best in (
             (f"mean {over}", averages, _is_best(averages)),
             (f"mean rank {over}", ranks, _is_best(-ranks)),
@@ -676,12 +683,11 @@ def _is_best(values: pd.Series) -> list[bool]:
     return (values.round(2) == values.round(2).max()).tolist()
 
 
-def _tests(mean: pd.DataFrame, notes: Sequence[str] = ()) -> list[str | Grid | Picture]:
+def _tests(mean: pd.DataFrame) -> list[str | Grid | Picture]:
     """Return what the tests say of streams (rows) and models (columns) without gaps."""
     n_streams, n_models = mean.shape
     if n_streams < 2 or n_models < 2:
         return [
-            *notes,
             f"Not tested: {n_streams} streams have a result of every one of {n_models} models; a test over streams "
             "needs at least two of each.",
         ]
@@ -693,7 +699,7 @@ def _tests(mean: pd.DataFrame, notes: Sequence[str] = ()) -> list[str | Grid | P
             "a comparison over several streams needs scikit-posthocs and baycomp; pip install "
             "'driftmoe[report]', or '.[report]' from a clone"
         ) from None
-    parts: list[str | Grid | Picture] = [*notes]
+    parts: list[str | Grid | Picture] = []
     if n_streams < ENOUGH_STREAMS:
         parts.append(
             f"With {n_streams} streams only large differences can be told from chance, and streams that are alike "
@@ -739,7 +745,7 @@ def _rank_figure(mean: pd.DataFrame, cd: float) -> Figure:
     from scikit_posthocs import critical_difference_diagram, posthoc_nemenyi_friedman
 
     lines = {model: textwrap.wrap(str(model), LONG_NAME, break_on_hyphens=False) for model in mean.columns}
-    mean = mean.rename(columns={model: " \n ".join(of_name) for model, of_name in lines.items()})
+    mean = mean.rename(columns={model: _literal(" \n ".join(of_name)) for model, of_name in lines.items()})
     ranks, p = mean_ranks(mean), posthoc_nemenyi_friedman(mean)
     figure = Figure(layout="constrained")
     axes = figure.subplots()
@@ -802,7 +808,7 @@ def _costs(lines: Sequence[Mapping[str, Any]]) -> list[str | Grid | Picture]:
                 of_model["accuracy"],
                 s=60,
                 marker="osD^vP"[i % 6],
-                label=model if axes is left else None,
+                label=_literal(str(model)) if axes is left else None,
             )
         axes.set(xscale="log", xlabel=label)
         axes.margins(0.1)
@@ -1000,13 +1006,15 @@ def routing_figure(
         for i, (model, frame) in enumerate(of_model.items()):
             if f"routing_{name}" in frame:
                 style = {"color": f"C{i}", "linestyle": LINE_STYLES[i // N_COLOURS % len(LINE_STYLES)]}
-                axis.plot(frame.index, frame[f"routing_{name}"], label=model, linewidth=1.2, **style)
+                axis.plot(
+                    frame.index, frame[f"routing_{name}"], label=_literal(model), linewidth=1.2, **style
+                )
         axis.set(ylabel=label, ylim=(0.0, None))
         _mark_drifts(axis, drifts)
     if weights:
         (frame,) = of_model.values()
         for i, name in enumerate(weights):
-            label = name.removeprefix("routing_weight_")
+            label = _literal(name.removeprefix("routing_weight_"))
             axes[-1].plot(
                 frame.index,
                 frame[name],
@@ -1019,7 +1027,7 @@ def routing_figure(
         axes[-1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize="small")
     else:
         _add_legend(figure, axes[0])
-    axes[0].set_title(textwrap.fill(title, 2 * LONG_NAME))
+    axes[0].set_title(_literal(textwrap.fill(title, 2 * LONG_NAME)))
     axes[-1].set_xlabel("samples")
     return figure
 
@@ -1152,12 +1160,18 @@ def markdown(parts: Sequence[Section], *, title: str, pictures: str) -> str:
 
 def _plain(text: str) -> str:
     """Return a paragraph as Markdown in which names of models and streams mean nothing; code stays code."""
-    return re.sub(r"([<>*])", r"\\\1", text)
+    parts = re.split(r"(`[^`]*`)", text)
+    return "".join(part if i % 2 else _escaped(part) for i, part in enumerate(parts))
 
 
 def _in_cell(text: str) -> str:
     """Return a name or a figure as Markdown in which no character means anything."""
-    return re.sub(r"([\\`<>*|\[\]])", r"\\\1", text)
+    return _escaped(text).replace("`", "\\`").replace("|", "\\|")
+
+
+def _escaped(text: str) -> str:
+    text = re.sub(r"([\\<>*\[\]~&])", r"\\\1", " ".join(text.splitlines()))
+    return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)  # within a word it means nothing
 
 
 def write(parts: Sequence[Section], folder: Path, *, title: str) -> list[Path]:

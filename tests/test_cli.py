@@ -268,7 +268,7 @@ def test_a_bad_row_keeps_what_was_measured_before(tmp_path):
     )
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == (
-        "driftmoe: ht stopped after 1,500 samples: ValueError: own.csv, line 7: no number"
+        "driftmoe: ht stopped after 1,500 samples: ValueError: own.csv, line 7: no number (traceback: traceback.txt)"
     )
     (line,) = [json.loads(text) for text in (tmp_path / "results.jsonl").read_text().splitlines()]
     assert (line["complete"], line["n_samples"]) == (False, 1500)
@@ -383,6 +383,9 @@ def test_a_model_that_fails_half_way_is_named_in_one_line(tmp_path):
     done = driftmoe_command(*arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert "driftmoe: ht(tau='x') stopped after 199 samples: TypeError" in done.stderr.splitlines()[-1]
+    kept = (tmp_path / "runs" / "led_a" / "traceback.txt").read_text()
+    assert kept.startswith("Traceback")
+    assert "TypeError: '<' not supported" in kept
     assert "Traceback" not in done.stderr
 
 

@@ -260,6 +260,8 @@ def test_a_sample_without_a_label_is_refused(run):
     rows = [({"i": 0}, "a"), ({"i": 1}, "b"), ({"i": 2}, None)]
     with pytest.raises(ValueError, match=r"sample 2 has no label \(None\)"):
         list(run(rows, Memory()))
+    with pytest.raises(ValueError, match=r"sample 1 has no label \(nan\)"):
+        list(run([rows[0], ({"i": 1}, float("nan"))], Memory()))
 
 
 def test_checkpoints_begin_after_a_warm_start():
@@ -268,6 +270,20 @@ def test_checkpoints_begin_after_a_warm_start():
     assert [c.n_samples for c in prequential(rows, Memory(), window=10, warm_start=15)] == [20, 30, 35]
     with pytest.raises(ValueError, match="warm_start=35, but the stream has 35 samples"):
         list(prequential(rows, Memory(), window=10, warm_start=35))
+    for wrong in (-1, 10.5, "5"):
+        with pytest.raises(ValueError, match=f"warm_start={wrong!r}; choose a whole number"):
+            next(prequential(rows, Memory(), warm_start=wrong))
+
+
+@pytest.mark.parametrize("step", [500, 1000])
+def test_the_first_window_after_a_warm_start_has_no_routing_or_time_of_it(step):
+    stream = streams.make("sea_a", seed=1, n_samples=4000)
+    model = models.make("moe-vote(n_experts=3)", seed=1)
+    checkpoints = list(prequential(stream, model, warm_start=1500, window=1000, step=step))
+    in_window = [c.routing.window.n_samples for c in checkpoints]
+    assert in_window == ([500, 1000, 1000, 1000, 1000] if step == 500 else [500, 1000, 1000])
+    assert checkpoints[-1].routing.cumulative.n_samples == 4000
+    assert sum(c.window_seconds for c in checkpoints) < checkpoints[-1].seconds
 
 
 def test_a_warm_start_does_not_wait_for_labels():
@@ -333,6 +349,13 @@ def test_metrics_of_ones_own_read_labels_or_probabilities():
             "Rolling is no river metric; give the metric itself",
         ),
         (metrics.MAE(), "MAE is no metric of classification"),
+        (
+            metrics.ClassificationReport(),
+            "ClassificationReport is no metric of classification that gives a number",
+        ),
+        ([metrics.Accuracy() + metrics.F1()], "Metrics is no metric of classification that gives a number"),
+        ({"accuracy": metrics.LogLoss()}, "a metric is named 'accuracy', as one of the standard figures"),
+        (metrics.Accuracy, "give a river metric, several, or a dictionary"),
         ([metrics.MacroFBeta(beta=0.5), metrics.MacroFBeta(beta=2)], "two have one name; give a dictionary"),
     ],
 )

@@ -393,6 +393,7 @@ def test_of_two_results_of_one_run_the_newer_one_counts(tmp_path):
         ("[]", "is no result of this program: it has no curve"),
         ('{"result": {}, "curve": []}', "is no result of this program: it has no stream"),
         ('{"result": [], "curve": []}', "is no result of this program; move it away"),
+        ('{"result": {}, "curve": [1]}', "is no result of this program: it has no curve"),
     ],
 )
 def test_a_file_that_is_no_result_is_named_and_its_run_not_taken_for_done(tmp_path, text, message):
@@ -411,10 +412,29 @@ def test_a_line_that_lacks_a_figure_is_named(tmp_path):
         ({"stream": "a", "model": "x"}, "line 2 is no result of this program: it has no stream_sha256"),
         ({**result, "accuracy": None}, "line 2 is no result of this program: accuracy is None"),
         ({**result, "seed": True}, "line 2 is no result of this program: seed is True"),
+        ({**result, "accuracy": float("nan")}, "accuracy is nan"),
+        ({**result, "n_samples": 0}, "n_samples is 0"),
+        ({**result, "drifts": [1]}, "drifts is .1."),
+        ({**result, "routing": None}, "routing is None"),
+        ({**result, "kappa": "x"}, "kappa is 'x'"),
     ):
         (tmp_path / "results.jsonl").write_text(json.dumps(result) + "\n" + json.dumps(broken) + "\n")
         with pytest.raises(ValueError, match=message):
             read_results(tmp_path)
+
+
+def test_a_file_of_lines_is_read_by_itself(tmp_path):
+    (run,) = plan("nochange")
+    result, _ = run_job(run, OPEN(name="led_a", limit=300, seed=1))
+    (tmp_path / "lines.jsonl").write_text(
+        json.dumps(result | {"model": "a\u2028b"}, ensure_ascii=False) + "\n\n"
+    )
+    (tmp_path / "windows.csv").write_text("foo,bar\n")
+    (line,), curves = read_results(tmp_path / "lines.jsonl")
+    assert (line["model"], curves) == ("a\u2028b", [])
+    (tmp_path / "lines.jsonl").write_bytes(b"\xff\n")
+    with pytest.raises(ValueError, match=r"lines.jsonl, line 1 is no JSON"):
+        read_results(tmp_path / "lines.jsonl")
 
 
 def test_names_of_any_script_make_files_that_every_system_takes(tmp_path):

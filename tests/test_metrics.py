@@ -207,8 +207,9 @@ def test_calibration_error_by_hand():
     one = ExpectedCalibrationError()
     one.update("a", {"a": 1.0})
     assert one.get() == 0.0
-    with pytest.raises(ValueError, match="probability nan of label 'a'"):
-        one.update("a", {"a": float("nan")})
+    for wrong in (float("nan"), -0.3, 1.7, float("inf")):
+        with pytest.raises(ValueError, match=f"probability {wrong} of label 'a'"):
+            one.update("a", {"b": 0.5, "a": wrong})
     with pytest.raises(ValueError, match="n_bins=0"):
         ExpectedCalibrationError(0)
 
@@ -269,10 +270,42 @@ def test_a_windowed_metric_is_that_of_the_last_samples(make, own):
                     expected.update(y_true[j], y_pred[j])
             assert windowed.get() == pytest.approx(expected.get(), abs=1e-12)
     assert len(windowed._recent) == 50
-    with pytest.raises(ValueError, match="size=0; choose at least 1"):
+    with pytest.raises(ValueError, match="size=0; choose a whole number of samples, at least 1"):
         Windowed(metrics.Accuracy, 0)
     with pytest.raises(NotImplementedError, match="Windowed cannot take back a sample"):
         windowed.revert(0, 0)
+
+
+def test_windows_of_any_weights_leave_nothing_behind():
+    """What rounding leaves of weights that were added and taken away must not pass for samples."""
+    rng = np.random.default_rng(1)
+    y_true = [i // 50 % 2 for i in range(2000)]
+    y_pred, weights = rng.integers(0, 2, 2000).tolist(), rng.random(2000).tolist()
+    windowed, confusion = Windowed(KappaTemporal, 3), Windowed(GMean, 3)
+    for i, (t, p, w) in enumerate(zip(y_true, y_pred, weights, strict=True)):
+        windowed.update(t, p, w)
+        confusion.update(t, p, w)
+        window = range(max(i - 2, 0), i + 1)
+        total = sum(weights[j] for j in window)
+        right = sum(weights[j] for j in window if y_pred[j] == y_true[j])
+        same = [j > 0 and y_true[j] == y_true[j - 1] for j in window]
+        of_baseline = sum(weights[j] for j, is_same in zip(window, same, strict=True) if is_same)
+        kappa = 0.0 if all(same) else (right - of_baseline) / (total - of_baseline)
+        assert windowed.get() == pytest.approx(kappa, abs=1e-9)
+        anew = GMean()
+        for j in window:
+            anew.update(y_true[j], y_pred[j], weights[j])
+        assert confusion.get() == pytest.approx(anew.get(), abs=1e-6)  # the root of what rounding leaves
+
+
+def test_copies_of_a_wrapped_metric_share_nothing():
+    shared = metrics.ConfusionMatrix()
+    first = Windowed(metrics.Accuracy, 3, cm=shared)
+    second = first.clone()
+    first.update("a", "a")
+    assert second.get() == 0.0
+    with pytest.raises(ValueError, match=r"use copy\.deepcopy"):
+        first.clone(include_attributes=True)
 
 
 def test_wrapped_metrics_are_river_metrics():

@@ -56,7 +56,7 @@ def test_neural_example_runs(tmp_path):
     assert f"trainable={64 * 6 + 6 * 2 * 64 * 4}," in done.stdout
 
 
-def test_evaluation_example_runs_and_labels_come_late(tmp_path):
+def test_evaluation_example_runs(tmp_path):
     _, _, example = EXAMPLES
     done = run(["-c", example], tmp_path)
     assert done.returncode == 0, done.stderr

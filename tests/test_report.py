@@ -348,21 +348,35 @@ def test_tests_and_ranks_take_each_stream_once():
     lines = [
         result(stream, model, 1, accuracy, n_samples=n, delay=delay)
         for stream, gain in (("a", 0.1), ("b", 0.0), ("c", 0.05))
-        for n, delay in ((1000, None), (2000, "0"), (2000, "500"))
-        for model, accuracy in (("x", 0.8 + gain), ("y", 0.7), ("z", 0.6))
+        for n, delay in ((1000, None), (2000, "0"), (2000, "500"), (2000, "1000"))
+        for model, accuracy in (("x", (0.8 if delay == "0" else 0.1) + gain), ("y", 0.7), ("z", 0.6))
     ]
     sections = {section.title: section.parts for section in report.sections(lines, [])}
-    assert "27 runs: 9 rows of 3 streams, 3 models" in sections["What was compared"][0]
-    assert any("kappa-temporal knows the label before" in part for part in sections["What was compared"])
-    left_out, few, friedman, *_ = sections["Are the differences in accuracy more than chance?"]
-    assert left_out == (
-        "Of each stream one row is tested, the longest; left out: a, 1,000; a, 2,000, labels 500 late; b, 1,000; "
-        "b, 2,000, labels 500 late; c, 1,000; c, 2,000, labels 500 late."
+    assert "36 runs: 12 rows of 3 streams, 3 models" in sections["What was compared"][0]
+    texts = sections["What was compared"]
+    assert any("kappa-temporal knows the label before" in part for part in texts)
+    assert any(
+        "one row of each stream, the longest, and of these that with the earliest labels; left out: a, 1,000; "
+        "a, 2,000, labels 500 late; a, 2,000, labels 1000 late; b, 1,000;" in part
+        for part in texts
     )
+    few, friedman, *_ = sections["Are the differences in accuracy more than chance?"]
     assert "With 3 streams only large differences" in few
     assert friedman.startswith("Friedman test over 3 streams and 3 models: chi-squared 6.00")
     (grid,) = sections["Accuracy"]
-    assert grid.rows[-1][0][0] == "mean rank over 9 of 9 rows of 3 streams"
+    assert [text for text, _ in grid.rows[-2]] == ["mean over 3 of 3 streams", "85.00", "70.00", "60.00"]
+    assert [text for text, _ in grid.rows[-1]] == ["mean rank over 3 of 3 streams", "1.00", "2.00", "3.00"]
+
+
+def test_of_late_rows_the_earliest_is_taken_and_data_of_one_name_are_several_streams():
+    lines = [result("a", "x", 1, 0.5, delay=delay) for delay in ("1000", "due", "500", "20-600")]
+    assert report._one_of_each(lines, report._row_names(lines)) == ["a, 1,000, labels 500 late"]
+    alike = [
+        {**result("data.csv", model, 1, 0.5), "stream_sha256": data * 9} for data in "pqr" for model in "xyz"
+    ]
+    assert len(report._one_of_each(alike, report._row_names(alike))) == 3
+    first, *_ = report.sections(alike, [])[0].parts
+    assert "9 runs: 3 streams, 3 models" in first
 
 
 def test_every_name_of_the_rank_diagram_is_within_the_picture():
@@ -379,6 +393,18 @@ def test_every_name_of_the_rank_diagram_is_within_the_picture():
     assert all(whole.x0 <= box.x0 < box.x1 <= whole.x1 and box.y0 >= whole.y0 for box in boxes)
     assert figure.axes[0].bbox.width > 0.3 * whole.width
     assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])
+
+
+def test_a_dollar_in_a_name_is_a_dollar():
+    """matplotlib would read what follows as a formula."""
+    lines = [
+        result(stream, model, 1, 0.5 + i / 10)
+        for stream in ("a$\\x_$.csv", "b")
+        for i, model in enumerate(("m$^$", "y", "z"))
+    ]
+    curves = [point for line in lines for point in curve(line, **routing("0.25"))]
+    pictures = [p for s in report.sections(lines, curves) for p in s.parts if isinstance(p, report.Picture)]
+    assert len(pictures) == 2 + 2 * (1 + 3)  # ranks and time; of each stream its curve and three routings
 
 
 def test_long_names_leave_the_curves_their_room_and_no_two_lines_look_alike():
@@ -399,10 +425,10 @@ def test_names_that_mean_something_in_markdown_or_as_files_are_kept_apart():
     assert len({picture.name for picture in pictures}) == 5
     assert all(len(picture.name) < 80 for picture in pictures)
     grid = report.Grid(["stream", "a*b"], [[("<script>alert(1)</script>", False), ("1.5*", True)]])
-    section = report.Section("a < b", ["See `peers.csv`: p > 0.05 *", grid])
+    section = report.Section("a < b", ["See `p_<*>.csv`: p > 0.05 *, [a](b) _c_ d_e", grid])
     text = report.markdown([section], title="<b>", pictures="")
     assert "# \\<b\\>" in text
-    assert "See `peers.csv`: p \\> 0.05 \\*" in text
+    assert "See `p_<*>.csv`: p \\> 0.05 \\*, \\[a\\](b) \\_c\\_ d_e" in text
     assert "| \\<script\\>alert(1)\\</script\\> | **1.5\\*** |" in text
     assert "<td><b>1.5*</b></td>" in report.page([section], title="")
 
