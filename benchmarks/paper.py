@@ -167,7 +167,9 @@ def write_report(folder: Path, collected: Path) -> None:
         [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
         for file in (GATES, SPEEDS)
     ]
-    beside = [goals(results, *kept), against_strongest(results), beside_paper(results)]
+    beside = [beside_paper(results)]
+    if beside_strongest(results):
+        beside[:0] = [goals(results, *kept), against_strongest(results)]
     text = report.markdown(beside, title="The paper's streams and methods", pictures="")
     collected.with_suffix(".md").write_text(text, encoding="utf-8")
     limits = sorted({line["limit"] for line in results}, reverse=True)
@@ -281,12 +283,8 @@ def _seeds(figures: Mapping[int, float]) -> str:
 
 
 def against_strongest(results: Sequence[Mapping[str, Any]]) -> report.Section:
-    """Return the table of ours beside MOA's strongest learners: all streams, lost ones too."""
+    """Return the table of ours beside MOA's strongest learners: all streams, lost ones too; at least one."""
     of_streams = beside_strongest(results)
-    if not of_streams:
-        return report.Section(
-            "Beside the strongest", ["No result of driftmoe with seed 11 on these streams."]
-        )
     heading = [
         "stream", "driftmoe", *STRONGEST, "best peer", "driftmoe, its seeds", "ahead of it", "nochange"
     ]  # fmt: skip
