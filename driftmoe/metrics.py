@@ -212,9 +212,8 @@ class GMean(metrics.base.MultiClassMetric):
 
     def get(self) -> float:
         """Return the current value; 0 before any sample."""
-        least = (
-            self.cm.total_weight * NEGLIGIBLE
-        )  # of a class that was taken back, rounding may leave as much
+        # Where samples were taken back, rounding leaves a trace of them, on either side of 0.
+        least = self.cm.total_weight * NEGLIGIBLE
         recalls = [max(self.cm[c][c], 0.0) / n for c, n in self.cm.sum_row.items() if n > least]
         return math.prod(recalls) ** (1.0 / len(recalls)) if recalls else 0.0
 

@@ -25,7 +25,7 @@ import pandas as pd
 from rich.table import Table
 from scipy import stats
 
-from driftmoe.experiment import run_key
+from driftmoe.experiment import parsed_delay, run_key
 from driftmoe.metrics import Recovery, drift_recovery
 
 if TYPE_CHECKING:  # slow to import, and needed by those who draw alone
@@ -635,8 +635,9 @@ def _one_of_each(lines: Sequence[Mapping[str, Any]], rows: Sequence[str]) -> lis
     of_stream: dict[str, dict[str, tuple[int, float]]] = {}
     for row, data, line in zip(_row_names(lines), _data_names(lines), lines, strict=True):
         if row in rows:
-            delay = re.search(r"\d+$", _delay(line))  # of a range the most; a column comes last
-            latest = float(delay[0]) if delay else math.inf
+            delay = parsed_delay(_delay(line))
+            longest = delay[1] if isinstance(delay, tuple) else delay
+            latest = float(longest) if isinstance(longest, int) else math.inf  # who knows what a column holds
             of_stream.setdefault(data, {})[row] = (-line["n_samples"], latest)
     return [min(of_row, key=of_row.__getitem__) for of_row in of_stream.values()]
 

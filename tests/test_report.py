@@ -369,7 +369,7 @@ def test_tests_and_ranks_take_each_stream_once():
 
 
 def test_of_late_rows_the_earliest_is_taken_and_data_of_one_name_are_several_streams():
-    lines = [result("a", "x", 1, 0.5, delay=delay) for delay in ("1000", "due", "500", "20-600")]
+    lines = [result("a", "x", 1, 0.5, delay=delay) for delay in ("1000", "due2", "500", "20-600")]
     assert report._one_of_each(lines, report._row_names(lines)) == ["a, 1,000, labels 500 late"]
     alike = [
         {**result("data.csv", model, 1, 0.5), "stream_sha256": data * 9} for data in "pqr" for model in "xyz"
