@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from functools import partial
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
@@ -12,23 +12,25 @@ import numpy as np
 from river import base
 from river.utils.dataframe import into_frame, to_native_frame, to_native_series
 
-from driftmoe.compilation import compiled
-from driftmoe.encoding import BlockRows, Encoder, Sample, SampleRows, check_label, clean
+from driftmoe.encoding import MAX_ABSOLUTE, BlockRows, Encoder, Sample, SampleRows, check_label, clean
 from driftmoe.experts import MulticlassExperts, MulticlassTrees, OneVsRestExperts, OneVsRestTrees
 from driftmoe.linear import LinearModels
 from driftmoe.memory import n_bytes
+from driftmoe.mixing import correctness, first_best, follow_right, mix, mix_own, top_k
 from driftmoe.mixture import GATES, AdaptiveMixture, Rows
 from driftmoe.neighbours import LabelHistory, Neighbours
 from driftmoe.networks import Networks
 from driftmoe.perceptron import Perceptron
 from driftmoe.router import Router
-from driftmoe.routing import Choice, LinearK, Policy, TopK, at_step, route, softmax
+from driftmoe.routing import Choice, LinearK, Policy, TopK, at_step, route
 from driftmoe.telemetry import RoutingLog, RoutingReport
+from driftmoe.transaction import TRIES, Changes, OneAtATime, assignment, carry_out, planned, publication
 from driftmoe.trees import HoeffdingTreeClassifier, TreePool
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from narwhals.stable.v2.typing import IntoDataFrame, IntoSeries
+    from torch import nn
 
 Pool = MulticlassTrees | MulticlassExperts | OneVsRestTrees | OneVsRestExperts | Networks
 
@@ -54,9 +56,6 @@ BATCH_SIZE = {"driftmoe": 32}
 MONITORS = {"warning_delta": 0.05, "drift_delta": 0.01}
 """How the trees of the adaptive variant follow drift; see `TreePool`."""
 
-CORRECTION_FADING = 0.98
-"""What a sample still counts one sample later in the correction of logits, which remembers about 50."""
-
 MAX_LEVERAGE = 100.0
 
 ADAPTIVE_ALONE = ("extras", "memory", "monitors", "gate", "leverage", "min_trust")
@@ -65,11 +64,14 @@ ADAPTIVE_ALONE = ("extras", "memory", "monitors", "gate", "leverage", "min_trust
 MANY_STEPS = 10**9
 """By then a schedule has ended: policies are checked at the first step and at this one."""
 
+MOST_TRIES = 3
+"""How often a step is tried that raises an error; interrupts that are no errors are put off more often."""
+
 MAX_NODES = 2000
 """Most nodes of a default tree: at 10 classes and 24 numeric features, about 15 MB a tree at the most."""
 
 
-class DriftMoEClassifier(base.MiniBatchClassifier):
+class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
     """Online mixture of experts: a neural router co-trained with incremental trees and experts of other kinds.
 
     For each labelled sample every expert votes first. The router, a small network, learns whom to trust on which
@@ -273,6 +275,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         self.n_threads = n_threads
         self.seed = seed
         self._check_arguments()
+        super().__init__()
 
         is_task, is_adaptive = variant == "moe-task", variant == "driftmoe"
         self._policy: Policy = TopK(top_k) if policy is None else policy
@@ -361,19 +364,22 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         TypeError, ValueError
             If the sample cannot be read; see the class.
         """
-        vector, samples = self._read(x)
-        if not self._encoder.classes:
-            return {}
-        proba = self._predict(vector[np.newaxis], samples)[0]
-        return dict(zip(self._encoder.classes, proba.tolist(), strict=True))  # type: ignore[arg-type]  # any hashable
+        with self._lock:
+            vector, samples = self._read(x)
+            if not self._encoder.classes:
+                return {}
+            proba = self._predict(vector[np.newaxis], samples)[0]
+            return dict(zip(self._encoder.classes, proba.tolist(), strict=True))  # type: ignore[arg-type]  # any hashable
 
     def predict_one(self, x: dict[base.typing.FeatureName, Any]) -> base.typing.ClfTarget | None:  # type: ignore[override]  # as above
         """Return the most probable class, of equals the one learnt first; `None` before the first `learn_one`."""
         proba = self.predict_proba_one(x)
         return max(proba, key=proba.__getitem__) if proba else None
 
-    def learn_one(self, x: dict[base.typing.FeatureName, Any], y: base.typing.ClfTarget) -> None:
-        """Learn one labelled sample.
+    def learn_one(
+        self, x: dict[base.typing.FeatureName, Any], y: base.typing.ClfTarget, w: float = 1.0
+    ) -> None:
+        """Learn one labelled sample, or none of it: whatever is raised, and whenever, the model is whole.
 
         Parameters
         ----------
@@ -381,21 +387,35 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
             A sample, as the class describes.
         y
             Its label: anything hashable but `None` and NaN.
+        w
+            Weight of the sample, 0 or more; one of weight 0 is not learnt. Trees and the scale of the features count it
+            `w` times, the router and networks multiply its error, among neighbours its vote has that weight.
 
         Raises
         ------
         TypeError, ValueError
-            If the sample or the label cannot be read; the model is left as it was.
+            If the sample, the label or the weight cannot be read; the model is left as it was.
         """
-        target = self._encoder.target(y)
-        vector = None if self._reads_samples else self._encoder.known_vector(x)
-        if target is None or vector is None:
-            check_label(y)
-            self._run(SampleRows(self._encoder, [self._encoder.clean(x)], [y]))
-        else:
-            self._step(vector[np.newaxis], [], np.array([target]))
+        weights = _checked_weights([w])
+        with self._lock:
+            target = self._encoder.target(y)
+            vector = None if self._reads_samples else self._encoder.known_vector(x)
+            if target is None or vector is None:
+                check_label(y)
+                self._run(SampleRows(self._encoder, [self._encoder.clean(x)], [y]), weights)
+            elif w > 0.0:
+                changes: Changes = []
+                self._plan(
+                    self._encoder, Rows(vector[np.newaxis], None, []), np.array([target]), weights, changes
+                )
+                carry_out(changes)
 
-    def learn_many(self, X: IntoDataFrame, y: IntoSeries | Iterable[Hashable]) -> None:
+    def learn_many(
+        self,
+        X: IntoDataFrame,
+        y: IntoSeries | Iterable[Hashable],
+        w: IntoSeries | Iterable[float] | None = None,
+    ) -> None:
         """Learn the rows of a frame in order: the same as `learn_one` row by row.
 
         Parameters
@@ -404,15 +424,30 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
             Any eager frame (pandas, polars, pyarrow, ...), shape (n_samples, n_features). Nulls and NaN are missing.
         y
             One label a row.
+        w
+            One weight a row, as of `learn_one`; 1 by default.
 
         Raises
         ------
         TypeError, ValueError
             If one row cannot be read, or the lengths differ; then no row has been learnt.
+
+        Notes
+        -----
+        Ctrl-C and other interrupts are put off until the last row has been learnt.
         """
+        with self._lock:
+            self._learn_many(X, y, w)
+
+    def _learn_many(self, X: IntoDataFrame, y: Any, w: Any) -> None:
         labels = _labels(y)
         if len(labels) != _n_rows(X):
             raise ValueError(f"X has {_n_rows(X)} rows and y has {len(labels)} labels; give one label a row")
+        weights = np.ones(len(labels)) if w is None else _checked_weights(_labels(w))
+        if len(weights) != len(labels):
+            raise ValueError(
+                f"X has {len(labels)} rows and w has {len(weights)} weights; give one weight a row"
+            )
         for label in labels:
             check_label(label)
         block = None if self._reads_samples else _numbers(X)
@@ -425,7 +460,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
             except (TypeError, ValueError):
                 pass  # below it is found out which row cannot be read
             else:
-                return self._run(rows)
+                return self._run(rows, weights)
         kinds = dict(self._encoder.kinds)
         samples = []
         for i, row in enumerate(_rows(X)):
@@ -436,7 +471,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
             kinds |= {
                 name: "text" if isinstance(value, str) else "number" for name, value in samples[-1].items()
             }
-        self._run(SampleRows(self._encoder, samples, labels))
+        self._run(SampleRows(self._encoder, samples, labels), weights)
 
     def step_many(
         self,
@@ -446,6 +481,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         names: Sequence[Hashable],
         values: Sequence[Sequence[Any] | None],
         classes: Sequence[Hashable],
+        w: Sequence[float] | np.ndarray | None = None,
     ) -> list[Any]:
         """Test, then train, on each row of a block in turn: what `predict_one` and then `learn_one` would do.
 
@@ -461,6 +497,8 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
             For each column what its numbers stand for: a list that they are indices into, or `None` for themselves.
         classes
             Labels.
+        w
+            One weight a row, as of `learn_one`; 1 by default. A row of weight 0 is predicted all the same.
 
         Returns
         -------
@@ -472,9 +510,16 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         TypeError, ValueError
             If a value or a label cannot be read; then no row has been learnt.
         """
-        predicted: list[Any] = []
-        self._run(self._block_rows(X, y, names, values, classes), predicted)
-        return predicted
+        with self._lock:
+            rows = self._block_rows(X, y, names, values, classes)
+            weights = np.ones(len(y)) if w is None else _checked_weights(w)
+            if len(weights) != len(y):
+                raise ValueError(
+                    f"X has {len(y)} rows and w has {len(weights)} weights; give one weight a row"
+                )
+            answers = np.full(len(y), -1)
+            self._run(rows, weights, answers)
+            return [self._encoder.classes[target] if target >= 0 else None for target in answers.tolist()]
 
     def predict_proba_many(self, X: IntoDataFrame) -> IntoDataFrame:
         """Return the class probabilities of each row, as a frame of the same kind with a column per class.
@@ -487,22 +532,22 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         ValueError
             If two labels have the same text and the frame is not of pandas.
         """
-        labels, frame = self._encoder.classes, into_frame(X)
+        labels, proba = self._predict_frame(X)
+        frame = into_frame(X)
         if not frame.implementation.is_pandas_like() and len(set(map(str, labels))) < len(labels):
             raise ValueError(
                 f"classes {labels} are not told apart by their text, which such a frame has as names of its columns; "
                 "use pandas, or predict_many"
             )
-        proba = self._predict_frame(X)
         columns = {label: proba[:, i].tolist() for i, label in enumerate(labels)}
         return to_native_frame(columns, like=frame)
 
     def predict_many(self, X: IntoDataFrame) -> IntoSeries:
         """Return the predicted class of each row, as a series of the same kind as the frame."""
-        proba = self._predict_frame(X)
+        classes, proba = self._predict_frame(X)
         labels: list[Any] = [None] * len(proba)
-        if self._encoder.classes:
-            labels = [self._encoder.classes[target] for target in proba.argmax(axis=1)]
+        if classes:
+            labels = [classes[target] for target in proba.argmax(axis=1)]
         return to_native_series(labels, name=None, like=into_frame(X))
 
     def routing_report(self) -> RoutingReport:
@@ -528,7 +573,8 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         >>> report.cumulative.experts
         ('tree 1', 'tree 2', 'tree 3', 'tree 4')
         """
-        return self._log.report(self._expert_names(), self._n_replaced())
+        with self._lock:
+            return self._log.report(self._expert_names(), self._n_replaced())
 
     def describe(self, expert: int = 0) -> str:
         """Return one of the trees as text, one line a leaf or branch, indented by depth; changes nothing.
@@ -567,8 +613,9 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         |   popup_window > 0.0909091
         |   |   not phishing 0.977, weight 256.573
         """
-        pool, names = self._tree(expert)
-        return pool.describe(expert, **names)
+        with self._lock:
+            pool, names = self._tree(expert)
+            return pool.describe(expert, **names)
 
     def draw(self, expert: int = 0, *, max_depth: int | None = None, ax: Axes | None = None) -> Axes:
         """Draw one of the trees from left to right; changes nothing.
@@ -594,8 +641,14 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         ValueError
             If there is no such tree, or `max_depth` is negative.
         """
-        pool, names = self._tree(expert)
-        return pool.draw(expert, **names, max_depth=max_depth, ax=ax)
+        with self._lock:
+            pool, names = self._tree(expert)
+            return pool.draw(expert, **names, max_depth=max_depth, ax=ax)
+
+    @property
+    def router(self) -> nn.Module:
+        """The router's network as a torch module that shares its weights: `driftmoe.router_module.RouterModule`."""
+        return self._router.module()
 
     def _tree(self, expert: int) -> tuple[TreePool, dict[str, Any]]:
         """Return the trees, of which `expert` is one, and the names of its columns, classes and values."""
@@ -647,10 +700,11 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
             )
         return names + ["head"] * (self._n_experts - len(names))
 
-    def _n_replaced(self) -> np.ndarray:
+    def _n_replaced(self, n_classes: int | None = None) -> np.ndarray:
         """Return how many trees of each expert a drift has ended, shape (n_experts,)."""
         is_task = self.variant == "moe-task"
-        n_replaced = np.zeros(len(self._encoder.classes) if is_task else self._n_experts, np.int64)
+        n_classes = len(self._encoder.classes) if n_classes is None else n_classes
+        n_replaced = np.zeros(n_classes if is_task else self._n_experts, np.int64)
         if isinstance(self._experts, MulticlassTrees):
             n_replaced[: self._experts.n_experts] = self._experts.pool.n_replaced
         return n_replaced
@@ -673,8 +727,12 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
     ) -> BlockRows:
         return BlockRows(self._encoder, X, y, names=names, values=values, classes=classes)
 
-    def _predict_frame(self, X: IntoDataFrame) -> np.ndarray:
-        """Return the class probabilities of the rows of a frame, shape (n_samples, n_classes)."""
+    def _predict_frame(self, X: IntoDataFrame) -> tuple[list[Hashable], np.ndarray]:
+        """Return the classes, and their probabilities for the rows of a frame, shape (n_samples, n_classes)."""
+        with self._lock:
+            return list(self._encoder.classes), self._proba_of_frame(X)
+
+    def _proba_of_frame(self, X: IntoDataFrame) -> np.ndarray:
         block = None if self._reads_samples else _numbers(X)
         samples: list[Sample] = []
         if block is not None:
@@ -687,72 +745,217 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
             return np.empty((len(vectors), len(self._encoder.classes)))
         return self._predict(vectors, samples)
 
-    def _run(self, rows: SampleRows | BlockRows, predicted: list[Any] | None = None) -> None:
-        """Learn the rows in order, and note what would have been predicted for each before.
+    def _run(
+        self, rows: SampleRows | BlockRows, weights: np.ndarray, answers: np.ndarray | None = None
+    ) -> None:
+        """Learn the rows in order, and note what would have been predicted for each before, an index into the classes.
 
         The router's weights are constant between two of its steps. So the rows up to its next step, or up to one that
         brings a new feature, value or class, go through the router at once and through the experts at once.
+
+        Each such step is all or nothing, and notes how far it came. An interrupt between two steps is put off until the
+        last row; what no further try gets over is raised with a note that says which rows have been learnt.
         """
-        start = 0
-        while start < len(rows):
-            is_new = rows.is_new(start)
-            if is_new:
-                if predicted is not None:
-                    predicted += self._labels_of(rows, start)
-                rows.enter(start)
-                self._experts.declare_nominal(self._encoder.nominal_columns)
-                self._router.grow(self._encoder.n_inputs, self._n_outputs)
-            stop = rows.known_until(start, min(start + self._router.room, len(rows)))
+        n_learnt = np.zeros(1, np.int64)
+        put_off, n_tries = None, 0
+        while n_learnt[0] < len(rows):
+            before = int(n_learnt[0])
+            try:
+                self._advance(rows, weights, answers, n_learnt)
+            except BaseException as error:  # put off, not swallowed
+                n_tries = n_tries + 1 if n_learnt[0] == before else 1
+                if n_tries >= (TRIES if not isinstance(error, Exception) else MOST_TRIES):
+                    if before > 0:
+                        error.add_note(
+                            f"rows 0 to {before - 1} of {len(rows)} have been learnt, the others have not"
+                        )
+                    raise
+                put_off = error
+        if put_off is not None:
+            raise put_off
+
+    def _advance(
+        self,
+        rows: SampleRows | BlockRows,
+        weights: np.ndarray,
+        answers: np.ndarray | None,
+        n_learnt: np.ndarray,
+    ) -> None:
+        """Learn the next rows that can be learnt in one step."""
+        start = int(n_learnt[0])
+        rows.refresh()
+        if weights[start] == 0.0:
+            if answers is not None:
+                answers[start] = self._answer_to(rows, start)
+            n_learnt[0] = start + 1
+            return
+        changes: Changes = []
+        encoder = self._encoder
+        if rows.is_new(start):
+            if answers is not None:
+                answers[start] = self._answer_to(rows, start)
+            encoder, sample = rows.entered(start)
+            changes.append(publication(self._encoder, encoder))
+            stop = start + 1
+            vectors = encoder.vector(sample)[np.newaxis]
+            samples = [encoder.order(sample)] if self._reads_samples else []
+            targets = np.array([encoder.target(rows.label(start))])
+        else:
+            limit = min(start + self._router.room, len(rows))
+            ignored = np.flatnonzero(weights[start:limit] == 0.0)
+            stop = rows.known_until(start, start + int(ignored[0]) if len(ignored) else limit)
+            stop = start + self._n_rows_with_room(stop - start, weights[start:stop])
+            vectors = rows.vectors(start, stop)
             samples = rows.samples(start, stop) if self._reads_samples else []
-            proba = self._step(rows.vectors(start, stop), samples, rows.targets(start, stop))
-            if predicted is not None:
-                answers = proba[is_new:].argmax(axis=1).tolist()
-                predicted += [self._encoder.classes[target] for target in answers]
-            start = stop
+            targets = rows.targets(start, stop)
+        proba = self._plan(encoder, Rows(vectors, None, samples), targets, weights[start:stop], changes)
+        if answers is not None and encoder is self._encoder:
+            changes.append(planned(first_best, proba, answers[start:stop]))
+        changes.append(partial(n_learnt.__setitem__, 0, stop))
+        carry_out(changes)
 
-    def _labels_of(self, rows: SampleRows | BlockRows, row: int) -> list[Any]:
-        """Return the label predicted for a row that shows something new, in a list of one."""
+    def _answer_to(self, rows: SampleRows | BlockRows, row: int) -> int:
+        """Return the index of the class predicted for a row, -1 if there is none yet."""
         if not self._encoder.classes:
-            return [None]
-        proba = self._predict(rows.vectors(row, row + 1), rows.samples(row, row + 1))
-        return [self._encoder.classes[proba[0].argmax()]]
+            return -1
+        samples = rows.samples(row, row + 1) if self._reads_samples else []
+        return int(self._predict(rows.vectors(row, row + 1), samples)[0].argmax())
 
-    def _step(self, vectors: np.ndarray, samples: list[Sample], targets: np.ndarray) -> np.ndarray:
-        """Co-train on rows that bring nothing new: all experts vote, the chosen learn, the router learns whom to trust.
+    def _n_rows_with_room(self, n_rows: int, weights: np.ndarray) -> int:
+        """Return how many of the next rows can be learnt in one step."""
+        if self._mixture is not None:
+            return self._mixture.n_rows_with_room(n_rows, weights)
+        if not isinstance(self._experts, MulticlassTrees):
+            return n_rows
+        shape = n_rows, self._experts.n_experts
+        return self._experts.n_rows_with_room(
+            n_rows, lambda n: np.broadcast_to(weights[:, np.newaxis], shape)[:n]
+        )
 
-        Returns the class probabilities of each row before it was learnt, shape (n_rows, n_classes).
+    def _plan(
+        self, encoder: Encoder, rows: Rows, targets: np.ndarray, weights: np.ndarray, changes: Changes
+    ) -> np.ndarray:
+        """Plan to co-train on rows: all experts vote, the chosen learn, the router learns whom to trust.
+
+        Parameters
+        ----------
+        encoder
+            The model's, or a draft that `changes` make it.
+        rows
+            At most as many as the router has room for; their inputs are made here.
+        targets, weights
+            Of the rows, shape (n_rows,).
+        changes
+            Gets what is left to do.
+
+        Returns
+        -------
+        proba
+            Class probabilities of each row before it is learnt, shape (n_rows, n_classes); written by the changes.
         """
-        n_classes = len(self._encoder.classes)
-        is_task = self.variant == "moe-task"
+        inputs, moments = encoder.scaled(rows.vectors, weights)
+        changes.append(assignment(self._encoder, _moments=moments))
+        rows = rows._replace(inputs=inputs)
         is_full = len(targets) == self._router.room
-        inputs = self._encoder.inputs(vectors, is_learning=True)
-        rows = Rows(vectors, inputs, samples)
         logits = None
         if self._mixture is not None:
-            choice, expert_proba = self._mixture.step(rows, targets, n_classes)
+            choice, expert_proba, proba = self._mixture.plan(
+                rows, targets, weights, len(encoder.classes), nominal=encoder.nominal_columns, changes=changes
+            )
         else:
-            logits = self._router.logits(inputs, is_learning=True)
-            choice = self._choose(logits)
-            taught = None if is_task else choice.mask
-            expert_proba = self._experts.step(rows.of(self._experts), targets, taught, n_classes)
-            if is_task:
-                self._router.learn(targets[:, np.newaxis] == np.arange(n_classes))
-            else:
-                correct = np.empty((len(targets), self._n_shared + self._n_logits), np.bool_)
-                correctness(expert_proba, targets, correct)
-                self._router.learn(correct[:, self._n_shared :])
-                if (
-                    self.correction > 0.0
-                ):  # of those who vote alone: experts would all be taught the same things
-                    before = np.empty(logits.shape)
-                    follow_right(correct[:, self._n_shared :], self.correction, self._correction, before)
-                    logits = logits + before
-                    choice = self._choose(logits)
-        proba = self._answer(choice.weights, expert_proba)
-        self._log.add(choice, None if is_task else logits, expert_proba, proba, targets)
+            choice, logits, expert_proba, proba = self._plan_co_training(
+                encoder, rows, targets, weights, changes
+            )
+        replaced = None
         if is_full:
-            self._log.mark(self._n_replaced())
+            replaced = self._n_replaced(len(encoder.classes))
+            if isinstance(self._experts, MulticlassTrees) and self.variant != "moe-task":
+                now = self._experts.pool.n_replaced_so_far
+                changes.append(partial(replaced[: len(now)].__setitem__, ..., now))
+        if self.correction > 0.0:
+            changes.append(
+                partial(
+                    self._answer_corrected, logits, choice, expert_proba, proba, targets, replaced,
+                    self._log.n_samples + len(targets),
+                )
+            )  # fmt: skip
+        else:
+            self._log.plan(
+                choice, None if self.variant == "moe-task" else logits, expert_proba, proba, targets,
+                replaced=replaced, changes=changes,
+            )  # fmt: skip
         return proba
+
+    def _plan_co_training(
+        self, encoder: Encoder, rows: Rows, targets: np.ndarray, weights: np.ndarray, changes: Changes
+    ) -> tuple[Choice, np.ndarray, np.ndarray, np.ndarray]:
+        """Plan a step of the paper's variants; return choice, logits, votes and answer."""
+        n_rows, n_classes = len(targets), len(encoder.classes)
+        is_task = self.variant == "moe-task"
+        router = self._router.grown(encoder.n_inputs, n_classes if is_task else self._n_logits)
+        if router is not self._router:
+            changes.append(publication(self._router, router))
+        logits = router.logits(rows.inputs, is_learning=True)
+        proba = np.empty((n_rows, n_classes))
+        nominal = encoder.nominal_columns
+        if is_task:
+            expert_proba = self._experts.plan(
+                rows.of(self._experts),
+                targets,
+                weights[:, np.newaxis],
+                n_classes,
+                nominal=nominal,
+                changes=changes,
+            )
+            choice = Choice(np.empty(proba.shape), np.ones(proba.shape, np.bool_))
+            changes.append(planned(mix_own, logits, expert_proba, choice.weights, proba))
+            is_own = targets[:, np.newaxis] == np.arange(n_classes)
+            router.plan(is_own, changes, weights=weights)
+            return choice, logits, expert_proba, proba
+        choice = self._choose(logits)
+        taught = choice.mask * weights[:, np.newaxis]
+        expert_proba = self._experts.plan(
+            rows.of(self._experts), targets, taught, n_classes, nominal=nominal, changes=changes
+        )
+        correct = np.empty((n_rows, self._n_shared + self._n_logits), np.bool_)
+        changes.append(planned(correctness, expert_proba, targets, correct))
+        router.plan(correct[:, self._n_shared :], changes, weights=weights)
+        if self.correction > 0.0:  # of those who vote alone: experts would all be taught the same things
+            corrected = np.array(logits, np.float64)
+            changes.append(
+                planned(
+                    follow_right,
+                    correct,
+                    self._n_shared,
+                    weights,
+                    self.correction,
+                    self._correction,
+                    corrected,
+                )
+            )
+            logits = corrected
+        else:
+            changes.append(planned(mix, choice.weights, expert_proba, self.variant == "moe-data", proba))
+        return choice, logits, expert_proba, proba
+
+    def _answer_corrected(
+        self,
+        logits: np.ndarray,
+        choice: Choice,
+        expert_proba: np.ndarray,
+        proba: np.ndarray,
+        targets: np.ndarray,
+        replaced: np.ndarray | None,
+        n_samples: int,
+    ) -> None:
+        """As a change: let those vote whom the corrected logits choose, and note it once."""
+        if self._log.n_samples == n_samples:
+            return
+        choice = self._choose(logits)
+        mix(choice.weights, expert_proba, self.variant == "moe-data", proba)
+        changes: Changes = []
+        self._log.plan(choice, logits, expert_proba, proba, targets, replaced=replaced, changes=changes)
+        carry_out(changes)
 
     def _predict(self, vectors: np.ndarray, samples: list[Sample]) -> np.ndarray:
         """Return the class probabilities of some rows, shape (n_rows, n_classes); changes nothing."""
@@ -760,9 +963,14 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         rows = Rows(vectors, inputs, samples)
         n_classes = len(self._encoder.classes)
         if self._mixture is not None:
-            return self._answer(*self._mixture.predict(rows, n_classes))
-        asked: np.ndarray | None
+            return self._mixture.predict(rows, n_classes)
+        proba = np.empty((len(vectors), n_classes))
         logits = self._router.logits(inputs)
+        read: Any = rows.of(self._experts)
+        if self.variant == "moe-task":
+            mix_own(logits, self._experts.predict_proba(read, n_classes), np.empty(proba.shape), proba)
+            return proba
+        asked: np.ndarray | None
         weights, asked, _ = self._choose(logits + self._correction if self.correction > 0.0 else logits)
         if not self._reads_samples:
             asked = None  # all answer in one call
@@ -772,16 +980,14 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
             ):  # one has the word, or nobody; only where it has no vote are all asked
                 asked = np.arange(self.n_experts) == weights.argmax(axis=1)[:, np.newaxis]
             asked = asked | ~weights.any(axis=1, keepdims=True)  # where only nulls are chosen all count alike
-        read: Any = rows.of(self._experts)
         expert_proba = self._experts.predict_proba(read, n_classes, asked)
         if asked is not None and not expert_proba.any(axis=-1).any(axis=-1).all():  # nobody asked has a vote
             expert_proba = self._experts.predict_proba(read, n_classes)
-        return self._answer(weights, expert_proba)
+        mix(weights, expert_proba, self.variant == "moe-data", proba)
+        return proba
 
     def _choose(self, logits: np.ndarray) -> Choice:
         """Return the experts that learn or vote on each row, and their weights."""
-        if self.variant == "moe-task":
-            return Choice(softmax(logits), np.ones(logits.shape, np.bool_))
         policy = at_step(self._policy, self._router.n_batches)
         if type(policy) is TopK and policy.score == "softmax":
             choice = Choice(np.zeros(logits.shape), np.zeros(logits.shape, np.bool_))
@@ -789,27 +995,12 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
                 return choice
         return route(policy, logits)
 
-    def _answer(self, weights: np.ndarray, expert_proba: np.ndarray) -> np.ndarray:
-        """Mix the experts' votes as the variant has it, shape (n_rows, n_classes)."""
-        if self.variant == "moe-task":
-            return mix_own(weights, expert_proba)
-        proba = np.empty((len(weights), expert_proba.shape[2]))
-        mix(weights, expert_proba, self.variant == "moe-data", proba)
-        return proba
-
     @property
     def _n_logits(self) -> int:
         """Logits that a policy chooses from."""
         if self.variant == "moe-task":
             return len(self._encoder.classes)
         return self._n_experts - self._n_shared + self._n_null
-
-    @property
-    def _n_outputs(self) -> int:
-        """Logits of the router."""
-        return (
-            self._n_logits if self._mixture is None else self._mixture.n_outputs(len(self._encoder.classes))
-        )
 
     def _check_policy(self) -> None:
         """Raise unless the policy gives weights for as many experts as there are."""
@@ -955,196 +1146,6 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
             yield {"variant": variant, "n_experts": 3, "top_k": 2, "hidden": (8,), "batch_size": 16}
 
 
-@compiled()
-def top_k(logits, k, renorm, weights, mask):  # type: ignore[no-untyped-def]
-    """Choose the `k` experts with the largest logits, weighted by their softmax: `routing.TopK`, many times faster.
-
-    Parameters
-    ----------
-    logits
-        Shape (n_rows, n_experts), n_experts >= k.
-    k
-        Experts of a row; fewer where the others are out of service (a logit of -inf).
-    renorm
-        Whether the softmax is over the chosen ones alone.
-    weights
-        Result, shape (n_rows, n_experts); zeros before.
-    mask
-        Result, bool, same shape; False before.
-
-    Returns
-    -------
-    is_valid
-        Whether no row has NaN, +inf or nothing but -inf; else `routing.TopK` knows what to say.
-    """
-    n_rows, n_experts = logits.shape
-    for row in range(n_rows):
-        largest = total = 0.0
-        for e in range(n_experts):
-            total += logits[row, e]
-        if total != total or total == np.inf:
-            return False
-        total = 0.0
-        for place in range(k):
-            best = -1
-            for e in range(n_experts):
-                if not mask[row, e] and logits[row, e] > (-np.inf if best < 0 else logits[row, best]):
-                    best = e
-            if best < 0:
-                break
-            if place == 0:
-                largest = logits[row, best]
-            mask[row, best] = True
-            weights[row, best] = math.exp(logits[row, best] - largest)
-            total += weights[row, best]
-        if total == 0.0:
-            return False
-        if not renorm:
-            total = 0.0
-            for e in range(n_experts):
-                total += math.exp(logits[row, e] - largest)
-        for e in range(n_experts):
-            weights[row, e] /= total
-    return True
-
-
-@compiled()
-def correctness(expert_proba, targets, correct):  # type: ignore[no-untyped-def]
-    """Write which experts were right: the multi-hot mask that the router learns.
-
-    An expert is right when the true class is the first of its most probable ones; one without a vote is not. When
-    none is right, the one that gives the true class most probability (of equals the first) counts as right.
-
-    Parameters
-    ----------
-    expert_proba
-        Votes before learning, shape (n_rows, n_experts, n_classes); zeros are no vote.
-    targets
-        Index of the true class, shape (n_rows,).
-    correct
-        Result, bool, shape (n_rows, n_experts + n_null); at least one entry a row is true. A null expert, one of the
-        columns behind those of the experts, is right where most experts are: what most know nobody needs to learn.
-
-    References
-    ----------
-    DriftMoE (arXiv 2507.18464): the multi-hot correctness mask of MoE-Data.
-    """
-    n_rows, n_experts, n_classes = expert_proba.shape
-    for row in range(n_rows):
-        target = targets[row]
-        best, best_proba, n_correct = 0, -1.0, 0
-        for e in range(n_experts):
-            of_target = expert_proba[row, e, target]
-            is_correct = of_target > 0.0
-            for c in range(n_classes):
-                other = expert_proba[row, e, c]
-                if other > of_target or (other == of_target and c < target):
-                    is_correct = False
-            correct[row, e] = is_correct
-            n_correct += int(is_correct)
-            if of_target > best_proba:
-                best, best_proba = e, of_target
-        if n_correct == 0:
-            correct[row, best] = True
-        for null in range(n_experts, correct.shape[1]):
-            correct[row, null] = 2 * n_correct > n_experts
-
-
-@compiled()
-def follow_right(correct, rate, value, before):  # type: ignore[no-untyped-def]
-    """Write the correction of the logits before each row, and let it follow who was right on the row.
-
-    A router moves slowly; who is right can change in a hundred samples. After each sample
-
-        value <- fading · value + rate · (correct - mean(correct)),
-
-    which is Hedge (exponential weights) with forgetting on the 0-1 loss of each expert: softmax(logits + value) weighs
-    experts by exp(-rate · faded loss). Without forgetting it follows the whole past and is of no use on a stream that
-    drifts.
-
-    Parameters
-    ----------
-    correct
-        Which experts were right, bool, shape (n_rows, n_logits).
-    rate
-        Step in units of logits.
-    value
-        The correction, shape (n_logits,); moved.
-    before
-        Result: what it was before each row, shape (n_rows, n_logits).
-
-    References
-    ----------
-    Freund & Schapire 1997, "A decision-theoretic generalization of on-line learning", sec. 2 (Hedge), with the
-    exponential forgetting of Herbster & Warmuth 1998, "Tracking the best expert", in the place of their sharing.
-    """
-    n_rows, n_logits = correct.shape
-    for row in range(n_rows):
-        n_correct = 0
-        for e in range(n_logits):
-            n_correct += int(correct[row, e])
-        for e in range(n_logits):
-            before[row, e] = value[e]
-            value[e] = CORRECTION_FADING * value[e] + rate * (correct[row, e] - n_correct / n_logits)
-
-
-@compiled()
-def mix(weights, expert_proba, takes_one, proba):  # type: ignore[no-untyped-def]
-    """Write the weighted mean of the experts that have a vote, in float64.
-
-    Where no expert with a weight has a vote, all that have one count alike; where none has, all classes do.
-
-    Parameters
-    ----------
-    weights
-        Mixing weights, shape (n_rows, n_experts).
-    expert_proba
-        Shape (n_rows, n_experts, n_classes); zeros are no vote.
-    takes_one
-        Whether the expert of the largest weight, of equals the first, has the word alone.
-    proba
-        Result, shape (n_rows, n_classes), each row summing to 1.
-    """
-    n_rows, n_experts, n_classes = expert_proba.shape
-    for row in range(n_rows):
-        total = 0.0
-        largest = weights[row].argmax()
-        for is_fallback in (False, True):
-            proba[row] = 0.0
-            for e in range(n_experts):
-                weight = 1.0 if is_fallback else weights[row, e]
-                if takes_one and not is_fallback:
-                    weight = 1.0 if e == largest and weight > 0.0 else 0.0
-                if weight > 0.0:
-                    for c in range(n_classes):
-                        proba[row, c] += weight * expert_proba[row, e, c]
-                        total += weight * expert_proba[row, e, c]
-            if total > 0.0:
-                break
-        for c in range(n_classes):
-            proba[row, c] = proba[row, c] / total if total > 0.0 else 1.0 / n_classes
-
-
-def mix_own(weights: np.ndarray, own_proba: np.ndarray) -> np.ndarray:
-    """Return class probabilities from one-vs-rest experts: router weight × own probability, normalised.
-
-    Parameters
-    ----------
-    weights
-        The router's softmax, shape (n_rows, n_classes).
-    own_proba
-        Each expert's probability that the sample is of its class, shape (n_rows, n_classes).
-
-    Returns
-    -------
-    proba
-        Shape (n_rows, n_classes), rows summing to 1; the router's weights alone when every expert disowns the sample.
-    """
-    scores = weights * own_proba
-    scores = np.where(scores.sum(axis=1, keepdims=True) > 0.0, scores, weights)
-    return scores / scores.sum(axis=1, keepdims=True)
-
-
 def _default_tree(variant: str) -> HoeffdingTreeClassifier:
     """The paper's tree, bounded; of the adaptive variant one that splits on less evidence."""
     if variant == "driftmoe":
@@ -1172,6 +1173,14 @@ def _rows(X: IntoDataFrame) -> Iterator[dict[Hashable, Any]]:
 
 def _n_rows(X: IntoDataFrame) -> int:
     return len(into_frame(X))
+
+
+def _checked_weights(w: Any) -> np.ndarray:
+    """Return weights as float64, all finite and 0 or more."""
+    weights = np.array(w, np.float64)
+    if weights.ndim != 1 or not ((weights >= 0.0) & (weights <= MAX_ABSOLUTE)).all():
+        raise ValueError(f"w={w!r}; choose finite weights of 0 or more, one for each sample")
+    return weights
 
 
 def _labels(y: Any) -> list[Hashable]:

@@ -7,6 +7,7 @@ values and classes enter append-only, and sorted within one sample, so that colu
 
 from __future__ import annotations
 
+import copy
 import math
 import numbers
 import zlib
@@ -19,6 +20,7 @@ from typing import Any, cast
 import numpy as np
 
 from driftmoe.compilation import compiled
+from driftmoe.transaction import NO_WEIGHTS, publication
 
 MAX_CODES = 256
 """Values of one nominal feature that trees tell apart; all later ones share the codes of these, by their hash.
@@ -130,8 +132,6 @@ class Legend:
 
     Attributes
     ----------
-    key
-        Names of the columns, and the list of values that each indexes.
     columns
         Column of vectors for each column of the block, NONE for a feature never learnt; int64, shape (n_columns,).
     starts, sizes
@@ -143,15 +143,20 @@ class Legend:
         What vectors hold for the values of all lists, NaN for a missing one; shape (sum of lengths,).
     is_new
         Which of these values an encoder has not seen; same shape.
+    n_features
+        Features that the encoder knew.
+    n_codes
+        For each column the values that it knew, 0 of a number.
     """
 
-    key: tuple[list[Hashable], list[list[Any] | None]]
     columns: np.ndarray
     starts: np.ndarray
     sizes: np.ndarray
     unlisted: list[int]
     numbers: np.ndarray = field(init=False)
     is_new: np.ndarray = field(init=False)
+    n_features: int = 0
+    n_codes: list[int] = field(default_factory=list)
 
 
 class Encoder:
@@ -187,11 +192,7 @@ class Encoder:
         self._inputs_of = np.zeros(
             (0, 1), np.int64
         )  # (column, 0) of a number, (column, code) of nominal values
-        self._legend: Legend | None = None  # of the blocks that came last
         self._moments = np.zeros((3, 0))  # (COUNT | MEAN | M2, column) of the numbers, Welford 1962
-
-    def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"_legend": None}  # no part of the model: predicting may make it anew
 
     @property
     def kinds(self) -> dict[Hashable, str]:
@@ -207,6 +208,11 @@ class Encoder:
     def values(self) -> list[list[Hashable] | None]:
         """For each column the values that its codes stand for; `None` for a column of numbers."""
         return [None if codes is None else list(codes) for _, codes in self._readers]
+
+    @property
+    def n_values(self) -> int:
+        """Values of nominal features that have a code."""
+        return sum(map(len, self._codes.values()))
 
     def clean(self, x: Mapping[Hashable, Any]) -> Sample:
         """Check one sample against the features seen so far; see `clean`. Changes nothing."""
@@ -228,30 +234,39 @@ class Encoder:
 
     def enter(self, sample: Sample, y: Hashable) -> int:
         """Give the new features, the new values and the class of a cleaned sample their places; return its target."""
+        publication(self, self.entered(sample, y))()
+        return self._targets[y]
+
+    def entered(self, sample: Sample, y: Hashable) -> Encoder:
+        """Return an encoder that knows a cleaned sample's features, values and class, too; this one stays as it is."""
+        draft = copy.copy(self)
         new = sorted((name for name in sample if name not in self._columns), key=_sort_key)
-        for name in new:
-            is_text = isinstance(sample[name], str)
-            self._columns[name] = len(self.features)
-            self._kinds[name] = "text" if is_text else "number"
-            self.features.append(name)
-            if is_text or name in self._nominal:
-                self._codes[name] = {}
-            self._readers.append((name, self._codes.get(name)))
+        draft._codes, draft._inputs_of = dict(self._codes), self._inputs_of.copy()
         if new:
-            self._make_room()
-            self._legend = None
+            draft._take_in(new, sample)
+        for name, codes in draft._codes.items():
+            if name in sample and sample[name] not in codes and len(codes) < MAX_CODES:
+                draft._codes[name] = codes | {sample[name]: len(codes)}
+                draft._add_input(draft._columns[name], _input_key(len(codes)))
+        draft._readers = [(name, draft._codes.get(name)) for name in draft.features]
+        if y not in self._targets:
+            draft._targets = self._targets | {y: len(self.classes)}
+            draft.classes = [*self.classes, y]
+        return draft
+
+    def _take_in(self, new: Sequence[Hashable], sample: Sample) -> None:
+        """Give new features their places, in a draft."""
+        n_old = len(self.features)
+        self.features = [*self.features, *new]
+        self._columns = self._columns | {name: n_old + i for i, name in enumerate(new)}
+        self._kinds = self._kinds | {
+            name: "text" if isinstance(sample[name], str) else "number" for name in new
+        }
+        self._codes |= {name: {} for name in new if isinstance(sample[name], str) or name in self._nominal}
+        self._make_room()
         for name in new:
             if name not in self._codes:
                 self._add_input(self._columns[name], 0)
-        for name, codes in self._codes.items():
-            if name in sample and sample[name] not in codes and len(codes) < MAX_CODES:
-                codes[sample[name]] = len(codes)
-                self._add_input(self._columns[name], _input_key(len(codes) - 1))
-                self._renew_legend(name)
-        target = self._targets.setdefault(y, len(self.classes))
-        if target == len(self.classes):
-            self.classes.append(y)
-        return target
 
     def known_vector(self, x: Mapping[Hashable, Any]) -> np.ndarray | None:
         """Return the vector of a sample as it came, if it lacks no feature and shows nothing new, else `None`.
@@ -302,7 +317,11 @@ class Encoder:
         return False
 
     def vectors(
-        self, X: np.ndarray, names: Sequence[Hashable], values: Sequence[Sequence[Any] | None]
+        self,
+        X: np.ndarray,
+        names: Sequence[Hashable],
+        values: Sequence[Sequence[Any] | None],
+        legend: Legend | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the vectors of a block, and which rows show a feature or a nominal value that is new.
 
@@ -314,6 +333,8 @@ class Encoder:
             Feature of each column.
         values
             For each column what its numbers stand for: a list that they are indices into, or `None` for themselves.
+        legend
+            What `legend` says of these columns, if it is at hand.
 
         Returns
         -------
@@ -327,10 +348,8 @@ class Encoder:
         TypeError, ValueError
             If a value cannot be read; as of `clean`.
         """
-        key = list(names), [of if of is None else list(of) for of in values]
-        if self._legend is None or self._legend.key != key:
-            self._legend = self._make_legend(*key)
-        legend = self._legend
+        if legend is None:
+            legend = self.legend(names, values)
         vectors = np.full((len(X), len(self.features)), np.nan)
         is_new = np.zeros(len(X), np.bool_)
         wrong = read_block(
@@ -350,10 +369,35 @@ class Encoder:
             is_new[~missing] |= np.array(new, np.bool_)[which]
         return vectors, is_new
 
-    def _make_legend(self, names: list[Hashable], values: list[list[Any] | None]) -> Legend:
-        """Return what the numbers of blocks with these columns stand for, until something new enters."""
+    def legend(
+        self,
+        names: Sequence[Hashable],
+        values: Sequence[Sequence[Any] | None],
+        before: Legend | None = None,
+    ) -> Legend:
+        """Return what the numbers of blocks with these columns stand for, until something new enters.
+
+        Parameters
+        ----------
+        names, values
+            As of `vectors`.
+        before
+            The legend of the same columns from before something new entered. Where that was a value, it is brought up
+            to date: to read all lists anew for each new value would be quadratic in these.
+        """
+        n_codes = [len(self._codes.get(name, ())) for name in names]
+        if before is not None and before.n_features == len(self.features):
+            for i, of in enumerate(values):
+                if of is not None and n_codes[i] != before.n_codes[i] and before.starts[i] >= 0:
+                    # also what the values without a code stand for changes
+                    places = slice(before.starts[i], before.starts[i] + before.sizes[i])
+                    numbers, new = self._look_up(names[i], int(before.columns[i]), of)
+                    before.numbers[places], before.is_new[places] = numbers, new
+            before.n_codes = n_codes
+            return before
         n = len(names)
-        legend = Legend((names, values), np.full(n, NONE), np.full(n, NONE), np.zeros(n, np.int64), [])
+        legend = Legend(np.full(n, NONE), np.full(n, NONE), np.zeros(n, np.int64), [])
+        legend.n_features, legend.n_codes = len(self.features), n_codes
         numbers: list[float] = []
         new: list[bool] = []
         for i, (name, of) in enumerate(zip(names, values, strict=True)):
@@ -368,20 +412,6 @@ class Encoder:
                 legend.unlisted.append(i)
         legend.numbers, legend.is_new = np.array(numbers, np.float64), np.array(new, np.bool_)
         return legend
-
-    def _renew_legend(self, name: Hashable) -> None:
-        """Note in the legend that a feature has one value more: also what the values without a code stand for changes.
-
-        All other columns stay as they are; to read all lists anew for each new value would be quadratic in these.
-        """
-        legend = self._legend
-        if legend is None:
-            return
-        for i, (of_name, of) in enumerate(zip(*legend.key, strict=True)):
-            if of_name == name and of is not None and legend.starts[i] >= 0:
-                places = slice(legend.starts[i], legend.starts[i] + legend.sizes[i])
-                numbers, new = self._look_up(name, int(legend.columns[i]), of)
-                legend.numbers[places], legend.is_new[places] = numbers, new
 
     def _look_up(self, name: Hashable, column: int, values: Iterable[Any]) -> tuple[list[float], list[bool]]:
         """Return what a vector holds in a column for each value of a feature, NaN for none, and whether it is new."""
@@ -418,9 +448,29 @@ class Encoder:
         inputs
             float32, shape (n_rows, n_inputs).
         """
+        if is_learning:
+            inputs, self._moments = self.scaled(vectors)
+            return inputs
         inputs = np.zeros((len(vectors), self.n_inputs), np.float32)
-        write_inputs(vectors, self._inputs_of, self._moments, is_learning, inputs)
+        write_inputs(vectors, self._inputs_of, self._moments, NO_WEIGHTS, inputs)
         return inputs
+
+    def scaled(self, vectors: np.ndarray, weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Return what `inputs` returns, and the moments as they are when the numbers have entered; changes nothing.
+
+        Parameters
+        ----------
+        vectors
+            Shape (n_rows, n_features).
+        weights
+            With which each row enters, shape (n_rows,); 1 by default.
+        """
+        inputs = np.zeros((len(vectors), self.n_inputs), np.float32)
+        moments = self._moments.copy()
+        write_inputs(
+            vectors, self._inputs_of, moments, np.ones(len(vectors)) if weights is None else weights, inputs
+        )
+        return inputs, moments
 
     def _refuse(self, name: Hashable, of: Sequence[Any] | None, numbers: np.ndarray) -> None:
         """Raise what there is against a number of a feature."""
@@ -471,9 +521,16 @@ class SampleRows:
         """Whether a row brings a feature, a nominal value or a class."""
         return self._encoder.target(self._labels[row]) is None or self._encoder.is_new(self._samples[row])
 
-    def enter(self, row: int) -> None:
-        """Give what a row brings its place."""
-        self._encoder.enter(self._samples[row], self._labels[row])
+    def refresh(self) -> None:
+        """Take note that something new has entered."""
+
+    def entered(self, row: int) -> tuple[Encoder, Sample]:
+        """Return an encoder that knows what a row brings, and the row as a sample."""
+        return self._encoder.entered(self._samples[row], self._labels[row]), self._samples[row]
+
+    def label(self, row: int) -> Hashable:
+        """Return the label of a row."""
+        return self._labels[row]
 
     def known_until(self, start: int, limit: int) -> int:
         """Return the first row after `start` that brings something new, at most `limit`."""
@@ -527,7 +584,9 @@ class BlockRows:
         self._check()
         for index in np.unique(y).tolist():
             check_label(classes[index])
-        self._encode()
+        self._legend: Legend | None = None
+        self._known: tuple[int, int, int] | None = None
+        self.refresh()
 
     def _check(self) -> None:
         X, y = self._X, self._y
@@ -554,7 +613,8 @@ class BlockRows:
             )
 
     def _encode(self) -> None:
-        self._vectors, is_new = self._encoder.vectors(self._X, self._names, self._values)
+        self._legend = self._encoder.legend(self._names, self._values, self._legend)
+        self._vectors, is_new = self._encoder.vectors(self._X, self._names, self._values, self._legend)
         targets = [self._encoder.target(label) for label in self._classes]
         self._targets = np.array([NONE if target is None else target for target in targets])[self._y]
         self._is_new = is_new | (self._targets == NONE)
@@ -566,10 +626,22 @@ class BlockRows:
         """Whether a row brings a feature, a nominal value or a class."""
         return bool(self._is_new[row])
 
-    def enter(self, row: int) -> None:
-        """Give what a row brings its place."""
-        self._encoder.enter(self._sample(row), self._classes[self._y[row]])
-        self._encode()
+    def refresh(self) -> None:
+        """Take note that something new has entered."""
+        encoder = self._encoder
+        known = len(encoder.classes), len(encoder.features), encoder.n_values
+        if known != self._known:
+            self._encode()
+            self._known = known
+
+    def entered(self, row: int) -> tuple[Encoder, Sample]:
+        """Return an encoder that knows what a row brings, and the row as a sample."""
+        sample = self._sample(row)
+        return self._encoder.entered(sample, self.label(row)), sample
+
+    def label(self, row: int) -> Hashable:
+        """Return the label of a row."""
+        return self._classes[self._y[row]]
 
     def known_until(self, start: int, limit: int) -> int:
         """Return the first row after `start` that brings something new, at most `limit`."""
@@ -629,8 +701,27 @@ def read_block(X, columns, starts, sizes, numbers, is_new_number, vectors, is_ne
 
 
 @compiled()
-def write_inputs(vectors, inputs_of, moments, is_learning, inputs):  # type: ignore[no-untyped-def]
-    """Write what the router reads of each row; see `Encoder.inputs`."""
+def write_inputs(vectors, inputs_of, moments, weights, inputs):  # type: ignore[no-untyped-def]
+    """Write what the router reads of each row, scaled by the rows before it; see `Encoder.inputs`.
+
+    Parameters
+    ----------
+    vectors
+        Shape (n_rows, n_features).
+    inputs_of
+        Input of each number, or of each code; NONE for none.
+    moments
+        Weight, mean and sum of squared deviations of each number, (3, n_features); each row enters with its weight.
+    weights
+        Shape (n_rows,); empty to leave the moments as they are.
+    inputs
+        Result, float32, shape (n_rows, n_inputs), zeros to begin with.
+
+    References
+    ----------
+    Welford 1962, Note on a method for calculating corrected sums of squares and products; with weights West 1979,
+    Updating mean and variance estimates: an improved method.
+    """
     for row in range(vectors.shape[0]):
         for f in range(vectors.shape[1]):
             value = vectors[row, f]
@@ -647,10 +738,10 @@ def write_inputs(vectors, inputs_of, moments, is_learning, inputs):  # type: ign
             deviation = math.sqrt(moments[M2, f] / n) if n > 0.0 else 0.0
             if deviation > 0.0:
                 inputs[row, inputs_of[f, 0]] = min(max(delta / deviation, -CLIP), CLIP)
-            if is_learning:
-                moments[COUNT, f] = n + 1.0
-                moments[MEAN, f] += delta / (n + 1.0)
-                moments[M2, f] += delta * (value - moments[MEAN, f])
+            if weights.shape[0] > 0:
+                moments[COUNT, f] = n + weights[row]
+                moments[MEAN, f] += weights[row] * delta / moments[COUNT, f]
+                moments[M2, f] += weights[row] * delta * (value - moments[MEAN, f])
 
 
 def _input_key(code: int) -> int:

@@ -7,13 +7,17 @@ cleaned samples, others what the router reads; `reads` says which: `"vectors"`, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+import math
+from collections.abc import Callable, Sequence
+from inspect import signature
 from typing import Any
 
 import numpy as np
 from river import base
 
 from driftmoe.encoding import Sample
+from driftmoe.transaction import Changes, Planned, assignment
 from driftmoe.trees import TreePool
 
 
@@ -49,7 +53,7 @@ def _vote(expert: base.Classifier, sample: Sample) -> dict[Any, float]:
         return {} if answer is None else {answer: 1.0}
 
 
-class MulticlassTrees:
+class MulticlassTrees(Planned):
     """A pool of trees, each of which tells all classes apart.
 
     Parameters
@@ -90,10 +94,17 @@ class MulticlassTrees:
         """
         return _widened(self.pool.predict_checked(vectors), n_classes)
 
-    def step(
-        self, vectors: np.ndarray, targets: np.ndarray, taught: np.ndarray | None, n_classes: int
+    def plan(
+        self,
+        vectors: np.ndarray,
+        targets: np.ndarray,
+        taught: np.ndarray | None,
+        n_classes: int,
+        *,
+        nominal: Sequence[int] = (),
+        changes: Changes,
     ) -> np.ndarray:
-        """For each row in order, let all experts predict, then those in `taught` learn; return the predictions.
+        """Plan, for each row in order, to let all experts predict, then those in `taught` learn.
 
         Parameters
         ----------
@@ -102,23 +113,29 @@ class MulticlassTrees:
         targets
             Class indices, shape (n_rows,).
         taught
-            Weight of the sample for each expert, a whole number of 0 or more, or whether it learns the sample at all;
-            shape (n_rows, n_experts), all once by default.
+            Weight of the sample for each expert, 0 or more, or whether it learns the sample at all; shape
+            (n_rows, n_experts), all once by default.
         n_classes
             Classes known so far.
+        nominal
+            Columns of vectors that hold codes.
+        changes
+            Gets what is left to do.
 
         Returns
         -------
         expert_proba
-            As of `predict_proba`, before each row was learnt.
+            As of `predict_proba`, before each row was learnt; written by the changes.
         """
         shape = len(vectors), self.pool.n_experts
-        weights = np.ones(shape) if taught is None else taught.astype(np.float64)
-        return self.pool.step_checked(vectors, targets[:, np.newaxis], weights, n_classes)
+        weights = np.ones(shape) if taught is None else taught.astype(np.float64, copy=False)
+        return self.pool.plan(
+            vectors, targets[:, np.newaxis], weights, n_classes, nominal=nominal, changes=changes
+        )
 
-    def declare_nominal(self, columns: Sequence[int]) -> None:
-        """Say which columns of later vectors hold codes."""
-        self.pool.declare_nominal([c for c in columns if c >= self.pool.n_features])
+    def n_rows_with_room(self, n_rows: int, weights: Callable[[int], np.ndarray] | None = None) -> int:
+        """Return how many of the next rows the trees can learn in one step; see `TreePool.n_rows_with_room`."""
+        return self.pool.n_rows_with_room(n_rows, weights)
 
 
 class OneVsRestTrees(MulticlassTrees):
@@ -136,15 +153,26 @@ class OneVsRestTrees(MulticlassTrees):
         proba[:, : self.pool.n_experts] = _widened(self.pool.predict_checked(vectors), 2)[:, :, 1]
         return proba
 
-    def step(
-        self, vectors: np.ndarray, targets: np.ndarray, taught: np.ndarray | None, n_classes: int
+    def plan(
+        self,
+        vectors: np.ndarray,
+        targets: np.ndarray,
+        taught: np.ndarray | None,
+        n_classes: int,
+        *,
+        nominal: Sequence[int] = (),
+        changes: Changes,
     ) -> np.ndarray:
-        """For each row in order, let all trees predict, then learn; return the predictions."""
+        """Plan, for each row in order, to let all trees predict, then learn with the weights `taught`, (n_rows, 1)."""
         own = (targets[:, np.newaxis] == np.arange(n_classes)).astype(np.int64)
-        return _widened(self.pool.step(vectors, own, n_experts=n_classes), 2)[:, :, 1]
+        weights = np.ones(own.shape) if taught is None else np.repeat(taught, n_classes, axis=1)
+        proba = self.pool.plan(
+            vectors, own, weights, 2, n_experts=n_classes, nominal=nominal, changes=changes
+        )
+        return proba[:, :, 1]
 
 
-class MulticlassExperts:
+class MulticlassExperts(Planned):
     """A fixed number of river classifiers, each of which tells all classes apart; answers as `MulticlassTrees`.
 
     Parameters
@@ -173,40 +201,46 @@ class MulticlassExperts:
         """Return the class probabilities of each expert, zeros for one that is not asked; changes nothing."""
         expert_proba = np.zeros((len(samples), len(self._experts), n_classes))
         for row, sample in enumerate(samples):
-            for e, expert in enumerate(self._experts):
+            for e in range(len(self._experts)):
                 if asked is None or asked[row, e]:
-                    for target, probability in _vote(expert, sample).items():
-                        expert_proba[row, e, int(target)] = probability
-        total = expert_proba.sum(axis=2, keepdims=True)
-        usable = np.isfinite(total) & (total > 0.0)
-        return np.divide(expert_proba, total, out=np.zeros_like(expert_proba), where=usable)
+                    expert_proba[row, e] = self._proba(sample, e, n_classes)
+        return expert_proba
 
-    def step(
+    def plan(
         self,
         samples: Sequence[Sample],
         targets: np.ndarray,
         taught: np.ndarray | None,
         n_classes: int,
         asked: np.ndarray | None = None,
+        *,
+        nominal: Sequence[int] = (),
+        changes: Changes,
     ) -> np.ndarray:
-        """For each sample in order, let all experts predict, then each learn as often as `taught` says.
+        """Plan, for each sample in order, to let all experts predict, then learn each as often as `taught` says.
 
         Of samples that are not `asked`, bool, shape (n_rows,), the predictions are zeros.
         """
         expert_proba = np.zeros((len(samples), self.n_experts, n_classes))
-        for row, sample in enumerate(samples):
+
+        def of_expert(row: int, e: int) -> None:
             if asked is None or asked[row]:
-                expert_proba[row] = self.predict_proba([sample], n_classes)[0]
-            for e, expert in enumerate(self._experts):
-                for _ in range(1 if taught is None else int(taught[row, e])):
-                    expert.learn_one(sample, int(targets[row]))
+                expert_proba[row, e] = self._proba(samples[row], e, n_classes)
+            _teach(self._experts[e], samples[row], int(targets[row]), 1 if taught is None else taught[row, e])
+
+        changes.append(_Deeds(of_expert, len(samples), self.n_experts))
         return expert_proba
 
-    def declare_nominal(self, columns: Sequence[int]) -> None:
-        """Do nothing: the values in a sample tell."""
+    def _proba(self, sample: Sample, e: int, n_classes: int) -> np.ndarray:
+        """Return the class probabilities of an expert, shape (n_classes,), zeros if what it says cannot be used."""
+        proba = np.zeros(n_classes)
+        for target, probability in _vote(self._experts[e], sample).items():
+            proba[int(target)] = probability
+        total = sum(proba.tolist())  # in order, as everywhere
+        return proba / total if math.isfinite(total) and total > 0.0 else np.zeros(n_classes)
 
 
-class OneVsRestExperts:
+class OneVsRestExperts(Planned):
     """One river classifier per class, which tells its class from all others; answers as `OneVsRestTrees`.
 
     Parameters
@@ -231,27 +265,77 @@ class OneVsRestExperts:
         own_proba = np.zeros((len(samples), n_classes))
         for row, sample in enumerate(samples):
             for e, expert in enumerate(self._experts):
-                proba = _vote(expert, sample)
-                total = sum(proba.values())
-                if np.isfinite(total) and total > 0.0:
-                    own_proba[row, e] = proba.get(True, 0.0) / total
+                own_proba[row, e] = _own_proba(expert, sample)
         return own_proba
 
-    def step(
-        self, samples: Sequence[Sample], targets: np.ndarray, taught: np.ndarray | None, n_classes: int
+    def plan(
+        self,
+        samples: Sequence[Sample],
+        targets: np.ndarray,
+        taught: np.ndarray | None,
+        n_classes: int,
+        *,
+        nominal: Sequence[int] = (),
+        changes: Changes,
     ) -> np.ndarray:
-        """For each sample in order, let all experts predict, then learn; return the predictions."""
-        while len(self._experts) < n_classes:
-            self._experts.append(spawn(self._prototype, self._rng))
-        own_proba = []
-        for row, sample in enumerate(samples):
-            own_proba.append(self.predict_proba([sample], n_classes))
-            for e, expert in enumerate(self._experts):
-                expert.learn_one(sample, bool(e == targets[row]))
-        return np.concatenate(own_proba)
+        """Plan, for each sample in order, to let all experts predict, then learn with the weights `taught`."""
+        rng = copy.deepcopy(self._rng) if n_classes > len(self._experts) else self._rng
+        new = [spawn(self._prototype, rng) for _ in range(n_classes - len(self._experts))]
+        experts = [*self._experts, *new]
+        own_proba = np.zeros((len(samples), n_classes))
 
-    def declare_nominal(self, columns: Sequence[int]) -> None:
-        """Do nothing: the values in a sample tell."""
+        def of_expert(row: int, e: int) -> None:
+            own_proba[row, e] = _own_proba(experts[e], samples[row])
+            weight = 1.0 if taught is None else taught[row, 0]
+            _teach(experts[e], samples[row], bool(e == targets[row]), weight)
+
+        changes.append(assignment(self, _experts=experts, _rng=rng))
+        changes.append(_Deeds(of_expert, len(samples), n_classes))
+        return own_proba
+
+
+class _Deeds:
+    """What experts of the user's own do with some samples, as a change: each deed is begun once, whatever it raises.
+
+    Such experts run Python code, so that an interrupt, or what they raise, may leave the one at work with a sample half
+    learnt; all others go on. Called again it has nothing left to do.
+    """
+
+    def __init__(self, do: Callable[[int, int], None], n_rows: int, n_experts: int) -> None:
+        self._do, self._left = do, iter([(row, e) for row in range(n_rows) for e in range(n_experts)])
+
+    def __call__(self) -> None:
+        raised = None
+        while True:
+            try:
+                for deed in self._left:
+                    self._do(*deed)
+                break
+            except BaseException as error:  # put off until all have had their turn
+                raised = error
+        if raised is not None:
+            raise raised
+
+
+def _teach(expert: base.Classifier, sample: Sample, target: Any, weight: float) -> None:
+    """Let an expert learn a sample with a weight; one that takes none learns it so often, if that is a whole number."""
+    if weight == int(weight):
+        for _ in range(int(weight)):
+            expert.learn_one(sample, target)
+    elif "w" in signature(expert.learn_one).parameters:
+        expert.learn_one(sample, target, w=weight)
+    else:
+        raise ValueError(
+            f"w={weight:g}: {type(expert).__name__}.learn_one takes no weight; give whole numbers, so that it learns "
+            "a sample as often"
+        )
+
+
+def _own_proba(expert: base.Classifier, sample: Sample) -> float:
+    """Return an expert's probability that the sample is of its class; 0 if what it says cannot be used."""
+    proba = _vote(expert, sample)
+    total = sum(proba.values())
+    return proba.get(True, 0.0) / total if math.isfinite(total) and total > 0.0 else 0.0
 
 
 def _widened(expert_proba: np.ndarray, n_classes: int) -> np.ndarray:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
+from driftmoe.arithmetic import exp
 from driftmoe.compilation import compiled
+from driftmoe.transaction import NO_TARGETS, NO_WEIGHTS, Changes, Planned, assignment, planned
 
 RATES = (1.0, 0.2, 0.04)
 """Step size of each vote; see `LinearModels`."""
 
 
-class LinearModels:
+class LinearModels(Planned):
     """Logistic regressions of the same inputs, one for each rate: the fast one follows drift, the slow one averages.
 
     P(y = c | x) = softmax_c (w_c · x), with a constant 1 at the end of x. Each sample moves the weights against the
@@ -50,7 +51,7 @@ class LinearModels:
         if not len(self._rates) or not (self._rates > 0.0).all():
             raise ValueError(f"rates={rates!r}; give numbers above 0, such as {RATES}")
         self._weights = np.zeros((len(rates), 1, 0))  # of the constant, then of each input, for each class
-        self._n_seen = 0
+        self._n_seen = np.zeros(1, np.int64)
 
     @property
     def n_experts(self) -> int:
@@ -70,25 +71,27 @@ class LinearModels:
         expert_proba
             Shape (n_rows, n_experts, n_classes); zeros before anything is learnt.
         """
+        proba = np.zeros((len(inputs), self.n_experts, n_classes))
         weights = self._with_room(inputs.shape[1], n_classes)
-        return self._run(weights, inputs, np.empty(0, np.int64), n_classes)
-
-    def step(
-        self, inputs: np.ndarray, targets: np.ndarray, taught: None, n_classes: int, asked: np.ndarray
-    ) -> np.ndarray:
-        """For each row in order, predict, then learn it; as `Neighbours.step`, but it is always asked."""
-        self._weights = self._with_room(inputs.shape[1], n_classes)
-        proba = self._run(self._weights, inputs, targets, n_classes)
-        self._n_seen += len(targets)
+        regress(weights, self._rates, self._n_seen, inputs, NO_TARGETS, NO_WEIGHTS, proba)
         return proba
 
-    def _run(
-        self, weights: np.ndarray, inputs: np.ndarray, targets: np.ndarray, n_classes: int
+    def plan(
+        self,
+        inputs: np.ndarray,
+        targets: np.ndarray,
+        taught: np.ndarray,
+        n_classes: int,
+        asked: np.ndarray | None = None,
+        *,
+        changes: Changes,
     ) -> np.ndarray:
+        """Plan, for each row in order, to predict, then learn it; as `Neighbours.plan`, but it is always asked."""
+        weights = self._with_room(inputs.shape[1], n_classes)
+        if weights is not self._weights:
+            changes.append(assignment(self, _weights=weights))
         proba = np.zeros((len(inputs), self.n_experts, n_classes))
-        regress(weights, self._rates, inputs, targets, proba)
-        if self._n_seen == 0:
-            proba[: 1 if len(targets) else None] = 0.0
+        changes.append(planned(regress, weights, self._rates, self._n_seen, inputs, targets, taught, proba))
         return proba
 
     def _with_room(self, n_inputs: int, n_classes: int) -> np.ndarray:
@@ -102,7 +105,7 @@ class LinearModels:
 
 
 @compiled()
-def regress(weights, rates, inputs, targets, proba):  # type: ignore[no-untyped-def]
+def regress(weights, rates, n_seen, inputs, targets, taught, proba):  # type: ignore[no-untyped-def]
     """Write what each model says of each row, then let it learn the row.
 
     Parameters
@@ -111,19 +114,23 @@ def regress(weights, rates, inputs, targets, proba):  # type: ignore[no-untyped-
         Shape (n_rates, 1 + n_inputs, n_classes), those of the constant first; changed where there are targets.
     rates
         Shape (n_rates,).
+    n_seen
+        Samples learnt before, shape (1,); raised.
     inputs
         float32, shape (n_rows, n_inputs).
     targets
         Class indices, shape (n_rows,), or empty to learn nothing.
+    taught
+        Weight of each row, by which its step is multiplied, shape (n_rows,).
     proba
-        Result, shape (n_rows, n_rates, n_classes), zeros to begin with.
+        Result, shape (n_rows, n_rates, n_classes), zeros to begin with; they stay before the first sample is learnt.
     """
+    p = np.empty(proba.shape[2])
     for row in range(inputs.shape[0]):
         square = 1.0
         for f in range(inputs.shape[1]):
-            square += np.float64(inputs[row, f]) ** 2
+            square += np.float64(inputs[row, f]) * np.float64(inputs[row, f])
         for r in range(rates.shape[0]):
-            p = proba[row, r]
             p[:] = weights[r, 0]
             for f in range(inputs.shape[1]):
                 value = np.float64(inputs[row, f])
@@ -132,16 +139,19 @@ def regress(weights, rates, inputs, targets, proba):  # type: ignore[no-untyped-
                         p[c] += weights[r, 1 + f, c] * value
             largest, total = p.max(), 0.0
             for c in range(p.shape[0]):
-                p[c] = math.exp(p[c] - largest)
+                p[c] = exp(p[c] - largest)
                 total += p[c]
             for c in range(p.shape[0]):
                 p[c] /= total
+                if n_seen[0] > 0:
+                    proba[row, r, c] = p[c]
             if targets.shape[0] == 0:
                 continue
-            step = rates[r] / square
+            step = taught[row] * rates[r] / square
             for f in range(-1, inputs.shape[1]):
                 value = step * np.float64(inputs[row, f]) if f >= 0 else step
                 if value != 0.0:
                     for c in range(p.shape[0]):
                         weights[r, 1 + f, c] -= value * p[c]
                     weights[r, 1 + f, targets[row]] += value
+        n_seen[0] += targets.shape[0] > 0

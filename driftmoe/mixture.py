@@ -1,27 +1,38 @@
 """The adaptive mixture: experts of several kinds that all learn, and a gate that learns whom to trust.
 
 One step per sample: every expert that is asked votes; the gate weighs the votes by what the router says of this sample
-and by how well each expert has done lately; the experts learn the label, trees as often as a Poisson draw says; the
-router learns which experts made the label likely.
+and by how well each expert has done lately. Experts then learn the label (each tree a Poisson number of times), and the
+router takes a gradient step on the mixture's log-likelihood.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from driftmoe.compilation import compiled
+from driftmoe.arithmetic import exp, log
+from driftmoe.compilation import compiled, kernel
+from driftmoe.draws import poisson
 from driftmoe.encoding import Sample
 from driftmoe.experts import MulticlassExperts, MulticlassTrees
 from driftmoe.linear import LinearModels
+from driftmoe.mixing import mix
 from driftmoe.neighbours import LabelHistory, Neighbours
 from driftmoe.networks import Networks
 from driftmoe.perceptron import Perceptron
 from driftmoe.router import Router, adam, soften
 from driftmoe.routing import Choice, Policy, at_step, route
+from driftmoe.transaction import (
+    NO_TARGETS,
+    NO_WEIGHTS,
+    Changes,
+    assignment,
+    planned,
+    publication,
+)
 
 FLOOR = 0.02
 """Share of a vote that is spread over all classes before its likelihood is taken: an expert may be wrong."""
@@ -68,7 +79,7 @@ class Rows(NamedTuple):
     """
 
     vectors: np.ndarray
-    inputs: np.ndarray
+    inputs: Any  # None as long as they have not been made
     samples: list[Sample]
 
     def of(self, part: Any) -> Any:
@@ -123,7 +134,7 @@ class AdaptiveMixture:
     ) -> None:
         self._pool, self._extras, self._has_head = pool, list(extras), has_head
         self._router, self._policy, self._n_shared = router, policy, n_shared
-        self._leverage, self._rng = leverage, rng
+        self._leverage, self._key = float(leverage), rng.integers(2**64, dtype=np.uint64)
         sizes = [pool.n_experts, *(extra.n_experts for extra in self._extras)] + [1] * has_head
         self.n_experts = sum(sizes)
         self.n_logits = self.n_experts + n_null
@@ -136,7 +147,8 @@ class AdaptiveMixture:
         )  # what the memories added to the logits when the router last learnt
         self._faith_moments = np.zeros((2, len(FADING)), np.float32)
         self._faith_errors = np.zeros(len(FADING))
-        self._n_steps = self._n_seen = 0
+        self._n_steps = np.zeros(1, np.int64)
+        self._n_seen = 0
         self._losses = np.zeros(len(LOSS_FADING))
         self._trust = np.ones(len(sizes))
         self._least_trust = min_trust * np.array(sizes) / self.n_experts * (gate != "equal")
@@ -157,21 +169,50 @@ class AdaptiveMixture:
         """Logits that the router must have."""
         return self.n_logits + n_classes * self._has_head
 
-    def predict(self, rows: Rows, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    def predict(self, rows: Rows, n_classes: int) -> np.ndarray:
+        """Return the class probabilities of some samples, shape (n_rows, n_classes); changes nothing."""
+        weights, expert_proba = self.votes(rows, n_classes)
+        proba = np.empty((len(weights), n_classes))
+        mix(weights, expert_proba, False, proba)
+        return proba
+
+    def votes(self, rows: Rows, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the weights of the experts, shape (n_rows, n_experts), and their votes on some samples."""
         outputs = self._router.logits(rows.inputs)
         votes = [self._pool.predict_proba(rows.of(self._pool), n_classes)]
-        for extra, is_asked in zip(self._extras, self._asked(1)[0].tolist(), strict=True):
+        for extra, is_asked in zip(self._extras, self._asked(1)[:, 0].tolist(), strict=True):
             n_rows = len(rows.inputs)
             votes.append(
                 extra.predict_proba(rows.of(extra), n_classes)
                 if is_asked
                 else np.zeros((n_rows, extra.n_experts, n_classes))
             )
-        return self._weigh(outputs, votes, self._choose(outputs).mask, _NO_TARGETS, _NO_ERRORS)
+        if self._has_head:
+            votes.append(self._head(outputs, n_classes))
+        expert_proba = np.concatenate(votes, axis=1)
+        chosen = self._choose(outputs).mask
+        weights = np.empty((len(outputs), self.n_experts))
+        seen = self._seen_by_gate(outputs)
+        gate(*self._gate_call(seen, expert_proba, chosen, NO_TARGETS, NO_WEIGHTS, weights, _NO_ERRORS))
+        return weights, expert_proba
 
-    def step(self, rows: Rows, targets: np.ndarray, n_classes: int) -> tuple[Choice, np.ndarray]:
-        """For each row in order, weigh the votes, then let experts and gate learn.
+    def n_rows_with_room(self, n_rows: int, weights: np.ndarray) -> int:
+        """Return how many of the next rows, of these weights, can be learnt in one step."""
+        if not isinstance(self._pool, MulticlassTrees):
+            return n_rows
+        return self._pool.n_rows_with_room(n_rows, lambda n: self._draws(n) * weights[:n, np.newaxis])
+
+    def plan(
+        self,
+        rows: Rows,
+        targets: np.ndarray,
+        weights: np.ndarray,
+        n_classes: int,
+        *,
+        nominal: Sequence[int],
+        changes: Changes,
+    ) -> tuple[Choice, np.ndarray, np.ndarray]:
+        """Plan, for each row in order, to weigh the votes, then to let experts and gate learn.
 
         Parameters
         ----------
@@ -179,8 +220,14 @@ class AdaptiveMixture:
             Samples, at most the router's `room`.
         targets
             Class indices, shape (n_rows,).
+        weights
+            Of the samples, above 0, shape (n_rows,).
         n_classes
             Classes known so far.
+        nominal
+            Columns of vectors that hold codes.
+        changes
+            Gets what is left to do.
 
         Returns
         -------
@@ -189,53 +236,102 @@ class AdaptiveMixture:
             were chosen.
         expert_proba
             Their votes, shape (n_rows, n_experts, n_classes); zeros are no vote.
+        proba
+            The mixture's answer before each row was learnt, shape (n_rows, n_classes). All are written by the changes.
         """
-        outputs = self._router.logits(rows.inputs, is_learning=True)
+        n_rows = len(targets)
+        router = self._router.grown(rows.inputs.shape[1], self.n_outputs(n_classes))
+        if router is not self._router:
+            changes.append(publication(self._router, router))
+        outputs = router.logits(rows.inputs, is_learning=True)
         chosen = self._choose(outputs)
-        taught = self._rng.poisson(self._leverage, (len(targets), self._pool.n_experts))
+        taught = self._draws(n_rows)
         taught *= self._learning(chosen)
-        asked = self._asked(len(targets))
-        # The pool comes after the extras: among these may be a classifier of the user's, which may raise.
+        taught *= weights[:, np.newaxis]
+        asked = self._asked(n_rows)
         votes = [
-            extra.step(rows.of(extra), targets, None, n_classes, asked[:, i])
-            for i, extra in enumerate(self._extras)
+            self._pool.plan(rows.of(self._pool), targets, taught, n_classes, nominal=nominal, changes=changes)
         ]
-        votes.insert(0, self._pool.step(rows.of(self._pool), targets, taught, n_classes))
-        errors = np.zeros(outputs.shape, np.float32)
-        weights, expert_proba = self._weigh(outputs, votes, chosen.mask, targets, errors)
+        for i, extra in enumerate(self._extras):
+            of_rows = (
+                weights if extra.reads == "inputs" else np.repeat(weights[:, np.newaxis], extra.n_experts, 1)
+            )
+            votes.append(extra.plan(rows.of(extra), targets, of_rows, n_classes, asked[i], changes=changes))
         if self._has_head:
-            errors[:, self.n_logits :] = expert_proba[:, -1]
-            errors[np.arange(len(targets)), self.n_logits + targets] -= 1.0
-        self._n_seen += len(targets)
-        is_full = len(targets) == self._router.room
-        self._router.learn_errors(errors)
-        if is_full:
-            self._settle()
-        return Choice(weights, chosen.mask & expert_proba.any(axis=2), chosen.n_null), expert_proba
+            votes.append(self._head(outputs, n_classes))
+        expert_proba = np.zeros((n_rows, self.n_experts, n_classes))
+        first = 0
+        for of_part in votes:
+            last = first + of_part.shape[1]
+            changes.append(partial(expert_proba[:, first:last, : of_part.shape[2]].__setitem__, ..., of_part))
+            first = last
 
-    def _weigh(
-        self,
-        outputs: np.ndarray,
-        votes: list[np.ndarray],
-        chosen: np.ndarray,
-        targets: np.ndarray,
-        errors: np.ndarray,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        if self._has_head:
-            votes.append(np.empty((len(outputs), 1, outputs.shape[1] - self.n_logits)))
-            soften(outputs, self.n_logits, votes[-1])
-        expert_proba = np.concatenate(votes, axis=1)
-        weights = np.empty((len(outputs), self.n_experts))
-        if not self._asks_router:
-            outputs = outputs.copy()  # a single row is a view of the router's mini-batch
-            outputs[:, : self.n_logits] = 0.0
-        gate(
-            outputs, expert_proba, chosen, targets, self.n_logits, self._memories, self._faith,
-            self._kinds, self._trust, self._losses, weights, errors, self._faith_errors,
+        weights_of_experts = np.empty((n_rows, self.n_experts))
+        errors = np.zeros(outputs.shape, np.float32)
+        mask, proba = np.empty((n_rows, self.n_experts), np.bool_), np.empty((n_rows, n_classes))
+        changes.append(
+            planned(
+                gate, *self._gate_call(
+                    self._seen_by_gate(outputs), expert_proba, chosen.mask, targets, weights, weights_of_experts, errors
+                )
+            )
         )  # fmt: skip
         if not self._asks_router:
-            errors[:, : self.n_logits] = 0.0
-        return weights, expert_proba
+            changes.append(partial(errors[:, : self.n_logits].__setitem__, ..., 0.0))
+        if self._has_head:
+            changes.append(planned(head_errors, votes[-1], targets, weights, self.n_logits, errors))
+        changes.append(planned(who_voted, chosen.mask, expert_proba, mask))
+        changes.append(planned(mix, weights_of_experts, expert_proba, False, proba))
+        changes.append(assignment(self, _n_seen=self._n_seen + n_rows))
+        is_full = n_rows == router.room
+        router.plan(errors, changes, takes_errors=True)
+        if is_full:
+            rate = FAITH_RATE * router.learning_rate * self._asks_memories
+            changes.append(
+                planned(
+                    settle, self._faith, *self._faith_moments, self._faith_errors, self._n_steps, rate,
+                    router.batch_size, self._memories, self._standing, self._trust, self._least_trust, self._losses,
+                    self._is_probed,
+                )
+            )  # fmt: skip
+        return Choice(weights_of_experts, mask, chosen.n_null), expert_proba, proba
+
+    def _draws(self, n_rows: int) -> np.ndarray:
+        """Return how often each tree learns each of the next rows, shape (n_rows, n_trees)."""
+        draws = np.empty((n_rows, self._pool.n_experts))
+        poisson(self._key, self._n_seen, self._leverage, draws)
+        return draws
+
+    def _head(self, outputs: np.ndarray, n_classes: int) -> np.ndarray:
+        """Return the class probabilities of the router's own network, of classes that it knows."""
+        proba = np.zeros((len(outputs), 1, n_classes))
+        of_known = np.empty((len(outputs), 1, outputs.shape[1] - self.n_logits))
+        soften(outputs, self.n_logits, of_known)
+        proba[:, :, : of_known.shape[2]] = of_known
+        return proba
+
+    def _seen_by_gate(self, outputs: np.ndarray) -> np.ndarray:
+        if self._asks_router:
+            return outputs
+        outputs = outputs.copy()
+        outputs[:, : self.n_logits] = 0.0
+        return outputs
+
+    def _gate_call(
+        self,
+        outputs: np.ndarray,
+        expert_proba: np.ndarray,
+        chosen: np.ndarray,
+        targets: np.ndarray,
+        taught: np.ndarray,
+        weights: np.ndarray,
+        errors: np.ndarray,
+    ) -> tuple[Any, ...]:
+        """Return what `gate` takes."""
+        return (
+            outputs, expert_proba, chosen, targets, taught, self.n_logits, self._memories, self._faith, self._kinds,
+            self._trust, self._losses, weights, errors, self._faith_errors,
+        )  # fmt: skip
 
     def _choose(self, outputs: np.ndarray) -> Choice:
         """Return who may vote on each row; the weights are not used."""
@@ -255,26 +351,75 @@ class AdaptiveMixture:
         return mask | ~(mask[:, self._n_shared :].any(axis=1) | passes_by)[:, np.newaxis]
 
     def _asked(self, n_rows: int) -> np.ndarray:
-        """Whether each extra expert is asked on the next rows of the mini-batch, shape (n_rows, n_extras)."""
+        """Whether each extra expert is asked on the next rows of the mini-batch, shape (n_extras, n_rows)."""
         place = self._n_seen + np.arange(n_rows)
         is_probed = self._is_probed[1 : 1 + len(self._extras)] & self._is_costly
-        return (place % PROBE == 0)[:, np.newaxis] | ~is_probed
+        return (place % PROBE == 0) | ~is_probed[:, np.newaxis]
 
-    def _settle(self) -> None:
-        """At the end of the router's mini-batch: learn how much the memories count, who stands how, whom to probe."""
-        if self._router.learning_rate > 0.0 and self._asks_memories:
-            self._n_steps += 1
-            adam(
-                self._faith,
-                (self._faith_errors / self._router.batch_size).astype(np.float32),
-                *self._faith_moments,
-                self._n_steps,
-                FAITH_RATE * self._router.learning_rate,
-            )
-        self._faith_errors[:] = 0.0
-        self._standing = self._faith @ self._memories
-        of_late, before = self._losses
-        self._is_probed = (self._trust < self._least_trust) & (of_late <= SURPRISE * before)
+
+@compiled()
+def settle(  # type: ignore[no-untyped-def]
+    faith, first, second, faith_errors, n_steps, rate, batch_size, memories, standing, trust, least_trust, losses,
+    is_probed,
+):  # fmt: skip
+    """At the end of the router's mini-batch: learn how much the memories count, who stands how, whom to probe.
+
+    Parameters
+    ----------
+    faith, first, second
+        What `gate` weighs the memories with, and its moments, float32, shape (n_memories,); moved.
+    faith_errors
+        Sum of the gradients by `faith`; set to 0.
+    n_steps
+        Steps so far, shape (1,); raised.
+    rate
+        Step size, 0 to leave `faith` as it is.
+    batch_size
+        Rows of the mini-batch.
+    memories
+        As of `gate`.
+    standing
+        Result: what the memories add to each logit, shape (n_logits,).
+    trust, least_trust
+        Faded weight of each kind of expert, and below what it is only probed, shape (n_kinds,).
+    losses
+        As of `gate`.
+    is_probed
+        Result: which kinds are only probed, bool, shape (n_kinds,).
+    """
+    if rate > 0.0:
+        n_steps[0] += 1
+        gradient = np.empty(faith.shape[0], np.float32)
+        for h in range(faith.shape[0]):
+            gradient[h] = faith_errors[h] / batch_size
+        adam(faith, gradient, first, second, n_steps[0], rate)
+    faith_errors[:] = 0.0
+    for e in range(standing.shape[0]):
+        standing[e] = 0.0
+        for h in range(faith.shape[0]):
+            standing[e] += np.float64(faith[h]) * memories[h, e]
+    for kind in range(trust.shape[0]):
+        is_probed[kind] = trust[kind] < least_trust[kind] and losses[0] <= SURPRISE * losses[1]
+
+
+@compiled()
+def who_voted(chosen, expert_proba, mask):  # type: ignore[no-untyped-def]
+    """Write who was chosen and had a vote, bool, shape (n_rows, n_experts)."""
+    for row in range(mask.shape[0]):
+        for e in range(mask.shape[1]):
+            has_vote = False
+            for c in range(expert_proba.shape[2]):
+                has_vote = has_vote or expert_proba[row, e, c] > 0.0
+            mask[row, e] = chosen[row, e] and has_vote
+
+
+@compiled()
+def head_errors(proba, targets, taught, n_logits, errors):  # type: ignore[no-untyped-def]
+    """Write the gradient of the head's cross-entropy by its logits, those from `n_logits` on."""
+    for row in range(targets.shape[0]):
+        for c in range(errors.shape[1] - n_logits):
+            is_target = np.float64(c == targets[row])
+            errors[row, n_logits + c] = taught[row] * (proba[row, 0, c] - is_target)
 
 
 @compiled()
@@ -283,6 +428,7 @@ def gate(  # type: ignore[no-untyped-def]
     expert_proba,
     chosen,
     targets,
+    taught,
     n_logits,
     memories,
     faith,
@@ -309,6 +455,9 @@ def gate(  # type: ignore[no-untyped-def]
         Who may vote, bool, shape (n_rows, n_experts). Where none of them has a vote, all that have count alike.
     targets
         Class indices, shape (n_rows,); empty to learn nothing.
+    taught
+        Weight of each row, shape (n_rows,): its gradients are multiplied by it, and memories fade as if it came so
+        often.
     n_logits
         Experts and null experts; a null expert's probability is the mean over the experts that vote.
     memories
@@ -364,7 +513,7 @@ def gate(  # type: ignore[no-untyped-def]
             if has_vote[e] and largest_chosen == -np.inf:
                 weights[row, e] = 1.0
             elif has_vote[e] and chosen[row, e]:
-                weights[row, e] = math.exp(scores[e] - largest_chosen)
+                weights[row, e] = exp(scores[e] - largest_chosen)
             total += weights[row, e]
         for e in range(n_experts):
             weights[row, e] /= max(total, 1e-300)
@@ -379,21 +528,24 @@ def gate(  # type: ignore[no-untyped-def]
         for e in range(n_experts, n_logits):
             likelihoods[e] = mean
         for e in range(n_logits):
-            scores[e] = math.exp(scores[e] - largest) if has_vote[e] else 0.0
+            scores[e] = exp(scores[e] - largest) if has_vote[e] else 0.0
             total += scores[e]
         likelihood = 0.0
         for e in range(n_logits):
             scores[e] /= total
             likelihood += scores[e] * likelihoods[e]
+        w = taught[row]
         for h in range(losses.shape[0]):
-            losses[h] = LOSS_FADING[h] * losses[h] - (1.0 - LOSS_FADING[h]) * math.log(likelihood)
+            fading = faded(LOSS_FADING[h], w)
+            losses[h] = fading * losses[h] - (1.0 - fading) * log(likelihood)
         for e in range(n_logits):
-            error = scores[e] * (1.0 - likelihoods[e] / likelihood)
+            error = w * (scores[e] * (1.0 - likelihoods[e] / likelihood))
             errors[row, e] = error
             if has_vote[e]:
                 for h in range(memories.shape[0]):
                     faith_errors[h] += error * memories[h, e]
-                    memories[h, e] = FADING[h] * memories[h, e] + (1.0 - FADING[h]) * math.log(likelihoods[e])
+                    fading = faded(FADING[h], w)
+                    memories[h, e] = fading * memories[h, e] + (1.0 - fading) * log(likelihoods[e])
         for kind in range(trust.shape[0]):
             is_asked = False
             share = 0.0
@@ -402,9 +554,15 @@ def gate(  # type: ignore[no-untyped-def]
                     is_asked = True
                     share += scores[e]
             if is_asked:
-                trust[kind] = TRUST_FADING * trust[kind] + (1.0 - TRUST_FADING) * share
+                fading = faded(TRUST_FADING, w)
+                trust[kind] = fading * trust[kind] + (1.0 - fading) * share
 
 
-_NO_TARGETS = np.empty(0, np.int64)
+@kernel
+def faded(fading, w):  # type: ignore[no-untyped-def]
+    """Return what is left of a memory after a sample that counts `w` times."""
+    return fading if w == 1.0 else exp(w * log(fading))
+
+
 _NO_ERRORS = np.empty((0, 0), np.float32)
 _NO_WEIGHTS = np.empty((0, 0))

@@ -7,12 +7,23 @@ votes as an expert of its own.
 
 from __future__ import annotations
 
-import math
+import copy
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from driftmoe.arithmetic import exp
 from driftmoe.compilation import compiled, part
+from driftmoe.transaction import (
+    NO_TARGETS,
+    NO_WEIGHTS,
+    Changes,
+    Planned,
+    assignment,
+    planned,
+    publication,
+)
 
 SMOOTHING = 0.1
 """Weight of the uniform vote beside that of the nearest neighbour, which is 1."""
@@ -60,7 +71,7 @@ EPISODE = np.dtype(
 )
 
 
-class Neighbours:
+class Neighbours(Planned):
     """The nearest samples of the past, near in their features, in time, and in what the time was like.
 
     The past is kept as episodes of consecutive samples, the newest complete. When more than a few episodes are equally
@@ -78,7 +89,7 @@ class Neighbours:
     ----------
     capacity
         Samples remembered at most, a multiple of 64: 32 episodes that can be halved. They take 4 bytes an input each,
-        and 16 more.
+        and 20 more.
     k
         Neighbours that vote.
     votes
@@ -123,6 +134,7 @@ class Neighbours:
         )  # of an input all samples, one beside the other
         self._targets = np.zeros((N_EPISODES, size), np.int64)
         self._times = np.zeros((N_EPISODES, size), np.int64)
+        self._weights = np.zeros((N_EPISODES, size), np.float32)
         self._episodes = np.zeros(N_EPISODES, EPISODE)
         self._order = np.arange(N_EPISODES)  # the episodes in use, the oldest first, then the others
         self._counts = np.zeros(2, np.int64)  # episodes in use, samples seen
@@ -149,12 +161,22 @@ class Neighbours:
         expert_proba
             Shape (n_rows, n_experts, n_classes); zeros before anything is learnt.
         """
-        return self._run(inputs, _NO_TARGETS, np.ones(len(inputs), np.bool_), n_classes)
+        part = self._grown(inputs.shape[1], n_classes)
+        proba = np.zeros((len(inputs), len(self._votes), n_classes))
+        nearest(*part._call(inputs, NO_TARGETS, NO_WEIGHTS, np.ones(len(inputs), np.bool_), proba))
+        return proba
 
-    def step(
-        self, inputs: np.ndarray, targets: np.ndarray, taught: None, n_classes: int, asked: np.ndarray
+    def plan(
+        self,
+        inputs: np.ndarray,
+        targets: np.ndarray,
+        taught: np.ndarray,
+        n_classes: int,
+        asked: np.ndarray,
+        *,
+        changes: Changes,
     ) -> np.ndarray:
-        """For each row in order, predict where asked, then remember it.
+        """Plan, for each row in order, to predict where asked, then to remember it.
 
         Parameters
         ----------
@@ -163,37 +185,59 @@ class Neighbours:
         targets
             Class indices, shape (n_rows,).
         taught
-            It remembers all rows.
+            Weight of each row, above 0, with which it votes as a neighbour, shape (n_rows,).
         n_classes
             Classes known so far.
         asked
             bool, shape (n_rows,); rows that are not get zeros, change no record, and cost next to nothing.
-        """
-        return self._run(inputs, targets, asked, n_classes)
+        changes
+            Gets what is left to do.
 
-    def _run(self, inputs: np.ndarray, targets: np.ndarray, asked: np.ndarray, n_classes: int) -> np.ndarray:
-        self._make_room(inputs.shape[1], n_classes)
+        Returns
+        -------
+        expert_proba
+            As of `predict_proba`; written by the changes.
+        """
+        part = self._grown(inputs.shape[1], n_classes)
+        if part is not self:
+            changes.append(publication(self, part))
         proba = np.zeros((len(inputs), len(self._votes), n_classes))
-        nearest(
-            self._points, self._targets, self._times, self._episodes, self._order, self._counts, inputs, targets,
-            asked, self._votes, self._k, self._scales, self._class_counts, self._means, proba,
-        )  # fmt: skip
+        changes.append(planned(nearest, *part._call(inputs, targets, taught, asked, proba)))
         return proba
 
-    def _make_room(self, n_inputs: int, n_classes: int) -> None:
-        """Take in new inputs, which were 0 so far, as missing values are; and new classes."""
+    def _call(
+        self,
+        inputs: np.ndarray,
+        targets: np.ndarray,
+        taught: np.ndarray,
+        asked: np.ndarray,
+        proba: np.ndarray,
+    ) -> tuple[Any, ...]:
+        """Return what `nearest` takes."""
+        return (
+            self._points, self._targets, self._times, self._weights, self._episodes, self._order, self._counts, inputs,
+            targets, taught, asked, self._votes, self._k, self._scales, self._class_counts, self._means, proba,
+        )  # fmt: skip
+
+    def _grown(self, n_inputs: int, n_classes: int) -> Neighbours:
+        """Return one that knows so many inputs and classes, this one if it does; this one stays as it is.
+
+        New inputs were 0 so far, as missing values are.
+        """
         n_old, n_classes = len(self._scales), n_classes * self._by_relevance
         if n_inputs == n_old and n_classes == len(self._class_counts):
-            return
+            return self
+        grown = copy.copy(self)
         if n_inputs > self._points.shape[1]:  # with room for a few more, lest each new input copies all
             room = n_inputs if n_old == 0 else n_inputs + n_inputs // 4
-            self._points = _enlarged(self._points, (N_EPISODES, room, self._points.shape[2]))
-        self._scales = np.concatenate([self._scales, np.ones(n_inputs - n_old, np.float32)])
-        self._class_counts = _enlarged(self._class_counts, (n_classes,))
-        self._means = _enlarged(self._means, (n_classes, n_inputs))
+            grown._points = _enlarged(self._points, (N_EPISODES, room, self._points.shape[2]))
+        grown._scales = np.concatenate([self._scales, np.ones(n_inputs - n_old, np.float32)])
+        grown._class_counts = _enlarged(self._class_counts, (n_classes,))
+        grown._means = _enlarged(self._means, (n_classes, n_inputs))
+        return grown
 
 
-class LabelHistory:
+class LabelHistory(Planned):
     """What follows the last label: the probability of a label given the one before, forgetting slowly.
 
     It sees nothing of a sample. Where labels come in runs, as in many real streams, it is hard to beat; where the last
@@ -211,36 +255,47 @@ class LabelHistory:
 
     def __init__(self) -> None:
         self._pairs = np.zeros((0, 0))
-        self._last = -1
+        self._last = np.full(1, -1)
 
     def predict_proba(self, inputs: np.ndarray, n_classes: int) -> np.ndarray:
         """Return the vote on some samples, shape (n_rows, 1, n_classes); changes nothing."""
         proba = np.zeros((1, n_classes))
-        follow(self._pairs, self._last, _NO_TARGETS, proba)
+        follow(self._pairs, self._last, NO_TARGETS, NO_WEIGHTS, proba)
         return np.repeat(proba[:, np.newaxis], len(inputs), axis=0)
 
-    def step(
-        self, inputs: np.ndarray, targets: np.ndarray, taught: None, n_classes: int, asked: np.ndarray
+    def plan(
+        self,
+        inputs: np.ndarray,
+        targets: np.ndarray,
+        taught: np.ndarray,
+        n_classes: int,
+        asked: np.ndarray | None = None,
+        *,
+        changes: Changes,
     ) -> np.ndarray:
-        """For each row in order, predict, then remember its label; as `Neighbours.step`, but it is always asked."""
+        """Plan, for each row in order, to predict, then to count its label; as `Neighbours.plan`, but always asked."""
         n_known = min(n_classes, MAX_HISTORY)
-        self._pairs = _enlarged(self._pairs, (n_known, n_known))
+        pairs = _enlarged(self._pairs, (n_known, n_known))
+        if pairs is not self._pairs:
+            changes.append(assignment(self, _pairs=pairs))
         proba = np.zeros((len(targets), n_classes))
-        follow(self._pairs, self._last, targets, proba)
-        self._last = int(targets[-1])
+        changes.append(planned(follow, pairs, self._last, targets, taught, proba))
         return proba[:, np.newaxis]
 
 
-@compiled(fastmath={"contract", "nnan", "nsz"})
+# No number here is NaN, and 0 has no sign: a least one may be looked for by lanes, which gives the same one.
+@compiled(fastmath={"nnan", "nsz"})
 def nearest(  # type: ignore[no-untyped-def]
     points,
     labels,
     times,
+    weights,
     episodes,
     order,
     counts,
     inputs,
     targets,
+    taught,
     asked,
     votes,
     k,
@@ -257,6 +312,8 @@ def nearest(  # type: ignore[no-untyped-def]
         What is remembered, float32, shape (n_episodes, n_inputs or more, size).
     labels, times
         Target of each of these samples, and how many came before it, shape (n_episodes, size).
+    weights
+        With which each of them votes, float32, same shape.
     episodes
         EPISODE, shape (n_episodes,).
     order
@@ -267,6 +324,8 @@ def nearest(  # type: ignore[no-untyped-def]
         float32, finite, shape (n_rows, n_inputs).
     targets
         Shape (n_rows,), or empty to learn nothing.
+    taught
+        Weight of each row, shape (n_rows,).
     asked
         bool, shape (n_rows,).
     votes
@@ -287,6 +346,7 @@ def nearest(  # type: ignore[no-untyped-def]
     label_of_least = np.empty(n_episodes, np.int64)
     near = np.empty(k, np.float32)
     near_label = np.empty(k, np.int64)
+    near_weight = np.empty(k, np.float32)
     for row in range(inputs.shape[0]):
         n, now = counts[0], counts[1]
         if asked[row] and n > 0:
@@ -316,7 +376,7 @@ def nearest(  # type: ignore[no-untyped-def]
                 for i in range(n - 1, -1, -1):
                     e = order[i]
                     m = episodes[e]["size"]
-                    factor = np.float32(math.exp(likeness * (best - episodes[e]["record"])))
+                    factor = np.float32(exp(likeness * (best - episodes[e]["record"])))
                     moved = rate * (now - 1 - times[e, m - 1])
                     if found == k and least[e] * factor + np.float32(moved * moved) >= near[k - 1]:
                         continue  # none in it can be among the nearest
@@ -329,14 +389,16 @@ def nearest(  # type: ignore[no-untyped-def]
                             while place > 0 and near[place - 1] > square:
                                 near[place] = near[place - 1]
                                 near_label[place] = near_label[place - 1]
+                                near_weight[place] = near_weight[place - 1]
                                 place -= 1
                             near[place] = square
                             near_label[place] = labels[e, j]
+                            near_weight[place] = weights[e, j]
                 total = SMOOTHING
                 for c in range(proba.shape[2]):
                     proba[row, v, c] = SMOOTHING / proba.shape[2]
                 for place in range(found):
-                    weight = max(near[0], NEGLIGIBLE) / max(near[place], NEGLIGIBLE)
+                    weight = near_weight[place] * max(near[0], NEGLIGIBLE) / max(near[place], NEGLIGIBLE)
                     proba[row, v, near_label[place]] += weight
                     total += weight
                 for c in range(proba.shape[2]):
@@ -350,25 +412,26 @@ def nearest(  # type: ignore[no-untyped-def]
                 is_right = 1.0 if label_of_least[e] == target else 0.0
                 episodes[e]["record"] += (1.0 - RECORD_FADING) * (is_right - episodes[e]["record"])
         if n == 0 or episodes[order[n - 1]]["size"] == size:
-            n = begin_episode(points, labels, times, episodes, order, n)
+            n = begin_episode(points, labels, times, weights, episodes, order, n)
             counts[0] = n
         e = order[n - 1]
         j = episodes[e]["size"]
         points[e, :n_inputs, j] = inputs[row]
-        labels[e, j], times[e, j] = target, now
+        labels[e, j], times[e, j], weights[e, j] = target, now, taught[row]
         episodes[e]["size"] += 1
         counts[1] += 1
         if class_counts.shape[0] > 0:
             class_counts *= CLASS_FADING
-            class_counts[target] += 1.0
+            class_counts[target] += taught[row]
+            share = taught[row] / class_counts[target]
             for f in range(n_inputs):
-                means[target, f] += (inputs[row, f] - means[target, f]) / class_counts[target]
+                means[target, f] += share * (inputs[row, f] - means[target, f])
             if now + 1 >= SETTLING and (now + 1) % RENEWAL == 0:
                 renew(scales, class_counts, means)
 
 
 @part()
-def begin_episode(points, labels, times, episodes, order, n):  # type: ignore[no-untyped-def]
+def begin_episode(points, labels, times, weights, episodes, order, n):  # type: ignore[no-untyped-def]
     """Put an empty episode behind the others, which become thinner first; return how many there are then.
 
     Of each density there are at most `SPAN` episodes, and the newest: with one more, the two oldest of them become one.
@@ -386,9 +449,11 @@ def begin_episode(points, labels, times, episodes, order, n):  # type: ignore[no
             for j in range(half):
                 points[first, :, j] = points[first, :, 2 * j]
                 labels[first, j], times[first, j] = labels[first, 2 * j], times[first, 2 * j]
+                weights[first, j] = weights[first, 2 * j]
             for j in range(half):
                 points[first, :, half + j] = points[second, :, 2 * j]
                 labels[first, half + j], times[first, half + j] = labels[second, 2 * j], times[second, 2 * j]
+                weights[first, half + j] = weights[second, 2 * j]
             episodes[first]["size"] = 2 * half
             episodes[first]["level"] += 1
             episodes[first]["record"] = 0.5 * (episodes[first]["record"] + episodes[second]["record"])
@@ -426,14 +491,14 @@ def renew(scales, counts, means):  # type: ignore[no-untyped-def]
         for c in range(n_classes):
             mean += counts[c] / total * means[c, f]
         for c in range(n_classes):
-            between[f] += counts[c] / total * (means[c, f] - mean) ** 2
+            between[f] += counts[c] / total * (means[c, f] - mean) * (means[c, f] - mean)
     mean = between.mean()
     for f in range(n_inputs):
         scales[f] = between[f] / mean if mean > 0.0 else 1.0
 
 
 @compiled()
-def follow(pairs, last, targets, proba):  # type: ignore[no-untyped-def]
+def follow(pairs, last, targets, taught, proba):  # type: ignore[no-untyped-def]
     """Write the probability of each label to follow the one before, then count each pair.
 
     Parameters
@@ -441,31 +506,31 @@ def follow(pairs, last, targets, proba):  # type: ignore[no-untyped-def]
     pairs
         Faded number of times that the second label followed the first, shape (n_known, n_known).
     last
-        The label before the first row; -1 for none.
+        The label before the first row, shape (1,); -1 for none. Afterwards that of the last row.
     targets
         Labels, shape (n_rows,), or empty to count nothing and write one row.
+    taught
+        What each row counts, shape (n_rows,).
     proba
         Result, shape (n_rows, n_classes), zeros to begin with; they stay where the label before is not remembered.
     """
     n_known = pairs.shape[0]
     for row in range(proba.shape[0]):
-        if 0 <= last < n_known:
+        before = last[0]
+        if 0 <= before < n_known:
             total = SMOOTHING
             for c in range(n_known):
-                total += pairs[last, c]
+                total += pairs[before, c]
             for c in range(proba.shape[1]):
-                seen = pairs[last, c] if c < n_known else 0.0
+                seen = pairs[before, c] if c < n_known else 0.0
                 proba[row, c] = (seen + SMOOTHING / proba.shape[1]) / total
         if targets.shape[0] > 0:
             target = targets[row]
-            if 0 <= last < n_known and target < n_known:
+            if 0 <= before < n_known and target < n_known:
                 for c in range(n_known):
-                    pairs[last, c] *= FORGETTING
-                pairs[last, target] += 1.0
-            last = target
-
-
-_NO_TARGETS = np.empty(0, np.int64)
+                    pairs[before, c] *= FORGETTING
+                pairs[before, target] += taught[row]
+            last[0] = target
 
 
 def _enlarged(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

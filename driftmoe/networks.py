@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from driftmoe.router import Router, soften
+from driftmoe.transaction import Changes, Planned, publication
 
 
-class Networks:
+class Networks(Planned):
     """Small networks, each of which tells all classes apart; answers as `driftmoe.experts.MulticlassTrees`.
 
     Each is a network like the router, with a logit for each class, and takes a step of Adam against the gradient of the
@@ -78,12 +79,18 @@ class Networks:
             Shape (n_rows, n_experts, n_classes). A row sums to 1, or is 0 before the network has taken a step, which
             it does after a mini-batch of which it was taught something.
         """
-        return self._proba(inputs, n_classes, is_learning=False) * self._have_learnt()
+        return _proba(self._networks, inputs, n_classes, is_learning=False) * self._have_learnt()
 
-    def step(
-        self, inputs: np.ndarray, targets: np.ndarray, taught: np.ndarray | None, n_classes: int
+    def plan(
+        self,
+        inputs: np.ndarray,
+        targets: np.ndarray,
+        taught: np.ndarray | None,
+        n_classes: int,
+        *,
+        changes: Changes,
     ) -> np.ndarray:
-        """Let all networks predict each row, then those in `taught` learn it; return the predictions.
+        """Plan to let those networks in `taught` learn each row; return what all predict before.
 
         Parameters
         ----------
@@ -96,30 +103,26 @@ class Networks:
             (n_rows, n_experts), all once by default.
         n_classes
             Classes known so far.
+        changes
+            Gets what is left to do.
 
         Returns
         -------
         expert_proba
             As of `predict_proba`, before the rows were learnt.
         """
-        for network in self._networks:
-            network.grow(inputs.shape[1], n_classes)
-        proba = self._proba(inputs, n_classes, is_learning=True)
+        grown = [network.grown(inputs.shape[1], n_classes) for network in self._networks]
+        for network, draft in zip(self._networks, grown, strict=True):
+            if draft is not network:
+                changes.append(publication(network, draft))
+        proba = _proba(grown, inputs, n_classes, is_learning=True)
         votes = proba * self._have_learnt()
         errors = proba - (targets[:, np.newaxis] == np.arange(n_classes))[:, np.newaxis]
         if taught is not None:
             errors *= taught[:, :, np.newaxis]
-        for e, network in enumerate(self._networks):
-            network.learn_errors(errors[:, e].astype(np.float32))
+        for e, network in enumerate(grown):
+            network.plan(errors[:, e].astype(np.float32), changes, takes_errors=True)
         return votes
-
-    def _proba(self, inputs: np.ndarray, n_classes: int, *, is_learning: bool) -> np.ndarray:
-        proba = np.empty((len(inputs), self.n_experts, n_classes))
-        of_one = np.empty((len(inputs), 1, n_classes))
-        for e, network in enumerate(self._networks):
-            soften(network.logits(inputs, is_learning=is_learning), 0, of_one)
-            proba[:, e] = of_one[:, 0]
-        return proba
 
     def _have_learnt(self) -> np.ndarray:
         """Whether each network has taken a step: before, what it says is as it was drawn; shape (n_experts, 1)."""
@@ -127,3 +130,20 @@ class Networks:
 
     def declare_nominal(self, columns: Sequence[int]) -> None:
         """Do nothing: nominal values have inputs of their own."""
+
+
+def _proba(
+    networks: Sequence[Router], inputs: np.ndarray, n_classes: int, *, is_learning: bool
+) -> np.ndarray:
+    """Return the softmax of each network's logits, shape (n_rows, n_networks, n_classes)."""
+    proba = np.zeros((len(inputs), len(networks), n_classes))
+    for e, network in enumerate(networks):
+        of_one = np.empty((len(inputs), 1, network.n_experts))
+        soften(network.logits(_known(inputs, network.n_inputs), is_learning=is_learning), 0, of_one)
+        proba[:, e, : network.n_experts] = of_one[:, 0]
+    return proba
+
+
+def _known(inputs: np.ndarray, n_inputs: int) -> np.ndarray:
+    """Return the inputs that a network knows, which are the first ones."""
+    return inputs if inputs.shape[1] == n_inputs else inputs[:, :n_inputs]

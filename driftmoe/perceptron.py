@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
 
-from driftmoe.compilation import compiled, reordering_kernel
+from driftmoe.arithmetic import exp, whole_power
+from driftmoe.compilation import compiled, kernel
+from driftmoe.transaction import NO_TARGETS, NO_WEIGHTS, Changes, Planned, planned, publication
 
 WIDTH = 128
 """Hidden units."""
@@ -14,11 +17,14 @@ WIDTH = 128
 RATE = 0.003
 """Step size of Adam."""
 
+N_LANES = 16
+"""Sums that a product of vectors is added up in."""
+
 NEGLIGIBLE = np.float32(1e-30)
 """Moments of silent weights would fade into denormal numbers, which are slow; below this they are zero."""
 
 
-class Perceptron:
+class Perceptron(Planned):
     """A network with one layer of rectified units, which tells all classes apart and takes a step on every sample.
 
     The step is Adam's, against the gradient of -ln P(y|x). Networks that wait for a mini-batch, as the router does,
@@ -56,7 +62,7 @@ class Perceptron:
         # for the constant, then for each hidden unit.
         self._hidden = np.zeros((3, 1, width), np.float32)
         self._outputs = np.zeros((3, 0, 1 + width), np.float32)
-        self._n_seen = 0
+        self._n_seen = np.zeros(1, np.int64)
 
     def predict_proba(self, inputs: np.ndarray, n_classes: int) -> np.ndarray:
         """Return the vote on some samples; changes nothing.
@@ -67,31 +73,54 @@ class Perceptron:
             Shape (n_rows, 1, n_classes); zeros before anything is learnt.
         """
         hidden, outputs = _widened(self._hidden, 1 + inputs.shape[1]), _widened(self._outputs, n_classes)
-        return self._run(hidden, outputs, inputs, np.empty(0, np.int64), n_classes)
-
-    def step(
-        self, inputs: np.ndarray, targets: np.ndarray, taught: None, n_classes: int, asked: np.ndarray
-    ) -> np.ndarray:
-        """For each row in order, predict, then learn it; as `Neighbours.step`, but it is always asked."""
-        n_known = self._hidden.shape[1] - 1
-        self._outputs = _widened(self._outputs, n_classes)
-        self._hidden = _widened(self._hidden, 1 + inputs.shape[1])
-        new = self._hidden[0, 1 + n_known :]
-        if len(new):
-            bound = math.sqrt(6.0 / (inputs.shape[1] + new.shape[1]))
-            new[:] = self._rng.uniform(-bound, bound, new.shape)
-        proba = self._run(self._hidden, self._outputs, inputs, targets, n_classes)
-        self._n_seen += len(targets)
-        return proba
-
-    def _run(
-        self, hidden: np.ndarray, outputs: np.ndarray, inputs: np.ndarray, targets: np.ndarray, n_classes: int
-    ) -> np.ndarray:
         proba = np.zeros((len(inputs), 1, n_classes))
-        perceive(hidden, outputs, self._rate, self._n_seen, inputs, targets, proba)
-        if self._n_seen == 0:
-            proba[: 1 if len(targets) else None] = 0.0
+        perceive(hidden, outputs, self._rate, self._n_seen, inputs, NO_TARGETS, NO_WEIGHTS, proba)
         return proba
+
+    def plan(
+        self,
+        inputs: np.ndarray,
+        targets: np.ndarray,
+        taught: np.ndarray,
+        n_classes: int,
+        asked: np.ndarray | None = None,
+        *,
+        changes: Changes,
+    ) -> np.ndarray:
+        """Plan, for each row in order, to predict, then learn it; as `Neighbours.plan`, but it is always asked."""
+        part = self._grown(inputs.shape[1], n_classes)
+        if part is not self:
+            changes.append(publication(self, part))
+        proba = np.zeros((len(inputs), 1, n_classes))
+        changes.append(
+            planned(
+                perceive,
+                part._hidden,
+                part._outputs,
+                self._rate,
+                self._n_seen,
+                inputs,
+                targets,
+                taught,
+                proba,
+            )
+        )
+        return proba
+
+    def _grown(self, n_inputs: int, n_classes: int) -> Perceptron:
+        """Return one with weights for so many inputs and classes, this one if it has them; this one stays as it is."""
+        n_known = self._hidden.shape[1] - 1
+        if n_inputs == n_known and n_classes == self._outputs.shape[1]:
+            return self
+        grown = copy.copy(self)
+        grown._rng = copy.deepcopy(self._rng)
+        grown._outputs = _widened(self._outputs, n_classes)
+        grown._hidden = _widened(self._hidden, 1 + n_inputs)
+        if n_inputs > n_known:
+            new = grown._hidden[0, 1 + n_known :]
+            bound = math.sqrt(6.0 / (n_inputs + new.shape[1]))
+            new[:] = grown._rng.uniform(-bound, bound, new.shape)
+        return grown
 
 
 def _widened(weights: np.ndarray, n_rows: int) -> np.ndarray:
@@ -100,8 +129,8 @@ def _widened(weights: np.ndarray, n_rows: int) -> np.ndarray:
     return np.pad(weights, ((0, 0), (0, n_new), (0, 0))) if n_new else weights
 
 
-@compiled(fastmath={"contract", "reassoc"})
-def perceive(hidden, outputs, rate, n_seen, inputs, targets, proba):  # type: ignore[no-untyped-def]
+@compiled()
+def perceive(hidden, outputs, rate, n_seen, inputs, targets, taught, proba):  # type: ignore[no-untyped-def]
     """Write what the network says of each row, then let it learn the row.
 
     Parameters
@@ -114,19 +143,23 @@ def perceive(hidden, outputs, rate, n_seen, inputs, targets, proba):  # type: ig
     rate
         Step size.
     n_seen
-        Samples learnt before.
+        Samples learnt before, shape (1,); raised.
     inputs
         float32, shape (n_rows, n_inputs).
     targets
         Class indices, shape (n_rows,), or empty to learn nothing.
+    taught
+        Weight of each row, by which its errors are multiplied, shape (n_rows,).
     proba
-        Result, shape (n_rows, 1, n_classes).
+        Result, shape (n_rows, 1, n_classes), zeros to begin with.
     """
     width, n_classes = hidden.shape[2], proba.shape[2]
     units, errors = np.ones(1 + width, np.float32), np.zeros(1 + width, np.float32)  # first the constant
     active, active_errors = units[1:], errors[1:]
+    lanes = np.empty(N_LANES, np.float32)
+    scores = np.empty(n_classes)
     for row in range(inputs.shape[0]):
-        x, p = inputs[row], proba[row, 0]
+        x = inputs[row]
         active[:] = hidden[0, 0]
         for f in range(x.shape[0]):
             if x[f] != 0.0:
@@ -134,21 +167,23 @@ def perceive(hidden, outputs, rate, n_seen, inputs, targets, proba):  # type: ig
         for j in range(width):
             active[j] = max(active[j], np.float32(0.0))
         for c in range(n_classes):
-            p[c] = _dot(units, outputs[0, c])
-        largest, total = p.max(), 0.0
+            scores[c] = outputs[0, c, 0] + _dot(active, outputs[0, c, 1:], lanes)
+        largest, total = scores.max(), 0.0
         for c in range(n_classes):
-            p[c] = math.exp(p[c] - largest)
-            total += p[c]
+            scores[c] = exp(scores[c] - largest)
+            total += scores[c]
         for c in range(n_classes):
-            p[c] /= total
+            scores[c] /= total
+            if n_seen[0] > 0:
+                proba[row, 0, c] = scores[c]
         if targets.shape[0] == 0:
             continue
-        n_steps = n_seen + row + 1
-        step = np.float32(rate / (1.0 - 0.9**n_steps))
-        correction = np.float32(1.0 / math.sqrt(1.0 - 0.999**n_steps))
+        n_seen[0] += 1
+        step = np.float32(rate / (1.0 - whole_power(0.9, n_seen[0])))
+        correction = np.float32(1.0 / math.sqrt(1.0 - whole_power(0.999, n_seen[0])))
         errors[:] = 0.0
         for c in range(n_classes):
-            error = np.float32(p[c] - np.float64(c == targets[row]))
+            error = np.float32(taught[row] * (scores[c] - np.float64(c == targets[row])))
             _add(error, outputs[0, c], errors)
             _descend(outputs[0, c], outputs[1, c], outputs[2, c], error, units, step, correction)
         for j in range(width):
@@ -160,21 +195,34 @@ def perceive(hidden, outputs, rate, n_seen, inputs, targets, proba):  # type: ig
                 _descend(w, first, second, x[f], active_errors, step, correction)
 
 
-@reordering_kernel
+@kernel
 def _add(amount, values, out):  # type: ignore[no-untyped-def]
     for j in range(out.shape[0]):
         out[j] += amount * values[j]
 
 
-@reordering_kernel
-def _dot(a, b):  # type: ignore[no-untyped-def]
-    total = np.float32(0.0)
-    for j in range(a.shape[0]):
-        total += a[j] * b[j]
-    return total
+@kernel
+def _dot(a, b, lanes):  # type: ignore[no-untyped-def]
+    """Return the sum of products: each lane adds up every sixteenth, then the lanes are added in pairs.
+
+    So the order is the same however wide the registers are, and there is work for wide ones.
+    """
+    lanes[:] = np.float32(0.0)
+    n = a.shape[0] // N_LANES * N_LANES
+    for j in range(0, n, N_LANES):
+        for lane in range(N_LANES):
+            lanes[lane] += a[j + lane] * b[j + lane]
+    for j in range(n, a.shape[0]):
+        lanes[j - n] += a[j] * b[j]
+    half = N_LANES // 2
+    while half > 0:
+        for lane in range(half):
+            lanes[lane] += lanes[half + lane]
+        half //= 2
+    return lanes[0]
 
 
-@reordering_kernel
+@kernel
 def _descend(weights, first, second, amount, values, step, correction):  # type: ignore[no-untyped-def]
     """Take a step of Adam with the usual constants against the gradient `amount * values`."""
     one_less_beta1, beta2, one_less_beta2 = np.float32(0.1), np.float32(0.999), np.float32(0.001)
@@ -186,4 +234,4 @@ def _descend(weights, first, second, amount, values, step, correction):  # type:
         mean = mean if abs(mean) > NEGLIGIBLE else np.float32(0.0)
         square = square if square > NEGLIGIBLE else np.float32(0.0)
         first[j], second[j] = mean, square
-        weights[j] -= step * mean / (correction * math.sqrt(square) + epsilon)
+        weights[j] -= step * mean / (correction * np.float32(math.sqrt(square)) + epsilon)

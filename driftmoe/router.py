@@ -4,30 +4,46 @@ It is trained with Adam on mini-batches of (inputs, which experts were right). B
 constant. It grows with the inputs and with the number of experts without forgetting: old weights and Adam's moments
 stay where they are, new input columns start at zero, so that growing them changes no output.
 
-The weights of all layers lie in one vector: one step of Adam moves them at once, and the compiled forward pass reads
-the same memory. That pass adds up each row in the same order whether it comes alone or among others, so that its logits
-are the same to the last bit; a BLAS library rounds them by the shape of the block. What the hidden units said of a row
-is kept for the gradient step, which need not ask again: until then the weights are the same.
+Forward pass, gradient and step are compiled, and add up in an order that depends on the sizes of the layers alone. So
+a row has the same logits alone and among others, and training gives the same weights to the last bit on every
+processor and for any number of threads; torch's matrix products do neither. `module` shows the same weights as a
+`torch.nn.Module`, which is also the twin in the tests. What the hidden units said of a row is kept for the gradient
+step, which need not ask again: until then the weights are the same.
 """
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from driftmoe.compilation import compiled
-from driftmoe.threads import do_parts, helpers
+from driftmoe.arithmetic import exp, whole_power
+from driftmoe.compilation import compiled, kernel
+from driftmoe.draws import keyed, uniform
+from driftmoe.threads import do_parts
+from driftmoe.transaction import Changes, carry_out, planned, publication
+
+if TYPE_CHECKING:
+    from torch import nn
 
 NEGLIGIBLE = np.float32(1e-30)
 """Adam's moments of silent weights would fade into denormal numbers, which are slow; below this they are zero."""
 
 MIN_SHARED, PART = 128, 32
 """Rows below which starting threads costs more than it saves, and rows that a thread takes at once."""
+
+TILE = 64
+"""Rows of a mini-batch that are added to the gradient of all units before the next."""
+
+N_KEPT, N_BEFORE_GROWTH, N_BATCHES, N_STEPS = range(4)
+"""Places in the counts of a router: rows of the mini-batch so far, those of them in which the newest experts have no
+say, mini-batches that were full, and those that were learnt."""
+
+_NO_KEY = np.uint64(0)
 
 
 class Router:
@@ -46,7 +62,7 @@ class Router:
     dropout
         Share of hidden units silenced in a gradient step; never in `logits`.
     n_threads
-        Threads that share a large block, or the gradient of a large mini-batch; results do not depend on it.
+        Threads that share a large block; results do not depend on it.
     rng
         Private source of the initial weights (Xavier uniform, Glorot & Bengio 2010) and of dropout.
     """
@@ -65,18 +81,17 @@ class Router:
         self.n_threads = n_threads
         self.batch_size = batch_size
         self.learning_rate = float(learning_rate)
-        self.n_batches = 0  # mini-batches that were full
-        self._dropout = dropout
+        self._dropout = float(dropout)
         self._rng = rng
         self._widths = [0, *hidden, n_experts]
+        self._counts = np.zeros(4, np.int64)
         layers = [(self._xavier(n_in, n_out), np.zeros(n_out)) for n_in, n_out in pairwise(self._widths)]
-        self.n_steps = 0  # mini-batches that were learnt
+        self._key = rng.integers(2**64, dtype=np.uint64)  # of dropout
         self._hold(layers, [[[np.zeros_like(part) for part in layer] for layer in layers]] * 2)
         self._batch = np.zeros((batch_size, sum(self._widths)), np.float32)  # inputs, hidden units, logits
-        self._correct = np.zeros((batch_size, n_experts), np.float32)
+        self._targets = np.zeros((batch_size, n_experts), np.float32)  # who was right, or errors
+        self._row_weights = np.ones(batch_size, np.float32)
         self._takes_errors = False
-        self._n_kept = 0
-        self._n_before_growth = 0  # rows of the batch in which the newest experts have no say
 
     @property
     def n_inputs(self) -> int:
@@ -89,9 +104,19 @@ class Router:
         return self._widths[-1]
 
     @property
+    def n_batches(self) -> int:
+        """Mini-batches that were full."""
+        return int(self._counts[N_BATCHES])
+
+    @property
+    def n_steps(self) -> int:
+        """Mini-batches that were learnt."""
+        return int(self._counts[N_STEPS])
+
+    @property
     def room(self) -> int:
         """Samples left until the next gradient step; so long the weights are constant."""
-        return self.batch_size - self._n_kept
+        return self.batch_size - int(self._counts[N_KEPT])
 
     def logits(self, inputs: np.ndarray, *, is_learning: bool = False) -> np.ndarray:
         """Return one logit per expert for each row.
@@ -101,8 +126,8 @@ class Router:
         inputs
             float32, shape (n_rows, n_inputs).
         is_learning
-            Whether the rows join the mini-batch, as `learn` will say who was right on them; then at most `room` rows.
-            Otherwise nothing changes.
+            Whether `learn` will say next who was right on these rows; then at most `room` rows. The router is the same
+            before and after all the same: it only notes the activations of rows that it may learn.
 
         Returns
         -------
@@ -110,15 +135,25 @@ class Router:
             float32, shape (n_rows, n_experts); a row is the same to the last bit in any block.
         """
         if is_learning:
-            activations = self._batch[self._n_kept : self._n_kept + len(inputs)]
+            n_kept = int(self._counts[N_KEPT])
+            activations = self._batch[n_kept : n_kept + len(inputs)]
         else:
             activations = np.empty((len(inputs), self._batch.shape[1]), np.float32)
+        if inputs.shape != (len(activations), self.n_inputs):
+            raise ValueError(
+                f"inputs of shape {inputs.shape}; give ({len(activations)}, {self.n_inputs}), at most as many rows as "
+                "are left of the mini-batch"
+            )
         activations[:, : self.n_inputs] = inputs
         if self.n_threads == 1 or len(inputs) < MIN_SHARED:
-            forward(self._weights, self._shape, activations)
+            forward(self._weights, self._shape, activations, 0.0, _NO_KEY)
         else:
             parts = [activations[start : start + PART] for start in range(0, len(inputs), PART)]
-            do_parts(lambda i: forward(self._weights, self._shape, parts[i]), len(parts), self.n_threads)
+            do_parts(
+                lambda i: forward(self._weights, self._shape, parts[i], 0.0, _NO_KEY),
+                len(parts),
+                self.n_threads,
+            )
         return np.ascontiguousarray(activations[:, activations.shape[1] - self.n_experts :])
 
     def learn(self, correct: np.ndarray) -> None:
@@ -129,180 +164,121 @@ class Router:
         correct
             Which experts were right, bool, shape (n_rows, n_experts).
         """
-        self._correct[self._n_kept : self._n_kept + len(correct)] = correct
-        self._count(len(correct))
+        changes: Changes = []
+        self.plan(correct, changes)
+        carry_out(changes)
 
     def learn_errors(self, errors: np.ndarray) -> None:
         """As `learn`, of another loss than correctness: given its gradient by the logits, float32 of their shape."""
-        self._correct[self._n_kept : self._n_kept + len(errors)] = errors
-        self._takes_errors = True
-        self._count(len(errors))
+        changes: Changes = []
+        self.plan(errors, changes, takes_errors=True)
+        carry_out(changes)
 
-    def _count(self, n_rows: int) -> None:
-        """Note that the mini-batch has so many rows more; take a gradient step when it is full."""
-        self._n_kept += n_rows
-        if self._n_kept < self.batch_size:
-            return
-        if self.learning_rate > 0.0:
-            n_threads = torch.get_num_threads()
-            torch.set_num_threads(1)  # sums must not depend on how many threads torch has; and it is faster
-            try:
-                self._step()
-            finally:
-                torch.set_num_threads(n_threads)
-        self.n_batches += 1
-        self._n_kept = self._n_before_growth = 0
+    def plan(
+        self,
+        targets: np.ndarray,
+        changes: Changes,
+        *,
+        takes_errors: bool = False,
+        weights: np.ndarray | None = None,
+    ) -> None:
+        """Plan to learn the rows last given to `logits`.
+
+        Parameters
+        ----------
+        targets
+            Who was right, or with `takes_errors` the gradient of a loss by the logits; it may be written by the changes
+            that come before.
+        changes
+            Gets what is left to do.
+        weights
+            Of the rows, by which their errors are multiplied, shape (n_rows,); 1 by default.
+        """
+        n_kept, n_before, n_batches, _ = self._counts.tolist()
+        rows = slice(n_kept, n_kept + len(targets))
+        changes.append(partial(self._targets.__setitem__, rows, targets))
+        changes.append(partial(self._row_weights.__setitem__, rows, 1.0 if weights is None else weights))
+        n_kept += len(targets)
+        if n_kept == self.batch_size:
+            if self.learning_rate > 0.0:
+                widest = max(self._widths)
+                changes.append(
+                    planned(
+                        descend, self._weights, *self._moments, self._shape, self._batch, self._targets,
+                        self._row_weights, takes_errors, self.learning_rate, self._dropout, self._key, self._counts,
+                        np.empty((2, self.batch_size, widest), np.float32), np.empty_like(self._weights),
+                        np.empty(self._largest, np.float32), np.empty(max(TILE, widest) + 8, np.int64),
+                        np.empty(max(TILE, widest) + 8, np.float32),
+                    )
+                )  # fmt: skip
+            n_kept, n_before, n_batches = 0, 0, n_batches + 1
+        changes.append(partial(self._counts.__setitem__, slice(N_STEPS), (n_kept, n_before, n_batches)))
 
     def grow(self, n_inputs: int, n_experts: int) -> None:
-        """Widen the first and the last layer to at least these sizes; what was learnt stays.
+        """Widen the first and the last layer to at least these sizes, all at once; what was learnt stays."""
+        publication(self, self.grown(n_inputs, n_experts))()
+
+    def grown(self, n_inputs: int, n_experts: int) -> Router:
+        """Return a router with layers of at least these sizes, this one where they are; this one stays as it is.
 
         New input columns get zero weights once the network has any, so that no output changes; the first columns and
         the rows of new experts are drawn as at the start.
         """
         if n_inputs <= self.n_inputs and n_experts <= self.n_experts:
-            return
+            return self
         old_inputs, old_experts = self.n_inputs, self.n_experts
-        layers = [[part.numpy() for part in layer] for layer in self._layers(self._theta)]
-        moments = [[[part.numpy() for part in layer] for layer in self._layers(m)] for m in self._moments]
-        self._widths[0], self._widths[-1] = max(n_inputs, old_inputs), max(n_experts, old_experts)
+        grown = copy.copy(self)
+        grown._rng, grown._counts = copy.deepcopy(self._rng), self._counts.copy()
+        grown._widths = [max(n_inputs, old_inputs), *self._widths[1:-1], max(n_experts, old_experts)]
+        layers, *moments = (self._layers(flat) for flat in (self._weights, *self._moments))
         for kind in (layers, *moments):
-            kind[0][0] = _enlarged(kind[0][0], (self.n_inputs, self._widths[1]))
-            kind[-1][0] = _enlarged(kind[-1][0], (self._widths[-2], self.n_experts))
-            kind[-1][1] = _enlarged(kind[-1][1], (self.n_experts,))
-        if old_inputs == 0 < self.n_inputs:
-            layers[0][0] = self._xavier(self.n_inputs, self._widths[1])
-        if self.n_experts > old_experts:
-            layers[-1][0][:, old_experts:] = self._xavier(self._widths[-2], self.n_experts)[:, old_experts:]
-            self._n_before_growth = self._n_kept
-        self._hold(layers, moments)
-        old_batch = self._batch
-        self._batch = np.zeros((self.batch_size, sum(self._widths)), np.float32)
-        self._batch[:, :old_inputs] = old_batch[:, :old_inputs]
-        self._batch[:, self.n_inputs : self.n_inputs + old_batch.shape[1] - old_inputs] = old_batch[
-            :, old_inputs:
-        ]
-        correct = np.full((self.batch_size, self.n_experts), np.nan, np.float32)
-        correct[:, :old_experts] = self._correct
-        self._correct = correct
+            kind[0][0] = _enlarged(kind[0][0], (grown.n_inputs, grown._widths[1]))
+            kind[-1][0] = _enlarged(kind[-1][0], (grown._widths[-2], grown.n_experts))
+            kind[-1][1] = _enlarged(kind[-1][1], (grown.n_experts,))
+        if old_inputs == 0 < grown.n_inputs:
+            layers[0][0] = grown._xavier(grown.n_inputs, grown._widths[1])
+        if grown.n_experts > old_experts:
+            layers[-1][0][:, old_experts:] = grown._xavier(grown._widths[-2], grown.n_experts)[
+                :, old_experts:
+            ]
+            grown._counts[N_BEFORE_GROWTH] = self._counts[N_KEPT]
+        grown._hold(layers, moments)
+        grown._batch = np.zeros((self.batch_size, sum(grown._widths)), np.float32)
+        grown._batch[:, :old_inputs] = self._batch[:, :old_inputs]
+        n_others = self._batch.shape[1] - old_inputs
+        grown._batch[:, grown.n_inputs : grown.n_inputs + n_others] = self._batch[:, old_inputs:]
+        grown._targets = np.full((self.batch_size, grown.n_experts), np.nan, np.float32)
+        grown._targets[:, :old_experts] = self._targets
+        return grown
+
+    def module(self) -> nn.Module:
+        """Return the network as a torch module that shares its weights, until it grows; see `RouterModule`."""
+        from driftmoe.router_module import RouterModule
+
+        return RouterModule(self._layers(self._weights))
 
     def _hold(self, layers: list, moments: list) -> None:
         """Put the weights of all layers into one vector, and each of their moments into another."""
-        self._theta, *self._moments = map(_flat, (layers, *moments))
+        self._weights, *self._moments = map(_flat, (layers, *moments))
         self._shape = np.array(self._widths)
-        self._look()
 
-    def _look(self) -> None:
-        """Take the views of the weights that every step needs, and a place for their gradient."""
-        self._weights = self._theta.numpy()
-        self._parts = self._layers(self._theta)
-        self._gradient = torch.empty_like(self._theta)
-        self._gradient_parts = self._layers(self._gradient)
+    @property
+    def _largest(self) -> int:
+        """Weights of the largest layer."""
+        return max(n_in * n_out for n_in, n_out in pairwise(self._widths))
 
-    def __getstate__(self) -> dict[str, Any]:
-        views = "_weights", "_parts", "_gradient", "_gradient_parts"
-        return {name: value for name, value in vars(self).items() if name not in views}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._look()
-
-    def _step(self) -> None:
-        """Take a step against the gradient of `losses.correctness_loss`."""
-        *activations, logits = torch.from_numpy(self._batch).split(self._widths, dim=1)
-        if self._dropout:
-            *activations, logits = self._with_dropout(activations[0])
-        correct = torch.from_numpy(self._correct)
-        if self._takes_errors:
-            if not self._correct.any():  # nothing to learn: a step would follow what was learnt before
-                return
-            errors, n_observed = correct.clone(), self.batch_size
-        else:
-            errors = torch.sigmoid(logits).sub_(correct)
-            n_observed = errors.numel()
-        if self._n_before_growth:  # entries of experts that did not exist yet are NaN
-            n_observed -= 0 if self._takes_errors else int(correct.isnan().sum())
-            errors.nan_to_num_(0.0)
-        errors.div_(max(n_observed, 1))
-        self._backward(activations, errors)
-        self.n_steps += 1
-        first, second = self._moments
-        adam(
-            self._weights,
-            self._gradient.numpy(),
-            first.numpy(),
-            second.numpy(),
-            self.n_steps,
-            self.learning_rate,
-        )
-
-    def _with_dropout(self, inputs: torch.Tensor) -> list[torch.Tensor]:
-        """Return the inputs, what each layer makes of them while some hidden units are silent, and the logits."""
-        *hidden, (weights, biases) = self._parts
-        activations = [inputs]
-        for w, b in hidden:
-            out = torch.addmm(b, activations[-1], w).relu_()
-            kept = self._rng.random(tuple(out.shape)) >= self._dropout
-            activations.append(out * torch.from_numpy(kept.astype(np.float32) / (1.0 - self._dropout)))
-        return [*activations, torch.addmm(biases, activations[-1], weights)]
-
-    def _backward(self, activations: Sequence[torch.Tensor], errors: torch.Tensor) -> None:
-        """Compute the gradient of a loss by all weights, as autograd would.
-
-        Parameters
-        ----------
-        activations
-            What each layer read, shape (batch_size, n_in) each.
-        errors
-            Gradient of the loss by the logits, shape (batch_size, n_experts).
-        """
-        is_shared = self.n_threads > 1 and len(errors) >= MIN_SHARED
-        by_others = []
-        for layer in reversed(range(len(activations))):
-            values, (of_weights, of_biases) = activations[layer], self._gradient_parts[layer]
-            if (
-                is_shared
-            ):  # the other thread follows with the weights, while this one goes on to the layer before
-                by_others.append(helpers(1).submit(_multiply, values.T, errors, of_weights))
-            else:
-                _multiply(values.T, errors, of_weights)
-            torch.sum(errors, 0, out=of_biases)
-            if layer > 0:  # a unit that was silent, or silenced, passes nothing on; no other is below zero
-                errors = torch.mm(errors, self._parts[layer][0].T).mul_(values.sign())
-                if self._dropout:
-                    errors.div_(1.0 - self._dropout)
-        for other in by_others:
-            other.result()
-
-    def _layers(self, flat: torch.Tensor) -> list[list[torch.Tensor]]:
+    def _layers(self, flat: np.ndarray) -> list[list[np.ndarray]]:
         """Views of a vector as [weights (n_in, n_out), biases (n_out,)] of each layer."""
-        pairs = list(pairwise(self._widths))
-        parts = flat.split([size for n_in, n_out in pairs for size in (n_in * n_out, n_out)])
-        return [
-            [w.view(n_in, n_out), b]
-            for (n_in, n_out), w, b in zip(pairs, parts[::2], parts[1::2], strict=True)
-        ]
+        layers, start = [], 0
+        for n_in, n_out in pairwise(self._widths):
+            stop = start + n_in * n_out
+            layers.append([flat[start:stop].reshape(n_in, n_out), flat[stop : stop + n_out]])
+            start = stop + n_out
+        return layers
 
     def _xavier(self, n_in: int, n_out: int) -> np.ndarray:
         bound = math.sqrt(6.0 / max(n_in + n_out, 1))
         return self._rng.uniform(-bound, bound, (n_out, n_in)).T
-
-
-@compiled(fastmath={"contract"})
-def adam(theta, gradient, first, second, n_steps, learning_rate):  # type: ignore[no-untyped-def]
-    """Take step number `n_steps` of Adam with the usual constants, in place: Kingma & Ba 2015, algorithm 1.
-
-    The same as `torch.optim.Adam`, which would import torch's compiler: 1.5 seconds before the first sample.
-    """
-    one_less_beta1, beta2, one_less_beta2 = np.float32(0.1), np.float32(0.999), np.float32(0.001)
-    epsilon = np.float32(1e-8)
-    rate = np.float32(learning_rate / (1.0 - 0.9**n_steps))
-    correction = np.float32(1.0 / math.sqrt(1.0 - 0.999**n_steps))
-    for i in range(theta.shape[0]):
-        mean = first[i] + one_less_beta1 * (gradient[i] - first[i])
-        square = beta2 * second[i] + one_less_beta2 * gradient[i] * gradient[i]
-        first[i] = mean if abs(mean) > NEGLIGIBLE else np.float32(0.0)
-        second[i] = square if square > NEGLIGIBLE else np.float32(0.0)
-        theta[i] -= rate * first[i] / (correction * math.sqrt(second[i]) + epsilon)
 
 
 @compiled()
@@ -311,14 +287,14 @@ def soften(outputs, first, proba):  # type: ignore[no-untyped-def]
     for row in range(outputs.shape[0]):
         largest, total = np.float64(outputs[row, first:].max()), 0.0
         for c in range(proba.shape[2]):
-            proba[row, 0, c] = math.exp(np.float64(outputs[row, first + c]) - largest)
+            proba[row, 0, c] = exp(np.float64(outputs[row, first + c]) - largest)
             total += proba[row, 0, c]
         for c in range(proba.shape[2]):
             proba[row, 0, c] /= total
 
 
-@compiled(fastmath={"contract"}, nogil=True)
-def forward(weights, widths, activations):  # type: ignore[no-untyped-def]
+@compiled(nogil=True)
+def forward(weights, widths, activations, dropout, key):  # type: ignore[no-untyped-def]
     """Write what each layer makes of each row: weights (n_in, n_out) and biases in one vector, ReLU between layers.
 
     Parameters
@@ -329,6 +305,8 @@ def forward(weights, widths, activations):  # type: ignore[no-untyped-def]
         Inputs, units of each hidden layer, and logits; shape (n_layers + 1,).
     activations
         A row holds its inputs, and in that order gets its hidden units and its logits; shape (n_rows, sum of widths).
+    dropout, key
+        Share of hidden units that are silenced, and of which draws; the others are scaled up as much. 0 for none.
 
     Notes
     -----
@@ -380,19 +358,177 @@ def forward(weights, widths, activations):  # type: ignore[no-untyped-def]
             if layer < n_layers - 1:
                 for j in range(n_out):
                     out[j] = max(out[j], np.float32(0.0))
+                if dropout > 0.0:
+                    scale, of_layer = np.float32(1.0 / (1.0 - dropout)), keyed(keyed(key, row), layer)
+                    for j in range(n_out):
+                        out[j] = out[j] * scale if uniform(of_layer, j) >= dropout else np.float32(0.0)
             start += (n_in + 1) * n_out
             at += n_in
 
 
-def _multiply(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> None:
-    """Write a product, of which the calling thread does all: what torch has set for another does not hold for it."""
-    torch.set_num_threads(1)
-    torch.mm(a, b, out=out)
+@compiled()
+def descend(  # type: ignore[no-untyped-def]
+    weights, first, second, widths, batch, targets, row_weights, takes_errors, learning_rate, dropout, key, counts,
+    errors, gradient, transposed, places, amounts,
+):  # fmt: skip
+    """Take a step of Adam against the gradient of the mini-batch's loss, as autograd would compute it.
+
+    Parameters
+    ----------
+    weights, first, second
+        Of all layers, and their moments, shape (n_weights,); moved.
+    widths
+        As of `forward`.
+    batch
+        Activations of each row, as `forward` writes them; written anew where there is dropout.
+    targets
+        Which experts were right, or the gradient of the loss by the logits; NaN for experts that did not exist yet.
+    row_weights
+        What the errors of each row are multiplied by.
+    takes_errors
+        Which of the two targets are. Of the first, the loss is `losses.correctness_loss`.
+    learning_rate, dropout, key
+        As of `Router`.
+    counts
+        Of the router; N_STEPS is raised.
+    errors
+        Room for the errors of two layers, shape (2, n_rows, widest layer).
+    gradient
+        Room, shape (n_weights,).
+    transposed
+        Room for the weights of the largest layer.
+    places, amounts
+        Room, int64 and float32: 8 more than there are rows of a tile, and units of a layer.
+
+    Notes
+    -----
+    Rows are added up in their order; those of a tile for all units before the next, since they fit the nearest cache.
+    """
+    n_rows, n_layers = batch.shape[0], widths.shape[0] - 1
+    if dropout > 0.0:
+        forward(weights, widths, batch, dropout, keyed(key, counts[N_STEPS]))
+    at, start = 0, 0
+    for layer in range(n_layers):
+        at += widths[layer]
+        start += (widths[layer] + 1) * widths[layer + 1]
+    n_out = widths[n_layers]
+    n_observed, n_wrong = 0, 0
+    errors_out, errors_in = errors[0], errors[1]
+    for row in range(n_rows):
+        for e in range(n_out):
+            target = targets[row, e]
+            error = np.float32(0.0)
+            if target == target:
+                n_observed += 1
+                error = target
+                if not takes_errors:
+                    error = np.float32(1.0 / (1.0 + exp(-np.float64(batch[row, at + e]))) - target)
+                error *= row_weights[row]
+                n_wrong += int(error != 0.0)
+            errors_out[row, e] = error
+    if n_wrong == 0:  # nothing to learn: a step would follow what was learnt before
+        return
+    share = np.float32(max(n_rows if takes_errors else n_observed, 1))
+    for row in range(n_rows):
+        for e in range(n_out):
+            errors_out[row, e] /= share
+    for layer in range(n_layers - 1, -1, -1):
+        n_in, n_out = widths[layer], widths[layer + 1]
+        at -= n_in
+        start -= (n_in + 1) * n_out
+        of_biases = gradient[start + n_in * n_out : start + (n_in + 1) * n_out]
+        of_biases[:] = np.float32(0.0)
+        for row in range(n_rows):
+            e = errors_out[row]
+            for j in range(n_out):
+                of_biases[j] += e[j]
+        gradient[start : start + n_in * n_out] = np.float32(0.0)
+        for tile in range(0, n_rows, TILE):
+            stop = min(tile + TILE, n_rows)
+            for i in range(n_in):
+                n = note_active(batch[tile:stop, at + i], tile, places, amounts)
+                of_unit = gradient[start + i * n_out : start + (i + 1) * n_out]
+                add_rows(places, amounts, n, errors_out, of_unit)
+        if layer > 0:  # a unit that was silent, or silenced, passes nothing on; no other is below zero
+            for i in range(n_in):
+                for j in range(n_out):
+                    transposed[j * n_in + i] = weights[start + i * n_out + j]
+            of_layer = transposed[: n_in * n_out].reshape(n_out, n_in)
+            scale = np.float32(1.0 / (1.0 - dropout))
+            for row in range(n_rows):
+                out = errors_in[row, :n_in]
+                out[:] = np.float32(0.0)
+                n = note_active(errors_out[row, :n_out], 0, places, amounts)
+                add_rows(places, amounts, n, of_layer, out)
+                for i in range(n_in):
+                    out[i] = out[i] * scale if batch[row, at + i] > 0.0 else np.float32(0.0)
+            errors_out, errors_in = errors_in, errors_out
+    counts[N_STEPS] += 1
+    adam(weights, gradient, first, second, counts[N_STEPS], learning_rate)
 
 
-def _flat(layers: list) -> torch.Tensor:
-    """Return all parts in one vector, in memory of torch's: it begins where a cache line does, which is faster."""
-    return torch.cat([torch.from_numpy(np.float32(part)).flatten() for layer in layers for part in layer])
+@kernel
+def note_active(column, first, places, amounts):  # type: ignore[no-untyped-def]
+    """Write which entries of a column are not 0, and what they are; return how many, up to the next multiple of 8.
+
+    What makes up the number is 0 times the row `first`. Without a branch, which no processor could foresee.
+    """
+    n = 0
+    for k in range(column.shape[0]):
+        places[n] = first + k
+        amounts[n] = column[k]
+        n += int(column[k] != 0.0)
+    for k in range(n, n + 8):
+        places[k] = first
+        amounts[k] = np.float32(0.0)
+    return (n + 7) // 8 * 8
+
+
+@kernel
+def add_rows(places, amounts, n, rows, out):  # type: ignore[no-untyped-def]
+    """Add the rows at these places, each times its amount, in their order."""
+    n_out = out.shape[0]
+    for k in range(0, n, 8):
+        a, b, c, d = amounts[k], amounts[k + 1], amounts[k + 2], amounts[k + 3]
+        e, f, g, h = amounts[k + 4], amounts[k + 5], amounts[k + 6], amounts[k + 7]
+        of_a, of_b, of_c, of_d = (
+            rows[places[k]],
+            rows[places[k + 1]],
+            rows[places[k + 2]],
+            rows[places[k + 3]],
+        )
+        of_e, of_f, of_g, of_h = (
+            rows[places[k + 4]],
+            rows[places[k + 5]],
+            rows[places[k + 6]],
+            rows[places[k + 7]],
+        )
+        for j in range(n_out):
+            four = out[j] + a * of_a[j] + b * of_b[j] + c * of_c[j] + d * of_d[j]
+            out[j] = four + e * of_e[j] + f * of_f[j] + g * of_g[j] + h * of_h[j]
+
+
+@compiled()
+def adam(theta, gradient, first, second, n_steps, learning_rate):  # type: ignore[no-untyped-def]
+    """Take step number `n_steps` of Adam with the usual constants, in place: Kingma & Ba 2015, algorithm 1.
+
+    The same as `torch.optim.Adam`, which would import torch's compiler: 1.5 seconds before the first sample.
+    """
+    one_less_beta1, beta2, one_less_beta2 = np.float32(0.1), np.float32(0.999), np.float32(0.001)
+    epsilon = np.float32(1e-8)
+    rate = np.float32(learning_rate / (1.0 - whole_power(0.9, n_steps)))
+    correction = np.float32(1.0 / math.sqrt(1.0 - whole_power(0.999, n_steps)))
+    for i in range(theta.shape[0]):
+        mean = first[i] + one_less_beta1 * (gradient[i] - first[i])
+        square = beta2 * second[i] + one_less_beta2 * gradient[i] * gradient[i]
+        first[i] = mean if abs(mean) > NEGLIGIBLE else np.float32(0.0)
+        second[i] = square if square > NEGLIGIBLE else np.float32(0.0)
+        theta[i] -= rate * first[i] / (correction * np.float32(math.sqrt(second[i])) + epsilon)
+
+
+def _flat(layers: list) -> np.ndarray:
+    """Return all parts in one vector."""
+    return np.concatenate([np.float32(part).ravel() for layer in layers for part in layer])
 
 
 def _enlarged(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -8,14 +8,16 @@ sums of the last router steps to say what happened lately.
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
+from driftmoe.arithmetic import exp, log
 from driftmoe.compilation import compiled, part
 from driftmoe.routing import Choice
+from driftmoe.transaction import Changes, assignment, carry_out, planned
 
 WINDOW = 1000
 """Samples that a report looks back on in `window`, made up to whole mini-batches of the router."""
@@ -183,10 +185,15 @@ class RoutingLog:
 
     def __init__(self, *, reads_logits: bool, is_one_vs_rest: bool) -> None:
         self._reads_logits, self._is_one_vs_rest = reads_logits, is_one_vs_rest
-        self._n_samples = self._n_classes = 0
+        self._seen = np.zeros(2, np.int64)  # samples, classes
         self._sums = np.zeros(4)
         self._of_experts = np.zeros((4, 0))
-        self._steps: deque[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = deque()
+        self._steps: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = []
+
+    @property
+    def n_samples(self) -> int:
+        """Samples so far."""
+        return int(self._seen[0])
 
     def add(
         self,
@@ -196,7 +203,23 @@ class RoutingLog:
         proba: np.ndarray,
         targets: np.ndarray,
     ) -> None:
-        """Take in some samples.
+        """Take in some samples; see `plan`."""
+        changes: Changes = []
+        self.plan(choice, logits, expert_proba, proba, targets, changes=changes)
+        carry_out(changes)
+
+    def plan(
+        self,
+        choice: Choice,
+        logits: np.ndarray | None,
+        expert_proba: np.ndarray,
+        proba: np.ndarray,
+        targets: np.ndarray,
+        *,
+        replaced: np.ndarray | None = None,
+        changes: Changes,
+    ) -> None:
+        """Plan to take in some samples.
 
         Parameters
         ----------
@@ -210,31 +233,36 @@ class RoutingLog:
             The mixture's answer, shape (n_rows, n_classes).
         targets
             Class indices, shape (n_rows,).
+        replaced
+            If the router takes a step: how many trees of each expert a drift has ended so far.
+        changes
+            Gets what is left to do; the arrays above may be written by the changes that come before.
         """
-        n_new = expert_proba.shape[1] - self._of_experts.shape[1]
+        of_experts = self._of_experts
+        n_new = expert_proba.shape[1] - of_experts.shape[1]
         if n_new > 0:
-            self._of_experts = np.pad(self._of_experts, ((0, 0), (0, n_new)))
-        self._n_samples += len(targets)
-        self._n_classes = tally(
-            choice.weights if logits is None else logits,
-            self._reads_logits,
-            choice.weights,
-            choice.mask,
-            choice.n_null,
-            expert_proba[:, :, np.newaxis] if self._is_one_vs_rest else expert_proba,
-            self._is_one_vs_rest,
-            proba,
-            targets,
-            self._n_classes,
-            self._sums,
-            self._of_experts,
-        )
+            of_experts = np.pad(of_experts, ((0, 0), (0, n_new)))
+            changes.append(assignment(self, _of_experts=of_experts))
+        changes.append(
+            planned(
+                tally, choice.weights if logits is None else logits, self._reads_logits, choice.weights, choice.mask,
+                choice.n_null, expert_proba[:, :, np.newaxis] if self._is_one_vs_rest else expert_proba,
+                self._is_one_vs_rest, proba, targets, self._seen, self._sums, of_experts,
+            )
+        )  # fmt: skip
+        if replaced is not None:
+            self._plan_mark(self.n_samples + len(targets), of_experts, replaced, changes)
 
-    def mark(self, replaced: np.ndarray) -> None:
-        """Note that the router took a step; `replaced` is how many trees of each expert a drift has ended so far."""
-        self._steps.append((self._n_samples, self._sums.copy(), self._of_experts.copy(), replaced))
-        while len(self._steps) > 1 and self._steps[1][0] <= self._n_samples - WINDOW:
-            self._steps.popleft()
+    def _plan_mark(
+        self, n_samples: int, of_experts: np.ndarray, replaced: np.ndarray, changes: Changes
+    ) -> None:
+        """Plan to keep the sums as they are when the router takes a step."""
+        sums, of_each = np.empty_like(self._sums), np.empty_like(of_experts)
+        changes.append(partial(sums.__setitem__, ..., self._sums))
+        changes.append(partial(of_each.__setitem__, ..., of_experts))
+        steps = [*self._steps, (n_samples, sums, of_each, replaced)]
+        n_old = sum(step[0] <= n_samples - WINDOW for step in steps[1:])
+        changes.append(assignment(self, _steps=steps[n_old:]))
 
     def report(self, experts: Sequence[str], replaced: np.ndarray) -> RoutingReport:
         """Return what can be said of the samples so far; experts that are named have joined, voting or not."""
@@ -242,11 +270,11 @@ class RoutingLog:
         of_experts = np.pad(self._of_experts, ((0, 0), (0, n_new)))
         names, are_rivals = tuple(experts), not self._is_one_vs_rest
         so_far = RoutingFigures(
-            self._n_samples, names, self._sums.copy(), of_experts, replaced.copy(), are_rivals
+            self.n_samples, names, self._sums.copy(), of_experts, replaced.copy(), are_rivals
         )
         start = None
         for step in self._steps:
-            if step[0] <= self._n_samples - WINDOW:
+            if step[0] <= self.n_samples - WINDOW:
                 start = step
         if start is None:
             return RoutingReport(so_far, so_far)
@@ -263,8 +291,8 @@ def entropy(p, n):  # type: ignore[no-untyped-def]
     total = 0.0
     for i in range(n):
         if p[i] > 0.0:
-            total -= p[i] * math.log(p[i])
-    return min(max(total, 0.0) / math.log(n), 1.0) if n > 1 else 0.0
+            total -= p[i] * log(p[i])
+    return min(max(total, 0.0) / log(n), 1.0) if n > 1 else 0.0
 
 
 @part()
@@ -281,7 +309,7 @@ def first_right_entropy(logits, p):  # type: ignore[no-untyped-def]
             n += 1
     nobody = 1.0
     for i in range(n):
-        belief = 1.0 / (1.0 + math.exp(-p[i]))
+        belief = 1.0 / (1.0 + exp(-p[i]))
         p[i] = nobody * belief
         nobody *= 1.0 - belief
     for i in range(n):
@@ -300,7 +328,7 @@ def tally(  # type: ignore[no-untyped-def]
     is_one_vs_rest,
     proba,
     targets,
-    n_classes,
+    seen,
     sums,
     of_experts,
 ):
@@ -324,24 +352,20 @@ def tally(  # type: ignore[no-untyped-def]
         The mixture's answer, shape (n_rows, n_classes).
     targets
         Shape (n_rows,).
-    n_classes
-        Classes known before the first row. On the first sample of a class nobody can be right.
+    seen
+        Samples and classes before the first row, shape (2,); raised. On a class's first sample nobody can be right.
     sums
         Result, shape (4,), added to.
     of_experts
         Result, shape (4, n_experts), added to.
-
-    Returns
-    -------
-    n_classes
-        Classes known after the last row.
     """
     scratch = np.empty(belief.shape[1])
     n_experts = expert_proba.shape[1]
     for row in range(targets.shape[0]):
         target = targets[row]
-        is_new = target >= n_classes
-        n_classes = max(n_classes, target + 1)
+        is_new = target >= seen[1]
+        seen[0] += 1
+        seen[1] = max(seen[1], target + 1)
         if reads_logits:
             sums[ENTROPY] += first_right_entropy(belief[row], scratch)
         else:
@@ -372,7 +396,6 @@ def tally(  # type: ignore[no-untyped-def]
             sums[RIGHT] += 1.0
         elif is_any_right:
             sums[MISSED] += 1.0
-    return n_classes
 
 
 def _rounded(value: float) -> float | None:

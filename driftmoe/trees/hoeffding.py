@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from river import base
 
 from driftmoe.encoding import MAX_ABSOLUTE, Encoder, check_label
 from driftmoe.memory import n_bytes
+from driftmoe.transaction import Changes, OneAtATime, carry_out, publication
 from driftmoe.trees.pool import MAX_CLASS, TreePool
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-class HoeffdingTreeClassifier(base.Classifier):
+class HoeffdingTreeClassifier(OneAtATime, base.Classifier):
     """Hoeffding tree (VFDT) for numeric and nominal features, missing values, new features and new classes.
 
     It grows the tree of river's class of the same name, compiled; `driftmoe.trees.kernels` says where they differ.
@@ -117,6 +119,7 @@ class HoeffdingTreeClassifier(base.Classifier):
             raise TypeError(  # a text falls apart, what is read once is gone
                 f"nominal_attributes={nominal_attributes!r}; give the names of features in a list or a set"
             )
+        super().__init__()
         self._encoder = Encoder(names)
         self._pool = self.pool()
 
@@ -180,24 +183,34 @@ class HoeffdingTreeClassifier(base.Classifier):
         """
         if not 0.0 <= w <= MAX_ABSOLUTE:
             raise ValueError(f"w={w}; choose a finite weight of 0 or more")
-        encoder = self._encoder
-        target = encoder.target(y)
-        vector = encoder.known_vector(x)
-        if target is None or vector is None:
-            check_label(y)
-            sample = encoder.clean(x)
-            if w == 0.0:
-                return
-            if target is None and len(encoder.classes) > MAX_CLASS:  # before the sample leaves a trace
-                raise ValueError(
-                    f"label {y!r} would be class {len(encoder.classes) + 1}; a tree tells {MAX_CLASS + 1} apart: "
-                    "leave the sample out, or give rare labels one name"
+        with self._lock:
+            changes: Changes = []
+            encoder = self._encoder
+            target = encoder.target(y)
+            vector = encoder.known_vector(x)
+            if target is None or vector is None:
+                check_label(y)
+                sample = encoder.clean(x)
+                if target is None and len(encoder.classes) > MAX_CLASS and w > 0.0:
+                    raise ValueError(
+                        f"label {y!r} would be class {len(encoder.classes) + 1}; a tree tells {MAX_CLASS + 1} apart: "
+                        "leave the sample out, or give rare labels one name"
+                    )
+                if w > 0.0:
+                    encoder = encoder.entered(sample, y)
+                    changes.append(publication(self._encoder, encoder))
+                    target, vector = encoder.target(y), encoder.vector(sample)
+            if w > 0.0:
+                targets, weights = np.array([[target]]), np.array([[float(w)]])
+                self._pool.plan(
+                    vector[np.newaxis],
+                    targets,
+                    weights,
+                    target + 1,
+                    nominal=encoder.nominal_columns,
+                    changes=changes,
                 )
-            target = encoder.enter(sample, y)
-            vector = encoder.vector(sample)
-            self._pool.declare_nominal(c for c in encoder.nominal_columns if c >= self._pool.n_features)
-        if w > 0.0:
-            self._pool.learn(vector, target, w)
+                carry_out(changes)
 
     def predict_proba_one(  # type: ignore[override]  # river knows only three types of label
         self, x: Mapping[Hashable, Any]
@@ -206,20 +219,24 @@ class HoeffdingTreeClassifier(base.Classifier):
 
         Changes nothing. A value that was never learnt goes the way that most samples went.
         """
-        vector = self._encoder.known_vector(x)
-        if vector is None:
-            vector = self._encoder.vector(self._encoder.clean(x))
-        if not self.classes:
-            return {}
-        return dict(zip(self.classes, self._pool.predict_proba(vector)[0].tolist(), strict=True))
+        with self._lock:
+            vector = self._encoder.known_vector(x)
+            if vector is None:
+                vector = self._encoder.vector(self._encoder.clean(x))
+            if not self.classes:
+                return {}
+            proba = self._pool.predict_checked(vector[np.newaxis])[0, 0]
+            return dict(zip(self.classes, proba.tolist(), strict=True))
 
     def describe(self) -> str:
         """Return the tree as text, one line a leaf or branch, indented by depth."""
-        return self._pool.describe(**self._names())
+        with self._lock:
+            return self._pool.describe(**self._names())
 
     def draw(self, *, max_depth: int | None = None, ax: Axes | None = None) -> Axes:
         """Draw the tree from left to right, the first `max_depth` splits or all; as `TreePool.draw` does."""
-        return self._pool.draw(**self._names(), max_depth=max_depth, ax=ax)
+        with self._lock:
+            return self._pool.draw(**self._names(), max_depth=max_depth, ax=ax)
 
     def _names(self) -> dict[str, Any]:
         """Names of columns, classes and values, for those who read the tree."""

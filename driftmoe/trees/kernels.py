@@ -1115,6 +1115,13 @@ def alarm_of(windows, rules, error):
     return DRIFT if is_drift else WARNING if is_warning else NO_ALARM
 
 
+@kernel
+def is_too_young(tree, w, rules):
+    """Whether a tree is one leaf that a sample of weight `w` gives no occasion to split."""
+    leaf = tree.leaves[np.int64(tree.nodes[ROOT]["slot"])]
+    return tree.size[N_NODES] == 1 and leaf["weight"] + w - leaf["last_attempt"] < rules["grace_period"]
+
+
 @embedded_kernel
 def go_on(
     tree, experts, windows, rules, block, targets, weights, has_missing, n_branches, row, stop, proba, votes,
@@ -1140,7 +1147,7 @@ def go_on(
             has_room = (
                 min(size[N_NODES] + n_branches, max_nodes) <= nodes.shape[0]
                 and min(n_branches, max_leaves - size[N_LEAVES]) <= size[N_FREE]
-            )
+            ) or is_too_young(tree, w, rules)
             if not has_room:
                 break
         if is_predicting or w > 0.0:
@@ -1252,7 +1259,8 @@ def step(
 
     Returns
     -------
-    True if all rows are done. False if an expert had no room for one more split and stopped: give it more, call again.
+    False if all rows are done. True if an expert had no room for one more split and stopped, as it never does where
+    `lacks_room` has been asked before.
     """
     n_rows, n_features = block.shape
     votes = np.empty(proba.shape[2])
@@ -1264,7 +1272,7 @@ def step(
         for f in range(n_features):
             n_missing += block[row, f] != block[row, f]
         has_missing[row] = n_missing > 0
-    is_done = True
+    is_stuck = False
     for e in range(first, last):
         rules = rules_of_all[e if rules_of_all.shape[0] > 1 else 0]
         while True:
@@ -1301,6 +1309,69 @@ def step(
                 proba[: 0 if lags else proba.shape[0], e], votes, all_known, own_row,
             )  # fmt: skip
             if not has_room:
-                is_done = False
+                is_stuck = True
                 break
-    return is_done
+    return is_stuck
+
+
+@checking_kernel
+def lacks_room(
+    nodes, sizes, leaves, rows_of, experts, rules_of_all, n_branches, n_added, weights, n_rows, room
+):
+    """Write how many nodes and free leaves each tree may need for some rows; return whether one has fewer.
+
+    A leaf that splits needs `n_branches` nodes at most, and as many leaves less one. It looks for a split when its
+    grace period is over: in these rows, those do that have nearly seen it, and one more for each grace period's weight;
+    and no more than there are rows.
+
+    Parameters
+    ----------
+    nodes, sizes, leaves, rows_of, experts, rules_of_all, n_branches
+        As of `step`.
+    n_added
+        Branches that one row can add to a split there is: 1 where there are nominal features, else 0.
+    weights
+        What the rows weigh at most for each expert, all together, shape (n_experts,); infinity if that is not known.
+    n_rows
+        Number of rows.
+    room
+        Result, int64, shape (n_trees, 2): nodes, those in use among them, and free leaves.
+    """
+    lacks = False
+    for e in range(rows_of.shape[0]):
+        rules = rules_of_all[e if rules_of_all.shape[0] > 1 else 0]
+        max_nodes, grace_period = rules["max_nodes"], rules["grace_period"]
+        max_leaves = (max_nodes + 1) // 2 if n_branches == 2 else max_nodes
+        n_periods = n_rows
+        if weights[e] < grace_period * n_rows:
+            n_periods = int(weights[e] / grace_period)
+        for side in range(2):
+            r = rows_of[e, side]
+            is_spare = side == BACKGROUND and experts.shape[0] > 0 and r != rows_of[e, FOREGROUND]
+            if side == BACKGROUND and not is_spare:
+                continue
+            n_nodes, n_leaves, n_free = sizes[r, N_NODES], sizes[r, N_LEAVES], sizes[r, N_FREE]
+            nodes_needed = leaves_needed = np.int64(0)
+            if side == FOREGROUND or experts[e]["has_background"] == 1:
+                n_splits = n_rows
+                if n_rows > 1 and n_periods < n_rows:
+                    n_due = n_periods
+                    for node in range(n_nodes):
+                        if nodes[r, node]["kind"] == LEAF:
+                            leaf = leaves[nodes[r, node]["slot"]]
+                            age = leaf["weight"] - leaf["last_attempt"]
+                            n_due += int(leaf["is_active"] != 0 and age + weights[e] >= grace_period)
+                    n_splits = min(n_rows, n_due)
+                nodes_needed = min(n_nodes + (n_splits + 1) * n_branches + n_rows * n_added, max_nodes)
+                leaves_needed = n_splits * (n_branches - 1) + n_branches + n_rows * n_added
+                leaves_needed = min(leaves_needed, max_leaves - n_leaves)
+            # A tree that begins anew has its own leaves to begin with.
+            if is_spare and n_periods > 0:
+                n_splits = min(n_rows, n_periods)
+                of_new = (n_splits + 1) * n_branches + n_rows * n_added
+                nodes_needed = max(nodes_needed, min(1 + of_new, max_nodes))
+                of_new = min(of_new - n_splits, max_leaves - 1) - (n_leaves - 1)
+                leaves_needed = max(leaves_needed, of_new)
+            room[r, 0], room[r, 1] = nodes_needed, leaves_needed
+            lacks = lacks or nodes_needed > nodes.shape[1] or leaves_needed > n_free
+    return lacks

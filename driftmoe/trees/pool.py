@@ -8,8 +8,10 @@ With monitors each expert has two trees, the one that votes and the one in the b
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from numbers import Integral, Real
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,7 @@ from numpy.typing import ArrayLike
 
 from driftmoe.encoding import MAX_ABSOLUTE
 from driftmoe.threads import do_parts
+from driftmoe.transaction import Changes, carry_out, planned, publication
 from driftmoe.trees import adwin, kernels
 
 if TYPE_CHECKING:
@@ -37,6 +40,12 @@ UNBOUNDED = 2**31 - 1
 
 MIN_SHARED = 256
 """Rows times trees below which starting threads costs more than it saves."""
+
+MOST_ROWS = 1024
+"""Rows of a block that trees learn in one step at most; between two steps they are given room for more leaves."""
+
+SPARE_BYTES = 1 << 20
+"""Memory that may be given to leaves which may not come, so that a block need not be cut."""
 
 PER_TREE = (
     "_nodes",
@@ -307,6 +316,11 @@ class TreePool:
         return self._experts["n_replaced"].copy() if self._is_watched else np.zeros(self.n_experts, np.int64)
 
     @property
+    def n_replaced_so_far(self) -> np.ndarray:
+        """As `n_replaced`, of all times: where there are monitors a view that goes on counting."""
+        return self._experts["n_replaced"] if self._is_watched else np.zeros(self.n_experts, np.int64)
+
+    @property
     def has_background(self) -> np.ndarray:
         """Whether a tree grows in the background of each expert, shape (n_experts,)."""
         return (
@@ -370,30 +384,83 @@ class TreePool:
     def predict_checked(self, block: np.ndarray) -> np.ndarray:
         """As `predict_proba`, of a float64 block whose numbers have been checked: the short way for one row."""
         proba = np.empty((len(block), self.n_experts, self.n_classes))
-        self._run(self._fit(block), _NO_TARGETS, np.empty((0, self.n_experts)), proba)
+        self._predict(self._fit(block), proba)
         return proba
 
-    def step_checked(
-        self, block: np.ndarray, targets: np.ndarray, weights: np.ndarray, n_classes: int
+    def plan(
+        self,
+        block: np.ndarray,
+        targets: np.ndarray,
+        weights: np.ndarray,
+        n_classes: int,
+        *,
+        changes: Changes,
+        n_experts: int | None = None,
+        nominal: Iterable[int] = (),
     ) -> np.ndarray:
-        """As `step`, of arrays that have been checked: the short way for one row.
+        """Plan, for each row in order, to predict with every tree, then to learn; of arrays that have been checked.
 
         Parameters
         ----------
         block
-            float64, shape (n_rows, n_features).
+            float64, shape (n_rows, n_features); best not more rows than `n_rows_with_room` says.
         targets
-            int64, shape (n_rows, 1), below `n_classes`.
+            int64, shape (n_rows, 1) or (n_rows, n_experts), below `n_classes`.
         weights
             float64, shape (n_rows, n_experts).
         n_classes
             Classes known so far, at least.
+        changes
+            Gets what is left to do; what must grow has grown on a draft.
+        n_experts
+            Number of trees from now on, if more than so far.
+        nominal
+            Columns that hold codes, if they are new.
+
+        Returns
+        -------
+        expert_proba
+            As of `step`; written by the changes.
         """
-        if n_classes > self.n_classes or block.shape[1] > self.n_features or len(self._nominal):
-            self._make_room(block, n_classes)
-        proba = np.empty((len(block), self.n_experts, self.n_classes))
-        self._run(self._fit(block), targets, weights, proba)
+        draft = self._with_room(block, n_classes, n_experts or 0, nominal)
+        draft = draft._with_leaves(len(block), weights)
+        if draft is not self:
+            changes.append(publication(self, draft))
+        proba = np.empty((len(block), draft.n_experts, draft.n_classes))
+        changes.append(draft._learning(draft._fit(block), targets, weights, proba))
         return proba
+
+    def n_rows_with_room(self, n_rows: int, weights: Callable[[int], np.ndarray] | None = None) -> int:
+        """Return how many of the next rows can be learnt in one step without room for many leaves that may not come.
+
+        Parameters
+        ----------
+        n_rows
+            Rows that there are.
+        weights
+            Gives, for a number of rows, the most that they weigh for each expert, shape (n_rows, n_experts).
+
+        Returns
+        -------
+        n_rows
+            At least 1, for which `plan` makes room where there is none.
+        """
+        if n_rows == 1 or self._room_lacking(n_rows, None) is None:
+            return n_rows
+        while n_rows > 1:
+            total = None if weights is None else weights(n_rows).sum(axis=0)
+            room = self._room_lacking(n_rows, total)
+            if room is None or self._is_small(room[:, 1]):
+                return n_rows
+            n_rows //= 2
+        return n_rows
+
+    def _is_small(self, leaves: np.ndarray) -> bool:
+        """Whether so many free leaves for each tree would take little memory, or little beside what there is."""
+        missing = np.maximum(leaves - self._sizes[:, kernels.N_FREE], 0).sum()
+        arrays = [getattr(self, name) for name in PER_SLOT]
+        of_leaf = sum(array.dtype.itemsize * math.prod(array.shape[1:]) for array in arrays)
+        return int(missing) * of_leaf <= max(SPARE_BYTES, sum(array.nbytes for array in arrays) // 8)
 
     def learn(
         self,
@@ -479,27 +546,51 @@ class TreePool:
         self._check(block, target_array, weight_array)
         if not len(block):
             return np.empty((0, n_experts, self.n_classes))
-        self._add_experts(n_experts - self.n_experts)
-        self._make_room(block, int(target_array.max()) + 1)
+        draft = self._with_room(block, int(target_array.max()) + 1, n_experts, ())
+        publication(self, draft)()
         proba = np.empty((len(block) if is_predicting else 0, n_experts, self.n_classes))
-        self._run(self._fit(block), target_array, weight_array, proba)
+        block, start = self._fit(block), 0
+        while start < len(block):
+            left = weight_array[start : start + MOST_ROWS]
+            stop = start + self.n_rows_with_room(len(left), partial(_first_rows, left))
+            rows = slice(start, stop)
+            draft = self._with_leaves(stop - start, weight_array[rows])
+            changes = [publication(self, draft)] if draft is not self else []
+            of_rows = proba[rows] if is_predicting else proba
+            changes.append(
+                draft._learning(
+                    block[rows], np.ascontiguousarray(target_array[rows]), weight_array[rows], of_rows
+                )
+            )
+            carry_out(changes)
+            start = stop
         return proba
 
-    def _run(self, block: np.ndarray, targets: np.ndarray, weights: np.ndarray, proba: np.ndarray) -> None:
+    def _predict(self, block: np.ndarray, proba: np.ndarray) -> None:
+        no_weights, progress = np.empty((0, self.n_experts)), np.zeros((self.n_experts, 2), np.int64)
+        arguments = (*_state_of(self), block, _NO_TARGETS, no_weights, self._n_branches, progress, proba)
+        self._share(arguments, len(block))()
+
+    def _learning(
+        self, block: np.ndarray, targets: np.ndarray, weights: np.ndarray, proba: np.ndarray
+    ) -> Callable[[], Any]:
+        """Return the change that lets each tree go through the rows."""
+        progress = np.zeros((self.n_experts, 2), np.int64)
+        arguments = (*_state_of(self), block, targets, weights, self._n_branches, progress, proba)
+        return self._share(arguments, len(block))
+
+    def _share(self, arguments: tuple[Any, ...], n_rows: int) -> Callable[[], Any]:
+        """Return the call of the kernel, by one thread or by several, each for other experts.
+
+        What threads have begun they end, so that an interrupt, which meets the one that waits, finds the rest undone at
+        most; called again it goes on there.
+        """
         n_experts = self.n_experts
-        progress = np.zeros((n_experts, 2), np.int64)
-        n_threads = min(self.n_threads, n_experts) if len(block) * n_experts >= MIN_SHARED else 1
-        is_done = False
-        while not is_done:
-            arguments = (*_state_of(self), block, targets, weights, self._n_branches, progress, proba)
-            if n_threads == 1:
-                is_done = kernels.step(*arguments, 0, n_experts)
-            else:
-                is_done = all(
-                    do_parts(lambda e: kernels.step(*arguments, e, e + 1), n_experts, n_threads)  # noqa: B023
-                )
-            if not is_done:
-                self._add_nodes()
+        n_threads = min(self.n_threads, n_experts) if n_rows * n_experts >= MIN_SHARED else 1
+        if n_threads == 1:
+            return planned(kernels.step, *arguments, 0, n_experts)
+        planned(kernels.step, *arguments, 0, n_experts)  # compiled before threads ask for it all at once
+        return lambda: any(do_parts(lambda e: kernels.step(*arguments, e, e + 1), n_experts, n_threads))
 
     def _check(self, block: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> None:
         starts, n_known = self._value_start, len(self._value_start)
@@ -688,6 +779,28 @@ class TreePool:
         """Capacity for the nodes of a tree, for classes and for features."""
         return self._nodes.shape[1], self._moments.shape[2], self._moments.shape[3]
 
+    def _with_room(
+        self, block: np.ndarray, n_classes: int, n_experts: int, nominal: Iterable[int]
+    ) -> TreePool:
+        """Return a pool that knows the features, classes and values of a block; this one stays as it is."""
+        n_columns = block.shape[1]
+        has_new = n_classes > self.n_classes or n_columns > self.n_features or n_experts > self.n_experts
+        n_values = self._n_values.copy()
+        if not has_new and not (len(self._nominal) and kernels.count_values(block, self._nominal, n_values)):
+            return self
+        draft = self._draft()
+        draft.declare_nominal(column for column in nominal if column >= self.n_features)
+        draft._add_experts(n_experts - self.n_experts)
+        draft._make_room(block, n_classes)
+        return draft
+
+    def _draft(self) -> TreePool:
+        """Return a pool of the same arrays, but for those that growing writes to."""
+        draft = copy.copy(self)
+        for name in ("_sizes", "_free", "_n_values", "_nominal_to_come"):
+            setattr(draft, name, getattr(self, name).copy())
+        return draft
+
     def _make_room(self, block: np.ndarray, n_classes: int) -> None:
         """Take in new features, classes and values."""
         n_columns = block.shape[1]
@@ -709,7 +822,7 @@ class TreePool:
             self._value_start = np.concatenate([self._value_start, np.where(is_nominal, 0, kernels.NONE)])
             self._value_room = np.concatenate([self._value_room, np.zeros(len(new), np.int64)])
             self._n_values = np.concatenate([self._n_values, np.zeros(len(new), np.int64)])
-            self._is_complete[:] = False
+            self._is_complete = np.zeros_like(self._is_complete)
             n_trees = len(self._sizes)
             used = [self._draw_features(r, self.n_features, n_columns) for r in range(n_trees)]
             self._is_used = np.hstack([self._is_used, np.array(used).reshape(n_trees, len(new))])
@@ -745,15 +858,30 @@ class TreePool:
         for name, shape in shapes.items():
             setattr(self, name, _enlarged(getattr(self, name), shape))
 
-    def _add_nodes(self) -> None:
-        """Make room where a tree may need more nodes or leaves for its next split, up to the bound."""
+    def _room_lacking(self, n_rows: int, weights: np.ndarray | None) -> np.ndarray | None:
+        """Return the nodes and free leaves that each tree may need for some rows, `None` where all have enough."""
+        if weights is None:
+            weights = np.full(self.n_experts, np.inf)
+        room = np.zeros((len(self._sizes), 2), np.int64)
+        lacks = kernels.lacks_room(
+            self._nodes, self._sizes, self._leaves, self._rows, self._experts, self._rules, self._n_branches,
+            len(self._nominal) > 0, weights, n_rows, room,
+        )  # fmt: skip
+        return room if lacks else None
+
+    def _with_leaves(self, n_rows: int, weights: np.ndarray) -> TreePool:
+        """Return a pool with the nodes and leaves that trees may need to learn some rows; this one stays as it is."""
+        room = self._room_lacking(n_rows, None)
+        if room is not None and n_rows > 1:
+            room = self._room_lacking(n_rows, weights.sum(axis=0))
+        if room is None:
+            return self
+        draft = self._draft()
         n_nodes, n_classes, n_features = self._rooms()
-        n_nodes = _enough(n_nodes, int(self._sizes[:, kernels.N_NODES].max()) + self._n_branches)
-        self._resize(min(n_nodes, self._max_nodes), len(self._leaves), n_classes, n_features)
-        needed = np.full(len(self._sizes), self._n_branches)
-        needed[self._rows[~self.has_background, kernels.BACKGROUND]] = 2  # it asks for more when it begins
-        needed[self._foreground] = self._n_branches  # where there is no background both are one
-        self._share_slots(needed)
+        n_nodes = min(_enough(n_nodes, int(room[:, 0].max())), self._max_nodes)
+        draft._resize(n_nodes, len(self._leaves), n_classes, n_features)
+        draft._share_slots(room[:, 1])
+        return draft
 
     @property
     def _max_nodes(self) -> int:
@@ -1082,6 +1210,10 @@ def _as_block(vectors: ArrayLike) -> tuple[np.ndarray, bool]:
 def _writeable(array: np.ndarray) -> np.ndarray:
     """Return an array that the kernels need no version of their own for."""
     return array if array.flags.writeable else array.copy()
+
+
+def _first_rows(rows: np.ndarray, n: int) -> np.ndarray:
+    return rows[:n]
 
 
 def _enough(room: int, needed: int) -> int:

@@ -1,0 +1,116 @@
+"""All or nothing: how a model changes, so that no interrupt and no error ever leaves it half changed.
+
+A step is planned first. Everything is checked, computed and allocated; what must grow grows on a copy, a *draft*; and
+the model stays as it is. What remains is a list of *changes*: calls without arguments, of compiled kernels, and of
+`dict.update` or `__setitem__`, which put a draft or a number in its place. `carry_out` makes them in order from C code.
+CPython runs the handlers of signals (Ctrl-C, SIGTERM, SIGALRM) in the main thread, between two instructions of Python
+code: with none between the first change and the last, an interrupt comes before all of them or after all of them.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from functools import partial
+from operator import call, length_hint
+from threading import RLock
+from typing import Any
+
+import numpy as np
+from numba import typeof
+
+Changes = list[Callable[[], Any]]
+
+TRIES = 100
+"""How often a change is tried that cannot be made; one that is interrupted is made at once when it is tried again."""
+
+NO_TARGETS, NO_WEIGHTS = np.empty(0, np.int64), np.empty(0)
+"""What a kernel that can learn is handed to learn nothing."""
+
+
+def carry_out(changes: Changes) -> None:
+    """Make all changes in order, whatever comes between; an exception that came between is raised after the last.
+
+    A change that runs Python code can be interrupted, and is made again. That is right for the one kind there is: trees
+    that threads share go on where they stopped.
+
+    Raises
+    ------
+    RuntimeError
+        If a change reports, by a true result, that it could not be made.
+    """
+    put_off, n_tries = None, 0
+    left = iter(changes)
+    while True:
+        try:
+            failed = any(map(call, left))
+            break
+        except BaseException as error:  # put off, not swallowed
+            n_tries += 1
+            if n_tries == TRIES:
+                raise
+            put_off = error
+            left = iter(changes[len(changes) - length_hint(left) - 1 :])
+    if failed:
+        raise RuntimeError("a kernel had no room although room was made: please report this with your data")
+    if put_off is not None:
+        raise put_off
+
+
+def planned(kernel: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
+    """Return the call of a kernel as a change; if it has not been compiled yet it is compiled now, not when called."""
+    if not getattr(kernel, "overloads", True):
+        kernel.compile(tuple(map(typeof, arguments)))  # type: ignore[attr-defined]  # numba's dispatcher
+    return partial(kernel, *arguments)
+
+
+def publication(part: Any, draft: Any) -> Callable[[], Any]:
+    """Return the change that makes a part what its draft is; both share what the draft has not replaced."""
+    return partial(vars(part).update, vars(draft))
+
+
+def assignment(part: Any, **values: Any) -> Callable[[], Any]:
+    """Return the change that gives a part's attributes these values."""
+    return partial(vars(part).update, values)
+
+
+class Planned:
+    """What learns by plans: `plan` returns the votes to come and adds to `changes` what writes them and learns."""
+
+    def plan(self, *arguments: Any, changes: Changes, **others: Any) -> Any:
+        """Plan a step; see the class."""
+        raise NotImplementedError
+
+    def step(self, *arguments: Any, **others: Any) -> Any:
+        """Predict, then learn, row by row, as planned by `plan`; return the votes."""
+        changes: Changes = []
+        votes = self.plan(*arguments, changes=changes, **others)
+        carry_out(changes)
+        return votes
+
+
+class OneAtATime:
+    """A model that one thread uses at a time: predictions and learners wait for each other, and each meets it whole.
+
+    A copy, and what is pickled or sent to another process, is a whole state of the model and shares nothing with it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = (
+            RLock()
+        )  # one and the same thread may go on: an expert of the user's own may ask the model
+
+    def __getstate__(self) -> dict[str, Any]:
+        with self._lock:
+            return copy.deepcopy({name: value for name, value in vars(self).items() if name != "_lock"})
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._lock = RLock()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        new = memo[id(self)] = type(self).__new__(type(self))
+        with self._lock:
+            state = {name: value for name, value in vars(self).items() if name != "_lock"}
+            new.__setstate__(copy.deepcopy(state, memo))
+        return new
