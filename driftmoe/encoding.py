@@ -43,6 +43,12 @@ NOMINAL = -1.0
 
 COUNT, MEAN, M2 = 0, 1, 2
 
+PLAIN = frozenset({
+    float, int, bool, str, np.float64, np.float32, np.float16, np.bool_, np.str_,
+    np.int64, np.int32, np.int16, np.int8, np.uint64, np.uint32, np.uint16, np.uint8,
+})  # fmt: skip
+"""Types of which nothing has to be asked before `float` or a lookup reads them right; others go through `clean`."""
+
 Sample = dict[Hashable, Any]
 
 
@@ -59,7 +65,8 @@ def clean(x: Mapping[Hashable, Any], kinds: Mapping[Hashable, str]) -> Sample:
     Raises
     ------
     TypeError
-        If `x` is no mapping, a value is neither number nor text, or a feature changed from one to the other.
+        If `x` is no mapping, a value is neither number nor text, a feature changed from one to the other, or its name
+        cannot be told from others by `==`.
     ValueError
         If a number is infinite or beyond ±1e100.
     """
@@ -68,13 +75,13 @@ def clean(x: Mapping[Hashable, Any], kinds: Mapping[Hashable, str]) -> Sample:
     sample: Sample = {}
     for name, value in x.items():
         if isinstance(value, np.generic):
-            value = value.item()
-        if not isinstance(value, int | float) and isinstance(value, numbers.Rational | Decimal):
+            value = _item(value)
+        if not isinstance(value, int | float | str) and _is_unusual_number(value):
             value = _as_float(value)  # an expert may not calculate with these
-        if isinstance(value, int | float | numbers.Real):  # the plain types first: they match at once
+        if isinstance(value, int | float):
             if value != value:
                 continue
-            if not -MAX_ABSOLUTE <= cast(float, value) <= MAX_ABSOLUTE:
+            if not -MAX_ABSOLUTE <= value <= MAX_ABSOLUTE:
                 raise ValueError(
                     f"feature {name!r} is {_short(value)}; numbers must lie within ±{MAX_ABSOLUTE:g}: "
                     "clip it, or give None if it is missing"
@@ -89,7 +96,10 @@ def clean(x: Mapping[Hashable, Any], kinds: Mapping[Hashable, str]) -> Sample:
                 f"feature {name!r} is {_short(value)} of type {type(value).__name__}; "
                 "allowed are numbers, booleans, text, and None or NaN for a missing value"
             )
-        known = kinds.get(name, kind)
+        known = kinds.get(name)
+        if known is None:
+            name = checked_name(name)
+            known = kinds.get(name, kind)
         if known != kind:
             raise TypeError(
                 f"feature {name!r} is {_short(value)}, a {kind}, but was a {known} before; "
@@ -97,6 +107,31 @@ def clean(x: Mapping[Hashable, Any], kinds: Mapping[Hashable, str]) -> Sample:
             )
         sample[name] = value
     return sample
+
+
+def checked_name(name: Any) -> Hashable:
+    """Return the name of a feature as it is kept: numpy's numbers and text as Python's.
+
+    Raises
+    ------
+    TypeError
+        If it is not hashable, not equal to itself, or `==` between it and another name would not say yes or no.
+    """
+    if type(name) is str or type(name) is int:
+        return cast(Hashable, name)
+    plain = name
+    try:
+        plain = _plain(name)
+        hash(plain)
+        is_name = _is_comparable(plain)
+    except TypeError:  # some say no by raising
+        is_name = False
+    if not is_name:
+        raise TypeError(
+            f"the name {_short(name)} of type {type(name).__name__} cannot be compared with other names; "
+            "name features by text, numbers, or tuples of these"
+        )
+    return cast(Hashable, plain)
 
 
 def check_label(y: Any) -> None:
@@ -131,7 +166,7 @@ class Legend:
     Attributes
     ----------
     key
-        Names of the columns, and the list of values that each indexes.
+        Names of the columns, the types of the values that each indexes, and the list of these.
     columns
         Column of vectors for each column of the block, NONE for a feature never learnt; int64, shape (n_columns,).
     starts, sizes
@@ -145,7 +180,7 @@ class Legend:
         Which of these values an encoder has not seen; same shape.
     """
 
-    key: tuple[list[Hashable], list[list[Any] | None]]
+    key: tuple[list[Hashable], list[set[type] | None], list[list[Any] | None]]
     columns: np.ndarray
     starts: np.ndarray
     sizes: np.ndarray
@@ -228,6 +263,13 @@ class Encoder:
 
     def enter(self, sample: Sample, y: Hashable) -> int:
         """Give the new features, the new values and the class of a cleaned sample their places; return its target."""
+        try:  # before the sample leaves a trace: Decimal(1) and numpy's 1 have the same hash, and no answer to ==
+            target = self._targets.get(y)
+        except TypeError as error:
+            raise TypeError(
+                f"label {_short(y)} of type {type(y).__name__} cannot be compared with those learnt before: {error}; "
+                "give labels of one type"
+            ) from None
         new = sorted((name for name in sample if name not in self._columns), key=_sort_key)
         for name in new:
             is_text = isinstance(sample[name], str)
@@ -248,19 +290,22 @@ class Encoder:
                 codes[sample[name]] = len(codes)
                 self._add_input(self._columns[name], _input_key(len(codes) - 1))
                 self._renew_legend(name)
-        target = self._targets.setdefault(y, len(self.classes))
-        if target == len(self.classes):
+        if target is None:
+            target = self._targets[y] = len(self.classes)
             self.classes.append(y)
         return target
 
     def known_vector(self, x: Mapping[Hashable, Any]) -> np.ndarray | None:
         """Return the vector of a sample as it came, if it lacks no feature and shows nothing new, else `None`.
 
-        The short way for most samples: what it refuses, be it only unusual or wrong, goes through `clean`.
+        The short way for most samples: what it refuses, be it only unusual or wrong, goes through `clean`. It accepts
+        nothing that `clean` would not: `array` alone would take whatever has a `__float__`.
         """
         if type(x) is not dict or len(x) != len(
             self.features
         ):  # others may make up what they lack, as Counter does
+            return None
+        if not PLAIN.issuperset(map(type, x.values())):
             return None
         try:
             if self._codes:
@@ -327,9 +372,15 @@ class Encoder:
         TypeError, ValueError
             If a value cannot be read; as of `clean`.
         """
-        key = list(names), [of if of is None else list(of) for of in values]
+        names = [checked_name(name) for name in names]
+        key = (
+            names,
+            # [1.0] equals [np.complex64(1)], but only the first can be read.
+            [of if of is None else set(map(type, of)) for of in values],
+            [of if of is None else list(of) for of in values],
+        )
         if self._legend is None or self._legend.key != key:
-            self._legend = self._make_legend(*key)
+            self._legend = self._make_legend(key)
         legend = self._legend
         vectors = np.full((len(X), len(self.features)), np.nan)
         is_new = np.zeros(len(X), np.bool_)
@@ -350,10 +401,13 @@ class Encoder:
             is_new[~missing] |= np.array(new, np.bool_)[which]
         return vectors, is_new
 
-    def _make_legend(self, names: list[Hashable], values: list[list[Any] | None]) -> Legend:
+    def _make_legend(
+        self, key: tuple[list[Hashable], list[set[type] | None], list[list[Any] | None]]
+    ) -> Legend:
         """Return what the numbers of blocks with these columns stand for, until something new enters."""
+        names, _, values = key
         n = len(names)
-        legend = Legend((names, values), np.full(n, NONE), np.full(n, NONE), np.zeros(n, np.int64), [])
+        legend = Legend(key, np.full(n, NONE), np.full(n, NONE), np.zeros(n, np.int64), [])
         numbers: list[float] = []
         new: list[bool] = []
         for i, (name, of) in enumerate(zip(names, values, strict=True)):
@@ -377,10 +431,11 @@ class Encoder:
         legend = self._legend
         if legend is None:
             return
-        for i, (of_name, of) in enumerate(zip(*legend.key, strict=True)):
-            if of_name == name and of is not None and legend.starts[i] >= 0:
+        column = self._columns[name]
+        for i, of in enumerate(legend.key[-1]):
+            if legend.columns[i] == column and of is not None and legend.starts[i] >= 0:
                 places = slice(legend.starts[i], legend.starts[i] + legend.sizes[i])
-                numbers, new = self._look_up(name, int(legend.columns[i]), of)
+                numbers, new = self._look_up(name, column, of)
                 legend.numbers[places], legend.is_new[places] = numbers, new
 
     def _look_up(self, name: Hashable, column: int, values: Iterable[Any]) -> tuple[list[float], list[bool]]:
@@ -525,15 +580,26 @@ class BlockRows:
         self._encoder, self._X, self._y = encoder, X, y
         self._names, self._values, self._classes = names, values, classes
         self._check()
+        self._X = np.asarray(X, np.float64)
         for index in np.unique(y).tolist():
             check_label(classes[index])
         self._encode()
 
     def _check(self) -> None:
         X, y = self._X, self._y
+        for what, of in {"names": self._names, "values": self._values, "classes": self._classes}.items():
+            _check_list(what, of)
+        self._names = [checked_name(name) for name in self._names]
+        for name, of in zip(self._names, self._values, strict=False):
+            if of is not None:
+                _check_list(f"values of {name!r}", of)
         if not isinstance(X, np.ndarray) or X.ndim != 2:
+            kind = f"numpy array of shape {X.shape}" if isinstance(X, np.ndarray) else type(X).__name__
+            raise TypeError(f"X is a {kind}; give an array of shape (n_rows, n_features)")
+        if X.dtype.kind not in "fiub":
             raise TypeError(
-                f"X is a {type(X).__name__} of shape {np.shape(X)}; give an array of shape (n_rows, n_features)"
+                f"X is an array of type {X.dtype}; give float64, NaN where a value is missing, and for text an index "
+                "into `values`"
             )
         if not isinstance(y, np.ndarray) or y.dtype.kind not in "iu" or y.shape != (len(X),):
             kind = f"{y.dtype} of shape {y.shape}" if isinstance(y, np.ndarray) else type(y).__name__
@@ -678,8 +744,13 @@ def _is_missing(value: Any) -> bool:
     return isinstance(value, numbers.Real) and value != value
 
 
-def _as_float(value: numbers.Rational | Decimal) -> float:
-    """Return a fraction or a decimal as float: NaN if it is none, infinite if it is too large for one."""
+def _is_unusual_number(value: Any) -> bool:
+    """Whether a value that is no `int` or `float` is a number, as fractions are; to numpy spans of time are, too."""
+    return isinstance(value, numbers.Real | Decimal) and not isinstance(value, np.timedelta64)
+
+
+def _as_float(value: Any) -> float:
+    """Return a number of another type as float: NaN if it is none, infinite if it is too large for one."""
     if isinstance(value, Decimal) and value.is_nan():
         return math.nan
     try:
@@ -688,12 +759,46 @@ def _as_float(value: numbers.Rational | Decimal) -> float:
         return math.inf
 
 
+def _item(value: np.generic) -> Any:
+    """Return a value as Python's, `None` for a time that is missing; in nanoseconds others would be integers."""
+    if isinstance(value, np.datetime64 | np.timedelta64):
+        return None if np.isnat(value) else value
+    return value.item()
+
+
+def _plain(name: Any) -> Any:
+    """Return a name, or a tuple of them, with numpy's scalars as Python's, which are equal to them but for `==`."""
+    if isinstance(name, tuple) and any(isinstance(part, np.generic | tuple) for part in name):
+        plain: Any = tuple(map(_plain, name))
+    elif isinstance(name, np.generic):
+        plain = name.item()
+    else:
+        return name
+    return plain if hash(plain) == hash(name) else name  # a time would be found no more
+
+
+def _is_comparable(name: Any) -> bool:
+    """Whether `==` says yes or no of a name and itself, and of it and names of other kinds; or raise TypeError."""
+    if isinstance(name, tuple):
+        return all(map(_is_comparable, name))
+    _ = name == np.int64(0)  # no Decimal can be compared with what has its hash
+    return _equals_itself(name) and all(
+        isinstance(name == other, bool | np.bool_) for other in ("", 0, (0, 0))
+    )
+
+
 def _equals_itself(value: Any) -> bool:
     """Whether a label can be found again; NaN cannot, nor can arrays and tensors, also inside a tuple."""
     if isinstance(value, tuple):
         return all(map(_equals_itself, value))
     equal = value == value
     return isinstance(equal, bool | np.bool_) and bool(equal)
+
+
+def _check_list(what: str, of: Any) -> None:
+    """Raise unless something can be read by its index, and is no text, which would fall apart."""
+    if not hasattr(of, "__getitem__") or not hasattr(of, "__len__") or isinstance(of, str | bytes | Mapping):
+        raise TypeError(f"{what} is {_short(of)} of type {type(of).__name__}; give a list")
 
 
 def _short(value: Any) -> str:
