@@ -395,7 +395,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         else:
             self._step(vector[np.newaxis], [], np.array([target]))
 
-    def learn_many(self, X: IntoDataFrame, y: IntoSeries | Iterable[Hashable]) -> None:
+    def learn_many(self, X: IntoDataFrame, y: IntoSeries | IntoDataFrame | Sequence[Hashable]) -> None:
         """Learn the rows of a frame in order: the same as `learn_one` row by row.
 
         Parameters
@@ -403,12 +403,14 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         X
             Any eager frame (pandas, polars, pyarrow, ...), shape (n_samples, n_features). Nulls and NaN are missing.
         y
-            One label a row.
+            One label a row: a series, a list, an array of shape (n_samples,) or (n_samples, 1), or a frame of one
+            column.
 
         Raises
         ------
         TypeError, ValueError
-            If one row cannot be read, or the lengths differ; then no row has been learnt.
+            If `X` is no frame, `y` has not one column, one row cannot be read, or the lengths differ; then no row has
+            been learnt.
         """
         labels = _labels(y)
         if len(labels) != _n_rows(X):
@@ -419,7 +421,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         if block is not None:
             classes = {label: i for i, label in enumerate(dict.fromkeys(labels))}
             targets = np.array([classes[label] for label in labels], np.int64)
-            names = into_frame(X).columns
+            names = _frame(X).columns
             try:
                 rows = self._block_rows(block, targets, names, [None] * len(names), list(classes))
             except (TypeError, ValueError):
@@ -487,7 +489,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         ValueError
             If two labels have the same text and the frame is not of pandas.
         """
-        labels, frame = self._encoder.classes, into_frame(X)
+        labels, frame = self._encoder.classes, _frame(X)
         if not frame.implementation.is_pandas_like() and len(set(map(str, labels))) < len(labels):
             raise ValueError(
                 f"classes {labels} are not told apart by their text, which such a frame has as names of its columns; "
@@ -503,7 +505,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         labels: list[Any] = [None] * len(proba)
         if self._encoder.classes:
             labels = [self._encoder.classes[target] for target in proba.argmax(axis=1)]
-        return to_native_series(labels, name=None, like=into_frame(X))
+        return to_native_series(labels, name=None, like=_frame(X))
 
     def routing_report(self) -> RoutingReport:
         """Return what the routing did on the samples learnt so far, and on the last of them; changes nothing.
@@ -678,7 +680,7 @@ class DriftMoEClassifier(base.MiniBatchClassifier):
         block = None if self._reads_samples else _numbers(X)
         samples: list[Sample] = []
         if block is not None:
-            names = into_frame(X).columns
+            names = _frame(X).columns
             vectors, _ = self._encoder.vectors(block, names, [None] * len(names))
         else:
             samples = [self._encoder.order(self._encoder.clean(row)) for row in _rows(X)]
@@ -1152,9 +1154,21 @@ def _default_tree(variant: str) -> HoeffdingTreeClassifier:
     return HoeffdingTreeClassifier(grace_period=50, delta=1e-7, max_nodes=MAX_NODES)
 
 
+def _frame(X: IntoDataFrame) -> narwhals.DataFrame[Any]:
+    """Return a frame as narwhals has it, or say what to give."""
+    try:
+        return into_frame(X)
+    except TypeError:
+        kind = f"numpy array of shape {X.shape}" if isinstance(X, np.ndarray) else type(X).__name__
+        raise TypeError(
+            f"X is a {kind}; give an eager frame (pandas, polars, pyarrow) with a column for each feature, such as "
+            "pandas.DataFrame(X)"
+        ) from None
+
+
 def _numbers(X: IntoDataFrame) -> np.ndarray | None:
     """Return a frame of numbers as float64, NaN where a value is missing; `None` if it has other columns."""
-    frame = into_frame(X)
+    frame = _frame(X)
     if not all(dtype.is_numeric() or dtype == narwhals.Boolean for dtype in frame.schema.values()):
         return None
     block = frame.to_numpy()
@@ -1167,16 +1181,42 @@ def _numbers(X: IntoDataFrame) -> np.ndarray | None:
 
 
 def _rows(X: IntoDataFrame) -> Iterator[dict[Hashable, Any]]:
-    return into_frame(X).iter_rows(named=True)  # type: ignore[return-value]  # dict is invariant in its keys
+    return _frame(X).iter_rows(named=True)  # type: ignore[return-value]  # dict is invariant in its keys
 
 
 def _n_rows(X: IntoDataFrame) -> int:
-    return len(into_frame(X))
+    return len(_frame(X))
 
 
 def _labels(y: Any) -> list[Hashable]:
-    for method in ("to_pylist", "to_list", "tolist"):  # pyarrow; pandas and polars; numpy
-        if hasattr(y, method):
-            values: list[Hashable] = getattr(y, method)()
-            return values
-    return list(y)
+    """Return the labels of one column, as Python's own values where the column has them."""
+    is_bytes = isinstance(y, str | bytes | bytearray | memoryview)
+    if isinstance(y, Sequence) and not is_bytes:
+        return list(y)
+    table = narwhals.from_native(y, allow_series=True, pass_through=True)
+    if isinstance(table, narwhals.DataFrame):
+        if len(table.columns) != 1:
+            raise ValueError(
+                f"y is a {type(y).__name__} of {len(table.columns)} columns, {', '.join(map(repr, table.columns[:5]))}"
+                f"{', ...' * (len(table.columns) > 5)}; give the one of the labels"
+            )
+        return list(table.get_column(table.columns[0]).to_list())
+    if isinstance(table, narwhals.Series):
+        return list(table.to_list())
+    shape = getattr(y, "shape", None)
+    if shape is not None and hasattr(y, "dtype") and hasattr(y, "tolist"):  # numpy, torch
+        if len(shape) == 2 and shape[1] == 1:
+            y = y[:, 0]
+        elif len(shape) != 1:
+            raise ValueError(
+                f"y has shape {tuple(shape)}; give one label a row, shape (n_rows,) or (n_rows, 1)"
+            )
+        # Times in nanoseconds would become integers.
+        return list(y) if getattr(y.dtype, "kind", "") in ("M", "m") else list(y.tolist())
+    for method in ("to_pylist", "tolist"):  # arrays of pyarrow; array.array
+        if hasattr(y, method) and not is_bytes and not hasattr(y, "columns"):  # nor a batch of rows
+            return list(getattr(y, method)())
+    raise TypeError(
+        f"y is of type {type(y).__name__}, which is no column of labels; give a list, a series, an array, or a frame "
+        "of one column"
+    )
