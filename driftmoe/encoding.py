@@ -587,8 +587,8 @@ class BlockRows:
 
     def _check(self) -> None:
         X, y = self._X, self._y
-        for what, of in {"names": self._names, "values": self._values, "classes": self._classes}.items():
-            _check_list(what, of)
+        for what, given in {"names": self._names, "values": self._values, "classes": self._classes}.items():
+            _check_list(what, given)
         self._names = [checked_name(name) for name in self._names]
         for name, of in zip(self._names, self._values, strict=False):
             if of is not None:

@@ -42,7 +42,15 @@ from driftmoe.routing import (
 )
 from driftmoe.trees import HoeffdingTreeClassifier
 
-SMALL = {"n_experts": 4, "top_k": 2, "hidden": (6, 5), "batch_size": 16, "seed": 3}
+SMALL = {"hidden": (6, 5), "batch_size": 16, "seed": 3}
+
+
+def small(variant, **arguments):
+    """A small model, with few experts where their number is not that of the classes."""
+    sizes = {} if variant == "moe-task" else {"n_experts": 4}
+    if variant in ("moe-data", "moe-vote") and arguments.get("policy") is None:
+        sizes["top_k"] = 2
+    return DriftMoEClassifier(variant, **(SMALL | sizes | arguments))
 
 
 def new_tree():
@@ -67,7 +75,7 @@ def side_by_side():
         "two classes": list(datasets.Phishing().take(160)),
         "new classes": list(streams.make("waveform", seed=2, n_samples=160)),
     }.items():
-        model = DriftMoEClassifier("moe-data", expert=new_tree(), **SMALL)
+        model = small("moe-data", expert=new_tree())
         twin = None
         losses, predictions = [], []
         for x, y in samples:
@@ -238,7 +246,7 @@ def test_mix_own_multiplies_router_and_experts():
 
 
 def learnt(variant, samples, **arguments):
-    model = DriftMoEClassifier(variant, **(SMALL | arguments))
+    model = small(variant, **arguments)
     for x, y in samples:
         model.learn_one(x, y)
     return model
@@ -273,7 +281,7 @@ def test_moe_task_experts_decide_together_with_the_router():
 
 
 def test_moe_task_grows_an_expert_per_class_and_teaches_all_of_them():
-    model = DriftMoEClassifier("moe-task", expert=new_tree(), **SMALL)
+    model = small("moe-task", expert=new_tree())
     for i, label in enumerate(["a", "b", ("c", 1), "a"]):
         model.learn_one({"v": float(i)}, label)
     weights = [expert._train_weight_seen_by_model for expert in model._experts._experts]
@@ -311,11 +319,11 @@ def test_moe_task_takes_binary_experts():
     ],
 )
 def test_every_argument_changes_the_result(argument, value):
-    default = {"variant": "moe-vote", **SMALL, "expert": new_tree(), "learning_rate": 0.02}
+    default = {"variant": "moe-vote", "expert": new_tree(), "learning_rate": 0.02}
     samples = list(streams.make("waveform", seed=1, n_samples=200))
 
     def figures(arguments):
-        model = DriftMoEClassifier(arguments.pop("variant"), **arguments)
+        model = small(arguments.pop("variant"), **arguments)
         for x, y in samples:
             model.learn_one(x, y)
         return [list(model.predict_proba_one(x).values()) for x, _ in samples]
@@ -373,7 +381,7 @@ def test_a_wrapped_binary_expert_is_welcome():
 
 
 def test_moe_task_teaches_the_router_the_true_class():
-    model = DriftMoEClassifier("moe-task", expert=new_tree(), **SMALL)
+    model = small("moe-task", expert=new_tree())
     for i, label in enumerate(["a", "b", "a", "c"]):
         model.learn_one({"v": float(i)}, label)
     none = np.nan  # there was no such expert yet
@@ -485,9 +493,7 @@ samples = st.tuples(
 @given(rows=st.lists(samples, min_size=1, max_size=40))
 @settings(max_examples=60, deadline=None)
 def test_any_stream_of_valid_samples_is_learnt(variant, rows):
-    model = DriftMoEClassifier(
-        variant, expert=tree.HoeffdingTreeClassifier(grace_period=5), **(SMALL | {"batch_size": 4})
-    )
+    model = small(variant, expert=tree.HoeffdingTreeClassifier(grace_period=5), batch_size=4)
     seen = []
     for x, y in rows:
         proba = model.predict_proba_one(x)
@@ -690,7 +696,7 @@ POLICIES = [
 )
 def test_any_policy_serves_single_samples_and_blocks_alike(variant, policy):
     stream = streams.make("sea", seed=2, n_samples=300)
-    one, many = (DriftMoEClassifier(variant, policy=policy, **SMALL) for _ in range(2))
+    one, many = (small(variant, policy=policy) for _ in range(2))
     expected = []
     for x, y in stream:
         expected.append(one.predict_one(x))
@@ -704,9 +710,7 @@ def test_any_policy_serves_single_samples_and_blocks_alike(variant, policy):
 @pytest.mark.parametrize("variant", ["moe-data", "moe-vote"])
 def test_river_experts_all_count_alike_where_only_nulls_are_chosen(variant):
     policy = WithNull(TopK(1), n_null=12)
-    model = DriftMoEClassifier(
-        variant, **SMALL | {"expert": naive_bayes.GaussianNB(), "policy": policy, "learning_rate": 0.0}
-    )
+    model = small(variant, expert=naive_bayes.GaussianNB(), policy=policy, learning_rate=0.0)
     for x, y in SEA[:100]:
         model.learn_one(x, y)
     n_checked = 0
@@ -740,7 +744,7 @@ def test_a_single_sample_chooses_without_tensors(policy, monkeypatch):
 @pytest.mark.parametrize("learning_rate", [0.002, 0.0])
 def test_a_schedule_counts_mini_batches_of_the_router(learning_rate):
     policy = Scheduled(TopK(1), LinearK(1, 3, n_steps=2))
-    model = DriftMoEClassifier("moe-vote", **(SMALL | {"policy": policy, "learning_rate": learning_rate}))
+    model = small("moe-vote", policy=policy, learning_rate=learning_rate)
     used = []
     for x, y in SEA[:64]:
         before = model.routing_report().cumulative
@@ -763,7 +767,7 @@ def test_a_policy_of_the_users_own_is_welcome():
 def test_with_nulls_a_sample_that_everybody_gets_right_is_learnt_by_fewer():
     samples = [({"v": float(i % 2)}, i % 2) for i in range(600)]
     policy = WithNull(TopK(4), n_null=4)
-    model = DriftMoEClassifier("moe-vote", **(SMALL | {"policy": policy, "learning_rate": 0.05}))
+    model = small("moe-vote", policy=policy, learning_rate=0.05)
     weight_seen = []
     for x, y in samples:
         model.learn_one(x, y)
@@ -809,9 +813,7 @@ def test_the_correction_finds_the_expert_that_is_right_lately():
 )
 def test_the_correction_moves_votes_not_learning_the_same_in_blocks(variant, policy):
     stream = streams.make("sea", seed=2, n_samples=400)
-    plain, one, many = (
-        DriftMoEClassifier(variant, policy=policy, correction=c, **SMALL) for c in (0.0, 0.3, 0.3)
-    )
+    plain, one, many = (small(variant, policy=policy, correction=c) for c in (0.0, 0.3, 0.3))
     answers = []
     for x, y in stream:
         answers.append(one.predict_one(x))
@@ -862,9 +864,7 @@ def shopping(n_samples):
 def test_description_is_that_of_a_tree_which_learnt_the_same():
     settings_of_tree = {"grace_period": 50, "delta": 0.01}
     tree_alone = HoeffdingTreeClassifier(**settings_of_tree)
-    model = DriftMoEClassifier(
-        "moe-data", **SMALL | {"n_experts": 1, "top_k": 1, "expert": tree_alone.clone()}
-    )
+    model = small("moe-data", n_experts=1, top_k=1, expert=tree_alone.clone())
     for x, y in shopping(600):
         tree_alone.learn_one(x, y)
         model.learn_one(x, y)
@@ -920,6 +920,6 @@ def test_drawing_has_the_names_of_the_stream_and_changes_nothing():
     ],
 )
 def test_a_tree_that_is_not_there_is_refused(look, arguments, expert, error, message):
-    model = DriftMoEClassifier(**SMALL | arguments)
+    model = small(**{"variant": "driftmoe"} | arguments)
     with pytest.raises(error, match=message):
         getattr(model, look)(expert)
