@@ -16,7 +16,7 @@ from driftmoe.arguments import IDLE, NEEDS, unmet
 from driftmoe.classifier import DEFAULTS, VARIANTS
 from driftmoe.nn import NeuralMoEClassifier
 from driftmoe.routing import TopK, WithNull
-from driftmoe.trees import HoeffdingTreeClassifier
+from driftmoe.trees import HoeffdingTreeClassifier, TreePool
 
 OTHERS = {
     "n_experts": 2, "top_k": 1, "policy": WithNull(TopK(1), n_null=1), "correction": 0.5, "extras": ("network",),
@@ -181,6 +181,21 @@ def test_a_clone_is_given_what_its_model_was_and_has_the_same_settings(case):
 def test_a_clone_may_change_the_variant():
     assert DriftMoEClassifier(seed=1).clone({"variant": "moe-data"}).settings["top_k"] == 3
     assert DriftMoEClassifier("moe-data", seed=1).clone({"variant": "moe-task"}).variant == "moe-task"
+
+
+@pytest.mark.parametrize("leaf_prediction", ["mc", "nba", "nb"])
+def test_a_trees_threshold_of_naive_bayes_is_for_leaves_that_ask_it_alone(leaf_prediction):
+    settings = {"leaf_prediction": leaf_prediction, "nb_threshold": 50}
+    trees = [TreePool(1, leaf_prediction=leaf_prediction, nb_threshold=n) for n in (0, 50)]
+    plain, changed = (tree.step(X, Y).tolist() for tree in trees)
+    assert (plain != changed) == (leaf_prediction == "nb")
+    if leaf_prediction == "nb":
+        assert HoeffdingTreeClassifier(**settings).nb_threshold == 50
+    else:
+        with pytest.raises(
+            ValueError, match=f"nb_threshold=50 does not apply to leaf_prediction='{leaf_prediction}'"
+        ):
+            HoeffdingTreeClassifier(**settings)
 
 
 def test_settings_are_those_in_force():
