@@ -28,10 +28,10 @@ from streams.stream import Stream
 def make(variant: str, kind: str, n_experts: int, n_threads: int = 1) -> DriftMoEClassifier:
     """Return an untrained model; where experts are chosen, a quarter of them learn each sample."""
     expert = tree.HoeffdingTreeClassifier(grace_period=50, delta=1e-7) if kind == "river" else None
-    top_k = max(1, n_experts // 4)
-    return DriftMoEClassifier(
-        variant, expert=expert, n_experts=n_experts, top_k=top_k, n_threads=n_threads, seed=1
-    )
+    sizes = {} if variant == "moe-task" else {"n_experts": n_experts}
+    if variant in ("moe-data", "moe-vote"):
+        sizes["top_k"] = max(1, n_experts // 4)
+    return DriftMoEClassifier(variant, expert=expert, n_threads=n_threads, seed=1, **sizes)
 
 
 def state(model: DriftMoEClassifier) -> tuple[Any, ...]:

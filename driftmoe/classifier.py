@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from functools import partial
 from inspect import signature
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import narwhals.stable.v2 as narwhals
 import numpy as np
 from river import base
 from river.utils.dataframe import into_frame, to_native_frame, to_native_series
 
+from driftmoe.arguments import NEEDS, Context, check_effects, unmet
 from driftmoe.encoding import MAX_ABSOLUTE, BlockRows, Encoder, Sample, SampleRows, check_label, clean
 from driftmoe.experts import MulticlassExperts, MulticlassTrees, OneVsRestExperts, OneVsRestTrees
 from driftmoe.linear import LinearModels
@@ -49,17 +50,28 @@ KINDS: dict[
 }
 """What makes the extra experts of a name, given how many samples neighbours remember, and a source of randomness."""
 
-HIDDEN = {"driftmoe": (128, 64)}
-BATCH_SIZE = {"driftmoe": 32}
+DEFAULTS: dict[str, Any] = {
+    "n_experts": 12,
+    "top_k": 3,
+    "extras": EXTRAS,
+    "memory": 4096,
+    "monitors": True,
+    "gate": "learnt",
+    "leverage": 6.0,
+    "min_trust": 0.5,
+    "hidden": (256, 128),
+    "learning_rate": 2e-3,
+    "batch_size": 256,
+}
+"""What an argument that is left out, `None`, stands for where it has an effect."""
+
+OF_VARIANT: dict[str, dict[str, Any]] = {"driftmoe": {"hidden": (128, 64), "batch_size": 32}}
 """Defaults of a variant where they are not the paper's."""
 
 MONITORS = {"warning_delta": 0.05, "drift_delta": 0.01}
 """How the trees of the adaptive variant follow drift; see `TreePool`."""
 
 MAX_LEVERAGE = 100.0
-
-ADAPTIVE_ALONE = ("extras", "memory", "monitors", "gate", "leverage", "min_trust")
-"""Arguments of the adaptive variant, which the others leave at their defaults."""
 
 MANY_STEPS = 10**9
 """By then a schedule has ended: policies are checked at the first step and at this one."""
@@ -90,16 +102,20 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
           mask); the `top_k` experts that it trusts most learn a sample; the one that it trusts most answers.
         - `"moe-vote"`: the same, but the `top_k` experts vote, weighted by the router.
         - `"moe-task"`: the paper's MoE-Task. One expert per class (this class or not), created when the class first
-          appears; every expert learns every sample. `n_experts` and `top_k` do not apply.
+          appears; every expert learns every sample.
+
+        Which other arguments apply depends on this one, and some on others; one that is given and would have no effect
+        is refused. `settings` says what is in force.
     expert
         What each of the `n_experts` is a copy of. Default: `driftmoe.trees.HoeffdingTreeClassifier` with
         `grace_period=200, delta=0.01`, or the paper's `grace_period=50, delta=1e-7` for the paper's variants, and a
         bound of 2000 nodes. Trees of this class, with whatever settings, live in one pool, all served by one compiled
         call; any other river classifier works too, at its own speed. It must be multiclass, except for `"moe-task"`.
     n_experts
-        Number of experts, without `extras`.
+        Number of experts, without `extras`; default: 12. Not in `"moe-task"`.
     top_k
-        Experts that learn (and in `"moe-vote"` vote on) a sample, where no `policy` is given; not for `"driftmoe"`.
+        Experts that learn (and in `"moe-vote"` vote on) a sample, where no `policy` is given; default: 3, or all where
+        there are fewer. In `"moe-data"` and `"moe-vote"` alone.
     policy
         Rule that chooses from the router's logits who learns a sample and who votes on it: any of `driftmoe.routing`,
         such as `TopP(0.9)`, `STREAM` or `WithNull(TopK(4), n_null=4)`. By default all in `"driftmoe"`, where it
@@ -113,7 +129,7 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
         that is forgotten after about 50 samples; 0 is the paper's way. In `"moe-data"` and `"moe-vote"` alone: the
         memories of `"driftmoe"` do as much. See `follow_right`.
     extras
-        Experts of other kinds in `"driftmoe"`: names, and river classifiers (one expert each).
+        Experts of other kinds in `"driftmoe"`: names, and river classifiers (one expert each); default: all names.
 
         - `"neighbours"`: four votes of the nearest of up to 4096 samples of the past, remembered the thinner the longer
           ago it is. For three of them samples move away with age, at three rates; the fourth leaves out times
@@ -124,32 +140,34 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
         - `"network"`: a network with one hidden layer, which takes a step on every sample.
         - `"head"`: class probabilities of the router's own network.
     memory
-        Samples that each kind of neighbours remembers at most, a multiple of 64.
+        Samples that each kind of neighbours among the `extras` remembers at most, a multiple of 64; default: 4096.
     monitors
         Whether the trees of `"driftmoe"` are watched for drift, and replaced: those of
-        `driftmoe.trees.HoeffdingTreeClassifier`; river classifiers are taken as they are.
+        `driftmoe.trees.HoeffdingTreeClassifier`; river classifiers are taken as they are. Default: True.
     gate
-        What the weights of the experts depend on in `"driftmoe"`: `"learnt"`, what the router says of the sample and
-        how well each expert has done lately; `"router"` or `"recency"`, one of both alone; `"equal"`, neither: all
-        count alike. The others are controls for the first.
+        What the weights of the experts depend on in `"driftmoe"`: `"learnt"`, the default, what the router says of the
+        sample and how well each expert has done lately; `"router"` or `"recency"`, one of both alone; `"equal"`,
+        neither: all count alike. The others are controls for the first.
     leverage
-        Mean of the Poisson weights with which trees learn in `"driftmoe"`.
+        Mean of the Poisson weights with which trees learn in `"driftmoe"`; default: 6.
     min_trust
         In `"driftmoe"`, weight below which the neighbours, or a river classifier among the extras, are asked for one
         sample in eight only, as a share of what they would have if all counted alike; they go on learning, and are
-        asked again as soon as the mixture's loss rises. 0 to ask always.
+        asked again as soon as the mixture's loss rises. 0 to ask always; default: 0.5.
     hidden
-        Widths of the router's hidden layers; by default (128, 64) in `"driftmoe"`, else the paper's (256, 128).
+        Widths of the router's hidden layers; default: (128, 64) in `"driftmoe"`, else the paper's (256, 128). Applies
+        where the router is asked: in `"driftmoe"` by the gate, if it is `"learnt"` or `"router"`, or for the `"head"`.
     learning_rate
-        Step size of the router's optimiser (Adam); 0 leaves the router as it was drawn, the control for a learnt one.
+        Step size of the router's optimiser (Adam), and of what the gate learns; default: 0.002. 0 leaves the router as
+        it was drawn, the control for a learnt one. Not with `gate="equal"` without the `"head"`.
     batch_size
-        Samples between two gradient steps of the router, by default 32 in `"driftmoe"`, else 256. Between them its
-        weights are constant.
+        Samples between two gradient steps of the router; default: 32 in `"driftmoe"`, else 256. Between them its
+        weights are constant. Not with `gate="equal"` without the `"head"`.
     dropout
-        Share of the router's hidden units silenced in a gradient step, in [0, 1); not in `"driftmoe"`.
+        Share of the router's hidden units silenced in a gradient step, in [0, 1); default: 0. Not in `"driftmoe"`.
     n_threads
         Threads that share the trees, where samples come in blocks. Results do not depend on it. Experts that are not
-        `driftmoe.trees.HoeffdingTreeClassifier` run in one.
+        `driftmoe.trees.HoeffdingTreeClassifier` run in one, the default.
     seed
         Source of the router's initial weights, of dropout, of Poisson weights, and of the experts' own seeds. With the
         same seed the same stream gives the same predictions in any process.
@@ -159,7 +177,7 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
     TypeError
         If an argument is of the wrong type.
     ValueError
-        If an argument is out of range.
+        If an argument is out of range, or would have no effect.
 
     Notes
     -----
@@ -234,23 +252,27 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
     True
     """
 
+    _has_networks: ClassVar[bool] = False
+    _own_defaults: ClassVar[dict[str, Any]] = {}
+    """Defaults of a class where they are not those of its variants."""
+
     def __init__(
         self,
         variant: str = "driftmoe",
         *,
         expert: base.Classifier | None = None,
-        n_experts: int = 12,
-        top_k: int = 3,
+        n_experts: int | None = None,
+        top_k: int | None = None,
         policy: Policy | None = None,
         correction: float = 0.0,
-        extras: Sequence[str | base.Classifier] = EXTRAS,
-        memory: int = 4096,
-        monitors: bool = True,
-        gate: str = "learnt",
-        leverage: float = 6.0,
-        min_trust: float = 0.5,
+        extras: Sequence[str | base.Classifier] | None = None,
+        memory: int | None = None,
+        monitors: bool | None = None,
+        gate: str | None = None,
+        leverage: float | None = None,
+        min_trust: float | None = None,
         hidden: tuple[int, ...] | None = None,
-        learning_rate: float = 2e-3,
+        learning_rate: float | None = None,
         batch_size: int | None = None,
         dropout: float = 0.0,
         n_threads: int = 1,
@@ -278,28 +300,28 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
         super().__init__()
 
         is_task, is_adaptive = variant == "moe-task", variant == "driftmoe"
-        self._policy: Policy = TopK(top_k) if policy is None else policy
+        self._policy: Policy = TopK(self._setting("top_k")) if policy is None else policy
         self._n_null = getattr(policy, "n_null", 0)  # logits behind those of the experts
         self._n_shared = getattr(policy, "n_shared", 0)  # experts, the first ones, that have no logit
         router_rng, expert_rng = np.random.default_rng(seed).spawn(2)
         self._experts, nominal = self._new_experts(expert_rng)
         self._encoder = Encoder(nominal)
         others = [
-            KINDS[extra](memory, expert_rng)
+            KINDS[extra](self._setting("memory"), expert_rng)
             if isinstance(extra, str)
             else MulticlassExperts(extra, 1, expert_rng)
-            for extra in (extras if is_adaptive else ())
+            for extra in (self._setting("extras") if is_adaptive else ())
             if extra != "head"
         ]
-        has_head = is_adaptive and "head" in extras
-        self._n_experts = n_experts + sum(other.n_experts for other in others) + has_head
+        has_head = is_adaptive and "head" in self._setting("extras")
+        self._n_experts = self._setting("n_experts") + sum(other.n_experts for other in others) + has_head
         if not is_task and (policy is not None or not is_adaptive):
             self._check_policy()
         self._router = Router(
             self._n_logits + self._n_shared * is_adaptive,
-            hidden=tuple(HIDDEN.get(variant, (256, 128)) if hidden is None else hidden),
-            learning_rate=learning_rate,
-            batch_size=self._batch_size,
+            hidden=tuple(self._setting("hidden")),
+            learning_rate=self._setting("learning_rate"),
+            batch_size=self._setting("batch_size"),
             dropout=dropout,
             n_threads=n_threads,
             rng=router_rng,
@@ -314,9 +336,9 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
                 policy=policy,
                 n_null=self._n_null,
                 n_shared=self._n_shared,
-                leverage=leverage,
-                min_trust=min_trust,
-                gate=gate,
+                leverage=self._setting("leverage"),
+                min_trust=self._setting("min_trust"),
+                gate=self._setting("gate"),
                 rng=expert_rng,
             )
         self._reads_samples = (
@@ -332,19 +354,34 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
         is_task, is_adaptive = self.variant == "moe-task", self.variant == "driftmoe"
         if isinstance(prototype, HoeffdingTreeClassifier):
             settings: dict[str, Any] = {"seed": int(rng.integers(2**31))} if is_adaptive else {}
-            settings |= MONITORS if is_adaptive and self.monitors else {}
-            pool = prototype.pool(0 if is_task else self.n_experts, n_threads=self.n_threads, **settings)
+            settings |= MONITORS if is_adaptive and self._setting("monitors") else {}
+            pool = prototype.pool(
+                0 if is_task else self._setting("n_experts"), n_threads=self.n_threads, **settings
+            )
             return OneVsRestTrees(pool) if is_task else MulticlassTrees(pool), (
                 prototype.nominal_attributes or ()
             )
         if is_task:
             return OneVsRestExperts(prototype, rng), ()
-        return MulticlassExperts(prototype, self.n_experts, rng), ()
+        return MulticlassExperts(prototype, self._setting("n_experts"), rng), ()
 
     @property
-    def _batch_size(self) -> int:
-        """Samples between two steps of the router."""
-        return BATCH_SIZE.get(self.variant, 256) if self.batch_size is None else self.batch_size
+    def settings(self) -> dict[str, Any]:
+        """The arguments that have an effect, each as given or, where it was left out, its default."""
+        context = self._context()
+        return {
+            name: self._setting(name)
+            for name in signature(type(self)).parameters
+            if unmet(name, context) is None
+        }
+
+    def _setting(self, name: str) -> Any:
+        """Return an argument as given, or its default where it was left out."""
+        value = getattr(self, name)
+        if value is not None or name not in DEFAULTS:
+            return value
+        defaults = DEFAULTS | OF_VARIANT.get(self.variant, {}) | self._own_defaults
+        return min(defaults[name], self._setting("n_experts")) if name == "top_k" else defaults[name]
 
     def predict_proba_one(self, x: dict[base.typing.FeatureName, Any]) -> dict[base.typing.ClfTarget, float]:  # type: ignore[override]  # river's signature has **kwargs, which would swallow mistakes
         """Return the probability of each class learnt so far; changes nothing.
@@ -413,8 +450,8 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
     def learn_many(
         self,
         X: IntoDataFrame,
-        y: IntoSeries | Iterable[Hashable],
-        w: IntoSeries | Iterable[float] | None = None,
+        y: IntoSeries | IntoDataFrame | Sequence[Hashable],
+        w: IntoSeries | IntoDataFrame | Sequence[float] | None = None,
     ) -> None:
         """Learn the rows of a frame in order: the same as `learn_one` row by row.
 
@@ -423,14 +460,16 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
         X
             Any eager frame (pandas, polars, pyarrow, ...), shape (n_samples, n_features). Nulls and NaN are missing.
         y
-            One label a row.
+            One label a row: a series, a list, an array of shape (n_samples,) or (n_samples, 1), or a frame of one
+            column.
         w
             One weight a row, as of `learn_one`; 1 by default.
 
         Raises
         ------
         TypeError, ValueError
-            If one row cannot be read, or the lengths differ; then no row has been learnt.
+            If `X` is no frame, `y` has not one column, one row cannot be read, or the lengths differ; then no row has
+            been learnt.
 
         Notes
         -----
@@ -454,7 +493,7 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
         if block is not None:
             classes = {label: i for i, label in enumerate(dict.fromkeys(labels))}
             targets = np.array([classes[label] for label in labels], np.int64)
-            names = into_frame(X).columns
+            names = _frame(X).columns
             try:
                 rows = self._block_rows(block, targets, names, [None] * len(names), list(classes))
             except (TypeError, ValueError):
@@ -533,7 +572,7 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
             If two labels have the same text and the frame is not of pandas.
         """
         labels, proba = self._predict_frame(X)
-        frame = into_frame(X)
+        frame = _frame(X)
         if not frame.implementation.is_pandas_like() and len(set(map(str, labels))) < len(labels):
             raise ValueError(
                 f"classes {labels} are not told apart by their text, which such a frame has as names of its columns; "
@@ -548,7 +587,7 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
         labels: list[Any] = [None] * len(proba)
         if classes:
             labels = [classes[target] for target in proba.argmax(axis=1)]
-        return to_native_series(labels, name=None, like=into_frame(X))
+        return to_native_series(labels, name=None, like=_frame(X))
 
     def routing_report(self) -> RoutingReport:
         """Return what the routing did on the samples learnt so far, and on the last of them; changes nothing.
@@ -687,7 +726,7 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
             parts = self._mixture.parts
             kinds += [
                 extra if isinstance(extra, str) else type(extra).__name__
-                for extra in self.extras
+                for extra in self._setting("extras")
                 if extra != "head"
             ]
         names: list[str] = []
@@ -736,7 +775,7 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
         block = None if self._reads_samples else _numbers(X)
         samples: list[Sample] = []
         if block is not None:
-            names = into_frame(X).columns
+            names = _frame(X).columns
             vectors, _ = self._encoder.vectors(block, names, [None] * len(names))
         else:
             samples = [self._encoder.order(self._encoder.clean(row)) for row in _rows(X)]
@@ -872,7 +911,7 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
             if isinstance(self._experts, MulticlassTrees) and self.variant != "moe-task":
                 now = self._experts.pool.n_replaced_so_far
                 changes.append(partial(replaced[: len(now)].__setitem__, ..., now))
-        if self.correction > 0.0:
+        if self._corrects:
             changes.append(
                 partial(
                     self._answer_corrected, logits, choice, expert_proba, proba, targets, replaced,
@@ -920,7 +959,7 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
         correct = np.empty((n_rows, self._n_shared + self._n_logits), np.bool_)
         changes.append(planned(correctness, expert_proba, targets, correct))
         router.plan(correct[:, self._n_shared :], changes, weights=weights)
-        if self.correction > 0.0:  # of those who vote alone: experts would all be taught the same things
+        if self._corrects:  # of those who vote alone: experts would all be taught the same things
             corrected = np.array(logits, np.float64)
             changes.append(
                 planned(
@@ -971,14 +1010,14 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
             mix_own(logits, self._experts.predict_proba(read, n_classes), np.empty(proba.shape), proba)
             return proba
         asked: np.ndarray | None
-        weights, asked, _ = self._choose(logits + self._correction if self.correction > 0.0 else logits)
+        weights, asked, _ = self._choose(logits + self._correction if self._corrects else logits)
         if not self._reads_samples:
             asked = None  # all answer in one call
         else:
             if (
                 self.variant == "moe-data"
             ):  # one has the word, or nobody; only where it has no vote are all asked
-                asked = np.arange(self.n_experts) == weights.argmax(axis=1)[:, np.newaxis]
+                asked = np.arange(self._n_experts) == weights.argmax(axis=1)[:, np.newaxis]
             asked = asked | ~weights.any(axis=1, keepdims=True)  # where only nulls are chosen all count alike
         expert_proba = self._experts.predict_proba(read, n_classes, asked)
         if asked is not None and not expert_proba.any(axis=-1).any(axis=-1).all():  # nobody asked has a vote
@@ -994,6 +1033,11 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
             if top_k(logits, policy.k, policy.renorm, choice.weights, choice.mask):
                 return choice
         return route(policy, logits)
+
+    @property
+    def _corrects(self) -> bool:
+        """Whether votes follow a correction of the logits."""
+        return self.correction > 0.0 and self.variant in ("moe-vote", "moe-data")
 
     @property
     def _n_logits(self) -> int:
@@ -1042,26 +1086,22 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
             "seed": 0,
         }.items():
             value = getattr(self, name)
-            if name in ("seed", "batch_size") and value is None:
+            if value is None and name != "n_threads":
                 continue
             if not isinstance(value, int | np.integer) or isinstance(value, bool):
                 raise TypeError(f"{name}={value!r} is of type {type(value).__name__}; give an integer")
             if value < smallest:
                 raise ValueError(f"{name}={value}; choose {name} >= {smallest}")
-        if self.variant in ("moe-vote", "moe-data") and self.top_k > self.n_experts:
-            raise ValueError(
-                f"top_k={self.top_k} but there are {self.n_experts} experts; choose 1 <= top_k <= {self.n_experts}"
-            )
         self._check_extras()
-        if not isinstance(self.memory, int | np.integer) or isinstance(self.memory, bool):
+        if not isinstance(self._setting("memory"), int | np.integer) or isinstance(self.memory, bool):
             raise TypeError(
                 f"memory={self.memory!r} is of type {type(self.memory).__name__}; give an integer"
             )
-        if self.memory < 64 or self.memory % 64:
+        if self._setting("memory") < 64 or self._setting("memory") % 64:
             raise ValueError(f"memory={self.memory}; choose a multiple of 64, such as 4096")
-        if not isinstance(self.monitors, bool | np.bool_):
+        if not isinstance(self._setting("monitors"), bool | np.bool_):
             raise TypeError(f"monitors={self.monitors!r}; choose True or False")
-        if self.gate not in tuple(GATES):
+        if self._setting("gate") not in tuple(GATES):
             raise ValueError(f"gate={self.gate!r}; available: {', '.join(GATES)}")
         if self.hidden is not None and not isinstance(self.hidden, tuple | list):
             raise TypeError(
@@ -1073,50 +1113,53 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
         ):
             raise ValueError(f"hidden={self.hidden!r}; choose widths of at least 1, such as (256, 128)")
         for name in ("correction", "dropout", "learning_rate", "leverage", "min_trust"):
-            value = getattr(self, name)
+            value = self._setting(name)
             if not isinstance(value, int | float | np.number) or isinstance(value, bool):
                 raise TypeError(f"{name}={value!r} is of type {type(value).__name__}; give a number")
         if not 0.0 <= self.dropout < 1.0:
             raise ValueError(f"dropout={self.dropout}; choose 0 <= dropout < 1")
-        if not 0.0 <= self.learning_rate < np.inf:
+        if not 0.0 <= self._setting("learning_rate") < np.inf:
             raise ValueError(f"learning_rate={self.learning_rate}; choose 0 or more, such as 0.002")
         if not 0.0 <= self.correction < np.inf:
             raise ValueError(f"correction={self.correction}; choose 0 or more, such as 0.05")
-        if self.correction > 0.0 and self.variant not in ("moe-vote", "moe-data"):
-            raise ValueError(
-                f"correction={self.correction} does not apply to variant={self.variant!r}; leave it at 0"
-            )
-        if not 0.0 < self.leverage <= MAX_LEVERAGE:
+        if not 0.0 < self._setting("leverage") <= MAX_LEVERAGE:
             raise ValueError(
                 f"leverage={self.leverage}; choose 0 < leverage <= {MAX_LEVERAGE:g}, such as 6.0"
             )
-        if not 0.0 <= self.min_trust <= 1.0:
+        if not 0.0 <= self._setting("min_trust") <= 1.0:
             raise ValueError(f"min_trust={self.min_trust}; choose 0 <= min_trust <= 1")
-        if self.dropout > 0.0 and self.variant == "driftmoe":
-            raise ValueError(f"dropout={self.dropout} does not apply to variant='driftmoe'; leave it at 0")
-        if self.policy is not None and self.variant == "moe-task":
-            raise ValueError(f"policy={self.policy!r} does not apply to variant='moe-task'; leave it at None")
-        if self.policy is not None and self.gate == "equal":
+        check_effects({name: getattr(self, name) for name in NEEDS}, self._context())
+        n_experts, top_k = self._setting("n_experts"), self._setting("top_k")
+        if top_k > n_experts:
             raise ValueError(
-                f"policy={self.policy!r} chooses by what has no say with gate='equal'; choose gate='learnt', "
-                "'router' or 'recency'"
+                f"top_k={top_k} but there are {n_experts} experts; choose 1 <= top_k <= {n_experts}"
             )
-        if self.variant != "driftmoe":
-            defaults = signature(type(self)).parameters
-            for name in (name for name in ADAPTIVE_ALONE if name in defaults):
-                value, default = getattr(self, name), defaults[name].default
-                if (tuple(value) if isinstance(value, list) else value) != default:
-                    raise ValueError(
-                        f"{name}={value!r} does not apply to variant={self.variant!r}; leave it at {default!r}"
-                    )
+
+    def _context(self) -> Context:
+        """Return what decides which arguments have an effect."""
+        is_tree = self.expert is None or isinstance(self.expert, HoeffdingTreeClassifier)
+        extras = self._setting("extras") if self.variant == "driftmoe" else ()
+        return Context(
+            variant=self.variant,
+            expert="HoeffdingTreeClassifier" if self.expert is None else type(self.expert).__name__,
+            has_trees=is_tree and not self._has_networks,
+            has_networks=self._has_networks,
+            policy=self.policy,
+            extras=tuple(extra if isinstance(extra, str) else type(extra).__name__ for extra in extras),
+            n_classifiers=sum(not isinstance(extra, str) for extra in extras),
+            gate=self._setting("gate"),
+            hidden=self._setting("hidden"),
+            learning_rate=self._setting("learning_rate"),
+        )
 
     def _check_extras(self) -> None:
-        if isinstance(self.extras, str) or not isinstance(self.extras, Sequence):
+        extras = self._setting("extras")
+        if isinstance(extras, str) or not isinstance(extras, Sequence):
             raise TypeError(
                 f"extras={self.extras!r}; give a tuple of {', '.join(EXTRAS)} and river classifiers"
             )
-        names = [extra for extra in self.extras if isinstance(extra, str)]
-        for extra in self.extras:
+        names = [extra for extra in extras if isinstance(extra, str)]
+        for extra in extras:
             if isinstance(extra, str) and extra not in EXTRAS:
                 raise ValueError(
                     f"extras: unknown {extra!r}; available: {', '.join(EXTRAS)}, and river classifiers"
@@ -1143,7 +1186,8 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
     @classmethod
     def _unit_test_params(cls) -> Iterator[dict[str, Any]]:
         for variant in VARIANTS:
-            yield {"variant": variant, "n_experts": 3, "top_k": 2, "hidden": (8,), "batch_size": 16}
+            sizes = {} if variant == "moe-task" else {"n_experts": 3}
+            yield {"variant": variant, "hidden": (8,), "batch_size": 16, **sizes}
 
 
 def _default_tree(variant: str) -> HoeffdingTreeClassifier:
@@ -1153,9 +1197,21 @@ def _default_tree(variant: str) -> HoeffdingTreeClassifier:
     return HoeffdingTreeClassifier(grace_period=50, delta=1e-7, max_nodes=MAX_NODES)
 
 
+def _frame(X: IntoDataFrame) -> narwhals.DataFrame[Any]:
+    """Return a frame as narwhals has it, or say what to give."""
+    try:
+        return into_frame(X)
+    except TypeError:
+        kind = f"numpy array of shape {X.shape}" if isinstance(X, np.ndarray) else type(X).__name__
+        raise TypeError(
+            f"X is a {kind}; give an eager frame (pandas, polars, pyarrow) with a column for each feature, such as "
+            "pandas.DataFrame(X)"
+        ) from None
+
+
 def _numbers(X: IntoDataFrame) -> np.ndarray | None:
     """Return a frame of numbers as float64, NaN where a value is missing; `None` if it has other columns."""
-    frame = into_frame(X)
+    frame = _frame(X)
     if not all(dtype.is_numeric() or dtype == narwhals.Boolean for dtype in frame.schema.values()):
         return None
     block = frame.to_numpy()
@@ -1168,11 +1224,11 @@ def _numbers(X: IntoDataFrame) -> np.ndarray | None:
 
 
 def _rows(X: IntoDataFrame) -> Iterator[dict[Hashable, Any]]:
-    return into_frame(X).iter_rows(named=True)  # type: ignore[return-value]  # dict is invariant in its keys
+    return _frame(X).iter_rows(named=True)  # type: ignore[return-value]  # dict is invariant in its keys
 
 
 def _n_rows(X: IntoDataFrame) -> int:
-    return len(into_frame(X))
+    return len(_frame(X))
 
 
 def _checked_weights(w: Any) -> np.ndarray:
@@ -1184,8 +1240,34 @@ def _checked_weights(w: Any) -> np.ndarray:
 
 
 def _labels(y: Any) -> list[Hashable]:
-    for method in ("to_pylist", "to_list", "tolist"):  # pyarrow; pandas and polars; numpy
-        if hasattr(y, method):
-            values: list[Hashable] = getattr(y, method)()
-            return values
-    return list(y)
+    """Return the labels of one column, as Python's own values where the column has them."""
+    is_bytes = isinstance(y, str | bytes | bytearray | memoryview)
+    if isinstance(y, Sequence) and not is_bytes:
+        return list(y)
+    table = narwhals.from_native(y, allow_series=True, pass_through=True)
+    if isinstance(table, narwhals.DataFrame):
+        if len(table.columns) != 1:
+            raise ValueError(
+                f"y is a {type(y).__name__} of {len(table.columns)} columns, {', '.join(map(repr, table.columns[:5]))}"
+                f"{', ...' * (len(table.columns) > 5)}; give the one of the labels"
+            )
+        return list(table.get_column(table.columns[0]).to_list())
+    if isinstance(table, narwhals.Series):
+        return list(table.to_list())
+    shape = getattr(y, "shape", None)
+    if shape is not None and hasattr(y, "dtype") and hasattr(y, "tolist"):  # numpy, torch
+        if len(shape) == 2 and shape[1] == 1:
+            y = y[:, 0]
+        elif len(shape) != 1:
+            raise ValueError(
+                f"y has shape {tuple(shape)}; give one label a row, shape (n_rows,) or (n_rows, 1)"
+            )
+        # Times in nanoseconds would become integers.
+        return list(y) if getattr(y.dtype, "kind", "") in ("M", "m") else list(y.tolist())
+    for method in ("to_pylist", "tolist"):  # arrays of pyarrow; array.array
+        if hasattr(y, method) and not is_bytes and not hasattr(y, "columns"):  # nor a batch of rows
+            return list(getattr(y, method)())
+    raise TypeError(
+        f"y is of type {type(y).__name__}, which is no column of labels; give a list, a series, an array, or a frame "
+        "of one column"
+    )

@@ -45,6 +45,12 @@ NOMINAL = -1.0
 
 COUNT, MEAN, M2 = 0, 1, 2
 
+PLAIN = frozenset({
+    float, int, bool, str, np.float64, np.float32, np.float16, np.bool_, np.str_,
+    np.int64, np.int32, np.int16, np.int8, np.uint64, np.uint32, np.uint16, np.uint8,
+})  # fmt: skip
+"""Types of which nothing has to be asked before `float` or a lookup reads them right; others go through `clean`."""
+
 Sample = dict[Hashable, Any]
 
 
@@ -61,7 +67,8 @@ def clean(x: Mapping[Hashable, Any], kinds: Mapping[Hashable, str]) -> Sample:
     Raises
     ------
     TypeError
-        If `x` is no mapping, a value is neither number nor text, or a feature changed from one to the other.
+        If `x` is no mapping, a value is neither number nor text, a feature changed from one to the other, or its name
+        cannot be told from others by `==`.
     ValueError
         If a number is infinite or beyond ±1e100.
     """
@@ -70,13 +77,13 @@ def clean(x: Mapping[Hashable, Any], kinds: Mapping[Hashable, str]) -> Sample:
     sample: Sample = {}
     for name, value in x.items():
         if isinstance(value, np.generic):
-            value = value.item()
-        if not isinstance(value, int | float) and isinstance(value, numbers.Rational | Decimal):
+            value = _item(value)
+        if not isinstance(value, int | float | str) and _is_unusual_number(value):
             value = _as_float(value)  # an expert may not calculate with these
-        if isinstance(value, int | float | numbers.Real):  # the plain types first: they match at once
+        if isinstance(value, int | float):
             if value != value:
                 continue
-            if not -MAX_ABSOLUTE <= cast(float, value) <= MAX_ABSOLUTE:
+            if not -MAX_ABSOLUTE <= value <= MAX_ABSOLUTE:
                 raise ValueError(
                     f"feature {name!r} is {_short(value)}; numbers must lie within ±{MAX_ABSOLUTE:g}: "
                     "clip it, or give None if it is missing"
@@ -91,7 +98,10 @@ def clean(x: Mapping[Hashable, Any], kinds: Mapping[Hashable, str]) -> Sample:
                 f"feature {name!r} is {_short(value)} of type {type(value).__name__}; "
                 "allowed are numbers, booleans, text, and None or NaN for a missing value"
             )
-        known = kinds.get(name, kind)
+        known = kinds.get(name)
+        if known is None:
+            name = checked_name(name)
+            known = kinds.get(name, kind)
         if known != kind:
             raise TypeError(
                 f"feature {name!r} is {_short(value)}, a {kind}, but was a {known} before; "
@@ -99,6 +109,31 @@ def clean(x: Mapping[Hashable, Any], kinds: Mapping[Hashable, str]) -> Sample:
             )
         sample[name] = value
     return sample
+
+
+def checked_name(name: Any) -> Hashable:
+    """Return the name of a feature as it is kept: numpy's numbers and text as Python's.
+
+    Raises
+    ------
+    TypeError
+        If it is not hashable, not equal to itself, or `==` between it and another name would not say yes or no.
+    """
+    if type(name) is str or type(name) is int:
+        return cast(Hashable, name)
+    plain = name
+    try:
+        plain = _plain(name)
+        hash(plain)
+        is_name = _is_comparable(plain)
+    except TypeError:  # some say no by raising
+        is_name = False
+    if not is_name:
+        raise TypeError(
+            f"the name {_short(name)} of type {type(name).__name__} cannot be compared with other names; "
+            "name features by text, numbers, or tuples of these"
+        )
+    return cast(Hashable, plain)
 
 
 def check_label(y: Any) -> None:
@@ -238,7 +273,20 @@ class Encoder:
         return self._targets[y]
 
     def entered(self, sample: Sample, y: Hashable) -> Encoder:
-        """Return an encoder that knows a cleaned sample's features, values and class, too; this one stays as it is."""
+        """Return an encoder that knows a cleaned sample's features, values and class, too; this one stays as it is.
+
+        Raises
+        ------
+        TypeError
+            If the label cannot be compared with those learnt before.
+        """
+        try:  # Decimal(1) and numpy's 1 have the same hash, and no answer to ==
+            is_new_label = y not in self._targets
+        except TypeError as error:
+            raise TypeError(
+                f"label {_short(y)} of type {type(y).__name__} cannot be compared with those learnt before: {error}; "
+                "give labels of one type"
+            ) from None
         draft = copy.copy(self)
         new = sorted((name for name in sample if name not in self._columns), key=_sort_key)
         draft._codes, draft._inputs_of = dict(self._codes), self._inputs_of.copy()
@@ -249,7 +297,7 @@ class Encoder:
                 draft._codes[name] = codes | {sample[name]: len(codes)}
                 draft._add_input(draft._columns[name], _input_key(len(codes)))
         draft._readers = [(name, draft._codes.get(name)) for name in draft.features]
-        if y not in self._targets:
+        if is_new_label:
             draft._targets = self._targets | {y: len(self.classes)}
             draft.classes = [*self.classes, y]
         return draft
@@ -271,11 +319,14 @@ class Encoder:
     def known_vector(self, x: Mapping[Hashable, Any]) -> np.ndarray | None:
         """Return the vector of a sample as it came, if it lacks no feature and shows nothing new, else `None`.
 
-        The short way for most samples: what it refuses, be it only unusual or wrong, goes through `clean`.
+        The short way for most samples: what it refuses, be it only unusual or wrong, goes through `clean`. It accepts
+        nothing that `clean` would not: `array` alone would take whatever has a `__float__`.
         """
         if type(x) is not dict or len(x) != len(
             self.features
         ):  # others may make up what they lack, as Counter does
+            return None
+        if not PLAIN.issuperset(map(type, x.values())):
             return None
         try:
             if self._codes:
@@ -348,6 +399,7 @@ class Encoder:
         TypeError, ValueError
             If a value cannot be read; as of `clean`.
         """
+        names = [checked_name(name) for name in names]
         if legend is None:
             legend = self.legend(names, values)
         vectors = np.full((len(X), len(self.features)), np.nan)
@@ -582,6 +634,7 @@ class BlockRows:
         self._encoder, self._X, self._y = encoder, X, y
         self._names, self._values, self._classes = names, values, classes
         self._check()
+        self._X = np.asarray(X, np.float64)
         for index in np.unique(y).tolist():
             check_label(classes[index])
         self._legend: Legend | None = None
@@ -590,9 +643,19 @@ class BlockRows:
 
     def _check(self) -> None:
         X, y = self._X, self._y
+        for what, given in {"names": self._names, "values": self._values, "classes": self._classes}.items():
+            _check_list(what, given)
+        self._names = [checked_name(name) for name in self._names]
+        for name, of in zip(self._names, self._values, strict=False):
+            if of is not None:
+                _check_list(f"values of {name!r}", of)
         if not isinstance(X, np.ndarray) or X.ndim != 2:
+            kind = f"numpy array of shape {X.shape}" if isinstance(X, np.ndarray) else type(X).__name__
+            raise TypeError(f"X is a {kind}; give an array of shape (n_rows, n_features)")
+        if X.dtype.kind not in "fiub":
             raise TypeError(
-                f"X is a {type(X).__name__} of shape {np.shape(X)}; give an array of shape (n_rows, n_features)"
+                f"X is an array of type {X.dtype}; give float64, NaN where a value is missing, and for text an index "
+                "into `values`"
             )
         if not isinstance(y, np.ndarray) or y.dtype.kind not in "iu" or y.shape != (len(X),):
             kind = f"{y.dtype} of shape {y.shape}" if isinstance(y, np.ndarray) else type(y).__name__
@@ -769,8 +832,13 @@ def _is_missing(value: Any) -> bool:
     return isinstance(value, numbers.Real) and value != value
 
 
-def _as_float(value: numbers.Rational | Decimal) -> float:
-    """Return a fraction or a decimal as float: NaN if it is none, infinite if it is too large for one."""
+def _is_unusual_number(value: Any) -> bool:
+    """Whether a value that is no `int` or `float` is a number, as fractions are; to numpy spans of time are, too."""
+    return isinstance(value, numbers.Real | Decimal) and not isinstance(value, np.timedelta64)
+
+
+def _as_float(value: Any) -> float:
+    """Return a number of another type as float: NaN if it is none, infinite if it is too large for one."""
     if isinstance(value, Decimal) and value.is_nan():
         return math.nan
     try:
@@ -779,12 +847,46 @@ def _as_float(value: numbers.Rational | Decimal) -> float:
         return math.inf
 
 
+def _item(value: np.generic) -> Any:
+    """Return a value as Python's, `None` for a time that is missing; in nanoseconds others would be integers."""
+    if isinstance(value, np.datetime64 | np.timedelta64):
+        return None if np.isnat(value) else value
+    return value.item()
+
+
+def _plain(name: Any) -> Any:
+    """Return a name, or a tuple of them, with numpy's scalars as Python's, which are equal to them but for `==`."""
+    if isinstance(name, tuple) and any(isinstance(part, np.generic | tuple) for part in name):
+        plain: Any = tuple(map(_plain, name))
+    elif isinstance(name, np.generic):
+        plain = name.item()
+    else:
+        return name
+    return plain if hash(plain) == hash(name) else name  # a time would be found no more
+
+
+def _is_comparable(name: Any) -> bool:
+    """Whether `==` says yes or no of a name and itself, and of it and names of other kinds; or raise TypeError."""
+    if isinstance(name, tuple):
+        return all(map(_is_comparable, name))
+    _ = name == np.int64(0)  # no Decimal can be compared with what has its hash
+    return _equals_itself(name) and all(
+        isinstance(name == other, bool | np.bool_) for other in ("", 0, (0, 0))
+    )
+
+
 def _equals_itself(value: Any) -> bool:
     """Whether a label can be found again; NaN cannot, nor can arrays and tensors, also inside a tuple."""
     if isinstance(value, tuple):
         return all(map(_equals_itself, value))
     equal = value == value
     return isinstance(equal, bool | np.bool_) and bool(equal)
+
+
+def _check_list(what: str, of: Any) -> None:
+    """Raise unless something can be read by its index, and is no text, which would fall apart."""
+    if not hasattr(of, "__getitem__") or not hasattr(of, "__len__") or isinstance(of, str | bytes | Mapping):
+        raise TypeError(f"{what} is {_short(of)} of type {type(of).__name__}; give a list")
 
 
 def _short(value: Any) -> str:

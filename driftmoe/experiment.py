@@ -37,6 +37,7 @@ from filelock import FileLock
 from river import base
 
 from driftmoe import models
+from driftmoe.classifier import DriftMoEClassifier
 from driftmoe.evaluation import FAILURES, Checkpoint, Delay, prequential
 
 KEY = ("stream", "stream_sha256", "model", "seed", "limit", "window", "delay")
@@ -106,7 +107,7 @@ class Run:
     def parameters(self) -> dict[str, Any]:
         """Return all that the model was told, as JSON can hold it."""
         # Of a new one: some of river's models change their own while they learn.
-        return plain(models.make(self.model, seed=self.seed)._get_params())
+        return plain(_parameters(models.make(self.model, seed=self.seed)))
 
     def do(self, stream: Any) -> Iterator[News]:
         """Do the run from its start to the end of the stream.
@@ -729,8 +730,16 @@ def plain(value: Any) -> Any:
     if isinstance(value, type):
         return value.__name__
     if isinstance(value, base.Base):
-        return {"class": type(value).__name__, **plain(value._get_params())}
+        return {"class": type(value).__name__, **plain(_parameters(value))}
     return repr(value)
+
+
+def _parameters(model: Any) -> dict[str, Any]:
+    """Return what a model was told; of ours, which leave out what has no effect, also the defaults in force."""
+    parameters: dict[str, Any] = (
+        model.settings if isinstance(model, DriftMoEClassifier) else model._get_params()
+    )
+    return parameters
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:

@@ -221,6 +221,8 @@ class MulticlassExperts(Planned):
 
         Of samples that are not `asked`, bool, shape (n_rows,), the predictions are zeros.
         """
+        if taught is not None:
+            _check_weights(self._experts, taught)
         expert_proba = np.zeros((len(samples), self.n_experts, n_classes))
 
         def of_expert(row: int, e: int) -> None:
@@ -282,6 +284,8 @@ class OneVsRestExperts(Planned):
         rng = copy.deepcopy(self._rng) if n_classes > len(self._experts) else self._rng
         new = [spawn(self._prototype, rng) for _ in range(n_classes - len(self._experts))]
         experts = [*self._experts, *new]
+        if taught is not None:
+            _check_weights(experts[:1], taught)
         own_proba = np.zeros((len(samples), n_classes))
 
         def of_expert(row: int, e: int) -> None:
@@ -322,13 +326,20 @@ def _teach(expert: base.Classifier, sample: Sample, target: Any, weight: float) 
     if weight == int(weight):
         for _ in range(int(weight)):
             expert.learn_one(sample, target)
-    elif "w" in signature(expert.learn_one).parameters:
-        expert.learn_one(sample, target, w=weight)
     else:
-        raise ValueError(
-            f"w={weight:g}: {type(expert).__name__}.learn_one takes no weight; give whole numbers, so that it learns "
-            "a sample as often"
-        )
+        expert.learn_one(sample, target, w=weight)
+
+
+def _check_weights(experts: Sequence[base.Classifier], weights: np.ndarray) -> None:
+    """Raise unless experts can learn with these weights."""
+    if (weights == np.floor(weights)).all():
+        return
+    for expert in experts:
+        if "w" not in signature(expert.learn_one).parameters:
+            raise ValueError(
+                f"{type(expert).__name__}.learn_one takes no weight; give whole numbers as w, so that it learns a "
+                "sample as often"
+            )
 
 
 def _own_proba(expert: base.Classifier, sample: Sample) -> float:

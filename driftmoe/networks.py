@@ -88,6 +88,7 @@ class Networks(Planned):
         taught: np.ndarray | None,
         n_classes: int,
         *,
+        nominal: Sequence[int] = (),
         changes: Changes,
     ) -> np.ndarray:
         """Plan to let those networks in `taught` learn each row; return what all predict before.
@@ -103,6 +104,8 @@ class Networks(Planned):
             (n_rows, n_experts), all once by default.
         n_classes
             Classes known so far.
+        nominal
+            Passed over: nominal values have inputs of their own.
         changes
             Gets what is left to do.
 
@@ -127,9 +130,6 @@ class Networks(Planned):
     def _have_learnt(self) -> np.ndarray:
         """Whether each network has taken a step: before, what it says is as it was drawn; shape (n_experts, 1)."""
         return np.array([[network.n_steps > 0] for network in self._networks])
-
-    def declare_nominal(self, columns: Sequence[int]) -> None:
-        """Do nothing: nominal values have inputs of their own."""
 
 
 def _proba(

@@ -10,6 +10,7 @@ code: with none between the first change and the last, an interrupt comes before
 from __future__ import annotations
 
 import copy
+import pickle
 from collections.abc import Callable
 from functools import partial
 from operator import call, length_hint
@@ -100,9 +101,12 @@ class OneAtATime:
             RLock()
         )  # one and the same thread may go on: an expert of the user's own may ask the model
 
-    def __getstate__(self) -> dict[str, Any]:
-        with self._lock:
-            return copy.deepcopy({name: value for name, value in vars(self).items() if name != "_lock"})
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        with self._lock:  # what pickle asks for piece by piece, a learner might change meanwhile
+            return _restored, (type(self), pickle.dumps(self._state(), protocol))
+
+    def _state(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_lock"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -111,6 +115,12 @@ class OneAtATime:
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         new = memo[id(self)] = type(self).__new__(type(self))
         with self._lock:
-            state = {name: value for name, value in vars(self).items() if name != "_lock"}
-            new.__setstate__(copy.deepcopy(state, memo))
+            new.__setstate__(copy.deepcopy(self._state(), memo))
         return new
+
+
+def _restored(kind: type, state: bytes) -> Any:
+    """Return the model that was pickled."""
+    model = kind.__new__(kind)
+    model.__setstate__(pickle.loads(state))
+    return model

@@ -13,6 +13,7 @@ SOURCES = sorted([*(ROOT / "driftmoe").rglob("*.py"), *(ROOT / "streams").rglob(
 FORBIDDEN = {
     "streams": {"driftmoe", "torch", "benchmarks", "tests"},
     "driftmoe": {"benchmarks", "tests", "sklearn", "capymoa", "polars"},
+    "driftmoe.arguments": {"torch", "river", "numba", "numpy", "streams", "driftmoe"},
     "driftmoe.compilation": {"torch", "river", "streams", "driftmoe"},
     "driftmoe.arithmetic": {"torch", "river", "streams", "driftmoe.trees", "driftmoe.classifier"},
     "driftmoe.memory": {"torch", "river", "numba", "streams", "driftmoe"},

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import math
 import pickle
+from array import array
 from dataclasses import replace
+from decimal import Decimal
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 import torch
 from hypothesis import given, settings
@@ -37,7 +42,15 @@ from driftmoe.routing import (
 )
 from driftmoe.trees import HoeffdingTreeClassifier
 
-SMALL = {"n_experts": 4, "top_k": 2, "hidden": (6, 5), "batch_size": 16, "seed": 3}
+SMALL = {"hidden": (6, 5), "batch_size": 16, "seed": 3}
+
+
+def small(variant, **arguments):
+    """A small model, with few experts where their number is not that of the classes."""
+    sizes = {} if variant == "moe-task" else {"n_experts": 4}
+    if variant in ("moe-data", "moe-vote") and arguments.get("policy") is None:
+        sizes["top_k"] = 2
+    return DriftMoEClassifier(variant, **(SMALL | sizes | arguments))
 
 
 def new_tree():
@@ -62,7 +75,7 @@ def side_by_side():
         "two classes": list(datasets.Phishing().take(160)),
         "new classes": list(streams.make("waveform", seed=2, n_samples=160)),
     }.items():
-        model = DriftMoEClassifier("moe-data", expert=new_tree(), **SMALL)
+        model = small("moe-data", expert=new_tree())
         twin = None
         losses, predictions = [], []
         for x, y in samples:
@@ -233,7 +246,7 @@ def test_mix_own_multiplies_router_and_experts():
 
 
 def learnt(variant, samples, **arguments):
-    model = DriftMoEClassifier(variant, **(SMALL | arguments))
+    model = small(variant, **arguments)
     for x, y in samples:
         model.learn_one(x, y)
     return model
@@ -268,7 +281,7 @@ def test_moe_task_experts_decide_together_with_the_router():
 
 
 def test_moe_task_grows_an_expert_per_class_and_teaches_all_of_them():
-    model = DriftMoEClassifier("moe-task", expert=new_tree(), **SMALL)
+    model = small("moe-task", expert=new_tree())
     for i, label in enumerate(["a", "b", ("c", 1), "a"]):
         model.learn_one({"v": float(i)}, label)
     weights = [expert._train_weight_seen_by_model for expert in model._experts._experts]
@@ -306,11 +319,11 @@ def test_moe_task_takes_binary_experts():
     ],
 )
 def test_every_argument_changes_the_result(argument, value):
-    default = {"variant": "moe-vote", **SMALL, "expert": new_tree(), "learning_rate": 0.02}
+    default = {"variant": "moe-vote", "expert": new_tree(), "learning_rate": 0.02}
     samples = list(streams.make("waveform", seed=1, n_samples=200))
 
     def figures(arguments):
-        model = DriftMoEClassifier(arguments.pop("variant"), **arguments)
+        model = small(arguments.pop("variant"), **arguments)
         for x, y in samples:
             model.learn_one(x, y)
         return [list(model.predict_proba_one(x).values()) for x, _ in samples]
@@ -368,7 +381,7 @@ def test_a_wrapped_binary_expert_is_welcome():
 
 
 def test_moe_task_teaches_the_router_the_true_class():
-    model = DriftMoEClassifier("moe-task", expert=new_tree(), **SMALL)
+    model = small("moe-task", expert=new_tree())
     for i, label in enumerate(["a", "b", "a", "c"]):
         model.learn_one({"v": float(i)}, label)
     none = np.nan  # there was no such expert yet
@@ -480,9 +493,7 @@ samples = st.tuples(
 @given(rows=st.lists(samples, min_size=1, max_size=40))
 @settings(max_examples=60, deadline=None)
 def test_any_stream_of_valid_samples_is_learnt(variant, rows):
-    model = DriftMoEClassifier(
-        variant, expert=tree.HoeffdingTreeClassifier(grace_period=5), **(SMALL | {"batch_size": 4})
-    )
+    model = small(variant, expert=tree.HoeffdingTreeClassifier(grace_period=5), batch_size=4)
     seen = []
     for x, y in rows:
         proba = model.predict_proba_one(x)
@@ -505,6 +516,15 @@ BAD_SAMPLES = [
     ({"a": b"x"}, TypeError, "of type bytes"),
     ({"a": "text"}, TypeError, "feature 'a' is 'text', a text, but was a number before"),
     ({"w": 1.0}, TypeError, "feature 'w' is 1.0, a number, but was a text before"),
+    ({"a": np.array(1.0), "w": "red"}, TypeError, "of type ndarray"),
+    ({"a": torch.tensor(1.0), "w": "red"}, TypeError, "of type Tensor"),
+    ({"a": np.complex64(1j), "w": "red"}, TypeError, "of type complex"),
+    ({"a": np.datetime64(1, "ns"), "w": "red"}, TypeError, "of type datetime64"),
+    (
+        {"a": 1.0, "w": "new", Decimal(7): 1.0},
+        TypeError,
+        r"the name Decimal\('7'\) of type Decimal cannot be compared",
+    ),
     ([("a", 1.0)], TypeError, "a sample is a dict of feature name to value, got list"),
     (None, TypeError, "got NoneType"),
 ]
@@ -543,6 +563,113 @@ def test_bad_label_is_refused_and_changes_nothing(y, error, message):
     assert pickle.dumps(model) == before
 
 
+def test_names_of_numpy_beside_tuples_are_learnt_one_by_one_and_in_blocks():
+    names, words = [np.int64(7), ("t", 1)], ["red", "blue", "green"]
+    model = learnt("driftmoe", [({names[0]: 1.0, names[1]: "red"}, 0)])
+    legend = {"names": names, "values": [None, words], "classes": [0, 1]}
+    for i, word in enumerate(words):
+        model.step_many(np.array([[1.0, i]]), np.array([i % 2]), **legend)
+        model.learn_one({7: 2.0, names[1]: f"dark {word}"}, 0)
+    assert model._encoder.values[1] == ["red", "dark red", "blue", "dark blue", "green", "dark green"]
+
+
+FRAME = pd.DataFrame({"a": [1.0, 2.0, 3.0]})
+COLUMNS = {
+    "tuple": ("x", "y", "x"),
+    "series": pd.Series(["x", "y", "x"]),
+    "categories": pd.Series(["x", "y", "x"], dtype="category"),
+    "index": pd.Index(["x", "y", "x"]),
+    "frame": pd.DataFrame({"label": ["x", "y", "x"]}),
+    "frame without names": pd.DataFrame(["x", "y", "x"]),
+    "polars series": pl.Series(["x", "y", "x"]),
+    "polars frame": pl.DataFrame({"label": ["x", "y", "x"]}),
+    "arrow array": pa.array(["x", "y", "x"]),
+    "arrow column": pa.chunked_array([["x", "y"], ["x"]]),
+    "arrow table": pa.table({"label": ["x", "y", "x"]}),
+    "array": np.array(["x", "y", "x"]),
+    "array of objects": np.array(["x", "y", "x"], object),
+    "n x 1": np.array([["x"], ["y"], ["x"]]),
+}
+
+
+@pytest.mark.parametrize("y", COLUMNS.values(), ids=COLUMNS)
+def test_labels_come_as_anything_of_one_column(y):
+    model, expected = (DriftMoEClassifier(n_experts=2, extras=(), seed=1) for _ in range(2))
+    model.learn_many(FRAME, y)
+    expected.learn_many(FRAME, ["x", "y", "x"])
+    assert model.predict_proba_one({"a": 1.0}) == expected.predict_proba_one({"a": 1.0})
+    assert [type(label) for label in model.predict_proba_one({})] == [str, str]
+
+
+def test_numbers_as_labels_are_pythons_own():
+    for y in (np.array([[1], [2], [1]]), torch.tensor([1, 2, 1]), array("i", [1, 2, 1]), range(3)):
+        model = DriftMoEClassifier(n_experts=2, extras=(), seed=1)
+        model.learn_many(FRAME, y)
+        assert {type(label) for label in model.predict_proba_one({})} == {int}
+
+
+def test_times_as_labels_stay_times():
+    model = DriftMoEClassifier(n_experts=2, extras=(), seed=1)
+    model.learn_many(FRAME, np.array(["2020", "2021", "2020"], "datetime64[ns]"))
+    assert list(model.predict_proba_one({})) == [np.datetime64("2020", "ns"), np.datetime64("2021", "ns")]
+
+
+@pytest.mark.parametrize(
+    ("y", "error", "message"),
+    [
+        ({"x": 1, "y": 2, "z": 3}, TypeError, "y is of type dict, which is no column of labels; give a list"),
+        ("xyx", TypeError, "y is of type str, which is no column of labels"),
+        (b"xyx", TypeError, "y is of type bytes, which is no column"),
+        (memoryview(b"xyx"), TypeError, "y is of type memoryview"),
+        ({"x", "y", "z"}, TypeError, "y is of type set"),
+        ((label for label in "xyx"), TypeError, "y is of type generator"),
+        (None, TypeError, "y is of type NoneType"),
+        (3, TypeError, "y is of type int"),
+        (pl.DataFrame({"a": ["x", "y", "x"]}).lazy(), TypeError, "y is of type LazyFrame"),
+        (pa.record_batch({"a": ["x", "y", "x"]}), TypeError, "y is of type RecordBatch"),
+        (pd.DataFrame(np.eye(3), columns=list("pqr")), ValueError, "y is a DataFrame of 3 columns, 'p', 'q', 'r'; "),
+        (pd.DataFrame(np.ones((3, 9))), ValueError, "y is a DataFrame of 9 columns, 0, 1, 2, 3, 4, ...; give the one"),
+        (pa.table({"p": [1, 2, 3], "q": [1, 2, 3]}), ValueError, "y is a Table of 2 columns, 'p', 'q'; give the one"),
+        (np.eye(3), ValueError, r"y has shape \(3, 3\); give one label a row"),
+        (np.array([["x", "y", "x"]]), ValueError, r"y has shape \(1, 3\); give one label a row"),
+        (np.array("x"), ValueError, r"y has shape \(\); give one label a row"),
+    ],
+)  # fmt: skip
+def test_what_is_no_column_of_labels_is_refused_and_changes_nothing(y, error, message):
+    model = learnt("driftmoe", SEA[:5])
+    before = pickle.dumps(model)
+    with pytest.raises(error, match=message):
+        model.learn_many(FRAME, y)
+    assert pickle.dumps(model) == before
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        (
+            np.ones((3, 1)),
+            r"X is a numpy array of shape \(3, 1\); give an eager frame .* such as pandas.DataFrame\(X\)",
+        ),
+        ([[1.0], [2.0], [3.0]], "X is a list; give an eager frame"),
+        ({"a": [1.0, 2.0, 3.0]}, "X is a dict; give an eager frame"),
+        (pl.DataFrame({"a": [1.0, 2.0, 3.0]}).lazy(), "X is a LazyFrame; give an eager frame"),
+        (pd.Series([1.0, 2.0, 3.0]), "X is a Series; give an eager frame"),
+    ],
+    ids=["array", "list", "dict", "lazy", "series"],
+)
+def test_what_is_no_frame_is_refused_with_a_word_on_what_to_give(X, message):
+    model = learnt("driftmoe", SEA[:5])
+    for method in (lambda X: model.learn_many(X, [0, 1, 0]), model.predict_many, model.predict_proba_many):
+        with pytest.raises(TypeError, match=message):
+            method(X)
+
+
+def test_a_block_of_objects_is_refused_by_us():
+    model = learnt("driftmoe", SEA[:5])
+    with pytest.raises(TypeError, match="X is an array of type object; give float64"):
+        model.step_many(np.ones((2, 1), object), np.array([0, 1]), names=["a"], values=[None], classes=[0, 1])
+
+
 POLICIES = [
     Dense(),
     TopP(0.8),
@@ -569,7 +696,7 @@ POLICIES = [
 )
 def test_any_policy_serves_single_samples_and_blocks_alike(variant, policy):
     stream = streams.make("sea", seed=2, n_samples=300)
-    one, many = (DriftMoEClassifier(variant, policy=policy, **SMALL) for _ in range(2))
+    one, many = (small(variant, policy=policy) for _ in range(2))
     expected = []
     for x, y in stream:
         expected.append(one.predict_one(x))
@@ -583,9 +710,7 @@ def test_any_policy_serves_single_samples_and_blocks_alike(variant, policy):
 @pytest.mark.parametrize("variant", ["moe-data", "moe-vote"])
 def test_river_experts_all_count_alike_where_only_nulls_are_chosen(variant):
     policy = WithNull(TopK(1), n_null=12)
-    model = DriftMoEClassifier(
-        variant, **SMALL | {"expert": naive_bayes.GaussianNB(), "policy": policy, "learning_rate": 0.0}
-    )
+    model = small(variant, expert=naive_bayes.GaussianNB(), policy=policy, learning_rate=0.0)
     for x, y in SEA[:100]:
         model.learn_one(x, y)
     n_checked = 0
@@ -619,7 +744,7 @@ def test_a_single_sample_chooses_without_tensors(policy, monkeypatch):
 @pytest.mark.parametrize("learning_rate", [0.002, 0.0])
 def test_a_schedule_counts_mini_batches_of_the_router(learning_rate):
     policy = Scheduled(TopK(1), LinearK(1, 3, n_steps=2))
-    model = DriftMoEClassifier("moe-vote", **(SMALL | {"policy": policy, "learning_rate": learning_rate}))
+    model = small("moe-vote", policy=policy, learning_rate=learning_rate)
     used = []
     for x, y in SEA[:64]:
         before = model.routing_report().cumulative
@@ -642,7 +767,7 @@ def test_a_policy_of_the_users_own_is_welcome():
 def test_with_nulls_a_sample_that_everybody_gets_right_is_learnt_by_fewer():
     samples = [({"v": float(i % 2)}, i % 2) for i in range(600)]
     policy = WithNull(TopK(4), n_null=4)
-    model = DriftMoEClassifier("moe-vote", **(SMALL | {"policy": policy, "learning_rate": 0.05}))
+    model = small("moe-vote", policy=policy, learning_rate=0.05)
     weight_seen = []
     for x, y in samples:
         model.learn_one(x, y)
@@ -688,9 +813,7 @@ def test_the_correction_finds_the_expert_that_is_right_lately():
 )
 def test_the_correction_moves_votes_not_learning_the_same_in_blocks(variant, policy):
     stream = streams.make("sea", seed=2, n_samples=400)
-    plain, one, many = (
-        DriftMoEClassifier(variant, policy=policy, correction=c, **SMALL) for c in (0.0, 0.3, 0.3)
-    )
+    plain, one, many = (small(variant, policy=policy, correction=c) for c in (0.0, 0.3, 0.3))
     answers = []
     for x, y in stream:
         answers.append(one.predict_one(x))
@@ -741,9 +864,7 @@ def shopping(n_samples):
 def test_description_is_that_of_a_tree_which_learnt_the_same():
     settings_of_tree = {"grace_period": 50, "delta": 0.01}
     tree_alone = HoeffdingTreeClassifier(**settings_of_tree)
-    model = DriftMoEClassifier(
-        "moe-data", **SMALL | {"n_experts": 1, "top_k": 1, "expert": tree_alone.clone()}
-    )
+    model = small("moe-data", n_experts=1, top_k=1, expert=tree_alone.clone())
     for x, y in shopping(600):
         tree_alone.learn_one(x, y)
         model.learn_one(x, y)
@@ -799,6 +920,6 @@ def test_drawing_has_the_names_of_the_stream_and_changes_nothing():
     ],
 )
 def test_a_tree_that_is_not_there_is_refused(look, arguments, expert, error, message):
-    model = DriftMoEClassifier(**SMALL | arguments)
+    model = small(**{"variant": "driftmoe"} | arguments)
     with pytest.raises(error, match=message):
         getattr(model, look)(expert)

@@ -19,7 +19,10 @@ from driftmoe import DriftMoEClassifier
 from driftmoe.classifier import VARIANTS
 from driftmoe.memory import n_bytes
 
-SMALL = {"n_experts": 4, "top_k": 2, "hidden": (16, 8), "batch_size": 32}
+SIZES = {
+    "driftmoe": {"n_experts": 4}, "moe-vote": {"n_experts": 4, "top_k": 2}, "moe-data": {"n_experts": 4, "top_k": 2},
+    "moe-task": {},
+}  # fmt: skip
 
 
 CHECKS = list(checks.yield_checks(DriftMoEClassifier()))
@@ -32,7 +35,8 @@ def name_of(check):
 
 
 def small(variant, **arguments):
-    return DriftMoEClassifier(variant, **(SMALL | {"seed": 7} | arguments))
+    settings = {"hidden": (16, 8), "batch_size": 32, "seed": 7}
+    return DriftMoEClassifier(variant, **(settings | SIZES[variant] | arguments))
 
 
 def trained(variant, n_samples=300, **arguments):

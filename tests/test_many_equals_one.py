@@ -174,7 +174,9 @@ cells = st.sampled_from([0.0, 1.0, 2.0, math.nan])
 @settings(max_examples=25, deadline=None)
 def test_blocks_with_missing_and_new_things_equal_the_loop(variant, rows, size):
     stream = Rows(rows)
-    arguments = {"hidden": (4,), "batch_size": 8, "n_experts": 3, "top_k": 2, "seed": 1}
+    arguments = {"hidden": (4,), "batch_size": 8, "seed": 1}
+    if variant != "moe-task":
+        arguments["n_experts"] = 3
     one, many = DriftMoEClassifier(variant, **arguments), DriftMoEClassifier(variant, **arguments)
     assert labels_in_blocks(many, stream, size) == labels(one, stream)
     assert many._router._weights.tobytes() == one._router._weights.tobytes()

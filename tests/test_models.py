@@ -50,7 +50,7 @@ def test_models_nest():
         "str",
         "HoeffdingTreeClassifier",
     ]
-    model = models.make("driftmoe(top_k=1, hidden=(4,), expert=ht(grace_period=77))")
+    model = models.make("moe-vote(top_k=1, hidden=(4,), expert=ht(grace_period=77))")
     assert (model.top_k, model.hidden, model.expert.grace_period) == (1, (4,), 77)
 
 
@@ -76,6 +76,22 @@ def test_models_nest():
         ),
         ("driftmoe(seed=open('x'))", "unknown name 'open'"),
         ("driftmoe(n_experts={[1]:2})", "is no literal"),
+        (
+            "driftmoe(top_k=1)",
+            "top_k=1 does not apply to variant='driftmoe', where all experts learn; leave it out",
+        ),
+        (
+            "moe-task(n_experts=3)",
+            "n_experts=3 does not apply to variant='moe-task', which has one",
+        ),
+        (
+            "moe-vote(policy=Dense, top_k=1)",
+            r"top_k=1 does not apply beside policy=Dense\(\), which",
+        ),
+        (
+            "neural(gate='equal', extras=(), hidden=(4,))",
+            "hidden=.* does not apply with gate='equal' and",
+        ),
         ("driftmoe(dropout='a')", "dropout='a' is of type str; give a number"),
         ("levbag(bagging_method='zz')", "model 'levbag': "),
         ("driftmoe(seed=1+x)", "seed: 1 [+] x is no literal; give a number, text, a tuple, a model or"),

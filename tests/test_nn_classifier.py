@@ -18,13 +18,14 @@ from driftmoe.networks import Networks
 from driftmoe.nn import NeuralMoEClassifier
 from driftmoe.routing import STREAM, TopP, WithNull, WithShared
 
-SMALL = {"n_experts": 4, "top_k": 2, "hidden": (8,), "expert_hidden": (8,), "seed": 7}
+SMALL = {"n_experts": 4, "hidden": (8,), "expert_hidden": (8,), "seed": 7}
 VARIANTS = ("driftmoe", "moe-vote", "moe-data")
 CHECKS = list(checks.yield_checks(NeuralMoEClassifier()))
 
 
 def small(variant="driftmoe", **arguments):
-    return NeuralMoEClassifier(variant, **(SMALL | arguments))
+    top_k = {} if variant == "driftmoe" or arguments.get("policy") is not None else {"top_k": 2}
+    return NeuralMoEClassifier(variant, **(SMALL | top_k | arguments))
 
 
 def trained(variant, n_samples=200):

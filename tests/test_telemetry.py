@@ -28,7 +28,14 @@ from driftmoe.telemetry import (
     tally,
 )
 
-SMALL = {"n_experts": 4, "top_k": 2, "hidden": (8,), "batch_size": 32, "seed": 3}
+SMALL = {"hidden": (8,), "batch_size": 32, "seed": 3}
+
+
+def small(variant, **arguments):
+    sizes = {} if variant == "moe-task" else {"n_experts": 4}
+    if variant in ("moe-data", "moe-vote") and arguments.get("policy") is None:
+        sizes["top_k"] = 2
+    return DriftMoEClassifier(variant, **(SMALL | sizes | arguments))
 
 
 def learnt(model, samples):
@@ -150,7 +157,7 @@ def test_what_an_expert_knew_and_the_mixture_did_not_was_missed():
 @pytest.mark.parametrize("expert", [None, naive_bayes.GaussianNB()], ids=["trees", "river"])
 def test_the_mixture_is_as_often_right_as_the_evaluator_says(variant, expert):
     stream = streams.make("led_a", seed=2, n_samples=600)
-    model = DriftMoEClassifier(variant, expert=expert, **SMALL)
+    model = small(variant, expert=expert)
     *_, last = prequential(stream, model, window=200)
     assert model.routing_report().cumulative.accuracy == pytest.approx(last.cumulative["accuracy"])
     assert last.routing.window.accuracy == pytest.approx(last.window["accuracy"])
@@ -160,7 +167,7 @@ def test_the_mixture_is_as_often_right_as_the_evaluator_says(variant, expert):
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_report_changes_nothing_and_can_be_asked_for_at_any_time(variant):
     samples = list(streams.make("agrawal", seed=1, n_samples=150))
-    asked, left_alone = (DriftMoEClassifier(variant, **SMALL) for _ in range(2))
+    asked, left_alone = (small(variant) for _ in range(2))
     report = asked.routing_report()
     assert report.cumulative.n_samples == 0
     assert math.isnan(report.cumulative.experts_used)
@@ -176,7 +183,7 @@ def test_a_report_changes_nothing_and_can_be_asked_for_at_any_time(variant):
 
 def test_a_later_report_less_an_earlier_one_is_about_the_samples_between():
     samples = list(streams.make("led_a", seed=2, n_samples=500))
-    model = DriftMoEClassifier("moe-task", **SMALL)
+    model = small("moe-task")
     earlier = learnt(model, samples[:5]).routing_report().cumulative
     later = learnt(model, samples[5:]).routing_report().cumulative
     between = later - earlier
@@ -210,7 +217,7 @@ def test_the_window_slides_in_bounded_memory(batch_size):
 def test_each_null_expert_takes_the_place_of_an_expert():
     policy = WithNull(TopK(3), n_null=4)
     for variant in ("moe-vote", "driftmoe"):
-        model = DriftMoEClassifier(variant, policy=policy, **SMALL)
+        model = small(variant, policy=policy)
         figures = learnt(model, streams.make("sea", seed=1, n_samples=700)).routing_report().cumulative
         assert 0.05 < figures.null_share < 0.95
         if variant == "moe-vote":  # all have a vote there
@@ -221,7 +228,7 @@ def test_experts_used_follow_the_policy():
     samples = list(streams.make("sea", seed=1, n_samples=300))
     used = {}
     for policy in (TopK(1), TopK(3), Dense(), WithShared(TopK(1), n_shared=1), TopP(1.0), TopP(0.0)):
-        model = learnt(DriftMoEClassifier("moe-vote", policy=policy, **SMALL), samples)
+        model = learnt(small("moe-vote", policy=policy), samples)
         used[policy] = model.routing_report().cumulative.experts_used
     assert list(used.values()) == [1.0, 3.0, 4.0, 2.0, 4.0, 1.0]
 
@@ -250,7 +257,7 @@ def test_trees_that_drift_ends_are_counted_in_the_window_where_it_does():
 
 @pytest.mark.parametrize("step", [100, 300])
 def test_the_evaluators_window_slides_over_the_routing_too(step):
-    model = DriftMoEClassifier("moe-vote", policy=STREAM, **SMALL)
+    model = small("moe-vote", policy=STREAM)
     learnt(model, streams.make("sea", seed=9, n_samples=50))  # before the run: not in its figures
     stream = streams.make("sea", seed=1, n_samples=900)
     checkpoints = list(prequential(stream, model, window=300, step=step))

@@ -11,6 +11,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 import matplotlib as mpl
@@ -1261,3 +1262,24 @@ def test_a_clone_goes_on_with_the_features_of_its_own_tree():
 def test_names_that_fall_apart_or_are_read_once_are_refused(names):
     with pytest.raises(TypeError, match="give the names of features in a list or a set"):
         HoeffdingTreeClassifier(nominal_attributes=names)
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        {"a": np.array(1.0), "w": "red"},
+        {"a": np.complex64(1j), "w": "red"},
+        {"a": np.datetime64(1, "ns"), "w": "red"},
+        {"a": 1.0, "w": "new", Decimal(7): 1.0},
+        {"a": 1.0, "w": "new", math.nan: 1.0},
+    ],
+    ids=["array", "complex", "time", "decimal name", "NaN name"],
+)
+def test_a_sample_that_cannot_be_read_leaves_a_tree_as_it_was(x):
+    tree = HoeffdingTreeClassifier()
+    tree.learn_one({"a": 1.0, "w": "red"}, 0)
+    before = pickle.dumps(tree)
+    for call in (lambda: tree.learn_one(x, 0), lambda: tree.predict_proba_one(x)):
+        with pytest.raises(TypeError, match=r"feature 'a' is .* of type|the name .* cannot be compared"):
+            call()
+    assert pickle.dumps(tree) == before

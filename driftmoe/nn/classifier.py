@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from river import base
@@ -25,17 +25,17 @@ class NeuralMoEClassifier(DriftMoEClassifier):
         How experts share the work and who answers: `"driftmoe"`, `"moe-vote"` or `"moe-data"`, as in
         `DriftMoEClassifier`.
     n_experts
-        Number of networks.
+        Number of networks; default: 12.
     expert_hidden
         Widths of the hidden layers of each.
     expert_rate
         Step size of their optimiser (Adam).
     top_k, policy, gate, hidden, learning_rate
-        Of the router, as in `DriftMoEClassifier`.
+        Of the router, as in `DriftMoEClassifier`, with its defaults.
     extras
-        Experts of other kinds in `"driftmoe"`; by default the router's own class probabilities.
+        Experts of other kinds in `"driftmoe"`; default: `("head",)`, the router's own class probabilities.
     batch_size
-        Samples between two steps of router and networks.
+        Samples between two steps of router and networks; default: 16.
     seed
         Source of all first weights and of the Poisson weights of `"driftmoe"`.
 
@@ -44,7 +44,7 @@ class NeuralMoEClassifier(DriftMoEClassifier):
     TypeError
         If an argument is of the wrong type.
     ValueError
-        If an argument is out of range.
+        If an argument is out of range, or would have no effect.
 
     Notes
     -----
@@ -66,20 +66,23 @@ class NeuralMoEClassifier(DriftMoEClassifier):
     True
     """
 
+    _has_networks: ClassVar[bool] = True
+    _own_defaults: ClassVar[dict[str, Any]] = {"extras": ("head",), "batch_size": 16}
+
     def __init__(
         self,
         variant: str = "driftmoe",
         *,
-        n_experts: int = 12,
+        n_experts: int | None = None,
         expert_hidden: Sequence[int] = (64,),
         expert_rate: float = 0.03,
-        top_k: int = 3,
+        top_k: int | None = None,
         policy: Policy | None = None,
-        extras: Sequence[str | base.Classifier] = ("head",),
-        gate: str = "learnt",
+        extras: Sequence[str | base.Classifier] | None = None,
+        gate: str | None = None,
         hidden: tuple[int, ...] | None = None,
-        learning_rate: float = 0.002,
-        batch_size: int = 16,
+        learning_rate: float | None = None,
+        batch_size: int | None = None,
         seed: int | None = None,
     ) -> None:
         if variant not in VARIANTS or variant == "moe-task":
@@ -119,9 +122,9 @@ class NeuralMoEClassifier(DriftMoEClassifier):
 
     def _new_experts(self, rng: np.random.Generator) -> tuple[Pool, Iterable[Hashable]]:
         return Networks(
-            self.n_experts,
+            self._setting("n_experts"),
             hidden=self.expert_hidden,
             learning_rate=self.expert_rate,
-            batch_size=self._batch_size,
+            batch_size=self._setting("batch_size"),
             rng=rng,
         ), ()

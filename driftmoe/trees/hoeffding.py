@@ -39,7 +39,7 @@ class HoeffdingTreeClassifier(OneAtATime, base.Classifier):
     leaf_prediction
         `"mc"` the majority class, `"nb"` naive Bayes, `"nba"` the one of both that has been right more often.
     nb_threshold
-        Weight from which on a leaf with `"nb"` uses naive Bayes.
+        Weight from which on a leaf with `"nb"` uses naive Bayes; not with the others.
     nominal_attributes
         Names of features whose values are not numbers although they look like it.
     binary_split
@@ -60,8 +60,8 @@ class HoeffdingTreeClassifier(OneAtATime, base.Classifier):
     Raises
     ------
     ValueError
-        If a setting is out of range, here; in the methods if a number lies beyond ±1e100, or a label would be class
-        65 537. What is refused leaves no trace.
+        If a setting is out of range or would have no effect, here; in the methods if a number lies beyond ±1e100, or a
+        label would be class 65 537. What is refused leaves no trace.
     TypeError
         If a setting is of the wrong type, here; in the methods if a value is neither number nor text, or a feature
         changes from one to the other.
@@ -122,6 +122,11 @@ class HoeffdingTreeClassifier(OneAtATime, base.Classifier):
         super().__init__()
         self._encoder = Encoder(names)
         self._pool = self.pool()
+        if nb_threshold > 0 and leaf_prediction != "nb":
+            raise ValueError(
+                f"nb_threshold={nb_threshold} does not apply to leaf_prediction={leaf_prediction!r}, but to 'nb' "
+                "alone; leave it out"
+            )
 
     def pool(self, n_experts: int = 1, **settings: Any) -> TreePool:
         """Return untrained trees with the settings of this one, and others of `TreePool`, in one pool."""
