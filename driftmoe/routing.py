@@ -8,7 +8,7 @@ leading shape, break ties for the lowest index, and are differentiable through t
 An expert out of service is a logit of -inf: it is never chosen, and growing a router by such experts changes
 nothing. NaN, +inf and a row of nothing but -inf are errors.
 
-Numpy logits go through `route`, one row of them without the cost of torch's calls: policies have a twin for it, in
+Numpy logits go through `route`, row by row and without the cost of torch's calls: policies have a twin for it, in
 plain float64, held equal by tests.
 
 What is measured on a stream
@@ -23,9 +23,11 @@ measured by the distribution of *the first right expert* instead (`measure="firs
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
+from importlib import import_module
+from types import ModuleType
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -159,20 +161,21 @@ class Policy(Protocol):
 
 
 def route(policy: Policy, logits: np.ndarray) -> Choice:
-    """Route samples in numpy: one row without the cost of torch's calls, a block with one call for all rows.
+    """Route samples in numpy: each row by itself, without the cost of torch's calls, the same on every machine.
 
     Parameters
     ----------
     policy
-        Any policy. Its method `of_row`, where it has one, answers for one row; else the policy is called on a tensor.
+        Any policy. Its method `of_row`, where it has one, answers for each row; else the policy is called on a tensor,
+        and what torch makes of it may differ in the last bit from one processor to another.
     logits
         Shape (n_experts,) or (..., n_experts), any float type; the work is done in float64.
 
     Returns
     -------
     choice
-        Weights and mask, as `policy` gives them for float64 logits. A row alone gets the experts that it gets in a
-        block; its weights may differ in the last bit.
+        Weights and mask, as `policy` gives them for float64 logits, whose weights may differ in the last bit. A row
+        alone gets what it gets in a block.
 
     Notes
     -----
@@ -188,12 +191,17 @@ def route(policy: Policy, logits: np.ndarray) -> Choice:
     of_row = getattr(policy, "of_row", None)
     if of_row is not None and logits.ndim == 1:
         return of_row(logits)
-    if of_row is not None and logits.ndim == 2 and len(logits) == 1:
-        weights, mask, n_null = of_row(logits[0])
-        return Choice(weights[np.newaxis], mask[np.newaxis], np.atleast_1d(n_null))
+    if of_row is not None and logits.ndim == 2 and len(logits):
+        choices = [of_row(row) for row in logits]
+        n_null = [choice.n_null for choice in choices]
+        return Choice(
+            np.stack([choice.weights for choice in choices]),
+            np.stack([choice.mask for choice in choices]),
+            np.array(n_null, np.int64) if np.ndim(n_null[0]) == 0 else n_null[0],
+        )
     with torch.no_grad():
         routing = policy(torch.from_numpy(np.asarray(logits, dtype=np.float64)))
-    weights, mask = routing.weights.numpy(), routing.mask.numpy()
+    weights, mask = map(np.ascontiguousarray, (routing.weights.numpy(), routing.mask.numpy()))
     if routing.null_mask is None:
         return Choice(weights, mask)
     return Choice(weights, mask, routing.null_mask.sum(-1).numpy())
@@ -500,6 +508,20 @@ def _weights(logits: Tensor, mask: Tensor, renorm: bool, score: Score = "softmax
 # --------------------------------------------------------------------------------------------------
 
 
+@cache
+def _exact() -> ModuleType:
+    """`driftmoe.arithmetic`, imported when a row is first asked for: layers of networks do without its compiler."""
+    return import_module("driftmoe.arithmetic")
+
+
+def _sum(values: Iterable[float]) -> float:
+    """Add up in order: Python's `sum` rounds in another way from version 3.12 on."""
+    total = 0.0
+    for value in values:
+        total += value
+    return total
+
+
 def _checked_row(logits: np.ndarray) -> list[float]:
     row = logits.tolist()
     if not -math.inf < max(row) or not sum(row) < math.inf:  # a NaN anywhere makes the sum NaN
@@ -521,8 +543,8 @@ def _sorted_row(row: Sequence[float]) -> list[int]:
 def _sorted_trust_row(row: list[float], order: list[int], measure: Measure) -> list[float]:
     if measure == "softmax":
         top = row[order[0]]
-        scores = [math.exp(row[i] - top) for i in order]
-        total = sum(scores)
+        scores = [_exact().exp(row[i] - top) for i in order]
+        total = _sum(scores)
         return [score / total for score in scores]
     first, nobody = [], 1.0
     for i in order:
@@ -548,11 +570,11 @@ def _tsallis_row(probs: list[float], q: float) -> float:
     """The normalised entropy."""
     if len(probs) == 1:
         return 0.0
-    log_n, a = math.log(len(probs)), q - 1.0
+    log_n, a = _exact().log(len(probs)), q - 1.0
     if a == 0.0:
-        return -sum(p * math.log(p) for p in probs if p > 0.0) / log_n
-    entropy = sum(p * math.expm1(a * math.log(p)) for p in probs if p > 0.0)
-    return min(entropy / math.expm1(-a * log_n), 1.0)
+        return -_sum(p * _exact().log(p) for p in probs if p > 0.0) / log_n
+    entropy = _sum(p * _exact().expm1(a * _exact().log(p)) for p in probs if p > 0.0)
+    return min(entropy / _exact().expm1(-a * log_n), 1.0)
 
 
 def _weighted_row(n_experts: int, chosen: Sequence[int], scores: Sequence[float], total: float) -> Choice:
@@ -566,8 +588,8 @@ def _weighted_row(n_experts: int, chosen: Sequence[int], scores: Sequence[float]
 
 def _softmax_row(row: list[float], chosen: Sequence[int], renorm: bool) -> Choice:
     top = max([row[i] for i in chosen], default=0.0) if renorm else max(row)
-    scores = [math.exp(row[i] - top) for i in chosen]
-    total = sum(scores) if renorm else sum([math.exp(z - top) for z in row])
+    scores = [_exact().exp(row[i] - top) for i in chosen]
+    total = _sum(scores if renorm else [_exact().exp(z - top) for z in row])
     return _weighted_row(len(row), chosen, scores, total)
 
 
@@ -578,14 +600,14 @@ def _scored_row(row: list[float], chosen: Sequence[int], renorm: bool, score: Sc
     if not renorm:
         return _weighted_row(len(row), chosen, [_sigmoid(row[i]) for i in chosen], 1.0)
     top = row[chosen[0]]  # sigmoid(z) / sigmoid(top), which does not underflow
-    scores = [math.exp(row[i] - top) * _sigmoid(-row[i]) / _sigmoid(-top) for i in chosen]
-    return _weighted_row(len(row), chosen, scores, sum(scores))
+    scores = [_exact().exp(row[i] - top) * _sigmoid(-row[i]) / _sigmoid(-top) for i in chosen]
+    return _weighted_row(len(row), chosen, scores, _sum(scores))
 
 
 def _sigmoid(z: float) -> float:
     if z >= 0.0:
-        return 1.0 / (1.0 + math.exp(-z))
-    return (e := math.exp(z)) / (1.0 + e)
+        return 1.0 / (1.0 + _exact().exp(-z))
+    return (e := _exact().exp(z)) / (1.0 + e)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -733,8 +755,8 @@ class GroupTopK:
             scores = [_sigmoid(z) for z in row]
         else:
             top = max(row)
-            scores = [math.exp(z - top) for z in row]
-            total = sum(scores)
+            scores = [_exact().exp(z - top) for z in row]
+            total = _sum(scores)
             scores = [score / total for score in scores]
         size = len(row) // self.n_groups
         groups = [range(first, first + size) for first in range(0, len(row), size)]
@@ -975,7 +997,7 @@ class WithNull:
         elif not self.renorm:
             return Choice(weights, mask, n_null)
         if self._score == "sigmoid":
-            true = [min(z, 0.0) - math.log1p(math.exp(-abs(z))) for z in true]
+            true = [min(z, 0.0) - _exact().log1p(_exact().exp(-abs(z))) for z in true]
         return _softmax_row(true, chosen, renorm=True)._replace(n_null=n_null)
 
     @property
