@@ -253,7 +253,8 @@ def prequential(
     if tally.n_samples and not tally.n_counted:
         raise ValueError(
             f"all {tally.n_samples} samples were predicted before the first label came, so that no model could know a "
-            "class; give a longer stream or a shorter delay, or let these samples count with count_warm_up=True"
+            "class; give a longer stream or a shorter delay, or let these samples count (count_warm_up=True, "
+            "--count-warm-up)"
         )
 
 

@@ -25,7 +25,7 @@ from river import (
 
 import streams
 from driftmoe import DriftMoEClassifier, models
-from driftmoe.evaluation import cross_validate, holdout, prequential
+from driftmoe.evaluation import Answers, cross_validate, holdout, prequential
 from driftmoe.metrics import Brier, Fading, KappaM, KappaTemporal, RamHours, Windowed
 
 
@@ -618,6 +618,21 @@ class InALoopOfItsOwn:
 
     def test_then_train(self, stream, size):
         raise AssertionError
+
+
+def test_the_first_sample_of_a_model_in_a_loop_of_its_own_is_not_counted_either():
+    class SaysTheFirstClass:
+        def test_then_train(self, stream, size):
+            for _, y in stream.blocks(size):
+                yield Answers([stream.classes[t] for t in y], [stream.classes[0]] * len(y), 1.0, 1.0)
+
+    stream = streams.make("sea_a", seed=1, n_samples=250)
+    is_first = [y == stream.classes[0] for _, y in stream]
+    checkpoints = list(prequential(stream, SaysTheFirstClass(), window=100))
+    assert [(c.n_warm_up, c.n_counted) for c in checkpoints] == [(1, 99), (1, 199), (1, 249)]
+    assert checkpoints[-1].cumulative["accuracy"] == pytest.approx(np.mean(is_first[1:]))
+    *_, last = prequential(stream, SaysTheFirstClass(), window=100, count_warm_up=True)
+    assert last.cumulative["accuracy"] == pytest.approx(np.mean(is_first))
 
 
 def test_a_model_in_a_loop_of_its_own_cannot_be_held_out_or_folded():
