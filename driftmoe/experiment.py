@@ -241,8 +241,8 @@ class ResultFolder:
         If the folder cannot be made or written.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path | str) -> None:
+        self.path = path = Path(path)
         path.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(path / ".lock")
         with self._lock:  # fails here, before the work, where nothing can be written
@@ -299,8 +299,8 @@ class JobFolder:
         If the folder cannot be made.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path | str) -> None:
+        self.path = path = Path(path)
         for name in ("jobs", "failed"):
             (path / name).mkdir(parents=True, exist_ok=True)
 
@@ -650,7 +650,7 @@ def _shown(folder: Path, *patterns: str) -> list[Path]:
     return [f for f in files if not any(part.startswith(".") for part in f.relative_to(folder).parts)]
 
 
-def read_results(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def read_results(path: Path | str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return the result lines and the windows of all runs in a folder and the folders below it.
 
     Parameters
@@ -671,6 +671,7 @@ def read_results(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]
     ValueError
         If there is none, or a file cannot be read.
     """
+    path = Path(path)
     results: list[dict[str, Any]] = []
     curves: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     complete: set[tuple[str, ...]] = set()
@@ -697,8 +698,9 @@ def read_results(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]
     return results, [point for curve in curves.values() for point in curve]
 
 
-def read_failures(path: Path) -> list[str]:
+def read_failures(path: Path | str) -> list[str]:
     """Return a sentence for each run in a folder, and in the folders below it, that failed and was not done since."""
+    path = Path(path)
     texts = {
         file: file.read_text(encoding="utf-8").strip().splitlines() or ["a run", "no traceback"]
         for file in _shown(path, "failed/*.txt")

@@ -481,6 +481,15 @@ def test_the_file_of_a_run_without_a_delay_is_that_of_older_versions(tmp_path):
     assert len({folder.file(run) for run in others}) == 4
 
 
+def test_a_folder_may_be_named_by_text(tmp_path):
+    (run,), text = plan("nochange"), str(tmp_path / "runs")
+    result, curve = run_job(run, OPEN(name="led_a", limit=300, seed=1))
+    JobFolder(text).keep(run, result, curve)
+    ResultFolder(text).add(result, curve)
+    assert len(read_results(text)[0]) == 2
+    assert read_failures(text) == []
+
+
 def test_windows_without_a_sample_that_counts_are_no_points_of_the_curve():
     (run,) = plan("nb", delay="150")
     _, curve = run_job(run, OPEN(name="led_a", limit=300, seed=1))
