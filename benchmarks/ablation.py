@@ -14,11 +14,10 @@ from __future__ import annotations
 
 import argparse
 import functools
-import json
 import sys
 from pathlib import Path
 
-from driftmoe import report
+from benchmarks.collected import collect
 from driftmoe.cli import carry_out, planned
 from driftmoe.experiment import read_results
 from driftmoe.streams_cli import FileOptions, open_stream
@@ -84,7 +83,7 @@ def main() -> None:
     parser.add_argument("--streams", nargs="+", default=(*PAPER, *OTHERS))
     parser.add_argument("--delay", default="0", help="samples between a sample and its label")
     parser.add_argument("--out", type=Path, help="folder of the results; runs/STUDY by default")
-    parser.add_argument("--lines", type=Path, help="file to write all result lines of the folder to")
+    parser.add_argument("--lines", type=Path, help="file to add all result lines of the folder to")
     parser.add_argument("--workers", type=int, default=1, help="runs at a time")
     parser.add_argument("--data-dir", type=Path, help="as for `driftmoe evaluate`")
     arguments = parser.parse_args()
@@ -102,12 +101,10 @@ def main() -> None:
     runs.sort(key=lambda run: run.seed)
     n_failed = carry_out(runs, open_run, out, executor="processes", n_workers=arguments.workers)
     if arguments.lines is not None:
-        lines = [dict(line) for line in report.usable(read_results(out)[0])[0]]
+        lines = [dict(line) for line in read_results(out)[0]]
         for line in lines:
             del line["routing"]["experts"], line["parameters"]  # the model tells them
-        text = "".join(json.dumps(line) + "\n" for line in lines)
-        arguments.lines.parent.mkdir(parents=True, exist_ok=True)
-        arguments.lines.write_text(text, encoding="utf-8")
+        collect(lines, arguments.lines)
     sys.exit(1 if n_failed else 0)
 
 

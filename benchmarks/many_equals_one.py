@@ -105,7 +105,7 @@ def main() -> None:
                 model.learn_many(X.iloc[start : start + size], y.iloc[start : start + size])
             print(f"  learn_many of {size:4} rows: same state: {state(model) == reference}")
         model = untrained()
-        *_, last = prequential(stream, model)
+        *_, last = prequential(stream, model, count_warm_up=True)
         gap = round(last.cumulative["accuracy"] * len(samples)) - hits
         print(f"  evaluator: {gap} hits more or less, same state: {state(model) == reference}")
 

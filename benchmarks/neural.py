@@ -1,24 +1,23 @@
 """Policies of routing in neural experiments: language model, adapters, and digits that drift.
 
-    python -m benchmarks.neural --workers 2
+    python -m benchmarks.neural --workers 2 --lines benchmarks/results/neural_experiments.jsonl
 
 A run is one file in `--out`; one that is there is not done again. When none has failed all result lines of that folder
-are written to `--lines`, which the notebook 03_neural_moe shows. `driftmoe report` makes a page of the folder.
+are added to `--lines`; the notebook 03_neural_moe shows those above. `driftmoe report` makes a page of the folder.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
-from driftmoe import report
+from benchmarks.collected import collect
 from driftmoe.cli import carry_out, planned_training
 from driftmoe.experiment import read_results
 from driftmoe.neural import open_experiment
 
-LINES = Path(__file__).parent / "results" / "neural_experiments.jsonl"
+LINES = "neural_experiments.jsonl"
 
 
 def main() -> None:
@@ -30,7 +29,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds")
     parser.add_argument("--first-seed", type=int, default=11)
     parser.add_argument("--out", type=Path, default=Path("runs/neural"), help="folder of the results")
-    parser.add_argument("--lines", type=Path, default=LINES, help="file to write all result lines to")
+    parser.add_argument(
+        "--lines",
+        type=Path,
+        metavar="FILE",
+        help=f"file to add all result lines to. Default: {LINES} in --out",
+    )
     parser.add_argument("--workers", type=int, default=1, help="runs at a time")
     arguments = parser.parse_args()
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
@@ -40,9 +44,10 @@ def main() -> None:
     )
     if n_failed:
         sys.exit(1)
-    lines, _ = report.usable(read_results(arguments.out)[0])  # those of other calls, too
-    lines.sort(key=lambda line: (line["stream"], line["seed"]))
-    arguments.lines.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    found, _ = read_results(arguments.out)  # those of other calls, too
+    collect(
+        found, arguments.lines or arguments.out / LINES, order=lambda line: (line["stream"], line["seed"])
+    )
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
     python -m benchmarks.paper --scale 0.1 --seeds 3
     python -m benchmarks.paper --scale 0.1 --seeds 3 --models moa-arf moa-srp --streams led_a sea_a
-    python -m benchmarks.paper --report      no runs: what is there, with the paper's figures beside it
+    python -m benchmarks.paper --report      no runs: what is in --out, with the paper's figures beside it
+    python -m benchmarks.paper --report --lines benchmarks/results/paper.jsonl      the same, added to what is kept
 
 A run is one file; one that is there is not done again, so the command can be stopped and given again, also with more
 models, streams or seeds. Cheap runs come first, all streams with the first seed before the second seed. `moa-...`
@@ -29,6 +30,7 @@ import numpy as np
 
 import streams
 from benchmarks.ablation import GATE
+from benchmarks.collected import collect
 from driftmoe import report
 from driftmoe.cli import carry_out, planned
 from driftmoe.experiment import read_failures, read_results
@@ -118,14 +120,16 @@ def main() -> None:
         help="collect the results in --out into --lines, their table beside it, and write their report to --out",
     )  # fmt: skip
     parser.add_argument(
-        "--lines",
-        type=Path,
-        default=RESULTS,
-        help="file to collect into, by default benchmarks/results/paper.jsonl",
-    )
+        "--lines", type=Path, metavar="FILE",
+        help="file to collect into; lines that are there stay unless their run is found anew. Default: "
+        "paper.jsonl in --out",
+    )  # fmt: skip
     arguments = parser.parse_args()
     if arguments.report:
-        write_report(arguments.out, arguments.lines)
+        try:
+            write_report(arguments.out, arguments.lines or arguments.out / RESULTS.name)
+        except (ValueError, ImportError) as error:
+            parser.error(str(error))
         return
     open_run = functools.partial(open_stream, options=FileOptions(), data_dir=arguments.data_dir)
     limit, river_limit = round(arguments.scale * N_SAMPLES), arguments.river_limit
@@ -154,15 +158,14 @@ def is_there(name: str, data_dir: Path | None) -> bool:
 
 
 def write_report(folder: Path, collected: Path) -> None:
-    """Collect the result lines of a folder into one file, their table beside it, and write a page for each length.
+    """Add the result lines of a folder to one file, with their table beside it, and write a page for each length.
+
+    A page compares the lines of the file that are as long as those of the folder.
 
     Only models with a result on every stream are compared, if there are any; all are in the table beside the paper's.
     """
     found, curves = read_results(folder)
-    results = sorted(report.usable(found)[0], key=_place)
-    collected.write_text(
-        "".join(json.dumps(line, allow_nan=False) + "\n" for line in results), encoding="utf-8"
-    )
+    results = collect(found, collected, order=_place)
     kept = [
         [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
         for file in (GATES, SPEEDS)
@@ -172,7 +175,7 @@ def write_report(folder: Path, collected: Path) -> None:
         beside[:0] = [goals(results, *kept), against_strongest(results)]
     text = report.markdown(beside, title="The paper's streams and methods", pictures="")
     collected.with_suffix(".md").write_text(text, encoding="utf-8")
-    limits = sorted({line["limit"] for line in results}, reverse=True)
+    limits = sorted({line["limit"] for line in report.usable(found)[0]}, reverse=True)
     for limit in limits:
         lines = [line for line in results if line["limit"] == limit]
         parts = report.sections(comparable(lines), curves, read_failures(folder))
@@ -226,7 +229,8 @@ def beside_strongest(results: Sequence[Mapping[str, Any]]) -> list[Beside]:
         n = int(known[stream, "nochange"]["n_samples"])
         by_seed: dict[str, dict[int, float]] = {}
         for line in lines:
-            if line["stream"] == stream and line["n_samples"] == n and not report.lateness(line):
+            is_late = report.lateness(line) or report.counting(line)
+            if line["stream"] == stream and line["n_samples"] == n and not is_late:
                 by_seed.setdefault(line["model"], {})[line["seed"]] = 100 * line["accuracy"]
         ours = by_seed.get("driftmoe", {})
         if 11 not in ours:

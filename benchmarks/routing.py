@@ -8,7 +8,7 @@ median of the repeats is printed with its ratio to the plain softmax top-k of th
 `route` on one row of numpy logits; "torch" is the policy on a tensor; "plan" is `TopK(2)` and then its expert-sorted
 plan; "entropy" is `TopK(2)` and then its entropy.
 
-The table is printed, each line of it also written to `benchmarks/results/routing.jsonl`.
+The table is printed, each line of it also written to `--out`; `benchmarks/results/routing.jsonl` is kept.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from driftmoe.routing import (
     route,
 )
 
-RESULTS = Path(__file__).parent / "results" / "routing.jsonl"
+OUT = Path("runs/routing.jsonl")
 POLICIES = {
     "Dense()": Dense(),
     "TopK(1)": TopK(1),
@@ -94,6 +94,7 @@ def main() -> None:
     parser.add_argument(
         "--seconds", type=float, default=0.02, help="of a policy in a repeat (default: %(default)s)"
     )
+    parser.add_argument("--out", type=Path, default=OUT, metavar="FILE", help="default: %(default)s")
     options = parser.parse_args()
 
     torch.set_num_threads(1)
@@ -118,8 +119,8 @@ def main() -> None:
                         **lines[-1]
                     )
                 )
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text("".join(json.dumps(line | machine) + "\n" for line in lines))
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text("".join(json.dumps(line | machine) + "\n" for line in lines))
 
 
 if __name__ == "__main__":

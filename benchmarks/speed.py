@@ -242,7 +242,7 @@ def run_prequential(samples: Samples, n: int, *, make: Callable[[], DriftMoEClas
     """The evaluator, which gives the model blocks and keeps its metrics."""
     model, stream = make(), samples.stream(n)
     start = time.perf_counter()
-    checkpoints = list(prequential(stream, model, window=WINDOW))
+    checkpoints = list(prequential(stream, model, window=WINDOW, count_warm_up=True))
     seconds = time.perf_counter() - start
     sizes = np.diff([0, *(c.n_samples for c in checkpoints)])
     window_hits = np.rint([c.window["accuracy"] for c in checkpoints] * sizes).astype(int)

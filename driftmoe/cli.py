@@ -132,6 +132,16 @@ Delayed = Annotated[
 ]
 
 
+CountWarmUp = Annotated[
+    bool,
+    typer.Option(
+        "--count-warm-up",
+        help="Count the samples that are predicted before the first label has come, of which no model can know the "
+        "class: the first one, with late labels those of the delay as well. They are left out otherwise.",
+    ),
+]
+
+
 def main() -> None:
     """Run the command line; a user's mistake ends in one line and exit code 2."""
     try:
@@ -203,6 +213,7 @@ def evaluate(
     ] = None,
     window: Annotated[int, typer.Option(min=1, help="Samples in a window of the curve.")] = 1000,
     delay: Delayed = "0",
+    count_warm_up: CountWarmUp = False,
     routing: Annotated[
         bool,
         typer.Option(
@@ -222,6 +233,8 @@ def evaluate(
 ) -> None:
     """Run models over a stream, test-then-train: each sample is predicted before it is learnt.
 
+    Figures are over all samples but those that are predicted before the first label has come (--count-warm-up).
+
     Prints a table and writes results.jsonl, windows.csv and a picture of the accuracy over time.
     Runs already in the folder stay; the same run replaces its older result. Ctrl-C keeps what was measured.
     """
@@ -236,7 +249,11 @@ def evaluate(
         folder = ResultFolder(out or Path("runs") / short_name)
         hashes = {s: stream_of_seed.fingerprint() for s, stream_of_seed in samples.items()}
         parsed_delay(delay)
-        runs = [Run(stream, hashes[s], spec, s, limit, window, delay) for spec in specs for s in seeds]
+        runs = [
+            Run(stream, hashes[s], spec, s, limit, window, delay, count_warm_up)
+            for spec in specs
+            for s in seeds
+        ]
         results, is_complete = _evaluate(runs, samples, folder)
         if not results and is_complete:
             raise ValueError(f"{stream} holds no samples")
@@ -270,6 +287,7 @@ def grid(
     ] = None,
     window: Annotated[int, typer.Option(min=1, help="Samples in a window of the curve.")] = 1000,
     delay: Delayed = "0",
+    count_warm_up: CountWarmUp = False,
     out: Annotated[Path, typer.Option(help="Folder of the results, one file per run.")] = Path("runs/grid"),
     executor: Annotated[
         str, typer.Option(help="serial, processes, or dask (a cluster; needs driftmoe[dask]).")
@@ -302,7 +320,10 @@ def grid(
         has_files = not set(stream) <= set(streams.names())
         opener = open_named_or_file if has_files else open_stream
         open_run = functools.partial(opener, options=options, data_dir=data_dir)
-        runs = planned(stream, model, seed or [1], open_run, limit=limit, window=window, delay=delay)
+        runs = planned(
+            stream, model, seed or [1], open_run,
+            limit=limit, window=window, delay=delay, count_warm_up=count_warm_up,
+        )  # fmt: skip
         n_failed = carry_out(
             runs, open_run, out, executor=executor, n_workers=workers, scheduler=scheduler, of_shard=shard
         )
@@ -393,17 +414,21 @@ def planned(
     limit: int | None,
     window: int = 1000,
     delay: str = "0",
+    count_warm_up: bool = False,
 ) -> list[Run]:
     """Return the runs of a grid, after each model and each stream has been found to exist."""
     for spec in specs:
         models.make(spec)
     parsed_delay(delay)
     return [
-        Run(name, open_run(name=name, limit=limit, seed=s).fingerprint(), spec, s, limit, window, delay)
+        Run(
+            name, open_run(name=name, limit=limit, seed=s).fingerprint(), spec, s,
+            limit, window, delay, count_warm_up,
+        )
         for name in dict.fromkeys(stream_names)
         for s in dict.fromkeys(seeds)
         for spec in dict.fromkeys(specs)
-    ]
+    ]  # fmt: skip
 
 
 def carry_out(
@@ -499,7 +524,8 @@ def _show(
 ) -> None:
     """Print the table of these results and draw their curves."""
     n_samples, late = max(result["n_samples"] for result in results), report.lateness(results[0])
-    title = f"{stream}, {n_samples:,} samples, test-then-train{late}"
+    late += report.counting(results[0])
+    title = f"{stream}, {n_samples:,} samples, test-then-train{late}{report.left_out(results)}"
     picture = re.sub(r"[^\w.-]+", "_", f"{short_name}{late}")
     done = {run_key(result) for result in results}
     curves = [point for point in folder.curves(stream) if run_key(point) in done]
@@ -625,9 +651,11 @@ def _evaluate(
                 progress.update(task, description=name, total=stream.n_samples)
                 watched = _Watched(stream, progress, task)
                 for last in prequential(watched, model, **run.protocol()):
-                    curve.append(run.curve_point(last))
+                    if last.n_window_counted:
+                        curve.append(run.curve_point(last))
                     rate, accuracy = last.n_samples / last.seconds, last.cumulative["accuracy"]
-                    figures = f"{rate:,.0f} samples/s, accuracy {accuracy:.2%}"
+                    known = f"accuracy {accuracy:.2%}" if last.n_counted else "no label yet"
+                    figures = f"{rate:,.0f} samples/s, {known}"
                     progress.update(task, completed=last.n_samples, figures=figures)
                 is_complete = True
             except KeyboardInterrupt:
@@ -640,7 +668,7 @@ def _evaluate(
                     f"{run.model} stopped after {n_samples:,} samples: {reason} (traceback: {file})"
                 ) from error
             finally:  # whatever cut the run short, what was measured is kept
-                if last is not None:
+                if last is not None and last.n_counted:
                     result = run.result(
                         last,
                         model,

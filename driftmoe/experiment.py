@@ -55,6 +55,8 @@ OPTIONAL: dict[str, Any] = {
         ("kappa", "kappa_m", "kappa_t", "f1_macro", "g_mean", "cpu_seconds", "ram_hours"), int | float
     ),
     **dict.fromkeys(("routing", "parameters", "versions"), dict),
+    "n_warm_up": int,
+    "count_warm_up": bool,
 }
 """What a result line may have, and of which type."""
 
@@ -90,6 +92,8 @@ class Run:
         Hash that tells the stream's samples from another's of the same name: other data, target or seed.
     delay
         Samples between a sample and its label, as text: `1000`, `100-2000` for a random one, or the name of a column.
+    count_warm_up
+        Whether samples that were predicted before the first label came count in the figures.
     """
 
     stream: str
@@ -99,10 +103,16 @@ class Run:
     limit: int | None
     window: int
     delay: str = "0"
+    count_warm_up: bool = False
 
     def protocol(self) -> dict[str, Any]:
         """Return the arguments of `prequential` that this run asks for."""
-        return {"window": self.window, "delay": parsed_delay(self.delay), "seed": self.seed}
+        return {
+            "window": self.window,
+            "delay": parsed_delay(self.delay),
+            "seed": self.seed,
+            "count_warm_up": self.count_warm_up,
+        }
 
     def parameters(self) -> dict[str, Any]:
         """Return all that the model was told, as JSON can hold it."""
@@ -134,7 +144,8 @@ class Run:
         model = models.make(self.model, seed=self.seed)
         last, curve = None, []
         for last in prequential(stream, model, **self.protocol()):
-            curve.append(self.curve_point(last))
+            if last.n_window_counted:
+                curve.append(self.curve_point(last))
             if stream.n_samples:
                 yield last.n_samples / stream.n_samples
         if last is None:
@@ -186,6 +197,8 @@ class Run:
             "limit": self.limit,
             "window": self.window,
             "delay": self.delay,
+            "n_warm_up": checkpoint.n_warm_up,
+            "count_warm_up": self.count_warm_up,
             "parameters": self.parameters(),
             "stream_length": stream_length,
             "stream_sha256": self.stream_sha256,
@@ -205,6 +218,7 @@ class Run:
         n_before = (checkpoint.n_samples - 1) // self.window * self.window
         return {
             **{name: getattr(self, name) for name in KEY},
+            "count_warm_up": self.count_warm_up,
             "n_samples": checkpoint.n_samples,
             **checkpoint.window,
             "samples_per_second": (checkpoint.n_samples - n_before) / checkpoint.window_seconds,
@@ -228,8 +242,8 @@ class ResultFolder:
         If the folder cannot be made or written.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path | str) -> None:
+        self.path = path = Path(path)
         path.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(path / ".lock")
         with self._lock:  # fails here, before the work, where nothing can be written
@@ -286,14 +300,17 @@ class JobFolder:
         If the folder cannot be made.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path | str) -> None:
+        self.path = path = Path(path)
         for name in ("jobs", "failed"):
             (path / name).mkdir(parents=True, exist_ok=True)
 
     def file(self, run: Run) -> Path:
         """Return the file that the result of a run is kept in."""
-        identity = json.dumps([*(getattr(run, name) for name in KEY), run.parameters()], sort_keys=True)
+        what = [*(getattr(run, name) for name in KEY), run.parameters()]
+        if warm_up := warm_up_protocol(vars(run)):
+            what.append(warm_up)
+        identity = json.dumps(what, sort_keys=True)
         name = re.sub(r"[^\w.()=,-]+", "_", f"{Path(run.stream).name}-{run.model}-{run.seed}")
         name = name.encode()[:80].decode(errors="ignore")  # systems count bytes, not characters
         return self.path / "jobs" / f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}.json"
@@ -634,7 +651,7 @@ def _shown(folder: Path, *patterns: str) -> list[Path]:
     return [f for f in files if not any(part.startswith(".") for part in f.relative_to(folder).parts)]
 
 
-def read_results(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def read_results(path: Path | str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return the result lines and the windows of all runs in a folder and the folders below it.
 
     Parameters
@@ -655,6 +672,7 @@ def read_results(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]
     ValueError
         If there is none, or a file cannot be read.
     """
+    path = Path(path)
     results: list[dict[str, Any]] = []
     curves: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     complete: set[tuple[str, ...]] = set()
@@ -681,8 +699,9 @@ def read_results(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]
     return results, [point for curve in curves.values() for point in curve]
 
 
-def read_failures(path: Path) -> list[str]:
+def read_failures(path: Path | str) -> list[str]:
     """Return a sentence for each run in a folder, and in the folders below it, that failed and was not done since."""
+    path = Path(path)
     texts = {
         file: file.read_text(encoding="utf-8").strip().splitlines() or ["a run", "no traceback"]
         for file in _shown(path, "failed/*.txt")
@@ -714,7 +733,24 @@ def versions() -> dict[str, str]:
 
 def run_key(line: Mapping[str, Any]) -> tuple[str, ...]:
     """Return what tells a run from others, as text: the same for a result line and for a point of its curve."""
-    return tuple("" if line.get(name) is None else str(line[name]) for name in KEY)
+    texts = ("" if line.get(name) is None else str(line[name]) for name in KEY)
+    return (*texts, warm_up_protocol(line))
+
+
+def counts_warm_up(line: Mapping[str, Any]) -> bool:
+    """Tell whether the warm-up is in the figures of a result line or of a point; in those of old files it is."""
+    return str(line.get("count_warm_up")) != "False"
+
+
+def warm_up_protocol(line: Mapping[str, Any]) -> str:
+    """Return what a run says of its warm-up beyond what old lines say, whose figures hold it without a word.
+
+    Without a delay the warm-up is one sample, which makes an old line no other run than a new one: only one that is
+    told to count it differs. With a delay an old line is the same as a new one that is told to count it.
+    """
+    if str(line.get("delay") or 0) == "0":
+        return "counted" if str(line.get("count_warm_up")) == "True" else ""
+    return "" if counts_warm_up(line) else "left out"
 
 
 def plain(value: Any) -> Any:

@@ -7,7 +7,8 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from numbers import Integral
+from inspect import signature
+from numbers import Integral, Real
 from operator import eq
 from typing import Any, Self
 
@@ -21,8 +22,55 @@ CHUNK = 256
 ROUNDING = 1e-6
 """By which a probability may leave [0, 1]."""
 
+MICRO = (metrics.MicroPrecision, metrics.MicroFBeta, metrics.MicroJaccard)
+"""Averages over samples; river's other ones inherit from these."""
+
 NEGLIGIBLE = 1e-12
 """Share of all weight below which a class counts as absent."""
+
+
+class AnsweredConfusionMatrix(metrics.ConfusionMatrix):
+    """A confusion matrix in which the answer `None`, no prediction, is wrong and no class of its own.
+
+    With river's own, a model that once had no answer has a class more: macro F1 of two classes is a mean over three.
+
+    Examples
+    --------
+    >>> from river import metrics
+    >>> from driftmoe.metrics import AnsweredConfusionMatrix
+    >>> metric = metrics.MacroRecall(AnsweredConfusionMatrix())
+    >>> for y_true, y_pred in zip("aab", [None, "a", "b"]):
+    ...     metric.update(y_true, y_pred)
+    >>> metric  # (1 / 2 + 1) / 2
+    MacroRecall: 75.00%
+    """
+
+    @property
+    def classes(self) -> list[Hashable]:
+        """Labels that were true or predicted."""
+        return [c for c in super().classes if c is not None]
+
+
+def without_none(metric: Any) -> Any:
+    """Return a metric that has seen nothing, or one like it to which the answer `None` is no class of its own.
+
+    Micro averages stay as they are, which count samples, not classes, and to which it is as wrong as another answer;
+    so do measures of clusterings, to which the samples without an answer are a group like any other.
+    """
+    if (
+        isinstance(metric, metrics.base.MultiClassMetric)
+        and not isinstance(metric, MICRO)
+        and metric.works_with_weights  # no measure of a clustering does
+        and type(getattr(metric, "cm", None)) is metrics.ConfusionMatrix
+    ):
+        return metric.clone({"cm": AnsweredConfusionMatrix()})
+    return metric
+
+
+def pass_over(metric: Any, y_true: Hashable, w: float = 1.0) -> None:
+    """Let a metric know the label of a sample that does not count: a baseline remembers it, others need nothing."""
+    if hasattr(metric, "pass_over"):
+        metric.pass_over(y_true, w)
 
 
 class BaselineKappa(metrics.base.ClassificationMetric):
@@ -42,6 +90,10 @@ class BaselineKappa(metrics.base.ClassificationMetric):
         self._total += total
         self._correct += correct
         self._baseline_correct += baseline_correct
+
+    def pass_over(self, y_true: Hashable, w: float = 1.0) -> None:
+        """Remember the label of a sample that does not count, which the baseline knows all the same."""
+        self._baseline(y_true, w)
 
     def revert(self, y_true: Hashable, y_pred: Hashable, w: float = 1.0) -> None:
         """Not available: what the baseline answered depends on the order in which samples came."""
@@ -83,6 +135,11 @@ class KappaM(BaselineKappa):
     classes
         Labels in the order that decides between equally frequent ones; labels not named follow as they come.
 
+    Raises
+    ------
+    ValueError
+        If `window` is below 1.
+
     References
     ----------
     Bifet, de Francisci Morales, Read, Holmes, Pfahringer (2015). Efficient online evaluation of big data stream
@@ -100,8 +157,12 @@ class KappaM(BaselineKappa):
 
     def __init__(self, window: int | None = None, classes: Sequence[Hashable] = ()) -> None:
         super().__init__()
+        if window is not None and (not isinstance(window, Integral) or window < 1):
+            raise ValueError(
+                f"window={window!r}; choose a whole number of labels, at least 1, or None for all"
+            )
         self.window = window
-        self.classes = classes
+        self.classes = list(classes)  # river cannot clone what was given an empty tuple
         self._labels: list[Hashable] = list(dict.fromkeys(classes))
         self._ranks: dict[Hashable, int] = {label: rank for rank, label in enumerate(self._labels)}
         self._counts = [0.0] * len(self._labels)  # by rank
@@ -276,12 +337,12 @@ class ExpectedCalibrationError(metrics.base.MultiClassMetric):
     """
 
     def __init__(self, n_bins: int = 15) -> None:
-        if n_bins < 1:
-            raise ValueError(f"n_bins={n_bins}; choose at least 1 bin")
+        if not isinstance(n_bins, Integral) or n_bins < 1:
+            raise ValueError(f"n_bins={n_bins!r}; choose a whole number of bins, at least 1")
         super().__init__()
-        self.n_bins = n_bins
-        self._weight = [0.0] * n_bins
-        self._surplus = [0.0] * n_bins  # of confidence over hits
+        self.n_bins: int = n_bins
+        self._weight: list[float] = [0.0] * n_bins
+        self._surplus: list[float] = [0.0] * n_bins  # of confidence over hits
 
     def update(self, y_true: Hashable, y_pred: Mapping[Hashable, float], w: float = 1.0) -> None:
         """Take in one prediction; one without any probability has no confidence."""
@@ -319,11 +380,16 @@ class _Wrapper(metrics.base.WrapperMetric, metrics.base.ClassificationMetric):  
     """A metric of classification made from another one, of which it counts some samples less, or not at all."""
 
     def __init__(self, cls: Callable[..., Any], **kwargs: Any) -> None:
+        if not callable(cls):
+            raise ValueError(
+                f"{type(self).__name__} got {cls!r}; give the class of a metric, as in "
+                f"{type(self).__name__}({type(cls).__name__}), and its arguments behind"
+            )
         self._cls, self._kwargs = cls, kwargs
         self._metric: Any = self._make()
 
     def _make(self) -> Any:
-        return self._cls(**deepcopy(self._kwargs))  # lest two share a confusion matrix
+        return without_none(self._cls(**deepcopy(self._kwargs)))  # lest two share a confusion matrix
 
     @property
     def metric(self) -> Any:
@@ -366,7 +432,7 @@ class Windowed(_Wrapper):
     Raises
     ------
     ValueError
-        If `size` is below 1.
+        If `size` is below 1, `cls` makes nothing, or the metric takes no weights.
 
     References
     ----------
@@ -386,6 +452,10 @@ class Windowed(_Wrapper):
         if not isinstance(size, Integral) or size < 1:
             raise ValueError(f"size={size!r}; choose a whole number of samples, at least 1")
         super().__init__(cls, **kwargs)
+        if "w" not in signature(self._metric.update).parameters:
+            raise ValueError(
+                f"{type(self._metric).__name__} forgets by itself and knows no weights; use it as it is"
+            )
         self.size: int = size
         self._recent: deque[Any] = deque()
 
@@ -402,6 +472,10 @@ class Windowed(_Wrapper):
         self._recent.append((y_true, y_pred, w))
         if len(self._recent) > self.size:
             self._metric.revert(*self._recent.popleft())
+
+    def pass_over(self, y_true: Hashable, w: float = 1.0) -> None:
+        """Let a baseline remember the label of a sample that does not count."""
+        pass_over(self._metric, y_true, w)
 
     def get(self) -> float:
         """Return what the metric gives for the last samples; 0 or what the metric says before any."""
@@ -435,7 +509,7 @@ class Fading(_Wrapper):
     Raises
     ------
     ValueError
-        If `factor` is out of range.
+        If `factor` is out of range, `cls` makes nothing, or the metric is none of weighted samples.
 
     Notes
     -----
@@ -461,12 +535,21 @@ class Fading(_Wrapper):
     _HEIR_BEGINS, _HEIR_TAKES_OVER = 1e100, 1e150
 
     def __init__(self, cls: Callable[..., Any], factor: float = 0.999, **kwargs: Any) -> None:
-        if not 0.0 < factor < 1.0:
-            raise ValueError(f"factor={factor}; choose 0 < factor < 1, such as 0.999")
+        if not isinstance(factor, Real) or not 0.0 < factor < 1.0:
+            raise ValueError(f"factor={factor!r}; choose 0 < factor < 1, such as 0.999")
         super().__init__(cls, **kwargs)
-        self.factor = factor
+        if not getattr(self._metric, "works_with_weights", True):
+            raise ValueError(
+                f"{type(self._metric).__name__} knows no weights, by which older samples would count less; use a "
+                "window instead, or choose another metric"
+            )
+        self.factor: float = factor
         self._heir: Any = None
-        self._weight = 1.0
+        self._weight: float = 1.0
+
+    def pass_over(self, y_true: Hashable, w: float = 1.0) -> None:
+        """Let a baseline remember the label of a sample that does not count."""
+        pass_over(self._metric, y_true, w * self._weight)
 
     def update(self, y_true: Hashable, y_pred: Any, w: float = 1.0) -> None:
         """Take in one prediction."""
@@ -660,6 +743,11 @@ class Scores:
         of_each = np.ones(len(y_true)) if weights is None else np.asarray(weights, dtype=np.float64)
         step.majority_correct += self._kappa_m._baseline_hits(y_true, of_each)
         step.previous_correct += self._kappa_t._baseline_hits(y_true, of_each)
+
+    def pass_over(self, y_true: Hashable, w: float = 1.0) -> None:
+        """Let the baselines of the kappas remember the label of a sample that does not count."""
+        self._kappa_m.pass_over(y_true, w)
+        self._kappa_t.pass_over(y_true, w)
 
     def restart(self) -> None:
         """Begin a new step, and with it forget the oldest; the baselines of the kappas keep what they remember."""

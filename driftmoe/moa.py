@@ -4,6 +4,9 @@ A `MoaLearner` is never asked sample by sample. `prequential` hands it the strea
 step, are compared there with ours, and MOA's own test-then-train loop (`EfficientEvaluationLoops`, as CapyMOA's
 `prequential_evaluation` uses it) gives back one prediction for each. Its time is that of the loop alone.
 
+The first sample, which is predicted before any label has come, is in no figure, as for all models; MOA's evaluators
+count what the learner says of it, most often class 0. `prequential(..., count_warm_up=True)` gives their figures.
+
 Java starts with the first learner and lives as long as the process; the first run in a process pays for the
 compilation of what it uses. Learners have one thread, Java's compiler and garbage collector have theirs on top, which
 shows in the time of all cores.

@@ -25,7 +25,7 @@ import pandas as pd
 from rich.table import Table
 from scipy import stats
 
-from driftmoe.experiment import parsed_delay, run_key
+from driftmoe.experiment import counts_warm_up, parsed_delay, run_key, warm_up_protocol
 from driftmoe.metrics import Recovery, drift_recovery
 
 if TYPE_CHECKING:  # slow to import, and needed by those who draw alone
@@ -400,7 +400,7 @@ def usable(results: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]
             notes.append(f"{name}: interrupted after {result['n_samples']:,} samples, left out.")
             continue
         parts = ("stream", "stream_sha256", "model", "seed", "n_samples")
-        key = (*(result[part] for part in parts), _delay(result))
+        key = (*(result[part] for part in parts), _delay(result), warm_up_protocol(result))
         if key in kept:
             notes.append(
                 f"{name}, {result['n_samples']:,} samples: done more than once, the last one counts."
@@ -419,6 +419,26 @@ def lateness(result: Mapping[str, Any]) -> str:
     return "" if _delay(result) == "0" else f", labels {_delay(result)} late"
 
 
+def counting(result: Mapping[str, Any]) -> str:
+    """Return what a title says of a warm-up in the figures; nothing where it is left out, or is one old sample."""
+    counted = counts_warm_up(result) if lateness(result) else warm_up_protocol(result)
+    return ", warm-up counted" if counted else ""
+
+
+def left_out(results: Sequence[Mapping[str, Any]]) -> str:
+    """Return what a title says of the first samples that are in no figure; nothing where all are."""
+    ns = sorted({line.get("n_warm_up", 0) for line in results if not counts_warm_up(line)})
+    if not ns or not ns[-1]:
+        return ""
+    if ns == [1]:
+        return ", first sample not counted"
+    return (
+        f", first {ns[-1]:,} samples not counted"
+        if len(ns) == 1
+        else f", up to {ns[-1]:,} samples not counted"
+    )
+
+
 def _data_names(results: Sequence[Mapping[str, Any]]) -> list[str]:
     """Name the data of each result: the stream, and its hash where one name stands for several."""
     hashes: dict[tuple[Any, ...], set[str]] = {}
@@ -435,9 +455,10 @@ def _data_names(results: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _row_names(results: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Name what each result was measured on: stream and length, how late labels came, and the data if need be."""
+    """Name what each result was measured on: stream, length, how late labels came, and warm-up and data if need be."""
     return [
-        f"{result['stream']}, {result['n_samples']:,}{lateness(result)}{data.removeprefix(result['stream'])}"
+        f"{result['stream']}, {result['n_samples']:,}{lateness(result)}{counting(result)}"
+        f"{data.removeprefix(result['stream'])}"
         for result, data in zip(results, _data_names(results), strict=True)
     ]
 
@@ -607,6 +628,7 @@ def sections(
         f"{len(lines)} runs: {len(mean)} {rows_or_streams}, {len(mean.columns)} models, up to {n_runs} seeds. Each "
         "sample is predicted before it is learnt. Cells are the mean ± standard deviation over seeds, in %; the best "
         "of a row is bold. The number behind a stream's name is its length in samples.",
+        *_what_counts(lines),
         *cautions,
         *notes,
         *failures,
@@ -627,18 +649,38 @@ def sections(
     ]
 
 
+def _what_counts(lines: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Say which samples are in the figures: how many are not, and of which runs all are."""
+    told: dict[str, None] = {}
+    for row, line in zip(_row_names(lines), lines, strict=True):
+        if not counts_warm_up(line) and line.get("n_warm_up", 0) > 1:
+            told[f"{line['n_warm_up']:,} of {row}"] = None
+    n_old = sum(counts_warm_up(line) for line in lines)
+    sentences = [
+        "Samples that were predicted before the first label had come, of which no model could know the class, are in "
+        "no figure: the first sample where labels come at once"
+        + (f"; {'; '.join(told)}." if told else ".")
+    ] if n_old < len(lines) else []  # fmt: skip
+    if n_old:
+        sentences.append(
+            f"In {n_old} of {len(lines)} runs they count, as in all of older versions, or as --count-warm-up asks; "
+            "without a delay that is one sample, and such runs stand beside the others."
+        )
+    return sentences
+
+
 def _one_of_each(lines: Sequence[Mapping[str, Any]], rows: Sequence[str]) -> list[str]:
-    """Return of some rows one of each stream: the longest, and of these that with the earliest labels.
+    """Return of some rows one of each stream: the longest, of these with the earliest labels, without their warm-up.
 
     Rows of one stream are not independent, as ranks and tests have to assume.
     """
-    of_stream: dict[str, dict[str, tuple[int, float]]] = {}
+    of_stream: dict[str, dict[str, tuple[int, float, bool]]] = {}
     for row, data, line in zip(_row_names(lines), _data_names(lines), lines, strict=True):
         if row in rows:
             delay = parsed_delay(_delay(line))
             longest = delay[1] if isinstance(delay, tuple) else delay
             latest = float(longest) if isinstance(longest, int) else math.inf  # who knows what a column holds
-            of_stream.setdefault(data, {})[row] = (-line["n_samples"], latest)
+            of_stream.setdefault(data, {})[row] = (-line["n_samples"], latest, bool(counting(line)))
     return [min(of_row, key=of_row.__getitem__) for of_row in of_stream.values()]
 
 

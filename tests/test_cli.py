@@ -105,7 +105,8 @@ def test_a_delay_is_one_of_learning_alone(tmp_path):
             cwd=tmp_path,
         )
         assert done.returncode == 0, done.stderr
-    assert "led_a, 3,000 samples, test-then-train, labels 1000 late" in done.stdout
+    title = "led_a, 3,000 samples, test-then-train, labels 1000 late, first 1,001 samples not counted"
+    assert title in done.stdout
     assert (tmp_path / "1000" / "led_a_labels_1000_late.png").exists()
     at_once, late = (
         [
@@ -114,9 +115,23 @@ def test_a_delay_is_one_of_learning_alone(tmp_path):
         ]
         for delay in ("0", "1000")
     )
-    assert late == [pytest.approx(sum(hits[i : i + 1000]) / 1000) for i in (0, 1000, 2000)]
-    assert late[0] == 0.0  # no label has come
-    assert at_once[0] > 0.3
+    # no label has come before sample 1001: the first window has no figure, the second begins with that sample
+    assert late == pytest.approx([sum(hits[1001:2000]) / 999, sum(hits[2000:3000]) / 1000])
+    assert len(at_once) == 3
+    line = json.loads((tmp_path / "1000" / "results.jsonl").read_text())
+    assert (line["n_samples"], line["n_warm_up"], line["count_warm_up"]) == (3000, 1001, False)
+    assert line["accuracy"] == pytest.approx(sum(hits[1001:]) / 1999)
+    options = ["--delay", "1000", "--count-warm-up", "--out", "1000"]
+    counted = driftmoe_command("evaluate", "led_a", "-m", "ht", "--limit", "3000", *options, cwd=tmp_path)
+    assert "labels 1000 late, warm-up counted" in counted.stdout
+    left_out, counted = map(json.loads, (tmp_path / "1000" / "results.jsonl").read_text().splitlines())
+    assert left_out["accuracy"] == line["accuracy"]  # the two are different runs
+    assert counted["accuracy"] == pytest.approx(sum(hits) / 3000)
+    too_late = ["--limit", "900", "--delay", "1000", "--out", "late"]
+    refused = driftmoe_command("evaluate", "led_a", "-m", "ht", *too_late, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "all 900 samples were predicted before the first label came" in refused.stderr
+    assert not (tmp_path / "late" / "results.jsonl").exists()
 
 
 def test_a_grid_reads_files_as_told_and_streams_by_their_names(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ import streams
 from driftmoe import models
 from driftmoe.cli import planned
 from driftmoe.experiment import (
+    KEY,
     JobFolder,
     ResultFolder,
     Run,
@@ -26,6 +28,7 @@ from driftmoe.experiment import (
     read_results,
     run_grid,
     run_job,
+    run_key,
     shard,
 )
 from driftmoe.report import usable
@@ -451,6 +454,55 @@ def test_what_tells_runs_apart_is_in_the_name_of_the_file(tmp_path):
     name = folder.file(plan("driftmoe(expert=ht(grace_period=200), hidden=(8, 8))")[0]).name
     assert "/" not in name
     assert " " not in name
+
+
+def test_old_lines_and_new_ones_are_the_same_run_but_for_a_warm_up_of_more_than_a_sample():
+    """A line without the field has counted all: without a delay by one sample more, which makes it no other run."""
+    for delay, count_warm_up, is_same in (
+        ("0", False, True), ("0", True, False), ("5", False, False), ("5", True, True),
+    ):  # fmt: skip
+        (run,) = plan("nochange", delay=delay, count_warm_up=count_warm_up)
+        result, curve = run_job(run, OPEN(name="led_a", limit=300, seed=1))
+        assert (result["n_warm_up"], result["count_warm_up"]) == (1 + int(delay), count_warm_up)
+        assert run_key(result) == run_key(curve[0]) == run_key({n: str(v) for n, v in curve[0].items()})
+        old = {name: value for name, value in result.items() if name not in ("n_warm_up", "count_warm_up")}
+        assert (run_key(old) == run_key(result)) is is_same
+        assert len(usable([old, result])[0]) == (1 if is_same else 2)
+
+
+def test_the_file_of_a_run_without_a_delay_is_that_of_older_versions(tmp_path):
+    """Its name is the hash of what has always told runs apart."""
+    folder = JobFolder(tmp_path)
+    (at_once,), (late,) = plan("ht"), plan("ht", delay="5", count_warm_up=True)
+    for run in (at_once, late):
+        identity = json.dumps([*(getattr(run, name) for name in KEY), run.parameters()], sort_keys=True)
+        assert hashlib.sha256(identity.encode()).hexdigest()[:12] in folder.file(run).name
+    others = [*plan("ht", count_warm_up=True), *plan("ht", delay="5"), at_once, late]
+    assert len({folder.file(run) for run in others}) == 4
+
+
+def test_a_folder_may_be_named_by_text(tmp_path):
+    (run,), text = plan("nochange"), str(tmp_path / "runs")
+    result, curve = run_job(run, OPEN(name="led_a", limit=300, seed=1))
+    JobFolder(text).keep(run, result, curve)
+    ResultFolder(text).add(result, curve)
+    assert len(read_results(text)[0]) == 2
+    assert read_failures(text) == []
+
+
+def test_windows_without_a_sample_that_counts_are_no_points_of_the_curve():
+    (run,) = plan("nb", delay="150")
+    _, curve = run_job(run, OPEN(name="led_a", limit=300, seed=1))
+    assert [point["n_samples"] for point in curve] == [200, 300]
+    json.dumps(curve, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    "file", ["paper", "full_length", "electricity", "ablation/late", "ablation/gate", "neural_experiments"]
+)
+def test_lines_kept_by_older_versions_are_read(file):
+    results, _ = read_results(ROOT / "benchmarks" / "results" / f"{file}.jsonl")
+    assert all(run_key(line) for line in results)
 
 
 def test_defaults_that_change_make_another_run(tmp_path, monkeypatch):

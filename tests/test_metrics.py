@@ -385,3 +385,38 @@ def test_memory_measured_last_counts_until_later():
     ram_hours.update(4_000_000_000, seconds=1800)
     assert ram_hours.get(seconds=3600) == pytest.approx(1.5 + 2.0)
     assert ram_hours.get() == pytest.approx(1.5)
+
+
+def test_no_answer_is_no_class_of_a_wrapped_metric_either():
+    """By hand: of a and b, each true twice, one a has no answer: recalls 1/2 and 1; precision 1 and 1."""
+    for metric in (Windowed(metrics.MacroRecall, 10), Fading(metrics.MacroRecall, 1 - 1e-12)):
+        for y_true, y_pred in zip("aabb", [None, *"abb"], strict=True):
+            metric.update(y_true, y_pred)
+        assert metric.get() == pytest.approx(0.75)
+
+
+def test_what_makes_no_metric_is_refused():
+    with pytest.raises(
+        ValueError, match=r"Windowed got Accuracy: 0.00%; give the class .* Windowed\(Accuracy\)"
+    ):
+        Windowed(metrics.Accuracy(), 10)
+    for window in (0, -1, 2.5):
+        with pytest.raises(ValueError, match=f"window={window}; choose a whole number of labels"):
+            KappaM(window)
+    with pytest.raises(ValueError, match=r"n_bins=2\.5; choose a whole number"):
+        ExpectedCalibrationError(2.5)
+
+
+def test_a_kappa_without_classes_can_be_cloned():
+    assert KappaM(5).clone().window == 5
+    assert KappaM(classes=("b", "a")).clone().classes == ["b", "a"]
+
+
+def test_baselines_know_a_label_that_does_not_count():
+    scores, kappa = Scores(), KappaTemporal()
+    for metric in (scores, kappa):
+        metric.pass_over("a")
+        metric.update("a", "b")
+        metric.update("a", "a")
+    assert kappa.get() == scores.get()["kappa_t"] == 0.0  # the baseline is right on both: nothing to gain
+    assert scores.get()["accuracy"] == pytest.approx(1 / 2)

@@ -12,6 +12,7 @@ import pytest
 import streams
 from benchmarks import paper
 from benchmarks.ablation import GATE
+from benchmarks.collected import collect
 from driftmoe import models
 from driftmoe.evaluation import prequential
 from driftmoe.report import NOTHING, Grid
@@ -83,6 +84,57 @@ def test_the_grid_runs_what_is_missing_and_reports_it(tmp_path, monkeypatch, cap
     assert "Accuracy beside the paper's" in (tmp_path / "500" / "report.md").read_text()
     assert "| sea_a, 500 |" in (tmp_path / "paper.md").read_text()
     assert "| sea_a, 200 |" in (tmp_path / "200" / "report.md").read_text()
+
+
+def test_a_report_of_a_few_small_runs_leaves_the_kept_results_alone(tmp_path, monkeypatch):
+    """By default nothing beyond --out is written; into a named file lines are added."""
+    before = {file: file.read_bytes() for file in (paper.RESULTS, paper.RESULTS.with_suffix(".md"))}
+    runs, collected = tmp_path / "runs", tmp_path / "kept.jsonl"
+    arguments = ["paper", "--scale", "0.0003", "--seeds", "1", "--out", str(runs), "--streams", "sea_a"]
+    monkeypatch.setattr("sys.argv", [*arguments, "--models", "nochange", "nb"])
+    with pytest.raises(SystemExit, match=r"^0$"):
+        paper.main()
+    monkeypatch.setattr("sys.argv", ["paper", "--report", "--out", str(runs)])
+    paper.main()
+    assert {file: file.read_bytes() for file in before} == before
+    assert len((runs / "paper.jsonl").read_text().splitlines()) == 2
+    assert (runs / "paper.md").exists()
+
+    kept = [json.loads(text) for text in paper.RESULTS.read_text().splitlines()]
+    stale = json.loads((runs / "paper.jsonl").read_text().splitlines()[0]) | {"accuracy": 0.0}
+    collected.write_text("".join(json.dumps(of) + "\n" for of in (*kept, stale)))
+    monkeypatch.setattr("sys.argv", ["paper", "--report", "--out", str(runs), "--lines", str(collected)])
+    paper.main()
+    lines = [json.loads(text) for text in collected.read_text().splitlines()]
+    assert [of for of in lines if of["limit"] != 300] == sorted(kept, key=paper._place)
+    assert sorted(of["model"] for of in lines if of["limit"] == 300) == ["nb", "nochange"]
+    assert all(of["accuracy"] > 0.4 for of in lines if of["limit"] == 300)
+    assert sorted(file.name for file in runs.iterdir() if file.is_dir()) == ["300", "failed", "jobs"]
+
+
+@pytest.mark.parametrize("has_folder", [True, False])
+def test_a_report_of_no_runs_is_told_in_one_line_and_changes_nothing(
+    tmp_path, monkeypatch, capsys, has_folder
+):
+    runs, collected = tmp_path / "runs", tmp_path / "kept.jsonl"
+    if has_folder:
+        runs.mkdir()
+    collected.write_bytes(paper.RESULTS.read_bytes())
+    monkeypatch.setattr("sys.argv", ["paper", "--report", "--out", str(runs), "--lines", str(collected)])
+    with pytest.raises(SystemExit, match=r"^2$"):
+        paper.main()
+    assert capsys.readouterr().err.endswith(
+        f"error: {runs} holds no results; run `driftmoe evaluate --out {runs}` or `driftmoe grid` first\n"
+    )
+    assert collected.read_bytes() == paper.RESULTS.read_bytes()
+    assert runs.exists() is has_folder
+
+
+def test_interrupted_runs_are_not_collected(tmp_path):
+    file = tmp_path / "lines.jsonl"
+    with pytest.raises(ValueError, match="no run is complete; do some first"):
+        collect([line("sea_a", "arf", 11, 0.8) | {"complete": False}], file)
+    assert not file.exists()
 
 
 def line(stream, model, seed, accuracy, n_samples=100_000):

@@ -144,8 +144,37 @@ def test_runs_with_late_labels_are_rows_of_their_own():
     late = [{**line, "accuracy": 0.25, "delay": "1000"} for line in RESULTS]
     rows = accuracy_rows([*RESULTS, *late])
     names = [str(row) for row in rows]
-    assert any("a, 1,000, labels 1000 late" in name for name in names)
+    assert any("a, 1,000, labels 1000 late, warm-up counted" in name for name in names)  # as in old lines
     assert "done more than once" not in text_of(report.sections([*RESULTS, *late], []), "What was compared")
+
+
+def test_a_report_says_what_is_counted_and_keeps_a_long_warm_up_apart():
+    """Without a delay an old line, which counts the first sample, stands in the row of the new ones."""
+    new = {"count_warm_up": False}
+    old = result("a", "x", 1, 0.5)
+    at_once = result("a", "x", 2, 0.7, n_warm_up=1, **new)
+    late = result("a", "x", 1, 0.6, delay="10", n_warm_up=11, **new)
+    counted = [
+        result("a", "x", 1, 0.4, delay="10"),
+        result("a", "x", 1, 0.3, n_warm_up=1, count_warm_up=True),
+    ]
+    lines = [old, at_once, late, *counted]
+    names = [name for name in accuracy_rows(lines) if not name.startswith("mean")]
+    assert names == [
+        "a, 1,000", "a, 1,000, labels 10 late", "a, 1,000, labels 10 late, warm-up counted",
+        "a, 1,000, warm-up counted",
+    ]  # fmt: skip
+    text = text_of(report.sections(lines, []), "What was compared")
+    assert (
+        "are in no figure: the first sample where labels come at once; 11 of a, 1,000, labels 10 late."
+        in text
+    )
+    assert "In 3 of 5 runs they count, as in all of older versions, or as --count-warm-up asks" in text
+    assert "count, as in all" not in text_of(report.sections([at_once], []), "What was compared")
+    assert report.left_out([old]) == report.left_out(counted) == ""
+    assert report.left_out([at_once]) == ", first sample not counted"
+    assert report.left_out([late, late]) == ", first 11 samples not counted"
+    assert report.left_out([late, at_once]) == ", up to 11 samples not counted"
 
 
 def test_interrupted_and_repeated_runs_are_named_and_left_out():
@@ -346,7 +375,7 @@ def test_the_command_compares_the_models_asked_for_in_their_order_and_names_fail
 def test_tests_and_ranks_take_each_stream_once():
     """Rows of one stream, of other lengths or delays, are not independent."""
     lines = [
-        result(stream, model, 1, accuracy, n_samples=n, delay=delay)
+        result(stream, model, 1, accuracy, n_samples=n, delay=delay, count_warm_up=False)
         for stream, gain in (("a", 0.1), ("b", 0.0), ("c", 0.05))
         for n, delay in ((1000, None), (2000, "0"), (2000, "500"), (2000, "1000"))
         for model, accuracy in (("x", (0.8 if delay == "0" else 0.1) + gain), ("y", 0.7), ("z", 0.6))
@@ -369,7 +398,11 @@ def test_tests_and_ranks_take_each_stream_once():
 
 
 def test_of_late_rows_the_earliest_is_taken_and_data_of_one_name_are_several_streams():
-    lines = [result("a", "x", 1, 0.5, delay=delay) for delay in ("1000", "due2", "500", "20-600")]
+    lines = [
+        result("a", "x", 1, 0.5, delay=delay, count_warm_up=counted)
+        for delay in ("1000", "due2", "500", "20-600")
+        for counted in (True, False)
+    ]
     assert report._one_of_each(lines, report._row_names(lines)) == ["a, 1,000, labels 500 late"]
     alike = [
         {**result("data.csv", model, 1, 0.5), "stream_sha256": data * 9} for data in "pqr" for model in "xyz"
