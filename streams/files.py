@@ -83,7 +83,7 @@ def open_file(
     classes: Sequence[Hashable] = (),
     delimiter: str | None = None,
     header: bool | None = None,
-    missing: Sequence[str] | None = None,
+    missing: Sequence[str] = (),
     encoding: str | None = None,
 ) -> CSVStream | ARFFStream | JSONLinesStream | ArrowStream:
     """Open a file as a stream, by the ending of its name.
@@ -114,8 +114,7 @@ def open_file(
     delimiter, header
         As in `CSVStream`, for CSV files alone; `None` is its default, or what the first line tells.
     missing
-        What stands for a missing value, as text; `None` is the default of the kind of file. In a file of CSV or
-        JSON it takes the place of `MISSING`.
+        What stands for a missing value, as text, besides what usually does in such a file.
     encoding
         Of a file of text; `None` is UTF-8.
 
@@ -143,9 +142,9 @@ def open_file(
     suffix = next((s for s in SUFFIXES if Path(path).name.lower().endswith(s)), None)
     if suffix is None:
         raise ValueError(f"{path}: unknown kind of file; its name must end in one of {ENDINGS}")
-    encoding_ = "utf-8" if encoding is None else _known_encoding(encoding)
-    kind, found = _kind_and_delimiter(path, suffix, encoding_)
-    given = {"delimiter": delimiter, "header": header, "encoding": encoding, "missing": missing}
+    kind, found = _kind_and_delimiter(path, suffix, encoding)
+    marks = [*MISSING, *missing] if kind in ("csv", "json") and missing else missing or None
+    given = {"delimiter": delimiter, "header": header, "encoding": encoding, "missing": marks}
     given = {name: value for name, value in given.items() if value is not None}
     if kind != "csv" and (of_csv := [name for name in ("delimiter", "header") if name in given]):
         raise ValueError(f"{path}: {', '.join(of_csv)} is for CSV files; leave it out")
@@ -174,7 +173,7 @@ def open_file(
     return stream
 
 
-def _kind_and_delimiter(path: str | Path, suffix: str, encoding: str) -> tuple[str, str]:
+def _kind_and_delimiter(path: str | Path, suffix: str, encoding: str | None) -> tuple[str, str]:
     """Return the kind of a file, by its name or else by its first line, and what stands between its fields."""
     name = "" if suffix in PACKED else suffix.split(".")[1]
     kind = {"csv": "csv", "tsv": "csv", "arff": "arff", "jsonl": "json", "ndjson": "json"}.get(name)
@@ -182,7 +181,7 @@ def _kind_and_delimiter(path: str | Path, suffix: str, encoding: str) -> tuple[s
         kind = "arrow"
     if kind is not None:
         return kind, "\t" if name == "tsv" else ","
-    with _open_text(path, encoding) as file:
+    with _open_text(path, _known_encoding(path, encoding or "utf-8")) as file:
         lines = (line.removeprefix(_BOM).strip(b"\r\n") for line in file.read(PIECE_BYTES).split(b"\n"))
         first = next((line for line in lines if line.strip() and not line.startswith(b"%")), b"")
     if first.lstrip().lower().startswith((b"@relation", b"@attribute")):
@@ -400,7 +399,7 @@ class _FileStream(Stream):
             if (n := len(column.nominal.values)) >= MANY_VALUES:
                 what = _kind_of_names(column.nominal.values)
                 notes.append(
-                    f"{column.name!r} has {n:,} {what} read as names: drop=[{column.name!r}], "
+                    f"{column.name!r}: {n:,} {what} as names; drop=[{column.name!r}] "
                     f"or keep: nominal=[{column.name!r}]"
                 )
         if len(self.classes) >= MANY_LABELS and not self._is_labelled:
@@ -756,7 +755,7 @@ class CSVStream(_TextStream):
         self._quotes = None if quote is None else _Quotes(delimiter, quote)
         self._missing = frozenset(missing)
         self._null_values = list(missing)
-        self._encoding = _known_encoding(encoding)
+        self._encoding = _known_encoding(path, encoding)
         self._names: list[str] = []
         self._header = b""
         names, self._n_header_lines = self._read_names(path, header)
@@ -1000,7 +999,7 @@ class ARFFStream(_TextStream):
         missing: Sequence[str] = (),
         encoding: str = "utf-8",
     ) -> None:
-        self._encoding = _known_encoding(encoding)
+        self._encoding = _known_encoding(path, encoding)
         self._missing = frozenset(missing)
         columns, self._n_header_lines, self._first = _read_attributes(path, drop, self._encoding)
         names = [column.name for column in columns]
@@ -1325,7 +1324,7 @@ class JSONLinesStream(_TextStream):
         drop: Sequence[str] = (),
         classes: Sequence[Hashable] = (),
     ) -> None:
-        self._encoding = _known_encoding(encoding)
+        self._encoding = _known_encoding(path, encoding)
         self._n_header_lines, self._null_values, self._missing = 0, list(missing), frozenset(missing)
         values = self._first_values(path)
         names = list(values)
@@ -1435,7 +1434,9 @@ def _position(target: str | int | None, names: list[str], path: str | Path) -> i
 
 def _check_names(argument: str, asked: Sequence[str], names: list[str], path: str | Path) -> None:
     if unknown := [name for name in asked if name not in names]:
-        raise ValueError(f"{path}: {argument} names {unknown}; columns: {_listed(names)}")
+        raise ValueError(
+            f"{path}: {argument} names {unknown}, which the file does not have; columns: {_listed(names)}"
+        )
 
 
 def _listed(names: list[str]) -> str:
@@ -1461,27 +1462,33 @@ def _is_numeric(shown: Mapping[str, int]) -> bool:
 _DATE = re.compile(
     r"\d{4}-\d\d?-\d\d?\b.*|\d{4}/\d\d?/\d\d?\b.*|\d\d?([./-])\d\d?\1\d{2,4}\b.*|\d\d?:\d\d\b.*"
 )
-_AMOUNT = re.compile(r"\D{0,4}\d[\d.,' ]*\s?\D{0,3}")
+_AMOUNT = re.compile(r"[^\w\s]{0,2}\s?\d[\d.,' ]*(?:\s?[^\w\s]|\s\w{1,4})?")
 
 
 def _kind_of_names(values: Sequence[Any]) -> str:
     """Return what to call the values of a column of names."""
     texts = [str(value).strip() for value in values[:MANY_VALUES]]
-    for pattern, what in ((_DATE, "dates"), (_AMOUNT, "numbers written as text,")):
+    for pattern, what in ((_DATE, "dates"), (_AMOUNT, "numbers in text")):
         if sum(pattern.fullmatch(text) is not None for text in texts) > 0.9 * len(texts):
             return what
     return "different texts"
 
 
-def _known_encoding(encoding: str) -> str:
-    """Return the usual name of an encoding of text."""
+def _known_encoding(path: str | Path, encoding: str) -> str:
+    """Return the usual name of the encoding of a file."""
     try:
         "".encode(encoding)
-        return codecs.lookup(encoding).name
+        name = codecs.lookup(encoding).name
     except LookupError:
         raise ValueError(
             f"encoding={encoding!r} is unknown; choose one such as 'utf-8', 'latin-1', 'cp1252' or 'utf-16'"
         ) from None
+    if name == "utf-8":
+        with _unpacked(path) as file:
+            mark = file.read(2)
+        if mark in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            raise ValueError(f"{path} begins as a file in UTF-16 does; pass encoding='utf-16'")
+    return name
 
 
 _UNDECODED = re.compile("[\udc80-\udcff]+")
@@ -1750,6 +1757,7 @@ _BLANKS_AROUND = re.compile(rb"^[ \t]+|[ \t]+(?=\r?$)", re.MULTILINE)
 _TOKEN = r"""(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"|([^\s,'"%{}][^,%{}]*?)?)"""
 _FIELD = re.compile(rf"\s*{_TOKEN}\s*(,|%.*$|$)")
 _DECLARED = re.compile(rf"\s*{_TOKEN}\s*(,|\}}|%.*$|$)")
+_IN_BRACES = re.compile(r"""\{((?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^'"}])*)\}""")
 _WORD = re.compile(
     r"""(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"|([^\s,'"%{}][^\s,%{}]*))(?:\s*,\s*|\s+|(?=%)|$)"""
 )
@@ -1798,9 +1806,11 @@ def _words(text: str) -> list[str | None] | None:
     return words
 
 
-def _split_arff(text: str, pattern: re.Pattern[str], closing: str) -> tuple[list[str | None], int]:
+def _split_arff(
+    text: str, pattern: re.Pattern[str], closing: str, start: int = 0
+) -> tuple[list[str | None], int]:
     """Return the fields up to a closing mark, or to the end, and where they end."""
-    fields, start = [], 0
+    fields = []
     while True:
         match = pattern.match(text, start)
         if match is None:
@@ -1876,12 +1886,15 @@ def _declared_values(name: str, spec: str, encoding: str) -> NominalValues:
     """Return the values in the braces of a declaration; a comment may follow them."""
     if "}" not in spec:
         raise _BadRowError(f": the values of {name!r} have no closing brace; write them on one line")
-    fields, end = _split_arff(spec[1:], _DECLARED, "}")
-    rest = spec[1 + end :].strip()
+    in_braces = _IN_BRACES.match(spec)
+    words = None if in_braces is None or "," in in_braces[1] else _words(in_braces[1].strip())
+    if in_braces is not None and words is not None:
+        fields, end = words, in_braces.end()  # blanks between them, as Weka has it
+    else:
+        fields, end = _split_arff(spec, _DECLARED, "}", start=1)
+    rest = spec[end:].strip()
     if rest and not rest.startswith("%"):
         raise _BadRowError(f", attribute {name!r}: {rest[:40]!r} after the closing brace; remove it")
-    if len(fields) == 1 and (words := _words(spec[1:end])) is not None:
-        fields = words  # blanks between them, as Weka has it
     if fields and fields[-1] == "":
         fields = fields[:-1]  # a comma at the end
     texts = ["?" if value is None else value for value in fields]
