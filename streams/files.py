@@ -106,7 +106,7 @@ def open_file(
         `"error"` raises at the first malformed row; `"skip"` leaves malformed rows out and counts them in
         `bad_rows`.
     nominal
-        Columns to read as names although they hold numbers.
+        Columns to read as names, which are text, although they hold numbers.
     drop
         Columns to leave out, such as identifiers and dates.
     classes
@@ -672,7 +672,8 @@ class CSVStream(_TextStream):
     """A CSV file as a stream.
 
     The first megabyte decides what a column is: numeric if most of its values there are numbers, nominal
-    otherwise (`true` and `false` become Python's bools, whole numbers of a nominal column become ints).
+    otherwise (`true` and `false` become Python's bools; numbers in a nominal column are text, as models take
+    an int for a number).
     A value of a numeric column that is no finite number makes its row malformed, wherever it stands; the
     usual marks of a missing number (`MISSING_NUMBERS`) are missing values. So does a line that repeats the
     names of the columns. A label that looks like a whole number is an int (`1.0` is 1), `true` and `false`
@@ -705,7 +706,7 @@ class CSVStream(_TextStream):
     on_bad_row
         `"error"` raises at the first malformed row; `"skip"` leaves malformed rows out and counts them.
     nominal
-        Columns to read as names although they hold numbers.
+        Columns to read as names, which are text, although they hold numbers.
     drop
         Columns to leave out. Identifiers and times belong here: the values of a nominal column are kept in
         memory.
@@ -780,7 +781,7 @@ class CSVStream(_TextStream):
                 column.nominal = NominalValues(classes, convert)
                 self._has_numbers_as_labels = convert is _int_or_text and bool(shown)
             elif column.name in asked or not _is_numeric(shown):
-                column.nominal = NominalValues((), value_converter(shown))
+                column.nominal = NominalValues((), _name_converter(shown))
                 if column.name not in asked and _share_of_numbers(shown) > SOME_NUMBERS:
                     self._mixed.append(i)
         names_in_doubt = header is None and any(
@@ -954,7 +955,7 @@ class ARFFStream(_TextStream):
     on_bad_row
         `"error"` raises at the first malformed row; `"skip"` leaves malformed rows out and counts them.
     nominal
-        Numeric attributes to read as names.
+        Numeric attributes to read as names, which are text.
     drop
         Attributes to leave out.
     classes
@@ -1008,7 +1009,7 @@ class ARFFStream(_TextStream):
         self._null_values = ["?", *missing]
         for i, column in enumerate(columns):
             if column.nominal is None and (i == at or column.name in nominal):
-                column.nominal = NominalValues((), _int_or_text)
+                column.nominal = NominalValues((), _int_or_text if i == at else _text_of_number)
         label = columns[at].nominal
         if classes and label is not None and label.is_closed:
             raise ValueError(
@@ -1104,7 +1105,7 @@ class ArrowStream(_FileStream):
         What to do with a row without label, or with a number that is not finite: `"error"` raises, `"skip"`
         leaves it out and counts it.
     nominal
-        Columns to read as names although they hold numbers.
+        Columns to read as names, which are text, although they hold numbers.
     drop
         Columns to leave out. Identifiers belong here: the values of a nominal column are kept in memory.
     classes
@@ -1180,7 +1181,8 @@ class ArrowStream(_FileStream):
                 )
             if i == at or is_name or column.name in nominal or column.name in known:
                 values = classes if i == at and classes else known.get(column.name, ())
-                column.nominal = NominalValues(values, _whole)
+                is_plain = i == at or is_name or column.name in known
+                column.nominal = NominalValues(values, _whole if is_plain else _text_of_whole)
         super().__init__(
             path,
             columns,
@@ -1342,7 +1344,7 @@ class JSONLinesStream(_TextStream):
                 column.nominal = NominalValues(classes, convert)
                 self._has_numbers_as_labels = convert is _int_or_text and bool(shown)
             elif column.name in asked or not _is_numeric(shown):
-                column.nominal = NominalValues((), value_converter(shown))
+                column.nominal = NominalValues((), _name_converter(shown))
         self._place = {name: i for i, name in enumerate(names)}
         read_as = {
             "missing": sorted(self._missing - set(MISSING))
@@ -1747,8 +1749,18 @@ def value_converter(texts: Collection[str]) -> Callable[[str], Hashable]:
     return str
 
 
+def _name_converter(texts: Collection[str]) -> Callable[[str], Hashable]:
+    """As `value_converter`, for a feature: numbers stay text, for models take an int for a number."""
+    convert = value_converter(texts)
+    return _text_of_number if convert is _int_or_text else convert
+
+
 def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _text_of_whole(value: Any) -> str:
+    return str(_whole(value))
 
 
 _ENDING_COMMA = re.compile(rb",[ \t]*(?=\r?$)", re.MULTILINE)
