@@ -59,6 +59,10 @@ DELIMITERS = ",\t;|"
 MANY_VALUES = 1000
 """Different values of a column of names, or rows of a column that only grows, at which a note is made of it."""
 
+SOME_VALUES = 100
+"""Different values of a column of names at which a note is made where they are dates or numbers in text."""
+
+OTHER_TEXTS = "different texts"
 MANY_LABELS = 100
 MAX_FRACTIONS = 50
 """Different labels that are no whole numbers; a target with more of them is an amount, not a class."""
@@ -396,8 +400,9 @@ class _FileStream(Stream):
                 )
             if column.nominal is None or column.nominal.is_declared or column.name in self._asked_nominal:
                 continue
-            if (n := len(column.nominal.values)) >= MANY_VALUES:
-                what = _kind_of_names(column.nominal.values)
+            n = len(column.nominal.values)
+            what = _kind_of_names(column.nominal.values) if n >= SOME_VALUES else ""
+            if what and (what != OTHER_TEXTS or n >= MANY_VALUES):
                 notes.append(
                     f"{column.name!r}: {n:,} {what} as names; drop=[{column.name!r}] "
                     f"or keep: nominal=[{column.name!r}]"
@@ -687,7 +692,7 @@ class CSVStream(_TextStream):
     target
         The column of the class label, by name or by position (-1 is the last); `None` is the last column.
     delimiter
-        The one character between fields.
+        The one character between fields; of blanks any number, where no quotes are near.
     quote
         The one character around fields that hold delimiters, line ends or doubled quotes; `None` if quotes
         mean nothing.
@@ -905,6 +910,13 @@ class CSVStream(_TextStream):
     def _clean(self, text: str) -> str | None:
         return None if text.strip() in self._missing else text
 
+    def _parse(self, data: bytes, limit: int) -> Block | None:
+        if self._delimiter == " ":
+            if self._quotes is not None and self._quotes.mark in data:
+                return None
+            data = re.sub(rb" +", b" ", re.sub(rb"^ +| +(?=\r?$)", b"", data, flags=re.MULTILINE))
+        return super()._parse(data, limit)
+
     def _split(self, record: bytes) -> list[str | None] | None:
         if not record.strip(b"\r\n"):
             return None
@@ -926,6 +938,8 @@ class CSVStream(_TextStream):
             return self._quotes.split(text)
         if "\r" in text:
             raise _BadRowError(_LONE_RETURN)
+        if self._delimiter == " ":
+            text = re.sub(" +", " ", text.strip(" "))
         return text.split(self._delimiter)
 
 
@@ -1473,7 +1487,7 @@ def _kind_of_names(values: Sequence[Any]) -> str:
     for pattern, what in ((_DATE, "dates"), (_AMOUNT, "numbers in text")):
         if sum(pattern.fullmatch(text) is not None for text in texts) > 0.9 * len(texts):
             return what
-    return "different texts"
+    return OTHER_TEXTS
 
 
 def _known_encoding(path: str | Path, encoding: str) -> str:
