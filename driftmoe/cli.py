@@ -51,7 +51,9 @@ from driftmoe.streams_cli import (
     DataDir,
     Delimiter,
     Drop,
+    Encoding,
     FileOptions,
+    Missing,
     NoHeader,
     Nominal,
     OnBadRow,
@@ -60,6 +62,8 @@ from driftmoe.streams_cli import (
     one_line_errors,
     open_stream,
     report_left_out,
+    report_reading,
+    say,
     table_console,
 )
 from streams.stream import Block, Stream
@@ -229,6 +233,8 @@ def evaluate(
     nominal: Nominal = None,
     delimiter: Delimiter = None,
     no_header: NoHeader = False,
+    missing: Missing = None,
+    encoding: Encoding = None,
     data_dir: DataDir = None,
 ) -> None:
     """Run models over a stream, test-then-train: each sample is predicted before it is learnt.
@@ -236,7 +242,8 @@ def evaluate(
     Figures are over all samples but those that are predicted before the first label has come (--count-warm-up).
 
     Prints a table and writes results.jsonl, windows.csv and a picture of the accuracy over time.
-    Runs already in the folder stay; the same run replaces its older result. Ctrl-C keeps what was measured.
+    Runs already in the folder stay; the same run replaces its older result. Ctrl-C keeps what was measured. A model
+    that fails leaves what it measured, and those after it still run.
     """
     # A model or stream named twice is one run.
     specs, seeds = list(dict.fromkeys(model or ["driftmoe", "arf", "srp"])), list(dict.fromkeys(seed or [1]))
@@ -244,8 +251,9 @@ def evaluate(
     with one_line_errors():
         for spec in specs:
             models.make(spec)
-        options = FileOptions(target, on_bad_row, drop, nominal, delimiter, no_header)
+        options = FileOptions(target, on_bad_row, drop, nominal, delimiter, no_header, missing, encoding)
         samples = {s: open_stream(stream, options, limit, s, data_dir) for s in seeds}
+        report_reading(stream, samples[seeds[0]], options)
         folder = ResultFolder(out or Path("runs") / short_name)
         hashes = {s: stream_of_seed.fingerprint() for s, stream_of_seed in samples.items()}
         parsed_delay(delay)
@@ -254,18 +262,22 @@ def evaluate(
             for spec in specs
             for s in seeds
         ]
-        results, is_complete = _evaluate(runs, samples, folder)
-        if not results and is_complete:
+        results, failures, is_complete = _evaluate(runs, samples, folder)
+        if not results and not failures and is_complete:
             raise ValueError(f"{stream} holds no samples")
     if results:
-        _show(stream, short_name, results, folder, window, routing)
+        _show(stream, short_name, results, folder, window, routing, options)
         report_left_out(left_out_rows(samples[seeds[0]]))
+    for failure in failures:
+        say(failure)
     if not is_complete:
         if not results:
             typer.echo(
                 "driftmoe: interrupted before the first window was full; nothing was measured", err=True
             )
         raise typer.Exit(INTERRUPTED)
+    if failures:
+        raise typer.Exit(2)
 
 
 @app.command(epilog=GRID_EXAMPLES)
@@ -307,6 +319,8 @@ def grid(
     nominal: Nominal = None,
     delimiter: Delimiter = None,
     no_header: NoHeader = False,
+    missing: Missing = None,
+    encoding: Encoding = None,
     data_dir: DataDir = None,
 ) -> None:
     """Run every model on every stream with every seed; what is done is not done again.
@@ -316,10 +330,13 @@ def grid(
     (--target and what follows it) is the same for all files, and does not concern streams known by name.
     """
     with one_line_errors():
-        options = FileOptions(target, on_bad_row, drop, nominal, delimiter, no_header)
+        options = FileOptions(target, on_bad_row, drop, nominal, delimiter, no_header, missing, encoding)
         has_files = not set(stream) <= set(streams.names())
         opener = open_named_or_file if has_files else open_stream
         open_run = functools.partial(opener, options=options, data_dir=data_dir)
+        for name in dict.fromkeys(stream):
+            if name not in streams.names():
+                report_reading(name, open_run(name=name, limit=limit, seed=None), options)
         runs = planned(
             stream, model, seed or [1], open_run,
             limit=limit, window=window, delay=delay, count_warm_up=count_warm_up,
@@ -454,6 +471,8 @@ def carry_out(
         raise ValueError(str(error)) from None
     if not console.is_terminal:
         console.line()  # there the live table ends within its line
+    for name, n_left_out in board.left_out.items():
+        say(f"{name}: left out {n_left_out:,} malformed rows")
     for run, file in board.failed.items():
         message = f"driftmoe: {run.model} on {run.stream}, seed {run.seed}, failed; see {file}"
         console.print(message, soft_wrap=True, markup=False, highlight=False)
@@ -469,6 +488,7 @@ class _Board:
 
     def __init__(self, n_runs: int) -> None:
         self.failed: dict[Run, Path] = {}
+        self.left_out: dict[str, int] = {}
         self.n_done = 0
         self._n_runs, self._n_kept = n_runs, 0
         self._running: dict[Run, float] = {}
@@ -486,6 +506,8 @@ class _Board:
             return
         self._running.pop(event.run, None)
         self._last = event
+        if event.result is not None and (n := event.result.get("reading", {}).get("rows_left_out")):
+            self.left_out[event.run.stream] = n
         if event.error is not None:
             self.failed[event.run] = event.error
         else:
@@ -521,12 +543,20 @@ def _show(
     folder: ResultFolder,
     window: int,
     with_routing: bool,
+    options: FileOptions,
 ) -> None:
-    """Print the table of these results and draw their curves."""
+    """Print the table of these results and draw their curves; other columns of a file have other pictures."""
     n_samples, late = max(result["n_samples"] for result in results), report.lateness(results[0])
     late += report.counting(results[0])
-    title = f"{stream}, {n_samples:,} samples, test-then-train{late}{report.left_out(results)}"
-    picture = re.sub(r"[^\w.-]+", "_", f"{short_name}{late}")
+    told = ", ".join(part for part in (stream, report.reading(results[-1])) if part)
+    title = f"{told}, {n_samples:,} samples, test-then-train{late}{report.left_out(results)}"
+    chosen = {
+        name: value
+        for name, value in results[-1].get("reading", {}).items()
+        if getattr(options, name, None) and name != "on_bad_row"
+    }
+    picture = ", ".join([short_name, *([report.reading({"reading": chosen})] if chosen else [])])
+    picture = re.sub(r"[^\w.-]+", "_", f"{picture[:80].rstrip(' ,`')}{late}")
     done = {run_key(result) for result in results}
     curves = [point for point in folder.curves(stream) if run_key(point) in done]
     drifts = results[0]["drifts"]
@@ -626,10 +656,14 @@ class _Watched:
 
 def _evaluate(
     runs: list[Run], samples: dict[int, Stream], folder: ResultFolder
-) -> tuple[list[dict[str, Any]], bool]:
-    """Do the runs one by one, keeping each as it ends; return the result lines and whether all were done."""
+) -> tuple[list[dict[str, Any]], list[str], bool]:
+    """Do the runs one by one, keeping each as it ends.
+
+    Return the result lines, a sentence for each run that failed, and whether all were tried.
+    """
     torch.set_num_threads(1)  # a router is small: threads would only wait for each other
     results: list[dict[str, Any]] = []
+    failures: list[str] = []
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=None),
@@ -659,14 +693,14 @@ def _evaluate(
                     progress.update(task, completed=last.n_samples, figures=figures)
                 is_complete = True
             except KeyboardInterrupt:
-                return results, False
+                return results, failures, False
             except FAILURES as error:
                 n_samples = last.n_samples if last else 0
                 reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
                 file = folder.keep_traceback(traceback.format_exc())
-                raise ValueError(
+                failures.append(
                     f"{run.model} stopped after {n_samples:,} samples: {reason} (traceback: {file})"
-                ) from error
+                )
             finally:  # whatever cut the run short, what was measured is kept
                 if last is not None and last.n_counted:
                     result = run.result(
@@ -675,10 +709,11 @@ def _evaluate(
                         stream_length=stream.n_samples,
                         drifts=[(drift.position, drift.width) for drift in stream.drifts],
                         is_complete=is_complete,
+                        reading=experiment.reading(stream),
                     )
                     folder.add(result, curve)
                     results.append(result)
-    return results, True
+    return results, failures, True
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ OPTIONAL: dict[str, Any] = {
     **dict.fromkeys(
         ("kappa", "kappa_m", "kappa_t", "f1_macro", "g_mean", "cpu_seconds", "ram_hours"), int | float
     ),
-    **dict.fromkeys(("routing", "parameters", "versions"), dict),
+    **dict.fromkeys(("routing", "parameters", "versions", "reading"), dict),
     "n_warm_up": int,
     "count_warm_up": bool,
 }
@@ -151,7 +151,8 @@ class Run:
         if last is None:
             raise ValueError(f"{self.stream} holds no samples")
         drifts = [(drift.position, drift.width) for drift in stream.drifts]
-        yield self.result(last, model, stream_length=stream.n_samples, drifts=drifts, is_complete=True), curve
+        of_stream = {"stream_length": stream.n_samples, "drifts": drifts, "reading": reading(stream)}
+        yield self.result(last, model, **of_stream, is_complete=True), curve
 
     def result(
         self,
@@ -161,6 +162,7 @@ class Run:
         stream_length: int | None,
         drifts: Sequence[tuple[int, int]],
         is_complete: bool,
+        reading: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Return the result line of this run: its figures first, then all that is needed to repeat it.
 
@@ -176,6 +178,8 @@ class Run:
             Known drifts as (position, width), in samples.
         is_complete
             `False` when the run was interrupted.
+        reading
+            How a file was read; nothing for another stream.
         """
         routing = {}
         if checkpoint.routing is not None:
@@ -202,6 +206,7 @@ class Run:
             "parameters": self.parameters(),
             "stream_length": stream_length,
             "stream_sha256": self.stream_sha256,
+            **({"reading": dict(reading)} if reading else {}),
             "drifts": [list(drift) for drift in drifts],
             "versions": versions() | getattr(model, "versions", {}),
             "commit": commit(),
@@ -484,6 +489,13 @@ def run_job(run: Run, stream: Any) -> tuple[dict[str, Any], list[dict[str, Any]]
     *_, last = run.do(stream)
     assert isinstance(last, tuple)
     return last
+
+
+def reading(stream: Any) -> dict[str, Any]:
+    """Return how a file was read, and how many of its rows were left out, if any; nothing for another stream."""
+    told = dict(getattr(stream, "reading", {}))
+    bad_rows = getattr(stream, "bad_rows", None)
+    return told | ({"rows_left_out": bad_rows.count} if bad_rows is not None and bad_rows.count else {})
 
 
 def check_fingerprint(run: Run, stream: Any) -> None:

@@ -439,19 +439,37 @@ def left_out(results: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
+def reading(result: Mapping[str, Any]) -> str:
+    """Return how a file was read, for a title: its class, what was left out, and what is not as usual."""
+    told = dict(result.get("reading", {}))
+    n_bad, is_lenient = told.pop("rows_left_out", 0), told.pop("on_bad_row", None) == "skip"
+    words = {"target": "class", "drop": "without", "nominal": "as names"}
+    parts = [f"{words.get(name, name)} {_quoted(value)}" for name, value in told.items()]
+    return ", ".join([*parts, *([f"{n_bad:,} bad rows left out"] if is_lenient else [])])
+
+
+def _quoted(value: Any) -> str:
+    return ", ".join(f"`{item}`" for item in (value if isinstance(value, list) else [value]))
+
+
 def _data_names(results: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Name the data of each result: the stream, and its hash where one name stands for several."""
+    """Name the data of each result: the stream, and where one name stands for several, how it is read or its hash."""
     hashes: dict[tuple[Any, ...], set[str]] = {}
     for result in results:
         same_name = (result["stream"], result["n_samples"], result["seed"])
-        hashes.setdefault(same_name, set()).add(result["stream_sha256"])
-    ambiguous = {name[:2] for name, found in hashes.items() if len(found) > 1}
-    return [
-        f"{result['stream']}, data {result['stream_sha256'][:8]}"
-        if (result["stream"], result["n_samples"]) in ambiguous
-        else result["stream"]
-        for result in results
-    ]
+        for key in (same_name, (*same_name, reading(result))):
+            hashes.setdefault(key, set()).add(result["stream_sha256"])
+    ambiguous = {(*key[:2], *key[3:]) for key, found in hashes.items() if len(found) > 1}
+    names = []
+    for result in results:
+        name, told = (result["stream"], result["n_samples"]), reading(result)
+        parts = [result["stream"]]
+        if name in ambiguous and told:
+            parts.append(told)
+        if (*name, told) in ambiguous or (name in ambiguous and not told):
+            parts.append(f"data {result['stream_sha256'][:8]}")
+        names.append(", ".join(parts))
+    return names
 
 
 def _row_names(results: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -1098,15 +1116,17 @@ def _provenance(lines: Sequence[Mapping[str, Any]]) -> list[str | Grid | Picture
         for line in lines
     }
     data = {
-        (row, str(line["seed"]), line["stream_sha256"])
+        (row, str(line["seed"]), line["stream_sha256"], reading(line))
         for row, line in zip(_row_names(lines), lines, strict=True)
     }
+    headings = ["stream", "seed", "SHA-256 of the data", "how the file is read"]
+    n_told = len(headings) if any(row[-1] for row in data) else len(headings) - 1
     return [
         *parts,
         Grid(["model", "parameters"], [[(cell, False) for cell in model] for model in sorted(models)]),
         Grid(
-            ["stream", "seed", "SHA-256 of the data"],
-            [[(cell, False) for cell in row] for row in sorted(data)],
+            headings[:n_told],
+            [[(cell, False) for cell in row[:n_told]] for row in sorted(data)],
         ),
     ]
 

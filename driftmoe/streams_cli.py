@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -73,6 +74,18 @@ Delimiter = Annotated[
     str | None,
     typer.Option(metavar="CHAR", help="Character between the fields of a CSV file.", show_default=","),
 ]
+Missing = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="MARK",
+        help="What stands for a missing value in a file, besides the usual. Repeat for several.",
+        show_default=False,
+    ),
+]
+Encoding = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Encoding of a file of text, such as latin-1.", show_default="utf-8"),
+]
 NoHeader = Annotated[bool, typer.Option("--no-header", help="A CSV file has no line of column names.")]
 Limit = Annotated[
     int | None,
@@ -97,6 +110,8 @@ class FileOptions:
     nominal: list[str] | None = None
     delimiter: str | None = None
     no_header: bool = False
+    missing: list[str] | None = None
+    encoding: str | None = None
 
 
 @app.command("list", epilog="Example: driftmoe streams list")
@@ -123,6 +138,8 @@ def show(
     nominal: Nominal = None,
     delimiter: Delimiter = None,
     no_header: NoHeader = False,
+    missing: Missing = None,
+    encoding: Encoding = None,
     limit: Limit = None,
     seed: Seed = None,
     rows: Annotated[int, typer.Option(min=0, help="Number of first samples to print.")] = 5,
@@ -130,13 +147,9 @@ def show(
 ) -> None:
     """Show what a stream holds: features, classes, drifts, first samples, hash."""
     with one_line_errors():
-        stream = open_stream(
-            name,
-            FileOptions(target, on_bad_row, drop, nominal, delimiter, no_header),
-            limit,
-            seed,
-            data_dir,
-        )
+        options = FileOptions(target, on_bad_row, drop, nominal, delimiter, no_header, missing, encoding)
+        stream = open_stream(name, options, limit, seed, data_dir)
+        report_reading(name, stream, options)
         first = list(islice(stream, rows)) if rows else []
         fingerprint = stream.fingerprint()
         left_out = left_out_rows(stream)
@@ -187,19 +200,17 @@ def export(
     nominal: Nominal = None,
     delimiter: Delimiter = None,
     no_header: NoHeader = False,
+    missing: Missing = None,
+    encoding: Encoding = None,
     limit: Limit = None,
     seed: Seed = None,
     data_dir: DataDir = None,
 ) -> None:
     """Write a stream to a CSV, ARFF or Parquet file, which appears whole or not at all."""
     with one_line_errors():
-        stream = open_stream(
-            name,
-            FileOptions(target, on_bad_row, drop, nominal, delimiter, no_header),
-            limit,
-            seed,
-            data_dir,
-        )
+        options = FileOptions(target, on_bad_row, drop, nominal, delimiter, no_header, missing, encoding)
+        stream = open_stream(name, options, limit, seed, data_dir)
+        report_reading(name, stream, options)
         start = time.perf_counter()
         with _samples_bar(f"writing {file.name}", stream.n_samples) as advance:
             n_written = write(stream, file, progress=advance)
@@ -242,6 +253,8 @@ def plot(
     nominal: Nominal = None,
     delimiter: Delimiter = None,
     no_header: NoHeader = False,
+    missing: Missing = None,
+    encoding: Encoding = None,
     limit: Limit = None,
     seed: Seed = None,
     window: Annotated[
@@ -257,13 +270,9 @@ def plot(
     """Draw class proportions and feature means over time, with the known drifts marked."""
     path = out or Path(f"{Path(name).name.split('.')[0]}.png")
     with one_line_errors():
-        stream = open_stream(
-            name,
-            FileOptions(target, on_bad_row, drop, nominal, delimiter, no_header),
-            limit,
-            seed,
-            data_dir,
-        )
+        options = FileOptions(target, on_bad_row, drop, nominal, delimiter, no_header, missing, encoding)
+        stream = open_stream(name, options, limit, seed, data_dir)
+        report_reading(name, stream, options)
         if window is None:
             window = 1000 if stream.n_samples is None else max(1, stream.n_samples // N_WINDOWS)
         with _samples_bar(f"reading {name}", stream.n_samples) as advance:
@@ -282,20 +291,24 @@ def open_stream(
     is_file = name not in streams.names() and (Path(name).is_file() or name.lower().endswith(files.SUFFIXES))
     if is_file:
         target = options.target
-        return files.open_file(
-            name,
-            int(target) if target is not None and re.fullmatch(r"-?\d+", target) else target,
-            n_samples=limit,
-            on_bad_row=options.on_bad_row,
-            drop=options.drop or (),
-            nominal=options.nominal or (),
-            delimiter=options.delimiter,
-            header=False if options.no_header else None,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", files.FileWarning)  # `report_reading` says it
+            return files.open_file(
+                name,
+                int(target) if target is not None and re.fullmatch(r"-?\d+", target) else target,
+                n_samples=limit,
+                on_bad_row=options.on_bad_row,
+                drop=options.drop or (),
+                nominal=options.nominal or (),
+                delimiter=options.delimiter,
+                header=False if options.no_header else None,
+                missing=options.missing or (),
+                encoding=options.encoding,
+            )
     if name not in streams.names():
         raise ValueError(
             f"unknown stream {name!r}; available: {', '.join(streams.names())}; "
-            f"or a file that ends in one of {', '.join(files.SUFFIXES)}"
+            f"or a file that ends in one of {files.ENDINGS}"
         )
     for option in fields(options):
         value = getattr(options, option.name)
@@ -314,12 +327,13 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        message = f"driftmoe: {_with_flags(str(error))}"
-        Console(stderr=True).print(message, soft_wrap=True, markup=False, highlight=False)
+        say(str(error))
         raise typer.Exit(2) from None
 
 
 _FLAGS = {
+    r"\bmissing=\[\.\.\., '(.*?)'\]": r"--missing '\1'",
+    r"\bencoding='(.*?)'": r"--encoding \1",
     r"\bdrop=\['(.*?)'\]": r"--drop '\1'",
     r"\bnominal=\['(.*?)'\]": r"--nominal '\1'",
     r"\bdelimiter='(.)'": r"--delimiter '\1'",
@@ -335,6 +349,21 @@ def _with_flags(message: str) -> str:
     return message
 
 
+def say(message: str) -> None:
+    """Say something of the library on stderr, in one line."""
+    text = f"driftmoe: {_with_flags(message)}"
+    Console(stderr=True).print(text, soft_wrap=True, markup=False, highlight=False)
+
+
+def report_reading(name: str, stream: Stream, options: FileOptions) -> None:
+    """Say on stderr which column of a file is the class, where nobody did, and what may be meant otherwise."""
+    target = stream.reading.get("target")
+    if target is not None and options.target is None:
+        say(f"{Path(name).name}, class: last column, `{target}`")
+    for note in stream.notes:
+        say(note)
+
+
 def left_out_rows(stream: Stream) -> files.BadRows:
     """Return the malformed rows of the last reading."""
     return getattr(stream, "bad_rows", files.BadRows())
@@ -343,8 +372,7 @@ def left_out_rows(stream: Stream) -> files.BadRows:
 def report_left_out(left_out: files.BadRows) -> None:
     """Say on stderr how many malformed rows were left out, if any, and why the first one was."""
     if left_out.count:
-        message = f"driftmoe: left out {left_out.count:,} malformed rows; the first: {left_out.reasons[0]}"
-        Console(stderr=True).print(message, soft_wrap=True, markup=False, highlight=False)
+        say(f"left out {left_out.count:,} malformed rows; the first: {left_out.reasons[0]}")
 
 
 def table_console() -> Console:

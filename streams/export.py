@@ -76,7 +76,7 @@ def write(
     Notes
     -----
     CSV carries no types: a nominal feature whose values are numbers is read back as numeric unless its name
-    is passed in `nominal`, and values that read as whole numbers come back as ints.
+    is passed in `nominal`, which makes text of them; labels that read as whole numbers come back as ints.
 
     Examples
     --------

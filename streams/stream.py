@@ -160,6 +160,16 @@ class Stream(base.Dataset):
         return self._schema.drifts
 
     @property
+    def reading(self) -> dict[str, Any]:
+        """How a file is read, the target and what is not as usual; empty for a stream that is no file."""
+        return {}
+
+    @property
+    def notes(self) -> list[str]:
+        """What of a file may be meant otherwise than it is read, one sentence each."""
+        return []
+
+    @property
     def desc(self) -> str:
         """What the stream is: the first paragraph of its class's documentation, as one line."""
         return " ".join((inspect.getdoc(type(self)) or "").split("\n\n")[0].split())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -323,7 +324,10 @@ def test_a_file_is_a_stream_too(tmp_path):
     (line,) = [json.loads(t) for t in (tmp_path / "runs" / "own" / "results.jsonl").read_text().splitlines()]
     assert (line["stream"], line["n_samples"]) == ("own.csv", 399)
     assert line["accuracy"] > 0.7
+    assert line["reading"] == {"target": "bought", "on_bad_row": "skip", "rows_left_out": 1}
     assert (tmp_path / "runs" / "own" / "own.png").exists()
+    assert "driftmoe: own.csv, class: last column, `bought`\n" in done.stderr, "nobody named it"
+    assert "own.csv, class `bought`, 1 bad rows left out, 399 samples" in " ".join(done.stdout.split())
 
 
 def test_an_empty_file_is_a_mistake(tmp_path):
@@ -394,9 +398,13 @@ def test_a_folder_with_other_files_is_refused_before_the_work(tmp_path, name, te
 
 
 def test_a_model_that_fails_half_way_is_named_in_one_line(tmp_path):
-    arguments = ["evaluate", "led_a", "--limit", "300", "--model", "ht(tau='x')"]
+    arguments = ["evaluate", "led_a", "--limit", "300", "--model", "ht(tau='x')", "--model", "nochange"]
     done = driftmoe_command(*arguments, cwd=tmp_path)
     assert done.returncode == 2
+    results = ResultFolder(tmp_path / "runs" / "led_a").results("led_a")
+    assert [line["complete"] for line in results if line["model"] == "nochange"] == [True], (
+        "the next one runs"
+    )
     assert "driftmoe: ht(tau='x') stopped after 199 samples: TypeError" in done.stderr.splitlines()[-1]
     kept = (tmp_path / "runs" / "led_a" / "traceback.txt").read_text()
     assert kept.startswith("Traceback")
@@ -412,6 +420,115 @@ def test_two_targets_of_a_file_are_two_streams(tmp_path):
         assert driftmoe_command(*arguments, "--out", "tt", cwd=tmp_path).returncode == 0
     lines = [json.loads(text) for text in (tmp_path / "tt" / "results.jsonl").read_text().splitlines()]
     assert len({line["stream_sha256"] for line in lines}) == 2
+    assert [line["reading"] for line in lines] == [{"target": t, "nominal": [t]} for t in ("y", "z")]
+    pictures = {"t_class_y_as_names_y.png", "t_class_z_as_names_z.png"}
+    assert {path.name for path in (tmp_path / "tt").glob("*.png")} == pictures
+    dropped = ["evaluate", "t.csv", "--drop", "x", "--model", "nochange", "--out", "tt"]
+    done = driftmoe_command(*dropped, cwd=tmp_path)
+    assert "t.csv, class `z`, without `x`, 60 samples" in done.stdout
+    assert driftmoe_command("report", "tt", cwd=tmp_path).returncode == 0
+    text = (tmp_path / "tt" / "report.md").read_text().replace("\\", "")
+    for row in ("t.csv, 60, class `y`, as names `y`", "t.csv, 60, class `z`, without `x`"):
+        assert row in text
+    assert "t.csv, 60, data" not in text, "what can be read tells them apart"
+
+
+def test_what_may_be_meant_otherwise_is_said_in_short_lines(tmp_path):
+    rows = [f"{1900 + i // 28}-02-{i % 28 + 1:02d},{i},{i % 3},{i % 2}\n" for i in range(1100)]
+    (tmp_path / "sales.csv").write_text("date,number,x,late\n" + "".join(rows))
+    for command in (["evaluate", "sales.csv", "-m", "nochange"], ["streams", "show", "sales.csv"]):
+        done = driftmoe_command(*command, cwd=tmp_path)
+        assert done.returncode == 0
+        said = [line for line in done.stderr.splitlines() if line.startswith("driftmoe: ")]
+        assert max(map(len, said)) <= 80
+        assert said == [
+            "driftmoe: sales.csv, class: last column, `late`",
+            "driftmoe: 'date': 1,100 dates as names; --drop 'date' or keep: --nominal 'date'",
+            "driftmoe: 'number' grows with every row, a number or time of it? --drop 'number'",
+        ]
+    quiet = ["--target", "late", "--drop", "number", "--nominal", "date"]
+    done = driftmoe_command("streams", "show", "sales.csv", *quiet, cwd=tmp_path)
+    assert done.stderr == ""
+    done = driftmoe_command("streams", "show", "sales.csv", "--target", "number", cwd=tmp_path)
+    assert "driftmoe: the target 'number' has 1,100 different labels; is it a class?" in done.stderr
+
+
+def test_marks_of_missing_values_and_an_encoding_are_told(tmp_path):
+    (tmp_path / "a.csv").write_bytes("size,colour,y\n-9,gr\xfcn,0\n2,rot,1\n".encode("latin-1"))
+    done = driftmoe_command("streams", "show", "a.csv", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--encoding latin-1" in done.stderr
+    done = driftmoe_command(
+        "streams", "export", "a.csv", "b.csv", "--encoding", "latin-1", "--missing", "-9", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "b.csv").read_text() == "size,colour,y\n,grün,0\n2,rot,1\n"
+    arguments = [
+        "--encoding",
+        "latin-1",
+        "--missing",
+        "-9",
+        "--missing",
+        "rot",
+        "--out",
+        "r",
+        "--executor",
+        "serial",
+    ]
+    done = driftmoe_command("grid", "a.csv", "-m", "nochange", *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (line,), _ = read_results(tmp_path / "r")
+    assert line["reading"] == {"target": "y", "missing": ["-9", "rot"], "encoding": "iso8859-1"}
+
+
+def test_an_amount_is_refused_as_a_class(tmp_path):
+    (tmp_path / "a.csv").write_text("x,amount\n" + "".join(f"{i % 7},{i}.25\n" for i in range(80)))
+    done = driftmoe_command("evaluate", "a.csv", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "predicts classes, not amounts" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_grid_says_how_many_rows_it_left_out(tmp_path):
+    (tmp_path / "few.csv").write_text("x,y\n" + "1,0\n2,1\noops\n" * 20)
+    arguments = [
+        "few.csv",
+        "-m",
+        "nochange",
+        "-m",
+        "majority",
+        "--executor",
+        "serial",
+        "--on-bad-row",
+        "skip",
+    ]
+    for _ in range(2):  # done, and done before
+        done = driftmoe_command("grid", *arguments, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "driftmoe: few.csv, class: last column, `y`" in done.stderr
+        assert done.stderr.count("driftmoe: few.csv: left out 20 malformed rows") == 1
+
+
+def test_a_row_that_stops_a_model_does_not_stop_those_after_it(tmp_path):
+    """It lies behind the first megabyte, so that it is met on the way."""
+    rows = ["1.2345678901234567,2.2345678901234567,0\n"] * 40_000
+    rows[35_000] = "inf,1,1\n"
+    (tmp_path / "a.csv").write_text("x,z,y\n" + "".join(rows))
+    arguments = ["evaluate", "a.csv", "-m", "nochange", "-m", "majority", "--window", "20000"]
+    done = driftmoe_command(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    said = done.stderr.splitlines()[-2:]
+    for model, line in zip(("nochange", "majority"), said, strict=True):
+        assert re.match(
+            rf"driftmoe: {model} stopped after 3\d,\d+ samples: ValueError: a.csv, line 35002,", line
+        )
+    assert [line["complete"] for line in ResultFolder(tmp_path / "runs" / "a").results("a.csv")] == [
+        False,
+        False,
+    ]
+    done = driftmoe_command(*arguments, "--on-bad-row", "skip", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "left out 1 malformed rows" in done.stderr
 
 
 def test_routing_is_told_in_table_curve_and_picture(tmp_path):
