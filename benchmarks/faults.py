@@ -1,0 +1,295 @@
+"""Interrupts, failing allocations and threads: what a model looks like afterwards.
+
+    python -m benchmarks.faults                     # the whole table, about ten minutes
+    python -m benchmarks.faults --seconds 5 --interrupts 200
+
+Each model learns a stream on which features, text values and classes keep appearing. After each fault the model must be
+what it was before the sample or what it is after it, and in the end it must give the very probabilities of a model that
+nobody disturbed. The table says how often each fault was tried, how often it came through as an exception, and how many
+models were corrupted. Debug allocators check memory besides:
+
+    PYTHONMALLOC=debug NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=runs/checked python -m benchmarks.faults --seconds 5
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import hashlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+from driftmoe import DriftMoEClassifier
+from driftmoe.nn.classifier import NeuralMoEClassifier
+from driftmoe.trees import HoeffdingTreeClassifier
+
+SIZES: dict[str, Any] = {"hidden": (16, 8), "batch_size": 8, "seed": 1}
+
+MODELS: dict[str, Callable[..., Any]] = {
+    "driftmoe": lambda **others: DriftMoEClassifier(n_experts=4, memory=256, **SIZES, **others),
+    "moe-vote": lambda **others: DriftMoEClassifier("moe-vote", n_experts=4, **SIZES, **others),
+    "moe-data": lambda **others: DriftMoEClassifier("moe-data", n_experts=4, **SIZES, **others),
+    "moe-data, corrected": lambda **others: DriftMoEClassifier(
+        "moe-data", n_experts=4, correction=0.05, dropout=0.3, **SIZES, **others
+    ),
+    "moe-task": lambda **others: DriftMoEClassifier("moe-task", **SIZES, **others),
+    "neural": lambda: NeuralMoEClassifier(n_experts=3, expert_hidden=(8,), **SIZES),
+    "tree": lambda: HoeffdingTreeClassifier(grace_period=20, delta=0.5),
+}
+
+ALLOCATING = (
+    "array", "zeros", "empty", "ones", "full", "arange", "append", "concatenate", "hstack", "pad", "repeat",
+    "empty_like", "zeros_like", "ones_like", "ascontiguousarray",
+)  # fmt: skip
+"""Functions of numpy that ask for memory."""
+
+
+class AlarmError(Exception):
+    """What the alarm raises, as Ctrl-C raises KeyboardInterrupt."""
+
+
+def growing(n_samples: int, *, seed: int = 1, every: int = 50) -> list[tuple[dict[str, Any], str]]:
+    """Return labelled samples, every fiftieth of which brings a new feature, text value or class."""
+    rng = np.random.default_rng(seed)
+    samples = []
+    for i in range(n_samples):
+        n_new = i // every
+        x: dict[str, Any] = {f"number {f}": float(rng.normal()) for f in range(2 + n_new // 3)}
+        x["text"] = f"value {rng.integers(2 + n_new // 3)}"
+        y = int(x["number 0"] > 0.0) + (2 + i % (1 + n_new // 3) if x["number 1"] > 1.0 else 0)
+        samples.append((x, f"class {y}"))
+    return samples
+
+
+def digest(model: Any, samples: list[tuple[dict[str, Any], str]]) -> str:
+    """Return the SHA-256 of what a model says of some samples."""
+    said = hashlib.sha256()
+    for x, _ in samples:
+        for label, probability in model.predict_proba_one(x).items():
+            said.update(f"{label}={probability.hex()};".encode())
+    return said.hexdigest()
+
+
+def interrupted(make: Callable[..., Any], n_interrupts: int, seed: int = 1) -> tuple[int, int]:
+    """Let a model learn while alarms go off at random; return alarms that came through, and corrupted models.
+
+    Whether a sample was learnt is known from a copy made before: a model that is neither as it was nor has learnt the
+    sample is corrupted.
+    """
+    rng, samples, model, alone = np.random.default_rng(seed), growing(10 * n_interrupts), make(), make()
+    probes = samples[:: max(1, len(samples) // 40)]
+    before = signal.signal(signal.SIGALRM, _raise_alarm)
+    n_raised = i = 0
+    try:
+        for x, y in samples[:5]:  # compiles
+            model.learn_one(x, y)
+            alone.learn_one(x, y)
+        i, took = 5, 1e-4
+        while n_raised < n_interrupts and i < len(samples):
+            x, y = samples[i]
+            started = time.perf_counter()
+            try:
+                signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-6, 1.5 * took))
+                model.learn_one(x, y)
+                signal.setitimer(signal.ITIMER_REAL, 0.0)
+            except AlarmError:
+                n_raised += 1
+                if n_raised % 10 == 0 or not _has_counter(model):  # every tenth is looked at closely
+                    said = digest(model, probes)
+                    if said == digest(alone, probes) and not _has_learnt(model, alone):
+                        continue
+                elif not _has_learnt(model, alone):
+                    continue
+            else:
+                took = 0.9 * took + 0.1 * (time.perf_counter() - started)
+            alone.learn_one(x, y)
+            i += 1
+            if n_raised % 10 == 0 and digest(model, probes[:5]) != digest(alone, probes[:5]):
+                return n_raised, 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+    return n_raised, int(digest(model, probes) != digest(alone, probes))
+
+
+def interrupted_blocks(make: Callable[..., Any], n_interrupts: int, seed: int = 1) -> tuple[int, int]:
+    """As `interrupted`, of blocks: an interrupt is put off until the last row, so that each block is learnt whole."""
+    import pandas as pd
+
+    rng, model, alone = np.random.default_rng(seed), make(), make()
+    before = signal.signal(signal.SIGALRM, _raise_alarm)
+    n_raised, took = 0, 5e-3
+    frames = []
+    for start in range(0, 40 * 40, 40):
+        rows = growing(40, seed=start, every=4)
+        frames.append((pd.DataFrame([x for x, _ in rows]), [y for _, y in rows]))
+    try:
+        for i in range(3 * n_interrupts):
+            X, y = frames[i % len(frames)]
+            started = time.perf_counter()
+            try:
+                if i:
+                    signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-3, took))
+                model.learn_many(X, y)
+                signal.setitimer(signal.ITIMER_REAL, 0.0)
+            except AlarmError:
+                n_raised += 1
+                if not _has_counter(model) or model.routing_report().cumulative.n_samples == 40 * i:
+                    model.learn_many(X, y)  # it came before the first row
+            else:
+                took = 0.9 * took + 0.1 * (time.perf_counter() - started) if i else took
+            alone.learn_many(X, y)
+            if n_raised == n_interrupts:
+                break
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+    probes = growing(40)
+    return n_raised, int(digest(model, probes) != digest(alone, probes))
+
+
+def starved(
+    make: Callable[..., Any], sample: tuple[dict[str, Any], str], learnt: int = 200
+) -> tuple[int, int]:
+    """Let each allocation of learning one sample fail in turn; return failures, and corrupted models."""
+    samples = growing(learnt)
+    model = make()
+    for x, y in samples:
+        model.learn_one(x, y)
+    was = digest(model, samples[:20])
+    once = copy.deepcopy(model)
+    once.learn_one(*sample)
+    becomes = digest(once, samples[:20])
+    n_failed = n_corrupted = 0
+    while True:
+        starving = copy.deepcopy(model)
+        try:
+            with _failing(n_failed):
+                starving.learn_one(*sample)
+        except MemoryError:
+            n_failed += 1
+            said = digest(starving, samples[:20])
+            if said == was and not _has_learnt(starving, model):
+                starving.learn_one(*sample)
+            elif not _has_learnt(starving, model):
+                n_corrupted += 1
+            n_corrupted += digest(starving, samples[:20]) != becomes
+        else:
+            return n_failed, n_corrupted
+
+
+def shared(make: Callable[..., Any], seconds: float, n_threads: int = 8) -> tuple[int, int]:
+    """Let threads predict, learn, copy and report beside each other; return calls, and calls that were wrong."""
+    model, samples = make(), growing(5000)
+    until, wrong = time.monotonic() + seconds, []
+    calls = [0] * n_threads
+
+    def work(number: int) -> None:
+        rng = np.random.default_rng(number)
+        i = number
+        while time.monotonic() < until:
+            x, y = samples[i % len(samples)]
+            i += n_threads
+            try:
+                if number < 2:
+                    model.learn_one(x, y)
+                elif number == 2 and rng.random() < 0.05:
+                    copy.deepcopy(model).learn_one(x, y)
+                else:
+                    proba = model.predict_proba_one(x)
+                    total = sum(proba.values())
+                    if proba and not (abs(total - 1.0) < 1e-9 and min(proba.values()) >= 0.0) and total:
+                        wrong.append(f"probabilities {proba}")
+            except Exception as error:  # whatever it is, the table counts it
+                wrong.append(repr(error))
+            calls[number] += 1
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(n_threads)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for problem in wrong[:3]:
+        print("   ", problem)
+    return sum(calls), len(wrong)
+
+
+def _raise_alarm(*_: object) -> None:
+    raise AlarmError
+
+
+def _has_counter(model: Any) -> bool:
+    return hasattr(model, "routing_report")
+
+
+def _has_learnt(model: Any, alone: Any) -> bool:
+    """Whether a model has learnt more than another."""
+    if _has_counter(model):
+        n, m = (each.routing_report().cumulative.n_samples for each in (model, alone))
+        return bool(n > m)
+    return model._pool.n_nodes.tolist() != alone._pool.n_nodes.tolist() or float(
+        model._pool._class_stats[:, 0].sum()
+    ) > float(alone._pool._class_stats[:, 0].sum())
+
+
+@contextmanager
+def _failing(number: int) -> Iterator[None]:
+    """Let the allocation with this number fail, counted from 0."""
+    left = [number]
+
+    def failing(function: Callable[..., Any]) -> Callable[..., Any]:
+        def allocate(*arguments: Any, **others: Any) -> Any:
+            left[0] -= 1
+            if left[0] == -1:
+                raise MemoryError
+            return function(*arguments, **others)
+
+        return allocate
+
+    with mock.patch.multiple(np, **{name: failing(getattr(np, name)) for name in ALLOCATING}):
+        yield
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--interrupts", type=int, default=1000, help="of each model, sample by sample")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of each model with threads")
+    parser.add_argument("--model", action="append", choices=list(MODELS), help="all by default")
+    arguments = parser.parse_args()
+    new = (
+        {"number 0": 1.0, "a new number": 2.0, "a new text": "value", "text": "a new value"},
+        "a new class",
+    )
+    print(f"{'model':<22}{'fault':<34}{'tried':>9}{'corrupted':>11}")
+    n_corrupted = 0
+    for name in arguments.model or MODELS:
+        make = MODELS[name]
+        rows = [
+            ("interrupts, samples", interrupted(make, arguments.interrupts)),
+            ("failing allocations, a new schema", starved(make, new)),
+            ("failing allocations, a known one", starved(make, growing(200)[-1])),
+            ("calls of 8 threads", shared(make, arguments.seconds)),
+        ]
+        if name != "tree":
+            rows.insert(1, ("interrupts, blocks", interrupted_blocks(make, arguments.interrupts // 10)))
+        if name in ("driftmoe", "moe-task", "moe-data"):
+            rows.append(("the same, n_threads=2", shared(lambda: make(n_threads=2), arguments.seconds)))  # noqa: B023
+        for fault, (tried, corrupted) in rows:
+            print(f"{name:<22}{fault:<34}{tried:>9,}{corrupted:>11,}", flush=True)
+            n_corrupted += corrupted
+    if n_corrupted:
+        raise SystemExit(f"{n_corrupted} corrupted")
+
+
+if __name__ == "__main__":
+    main()
