@@ -7,6 +7,8 @@ from typing import Any
 
 from numba import njit
 
+from driftmoe.kernel_cache import keep
+
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "no_cfunc_wrapper": True}
 """Of all: division as numpy has it; and no code to be called from C, whose compilation would take its time."""
 
@@ -15,10 +17,7 @@ def compiled(**options: Any) -> Callable[..., Any]:
     """Compile a function, and keep the machine code on disk where a folder for it can be written."""
 
     def compile_it(function: Callable[..., Any]) -> Callable[..., Any]:
-        try:
-            return njit(cache=True, **OPTIONS, **options)(function)
-        except RuntimeError:  # numba found no such folder
-            return njit(**OPTIONS, **options)(function)
+        return keep(njit(**OPTIONS, **options)(function))
 
     return compile_it
 

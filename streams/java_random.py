@@ -7,9 +7,7 @@ library and not always that of the C library; `strict_log` computes it from IEEE
 and divisions alone, so that the normal numbers too are the same on every machine.
 
 A position is a small array, `state = seeded(seed)`, that each function moves forward. The functions run
-compiled inside the kernels of `streams.synthetic` and, with `NUMBA_DISABLE_JIT=1`, as plain Python. numba
-watches only a kernel's own file: after a change here, kernels compiled earlier stay until
-`streams/__pycache__` is deleted.
+compiled inside the kernels of `streams.synthetic` and, with `NUMBA_DISABLE_JIT=1`, as plain Python.
 """
 
 from __future__ import annotations
@@ -20,6 +18,8 @@ from typing import Any
 
 import numpy as np
 from numba import njit
+
+from streams.kernel_cache import keep
 
 MULTIPLIER = 0x5DEECE66D
 MASK = (1 << 48) - 1
@@ -35,10 +35,7 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     Nothing is kept where neither the package's folder nor the user's cache folder can be written: each
     process then compiles for itself.
     """
-    try:
-        return njit(cache=True)(function)
-    except RuntimeError:  # numba: "no locator available"
-        return njit(function)
+    return keep(njit(function))
 
 
 def seeded(seed: int) -> np.ndarray:

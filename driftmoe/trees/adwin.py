@@ -3,8 +3,7 @@
 Bifet & Gavaldà 2007, Learning from time-changing data with adaptive windowing, section 4: the window is an exponential
 histogram. Row i holds up to five buckets of 2^i values each; a sixth makes the two oldest one bucket of the next row.
 It decides as river's `drift.ADWIN` does with its default settings, bit for bit: looks for a cut at every 32nd value
-only, and starts anew with the value after one that it reported. (numba does not see that a kernel in another file
-which uses these has to be compiled again after a change here: touch that file.)
+only, and starts anew with the value after one that it reported.
 """
 
 from __future__ import annotations
