@@ -1,0 +1,240 @@
+"""All or nothing, and one at a time: interrupts, failing allocations, threads, processes."""
+
+from __future__ import annotations
+
+import copy
+import multiprocessing
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from functools import partial
+
+import numpy as np
+import pytest
+
+from benchmarks import faults
+from driftmoe.transaction import TRIES, OneAtATime, carry_out
+
+NEW = (
+    {"number 0": 1.0, "a new number": 2.0, "a new text": "value", "text": "a new value"},
+    "a new class",
+)
+needs_alarms = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no alarms on this system")
+MODELS = pytest.mark.parametrize("name", faults.MODELS)
+
+
+def learnt(name, n_samples=150):
+    model = faults.MODELS[name]()
+    for x, y in faults.growing(n_samples):
+        model.learn_one(x, y)
+    return model
+
+
+def test_changes_are_made_in_order():
+    done = []
+    carry_out([partial(done.append, i) for i in range(5)])
+    assert done == [0, 1, 2, 3, 4]
+
+
+def test_an_exception_in_between_is_raised_after_the_last_change():
+    done, raises = [], iter([KeyboardInterrupt("now"), None])
+
+    def interrupted():
+        if (error := next(raises)) is not None:
+            raise error
+        done.append("in the end")
+
+    with pytest.raises(KeyboardInterrupt, match="now"):
+        carry_out([partial(done.append, "first"), interrupted, partial(done.append, "last")])
+    assert done == ["first", "in the end", "last"]
+
+
+def test_a_change_that_can_never_be_made_is_given_up():
+    tried = []
+
+    def fails():
+        tried.append(1)
+        raise OSError("full")
+
+    with pytest.raises(OSError, match="full"):
+        carry_out([fails])
+    assert len(tried) == TRIES
+
+
+def test_a_kernel_without_room_is_no_secret():
+    with pytest.raises(RuntimeError, match="no room"):
+        carry_out([lambda: True])
+
+
+@needs_alarms
+@MODELS
+def test_a_thousand_interrupts_leave_each_sample_learnt_or_not(name):
+    tried, corrupted = faults.interrupted(faults.MODELS[name], 1000)
+    assert (tried, corrupted) == (1000, 0)
+
+
+@needs_alarms
+@pytest.mark.parametrize("name", ["driftmoe", "moe-data, corrected", "moe-task"])
+def test_a_block_is_learnt_whole_whatever_interrupts_it(name):
+    tried, corrupted = faults.interrupted_blocks(faults.MODELS[name], 30)
+    assert corrupted == 0
+    assert tried == 30
+
+
+@MODELS
+@pytest.mark.parametrize("sample", [NEW, faults.growing(150)[-1]], ids=["new schema", "known schema"])
+def test_whatever_allocation_fails_the_model_is_as_it_was(name, sample):
+    tried, corrupted = faults.starved(faults.MODELS[name], sample, learnt=150)
+    assert corrupted == 0
+    assert tried > 4
+
+
+def test_a_block_that_runs_out_of_memory_says_which_rows_it_has_learnt(monkeypatch):
+    import pandas as pd
+
+    model, rows = learnt("moe-data", 8), faults.growing(40)
+    scaled, calls = type(model._encoder).scaled, []
+
+    def fails(self, *arguments):
+        calls.append(1)
+        if len(calls) > 2:
+            raise MemoryError
+        return scaled(self, *arguments)
+
+    monkeypatch.setattr(type(model._encoder), "scaled", fails)
+    with pytest.raises(MemoryError) as raised:
+        model.learn_many(pd.DataFrame([x for x, _ in rows]), [y for _, y in rows])
+    n_learnt = model.routing_report().cumulative.n_samples - 8
+    assert raised.value.__notes__ == [f"rows 0 to {n_learnt - 1} of 40 have been learnt, the others have not"]
+
+
+@MODELS
+def test_threads_that_predict_learn_and_copy_never_meet_half_a_model(name):
+    calls, wrong = faults.shared(faults.MODELS[name], seconds=1.5)
+    assert wrong == 0
+    assert calls > 8
+
+
+def test_trees_shared_by_threads_are_met_whole_too():
+    _, wrong = faults.shared(partial(faults.MODELS["driftmoe"], n_threads=2), seconds=2.0)
+    assert wrong == 0
+
+
+def test_a_learner_waits_for_the_one_at_work():
+    model, order = learnt("moe-data", 20), []
+    with model._lock:
+        other = faults.threading.Thread(target=lambda: (model.learn_one(*NEW), order.append("learnt")))
+        other.start()
+        other.join(0.2)
+        assert order == []
+    other.join(10)
+    assert order == ["learnt"]
+
+
+def _learns(model, seed, answers):
+    for x, y in faults.growing(60, seed=seed):
+        model.learn_one(x, y)
+    answers.put((seed, faults.digest(model, faults.growing(20))))
+
+
+@MODELS
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_a_model_that_was_sent_to_a_process_is_a_copy(name, start):
+    if start not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"no {start} on this system")
+    if start == "spawn" and name not in ("driftmoe", "neural", "tree"):
+        pytest.skip("each spawned process imports all anew: three kinds of models stand for all")
+    import torch.multiprocessing as of_torch
+
+    model, probes = learnt(name, 60), faults.growing(20)
+    before = faults.digest(model, probes)
+    context = of_torch.get_context(start)  # its queues hand over tensors by reference
+    answers = context.Queue()
+    children = [context.Process(target=_learns, args=(model, seed, answers)) for seed in (5, 6, 7, 8)]
+    for child in children[: 4 if start == "fork" else 2]:
+        child.start()
+    said = dict(answers.get(timeout=300) for child in children if child.pid)
+    for child in children:
+        if child.pid:
+            child.join()
+    assert faults.digest(model, probes) == before
+    assert len({before, *said.values()}) == len(said) + 1
+    for seed, answer in said.items():
+        alone = copy.deepcopy(model)
+        for x, y in faults.growing(60, seed=seed):
+            alone.learn_one(x, y)
+        assert faults.digest(alone, probes) == answer
+
+
+@MODELS
+def test_copies_and_pickles_go_on_as_the_model_does(name):
+    model = learnt(name)
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        for x, y in faults.growing(30, seed=3):
+            other.learn_one(x, y)
+    for x, y in faults.growing(30, seed=3):
+        model.learn_one(x, y)
+    assert faults.digest(model, faults.growing(20)) == faults.digest(other, faults.growing(20))
+
+
+@MODELS
+@pytest.mark.parametrize(
+    "x", [NEW[0], {}, {"number 0": None, "text": "value 0"}], ids=["new", "empty", "missing"]
+)
+def test_predicting_changes_no_part(name, x):
+    model = learnt(name)
+    before = {part: pickle.dumps(value) for part, value in model._state().items()}
+    model.predict_proba_one(x)
+    model.predict_one(x)
+    after = {part: pickle.dumps(value) for part, value in model._state().items()}
+    assert [part for part in before if before[part] != after[part]] == []
+
+
+def test_predicting_a_frame_changes_no_part():
+    import pandas as pd
+
+    model = learnt("driftmoe")
+    before = {part: pickle.dumps(value) for part, value in model._state().items()}
+    model.predict_proba_many(pd.DataFrame({"number 0": [1.0, 2.0], "number 1": [0.0, 1.0]}))
+    model.predict_many(pd.DataFrame([NEW[0]]))
+    after = {part: pickle.dumps(value) for part, value in model._state().items()}
+    assert [part for part in before if before[part] != after[part]] == []
+
+
+def test_a_lock_is_no_part_of_a_model():
+    class Counter(OneAtATime):
+        n = 0
+
+    counter = Counter()
+    counter.n = 3
+    assert copy.deepcopy(counter).n == 3
+    assert copy.deepcopy(counter)._lock is not counter._lock
+
+
+def test_kernels_stay_within_their_arrays():
+    """Under numba's bounds checks and a debugging allocator, while the schema grows."""
+    code = (
+        "from benchmarks import faults;"
+        "print([faults.starved(make, faults.growing(60)[-1], learnt=60)[1] for make in faults.MODELS.values()])"
+    )
+    checks = {"NUMBA_BOUNDSCHECK": "1", "PYTHONMALLOC": "debug"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | checks,
+        cwd=os.path.dirname(os.path.dirname(__file__)),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [
+        str([0] * len(faults.MODELS)).split()[i] for i in range(len(faults.MODELS))
+    ]
+
+
+def test_arrays_that_do_not_fit_are_refused_at_the_door():
+    model = learnt("moe-data")
+    n_inputs = model._router.n_inputs
+    with pytest.raises(ValueError, match="inputs of shape"):
+        model._router.logits(np.zeros((1, n_inputs - 1), np.float32))
