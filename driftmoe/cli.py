@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
@@ -27,6 +28,7 @@ import streams
 from driftmoe import __version__, experiment, models, report, streams_cli
 from driftmoe.evaluation import FAILURES, Checkpoint, prequential
 from driftmoe.experiment import (
+    Backlog,
     Event,
     JobFolder,
     OpenStream,
@@ -243,7 +245,8 @@ def evaluate(
 
     Prints a table and writes results.jsonl, windows.csv and a picture of the accuracy over time.
     Runs already in the folder stay; the same run replaces its older result. Ctrl-C keeps what was measured. A model
-    that fails leaves what it measured, and those after it still run.
+    that fails leaves what it measured, and those after it still run. A run that another command is doing in the same
+    folder is left to that one, and its result is taken.
     """
     # A model or stream named twice is one run.
     specs, seeds = list(dict.fromkeys(model or ["driftmoe", "arf", "srp"])), list(dict.fromkeys(seed or [1]))
@@ -263,6 +266,8 @@ def evaluate(
             for s in seeds
         ]
         results, failures, is_complete = _evaluate(runs, samples, folder)
+        in_order = {run_key(vars(run)): i for i, run in enumerate(runs)}
+        results.sort(key=lambda line: in_order[run_key(line)])
         if not results and not failures and is_complete:
             raise ValueError(f"{stream} holds no samples")
     if results:
@@ -326,7 +331,8 @@ def grid(
     """Run every model on every stream with every seed; what is done is not done again.
 
     Each run leaves one file, which appears whole or not at all: a grid that was stopped, however, goes on where it
-    was when the same command is given again. `driftmoe report` turns the folder into a page. How a file is read
+    was when the same command is given again. Commands that share a folder share the work: a run that one is doing is
+    left to it, unless it dies. `driftmoe report` turns the folder into a page. How a file is read
     (--target and what follows it) is the same for all files, and does not concern streams known by name.
     """
     with one_line_errors():
@@ -462,11 +468,13 @@ def carry_out(
     runs = experiment.shard(runs, of_shard) if of_shard else runs
     board, console = _Board(len(runs)), Console(stderr=True)
     try:
-        with Live(board, console=console, refresh_per_second=2):
+        with Live(board, console=console, refresh_per_second=2) as live:
             for event in run_grid(
                 runs, open_run, JobFolder(out), executor=executor, n_workers=n_workers, scheduler=scheduler
             ):
                 board.take(event)
+                if event.state == "waiting":
+                    live.console.print(_of_others(event), soft_wrap=True, markup=False, highlight=False)
     except ImportError as error:
         raise ValueError(str(error)) from None
     if not console.is_terminal:
@@ -481,6 +489,16 @@ def carry_out(
         soft_wrap=True, markup=False,
     )  # fmt: skip
     return len(board.failed)
+
+
+def _of_others(event: Event) -> str:
+    """Return a line on a run that another command is doing, or has done meanwhile."""
+    told = (
+        "is being done by another command and left to it"
+        if event.state == "waiting"
+        else "was done by another command; its result is taken"
+    )
+    return f"driftmoe: {event.run.model} on {event.run.stream}, seed {event.run.seed}, {told}"
 
 
 class _Board:
@@ -502,7 +520,7 @@ class _Board:
             self._running[event.run] = time.perf_counter()
             return
         self._share[event.run] = event.share
-        if event.state == "moved":
+        if event.state in ("moved", "waiting"):
             return
         self._running.pop(event.run, None)
         self._last = event
@@ -664,6 +682,7 @@ def _evaluate(
     torch.set_num_threads(1)  # a router is small: threads would only wait for each other
     results: list[dict[str, Any]] = []
     failures: list[str] = []
+    backlog = Backlog(runs, folder)
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=None),
@@ -672,7 +691,7 @@ def _evaluate(
         TimeRemainingColumn(),
         console=Console(stderr=True),
     ) as progress:
-        for run in runs:
+        for run in _offered(backlog, progress, results):
             stream = samples[run.seed]
             model = models.make(run.model, seed=run.seed)
             name = f"{run.model}, seed {run.seed}"
@@ -713,7 +732,21 @@ def _evaluate(
                     )
                     folder.add(result, curve)
                     results.append(result)
-    return results, failures, True
+                backlog.done(run, is_kept=is_complete)
+    return results, failures, not backlog
+
+
+def _offered(backlog: Backlog, progress: Progress, results: list[dict[str, Any]]) -> Iterator[Run]:
+    """Yield the runs that are to be done here; of the others say so, and take the results. Ctrl-C ends the waiting."""
+    with contextlib.suppress(KeyboardInterrupt):
+        for happening in backlog.offers():
+            if isinstance(happening, Run):
+                yield happening
+                continue
+            message = _of_others(happening)
+            progress.console.print(message, soft_wrap=True, markup=False, highlight=False)
+            if happening.result is not None:
+                results.append(dict(happening.result))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,13 @@
 """Runs and their results: one run is one model on one stream with one seed; its result is one JSON line and a curve.
 
 `ResultFolder` is what a few runs by hand leave: `results.jsonl` (one line per run) and `windows.csv` (one line per
-window of each run), rewritten whole and atomically after each run. `JobFolder` is what a grid leaves: one file per
-run, so that many processes or machines can write, and a run that has its file is never done again. `run_grid` does the
-runs, one by one, in processes of this machine, or on a Dask cluster. `read_results` reads both kinds of folder.
+window of each run), both rewritten whole, in one transaction, after each run. `JobFolder` is what a grid leaves: one
+file per run, so that many processes or machines can write, and a run that has its file is never done again. `run_grid`
+does the runs, one by one, in processes of this machine, or on a Dask cluster. `read_results` reads both kinds of
+folder.
+
+Several commands may share a folder: each run is done by the one that has its `Claim`, a lock of the operating system,
+which a process that dies, however, gives up. `Backlog` hands the runs out.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import functools
+import glob
 import hashlib
 import io
 import itertools
@@ -20,20 +25,22 @@ import multiprocessing
 import os
 import platform
 import re
+import shutil
 import signal
 import subprocess
 import threading
+import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from river import base
 
 from driftmoe import models
@@ -231,6 +238,42 @@ class Run:
         }
 
 
+class Claim:
+    """The right to do one run, which one process at a time has.
+
+    It is a lock that the operating system takes from a process that ends, however it ends.
+
+    Parameters
+    ----------
+    path
+        File of the lock, which stays until the run is done.
+    leftovers
+        Files that only a dead process can have left behind where this one has the claim; removed when it gets it.
+    """
+
+    def __init__(self, path: Path, leftovers: Sequence[Path] = ()) -> None:
+        path.parent.mkdir(exist_ok=True)
+        self._path, self._leftovers, self._lock = path, leftovers, FileLock(path, thread_local=False)
+
+    def take(self) -> bool:
+        """Take the claim and return whether nobody else has it."""
+        try:
+            self._lock.acquire(blocking=False)
+        except Timeout:
+            return False
+        for file in self._leftovers:
+            for part in file.parent.glob(f".{glob.escape(file.name)}.*.part"):
+                part.unlink(missing_ok=True)
+        return True
+
+    def give_up(self, *, is_done: bool = False) -> None:
+        """Let others have it; where the run is done they look for its result, and the file of the lock may go."""
+        if is_done:
+            with contextlib.suppress(OSError):  # some systems keep what another has open
+                self._path.unlink(missing_ok=True)
+        self._lock.release()
+
+
 class ResultFolder:
     """The results kept in one folder.
 
@@ -252,40 +295,105 @@ class ResultFolder:
         path.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(path / ".lock")
         with self._lock:  # fails here, before the work, where nothing can be written
-            self._read()
+            self._recover()
+            self._before, _ = self._read()
 
     def _read(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        return _read_lines(self.path / "results.jsonl"), _read_csv(self.path / "windows.csv")
+        return (
+            _read_lines(_newest(self.path / "results.jsonl")),
+            _read_csv(_newest(self.path / "windows.csv")),
+        )
+
+    def _recover(self) -> None:
+        """Clear away what a process that died has left: half a transaction is forgotten, a committed one finished."""
+        shutil.rmtree(self.path / PENDING, ignore_errors=True)
+        for name in ("results.jsonl", "windows.csv", "traceback.txt"):
+            for part in self.path.glob(f".{name}.*.part"):
+                part.unlink(missing_ok=True)
+        self._finish()
+
+    def _replace(self, texts: Mapping[str, str]) -> None:
+        """Write all these files or none: they are written apart, and count from the renaming of their folder on."""
+        pending = self.path / PENDING
+        try:
+            pending.mkdir()
+            for name, text in texts.items():
+                with naming(self.path / name):
+                    _write_synced(pending / name, text)
+            _sync_folder(pending)
+            pending.rename(self.path / COMMITTED)
+        finally:
+            shutil.rmtree(pending, ignore_errors=True)
+        _sync_folder(self.path)
+        self._finish()
+
+    def _finish(self) -> None:
+        """Move files that count already to where they belong."""
+        committed = self.path / COMMITTED
+        if not committed.is_dir():
+            return
+        for file in sorted(committed.iterdir()):
+            file.replace(self.path / file.name)
+        _sync_folder(self.path)
+        committed.rmdir()
+
+    def claim(self, run: Run) -> Claim:
+        """Return the claim of a run, not taken yet."""
+        key = json.dumps(run_key({name: getattr(run, name) for name in KEY}))
+        return Claim(self.path / CLAIMS / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.lock")
+
+    def result(self, run: Run) -> dict[str, Any] | None:
+        """Return the result line of a run that was completed since this object was made, else `None`."""
+        key = run_key({name: getattr(run, name) for name in KEY})
+        with self._lock:
+            lines = _read_lines(_newest(self.path / "results.jsonl"))
+        return next(
+            (
+                line
+                for line in lines
+                if run_key(line) == key and line["complete"] and line not in self._before
+            ),
+            None,
+        )
 
     def add(self, result: Mapping[str, Any], curve: Iterable[Mapping[str, Any]]) -> None:
-        """Keep one run; the files on disk are whole before and after, also when other processes add theirs.
+        """Keep one run: its line and its curve, or neither of them.
 
-        An interrupted run does not replace a complete one.
+        The files are whole before and after, also when other processes add theirs, and when this one dies. An
+        interrupted run does not replace a complete one.
+
+        Raises
+        ------
+        OSError
+            If a file cannot be written, as on a full disk; what was kept before is still there.
         """
         key = run_key(result)
         with self._lock:
+            self._recover()
             results, curves = self._read()
             if not result["complete"] and any(run_key(old) == key and old["complete"] for old in results):
                 return
             results = [old for old in results if run_key(old) != key] + [dict(result)]
             curves = [old for old in curves if run_key(old) != key] + [dict(point) for point in curve]
             lines = "".join(json.dumps(line, allow_nan=False) + "\n" for line in results)
-            _write_atomically(self.path / "results.jsonl", lines)
-            _write_csv(self.path / "windows.csv", curves)
+            self._replace({"results.jsonl": lines, "windows.csv": _csv_text(curves)})
 
     def keep_traceback(self, text: str) -> Path:
         """Keep the traceback of the run that failed last, and return its file."""
         file = self.path / "traceback.txt"
-        _write_atomically(file, text)
+        with self._lock:
+            _write_atomically(file, text)
         return file
 
     def results(self, stream: str) -> list[dict[str, Any]]:
         """Return the result lines of one stream, oldest first."""
-        return [line for line in self._read()[0] if line["stream"] == stream]
+        with self._lock:
+            return [line for line in self._read()[0] if line["stream"] == stream]
 
     def curves(self, stream: str) -> list[dict[str, Any]]:
         """Return the windows of all runs on one stream."""
-        return [point for point in self._read()[1] if point["stream"] == stream]
+        with self._lock:
+            return [point for point in self._read()[1] if point["stream"] == stream]
 
 
 class JobFolder:
@@ -331,8 +439,19 @@ class JobFolder:
         file = self.file(run)
         return _read_job(file)[0] if file.exists() else None
 
+    def claim(self, run: Run) -> Claim:
+        """Return the claim of a run, not taken yet."""
+        file, text = self.file(run), self._traceback_file(run)
+        return Claim(self.path / CLAIMS / f"{file.stem}.lock", (file, text))
+
     def keep(self, run: Run, result: Mapping[str, Any], curve: Sequence[Mapping[str, Any]]) -> None:
-        """Keep the result of a run."""
+        """Keep the result of a run.
+
+        Raises
+        ------
+        OSError
+            If its file cannot be written, as on a full disk.
+        """
         text = json.dumps({"result": result, "curve": curve}, allow_nan=False, indent=1)
         _write_atomically(self.file(run), text + "\n")
         self._traceback_file(run).unlink(missing_ok=True)
@@ -357,7 +476,8 @@ class Event:
     run
         Which run.
     state
-        `"kept"` (it was done before), `"started"`, `"moved"`, `"done"` or `"failed"`.
+        `"kept"` (it was done before, or by another command meanwhile), `"waiting"` (another command is doing it),
+        `"started"`, `"moved"`, `"done"` or `"failed"`.
     share
         How much of it is done, from 0 to 1, where that is known.
     result
@@ -367,11 +487,91 @@ class Event:
     """
 
     run: Run
-    state: Literal["kept", "started", "moved", "done", "failed"]
+    state: Literal["kept", "waiting", "started", "moved", "done", "failed"]
     share: float = 0.0
     result: Mapping[str, Any] | None = None
     error: Path | None = None
 
+
+class Shared(Protocol):
+    """A folder in which several commands keep results."""
+
+    def claim(self, run: Run) -> Claim:
+        """Return the claim of a run, not taken yet."""
+
+    def result(self, run: Run) -> Mapping[str, Any] | None:
+        """Return the result that a run has already."""
+
+
+class Backlog:
+    """Runs that are still to be done, each handed out with its claim, so that no other command does it too.
+
+    A run that another command is doing is put off until that is done, and then counts as done, or until it was given
+    up.
+
+    Parameters
+    ----------
+    runs
+        What to do, in this order.
+    folder
+        Where results are kept, and claims.
+    """
+
+    def __init__(self, runs: Iterable[Run], folder: Shared) -> None:
+        self._left = deque(dict.fromkeys(runs))
+        self._folder = folder
+        self._claims: dict[Run, Claim] = {}
+        self._taken: set[Run] = set()
+        self._elsewhere: set[Run] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._left)
+
+    def next(self, *, is_patient: bool) -> Generator[Event, None, Run | None]:
+        """Yield what becomes of runs that others do, and return one to be done here.
+
+        `None` where there is none: none at all, or, without patience, none that others do not do now.
+        """
+        while self._left:
+            for _ in range(len(self._left)):
+                run = self._left.popleft()
+                if run not in self._claims:
+                    self._claims[run] = self._folder.claim(run)
+                if not self._claims[run].take():
+                    self._left.append(run)
+                    if run not in self._elsewhere:
+                        self._elsewhere.add(run)
+                        yield Event(run, "waiting")
+                    continue
+                self._taken.add(run)
+                result = self._folder.result(run)
+                if result is None:
+                    return run
+                self.done(run)
+                yield Event(run, "kept", 1.0, result)
+            if not is_patient:
+                break
+            time.sleep(GLANCE)
+        return None
+
+    def offers(self) -> Iterator[Event | Run]:
+        """Yield all runs that are to be done here, each after the one before was done, and what others do."""
+        while run := (yield from self.next(is_patient=True)):
+            yield run
+
+    def done(self, run: Run, *, is_kept: bool = True) -> None:
+        """Give up the claim of a run that has ended, whether its result is kept or not."""
+        self._taken.discard(run)
+        self._claims.pop(run).give_up(is_done=is_kept)
+
+    def give_up(self) -> None:
+        """Give up all claims."""
+        for run in list(self._taken):
+            self.done(run, is_kept=False)
+
+
+GLANCE = 0.5
+"""Seconds after which it is looked whether another command has ended a run."""
 
 ENOUGH_TO_COMPILE = 300
 """Samples after which all of a model has been at work: more than a mini-batch of any router."""
@@ -409,7 +609,8 @@ def run_grid(
     open_stream
         Returns the stream of a run; called where the run is done.
     folder
-        Where results are kept. It is written by the caller's process alone.
+        Where results are kept. Of this grid, the caller's process alone writes to it. A run that another command is
+        doing in the same folder is left to that one, unless it gives up.
     executor
         - `"serial"`: one after the other, here.
         - `"processes"`: in `n_workers` new processes, each with a Java machine of its own where it needs one. A
@@ -448,21 +649,34 @@ def run_grid(
         else:
             yield Event(run, "kept", 1.0, result)
     work = functools.partial(_attempt, open_stream)
+    backlog = Backlog(left, folder)
     happenings = {
-        "serial": lambda: _one_after_the_other(left, work),
-        "processes": lambda: _in_processes(left, work, n_workers),
-        "dask": lambda: _on_dask(left, work, n_workers, scheduler),
+        "serial": lambda: _one_after_the_other(backlog, work),
+        "processes": lambda: _in_processes(backlog, work, n_workers),
+        "dask": lambda: _on_dask(backlog, work, n_workers, scheduler),
     }[executor]()
-    for run, news in happenings:
-        if news is None:
-            yield Event(run, "started")
-        elif isinstance(news, float):
-            yield Event(run, "moved", news)
-        elif isinstance(news, str):
-            yield Event(run, "failed", error=folder.keep_failure(run, news))
-        else:
-            folder.keep(run, *news)
-            yield Event(run, "done", 1.0, news[0])
+    with contextlib.ExitStack() as stack:
+        stack.callback(backlog.give_up)
+        stack.enter_context(
+            contextlib.closing(happenings)
+        )  # ends what is running before its claims are given up
+        for happening in happenings:
+            if isinstance(happening, Event):
+                yield happening
+                continue
+            run, news = happening
+            if news is None:
+                yield Event(run, "started")
+            elif isinstance(news, float):
+                yield Event(run, "moved", news)
+            elif isinstance(news, str):
+                file = folder.keep_failure(run, news)
+                backlog.done(run, is_kept=False)
+                yield Event(run, "failed", error=file)
+            else:
+                folder.keep(run, *news)
+                backlog.done(run)
+                yield Event(run, "done", 1.0, news[0])
 
 
 def shard(runs: Sequence[Run], text: str) -> list[Run]:
@@ -538,8 +752,8 @@ def _attempt(open_stream: OpenStream, run: Run) -> Iterator[News]:
 
 
 Work = Callable[[Run], Iterator[News]]
-Happenings = Iterator[tuple[Run, News | None]]
-"""A run without news has been started."""
+Happenings = Generator[tuple[Run, News | None] | Event, None, None]
+"""A run without news has been started; events tell of runs that others do."""
 
 
 def _last_of(work: Work, run: Run) -> News:
@@ -547,22 +761,21 @@ def _last_of(work: Work, run: Run) -> News:
     return last
 
 
-def _one_after_the_other(runs: Iterable[Run], work: Work) -> Happenings:
-    for run in runs:
+def _one_after_the_other(backlog: Backlog, work: Work) -> Happenings:
+    while run := (yield from backlog.next(is_patient=True)):
         yield run, None
         for news in work(run):
             yield run, news
 
 
-def _in_processes(runs: Iterable[Run], work: Work, n_workers: int) -> Happenings:
+def _in_processes(backlog: Backlog, work: Work, n_workers: int) -> Happenings:
     context = multiprocessing.get_context("spawn")
-    left = deque(runs)
     idle: list[Any] = []  # the ends of pipes to processes without work
     running: dict[Any, Run] = {}
     processes: dict[Any, Any] = {}
     try:
-        while left or running:
-            while left and len(running) < n_workers:
+        while True:
+            while len(running) < n_workers and (run := (yield from backlog.next(is_patient=not running))):
                 idle = [pipe for pipe in idle if processes[pipe].is_alive()]
                 if not idle:
                     ours, theirs = context.Pipe()
@@ -571,11 +784,14 @@ def _in_processes(runs: Iterable[Run], work: Work, n_workers: int) -> Happenings
                     theirs.close()  # the child alone keeps its end open: we notice when it dies
                     processes[ours] = process
                     idle.append(ours)
-                pipe, run = idle.pop(), left.popleft()
+                pipe = idle.pop()
                 pipe.send(run)
                 running[pipe] = run
                 yield run, None
-            ready: list[Any] = wait(list(running))
+            if not running:
+                return
+            is_waiting = backlog and len(running) < n_workers  # for runs that other commands do
+            ready: list[Any] = wait(list(running), GLANCE if is_waiting else None)
             for pipe in ready:
                 run = running[pipe]
                 try:
@@ -611,26 +827,27 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _on_dask(runs: Iterable[Run], work: Work, n_workers: int, scheduler: str | None) -> Happenings:
+def _on_dask(backlog: Backlog, work: Work, n_workers: int, scheduler: str | None) -> Happenings:
     try:
         import distributed
     except ImportError:
         raise ImportError("executor 'dask' needs Dask.distributed; pip install 'driftmoe[dask]'") from None
     local = {"n_workers": n_workers, "threads_per_worker": 1, "dashboard_address": None}
     with distributed.Client(**({"address": scheduler} if scheduler else local)) as client:
-        left = deque(runs)
         running: dict[Any, Run] = {}
         places: dict[Any, str] = {}
-        while left or running:
+        while backlog or running:
             client.wait_for_workers(1, timeout=PATIENCE)
             free = deque(set(client.nthreads()) - set(places.values()))  # workers may come and go
-            while left and free:
-                run, place = left.popleft(), free.popleft()
+            while free and (run := (yield from backlog.next(is_patient=not running))):
+                place = free.popleft()
                 future = client.submit(
                     _last_of, work, run, pure=False, workers=[place], allow_other_workers=True
                 )
                 running[future], places[future] = run, place
                 yield run, None
+            if not running:
+                continue
             try:
                 done = distributed.wait(list(running), timeout=LOOK, return_when="FIRST_COMPLETED").done
             except distributed.TimeoutError:
@@ -689,15 +906,21 @@ def read_results(path: Path | str) -> tuple[list[dict[str, Any]], list[dict[str,
     curves: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     complete: set[tuple[str, ...]] = set()
     files = [path] if path.is_file() else _shown(path, "jobs/*.json", "results.jsonl")
+    if path.is_dir():  # where a process died over its first result, that is not in its place yet
+        first = {committed.parent / "results.jsonl" for committed in path.rglob(COMMITTED)}
+        files += sorted(file for file in first - {*files} if _newest(file).exists())
     for file in files:
         if file.suffix == ".json":
             line, points = _read_job(file)
             lines, of_runs = [line], {run_key(line): points}
+        elif file.name == "results.jsonl":
+            of_runs = {}
+            with _held_still(file.parent):
+                lines, windows = _read_lines(_newest(file)), _read_csv(_newest(file.with_name("windows.csv")))
+            for point in windows:
+                of_runs.setdefault(run_key(point), []).append(point)
         else:
             lines, of_runs = _read_lines(file), {}
-            if file.name == "results.jsonl":
-                for point in _read_csv(file.with_name("windows.csv")):
-                    of_runs.setdefault(run_key(point), []).append(point)
         results += lines
         for line in lines:
             key = run_key(line)
@@ -717,6 +940,8 @@ def read_failures(path: Path | str) -> list[str]:
     texts = {
         file: file.read_text(encoding="utf-8").strip().splitlines() or ["a run", "no traceback"]
         for file in _shown(path, "failed/*.txt")
+        # A process may have died between keeping the result and removing this.
+        if not (file.parent.with_name("jobs") / f"{file.stem}.json").exists()
     }
     return [f"{text[0]}: failed, {text[-1]} ({file.relative_to(path)})." for file, text in texts.items()]
 
@@ -857,23 +1082,75 @@ def _read_csv(path: Path) -> list[dict[str, Any]]:
         return list(reader)
 
 
-def _write_csv(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+def _csv_text(lines: Sequence[Mapping[str, Any]]) -> str:
     columns = list(dict.fromkeys([*CURVE_COLUMNS, *(name for line in lines for name in line)]))
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(lines)
-    _write_atomically(path, text.getvalue())
+    return text.getvalue()
+
+
+CLAIMS = ".claims"
+"""Folder of the locks of runs."""
+
+PENDING, COMMITTED = ".pending", ".committed"
+"""Folders of files that are being written together, and of those that count but are not yet where they belong."""
+
+
+def _newest(path: Path) -> Path:
+    """Return where the content of a file of a `ResultFolder` is: there, or still among what was committed."""
+    committed = path.parent / COMMITTED / path.name
+    return committed if committed.exists() else path
+
+
+@contextlib.contextmanager
+def _held_still(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing to a `ResultFolder` while it is read; nothing where it cannot be written."""
+    lock = folder / ".lock"
+    if not lock.exists() or not os.access(lock, os.W_OK):
+        yield
+        return
+    with FileLock(lock):
+        yield
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let an error of the disk tell which file was to be written; that of a full disk does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
 
 
 def _write_atomically(path: Path, text: str) -> None:
     """Write beside the file and rename: a reader, or a crash, finds the old file or the new one."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with naming(path):
+        try:
+            _write_synced(part, text)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+
+
+def _write_synced(path: Path, text: str) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    """Let the names in a folder, too, outlast a power cut, where the system can do that."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        with part.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        os.fsync(descriptor)
     finally:
-        part.unlink(missing_ok=True)
+        os.close(descriptor)

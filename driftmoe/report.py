@@ -1223,8 +1223,9 @@ def markdown(parts: Sequence[Section], *, title: str, pictures: str) -> str:
 
 def _plain(text: str) -> str:
     """Return a paragraph as Markdown in which names of models and streams mean nothing; code stays code."""
-    parts = re.split(r"(`[^`]*`)", text)
-    return "".join(part if i % 2 else _escaped(part) for i, part in enumerate(parts))
+    # Code is what stands between two single backticks in one line and cannot be taken for HTML.
+    parts = re.split(r"((?<!`)`[^`<>&\n]+`(?!`))", text)
+    return "".join(part if i % 2 else _escaped(part).replace("`", "\\`") for i, part in enumerate(parts))
 
 
 def _in_cell(text: str) -> str:
@@ -1233,7 +1234,8 @@ def _in_cell(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    text = re.sub(r"([\\<>*\[\]~&])", r"\\\1", " ".join(text.splitlines()))
+    text = re.sub(r"([\\*\[\]~])", r"\\\1", " ".join(text.splitlines()))
+    text = html.escape(text, quote=False)  # not every reader of Markdown knows a backslash before these
     return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)  # within a word it means nothing
 
 

@@ -3,8 +3,8 @@
 A file is looked for in the folder `data_dir` (or that of the environment variable `DRIFTMOE_DATA`), then in
 the user's cache folder, and is fetched when neither holds it: `electricity`, `weather` and `covtype` out of
 the source distribution scikit-multiflow 0.4.1, which the Python package index serves, the others from the
-public locations that river and CapyMOA use, one after the other. The seven Insects sets, `pokerhand` and
-`gas` have one location each, `keystroke` one host, and the three of the index no other place. Content that
+public locations that river and CapyMOA use, one after the other. The seven Insects sets, `pokerhand`,
+`gas` and `keystroke` have one location each, and the three of the index no other place. Content that
 does not have the SHA-256 of its source is refused, and nothing enters the cache before it has been checked.
 Where no SHA-256 is known, the number of features is checked, and `fingerprint` tells which file it was.
 
@@ -212,10 +212,7 @@ SOURCES: dict[str, Source] = {
         n_features=31,
         target="subject",
         drop=("sessionIndex", "rep"),
-        urls=(
-            "https://www.cs.cmu.edu/~keystroke/DSL-StrongPasswordData.csv",
-            "http://www.cs.cmu.edu/~keystroke/DSL-StrongPasswordData.csv",
-        ),
+        urls=("https://www.cs.cmu.edu/~keystroke/DSL-StrongPasswordData.csv",),
     ),
     "kdd99": Source(
         file="KDDCup99.arff",

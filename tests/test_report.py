@@ -460,9 +460,9 @@ def test_names_that_mean_something_in_markdown_or_as_files_are_kept_apart():
     grid = report.Grid(["stream", "a*b"], [[("<script>alert(1)</script>", False), ("1.5*", True)]])
     section = report.Section("a < b", ["See `p_<*>.csv`: p > 0.05 *, [a](b) _c_ d_e", grid])
     text = report.markdown([section], title="<b>", pictures="")
-    assert "# \\<b\\>" in text
-    assert "See `p_<*>.csv`: p \\> 0.05 \\*, \\[a\\](b) \\_c\\_ d_e" in text
-    assert "| \\<script\\>alert(1)\\</script\\> | **1.5\\*** |" in text
+    assert "# &lt;b&gt;" in text
+    assert "See \\`p\\_&lt;\\*&gt;.csv\\`: p &gt; 0.05 \\*, \\[a\\](b) \\_c\\_ d_e" in text
+    assert "| &lt;script&gt;alert(1)&lt;/script&gt; | **1.5\\*** |" in text
     assert "<td><b>1.5*</b></td>" in report.page([section], title="")
 
 
@@ -557,3 +557,16 @@ def test_what_is_being_written_is_not_read(written, tmp_path):
     shutil.copytree(written / "b", tmp_path / ".b")
     results, _ = read_results(tmp_path)
     assert {line["stream"] for line in results} == {"a"}
+
+
+@pytest.mark.parametrize(
+    "text", ["`a`` <script>b", "```<script>`", "`a\n\n<script>`", "`<script>`", "<script>"]
+)
+def test_no_backtick_lets_html_through_in_markdown(text):
+    sections = [report.Section(text, [text])]
+    assert "<script" not in report.markdown(sections, title=text, pictures="p")
+
+
+def test_code_in_a_paragraph_stays_code_in_markdown():
+    sections = [report.Section("a", ["see `driftmoe grid --out` & more"])]
+    assert "see `driftmoe grid --out` &amp; more" in report.markdown(sections, title="t", pictures="p")

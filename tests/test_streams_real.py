@@ -634,7 +634,7 @@ def test_without_a_location_that_answers_the_error_lists_each(cache, monkeypatch
 
 @pytest.mark.parametrize("name", [name for name in real.SOURCES if name not in ARCHIVED])
 def test_every_public_stream_has_a_location(name):
-    assert all(url.startswith(("https://", "http://")) for url in real.SOURCES[name].urls)
+    assert all(url.startswith("https://") for url in real.SOURCES[name].urls)
     assert real.SOURCES[name].urls
 
 
