@@ -1,0 +1,79 @@
+"""The same seed and samples give the same probabilities, to the last bit, on every processor."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import streams
+from driftmoe import models
+
+ROOT = Path(__file__).parent.parent
+
+WITHOUT_WIDE_REGISTERS = "AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL AVX512_SPR"
+
+PROCESSORS = {
+    "this one": {},
+    "haswell": {
+        "NUMBA_CPU_NAME": "haswell",
+        "NUMBA_CPU_FEATURES": "+avx2,+fma,+sse4.2,+bmi,+bmi2,+avx",
+        "ATEN_CPU_CAPABILITY": "avx2",
+        "NPY_DISABLE_CPU_FEATURES": WITHOUT_WIDE_REGISTERS,
+        "OPENBLAS_CORETYPE": "Haswell",
+    },
+    "nehalem": {
+        "NUMBA_CPU_NAME": "nehalem",
+        "NUMBA_CPU_FEATURES": "+sse4.2,+popcnt",
+        "ATEN_CPU_CAPABILITY": "default",
+        "NPY_DISABLE_CPU_FEATURES": f"AVX2 FMA3 {WITHOUT_WIDE_REGISTERS}",
+        "OPENBLAS_CORETYPE": "Nehalem",
+    },
+}
+"""What makes the compilers and libraries take a processor for another one, which has less."""
+
+
+@pytest.mark.parametrize("name", PROCESSORS)
+def test_all_processors_give_the_kept_digests(name, tmp_path):
+    """The digests in `tests/digests.json` were written on one machine; `tests/reproduce.py` says how."""
+    setting = PROCESSORS[name]
+    if setting and platform.machine().lower() not in ("x86_64", "amd64"):
+        pytest.skip("settings of x86-64; this machine is compared with the kept digests as it is")
+    if setting:
+        setting = setting | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(ROOT / "tests" / "reproduce.py")],
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | setting,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    kept = json.loads((ROOT / "tests" / "digests.json").read_text())
+    assert json.loads(done.stdout) == kept
+
+
+@pytest.mark.parametrize("name", ["driftmoe", "moe-data", "neural"])
+def test_threads_of_torch_change_nothing(name):
+    import torch
+
+    def said():
+        model, answers = models.make(name, seed=1), []
+        for x, y in streams.make("rbf_f", seed=1, n_samples=600):
+            answers += model.predict_proba_one(x).values()
+            model.learn_one(x, y)
+        return np.array(answers).tobytes()
+
+    n_threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = said()
+        torch.set_num_threads(4)
+        assert said() == one
+    finally:
+        torch.set_num_threads(n_threads)
