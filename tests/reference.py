@@ -180,6 +180,50 @@ class ReferenceDriftMoE:
         ]
 
 
+# ---------------------------------------------------------------------------------------------------------------------
+# Random numbers that are functions of a key: driftmoe/draws.py; the router with dropout: driftmoe/router.py
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def keyed_slowly(key, number):
+    """SplitMix64 (Steele, Lea & Flood 2014, fig. 14) started at the key, its output number `number`."""
+    z = (key + (number + 1) * 0x9E3779B97F4A7C15) % 2**64
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2**64
+    return z ^ (z >> 31)
+
+
+def uniform_slowly(key, number):
+    """The middle of one of 2^53 equal parts of the interval from 0 to 1."""
+    return (keyed_slowly(key, number) // 2**11 + 0.5) / 2**53
+
+
+def poisson_slowly(key, row, column, mean):
+    """Knuth: as many uniform numbers as their product is above exp(-mean)."""
+    of_draw = keyed_slowly(keyed_slowly(key, row), column)
+    n, product = 0, uniform_slowly(of_draw, 0)
+    while product > math.exp(-mean):
+        n += 1
+        product *= uniform_slowly(of_draw, n)
+    return n
+
+
+def forward_slowly(module, inputs, dropout=0.0, key=None):
+    """What a router's module says of rows while hidden units are silenced, each by a draw of its own."""
+    *hidden, last = module.layers
+    activations = inputs
+    for i, layer in enumerate(hidden):
+        activations = torch.relu(activations @ layer.weight.T + layer.bias)
+        if dropout > 0.0:
+            n_rows, n_units = activations.shape
+            of_layer = [keyed_slowly(keyed_slowly(key, row), i) for row in range(n_rows)]
+            is_kept = [
+                [uniform_slowly(of_row, unit) >= dropout for unit in range(n_units)] for of_row in of_layer
+            ]
+            activations = activations * torch.tensor(is_kept) / (1.0 - dropout)
+    return activations @ last.weight.T + last.bias
+
+
 # --------------------------------------------------------------------------------------------------
 # Hoeffding trees: driftmoe/trees/kernels.py
 # --------------------------------------------------------------------------------------------------
