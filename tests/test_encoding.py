@@ -269,6 +269,15 @@ def test_a_number_is_scaled_by_the_weighted_mean_and_deviation_of_those_before()
     assert moments[0].tolist() == [weights.sum(), NOMINAL]
 
 
+@pytest.mark.parametrize("weight", [0.3, 1.0, 2.5, 1e-9, 1e9])
+def test_a_number_that_has_not_varied_is_zero_whatever_the_weights(weight):
+    encoder = Encoder()
+    encoder.enter({"a": 0.1}, 0)
+    values = np.array([[0.1]] * 20 + [[0.7]])
+    inputs, _ = encoder.scaled(values, np.linspace(weight, 3.0 * weight, 21))
+    assert inputs[:, 0].tolist() == [0.0] * 21
+
+
 def test_a_row_of_weight_three_enters_the_scale_as_three_rows():
     encoder = learnt({"a": 1.0}, {"a": 2.0})
     _, once = encoder.scaled(np.array([[5.0], [3.0]]), np.array([3.0, 1.0]))
