@@ -1263,7 +1263,8 @@ def _labels(y: Any, name: str = "y") -> list[Hashable]:
         if len(table.columns) != 1:
             raise ValueError(
                 f"{name} is a {type(y).__name__} of {len(table.columns)} columns, "
-                f"{', '.join(map(repr, table.columns[:5]))}{', ...' * (len(table.columns) > 5)}; give the one of the {what}s"
+                f"{', '.join(map(repr, table.columns[:5]))}{', ...' * (len(table.columns) > 5)}; give the one of the "
+                f"{what}s"
             )
         return list(table.get_column(table.columns[0]).to_list())
     if isinstance(table, narwhals.Series):
