@@ -183,17 +183,17 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
     Notes
     -----
     *Input.* A sample is a dict of numbers, booleans and text (nominal); `None`, NaN or an absent key is a missing
-    value, and an empty dict is a sample of which everything is missing. Features, nominal values and classes may
-    appear and vanish at any time. Infinite numbers, numbers beyond ±1e100, other types, and a feature that turns
-    from number to text raise an error that names the feature, and leave the model as it was. Labels are anything
-    hashable that equals itself, so not `None` or NaN; `True`, `1` and `1.0` are one label, as in Python. What an
-    expert of your own raises on a valid sample comes through, and may leave that sample half learnt, in a block also
-    those of the same mini-batch. The router sees numbers standardised online and one column for each of the first 64
-    values of a nominal feature; later values share 64 more. Trees tell 256 values of a nominal feature apart; later
-    ones share their places. Names of features are kept for good. Leave identifiers out: they tell nothing and cost
-    memory, because each leaf has 16 bytes for each value seen and class. A feature of 256 values which told ten classes
-    apart took a third of a gigabyte after 6000 samples, and may take six times that, where the default bound of 2000
-    nodes a tree holds; `expert=HoeffdingTreeClassifier(max_nodes=200)` has a lower one.
+    value, and an empty dict is a sample of which everything is missing. Features, nominal values and classes may appear
+    and vanish at any time. Infinite numbers, numbers beyond ±1e100, other types, and a feature that turns from number
+    to text raise an error that names the feature, and leave the model as it was. Labels are anything hashable that
+    equals itself, so not `None` or NaN; `True`, `1` and `1.0` are one label, as in Python. What an expert of your own
+    raises on a valid sample comes through when all others have learnt the sample, and in a block also the rows that
+    follow; that expert alone may have learnt it in part. The router sees numbers standardised online and one column for
+    each of the first 64 values of a nominal feature; later values share 64 more. Trees tell 256 values of a nominal
+    feature apart; later ones share their places. Names of features are kept for good. Leave identifiers out: they tell
+    nothing and cost memory, because each leaf has 16 bytes for each value seen and class. A feature of 256 values which
+    told ten classes apart took a third of a gigabyte after 6000 samples, and may take six times that, where the default
+    bound of 2000 nodes a tree holds; `expert=HoeffdingTreeClassifier(max_nodes=200)` has a lower one.
 
     *The adaptive variant.* With logits z_e(x) of the router, class probabilities p_e(y|x) of each expert, and two
     memories H_e of the expert's log-likelihood, fading over about 10 and 50 samples, the answer is sum_e g_e p_e with g

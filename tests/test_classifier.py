@@ -864,6 +864,55 @@ def test_a_feature_of_ever_new_values_takes_bounded_memory():
     assert sizes[1] < 120e6
 
 
+class Touchy(base.Classifier):
+    """Counts labels, and what it learnt; raises where it is asked about, or taught, what it does not like."""
+
+    _multiclass = True
+
+    def __init__(self, dislikes="", seed=None):
+        self.dislikes, self.seed = dislikes, seed
+        self.learnt = []
+
+    def predict_proba_one(self, x):
+        if self.dislikes == "asked" and x["a"] == 13.0:
+            raise ArithmeticError("asked about 13")
+        return {y: 1.0 for _, y in self.learnt[-1:]}
+
+    def learn_one(self, x, y):
+        if self.dislikes == "taught" and x["a"] == 13.0:
+            raise ArithmeticError("taught 13")
+        self.learnt.append((x["a"], y))
+
+
+@pytest.mark.parametrize("dislikes", ["asked", "taught"])
+@pytest.mark.parametrize("in_a_block", [False, True], ids=["one by one", "in a block"])
+def test_what_an_expert_raises_comes_through_when_all_others_have_learnt(dislikes, in_a_block):
+    arguments = {"n_experts": 2, "hidden": (4,), "batch_size": 8, "seed": 1}
+    patient, model = (
+        DriftMoEClassifier(extras=(Touchy(), Touchy(whom), "history"), **arguments) for whom in ("", dislikes)
+    )
+    samples = [({"a": float(i)}, i % 2) for i in range(40)]
+    for x, y in samples:
+        patient.learn_one(x, y)
+    if in_a_block:
+        with pytest.raises(ArithmeticError, match=f"{dislikes} "):
+            model.learn_many(pd.DataFrame([x for x, _ in samples]), [y for _, y in samples])
+    else:
+        for i, (x, y) in enumerate(samples):
+            if i == 13:
+                with pytest.raises(ArithmeticError, match=f"{dislikes} "):
+                    model.learn_one(x, y)
+            else:
+                model.learn_one(x, y)
+    (ours, touchy, history), (theirs, calm, other) = (m._mixture._extras for m in (model, patient))
+    assert ours._experts[0].learnt == theirs._experts[0].learnt
+    assert touchy._experts[0].learnt == [row for row in calm._experts[0].learnt if row[0] != 13.0]
+    assert history._pairs.tolist() == other._pairs.tolist()
+    assert [model.describe(e) for e in range(2)] == [patient.describe(e) for e in range(2)]
+    assert model.routing_report().cumulative.n_samples == 40
+    assert model._router.n_batches == 5
+
+
 def test_a_router_that_never_learns_stays_as_it_was_drawn():
     model = learnt("driftmoe", SEA[:10], learning_rate=0.0)  # both classes are known by then
     before = model._router._weights.copy()

@@ -9,14 +9,30 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import follow_slowly, gate_slowly, nearest_slowly, perceive_slowly, regress_slowly
+from reference import (
+    follow_slowly,
+    gate_slowly,
+    nearest_slowly,
+    perceive_slowly,
+    poisson_slowly,
+    regress_slowly,
+)
 from river import base, naive_bayes
 
 import streams
 from driftmoe import DriftMoEClassifier
 from driftmoe.evaluation import prequential
 from driftmoe.linear import LinearModels, regress
-from driftmoe.mixture import PROBE, Rows, gate, soften
+from driftmoe.mixture import (
+    PROBE,
+    SURPRISE,
+    Rows,
+    gate,
+    head_errors,
+    settle,
+    soften,
+    who_voted,
+)
 from driftmoe.neighbours import LabelHistory, Neighbours
 from driftmoe.perceptron import Perceptron, perceive
 from driftmoe.routing import Dense, TopK, WithNull, WithShared
@@ -117,6 +133,66 @@ def test_soften_is_softmax():
     np.testing.assert_allclose(
         proba[:, 0], torch.softmax(torch.tensor(outputs[:, 1:]).double(), 1), rtol=1e-12
     )
+
+
+@pytest.mark.parametrize("is_compiled", [True, False])
+def test_the_head_learns_what_it_says_less_what_is_true_times_the_weight(is_compiled):
+    proba = np.array([[[0.5, 0.25, 0.25]], [[0.0, 0.0, 1.0]]])
+    errors = np.full((2, 5), 7.0, np.float32)
+    plain(head_errors, is_compiled)(proba, np.array([1, 2]), np.array([1.0, 4.0]), 2, errors)
+    assert errors.tolist() == [[7.0, 7.0, 0.5, -0.75, 0.25], [7.0, 7.0, 0.0, 0.0, 0.0]]
+    plain(head_errors, is_compiled)(proba[:1], np.array([0]), np.array([4.0]), 2, errors)
+    assert errors[0].tolist() == [7.0, 7.0, -2.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("is_compiled", [True, False])
+def test_those_voted_who_were_chosen_and_had_a_vote(is_compiled):
+    votes = np.zeros((1, 4, 2))
+    votes[0, 0, 0] = votes[0, 2, 1] = 1.0
+    mask = np.empty((1, 4), np.bool_)
+    plain(who_voted, is_compiled)(np.array([[True, True, False, False]]), votes, mask)
+    assert mask.tolist() == [[True, False, False, False]]
+
+
+@pytest.mark.parametrize("is_compiled", [True, False])
+@pytest.mark.parametrize("rate", [0.0, 0.01])
+def test_a_mini_batch_settles_faith_standing_and_whom_to_probe(is_compiled, rate):
+    theirs = torch.tensor([3.0, 1.5], requires_grad=True)
+    optimiser = torch.optim.Adam([theirs], lr=0.01)
+    faith, moments = np.array([3.0, 1.5], np.float32), np.zeros((2, 2), np.float32)
+    memories = np.array([[-0.1, -2.0, -0.5], [-0.2, -1.0, -0.7]])
+    n_steps, standing, is_probed = np.zeros(1, np.int64), np.zeros(3), np.ones(3, np.bool_)
+    trust, least, losses = np.array([0.1, 0.6, 0.3]), np.array([0.2, 0.5, 0.3]), np.array([0.5, 0.41])
+    for step in range(1, 4):
+        errors = np.array([0.8, -2.4]) * step
+        if rate > 0.0:
+            theirs.grad = torch.tensor(errors / 8.0).float()
+            optimiser.step()
+        plain(settle, is_compiled)(
+            faith, *moments, errors, n_steps, rate, 8, memories, standing, trust, least, losses, is_probed
+        )
+        assert errors.tolist() == [0.0, 0.0]
+    np.testing.assert_allclose(faith, theirs.detach(), rtol=1e-6)
+    assert n_steps[0] == (3 if rate > 0.0 else 0)
+    np.testing.assert_allclose(standing, faith.astype(float) @ memories)
+    assert losses[0] <= SURPRISE * losses[1]
+    assert is_probed.tolist() == [True, False, False]
+    losses[0] = 1.01 * SURPRISE * losses[1]  # a surprise
+    plain(settle, is_compiled)(
+        faith, *moments, np.zeros(2), n_steps, rate, 8, memories, standing, trust, least, losses, is_probed
+    )
+    assert not is_probed.any()
+
+
+def test_the_poisson_draws_of_a_row_are_those_of_its_number():
+    model = DriftMoEClassifier(leverage=2.0, **SMALL)
+    for n, (x, y) in enumerate(streams.make("sea", seed=1, n_samples=50)):
+        expected = [
+            [poisson_slowly(int(model._mixture._key), n + row, e, 2.0) for e in range(3)] for row in range(4)
+        ]
+        assert model._mixture._draws(4).tolist() == expected
+        model.predict_proba_one(x)
+        model.learn_one(x, y)
 
 
 @pytest.mark.parametrize("by_relevance", [False, True])
