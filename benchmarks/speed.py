@@ -53,15 +53,11 @@ import streams
 from benchmarks import bound
 from benchmarks.moa_parity import write_lines
 from benchmarks.moa_speed import WINDOW, Java
-from driftmoe import DriftMoEClassifier, classifier, mixture
+from driftmoe import DriftMoEClassifier, classifier, linear, mixture, neighbours, perceptron, router
 from driftmoe.encoding import Encoder
 from driftmoe.evaluation import prequential
-from driftmoe.experts import MulticlassTrees
-from driftmoe.linear import LinearModels
-from driftmoe.neighbours import LabelHistory, Neighbours
-from driftmoe.perceptron import Perceptron
 from driftmoe.router import Router
-from driftmoe.trees import HoeffdingTreeClassifier, TreePool
+from driftmoe.trees import HoeffdingTreeClassifier, TreePool, kernels
 from streams.stream import Block, Reader, Stream, until
 from streams.synthetic import RandomRBF
 
@@ -467,22 +463,27 @@ PARTS: list[tuple[Any, str, str]] = [
     (Encoder, "known_vector", "encode"),
     (DriftMoEClassifier, "_block_rows", "encode"),
     (Encoder, "inputs", "encode"),
+    (Encoder, "scaled", "encode"),
     (Router, "logits", "router forward"),
     (DriftMoEClassifier, "_choose", "routing"),
-    (MulticlassTrees, "predict_proba", "pool, predict and learn"),
-    (MulticlassTrees, "step", "pool, predict and learn"),
+    (TreePool, "n_rows_with_room", "pool, predict and learn"),
+    (TreePool, "plan", "pool, predict and learn"),
+    (kernels, "step", "pool, predict and learn"),
     (classifier, "correctness", "mask"),
     (classifier, "mix", "mix"),
-    (Router, "learn", "router step"),
-    (Router, "learn_errors", "router step"),
-    (Neighbours, "predict_proba", "neighbours, predict and learn"),
-    (Neighbours, "step", "neighbours, predict and learn"),
-    (LabelHistory, "step", "label history"),
-    (LinearModels, "step", "linear models"),
-    (Perceptron, "step", "network"),
+    (mixture, "mix", "mix"),
+    (router, "descend", "router step"),
+    (neighbours, "nearest", "neighbours, predict and learn"),
+    (neighbours, "follow", "label history"),
+    (linear, "regress", "linear models"),
+    (perceptron, "perceive", "network"),
+    (mixture, "poisson", "Poisson draws"),
     (mixture, "gate", "gate"),
 ]
-"""Owner, function, and the part of a sample's life that it is."""
+"""Owner, function, and the part of a sample's life that it is; none is called by another.
+
+A step is planned and then carried out: what parts compute is in their kernels, whichever of the two calls them.
+"""
 
 REST = "rest: labels, loop, metrics"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from functools import partial
 from inspect import signature
@@ -182,17 +183,17 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
     Notes
     -----
     *Input.* A sample is a dict of numbers, booleans and text (nominal); `None`, NaN or an absent key is a missing
-    value, and an empty dict is a sample of which everything is missing. Features, nominal values and classes may
-    appear and vanish at any time. Infinite numbers, numbers beyond ±1e100, other types, and a feature that turns
-    from number to text raise an error that names the feature, and leave the model as it was. Labels are anything
-    hashable that equals itself, so not `None` or NaN; `True`, `1` and `1.0` are one label, as in Python. What an
-    expert of your own raises on a valid sample comes through, and may leave that sample half learnt, in a block also
-    those of the same mini-batch. The router sees numbers standardised online and one column for each of the first 64
-    values of a nominal feature; later values share 64 more. Trees tell 256 values of a nominal feature apart; later
-    ones share their places. Names of features are kept for good. Leave identifiers out: they tell nothing and cost
-    memory, because each leaf has 16 bytes for each value seen and class. A feature of 256 values which told ten classes
-    apart took a third of a gigabyte after 6000 samples, and may take six times that, where the default bound of 2000
-    nodes a tree holds; `expert=HoeffdingTreeClassifier(max_nodes=200)` has a lower one.
+    value, and an empty dict is a sample of which everything is missing. Features, nominal values and classes may appear
+    and vanish at any time. Infinite numbers, numbers beyond ±1e100, other types, and a feature that turns from number
+    to text raise an error that names the feature, and leave the model as it was. Labels are anything hashable that
+    equals itself, so not `None` or NaN; `True`, `1` and `1.0` are one label, as in Python. What an expert of your own
+    raises on a valid sample comes through when all others have learnt the sample, and in a block also the rows that
+    follow; that expert alone may have learnt it in part. The router sees numbers standardised online and one column for
+    each of the first 64 values of a nominal feature; later values share 64 more. Trees tell 256 values of a nominal
+    feature apart; later ones share their places. Names of features are kept for good. Leave identifiers out: they tell
+    nothing and cost memory, because each leaf has 16 bytes for each value seen and class. A feature of 256 values which
+    told ten classes apart took a third of a gigabyte after 6000 samples, and may take six times that, where the default
+    bound of 2000 nodes a tree holds; `expert=HoeffdingTreeClassifier(max_nodes=200)` has a lower one.
 
     *The adaptive variant.* With logits z_e(x) of the router, class probabilities p_e(y|x) of each expert, and two
     memories H_e of the expert's log-likelihood, fading over about 10 and 50 samples, the answer is sum_e g_e p_e with g
@@ -482,7 +483,7 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
         labels = _labels(y)
         if len(labels) != _n_rows(X):
             raise ValueError(f"X has {_n_rows(X)} rows and y has {len(labels)} labels; give one label a row")
-        weights = np.ones(len(labels)) if w is None else _checked_weights(_labels(w))
+        weights = np.ones(len(labels)) if w is None else _checked_weights(_labels(w, "w"))
         if len(weights) != len(labels):
             raise ValueError(
                 f"X has {len(labels)} rows and w has {len(weights)} weights; give one weight a row"
@@ -1231,16 +1232,29 @@ def _n_rows(X: IntoDataFrame) -> int:
     return len(_frame(X))
 
 
-def _checked_weights(w: Any) -> np.ndarray:
+def _checked_weights(w: Sequence[Any] | np.ndarray) -> np.ndarray:
     """Return weights as float64, all finite and 0 or more."""
-    weights = np.array(w, np.float64)
-    if weights.ndim != 1 or not ((weights >= 0.0) & (weights <= MAX_ABSOLUTE)).all():
-        raise ValueError(f"w={w!r}; choose finite weights of 0 or more, one for each sample")
+    if isinstance(w, np.ndarray):
+        are_numbers = w.ndim == 1 and w.dtype.kind in "fiub"
+    else:
+        are_numbers = all(isinstance(one, int | float | np.integer | np.floating | np.bool_) for one in w)
+    if not are_numbers:
+        raise TypeError(f"w={reprlib.repr(w)}; give a number for each sample")
+    try:
+        weights = np.array(w, np.float64)
+    except OverflowError:  # an integer of more than 300 digits
+        weights = np.full(1, np.inf)
+    is_right = (weights >= 0.0) & (weights <= MAX_ABSOLUTE)
+    if not is_right.all():
+        raise ValueError(
+            f"w={weights[~is_right][0]}; choose finite weights of 0 or more, one for each sample"
+        )
     return weights
 
 
-def _labels(y: Any) -> list[Hashable]:
-    """Return the labels of one column, as Python's own values where the column has them."""
+def _labels(y: Any, name: str = "y") -> list[Hashable]:
+    """Return the labels, or weights, of one column, as Python's own values where the column has them."""
+    what = {"y": "label", "w": "weight"}[name]
     is_bytes = isinstance(y, str | bytes | bytearray | memoryview)
     if isinstance(y, Sequence) and not is_bytes:
         return list(y)
@@ -1248,8 +1262,9 @@ def _labels(y: Any) -> list[Hashable]:
     if isinstance(table, narwhals.DataFrame):
         if len(table.columns) != 1:
             raise ValueError(
-                f"y is a {type(y).__name__} of {len(table.columns)} columns, {', '.join(map(repr, table.columns[:5]))}"
-                f"{', ...' * (len(table.columns) > 5)}; give the one of the labels"
+                f"{name} is a {type(y).__name__} of {len(table.columns)} columns, "
+                f"{', '.join(map(repr, table.columns[:5]))}{', ...' * (len(table.columns) > 5)}; give the one of the "
+                f"{what}s"
             )
         return list(table.get_column(table.columns[0]).to_list())
     if isinstance(table, narwhals.Series):
@@ -1260,7 +1275,7 @@ def _labels(y: Any) -> list[Hashable]:
             y = y[:, 0]
         elif len(shape) != 1:
             raise ValueError(
-                f"y has shape {tuple(shape)}; give one label a row, shape (n_rows,) or (n_rows, 1)"
+                f"{name} has shape {tuple(shape)}; give one {what} a row, shape (n_rows,) or (n_rows, 1)"
             )
         # Times in nanoseconds would become integers.
         return list(y) if getattr(y.dtype, "kind", "") in ("M", "m") else list(y.tolist())
@@ -1268,6 +1283,6 @@ def _labels(y: Any) -> list[Hashable]:
         if hasattr(y, method) and not is_bytes and not hasattr(y, "columns"):  # nor a batch of rows
             return list(getattr(y, method)())
     raise TypeError(
-        f"y is of type {type(y).__name__}, which is no column of labels; give a list, a series, an array, or a frame "
-        "of one column"
+        f"{name} is of type {type(y).__name__}, which is no column of {what}s; give a list, a series, an array, or "
+        "a frame of one column"
     )

@@ -803,7 +803,10 @@ def write_inputs(vectors, inputs_of, moments, weights, inputs):  # type: ignore[
                 inputs[row, inputs_of[f, 0]] = min(max(delta / deviation, -CLIP), CLIP)
             if weights.shape[0] > 0:
                 moments[COUNT, f] = n + weights[row]
-                moments[MEAN, f] += weights[row] * delta / moments[COUNT, f]
+                if n == 0.0:
+                    moments[MEAN, f] = value  # to the last bit, lest rounding look like a deviation
+                else:
+                    moments[MEAN, f] += weights[row] * delta / moments[COUNT, f]
                 moments[M2, f] += weights[row] * delta * (value - moments[MEAN, f])
 
 

@@ -180,6 +180,50 @@ class ReferenceDriftMoE:
         ]
 
 
+# ---------------------------------------------------------------------------------------------------------------------
+# Random numbers that are functions of a key: driftmoe/draws.py; the router with dropout: driftmoe/router.py
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def keyed_slowly(key, number):
+    """SplitMix64 (Steele, Lea & Flood 2014, fig. 14) started at the key, its output number `number`."""
+    z = (key + (number + 1) * 0x9E3779B97F4A7C15) % 2**64
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2**64
+    return z ^ (z >> 31)
+
+
+def uniform_slowly(key, number):
+    """The middle of one of 2^53 equal parts of the interval from 0 to 1."""
+    return (keyed_slowly(key, number) // 2**11 + 0.5) / 2**53
+
+
+def poisson_slowly(key, row, column, mean):
+    """Knuth: as many uniform numbers as their product is above exp(-mean)."""
+    of_draw = keyed_slowly(keyed_slowly(key, row), column)
+    n, product = 0, uniform_slowly(of_draw, 0)
+    while product > math.exp(-mean):
+        n += 1
+        product *= uniform_slowly(of_draw, n)
+    return n
+
+
+def forward_slowly(module, inputs, dropout=0.0, key=None):
+    """What a router's module says of rows while hidden units are silenced, each by a draw of its own."""
+    *hidden, last = module.layers
+    activations = inputs
+    for i, layer in enumerate(hidden):
+        activations = torch.relu(activations @ layer.weight.T + layer.bias)
+        if dropout > 0.0:
+            n_rows, n_units = activations.shape
+            of_layer = [keyed_slowly(keyed_slowly(key, row), i) for row in range(n_rows)]
+            is_kept = [
+                [uniform_slowly(of_row, unit) >= dropout for unit in range(n_units)] for of_row in of_layer
+            ]
+            activations = activations * torch.tensor(is_kept) / (1.0 - dropout)
+    return activations @ last.weight.T + last.bias
+
+
 # --------------------------------------------------------------------------------------------------
 # Hoeffding trees: driftmoe/trees/kernels.py
 # --------------------------------------------------------------------------------------------------
@@ -565,6 +609,7 @@ def gate_slowly(
     votes,
     chosen,
     targets,
+    taught,
     n_logits,
     memories,
     faith,
@@ -595,28 +640,35 @@ def gate_slowly(
         total = sum(math.exp(scores[e]) for e in everyone)
         prior = {e: math.exp(scores[e]) / total for e in everyone}
         evidence = sum(prior[e] * likelihood[e] for e in everyone)
-        losses[:] = [fading * old - (1.0 - fading) * math.log(evidence)
+        w = taught[row]
+        losses[:] = [moved_towards(-math.log(evidence), old, fading**w)
                      for fading, old in zip((0.95, 0.998), losses, strict=True)]  # fmt: skip
         for e in everyone:
-            errors[row, e] = prior[e] - prior[e] * likelihood[e] / evidence
+            errors[row, e] = w * (prior[e] - prior[e] * likelihood[e] / evidence)
             faith_errors += errors[row, e] * memories[:, e]
         for e in everyone:
             memories[:, e] = [
-                fading * memory + (1.0 - fading) * math.log(likelihood[e])
+                moved_towards(math.log(likelihood[e]), memory, fading**w)
                 for fading, memory in zip((0.9, 0.98), memories[:, e], strict=True)
             ]
         for kind in {int(kinds[e]) for e in voters}:
-            trust[kind] = 0.98 * trust[kind] + 0.02 * sum(prior[e] for e in voters if kinds[e] == kind)
+            share = sum(prior[e] for e in voters if kinds[e] == kind)
+            trust[kind] = moved_towards(share, trust[kind], 0.98**w)
 
 
-def nearest_slowly(inputs, targets, capacity, k, votes, n_classes, *, by_relevance):
+def moved_towards(value, memory, fading):
+    """A faded memory after one more value."""
+    return fading * memory + (1.0 - fading) * value
+
+
+def nearest_slowly(inputs, targets, taught, capacity, k, votes, n_classes, *, by_relevance):
     """What `driftmoe.neighbours.Neighbours` says of each row before learning it, by sorting all that it remembers."""
     proba = np.zeros((len(inputs), len(votes), n_classes))
     scales = np.ones(inputs.shape[1])
     episodes = []  # the oldest first: samples (their rows), how often it was thinned, how well it has done
     for row in range(len(inputs)):
         if by_relevance and row >= 500 and row % 100 == 0:
-            weight = 0.9995 ** (row - 1 - np.arange(row))
+            weight = taught[:row] * 0.9995 ** (row - 1 - np.arange(row))
             means = np.zeros((n_classes, inputs.shape[1]))
             share = np.zeros(n_classes)
             for c in range(n_classes):
@@ -643,7 +695,7 @@ def nearest_slowly(inputs, targets, capacity, k, votes, n_classes, *, by_relevan
                 continue
             proba[row, v] = 0.1 / n_classes
             for square, i in near:
-                proba[row, v, targets[i]] += max(near[0][0], 1e-6) / max(square, 1e-6)
+                proba[row, v, targets[i]] += taught[i] * max(near[0][0], 1e-6) / max(square, 1e-6)
             proba[row, v] /= proba[row, v].sum()
         for episode in episodes:
             is_right = targets[min(episode["samples"], key=lambda i: squares[i])] == targets[row]
@@ -670,7 +722,7 @@ def begin_episode_slowly(episodes):
     episodes.append({"samples": [], "level": 0, "record": record})
 
 
-def follow_slowly(targets, n_classes):
+def follow_slowly(targets, taught, n_classes):
     """What `driftmoe.neighbours.LabelHistory` says before each label."""
     proba = []
     for i in range(len(targets)):
@@ -680,34 +732,34 @@ def follow_slowly(targets, n_classes):
         counts, n_later = np.zeros(n_classes), 0
         for j in range(i - 1, 0, -1):
             if targets[j - 1] == targets[i - 1]:
-                counts[targets[j]] += 0.998**n_later
+                counts[targets[j]] += taught[j] * 0.998**n_later
                 n_later += 1
         proba.append((counts + 0.1 / n_classes) / (counts.sum() + 0.1))
     return np.array(proba)
 
 
-def regress_slowly(inputs, targets, n_classes, rate):
+def regress_slowly(inputs, targets, taught, n_classes, rate):
     """What a logistic regression says before each label, and its weights at the end, the constant's last."""
     weights, proba = np.zeros((n_classes, len(inputs[0]) + 1)), []
-    for x, y in zip(inputs, targets, strict=True):
+    for x, y, w in zip(inputs, targets, taught, strict=True):
         x = np.append(x, 1.0)
         p = np.exp(weights @ x) / np.exp(weights @ x).sum()
         proba.append(p if proba else np.zeros(n_classes))
-        weights -= rate * np.outer(p - (np.arange(n_classes) == y), x) / (x @ x)
+        weights -= w * rate * np.outer(p - (np.arange(n_classes) == y), x) / (x @ x)
     return np.array(proba), weights
 
 
-def perceive_slowly(inputs, targets, n_classes, hidden, rate):
+def perceive_slowly(inputs, targets, taught, n_classes, hidden, rate):
     """What a network with one hidden layer says before each label; its first weights as rows, the constant's first."""
     hidden, outputs = hidden.astype(np.float64), np.zeros((n_classes, 1 + hidden.shape[1]))
     moments = [np.zeros((2, *weights.shape)) for weights in (hidden, outputs)]
     proba = []
-    for n, (x, y) in enumerate(zip(inputs, targets, strict=True), 1):
+    for n, (x, y, w) in enumerate(zip(inputs, targets, taught, strict=True), 1):
         x = np.append(1.0, x)
         units = np.append(1.0, np.maximum(x @ hidden, 0.0))
         p = np.exp(outputs @ units) / np.exp(outputs @ units).sum()
         proba.append(p if proba else np.zeros(n_classes))
-        errors = p - (np.arange(n_classes) == y)
+        errors = w * (p - (np.arange(n_classes) == y))
         of_outputs = np.outer(errors, units)
         of_hidden = np.outer(x, (errors @ outputs)[1:] * (units[1:] > 0.0))
         for weights, moment, gradient, learns in (

@@ -23,8 +23,9 @@ from river import base, datasets, forest, linear_model, multiclass, naive_bayes,
 
 import streams
 from driftmoe import DriftMoEClassifier
-from driftmoe.classifier import VARIANTS, correctness, follow_right, mix, mix_own, top_k
+from driftmoe.classifier import VARIANTS
 from driftmoe.memory import n_bytes
+from driftmoe.mixing import correctness, first_best, follow_right, mix, mix_own, top_k
 from driftmoe.routing import (
     ADAMOE,
     DYNMOLE,
@@ -63,8 +64,7 @@ def router_layers(model):
 
 
 def layers(router, of=None):
-    vector = router._theta if of is None else of
-    return [(weights.detach(), biases.detach()) for weights, biases in router._layers(vector)]
+    return router._layers(router._weights if of is None else of)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def side_by_side():
         for x, y in samples:
             if twin is not None:
                 predictions.append((model.predict_one(x), twin.predict(x)))
-            first_moment = model._router._moments[0].clone()
+            first_moment = model._router._moments[0].copy()
             model.learn_one(x, y)
             if twin is None:  # the router's input weights are drawn when the first sample shows the features
                 twin = ReferenceDriftMoE(
@@ -241,8 +241,19 @@ def test_logits_that_choose_nobody_are_refused(wrong):
 
 
 def test_mix_own_multiplies_router_and_experts():
-    weights, own = np.array([[0.5, 0.25, 0.25], [0.75, 0.25, 0.0]]), np.array([[0.2, 0.8, 0.4], [0.0] * 3])
-    np.testing.assert_allclose(mix_own(weights, own), [[0.25, 0.5, 0.25], [0.75, 0.25, 0.0]])
+    of_router, own = np.array([[0.5, 0.25, 0.25], [0.75, 0.25, 0.0]]), np.array([[0.2, 0.8, 0.4], [0.0] * 3])
+    logits = np.full((2, 3), -np.inf, np.float32)
+    np.log(of_router, where=of_router > 0.0, out=logits, casting="same_kind")
+    weights, proba = np.empty((2, 3)), np.empty((2, 3))
+    mix_own(logits + np.float32(7.0), own, weights, proba)
+    np.testing.assert_allclose(weights, of_router, rtol=1e-6)
+    np.testing.assert_allclose(proba, [[0.25, 0.5, 0.25], [0.75, 0.25, 0.0]], rtol=1e-6)
+
+
+def test_of_equally_probable_classes_the_first_is_best():
+    best = np.empty(3, np.int64)
+    first_best(np.array([[0.2, 0.4, 0.4], [0.5, 0.5, 0.0], [0.0, 0.1, 0.9]]), best)
+    assert best.tolist() == [1, 0, 2]
 
 
 def learnt(variant, samples, **arguments):
@@ -386,7 +397,7 @@ def test_moe_task_teaches_the_router_the_true_class():
         model.learn_one({"v": float(i)}, label)
     none = np.nan  # there was no such expert yet
     np.testing.assert_array_equal(
-        model._router._correct[:4], [[1, none, none], [0, 1, none], [1, 0, none], [0, 0, 1]]
+        model._router._targets[:4], [[1, none, none], [0, 1, none], [1, 0, none], [0, 0, 1]]
     )
 
 
@@ -776,18 +787,29 @@ def test_with_nulls_a_sample_that_everybody_gets_right_is_learnt_by_fewer():
 
 
 def corrected(correct, *, rate):
-    value, before = np.zeros(correct.shape[1]), np.empty(correct.shape)
-    follow_right(correct, rate, value, before)
-    return before, value
+    value, logits = np.zeros(correct.shape[1]), np.zeros(correct.shape)
+    follow_right(correct, 0, np.ones(len(correct)), rate, value, logits)
+    return logits, value
 
 
 @pytest.mark.parametrize("is_compiled", [True, False])
 def test_the_correction_by_hand(is_compiled):
     function = follow_right if is_compiled else follow_right.py_func
-    value, before = np.zeros(3), np.empty((2, 3))
-    function(np.array([[True, False, False], [True, True, False]]), 0.3, value, before)
-    np.testing.assert_allclose(before, [[0, 0, 0], [0.2, -0.1, -0.1]])
+    correct = np.array([[True, False, False], [True, True, False]])
+    value, logits = np.zeros(3), np.array([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]])
+    function(correct, 0, np.ones(2), 0.3, value, logits)
+    np.testing.assert_allclose(logits, [[1, 2, 3], [0.2, -0.1, -0.1]])
     np.testing.assert_allclose(value, [0.98 * 0.2 + 0.1, 0.98 * -0.1 + 0.1, 0.98 * -0.1 - 0.2])
+
+
+@pytest.mark.parametrize("is_compiled", [True, False])
+def test_the_correction_passes_over_shared_experts_and_counts_a_row_by_its_weight(is_compiled):
+    function = follow_right if is_compiled else follow_right.py_func
+    correct = np.array([[False, True, False, False], [True, True, True, False]])  # the first is shared
+    value, logits = np.zeros(3), np.zeros((2, 3))
+    function(correct, 1, np.array([2.0, 0.5]), 0.3, value, logits)
+    np.testing.assert_allclose(logits, [[0, 0, 0], [0.4, -0.2, -0.2]])
+    np.testing.assert_allclose(value, [0.98 * 0.4 + 0.05, 0.98 * -0.2 + 0.05, 0.98 * -0.2 - 0.1])
 
 
 def test_the_correction_finds_the_expert_that_is_right_lately():
@@ -840,6 +862,55 @@ def test_a_feature_of_ever_new_values_takes_bounded_memory():
             sizes.append(n_bytes(model))
     assert sizes[1] <= 1.1 * sizes[0]
     assert sizes[1] < 120e6
+
+
+class Touchy(base.Classifier):
+    """Counts labels, and what it learnt; raises where it is asked about, or taught, what it does not like."""
+
+    _multiclass = True
+
+    def __init__(self, dislikes="", seed=None):
+        self.dislikes, self.seed = dislikes, seed
+        self.learnt = []
+
+    def predict_proba_one(self, x):
+        if self.dislikes == "asked" and x["a"] == 13.0:
+            raise ArithmeticError("asked about 13")
+        return {y: 1.0 for _, y in self.learnt[-1:]}
+
+    def learn_one(self, x, y):
+        if self.dislikes == "taught" and x["a"] == 13.0:
+            raise ArithmeticError("taught 13")
+        self.learnt.append((x["a"], y))
+
+
+@pytest.mark.parametrize("dislikes", ["asked", "taught"])
+@pytest.mark.parametrize("in_a_block", [False, True], ids=["one by one", "in a block"])
+def test_what_an_expert_raises_comes_through_when_all_others_have_learnt(dislikes, in_a_block):
+    arguments = {"n_experts": 2, "hidden": (4,), "batch_size": 8, "seed": 1}
+    patient, model = (
+        DriftMoEClassifier(extras=(Touchy(), Touchy(whom), "history"), **arguments) for whom in ("", dislikes)
+    )
+    samples = [({"a": float(i)}, i % 2) for i in range(40)]
+    for x, y in samples:
+        patient.learn_one(x, y)
+    if in_a_block:
+        with pytest.raises(ArithmeticError, match=f"{dislikes} "):
+            model.learn_many(pd.DataFrame([x for x, _ in samples]), [y for _, y in samples])
+    else:
+        for i, (x, y) in enumerate(samples):
+            if i == 13:
+                with pytest.raises(ArithmeticError, match=f"{dislikes} "):
+                    model.learn_one(x, y)
+            else:
+                model.learn_one(x, y)
+    (ours, touchy, history), (theirs, calm, other) = (m._mixture._extras for m in (model, patient))
+    assert ours._experts[0].learnt == theirs._experts[0].learnt
+    assert touchy._experts[0].learnt == [row for row in calm._experts[0].learnt if row[0] != 13.0]
+    assert history._pairs.tolist() == other._pairs.tolist()
+    assert [model.describe(e) for e in range(2)] == [patient.describe(e) for e in range(2)]
+    assert model.routing_report().cumulative.n_samples == 40
+    assert model._router.n_batches == 5
 
 
 def test_a_router_that_never_learns_stays_as_it_was_drawn():

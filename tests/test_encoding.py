@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from driftmoe.encoding import (
     CLIP,
+    NOMINAL,
     NONE,
     OWN_INPUTS,
     BlockRows,
@@ -245,9 +246,43 @@ def test_inputs_do_the_same_compiled_and_not():
     moments = encoder._moments.copy()
     expected = encoder.inputs(vectors, is_learning=True)
     written = np.zeros_like(expected)
-    getattr(write_inputs, "py_func", write_inputs)(vectors, encoder._inputs_of, moments, True, written)
+    plain = getattr(write_inputs, "py_func", write_inputs)
+    plain(vectors, encoder._inputs_of, moments, np.ones(3), written)
     np.testing.assert_array_equal(written, expected)
     np.testing.assert_array_equal(moments, encoder._moments)
+    plain(vectors, encoder._inputs_of, moments, np.empty(0), written)  # which learns nothing
+    np.testing.assert_array_equal(moments, encoder._moments)
+
+
+def test_a_number_is_scaled_by_the_weighted_mean_and_deviation_of_those_before():
+    encoder = Encoder()
+    encoder.enter({"a": 1.0, "b": "x"}, 0)
+    values, weights = np.array([1.0, 4.0, -2.0, 7.5, 0.5]), np.array([2.0, 0.5, 3.0, 1.0, 0.0])
+    before = encoder._moments.copy()
+    inputs, moments = encoder.scaled(np.column_stack([values, np.zeros(5)]), weights)
+    np.testing.assert_array_equal(encoder._moments, before)
+    for row in range(1, 5):
+        mean = np.average(values[:row], weights=weights[:row])
+        deviation = np.average((values[:row] - mean) ** 2, weights=weights[:row]) ** 0.5
+        expected = 0.0 if deviation == 0.0 else np.clip((values[row] - mean) / deviation, -5.0, 5.0)
+        assert inputs[row, 0] == pytest.approx(expected, rel=1e-6)
+    assert moments[0].tolist() == [weights.sum(), NOMINAL]
+
+
+@pytest.mark.parametrize("weight", [0.3, 1.0, 2.5, 1e-9, 1e9])
+def test_a_number_that_has_not_varied_is_zero_whatever_the_weights(weight):
+    encoder = Encoder()
+    encoder.enter({"a": 0.1}, 0)
+    values = np.array([[0.1]] * 20 + [[0.7]])
+    inputs, _ = encoder.scaled(values, np.linspace(weight, 3.0 * weight, 21))
+    assert inputs[:, 0].tolist() == [0.0] * 21
+
+
+def test_a_row_of_weight_three_enters_the_scale_as_three_rows():
+    encoder = learnt({"a": 1.0}, {"a": 2.0})
+    _, once = encoder.scaled(np.array([[5.0], [3.0]]), np.array([3.0, 1.0]))
+    _, thrice = encoder.scaled(np.array([[5.0]] * 3 + [[3.0]]))
+    np.testing.assert_allclose(once, thrice, rtol=1e-12)
 
 
 cells = st.sampled_from([0.0, 1.0, 2.0, math.nan])
@@ -262,6 +297,16 @@ def test_rows_of_a_block_are_those_of_its_samples(rows, max_listed, max_codes):
     limits = {"MAX_LISTED": max_listed, "MAX_CODES": max_codes}
     with patch.multiple("driftmoe.encoding", **limits):
         check_rows(rows)
+
+
+def enter(rows, row):
+    """Let an encoder take in what a row brings, as a model does: a draft first, which then becomes the encoder."""
+    encoder = rows._encoder
+    before = dict(vars(encoder))
+    draft, _ = rows.entered(row)
+    assert vars(encoder) == before
+    vars(encoder).update(vars(draft))
+    rows.refresh()
 
 
 def check_rows(rows):
@@ -284,7 +329,7 @@ def check_rows(rows):
         np.testing.assert_array_equal(block.vectors(start, start + 1), dicts.vectors(start, start + 1))
         for of_rows in (block, dicts):
             if of_rows.is_new(start):
-                of_rows.enter(start)
+                enter(of_rows, start)
             assert not of_rows.is_new(start)
         stop = block.known_until(start, len(block))
         assert stop == dicts.known_until(start, len(block))
@@ -308,7 +353,7 @@ def test_a_new_value_has_its_own_list_alone_read_anew():
 
     with patch.object(encoder, "_look_up", noted):
         for row in (1, 2, 3):
-            block.enter(row)
+            enter(block, row)
     assert read == ["a", "b"]
     assert block.vectors(0, 4).tolist() == X.tolist()
 
@@ -336,8 +381,9 @@ def test_an_index_beyond_its_list_is_refused(index):
 def test_blocks_are_read_the_same_compiled_and_not():
     encoder = learnt({"a": 1.0, "b": "x"}, {"a": 2.5, "b": "y"}, {"a": -1.0})
     X = np.array([[0.0, 3.0, 1.0], [2.0, math.nan, math.nan], [math.nan, 1.0, math.nan]])
-    vectors, is_new = encoder.vectors(X, ["b", "a", "c"], [["y", None, "z"], None, None])
-    legend = encoder._legend
+    columns = ["b", "a", "c"], [["y", None, "z"], None, None]
+    vectors, is_new = encoder.vectors(X, *columns)
+    legend = encoder.legend(*columns)
     again = np.full(vectors.shape, math.nan), np.zeros(3, np.bool_)
     arrays = legend.columns, legend.starts, legend.sizes, legend.numbers, legend.is_new
     assert getattr(read_block, "py_func", read_block)(X, *arrays, *again) == NONE

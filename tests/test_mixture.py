@@ -9,14 +9,30 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import follow_slowly, gate_slowly, nearest_slowly, perceive_slowly, regress_slowly
+from reference import (
+    follow_slowly,
+    gate_slowly,
+    nearest_slowly,
+    perceive_slowly,
+    poisson_slowly,
+    regress_slowly,
+)
 from river import base, naive_bayes
 
 import streams
 from driftmoe import DriftMoEClassifier
 from driftmoe.evaluation import prequential
 from driftmoe.linear import LinearModels, regress
-from driftmoe.mixture import PROBE, Rows, gate, soften
+from driftmoe.mixture import (
+    PROBE,
+    SURPRISE,
+    Rows,
+    gate,
+    head_errors,
+    settle,
+    soften,
+    who_voted,
+)
 from driftmoe.neighbours import LabelHistory, Neighbours
 from driftmoe.perceptron import Perceptron, perceive
 from driftmoe.routing import Dense, TopK, WithNull, WithShared
@@ -53,6 +69,7 @@ def test_the_gate_is_its_readable_twin(is_compiled, seed, n_null, is_learning):
     votes = some_votes(rng, n_rows, n_experts, n_classes)
     chosen = rng.random((n_rows, n_experts)) < 0.7
     targets = rng.integers(0, n_classes, n_rows) if is_learning else np.empty(0, np.int64)
+    taught = rng.choice([1.0, 0.5, 3.0], len(targets))
     faith, kinds = np.array([3.0, 1.5], np.float32), np.array([0, 0, 1, 2])
     ours, theirs = (
         (
@@ -74,6 +91,7 @@ def test_the_gate_is_its_readable_twin(is_compiled, seed, n_null, is_learning):
             votes,
             chosen,
             targets,
+            taught,
             n_logits,
             memories,
             faith,
@@ -88,19 +106,21 @@ def test_the_gate_is_its_readable_twin(is_compiled, seed, n_null, is_learning):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
 
 
-def test_errors_are_the_gradient_of_the_mixture_likelihood():
+@pytest.mark.parametrize("weight", [1.0, 2.5])
+def test_errors_are_the_gradient_of_the_mixture_likelihood(weight):
     rng = np.random.default_rng(3)
     votes, memories = rng.dirichlet(np.ones(3), (1, 4)), rng.normal(size=(2, 4))
     logits = torch.tensor(rng.normal(size=4), requires_grad=True)
     faith = torch.tensor([3.0, 1.0], dtype=torch.float64, requires_grad=True)
     weights = torch.softmax(logits + faith @ torch.tensor(memories), 0)
     likelihoods = 0.98 * torch.tensor(votes[0, :, 1]) + 0.02 / 3
-    (-torch.log((weights * likelihoods).sum())).backward()
+    (-weight * torch.log((weights * likelihoods).sum())).backward()
     outputs = logits.detach().numpy()[np.newaxis].astype(np.float32)
     errors, faith_errors = np.zeros_like(outputs), np.zeros(2)
     gate(
-        outputs, votes, np.ones((1, 4), np.bool_), np.array([1]), 4, memories, np.float32(faith.detach().numpy()),
-        np.zeros(4, np.int64), np.ones(1), np.zeros(2), np.empty((1, 4)), errors, faith_errors,
+        outputs, votes, np.ones((1, 4), np.bool_), np.array([1]), np.array([weight]), 4, memories,
+        np.float32(faith.detach().numpy()), np.zeros(4, np.int64), np.ones(1), np.zeros(2), np.empty((1, 4)), errors,
+        faith_errors,
     )  # fmt: skip
     np.testing.assert_allclose(errors[0], logits.grad, rtol=1e-4, atol=1e-7)
     np.testing.assert_allclose(faith_errors, faith.grad, rtol=1e-4, atol=1e-7)
@@ -115,6 +135,66 @@ def test_soften_is_softmax():
     )
 
 
+@pytest.mark.parametrize("is_compiled", [True, False])
+def test_the_head_learns_what_it_says_less_what_is_true_times_the_weight(is_compiled):
+    proba = np.array([[[0.5, 0.25, 0.25]], [[0.0, 0.0, 1.0]]])
+    errors = np.full((2, 5), 7.0, np.float32)
+    plain(head_errors, is_compiled)(proba, np.array([1, 2]), np.array([1.0, 4.0]), 2, errors)
+    assert errors.tolist() == [[7.0, 7.0, 0.5, -0.75, 0.25], [7.0, 7.0, 0.0, 0.0, 0.0]]
+    plain(head_errors, is_compiled)(proba[:1], np.array([0]), np.array([4.0]), 2, errors)
+    assert errors[0].tolist() == [7.0, 7.0, -2.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("is_compiled", [True, False])
+def test_those_voted_who_were_chosen_and_had_a_vote(is_compiled):
+    votes = np.zeros((1, 4, 2))
+    votes[0, 0, 0] = votes[0, 2, 1] = 1.0
+    mask = np.empty((1, 4), np.bool_)
+    plain(who_voted, is_compiled)(np.array([[True, True, False, False]]), votes, mask)
+    assert mask.tolist() == [[True, False, False, False]]
+
+
+@pytest.mark.parametrize("is_compiled", [True, False])
+@pytest.mark.parametrize("rate", [0.0, 0.01])
+def test_a_mini_batch_settles_faith_standing_and_whom_to_probe(is_compiled, rate):
+    theirs = torch.tensor([3.0, 1.5], requires_grad=True)
+    optimiser = torch.optim.Adam([theirs], lr=0.01)
+    faith, moments = np.array([3.0, 1.5], np.float32), np.zeros((2, 2), np.float32)
+    memories = np.array([[-0.1, -2.0, -0.5], [-0.2, -1.0, -0.7]])
+    n_steps, standing, is_probed = np.zeros(1, np.int64), np.zeros(3), np.ones(3, np.bool_)
+    trust, least, losses = np.array([0.1, 0.6, 0.3]), np.array([0.2, 0.5, 0.3]), np.array([0.5, 0.41])
+    for step in range(1, 4):
+        errors = np.array([0.8, -2.4]) * step
+        if rate > 0.0:
+            theirs.grad = torch.tensor(errors / 8.0).float()
+            optimiser.step()
+        plain(settle, is_compiled)(
+            faith, *moments, errors, n_steps, rate, 8, memories, standing, trust, least, losses, is_probed
+        )
+        assert errors.tolist() == [0.0, 0.0]
+    np.testing.assert_allclose(faith, theirs.detach(), rtol=1e-6)
+    assert n_steps[0] == (3 if rate > 0.0 else 0)
+    np.testing.assert_allclose(standing, faith.astype(float) @ memories)
+    assert losses[0] <= SURPRISE * losses[1]
+    assert is_probed.tolist() == [True, False, False]
+    losses[0] = 1.01 * SURPRISE * losses[1]  # a surprise
+    plain(settle, is_compiled)(
+        faith, *moments, np.zeros(2), n_steps, rate, 8, memories, standing, trust, least, losses, is_probed
+    )
+    assert not is_probed.any()
+
+
+def test_the_poisson_draws_of_a_row_are_those_of_its_number():
+    model = DriftMoEClassifier(leverage=2.0, **SMALL)
+    for n, (x, y) in enumerate(streams.make("sea", seed=1, n_samples=50)):
+        expected = [
+            [poisson_slowly(int(model._mixture._key), n + row, e, 2.0) for e in range(3)] for row in range(4)
+        ]
+        assert model._mixture._draws(4).tolist() == expected
+        model.predict_proba_one(x)
+        model.learn_one(x, y)
+
+
 @pytest.mark.parametrize("by_relevance", [False, True])
 @given(seed=st.integers(0, 10**6), capacity=st.sampled_from([64, 128]), k=st.integers(1, 6))
 @settings(max_examples=10, deadline=None)
@@ -124,34 +204,36 @@ def test_neighbours_are_found_as_by_sorting_all(by_relevance, seed, capacity, k)
     inputs = rng.normal(size=(n, 3)).astype(np.float32)
     targets = (inputs[:, 1] > 0.0).astype(np.int64) + 2 * (inputs[:, 0] > 1.0)
     targets[n // 3 : n // 2] = 3 - targets[n // 3 : n // 2]  # another concept for a while
+    taught = rng.choice([1.0, 1.0, 0.5, 4.0], n)
     votes = ((0.0, 0.0), (0.0, 0.01), (0.0, 0.3), (5.0, 0.0), (2.0, 0.05))
     neighbours = Neighbours(capacity, k, votes, by_relevance=by_relevance)
     ours, start = [], 0
     while start < n:
         stop = min(n, start + int(rng.integers(1, 30)))
         ask = np.ones(stop - start, np.bool_)
-        ours.append(neighbours.step(inputs[start:stop], targets[start:stop], None, 4, ask))
+        rows = slice(start, stop)
+        ours.append(neighbours.step(inputs[rows], targets[rows], taught[rows], 4, ask))
         start = stop
-    theirs = nearest_slowly(inputs, targets, capacity, k, votes, 4, by_relevance=by_relevance)
+    theirs = nearest_slowly(inputs, targets, taught, capacity, k, votes, 4, by_relevance=by_relevance)
     np.testing.assert_allclose(np.concatenate(ours), theirs, rtol=5e-3, atol=5e-3)
 
 
 def test_neighbours_predict_what_step_says_and_change_nothing():
     rng = np.random.default_rng(1)
     inputs, targets = rng.normal(size=(300, 2)).astype(np.float32), rng.integers(0, 2, 300)
-    neighbours, everyone = Neighbours(64), np.ones(300, np.bool_)
-    neighbours.step(inputs, targets, None, 2, everyone)
+    neighbours, everyone, once = Neighbours(64), np.ones(300, np.bool_), np.ones(300)
+    neighbours.step(inputs, targets, once, 2, everyone)
     first = neighbours.predict_proba(inputs, 2)
     np.testing.assert_array_equal(first, neighbours.predict_proba(inputs, 2))
     np.testing.assert_array_equal(
-        first[0], neighbours.step(inputs[:1], targets[:1], None, 2, everyone[:1])[0]
+        first[0], neighbours.step(inputs[:1], targets[:1], once[:1], 2, everyone[:1])[0]
     )
 
 
 def test_a_row_that_is_not_asked_is_remembered_all_the_same():
     inputs = np.array([[0.0], [1.0], [1.0]], np.float32)
     neighbours = Neighbours(64, 1, ((0.0, 0.0),))
-    votes = neighbours.step(inputs, np.array([0, 1, 0]), None, 2, np.array([True, False, True]))
+    votes = neighbours.step(inputs, np.array([0, 1, 0]), np.ones(3), 2, np.array([True, False, True]))
     assert votes[0].tolist() == votes[1].tolist() == [[0.0, 0.0]]
     assert votes[2, 0].argmax() == 1
 
@@ -159,7 +241,7 @@ def test_a_row_that_is_not_asked_is_remembered_all_the_same():
 def test_a_new_input_was_zero_before():
     neighbours = Neighbours(64, 1, ((0.0, 0.0),))
     everyone = np.ones(2, np.bool_)
-    neighbours.step(np.array([[0.0], [0.1]], np.float32), np.array([0, 1]), None, 2, everyone)
+    neighbours.step(np.array([[0.0], [0.1]], np.float32), np.array([0, 1]), np.ones(2), 2, everyone)
     votes = neighbours.predict_proba(np.array([[0.0, 0.0], [0.1, 9.0]], np.float32), 2)
     assert votes[:, 0].argmax(axis=1).tolist() == [0, 1]
 
@@ -169,7 +251,11 @@ def test_the_past_gets_thinner_the_farther_back_in_bounded_memory():
     neighbours = Neighbours(64)
     n = 3000
     neighbours.step(
-        rng.normal(size=(n, 1)).astype(np.float32), np.zeros(n, np.int64), None, 1, np.zeros(n, np.bool_)
+        rng.normal(size=(n, 1)).astype(np.float32),
+        np.zeros(n, np.int64),
+        np.ones(n),
+        1,
+        np.zeros(n, np.bool_),
     )
     used = neighbours._order[: neighbours._counts[0]]
     times = neighbours._times[used].ravel()
@@ -190,7 +276,7 @@ def test_what_was_known_of_a_concept_is_there_again_when_it_returns():
     is_second = np.arange(len(inputs)) // 500 % 2
     targets = np.where(is_second, 1 - checker, checker)
     neighbours = Neighbours(1024, 1, ((0.0, 0.0), (12.0, 0.0), (0.0, 0.01)))
-    votes = neighbours.step(inputs, targets, None, 2, np.ones(len(inputs), np.bool_))
+    votes = neighbours.step(inputs, targets, np.ones(len(inputs)), 2, np.ones(len(inputs), np.bool_))
     is_right = votes.argmax(axis=2) == targets[:, np.newaxis]
     early = np.concatenate([np.arange(50, 150) + 500 * turn for turn in range(4, 8)])
     of_all, of_like_times, of_late = is_right[early].mean(axis=0)
@@ -204,24 +290,33 @@ def test_a_capacity_that_episodes_cannot_share_is_refused(capacity):
         Neighbours(capacity)
 
 
-@given(targets=st.lists(st.integers(0, 3), min_size=1, max_size=60), cut=st.integers(0, 60))
+@given(
+    rows=st.lists(
+        st.tuples(st.integers(0, 3), st.sampled_from([1.0, 1.0, 0.5, 3.0])), min_size=1, max_size=60
+    ),
+    cut=st.integers(0, 60),
+)
 @settings(deadline=None)
-def test_history_is_its_readable_twin(targets, cut):
-    history, targets = LabelHistory(), np.array(targets)
+def test_history_is_its_readable_twin(rows, cut):
+    history = LabelHistory()
+    targets, taught = np.array([target for target, _ in rows]), np.array([weight for _, weight in rows])
     votes = []
-    for part in (targets[:cut], targets[cut:]):
-        if len(part):
-            inputs = np.zeros((len(part), 1), np.float32)
-            votes.append(history.step(inputs, part, None, 4, np.ones(len(part), np.bool_)))
-    np.testing.assert_allclose(np.concatenate(votes)[:, 0], follow_slowly(targets, 4), rtol=1e-9)
+    for part in (slice(cut), slice(cut, None)):
+        n = len(targets[part])
+        if n:
+            inputs = np.zeros((n, 1), np.float32)
+            votes.append(history.step(inputs, targets[part], taught[part], 4, np.ones(n, np.bool_)))
+    np.testing.assert_allclose(np.concatenate(votes)[:, 0], follow_slowly(targets, taught, 4), rtol=1e-9)
     one_more = history.predict_proba(np.zeros((1, 1), np.float32), 4)[0, 0]
-    np.testing.assert_allclose(one_more, follow_slowly([*targets, 0], 4)[-1], rtol=1e-9)
+    np.testing.assert_allclose(one_more, follow_slowly([*targets, 0], [*taught, 1.0], 4)[-1], rtol=1e-9)
 
 
 def test_history_of_many_classes_takes_bounded_memory():
     history = LabelHistory()
     targets = np.arange(3000)
-    votes = history.step(np.zeros((3000, 1), np.float32), targets, None, 3000, np.ones(3000, np.bool_))
+    votes = history.step(
+        np.zeros((3000, 1), np.float32), targets, np.ones(3000), 3000, np.ones(3000, np.bool_)
+    )
     assert history._pairs.nbytes < 10**6
     assert votes[10].sum() == pytest.approx(1.0)
     assert votes[2999].sum() == 0.0
@@ -234,12 +329,13 @@ def test_linear_models_are_their_readable_twin(is_compiled, seed, cut, n_inputs)
     rng = np.random.default_rng(seed)
     inputs = (rng.normal(size=(30, n_inputs)) * rng.integers(0, 3, n_inputs)).astype(np.float32)
     targets, rates = rng.integers(0, 3, 30), (1.0, 0.1)
-    slow = [regress_slowly(inputs.astype(np.float64), targets, 3, rate) for rate in rates]
+    taught = rng.choice([1.0, 0.5, 3.0], 30)
+    slow = [regress_slowly(inputs.astype(np.float64), targets, taught, 3, rate) for rate in rates]
     models = LinearModels(rates)
-    parts = [(inputs[:cut], targets[:cut]), (inputs[cut:], targets[cut:])]
+    parts = [(inputs[rows], targets[rows], taught[rows]) for rows in (slice(cut), slice(cut, None))]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("driftmoe.linear.regress", plain(regress, is_compiled))
-        votes = [models.step(x, y, None, 3, np.ones(len(y), np.bool_)) for x, y in parts if len(y)]
+        votes = [models.step(x, y, w, 3, np.ones(len(y), np.bool_)) for x, y, w in parts if len(y)]
         last = models.predict_proba(inputs[:1], 3)
     for r, (proba, weights) in enumerate(slow):
         np.testing.assert_allclose(np.concatenate(votes)[:, r], proba, rtol=1e-9, atol=1e-12)
@@ -251,12 +347,12 @@ def test_linear_models_take_in_new_inputs_and_classes_and_predicting_changes_not
     rng = np.random.default_rng(1)
     models, asked = LinearModels(), np.ones(50, np.bool_)
     inputs = rng.normal(size=(50, 2)).astype(np.float32)
-    models.step(inputs, (inputs[:, 0] > 0).astype(np.int64), None, 2, asked)
+    models.step(inputs, (inputs[:, 0] > 0).astype(np.int64), np.ones(50), 2, asked)
     before = models.predict_proba(inputs, 2)
     assert models.predict_proba(np.hstack([inputs, np.ones((50, 3), np.float32)]), 5).shape == (50, 3, 5)
     np.testing.assert_array_equal(models.predict_proba(inputs, 2), before)
     wider = np.hstack([inputs, np.zeros((50, 1), np.float32)])
-    after = models.step(wider[:1], np.array([2]), None, 3, asked[:1])
+    after = models.step(wider[:1], np.array([2]), np.ones(1), 3, asked[:1])
     np.testing.assert_allclose(after[0, :, 1] / after[0, :, 0], before[0, :, 1] / before[0, :, 0])
     assert models._weights.shape == (3, 4, 3)
 
@@ -266,7 +362,7 @@ def test_linear_models_stay_finite_whatever_the_size_of_inputs(size):
     rng = np.random.default_rng(1)
     inputs = (size * rng.normal(size=(2000, 3))).astype(np.float32)
     targets = (inputs @ np.array([1.0, -2.0, 0.5], np.float32) > 0).astype(np.int64)
-    votes = LinearModels().step(inputs, targets, None, 2, np.ones(2000, np.bool_))
+    votes = LinearModels().step(inputs, targets, np.ones(2000), 2, np.ones(2000, np.bool_))
     assert np.isfinite(votes).all()
     if size > 1.0:
         assert (votes.argmax(2)[1000:, 0] == targets[1000:]).mean() > 0.95
@@ -301,24 +397,25 @@ def test_the_network_is_its_readable_twin(is_compiled, seed, cut, n_inputs, widt
     rng = np.random.default_rng(seed)
     inputs = (rng.normal(size=(30, n_inputs)) * rng.integers(0, 3, (30, n_inputs))).astype(np.float32)
     targets, network = rng.integers(0, 3, 30), Perceptron(rng, width=width, rate=0.01)
+    taught = rng.choice([1.0, 0.5, 3.0], 30)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("driftmoe.perceptron.perceive", plain(perceive, is_compiled))
-        network.step(inputs[:0], targets[:0], None, 3, np.ones(0, np.bool_))
-        slow = perceive_slowly(inputs, targets, 3, network._hidden[0], 0.01)
-        parts = [(inputs[:cut], targets[:cut]), (inputs[cut:], targets[cut:])]
-        votes = [network.step(x, y, None, 3, np.ones(len(y), np.bool_)) for x, y in parts]
+        network.step(inputs[:0], targets[:0], taught[:0], 3, np.ones(0, np.bool_))
+        slow = perceive_slowly(inputs, targets, taught, 3, network._hidden[0], 0.01)
+        parts = [(inputs[rows], targets[rows], taught[rows]) for rows in (slice(cut), slice(cut, None))]
+        votes = [network.step(x, y, w, 3, np.ones(len(y), np.bool_)) for x, y, w in parts]
     np.testing.assert_allclose(np.concatenate(votes)[:, 0], slow, atol=1e-3)
 
 
 def test_the_network_says_of_a_row_the_same_in_any_block():
     rng = np.random.default_rng(1)
     inputs = rng.normal(size=(100, 5)).astype(np.float32)
-    targets, asked = rng.integers(0, 3, 100), np.ones(100, np.bool_)
+    targets, asked, once = rng.integers(0, 3, 100), np.ones(100, np.bool_), np.ones(100)
     whole, one_by_one = (Perceptron(np.random.default_rng(1)) for _ in range(2))
-    votes = whole.step(inputs, targets, None, 3, asked)
+    votes = whole.step(inputs, targets, once, 3, asked)
     for i in range(100):
         said = one_by_one.predict_proba(inputs[i : i + 1], 3)
-        learnt = one_by_one.step(inputs[i : i + 1], targets[i : i + 1], None, 3, asked[:1])
+        learnt = one_by_one.step(inputs[i : i + 1], targets[i : i + 1], once[:1], 3, asked[:1])
         np.testing.assert_array_equal(said, learnt)
         np.testing.assert_array_equal(said[0], votes[i])
     np.testing.assert_array_equal(whole.predict_proba(inputs, 3)[7:8], whole.predict_proba(inputs[7:8], 3))
@@ -328,12 +425,12 @@ def test_the_network_takes_in_new_inputs_and_classes_and_predicting_changes_noth
     rng = np.random.default_rng(1)
     network, asked = Perceptron(rng, width=8), np.ones(50, np.bool_)
     inputs = rng.normal(size=(50, 2)).astype(np.float32)
-    network.step(inputs, (inputs[:, 0] > 0).astype(np.int64), None, 2, asked)
+    network.step(inputs, (inputs[:, 0] > 0).astype(np.int64), np.ones(50), 2, asked)
     before = network.predict_proba(inputs, 2)
     assert network.predict_proba(np.hstack([inputs, np.ones((50, 3), np.float32)]), 5).shape == (50, 1, 5)
     np.testing.assert_array_equal(network.predict_proba(inputs, 2), before)
     wider = np.hstack([inputs, np.zeros((50, 1), np.float32)])
-    after = network.step(wider[:1], np.array([2]), None, 3, asked[:1])
+    after = network.step(wider[:1], np.array([2]), np.ones(1), 3, asked[:1])
     np.testing.assert_allclose(after[0, :, 1] / after[0, :, 0], before[0, :, 1] / before[0, :, 0])
     assert network._hidden.shape == (3, 4, 8)
     assert network._outputs.shape == (3, 3, 9)
@@ -344,7 +441,7 @@ def test_the_network_stays_finite_whatever_the_size_of_inputs(size):
     rng = np.random.default_rng(1)
     inputs = (size * rng.normal(size=(2000, 3))).astype(np.float32)
     targets = (inputs @ np.array([1.0, -2.0, 0.5], np.float32) > 0).astype(np.int64)
-    votes = Perceptron(rng).step(inputs, targets, None, 2, np.ones(2000, np.bool_))
+    votes = Perceptron(rng).step(inputs, targets, np.ones(2000), 2, np.ones(2000, np.bool_))
     assert np.isfinite(votes).all()
 
 
@@ -352,8 +449,8 @@ def test_the_network_finds_a_curved_border_where_the_linear_models_find_none():
     rng = np.random.default_rng(1)
     inputs = rng.normal(size=(3000, 2)).astype(np.float32)
     targets, asked = ((inputs**2).sum(axis=1) > 1.4).astype(np.int64), np.ones(3000, np.bool_)
-    curved = Perceptron(rng).step(inputs, targets, None, 2, asked)
-    straight = LinearModels().step(inputs, targets, None, 2, asked)
+    curved = Perceptron(rng).step(inputs, targets, np.ones(3000), 2, asked)
+    straight = LinearModels().step(inputs, targets, np.ones(3000), 2, asked)
     assert (curved[1000:, 0].argmax(axis=1) == targets[1000:]).mean() > 0.9
     assert (straight[1000:].argmax(axis=2) == targets[1000:, np.newaxis]).mean(axis=0).max() < 0.7
 
@@ -405,7 +502,7 @@ def test_every_argument_changes_the_result(argument, value):
 def test_an_equal_gate_gives_all_that_vote_the_same_weight():
     model = DriftMoEClassifier(gate="equal", **SMALL)
     accuracy(model, streams.make("rbf_f", seed=1, n_samples=500))
-    weights, expert_proba = model._mixture.predict(
+    weights, expert_proba = model._mixture.votes(
         Rows(np.zeros((1, 10)), np.zeros((1, 10), np.float32), []), n_classes=2
     )
     assert (expert_proba.sum(axis=2) > 0).all()
@@ -417,9 +514,9 @@ def test_only_a_gate_with_memories_follows_who_has_been_right_just_now(gate, fol
     model = DriftMoEClassifier(gate=gate, **SMALL)
     accuracy(model, streams.make("rbf_f", seed=1, n_samples=600))
     row = Rows(np.full((1, 10), 0.5), np.zeros((1, 10), np.float32), [])
-    before, _ = model._mixture.predict(row, n_classes=2)
+    before, _ = model._mixture.votes(row, n_classes=2)
     model._mixture._memories[:, 0] = 0.0  # the first tree has never been wrong
-    after, _ = model._mixture.predict(row, n_classes=2)
+    after, _ = model._mixture.votes(row, n_classes=2)
     assert bool(after[0, 0] > before[0, 0] + 0.01) == follows
 
 
@@ -540,13 +637,13 @@ def asked_of_neighbours(stream, **arguments):
     model = DriftMoEClassifier(seed=1, **arguments)
     asked = [[], []]
     for neighbours, of_kind in zip(model._mixture._extras[:2], asked, strict=True):
-        step = neighbours.step
+        plan = neighbours.plan
 
-        def spy(inputs, targets, taught, n_classes, is_asked, step=step, of_kind=of_kind):
+        def spy(inputs, targets, taught, n_classes, is_asked, *, changes, plan=plan, of_kind=of_kind):
             of_kind.extend(is_asked.tolist())
-            return step(inputs, targets, taught, n_classes, is_asked)
+            return plan(inputs, targets, taught, n_classes, is_asked, changes=changes)
 
-        neighbours.step = spy
+        neighbours.plan = spy
     accuracy(model, stream)
     return np.array(asked)
 

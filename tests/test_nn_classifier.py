@@ -57,9 +57,9 @@ def test_networks_learn_as_torch_would_teach_them():
         network.grow(3, 3)
         layers = [nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 3)]
         with torch.no_grad():
-            for layer, (weights, biases) in zip(layers[::2], network._layers(network._theta), strict=True):
-                layer.weight.copy_(weights.T)
-                layer.bias.copy_(biases)
+            for layer, (weights, biases) in zip(layers[::2], network._layers(network._weights), strict=True):
+                layer.weight.copy_(torch.from_numpy(weights.T))
+                layer.bias.copy_(torch.from_numpy(biases))
         twin = nn.Sequential(*layers)
         twins.append((twin, torch.optim.Adam(twin.parameters(), lr=0.05)))
     for start in range(0, 40, 8):

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
+from reference import forward_slowly, keyed_slowly
 
 from driftmoe.losses import correctness_loss
 from driftmoe.router import NEGLIGIBLE, Router, adam, forward
@@ -33,11 +36,7 @@ def test_logits_equal_torch():
     r = router()
     r.grow(5, 3)
     v = vectors(7, 5)
-    activations = torch.from_numpy(v)
-    *hidden, (last, biases) = r._layers(r._theta)
-    for w, b in hidden:
-        activations = torch.relu(activations @ w + b)
-    expected = (activations @ last + biases).numpy()
+    expected = forward_slowly(r.module(), torch.from_numpy(v)).detach().numpy()
     np.testing.assert_allclose(r.logits(v), expected, rtol=1e-5, atol=1e-6)
 
 
@@ -59,18 +58,18 @@ def test_forward_does_the_same_compiled_and_not():
     v[2, 1] = 0.0
     activations = np.zeros((6, 5 + 9 + 6 + 4), np.float32)
     activations[:, :5] = v
-    getattr(forward, "py_func", forward)(r._weights, r._shape, activations)
+    getattr(forward, "py_func", forward)(r._weights, r._shape, activations, 0.0, np.uint64(0))
     np.testing.assert_allclose(activations[:, -4:], r.logits(v), rtol=1e-6, atol=1e-7)
 
 
 def test_first_weights_are_xavier_uniform():
     r = router(hidden=(400, 300))
     r.grow(200, 3)
-    for weights, biases in r._layers(r._theta):
+    for weights, biases in r._layers(r._weights):
         bound = (6.0 / sum(weights.shape)) ** 0.5
-        assert weights.abs().max() <= bound
-        assert biases.abs().max() == 0.0
-    assert r._layers(r._theta)[0][0].std().item() == pytest.approx((2.0 / 600) ** 0.5, rel=0.05)
+        assert np.abs(weights).max() <= bound
+        assert np.abs(biases).max() == 0.0
+    assert r._layers(r._weights)[0][0].std() == pytest.approx((2.0 / 600) ** 0.5, rel=0.05)
 
 
 def test_weights_move_only_when_the_batch_is_full():
@@ -113,13 +112,13 @@ def test_growing_experts_changes_no_other_logit():
 
 def test_growing_keeps_the_moments_of_adam():
     r = trained()
-    before = [r._layers(moment)[0][0].clone() for moment in r._moments]
+    before = [r._layers(moment)[0][0].copy() for moment in r._moments]
     r.grow(7, 4)
     for old, moment in zip(before, r._moments, strict=True):
         new = r._layers(moment)[0][0]
         assert old.any()
         assert new.shape == (7, 8)
-        assert torch.equal(new[:5], old)
+        assert new[:5].tolist() == old.tolist()
         assert not new[5:].any()
     assert r.n_steps == 2
 
@@ -141,7 +140,7 @@ def test_new_columns_learn():
     r.grow(6, 3)
     for v in vectors(8, 6):
         learn(r, v[np.newaxis], np.array([[v[5] > 0, True, False]]))
-    assert r._layers(r._theta)[0][0][5].abs().max() > 0.0
+    assert np.abs(r._layers(r._weights)[0][0][5]).max() > 0.0
 
 
 def test_a_batch_may_hold_samples_from_before_the_growth():
@@ -206,11 +205,11 @@ def test_dropout_keeps_the_mean_of_what_passes():
     r = router(hidden=(2000,), dropout=0.4, batch_size=1, learning_rate=1e-12)
     r.grow(1, 3)
     v = np.ones((1, 1), np.float32)
-    (first, _), _ = r._layers(r._theta)
-    expected = np.maximum(first.numpy()[0], 0.0).sum()
+    (first, _), _ = r._layers(r._weights)
+    expected = np.maximum(first[0], 0.0).sum()
     seen = []
     for step in range(50):
-        before = r._moments[0].clone()
+        before = r._moments[0].copy()
         learn(r, v, np.array([[False, False, False]]))
         assert r.n_steps == step + 1
         _, (gradient, of_bias) = r._layers((r._moments[0] - 0.9 * before) / 0.1)
@@ -240,24 +239,84 @@ def test_the_gradient_is_that_of_autograd(hidden, grows, dropout):
     r.learn(rng.random((8, 3)) < 0.7)
     n_inputs, n_experts = (7, 5) if grows else (5, 3)
     r.grow(n_inputs, n_experts)
-    theta, state = r._theta.clone().requires_grad_(), r._rng.bit_generator.state
+    twin = copy.deepcopy(r.module())  # with the weights before the step
     learn(r, vectors(12, n_inputs, seed=4), rng.random((12, n_experts)) < 0.7)
 
-    r._rng.bit_generator.state = state
-    activations = torch.from_numpy(r._batch[:, :n_inputs])
-    *layers, (weights, biases) = r._layers(theta)
-    for w, b in layers:
-        activations = torch.relu(activations @ w + b)
-        if dropout:
-            kept = r._rng.random(tuple(activations.shape)) >= dropout
-            activations = activations * torch.from_numpy(kept / (1.0 - dropout)).float()
-    correct = torch.from_numpy(r._correct)
-    loss = correctness_loss(activations @ weights + biases, correct.nan_to_num(), ~correct.isnan())
-    (expected,) = torch.autograd.grad(loss, theta)
+    inputs, correct = torch.from_numpy(r._batch[:, :n_inputs]), torch.from_numpy(r._targets)
     assert correct.isnan().any() == grows
+    logits = forward_slowly(twin, inputs, dropout, key=keyed_slowly(int(r._key), 0))  # of the first step
+    correctness_loss(logits, correct.nan_to_num(), ~correct.isnan()).backward()
     np.testing.assert_allclose(
-        r._moments[0] / 0.1, expected, rtol=1e-4, atol=1e-7
+        r._moments[0] / 0.1, gradient_of(twin), rtol=1e-4, atol=1e-7
     )  # Adam's mean after one step
+
+
+def gradient_of(module):
+    """Gradient of all parameters in the order in which a router keeps them."""
+    parts = [
+        part.ravel() for layer in module.layers for part in (layer.weight.grad.T.numpy(), layer.bias.grad)
+    ]
+    return np.concatenate(parts)
+
+
+@pytest.mark.parametrize("takes_errors", [False, True])
+def test_the_error_of_a_row_is_multiplied_by_its_weight(takes_errors):
+    r = router(batch_size=6)
+    r.grow(5, 3)
+    twin, weights = copy.deepcopy(r.module()), np.array([1.0, 2.0, 0.5, 0.0, 3.0, 1.0], np.float32)
+    inputs, targets = vectors(6, 5), vectors(6, 3, seed=2)
+    targets = targets if takes_errors else targets > 0.0
+    r.logits(inputs, is_learning=True)
+    changes = []
+    r.plan(targets, changes, takes_errors=takes_errors, weights=weights)
+    for change in changes:
+        change()
+
+    logits = forward_slowly(twin, torch.from_numpy(inputs))
+    if takes_errors:  # the loss whose gradient by the logits is a row's errors; its mean over rows
+        losses = (logits * torch.from_numpy(targets)).sum(dim=1)
+    else:  # mean over experts of the cross-entropy
+        p, correct = torch.sigmoid(logits), torch.from_numpy(targets)
+        losses = -torch.where(correct, p, 1.0 - p).log().mean(dim=1)
+    (torch.from_numpy(weights) * losses).mean().backward()
+    np.testing.assert_allclose(r._moments[0] / 0.1, gradient_of(twin), rtol=1e-4, atol=1e-7)
+
+
+def test_a_mini_batch_without_errors_takes_no_step():
+    r = router()
+    r.grow(5, 3)
+    learn(r, vectors(4, 5), np.array([[True, False, True]] * 4))
+    before = r._weights.copy()
+    r.logits(vectors(4, 5), is_learning=True)
+    r.learn_errors(np.zeros((4, 3), np.float32))
+    assert (r.n_batches, r.n_steps) == (2, 1)
+    assert r._weights.tolist() == before.tolist()  # Adam's momentum alone would move them
+
+
+def test_a_router_that_grows_a_draft_stays_as_it_is():
+    r = trained()
+    state, probe = copy.deepcopy(vars(r)), vectors(1, 5)
+    before = r.logits(probe).tolist()
+    draft = r.grown(9, 6)
+    assert (draft.n_inputs, draft.n_experts) == (9, 6)
+    assert r.logits(probe).tolist() == before
+    rng = state.pop("_rng")
+    assert r._rng.bit_generator.state == rng.bit_generator.state
+    np.testing.assert_equal({name: getattr(r, name) for name in state}, state)
+    assert r.grown(4, 3) is r
+
+
+def test_a_plan_to_learn_changes_nothing_before_it_is_carried_out():
+    r = trained()
+    before = copy.deepcopy((r._weights, r._moments, r._counts, r._targets))
+    r.logits(vectors(2, 5), is_learning=True)  # the mini-batch is full with them
+    changes = []
+    r.plan(np.array([[True, False, False]] * 2), changes)
+    np.testing.assert_equal((r._weights, r._moments, r._counts, r._targets), before)
+    for change in changes:
+        change()
+    assert r.n_steps == before[2][3] + 1
+    assert r._weights.tolist() != before[0].tolist()
 
 
 @pytest.mark.parametrize("n_threads", [2, 3])

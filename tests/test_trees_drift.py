@@ -9,6 +9,8 @@ import numba
 import numpy as np
 import pytest
 import reference
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from river import drift
 
 import streams
@@ -326,3 +328,32 @@ def test_a_tree_is_as_new_after_a_reset_also_where_a_background_had_taken_its_pl
     for pool in (used, new):
         pool.learn(X[:2000], y[:2000])
     np.testing.assert_array_equal(used.predict_proba(X[:50]), new.predict_proba(X[:50]))
+
+
+@given(
+    seed=st.integers(0, 10**6),
+    n_values=st.integers(2, 40),
+    max_nodes=st.sampled_from([None, 30, 200]),
+    delta=st.sampled_from([0.3, 0.9]),
+    size=st.integers(1, 120),
+)
+@settings(max_examples=40, deadline=None)
+def test_room_made_for_a_block_is_enough_whatever_comes(seed, n_values, max_nodes, delta, size):
+    """Trees that split early into many values and are replaced often, in blocks as row by row: else `step` raises."""
+    rng = np.random.default_rng(seed)
+    n, n_experts = 360, 3
+    X = np.column_stack([rng.integers(0, 2 + np.arange(n) * n_values // n), rng.normal(size=n)]).astype(float)
+    y = (X[:, 0].astype(int) + np.arange(n) // 60) % 3
+    weights = rng.choice([0.0, 1.0, 3.0, 30.0], (n, n_experts))
+    options = {
+        "nominal": [0], "grace_period": 10, "delta": 0.5, "tau": 0.5, "max_nodes": max_nodes, "seed": 1,
+        "warning_delta": delta, "drift_delta": delta,
+    }  # fmt: skip
+    in_blocks, by_row = (TreePool(n_experts, **options) for _ in range(2))
+    for start in range(0, n, size):
+        rows = slice(start, start + size)
+        in_blocks.learn(X[rows], y[rows], weights=weights[rows])
+    for i in range(n):
+        by_row.learn(X[i : i + 1], y[i : i + 1], weights=weights[i : i + 1])
+    assert in_blocks.n_replaced.tolist() == by_row.n_replaced.tolist()
+    assert [in_blocks.describe(e) for e in range(n_experts)] == [by_row.describe(e) for e in range(n_experts)]

@@ -1322,7 +1322,8 @@ def lacks_room(
 
     A leaf that splits needs `n_branches` nodes at most, and as many leaves less one. It looks for a split when its
     grace period is over: in these rows, those do that have nearly seen it, and one more for each grace period's weight;
-    and no more than there are rows.
+    and no more than there are rows. Before each row there must be room for one more split: what the last row takes need
+    not be made up for, and a tree that begins anew, as it does behind a row, learns nothing in the last one.
 
     Parameters
     ----------
@@ -1361,14 +1362,15 @@ def lacks_room(
                             leaf = leaves[nodes[r, node]["slot"]]
                             age = leaf["weight"] - leaf["last_attempt"]
                             n_due += int(leaf["is_active"] != 0 and age + weights[e] >= grace_period)
-                    n_splits = min(n_rows, n_due)
-                nodes_needed = min(n_nodes + (n_splits + 1) * n_branches + n_rows * n_added, max_nodes)
-                leaves_needed = n_splits * (n_branches - 1) + n_branches + n_rows * n_added
+                    n_splits = n_due
+                n_splits = min(n_splits, n_rows - 1)
+                nodes_needed = min(n_nodes + (n_splits + 1) * n_branches + (n_rows - 1) * n_added, max_nodes)
+                leaves_needed = n_splits * (n_branches - 1) + n_branches + (n_rows - 1) * n_added
                 leaves_needed = min(leaves_needed, max_leaves - n_leaves)
             # A tree that begins anew has its own leaves to begin with.
-            if is_spare and n_periods > 0:
-                n_splits = min(n_rows, n_periods)
-                of_new = (n_splits + 1) * n_branches + n_rows * n_added
+            if is_spare and n_rows > 1 and n_periods > 0:
+                n_splits = min(n_rows - 1, n_periods)
+                of_new = (n_splits + 1) * n_branches + (n_rows - 1) * n_added
                 nodes_needed = max(nodes_needed, min(1 + of_new, max_nodes))
                 of_new = min(of_new - n_splits, max_leaves - 1) - (n_leaves - 1)
                 leaves_needed = max(leaves_needed, of_new)

@@ -447,20 +447,22 @@ class TreePool:
         """
         if n_rows == 1 or self._room_lacking(n_rows, None) is None:
             return n_rows
+        of_one_row = self._room_lacking(1, None)
+        free = self._sizes[:, kernels.N_FREE]  # or what must be free in any case
+        free = free if of_one_row is None else np.maximum(free, of_one_row[:, 1])
         while n_rows > 1:
             total = None if weights is None else weights(n_rows).sum(axis=0)
             room = self._room_lacking(n_rows, total)
-            if room is None or self._is_small(room[:, 1]):
+            if room is None or self._is_small(np.maximum(room[:, 1] - free, 0)):
                 return n_rows
             n_rows //= 2
         return n_rows
 
-    def _is_small(self, leaves: np.ndarray) -> bool:
-        """Whether so many free leaves for each tree would take little memory, or little beside what there is."""
-        missing = np.maximum(leaves - self._sizes[:, kernels.N_FREE], 0).sum()
+    def _is_small(self, missing: np.ndarray) -> bool:
+        """Whether so many more leaves for each tree would take little memory, or little beside what there is."""
         arrays = [getattr(self, name) for name in PER_SLOT]
         of_leaf = sum(array.dtype.itemsize * math.prod(array.shape[1:]) for array in arrays)
-        return int(missing) * of_leaf <= max(SPARE_BYTES, sum(array.nbytes for array in arrays) // 8)
+        return int(missing.sum()) * of_leaf <= max(SPARE_BYTES, sum(array.nbytes for array in arrays) // 8)
 
     def learn(
         self,
