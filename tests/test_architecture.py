@@ -14,6 +14,7 @@ FORBIDDEN = {
     "streams": {"driftmoe", "torch", "benchmarks", "tests"},
     "driftmoe": {"benchmarks", "tests", "sklearn", "capymoa", "polars"},
     "driftmoe.compilation": {"torch", "river", "streams", "driftmoe"},
+    "driftmoe.arithmetic": {"torch", "river", "streams", "driftmoe.trees", "driftmoe.classifier"},
     "driftmoe.memory": {"torch", "river", "numba", "streams", "driftmoe"},
     "driftmoe.encoding": {"torch", "river", "streams"},
     "driftmoe.routing": {"river", "numba", "streams"},
