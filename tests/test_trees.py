@@ -326,9 +326,9 @@ def test_merit_compiled_equals_python_and_river(branches, criterion):
     rules = np.zeros(1, kernels.RULES)
     rules["criterion"], rules["min_branch_fraction"] = criterion, 0.01
     order = np.array([2, 0, 1], np.int32)
-    comp = kernels.split_merit(branches, order, 1.5, rules[0])
+    comp = kernels.split_merit(branches, order, 1.5, rules[0], np.empty(3))
     assert comp == pytest.approx(
-        python(kernels.split_merit)(branches, order, 1.5, rules[0]), rel=1e-12, abs=1e-12
+        python(kernels.split_merit)(branches, order, 1.5, rules[0], np.empty(3)), rel=1e-12, abs=1e-12
     )
     total = np.maximum(branches, 0.0).sum()
     if total > 0.0 and criterion != kernels.HELLINGER:
@@ -1196,7 +1196,7 @@ def test_trees_work_where_no_compiled_code_can_be_kept(tmp_path):
     shutil.copytree(Path(kernels.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
     (package / "__pycache__").write_text("a file where the folder would be")
     (tmp_path / "driftmoe" / "__init__.py").write_text("")
-    for name in ("encoding.py", "compilation.py", "memory.py", "threads.py"):
+    for name in ("arithmetic.py", "encoding.py", "compilation.py", "memory.py", "threads.py"):
         shutil.copy(Path(kernels.__file__).parent.parent / name, tmp_path / "driftmoe")
     (tmp_path / "driftmoe" / "__pycache__").write_text("likewise")
     code = (
