@@ -41,7 +41,7 @@ def _in_parts(value: Decimal, n_bits: int) -> tuple[float, float]:
 def _erf_table() -> np.ndarray:
     """Return, for each 8th up to 6, erf in two parts and the coefficients of its Taylor series there, from degree 1.
 
-    The first of these without 1, as d + d * (c - 1) is nearer than d * c. The derivative is
+    Where the first of these is near 1 it comes without 1, as d + d * (c - 1) is nearer than d * c. The derivative is
     g(x) = 2 / sqrt(pi) * exp(-x^2), and g' = -2 x g gives each of its coefficients from the two before.
     """
     pi = Decimal("3.14159265358979323846264338327950288419716939937511")
@@ -55,7 +55,9 @@ def _erf_table() -> np.ndarray:
             slopes.append(-2 * (x * slopes[n] + slopes[n - 1]) / (n + 1))
         coefficients = [s / (n + 1) for n, s in enumerate(slopes)]
         table[i, :2] = float(value), float(value - Decimal(float(value)))
-        table[i, 2:] = [float(c - (n == 0)) for n, c in enumerate(coefficients[:ERF_DEGREE])]
+        table[i, 2:] = [
+            float(c - (n == 0 and i <= ERF_STEEP)) for n, c in enumerate(coefficients[:ERF_DEGREE])
+        ]
         step = Decimal(1) / ERF_CELLS  # on to the next, by the same series
         for n, c in enumerate(coefficients):
             value += c * step ** (n + 1)
@@ -67,7 +69,8 @@ SHIFT_BITS = 0x4338000000000000
 ROOT_BITS = 0x3FE6A09E667F3BCD  # of sqrt(1/2)
 SMALLEST_NORMAL = 2.2250738585072014e-308
 ERF_CELLS = 8  # middles of series between two whole numbers
-ERF_DEGREE = 13
+ERF_DEGREE = 13  # an odd number
+ERF_STEEP = 4  # last middle where the slope is nearer to 1 than to 0
 
 with localcontext(prec=50):
     LN2 = Decimal(2).ln()
@@ -226,10 +229,16 @@ def erf(x):  # type: ignore[no-untyped-def]
         return math.copysign(1.0, x) if a >= 6.0 else x
     i = np.int64(a * ERF_CELLS + 0.5)
     d = a - np.float64(i) / ERF_CELLS
-    series = ERF[i, 1 + ERF_DEGREE]
-    for n in range(ERF_DEGREE, 1, -1):
-        series = series * d + ERF[i, n]
-    return math.copysign(ERF[i, 0] + (d + (d * series + ERF[i, 1])), x)
+    d2 = d * d
+    even, odd = ERF[i, ERF_DEGREE + 1], ERF[i, ERF_DEGREE]  # terms of even and of odd degree, the last first
+    for column in range(ERF_DEGREE - 1, 2, -2):
+        even = even * d2 + ERF[i, column]
+        odd = odd * d2 + ERF[i, column - 1]
+    series = (even * d2 + ERF[i, 2]) + odd * d
+    part = d if i <= ERF_STEEP else 0.0
+    total = ERF[i, 0] + part
+    lost = (ERF[i, 0] - total) + part
+    return math.copysign(total + (lost + (d * series + ERF[i, 1])), x)
 
 
 @table_function

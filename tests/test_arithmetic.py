@@ -47,7 +47,7 @@ ROOM = {
 def points(name, n, seed=0):
     """Numbers from each range, and positive ones of every size down to the least."""
     rng = np.random.default_rng(seed)
-    drawn = [rng.uniform(low, high, n) for low, high in ROOM[name]]
+    drawn = [low + (high - low) * rng.random(n) for low, high in ROOM[name]]  # `uniform` may be fused
     if name in ("log", "log2", "log1p"):
         drawn.append(rng.integers(1, 0x7FEFFFFFFFFFFFFF, n).view(np.float64))
     else:
@@ -170,4 +170,4 @@ def test_results_are_those_of_other_machines():
         digest.update(
             np.array([getattr(arithmetic, name)(x) for x in points(name, 50_000, seed=4)]).tobytes()
         )
-    assert digest.hexdigest() == "ea617f981ad80824c7b60e171d4b34af479723acd1ea5d2cb98c39ab7785292e"
+    assert digest.hexdigest() == "8461cd361ebabfa6897804ba57d2c0c76f7a1441402733888d8168800ee4aa18"

@@ -326,9 +326,9 @@ def test_merit_compiled_equals_python_and_river(branches, criterion):
     rules = np.zeros(1, kernels.RULES)
     rules["criterion"], rules["min_branch_fraction"] = criterion, 0.01
     order = np.array([2, 0, 1], np.int32)
-    comp = kernels.split_merit(branches, order, 1.5, rules[0])
+    comp = kernels.split_merit(branches, order, 1.5, rules[0], np.empty(3))
     assert comp == pytest.approx(
-        python(kernels.split_merit)(branches, order, 1.5, rules[0]), rel=1e-12, abs=1e-12
+        python(kernels.split_merit)(branches, order, 1.5, rules[0], np.empty(3)), rel=1e-12, abs=1e-12
     )
     total = np.maximum(branches, 0.0).sum()
     if total > 0.0 and criterion != kernels.HELLINGER:

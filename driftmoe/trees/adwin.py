@@ -12,6 +12,7 @@ import math
 
 import numpy as np
 
+from driftmoe.arithmetic import log, power_of_two
 from driftmoe.compilation import kernel
 
 CLOCK = 32  # values between two looks for a cut
@@ -105,7 +106,7 @@ def merge_full_rows(window):
     row = 0
     while window["n_buckets"][row] > MAX_BUCKETS:
         totals, variances = window["totals"][row], window["variances"][row]
-        n = 2.0**row
+        n = power_of_two(row)
         gap = totals[0] / n - totals[1] / n
         append(window, row + 1, totals[0] + totals[1], variances[0] + variances[1] + n * 0.5 * gap * gap)
         remove(window, row, 2)
@@ -116,7 +117,7 @@ def merge_full_rows(window):
 def drop_oldest(window):
     """Forget the oldest bucket."""
     row = window["n_rows"] - 1
-    n = 2.0**row
+    n = power_of_two(row)
     total = window["totals"][row, 0]
     window["width"] -= n
     window["total"] -= total
@@ -132,12 +133,12 @@ def drop_oldest(window):
 @kernel
 def has_cut(window, delta):
     """Whether the means on both sides of some cut differ by more than the bound of section 3.2, equation 3.1."""
-    log_term = math.log(2.0 * math.log(window["width"]) / delta)
+    log_term = log(2.0 * log(window["width"]) / delta)
     spread = window["variance"] / window["width"]
     n_old, n_new = 0.0, window["width"]
     total_old, total_new = 0.0, window["total"]
     for row in range(window["n_rows"] - 1, -1, -1):
-        n = 2.0**row
+        n = power_of_two(row)
         for i in range(window["n_buckets"][row]):
             n_old += n
             n_new -= n

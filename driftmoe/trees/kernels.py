@@ -11,7 +11,8 @@ is no split at all forgets its observations, as river's does. Where it differs f
 - A class without weight at a leaf has no vote there. river gives it the likelihood 1 for whatever it sees.
 - A nominal feature whose split is invalid (too little weight in all branches but one) never splits a leaf. river splits
   on it when no feature has a valid split, the bound is below tau and the feature comes last.
-- Where features are numeric, naive Bayes adds up its votes in another order; a tie to the last bit may end otherwise.
+- Where features are numeric, naive Bayes adds up its votes in another order; and exp, log and erf are our own, the same
+  on every processor (`driftmoe.arithmetic`). A tie to the last bit may end otherwise.
 - Of features of equal merit the last column wins, of values of equal merit the lowest code, and the branches of a
   nominal split are in the order of their codes. river has the order of arrival at the leaf, of a set, of the values.
 - A sample of weight 0 is not seen. river counts its class and its values.
@@ -29,14 +30,13 @@ from collections import namedtuple
 
 import numpy as np
 
+from driftmoe.arithmetic import erf, exp, log, log2
 from driftmoe.compilation import (
     allocating_kernel,
     checking_kernel,
     embedded_kernel,
-    fusing_kernel,
     inlined_kernel,
     kernel,
-    reordering_kernel,
     starting_kernel,
     stepping_kernel,
 )
@@ -117,8 +117,6 @@ RULES = np.dtype(
         ("criterion", np.int64),
         ("leaf_prediction", np.int64),
         ("binary_split", np.int64),
-        # 0.5: river takes roots as powers, whose last bit differs. A constant would be compiled into a square root.
-        ("half", np.float64),
     ],
     align=True,
 )
@@ -157,6 +155,9 @@ N_CANDIDATES = 10  # thresholds tried per numeric feature
 ROUGH = 2e-5  # bound on the error of an estimated information gain in bits: four terms x log2 x with x off by 1.5e-7
 TINY_VARIANCE = 2.3e-308
 LOWEST_VOTE = -1e300
+LOG_2 = 0.6931471805599453
+LOG_PI = 1.1447298858494002
+TWICE_LOG2_E = 2.8853900817779268
 BITS = 0xFFFFFFFF
 ABSENT = -1.0  # weight of a class that has no entry in a branch
 
@@ -269,56 +270,112 @@ def most_common_leaf(tree, x, node):
 # --- what a leaf says -------------------------------------------------------------------------------------------------
 
 
-@reordering_kernel
+# Sums and products over the features go by four lanes: feature f belongs to lane f % 4, and the lanes are put together
+# in one order. So they need not wait for each other, and a feature without a say, which comes last, changes nothing.
+
+
+@inlined_kernel
+def square(x, mean, precision, f):
+    """Return (x - mean)² · precision of a feature."""
+    return (x[f] - mean[f]) * (x[f] - mean[f]) * precision[f]
+
+
+@inlined_kernel
 def distance(x, mean, precision):
     """Sum of (x - mean)² · precision."""
-    total = 0.0
-    for f in range(x.shape[0]):
-        total += (x[f] - mean[f]) * (x[f] - mean[f]) * precision[f]
-    return total
+    n = x.shape[0]
+    n_whole = n - n % 4
+    a, b, c, d = 0.0, 0.0, 0.0, 0.0
+    for f in range(0, n_whole, 4):
+        a += square(x, mean, precision, f)
+        b += square(x, mean, precision, f + 1)
+        c += square(x, mean, precision, f + 2)
+        d += square(x, mean, precision, f + 3)
+    if n_whole < n:
+        a += square(x, mean, precision, n_whole)
+    if n_whole + 1 < n:
+        b += square(x, mean, precision, n_whole + 1)
+    if n_whole + 2 < n:
+        c += square(x, mean, precision, n_whole + 2)
+    return (a + b) + (c + d)
 
 
-@reordering_kernel
-def plain_product(precision, x):
-    """Return the product of the precisions of known features, and their number, without those of extreme size."""
-    product, n = 1.0, 0
-    for f in range(x.shape[0]):
-        is_plain = 1e-18 < precision[f] < 1e18 and x[f] == x[f]
-        product *= precision[f] if is_plain else 1.0
-        n += is_plain
-    return product, n
+@inlined_kernel
+def known_precision(precision, x, f):
+    """Return the precision of a feature, 0 for a missing one."""
+    return precision[f] if x[f] == x[f] else 0.0
+
+
+@inlined_kernel
+def mantissa(number):
+    """Return m, from 1 to 2, of a number m · 2^k; 1 for 0."""
+    bits = np.float64(number).view(np.int64)
+    return np.int64(bits & 0x000FFFFFFFFFFFFF | 0x3FF0000000000000).view(np.float64)
+
+
+@inlined_kernel
+def exponent(number):
+    """Return k + 1023 of a positive number m · 2^k; 0 for 0."""
+    return np.int64(np.float64(number).view(np.int64) >> 52)
 
 
 @inlined_kernel
 def log_normaliser(precision, x):
     """Sum of log sqrt(precision / pi), the log height of a Gaussian, over the features that vary and are not missing.
 
-    One logarithm of a product of sixteen, which cannot overflow, instead of one for each feature.
+    One logarithm of the product of the mantissas, of 512 at a time lest it overflow, instead of one for each feature.
     """
     n_features = x.shape[0]
-    total, n = 0.0, 0
-    for start in range(0, n_features, 16):
-        end = min(start + 16, n_features)
-        product, n_plain = plain_product(precision[start:end], x[start:end])
-        total += math.log(product)
-        n += n_plain
-        if n_plain < end - start:
-            for f in range(start, end):
-                p = precision[f]
-                if (0.0 < p <= 1e-18 or p >= 1e18) and x[f] == x[f]:
-                    total += math.log(p)
-                    n += 1
-    return 0.5 * (total - n * math.log(math.pi))
+    total = 0.0
+    exponents, n = 0, 0
+    for start in range(0, n_features, 512):
+        end = min(start + 512, n_features)
+        whole = start + (end - start) // 4 * 4
+        a, b, c, d = 1.0, 1.0, 1.0, 1.0
+        for f in range(start, whole, 4):
+            p, q = known_precision(precision, x, f), known_precision(precision, x, f + 1)
+            r, s = known_precision(precision, x, f + 2), known_precision(precision, x, f + 3)
+            a *= mantissa(p)
+            b *= mantissa(q)
+            c *= mantissa(r)
+            d *= mantissa(s)
+            exponents += (exponent(p) + exponent(q)) + (exponent(r) + exponent(s))
+            n += (p > 0.0) + (q > 0.0) + (r > 0.0) + (s > 0.0)
+        for f in range(whole, end):
+            p = known_precision(precision, x, f)
+            a *= mantissa(p) if f == whole else 1.0
+            b *= mantissa(p) if f == whole + 1 else 1.0
+            c *= mantissa(p) if f == whole + 2 else 1.0
+            exponents += exponent(p)
+            n += p > 0.0
+        total += log((a * b) * (c * d))
+    return 0.5 * (total + (exponents - 1023 * n) * LOG_2 - n * LOG_PI)
 
 
-@reordering_kernel
+@inlined_kernel
+def known_square(x, mean, precision, f):
+    """As `square`, 0 for a missing feature."""
+    return square(x, mean, precision, f) if x[f] == x[f] else 0.0
+
+
+@inlined_kernel
 def known_distance(x, mean, precision):
     """As `distance`, without the missing features."""
-    total = 0.0
-    for f in range(x.shape[0]):
-        if x[f] == x[f]:
-            total += (x[f] - mean[f]) * (x[f] - mean[f]) * precision[f]
-    return total
+    n = x.shape[0]
+    n_whole = n - n % 4
+    a, b, c, d = 0.0, 0.0, 0.0, 0.0
+    for f in range(0, n_whole, 4):
+        a += known_square(x, mean, precision, f)
+        b += known_square(x, mean, precision, f + 1)
+        c += known_square(x, mean, precision, f + 2)
+        d += known_square(x, mean, precision, f + 3)
+    if n_whole < n:
+        a += known_square(x, mean, precision, n_whole)
+    if n_whole + 1 < n:
+        b += known_square(x, mean, precision, n_whole + 1)
+    if n_whole + 2 < n:
+        c += known_square(x, mean, precision, n_whole + 2)
+    return (a + b) + (c + d)
 
 
 @inlined_kernel
@@ -342,19 +399,21 @@ def bayes_votes(tree, slot, x, has_missing, votes):
     order = tree.class_order[slot]
     stats = tree.class_stats[slot]
     moments = tree.moments[slot]
-    votes[:] = -np.inf
-    for i in range(n_present):
+    if tree.nominal.shape[0] == 0:
+        votes[:] = -np.inf
+    else:
+        for c in range(votes.shape[0]):
+            votes[c] = log(stats[WEIGHT, c] / total) if stats[WEIGHT, c] > 0.0 else -np.inf
+    for i in range(n_present if tree.nominal.shape[0] < n_features else 0):
         c = order[i]
         if stats[WEIGHT, c] <= 0.0:
             continue
-        vote = stats[LOG_WEIGHT, c] if tree.nominal.shape[0] == 0 else math.log(stats[WEIGHT, c] / total)
-        if tree.nominal.shape[0] < n_features:
-            mean, precision = moments[MEAN, c], moments[PRECISION, c]
-            if has_missing:
-                vote += log_normaliser(precision, x) - known_distance(x, mean, precision)
-            else:
-                vote += stats[LOG_HEIGHT, c] - distance(x, mean, precision)
-        votes[c] = vote
+        vote = stats[LOG_WEIGHT, c] if tree.nominal.shape[0] == 0 else votes[c]
+        mean, precision = moments[MEAN, c], moments[PRECISION, c]
+        if has_missing:
+            votes[c] = vote + (log_normaliser(precision, x) - known_distance(x, mean, precision))
+        else:
+            votes[c] = vote + (stats[LOG_HEIGHT, c] - distance(x, mean, precision))
     for f in tree.nominal:
         if x[f] == x[f] and x[f] < tree.n_values[f]:
             column = tree.value_start[f] + int(x[f])
@@ -366,7 +425,7 @@ def bayes_votes(tree, slot, x, has_missing, votes):
                 weights = tree.value_stats[slot, VALUE_WEIGHT, column]
                 for c in range(votes.shape[0]):
                     if weights[c] > 0.0:
-                        votes[c] += math.log(weights[c] / moments[COUNT, c, f])
+                        votes[c] += log(weights[c] / moments[COUNT, c, f])
     best = NONE
     best_vote = -np.inf
     for i in range(n_present):
@@ -401,13 +460,11 @@ def leaf_proba(tree, slot, rules, x, has_missing, will_learn, proba):
         bayes_class = bayes_votes(tree, slot, x, has_missing, proba)
     if use_bayes and bayes_class != NONE:
         highest = proba[bayes_class]
+        for c in range(proba.shape[0]):
+            proba[c] = exp(proba[c] - highest)  # 0 of -inf
         total = 0.0
         for c in range(proba.shape[0]):
-            if proba[c] > -np.inf:
-                proba[c] = math.exp(proba[c] - highest)
-                total += proba[c]
-            else:
-                proba[c] = 0.0
+            total += proba[c]
         for c in range(proba.shape[0]):
             proba[c] /= total
         return bayes_class
@@ -541,14 +598,13 @@ def note_class(arrivals, c):
 
 
 @kernel
-def observe_known(tree, slot, x, w, c, keeps_logs):
+def observe_known(tree, slot, x, w, c):
     """Update the observers of the features that are not missing, each by its kind."""
     moments = tree.moments[slot]
     count, mean, m2 = moments[COUNT, c], moments[MEAN, c], moments[M2, c]
     low, high, precision = moments[LOW, c], moments[HIGH, c], moments[PRECISION, c]
     value_weights = tree.value_stats[slot, VALUE_WEIGHT]
-    value_logs = tree.value_stats[slot, VALUE_LOG]
-    value_start, n_values = tree.value_start, tree.n_values
+    value_start = tree.value_start
     seen_all = tree.nominal.shape[0] == 0
     for f in range(x.shape[0]):
         value = x[f]
@@ -572,17 +628,34 @@ def observe_known(tree, slot, x, w, c, keeps_logs):
             precision[f] = 0.5 / variance if variance > TINY_VARIANCE else 0.0
         else:
             value_weights[start + int(value), c] += w
-            if keeps_logs and n_values[f] <= FEW_VALUES:
-                for column in range(start, start + n_values[f]):
-                    if value_weights[column, c] == n:
-                        value_logs[column, c] = 0.0
-                    elif value_weights[column, c] > 0.0:
-                        value_logs[column, c] = math.log(value_weights[column, c] / n)
     tree.is_complete[slot, c] = seen_all
 
 
+@kernel
+def keep_logs(tree, slot, x, c, scratch):
+    """Note the logs of the shares of all values of the nominal features that have few and are not missing."""
+    count = tree.moments[slot, COUNT, c]
+    weights, logs = tree.value_stats[slot, VALUE_WEIGHT], tree.value_stats[slot, VALUE_LOG]
+    n = 0
+    for f in tree.nominal:
+        if x[f] == x[f] and tree.n_values[f] <= FEW_VALUES:
+            start = tree.value_start[f]
+            for column in range(start, start + tree.n_values[f]):
+                scratch[n] = weights[column, c] / count[f] if weights[column, c] > 0.0 else 1.0
+                n += 1
+    for i in range(n):  # by lanes
+        scratch[i] = log(scratch[i])
+    n = 0
+    for f in tree.nominal:
+        if x[f] == x[f] and tree.n_values[f] <= FEW_VALUES:
+            start = tree.value_start[f]
+            for column in range(start, start + tree.n_values[f]):
+                logs[column, c] = scratch[n]
+                n += 1
+
+
 @inlined_kernel
-def observe(tree, slot, rules, x, has_missing, c, w, bayes_class, all_known):
+def observe(tree, slot, rules, x, has_missing, c, w, bayes_class, all_known, value_scratch):
     """Take one sample of class `c` into a leaf: which vote is right, the class weights, the observers."""
     leaf = tree.leaves[slot]
     if leaf["is_active"] == 1 and rules["leaf_prediction"] == ADAPTIVE:
@@ -605,7 +678,7 @@ def observe(tree, slot, rules, x, has_missing, c, w, bayes_class, all_known):
         leaf["n_present"] += 1
     weights[c] += w
     if tree.nominal.shape[0] == 0 and rules["leaf_prediction"] != MAJORITY:
-        tree.class_stats[slot, LOG_WEIGHT, c] = math.log(weights[c])
+        tree.class_stats[slot, LOG_WEIGHT, c] = log(weights[c])
     total = 0.0  # anew in the order of arrival: river's rounding decides when the grace period is over
     for i in range(leaf["n_present"]):
         total += weights[order[i]]
@@ -616,7 +689,9 @@ def observe(tree, slot, rules, x, has_missing, c, w, bayes_class, all_known):
     if tree.is_complete[slot, c] and not has_missing:
         observe_complete(x, w, tree.moments[slot], c)
     else:
-        observe_known(tree, slot, x, w, c, rules["leaf_prediction"] != MAJORITY)
+        observe_known(tree, slot, x, w, c)
+        if tree.nominal.shape[0] > 0 and rules["leaf_prediction"] != MAJORITY:
+            keep_logs(tree, slot, x, c, value_scratch)
     if rules["leaf_prediction"] != MAJORITY and tree.nominal.shape[0] < x.shape[0]:
         tree.class_stats[slot, LOG_HEIGHT, c] = log_normaliser(tree.moments[slot, PRECISION, c], all_known)
 
@@ -625,15 +700,19 @@ def observe(tree, slot, rules, x, has_missing, c, w, bayes_class, all_known):
 
 
 @kernel
-def entropy(weights, order):
+def entropy(weights, order, scratch):
     """Entropy in bits of the class weights, without classes that have none."""
+    n = order.shape[0]
     total = 0.0
+    for i in range(n):
+        scratch[i] = max(weights[order[i]], 0.0)
+        total += scratch[i]
+    for i in range(n):  # by lanes
+        scratch[i] = scratch[i] * log2(scratch[i]) if scratch[i] > 0.0 else 0.0
     bits = 0.0
-    for c in order:
-        if weights[c] > 0.0:
-            bits -= weights[c] * math.log2(weights[c])
-            total += weights[c]
-    return (bits + total * math.log2(total)) / total if total > 0.0 else 0.0
+    for i in range(n):
+        bits -= scratch[i]
+    return (bits + total * log2(total)) / total if total > 0.0 else 0.0
 
 
 @kernel
@@ -647,7 +726,7 @@ def branch_weight(weights, order):
 
 
 @kernel
-def split_merit(branches, order, leaf_entropy, rules):
+def split_merit(branches, order, leaf_entropy, rules, scratch):
     """Merit of a split into branches (b, c); -inf unless two of them have more than the least share of the weight."""
     n_branches = branches.shape[0]
     total = 0.0
@@ -665,7 +744,7 @@ def split_merit(branches, order, leaf_entropy, rules):
     if rules["criterion"] == INFO_GAIN:
         bits = 0.0
         for b in range(n_branches):
-            bits += branch_weight(branches[b], order) * entropy(branches[b], order)
+            bits += branch_weight(branches[b], order) * entropy(branches[b], order, scratch)
         return leaf_entropy - bits / total
 
     if rules["criterion"] == GINI:
@@ -703,7 +782,7 @@ def hoeffding_bound(value_range, log_inverse_delta, weight):
 
 
 @kernel
-def numeric_branches(moments, f, order, threshold, half, branches):
+def numeric_branches(moments, f, order, threshold, branches):
     """Write the class weights on both sides of a threshold, by the Gaussian of each class within its range."""
     branches[:] = ABSENT
     for c in order:
@@ -716,8 +795,8 @@ def numeric_branches(moments, f, order, threshold, half, branches):
             variance = moments[M2, c, f] / (n - 1.0) if n > 1.0 else 0.0
             below = 0.0
             if variance > 0.0:
-                z = (threshold - moments[MEAN, c, f]) / variance**half
-                below = 0.5 * (1.0 + math.erf(z / math.sqrt(2.0)))
+                z = (threshold - moments[MEAN, c, f]) / math.sqrt(variance)
+                below = 0.5 * (1.0 + erf(z / math.sqrt(2.0)))
             branches[0, c] = below * n
             branches[1, c] = n - branches[0, c]
 
@@ -759,7 +838,7 @@ def all_branches(value_weights, start, codes, order, n_classes):
     return branches
 
 
-@fusing_kernel
+@kernel
 def rough_phi(u):
     """Distribution function of the normal distribution at u · sqrt(2), to 2e-7 (Abramowitz & Stegun 1964, 7.1.28)."""
     a = min(abs(u), 10.0)
@@ -774,7 +853,7 @@ def rough_phi(u):
     return tail if u < 0.0 else 1.0 - tail
 
 
-@fusing_kernel
+@kernel
 def rough_bits(weight):
     """Return weight · log2(weight), the logarithm to 1e-7: four terms of its series about the middle of an octave."""
     pattern = np.float64(weight).view(np.int64)
@@ -783,7 +862,7 @@ def rough_bits(weight):
     s = (mantissa - math.sqrt(2.0)) / (mantissa + math.sqrt(2.0))
     q = s * s
     series = 1.0 + q * (1.0 / 3.0 + q * (1.0 / 5.0 + q * (1.0 / 7.0)))
-    return weight * (exponent + (2.0 / math.log(2.0)) * s * series)
+    return weight * (exponent + TWICE_LOG2_E * s * series)
 
 
 @kernel
@@ -826,7 +905,7 @@ def estimate_gains(moments, f, order, leaf_entropy, min_branch_fraction, thresho
 
 
 @kernel
-def best_numeric(moments, f, order, leaf_entropy, rules, least, scratch, branches):
+def best_numeric(moments, f, order, leaf_entropy, rules, least, scratch, class_scratch, branches):
     """Return merit and threshold of the best of ten evenly spaced thresholds; one that is not above `least` may lack.
 
     Information gain is estimated first, and worked out only for those thresholds that may turn out the best.
@@ -850,15 +929,15 @@ def best_numeric(moments, f, order, leaf_entropy, rules, least, scratch, branche
     for i in range(N_CANDIDATES):
         threshold = thresholds[i]
         if low < threshold < high and estimates[i] + ROUGH >= least:
-            numeric_branches(moments, f, order, threshold, rules["half"], branches)
-            merit = split_merit(branches, order, leaf_entropy, rules)
+            numeric_branches(moments, f, order, threshold, branches)
+            merit = split_merit(branches, order, leaf_entropy, rules, class_scratch)
             if merit > best_merit:
                 best_merit, best_threshold = merit, threshold
     return best_merit, best_threshold
 
 
 @allocating_kernel
-def best_nominal(tree, slot, f, order, leaf_entropy, rules, branches):
+def best_nominal(tree, slot, f, order, leaf_entropy, rules, class_scratch, branches):
     """Return merit, kind and value of the best split of a nominal feature: multiway, or one value against the rest."""
     value_weights = tree.value_stats[slot, VALUE_WEIGHT]
     start, n_values = tree.value_start[f], tree.n_values[f]
@@ -867,12 +946,14 @@ def best_nominal(tree, slot, f, order, leaf_entropy, rules, branches):
     if rules["binary_split"] == 0:
         multiway = all_branches(value_weights, start, codes, order, branches.shape[1])
         best_merit, best_kind = (
-            split_merit(multiway, np.arange(branches.shape[1], dtype=np.int32), leaf_entropy, rules),
+            split_merit(
+                multiway, np.arange(branches.shape[1], dtype=np.int32), leaf_entropy, rules, class_scratch
+            ),
             MULTIWAY,
         )
     for value in codes:
         value_branches(value_weights, start, n_values, order, value, branches)
-        merit = split_merit(branches, order, leaf_entropy, rules)
+        merit = split_merit(branches, order, leaf_entropy, rules, class_scratch)
         if merit > best_merit:
             best_merit, best_kind, best_value = merit, EQUALS, value
     return best_merit, best_kind, float(best_value)
@@ -922,8 +1003,8 @@ def best_split(tree, slot, rules):
     moments = tree.moments[slot]
     weights = tree.class_stats[slot, WEIGHT]
     n_classes = weights.shape[0]
-    leaf_entropy = entropy(weights, tree.class_order[slot, : leaf["n_present"]])
-    branches = np.empty((2, n_classes))
+    branches, class_scratch = np.empty((2, n_classes)), np.empty(n_classes)
+    leaf_entropy = entropy(weights, tree.class_order[slot, : leaf["n_present"]], class_scratch)
     scratch = np.empty((4, N_CANDIDATES))
     best, second = -np.inf, -np.inf
     best_feature, best_kind, best_threshold = NONE, LEAF, 0.0
@@ -933,10 +1014,14 @@ def best_split(tree, slot, rules):
         if order.shape[0] == 0 or not is_candidate[f]:
             continue
         if tree.value_start[f] == NONE:
-            merit, threshold = best_numeric(moments, f, order, leaf_entropy, rules, second, scratch, branches)
+            merit, threshold = best_numeric(
+                moments, f, order, leaf_entropy, rules, second, scratch, class_scratch, branches
+            )
             kind = NUMERIC
         else:
-            merit, kind, threshold = best_nominal(tree, slot, f, order, leaf_entropy, rules, branches)
+            merit, kind, threshold = best_nominal(
+                tree, slot, f, order, leaf_entropy, rules, class_scratch, branches
+            )
         if merit >= best and merit > -np.inf:
             second, best = best, merit
             best_feature, best_kind, best_threshold = f, kind, threshold
@@ -966,7 +1051,7 @@ def may_grow(tree, slot, rules):
 
 
 @allocating_kernel
-def split_leaf(tree, slot, f, kind, threshold, half):
+def split_leaf(tree, slot, f, kind, threshold):
     """Turn a leaf into a split; the branches begin with the class weights that they have seen.
 
     The branches of a multiway split have their classes in ascending order, all others in the order of arrival.
@@ -976,7 +1061,7 @@ def split_leaf(tree, slot, f, kind, threshold, half):
     codes = np.empty(2, np.int64)
     if kind == NUMERIC:
         branches = np.empty((2, n_classes))
-        numeric_branches(tree.moments[slot], f, order, threshold, half, branches)
+        numeric_branches(tree.moments[slot], f, order, threshold, branches)
     else:
         start, n_values = tree.value_start[f], tree.n_values[f]
         if kind == EQUALS:
@@ -1012,7 +1097,7 @@ def split_leaf(tree, slot, f, kind, threshold, half):
             if weight >= 0.0:
                 tree.class_order[child_slot, leaf["n_present"]] = c
                 tree.class_stats[child_slot, WEIGHT, c] = weight
-                tree.class_stats[child_slot, LOG_WEIGHT, c] = math.log(weight) if weight > 0.0 else -np.inf
+                tree.class_stats[child_slot, LOG_WEIGHT, c] = log(weight) if weight > 0.0 else -np.inf
                 leaf["n_present"] += 1
                 leaf["weight"] += weight
         leaf["last_attempt"] = leaf["weight"]
@@ -1043,7 +1128,7 @@ def attempt_split(tree, slot, rules):
     if not may_grow(tree, slot, rules):
         return
     best, second, feature, kind, threshold = best_split(tree, slot, rules)
-    value_range = 1.0 if rules["criterion"] == GINI else math.log2(max(n_present, 2))
+    value_range = 1.0 if rules["criterion"] == GINI else log2(max(n_present, 2))
     bound = hoeffding_bound(value_range, rules["log_inverse_delta"], leaf["weight"])
     if feature == NONE:
         if bound < rules["tau"]:
@@ -1059,17 +1144,17 @@ def attempt_split(tree, slot, rules):
         if tree.size[N_NODES] + n_new > rules["max_nodes"]:
             leaf["last_attempt"] = np.inf
         else:
-            split_leaf(tree, slot, feature, kind, threshold, rules["half"])
+            split_leaf(tree, slot, feature, kind, threshold)
 
 
 @embedded_kernel
-def learn_row(tree, leaf_node, is_direct, rules, x, has_missing, c, w, bayes_class, all_known):
+def learn_row(tree, leaf_node, is_direct, rules, x, has_missing, c, w, bayes_class, all_known, value_scratch):
     """Take one sample into a leaf and split the leaf if its time has come.
 
     A sample that could not make all the tests on its way is learnt, but gives no occasion to split.
     """
     slot = np.int64(tree.nodes[leaf_node]["slot"])
-    observe(tree, slot, rules, x, has_missing, c, w, bayes_class, all_known)
+    observe(tree, slot, rules, x, has_missing, c, w, bayes_class, all_known, value_scratch)
     leaf = tree.leaves[slot]
     if not is_direct or leaf["is_active"] == 0:
         return
@@ -1125,7 +1210,7 @@ def is_too_young(tree, w, rules):
 @embedded_kernel
 def go_on(
     tree, experts, windows, rules, block, targets, weights, has_missing, n_branches, row, stop, proba, votes,
-    all_known, own_row,
+    all_known, own_row, value_scratch,
 ):  # fmt: skip
     """Let one tree go through the rows from `row` up to `stop`.
 
@@ -1166,7 +1251,19 @@ def go_on(
                 if unknown_at != NONE and size[N_NODES] < max_nodes:
                     leaf = add_branch(tree, unknown_at, x[nodes[unknown_at]["feature"]])
                     bayes_class = NONE
-                learn_row(tree, leaf, is_direct, rules, x, has_missing[row], c, w, bayes_class, all_known)
+                learn_row(
+                    tree,
+                    leaf,
+                    is_direct,
+                    rules,
+                    x,
+                    has_missing[row],
+                    c,
+                    w,
+                    bayes_class,
+                    all_known,
+                    value_scratch,
+                )
                 if experts.shape[0] > 0:
                     alarm = alarm_of(windows[0], rules, 0.0 if votes_for(out, c) else 1.0)
                     experts[0]["alarm"] = alarm
@@ -1266,6 +1363,7 @@ def step(
     votes = np.empty(proba.shape[2])
     all_known = np.zeros(n_features)
     own_row = np.empty(n_features)
+    value_scratch = np.empty(value_stats.shape[2])
     has_missing = np.zeros(n_rows, np.bool_)
     for row in range(n_rows):
         n_missing = 0
@@ -1306,7 +1404,7 @@ def step(
                 tree, experts[e:n_voting], windows[e:n_voting], rules, block,
                 targets[:, e if targets.shape[1] > 1 else 0], weights[:, e], has_missing, n_branches,
                 progress[e, side], progress[e, FOREGROUND] if lags else n_rows,
-                proba[: 0 if lags else proba.shape[0], e], votes, all_known, own_row,
+                proba[: 0 if lags else proba.shape[0], e], votes, all_known, own_row, value_scratch,
             )  # fmt: skip
             if not has_room:
                 is_stuck = True

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from driftmoe.arithmetic import log
 from driftmoe.encoding import MAX_ABSOLUTE
 from driftmoe.threads import do_parts
 from driftmoe.transaction import Changes, carry_out, planned, publication
@@ -205,7 +206,7 @@ class TreePool:
         _check_number("n_threads", n_threads, 1, kind=Integral)
         rules = np.zeros(max(len(deltas), len(shares)), kernels.RULES)  # one for all trees, or one for each
         rules["grace_period"] = grace_period
-        rules["log_inverse_delta"] = [math.log(1.0 / value) for value in deltas]
+        rules["log_inverse_delta"] = [log(1.0 / value) for value in deltas]
         rules["tau"] = tau
         rules["min_branch_fraction"] = min_branch_fraction
         rules["max_share_to_split"] = max_share_to_split
@@ -216,7 +217,6 @@ class TreePool:
         rules["leaf_prediction"] = LEAVES[leaf_prediction]
         rules["binary_split"] = binary_split
         rules["max_features"] = [_most_features(value) for value in shares]
-        rules["half"] = 0.5
         self._rules = rules
         if warning_delta is not None and drift_delta is None:
             raise ValueError(
