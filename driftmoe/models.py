@@ -93,6 +93,31 @@ PRESETS: dict[str, routing.Policy] = {
 }
 
 
+MAX_LENGTH = 10_000
+"""Characters of the text of a model or policy."""
+
+MAX_DEPTH = 40
+"""Nesting of a text as Python reads it: about fifteen models or policies within one another."""
+
+MAX_MEMBERS = 10_000
+"""Experts, members and null experts of a model, those of nested ones multiplied."""
+
+COUNTS = ("n_experts", "n_models", "n_estimators", "n_null", "n_groups", "n_shared")
+"""Arguments that make parts; those of nested models multiply."""
+
+SIZES = {
+    "hidden": 10_000,
+    "expert_hidden": 10_000,
+    "memory": 1_000_000,
+    "batch_size": 1_000_000,
+    "n_threads": 1_024,
+}
+"""Arguments that make arrays -> their greatest value."""
+
+MAX_NUMBER = 2**63 - 1
+"""Greatest whole number of any argument."""
+
+
 def make(spec: str, *, seed: int | None = None) -> base.Classifier:
     """Return an untrained model from its name and arguments.
 
@@ -123,11 +148,13 @@ def make(spec: str, *, seed: int | None = None) -> base.Classifier:
         lambda m: m[0] if m[0][0] in "'\"" else m[0].replace("-", "_"),
         spec.strip(),
     )
+    _check_length("model", spec)
     node = _node(text)
     if node is None:
         raise ValueError(f"model {spec!r} cannot be read; write a name, or name(argument=value, ...)")
     if _model_name(node) not in MODELS:
         raise ValueError(f"unknown model {_model_name(node)!r}; available: {', '.join(MODELS)}")
+    _check_size(node)
     return _model(node, seed)
 
 
@@ -145,6 +172,7 @@ def make_policy(spec: str) -> routing.Policy:
     >>> models.make_policy("TopK(2, renorm=False)")
     TopK(k=2, renorm=False, score='softmax')
     """
+    _check_length("policy", spec)
     node = _node(spec.strip())
     policies = [policy for policy in POLICIES if policy != "LinearK"]  # which is a schedule, within one
     known = f"policies: {', '.join(policies)}; presets: {', '.join(PRESETS)}"
@@ -154,7 +182,63 @@ def make_policy(spec: str) -> routing.Policy:
         )
     if _name(node) not in {*policies, *PRESETS}:
         raise ValueError(f"unknown policy {_name(node)!r}; {known}")
+    _check_size(node)
     return _policy(node, None)
+
+
+def _check_length(what: str, spec: str) -> None:
+    if len(spec) > MAX_LENGTH:
+        raise ValueError(
+            f"{what} {spec[:60]!r}... has {len(spec):,} characters; write at most {MAX_LENGTH:,}"
+        )
+
+
+def _check_size(node: ast.expr) -> None:
+    """Refuse, before anything is made, what would take all memory or minutes to make."""
+    level: list[ast.AST] = [node]
+    for _ in range(MAX_DEPTH):
+        level = [child for parent in level for child in ast.iter_child_nodes(parent)]
+    if level:
+        raise ValueError(
+            "models or policies are nested too deeply; write about fifteen within one another at most"
+        )
+    for part in ast.walk(node):
+        if isinstance(part, ast.Constant) and isinstance(part.value, int) and part.value > MAX_NUMBER:
+            raise ValueError(f"a number of {len(str(part.value))} digits; write at most {MAX_NUMBER}")
+        if isinstance(part, ast.keyword) and part.arg in SIZES:
+            numbers = [n.value for n in ast.walk(part.value) if isinstance(n, ast.Constant)]
+            for number in numbers:
+                if isinstance(number, int | float) and number > SIZES[part.arg]:
+                    raise ValueError(f"{part.arg}={number}; choose at most {SIZES[part.arg]:,}")
+    if (n_members := _n_members(node)) > MAX_MEMBERS:
+        raise ValueError(
+            f"{n_members:,} experts or members in all ({', '.join(COUNTS)}, of nested models multiplied); "
+            f"choose at most {MAX_MEMBERS:,}"
+        )
+
+
+def _n_members(node: ast.AST) -> int:
+    """Return how many parts a text asks for: its own, times the most that one argument asks for in turn."""
+    n_own, n_within = 1, 1
+    if isinstance(node, ast.Call) and _is_named(node):
+        given = {keyword.arg: keyword.value for keyword in node.keywords}
+        if (name := _model_name(node)) in MODELS and name not in moa.LEARNERS:
+            parameters = inspect.signature(MODELS[name]).parameters
+            defaults = {count: parameters[count].default for count in COUNTS if count in parameters}
+            n_own = max(
+                [n for count, n in defaults.items() if count not in given and isinstance(n, int)], default=1
+            )
+        for count in COUNTS:
+            value = getattr(given.get(count), "value", None)
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                n_own = max(n_own, int(min(value, MAX_NUMBER)))
+        if _name(node) == "WithNull" and len(node.args) > 1:
+            value = getattr(node.args[1], "value", None)
+            if isinstance(value, int):
+                n_own = max(n_own, value)
+    for child in ast.iter_child_nodes(node):
+        n_within = max(n_within, _n_members(child))
+    return n_own * n_within
 
 
 def _node(text: str) -> ast.expr | None:
@@ -196,6 +280,10 @@ def _model(node: Any, seed: int | None) -> base.Classifier:
         return MODELS[name](**arguments)
     except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise ValueError(f"model {name!r}: {' '.join(str(error).split())}") from None
+    except MemoryError:
+        raise ValueError(
+            f"model {name!r}: there is not memory enough for it; choose smaller numbers"
+        ) from None
 
 
 def _policy(node: Any, seed: int | None) -> routing.Policy:

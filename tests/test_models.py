@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from dataclasses import is_dataclass
 
 import pytest
@@ -182,3 +183,48 @@ def test_a_policy_alone_is_read_as_within_a_model():
 def test_policies_that_cannot_be_read_are_refused(text, message):
     with pytest.raises(ValueError, match=message):
         models.make_policy(text)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("arf(n_models=9999999999999)", "9,999,999,999,999 experts or members in all"),
+        (
+            "driftmoe(n_experts=1000000000)",
+            "1,000,000,000 experts or members in all .*; choose at most 10,000",
+        ),
+        ("arf(n_models=1e300)", "experts or members in all"),
+        ("ozabag(n_models=200, model=arf(n_models=200))", "40,000 experts or members in all"),
+        ("driftmoe(expert=" * 4 + "ht" + ")" * 4, "20,736 experts or members in all"),
+        ("driftmoe(expert=" * 60 + "ht" + ")" * 60, "nested too deeply"),
+        ("driftmoe(hidden=" + "(" * 60 + "1" + ",)" * 60 + ")", "nested too deeply"),
+        ("moe-vote(policy=WithNull(TopK(2), 10000000000))", "experts or members in all"),
+        ("moe-vote(policy=WithNull(TopK(2), n_null=10000000000))", "experts or members in all"),
+        ("driftmoe(hidden=(8, 10000000000))", "hidden=10000000000; choose at most 10,000"),
+        ("neural(expert_hidden=(10000000000,))", "expert_hidden=10000000000; choose at most 10,000"),
+        ("driftmoe(batch_size=10000000000)", "batch_size=10000000000; choose at most 1,000,000"),
+        ("driftmoe(extras=('knn',), memory=10000000000)", "memory=10000000000; choose at most 1,000,000"),
+        ("ht(grace_period=" + "9" * 4000 + ")", "a number of 4000 digits"),
+        ("ht(grace_period=" + "9" * 20000 + ")", "characters; write at most 10,000"),
+        ("driftmoe(seed=" + "-" * 5000 + "1)", "nested too deeply|cannot be read"),
+    ],
+)
+def test_a_model_that_no_machine_could_hold_is_refused_at_once(spec, message):
+    start = time.perf_counter()
+    with pytest.raises(ValueError, match=message) as caught:
+        models.make(spec)
+    assert time.perf_counter() - start < 2.0
+    assert len(str(caught.value)) < 11_000
+
+
+def test_a_policy_that_no_machine_could_hold_is_refused_at_once():
+    with pytest.raises(ValueError, match="experts or members in all"):
+        models.make_policy("WithNull(TopK(2), n_null=10000000000)")
+    with pytest.raises(ValueError, match="nested too deeply"):
+        models.make_policy("WithNull(" * 60 + "TopK(2)" + ", 1)" * 60)
+
+
+def test_large_models_that_a_machine_can_hold_are_made():
+    assert models.make("arf(n_models=1000)").n_models == 1000
+    assert models.make("ozabag(n_models=30, model=arf(n_models=30))").n_models == 30
+    assert models.make("ht(grace_period=1000000000)").grace_period == 10**9

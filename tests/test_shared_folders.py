@@ -237,6 +237,11 @@ def kept_in(path):
     return {line["model"]: line["accuracy"] for line in lines}
 
 
+def has_results(path):
+    """Whether a folder has results, even where they are not yet in their place."""
+    return any((path / folder / "results.jsonl").exists() for folder in (".", ".committed"))
+
+
 def no_temporaries(path):
     return sorted(file.name for file in path.iterdir()) == [".lock", "results.jsonl", "windows.csv"]
 
@@ -283,6 +288,58 @@ def test_a_disk_that_fills_up_at_any_step_leaves_line_and_curve_of_one_run(tmp_p
         assert kept_in(path)["last"] == 0.5
     assert n_failures >= 7
     assert kept_in(path) == {"other": 0.5, "model": 0.75}
+
+
+KILLED = """
+import os, sys, signal
+sys.path.insert(0, TESTS)
+from pathlib import Path
+from test_shared_folders import STEPS, line_of
+from driftmoe.experiment import ResultFolder
+for k in range(100):
+    path = Path(str(k))
+    folder = ResultFolder(path)
+    if WITH_OTHER:
+        folder.add(*line_of("other"))
+        folder.add(*line_of("model", 0.25, n=3))
+    if os.fork() == 0:
+        folder, calls = ResultFolder(path), []  # a lock does not go with a fork
+        def counted(real):
+            def call(*args, **options):
+                calls.append(real)
+                if len(calls) == k + 1:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return real(*args, **options)
+            return call
+        for name in STEPS:
+            setattr(os, name, counted(getattr(os, name)))
+        folder.add(*line_of("model", 0.75))
+        os._exit(0)
+    if os.wait()[1] == 0:
+        break
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("with_other", [True, False])
+def test_a_process_that_is_killed_at_any_step_leaves_line_and_curve_of_one_run(tmp_path, with_other):
+    script = KILLED.replace("TESTS", repr(str(ROOT / "tests"))).replace("WITH_OTHER", str(with_other))
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=ENVIRONMENT, check=False)
+    assert done.returncode == 0
+    folders = sorted(tmp_path.iterdir(), key=lambda folder: int(folder.name))
+    assert len(folders) >= 8
+    befores = [{}, {"model": 0.75}]
+    if with_other:
+        befores = [{"other": 0.5, "model": 0.25}, {"other": 0.5, "model": 0.75}]
+    n_old = 0
+    for folder in folders:
+        found = kept_in(folder) if with_other or has_results(folder) else {}  # of the first result of all
+        assert found in befores
+        n_old += found == befores[0]
+        ResultFolder(folder).add(*line_of("last"))
+        assert no_temporaries(folder)
+        assert kept_in(folder) == {**found, "last": 0.5}
+    assert 2 <= n_old < len(folders)
 
 
 LIMITED = """
