@@ -912,7 +912,7 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
             if isinstance(self._experts, MulticlassTrees) and self.variant != "moe-task":
                 now = self._experts.pool.n_replaced_so_far
                 changes.append(partial(replaced[: len(now)].__setitem__, ..., now))
-        if self._corrects:
+        if self._corrects and logits is not None:
             changes.append(
                 partial(
                     self._answer_corrected, logits, choice, expert_proba, proba, targets, replaced,

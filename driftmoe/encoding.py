@@ -443,8 +443,8 @@ class Encoder:
                 if of is not None and n_codes[i] != before.n_codes[i] and before.starts[i] >= 0:
                     # also what the values without a code stand for changes
                     places = slice(before.starts[i], before.starts[i] + before.sizes[i])
-                    numbers, new = self._look_up(names[i], int(before.columns[i]), of)
-                    before.numbers[places], before.is_new[places] = numbers, new
+                    found = self._look_up(names[i], int(before.columns[i]), of)
+                    before.numbers[places], before.is_new[places] = found
             before.n_codes = n_codes
             return before
         n = len(names)

@@ -327,7 +327,7 @@ def _teach(expert: base.Classifier, sample: Sample, target: Any, weight: float) 
         for _ in range(int(weight)):
             expert.learn_one(sample, target)
     else:
-        expert.learn_one(sample, target, w=weight)
+        expert.learn_one(sample, target, w=weight)  # type: ignore[call-arg]  # it was asked whether it takes one
 
 
 def _check_weights(experts: Sequence[base.Classifier], weights: np.ndarray) -> None:

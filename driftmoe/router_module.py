@@ -26,7 +26,7 @@ class RouterModule(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList()
         for weights, biases in layers:
-            linear = nn.Linear(*weights.shape, device="meta")  # the parameters follow
+            linear = nn.Linear(weights.shape[0], weights.shape[1], device="meta")  # the parameters follow
             linear.weight = nn.Parameter(torch.from_numpy(weights).T)
             linear.bias = nn.Parameter(torch.from_numpy(biases))
             self.layers.append(linear)

@@ -78,9 +78,7 @@ def assignment(part: Any, **values: Any) -> Callable[[], Any]:
 class Planned:
     """What learns by plans: `plan` returns the votes to come and adds to `changes` what writes them and learns."""
 
-    def plan(self, *arguments: Any, changes: Changes, **others: Any) -> Any:
-        """Plan a step; see the class."""
-        raise NotImplementedError
+    plan: Callable[..., Any]
 
     def step(self, *arguments: Any, **others: Any) -> Any:
         """Predict, then learn, row by row, as planned by `plan`; return the votes."""
@@ -113,13 +111,14 @@ class OneAtATime:
         self._lock = RLock()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        new = memo[id(self)] = type(self).__new__(type(self))
+        new: Any = object.__new__(type(self))
+        memo[id(self)] = new
         with self._lock:
             new.__setstate__(copy.deepcopy(self._state(), memo))
         return new
 
 
-def _restored(kind: type, state: bytes) -> Any:
+def _restored(kind: Any, state: bytes) -> Any:
     """Return the model that was pickled."""
     model = kind.__new__(kind)
     model.__setstate__(pickle.loads(state))

@@ -32,7 +32,9 @@ MODELS = (
 TREES = {
     "tree": lambda: HoeffdingTreeClassifier(grace_period=50, delta=0.05),
     "tree(nb)": lambda: HoeffdingTreeClassifier(leaf_prediction="nb", split_criterion="gini", tau=0.2),
-    "tree(hellinger)": lambda: HoeffdingTreeClassifier(split_criterion="hellinger", delta=0.1, grace_period=20),
+    "tree(hellinger)": lambda: HoeffdingTreeClassifier(
+        split_criterion="hellinger", delta=0.1, grace_period=20
+    ),
 }
 
 

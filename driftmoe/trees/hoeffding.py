@@ -205,7 +205,7 @@ class HoeffdingTreeClassifier(OneAtATime, base.Classifier):
                     encoder = encoder.entered(sample, y)
                     changes.append(publication(self._encoder, encoder))
                     target, vector = encoder.target(y), encoder.vector(sample)
-            if w > 0.0:
+            if w > 0.0 and target is not None and vector is not None:
                 targets, weights = np.array([[target]]), np.array([[float(w)]])
                 self._pool.plan(
                     vector[np.newaxis],
