@@ -340,7 +340,8 @@ def log_normaliser(precision, x):
             c *= mantissa(r)
             d *= mantissa(s)
             exponents += (exponent(p) + exponent(q)) + (exponent(r) + exponent(s))
-            n += (p > 0.0) + (q > 0.0) + (r > 0.0) + (s > 0.0)
+            for value in (p, q, r, s):  # not at once: True + True is True in numpy
+                n += value > 0.0
         for f in range(whole, end):
             p = known_precision(precision, x, f)
             a *= mantissa(p) if f == whole else 1.0
