@@ -13,7 +13,7 @@ from typing import Any
 from river import base, compose, dummy, ensemble, forest, naive_bayes, tree
 
 from driftmoe import moa, routing
-from driftmoe.classifier import DriftMoEClassifier
+from driftmoe.classifier import DEFAULTS, DriftMoEClassifier
 from driftmoe.nn.classifier import NeuralMoEClassifier
 
 
@@ -101,6 +101,8 @@ MAX_DEPTH = 40
 
 MAX_MEMBERS = 10_000
 """Experts, members and null experts of a model, those of nested ones multiplied."""
+
+OURS = ("driftmoe", "moe-vote", "moe-data", "moe-task", "neural")
 
 COUNTS = ("n_experts", "n_models", "n_estimators", "n_null", "n_groups", "n_shared")
 """Arguments that make parts; those of nested models multiply."""
@@ -225,6 +227,8 @@ def _n_members(node: ast.AST) -> int:
         if (name := _model_name(node)) in MODELS and name not in moa.LEARNERS:
             parameters = inspect.signature(MODELS[name]).parameters
             defaults = {count: parameters[count].default for count in COUNTS if count in parameters}
+            if name in OURS:  # `None` stands for another number
+                defaults |= {count: DEFAULTS[count] for count in defaults if defaults[count] is None}
             n_own = max(
                 [n for count, n in defaults.items() if count not in given and isinstance(n, int)], default=1
             )

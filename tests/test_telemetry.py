@@ -302,7 +302,7 @@ def easy_and_hard(n, seed, *, region):
 def used_on_easy_and_hard(variant, policy, **others):
     model = DriftMoEClassifier(variant, policy=policy, **(QUICK | others))
     learnt(model, easy_and_hard(3000, 1, region=None))
-    return [figures_of(model, easy_and_hard(60, 2, region=r)).experts_used for r in (0, 1)]
+    return [figures_of(model, easy_and_hard(600, 2, region=r)).experts_used for r in (0, 1)]
 
 
 def test_easy_samples_use_fewer_experts_than_hard_ones():
