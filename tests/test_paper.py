@@ -109,7 +109,11 @@ def test_a_report_of_a_few_small_runs_leaves_the_kept_results_alone(tmp_path, mo
     assert [of for of in lines if of["limit"] != 300] == sorted(kept, key=paper._place)
     assert sorted(of["model"] for of in lines if of["limit"] == 300) == ["nb", "nochange"]
     assert all(of["accuracy"] > 0.4 for of in lines if of["limit"] == 300)
-    assert sorted(file.name for file in runs.iterdir() if file.is_dir()) == ["300", "failed", "jobs"]
+    assert sorted(file.name for file in runs.glob("[!.]*") if file.is_dir()) == [
+        "300",
+        "failed",
+        "jobs",
+    ]
 
 
 @pytest.mark.parametrize("has_folder", [True, False])
