@@ -40,7 +40,3 @@ allocating_kernel = part(_nrt=True)
 # called from one place, written there.
 inlined_kernel = part(_nrt=False, forceinline=True)
 embedded_kernel = part(_nrt=False, inline="always")
-# A kernel without branches that may fuse a product and a sum into one instruction, and one that may add up in any
-# order besides, so that they fit the vector registers. NaN and infinities mean what they always mean.
-fusing_kernel = part(_nrt=False, fastmath={"contract"})
-reordering_kernel = part(_nrt=False, fastmath={"contract", "reassoc"})
