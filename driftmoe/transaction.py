@@ -40,10 +40,13 @@ def carry_out(changes: Changes) -> None:
     RuntimeError
         If a change reports, by a true result, that it could not be made.
     """
+    steps = [*changes, bool]  # the last has no effect: with none left, all changes have been made
+    start, left = 0, iter(steps)
     put_off, n_tries = None, 0
-    left = iter(changes)
     while True:
-        try:
+        try:  # an interrupt before the first step leaves all of them, and must not count it as begun
+            start = max(start, len(steps) - length_hint(left) - 1)
+            left = iter(steps[start:])
             failed = any(map(call, left))
             break
         except BaseException as error:  # put off, not swallowed
@@ -51,7 +54,6 @@ def carry_out(changes: Changes) -> None:
             if n_tries == TRIES:
                 raise
             put_off = error
-            left = iter(changes[len(changes) - length_hint(left) - 1 :])
     if failed:
         raise RuntimeError("a kernel had no room although room was made: please report this with your data")
     if put_off is not None:

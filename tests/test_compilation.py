@@ -169,7 +169,9 @@ def copied(tmp_path, package, *files):
 
 
 def test_after_an_upgrade_the_trees_run_the_new_adwin(tmp_path):
-    package = copied(tmp_path, "driftmoe", "compilation.py", "kernel_cache.py", "trees/adwin.py")
+    package = copied(
+        tmp_path, "driftmoe", "arithmetic.py", "compilation.py", "kernel_cache.py", "trees/adwin.py"
+    )
     write(package / "trees" / "kernels.py", TREES)
     program = (
         "import numpy as np; from driftmoe.trees import adwin, kernels;"
