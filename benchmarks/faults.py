@@ -16,16 +16,20 @@ from __future__ import annotations
 import argparse
 import copy
 import hashlib
+import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from types import FrameType
 from typing import Any
 from unittest import mock
 
 import numpy as np
 
+import driftmoe
 from driftmoe import DriftMoEClassifier
 from driftmoe.nn.classifier import NeuralMoEClassifier
 from driftmoe.trees import HoeffdingTreeClassifier
@@ -49,6 +53,9 @@ ALLOCATING = (
     "empty_like", "zeros_like", "ones_like", "ascontiguousarray",
 )  # fmt: skip
 """Functions of numpy that ask for memory."""
+
+
+PACKAGE = os.path.dirname(driftmoe.__file__)
 
 
 class AlarmError(Exception):
@@ -159,30 +166,56 @@ def starved(
     make: Callable[..., Any], sample: tuple[dict[str, Any], str], learnt: int = 200
 ) -> tuple[int, int]:
     """Let each allocation of learning one sample fail in turn; return failures, and corrupted models."""
+    return _broken_off(make, lambda model: model.learn_one(*sample), learnt, _failing, MemoryError)
+
+
+def stopped(
+    make: Callable[..., Any], sample: tuple[dict[str, Any], str], learnt: int = 200
+) -> tuple[int, int]:
+    """Let an interrupt come before each line of Python code in turn; return interrupts, and corrupted models."""
+    return _broken_off(make, lambda model: model.learn_one(*sample), learnt, _stopping, AlarmError)
+
+
+def stopped_block(make: Callable[..., Any], n_rows: int = 10, learnt: int = 200) -> tuple[int, int]:
+    """As `stopped`, of a block whose rows bring new things."""
+    import pandas as pd
+
+    rows = growing(n_rows, seed=3, every=3)
+    X, y = pd.DataFrame([x for x, _ in rows]), [y for _, y in rows]
+    return _broken_off(make, lambda model: model.learn_many(X, y), learnt, _stopping, AlarmError)
+
+
+def _broken_off(
+    make: Callable[..., Any],
+    learn: Callable[[Any], None],
+    learnt: int,
+    breaking: Callable[[int], AbstractContextManager[None]],
+    kind: type[BaseException],
+) -> tuple[int, int]:
     samples = growing(learnt)
     model = make()
     for x, y in samples:
         model.learn_one(x, y)
     was = digest(model, samples[:20])
     once = copy.deepcopy(model)
-    once.learn_one(*sample)
+    learn(once)
     becomes = digest(once, samples[:20])
-    n_failed = n_corrupted = 0
+    n_broken = n_corrupted = 0
     while True:
-        starving = copy.deepcopy(model)
+        broken = copy.deepcopy(model)
         try:
-            with _failing(n_failed):
-                starving.learn_one(*sample)
-        except MemoryError:
-            n_failed += 1
-            said = digest(starving, samples[:20])
-            if said == was and not _has_learnt(starving, model):
-                starving.learn_one(*sample)
-            elif not _has_learnt(starving, model):
+            with breaking(n_broken):
+                learn(broken)
+        except kind:
+            n_broken += 1
+            said = digest(broken, samples[:20])
+            if said == was and not _has_learnt(broken, model):
+                learn(broken)
+            elif not _has_learnt(broken, model):
                 n_corrupted += 1
-            n_corrupted += digest(starving, samples[:20]) != becomes
+            n_corrupted += digest(broken, samples[:20]) != becomes
         else:
-            return n_failed, n_corrupted
+            return n_broken, n_corrupted
 
 
 def shared(make: Callable[..., Any], seconds: float, n_threads: int = 8) -> tuple[int, int]:
@@ -257,6 +290,28 @@ def _failing(number: int) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _stopping(number: int) -> Iterator[None]:
+    """Interrupt before the line with this number, counted from 0, of all the lines of this project's own code."""
+    left = [number]
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        if PACKAGE not in frame.f_code.co_filename:
+            return None
+        if event == "line":
+            left[0] -= 1
+            if left[0] == -1:
+                raise AlarmError
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(
@@ -276,12 +331,15 @@ def main() -> None:
         make = MODELS[name]
         rows = [
             ("interrupts, samples", interrupted(make, arguments.interrupts)),
+            ("each line, a new schema", stopped(make, new)),
+            ("each line, a known one", stopped(make, growing(200)[-1])),
             ("failing allocations, a new schema", starved(make, new)),
             ("failing allocations, a known one", starved(make, growing(200)[-1])),
             ("calls of 8 threads", shared(make, arguments.seconds)),
         ]
         if name != "tree":
             rows.insert(1, ("interrupts, blocks", interrupted_blocks(make, arguments.interrupts // 10)))
+            rows.insert(2, ("each line, a block", stopped_block(make)))
         if name in ("driftmoe", "moe-task", "moe-data"):
             rows.append(("the same, n_threads=2", shared(lambda: make(n_threads=2), arguments.seconds)))  # noqa: B023
         for fault, (tried, corrupted) in rows:

@@ -114,8 +114,28 @@ def test_a_block_is_learnt_whole_whatever_interrupts_it(name):
     assert tried == 30
 
 
+SAMPLES = pytest.mark.parametrize(
+    "sample", [NEW, faults.growing(150)[-1]], ids=["new schema", "known schema"]
+)
+
+
 @MODELS
-@pytest.mark.parametrize("sample", [NEW, faults.growing(150)[-1]], ids=["new schema", "known schema"])
+@SAMPLES
+def test_before_whatever_line_an_interrupt_comes_the_sample_is_learnt_or_not(name, sample):
+    tried, corrupted = faults.stopped(faults.MODELS[name], sample, learnt=150)
+    assert corrupted == 0
+    assert tried > 25
+
+
+@pytest.mark.parametrize("name", [name for name in faults.MODELS if name != "tree"])
+def test_before_whatever_line_an_interrupt_comes_a_block_is_learnt_whole_or_not(name):
+    tried, corrupted = faults.stopped_block(faults.MODELS[name], n_rows=6, learnt=40)
+    assert corrupted == 0
+    assert tried > 100
+
+
+@MODELS
+@SAMPLES
 def test_whatever_allocation_fails_the_model_is_as_it_was(name, sample):
     tried, corrupted = faults.starved(faults.MODELS[name], sample, learnt=150)
     assert corrupted == 0
