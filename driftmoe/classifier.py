@@ -14,7 +14,16 @@ from river import base
 from river.utils.dataframe import into_frame, to_native_frame, to_native_series
 
 from driftmoe.arguments import NEEDS, Context, check_effects, unmet
-from driftmoe.encoding import MAX_ABSOLUTE, BlockRows, Encoder, Sample, SampleRows, check_label, clean
+from driftmoe.encoding import (
+    MAX_ABSOLUTE,
+    BlockRows,
+    Columns,
+    Encoder,
+    Sample,
+    SampleRows,
+    check_label,
+    clean,
+)
 from driftmoe.experts import MulticlassExperts, MulticlassTrees, OneVsRestExperts, OneVsRestTrees
 from driftmoe.linear import LinearModels
 from driftmoe.memory import n_bytes
@@ -307,6 +316,7 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
         router_rng, expert_rng = np.random.default_rng(seed).spawn(2)
         self._experts, nominal = self._new_experts(expert_rng)
         self._encoder = Encoder(nominal)
+        self._columns: Columns | None = None  # of the last block; no part of the model's state
         others = [
             KINDS[extra](self._setting("memory"), expert_rng)
             if isinstance(extra, str)
@@ -757,6 +767,9 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
         sample = self._encoder.clean(x)
         return self._encoder.vector(sample), [self._encoder.order(sample)]
 
+    def _state(self) -> dict[str, Any]:
+        return super()._state() | {"_columns": None}
+
     def _block_rows(
         self,
         X: np.ndarray,
@@ -765,7 +778,11 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
         values: Sequence[Sequence[Any] | None],
         classes: Sequence[Hashable],
     ) -> BlockRows:
-        return BlockRows(self._encoder, X, y, names=names, values=values, classes=classes)
+        rows = BlockRows(
+            self._encoder, X, y, names=names, values=values, classes=classes, known=self._columns
+        )
+        self._columns = rows.columns
+        return rows
 
     def _predict_frame(self, X: IntoDataFrame) -> tuple[list[Hashable], np.ndarray]:
         """Return the classes, and their probabilities for the rows of a frame, shape (n_samples, n_classes)."""

@@ -13,7 +13,7 @@ import numbers
 import zlib
 from array import array
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, cast
 
@@ -192,6 +192,35 @@ class Legend:
     is_new: np.ndarray = field(init=False)
     n_features: int = 0
     n_codes: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Columns of a block, and what its numbers stand for: the blocks of one source share it.
+
+    Attributes
+    ----------
+    names, values
+        As they were given, in lists of their own.
+    clean_names
+        The names as `checked_name` returns them.
+    legend
+        What `Encoder.legend` says of them, brought up to date where something new has entered.
+    """
+
+    names: list[Hashable]
+    values: list[Sequence[Any] | None]
+    clean_names: list[Hashable]
+    legend: Legend | None
+
+    def are(self, names: Sequence[Hashable], values: Sequence[Sequence[Any] | None], n_columns: int) -> bool:
+        """Whether a block has the same columns; never where they are given as something other than lists."""
+        if type(names) is not list or not all(of is None or type(of) is list for of in values):
+            return False
+        try:
+            return len(self.names) == n_columns and self.names == names and self.values == list(values)
+        except (TypeError, ValueError):  # an array, or pandas' NA, among the values
+            return False
 
 
 class Encoder:
@@ -399,8 +428,8 @@ class Encoder:
         TypeError, ValueError
             If a value cannot be read; as of `clean`.
         """
-        names = [checked_name(name) for name in names]
         if legend is None:
+            names = [checked_name(name) for name in names]
             legend = self.legend(names, values)
         vectors = np.full((len(X), len(self.features)), np.nan)
         is_new = np.zeros(len(X), np.bool_)
@@ -614,6 +643,8 @@ class BlockRows:
         Index of each row's label in `classes`, shape (n_rows,).
     classes
         Labels.
+    known
+        `columns` of an earlier block of the same encoder: where they are the same they need not be read again.
 
     Raises
     ------
@@ -630,25 +661,36 @@ class BlockRows:
         names: Sequence[Hashable],
         values: Sequence[Sequence[Any] | None],
         classes: Sequence[Hashable],
+        known: Columns | None = None,
     ) -> None:
         self._encoder, self._X, self._y = encoder, X, y
         self._names, self._values, self._classes = names, values, classes
-        self._check()
+        self._check_rows()
+        self._legend: Legend | None = None
+        if known is not None and known.are(names, values, X.shape[1]):
+            self._names, self._legend = known.clean_names, known.legend
+        else:
+            self._check_columns()
+            copies = [list(of) if isinstance(of, list) else of for of in values]
+            known = Columns(list(names), copies, list(self._names), None)
+        self._columns = known
         self._X = np.asarray(X, np.float64)
         for index in np.unique(y).tolist():
             check_label(classes[index])
-        self._legend: Legend | None = None
         self._known: tuple[int, int, int] | None = None
         self.refresh()
 
-    def _check(self) -> None:
+    @property
+    def columns(self) -> Columns:
+        """What the columns of the block are, for the next one."""
+        if self._columns.legend is not self._legend:
+            self._columns = replace(self._columns, legend=self._legend)
+        return self._columns
+
+    def _check_rows(self) -> None:
         X, y = self._X, self._y
         for what, given in {"names": self._names, "values": self._values, "classes": self._classes}.items():
             _check_list(what, given)
-        self._names = [checked_name(name) for name in self._names]
-        for name, of in zip(self._names, self._values, strict=False):
-            if of is not None:
-                _check_list(f"values of {name!r}", of)
         if not isinstance(X, np.ndarray) or X.ndim != 2:
             kind = f"numpy array of shape {X.shape}" if isinstance(X, np.ndarray) else type(X).__name__
             raise TypeError(f"X is a {kind}; give an array of shape (n_rows, n_features)")
@@ -665,6 +707,13 @@ class BlockRows:
                 f"y from {y.min()} to {y.max()} for {len(self._classes)} classes; choose 0 <= y < "
                 f"{len(self._classes)}, and leave out rows without a label"
             )
+
+    def _check_columns(self) -> None:
+        X = self._X
+        self._names = [checked_name(name) for name in self._names]
+        for name, of in zip(self._names, self._values, strict=False):
+            if of is not None:
+                _check_list(f"values of {name!r}", of)
         if (
             len(self._names) != X.shape[1]
             or len(set(self._names)) < X.shape[1]

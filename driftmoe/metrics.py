@@ -167,18 +167,18 @@ class KappaM(BaselineKappa):
         self._ranks: dict[Hashable, int] = {label: rank for rank, label in enumerate(self._labels)}
         self._counts = [0.0] * len(self._labels)  # by rank
         self._majority = 0  # its rank
-        self._recent: deque[tuple[int, float]] | None = (
-            None if window is None else deque()
-        )  # ranks and weights
+        self._recent: deque[int] = deque()  # ranks of the labels in the window, and their weights
+        self._recent_weights: deque[float] = deque()
 
     def _baseline(self, y_true: Hashable, w: float = 1.0) -> Hashable:
         counts, rank = self._counts, self._rank(y_true)
         counts[rank] += w
-        if self._recent is not None and self.window is not None:
-            self._recent.append((rank, w))
+        if self.window is not None:
+            self._recent.append(rank)
+            self._recent_weights.append(w)
             if len(self._recent) > self.window:
-                forgotten, its_weight = self._recent.popleft()
-                counts[forgotten] -= its_weight
+                forgotten = self._recent.popleft()
+                counts[forgotten] -= self._recent_weights.popleft()
                 # Another may have become the majority; else only the new label may.
                 if forgotten == self._majority:
                     self._majority = counts.index(max(counts))
@@ -197,11 +197,14 @@ class KappaM(BaselineKappa):
         came = np.fromiter(map(self._ranks.__getitem__, y_true), np.int64, len(y_true))
         change = np.zeros((len(came), len(self._counts)))
         change[np.arange(len(came)), came] = weights
-        if self._recent is not None and self.window is not None:
-            self._recent.extend(zip(came.tolist(), weights.tolist(), strict=True))
-            forgotten = [self._recent.popleft() for _ in range(len(self._recent) - self.window)]
-            for row, (rank, weight) in enumerate(forgotten, len(came) - len(forgotten)):
-                change[row, rank] -= weight
+        if self.window is not None:
+            self._recent.extend(came.tolist())
+            self._recent_weights.extend(weights.tolist())
+            n = max(len(self._recent) - self.window, 0)
+            ranks, of_ranks = (
+                [recent.popleft() for _ in range(n)] for recent in (self._recent, self._recent_weights)
+            )
+            change[np.arange(len(came) - n, len(came)), ranks] -= of_ranks
         counts = change.cumsum(axis=0) + self._counts
         majority = counts.argmax(axis=1)
         self._counts, self._majority = counts[-1].tolist(), int(majority[-1])

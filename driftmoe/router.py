@@ -24,6 +24,7 @@ import numpy as np
 from driftmoe.arithmetic import exp, whole_power
 from driftmoe.compilation import compiled, kernel
 from driftmoe.draws import keyed, uniform
+from driftmoe.lanes import active, add_rows
 from driftmoe.threads import do_parts
 from driftmoe.transaction import Changes, carry_out, planned, publication
 
@@ -36,8 +37,8 @@ NEGLIGIBLE = np.float32(1e-30)
 MIN_SHARED, PART = 128, 32
 """Rows below which starting threads costs more than it saves, and rows that a thread takes at once."""
 
-TILE = 64
-"""Rows of a mini-batch that are added to the gradient of all units before the next."""
+TILE = 32
+"""Rows of a mini-batch that go through all layers before the next."""
 
 N_KEPT, N_BEFORE_GROWTH, N_BATCHES, N_STEPS = range(4)
 """Places in the counts of a router: rows of the mini-batch so far, those of them in which the newest experts have no
@@ -206,9 +207,9 @@ class Router:
                     planned(
                         descend, self._weights, *self._moments, self._shape, self._batch, self._targets,
                         self._row_weights, takes_errors, self.learning_rate, self._dropout, self._key, self._counts,
-                        np.empty((2, self.batch_size, widest), np.float32), np.empty_like(self._weights),
-                        np.empty(self._largest, np.float32), np.empty(max(TILE, widest) + 8, np.int64),
-                        np.empty(max(TILE, widest) + 8, np.float32),
+                        np.empty((self.batch_size, self.n_experts), np.float32),
+                        np.empty((2, TILE, widest), np.float32), np.empty_like(self._weights),
+                        np.empty_like(self._weights), np.empty(max(TILE, widest) + 1, np.int64),
                     )
                 )  # fmt: skip
             n_kept, n_before, n_batches = 0, 0, n_batches + 1
@@ -262,11 +263,6 @@ class Router:
         self._weights, *self._moments = map(_flat, (layers, *moments))
         self._shape = np.array(self._widths)
 
-    @property
-    def _largest(self) -> int:
-        """Weights of the largest layer."""
-        return max(n_in * n_out for n_in, n_out in pairwise(self._widths))
-
     def _layers(self, flat: np.ndarray) -> list[list[np.ndarray]]:
         """Views of a vector as [weights (n_in, n_out), biases (n_out,)] of each layer."""
         layers, start = [], 0
@@ -310,51 +306,20 @@ def forward(weights, widths, activations, dropout, key):  # type: ignore[no-unty
 
     Notes
     -----
-    Inputs that are zero, half of them after a ReLU, are passed over; the others are added in their order, eight at a
-    time so that a row of sums is read and written less often.
+    Inputs that are zero, half of them after a ReLU, are passed over; the others are added in their order.
     """
     n_layers = widths.shape[0] - 1
-    places = np.empty(widths.max() + 8, np.int64)
-    amounts = np.empty(widths.max() + 8, np.float32)
+    chosen = np.empty(widths.max() + 1, np.int64)
     for row in range(activations.shape[0]):
         start = at = 0
         for layer in range(n_layers):
             n_in, n_out = widths[layer], widths[layer + 1]
-            values = activations[row, at : at + n_in]
             out = activations[row, at + n_in : at + n_in + n_out]
-            n = 0
-            for i in range(n_in):  # without a branch, which no processor could foresee
-                places[n] = start + i * n_out
-                amounts[n] = values[i]
-                n += int(values[i] != 0.0)
-            places[n : n + 8] = (
-                start  # up to seven more, zero times something, make the number a multiple of eight
-            )
-            amounts[n : n + 8] = 0.0
+            values = activations[row, at : at + n_in]
+            n = active(values, chosen)
             for j in range(n_out):
                 out[j] = weights[start + n_in * n_out + j]
-            for k in range(0, n, 8):
-                a, b, c, d = amounts[k], amounts[k + 1], amounts[k + 2], amounts[k + 3]
-                e, f, g, h = amounts[k + 4], amounts[k + 5], amounts[k + 6], amounts[k + 7]
-                of_a, of_b = (
-                    weights[places[k] : places[k] + n_out],
-                    weights[places[k + 1] : places[k + 1] + n_out],
-                )
-                of_c, of_d = (
-                    weights[places[k + 2] : places[k + 2] + n_out],
-                    weights[places[k + 3] : places[k + 3] + n_out],
-                )
-                of_e, of_f = (
-                    weights[places[k + 4] : places[k + 4] + n_out],
-                    weights[places[k + 5] : places[k + 5] + n_out],
-                )
-                of_g, of_h = (
-                    weights[places[k + 6] : places[k + 6] + n_out],
-                    weights[places[k + 7] : places[k + 7] + n_out],
-                )
-                for j in range(n_out):
-                    four = out[j] + a * of_a[j] + b * of_b[j] + c * of_c[j] + d * of_d[j]
-                    out[j] = four + e * of_e[j] + f * of_f[j] + g * of_g[j] + h * of_h[j]
+            add_rows(out, 0, n_out, weights, start, n_out, values, 0, 1, chosen, n)
             if layer < n_layers - 1:
                 for j in range(n_out):
                     out[j] = max(out[j], np.float32(0.0))
@@ -369,7 +334,7 @@ def forward(weights, widths, activations, dropout, key):  # type: ignore[no-unty
 @compiled()
 def descend(  # type: ignore[no-untyped-def]
     weights, first, second, widths, batch, targets, row_weights, takes_errors, learning_rate, dropout, key, counts,
-    errors, gradient, transposed, places, amounts,
+    of_logits, errors, gradient, transposed, chosen,
 ):  # fmt: skip
     """Take a step of Adam against the gradient of the mini-batch's loss, as autograd would compute it.
 
@@ -391,121 +356,90 @@ def descend(  # type: ignore[no-untyped-def]
         As of `Router`.
     counts
         Of the router; N_STEPS is raised.
+    of_logits
+        Room, shape (n_rows, n_logits).
     errors
-        Room for the errors of two layers, shape (2, n_rows, widest layer).
-    gradient
+        Room for the errors of two layers, shape (2, TILE, widest layer).
+    gradient, transposed
         Room, shape (n_weights,).
-    transposed
-        Room for the weights of the largest layer.
-    places, amounts
-        Room, int64 and float32: 8 more than there are rows of a tile, and units of a layer.
+    chosen
+        Room, int64: 1 more than there are rows of a tile, and units of a layer.
 
     Notes
     -----
-    Rows are added up in their order; those of a tile for all units before the next, since they fit the nearest cache.
+    Rows are added up in their order, tile by tile: what a tile needs fits the nearest cache.
     """
     n_rows, n_layers = batch.shape[0], widths.shape[0] - 1
     if dropout > 0.0:
         forward(weights, widths, batch, dropout, keyed(key, counts[N_STEPS]))
-    at, start = 0, 0
-    for layer in range(n_layers):
-        at += widths[layer]
-        start += (widths[layer] + 1) * widths[layer + 1]
-    n_out = widths[n_layers]
+    n_logits, n_above = widths[n_layers], batch.shape[1] - widths[n_layers]
     n_observed, n_wrong = 0, 0
-    errors_out, errors_in = errors[0], errors[1]
     for row in range(n_rows):
-        for e in range(n_out):
+        for e in range(n_logits):
             target = targets[row, e]
             error = np.float32(0.0)
             if target == target:
                 n_observed += 1
                 error = target
                 if not takes_errors:
-                    error = np.float32(1.0 / (1.0 + exp(-np.float64(batch[row, at + e]))) - target)
+                    error = np.float32(1.0 / (1.0 + exp(-np.float64(batch[row, n_above + e]))) - target)
                 error *= row_weights[row]
                 n_wrong += int(error != 0.0)
-            errors_out[row, e] = error
+            of_logits[row, e] = error
     if n_wrong == 0:  # nothing to learn: a step would follow what was learnt before
         return
     share = np.float32(max(n_rows if takes_errors else n_observed, 1))
-    for row in range(n_rows):
-        for e in range(n_out):
-            errors_out[row, e] /= share
-    for layer in range(n_layers - 1, -1, -1):
-        n_in, n_out = widths[layer], widths[layer + 1]
-        at -= n_in
-        start -= (n_in + 1) * n_out
-        of_biases = gradient[start + n_in * n_out : start + (n_in + 1) * n_out]
-        of_biases[:] = np.float32(0.0)
-        for row in range(n_rows):
-            e = errors_out[row]
-            for j in range(n_out):
-                of_biases[j] += e[j]
-        gradient[start : start + n_in * n_out] = np.float32(0.0)
-        for tile in range(0, n_rows, TILE):
-            stop = min(tile + TILE, n_rows)
-            for i in range(n_in):
-                n = note_active(batch[tile:stop, at + i], tile, places, amounts)
-                of_unit = gradient[start + i * n_out : start + (i + 1) * n_out]
-                add_rows(places, amounts, n, errors_out, of_unit)
-        if layer > 0:  # a unit that was silent, or silenced, passes nothing on; no other is below zero
-            for i in range(n_in):
+    gradient[:] = np.float32(0.0)
+    transpose(weights, widths, transposed)
+    widest, kept = errors.shape[2], np.float32(1.0 / (1.0 - dropout))
+    errors_out, errors_in = errors[0], errors[1]
+    for tile in range(0, n_rows, TILE):
+        n_in_tile = min(TILE, n_rows - tile)
+        for row in range(n_in_tile):
+            for e in range(n_logits):
+                errors_out[row, e] = of_logits[tile + row, e] / share
+        at, start = n_above, weights.shape[0]
+        for layer in range(n_layers - 1, -1, -1):
+            n_in, n_out = widths[layer], widths[layer + 1]
+            at -= n_in
+            start -= (n_in + 1) * n_out
+            of_biases = gradient[start + n_in * n_out : start + (n_in + 1) * n_out]
+            for row in range(n_in_tile):
+                of_row = errors_out[row]
                 for j in range(n_out):
-                    transposed[j * n_in + i] = weights[start + i * n_out + j]
-            of_layer = transposed[: n_in * n_out].reshape(n_out, n_in)
-            scale = np.float32(1.0 / (1.0 - dropout))
-            for row in range(n_rows):
-                out = errors_in[row, :n_in]
-                out[:] = np.float32(0.0)
-                n = note_active(errors_out[row, :n_out], 0, places, amounts)
-                add_rows(places, amounts, n, of_layer, out)
-                for i in range(n_in):
-                    out[i] = out[i] * scale if batch[row, at + i] > 0.0 else np.float32(0.0)
-            errors_out, errors_in = errors_in, errors_out
+                    of_biases[j] += of_row[j]
+            for i in range(n_in):
+                n = active(batch[tile : tile + n_in_tile, at + i], chosen)
+                first_of_unit = tile * batch.shape[1] + at + i
+                add_rows(
+                    gradient, start + i * n_out, n_out, errors_out, 0, widest, batch, first_of_unit,
+                    batch.shape[1], chosen, n,
+                )  # fmt: skip
+            if layer > 0:  # a unit that was silent, or silenced, passes nothing on; no other is below zero
+                for row in range(n_in_tile):
+                    of_units, units = errors_in[row, :n_in], batch[tile + row, at : at + n_in]
+                    of_units[:] = np.float32(0.0)
+                    of_row = errors_out[row, :n_out]
+                    n = active(of_row, chosen)
+                    add_rows(of_units, 0, n_in, transposed, start, n_in, of_row, 0, 1, chosen, n)
+                    for i in range(n_in):
+                        of_units[i] = of_units[i] * kept if units[i] > 0.0 else np.float32(0.0)
+                errors_out, errors_in = errors_in, errors_out
     counts[N_STEPS] += 1
     adam(weights, gradient, first, second, counts[N_STEPS], learning_rate)
 
 
 @kernel
-def note_active(column, first, places, amounts):  # type: ignore[no-untyped-def]
-    """Write which entries of a column are not 0, and what they are; return how many, up to the next multiple of 8.
-
-    What makes up the number is 0 times the row `first`. Without a branch, which no processor could foresee.
-    """
-    n = 0
-    for k in range(column.shape[0]):
-        places[n] = first + k
-        amounts[n] = column[k]
-        n += int(column[k] != 0.0)
-    for k in range(n, n + 8):
-        places[k] = first
-        amounts[k] = np.float32(0.0)
-    return (n + 7) // 8 * 8
-
-
-@kernel
-def add_rows(places, amounts, n, rows, out):  # type: ignore[no-untyped-def]
-    """Add the rows at these places, each times its amount, in their order."""
-    n_out = out.shape[0]
-    for k in range(0, n, 8):
-        a, b, c, d = amounts[k], amounts[k + 1], amounts[k + 2], amounts[k + 3]
-        e, f, g, h = amounts[k + 4], amounts[k + 5], amounts[k + 6], amounts[k + 7]
-        of_a, of_b, of_c, of_d = (
-            rows[places[k]],
-            rows[places[k + 1]],
-            rows[places[k + 2]],
-            rows[places[k + 3]],
-        )
-        of_e, of_f, of_g, of_h = (
-            rows[places[k + 4]],
-            rows[places[k + 5]],
-            rows[places[k + 6]],
-            rows[places[k + 7]],
-        )
-        for j in range(n_out):
-            four = out[j] + a * of_a[j] + b * of_b[j] + c * of_c[j] + d * of_d[j]
-            out[j] = four + e * of_e[j] + f * of_f[j] + g * of_g[j] + h * of_h[j]
+def transpose(weights, widths, transposed):  # type: ignore[no-untyped-def]
+    """Write the weights of each layer, not its biases, as (n_out, n_in): block by block, each in the nearest cache."""
+    start = 0
+    for layer in range(widths.shape[0] - 1):
+        n_in, n_out = widths[layer], widths[layer + 1]
+        for first in range(0, n_in, 16):
+            for j in range(n_out):
+                for i in range(first, min(first + 16, n_in)):
+                    transposed[start + j * n_in + i] = weights[start + i * n_out + j]
+        start += (n_in + 1) * n_out
 
 
 @compiled()

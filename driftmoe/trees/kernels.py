@@ -40,6 +40,7 @@ from driftmoe.compilation import (
     starting_kernel,
     stepping_kernel,
 )
+from driftmoe.lanes import square_sums
 from driftmoe.trees import adwin
 
 NONE = -1
@@ -285,12 +286,7 @@ def distance(x, mean, precision):
     """Sum of (x - mean)² · precision."""
     n = x.shape[0]
     n_whole = n - n % 4
-    a, b, c, d = 0.0, 0.0, 0.0, 0.0
-    for f in range(0, n_whole, 4):
-        a += square(x, mean, precision, f)
-        b += square(x, mean, precision, f + 1)
-        c += square(x, mean, precision, f + 2)
-        d += square(x, mean, precision, f + 3)
+    a, b, c, d = square_sums(x, mean, precision)
     if n_whole < n:
         a += square(x, mean, precision, n_whole)
     if n_whole + 1 < n:
