@@ -33,7 +33,7 @@ def _block(n_vectors: int, length: int) -> Any:
             for k in chosen[:n]:
                 out.flat[at + j] += amounts.flat[first + k * stride] * rows.flat[start + k * step + j]
 
-    if config.DISABLE_JIT:
+    if config.DISABLE_JIT:  # type: ignore[attr-defined]
         return add
 
     def typed(  # type: ignore[no-untyped-def]
@@ -89,7 +89,7 @@ def _squares() -> Any:
             lanes[f % N_SUMS] += (x[f] - mean[f]) * (x[f] - mean[f]) * precision[f]
         return tuple(lanes)
 
-    if config.DISABLE_JIT:
+    if config.DISABLE_JIT:  # type: ignore[attr-defined]
         return sums
 
     def typed(context, x, mean, precision):  # type: ignore[no-untyped-def]

@@ -143,7 +143,7 @@ def test_every_rule_names_a_module_that_exists():
 
 PUTS_OFF = {
     ("driftmoe.transaction", "carry_out"),
-    ("driftmoe.classifier", "_run"),
+    ("driftmoe.classifier", "_run_on"),
     ("driftmoe.experts", "__call__"),
 }
 """Functions that finish what they have begun whatever comes, and then raise it: see `driftmoe.transaction`."""
@@ -173,12 +173,14 @@ def test_nothing_in_the_library_prints_or_catches_everything(path):
 
 @pytest.mark.parametrize(("module", "function"), sorted(PUTS_OFF))
 def test_what_is_put_off_is_raised_in_the_end(module, function):
-    """Whatever is caught is kept under a name, and the last thing that the function does is to raise that."""
+    """Whatever is caught is raised at the end of its handler; or it is kept under a name, and raised in the very end."""
     tree = ast.parse((ROOT / Path(*module.split("."))).with_suffix(".py").read_text())
     (found,) = (
         node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == function
     )
     (handler,) = (node for node in ast.walk(found) if isinstance(node, ast.ExceptHandler))
+    if ast.unparse(handler.body[-1]) == "raise":
+        return
     kept = [
         node.targets[0].id
         for node in ast.walk(handler)
