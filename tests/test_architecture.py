@@ -173,7 +173,7 @@ def test_nothing_in_the_library_prints_or_catches_everything(path):
 
 @pytest.mark.parametrize(("module", "function"), sorted(PUTS_OFF))
 def test_what_is_put_off_is_raised_in_the_end(module, function):
-    """Whatever is caught is raised at the end of its handler; or it is kept under a name, and raised in the very end."""
+    """Whatever is caught is raised at the end of its handler, or kept under a name and raised at the very end."""
     tree = ast.parse((ROOT / Path(*module.split("."))).with_suffix(".py").read_text())
     (found,) = (
         node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == function
