@@ -24,7 +24,7 @@ import numpy as np
 
 from streams.files import MISSING, VALUES_KEY
 from streams.stream import Block, Stream
-from streams.synthetic import _Generator
+from streams.synthetic.generator import Generator
 
 SUFFIXES = (".csv", ".csv.gz", ".arff", ".arff.gz", ".parquet")
 """Endings of the file names that `write` knows."""
@@ -126,7 +126,7 @@ def _is_endless(stream: Stream) -> bool:
     if stream.n_samples is not None:
         return False
     parts = [part for part in (getattr(stream, "stream", None), *getattr(stream, "concepts", ())) if part]
-    return any(map(_is_endless, parts)) if parts else isinstance(stream, _Generator)
+    return any(map(_is_endless, parts)) if parts else isinstance(stream, Generator)
 
 
 def _blocks(stream: Stream, n_samples: int | None) -> Iterator[Block]:

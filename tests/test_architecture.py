@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted([*(ROOT / "driftmoe").rglob("*.py"), *(ROOT / "streams").rglob("*.py")])
+FOLDERS = sorted({path.parent for path in SOURCES if path.parent.parent != ROOT})
 
 FORBIDDEN = {
     "streams": {"driftmoe", "torch", "benchmarks", "tests"},
@@ -52,8 +54,12 @@ FORBIDDEN = {
     "driftmoe.moa": {"torch", "numba", "streams", "driftmoe.classifier"},
     "driftmoe.experiment": {"streams", "driftmoe.cli"},
     "driftmoe.report": {"streams", "driftmoe.cli", "driftmoe.classifier"},
+    "driftmoe.report.pages": {"numpy", "pandas", "matplotlib", "driftmoe.experiment", "driftmoe.metrics"},
 }
 """Module or package -> what it must not import. A package's list holds for all its modules."""
+
+SHORT = {"driftmoe.report", "streams.files", "streams.synthetic"}
+"""Folders whose files have at most 500 lines, and their functions at most 60 besides the docstring; not so kernels."""
 
 
 def module_name(path):
@@ -98,6 +104,33 @@ def test_imports_keep_to_the_rules(path):
         )
 
 
+@pytest.mark.parametrize("folder", FOLDERS, ids=module_name)
+def test_files_of_a_folder_import_each_other_in_one_direction(folder):
+    """Nor do they import from the folder's `__init__`, which collects what the folder offers to others."""
+    prefix = module_name(folder) + "."
+    files = {path.stem for path in folder.glob("*.py")} - {"__init__"}
+    uses = {}
+    for file in files:
+        modules = imported(ast.parse((folder / f"{file}.py").read_text()))
+        uses[file] = {m.removeprefix(prefix).split(".")[0] for m in modules if m.startswith(prefix)}
+        assert uses[file] <= files
+    TopologicalSorter(uses).prepare()  # raises CycleError
+
+
+@pytest.mark.parametrize("path", [p for p in SOURCES if module_name(p.parent) in SHORT], ids=module_name)
+def test_files_and_functions_are_short(path):
+    source = path.read_text()
+    assert len(source.splitlines()) <= 500
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef) and not any(
+            ast.unparse(d) == "kernel" for d in node.decorator_list
+        ):
+            n_lines = node.end_lineno - node.lineno + 1
+            if ast.get_docstring(node) is not None:
+                n_lines -= node.body[0].end_lineno - node.body[0].lineno + 1
+            assert n_lines <= 60, node.name
+
+
 def test_only_the_command_line_knows_both_packages():
     both = [
         module_name(path)
@@ -132,12 +165,7 @@ def test_both_packages_keep_code_alike():
 
 
 def test_every_rule_names_a_module_that_exists():
-    names = {module_name(path) for path in SOURCES} | {
-        "streams",
-        "driftmoe",
-        "driftmoe.nn",
-        "driftmoe.neural",
-    }
+    names = {module_name(path) for path in SOURCES} | {module_name(path.parent) for path in SOURCES}
     assert set(FORBIDDEN) <= names
 
 

@@ -191,9 +191,9 @@ def test_after_an_upgrade_the_trees_run_the_new_adwin(tmp_path):
 
 
 def test_after_an_upgrade_streams_draw_the_new_numbers(tmp_path):
-    package = copied(tmp_path, "streams", "java_random.py", "kernel_cache.py")
-    write(package / "synthetic.py", JAVA)
-    program = "from streams.synthetic import first; print(first(1))"
+    package = copied(tmp_path, "streams", "java_random.py", "kernel_cache.py", "synthetic/generator.py")
+    write(package / "synthetic" / "bits.py", JAVA)
+    program = "from streams.synthetic.bits import first; print(first(1))"
     java = package / "java_random.py"
     source = java.read_text()
     assert int(run(package, program)) == (0x5DEECE66D + 0xB) >> 16
@@ -222,12 +222,17 @@ def test_imports_are_found_as_the_parser_finds_them(path):
     assert found == expected
 
 
-def test_streams_kernels_hang_on_the_random_numbers():
+@pytest.mark.parametrize(
+    "path",
+    [path for path in (ROOT / "streams" / "synthetic").glob("*.py") if "\n@kernel\n" in path.read_text()],
+    ids=lambda path: path.stem,
+)
+def test_streams_kernels_hang_on_the_random_numbers_and_on_what_they_share(path):
     from streams import kernel_cache
 
-    assert (
-        ROOT / "streams" / "java_random.py" in kernel_cache._source(ROOT / "streams" / "synthetic.py").imports
-    )
+    imports = kernel_cache._source(path).imports
+    assert ROOT / "streams" / "java_random.py" in imports
+    assert path.stem == "generator" or path.with_name("generator.py") in imports
 
 
 @pytest.mark.parametrize(

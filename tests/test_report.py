@@ -17,6 +17,8 @@ from typer.testing import CliRunner
 from driftmoe import report
 from driftmoe.cli import app
 from driftmoe.experiment import KEY, ResultFolder, read_results
+from driftmoe.report import figures, statistics
+from driftmoe.report.results import row_names
 
 # Demšar (2006), table 6: AUC of C4.5 with m and cf at defaults or tuned, on 14 data sets
 DEMSAR = pd.DataFrame(
@@ -403,11 +405,11 @@ def test_of_late_rows_the_earliest_is_taken_and_data_of_one_name_are_several_str
         for delay in ("1000", "due2", "500", "20-600")
         for counted in (True, False)
     ]
-    assert report._one_of_each(lines, report._row_names(lines)) == ["a, 1,000, labels 500 late"]
+    assert statistics.one_of_each(lines, row_names(lines)) == ["a, 1,000, labels 500 late"]
     alike = [
         {**result("data.csv", model, 1, 0.5), "stream_sha256": data * 9} for data in "pqr" for model in "xyz"
     ]
-    assert len(report._one_of_each(alike, report._row_names(alike))) == 3
+    assert len(statistics.one_of_each(alike, row_names(alike))) == 3
     first, *_ = report.sections(alike, [])[0].parts
     assert "9 runs: 3 streams, 3 models" in first
 
@@ -417,7 +419,7 @@ def test_every_name_of_the_rank_diagram_is_within_the_picture():
         f"driftmoe(extras=('neighbours', 'history', 'linear', 'head'), n_experts={n})" for n in range(12)
     ]
     mean = pd.DataFrame(np.random.default_rng(1).random((6, 12)), columns=names)
-    figure = report._rank_figure(mean, 2.0)
+    figure = figures.rank_figure(mean, 2.0)
     figure.draw_without_rendering()
     texts = [text for text in figure.axes[0].texts if "driftmoe" in text.get_text()]
     assert len(texts) == 12
@@ -453,7 +455,8 @@ def test_long_names_leave_the_curves_their_room_and_no_two_lines_look_alike():
 def test_names_that_mean_something_in_markdown_or_as_files_are_kept_apart():
     figure = report.windows_figure(curve(result("a", "x", 1, 0.5)), title="a")
     pictures = [
-        report._picture(f"curve_{name}", name, figure) for name in ("数据", "データ", "a-b", "a b", "x" * 300)
+        figures.as_picture(f"curve_{name}", name, figure)
+        for name in ("数据", "データ", "a-b", "a b", "x" * 300)
     ]
     assert len({picture.name for picture in pictures}) == 5
     assert all(len(picture.name) < 80 for picture in pictures)

@@ -9,9 +9,8 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from streams import files
 from streams.adapters import ToScikitMultiflow, from_capymoa, from_scikit_multiflow, to_capymoa
-from streams.files import CSVStream
+from streams.files import CSVStream, records
 from streams.synthetic import SEA
 
 X = np.array([[0.5, 3.0], [1.5, 1.0], [2.5, np.nan], [3.5, 3.0]])
@@ -265,7 +264,7 @@ def test_to_capymoa_has_its_interface(weather):
 
 @pytest.mark.usefixtures("capymoa")
 def test_to_capymoa_refuses_a_label_that_its_schema_lacks(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "PIECE_BYTES", 4096)
+    monkeypatch.setattr(records, "PIECE_BYTES", 4096)
     path = tmp_path / "late.csv"
     path.write_text("a,y\n" + "1,0\n" * 3000 + "2,1\n")
     stream = to_capymoa(CSVStream(path))

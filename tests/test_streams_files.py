@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from streams import Block, Feature, Stream, files
 from streams.export import write
-from streams.files import ARFFStream, ArrowStream, CSVStream, open_file
+from streams.files import ARFFStream, ArrowStream, CSVStream, open_file, records
 from streams.synthetic import SEA, AssetNegotiation
 
 SLOW_MACHINE = settings(
@@ -197,7 +197,7 @@ def test_csv_malformed_row_is_named_or_skipped(put, row, reason):
 
 
 def test_csv_word_in_a_numeric_column_far_down_is_named(put, monkeypatch):
-    monkeypatch.setattr(files, "PIECE_BYTES", 4096)
+    monkeypatch.setattr(records, "PIECE_BYTES", 4096)
     lines = [f"{i},{i / 7},{i % 3}" for i in range(5000)]
     lines[4321] = "4321,oops,0"
     path = put("\n".join(["a,b,y", *lines]) + "\n")
@@ -227,7 +227,7 @@ def test_skipped_rows_leave_no_value_behind(put):
 
 
 def test_new_values_and_labels_are_appended_as_they_come(put, monkeypatch):
-    monkeypatch.setattr(files, "PIECE_BYTES", 64)
+    monkeypatch.setattr(records, "PIECE_BYTES", 64)
     rows = [(f"v{i // 100}", i // 600) for i in range(3000)]
     path = put("a,y\n" + "".join(f"{a},{y}\n" for a, y in rows))
     stream = CSVStream(path)
@@ -286,8 +286,8 @@ def test_open_file_names_the_endings_it_knows(put):
 
 
 def test_a_quote_that_never_closes_does_not_fill_the_memory(put, monkeypatch):
-    monkeypatch.setattr(files, "PIECE_BYTES", 64)
-    monkeypatch.setattr(files, "MAX_RECORD_BYTES", 256)
+    monkeypatch.setattr(records, "PIECE_BYTES", 64)
+    monkeypatch.setattr(records, "MAX_RECORD_BYTES", 256)
     path = put('a,y\n1,0\n2,"0\n' + "3,1\n" * 500)
     with pytest.raises(ValueError, match=r"line 3: a row longer than"):
         table(CSVStream(path))
@@ -309,8 +309,8 @@ def test_csv_skip_leaves_out_only_the_line_of_a_quote_that_never_closes(
     put, monkeypatch, rows_between, max_record_bytes
 ):
     """The quote closes nowhere, or where the next quoted field opens."""
-    monkeypatch.setattr(files, "PIECE_BYTES", 1024)
-    monkeypatch.setattr(files, "MAX_RECORD_BYTES", max_record_bytes)
+    monkeypatch.setattr(records, "PIECE_BYTES", 1024)
+    monkeypatch.setattr(records, "MAX_RECORD_BYTES", max_record_bytes)
     path = put('a,b,y\n0,p,u\n0,"bad,u\n' + rows_between)
     stream = CSVStream(path, on_bad_row="skip")
     assert len(samples(stream)) == 1 + rows_between.count("\n")
@@ -320,7 +320,7 @@ def test_csv_skip_leaves_out_only_the_line_of_a_quote_that_never_closes(
 
 @pytest.mark.parametrize("piece_bytes", range(8, 40))
 def test_csv_records_of_several_quoted_lines_are_never_cut(put, monkeypatch, piece_bytes):
-    monkeypatch.setattr(files, "PIECE_BYTES", piece_bytes)
+    monkeypatch.setattr(records, "PIECE_BYTES", piece_bytes)
     path = put("a,b,y\n" + '"p\nq","r\ns",u\n' * 5)
     assert samples(CSVStream(path)) == [({"a": "p\nq", "b": "r\ns"}, "u")] * 5
 
@@ -367,7 +367,7 @@ def test_csv_reads_what_the_csv_module_reads(tmp_path, rows, data):
         x = {k: v for k, v in (("a", a), ("b", b)) if v.strip() not in files.MISSING}
         expected.append((x, y))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(files, "PIECE_BYTES", data.draw(st.sampled_from([50, 100, 1 << 20])))
+        patch.setattr(records, "PIECE_BYTES", data.draw(st.sampled_from([50, 100, 1 << 20])))
         assert samples(CSVStream(path, nominal=["a", "b"])) == expected
 
 
@@ -735,7 +735,7 @@ TWO_PLACES = pytest.mark.parametrize("n_before", [1, 40], ids=["first piece", "l
 
 @pytest.fixture
 def small_pieces(monkeypatch):
-    monkeypatch.setattr(files, "PIECE_BYTES", 200)
+    monkeypatch.setattr(records, "PIECE_BYTES", 200)
 
 
 def save_as(name, tmp_path, rows):
@@ -1116,7 +1116,7 @@ def test_json_lines(put):
     ],
 )
 def test_json_malformed_line_is_named_or_skipped(put, line, reason, monkeypatch):
-    monkeypatch.setattr(files, "PIECE_BYTES", 20)
+    monkeypatch.setattr(records, "PIECE_BYTES", 20)
     path = put(f'{{"a": 1, "y": 0}}\n\n{line}\n{{"a": 2, "y": 1}}\n', "t.ndjson")
     with pytest.raises(ValueError, match=rf"t\.ndjson, {reason}"):
         samples(open_file(path))
@@ -1294,7 +1294,7 @@ def test_written_gz_is_the_same_file_each_time(tmp_path):
 
 
 def test_arff_declares_values_that_appear_late(put, tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "PIECE_BYTES", 32)
+    monkeypatch.setattr(records, "PIECE_BYTES", 32)
     path = put("a,y\n" + "".join(f"v{i},{i}\n" for i in range(40)))
     write(CSVStream(path), tmp_path / "t.arff")
     assert samples(ARFFStream(tmp_path / "t.arff")) == samples(CSVStream(path))

@@ -6,9 +6,11 @@ are compared.
 """
 
 import hashlib
+import importlib
 import itertools
 import json
 import pickle
+import pkgutil
 from pathlib import Path
 
 import numba
@@ -35,6 +37,10 @@ GENERATORS = [
     "Waveform",
     "WaveformDrift",
     "AssetNegotiation",
+]
+PARTS = [
+    importlib.import_module(f"streams.synthetic.{part.name}")
+    for part in pkgutil.iter_modules(synthetic.__path__)
 ]
 IS_COMPILED = not numba.config.DISABLE_JIT
 
@@ -97,7 +103,7 @@ def test_samples_are_capymoas(file, name, kwargs, seed):
 @pytest.mark.parametrize("name", GENERATORS)
 def test_compiled_equals_interpreted(name, monkeypatch):
     compiled = busy_stream(name, seed=3).reader()(40)
-    for module in (java_random, synthetic):
+    for module in (java_random, *PARTS):
         for attribute, value in vars(module).items():
             if hasattr(value, "py_func"):
                 monkeypatch.setattr(module, attribute, value.py_func)

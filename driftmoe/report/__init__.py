@@ -1,0 +1,78 @@
+"""Reports on result lines: tables, pictures, and a page that compares models over streams.
+
+The comparison follows Demšar (2006): a mean per stream and model, ranks within each stream, the Friedman test, and
+Nemenyi's critical difference; and Benavoli et al. (2017): the Bayesian signed-rank test. Only streams with a result of
+every model are averaged, ranked and tested; the page says which are left out.
+
+`contents` makes the sections of a report and `pages` writes them; `results` says which result lines may be compared.
+"""
+
+from __future__ import annotations
+
+from driftmoe.report.comparisons import COMPARED, ENOUGH_STREAMS, comparison_grid
+from driftmoe.report.contents import sections
+from driftmoe.report.figures import DPI, neural_figure, plot_windows, routing_figure, windows_figure
+from driftmoe.report.pages import markdown, page, write
+from driftmoe.report.parts import NOTHING, Grid, Picture, Section
+from driftmoe.report.results import by_model, counting, lateness, left_out, reading, usable
+from driftmoe.report.statistics import (
+    ROPE,
+    SIGNIFICANCE,
+    comparison,
+    critical_difference,
+    friedman,
+    mean_ranks,
+    probably_better,
+)
+from driftmoe.report.tables import (
+    FIGURES,
+    NEURAL,
+    NEURAL_NOTE,
+    ROUTING,
+    ROUTING_NOTE,
+    as_table,
+    neural_grid,
+    routing_table,
+    table,
+)
+
+__all__ = [
+    "COMPARED",
+    "DPI",
+    "ENOUGH_STREAMS",
+    "FIGURES",
+    "NEURAL",
+    "NEURAL_NOTE",
+    "NOTHING",
+    "ROPE",
+    "ROUTING",
+    "ROUTING_NOTE",
+    "SIGNIFICANCE",
+    "Grid",
+    "Picture",
+    "Section",
+    "as_table",
+    "by_model",
+    "comparison",
+    "comparison_grid",
+    "counting",
+    "critical_difference",
+    "friedman",
+    "lateness",
+    "left_out",
+    "markdown",
+    "mean_ranks",
+    "neural_figure",
+    "neural_grid",
+    "page",
+    "plot_windows",
+    "probably_better",
+    "reading",
+    "routing_figure",
+    "routing_table",
+    "sections",
+    "table",
+    "usable",
+    "windows_figure",
+    "write",
+]

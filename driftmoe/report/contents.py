@@ -1,0 +1,322 @@
+"""The sections of a report, from result lines and curves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+import pandas as pd
+
+from driftmoe.experiment import counts_warm_up, run_key
+from driftmoe.metrics import Recovery, drift_recovery
+from driftmoe.report.comparisons import COMPARED, comparison_grid, tests_over_streams
+from driftmoe.report.costs import cost_parts
+from driftmoe.report.figures import as_picture, neural_figure, routing_figure, windows_figure
+from driftmoe.report.parts import NOTHING, Grid, Picture, Section
+from driftmoe.report.results import by_model, data_names, lateness, reading, row_names, usable
+from driftmoe.report.statistics import comparison, one_of_each
+from driftmoe.report.tables import (
+    NEURAL_NOTE,
+    ROUTING,
+    ROUTING_NOTE,
+    mean_and_deviation,
+    neural_grid,
+    routing_cells,
+)
+
+Points = Mapping[tuple[str, ...], Sequence[Mapping[str, Any]]]
+"""Points of the windows of each run; the key is that of `run_key`."""
+
+
+def sections(
+    results: Sequence[Mapping[str, Any]],
+    curves: Sequence[Mapping[str, Any]],
+    failures: Sequence[str] = (),
+) -> list[Section]:
+    """Return what a report says, before it becomes HTML or Markdown.
+
+    Parameters
+    ----------
+    results, curves
+        As `driftmoe.experiment.read_results` returns them.
+    failures
+        A sentence for each job that failed.
+
+    Raises
+    ------
+    ValueError
+        If no result is complete.
+    ImportError
+        If models are to be tested over several streams and the extra `driftmoe[report]` is not installed.
+    """
+    lines, notes = usable(results)
+    points: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for point in curves:
+        points.setdefault(run_key(point), []).append(point)
+    if not lines:
+        raise ValueError("no run is complete, so there is nothing to compare; " + " ".join(notes))
+    neural = [line for line in lines if "expert_flops" in line]
+    neural_sections = [Section("Neural experiments", _neural_parts(neural))] if neural else []
+    ends = [
+        Section("Accuracy over time", _curve_pictures(lines, points)),
+        Section("What drifts cost", _drift_costs(lines, points)),
+        Section("How it can be repeated", _provenance(lines)),
+    ]
+    compared = [line for line in lines if "expert_flops" not in line]
+    if not compared:  # only neural experiments, which are neither ranked nor tested
+        return [
+            Section("What was done", [f"{len(neural)} runs.", *notes, *failures]),
+            *neural_sections,
+            *ends,
+        ]
+    mean, _, n_seeds = comparison(compared, "accuracy")
+    whole = mean[n_seeds.gt(0).all(axis=1)]
+    full = whole.loc[one_of_each(compared, list(whole.index))]
+    tables = [
+        Section(heading, [comparison_grid(compared, figure)])
+        for figure, heading in COMPARED.items()
+        if all(figure in line for line in compared)
+    ]
+    what = [_what_was_run(compared, n_seeds), *_what_counts(compared)]
+    what += _cautions(compared, n_seeds, list(whole.index), list(full.index))
+    has_routing = any("routing" in line for line in compared)
+    return [
+        Section("What was compared", [*what, *notes, *failures]),
+        *tables,
+        Section("Are the differences in accuracy more than chance?", tests_over_streams(full)),
+        Section("Time and memory", cost_parts(compared)),
+        *([Section("Routing", _routing_grids(compared))] if has_routing else []),
+        *neural_sections,
+        *ends,
+    ]
+
+
+def _what_was_run(lines: Sequence[Mapping[str, Any]], n_seeds: pd.DataFrame) -> str:
+    """Say how many streams, models and seeds are compared, and how to read the tables."""
+    n_rows, n_models = n_seeds.shape
+    n_streams = len(set(data_names(lines)))
+    rows_or_streams = "streams" if n_streams == n_rows else f"rows of {n_streams} streams"
+    return (
+        f"{len(lines)} runs: {n_rows} {rows_or_streams}, {n_models} models, up to {n_seeds.to_numpy().max()} seeds. "
+        "Each sample is predicted before it is learnt. Cells are the mean ± standard deviation over seeds, in %; the "
+        "best of a row is bold. The number behind a stream's name is its length in samples."
+    )
+
+
+def _cautions(
+    lines: Sequence[Mapping[str, Any]], n_seeds: pd.DataFrame, whole: Sequence[str], full: Sequence[str]
+) -> list[str]:
+    """Say what limits the comparison: missing results, unequal seeds, late labels, several rows of one stream.
+
+    Parameters
+    ----------
+    lines
+        Complete result lines.
+    n_seeds
+        Number of seeds of each row and model.
+    whole
+        Rows with a result of every model.
+    full
+        Of these, the rows that are ranked and tested.
+    """
+    lacking: dict[tuple[str, ...], list[str]] = {}
+    for row, counts in n_seeds.iterrows():
+        lacking.setdefault(tuple(counts.index[counts == 0]), []).append(str(row))
+    cautions = [
+        f"{'; '.join(rows)}: no result of {', '.join(absent)}, hence in no mean, rank or test."
+        for absent, rows in lacking.items()
+        if absent
+    ]
+    seeds: dict[str, dict[str, set[int]]] = {}
+    for row, line in zip(row_names(lines), lines, strict=True):
+        seeds.setdefault(row, {}).setdefault(line["model"], set()).add(line["seed"])
+    uneven = [row for row, of_model in seeds.items() if len(set(map(frozenset, of_model.values()))) > 1]
+    if uneven:
+        cautions.append(
+            f"{'; '.join(uneven)}: the models did not run with the same seeds, so their cells are means over "
+            "different runs."
+        )
+    if any(lateness(line) for line in lines):
+        cautions.append(
+            "Where labels come late, the baseline of kappa-temporal knows the label before all the same: below 0 does "
+            "not mean worse than repeating the last label that had come."
+        )
+    if len(full) < len(whole):
+        cautions.append(
+            "Means, ranks and tests take one row of each stream, the longest, and of these that with the earliest "
+            f"labels; left out: {'; '.join(row for row in whole if row not in full)}."
+        )
+    return cautions
+
+
+def _what_counts(lines: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Say which samples are left out of the figures, and which runs leave out none."""
+    told: dict[str, None] = {}
+    for row, line in zip(row_names(lines), lines, strict=True):
+        if not counts_warm_up(line) and line.get("n_warm_up", 0) > 1:
+            told[f"{line['n_warm_up']:,} of {row}"] = None
+    n_old = sum(counts_warm_up(line) for line in lines)
+    sentences = [
+        "Samples that were predicted before the first label had come, of which no model could know the class, are in "
+        "no figure: the first sample where labels come at once"
+        + (f"; {'; '.join(told)}." if told else ".")
+    ] if n_old < len(lines) else []  # fmt: skip
+    if n_old:
+        sentences.append(
+            f"In {n_old} of {len(lines)} runs they count, as in all of older versions, or as --count-warm-up asks; "
+            "without a delay that is one sample, and such runs stand beside the others."
+        )
+    return sentences
+
+
+def _routing_grids(lines: Sequence[Mapping[str, Any]]) -> list[str | Grid | Picture]:
+    """Return a table for each stream, with the models whose result lines hold figures of their routing."""
+    parts: list[str | Grid | Picture] = [ROUTING_NOTE]
+    of_row: dict[str, list[Mapping[str, Any]]] = {}
+    for row, line in zip(row_names(lines), lines, strict=True):
+        if "routing" in line:
+            of_row.setdefault(row, []).append(line)
+    headings = ["accuracy %", *(heading for heading, _, _ in ROUTING.values()), "samples/s"]
+    for row, of_stream in of_row.items():
+        rows = []
+        for model, group in by_model(of_stream).items():
+            accuracy = mean_and_deviation([100 * line["accuracy"] for line in group], "{:.2f}")
+            speed = f"{fmean(line['samples_per_second'] for line in group):,.0f}"
+            rows.append([(text, False) for text in (model, accuracy, *routing_cells(group), speed)])
+        parts.append(Grid([row, *headings], rows))
+    return parts
+
+
+def _neural_parts(lines: Sequence[Mapping[str, Any]]) -> list[str | Grid | Picture]:
+    """Return a table and a picture of each neural experiment."""
+    parts: list[str | Grid | Picture] = [NEURAL_NOTE]
+    of_row: dict[str, list[Mapping[str, Any]]] = {}
+    for row, line in zip(row_names(lines), lines, strict=True):
+        of_row.setdefault(row, []).append(line)
+    for row, of_experiment in of_row.items():
+        picture = neural_figure(of_experiment, title=row)
+        parts += [
+            row,
+            neural_grid(of_experiment),
+            as_picture(f"neural_{row}", f"Quality and cost on {row}", picture),
+        ]
+    return parts
+
+
+def _curve_pictures(lines: Sequence[Mapping[str, Any]], points_of: Points) -> list[str | Grid | Picture]:
+    """Return the curves of each stream, and the routing of each model whose points hold it."""
+    parts: list[str | Grid | Picture] = [
+        "Accuracy in consecutive windows. With several seeds the line is their mean and the band runs from the lowest "
+        "to the highest. Dashed lines are known drifts; grey bands show how long gradual ones take."
+    ]
+    lines_of: dict[str, list[Mapping[str, Any]]] = {}
+    for row, line in zip(row_names(lines), lines, strict=True):
+        lines_of.setdefault(row, []).append(line)
+    for row, of_row in lines_of.items():
+        points = [point for line in of_row for point in points_of.get(run_key(line), [])]
+        if not points:
+            parts.append(f"{row}: no windows were kept.")
+            continue
+        drifts = of_row[0]["drifts"]
+        parts.append(
+            as_picture(
+                f"curve_{row}",
+                f"Windowed accuracy on {row}",
+                windows_figure(points, title=row, drifts=drifts),
+            )
+        )
+        parts += [
+            as_picture(f"routing_{row}_{model}", f"Routing of {model} on {row}", figure)
+            for model, of_model in by_model(points).items()
+            if (figure := routing_figure(of_model, title=f"Routing of {model} on {row}", drifts=drifts))
+        ]
+    return parts
+
+
+def _drift_costs(lines: Sequence[Mapping[str, Any]], points_of: Points) -> list[str | Grid | Picture]:
+    """Return what each model lost after the known drifts, as means over drifts and seeds."""
+    recoveries: dict[str, dict[str, list[Recovery]]] = {}
+    for row, line in zip(row_names(lines), lines, strict=True):
+        points = points_of.get(run_key(line), ())
+        ends, accuracy = [int(p["n_samples"]) for p in points], [float(p["accuracy"]) for p in points]
+        recoveries.setdefault(row, {}).setdefault(line["model"], [])
+        recoveries[row][line["model"]] += drift_recovery(ends, accuracy, line["drifts"])
+    recoveries = {row: of_model for row, of_model in recoveries.items() if any(of_model.values())}
+    if not recoveries:
+        return ["No stream has a known drift with windows before and after it."]
+    models = list(by_model(lines))
+
+    def grid(value: Callable[[Recovery], float | None], form: str) -> Grid:
+        rows = []
+        for row, of_model in recoveries.items():
+            cells: list[tuple[str, bool]] = [(row, False)]
+            values = {model: [value(r) for r in of_model.get(model, ())] for model in models}
+            known = {model: [v for v in values[model] if v is not None] for model in models}
+            least = min((fmean(v) for v in known.values() if v), default=math.nan)
+            for model in models:
+                of, out_of = known[model], len(values[model])
+                text = form.format(fmean(of)) if of else NOTHING
+                text += f" ({len(of)} of {out_of})" if len(of) < out_of else ""
+                cells.append((text, bool(of) and len(of) == out_of and fmean(of) == least))
+            rows.append(cells)
+        return Grid(["stream", *models], rows)
+
+    return [
+        "Read off the windows of each run, over all known drifts and seeds. Accuracy lost, in points: the last window "
+        "before the change less the worst window until the next one. The least of a row is bold.",
+        grid(lambda r: 100 * r.lost, "{:.2f}"),
+        "Mistakes more than the accuracy before would have made, per drift, until that accuracy was regained (within "
+        "one point) or the next drift came.",
+        grid(lambda r: r.mistakes, "{:,.0f}"),
+        "Samples from the begin of the change until it was over and the accuracy regained; in brackets after how many "
+        "drifts it was, where not after all. Bold is the least of a row where all were regained.",
+        grid(lambda r: r.samples, "{:,.0f}"),
+    ]
+
+
+def _provenance(lines: Sequence[Mapping[str, Any]]) -> list[str | Grid | Picture]:
+    """Return the versions, parameters and data behind the results."""
+
+    def distinct(key: str) -> list[str]:
+        return sorted({_described(line.get(key, "not recorded")) for line in lines})
+
+    parts: list[str | Grid | Picture] = []
+    for name, values in (("Versions", distinct("versions")), ("Commit", distinct("commit"))):
+        parts += [f"{name}: {value}" for value in values]
+        if len(values) > 1:
+            parts.append(f"{name} differ between runs: figures may differ for that reason alone.")
+    models = {
+        (
+            line["model"],
+            _described(
+                {k: v for k, v in line["parameters"].items() if k != "seed"}
+                if "parameters" in line
+                else "not recorded"
+            ),
+        )
+        for line in lines
+    }
+    data = {
+        (row, str(line["seed"]), line["stream_sha256"], reading(line))
+        for row, line in zip(row_names(lines), lines, strict=True)
+    }
+    headings = ["stream", "seed", "SHA-256 of the data", "how the file is read"]
+    n_told = len(headings) if any(row[-1] for row in data) else len(headings) - 1
+    return [
+        *parts,
+        Grid(["model", "parameters"], [[(cell, False) for cell in model] for model in sorted(models)]),
+        Grid(
+            headings[:n_told],
+            [[(cell, False) for cell in row[:n_told]] for row in sorted(data)],
+        ),
+    ]
+
+
+def _described(value: Any) -> str:
+    return (
+        ", ".join(f"{name} {item}" for name, item in value.items())
+        if isinstance(value, Mapping)
+        else str(value)
+    )

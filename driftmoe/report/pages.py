@@ -1,0 +1,121 @@
+"""A report as HTML and as Markdown, and its files."""
+
+from __future__ import annotations
+
+import base64
+import html
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from driftmoe.report.parts import Picture, Section
+
+LONG = 70
+"""Characters beyond which a cell of the page may be broken into lines."""
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 1200px; margin: 2rem auto; padding: 0 1rem; }
+h2 { margin-top: 2.5rem; }
+div { overflow-x: auto; }
+table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; }
+th, td { padding: 0.3rem 0.7rem; border-bottom: 1px solid #ddd; text-align: right; }
+td { white-space: nowrap; }
+td.long { white-space: normal; }
+th:first-child, td:first-child, td.long { text-align: left; }
+thead th { border-bottom: 2px solid #1a1a1a; }
+img { max-width: 100%; }
+"""
+
+
+def page(parts: Sequence[Section], *, title: str) -> str:
+    """Return the sections as one HTML page that needs no other file and no network."""
+    body = [f"<h1>{html.escape(title)}</h1>"]
+    for section in parts:
+        body.append(f"<h2>{html.escape(section.title)}</h2>")
+        for part in section.parts:
+            if isinstance(part, str):
+                body.append(f"<p>{html.escape(part)}</p>")
+            elif isinstance(part, Picture):
+                encoded = base64.b64encode(part.png).decode("ascii")
+                body.append(
+                    f'<p><img alt="{html.escape(part.alt)}" src="data:image/png;base64,{encoded}"></p>'
+                )
+            else:
+                heading = "".join(
+                    f"<th>{html.escape(text).replace('(', '<wbr>(')}</th>" for text in part.heading
+                )
+                rows = "\n".join(
+                    "<tr>" + "".join(_html_cell(text, bold) for text, bold in row) + "</tr>"
+                    for row in part.rows
+                )
+                body.append(
+                    f"<div><table><thead><tr>{heading}</tr></thead>\n<tbody>{rows}</tbody></table></div>"
+                )
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{html.escape(title)}</title>'
+        f"<style>{STYLE}</style></head>\n<body>\n" + "\n".join(body) + "\n</body>\n</html>\n"
+    )
+
+
+def _html_cell(text: str, bold: bool) -> str:
+    tag = '<td class="long">' if len(text) > LONG else "<td>"
+    return f"{tag}<b>{html.escape(text)}</b></td>" if bold else f"{tag}{html.escape(text)}</td>"
+
+
+def markdown(parts: Sequence[Section], *, title: str, pictures: str) -> str:
+    """Return the sections as Markdown, with links to pictures in the folder `pictures` beside it."""
+    body = [f"# {_plain(title)}"]
+    for section in parts:
+        body.append(f"## {_plain(section.title)}")
+        for part in section.parts:
+            if isinstance(part, str):
+                body.append(_plain(part))
+            elif isinstance(part, Picture):
+                body.append(f"![{_in_cell(part.alt)}]({pictures}/{part.name}.png)")
+            else:
+                rows = [[(text, False) for text in part.heading], *part.rows]
+                texts = [
+                    "| " + " | ".join(f"**{_in_cell(t)}**" if bold else _in_cell(t) for t, bold in row) + " |"
+                    for row in rows
+                ]
+                rule = "|:--" + "|--:" * (len(part.heading) - 1) + "|"
+                body.append("\n".join([texts[0], rule, *texts[1:]]))
+    return "\n\n".join(body) + "\n"
+
+
+def _plain(text: str) -> str:
+    """Escape a paragraph for Markdown, so that names of models and streams show as they are; code stays code."""
+    # Code is what stands between two single backticks in one line and cannot be taken for HTML.
+    parts = re.split(r"((?<!`)`[^`<>&\n]+`(?!`))", text)
+    return "".join(part if i % 2 else _escaped(part).replace("`", "\\`") for i, part in enumerate(parts))
+
+
+def _in_cell(text: str) -> str:
+    """Escape a name or a figure for a cell of a Markdown table."""
+    return _escaped(text).replace("`", "\\`").replace("|", "\\|")
+
+
+def _escaped(text: str) -> str:
+    text = re.sub(r"([\\*\[\]~])", r"\\\1", " ".join(text.splitlines()))
+    text = html.escape(text, quote=False)  # not every reader of Markdown knows a backslash before these
+    return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)  # within a word it means nothing
+
+
+def write(parts: Sequence[Section], folder: Path, *, title: str) -> list[Path]:
+    """Write `report.html`, and `report.md` with its pictures in `report_files`; return the paths of the two.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be written.
+    """
+    pictures = folder / "report_files"
+    pictures.mkdir(parents=True, exist_ok=True)
+    for section in parts:
+        for part in section.parts:
+            if isinstance(part, Picture):
+                (pictures / f"{part.name}.png").write_bytes(part.png)
+    written = [folder / "report.html", folder / "report.md"]
+    written[0].write_text(page(parts, title=title), encoding="utf-8")
+    written[1].write_text(markdown(parts, title=title, pictures=pictures.name), encoding="utf-8")
+    return written

@@ -1,0 +1,110 @@
+"""Result lines: which of them may be compared, how they are grouped, and what titles and rows call them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from driftmoe.experiment import counts_warm_up, warm_up_protocol
+
+
+def by_model(results: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Group result lines by model, in order of first appearance."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for result in results:
+        groups.setdefault(result["model"], []).append(result)
+    return groups
+
+
+def usable(results: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]], list[str]]:
+    """Return the results that may be compared, and a sentence for each that may not.
+
+    Left out are interrupted runs, and of runs that were done more than once all but the last.
+    """
+    kept: dict[tuple[Any, ...], Mapping[str, Any]] = {}
+    notes = []
+    for result in results:
+        name = f"{result['model']} on {result['stream']}, seed {result['seed']}"
+        if not result["complete"]:
+            notes.append(f"{name}: interrupted after {result['n_samples']:,} samples, left out.")
+            continue
+        parts = ("stream", "stream_sha256", "model", "seed", "n_samples")
+        key = (*(result[part] for part in parts), label_delay(result), warm_up_protocol(result))
+        if key in kept:
+            notes.append(
+                f"{name}, {result['n_samples']:,} samples: done more than once, the last one counts."
+            )
+        kept[key] = result
+    return list(kept.values()), notes
+
+
+def label_delay(result: Mapping[str, Any]) -> str:
+    """Return how late the labels came; lines of old files have no entry if labels came at once."""
+    return str(result.get("delay") or 0)
+
+
+def lateness(result: Mapping[str, Any]) -> str:
+    """Return what a title says of the delay of the labels: nothing if they came at once."""
+    return "" if label_delay(result) == "0" else f", labels {label_delay(result)} late"
+
+
+def counting(result: Mapping[str, Any]) -> str:
+    """Return what a title says of a warm-up that counts in the figures: nothing if it is left out or one sample."""
+    counted = counts_warm_up(result) if lateness(result) else warm_up_protocol(result)
+    return ", warm-up counted" if counted else ""
+
+
+def left_out(results: Sequence[Mapping[str, Any]]) -> str:
+    """Return what a title says of first samples that are in no figure: nothing if all samples count."""
+    ns = sorted({line.get("n_warm_up", 0) for line in results if not counts_warm_up(line)})
+    if not ns or not ns[-1]:
+        return ""
+    if ns == [1]:
+        return ", first sample not counted"
+    return (
+        f", first {ns[-1]:,} samples not counted"
+        if len(ns) == 1
+        else f", up to {ns[-1]:,} samples not counted"
+    )
+
+
+def reading(result: Mapping[str, Any]) -> str:
+    """Return how a file was read, for a title: the class, columns left out, and arguments that are not the default."""
+    told = dict(result.get("reading", {}))
+    n_bad, is_lenient = told.pop("rows_left_out", 0), told.pop("on_bad_row", None) == "skip"
+    words = {"target": "class", "drop": "without", "nominal": "as names"}
+    parts = [f"{words.get(name, name)} {_quoted(value)}" for name, value in told.items()]
+    return ", ".join([*parts, *([f"{n_bad:,} bad rows left out"] if is_lenient else [])])
+
+
+def _quoted(value: Any) -> str:
+    return ", ".join(f"`{item}`" for item in (value if isinstance(value, list) else [value]))
+
+
+def data_names(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Name the data of each result: the stream and, if one name stands for several, how it is read or its hash."""
+    hashes: dict[tuple[Any, ...], set[str]] = {}
+    for result in results:
+        same_name = (result["stream"], result["n_samples"], result["seed"])
+        for key in (same_name, (*same_name, reading(result))):
+            hashes.setdefault(key, set()).add(result["stream_sha256"])
+    ambiguous = {(*key[:2], *key[3:]) for key, found in hashes.items() if len(found) > 1}
+    names = []
+    for result in results:
+        name, told = (result["stream"], result["n_samples"]), reading(result)
+        parts = [result["stream"]]
+        if name in ambiguous and told:
+            parts.append(told)
+        if (*name, told) in ambiguous or (name in ambiguous and not told):
+            parts.append(f"data {result['stream_sha256'][:8]}")
+        names.append(", ".join(parts))
+    return names
+
+
+def row_names(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Name the row of each result: stream, length, delay of the labels and, if needed, warm-up and data."""
+    return [
+        f"{result['stream']}, {result['n_samples']:,}{lateness(result)}{counting(result)}"
+        f"{data.removeprefix(result['stream'])}"
+        for result, data in zip(results, data_names(results), strict=True)
+    ]

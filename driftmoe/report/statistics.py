@@ -1,0 +1,130 @@
+"""Models compared over streams: means, ranks, and the tests of Demšar (2006) and Benavoli et al. (2017)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from scipy import stats
+
+from driftmoe.experiment import parsed_delay
+from driftmoe.report.results import counting, data_names, label_delay, row_names
+
+SIGNIFICANCE = 0.05
+"""Level of the Friedman and the Nemenyi test."""
+
+ROPE = 0.01
+"""Accuracies that differ by less are the same for practical purposes (Benavoli et al. 2017 take one point too)."""
+
+
+def comparison(
+    results: Sequence[Mapping[str, Any]], figure: str
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Return the mean, the standard deviation and the number of seeds of one figure, per stream and model.
+
+    Parameters
+    ----------
+    results
+        Complete result lines, as `usable` returns them.
+    figure
+        Key of a result line.
+
+    Returns
+    -------
+    mean, deviation, n_seeds
+        One row per stream and length (and data, where one name stands for several), one column per model. The
+        deviation is that of a sample, NaN for a single seed; the mean is NaN and the number 0 where nothing was run.
+    """
+    frame = pd.DataFrame(
+        {
+            "row": row_names(results),
+            "model": [result["model"] for result in results],
+            "value": [result.get(figure, math.nan) for result in results],
+        }
+    )
+    groups = frame.groupby(["row", "model"], sort=False)["value"]
+    rows, models = frame["row"].unique(), frame["model"].unique()
+
+    def grid(cells: pd.Series) -> pd.DataFrame:
+        return cells.unstack("model").reindex(index=rows, columns=models)
+
+    return grid(groups.mean()), grid(groups.std()), grid(groups.count()).fillna(0).astype(int)
+
+
+def one_of_each(lines: Sequence[Mapping[str, Any]], rows: Sequence[str]) -> list[str]:
+    """Choose one row of each stream, because ranks and tests assume that rows are independent.
+
+    It is the longest row; of several, the one with the earliest labels, and rather one that leaves out the warm-up.
+    """
+    of_stream: dict[str, dict[str, tuple[int, float, bool]]] = {}
+    for row, data, line in zip(row_names(lines), data_names(lines), lines, strict=True):
+        if row in rows:
+            delay = parsed_delay(label_delay(line))
+            longest = delay[1] if isinstance(delay, tuple) else delay
+            latest = float(longest) if isinstance(longest, int) else math.inf  # who knows what a column holds
+            of_stream.setdefault(data, {})[row] = (-line["n_samples"], latest, bool(counting(line)))
+    return [min(of_row, key=of_row.__getitem__) for of_row in of_stream.values()]
+
+
+def friedman(mean: pd.DataFrame) -> tuple[float, float]:
+    """Return chi-squared and p of the Friedman test, with correction for ties.
+
+    Parameters
+    ----------
+    mean
+        At least two streams (rows) and three models (columns), without gaps.
+
+    References
+    ----------
+    Demšar (2006). Statistical comparisons of classifiers over multiple data sets. JMLR 7, section 3.2.2.
+    """
+    if (mean.nunique(axis=1) == 1).all():
+        return 0.0, 1.0  # all equal everywhere: the statistic would be 0 / 0
+    statistic, p = stats.friedmanchisquare(*mean.to_numpy().T)
+    return float(statistic), float(p)
+
+
+def mean_ranks(mean: pd.DataFrame) -> pd.Series:
+    """Return each model's mean rank over the streams, 1 the best; equal models share their ranks."""
+    return mean.rank(axis=1, ascending=False).mean()
+
+
+def critical_difference(n_models: int, n_streams: int) -> float:
+    """Return how far mean ranks must lie apart to differ at the level `SIGNIFICANCE` (Nemenyi; Demšar 2006, eq. 8).
+
+    Examples
+    --------
+    >>> from driftmoe.report import critical_difference
+    >>> round(critical_difference(4, 14), 2)
+    1.25
+    """
+    q = stats.studentized_range.ppf(1 - SIGNIFICANCE, n_models, math.inf) / math.sqrt(2)
+    return float(q * math.sqrt(n_models * (n_models + 1) / (6 * n_streams)))
+
+
+def probably_better(mean: pd.DataFrame, *, seed: int = 1) -> pd.DataFrame:
+    """Return the posterior probability that the model of a row is better than that of a column by more than `ROPE`.
+
+    Parameters
+    ----------
+    mean
+        Accuracies as shares: streams (rows) by models (columns), without gaps.
+    seed
+        Of the samples from the posterior.
+
+    References
+    ----------
+    Benavoli, Corani, Demšar, Zaffalon (2017). Time for a change: a tutorial for comparing multiple classifiers through
+    Bayesian analysis. JMLR 18, section 4.2. Computed by baycomp, the authors' own package.
+    """
+    from baycomp import SignedRankTest
+
+    probability = pd.DataFrame(math.nan, index=mean.columns, columns=mean.columns)
+    for i, first in enumerate(mean.columns):
+        for second in mean.columns[i + 1 :]:
+            values = mean[first].to_numpy(), mean[second].to_numpy()
+            better, _, worse = SignedRankTest.probs(*values, ROPE, nsamples=10_000, random_state=seed)
+            probability.loc[first, second], probability.loc[second, first] = better, worse
+    return probability

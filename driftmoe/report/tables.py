@@ -1,0 +1,167 @@
+"""Tables for the terminal, and what the page shows of routing and of neural experiments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean, stdev
+from typing import Any
+
+from rich.table import Table
+
+from driftmoe.report.parts import NOTHING, Grid
+from driftmoe.report.results import by_model
+
+FIGURES = {
+    "accuracy": ("accuracy %", 100.0, "{:.2f}"),
+    "kappa": ("kappa %", 100.0, "{:.2f}"),
+    "kappa_m": ("kappa-M %", 100.0, "{:.2f}"),
+    "kappa_t": ("kappa-T %", 100.0, "{:.2f}"),
+    "f1_macro": ("macro F1 %", 100.0, "{:.2f}"),
+    "samples_per_second": ("samples/s", 1.0, "{:,.0f}"),
+    "model_bytes": ("model MB", 1e-6, "{:.2f}"),
+}
+"""Key of a result line -> heading, unit factor, format."""
+
+ROUTING = {
+    "experts_used": ("experts used", 1.0, "{:.2f}"),
+    "entropy": ("entropy", 1.0, "{:.3f}"),
+    "null_share": ("to nulls %", 100.0, "{:.2f}"),
+    "best_single": ("best single expert %", 100.0, "{:.2f}"),
+    "oracle_gap": ("oracle gap %", 100.0, "{:.2f}"),
+    "missed": ("missed %", 100.0, "{:.2f}"),
+    "n_replaced": ("trees replaced", 1.0, "{:,.0f}"),
+}
+"""Figure of a result line's routing -> heading, unit factor, format."""
+
+ROUTING_NOTE = (
+    "Oracle gap: accuracy of the best single expert in hindsight less the mixture's. Missed: samples on which an "
+    "expert was right and the mixture was not."
+)
+
+NEURAL = {
+    "loss": ("loss, nats", 1.0, "{:.3f}"),
+    "accuracy": ("accuracy %", 100.0, "{:.2f}"),
+    "accuracy_package": ("package %", 100.0, "{:.1f}"),
+    "accuracy_kind": ("kind %", 100.0, "{:.1f}"),
+    "accuracy_keyword": ("keyword %", 100.0, "{:.1f}"),
+    "mistakes_per_drift": ("mistakes per drift", 1.0, "{:,.0f}"),
+    "recovery": ("recovery", 1.0, "{:,.0f}"),
+    "retained": ("retained %", 100.0, "{:.1f}"),
+    "forgetting": ("forgetting %", 100.0, "{:.1f}"),
+    "experts_used": ("experts used", 1.0, "{:.2f}"),
+    "expert_flops": ("expert kFLOPs", 1e-3, "{:,.0f}"),
+    "flops": ("kFLOPs", 1e-3, "{:,.0f}"),
+    "n_active": ("active, k", 1e-3, "{:,.0f}"),
+    "n_trainable": ("trained, k", 1e-3, "{:,.0f}"),
+    "samples_per_second": ("samples/s", 1.0, "{:,.0f}"),
+}
+"""Figure of a neural experiment -> heading, unit factor, format; a column is shown where a run has the figure."""
+
+NEURAL_NOTE = (
+    "Loss and accuracy of lm and adapt are those of held-out text, of drift those of each picture before it was "
+    "learnt. Mistakes per drift: above those that the accuracy before would have made, until it is regained; recovery: "
+    "pictures until then, at most the length of a concept. Retained: held-out accuracy at the end, mean over all "
+    "concepts; forgetting: how much lower each concept but the last is then than it was at its best. Operations are "
+    "thousands for each byte, token or picture, of matrix products in a forward pass: those that the chosen experts "
+    "need, and all that are done, be they needed or not. Active and trained: thousands of parameters, the former those "
+    "that a row meets on average."
+)
+
+
+def table(results: Sequence[Mapping[str, Any]], *, title: str) -> Table:
+    """Return one row per model: the mean over its seeds, with the standard deviation where there are several.
+
+    Parameters
+    ----------
+    results
+        Result lines of one stream, at least one.
+    title
+        Heading of the table.
+    """
+    n_seeds = max(len(group) for group in by_model(results).values())
+    grid = Table(title=title, title_justify="left")
+    grid.add_column("model", no_wrap=True)
+    for heading, _, _ in FIGURES.values():
+        grid.add_column(heading, justify="right", no_wrap=True)
+    for model, group in by_model(results).items():
+        cells = [
+            mean_and_deviation([result[key] * factor for result in group], form)
+            for key, (_, factor, form) in FIGURES.items()
+        ]
+        grid.add_row(
+            model if all(result["complete"] for result in group) else f"{model} (interrupted)", *cells
+        )
+    if n_seeds > 1:
+        grid.caption = f"mean ± standard deviation over {n_seeds} seeds"
+        grid.caption_justify = "left"
+    return grid
+
+
+def routing_table(results: Sequence[Mapping[str, Any]], *, title: str) -> Table:
+    """Return one row per model whose lines hold its routing: the mean over its seeds, with the standard deviation.
+
+    Parameters
+    ----------
+    results
+        Result lines of one stream, with `routing` in at least one of them.
+    title
+        Heading of the table.
+    """
+    grid = Table(title=title, title_justify="left")
+    grid.add_column("model", no_wrap=True)
+    for heading, _, _ in ROUTING.values():
+        grid.add_column(heading, justify="right")
+    for model, group in by_model([result for result in results if "routing" in result]).items():
+        grid.add_row(model, *routing_cells(group))
+    grid.caption = ROUTING_NOTE
+    grid.caption_justify = "left"
+    return grid
+
+
+def routing_cells(group: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the figures of a model's routing: means over its seeds with the deviation, a dash if not defined."""
+    cells = []
+    for key, (_, factor, form) in ROUTING.items():
+        values = [result["routing"][key] for result in group]
+        is_known = all(value is not None for value in values)
+        cells.append(mean_and_deviation([value * factor for value in values], form) if is_known else NOTHING)
+    return cells
+
+
+def neural_grid(results: Sequence[Mapping[str, Any]]) -> Grid:
+    """Return one row per policy of a neural experiment: the mean over its seeds, with the standard deviation.
+
+    Parameters
+    ----------
+    results
+        Result lines of one experiment.
+    """
+    lines = [dict(line.get("routing", {})) | dict(line) for line in results]
+    columns = {
+        key: column for key, column in NEURAL.items() if any(line.get(key) is not None for line in lines)
+    }
+    rows = []
+    for setup, group in by_model(lines).items():
+        cells = [(setup, False)]
+        for key, (_, factor, form) in columns.items():
+            values = [line[key] * factor for line in group if line.get(key) is not None]
+            cells.append((mean_and_deviation(values, form) if values else NOTHING, False))
+        rows.append(cells)
+    return Grid(["policy", *(heading for heading, _, _ in columns.values())], rows)
+
+
+def as_table(grid: Grid, *, title: str, caption: str) -> Table:
+    """Return a table of the page as one for the terminal."""
+    shown = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
+    for i, heading in enumerate(grid.heading):
+        shown.add_column(heading, justify="right" if i else "left", no_wrap=not i)
+    for row in grid.rows:
+        shown.add_row(*(text for text, _ in row))
+    return shown
+
+
+def mean_and_deviation(values: Sequence[float], form: str) -> str:
+    """Return the mean of values over seeds in a format, with the standard deviation if there are several."""
+    if len(values) == 1:
+        return form.format(values[0])
+    return f"{form.format(fmean(values))} ± {form.format(stdev(values))}"

@@ -1,0 +1,29 @@
+"""Malformed rows: the errors that name what is wrong, and the count of rows that were left out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class BadRows:
+    """The malformed rows that a reading left out.
+
+    Attributes
+    ----------
+    count
+        How many.
+    reasons
+        What was wrong with the first few (at most 10), with line and column.
+    """
+
+    count: int = 0
+    reasons: list[str] = field(default_factory=list)
+
+
+class BadRowError(ValueError):
+    """A row is malformed. The message says why; the caller puts the file and the line before it."""
+
+
+class OpenQuoteError(BadRowError):
+    """A quote in a row is not closed, so that the end of the row is not certain."""

@@ -1,0 +1,142 @@
+"""Files of JSON lines as streams."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+
+from streams.files.bad_rows import BadRowError
+from streams.files.decoding import decode, known_encoding
+from streams.files.reading import check_names, target_position
+from streams.files.text import TextStream
+from streams.files.values import (
+    MISSING,
+    other_marks,
+)
+from streams.stream import Block
+
+
+class JSONLinesStream(TextStream):
+    """A file of JSON lines as a stream: one object in each line.
+
+    The columns are the names that the objects of the first megabyte have, in order of appearance; an object may leave
+    some out, which are missing values then, as `null` is. Otherwise as a CSV file: what most values of a column
+    are there says whether it is numeric, and a value that is an object or a list makes its row malformed.
+
+    Parameters
+    ----------
+    path, target, missing, encoding, n_samples, on_bad_row, nominal, drop, classes
+        As in `CSVStream`.
+
+    Attributes
+    ----------
+    path, target
+        The file and the name of the target column.
+    bad_rows
+        `BadRows` of the latest reading.
+    notes, reading
+        What may be meant otherwise, and how the file is read.
+
+    Raises
+    ------
+    ValueError, OSError
+        As in `CSVStream`.
+
+    References
+    ----------
+    https://jsonlines.org
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        target: str | int | None = None,
+        *,
+        missing: Sequence[str] = MISSING,
+        encoding: str = "utf-8",
+        n_samples: int | None = None,
+        on_bad_row: str = "error",
+        nominal: Sequence[str] = (),
+        drop: Sequence[str] = (),
+        classes: Sequence[Hashable] = (),
+    ) -> None:
+        self._encoding = known_encoding(path, encoding)
+        self._n_header_lines, self._null_values, self._missing = 0, list(missing), frozenset(missing)
+        values = self._first_values(path)
+        names = list(values)
+        if not names:
+            raise ValueError(
+                f"{path}: no line of its first megabyte holds a JSON object; is this a file of JSON lines?"
+            )
+        at = target_position(target, names, path)
+        check_names("nominal", nominal, names, path)
+        columns = self._columns_of(names, list(values.values()), at, nominal, classes)
+        self._place = {name: i for i, name in enumerate(names)}
+        read_as = {
+            "missing": other_marks(missing),
+            "encoding": self._encoding if self._encoding != "utf-8" else None,
+        }
+        super().__init__(
+            path,
+            columns,
+            at=at,
+            n_samples=n_samples,
+            on_bad_row=on_bad_row,
+            nominal=nominal,
+            drop=drop,
+            missing=missing,
+            is_labelled=bool(classes),
+            read_as=read_as,
+        )
+
+    def _first_values(self, path: str | Path) -> dict[str, Counter[str]]:
+        """Return how often each column shows each of its values in the first piece of the file."""
+        values: dict[str, Counter[str]] = {}
+        _, data = next(self._raw_pieces(path, is_lenient=True), (0, b""))
+        for record in data.split(b"\n"):
+            try:
+                fields = self._object(record)
+            except BadRowError:  # met again, and named, when the rows are read
+                continue
+            for name, text in (fields or {}).items():
+                shown = values.setdefault(name, Counter())
+                if text is not None:
+                    shown[text] += 1
+        return values
+
+    def _parse(self, data: bytes, limit: int) -> Block | None:
+        return None
+
+    def _split(self, record: bytes) -> list[str | None] | None:
+        found = self._object(record)
+        if found is None:
+            return None
+        fields: list[str | None] = [None] * len(self._place)
+        for name, text in found.items():
+            if name not in self._place:
+                raise BadRowError(f": {name!r} is none of the names that the first megabyte holds; remove it")
+            fields[self._place[name]] = text
+        return fields
+
+    def _object(self, record: bytes) -> dict[str, str | None] | None:
+        """Return the names and values of a line, missing ones as `None`; `None` for a blank line."""
+        text = decode(record).strip()
+        if not text:
+            return None
+        try:
+            found = json.loads(text, parse_float=str, parse_int=str, parse_constant=str)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise BadRowError(f": no JSON ({error}); mend it") from None
+        if not isinstance(found, dict):
+            raise BadRowError(f': {text[:40]!r} is no JSON object; write {{"name": value, ...}}')
+        fields: dict[str, str | None] = {}
+        for name, value in found.items():
+            if isinstance(value, dict | list):
+                raise BadRowError(
+                    f", {name!r}: {text[:40]!r} holds a list or an object in it; write one value a name"
+                )
+            value = {True: "true", False: "false"}[value] if isinstance(value, bool) else value
+            fields[name] = None if value is None or value.strip() in self._missing else value
+        return fields
