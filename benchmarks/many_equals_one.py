@@ -36,10 +36,10 @@ def make(variant: str, kind: str, n_experts: int, n_threads: int = 1) -> DriftMo
 
 def state(model: DriftMoEClassifier) -> tuple[Any, ...]:
     """The router's weights, and every number of every tree that is in use."""
-    weights = (model._router._weights.tobytes(),)
-    if not hasattr(model._experts, "pool"):
+    weights = (model._mixture.router._weights.tobytes(),)
+    if not hasattr(model._mixture.experts, "pool"):
         return weights
-    pool = model._experts.pool
+    pool = model._mixture.experts.pool
     trees = [
         part
         for alone in map(pool.clone, range(pool.n_experts))

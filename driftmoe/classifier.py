@@ -1,9 +1,9 @@
-"""DriftMoEClassifier: the estimator, and the only file where router and experts meet."""
+"""DriftMoEClassifier: the river estimator. It checks arguments, encodes samples, and asks and teaches a mixture."""
 
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from functools import partial
 from inspect import signature
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,7 +13,7 @@ import numpy as np
 from river import base
 from river.utils.dataframe import into_frame, to_native_frame, to_native_series
 
-from driftmoe.arguments import NEEDS, Context, check_effects, unmet
+from driftmoe.arguments import NEEDS, Context, check_effects, check_values, unmet
 from driftmoe.encoding import (
     MAX_ABSOLUTE,
     BlockRows,
@@ -24,17 +24,11 @@ from driftmoe.encoding import (
     check_label,
     clean,
 )
-from driftmoe.experts import MulticlassExperts, MulticlassTrees, OneVsRestExperts, OneVsRestTrees
-from driftmoe.linear import LinearModels
+from driftmoe.experts import MulticlassTrees
 from driftmoe.memory import n_bytes
-from driftmoe.mixing import correctness, first_best, follow_right, mix, mix_own, top_k
-from driftmoe.mixture import GATES, AdaptiveMixture, Rows
-from driftmoe.neighbours import LabelHistory, Neighbours
-from driftmoe.networks import Networks
-from driftmoe.perceptron import Perceptron
-from driftmoe.router import Router
-from driftmoe.routing import Choice, LinearK, Policy, TopK, at_step, route
-from driftmoe.telemetry import RoutingLog, RoutingReport
+from driftmoe.mixing import first_best
+from driftmoe.mixture import EXTRAS, HEAD, MIXTURES, Batch, Mixture
+from driftmoe.telemetry import RoutingReport
 from driftmoe.transaction import TRIES, Changes, OneAtATime, assignment, carry_out, planned, publication
 from driftmoe.trees import HoeffdingTreeClassifier, TreePool
 
@@ -43,27 +37,14 @@ if TYPE_CHECKING:
     from narwhals.stable.v2.typing import IntoDataFrame, IntoSeries
     from torch import nn
 
-Pool = MulticlassTrees | MulticlassExperts | OneVsRestTrees | OneVsRestExperts | Networks
+    from driftmoe.routing import Policy
 
-VARIANTS = ("driftmoe", "moe-vote", "moe-data", "moe-task")
-
-EXTRAS = ("neighbours", "relevant-neighbours", "history", "linear", "network", "head")
-
-KINDS: dict[
-    str, Callable[[int, np.random.Generator], Neighbours | LabelHistory | LinearModels | Perceptron]
-] = {
-    "neighbours": lambda memory, rng: Neighbours(memory),
-    "relevant-neighbours": lambda memory, rng: Neighbours(memory, by_relevance=True),
-    "history": lambda memory, rng: LabelHistory(),
-    "linear": lambda memory, rng: LinearModels(),
-    "network": lambda memory, rng: Perceptron(*rng.spawn(1)),
-}
-"""What makes the extra experts of a name, given how many samples neighbours remember, and a source of randomness."""
+VARIANTS = tuple(MIXTURES)
 
 DEFAULTS: dict[str, Any] = {
     "n_experts": 12,
     "top_k": 3,
-    "extras": EXTRAS,
+    "extras": (*EXTRAS, HEAD),
     "memory": 4096,
     "monitors": True,
     "gate": "learnt",
@@ -75,22 +56,8 @@ DEFAULTS: dict[str, Any] = {
 }
 """What an argument that is left out, `None`, stands for where it has an effect."""
 
-OF_VARIANT: dict[str, dict[str, Any]] = {"driftmoe": {"hidden": (128, 64), "batch_size": 32}}
-"""Defaults of a variant where they are not the paper's."""
-
-MONITORS = {"warning_delta": 0.05, "drift_delta": 0.01}
-"""How the trees of the adaptive variant follow drift; see `TreePool`."""
-
-MAX_LEVERAGE = 100.0
-
-MANY_STEPS = 10**9
-"""By then a schedule has ended: policies are checked at the first step and at this one."""
-
 MOST_TRIES = 3
 """How often a step is tried that raises an error; interrupts that are no errors are put off more often."""
-
-MAX_NODES = 2000
-"""Most nodes of a default tree: at 10 classes and 24 numeric features, about 15 MB a tree at the most."""
 
 
 class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
@@ -309,72 +276,17 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
         self._check_arguments()
         super().__init__()
 
-        is_task, is_adaptive = variant == "moe-task", variant == "driftmoe"
-        self._policy: Policy = TopK(self._setting("top_k")) if policy is None else policy
-        self._n_null = getattr(policy, "n_null", 0)  # logits behind those of the experts
-        self._n_shared = getattr(policy, "n_shared", 0)  # experts, the first ones, that have no logit
         router_rng, expert_rng = np.random.default_rng(seed).spawn(2)
-        self._experts, nominal = self._new_experts(expert_rng)
+        experts, nominal = self._new_experts(expert_rng)
         self._encoder = Encoder(nominal)
         self._columns: Columns | None = None  # of the last block; no part of the model's state
-        others = [
-            KINDS[extra](self._setting("memory"), expert_rng)
-            if isinstance(extra, str)
-            else MulticlassExperts(extra, 1, expert_rng)
-            for extra in (self._setting("extras") if is_adaptive else ())
-            if extra != "head"
-        ]
-        has_head = is_adaptive and "head" in self._setting("extras")
-        self._n_experts = self._setting("n_experts") + sum(other.n_experts for other in others) + has_head
-        if not is_task and (policy is not None or not is_adaptive):
-            self._check_policy()
-        self._router = Router(
-            self._n_logits + self._n_shared * is_adaptive,
-            hidden=tuple(self._setting("hidden")),
-            learning_rate=self._setting("learning_rate"),
-            batch_size=self._setting("batch_size"),
-            dropout=dropout,
-            n_threads=n_threads,
-            rng=router_rng,
+        self._mixture: Mixture = MIXTURES[variant].build(
+            self._settings(), experts, router_rng=router_rng, expert_rng=expert_rng
         )
-        self._mixture = None
-        if is_adaptive:
-            self._mixture = AdaptiveMixture(
-                self._experts,  # type: ignore[arg-type]  # one-vs-rest pools are of moe-task alone
-                others,
-                has_head=has_head,
-                router=self._router,
-                policy=policy,
-                n_null=self._n_null,
-                n_shared=self._n_shared,
-                leverage=self._setting("leverage"),
-                min_trust=self._setting("min_trust"),
-                gate=self._setting("gate"),
-                rng=expert_rng,
-            )
-        self._reads_samples = (
-            self._experts.reads == "samples" if self._mixture is None else self._mixture.reads_samples
-        )
-        self._correction = np.zeros(self._n_logits)
-        self._log = RoutingLog(reads_logits=not (is_adaptive or is_task), is_one_vs_rest=is_task)
 
-    def _new_experts(self, rng: np.random.Generator) -> tuple[Pool, Iterable[Hashable]]:
+    def _new_experts(self, rng: np.random.Generator) -> tuple[Any, Iterable[Hashable]]:
         """Return the main experts, untrained, and the features that they are told are nominal."""
-        # An ensemble without members is falsy: compare with None.
-        prototype = _default_tree(self.variant) if self.expert is None else self.expert
-        is_task, is_adaptive = self.variant == "moe-task", self.variant == "driftmoe"
-        if isinstance(prototype, HoeffdingTreeClassifier):
-            settings: dict[str, Any] = {"seed": int(rng.integers(2**31))} if is_adaptive else {}
-            settings |= MONITORS if is_adaptive and self._setting("monitors") else {}
-            pool = prototype.pool(
-                0 if is_task else self._setting("n_experts"), n_threads=self.n_threads, **settings
-            )
-            return OneVsRestTrees(pool) if is_task else MulticlassTrees(pool), (
-                prototype.nominal_attributes or ()
-            )
-        if is_task:
-            return OneVsRestExperts(prototype, rng), ()
-        return MulticlassExperts(prototype, self._setting("n_experts"), rng), ()
+        return MIXTURES[self.variant].new_experts(self.expert, self._settings(), rng)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -391,8 +303,12 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
         value = getattr(self, name)
         if value is not None or name not in DEFAULTS:
             return value
-        defaults = DEFAULTS | OF_VARIANT.get(self.variant, {}) | self._own_defaults
+        defaults = DEFAULTS | dict(MIXTURES[self.variant].DEFAULTS) | self._own_defaults
         return min(defaults[name], self._setting("n_experts")) if name == "top_k" else defaults[name]
+
+    def _settings(self) -> dict[str, Any]:
+        """Return all arguments, as given or by default."""
+        return {name: self._setting(name) for name in signature(DriftMoEClassifier).parameters}
 
     def predict_proba_one(self, x: dict[base.typing.FeatureName, Any]) -> dict[base.typing.ClfTarget, float]:  # type: ignore[override]  # river's signature has **kwargs, which would swallow mistakes
         """Return the probability of each class learnt so far; changes nothing.
@@ -447,15 +363,13 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
         weights = _checked_weights([w])
         with self._lock:
             target = self._encoder.target(y)
-            vector = None if self._reads_samples else self._encoder.known_vector(x)
+            vector = None if self._mixture.reads_samples else self._encoder.known_vector(x)
             if target is None or vector is None:
                 check_label(y)
                 self._run(SampleRows(self._encoder, [self._encoder.clean(x)], [y]), weights)
             elif w > 0.0:
                 changes: Changes = []
-                self._plan(
-                    self._encoder, Rows(vector[np.newaxis], None, []), np.array([target]), weights, changes
-                )
+                self._plan(self._encoder, vector[np.newaxis], (), np.array([target]), weights, changes)
                 carry_out(changes)
 
     def learn_many(
@@ -500,7 +414,7 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
             )
         for label in labels:
             check_label(label)
-        block = None if self._reads_samples else _numbers(X)
+        block = None if self._mixture.reads_samples else _numbers(X)
         if block is not None:
             classes = {label: i for i, label in enumerate(dict.fromkeys(labels))}
             targets = np.array([classes[label] for label in labels], np.int64)
@@ -624,7 +538,9 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
         ('tree 1', 'tree 2', 'tree 3', 'tree 4')
         """
         with self._lock:
-            return self._log.report(self._expert_names(), self._n_replaced())
+            labels = self._encoder.classes
+            names, n_replaced = self._mixture.expert_names(labels), self._mixture.n_replaced(len(labels))
+            return self._mixture.log.report(names, n_replaced)
 
     def describe(self, expert: int = 0) -> str:
         """Return one of the trees as text, one line a leaf or branch, indented by depth; changes nothing.
@@ -698,70 +614,35 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
     @property
     def router(self) -> nn.Module:
         """The router's network as a torch module that shares its weights: `driftmoe.router_module.RouterModule`."""
-        return self._router.module()
+        return self._mixture.router.module()
 
     def _tree(self, expert: int) -> tuple[TreePool, dict[str, Any]]:
         """Return the trees, of which `expert` is one, and the names of its columns, classes and values."""
-        if not isinstance(self._experts, MulticlassTrees):
-            kind = (
-                "networks" if self._experts.reads == "inputs" else f"copies of {type(self.expert).__name__}"
-            )
+        experts, labels = self._mixture.experts, self._encoder.classes
+        if not isinstance(experts, MulticlassTrees):
+            kind = "networks" if experts.kind == "network" else f"copies of {experts.kind}"
             raise TypeError(
                 f"the experts of this model are {kind}; only trees of driftmoe.trees.HoeffdingTreeClassifier, the "
                 "default, can be described and drawn"
             )
         if not isinstance(expert, int | np.integer) or isinstance(expert, bool):
             raise TypeError(f"expert={expert!r} is of type {type(expert).__name__}; give an integer")
-        n_trees = self._experts.n_experts
+        n_trees = experts.n_experts
         if not 0 <= expert < n_trees:
             allowed = f"choose 0 <= expert < {n_trees}" if n_trees else "there is one for each class learnt"
             raise ValueError(f"expert={expert} but there are {n_trees} trees; {allowed}")
-        classes = self._encoder.classes
-        if self.variant == "moe-task":
-            classes = [f"not {classes[expert]}", classes[expert]]
-        names = {"features": self._encoder.features, "classes": classes, "values": self._encoder.values}
-        return self._experts.pool, names
+        classes = self._mixture.classes_of(expert, labels)
+        return experts.pool, {
+            "features": self._encoder.features, "classes": classes, "values": self._encoder.values
+        }  # fmt: skip
 
     def _get_params(self) -> dict[str, Any]:
         # river takes the first item of a tuple for a class, also of a tuple that has none.
         return {name: [] if value == () else value for name, value in super()._get_params().items()}
 
-    def _expert_names(self) -> list[str]:
-        if self.variant == "moe-task":
-            return [f"class {label}" for label in self._encoder.classes]
-        kinds = [
-            {"vectors": "tree", "inputs": "network"}.get(self._experts.reads, type(self.expert).__name__)
-        ]
-        parts: list[Any] = [self._experts]
-        if self._mixture is not None:
-            parts = self._mixture.parts
-            kinds += [
-                extra if isinstance(extra, str) else type(extra).__name__
-                for extra in self._setting("extras")
-                if extra != "head"
-            ]
-        names: list[str] = []
-        for kind, part in zip(kinds, parts, strict=True):
-            if kind in names:  # another river classifier of this class
-                kind = f"{kind} {sum(name.startswith(kind) for name in names) + 1}"
-            marks = getattr(part, "marks", [str(i + 1) for i in range(part.n_experts)])
-            names += (
-                [kind] if part is not parts[0] and len(marks) == 1 else [f"{kind} {mark}" for mark in marks]
-            )
-        return names + ["head"] * (self._n_experts - len(names))
-
-    def _n_replaced(self, n_classes: int | None = None) -> np.ndarray:
-        """Return how many trees of each expert a drift has ended, shape (n_experts,)."""
-        is_task = self.variant == "moe-task"
-        n_classes = len(self._encoder.classes) if n_classes is None else n_classes
-        n_replaced = np.zeros(n_classes if is_task else self._n_experts, np.int64)
-        if isinstance(self._experts, MulticlassTrees):
-            n_replaced[: self._experts.n_experts] = self._experts.pool.n_replaced
-        return n_replaced
-
     def _read(self, x: dict[base.typing.FeatureName, Any]) -> tuple[np.ndarray, list[Sample]]:
         """Return the vector of a sample, and what river experts read of it, for predicting."""
-        vector = None if self._reads_samples else self._encoder.known_vector(x)
+        vector = None if self._mixture.reads_samples else self._encoder.known_vector(x)
         if vector is not None:
             return vector, []
         sample = self._encoder.clean(x)
@@ -790,7 +671,7 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
             return list(self._encoder.classes), self._proba_of_frame(X)
 
     def _proba_of_frame(self, X: IntoDataFrame) -> np.ndarray:
-        block = None if self._reads_samples else _numbers(X)
+        block = None if self._mixture.reads_samples else _numbers(X)
         samples: list[Sample] = []
         if block is not None:
             names = _frame(X).columns
@@ -862,17 +743,17 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
             changes.append(publication(self._encoder, encoder))
             stop = start + 1
             vectors = encoder.vector(sample)[np.newaxis]
-            samples = [encoder.order(sample)] if self._reads_samples else []
+            samples = [encoder.order(sample)] if self._mixture.reads_samples else []
             targets = np.array([encoder.target(rows.label(start))])
         else:
-            limit = min(start + self._router.room, len(rows))
+            limit = min(start + self._mixture.router.room, len(rows))
             ignored = np.flatnonzero(weights[start:limit] == 0.0)
             stop = rows.known_until(start, start + int(ignored[0]) if len(ignored) else limit)
-            stop = start + self._n_rows_with_room(stop - start, weights[start:stop])
+            stop = start + self._mixture.n_rows_with_room(stop - start, weights[start:stop])
             vectors = rows.vectors(start, stop)
-            samples = rows.samples(start, stop) if self._reads_samples else []
+            samples = rows.samples(start, stop) if self._mixture.reads_samples else []
             targets = rows.targets(start, stop)
-        proba = self._plan(encoder, Rows(vectors, None, samples), targets, weights[start:stop], changes)
+        proba = self._plan(encoder, vectors, samples, targets, weights[start:stop], changes)
         if answers is not None and encoder is self._encoder:
             changes.append(planned(first_best, proba, answers[start:stop]))
         changes.append(partial(n_learnt.__setitem__, 0, stop))
@@ -882,278 +763,43 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
         """Return the index of the class predicted for a row, -1 if there is none yet."""
         if not self._encoder.classes:
             return -1
-        samples = rows.samples(row, row + 1) if self._reads_samples else []
+        samples = rows.samples(row, row + 1) if self._mixture.reads_samples else []
         return int(self._predict(rows.vectors(row, row + 1), samples)[0].argmax())
 
-    def _n_rows_with_room(self, n_rows: int, weights: np.ndarray) -> int:
-        """Return how many of the next rows can be learnt in one step."""
-        if self._mixture is not None:
-            return self._mixture.n_rows_with_room(n_rows, weights)
-        if not isinstance(self._experts, MulticlassTrees):
-            return n_rows
-        shape = n_rows, self._experts.n_experts
-        return self._experts.n_rows_with_room(
-            n_rows, lambda n: np.broadcast_to(weights[:, np.newaxis], shape)[:n]
-        )
-
     def _plan(
-        self, encoder: Encoder, rows: Rows, targets: np.ndarray, weights: np.ndarray, changes: Changes
+        self,
+        encoder: Encoder,
+        vectors: np.ndarray,
+        samples: Sequence[Sample],
+        targets: np.ndarray,
+        weights: np.ndarray,
+        changes: Changes,
     ) -> np.ndarray:
-        """Plan to co-train on rows: all experts vote, the chosen learn, the router learns whom to trust.
-
-        Parameters
-        ----------
-        encoder
-            The model's, or a draft that `changes` make it.
-        rows
-            At most as many as the router has room for; their inputs are made here.
-        targets, weights
-            Of the rows, shape (n_rows,).
-        changes
-            Gets what is left to do.
+        """Plan to learn rows that bring nothing new to an encoder: the model's, or a draft that `changes` make it.
 
         Returns
         -------
         proba
             Class probabilities of each row before it is learnt, shape (n_rows, n_classes); written by the changes.
         """
-        inputs, moments = encoder.scaled(rows.vectors, weights)
+        inputs, moments = encoder.scaled(vectors, weights)
         changes.append(assignment(self._encoder, _moments=moments))
-        rows = rows._replace(inputs=inputs)
-        is_full = len(targets) == self._router.room
-        logits = None
-        if self._mixture is not None:
-            choice, expert_proba, proba = self._mixture.plan(
-                rows, targets, weights, len(encoder.classes), nominal=encoder.nominal_columns, changes=changes
-            )
-        else:
-            choice, logits, expert_proba, proba = self._plan_co_training(
-                encoder, rows, targets, weights, changes
-            )
-        replaced = None
-        if is_full:
-            replaced = self._n_replaced(len(encoder.classes))
-            if isinstance(self._experts, MulticlassTrees) and self.variant != "moe-task":
-                now = self._experts.pool.n_replaced_so_far
-                changes.append(partial(replaced[: len(now)].__setitem__, ..., now))
-        if self._corrects and logits is not None:
-            changes.append(
-                partial(
-                    self._answer_corrected, logits, choice, expert_proba, proba, targets, replaced,
-                    self._log.n_samples + len(targets),
-                )
-            )  # fmt: skip
-        else:
-            self._log.plan(
-                choice, None if self.variant == "moe-task" else logits, expert_proba, proba, targets,
-                replaced=replaced, changes=changes,
-            )  # fmt: skip
-        return proba
-
-    def _plan_co_training(
-        self, encoder: Encoder, rows: Rows, targets: np.ndarray, weights: np.ndarray, changes: Changes
-    ) -> tuple[Choice, np.ndarray, np.ndarray, np.ndarray]:
-        """Plan a step of the paper's variants; return choice, logits, votes and answer."""
-        n_rows, n_classes = len(targets), len(encoder.classes)
-        is_task = self.variant == "moe-task"
-        router = self._router.grown(encoder.n_inputs, n_classes if is_task else self._n_logits)
-        if router is not self._router:
-            changes.append(publication(self._router, router))
-        logits = router.logits(rows.inputs, is_learning=True)
-        proba = np.empty((n_rows, n_classes))
-        nominal = encoder.nominal_columns
-        if is_task:
-            expert_proba = self._experts.plan(
-                rows.of(self._experts),
-                targets,
-                weights[:, np.newaxis],
-                n_classes,
-                nominal=nominal,
-                changes=changes,
-            )
-            choice = Choice(np.empty(proba.shape), np.ones(proba.shape, np.bool_))
-            changes.append(planned(mix_own, logits, expert_proba, choice.weights, proba))
-            is_own = targets[:, np.newaxis] == np.arange(n_classes)
-            router.plan(is_own, changes, weights=weights)
-            return choice, logits, expert_proba, proba
-        choice = self._choose(logits)
-        taught = choice.mask * weights[:, np.newaxis]
-        expert_proba = self._experts.plan(
-            rows.of(self._experts), targets, taught, n_classes, nominal=nominal, changes=changes
+        n_classes, nominal = len(encoder.classes), encoder.nominal_columns
+        return self._mixture.plan(
+            Batch(vectors, inputs, samples, n_classes, nominal, targets, weights), changes
         )
-        correct = np.empty((n_rows, self._n_shared + self._n_logits), np.bool_)
-        changes.append(planned(correctness, expert_proba, targets, correct))
-        router.plan(correct[:, self._n_shared :], changes, weights=weights)
-        if self._corrects:  # of those who vote alone: experts would all be taught the same things
-            corrected = np.array(logits, np.float64)
-            changes.append(
-                planned(
-                    follow_right,
-                    correct,
-                    self._n_shared,
-                    weights,
-                    self.correction,
-                    self._correction,
-                    corrected,
-                )
-            )
-            logits = corrected
-        else:
-            changes.append(planned(mix, choice.weights, expert_proba, self.variant == "moe-data", proba))
-        return choice, logits, expert_proba, proba
-
-    def _answer_corrected(
-        self,
-        logits: np.ndarray,
-        choice: Choice,
-        expert_proba: np.ndarray,
-        proba: np.ndarray,
-        targets: np.ndarray,
-        replaced: np.ndarray | None,
-        n_samples: int,
-    ) -> None:
-        """As a change: let those vote whom the corrected logits choose, and note it once."""
-        if self._log.n_samples == n_samples:
-            return
-        choice = self._choose(logits)
-        mix(choice.weights, expert_proba, self.variant == "moe-data", proba)
-        changes: Changes = []
-        self._log.plan(choice, logits, expert_proba, proba, targets, replaced=replaced, changes=changes)
-        carry_out(changes)
 
     def _predict(self, vectors: np.ndarray, samples: list[Sample]) -> np.ndarray:
         """Return the class probabilities of some rows, shape (n_rows, n_classes); changes nothing."""
         inputs = self._encoder.inputs(vectors, is_learning=False)
-        rows = Rows(vectors, inputs, samples)
-        n_classes = len(self._encoder.classes)
-        if self._mixture is not None:
-            return self._mixture.predict(rows, n_classes)
-        proba = np.empty((len(vectors), n_classes))
-        logits = self._router.logits(inputs)
-        read: Any = rows.of(self._experts)
-        if self.variant == "moe-task":
-            mix_own(logits, self._experts.predict_proba(read, n_classes), np.empty(proba.shape), proba)
-            return proba
-        asked: np.ndarray | None
-        weights, asked, _ = self._choose(logits + self._correction if self._corrects else logits)
-        if not self._reads_samples:
-            asked = None  # all answer in one call
-        else:
-            if (
-                self.variant == "moe-data"
-            ):  # one has the word, or nobody; only where it has no vote are all asked
-                asked = np.arange(self._n_experts) == weights.argmax(axis=1)[:, np.newaxis]
-            asked = asked | ~weights.any(axis=1, keepdims=True)  # where only nulls are chosen all count alike
-        expert_proba = self._experts.predict_proba(read, n_classes, asked)
-        if asked is not None and not expert_proba.any(axis=-1).any(axis=-1).all():  # nobody asked has a vote
-            expert_proba = self._experts.predict_proba(read, n_classes)
-        mix(weights, expert_proba, self.variant == "moe-data", proba)
-        return proba
-
-    def _choose(self, logits: np.ndarray) -> Choice:
-        """Return the experts that learn or vote on each row, and their weights."""
-        policy = at_step(self._policy, self._router.n_batches)
-        if type(policy) is TopK and policy.score == "softmax":
-            choice = Choice(np.zeros(logits.shape), np.zeros(logits.shape, np.bool_))
-            if top_k(logits, policy.k, policy.renorm, choice.weights, choice.mask):
-                return choice
-        return route(policy, logits)
-
-    @property
-    def _corrects(self) -> bool:
-        """Whether votes follow a correction of the logits."""
-        return self.correction > 0.0 and self.variant in ("moe-vote", "moe-data")
-
-    @property
-    def _n_logits(self) -> int:
-        """Logits that a policy chooses from."""
-        if self.variant == "moe-task":
-            return len(self._encoder.classes)
-        return self._n_experts - self._n_shared + self._n_null
-
-    def _check_policy(self) -> None:
-        """Raise unless the policy gives weights for as many experts as there are."""
-        if not callable(self._policy) or isinstance(self._policy, LinearK):
-            raise TypeError(
-                f"policy={self.policy!r} is no policy; give one of driftmoe.routing, such as TopP(0.9)"
-            )
-        if self._n_shared and self.variant == "moe-data":
-            raise ValueError(
-                f"policy={self.policy!r}: shared experts have no place among those that the router trusts, of whom "
-                "one answers in variant='moe-data'; choose 'moe-vote', where all chosen ones vote"
-            )
-        for step in (0, MANY_STEPS):
-            policy = at_step(self._policy, step)
-            n_chosen = route(policy, np.zeros((1, max(self._n_logits, 1)))).mask.shape[-1]
-            if n_chosen != self._n_experts:
-                raise ValueError(
-                    f"policy={self.policy!r} chooses among {n_chosen} experts but there are {self._n_experts}; null "
-                    "and shared experts must be those of the outermost policy, or WithShared(WithNull(...), ...)"
-                )
+        return self._mixture.predict(Batch(vectors, inputs, samples, len(self._encoder.classes)))
 
     def _check_arguments(self) -> None:
         if self.variant not in VARIANTS:
             raise ValueError(f"variant={self.variant!r}; available: {', '.join(VARIANTS)}")
-        if self.expert is not None and not isinstance(self.expert, base.Classifier):
-            raise TypeError(
-                f"expert={self.expert!r} is no river classifier; give one, such as tree.HoeffdingTreeClassifier()"
-            )
-        if self.expert is not None and not self.expert._multiclass and self.variant != "moe-task":
-            raise ValueError(
-                f"expert={type(self.expert).__name__} tells only two classes apart; wrap it in "
-                "river.multiclass.OneVsRestClassifier, or choose variant='moe-task'"
-            )
-        for name, smallest in {
-            "n_experts": 1,
-            "top_k": 1,
-            "batch_size": 1,
-            "n_threads": 1,
-            "seed": 0,
-        }.items():
-            value = getattr(self, name)
-            if value is None and name != "n_threads":
-                continue
-            if not isinstance(value, int | np.integer) or isinstance(value, bool):
-                raise TypeError(f"{name}={value!r} is of type {type(value).__name__}; give an integer")
-            if value < smallest:
-                raise ValueError(f"{name}={value}; choose {name} >= {smallest}")
-        self._check_extras()
-        if not isinstance(self._setting("memory"), int | np.integer) or isinstance(self.memory, bool):
-            raise TypeError(
-                f"memory={self.memory!r} is of type {type(self.memory).__name__}; give an integer"
-            )
-        if self._setting("memory") < 64 or self._setting("memory") % 64:
-            raise ValueError(f"memory={self.memory}; choose a multiple of 64, such as 4096")
-        if not isinstance(self._setting("monitors"), bool | np.bool_):
-            raise TypeError(f"monitors={self.monitors!r}; choose True or False")
-        if self._setting("gate") not in tuple(GATES):
-            raise ValueError(f"gate={self.gate!r}; available: {', '.join(GATES)}")
-        if self.hidden is not None and not isinstance(self.hidden, tuple | list):
-            raise TypeError(
-                f"hidden={self.hidden!r}; give the width of each hidden layer, such as (256, 128)"
-            )
-        if not all(
-            isinstance(width, int | np.integer) and not isinstance(width, bool) and width >= 1
-            for width in self.hidden or ()
-        ):
-            raise ValueError(f"hidden={self.hidden!r}; choose widths of at least 1, such as (256, 128)")
-        for name in ("correction", "dropout", "learning_rate", "leverage", "min_trust"):
-            value = self._setting(name)
-            if not isinstance(value, int | float | np.number) or isinstance(value, bool):
-                raise TypeError(f"{name}={value!r} is of type {type(value).__name__}; give a number")
-        if not 0.0 <= self.dropout < 1.0:
-            raise ValueError(f"dropout={self.dropout}; choose 0 <= dropout < 1")
-        if not 0.0 <= self._setting("learning_rate") < np.inf:
-            raise ValueError(f"learning_rate={self.learning_rate}; choose 0 or more, such as 0.002")
-        if not 0.0 <= self.correction < np.inf:
-            raise ValueError(f"correction={self.correction}; choose 0 or more, such as 0.05")
-        if not 0.0 < self._setting("leverage") <= MAX_LEVERAGE:
-            raise ValueError(
-                f"leverage={self.leverage}; choose 0 < leverage <= {MAX_LEVERAGE:g}, such as 6.0"
-            )
-        if not 0.0 <= self._setting("min_trust") <= 1.0:
-            raise ValueError(f"min_trust={self.min_trust}; choose 0 <= min_trust <= 1")
-        check_effects({name: getattr(self, name) for name in NEEDS}, self._context())
+        check_values(self._settings())
+        context = self._context()
+        check_effects({name: getattr(self, name) for name in {**NEEDS, **context.without}}, context)
         n_experts, top_k = self._setting("n_experts"), self._setting("top_k")
         if top_k > n_experts:
             raise ValueError(
@@ -1163,41 +809,21 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
     def _context(self) -> Context:
         """Return what decides which arguments have an effect."""
         is_tree = self.expert is None or isinstance(self.expert, HoeffdingTreeClassifier)
-        extras = self._setting("extras") if self.variant == "driftmoe" else ()
+        without = MIXTURES[self.variant].WITHOUT
+        extras = () if "extras" in without else self._setting("extras")
         return Context(
             variant=self.variant,
+            without=without,
             expert="HoeffdingTreeClassifier" if self.expert is None else type(self.expert).__name__,
             has_trees=is_tree and not self._has_networks,
             has_networks=self._has_networks,
             policy=self.policy,
             extras=tuple(extra if isinstance(extra, str) else type(extra).__name__ for extra in extras),
             n_classifiers=sum(not isinstance(extra, str) for extra in extras),
-            gate=self._setting("gate"),
+            gate=DEFAULTS["gate"] if "gate" in without else self._setting("gate"),
             hidden=self._setting("hidden"),
             learning_rate=self._setting("learning_rate"),
         )
-
-    def _check_extras(self) -> None:
-        extras = self._setting("extras")
-        if isinstance(extras, str) or not isinstance(extras, Sequence):
-            raise TypeError(
-                f"extras={self.extras!r}; give a tuple of {', '.join(EXTRAS)} and river classifiers"
-            )
-        names = [extra for extra in extras if isinstance(extra, str)]
-        for extra in extras:
-            if isinstance(extra, str) and extra not in EXTRAS:
-                raise ValueError(
-                    f"extras: unknown {extra!r}; available: {', '.join(EXTRAS)}, and river classifiers"
-                )
-            if not isinstance(extra, str | base.Classifier):
-                raise TypeError(f"extras: {extra!r} is no river classifier; give one, or {', '.join(EXTRAS)}")
-            if isinstance(extra, base.Classifier) and not extra._multiclass:
-                raise ValueError(
-                    f"extras: {type(extra).__name__} tells only two classes apart; wrap it in "
-                    "river.multiclass.OneVsRestClassifier"
-                )
-        if len(set(names)) < len(names):
-            raise ValueError(f"extras={self.extras!r} names an expert twice; give each once")
 
     @property
     def _multiclass(self) -> bool:
@@ -1210,16 +836,9 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
 
     @classmethod
     def _unit_test_params(cls) -> Iterator[dict[str, Any]]:
-        for variant in VARIANTS:
-            sizes = {} if variant == "moe-task" else {"n_experts": 3}
+        for variant, mixture in MIXTURES.items():
+            sizes = {} if "n_experts" in mixture.WITHOUT else {"n_experts": 3}
             yield {"variant": variant, "hidden": (8,), "batch_size": 16, **sizes}
-
-
-def _default_tree(variant: str) -> HoeffdingTreeClassifier:
-    """The paper's tree, bounded; of the adaptive variant one that splits on less evidence."""
-    if variant == "driftmoe":
-        return HoeffdingTreeClassifier(grace_period=200, delta=0.01, max_nodes=MAX_NODES)
-    return HoeffdingTreeClassifier(grace_period=50, delta=1e-7, max_nodes=MAX_NODES)
 
 
 def _frame(X: IntoDataFrame) -> narwhals.DataFrame[Any]:

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from inspect import signature
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from river import base
 
 from driftmoe.encoding import Sample
 from driftmoe.transaction import Changes, Planned, assignment
-from driftmoe.trees import TreePool
+from driftmoe.trees import HoeffdingTreeClassifier, TreePool
 
 
 def spawn(prototype: base.Classifier, rng: np.random.Generator) -> base.Classifier:
@@ -53,6 +53,71 @@ def _vote(expert: base.Classifier, sample: Sample) -> dict[Any, float]:
         return {} if answer is None else {answer: 1.0}
 
 
+class Experts(Protocol):
+    """Experts of one kind, each of which tells all classes apart.
+
+    Attributes
+    ----------
+    reads
+        What of a `Batch` they read: `"vectors"`, `"samples"` or `"inputs"`.
+    kind
+        What reports call one of them.
+    """
+
+    reads: str
+
+    @property
+    def kind(self) -> str:
+        """What reports call one of them."""
+
+    @property
+    def n_experts(self) -> int:
+        """How many there are."""
+
+    @property
+    def n_replaced(self) -> np.ndarray:
+        """How often drift has ended the tree of each, shape (n_experts,); 0 where there are no trees."""
+
+    @property
+    def n_replaced_so_far(self) -> np.ndarray:
+        """As `n_replaced`; where drift is watched, a view that goes on counting."""
+
+    def n_rows_with_room(self, n_rows: int, weights: Callable[[int], np.ndarray] | None = None) -> int:
+        """Return how many of the next rows can be learnt in one step."""
+
+    def predict_proba(self, read: Any, n_classes: int, asked: np.ndarray | None = None) -> np.ndarray:
+        """Return the class probabilities of each expert; changes nothing. See `MulticlassTrees.predict_proba`."""
+
+    def plan(
+        self,
+        read: Any,
+        targets: np.ndarray,
+        taught: np.ndarray | None,
+        n_classes: int,
+        *,
+        nominal: Sequence[int] = (),
+        changes: Changes,
+    ) -> np.ndarray:
+        """Plan to let all experts predict, then those in `taught` learn. See `MulticlassTrees.plan`."""
+
+
+class Unwatched(Planned):
+    """Experts whose drift nobody watches, and which need no room made for them."""
+
+    n_experts: int
+
+    @property
+    def n_replaced(self) -> np.ndarray:
+        """How often drift has ended the tree of each: never; shape (n_experts,)."""
+        return np.zeros(self.n_experts, np.int64)
+
+    n_replaced_so_far = n_replaced
+
+    def n_rows_with_room(self, n_rows: int, weights: Callable[[int], np.ndarray] | None = None) -> int:
+        """Return how many of the next rows can be learnt in one step: all."""
+        return n_rows
+
+
 class MulticlassTrees(Planned):
     """A pool of trees, each of which tells all classes apart.
 
@@ -63,6 +128,7 @@ class MulticlassTrees(Planned):
     """
 
     reads = "vectors"
+    kind = "tree"
 
     def __init__(self, pool: TreePool) -> None:
         self.pool = pool
@@ -71,6 +137,16 @@ class MulticlassTrees(Planned):
     def n_experts(self) -> int:
         """Number of trees."""
         return self.pool.n_experts
+
+    @property
+    def n_replaced(self) -> np.ndarray:
+        """How often drift has ended each tree, shape (n_experts,)."""
+        return self.pool.n_replaced
+
+    @property
+    def n_replaced_so_far(self) -> np.ndarray:
+        """As `n_replaced`; where drift is watched, a view that goes on counting."""
+        return self.pool.n_replaced_so_far
 
     def predict_proba(
         self, vectors: np.ndarray, n_classes: int, asked: np.ndarray | None = None
@@ -172,7 +248,7 @@ class OneVsRestTrees(MulticlassTrees):
         return proba[:, :, 1]
 
 
-class MulticlassExperts(Planned):
+class MulticlassExperts(Unwatched):
     """A fixed number of river classifiers, each of which tells all classes apart; answers as `MulticlassTrees`.
 
     Parameters
@@ -188,10 +264,11 @@ class MulticlassExperts(Planned):
     reads = "samples"
 
     def __init__(self, prototype: base.Classifier, n_experts: int, rng: np.random.Generator) -> None:
+        self.kind = type(prototype).__name__
         self._experts = [spawn(prototype, rng) for _ in range(n_experts)]
 
     @property
-    def n_experts(self) -> int:
+    def n_experts(self) -> int:  # type: ignore[override]  # counted anew
         """Number of classifiers."""
         return len(self._experts)
 
@@ -242,7 +319,7 @@ class MulticlassExperts(Planned):
         return proba / total if math.isfinite(total) and total > 0.0 else np.zeros(n_classes)
 
 
-class OneVsRestExperts(Planned):
+class OneVsRestExperts(Unwatched):
     """One river classifier per class, which tells its class from all others; answers as `OneVsRestTrees`.
 
     Parameters
@@ -256,9 +333,15 @@ class OneVsRestExperts(Planned):
     reads = "samples"
 
     def __init__(self, prototype: base.Classifier, rng: np.random.Generator) -> None:
+        self.kind = type(prototype).__name__
         self._prototype = prototype
         self._rng = rng
         self._experts: list[base.Classifier] = []
+
+    @property
+    def n_experts(self) -> int:  # type: ignore[override]  # counted anew
+        """Number of classifiers, one for each class learnt."""
+        return len(self._experts)
 
     def predict_proba(
         self, samples: Sequence[Sample], n_classes: int, asked: np.ndarray | None = None
@@ -296,6 +379,41 @@ class OneVsRestExperts(Planned):
         changes.append(assignment(self, _experts=experts, _rng=rng))
         changes.append(_Deeds(of_expert, len(samples), n_classes))
         return own_proba
+
+
+OneVsRest = OneVsRestTrees | OneVsRestExperts
+
+
+def new_experts(
+    prototype: base.Classifier, n_experts: int, rng: np.random.Generator, *, n_threads: int, **of_trees: Any
+) -> tuple[Experts, Iterable[Hashable]]:
+    """Return untrained copies of a prototype, and the features that it is told are nominal.
+
+    Parameters
+    ----------
+    prototype
+        River classifier that is copied, not touched; a `driftmoe.trees.HoeffdingTreeClassifier` makes a pool of trees.
+    n_experts
+        Number of copies.
+    rng
+        Private source of the seeds of other classifiers.
+    n_threads, **of_trees
+        Arguments of `TreePool` beside those of the prototype.
+
+    Raises
+    ------
+    ValueError
+        If the prototype tells only two classes apart.
+    """
+    if not prototype._multiclass:
+        raise ValueError(
+            f"expert={type(prototype).__name__} tells only two classes apart; wrap it in "
+            "river.multiclass.OneVsRestClassifier, or choose variant='moe-task'"
+        )
+    if isinstance(prototype, HoeffdingTreeClassifier):
+        pool = prototype.pool(n_experts, n_threads=n_threads, **of_trees)
+        return MulticlassTrees(pool), prototype.nominal_attributes or ()
+    return MulticlassExperts(prototype, n_experts, rng), ()
 
 
 class _Deeds:

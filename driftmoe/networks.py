@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from driftmoe.experts import Unwatched
 from driftmoe.router import Router, soften
-from driftmoe.transaction import Changes, Planned, publication
+from driftmoe.transaction import Changes, publication
 
 
-class Networks(Planned):
+class Networks(Unwatched):
     """Small networks, each of which tells all classes apart; answers as `driftmoe.experts.MulticlassTrees`.
 
     Each is a network like the router, with a logit for each class, and takes a step of Adam against the gradient of the
@@ -32,6 +33,7 @@ class Networks(Planned):
     """
 
     reads = "inputs"
+    kind = "network"
 
     def __init__(
         self,
@@ -55,7 +57,7 @@ class Networks(Planned):
         ]
 
     @property
-    def n_experts(self) -> int:
+    def n_experts(self) -> int:  # type: ignore[override]  # counted anew
         """Number of networks."""
         return len(self._networks)
 

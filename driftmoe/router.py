@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Mapping
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -93,6 +94,13 @@ class Router:
         self._targets = np.zeros((batch_size, n_experts), np.float32)  # who was right, or errors
         self._row_weights = np.ones(batch_size, np.float32)
         self._takes_errors = False
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any], n_experts: int, rng: np.random.Generator) -> Router:
+        """Return a router of the settings, as `DriftMoEClassifier` names them."""
+        names = ("learning_rate", "batch_size", "dropout", "n_threads")
+        of_router = {name: settings[name] for name in names}
+        return cls(n_experts, hidden=tuple(settings["hidden"]), rng=rng, **of_router)
 
     @property
     def n_inputs(self) -> int:

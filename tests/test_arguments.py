@@ -11,9 +11,10 @@ import pytest
 from river import dummy, naive_bayes
 
 from benchmarks import ablation
-from driftmoe import DriftMoEClassifier, arguments, classifier, moa, models
+from driftmoe import DriftMoEClassifier, classifier, moa, models
 from driftmoe.arguments import IDLE, NEEDS, unmet
 from driftmoe.classifier import DEFAULTS, VARIANTS
+from driftmoe.mixture import MIXTURES
 from driftmoe.nn import NeuralMoEClassifier
 from driftmoe.routing import TopK, WithNull
 from driftmoe.trees import HoeffdingTreeClassifier, TreePool
@@ -160,8 +161,12 @@ def test_an_argument_without_effect_is_refused_also_where_it_has_its_defaults_va
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_what_asks_for_nothing_may_be_given_everywhere(variant):
-    assert set(IDLE) <= set(NEEDS)
+    assert set(IDLE) <= CONDITIONAL
     DriftMoEClassifier(variant, expert=naive_bayes.GaussianNB(), **IDLE)
+
+
+CONDITIONAL = {*NEEDS, *(name for mixture in MIXTURES.values() for name in mixture.WITHOUT)}
+"""Arguments that have an effect beside some others only, or in some variants."""
 
 
 def described(model):
@@ -221,11 +226,10 @@ def test_fewer_experts_than_the_default_of_top_k_all_learn(variant):
 def test_every_default_is_described_and_belongs_to_an_argument():
     for of in (DriftMoEClassifier, NeuralMoEClassifier):
         parameters = inspect.signature(of).parameters
-        assert {name for name in NEEDS if name in parameters} >= set(DEFAULTS) & set(parameters)
+        assert {name for name in CONDITIONAL if name in parameters} >= set(DEFAULTS) & set(parameters)
         assert all(parameters[name].default is None for name in DEFAULTS if name in parameters)
-    assert set(NEEDS) | set(DEFAULTS) <= set(inspect.signature(DriftMoEClassifier).parameters)
+    assert CONDITIONAL | set(DEFAULTS) <= set(inspect.signature(DriftMoEClassifier).parameters)
     assert set(OTHERS) >= set(inspect.signature(DriftMoEClassifier).parameters) - {"variant"}
-    assert arguments.NEEDS is NEEDS
 
 
 def test_models_of_the_kept_results_and_of_the_studies_can_be_made():

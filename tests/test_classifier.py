@@ -60,7 +60,7 @@ def new_tree():
 
 def router_layers(model):
     """Weights as the twin has them, a row of numbers for each output, and biases."""
-    return [(weights.T.tolist(), biases.tolist()) for weights, biases in layers(model._router)]
+    return [(weights.T.tolist(), biases.tolist()) for weights, biases in layers(model._mixture.router)]
 
 
 def layers(router, of=None):
@@ -81,7 +81,7 @@ def side_by_side():
         for x, y in samples:
             if twin is not None:
                 predictions.append((model.predict_one(x), twin.predict(x)))
-            first_moment = model._router._moments[0].copy()
+            first_moment = model._mixture.router._moments[0].copy()
             model.learn_one(x, y)
             if twin is None:  # the router's input weights are drawn when the first sample shows the features
                 twin = ReferenceDriftMoE(
@@ -94,8 +94,8 @@ def side_by_side():
             twin.learn(x, y)
             if not twin.batch:
                 losses.append(twin.loss)
-                gradient = (model._router._moments[0] - 0.9 * first_moment) / 0.1  # what Adam took in
-                gradients = layers(model._router, gradient)
+                gradient = (model._mixture.router._moments[0] - 0.9 * first_moment) / 0.1  # what Adam took in
+                gradients = layers(model._mixture.router, gradient)
                 for (of_weights, of_biases), (weight, bias) in zip(gradients, twin.gradients, strict=True):
                     np.testing.assert_allclose(of_weights.T, weight, rtol=1e-3, atol=2e-6)
                     np.testing.assert_allclose(of_biases, bias, rtol=1e-3, atol=1e-6)
@@ -120,7 +120,7 @@ def test_router_weights_equal_the_twin_after_ten_steps(side_by_side, run):
 @pytest.mark.parametrize("run", RUNS)
 def test_the_chosen_experts_learnt_and_no_other(side_by_side, run):
     model, twin, _, _ = side_by_side[run]
-    for ours, theirs in zip(model._experts._experts, twin.experts, strict=True):
+    for ours, theirs in zip(model._mixture.experts._experts, twin.experts, strict=True):
         assert ours._train_weight_seen_by_model == theirs._train_weight_seen_by_model
     assert sum(expert._train_weight_seen_by_model for expert in twin.experts) == 160 * 2
 
@@ -235,7 +235,7 @@ def test_top_k_is_that_of_routing(rows, k, renorm, is_compiled):
 def test_logits_that_choose_nobody_are_refused(wrong):
     model = DriftMoEClassifier("moe-vote", n_experts=3, top_k=1)
     model.learn_one({"a": 1.0}, 0)
-    model._router._weights[-3:] = wrong
+    model._mixture.router._weights[-3:] = wrong
     with pytest.raises(ValueError, match="one expert at least must be in service"):
         model.predict_one({"a": 1.0})
 
@@ -270,9 +270,9 @@ def test_moe_data_answers_with_one_expert_and_moe_vote_with_top_k():
     x = SEA[0][0]
     single, voted = learnt("moe-data", SEA), learnt("moe-vote", SEA)
     vector = single._encoder.vector(x)[np.newaxis]
-    (logits,) = single._router.logits(single._encoder.inputs(vector, is_learning=False))
+    (logits,) = single._mixture.router.logits(single._encoder.inputs(vector, is_learning=False))
     chosen, second = np.argsort(-logits, kind="stable")[:2]
-    (experts,) = single._experts.predict_proba(vector, 2)
+    (experts,) = single._mixture.experts.predict_proba(vector, 2)
     assert list(single.predict_proba_one(x).values()) == pytest.approx(experts[chosen].tolist())
     weight = 1.0 / (1.0 + math.exp(logits[second] - logits[chosen]))
     expected = weight * experts[chosen] + (1.0 - weight) * experts[second]
@@ -283,8 +283,8 @@ def test_moe_task_experts_decide_together_with_the_router():
     model = learnt("moe-task", SEA)
     x = SEA[0][0]
     vector = model._encoder.vector(x)[np.newaxis]
-    logits = model._router.logits(model._encoder.inputs(vector, is_learning=False))[0].astype(float)
-    own = model._experts.pool.predict_proba(vector)[0, :, 1]
+    logits = model._mixture.router.logits(model._encoder.inputs(vector, is_learning=False))[0].astype(float)
+    own = model._mixture.experts.pool.predict_proba(vector)[0, :, 1]
     scores = np.exp(logits) * own
     assert list(model.predict_proba_one(x).values()) == pytest.approx(
         (scores / scores.sum()).tolist(), rel=1e-5
@@ -295,9 +295,9 @@ def test_moe_task_grows_an_expert_per_class_and_teaches_all_of_them():
     model = small("moe-task", expert=new_tree())
     for i, label in enumerate(["a", "b", ("c", 1), "a"]):
         model.learn_one({"v": float(i)}, label)
-    weights = [expert._train_weight_seen_by_model for expert in model._experts._experts]
+    weights = [expert._train_weight_seen_by_model for expert in model._mixture.experts._experts]
     assert weights == [4.0, 3.0, 2.0]
-    assert model._router.n_experts == 3
+    assert model._mixture.router.n_experts == 3
     assert set(model.predict_proba_one({"v": 0.0})) == {"a", "b", ("c", 1)}
 
 
@@ -305,7 +305,7 @@ def test_moe_task_takes_binary_experts():
     model = learnt(
         "moe-task", list(datasets.ImageSegments().take(100)), expert=linear_model.LogisticRegression()
     )
-    assert len(model._experts._experts) == len(model.predict_proba_one({}))
+    assert len(model._mixture.experts._experts) == len(model.predict_proba_one({}))
 
 
 @pytest.mark.parametrize(
@@ -397,7 +397,7 @@ def test_moe_task_teaches_the_router_the_true_class():
         model.learn_one({"v": float(i)}, label)
     none = np.nan  # there was no such expert yet
     np.testing.assert_array_equal(
-        model._router._targets[:4], [[1, none, none], [0, 1, none], [1, 0, none], [0, 0, 1]]
+        model._mixture.router._targets[:4], [[1, none, none], [0, 1, none], [1, 0, none], [0, 0, 1]]
     )
 
 
@@ -441,7 +441,7 @@ def test_before_any_vote_the_classes_are_equally_likely():
 
 def test_experts_with_a_seed_differ():
     model = DriftMoEClassifier(expert=forest.AMFClassifier(n_estimators=1, seed=1), n_experts=3, seed=1)
-    assert len({expert.seed for expert in model._experts._experts}) == 3
+    assert len({expert.seed for expert in model._mixture.experts._experts}) == 3
 
 
 def test_the_prototype_is_not_touched():
@@ -476,7 +476,7 @@ def test_router_sends_a_region_to_the_expert_that_knows_it():
     )
     model.learn_one({"v": -1.0}, 0)
     model.learn_one({"v": 1.0}, 1)
-    model._experts._experts = [AlwaysSays(0), AlwaysSays(1)]
+    model._mixture.experts._experts = [AlwaysSays(0), AlwaysSays(1)]
     hits = []
     for value in np.random.default_rng(0).normal(size=800):
         hits.append(model.predict_one({"v": value}) == int(value > 0))
@@ -514,7 +514,7 @@ def test_any_stream_of_valid_samples_is_learnt(variant, rows):
             assert all(0.0 <= p <= 1.0 for p in proba.values())
         model.learn_one(x, y)
         seen.append(y)
-    assert np.isfinite(model._router._weights).all()
+    assert np.isfinite(model._mixture.router._weights).all()
 
 
 BAD_SAMPLES = [
@@ -715,7 +715,7 @@ def test_any_policy_serves_single_samples_and_blocks_alike(variant, policy):
     (block,) = stream.blocks(300)
     names, values = [f.name for f in stream.features], [f.values for f in stream.features]
     assert many.step_many(*block, names=names, values=values, classes=stream.classes) == expected
-    assert many._router._weights.tobytes() == one._router._weights.tobytes()
+    assert many._mixture.router._weights.tobytes() == one._mixture.router._weights.tobytes()
 
 
 @pytest.mark.parametrize("variant", ["moe-data", "moe-vote"])
@@ -728,8 +728,11 @@ def test_river_experts_all_count_alike_where_only_nulls_are_chosen(variant):
     for x, _ in SEA[100:200]:
         sample = model._encoder.order(model._encoder.clean(x))
         inputs = model._encoder.inputs(model._encoder.vector(sample)[np.newaxis], is_learning=False)
-        votes = model._experts.predict_proba([sample], 2)[0]
-        if model._choose(model._router.logits(inputs)).weights.any() or np.ptp(votes[:, 0]) < 1e-6:
+        votes = model._mixture.experts.predict_proba([sample], 2)[0]
+        if (
+            model._mixture._choose(model._mixture.router.logits(inputs)).weights.any()
+            or np.ptp(votes[:, 0]) < 1e-6
+        ):
             continue
         n_checked += 1
         assert list(model.predict_proba_one(x).values()) == pytest.approx(
@@ -772,7 +775,7 @@ def test_a_policy_of_the_users_own_is_welcome():
         return replace(routing, mask=mask, weights=mask / 2.0)
 
     model = learnt("moe-vote", SEA, policy=last_two)
-    assert [int(n) for n in model._experts.pool.weight_seen] == [0, 0, 400, 400]
+    assert [int(n) for n in model._mixture.experts.pool.weight_seen] == [0, 0, 400, 400]
 
 
 def test_with_nulls_a_sample_that_everybody_gets_right_is_learnt_by_fewer():
@@ -782,7 +785,7 @@ def test_with_nulls_a_sample_that_everybody_gets_right_is_learnt_by_fewer():
     weight_seen = []
     for x, y in samples:
         model.learn_one(x, y)
-        weight_seen.append(model._experts.pool.weight_seen.sum())
+        weight_seen.append(model._mixture.experts.pool.weight_seen.sum())
     assert weight_seen[599] - weight_seen[499] < 0.7 * (weight_seen[100] - weight_seen[0])
 
 
@@ -844,11 +847,11 @@ def test_the_correction_moves_votes_not_learning_the_same_in_blocks(variant, pol
     (block,) = stream.blocks(400)
     names, values = [f.name for f in stream.features], [f.values for f in stream.features]
     assert many.step_many(*block, names=names, values=values, classes=stream.classes) == answers
-    assert many._correction.tolist() == one._correction.tolist()
-    assert [model._experts.pool.weight_seen.tolist() for model in (one, many)] == [
-        plain._experts.pool.weight_seen.tolist()
+    assert many._mixture._correction.tolist() == one._mixture._correction.tolist()
+    assert [model._mixture.experts.pool.weight_seen.tolist() for model in (one, many)] == [
+        plain._mixture.experts.pool.weight_seen.tolist()
     ] * 2
-    assert one._router._weights.tobytes() == plain._router._weights.tobytes()
+    assert one._mixture.router._weights.tobytes() == plain._mixture.router._weights.tobytes()
     if policy is None:
         assert any(one.predict_proba_one(x) != plain.predict_proba_one(x) for x, _ in stream.take(50))
 
@@ -910,15 +913,15 @@ def test_what_an_expert_raises_comes_through_when_all_others_have_learnt(dislike
     assert history._pairs.tolist() == other._pairs.tolist()
     assert [model.describe(e) for e in range(2)] == [patient.describe(e) for e in range(2)]
     assert model.routing_report().cumulative.n_samples == 40
-    assert model._router.n_batches == 5
+    assert model._mixture.router.n_batches == 5
 
 
 def test_a_router_that_never_learns_stays_as_it_was_drawn():
     model = learnt("driftmoe", SEA[:10], learning_rate=0.0)  # both classes are known by then
-    before = model._router._weights.copy()
+    before = model._mixture.router._weights.copy()
     for x, y in SEA:
         model.learn_one(x, y)
-    assert model._router._weights.tolist() == before.tolist()
+    assert model._mixture.router._weights.tolist() == before.tolist()
 
 
 # --- looking at a tree ------------------------------------------------------------------------------------------------

@@ -113,7 +113,7 @@ def test_learning_many_equals_learning_one_by_one(variant, rows):
         many.learn_many(X.iloc[block], y.iloc[block])
     for x, _ in samples:
         assert many.predict_proba_one(x) == one.predict_proba_one(x)
-    assert [model._router._counts[N_KEPT] for model in (one, many)] == [300 % 32] * 2
+    assert [model._mixture.router._counts[N_KEPT] for model in (one, many)] == [300 % 32] * 2
 
 
 def test_columns_may_be_named_by_numbers():
@@ -194,7 +194,7 @@ def test_same_seed_gives_the_same_figures_in_another_process(variant):
 
 def test_seeds_differ():
     def figures(seed):
-        return trained("driftmoe", seed=seed)._router.logits(np.ones((1, 18), np.float32)).tolist()
+        return trained("driftmoe", seed=seed)._mixture.router.logits(np.ones((1, 18), np.float32)).tolist()
 
     assert figures(1) != figures(2)
 

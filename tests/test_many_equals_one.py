@@ -58,7 +58,7 @@ def report(model):
 
 def trees(model):
     """Every number of every tree, without the room for more."""
-    pool = model._experts.pool
+    pool = model._mixture.experts.pool
     n_classes, n_features = pool.n_classes, pool.n_features
     parts = []
     for one in map(pool.clone, range(pool.n_experts)):
@@ -81,7 +81,7 @@ def test_a_block_predicts_and_learns_as_the_loop_does(name, kind, variant, size)
     one, many = (DriftMoEClassifier(variant, expert=experts(kind, name), **SETTINGS) for _ in range(2))
     expected = labels(one, stream)
     assert labels_in_blocks(many, stream, size) == expected
-    assert many._router._weights.tobytes() == one._router._weights.tobytes()
+    assert many._mixture.router._weights.tobytes() == one._mixture.router._weights.tobytes()
     assert many._encoder._moments.tobytes() == one._encoder._moments.tobytes()
     for ours, theirs in zip(report(many), report(one), strict=True):
         assert ours.sums.tobytes() == theirs.sums.tobytes()
@@ -104,7 +104,7 @@ def test_a_frame_of_numbers_is_learnt_and_predicted_as_its_rows(variant, size):
         one.learn_one(row, label)
     for start in range(0, len(X), size):
         many.learn_many(X.iloc[start : start + size], y.iloc[start : start + size])
-    assert many._router._weights.tobytes() == one._router._weights.tobytes()
+    assert many._mixture.router._weights.tobytes() == one._mixture.router._weights.tobytes()
     assert trees(many) == trees(one)
     assert many.predict_many(X).tolist() == [one.predict_one(row) for row in X.to_dict("records")]
 
@@ -179,7 +179,7 @@ def test_blocks_with_missing_and_new_things_equal_the_loop(variant, rows, size):
         arguments["n_experts"] = 3
     one, many = DriftMoEClassifier(variant, **arguments), DriftMoEClassifier(variant, **arguments)
     assert labels_in_blocks(many, stream, size) == labels(one, stream)
-    assert many._router._weights.tobytes() == one._router._weights.tobytes()
+    assert many._mixture.router._weights.tobytes() == one._mixture.router._weights.tobytes()
 
 
 def test_a_row_that_cannot_be_read_stops_the_run_where_it_is():

@@ -23,18 +23,11 @@ import streams
 from driftmoe import DriftMoEClassifier
 from driftmoe.evaluation import prequential
 from driftmoe.linear import LinearModels, regress
-from driftmoe.mixture import (
-    PROBE,
-    SURPRISE,
-    Rows,
-    gate,
-    head_errors,
-    settle,
-    soften,
-    who_voted,
-)
+from driftmoe.mixture import PROBE, SURPRISE, Batch
+from driftmoe.mixture.gate import gate, head_errors, settle, who_voted
 from driftmoe.neighbours import LabelHistory, Neighbours
 from driftmoe.perceptron import Perceptron, perceive
+from driftmoe.router import soften
 from driftmoe.routing import Dense, TopK, WithNull, WithShared
 from driftmoe.trees import HoeffdingTreeClassifier
 from streams.drift import Switching
@@ -503,7 +496,7 @@ def test_an_equal_gate_gives_all_that_vote_the_same_weight():
     model = DriftMoEClassifier(gate="equal", **SMALL)
     accuracy(model, streams.make("rbf_f", seed=1, n_samples=500))
     weights, expert_proba = model._mixture.votes(
-        Rows(np.zeros((1, 10)), np.zeros((1, 10), np.float32), []), n_classes=2
+        Batch(np.zeros((1, 10)), np.zeros((1, 10), np.float32), [], n_classes=2)
     )
     assert (expert_proba.sum(axis=2) > 0).all()
     np.testing.assert_allclose(weights, 1.0 / weights.shape[1])
@@ -513,10 +506,10 @@ def test_an_equal_gate_gives_all_that_vote_the_same_weight():
 def test_only_a_gate_with_memories_follows_who_has_been_right_just_now(gate, follows):
     model = DriftMoEClassifier(gate=gate, **SMALL)
     accuracy(model, streams.make("rbf_f", seed=1, n_samples=600))
-    row = Rows(np.full((1, 10), 0.5), np.zeros((1, 10), np.float32), [])
-    before, _ = model._mixture.votes(row, n_classes=2)
+    row = Batch(np.full((1, 10), 0.5), np.zeros((1, 10), np.float32), [], n_classes=2)
+    before, _ = model._mixture.votes(row)
     model._mixture._memories[:, 0] = 0.0  # the first tree has never been wrong
-    after, _ = model._mixture.votes(row, n_classes=2)
+    after, _ = model._mixture.votes(row)
     assert bool(after[0, 0] > before[0, 0] + 0.01) == follows
 
 

@@ -114,7 +114,7 @@ def test_an_extra_that_raises_leaves_networks_and_router_in_step():
     with pytest.raises(RuntimeError, match="no text"):
         model.learn_one({"a": 1.0, "c": "red"}, 1)
     model.learn_many(X, y)
-    assert all(network.room == model._router.room for network in model._experts._networks)
+    assert all(network.room == model._mixture.router.room for network in model._mixture.experts._networks)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -127,7 +127,7 @@ def test_learning_many_equals_learning_one_by_one(variant, rows):
         one.learn_one(x, label)
     for start in range(0, len(X), rows):
         many.learn_many(X.iloc[start : start + rows], y.iloc[start : start + rows])
-    for theirs, ours in zip(one._experts._networks, many._experts._networks, strict=True):
+    for theirs, ours in zip(one._mixture.experts._networks, many._mixture.experts._networks, strict=True):
         assert theirs._weights.tobytes() == ours._weights.tobytes()
     assert all(many.predict_proba_one(x) == one.predict_proba_one(x) for x, _ in samples)
 

@@ -28,8 +28,8 @@ def test_a_model_shows_its_router_as_a_module_with_the_same_logits(variant):
     inputs = np.random.default_rng(0).normal(size=(50, 21)).astype(np.float32)
     logits = model.router(torch.from_numpy(inputs))
     assert isinstance(model.router, nn.Module)
-    assert logits.shape == (50, model._router.n_experts)
-    np.testing.assert_allclose(logits.detach(), model._router.logits(inputs), rtol=1e-4, atol=1e-5)
+    assert logits.shape == (50, model._mixture.router.n_experts)
+    np.testing.assert_allclose(logits.detach(), model._mixture.router.logits(inputs), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("hidden", [(), (8,), (7, 5, 3)])
@@ -63,7 +63,7 @@ def test_what_is_written_to_the_module_the_model_uses():
     with torch.no_grad():
         model.router.layers[-1].weight.zero_()
         model.router.layers[-1].bias.copy_(torch.arange(12.0))
-    assert model._router.logits(inputs)[0].tolist() == list(range(12))
+    assert model._mixture.router.logits(inputs)[0].tolist() == list(range(12))
 
 
 def test_a_module_of_a_router_that_has_grown_since_is_left_as_it_was():
@@ -86,7 +86,7 @@ def test_gradients_pass_through_the_module():
 def test_a_copy_of_the_module_is_no_part_of_the_model():
     model = trained("moe-vote")
     own = pickle.loads(pickle.dumps(model.router))
-    before = model._router._weights.copy()
+    before = model._mixture.router._weights.copy()
     with torch.no_grad():
         own.layers[0].weight.zero_()
-    assert model._router._weights.tolist() == before.tolist()
+    assert model._mixture.router._weights.tolist() == before.tolist()

@@ -212,7 +212,7 @@ def test_the_window_slides_in_bounded_memory(batch_size):
         if window.n_samples < i:
             assert window.of_experts.tolist() == (so_far - before).of_experts.tolist()
             assert window.sums.tolist() == (so_far - before).sums.tolist()
-    assert len(model._log._steps) <= 1000 / batch_size + 2
+    assert len(model._mixture.log._steps) <= 1000 / batch_size + 2
 
 
 def test_each_null_expert_takes_the_place_of_an_expert():
@@ -252,8 +252,8 @@ def test_trees_that_drift_ends_are_counted_in_the_window_where_it_does():
     model = DriftMoEClassifier(n_experts=3, extras=("head",), seed=1)
     stream = streams.make("led_a", seed=1, n_samples=6000)
     curve = [(c.n_samples, c.routing.window.n_replaced) for c in prequential(stream, model, window=500)]
-    assert sum(n for _, n in curve) == model._experts.pool.n_replaced.sum() > 0
-    assert model.routing_report().cumulative.n_replaced == model._experts.pool.n_replaced.sum()
+    assert sum(n for _, n in curve) == model._mixture.experts.pool.n_replaced.sum() > 0
+    assert model.routing_report().cumulative.n_replaced == model._mixture.experts.pool.n_replaced.sum()
 
 
 @pytest.mark.parametrize("step", [100, 300])

@@ -286,6 +286,6 @@ def test_kernels_stay_within_their_arrays():
 
 def test_arrays_that_do_not_fit_are_refused_at_the_door():
     model = learnt("moe-data")
-    n_inputs = model._router.n_inputs
+    n_inputs = model._mixture.router.n_inputs
     with pytest.raises(ValueError, match="inputs of shape"):
-        model._router.logits(np.zeros((1, n_inputs - 1), np.float32))
+        model._mixture.router.logits(np.zeros((1, n_inputs - 1), np.float32))

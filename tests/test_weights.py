@@ -18,6 +18,7 @@ from driftmoe.classifier import VARIANTS
 from driftmoe.nn import NeuralMoEClassifier
 from driftmoe.router import N_KEPT, Router
 from driftmoe.routing import TopK
+from driftmoe.transaction import OneAtATime
 from driftmoe.trees import HoeffdingTreeClassifier, TreePool
 
 SMALL = {"hidden": (8, 6), "batch_size": 16, "seed": 5}
@@ -78,7 +79,8 @@ def state(part):
     if not hasattr(part, "__dict__") or isinstance(part, type | FunctionType):
         return part
     # Trees without max_features draw nothing; without a seed their source is another each time.
-    values = {name: value for name, value in vars(part).items() if name not in ("_lock", "_entropy")}
+    values = part._state() if isinstance(part, OneAtATime) else vars(part)
+    values = {name: value for name, value in values.items() if name != "_entropy"}
     if isinstance(part, Router):
         n_kept = part._counts[N_KEPT]
         values |= {name: values[name][:n_kept] for name in ("_batch", "_targets", "_row_weights")}
@@ -112,7 +114,7 @@ def test_trees_of_the_papers_variants_see_the_weight_of_the_samples_that_they_le
     )  # one leaf knows it all
     for (x, label), w in zip(samples_of(X, y), weights.tolist(), strict=True):
         model.learn_one(x, label, w)
-    seen = model._experts.pool.weight_seen
+    seen = model._mixture.experts.pool.weight_seen
     if variant != "moe-task":
         assert seen.sum() == pytest.approx(2 * weights.sum())
         return
@@ -133,8 +135,8 @@ def test_a_tree_of_the_adaptive_variant_learns_a_sample_its_weight_times_its_poi
             target = model._encoder.classes.index(label)
             pool.learn(X[row : row + 1], [target], weights=w * np.array([draws]))
             n_learnt += 1
-    assert model._experts.pool.weight_seen.tolist() == pool.weight_seen.tolist()
-    assert [model._experts.pool.describe(e) for e in range(3)] == [pool.describe(e) for e in range(3)]
+    assert model._mixture.experts.pool.weight_seen.tolist() == pool.weight_seen.tolist()
+    assert [model._mixture.experts.pool.describe(e) for e in range(3)] == [pool.describe(e) for e in range(3)]
 
 
 @pytest.mark.parametrize("variant", ["moe-vote", "moe-data", "moe-task"])
@@ -143,7 +145,7 @@ def test_the_router_of_the_papers_variants_notes_the_weight_of_each_row(variant)
     model, weights = small(variant), [1.0, 0.5, 3.0, 0.0, 2.0, 1.0, 7.0, 0.25, 0.0, 1.0]
     for (x, label), w in zip(samples_of(X, y), weights, strict=True):
         model.learn_one(x, label, w)
-    assert model._router._row_weights[:8].tolist() == [w for w in weights if w > 0.0]
+    assert model._mixture.router._row_weights[:8].tolist() == [w for w in weights if w > 0.0]
 
 
 def test_what_the_head_learns_is_multiplied_by_the_weight():
@@ -156,10 +158,12 @@ def test_what_the_head_learns_is_multiplied_by_the_weight():
     for row, ((x, label), w) in enumerate(zip(samples_of(X, y), weights, strict=True)):
         model.learn_one(x, label, w)
         if len(model._encoder.classes) == 2:
-            logits = model._router._batch[row, -2:].astype(float)
+            logits = model._mixture.router._batch[row, -2:].astype(float)
             p = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
             expected = w * (p - (np.arange(2) == model._encoder.classes.index(label)))
-            np.testing.assert_allclose(model._router._targets[row, n_logits:], expected, rtol=1e-5, atol=1e-7)
+            np.testing.assert_allclose(
+                model._mixture.router._targets[row, n_logits:], expected, rtol=1e-5, atol=1e-7
+            )
 
 
 def test_networks_are_taught_errors_times_the_weight():
@@ -169,7 +173,7 @@ def test_networks_are_taught_errors_times_the_weight():
         for x, label in samples_of(X, y):
             model.learn_one(x, label, w)
     # Without a step so far what they say is the same, so that the errors differ by the weight alone.
-    for ours, theirs in zip(many._experts._networks, one._experts._networks, strict=True):
+    for ours, theirs in zip(many._mixture.experts._networks, one._mixture.experts._networks, strict=True):
         assert theirs._targets[:12].any()
         n_kept = ours._targets.shape[1]
         np.testing.assert_allclose(
@@ -206,7 +210,7 @@ def test_an_expert_that_takes_no_weight_learns_a_sample_so_often(variant):
     model.learn_one({"a": 2.0}, "y", 0)
     model.learn_one({"a": 4.0}, "y", 1)
     label = True if variant == "moe-task" else 0
-    for expert in model._experts._experts:
+    for expert in model._mixture.experts._experts:
         assert expert.taught == [(1.0, label)] * 3 + [(4.0, label)]
 
 
@@ -227,7 +231,7 @@ def test_an_expert_that_takes_weights_gets_fractions_as_they_are():
     model = small("moe-vote", expert=Weighing(), top_k=3)
     model.learn_one({"a": 1.0}, "y", 2.5)
     model.learn_one({"a": 2.0}, "y", 2.0)
-    for expert in model._experts._experts:
+    for expert in model._mixture.experts._experts:
         assert [w for *_, w in expert.taught] == [2.5, 1.0, 1.0]
 
 
@@ -296,7 +300,7 @@ def learnt_one_by_one(model, samples, weights):
 
 
 def assert_same(many, one, probes):
-    assert many._router._weights.tobytes() == one._router._weights.tobytes()
+    assert many._mixture.router._weights.tobytes() == one._mixture.router._weights.tobytes()
     assert many._encoder._moments.tobytes() == one._encoder._moments.tobytes()
     ours, theirs = (model.routing_report().cumulative for model in (many, one))
     assert ours.n_samples == theirs.n_samples
@@ -364,7 +368,7 @@ def test_the_correction_in_blocks_with_weights_equals_the_loop():
     one, many = (small("moe-vote", correction=0.3, policy=TopK(1)) for _ in range(2))
     learnt_one_by_one(one, samples_of(X, y), weights.tolist())
     many.learn_many(pd.DataFrame(X, columns=list("abc")), y, weights)
-    assert many._correction.tolist() == one._correction.tolist()
+    assert many._mixture._correction.tolist() == one._mixture._correction.tolist()
     assert_same(many, one, [x for x, _ in samples_of(X[:20], y[:20])])
 
 

@@ -8,9 +8,13 @@ from typing import Any, ClassVar
 import numpy as np
 from river import base
 
-from driftmoe.classifier import VARIANTS, DriftMoEClassifier, Pool
+from driftmoe.classifier import DriftMoEClassifier
+from driftmoe.mixture import MIXTURES, PerClass
 from driftmoe.networks import Networks
 from driftmoe.routing import Policy
+
+VARIANTS = tuple(name for name, mixture in MIXTURES.items() if mixture is not PerClass)
+"""A network tells all classes apart."""
 
 
 class NeuralMoEClassifier(DriftMoEClassifier):
@@ -85,8 +89,8 @@ class NeuralMoEClassifier(DriftMoEClassifier):
         batch_size: int | None = None,
         seed: int | None = None,
     ) -> None:
-        if variant not in VARIANTS or variant == "moe-task":
-            raise ValueError(f"variant={variant!r}; available: driftmoe, moe-vote, moe-data")
+        if variant not in VARIANTS:
+            raise ValueError(f"variant={variant!r}; available: {', '.join(VARIANTS)}")
         if not isinstance(expert_hidden, tuple | list) or not all(
             isinstance(width, int | np.integer) and not isinstance(width, bool) and width >= 1
             for width in expert_hidden
@@ -117,10 +121,10 @@ class NeuralMoEClassifier(DriftMoEClassifier):
 
     @classmethod
     def _unit_test_params(cls) -> Iterator[dict[str, Any]]:
-        for variant in ("driftmoe", "moe-vote", "moe-data"):
+        for variant in VARIANTS:
             yield {"variant": variant, "n_experts": 3, "hidden": (8,), "expert_hidden": (8,), "seed": 1}
 
-    def _new_experts(self, rng: np.random.Generator) -> tuple[Pool, Iterable[Hashable]]:
+    def _new_experts(self, rng: np.random.Generator) -> tuple[Networks, Iterable[Hashable]]:
         return Networks(
             self._setting("n_experts"),
             hidden=self.expert_hidden,

@@ -1,0 +1,390 @@
+"""The adaptive mixture: experts of several kinds that all learn, and a gate that learns whom to trust.
+
+One step per sample: every expert that is asked votes; the gate weighs the votes by what the router says of this sample
+and by how well each expert has done lately. Experts then learn the label (each tree a Poisson number of times), and the
+router takes a gradient step on the mixture's log-likelihood.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from driftmoe.draws import poisson
+from driftmoe.experts import Experts, MulticlassExperts, new_experts
+from driftmoe.linear import LinearModels
+from driftmoe.mixing import mix
+from driftmoe.mixture.batch import Batch
+from driftmoe.mixture.cotraining import MAX_NODES, check_policy, n_logits_of, planned_replacements
+from driftmoe.mixture.gate import FADING, LOSS_FADING, gate, head_errors, settle, who_voted
+from driftmoe.neighbours import LabelHistory, Neighbours
+from driftmoe.perceptron import Perceptron
+from driftmoe.router import Router, soften
+from driftmoe.routing import Choice, Policy, at_step, route
+from driftmoe.telemetry import RoutingLog
+from driftmoe.transaction import NO_TARGETS, NO_WEIGHTS, Changes, assignment, planned, publication
+from driftmoe.trees import HoeffdingTreeClassifier
+
+if TYPE_CHECKING:
+    from river import base
+
+FAITH = 3.0
+"""How much each memory counts to begin with, per nat of likelihood; learnt from then on."""
+
+FAITH_RATE = 5.0
+"""Step size of what is learnt about the memories, as a multiple of the router's."""
+
+PROBE = 8
+"""An expert that is hardly trusted is asked for one sample in so many."""
+
+GATES = {"learnt": (True, True), "router": (True, False), "recency": (False, True), "equal": (False, False)}
+"""Kind of gate -> whether the weights depend on the router's logits, and on how well each expert has done lately."""
+
+MONITORS = {"warning_delta": 0.05, "drift_delta": 0.01}
+"""How the trees of the adaptive variant follow drift; see `TreePool`."""
+
+Extra = Neighbours | LabelHistory | LinearModels | Perceptron | MulticlassExperts
+
+EXTRAS: dict[str, Callable[[int, np.random.Generator], Extra]] = {
+    "neighbours": lambda memory, rng: Neighbours(memory),
+    "relevant-neighbours": lambda memory, rng: Neighbours(memory, by_relevance=True),
+    "history": lambda memory, rng: LabelHistory(),
+    "linear": lambda memory, rng: LinearModels(),
+    "network": lambda memory, rng: Perceptron(*rng.spawn(1)),
+}
+"""Name of an extra expert -> how it is made, given how many samples neighbours remember and a source of randomness."""
+
+HEAD = "head"
+"""The extra expert that is the router itself: its own class probabilities."""
+
+
+class AdaptiveMixture:
+    """The variant `"driftmoe"`: a pool of experts, extra experts of other kinds, and the gate over all of them.
+
+    Parameters
+    ----------
+    pool
+        The main experts, which learn with Poisson weights.
+    extras
+        Experts of other kinds, each of which learns every sample once, and what reports call each.
+    has_head
+        Whether the router's own class probabilities are one more expert, the last.
+    router
+        Its logits are those of the experts (of `policy`, if there is one), then those of the classes if `has_head`.
+    policy
+        Chooses from the experts' logits and their standing who votes, and who of the pool learns; `None` for all. The
+        router learns from the votes of all. A null expert of the policy votes as the mean of all others: it is trusted
+        where they agree, and nobody needs to learn.
+    leverage
+        Mean of the Poisson weights.
+    min_trust
+        Share of the gate's weight below which costly extra experts of a kind are only probed, as a share of what they
+        would have if all counted alike; 0 to ask all always.
+    gate
+        What the weights depend on: see `GATES`.
+    rng
+        Private source of the Poisson weights.
+    """
+
+    DEFAULTS: ClassVar[Mapping[str, Any]] = {"hidden": (128, 64), "batch_size": 32}
+    WITHOUT: ClassVar[Mapping[str, str]] = {
+        "top_k": "where all experts learn",
+        "correction": "but to 'moe-data' and 'moe-vote' alone",
+        "dropout": "",
+    }
+
+    def __init__(
+        self,
+        pool: Experts,
+        extras: Sequence[tuple[str, Extra]],
+        *,
+        has_head: bool,
+        router: Router,
+        policy: Policy | None,
+        leverage: float,
+        min_trust: float,
+        gate: str,
+        rng: np.random.Generator,
+    ) -> None:
+        self.experts, self.router = pool, router
+        self._extras, self._names, self._has_head = (
+            [part for _, part in extras],
+            [name for name, _ in extras],
+            has_head,
+        )
+        self._policy, self._n_shared = policy, getattr(policy, "n_shared", 0)
+        self.log = RoutingLog(reads_logits=False, is_one_vs_rest=False)
+        self._leverage, self._key = float(leverage), rng.integers(2**64, dtype=np.uint64)
+        sizes = [pool.n_experts, *(extra.n_experts for extra in self._extras)] + [1] * has_head
+        self.n_experts = sum(sizes)
+        self.n_logits = self.n_experts + getattr(policy, "n_null", 0)
+        self._kinds = np.repeat(np.arange(len(sizes)), sizes)
+        self._memories = np.zeros((len(FADING), self.n_logits))
+        self._asks_router, self._asks_memories = GATES[gate]
+        self._faith = np.full(len(FADING), FAITH * self._asks_memories, np.float32)
+        self._standing = np.zeros(
+            self.n_logits
+        )  # what the memories added to the logits when the router last learnt
+        self._faith_moments = np.zeros((2, len(FADING)), np.float32)
+        self._faith_errors = np.zeros(len(FADING))
+        self._n_steps = np.zeros(1, np.int64)
+        self._n_seen = 0
+        self._losses = np.zeros(len(LOSS_FADING))
+        self._trust = np.ones(len(sizes))
+        self._least_trust = min_trust * np.array(sizes) / self.n_experts * (gate != "equal")
+        self._is_probed = np.zeros(len(sizes), np.bool_)  # constant between two steps of the router
+        self._is_costly = np.array([getattr(extra, "is_costly", True) for extra in self._extras], np.bool_)
+
+    @staticmethod
+    def new_experts(
+        prototype: base.Classifier | None, settings: Mapping[str, Any], rng: np.random.Generator
+    ) -> tuple[Experts, Iterable[Hashable]]:
+        """Return untrained experts, copies of a prototype, and the features that it is told are nominal."""
+        if prototype is None:
+            prototype = HoeffdingTreeClassifier(grace_period=200, delta=0.01, max_nodes=MAX_NODES)
+        of_trees: dict[str, Any] = {}
+        if isinstance(prototype, HoeffdingTreeClassifier):
+            of_trees = {"seed": int(rng.integers(2**31))} | (MONITORS if settings["monitors"] else {})
+        return new_experts(prototype, settings["n_experts"], rng, n_threads=settings["n_threads"], **of_trees)
+
+    @classmethod
+    def build(
+        cls,
+        settings: Mapping[str, Any],
+        experts: Experts,
+        *,
+        router_rng: np.random.Generator,
+        expert_rng: np.random.Generator,
+    ) -> AdaptiveMixture:
+        """Return the mixture of the settings, as `DriftMoEClassifier` names them."""
+        extras, policy = settings["extras"], settings["policy"]
+        others: list[tuple[str, Extra]] = []
+        for extra in extras:
+            if not isinstance(extra, str):  # a river classifier
+                others.append((type(extra).__name__, MulticlassExperts(extra, 1, expert_rng)))
+            elif extra != HEAD:
+                others.append((extra, EXTRAS[extra](settings["memory"], expert_rng)))
+        n_experts = experts.n_experts + sum(part.n_experts for _, part in others) + (HEAD in extras)
+        if policy is not None:
+            check_policy(policy, n_experts)
+        n_logits = n_logits_of(policy, n_experts) + getattr(policy, "n_shared", 0)
+        return cls(
+            experts,
+            others,
+            has_head=HEAD in extras,
+            router=Router.of(settings, n_logits, router_rng),
+            policy=policy,
+            leverage=settings["leverage"],
+            min_trust=settings["min_trust"],
+            gate=settings["gate"],
+            rng=expert_rng,
+        )
+
+    @property
+    def parts(self) -> list[Any]:
+        """The pool, then the extras; behind their votes comes the head's."""
+        return [self.experts, *self._extras]
+
+    @property
+    def reads_samples(self) -> bool:
+        """Whether an expert reads samples as dictionaries."""
+        return any(part.reads == "samples" for part in self.parts)
+
+    def n_outputs(self, n_classes: int) -> int:
+        """Logits that the router must have."""
+        return self.n_logits + n_classes * self._has_head
+
+    def expert_names(self, labels: Sequence[Hashable]) -> list[str]:
+        """Return what reports call the experts."""
+        names: list[str] = []
+        for kind, part in zip([self.experts.kind, *self._names], self.parts, strict=True):
+            if kind in names:  # another river classifier of this class
+                kind = f"{kind} {sum(name.startswith(kind) for name in names) + 1}"
+            marks = getattr(part, "marks", [str(i + 1) for i in range(part.n_experts)])
+            is_alone = part is not self.experts and len(marks) == 1
+            names += [kind] if is_alone else [f"{kind} {mark}" for mark in marks]
+        return names + [HEAD] * self._has_head
+
+    def n_replaced(self, n_classes: int) -> np.ndarray:
+        """Return how many trees of each expert a drift has ended, shape (n_experts,)."""
+        n_replaced = np.zeros(self.n_experts, np.int64)
+        n_replaced[: self.experts.n_experts] = self.experts.n_replaced
+        return n_replaced
+
+    def classes_of(self, expert: int, labels: Sequence[Hashable]) -> Sequence[Hashable]:
+        """Return the classes that an expert tells apart."""
+        return labels
+
+    def predict(self, batch: Batch) -> np.ndarray:
+        """Return the class probabilities of some samples, shape (n_rows, n_classes); changes nothing."""
+        weights, expert_proba = self.votes(batch)
+        proba = np.empty((len(weights), batch.n_classes))
+        mix(weights, expert_proba, False, proba)
+        return proba
+
+    def votes(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+        """Return the weights of the experts, shape (n_rows, n_experts), and their votes on some samples."""
+        outputs, n_rows, n_classes = self.router.logits(batch.inputs), len(batch.inputs), batch.n_classes
+        votes = [self.experts.predict_proba(batch.of(self.experts), n_classes)]
+        for extra, is_asked in zip(self._extras, self._asked(1)[:, 0].tolist(), strict=True):
+            votes.append(
+                extra.predict_proba(batch.of(extra), n_classes)
+                if is_asked
+                else np.zeros((n_rows, extra.n_experts, n_classes))
+            )
+        if self._has_head:
+            votes.append(self._head(outputs, n_classes))
+        expert_proba = np.concatenate(votes, axis=1)
+        chosen = self._choose(outputs).mask
+        weights = np.empty((n_rows, self.n_experts))
+        seen = self._seen_by_gate(outputs)
+        gate(*self._gate_call(seen, expert_proba, chosen, NO_TARGETS, NO_WEIGHTS, weights, _NO_ERRORS))
+        return weights, expert_proba
+
+    def n_rows_with_room(self, n_rows: int, weights: np.ndarray) -> int:
+        """Return how many of the next rows, of these weights, can be learnt in one step."""
+        return self.experts.n_rows_with_room(n_rows, lambda n: self._draws(n) * weights[:n, np.newaxis])
+
+    def plan(self, batch: Batch, changes: Changes) -> np.ndarray:
+        """Plan, for each row in order, to weigh the votes, then to let experts, gate and router learn.
+
+        Parameters
+        ----------
+        batch
+            At most the router's `room`.
+        changes
+            Gets what is left to do.
+
+        Returns
+        -------
+        proba
+            The mixture's answer before each row was learnt, shape (n_rows, n_classes); written by the changes.
+        """
+        targets, weights, n_classes = batch.targets, batch.weights, batch.n_classes
+        n_rows = len(targets)
+        router = self.router.grown(batch.inputs.shape[1], self.n_outputs(n_classes))
+        if router is not self.router:
+            changes.append(publication(self.router, router))
+        outputs = router.logits(batch.inputs, is_learning=True)
+        chosen = self._choose(outputs)
+        taught = self._draws(n_rows)
+        taught *= self._learning(chosen)
+        taught *= weights[:, np.newaxis]
+        asked = self._asked(n_rows)
+        votes = [
+            self.experts.plan(
+                batch.of(self.experts), targets, taught, n_classes, nominal=batch.nominal, changes=changes
+            )
+        ]
+        for i, extra in enumerate(self._extras):
+            of_rows = (
+                weights if extra.reads == "inputs" else np.repeat(weights[:, np.newaxis], extra.n_experts, 1)
+            )
+            votes.append(extra.plan(batch.of(extra), targets, of_rows, n_classes, asked[i], changes=changes))
+        if self._has_head:
+            votes.append(self._head(outputs, n_classes))
+        expert_proba = np.zeros((n_rows, self.n_experts, n_classes))
+        first = 0
+        for of_part in votes:
+            last = first + of_part.shape[1]
+            changes.append(partial(expert_proba[:, first:last, : of_part.shape[2]].__setitem__, ..., of_part))
+            first = last
+
+        weights_of_experts = np.empty((n_rows, self.n_experts))
+        errors = np.zeros(outputs.shape, np.float32)
+        mask, proba = np.empty((n_rows, self.n_experts), np.bool_), np.empty((n_rows, n_classes))
+        changes.append(
+            planned(
+                gate, *self._gate_call(
+                    self._seen_by_gate(outputs), expert_proba, chosen.mask, targets, weights, weights_of_experts, errors
+                )
+            )
+        )  # fmt: skip
+        if not self._asks_router:
+            changes.append(partial(errors[:, : self.n_logits].__setitem__, ..., 0.0))
+        if self._has_head:
+            changes.append(planned(head_errors, votes[-1], targets, weights, self.n_logits, errors))
+        changes.append(planned(who_voted, chosen.mask, expert_proba, mask))
+        changes.append(planned(mix, weights_of_experts, expert_proba, False, proba))
+        changes.append(assignment(self, _n_seen=self._n_seen + n_rows))
+        replaced = planned_replacements(self, batch, changes)
+        router.plan(errors, changes, takes_errors=True)
+        if replaced is not None:  # the router's mini-batch is full
+            rate = FAITH_RATE * router.learning_rate * self._asks_memories
+            changes.append(
+                planned(
+                    settle, self._faith, *self._faith_moments, self._faith_errors, self._n_steps, rate,
+                    router.batch_size, self._memories, self._standing, self._trust, self._least_trust, self._losses,
+                    self._is_probed,
+                )
+            )  # fmt: skip
+        choice = Choice(weights_of_experts, mask, chosen.n_null)
+        self.log.plan(choice, None, expert_proba, proba, targets, replaced=replaced, changes=changes)
+        return proba
+
+    def _draws(self, n_rows: int) -> np.ndarray:
+        """Return how often each tree learns each of the next rows, shape (n_rows, n_trees)."""
+        draws = np.empty((n_rows, self.experts.n_experts))
+        poisson(self._key, self._n_seen, self._leverage, draws)
+        return draws
+
+    def _head(self, outputs: np.ndarray, n_classes: int) -> np.ndarray:
+        """Return the class probabilities of the router's own network, of classes that it knows."""
+        proba = np.zeros((len(outputs), 1, n_classes))
+        of_known = np.empty((len(outputs), 1, outputs.shape[1] - self.n_logits))
+        soften(outputs, self.n_logits, of_known)
+        proba[:, :, : of_known.shape[2]] = of_known
+        return proba
+
+    def _seen_by_gate(self, outputs: np.ndarray) -> np.ndarray:
+        if self._asks_router:
+            return outputs
+        outputs = outputs.copy()
+        outputs[:, : self.n_logits] = 0.0
+        return outputs
+
+    def _gate_call(
+        self,
+        outputs: np.ndarray,
+        expert_proba: np.ndarray,
+        chosen: np.ndarray,
+        targets: np.ndarray,
+        taught: np.ndarray,
+        weights: np.ndarray,
+        errors: np.ndarray,
+    ) -> tuple[Any, ...]:
+        """Return what `gate` takes."""
+        return (
+            outputs, expert_proba, chosen, targets, taught, self.n_logits, self._memories, self._faith, self._kinds,
+            self._trust, self._losses, weights, errors, self._faith_errors,
+        )  # fmt: skip
+
+    def _choose(self, outputs: np.ndarray) -> Choice:
+        """Return who may vote on each row; the weights are not used."""
+        if self._policy is None:
+            return Choice(_NO_WEIGHTS, np.ones((len(outputs), self.n_experts), np.bool_))
+        policy = at_step(self._policy, self.router.n_batches)
+        scores = outputs[:, : self.n_logits] * self._asks_router + self._standing
+        return route(policy, scores[:, self._n_shared :])
+
+    def _learning(self, chosen: Choice) -> np.ndarray:
+        """Return who of the pool learns: the chosen, or all where the chosen are of other kinds, lest it starves.
+
+        Shared experts are chosen always, which says nothing about the others.
+        """
+        mask = chosen.mask[:, : self.experts.n_experts]
+        passes_by = chosen.n_null > 0 if len(chosen.n_null) else np.zeros(len(mask), np.bool_)
+        return mask | ~(mask[:, self._n_shared :].any(axis=1) | passes_by)[:, np.newaxis]
+
+    def _asked(self, n_rows: int) -> np.ndarray:
+        """Whether each extra expert is asked on the next rows of the mini-batch, shape (n_extras, n_rows)."""
+        place = self._n_seen + np.arange(n_rows)
+        is_probed = self._is_probed[1 : 1 + len(self._extras)] & self._is_costly
+        return (place % PROBE == 0) | ~is_probed[:, np.newaxis]
+
+
+_NO_ERRORS = np.empty((0, 0), np.float32)
+_NO_WEIGHTS = np.empty((0, 0))

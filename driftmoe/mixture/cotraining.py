@@ -1,0 +1,246 @@
+"""The paper's co-training: a router chooses a few experts for each sample; they learn it, and they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from driftmoe.experts import Experts, new_experts
+from driftmoe.mixing import correctness, follow_right, mix, top_k
+from driftmoe.mixture.batch import Batch
+from driftmoe.router import Router
+from driftmoe.routing import Choice, LinearK, Policy, TopK, at_step, route
+from driftmoe.telemetry import RoutingLog
+from driftmoe.transaction import Changes, carry_out, planned, publication
+from driftmoe.trees import HoeffdingTreeClassifier
+
+if TYPE_CHECKING:
+    from river import base
+
+MAX_NODES = 2000
+"""Most nodes of a default tree: at 10 classes and 24 numeric features, about 15 MB a tree at the most."""
+
+MANY_STEPS = 10**9
+"""By then a schedule has ended: policies are checked at the first step and at this one."""
+
+ADAPTIVE_ALONE = "but to 'driftmoe' alone"
+
+
+class CoTraining:
+    """The variants `"moe-vote"` and `"moe-data"`.
+
+    The router learns by a multi-hot mask which experts were right (arXiv 2507.18464, section 3).
+
+    Parameters
+    ----------
+    experts
+        All experts.
+    router
+        Has a logit for each expert that is not shared, and one for each null expert of the policy.
+    policy
+        Chooses who learns a sample and who votes on it.
+    one_answers
+        Whether only the expert with the largest weight answers, not all that are chosen.
+    correction
+        Step size of a correction of the logits by who was right of late; 0 for none.
+    """
+
+    DEFAULTS: ClassVar[Mapping[str, Any]] = {}
+    WITHOUT: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("extras", "memory", "monitors", "gate", "leverage", "min_trust"), ADAPTIVE_ALONE
+    )
+    ONE_ANSWERS: ClassVar[bool] = False
+
+    def __init__(
+        self, experts: Experts, router: Router, policy: Policy, *, one_answers: bool, correction: float
+    ) -> None:
+        self.experts, self.router, self._policy, self._one_answers = experts, router, policy, one_answers
+        self._n_shared = getattr(policy, "n_shared", 0)
+        self._rate = correction
+        self._correction = np.zeros(router.n_experts)
+        self.log = RoutingLog(reads_logits=True, is_one_vs_rest=False)
+
+    @staticmethod
+    def new_experts(
+        prototype: base.Classifier | None, settings: Mapping[str, Any], rng: np.random.Generator
+    ) -> tuple[Experts, Iterable[Hashable]]:
+        """Return untrained experts, copies of a prototype, and the features that it is told are nominal."""
+        if prototype is None:
+            prototype = HoeffdingTreeClassifier(grace_period=50, delta=1e-7, max_nodes=MAX_NODES)
+        return new_experts(prototype, settings["n_experts"], rng, n_threads=settings["n_threads"])
+
+    @classmethod
+    def build(
+        cls,
+        settings: Mapping[str, Any],
+        experts: Experts,
+        *,
+        router_rng: np.random.Generator,
+        expert_rng: np.random.Generator,
+    ) -> CoTraining:
+        """Return the mixture of the settings, as `DriftMoEClassifier` names them."""
+        policy = TopK(settings["top_k"]) if settings["policy"] is None else settings["policy"]
+        check_policy(policy, experts.n_experts, one_answers=cls.ONE_ANSWERS)
+        router = Router.of(settings, n_logits_of(policy, experts.n_experts), router_rng)
+        return cls(
+            experts, router, policy, one_answers=cls.ONE_ANSWERS, correction=float(settings["correction"])
+        )
+
+    @property
+    def reads_samples(self) -> bool:
+        """Whether an expert reads samples as dictionaries."""
+        return self.experts.reads == "samples"
+
+    def expert_names(self, labels: Sequence[Hashable]) -> list[str]:
+        """Return what reports call the experts."""
+        return [f"{self.experts.kind} {i + 1}" for i in range(self.experts.n_experts)]
+
+    def n_replaced(self, n_classes: int) -> np.ndarray:
+        """Return how many trees of each expert a drift has ended, shape (n_experts,)."""
+        return np.array(self.experts.n_replaced)
+
+    def classes_of(self, expert: int, labels: Sequence[Hashable]) -> Sequence[Hashable]:
+        """Return the classes that an expert tells apart."""
+        return labels
+
+    def n_rows_with_room(self, n_rows: int, weights: np.ndarray) -> int:
+        """Return how many of the next rows, of these weights, can be learnt in one step."""
+        shape = n_rows, self.experts.n_experts
+        return self.experts.n_rows_with_room(
+            n_rows, lambda n: np.broadcast_to(weights[:, np.newaxis], shape)[:n]
+        )
+
+    def predict(self, batch: Batch) -> np.ndarray:
+        """Return the class probabilities of some samples, shape (n_rows, n_classes); changes nothing."""
+        logits = self.router.logits(batch.inputs)
+        weights, mask, _ = self._choose(logits + self._correction if self._rate > 0.0 else logits)
+        asked: np.ndarray | None = None  # trees and networks answer in one call
+        if self.reads_samples:
+            asked = mask
+            if self._one_answers:  # one has the word, or nobody
+                asked = np.arange(self.experts.n_experts) == weights.argmax(axis=1)[:, np.newaxis]
+            asked = asked | ~weights.any(axis=1, keepdims=True)  # where only nulls are chosen all count alike
+        read = batch.of(self.experts)
+        expert_proba = self.experts.predict_proba(read, batch.n_classes, asked)
+        if asked is not None and not expert_proba.any(axis=-1).any(axis=-1).all():  # nobody asked has a vote
+            expert_proba = self.experts.predict_proba(read, batch.n_classes)
+        proba = np.empty((len(logits), batch.n_classes))
+        mix(weights, expert_proba, self._one_answers, proba)
+        return proba
+
+    def plan(self, batch: Batch, changes: Changes) -> np.ndarray:
+        """Plan to let all experts vote, the chosen learn, and the router learn who was right.
+
+        Returns
+        -------
+        proba
+            Class probabilities of each row before it is learnt, shape (n_rows, n_classes); written by the changes.
+        """
+        targets, weights, n_rows = batch.targets, batch.weights, len(batch.targets)
+        router = self.router.grown(batch.inputs.shape[1], self.router.n_experts)
+        if router is not self.router:
+            changes.append(publication(self.router, router))
+        logits = router.logits(batch.inputs, is_learning=True)
+        choice = self._choose(logits)
+        expert_proba = self.experts.plan(
+            batch.of(self.experts), targets, choice.mask * weights[:, np.newaxis], batch.n_classes,
+            nominal=batch.nominal, changes=changes,
+        )  # fmt: skip
+        correct = np.empty((n_rows, self._n_shared + router.n_experts), np.bool_)  # null experts too
+        changes.append(planned(correctness, expert_proba, targets, correct))
+        router.plan(correct[:, self._n_shared :], changes, weights=weights)
+        proba = np.empty((n_rows, batch.n_classes))
+        replaced = planned_replacements(self, batch, changes)
+        if self._rate > 0.0:  # of those who vote alone: experts would all be taught the same things
+            corrected = np.array(logits, np.float64)
+            changes.append(
+                planned(
+                    follow_right, correct, self._n_shared, weights, self._rate, self._correction, corrected
+                )
+            )
+            n_samples = self.log.n_samples + n_rows
+            changes.append(
+                partial(self._answer, corrected, expert_proba, proba, targets, replaced, n_samples)
+            )
+        else:
+            changes.append(planned(mix, choice.weights, expert_proba, self._one_answers, proba))
+            self.log.plan(choice, logits, expert_proba, proba, targets, replaced=replaced, changes=changes)
+        return proba
+
+    def _answer(
+        self,
+        logits: np.ndarray,
+        expert_proba: np.ndarray,
+        proba: np.ndarray,
+        targets: np.ndarray,
+        replaced: np.ndarray | None,
+        n_samples: int,
+    ) -> None:
+        """As a change: let those vote whom the corrected logits choose, and note it once."""
+        if self.log.n_samples == n_samples:
+            return
+        choice = self._choose(logits)
+        mix(choice.weights, expert_proba, self._one_answers, proba)
+        changes: Changes = []
+        self.log.plan(choice, logits, expert_proba, proba, targets, replaced=replaced, changes=changes)
+        carry_out(changes)
+
+    def _choose(self, logits: np.ndarray) -> Choice:
+        """Return the experts that learn or vote on each row, and their weights."""
+        policy = at_step(self._policy, self.router.n_batches)
+        if type(policy) is TopK and policy.score == "softmax":
+            choice = Choice(np.zeros(logits.shape), np.zeros(logits.shape, np.bool_))
+            if top_k(logits, policy.k, policy.renorm, choice.weights, choice.mask):
+                return choice
+        return route(policy, logits)
+
+
+class MostTrustedAnswers(CoTraining):
+    """The variant `"moe-data"`: as `"moe-vote"`, but one expert answers."""
+
+    ONE_ANSWERS: ClassVar[bool] = True
+
+
+def planned_replacements(mixture: Any, batch: Batch, changes: Changes) -> np.ndarray | None:
+    """Plan to note how many trees drift has ended, if the router's mini-batch ends with this batch."""
+    if len(batch.targets) < mixture.router.room:
+        return None
+    replaced: np.ndarray = mixture.n_replaced(batch.n_classes)
+    now = mixture.experts.n_replaced_so_far
+    changes.append(partial(replaced[: len(now)].__setitem__, ..., now))
+    return replaced
+
+
+def n_logits_of(policy: Policy | None, n_experts: int) -> int:
+    """Return how many logits a policy chooses from: none of shared experts, which come first, but of null experts."""
+    return n_experts - getattr(policy, "n_shared", 0) + getattr(policy, "n_null", 0)
+
+
+def check_policy(policy: Any, n_experts: int, *, one_answers: bool = False) -> None:
+    """Raise unless a policy gives weights for as many experts as there are.
+
+    Raises
+    ------
+    TypeError
+        If it is no policy of `driftmoe.routing`.
+    ValueError
+        If it chooses among another number of experts, or has shared experts where one answers.
+    """
+    if not callable(policy) or isinstance(policy, LinearK):
+        raise TypeError(f"policy={policy!r} is no policy; give one of driftmoe.routing, such as TopP(0.9)")
+    if getattr(policy, "n_shared", 0) and one_answers:
+        raise ValueError(
+            f"policy={policy!r}: shared experts have no place among those that the router trusts, of whom "
+            "one answers in variant='moe-data'; choose 'moe-vote', where all chosen ones vote"
+        )
+    for step in (0, MANY_STEPS):
+        logits = np.zeros((1, max(n_logits_of(policy, n_experts), 1)))
+        n_chosen = route(at_step(policy, step), logits).mask.shape[-1]
+        if n_chosen != n_experts:
+            raise ValueError(
+                f"policy={policy!r} chooses among {n_chosen} experts but there are {n_experts}; null "
+                "and shared experts must be those of the outermost policy, or WithShared(WithNull(...), ...)"
+            )

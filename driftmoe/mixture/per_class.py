@@ -1,0 +1,127 @@
+"""An expert for each class, which tells it from all others."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from driftmoe.experts import OneVsRest, OneVsRestExperts, OneVsRestTrees
+from driftmoe.mixing import mix_own
+from driftmoe.mixture.batch import Batch
+from driftmoe.mixture.cotraining import ADAPTIVE_ALONE, MAX_NODES, planned_replacements
+from driftmoe.router import Router
+from driftmoe.routing import Choice
+from driftmoe.telemetry import RoutingLog
+from driftmoe.transaction import Changes, planned, publication
+from driftmoe.trees import HoeffdingTreeClassifier
+
+if TYPE_CHECKING:
+    from river import base
+
+
+class PerClass:
+    """The variant `"moe-task"`: all experts learn all samples, and all answer, times the router's weights.
+
+    Parameters
+    ----------
+    experts
+        One for each class learnt so far.
+    router
+        Has a logit for each.
+    """
+
+    DEFAULTS: ClassVar[Mapping[str, Any]] = {}
+    WITHOUT: ClassVar[Mapping[str, str]] = {
+        "n_experts": "which has one expert for each class",
+        "top_k": "where all experts learn",
+        "policy": "where all experts learn and vote",
+        "correction": "but to 'moe-data' and 'moe-vote' alone",
+        **dict.fromkeys(("extras", "memory", "monitors", "gate", "leverage", "min_trust"), ADAPTIVE_ALONE),
+    }
+
+    def __init__(self, experts: OneVsRest, router: Router) -> None:
+        self.experts, self.router = experts, router
+        self.log = RoutingLog(reads_logits=False, is_one_vs_rest=True)
+
+    @staticmethod
+    def new_experts(
+        prototype: base.Classifier | None, settings: Mapping[str, Any], rng: np.random.Generator
+    ) -> tuple[OneVsRest, Iterable[Hashable]]:
+        """Return a pool without experts as yet, of copies of a prototype, and the features it is told are nominal."""
+        if prototype is None:
+            prototype = HoeffdingTreeClassifier(grace_period=50, delta=1e-7, max_nodes=MAX_NODES)
+        if isinstance(prototype, HoeffdingTreeClassifier):
+            pool = prototype.pool(0, n_threads=settings["n_threads"])
+            return OneVsRestTrees(pool), prototype.nominal_attributes or ()
+        return OneVsRestExperts(prototype, rng), ()
+
+    @classmethod
+    def build(
+        cls,
+        settings: Mapping[str, Any],
+        experts: OneVsRest,
+        *,
+        router_rng: np.random.Generator,
+        expert_rng: np.random.Generator,
+    ) -> PerClass:
+        """Return the mixture of the settings, as `DriftMoEClassifier` names them."""
+        return cls(experts, Router.of(settings, 0, router_rng))
+
+    @property
+    def reads_samples(self) -> bool:
+        """Whether an expert reads samples as dictionaries."""
+        return self.experts.reads == "samples"
+
+    def expert_names(self, labels: Sequence[Hashable]) -> list[str]:
+        """Return what reports call the experts."""
+        return [f"class {label}" for label in labels]
+
+    def n_replaced(self, n_classes: int) -> np.ndarray:
+        """Return how many trees of each expert a drift has ended, shape (n_classes,): none, without monitors."""
+        return np.zeros(n_classes, np.int64)
+
+    def classes_of(self, expert: int, labels: Sequence[Hashable]) -> Sequence[Hashable]:
+        """Return the classes that an expert tells apart."""
+        return [f"not {labels[expert]}", labels[expert]]
+
+    def n_rows_with_room(self, n_rows: int, weights: np.ndarray) -> int:
+        """Return how many of the next rows, of these weights, can be learnt in one step."""
+        shape = n_rows, self.experts.n_experts
+        return self.experts.n_rows_with_room(
+            n_rows, lambda n: np.broadcast_to(weights[:, np.newaxis], shape)[:n]
+        )
+
+    def predict(self, batch: Batch) -> np.ndarray:
+        """Return the class probabilities of some samples, shape (n_rows, n_classes); changes nothing."""
+        logits = self.router.logits(batch.inputs)
+        own_proba = self.experts.predict_proba(batch.of(self.experts), batch.n_classes)
+        proba = np.empty((len(logits), batch.n_classes))
+        mix_own(logits, own_proba, np.empty(proba.shape), proba)
+        return proba
+
+    def plan(self, batch: Batch, changes: Changes) -> np.ndarray:
+        """Plan to let all experts vote and learn, and the router learn whose class it was.
+
+        Returns
+        -------
+        proba
+            Class probabilities of each row before it is learnt, shape (n_rows, n_classes); written by the changes.
+        """
+        targets, n_classes = batch.targets, batch.n_classes
+        router = self.router.grown(batch.inputs.shape[1], n_classes)
+        if router is not self.router:
+            changes.append(publication(self.router, router))
+        logits = router.logits(batch.inputs, is_learning=True)
+        proba = np.empty((len(targets), n_classes))
+        own_proba = self.experts.plan(
+            batch.of(self.experts), targets, batch.weights[:, np.newaxis], n_classes,
+            nominal=batch.nominal, changes=changes,
+        )  # fmt: skip
+        choice = Choice(np.empty(proba.shape), np.ones(proba.shape, np.bool_))
+        changes.append(planned(mix_own, logits, own_proba, choice.weights, proba))
+        router.plan(targets[:, np.newaxis] == np.arange(n_classes), changes, weights=batch.weights)
+        replaced = planned_replacements(self, batch, changes)
+        self.log.plan(choice, None, own_proba, proba, targets, replaced=replaced, changes=changes)
+        return proba
