@@ -270,6 +270,39 @@ class AdaptiveMixture:
             changes.append(publication(self.router, router))
         outputs = router.logits(batch.inputs, is_learning=True)
         chosen = self._choose(outputs)
+        expert_proba, of_last = self._plan_votes(batch, outputs, chosen, changes)
+        weights_of_experts = np.empty((n_rows, self.n_experts))
+        errors = np.zeros(outputs.shape, np.float32)
+        mask, proba = np.empty((n_rows, self.n_experts), np.bool_), np.empty((n_rows, n_classes))
+        changes.append(
+            planned(
+                gate, *self._gate_call(
+                    self._seen_by_gate(outputs), expert_proba, chosen.mask, targets, weights, weights_of_experts, errors
+                )
+            )
+        )  # fmt: skip
+        if not self._asks_router:
+            changes.append(partial(errors[:, : self.n_logits].__setitem__, ..., 0.0))
+        if self._has_head:
+            changes.append(planned(head_errors, of_last, targets, weights, self.n_logits, errors))
+        changes.append(planned(who_voted, chosen.mask, expert_proba, mask))
+        changes.append(planned(mix, weights_of_experts, expert_proba, False, proba))
+        changes.append(assignment(self, _n_seen=self._n_seen + n_rows))
+        replaced = planned_replacements(self, batch, changes)
+        router.plan(errors, changes, takes_errors=True)
+        if replaced is not None:  # the router's mini-batch is full
+            self._plan_settling(changes)
+        choice = Choice(weights_of_experts, mask, chosen.n_null)
+        self.log.plan(choice, None, expert_proba, proba, targets, replaced=replaced, changes=changes)
+        return proba
+
+    def _plan_votes(
+        self, batch: Batch, outputs: np.ndarray, chosen: Choice, changes: Changes
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Plan to let all experts vote, then learn; return all votes, and those of the last kind of expert."""
+        targets, weights, n_classes, n_rows = (
+            batch.targets, batch.weights, batch.n_classes, len(batch.targets)
+        )  # fmt: skip
         taught = self._draws(n_rows)
         taught *= self._learning(chosen)
         taught *= weights[:, np.newaxis]
@@ -292,38 +325,18 @@ class AdaptiveMixture:
             last = first + of_part.shape[1]
             changes.append(partial(expert_proba[:, first:last, : of_part.shape[2]].__setitem__, ..., of_part))
             first = last
+        return expert_proba, votes[-1]
 
-        weights_of_experts = np.empty((n_rows, self.n_experts))
-        errors = np.zeros(outputs.shape, np.float32)
-        mask, proba = np.empty((n_rows, self.n_experts), np.bool_), np.empty((n_rows, n_classes))
+    def _plan_settling(self, changes: Changes) -> None:
+        """Plan what is learnt at the end of the router's mini-batch; see `settle`."""
+        rate = FAITH_RATE * self.router.learning_rate * self._asks_memories
         changes.append(
             planned(
-                gate, *self._gate_call(
-                    self._seen_by_gate(outputs), expert_proba, chosen.mask, targets, weights, weights_of_experts, errors
-                )
+                settle, self._faith, *self._faith_moments, self._faith_errors, self._n_steps, rate,
+                self.router.batch_size, self._memories, self._standing, self._trust, self._least_trust, self._losses,
+                self._is_probed,
             )
         )  # fmt: skip
-        if not self._asks_router:
-            changes.append(partial(errors[:, : self.n_logits].__setitem__, ..., 0.0))
-        if self._has_head:
-            changes.append(planned(head_errors, votes[-1], targets, weights, self.n_logits, errors))
-        changes.append(planned(who_voted, chosen.mask, expert_proba, mask))
-        changes.append(planned(mix, weights_of_experts, expert_proba, False, proba))
-        changes.append(assignment(self, _n_seen=self._n_seen + n_rows))
-        replaced = planned_replacements(self, batch, changes)
-        router.plan(errors, changes, takes_errors=True)
-        if replaced is not None:  # the router's mini-batch is full
-            rate = FAITH_RATE * router.learning_rate * self._asks_memories
-            changes.append(
-                planned(
-                    settle, self._faith, *self._faith_moments, self._faith_errors, self._n_steps, rate,
-                    router.batch_size, self._memories, self._standing, self._trust, self._least_trust, self._losses,
-                    self._is_probed,
-                )
-            )  # fmt: skip
-        choice = Choice(weights_of_experts, mask, chosen.n_null)
-        self.log.plan(choice, None, expert_proba, proba, targets, replaced=replaced, changes=changes)
-        return proba
 
     def _draws(self, n_rows: int) -> np.ndarray:
         """Return how often each tree learns each of the next rows, shape (n_rows, n_trees)."""
