@@ -207,12 +207,6 @@ def route(policy: Policy, logits: np.ndarray) -> Choice:
     return Choice(weights, mask, routing.null_mask.sum(-1).numpy())
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Softmax over the last axis of a numpy array, in float64; safe for logits of any size."""
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True), dtype=np.float64)
-    return shifted / shifted.sum(axis=-1, keepdims=True)
-
-
 # --------------------------------------------------------------------------------------------------
 # What is measured: distributions over experts, and their entropy
 # --------------------------------------------------------------------------------------------------
