@@ -434,6 +434,8 @@ class _Deeds:
                     self._do(*deed)
                 break
             except BaseException as error:  # put off until all have had their turn
+                if error.__context__ is None and error is not raised:
+                    error.__context__ = raised  # its traceback shows what came before
                 raised = error
         if raised is not None:
             raise raised

@@ -53,6 +53,8 @@ def carry_out(changes: Changes) -> None:
             n_tries += 1
             if n_tries == TRIES:
                 raise
+            if error.__context__ is None and error is not put_off:
+                error.__context__ = put_off  # its traceback shows what came before
             put_off = error
     if failed:
         raise RuntimeError("a kernel had no room although room was made: please report this with your data")

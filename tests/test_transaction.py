@@ -14,9 +14,10 @@ from functools import partial
 
 import numpy as np
 import pytest
+from river import naive_bayes
 
 from benchmarks import faults
-from driftmoe import transaction
+from driftmoe import DriftMoEClassifier, transaction
 from driftmoe.transaction import TRIES, OneAtATime, carry_out
 
 NEW = (
@@ -51,6 +52,36 @@ def test_an_exception_in_between_is_raised_after_the_last_change():
     with pytest.raises(KeyboardInterrupt, match="now"):
         carry_out([partial(done.append, "first"), interrupted, partial(done.append, "last")])
     assert done == ["first", "in the end", "last"]
+
+
+def test_of_several_exceptions_the_last_shows_those_before():
+    errors = [ValueError("one"), KeyError("two"), KeyboardInterrupt("three")]
+    raises = iter([*errors, None])
+
+    def interrupted():
+        if (error := next(raises)) is not None:
+            raise error
+
+    with pytest.raises(KeyboardInterrupt, match="three") as raised:
+        carry_out([interrupted])
+    assert [raised.value.__context__, raised.value.__context__.__context__] == errors[1::-1]
+
+
+def test_what_several_experts_raise_is_all_in_the_traceback():
+    class Touchy(naive_bayes.GaussianNB):
+        def learn_one(self, x, y):
+            super().learn_one(x, y)
+            raise ValueError(f"I do not like this, nor do {id(self)}")
+
+    model = DriftMoEClassifier("moe-vote", expert=Touchy(), n_experts=3, top_k=3, seed=1)
+    with pytest.raises(ValueError, match="nor do") as raised:
+        model.learn_one({"a": 1.0}, "yes")
+    said, error = set(), raised.value
+    while error is not None:
+        said.add(str(error))
+        error = error.__context__
+    assert len(said) == 3
+    assert model.routing_report().cumulative.n_samples == 1
 
 
 @pytest.mark.parametrize("where", ["iter", "map", "any", "length_hint"])
