@@ -68,3 +68,8 @@ def poisson(key, first, mean, draws):  # type: ignore[no-untyped-def]
                 n += 1
                 product *= uniform(of_draw, n)
             draws[row, column] = n
+
+
+def between(rng: np.random.Generator, low: float, high: float, shape: tuple[int, ...]) -> np.ndarray:
+    """Return what `rng.uniform` returns, in two operations, which no compiler of numpy's makes into one rounding."""
+    return low + (high - low) * rng.random(shape)

@@ -9,6 +9,7 @@ import numpy as np
 
 from driftmoe.arithmetic import exp, whole_power
 from driftmoe.compilation import compiled, kernel
+from driftmoe.draws import between
 from driftmoe.transaction import NO_TARGETS, NO_WEIGHTS, Changes, Planned, planned, publication
 
 WIDTH = 128
@@ -119,7 +120,7 @@ class Perceptron(Planned):
         if n_inputs > n_known:
             new = grown._hidden[0, 1 + n_known :]
             bound = math.sqrt(6.0 / (n_inputs + new.shape[1]))
-            new[:] = grown._rng.uniform(-bound, bound, new.shape)
+            new[:] = between(grown._rng, -bound, bound, new.shape)
         return grown
 
 

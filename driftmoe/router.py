@@ -24,7 +24,7 @@ import numpy as np
 
 from driftmoe.arithmetic import exp, whole_power
 from driftmoe.compilation import compiled, kernel
-from driftmoe.draws import keyed, uniform
+from driftmoe.draws import between, keyed, uniform
 from driftmoe.lanes import active, add_rows
 from driftmoe.threads import do_parts
 from driftmoe.transaction import Changes, carry_out, planned, publication
@@ -282,7 +282,7 @@ class Router:
 
     def _xavier(self, n_in: int, n_out: int) -> np.ndarray:
         bound = math.sqrt(6.0 / max(n_in + n_out, 1))
-        return self._rng.uniform(-bound, bound, (n_out, n_in)).T
+        return between(self._rng, -bound, bound, (n_out, n_in)).T
 
 
 @compiled()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from reference import keyed_slowly, poisson_slowly, uniform_slowly
 
 from driftmoe.compilation import compiled
-from driftmoe.draws import keyed, poisson, uniform
+from driftmoe.draws import between, keyed, poisson, uniform
 
 KEYS = st.integers(0, 2**64 - 1)
 
@@ -93,3 +93,10 @@ def test_draws_of_neighbouring_rows_columns_and_keys_have_nothing_to_do_with_eac
     other = many_poisson(6, 6.0, (20_000, 2))
     for a, b in ((draws[:-1, 0], draws[1:, 0]), (draws[:, 0], draws[:, 1]), (draws[:, 0], other[:, 0])):
         assert abs(np.corrcoef(a, b)[0, 1]) < 4.0 / math.sqrt(len(a))
+
+
+def test_numbers_between_two_bounds_are_those_of_numpy():
+    ours, theirs = np.random.default_rng(1), np.random.default_rng(1)
+    for bound in (0.1, 1.0, 0.3333):
+        drawn = between(ours, -bound, bound, (3, 50))
+        np.testing.assert_allclose(drawn, theirs.uniform(-bound, bound, (3, 50)), rtol=0, atol=1e-15)
