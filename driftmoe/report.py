@@ -27,6 +27,7 @@ from scipy import stats
 
 from driftmoe.experiment import counts_warm_up, parsed_delay, run_key, warm_up_protocol
 from driftmoe.metrics import Recovery, drift_recovery
+from driftmoe.staging import naming, write_files
 
 if TYPE_CHECKING:  # slow to import, and needed by those who draw alone
     from matplotlib.axes import Axes
@@ -280,7 +281,23 @@ def plot_windows(
     -----
     With several seeds the line is their mean and the band runs from the lowest to the highest.
     """
-    windows_figure(curves, title=title, drifts=drifts).savefig(path, dpi=DPI)
+    save_figure(windows_figure(curves, title=title, drifts=drifts), path)
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a picture, whole or not at all, in the format that the ending of its name says, or else as PNG.
+
+    Raises
+    ------
+    ValueError
+        If nothing can be drawn in that format.
+    OSError
+        If the file cannot be written; it says which, and a picture from before is still there.
+    """
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=path.suffix[1:].lower() or "png", dpi=DPI)
+    kept = "the picture is lost; results, and a picture from before, are as they were"
+    write_files(path.parent, {path.name: drawn.getvalue()}, kept=kept)
 
 
 def windows_figure(
@@ -1245,15 +1262,18 @@ def write(parts: Sequence[Section], folder: Path, *, title: str) -> list[Path]:
     Raises
     ------
     OSError
-        If the folder cannot be written.
+        If the folder cannot be written, or has no room; it says which file, and a report from before is still there.
     """
     pictures = folder / "report_files"
-    pictures.mkdir(parents=True, exist_ok=True)
-    for section in parts:
-        for part in section.parts:
-            if isinstance(part, Picture):
-                (pictures / f"{part.name}.png").write_bytes(part.png)
-    written = [folder / "report.html", folder / "report.md"]
-    written[0].write_text(page(parts, title=title), encoding="utf-8")
-    written[1].write_text(markdown(parts, title=title, pictures=pictures.name), encoding="utf-8")
-    return written
+    files = {
+        f"{pictures.name}/{part.name}.png": part.png
+        for section in parts
+        for part in section.parts
+        if isinstance(part, Picture)
+    }
+    files["report.html"] = page(parts, title=title).encode()
+    files["report.md"] = markdown(parts, title=title, pictures=pictures.name).encode()
+    kept = "the report is lost; results, and a report from before, are as they were"
+    with naming(pictures, kept):
+        pictures.mkdir(parents=True, exist_ok=True)
+    return write_files(folder, files, kept=kept)[-2:]

@@ -81,12 +81,7 @@ def publish(staged: Path, path: Path) -> Path:
     with staged.open("rb+") as file:
         os.fsync(file.fileno())
     os.replace(staged, path)
-    if os.name == "posix":
-        descriptor = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    _sync_names(path.parent)
     return path
 
 
@@ -115,21 +110,35 @@ def write_files(place: Path, contents: Mapping[str, bytes], *, kept: str) -> lis
                 os.fsync(file.fileno())
         for i, name in enumerate(contents):
             with naming(place / name, kept):
-                publish(folder / str(i), place / name)
+                os.replace(folder / str(i), place / name)
+        for parent in dict.fromkeys((place / name).parent for name in contents):
+            _sync_names(parent)
     return [place / name for name in contents]
+
+
+def _sync_names(folder: Path) -> None:
+    """Let the names in a folder, too, outlast a power cut, where the system can do that."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
 def naming(path: Path, kept: str) -> Iterator[None]:
     """Let an error of the disk name the file that was to be written, and say what is lost and what is kept.
 
-    That of a full disk names no file, others one in the hidden folder. An error that names another file is left alone.
+    That of a full disk names no file, others one in the hidden folder, or a folder of the file. An error that names
+    another file is left alone.
     """
     try:
         yield
     except OSError as error:
-        about = str(path) if error.filename is None else str(error.filename)
-        is_ours = about == str(path) or PREFIX in about
+        about = Path(path if error.filename is None or PREFIX in str(error.filename) else error.filename)
+        is_ours = about == path or about in path.parents
         if error.errno is None or not is_ours or str(error.strerror).endswith(kept):  # the last: it was said
             raise
-        raise OSError(error.errno, f"{os.strerror(error.errno)}; {kept}", str(path)) from error
+        raise OSError(error.errno, f"{os.strerror(error.errno)}; {kept}", str(about)) from error
