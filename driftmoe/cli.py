@@ -395,7 +395,7 @@ def neural(
             console.print(
                 report.as_table(report.neural_grid(results), title=title, caption=report.NEURAL_NOTE)
             )
-            report.neural_figure(results, title=title).savefig(out / f"{full}.png", dpi=report.DPI)
+            report.save_figure(report.neural_figure(results, title=title), out / f"{full}.png")
             console.print(f"Picture: {out / f'{full}.png'}", soft_wrap=True, markup=False)
     if n_failed:
         raise typer.Exit(1)
@@ -585,7 +585,7 @@ def _show(
     report.plot_windows(curves, folder.path / files[-1], title=title, drifts=drifts)
     if with_routing and (figure := report.routing_figure(curves, title=f"Routing on {title}", drifts=drifts)):
         files.append(f"{picture}_routing.png")
-        figure.savefig(folder.path / files[-1], dpi=report.DPI)
+        report.save_figure(figure, folder.path / files[-1])
         console.print(report.routing_table(results, title=f"Routing on {stream}"))
     elif with_routing:
         console.print("None of these models tells of a routing.")

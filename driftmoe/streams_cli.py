@@ -22,6 +22,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from rich.table import Table
 
 import streams
+from driftmoe.report import save_figure
 from streams import Stream, files
 from streams.export import SUFFIXES as WRITTEN
 from streams.export import write
@@ -581,4 +582,4 @@ def _draw(
     below.set(xlabel="samples", ylabel="mean of the feature, in standard deviations")
     below.set_title(f"features (most varying first, {N_LINES} at most)", fontsize="medium")
     below.xaxis.set_major_formatter("{x:,.0f}")
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path)

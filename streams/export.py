@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import re
 import shutil
 import tempfile
@@ -23,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from streams.files import MISSING, VALUES_KEY
+from streams.staging import naming, publish, staging
 from streams.stream import Block, Stream
 from streams.synthetic.generator import Generator
 
@@ -43,7 +43,8 @@ def write(
 ) -> int:
     """Write a stream to a file, whose name says the format.
 
-    The file appears whole or not at all; one of the same name is replaced.
+    The file appears whole or not at all; one of the same name is replaced. What a killed export left in the folder
+    is deleted by the next one.
 
     Parameters
     ----------
@@ -71,7 +72,7 @@ def write(
         feature has the name of the target, or the format cannot hold a value: text that CSV would read as
         missing, or a mixture of types in a column of Parquet.
     OSError
-        If the file cannot be written.
+        If the file cannot be written, as on a full disk; the one from before is still there.
 
     Notes
     -----
@@ -100,14 +101,15 @@ def write(
     name = str(getattr(stream, "target", "class")) if target is None else target
     if any(feature.name == name for feature in stream.features):
         raise ValueError(f"target={name!r} is the name of a feature; choose another for the class column")
-    writers: dict[str, Callable[..., Iterator[int]]] = {
-        "csv": _write_csv,
-        "arff": partial(_write_arff, folder=path.parent),
-        "parquet": _write_parquet,
-    }
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     n_written = 0
-    try:
+    kept = "the export is lost; a file of this name, if there was one, is as it was"
+    with naming(path, kept), staging(path.parent) as folder:
+        writers: dict[str, Callable[..., Iterator[int]]] = {
+            "csv": _write_csv,
+            "arff": partial(_write_arff, folder=folder),
+            "parquet": _write_parquet,
+        }
+        part = folder / "part"
         with part.open("wb") as raw:
             is_packed = suffix.endswith(".gz")
             with gzip.GzipFile("", "wb", fileobj=raw, mtime=0) if is_packed else nullcontext(raw) as file:
@@ -115,9 +117,7 @@ def write(
                     n_written += n
                     if progress is not None:
                         progress(n_written)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+        publish(part, path)
     return n_written
 
 

@@ -6,7 +6,9 @@ the source distribution scikit-multiflow 0.4.1, which the Python package index s
 public locations that river and CapyMOA use, one after the other. The seven Insects sets, `pokerhand`,
 `gas` and `keystroke` have one location each, and the three of the index no other place. Content that
 does not have the SHA-256 of its source is refused, and nothing enters the cache before it has been checked.
-Where no SHA-256 is known, the number of features is checked, and `fingerprint` tells which file it was.
+Where no SHA-256 is known, the first copy is trusted if its size, or its rows, features and classes, are
+those of the source; its SHA-256 is kept beside it in the cache (`airlines.arff.sha256`, which `sha256sum -c`
+reads), and any other content is refused from then on. A data folder may hold such a file as well.
 
 Real data have one order and no seed: a seed is accepted and ignored, `n_samples` takes the first rows.
 """
@@ -21,22 +23,25 @@ import importlib.util
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
-import tempfile
 import time
 import urllib.parse
 import urllib.request
 import zipfile
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+import numpy as np
 
 from streams.files import ARFFStream, ArrowStream, CSVStream, refusing_corrupt
+from streams.staging import delete_unless_held, naming, publish, staging, write_files
 from streams.stream import Drift, Reader, Stream, until
 
 DATA_DIR_VARIABLE = "DRIFTMOE_DATA"
@@ -74,6 +79,10 @@ class Source:
         Where the file is, as it is or compressed, best first.
     sha256
         SHA-256 of the uncompressed file; `None` if its publisher gives none and we have not seen it.
+    n_bytes
+        Size of the uncompressed file, where no SHA-256 but that is known.
+    n_classes
+        Class labels that occur in it, where neither of the two is known.
     parquet_sha256
         SHA-256 of a Parquet file known to hold the same values.
     drifts
@@ -90,6 +99,8 @@ class Source:
     header: bool = True
     urls: tuple[str, ...] = ()
     sha256: str | None = None
+    n_bytes: int | None = None
+    n_classes: int | None = None
     parquet_sha256: str | None = None
     drifts: tuple[int, ...] = ()
 
@@ -99,7 +110,9 @@ _DRIVE = "https://drive.google.com/uc?export=download&confirm=t&id="
 _MOA = "https://downloads.sourceforge.net/project/moa-datastream/Datasets/Classification/"
 
 
-def _insects(change: str, n_samples: int, drive_id: str, drifts: tuple[int, ...] = ()) -> Source:
+def _insects(
+    change: str, n_samples: int, n_bytes: int, drive_id: str, drifts: tuple[int, ...] = ()
+) -> Source:
     return Source(
         file=f"{change}.csv",
         description="Flying insects passing an optical sensor, told apart by 33 numbers of their wing beat: "
@@ -108,6 +121,7 @@ def _insects(change: str, n_samples: int, drive_id: str, drifts: tuple[int, ...]
         n_features=33,
         header=False,
         urls=(_DRIVE + drive_id,),
+        n_bytes=n_bytes,
         drifts=drifts,
     )
 
@@ -165,6 +179,7 @@ SOURCES: dict[str, Source] = {
         "and weekday are nominal; flight number, time and length are numbers.",
         n_samples=539_383,
         n_features=7,
+        n_classes=2,
         urls=(
             _DROPBOX
             + "eqd4umtf2zfnpnxhih6g2/airlines.arff.gz?rlkey=llyu3ykwgwoy8u71y96nspoh4&st=e52abisn&dl=1",
@@ -176,33 +191,39 @@ SOURCES: dict[str, Source] = {
     "insects_abrupt_balanced": _insects(
         "abrupt_balanced",
         52_848,
+        14_151_769,
         "1WQoIuuVgiuXfzv4kvao6XuLQG37V923O",
         drifts=(14_352, 19_500, 33_240, 38_682, 39_510),
     ),
     "insects_abrupt_imbalanced": _insects(
         "abrupt_imbalanced",
         355_275,
+        94_893_622,
         "1Z9W2_mwawobXeTihZDTDnFOCtfdgmgDa",
         drifts=(83_859, 128_651, 182_320, 242_883, 268_380),
     ),
-    "insects_gradual_balanced": _insects("gradual_balanced", 24_150, "1fepYkDxwMbuoRUaG_fsymSzkuapS4vJp"),
+    "insects_gradual_balanced": _insects(
+        "gradual_balanced", 24_150, 6_474_831, "1fepYkDxwMbuoRUaG_fsymSzkuapS4vJp"
+    ),
     "insects_gradual_imbalanced": _insects(
-        "gradual_imbalanced", 143_323, "1_WJ7lxK2sx1i6kq9Nqv4KrjT0ZXB0QbC"
+        "gradual_imbalanced", 143_323, 38_339_554, "1_WJ7lxK2sx1i6kq9Nqv4KrjT0ZXB0QbC"
     ),
     "insects_incremental_abrupt_balanced": _insects(
         "incremental_abrupt_balanced",
         79_986,
+        21_421_452,
         "1-J5WIBN8_F_tomdcrOaiLCxk9nzxtFsf",
         drifts=(26_568, 53_364),
     ),
     "insects_incremental_reoccurring_balanced": _insects(
         "incremental_reoccurring_balanced",
         79_986,
+        21_433_047,
         "1mSKTSsxzYMjdV005AJqrcMGajuu7dUfW",
         drifts=(26_568, 53_364),
     ),
     "insects_incremental_balanced": _insects(
-        "incremental_balanced", 57_018, "1tKQ2KL4m-ACHCVKUDLFPrM4cyhioiOpu"
+        "incremental_balanced", 57_018, 15_258_997, "1tKQ2KL4m-ACHCVKUDLFPrM4cyhioiOpu"
     ),
     "keystroke": Source(
         file="DSL-StrongPasswordData.csv",
@@ -213,6 +234,7 @@ SOURCES: dict[str, Source] = {
         target="subject",
         drop=("sessionIndex", "rep"),
         urls=("https://www.cs.cmu.edu/~keystroke/DSL-StrongPasswordData.csv",),
+        n_bytes=4_669_935,
     ),
     "kdd99": Source(
         file="KDDCup99.arff",
@@ -220,6 +242,7 @@ SOURCES: dict[str, Source] = {
         "or which attack? 41 features, some nominal.",
         n_samples=494_020,
         n_features=41,
+        n_classes=23,
         urls=(
             _DROPBOX
             + "flainlfk15tut2p3qxdgd/KDDCup99.arff.gz?rlkey=gt03mezzps6euezgmhgpqsifv&st=ky0dt0dg&dl=1",
@@ -231,7 +254,7 @@ SOURCES: dict[str, Source] = {
         description="Readings of 54 sensors in the Intel Berkeley laboratory: which sensor is it? Time, "
         "temperature, humidity, light and voltage.",
         n_samples=2_219_803,
-        n_features=5,
+        n_features=5,  # of its classes, papers count 54 or 55, so that their number can refuse nothing
         urls=(
             _DROPBOX
             + "tyvtg4g9nop80gc2zuhog/sensor.arff.gz?rlkey=dfocd19pu67lvp4zj2tcaajoq&st=ajjxsxg3&dl=1",
@@ -243,6 +266,7 @@ SOURCES: dict[str, Source] = {
         description="Hands of five playing cards: which of ten poker hands is it? Suit and rank of each.",
         n_samples=1_025_009,
         n_features=10,
+        n_classes=10,
         urls=(
             _DROPBOX
             + "6od40wxphdsgo20hxyama/poker-hand.arff.gz?rlkey=0pmk5fb8al4aw7r1xfb41hux5&st=ar7ub159&dl=1",
@@ -256,6 +280,7 @@ SOURCES: dict[str, Source] = {
         n_features=128,
         target="class",
         classes=tuple(range(1, 7)),
+        n_classes=6,
         urls=("https://archive.ics.uci.edu/static/public/224/gas+sensor+array+drift+dataset.zip",),
     ),
 }
@@ -320,7 +345,7 @@ class RealStream(Stream):
         self.source = _source(name)
         self.path = fetch(name, data_dir=data_dir, from_file=from_file, progress=progress)
         if self.source.sha256 is None:
-            self._file, n_rows = _read_through(self.path, self.source, *_state(self.path))
+            self._file, n_rows, _ = _read_through(self.path, self.source, *_state(self.path))
         else:
             self._file, n_rows = _open_stream(self.path, self.source), self.source.n_samples
         length = n_rows if n_samples is None else min(n_samples, n_rows)
@@ -342,7 +367,7 @@ class RealStream(Stream):
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of the uncompressed data file, the same for every form the file is kept in."""
-        return self.source.sha256 or _sha256(self.path, *_state(self.path))
+        return self.source.sha256 or _sha256(self.path, *_state(self.path))[0]
 
 
 def fetch(
@@ -371,7 +396,8 @@ def fetch(
     Returns
     -------
     Path
-        The data file; its content has the SHA-256 of its source, where that is known.
+        The data file; its content has the SHA-256 of its source, where that is known, or else that of the copy
+        which was trusted first.
 
     Raises
     ------
@@ -389,7 +415,11 @@ def fetch(
     for folder in folders:
         for candidate in _forms(name, source):
             if (folder / candidate).is_file():
-                return _checked(folder / candidate, source)
+                path = _checked(folder / candidate, source, _record(folder, source))
+                if folder == cache_dir() and source.sha256 is None:
+                    with suppress(OSError):  # a cache that is part of an image may be read only
+                        _trust(path, source)
+                return path
     try:
         return _fetch_archived(name, progress) if name in _ARCHIVE_STREAMS else _fetch_public(name, progress)
     except OSError as error:
@@ -448,24 +478,79 @@ def _how_to_get(name: str, source: Source, folders: list[Path], reason: str) -> 
 # Content and its check
 
 
-def _checked(path: Path, source: Source) -> Path:
-    """Return `path` if its content is the source's, else refuse it."""
-    if source.sha256 is None:
-        n_features = _open_stream(path, source).n_features
-        if n_features != source.n_features:
-            raise ValueError(
-                f"{path} has {n_features} features, but {source.file} has {source.n_features}; "
-                "remove the file or put the right one there"
-            )
-        return path
+def _checked(path: Path, source: Source, record: Path) -> Path:
+    """Return `path` if its content is the source's, else refuse it.
+
+    Where no SHA-256 of the source is known, that in the file `record` counts, and without one size and shape.
+    """
     expected = source.parquet_sha256 if path.suffix == ".parquet" else source.sha256
-    found = _sha256(path, *_state(path))
-    if found != expected:
+    found, n_bytes = _sha256(path, *_state(path))
+    if expected is not None:
+        if found != expected:
+            raise ValueError(f"{path} has SHA-256 {found}, but {source.file} has {expected}; {_REMOVE}")
+        return path
+    trusted = _recorded(record)
+    if trusted is None:
+        _check_shape(path, source, n_bytes)
+    elif found != trusted:
         raise ValueError(
-            f"{path} has SHA-256 {found}, but {source.file} has {expected}; "
-            "remove the file or put the right one there"
+            f"{path} has SHA-256 {found}, but the copy of {source.file} that came first had {trusted}, as {record} "
+            f"says; {_REMOVE}, or, if you trust the new content, remove {record} and try again"
         )
     return path
+
+
+_REMOVE = "remove the file or put the right one there"
+_NOT_TAKEN = "the cache is as it was"
+
+
+def _check_shape(path: Path, source: Source, n_bytes: int) -> None:
+    """Refuse a file that differs from the source in what is known of it besides a SHA-256."""
+    if source.n_bytes is not None:
+        if n_bytes != source.n_bytes:
+            raise ValueError(
+                f"{path} has {n_bytes:,} bytes, but {source.file} has {source.n_bytes:,}; {_REMOVE}"
+            )
+        return
+    n_features = _open_stream(path, source).n_features
+    if n_features != source.n_features:
+        raise ValueError(
+            f"{path} has {n_features} features, but {source.file} has {source.n_features}; {_REMOVE}"
+        )
+    _, n_rows, n_classes = _read_through(path, source, *_state(path))
+    if n_rows != source.n_samples:
+        raise ValueError(f"{path} has {n_rows:,} rows, but {source.file} has {source.n_samples:,}; {_REMOVE}")
+    if source.n_classes is not None and n_classes != source.n_classes:
+        raise ValueError(
+            f"{path} has {n_classes} classes, but {source.file} has {source.n_classes}; {_REMOVE}"
+        )
+
+
+def _record(folder: Path, source: Source) -> Path:
+    """Return where the SHA-256 of a trusted copy is kept."""
+    return folder / f"{source.file}.sha256"
+
+
+def _recorded(record: Path) -> str | None:
+    """Return the SHA-256 of the copy that was trusted first, `None` if there was none."""
+    try:
+        text = record.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return None
+    found = re.match(r"[0-9a-f]{64}\b", text)
+    if found is None:
+        raise ValueError(
+            f"{record} holds no SHA-256; write that of the file you trust into it, or remove it to trust the next copy"
+        )
+    return found[0]
+
+
+def _trust(path: Path, source: Source) -> None:
+    """Keep the SHA-256 of a checked file, unless one is kept."""
+    record = _record(cache_dir(), source)
+    if _recorded(record) is None:
+        text = f"{_sha256(path, *_state(path))[0]}  {source.file}\n"
+        write_files(record.parent, {record.name: text.encode()}, kept=_NOT_TAKEN)
 
 
 def _state(path: Path) -> tuple[int, int]:
@@ -475,12 +560,14 @@ def _state(path: Path) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=64)
-def _sha256(path: Path, mtime_ns: int, size: int) -> str:
-    digest = hashlib.sha256()
+def _sha256(path: Path, mtime_ns: int, size: int) -> tuple[str, int]:
+    """Return the SHA-256 and the size of what a file holds, unpacked."""
+    digest, n_bytes = hashlib.sha256(), 0
     with _open_content(path) as content:
         while chunk := content.read(1 << 20):
             digest.update(chunk)
-    return digest.hexdigest()
+            n_bytes += len(chunk)
+    return digest.hexdigest(), n_bytes
 
 
 @contextmanager
@@ -518,10 +605,14 @@ def _open_stream(path: Path, source: Source) -> CSVStream | ARFFStream | ArrowSt
 @lru_cache(maxsize=16)
 def _read_through(
     path: Path, source: Source, mtime_ns: int, size: int
-) -> tuple[CSVStream | ARFFStream | ArrowStream, int]:
-    """Return the file as a stream that has met all its classes, and the number of its rows."""
+) -> tuple[CSVStream | ARFFStream | ArrowStream, int, int]:
+    """Return the file as a stream that has met all its classes, the number of its rows and of the classes in them."""
     file = _open_stream(path, source)
-    return file, sum(len(block.y) for block in file.blocks())
+    n_rows, occurring = 0, set[int]()
+    for block in file.blocks():
+        n_rows += len(block.y)
+        occurring.update(np.unique(block.y).tolist())
+    return file, n_rows, len(occurring)
 
 
 # Into the cache
@@ -536,8 +627,8 @@ def _take(name: str, path: Path) -> Path:
         _take_archive(path)
         return cache_dir() / source.file
     stem, suffix = os.path.splitext(source.file)
-    with _staging() as staging:
-        kept = Path(staging, stem + (".parquet" if path.suffix == ".parquet" else suffix))
+    with naming(cache_dir() / source.file, _NOT_TAKEN), _staging() as folder:
+        kept = folder / (stem + (".parquet" if path.suffix == ".parquet" else suffix))
         if name == "gas" and zipfile.is_zipfile(path):
             with refusing_corrupt(path):
                 _join_gas_batches(path, kept)
@@ -545,28 +636,32 @@ def _take(name: str, path: Path) -> Path:
             with _open_content(path) as content, kept.open("wb") as out:
                 shutil.copyfileobj(content, out)
         with _naming(path, kept):
-            return _publish(_checked(kept, source))
+            _checked(kept, source, _record(cache_dir(), source))
+        if source.sha256 is None:
+            _trust(kept, source)
+        return publish(kept, cache_dir() / kept.name)
 
 
 def _take_archive(archive: Path) -> None:
     """Take the data files, and nothing else, out of the archive; if one is wrong, none enters the cache."""
     sources = {f"{_ARCHIVE_FOLDER}/{SOURCES[name].file}": SOURCES[name] for name in _ARCHIVE_STREAMS}
-    with _staging() as staging:
+    with _staging() as folder:
         taken = []
         with refusing_corrupt(archive), tarfile.open(archive) as tar:
             for member in tar:
                 content = tar.extractfile(member) if member.name in sources and member.isreg() else None
                 if content is not None:
                     source = sources.pop(member.name)
-                    path = Path(staging, source.file)
-                    with path.open("wb") as out:
+                    path = folder / source.file
+                    with naming(cache_dir() / source.file, _NOT_TAKEN), path.open("wb") as out:
                         shutil.copyfileobj(content, out)
                     with _naming(f"{archive}, {member.name}", path):
-                        taken.append(_checked(path, source))
+                        taken.append(_checked(path, source, _record(cache_dir(), source)))
         if sources:
             raise ValueError(f"{archive} lacks {', '.join(sources)}; it should be {_ARCHIVE}")
         for path in taken:
-            _publish(path)
+            with naming(cache_dir() / path.name, _NOT_TAKEN):
+                publish(path, cache_dir() / path.name)
 
 
 def _join_gas_batches(archive: Path, out: Path) -> None:
@@ -593,10 +688,12 @@ def _join_gas_batches(archive: Path, out: Path) -> None:
 
 
 @contextmanager
-def _staging() -> Iterator[str]:
-    """Make a folder of this process beside the cached files, on the same disk so that a move is one step."""
+def _staging() -> Iterator[Path]:
+    """Make a folder of this process beside the cached files, and delete what killed ones left there."""
     cache_dir().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".incoming-", dir=cache_dir()) as folder:
+    for left in cache_dir().glob(".incoming-*"):  # of version 0.1
+        delete_unless_held(left)
+    with staging(cache_dir()) as folder:
         yield folder
 
 
@@ -609,39 +706,49 @@ def _naming(origin: str | Path, staged: Path) -> Iterator[None]:
         raise ValueError(str(error).replace(str(staged), str(origin))) from error
 
 
-def _publish(path: Path) -> Path:
-    """Move a checked file into the cache in one step: other processes see the whole file or none."""
-    return path.replace(cache_dir() / path.name)
-
-
 # From elsewhere
 
 
 def _fetch_public(name: str, progress: Progress | None) -> Path:
     """Fetch a data set from the first of its locations that gives it; `OSError` tells why each did not."""
     reasons = []
+    kept = cache_dir() / SOURCES[name].file
     for url in SOURCES[name].urls:
         host = urllib.parse.urlsplit(url).hostname or url
         try:
-            with _staging() as staging:
-                copy = Path(staging, "copy")
-                _download(url, copy, progress, f"downloading {SOURCES[name].file} from {host}")
+            with _staging() as folder:
+                copy = folder / "copy"
+                _download(url, copy, progress, f"downloading {SOURCES[name].file} from {host}", kept)
                 with _naming(url, copy):
                     return _take(name, copy)
         except (OSError, http.client.HTTPException, ValueError) as error:
+            if getattr(error, "filename", None) in (str(kept), f"{kept}.sha256"):
+                raise  # of the disk: no other location would help
             reasons.append(f"{host}: {error}")
     raise OSError("; ".join(reasons))
 
 
-def _download(url: str, out: Path, progress: Progress | None, description: str) -> None:
+class _KeepingHttps(urllib.request.HTTPRedirectHandler):
+    """Refuses to be sent from an encrypted location to one that is not."""
+
+    def redirect_request(self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: str) -> Any:
+        if req.full_url.startswith("https:") and not newurl.startswith("https:"):
+            raise OSError(f"the location sends on to {newurl}, which is not encrypted")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _download(url: str, out: Path, progress: Progress | None, description: str, kept: Path) -> None:
+    """Write what a location gives to `out`; an error of the disk names `kept`, where it was to go in the end."""
     request = urllib.request.Request(url, headers={"User-Agent": "driftmoe"})
     start = time.monotonic()
-    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response, out.open("wb") as file:
+    open_url = urllib.request.build_opener(_KeepingHttps).open
+    with open_url(request, timeout=TIMEOUT_SECONDS) as response, out.open("wb") as file:
         length = response.headers.get("Content-Length")
         total, done = int(length) if length else None, 0
         # read1 returns what has come by now; read would wait for the whole piece.
         while (total is None or done < total) and (chunk := response.read1(1 << 18)):
-            file.write(chunk)
+            with naming(kept, _NOT_TAKEN):
+                file.write(chunk)
             done += len(chunk)
             seconds = time.monotonic() - start
             if seconds > TIMEOUT_SECONDS and done < MIN_BYTES_PER_SECOND * seconds:
@@ -664,32 +771,62 @@ def _fetch_archived(name: str, progress: Progress | None) -> Path:
         If pip or setuptools is not installed, or pip fails; the message ends with pip's own last line.
     """
     _check_installer()
-    with _staging() as staging:
-        requirements = Path(staging, "requirements.txt")
+    with _staging() as folder:
+        requirements, archive, log = folder / "requirements.txt", folder / _ARCHIVE, folder / "pip.log"
         requirements.write_text(f"scikit-multiflow==0.4.1 --hash=sha256:{_ARCHIVE_SHA256}\n")
-        command = [sys.executable, "-m", "pip", "download", "--require-hashes", "--no-deps"]
-        command += ["--no-build-isolation", "--no-binary", "scikit-multiflow", "-r", str(requirements)]
-        command += ["--timeout", str(TIMEOUT_SECONDS), "--retries", "1", "--disable-pip-version-check"]
-        # pip writes its partial download below TMPDIR, so its size can be watched there.
-        env = os.environ | {"TMPDIR": staging, "TEMP": staging, "TMP": staging}
-        log = Path(staging, "pip.log")
-        with log.open("wb") as out:
-            process = subprocess.Popen(command, cwd=staging, env=env, stdout=out, stderr=subprocess.STDOUT)
-            try:
-                while _is_running(process):
-                    if progress is not None:
-                        progress(_downloaded_bytes(staging), _ARCHIVE_BYTES, f"downloading {_ARCHIVE}")
-            finally:
-                process.kill()
-                process.wait()
+        options = ["download", "--require-hashes", "--no-deps", "--no-input", "--no-build-isolation"]
+        options += ["--no-binary", "scikit-multiflow", "-r", requirements.name]
+        options += ["--timeout", str(TIMEOUT_SECONDS), "--retries", "1", "--disable-pip-version-check"]
+        with log.open("wb") as out, _pip(options, folder, out) as process:
+            while _is_running(process):
+                if progress is not None:
+                    progress(_downloaded_bytes(folder), _ARCHIVE_BYTES, f"downloading {_ARCHIVE}")
         if process.returncode != 0:
             lines = log.read_text(errors="replace").strip().splitlines() or ["no message"]
             errors = [line for line in lines if line.lower().startswith("error")] or lines
             raise OSError(f"pip download scikit-multiflow==0.4.1: {errors[-1]}")
         if progress is not None:
             progress(_ARCHIVE_BYTES, _ARCHIVE_BYTES, f"downloading {_ARCHIVE}")
-        with _naming(_ARCHIVE, Path(staging, _ARCHIVE)):
-            return _take(name, Path(staging, _ARCHIVE))
+        with _naming(_ARCHIVE, archive):
+            return _take(name, archive)
+
+
+_PIP = """
+import os, runpy, signal, sys, threading
+
+def end_with_parent():
+    os.read(0, 1)  # returns when nobody holds the other end any more
+    if hasattr(os, "killpg"):
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
+
+threading.Thread(target=end_with_parent, daemon=True).start()
+runpy.run_module("pip", run_name="__main__", alter_sys=True)
+"""
+"""Runs pip, which ends with what it has started when the process at the other end of its input does, however."""
+
+
+@contextmanager
+def _pip(options: list[str], folder: Path, out: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """Start pip in a folder, and end it, with what it has started, where the block is left before pip is done."""
+    # pip writes its partial download below TMPDIR, so its size can be watched there.
+    env = os.environ | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder.resolve()))
+    with subprocess.Popen(
+        [sys.executable, "-c", _PIP, *options],
+        cwd=folder,
+        env=env,
+        stdin=subprocess.PIPE,
+        stdout=out,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,  # a group of its own, so that all of it can be ended
+    ) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None and hasattr(os, "killpg"):
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
 
 
 def _check_installer() -> None:
@@ -715,7 +852,7 @@ def _is_running(process: subprocess.Popen[bytes]) -> bool:
     return False
 
 
-def _downloaded_bytes(folder: str) -> int:
+def _downloaded_bytes(folder: Path) -> int:
     """Size on disk of the archive, which pip first writes into a folder of its own and then moves."""
     size = 0
     for root, _, files in os.walk(folder):

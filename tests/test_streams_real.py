@@ -1,11 +1,13 @@
 """Real streams: where a file is looked for, what is refused, and what each layout means."""
 
+import errno
 import gzip
 import hashlib
 import io
 import os
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -25,6 +27,7 @@ import pytest
 
 from streams import real
 
+ROOT = Path(__file__).parent.parent
 FOLDER = "scikit-multiflow-0.4.1/src/skmultiflow/data/datasets"
 ARCHIVED = ("electricity", "weather", "covtype")
 
@@ -55,6 +58,12 @@ def sha256(data):
 def know(monkeypatch, name, data, **changes):
     """Make `data` the known content of a source."""
     source = replace(real.SOURCES[name], sha256=sha256(data), **changes)
+    monkeypatch.setitem(real.SOURCES, name, source)
+
+
+def shrink(monkeypatch, name, n_samples, n_classes=None):
+    """Let a source without a known SHA-256 be as small as a test's copy of it."""
+    source = replace(real.SOURCES[name], n_samples=n_samples, n_classes=n_classes, n_bytes=None)
     monkeypatch.setitem(real.SOURCES, name, source)
 
 
@@ -493,6 +502,86 @@ def test_with_an_old_setuptools_the_error_says_what_to_install(monkeypatch):
         real.fetch("electricity")
 
 
+# What a killed fetch leaves
+
+FETCHES = """
+    import sys
+    from pathlib import Path
+    from streams import real
+
+    real.cache_dir = lambda: Path("cache").resolve()
+    real._ARCHIVE_SHA256 = sys.argv[1]
+    real.fetch("weather")
+    """
+
+
+@pytest.fixture
+def slow_index(local_index, tmp_path, monkeypatch):
+    """As `local_index`, but the setup script in the archive writes its process and that of pip, and never ends.
+
+    Gives the environment, the SHA-256 of the archive, and a function that waits for the two.
+    """
+    root = "scikit-multiflow-0.4.1"
+    setup = "import os, time\n"
+    setup += f"open({str(tmp_path / 'setup')!r}, 'w').write(f'{{os.getpid()}} {{os.getppid()}}.')\ntime.sleep(600)\n"
+    info = b"Metadata-Version: 1.0\nName: scikit-multiflow\nVersion: 0.4.1\n"
+    write_tar(local_index, {f"{root}/setup.py": setup.encode(), f"{root}/PKG-INFO": info})
+
+    def processes():
+        file = tmp_path / "setup"
+        wait_until(lambda: file.is_file() and file.read_text().endswith("."))
+        return [int(pid) for pid in file.read_text()[:-1].split()]
+
+    return os.environ | {"PYTHONPATH": str(ROOT)}, sha256(local_index.read_bytes()), processes
+
+
+def wait_until(is_so, seconds=60):
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def is_running(pid):
+    """Whether a process runs; one that has ended, but whose parent has not asked, does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_pip_and_what_it_started_end_with_a_fetch_that_is_killed(slow_index, cache, tmp_path, number):
+    environment, digest, processes = slow_index
+    fetch = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(FETCHES), digest],
+        cwd=tmp_path,
+        env=environment,
+        stderr=subprocess.DEVNULL,
+    )
+    started = processes()
+    assert [is_running(pid) for pid in started] == [True, True]
+    fetch.send_signal(number)
+    fetch.wait(10)
+    wait_until(lambda: not any(map(is_running, started)), seconds=10)
+    shutil.rmtree(tmp_path / "index")
+    left = len(os.listdir(cache))
+    assert left == (number != signal.SIGINT)  # which ends it in order
+    real.fetch("weather", from_file=write_tar(tmp_path / "a.tar.gz", members()))
+    assert sorted(os.listdir(cache)) == ["covtype.csv", "elec.csv", "weather.csv"]
+
+
+def test_what_older_versions_left_in_the_cache_goes_too_unless_it_is_new(small, cache, tmp_path):
+    for name in ("old", "new"):
+        (cache / f".incoming-{name}").mkdir(parents=True)
+        (cache / f".incoming-{name}" / "copy").write_bytes(b"half")
+    os.utime(cache / ".incoming-old", (time.time() - 3600,) * 2)
+    (tmp_path / "copy.csv").write_bytes(SMALL["weather"])
+    real.fetch("weather", from_file=tmp_path / "copy.csv")
+    assert sorted(os.listdir(cache)) == [".incoming-new", "weather.csv"]
+
+
 # Fetching from public locations
 
 
@@ -557,11 +646,16 @@ AA,2400.0,LAX,DFW,7,20.0,165.0,1
 """
 
 
+@pytest.fixture
+def small_airlines(monkeypatch):
+    shrink(monkeypatch, "airlines", 3, 2)
+
+
 def locate(monkeypatch, name, *urls):
     monkeypatch.setitem(real.SOURCES, name, replace(real.SOURCES[name], urls=urls))
 
 
-def test_locations_are_tried_in_order(server, cache, monkeypatch):
+def test_locations_are_tried_in_order(small_airlines, server, cache, monkeypatch):
     server.pages["/gone"] = (404, {}, b"")
     server.pages["/login"] = page(b"<!DOCTYPE html><title>Sign in</title>")
     server.pages["/airlines.arff.gz?dl=1"] = page(gzip.compress(AIRLINES))
@@ -573,7 +667,7 @@ def test_locations_are_tried_in_order(server, cache, monkeypatch):
     assert (cache / "airlines.arff").read_bytes() == AIRLINES
     n_bytes = len(gzip.compress(AIRLINES))
     assert calls[-1] == (n_bytes, n_bytes, "downloading airlines.arff from 127.0.0.1")
-    assert files_in(cache) == ["airlines.arff"]
+    assert files_in(cache) == ["airlines.arff", "airlines.arff.sha256"]
 
 
 def test_a_download_that_ends_early_is_refused(server, cache, monkeypatch):
@@ -584,7 +678,7 @@ def test_a_download_that_ends_early_is_refused(server, cache, monkeypatch):
     assert files_in(cache) == []
 
 
-def test_a_location_that_does_not_answer_is_given_up(server, cache, tmp_path, monkeypatch):
+def test_a_location_that_does_not_answer_is_given_up(small_airlines, server, cache, tmp_path, monkeypatch):
     monkeypatch.setattr(real, "TIMEOUT_SECONDS", 0.2)
     (tmp_path / "airlines.arff").write_bytes(AIRLINES)
     locate(monkeypatch, "airlines", server.url + "/hangs", (tmp_path / "airlines.arff").as_uri())
@@ -610,7 +704,7 @@ def test_a_wrong_download_is_named_by_its_location(server, cache, monkeypatch):
         real.fetch("keystroke")
     assert f"{server.url}/a.csv" in str(caught.value)
     assert f"{server.url}/b.gz is corrupt" in str(caught.value)
-    assert ".incoming" not in str(caught.value)
+    assert ".driftmoe-part" not in str(caught.value)
 
 
 def test_a_location_with_another_file_is_refused_where_the_hash_is_known(server, cache, monkeypatch):
@@ -638,16 +732,236 @@ def test_every_public_stream_has_a_location(name):
     assert real.SOURCES[name].urls
 
 
+def test_a_full_disk_is_not_blamed_on_the_location(small_airlines, server, cache, monkeypatch):
+    server.pages["/airlines.arff"] = page(AIRLINES)
+    locate(monkeypatch, "airlines", server.url + "/airlines.arff", "http://127.0.0.1:9/never-asked")
+
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(FileNotFoundError) as caught:
+        real.fetch("airlines")
+    full_disk = f"[Errno {errno.ENOSPC}] {os.strerror(errno.ENOSPC)}; the cache is as it was"
+    record = cache / "airlines.arff.sha256"
+    assert f"could not be fetched: {full_disk}: {str(record)!r}\n" in str(caught.value)
+    assert "127.0.0.1" not in str(caught.value)
+    assert os.listdir(cache) == []
+
+
+@pytest.mark.parametrize("name", ["weather", "airlines"])
+def test_a_full_disk_is_told_of_with_the_file_of_the_cache(
+    small, small_airlines, cache, tmp_path, monkeypatch, name
+):
+    content = SMALL["weather"] if name == "weather" else AIRLINES
+    copy = tmp_path / "copy"
+    copy.write_bytes(content)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    for broken in ("fsync", "replace"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, broken, full)
+            with pytest.raises(OSError, match="No space left on device; the cache is as it was") as caught:
+                real.fetch(name, from_file=copy)
+        file = cache / real.SOURCES[name].file
+        assert caught.value.filename in (str(file), f"{file}.sha256")  # the hash is kept before the file
+        assert os.listdir(cache) == []
+    assert real.fetch(name, from_file=copy).read_bytes() == content
+
+
+def test_a_location_may_not_send_on_to_one_without_encryption():
+    request = real.urllib.request.Request("https://example.org/a")
+    with pytest.raises(OSError, match=r"sends on to http://example\.org/b, which is not encrypted"):
+        real._KeepingHttps().redirect_request(request, None, 302, "", {}, "http://example.org/b")
+    on = real._KeepingHttps().redirect_request(request, None, 302, "", {}, "https://example.net/b")
+    assert on.full_url == "https://example.net/b"
+
+
+# Files whose SHA-256 nobody has published: the first copy is trusted
+
+
+def other_airlines():
+    """A file of the size and shape of `AIRLINES`, with another figure in it."""
+    return AIRLINES.replace(b"205.0", b"206.0")
+
+
+def test_the_first_copy_is_trusted_and_its_hash_kept_as_sha256sum_writes_it(small_airlines, cache, tmp_path):
+    (tmp_path / "copy.arff").write_bytes(AIRLINES)
+    real.fetch("airlines", from_file=tmp_path / "copy.arff")
+    assert (cache / "airlines.arff.sha256").read_text() == f"{sha256(AIRLINES)}  airlines.arff\n"
+    assert real.fetch("airlines") == cache / "airlines.arff"
+
+
+def test_a_cached_copy_that_changed_is_refused_by_name_and_says_what_to_do(small_airlines, cache, tmp_path):
+    (tmp_path / "copy.arff").write_bytes(AIRLINES)
+    path = real.fetch("airlines", from_file=tmp_path / "copy.arff")
+    path.write_bytes(other_airlines())
+    with pytest.raises(ValueError, match="came first") as caught:
+        real.RealStream("airlines")
+    record = cache / "airlines.arff.sha256"
+    assert str(caught.value) == (
+        f"{path} has SHA-256 {sha256(other_airlines())}, but the copy of airlines.arff that came first had "
+        f"{sha256(AIRLINES)}, as {record} says; remove the file or put the right one there, or, if you trust the new "
+        f"content, remove {record} and try again"
+    )
+    record.unlink()  # as it says
+    assert next(iter(real.RealStream("airlines")))[0]["Length"] == 206.0
+    assert sha256(other_airlines()) in record.read_text()
+
+
+def test_a_download_that_differs_from_the_first_is_refused(small_airlines, server, cache, monkeypatch):
+    server.pages["/airlines.arff"] = page(AIRLINES)
+    locate(monkeypatch, "airlines", server.url + "/airlines.arff")
+    real.fetch("airlines").unlink()
+    server.pages["/airlines.arff"] = page(gzip.compress(other_airlines()))
+    with pytest.raises(FileNotFoundError) as caught:
+        real.fetch("airlines")
+    assert f"{server.url}/airlines.arff has SHA-256 {sha256(other_airlines())}" in str(caught.value)
+    assert f"remove {cache / 'airlines.arff.sha256'} and try again" in str(caught.value)
+    assert files_in(cache) == ["airlines.arff.sha256"]
+    server.pages["/airlines.arff"] = page(gzip.compress(AIRLINES))  # packed otherwise, the same in it
+    assert real.fetch("airlines").read_bytes() == AIRLINES
+
+
+def test_a_location_with_other_content_is_passed_over_for_one_with_the_first(
+    small_airlines, server, cache, monkeypatch
+):
+    server.pages["/first"] = page(AIRLINES)
+    server.pages["/other"] = page(other_airlines())
+    locate(monkeypatch, "airlines", server.url + "/first")
+    real.fetch("airlines").unlink()
+    locate(monkeypatch, "airlines", server.url + "/other", server.url + "/first")
+    assert real.fetch("airlines").read_bytes() == AIRLINES
+
+
+def test_another_copy_does_not_replace_the_trusted_one(small_airlines, cache, tmp_path):
+    (tmp_path / "copy.arff").write_bytes(AIRLINES)
+    path = real.fetch("airlines", from_file=tmp_path / "copy.arff")
+    (tmp_path / "copy.arff").write_bytes(other_airlines())
+    with pytest.raises(ValueError, match="came first") as caught:
+        real.fetch("airlines", from_file=tmp_path / "copy.arff")
+    assert str(caught.value).startswith(f"{tmp_path / 'copy.arff'} has SHA-256")
+    assert path.read_bytes() == AIRLINES
+
+
+def test_a_copy_that_lay_in_the_cache_before_is_trusted_from_now_on(small_airlines, cache):
+    cache.mkdir()
+    (cache / "airlines.arff.gz").write_bytes(gzip.compress(AIRLINES))
+    real.fetch("airlines")
+    assert sha256(AIRLINES) in (cache / "airlines.arff.sha256").read_text()  # of what it holds
+    (cache / "airlines.arff.gz").write_bytes(gzip.compress(other_airlines()))
+    with pytest.raises(ValueError, match="came first"):
+        real.fetch("airlines")
+
+
+def test_a_cache_that_cannot_be_written_serves_its_files(small_airlines, cache, monkeypatch):
+    cache.mkdir()
+    (cache / "airlines.arff").write_bytes(AIRLINES)
+
+    def read_only(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "mkdir", read_only)
+    assert real.fetch("airlines") == cache / "airlines.arff"
+
+
+def test_a_data_folder_may_hold_the_hash_of_its_file_and_is_not_written_to(small_airlines, cache, tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "airlines.arff").write_bytes(AIRLINES)
+    real.fetch("airlines", data_dir=folder)
+    assert (files_in(folder), cache.exists()) == (["airlines.arff"], False)
+    (folder / "airlines.arff.sha256").write_text(sha256(other_airlines()))
+    with pytest.raises(ValueError, match="came first"):
+        real.fetch("airlines", data_dir=folder)
+    (folder / "airlines.arff").write_bytes(other_airlines())
+    assert real.fetch("airlines", data_dir=folder) == folder / "airlines.arff"
+
+
+@pytest.mark.parametrize("text", ["", "airlines.arff", "0" * 63, "0" * 65])
+def test_a_kept_hash_that_is_none_is_named(small_airlines, cache, tmp_path, text):
+    (tmp_path / "copy.arff").write_bytes(AIRLINES)
+    real.fetch("airlines", from_file=tmp_path / "copy.arff")
+    (cache / "airlines.arff.sha256").write_text(text)
+    with pytest.raises(ValueError, match=r"airlines\.arff\.sha256 holds no SHA-256; write that of the file"):
+        real.fetch("airlines")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (b"AA,2400.0,LAX,DFW,7,20.0,165.0,1\n", b"", "has 2 rows, but airlines.arff has 3"),
+        (b"165.0,1\n", b"165.0,1\nAA,1,LAX,DFW,7,1,1,0\n", "has 4 rows, but airlines.arff has 3"),
+        (b"222.0,0", b"222.0,1", "has 1 classes, but airlines.arff has 2"),
+    ],
+)
+def test_a_first_copy_of_another_shape_is_not_trusted(
+    small_airlines, cache, tmp_path, monkeypatch, old, new, message
+):
+    (tmp_path / "copy.arff").write_bytes(AIRLINES.replace(old, new))
+    with pytest.raises(ValueError, match=message):
+        real.fetch("airlines", from_file=tmp_path / "copy.arff")
+    assert files_in(cache) == []
+
+
+def test_a_first_copy_of_another_size_is_not_trusted_however_it_is_packed(cache, tmp_path, monkeypatch):
+    row = ",".join(["0.5"] * 33) + ",2\n"
+    name = "insects_gradual_balanced"
+    monkeypatch.setitem(real.SOURCES, name, replace(real.SOURCES[name], n_bytes=2 * len(row)))
+    (tmp_path / "copy").write_bytes(gzip.compress(3 * row.encode()))
+    with pytest.raises(
+        ValueError, match=rf"has {3 * len(row)} bytes, but gradual_balanced\.csv has {2 * len(row)};"
+    ):
+        real.fetch(name, from_file=tmp_path / "copy")
+    (tmp_path / "copy").write_bytes(gzip.compress(2 * row.encode()))
+    assert real.RealStream(name, from_file=tmp_path / "copy").n_samples == 2
+
+
+def test_what_is_known_of_files_without_a_hash_is_what_was_published():
+    shapes = {
+        name: (source.n_samples, source.n_classes)
+        for name, source in real.SOURCES.items()
+        if source.sha256 is None and source.n_bytes is None
+    }
+    assert shapes == {  # CapyMOA's documentation; for gas that of the UCI repository
+        "airlines": (539_383, 2),
+        "kdd99": (494_020, 23),
+        "sensor": (2_219_803, None),
+        "pokerhand": (1_025_009, 10),
+        "gas": (13_910, 6),
+    }
+
+
+def test_sizes_of_files_without_a_hash_are_those_that_river_knows():
+    from river import datasets
+
+    for name, source in real.SOURCES.items():
+        if name.startswith("insects_"):
+            known = datasets.Insects(name.removeprefix("insects_"))
+        elif name == "keystroke":
+            known = datasets.Keystroke()
+        else:
+            assert source.n_bytes is None
+            continue
+        assert (source.n_bytes, source.n_samples, source.n_features) == (
+            known.size,
+            known.n_samples,
+            known.n_features,
+        )
+
+
 # Layouts
 
 
-def test_airlines_mixes_nominal_and_numeric_features(tmp_path):
+def test_airlines_mixes_nominal_and_numeric_features(small_airlines, tmp_path):
     (tmp_path / "airlines.arff").write_bytes(AIRLINES)
     stream = real.RealStream("airlines", from_file=tmp_path / "airlines.arff")
     first = {"Airline": "CO", "Flight": 269.0, "AirportFrom": "SFO", "AirportTo": "IAH"}
     assert next(iter(stream)) == (first | {"DayOfWeek": 3, "Time": 15.0, "Length": 205.0}, 1)
     assert [y for _, y in stream] == [1, 0, 1]
-    assert stream.n_samples == 3  # what the file holds, whatever was published
+    assert stream.n_samples == 3
     assert stream.fingerprint() == sha256(AIRLINES)
 
 
@@ -665,7 +979,8 @@ def test_elec2_has_a_nominal_day(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", [name for name in real.SOURCES if name.startswith("insects")])
-def test_insects_has_33_numbers_a_class_and_no_line_of_names(tmp_path, name):
+def test_insects_has_33_numbers_a_class_and_no_line_of_names(tmp_path, monkeypatch, name):
+    shrink(monkeypatch, name, 60)
     rng = np.random.default_rng(3)
     X = rng.normal(size=(60, 33)).round(6)
     labels = rng.permutation(np.repeat([2, 3, 4, 5, 11, 12], 10))
@@ -679,7 +994,8 @@ def test_insects_has_33_numbers_a_class_and_no_line_of_names(tmp_path, name):
     assert stream.drifts == []  # the known positions lie beyond these rows
 
 
-def test_insects_classes_may_be_names_and_drifts_are_marked(tmp_path):
+def test_insects_classes_may_be_names_and_drifts_are_marked(tmp_path, monkeypatch):
+    shrink(monkeypatch, "insects_abrupt_balanced", 15_000)
     row = ",".join(["0.5"] * 33)
     lines = [f"{row},{'ae-aegypti-female' if i % 2 else 'cx-male'}" for i in range(15_000)]
     (tmp_path / "copy.csv").write_text("\n".join(lines) + "\n")
@@ -688,7 +1004,8 @@ def test_insects_classes_may_be_names_and_drifts_are_marked(tmp_path):
     assert [drift.position for drift in stream.drifts] == [14_352]
 
 
-def test_keystroke_leaves_out_what_numbers_the_rows(tmp_path):
+def test_keystroke_leaves_out_what_numbers_the_rows(tmp_path, monkeypatch):
+    shrink(monkeypatch, "keystroke", 51 * 200)
     keys = ["period", "t", "i", "e", "five", "Shift.r", "o", "a", "n", "l", "Return"]
     names = [f"H.{keys[0]}"]
     for before, key in pairwise(keys):
@@ -726,7 +1043,8 @@ def test_keystroke_leaves_out_what_numbers_the_rows(tmp_path):
         ),
     ],
 )
-def test_arff_layouts(tmp_path, name, attributes, classes, row, expected):
+def test_arff_layouts(tmp_path, monkeypatch, name, attributes, classes, row, expected):
+    shrink(monkeypatch, name, 1)
     label = classes.strip("{}").split(",")[1]
     lines = ["@relation test", *(f"@attribute a{i} {kind}" for i, kind in enumerate(attributes))]
     lines += [f"@attribute class {classes}", "@data", ",".join([*row, label])]
@@ -742,7 +1060,8 @@ def gas_line(label, value):
     return f"{label} " + " ".join(f"{i}:{value + i}" for i in range(1, 129)) + " \n"
 
 
-def test_gas_joins_its_batches_in_their_order(cache, tmp_path):
+def test_gas_joins_its_batches_in_their_order(cache, tmp_path, monkeypatch):
+    shrink(monkeypatch, "gas", 3)
     batches = {f"Dataset/batch{i}.dat": gas_line(1 + i % 6, i / 2).encode() for i in (10, 2, 1)}
     batches["Dataset/readme.txt"] = b"1 2 3"
     stream = real.RealStream("gas", from_file=write_zip(tmp_path / "gas.zip", batches))
@@ -751,10 +1070,11 @@ def test_gas_joins_its_batches_in_their_order(cache, tmp_path):
     assert X[:, 127].tolist() == [128.5, 129.0, 133.0]
     assert [stream.classes[i] for i in y] == [2, 3, 5]
     assert stream.classes == [1, 2, 3, 4, 5, 6]
-    assert files_in(cache) == ["gas.csv"]
+    assert files_in(cache) == ["gas.csv", "gas.csv.sha256"]
 
 
-def test_gas_with_concentrations_gives_the_same_samples(tmp_path):
+def test_gas_with_concentrations_gives_the_same_samples(tmp_path, monkeypatch):
+    shrink(monkeypatch, "gas", 1)
     plain = write_zip(tmp_path / "a.zip", {"batch1.dat": gas_line("4", 1.0).encode()})
     dosed = write_zip(tmp_path / "b.zip", {"batch1.dat": gas_line("4;10.000000", 1.0).encode()})
     samples = list(real.RealStream("gas", from_file=plain))

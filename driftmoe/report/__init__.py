@@ -11,7 +11,14 @@ from __future__ import annotations
 
 from driftmoe.report.comparisons import COMPARED, ENOUGH_STREAMS, comparison_grid
 from driftmoe.report.contents import sections
-from driftmoe.report.figures import DPI, neural_figure, plot_windows, routing_figure, windows_figure
+from driftmoe.report.figures import (
+    DPI,
+    neural_figure,
+    plot_windows,
+    routing_figure,
+    save_figure,
+    windows_figure,
+)
 from driftmoe.report.pages import markdown, page, write
 from driftmoe.report.parts import NOTHING, Grid, Picture, Section
 from driftmoe.report.results import by_model, counting, lateness, left_out, reading, usable
@@ -70,6 +77,7 @@ __all__ = [
     "reading",
     "routing_figure",
     "routing_table",
+    "save_figure",
     "sections",
     "table",
     "usable",

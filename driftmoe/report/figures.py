@@ -17,6 +17,7 @@ import pandas as pd
 from driftmoe.report.parts import Picture
 from driftmoe.report.results import by_model
 from driftmoe.report.statistics import SIGNIFICANCE, mean_ranks
+from driftmoe.staging import write_files
 
 if TYPE_CHECKING:  # matplotlib is slow to import, and only needed to draw
     from matplotlib.axes import Axes
@@ -58,7 +59,23 @@ def plot_windows(
     -----
     With several seeds the line is their mean and the band runs from the lowest to the highest.
     """
-    windows_figure(curves, title=title, drifts=drifts).savefig(path, dpi=DPI)
+    save_figure(windows_figure(curves, title=title, drifts=drifts), path)
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a picture, whole or not at all, in the format that the ending of its name says, or else as PNG.
+
+    Raises
+    ------
+    ValueError
+        If nothing can be drawn in that format.
+    OSError
+        If the file cannot be written; it says which, and a picture from before is still there.
+    """
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=path.suffix[1:].lower() or "png", dpi=DPI)
+    kept = "the picture is lost; results, and a picture from before, are as they were"
+    write_files(path.parent, {path.name: drawn.getvalue()}, kept=kept)
 
 
 def windows_figure(

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from driftmoe.report.parts import Picture, Section
+from driftmoe.staging import naming, write_files
 
 LONG = 70
 """Characters beyond which a cell of the page may be broken into lines."""
@@ -107,15 +108,18 @@ def write(parts: Sequence[Section], folder: Path, *, title: str) -> list[Path]:
     Raises
     ------
     OSError
-        If the folder cannot be written.
+        If the folder cannot be written, or has no room; it says which file, and a report from before is still there.
     """
     pictures = folder / "report_files"
-    pictures.mkdir(parents=True, exist_ok=True)
-    for section in parts:
-        for part in section.parts:
-            if isinstance(part, Picture):
-                (pictures / f"{part.name}.png").write_bytes(part.png)
-    written = [folder / "report.html", folder / "report.md"]
-    written[0].write_text(page(parts, title=title), encoding="utf-8")
-    written[1].write_text(markdown(parts, title=title, pictures=pictures.name), encoding="utf-8")
-    return written
+    files = {
+        f"{pictures.name}/{part.name}.png": part.png
+        for section in parts
+        for part in section.parts
+        if isinstance(part, Picture)
+    }
+    files["report.html"] = page(parts, title=title).encode()
+    files["report.md"] = markdown(parts, title=title, pictures=pictures.name).encode()
+    kept = "the report is lost; results, and a report from before, are as they were"
+    with naming(pictures, kept):
+        pictures.mkdir(parents=True, exist_ok=True)
+    return write_files(folder, files, kept=kept)[-2:]
