@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import reprlib
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from functools import partial
@@ -507,12 +508,22 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
         return to_native_frame(columns, like=frame)
 
     def predict_many(self, X: IntoDataFrame) -> IntoSeries:
-        """Return the predicted class of each row, as a series of the same kind as the frame."""
+        """Return the predicted class of each row, as a series of the same kind as the frame.
+
+        Raises
+        ------
+        ValueError
+            If a series of that kind cannot hold the labels: one of polars or pyarrow has values of one type, and no
+            integer beyond 64 bits.
+        """
         classes, proba = self._predict_frame(X)
         labels: list[Any] = [None] * len(proba)
         if classes:
             labels = [classes[target] for target in proba.argmax(axis=1)]
-        return to_native_series(labels, name=None, like=_frame(X))
+        frame = _frame(X)
+        if not frame.implementation.is_pandas_like():
+            _check_column(classes, type(X).__module__.split(".")[0])
+        return to_native_series(labels, name=None, like=frame)
 
     def routing_report(self) -> RoutingReport:
         """Return what the routing did on the samples learnt so far, and on the last of them; changes nothing.
@@ -869,6 +880,25 @@ def _numbers(X: IntoDataFrame) -> np.ndarray | None:
 
 def _rows(X: IntoDataFrame) -> Iterator[dict[Hashable, Any]]:
     return _frame(X).iter_rows(named=True)  # type: ignore[return-value]  # dict is invariant in its keys
+
+
+def _check_column(labels: Sequence[Hashable], library: str) -> None:
+    """Raise unless a typed column can hold all labels, whichever of them are predicted."""
+    advice = "use predict_one, or a pandas frame"
+    kinds = {type(label).__name__: label for label in labels}
+    if len(kinds) > 1:
+        examples = ", ".join(f"{label!r} of type {kind}" for kind, label in kinds.items())
+        raise ValueError(f"labels {examples}: a series of {library} holds values of one type; {advice}")
+    for label in labels:
+        if isinstance(label, int) and not -(2**63) <= label < 2**63:
+            raise ValueError(
+                f"label {label}: a series of {library} holds no integer beyond 64 bits; {advice}, or make it text"
+            )
+        if not isinstance(label, bool | int | float | str | bytes | datetime.date):
+            raise ValueError(
+                f"label {label!r} of type {type(label).__name__}: a series of {library} would not give it back as it "
+                f"was; {advice}"
+            )
 
 
 def _n_rows(X: IntoDataFrame) -> int:
