@@ -53,9 +53,9 @@ def test_ctrl_c_at_some_moment_of_the_start_ends_in_one_line(how, delay):
         assert process.returncode in (1, -signal.SIGINT)
     elif out:  # it had done its work; Python no longer listens when it clears its modules away
         assert (process.returncode, error) in [(0, ""), (130, SAID), (-signal.SIGINT, "")]
-    elif not error:  # it had no handler yet
+    elif not error:  # Python itself had no handler yet; a loaded machine takes its time
         assert process.returncode == -signal.SIGINT
-        assert delay == 0.1
+        assert delay < 1.0
     else:
         assert (process.returncode, error) == (130, SAID)
 
