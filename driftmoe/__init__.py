@@ -1,34 +1,35 @@
-"""DriftMoE: an online mixture of experts for data streams that drift."""
+"""DriftMoE: an online mixture of experts for data streams that drift.
 
-from __future__ import annotations
+What it offers is imported when it is first asked for: torch and numba take seconds, in which the command line could not
+answer Ctrl-C otherwise.
+"""
 
-TYPE_CHECKING = False  # as typing's, whose import would take a while; see `driftmoe.__main__`
+TYPE_CHECKING = False  # as `typing` has it, of which the import takes longer than this package's
+
 if TYPE_CHECKING:
-    from typing import Any
-
     from driftmoe.classifier import DriftMoEClassifier
 
-    __version__: str
+__all__ = ["DriftMoEClassifier"]
+__version__: str
 
-__all__ = ["DriftMoEClassifier", "__version__"]
+if not TYPE_CHECKING:  # or a checker would take any name for one that is there
 
-
-def __getattr__(name: str) -> Any:
-    """Import what is asked for: the libraries beneath take seconds, in which the command line must hear Ctrl-C."""
-    value: Any
-    if name == "DriftMoEClassifier":
-        from driftmoe import classifier
-
-        value = classifier.DriftMoEClassifier
-    elif name == "__version__":
+    def __getattr__(name: str) -> object:
+        """Import what the package offers, its version or one of its modules, when it is first asked for."""
+        from importlib import import_module
         from importlib.metadata import version
+        from importlib.util import find_spec
 
-        value = version("driftmoe")
-    else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = value
-    return value
+        if name == "__version__":
+            found = version("driftmoe")
+        elif name in __all__:
+            found = getattr(import_module("driftmoe.classifier"), name)
+        elif not name.startswith("_") and find_spec(f"driftmoe.{name}"):
+            return import_module(f"driftmoe.{name}")
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = found
+        return found
 
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__, "__version__"})

@@ -1,31 +1,50 @@
-"""The command `driftmoe`, or `python -m driftmoe`: it hears Ctrl-C while the libraries beneath are being imported."""
+"""Where the command line starts: what answers Ctrl-C is there before anything that takes long is imported.
+
+Only Python's own modules are imported at the top. A Ctrl-C before `main` runs is answered by Python, with a traceback.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
+from contextlib import suppress
+from typing import Any
 
 INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+SAID = "driftmoe: interrupted"
+"""What is said then."""
 
 
 def main() -> None:
-    """Run the command line; Ctrl-C ends it with exit code 130, from the first moment on."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _leave)
-    from driftmoe import cli
-
+    """Run the command line; Ctrl-C ends it in one line and exit code 130, at any moment."""
+    is_answered = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # a shell may have it ignored
     try:
-        if signal.getsignal(signal.SIGINT) is _leave:
+        if is_answered:
+            signal.signal(signal.SIGINT, leave)
+        from driftmoe.cli import main as command
+
+        if is_answered:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        cli.main()
-    except KeyboardInterrupt:
+        command()
+    except KeyboardInterrupt:  # before the command, or a second one while it puts things in order
+        sys.stderr.write(f"{SAID}\n")
         sys.exit(INTERRUPTED)
+    finally:
+        if is_answered:
+            signal.signal(signal.SIGINT, leave)
 
 
-def _leave(*_: object) -> None:
-    """End the process: an import that is broken off may raise anything, and there is nothing to be lost."""
-    os.write(2, b"driftmoe: interrupted\n")
+def leave(*_: Any) -> None:
+    """Say so and end the process where it stands, for while nothing is at work that has to be put in order.
+
+    An exception would not do: compiled modules turn one that comes while they are imported into another, or crash, and
+    Python itself shows those that come while it cleans up.
+    """
+    with suppress(OSError):
+        os.write(2, f"{SAID}\n".encode())
     os._exit(INTERRUPTED)
 
 

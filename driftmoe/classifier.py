@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import reprlib
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from functools import partial
@@ -495,35 +494,42 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
         Raises
         ------
         ValueError
-            If two labels have the same text and the frame is not of pandas.
+            If the frame is not of pandas, and two labels have the same text or one has a text that is no Unicode.
         """
         labels, proba = self._predict_frame(X)
         frame = _frame(X)
-        if not frame.implementation.is_pandas_like() and len(set(map(str, labels))) < len(labels):
-            raise ValueError(
-                f"classes {labels} are not told apart by their text, which such a frame has as names of its columns; "
-                "use pandas, or predict_many"
-            )
+        is_pandas = frame.implementation.is_pandas_like()
+        if not is_pandas:
+            _check_texts(labels)
         columns = {label: proba[:, i].tolist() for i, label in enumerate(labels)}
-        return to_native_frame(columns, like=frame)
+        answer: Any = to_native_frame(columns, like=frame)
+        if is_pandas and list(answer.columns) != labels:  # numbers of one kind, tuples of one length
+            answer.columns = _objects(labels)
+        return answer
 
     def predict_many(self, X: IntoDataFrame) -> IntoSeries:
         """Return the predicted class of each row, as a series of the same kind as the frame.
 
+        A series of pandas holds any labels. One of polars or pyarrow has one type, that of all labels learnt so far,
+        whichever of them are predicted; tuples become lists there.
+
         Raises
         ------
         ValueError
-            If a series of that kind cannot hold the labels: one of polars or pyarrow has values of one type, and no
-            integer beyond 64 bits.
+            If the labels learnt so far do not fit into one series of that kind.
         """
         classes, proba = self._predict_frame(X)
-        labels: list[Any] = [None] * len(proba)
-        if classes:
-            labels = [classes[target] for target in proba.argmax(axis=1)]
         frame = _frame(X)
+        if not classes:
+            return to_native_series([None] * len(proba), name=None, like=frame)
+        targets = proba.argmax(axis=1)
         if not frame.implementation.is_pandas_like():
-            _check_column(classes, type(X).__module__.split(".")[0])
-        return to_native_series(labels, name=None, like=frame)
+            return _held(classes, frame)[targets.tolist()].to_native()
+        labels = [classes[target] for target in targets]
+        answer: Any = to_native_series(labels, name=None, like=frame)
+        if answer.to_list() != labels:  # numbers of one kind
+            answer = to_native_series(_objects(labels), name=None, like=frame)
+        return answer
 
     def routing_report(self) -> RoutingReport:
         """Return what the routing did on the samples learnt so far, and on the last of them; changes nothing.
@@ -864,6 +870,47 @@ def _frame(X: IntoDataFrame) -> narwhals.DataFrame[Any]:
         ) from None
 
 
+def _held(classes: Sequence[Hashable], frame: narwhals.DataFrame[Any]) -> narwhals.Series[Any]:
+    """Return the classes as a series of the frame's kind, or say that it would not give them back as they are."""
+    try:
+        series = narwhals.new_series(name="", values=classes, backend=narwhals.get_native_namespace(frame))
+        held = [tuple(label) if isinstance(label, list) else label for label in series.to_list()]
+    except (ArithmeticError, NotImplementedError, TypeError, ValueError):  # each library has its own
+        held = []
+    if held == list(classes):
+        return series
+    types = ", ".join(dict.fromkeys(type(label).__name__ for label in classes))
+    kind = frame.implementation.value
+    raise ValueError(
+        f"labels {reprlib.repr(list(classes))} of type {types} do not fit into a series of {kind}, which holds "
+        "values of one type that it knows, and integers of limited size; use predict_one, a pandas frame, or labels of "
+        "one type, such as text"
+    )
+
+
+def _check_texts(labels: Sequence[Hashable]) -> None:
+    """Raise unless the texts of the labels can name the columns of a frame that is not of pandas."""
+    texts = list(map(str, labels))
+    if len(set(texts)) < len(texts):
+        raise ValueError(
+            f"labels {reprlib.repr(list(labels))} are not told apart by their text, which such a frame has as names of "
+            "its columns; use predict_proba_one, a pandas frame, or labels of one type"
+        )
+    for label, text in zip(labels, texts, strict=True):
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ValueError(
+                f"label {reprlib.repr(label)} has a text that is no Unicode, which such a frame cannot have as name of "
+                "a column; use predict_proba_one, a pandas frame, or other labels"
+            ) from None
+
+
+def _objects(labels: Sequence[Hashable]) -> np.ndarray:
+    """Return the labels as they are, which pandas then leaves so."""
+    return np.fromiter(labels, object, len(labels))
+
+
 def _numbers(X: IntoDataFrame) -> np.ndarray | None:
     """Return a frame of numbers as float64, NaN where a value is missing; `None` if it has other columns."""
     frame = _frame(X)
@@ -880,25 +927,6 @@ def _numbers(X: IntoDataFrame) -> np.ndarray | None:
 
 def _rows(X: IntoDataFrame) -> Iterator[dict[Hashable, Any]]:
     return _frame(X).iter_rows(named=True)  # type: ignore[return-value]  # dict is invariant in its keys
-
-
-def _check_column(labels: Sequence[Hashable], library: str) -> None:
-    """Raise unless a typed column can hold all labels, whichever of them are predicted."""
-    advice = "use predict_one, or a pandas frame"
-    kinds = {type(label).__name__: label for label in labels}
-    if len(kinds) > 1:
-        examples = ", ".join(f"{label!r} of type {kind}" for kind, label in kinds.items())
-        raise ValueError(f"labels {examples}: a series of {library} holds values of one type; {advice}")
-    for label in labels:
-        if isinstance(label, int) and not -(2**63) <= label < 2**63:
-            raise ValueError(
-                f"label {label}: a series of {library} holds no integer beyond 64 bits; {advice}, or make it text"
-            )
-        if not isinstance(label, bool | int | float | str | bytes | datetime.date):
-            raise ValueError(
-                f"label {label!r} of type {type(label).__name__}: a series of {library} would not give it back as it "
-                f"was; {advice}"
-            )
 
 
 def _n_rows(X: IntoDataFrame) -> int:

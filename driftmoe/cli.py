@@ -26,6 +26,7 @@ from typer.exceptions import TyperException
 
 import streams
 from driftmoe import __version__, experiment, models, report, streams_cli
+from driftmoe.__main__ import INTERRUPTED, SAID
 from driftmoe.evaluation import FAILURES, Checkpoint, prequential
 from driftmoe.experiment import (
     Backlog,
@@ -78,9 +79,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
 
 EXAMPLES = """
 Examples:
@@ -159,13 +157,15 @@ def main() -> None:
         typer.echo(f"driftmoe: {message}. See: {command} --help", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        code = INTERRUPTED
     except BrokenPipeError:  # who read the output has gone; let nothing more be written to it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
         typer.echo(f"driftmoe: {error}", err=True)
         sys.exit(1)
+    if code == INTERRUPTED:  # typer makes this code of most interrupts
+        typer.echo(SAID, err=True)
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -997,31 +997,3 @@ def test_a_tree_that_is_not_there_is_refused(look, arguments, expert, error, mes
     model = small(**{"variant": "driftmoe"} | arguments)
     with pytest.raises(error, match=message):
         getattr(model, look)(expert)
-
-
-@pytest.mark.parametrize("frame", [pl.DataFrame, pa.table], ids=["polars", "pyarrow"])
-@pytest.mark.parametrize(
-    ("labels", "message"),
-    [
-        ([1, "a"], "labels 1 of type int, 'a' of type str: a series of .* holds values of one type"),
-        ([True, 2], "labels True of type bool, 2 of type int: a series"),
-        ([10**40, 3], "label 1000.*000: a series of .* holds no integer beyond 64 bits"),
-        ([(1, 2), (3, 4)], r"label \(1, 2\) of type tuple: a series of .* would not give it back"),
-    ],
-)
-def test_labels_that_a_typed_column_cannot_hold_are_named(frame, labels, message):
-    model = DriftMoEClassifier("moe-vote", n_experts=2, seed=1)
-    for i in range(10):
-        model.learn_one({"a": float(i)}, labels[i % 2])
-    with pytest.raises(ValueError, match=message + ".*use predict_one, or a pandas frame"):
-        model.predict_many(frame({"a": [1.0]}))
-    assert set(model.predict_many(pd.DataFrame({"a": [1.0, 2.0]}))) <= set(labels)
-
-
-@pytest.mark.parametrize("labels", [["x", "y"], [1, 2], [1.5, 2.5], [True, False], [b"a", b"b"]])
-def test_labels_of_one_type_come_back_from_a_typed_column(labels):
-    model = DriftMoEClassifier("moe-vote", n_experts=2, seed=1)
-    for i in range(10):
-        model.learn_one({"a": float(i)}, labels[i % 2])
-    said = model.predict_many(pl.DataFrame({"a": [1.0]})).to_list()
-    assert (said[0] in labels, type(said[0])) == (True, type(labels[0]))

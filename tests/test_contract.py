@@ -6,7 +6,12 @@ import copy
 import pickle
 import subprocess
 import sys
+from datetime import date, datetime
+from decimal import Decimal
+from enum import Enum
+from fractions import Fraction
 
+import narwhals.stable.v2 as nw
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -280,3 +285,106 @@ def test_labels_with_the_same_text_are_not_merged():
     assert list(model.predict_proba_many(pd.DataFrame({"a": [1.0]})).columns) == [1, "1"]
     with pytest.raises(ValueError, match="not told apart by their text"):
         model.predict_proba_many(pl.DataFrame({"a": [1.0]}))
+
+
+def of_two_labels(*labels):
+    """Return a model that answers the first label where `a` is 0, the second where it is 1."""
+    model = small("moe-data")
+    for i in range(400):
+        model.learn_one({"a": float(i % 2)}, labels[i % 2])
+    return model
+
+
+class Colour(Enum):
+    RED = 1
+    BLUE = 2
+
+
+UNFIT = {  # of which no series of polars or pyarrow gives both back
+    "number and text": (1, "a"),
+    "boolean and number": (True, 2),
+    "bytes and text": (b"a", "b"),
+    "large number": (10**40, 3),
+    "day and time": (date(2020, 1, 1), datetime(2020, 1, 2)),
+    "fractions": (Fraction(1, 2), Fraction(1, 3)),
+    "enumeration": (Colour.RED, Colour.BLUE),
+    "tuples of several types": ((1, "a"), (2, "b")),
+    "tuple and number": ((1, 2), 3),
+    "tuples of two levels": (((1, 2), 3), ((4, 5), 6)),
+    "number that no float holds": (2**53 + 1, 0.5),
+    "no Unicode": ("\ud800", "a"),
+}
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [*UNFIT.values(), ((1, 2), (3,)), ((1, 2), (3, 4))],
+    ids=[*UNFIT, "tuples of two lengths", "pairs"],
+)
+def test_pandas_holds_any_labels(labels):
+    model, X = of_two_labels(*labels), pd.DataFrame({"a": [0.0, 1.0]}, index=[5, 6])
+    predicted, proba = model.predict_many(X), model.predict_proba_many(X)
+    assert (
+        predicted.to_list() == [model.predict_one({"a": 0.0}), model.predict_one({"a": 1.0})] == list(labels)
+    )
+    assert proba.to_dict("records") == [model.predict_proba_one({"a": a}) for a in (0.0, 1.0)]
+    assert list(predicted.index) == list(proba.index) == [5, 6]
+
+
+@pytest.mark.parametrize("values", [[0.0, 1.0], [0.0], [1.0], []], ids=["both", "first", "second", "none"])
+@pytest.mark.parametrize("make_frame", [pl.DataFrame, pa.table], ids=["polars", "pyarrow"])
+@pytest.mark.parametrize("labels", UNFIT.values(), ids=UNFIT)
+def test_labels_that_no_series_holds_are_refused_whichever_are_predicted(labels, make_frame, values):
+    X = pd.DataFrame({"a": values}, dtype=float)
+    X = make_frame({"a": X["a"].to_numpy()})
+    with pytest.raises(
+        ValueError, match=r"do not fit into a series of .* use predict_one, a pandas frame, or"
+    ):
+        of_two_labels(*labels).predict_many(X)
+
+
+def test_labels_that_do_not_fit_are_named():
+    model = of_two_labels(1, "a")
+    with pytest.raises(
+        ValueError, match=r"labels \[1, 'a'\] of type int, str do not fit into a series of polars"
+    ):
+        model.predict_many(pl.DataFrame({"a": [0.0]}))
+    with pytest.raises(
+        ValueError, match=r"labels \[1, 'a'\] of type int, str do not fit into a series of pyarrow"
+    ):
+        model.predict_many(pa.table({"a": [0.0]}))
+
+
+FIT = {
+    "texts": ("a", "b"),
+    "booleans": (False, True),
+    "numbers": (-3, 7),
+    "halves": (0.5, 1.5),
+    "days": (date(2020, 1, 1), date(2020, 1, 2)),
+    "bytes": (b"a", b"b"),
+    "decimals": (Decimal("1.5"), Decimal("2")),
+}
+
+
+@pytest.mark.parametrize("make_frame", [pl.DataFrame, pa.table], ids=["polars", "pyarrow"])
+@pytest.mark.parametrize("labels", FIT.values(), ids=FIT)
+def test_series_of_labels_of_one_type_has_one_type(labels, make_frame):
+    model = of_two_labels(*labels)
+    answers = [model.predict_many(make_frame({"a": values})) for values in ([0.0, 1.0, 0.0], [1.0])]
+    both, second = (nw.from_native(answer, series_only=True) for answer in answers)
+    assert both.to_list() == [labels[0], labels[1], labels[0]]
+    assert second.to_list() == [labels[1]]
+    assert both.dtype == second.dtype
+
+
+@pytest.mark.parametrize("make_frame", [pl.DataFrame, pa.table], ids=["polars", "pyarrow"])
+def test_label_whose_text_names_no_column_is_refused(make_frame):
+    X = make_frame({"a": [0.0]})
+    with pytest.raises(ValueError, match=r"label '\\ud800' has a text that is no Unicode"):
+        of_two_labels("\ud800", "a").predict_proba_many(X)
+    with pytest.raises(ValueError, match=r"labels \[1, '1'\] are not told apart by their text"):
+        of_two_labels(1, "1").predict_proba_many(X)
+    assert list(nw.from_native(of_two_labels(10**40, "a").predict_proba_many(X)).columns) == [
+        str(10**40),
+        "a",
+    ]

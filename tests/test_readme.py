@@ -119,6 +119,7 @@ def test_map_names_only_files_that_exist():
     assert names == {
         p.name for folder in ("driftmoe", "streams") for p in (ROOT / folder).glob("[!_]*.py")
     } | {
+        "__main__.py",
         "reference.py",
         "test_architecture.py",
     }
