@@ -296,8 +296,8 @@ def _stopping(number: int) -> Iterator[None]:
     left = [number]
 
     def trace(frame: FrameType, event: str, _: Any) -> Any:
-        if PACKAGE not in frame.f_code.co_filename:
-            return None
+        if PACKAGE not in frame.f_code.co_filename or frame.f_code.co_name == "alone":
+            return None  # no signal comes between the plain statements of `driftmoe.transaction.learning`
         if event == "line":
             left[0] -= 1
             if left[0] == -1:

@@ -29,7 +29,16 @@ from driftmoe.memory import n_bytes
 from driftmoe.mixing import first_best
 from driftmoe.mixture import EXTRAS, HEAD, MIXTURES, Batch, Mixture
 from driftmoe.telemetry import RoutingReport
-from driftmoe.transaction import TRIES, Changes, OneAtATime, assignment, carry_out, planned, publication
+from driftmoe.transaction import (
+    TRIES,
+    Changes,
+    OneAtATime,
+    assignment,
+    carry_out,
+    learning,
+    planned,
+    publication,
+)
 from driftmoe.trees import HoeffdingTreeClassifier, TreePool
 
 if TYPE_CHECKING:
@@ -340,6 +349,7 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
         proba = self.predict_proba_one(x)
         return max(proba, key=proba.__getitem__) if proba else None
 
+    @learning
     def learn_one(
         self, x: dict[base.typing.FeatureName, Any], y: base.typing.ClfTarget, w: float = 1.0
     ) -> None:
@@ -372,6 +382,7 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
                 self._plan(self._encoder, vector[np.newaxis], (), np.array([target]), weights, changes)
                 carry_out(changes)
 
+    @learning
     def learn_many(
         self,
         X: IntoDataFrame,
@@ -437,6 +448,7 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
             }
         self._run(SampleRows(self._encoder, samples, labels), weights)
 
+    @learning
     def step_many(
         self,
         X: np.ndarray,

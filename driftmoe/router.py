@@ -221,7 +221,8 @@ class Router:
                     )
                 )  # fmt: skip
             n_kept, n_before, n_batches = 0, 0, n_batches + 1
-        changes.append(partial(self._counts.__setitem__, slice(N_STEPS), (n_kept, n_before, n_batches)))
+        counts = np.array([n_kept, n_before, n_batches])  # numpy would hear signals while it reads a tuple
+        changes.append(partial(self._counts.__setitem__, slice(N_STEPS), counts))
 
     def grow(self, n_inputs: int, n_experts: int) -> None:
         """Widen the first and the last layer to at least these sizes, all at once; what was learnt stays."""

@@ -10,15 +10,20 @@ code: with none between the first change and the last, an interrupt comes before
 from __future__ import annotations
 
 import copy
+import os
 import pickle
 from collections.abc import Callable
-from functools import partial
+from functools import partial, wraps
 from operator import call, length_hint
 from threading import RLock
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
+from weakref import WeakSet
 
 import numpy as np
 from numba import typeof
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 Changes = list[Callable[[], Any]]
 
@@ -95,24 +100,28 @@ class Planned:
 class OneAtATime:
     """A model that one thread uses at a time: predictions and learners wait for each other, and each meets it whole.
 
-    A copy, and what is pickled or sent to another process, is a whole state of the model and shares nothing with it.
+    A copy, and what is pickled or sent to another process, is a whole state of the model and shares nothing with it. A
+    process is forked between two steps of all models.
     """
 
     def __init__(self) -> None:
-        self._lock = (
-            RLock()
-        )  # one and the same thread may go on: an expert of the user's own may ask the model
+        self._stand_alone()
+
+    def _stand_alone(self) -> None:
+        self._lock = RLock()  # the thread that learns may ask the model: from a signal handler, or an expert
+        self._is_learning = [False]
+        _MODELS.add(self)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         with self._lock:  # what pickle asks for piece by piece, a learner might change meanwhile
             return _restored, (type(self), pickle.dumps(self._state(), protocol))
 
     def _state(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_lock"}
+        return {name: value for name, value in vars(self).items() if name not in ("_lock", "_is_learning")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._lock = RLock()
+        self._stand_alone()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         new: Any = object.__new__(type(self))
@@ -127,3 +136,49 @@ def _restored(kind: Any, state: bytes) -> Any:
     model = kind.__new__(kind)
     model.__setstate__(pickle.loads(state))
     return model
+
+
+_MODELS: WeakSet[OneAtATime] = WeakSet()
+_held: list[Any] = []
+
+
+def _hold_all() -> None:
+    """Wait until no model is within a step, so that a process that is forked now has each of them whole."""
+    for model in list(_MODELS):
+        model._lock.acquire()
+        _held.append(model._lock)
+
+
+def _let_go() -> None:
+    while _held:
+        _held.pop().release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_hold_all, after_in_parent=_let_go, after_in_child=_let_go)
+
+
+def learning(method: Callable[P, T]) -> Callable[P, T]:
+    """Let a method of a `OneAtATime` that learns run alone.
+
+    Other threads wait. The same thread comes back where a signal handler, or an expert of the user's own, lets a model
+    learn that is learning already: what was planned would be carried out on another state. That is refused.
+    """
+
+    @wraps(method)
+    def alone(*arguments: P.args, **others: P.kwargs) -> T:
+        model: Any = arguments[0]
+        with model._lock:
+            is_learning = model._is_learning
+            if is_learning[0]:
+                raise RuntimeError(
+                    f"{method.__name__} was called while the model is learning, by a signal handler or by one of its "
+                    "own experts; note the sample and learn it afterwards"
+                )
+            try:  # interrupts come where a call returns, so that none keeps the flag from being put back
+                is_learning[0] = True
+                return method(*arguments, **others)
+            finally:
+                is_learning[0] = False
+
+    return alone

@@ -6,6 +6,7 @@ import copy
 import multiprocessing
 import os
 import pickle
+import select
 import signal
 import subprocess
 import sys
@@ -283,6 +284,83 @@ def test_predicting_a_frame_changes_no_part():
     model.predict_many(pd.DataFrame([NEW[0]]))
     after = {part: pickle.dumps(value) for part, value in model._state().items()}
     assert [part for part in before if before[part] != after[part]] == []
+
+
+@MODELS
+@needs_alarms
+def test_a_signal_handler_may_ask_but_not_teach_a_model_that_learns(name):
+    """A handler that lets the model learn is refused by name wherever it comes, and does no harm."""
+    model, alone, refused = learnt(name), learnt(name), []
+    new = iter(faults.growing(4000, seed=9, every=3))
+
+    def teach(*_):
+        try:
+            model.predict_proba_one(NEW[0])
+            model.learn_one(*next(new))
+        except RuntimeError as error:
+            refused.append(str(error))
+
+    before = signal.signal(signal.SIGALRM, teach)
+    try:
+        for x, y in faults.growing(3000, seed=4):
+            signal.setitimer(signal.ITIMER_REAL, 2e-5)
+            model.learn_one(x, y)
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
+            if len(refused) >= 20:
+                break
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+    assert refused[0].startswith("learn_one was called while the model is learning")
+    proba = model.predict_proba_one(NEW[0])
+    assert sum(proba.values()) == pytest.approx(1.0)
+    model.learn_one(*NEW)
+    alone.learn_one(*NEW)
+
+
+def test_an_expert_that_teaches_its_model_is_refused():
+    class Cunning(naive_bayes.GaussianNB):
+        def learn_one(self, x, y):
+            super().learn_one(x, y)
+            model.learn_one(x, "more")
+
+    model = DriftMoEClassifier("moe-vote", expert=Cunning(), n_experts=1, top_k=1, seed=1)
+    with pytest.raises(
+        RuntimeError, match="by a signal handler or by one of its own experts; note the sample"
+    ):
+        model.learn_one({"a": 1.0}, "yes")
+    assert model.predict_proba_one({"a": 1.0}) == {"yes": 1.0}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.parametrize("name", ["driftmoe", "moe-data", "tree"])
+def test_a_process_that_is_forked_beside_a_learner_has_the_model_whole(name):
+    model, rows, goes_on = learnt(name), faults.growing(3000), [True]
+
+    def learn():
+        while goes_on:
+            for x, y in rows[: len(goes_on) * 200]:
+                model.learn_one(x, y)
+
+    learner = faults.threading.Thread(target=learn)
+    learner.start()
+    try:
+        for _ in range(10):
+            reader, writer = os.pipe()
+            child = os.fork()
+            if child == 0:
+                said = sum(model.predict_proba_one(NEW[0]).values())
+                model.learn_one(*rows[0])
+                os.write(writer, b"whole" if abs(said - 1.0) < 1e-9 else b"broken")
+                os._exit(0)
+            os.close(writer)
+            with os.fdopen(reader, "rb") as answers:
+                assert select.select([answers], [], [], 30)[0], "the child hangs"
+                assert answers.read() == b"whole"
+            os.waitpid(child, 0)
+    finally:
+        goes_on.clear()
+        learner.join()
 
 
 def test_a_lock_is_no_part_of_a_model():

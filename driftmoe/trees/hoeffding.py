@@ -10,7 +10,7 @@ from river import base
 
 from driftmoe.encoding import MAX_ABSOLUTE, Encoder, check_label
 from driftmoe.memory import n_bytes
-from driftmoe.transaction import Changes, OneAtATime, carry_out, publication
+from driftmoe.transaction import Changes, OneAtATime, carry_out, learning, publication
 from driftmoe.trees.pool import MAX_CLASS, TreePool
 
 if TYPE_CHECKING:
@@ -174,6 +174,7 @@ class HoeffdingTreeClassifier(OneAtATime, base.Classifier):
         """Splits on the longest way down."""
         return int(self._pool.depth[0])
 
+    @learning
     def learn_one(self, x: Mapping[Hashable, Any], y: Hashable, *, w: float = 1.0) -> None:
         """Learn one sample.
 
