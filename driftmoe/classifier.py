@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from inspect import signature
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -310,7 +310,7 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
         """Return all arguments, as given or by default."""
         return {name: self._setting(name) for name in signature(DriftMoEClassifier).parameters}
 
-    def predict_proba_one(self, x: dict[base.typing.FeatureName, Any]) -> dict[base.typing.ClfTarget, float]:  # type: ignore[override]  # river's signature has **kwargs, which would swallow mistakes
+    def predict_proba_one(self, x: Mapping[Any, Any]) -> dict[Any, float]:  # type: ignore[override]  # river's signature has **kwargs, which would swallow mistakes
         """Return the probability of each class learnt so far; changes nothing.
 
         Parameters
@@ -333,16 +333,14 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
             if not self._encoder.classes:
                 return {}
             proba = self._predict(vector[np.newaxis], samples)[0]
-            return dict(zip(self._encoder.classes, proba.tolist(), strict=True))  # type: ignore[arg-type]  # any hashable
+            return dict(zip(self._encoder.classes, proba.tolist(), strict=True))
 
-    def predict_one(self, x: dict[base.typing.FeatureName, Any]) -> base.typing.ClfTarget | None:  # type: ignore[override]  # as above
+    def predict_one(self, x: Mapping[Any, Any]) -> Any:  # type: ignore[override]  # as above
         """Return the most probable class, of equals the one learnt first; `None` before the first `learn_one`."""
         proba = self.predict_proba_one(x)
         return max(proba, key=proba.__getitem__) if proba else None
 
-    def learn_one(
-        self, x: dict[base.typing.FeatureName, Any], y: base.typing.ClfTarget, w: float = 1.0
-    ) -> None:
+    def learn_one(self, x: Mapping[Any, Any], y: Hashable, w: float = 1.0) -> None:
         """Learn one labelled sample, or none of it: whatever is raised, and whenever, the model is whole.
 
         Parameters
@@ -640,7 +638,7 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
         # river takes the first item of a tuple for a class, also of a tuple that has none.
         return {name: [] if value == () else value for name, value in super()._get_params().items()}
 
-    def _read(self, x: dict[base.typing.FeatureName, Any]) -> tuple[np.ndarray, list[Sample]]:
+    def _read(self, x: Mapping[Any, Any]) -> tuple[np.ndarray, list[Sample]]:
         """Return the vector of a sample, and what river experts read of it, for predicting."""
         vector = None if self._mixture.reads_samples else self._encoder.known_vector(x)
         if vector is not None:

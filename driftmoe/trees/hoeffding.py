@@ -174,7 +174,7 @@ class HoeffdingTreeClassifier(OneAtATime, base.Classifier):
         """Splits on the longest way down."""
         return int(self._pool.depth[0])
 
-    def learn_one(self, x: Mapping[Hashable, Any], y: Hashable, *, w: float = 1.0) -> None:
+    def learn_one(self, x: Mapping[Any, Any], y: Hashable, *, w: float = 1.0) -> None:
         """Learn one sample.
 
         Parameters
@@ -218,8 +218,8 @@ class HoeffdingTreeClassifier(OneAtATime, base.Classifier):
                 carry_out(changes)
 
     def predict_proba_one(  # type: ignore[override]  # river knows only three types of label
-        self, x: Mapping[Hashable, Any]
-    ) -> dict[Hashable, float]:
+        self, x: Mapping[Any, Any]
+    ) -> dict[Any, float]:
         """Return the probability of each label seen so far; all 0 where the leaf has no vote, empty before learning.
 
         Changes nothing. A value that was never learnt goes the way that most samples went.
