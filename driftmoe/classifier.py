@@ -27,7 +27,7 @@ from driftmoe.encoding import (
 from driftmoe.experts import MulticlassTrees
 from driftmoe.memory import n_bytes
 from driftmoe.mixing import first_best
-from driftmoe.mixture import EXTRAS, HEAD, MIXTURES, Batch, Mixture
+from driftmoe.mixture import HEAD, MIXTURES, Batch, Mixture
 from driftmoe.telemetry import RoutingReport
 from driftmoe.transaction import TRIES, Changes, OneAtATime, assignment, carry_out, planned, publication
 from driftmoe.trees import HoeffdingTreeClassifier, TreePool
@@ -44,7 +44,7 @@ VARIANTS = tuple(MIXTURES)
 DEFAULTS: dict[str, Any] = {
     "n_experts": 12,
     "top_k": 3,
-    "extras": (*EXTRAS, HEAD),
+    "extras": ("neighbours", "relevant-neighbours", "history", "linear", "network", HEAD),
     "memory": 4096,
     "monitors": True,
     "gate": "learnt",
@@ -106,7 +106,7 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
         that is forgotten after about 50 samples; 0 is the paper's way. In `"moe-data"` and `"moe-vote"` alone: the
         memories of `"driftmoe"` do as much. See `follow_right`.
     extras
-        Experts of other kinds in `"driftmoe"`: names, and river classifiers (one expert each); default: all names.
+        Experts of other kinds in `"driftmoe"`: names, and river classifiers (one expert each); all names by default.
 
         - `"neighbours"`: four votes of the nearest of up to 4096 samples of the past, remembered the thinner the longer
           ago it is. For three of them samples move away with age, at three rates; the fourth leaves out times
