@@ -53,9 +53,11 @@ import streams
 from benchmarks import bound
 from benchmarks.moa_parity import write_lines
 from benchmarks.moa_speed import WINDOW, Java
-from driftmoe import DriftMoEClassifier, classifier, linear, mixture, neighbours, perceptron, router
+from driftmoe import DriftMoEClassifier, linear, neighbours, perceptron, router
 from driftmoe.encoding import Encoder
 from driftmoe.evaluation import prequential
+from driftmoe.mixture import CoTraining, cotraining
+from driftmoe.mixture import adaptive as adaptive_mixture
 from driftmoe.router import Router
 from driftmoe.trees import HoeffdingTreeClassifier, TreePool, kernels
 from streams.stream import Block, Reader, Stream, until
@@ -465,20 +467,20 @@ PARTS: list[tuple[Any, str, str]] = [
     (Encoder, "inputs", "encode"),
     (Encoder, "scaled", "encode"),
     (Router, "logits", "router forward"),
-    (DriftMoEClassifier, "_choose", "routing"),
+    (CoTraining, "_choose", "routing"),
     (TreePool, "n_rows_with_room", "pool, predict and learn"),
     (TreePool, "plan", "pool, predict and learn"),
     (kernels, "step", "pool, predict and learn"),
-    (classifier, "correctness", "mask"),
-    (classifier, "mix", "mix"),
-    (mixture, "mix", "mix"),
+    (cotraining, "correctness", "mask"),
+    (cotraining, "mix", "mix"),
+    (adaptive_mixture, "mix", "mix"),
     (router, "descend", "router step"),
     (neighbours, "nearest", "neighbours, predict and learn"),
     (neighbours, "follow", "label history"),
     (linear, "regress", "linear models"),
     (perceptron, "perceive", "network"),
-    (mixture, "poisson", "Poisson draws"),
-    (mixture, "gate", "gate"),
+    (adaptive_mixture, "poisson", "Poisson draws"),
+    (adaptive_mixture, "gate", "gate"),
 ]
 """Owner, function, and the part of a sample's life that it is; none is called by another.
 

@@ -53,9 +53,16 @@ class Context:
         return "head" in self.extras
 
     @property
-    def has_neighbours(self) -> bool:
-        """Whether experts remember samples."""
-        return "neighbours" in self.extras or "relevant-neighbours" in self.extras
+    def has_memory(self) -> bool:
+        """Whether an extra expert remembers samples."""
+        return any(name in EXTRAS and EXTRAS[name].remembers for name in self.extras)
+
+    @property
+    def has_costly(self) -> bool:
+        """Whether an extra expert is not asked for every sample while it is hardly trusted."""
+        return self.n_classifiers > 0 or any(
+            name in EXTRAS and EXTRAS[name].is_costly for name in self.extras
+        )
 
 
 class Need(NamedTuple):
@@ -73,12 +80,12 @@ NEEDS: dict[str, tuple[Need, ...]] = {
             "where what it chooses by has no say with gate='equal', as it has with 'learnt', 'router' and 'recency'",
         ),
     ),
-    "memory": (Need(lambda c: c.has_neighbours, "to extras={c.extras!r}: none of them remembers samples"),),
+    "memory": (Need(lambda c: c.has_memory, "to extras={c.extras!r}: none of them remembers samples"),),
     "monitors": (Need(lambda c: c.has_trees, "to experts of {c.expert}, which are taken as they are"),),
     "min_trust": (
         Need(lambda c: c.gate != "equal", "with gate='equal', which trusts all alike"),
         Need(
-            lambda c: c.has_neighbours or c.n_classifiers > 0,
+            lambda c: c.has_costly,
             "to extras={c.extras!r}: only neighbours and river classifiers are ever left unasked",
         ),
     ),

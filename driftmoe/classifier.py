@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from inspect import signature
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -27,7 +27,7 @@ from driftmoe.encoding import (
 from driftmoe.experts import MulticlassTrees
 from driftmoe.memory import n_bytes
 from driftmoe.mixing import first_best
-from driftmoe.mixture import EXTRAS, HEAD, MIXTURES, Batch, Mixture
+from driftmoe.mixture import HEAD, MIXTURES, Batch, Mixture
 from driftmoe.telemetry import RoutingReport
 from driftmoe.transaction import (
     TRIES,
@@ -53,7 +53,7 @@ VARIANTS = tuple(MIXTURES)
 DEFAULTS: dict[str, Any] = {
     "n_experts": 12,
     "top_k": 3,
-    "extras": (*EXTRAS, HEAD),
+    "extras": ("neighbours", "relevant-neighbours", "history", "linear", "network", HEAD),
     "memory": 4096,
     "monitors": True,
     "gate": "learnt",
@@ -115,7 +115,7 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
         that is forgotten after about 50 samples; 0 is the paper's way. In `"moe-data"` and `"moe-vote"` alone: the
         memories of `"driftmoe"` do as much. See `follow_right`.
     extras
-        Experts of other kinds in `"driftmoe"`: names, and river classifiers (one expert each); default: all names.
+        Experts of other kinds in `"driftmoe"`: names, and river classifiers (one expert each); all names by default.
 
         - `"neighbours"`: four votes of the nearest of up to 4096 samples of the past, remembered the thinner the longer
           ago it is. For three of them samples move away with age, at three rates; the fourth leaves out times
@@ -319,7 +319,7 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
         """Return all arguments, as given or by default."""
         return {name: self._setting(name) for name in signature(DriftMoEClassifier).parameters}
 
-    def predict_proba_one(self, x: dict[base.typing.FeatureName, Any]) -> dict[base.typing.ClfTarget, float]:  # type: ignore[override]  # river's signature has **kwargs, which would swallow mistakes
+    def predict_proba_one(self, x: Mapping[Any, Any]) -> dict[Any, float]:  # type: ignore[override]  # river's signature has **kwargs, which would swallow mistakes
         """Return the probability of each class learnt so far; changes nothing.
 
         Parameters
@@ -342,17 +342,15 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
             if not self._encoder.classes:
                 return {}
             proba = self._predict(vector[np.newaxis], samples)[0]
-            return dict(zip(self._encoder.classes, proba.tolist(), strict=True))  # type: ignore[arg-type]  # any hashable
+            return dict(zip(self._encoder.classes, proba.tolist(), strict=True))
 
-    def predict_one(self, x: dict[base.typing.FeatureName, Any]) -> base.typing.ClfTarget | None:  # type: ignore[override]  # as above
+    def predict_one(self, x: Mapping[Any, Any]) -> Any:  # type: ignore[override]  # as above
         """Return the most probable class, of equals the one learnt first; `None` before the first `learn_one`."""
         proba = self.predict_proba_one(x)
         return max(proba, key=proba.__getitem__) if proba else None
 
     @learning
-    def learn_one(
-        self, x: dict[base.typing.FeatureName, Any], y: base.typing.ClfTarget, w: float = 1.0
-    ) -> None:
+    def learn_one(self, x: Mapping[Any, Any], y: Hashable, w: float = 1.0) -> None:
         """Learn one labelled sample, or none of it: whatever is raised, and whenever, the model is whole.
 
         Parameters
@@ -669,7 +667,7 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
         # river takes the first item of a tuple for a class, also of a tuple that has none.
         return {name: [] if value == () else value for name, value in super()._get_params().items()}
 
-    def _read(self, x: dict[base.typing.FeatureName, Any]) -> tuple[np.ndarray, list[Sample]]:
+    def _read(self, x: Mapping[Any, Any]) -> tuple[np.ndarray, list[Sample]]:
         """Return the vector of a sample, and what river experts read of it, for predicting."""
         vector = None if self._mixture.reads_samples else self._encoder.known_vector(x)
         if vector is not None:
@@ -874,6 +872,10 @@ def _frame(X: IntoDataFrame) -> narwhals.DataFrame[Any]:
     """Return a frame as narwhals has it, or say what to give."""
     try:
         return into_frame(X)
+    except narwhals.exceptions.DuplicateError as error:
+        raise ValueError(
+            f"X has two columns of one name, which make one feature: {error}; rename one"
+        ) from None
     except TypeError:
         kind = f"numpy array of shape {X.shape}" if isinstance(X, np.ndarray) else type(X).__name__
         raise TypeError(
@@ -982,6 +984,8 @@ def _labels(y: Any, name: str = "y") -> list[Hashable]:
         return list(table.get_column(table.columns[0]).to_list())
     if isinstance(table, narwhals.Series):
         return list(table.to_list())
+    if getattr(y, "num_columns", None) == 1:  # a batch of pyarrow
+        return list(y.column(0).to_pylist())
     shape = getattr(y, "shape", None)
     if shape is not None and hasattr(y, "dtype") and hasattr(y, "tolist"):  # numpy, torch
         if len(shape) == 2 and shape[1] == 1:

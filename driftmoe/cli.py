@@ -658,7 +658,7 @@ class _Watched:
         self.classes, self.features, self.samples = stream.classes, stream.features, stream.samples
         self._stream, self._progress, self._task = stream, progress, task
 
-    def __iter__(self) -> Iterator[tuple[dict[str, Any], Hashable]]:
+    def __iter__(self) -> Iterator[tuple[dict[Hashable, Any], Any]]:
         for n, sample in enumerate(self._stream):
             if n % 50 == 0:
                 self._progress.update(self._task, completed=n)

@@ -44,7 +44,6 @@ class LinearModels(Planned):
     """
 
     reads = "inputs"
-    is_costly = False
 
     def __init__(self, rates: Sequence[float] = RATES) -> None:
         self._rates = np.array(rates, np.float64)

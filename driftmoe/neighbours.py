@@ -251,7 +251,6 @@ class LabelHistory(Planned):
 
     n_experts = 1
     reads = "inputs"
-    is_costly = False
 
     def __init__(self) -> None:
         self._pairs = np.zeros((0, 0))

@@ -54,7 +54,6 @@ class Perceptron(Planned):
     """
 
     reads = "inputs"
-    is_costly = False
     n_experts = 1
 
     def __init__(self, rng: np.random.Generator, *, width: int = WIDTH, rate: float = RATE) -> None:

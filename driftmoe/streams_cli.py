@@ -7,7 +7,7 @@ import time
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from itertools import islice
@@ -411,7 +411,7 @@ def _shortened(values: list[Any]) -> str:
     return f"{shown}, ... ({len(values)} in all)" if len(values) > N_SHOWN else shown
 
 
-def _samples_table(stream: Stream, samples: list[tuple[dict[str, Any], Any]]) -> Table:
+def _samples_table(stream: Stream, samples: list[tuple[dict[Hashable, Any], Any]]) -> Table:
     names = [feature.name for feature in stream.features][:10]
     table = Table(title="First samples", title_justify="left")
     for name in names:

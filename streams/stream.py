@@ -202,7 +202,7 @@ class Stream(base.Dataset):
                 left -= len(block.y)
             yield block
 
-    def samples(self, X: np.ndarray, y: np.ndarray) -> Iterator[tuple[dict[str, Any], Hashable]]:
+    def samples(self, X: np.ndarray, y: np.ndarray) -> Iterator[tuple[dict[Hashable, Any], Any]]:
         """Yield the rows of a block as dictionaries and labels.
 
         Parameters
@@ -217,7 +217,7 @@ class Stream(base.Dataset):
         any_missing = bool(np.isnan(X).any())
         for row, target in zip(X.tolist(), y.tolist(), strict=True):
             if any_missing:
-                x = {
+                x: dict[Hashable, Any] = {
                     name: value if of is None else of[int(value)]
                     for name, value, of in zip(names, row, values, strict=True)
                     if value == value  # NaN: a missing value has no key
@@ -231,7 +231,7 @@ class Stream(base.Dataset):
                 x = dict(zip(names, row, strict=True))
             yield x, classes[target]
 
-    def __iter__(self) -> Iterator[tuple[dict[str, Any], Hashable]]:
+    def __iter__(self) -> Iterator[tuple[dict[Hashable, Any], Any]]:
         for X, y in self.blocks():
             yield from self.samples(X, y)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from benchmarks import ablation
 from driftmoe import DriftMoEClassifier, classifier, moa, models
 from driftmoe.arguments import IDLE, NEEDS, unmet
 from driftmoe.classifier import DEFAULTS, VARIANTS
-from driftmoe.mixture import MIXTURES
+from driftmoe.mixture import EXTRAS, MIXTURES
 from driftmoe.nn import NeuralMoEClassifier
 from driftmoe.routing import TopK, WithNull
 from driftmoe.trees import HoeffdingTreeClassifier, TreePool
@@ -243,3 +244,22 @@ def test_models_of_the_kept_results_and_of_the_studies_can_be_made():
     assert len(ours) > 20
     for name in ours:
         models.make(name, seed=1)
+
+
+def test_a_new_kind_of_extra_says_in_one_line_which_arguments_concern_it(monkeypatch):
+    kind = EXTRAS["history"]
+    for name, line in {
+        "cheap": kind,
+        "remembering": kind._replace(remembers=True),
+        "costly": kind._replace(is_costly=True),
+    }.items():
+        monkeypatch.setitem(EXTRAS, name, line)
+    for name, argument, applies in [
+        ("cheap", {"memory": 128}, False),
+        ("cheap", {"min_trust": 0.1}, False),
+        ("remembering", {"memory": 128}, True),
+        ("costly", {"min_trust": 0.1}, True),
+    ]:
+        with nullcontext() if applies else pytest.raises(ValueError, match="does not apply to extras"):
+            DriftMoEClassifier(n_experts=2, extras=(name, "head"), **argument)
+    assert not {"cheap", "remembering", "costly"} & set(DriftMoEClassifier().settings["extras"])

@@ -597,6 +597,7 @@ COLUMNS = {
     "arrow array": pa.array(["x", "y", "x"]),
     "arrow column": pa.chunked_array([["x", "y"], ["x"]]),
     "arrow table": pa.table({"label": ["x", "y", "x"]}),
+    "arrow batch": pa.record_batch({"label": ["x", "y", "x"]}),
     "array": np.array(["x", "y", "x"]),
     "array of objects": np.array(["x", "y", "x"], object),
     "n x 1": np.array([["x"], ["y"], ["x"]]),
@@ -637,7 +638,6 @@ def test_times_as_labels_stay_times():
         (None, TypeError, "y is of type NoneType"),
         (3, TypeError, "y is of type int"),
         (pl.DataFrame({"a": ["x", "y", "x"]}).lazy(), TypeError, "y is of type LazyFrame"),
-        (pa.record_batch({"a": ["x", "y", "x"]}), TypeError, "y is of type RecordBatch"),
         (pd.DataFrame(np.eye(3), columns=list("pqr")), ValueError, "y is a DataFrame of 3 columns, 'p', 'q', 'r'; "),
         (pd.DataFrame(np.ones((3, 9))), ValueError, "y is a DataFrame of 9 columns, 0, 1, 2, 3, 4, ...; give the one"),
         (pa.table({"p": [1, 2, 3], "q": [1, 2, 3]}), ValueError, "y is a Table of 2 columns, 'p', 'q'; give the one"),
@@ -997,3 +997,16 @@ def test_a_tree_that_is_not_there_is_refused(look, arguments, expert, error, mes
     model = small(**{"variant": "driftmoe"} | arguments)
     with pytest.raises(error, match=message):
         getattr(model, look)(expert)
+
+
+def test_two_columns_of_one_name_are_refused_by_name():
+    with pytest.raises(ValueError, match="X has two columns of one name"):
+        DriftMoEClassifier("moe-vote", n_experts=2).learn_many(
+            pd.DataFrame([[1.0, 2.0]], columns=["a", "a"]), [0]
+        )
+
+
+@pytest.mark.parametrize("w", ["1", None, 1j, np.array([1.0]), np.array(1.0)])
+def test_the_weight_of_a_tree_is_a_number(w):
+    with pytest.raises(TypeError, match=r"w=.* is of type .*; give a number"):
+        HoeffdingTreeClassifier().learn_one({"a": 1.0}, 0, w=w)

@@ -1197,7 +1197,7 @@ def test_trees_work_where_no_compiled_code_can_be_kept(tmp_path):
     (package / "__pycache__").write_text("a file where the folder would be")
     (tmp_path / "driftmoe" / "__init__.py").write_text("")
     for name in (
-        "arithmetic.py", "encoding.py", "compilation.py", "kernel_cache.py", "memory.py", "threads.py",
+        "arithmetic.py", "encoding.py", "compilation.py", "kernel_cache.py", "lanes.py", "memory.py", "threads.py",
         "transaction.py",
     ):  # fmt: skip
         shutil.copy(Path(kernels.__file__).parent.parent / name, tmp_path / "driftmoe")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -48,14 +48,35 @@ MONITORS = {"warning_delta": 0.05, "drift_delta": 0.01}
 
 Extra = Neighbours | LabelHistory | LinearModels | Perceptron | MulticlassExperts
 
-EXTRAS: dict[str, Callable[[int, np.random.Generator], Extra]] = {
-    "neighbours": lambda memory, rng: Neighbours(memory),
-    "relevant-neighbours": lambda memory, rng: Neighbours(memory, by_relevance=True),
-    "history": lambda memory, rng: LabelHistory(),
-    "linear": lambda memory, rng: LinearModels(),
-    "network": lambda memory, rng: Perceptron(*rng.spawn(1)),
+
+class Kind(NamedTuple):
+    """How the extra experts of a name are made, and which arguments of the classifier concern them.
+
+    Attributes
+    ----------
+    make
+        Called with `memory` and a private source of randomness; returns the untrained experts.
+    remembers
+        Whether `memory` has an effect on them.
+    is_costly
+        Whether they are asked for one sample in `PROBE` only, while the gate trusts them less than `min_trust`.
+    """
+
+    make: Callable[[int, np.random.Generator], Extra]
+    remembers: bool = False
+    is_costly: bool = False
+
+
+EXTRAS: dict[str, Kind] = {
+    "neighbours": Kind(lambda memory, rng: Neighbours(memory), remembers=True, is_costly=True),
+    "relevant-neighbours": Kind(
+        lambda memory, rng: Neighbours(memory, by_relevance=True), remembers=True, is_costly=True
+    ),
+    "history": Kind(lambda memory, rng: LabelHistory()),
+    "linear": Kind(lambda memory, rng: LinearModels()),
+    "network": Kind(lambda memory, rng: Perceptron(*rng.spawn(1))),
 }
-"""Name of an extra expert -> how it is made, given how many samples neighbours remember and a source of randomness."""
+"""Name of an extra expert -> its kind. A new kind is a new file and one line here."""
 
 HEAD = "head"
 """The extra expert that is the router itself: its own class probabilities."""
@@ -136,7 +157,9 @@ class AdaptiveMixture:
         self._trust = np.ones(len(sizes))
         self._least_trust = min_trust * np.array(sizes) / self.n_experts * (gate != "equal")
         self._is_probed = np.zeros(len(sizes), np.bool_)  # constant between two steps of the router
-        self._is_costly = np.array([getattr(extra, "is_costly", True) for extra in self._extras], np.bool_)
+        # River classifiers have no name in the table, and are costly.
+        costly = [name not in EXTRAS or EXTRAS[name].is_costly for name in self._names]
+        self._is_costly = np.array(costly, np.bool_)
 
     @staticmethod
     def new_experts(
@@ -166,7 +189,7 @@ class AdaptiveMixture:
             if not isinstance(extra, str):  # a river classifier
                 others.append((type(extra).__name__, MulticlassExperts(extra, 1, expert_rng)))
             elif extra != HEAD:
-                others.append((extra, EXTRAS[extra](settings["memory"], expert_rng)))
+                others.append((extra, EXTRAS[extra].make(settings["memory"], expert_rng)))
         n_experts = experts.n_experts + sum(part.n_experts for _, part in others) + (HEAD in extras)
         if policy is not None:
             check_policy(policy, n_experts)

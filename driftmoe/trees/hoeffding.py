@@ -175,7 +175,7 @@ class HoeffdingTreeClassifier(OneAtATime, base.Classifier):
         return int(self._pool.depth[0])
 
     @learning
-    def learn_one(self, x: Mapping[Hashable, Any], y: Hashable, *, w: float = 1.0) -> None:
+    def learn_one(self, x: Mapping[Any, Any], y: Hashable, *, w: float = 1.0) -> None:
         """Learn one sample.
 
         Parameters
@@ -187,6 +187,8 @@ class HoeffdingTreeClassifier(OneAtATime, base.Classifier):
         w
             Weight of the sample, 0 or more; one of weight 0 is not seen.
         """
+        if not isinstance(w, int | float | np.integer | np.floating | np.bool_):
+            raise TypeError(f"w={w!r} is of type {type(w).__name__}; give a number")
         if not 0.0 <= w <= MAX_ABSOLUTE:
             raise ValueError(f"w={w}; choose a finite weight of 0 or more")
         with self._lock:
@@ -219,8 +221,8 @@ class HoeffdingTreeClassifier(OneAtATime, base.Classifier):
                 carry_out(changes)
 
     def predict_proba_one(  # type: ignore[override]  # river knows only three types of label
-        self, x: Mapping[Hashable, Any]
-    ) -> dict[Hashable, float]:
+        self, x: Mapping[Any, Any]
+    ) -> dict[Any, float]:
         """Return the probability of each label seen so far; all 0 where the leaf has no vote, empty before learning.
 
         Changes nothing. A value that was never learnt goes the way that most samples went.

@@ -1,0 +1,53 @@
+"""Runs and their results: one run is one model on one stream with one seed; its result is one JSON line and a curve.
+
+`driftmoe evaluate` keeps its runs in a `ResultFolder`: `results.jsonl` has a line for each run, `windows.csv` a line
+for each window of each run. Both files are rewritten together after each run. `driftmoe grid` keeps its runs in a
+`JobFolder`, one file for each, so that many processes or machines can write at the same time; a run that has its file
+is not done again. `run_grid` does the runs one after the other, in processes of this machine, or on a Dask cluster.
+`read_results` reads both kinds of folder.
+
+Several commands may share a folder. A command does a run only while it holds the run's `Claim`, a lock of the operating
+system, which a process loses when it ends, however it ends. `Backlog` hands out the runs with their claims.
+
+`run` does a run, `lines` says what its result line and its curve hold, `folder` keeps them by means of `disk`, and
+`results` reads them; `grid` does many runs by one of the `executors`, which take them from the `backlog`.
+"""
+
+from __future__ import annotations
+
+from driftmoe.experiment.backlog import GLANCE, Backlog, Event, Shared
+from driftmoe.experiment.disk import naming
+from driftmoe.experiment.executors import LOOK, PATIENCE, Happenings, Work
+from driftmoe.experiment.folder import CLAIMS, COMMITTED, PENDING, Claim, JobFolder, ResultFolder
+from driftmoe.experiment.grid import EXECUTORS, OpenStream, run_grid, shard
+from driftmoe.experiment.lines import (
+    CURVE_COLUMNS,
+    KEY,
+    OPTIONAL,
+    REQUIRED,
+    counts_warm_up,
+    run_key,
+    warm_up_protocol,
+)
+from driftmoe.experiment.results import read_failures, read_results
+from driftmoe.experiment.run import (
+    ENOUGH_TO_COMPILE,
+    News,
+    Run,
+    check_fingerprint,
+    commit,
+    compile_first,
+    parsed_delay,
+    plain,
+    reading,
+    run_job,
+    versions,
+)
+
+__all__ = [
+    "CLAIMS", "COMMITTED", "CURVE_COLUMNS", "ENOUGH_TO_COMPILE", "EXECUTORS", "GLANCE", "KEY", "LOOK", "OPTIONAL",
+    "PATIENCE", "PENDING", "REQUIRED", "Backlog", "Claim", "Event", "Happenings", "JobFolder", "News", "OpenStream",
+    "ResultFolder", "Run", "Shared", "Work", "check_fingerprint", "commit", "compile_first", "counts_warm_up", "naming",
+    "parsed_delay", "plain", "read_failures", "read_results", "reading", "run_grid", "run_job", "run_key", "shard",
+    "versions", "warm_up_protocol",
+]  # fmt: skip

@@ -1,0 +1,276 @@
+"""Folders in which several commands keep results at the same time, and the claim of each run.
+
+A `ResultFolder` holds all runs in two files, a `JobFolder` one file for each run. A command does a run only while it
+holds the run's `Claim`. The operating system takes the claim from a process that dies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from driftmoe.experiment.disk import naming, sync_folder, write_atomically, write_synced
+from driftmoe.experiment.lines import KEY, csv_text, read_csv, read_job, read_lines, run_key, warm_up_protocol
+from driftmoe.experiment.run import Run
+
+CLAIMS = ".claims"
+"""Folder of the locks of the claims."""
+
+PENDING, COMMITTED = ".pending", ".committed"
+"""Folders of files that are being written together, and of files that are committed but not yet in their places."""
+
+
+class Claim:
+    """The right to do one run, held by one process at a time.
+
+    It is a lock of the operating system, which releases it when the process ends, however it ends.
+
+    Parameters
+    ----------
+    path
+        File of the lock; it stays until the run is done.
+    leftovers
+        Files whose unfinished copies only a dead process can have left behind; they are removed with the claim taken.
+    """
+
+    def __init__(self, path: Path, leftovers: Sequence[Path] = ()) -> None:
+        path.parent.mkdir(exist_ok=True)
+        self._path, self._leftovers, self._lock = path, leftovers, FileLock(path, thread_local=False)
+
+    def take(self) -> bool:
+        """Try to take the claim, and return whether it was free."""
+        try:
+            self._lock.acquire(blocking=False)
+        except Timeout:
+            return False
+        for file in self._leftovers:
+            for part in file.parent.glob(f".{glob.escape(file.name)}.*.part"):
+                part.unlink(missing_ok=True)
+        return True
+
+    def give_up(self, *, is_done: bool = False) -> None:
+        """Release the claim. If the run is done, remove the file of the lock: others will find the result."""
+        if is_done:
+            with contextlib.suppress(OSError):  # some systems keep what another has open
+                self._path.unlink(missing_ok=True)
+        self._lock.release()
+
+
+class ResultFolder:
+    """The results kept in one folder.
+
+    Parameters
+    ----------
+    path
+        Created when missing. Results in it stay, unless the same run is done again.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds a `results.jsonl` that cannot be read.
+    OSError
+        If the folder cannot be made or written.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = path = Path(path)
+        path.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(path / ".lock")
+        with self._lock:  # fails here, before the work, where nothing can be written
+            self._recover()
+            self._before, _ = self._read()
+
+    def _read(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        return (
+            read_lines(newest(self.path / "results.jsonl")),
+            read_csv(newest(self.path / "windows.csv")),
+        )
+
+    def _recover(self) -> None:
+        """Clean up after a process that died: drop a transaction that was not committed, finish one that was."""
+        shutil.rmtree(self.path / PENDING, ignore_errors=True)
+        for name in ("results.jsonl", "windows.csv", "traceback.txt"):
+            for part in self.path.glob(f".{name}.*.part"):
+                part.unlink(missing_ok=True)
+        self._finish()
+
+    def _replace(self, texts: Mapping[str, str]) -> None:
+        """Write all these files or none: they are written to a folder apart, and renaming that folder commits them."""
+        pending = self.path / PENDING
+        try:
+            pending.mkdir()
+            for name, text in texts.items():
+                with naming(self.path / name):
+                    write_synced(pending / name, text)
+            sync_folder(pending)
+            pending.rename(self.path / COMMITTED)
+        finally:
+            shutil.rmtree(pending, ignore_errors=True)
+        sync_folder(self.path)
+        self._finish()
+
+    def _finish(self) -> None:
+        """Move committed files to their places."""
+        committed = self.path / COMMITTED
+        if not committed.is_dir():
+            return
+        for file in sorted(committed.iterdir()):
+            file.replace(self.path / file.name)
+        sync_folder(self.path)
+        committed.rmdir()
+
+    def claim(self, run: Run) -> Claim:
+        """Return the claim of a run, not taken yet."""
+        key = json.dumps(run_key({name: getattr(run, name) for name in KEY}))
+        return Claim(self.path / CLAIMS / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.lock")
+
+    def result(self, run: Run) -> dict[str, Any] | None:
+        """Return the result line of a run that was completed since this object was made, else `None`."""
+        key = run_key({name: getattr(run, name) for name in KEY})
+        with self._lock:
+            lines = read_lines(newest(self.path / "results.jsonl"))
+        return next(
+            (
+                line
+                for line in lines
+                if run_key(line) == key and line["complete"] and line not in self._before
+            ),
+            None,
+        )
+
+    def add(self, result: Mapping[str, Any], curve: Iterable[Mapping[str, Any]]) -> None:
+        """Add a run: its line and its curve, or neither of them.
+
+        The files are always whole, also when other processes add runs, and when this one dies. An interrupted run does
+        not replace a complete one.
+
+        Raises
+        ------
+        OSError
+            If a file cannot be written, as on a full disk. Earlier results stay as they were.
+        """
+        key = run_key(result)
+        with self._lock:
+            self._recover()
+            results, curves = self._read()
+            if not result["complete"] and any(run_key(old) == key and old["complete"] for old in results):
+                return
+            results = [old for old in results if run_key(old) != key] + [dict(result)]
+            curves = [old for old in curves if run_key(old) != key] + [dict(point) for point in curve]
+            lines = "".join(json.dumps(line, allow_nan=False) + "\n" for line in results)
+            self._replace({"results.jsonl": lines, "windows.csv": csv_text(curves)})
+
+    def keep_traceback(self, text: str) -> Path:
+        """Write the traceback of the run that failed last, and return its file."""
+        file = self.path / "traceback.txt"
+        with self._lock:
+            write_atomically(file, text)
+        return file
+
+    def results(self, stream: str) -> list[dict[str, Any]]:
+        """Return the result lines of one stream, oldest first."""
+        with self._lock:
+            return [line for line in self._read()[0] if line["stream"] == stream]
+
+    def curves(self, stream: str) -> list[dict[str, Any]]:
+        """Return the windows of all runs on one stream."""
+        with self._lock:
+            return [point for point in self._read()[1] if point["stream"] == stream]
+
+
+class JobFolder:
+    """The results of a grid, one file per run: `jobs/STREAM-MODEL-SEED-HASH.json`.
+
+    The hash is taken over all that identifies a run and the arguments of the model. A file appears whole or not at all.
+    A run that failed leaves its traceback in `failed/....txt` instead, and is tried again next time.
+
+    Parameters
+    ----------
+    path
+        Created when missing.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be made.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = path = Path(path)
+        for name in ("jobs", "failed"):
+            (path / name).mkdir(parents=True, exist_ok=True)
+
+    def file(self, run: Run) -> Path:
+        """Return the file that holds the result of a run."""
+        what = [*(getattr(run, name) for name in KEY), run.parameters()]
+        if warm_up := warm_up_protocol(vars(run)):
+            what.append(warm_up)
+        identity = json.dumps(what, sort_keys=True)
+        name = re.sub(r"[^\w.()=,-]+", "_", f"{Path(run.stream).name}-{run.model}-{run.seed}")
+        name = name.encode()[:80].decode(errors="ignore")  # systems count bytes, not characters
+        return self.path / "jobs" / f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}.json"
+
+    def result(self, run: Run) -> dict[str, Any] | None:
+        """Return the result line of a run that is done, else `None`.
+
+        Raises
+        ------
+        ValueError
+            If the file exists and holds no result.
+        """
+        file = self.file(run)
+        return read_job(file)[0] if file.exists() else None
+
+    def claim(self, run: Run) -> Claim:
+        """Return the claim of a run, not taken yet."""
+        file, text = self.file(run), self._traceback_file(run)
+        return Claim(self.path / CLAIMS / f"{file.stem}.lock", (file, text))
+
+    def keep(self, run: Run, result: Mapping[str, Any], curve: Sequence[Mapping[str, Any]]) -> None:
+        """Write the result of a run.
+
+        Raises
+        ------
+        OSError
+            If its file cannot be written, as on a full disk.
+        """
+        text = json.dumps({"result": result, "curve": curve}, allow_nan=False, indent=1)
+        write_atomically(self.file(run), text + "\n")
+        self._traceback_file(run).unlink(missing_ok=True)
+
+    def keep_failure(self, run: Run, text: str) -> Path:
+        """Write the traceback of a run that failed, and return its file."""
+        write_atomically(
+            self._traceback_file(run), f"{run.model} on {run.stream}, seed {run.seed}\n{run}\n\n{text}"
+        )
+        return self._traceback_file(run)
+
+    def _traceback_file(self, run: Run) -> Path:
+        return self.path / "failed" / f"{self.file(run).stem}.txt"
+
+
+def newest(path: Path) -> Path:
+    """Return where the newest content of a file of a `ResultFolder` is: in its place, or among the committed files."""
+    committed = path.parent / COMMITTED / path.name
+    return committed if committed.exists() else path
+
+
+@contextlib.contextmanager
+def held_still(folder: Path) -> Iterator[None]:
+    """Lock a `ResultFolder` while it is read. A folder that this process cannot write to is read without a lock."""
+    lock = folder / ".lock"
+    if not lock.exists() or not os.access(lock, os.W_OK):
+        yield
+        return
+    with FileLock(lock):
+        yield

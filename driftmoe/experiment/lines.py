@@ -1,0 +1,149 @@
+"""What a result line and a point of a curve hold, and how their files are read and written.
+
+A run leaves one result line (JSON) and one point for each window. Both hold `KEY`, which tells the run from others.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+KEY = ("stream", "stream_sha256", "model", "seed", "limit", "window", "delay")
+"""The fields that identify a run: a new result replaces an older one that agrees in all of them."""
+
+REQUIRED: dict[str, Any] = {
+    "stream": str, "stream_sha256": str, "model": str, "seed": int, "n_samples": int, "complete": bool,
+    "limit": int | None, "window": int, "drifts": list,
+    **dict.fromkeys(("accuracy", "samples_per_second", "seconds", "model_bytes"), int | float),
+}  # fmt: skip
+"""The fields that every result line has -> their types."""
+
+OPTIONAL: dict[str, Any] = {
+    **dict.fromkeys(
+        ("kappa", "kappa_m", "kappa_t", "f1_macro", "g_mean", "cpu_seconds", "ram_hours"), int | float
+    ),
+    **dict.fromkeys(("routing", "parameters", "versions", "reading"), dict),
+    "n_warm_up": int,
+    "count_warm_up": bool,
+}
+"""The fields that a result line may have -> their types."""
+
+CURVE_COLUMNS = (
+    *KEY,
+    "n_samples",
+    "accuracy",
+    "kappa",
+    "kappa_m",
+    "kappa_t",
+    "f1_macro",
+    "g_mean",
+    "samples_per_second",
+)
+"""Columns that every curve has; a model may add columns of its own, such as those of its routing."""
+
+
+def run_key(line: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the identity of a run as a tuple of texts; a result line and the points of its curve give the same."""
+    texts = ("" if line.get(name) is None else str(line[name]) for name in KEY)
+    return (*texts, warm_up_protocol(line))
+
+
+def counts_warm_up(line: Mapping[str, Any]) -> bool:
+    """Tell whether the figures of a line include the warm-up; the figures of old lines, which do not say, do."""
+    return str(line.get("count_warm_up")) != "False"
+
+
+def warm_up_protocol(line: Mapping[str, Any]) -> str:
+    """Return the part of a run's identity that concerns the warm-up; empty where it agrees with an old line.
+
+    Old lines do not say how the warm-up was treated; their figures include it. Without a delay the warm-up is a single
+    sample. An old line then counts as the same run as a new one, unless the new one was told to count the warm-up. With
+    a delay, an old line is the same run as a new one that was told to count it.
+    """
+    if str(line.get("delay") or 0) == "0":
+        return "counted" if str(line.get("count_warm_up")) == "True" else ""
+    return "" if counts_warm_up(line) else "left out"
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the result lines of a file, checked; none where there is no file."""
+    if not path.exists():
+        return []
+    lines = []
+    for number, text in enumerate(path.read_bytes().split(b"\n"), start=1):
+        if not text.strip():
+            continue
+        try:
+            line = json.loads(text)
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise ValueError(
+                f"{path}, line {number} is no JSON ({error}); move the file away or mend it"
+            ) from None
+        lines.append(_checked(line, f"{path}, line {number}"))
+    return lines
+
+
+def read_job(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return the result line and the curve that the file of one run holds."""
+    try:
+        job = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{path} is no JSON ({error}); remove the file, and its run will be done again"
+        ) from None
+    curve = job.get("curve") if isinstance(job, dict) else None
+    if not isinstance(curve, list) or not all(isinstance(point, dict) for point in curve):
+        raise ValueError(f"{path} is no result of this program: it has no curve; move it away")
+    return _checked(job.get("result"), str(path)), curve
+
+
+def _checked(line: Any, where: str) -> dict[str, Any]:
+    """Return a result line if it has all required fields, of the right types; else raise, and name the field."""
+    if not isinstance(line, dict):
+        raise ValueError(f"{where} is no result of this program; move it away, or choose another folder")
+    for name, kinds in (REQUIRED | OPTIONAL).items():
+        if name not in line:
+            if name in OPTIONAL:
+                continue
+            raise ValueError(
+                f"{where} is no result of this program: it has no {name}; move it away, or choose another folder"
+            )
+        value = line[name]
+        is_right = isinstance(value, kinds) and (kinds is bool or not isinstance(value, bool))
+        if name in ("n_samples", "samples_per_second"):
+            is_right = is_right and value > 0
+        if name == "drifts" and is_right:
+            is_right = all(
+                isinstance(drift, list) and list(map(type, drift)) == [int, int] for drift in value
+            )
+        if not is_right or (isinstance(value, float) and not math.isfinite(value)):
+            raise ValueError(
+                f"{where} is no result of this program: {name} is {value!r}; move it away, or choose another folder"
+            )
+    return line
+
+
+def read_csv(path: Path) -> list[dict[str, Any]]:
+    """Return the points of the curves in a file, all values as text; none where there is no file."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        if not {*KEY, "n_samples", "accuracy"} <= set(reader.fieldnames or ()):
+            raise ValueError(f"{path} is no curve of this program; choose another folder")
+        return list(reader)
+
+
+def csv_text(lines: Sequence[Mapping[str, Any]]) -> str:
+    """Return points of curves as a CSV file with all columns that any of them has."""
+    columns = list(dict.fromkeys([*CURVE_COLUMNS, *(name for line in lines for name in line)]))
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()

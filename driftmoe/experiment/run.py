@@ -1,0 +1,296 @@
+"""One run: one model on one stream with one seed, from the first sample to its result line and its curve."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import math
+import platform
+import re
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from river import base
+
+from driftmoe import models
+from driftmoe.classifier import DriftMoEClassifier
+from driftmoe.evaluation import Checkpoint, Delay, prequential
+from driftmoe.experiment.lines import KEY
+
+ENOUGH_TO_COMPILE = 300
+"""Samples that compile every part of a model: more than the mini-batch of any router."""
+
+News = float | str | tuple[dict[str, Any], list[dict[str, Any]]]
+"""What a run reports: the share that is done, the traceback of an error, or its result line and its curve."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What identifies one run: the model, the stream and the seed, and how it is evaluated.
+
+    Attributes
+    ----------
+    stream, model
+        Their names, as the user wrote them.
+    seed
+        Seed of the model and, where it is synthetic, of the stream.
+    limit
+        Length asked for, in samples; `None` for the whole stream.
+    window
+        Samples between two checkpoints.
+    stream_sha256
+        Hash of the stream's samples: streams of the same name may have other data, another target or another seed.
+    delay
+        How many samples later a label comes, as text: `1000`, `100-2000` for a random delay, or the name of a column.
+    count_warm_up
+        Whether the figures include the samples that were predicted before the first label came.
+    """
+
+    stream: str
+    stream_sha256: str
+    model: str
+    seed: int
+    limit: int | None
+    window: int
+    delay: str = "0"
+    count_warm_up: bool = False
+
+    def protocol(self) -> dict[str, Any]:
+        """Return the arguments with which `prequential` evaluates this run."""
+        return {
+            "window": self.window,
+            "delay": parsed_delay(self.delay),
+            "seed": self.seed,
+            "count_warm_up": self.count_warm_up,
+        }
+
+    def parameters(self) -> dict[str, Any]:
+        """Return all arguments of the model, in a form that JSON can hold."""
+        # Those of a new model: some of river's models change their arguments while they learn.
+        return plain(_parameters(models.make(self.model, seed=self.seed)))
+
+    def do(self, stream: Any) -> Iterator[News]:
+        """Evaluate the model on the whole stream.
+
+        Parameters
+        ----------
+        stream
+            The stream that the run names.
+
+        Yields
+        ------
+        news
+            The share of the samples that is done, where the length of the stream is known; at the end, the result line
+            and the curve.
+
+        Raises
+        ------
+        ValueError
+            If the stream is not the one that the run names, or holds no samples.
+        """
+        check_fingerprint(self, stream)
+        torch.set_num_threads(1)  # a router is small: threads would only wait for each other
+        compile_first(self, stream)
+        model = models.make(self.model, seed=self.seed)
+        last, curve = None, []
+        for last in prequential(stream, model, **self.protocol()):
+            if last.n_window_counted:
+                curve.append(self.curve_point(last))
+            if stream.n_samples:
+                yield last.n_samples / stream.n_samples
+        if last is None:
+            raise ValueError(f"{self.stream} holds no samples")
+        drifts = [(drift.position, drift.width) for drift in stream.drifts]
+        of_stream = {"stream_length": stream.n_samples, "drifts": drifts, "reading": reading(stream)}
+        yield self.result(last, model, **of_stream, is_complete=True), curve
+
+    def result(
+        self,
+        checkpoint: Checkpoint,
+        model: base.Classifier,
+        *,
+        stream_length: int | None,
+        drifts: Sequence[tuple[int, int]],
+        is_complete: bool,
+        reading: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Return the result line of this run: its figures, then all that is needed to repeat the run.
+
+        Parameters
+        ----------
+        checkpoint
+            The last checkpoint of the run.
+        model
+            The trained model; its memory is measured here.
+        stream_length
+            Samples of the whole stream, where known.
+        drifts
+            Known drifts as (position, width), in samples.
+        is_complete
+            `False` when the run was interrupted.
+        reading
+            How the file of the stream was read; left out for other streams.
+        """
+        routing = {}
+        if checkpoint.routing is not None:
+            figures = checkpoint.routing.cumulative
+            routing = {"routing": figures.of_all() | {"experts": figures.of_each()}}
+        return {
+            "stream": self.stream,
+            "model": self.model,
+            "seed": self.seed,
+            "n_samples": checkpoint.n_samples,
+            **checkpoint.cumulative,
+            "samples_per_second": checkpoint.n_samples / checkpoint.seconds,
+            "seconds": checkpoint.seconds,
+            "cpu_seconds": checkpoint.cpu_seconds,
+            "ram_hours": checkpoint.ram_hours,
+            "model_bytes": model._raw_memory_usage,
+            **routing,
+            "complete": is_complete,
+            "limit": self.limit,
+            "window": self.window,
+            "delay": self.delay,
+            "n_warm_up": checkpoint.n_warm_up,
+            "count_warm_up": self.count_warm_up,
+            "parameters": self.parameters(),
+            "stream_length": stream_length,
+            "stream_sha256": self.stream_sha256,
+            **({"reading": dict(reading)} if reading else {}),
+            "drifts": [list(drift) for drift in drifts],
+            "versions": versions() | getattr(model, "versions", {}),
+            "commit": commit(),
+        }
+
+    def curve_point(self, checkpoint: Checkpoint) -> dict[str, Any]:
+        """Return the point of one window: the figures of its samples, and of its routing where the model reports it."""
+        routing: dict[str, float | None] = {}
+        if checkpoint.routing is not None:
+            figures = checkpoint.routing.window
+            routing = {f"routing_{name}": value for name, value in figures.of_all().items()}
+            for expert, of_expert in figures.of_each().items():
+                routing |= {f"routing_{name}_{expert}": value for name, value in of_expert.items()}
+        n_before = (checkpoint.n_samples - 1) // self.window * self.window
+        return {
+            **{name: getattr(self, name) for name in KEY},
+            "count_warm_up": self.count_warm_up,
+            "n_samples": checkpoint.n_samples,
+            **checkpoint.window,
+            "samples_per_second": (checkpoint.n_samples - n_before) / checkpoint.window_seconds,
+            **routing,
+        }
+
+
+def run_job(run: Run, stream: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Do one run, as `Run.do`, and return its result line and its curve."""
+    *_, last = run.do(stream)
+    assert isinstance(last, tuple)
+    return last
+
+
+def reading(stream: Any) -> dict[str, Any]:
+    """Return how the file of a stream was read, and how many rows were left out; empty for other streams."""
+    told = dict(getattr(stream, "reading", {}))
+    bad_rows = getattr(stream, "bad_rows", None)
+    return told | ({"rows_left_out": bad_rows.count} if bad_rows is not None and bad_rows.count else {})
+
+
+def check_fingerprint(run: Run, stream: Any) -> None:
+    """Raise unless a stream has the samples for which a run was planned."""
+    if (fingerprint := stream.fingerprint()) != run.stream_sha256:
+        raise ValueError(
+            f"{run.stream} has hash {fingerprint} here, but {run.stream_sha256} where it was planned"
+        )
+
+
+def compile_first(run: Run, stream: Any) -> None:
+    """Train another model on the first samples, so that the time of the compiler does not count in the figures.
+
+    Only models that take blocks are compiled, once per machine. An error in a sample is left to the run itself.
+    """
+    model = models.make(run.model, seed=run.seed)
+    if not hasattr(model, "step_many"):
+        return
+    with contextlib.suppress(TypeError, ValueError):
+        if run.delay != "0" or not hasattr(stream, "blocks"):
+            for x, label in itertools.islice(stream, ENOUGH_TO_COMPILE):
+                model.predict_one(x)
+                model.learn_one(x, label)
+        else:
+            for X, y in itertools.islice(stream.blocks(ENOUGH_TO_COMPILE), 1):
+                model.step_many(
+                    X,
+                    y,
+                    names=[feature.name for feature in stream.features],
+                    values=[feature.values for feature in stream.features],
+                    classes=stream.classes,
+                )
+
+
+def parsed_delay(text: str) -> Delay:
+    """Return the delay as `prequential` takes it: `"1000"` is a number, `"100-2000"` a range, other text a column."""
+    if re.fullmatch(r"\d+", text):
+        return int(text)
+    if match := re.fullmatch(r"(\d+)-(\d+)", text):
+        low, high = int(match[1]), int(match[2])
+        if low > high:
+            raise ValueError(f"delay {text!r}: {low} is above {high}; write the lower number first")
+        return low, high
+    if not text:
+        raise ValueError(
+            "delay ''; write a number of samples, a range such as 100-2000, or the name of a column"
+        )
+    return text
+
+
+@functools.cache
+def commit() -> str | None:
+    """Return the commit of the source tree, with `-dirty` if files have changed; `None` for an installed package."""
+    here = Path(__file__)
+    git = ["git", "-C", str(here.parent)]
+    try:
+        subprocess.run([*git, "ls-files", "--error-unmatch", here.name], check=True, capture_output=True)
+        described = subprocess.run(
+            [*git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            check=True, capture_output=True, text=True,
+        )  # fmt: skip
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return described.stdout.strip()
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that can change a figure."""
+    packages = ("driftmoe", "river", "torch", "numpy")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+
+
+def plain(value: Any) -> Any:
+    """Return a parameter in a form that JSON can hold: a model becomes its class and its own parameters."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return repr(value)  # JSON has no word for it
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Mapping):
+        return {str(name): plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [plain(item) for item in value]
+    if isinstance(value, type):
+        return value.__name__
+    if isinstance(value, base.Base):
+        return {"class": type(value).__name__, **plain(_parameters(value))}
+    return repr(value)
+
+
+def _parameters(model: Any) -> dict[str, Any]:
+    """Return the arguments of a model; for our models, all that have an effect, defaults included."""
+    parameters: dict[str, Any] = (
+        model.settings if isinstance(model, DriftMoEClassifier) else model._get_params()
+    )
+    return parameters

@@ -1,0 +1,33 @@
+"""What CONTRIBUTING.md tells a contributor to open is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+TEXT = (ROOT / "CONTRIBUTING.md").read_text()
+TO_BE_WRITTEN = {"driftmoe/majority.py", "my.csv"}
+"""Files of the examples."""
+
+
+@pytest.mark.parametrize("file", sorted(set(re.findall(r"`([\w/]+(?:/|\.\w+))`", TEXT)) - TO_BE_WRITTEN))
+def test_every_file_that_is_named_exists(file):
+    if "/" in file or file.endswith(".md"):
+        assert (ROOT / file).exists()
+    elif file.endswith(".py"):  # said beside its folder
+        assert list(ROOT.glob(f"*/**/{file}"))
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"`(test_\w+)`", TEXT))))
+def test_every_test_that_is_named_exists(name):
+    assert any(f"def {name}(" in path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
+
+
+@pytest.mark.parametrize(
+    ("table", "file"), re.findall(r"`([A-Z]+(?:_[A-Z]+)*)`(?: and `[A-Z_]+`)? of `([\w/]+\.py)`", TEXT)
+)
+def test_every_table_that_is_named_is_in_its_file(table, file):
+    assert re.search(rf"^{table}\b", (ROOT / file).read_text(), re.MULTILINE)
