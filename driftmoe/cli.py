@@ -193,7 +193,9 @@ app.add_typer(streams_cli.app, name="streams")
 def evaluate(
     stream: Annotated[
         str,
-        typer.Argument(metavar="[STREAM]", help="Name of a stream, or a file (CSV, ARFF, Parquet, Arrow)."),
+        typer.Argument(
+            metavar="[STREAM]", help="Name of a stream, or a file (CSV, ARFF, JSON lines, Parquet, Arrow)."
+        ),
     ] = "electricity",
     model: Annotated[
         list[str] | None,
@@ -307,7 +309,7 @@ def grid(
     count_warm_up: CountWarmUp = False,
     out: Annotated[Path, typer.Option(help="Folder of the results, one file per run.")] = Path("runs/grid"),
     executor: Annotated[
-        str, typer.Option(help="serial, processes, or dask (a cluster; needs driftmoe[dask]).")
+        str, typer.Option(help="serial, processes, or dask (a cluster; needs driftmoe\\[dask]).")
     ] = "processes",
     workers: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
     scheduler: Annotated[
