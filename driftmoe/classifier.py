@@ -721,7 +721,7 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
         Each such step is all or nothing, and notes how far it came. An interrupt between two steps is put off until the
         last row; what no further try gets over is raised with a note that says which rows have been learnt.
         """
-        self._run_on(rows, weights, answers, np.zeros(1, np.int64), failed_at=-1, n_tries=0)
+        self._run_on(rows, weights, answers, np.zeros(1, np.int64), stuck_at=-1, n_tries=0)
 
     def _run_on(
         self,
@@ -730,18 +730,18 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
         answers: np.ndarray | None,
         n_learnt: np.ndarray,
         *,
-        failed_at: int,
+        stuck_at: int,
         n_tries: int,
     ) -> None:
-        """Learn the rows that are left; row `failed_at` could not be learnt in `n_tries` tries."""
+        """Learn the rows that are left; row `stuck_at` could not be learnt in `n_tries` tries."""
         try:  # around the loop, since an interrupt may come between two of its turns
             while n_learnt[0] < len(rows):
                 self._advance(rows, weights, answers, n_learnt)
         except BaseException as error:
             row = int(n_learnt[0])
-            n_tries = n_tries + 1 if row == failed_at else 1
+            n_tries = n_tries + 1 if row == stuck_at else 1
             if n_tries < (TRIES if not isinstance(error, Exception) else MOST_TRIES):
-                self._run_on(rows, weights, answers, n_learnt, failed_at=row, n_tries=n_tries)
+                self._run_on(rows, weights, answers, n_learnt, stuck_at=row, n_tries=n_tries)
             elif row > 0:
                 error.add_note(f"rows 0 to {row - 1} of {len(rows)} have been learnt, the others have not")
             raise  # after the last row
