@@ -908,6 +908,29 @@ def test_a_first_line_that_may_be_a_row_is_said_aloud(put):
     assert open_file(path, header=True).notes == open_file(path, header=False).notes == []
 
 
+def test_a_first_line_of_whole_numbers_may_be_names_and_that_is_said(put):
+    path = put("2019,2020,2021\n1.5,2.5,0\n0.5,1.5,1\n")
+    with pytest.warns(
+        files.FileWarning, match=r"first line, 2019, 2020, 2021, is read as a row; .*header=True"
+    ):
+        assert len(list(open_file(path))) == 3
+    assert open_file(path, header=True).notes == open_file(path, header=False).notes == []
+    assert [feature.name for feature in open_file(path, header=True).features] == ["2019", "2020"]
+    for row in ("1.5,2.5,0", "1,1,0"):  # names are neither fractions nor alike
+        assert open_file(put(f"{row}\n1.5,2.5,0\n0.5,1.5,1\n")).notes == []
+
+
+def test_numbers_with_leading_zeros_may_be_names_and_that_is_said(put):
+    path = put("zip,n,y\n" + "".join(f"{i:05d},{i % 3},{i % 2}\n" for i in range(40, 80)))
+    with pytest.warns(files.FileWarning, match=r"'zip' has numbers with leading zeros; .*nominal=\['zip'\]"):
+        assert next(iter(open_file(path)))[0]["zip"] == 40.0
+    kept = open_file(path, nominal=["zip"])
+    assert kept.notes == []
+    assert next(iter(kept))[0]["zip"] == "00040"
+    assert open_file(path, drop=["zip"]).notes == []
+    assert open_file(put("a,y\n0,1\n0.5,0\n10,1\n-0.25,0\n")).notes == []
+
+
 def test_the_usual_file_gives_no_note(put):
     assert open_file(put("a,b,y\n" + "".join(f"{i % 7},w{i % 9},{i % 2}\n" for i in range(2000)))).notes == []
 

@@ -22,6 +22,9 @@ from streams.files.values import (
 )
 from streams.stream import Block
 
+_PADDED = re.compile(r"\s*[+-]?0\d+\s*")
+"""A whole number with zeros before it, as identifiers and postal codes have."""
+
 
 class CSVStream(TextStream):
     """A CSV file as a stream.
@@ -113,7 +116,7 @@ class CSVStream(TextStream):
         self._missing = frozenset(missing)
         self._null_values = list(missing)
         self._encoding = known_encoding(path, encoding)
-        self._names, self._header = [], b""
+        self._names, self._header, self._first_row = [], b"", ""
         names, self._n_header_lines = self._read_names(path, header)
         self._check_delimiter(path, names)
         check_names("nominal", nominal, names, path)
@@ -128,6 +131,11 @@ class CSVStream(TextStream):
             i
             for i, (column, shown) in enumerate(zip(columns, values, strict=True))
             if column.nominal and column.name not in asked and share_of_numbers(shown) > SOME_NUMBERS
+        ]
+        self._padded = [
+            i
+            for i, (column, shown) in enumerate(zip(columns, values, strict=True))
+            if not column.nominal and column.name not in asked and any(map(_PADDED.fullmatch, shown))
         ]
         is_in_doubt = header is None and self._may_be_row(values)
         self._first_line = ", ".join(self._names)[:30] if is_in_doubt else ""
@@ -157,6 +165,14 @@ class CSVStream(TextStream):
         notes = super().notes
         if self._first_line:
             notes.insert(0, f"the first line, {self._first_line}, is read as names; if a row: header=False")
+        if self._first_row:
+            notes.insert(0, f"the first line, {self._first_row}, is read as a row; if names: header=True")
+        for i in self._padded:
+            if i in self._kept:
+                name = self._columns[i].name
+                notes.append(
+                    f"{name!r} has numbers with leading zeros; if they are names: nominal=[{name!r}]"
+                )
         for i in self._mixed:
             if i in self._kept:
                 name = self._columns[i].name
@@ -207,6 +223,8 @@ class CSVStream(TextStream):
         except BadRowError as reason:
             raise ValueError(f"{path}, line {n_lines}{reason}") from None
         if header is False or (header is None and self._is_row(fields)):
+            if header is None and self._may_be_names(fields):
+                self._first_row = ", ".join(fields)[:30]
             return [f"x{i}" for i in range(len(fields))], 0
         for text in fields:
             check_decoded(text, text, self._encoding, f"{path}, line {n_lines}")
@@ -220,6 +238,11 @@ class CSVStream(TextStream):
         if len(of_names) == len(numbers):
             return True
         return len(set(of_names)) < len(of_names) or any(n % 1 != 0 for n in of_names)
+
+    def _may_be_names(self, fields: list[str]) -> bool:
+        """Return whether a row of numbers may be names all the same: different whole numbers, such as years."""
+        numbers = [number_in(text) for text in fields]
+        return len(set(numbers)) == len(numbers) and all(n is not None and n % 1 == 0 for n in numbers)
 
     def _first_values(self, path: str | Path, n_columns: int) -> list[Counter[str]]:
         """Return how often each column shows each of its values in the first piece of the file."""
