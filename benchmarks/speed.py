@@ -58,7 +58,7 @@ from driftmoe.encoding import Encoder
 from driftmoe.evaluation import prequential
 from driftmoe.mixture import CoTraining, cotraining
 from driftmoe.mixture import adaptive as adaptive_mixture
-from driftmoe.router import Router
+from driftmoe.mixture.router import Router
 from driftmoe.trees import HoeffdingTreeClassifier, TreePool, kernels
 from streams.stream import Block, Reader, Stream, until
 from streams.synthetic import RandomRBF

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from river import base
 
-from driftmoe.mixture import EXTRAS, GATES, HEAD
+from driftmoe.experts import EXTRAS
+from driftmoe.mixture import GATES, HEAD
 
 
 @dataclass(frozen=True)

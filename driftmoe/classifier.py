@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from inspect import signature
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -24,21 +23,12 @@ from driftmoe.encoding import (
     check_label,
     clean,
 )
-from driftmoe.experts import MulticlassTrees
+from driftmoe.experts import HasTrees
+from driftmoe.learning import Learner, plan_step, predict
 from driftmoe.memory import n_bytes
-from driftmoe.mixing import first_best
-from driftmoe.mixture import HEAD, MIXTURES, Batch, Mixture
-from driftmoe.telemetry import RoutingReport
-from driftmoe.transaction import (
-    TRIES,
-    Changes,
-    OneAtATime,
-    assignment,
-    carry_out,
-    learning,
-    planned,
-    publication,
-)
+from driftmoe.mixture import HEAD, MIXTURES, Mixture
+from driftmoe.mixture.telemetry import RoutingReport
+from driftmoe.transaction import Changes, OneAtATime, carry_out, learning
 from driftmoe.trees import HoeffdingTreeClassifier, TreePool
 
 if TYPE_CHECKING:
@@ -65,169 +55,140 @@ DEFAULTS: dict[str, Any] = {
 }
 """What an argument that is left out, `None`, stands for where it has an effect."""
 
-MOST_TRIES = 3
-"""How often a step is tried that raises an error; interrupts that are no errors are put off more often."""
-
 
 class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
     """Online mixture of experts: a neural router co-trained with incremental trees and experts of other kinds.
 
-    For each labelled sample every expert votes first. The router, a small network, learns whom to trust on which
-    samples; the experts learn the true label. Drift is met three times: a tree whose error rises is replaced, the
-    memory looks for times like the present, and the gate moves its trust to those who are right now.
+    For each labelled sample every expert predicts first. The router, a small network, learns which experts to trust on
+    which samples, and the experts learn the true label. Three parts respond to drift: a tree whose error rises is
+    replaced, the neighbours look for past times like the present, and the gate moves weight to the experts that are
+    right now.
 
     Parameters
     ----------
     variant
-        How experts share the work and who answers.
+        How the experts share the work, and which of them answer.
 
-        - `"driftmoe"`: `n_experts` trees and the `extras` all learn every sample, trees with Poisson weights; all vote,
-          weighted by the gate: what the router says of the sample, and how well each expert has done lately. The router
-          learns the likelihood of the mixture. See Notes.
-        - `"moe-data"`: the paper's MoE-Data. The router learns which experts were right (the multi-hot correctness
-          mask); the `top_k` experts that it trusts most learn a sample; the one that it trusts most answers.
-        - `"moe-vote"`: the same, but the `top_k` experts vote, weighted by the router.
-        - `"moe-task"`: the paper's MoE-Task. One expert per class (this class or not), created when the class first
-          appears; every expert learns every sample.
+        - `"driftmoe"`: `n_experts` trees and the `extras` learn every sample, the trees with Poisson weights. All vote.
+          The gate weights each vote by the router's logit for the sample and by how well the expert has done lately.
+          The router learns from the likelihood of the mixture.
+        - `"moe-data"`: MoE-Data of the paper. The router learns which experts were right (the multi-hot correctness
+          mask). The `top_k` experts that it trusts most learn a sample; the one that it trusts most answers.
+        - `"moe-vote"`: as `"moe-data"`, but the `top_k` experts vote, weighted by the router.
+        - `"moe-task"`: MoE-Task of the paper. There is one expert for each class, which tells this class from all
+          others. It is created when the class first appears. Every expert learns every sample.
 
-        Which other arguments apply depends on this one, and some on others; one that is given and would have no effect
-        is refused. `settings` says what is in force.
+        The variant decides which other arguments apply, and some arguments decide about others. An argument that would
+        have no effect is refused. `settings` holds those that are in force.
     expert
-        What each of the `n_experts` is a copy of. Default: `driftmoe.trees.HoeffdingTreeClassifier` with
-        `grace_period=200, delta=0.01`, or the paper's `grace_period=50, delta=1e-7` for the paper's variants, and a
-        bound of 2000 nodes. Trees of this class, with whatever settings, live in one pool, all served by one compiled
-        call; any other river classifier works too, at its own speed. It must be multiclass, except for `"moe-task"`.
+        River classifier that is copied `n_experts` times. Default: `driftmoe.trees.HoeffdingTreeClassifier` with
+        `grace_period=200, delta=0.01`, or for the paper's variants with the paper's `grace_period=50, delta=1e-7`; both
+        with at most 2000 nodes. Trees of this class share one pool, and one compiled call serves all of them, whatever
+        their settings. Other river classifiers run at their own speed. The classifier must be multiclass, except in
+        `"moe-task"`.
     n_experts
-        Number of experts, without `extras`; default: 12. Not in `"moe-task"`.
+        Number of experts without the `extras`; default: 12. Not in `"moe-task"`.
     top_k
-        Experts that learn (and in `"moe-vote"` vote on) a sample, where no `policy` is given; default: 3, or all where
-        there are fewer. In `"moe-data"` and `"moe-vote"` alone.
+        Number of experts that learn a sample (and in `"moe-vote"` vote on it) if there is no `policy`; default: 3, or
+        `n_experts` if that is less. Only in `"moe-data"` and `"moe-vote"`.
     policy
-        Rule that chooses from the router's logits who learns a sample and who votes on it: any of `driftmoe.routing`,
-        such as `TopP(0.9)`, `STREAM` or `WithNull(TopK(4), n_null=4)`. By default all in `"driftmoe"`, where it
-        chooses among the extras, too, who vote, and among the trees, who learn; else `TopK(top_k)`. In
-        `"moe-data"` the one of the largest weight answers. A null expert stands for "nobody needs to learn this": it is
-        right where most experts are. `Scheduled` counts mini-batches of the router. Rules that look for the first
-        right expert (`STREAM`, `measure="first-right"`) fit the routers of `"moe-data"` and `"moe-vote"`, whose logits
-        say who is right; the gate of `"driftmoe"` gives a softmax. Does not apply to `"moe-task"`.
+        Rule of `driftmoe.routing` that chooses, from the router's logits, which experts learn a sample and which vote
+        on it, such as `TopP(0.9)`, `STREAM` or `WithNull(TopK(4), n_null=4)`. Default: all experts in `"driftmoe"`,
+        `TopK(top_k)` in `"moe-data"` and `"moe-vote"`. In `"driftmoe"` it chooses the voters among the extras too, and
+        the learners among the trees. In `"moe-data"` the expert with the largest weight answers. A null expert stands
+        for "no expert needs to learn this sample", and is right where most experts are. The steps of `Scheduled` are
+        mini-batches of the router. Rules that look for the first right expert (`STREAM`, `measure="first-right"`) fit
+        `"moe-data"` and `"moe-vote"`, whose logits say which experts are right; the gate of `"driftmoe"` gives a
+        softmax. Not in `"moe-task"`.
     correction
-        Step by which the logits of those who were right on a sample rise for the next votes, and others' fall, until
-        that is forgotten after about 50 samples; 0 is the paper's way. In `"moe-data"` and `"moe-vote"` alone: the
-        memories of `"driftmoe"` do as much. See `follow_right`.
+        Step by which the logits of the experts that were right on a sample rise for the next votes, and those of the
+        others fall. It is forgotten after about 50 samples. Default: 0, as in the paper. Only in `"moe-data"` and
+        `"moe-vote"`: the memories of `"driftmoe"` have the same effect. See `follow_right`.
     extras
-        Experts of other kinds in `"driftmoe"`: names, and river classifiers (one expert each); all names by default.
+        Experts of other kinds in `"driftmoe"`: names, or river classifiers (one expert each). Default: all names.
 
-        - `"neighbours"`: four votes of the nearest of up to 4096 samples of the past, remembered the thinner the longer
-          ago it is. For three of them samples move away with age, at three rates; the fourth leaves out times
-          that were unlike the present, and takes them up again when they return. `"relevant-neighbours"` the same, with
-          features scaled by how far they tell the classes apart.
-        - `"history"`: the probability of a label given the last one. Leave it out where labels come late.
-        - `"linear"`: three logistic regressions, which learn at three rates.
-        - `"network"`: a network with one hidden layer, which takes a step on every sample.
-        - `"head"`: class probabilities of the router's own network.
+        - `"neighbours"`: four votes of k-nearest neighbours among up to 4096 past samples; older samples are kept at
+          lower density. In three of the votes the distance grows with age, at three rates. The fourth leaves out times
+          that were unlike the present, and uses them again when they return.
+        - `"relevant-neighbours"`: the same, with features scaled by how well they separate the classes.
+        - `"history"`: predicts from the previous label. It does not help when labels are delayed, but it does no harm.
+        - `"linear"`: three logistic regressions with different step sizes.
+        - `"network"`: a network with one hidden layer, which takes a gradient step on every sample.
+        - `"head"`: class probabilities from the router's own network.
     memory
-        Samples that each kind of neighbours among the `extras` remembers at most, a multiple of 64; default: 4096.
+        Number of samples that each kind of neighbours remembers at most, a multiple of 64; default: 4096.
     monitors
-        Whether the trees of `"driftmoe"` are watched for drift, and replaced: those of
-        `driftmoe.trees.HoeffdingTreeClassifier`; river classifiers are taken as they are. Default: True.
+        Whether drift detectors watch the trees of `"driftmoe"` and replace them. It concerns
+        `driftmoe.trees.HoeffdingTreeClassifier` only: other river classifiers are used as they are. Default: True.
     gate
-        What the weights of the experts depend on in `"driftmoe"`: `"learnt"`, the default, what the router says of the
-        sample and how well each expert has done lately; `"router"` or `"recency"`, one of both alone; `"equal"`,
-        neither: all count alike. The others are controls for the first.
+        What the weights of the experts depend on in `"driftmoe"`: `"learnt"` (default), the router's logits and how
+        well each expert has done lately; `"router"` or `"recency"`, one of the two; `"equal"`, neither, so that all
+        votes count the same. The last three are controls for the first.
     leverage
-        Mean of the Poisson weights with which trees learn in `"driftmoe"`; default: 6.
+        Mean of the Poisson weights with which the trees of `"driftmoe"` learn; default: 6.
     min_trust
-        In `"driftmoe"`, weight below which the neighbours, or a river classifier among the extras, are asked for one
-        sample in eight only, as a share of what they would have if all counted alike; they go on learning, and are
-        asked again as soon as the mixture's loss rises. 0 to ask always; default: 0.5.
+        In `"driftmoe"`, neighbours and river classifiers among the extras are asked for one sample in eight while their
+        weight is below this share of what they would have if all experts counted the same. They go on learning, and
+        are asked for every sample again as soon as the loss of the mixture rises. 0 asks them always; default: 0.5.
     hidden
-        Widths of the router's hidden layers; default: (128, 64) in `"driftmoe"`, else the paper's (256, 128). Applies
-        where the router is asked: in `"driftmoe"` by the gate, if it is `"learnt"` or `"router"`, or for the `"head"`.
+        Widths of the router's hidden layers; default: (128, 64) in `"driftmoe"`, (256, 128) as in the paper otherwise.
+        In `"driftmoe"` it applies if `gate` is `"learnt"` or `"router"`, or if the extras include `"head"`.
     learning_rate
-        Step size of the router's optimiser (Adam), and of what the gate learns; default: 0.002. 0 leaves the router as
-        it was drawn, the control for a learnt one. Not with `gate="equal"` without the `"head"`.
+        Step size of the router's optimiser (Adam), and of the gate; default: 0.002. With 0 the router stays as it was
+        initialised, as a control. Not with `gate="equal"` without the `"head"`.
     batch_size
-        Samples between two gradient steps of the router; default: 32 in `"driftmoe"`, else 256. Between them its
-        weights are constant. Not with `gate="equal"` without the `"head"`.
+        Number of samples between two gradient steps of the router; default: 32 in `"driftmoe"`, 256 otherwise. Between
+        the steps its weights are constant. Not with `gate="equal"` without the `"head"`.
     dropout
-        Share of the router's hidden units silenced in a gradient step, in [0, 1); default: 0. Not in `"driftmoe"`.
+        Share of the router's hidden units that a gradient step silences, in [0, 1); default: 0. Not in `"driftmoe"`.
     n_threads
-        Threads that share the trees, where samples come in blocks. Results do not depend on it. Experts that are not
-        `driftmoe.trees.HoeffdingTreeClassifier` run in one, the default.
+        Number of threads that share the trees when samples come in blocks. It does not change results. Experts other
+        than `driftmoe.trees.HoeffdingTreeClassifier` use one thread, the default.
     seed
-        Source of the router's initial weights, of dropout, of Poisson weights, and of the experts' own seeds. With the
-        same seed the same stream gives the same predictions in any process.
+        Seed of the router's initial weights, of dropout, of the Poisson weights and of the experts' own seeds. With the
+        same seed the same stream gives the same predictions in any process and on any processor.
 
     Raises
     ------
     TypeError
-        If an argument is of the wrong type.
+        If an argument has the wrong type.
     ValueError
-        If an argument is out of range, or would have no effect.
+        If an argument is out of range or would have no effect.
 
     Notes
     -----
-    *Input.* A sample is a dict of numbers, booleans and text (nominal); `None`, NaN or an absent key is a missing
-    value, and an empty dict is a sample of which everything is missing. Features, nominal values and classes may appear
-    and vanish at any time. Infinite numbers, numbers beyond ±1e100, other types, and a feature that turns from number
-    to text raise an error that names the feature, and leave the model as it was. Labels are anything hashable that
-    equals itself, so not `None` or NaN; `True`, `1` and `1.0` are one label, as in Python. What an expert of your own
-    raises on a valid sample comes through when all others have learnt the sample, and in a block also the rows that
-    follow; that expert alone may have learnt it in part. The router sees numbers standardised online and one column for
-    each of the first 64 values of a nominal feature; later values share 64 more. Trees tell 256 values of a nominal
-    feature apart; later ones share their places. Names of features are kept for good. Leave identifiers out: they tell
-    nothing and cost memory, because each leaf has 16 bytes for each value seen and class. A feature of 256 values which
-    told ten classes apart took a third of a gigabyte after 6000 samples, and may take six times that, where the default
-    bound of 2000 nodes a tree holds; `expert=HoeffdingTreeClassifier(max_nodes=200)` has a lower one.
+    *Input.* A sample is a dict of numbers, booleans and text; text is nominal. `None`, NaN or an absent key is a
+    missing value. Features, nominal values and classes may appear and disappear at any time. Infinite numbers, numbers
+    beyond ±1e100, other types, and a feature that changes from number to text raise an error that names the feature and
+    leaves the model unchanged. A label is any hashable value that equals itself, so not `None` or NaN. `True`, `1` and
+    `1.0` are one label, as in Python. If an expert of your own raises on a valid sample, the error reaches you after
+    all other experts have learnt the sample, and in a block after the remaining rows; only that expert may have learnt
+    the sample in part.
 
-    *The adaptive variant.* With logits z_e(x) of the router, class probabilities p_e(y|x) of each expert, and two
-    memories H_e of the expert's log-likelihood, fading over about 10 and 50 samples, the answer is sum_e g_e p_e with g
-    = softmax_e (z_e(x) + a·H_e); router and a (two numbers) descend on -ln sum_e g_e p_e(y): the mixture of Jacobs et
-    al. (1991), with likelihoods forgotten as in dynamic model averaging (Raftery et al. 2010). Trees learn a sample as
-    often as a Poisson draw says (leveraging bagging, Bifet et al. 2010), and have two ADWINs each, which start a tree
-    in the background and put it in place (adaptive random forests, Gomes et al. 2017). Neighbours are those of
-    `driftmoe.neighbours.Neighbours`, linear models those of `driftmoe.linear.LinearModels`, the network is
-    `driftmoe.perceptron.Perceptron`. Trees alone leave a router
-    little to choose; what each part adds, and what it costs, is measured in `benchmarks/ablation.py`. A `policy` reads
-    z_e(x) + a·H_e, with the memories as they were when the router last learnt.
+    *Memory.* The names of features are kept for good. Leave identifiers out: they carry no information, and each leaf
+    uses 16 bytes for each value seen and class. A feature with 256 values and ten classes took a third of a gigabyte
+    after 6000 samples, and may take six times as much with the default of 2000 nodes a tree.
+    `expert=HoeffdingTreeClassifier(max_nodes=200)` has a lower bound. The router's inputs are standardised online, with
+    one column for each of the first 64 values of a nominal feature; later values share 64 more columns. Trees
+    distinguish 256 values of a nominal feature; later ones share their places.
 
-    *What follows the paper, and what does not.* In the other variants the loop, the mask, the network and the defaults
-    are the paper's: the fallback, too, that when no expert is right, the one that gives the true class most
-    probability (of equals the first) is the router's target. Its inputs are standardised, which the paper does not
-    say; on raw inputs, metres beside 0/1 flags, the network learns little. A sample is scaled by those before it. The
-    gradient step computes dropout anew, where the published code keeps logits from before and so never applies it for
-    MoE-Data; the default is therefore 0. An expert that has seen nothing has no vote, counts as wrong, and is never
-    the one that answers while another has a vote.
+    *Method.* The equations, and what differs from the paper, stand with the mixtures:
+    `driftmoe.mixture.AdaptiveMixture` for `"driftmoe"`, `driftmoe.mixture.CoTraining` for `"moe-vote"` and
+    `"moe-data"`, `driftmoe.mixture.PerClass` for `"moe-task"`. `benchmarks/ablation.py` measures what each part adds
+    and what it costs.
 
-    *MoE-Task.* In the published code the router's largest logit is the class, so that the experts never influence a
-    prediction. Here they do, as the text describes: class *c* scores softmax(logits)_c × p_c, where p_c is what expert
-    *c* says of its class, and the scores are normalised. An expert is right when it claims a sample of its class;
-    where the expert of the true class does not claim it, that expert is the target all the same. So the mask is
-    one-hot at the true class, whatever the experts say, as in the published code. To count the experts that rightly
-    disown a sample as well is no help: those are right most easily whose class is farthest off, and the router learns
-    to trust them. The router steps once a mini-batch, not once a sample as in the published MoE-Task.
-
-    *Cost.* A prediction asks all trees in one call, and of other experts `top_k` (`"moe-data"`: one); learning asks all
-    and teaches `top_k`, or all in `"driftmoe"`. The router costs a few µs a sample, and one gradient step every
-    `batch_size` samples; each kind of neighbours, where it is asked, about 10 µs for ten features; the network, which
-    is always asked, 1 to 3 µs, more with hundreds of inputs or classes. Blocks (`learn_many`, `step_many`,
-    `driftmoe evaluate`) are several times faster than single samples and give the same model: the router's weights are
-    constant between two of its steps, so that all rows in between go through it, and then through each tree, at once.
-    `benchmarks/speed.py` has the figures.
+    *Cost.* A prediction asks all trees in one call, and of other experts `top_k` (`"moe-data"`: one). Learning asks all
+    experts, and teaches `top_k` of them, or all in `"driftmoe"`. The router costs a few µs a sample, and one gradient
+    step every `batch_size` samples. Each kind of neighbours costs about 10 µs for ten features where it is asked. The
+    network is always asked and costs 1 to 3 µs, more with hundreds of inputs or classes. Blocks (`learn_many`,
+    `step_many`, `driftmoe evaluate`) are several times faster than single samples and give the same model: the router's
+    weights are constant between two of its steps, so that all rows in between go through it, and then through each
+    tree, at once. `benchmarks/speed.py` measures it.
 
     References
     ----------
     Aspis, Cajas Ordóñez, Suárez-Cetrulo and Simón Carbajo (2025). DriftMoE: A Mixture of Experts Approach to Handle
     Concept Drifts. arXiv 2507.18464.
-
-    Jacobs, Jordan, Nowlan and Hinton (1991). Adaptive mixtures of local experts. Neural Computation 3.
-
-    Raftery, Kárný and Ettler (2010). Online prediction under model uncertainty via dynamic model averaging.
-    Technometrics 52.
-
-    Bifet, Holmes and Pfahringer (2010). Leveraging bagging for evolving data streams. ECML PKDD.
-
-    Gomes et al. (2017). Adaptive random forests for evolving data stream classification. Machine Learning 106.
 
     Examples
     --------
@@ -374,10 +335,11 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
             vector = None if self._mixture.reads_samples else self._encoder.known_vector(x)
             if target is None or vector is None:
                 check_label(y)
-                self._run(SampleRows(self._encoder, [self._encoder.clean(x)], [y]), weights)
+                self._learn_rows(SampleRows(self._encoder, [self._encoder.clean(x)], [y]), weights)
             elif w > 0.0:
                 changes: Changes = []
-                self._plan(self._encoder, vector[np.newaxis], (), np.array([target]), weights, changes)
+                encoder, vectors, targets = self._encoder, vector[np.newaxis], np.array([target])
+                plan_step(encoder, encoder, self._mixture, vectors, (), targets, weights, changes)
                 carry_out(changes)
 
     @learning
@@ -433,7 +395,7 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
             except (TypeError, ValueError):
                 pass  # below it is found out which row cannot be read
             else:
-                return self._run(rows, weights)
+                return self._learn_rows(rows, weights)
         kinds = dict(self._encoder.kinds)
         samples = []
         for i, row in enumerate(_rows(X)):
@@ -444,7 +406,7 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
             kinds |= {
                 name: "text" if isinstance(value, str) else "number" for name, value in samples[-1].items()
             }
-        self._run(SampleRows(self._encoder, samples, labels), weights)
+        self._learn_rows(SampleRows(self._encoder, samples, labels), weights)
 
     @learning
     def step_many(
@@ -492,7 +454,7 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
                     f"X has {len(y)} rows and w has {len(weights)} weights; give one weight a row"
                 )
             answers = np.full(len(y), -1)
-            self._run(rows, weights, answers)
+            self._learn_rows(rows, weights, answers)
             return [self._encoder.classes[target] if target >= 0 else None for target in answers.tolist()]
 
     def predict_proba_many(self, X: IntoDataFrame) -> IntoDataFrame:
@@ -640,13 +602,13 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
 
     @property
     def router(self) -> nn.Module:
-        """The router's network as a torch module that shares its weights: `driftmoe.router_module.RouterModule`."""
+        """The router as a torch module that shares its weights: `driftmoe.mixture.router_module.RouterModule`."""
         return self._mixture.router.module()
 
     def _tree(self, expert: int) -> tuple[TreePool, dict[str, Any]]:
         """Return the trees, of which `expert` is one, and the names of its columns, classes and values."""
         experts, labels = self._mixture.experts, self._encoder.classes
-        if not isinstance(experts, MulticlassTrees):
+        if not isinstance(experts, HasTrees):
             kind = "networks" if experts.kind == "network" else f"copies of {experts.kind}"
             raise TypeError(
                 f"the experts of this model are {kind}; only trees of driftmoe.trees.HoeffdingTreeClassifier, the "
@@ -654,7 +616,7 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
             )
         if not isinstance(expert, int | np.integer) or isinstance(expert, bool):
             raise TypeError(f"expert={expert!r} is of type {type(expert).__name__}; give an integer")
-        n_trees = experts.n_experts
+        n_trees = experts.pool.n_experts
         if not 0 <= expert < n_trees:
             allowed = f"choose 0 <= expert < {n_trees}" if n_trees else "there is one for each class learnt"
             raise ValueError(f"expert={expert} but there are {n_trees} trees; {allowed}")
@@ -710,116 +672,13 @@ class DriftMoEClassifier(OneAtATime, base.MiniBatchClassifier):
             return np.empty((len(vectors), len(self._encoder.classes)))
         return self._predict(vectors, samples)
 
-    def _run(
+    def _learn_rows(
         self, rows: SampleRows | BlockRows, weights: np.ndarray, answers: np.ndarray | None = None
     ) -> None:
-        """Learn the rows in order, and note what would have been predicted for each before, an index into the classes.
+        Learner(self._encoder, self._mixture, rows, weights, answers).run()
 
-        The router's weights are constant between two of its steps. So the rows up to its next step, or up to one that
-        brings a new feature, value or class, go through the router at once and through the experts at once.
-
-        Each such step is all or nothing, and notes how far it came. An interrupt between two steps is put off until the
-        last row; what no further try gets over is raised with a note that says which rows have been learnt.
-        """
-        self._run_on(rows, weights, answers, np.zeros(1, np.int64), stuck_at=-1, n_tries=0)
-
-    def _run_on(
-        self,
-        rows: SampleRows | BlockRows,
-        weights: np.ndarray,
-        answers: np.ndarray | None,
-        n_learnt: np.ndarray,
-        *,
-        stuck_at: int,
-        n_tries: int,
-    ) -> None:
-        """Learn the rows that are left; row `stuck_at` could not be learnt in `n_tries` tries."""
-        try:  # around the loop, since an interrupt may come between two of its turns
-            while n_learnt[0] < len(rows):
-                self._advance(rows, weights, answers, n_learnt)
-        except BaseException as error:
-            row = int(n_learnt[0])
-            n_tries = n_tries + 1 if row == stuck_at else 1
-            if n_tries < (TRIES if not isinstance(error, Exception) else MOST_TRIES):
-                self._run_on(rows, weights, answers, n_learnt, stuck_at=row, n_tries=n_tries)
-            elif row > 0:
-                error.add_note(f"rows 0 to {row - 1} of {len(rows)} have been learnt, the others have not")
-            raise  # after the last row
-
-    def _advance(
-        self,
-        rows: SampleRows | BlockRows,
-        weights: np.ndarray,
-        answers: np.ndarray | None,
-        n_learnt: np.ndarray,
-    ) -> None:
-        """Learn the next rows that can be learnt in one step."""
-        start = int(n_learnt[0])
-        rows.refresh()
-        if weights[start] == 0.0:
-            if answers is not None:
-                answers[start] = self._answer_to(rows, start)
-            n_learnt[0] = start + 1
-            return
-        changes: Changes = []
-        encoder = self._encoder
-        if rows.is_new(start):
-            if answers is not None:
-                answers[start] = self._answer_to(rows, start)
-            encoder, sample = rows.entered(start)
-            changes.append(publication(self._encoder, encoder))
-            stop = start + 1
-            vectors = encoder.vector(sample)[np.newaxis]
-            samples = [encoder.order(sample)] if self._mixture.reads_samples else []
-            targets = np.array([encoder.target(rows.label(start))])
-        else:
-            limit = min(start + self._mixture.router.room, len(rows))
-            ignored = np.flatnonzero(weights[start:limit] == 0.0)
-            stop = rows.known_until(start, start + int(ignored[0]) if len(ignored) else limit)
-            stop = start + self._mixture.n_rows_with_room(stop - start, weights[start:stop])
-            vectors = rows.vectors(start, stop)
-            samples = rows.samples(start, stop) if self._mixture.reads_samples else []
-            targets = rows.targets(start, stop)
-        proba = self._plan(encoder, vectors, samples, targets, weights[start:stop], changes)
-        if answers is not None and encoder is self._encoder:
-            changes.append(planned(first_best, proba, answers[start:stop]))
-        changes.append(partial(n_learnt.__setitem__, 0, stop))
-        carry_out(changes)
-
-    def _answer_to(self, rows: SampleRows | BlockRows, row: int) -> int:
-        """Return the index of the class predicted for a row, -1 if there is none yet."""
-        if not self._encoder.classes:
-            return -1
-        samples = rows.samples(row, row + 1) if self._mixture.reads_samples else []
-        return int(self._predict(rows.vectors(row, row + 1), samples)[0].argmax())
-
-    def _plan(
-        self,
-        encoder: Encoder,
-        vectors: np.ndarray,
-        samples: Sequence[Sample],
-        targets: np.ndarray,
-        weights: np.ndarray,
-        changes: Changes,
-    ) -> np.ndarray:
-        """Plan to learn rows that bring nothing new to an encoder: the model's, or a draft that `changes` make it.
-
-        Returns
-        -------
-        proba
-            Class probabilities of each row before it is learnt, shape (n_rows, n_classes); written by the changes.
-        """
-        inputs, moments = encoder.scaled(vectors, weights)
-        changes.append(assignment(self._encoder, _moments=moments))
-        n_classes, nominal = len(encoder.classes), encoder.nominal_columns
-        return self._mixture.plan(
-            Batch(vectors, inputs, samples, n_classes, nominal, targets, weights), changes
-        )
-
-    def _predict(self, vectors: np.ndarray, samples: list[Sample]) -> np.ndarray:
-        """Return the class probabilities of some rows, shape (n_rows, n_classes); changes nothing."""
-        inputs = self._encoder.inputs(vectors, is_learning=False)
-        return self._mixture.predict(Batch(vectors, inputs, samples, len(self._encoder.classes)))
+    def _predict(self, vectors: np.ndarray, samples: Sequence[Sample]) -> np.ndarray:
+        return predict(self._encoder, self._mixture, vectors, samples)
 
     def _check_arguments(self) -> None:
         if self.variant not in VARIANTS:

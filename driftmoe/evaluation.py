@@ -29,7 +29,7 @@ from river.metrics.base import Metrics as Several
 from driftmoe.metrics import Fading, RamHours, Scores, pass_over, without_none
 
 if TYPE_CHECKING:
-    from driftmoe.telemetry import RoutingReport
+    from driftmoe.mixture.telemetry import RoutingReport
 
 FAILURES = Exception
 """What a stream or a model may raise half way; what had been measured until then is not lost.

@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import os
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial, wraps
 from operator import call, length_hint
 from threading import RLock
@@ -47,7 +47,8 @@ def carry_out(changes: Changes) -> None:
     """
     steps = [*changes, bool]  # the last has no effect: with none left, all changes have been made
     start, left = 0, iter(steps)
-    put_off, n_tries = None, 0
+    put_off: list[BaseException | None] = [None] * TRIES
+    n_tries = 0
     while True:
         try:  # an interrupt before the first step leaves all of them, and must not count it as begun
             start = max(start, len(steps) - length_hint(left) - 1)
@@ -55,16 +56,31 @@ def carry_out(changes: Changes) -> None:
             failed = any(map(call, left))
             break
         except BaseException as error:  # put off, not swallowed
+            put_off[n_tries] = error  # no call is made here, behind which another interrupt could come
             n_tries += 1
             if n_tries == TRIES:
                 raise
-            if error.__context__ is None and error is not put_off:
-                error.__context__ = put_off  # its traceback shows what came before
-            put_off = error
     if failed:
         raise RuntimeError("a kernel had no room although room was made: please report this with your data")
-    if put_off is not None:
-        raise put_off
+    if put_off[0] is not None:
+        raise chained(put_off)
+
+
+def chained(errors: Iterable[BaseException | None]) -> BaseException:
+    """Return the last of some errors. Its traceback shows the others, as if each had come while handling the last."""
+    before: BaseException | None = None
+    for error in errors:
+        if error is None or error is before:
+            continue
+        first = error
+        while first.__context__ is not None and first.__context__ is not before:
+            first = first.__context__
+        if first is not before:
+            first.__context__ = before
+        before = error
+    if before is None:
+        raise ValueError("there is no error to raise")
+    return before
 
 
 def planned(kernel: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
@@ -82,19 +98,6 @@ def publication(part: Any, draft: Any) -> Callable[[], Any]:
 def assignment(part: Any, **values: Any) -> Callable[[], Any]:
     """Return the change that gives a part's attributes these values."""
     return partial(vars(part).update, values)
-
-
-class Planned:
-    """What learns by plans: `plan` returns the votes to come and adds to `changes` what writes them and learns."""
-
-    plan: Callable[..., Any]
-
-    def step(self, *arguments: Any, **others: Any) -> Any:
-        """Predict, then learn, row by row, as planned by `plan`; return the votes."""
-        changes: Changes = []
-        votes = self.plan(*arguments, changes=changes, **others)
-        carry_out(changes)
-        return votes
 
 
 class OneAtATime:

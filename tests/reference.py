@@ -612,19 +612,19 @@ def gate_slowly(
     taught,
     n_logits,
     memories,
-    faith,
+    memory_weights,
     kinds,
     trust,
     losses,
     weights,
     errors,
-    faith_errors,
+    memory_weight_errors,
 ):
     """What `driftmoe.mixture.gate` does, from the formulas of its documentation."""
     n_rows, n_experts, n_classes = votes.shape
     for row in range(n_rows):
         voters = [e for e in range(n_experts) if votes[row, e].sum() > 0.0]
-        scores = outputs[row, :n_logits].astype(float) + faith.astype(float) @ memories
+        scores = outputs[row, :n_logits].astype(float) + memory_weights.astype(float) @ memories
         allowed = [e for e in voters if chosen[row, e]]
         weights[row] = 0.0
         for e in allowed or voters:
@@ -645,7 +645,7 @@ def gate_slowly(
                      for fading, old in zip((0.95, 0.998), losses, strict=True)]  # fmt: skip
         for e in everyone:
             errors[row, e] = w * (prior[e] - prior[e] * likelihood[e] / evidence)
-            faith_errors += errors[row, e] * memories[:, e]
+            memory_weight_errors += errors[row, e] * memories[:, e]
         for e in everyone:
             memories[:, e] = [
                 moved_towards(math.log(likelihood[e]), memory, fading**w)
@@ -662,7 +662,7 @@ def moved_towards(value, memory, fading):
 
 
 def nearest_slowly(inputs, targets, taught, capacity, k, votes, n_classes, *, by_relevance):
-    """What `driftmoe.neighbours.Neighbours` says of each row before learning it, by sorting all that it remembers."""
+    """What `driftmoe.experts.Neighbours` says of each row before learning it, by sorting all that it remembers."""
     proba = np.zeros((len(inputs), len(votes), n_classes))
     scales = np.ones(inputs.shape[1])
     episodes = []  # the oldest first: samples (their rows), how often it was thinned, how well it has done
@@ -723,7 +723,7 @@ def begin_episode_slowly(episodes):
 
 
 def follow_slowly(targets, taught, n_classes):
-    """What `driftmoe.neighbours.LabelHistory` says before each label."""
+    """What `driftmoe.experts.LabelHistory` says before each label."""
     proba = []
     for i in range(len(targets)):
         if i == 0:

@@ -15,7 +15,8 @@ from benchmarks import ablation
 from driftmoe import DriftMoEClassifier, classifier, moa, models
 from driftmoe.arguments import IDLE, NEEDS, unmet
 from driftmoe.classifier import DEFAULTS, VARIANTS
-from driftmoe.mixture import EXTRAS, MIXTURES
+from driftmoe.experts import EXTRAS
+from driftmoe.mixture import MIXTURES
 from driftmoe.nn import NeuralMoEClassifier
 from driftmoe.routing import TopK, WithNull
 from driftmoe.trees import HoeffdingTreeClassifier, TreePool

@@ -16,6 +16,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 import torch
+from batches import batch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import ReferenceDriftMoE
@@ -25,7 +26,7 @@ import streams
 from driftmoe import DriftMoEClassifier
 from driftmoe.classifier import VARIANTS
 from driftmoe.memory import n_bytes
-from driftmoe.mixing import correctness, first_best, follow_right, mix, mix_own, top_k
+from driftmoe.mixture.mixing import correctness, first_best, follow_right, mix, mix_own, top_k
 from driftmoe.routing import (
     ADAMOE,
     DYNMOLE,
@@ -272,7 +273,7 @@ def test_moe_data_answers_with_one_expert_and_moe_vote_with_top_k():
     vector = single._encoder.vector(x)[np.newaxis]
     (logits,) = single._mixture.router.logits(single._encoder.inputs(vector, is_learning=False))
     chosen, second = np.argsort(-logits, kind="stable")[:2]
-    (experts,) = single._mixture.experts.predict_proba(vector, 2)
+    (experts,) = single._mixture.experts.predict_proba(batch(vector, 2))
     assert list(single.predict_proba_one(x).values()) == pytest.approx(experts[chosen].tolist())
     weight = 1.0 / (1.0 + math.exp(logits[second] - logits[chosen]))
     expected = weight * experts[chosen] + (1.0 - weight) * experts[second]
@@ -297,7 +298,7 @@ def test_moe_task_grows_an_expert_per_class_and_teaches_all_of_them():
         model.learn_one({"v": float(i)}, label)
     weights = [expert._train_weight_seen_by_model for expert in model._mixture.experts._experts]
     assert weights == [4.0, 3.0, 2.0]
-    assert model._mixture.router.n_experts == 3
+    assert model._mixture.router.n_outputs == 3
     assert set(model.predict_proba_one({"v": 0.0})) == {"a", "b", ("c", 1)}
 
 
@@ -728,7 +729,7 @@ def test_river_experts_all_count_alike_where_only_nulls_are_chosen(variant):
     for x, _ in SEA[100:200]:
         sample = model._encoder.order(model._encoder.clean(x))
         inputs = model._encoder.inputs(model._encoder.vector(sample)[np.newaxis], is_learning=False)
-        votes = model._mixture.experts.predict_proba([sample], 2)[0]
+        votes = model._mixture.experts.predict_proba(batch([sample], 2))[0]
         if (
             model._mixture._choose(model._mixture.router.logits(inputs)).weights.any()
             or np.ptp(votes[:, 0]) < 1e-6

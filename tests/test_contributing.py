@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
-TO_BE_WRITTEN = {"driftmoe/majority.py", "my.csv"}
+TO_BE_WRITTEN = {"driftmoe/experts/majority.py", "my.csv"}
 """Files of the examples."""
 
 

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from batches import batch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import (
@@ -22,12 +23,14 @@ from river import base, naive_bayes
 import streams
 from driftmoe import DriftMoEClassifier
 from driftmoe.evaluation import prequential
-from driftmoe.linear import LinearModels, regress
-from driftmoe.mixture import PROBE, SURPRISE, Batch
-from driftmoe.mixture.gate import gate, head_errors, settle, who_voted
-from driftmoe.neighbours import LabelHistory, Neighbours
-from driftmoe.perceptron import Perceptron, perceive
-from driftmoe.router import soften
+from driftmoe.experts import Batch
+from driftmoe.experts.history import LabelHistory
+from driftmoe.experts.linear import LinearModels, regress
+from driftmoe.experts.neighbours import Neighbours
+from driftmoe.experts.perceptron import Perceptron, perceive
+from driftmoe.mixture import PROBE, SURPRISE
+from driftmoe.mixture.gate import end_mini_batch, gate, head_errors, who_voted
+from driftmoe.network import softmax
 from driftmoe.routing import Dense, TopK, WithNull, WithShared
 from driftmoe.trees import HoeffdingTreeClassifier
 from streams.drift import Switching
@@ -63,7 +66,7 @@ def test_the_gate_is_its_readable_twin(is_compiled, seed, n_null, is_learning):
     chosen = rng.random((n_rows, n_experts)) < 0.7
     targets = rng.integers(0, n_classes, n_rows) if is_learning else np.empty(0, np.int64)
     taught = rng.choice([1.0, 0.5, 3.0], len(targets))
-    faith, kinds = np.array([3.0, 1.5], np.float32), np.array([0, 0, 1, 2])
+    memory_weights, kinds = np.array([3.0, 1.5], np.float32), np.array([0, 0, 1, 2])
     ours, theirs = (
         (
             np.full((2, n_logits), -0.5),
@@ -74,8 +77,8 @@ def test_the_gate_is_its_readable_twin(is_compiled, seed, n_null, is_learning):
             np.zeros(2),
         )
         for _ in range(2)
-    )  # memories, trust, losses, weights, errors, faith errors
-    for do, (memories, trust, losses, weights, errors, faith_errors) in (
+    )  # memories, trust, losses, weights, errors, memory_weights errors
+    for do, (memories, trust, losses, weights, errors, memory_weight_errors) in (
         (plain(gate, is_compiled), ours),
         (gate_slowly, theirs),
     ):
@@ -87,13 +90,13 @@ def test_the_gate_is_its_readable_twin(is_compiled, seed, n_null, is_learning):
             taught,
             n_logits,
             memories,
-            faith,
+            memory_weights,
             kinds,
             trust,
             losses,
             weights,
             errors,
-            faith_errors,
+            memory_weight_errors,
         )
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
@@ -104,25 +107,25 @@ def test_errors_are_the_gradient_of_the_mixture_likelihood(weight):
     rng = np.random.default_rng(3)
     votes, memories = rng.dirichlet(np.ones(3), (1, 4)), rng.normal(size=(2, 4))
     logits = torch.tensor(rng.normal(size=4), requires_grad=True)
-    faith = torch.tensor([3.0, 1.0], dtype=torch.float64, requires_grad=True)
-    weights = torch.softmax(logits + faith @ torch.tensor(memories), 0)
+    memory_weights = torch.tensor([3.0, 1.0], dtype=torch.float64, requires_grad=True)
+    weights = torch.softmax(logits + memory_weights @ torch.tensor(memories), 0)
     likelihoods = 0.98 * torch.tensor(votes[0, :, 1]) + 0.02 / 3
     (-weight * torch.log((weights * likelihoods).sum())).backward()
     outputs = logits.detach().numpy()[np.newaxis].astype(np.float32)
-    errors, faith_errors = np.zeros_like(outputs), np.zeros(2)
+    errors, memory_weight_errors = np.zeros_like(outputs), np.zeros(2)
     gate(
         outputs, votes, np.ones((1, 4), np.bool_), np.array([1]), np.array([weight]), 4, memories,
-        np.float32(faith.detach().numpy()), np.zeros(4, np.int64), np.ones(1), np.zeros(2), np.empty((1, 4)), errors,
-        faith_errors,
+        np.float32(memory_weights.detach().numpy()), np.zeros(4, np.int64), np.ones(1), np.zeros(2),
+        np.empty((1, 4)), errors, memory_weight_errors,
     )  # fmt: skip
     np.testing.assert_allclose(errors[0], logits.grad, rtol=1e-4, atol=1e-7)
-    np.testing.assert_allclose(faith_errors, faith.grad, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(memory_weight_errors, memory_weights.grad, rtol=1e-4, atol=1e-7)
 
 
 def test_soften_is_softmax():
     outputs = np.array([[9.0, 1.0, 2.0, -300.0], [9.0, 1e4, 0.0, 0.0]], np.float32)
     proba = np.empty((2, 1, 3))
-    soften(outputs, 1, proba)
+    softmax(outputs, 1, proba)
     np.testing.assert_allclose(
         proba[:, 0], torch.softmax(torch.tensor(outputs[:, 1:]).double(), 1), rtol=1e-12
     )
@@ -149,30 +152,52 @@ def test_those_voted_who_were_chosen_and_had_a_vote(is_compiled):
 
 @pytest.mark.parametrize("is_compiled", [True, False])
 @pytest.mark.parametrize("rate", [0.0, 0.01])
-def test_a_mini_batch_settles_faith_standing_and_whom_to_probe(is_compiled, rate):
+def test_the_end_of_a_mini_batch_updates_memory_weights_and_logits_and_whom_to_probe(is_compiled, rate):
     theirs = torch.tensor([3.0, 1.5], requires_grad=True)
     optimiser = torch.optim.Adam([theirs], lr=0.01)
-    faith, moments = np.array([3.0, 1.5], np.float32), np.zeros((2, 2), np.float32)
+    memory_weights, moments = np.array([3.0, 1.5], np.float32), np.zeros((2, 2), np.float32)
     memories = np.array([[-0.1, -2.0, -0.5], [-0.2, -1.0, -0.7]])
-    n_steps, standing, is_probed = np.zeros(1, np.int64), np.zeros(3), np.ones(3, np.bool_)
+    n_steps, memory_logits, is_probed = np.zeros(1, np.int64), np.zeros(3), np.ones(3, np.bool_)
     trust, least, losses = np.array([0.1, 0.6, 0.3]), np.array([0.2, 0.5, 0.3]), np.array([0.5, 0.41])
     for step in range(1, 4):
         errors = np.array([0.8, -2.4]) * step
         if rate > 0.0:
             theirs.grad = torch.tensor(errors / 8.0).float()
             optimiser.step()
-        plain(settle, is_compiled)(
-            faith, *moments, errors, n_steps, rate, 8, memories, standing, trust, least, losses, is_probed
+        plain(end_mini_batch, is_compiled)(
+            memory_weights,
+            *moments,
+            errors,
+            n_steps,
+            rate,
+            8,
+            memories,
+            memory_logits,
+            trust,
+            least,
+            losses,
+            is_probed,
         )
         assert errors.tolist() == [0.0, 0.0]
-    np.testing.assert_allclose(faith, theirs.detach(), rtol=1e-6)
+    np.testing.assert_allclose(memory_weights, theirs.detach(), rtol=1e-6)
     assert n_steps[0] == (3 if rate > 0.0 else 0)
-    np.testing.assert_allclose(standing, faith.astype(float) @ memories)
+    np.testing.assert_allclose(memory_logits, memory_weights.astype(float) @ memories)
     assert losses[0] <= SURPRISE * losses[1]
     assert is_probed.tolist() == [True, False, False]
     losses[0] = 1.01 * SURPRISE * losses[1]  # a surprise
-    plain(settle, is_compiled)(
-        faith, *moments, np.zeros(2), n_steps, rate, 8, memories, standing, trust, least, losses, is_probed
+    plain(end_mini_batch, is_compiled)(
+        memory_weights,
+        *moments,
+        np.zeros(2),
+        n_steps,
+        rate,
+        8,
+        memories,
+        memory_logits,
+        trust,
+        least,
+        losses,
+        is_probed,
     )
     assert not is_probed.any()
 
@@ -205,7 +230,7 @@ def test_neighbours_are_found_as_by_sorting_all(by_relevance, seed, capacity, k)
         stop = min(n, start + int(rng.integers(1, 30)))
         ask = np.ones(stop - start, np.bool_)
         rows = slice(start, stop)
-        ours.append(neighbours.step(inputs[rows], targets[rows], taught[rows], 4, ask))
+        ours.append(neighbours.step(batch(inputs[rows], 4, targets[rows], taught[rows]), asked=ask))
         start = stop
     theirs = nearest_slowly(inputs, targets, taught, capacity, k, votes, 4, by_relevance=by_relevance)
     np.testing.assert_allclose(np.concatenate(ours), theirs, rtol=5e-3, atol=5e-3)
@@ -215,18 +240,20 @@ def test_neighbours_predict_what_step_says_and_change_nothing():
     rng = np.random.default_rng(1)
     inputs, targets = rng.normal(size=(300, 2)).astype(np.float32), rng.integers(0, 2, 300)
     neighbours, everyone, once = Neighbours(64), np.ones(300, np.bool_), np.ones(300)
-    neighbours.step(inputs, targets, once, 2, everyone)
-    first = neighbours.predict_proba(inputs, 2)
-    np.testing.assert_array_equal(first, neighbours.predict_proba(inputs, 2))
+    neighbours.step(batch(inputs, 2, targets, once), asked=everyone)
+    first = neighbours.predict_proba(batch(inputs, 2))
+    np.testing.assert_array_equal(first, neighbours.predict_proba(batch(inputs, 2)))
     np.testing.assert_array_equal(
-        first[0], neighbours.step(inputs[:1], targets[:1], once[:1], 2, everyone[:1])[0]
+        first[0], neighbours.step(batch(inputs[:1], 2, targets[:1], once[:1]), asked=everyone[:1])[0]
     )
 
 
 def test_a_row_that_is_not_asked_is_remembered_all_the_same():
     inputs = np.array([[0.0], [1.0], [1.0]], np.float32)
     neighbours = Neighbours(64, 1, ((0.0, 0.0),))
-    votes = neighbours.step(inputs, np.array([0, 1, 0]), np.ones(3), 2, np.array([True, False, True]))
+    votes = neighbours.step(
+        batch(inputs, 2, np.array([0, 1, 0]), np.ones(3)), asked=np.array([True, False, True])
+    )
     assert votes[0].tolist() == votes[1].tolist() == [[0.0, 0.0]]
     assert votes[2, 0].argmax() == 1
 
@@ -234,8 +261,10 @@ def test_a_row_that_is_not_asked_is_remembered_all_the_same():
 def test_a_new_input_was_zero_before():
     neighbours = Neighbours(64, 1, ((0.0, 0.0),))
     everyone = np.ones(2, np.bool_)
-    neighbours.step(np.array([[0.0], [0.1]], np.float32), np.array([0, 1]), np.ones(2), 2, everyone)
-    votes = neighbours.predict_proba(np.array([[0.0, 0.0], [0.1, 9.0]], np.float32), 2)
+    neighbours.step(
+        batch(np.array([[0.0], [0.1]], np.float32), 2, np.array([0, 1]), np.ones(2)), asked=everyone
+    )
+    votes = neighbours.predict_proba(batch(np.array([[0.0, 0.0], [0.1, 9.0]], np.float32), 2))
     assert votes[:, 0].argmax(axis=1).tolist() == [0, 1]
 
 
@@ -244,11 +273,8 @@ def test_the_past_gets_thinner_the_farther_back_in_bounded_memory():
     neighbours = Neighbours(64)
     n = 3000
     neighbours.step(
-        rng.normal(size=(n, 1)).astype(np.float32),
-        np.zeros(n, np.int64),
-        np.ones(n),
-        1,
-        np.zeros(n, np.bool_),
+        batch(rng.normal(size=(n, 1)).astype(np.float32), 1, np.zeros(n, np.int64), np.ones(n)),
+        asked=np.zeros(n, np.bool_),
     )
     used = neighbours._order[: neighbours._counts[0]]
     times = neighbours._times[used].ravel()
@@ -269,7 +295,9 @@ def test_what_was_known_of_a_concept_is_there_again_when_it_returns():
     is_second = np.arange(len(inputs)) // 500 % 2
     targets = np.where(is_second, 1 - checker, checker)
     neighbours = Neighbours(1024, 1, ((0.0, 0.0), (12.0, 0.0), (0.0, 0.01)))
-    votes = neighbours.step(inputs, targets, np.ones(len(inputs)), 2, np.ones(len(inputs), np.bool_))
+    votes = neighbours.step(
+        batch(inputs, 2, targets, np.ones(len(inputs))), asked=np.ones(len(inputs), np.bool_)
+    )
     is_right = votes.argmax(axis=2) == targets[:, np.newaxis]
     early = np.concatenate([np.arange(50, 150) + 500 * turn for turn in range(4, 8)])
     of_all, of_like_times, of_late = is_right[early].mean(axis=0)
@@ -298,9 +326,11 @@ def test_history_is_its_readable_twin(rows, cut):
         n = len(targets[part])
         if n:
             inputs = np.zeros((n, 1), np.float32)
-            votes.append(history.step(inputs, targets[part], taught[part], 4, np.ones(n, np.bool_)))
+            votes.append(
+                history.step(batch(inputs, 4, targets[part], taught[part]), asked=np.ones(n, np.bool_))
+            )
     np.testing.assert_allclose(np.concatenate(votes)[:, 0], follow_slowly(targets, taught, 4), rtol=1e-9)
-    one_more = history.predict_proba(np.zeros((1, 1), np.float32), 4)[0, 0]
+    one_more = history.predict_proba(batch(np.zeros((1, 1), np.float32), 4))[0, 0]
     np.testing.assert_allclose(one_more, follow_slowly([*targets, 0], [*taught, 1.0], 4)[-1], rtol=1e-9)
 
 
@@ -308,7 +338,7 @@ def test_history_of_many_classes_takes_bounded_memory():
     history = LabelHistory()
     targets = np.arange(3000)
     votes = history.step(
-        np.zeros((3000, 1), np.float32), targets, np.ones(3000), 3000, np.ones(3000, np.bool_)
+        batch(np.zeros((3000, 1), np.float32), 3000, targets, np.ones(3000)), asked=np.ones(3000, np.bool_)
     )
     assert history._pairs.nbytes < 10**6
     assert votes[10].sum() == pytest.approx(1.0)
@@ -327,9 +357,11 @@ def test_linear_models_are_their_readable_twin(is_compiled, seed, cut, n_inputs)
     models = LinearModels(rates)
     parts = [(inputs[rows], targets[rows], taught[rows]) for rows in (slice(cut), slice(cut, None))]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("driftmoe.linear.regress", plain(regress, is_compiled))
-        votes = [models.step(x, y, w, 3, np.ones(len(y), np.bool_)) for x, y, w in parts if len(y)]
-        last = models.predict_proba(inputs[:1], 3)
+        patch.setattr("driftmoe.experts.linear.regress", plain(regress, is_compiled))
+        votes = [
+            models.step(batch(x, 3, y, w), asked=np.ones(len(y), np.bool_)) for x, y, w in parts if len(y)
+        ]
+        last = models.predict_proba(batch(inputs[:1], 3))
     for r, (proba, weights) in enumerate(slow):
         np.testing.assert_allclose(np.concatenate(votes)[:, r], proba, rtol=1e-9, atol=1e-12)
         logits = weights @ np.append(inputs[0].astype(np.float64), 1.0)
@@ -340,12 +372,16 @@ def test_linear_models_take_in_new_inputs_and_classes_and_predicting_changes_not
     rng = np.random.default_rng(1)
     models, asked = LinearModels(), np.ones(50, np.bool_)
     inputs = rng.normal(size=(50, 2)).astype(np.float32)
-    models.step(inputs, (inputs[:, 0] > 0).astype(np.int64), np.ones(50), 2, asked)
-    before = models.predict_proba(inputs, 2)
-    assert models.predict_proba(np.hstack([inputs, np.ones((50, 3), np.float32)]), 5).shape == (50, 3, 5)
-    np.testing.assert_array_equal(models.predict_proba(inputs, 2), before)
+    models.step(batch(inputs, 2, (inputs[:, 0] > 0).astype(np.int64), np.ones(50)), asked=asked)
+    before = models.predict_proba(batch(inputs, 2))
+    assert models.predict_proba(batch(np.hstack([inputs, np.ones((50, 3), np.float32)]), 5)).shape == (
+        50,
+        3,
+        5,
+    )
+    np.testing.assert_array_equal(models.predict_proba(batch(inputs, 2)), before)
     wider = np.hstack([inputs, np.zeros((50, 1), np.float32)])
-    after = models.step(wider[:1], np.array([2]), np.ones(1), 3, asked[:1])
+    after = models.step(batch(wider[:1], 3, np.array([2]), np.ones(1)), asked=asked[:1])
     np.testing.assert_allclose(after[0, :, 1] / after[0, :, 0], before[0, :, 1] / before[0, :, 0])
     assert models._weights.shape == (3, 4, 3)
 
@@ -355,7 +391,7 @@ def test_linear_models_stay_finite_whatever_the_size_of_inputs(size):
     rng = np.random.default_rng(1)
     inputs = (size * rng.normal(size=(2000, 3))).astype(np.float32)
     targets = (inputs @ np.array([1.0, -2.0, 0.5], np.float32) > 0).astype(np.int64)
-    votes = LinearModels().step(inputs, targets, np.ones(2000), 2, np.ones(2000, np.bool_))
+    votes = LinearModels().step(batch(inputs, 2, targets, np.ones(2000)), asked=np.ones(2000, np.bool_))
     assert np.isfinite(votes).all()
     if size > 1.0:
         assert (votes.argmax(2)[1000:, 0] == targets[1000:]).mean() > 0.95
@@ -392,11 +428,11 @@ def test_the_network_is_its_readable_twin(is_compiled, seed, cut, n_inputs, widt
     targets, network = rng.integers(0, 3, 30), Perceptron(rng, width=width, rate=0.01)
     taught = rng.choice([1.0, 0.5, 3.0], 30)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("driftmoe.perceptron.perceive", plain(perceive, is_compiled))
-        network.step(inputs[:0], targets[:0], taught[:0], 3, np.ones(0, np.bool_))
+        patch.setattr("driftmoe.experts.perceptron.perceive", plain(perceive, is_compiled))
+        network.step(batch(inputs[:0], 3, targets[:0], taught[:0]), asked=np.ones(0, np.bool_))
         slow = perceive_slowly(inputs, targets, taught, 3, network._hidden[0], 0.01)
         parts = [(inputs[rows], targets[rows], taught[rows]) for rows in (slice(cut), slice(cut, None))]
-        votes = [network.step(x, y, w, 3, np.ones(len(y), np.bool_)) for x, y, w in parts]
+        votes = [network.step(batch(x, 3, y, w), asked=np.ones(len(y), np.bool_)) for x, y, w in parts]
     np.testing.assert_allclose(np.concatenate(votes)[:, 0], slow, atol=1e-3)
 
 
@@ -405,25 +441,31 @@ def test_the_network_says_of_a_row_the_same_in_any_block():
     inputs = rng.normal(size=(100, 5)).astype(np.float32)
     targets, asked, once = rng.integers(0, 3, 100), np.ones(100, np.bool_), np.ones(100)
     whole, one_by_one = (Perceptron(np.random.default_rng(1)) for _ in range(2))
-    votes = whole.step(inputs, targets, once, 3, asked)
+    votes = whole.step(batch(inputs, 3, targets, once), asked=asked)
     for i in range(100):
-        said = one_by_one.predict_proba(inputs[i : i + 1], 3)
-        learnt = one_by_one.step(inputs[i : i + 1], targets[i : i + 1], once[:1], 3, asked[:1])
+        said = one_by_one.predict_proba(batch(inputs[i : i + 1], 3))
+        learnt = one_by_one.step(batch(inputs[i : i + 1], 3, targets[i : i + 1], once[:1]), asked=asked[:1])
         np.testing.assert_array_equal(said, learnt)
         np.testing.assert_array_equal(said[0], votes[i])
-    np.testing.assert_array_equal(whole.predict_proba(inputs, 3)[7:8], whole.predict_proba(inputs[7:8], 3))
+    np.testing.assert_array_equal(
+        whole.predict_proba(batch(inputs, 3))[7:8], whole.predict_proba(batch(inputs[7:8], 3))
+    )
 
 
 def test_the_network_takes_in_new_inputs_and_classes_and_predicting_changes_nothing():
     rng = np.random.default_rng(1)
     network, asked = Perceptron(rng, width=8), np.ones(50, np.bool_)
     inputs = rng.normal(size=(50, 2)).astype(np.float32)
-    network.step(inputs, (inputs[:, 0] > 0).astype(np.int64), np.ones(50), 2, asked)
-    before = network.predict_proba(inputs, 2)
-    assert network.predict_proba(np.hstack([inputs, np.ones((50, 3), np.float32)]), 5).shape == (50, 1, 5)
-    np.testing.assert_array_equal(network.predict_proba(inputs, 2), before)
+    network.step(batch(inputs, 2, (inputs[:, 0] > 0).astype(np.int64), np.ones(50)), asked=asked)
+    before = network.predict_proba(batch(inputs, 2))
+    assert network.predict_proba(batch(np.hstack([inputs, np.ones((50, 3), np.float32)]), 5)).shape == (
+        50,
+        1,
+        5,
+    )
+    np.testing.assert_array_equal(network.predict_proba(batch(inputs, 2)), before)
     wider = np.hstack([inputs, np.zeros((50, 1), np.float32)])
-    after = network.step(wider[:1], np.array([2]), np.ones(1), 3, asked[:1])
+    after = network.step(batch(wider[:1], 3, np.array([2]), np.ones(1)), asked=asked[:1])
     np.testing.assert_allclose(after[0, :, 1] / after[0, :, 0], before[0, :, 1] / before[0, :, 0])
     assert network._hidden.shape == (3, 4, 8)
     assert network._outputs.shape == (3, 3, 9)
@@ -434,7 +476,7 @@ def test_the_network_stays_finite_whatever_the_size_of_inputs(size):
     rng = np.random.default_rng(1)
     inputs = (size * rng.normal(size=(2000, 3))).astype(np.float32)
     targets = (inputs @ np.array([1.0, -2.0, 0.5], np.float32) > 0).astype(np.int64)
-    votes = Perceptron(rng).step(inputs, targets, np.ones(2000), 2, np.ones(2000, np.bool_))
+    votes = Perceptron(rng).step(batch(inputs, 2, targets, np.ones(2000)), asked=np.ones(2000, np.bool_))
     assert np.isfinite(votes).all()
 
 
@@ -442,8 +484,8 @@ def test_the_network_finds_a_curved_border_where_the_linear_models_find_none():
     rng = np.random.default_rng(1)
     inputs = rng.normal(size=(3000, 2)).astype(np.float32)
     targets, asked = ((inputs**2).sum(axis=1) > 1.4).astype(np.int64), np.ones(3000, np.bool_)
-    curved = Perceptron(rng).step(inputs, targets, np.ones(3000), 2, asked)
-    straight = LinearModels().step(inputs, targets, np.ones(3000), 2, asked)
+    curved = Perceptron(rng).step(batch(inputs, 2, targets, np.ones(3000)), asked=asked)
+    straight = LinearModels().step(batch(inputs, 2, targets, np.ones(3000)), asked=asked)
     assert (curved[1000:, 0].argmax(axis=1) == targets[1000:]).mean() > 0.9
     assert (straight[1000:].argmax(axis=2) == targets[1000:, np.newaxis]).mean(axis=0).max() < 0.7
 
@@ -553,16 +595,16 @@ def test_the_head_learns_the_classes(learning_rate, learns):
     assert (model.routing_report().window.of_each()["head"]["accuracy"] > 0.8) == learns
 
 
-def test_faith_in_the_memories_grows_where_the_label_follows_the_past():
+def test_memory_weights_grow_where_the_label_follows_the_past():
     """Labels in long runs, which two constant experts know in turn; features tell nothing."""
     rng = np.random.default_rng(0)
     y = np.repeat(rng.integers(0, 2, 60), 50)
     model = DriftMoEClassifier(expert=Says(0), n_experts=1, extras=(Says(1),), gate="recency", seed=1)
-    before = model._mixture._faith.copy()
+    before = model._mixture._memory_weights.copy()
     predicted = np.array(
         model.step_many(rng.random((3000, 1)), y, names=["a"], values=[None], classes=[0, 1])[1:]
     )
-    assert (model._mixture._faith > before).any()
+    assert (model._mixture._memory_weights > before).any()
     assert (predicted == y[1:]).mean() > 0.9
 
 
@@ -632,9 +674,9 @@ def asked_of_neighbours(stream, **arguments):
     for neighbours, of_kind in zip(model._mixture._extras[:2], asked, strict=True):
         plan = neighbours.plan
 
-        def spy(inputs, targets, taught, n_classes, is_asked, *, changes, plan=plan, of_kind=of_kind):
-            of_kind.extend(is_asked.tolist())
-            return plan(inputs, targets, taught, n_classes, is_asked, changes=changes)
+        def spy(rows, *, asked, changes, plan=plan, of_kind=of_kind):
+            of_kind.extend(asked.tolist())
+            return plan(rows, asked=asked, changes=changes)
 
         neighbours.plan = spy
     accuracy(model, stream)

@@ -8,7 +8,8 @@ import torch
 from reference import forward_slowly, keyed_slowly
 
 from driftmoe.losses import correctness_loss
-from driftmoe.router import NEGLIGIBLE, Router, adam, forward
+from driftmoe.mixture.router import Router
+from driftmoe.network import NEGLIGIBLE, adam, forward
 
 
 def router(n_experts=3, **arguments):
@@ -293,7 +294,7 @@ def test_a_router_that_grows_a_draft_stays_as_it_is():
     state, probe = copy.deepcopy(vars(r)), vectors(1, 5)
     before = r.logits(probe).tolist()
     draft = r.grown(9, 6)
-    assert (draft.n_inputs, draft.n_experts) == (9, 6)
+    assert (draft.n_inputs, draft.n_outputs) == (9, 6)
     assert r.logits(probe).tolist() == before
     rng = state.pop("_rng")
     assert r._rng.bit_generator.state == rng.bit_generator.state

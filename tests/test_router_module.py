@@ -12,7 +12,7 @@ from torch import nn
 
 import streams
 from driftmoe import DriftMoEClassifier
-from driftmoe.router import Router
+from driftmoe.mixture.router import Router
 
 
 def trained(variant, n_samples=300):
@@ -28,7 +28,7 @@ def test_a_model_shows_its_router_as_a_module_with_the_same_logits(variant):
     inputs = np.random.default_rng(0).normal(size=(50, 21)).astype(np.float32)
     logits = model.router(torch.from_numpy(inputs))
     assert isinstance(model.router, nn.Module)
-    assert logits.shape == (50, model._mixture.router.n_experts)
+    assert logits.shape == (50, model._mixture.router.n_outputs)
     np.testing.assert_allclose(logits.detach(), model._mixture.router.logits(inputs), rtol=1e-4, atol=1e-5)
 
 

@@ -14,8 +14,7 @@ import streams
 from driftmoe import DriftMoEClassifier
 from driftmoe.classifier import VARIANTS
 from driftmoe.evaluation import prequential
-from driftmoe.routing import STREAM, Dense, TopK, TopP, WithNull, WithShared, first_right, tsallis_entropy
-from driftmoe.telemetry import (
+from driftmoe.mixture.telemetry import (
     CHOSEN,
     ENTROPY,
     MISSED,
@@ -27,6 +26,7 @@ from driftmoe.telemetry import (
     RoutingLog,
     tally,
 )
+from driftmoe.routing import STREAM, Dense, TopK, TopP, WithNull, WithShared, first_right, tsallis_entropy
 
 SMALL = {"hidden": (8,), "batch_size": 32, "seed": 3}
 

@@ -70,6 +70,25 @@ def test_of_several_exceptions_the_last_shows_those_before():
     assert [raised.value.__context__, raised.value.__context__.__context__] == errors[1::-1]
 
 
+def test_exceptions_with_contexts_of_their_own_lose_none_of_those_before():
+    raises = iter([ValueError("one"), KeyError("two"), ValueError("three")])
+
+    def raise_within_a_handler():
+        if (error := next(raises, None)) is not None:
+            try:
+                raise LookupError(f"before {error}")
+            except LookupError:
+                raise error  # noqa: B904  # its context is what this is about
+
+    with pytest.raises(ValueError, match="three") as raised:
+        carry_out([raise_within_a_handler])
+    said, error = [], raised.value
+    while error is not None:
+        said.append(str(error))
+        error = error.__context__
+    assert said == ["three", "before three", "'two'", "before 'two'", "one", "before one"]
+
+
 def test_what_several_experts_raise_is_all_in_the_traceback():
     class Touchy(naive_bayes.GaussianNB):
         def learn_one(self, x, y):

@@ -15,8 +15,9 @@ from river import base, naive_bayes, tree
 import streams
 from driftmoe import DriftMoEClassifier
 from driftmoe.classifier import VARIANTS
+from driftmoe.mixture.router import Router
+from driftmoe.network import N_KEPT
 from driftmoe.nn import NeuralMoEClassifier
-from driftmoe.router import N_KEPT, Router
 from driftmoe.routing import TopK
 from driftmoe.transaction import OneAtATime
 from driftmoe.trees import HoeffdingTreeClassifier, TreePool

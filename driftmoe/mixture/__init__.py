@@ -7,21 +7,37 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
-from driftmoe.mixture.adaptive import EXTRAS, FAITH, FAITH_RATE, GATES, HEAD, PROBE, AdaptiveMixture
-from driftmoe.mixture.batch import Batch
+from driftmoe.experts import Batch
+from driftmoe.mixture.adaptive import GATES, HEAD, MEMORY_WEIGHT, MEMORY_WEIGHT_RATE, PROBE, AdaptiveMixture
 from driftmoe.mixture.cotraining import CoTraining, MostTrustedAnswers
 from driftmoe.mixture.gate import FADING, FLOOR, LOSS_FADING, SURPRISE, TRUST_FADING
 from driftmoe.mixture.per_class import PerClass
-from driftmoe.router import Router
-from driftmoe.telemetry import RoutingLog
+from driftmoe.mixture.router import Router
+from driftmoe.mixture.telemetry import RoutingLog
+from driftmoe.state import State
 from driftmoe.transaction import Changes
 
 if TYPE_CHECKING:
     from river import base
 
 __all__ = [
-    "EXTRAS", "FADING", "FAITH", "FAITH_RATE", "FLOOR", "GATES", "HEAD", "LOSS_FADING", "MIXTURES", "PROBE",
-    "SURPRISE", "TRUST_FADING", "AdaptiveMixture", "Batch", "CoTraining", "Mixture", "MostTrustedAnswers", "PerClass",
+    "FADING",
+    "FLOOR",
+    "GATES",
+    "HEAD",
+    "LOSS_FADING",
+    "MEMORY_WEIGHT",
+    "MEMORY_WEIGHT_RATE",
+    "MIXTURES",
+    "PROBE",
+    "SURPRISE",
+    "TRUST_FADING",
+    "AdaptiveMixture",
+    "Batch",
+    "CoTraining",
+    "Mixture",
+    "MostTrustedAnswers",
+    "PerClass",
 ]  # fmt: skip
 
 
@@ -86,6 +102,12 @@ class Mixture(Protocol):
 
     def plan(self, batch: Batch, changes: Changes) -> np.ndarray:
         """Plan to learn a batch; return the answer before each row was learnt, which the changes write."""
+
+    def state(self) -> State:
+        """Return all that was learnt, as named arrays and numbers; see `driftmoe.state`."""
+
+    def restore(self, state: State) -> None:
+        """Bring a mixture that was built with the same arguments to a state; see `driftmoe.state`."""
 
 
 MIXTURES: dict[str, type[Mixture]] = {

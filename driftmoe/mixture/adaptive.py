@@ -7,35 +7,33 @@ router takes a gradient step on the mixture's log-likelihood.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from driftmoe.draws import poisson
-from driftmoe.experts import Experts, MulticlassExperts, new_experts
-from driftmoe.linear import LinearModels
-from driftmoe.mixing import mix
-from driftmoe.mixture.batch import Batch
+from driftmoe.experts import EXTRAS, Batch, Experts, MulticlassExperts, new_experts
 from driftmoe.mixture.cotraining import MAX_NODES, check_policy, n_logits_of, planned_replacements
-from driftmoe.mixture.gate import FADING, LOSS_FADING, gate, head_errors, settle, who_voted
-from driftmoe.neighbours import LabelHistory, Neighbours
-from driftmoe.perceptron import Perceptron
-from driftmoe.router import Router, soften
+from driftmoe.mixture.gate import FADING, LOSS_FADING, end_mini_batch, gate, head_errors, who_voted
+from driftmoe.mixture.mixing import mix
+from driftmoe.mixture.router import Router
+from driftmoe.mixture.telemetry import RoutingLog
+from driftmoe.network import softmax
 from driftmoe.routing import Choice, Policy, at_step, route
-from driftmoe.telemetry import RoutingLog
+from driftmoe.state import State, array_of, check_names, count_of, restored, value_of
 from driftmoe.transaction import NO_TARGETS, NO_WEIGHTS, Changes, assignment, planned, publication
 from driftmoe.trees import HoeffdingTreeClassifier
 
 if TYPE_CHECKING:
     from river import base
 
-FAITH = 3.0
-"""How much each memory counts to begin with, per nat of likelihood; learnt from then on."""
+MEMORY_WEIGHT = 3.0
+"""Initial weight of each log-likelihood memory in the gate's logits. Learnt during training."""
 
-FAITH_RATE = 5.0
-"""Step size of what is learnt about the memories, as a multiple of the router's."""
+MEMORY_WEIGHT_RATE = 5.0
+"""Step size with which the memory weights are learnt, as a multiple of the router's."""
 
 PROBE = 8
 """An expert that is hardly trusted is asked for one sample in so many."""
@@ -45,38 +43,6 @@ GATES = {"learnt": (True, True), "router": (True, False), "recency": (False, Tru
 
 MONITORS = {"warning_delta": 0.05, "drift_delta": 0.01}
 """How the trees of the adaptive variant follow drift; see `TreePool`."""
-
-Extra = Neighbours | LabelHistory | LinearModels | Perceptron | MulticlassExperts
-
-
-class Kind(NamedTuple):
-    """How the extra experts of a name are made, and which arguments of the classifier concern them.
-
-    Attributes
-    ----------
-    make
-        Called with `memory` and a private source of randomness; returns the untrained experts.
-    remembers
-        Whether `memory` has an effect on them.
-    is_costly
-        Whether they are asked for one sample in `PROBE` only, while the gate trusts them less than `min_trust`.
-    """
-
-    make: Callable[[int, np.random.Generator], Extra]
-    remembers: bool = False
-    is_costly: bool = False
-
-
-EXTRAS: dict[str, Kind] = {
-    "neighbours": Kind(lambda memory, rng: Neighbours(memory), remembers=True, is_costly=True),
-    "relevant-neighbours": Kind(
-        lambda memory, rng: Neighbours(memory, by_relevance=True), remembers=True, is_costly=True
-    ),
-    "history": Kind(lambda memory, rng: LabelHistory()),
-    "linear": Kind(lambda memory, rng: LinearModels()),
-    "network": Kind(lambda memory, rng: Perceptron(*rng.spawn(1))),
-}
-"""Name of an extra expert -> its kind. A new kind is a new file and one line here."""
 
 HEAD = "head"
 """The extra expert that is the router itself: its own class probabilities."""
@@ -96,7 +62,7 @@ class AdaptiveMixture:
     router
         Its logits are those of the experts (of `policy`, if there is one), then those of the classes if `has_head`.
     policy
-        Chooses from the experts' logits and their standing who votes, and who of the pool learns; `None` for all. The
+        Chooses from the experts' logits, memories included, who votes, and which trees learn; `None` for all. The
         router learns from the votes of all. A null expert of the policy votes as the mean of all others: it is trusted
         where they agree, and nobody needs to learn.
     leverage
@@ -108,6 +74,30 @@ class AdaptiveMixture:
         What the weights depend on: see `GATES`.
     rng
         Private source of the Poisson weights.
+
+    Notes
+    -----
+    The router gives a logit z_e(x) for each expert, and each expert gives class probabilities p_e(y|x). Two memories
+    H_e hold the faded log-likelihood of the expert, over about 10 and 50 samples. The answer is sum_e g_e p_e with the
+    gate weights g = softmax_e (z_e(x) + a·H_e). The router and the two memory weights a descend on the negative
+    log-likelihood -ln sum_e g_e p_e(y). This is the mixture of Jacobs et al. (1991), with likelihoods that are
+    forgotten as in dynamic model averaging (Raftery et al. 2010). A `policy` reads z_e(x) + a·H_e, with the memories as
+    they were at the last step of the router.
+
+    Trees learn a sample as often as a Poisson draw says (leveraging bagging, Bifet et al. 2010). Each has a warning
+    and a drift detector (ADWIN), which start a background tree and put it in place (adaptive random forests, Gomes et
+    al. 2017).
+
+    References
+    ----------
+    Jacobs, Jordan, Nowlan and Hinton (1991). Adaptive mixtures of local experts. Neural Computation 3.
+
+    Raftery, Kárný and Ettler (2010). Online prediction under model uncertainty via dynamic model averaging.
+    Technometrics 52.
+
+    Bifet, Holmes and Pfahringer (2010). Leveraging bagging for evolving data streams. ECML PKDD.
+
+    Gomes et al. (2017). Adaptive random forests for evolving data stream classification. Machine Learning 106.
     """
 
     DEFAULTS: ClassVar[Mapping[str, Any]] = {"hidden": (128, 64), "batch_size": 32}
@@ -120,7 +110,7 @@ class AdaptiveMixture:
     def __init__(
         self,
         pool: Experts,
-        extras: Sequence[tuple[str, Extra]],
+        extras: Sequence[tuple[str, Experts]],
         *,
         has_head: bool,
         router: Router,
@@ -142,15 +132,15 @@ class AdaptiveMixture:
         sizes = [pool.n_experts, *(extra.n_experts for extra in self._extras)] + [1] * has_head
         self.n_experts = sum(sizes)
         self.n_logits = self.n_experts + getattr(policy, "n_null", 0)
-        self._kinds = np.repeat(np.arange(len(sizes)), sizes)
+        self._groups = np.repeat(np.arange(len(sizes)), sizes)
         self._memories = np.zeros((len(FADING), self.n_logits))
         self._asks_router, self._asks_memories = GATES[gate]
-        self._faith = np.full(len(FADING), FAITH * self._asks_memories, np.float32)
-        self._standing = np.zeros(
+        self._memory_weights = np.full(len(FADING), MEMORY_WEIGHT * self._asks_memories, np.float32)
+        self._memory_logits = np.zeros(
             self.n_logits
         )  # what the memories added to the logits when the router last learnt
-        self._faith_moments = np.zeros((2, len(FADING)), np.float32)
-        self._faith_errors = np.zeros(len(FADING))
+        self._memory_weight_moments = np.zeros((2, len(FADING)), np.float32)
+        self._memory_weight_errors = np.zeros(len(FADING))
         self._n_steps = np.zeros(1, np.int64)
         self._n_seen = 0
         self._losses = np.zeros(len(LOSS_FADING))
@@ -184,7 +174,7 @@ class AdaptiveMixture:
     ) -> AdaptiveMixture:
         """Return the mixture of the settings, as `DriftMoEClassifier` names them."""
         extras, policy = settings["extras"], settings["policy"]
-        others: list[tuple[str, Extra]] = []
+        others: list[tuple[str, Experts]] = []
         for extra in extras:
             if not isinstance(extra, str):  # a river classifier
                 others.append((type(extra).__name__, MulticlassExperts(extra, 1, expert_rng)))
@@ -226,9 +216,8 @@ class AdaptiveMixture:
         for kind, part in zip([self.experts.kind, *self._names], self.parts, strict=True):
             if kind in names:  # another river classifier of this class
                 kind = f"{kind} {sum(name.startswith(kind) for name in names) + 1}"
-            marks = getattr(part, "marks", [str(i + 1) for i in range(part.n_experts)])
-            is_alone = part is not self.experts and len(marks) == 1
-            names += [kind] if is_alone else [f"{kind} {mark}" for mark in marks]
+            is_alone = part is not self.experts and part.n_experts == 1
+            names += [kind] if is_alone else [f"{kind} {name}" for name in part.names]
         return names + [HEAD] * self._has_head
 
     def n_replaced(self, n_classes: int) -> np.ndarray:
@@ -251,12 +240,10 @@ class AdaptiveMixture:
     def votes(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         """Return the weights of the experts, shape (n_rows, n_experts), and their votes on some samples."""
         outputs, n_rows, n_classes = self.router.logits(batch.inputs), len(batch.inputs), batch.n_classes
-        votes = [self.experts.predict_proba(batch.of(self.experts), n_classes)]
+        votes = [self.experts.predict_proba(batch)]
         for extra, is_asked in zip(self._extras, self._asked(1)[:, 0].tolist(), strict=True):
             votes.append(
-                extra.predict_proba(batch.of(extra), n_classes)
-                if is_asked
-                else np.zeros((n_rows, extra.n_experts, n_classes))
+                extra.predict_proba(batch) if is_asked else np.zeros((n_rows, extra.n_experts, n_classes))
             )
         if self._has_head:
             votes.append(self._head(outputs, n_classes))
@@ -314,32 +301,74 @@ class AdaptiveMixture:
         replaced = planned_replacements(self, batch, changes)
         router.plan(errors, changes, takes_errors=True)
         if replaced is not None:  # the router's mini-batch is full
-            self._plan_settling(changes)
+            self._plan_end_of_mini_batch(changes)
         choice = Choice(weights_of_experts, mask, chosen.n_null)
         self.log.plan(choice, None, expert_proba, proba, targets, replaced=replaced, changes=changes)
         return proba
+
+    def state(self) -> State:
+        """Return the experts, the router, and what the gate has learnt; see `driftmoe.state`."""
+        return {
+            "experts": self.experts.state(),
+            "extras": [extra.state() for extra in self._extras],
+            "router": self.router.state(),
+            "log": self.log.state(),
+            "n_seen": self._n_seen,
+            "poisson_key": int(self._key),
+            "log_likelihoods": self._memories.copy(),
+            "memory_weights": self._memory_weights.copy(),
+            "memory_weight_moments": self._memory_weight_moments.copy(),
+            "memory_weight_errors": self._memory_weight_errors.copy(),
+            "memory_logits": self._memory_logits.copy(),
+            "n_gate_steps": int(self._n_steps[0]),
+            "losses": self._losses.copy(),
+            "trust": self._trust.copy(),
+            "is_probed": self._is_probed.copy(),
+        }
+
+    def restore(self, state: State) -> None:
+        """Bring a mixture that was built with the same arguments to a state; see `driftmoe.state`."""
+        check_names(state, _STATE, self)
+        extras = value_of(state, "extras", list, self)
+        if len(extras) != len(self._extras):
+            raise ValueError(
+                f"the state of {type(self).__name__} has {len(extras)} extras and this one has {len(self._extras)}; "
+                "build it with the arguments that it had"
+            )
+        arrays = {
+            name: array_of(state, name, like.dtype, like.shape, self)
+            for name, like in (
+                ("log_likelihoods", self._memories),
+                ("memory_weights", self._memory_weights),
+                ("memory_weight_moments", self._memory_weight_moments),
+                ("memory_weight_errors", self._memory_weight_errors),
+                ("memory_logits", self._memory_logits),
+                ("losses", self._losses),
+                ("trust", self._trust),
+                ("is_probed", self._is_probed),
+            )
+        }
+        n_seen, n_steps = count_of(state, "n_seen", self), count_of(state, "n_gate_steps", self)
+        key = count_of(state, "poisson_key", self, at_most=2**64 - 1)
+        parts = [restored(getattr(self, name), state[name]) for name in ("experts", "router", "log")]
+        self._extras = [restored(part, one) for part, one in zip(self._extras, extras, strict=True)]
+        self.experts, self.router, self.log = parts
+        self._n_seen, self._key, self._n_steps = n_seen, np.uint64(key), np.array([n_steps])
+        self._memories = arrays.pop("log_likelihoods")
+        vars(self).update({f"_{name}": array for name, array in arrays.items()})
 
     def _plan_votes(
         self, batch: Batch, outputs: np.ndarray, chosen: Choice, changes: Changes
     ) -> tuple[np.ndarray, np.ndarray]:
         """Plan to let all experts vote, then learn; return all votes, and those of the last kind of expert."""
-        targets, weights, n_classes, n_rows = (
-            batch.targets, batch.weights, batch.n_classes, len(batch.targets)
-        )  # fmt: skip
+        weights, n_classes, n_rows = batch.weights, batch.n_classes, len(batch.targets)
         taught = self._draws(n_rows)
         taught *= self._learning(chosen)
         taught *= weights[:, np.newaxis]
         asked = self._asked(n_rows)
-        votes = [
-            self.experts.plan(
-                batch.of(self.experts), targets, taught, n_classes, nominal=batch.nominal, changes=changes
-            )
-        ]
-        for i, extra in enumerate(self._extras):
-            of_rows = (
-                weights if extra.reads == "inputs" else np.repeat(weights[:, np.newaxis], extra.n_experts, 1)
-            )
-            votes.append(extra.plan(batch.of(extra), targets, of_rows, n_classes, asked[i], changes=changes))
+        votes = [self.experts.plan(batch, taught, changes=changes)]
+        for extra, of_extra in zip(self._extras, asked, strict=True):
+            votes.append(extra.plan(batch, asked=of_extra, changes=changes))
         if self._has_head:
             votes.append(self._head(outputs, n_classes))
         expert_proba = np.zeros((n_rows, self.n_experts, n_classes))
@@ -350,14 +379,14 @@ class AdaptiveMixture:
             first = last
         return expert_proba, votes[-1]
 
-    def _plan_settling(self, changes: Changes) -> None:
-        """Plan what is learnt at the end of the router's mini-batch; see `settle`."""
-        rate = FAITH_RATE * self.router.learning_rate * self._asks_memories
+    def _plan_end_of_mini_batch(self, changes: Changes) -> None:
+        """Plan what is learnt at the end of the router's mini-batch; see `end_mini_batch`."""
+        rate = MEMORY_WEIGHT_RATE * self.router.learning_rate * self._asks_memories
         changes.append(
             planned(
-                settle, self._faith, *self._faith_moments, self._faith_errors, self._n_steps, rate,
-                self.router.batch_size, self._memories, self._standing, self._trust, self._least_trust, self._losses,
-                self._is_probed,
+                end_mini_batch, self._memory_weights, *self._memory_weight_moments, self._memory_weight_errors,
+                self._n_steps, rate, self.router.batch_size, self._memories, self._memory_logits, self._trust,
+                self._least_trust, self._losses, self._is_probed,
             )
         )  # fmt: skip
 
@@ -371,7 +400,7 @@ class AdaptiveMixture:
         """Return the class probabilities of the router's own network, of classes that it knows."""
         proba = np.zeros((len(outputs), 1, n_classes))
         of_known = np.empty((len(outputs), 1, outputs.shape[1] - self.n_logits))
-        soften(outputs, self.n_logits, of_known)
+        softmax(outputs, self.n_logits, of_known)
         proba[:, :, : of_known.shape[2]] = of_known
         return proba
 
@@ -394,8 +423,8 @@ class AdaptiveMixture:
     ) -> tuple[Any, ...]:
         """Return what `gate` takes."""
         return (
-            outputs, expert_proba, chosen, targets, taught, self.n_logits, self._memories, self._faith, self._kinds,
-            self._trust, self._losses, weights, errors, self._faith_errors,
+            outputs, expert_proba, chosen, targets, taught, self.n_logits, self._memories, self._memory_weights,
+            self._groups, self._trust, self._losses, weights, errors, self._memory_weight_errors,
         )  # fmt: skip
 
     def _choose(self, outputs: np.ndarray) -> Choice:
@@ -403,13 +432,13 @@ class AdaptiveMixture:
         if self._policy is None:
             return Choice(_NO_WEIGHTS, np.ones((len(outputs), self.n_experts), np.bool_))
         policy = at_step(self._policy, self.router.n_batches)
-        scores = outputs[:, : self.n_logits] * self._asks_router + self._standing
+        scores = outputs[:, : self.n_logits] * self._asks_router + self._memory_logits
         return route(policy, scores[:, self._n_shared :])
 
     def _learning(self, chosen: Choice) -> np.ndarray:
-        """Return who of the pool learns: the chosen, or all where the chosen are of other kinds, lest it starves.
+        """Select the trees that learn: those that the policy chose, or all trees if it chose none.
 
-        Shared experts are chosen always, which says nothing about the others.
+        Shared experts are always chosen, which says nothing about the others.
         """
         mask = chosen.mask[:, : self.experts.n_experts]
         passes_by = chosen.n_null > 0 if len(chosen.n_null) else np.zeros(len(mask), np.bool_)
@@ -421,6 +450,11 @@ class AdaptiveMixture:
         is_probed = self._is_probed[1 : 1 + len(self._extras)] & self._is_costly
         return (place % PROBE == 0) | ~is_probed[:, np.newaxis]
 
+
+_STATE = (
+    "experts", "extras", "router", "log", "n_seen", "poisson_key", "log_likelihoods", "memory_weights",
+    "memory_weight_moments", "memory_weight_errors", "memory_logits", "n_gate_steps", "losses", "trust", "is_probed",
+)  # fmt: skip
 
 _NO_ERRORS = np.empty((0, 0), np.float32)
 _NO_WEIGHTS = np.empty((0, 0))

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from driftmoe.experts import Experts, new_experts
-from driftmoe.mixing import correctness, follow_right, mix, top_k
-from driftmoe.mixture.batch import Batch
-from driftmoe.router import Router
+from driftmoe.experts import Batch, Experts, new_experts
+from driftmoe.mixture.mixing import correctness, follow_right, mix, top_k
+from driftmoe.mixture.router import Router
+from driftmoe.mixture.telemetry import RoutingLog
 from driftmoe.routing import Choice, LinearK, Policy, TopK, at_step, route
-from driftmoe.telemetry import RoutingLog
+from driftmoe.state import State, array_of, check_names, restored
 from driftmoe.transaction import Changes, carry_out, planned, publication
 from driftmoe.trees import HoeffdingTreeClassifier
 
@@ -46,6 +46,23 @@ class CoTraining:
         Whether only the expert with the largest weight answers, not all that are chosen.
     correction
         Step size of a correction of the logits by who was right of late; 0 for none.
+
+    Notes
+    -----
+    The loop, the mask, the network and the defaults are the paper's. So is the fallback: when no expert is right, the
+    router's target is the expert that gives the true class the largest probability (the first of equals). These points
+    differ from the paper or its code:
+
+    - The router's inputs are standardised by the samples before them; the paper does not say so. On raw inputs, such
+      as metres beside 0/1 flags, the network learns little.
+    - A gradient step computes dropout anew. The published code keeps the logits from before, and so never applies
+      dropout in MoE-Data. The default is therefore 0.
+    - An expert that has seen nothing has no vote, counts as wrong, and never answers while another expert has a vote.
+
+    References
+    ----------
+    Aspis, Cajas Ordóñez, Suárez-Cetrulo and Simón Carbajo (2025). DriftMoE: A Mixture of Experts Approach to Handle
+    Concept Drifts. arXiv 2507.18464, section 3.
     """
 
     DEFAULTS: ClassVar[Mapping[str, Any]] = {}
@@ -60,7 +77,7 @@ class CoTraining:
         self.experts, self.router, self._policy, self._one_answers = experts, router, policy, one_answers
         self._n_shared = getattr(policy, "n_shared", 0)
         self._rate = correction
-        self._correction = np.zeros(router.n_experts)
+        self._correction = np.zeros(router.n_outputs)
         self.log = RoutingLog(reads_logits=True, is_one_vs_rest=False)
 
     @staticmethod
@@ -96,7 +113,7 @@ class CoTraining:
 
     def expert_names(self, labels: Sequence[Hashable]) -> list[str]:
         """Return what reports call the experts."""
-        return [f"{self.experts.kind} {i + 1}" for i in range(self.experts.n_experts)]
+        return [f"{self.experts.kind} {name}" for name in self.experts.names]
 
     def n_replaced(self, n_classes: int) -> np.ndarray:
         """Return how many trees of each expert a drift has ended, shape (n_experts,)."""
@@ -123,10 +140,9 @@ class CoTraining:
             if self._one_answers:  # one has the word, or nobody
                 asked = np.arange(self.experts.n_experts) == weights.argmax(axis=1)[:, np.newaxis]
             asked = asked | ~weights.any(axis=1, keepdims=True)  # where only nulls are chosen all count alike
-        read = batch.of(self.experts)
-        expert_proba = self.experts.predict_proba(read, batch.n_classes, asked)
+        expert_proba = self.experts.predict_proba(batch, asked)
         if asked is not None and not expert_proba.any(axis=-1).any(axis=-1).all():  # nobody asked has a vote
-            expert_proba = self.experts.predict_proba(read, batch.n_classes)
+            expert_proba = self.experts.predict_proba(batch)
         proba = np.empty((len(logits), batch.n_classes))
         mix(weights, expert_proba, self._one_answers, proba)
         return proba
@@ -140,16 +156,14 @@ class CoTraining:
             Class probabilities of each row before it is learnt, shape (n_rows, n_classes); written by the changes.
         """
         targets, weights, n_rows = batch.targets, batch.weights, len(batch.targets)
-        router = self.router.grown(batch.inputs.shape[1], self.router.n_experts)
+        router = self.router.grown(batch.inputs.shape[1], self.router.n_outputs)
         if router is not self.router:
             changes.append(publication(self.router, router))
         logits = router.logits(batch.inputs, is_learning=True)
         choice = self._choose(logits)
-        expert_proba = self.experts.plan(
-            batch.of(self.experts), targets, choice.mask * weights[:, np.newaxis], batch.n_classes,
-            nominal=batch.nominal, changes=changes,
-        )  # fmt: skip
-        correct = np.empty((n_rows, self._n_shared + router.n_experts), np.bool_)  # null experts too
+        taught = choice.mask * weights[:, np.newaxis]
+        expert_proba = self.experts.plan(batch, taught, changes=changes)
+        correct = np.empty((n_rows, self._n_shared + router.n_outputs), np.bool_)  # null experts too
         changes.append(planned(correctness, expert_proba, targets, correct))
         router.plan(correct[:, self._n_shared :], changes, weights=weights)
         proba = np.empty((n_rows, batch.n_classes))
@@ -169,6 +183,19 @@ class CoTraining:
             changes.append(planned(mix, choice.weights, expert_proba, self._one_answers, proba))
             self.log.plan(choice, logits, expert_proba, proba, targets, replaced=replaced, changes=changes)
         return proba
+
+    def state(self) -> State:
+        """Return the experts, the router and the correction of its logits; see `driftmoe.state`."""
+        parts = {name: getattr(self, name).state() for name in ("experts", "router", "log")}
+        return {**parts, "correction": self._correction.copy()}
+
+    def restore(self, state: State) -> None:
+        """Bring a mixture that was built with the same arguments to a state; see `driftmoe.state`."""
+        check_names(state, ("experts", "router", "log", "correction"), self)
+        correction = array_of(state, "correction", np.float64, self._correction.shape, self)
+        parts = [restored(getattr(self, name), state[name]) for name in ("experts", "router", "log")]
+        self.experts, self.router, self.log = parts
+        self._correction = correction
 
     def _answer(
         self,

@@ -9,7 +9,7 @@ import numpy as np
 
 from driftmoe.arithmetic import exp, log
 from driftmoe.compilation import compiled, kernel
-from driftmoe.router import adam
+from driftmoe.network import adam
 
 FLOOR = 0.02
 """Share of a vote that is spread over all classes before its likelihood is taken: an expert may be wrong."""
@@ -29,48 +29,48 @@ TRUST_FADING = 0.98
 
 
 @compiled()
-def settle(  # type: ignore[no-untyped-def]
-    faith, first, second, faith_errors, n_steps, rate, batch_size, memories, standing, trust, least_trust, losses,
-    is_probed,
+def end_mini_batch(  # type: ignore[no-untyped-def]
+    memory_weights, first, second, memory_weight_errors, n_steps, rate, batch_size, memories, memory_logits, trust,
+    least_trust, losses, is_probed,
 ):  # fmt: skip
-    """At the end of the router's mini-batch: learn how much the memories count, who stands how, whom to probe.
+    """At the end of the router's mini-batch, update the memory weights and logits, and decide which groups to probe.
 
     Parameters
     ----------
-    faith, first, second
+    memory_weights, first, second
         What `gate` weighs the memories with, and its moments, float32, shape (n_memories,); moved.
-    faith_errors
-        Sum of the gradients by `faith`; set to 0.
+    memory_weight_errors
+        Sum of the gradients by `memory_weights`; set to 0.
     n_steps
         Steps so far, shape (1,); raised.
     rate
-        Step size, 0 to leave `faith` as it is.
+        Step size, 0 to leave `memory_weights` as it is.
     batch_size
         Rows of the mini-batch.
     memories
         As of `gate`.
-    standing
-        Result: what the memories add to each logit, shape (n_logits,).
+    memory_logits
+        Result: what the weighted memories add to each logit, shape (n_logits,).
     trust, least_trust
-        Faded weight of each kind of expert, and below what it is only probed, shape (n_kinds,).
+        Faded weight of each group of experts, and the weight below which it is only probed, shape (n_groups,).
     losses
         As of `gate`.
     is_probed
-        Result: which kinds are only probed, bool, shape (n_kinds,).
+        Result: which groups are only probed, bool, shape (n_groups,).
     """
     if rate > 0.0:
         n_steps[0] += 1
-        gradient = np.empty(faith.shape[0], np.float32)
-        for h in range(faith.shape[0]):
-            gradient[h] = faith_errors[h] / batch_size
-        adam(faith, gradient, first, second, n_steps[0], rate)
-    faith_errors[:] = 0.0
-    for e in range(standing.shape[0]):
-        standing[e] = 0.0
-        for h in range(faith.shape[0]):
-            standing[e] += np.float64(faith[h]) * memories[h, e]
-    for kind in range(trust.shape[0]):
-        is_probed[kind] = trust[kind] < least_trust[kind] and losses[0] <= SURPRISE * losses[1]
+        gradient = np.empty(memory_weights.shape[0], np.float32)
+        for h in range(memory_weights.shape[0]):
+            gradient[h] = memory_weight_errors[h] / batch_size
+        adam(memory_weights, gradient, first, second, n_steps[0], rate)
+    memory_weight_errors[:] = 0.0
+    for e in range(memory_logits.shape[0]):
+        memory_logits[e] = 0.0
+        for h in range(memory_weights.shape[0]):
+            memory_logits[e] += np.float64(memory_weights[h]) * memories[h, e]
+    for group in range(trust.shape[0]):
+        is_probed[group] = trust[group] < least_trust[group] and losses[0] <= SURPRISE * losses[1]
 
 
 @compiled()
@@ -102,17 +102,17 @@ def gate(  # type: ignore[no-untyped-def]
     taught,
     n_logits,
     memories,
-    faith,
-    kinds,
+    memory_weights,
+    groups,
     trust,
     losses,
     weights,
     errors,
-    faith_errors,
+    memory_weight_errors,
 ):
     """Weigh the votes on each row, then remember how likely each expert made the label.
 
-    The weight of expert e is ``softmax_e(logit_e(x) + sum_h faith_h memory_he)``; a memory is the faded mean of the
+    The weight of expert e is ``softmax_e(logit_e(x) + sum_h weight_h memory_he)``; a memory is the faded mean of the
     logarithm of the probability that the expert gave to the true label. The loss is that of the mixture, ``-ln sum_e
     g_e p_e(y)``, whose gradient by a logit is g_e less the expert's share in the sum: its responsibility.
 
@@ -133,20 +133,20 @@ def gate(  # type: ignore[no-untyped-def]
         Experts and null experts; a null expert's probability is the mean over the experts that vote.
     memories
         Shape (n_memories, n_logits).
-    faith
+    memory_weights
         Shape (n_memories,).
-    kinds
-        To which kind each expert belongs, shape (n_experts,).
+    groups
+        To which group (kind) each expert belongs, shape (n_experts,).
     trust
-        Faded weight of each kind, shape (n_kinds,).
+        Faded weight of each group, shape (n_groups,).
     losses
         Faded loss of the mixture, one for each of `LOSS_FADING`.
     weights
         Result, shape (n_rows, n_experts), each row summing to 1 if any expert has a vote.
     errors
         Result: gradient of the loss by the logits, shape as `outputs`; not written without targets.
-    faith_errors
-        Gradient of the loss by `faith`, added to it.
+    memory_weight_errors
+        Gradient of the loss by `memory_weights`, added to it.
 
     References
     ----------
@@ -172,7 +172,7 @@ def gate(  # type: ignore[no-untyped-def]
         for e in range(n_logits):
             score = np.float64(outputs[row, e])
             for h in range(memories.shape[0]):
-                score += faith[h] * memories[h, e]
+                score += memory_weights[h] * memories[h, e]
             scores[e] = score
             if has_vote[e]:
                 largest = max(largest, score)
@@ -214,19 +214,19 @@ def gate(  # type: ignore[no-untyped-def]
             errors[row, e] = error
             if has_vote[e]:
                 for h in range(memories.shape[0]):
-                    faith_errors[h] += error * memories[h, e]
+                    memory_weight_errors[h] += error * memories[h, e]
                     fading = faded(FADING[h], w)
                     memories[h, e] = fading * memories[h, e] + (1.0 - fading) * log(likelihoods[e])
-        for kind in range(trust.shape[0]):
+        for group in range(trust.shape[0]):
             is_asked = False
             share = 0.0
             for e in range(n_experts):
-                if kinds[e] == kind and has_vote[e]:
+                if groups[e] == group and has_vote[e]:
                     is_asked = True
                     share += scores[e]
             if is_asked:
                 fading = faded(TRUST_FADING, w)
-                trust[kind] = fading * trust[kind] + (1.0 - fading) * share
+                trust[group] = fading * trust[group] + (1.0 - fading) * share
 
 
 @kernel

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from driftmoe.experts import OneVsRest, OneVsRestExperts, OneVsRestTrees
-from driftmoe.mixing import mix_own
-from driftmoe.mixture.batch import Batch
+from driftmoe.experts import Batch, OneVsRest, OneVsRestExperts, OneVsRestTrees
 from driftmoe.mixture.cotraining import ADAPTIVE_ALONE, MAX_NODES, planned_replacements
-from driftmoe.router import Router
+from driftmoe.mixture.mixing import mix_own
+from driftmoe.mixture.router import Router
+from driftmoe.mixture.telemetry import RoutingLog
 from driftmoe.routing import Choice
-from driftmoe.telemetry import RoutingLog
+from driftmoe.state import State, check_names, restored
 from driftmoe.transaction import Changes, planned, publication
 from driftmoe.trees import HoeffdingTreeClassifier
 
@@ -30,6 +30,23 @@ class PerClass:
         One for each class learnt so far.
     router
         Has a logit for each.
+
+    Notes
+    -----
+    In the published code the class is the router's largest logit, so that the experts never influence a prediction.
+    Here they do, as the text of the paper describes: class *c* scores softmax(logits)_c × p_c, where p_c is the
+    probability that expert *c* gives its class, and the scores are normalised.
+
+    An expert is right when it claims a sample of its class. Where the expert of the true class does not claim it, that
+    expert is the router's target all the same. So the mask is one-hot at the true class, whatever the experts say, as
+    in the published code. Experts that rightly disown a sample are not counted: those whose class is farthest away
+    would be right most easily, and the router would learn to trust them. The router takes a step once a mini-batch; the
+    published MoE-Task takes one for each sample.
+
+    References
+    ----------
+    Aspis, Cajas Ordóñez, Suárez-Cetrulo and Simón Carbajo (2025). DriftMoE: A Mixture of Experts Approach to Handle
+    Concept Drifts. arXiv 2507.18464, section 3.
     """
 
     DEFAULTS: ClassVar[Mapping[str, Any]] = {}
@@ -96,7 +113,7 @@ class PerClass:
     def predict(self, batch: Batch) -> np.ndarray:
         """Return the class probabilities of some samples, shape (n_rows, n_classes); changes nothing."""
         logits = self.router.logits(batch.inputs)
-        own_proba = self.experts.predict_proba(batch.of(self.experts), batch.n_classes)
+        own_proba = self.experts.predict_proba(batch)
         proba = np.empty((len(logits), batch.n_classes))
         mix_own(logits, own_proba, np.empty(proba.shape), proba)
         return proba
@@ -115,13 +132,20 @@ class PerClass:
             changes.append(publication(self.router, router))
         logits = router.logits(batch.inputs, is_learning=True)
         proba = np.empty((len(targets), n_classes))
-        own_proba = self.experts.plan(
-            batch.of(self.experts), targets, batch.weights[:, np.newaxis], n_classes,
-            nominal=batch.nominal, changes=changes,
-        )  # fmt: skip
+        own_proba = self.experts.plan(batch, changes=changes)
         choice = Choice(np.empty(proba.shape), np.ones(proba.shape, np.bool_))
         changes.append(planned(mix_own, logits, own_proba, choice.weights, proba))
         router.plan(targets[:, np.newaxis] == np.arange(n_classes), changes, weights=batch.weights)
         replaced = planned_replacements(self, batch, changes)
         self.log.plan(choice, None, own_proba, proba, targets, replaced=replaced, changes=changes)
         return proba
+
+    def state(self) -> State:
+        """Return the experts and the router; see `driftmoe.state`."""
+        return {name: getattr(self, name).state() for name in ("experts", "router", "log")}
+
+    def restore(self, state: State) -> None:
+        """Bring a mixture that was built with the same arguments to a state; see `driftmoe.state`."""
+        check_names(state, ("experts", "router", "log"), self)
+        parts = [restored(getattr(self, name), state[name]) for name in ("experts", "router", "log")]
+        self.experts, self.router, self.log = parts

@@ -9,8 +9,8 @@ import numpy as np
 from river import base
 
 from driftmoe.classifier import DriftMoEClassifier
+from driftmoe.experts import Networks
 from driftmoe.mixture import MIXTURES, PerClass
-from driftmoe.networks import Networks
 from driftmoe.routing import Policy
 
 VARIANTS = tuple(name for name, mixture in MIXTURES.items() if mixture is not PerClass)

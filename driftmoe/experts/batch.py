@@ -1,9 +1,9 @@
-"""Some samples on their way through a mixture."""
+"""Samples in the form in which experts and the router read them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from driftmoe.encoding import Sample
 
 
 class Batch(NamedTuple):
-    """Samples that bring nothing new, as each kind of expert reads them, and for learning their labels.
+    """Samples without new features, values or classes, as each kind of expert reads them; for learning, their labels.
 
     Attributes
     ----------
@@ -38,7 +38,3 @@ class Batch(NamedTuple):
     nominal: Sequence[int] = ()
     targets: np.ndarray = np.empty(0, np.int64)
     weights: np.ndarray = np.empty(0)
-
-    def of(self, part: Any) -> Any:
-        """Return what an expert, or a pool of experts, reads of the rows."""
-        return getattr(self, part.reads)

@@ -1,36 +1,32 @@
-"""The router: a small network that says, for each sample, how likely each expert is to be right.
+"""A small network with its optimiser: a multi-layer perceptron that is trained with Adam on mini-batches of a stream.
 
-It is trained with Adam on mini-batches of (inputs, which experts were right). Between two steps its weights are
-constant. It grows with the inputs and with the number of experts without forgetting: old weights and Adam's moments
-stay where they are, new input columns start at zero, so that growing them changes no output.
+Between two gradient steps its weights are constant. It grows with its inputs and outputs without forgetting: old
+weights and Adam's moments stay where they are, and new input columns start at zero, so that growth changes no output.
 
 Forward pass, gradient and step are compiled, and add up in an order that depends on the sizes of the layers alone. So
-a row has the same logits alone and among others, and training gives the same weights to the last bit on every
-processor and for any number of threads; torch's matrix products do neither. `module` shows the same weights as a
-`torch.nn.Module`, which is also the twin in the tests. What the hidden units said of a row is kept for the gradient
-step, which need not ask again: until then the weights are the same.
+a row has the same outputs alone and among others, and training gives the same weights to the last bit on every
+processor and for any number of threads; torch's matrix products do neither. The activations of a row that will be
+learnt are kept for the gradient step, which need not compute them again: until then the weights are the same.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Self
 
 import numpy as np
 
 from driftmoe.arithmetic import exp, whole_power
 from driftmoe.compilation import compiled, kernel
 from driftmoe.draws import between, keyed, uniform
+from driftmoe.growth import enlarged
 from driftmoe.lanes import active, add_rows
+from driftmoe.state import State, array_of, check_names, count_of, generator_of, value_of
 from driftmoe.threads import do_parts
-from driftmoe.transaction import Changes, carry_out, planned, publication
-
-if TYPE_CHECKING:
-    from torch import nn
+from driftmoe.transaction import Changes, planned, publication
 
 NEGLIGIBLE = np.float32(1e-30)
 """Adam's moments of silent weights would fade into denormal numbers, which are slow; below this they are zero."""
@@ -42,27 +38,32 @@ TILE = 32
 """Rows of a mini-batch that go through all layers before the next."""
 
 N_KEPT, N_BEFORE_GROWTH, N_BATCHES, N_STEPS = range(4)
-"""Places in the counts of a router: rows of the mini-batch so far, those of them in which the newest experts have no
-say, mini-batches that were full, and those that were learnt."""
+"""Places in the counts of a network: rows of the mini-batch so far, those of them that came before the last growth of
+the outputs, full mini-batches, and mini-batches that were learnt."""
 
 _NO_KEY = np.uint64(0)
 
+_STATE = (
+    "widths", "weights", "first_moments", "second_moments", "n_before_growth", "n_batches", "n_steps", "activations",
+    "targets", "row_weights", "dropout_key", "rng",
+)  # fmt: skip
 
-class Router:
+
+class Network:
     """A multi-layer perceptron with its optimiser and its mini-batch buffer.
 
     Parameters
     ----------
-    n_experts
+    n_outputs
         Outputs to begin with.
     hidden
         Widths of the hidden layers.
     learning_rate
-        Step size of Adam; 0 for a router that never learns.
+        Step size of Adam; 0 for a network that never learns.
     batch_size
         Samples between two gradient steps.
     dropout
-        Share of hidden units silenced in a gradient step; never in `logits`.
+        Share of hidden units silenced in a gradient step; never in `outputs`.
     n_threads
         Threads that share a large block; results do not depend on it.
     rng
@@ -71,12 +72,12 @@ class Router:
 
     def __init__(
         self,
-        n_experts: int,
+        n_outputs: int,
         *,
         hidden: tuple[int, ...],
         learning_rate: float,
         batch_size: int,
-        dropout: float,
+        dropout: float = 0.0,
         rng: np.random.Generator,
         n_threads: int = 1,
     ) -> None:
@@ -85,22 +86,14 @@ class Router:
         self.learning_rate = float(learning_rate)
         self._dropout = float(dropout)
         self._rng = rng
-        self._widths = [0, *hidden, n_experts]
+        self._widths = [0, *hidden, n_outputs]
         self._counts = np.zeros(4, np.int64)
         layers = [(self._xavier(n_in, n_out), np.zeros(n_out)) for n_in, n_out in pairwise(self._widths)]
         self._key = rng.integers(2**64, dtype=np.uint64)  # of dropout
         self._hold(layers, [[[np.zeros_like(part) for part in layer] for layer in layers]] * 2)
-        self._batch = np.zeros((batch_size, sum(self._widths)), np.float32)  # inputs, hidden units, logits
-        self._targets = np.zeros((batch_size, n_experts), np.float32)  # who was right, or errors
+        self._batch = np.zeros((batch_size, sum(self._widths)), np.float32)  # inputs, hidden units, outputs
+        self._targets = np.zeros((batch_size, n_outputs), np.float32)  # 0 or 1, or errors; NaN before growth
         self._row_weights = np.ones(batch_size, np.float32)
-        self._takes_errors = False
-
-    @classmethod
-    def of(cls, settings: Mapping[str, Any], n_experts: int, rng: np.random.Generator) -> Router:
-        """Return a router of the settings, as `DriftMoEClassifier` names them."""
-        names = ("learning_rate", "batch_size", "dropout", "n_threads")
-        of_router = {name: settings[name] for name in names}
-        return cls(n_experts, hidden=tuple(settings["hidden"]), rng=rng, **of_router)
 
     @property
     def n_inputs(self) -> int:
@@ -108,8 +101,8 @@ class Router:
         return self._widths[0]
 
     @property
-    def n_experts(self) -> int:
-        """Number of logits."""
+    def n_outputs(self) -> int:
+        """Length of what the last layer gives."""
         return self._widths[-1]
 
     @property
@@ -127,21 +120,21 @@ class Router:
         """Samples left until the next gradient step; so long the weights are constant."""
         return self.batch_size - int(self._counts[N_KEPT])
 
-    def logits(self, inputs: np.ndarray, *, is_learning: bool = False) -> np.ndarray:
-        """Return one logit per expert for each row.
+    def outputs(self, inputs: np.ndarray, *, is_learning: bool = False) -> np.ndarray:
+        """Return the outputs for each row.
 
         Parameters
         ----------
         inputs
             float32, shape (n_rows, n_inputs).
         is_learning
-            Whether `learn` will say next who was right on these rows; then at most `room` rows. The router is the same
-            before and after all the same: it only notes the activations of rows that it may learn.
+            Whether `plan` will learn these rows next; then at most `room` rows. The network is the same before and
+            after: it only keeps the activations of rows that it may learn.
 
         Returns
         -------
-        logits
-            float32, shape (n_rows, n_experts); a row is the same to the last bit in any block.
+        outputs
+            float32, shape (n_rows, n_outputs); a row is the same to the last bit in any block.
         """
         if is_learning:
             n_kept = int(self._counts[N_KEPT])
@@ -163,25 +156,7 @@ class Router:
                 len(parts),
                 self.n_threads,
             )
-        return np.ascontiguousarray(activations[:, activations.shape[1] - self.n_experts :])
-
-    def learn(self, correct: np.ndarray) -> None:
-        """Take in who was right on the rows last given to `logits`; take a gradient step when the mini-batch is full.
-
-        Parameters
-        ----------
-        correct
-            Which experts were right, bool, shape (n_rows, n_experts).
-        """
-        changes: Changes = []
-        self.plan(correct, changes)
-        carry_out(changes)
-
-    def learn_errors(self, errors: np.ndarray) -> None:
-        """As `learn`, of another loss than correctness: given its gradient by the logits, float32 of their shape."""
-        changes: Changes = []
-        self.plan(errors, changes, takes_errors=True)
-        carry_out(changes)
+        return np.ascontiguousarray(activations[:, activations.shape[1] - self.n_outputs :])
 
     def plan(
         self,
@@ -191,15 +166,17 @@ class Router:
         takes_errors: bool = False,
         weights: np.ndarray | None = None,
     ) -> None:
-        """Plan to learn the rows last given to `logits`.
+        """Plan to learn the rows last given to `outputs`, and to take a gradient step if the mini-batch is full then.
 
         Parameters
         ----------
         targets
-            Who was right, or with `takes_errors` the gradient of a loss by the logits; it may be written by the changes
-            that come before.
+            Whether each output should be high (its loss is binary cross-entropy), or with `takes_errors` the gradient
+            of a loss by the outputs, shape (n_rows, n_outputs). Changes that come before may write it.
         changes
-            Gets what is left to do.
+            The planned changes are added to this list.
+        takes_errors
+            Which of the two the targets are.
         weights
             Of the rows, by which their errors are multiplied, shape (n_rows,); 1 by default.
         """
@@ -215,7 +192,7 @@ class Router:
                     planned(
                         descend, self._weights, *self._moments, self._shape, self._batch, self._targets,
                         self._row_weights, takes_errors, self.learning_rate, self._dropout, self._key, self._counts,
-                        np.empty((self.batch_size, self.n_experts), np.float32),
+                        np.empty((self.batch_size, self.n_outputs), np.float32),
                         np.empty((2, TILE, widest), np.float32), np.empty_like(self._weights),
                         np.empty_like(self._weights), np.empty(max(TILE, widest) + 1, np.int64),
                     )
@@ -224,32 +201,32 @@ class Router:
         counts = np.array([n_kept, n_before, n_batches])  # numpy would hear signals while it reads a tuple
         changes.append(partial(self._counts.__setitem__, slice(N_STEPS), counts))
 
-    def grow(self, n_inputs: int, n_experts: int) -> None:
+    def grow(self, n_inputs: int, n_outputs: int) -> None:
         """Widen the first and the last layer to at least these sizes, all at once; what was learnt stays."""
-        publication(self, self.grown(n_inputs, n_experts))()
+        publication(self, self.grown(n_inputs, n_outputs))()
 
-    def grown(self, n_inputs: int, n_experts: int) -> Router:
-        """Return a router with layers of at least these sizes, this one where they are; this one stays as it is.
+    def grown(self, n_inputs: int, n_outputs: int) -> Self:
+        """Return a network with layers of at least these sizes, or this one if it has them; this one stays as it is.
 
-        New input columns get zero weights once the network has any, so that no output changes; the first columns and
-        the rows of new experts are drawn as at the start.
+        New input columns get zero weights once the network has any, so that no output changes. The weights of the
+        first inputs and of new outputs are drawn as at the start.
         """
-        if n_inputs <= self.n_inputs and n_experts <= self.n_experts:
+        if n_inputs <= self.n_inputs and n_outputs <= self.n_outputs:
             return self
-        old_inputs, old_experts = self.n_inputs, self.n_experts
+        old_inputs, old_outputs = self.n_inputs, self.n_outputs
         grown = copy.copy(self)
         grown._rng, grown._counts = copy.deepcopy(self._rng), self._counts.copy()
-        grown._widths = [max(n_inputs, old_inputs), *self._widths[1:-1], max(n_experts, old_experts)]
+        grown._widths = [max(n_inputs, old_inputs), *self._widths[1:-1], max(n_outputs, old_outputs)]
         layers, *moments = (self._layers(flat) for flat in (self._weights, *self._moments))
         for kind in (layers, *moments):
-            kind[0][0] = _enlarged(kind[0][0], (grown.n_inputs, grown._widths[1]))
-            kind[-1][0] = _enlarged(kind[-1][0], (grown._widths[-2], grown.n_experts))
-            kind[-1][1] = _enlarged(kind[-1][1], (grown.n_experts,))
+            kind[0][0] = enlarged(kind[0][0], (grown.n_inputs, grown._widths[1]))
+            kind[-1][0] = enlarged(kind[-1][0], (grown._widths[-2], grown.n_outputs))
+            kind[-1][1] = enlarged(kind[-1][1], (grown.n_outputs,))
         if old_inputs == 0 < grown.n_inputs:
             layers[0][0] = grown._xavier(grown.n_inputs, grown._widths[1])
-        if grown.n_experts > old_experts:
-            layers[-1][0][:, old_experts:] = grown._xavier(grown._widths[-2], grown.n_experts)[
-                :, old_experts:
+        if grown.n_outputs > old_outputs:
+            layers[-1][0][:, old_outputs:] = grown._xavier(grown._widths[-2], grown.n_outputs)[
+                :, old_outputs:
             ]
             grown._counts[N_BEFORE_GROWTH] = self._counts[N_KEPT]
         grown._hold(layers, moments)
@@ -257,15 +234,69 @@ class Router:
         grown._batch[:, :old_inputs] = self._batch[:, :old_inputs]
         n_others = self._batch.shape[1] - old_inputs
         grown._batch[:, grown.n_inputs : grown.n_inputs + n_others] = self._batch[:, old_inputs:]
-        grown._targets = np.full((self.batch_size, grown.n_experts), np.nan, np.float32)
-        grown._targets[:, :old_experts] = self._targets
+        grown._targets = np.full((self.batch_size, grown.n_outputs), np.nan, np.float32)
+        grown._targets[:, :old_outputs] = self._targets
         return grown
 
-    def module(self) -> nn.Module:
-        """Return the network as a torch module that shares its weights, until it grows; see `RouterModule`."""
-        from driftmoe.router_module import RouterModule
+    def state(self) -> State:
+        """Return weights, moments, the rows of the mini-batch so far and the random source; see `driftmoe.state`."""
+        n_kept, n_before, n_batches, n_steps = self._counts.tolist()
+        return {
+            "widths": [int(width) for width in self._widths],
+            "weights": self._weights.copy(),
+            "first_moments": self._moments[0].copy(),
+            "second_moments": self._moments[1].copy(),
+            "n_before_growth": n_before,
+            "n_batches": n_batches,
+            "n_steps": n_steps,
+            "activations": self._batch[:n_kept].copy(),
+            "targets": self._targets[:n_kept].copy(),
+            "row_weights": self._row_weights[:n_kept].copy(),
+            "dropout_key": int(self._key),
+            "rng": self._rng.bit_generator.state,
+        }
 
-        return RouterModule(self._layers(self._weights))
+    def restore(self, state: State) -> None:
+        """Bring a network that was built with the same arguments to a state; see `driftmoe.state`."""
+        check_names(state, _STATE, self)
+        widths = value_of(state, "widths", list, self)
+        if [type(width) for width in widths] != [int] * len(self._widths) or widths[1:-1] != self._widths[
+            1:-1
+        ]:
+            raise ValueError(
+                f"the state of {type(self).__name__} has layers of widths {widths}; this one has hidden layers of "
+                f"{self._widths[1:-1]}: build it with the arguments that it had"
+            )
+        if min(widths) < 0:
+            raise ValueError(
+                f"the state of {type(self).__name__} has layers of widths {widths}, some below 0"
+            )
+        n_weights = sum((n_in + 1) * n_out for n_in, n_out in pairwise(widths))
+        weights = array_of(state, "weights", np.float32, (n_weights,), self)
+        moments = [
+            array_of(state, name, np.float32, (n_weights,), self)
+            for name in ("first_moments", "second_moments")
+        ]
+        row_weights = array_of(state, "row_weights", np.float32, (None,), self)
+        n_kept = len(row_weights)
+        if n_kept >= self.batch_size:
+            raise ValueError(
+                f"the state of {type(self).__name__} holds {n_kept} rows of a mini-batch; this one takes a step every "
+                f"{self.batch_size} rows: build it with the arguments that it had"
+            )
+        activations = array_of(state, "activations", np.float32, (n_kept, sum(widths)), self)
+        targets = array_of(state, "targets", np.float32, (n_kept, widths[-1]), self)
+        n_before = count_of(state, "n_before_growth", self, at_most=n_kept)
+        n_batches, n_steps = count_of(state, "n_batches", self), count_of(state, "n_steps", self)
+        key, rng = count_of(state, "dropout_key", self, at_most=2**64 - 1), generator_of(state, "rng", self)
+        self._widths, self._shape = list(widths), np.array(widths)
+        self._weights, self._moments = weights, moments
+        self._counts = np.array([n_kept, n_before, n_batches, n_steps])
+        self._key, self._rng = np.uint64(key), rng
+        self._batch = enlarged(activations, (self.batch_size, sum(widths)))
+        self._targets = enlarged(targets, (self.batch_size, widths[-1]))
+        self._row_weights = np.ones(self.batch_size, np.float32)
+        self._row_weights[:n_kept] = row_weights
 
     def _hold(self, layers: list, moments: list) -> None:
         """Put the weights of all layers into one vector, and each of their moments into another."""
@@ -287,7 +318,7 @@ class Router:
 
 
 @compiled()
-def soften(outputs, first, proba):  # type: ignore[no-untyped-def]
+def softmax(outputs, first, proba):  # type: ignore[no-untyped-def]
     """Write the softmax of the outputs from `first` on; a row is the same to the last bit in any block."""
     for row in range(outputs.shape[0]):
         largest, total = np.float64(outputs[row, first:].max()), 0.0
@@ -356,15 +387,16 @@ def descend(  # type: ignore[no-untyped-def]
     batch
         Activations of each row, as `forward` writes them; written anew where there is dropout.
     targets
-        Which experts were right, or the gradient of the loss by the logits; NaN for experts that did not exist yet.
+        Whether each output should be high, or the gradient of the loss by the outputs; NaN for outputs that did not
+        exist yet.
     row_weights
         What the errors of each row are multiplied by.
     takes_errors
         Which of the two targets are. Of the first, the loss is `losses.correctness_loss`.
     learning_rate, dropout, key
-        As of `Router`.
+        As of `Network`.
     counts
-        Of the router; N_STEPS is raised.
+        Of the network; N_STEPS is raised.
     of_logits
         Room, shape (n_rows, n_logits).
     errors
@@ -472,9 +504,3 @@ def adam(theta, gradient, first, second, n_steps, learning_rate):  # type: ignor
 def _flat(layers: list) -> np.ndarray:
     """Return all parts in one vector."""
     return np.concatenate([np.float32(part).ravel() for layer in layers for part in layer])
-
-
-def _enlarged(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    larger = np.zeros(shape, array.dtype)
-    larger[tuple(map(slice, array.shape))] = array
-    return larger

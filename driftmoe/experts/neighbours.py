@@ -1,29 +1,22 @@
-"""Experts of other kinds than trees: the nearest samples of the past, and the label's own history.
-
-Both answer like a pool of experts: `predict_proba(inputs, n_classes)` changes nothing, and `step` predicts, then
-learns, row by row. They see the router's inputs, or nothing of a sample, take bounded memory, and give each of their
-votes as an expert of its own.
-"""
+"""k-nearest neighbours over a bounded, progressively thinned history. Older episodes are kept at lower density."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from driftmoe.arithmetic import exp
 from driftmoe.compilation import compiled, part
-from driftmoe.transaction import (
-    NO_TARGETS,
-    NO_WEIGHTS,
-    Changes,
-    Planned,
-    assignment,
-    planned,
-    publication,
-)
+from driftmoe.experts.protocol import Unmonitored
+from driftmoe.growth import enlarged
+from driftmoe.state import State, array_of, check_names, count_of
+from driftmoe.transaction import NO_TARGETS, NO_WEIGHTS, Changes, planned, publication
+
+if TYPE_CHECKING:
+    from driftmoe.experts.batch import Batch
 
 SMOOTHING = 0.1
 """Weight of the uniform vote beside that of the nearest neighbour, which is 1."""
@@ -52,12 +45,6 @@ RENEWAL = 100
 CLASS_FADING = 0.9995
 """What is left of the weight of a sample in the means of the classes with each later one."""
 
-MAX_HISTORY = 256
-"""Classes whose order is remembered, those that came first: the memory for it grows with their square."""
-
-FORGETTING = 0.998
-"""What is left of the weight of a pair of labels when the first of them comes again."""
-
 EPISODE = np.dtype(
     [
         # Samples that it holds.
@@ -71,19 +58,19 @@ EPISODE = np.dtype(
 )
 
 
-class Neighbours(Planned):
-    """The nearest samples of the past, near in their features, in time, and in what the time was like.
+class Neighbours(Unmonitored):
+    """k-nearest neighbours that are near in their features, in time, and in what the time was like.
 
-    The past is kept as episodes of consecutive samples, the newest complete. When more than a few episodes are equally
-    dense, the two oldest of them become one, each giving every second sample: so far back, so thin, in bounded memory;
-    what is older than all episodes is forgotten. For each sample whose label is known, every episode is asked for its
-    own nearest sample, and a faded record is kept of how often that one had the right label. An episode of another
-    concept has a bad record, until the concept returns.
+    The history consists of episodes of consecutive samples. The newest is complete. When more than a few episodes have
+    the same density, the two oldest of them become one, and each keeps every second sample. So memory is bounded, and
+    the further back the samples lie, the fewer of them are kept; those older than all episodes are forgotten. For each
+    labelled sample, every episode is asked for its own nearest sample, and a faded record is kept of how often that one
+    had the right label. An episode of another concept has a bad record until the concept returns.
 
-    Each pair of `votes` is an expert of its own: the `k` nearest vote for their labels, with weights inverse to their
-    squared distance, ``|x - x'|² exp(likeness · (best record - record)) + (rate · age)²``. With both 0 all the past
-    counts alike; a large likeness leaves the episodes that do as well as the best; a large rate leaves the last few
-    samples alone, and between lies the one that follows a concept as fast as it moves.
+    Each pair of `votes` is an expert of its own: the `k` nearest samples vote for their labels, with weights inverse to
+    their squared distance, ``|x - x'|² exp(likeness · (best record - record)) + (rate · age)²``. If both numbers are 0,
+    all of the history counts equally. A large likeness keeps only the episodes that do as well as the best. A large
+    rate keeps only the last few samples.
 
     Parameters
     ----------
@@ -113,6 +100,7 @@ class Neighbours(Planned):
     """
 
     reads = "inputs"
+    kind = "neighbours"
 
     def __init__(
         self,
@@ -144,66 +132,106 @@ class Neighbours(Planned):
         self._means = np.zeros((0, 0))
 
     @property
-    def n_experts(self) -> int:
+    def n_experts(self) -> int:  # type: ignore[override]  # counted anew
         """Votes that it gives."""
         return len(self._votes)
 
     @property
-    def marks(self) -> list[str]:
+    def names(self) -> list[str]:
         """What tells its votes apart: their rates, or that they look for times like the present."""
         return [f"({rate:g})" if likeness == 0.0 else "(like now)" for likeness, rate in self._votes]
 
-    def predict_proba(self, inputs: np.ndarray, n_classes: int) -> np.ndarray:
-        """Return the votes on some samples; changes nothing.
-
-        Returns
-        -------
-        expert_proba
-            Shape (n_rows, n_experts, n_classes); zeros before anything is learnt.
-        """
-        part = self._grown(inputs.shape[1], n_classes)
-        proba = np.zeros((len(inputs), len(self._votes), n_classes))
+    def predict_proba(self, batch: Batch, asked: np.ndarray | None = None) -> np.ndarray:
+        """Return the votes, zeros before anything is learnt; changes nothing. See `Experts.predict_proba`."""
+        inputs = batch.inputs
+        part = self._grown(inputs.shape[1], batch.n_classes)
+        proba = np.zeros((len(inputs), len(self._votes), batch.n_classes))
         nearest(*part._call(inputs, NO_TARGETS, NO_WEIGHTS, np.ones(len(inputs), np.bool_), proba))
         return proba
 
     def plan(
         self,
-        inputs: np.ndarray,
-        targets: np.ndarray,
-        taught: np.ndarray,
-        n_classes: int,
-        asked: np.ndarray,
+        batch: Batch,
+        taught: np.ndarray | None = None,
+        asked: np.ndarray | None = None,
         *,
         changes: Changes,
     ) -> np.ndarray:
-        """Plan, for each row in order, to predict where asked, then to remember it.
+        """Plan, for each row in order, to predict where asked, then to remember it; see `Experts.plan`.
 
-        Parameters
-        ----------
-        inputs
-            What the router reads of the samples: float32, shape (n_rows, n_inputs).
-        targets
-            Class indices, shape (n_rows,).
-        taught
-            Weight of each row, above 0, with which it votes as a neighbour, shape (n_rows,).
-        n_classes
-            Classes known so far.
-        asked
-            bool, shape (n_rows,); rows that are not get zeros, change no record, and cost next to nothing.
-        changes
-            Gets what is left to do.
-
-        Returns
-        -------
-        expert_proba
-            As of `predict_proba`; written by the changes.
+        A row votes as a neighbour with its weight. On rows that are not asked the votes are zeros, no record changes,
+        and the cost is close to nothing.
         """
-        part = self._grown(inputs.shape[1], n_classes)
+        inputs, n_rows = batch.inputs, len(batch.inputs)
+        part = self._grown(inputs.shape[1], batch.n_classes)
         if part is not self:
             changes.append(publication(self, part))
-        proba = np.zeros((len(inputs), len(self._votes), n_classes))
-        changes.append(planned(nearest, *part._call(inputs, targets, taught, asked, proba)))
+        proba = np.zeros((n_rows, len(self._votes), batch.n_classes))
+        asked = np.ones(n_rows, np.bool_) if asked is None else asked
+        changes.append(planned(nearest, *part._call(inputs, batch.targets, batch.weights, asked, proba)))
         return proba
+
+    def state(self) -> State:
+        """Return the remembered samples, episode by episode, the oldest first; see `driftmoe.state`."""
+        n_inputs, order = len(self._scales), self._order[: self._counts[0]].tolist()
+        sizes = self._episodes["size"][order]
+        places = [(e, slice(size)) for e, size in zip(order, sizes.tolist(), strict=True)]
+        points = [self._points[e, :n_inputs, kept].T for e, kept in places]
+        return {
+            "n_seen": int(self._counts[1]),
+            "episode_size": sizes.copy(),
+            "episode_level": self._episodes["level"][order],
+            "episode_record": self._episodes["record"][order],
+            "points": np.concatenate([np.empty((0, n_inputs), np.float32), *points]),
+            "targets": _joined(self._targets, places),
+            "times": _joined(self._times, places),
+            "weights": _joined(self._weights, places),
+            "scales": self._scales.copy(),
+            "class_counts": self._class_counts.copy(),
+            "class_means": self._means.copy(),
+        }
+
+    def restore(self, state: State) -> None:
+        """Bring a part that was built with the same arguments to a state; see `driftmoe.state`."""
+        names = ("points", "targets", "times", "weights", "scales", "class_counts", "class_means")
+        check_names(state, ("n_seen", "episode_size", "episode_level", "episode_record", *names), self)
+        n_seen = count_of(state, "n_seen", self)
+        sizes = array_of(state, "episode_size", np.int64, (None,), self)
+        n_episodes, room = len(sizes), self._targets.shape[1]
+        if n_episodes > N_EPISODES or (sizes < 1).any() or (sizes > room).any():
+            raise ValueError(
+                f"the state of {type(self).__name__} has {n_episodes} episodes of {sizes.tolist()} samples; this one "
+                f"has room for {N_EPISODES} of 1 to {room} samples: build it with the arguments that it had"
+            )
+        levels = array_of(state, "episode_level", np.int64, (n_episodes,), self)
+        records = array_of(state, "episode_record", np.float64, (n_episodes,), self)
+        scales = array_of(state, "scales", np.float32, (None,), self)
+        n_samples, n_inputs = int(sizes.sum()), len(scales)
+        points = array_of(state, "points", np.float32, (n_samples, n_inputs), self)
+        targets = array_of(state, "targets", np.int64, (n_samples,), self)
+        times = array_of(state, "times", np.int64, (n_samples,), self)
+        weights = array_of(state, "weights", np.float32, (n_samples,), self)
+        class_counts = array_of(state, "class_counts", np.float64, (None,), self)
+        n_classes = len(class_counts)
+        means = array_of(state, "class_means", np.float64, (n_classes, n_inputs if n_classes else None), self)
+        if (targets < 0).any():
+            raise ValueError(
+                f"the state of {type(self).__name__} has targets below 0; they are indices of classes"
+            )
+        self._points = np.zeros((N_EPISODES, n_inputs, room), np.float32)
+        self._targets, self._times = np.zeros((2, N_EPISODES, room), np.int64)
+        self._weights = np.zeros((N_EPISODES, room), np.float32)
+        self._episodes = np.zeros(N_EPISODES, EPISODE)
+        first = 0
+        for e, size in enumerate(sizes.tolist()):
+            kept = slice(first, first + size)
+            self._points[e, :, :size] = points[kept].T
+            self._targets[e, :size], self._times[e, :size] = targets[kept], times[kept]
+            self._weights[e, :size] = weights[kept]
+            self._episodes[e] = size, levels[e], records[e]
+            first += size
+        self._order, self._counts = np.arange(N_EPISODES), np.array([n_episodes, n_seen])
+        self._scales, self._class_counts, self._means = scales, class_counts, means
 
     def _call(
         self,
@@ -230,56 +258,16 @@ class Neighbours(Planned):
         grown = copy.copy(self)
         if n_inputs > self._points.shape[1]:  # with room for a few more, lest each new input copies all
             room = n_inputs if n_old == 0 else n_inputs + n_inputs // 4
-            grown._points = _enlarged(self._points, (N_EPISODES, room, self._points.shape[2]))
+            grown._points = enlarged(self._points, (N_EPISODES, room, self._points.shape[2]))
         grown._scales = np.concatenate([self._scales, np.ones(n_inputs - n_old, np.float32)])
-        grown._class_counts = _enlarged(self._class_counts, (n_classes,))
-        grown._means = _enlarged(self._means, (n_classes, n_inputs))
+        grown._class_counts = enlarged(self._class_counts, (n_classes,))
+        grown._means = enlarged(self._means, (n_classes, n_inputs))
         return grown
 
 
-class LabelHistory(Planned):
-    """What follows the last label: the probability of a label given the one before, forgetting slowly.
-
-    It sees nothing of a sample. Where labels come in runs, as in many real streams, it is hard to beat; where the last
-    label is not known yet when the next sample must be predicted, it must not be used.
-
-    References
-    ----------
-    Žliobaitė, Bifet, Read, Pfahringer & Holmes 2015, Evaluation methods and decision theory for classification of
-    streaming data with temporal dependence, whose temporally augmented classifier feeds the last label to a model.
-    """
-
-    n_experts = 1
-    reads = "inputs"
-
-    def __init__(self) -> None:
-        self._pairs = np.zeros((0, 0))
-        self._last = np.full(1, -1)
-
-    def predict_proba(self, inputs: np.ndarray, n_classes: int) -> np.ndarray:
-        """Return the vote on some samples, shape (n_rows, 1, n_classes); changes nothing."""
-        proba = np.zeros((1, n_classes))
-        follow(self._pairs, self._last, NO_TARGETS, NO_WEIGHTS, proba)
-        return np.repeat(proba[:, np.newaxis], len(inputs), axis=0)
-
-    def plan(
-        self,
-        inputs: np.ndarray,
-        targets: np.ndarray,
-        taught: np.ndarray,
-        n_classes: int,
-        asked: np.ndarray | None = None,
-        *,
-        changes: Changes,
-    ) -> np.ndarray:
-        """Plan, for each row in order, to predict, then to count its label; as `Neighbours.plan`, but always asked."""
-        n_known = min(n_classes, MAX_HISTORY)
-        pairs = _enlarged(self._pairs, (n_known, n_known))
-        if pairs is not self._pairs:
-            changes.append(assignment(self, _pairs=pairs))
-        proba = np.zeros((len(targets), n_classes))
-        changes.append(planned(follow, pairs, self._last, targets, taught, proba))
-        return proba[:, np.newaxis]
+def _joined(array: np.ndarray, places: Sequence[tuple[int, slice]]) -> np.ndarray:
+    """Return the used entries of each episode, one behind the other."""
+    return np.concatenate([array[:0, 0], *(array[place] for place in places)])
 
 
 # No number here is NaN, and 0 has no sign: a least one may be looked for by lanes, which gives the same one.
@@ -494,48 +482,3 @@ def renew(scales, counts, means):  # type: ignore[no-untyped-def]
     mean = between.mean()
     for f in range(n_inputs):
         scales[f] = between[f] / mean if mean > 0.0 else 1.0
-
-
-@compiled()
-def follow(pairs, last, targets, taught, proba):  # type: ignore[no-untyped-def]
-    """Write the probability of each label to follow the one before, then count each pair.
-
-    Parameters
-    ----------
-    pairs
-        Faded number of times that the second label followed the first, shape (n_known, n_known).
-    last
-        The label before the first row, shape (1,); -1 for none. Afterwards that of the last row.
-    targets
-        Labels, shape (n_rows,), or empty to count nothing and write one row.
-    taught
-        What each row counts, shape (n_rows,).
-    proba
-        Result, shape (n_rows, n_classes), zeros to begin with; they stay where the label before is not remembered.
-    """
-    n_known = pairs.shape[0]
-    for row in range(proba.shape[0]):
-        before = last[0]
-        if 0 <= before < n_known:
-            total = SMOOTHING
-            for c in range(n_known):
-                total += pairs[before, c]
-            for c in range(proba.shape[1]):
-                seen = pairs[before, c] if c < n_known else 0.0
-                proba[row, c] = (seen + SMOOTHING / proba.shape[1]) / total
-        if targets.shape[0] > 0:
-            target = targets[row]
-            if 0 <= before < n_known and target < n_known:
-                for c in range(n_known):
-                    pairs[before, c] *= FORGETTING
-                pairs[before, target] += taught[row]
-            last[0] = target
-
-
-def _enlarged(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Return the array with this shape, zeros where there was nothing."""
-    if array.shape == shape:
-        return array
-    larger = np.zeros(shape, array.dtype)
-    larger[tuple(map(slice, array.shape))] = array
-    return larger

@@ -1,17 +1,22 @@
-"""A pool of small networks, which answer and learn as a pool of trees does."""
+"""Experts that are small networks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from driftmoe.experts import Unwatched
-from driftmoe.router import Router, soften
+from driftmoe.experts.protocol import Unmonitored
+from driftmoe.network import Network, softmax
+from driftmoe.state import State, check_names, restored, value_of
 from driftmoe.transaction import Changes, publication
 
+if TYPE_CHECKING:
+    from driftmoe.experts.batch import Batch
 
-class Networks(Unwatched):
+
+class Networks(Unmonitored):
     """Small networks, each of which tells all classes apart; answers as `driftmoe.experts.MulticlassTrees`.
 
     Each is a network like the router, with a logit for each class, and takes a step of Adam against the gradient of the
@@ -45,14 +50,7 @@ class Networks(Unwatched):
         rng: np.random.Generator,
     ) -> None:
         self._networks = [
-            Router(
-                0,
-                hidden=tuple(hidden),
-                learning_rate=learning_rate,
-                batch_size=batch_size,
-                dropout=0.0,
-                rng=own,
-            )
+            Network(0, hidden=tuple(hidden), learning_rate=learning_rate, batch_size=batch_size, rng=own)
             for own in rng.spawn(n_experts)
         ]
 
@@ -61,61 +59,24 @@ class Networks(Unwatched):
         """Number of networks."""
         return len(self._networks)
 
-    def predict_proba(
-        self, inputs: np.ndarray, n_classes: int, asked: np.ndarray | None = None
-    ) -> np.ndarray:
-        """Return the class probabilities of each network; changes nothing.
+    def predict_proba(self, batch: Batch, asked: np.ndarray | None = None) -> np.ndarray:
+        """Return the class probabilities of each network; changes nothing. See `Experts.predict_proba`.
 
-        Parameters
-        ----------
-        inputs
-            What the router reads: float32, shape (n_rows, n_inputs).
-        n_classes
-            Classes known so far.
-        asked
-            All are asked.
-
-        Returns
-        -------
-        expert_proba
-            Shape (n_rows, n_experts, n_classes). A row sums to 1, or is 0 before the network has taken a step, which
-            it does after a mini-batch of which it was taught something.
+        They are 0 before the network has taken a step, which it does after a mini-batch of which it was taught a row.
         """
-        return _proba(self._networks, inputs, n_classes, is_learning=False) * self._have_learnt()
+        proba = _proba(self._networks, batch.inputs, batch.n_classes, is_learning=False)
+        return proba * self._have_learnt()
 
     def plan(
         self,
-        inputs: np.ndarray,
-        targets: np.ndarray,
-        taught: np.ndarray | None,
-        n_classes: int,
+        batch: Batch,
+        taught: np.ndarray | None = None,
+        asked: np.ndarray | None = None,
         *,
-        nominal: Sequence[int] = (),
         changes: Changes,
     ) -> np.ndarray:
-        """Plan to let those networks in `taught` learn each row; return what all predict before.
-
-        Parameters
-        ----------
-        inputs
-            As of `predict_proba`, at most as many rows as are left of the router's mini-batch.
-        targets
-            Class indices, shape (n_rows,).
-        taught
-            Weight of the sample for each network, 0 or more, or whether it learns the sample at all; shape
-            (n_rows, n_experts), all once by default.
-        n_classes
-            Classes known so far.
-        nominal
-            Passed over: nominal values have inputs of their own.
-        changes
-            Gets what is left to do.
-
-        Returns
-        -------
-        expert_proba
-            As of `predict_proba`, before the rows were learnt.
-        """
+        """Plan to predict, then learn; see `Experts.plan`. All are asked, on at most the rows left of a mini-batch."""
+        inputs, targets, n_classes = batch.inputs, batch.targets, batch.n_classes
         grown = [network.grown(inputs.shape[1], n_classes) for network in self._networks]
         for network, draft in zip(self._networks, grown, strict=True):
             if draft is not network:
@@ -123,11 +84,25 @@ class Networks(Unwatched):
         proba = _proba(grown, inputs, n_classes, is_learning=True)
         votes = proba * self._have_learnt()
         errors = proba - (targets[:, np.newaxis] == np.arange(n_classes))[:, np.newaxis]
-        if taught is not None:
-            errors *= taught[:, :, np.newaxis]
+        errors *= (batch.weights[:, np.newaxis] if taught is None else taught)[:, :, np.newaxis]
         for e, network in enumerate(grown):
             network.plan(errors[:, e].astype(np.float32), changes, takes_errors=True)
         return votes
+
+    def state(self) -> State:
+        """Return the state of each network; see `driftmoe.state`."""
+        return {"networks": [network.state() for network in self._networks]}
+
+    def restore(self, state: State) -> None:
+        """Bring networks that were built with the same arguments to a state; see `driftmoe.state`."""
+        check_names(state, ("networks",), self)
+        states = value_of(state, "networks", list, self)
+        if len(states) != len(self._networks):
+            raise ValueError(
+                f"the state of {type(self).__name__} has {len(states)} networks and there are {len(self._networks)}; "
+                "build it with the arguments that it had"
+            )
+        self._networks = [restored(part, one) for part, one in zip(self._networks, states, strict=True)]
 
     def _have_learnt(self) -> np.ndarray:
         """Whether each network has taken a step: before, what it says is as it was drawn; shape (n_experts, 1)."""
@@ -135,14 +110,14 @@ class Networks(Unwatched):
 
 
 def _proba(
-    networks: Sequence[Router], inputs: np.ndarray, n_classes: int, *, is_learning: bool
+    networks: Sequence[Network], inputs: np.ndarray, n_classes: int, *, is_learning: bool
 ) -> np.ndarray:
     """Return the softmax of each network's logits, shape (n_rows, n_networks, n_classes)."""
     proba = np.zeros((len(inputs), len(networks), n_classes))
     for e, network in enumerate(networks):
-        of_one = np.empty((len(inputs), 1, network.n_experts))
-        soften(network.logits(_known(inputs, network.n_inputs), is_learning=is_learning), 0, of_one)
-        proba[:, e, : network.n_experts] = of_one[:, 0]
+        of_one = np.empty((len(inputs), 1, network.n_outputs))
+        softmax(network.outputs(_known(inputs, network.n_inputs), is_learning=is_learning), 0, of_one)
+        proba[:, e, : network.n_outputs] = of_one[:, 0]
     return proba
 
 

@@ -1,16 +1,22 @@
-"""The expert of curved borders: a network with one hidden layer, which takes a step on every sample."""
+"""An expert with curved class borders: a network with one hidden layer that takes a gradient step on every sample."""
 
 from __future__ import annotations
 
 import copy
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from driftmoe.arithmetic import exp, whole_power
 from driftmoe.compilation import compiled, kernel
 from driftmoe.draws import between
-from driftmoe.transaction import NO_TARGETS, NO_WEIGHTS, Changes, Planned, planned, publication
+from driftmoe.experts.protocol import Unmonitored
+from driftmoe.state import State, array_of, check_names, count_of, generator_of
+from driftmoe.transaction import NO_TARGETS, NO_WEIGHTS, Changes, planned, publication
+
+if TYPE_CHECKING:
+    from driftmoe.experts.batch import Batch
 
 WIDTH = 128
 """Hidden units."""
@@ -25,7 +31,7 @@ NEGLIGIBLE = np.float32(1e-30)
 """Moments of silent weights would fade into denormal numbers, which are slow; below this they are zero."""
 
 
-class Perceptron(Planned):
+class Perceptron(Unmonitored):
     """A network with one layer of rectified units, which tells all classes apart and takes a step on every sample.
 
     The step is Adam's, against the gradient of -ln P(y|x). Networks that wait for a mini-batch, as the router does,
@@ -44,9 +50,9 @@ class Perceptron(Planned):
 
     Notes
     -----
-    Answers like a pool of experts, as `driftmoe.linear.LinearModels` does; it is cheap enough to be always asked. The
-    weights of an input that is 0 stay where they are, and so do their moments: of a nominal feature only the value at
-    hand learns. Memory: 12 bytes for each hidden unit and input or class.
+    It is cheap enough to be asked on every sample. The weights of an input that is 0 stay where they are, and so do
+    their moments: of a nominal feature only the present value learns. Memory: 12 bytes for each hidden unit and input
+    or class.
 
     References
     ----------
@@ -54,6 +60,7 @@ class Perceptron(Planned):
     """
 
     reads = "inputs"
+    kind = "network"
     n_experts = 1
 
     def __init__(self, rng: np.random.Generator, *, width: int = WIDTH, rate: float = RATE) -> None:
@@ -64,48 +71,55 @@ class Perceptron(Planned):
         self._outputs = np.zeros((3, 0, 1 + width), np.float32)
         self._n_seen = np.zeros(1, np.int64)
 
-    def predict_proba(self, inputs: np.ndarray, n_classes: int) -> np.ndarray:
-        """Return the vote on some samples; changes nothing.
-
-        Returns
-        -------
-        expert_proba
-            Shape (n_rows, 1, n_classes); zeros before anything is learnt.
-        """
-        hidden, outputs = _widened(self._hidden, 1 + inputs.shape[1]), _widened(self._outputs, n_classes)
-        proba = np.zeros((len(inputs), 1, n_classes))
+    def predict_proba(self, batch: Batch, asked: np.ndarray | None = None) -> np.ndarray:
+        """Return the vote, zeros before anything is learnt; changes nothing. See `Experts.predict_proba`."""
+        inputs, proba = batch.inputs, np.zeros((len(batch.inputs), 1, batch.n_classes))
+        hidden = _widened(self._hidden, 1 + inputs.shape[1])
+        outputs = _widened(self._outputs, batch.n_classes)
         perceive(hidden, outputs, self._rate, self._n_seen, inputs, NO_TARGETS, NO_WEIGHTS, proba)
         return proba
 
     def plan(
         self,
-        inputs: np.ndarray,
-        targets: np.ndarray,
-        taught: np.ndarray,
-        n_classes: int,
+        batch: Batch,
+        taught: np.ndarray | None = None,
         asked: np.ndarray | None = None,
         *,
         changes: Changes,
     ) -> np.ndarray:
-        """Plan, for each row in order, to predict, then learn it; as `Neighbours.plan`, but it is always asked."""
-        part = self._grown(inputs.shape[1], n_classes)
+        """Plan, for each row in order, to predict, then learn it; see `Experts.plan`. Always asked."""
+        inputs, proba = batch.inputs, np.zeros((len(batch.inputs), 1, batch.n_classes))
+        part = self._grown(inputs.shape[1], batch.n_classes)
         if part is not self:
             changes.append(publication(self, part))
-        proba = np.zeros((len(inputs), 1, n_classes))
         changes.append(
             planned(
-                perceive,
-                part._hidden,
-                part._outputs,
-                self._rate,
-                self._n_seen,
-                inputs,
-                targets,
-                taught,
+                perceive, part._hidden, part._outputs, self._rate, self._n_seen, inputs, batch.targets, batch.weights,
                 proba,
             )
-        )
+        )  # fmt: skip
         return proba
+
+    def state(self) -> State:
+        """Return weights, moments and the source of new weights; see `driftmoe.state`."""
+        return {
+            "hidden": self._hidden.copy(),
+            "outputs": self._outputs.copy(),
+            "n_seen": int(self._n_seen[0]),
+            "rng": self._rng.bit_generator.state,
+        }
+
+    def restore(self, state: State) -> None:
+        """Bring a part that was built with the same arguments to a state; see `driftmoe.state`."""
+        check_names(state, ("hidden", "outputs", "n_seen", "rng"), self)
+        width = self._hidden.shape[2]
+        hidden = array_of(state, "hidden", np.float32, (3, None, width), self)
+        outputs = array_of(state, "outputs", np.float32, (3, None, 1 + width), self)
+        n_seen, rng = count_of(state, "n_seen", self), generator_of(state, "rng", self)
+        if hidden.shape[1] < 1:
+            raise ValueError(f"'hidden' in the state of {type(self).__name__} has no row for the constant")
+        self._hidden, self._outputs, self._rng = hidden, outputs, rng
+        self._n_seen = np.array([n_seen])
 
     def _grown(self, n_inputs: int, n_classes: int) -> Perceptron:
         """Return one with weights for so many inputs and classes, this one if it has them; this one stays as it is."""

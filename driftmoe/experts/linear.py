@@ -1,21 +1,27 @@
-"""The expert of straight borders: multinomial logistic regression, learnt at several speeds."""
+"""Experts with straight class borders: multinomial logistic regression with several step sizes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from driftmoe.arithmetic import exp
 from driftmoe.compilation import compiled
-from driftmoe.transaction import NO_TARGETS, NO_WEIGHTS, Changes, Planned, assignment, planned
+from driftmoe.experts.protocol import Unmonitored
+from driftmoe.state import State, array_of, check_names, count_of
+from driftmoe.transaction import NO_TARGETS, NO_WEIGHTS, Changes, assignment, planned
+
+if TYPE_CHECKING:
+    from driftmoe.experts.batch import Batch
 
 RATES = (1.0, 0.2, 0.04)
 """Step size of each vote; see `LinearModels`."""
 
 
-class LinearModels(Planned):
-    """Logistic regressions of the same inputs, one for each rate: the fast one follows drift, the slow one averages.
+class LinearModels(Unmonitored):
+    """Logistic regressions on the same inputs, one for each rate: the fast one follows drift, the slow one averages.
 
     P(y = c | x) = softmax_c (w_c · x), with a constant 1 at the end of x. Each sample moves the weights against the
     gradient of -ln P(y|x), by ``rate / |x|²``: the logit of a class moves by at most the rate, however large the
@@ -34,8 +40,7 @@ class LinearModels(Planned):
 
     Notes
     -----
-    Answers like a pool of experts, as `driftmoe.neighbours.Neighbours` does; it is cheap enough to be always asked.
-    Memory: 8 bytes for each rate, class and input.
+    It is cheap enough to be asked on every sample. Memory: 8 bytes for each rate, class and input.
 
     References
     ----------
@@ -44,6 +49,7 @@ class LinearModels(Planned):
     """
 
     reads = "inputs"
+    kind = "linear"
 
     def __init__(self, rates: Sequence[float] = RATES) -> None:
         self._rates = np.array(rates, np.float64)
@@ -53,45 +59,52 @@ class LinearModels(Planned):
         self._n_seen = np.zeros(1, np.int64)
 
     @property
-    def n_experts(self) -> int:
+    def n_experts(self) -> int:  # type: ignore[override]  # counted anew
         """Votes that it gives."""
         return len(self._rates)
 
     @property
-    def marks(self) -> list[str]:
+    def names(self) -> list[str]:
         """What tells its votes apart: their rates."""
         return [f"({rate:g})" for rate in self._rates]
 
-    def predict_proba(self, inputs: np.ndarray, n_classes: int) -> np.ndarray:
-        """Return the votes on some samples; changes nothing.
-
-        Returns
-        -------
-        expert_proba
-            Shape (n_rows, n_experts, n_classes); zeros before anything is learnt.
-        """
-        proba = np.zeros((len(inputs), self.n_experts, n_classes))
-        weights = self._with_room(inputs.shape[1], n_classes)
+    def predict_proba(self, batch: Batch, asked: np.ndarray | None = None) -> np.ndarray:
+        """Return the votes, zeros before anything is learnt; changes nothing. See `Experts.predict_proba`."""
+        inputs, proba = batch.inputs, np.zeros((len(batch.inputs), self.n_experts, batch.n_classes))
+        weights = self._with_room(inputs.shape[1], batch.n_classes)
         regress(weights, self._rates, self._n_seen, inputs, NO_TARGETS, NO_WEIGHTS, proba)
         return proba
 
     def plan(
         self,
-        inputs: np.ndarray,
-        targets: np.ndarray,
-        taught: np.ndarray,
-        n_classes: int,
+        batch: Batch,
+        taught: np.ndarray | None = None,
         asked: np.ndarray | None = None,
         *,
         changes: Changes,
     ) -> np.ndarray:
-        """Plan, for each row in order, to predict, then learn it; as `Neighbours.plan`, but it is always asked."""
-        weights = self._with_room(inputs.shape[1], n_classes)
+        """Plan, for each row in order, to predict, then learn it; see `Experts.plan`. Always asked."""
+        inputs, proba = batch.inputs, np.zeros((len(batch.inputs), self.n_experts, batch.n_classes))
+        weights = self._with_room(inputs.shape[1], batch.n_classes)
         if weights is not self._weights:
             changes.append(assignment(self, _weights=weights))
-        proba = np.zeros((len(inputs), self.n_experts, n_classes))
-        changes.append(planned(regress, weights, self._rates, self._n_seen, inputs, targets, taught, proba))
+        changes.append(
+            planned(regress, weights, self._rates, self._n_seen, inputs, batch.targets, batch.weights, proba)
+        )
         return proba
+
+    def state(self) -> State:
+        """Return the weights of each model; see `driftmoe.state`."""
+        return {"weights": self._weights.copy(), "n_seen": int(self._n_seen[0])}
+
+    def restore(self, state: State) -> None:
+        """Bring a part that was built with the same arguments to a state; see `driftmoe.state`."""
+        check_names(state, ("weights", "n_seen"), self)
+        weights = array_of(state, "weights", np.float64, (self.n_experts, None, None), self)
+        n_seen = count_of(state, "n_seen", self)
+        if weights.shape[1] < 1:
+            raise ValueError(f"'weights' in the state of {type(self).__name__} has no row for the constant")
+        self._weights, self._n_seen = weights, np.array([n_seen])
 
     def _with_room(self, n_inputs: int, n_classes: int) -> np.ndarray:
         """Return the weights, 0 for inputs and classes that are new."""

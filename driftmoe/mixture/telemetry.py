@@ -17,6 +17,7 @@ import numpy as np
 from driftmoe.arithmetic import exp, log
 from driftmoe.compilation import compiled, part
 from driftmoe.routing import Choice
+from driftmoe.state import State, array_of, check_names, count_of, value_of
 from driftmoe.transaction import Changes, assignment, carry_out, planned
 
 WINDOW = 1000
@@ -263,6 +264,44 @@ class RoutingLog:
         steps = [*self._steps, (n_samples, sums, of_each, replaced)]
         n_old = sum(step[0] <= n_samples - WINDOW for step in steps[1:])
         changes.append(assignment(self, _steps=steps[n_old:]))
+
+    def state(self) -> State:
+        """Return the sums so far, and those at the last steps of the router; see `driftmoe.state`."""
+        n_samples, n_classes = self._seen.tolist()
+        steps = [
+            {
+                "n_samples": int(n),
+                "sums": sums.copy(),
+                "of_experts": of_experts.copy(),
+                "n_replaced": replaced.copy(),
+            }
+            for n, sums, of_experts, replaced in self._steps
+        ]
+        return {
+            "n_samples": n_samples,
+            "n_classes": n_classes,
+            "sums": self._sums.copy(),
+            "of_experts": self._of_experts.copy(),
+            "steps": steps,
+        }
+
+    def restore(self, state: State) -> None:
+        """Bring a log that was built with the same arguments to a state; see `driftmoe.state`."""
+        check_names(state, ("n_samples", "n_classes", "sums", "of_experts", "steps"), self)
+        seen = [count_of(state, name, self) for name in ("n_samples", "n_classes")]
+        sums = array_of(state, "sums", np.float64, self._sums.shape, self)
+        of_experts = array_of(state, "of_experts", np.float64, (4, None), self)
+        steps = []
+        for step in value_of(state, "steps", list, self):
+            owner = "a step of RoutingLog"
+            check_names(step, ("n_samples", "sums", "of_experts", "n_replaced"), owner)
+            steps.append((
+                count_of(step, "n_samples", owner, at_most=seen[0]),
+                array_of(step, "sums", np.float64, sums.shape, owner),
+                array_of(step, "of_experts", np.float64, (4, None), owner),
+                array_of(step, "n_replaced", np.int64, (None,), owner),
+            ))  # fmt: skip
+        self._seen, self._sums, self._of_experts, self._steps = np.array(seen), sums, of_experts, steps
 
     def report(self, experts: Sequence[str], replaced: np.ndarray) -> RoutingReport:
         """Return what can be said of the samples so far; experts that are named have joined, voting or not."""

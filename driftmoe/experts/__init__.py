@@ -1,0 +1,93 @@
+"""Experts of all kinds, with one protocol: what votes with a probability for each class, and learns from labels.
+
+A new kind of expert is a new file in this folder and one line in `EXTRAS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+from river import base
+
+from driftmoe.experts.batch import Batch
+from driftmoe.experts.history import LabelHistory
+from driftmoe.experts.linear import LinearModels
+from driftmoe.experts.neighbours import Neighbours
+from driftmoe.experts.networks import Networks
+from driftmoe.experts.perceptron import Perceptron
+from driftmoe.experts.protocol import Experts, HasTrees, Unmonitored
+from driftmoe.experts.river import MulticlassExperts, OneVsRestExperts
+from driftmoe.experts.trees import MulticlassTrees, OneVsRestTrees
+from driftmoe.trees import HoeffdingTreeClassifier
+
+__all__ = [
+    "EXTRAS", "Batch", "Experts", "HasTrees", "Kind", "LabelHistory", "LinearModels", "MulticlassExperts",
+    "MulticlassTrees", "Neighbours", "Networks", "OneVsRest", "OneVsRestExperts", "OneVsRestTrees", "Perceptron",
+    "Unmonitored", "new_experts",
+]  # fmt: skip
+
+OneVsRest = OneVsRestTrees | OneVsRestExperts
+
+
+class Kind(NamedTuple):
+    """How the extra experts of a name are made, and which arguments of the classifier concern them.
+
+    Attributes
+    ----------
+    make
+        Called with `memory` and a private random generator; returns the untrained experts.
+    remembers
+        Whether `memory` has an effect on them.
+    is_costly
+        Whether they are only asked for one sample in eight while the gate trusts them less than `min_trust`.
+    """
+
+    make: Callable[[int, np.random.Generator], Experts]
+    remembers: bool = False
+    is_costly: bool = False
+
+
+EXTRAS: dict[str, Kind] = {
+    "neighbours": Kind(lambda memory, rng: Neighbours(memory), remembers=True, is_costly=True),
+    "relevant-neighbours": Kind(
+        lambda memory, rng: Neighbours(memory, by_relevance=True), remembers=True, is_costly=True
+    ),
+    "history": Kind(lambda memory, rng: LabelHistory()),
+    "linear": Kind(lambda memory, rng: LinearModels()),
+    "network": Kind(lambda memory, rng: Perceptron(*rng.spawn(1))),
+}
+"""Name of an extra expert -> its kind."""
+
+
+def new_experts(
+    prototype: base.Classifier, n_experts: int, rng: np.random.Generator, *, n_threads: int, **of_trees: Any
+) -> tuple[Experts, Iterable[Hashable]]:
+    """Return untrained copies of a prototype, and the features that it is told are nominal.
+
+    Parameters
+    ----------
+    prototype
+        River classifier, which stays as it is. A `driftmoe.trees.HoeffdingTreeClassifier` gives a pool of trees.
+    n_experts
+        Number of copies.
+    rng
+        Private source of the seeds of other classifiers.
+    n_threads, **of_trees
+        Arguments of `TreePool` beside those of the prototype.
+
+    Raises
+    ------
+    ValueError
+        If the prototype tells only two classes apart.
+    """
+    if not prototype._multiclass:
+        raise ValueError(
+            f"expert={type(prototype).__name__} tells only two classes apart; wrap it in "
+            "river.multiclass.OneVsRestClassifier, or choose variant='moe-task'"
+        )
+    if isinstance(prototype, HoeffdingTreeClassifier):
+        pool = prototype.pool(n_experts, n_threads=n_threads, **of_trees)
+        return MulticlassTrees(pool), prototype.nominal_attributes or ()
+    return MulticlassExperts(prototype, n_experts, rng), ()

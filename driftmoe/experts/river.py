@@ -1,0 +1,249 @@
+"""Experts that are river classifiers: copies of one that the user gives."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from inspect import signature
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from river import base
+
+from driftmoe.encoding import Sample
+from driftmoe.experts.protocol import Unmonitored
+from driftmoe.state import State, check_names, generator_of, value_of
+from driftmoe.transaction import Changes, assignment, chained
+
+if TYPE_CHECKING:
+    from driftmoe.experts.batch import Batch
+
+
+def spawn(prototype: base.Classifier, rng: np.random.Generator) -> base.Classifier:
+    """Return an untrained copy of a prototype; it gets its own seed wherever it, or a part of it, takes one."""
+    return prototype.clone(_seeds(prototype._get_params(), rng))
+
+
+def _seeds(parameters: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+    """New values for each `seed` among river's nested parameters: a part is (class, parameters), a step parameters."""
+    seeds: dict[str, Any] = {}
+    for name, value in parameters.items():
+        if name == "seed":
+            seeds[name] = int(rng.integers(2**31))
+        elif isinstance(value, dict) and (inner := _seeds(value, rng)):
+            seeds[name] = inner
+        elif (
+            isinstance(value, tuple)
+            and len(value) == 2
+            and isinstance(value[0], type)
+            and (inner := _seeds(value[1], rng))
+        ):
+            seeds[name] = (value[0], inner)
+    return seeds
+
+
+def _vote(expert: base.Classifier, sample: Sample) -> dict[Any, float]:
+    """Return an expert's probabilities; the whole vote for its answer if it knows no probabilities."""
+    try:
+        return expert.predict_proba_one(sample)
+    except NotImplementedError:
+        answer = expert.predict_one(sample)
+        return {} if answer is None else {answer: 1.0}
+
+
+class MulticlassExperts(Unmonitored):
+    """A fixed number of river classifiers, each of which tells all classes apart; answers as `MulticlassTrees`.
+
+    Parameters
+    ----------
+    prototype
+        River classifier that is copied, not touched.
+    n_experts
+        Number of copies.
+    rng
+        Private source of the experts' seeds.
+    """
+
+    reads = "samples"
+
+    def __init__(self, prototype: base.Classifier, n_experts: int, rng: np.random.Generator) -> None:
+        self.kind = type(prototype).__name__
+        self._experts = [spawn(prototype, rng) for _ in range(n_experts)]
+
+    @property
+    def n_experts(self) -> int:  # type: ignore[override]  # counted anew
+        """Number of classifiers."""
+        return len(self._experts)
+
+    def predict_proba(self, batch: Batch, asked: np.ndarray | None = None) -> np.ndarray:
+        """Return the class probabilities of each expert, zeros for one that is not asked; changes nothing."""
+        expert_proba = np.zeros((len(batch.samples), len(self._experts), batch.n_classes))
+        for row, sample in enumerate(batch.samples):
+            for e in range(len(self._experts)):
+                if asked is None or asked[row, e]:
+                    expert_proba[row, e] = self._proba(sample, e, batch.n_classes)
+        return expert_proba
+
+    def plan(
+        self,
+        batch: Batch,
+        taught: np.ndarray | None = None,
+        asked: np.ndarray | None = None,
+        *,
+        changes: Changes,
+    ) -> np.ndarray:
+        """Plan, for each sample in order, to let all experts predict where asked, then learn it; see `Experts.plan`."""
+        samples, targets, n_classes = batch.samples, batch.targets, batch.n_classes
+        weights = np.repeat(batch.weights[:, np.newaxis], self.n_experts, 1) if taught is None else taught
+        _check_weights(self._experts, weights)
+        expert_proba = np.zeros((len(samples), self.n_experts, n_classes))
+
+        def of_expert(row: int, e: int) -> None:
+            if asked is None or asked[row]:
+                expert_proba[row, e] = self._proba(samples[row], e, n_classes)
+            _teach(self._experts[e], samples[row], int(targets[row]), weights[row, e])
+
+        changes.append(_Deeds(of_expert, len(samples), self.n_experts))
+        return expert_proba
+
+    def state(self) -> State:
+        """Return copies of the classifiers; see `driftmoe.state`. They are Python objects, not arrays."""
+        return {"classifiers": copy.deepcopy(self._experts)}
+
+    def restore(self, state: State) -> None:
+        """Bring experts that were built with the same arguments to a state; see `driftmoe.state`."""
+        check_names(state, ("classifiers",), self)
+        classifiers = value_of(state, "classifiers", list, self)
+        if len(classifiers) != self.n_experts:
+            raise ValueError(
+                f"the state has {len(classifiers)} classifiers and there are {self.n_experts} experts; build the part "
+                "with the arguments that it had"
+            )
+        self._experts = copy.deepcopy(classifiers)
+
+    def _proba(self, sample: Sample, e: int, n_classes: int) -> np.ndarray:
+        """Return the class probabilities of an expert, shape (n_classes,), zeros if what it says cannot be used."""
+        proba = np.zeros(n_classes)
+        for target, probability in _vote(self._experts[e], sample).items():
+            proba[int(target)] = probability
+        total = sum(proba.tolist())  # in order, as everywhere
+        return proba / total if math.isfinite(total) and total > 0.0 else np.zeros(n_classes)
+
+
+class OneVsRestExperts(Unmonitored):
+    """One river classifier per class, which tells its class from all others; answers as `OneVsRestTrees`.
+
+    Parameters
+    ----------
+    prototype
+        River classifier that is copied, not touched; it learns `True` and `False`.
+    rng
+        Private source of the experts' seeds.
+    """
+
+    reads = "samples"
+
+    def __init__(self, prototype: base.Classifier, rng: np.random.Generator) -> None:
+        self.kind = type(prototype).__name__
+        self._prototype = prototype
+        self._rng = rng
+        self._experts: list[base.Classifier] = []
+
+    @property
+    def n_experts(self) -> int:  # type: ignore[override]  # counted anew
+        """Number of classifiers, one for each class learnt."""
+        return len(self._experts)
+
+    def predict_proba(self, batch: Batch, asked: np.ndarray | None = None) -> np.ndarray:
+        """Return each expert's probability that the sample is of its class; changes nothing."""
+        own_proba = np.zeros((len(batch.samples), batch.n_classes))
+        for row, sample in enumerate(batch.samples):
+            for e, expert in enumerate(self._experts):
+                own_proba[row, e] = _own_proba(expert, sample)
+        return own_proba
+
+    def plan(
+        self,
+        batch: Batch,
+        taught: np.ndarray | None = None,
+        asked: np.ndarray | None = None,
+        *,
+        changes: Changes,
+    ) -> np.ndarray:
+        """Plan, for each sample in order, to let all experts predict, then learn it with its weight."""
+        samples, targets, n_classes = batch.samples, batch.targets, batch.n_classes
+        rng = copy.deepcopy(self._rng) if n_classes > len(self._experts) else self._rng
+        new = [spawn(self._prototype, rng) for _ in range(n_classes - len(self._experts))]
+        experts = [*self._experts, *new]
+        _check_weights(experts[:1], batch.weights)
+        own_proba = np.zeros((len(samples), n_classes))
+
+        def of_expert(row: int, e: int) -> None:
+            own_proba[row, e] = _own_proba(experts[e], samples[row])
+            _teach(experts[e], samples[row], bool(e == targets[row]), batch.weights[row])
+
+        changes.append(assignment(self, _experts=experts, _rng=rng))
+        changes.append(_Deeds(of_expert, len(samples), n_classes))
+        return own_proba
+
+    def state(self) -> State:
+        """Return copies of the classifiers; see `driftmoe.state`. They are Python objects, not arrays."""
+        return {"classifiers": copy.deepcopy(self._experts), "rng": self._rng.bit_generator.state}
+
+    def restore(self, state: State) -> None:
+        """Bring experts that were built with the same arguments to a state; see `driftmoe.state`."""
+        check_names(state, ("classifiers", "rng"), self)
+        classifiers, rng = value_of(state, "classifiers", list, self), generator_of(state, "rng", self)
+        self._experts, self._rng = copy.deepcopy(classifiers), rng
+
+
+class _Deeds:
+    """What experts of the user's own do with some samples, as a change: each deed is begun once, whatever it raises.
+
+    Such experts run Python code, so that an interrupt, or what they raise, may leave the one at work with a sample half
+    learnt; all others go on. Called again it has nothing left to do.
+    """
+
+    def __init__(self, do: Callable[[int, int], None], n_rows: int, n_experts: int) -> None:
+        self._do, self._left = do, iter([(row, e) for row in range(n_rows) for e in range(n_experts)])
+
+    def __call__(self) -> None:
+        raised: list[BaseException] = []
+        while True:
+            try:
+                for deed in self._left:
+                    self._do(*deed)
+                break
+            except BaseException as error:  # put off until all have had their turn
+                raised.append(error)
+        if raised:
+            raise chained(raised)
+
+
+def _teach(expert: base.Classifier, sample: Sample, target: Any, weight: float) -> None:
+    """Let an expert learn a sample with a weight; one that takes none learns it so often, if that is a whole number."""
+    if weight == int(weight):
+        for _ in range(int(weight)):
+            expert.learn_one(sample, target)
+    else:
+        expert.learn_one(sample, target, w=weight)  # type: ignore[call-arg]  # it was asked whether it takes one
+
+
+def _check_weights(experts: Sequence[base.Classifier], weights: np.ndarray) -> None:
+    """Raise unless experts can learn with these weights."""
+    if (weights == np.floor(weights)).all():
+        return
+    for expert in experts:
+        if "w" not in signature(expert.learn_one).parameters:
+            raise ValueError(
+                f"{type(expert).__name__}.learn_one takes no weight; give whole numbers as w, so that it learns a "
+                "sample as often"
+            )
+
+
+def _own_proba(expert: base.Classifier, sample: Sample) -> float:
+    """Return an expert's probability that the sample is of its class; 0 if what it says cannot be used."""
+    proba = _vote(expert, sample)
+    total = sum(proba.values())
+    return proba.get(True, 0.0) / total if math.isfinite(total) and total > 0.0 else 0.0

@@ -1,0 +1,125 @@
+"""Experts that are Hoeffding trees, in one pool, so that one compiled call serves all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from driftmoe.experts.protocol import Planned
+from driftmoe.state import State, check_names, restored
+from driftmoe.transaction import Changes
+from driftmoe.trees import TreePool
+
+if TYPE_CHECKING:
+    from driftmoe.experts.batch import Batch
+
+
+class MulticlassTrees(Planned):
+    """A pool of trees, each of which tells all classes apart.
+
+    Parameters
+    ----------
+    pool
+        Untrained trees.
+    """
+
+    reads = "vectors"
+    kind = "tree"
+
+    def __init__(self, pool: TreePool) -> None:
+        self.pool = pool
+
+    @property
+    def n_experts(self) -> int:
+        """Number of trees."""
+        return self.pool.n_experts
+
+    @property
+    def names(self) -> Sequence[str]:
+        """What tells the trees apart in reports: their numbers, from 1."""
+        return [str(i + 1) for i in range(self.n_experts)]
+
+    @property
+    def n_replaced(self) -> np.ndarray:
+        """Number of times that a drift detector replaced each tree, shape (n_experts,)."""
+        return self.pool.n_replaced
+
+    @property
+    def n_replaced_so_far(self) -> np.ndarray:
+        """As `n_replaced`. Where drift is monitored it is a view of the counter, which goes on counting."""
+        return self.pool.n_replaced_so_far
+
+    def predict_proba(self, batch: Batch, asked: np.ndarray | None = None) -> np.ndarray:
+        """Return the class probabilities of each tree; changes nothing. All trees are asked, in one call."""
+        return _widened(self.pool.predict_checked(batch.vectors), batch.n_classes)
+
+    def plan(
+        self,
+        batch: Batch,
+        taught: np.ndarray | None = None,
+        asked: np.ndarray | None = None,
+        *,
+        changes: Changes,
+    ) -> np.ndarray:
+        """Plan, for each row in order, to let all trees predict, then learn; see `Experts.plan`."""
+        if taught is None:
+            taught = np.repeat(batch.weights[:, np.newaxis], self.n_experts, axis=1)
+        return self.pool.plan(
+            batch.vectors,
+            batch.targets[:, np.newaxis],
+            taught.astype(np.float64, copy=False),
+            batch.n_classes,
+            nominal=batch.nominal,
+            changes=changes,
+        )
+
+    def n_rows_with_room(self, n_rows: int, weights: Callable[[int], np.ndarray] | None = None) -> int:
+        """Return how many of the next rows the trees can learn in one step; see `TreePool.n_rows_with_room`."""
+        return self.pool.n_rows_with_room(n_rows, weights)
+
+    def state(self) -> State:
+        """Return the trees; see `driftmoe.state`."""
+        return {"pool": self.pool.state()}
+
+    def restore(self, state: State) -> None:
+        """Bring trees that were built with the same arguments to a state; see `driftmoe.state`."""
+        check_names(state, ("pool",), self)
+        self.pool = restored(self.pool, state["pool"])
+
+
+class OneVsRestTrees(MulticlassTrees):
+    """A pool with a tree for each class, which tells its class (1) from all others (0). A new class brings a new tree.
+
+    An answer is each tree's probability that the sample is of its class, shape (n_rows, n_classes); 0 where the tree
+    has no vote yet. All trees learn every sample.
+    """
+
+    def predict_proba(self, batch: Batch, asked: np.ndarray | None = None) -> np.ndarray:
+        """Return each tree's probability that the sample is of its class; changes nothing."""
+        proba = np.zeros((len(batch.vectors), batch.n_classes))
+        proba[:, : self.n_experts] = _widened(self.pool.predict_checked(batch.vectors), 2)[:, :, 1]
+        return proba
+
+    def plan(
+        self,
+        batch: Batch,
+        taught: np.ndarray | None = None,
+        asked: np.ndarray | None = None,
+        *,
+        changes: Changes,
+    ) -> np.ndarray:
+        """Plan, for each row in order, to let all trees predict, then learn it with its weight."""
+        own = (batch.targets[:, np.newaxis] == np.arange(batch.n_classes)).astype(np.int64)
+        weights = np.repeat(batch.weights[:, np.newaxis], batch.n_classes, axis=1)
+        proba = self.pool.plan(
+            batch.vectors, own, weights, 2, n_experts=batch.n_classes, nominal=batch.nominal, changes=changes
+        )
+        return proba[:, :, 1]
+
+
+def _widened(expert_proba: np.ndarray, n_classes: int) -> np.ndarray:
+    """Add zeros for classes that no tree has seen."""
+    missing = n_classes - expert_proba.shape[-1]
+    return expert_proba if missing <= 0 else np.pad(expert_proba, ((0, 0), (0, 0), (0, missing)))

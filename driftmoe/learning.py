@@ -1,0 +1,165 @@
+"""How rows are learnt: in steps as long as the router's weights stay the same, each of them all or nothing.
+
+The router's weights are constant between two of its gradient steps. So the rows up to its next step, or up to a row
+with a new feature, value or class, go through the router at once and then through each expert at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+
+from driftmoe.encoding import BlockRows, Encoder, Sample, SampleRows
+from driftmoe.experts import Batch
+from driftmoe.mixture import Mixture
+from driftmoe.mixture.mixing import first_best
+from driftmoe.transaction import TRIES, Changes, assignment, carry_out, planned, publication
+
+MOST_TRIES = 3
+"""How often a step that raises an error is tried. Interrupts are no errors: they are put off more often."""
+
+Rows = SampleRows | BlockRows
+
+
+class Learner:
+    """Learns rows in order, and notes what would have been predicted for each before.
+
+    Parameters
+    ----------
+    encoder, mixture
+        Those of the model.
+    rows
+        What is to be learnt.
+    weights
+        Of the rows, 0 or more, shape (n_rows,). A row of weight 0 is predicted but not learnt.
+    answers
+        Gets the index of the class predicted for each row before it is learnt, -1 if no class was known; shape
+        (n_rows,). `None` if nobody asks.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        mixture: Mixture,
+        rows: Rows,
+        weights: np.ndarray,
+        answers: np.ndarray | None = None,
+    ) -> None:
+        self._encoder, self._mixture = encoder, mixture
+        self._rows, self._weights, self._answers = rows, weights, answers
+        self._n_learnt = np.zeros(1, np.int64)
+
+    def run(self, *, stuck_at: int = -1, n_tries: int = 0) -> None:
+        """Learn the rows that are left.
+
+        Each step is all or nothing. An interrupt between two steps is put off until the last row has been learnt. An
+        error that no further try gets over is raised with a note that says which rows have been learnt.
+
+        Parameters
+        ----------
+        stuck_at, n_tries
+            A row that could not be learnt, and in how many tries.
+        """
+        try:  # around the loop, since an interrupt may come between two of its turns
+            while self._n_learnt[0] < len(self._rows):
+                self._advance()
+        except BaseException as error:
+            row = int(self._n_learnt[0])
+            n_tries = n_tries + 1 if row == stuck_at else 1
+            if n_tries < (TRIES if not isinstance(error, Exception) else MOST_TRIES):
+                self.run(stuck_at=row, n_tries=n_tries)
+            elif row > 0:
+                error.add_note(
+                    f"rows 0 to {row - 1} of {len(self._rows)} have been learnt, the others have not"
+                )
+            raise  # after the last row
+
+    def _advance(self) -> None:
+        """Learn the next rows that can be learnt in one step."""
+        start, rows, answers = int(self._n_learnt[0]), self._rows, self._answers
+        rows.refresh()
+        if self._weights[start] == 0.0:
+            if answers is not None:
+                answers[start] = self._answer_to(start)
+            self._n_learnt[0] = start + 1
+            return
+        changes: Changes = []
+        encoder, mixture = self._encoder, self._mixture
+        if rows.is_new(start):
+            if answers is not None:
+                answers[start] = self._answer_to(start)
+            encoder, sample = rows.entered(start)
+            changes.append(publication(self._encoder, encoder))
+            stop = start + 1
+            vectors = encoder.vector(sample)[np.newaxis]
+            samples: Sequence[Sample] = [encoder.order(sample)] if mixture.reads_samples else []
+            targets = np.array([encoder.target(rows.label(start))])
+        else:
+            stop = self._end_of_step(start)
+            vectors, targets = rows.vectors(start, stop), rows.targets(start, stop)
+            samples = rows.samples(start, stop) if mixture.reads_samples else []
+        weights = self._weights[start:stop]
+        proba = plan_step(self._encoder, encoder, mixture, vectors, samples, targets, weights, changes)
+        if answers is not None and encoder is self._encoder:
+            changes.append(planned(first_best, proba, answers[start:stop]))
+        changes.append(partial(self._n_learnt.__setitem__, 0, stop))
+        carry_out(changes)
+
+    def _end_of_step(self, start: int) -> int:
+        """Return the end of the rows that bring nothing new, weigh something and fit in one step."""
+        limit = min(start + self._mixture.router.room, len(self._rows))
+        ignored = np.flatnonzero(self._weights[start:limit] == 0.0)
+        stop = self._rows.known_until(start, start + int(ignored[0]) if len(ignored) else limit)
+        return start + self._mixture.n_rows_with_room(stop - start, self._weights[start:stop])
+
+    def _answer_to(self, row: int) -> int:
+        """Return the index of the class predicted for a row, -1 if there is none yet."""
+        if not self._encoder.classes:
+            return -1
+        samples = self._rows.samples(row, row + 1) if self._mixture.reads_samples else []
+        proba = predict(self._encoder, self._mixture, self._rows.vectors(row, row + 1), samples)
+        return int(proba[0].argmax())
+
+
+def plan_step(
+    encoder: Encoder,
+    draft: Encoder,
+    mixture: Mixture,
+    vectors: np.ndarray,
+    samples: Sequence[Sample],
+    targets: np.ndarray,
+    weights: np.ndarray,
+    changes: Changes,
+) -> np.ndarray:
+    """Plan to learn rows in one step.
+
+    Parameters
+    ----------
+    encoder
+        The model's.
+    draft
+        An encoder to which the rows bring nothing new: the model's, or the one that `changes` will make of it.
+    mixture
+        The model's.
+    vectors, samples, targets, weights
+        As of `Batch`.
+    changes
+        The planned changes are added to this list.
+
+    Returns
+    -------
+    proba
+        Class probabilities of each row before it is learnt, shape (n_rows, n_classes). The changes write it.
+    """
+    inputs, moments = draft.scaled(vectors, weights)
+    changes.append(assignment(encoder, _moments=moments))
+    batch = Batch(vectors, inputs, samples, len(draft.classes), draft.nominal_columns, targets, weights)
+    return mixture.plan(batch, changes)
+
+
+def predict(encoder: Encoder, mixture: Mixture, vectors: np.ndarray, samples: Sequence[Sample]) -> np.ndarray:
+    """Return the class probabilities of some rows, shape (n_rows, n_classes); changes nothing."""
+    inputs = encoder.inputs(vectors, is_learning=False)
+    return mixture.predict(Batch(vectors, inputs, samples, len(encoder.classes)))

@@ -1,0 +1,57 @@
+"""The router: a small network that says, for each sample, how likely each expert is to be right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from driftmoe.network import Network
+from driftmoe.transaction import Changes, carry_out
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Router(Network):
+    """A network whose outputs are the logits from which a policy chooses experts.
+
+    It learns either which experts were right, or the gradient of the mixture's loss by its logits. `module` shows the
+    same weights as a `torch.nn.Module`, which is also its twin in the tests. The parameters are those of `Network`.
+    """
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any], n_logits: int, rng: np.random.Generator) -> Router:
+        """Return a router with the settings of `DriftMoEClassifier`."""
+        names = ("learning_rate", "batch_size", "dropout", "n_threads")
+        of_router = {name: settings[name] for name in names}
+        return cls(n_logits, hidden=tuple(settings["hidden"]), rng=rng, **of_router)
+
+    def logits(self, inputs: np.ndarray, *, is_learning: bool = False) -> np.ndarray:
+        """Return one logit for each output, float32, shape (n_rows, n_outputs); see `Network.outputs`."""
+        return self.outputs(inputs, is_learning=is_learning)
+
+    def learn(self, correct: np.ndarray) -> None:
+        """Learn which experts were right on the rows last given to `logits`; step when the mini-batch is full.
+
+        Parameters
+        ----------
+        correct
+            Which experts were right, bool, shape (n_rows, n_outputs).
+        """
+        changes: Changes = []
+        self.plan(correct, changes)
+        carry_out(changes)
+
+    def learn_errors(self, errors: np.ndarray) -> None:
+        """As `learn`, for another loss: take its gradient by the logits, float32 of their shape."""
+        changes: Changes = []
+        self.plan(errors, changes, takes_errors=True)
+        carry_out(changes)
+
+    def module(self) -> nn.Module:
+        """Return the network as a torch module that shares its weights until it grows; see `RouterModule`."""
+        from driftmoe.mixture.router_module import RouterModule
+
+        return RouterModule(self._layers(self._weights))

@@ -1,0 +1,151 @@
+"""What a part of a model gives as its state, and how a state is checked before a part takes it.
+
+`part.state()` returns a dict of arrays, numbers, text, `None`, and lists and dicts of these, by name. The arrays are
+copies, and hold what is in use only: spare room is not state. `part.restore(state)` brings a part that was built with
+the same arguments to that state; from then on both give the same answers, bit for bit. A state that does not fit is
+refused before anything changes.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+State = dict[str, Any]
+
+T = TypeVar("T")
+
+
+def restored(part: T, state: State) -> T:
+    """Return a copy of a part in a state; the part stays as it is, also where the state is refused.
+
+    `restore` replaces attributes and writes into none, so that a shallow copy shares nothing that it changes.
+    """
+    draft: Any = copy.copy(part)
+    draft.restore(state)
+    return draft
+
+
+def check_names(state: State, names: Iterable[str], owner: Any) -> None:
+    """Raise unless a state has exactly these entries.
+
+    Raises
+    ------
+    TypeError
+        If it is no dict.
+    ValueError
+        If an entry is missing or unknown; the message names it.
+    """
+    if not isinstance(state, dict):
+        raise TypeError(
+            f"the state of {_kind(owner)} is a {type(state).__name__}; give the dict that state() returned"
+        )
+    names = tuple(names)
+    missing, unknown = (
+        [name for name in names if name not in state],
+        [name for name in state if name not in names],
+    )
+    if missing or unknown:
+        wrong = [f"lacks {', '.join(map(repr, missing))}"] * bool(missing)
+        wrong += [f"has unknown {', '.join(map(repr, unknown))}"] * bool(unknown)
+        raise ValueError(
+            f"the state of {_kind(owner)} {' and '.join(wrong)}; it must have the entries {', '.join(names)}"
+        )
+
+
+def array_of(state: State, name: str, dtype: Any, shape: Sequence[int | None], owner: Any) -> np.ndarray:
+    """Return a copy of an array of a state.
+
+    Parameters
+    ----------
+    state
+        As `state()` returned it.
+    name
+        Of the entry.
+    dtype, shape
+        What it must have; `None` for a length that is free.
+    owner
+        The part, for the message.
+
+    Raises
+    ------
+    TypeError
+        If the entry is no array.
+    ValueError
+        If it has another type or shape.
+    """
+    array = state[name]
+    if not isinstance(array, np.ndarray):
+        raise TypeError(
+            f"{name!r} in the state of {_kind(owner)} is a {type(array).__name__}; it must be an array"
+        )
+    fits = len(array.shape) == len(shape) and all(
+        wanted is None or length == wanted for length, wanted in zip(array.shape, shape, strict=True)
+    )
+    if array.dtype != np.dtype(dtype) or not fits:
+        wanted = ", ".join("any" if length is None else str(length) for length in shape)
+        raise ValueError(
+            f"{name!r} in the state of {_kind(owner)} is {array.dtype} of shape {array.shape}; it must be "
+            f"{np.dtype(dtype)} of shape ({wanted})"
+        )
+    return array.copy()
+
+
+def value_of(state: State, name: str, kind: type[T], owner: Any) -> T:
+    """Return a number, text, list or dict of a state.
+
+    Raises
+    ------
+    TypeError
+        If the entry is of another type.
+    """
+    value = state[name]
+    if type(value) is not kind:
+        raise TypeError(
+            f"{name!r} in the state of {_kind(owner)} is a {type(value).__name__}; it must be a {kind.__name__}"
+        )
+    return value
+
+
+def count_of(state: State, name: str, owner: Any, *, at_most: int | None = None) -> int:
+    """Return a whole number of 0 or more of a state.
+
+    Raises
+    ------
+    TypeError
+        If the entry is no integer.
+    ValueError
+        If it is below 0 or above `at_most`.
+    """
+    count = value_of(state, name, int, owner)
+    if count < 0 or (at_most is not None and count > at_most):
+        allowed = "0 or more" if at_most is None else f"0 to {at_most}"
+        raise ValueError(f"{name!r} in the state of {_kind(owner)} is {count}; it must be {allowed}")
+    return count
+
+
+def generator_of(state: State, name: str, owner: Any) -> np.random.Generator:
+    """Return a random generator in the state that `generator.bit_generator.state` gave.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the entry is no state of numpy's default bit generator.
+    """
+    generator = np.random.default_rng(0)
+    wanted = value_of(state, name, dict, owner)
+    try:
+        generator.bit_generator.state = wanted
+    except (TypeError, ValueError, KeyError, OverflowError) as error:
+        raise ValueError(
+            f"{name!r} in the state of {_kind(owner)} is no state of numpy's {type(generator.bit_generator).__name__}: "
+            f"{error!r}"
+        ) from None
+    return generator
+
+
+def _kind(owner: Any) -> str:
+    return owner if isinstance(owner, str) else type(owner).__name__

@@ -1,0 +1,207 @@
+"""Parts give their state as arrays and numbers, and go on from it as if nothing had happened."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+from batches import batch
+from river import naive_bayes
+
+from driftmoe.experts import (
+    LabelHistory,
+    LinearModels,
+    MulticlassExperts,
+    Neighbours,
+    Networks,
+    OneVsRestExperts,
+    Perceptron,
+)
+from driftmoe.mixture.router import Router
+
+EXPERTS = {
+    "neighbours": lambda: Neighbours(64),
+    "relevant neighbours": lambda: Neighbours(128, by_relevance=True),
+    "history": LabelHistory,
+    "linear": LinearModels,
+    "perceptron": lambda: Perceptron(np.random.default_rng(1), width=8),
+    "networks": lambda: Networks(
+        2, hidden=(4,), learning_rate=0.1, batch_size=8, rng=np.random.default_rng(1)
+    ),
+    "river": lambda: MulticlassExperts(naive_bayes.GaussianNB(), 2, np.random.default_rng(1)),
+    "river, one for each class": lambda: OneVsRestExperts(naive_bayes.GaussianNB(), np.random.default_rng(1)),
+}
+
+PLAIN = (bool, int, float, str, type(None))
+
+
+def rows(part, n_inputs, n_classes, seed, n=37):
+    """Return a batch of random rows as the part reads them."""
+    rng = np.random.default_rng(seed)
+    inputs, targets = rng.normal(size=(n, n_inputs)), rng.integers(0, n_classes, n)
+    if part.reads == "samples":
+        inputs = [{f"input {f}": float(value) for f, value in enumerate(row)} for row in inputs]
+    return batch(inputs, n_classes, targets, rng.choice([1.0, 2.0], n))
+
+
+def pieces(of_rows, size):
+    n = len(of_rows.targets)
+    for start in range(0, n, size):
+        kept = slice(start, start + size)
+        yield of_rows._replace(
+            vectors=of_rows.vectors[kept], inputs=of_rows.inputs[kept], samples=of_rows.samples[kept],
+            targets=of_rows.targets[kept], weights=of_rows.weights[kept],
+        )  # fmt: skip
+
+
+def learn(part, *stages):
+    """Let a part learn stages of (n_inputs, n_classes, seed), and return what it said before each row."""
+    return [part.step(piece).tolist() for stage in stages for piece in pieces(rows(part, *stage), 1)]
+
+
+def check_plain(value):
+    """Fail unless a state holds nothing but arrays, numbers, text, lists and dicts with text for keys."""
+    if isinstance(value, dict):
+        assert all(type(name) is str for name in value)
+        for one in value.values():
+            check_plain(one)
+    elif isinstance(value, list):
+        for one in value:
+            check_plain(one)
+    else:
+        assert type(value) in PLAIN or type(value) is np.ndarray, type(value)
+
+
+def equal(one, other):
+    """Whether two states are the same, bit for bit."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(equal(one[name], other[name]) for name in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(equal, one, other))
+    if isinstance(one, np.ndarray):
+        return (one.dtype, one.shape, one.tobytes()) == (other.dtype, other.shape, other.tobytes())
+    return type(one) is type(other) and one == other
+
+
+@pytest.mark.parametrize("name", EXPERTS)
+def test_experts_go_on_from_their_state_as_if_nothing_had_happened(name):
+    part, other = EXPERTS[name](), EXPERTS[name]()
+    fresh = other.state()
+    learn(part, (2, 2, 1), (3, 2, 2), (3, 4, 3))
+    learn(other, (1, 3, 9))
+    state = part.state()
+    if "river" not in name:  # those hold the user's own Python objects
+        check_plain(state)
+        assert not equal(state, fresh)
+    other.restore(copy.deepcopy(state))
+    if "river" not in name:
+        assert equal(other.state(), state)
+    later = (3, 4, 4), (5, 5, 5)
+    assert learn(part, *later) == learn(other, *later)
+    if "river" not in name:
+        assert equal(part.state(), other.state())
+
+
+@pytest.mark.parametrize("name", EXPERTS)
+def test_a_state_is_a_copy(name):
+    part = EXPERTS[name]()
+    learn(part, (2, 2, 1))
+    state = part.state()
+    kept = copy.deepcopy(state)
+    other = EXPERTS[name]()
+    other.restore(state)
+    learn(part, (2, 2, 2))
+    learn(other, (2, 2, 3))
+    if "river" not in name:
+        assert equal(state, kept)
+    again = EXPERTS[name]()
+    again.restore(state)
+    once = EXPERTS[name]()
+    once.restore(kept)
+    assert learn(again, (2, 3, 4)) == learn(once, (2, 3, 4))
+
+
+@pytest.mark.parametrize("name", [name for name in EXPERTS if "river" not in name])
+def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(name):
+    part = EXPERTS[name]()
+    learn(part, (2, 2, 1))
+    state = part.state()
+
+    def refuse(broken, error, match):
+        with pytest.raises(error, match=match):
+            part.restore(broken)
+        assert equal(part.state(), state)
+
+    first = next(iter(state))
+    refuse({key: value for key, value in state.items() if key != first}, ValueError, f"lacks '{first}'")
+    refuse(state | {"more": 1}, ValueError, "has unknown 'more'")
+    refuse([], TypeError, "is a list; give the dict that state\\(\\) returned")
+    for key, value in state.items():
+        if isinstance(value, np.ndarray):
+            refuse(state | {key: value.tolist()}, TypeError, f"'{key}' in the state .* must be an array")
+            refuse(state | {key: value.astype("complex64")}, ValueError, f"'{key}' .* complex64 of shape")
+            refuse(state | {key: value[np.newaxis]}, ValueError, f"'{key}' in the state")
+        else:
+            refuse(state | {key: None}, TypeError, f"'{key}' in the state .* must be a")
+
+
+def router(**others):
+    settings = {"hidden": (6, 4), "learning_rate": 0.05, "batch_size": 8, "dropout": 0.3} | others
+    return Router(2, rng=np.random.default_rng(1), **settings)
+
+
+def trained(part, n_inputs, n_outputs, n_rows, seed):
+    rng = np.random.default_rng(seed)
+    said = []
+    for _ in range(n_rows):
+        part.grow(n_inputs, n_outputs)
+        said.append(part.logits(rng.normal(size=(1, n_inputs)).astype(np.float32), is_learning=True).tolist())
+        part.learn(rng.random((1, n_outputs)) < 0.5)
+    return said
+
+
+def test_a_router_goes_on_within_a_mini_batch_and_after_it_has_grown():
+    part, other = router(), router()
+    trained(part, 3, 2, 11, seed=1)
+    trained(part, 4, 3, 2, seed=2)  # three rows of the mini-batch know nothing of the third output
+    trained(other, 1, 5, 3, seed=3)
+    state = part.state()
+    check_plain(state)
+    assert state["activations"].shape == (5, 4 + 6 + 4 + 3)
+    other.restore(copy.deepcopy(state))
+    assert equal(other.state(), state)
+    assert trained(part, 4, 3, 20, seed=4) == trained(other, 4, 3, 20, seed=4)
+    assert trained(part, 6, 5, 20, seed=5) == trained(other, 6, 5, 20, seed=5)
+    assert equal(part.state(), other.state())
+
+
+@pytest.mark.parametrize(
+    ("changed", "match"),
+    [({"hidden": (6, 5)}, "hidden layers of \\[6, 5\\]"), ({"batch_size": 4}, "takes a step every 4 rows")],
+)
+def test_the_state_of_another_router_is_refused(changed, match):
+    part = router()
+    trained(part, 3, 2, 13, seed=1)
+    other = router(**changed)
+    before = other.state()
+    with pytest.raises(ValueError, match=match):
+        other.restore(part.state())
+    assert equal(other.state(), before)
+
+
+@pytest.mark.parametrize(
+    ("changed", "match"),
+    [
+        ({"n_steps": -1}, "'n_steps' in the state of Router is -1; it must be 0 or more"),
+        ({"n_before_growth": 9}, "'n_before_growth' .* it must be 0 to 5"),
+        ({"widths": [3, 6, 4, -2]}, "some below 0"),
+        ({"widths": [2**40, 6, 4, 2]}, "'weights' in the state of Router is float32 of shape"),
+        ({"rng": {"bit_generator": "MT19937"}}, "'rng' in the state of Router is no state of numpy's PCG64"),
+    ],
+)
+def test_numbers_that_no_router_has_are_refused(changed, match):
+    part = router()
+    trained(part, 3, 2, 13, seed=1)
+    with pytest.raises(ValueError, match=match):
+        router().restore(part.state() | changed)
