@@ -10,7 +10,7 @@ from typing import Any
 
 from streams.files.bad_rows import BadRowError, OpenQuoteError
 from streams.files.decoding import BOM, check_decoded, decode, known_encoding, open_text
-from streams.files.reading import check_names, target_position
+from streams.files.reading import Column, check_names, target_position
 from streams.files.records import LONE_RETURN, MAX_RECORD_BYTES, Quotes, is_plain, lines_and_ends
 from streams.files.text import TextStream
 from streams.files.values import (
@@ -126,17 +126,7 @@ class CSVStream(TextStream):
         at = target_position(target, names, path)
         self._check_line_ends(path, values[-1])
         columns = self._columns_of(names, values, at, nominal, classes)
-        asked = {names[at], *nominal}
-        self._mixed = [
-            i
-            for i, (column, shown) in enumerate(zip(columns, values, strict=True))
-            if column.nominal and column.name not in asked and share_of_numbers(shown) > SOME_NUMBERS
-        ]
-        self._padded = [
-            i
-            for i, (column, shown) in enumerate(zip(columns, values, strict=True))
-            if not column.nominal and column.name not in asked and any(map(_PADDED.fullmatch, shown))
-        ]
+        self._find_doubts(columns, values, {names[at], *nominal})
         is_in_doubt = header is None and self._may_be_row(values)
         self._first_line = ", ".join(self._names)[:30] if is_in_doubt else ""
         read_as = {
@@ -158,6 +148,18 @@ class CSVStream(TextStream):
             is_labelled=bool(classes),
             read_as=read_as,
         )
+
+    def _find_doubts(self, columns: list[Column], values: list[Counter[str]], asked: set[str]) -> None:
+        """Find nominal columns with many numbers among their values, and numeric ones with leading zeros."""
+        shown = [
+            (i, column, of_column)
+            for i, (column, of_column) in enumerate(zip(columns, values, strict=True))
+            if column.name not in asked
+        ]
+        self._mixed = [i for i, column, of in shown if column.nominal and share_of_numbers(of) > SOME_NUMBERS]
+        self._padded = [
+            i for i, column, of in shown if not column.nominal and any(map(_PADDED.fullmatch, of))
+        ]
 
     @property
     def notes(self) -> list[str]:
