@@ -37,7 +37,6 @@ from driftmoe.routing import (
     WithShared,
     at_step,
     first_right,
-    renyi_entropy,
     route,
     top_k_mask,
     top_p_mask,
@@ -160,8 +159,6 @@ def test_no_epsilon_shifts_the_entropy_of_uniform_and_one_hot(q, n):
     one_hot[n // 2] = 0.0
     assert tsallis_entropy(uniform, q).item() == pytest.approx(1.0, abs=1e-5)
     assert tsallis_entropy(one_hot, q).item() == pytest.approx(0.0, abs=1e-5)
-    assert renyi_entropy(uniform, q).item() == pytest.approx(1.0, abs=1e-5)
-    assert renyi_entropy(one_hot, q).item() == pytest.approx(0.0, abs=1e-5)
 
 
 @pytest.mark.parametrize("q", INDICES)
@@ -630,8 +627,7 @@ def test_at_least_one_expert_and_finite_weights(policy, logits):
 def test_entropies_lie_between_0_and_1(logits, scale):
     for values in (logits * scale, (logits * scale).float()):
         for q in INDICES:
-            for entropy in (tsallis_entropy(values, q), renyi_entropy(values, q)):
-                assert 0.0 <= entropy <= 1.0
+            assert 0.0 <= tsallis_entropy(values, q) <= 1.0
 
 
 @quick
@@ -679,7 +675,6 @@ def test_entropies_have_the_gradient_of_finite_differences(q):
     logits = normal(6, 5, seed=17, dtype=torch.float64).requires_grad_()
     for normalize in (True, False):
         assert torch.autograd.gradcheck(lambda z, n=normalize: tsallis_entropy(z, q, n), (logits,))
-        assert torch.autograd.gradcheck(lambda z, n=normalize: renyi_entropy(z, q, n), (logits,))
     assert torch.autograd.gradcheck(first_right, (logits,))
 
 
@@ -696,20 +691,6 @@ def test_router_learns_through_the_weights_that_it_keeps():
 # --------------------------------------------------------------------------------------------------
 
 
-def test_renyi_by_its_definition():
-    for q in (0.5, 1.1, 2.0):
-        expected = math.log((P**q).sum().item()) / (1 - q)
-        assert renyi_entropy(P.log(), q, normalize=False).item() == pytest.approx(expected)
-        assert renyi_entropy(P.log(), q).item() == pytest.approx(expected / math.log(4))
-    assert renyi_entropy(P.log(), 1.0).item() == pytest.approx(tsallis_entropy(P.log(), 1.0).item())
-
-
-def test_renyi_orders_rows_as_tsallis_does():
-    logits = normal(200, 12, seed=20, dtype=torch.float64)
-    for q in (0.5, 1.1, 2.0):
-        assert torch.equal(tsallis_entropy(logits, q).argsort(), renyi_entropy(logits, q).argsort())
-
-
 @pytest.mark.parametrize("q", [0.0, -1.0, math.nan])
 def test_entropy_refuses_an_index_that_is_not_positive(q):
     with pytest.raises(ValueError, match="choose an entropic index q > 0"):
@@ -718,7 +699,7 @@ def test_entropy_refuses_an_index_that_is_not_positive(q):
 
 def test_one_expert_alone_is_certain():
     assert tsallis_entropy(torch.zeros(4, 1), 1.1).tolist() == [0.0] * 4
-    assert renyi_entropy(torch.tensor([2.0, -torch.inf]), 2.0).item() == 0.0
+    assert tsallis_entropy(torch.tensor([2.0, -torch.inf]), 2.0).item() == 0.0
     for policy in (TopK(1), TopP(0.3), EntropyHybrid(), STREAM):
         assert policy(torch.zeros(1)).weights.tolist() == [1.0]
         assert route(policy, np.zeros(1)).weights.tolist() == [1.0]
