@@ -35,6 +35,7 @@ from driftmoe.routing import (
     TopP,
     WithNull,
     WithShared,
+    as_rule,
     at_step,
     first_right,
     route,
@@ -862,6 +863,44 @@ def test_a_schedule_within_a_policy_follows_the_step_and_other_policies_stay_as_
     assert at_step(WithShared(scheduled, n_shared=1), 0) == WithShared(TopK(2), n_shared=1)
     for policy in (ADAMOE, STREAM):
         assert at_step(policy, 5) is policy
+    nested = WithShared(WithNull(scheduled, n_null=2), n_shared=1)
+    assert at_step(nested, 1) == WithShared(WithNull(TopK(3), n_null=2), n_shared=1)
+
+
+def test_a_plain_function_is_a_policy():
+    def last(logits):
+        mask = torch.arange(logits.shape[-1]) == logits.shape[-1] - 1
+        mask = mask.expand(logits.shape)
+        return Routing(mask.to(logits.dtype), mask, logits)
+
+    for logits in (np.zeros(3), np.zeros((2, 3))):
+        assert route(last, logits).weights.tolist() == np.broadcast_to([0.0, 0.0, 1.0], logits.shape).tolist()
+    assert route(WithShared(last, n_shared=1), np.zeros(2)).weights.tolist() == [1.0, 0.0, 1.0]
+    assert at_step(last, 7)(torch.zeros(2)).mask.tolist() == [False, True]
+    assert (as_rule(last).n_logits(5), as_rule(last).n_active(5, otherwise=2.0)) == (5, 2.0)
+    policy = WithShared(last, n_shared=1)
+    assert at_step(policy, 7) is policy
+
+
+@pytest.mark.parametrize(
+    ("policy", "n_logits"),
+    [
+        (TopK(2), 6),
+        (WithNull(TopK(2), n_null=3), 9),
+        (WithShared(TopK(2), n_shared=2), 4),
+        (WithShared(WithNull(TopK(2), n_null=3), n_shared=2), 7),
+    ],
+    ids=str,
+)
+def test_a_policy_says_how_many_logits_make_six_experts(policy, n_logits):
+    assert policy.n_logits(6) == n_logits
+    assert policy(torch.zeros(n_logits)).mask.shape == (6,)
+
+
+@pytest.mark.parametrize("policy", [WithNull, WithShared])
+def test_how_many_experts_a_wrapper_adds_must_be_said(policy):
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'n_"):
+        policy(TopK(1))
 
 
 def test_random_router_is_fixed_and_never_learns():

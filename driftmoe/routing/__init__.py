@@ -30,35 +30,38 @@ from driftmoe.routing.entropy import Measure, first_right, tsallis_entropy
 from driftmoe.routing.masks import Score, top_k_mask, top_p_mask
 from driftmoe.routing.policies import Dense, EntropyHybrid, GroupTopK, TopK, TopP
 from driftmoe.routing.presets import ADAMOE, DYNMOLE, HARDER_TASKS, STREAM
-from driftmoe.routing.result import Choice, Plan, Policy, Routing, route
-from driftmoe.routing.wrappers import LinearK, Scheduled, WithNull, WithShared, at_step
+from driftmoe.routing.result import Choice, Plan, Routing
+from driftmoe.routing.rule import Policy, Rule, as_rule, at_step, route
+from driftmoe.routing.wrappers import LinearK, Scheduled, WithNull, WithShared
 
-__all__ = [
-    "ADAMOE",
-    "DYNMOLE",
-    "HARDER_TASKS",
-    "STREAM",
-    "BiasBalancer",
-    "Choice",
+__all__ = [  # noqa: RUF022  # `driftmoe.models` names the policies and presets of this list, in this order
     "Dense",
-    "EntropyHybrid",
-    "GroupTopK",
-    "LinearK",
-    "Measure",
-    "Plan",
-    "Policy",
-    "RandomRouter",
-    "Routing",
-    "Scheduled",
-    "Score",
     "TopK",
     "TopP",
+    "EntropyHybrid",
+    "GroupTopK",
     "WithNull",
     "WithShared",
+    "Scheduled",
+    "LinearK",
+    "DYNMOLE",
+    "HARDER_TASKS",
+    "ADAMOE",
+    "STREAM",
+    "Policy",
+    "Rule",
+    "as_rule",
     "at_step",
-    "first_right",
     "route",
+    "Choice",
+    "Plan",
+    "Routing",
+    "BiasBalancer",
+    "RandomRouter",
+    "Measure",
+    "Score",
+    "first_right",
+    "tsallis_entropy",
     "top_k_mask",
     "top_p_mask",
-    "tsallis_entropy",
 ]

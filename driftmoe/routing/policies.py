@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,10 +39,11 @@ from driftmoe.routing.rows import (
     trust_row,
     tsallis_row,
 )
+from driftmoe.routing.rule import Rule
 
 
 @dataclass(frozen=True)
-class Dense:
+class Dense(Rule):
     """Every expert takes part, weighted by the softmax of the logits.
 
     Examples
@@ -62,9 +64,18 @@ class Dense:
         row = checked_row(logits)
         return softmax_choice(row, [i for i, z in enumerate(row) if z > -math.inf], renorm=True)
 
+    def n_active(self, n_experts: int, otherwise: float) -> float:
+        """Return how many experts a row uses if the router is balanced."""
+        return n_experts
+
+    @property
+    def auxiliary(self) -> Mapping[str, float]:
+        """No losses: if every expert is used there is nothing to balance."""
+        return {}
+
 
 @dataclass(frozen=True)
-class TopK:
+class TopK(Rule):
     """The `k` experts with the largest logits.
 
     Parameters
@@ -109,9 +120,13 @@ class TopK:
         check_k(self.k, len(row))
         return scored_choice(row, sorted_row(row)[: self.k], self.renorm, self.score)
 
+    def n_active(self, n_experts: int, otherwise: float) -> float:
+        """Return how many experts a row uses if the router is balanced."""
+        return self.k
+
 
 @dataclass(frozen=True)
-class GroupTopK:
+class GroupTopK(Rule):
     """Top-k within the best groups of experts, so that the experts of a row lie on few devices (DeepSeek-V2 and V3).
 
     Parameters
@@ -186,6 +201,10 @@ class GroupTopK:
         chosen = [i for i in sorted_row(row) if i // size in kept]
         return scored_choice(row, chosen[: self.k], self.renorm, self.score)
 
+    def n_active(self, n_experts: int, otherwise: float) -> float:
+        """Return how many experts a row uses if the router is balanced."""
+        return self.k
+
     def _check_groups(self, n: int) -> None:
         if n % self.n_groups or self.best > n // self.n_groups:
             raise ValueError(
@@ -195,7 +214,7 @@ class GroupTopK:
 
 
 @dataclass(frozen=True)
-class TopP:
+class TopP(Rule):
     """As many experts as are needed to collect the probability `p`: few for an easy row, many for a hard one.
 
     Parameters
@@ -251,9 +270,14 @@ class TopP:
         k = count_top_p_row(trust, self.p, self.min_k, self.max_k, self.inclusive)
         return softmax_choice(row, order[:k], self.renorm)
 
+    @property
+    def auxiliary(self) -> Mapping[str, float]:
+        """Name -> weight of the losses, not verified: the code of "Harder Tasks Need More Experts" does not train."""
+        return {"entropy_nats": 1e-4, "load_balance": 1e-2}
+
 
 @dataclass(frozen=True)
-class EntropyHybrid:
+class EntropyHybrid(Rule):
     """Top-p if the router is certain, every expert if it is not.
 
     High entropy means *more* experts. A row whose normalised Tsallis entropy exceeds the threshold goes to all experts,
@@ -332,3 +356,8 @@ class EntropyHybrid:
         if tsallis_row(trust, self.q) <= self.threshold:
             order = order[: count_top_p_row(trust, self.p, self.min_k, None, self.inclusive)]
         return softmax_choice(row, order, self.renorm)
+
+    @property
+    def auxiliary(self) -> Mapping[str, float]:
+        """Name -> weight of the losses, as in DynMoLE's code (arXiv 2504.00661)."""
+        return {"entropy": 1e-2, "soft_balance": 1e-3}

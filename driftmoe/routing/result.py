@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -127,57 +127,3 @@ class Routing:
         mask = self.mask.flatten(0, -2) if self.mask.dim() > 1 else self.mask[None]  # (n_rows, n_experts)
         experts, rows = mask.T.nonzero(as_tuple=True)
         return Plan(rows, experts, self.weights.reshape(mask.shape)[rows, experts], mask.shape[-1])
-
-
-class Policy(Protocol):
-    """Anything that turns logits, shape (..., n_experts), into a `Routing`; a plain function will do."""
-
-    def __call__(self, logits: Tensor) -> Routing:
-        """Choose experts for each row."""
-
-
-def route(policy: Policy, logits: np.ndarray) -> Choice:
-    """Route samples in numpy: each row by itself, without the cost of torch's calls, the same on every machine.
-
-    Parameters
-    ----------
-    policy
-        Any policy. If it has a method `of_row`, that answers for each row. Otherwise the policy is called on a tensor,
-        whose last bit may differ from one processor to another.
-    logits
-        Shape (n_experts,) or (..., n_experts), any float type; the work is done in float64.
-
-    Returns
-    -------
-    choice
-        Weights and mask, as `policy` gives them for float64 logits, up to the last bit of the weights. A row alone
-        gets what it gets in a block.
-
-    Notes
-    -----
-    The row methods loop over the experts in Python, which is faster than numpy's calls for up to about sixty experts.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from driftmoe.routing import TopK, route
-    >>> route(TopK(2), np.array([0.0, 1.0, 1.0, 1.0])).weights.tolist()
-    [0.0, 0.5, 0.5, 0.0]
-    """
-    of_row = getattr(policy, "of_row", None)
-    if of_row is not None and logits.ndim == 1:
-        return of_row(logits)
-    if of_row is not None and logits.ndim == 2 and len(logits):
-        choices = [of_row(row) for row in logits]
-        n_null = [choice.n_null for choice in choices]
-        return Choice(
-            np.stack([choice.weights for choice in choices]),
-            np.stack([choice.mask for choice in choices]),
-            np.array(n_null, np.int64) if np.ndim(n_null[0]) == 0 else n_null[0],
-        )
-    with torch.no_grad():
-        routing = policy(torch.from_numpy(np.asarray(logits, dtype=np.float64)))
-    weights, mask = map(np.ascontiguousarray, (routing.weights.numpy(), routing.mask.numpy()))
-    if routing.null_mask is None:
-        return Choice(weights, mask)
-    return Choice(weights, mask, routing.null_mask.sum(-1).numpy())

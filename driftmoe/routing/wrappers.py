@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -12,13 +12,33 @@ from torch import Tensor, nn
 
 from driftmoe.routing.checks import check_count, check_option
 from driftmoe.routing.entropy import checked_logits
-from driftmoe.routing.masks import Score, top_k_mask, weights_within
-from driftmoe.routing.result import Choice, Policy, Routing, route
+from driftmoe.routing.masks import top_k_mask, weights_within
+from driftmoe.routing.result import Choice, Routing
 from driftmoe.routing.rows import log_sigmoid, softmax_choice
+from driftmoe.routing.rule import Policy, Rule, as_rule, route
 
 
 @dataclass(frozen=True)
-class WithNull:
+class Wrapper(Rule):
+    """Base of the policies that change what another policy chose.
+
+    Parameters
+    ----------
+    policy
+        The inner policy.
+    """
+
+    policy: Policy
+
+    def at(self, step: int) -> Rule:
+        """Return the policy of a step: with the inner policy of that step."""
+        policy = as_rule(self.policy)
+        inner = policy.at(step)
+        return self if inner is policy else replace(self, policy=inner)
+
+
+@dataclass(frozen=True)
+class WithNull(Wrapper):
     """A policy over experts and null experts. Null experts do nothing, so rows that choose them use fewer experts.
 
     The last `n_null` columns of the logits belong to the null experts. The policy chooses among all columns. The
@@ -56,14 +76,13 @@ class WithNull:
     ([[True, False], [False, False]], [0.5, 1.0])
     """
 
-    policy: Policy
-    n_null: int
+    n_null: int = field()  # without the default that the base class has
     renorm: bool = True
     on_empty: Literal["none", "best"] = "none"
 
     def __post_init__(self) -> None:
         check_count("WithNull: n_null", self.n_null)
-        if getattr(self.policy, "n_shared", 0):
+        if as_rule(self.policy).n_shared:
             raise ValueError(
                 f"WithNull: policy={self.policy!r} has shared experts, which have no logits; write them outermost, "
                 "WithShared(WithNull(policy, n_null), n_shared)"
@@ -78,7 +97,9 @@ class WithNull:
         if self.renorm:
             none = ~mask.any(-1, keepdim=True)
             weights = (
-                weights_within(true.masked_fill(none, 0.0), mask | none, renorm=True, score=self._score)
+                weights_within(
+                    true.masked_fill(none, 0.0), mask | none, renorm=True, score=as_rule(self.policy).score
+                )
                 * mask
             )
         else:
@@ -99,14 +120,18 @@ class WithNull:
             chosen = [true.index(max(true))]
         elif not self.renorm:
             return Choice(weights, mask, n_null)
-        if self._score == "sigmoid":
+        if as_rule(self.policy).score == "sigmoid":
             true = [log_sigmoid(z) for z in true]
         return softmax_choice(true, chosen, renorm=True)._replace(n_null=n_null)
 
+    def n_active(self, n_experts: int, otherwise: float) -> float:
+        """Return how many experts a row uses if the router is balanced over experts and null experts."""
+        return as_rule(self.policy).n_active(n_experts, otherwise) * n_experts / (n_experts + self.n_null)
+
     @property
-    def _score(self) -> Score:
-        """Score by which the inner policy weighs its experts."""
-        return getattr(self.policy, "score", "softmax")
+    def auxiliary(self) -> Mapping[str, float]:
+        """Name -> weight of the losses, as in AdaMoE's code (arXiv 2406.13233): balance with averaged null experts."""
+        return {"load_balance": 1e-3} if as_rule(self.policy).auxiliary else {}
 
     def _n_true(self, n_columns: int) -> int:
         if n_columns <= self.n_null:
@@ -118,7 +143,7 @@ class WithNull:
 
 
 @dataclass(frozen=True)
-class WithShared:
+class WithShared(Wrapper):
     """Shared experts, which take part in every row, before the experts that a policy chooses.
 
     The router has no logits for the shared experts: n logits give a routing of n_shared + n experts. Put `WithNull`
@@ -146,17 +171,25 @@ class WithShared:
     [1.0, 0.0, 1.0]
     """
 
-    policy: Policy
-    n_shared: int
+    n_shared: int = field()  # without the default that the base class has
     renorm: bool = False
 
     def __post_init__(self) -> None:
         check_count("WithShared: n_shared", self.n_shared)
 
     @property
-    def n_null(self) -> int:
+    def n_null(self) -> int:  # type: ignore[override]  # read only: it is the inner policy's
         """Number of null experts of the inner policy."""
-        return getattr(self.policy, "n_null", 0)
+        return as_rule(self.policy).n_null
+
+    def n_active(self, n_experts: int, otherwise: float) -> float:
+        """Return how many experts a row uses if the router is balanced over the others."""
+        return self.n_shared + as_rule(self.policy).n_active(n_experts, otherwise)
+
+    @property
+    def auxiliary(self) -> Mapping[str, float]:
+        """Name -> weight of the losses: those of the inner policy."""
+        return as_rule(self.policy).auxiliary
 
     def __call__(self, logits: Tensor, bias: Tensor | None = None) -> Routing:
         """Choose experts for each row; a bias, one for each logit, goes to the inner policy, which must take one."""
@@ -179,7 +212,7 @@ class WithShared:
 
 
 @dataclass(frozen=True)
-class Scheduled:
+class Scheduled(Rule):
     """A policy whose `k` depends on the step.
 
     Parameters
@@ -209,13 +242,18 @@ class Scheduled:
     policy: Any
     k: Callable[[int], int]
 
-    def at(self, step: int) -> Any:
+    def at(self, step: int) -> Any:  # with the attributes of the inner policy's class, such as `k`
         """Return the policy of this step."""
         return replace(self.policy, k=self.k(step))
 
-    def __call__(self, logits: Tensor, step: int) -> Routing:
+    def __call__(self, logits: Tensor, step: int) -> Routing:  # type: ignore[override]  # nobody else knows the step
         """Choose experts for each row."""
         return self.at(step)(logits)
+
+    @property
+    def auxiliary(self) -> Mapping[str, float]:
+        """Name -> weight of the losses: those of the inner policy."""
+        return as_rule(self.policy).auxiliary
 
 
 @dataclass(frozen=True)
@@ -241,15 +279,3 @@ class LinearK:
     def __call__(self, step: int) -> int:
         """Return k at a step, counted from 0."""
         return round(self.start + (self.stop - self.start) * min(step, self.n_steps) / self.n_steps)
-
-
-def at_step(policy: Policy, step: int) -> Policy:
-    """Resolve `Scheduled` policies, including nested ones, for a given step."""
-    if isinstance(policy, Scheduled):
-        return policy.at(step)
-    if (
-        isinstance(policy, WithNull | WithShared)
-        and (inner := at_step(policy.policy, step)) is not policy.policy
-    ):
-        return replace(policy, policy=inner)
-    return policy
