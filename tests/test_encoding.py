@@ -181,14 +181,14 @@ def test_a_value_without_an_input_of_its_own_shares_that_of_another():
 
 
 def test_the_shared_codes_are_the_same_in_every_process(monkeypatch):
-    monkeypatch.setattr("driftmoe.encoding.MAX_CODES", 8)
+    monkeypatch.setattr("driftmoe.encoding.encoder.MAX_CODES", 8)
     encoder = learnt(*({"id": f"user {i}"} for i in range(20)))
     assert encoder.vector({"id": "user 3"}).tolist() == [3.0]
     assert encoder.vector({"id": "late"}).tolist() == [zlib.crc32(b"'late'") % 8]
 
 
 def test_a_number_shares_a_code_whatever_its_type(monkeypatch):
-    monkeypatch.setattr("driftmoe.encoding.MAX_CODES", 8)
+    monkeypatch.setattr("driftmoe.encoding.encoder.MAX_CODES", 8)
     encoder = Encoder(nominal=["id"])
     for i in range(20):
         encoder.enter({"id": i}, 0)
@@ -295,7 +295,7 @@ cells = st.sampled_from([0.0, 1.0, 2.0, math.nan])
 def test_rows_of_a_block_are_those_of_its_samples(rows, max_listed, max_codes):
     """Numbers, a list of text, a list of numbers one of which is missing; taken in chunks as the classifier does."""
     limits = {"MAX_LISTED": max_listed, "MAX_CODES": max_codes}
-    with patch.multiple("driftmoe.encoding", **limits):
+    with patch.multiple("driftmoe.encoding.encoder", **limits):
         check_rows(rows)
 
 
