@@ -22,6 +22,7 @@ from driftmoe.encoding.samples import (
     short,
 )
 from driftmoe.encoding.scaling import COUNT, NOMINAL, NONE, OWN_INPUTS, input_place, write_inputs
+from driftmoe.encoding.state import check_state
 from driftmoe.transaction import NO_WEIGHTS, publication
 
 MAX_CODES = 256
@@ -68,6 +69,57 @@ class Encoder:
         )  # (column, 0) of a number, (column, code) of nominal values
         self._moments = np.zeros((3, 0))  # (COUNT | MEAN | M2, column) of the numbers, Welford 1962
 
+    def state(self) -> dict[str, Any]:
+        """Return all that the encoder knows, as plain values that share nothing with it.
+
+        Returns
+        -------
+        state
+            - `"features"`: names in the order of appearance.
+            - `"kinds"`: for each feature `"number"` or `"text"`.
+            - `"values"`: for each feature the list of its values in the order of their codes, `None` for a number.
+            - `"classes"`: labels in the order of appearance.
+            - `"inputs_of"`: index of the router's input of each number, in column 0, or of each code; -1 for none;
+              int64, shape (n_features, 1), or (n_features, 128) if there is a nominal feature.
+            - `"moments"`: weight, mean and sum of squared deviations of each number; the weight is -1 for a nominal
+              feature; float64, shape (3, n_features).
+        """
+        return {
+            "features": list(self.features),
+            "kinds": [self._kinds[name] for name in self.features],
+            "values": self.values,
+            "classes": list(self.classes),
+            "inputs_of": self._inputs_of.copy(),
+            "moments": self._moments.copy(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over the state of an encoder that was built with the same `nominal`; what this one knew is forgotten.
+
+        Legends and columns of blocks that were read before no longer hold.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If entries are missing, unknown or wrong, or do not fit together; then nothing has changed.
+        """
+        check_state(state, self._nominal, MAX_CODES)
+        draft = Encoder(self._nominal)
+        draft.features = [checked_name(name) for name in state["features"]]
+        draft.classes = list(state["classes"])
+        draft._columns = {name: column for column, name in enumerate(draft.features)}
+        draft._targets = {label: target for target, label in enumerate(draft.classes)}
+        draft._kinds = dict(zip(draft.features, state["kinds"], strict=True))
+        draft._codes = {
+            name: {value: code for code, value in enumerate(values)}
+            for name, values in zip(draft.features, state["values"], strict=True)
+            if values is not None
+        }
+        draft._readers = [(name, draft._codes.get(name)) for name in draft.features]
+        draft._inputs_of, draft._moments = state["inputs_of"].copy(), state["moments"].copy()
+        draft.n_inputs = int((draft._inputs_of != NONE).sum())
+        publication(self, draft)()
+
     @property
     def kinds(self) -> dict[Hashable, str]:
         """Feature name -> `"number"` or `"text"`, for the features seen so far."""
@@ -90,7 +142,7 @@ class Encoder:
 
     @property
     def version(self) -> int:
-        """Number of features, values and classes added so far: what was read at the same version is read the same."""
+        """Number of features, values and classes so far: it tells whether something was added since it was read."""
         return len(self.features) + len(self.classes) + self.n_values
 
     def clean(self, x: Mapping[Hashable, Any]) -> Sample:
