@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -147,6 +149,16 @@ def test_imports_keep_to_the_rules(path):
         assert not any(module == f or module.startswith(f + ".") for f in forbidden), (
             f"{name} imports {module}"
         )
+
+
+@pytest.mark.parametrize(
+    ("package", "heavy"), [("routing", ["numba", "river"]), ("encoding", ["torch", "river"])]
+)
+def test_a_package_loads_nothing_heavy_that_it_does_not_need(package, heavy):
+    """What is imported late, or by others on the way, the source does not show."""
+    code = f"import sys, driftmoe.{package}; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout == "[]\n", done.stderr
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=module_name)
