@@ -316,3 +316,15 @@ def log_of(values: Any) -> np.ndarray:
 def log1p_of(values: Any) -> np.ndarray:
     """Return log(1 + x) of each number, as `exp_of`."""
     return _of_each(write_log1p, values)
+
+
+@compiled()
+def softmax(outputs, first, proba):  # type: ignore[no-untyped-def]
+    """Write the softmax of the outputs from `first` on; a row is the same to the last bit in any block."""
+    for row in range(outputs.shape[0]):
+        largest, total = np.float64(outputs[row, first:].max()), 0.0
+        for c in range(proba.shape[2]):
+            proba[row, 0, c] = exp(np.float64(outputs[row, first + c]) - largest)
+            total += proba[row, 0, c]
+        for c in range(proba.shape[2]):
+            proba[row, 0, c] /= total

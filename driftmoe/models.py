@@ -72,25 +72,19 @@ MODELS: dict[str, Callable[..., Any]] = {
 }
 """Name -> class or function. The ensembles are river's, with river's defaults (10 models); `moa-...` are MOA's."""
 
+_ROUTING = {name: getattr(routing, name) for name in routing.__all__}
+
 POLICIES: dict[str, Callable[..., Any]] = {
-    policy.__name__: policy
-    for policy in (
-        routing.Dense,
-        routing.TopK,
-        routing.TopP,
-        routing.EntropyHybrid,
-        routing.GroupTopK,
-        routing.WithNull,
-        routing.WithShared,
-        routing.Scheduled,
-        routing.LinearK,
-    )
-}
-"""Name -> class; the last one is what `Scheduled` takes."""
+    name: policy
+    for name, policy in _ROUTING.items()
+    if isinstance(policy, type) and issubclass(policy, routing.Rule) and policy is not routing.Rule
+} | {"LinearK": routing.LinearK}
+"""Name -> class of the policies of `driftmoe.routing`, and of the schedule that `Scheduled` takes."""
 
 PRESETS: dict[str, routing.Policy] = {
-    name: getattr(routing, name) for name in ("DYNMOLE", "HARDER_TASKS", "ADAMOE", "STREAM")
+    name: preset for name, preset in _ROUTING.items() if isinstance(preset, routing.Rule)
 }
+"""Name -> policy of the presets of `driftmoe.routing`."""
 
 
 MAX_LENGTH = 10_000

@@ -317,18 +317,6 @@ class Network:
         return between(self._rng, -bound, bound, (n_out, n_in)).T
 
 
-@compiled()
-def softmax(outputs, first, proba):  # type: ignore[no-untyped-def]
-    """Write the softmax of the outputs from `first` on; a row is the same to the last bit in any block."""
-    for row in range(outputs.shape[0]):
-        largest, total = np.float64(outputs[row, first:].max()), 0.0
-        for c in range(proba.shape[2]):
-            proba[row, 0, c] = exp(np.float64(outputs[row, first + c]) - largest)
-            total += proba[row, 0, c]
-        for c in range(proba.shape[2]):
-            proba[row, 0, c] /= total
-
-
 @compiled(nogil=True)
 def forward(weights, widths, activations, dropout, key):  # type: ignore[no-untyped-def]
     """Write what each layer makes of each row: weights (n_in, n_out) and biases in one vector, ReLU between layers.

@@ -22,6 +22,7 @@ from river import base, naive_bayes
 
 import streams
 from driftmoe import DriftMoEClassifier
+from driftmoe.arithmetic import softmax
 from driftmoe.evaluation import prequential
 from driftmoe.experts import Batch
 from driftmoe.experts.history import LabelHistory
@@ -30,7 +31,6 @@ from driftmoe.experts.neighbours import Neighbours
 from driftmoe.experts.perceptron import Perceptron, perceive
 from driftmoe.mixture import PROBE, SURPRISE
 from driftmoe.mixture.gate import end_mini_batch, gate, head_errors, who_voted
-from driftmoe.network import softmax
 from driftmoe.routing import Dense, TopK, WithNull, WithShared
 from driftmoe.trees import HoeffdingTreeClassifier
 from streams.drift import Switching

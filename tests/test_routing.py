@@ -35,9 +35,9 @@ from driftmoe.routing import (
     TopP,
     WithNull,
     WithShared,
+    as_rule,
     at_step,
     first_right,
-    renyi_entropy,
     route,
     top_k_mask,
     top_p_mask,
@@ -160,8 +160,6 @@ def test_no_epsilon_shifts_the_entropy_of_uniform_and_one_hot(q, n):
     one_hot[n // 2] = 0.0
     assert tsallis_entropy(uniform, q).item() == pytest.approx(1.0, abs=1e-5)
     assert tsallis_entropy(one_hot, q).item() == pytest.approx(0.0, abs=1e-5)
-    assert renyi_entropy(uniform, q).item() == pytest.approx(1.0, abs=1e-5)
-    assert renyi_entropy(one_hot, q).item() == pytest.approx(0.0, abs=1e-5)
 
 
 @pytest.mark.parametrize("q", INDICES)
@@ -630,8 +628,7 @@ def test_at_least_one_expert_and_finite_weights(policy, logits):
 def test_entropies_lie_between_0_and_1(logits, scale):
     for values in (logits * scale, (logits * scale).float()):
         for q in INDICES:
-            for entropy in (tsallis_entropy(values, q), renyi_entropy(values, q)):
-                assert 0.0 <= entropy <= 1.0
+            assert 0.0 <= tsallis_entropy(values, q) <= 1.0
 
 
 @quick
@@ -679,7 +676,6 @@ def test_entropies_have_the_gradient_of_finite_differences(q):
     logits = normal(6, 5, seed=17, dtype=torch.float64).requires_grad_()
     for normalize in (True, False):
         assert torch.autograd.gradcheck(lambda z, n=normalize: tsallis_entropy(z, q, n), (logits,))
-        assert torch.autograd.gradcheck(lambda z, n=normalize: renyi_entropy(z, q, n), (logits,))
     assert torch.autograd.gradcheck(first_right, (logits,))
 
 
@@ -696,20 +692,6 @@ def test_router_learns_through_the_weights_that_it_keeps():
 # --------------------------------------------------------------------------------------------------
 
 
-def test_renyi_by_its_definition():
-    for q in (0.5, 1.1, 2.0):
-        expected = math.log((P**q).sum().item()) / (1 - q)
-        assert renyi_entropy(P.log(), q, normalize=False).item() == pytest.approx(expected)
-        assert renyi_entropy(P.log(), q).item() == pytest.approx(expected / math.log(4))
-    assert renyi_entropy(P.log(), 1.0).item() == pytest.approx(tsallis_entropy(P.log(), 1.0).item())
-
-
-def test_renyi_orders_rows_as_tsallis_does():
-    logits = normal(200, 12, seed=20, dtype=torch.float64)
-    for q in (0.5, 1.1, 2.0):
-        assert torch.equal(tsallis_entropy(logits, q).argsort(), renyi_entropy(logits, q).argsort())
-
-
 @pytest.mark.parametrize("q", [0.0, -1.0, math.nan])
 def test_entropy_refuses_an_index_that_is_not_positive(q):
     with pytest.raises(ValueError, match="choose an entropic index q > 0"):
@@ -718,7 +700,7 @@ def test_entropy_refuses_an_index_that_is_not_positive(q):
 
 def test_one_expert_alone_is_certain():
     assert tsallis_entropy(torch.zeros(4, 1), 1.1).tolist() == [0.0] * 4
-    assert renyi_entropy(torch.tensor([2.0, -torch.inf]), 2.0).item() == 0.0
+    assert tsallis_entropy(torch.tensor([2.0, -torch.inf]), 2.0).item() == 0.0
     for policy in (TopK(1), TopP(0.3), EntropyHybrid(), STREAM):
         assert policy(torch.zeros(1)).weights.tolist() == [1.0]
         assert route(policy, np.zeros(1)).weights.tolist() == [1.0]
@@ -881,6 +863,44 @@ def test_a_schedule_within_a_policy_follows_the_step_and_other_policies_stay_as_
     assert at_step(WithShared(scheduled, n_shared=1), 0) == WithShared(TopK(2), n_shared=1)
     for policy in (ADAMOE, STREAM):
         assert at_step(policy, 5) is policy
+    nested = WithShared(WithNull(scheduled, n_null=2), n_shared=1)
+    assert at_step(nested, 1) == WithShared(WithNull(TopK(3), n_null=2), n_shared=1)
+
+
+def test_a_plain_function_is_a_policy():
+    def last(logits):
+        mask = torch.arange(logits.shape[-1]) == logits.shape[-1] - 1
+        mask = mask.expand(logits.shape)
+        return Routing(mask.to(logits.dtype), mask, logits)
+
+    for logits in (np.zeros(3), np.zeros((2, 3))):
+        assert route(last, logits).weights.tolist() == np.broadcast_to([0.0, 0.0, 1.0], logits.shape).tolist()
+    assert route(WithShared(last, n_shared=1), np.zeros(2)).weights.tolist() == [1.0, 0.0, 1.0]
+    assert at_step(last, 7)(torch.zeros(2)).mask.tolist() == [False, True]
+    assert (as_rule(last).n_logits(5), as_rule(last).n_active(5, otherwise=2.0)) == (5, 2.0)
+    policy = WithShared(last, n_shared=1)
+    assert at_step(policy, 7) is policy
+
+
+@pytest.mark.parametrize(
+    ("policy", "n_logits"),
+    [
+        (TopK(2), 6),
+        (WithNull(TopK(2), n_null=3), 9),
+        (WithShared(TopK(2), n_shared=2), 4),
+        (WithShared(WithNull(TopK(2), n_null=3), n_shared=2), 7),
+    ],
+    ids=str,
+)
+def test_a_policy_says_how_many_logits_make_six_experts(policy, n_logits):
+    assert policy.n_logits(6) == n_logits
+    assert policy(torch.zeros(n_logits)).mask.shape == (6,)
+
+
+@pytest.mark.parametrize("policy", [WithNull, WithShared])
+def test_how_many_experts_a_wrapper_adds_must_be_said(policy):
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'n_"):
+        policy(TopK(1))
 
 
 def test_random_router_is_fixed_and_never_learns():

@@ -1179,7 +1179,7 @@ def test_a_label_too_many_is_refused_and_leaves_no_trace(monkeypatch):
 
 
 def test_unbounded_values_share_a_bounded_number_of_places(monkeypatch):
-    monkeypatch.setattr("driftmoe.encoding.MAX_CODES", 8)
+    monkeypatch.setattr("driftmoe.encoding.encoder.MAX_CODES", 8)
     model = HoeffdingTreeClassifier()
     for i in range(100):
         model.learn_one({"id": f"user {i}"}, i % 2)
@@ -1197,11 +1197,15 @@ def test_trees_work_where_no_compiled_code_can_be_kept(tmp_path):
     (package / "__pycache__").write_text("a file where the folder would be")
     (tmp_path / "driftmoe" / "__init__.py").write_text("")
     for name in (
-        "arithmetic.py", "encoding.py", "compilation.py", "kernel_cache.py", "lanes.py", "memory.py", "threads.py",
+        "arithmetic.py", "compilation.py", "kernel_cache.py", "lanes.py", "memory.py", "threads.py",
         "transaction.py",
     ):  # fmt: skip
         shutil.copy(Path(kernels.__file__).parent.parent / name, tmp_path / "driftmoe")
     (tmp_path / "driftmoe" / "__pycache__").write_text("likewise")
+    encoding = tmp_path / "driftmoe" / "encoding"
+    source = Path(kernels.__file__).parent.parent / "encoding"
+    shutil.copytree(source, encoding, ignore=shutil.ignore_patterns("__pycache__"))
+    (encoding / "__pycache__").write_text("likewise")
     code = (
         "import sys; from driftmoe.trees import TreePool; p = TreePool(); p.learn([[1.0]], [0]);"
         "assert 'torch' not in sys.modules; print(p.predict_proba([1.0]))"

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from driftmoe.arithmetic import softmax
 from driftmoe.experts.protocol import Unmonitored
-from driftmoe.network import Network, softmax
+from driftmoe.network import Network
 from driftmoe.state import State, check_names, restored, value_of
 from driftmoe.transaction import Changes, publication
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from driftmoe.arithmetic import softmax
 from driftmoe.draws import poisson
 from driftmoe.experts import EXTRAS, Batch, Experts, MulticlassExperts, new_experts
 from driftmoe.mixture.cotraining import MAX_NODES, check_policy, n_logits_of, planned_replacements
@@ -20,7 +21,6 @@ from driftmoe.mixture.gate import FADING, LOSS_FADING, end_mini_batch, gate, hea
 from driftmoe.mixture.mixing import mix
 from driftmoe.mixture.router import Router
 from driftmoe.mixture.telemetry import RoutingLog
-from driftmoe.network import softmax
 from driftmoe.routing import Choice, Policy, at_step, route
 from driftmoe.state import State, array_of, check_names, count_of, restored, value_of
 from driftmoe.transaction import NO_TARGETS, NO_WEIGHTS, Changes, assignment, planned, publication

@@ -21,17 +21,7 @@ from driftmoe.losses import entropy_loss, load_balance_loss
 from driftmoe.nn import FeedForwardExperts, MoELayer, MoEOutput, count_parameters, record
 from driftmoe.nn.adapters import Injected
 from driftmoe.nn.moe import make_router
-from driftmoe.routing import (
-    Dense,
-    EntropyHybrid,
-    Policy,
-    Scheduled,
-    TopK,
-    TopP,
-    WithNull,
-    WithShared,
-    at_step,
-)
+from driftmoe.routing import Dense, Policy, TopK, as_rule, at_step
 
 N_EXPERTS = 8
 """Experts in each layer of every experiment."""
@@ -92,13 +82,13 @@ class Setup:
         if text == "plain":
             return cls(None)
         if text == "mola":
-            return cls(TopK(2), losses=auxiliary(TopK(2)), by_layer=True)
+            return cls(TopK(2), losses=TopK(2).auxiliary, by_layer=True)
         frozen = re.fullmatch(r"frozen(?:\((.*)\))?", text)
         try:
             policy = models.make_policy((frozen[1] or "TopK(2)") if frozen else text)
         except ValueError as error:
             raise ValueError(f"{error}; or plain, frozen, frozen(POLICY), mola") from None
-        return cls(policy, "random") if frozen else cls(policy, losses=auxiliary(policy))
+        return cls(policy, "random") if frozen else cls(policy, losses=as_rule(policy).auxiliary)
 
     def loss(self, results: Iterable[MoEOutput]) -> Tensor | float:
         """Return the weighted sum of the auxiliary losses, each layer's on its own."""
@@ -111,12 +101,7 @@ class Setup:
         """Experts that a row uses where the router is balanced: what the policy aims at, not what comes of it."""
         if self.policy is None:
             return N_ACTIVE
-        policy: Any = at_step(self.policy, 0)
-        if isinstance(policy, WithShared):
-            return policy.n_shared + replace(self, policy=policy.policy).n_active
-        if isinstance(policy, WithNull):
-            return replace(self, policy=policy.policy).n_active * N_EXPERTS / (N_EXPERTS + policy.n_null)
-        return N_EXPERTS if isinstance(policy, Dense) else getattr(policy, "k", N_ACTIVE)
+        return at_step(self.policy, 0).n_active(N_EXPERTS, otherwise=N_ACTIVE)
 
 
 LOSSES: dict[str, Callable[[MoEOutput], Tensor]] = {
@@ -140,7 +125,7 @@ def check_setup(text: str, experiment_name: str, n_steps: int) -> None:
         )
     if setup.policy is None:
         return
-    n_logits = N_EXPERTS + getattr(setup.policy, "n_null", 0) - getattr(setup.policy, "n_shared", 0)
+    n_logits = as_rule(setup.policy).n_logits(N_EXPERTS)
     if n_logits < 1:
         raise ValueError(
             f"policy {text!r} leaves none of {N_EXPERTS} experts to choose; have fewer shared ones"
@@ -150,29 +135,6 @@ def check_setup(text: str, experiment_name: str, n_steps: int) -> None:
             policy(torch.zeros(1, n_logits))
     except (TypeError, AttributeError, RuntimeError) as error:
         raise ValueError(f"policy {text!r} cannot choose among {N_EXPERTS} experts: {error}") from None
-
-
-def auxiliary(policy: Policy) -> dict[str, float]:
-    """Return the weights of the losses that a policy is trained with.
-
-    References
-    ----------
-    DynMoLE's code (arXiv 2504.00661): entropy 1e-2, balance by weights 1e-3. AdaMoE's code (arXiv 2406.13233): balance
-    with averaged nulls 1e-3. For "Harder Tasks Need More Experts" (arXiv 2403.07652), whose code does not train,
-    entropy in nats 1e-4 and balance 1e-2, not verified. Others as Switch Transformer (arXiv 2101.03961): balance 1e-2.
-    Where all experts are used there is nothing to balance.
-    """
-    if isinstance(policy, Scheduled | WithShared):
-        return auxiliary(policy.policy)
-    if isinstance(policy, Dense) or (isinstance(policy, WithNull) and isinstance(policy.policy, Dense)):
-        return {}
-    if isinstance(policy, EntropyHybrid):
-        return {"entropy": 1e-2, "soft_balance": 1e-3}
-    if isinstance(policy, TopP):
-        return {"entropy_nats": 1e-4, "load_balance": 1e-2}
-    if isinstance(policy, WithNull):
-        return {"load_balance": 1e-3}
-    return {"load_balance": 1e-2}
 
 
 @dataclass(frozen=True)

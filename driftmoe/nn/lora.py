@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from driftmoe.nn.dispatch import collect, expert_linear, spread
 from driftmoe.nn.moe import MoELayer, make_router
 from driftmoe.routing import BiasBalancer, Policy, Routing, TopK
+from driftmoe.routing.wrappers import Wrapper
 
 
 class LoRAExperts(nn.Module):
@@ -120,7 +121,7 @@ class LoRAExperts(nn.Module):
 
 
 @dataclass(frozen=True)
-class Unweighted:
+class Unweighted(Wrapper):
     """A policy whose chosen experts all have weight 1, as FlyLoRA's ranks have.
 
     Parameters
@@ -136,8 +137,6 @@ class Unweighted:
     >>> Unweighted(TopK(2))(torch.tensor([0.0, 1.0, 3.0])).weights.tolist()
     [0.0, 1.0, 1.0]
     """
-
-    policy: Policy
 
     def __call__(self, logits: Tensor, bias: Tensor | None = None) -> Routing:
         """Choose experts for each row."""

@@ -19,7 +19,7 @@ from driftmoe.losses import (
     router_z_loss,
 )
 from driftmoe.nn.experts import upcycle
-from driftmoe.routing import BiasBalancer, Policy, RandomRouter, Routing
+from driftmoe.routing import BiasBalancer, Policy, RandomRouter, Routing, as_rule
 
 
 @dataclass(frozen=True, eq=False)
@@ -317,7 +317,7 @@ def make_router(
     kind: Literal["linear", "random"], like: Tensor, n_experts: int, policy: Policy, seed: int | None
 ) -> nn.Module:
     """Make a router for rows of the width of `like`, on its device, with the logits that the policy wants."""
-    n_logits = n_experts - getattr(policy, "n_shared", 0) + getattr(policy, "n_null", 0)
+    n_logits = as_rule(policy).n_logits(n_experts)
     random = RandomRouter(like.shape[-1], n_logits, seed=seed).to(like.device)
     if kind == "random":
         return random

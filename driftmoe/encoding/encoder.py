@@ -1,0 +1,457 @@
+"""The encoder: names, values, classes and scale of the samples that came by."""
+
+from __future__ import annotations
+
+import copy
+import math
+import zlib
+from array import array
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from driftmoe.encoding.legend import UNLISTED, Legend, read_block
+from driftmoe.encoding.samples import (
+    MAX_ABSOLUTE,
+    PLAIN,
+    Sample,
+    checked_name,
+    clean,
+    name_order,
+    short,
+)
+from driftmoe.encoding.scaling import COUNT, NOMINAL, NONE, OWN_INPUTS, input_place, write_inputs
+from driftmoe.encoding.state import check_state
+from driftmoe.transaction import NO_WEIGHTS, publication
+
+MAX_CODES = 256
+"""Number of values of a nominal feature that trees tell apart; all later ones share the codes of these, by their hash.
+
+A tree that splits on a feature has a leaf for each value, and each leaf a count for each value: the square of it."""
+
+MAX_LISTED = 256
+"""Longest list whose values are looked up once for all blocks; of a longer one only the values that a block shows."""
+
+
+class Encoder:
+    """Remembers the names, nominal values, classes and scale of all samples so far; it grows and never forgets.
+
+    Parameters
+    ----------
+    nominal
+        Names of features whose numbers are codes of categories. Text is always nominal.
+
+    Attributes
+    ----------
+    classes
+        Labels in the order of appearance; a target is an index into this list.
+    features
+        Names of the features in the order of appearance; a vector has a column for each.
+    n_inputs
+        Number of the router's inputs.
+    """
+
+    def __init__(self, nominal: Iterable[Hashable] = ()) -> None:
+        self.classes: list[Hashable] = []
+        self.features: list[Hashable] = []
+        self.n_inputs = 0
+        self._nominal = frozenset(nominal)
+        self._targets: dict[Hashable, int] = {}
+        self._columns: dict[Hashable, int] = {}
+        self._kinds: dict[Hashable, str] = {}
+        self._codes: dict[Hashable, dict[Hashable, int]] = {}  # nominal feature -> value -> code
+        self._readers: list[
+            tuple[Hashable, dict[Hashable, int] | None]
+        ] = []  # of each column: name, its codes
+        self._inputs_of = np.zeros(
+            (0, 1), np.int64
+        )  # (column, 0) of a number, (column, code) of nominal values
+        self._moments = np.zeros((3, 0))  # (COUNT | MEAN | M2, column) of the numbers, Welford 1962
+
+    def state(self) -> dict[str, Any]:
+        """Return all that the encoder knows, as plain values that share nothing with it.
+
+        Returns
+        -------
+        state
+            - `"features"`: names in the order of appearance.
+            - `"kinds"`: for each feature `"number"` or `"text"`.
+            - `"values"`: for each feature the list of its values in the order of their codes, `None` for a number.
+            - `"classes"`: labels in the order of appearance.
+            - `"inputs_of"`: index of the router's input of each number, in column 0, or of each code; -1 for none;
+              int64, shape (n_features, 1), or (n_features, 128) if there is a nominal feature.
+            - `"moments"`: weight, mean and sum of squared deviations of each number; the weight is -1 for a nominal
+              feature; float64, shape (3, n_features).
+        """
+        return {
+            "features": list(self.features),
+            "kinds": [self._kinds[name] for name in self.features],
+            "values": self.values,
+            "classes": list(self.classes),
+            "inputs_of": self._inputs_of.copy(),
+            "moments": self._moments.copy(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over the state of an encoder that was built with the same `nominal`; what this one knew is forgotten.
+
+        Legends and columns of blocks that were read before no longer hold.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If entries are missing, unknown or wrong, or do not fit together; then nothing has changed.
+        """
+        check_state(state, self._nominal, MAX_CODES)
+        draft = Encoder(self._nominal)
+        draft.features = [checked_name(name) for name in state["features"]]
+        draft.classes = list(state["classes"])
+        draft._columns = {name: column for column, name in enumerate(draft.features)}
+        draft._targets = {label: target for target, label in enumerate(draft.classes)}
+        draft._kinds = dict(zip(draft.features, state["kinds"], strict=True))
+        draft._codes = {
+            name: {value: code for code, value in enumerate(values)}
+            for name, values in zip(draft.features, state["values"], strict=True)
+            if values is not None
+        }
+        draft._readers = [(name, draft._codes.get(name)) for name in draft.features]
+        draft._inputs_of, draft._moments = state["inputs_of"].copy(), state["moments"].copy()
+        draft.n_inputs = int((draft._inputs_of != NONE).sum())
+        publication(self, draft)()
+
+    @property
+    def kinds(self) -> dict[Hashable, str]:
+        """Feature name -> `"number"` or `"text"`, for the features seen so far."""
+        return self._kinds
+
+    @property
+    def nominal_columns(self) -> list[int]:
+        """Indices of the columns of vectors that hold codes."""
+        return [self._columns[name] for name in self._codes]
+
+    @property
+    def values(self) -> list[list[Hashable] | None]:
+        """Values that the codes of each column stand for; `None` for a column of numbers."""
+        return [None if codes is None else list(codes) for _, codes in self._readers]
+
+    @property
+    def n_values(self) -> int:
+        """Number of values of nominal features that have a code."""
+        return sum(map(len, self._codes.values()))
+
+    @property
+    def version(self) -> int:
+        """Number of features, values and classes so far: it tells whether something was added since it was read."""
+        return len(self.features) + len(self.classes) + self.n_values
+
+    def clean(self, x: Mapping[Hashable, Any]) -> Sample:
+        """Check one sample against the features seen so far; see `clean`. Changes nothing."""
+        return clean(x, self._kinds)
+
+    def order(self, sample: Sample) -> Sample:
+        """Return a cleaned sample with its features in the order of appearance, without features never learnt.
+
+        An expert may break a tie by the order of the features, which must not depend on the caller's dict.
+        """
+        return {name: sample[name] for name in self.features if name in sample}
+
+    def target(self, y: Hashable) -> int | None:
+        """Return the index of a label in `classes`; `None` if it is new or cannot be a label."""
+        try:
+            return self._targets.get(y)
+        except TypeError:  # not hashable
+            return None
+
+    def enter(self, sample: Sample, y: Hashable) -> int:
+        """Add what is new in a cleaned sample, its features, values and class; return its target."""
+        publication(self, self.entered(sample, y))()
+        return self._targets[y]
+
+    def entered(self, sample: Sample, y: Hashable) -> Encoder:
+        """Return an encoder that also knows a cleaned sample's features, values and class; this one does not change.
+
+        Raises
+        ------
+        TypeError
+            If the label cannot be compared with those learnt before.
+        """
+        try:  # Decimal(1) and numpy's 1 have the same hash, and == between them raises
+            is_new_label = y not in self._targets
+        except TypeError as error:
+            raise TypeError(
+                f"label {short(y)} of type {type(y).__name__} cannot be compared with those learnt before: {error}; "
+                "give labels of one type"
+            ) from None
+        draft = copy.copy(self)
+        new = sorted((name for name in sample if name not in self._columns), key=name_order)
+        draft._codes, draft._inputs_of = dict(self._codes), self._inputs_of.copy()
+        if new:
+            draft._add_features(new, sample)
+        for name, codes in draft._codes.items():
+            if name in sample and sample[name] not in codes and len(codes) < MAX_CODES:
+                draft._codes[name] = codes | {sample[name]: len(codes)}
+                draft._add_input(draft._columns[name], input_place(len(codes)))
+        draft._readers = [(name, draft._codes.get(name)) for name in draft.features]
+        if is_new_label:
+            draft._targets = self._targets | {y: len(self.classes)}
+            draft.classes = [*self.classes, y]
+        return draft
+
+    def _add_features(self, new: Sequence[Hashable], sample: Sample) -> None:
+        """Add new features to a draft."""
+        n_old = len(self.features)
+        self.features = [*self.features, *new]
+        self._columns = self._columns | {name: n_old + i for i, name in enumerate(new)}
+        self._kinds = self._kinds | {
+            name: "text" if isinstance(sample[name], str) else "number" for name in new
+        }
+        self._codes |= {name: {} for name in new if isinstance(sample[name], str) or name in self._nominal}
+        self._make_room()
+        for name in new:
+            if name not in self._codes:
+                self._add_input(self._columns[name], 0)
+
+    def known_vector(self, x: Mapping[Hashable, Any]) -> np.ndarray | None:
+        """Return the vector of a raw sample if it has every feature and nothing new, else `None`.
+
+        This is the short way for most samples. Any other sample, unusual or wrong, goes through `clean`. The short way
+        accepts nothing that `clean` refuses, so it checks types: `array` alone takes whatever has a `__float__`.
+        """
+        if type(x) is not dict or len(x) != len(
+            self.features
+        ):  # others may make up what they lack, as Counter does
+            return None
+        if not PLAIN.issuperset(map(type, x.values())):
+            return None
+        try:
+            if self._codes:
+                numbers = [x[name] if codes is None else codes[x[name]] for name, codes in self._readers]
+                values = array("d", numbers)
+            else:
+                values = array("d", map(x.__getitem__, self.features))
+        except (KeyError, TypeError, OverflowError):
+            return None
+        if not math.hypot(*values) <= MAX_ABSOLUTE:  # NaN, or too large a number
+            return None
+        return np.frombuffer(values)
+
+    def vector(self, sample: Sample) -> np.ndarray:
+        """Return the vector of a cleaned sample, without features never learnt. Changes nothing.
+
+        Returns
+        -------
+        vector
+            float64, shape (n_features,); NaN where a value is missing. A nominal value never learnt has the next free
+            code.
+        """
+        vector = np.full(len(self.features), np.nan)
+        for name, value in sample.items():
+            column = self._columns.get(name)
+            if column is not None:
+                codes = self._codes.get(name)
+                vector[column] = float(value) if codes is None else _code(codes, value)
+        return vector
+
+    def is_new(self, sample: Sample) -> bool:
+        """Whether a cleaned sample has a new feature, or a new value for which there is a free code."""
+        for name, value in sample.items():
+            if name not in self._columns:
+                return True
+            codes = self._codes.get(name)
+            if codes is not None and value not in codes and len(codes) < MAX_CODES:
+                return True
+        return False
+
+    def vectors(
+        self,
+        X: np.ndarray,
+        names: Sequence[Hashable],
+        values: Sequence[Sequence[Any] | None],
+        legend: Legend | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the vectors of a block, and which rows have a new feature or a new nominal value.
+
+        Parameters
+        ----------
+        X
+            float64, shape (n_samples, len(names)); NaN where a value is missing.
+        names
+            Feature of each column.
+        values
+            For each column the list that its numbers are indices into, or `None` if they stand for themselves.
+        legend
+            Result of `legend` for these columns, if it is known.
+
+        Returns
+        -------
+        vectors
+            float64, shape (n_samples, n_features), as `vector` would give them.
+        is_new
+            bool, shape (n_samples,).
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a value cannot be read, as in `clean`.
+        """
+        if legend is None:
+            names = [checked_name(name) for name in names]
+            legend = self.legend(names, values)
+        vectors = np.full((len(X), len(self.features)), np.nan)
+        is_new = np.zeros(len(X), np.bool_)
+        wrong = read_block(
+            X, legend.columns, legend.starts, legend.sizes, legend.numbers, legend.is_new, vectors, is_new
+        )
+        if wrong != NONE:
+            self._refuse(names[wrong], values[wrong], X[:, wrong])
+        for i in legend.unlisted:
+            missing = np.isnan(X[:, i])
+            shown, which = np.unique(X[~missing, i], return_inverse=True)
+            of, column = values[i], int(legend.columns[i])
+            numbers, new = self._look_up(
+                names[i], column, shown if of is None else [of[int(v)] for v in shown]
+            )
+            if column != NONE:
+                vectors[~missing, column] = np.array(numbers)[which]
+            is_new[~missing] |= np.array(new, np.bool_)[which]
+        return vectors, is_new
+
+    def legend(
+        self,
+        names: Sequence[Hashable],
+        values: Sequence[Sequence[Any] | None],
+        before: Legend | None = None,
+    ) -> Legend:
+        """Return what the numbers of blocks with these columns stand for, until something new is added.
+
+        Parameters
+        ----------
+        names, values
+            As in `vectors`.
+        before
+            Legend of the same columns from before something new was added. If that was a value, this legend is brought
+            up to date, since reading all lists again for each new value would take quadratic time.
+        """
+        n_codes = [len(self._codes.get(name, ())) for name in names]
+        if before is not None and before.n_features == len(self.features):
+            for i, of in enumerate(values):
+                if of is not None and n_codes[i] != before.n_codes[i] and before.starts[i] >= 0:
+                    # the codes of values that share one change too
+                    places = slice(before.starts[i], before.starts[i] + before.sizes[i])
+                    found = self._look_up(names[i], int(before.columns[i]), of)
+                    before.numbers[places], before.is_new[places] = found
+            before.n_codes = n_codes
+            return before
+        n = len(names)
+        legend = Legend(np.full(n, NONE), np.full(n, NONE), np.zeros(n, np.int64), [])
+        legend.n_features, legend.n_codes = len(self.features), n_codes
+        numbers: list[float] = []
+        new: list[bool] = []
+        for i, (name, of) in enumerate(zip(names, values, strict=True)):
+            legend.columns[i] = self._columns.get(name, NONE)
+            if of is not None and len(of) <= MAX_LISTED:
+                legend.starts[i], legend.sizes[i] = len(numbers), len(of)
+                of_numbers, of_new = self._look_up(name, int(legend.columns[i]), of)
+                numbers += of_numbers
+                new += of_new
+            elif of is not None or name in self._codes or name in self._nominal:
+                legend.starts[i] = UNLISTED
+                legend.unlisted.append(i)
+        legend.numbers, legend.is_new = np.array(numbers, np.float64), np.array(new, np.bool_)
+        return legend
+
+    def _look_up(self, name: Hashable, column: int, values: Iterable[Any]) -> tuple[list[float], list[bool]]:
+        """Return what a vector holds for each value of a feature, NaN for a missing one, and whether it is new."""
+        is_text, codes = self._kinds.get(name) == "text", self._codes.get(name)
+        has_room = column == NONE or (codes is not None and len(codes) < MAX_CODES)
+        numbers, new = [], []
+        for value in values:
+            if not (is_text and type(value) is str):  # which needs no cleaning
+                value = self.clean({name: value}).get(name)
+            is_known = value is None or (codes is not None and value in codes)
+            if value is None or column == NONE:
+                number = math.nan
+            else:
+                number = float(value) if codes is None else _code(codes, value)
+            numbers.append(number)
+            new.append(has_room and not is_known)
+        return numbers, new
+
+    def inputs(self, vectors: np.ndarray, *, is_learning: bool) -> np.ndarray:
+        """Return the router's inputs for some vectors, row by row.
+
+        A number is standardised by the mean and deviation of the values learnt before it, and cut off at ±5. It is 0 if
+        it is missing or has not varied yet. A nominal value sets its input to 1. A value never learnt sets none.
+
+        Parameters
+        ----------
+        vectors
+            Shape (n_rows, n_features), as `vector` gives them.
+        is_learning
+            Whether the numbers of a row are added to the mean and the deviation after the row has been scaled.
+
+        Returns
+        -------
+        inputs
+            float32, shape (n_rows, n_inputs).
+        """
+        if is_learning:
+            inputs, self._moments = self.scaled(vectors)
+            return inputs
+        inputs = np.zeros((len(vectors), self.n_inputs), np.float32)
+        write_inputs(vectors, self._inputs_of, self._moments, NO_WEIGHTS, inputs)
+        return inputs
+
+    def scaled(self, vectors: np.ndarray, weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Return the router's inputs, and the moments after the numbers have been added. Changes nothing.
+
+        Parameters
+        ----------
+        vectors
+            Shape (n_rows, n_features).
+        weights
+            Weight of each row, shape (n_rows,); 1 by default.
+        """
+        inputs = np.zeros((len(vectors), self.n_inputs), np.float32)
+        moments = self._moments.copy()
+        write_inputs(
+            vectors, self._inputs_of, moments, np.ones(len(vectors)) if weights is None else weights, inputs
+        )
+        return inputs, moments
+
+    def _refuse(self, name: Hashable, of: Sequence[Any] | None, numbers: np.ndarray) -> None:
+        """Raise the error for an invalid value."""
+        for value in numbers.tolist():
+            if of is None:
+                self.clean({name: value})
+            elif value == value and not 0.0 <= value < len(of):
+                raise ValueError(
+                    f"feature {name!r} is {value}, an index into a list of {len(of)} values; choose 0 to {len(of) - 1}"
+                )
+
+    def _make_room(self) -> None:
+        """Widen the arrays for new features."""
+        n_old, n_features = len(self._inputs_of), len(self.features)
+        inputs_of = np.full((n_features, 2 * OWN_INPUTS if self._codes else 1), NONE)
+        inputs_of[:n_old, : self._inputs_of.shape[1]] = self._inputs_of
+        moments = np.zeros((3, n_features))
+        moments[:, :n_old] = self._moments
+        moments[COUNT, self.nominal_columns] = NOMINAL
+        self._inputs_of, self._moments = inputs_of, moments
+
+    def _add_input(self, column: int, key: int) -> None:
+        if self._inputs_of[column, key] == NONE:
+            self._inputs_of[column, key] = self.n_inputs
+            self.n_inputs += 1
+
+
+def _code(codes: Mapping[Hashable, int], value: Hashable) -> int:
+    """Return the code of a value. An unknown value gets the next free code, or a hashed one if all are taken."""
+    code = codes.get(value)
+    if code is not None:
+        return code
+    if len(codes) < MAX_CODES:
+        return len(codes)
+    text = repr(float(value) if isinstance(value, int | float) else value)  # 2 and 2.0 are one value
+    return zlib.crc32(text.encode(errors="surrogatepass")) % MAX_CODES

@@ -1,0 +1,155 @@
+"""What a policy is, and what every policy of this package can be asked beside choosing experts."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from driftmoe.routing.masks import Score
+from driftmoe.routing.result import Choice, Routing
+
+
+class Policy(Protocol):
+    """Anything that turns logits, shape (..., n_experts), into a `Routing`; a plain function will do."""
+
+    def __call__(self, logits: Tensor) -> Routing:
+        """Choose experts for each row."""
+
+
+class Rule(ABC):
+    """Base of the policies: what is asked of a policy beside `policy(logits)`, and the usual answers.
+
+    A policy of your own can inherit from it, and must if the answers are others: if it has null or shared experts, a
+    method for single rows, or a schedule.
+
+    Attributes
+    ----------
+    n_shared
+        Experts that take part in every row. They come first and have no logits.
+    n_null
+        Null experts. Their logits come last.
+    score
+        What the weights are made of: the softmax or the sigmoid of the logits.
+    """
+
+    n_shared: int = 0
+    n_null: int = 0
+    score: Score = "softmax"
+
+    @abstractmethod
+    def __call__(self, logits: Tensor) -> Routing:
+        """Choose experts for each row."""
+
+    def of_row(self, logits: np.ndarray) -> Choice:
+        """Choose experts for one row of numpy logits, shape (n_experts,)."""
+        return self._by_torch(logits)
+
+    def rows(self, logits: np.ndarray) -> Choice:
+        """Choose experts for rows of numpy logits, as `route` does."""
+        if logits.ndim == 1:
+            return self.of_row(logits)
+        if logits.ndim != 2 or not len(logits) or type(self).of_row is Rule.of_row:
+            return self._by_torch(logits)
+        choices = [self.of_row(row) for row in logits]
+        n_null = [choice.n_null for choice in choices]
+        return Choice(
+            np.stack([choice.weights for choice in choices]),
+            np.stack([choice.mask for choice in choices]),
+            np.array(n_null, np.int64) if np.ndim(n_null[0]) == 0 else n_null[0],
+        )
+
+    def n_logits(self, n_experts: int) -> int:
+        """Return how many logits choose among `n_experts` experts, shared ones included."""
+        return n_experts - self.n_shared + self.n_null
+
+    def at(self, step: int) -> Rule:
+        """Return the policy of a step: itself, unless it is `Scheduled` or has such a policy inside."""
+        return self
+
+    def n_active(self, n_experts: int, otherwise: float) -> float:
+        """Return how many experts a row uses if the router is balanced.
+
+        This is the number that the policy aims at, not the number that training leads to. `otherwise` is the answer of
+        a policy that aims at no number.
+        """
+        return otherwise
+
+    @property
+    def auxiliary(self) -> Mapping[str, float]:
+        """Name -> weight of the losses with which a network is trained that is routed by this policy.
+
+        Here as in Switch Transformer (arXiv 2101.03961).
+        """
+        return {"load_balance": 1e-2}
+
+    def _by_torch(self, logits: np.ndarray) -> Choice:
+        with torch.no_grad():
+            routing = self(torch.from_numpy(np.asarray(logits, dtype=np.float64)))
+        weights, mask = map(np.ascontiguousarray, (routing.weights.numpy(), routing.mask.numpy()))
+        if routing.null_mask is None:
+            return Choice(weights, mask)
+        return Choice(weights, mask, routing.null_mask.sum(-1).numpy())
+
+
+@dataclass(frozen=True)
+class Given(Rule):
+    """A policy that is a plain function, with the usual answers of a `Rule`.
+
+    Parameters
+    ----------
+    function
+        Turns logits into a `Routing`.
+    """
+
+    function: Policy
+
+    def __call__(self, logits: Tensor) -> Routing:
+        """Choose experts for each row."""
+        return self.function(logits)
+
+
+def as_rule(policy: Policy) -> Rule:
+    """Return the policy itself if it is a `Rule`, else a rule that calls it."""
+    return policy if isinstance(policy, Rule) else Given(policy)
+
+
+def at_step(policy: Policy, step: int) -> Rule:
+    """Resolve `Scheduled` policies, including nested ones, for a given step."""
+    return as_rule(policy).at(step)
+
+
+def route(policy: Policy, logits: np.ndarray) -> Choice:
+    """Route samples in numpy: each row by itself, without the cost of torch's calls, the same on every machine.
+
+    Parameters
+    ----------
+    policy
+        Any policy. If it is a `Rule` with a method `of_row` of its own, that answers for each row. Otherwise the policy
+        is called on a tensor, and the last bit of the weights may differ from one processor to another.
+    logits
+        Shape (n_experts,) or (..., n_experts), any float type; the work is done in float64.
+
+    Returns
+    -------
+    choice
+        Weights and mask, as `policy` gives them for float64 logits, up to the last bit of the weights. A row alone
+        gets what it gets in a block.
+
+    Notes
+    -----
+    The row methods loop over the experts in Python, which is faster than numpy's calls for up to about sixty experts.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from driftmoe.routing import TopK, route
+    >>> route(TopK(2), np.array([0.0, 1.0, 1.0, 1.0])).weights.tolist()
+    [0.0, 0.5, 0.5, 0.0]
+    """
+    return as_rule(policy).rows(logits)
