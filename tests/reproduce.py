@@ -13,7 +13,7 @@ import numpy as np
 
 import streams
 from driftmoe import models
-from driftmoe.trees import HoeffdingTreeClassifier, TreePool, kernels
+from driftmoe.trees import HoeffdingTreeClassifier, TreePool, steps
 
 N_SAMPLES = 1000
 
@@ -124,8 +124,8 @@ def main() -> None:
         samples = hashlib.sha256(repr(list(stream)).encode()).hexdigest()
         found[stream_name] = {"samples": samples} | {name: digest(name, stream) for name in (*MODELS, *TREES)}
     found["pools and trees"] = pools_and_trees()
-    if not kernels.step.stats.cache_hits:  # code from the disk cannot be read
-        assert foreign(kernels.step) == [], foreign(kernels.step)
+    if not steps.step.stats.cache_hits:  # code from the disk cannot be read
+        assert foreign(steps.step) == [], foreign(steps.step)
     json.dump(found, sys.stdout, indent=1)
     print()
 

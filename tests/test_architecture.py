@@ -43,10 +43,9 @@ FORBIDDEN = {
     "driftmoe.networks": {"torch", "river", "streams", "driftmoe.encoding", "driftmoe.trees"},
     "driftmoe.mixture": {"river", "streams", "driftmoe.classifier"},
     "driftmoe.experts": {"torch", "streams", "driftmoe.router"},
-    "driftmoe.trees.adwin": {"torch", "river", "streams", "driftmoe.encoding", "driftmoe.trees.kernels"},
-    "driftmoe.trees.kernels": {"torch", "river", "streams", "driftmoe.encoding", "driftmoe.trees.pool"},
-    "driftmoe.trees.pool": {"torch", "river", "streams", "driftmoe.classifier"},
-    "driftmoe.trees.hoeffding": {"torch", "numba", "streams", "driftmoe.classifier"},
+    "driftmoe.trees": {"torch", "streams", "driftmoe.classifier"},
+    "driftmoe.trees.pool": {"river"},
+    "driftmoe.trees.hoeffding": {"numba"},
     "driftmoe.metrics": {"torch", "numba", "streams", "driftmoe.classifier"},
     "driftmoe.evaluation": {"torch", "numba", "streams", "driftmoe.classifier"},
     "driftmoe.classifier": {"streams", "driftmoe.evaluation", "driftmoe.cli", "driftmoe.models"},
@@ -80,6 +79,13 @@ FORBIDDEN = {
     "driftmoe.report.pages": {"numpy", "pandas", "matplotlib", "driftmoe.experiment", "driftmoe.metrics"},
 }
 """Module or package -> what it must not import. A package's list holds for all its modules."""
+
+KERNELS_OF_TREES = ("adwin", "descend", "grow", "leaf", "nodes", "observe", "room", "scan", "split", "steps")
+FORBIDDEN |= {
+    f"driftmoe.trees.{name}": {"river", "driftmoe.encoding", "driftmoe.transaction", "driftmoe.trees.pool"}
+    for name in KERNELS_OF_TREES
+}
+FORBIDDEN["driftmoe.trees.adwin"] |= {"driftmoe.trees.nodes", "driftmoe.trees.steps"}
 
 SHORT = {"driftmoe.experiment", "driftmoe.mixture", "driftmoe.report", "streams.files", "streams.synthetic"}
 """Folders whose files have at most 500 lines, and their functions at most 60 besides the docstring; not so kernels."""

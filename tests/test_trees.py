@@ -25,8 +25,22 @@ from hypothesis.extra import numpy as hnp
 from river import checks, datasets, tree
 from river.tree.nodes import htc_nodes
 
+import driftmoe
 import streams
-from driftmoe.trees import HoeffdingTreeClassifier, TreePool, kernels
+from driftmoe.trees import HoeffdingTreeClassifier, TreePool, grow, leaf, split
+from driftmoe.trees.nodes import (
+    GINI,
+    HELLINGER,
+    INFO_GAIN,
+    LEAF,
+    N_FREE,
+    N_LEAVES,
+    N_NODES,
+    NONE,
+    NUMERIC,
+    RULES,
+    Tree,
+)
 from driftmoe.trees.pool import PER_SLOT, PER_TREE
 from streams.wrappers import MissingValues
 
@@ -79,7 +93,7 @@ def state(pool, expert=None):
     """What the arrays of a pool, or of one tree in it, hold, as bytes; not the room for growth."""
     if expert is not None:
         pool = pool.clone(expert)
-    n_nodes = pool._sizes[:, kernels.N_NODES].max()
+    n_nodes = pool._sizes[:, N_NODES].max()
     arrays = {
         name: v[:, :n_nodes] if name == "_nodes" else v
         for name, v in vars(pool).items()
@@ -309,38 +323,38 @@ def test_distance_and_normaliser_compiled_equal_python(data, n):
         hnp.arrays(float, n, elements=st.sampled_from([0.0, 1e-150, 1e-3, 0.7, 2.5, 1e90, 1e150]))
     )
     gaps = np.where(data.draw(hnp.arrays(bool, n)), np.nan, x)
-    for function, values in ((kernels.distance, x), (kernels.known_distance, gaps)):  # sums run in any order
+    for function, values in ((leaf.distance, x), (leaf.known_distance, gaps)):  # sums run in any order
         expected = python(function)(values, mean, precision)
         assert function(values, mean, precision) == pytest.approx(expected, rel=1e-12)
     expected = sum(0.5 * np.log(p / np.pi) for p, v in zip(precision, gaps, strict=True) if p > 0 and v == v)
-    for function in (kernels.log_normaliser, python(kernels.log_normaliser)):
+    for function in (leaf.log_normaliser, python(leaf.log_normaliser)):
         assert function(precision, gaps) == pytest.approx(expected, abs=1e-9)
 
 
 @given(
     branches=hnp.arrays(float, (2, 3), elements=st.one_of(st.just(-1.0), st.floats(0.0, 1e4))),
-    criterion=st.sampled_from([kernels.INFO_GAIN, kernels.GINI, kernels.HELLINGER]),
+    criterion=st.sampled_from([INFO_GAIN, GINI, HELLINGER]),
 )
 @settings(deadline=None, max_examples=100)
 def test_merit_compiled_equals_python_and_river(branches, criterion):
-    rules = np.zeros(1, kernels.RULES)
+    rules = np.zeros(1, RULES)
     rules["criterion"], rules["min_branch_fraction"] = criterion, 0.01
     order = np.array([2, 0, 1], np.int32)
-    comp = kernels.split_merit(branches, order, 1.5, rules[0], np.empty(3))
+    comp = split.split_merit(branches, order, 1.5, rules[0], np.empty(3))
     assert comp == pytest.approx(
-        python(kernels.split_merit)(branches, order, 1.5, rules[0], np.empty(3)), rel=1e-12, abs=1e-12
+        python(split.split_merit)(branches, order, 1.5, rules[0], np.empty(3)), rel=1e-12, abs=1e-12
     )
     total = np.maximum(branches, 0.0).sum()
-    if total > 0.0 and criterion != kernels.HELLINGER:
-        name = {kernels.INFO_GAIN: "InfoGainSplitCriterion", kernels.GINI: "GiniSplitCriterion"}[criterion]
+    if total > 0.0 and criterion != HELLINGER:
+        name = {INFO_GAIN: "InfoGainSplitCriterion", GINI: "GiniSplitCriterion"}[criterion]
         dists = [{c: row[c] for c in order.tolist() if row[c] >= 0.0} for row in branches.tolist()]
         rivers = getattr(tree.split_criterion, name)(0.01).merit_of_split({0: 1.0}, dists)
-        offset = 1.5 if criterion == kernels.INFO_GAIN else 0.0
+        offset = 1.5 if criterion == INFO_GAIN else 0.0
         assert comp == pytest.approx(rivers + offset, rel=1e-9, abs=1e-9)
 
 
 def test_hoeffding_bound_worked_out_by_hand():
-    assert kernels.hoeffding_bound(2.0, np.log(1e7), 200.0) == pytest.approx(0.401474, abs=1e-6)
+    assert split.hoeffding_bound(2.0, np.log(1e7), 200.0) == pytest.approx(0.401474, abs=1e-6)
 
 
 # --- invariants -------------------------------------------------------------------------------------------------------
@@ -362,9 +376,9 @@ def test_invariants_of_a_grown_pool(seed, p_missing, binary):
         assert (nodes["parent"][1:] < children).all()
         assert (nodes["depth"][1:] == nodes["depth"][nodes["parent"][1:]] + 1).all()
         assert len(slots) == pool.n_leaves[e]
-        assert (pool._leaves["node"][slots] == np.flatnonzero(nodes["kind"] == kernels.LEAF)).all()
+        assert (pool._leaves["node"][slots] == np.flatnonzero(nodes["kind"] == LEAF)).all()
         np.testing.assert_allclose(pool._leaves["weight"][slots], pool._class_stats[slots, 0].sum(axis=1))
-    held = [pool._free[e, :n] for e, n in enumerate(pool._sizes[:, kernels.N_FREE])]
+    held = [pool._free[e, :n] for e, n in enumerate(pool._sizes[:, N_FREE])]
     everyone = np.concatenate([pool._spare, *held, *map(pool._slots_of, range(4))])
     assert sorted(everyone) == list(range(len(pool._leaves)))
     if p_missing == 0.0:
@@ -519,19 +533,17 @@ def test_max_nodes_holds(max_nodes):
 def test_leaves_that_promise_least_stop_growing_first():
     pool = TreePool()
     pool._resize(8, 8, 2, 1)
-    pool._sizes[0, [kernels.N_NODES, kernels.N_LEAVES]] = 5, 3
-    pool._nodes[0, :5]["kind"] = [kernels.NUMERIC, kernels.LEAF, kernels.NUMERIC, kernels.LEAF, kernels.LEAF]
-    pool._nodes[0, :5]["slot"] = [kernels.NONE, 0, kernels.NONE, 1, 2]
+    pool._sizes[0, [N_NODES, N_LEAVES]] = 5, 3
+    pool._nodes[0, :5]["kind"] = [NUMERIC, LEAF, NUMERIC, LEAF, LEAF]
+    pool._nodes[0, :5]["slot"] = [NONE, 0, NONE, 1, 2]
     pool._leaves[:3]["is_active"] = 1
     pool._leaves[:3]["promise"] = 10.0, 50.0, 1.0
     for room, expected in [(0, [0, 0, 0]), (1, [0, 0, 0]), (2, [0, 1, 0]), (4, [1, 1, 0]), (6, [1, 1, 1])]:
         pool._rules["max_nodes"] = 5 + room
-        assert [kernels.may_grow(view(pool), s, pool._rules[0]) for s in range(3)] == list(
-            map(bool, expected)
-        )
+        assert [grow.may_grow(view(pool), s, pool._rules[0]) for s in range(3)] == list(map(bool, expected))
     pool._rules["max_nodes"] = 7
     pool._leaves[1]["is_active"] = 0  # it is too deep, and does not stand in the way
-    assert kernels.may_grow(view(pool), 0, pool._rules[0])
+    assert grow.may_grow(view(pool), 0, pool._rules[0])
 
 
 @pytest.mark.parametrize("nominal", [(), MIXED_NOMINAL])
@@ -556,13 +568,13 @@ def test_bound_on_the_nodes_changes_nothing_before_half_of_it_is_reached():
 @pytest.mark.skipif(IS_COMPILED, reason="only calls of functions that are not compiled can be counted")
 def test_leaf_that_may_not_grow_looks_for_no_split(monkeypatch):
     calls = []
-    best_split = kernels.best_split
+    best_split = grow.best_split
 
     def counted(tree, slot, rules):
         calls.append(slot)
         return best_split(tree, slot, rules)
 
-    monkeypatch.setattr(kernels, "best_split", counted)
+    monkeypatch.setattr(grow, "best_split", counted)
     X, y, _ = mixed(900, p_missing=0.0)
     pool = TreePool(max_nodes=4, grace_period=10, delta=0.3, tau=0.3)
     pool.learn(X[:450, :3], y[:450])
@@ -586,14 +598,14 @@ def test_leaf_that_may_not_grow_looks_for_no_split(monkeypatch):
 def splits(pool, expert=0):
     """Features that a tree splits on."""
     nodes = pool._nodes[expert, : pool.n_nodes[expert]]
-    return set(nodes["feature"][nodes["kind"] != kernels.LEAF].tolist())
+    return set(nodes["feature"][nodes["kind"] != LEAF].tolist())
 
 
 def view(pool, expert=0):
     """A tree as the kernels take it."""
     of_tree = [getattr(pool, name)[expert] for name in PER_TREE]
     of_all = [getattr(pool, name) for name in PER_SLOT]
-    return kernels.Tree(*of_tree, *of_all, pool._value_start, pool._n_values, pool._nominal)
+    return Tree(*of_tree, *of_all, pool._value_start, pool._n_values, pool._nominal)
 
 
 SUBSETS = np.array([[1, 0, 1, 1, 0], [0, 1, 0, 0, 1], [1, 1, 1, 1, 1]], bool)
@@ -664,7 +676,7 @@ def test_leaf_splits_on_a_feature_that_it_has_drawn(max_features):
         pool = TreePool(nominal=MIXED_NOMINAL, max_features=max_features, seed=seed, **EAGER)
         pool.learn(X[:1], y[:1])
         drawn = np.flatnonzero(
-            kernels.split_features(view(pool), pool._slots_of(0)[0], pool._rules[0])
+            split.split_features(view(pool), pool._slots_of(0)[0], pool._rules[0])
         ).tolist()
         assert len(drawn) == {1: 1, 2: 2, 0.5: 3, 0.01: 1}[max_features]
         pool.learn(X[1:], y[1:])
@@ -686,16 +698,16 @@ def test_features_drawn_compiled_equal_python_and_a_new_one_takes_one_place(seed
     pool._is_used[0, :outside] = False
     rules = pool._rules[0]
     rules["max_features"] = share
-    drawn = kernels.split_features(view(pool), pool._slots_of(0)[0], rules)
+    drawn = split.split_features(view(pool), pool._slots_of(0)[0], rules)
     np.testing.assert_array_equal(
-        drawn, python(kernels.split_features)(view(pool), pool._slots_of(0)[0], rules)
+        drawn, python(split.split_features)(view(pool), pool._slots_of(0)[0], rules)
     )
     n_used = pool._is_used.sum()
     n_wanted = share if share >= 1.0 else max(1, np.floor(share * n_used + 0.5))
     assert drawn.sum() == min(n_wanted, n_used)
     assert not (drawn & ~pool._is_used[0]).any()
     pool.learn(np.zeros((1, n + 1)), [0])
-    later = kernels.split_features(view(pool), pool._slots_of(0)[0], rules)
+    later = split.split_features(view(pool), pool._slots_of(0)[0], rules)
     assert (drawn & ~later[:n]).sum() <= 1
 
 
@@ -706,7 +718,7 @@ def test_every_feature_is_drawn_as_often():
     n_leaves = 20_000 if IS_COMPILED else 2_000
     for _ in range(n_leaves):
         pool._leaves[pool._slots_of(0)[0]]["seed"] += 1  # as each next leaf has it
-        draws += kernels.split_features(view(pool), pool._slots_of(0)[0], pool._rules[0])
+        draws += split.split_features(view(pool), pool._slots_of(0)[0], pool._rules[0])
     np.testing.assert_allclose(draws / n_leaves, 0.3, atol=5 * np.sqrt(0.3 * 0.7 / n_leaves))
 
 
@@ -1192,16 +1204,11 @@ def test_unbounded_values_share_a_bounded_number_of_places(monkeypatch):
 
 @pytest.mark.skipif(not IS_COMPILED, reason="without compilation there is no code to keep")
 def test_trees_work_where_no_compiled_code_can_be_kept(tmp_path):
-    package = tmp_path / "driftmoe" / "trees"
-    shutil.copytree(Path(kernels.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
-    (package / "__pycache__").write_text("a file where the folder would be")
-    (tmp_path / "driftmoe" / "__init__.py").write_text("")
-    for name in (
-        "arithmetic.py", "encoding.py", "compilation.py", "kernel_cache.py", "lanes.py", "memory.py", "threads.py",
-        "transaction.py",
-    ):  # fmt: skip
-        shutil.copy(Path(kernels.__file__).parent.parent / name, tmp_path / "driftmoe")
-    (tmp_path / "driftmoe" / "__pycache__").write_text("likewise")
+    package = tmp_path / "driftmoe"
+    shutil.copytree(Path(driftmoe.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    (package / "__init__.py").write_text("")
+    for folder in {path.parent for path in package.rglob("*.py")}:
+        (folder / "__pycache__").write_text("a file where the folder would be")
     code = (
         "import sys; from driftmoe.trees import TreePool; p = TreePool(); p.learn([[1.0]], [0]);"
         "assert 'torch' not in sys.modules; print(p.predict_proba([1.0]))"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class HoeffdingTreeClassifier(OneAtATime, base.Classifier):
     """Hoeffding tree (VFDT) for numeric and nominal features, missing values, new features and new classes.
 
-    It grows the tree of river's class of the same name, compiled; `driftmoe.trees.kernels` says where they differ.
+    It grows the tree of river's class of the same name, compiled; `driftmoe.trees` says where they differ.
     Text is nominal, all else numeric, unless named in `nominal_attributes`. A missing value is a missing key, `None`
     or NaN.
 

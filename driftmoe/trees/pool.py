@@ -1,7 +1,7 @@
 """The memory of a pool of Hoeffding trees: all in one set of arrays, which grow as needed.
 
 Features, classes, values, nodes and experts may be added while running; columns and codes never move. Every array has
-the trees as its leading axis, so that one call of `kernels.step` serves all of them, or the slots: the places of the
+the trees as its leading axis, so that one call of `steps.step` serves all of them, or the slots: the places of the
 leaves' statistics, which take nearly all of the memory. All trees share them, so that there are few more than leaves.
 With monitors each expert has two trees, the one that votes and the one in the background; `_rows` says where they are.
 """
@@ -23,13 +23,39 @@ from driftmoe.arithmetic import log
 from driftmoe.encoding import MAX_ABSOLUTE
 from driftmoe.threads import do_parts
 from driftmoe.transaction import Changes, carry_out, planned, publication
-from driftmoe.trees import adwin, kernels
+from driftmoe.trees import adwin, grow, scan, steps
+from driftmoe.trees.nodes import (
+    ADAPTIVE,
+    EQUALS,
+    EXPERT,
+    FOREGROUND,
+    GINI,
+    HELLINGER,
+    INFO_GAIN,
+    LAST_SEED,
+    LEAF,
+    LEAF_STATE,
+    MAJORITY,
+    N_FREE,
+    N_LEAVES,
+    N_MOMENTS,
+    N_NODES,
+    NAIVE_BAYES,
+    NO_ALARM,
+    NODE,
+    NONE,
+    NUMERIC,
+    ROOT,
+    RULES,
+    WEIGHT,
+)
+from driftmoe.trees.room import lacks_room
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-CRITERIA = {"info_gain": kernels.INFO_GAIN, "gini": kernels.GINI, "hellinger": kernels.HELLINGER}
-LEAVES = {"mc": kernels.MAJORITY, "nb": kernels.NAIVE_BAYES, "nba": kernels.ADAPTIVE}
+CRITERIA = {"info_gain": INFO_GAIN, "gini": GINI, "hellinger": HELLINGER}
+LEAVES = {"mc": MAJORITY, "nb": NAIVE_BAYES, "nba": ADAPTIVE}
 
 MAX_CODE = 65_535
 """Largest code of a nominal value: every leaf has a place for each value up to the largest seen."""
@@ -204,7 +230,7 @@ class TreePool:
         _check_number("max_nodes", max_nodes, 1, kind=Integral, none="no limit")
         _check_number("seed", seed, 0, kind=Integral, none="another draw each time")
         _check_number("n_threads", n_threads, 1, kind=Integral)
-        rules = np.zeros(max(len(deltas), len(shares)), kernels.RULES)  # one for all trees, or one for each
+        rules = np.zeros(max(len(deltas), len(shares)), RULES)  # one for all trees, or one for each
         rules["grace_period"] = grace_period
         rules["log_inverse_delta"] = [log(1.0 / value) for value in deltas]
         rules["tau"] = tau
@@ -247,20 +273,20 @@ class TreePool:
         self.n_features = 0
         self.n_classes = 0
         n_room = min(4, int(rules[0]["max_nodes"]))
-        self._nodes = np.zeros((0, n_room), kernels.NODE)
+        self._nodes = np.zeros((0, n_room), NODE)
         self._sizes = np.zeros((0, 4), np.int64)
         self._free = np.zeros((0, 0), np.int32)
         self._is_used = np.zeros((0, 0), np.bool_)
-        self._leaves = np.zeros(0, kernels.LEAF_STATE)
+        self._leaves = np.zeros(0, LEAF_STATE)
         self._class_stats = np.zeros((0, 3, 0))
         self._class_order = np.zeros((0, 0), np.int32)
         self._is_complete = np.zeros((0, 0), np.bool_)
-        self._moments = np.zeros((0, kernels.N_MOMENTS, 0, 0))
+        self._moments = np.zeros((0, N_MOMENTS, 0, 0))
         self._arrivals = np.zeros((0, 0, 1), np.int32)
         self._value_stats = np.zeros((0, 2, 0, 0))
         self._spare = np.zeros(0, np.int32)  # slots that no tree holds
         self._rows = np.zeros((0, 2), np.int64)
-        self._experts = np.zeros(0, kernels.EXPERT)
+        self._experts = np.zeros(0, EXPERT)
         self._windows = np.zeros((0, 2), adwin.WINDOW)
         self._value_start = np.zeros(0, np.int64)
         self._value_room = np.zeros(0, np.int64)
@@ -284,12 +310,12 @@ class TreePool:
     @property
     def n_nodes(self) -> np.ndarray:
         """Nodes of each tree, splits and leaves, shape (n_experts,)."""
-        return self._sizes[self._foreground, kernels.N_NODES]
+        return self._sizes[self._foreground, N_NODES]
 
     @property
     def n_leaves(self) -> np.ndarray:
         """Leaves of each tree, shape (n_experts,)."""
-        return self._sizes[self._foreground, kernels.N_LEAVES]
+        return self._sizes[self._foreground, N_LEAVES]
 
     @property
     def depth(self) -> np.ndarray:
@@ -329,16 +355,16 @@ class TreePool:
 
     @property
     def _foreground(self) -> np.ndarray:
-        return self._rows[:, kernels.FOREGROUND]
+        return self._rows[:, FOREGROUND]
 
     def _nodes_of(self, row: int) -> np.ndarray:
         """Return the nodes of a tree that are in use."""
-        return self._nodes[row, : self._sizes[row, kernels.N_NODES]]
+        return self._nodes[row, : self._sizes[row, N_NODES]]
 
     def _slots_of(self, row: int) -> np.ndarray:
         """Return the slots of the leaves of a tree, in the order of their nodes."""
         nodes = self._nodes_of(row)
-        return nodes["slot"][nodes["kind"] == kernels.LEAF].astype(np.int64)
+        return nodes["slot"][nodes["kind"] == LEAF].astype(np.int64)
 
     @property
     def _is_watched(self) -> bool:
@@ -448,7 +474,7 @@ class TreePool:
         if n_rows == 1 or self._room_lacking(n_rows, None) is None:
             return n_rows
         of_one_row = self._room_lacking(1, None)
-        free = self._sizes[:, kernels.N_FREE]  # or what must be free in any case
+        free = self._sizes[:, N_FREE]  # or what must be free in any case
         free = free if of_one_row is None else np.maximum(free, of_one_row[:, 1])
         while n_rows > 1:
             total = None if weights is None else weights(n_rows).sum(axis=0)
@@ -590,34 +616,34 @@ class TreePool:
         n_experts = self.n_experts
         n_threads = min(self.n_threads, n_experts) if n_rows * n_experts >= MIN_SHARED else 1
         if n_threads == 1:
-            return planned(kernels.step, *arguments, 0, n_experts)
-        planned(kernels.step, *arguments, 0, n_experts)  # compiled before threads ask for it all at once
-        return lambda: any(do_parts(lambda e: kernels.step(*arguments, e, e + 1), n_experts, n_threads))
+            return planned(steps.step, *arguments, 0, n_experts)
+        planned(steps.step, *arguments, 0, n_experts)  # compiled before threads ask for it all at once
+        return lambda: any(do_parts(lambda e: steps.step(*arguments, e, e + 1), n_experts, n_threads))
 
     def _check(self, block: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> None:
         starts, n_known = self._value_start, len(self._value_start)
         if self._nominal_to_come and block.shape[1] > n_known:
-            starts = np.full(block.shape[1], kernels.NONE, starts.dtype)
+            starts = np.full(block.shape[1], NONE, starts.dtype)
             starts[:n_known] = self._value_start
             starts[[column for column in self._nominal_to_come if column < len(starts)]] = 0
-        what, row, column = kernels.first_wrong(
+        what, row, column = scan.first_wrong(
             block, targets, weights, starts, MAX_ABSOLUTE, MAX_CODE, MAX_CLASS
         )
-        if what == 1:
+        if what == scan.NUMBER:
             raise ValueError(
                 f"row {row}, column {column} is {block[row, column]}; numbers must lie within ±{MAX_ABSOLUTE:g}: clip "
                 "it, or give NaN if it is missing"
             )
-        if what == 2:
+        if what == scan.CODE:
             raise ValueError(
                 f"row {row}, nominal column {column} is {block[row, column]}; allowed are the codes 0, 1, ... "
                 f"{MAX_CODE}, and NaN for a missing value"
             )
-        if what == 3:
+        if what == scan.TARGET:
             raise ValueError(
                 f"target {targets[row, column]} in row {row}; allowed are the indices 0, 1, ... {MAX_CLASS}"
             )
-        if what == 4:
+        if what == scan.WEIGHT:
             raise ValueError(
                 f"weight {weights[row, column]} in row {row} for expert {column}; choose a finite weight of 0 or more"
             )
@@ -670,10 +696,10 @@ class TreePool:
         new_slots = np.zeros(len(self._leaves), np.int32)
         new_slots[slots] = np.arange(len(slots))
         for nodes in map(pool._nodes_of, range(len(rows))):
-            is_leaf = nodes["kind"] == kernels.LEAF
+            is_leaf = nodes["kind"] == LEAF
             nodes["slot"][is_leaf] = new_slots[nodes["slot"][is_leaf]]
-        pool._sizes[:, kernels.N_FREE] = 0
-        most = int(pool._sizes[:, kernels.N_LEAVES].max())  # that a tree frees when it begins anew
+        pool._sizes[:, N_FREE] = 0
+        most = int(pool._sizes[:, N_LEAVES].max())  # that a tree frees when it begins anew
         pool._free = np.zeros((len(rows), most), np.int32)
         pool._spare = pool._spare[:0].copy()
         pool._rows = np.array([[0, self._trees_each - 1]])
@@ -696,7 +722,7 @@ class TreePool:
         """
         self._check_expert(expert)
         pool._check_expert(source)
-        n_nodes = pool._sizes[pool._rows[source, : pool._trees_each], kernels.N_NODES].max()
+        n_nodes = pool._sizes[pool._rows[source, : pool._trees_each], N_NODES].max()
         if n_nodes > self._max_nodes:
             raise ValueError(
                 f"the tree has {n_nodes} nodes and this pool has max_nodes={self._max_nodes}; choose a smaller tree, "
@@ -725,7 +751,7 @@ class TreePool:
 
     def _copy_tree(self, to: int, pool: TreePool, of: int) -> None:
         """Put a copy of a tree of a pool with the same room in the place of an empty one."""
-        n_leaves, n_free = int(pool._sizes[of, kernels.N_LEAVES]), kernels.N_FREE
+        n_leaves, n_free = int(pool._sizes[of, N_LEAVES]), N_FREE
         needed = np.zeros(len(self._sizes), np.int64)
         needed[to] = n_leaves - 1
         self._share_slots(needed)
@@ -737,7 +763,7 @@ class TreePool:
         for name in PER_SLOT:
             getattr(self, name)[slots] = getattr(pool, name)[pool._slots_of(of)]
         nodes = self._nodes_of(to)
-        nodes["slot"][nodes["kind"] == kernels.LEAF] = slots
+        nodes["slot"][nodes["kind"] == LEAF] = slots
 
     def _check_expert(self, expert: int) -> None:
         if not 0 <= expert < self.n_experts:
@@ -772,7 +798,7 @@ class TreePool:
             _check_number("nominal column", column, 0, kind=Integral)
             if column >= self.n_features:
                 self._nominal_to_come.add(int(column))
-            elif self._value_start[column] == kernels.NONE:
+            elif self._value_start[column] == NONE:
                 raise ValueError(
                     f"column {column} has been learnt as numeric; declare a column nominal before it is first learnt"
                 )
@@ -788,7 +814,7 @@ class TreePool:
         n_columns = block.shape[1]
         has_new = n_classes > self.n_classes or n_columns > self.n_features or n_experts > self.n_experts
         n_values = self._n_values.copy()
-        if not has_new and not (len(self._nominal) and kernels.count_values(block, self._nominal, n_values)):
+        if not has_new and not (len(self._nominal) and scan.count_values(block, self._nominal, n_values)):
             return self
         draft = self._draft()
         draft.declare_nominal(column for column in nominal if column >= self.n_features)
@@ -821,7 +847,7 @@ class TreePool:
             is_nominal = np.isin(new, list(self._nominal_to_come))
             self._nominal_to_come.difference_update(new.tolist())
             self._nominal = np.concatenate([self._nominal, new[is_nominal]])
-            self._value_start = np.concatenate([self._value_start, np.where(is_nominal, 0, kernels.NONE)])
+            self._value_start = np.concatenate([self._value_start, np.where(is_nominal, 0, NONE)])
             self._value_room = np.concatenate([self._value_room, np.zeros(len(new), np.int64)])
             self._n_values = np.concatenate([self._n_values, np.zeros(len(new), np.int64)])
             self._is_complete = np.zeros_like(self._is_complete)
@@ -829,7 +855,7 @@ class TreePool:
             used = [self._draw_features(r, self.n_features, n_columns) for r in range(n_trees)]
             self._is_used = np.hstack([self._is_used, np.array(used).reshape(n_trees, len(new))])
             self.n_features = n_columns
-        if len(self._nominal) and kernels.count_values(block, self._nominal, self._n_values):
+        if len(self._nominal) and scan.count_values(block, self._nominal, self._n_values):
             self._n_branches = max(2, int(self._n_values.max()))
             room, needed = self._value_room, self._n_values
             if (needed > room).any():
@@ -837,7 +863,7 @@ class TreePool:
 
     def _lay_out_values(self, room: np.ndarray) -> None:
         """Give each nominal feature its room for values, and move their weights there."""
-        start = np.where(self._value_start == kernels.NONE, kernels.NONE, np.cumsum(room) - room)
+        start = np.where(self._value_start == NONE, NONE, np.cumsum(room) - room)
         n_slots, n_planes, _, n_classes = self._value_stats.shape
         stats = np.zeros((n_slots, n_planes, int(room.sum()), n_classes))
         for f in self._nominal:
@@ -853,7 +879,7 @@ class TreePool:
             "_class_stats": (n_slots, 3, n_classes),
             "_class_order": (n_slots, n_classes),
             "_is_complete": (n_slots, n_classes),
-            "_moments": (n_slots, kernels.N_MOMENTS, n_classes, n_features),
+            "_moments": (n_slots, N_MOMENTS, n_classes, n_features),
             "_arrivals": (n_slots, n_features, 1 + n_classes),
             "_value_stats": (n_slots, 2, self._value_stats.shape[2], n_classes),
         }
@@ -865,7 +891,7 @@ class TreePool:
         if weights is None:
             weights = np.full(self.n_experts, np.inf)
         room = np.zeros((len(self._sizes), 2), np.int64)
-        lacks = kernels.lacks_room(
+        lacks = lacks_room(
             self._nodes, self._sizes, self._leaves, self._rows, self._experts, self._rules, self._n_branches,
             len(self._nominal) > 0, weights, n_rows, room,
         )  # fmt: skip
@@ -894,7 +920,7 @@ class TreePool:
 
         They come from trees that hold far more, because they began anew; if these are too few, there will be more.
         """
-        n_leaves, n_free = self._sizes[:, kernels.N_LEAVES], self._sizes[:, kernels.N_FREE]
+        n_leaves, n_free = self._sizes[:, N_LEAVES], self._sizes[:, N_FREE]
         max_leaves = (self._max_nodes + 1) // 2 if self._n_branches == 2 else self._max_nodes
         enough = np.minimum(needed + 2 + n_leaves // 4, max_leaves - n_leaves)
         missing = np.maximum(enough - n_free, 0)
@@ -944,7 +970,7 @@ class TreePool:
         if (self._rules["max_features"] < np.inf).any():
             key = (self._first_drawn * self._trees_each + row,)
             seeds = np.random.SeedSequence(self._entropy, spawn_key=key)
-            self._sizes[row, kernels.LAST_SEED] = seeds.generate_state(1)[0]
+            self._sizes[row, LAST_SEED] = seeds.generate_state(1)[0]
         self._is_used[row] = self._draw_features(row, 0, self.n_features)
 
     def _draw_features(self, row: int, first: int, last: int) -> np.ndarray:
@@ -963,7 +989,7 @@ class TreePool:
 
     def _start(self, first: int, last: int) -> None:
         arrays = [getattr(self, name) for name in PER_TREE + PER_SLOT]
-        kernels.start_trees(*arrays, self._value_start, self._n_values, self._nominal, first, last)
+        grow.start_trees(*arrays, self._value_start, self._n_values, self._nominal, first, last)
 
     # --- looking at a tree ------------------------------------------------------------------------------------------
 
@@ -1003,7 +1029,7 @@ class TreePool:
             branches = list(self._branches(expert, node, features, values))
             if not branches:
                 label, share, weight = self._leaf(expert, node)
-                if label == kernels.NONE:
+                if label == NONE:
                     yield f"{indent}nothing seen"
                 else:
                     yield f"{indent}{label if classes is None else classes[label]} {share:.3f}, weight {weight:.6g}"
@@ -1011,7 +1037,7 @@ class TreePool:
                 yield f"{indent}{name} {test}"
                 yield from lines(child, indent + "|   ")
 
-        return "\n".join(lines(kernels.ROOT, ""))
+        return "\n".join(lines(ROOT, ""))
 
     def draw(
         self,
@@ -1068,19 +1094,19 @@ class TreePool:
                 lines.extend(
                     (depth, height, h, test) for h, (_, test, _) in zip(heights, branches, strict=True)
                 )
-                boxes.append((depth, height, branches[0][0], kernels.NONE, 0.0))
+                boxes.append((depth, height, branches[0][0], NONE, 0.0))
                 return height
             height = -float(n_drawn)
             n_drawn += 1
-            label, share, weight = self._leaf(expert, node) if not branches else (kernels.NONE, 0.0, 0.0)
-            if label == kernels.NONE:
+            label, share, weight = self._leaf(expert, node) if not branches else (NONE, 0.0, 0.0)
+            if label == NONE:
                 text = f"... {n_leaves(node)} leaves" if branches else "nothing seen"
             else:
                 text = f"{label if classes is None else classes[label]}  {share:.0%}  of {weight:.4g}"
             boxes.append((depth, height, text, label, share))
             return height
 
-        place(kernels.ROOT, 0)
+        place(ROOT, 0)
         deepest = max(depth for depth, *_ in boxes)
         if ax is None:
             _, ax = plt.subplots(figsize=(2.2 * deepest + 2.2, 0.32 * n_drawn + 0.5), layout="constrained")
@@ -1101,7 +1127,7 @@ class TreePool:
             )
         colours = np.array(plt.get_cmap("tab10").colors)  # type: ignore[attr-defined]  # of a list of colours
         for depth, height, text, label, share in boxes:
-            strength = 0.0 if label == kernels.NONE else 0.15 + 0.6 * share
+            strength = 0.0 if label == NONE else 0.15 + 0.6 * share
             colour = 1.0 - strength * (1.0 - colours[label % len(colours)])
             box = {"boxstyle": "round,pad=0.25", "facecolor": colour, "edgecolor": "0.6", "linewidth": 0.7}
             ax.text(depth, height, text, fontsize=8, va="center", zorder=2, bbox=box)
@@ -1125,10 +1151,10 @@ class TreePool:
             return str(int(code)) if names is None else str(names[int(code)])
 
         child, is_first = nodes[node]["first_child"], True
-        while kind != kernels.LEAF and child != kernels.NONE:
-            if kind == kernels.NUMERIC:
+        while kind != LEAF and child != NONE:
+            if kind == NUMERIC:
                 test = f"{'<=' if is_first else '>'} {threshold:.6g}"
-            elif kind == kernels.EQUALS:
+            elif kind == EQUALS:
                 test = f"{'=' if is_first else '!='} {value_name(threshold)}"
             else:
                 test = f"= {value_name(nodes[child]['value'])}"
@@ -1138,15 +1164,15 @@ class TreePool:
     def _leaf(self, expert: int, node: int) -> tuple[int, float, float]:
         """Majority class of a leaf (of equals the one that came first, NONE if it has seen nothing), share, weight."""
         slot = self._nodes[self._foreground[expert], node]["slot"]
-        leaf, weights = self._leaves[slot], self._class_stats[slot, kernels.WEIGHT]
+        leaf, weights = self._leaves[slot], self._class_stats[slot, WEIGHT]
         order = self._class_order[slot, : leaf["n_present"]]
         if not len(order):
-            return kernels.NONE, 0.0, 0.0
+            return NONE, 0.0, 0.0
         c = int(order[weights[order].argmax()])
         return c, float(weights[c] / leaf["weight"]) if leaf["weight"] else 0.0, float(leaf["weight"])
 
 
-_NEW_EXPERT = np.array((0, kernels.NO_ALARM, 0, 0), kernels.EXPERT)
+_NEW_EXPERT = np.array((0, NO_ALARM, 0, 0), EXPERT)
 _NO_TARGETS = np.empty((0, 1), np.int64)
 
 
