@@ -11,7 +11,8 @@ from river import base
 from driftmoe.encoding import MAX_ABSOLUTE, Encoder, check_label
 from driftmoe.memory import n_bytes
 from driftmoe.transaction import Changes, OneAtATime, carry_out, learning, publication
-from driftmoe.trees.pool import MAX_CLASS, TreePool
+from driftmoe.trees.blocks import MAX_CLASS
+from driftmoe.trees.pool import TreePool
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -106,7 +106,7 @@ EXPERT = np.dtype(
 )
 
 FOREGROUND, BACKGROUND = 0, 1
-"""Columns of `rows_of`: the tree that votes for the expert, and the tree that may replace it."""
+"""Columns of `trees_of`: the tree that votes for the expert, and the tree that may replace it."""
 
 WARNING, DRIFT, NO_ALARM = 0, 1, 2
 """Columns of `windows`: an alarm of the first monitor starts a background tree, one of the second replaces the tree."""

@@ -10,7 +10,7 @@ from driftmoe.trees.nodes import BACKGROUND, FOREGROUND, LEAF, N_FREE, N_LEAVES,
 
 @checking_kernel
 def lacks_room(
-    nodes, sizes, leaves, rows_of, experts, rules_of_all, n_branches, n_added, weights, n_rows, room
+    nodes, sizes, leaves, trees_of, experts, rules_of_all, n_branches, n_added, weights, n_rows, room
 ):
     """Write how many nodes and free leaves each tree may need for some rows; return whether a tree has fewer.
 
@@ -21,7 +21,7 @@ def lacks_room(
 
     Parameters
     ----------
-    nodes, sizes, leaves, rows_of, experts, rules_of_all, n_branches
+    nodes, sizes, leaves, trees_of, experts, rules_of_all, n_branches
         As of `step`.
     n_added
         Branches that one row can add to an existing split: 1 if there are nominal features, else 0.
@@ -33,7 +33,7 @@ def lacks_room(
         Result, int64, shape (n_trees, 2): nodes (those in use included) and free leaves.
     """
     lacks = False
-    for e in range(rows_of.shape[0]):
+    for e in range(trees_of.shape[0]):
         rules = rules_of_all[e if rules_of_all.shape[0] > 1 else 0]
         max_nodes, grace_period = rules["max_nodes"], rules["grace_period"]
         max_leaves = (max_nodes + 1) // 2 if n_branches == 2 else max_nodes
@@ -41,8 +41,8 @@ def lacks_room(
         if weights[e] < grace_period * n_rows:
             n_periods = int(weights[e] / grace_period)
         for side in range(2):
-            r = rows_of[e, side]
-            is_spare = side == BACKGROUND and experts.shape[0] > 0 and r != rows_of[e, FOREGROUND]
+            r = trees_of[e, side]
+            is_spare = side == BACKGROUND and experts.shape[0] > 0 and r != trees_of[e, FOREGROUND]
             if side == BACKGROUND and not is_spare:
                 continue
             n_nodes, n_leaves, n_free = sizes[r, N_NODES], sizes[r, N_LEAVES], sizes[r, N_FREE]

@@ -131,7 +131,7 @@ def run_tree(
 @stepping_kernel
 def step(
     nodes, sizes, free, is_used, leaves, class_stats, class_order, is_complete, moments, arrivals, value_stats,
-    value_start, n_values, nominal, rows_of, experts, windows, rules_of_all, block, targets, weights, n_branches,
+    value_start, n_values, nominal, trees_of, experts, windows, rules_of_all, block, targets, weights, n_branches,
     progress, proba, first, last,
 ):  # fmt: skip
     """Let each expert from `first` up to `last` go through the rows in order: predict, then learn.
@@ -140,7 +140,7 @@ def step(
 
     Parameters
     ----------
-    rows_of
+    trees_of
         (e, 2): the rows of each expert's foreground tree and background tree in the arrays of trees.
     experts, windows
         (e,) EXPERT and (e, 2) WINDOW: the state of each expert and its two monitors; of length 0 without monitors.
@@ -179,7 +179,7 @@ def step(
         rules = rules_of_all[e if rules_of_all.shape[0] > 1 else 0]
         while True:
             # Once the tree in front has stopped, the background tree catches up; then an alarm is dealt with.
-            front, back = rows_of[e, FOREGROUND], rows_of[e, BACKGROUND]
+            front, back = trees_of[e, FOREGROUND], trees_of[e, BACKGROUND]
             is_watched = experts.shape[0] > 0 and targets.shape[0] > 0
             has_background = is_watched and experts[e]["has_background"] == 1
             lags = has_background and progress[e, BACKGROUND] < progress[e, FOREGROUND]
@@ -187,7 +187,7 @@ def step(
             if progress[e, FOREGROUND] == n_rows and not lags and alarm == NO_ALARM:
                 break
             if alarm == DRIFT:
-                rows_of[e, FOREGROUND], rows_of[e, BACKGROUND] = back, front
+                trees_of[e, FOREGROUND], trees_of[e, BACKGROUND] = back, front
                 back = front
             side = BACKGROUND if lags or alarm != NO_ALARM else FOREGROUND
             r = back if side == BACKGROUND else front
