@@ -268,8 +268,8 @@ def _has_learnt(model: Any, alone: Any) -> bool:
         n, m = (each.routing_report().cumulative.n_samples for each in (model, alone))
         return bool(n > m)
     return model._pool.n_nodes.tolist() != alone._pool.n_nodes.tolist() or float(
-        model._pool._class_stats[:, 0].sum()
-    ) > float(alone._pool._class_stats[:, 0].sum())
+        model._pool._storage.class_stats[:, 0].sum()
+    ) > float(alone._pool._storage.class_stats[:, 0].sum())
 
 
 @contextmanager

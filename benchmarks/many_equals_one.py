@@ -14,6 +14,7 @@ import argparse
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from rich.progress import track
@@ -39,16 +40,8 @@ def state(model: DriftMoEClassifier) -> tuple[Any, ...]:
     weights = (model._mixture.router._weights.tobytes(),)
     if not hasattr(model._mixture.experts, "pool"):
         return weights
-    pool = model._mixture.experts.pool
-    trees = [
-        part
-        for alone in map(pool.clone, range(pool.n_experts))
-        for part in (
-            *(alone._nodes_of(row).tolist() for row in range(len(alone._nodes))),  # as lists: without padding
-            alone._class_stats[..., : pool.n_classes].tobytes(),
-            alone._moments[..., : pool.n_classes, : pool.n_features].tobytes(),
-        )
-    ]
+    arrays = model._mixture.experts.pool.state().values()
+    trees = [array.tobytes() if isinstance(array, np.ndarray) else array for array in arrays]
     return (*weights, *trees)
 
 

@@ -59,7 +59,7 @@ from driftmoe.evaluation import prequential
 from driftmoe.mixture import CoTraining, cotraining
 from driftmoe.mixture import adaptive as adaptive_mixture
 from driftmoe.mixture.router import Router
-from driftmoe.trees import HoeffdingTreeClassifier, TreePool, kernels
+from driftmoe.trees import HoeffdingTreeClassifier, TreePool, steps
 from streams.stream import Block, Reader, Stream, until
 from streams.synthetic import RandomRBF
 
@@ -470,7 +470,7 @@ PARTS: list[tuple[Any, str, str]] = [
     (CoTraining, "_choose", "routing"),
     (TreePool, "n_rows_with_room", "pool, predict and learn"),
     (TreePool, "plan", "pool, predict and learn"),
-    (kernels, "step", "pool, predict and learn"),
+    (steps, "step", "pool, predict and learn"),
     (cotraining, "correctness", "mask"),
     (cotraining, "mix", "mix"),
     (adaptive_mixture, "mix", "mix"),

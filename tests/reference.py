@@ -225,7 +225,7 @@ def forward_slowly(module, inputs, dropout=0.0, key=None):
 
 
 # --------------------------------------------------------------------------------------------------
-# Hoeffding trees: driftmoe/trees/kernels.py
+# Hoeffding trees: driftmoe/trees
 # --------------------------------------------------------------------------------------------------
 
 
@@ -503,7 +503,7 @@ class HoeffdingTree:
 
 
 # --------------------------------------------------------------------------------------------------
-# Drift monitors and adaptive trees: driftmoe/trees/adwin.py, driftmoe/trees/kernels.py
+# Drift monitors and adaptive trees: driftmoe/trees/adwin.py, driftmoe/trees/steps.py
 # --------------------------------------------------------------------------------------------------
 
 

@@ -73,7 +73,9 @@ MAY_IMPORT = {
         "baycomp matplotlib numpy pandas rich scikit_posthocs scipy driftmoe.experiment driftmoe.metrics "
         "driftmoe.staging"
     ),
-    "driftmoe.neural": "torch driftmoe driftmoe.experiment driftmoe.losses driftmoe.models driftmoe.nn driftmoe.routing",
+    "driftmoe.neural": (
+        "torch driftmoe driftmoe.experiment driftmoe.losses driftmoe.models driftmoe.nn driftmoe.routing"
+    ),
     "driftmoe.neural.adapting": "tokenizers torch transformers driftmoe.nn driftmoe.routing",
     "driftmoe.neural.drifting": "sklearn torch driftmoe.metrics",
     "driftmoe.cli": "driftmoe.* matplotlib numpy rich streams torch typer",
@@ -95,7 +97,7 @@ FACE = ("DriftMoEClassifier", "__version__")
 
 LONG = {
     "driftmoe.classifier", "driftmoe.cli", "driftmoe.streams_cli", "driftmoe.evaluation", "driftmoe.metrics",
-    "driftmoe.trees.pool", "driftmoe.trees.kernels", "streams.real", "streams.wrappers", "streams.drift",
+    "streams.real", "streams.wrappers", "streams.drift",
 }  # fmt: skip
 """Files that have more than 500 lines as yet, or a function of more than 60."""
 

@@ -172,11 +172,11 @@ def test_after_an_upgrade_the_trees_run_the_new_adwin(tmp_path):
     package = copied(
         tmp_path, "driftmoe", "arithmetic.py", "compilation.py", "kernel_cache.py", "trees/adwin.py"
     )
-    write(package / "trees" / "kernels.py", TREES)
+    write(package / "trees" / "steps.py", TREES)
     program = (
-        "import numpy as np; from driftmoe.trees import adwin, kernels;"
+        "import numpy as np; from driftmoe.trees import adwin, steps;"
         "window = lambda: np.zeros(1, adwin.WINDOW)[0];"
-        "print(kernels.first_cut(window()), kernels.first_cut.py_func(window()))"
+        "print(steps.first_cut(window()), steps.first_cut.py_func(window()))"
     )
     adwin = package / "trees" / "adwin.py"
     source = adwin.read_text()

@@ -58,17 +58,8 @@ def report(model):
 
 def trees(model):
     """Every number of every tree, without the room for more."""
-    pool = model._mixture.experts.pool
-    n_classes, n_features = pool.n_classes, pool.n_features
-    parts = []
-    for one in map(pool.clone, range(pool.n_experts)):
-        parts += [
-            *(one._nodes_of(row).tolist() for row in range(len(one._nodes))),  # as lists: without padding
-            one._leaves.tolist(),
-            one._class_stats[..., :n_classes].tobytes(),
-            one._moments[..., :n_classes, :n_features].tobytes(),
-        ]
-    return parts
+    state = model._mixture.experts.pool.state()
+    return {name: v.tobytes() if isinstance(v, np.ndarray) else v for name, v in state.items()}
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

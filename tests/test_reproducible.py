@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import platform
@@ -12,6 +13,7 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
+import reproduce
 
 import streams
 from driftmoe import models
@@ -58,6 +60,32 @@ def test_all_processors_give_the_kept_digests(name, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     kept = json.loads((ROOT / "tests" / "digests.json").read_text())
     assert json.loads(done.stdout) == kept
+
+
+OF_A_LIBRARY = """\
+import math
+from numba import njit
+
+@njit
+def inner(x):
+    return math.exp(x)
+
+def outer(x):
+    return inner(x)
+"""
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="it is the compiled code that is read")
+def test_calls_of_a_library_are_found_in_a_kernel_that_comes_from_the_disk_too(tmp_path, monkeypatch):
+    (tmp_path / "of_a_library.py").write_text(OF_A_LIBRARY)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "code"))
+    module = importlib.import_module("of_a_library")
+    for n_hits in (0, 1):
+        kernel = numba.njit(cache=True)(module.outer)
+        assert kernel(0.0) == 1.0
+        assert sum(kernel.stats.cache_hits.values()) == n_hits
+        assert [call.split(".")[0] for call in reproduce.foreign(kernel)] == ["exp"]
 
 
 @pytest.mark.parametrize("name", ["driftmoe", "moe-data", "neural"])

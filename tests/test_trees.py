@@ -25,9 +25,23 @@ from hypothesis.extra import numpy as hnp
 from river import checks, datasets, tree
 from river.tree.nodes import htc_nodes
 
+import driftmoe
 import streams
-from driftmoe.trees import HoeffdingTreeClassifier, TreePool, kernels
-from driftmoe.trees.pool import PER_SLOT, PER_TREE
+from driftmoe.trees import HoeffdingTreeClassifier, TreePool, grow, leaf, split
+from driftmoe.trees.nodes import (
+    GINI,
+    HELLINGER,
+    INFO_GAIN,
+    LEAF,
+    N_FREE,
+    N_LEAVES,
+    N_NODES,
+    NONE,
+    NUMERIC,
+    RULES,
+    Tree,
+)
+from driftmoe.trees.storage import ARRAYS, as_tree_arguments
 from streams.wrappers import MissingValues
 
 IS_COMPILED = not numba.config.DISABLE_JIT
@@ -79,12 +93,9 @@ def state(pool, expert=None):
     """What the arrays of a pool, or of one tree in it, hold, as bytes; not the room for growth."""
     if expert is not None:
         pool = pool.clone(expert)
-    n_nodes = pool._sizes[:, kernels.N_NODES].max()
-    arrays = {
-        name: v[:, :n_nodes] if name == "_nodes" else v
-        for name, v in vars(pool).items()
-        if isinstance(v, np.ndarray)
-    }
+    storage = pool._storage
+    arrays = {name: v for name, v in vars(storage).items() if isinstance(v, np.ndarray)}
+    arrays["nodes"] = storage.nodes[:, : storage.sizes[:, N_NODES].max()]
     return {name: v.tolist() if v.dtype.names else v.tobytes() for name, v in arrays.items()}
 
 
@@ -309,38 +320,38 @@ def test_distance_and_normaliser_compiled_equal_python(data, n):
         hnp.arrays(float, n, elements=st.sampled_from([0.0, 1e-150, 1e-3, 0.7, 2.5, 1e90, 1e150]))
     )
     gaps = np.where(data.draw(hnp.arrays(bool, n)), np.nan, x)
-    for function, values in ((kernels.distance, x), (kernels.known_distance, gaps)):  # sums run in any order
+    for function, values in ((leaf.distance, x), (leaf.known_distance, gaps)):  # sums run in any order
         expected = python(function)(values, mean, precision)
         assert function(values, mean, precision) == pytest.approx(expected, rel=1e-12)
     expected = sum(0.5 * np.log(p / np.pi) for p, v in zip(precision, gaps, strict=True) if p > 0 and v == v)
-    for function in (kernels.log_normaliser, python(kernels.log_normaliser)):
+    for function in (leaf.log_normaliser, python(leaf.log_normaliser)):
         assert function(precision, gaps) == pytest.approx(expected, abs=1e-9)
 
 
 @given(
     branches=hnp.arrays(float, (2, 3), elements=st.one_of(st.just(-1.0), st.floats(0.0, 1e4))),
-    criterion=st.sampled_from([kernels.INFO_GAIN, kernels.GINI, kernels.HELLINGER]),
+    criterion=st.sampled_from([INFO_GAIN, GINI, HELLINGER]),
 )
 @settings(deadline=None, max_examples=100)
 def test_merit_compiled_equals_python_and_river(branches, criterion):
-    rules = np.zeros(1, kernels.RULES)
+    rules = np.zeros(1, RULES)
     rules["criterion"], rules["min_branch_fraction"] = criterion, 0.01
     order = np.array([2, 0, 1], np.int32)
-    comp = kernels.split_merit(branches, order, 1.5, rules[0], np.empty(3))
+    comp = split.split_merit(branches, order, 1.5, rules[0], np.empty(3))
     assert comp == pytest.approx(
-        python(kernels.split_merit)(branches, order, 1.5, rules[0], np.empty(3)), rel=1e-12, abs=1e-12
+        python(split.split_merit)(branches, order, 1.5, rules[0], np.empty(3)), rel=1e-12, abs=1e-12
     )
     total = np.maximum(branches, 0.0).sum()
-    if total > 0.0 and criterion != kernels.HELLINGER:
-        name = {kernels.INFO_GAIN: "InfoGainSplitCriterion", kernels.GINI: "GiniSplitCriterion"}[criterion]
+    if total > 0.0 and criterion != HELLINGER:
+        name = {INFO_GAIN: "InfoGainSplitCriterion", GINI: "GiniSplitCriterion"}[criterion]
         dists = [{c: row[c] for c in order.tolist() if row[c] >= 0.0} for row in branches.tolist()]
         rivers = getattr(tree.split_criterion, name)(0.01).merit_of_split({0: 1.0}, dists)
-        offset = 1.5 if criterion == kernels.INFO_GAIN else 0.0
+        offset = 1.5 if criterion == INFO_GAIN else 0.0
         assert comp == pytest.approx(rivers + offset, rel=1e-9, abs=1e-9)
 
 
 def test_hoeffding_bound_worked_out_by_hand():
-    assert kernels.hoeffding_bound(2.0, np.log(1e7), 200.0) == pytest.approx(0.401474, abs=1e-6)
+    assert split.hoeffding_bound(2.0, np.log(1e7), 200.0) == pytest.approx(0.401474, abs=1e-6)
 
 
 # --- invariants -------------------------------------------------------------------------------------------------------
@@ -357,16 +368,18 @@ def test_invariants_of_a_grown_pool(seed, p_missing, binary):
     assert ((np.abs(sums - 1.0) < 1e-9) | (sums == 0.0)).all()
     assert (proba >= 0.0).all()
     for e in range(4):
-        nodes, slots = pool._nodes_of(e), pool._slots_of(e)
+        nodes, slots = pool._storage.nodes_of(e), pool._storage.slots_of(e)
         children = np.arange(1, pool.n_nodes[e])
         assert (nodes["parent"][1:] < children).all()
         assert (nodes["depth"][1:] == nodes["depth"][nodes["parent"][1:]] + 1).all()
         assert len(slots) == pool.n_leaves[e]
-        assert (pool._leaves["node"][slots] == np.flatnonzero(nodes["kind"] == kernels.LEAF)).all()
-        np.testing.assert_allclose(pool._leaves["weight"][slots], pool._class_stats[slots, 0].sum(axis=1))
-    held = [pool._free[e, :n] for e, n in enumerate(pool._sizes[:, kernels.N_FREE])]
-    everyone = np.concatenate([pool._spare, *held, *map(pool._slots_of, range(4))])
-    assert sorted(everyone) == list(range(len(pool._leaves)))
+        assert (pool._storage.leaves["node"][slots] == np.flatnonzero(nodes["kind"] == LEAF)).all()
+        np.testing.assert_allclose(
+            pool._storage.leaves["weight"][slots], pool._storage.class_stats[slots, 0].sum(axis=1)
+        )
+    held = [pool._storage.free[e, :n] for e, n in enumerate(pool._storage.sizes[:, N_FREE])]
+    everyone = np.concatenate([pool._storage.spare, *held, *map(pool._storage.slots_of, range(4))])
+    assert sorted(everyone) == list(range(len(pool._storage.leaves)))
     if p_missing == 0.0:
         lost = weights.sum(axis=0) - pool.weight_seen
         assert (lost > -1e-6).all()
@@ -402,13 +415,13 @@ def test_blocks_equal_row_by_row_bit_for_bit(rows):
     for e in range(3):
         for f in MIXED_NOMINAL:
             a, b = (
-                pool._value_stats[pool._slots_of(e), :, pool._value_start[f] :, :3][:, :, : pool._n_values[f]]
-                for pool in (whole, parts)
+                of.value_stats[of.slots_of(e), :, of.value_start[f] :, :3][:, :, : of.n_values[f]]
+                for of in (whole._storage, parts._storage)
             )
             assert a.tobytes() == b.tobytes()
-        a, b = whole.clone(e), parts.clone(e)  # their slots are in the same order
-        np.testing.assert_array_equal(a._nodes_of(0), b._nodes_of(0))
-        for name in ("_leaves", "_class_stats", "_moments", "_arrivals"):
+        a, b = whole.clone(e)._storage, parts.clone(e)._storage  # their slots are in the same order
+        np.testing.assert_array_equal(a.nodes_of(0), b.nodes_of(0))
+        for name in ("leaves", "class_stats", "moments", "arrivals"):
             of_a, of_b = getattr(a, name), getattr(b, name)
             common = tuple(map(slice, np.minimum(of_a.shape, of_b.shape)))
             assert len(of_a) == len(of_b)
@@ -474,7 +487,7 @@ def test_each_expert_may_have_its_own_target():
 
 @pytest.mark.parametrize("n_threads", [2, 3, 8])
 def test_result_does_not_depend_on_the_number_of_threads(n_threads, monkeypatch):
-    monkeypatch.setattr("driftmoe.trees.pool.MIN_SHARED", 2)
+    monkeypatch.setattr("driftmoe.trees.planning.MIN_SHARED", 2)
     X, y, _ = mixed(size(2000))
     weights = np.random.default_rng(3).poisson([0.0, 0.3, 1.0, 6.0, 1.0], size=(len(y), 5)).astype(float)
     one = TreePool(5, nominal=MIXED_NOMINAL, **EAGER)
@@ -492,7 +505,7 @@ def test_result_does_not_depend_on_the_number_of_threads(n_threads, monkeypatch)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="only where processes fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_threads_serve_a_forked_process_too(monkeypatch):
-    monkeypatch.setattr("driftmoe.trees.pool.MIN_SHARED", 2)
+    monkeypatch.setattr("driftmoe.trees.planning.MIN_SHARED", 2)
     X, y, _ = mixed(50)
     pool = TreePool(4, nominal=MIXED_NOMINAL, n_threads=2, **EAGER)
     pool.learn(X, y)  # the threads of this process are there
@@ -518,20 +531,20 @@ def test_max_nodes_holds(max_nodes):
 
 def test_leaves_that_promise_least_stop_growing_first():
     pool = TreePool()
-    pool._resize(8, 8, 2, 1)
-    pool._sizes[0, [kernels.N_NODES, kernels.N_LEAVES]] = 5, 3
-    pool._nodes[0, :5]["kind"] = [kernels.NUMERIC, kernels.LEAF, kernels.NUMERIC, kernels.LEAF, kernels.LEAF]
-    pool._nodes[0, :5]["slot"] = [kernels.NONE, 0, kernels.NONE, 1, 2]
-    pool._leaves[:3]["is_active"] = 1
-    pool._leaves[:3]["promise"] = 10.0, 50.0, 1.0
+    pool._storage.resize(nodes=8, slots=8, classes=2, features=1)
+    pool._storage.sizes[0, [N_NODES, N_LEAVES]] = 5, 3
+    pool._storage.nodes[0, :5]["kind"] = [NUMERIC, LEAF, NUMERIC, LEAF, LEAF]
+    pool._storage.nodes[0, :5]["slot"] = [NONE, 0, NONE, 1, 2]
+    pool._storage.leaves[:3]["is_active"] = 1
+    pool._storage.leaves[:3]["promise"] = 10.0, 50.0, 1.0
     for room, expected in [(0, [0, 0, 0]), (1, [0, 0, 0]), (2, [0, 1, 0]), (4, [1, 1, 0]), (6, [1, 1, 1])]:
-        pool._rules["max_nodes"] = 5 + room
-        assert [kernels.may_grow(view(pool), s, pool._rules[0]) for s in range(3)] == list(
+        pool._storage.rules["max_nodes"] = 5 + room
+        assert [grow.may_grow(view(pool), s, pool._storage.rules[0]) for s in range(3)] == list(
             map(bool, expected)
         )
-    pool._rules["max_nodes"] = 7
-    pool._leaves[1]["is_active"] = 0  # it is too deep, and does not stand in the way
-    assert kernels.may_grow(view(pool), 0, pool._rules[0])
+    pool._storage.rules["max_nodes"] = 7
+    pool._storage.leaves[1]["is_active"] = 0  # it is too deep, and does not stand in the way
+    assert grow.may_grow(view(pool), 0, pool._storage.rules[0])
 
 
 @pytest.mark.parametrize("nominal", [(), MIXED_NOMINAL])
@@ -540,9 +553,9 @@ def test_there_is_never_room_for_more_than_the_bound(nominal, max_nodes):
     X, y, _ = mixed(size(4000))
     pool = TreePool(2, nominal=nominal, max_nodes=max_nodes, warning_delta=0.3, drift_delta=0.2, **EAGER)
     pool.learn(X, y)
-    assert pool._nodes.shape[1] <= max_nodes
+    assert pool._storage.nodes.shape[1] <= max_nodes
     max_leaves = max_nodes if nominal or max_nodes < 4 else (max_nodes + 1) // 2
-    assert len(pool._leaves) <= 4 * max_leaves  # two trees in the background
+    assert len(pool._storage.leaves) <= 4 * max_leaves  # two trees in the background
 
 
 def test_bound_on_the_nodes_changes_nothing_before_half_of_it_is_reached():
@@ -556,13 +569,13 @@ def test_bound_on_the_nodes_changes_nothing_before_half_of_it_is_reached():
 @pytest.mark.skipif(IS_COMPILED, reason="only calls of functions that are not compiled can be counted")
 def test_leaf_that_may_not_grow_looks_for_no_split(monkeypatch):
     calls = []
-    best_split = kernels.best_split
+    best_split = grow.best_split
 
     def counted(tree, slot, rules):
         calls.append(slot)
         return best_split(tree, slot, rules)
 
-    monkeypatch.setattr(kernels, "best_split", counted)
+    monkeypatch.setattr(grow, "best_split", counted)
     X, y, _ = mixed(900, p_missing=0.0)
     pool = TreePool(max_nodes=4, grace_period=10, delta=0.3, tau=0.3)
     pool.learn(X[:450, :3], y[:450])
@@ -576,7 +589,7 @@ def test_leaf_that_may_not_grow_looks_for_no_split(monkeypatch):
         (y % 3 + 3 * (np.arange(900) % 2))[:, np.newaxis], y
     )  # six branches at once, for which there is no room
     assert wide.n_nodes[0] == 1
-    assert wide._leaves["last_attempt"][wide._slots_of(0)] == np.inf
+    assert wide._storage.leaves["last_attempt"][wide._storage.slots_of(0)] == np.inf
     assert len(calls) < 10
 
 
@@ -585,15 +598,14 @@ def test_leaf_that_may_not_grow_looks_for_no_split(monkeypatch):
 
 def splits(pool, expert=0):
     """Features that a tree splits on."""
-    nodes = pool._nodes[expert, : pool.n_nodes[expert]]
-    return set(nodes["feature"][nodes["kind"] != kernels.LEAF].tolist())
+    nodes = pool._storage.nodes[expert, : pool.n_nodes[expert]]
+    return set(nodes["feature"][nodes["kind"] != LEAF].tolist())
 
 
 def view(pool, expert=0):
     """A tree as the kernels take it."""
-    of_tree = [getattr(pool, name)[expert] for name in PER_TREE]
-    of_all = [getattr(pool, name) for name in PER_SLOT]
-    return kernels.Tree(*of_tree, *of_all, pool._value_start, pool._n_values, pool._nominal)
+    arguments = zip(ARRAYS[: len(Tree._fields)], as_tree_arguments(pool._storage), strict=True)
+    return Tree(*(values[expert] if array.axes[0] == "trees" else values for array, values in arguments))
 
 
 SUBSETS = np.array([[1, 0, 1, 1, 0], [0, 1, 0, 0, 1], [1, 1, 1, 1, 1]], bool)
@@ -635,25 +647,25 @@ def test_share_of_the_features_is_drawn_for_each_tree():
     np.testing.assert_array_equal(proba[0], proba[1])
     assert not np.allclose(proba[0], proba[2])
     assert not np.allclose(proba[0], proba[3])
-    assert share._is_used.sum(axis=1).tolist() == [6] * 6
-    assert len({tuple(row) for row in share._is_used.tolist()}) > 1
-    assert every._is_used.all()
+    assert share._storage.is_used.sum(axis=1).tolist() == [6] * 6
+    assert len({tuple(row) for row in share._storage.is_used.tolist()}) > 1
+    assert every._storage.is_used.all()
     share.learn(X, y)
     share.learn(X[:1], y[:1], n_experts=200)
-    assert share._is_used[:6, 10:].any(axis=0).any()
-    assert share._is_used[6:].sum(axis=1).tolist() == [9] * 194  # these began with 15
+    assert share._storage.is_used[:6, 10:].any(axis=0).any()
+    assert share._storage.is_used[6:].sum(axis=1).tolist() == [9] * 194  # these began with 15
     many = TreePool(400, feature_subsets=0.25, seed=1)
     many.learn(X[:1, :1], y[:1])
-    assert many._is_used.all()  # one column at least
+    assert many._storage.is_used.all()  # one column at least
     many.learn(X[:1, :2], y[:1])
-    assert 60 < many._is_used[:, 1].sum() < 140
+    assert 60 < many._storage.is_used[:, 1].sum() < 140
 
 
 def test_new_columns_and_trees_see_all_where_an_array_says_nothing_of_them():
     X, y, _ = mixed(20, p_missing=0.0)
     pool = TreePool(2, feature_subsets=SUBSETS[:2, :3])
     pool.learn(X, y, n_experts=3)
-    assert pool._is_used.tolist() == [[1, 0, 1, 1, 1], [0, 1, 0, 1, 1], [1, 1, 1, 1, 1]]
+    assert pool._storage.is_used.tolist() == [[1, 0, 1, 1, 1], [0, 1, 0, 1, 1], [1, 1, 1, 1, 1]]
 
 
 @pytest.mark.parametrize("max_features", [1, 2, 0.5, 0.01])
@@ -664,13 +676,13 @@ def test_leaf_splits_on_a_feature_that_it_has_drawn(max_features):
         pool = TreePool(nominal=MIXED_NOMINAL, max_features=max_features, seed=seed, **EAGER)
         pool.learn(X[:1], y[:1])
         drawn = np.flatnonzero(
-            kernels.split_features(view(pool), pool._slots_of(0)[0], pool._rules[0])
+            split.split_features(view(pool), pool._storage.slots_of(0)[0], pool._storage.rules[0])
         ).tolist()
         assert len(drawn) == {1: 1, 2: 2, 0.5: 3, 0.01: 1}[max_features]
         pool.learn(X[1:], y[1:])
         if pool.n_nodes[0] > 1:
-            assert pool._nodes[0, 0]["feature"] in drawn
-            seen |= {int(pool._nodes[0, 0]["feature"])}
+            assert pool._storage.nodes[0, 0]["feature"] in drawn
+            seen |= {int(pool._storage.nodes[0, 0]["feature"])}
     assert not IS_COMPILED or len(seen) > 1
 
 
@@ -682,20 +694,20 @@ def test_leaf_splits_on_a_feature_that_it_has_drawn(max_features):
 def test_features_drawn_compiled_equal_python_and_a_new_one_takes_one_place(seed, n, share, outside):
     pool = TreePool()
     pool.learn(np.zeros((1, n)), [0])
-    pool._leaves[pool._slots_of(0)[0]]["seed"] = seed
-    pool._is_used[0, :outside] = False
-    rules = pool._rules[0]
+    pool._storage.leaves[pool._storage.slots_of(0)[0]]["seed"] = seed
+    pool._storage.is_used[0, :outside] = False
+    rules = pool._storage.rules[0]
     rules["max_features"] = share
-    drawn = kernels.split_features(view(pool), pool._slots_of(0)[0], rules)
+    drawn = split.split_features(view(pool), pool._storage.slots_of(0)[0], rules)
     np.testing.assert_array_equal(
-        drawn, python(kernels.split_features)(view(pool), pool._slots_of(0)[0], rules)
+        drawn, python(split.split_features)(view(pool), pool._storage.slots_of(0)[0], rules)
     )
-    n_used = pool._is_used.sum()
+    n_used = pool._storage.is_used.sum()
     n_wanted = share if share >= 1.0 else max(1, np.floor(share * n_used + 0.5))
     assert drawn.sum() == min(n_wanted, n_used)
-    assert not (drawn & ~pool._is_used[0]).any()
+    assert not (drawn & ~pool._storage.is_used[0]).any()
     pool.learn(np.zeros((1, n + 1)), [0])
-    later = kernels.split_features(view(pool), pool._slots_of(0)[0], rules)
+    later = split.split_features(view(pool), pool._storage.slots_of(0)[0], rules)
     assert (drawn & ~later[:n]).sum() <= 1
 
 
@@ -705,8 +717,8 @@ def test_every_feature_is_drawn_as_often():
     draws = np.zeros(10)
     n_leaves = 20_000 if IS_COMPILED else 2_000
     for _ in range(n_leaves):
-        pool._leaves[pool._slots_of(0)[0]]["seed"] += 1  # as each next leaf has it
-        draws += kernels.split_features(view(pool), pool._slots_of(0)[0], pool._rules[0])
+        pool._storage.leaves[pool._storage.slots_of(0)[0]]["seed"] += 1  # as each next leaf has it
+        draws += split.split_features(view(pool), pool._storage.slots_of(0)[0], pool._storage.rules[0])
     np.testing.assert_allclose(draws / n_leaves, 0.3, atol=5 * np.sqrt(0.3 * 0.7 / n_leaves))
 
 
@@ -763,7 +775,7 @@ def test_reset_after_a_copy_gives_a_tree_its_own_features_back(arguments):
 def test_reset_clone_has_the_features_of_its_own_tree():
     arguments = {"feature_subsets": 0.6, "max_features": 2}
     clone = grown(3, seed=3, **arguments).clone(2)
-    assert clone._free.shape[1] >= clone.n_leaves[0]  # else reset writes beyond its end
+    assert clone._storage.free.shape[1] >= clone.n_leaves[0]  # else reset writes beyond its end
     assert not IS_COMPILED or clone.n_leaves[0] > 1
     clone.reset(0)
     fresh = TreePool(3, nominal=MIXED_NOMINAL, **EAGER, seed=3, **arguments)
@@ -847,7 +859,7 @@ def test_short_vector_lacks_the_last_features():
 
 def test_n_bytes_counts_every_array():
     pool = grown(2)
-    assert pool.n_bytes > pool._moments[: pool.n_leaves.sum()].nbytes
+    assert pool.n_bytes > pool._storage.moments[: pool.n_leaves.sum()].nbytes
     assert TreePool(1).n_bytes < pool.n_bytes
 
 
@@ -857,7 +869,8 @@ def test_a_leaf_takes_the_memory_that_the_class_says():
         X = np.zeros((n_values, n_features))
         X[:, 0] = range(n_values)
         pool.learn(X, np.arange(n_values) % n_classes)
-        return sum(getattr(pool, name)[0].nbytes for name in PER_SLOT)
+        of_slots = [array.name for array in ARRAYS if array.axes[0] == "slots"]
+        return sum(getattr(pool._storage, name)[0].nbytes for name in of_slots)
 
     for n_classes in (2, 10):
         assert of_a_leaf(1, 256, n_classes) - of_a_leaf(1, 56, n_classes) == 16 * 200 * n_classes
@@ -1045,7 +1058,8 @@ def test_drawing_stops_at_the_depth_asked_for(figure):
     pool = grown(1, n_samples=3000)
     shown = texts(pool.draw(max_depth=0))
     assert shown == ([f"... {pool.n_leaves[0]} leaves"] if pool.depth[0] else shown)
-    assert len(pool.draw(max_depth=1, ax=figure.add_subplot()).lines) == len(list(pool._branches(0, 0)))
+    n_branches = sum(not line.startswith("|") for line in pool.describe().splitlines())
+    assert len(pool.draw(max_depth=1, ax=figure.add_subplot()).lines) == n_branches
     with pytest.raises(ValueError, match="max_depth=-1"):
         pool.draw(max_depth=-1)
     with pytest.raises(ValueError, match="expert 1"):
@@ -1162,7 +1176,7 @@ def test_samples_that_are_none_are_refused_by_name(x, error, message):
 
 
 def test_a_label_too_many_is_refused_and_leaves_no_trace(monkeypatch):
-    for module in ("pool", "hoeffding"):
+    for module in ("blocks", "hoeffding"):
         monkeypatch.setattr(f"driftmoe.trees.{module}.MAX_CLASS", 3)
     model, told = HoeffdingTreeClassifier(), HoeffdingTreeClassifier()
     for label in range(4):
@@ -1184,7 +1198,7 @@ def test_unbounded_values_share_a_bounded_number_of_places(monkeypatch):
     for i in range(100):
         model.learn_one({"id": f"user {i}"}, i % 2)
     assert len(model._encoder._codes["id"]) == 8
-    assert model._pool._n_values.tolist() == [8]
+    assert model._pool._storage.n_values.tolist() == [8]
 
 
 # --- the code on disk -------------------------------------------------------------------------------------------------
@@ -1192,20 +1206,11 @@ def test_unbounded_values_share_a_bounded_number_of_places(monkeypatch):
 
 @pytest.mark.skipif(not IS_COMPILED, reason="without compilation there is no code to keep")
 def test_trees_work_where_no_compiled_code_can_be_kept(tmp_path):
-    package = tmp_path / "driftmoe" / "trees"
-    shutil.copytree(Path(kernels.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
-    (package / "__pycache__").write_text("a file where the folder would be")
-    (tmp_path / "driftmoe" / "__init__.py").write_text("")
-    for name in (
-        "arithmetic.py", "compilation.py", "kernel_cache.py", "lanes.py", "memory.py", "threads.py",
-        "transaction.py",
-    ):  # fmt: skip
-        shutil.copy(Path(kernels.__file__).parent.parent / name, tmp_path / "driftmoe")
-    (tmp_path / "driftmoe" / "__pycache__").write_text("likewise")
-    encoding = tmp_path / "driftmoe" / "encoding"
-    source = Path(kernels.__file__).parent.parent / "encoding"
-    shutil.copytree(source, encoding, ignore=shutil.ignore_patterns("__pycache__"))
-    (encoding / "__pycache__").write_text("likewise")
+    package = tmp_path / "driftmoe"
+    shutil.copytree(Path(driftmoe.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    (package / "__init__.py").write_text("")
+    for folder in {path.parent for path in package.rglob("*.py")}:
+        (folder / "__pycache__").write_text("a file where the folder would be")
     code = (
         "import sys; from driftmoe.trees import TreePool; p = TreePool(); p.learn([[1.0]], [0]);"
         "assert 'torch' not in sys.modules; print(p.predict_proba([1.0]))"
@@ -1260,7 +1265,7 @@ def test_a_clone_goes_on_with_the_features_of_its_own_tree():
     clone = pool.clone(2)
     pool.learn(X, y)
     clone.learn(X, y)
-    assert clone._is_used[0].tolist() == pool._is_used[2].tolist()
+    assert clone._storage.is_used[0].tolist() == pool._storage.is_used[2].tolist()
     np.testing.assert_array_equal(clone.predict_proba(X)[:, 0], pool.predict_proba(X)[:, 2])
 
 

@@ -17,7 +17,6 @@ from river import drift
 import streams
 from driftmoe import arithmetic
 from driftmoe.trees import TreePool, adwin
-from driftmoe.trees.pool import PER_EXPERT
 
 IS_COMPILED = not numba.config.DISABLE_JIT
 EAGER = {"grace_period": 50, "delta": 0.01}
@@ -179,14 +178,14 @@ def test_samples_of_weight_zero_are_not_watched():
     X, y, _ = drifting(400)
     pool = TreePool(2, **MONITORS)
     pool.learn(X, y, np.tile([1.0, 0.0], (400, 1)))
-    assert (pool._windows[0]["tick"] > 0).all()
-    assert (pool._windows[1]["tick"] == 0).all()
+    assert (pool._storage.windows[0]["tick"] > 0).all()
+    assert (pool._storage.windows[1]["tick"] == 0).all()
     assert pool.predict_proba(X[0])[1].tolist() == [0.0] * 3
 
 
 @pytest.mark.parametrize(("rows", "n_threads"), [(1, 1), (7, 1), (256, 2), (None, 3)])
 def test_blocks_and_threads_change_nothing_with_monitors(rows, n_threads, monkeypatch):
-    monkeypatch.setattr("driftmoe.trees.pool.MIN_SHARED", 2)
+    monkeypatch.setattr("driftmoe.trees.planning.MIN_SHARED", 2)
     X, y, weights = drifting(size(4000) if rows != 1 else 1000, n_concepts=3)
     settings = EAGER | {"warning_delta": 0.05, "drift_delta": 0.01, "max_features": 2, "seed": 3}
     whole = TreePool(3, **settings)
@@ -199,8 +198,8 @@ def test_blocks_and_threads_change_nothing_with_monitors(rows, n_threads, monkey
         parts.step(X[i : i + rows], y[i : i + rows], weights[i : i + rows]) for i in range(0, len(y), rows)
     ]
     np.testing.assert_array_equal(np.concatenate(got), expected)
-    for name in PER_EXPERT:
-        assert getattr(parts, name).tobytes() == getattr(whole, name).tobytes()
+    for name in ("trees_of", "experts", "windows"):
+        assert parts.state()[name].tobytes() == whole.state()[name].tobytes()
     assert whole.n_replaced.sum() > 0
 
 
@@ -210,7 +209,8 @@ def watched(n_experts=3):
     X, y, _ = drifting(6000, n_concepts=12)
     for t in range(0, len(y), 20):
         pool.learn(X[t : t + 20], y[t : t + 20], np.random.default_rng(t).poisson(1.0, size=(20, n_experts)))
-        if pool.has_background[1] and not pool.has_background[0] and pool._rows[0, 0] > pool._rows[0, 1]:
+        first, second = pool._storage.trees_of[0]
+        if pool.has_background[1] and not pool.has_background[0] and first > second:
             return pool
     raise AssertionError("no such moment")
 
@@ -255,7 +255,7 @@ def test_tree_of_a_pool_without_monitors_comes_with_fresh_ones():
     plain.learn(X, y)
     pool.replace(1, plain)
     assert not pool.has_background[1]
-    assert (pool._windows[1]["width"] == 0.0).all()
+    assert (pool._storage.windows[1]["width"] == 0.0).all()
     np.testing.assert_array_equal(pool.predict_proba(X)[:, 1], plain.predict_proba(X)[:, 0])
     plain.replace(0, pool, 2)
     np.testing.assert_array_equal(pool.predict_proba(X)[:, 2], plain.predict_proba(X)[:, 0])
@@ -280,9 +280,9 @@ def test_background_trees_are_there_with_monitors_alone_and_counted():
     for pool in (plain, drift_only, both):
         pool.learn(X, y)
         assert pool.predict_proba(X[0]).shape == (4, 3)
-    assert len(plain._nodes) == len(drift_only._nodes) == 4
-    assert len(both._nodes) == 8
-    of_four_leaves = 4 * plain._moments[0].nbytes
+    assert len(plain._storage.nodes) == len(drift_only._storage.nodes) == 4
+    assert len(both._storage.nodes) == 8
+    of_four_leaves = 4 * plain._storage.moments[0].nbytes
     assert plain.n_bytes + 8 * adwin.WINDOW.itemsize <= drift_only.n_bytes < both.n_bytes - of_four_leaves
 
 

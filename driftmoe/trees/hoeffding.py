@@ -11,7 +11,8 @@ from river import base
 from driftmoe.encoding import MAX_ABSOLUTE, Encoder, check_label
 from driftmoe.memory import n_bytes
 from driftmoe.transaction import Changes, OneAtATime, carry_out, learning, publication
-from driftmoe.trees.pool import MAX_CLASS, TreePool
+from driftmoe.trees.blocks import MAX_CLASS
+from driftmoe.trees.pool import TreePool
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 class HoeffdingTreeClassifier(OneAtATime, base.Classifier):
     """Hoeffding tree (VFDT) for numeric and nominal features, missing values, new features and new classes.
 
-    It grows the tree of river's class of the same name, compiled; `driftmoe.trees.kernels` says where they differ.
+    It grows the tree of river's class of the same name, compiled; `driftmoe.trees` says where they differ.
     Text is nominal, all else numeric, unless named in `nominal_attributes`. A missing value is a missing key, `None`
     or NaN.
 

@@ -1,0 +1,196 @@
+"""Trees as models use them: arrays that have been checked, and steps that are planned, then carried out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from driftmoe.threads import do_parts
+from driftmoe.transaction import Changes, assignment, planned
+from driftmoe.trees import steps
+from driftmoe.trees.blocks import NO_TARGETS, fit
+from driftmoe.trees.nodes import N_LEAVES, N_NODES
+from driftmoe.trees.storage import Storage, as_arguments
+from driftmoe.trees.upkeep import n_rows_with_room, with_leaves, with_room
+
+MIN_SHARED = 256
+"""Rows times trees below which starting threads costs more than it saves."""
+
+
+class PlannedTrees:
+    """Trees that predict and learn rows of checked arrays; `TreePool` adds the checks.
+
+    Parameters
+    ----------
+    storage
+        The arrays.
+    n_threads
+        Threads that share the trees of a block.
+    """
+
+    def __init__(self, storage: Storage, n_threads: int) -> None:
+        self.n_threads = n_threads
+        self._storage = storage
+
+    # --- what there is ----------------------------------------------------------------------------------------------
+
+    @property
+    def n_experts(self) -> int:
+        """Number of trees that vote."""
+        return self._storage.n_experts
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes known."""
+        return self._storage.n_classes
+
+    @property
+    def n_features(self) -> int:
+        """Number of features known."""
+        return self._storage.n_features
+
+    @property
+    def n_nodes(self) -> np.ndarray:
+        """Nodes of each tree, splits and leaves, shape (n_experts,)."""
+        return self._storage.sizes[self._storage.foreground, N_NODES]
+
+    @property
+    def n_leaves(self) -> np.ndarray:
+        """Leaves of each tree, shape (n_experts,)."""
+        return self._storage.sizes[self._storage.foreground, N_LEAVES]
+
+    @property
+    def depth(self) -> np.ndarray:
+        """Splits on the longest way down each tree, shape (n_experts,)."""
+        storage = self._storage
+        return np.array([storage.nodes_of(tree)["depth"].max() for tree in storage.foreground])
+
+    @property
+    def weight_seen(self) -> np.ndarray:
+        """Weight that the leaves of each tree account for, shape (n_experts,).
+
+        It is less than the weight learnt: a leaf that splits hands down what it has observed itself, not what came down
+        to it, and of a feature with missing values only the weight of the other samples.
+        """
+        storage = self._storage
+        weights = storage.leaves["weight"]
+        return np.array([weights[storage.slots_of(tree)].sum() for tree in storage.foreground])
+
+    @property
+    def n_warnings(self) -> np.ndarray:
+        """How often a background tree was started for each expert, shape (n_experts,)."""
+        return self._of_monitors("n_warnings").copy()
+
+    @property
+    def n_replaced(self) -> np.ndarray:
+        """How often drift ended the tree of each expert, shape (n_experts,)."""
+        return self._of_monitors("n_replaced").copy()
+
+    @property
+    def n_replaced_so_far(self) -> np.ndarray:
+        """As `n_replaced`; with monitors, a view that goes on counting."""
+        return self._of_monitors("n_replaced")
+
+    @property
+    def has_background(self) -> np.ndarray:
+        """Whether a tree grows in the background of each expert, shape (n_experts,)."""
+        return self._of_monitors("has_background") == 1
+
+    def _of_monitors(self, name: str) -> np.ndarray:
+        """Return a field of `EXPERT` for each expert; zeros if there are no monitors."""
+        storage = self._storage
+        return storage.experts[name] if storage.is_watched else np.zeros(storage.n_experts, np.int64)
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all arrays, room for growth included."""
+        return self._storage.n_bytes + self._storage.subsets.n_bytes
+
+    # --- predict and learn --------------------------------------------------------------------------------------------
+
+    def predict_checked(self, block: np.ndarray) -> np.ndarray:
+        """Return class probabilities as `TreePool.predict_proba` does, of a float64 block that has been checked."""
+        storage = self._storage
+        proba = np.empty((len(block), storage.n_experts, storage.n_classes))
+        no_weights = np.empty((0, storage.n_experts))
+        self._pass(storage, fit(block, storage.n_features), NO_TARGETS, no_weights, proba)()
+        return proba
+
+    def plan(
+        self,
+        block: np.ndarray,
+        targets: np.ndarray,
+        weights: np.ndarray,
+        n_classes: int,
+        *,
+        changes: Changes,
+        n_experts: int | None = None,
+        nominal: Iterable[int] = (),
+    ) -> np.ndarray:
+        """Plan, for each row in order, to predict with every tree, then to learn.
+
+        Parameters
+        ----------
+        block
+            float64, shape (n_rows, n_features), checked; best not more rows than `n_rows_with_room` says.
+        targets
+            int64, shape (n_rows, 1) or (n_rows, n_experts), below `n_classes`.
+        weights
+            float64, shape (n_rows, n_experts).
+        n_classes
+            Number of classes known so far, or less.
+        changes
+            Gets what is left to do. What must grow has grown in a draft.
+        n_experts
+            Number of trees from now on, if more than so far.
+        nominal
+            Columns that hold codes, if they are new.
+
+        Returns
+        -------
+        expert_proba
+            As `TreePool.step` returns them; the changes write them.
+        """
+        storage = with_room(self._storage, block, n_classes, n_experts or 0, nominal)
+        storage = with_leaves(storage, len(block), weights)
+        if storage is not self._storage:
+            changes.append(assignment(self, _storage=storage))
+        proba = np.empty((len(block), storage.n_experts, storage.n_classes))
+        changes.append(self._pass(storage, fit(block, storage.n_features), targets, weights, proba))
+        return proba
+
+    def n_rows_with_room(self, n_rows: int, weights: Callable[[int], np.ndarray] | None = None) -> int:
+        """Return how many of the next rows can be learnt in one step without much room for leaves that may not come.
+
+        Parameters
+        ----------
+        n_rows
+            Number of rows that there are.
+        weights
+            Called with a number of rows, returns upper bounds on their weights, shape (n_rows, n_experts).
+
+        Returns
+        -------
+        n_rows
+            At least 1. For so many rows, `plan` makes room where there is too little.
+        """
+        return n_rows_with_room(self._storage, n_rows, weights)
+
+    def _pass(
+        self, storage: Storage, block: np.ndarray, targets: np.ndarray, weights: np.ndarray, proba: np.ndarray
+    ) -> Callable[[], Any]:
+        """Return the change that lets each tree go through the rows, in one thread or in several for different experts.
+
+        Threads finish what they have begun. So an interrupt, which reaches the waiting thread, leaves rows undone at
+        most; called again, the change goes on there.
+        """
+        n_experts = storage.n_experts
+        progress = np.zeros((n_experts, 2), np.int64)
+        arguments = (*as_arguments(storage), block, targets, weights, storage.n_branches, progress, proba)
+        n_threads = min(self.n_threads, n_experts) if len(block) * n_experts >= MIN_SHARED else 1
+        change = planned(steps.step, *arguments, 0, n_experts)  # compiled now, not by all threads at once
+        if n_threads == 1:
+            return change
+        return lambda: any(do_parts(lambda e: steps.step(*arguments, e, e + 1), n_experts, n_threads))

@@ -1,0 +1,364 @@
+"""How a leaf finds its best split: the candidates of each feature, and their merit."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from driftmoe.arithmetic import erf, log2
+from driftmoe.compilation import allocating_kernel, kernel
+from driftmoe.trees.nodes import (
+    BITS,
+    COUNT,
+    EQUALS,
+    GINI,
+    HIGH,
+    INFO_GAIN,
+    LEAF,
+    LOW,
+    M2,
+    MEAN,
+    MULTIWAY,
+    NONE,
+    NUMERIC,
+    TINY_VARIANCE,
+    VALUE_WEIGHT,
+    WEIGHT,
+)
+
+N_CANDIDATES = 10  # thresholds tried per numeric feature
+ROUGH = 2e-5  # bound on the error of an estimated gain in bits: four terms x log2 x with x off by 1.5e-7
+TWICE_LOG2_E = 2.8853900817779268
+ABSENT = -1.0  # weight of a class that has no entry in a branch
+
+
+@kernel
+def entropy(weights, order, scratch):
+    """Return the entropy in bits of the class weights; classes without weight do not count."""
+    n = order.shape[0]
+    total = 0.0
+    for i in range(n):
+        scratch[i] = max(weights[order[i]], 0.0)
+        total += scratch[i]
+    for i in range(n):  # by lanes
+        scratch[i] = scratch[i] * log2(scratch[i]) if scratch[i] > 0.0 else 0.0
+    bits = 0.0
+    for i in range(n):
+        bits -= scratch[i]
+    return (bits + total * log2(total)) / total if total > 0.0 else 0.0
+
+
+@kernel
+def branch_weight(weights, order):
+    """Return the sum of the weights of the classes that have an entry."""
+    total = 0.0
+    for c in order:
+        if weights[c] > 0.0:
+            total += weights[c]
+    return total
+
+
+@kernel
+def split_merit(branches, order, leaf_entropy, rules, scratch):
+    """Return the merit of a split into branches (b, c): -inf unless two have more than the least share of weight."""
+    n_branches = branches.shape[0]
+    total = 0.0
+    for b in range(n_branches):
+        total += branch_weight(branches[b], order)
+    if total <= 0.0:
+        return -np.inf
+    n_large = 0
+    for b in range(n_branches):
+        if branch_weight(branches[b], order) / total > rules["min_branch_fraction"]:
+            n_large += 1
+    if n_large < 2:
+        return -np.inf
+
+    if rules["criterion"] == INFO_GAIN:
+        bits = 0.0
+        for b in range(n_branches):
+            bits += branch_weight(branches[b], order) * entropy(branches[b], order, scratch)
+        return leaf_entropy - bits / total
+
+    if rules["criterion"] == GINI:
+        impurity = 0.0
+        for b in range(n_branches):
+            weight = branch_weight(branches[b], order)
+            gini = 1.0
+            if weight > 0.0:
+                for c in order:
+                    if branches[b, c] > 0.0:
+                        gini -= (branches[b, c] / weight) * (branches[b, c] / weight)
+            impurity += (weight / total) * gini
+        return 1.0 - impurity
+
+    # Hellinger distance of the first two classes over the first two branches, Cieslak et al. 2012.
+    if branches.shape[1] < 2:
+        return 0.0
+    if min(branches[0, 0], branches[0, 1], branches[1, 0], branches[1, 1]) < 0.0:
+        return 0.0
+    of_first = branches[0, 0] + branches[1, 0]
+    of_second = branches[0, 1] + branches[1, 1]
+    if of_first <= 0.0 or of_second <= 0.0:
+        return 0.0
+    squares = 0.0
+    for b in range(2):
+        gap = math.sqrt(branches[b, 0] / of_first) - math.sqrt(branches[b, 1] / of_second)
+        squares += gap * gap
+    return math.sqrt(squares)
+
+
+@kernel
+def hoeffding_bound(value_range, log_inverse_delta, weight):
+    """Return the error that a mean of `weight` draws exceeds with probability delta: Domingos & Hulten 2000, sec. 2."""
+    return math.sqrt(value_range * value_range * log_inverse_delta / (2.0 * weight))
+
+
+@kernel
+def numeric_branches(moments, f, order, threshold, branches):
+    """Write the class weights on both sides of a threshold, by the Gaussian of each class within its range."""
+    branches[:] = ABSENT
+    for c in order:
+        n = moments[COUNT, c, f]
+        if threshold < moments[LOW, c, f]:
+            branches[1, c] = n
+        elif threshold >= moments[HIGH, c, f]:
+            branches[0, c] = n
+        else:
+            variance = moments[M2, c, f] / (n - 1.0) if n > 1.0 else 0.0
+            below = 0.0
+            if variance > 0.0:
+                z = (threshold - moments[MEAN, c, f]) / math.sqrt(variance)
+                below = 0.5 * (1.0 + erf(z / math.sqrt(2.0)))
+            branches[0, c] = below * n
+            branches[1, c] = n - branches[0, c]
+
+
+@kernel
+def value_branches(value_weights, start, n_values, order, value, branches):
+    """Write the class weights of one value and of all other values."""
+    branches[:] = ABSENT
+    for c in order:
+        for v in range(n_values):
+            weight = value_weights[start + v, c]
+            if weight > 0.0:
+                side = 0 if v == value else 1
+                branches[side, c] = max(branches[side, c], 0.0) + weight
+
+
+@allocating_kernel
+def values_seen(value_weights, start, n_values, order):
+    """Return the codes of the values that a leaf has seen, in ascending order."""
+    codes = np.empty(n_values, np.int64)
+    n = 0
+    for v in range(n_values):
+        for c in order:
+            if value_weights[start + v, c] > 0.0:
+                codes[n] = v
+                n += 1
+                break
+    return codes[:n]
+
+
+@allocating_kernel
+def all_branches(value_weights, start, codes, order, n_classes):
+    """Return the class weights of each value, shape (value, c)."""
+    branches = np.full((codes.shape[0], n_classes), ABSENT)
+    for b in range(codes.shape[0]):
+        for c in order:
+            if value_weights[start + codes[b], c] > 0.0:
+                branches[b, c] = value_weights[start + codes[b], c]
+    return branches
+
+
+@kernel
+def rough_phi(u):
+    """Distribution function of the normal distribution at u · sqrt(2), to 2e-7 (Abramowitz & Stegun 1964, 7.1.28)."""
+    a = min(abs(u), 10.0)
+    root = 1.0 + a * (
+        0.0705230784
+        + a * (0.0422820123 + a * (0.0092705272 + a * (0.0001520143 + a * (0.0002765672 + a * 0.0000430638))))
+    )
+    square = root * root
+    fourth = square * square
+    eighth = fourth * fourth
+    tail = 0.5 / (eighth * eighth)
+    return tail if u < 0.0 else 1.0 - tail
+
+
+@kernel
+def rough_bits(weight):
+    """Return weight · log2(weight), the log to 1e-7: four terms of its series about the middle of an octave."""
+    pattern = np.float64(weight).view(np.int64)
+    exponent = np.int32(pattern >> 52) - 1022.5
+    mantissa = np.int64((pattern & 0x000FFFFFFFFFFFFF) | 0x3FF0000000000000).view(np.float64)
+    s = (mantissa - math.sqrt(2.0)) / (mantissa + math.sqrt(2.0))
+    q = s * s
+    series = 1.0 + q * (1.0 / 3.0 + q * (1.0 / 5.0 + q * (1.0 / 7.0)))
+    return weight * (exponent + TWICE_LOG2_E * s * series)
+
+
+@kernel
+def add_class(thresholds, n, low, high, mean, scale, below, bits):
+    """Add a class to the weights below each threshold, and to the bits of both sides."""
+    most = n if scale > 0.0 else 0.0
+    for i in range(thresholds.shape[0]):
+        t = thresholds[i]
+        weight = most * rough_phi((t - mean) * scale)
+        weight = 0.0 if t < low else (n if t >= high else weight)
+        below[i] += weight
+        bits[i] += rough_bits(weight) + rough_bits(n - weight)
+
+
+@kernel
+def rough_gains(below, bits, total, leaf_entropy, min_branch_fraction, gains):
+    """Write the gain of each threshold: -inf if the split is invalid, inf if that is too close to call."""
+    for i in range(below.shape[0]):
+        sides = rough_bits(below[i]) + rough_bits(total - below[i])
+        gain = leaf_entropy - (sides - bits[i]) / total
+        margin = min(below[i], total - below[i]) / total - min_branch_fraction
+        gains[i] = np.inf if abs(margin) < ROUGH else (gain if margin > 0.0 else -np.inf)
+
+
+@kernel
+def estimate_gains(moments, f, order, leaf_entropy, min_branch_fraction, thresholds, scratch, gains):
+    """Write the information gain of each threshold with an error below `ROUGH`; see `rough_gains`."""
+    below, bits = scratch[0], scratch[1]
+    below[:] = 0.0
+    bits[:] = 0.0
+    total = 0.0
+    for c in order:
+        n = moments[COUNT, c, f]
+        variance = moments[M2, c, f] / (n - 1.0) if n > 1.0 else 0.0
+        scale = math.sqrt(0.5 / variance) if variance > TINY_VARIANCE else 0.0
+        low, high, mean = moments[LOW, c, f], moments[HIGH, c, f], moments[MEAN, c, f]
+        add_class(thresholds, n, low, high, mean, scale, below, bits)
+        total += n
+    rough_gains(below, bits, total, leaf_entropy, min_branch_fraction, gains)
+
+
+@kernel
+def best_numeric(moments, f, order, leaf_entropy, rules, least, scratch, class_scratch, branches):
+    """Return merit and threshold of the best of ten evenly spaced thresholds; those not above `least` may be skipped.
+
+    Information gain is estimated first, and computed exactly only for the thresholds that may be the best.
+    """
+    low, high = np.inf, -np.inf
+    for c in order:
+        low = min(low, moments[LOW, c, f])
+        high = max(high, moments[HIGH, c, f])
+    thresholds, estimates = scratch[2], scratch[3]
+    step = (high - low) / (N_CANDIDATES + 1.0)
+    for i in range(N_CANDIDATES):
+        thresholds[i] = low + step * (i + 1)
+        estimates[i] = np.inf
+    if rules["criterion"] == INFO_GAIN and low < thresholds[0] and thresholds[N_CANDIDATES - 1] < high:
+        fraction = rules["min_branch_fraction"]
+        estimate_gains(moments, f, order, leaf_entropy, fraction, thresholds, scratch, estimates)
+        for i in range(N_CANDIDATES):
+            if estimates[i] < np.inf:
+                least = max(least, estimates[i] - ROUGH)
+    best_merit, best_threshold = -np.inf, 0.0
+    for i in range(N_CANDIDATES):
+        threshold = thresholds[i]
+        if low < threshold < high and estimates[i] + ROUGH >= least:
+            numeric_branches(moments, f, order, threshold, branches)
+            merit = split_merit(branches, order, leaf_entropy, rules, class_scratch)
+            if merit > best_merit:
+                best_merit, best_threshold = merit, threshold
+    return best_merit, best_threshold
+
+
+@allocating_kernel
+def best_nominal(tree, slot, f, order, leaf_entropy, rules, class_scratch, branches):
+    """Return merit, kind and value of a nominal feature's best split: multiway, or one value against the rest."""
+    value_weights = tree.value_stats[slot, VALUE_WEIGHT]
+    start, n_values = tree.value_start[f], tree.n_values[f]
+    codes = values_seen(value_weights, start, n_values, order)
+    best_merit, best_kind, best_value = -np.inf, EQUALS, 0
+    if rules["binary_split"] == 0:
+        multiway = all_branches(value_weights, start, codes, order, branches.shape[1])
+        best_merit, best_kind = (
+            split_merit(
+                multiway, np.arange(branches.shape[1], dtype=np.int32), leaf_entropy, rules, class_scratch
+            ),
+            MULTIWAY,
+        )
+    for value in codes:
+        value_branches(value_weights, start, n_values, order, value, branches)
+        merit = split_merit(branches, order, leaf_entropy, rules, class_scratch)
+        if merit > best_merit:
+            best_merit, best_kind, best_value = merit, EQUALS, value
+    return best_merit, best_kind, float(best_value)
+
+
+@kernel
+def scrambled(number):
+    """Mix the bits of a 32-bit number; different numbers give different results."""
+    number = (number ^ (number >> 16)) * 0x45D9F3B & BITS
+    number = (number ^ (number >> 16)) * 0x45D9F3B & BITS
+    return number ^ (number >> 16)
+
+
+@allocating_kernel
+def split_features(tree, slot, rules):
+    """Return which features a leaf may split on: as many as the rules say, of those that the tree sees.
+
+    They are the features whose number, scrambled with the leaf's seed, is lowest. So they are the same at each attempt,
+    and a new feature takes the place of one at most.
+    """
+    is_candidate = tree.is_used.copy()
+    n_features = is_candidate.shape[0]
+    n_used = 0
+    for f in range(n_features):
+        n_used += is_candidate[f]
+    wanted = rules["max_features"]
+    if wanted < 1.0:
+        wanted = max(1.0, math.floor(wanted * n_used + 0.5))
+    if wanted >= n_used:
+        return is_candidate
+    seed = scrambled(tree.leaves[slot]["seed"])
+    ranks = np.empty(n_features, np.int64)
+    for f in range(n_features):
+        ranks[f] = scrambled(seed ^ f) if tree.is_used[f] else BITS + 1
+    for f in range(n_features):
+        n_lower = 0
+        for g in range(n_features):
+            n_lower += ranks[g] < ranks[f]
+        is_candidate[f] = tree.is_used[f] and n_lower < wanted
+    return is_candidate
+
+
+@allocating_kernel
+def best_split(tree, slot, rules):
+    """Return the best split of a leaf and the merit of the second best; the merit of no split at all is -inf."""
+    leaf = tree.leaves[slot]
+    moments = tree.moments[slot]
+    weights = tree.class_stats[slot, WEIGHT]
+    n_classes = weights.shape[0]
+    branches, class_scratch = np.empty((2, n_classes)), np.empty(n_classes)
+    leaf_entropy = entropy(weights, tree.class_order[slot, : leaf["n_present"]], class_scratch)
+    scratch = np.empty((4, N_CANDIDATES))
+    best, second = -np.inf, -np.inf
+    best_feature, best_kind, best_threshold = NONE, LEAF, 0.0
+    is_candidate = split_features(tree, slot, rules)
+    for f in range(is_candidate.shape[0]):
+        order = tree.arrivals[slot, f, 1 : 1 + tree.arrivals[slot, f, 0]]
+        if order.shape[0] == 0 or not is_candidate[f]:
+            continue
+        if tree.value_start[f] == NONE:
+            merit, threshold = best_numeric(
+                moments, f, order, leaf_entropy, rules, second, scratch, class_scratch, branches
+            )
+            kind = NUMERIC
+        else:
+            merit, kind, threshold = best_nominal(
+                tree, slot, f, order, leaf_entropy, rules, class_scratch, branches
+            )
+        if merit >= best and merit > -np.inf:
+            second, best = best, merit
+            best_feature, best_kind, best_threshold = f, kind, threshold
+        elif merit > second:
+            second = merit
+    return best, second, best_feature, best_kind, best_threshold

@@ -1,0 +1,222 @@
+"""The state of a pool of trees: what its arrays hold, without the room for growth.
+
+A state is a dict of numbers, lists and arrays. Its arrays are those of `storage.ARRAYS`, each cut down to what is in
+use: known classes and features, values that were seen, and the nodes and leaves of one tree after the other. So two
+pools that answer alike, now and later, have equal states, however much room they have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from driftmoe.trees.adwin import MAX_BUCKETS, N_ROWS
+from driftmoe.trees.blocks import MAX_CLASS, MAX_CODE
+from driftmoe.trees.nodes import EQUALS, LAST_SEED, LEAF, MULTIWAY, N_LEAVES, N_NODES, NO_ALARM, NONE, NUMERIC
+from driftmoe.trees.storage import ARRAYS, Array, Storage
+
+NUMBERS = ("n_classes", "n_features", "first_tree")
+
+SAME_ARGUMENTS = "restore the state of a pool that was built with the same arguments"
+
+NOT_KEPT = {"sizes", "free", "value_start", "rules"}
+"""Arrays that follow from others or from the settings."""
+
+KEPT = (
+    Array("n_nodes", np.int64, ("trees",), "nodes in use"),
+    Array("last_seeds", np.int64, ("trees",), "seed of the last leaf"),
+    *(array for array in ARRAYS if array.name not in NOT_KEPT),
+)
+"""The arrays of a state. Slots are leaves there, and the nodes of all trees stand in one row."""
+
+
+def state_of(storage: Storage) -> dict[str, Any]:
+    """Return the state of the trees, see `TreePool.state`."""
+    starts, n_values = storage.value_start[storage.nominal], storage.n_values[storage.nominal]
+    slots = [storage.slots_of(tree) for tree in range(len(storage.sizes))]
+    used: dict[str, Any] = {
+        "classes": slice(storage.n_classes),
+        "arrivals": slice(1 + storage.n_classes),
+        "features": slice(storage.n_features),
+        "values": _joined([np.arange(first, first + n) for first, n in zip(starts, n_values, strict=True)]),
+        "slots": _joined(slots),
+    }
+    arrays = {"n_nodes": storage.sizes[:, N_NODES], "last_seeds": storage.sizes[:, LAST_SEED]}
+    for array in KEPT[len(arrays) :]:
+        values = getattr(storage, array.name)
+        if array.name == "nodes":
+            values = values[np.arange(values.shape[1]) < storage.sizes[:, N_NODES, np.newaxis]]
+        for k, axis in reversed(list(enumerate(array.axes))):
+            if axis in used:
+                values = values[(slice(None),) * k + (used[axis],)]
+        arrays[array.name] = values
+    copies = {array.name: arrays[array.name].astype(_packed(array), order="C") for array in KEPT}
+    _forget_leftovers(copies["nodes"], copies["leaves"], copies["class_order"])
+    return {
+        "n_classes": storage.n_classes,
+        "n_features": storage.n_features,
+        "first_tree": storage.subsets.first,
+        "entropy": int(storage.subsets.entropy) if storage.is_drawing else None,
+        "nominal_to_come": sorted(storage.nominal_to_come),
+    } | copies
+
+
+def _forget_leftovers(nodes: np.ndarray, leaves: np.ndarray, class_order: np.ndarray) -> None:
+    """Overwrite what an earlier tree has left in places where nobody reads, and number the leaves."""
+    is_leaf = nodes["kind"] == LEAF
+    nodes["feature"][is_leaf], nodes["threshold"][is_leaf] = 0, 0.0
+    nodes["slot"][is_leaf] = np.arange(len(leaves))
+    class_order[np.arange(class_order.shape[1]) >= leaves["n_present"][:, np.newaxis]] = 0
+
+
+def restored(storage: Storage, state: Mapping[str, Any]) -> Storage:
+    """Return a storage with the settings of this one and a state, which `state_of` has returned.
+
+    Raises
+    ------
+    ValueError
+        If an entry is unknown, missing, of the wrong type or shape, or points to what there is not.
+    """
+    _check_names(state)
+    n_classes, n_features, first_tree = (_checked_integer(state, name) for name in NUMBERS)
+    if storage.is_drawing:
+        _checked_integer(state, "entropy")
+    elif state["entropy"] is not None:
+        raise ValueError(
+            f"state: entropy={state['entropy']!r} but this pool draws no features; {SAME_ARGUMENTS}"
+        )
+    nominal_to_come = state["nominal_to_come"]
+    if not isinstance(nominal_to_come, list) or not all(type(column) is int for column in nominal_to_come):
+        raise ValueError(f"state: nominal_to_come={nominal_to_come!r}; it is a list of columns")
+    _check_arrays(storage, state, n_classes, n_features)
+    _check_indices(storage, state, n_classes, n_features)
+
+    new = Storage(storage.rules, storage.subsets.starting_at(first_tree, state["entropy"]))
+    new.n_classes, new.n_features, new.nominal_to_come = n_classes, n_features, set(nominal_to_come)
+    for array in KEPT[2:]:
+        setattr(new, array.name, state[array.name].astype(array.dtype, order="C"))
+    n_nodes = state["n_nodes"]
+    is_used = np.arange(max(n_nodes.max(initial=0), min(4, new.max_nodes))) < n_nodes[:, np.newaxis]
+    tree = is_used.nonzero()[0]
+    new.nodes = np.zeros(is_used.shape, new.nodes.dtype)
+    new.nodes[is_used] = state["nodes"]
+    new.sizes = np.zeros((len(n_nodes), new.sizes.shape[1]), np.int64)
+    new.sizes[:, N_NODES], new.sizes[:, LAST_SEED] = n_nodes, state["last_seeds"]
+    new.sizes[:, N_LEAVES] = np.bincount(tree[state["nodes"]["kind"] == LEAF], minlength=len(n_nodes))
+    new.number_slots(np.arange(len(new.leaves)))
+    new.value_room = new.n_values.copy()
+    new.value_start = np.full(n_features, NONE, np.int64)
+    new.value_start[new.nominal] = (np.cumsum(new.n_values) - new.n_values)[new.nominal]
+    new.n_branches = max(2, int(new.n_values.max(initial=0)))
+    return new
+
+
+def _check_names(state: Mapping[str, Any]) -> None:
+    """Raise ValueError unless a state has all entries and no others."""
+    names = [*NUMBERS, "entropy", "nominal_to_come", *(array.name for array in KEPT)]
+    unknown = sorted(set(map(str, state)) - set(names))
+    missing = [name for name in names if name not in state]
+    if unknown or missing:
+        raise ValueError(
+            f"state: unknown entries {unknown}, missing entries {missing}; give what `state()` has returned"
+        )
+
+
+def _checked_integer(state: Mapping[str, Any], name: str) -> int:
+    """Return a number of a state that counts something."""
+    value = state[name]
+    if type(value) is not int or value < 0:
+        raise ValueError(f"state: {name}={value!r}; it is an integer of 0 or more")
+    return value
+
+
+def _check_arrays(storage: Storage, state: Mapping[str, Any], n_classes: int, n_features: int) -> None:
+    """Raise ValueError unless all arrays have the types and shapes that the pool has for so many trees."""
+    for array in KEPT:
+        if not isinstance(state[array.name], np.ndarray) or state[array.name].dtype != _packed(array):
+            is_of = getattr(state[array.name], "dtype", type(state[array.name]).__name__)
+            raise ValueError(f"state: {array.name} is of type {is_of}; it is an array of {_packed(array)}")
+    n_experts = len(state["trees_of"])
+    most = len(storage.rules) if len(storage.rules) > 1 else n_experts
+    if n_experts > most:
+        raise ValueError(
+            f"state: it has {n_experts} trees but there are settings for {most}; {SAME_ARGUMENTS}"
+        )
+    n_nodes, n_values = state["n_nodes"], state["n_values"]
+    sizes = {
+        "trees": storage.trees_each * n_experts, "experts": n_experts,
+        "watched": n_experts if storage.is_watched else 0, "nodes": int(n_nodes.sum()),
+        "slots": int((state["nodes"]["kind"] == LEAF).sum()), "classes": n_classes, "arrivals": 1 + n_classes,
+        "features": n_features, "columns": n_features, "values": int(n_values.sum()), "nominal": state["nominal"].size,
+    }  # fmt: skip
+    for array in KEPT:
+        axes = array.axes[1:] if array.name == "nodes" else array.axes
+        shape = tuple(axis if isinstance(axis, int) else sizes[axis] for axis in axes)
+        if state[array.name].shape != shape:
+            raise ValueError(
+                f"state: {array.name} has shape {state[array.name].shape}, and must have {shape} in this pool; "
+                f"{SAME_ARGUMENTS}"
+            )
+
+
+def _check_indices(storage: Storage, state: Mapping[str, Any], n_classes: int, n_features: int) -> None:
+    """Raise ValueError if a number of a state would lead a kernel out of its arrays, or round in a circle."""
+    n_nodes, nodes, leaves = state["n_nodes"], state["nodes"], state["leaves"]
+    if n_nodes.max(initial=0) > storage.max_nodes or n_nodes.min(initial=1) < 1:
+        raise ValueError(
+            f"state: n_nodes from {n_nodes.min()} to {n_nodes.max()}, and this pool allows 1 to {storage.max_nodes}; "
+            f"{SAME_ARGUMENTS}"
+        )
+    number = _joined([np.arange(n) for n in n_nodes])
+    last = np.repeat(n_nodes, n_nodes) - 1
+    kind, child, sibling = nodes["kind"], nodes["first_child"], nodes["next_sibling"]
+    is_leaf, is_binary = kind == LEAF, (kind == NUMERIC) | (kind == EQUALS)
+    is_nominal = np.zeros(n_features, np.bool_)
+    nominal, n_values = state["nominal"], state["n_values"]
+    is_in_order = nominal.size == 0 or ((np.diff(nominal) > 0).all() and nominal[0] >= 0)
+    if is_in_order and nominal.max(initial=-1) < n_features:
+        is_nominal[nominal] = True
+    arrivals = state["arrivals"]
+    windows, experts, trees_of = state["windows"], state["experts"], state["trees_of"]
+    own = np.arange(len(n_nodes)).reshape(-1, storage.trees_each)[:, [0, -1]]
+    sound = {
+        "n_classes": n_classes <= MAX_CLASS + 1,
+        "nodes": ((kind >= LEAF) & (kind <= MULTIWAY)).all()
+        and (is_leaf | ((child > number) & (child + is_binary <= last))).all()
+        and ((sibling == NONE) | ((sibling > number) & (sibling <= last))).all()
+        and (is_leaf | ((nodes["feature"] >= 0) & (nodes["feature"] < n_features))).all(),
+        "leaves": (leaves["node"] == number[is_leaf]).all()
+        and ((leaves["n_present"] >= 0) & (leaves["n_present"] <= n_classes)).all(),
+        "class_order": _all_below(state["class_order"], max(n_classes, 1)),
+        "arrivals": _all_below(arrivals[:, :, 0], n_classes + 1)
+        and _all_below(arrivals[:, :, 1:], max(n_classes, 1)),
+        "nominal": is_nominal.sum() == len(nominal),
+        "n_values": _all_below(n_values, MAX_CODE + 2) and not n_values[~is_nominal].any(),
+        "trees_of": (np.sort(trees_of, axis=1) == own).all(),
+        "experts": ((experts["alarm"] >= 0) & (experts["alarm"] <= NO_ALARM)).all(),
+        "windows": _all_below(windows["n_buckets"], MAX_BUCKETS + 1)
+        and _all_below(windows["n_rows"], N_ROWS + 1),
+    }
+    for name, is_sound in sound.items():
+        if not is_sound:
+            raise ValueError(
+                f"state: {name} has entries that point to what there is not; the state is damaged"
+            )
+
+
+def _all_below(array: np.ndarray, bound: int) -> bool:
+    return bool(((array >= 0) & (array < bound)).all())
+
+
+def _packed(array: Array) -> np.dtype:
+    """Return the type of an array's entries without gaps, whose content nobody has set."""
+    dtype = np.dtype(array.dtype)
+    if dtype.names is None or dtype.fields is None:
+        return dtype
+    return np.dtype([(name, dtype.fields[name][0]) for name in dtype.names])
+
+
+def _joined(arrays: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.zeros(0, np.int64), *arrays])

@@ -1,0 +1,391 @@
+"""The memory of a pool of Hoeffding trees: one set of arrays, which grow as needed.
+
+`ARRAYS` is the table of all arrays. Allocation, growth, the order in which kernels take them, and the state of a pool
+(`driftmoe.trees.state`) follow from it. Columns, codes and leaves never move. The leaves' statistics take nearly all of
+the memory. Each leaf has a slot for them; all trees share the slots, so that there are few more slots than leaves.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterable
+from operator import attrgetter
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from driftmoe.trees import grow, scan
+from driftmoe.trees.adwin import WINDOW
+from driftmoe.trees.nodes import (
+    EXPERT,
+    FOREGROUND,
+    LEAF,
+    LEAF_STATE,
+    N_CLASS_STATS,
+    N_FREE,
+    N_LEAVES,
+    N_MOMENTS,
+    N_NODES,
+    N_SIZES,
+    N_VALUE_STATS,
+    NO_ALARM,
+    NODE,
+    NONE,
+    RULES,
+    Tree,
+)
+from driftmoe.trees.room import lacks_room
+from driftmoe.trees.subsets import Subsets
+
+
+class Array(NamedTuple):
+    """An array of a pool: its name, the type of its entries, its axes, what it holds.
+
+    An axis is a number, or a name for a size that all arrays with this axis share: `trees`, `slots` and `experts`;
+    `nodes` of each tree; `free` slots that a tree may hold; `columns`, of the features known; and `classes`,
+    `features`, `values` (of all nominal features), which include room for more. `arrivals` is one more than `classes`.
+    """
+
+    name: str
+    dtype: DTypeLike
+    axes: tuple[str | int, ...]
+    doc: str
+
+
+ARRAYS = (
+    Array("nodes", NODE, ("trees", "nodes"), "splits and leaves"),
+    Array("sizes", np.int64, ("trees", N_SIZES), "nodes and leaves in use, last seed, free slots"),
+    Array("free", np.int32, ("trees", "free"), "the free slots held"),
+    Array("is_used", np.bool_, ("trees", "columns"), "whether the tree sees the feature"),
+    Array("leaves", LEAF_STATE, ("slots",), "weight and counts of a leaf"),
+    Array("class_stats", np.float64, ("slots", N_CLASS_STATS, "classes"), "weights, and sums of logs"),
+    Array("class_order", np.int32, ("slots", "classes"), "classes in order of arrival"),
+    Array("is_complete", np.bool_, ("slots", "classes"), "whether all features were seen with the class"),
+    Array("moments", np.float64, ("slots", N_MOMENTS, "classes", "features"), "count, mean, variance, range"),
+    Array("arrivals", np.int32, ("slots", "features", "arrivals"), "how many classes, and which, by arrival"),
+    Array("value_stats", np.float64, ("slots", N_VALUE_STATS, "values", "classes"), "weights of values"),
+    Array("value_start", np.int64, ("columns",), "first of the values of a nominal feature, else NONE"),
+    Array("n_values", np.int64, ("columns",), "number of values of a nominal feature"),
+    Array("nominal", np.int64, ("nominal",), "columns of nominal features"),
+    Array("trees_of", np.int64, ("experts", 2), "the tree in the foreground and the one in the background"),
+    Array("experts", EXPERT, ("watched",), "what the monitors have done"),
+    Array("windows", WINDOW, ("watched", 2), "the monitors"),
+    Array("rules", RULES, ("rules",), "the settings, for all trees or for each"),
+)
+"""All arrays of a pool in the order in which `steps.step` takes them. `grow.start_trees` takes those of `Tree`."""
+
+as_tree_arguments = attrgetter(*(array.name for array in ARRAYS[: len(Tree._fields)]))
+as_arguments = attrgetter(*(array.name for array in ARRAYS))
+
+SPARE_BYTES = 1 << 20
+"""Memory that may be given to leaves which may not come, so that a block need not be cut."""
+
+NEW_EXPERT = np.array((0, NO_ALARM, 0, 0), EXPERT)
+
+
+class Storage:
+    """The arrays of `ARRAYS` as attributes, with room for growth, and what is known of the columns.
+
+    What grows does so in a draft (`draft`), which shares with the storage the arrays that it has not replaced.
+
+    Parameters
+    ----------
+    rules
+        The settings, see `settings.checked_rules`.
+    subsets
+        The features that each tree sees.
+
+    Attributes
+    ----------
+    n_classes, n_features
+        Classes and features known.
+    n_branches
+        Most branches that a split can have.
+    value_room
+        Room for the values of each column, shape (n_features,).
+    spare
+        Slots that no tree holds.
+    nominal_to_come
+        Columns that will be nominal once they are learnt.
+    """
+
+    # The arrays are made from the table; this is for the type checker.
+    nodes: np.ndarray
+    sizes: np.ndarray
+    free: np.ndarray
+    is_used: np.ndarray
+    leaves: np.ndarray
+    class_stats: np.ndarray
+    class_order: np.ndarray
+    is_complete: np.ndarray
+    moments: np.ndarray
+    arrivals: np.ndarray
+    value_stats: np.ndarray
+    value_start: np.ndarray
+    n_values: np.ndarray
+    nominal: np.ndarray
+    trees_of: np.ndarray
+    experts: np.ndarray
+    windows: np.ndarray
+    rules: np.ndarray
+
+    def __init__(self, rules: np.ndarray, subsets: Subsets) -> None:
+        sizes = {"nodes": min(4, int(rules[0]["max_nodes"])), "arrivals": 1}
+        for array in ARRAYS:
+            shape = [axis if isinstance(axis, int) else sizes.get(axis, 0) for axis in array.axes]
+            setattr(self, array.name, np.zeros(shape, array.dtype))
+        self.rules, self.subsets = rules, subsets
+        self.spare = np.zeros(0, np.int32)
+        self.value_room = np.zeros(0, np.int64)
+        self.nominal_to_come: set[int] = set()
+        self.n_classes = self.n_features = 0
+        self.n_branches = 2
+
+    # --- what there is ------------------------------------------------------------------------------------------------
+
+    @property
+    def n_experts(self) -> int:
+        """Number of trees that vote."""
+        return len(self.trees_of)
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether each expert has monitors."""
+        return bool(self.rules[0]["drift_delta"] > 0.0)
+
+    @property
+    def trees_each(self) -> int:
+        """Trees of an expert: 2 if one may grow in the background, else 1."""
+        return 2 if self.rules[0]["warning_delta"] > 0.0 else 1
+
+    @property
+    def is_drawing(self) -> bool:
+        """Whether features are drawn, for trees or for leaves."""
+        return self.subsets.is_drawing or bool((self.rules["max_features"] < np.inf).any())
+
+    @property
+    def max_nodes(self) -> int:
+        """Most nodes of a tree."""
+        return int(self.rules[0]["max_nodes"])
+
+    @property
+    def max_leaves(self) -> int:
+        """Most leaves of a tree."""
+        return (self.max_nodes + 1) // 2 if self.n_branches == 2 else self.max_nodes
+
+    @property
+    def foreground(self) -> np.ndarray:
+        """The tree of each expert that votes, shape (n_experts,)."""
+        return self.trees_of[:, FOREGROUND]
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all arrays, room for growth included."""
+        return sum(array.nbytes for array in vars(self).values() if isinstance(array, np.ndarray))
+
+    def nodes_of(self, row: int) -> np.ndarray:
+        """Return the nodes of a tree that are in use."""
+        return self.nodes[row, : self.sizes[row, N_NODES]]
+
+    def slots_of(self, row: int) -> np.ndarray:
+        """Return the slots of the leaves of a tree, in the order of their nodes."""
+        nodes = self.nodes_of(row)
+        return nodes["slot"][nodes["kind"] == LEAF].astype(np.int64)
+
+    # --- new experts, columns, classes and values ---------------------------------------------------------------------
+
+    def draft(self) -> Storage:
+        """Return a storage of the same arrays, except for those that growing writes into."""
+        draft = copy.copy(self)
+        for name in ("sizes", "free", "n_values", "nominal_to_come"):
+            setattr(draft, name, getattr(self, name).copy())
+        return draft
+
+    def add_experts(self, n_new: int) -> range:
+        """Make room for new experts; return their trees, which have not started yet."""
+        n_old, each = self.n_experts, self.trees_each
+        first, last = each * n_old, each * (n_old + n_new)
+        self.resize(trees=last)
+        new_rows = np.arange(first, last).reshape(n_new, each)[:, [0, -1]]
+        self.trees_of = np.concatenate([self.trees_of, new_rows])
+        if self.is_watched:
+            self.resize(watched=n_old + n_new)
+            self.experts[n_old:] = NEW_EXPERT
+        return range(first, last)
+
+    def start(self, trees: range) -> None:
+        """Make trees single empty leaves, for which the new ones get slots."""
+        needed = np.zeros(len(self.sizes), np.int64)
+        needed[trees.start : trees.stop] = self.sizes[trees.start : trees.stop, N_NODES] == 0
+        if needed.any():
+            self.share_slots(needed)
+        grow.start_trees(*as_tree_arguments(self), trees.start, trees.stop)
+
+    def start_monitors(self, expert: int) -> None:
+        """Let the monitors of an expert start anew."""
+        if self.is_watched:
+            self.experts[expert] = NEW_EXPERT
+            self.windows[expert] = np.zeros((), WINDOW)
+
+    def add_columns(self, is_used: np.ndarray) -> None:
+        """Take in new features; `is_used` says which trees see them, shape (n_trees, n_new)."""
+        new = np.arange(self.n_features, self.n_features + is_used.shape[1])
+        self.make_room("features", self.n_features + len(new))
+        is_nominal = np.isin(new, list(self.nominal_to_come))
+        self.nominal_to_come.difference_update(new.tolist())
+        self.nominal = np.concatenate([self.nominal, new[is_nominal]])
+        self.value_start = np.concatenate([self.value_start, np.where(is_nominal, 0, NONE)])
+        self.value_room = np.concatenate([self.value_room, np.zeros(len(new), np.int64)])
+        self.n_values = np.concatenate([self.n_values, np.zeros(len(new), np.int64)])
+        self.is_complete = np.zeros_like(self.is_complete)
+        self.is_used = np.hstack([self.is_used, is_used])
+        self.n_features += len(new)
+
+    def add_classes(self, n_classes: int) -> None:
+        """Take in new classes, if there are more than so far."""
+        self.n_classes = max(self.n_classes, n_classes)
+        self.make_room("classes", self.n_classes)
+
+    def add_values(self, block: np.ndarray) -> None:
+        """Take in the new values of nominal features in a block."""
+        if len(self.nominal) and scan.count_values(block, self.nominal, self.n_values):
+            self.n_branches = max(2, int(self.n_values.max()))
+            room, needed = self.value_room, self.n_values
+            if (needed > room).any():
+                self.lay_out_values(np.where(needed > room, np.maximum(needed, 2 * room), room))
+
+    def has_new_values(self, block: np.ndarray) -> bool:
+        """Whether a block has values of nominal features that are new."""
+        return len(self.nominal) > 0 and scan.count_values(block, self.nominal, self.n_values.copy())
+
+    def lay_out_values(self, room: np.ndarray) -> None:
+        """Give each nominal feature its room for values, and move their weights there."""
+        start = np.where(self.value_start == NONE, NONE, np.cumsum(room) - room)
+        n_slots, n_planes, _, n_classes = self.value_stats.shape
+        stats = np.zeros((n_slots, n_planes, int(room.sum()), n_classes))
+        for f in self.nominal:
+            old, new, size = self.value_start[f], start[f], self.value_room[f]
+            stats[:, :, new : new + size] = self.value_stats[:, :, old : old + size]
+        self.value_stats, self.value_start, self.value_room = stats, start, room
+
+    def make_room(self, axis: str, needed: int) -> None:
+        """Have room for so many classes or features, if there is too little with some to spare."""
+        room = self.moments.shape[("classes", "features").index(axis) + 2]
+        self.resize(**{axis: enough(room, needed)})
+
+    def resize(self, **sizes: int) -> None:
+        """Give axes these sizes; what there is stays where it is."""
+        if "classes" in sizes:
+            sizes["arrivals"] = 1 + sizes["classes"]
+        for array in ARRAYS:
+            old = getattr(self, array.name)
+            shape = tuple(sizes.get(str(axis), n) for axis, n in zip(array.axes, old.shape, strict=True))
+            setattr(self, array.name, enlarged(old, shape))
+
+    # --- room for leaves ----------------------------------------------------------------------------------------------
+
+    def room_lacking(self, n_rows: int, weights: np.ndarray | None) -> np.ndarray | None:
+        """Return the nodes and free slots that each tree may need for some rows, `None` where all have enough.
+
+        Parameters
+        ----------
+        n_rows
+            Number of rows.
+        weights
+            Upper bound on their total weight for each expert, shape (n_experts,); `None` if it is not known.
+        """
+        if weights is None:
+            weights = np.full(self.n_experts, np.inf)
+        room = np.zeros((len(self.sizes), 2), np.int64)
+        lacks = lacks_room(
+            self.nodes, self.sizes, self.leaves, self.trees_of, self.experts, self.rules, self.n_branches,
+            len(self.nominal) > 0, weights, n_rows, room,
+        )  # fmt: skip
+        return room if lacks else None
+
+    def is_small(self, missing: np.ndarray) -> bool:
+        """Whether so many more leaves for each tree would take little memory, or little beside what there is."""
+        arrays = [getattr(self, array.name) for array in ARRAYS if array.axes[0] == "slots"]
+        of_leaf = sum(array.dtype.itemsize * math.prod(array.shape[1:]) for array in arrays)
+        return int(missing.sum()) * of_leaf <= max(SPARE_BYTES, sum(array.nbytes for array in arrays) // 8)
+
+    def add_room(self, room: np.ndarray) -> None:
+        """Have the nodes and free slots that `room_lacking` has found to be needed."""
+        n_nodes = self.nodes.shape[1]
+        self.resize(nodes=max(n_nodes, min(enough(n_nodes, int(room[:, 0].max())), self.max_nodes)))
+        self.share_slots(room[:, 1])
+
+    def share_slots(self, needed: np.ndarray) -> None:
+        """Give each tree so many free slots, shape (n_trees,), up to the bound, and some more for later.
+
+        They come from trees that hold far too many because they started anew. If these are too few, new ones are made.
+        """
+        n_leaves, n_free = self.sizes[:, N_LEAVES], self.sizes[:, N_FREE]
+        wanted = np.minimum(needed + 2 + n_leaves // 4, self.max_leaves - n_leaves)
+        missing = np.maximum(wanted - n_free, 0)
+        surplus = np.where(n_free > 2 * wanted + self.n_branches, n_free - wanted, 0)
+        for row in surplus.nonzero()[0]:
+            n_free[row] -= surplus[row]
+            self.spare = np.append(self.spare, self.free[row, n_free[row] :][: surplus[row]])
+        n_slots, n_new = len(self.leaves), int(missing.sum()) - len(self.spare)
+        if n_new > 0:
+            n_slots = min(enough(n_slots, n_slots + n_new), len(self.sizes) * self.max_leaves)
+            self.spare = np.append(self.spare, np.arange(len(self.leaves), n_slots, dtype=np.int32))
+            self.resize(slots=n_slots)
+        most = int((n_leaves + n_free + missing).max(initial=0))  # that a tree frees when it starts anew
+        self.resize(free=max(most, self.free.shape[1]))
+        for row in missing.nonzero()[0]:
+            left = len(self.spare) - missing[row]
+            self.free[row, n_free[row] : n_free[row] + missing[row]] = self.spare[left:]
+            self.spare = self.spare[:left]
+            n_free[row] += missing[row]
+
+    # --- copies of trees ----------------------------------------------------------------------------------------------
+
+    def alone(self, expert: int) -> Storage:
+        """Return a storage with a copy of one expert."""
+        rows = self.trees_of[expert, : self.trees_each]
+        slots = np.concatenate([self.slots_of(row) for row in rows])
+        one = copy.copy(self)
+        one.nominal_to_come = set(self.nominal_to_come)
+        one.subsets = self.subsets.starting_at(self.subsets.first + expert)
+        places = {"trees": rows, "slots": slots, "watched": [expert], "rules": [expert]}
+        for array in ARRAYS:
+            values = getattr(self, array.name)
+            chosen = places.get(str(array.axes[0]), slice(None))
+            if array.name == "rules" and len(values) == 1:
+                chosen = slice(None)
+            setattr(one, array.name, values[chosen].copy() if len(values) else values.copy())
+        one.value_room = self.value_room.copy()
+        one.trees_of = np.array([[0, self.trees_each - 1]])
+        one.number_slots(slots)
+        return one
+
+    def number_slots(self, slots: Iterable[int] | np.ndarray) -> None:
+        """Let the leaves, whose slots are given in order, have the slots 0, 1, ..., and no tree a free one."""
+        slots = np.asarray(slots)
+        numbers = np.zeros(slots.max(initial=-1) + 1, np.int32)
+        numbers[slots] = np.arange(len(slots))
+        for nodes in map(self.nodes_of, range(len(self.sizes))):
+            is_leaf = nodes["kind"] == LEAF
+            nodes["slot"][is_leaf] = numbers[nodes["slot"][is_leaf]]
+        self.sizes[:, N_FREE] = 0
+        most = int(self.sizes[:, N_LEAVES].max(initial=0))  # that a tree frees when it starts anew
+        self.free = np.zeros((len(self.sizes), most), np.int32)
+        self.spare = np.zeros(0, np.int32)
+
+
+def enlarged(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the array with this shape, zeros where there was nothing."""
+    if array.shape == shape:
+        return array
+    larger = np.zeros(shape, array.dtype)
+    larger[tuple(map(slice, array.shape))] = array
+    return larger
+
+
+def enough(room: int, needed: int) -> int:
+    """Return a larger room where there is not enough: by a quarter at least, so that growing costs little."""
+    return room if needed <= room else max(needed, room + room // 4)
