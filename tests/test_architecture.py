@@ -145,6 +145,10 @@ def test_imports_keep_to_the_rules(path):
         forbidden -= {"streams"}
     if name == "driftmoe.moa":
         forbidden -= {"capymoa"}
+    if (
+        name == "driftmoe.encoding.frames"
+    ):  # frames are read as river reads them; `encoding` itself does not import it
+        forbidden -= {"river"}
     for module in imported(ast.parse(path.read_text())):
         assert not any(module == f or module.startswith(f + ".") for f in forbidden), (
             f"{name} imports {module}"
