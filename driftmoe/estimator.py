@@ -1,0 +1,459 @@
+"""The river face of a model that encodes samples for a mixture: predicting, learning, frames, and reports."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from river import base
+from river.utils.dataframe import to_native_frame, to_native_series
+
+from driftmoe.encoding import BlockRows, Columns, Encoder, Sample, SampleRows, check_label, clean
+from driftmoe.encoding.frames import (
+    as_frame,
+    check_texts,
+    checked_weights,
+    column_values,
+    frame_rows,
+    n_rows,
+    number_block,
+    objects,
+    series_of_classes,
+)
+from driftmoe.experts import HasTrees
+from driftmoe.learning import Learner, plan_step, predict
+from driftmoe.memory import n_bytes
+from driftmoe.mixture import Mixture
+from driftmoe.mixture.telemetry import RoutingReport
+from driftmoe.transaction import Changes, OneAtATime, carry_out, learning
+from driftmoe.trees import TreePool
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from narwhals.stable.v2.typing import IntoDataFrame, IntoSeries
+    from torch import nn
+
+
+class MixtureClassifier(OneAtATime, base.MiniBatchClassifier):
+    """A river classifier that encodes samples, asks and teaches a mixture, and decodes its answers.
+
+    A subclass checks its arguments and builds the two parts.
+
+    Parameters
+    ----------
+    encoder
+        Gives features, values and classes their places.
+    mixture
+        Experts, router, and how they work together.
+    """
+
+    def __init__(self, encoder: Encoder, mixture: Mixture) -> None:
+        super().__init__()
+        self._encoder, self._mixture = encoder, mixture
+        self._columns: Columns | None = None  # of the last block; no part of the model's state
+
+    def predict_proba_one(self, x: Mapping[Any, Any]) -> dict[Any, float]:  # type: ignore[override]  # river's signature has **kwargs, which would swallow mistakes
+        """Return the probability of each class learnt so far; changes nothing.
+
+        Parameters
+        ----------
+        x
+            A sample, as the class describes.
+
+        Returns
+        -------
+        proba
+            {label: probability}, in [0, 1] and summing to 1; empty before the first `learn_one`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the sample cannot be read; see the class.
+        """
+        with self._lock:
+            vector, samples = self._read(x)
+            if not self._encoder.classes:
+                return {}
+            proba = self._predict(vector[np.newaxis], samples)[0]
+            return dict(zip(self._encoder.classes, proba.tolist(), strict=True))
+
+    def predict_one(self, x: Mapping[Any, Any]) -> Any:  # type: ignore[override]  # as above
+        """Return the most probable class, of equals the one learnt first; `None` before the first `learn_one`."""
+        proba = self.predict_proba_one(x)
+        return max(proba, key=proba.__getitem__) if proba else None
+
+    @learning
+    def learn_one(self, x: Mapping[Any, Any], y: Hashable, w: float = 1.0) -> None:
+        """Learn one labelled sample, or none of it: whatever is raised, and whenever, the model is whole.
+
+        Parameters
+        ----------
+        x
+            A sample, as the class describes.
+        y
+            Its label: anything hashable but `None` and NaN.
+        w
+            Weight of the sample, 0 or more; one of weight 0 is not learnt. Trees and the scale of the features count it
+            `w` times, the router and networks multiply its error, among neighbours its vote has that weight.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the sample, the label or the weight cannot be read; the model is left as it was.
+        """
+        weights = checked_weights([w])
+        with self._lock:
+            target = self._encoder.target(y)
+            vector = None if self._mixture.reads_samples else self._encoder.known_vector(x)
+            if target is None or vector is None:
+                check_label(y)
+                self._learn_rows(SampleRows(self._encoder, [self._encoder.clean(x)], [y]), weights)
+            elif w > 0.0:
+                changes: Changes = []
+                encoder, vectors, targets = self._encoder, vector[np.newaxis], np.array([target])
+                plan_step(encoder, encoder, self._mixture, vectors, (), targets, weights, changes)
+                carry_out(changes)
+
+    @learning
+    def learn_many(
+        self,
+        X: IntoDataFrame,
+        y: IntoSeries | IntoDataFrame | Sequence[Hashable],
+        w: IntoSeries | IntoDataFrame | Sequence[float] | None = None,
+    ) -> None:
+        """Learn the rows of a frame in order: the same as `learn_one` row by row.
+
+        Parameters
+        ----------
+        X
+            Any eager frame (pandas, polars, pyarrow, ...), shape (n_samples, n_features). Nulls and NaN are missing.
+        y
+            One label a row: a series, a list, an array of shape (n_samples,) or (n_samples, 1), or a frame of one
+            column.
+        w
+            One weight a row, as of `learn_one`; 1 by default.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `X` is no frame, `y` has not one column, one row cannot be read, or the lengths differ; then no row has
+            been learnt.
+
+        Notes
+        -----
+        Ctrl-C and other interrupts are put off until the last row has been learnt.
+        """
+        with self._lock:
+            self._learn_many(X, y, w)
+
+    def _learn_many(self, X: IntoDataFrame, y: Any, w: Any) -> None:
+        labels = column_values(y)
+        if len(labels) != n_rows(X):
+            raise ValueError(f"X has {n_rows(X)} rows and y has {len(labels)} labels; give one label a row")
+        weights = np.ones(len(labels)) if w is None else checked_weights(column_values(w, "w"))
+        if len(weights) != len(labels):
+            raise ValueError(
+                f"X has {len(labels)} rows and w has {len(weights)} weights; give one weight a row"
+            )
+        for label in labels:
+            check_label(label)
+        block = None if self._mixture.reads_samples else number_block(X)
+        if block is not None:
+            classes = {label: i for i, label in enumerate(dict.fromkeys(labels))}
+            targets = np.array([classes[label] for label in labels], np.int64)
+            names = as_frame(X).columns
+            try:
+                rows = self._block_rows(block, targets, names, [None] * len(names), list(classes))
+            except (TypeError, ValueError):
+                pass  # below it is found out which row cannot be read
+            else:
+                return self._learn_rows(rows, weights)
+        kinds = dict(self._encoder.kinds)
+        samples = []
+        for i, row in enumerate(frame_rows(X)):
+            try:
+                samples.append(clean(row, kinds))
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"row {i} of {n_rows(X)}: {error}; no row has been learnt") from None
+            kinds |= {
+                name: "text" if isinstance(value, str) else "number" for name, value in samples[-1].items()
+            }
+        self._learn_rows(SampleRows(self._encoder, samples, labels), weights)
+
+    @learning
+    def step_many(
+        self,
+        X: np.ndarray,
+        y: np.ndarray,
+        *,
+        names: Sequence[Hashable],
+        values: Sequence[Sequence[Any] | None],
+        classes: Sequence[Hashable],
+        w: Sequence[float] | np.ndarray | None = None,
+    ) -> list[Any]:
+        """Test, then train, on each row of a block in turn: what `predict_one` and then `learn_one` would do.
+
+        Parameters
+        ----------
+        X
+            float64, shape (n_samples, len(names)); NaN where a value is missing.
+        y
+            Index of each row's label in `classes`, shape (n_samples,).
+        names
+            Feature of each column.
+        values
+            For each column what its numbers stand for: a list that they are indices into, or `None` for themselves.
+        classes
+            Labels.
+        w
+            One weight a row, as of `learn_one`; 1 by default. A row of weight 0 is predicted all the same.
+
+        Returns
+        -------
+        labels
+            The label predicted for each row before it was learnt; `None` as long as no class was known.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a value or a label cannot be read; then no row has been learnt.
+        """
+        with self._lock:
+            rows = self._block_rows(X, y, names, values, classes)
+            weights = np.ones(len(y)) if w is None else checked_weights(w)
+            if len(weights) != len(y):
+                raise ValueError(
+                    f"X has {len(y)} rows and w has {len(weights)} weights; give one weight a row"
+                )
+            answers = np.full(len(y), -1)
+            self._learn_rows(rows, weights, answers)
+            return [self._encoder.classes[target] if target >= 0 else None for target in answers.tolist()]
+
+    def predict_proba_many(self, X: IntoDataFrame) -> IntoDataFrame:
+        """Return the class probabilities of each row, as a frame of the same kind with a column per class.
+
+        Before the first `learn_one` the frame has no columns. Frames other than pandas' name a column by the text of
+        its label.
+
+        Raises
+        ------
+        ValueError
+            If the frame is not of pandas, and two labels have the same text or one has a text that is no Unicode.
+        """
+        labels, proba = self._predict_frame(X)
+        frame = as_frame(X)
+        is_pandas = frame.implementation.is_pandas_like()
+        if not is_pandas:
+            check_texts(labels)
+        columns = {label: proba[:, i].tolist() for i, label in enumerate(labels)}
+        answer: Any = to_native_frame(columns, like=frame)
+        if is_pandas and list(answer.columns) != labels:  # numbers of one kind, tuples of one length
+            answer.columns = objects(labels)
+        return answer
+
+    def predict_many(self, X: IntoDataFrame) -> IntoSeries:
+        """Return the predicted class of each row, as a series of the same kind as the frame.
+
+        A series of pandas holds any labels. One of polars or pyarrow has one type, that of all labels learnt so far,
+        whichever of them are predicted; tuples become lists there.
+
+        Raises
+        ------
+        ValueError
+            If the labels learnt so far do not fit into one series of that kind.
+        """
+        classes, proba = self._predict_frame(X)
+        frame = as_frame(X)
+        if not classes:
+            return to_native_series([None] * len(proba), name=None, like=frame)
+        targets = proba.argmax(axis=1)
+        if not frame.implementation.is_pandas_like():
+            return series_of_classes(classes, frame)[targets.tolist()].to_native()
+        labels = [classes[target] for target in targets]
+        answer: Any = to_native_series(labels, name=None, like=frame)
+        if answer.to_list() != labels:  # numbers of one kind
+            answer = to_native_series(objects(labels), name=None, like=frame)
+        return answer
+
+    def routing_report(self) -> RoutingReport:
+        """Return what the routing did on the samples learnt so far, and on the last of them; changes nothing.
+
+        Returns
+        -------
+        report
+            `report.window` and `report.cumulative`: experts used, entropy, null experts, what the best single expert
+            would have done, and usage, weight and accuracy of each expert. What an expert says of a sample counts
+            as it was before the sample was learnt.
+
+        Examples
+        --------
+        >>> from river import datasets
+        >>> from driftmoe import DriftMoEClassifier
+        >>> model = DriftMoEClassifier("moe-vote", n_experts=4, top_k=2, seed=1)
+        >>> for x, y in datasets.Phishing():
+        ...     model.learn_one(x, y)
+        >>> report = model.routing_report()
+        >>> report.cumulative.n_samples, report.cumulative.experts_used
+        (1250, 2.0)
+        >>> report.cumulative.experts
+        ('tree 1', 'tree 2', 'tree 3', 'tree 4')
+        """
+        with self._lock:
+            labels = self._encoder.classes
+            names, n_replaced = self._mixture.expert_names(labels), self._mixture.n_replaced(len(labels))
+            return self._mixture.log.report(names, n_replaced)
+
+    def describe(self, expert: int = 0) -> str:
+        """Return one of the trees as text, one line a leaf or branch, indented by depth; changes nothing.
+
+        Parameters
+        ----------
+        expert
+            Which of the trees, counted from 0, in the order of `routing_report().cumulative.experts`. In `"moe-task"`
+            that is the order in which the classes came; a tree there tells its class from all others.
+
+        Returns
+        -------
+        text
+            Features, values and classes have their own names.
+
+        Raises
+        ------
+        TypeError
+            If the experts are no `driftmoe.trees.HoeffdingTreeClassifier`, or `expert` is no integer.
+        ValueError
+            If there is no such tree.
+
+        Examples
+        --------
+        >>> from river import datasets
+        >>> from driftmoe import DriftMoEClassifier
+        >>> model = DriftMoEClassifier("moe-task", seed=1)
+        >>> for x, y in datasets.Phishing():
+        ...     model.learn_one(x, "phishing" if y else "fine")
+        >>> print(model.describe(0))
+        empty_server_form_handler <= 0.545455
+        |   phishing 0.881, weight 503.293
+        empty_server_form_handler > 0.545455
+        |   popup_window <= 0.0909091
+        |   |   phishing 0.512, weight 64.4265
+        |   popup_window > 0.0909091
+        |   |   not phishing 0.977, weight 256.573
+        """
+        with self._lock:
+            pool, names = self._tree(expert)
+            return pool.describe(expert, **names)
+
+    def draw(self, expert: int = 0, *, max_depth: int | None = None, ax: Axes | None = None) -> Axes:
+        """Draw one of the trees from left to right; changes nothing.
+
+        Parameters
+        ----------
+        expert
+            Which of the trees, as for `describe`.
+        max_depth
+            Splits from the root on which are drawn; `None` for all.
+        ax
+            Where to draw; a new figure as large as the tree needs by default.
+
+        Returns
+        -------
+        ax
+            Where it was drawn.
+
+        Raises
+        ------
+        TypeError
+            If the experts are no `driftmoe.trees.HoeffdingTreeClassifier`, or `expert` is no integer.
+        ValueError
+            If there is no such tree, or `max_depth` is negative.
+        """
+        with self._lock:
+            pool, names = self._tree(expert)
+            return pool.draw(expert, **names, max_depth=max_depth, ax=ax)
+
+    @property
+    def router(self) -> nn.Module:
+        """The router as a torch module that shares its weights: `driftmoe.mixture.router_module.RouterModule`."""
+        return self._mixture.router.module()
+
+    def _tree(self, expert: int) -> tuple[TreePool, dict[str, Any]]:
+        """Return the trees, of which `expert` is one, and the names of its columns, classes and values."""
+        experts, labels = self._mixture.experts, self._encoder.classes
+        if not isinstance(experts, HasTrees):
+            kind = "networks" if experts.kind == "network" else f"copies of {experts.kind}"
+            raise TypeError(
+                f"the experts of this model are {kind}; only trees of driftmoe.trees.HoeffdingTreeClassifier, the "
+                "default, can be described and drawn"
+            )
+        if not isinstance(expert, int | np.integer) or isinstance(expert, bool):
+            raise TypeError(f"expert={expert!r} is of type {type(expert).__name__}; give an integer")
+        n_trees = experts.pool.n_experts
+        if not 0 <= expert < n_trees:
+            allowed = f"choose 0 <= expert < {n_trees}" if n_trees else "there is one for each class learnt"
+            raise ValueError(f"expert={expert} but there are {n_trees} trees; {allowed}")
+        classes = self._mixture.classes_of(expert, labels)
+        return experts.pool, {
+            "features": self._encoder.features, "classes": classes, "values": self._encoder.values
+        }  # fmt: skip
+
+    def _read(self, x: Mapping[Any, Any]) -> tuple[np.ndarray, list[Sample]]:
+        """Return the vector of a sample, and what river experts read of it, for predicting."""
+        vector = None if self._mixture.reads_samples else self._encoder.known_vector(x)
+        if vector is not None:
+            return vector, []
+        sample = self._encoder.clean(x)
+        return self._encoder.vector(sample), [self._encoder.order(sample)]
+
+    def _state(self) -> dict[str, Any]:
+        return super()._state() | {"_columns": None}
+
+    def _block_rows(
+        self,
+        X: np.ndarray,
+        y: np.ndarray,
+        names: Sequence[Hashable],
+        values: Sequence[Sequence[Any] | None],
+        classes: Sequence[Hashable],
+    ) -> BlockRows:
+        rows = BlockRows(
+            self._encoder, X, y, names=names, values=values, classes=classes, known=self._columns
+        )
+        self._columns = rows.columns
+        return rows
+
+    def _predict_frame(self, X: IntoDataFrame) -> tuple[list[Hashable], np.ndarray]:
+        """Return the classes, and their probabilities for the rows of a frame, shape (n_samples, n_classes)."""
+        with self._lock:
+            return list(self._encoder.classes), self._proba_of_frame(X)
+
+    def _proba_of_frame(self, X: IntoDataFrame) -> np.ndarray:
+        block = None if self._mixture.reads_samples else number_block(X)
+        samples: list[Sample] = []
+        if block is not None:
+            names = as_frame(X).columns
+            vectors, _ = self._encoder.vectors(block, names, [None] * len(names))
+        else:
+            samples = [self._encoder.order(self._encoder.clean(row)) for row in frame_rows(X)]
+            vectors = np.array([self._encoder.vector(sample) for sample in samples])
+        if not self._encoder.classes or not len(vectors):
+            return np.empty((len(vectors), len(self._encoder.classes)))
+        return self._predict(vectors, samples)
+
+    def _learn_rows(
+        self, rows: SampleRows | BlockRows, weights: np.ndarray, answers: np.ndarray | None = None
+    ) -> None:
+        Learner(self._encoder, self._mixture, rows, weights, answers).run()
+
+    def _predict(self, vectors: np.ndarray, samples: Sequence[Sample]) -> np.ndarray:
+        return predict(self._encoder, self._mixture, vectors, samples)
+
+    @property
+    def _multiclass(self) -> bool:
+        return True
+
+    @property
+    def _raw_memory_usage(self) -> int:
+        """Bytes of the whole model: Python objects, arrays and tensors, each once."""
+        return n_bytes(self)
