@@ -6,19 +6,16 @@ import contextlib
 import functools
 import re
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
 from driftmoe.evaluation import FAILURES
 from driftmoe.experiment.backlog import Backlog, Event
 from driftmoe.experiment.executors import in_processes, on_dask, one_after_the_other
 from driftmoe.experiment.folder import JobFolder
+from driftmoe.experiment.planning import OpenStream
 from driftmoe.experiment.run import News, Run
 
 EXECUTORS = ("serial", "processes", "dask")
-
-OpenStream = Callable[..., Any]
-"""Called as `open_stream(name=, limit=, seed=)`; must be picklable, because other processes call it."""
 
 
 def run_grid(
