@@ -798,7 +798,7 @@ class _Tally:
         """Raise where a metric would count each sample as one."""
         for name, metric in self._metrics.items():
             if not getattr(_innermost(metric), "works_with_weights", True):
-                raise ValueError(f"{name} knows no weights; choose another metric, or leave out weight")
+                raise ValueError(f"{name} takes no weights; choose another metric, or leave out weight")
 
     def checkpoint(self) -> Checkpoint:
         """Return what has been measured, and begin a new step."""

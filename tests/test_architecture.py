@@ -83,7 +83,9 @@ FORBIDDEN = {
 
 SHORT = {
     "driftmoe.cli",
+    "driftmoe.evaluation",
     "driftmoe.experiment",
+    "driftmoe.metrics",
     "driftmoe.mixture",
     "driftmoe.report",
     "streams.files",
