@@ -24,6 +24,7 @@ _FLAGS = {
     r"\bdelimiter='(.)'": r"--delimiter '\1'",
     r"\bheader=False": "--no-header",
     r"\bon_bad_row='skip'": "--on-bad-row skip",
+    r"\bcount_warm_up=True": "--count-warm-up",
     r"; leave header out": "; leave --no-header out",
     r"; leave (target|drop|nominal|delimiter|missing|encoding) out": r"; leave --\1 out",
 }

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from driftmoe.evaluation import FAILURES
 from driftmoe.experiment.backlog import Backlog, Event
 from driftmoe.experiment.folder import ResultFolder
 from driftmoe.experiment.run import Attempt, Run
@@ -62,7 +61,7 @@ class Evaluations:
         try:
             yield
             is_complete = True
-        except FAILURES as error:
+        except Exception as error:  # models and streams may raise errors of any class
             n_samples = attempt.last.n_samples if attempt.last else 0
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
             file = self._folder.keep_traceback(traceback.format_exc())
