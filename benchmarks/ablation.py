@@ -18,9 +18,9 @@ import sys
 from pathlib import Path
 
 from benchmarks.collected import collect
-from driftmoe.cli import carry_out, planned
-from driftmoe.experiment import read_results
-from driftmoe.streams_cli import FileOptions, open_stream
+from driftmoe.cli.board import show_grid
+from driftmoe.experiment import JobFolder, planned, read_results, run_grid
+from streams.opening import open_stream
 
 PAPER = ("electricity", "led_a", "led_g", "sea_a", "sea_g", "rbf_m", "rbf_f", "covtype")
 OTHERS = (
@@ -88,7 +88,7 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, help="as for `driftmoe evaluate`")
     arguments = parser.parse_args()
     out = arguments.out or Path("runs") / arguments.study
-    open_run = functools.partial(open_stream, options=FileOptions(), data_dir=arguments.data_dir)
+    open_run = functools.partial(open_stream, data_dir=arguments.data_dir)
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     runs = planned(
         arguments.streams,
@@ -99,7 +99,8 @@ def main() -> None:
         delay=arguments.delay,
     )
     runs.sort(key=lambda run: run.seed)
-    n_failed = carry_out(runs, open_run, out, executor="processes", n_workers=arguments.workers)
+    events = run_grid(runs, open_run, JobFolder(out), executor="processes", n_workers=arguments.workers)
+    n_failed = show_grid(runs, events, out)
     if arguments.lines is not None:
         lines = [dict(line) for line in read_results(out)[0]]
         for line in lines:

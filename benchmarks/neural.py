@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 
 from benchmarks.collected import collect
-from driftmoe.cli import carry_out, planned_training
-from driftmoe.experiment import read_results
-from driftmoe.neural import open_experiment
+from driftmoe.cli.board import show_grid
+from driftmoe.experiment import JobFolder, read_results, run_grid
+from driftmoe.neural import open_experiment, planned_training
 
 LINES = "neural_experiments.jsonl"
 
@@ -39,9 +39,9 @@ def main() -> None:
     arguments = parser.parse_args()
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     runs = [run for name in arguments.experiments for run in planned_training(name, None, seeds)]
-    n_failed = carry_out(
-        runs, open_experiment, arguments.out, executor="processes", n_workers=arguments.workers
-    )
+    folder = JobFolder(arguments.out)
+    events = run_grid(runs, open_experiment, folder, executor="processes", n_workers=arguments.workers)
+    n_failed = show_grid(runs, events, arguments.out)
     if n_failed:
         sys.exit(1)
     found, _ = read_results(arguments.out)  # those of other calls, too

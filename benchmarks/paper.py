@@ -32,9 +32,9 @@ import streams
 from benchmarks.ablation import GATE
 from benchmarks.collected import collect
 from driftmoe import report
-from driftmoe.cli import carry_out, planned
-from driftmoe.experiment import read_failures, read_results
-from driftmoe.streams_cli import FileOptions, open_stream
+from driftmoe.cli.board import show_grid
+from driftmoe.experiment import JobFolder, planned, read_failures, read_results, run_grid
+from streams.opening import open_stream
 
 N_SAMPLES = 1_000_000
 """Samples of the paper's synthetic streams, and the most that is taken of a real one."""
@@ -131,7 +131,7 @@ def main() -> None:
         except (ValueError, ImportError) as error:
             parser.error(str(error))
         return
-    open_run = functools.partial(open_stream, options=FileOptions(), data_dir=arguments.data_dir)
+    open_run = functools.partial(open_stream, data_dir=arguments.data_dir)
     limit, river_limit = round(arguments.scale * N_SAMPLES), arguments.river_limit
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     names = [name for name in arguments.streams if is_there(name, arguments.data_dir)]
@@ -143,7 +143,9 @@ def main() -> None:
         runs = planned(names, full, seeds, open_run, limit=limit)
         runs += planned(names, short, seeds, open_run, limit=river_limit)
     runs.sort(key=lambda run: (run.model in LARGE, run.seed))  # stable: streams and models as they were given
-    n_failed = carry_out(runs, open_run, arguments.out, executor="processes", n_workers=arguments.workers)
+    folder = JobFolder(arguments.out)
+    events = run_grid(runs, open_run, folder, executor="processes", n_workers=arguments.workers)
+    n_failed = show_grid(runs, events, arguments.out)
     sys.exit(1 if n_failed else 0)
 
 

@@ -18,8 +18,8 @@ import torch
 from rich.progress import track
 
 from benchmarks.paper import NAMES, PUBLISHED
-from driftmoe.streams_cli import FileOptions, open_stream
 from streams import Stream
+from streams.opening import open_stream
 
 STREAMS = ("elec2", "covtype", "led_a", "led_g", "sea_a", "sea_g", "rbf_m", "rbf_f")
 
@@ -64,7 +64,7 @@ def main() -> None:
         published = {line["stream"]: line["MoE-Task"] for line in csv.DictReader(file)}
     figures = {}
     for name in track(arguments.streams, "Streams"):
-        stream = open_stream(name, FileOptions(), arguments.limit, arguments.seed, arguments.data_dir)
+        stream = open_stream(name, limit=arguments.limit, seed=arguments.seed, data_dir=arguments.data_dir)
         figures[name] = accuracy(stream, learning_rate=arguments.learning_rate, seed=arguments.seed)
     print("| stream | network alone | MoE-Task, paper |\n|:--|--:|--:|")
     for name, figure in figures.items():

@@ -1,152 +1,54 @@
 """Drift by composition: streams whose samples come from one concept, then from another.
 
-`ConceptDrift` and `RecurrentConceptDrift` give the samples of MOA's ConceptDriftStream and
-RecurrentConceptDriftStream (Bifet et al. 2010, "MOA: Massive Online Analysis"): at every sample Java's random
-numbers and a sigmoid of the position choose one of two streams, and only the chosen one moves on. `Switching`
-changes at a known sample. The kinds of drift follow Gama et al. 2014, "A survey on concept drift adaptation",
-sec. 2.2:
+`ConceptDrift` and `RecurrentConceptDrift` give the samples of MOA's ConceptDriftStream and RecurrentConceptDriftStream
+(Bifet et al. 2010, "MOA: Massive Online Analysis"): at each sample Java's random numbers and a sigmoid of the position
+choose one of two streams, and only the chosen one moves on. `Switching` changes at a known sample. The kinds of drift
+follow Gama et al. 2014, "A survey on concept drift adaptation", sec. 2.2:
 
 - abrupt: `Switching`, or `drifting` with a small width;
 - gradual (both concepts for a while, the new one more and more often): `drifting` with a large width;
-- incremental (a sequence of intermediate concepts): `incremental`; RandomRBFDrift and Hyperplane move by
-  themselves;
-- recurrent: `recurring`, or `RecurrentConceptDrift` where each return is gradual.
+- incremental (a sequence of intermediate concepts): `incremental`; RandomRBFDrift and Hyperplane drift by themselves;
+- recurrent: `recurring`, or `RecurrentConceptDrift` if each return is gradual.
 
-A decision compares a random number with a logistic sigmoid; the exponential of two platforms may differ in
-the last bit, so a decision could differ from MOA's once in about 10**15 samples.
+A choice compares a random number with a logistic sigmoid. The exponentials of two platforms may differ in the last bit,
+so a choice could differ from MOA's once in about 10**15 samples.
 """
 
 from __future__ import annotations
 
 import math
 import operator
-from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
 
+from streams.composition import Chooser, Composition
 from streams.java_random import kernel, next_double, seeded
-from streams.stream import Block, Drift, Reader, Stream, composed_fingerprint, until
+from streams.stream import Drift, Stream, seed_or_one
+
+__all__ = [
+    "MAX_CONCEPTS",
+    "Chooser",
+    "Composition",
+    "ConceptDrift",
+    "RecurrentConceptDrift",
+    "Switching",
+    "angle_width",
+    "drifting",
+    "incremental",
+    "recurring",
+]
 
 T = TypeVar("T")
 
 MAX_CONCEPTS = 200
-"""Most concepts that `drifting` nests: more would come near Python's limit of nested calls."""
-
-Chooser = Callable[[int], np.ndarray]
-"""A position in the decisions of a composition: `n` -> index of the concept of the next samples, int, shape
-(n,)."""
-
-
-class Composition(Stream):
-    """A stream each of whose samples comes from one of several concepts.
-
-    A concept moves on only when it is chosen. A subclass says which concept is chosen (`chooser`), and its
-    constructor says about when (`segments`), so that drifts inside a concept can be placed.
-
-    Parameters
-    ----------
-    concepts
-        Streams with the same features and classes. A concept that ends, ends the composition where it is next
-        chosen.
-    segments
-        `(start, concept)` in order of `start`: from this sample on the concept is mostly chosen.
-    drifts
-        The changes that the composition itself makes.
-    n_samples
-        Length, or `None` for as long as the concepts give samples.
-
-    Raises
-    ------
-    ValueError
-        If two concepts differ in a feature or in a class; the message names the first difference. While
-        reading, if a concept shows a new class or a new nominal value: its index would mean another one
-        elsewhere.
-
-    Notes
-    -----
-    `drifts` also lists the drifts inside the concepts. A concept counts its drifts in its own samples, which
-    pass only while it is chosen: such a drift is reported at the sample of the composition where the concept,
-    taken to be chosen in its segments and nowhere else, gets there, and not at all if it never does or only
-    beyond `n_samples`. For compositions of compositions with separate changes this is exact up to the width
-    of the changes.
-    """
-
-    def __init__(
-        self,
-        concepts: Sequence[Stream],
-        *,
-        segments: Sequence[tuple[int, int]],
-        drifts: Sequence[Drift],
-        n_samples: int | None = None,
-    ) -> None:
-        for i, concept in enumerate(concepts[1:], start=1):
-            _check_same_schema(concepts[0], concept, i)
-        known = [*drifts, *_inner_drifts(concepts, segments)]
-        super().__init__(
-            features=concepts[0].features,
-            classes=concepts[0].classes,
-            n_samples=n_samples,
-            drifts=sorted(
-                (d for d in known if n_samples is None or d.position < n_samples), key=lambda d: d.position
-            ),
-        )
-        self.concepts = list(concepts)
-
-    @abstractmethod
-    def chooser(self) -> Chooser:
-        """Return a new position at the start of the decisions."""
-
-    def reader(self) -> Reader:
-        """Return a new position at the start of the stream."""
-        reads = [concept.reader() for concept in self.concepts]
-        choose = self.chooser()
-        schema_size = _schema_size(self)
-        ended = False
-
-        def read(n: int) -> Block:
-            nonlocal ended
-            chosen = choose(0 if ended else n)
-            X, y = np.empty((len(chosen), self.n_features)), np.empty(len(chosen), dtype=np.int64)
-            length = len(chosen)
-            for concept, read_concept in enumerate(reads):
-                at = np.flatnonzero(chosen == concept)
-                if not len(at):
-                    continue
-                block = read_concept(len(at))
-                if _schema_size(self.concepts[concept]) != schema_size:
-                    raise ValueError(
-                        f"concept {concept} shows a class or nominal value that was unknown when the "
-                        "concepts were put together; read or declare all of them before"
-                    )
-                if len(block.y) < len(at):  # the composition ends where its sample is missing
-                    ended = True
-                    length = min(length, int(at[len(block.y)]))
-                    at = at[: len(block.y)]
-                if len(at) == len(chosen):
-                    return block
-                X[at], y[at] = block
-            return Block(X[:length], y[:length])
-
-        return until(read, self.n_samples)
-
-    @property
-    def desc(self) -> str:
-        """What the first concept is."""
-        leaf: Stream = self
-        while isinstance(leaf, Composition):
-            leaf = leaf.concepts[0]
-        return f"Changing concepts of {type(leaf).__name__}: {leaf.desc}"
-
-    def fingerprint(self) -> str:
-        """Return a SHA-256 of the concepts' fingerprints and of what joins them."""
-        return composed_fingerprint(self, self.concepts)
+"""Largest number of concepts for `drifting`, which nests them: Python limits the depth of nested calls."""
 
 
 class ConceptDrift(Composition):
-    """One change from a stream to another, sample by sample that of MOA's ConceptDriftStream.
+    """A change from one stream to another, with the same samples as MOA's ConceptDriftStream.
 
     Sample n, counted from 1, comes from `drift_stream` with probability ``1 / (1 + exp(-4 (n - position) /
     width))``: one half at the position, 0.12 half a width before, 0.88 half a width after.
@@ -160,10 +62,9 @@ class ConceptDrift(Composition):
     position
         Centre of the change, in samples.
     width
-        Samples that the change takes; 0 changes at `position` at once. `angle_width` turns MOA's angle into a
-        width.
+        Samples that the change takes; 0 to change at once at `position`. `angle_width` converts MOA's angle.
     seed
-        Seed of the decisions; `None` is the default, 1.
+        Seed of the choices; `None` is the default, 1.
     n_samples
         Length, or `None` for as long as both concepts give samples.
 
@@ -196,19 +97,18 @@ class ConceptDrift(Composition):
         )
         self.position = position
         self.width = width
-        self.seed = _seed(seed)
+        self.seed = seed_or_one(seed)
 
     def chooser(self) -> Chooser:
-        """Return a new position at the start of the decisions."""
+        """Return a new position at the start of the choices."""
         return _random_chooser(self.seed, lambda n: _sigmoid(n, self.position, self.width))
 
 
 class RecurrentConceptDrift(Composition):
-    """A second concept that comes and goes, sample by sample that of MOA's RecurrentConceptDriftStream.
+    """A second concept that comes and goes, with the same samples as MOA's RecurrentConceptDriftStream.
 
-    Both concepts go on where they were left: no sample is seen twice. The probability of the second concept
-    is the sum over its appearances of the sigmoid that begins it less the sigmoid that ends it, as in
-    `ConceptDrift`.
+    Both concepts continue where they stopped, so that no sample occurs twice. The probability of the second concept is
+    a sum over its appearances: the sigmoid that begins it minus the sigmoid that ends it, as in `ConceptDrift`.
 
     Parameters
     ----------
@@ -221,13 +121,13 @@ class RecurrentConceptDrift(Composition):
     width
         Samples that each change takes.
     duration
-        Samples of an appearance (MOA's `widthRecurrence`).
+        Samples of each appearance (MOA's `widthRecurrence`).
     stable_period
         Samples between the end of an appearance and the next (MOA's `stabPeriod`).
     n_appearances
-        How often `drift_stream` appears (MOA's `numRep`).
+        Number of times that `drift_stream` appears (MOA's `numRep`).
     seed
-        Seed of the decisions; `None` is the default, 1.
+        Seed of the choices; `None` is the default, 1.
     n_samples
         Length, or `None` for as long as both concepts give samples.
 
@@ -274,10 +174,10 @@ class RecurrentConceptDrift(Composition):
         self.duration = duration
         self.stable_period = stable_period
         self.n_appearances = n_appearances
-        self.seed = _seed(seed)
+        self.seed = seed_or_one(seed)
 
     def chooser(self) -> Chooser:
-        """Return a new position at the start of the decisions."""
+        """Return a new position at the start of the choices."""
 
         def probability(n: np.ndarray) -> np.ndarray:
             total = np.zeros(len(n))
@@ -289,19 +189,19 @@ class RecurrentConceptDrift(Composition):
 
 
 class Switching(Composition):
-    """Concepts that follow each other, each change at a known sample.
+    """Concepts one after the other, with each change at a known sample.
 
     Parameters
     ----------
     concepts
-        One or more streams in order. The same object given again goes on where it was left, so `[a, b, a]`
-        shows a concept that recurs with new samples.
+        One or more streams in order. If an object is given again, it continues where it stopped, so that in `[a, b, a]`
+        the first concept recurs with new samples.
     positions
         Index of the first sample of the second, third, ... concept, rising.
     n_samples
         Length, or `None` for as long as the concepts give samples.
     drifts
-        The changes to report, if not one abrupt drift at each position.
+        The drifts to report; by default one abrupt drift at each position.
 
     Raises
     ------
@@ -331,7 +231,7 @@ class Switching(Composition):
         self.order = order
 
     def chooser(self) -> Chooser:
-        """Return a new position at the start of the decisions."""
+        """Return a new position at the start of the choices."""
         order, done = np.array(self.order), 0
 
         def choose(n: int) -> np.ndarray:
@@ -351,43 +251,41 @@ def drifting(
     seed: int | None = 1,
     n_samples: int | None = None,
 ) -> Stream:
-    """Return concepts that follow each other through abrupt or gradual drifts, as MOA and CapyMOA nest them.
+    """Return concepts one after the other, with abrupt or gradual drifts, nested as in MOA and CapyMOA.
 
     Parameters
     ----------
     concepts
-        Two to `MAX_CONCEPTS` (200) streams in order. Each starts with its own first sample: a stream given
+        Two to `MAX_CONCEPTS` (200) streams in order. Each starts with its own first sample: a stream that is given
         twice, or two streams of one generator with one seed, repeat samples. `recurring` does not.
     positions
-        Centre of each change, in samples of the whole stream, rising; one fewer than the concepts.
+        Centre of each change, in samples of the whole stream, rising. There is one fewer than concepts.
     widths
-        Samples that each change takes; one number for all or one for each.
+        Samples that each change takes: one number for all, or one for each.
     seed
-        Seed of the decisions at every change. `None` is 1, the default of MOA and CapyMOA, whatever the seed
-        of the concepts.
+        Seed of the choices at every change. `None` is 1, the default of MOA and CapyMOA, whatever the seeds of the
+        concepts.
     n_samples
         Length, or `None` for as long as the concepts give samples.
 
     Returns
     -------
     Stream
-        ``ConceptDrift(ConceptDrift(ConceptDrift(A, B), C), D)``: a concept is chosen by the last change
-        first.
+        ``ConceptDrift(ConceptDrift(ConceptDrift(A, B), C), D)``: the last change chooses first.
 
     Raises
     ------
     ValueError
-        If there are fewer than two concepts or more than `MAX_CONCEPTS`, or they differ in a feature or a
-        class, if the positions are not one fewer than the concepts or do not rise, if a width is negative, or
-        if one of them is no whole number.
+        If there are fewer than two concepts or more than `MAX_CONCEPTS`, or they differ in a feature or a class; if
+        the positions are not one fewer than the concepts, or do not rise; if a width is negative; or if a position or
+        width is not a whole number.
 
     Notes
     -----
-    These are the samples of CapyMOA's `DriftStream([A, GradualDrift(position, width), B, ...])` in the
-    releases that compose in MOA, and of its `to_moa_stream()`. CapyMOA 0.15 composes in Python, with other
-    random numbers and a sigmoid that is steeper and cut off at the ends of the width. Scripts for MOA often
-    nest the other way, `ConceptDrift(A, ConceptDrift(B, C))`: positions are then relative to the change
-    before.
+    These are the samples of CapyMOA's `DriftStream([A, GradualDrift(position, width), B, ...])` in the releases that
+    compose in MOA, and of its `to_moa_stream()`. CapyMOA 0.15 composes in Python, with other random numbers and a
+    sigmoid that is steeper and cut off at the ends of the width. Scripts for MOA often nest the other way,
+    `ConceptDrift(A, ConceptDrift(B, C))`, with positions relative to the previous change.
     """
     if len(concepts) < 2:
         raise ValueError(f"drifting: {len(concepts)} concepts; give two or more")
@@ -409,16 +307,16 @@ def drifting(
 def recurring(
     concepts: Sequence[Stream], *, every: int, n_segments: int, n_samples: int | None = None
 ) -> Switching:
-    """Return concepts that take turns: A B C A B C ..., each going on where it was left.
+    """Return concepts that take turns, A B C A B C ..., each of which continues where it stopped.
 
     Parameters
     ----------
     concepts
         Two or more streams in order.
     every
-        Samples of a segment.
+        Samples in a segment.
     n_segments
-        Number of segments; the last one goes on to the end.
+        Number of segments. The last one continues to the end.
     n_samples
         Length, or `None` for as long as the concepts give samples.
 
@@ -442,17 +340,16 @@ def incremental(
     seed: int | None = 1,
     n_samples: int | None = None,
 ) -> Switching:
-    """Return a concept that changes to another through intermediate concepts, by a parameter that moves.
+    """Return a concept that changes to another through intermediate concepts, by a parameter that changes.
 
-    The first value holds up to half a width before the position and the last one from half a width after it;
-    the values between share the width equally, in order. Mixing samples of the two outer concepts would be a
-    gradual drift, and averaging the features of two samples would leave no label for the result: hence a
-    parameter.
+    The first value holds until half a width before the position, and the last one from half a width after it. The
+    values between them share the width equally, in order. A parameter is used because mixing samples of the two outer
+    concepts would be a gradual drift, and the average of two samples would have no label.
 
     Parameters
     ----------
     make
-        Gives the concept of a value and a seed: `lambda noise, seed: LED(noise=noise, seed=seed)`.
+        Returns the concept for a value and a seed: `lambda noise, seed: LED(noise=noise, seed=seed)`.
     values
         Three or more values of the parameter, in order.
     position
@@ -460,7 +357,7 @@ def incremental(
     width
         Samples that the change takes, at least one for each intermediate concept.
     seed
-        The concept of value i gets the seed `seed + i`, so no sample is seen twice; `None` is the default, 1.
+        The concept of value i gets the seed `seed + i`, so that no sample occurs twice; `None` is the default, 1.
     n_samples
         Length, or `None` for a stream without end.
 
@@ -472,8 +369,8 @@ def incremental(
     Raises
     ------
     ValueError
-        If there are fewer than three values, or if the width is too small for them or begins before the first
-        sample.
+        If there are fewer than three values, if the width is too small for them, or if the change begins before the
+        first sample.
     """
     position, width = _checked_change(position, width)
     steps, start = len(values) - 2, position - width // 2
@@ -487,7 +384,7 @@ def incremental(
             "choose a width of at least one sample for each and a position of more than half a width"
         )
     return Switching(
-        [make(value, _seed(seed) + i) for i, value in enumerate(values)],
+        [make(value, seed_or_one(seed) + i) for i, value in enumerate(values)],
         [start + width * i // steps for i in range(steps + 1)],
         n_samples=n_samples,
         drifts=[Drift(position, width)],
@@ -495,8 +392,7 @@ def incremental(
 
 
 def angle_width(alpha: float) -> int:
-    """Return the width that MOA's option `alpha` stands for: ``1 / tan(alpha)``, cut to a whole number of
-    samples.
+    """Return the width of MOA's option `alpha`: ``1 / tan(alpha)``, rounded down to a whole number of samples.
 
     Parameters
     ----------
@@ -520,8 +416,7 @@ def _sigmoid(n: np.ndarray, position: int, width: int) -> np.ndarray:
 
 
 def _random_chooser(seed: int, probability: Callable[[np.ndarray], np.ndarray]) -> Chooser:
-    """Choose concept 1 with `probability(n)` at sample n, counted from 1 as MOA does, and concept 0
-    otherwise."""
+    """Return a chooser of concept 1 with `probability(n)` at sample n, counted from 1 as in MOA, else of concept 0."""
     state = seeded(seed)
     done = 0
 
@@ -542,32 +437,6 @@ def _random_chooser(seed: int, probability: Callable[[np.ndarray], np.ndarray]) 
 def _fill_doubles(state: np.ndarray, out: np.ndarray) -> None:
     for i in range(len(out)):
         out[i] = next_double(state)
-
-
-def _inner_drifts(concepts: Sequence[Stream], segments: Sequence[tuple[int, int]]) -> list[Drift]:
-    """Place the drifts of each concept where its own samples, seen in its segments only, reach them."""
-    placed = []
-    seen = [0] * len(concepts)
-    ends = [start for start, _ in segments[1:]]
-    for (start, concept), end in zip(segments, [*ends, math.inf], strict=True):
-        length = end - start
-        placed += [
-            Drift(start + drift.position - seen[concept], drift.width)
-            for drift in concepts[concept].drifts
-            if 0 <= drift.position - seen[concept] < length
-        ]
-        if end < math.inf:
-            seen[concept] += int(length)
-    return placed
-
-
-def _schema_size(stream: Stream) -> int:
-    """Count the classes and nominal values, which only ever grow."""
-    return len(stream.classes) + sum(len(f.values) for f in stream.features if f.values is not None)
-
-
-def _seed(seed: int | None) -> int:
-    return 1 if seed is None else seed
 
 
 def _whole(name: str, value: int) -> int:
@@ -593,25 +462,3 @@ def _check_positions(concepts: Sequence[Stream], positions: Sequence[int]) -> No
         )
     if any(b <= a for a, b in pairwise([0, *positions])):
         raise ValueError(f"positions: {list(positions)}; choose rising positions from 1 on")
-
-
-def _check_same_schema(first: Stream, other: Stream, index: int) -> None:
-    """Raise ValueError with the first difference in features or classes between concept 0 and concept
-    `index`."""
-    names, other_names = [f.name for f in first.features], [f.name for f in other.features]
-    if len(names) != len(other_names):
-        raise ValueError(
-            f"concept {index} has {len(other_names)} features and concept 0 has {len(names)}; "
-            "concepts must share features and classes"
-        )
-    for a, b in zip(first.features, other.features, strict=True):
-        if a != b:
-            raise ValueError(
-                f"concept {index} has the feature {b} where concept 0 has {a}; "
-                "concepts must share features and classes"
-            )
-    if first.classes != other.classes:
-        raise ValueError(
-            f"concept {index} has the classes {other.classes} and concept 0 has {first.classes}; "
-            "concepts must share features and classes"
-        )

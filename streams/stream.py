@@ -250,3 +250,8 @@ class Stream(base.Dataset):
             digest.update(np.ascontiguousarray(block.X).tobytes())
             digest.update(np.ascontiguousarray(block.y).tobytes())
         return digest.hexdigest()
+
+
+def seed_or_one(seed: int | None) -> int:
+    """Return the seed, or 1 for `None`, as in MOA."""
+    return 1 if seed is None else seed

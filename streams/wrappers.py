@@ -1,86 +1,38 @@
 """Difficulties to put over any stream: noise, gaps, imbalance, classes and features that come and go.
 
-A wrapper changes some values of a sample, leaves samples out or moves them a little, and nothing else: what
-it leaves is equal, bit for bit, to what `wrapper.stream` gives. Each draws from a generator of its own, made
-anew by every reader, so two readings agree whatever the sizes of their blocks; wrappers over wrappers with
-one seed draw the same numbers, so give each its own.
+A wrapper changes some values of a sample, leaves samples out, or moves them a little. Everything else stays equal, bit
+for bit, to the samples of `wrapper.stream`. Each reader draws from a generator of its own, so that two readings agree
+whatever the sizes of their blocks. Two wrappers with the same seed draw the same numbers: when you put one over the
+other, give each its own seed.
+
+The wrappers that leave samples out are in `streams.selections`.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from river.datasets import base
 
-from streams.java_random import kernel
-from streams.stream import (
-    DEFAULT_BLOCK_SIZE,
-    Block,
-    Drift,
-    Feature,
-    Reader,
-    Stream,
-    composed_fingerprint,
-    until,
-)
+from streams.selections import PATIENCE, ClassesAppear, ClassImbalance, PriorShift
+from streams.stream import Block, Drift, Reader, Stream, seed_or_one, until
+from streams.wrapping import Wrapper, check_mapping, rejoined
 
-PATIENCE = 1_000_000
-"""Samples in a row that a wrapper which leaves samples out may find unfit before it gives up."""
-
-
-class Wrapper(Stream):
-    """A stream made of another one, with its features, classes and drifts.
-
-    Parameters
-    ----------
-    stream
-        The stream beneath.
-    n_samples
-        Length, or `None` where it is not known.
-    """
-
-    def __init__(self, stream: Stream, *, n_samples: int | None) -> None:
-        super().__init__(features=stream.features, classes=stream.classes, n_samples=n_samples)
-        self.stream = stream
-
-    @property
-    def features(self) -> list[Feature]:
-        """The columns of the stream beneath."""
-        return self.stream.features
-
-    @property
-    def classes(self) -> list[Hashable]:
-        """The class labels of the stream beneath, in the order of their index."""
-        return self.stream.classes
-
-    @property
-    def n_classes(self) -> int:
-        """Number of classes that the stream beneath knows by now; a file may show more."""
-        return len(self.classes)
-
-    @n_classes.setter
-    def n_classes(self, n_classes: int) -> None:
-        """Pass over the number that river's constructor sets once and for all."""
-
-    @property
-    def task(self) -> str:
-        """Kind of task, which follows from the number of classes."""
-        return base.BINARY_CLF if self.n_classes == 2 else base.MULTI_CLF
-
-    @task.setter
-    def task(self, task: str) -> None:
-        """Pass over the task that river's constructor sets once and for all."""
-
-    @property
-    def drifts(self) -> list[Drift]:
-        """The known changes of concept, in order of position."""
-        return self.stream.drifts
-
-    def fingerprint(self) -> str:
-        """Return a SHA-256 of the fingerprint of the stream beneath and of what is done to it."""
-        return composed_fingerprint(self, [self.stream])
+__all__ = [
+    "PATIENCE",
+    "ClassImbalance",
+    "ClassesAppear",
+    "FeatureNoise",
+    "FeaturesAppear",
+    "FeaturesVanish",
+    "LabelNoise",
+    "MissingValues",
+    "PriorShift",
+    "ShuffleWindow",
+    "Take",
+    "Wrapper",
+]
 
 
 class Take(Wrapper):
@@ -91,7 +43,7 @@ class Take(Wrapper):
     stream
         Any stream.
     n_samples
-        Samples to take, at least 0; the stream may end before.
+        Number of samples to take, at least 0. The stream may end before.
 
     Raises
     ------
@@ -107,7 +59,7 @@ class Take(Wrapper):
 
     @property
     def drifts(self) -> list[Drift]:
-        """The known changes of concept among the samples taken."""
+        """The known changes of concept among these samples."""
         return [drift for drift in self.stream.drifts if drift.position < self.n_samples]
 
     def reader(self) -> Reader:
@@ -116,15 +68,14 @@ class Take(Wrapper):
 
 
 class _Alteration(Wrapper):
-    """Samples of a stream with some values changed: as many, in the same order."""
+    """The samples of a stream, in the same order, with some values changed."""
 
     def __init__(self, stream: Stream) -> None:
         super().__init__(stream, n_samples=stream.n_samples)
 
     @abstractmethod
     def _alterer(self) -> Callable[[Block], Block]:
-        """Return a function that changes the blocks of one reading, given in order; it must not write into
-        them."""
+        """Return a function that takes the blocks of one reading in order and returns changed copies of them."""
 
     def reader(self) -> Reader:
         """Return a new position at the start of the stream."""
@@ -133,12 +84,12 @@ class _Alteration(Wrapper):
 
 
 class LabelNoise(_Alteration):
-    """Labels replaced at random by one of the other classes, each as likely.
+    """Labels that are replaced at random by one of the other classes, each with equal chance.
 
     Parameters
     ----------
     stream
-        A stream of two or more classes, all known.
+        A stream of two or more classes, all of which are known.
     rate
         Probability that a label is replaced, in [0, 1].
     seed
@@ -147,9 +98,8 @@ class LabelNoise(_Alteration):
     Raises
     ------
     ValueError
-        If `rate` is outside [0, 1] or if the stream has fewer than two classes. While reading, if a class
-        comes that was unknown when the noise was put on: with more classes to choose from, the labels before
-        it would be others the next time.
+        If `rate` is outside [0, 1], or the stream has fewer than two classes. While reading, if a class comes that was
+        unknown when this object was made: with one more class to choose from, a second reading would draw other labels.
     """
 
     def __init__(self, stream: Stream, rate: float, *, seed: int | None = 1) -> None:
@@ -158,7 +108,7 @@ class LabelNoise(_Alteration):
             raise ValueError(f"label noise: classes={stream.classes}; it needs two or more")
         super().__init__(stream)
         self.rate = rate
-        self.seed = _seed(seed)
+        self.seed = seed_or_one(seed)
         self._n_known = len(stream.classes)
 
     def _alterer(self) -> Callable[[Block], Block]:
@@ -179,7 +129,7 @@ class LabelNoise(_Alteration):
 
 
 class FeatureNoise(_Alteration):
-    """Normal noise of mean 0 added to numeric features.
+    """Normal noise of mean 0 that is added to numeric features.
 
     Parameters
     ----------
@@ -195,9 +145,9 @@ class FeatureNoise(_Alteration):
     Raises
     ------
     ValueError
-        If `deviation` is negative, or if a name is unknown or that of a nominal feature.
+        If `deviation` is negative, a name is unknown, or a feature is nominal.
     TypeError
-        If `features` is one name rather than a list of names.
+        If `features` is a single name instead of a list.
     """
 
     def __init__(
@@ -212,7 +162,7 @@ class FeatureNoise(_Alteration):
         if nominal := [stream.features[c].name for c in self._columns if stream.features[c].is_nominal]:
             raise ValueError(f"feature noise: {nominal} are nominal; choose among {numeric}")
         self.deviation = deviation
-        self.seed = _seed(seed)
+        self.seed = seed_or_one(seed)
 
     def _alterer(self) -> Callable[[Block], Block]:
         random = np.random.default_rng(self.seed)
@@ -235,16 +185,16 @@ class MissingValues(_Alteration):
     rate
         Probability that a value is missing, in [0, 1].
     features
-        Names of the features concerned; `None` for all of them.
+        Names of the features; `None` for all of them.
     seed
         Seed of the gaps; `None` is the default, 1.
 
     Raises
     ------
     ValueError
-        If `rate` is outside [0, 1] or if a name is unknown.
+        If `rate` is outside [0, 1], or a name is unknown.
     TypeError
-        If `features` is one name rather than a list of names.
+        If `features` is a single name instead of a list.
     """
 
     def __init__(
@@ -255,7 +205,7 @@ class MissingValues(_Alteration):
         self._columns = _columns(stream, [f.name for f in stream.features] if features is None else features)
         self.gappy_features = [stream.features[c].name for c in self._columns]
         self.rate = rate
-        self.seed = _seed(seed)
+        self.seed = seed_or_one(seed)
 
     def _alterer(self) -> Callable[[Block], Block]:
         random = np.random.default_rng(self.seed)
@@ -274,7 +224,7 @@ class _FeatureSchedule(_Alteration):
 
     def __init__(self, stream: Stream, positions: Mapping[str, int]) -> None:
         super().__init__(stream)
-        _check_mapping("positions", positions)
+        check_mapping("positions", positions)
         self._columns = _columns(stream, list(positions))
         self.positions = dict(positions)
 
@@ -296,7 +246,7 @@ class _FeatureSchedule(_Alteration):
 
 
 class FeaturesAppear(_FeatureSchedule):
-    """Features that are missing (NaN) until some sample, as of a sensor installed later.
+    """Features that are missing (NaN) before a given sample, like those of a sensor that is installed later.
 
     Parameters
     ----------
@@ -310,7 +260,7 @@ class FeaturesAppear(_FeatureSchedule):
     ValueError
         If a name is unknown.
     TypeError
-        If `positions` is no mapping.
+        If `positions` is not a mapping.
     """
 
     def _is_hidden(self, index: np.ndarray, positions: np.ndarray) -> np.ndarray:
@@ -318,7 +268,7 @@ class FeaturesAppear(_FeatureSchedule):
 
 
 class FeaturesVanish(_FeatureSchedule):
-    """Features that are missing (NaN) from some sample on, as of a sensor that fails.
+    """Features that are missing (NaN) from a given sample on, like those of a sensor that fails.
 
     Parameters
     ----------
@@ -332,7 +282,7 @@ class FeaturesVanish(_FeatureSchedule):
     ValueError
         If a name is unknown.
     TypeError
-        If `positions` is no mapping.
+        If `positions` is not a mapping.
     """
 
     def _is_hidden(self, index: np.ndarray, positions: np.ndarray) -> np.ndarray:
@@ -340,17 +290,16 @@ class FeaturesVanish(_FeatureSchedule):
 
 
 class ShuffleWindow(Wrapper):
-    """Samples shuffled within consecutive windows, in the memory of one window.
+    """Samples that are shuffled within consecutive windows. One window is held in memory.
 
-    No sample moves by as much as a window. Local order, such as runs of a class, is lost; slower change
-    stays.
+    Every sample moves by less than a window. Local order, such as runs of a class, is lost; slower changes stay.
 
     Parameters
     ----------
     stream
         Any stream.
     window
-        Samples of a window, at least 1.
+        Samples in a window, at least 1.
     seed
         Seed of the order; `None` is the default, 1.
 
@@ -365,7 +314,7 @@ class ShuffleWindow(Wrapper):
             raise ValueError(f"window={window} samples; choose at least 1")
         super().__init__(stream, n_samples=stream.n_samples)
         self.window = window
-        self.seed = _seed(seed)
+        self.seed = seed_or_one(seed)
 
     def reader(self) -> Reader:
         """Return a new position at the start of the stream."""
@@ -378,272 +327,7 @@ class ShuffleWindow(Wrapper):
             order = random.permutation(len(block.y))
             return Block(block.X[order], block.y[order])
 
-        return _rejoined(shuffled_window, self.n_features)
-
-
-class _Selection(Wrapper):
-    """Some samples of a stream, in order."""
-
-    def __init__(self, stream: Stream) -> None:
-        super().__init__(stream, n_samples=None)
-
-    @abstractmethod
-    def _selector(self) -> Callable[[np.ndarray], np.ndarray]:
-        """Return a function of the targets of consecutive samples: which to keep, bool, shape (n,)."""
-
-    def reader(self) -> Reader:
-        """Return a new position at the start of the stream."""
-        # Blocks of one size beneath, whatever size is asked for, so that no result depends on it.
-        read, select = self.stream.reader(), self._selector()
-
-        def kept_block() -> Block | None:
-            for _ in range(0, PATIENCE, DEFAULT_BLOCK_SIZE):
-                block = read(DEFAULT_BLOCK_SIZE)
-                if not len(block.y):
-                    return None
-                keep = select(block.y)
-                if keep.any():
-                    return Block(block.X[keep], block.y[keep])
-            raise ValueError(
-                f"{type(self).__name__}: none of {PATIENCE} consecutive samples is of a class that is due; "
-                "ask for classes that the stream still has"
-            )
-
-        return _rejoined(kept_block, self.n_features)
-
-    @property
-    def drifts(self) -> list[Drift]:
-        """The known changes of concept, at the sample of this stream where they are.
-
-        Found by reading the stream beneath up to the end of its last drift: for a synthetic stream a tenth of
-        a second per million samples.
-        """
-        beneath = self.stream.drifts
-        if not beneath:
-            return []
-        ends = [(d.position - d.width // 2, d.position, d.position + (d.width + 1) // 2) for d in beneath]
-        read, select = self.stream.reader(), self._selector()
-        keep = [np.zeros(0, dtype=np.bool_)]
-        left = max(end for *_, end in ends)
-        while left > 0 and len(y := read(min(left, DEFAULT_BLOCK_SIZE)).y):
-            keep.append(select(y))
-            left -= len(y)
-        kept_before = np.cumsum(np.concatenate([[False], *keep]))
-        begin, centre, end = kept_before[np.array(ends).T.clip(0, len(kept_before) - 1)]
-        return [Drift(int(p), int(w)) for p, w in zip(centre, end - begin, strict=True)]
-
-
-class PriorShift(_Selection):
-    """Classes in shares that move over time, from one set of proportions to another.
-
-    Each sample is of a class drawn with the proportions of its place; samples beneath are left out until one
-    of that class comes. Whatever their own shares, each class keeps its distribution of features, and the
-    order is kept.
-
-    Parameters
-    ----------
-    stream
-        Any stream.
-    before
-        Class label -> its share before the change; shares add up to 1, a class not named has 0.
-    after
-        The same after the change.
-    position
-        Centre of the change, in samples of this stream.
-    width
-        Samples over which the shares move, evenly; 0 to change at once.
-    seed
-        Seed of the classes drawn; `None` is the default, 1.
-
-    Raises
-    ------
-    ValueError
-        If a label is unknown, a share negative, the sum not 1 or `width` negative. While reading, if a class
-        with a share does not come in a million samples.
-    TypeError
-        If the shares are no mapping.
-
-    Notes
-    -----
-    `n_samples` is `None`: how many samples are left out depends on the stream. For a share p of a class that
-    has the share q beneath, about p/q samples are read for each one given, summed over the classes.
-    """
-
-    def __init__(
-        self,
-        stream: Stream,
-        before: Mapping[Hashable, float],
-        after: Mapping[Hashable, float],
-        *,
-        position: int,
-        width: int,
-        seed: int | None = 1,
-    ) -> None:
-        if width < 0:
-            raise ValueError(f"width={width} samples; choose 0 (at once) or more")
-        super().__init__(stream)
-        self._shares = np.array([_shares(stream, before), _shares(stream, after)])
-        self.before = dict(before)
-        self.after = dict(after)
-        self.position = position
-        self.width = width
-        self.seed = _seed(seed)
-
-    def _selector(self) -> Callable[[np.ndarray], np.ndarray]:
-        random = np.random.default_rng(self.seed)
-        limits = self._shares.cumsum(axis=1)
-        limits /= limits[:, -1:]
-        begin = self.position - self.width / 2
-        state = np.array([0, -1])  # samples given, class that is due (-1: not yet drawn)
-
-        def select(y: np.ndarray) -> np.ndarray:
-            keep = np.zeros(len(y), dtype=np.bool_)
-            _keep_drawn_classes(y, random.random(len(y)), limits, begin, self.width, state, keep)
-            return keep
-
-        return select
-
-
-class ClassImbalance(PriorShift):
-    """Classes in given proportions, whatever they are beneath.
-
-    Parameters
-    ----------
-    stream
-        Any stream.
-    proportions
-        Class label -> its share; shares add up to 1, a class not named has 0.
-    seed
-        Seed of the classes drawn; `None` is the default, 1.
-
-    Raises
-    ------
-    ValueError
-        As `PriorShift`.
-
-    See Also
-    --------
-    PriorShift : How samples are chosen, and at what cost.
-    """
-
-    def __init__(
-        self, stream: Stream, proportions: Mapping[Hashable, float], *, seed: int | None = 1
-    ) -> None:
-        super().__init__(stream, proportions, proportions, position=0, width=0, seed=seed)
-
-
-@kernel
-def _keep_drawn_classes(
-    y: np.ndarray,
-    drawn: np.ndarray,
-    limits: np.ndarray,
-    begin: float,
-    width: int,
-    state: np.ndarray,
-    keep: np.ndarray,
-) -> None:
-    given, due = state[0], state[1]
-    for i in range(len(y)):
-        if due < 0:
-            step = 1.0 if given >= begin else 0.0
-            moved = min(1.0, max(0.0, (given - begin) / width)) if width > 0 else step
-            due = 0
-            while drawn[i] >= limits[0, due] + moved * (limits[1, due] - limits[0, due]):
-                due += 1
-        if y[i] == due:
-            keep[i] = True
-            given += 1
-            due = -1
-    state[0] = given
-    state[1] = due
-
-
-class ClassesAppear(_Selection):
-    """Classes none of whose samples are seen before some sample.
-
-    Parameters
-    ----------
-    stream
-        Any stream.
-    positions
-        Class label -> index, in samples of this stream, from which the class may come. Samples of it that
-        come before are left out.
-
-    Raises
-    ------
-    ValueError
-        If a label is unknown. While reading, if no sample of the other classes comes in a million.
-    TypeError
-        If `positions` is no mapping.
-
-    Notes
-    -----
-    A class that a file shows later, and that `positions` therefore cannot name, is never left out.
-    """
-
-    def __init__(self, stream: Stream, positions: Mapping[Hashable, int]) -> None:
-        super().__init__(stream)
-        _check_mapping("positions", positions)
-        self._first = np.zeros(len(stream.classes), dtype=np.int64)
-        for label, position in positions.items():
-            self._first[_class_index(stream, label)] = position
-        self.positions = dict(positions)
-
-    def _selector(self) -> Callable[[np.ndarray], np.ndarray]:
-        given = np.zeros(1, dtype=np.int64)
-
-        def select(y: np.ndarray) -> np.ndarray:
-            keep = np.zeros(len(y), dtype=np.bool_)
-            first = np.pad(self._first, (0, len(self.classes) - len(self._first)))
-            _keep_appeared_classes(y, first, given, keep)
-            return keep
-
-        return select
-
-
-@kernel
-def _keep_appeared_classes(y: np.ndarray, first: np.ndarray, given: np.ndarray, keep: np.ndarray) -> None:
-    for i in range(len(y)):
-        if given[0] >= first[y[i]]:
-            keep[i] = True
-            given[0] += 1
-
-
-def _rejoined(next_block: Callable[[], Block | None], n_features: int) -> Reader:
-    """Return a reader of the samples that `next_block` gives in blocks of its own sizes, `None` at the
-    end."""
-    kept, ended = Block(np.empty((0, n_features)), np.empty(0, dtype=np.int64)), False
-
-    def read(n: int) -> Block:
-        nonlocal kept, ended
-        blocks, have = [kept], len(kept.y)
-        while have < n and not ended:
-            block = next_block()
-            if block is None:
-                ended = True
-            else:
-                blocks.append(block)
-                have += len(block.y)
-        X, y = _joined(blocks)
-        kept = Block(X[n:], y[n:])
-        return Block(X[:n], y[:n])
-
-    return read
-
-
-def _joined(blocks: Sequence[Block]) -> Block:
-    if len(blocks) == 1:
-        return blocks[0]
-    return Block(np.concatenate([block.X for block in blocks]), np.concatenate([block.y for block in blocks]))
-
-
-def _seed(seed: int | None) -> int:
-    return 1 if seed is None else seed
-
-
-def _check_mapping(name: str, value: object) -> None:
-    if not isinstance(value, Mapping):
-        raise TypeError(f"{name}={value!r}; give a mapping with a number for each name")
+        return rejoined(shuffled_window, self.n_features)
 
 
 def _columns(stream: Stream, names: Sequence[str]) -> list[int]:
@@ -653,22 +337,6 @@ def _columns(stream: Stream, names: Sequence[str]) -> list[int]:
     if unknown := [name for name in names if name not in known]:
         raise ValueError(f"unknown features {unknown}; available: {', '.join(known)}")
     return [known.index(name) for name in names]
-
-
-def _class_index(stream: Stream, label: Hashable) -> int:
-    if label not in stream.classes:
-        raise ValueError(f"unknown class {label!r}; available: {stream.classes}")
-    return stream.classes.index(label)
-
-
-def _shares(stream: Stream, proportions: Mapping[Hashable, float]) -> np.ndarray:
-    _check_mapping("proportions", proportions)
-    shares = np.zeros(len(stream.classes))
-    for label, share in proportions.items():
-        shares[_class_index(stream, label)] = share
-    if (shares < 0.0).any() or abs(shares.sum() - 1.0) > 1e-9:
-        raise ValueError(f"proportions: {dict(proportions)}; choose shares of at least 0 that add up to 1")
-    return shares
 
 
 def _check_rate(rate: float) -> None:

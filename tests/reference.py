@@ -62,7 +62,7 @@ class JavaRandom:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Co-training of router and experts (DriftMoE, arXiv 2507.18464): driftmoe/classifier.py, driftmoe/router.py
+# Co-training of router and experts (DriftMoE, arXiv 2507.18464): driftmoe/mixture/cotraining.py, driftmoe/network.py
 # ---------------------------------------------------------------------------------------------------------------------
 
 
@@ -181,7 +181,7 @@ class ReferenceDriftMoE:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Random numbers that are functions of a key: driftmoe/draws.py; the router with dropout: driftmoe/router.py
+# Random numbers that are functions of a key: driftmoe/draws.py; the network with dropout: driftmoe/network.py
 # ---------------------------------------------------------------------------------------------------------------------
 
 
@@ -774,7 +774,7 @@ def perceive_slowly(inputs, targets, taught, n_classes, hidden, rate):
 
 
 # --------------------------------------------------------------------------------------------------
-# Telemetry: driftmoe/telemetry.py
+# Telemetry: driftmoe/mixture/telemetry.py
 # --------------------------------------------------------------------------------------------------
 
 

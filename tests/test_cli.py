@@ -259,14 +259,15 @@ def test_version_and_help(tmp_path):
 CUT_SHORT = """
 import os, signal
 from driftmoe import cli
+from driftmoe.experiment import run
 
-def cut_short_in_the_fourth_window(*args, prequential=cli.prequential, **kwargs):
+def cut_short_in_the_fourth_window(*args, prequential=run.prequential, **kwargs):
     for i, checkpoint in enumerate(prequential(*args, **kwargs)):
         if i == 3:
             HOW
         yield checkpoint
 
-cli.prequential = cut_short_in_the_fourth_window
+run.prequential = cut_short_in_the_fourth_window
 cli.main()
 """
 INTERRUPTED = CUT_SHORT.replace("HOW", "os.kill(os.getpid(), signal.SIGINT)")
@@ -548,4 +549,4 @@ def test_routing_is_told_in_table_curve_and_picture(tmp_path):
     assert list(ours["routing"]["experts"]) == [f"tree {i}" for i in range(1, 13)]
 
     done = driftmoe_command("evaluate", "led_a", "-m", "nochange", "--routing", "--out", "none", cwd=tmp_path)
-    assert "None of these models tells of a routing." in done.stdout
+    assert "None of these models reports its routing." in done.stdout

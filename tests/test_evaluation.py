@@ -812,9 +812,9 @@ def test_a_metric_that_knows_no_weights_is_used_without_and_refused_with():
     assert last.cumulative["RollingROCAUC"] > 0.9
     for metric in (metrics.RollingROCAUC(), metrics.Rand()):
         name = type(metric).__name__
-        with pytest.raises(ValueError, match=f"{name} knows no weights; choose another metric, or leave out"):
+        with pytest.raises(ValueError, match=f"{name} takes no weights; choose another metric, or leave out"):
             list(prequential(rows, naive_bayes.GaussianNB(), metrics=metric, weight=lambda x, y: 2.0))
-        with pytest.raises(ValueError, match=f"{name} knows no weights, by which older samples"):
+        with pytest.raises(ValueError, match=f"{name} takes no weights, by which older samples"):
             list(prequential(rows, naive_bayes.GaussianNB(), metrics=metric, fading=0.9))
     with pytest.raises(ValueError, match="RollingROCAUC forgets by itself"):
         Windowed(metrics.RollingROCAUC, 100)

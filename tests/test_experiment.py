@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import os
@@ -17,13 +16,13 @@ from river import base
 
 import streams
 from driftmoe import models
-from driftmoe.cli import planned
 from driftmoe.experiment import (
     KEY,
     JobFolder,
     ResultFolder,
     Run,
     parsed_delay,
+    planned,
     read_failures,
     read_results,
     run_grid,
@@ -32,11 +31,10 @@ from driftmoe.experiment import (
     shard,
 )
 from driftmoe.report import usable
-from driftmoe.streams_cli import FileOptions, open_stream
+from streams.opening import open_stream
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
-OPEN = functools.partial(open_stream, options=FileOptions(), data_dir=None)
 # Of river's models, memory differs by some bytes: small objects may or may not be shared with others.
 TIMES = {"samples_per_second", "seconds", "cpu_seconds", "ram_hours", "model_bytes"}
 
@@ -129,7 +127,7 @@ def test_dask_gives_each_worker_one_run_at_a_time_however_many_threads_it_has(tm
     ) as cluster:
         runs = plan("nochange", "majority", "nb", n=400)
         events = run_grid(
-            runs, OPEN, JobFolder(tmp_path), executor="dask", scheduler=cluster.scheduler_address
+            runs, open_stream, JobFolder(tmp_path), executor="dask", scheduler=cluster.scheduler_address
         )
         assert [event.state for event in events] == ["started", "done"] * 3
 
@@ -170,7 +168,7 @@ def test_a_grid_that_was_killed_goes_on_where_it_was(tmp_path):
 
 
 def plan(*specs, n=300, seeds=(1,), **options):
-    return planned(["led_a"], specs, seeds, OPEN, limit=n, window=100, **options)
+    return planned(["led_a"], specs, seeds, open_stream, limit=n, window=100, **options)
 
 
 def without_moves(events):
@@ -179,7 +177,7 @@ def without_moves(events):
 
 @pytest.mark.parametrize("executor", ["serial", "processes"])
 def test_a_run_tells_how_much_of_it_is_done(tmp_path, executor):
-    events = list(run_grid(plan("nochange", n=250), OPEN, JobFolder(tmp_path), executor=executor))
+    events = list(run_grid(plan("nochange", n=250), open_stream, JobFolder(tmp_path), executor=executor))
     assert [(event.state, event.share) for event in events] == [
         ("started", 0.0), ("moved", 0.4), ("moved", 0.8), ("moved", 1.0), ("done", 1.0),
     ]  # fmt: skip
@@ -187,8 +185,8 @@ def test_a_run_tells_how_much_of_it_is_done(tmp_path, executor):
 
 def test_a_finished_run_is_not_done_again(tmp_path):
     folder, runs = JobFolder(tmp_path), plan("nochange", "majority")
-    first = without_moves(run_grid(runs[:1], OPEN, folder, executor="serial"))
-    second = without_moves(run_grid(runs, OPEN, folder, executor="serial"))
+    first = without_moves(run_grid(runs[:1], open_stream, folder, executor="serial"))
+    second = without_moves(run_grid(runs, open_stream, folder, executor="serial"))
     assert [(event.run.model, event.state) for event in first] == [
         ("nochange", "started"),
         ("nochange", "done"),
@@ -204,7 +202,7 @@ def test_a_run_that_fails_leaves_its_traceback_and_the_others_go_on(tmp_path, ex
     folder, runs = JobFolder(tmp_path), plan("ht(tau='x')", "nochange", n=400)
     states = {
         event.run.model: event
-        for event in without_moves(run_grid(runs, OPEN, folder, executor=executor))
+        for event in without_moves(run_grid(runs, open_stream, folder, executor=executor))
         if event.state != "started"
     }
     assert states["nochange"].state == "done"
@@ -214,7 +212,7 @@ def test_a_run_that_fails_leaves_its_traceback_and_the_others_go_on(tmp_path, ex
     (sentence,) = read_failures(tmp_path)
     assert sentence.startswith("ht(tau='x') on led_a, seed 1: failed, TypeError: '<' not supported")
     assert len(list((tmp_path / "jobs").iterdir())) == 1
-    again = [event.state for event in without_moves(run_grid(runs, OPEN, folder, executor="serial"))]
+    again = [event.state for event in without_moves(run_grid(runs, open_stream, folder, executor="serial"))]
     assert again == ["kept", "started", "failed"]
 
 
@@ -222,7 +220,7 @@ def open_and_die(name, limit, seed):
     """A stream for seed 1, and the end of the process for others, as when memory has run out."""
     if seed > 1:
         os.kill(os.getpid(), signal.SIGKILL)
-    return OPEN(name=name, limit=limit, seed=seed)
+    return open_stream(name=name, limit=limit, seed=seed)
 
 
 def test_a_process_that_is_killed_costs_its_run_alone(tmp_path):
@@ -243,7 +241,7 @@ class OddError(Exception):
 def open_or_raise(name, limit, seed):
     if seed > 1:
         raise OddError("the disk is on fire")
-    return OPEN(name=name, limit=limit, seed=seed)
+    return open_stream(name=name, limit=limit, seed=seed)
 
 
 @pytest.mark.parametrize("executor", ["serial", "processes"])
@@ -260,16 +258,14 @@ def test_an_error_of_any_class_leaves_its_traceback_and_the_others_go_on(tmp_pat
 def test_a_process_that_dies_before_it_has_read_its_run_costs_that_alone(tmp_path):
     (tmp_path / "grid.py").write_text(
         """
-import functools, os, pathlib
+import os, pathlib
 if __name__ == "__mp_main__":
     os._exit(9)  # as if the system had killed it while it starts
 if __name__ == "__main__":
-    from driftmoe.cli import planned
-    from driftmoe.experiment import JobFolder, run_grid
-    from driftmoe.streams_cli import FileOptions, open_stream
-    open_run = functools.partial(open_stream, options=FileOptions(), data_dir=None)
-    runs = planned(["sea_a"], ["nochange", "majority"], [1], open_run, limit=300)
-    for event in run_grid(runs, open_run, JobFolder(pathlib.Path("out")), executor="processes", n_workers=1):
+    from driftmoe.experiment import JobFolder, planned, run_grid
+    from streams.opening import open_stream
+    runs = planned(["sea_a"], ["nochange", "majority"], [1], open_stream, limit=300)
+    for event in run_grid(runs, open_stream, JobFolder(pathlib.Path("out")), executor="processes", n_workers=1):
         print(event.run.model, event.state)
 """
     )
@@ -286,7 +282,7 @@ def test_a_success_removes_the_traceback_of_an_earlier_failure(tmp_path):
     folder = JobFolder(tmp_path)
     assert folder.keep_failure(run, "out of memory").exists()
     assert len(read_failures(tmp_path)) == 1
-    folder.keep(run, *run_job(run, OPEN(name=run.stream, limit=run.limit, seed=run.seed)))
+    folder.keep(run, *run_job(run, open_stream(name=run.stream, limit=run.limit, seed=run.seed)))
     assert list((tmp_path / "failed").iterdir()) == []
 
 
@@ -298,7 +294,7 @@ def test_another_stream_of_the_same_name_is_refused(tmp_path):
 
 def test_a_result_tells_all_that_is_needed_to_repeat_it(tmp_path):
     (run,) = plan("ht(grace_period=77)", delay="5")
-    result, curve = run_job(run, OPEN(name="led_a", limit=300, seed=1))
+    result, curve = run_job(run, open_stream(name="led_a", limit=300, seed=1))
     assert result["parameters"]["grace_period"] == 77
     assert result["stream_sha256"] == streams.make("led_a", seed=1, n_samples=300).fingerprint()
     assert set(result["versions"]) == {"python", "driftmoe", "river", "torch", "numpy"}
@@ -360,13 +356,13 @@ def test_no_time_of_a_compiler_is_in_the_figures_and_the_model_is_new(monkeypatc
 def test_a_result_tells_the_parameters_that_the_model_began_with():
     """river's forest replaces its own `max_features` by a number while it learns."""
     (run,) = plan("arf(n_models=1)")
-    result, _ = run_job(run, OPEN(name="led_a", limit=300, seed=1))
+    result, _ = run_job(run, open_stream(name="led_a", limit=300, seed=1))
     assert result["parameters"]["max_features"] == "sqrt"
 
 
 def test_of_two_results_of_one_run_the_newer_one_counts(tmp_path):
     (run,) = plan("nochange")
-    result, curve = run_job(run, OPEN(name="led_a", limit=300, seed=1))
+    result, curve = run_job(run, open_stream(name="led_a", limit=300, seed=1))
     folder = JobFolder(tmp_path)
     folder.keep(run, result, curve)
     (file,) = (tmp_path / "jobs").glob("*.json")
@@ -402,7 +398,7 @@ def test_of_two_results_of_one_run_the_newer_one_counts(tmp_path):
 def test_a_file_that_is_no_result_is_named_and_its_run_not_taken_for_done(tmp_path, text, message):
     folder, (run,) = JobFolder(tmp_path), plan("nochange")
     folder.file(run).write_text(text, encoding="utf-8")
-    for read in (lambda: list(run_grid([run], OPEN, folder)), lambda: read_results(tmp_path)):
+    for read in (lambda: list(run_grid([run], open_stream, folder)), lambda: read_results(tmp_path)):
         with pytest.raises(ValueError, match=message) as raised:
             read()
         assert folder.file(run).name in str(raised.value)
@@ -410,7 +406,7 @@ def test_a_file_that_is_no_result_is_named_and_its_run_not_taken_for_done(tmp_pa
 
 def test_a_line_that_lacks_a_figure_is_named(tmp_path):
     (run,) = plan("nochange")
-    result, _ = run_job(run, OPEN(name="led_a", limit=300, seed=1))
+    result, _ = run_job(run, open_stream(name="led_a", limit=300, seed=1))
     for broken, message in (
         ({"stream": "a", "model": "x"}, "line 2 is no result of this program: it has no stream_sha256"),
         ({**result, "accuracy": None}, "line 2 is no result of this program: accuracy is None"),
@@ -428,7 +424,7 @@ def test_a_line_that_lacks_a_figure_is_named(tmp_path):
 
 def test_a_file_of_lines_is_read_by_itself(tmp_path):
     (run,) = plan("nochange")
-    result, _ = run_job(run, OPEN(name="led_a", limit=300, seed=1))
+    result, _ = run_job(run, open_stream(name="led_a", limit=300, seed=1))
     (tmp_path / "lines.jsonl").write_text(
         json.dumps(result | {"model": "a\u2028b"}, ensure_ascii=False) + "\n\n"
     )
@@ -462,7 +458,7 @@ def test_old_lines_and_new_ones_are_the_same_run_but_for_a_warm_up_of_more_than_
         ("0", False, True), ("0", True, False), ("5", False, False), ("5", True, True),
     ):  # fmt: skip
         (run,) = plan("nochange", delay=delay, count_warm_up=count_warm_up)
-        result, curve = run_job(run, OPEN(name="led_a", limit=300, seed=1))
+        result, curve = run_job(run, open_stream(name="led_a", limit=300, seed=1))
         assert (result["n_warm_up"], result["count_warm_up"]) == (1 + int(delay), count_warm_up)
         assert run_key(result) == run_key(curve[0]) == run_key({n: str(v) for n, v in curve[0].items()})
         old = {name: value for name, value in result.items() if name not in ("n_warm_up", "count_warm_up")}
@@ -483,7 +479,7 @@ def test_the_file_of_a_run_without_a_delay_is_that_of_older_versions(tmp_path):
 
 def test_a_folder_may_be_named_by_text(tmp_path):
     (run,), text = plan("nochange"), str(tmp_path / "runs")
-    result, curve = run_job(run, OPEN(name="led_a", limit=300, seed=1))
+    result, curve = run_job(run, open_stream(name="led_a", limit=300, seed=1))
     JobFolder(text).keep(run, result, curve)
     ResultFolder(text).add(result, curve)
     assert len(read_results(text)[0]) == 2
@@ -492,7 +488,7 @@ def test_a_folder_may_be_named_by_text(tmp_path):
 
 def test_windows_without_a_sample_that_counts_are_no_points_of_the_curve():
     (run,) = plan("nb", delay="150")
-    _, curve = run_job(run, OPEN(name="led_a", limit=300, seed=1))
+    _, curve = run_job(run, open_stream(name="led_a", limit=300, seed=1))
     assert [point["n_samples"] for point in curve] == [200, 300]
     json.dumps(curve, allow_nan=False)
 
@@ -551,7 +547,7 @@ def test_shards_of_the_command_line_fill_one_folder(tmp_path):
 )
 def test_a_mistake_in_a_grid_is_refused_before_the_work(tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
-        next(run_grid(plan("nochange"), OPEN, JobFolder(tmp_path), **options))
+        next(run_grid(plan("nochange"), open_stream, JobFolder(tmp_path), **options))
 
 
 def test_delays_as_text():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import functools
 
 import numpy as np
 import pytest
@@ -11,11 +10,11 @@ from typer.testing import CliRunner
 
 import streams
 from driftmoe import moa, models
-from driftmoe.cli import app, planned
+from driftmoe.cli import app
 from driftmoe.evaluation import prequential
-from driftmoe.experiment import JobFolder, read_results, run_grid
-from driftmoe.streams_cli import FileOptions, open_stream
+from driftmoe.experiment import JobFolder, planned, read_results, run_grid
 from streams.files import open_file
+from streams.opening import open_stream
 
 
 @pytest.fixture(scope="module")
@@ -115,12 +114,11 @@ def test_java_that_holds_other_samples_is_noticed(capymoa):
 
 
 def test_a_grid_has_the_same_files_for_moas_learners(capymoa, tmp_path):
-    open_run = functools.partial(open_stream, options=FileOptions(), data_dir=None)
     specs = ["moa-levbag(ensemble_size=2)", "moa-ht(grace_period='x')", "ht"]
-    runs = planned(["sea_a"], specs, [2], open_run, limit=600, window=250)
+    runs = planned(["sea_a"], specs, [2], open_stream, limit=600, window=250)
     states = {
         event.run.model: event
-        for event in run_grid(runs, open_run, JobFolder(tmp_path), executor="processes")
+        for event in run_grid(runs, open_stream, JobFolder(tmp_path), executor="processes")
         if event.state != "started"
     }
     failure = states.pop("moa-ht(grace_period='x')")

@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 import streams
-from driftmoe import streams_cli
-from driftmoe.streams_cli import app
+from driftmoe.cli.streams import app
+from driftmoe.report import stream_plot
 from streams.files import open_file
 
 
@@ -129,7 +129,7 @@ def test_plot_draws_a_file_with_nominal_features_and_missing_values(flowers, tmp
 
 def test_plot_measures_shares_and_means_in_each_window(flowers):
     stream = open_file(flowers, "species")
-    positions, proportions, lines = streams_cli._window_means(stream, 100, lambda n: None)
+    positions, proportions, lines = stream_plot.window_means(stream, 100, lambda n: None)
     assert positions.tolist() == [50.0, 150.0, 250.0, 350.0]
     np.testing.assert_allclose(proportions, 0.5)
     assert list(lines) == ["width", "colour = red", "id"]
@@ -148,12 +148,12 @@ def test_plot_shows_the_lines_that_vary_most(tmp_path, seed):
     """Of 20 features, those whose mean moves."""
     rng = np.random.default_rng(seed)
     numbers = rng.normal(size=(1000, 20))
-    moving = rng.permutation(20)[: streams_cli.N_LINES]
+    moving = rng.permutation(20)[: stream_plot.N_LINES]
     numbers[500:, moving] += 3.0
     path = tmp_path / "wide.csv"
     rows = [",".join(map(repr, [*row, i % 2])) for i, row in enumerate(numbers.tolist())]
     path.write_text("\n".join([",".join([*(f"f{j}" for j in range(20)), "y"]), *rows]) + "\n")
-    _, _, lines = streams_cli._window_means(open_file(path), 100, lambda n: None)
+    _, _, lines = stream_plot.window_means(open_file(path), 100, lambda n: None)
     assert set(lines) == {f"f{j}" for j in moving}
 
 
@@ -162,7 +162,7 @@ def test_plot_shows_the_lines_that_vary_most(tmp_path, seed):
     [
         (("show", "nosuch"), "unknown stream 'nosuch'"),
         (("show", "nosuch.csv"), "nosuch.csv"),
-        (("show", "sea_g", "--target", "y"), "--target y: sea_g is no file"),
+        (("show", "sea_g", "--target", "y"), "--target y is for files, and sea_g is no file"),
         (("plot", "nosuch"), "unknown stream 'nosuch'"),
         (("export", "nosuch", "out.csv"), "unknown stream 'nosuch'"),
         (("export", "sea_g", "out.xls", "--limit", 100), "out.xls: cannot be written"),

@@ -25,7 +25,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streams import real
+from streams import cache as cache_module
+from streams import fetching, real
 
 ROOT = Path(__file__).parent.parent
 FOLDER = "scikit-multiflow-0.4.1/src/skmultiflow/data/datasets"
@@ -47,7 +48,7 @@ def given():
 def cache(tmp_path, monkeypatch):
     """A cache folder of the test's own; pytest makes the session's fixtures before it."""
     monkeypatch.delenv(real.DATA_DIR_VARIABLE, raising=False)
-    monkeypatch.setattr(real, "cache_dir", lambda: tmp_path / "cache")
+    monkeypatch.setattr(cache_module, "cache_dir", lambda: tmp_path / "cache")
     return tmp_path / "cache"
 
 
@@ -414,10 +415,10 @@ def test_processes_that_fill_the_cache_at_once_leave_whole_files(small, tmp_path
         import hashlib
         from dataclasses import replace
         from pathlib import Path
-        from streams import real
+        from streams import cache as cache_module, real
 
         cache = Path({str(tmp_path / "cache")!r})
-        real.cache_dir = lambda: cache
+        cache_module.cache_dir = lambda: cache
         hashes = { {name: sha256(SMALL[name]) for name in ARCHIVED}!r}
         for name, known in hashes.items():
             real.SOURCES[name] = replace(real.SOURCES[name], sha256=known)
@@ -460,7 +461,7 @@ def local_index(small, no_index, tmp_path, monkeypatch):
     contents = {f"{root}/setup.py": setup, f"{root}/PKG-INFO": info} | members()
     archive = write_tar(folder / f"{root}.tar.gz", contents)
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
-    monkeypatch.setattr(real, "_ARCHIVE_SHA256", sha256(archive.read_bytes()))
+    monkeypatch.setattr(fetching, "ARCHIVE_SHA256", sha256(archive.read_bytes()))
     return archive
 
 
@@ -473,7 +474,7 @@ def test_one_fetch_puts_all_files_of_the_archive_in_the_cache(local_index, cache
 
 
 def test_an_archive_with_another_hash_is_refused(local_index, cache, monkeypatch):
-    monkeypatch.setattr(real, "_ARCHIVE_SHA256", "0" * 64)
+    monkeypatch.setattr(fetching, "ARCHIVE_SHA256", "0" * 64)
     with pytest.raises(FileNotFoundError, match="HASHES"):
         real.fetch("weather")
     assert files_in(cache) == []
@@ -491,13 +492,13 @@ def test_with_nothing_reachable_the_error_says_where_to_put_the_file(no_index, c
 
 
 def test_without_pip_the_error_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(real.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(fetching.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(FileNotFoundError, match="no pip; run python -m ensurepip"):
         real.fetch("electricity")
 
 
 def test_with_an_old_setuptools_the_error_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(real.importlib.metadata, "version", lambda name: "65.5.0")
+    monkeypatch.setattr(fetching.importlib.metadata, "version", lambda name: "65.5.0")
     with pytest.raises(FileNotFoundError, match="run python -m pip install --upgrade setuptools"):
         real.fetch("electricity")
 
@@ -507,10 +508,10 @@ def test_with_an_old_setuptools_the_error_says_what_to_install(monkeypatch):
 FETCHES = """
     import sys
     from pathlib import Path
-    from streams import real
+    from streams import cache, fetching, real
 
-    real.cache_dir = lambda: Path("cache").resolve()
-    real._ARCHIVE_SHA256 = sys.argv[1]
+    cache.cache_dir = lambda: Path("cache").resolve()
+    fetching.ARCHIVE_SHA256 = sys.argv[1]
     real.fetch("weather")
     """
 
@@ -679,14 +680,14 @@ def test_a_download_that_ends_early_is_refused(server, cache, monkeypatch):
 
 
 def test_a_location_that_does_not_answer_is_given_up(small_airlines, server, cache, tmp_path, monkeypatch):
-    monkeypatch.setattr(real, "TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(fetching, "TIMEOUT_SECONDS", 0.2)
     (tmp_path / "airlines.arff").write_bytes(AIRLINES)
     locate(monkeypatch, "airlines", server.url + "/hangs", (tmp_path / "airlines.arff").as_uri())
     assert real.fetch("airlines") == cache / "airlines.arff"
 
 
 def test_a_location_that_trickles_is_given_up(server, cache, monkeypatch):
-    monkeypatch.setattr(real, "TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(fetching, "TIMEOUT_SECONDS", 0.2)
     server.pages["/airlines.arff"] = (200, {"Content-Length": str(len(AIRLINES))}, [b"@"] * 60)
     locate(monkeypatch, "airlines", server.url + "/airlines.arff")
     start = time.monotonic()
@@ -772,10 +773,10 @@ def test_a_full_disk_is_told_of_with_the_file_of_the_cache(
 
 
 def test_a_location_may_not_send_on_to_one_without_encryption():
-    request = real.urllib.request.Request("https://example.org/a")
+    request = fetching.urllib.request.Request("https://example.org/a")
     with pytest.raises(OSError, match=r"sends on to http://example\.org/b, which is not encrypted"):
-        real._KeepingHttps().redirect_request(request, None, 302, "", {}, "http://example.org/b")
-    on = real._KeepingHttps().redirect_request(request, None, 302, "", {}, "https://example.net/b")
+        fetching._KeepingHttps().redirect_request(request, None, 302, "", {}, "http://example.org/b")
+    on = fetching._KeepingHttps().redirect_request(request, None, 302, "", {}, "https://example.net/b")
     assert on.full_url == "https://example.net/b"
 
 

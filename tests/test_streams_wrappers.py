@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams import Block, Drift, Feature, Stream, wrappers
+from streams import Block, Drift, Feature, Stream, selections
 from streams.benchmark import STREAMS
 from streams.synthetic import LED, Agrawal
 from streams.wrappers import (
@@ -312,7 +312,7 @@ def test_prior_shift_of_width_zero_changes_at_its_position():
 
 
 def test_class_that_never_comes_is_an_error_not_an_endless_loop(monkeypatch):
-    monkeypatch.setattr(wrappers, "PATIENCE", 10_000)
+    monkeypatch.setattr(selections, "PATIENCE", 10_000)
     stream = ClassImbalance(Numbered(100_000, shares=(0.5, 0.5, 0.0)), {"c": 1.0})
     with pytest.raises(ValueError, match="none of 10000 consecutive samples is of a class that is due"):
         read_all(stream)

@@ -9,17 +9,19 @@ is not done again. `run_grid` does the runs one after the other, in processes of
 Several commands may share a folder. A command does a run only while it holds the run's `Claim`, a lock of the operating
 system, which a process loses when it ends, however it ends. `Backlog` hands out the runs with their claims.
 
-`run` does a run, `lines` says what its result line and its curve hold, `folder` keeps them by means of `disk`, and
-`results` reads them; `grid` does many runs by one of the `executors`, which take them from the `backlog`.
+`planning` says which runs a grid has. `run` does one run, `lines` says what its result line and its curve hold,
+`folder` keeps them by means of `disk`, and `results` reads them. `evaluations` does the runs of `driftmoe evaluate`.
+`grid` does those of `driftmoe grid` by one of the `executors`. Both take the runs from the `backlog`.
 """
 
 from __future__ import annotations
 
 from driftmoe.experiment.backlog import GLANCE, Backlog, Event, Shared
 from driftmoe.experiment.disk import naming
+from driftmoe.experiment.evaluations import Evaluations
 from driftmoe.experiment.executors import LOOK, PATIENCE, Happenings, Work
 from driftmoe.experiment.folder import CLAIMS, COMMITTED, PENDING, Claim, JobFolder, ResultFolder
-from driftmoe.experiment.grid import EXECUTORS, OpenStream, run_grid, shard
+from driftmoe.experiment.grid import EXECUTORS, run_grid, shard
 from driftmoe.experiment.lines import (
     CURVE_COLUMNS,
     KEY,
@@ -29,9 +31,11 @@ from driftmoe.experiment.lines import (
     run_key,
     warm_up_protocol,
 )
+from driftmoe.experiment.planning import OpenStream, planned
 from driftmoe.experiment.results import read_failures, read_results
 from driftmoe.experiment.run import (
     ENOUGH_TO_COMPILE,
+    Attempt,
     News,
     Run,
     check_fingerprint,
@@ -46,8 +50,8 @@ from driftmoe.experiment.run import (
 
 __all__ = [
     "CLAIMS", "COMMITTED", "CURVE_COLUMNS", "ENOUGH_TO_COMPILE", "EXECUTORS", "GLANCE", "KEY", "LOOK", "OPTIONAL",
-    "PATIENCE", "PENDING", "REQUIRED", "Backlog", "Claim", "Event", "Happenings", "JobFolder", "News", "OpenStream",
-    "ResultFolder", "Run", "Shared", "Work", "check_fingerprint", "commit", "compile_first", "counts_warm_up", "naming",
-    "parsed_delay", "plain", "read_failures", "read_results", "reading", "run_grid", "run_job", "run_key", "shard",
-    "versions", "warm_up_protocol",
+    "PATIENCE", "PENDING", "REQUIRED", "Attempt", "Backlog", "Claim", "Evaluations", "Event", "Happenings", "JobFolder",
+    "News", "OpenStream", "ResultFolder", "Run", "Shared", "Work", "check_fingerprint", "commit", "compile_first",
+    "counts_warm_up", "naming", "parsed_delay", "plain", "planned", "read_failures", "read_results", "reading",
+    "run_grid", "run_job", "run_key", "shard", "versions", "warm_up_protocol",
 ]  # fmt: skip

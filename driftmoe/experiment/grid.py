@@ -6,19 +6,15 @@ import contextlib
 import functools
 import re
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
-from driftmoe.evaluation import FAILURES
 from driftmoe.experiment.backlog import Backlog, Event
 from driftmoe.experiment.executors import in_processes, on_dask, one_after_the_other
 from driftmoe.experiment.folder import JobFolder
+from driftmoe.experiment.planning import OpenStream
 from driftmoe.experiment.run import News, Run
 
 EXECUTORS = ("serial", "processes", "dask")
-
-OpenStream = Callable[..., Any]
-"""Called as `open_stream(name=, limit=, seed=)`; must be picklable, because other processes call it."""
 
 
 def run_grid(
@@ -130,5 +126,5 @@ def shard(runs: Sequence[Run], text: str) -> list[Run]:
 def _attempt(open_stream: OpenStream, run: Run) -> Iterator[News]:
     try:
         yield from run.do(open_stream(name=run.stream, limit=run.limit, seed=run.seed))
-    except FAILURES:
+    except Exception:  # models and streams may raise errors of any class
         yield traceback.format_exc()

@@ -95,20 +95,14 @@ class Run:
             If the stream is not the one that the run names, or holds no samples.
         """
         check_fingerprint(self, stream)
-        torch.set_num_threads(1)  # a router is small: threads would only wait for each other
-        compile_first(self, stream)
-        model = models.make(self.model, seed=self.seed)
-        last, curve = None, []
-        for last in prequential(stream, model, **self.protocol()):
-            if last.n_window_counted:
-                curve.append(self.curve_point(last))
+        attempt = Attempt(self, stream)
+        attempt.compile()
+        for checkpoint in attempt.checkpoints():
             if stream.n_samples:
-                yield last.n_samples / stream.n_samples
-        if last is None:
+                yield checkpoint.n_samples / stream.n_samples
+        if attempt.last is None:
             raise ValueError(f"{self.stream} holds no samples")
-        drifts = [(drift.position, drift.width) for drift in stream.drifts]
-        of_stream = {"stream_length": stream.n_samples, "drifts": drifts, "reading": reading(stream)}
-        yield self.result(last, model, **of_stream, is_complete=True), curve
+        yield attempt.result(is_complete=True), attempt.curve
 
     def result(
         self,
@@ -185,6 +179,60 @@ class Run:
             "samples_per_second": (checkpoint.n_samples - n_before) / checkpoint.window_seconds,
             **routing,
         }
+
+
+class Attempt:
+    """A run that is being done, and what it has measured so far.
+
+    Parameters
+    ----------
+    run
+        The run.
+    stream
+        The stream that the run names.
+
+    Attributes
+    ----------
+    last
+        The newest checkpoint; `None` before the first.
+    curve
+        The points of the windows so far in which a sample counts.
+    """
+
+    def __init__(self, run: Run, stream: Any) -> None:
+        torch.set_num_threads(1)  # a router is small: threads would only wait for each other
+        self.run, self.stream = run, stream
+        self.last: Checkpoint | None = None
+        self.curve: list[dict[str, Any]] = []
+        self._model = models.make(run.model, seed=run.seed)
+
+    def compile(self) -> None:
+        """Compile the kernels that the model needs, so that this time does not count in the figures."""
+        compile_first(self.run, self.stream)
+
+    def checkpoints(self, samples: Any = None) -> Iterator[Checkpoint]:
+        """Evaluate the model on the stream, and yield the checkpoints.
+
+        `samples` is read in place of the stream: the same samples, such as those of a stream that moves a progress bar.
+        """
+        samples = self.stream if samples is None else samples
+        for checkpoint in prequential(samples, self._model, **self.run.protocol()):
+            self.last = checkpoint
+            if checkpoint.n_window_counted:
+                self.curve.append(self.run.curve_point(checkpoint))
+            yield checkpoint
+
+    def result(self, *, is_complete: bool) -> dict[str, Any]:
+        """Return the result line of what was measured; there has to be a checkpoint."""
+        assert self.last is not None
+        return self.run.result(
+            self.last,
+            self._model,
+            stream_length=self.stream.n_samples,
+            drifts=[(drift.position, drift.width) for drift in self.stream.drifts],
+            is_complete=is_complete,
+            reading=reading(self.stream),
+        )
 
 
 def run_job(run: Run, stream: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -1,5 +1,6 @@
 """Experiments that train mixtures of neural experts under different policies: `driftmoe neural NAME`."""
 
+from driftmoe.neural.planning import planned_training
 from driftmoe.neural.runs import (
     EXPERIMENTS,
     N_POINTS,
@@ -10,4 +11,13 @@ from driftmoe.neural.runs import (
     open_experiment,
 )
 
-__all__ = ["EXPERIMENTS", "N_POINTS", "SETUPS", "NeuralRun", "Setup", "check_setup", "open_experiment"]
+__all__ = [
+    "EXPERIMENTS",
+    "N_POINTS",
+    "SETUPS",
+    "NeuralRun",
+    "Setup",
+    "check_setup",
+    "open_experiment",
+    "planned_training",
+]

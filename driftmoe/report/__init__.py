@@ -21,7 +21,7 @@ from driftmoe.report.figures import (
 )
 from driftmoe.report.pages import markdown, page, write
 from driftmoe.report.parts import NOTHING, Grid, Picture, Section
-from driftmoe.report.results import by_model, counting, lateness, left_out, reading, usable
+from driftmoe.report.results import by_model, counting, lateness, left_out, of_models, reading, usable
 from driftmoe.report.statistics import (
     ROPE,
     SIGNIFICANCE,
@@ -31,6 +31,7 @@ from driftmoe.report.statistics import (
     mean_ranks,
     probably_better,
 )
+from driftmoe.report.stream_plot import stream_figure, window_means
 from driftmoe.report.tables import (
     FIGURES,
     NEURAL,
@@ -71,6 +72,7 @@ __all__ = [
     "mean_ranks",
     "neural_figure",
     "neural_grid",
+    "of_models",
     "page",
     "plot_windows",
     "probably_better",
@@ -79,8 +81,10 @@ __all__ = [
     "routing_table",
     "save_figure",
     "sections",
+    "stream_figure",
     "table",
     "usable",
+    "window_means",
     "windows_figure",
     "write",
 ]

@@ -108,7 +108,7 @@ def windows_figure(
                 alpha=0.15,
                 linewidth=0,
             )
-    _mark_drifts(axes, drifts)
+    mark_drifts(axes, drifts)
     axes.set(title=_literal(title), xlabel="samples", ylabel="accuracy in the window, %")
     _add_legend(figure, axes)
     return figure
@@ -170,7 +170,7 @@ def routing_figure(
                     frame.index, frame[f"routing_{name}"], label=_literal(model), linewidth=1.2, **style
                 )
         axis.set(ylabel=label, ylim=(0.0, None))
-        _mark_drifts(axis, drifts)
+        mark_drifts(axis, drifts)
     if weights:
         (frame,) = of_model.values()
         for i, name in enumerate(weights):
@@ -183,7 +183,7 @@ def routing_figure(
                 linewidth=1.2,
             )
         axes[-1].set(ylabel="mean weight of each expert", ylim=(0.0, None))
-        _mark_drifts(axes[-1], drifts)
+        mark_drifts(axes[-1], drifts)
         axes[-1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize="small")
     else:
         _add_legend(figure, axes[0])
@@ -316,7 +316,7 @@ def _add_legend(figure: Figure, axes: Axes) -> None:
     figure.legend(handles, labels, loc="outside lower left", frameon=False)
 
 
-def _mark_drifts(axes: Axes, drifts: Sequence[Sequence[int]]) -> None:
+def mark_drifts(axes: Axes, drifts: Sequence[Sequence[int]]) -> None:
     """Draw the known drifts, and format the horizontal axis for samples."""
     for i, (position, width) in enumerate(drifts):
         label = "drift" if i == 0 else None

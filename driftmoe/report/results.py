@@ -16,6 +16,15 @@ def by_model(results: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str
     return groups
 
 
+def of_models(results: Sequence[Mapping[str, Any]], models: Sequence[str]) -> list[Mapping[str, Any]]:
+    """Return the result lines of these models, model by model; raise ValueError if one has none."""
+    found = by_model(results)
+    for model in models:
+        if model not in found:
+            raise ValueError(f"no result of model {model!r}; there are: {', '.join(found)}")
+    return [line for model in models for line in found[model]]
+
+
 def usable(results: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]], list[str]]:
     """Return the results that may be compared, and a sentence for each that may not.
 

@@ -1,0 +1,90 @@
+"""Progress bars on stderr."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from streams import Stream
+from streams.opening import FileOptions, open_stream
+from streams.real import Progress as Report
+from streams.stream import Block
+
+
+def open_with_bar(
+    name: str, options: FileOptions, limit: int | None, seed: int | None, data_dir: Path | None
+) -> Stream:
+    """Open a stream by name, or a file. Show a bar while the data of a real stream are downloaded."""
+    with download_bar() as progress:
+        return open_stream(name, options, limit=limit, seed=seed, data_dir=data_dir, progress=progress)
+
+
+@contextmanager
+def download_bar() -> Iterator[Report]:
+    """Yield a function for `streams.fetch` to call. It shows a bar from the first call on."""
+    progress = Progress(*Progress.get_default_columns(), DownloadColumn(), console=Console(stderr=True))
+    tasks: list[TaskID] = []
+
+    def update(done: int, total: int | None, description: str) -> None:
+        if not tasks:
+            progress.start()
+            tasks.append(progress.add_task(description))
+        progress.update(tasks[0], completed=done, total=total, description=description)
+
+    try:
+        yield update
+    finally:
+        if tasks:
+            progress.stop()
+
+
+@contextmanager
+def samples_bar(description: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Yield a function to call with the number of samples done so far. It shows a bar from the first call on."""
+    start = time.perf_counter()
+    progress = Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.completed:,.0f} samples, {task.fields[rate]:,.0f}/s"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+    task = progress.add_task(description, total=total, rate=0.0)
+
+    def update(n_done: int) -> None:
+        progress.start()  # does nothing when it has started
+        progress.update(task, completed=n_done, rate=n_done / (time.perf_counter() - start))
+
+    try:
+        yield update
+    finally:
+        if progress.live.is_started:
+            progress.stop()
+
+
+class Watched:
+    """A stream that moves a progress bar as its samples are taken."""
+
+    def __init__(self, stream: Stream, progress: Progress, task: TaskID) -> None:
+        self.classes, self.features, self.samples = stream.classes, stream.features, stream.samples
+        self._stream, self._progress, self._task = stream, progress, task
+
+    def __iter__(self) -> Iterator[tuple[dict[Hashable, Any], Any]]:
+        for n, sample in enumerate(self._stream):
+            if n % 50 == 0:
+                self._progress.update(self._task, completed=n)
+            yield sample
+
+    def blocks(self, size: int) -> Iterator[Block]:
+        """Yield the blocks of the stream."""
+        n = 0
+        for block in self._stream.blocks(size):
+            self._progress.update(self._task, completed=n)
+            yield block
+            n += len(block.y)

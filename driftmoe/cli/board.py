@@ -1,0 +1,112 @@
+"""The live table of a grid: what is running, what came last, and how much is left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.markup import escape
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from driftmoe.cli.terminal import note, say, table_console
+from driftmoe.experiment import Event, Run
+
+
+def show_grid(runs: Sequence[Run], events: Iterable[Event], out: Path) -> int:
+    """Show the events of a grid as they happen, and return how many runs failed.
+
+    Parameters
+    ----------
+    runs
+        All runs of the grid.
+    events
+        What happens to them, as `driftmoe.experiment.run_grid` yields it.
+    out
+        The folder of the results.
+    """
+    board, console = _Board(len(runs)), Console(stderr=True)
+    try:
+        with Live(board, console=console, refresh_per_second=2) as live:
+            for event in events:
+                board.take(event)
+                if event.state == "waiting":
+                    note(of_another_command(event), live.console)
+    except ImportError as error:
+        raise ValueError(str(error)) from None
+    if not console.is_terminal:
+        console.line()  # there the live table ends within its line
+    for name, n_left_out in board.left_out.items():
+        say(f"{name}: left out {n_left_out:,} malformed rows")
+    for run, file in board.failed.items():
+        note(f"driftmoe: {run.model} on {run.stream}, seed {run.seed}, failed; see {file}", console)
+    table_console().print(
+        f"Results: {out} ({board.n_done:,} of {len(runs):,} runs); next: driftmoe report {out}",
+        soft_wrap=True, markup=False,
+    )  # fmt: skip
+    return len(board.failed)
+
+
+def of_another_command(event: Event) -> str:
+    """Return a line on a run that another command is doing, or has done meanwhile."""
+    told = (
+        "is being done by another command and left to it"
+        if event.state == "waiting"
+        else "was done by another command; its result is taken"
+    )
+    return f"driftmoe: {event.run.model} on {event.run.stream}, seed {event.run.seed}, {told}"
+
+
+class _Board:
+    def __init__(self, n_runs: int) -> None:
+        self.failed: dict[Run, Path] = {}
+        self.left_out: dict[str, int] = {}
+        self.n_done = 0
+        self._n_runs, self._n_kept = n_runs, 0
+        self._running: dict[Run, float] = {}
+        self._share: dict[Run, float] = {}
+        self._last: Event | None = None
+        self._start = time.perf_counter()
+
+    def take(self, event: Event) -> None:
+        """Note an event."""
+        if event.state == "started":
+            self._running[event.run] = time.perf_counter()
+            return
+        self._share[event.run] = event.share
+        if event.state in ("moved", "waiting"):
+            return
+        self._running.pop(event.run, None)
+        self._last = event
+        if event.result is not None and (n := event.result.get("reading", {}).get("rows_left_out")):
+            self.left_out[event.run.stream] = n
+        if event.error is not None:
+            self.failed[event.run] = event.error
+        else:
+            self.n_done += 1
+            self._n_kept += event.state == "kept"
+
+    def __rich__(self) -> Group:
+        now = time.perf_counter()
+        table = Table(box=None, padding=(0, 2, 0, 0))
+        for heading in ("running", "stream", "seed", "for", ""):
+            table.add_column(heading)
+        for run, since in self._running.items():
+            bar = ProgressBar(total=1.0, completed=self._share.get(run, 0.0), width=30)
+            table.add_row(escape(run.model), escape(run.stream), str(run.seed), f"{now - since:,.0f} s", bar)
+        n_ended = self.n_done + len(self.failed)
+        n_left = self._n_runs - n_ended
+        line = (
+            f"{self.n_done:,} done ({self._n_kept:,} before), {len(self.failed):,} failed, "
+            f"{len(self._running):,} running, {n_left - len(self._running):,} to come"
+        )
+        if n_left and n_ended > self._n_kept:
+            line += f"; about {(now - self._start) / (n_ended - self._n_kept) * n_left:,.0f} s left"
+        if self._last is not None and self._last.result is not None:
+            run = self._last.run
+            line += f"; last: {run.model} on {run.stream} {self._last.result['accuracy']:.2%}"
+        return Group(table, Text(line)) if self._running else Group(Text(line))

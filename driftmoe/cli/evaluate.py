@@ -1,0 +1,228 @@
+"""`driftmoe evaluate`: models on one stream, one after the other, with a table and pictures at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+import streams
+from driftmoe import models, report
+from driftmoe.__main__ import INTERRUPTED
+from driftmoe.cli.bars import Watched, open_with_bar
+from driftmoe.cli.board import of_another_command
+from driftmoe.cli.options import CountWarmUp, DataDir, Delayed, Limit, Seeds, Window, reads_files
+from driftmoe.cli.terminal import (
+    left_out_rows,
+    note,
+    one_line_errors,
+    report_left_out,
+    report_reading,
+    say,
+    table_console,
+)
+from driftmoe.evaluation import Checkpoint
+from driftmoe.experiment import Attempt, Evaluations, ResultFolder, Run, parsed_delay, run_key
+from streams.opening import FileOptions
+
+DEFAULT_MODELS = ("driftmoe", "arf", "srp")
+
+EXAMPLES = """
+Examples:
+
+  driftmoe evaluate
+
+  driftmoe evaluate covtype --limit 50000 --model driftmoe --model "arf(n_models=30)"
+
+  driftmoe evaluate led_a --model "moe-vote(policy=STREAM)" --model "driftmoe(policy=TopP(p=0.9))" --routing
+
+  driftmoe evaluate flowers.csv --target species --model ht --model nb
+
+  driftmoe evaluate led_a --limit 100000 --seed 1 --seed 2 --seed 3 --out runs/led
+
+Models: {models}.
+
+Routing policies: {policies}; presets: {presets}.
+
+Streams: {streams}.
+""".format(
+    models=", ".join(models.MODELS),
+    policies=", ".join(models.POLICIES),
+    presets=", ".join(models.PRESETS),
+    streams=", ".join(streams.names()),
+)
+
+StreamName = Annotated[
+    str,
+    typer.Argument(
+        metavar="[STREAM]", help="Name of a stream, or a file (CSV, ARFF, JSON lines, Parquet, Arrow)."
+    ),
+]
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help='A model, with arguments as in "arf(n_models=100)". Repeat for several. '
+        f"Default: {', '.join(DEFAULT_MODELS)}.",
+        show_default=False,
+    ),
+]
+WithRouting = Annotated[
+    bool,
+    typer.Option(
+        "--routing",
+        help="Report how the models route samples to experts (experts used, entropy, oracle gap), and draw it.",
+    ),
+]
+Out = Annotated[
+    Path | None, typer.Option(help="Folder of the results. Default: runs/STREAM.", show_default=False)
+]
+
+
+@reads_files
+def evaluate(
+    stream: StreamName = "electricity",
+    *,
+    model: Models = None,
+    limit: Limit = None,
+    seed: Seeds = None,
+    window: Window = 1000,
+    delay: Delayed = "0",
+    count_warm_up: CountWarmUp = False,
+    routing: WithRouting = False,
+    out: Out = None,
+    options: FileOptions,
+    data_dir: DataDir = None,
+) -> None:
+    """Evaluate models on a stream, test-then-train: each sample is predicted first and then learned.
+
+    The figures are over all samples except the warm-up, which is predicted before the first label has come (see
+    --count-warm-up).
+
+    Prints a table, and writes results.jsonl, windows.csv and a picture of the accuracy over time.
+    Runs that are already in the folder stay there; the same run replaces its older result. Ctrl-C keeps what was
+    measured so far. If a model fails, what it measured is kept and the next model runs. If another command is doing a
+    run in the same folder, this command waits for it and uses its result.
+    """
+    # A model or seed that is named twice is one run.
+    specs, seeds = list(dict.fromkeys(model or DEFAULT_MODELS)), list(dict.fromkeys(seed or [1]))
+    short_name = stream if stream in streams.names() else Path(stream).name.split(".")[0] or "file"
+    with one_line_errors():
+        for spec in specs:
+            models.make(spec)
+        samples = {s: open_with_bar(stream, options, limit, s, data_dir) for s in seeds}
+        report_reading(stream, samples[seeds[0]], options)
+        folder = ResultFolder(out or Path("runs") / short_name)
+        hashes = {s: stream_of_seed.fingerprint() for s, stream_of_seed in samples.items()}
+        parsed_delay(delay)
+        runs = [
+            Run(stream, hashes[s], spec, s, limit, window, delay, count_warm_up)
+            for spec in specs
+            for s in seeds
+        ]
+        evaluations = Evaluations(runs, samples, folder)
+        is_complete = _do(evaluations)
+        results, failures = evaluations.results, evaluations.failures
+        in_order = {run_key(vars(run)): i for i, run in enumerate(runs)}
+        results.sort(key=lambda line: in_order[run_key(line)])
+        if not results and not failures and is_complete:
+            raise ValueError(f"{stream} holds no samples")
+    if results:
+        _show(stream, short_name, results, folder, window, routing, options)
+        report_left_out(left_out_rows(samples[seeds[0]]))
+    for failure in failures:
+        say(failure)
+    if not is_complete:
+        if not results:
+            typer.echo(
+                "driftmoe: interrupted before the first window was full; nothing was measured", err=True
+            )
+        raise typer.Exit(INTERRUPTED)
+    if failures:
+        raise typer.Exit(2)
+
+
+def _do(evaluations: Evaluations) -> bool:
+    """Do the runs with a progress bar for each, and return whether all were tried; Ctrl-C ends them."""
+    with (
+        Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        ) as progress,
+        contextlib.suppress(KeyboardInterrupt),
+    ):
+        for offer in evaluations.attempts():
+            if isinstance(offer, Attempt):
+                _attempt(offer, evaluations, progress)
+            else:
+                note(of_another_command(offer), progress.console)
+        return True
+    return False
+
+
+def _attempt(attempt: Attempt, evaluations: Evaluations, progress: Progress) -> None:
+    name, stream = f"{attempt.run.model}, seed {attempt.run.seed}", attempt.stream
+    task = progress.add_task(f"{name}: compiling, once per machine", total=None, figures="")
+    with evaluations.keeping(attempt):
+        attempt.compile()
+        progress.update(task, description=name, total=stream.n_samples)
+        for checkpoint in attempt.checkpoints(Watched(stream, progress, task)):
+            progress.update(task, completed=checkpoint.n_samples, figures=_figures(checkpoint))
+
+
+def _figures(checkpoint: Checkpoint) -> str:
+    rate, accuracy = checkpoint.n_samples / checkpoint.seconds, checkpoint.cumulative["accuracy"]
+    known = f"accuracy {accuracy:.2%}" if checkpoint.n_counted else "no label yet"
+    return f"{rate:,.0f} samples/s, {known}"
+
+
+def _show(
+    stream: str,
+    short_name: str,
+    results: Sequence[dict[str, Any]],
+    folder: ResultFolder,
+    window: int,
+    with_routing: bool,
+    options: FileOptions,
+) -> None:
+    """Print the table of these results and draw their curves."""
+    n_samples, late = max(result["n_samples"] for result in results), report.lateness(results[0])
+    late += report.counting(results[0])
+    told = ", ".join(part for part in (stream, report.reading(results[-1])) if part)
+    title = f"{told}, {n_samples:,} samples, test-then-train{late}{report.left_out(results)}"
+    picture = _picture_name(short_name, results[-1].get("reading", {}), options, late)
+    done = {run_key(result) for result in results}
+    curves = [point for point in folder.curves(stream) if run_key(point) in done]
+    drifts = results[0]["drifts"]
+    files = ["results.jsonl", "windows.csv", f"{picture}.png"]
+    console = table_console()
+    console.print(report.table(results, title=title))
+    title += f", windows of {window:,}"
+    report.plot_windows(curves, folder.path / files[-1], title=title, drifts=drifts)
+    if with_routing and (figure := report.routing_figure(curves, title=f"Routing on {title}", drifts=drifts)):
+        files.append(f"{picture}_routing.png")
+        report.save_figure(figure, folder.path / files[-1])
+        console.print(report.routing_table(results, title=f"Routing on {stream}"))
+    elif with_routing:
+        console.print("None of these models reports its routing.")
+    written = ", ".join(str(folder.path / name) for name in files)
+    console.print(f"Results: {written}", soft_wrap=True, markup=False)
+
+
+def _picture_name(short_name: str, reading: dict[str, Any], options: FileOptions, late: str) -> str:
+    """Return the name of the picture's file. Results on other columns of a file have pictures of their own."""
+    given = options.given().keys() - {"header"}
+    chosen = {name: value for name, value in reading.items() if name in given}
+    name = ", ".join([short_name, *([report.reading({"reading": chosen})] if chosen else [])])
+    return re.sub(r"[^\w.-]+", "_", f"{name[:80].rstrip(' ,`')}{late}")

@@ -1,0 +1,109 @@
+"""`driftmoe grid`: every model on every stream with every seed."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import streams
+from driftmoe.cli.bars import open_with_bar
+from driftmoe.cli.board import show_grid
+from driftmoe.cli.options import CountWarmUp, DataDir, Delayed, Limit, Seeds, Window, Workers, reads_files
+from driftmoe.cli.terminal import one_line_errors, report_reading
+from driftmoe.experiment import JobFolder, planned, run_grid
+from driftmoe.experiment import shard as shard_of
+from streams import Stream
+from streams.opening import FileOptions
+
+EXAMPLES = """
+Examples:
+
+  driftmoe grid led_a sea_a rbf_f --limit 100000 -m driftmoe -m arf --seed 1 --seed 2 --seed 3 --out runs/grid
+
+  driftmoe grid led_a sea_a -m driftmoe --executor dask --scheduler tcp://10.0.0.1:8786 --out runs/grid
+
+  driftmoe grid led_a sea_a -m driftmoe -m arf --shard 2/8 --out runs/grid     (the second of eight machines)
+"""
+
+StreamNames = Annotated[
+    list[str], typer.Argument(metavar="STREAM...", help="Names of streams, or files.", show_default=False)
+]
+Models = Annotated[
+    list[str], typer.Option("--model", "-m", help="A model. Repeat for several.", show_default=False)
+]
+Out = Annotated[Path, typer.Option(help="Folder of the results, with one file per run.")]
+Executor = Annotated[
+    str,
+    typer.Option(
+        help="Where the runs are done: serial (one after the other), processes (of this machine), "
+        "or dask (a cluster; needs driftmoe\\[dask])."
+    ),
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="Address of a running Dask scheduler to use.", show_default=False),
+]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        metavar="I/N",
+        help="Do only the I-th of N parts of the grid, so that N machines can share it.",
+        show_default=False,
+    ),
+]
+
+
+@reads_files
+def grid(
+    stream: StreamNames,
+    *,
+    model: Models,
+    limit: Limit = None,
+    seed: Seeds = None,
+    window: Window = 1000,
+    delay: Delayed = "0",
+    count_warm_up: CountWarmUp = False,
+    out: Out = Path("runs/grid"),
+    executor: Executor = "processes",
+    workers: Workers = 1,
+    scheduler: Scheduler = None,
+    shard: Shard = None,
+    options: FileOptions,
+    data_dir: DataDir = None,
+) -> None:
+    """Run every model on every stream with every seed. Runs that have a result are not done again.
+
+    Each run writes one file, whole or not at all. If a grid is stopped, in whatever way, give the same command again
+    to do the rest. Commands that share a folder share the work: while one command is doing a run, the others leave it
+    alone, unless that command dies. `driftmoe report` turns the folder into a page. The options that say how a file is
+    read (from --target on) apply to all files, and not to streams known by name.
+    """
+    with one_line_errors():
+        has_files = not set(stream) <= set(streams.names())
+        open_run = functools.partial(
+            _open_named_or_file if has_files else open_with_bar, options=options, data_dir=data_dir
+        )
+        for name in dict.fromkeys(stream):
+            if name not in streams.names():
+                report_reading(name, open_run(name=name, limit=limit, seed=None), options)
+        runs = planned(
+            stream, model, seed or [1], open_run,
+            limit=limit, window=window, delay=delay, count_warm_up=count_warm_up,
+        )  # fmt: skip
+        runs = shard_of(runs, shard) if shard else runs
+        events = run_grid(
+            runs, open_run, JobFolder(out), executor=executor, n_workers=workers, scheduler=scheduler
+        )
+        n_failed = show_grid(runs, events, out)
+    if n_failed:
+        raise typer.Exit(1)
+
+
+def _open_named_or_file(
+    name: str, options: FileOptions, limit: int | None, seed: int | None, data_dir: Path | None
+) -> Stream:
+    """Open a stream as `open_with_bar` does, but without the options of files if it is known by name."""
+    return open_with_bar(name, FileOptions() if name in streams.names() else options, limit, seed, data_dir)

@@ -1,0 +1,86 @@
+"""`driftmoe neural`: train mixtures of neural experts under several routing policies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from driftmoe import models, report
+from driftmoe.cli.board import show_grid
+from driftmoe.cli.options import Seeds, Workers
+from driftmoe.cli.terminal import one_line_errors, table_console
+from driftmoe.experiment import JobFolder, run_grid
+from driftmoe.neural import SETUPS, open_experiment, planned_training
+
+EXAMPLES = """
+Examples:
+
+  driftmoe neural drift --seed 1 --seed 2 --seed 3
+
+  driftmoe neural lm --policy "TopK(2)" --policy ADAMOE --policy plain --seed 1 --workers 2 --out runs/lm
+
+Policies: {policies}; presets: {presets}; plain (one network or LoRA instead of experts), frozen or frozen(POLICY)
+(a router that does not learn), mola (adapt only: more experts in higher layers). Default: {setups}, and in adapt also
+mola.
+""".format(
+    policies=", ".join(p for p in models.POLICIES if p != "LinearK"),
+    presets=", ".join(models.PRESETS),
+    setups=", ".join(SETUPS),
+)
+
+Experiment = Annotated[str, typer.Argument(metavar="NAME", help="lm, adapt or drift.", show_default=False)]
+Setups = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--policy",
+        "-p",
+        help="A routing policy. Repeat for several. Default: those named below.",
+        show_default=False,
+    ),
+]
+Steps = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Steps of the optimiser. Default: 200 (lm), 120 (adapt), 1000 (drift).",
+        show_default=False,
+    ),
+]
+Out = Annotated[Path, typer.Option(help="Folder of the results, with one file per run.")]
+
+
+def neural(
+    name: Experiment,
+    policy: Setups = None,
+    seed: Seeds = None,
+    steps: Steps = None,
+    out: Out = Path("runs/neural"),
+    workers: Workers = 1,
+) -> None:
+    """Train mixtures of neural experts under several policies, and compare their quality with their cost.
+
+    lm: a small byte-level transformer on the sources of Python's standard library. adapt: LoRA experts in a pretrained
+    sentence encoder, on three text tasks (needs the extra adapt). drift: digits whose pixels, angle or labels change,
+    test-then-train (needs the extra drift).
+
+    Runs that have a result are not done again. `driftmoe report` turns the folder into a page.
+    """
+    with one_line_errors():
+        runs = planned_training(name, policy, seed or [1], steps=steps)
+        folder = JobFolder(out)
+        events = run_grid(runs, open_experiment, folder, executor="processes", n_workers=workers)
+        n_failed = show_grid(runs, events, out)
+    console = table_console()
+    for full in dict.fromkeys(run.stream for run in runs):
+        results = [line for run in runs if run.stream == full and (line := folder.result(run))]
+        if results:
+            title = f"{full}, {results[0]['n_samples']:,} samples"
+            console.print(
+                report.as_table(report.neural_grid(results), title=title, caption=report.NEURAL_NOTE)
+            )
+            report.save_figure(report.neural_figure(results, title=title), out / f"{full}.png")
+            console.print(f"Picture: {out / f'{full}.png'}", soft_wrap=True, markup=False)
+    if n_failed:
+        raise typer.Exit(1)

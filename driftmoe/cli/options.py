@@ -1,0 +1,142 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from streams.opening import FileOptions
+
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME", help="A name from `driftmoe streams list`, or a file.", show_default=False
+    ),
+]
+Limit = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Number of samples. The drifts of a synthetic stream move in proportion.",
+        show_default=False,
+    ),
+]
+Seed = Annotated[int | None, typer.Option(help="Seed of a synthetic stream.", show_default="1")]
+Seeds = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--seed",
+        min=0,
+        help="Seed of the models and of synthetic streams. Repeat for several. Default: 1.",
+        show_default=False,
+    ),
+]
+Window = Annotated[int, typer.Option(min=1, help="Samples in each window of the curve.")]
+Delayed = Annotated[
+    str,
+    typer.Option(
+        metavar="SAMPLES",
+        help="Samples that arrive between a sample and its label: a number such as 1000, a range such as 100-2000 "
+        "for random delays, or the name of a column that holds the delay.",
+    ),
+]
+CountWarmUp = Annotated[
+    bool,
+    typer.Option(
+        "--count-warm-up",
+        help="Include the warm-up in the figures: the samples that are predicted before the first label has come, "
+        "when no model can know a class. This is the first sample, or with late labels all samples of the first "
+        "delay. Without this option they are left out.",
+    ),
+]
+Workers = Annotated[int, typer.Option(min=1, help="Number of runs at the same time.")]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder that holds the files of real streams. Default: $DRIFTMOE_DATA, then the user's cache."
+    ),
+]
+
+
+def file_options(
+    target: Annotated[
+        str | None,
+        typer.Option(
+            help="Class column of a file, by name or by position (0 is the first). Default: the last column.",
+            show_default=False,
+        ),
+    ] = None,
+    on_bad_row: Annotated[
+        Literal["error", "skip"],
+        typer.Option(help="What to do with malformed rows of a file: stop at the first, or skip them."),
+    ] = "error",
+    drop: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN", help="Column of a file to leave out. Repeat for several.", show_default=False
+        ),
+    ] = None,
+    nominal: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Column of a file to read as categories. Repeat for several.",
+            show_default=False,
+        ),
+    ] = None,
+    delimiter: Annotated[
+        str | None,
+        typer.Option(metavar="CHAR", help="Character between the fields of a CSV file.", show_default=","),
+    ] = None,
+    no_header: Annotated[
+        bool, typer.Option("--no-header", help="The CSV file has no line of column names.")
+    ] = False,
+    missing: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MARK",
+            help="Text that marks a missing value in a file, besides the usual marks. Repeat for several.",
+            show_default=False,
+        ),
+    ] = None,
+    encoding: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Encoding of a text file, such as latin-1.", show_default="utf-8"),
+    ] = None,
+) -> FileOptions:
+    """Return the options that say how a file is read; a target that is a whole number is a position."""
+    return FileOptions(
+        target=int(target) if target is not None and re.fullmatch(r"-?\d+", target) else target,
+        on_bad_row=on_bad_row,
+        drop=drop or (),
+        nominal=nominal or (),
+        delimiter=delimiter,
+        header=False if no_header else None,
+        missing=missing or (),
+        encoding=encoding,
+    )
+
+
+def reads_files(command: Callable[..., None]) -> Callable[..., None]:
+    """Replace the parameter `options` of a command by those of `file_options`, so that each is an option of its own."""
+    of_files = inspect.signature(file_options, eval_str=True).parameters
+    parameters: list[inspect.Parameter] = []
+    for parameter in inspect.signature(command, eval_str=True).parameters.values():
+        parameters += of_files.values() if parameter.name == "options" else [parameter]
+
+    @functools.wraps(command)
+    def with_options(**arguments: Any) -> None:
+        given = {name: arguments.pop(name) for name in of_files}
+        command(**arguments, options=file_options(**given))
+
+    named = [parameter.replace(kind=parameter.KEYWORD_ONLY) for parameter in parameters]
+    # The command line reads the signature, and the annotations apart from it.
+    with_options.__signature__ = inspect.Signature(named)  # type: ignore[attr-defined]
+    with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in named}
+    return with_options

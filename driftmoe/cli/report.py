@@ -1,0 +1,73 @@
+"""`driftmoe report`: compare the models in result files on one page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from driftmoe import report
+from driftmoe.cli.terminal import one_line_errors, table_console
+from driftmoe.experiment import read_failures, read_results
+
+EXAMPLES = """
+Examples:
+
+  driftmoe report runs/grid
+
+  driftmoe report runs --out page --title 'Nine streams'
+
+  driftmoe report runs/grid -m driftmoe -m arf
+
+  driftmoe report benchmarks/results/ablation/gate.jsonl
+"""
+
+Results = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DIR",
+        help="Folder of results, read with all folders in it; or one file of result lines.",
+        show_default=False,
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder for the report. Default: DIR, or for a file a folder of its name in runs/.",
+        show_default=False,
+    ),
+]
+Title = Annotated[str, typer.Option(help="Heading of the report.")]
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="A model to compare, in the order of the columns. Repeat for several. Default: all.",
+        show_default=False,
+    ),
+]
+
+
+def write_report(
+    folder: Results,
+    out: Out = None,
+    title: Title = "Models on streams that drift",
+    model: Models = None,
+) -> None:
+    """Compare the models in result files: one HTML page that needs no network, and the same as Markdown.
+
+    Tables with mean ± deviation over seeds, mean ranks, the Friedman test with a critical-difference diagram, the
+    Bayesian signed-rank test, time against accuracy, and the accuracy over time with the known drifts and their cost.
+    """
+    with one_line_errors():
+        results, curves = read_results(folder)
+        chosen = report.of_models(results, model) if model else results
+        try:
+            parts = report.sections(chosen, curves, read_failures(folder))
+        except ImportError as error:
+            raise ValueError(str(error)) from None
+        where = folder if folder.is_dir() else Path("runs") / folder.stem
+        written = report.write(parts, out or where, title=title)
+    table_console().print(f"Report: {', '.join(map(str, written))}", soft_wrap=True, markup=False)

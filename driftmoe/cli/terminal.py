@@ -1,0 +1,79 @@
+"""What the commands write to the terminal: one-line messages on stderr, tables on stdout."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import typer
+from rich.console import Console
+
+from streams import Stream, files
+from streams.opening import FileOptions
+
+_FLAGS = {
+    r"\btarget='?(.*?)'? is for files": r"--target \1 is for files",
+    r"\bmissing=\[(?:\.\.\., )?'(.*?)'\]": r"--missing '\1'",
+    r"\bencoding='(.*?)'": r"--encoding \1",
+    r"\bdrop=\['(.*?)'\]": r"--drop '\1'",
+    r"\bnominal=\['(.*?)'\]": r"--nominal '\1'",
+    r"\bdelimiter='(.)'": r"--delimiter '\1'",
+    r"\bheader=False": "--no-header",
+    r"\bon_bad_row='skip'": "--on-bad-row skip",
+    r"\bcount_warm_up=True": "--count-warm-up",
+    r"; leave header out": "; leave --no-header out",
+    r"; leave (target|drop|nominal|delimiter|missing|encoding) out": r"; leave --\1 out",
+}
+"""Arguments in messages of the library -> the same as options of the command line, as regular expressions."""
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turn an error in what the user wrote, or in a file, into one line and exit code 2."""
+    try:
+        yield
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        say(str(error))
+        raise typer.Exit(2) from None
+
+
+def say(message: str) -> None:
+    """Write a message to stderr in one line, with options in the place of the library's arguments."""
+    for argument, flag in _FLAGS.items():
+        message = re.sub(argument, flag, message)
+    note(f"driftmoe: {message}", Console(stderr=True))
+
+
+def note(text: str, console: Console) -> None:
+    """Write one line as it is, however long."""
+    console.print(text, soft_wrap=True, markup=False, highlight=False)
+
+
+def table_console() -> Console:
+    """Return the console for tables: as wide as the terminal, or wide enough for a table in a file."""
+    console = Console()
+    return console if console.is_terminal else Console(width=160)
+
+
+def report_reading(name: str, stream: Stream, options: FileOptions) -> None:
+    """Write to stderr which column of a file is the class, unless the user named it, and what may be read wrongly."""
+    target = stream.reading.get("target")
+    if target is not None and options.target is None:
+        say(f"{Path(name).name}, class: last column, `{target}`")
+    for text in stream.notes:
+        say(text)
+
+
+def left_out_rows(stream: Stream) -> files.BadRows:
+    """Return the malformed rows that the last reading left out."""
+    return getattr(stream, "bad_rows", files.BadRows())
+
+
+def report_left_out(left_out: files.BadRows) -> None:
+    """Write to stderr how many malformed rows were left out, if any, and what was wrong with the first."""
+    if left_out.count:
+        say(f"left out {left_out.count:,} malformed rows; the first: {left_out.reasons[0]}")

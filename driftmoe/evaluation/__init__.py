@@ -1,0 +1,32 @@
+"""Evaluation on streams, in three protocols that yield checkpoints.
+
+`prequential` predicts each sample and then learns it, with delayed labels, warm start, sample weights, and a past that
+slides or fades. `holdout` tests at intervals on samples that are not learned. `cross_validate` does cross-validation in
+one pass over the stream.
+
+`checks` refuses what is no stream or no classifier, `delays` says when labels come and what samples weigh, `loops` lets
+a model go through the samples, `tally` counts what it answers, and `user_metrics` reads the metrics that a user adds.
+"""
+
+from __future__ import annotations
+
+from driftmoe.evaluation.delays import Delay, Weight
+from driftmoe.evaluation.loops import BLOCK_SIZE, Answers, OwnLoop
+from driftmoe.evaluation.prequential import prequential
+from driftmoe.evaluation.protocols import cross_validate, holdout
+from driftmoe.evaluation.tally import MEASURING_SHARE, Checkpoint
+from driftmoe.evaluation.user_metrics import Metrics
+
+__all__ = [
+    "BLOCK_SIZE",
+    "MEASURING_SHARE",
+    "Answers",
+    "Checkpoint",
+    "Delay",
+    "Metrics",
+    "OwnLoop",
+    "Weight",
+    "cross_validate",
+    "holdout",
+    "prequential",
+]

@@ -1,0 +1,95 @@
+"""Samples with the delay of their label and with their weight."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from driftmoe.evaluation.checks import labelled
+
+Delay = int | tuple[int, int] | str | Callable[[Any, Any], int]
+Weight = str | Callable[[Any, Any], float]
+
+
+class Row(NamedTuple):
+    """A sample, the number of samples after which its label comes, and its weight."""
+
+    x: Mapping[Any, Any]
+    y: Hashable
+    delay: int
+    weight: float | None
+
+
+def with_delays_and_weights(
+    samples: Iterable[tuple[Mapping[Any, Any], Hashable]],
+    delay: Delay,
+    weight: Weight | None,
+    seed: int | None,
+) -> Iterator[Row]:
+    """Yield the samples with their delays and weights, without the features that hold these."""
+    hidden = {name for name in (delay, weight) if isinstance(name, str)}
+    rng = np.random.default_rng(seed)
+    for x, y in labelled(samples):
+        n_late = _delay_of(x, y, delay, rng)
+        of_sample = None if weight is None else _weight_of(x, y, weight)
+        if hidden:
+            x = {name: value for name, value in x.items() if name not in hidden}
+        yield Row(x, y, n_late, of_sample)
+
+
+def _delay_of(x: Mapping[Any, Any], y: Hashable, delay: Delay, rng: np.random.Generator) -> int:
+    """Return the delay of a sample, drawn if it is random."""
+    d: Any
+    if isinstance(delay, str):
+        if delay not in x:
+            raise ValueError(
+                f"delay={delay!r} is no feature of this sample, which has {', '.join(map(str, x))}; give a number of "
+                "samples, a range, or the name of a feature that holds it"
+            )
+        d = x[delay]
+    elif isinstance(delay, tuple):
+        d = rng.integers(*delay, endpoint=True)
+    else:
+        d = delay(x, y) if callable(delay) else delay
+    if not isinstance(d, int | float | np.number) or not d >= 0 or float(d) % 1:
+        raise ValueError(
+            f"delay={d}; a label comes a whole number of samples after its own, not before: choose 0, 1, 2, ..."
+        )
+    return int(d)
+
+
+def _weight_of(x: Mapping[Any, Any], y: Hashable, weight: Weight) -> float:
+    if isinstance(weight, str) and weight not in x:
+        raise ValueError(
+            f"weight={weight!r} is no feature of this sample, which has {', '.join(map(str, x))}; give the name of a "
+            "feature that holds it, or a function of sample and label"
+        )
+    w = float(x[weight] if isinstance(weight, str) else weight(x, y))
+    if not 0.0 < w < math.inf:
+        raise ValueError(f"weight={w}; choose finite weights above 0")
+    return w
+
+
+def check_delay(delay: Any) -> None:
+    """Raise ValueError unless the delay is a number of samples, a range of them, a name or a function."""
+    is_range = (
+        isinstance(delay, tuple) and len(delay) == 2 and all(isinstance(d, numbers.Integral) for d in delay)
+    )
+    if isinstance(delay, numbers.Real | str) or callable(delay) or (is_range and 0 <= delay[0] <= delay[1]):
+        return
+    raise ValueError(
+        f"delay={delay!r}; give a number of samples, a range (low, high) with 0 <= low <= high, the name of a feature, "
+        "or a function of sample and label"
+    )
+
+
+def check_weight(weight: Any) -> None:
+    """Raise ValueError unless the weight is None, a name or a function."""
+    if not (weight is None or isinstance(weight, str) or callable(weight)):
+        raise ValueError(
+            f"weight={weight!r}; give the name of a feature that holds it, or a function of sample and label"
+        )

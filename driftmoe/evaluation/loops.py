@@ -1,0 +1,124 @@
+"""Run a model over the samples: one by one, in blocks, or in a loop of its own."""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from driftmoe.evaluation.checks import takes_weight
+from driftmoe.evaluation.delays import Row, with_delays_and_weights
+
+BLOCK_SIZE = 256
+"""Samples that a model which takes blocks gets at once, if it does not name another size."""
+
+
+class Answers(NamedTuple):
+    """The predictions of a model on some samples.
+
+    Attributes
+    ----------
+    y_true, y_pred
+        Labels and predictions.
+    seconds, cpu_seconds
+        Time in the model: wall clock, and summed over all processor cores.
+    weights
+        Weights of the samples; `None` if each counts 1.
+    proba
+        Class probabilities if there is a single sample and a metric reads them.
+    n_warm_up
+        Number of first samples that were predicted before any label had come.
+    """
+
+    y_true: Sequence[Hashable]
+    y_pred: Sequence[Hashable]
+    seconds: float
+    cpu_seconds: float
+    weights: Sequence[float] | None = None
+    proba: Mapping[Any, float] | None = None
+    n_warm_up: int = 0
+
+
+class OwnLoop(Protocol):
+    """A model that tests and trains itself, as MOA's learners do in Java; see `driftmoe.moa`."""
+
+    def test_then_train(self, stream: Any, size: int) -> Iterator[Answers]:
+        """Test, then train, on all samples of a stream. Yield the answers, `size` samples at a time."""
+
+
+def first_is_warm_up(events: Iterator[Answers]) -> Iterator[Answers]:
+    """Mark the first sample as warm-up: it is predicted before any label has come, all others after."""
+    for n_before, event in enumerate(events):
+        yield event if n_before else event._replace(n_warm_up=1)
+
+
+def one_by_one(
+    rows: Iterable[Row], model: Any, warm_start: int, reads_proba: bool, *, knows_a_class: bool = False
+) -> Iterator[Answers]:
+    """Predict each sample when it arrives, and learn it when its label does."""
+    waiting: list[tuple[int, int, Row]] = []
+    learns_weights = takes_weight(model)
+    clock, cpu_clock = time.perf_counter, time.process_time
+    for i, row in enumerate(rows):
+        is_warm = i >= warm_start
+        if is_warm and row.delay > 0 and not isinstance(row.x, str):
+            row = row._replace(x=dict(row.x))  # the caller may reuse the dictionary
+        heapq.heappush(waiting, (i + row.delay * is_warm, i, row))
+        cpu_start, start = cpu_clock(), clock()
+        y_pred = model.predict_one(row.x) if is_warm else None
+        proba = model.predict_proba_one(row.x) if is_warm and reads_proba else None
+        n_warm_up = int(not knows_a_class)
+        while waiting and waiting[0][0] <= i:
+            _, _, due = heapq.heappop(waiting)
+            if due.weight is not None and learns_weights:
+                model.learn_one(due.x, due.y, w=due.weight)
+            else:
+                model.learn_one(due.x, due.y)
+            knows_a_class = True
+        seconds, cpu_seconds = clock() - start, cpu_clock() - cpu_start
+        weights = None if row.weight is None else (row.weight,)
+        yield Answers((row.y,), (y_pred,), seconds, cpu_seconds, weights, proba, n_warm_up)
+
+
+def in_blocks(stream: Any, model: Any, step: int, warm_start: int) -> Iterator[Answers]:
+    """Give the model blocks of samples, cut where steps end."""
+    names = [feature.name for feature in stream.features]
+    values = [feature.values for feature in stream.features]  # the lists may grow while a file is read
+    clock, cpu_clock = time.perf_counter, time.process_time
+    n_samples = 0
+    for block in stream.blocks(getattr(model, "block_size", BLOCK_SIZE)):
+        first = 0
+        while first < len(block.y):
+            last = min(first + step - n_samples % step, len(block.y))
+            if n_samples < warm_start:
+                last = min(last, first + warm_start - n_samples)
+            X, y = block.X[first:last], block.y[first:last]
+            cpu_start, start = cpu_clock(), clock()
+            try:
+                y_pred = model.step_many(X, y, names=names, values=values, classes=stream.classes)
+            # A row cannot be read, and no row of the block has been learned. The rows before it can be, one by one.
+            except (TypeError, ValueError):
+                rows = with_delays_and_weights(stream.samples(X, y), 0, None, None)
+                yield from one_by_one(rows, model, warm_start - n_samples, False, knows_a_class=True)
+            else:
+                seconds, cpu_seconds = clock() - start, cpu_clock() - cpu_start
+                yield Answers([stream.classes[t] for t in y.tolist()], y_pred, seconds, cpu_seconds)
+            n_samples += last - first
+            first = last
+
+
+def predict_sample(model: Any, x: Mapping[Any, Any], y: Hashable, reads_proba: bool) -> Answers:
+    """Return the prediction of one sample, with probabilities if `reads_proba`."""
+    cpu_start, start = time.process_time(), time.perf_counter()
+    y_pred = model.predict_one(x)
+    proba = model.predict_proba_one(x) if reads_proba else None
+    return Answers((y,), (y_pred,), time.perf_counter() - start, time.process_time() - cpu_start, None, proba)
+
+
+def learn_sample(model: Any, x: Mapping[Any, Any], y: Hashable, times: int = 1) -> Answers:
+    """Let a model learn a sample so many times, and return the time it took, with `None` for a prediction."""
+    cpu_start, start = time.process_time(), time.perf_counter()
+    for _ in range(times):
+        model.learn_one(x, y)
+    return Answers((y,), (None,), time.perf_counter() - start, time.process_time() - cpu_start)

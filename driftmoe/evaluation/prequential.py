@@ -1,0 +1,185 @@
+"""Prequential evaluation: predict each sample first, then learn it; every sample counts."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from typing import Any
+
+from river import base
+
+from driftmoe.evaluation.checks import check_counts, check_model, check_stream
+from driftmoe.evaluation.delays import Delay, Weight, check_delay, check_weight, with_delays_and_weights
+from driftmoe.evaluation.loops import Answers, OwnLoop, first_is_warm_up, in_blocks, one_by_one
+from driftmoe.evaluation.tally import Checkpoint, Tally
+from driftmoe.evaluation.user_metrics import Metrics
+
+
+def prequential(
+    stream: Iterable[tuple[Mapping[Any, Any], Hashable]],
+    model: base.Classifier | OwnLoop,
+    *,
+    metrics: Metrics | None = None,
+    window: int = 1000,
+    step: int | None = None,
+    fading: float | None = None,
+    delay: Delay | None = None,
+    weight: Weight | None = None,
+    warm_start: int = 0,
+    count_warm_up: bool = False,
+    keep_predictions: bool = False,
+    seed: int | None = None,
+) -> Iterator[Checkpoint]:
+    """Test, then train, on each sample in turn. Yield a checkpoint after every step.
+
+    Samples that are predicted before the first label has come, when no model can know a class, do not count in the
+    figures. Without `delay` this is only the first sample.
+
+    Parameters
+    ----------
+    stream
+        Samples in order, as `(x, y)`. If it has `classes`, their order decides between equally frequent labels in
+        kappa-M.
+    model
+        Any river classifier. If it predicts nothing (`predict_one` returns `None`) after a label has come, the
+        prediction counts as wrong, but `None` is not a class; for a metric of probabilities an empty prediction is the
+        worst. If the stream has `blocks` and the model `step_many`, as `DriftMoEClassifier` has, samples go in blocks,
+        which is faster and gives the same predictions. A model with `test_then_train`, such as those of `driftmoe.moa`,
+        tests and trains itself on a stream.
+    metrics
+        River metrics to compute beside the standard figures: one, several, or a dictionary of them by name; without a
+        name, that of the class is taken. If a metric reads probabilities, the model gives both label and probabilities,
+        sample by sample. Each metric is also computed anew for every window, so that metrics need not forget by
+        themselves; river's `Rolling`, which is not a metric, is refused. A metric of two classes reads labels as True
+        and False; another label can be the positive one, as in `F1(pos_val="yes")`.
+    window
+        Number of samples that a checkpoint's `window` looks back on.
+    step
+        Samples between two checkpoints; `window` by default. With a smaller step the window slides.
+    fading
+        Factor in (0, 1): each sample counts this much times the weight of the one after it, and `window` holds figures
+        over all samples, faded. See `driftmoe.metrics.Fading`.
+    delay
+        Samples that arrive between a sample and its label. A sample is predicted when it arrives and learned when its
+        label does, after the sample that has just arrived has been predicted; older samples are learned first. Give an
+        integer; a pair `(low, high)` for a random delay with equal chances; the name of a column of the stream that
+        holds it, which is then hidden from the model; or a function of `(x, y)`. A label that is due after the end is
+        not learned. With 1, a label is learned after the next sample has been predicted: this is river's `delay=2`, and
+        river's 1 is 0 here; river also learns what is left at the end. The baseline of kappa-temporal knows the last
+        label at once, so that a model which repeats the last label it learned is below 0.
+    weight
+        Weight of a sample: the name of a column that holds it, which is then hidden from the model, or a function of
+        `(x, y)`. It counts in the figures. It counts in learning only if `learn_one` of the model, or of the last step
+        of a pipeline, has an argument `w`, which many of river's models lack, its ensembles among them.
+    warm_start
+        Number of first samples that are learned at once and not predicted. Checkpoints begin after them.
+    count_warm_up
+        Whether samples count that are predicted before the first label has come; most models get them wrong. Useful for
+        a model that has been trained before.
+    keep_predictions
+        Whether checkpoints carry the predictions.
+    seed
+        Seed of random delays.
+
+    Yields
+    ------
+    checkpoint
+        One per full step, and one at the end for the rest. The figures of a window are over its own samples, but the
+        baseline of kappa-M predicts the majority of the last `window` labels, and that of kappa-temporal the previous
+        label, as in MOA's windowed evaluator. If the run is interrupted, or the stream or the model raises, one more
+        checkpoint holds the samples since the last one, and then the exception goes on.
+
+    Raises
+    ------
+    ValueError
+        - If `window` or `step` is below 1, or `step` does not divide `window`; if `fading` is out of range.
+        - If a delay is negative, or a weight is not positive and finite.
+        - If a sample is not a pair, or has no label.
+        - If the model is not a classifier, or tests and trains itself and is asked for what it cannot do.
+        - If a metric is not one of classification, two metrics have the same name, or a metric of two classes does not
+          know which label is the positive one.
+        - If the stream ends within `warm_start`, or before the first label has come.
+
+    Notes
+    -----
+    The memory of the model is measured at checkpoints, but only while measuring has taken at most 2 % of the time in
+    the model: walking through a large ensemble of Python objects takes seconds.
+
+    References
+    ----------
+    Gama, Sebastião, Rodrigues (2013). On evaluating stream learning algorithms. Machine Learning 90.
+
+    Examples
+    --------
+    >>> from river import datasets, naive_bayes
+    >>> from driftmoe.evaluation import prequential
+    >>> for checkpoint in prequential(datasets.Phishing(), naive_bayes.GaussianNB(), window=500):
+    ...     print(checkpoint.n_samples, round(checkpoint.cumulative["accuracy"], 3))
+    500 0.858
+    1000 0.881
+    1250 0.885
+    """
+    step = window if step is None else step
+    delay = delay or 0
+    check_stream(stream)
+    check_model(model)
+    check_delay(delay)
+    check_weight(weight)
+    check_counts(window=window, step=step)
+    _check_warm_start(warm_start)
+    tally = Tally(model, stream, metrics, window, step, fading, keep_predictions, count_warm_up)
+    if weight is not None:
+        tally.check_metrics_take_weights()
+    is_plain = not (delay or weight or tally.reads_proba)
+    events: Iterator[Answers]
+    if hasattr(model, "test_then_train"):
+        _check_own_loop(stream, model, is_plain and not warm_start)
+        events = first_is_warm_up(model.test_then_train(stream, step))
+    elif hasattr(stream, "blocks") and hasattr(model, "step_many") and is_plain:
+        events = first_is_warm_up(in_blocks(stream, model, step, warm_start))
+    else:
+        rows = with_delays_and_weights(stream, delay, weight, seed)
+        events = one_by_one(rows, model, warm_start, tally.reads_proba)
+    try:
+        for event in events:
+            tally.add(event, is_counted=tally.n_samples >= warm_start)
+            if tally.n_samples == warm_start:
+                tally.begin()
+            if tally.n_samples % step == 0 and tally.n_samples > warm_start:
+                yield tally.checkpoint()
+    # Models and streams may raise errors of any class. What was measured before is given out, and the error goes on.
+    except (KeyboardInterrupt, Exception):
+        if tally.n_samples % step and tally.n_samples > warm_start:
+            yield tally.checkpoint()
+        raise
+    if 0 < tally.n_samples <= warm_start:
+        raise ValueError(
+            f"warm_start={warm_start}, but the stream has {tally.n_samples} samples, so that none was predicted; "
+            "choose a shorter warm start"
+        )
+    if tally.n_samples % step:
+        yield tally.checkpoint()
+    _check_one_counts(tally)
+
+
+def _check_warm_start(warm_start: int) -> None:
+    if not isinstance(warm_start, numbers.Integral) or warm_start < 0:
+        raise ValueError(f"warm_start={warm_start!r}; choose a whole number of samples, 0 or more")
+
+
+def _check_one_counts(tally: Tally) -> None:
+    """Raise ValueError if there were samples, and all belong to the warm-up."""
+    if tally.n_samples and not tally.n_counted:
+        raise ValueError(
+            f"all {tally.n_samples} samples were predicted before the first label came, so that no model could know a "
+            "class; give a longer stream or a shorter delay, or let these samples count: count_warm_up=True"
+        )
+
+
+def _check_own_loop(stream: Any, model: Any, is_plain: bool) -> None:
+    """Raise ValueError if a model that tests and trains itself is asked for what it cannot do."""
+    if not is_plain or not hasattr(stream, "blocks"):
+        raise ValueError(
+            f"{type(model).__name__} runs in a loop of its own, which knows neither delay, weight nor warm_start, "
+            "gives no probabilities, and takes only streams of `streams`; leave these out, or choose another model"
+        )

@@ -1,0 +1,242 @@
+"""Count the predictions of one run, and make checkpoints of the figures."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
+from itertools import repeat
+from typing import TYPE_CHECKING, Any
+
+from driftmoe.evaluation.loops import Answers
+from driftmoe.evaluation.user_metrics import (
+    Metrics,
+    by_name,
+    fresh,
+    innermost,
+    reader_of,
+    update_metric,
+    values_of,
+)
+from driftmoe.metrics import Fading, RamHours, Scores, pass_over
+
+if TYPE_CHECKING:
+    from driftmoe.mixture.telemetry import RoutingReport
+
+MEASURING_SHARE = 0.02
+"""Time for measuring memory, as a share of the time in the model."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The figures at the end of a step, or of the stream.
+
+    Attributes
+    ----------
+    n_samples
+        Number of samples of the stream so far.
+    cumulative
+        Figures over all samples that count so far, as shares: accuracy, kappa, kappa_m, kappa_t, f1_macro, g_mean, and
+        the metrics asked for. NaN if no sample counts yet.
+    window
+        The same figures over the last window, or over all samples with older ones counting less.
+    seconds
+        Time spent in the model so far, predicting and learning, without making samples or computing figures.
+    window_seconds
+        The same since the last checkpoint.
+    cpu_seconds
+        Time of all processor cores spent in the model so far.
+    model_bytes
+        Memory of the model at the last measurement; see `prequential`.
+    ram_hours
+        Memory times time so far, in GB·h.
+    predictions
+        (true label, prediction) of each sample since the last checkpoint, including the warm-up, if asked for.
+    routing
+        Routing of the samples that the model learned, over the same window and from the start of the run; `None` if the
+        model has no `routing_report`.
+    n_warm_up
+        Number of samples that were predicted before any label had come, when no model could know a class.
+    n_counted
+        Number of samples that count in `cumulative`: those that were predicted, without the warm-up unless it counts.
+    n_window_counted
+        Number of samples that count in `window`.
+    """
+
+    n_samples: int
+    cumulative: dict[str, float]
+    window: dict[str, float]
+    seconds: float
+    window_seconds: float
+    cpu_seconds: float = 0.0
+    model_bytes: int = 0
+    ram_hours: float = 0.0
+    predictions: tuple[tuple[Hashable, Hashable], ...] = ()
+    routing: RoutingReport | None = None
+    n_warm_up: int = 0
+    n_counted: int = 0
+    n_window_counted: int = 0
+
+
+class Tally:
+    """The measurements of one run."""
+
+    def __init__(
+        self,
+        model: Any,
+        stream: Any,
+        metrics: Metrics | None,
+        window: int,
+        step: int,
+        fading: float | None,
+        keep_predictions: bool,
+        counts_warm_up: bool = False,
+    ) -> None:
+        classes = getattr(stream, "classes", ())
+        self.model = model
+        self.n_samples = self.n_warm_up = self.n_counted = 0
+        self._counts_warm_up = counts_warm_up
+        self._counted_in_step: deque[int] = deque([0], maxlen=window // step)
+        asked_for = by_name(metrics)
+        self._readers = {name: reader_of(name, metric) for name, metric in asked_for.items()}
+        self._metrics = {name: fresh(metric) for name, metric in asked_for.items()}
+        self.reads_proba = not all(metric.requires_labels for metric in self._metrics.values())
+        self._total = Scores(classes=classes)
+        self._is_faded = fading is not None
+        self._recent: Any
+        if fading is None:
+            self._recent = Scores(window, classes, step)
+            self._recent_metrics = {}
+        else:
+            self._recent = Fading(Scores, factor=fading, classes=classes)
+            self._recent_metrics = {
+                name: Fading(metric.clone, factor=fading) for name, metric in self._metrics.items()
+            }
+        # What the metrics of a window have read, step by step.
+        self._read: deque[list[tuple[dict[str, tuple[Any, Any]], float]]] = deque([[]], maxlen=window // step)
+        self._keep_predictions = keep_predictions
+        self._predictions: list[tuple[Hashable, Hashable]] = []
+        self._seconds = self._seconds_before = self._cpu_seconds = self._measuring = 0.0
+        self._model_bytes = 0
+        self._ram_hours = RamHours()
+        self._routing_before: deque[Any] = deque(maxlen=window // step)
+        self._routing_at_start = None
+        if hasattr(model, "routing_report"):
+            self._routing_at_start = model.routing_report().cumulative
+            self._routing_before.append(self._routing_at_start)
+
+    def begin(self) -> None:
+        """Begin the first window after a warm start, whose time and routing do not count in that window."""
+        self._seconds_before = self._seconds
+        if self._routing_at_start is not None:
+            self._routing_before.clear()
+            self._routing_before.append(self.model.routing_report().cumulative)
+
+    def add(self, event: Answers, *, is_counted: bool = True) -> None:
+        """Add samples. If `is_counted` is false, they were only learned, and do not count in the figures."""
+        self.n_samples += len(event.y_true)
+        self._seconds += event.seconds
+        self._cpu_seconds += event.cpu_seconds
+        if not is_counted:
+            return
+        if self._keep_predictions:
+            self._predictions += zip(event.y_true, event.y_pred, strict=True)
+        self.n_warm_up += event.n_warm_up
+        if event.n_warm_up and not self._counts_warm_up:
+            event = self._pass_over_warm_up(event)
+        if not event.y_true:
+            return
+        self.n_counted += len(event.y_true)
+        self._counted_in_step[-1] += len(event.y_true)
+        self._total.update_many(event.y_true, event.y_pred, event.weights)
+        if self._is_faded:
+            for y, p, w in zip(event.y_true, event.y_pred, event.weights or repeat(1.0)):  # noqa: B905 - endless
+                self._recent.update(y, p, w)
+        else:
+            self._recent.update_many(event.y_true, event.y_pred, event.weights)
+        if self._metrics:
+            self._add_to_metrics(event)
+
+    def _pass_over_warm_up(self, event: Answers) -> Answers:
+        """Return the samples that count, and show the baselines the labels of the others."""
+        n = event.n_warm_up
+        of_labels = (self._total, self._recent, *self._metrics.values(), *self._recent_metrics.values())
+        for y, w in zip(event.y_true[:n], event.weights or repeat(1.0)):  # noqa: B905 - endless
+            for metric in of_labels:
+                pass_over(metric, y, w)
+        return event._replace(
+            y_true=event.y_true[n:], y_pred=event.y_pred[n:], weights=event.weights and event.weights[n:]
+        )
+
+    def _add_to_metrics(self, event: Answers) -> None:
+        for y, p, w in zip(event.y_true, event.y_pred, event.weights or repeat(1.0)):  # noqa: B905 - endless
+            reads = {name: reader(y, p, event.proba) for name, reader in self._readers.items()}
+            for metrics in (self._metrics, self._recent_metrics):
+                for name, metric in metrics.items():
+                    update_metric(metric, *reads[name], w)
+            if not self._is_faded:
+                self._read[-1].append((reads, w))
+
+    def check_metrics_take_weights(self) -> None:
+        """Raise ValueError if a metric would ignore the weights."""
+        for name, metric in self._metrics.items():
+            if not getattr(innermost(metric), "works_with_weights", True):
+                raise ValueError(f"{name} takes no weights; choose another metric, or leave out weight")
+
+    def checkpoint(self) -> Checkpoint:
+        """Return the figures so far, and begin a new step."""
+        if self._measuring <= MEASURING_SHARE * self._seconds:
+            start = time.perf_counter()
+            self._model_bytes = getattr(
+                self.model, "_raw_memory_usage", 0
+            )  # only models of river's classes have it
+            self._measuring += time.perf_counter() - start
+            self._ram_hours.update(self._model_bytes, self._seconds)
+        n_window_counted = self.n_counted if self._is_faded else sum(self._counted_in_step)
+        checkpoint = Checkpoint(
+            n_samples=self.n_samples,
+            cumulative=_known(self._total.get() | values_of(self._metrics), self.n_counted),
+            window=_known(self._recent.get() | self._window_metrics(), n_window_counted),
+            seconds=self._seconds,
+            window_seconds=self._seconds - self._seconds_before,
+            cpu_seconds=self._cpu_seconds,
+            model_bytes=self._model_bytes,
+            ram_hours=self._ram_hours.get(self._seconds),
+            predictions=tuple(self._predictions),
+            routing=self._routing(),
+            n_warm_up=self.n_warm_up,
+            n_counted=self.n_counted,
+            n_window_counted=n_window_counted,
+        )
+        if not self._is_faded:
+            self._recent.restart()
+            self._read.append([])
+            self._counted_in_step.append(0)
+        self._predictions.clear()
+        self._seconds_before = self._seconds
+        return checkpoint
+
+    def _routing(self) -> RoutingReport | None:
+        if self._routing_at_start is None:
+            return None
+        report: RoutingReport = self.model.routing_report()
+        so_far, before = report.cumulative, self._routing_before[0]
+        self._routing_before.append(so_far)
+        return replace(report, window=so_far - before, cumulative=so_far - self._routing_at_start)
+
+    def _window_metrics(self) -> dict[str, float]:
+        if self._is_faded:
+            return values_of(self._recent_metrics)
+        of_window = {name: metric.clone() for name, metric in self._metrics.items()}
+        for step in self._read:
+            for reads, w in step:
+                for name, metric in of_window.items():
+                    update_metric(metric, *reads[name], w)
+        return values_of(of_window)
+
+
+def _known(figures: dict[str, float], n_counted: int) -> dict[str, float]:
+    """Return the figures, or NaN for each if no sample counts."""
+    return figures if n_counted else dict.fromkeys(figures, math.nan)

@@ -1,0 +1,76 @@
+"""Runs that are done one by one in this process, as `driftmoe evaluate` does them."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from driftmoe.experiment.backlog import Backlog, Event
+from driftmoe.experiment.folder import ResultFolder
+from driftmoe.experiment.run import Attempt, Run
+
+
+class Evaluations:
+    """Runs that are done one by one, each kept in the folder when it ends, however it ends.
+
+    Parameters
+    ----------
+    runs
+        The runs, in the order in which they are done.
+    streams
+        The stream of each seed.
+    folder
+        The folder of the results. A run that another command is doing in the same folder is left to that command,
+        unless it gives up.
+
+    Attributes
+    ----------
+    results
+        Result lines so far, those of interrupted and failed runs too.
+    failures
+        A sentence for each run that failed.
+
+    Examples
+    --------
+    `for offer in evaluations.attempts()` yields each run as an `Attempt`, which is then done within
+    `with evaluations.keeping(attempt)`.
+    """
+
+    def __init__(self, runs: Iterable[Run], streams: Mapping[int, Any], folder: ResultFolder) -> None:
+        self.results: list[dict[str, Any]] = []
+        self.failures: list[str] = []
+        self._streams, self._folder = streams, folder
+        self._backlog = Backlog(runs, folder)
+
+    def attempts(self) -> Iterator[Event | Attempt]:
+        """Yield the runs to be done here, and events of runs that other commands do, whose results are taken."""
+        for offer in self._backlog.offers():
+            if isinstance(offer, Run):
+                yield Attempt(offer, self._streams[offer.seed])
+                continue
+            if offer.result is not None:
+                self.results.append(dict(offer.result))
+            yield offer
+
+    @contextmanager
+    def keeping(self, attempt: Attempt) -> Iterator[None]:
+        """Keep what the attempt has measured when the block ends; an error of stream or model becomes a failure."""
+        run, is_complete = attempt.run, False
+        try:
+            yield
+            is_complete = True
+        except Exception as error:  # models and streams may raise errors of any class
+            n_samples = attempt.last.n_samples if attempt.last else 0
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            file = self._folder.keep_traceback(traceback.format_exc())
+            self.failures.append(
+                f"{run.model} stopped after {n_samples:,} samples: {reason} (traceback: {file})"
+            )
+        finally:
+            if attempt.last is not None and attempt.last.n_counted:
+                result = attempt.result(is_complete=is_complete)
+                self._folder.add(result, attempt.curve)
+                self.results.append(result)
+            self._backlog.done(run, is_kept=is_complete)

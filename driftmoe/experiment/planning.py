@@ -1,0 +1,55 @@
+"""Plan a grid: every model on every stream with every seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from driftmoe import models
+from driftmoe.experiment.run import Run, parsed_delay
+
+OpenStream = Callable[..., Any]
+"""Called as `open_stream(name=, limit=, seed=)`; must be picklable, because other processes call it."""
+
+
+def planned(
+    stream_names: Sequence[str],
+    specs: Sequence[str],
+    seeds: Sequence[int],
+    open_stream: OpenStream,
+    *,
+    limit: int | None,
+    window: int = 1000,
+    delay: str = "0",
+    count_warm_up: bool = False,
+) -> list[Run]:
+    """Return the runs of a grid, stream by stream, then seed by seed. What is named twice is planned once.
+
+    Parameters
+    ----------
+    stream_names, specs, seeds
+        Names of streams, as `open_stream` takes them; models, as `driftmoe.models.make` takes them; seeds.
+    open_stream
+        Opens a stream by name; called once for each stream and seed, to take the hash of its samples.
+    limit
+        Number of samples of each stream; `None` for all.
+    window, delay, count_warm_up
+        As in `Run`.
+
+    Raises
+    ------
+    ValueError
+        If a model or a stream is unknown, or the delay cannot be read. Every model is made once to find out.
+    """
+    for spec in specs:
+        models.make(spec)
+    parsed_delay(delay)
+    return [
+        Run(
+            name, open_stream(name=name, limit=limit, seed=seed).fingerprint(), spec, seed,
+            limit, window, delay, count_warm_up,
+        )
+        for name in dict.fromkeys(stream_names)
+        for seed in dict.fromkeys(seeds)
+        for spec in dict.fromkeys(specs)
+    ]  # fmt: skip

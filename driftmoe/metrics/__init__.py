@@ -1,0 +1,32 @@
+"""Metrics of the stream-learning field that river lacks, with river's metric interface.
+
+`kappa` compares with a trivial classifier. `scores` holds the standard figures of a result line, `probability` metrics
+of probabilities, `forgetting` metrics of the recent past, and `cost` memory over time and the cost of drifts.
+"""
+
+from __future__ import annotations
+
+from driftmoe.metrics.cost import RamHours, Recovery, drift_recovery
+from driftmoe.metrics.forgetting import Fading, Windowed
+from driftmoe.metrics.kappa import BaselineKappa, KappaM, KappaTemporal, pass_over
+from driftmoe.metrics.probability import Brier, ExpectedCalibrationError
+from driftmoe.metrics.scores import AnsweredConfusionMatrix, GMean, Scores, macro_f1, without_none
+
+__all__ = [
+    "AnsweredConfusionMatrix",
+    "BaselineKappa",
+    "Brier",
+    "ExpectedCalibrationError",
+    "Fading",
+    "GMean",
+    "KappaM",
+    "KappaTemporal",
+    "RamHours",
+    "Recovery",
+    "Scores",
+    "Windowed",
+    "drift_recovery",
+    "macro_f1",
+    "pass_over",
+    "without_none",
+]

@@ -1,0 +1,216 @@
+"""Kappa statistics against a trivial classifier: kappa-M and kappa-temporal."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Hashable, Sequence
+from numbers import Integral
+from operator import eq
+from typing import Any
+
+import numpy as np
+from river import metrics
+
+CHUNK = 256
+"""Labels that `KappaM` counts at once. The memory for this is CHUNK times the number of classes."""
+
+
+class BaselineKappa(metrics.base.ClassificationMetric):
+    """Improvement over a trivial classifier: (p - p_baseline) / (1 - p_baseline).
+
+    1 is perfect, 0 is as good as the baseline, below 0 is worse. If the baseline makes no mistake, the quotient is
+    undefined, and the value is 0. `KappaM` and `KappaTemporal` differ only in the baseline.
+    """
+
+    def __init__(self) -> None:
+        # The base class would make a confusion matrix, which does not know what the baseline predicted.
+        self._total = self._correct = self._baseline_correct = 0.0
+
+    def update(self, y_true: Hashable, y_pred: Hashable, w: float = 1.0) -> None:
+        """Add one prediction. Samples must come in the order of the stream."""
+        total, correct, baseline_correct = self.judged(y_true, y_pred, w)
+        self._total += total
+        self._correct += correct
+        self._baseline_correct += baseline_correct
+
+    def pass_over(self, y_true: Hashable, w: float = 1.0) -> None:
+        """Show the baseline the label of a sample that does not count."""
+        self._baseline(y_true, w)
+
+    def revert(self, y_true: Hashable, y_pred: Hashable, w: float = 1.0) -> None:
+        """Raise NotImplementedError: what the baseline predicted depends on the order of the samples."""
+        raise NotImplementedError(
+            f"{type(self).__name__} cannot take back a sample; use `driftmoe.metrics.Windowed` instead of river's "
+            "`Rolling`, or call restart() at the start of each window"
+        )
+
+    def restart(self) -> None:
+        """Begin a new window: the counts start at zero, the baseline keeps its memory."""
+        self._total = self._correct = self._baseline_correct = 0.0
+
+    def get(self) -> float:
+        """Return the current value; 0 before any sample."""
+        return improvement(self._correct, self._baseline_correct, self._total)
+
+    def judged(self, y_true: Hashable, y_pred: Hashable, w: float) -> tuple[float, float, float]:
+        """Return the weight of a sample, that weight if `y_pred` is right else 0, and the same for the baseline.
+
+        The baseline remembers the label.
+        """
+        return w, w * (y_true == y_pred), w * (self._baseline(y_true, w) == y_true)
+
+    def _baseline(self, y_true: Hashable, w: float = 1.0) -> Any:
+        """Return what the baseline predicts for a sample, and show it the label of that sample, `y_true`."""
+        raise NotImplementedError
+
+    def baseline_hits(self, y_true: Sequence[Hashable], weights: np.ndarray) -> float:
+        """Return the total weight of the samples that the baseline predicts correctly, and show it their labels."""
+        return sum(w for t, w in zip(y_true, weights.tolist(), strict=True) if self._baseline(t, w) == t)
+
+
+class KappaM(BaselineKappa):
+    """Kappa against the majority class: the improvement over always predicting the most frequent label.
+
+    The value equals MOA's: the majority is taken over the labels up to and including the current one.
+
+    Parameters
+    ----------
+    window
+        Take the majority over the last `window` labels, as MOA's windowed evaluator does; over all by default.
+    classes
+        Labels in the order that decides between equally frequent ones. Other labels follow in order of appearance.
+
+    Raises
+    ------
+    ValueError
+        If `window` is below 1.
+
+    References
+    ----------
+    Bifet, de Francisci Morales, Read, Holmes, Pfahringer (2015). Efficient online evaluation of big data stream
+    classifiers. KDD, section 3.3.
+
+    Examples
+    --------
+    >>> from driftmoe.metrics import KappaM
+    >>> metric = KappaM()
+    >>> for y_true, y_pred in zip("aabab", "aabbb"):
+    ...     metric.update(y_true, y_pred)
+    >>> metric
+    KappaM: 50.00%
+    """
+
+    def __init__(self, window: int | None = None, classes: Sequence[Hashable] = ()) -> None:
+        super().__init__()
+        if window is not None and (not isinstance(window, Integral) or window < 1):
+            raise ValueError(
+                f"window={window!r}; choose a whole number of labels, at least 1, or None for all"
+            )
+        self.window = window
+        self.classes = list(classes)  # river cannot clone an object whose argument is an empty tuple
+        self._labels: list[Hashable] = list(dict.fromkeys(classes))
+        self._ranks: dict[Hashable, int] = {label: rank for rank, label in enumerate(self._labels)}
+        self._counts = [0.0] * len(self._labels)  # by rank
+        self._majority = 0  # its rank
+        self._recent: deque[int] = deque()  # ranks of the labels in the window
+        self._recent_weights: deque[float] = deque()
+
+    def _baseline(self, y_true: Hashable, w: float = 1.0) -> Hashable:
+        counts, rank = self._counts, self._rank(y_true)
+        counts[rank] += w
+        if self.window is not None:
+            self._recent.append(rank)
+            self._recent_weights.append(w)
+            if len(self._recent) > self.window:
+                forgotten = self._recent.popleft()
+                counts[forgotten] -= self._recent_weights.popleft()
+                # Any label may now be the majority. Otherwise only the new label can have become it.
+                if forgotten == self._majority:
+                    self._majority = counts.index(max(counts))
+        if (-counts[rank], rank) < (-counts[self._majority], self._majority):
+            self._majority = rank
+        return self._labels[self._majority]
+
+    def baseline_hits(self, y_true: Sequence[Hashable], weights: np.ndarray) -> float:
+        """Do as `BaselineKappa.baseline_hits`, `CHUNK` labels at a time."""
+        parts = range(0, len(y_true), CHUNK)
+        return sum(self._hits(y_true[i : i + CHUNK], weights[i : i + CHUNK]) for i in parts)
+
+    def _hits(self, y_true: Sequence[Hashable], weights: np.ndarray) -> float:
+        """Compute what `_baseline` would give label by label, from the class counts after each label."""
+        for label in dict.fromkeys(y_true):
+            self._rank(label)
+        came = np.fromiter(map(self._ranks.__getitem__, y_true), np.int64, len(y_true))
+        change = np.zeros((len(came), len(self._counts)))
+        change[np.arange(len(came)), came] = weights
+        if self.window is not None:
+            self._recent.extend(came.tolist())
+            self._recent_weights.extend(weights.tolist())
+            n = max(len(self._recent) - self.window, 0)
+            ranks, of_ranks = (
+                [recent.popleft() for _ in range(n)] for recent in (self._recent, self._recent_weights)
+            )
+            change[np.arange(len(came) - n, len(came)), ranks] -= of_ranks
+        counts = change.cumsum(axis=0) + self._counts
+        majority = counts.argmax(axis=1)
+        self._counts, self._majority = counts[-1].tolist(), int(majority[-1])
+        return float(weights[majority == came].sum())
+
+    def _rank(self, label: Hashable) -> int:
+        """Return the rank of a label. A new label gets the last rank."""
+        rank = self._ranks.setdefault(label, len(self._labels))
+        if rank == len(self._labels):
+            self._labels.append(label)
+            self._counts.append(0.0)
+        return rank
+
+
+class KappaTemporal(BaselineKappa):
+    """Kappa against no change: the improvement over repeating the last label.
+
+    A value near or below 0 means that a classifier has learned no more than that labels come in runs, however high its
+    accuracy is. The value equals MOA's except on the very first sample, where MOA's baseline predicts class 0 and this
+    one nothing.
+
+    References
+    ----------
+    Žliobaitė, Bifet, Read, Pfahringer, Holmes (2015). Evaluation methods and decision theory for classification of
+    streaming data with temporal dependence. Machine Learning 98, section 4.
+
+    Examples
+    --------
+    >>> from driftmoe.metrics import KappaTemporal
+    >>> metric = KappaTemporal()
+    >>> for y_true, y_pred in zip("aabab", "aabbb"):
+    ...     metric.update(y_true, y_pred)
+    >>> metric
+    KappaTemporal: 75.00%
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._previous: Hashable = None
+
+    def _baseline(self, y_true: Hashable, w: float = 1.0) -> Hashable:
+        previous, self._previous = self._previous, y_true
+        return previous
+
+    def baseline_hits(self, y_true: Sequence[Hashable], weights: np.ndarray) -> float:
+        """Do as `BaselineKappa.baseline_hits`, for all labels at once."""
+        previous = [self._previous, *y_true]
+        self._previous = previous[-1]
+        hits = np.fromiter(map(eq, y_true, previous), np.bool_, len(y_true))
+        return float(weights[hits].sum())
+
+
+def pass_over(metric: Any, y_true: Hashable, w: float = 1.0) -> None:
+    """Show a metric the label of a sample that does not count. Only a baseline remembers it."""
+    if hasattr(metric, "pass_over"):
+        metric.pass_over(y_true, w)
+
+
+def improvement(correct: float, baseline_correct: float, total: float) -> float:
+    """Return the kappa of a classifier over its baseline, from the weight of the samples that each got right."""
+    if baseline_correct >= total:
+        return 0.0
+    return (correct - baseline_correct) / (total - baseline_correct)

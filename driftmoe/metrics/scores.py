@@ -1,0 +1,177 @@
+"""The standard figures of a result line: accuracy, the kappas, macro F1 and G-mean."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict, deque
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+from river import metrics
+
+from driftmoe.metrics.kappa import KappaM, KappaTemporal, improvement
+
+MICRO = (metrics.MicroPrecision, metrics.MicroFBeta, metrics.MicroJaccard)
+"""Averages over samples. River's other micro averages inherit from these."""
+
+NEGLIGIBLE = 1e-12
+"""Share of all weight below which a class counts as absent."""
+
+
+class Scores:
+    """The standard figures of a result line, computed together for speed.
+
+    Parameters
+    ----------
+    window
+        Number of last samples that count, in whole steps, which `restart` separates. The majority for kappa-M is taken
+        over the last `window` labels. By default all samples count.
+    classes
+        As in `KappaM`.
+    step
+        Samples between two calls of `restart`. By default `window`, so that each call begins a new window.
+
+    Raises
+    ------
+    ValueError
+        If `step` does not divide `window`.
+    """
+
+    def __init__(
+        self, window: int | None = None, classes: Sequence[Hashable] = (), step: int | None = None
+    ) -> None:
+        if window and step and window % step:
+            raise ValueError(f"step={step} does not divide window={window}; choose one that does")
+        self._kappa_m, self._kappa_t = KappaM(window, classes), KappaTemporal()
+        self._steps: deque[_Step] = deque([_Step()], maxlen=window // step if window and step else 1)
+
+    def update(self, y_true: Hashable, y_pred: Hashable, w: float = 1.0) -> None:
+        """Add one prediction. `None` means no prediction and counts as wrong."""
+        self.update_many((y_true,), (y_pred,), (w,))
+
+    def update_many(
+        self,
+        y_true: Sequence[Hashable],
+        y_pred: Sequence[Hashable],
+        weights: Sequence[float] | None = None,
+    ) -> None:
+        """Add predictions in order: the same as `update` for each."""
+        step = self._steps[-1]
+        if weights is None:
+            for pair, n in Counter(zip(y_true, y_pred, strict=True)).items():
+                step.pairs[pair] += n
+        else:
+            for t, p, w in zip(y_true, y_pred, weights, strict=True):
+                step.pairs[t, p] += w
+        of_each = np.ones(len(y_true)) if weights is None else np.asarray(weights, dtype=np.float64)
+        step.majority_correct += self._kappa_m.baseline_hits(y_true, of_each)
+        step.previous_correct += self._kappa_t.baseline_hits(y_true, of_each)
+
+    def pass_over(self, y_true: Hashable, w: float = 1.0) -> None:
+        """Show the baselines of the kappas the label of a sample that does not count."""
+        self._kappa_m.pass_over(y_true, w)
+        self._kappa_t.pass_over(y_true, w)
+
+    def restart(self) -> None:
+        """Begin a new step and forget the oldest. The baselines of the kappas keep their memory."""
+        self._steps.append(_Step())
+
+    def get(self) -> dict[str, float]:
+        """Return the figures as shares: accuracy, kappa, kappa_m, kappa_t, f1_macro, g_mean."""
+        confusion = metrics.ConfusionMatrix()
+        for step in self._steps:
+            for (t, p), w in step.pairs.items():
+                confusion.update(t, p, w)
+        confusion.n_samples = confusion.total_weight  # river counts calls of update
+        correct, total = confusion.total_true_positives, confusion.total_weight
+        return {
+            "accuracy": metrics.Accuracy(confusion).get(),
+            "kappa": metrics.CohenKappa(confusion).get(),
+            "kappa_m": improvement(correct, sum(step.majority_correct for step in self._steps), total),
+            "kappa_t": improvement(correct, sum(step.previous_correct for step in self._steps), total),
+            "f1_macro": macro_f1(confusion),
+            "g_mean": GMean(confusion).get(),
+        }
+
+
+class _Step:
+    """Sums over the samples of one step."""
+
+    def __init__(self) -> None:
+        self.pairs: defaultdict[tuple[Hashable, Hashable], float] = defaultdict(float)
+        self.majority_correct = self.previous_correct = 0.0
+
+
+class GMean(metrics.base.MultiClassMetric):
+    """Geometric mean of the recalls of the true classes; 0 as soon as one of them is never predicted correctly.
+
+    River's `GeometricMean` also counts a class that was predicted but never true, and is then 0.
+
+    References
+    ----------
+    Kubat, Matwin (1997). Addressing the curse of imbalanced training sets. ICML.
+
+    Examples
+    --------
+    >>> from driftmoe.metrics import GMean
+    >>> metric = GMean()
+    >>> for y_true, y_pred in zip("aaaab", "aaabb"):
+    ...     metric.update(y_true, y_pred)
+    >>> metric
+    GMean: 86.60%
+    """
+
+    def get(self) -> float:
+        """Return the current value; 0 before any sample."""
+        # Samples that were taken back leave rounding errors, above or below 0.
+        least = self.cm.total_weight * NEGLIGIBLE
+        recalls = [max(self.cm[c][c], 0.0) / n for c, n in self.cm.sum_row.items() if n > least]
+        return math.prod(recalls) ** (1.0 / len(recalls)) if recalls else 0.0
+
+
+def macro_f1(confusion: metrics.ConfusionMatrix) -> float:
+    """Return the mean F1 over the classes that were true or predicted. `None` is not a class."""
+    classes = [c for c in confusion.classes if c is not None]
+    if not classes:
+        return 0.0
+    f1 = [2.0 * confusion[c][c] / (confusion.sum_row[c] + confusion.sum_col[c]) for c in classes]
+    return sum(f1) / len(f1)
+
+
+class AnsweredConfusionMatrix(metrics.ConfusionMatrix):
+    """A confusion matrix in which the prediction `None` is wrong, but is not a class.
+
+    In river's own, `None` is a class: once a model makes no prediction, macro F1 of two classes is a mean over three.
+
+    Examples
+    --------
+    >>> from river import metrics
+    >>> from driftmoe.metrics import AnsweredConfusionMatrix
+    >>> metric = metrics.MacroRecall(AnsweredConfusionMatrix())
+    >>> for y_true, y_pred in zip("aab", [None, "a", "b"]):
+    ...     metric.update(y_true, y_pred)
+    >>> metric  # (1 / 2 + 1) / 2
+    MacroRecall: 75.00%
+    """
+
+    @property
+    def classes(self) -> list[Hashable]:
+        """Labels that were true or predicted."""
+        return [c for c in super().classes if c is not None]
+
+
+def without_none(metric: Any) -> Any:
+    """Return a new metric, or one like it for which the prediction `None` is not a class.
+
+    Micro averages are returned as they are: they count samples, so that `None` is as wrong as any other prediction. So
+    are measures of clusterings, for which the samples without a prediction are a group like any other.
+    """
+    if (
+        isinstance(metric, metrics.base.MultiClassMetric)
+        and not isinstance(metric, MICRO)
+        and metric.works_with_weights  # measures of clusterings do not
+        and type(getattr(metric, "cm", None)) is metrics.ConfusionMatrix
+    ):
+        return metric.clone({"cm": AnsweredConfusionMatrix()})
+    return metric

@@ -1,0 +1,44 @@
+"""Plan the runs of the neural experiments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from driftmoe.neural.runs import EXPERIMENTS, N_POINTS, SETUPS, NeuralRun, check_setup, open_experiment
+
+
+def planned_training(
+    name: str, setups: Sequence[str] | None, seeds: Sequence[int], *, steps: int | None = None
+) -> list[NeuralRun]:
+    """Return the runs of an experiment: every setup with every seed.
+
+    Parameters
+    ----------
+    name
+        `"lm"`, `"adapt"` or `"drift"`, which stands for all kinds of drift; or one of `EXPERIMENTS`.
+    setups
+        What routes, each as `Setup.parsed` takes it; `None` for `SETUPS`, and `"mola"` in `"adapt"`.
+    seeds
+        Seeds of the weights, of the order of the data and of the drifts.
+    steps
+        Steps of the optimiser; `None` for as many as the experiment has by itself.
+
+    Raises
+    ------
+    ValueError
+        If the experiment is unknown, a setup cannot be read, or a package that the experiment needs is missing.
+    """
+    names = [full for full in EXPERIMENTS if full == name or full.startswith(f"{name}-")]
+    if not names:
+        raise ValueError(f"unknown experiment {name!r}; available: lm, adapt, drift")
+    setups = list(dict.fromkeys(setups or (*SETUPS, *(["mola"] if name == "adapt" else []))))
+    runs: list[NeuralRun] = []
+    for full in names:
+        for seed in dict.fromkeys(seeds):
+            data = open_experiment(full, steps, seed)
+            n_steps = steps or data.n_steps
+            for setup in setups:
+                check_setup(setup, full, n_steps)
+            window = max(n_steps // N_POINTS, 1)
+            runs += [NeuralRun(full, data.fingerprint(), setup, seed, n_steps, window) for setup in setups]
+    return runs

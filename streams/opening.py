@@ -1,0 +1,103 @@
+"""Open a stream by name: one of `streams.names()`, or a file."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import streams
+from streams import files
+from streams.real import Progress
+from streams.stream import Stream
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """How a file is read: the arguments of `streams.files.open_file` of these names."""
+
+    target: str | int | None = None
+    on_bad_row: Literal["error", "skip"] = "error"
+    drop: Sequence[str] = ()
+    nominal: Sequence[str] = ()
+    delimiter: str | None = None
+    header: bool | None = None
+    missing: Sequence[str] = ()
+    encoding: str | None = None
+
+    def given(self) -> dict[str, Any]:
+        """Return the options that differ from their defaults, without `on_bad_row`."""
+        values = {option.name: getattr(self, option.name) for option in fields(self)}
+        return {
+            option.name: values[option.name]
+            for option in fields(self)
+            if option.name != "on_bad_row" and values[option.name] not in (option.default, [])
+        }
+
+
+def open_stream(
+    name: str,
+    options: FileOptions | None = None,
+    *,
+    limit: int | None = None,
+    seed: int | None = None,
+    data_dir: Path | None = None,
+    progress: Progress | None = None,
+) -> Stream:
+    """Open the stream of this name, or else the file.
+
+    Parameters
+    ----------
+    name
+        One of `streams.names()`, or the path of a file.
+    options
+        How a file is read. For a stream known by name, only `on_bad_row` may be given; it has no effect there.
+    limit
+        Number of samples; `None` for all of a file or a real stream, and 1 000 000 of a synthetic one.
+    seed
+        Seed of a synthetic stream; `None` means 1.
+    data_dir, progress
+        As in `streams.make`.
+
+    Raises
+    ------
+    ValueError
+        If the name is neither that of a stream nor of a file, or an option of files is given for a stream known by
+        name; and as `streams.make` and `streams.files.open_file` do.
+    OSError
+        If the file cannot be read, or the data of a real stream cannot be had.
+
+    Examples
+    --------
+    >>> from streams.opening import open_stream
+    >>> open_stream("sea_a", limit=1000, seed=7).n_samples
+    1000
+    """
+    options = options or FileOptions()
+    if name in streams.names():
+        for option, value in options.given().items():
+            raise ValueError(
+                f"{option}={value!r} is for files, and {name} is no file but a stream known by name; leave {option} out"
+            )
+        return streams.make(name, seed=seed, n_samples=limit, data_dir=data_dir, progress=progress)
+    if not Path(name).is_file() and not name.lower().endswith(files.SUFFIXES):
+        raise ValueError(
+            f"unknown stream {name!r}; available: {', '.join(streams.names())}; "
+            f"or a file that ends in one of {files.ENDINGS}"
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", files.FileWarning)  # the stream's `notes` say the same
+        return files.open_file(
+            name,
+            options.target,
+            n_samples=limit,
+            on_bad_row=options.on_bad_row,
+            drop=options.drop,
+            nominal=options.nominal,
+            delimiter=options.delimiter,
+            header=options.header,
+            missing=options.missing,
+            encoding=options.encoding,
+        )
