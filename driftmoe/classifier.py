@@ -224,12 +224,15 @@ class DriftMoEClassifier(MixtureClassifier):
         self.n_threads = n_threads
         self.seed = seed
         self._check_arguments()
-        router_rng, expert_rng = np.random.default_rng(seed).spawn(2)
+        super().__init__()
+
+    def _new_parts(self) -> tuple[Encoder, Mixture]:
+        router_rng, expert_rng = np.random.default_rng(self.seed).spawn(2)
         experts, nominal = self._new_experts(expert_rng)
-        mixture: Mixture = MIXTURES[variant].build(
+        mixture: Mixture = MIXTURES[self.variant].build(
             self._settings(), experts, router_rng=router_rng, expert_rng=expert_rng
         )
-        super().__init__(Encoder(nominal), mixture)
+        return Encoder(nominal), mixture
 
     def _new_experts(self, rng: np.random.Generator) -> tuple[Any, Iterable[Hashable]]:
         """Return the main experts, untrained, and the features that they are told are nominal."""

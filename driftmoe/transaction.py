@@ -117,7 +117,11 @@ class OneAtATime:
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         with self._lock:  # what pickle asks for piece by piece, a learner might change meanwhile
-            return _restored, (type(self), pickle.dumps(self._state(), protocol))
+            return _restored, (type(self), pickle.dumps(self._packed(), protocol))
+
+    def _packed(self) -> dict[str, Any]:
+        """Return what is pickled, from which `__setstate__` makes the model."""
+        return self._state()
 
     def _state(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name not in ("_lock", "_is_learning")}

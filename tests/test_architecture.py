@@ -58,7 +58,7 @@ MAY_IMPORT = {
     "driftmoe.learning": ("numpy driftmoe.encoding driftmoe.experts driftmoe.mixture driftmoe.transaction"),
     "driftmoe.estimator": (
         "narwhals numpy river driftmoe.encoding driftmoe.experts driftmoe.learning driftmoe.memory driftmoe.mixture "
-        "driftmoe.transaction driftmoe.trees"
+        "driftmoe.state driftmoe.transaction driftmoe.trees"
     ),
     "driftmoe.classifier": (
         "numpy river driftmoe.arguments driftmoe.encoding driftmoe.estimator driftmoe.mixture driftmoe.trees"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
 from batches import batch
 from river import naive_bayes
 
+from benchmarks import faults
+from driftmoe import DriftMoEClassifier
 from driftmoe.experts import (
     LabelHistory,
     LinearModels,
@@ -205,3 +208,64 @@ def test_numbers_that_no_router_has_are_refused(changed, match):
     trained(part, 3, 2, 13, seed=1)
     with pytest.raises(ValueError, match=match):
         router().restore(part.state() | changed)
+
+
+def learnt(name, n_samples=150):
+    model = faults.MODELS[name]()
+    for x, y in faults.growing(n_samples):
+        model.learn_one(x, y)
+    return model
+
+
+ESTIMATORS = [name for name in faults.MODELS if name != "tree"]
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_a_model_goes_on_from_its_state_as_if_nothing_had_happened(name):
+    model, other = learnt(name), faults.MODELS[name]()
+    other.learn_one({"another": 1.0}, "another")
+    state = model.state()
+    check_plain(state["mixture"])
+    other.restore(copy.deepcopy(state))
+    assert equal(other.state()["mixture"], state["mixture"])
+    later, probes = faults.growing(120, seed=2, every=20), faults.growing(30, seed=3)
+    for x, y in later:
+        assert model.predict_proba_one(x) == other.predict_proba_one(x)
+        model.learn_one(x, y)
+        other.learn_one(x, y)
+    assert faults.digest(model, probes) == faults.digest(other, probes)
+    figures = [one.routing_report().cumulative.of_all() for one in (model, other)]
+    assert figures[0] == figures[1]
+    assert model.routing_report().window.of_each() == other.routing_report().window.of_each()
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_a_damaged_part_leaves_the_whole_model_as_it_was(name):
+    model, other = learnt(name), learnt(name, 40)
+    state = model.state()
+    state["mixture"]["log"]["sums"] = state["mixture"]["log"]["sums"][:2]
+    probes = faults.growing(30, seed=3)
+    before = faults.digest(other, probes)
+    with pytest.raises(ValueError, match="'sums' in the state of RoutingLog"):
+        other.restore(state)
+    assert faults.digest(other, probes) == before
+
+
+def test_a_pickle_holds_what_was_learnt_and_no_spare_room():
+    model = learnt("driftmoe", 100)
+    packed = pickle.dumps(model)
+    assert len(packed) < model._raw_memory_usage / 3
+    assert len(pickle.dumps(pickle.loads(packed))) == len(packed)
+
+
+def test_attributes_of_a_subclass_are_pickled_too():
+    model = Named(n_experts=2, hidden=(4,), seed=1)
+    model.learn_one({"x": 1.0}, "a")
+    model.name = "mine"
+    copied = pickle.loads(pickle.dumps(model))
+    assert copied.name == "mine"
+    assert copied.predict_proba_one({"x": 1.0}) == model.predict_proba_one({"x": 1.0})
+
+
+class Named(DriftMoEClassifier):
+    """A subclass of a user's own."""
