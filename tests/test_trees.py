@@ -1257,6 +1257,20 @@ def test_a_tree_that_is_too_large_is_put_in_no_smaller_pool(max_nodes):
     small.learn(X, y)
 
 
+def test_a_small_tree_of_a_pool_with_large_ones_grows_on_in_a_pool_with_a_bound():
+    """It brings the other pool's room for nodes along, which is more than the bound."""
+    X, y, _ = mixed(size(4000), p_missing=0.0)
+    large = TreePool(2, nominal=MIXED_NOMINAL, **EAGER)
+    large.learn(X, y, np.tile([1.0, 0.0], (len(y), 1)))
+    small = TreePool(1, nominal=MIXED_NOMINAL, max_nodes=101, **EAGER)
+    small.learn(X[:1], y[:1])
+    small.replace(0, large, 1)
+    alone = TreePool(1, nominal=MIXED_NOMINAL, max_nodes=101, **EAGER)
+    np.testing.assert_array_equal(small.step(X, y)[:, 0], alone.step(X, y)[:, 0])
+    assert small.n_nodes[0] <= 101
+    assert not IS_COMPILED or small._storage.nodes.shape[1] > 101
+
+
 def test_a_clone_goes_on_with_the_features_of_its_own_tree():
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(300, 8)), rng.integers(0, 2, 300)

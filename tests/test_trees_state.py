@@ -1,0 +1,288 @@
+"""The state of trees: a pool that takes it goes on as the one that gave it; a damaged one is refused by name."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+
+import numba
+import numpy as np
+import pytest
+
+from driftmoe.trees import TreePool, grow, steps
+from driftmoe.trees.nodes import Tree
+from driftmoe.trees.storage import ARRAYS
+
+IS_COMPILED = not numba.config.DISABLE_JIT
+N_ROWS = 1200 if IS_COMPILED else 300
+
+KINDS = {
+    "plain": {},
+    "nominal columns": {"nominal": (3, 4)},
+    "binary splits": {"nominal": (3, 4), "binary_split": True},
+    "bounded": {"nominal": (3, 4), "max_nodes": 9},
+    "majority": {"leaf_prediction": "mc", "split_criterion": "gini"},
+    "features drawn": {"nominal": (3,), "feature_subsets": 0.6, "max_features": 2, "seed": 7},
+    "features drawn without a seed": {"feature_subsets": 0.6, "max_features": 0.5},
+    "features given": {"feature_subsets": [[True, False, True, True, True], [False, True, True, True, True]]},
+    "each its own": {"delta": [0.1, 0.05, 0.01], "max_features": [None, 2, 0.5], "seed": 1},
+    "monitors": {"warning_delta": 0.5, "drift_delta": 0.3},
+    "drift alone": {"nominal": (3, 4), "drift_delta": 0.3},
+    "monitors and features drawn": {
+        "nominal": (4,), "warning_delta": 0.5, "drift_delta": 0.3, "max_features": 2, "seed": 3, "max_nodes": 25
+    },
+}  # fmt: skip
+
+
+def rows(n_rows=N_ROWS, seed=1):
+    """Three numbers and two nominal features with gaps; what tells the classes apart changes every 150 rows."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(3, size=n_rows)
+    told = (y + np.arange(n_rows) // 150) % 3
+    X = np.column_stack([
+        rng.normal(told, 0.6), rng.normal(size=n_rows), rng.normal((told == 1) * 2.0, 0.5),
+        (told + rng.integers(2, size=n_rows)) % 4, rng.integers(2, size=n_rows),
+    ])  # fmt: skip
+    X[rng.random(X.shape) < 0.05] = np.nan
+    return X, y, rng.poisson(1.5, size=(n_rows, 3)).astype(float)
+
+
+def built(kind, n_experts=3):
+    return TreePool(n_experts, **{"grace_period": 20, "delta": 0.1} | KINDS[kind])
+
+
+def learnt(kind, n_rows=N_ROWS // 2):
+    """A pool that met a second class, two columns, a third class and new values one after the other."""
+    pool = built(kind)
+    X, y, weights = rows()
+    pool.learn(X[:40, :3], np.minimum(y[:40], 1), weights[:40])
+    pool.learn(X[40:n_rows], y[40:n_rows], weights[40:n_rows])
+    return pool
+
+
+def frozen(state):
+    return {
+        name: (value.dtype, value.shape, value.tobytes()) if isinstance(value, np.ndarray) else value
+        for name, value in state.items()
+    }
+
+
+def assert_equal_from_now_on(one, other):
+    """Predict and learn block by block while columns, values, classes and, if there may be, trees are added."""
+    X, y, weights = rows(seed=2)
+    X = np.column_stack([X, rows(seed=3)[0]])
+    X[len(X) // 2 :, 3] += 3  # new values
+    y[len(y) // 2 :] += y[len(y) // 2 :] == 2  # a new class
+    n_more = one.n_experts + (len(one._storage.rules) == 1)
+    for i in range(0, len(y), 37):
+        block = X[i : i + 37, : 5 if i < 200 else 10]
+        n_experts = one.n_experts if i < 400 else n_more
+        given = np.resize(weights[i : i + 37], (len(block), n_experts))
+        answers = [pool.step(block, y[i : i + 37], given, n_experts=n_experts) for pool in (one, other)]
+        np.testing.assert_array_equal(*answers)
+    assert frozen(one.state()) == frozen(other.state())
+    assert one.n_nodes.tolist() == other.n_nodes.tolist()
+    assert [one.describe(e) for e in range(3)] == [other.describe(e) for e in range(3)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_restored_pool_goes_on_as_the_one_that_gave_its_state(kind):
+    pool, fresh = learnt(kind), built(kind)
+    state = pool.state()
+    fresh.restore(state)
+    assert frozen(fresh.state()) == frozen(state) == frozen(pool.state())
+    X, _, _ = rows(50, seed=4)
+    np.testing.assert_array_equal(fresh.predict_proba(X), pool.predict_proba(X))
+    assert_equal_from_now_on(pool, fresh)
+    assert not IS_COMPILED or (pool.n_nodes > 1).any()
+    assert "monitors" not in kind or not IS_COMPILED or pool.n_replaced.sum() > 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_trees_of_a_restored_pool_are_reset_cloned_and_replaced_as_those_of_the_other(kind):
+    pool, fresh = learnt(kind), built(kind)
+    fresh.restore(pool.state())
+    for each in (pool, fresh):
+        each.replace(0, each, 2)
+        each.reset(1)
+        each.replace(2, each.clone(0))
+    assert_equal_from_now_on(pool, fresh)
+
+
+def test_a_clone_of_a_tree_is_restored_with_the_draws_of_its_own():
+    pool = learnt("monitors and features drawn")
+    clone, other = pool.clone(2), pool.clone(0)
+    other.restore(clone.state())
+    for each in (clone, other):
+        each.reset(0)
+    X, y, weights = rows(seed=5)
+    np.testing.assert_array_equal(clone.step(X, y, weights[:, :1]), other.step(X, y, weights[:, :1]))
+
+
+def test_a_pool_of_nothing_has_a_state_too():
+    for n_experts in (0, 2):
+        pool, fresh = TreePool(n_experts, nominal=[1, 70]), TreePool(n_experts)
+        fresh.restore(pool.state())
+        assert fresh.state()["nominal_to_come"] == [1, 70]
+        X, y, _ = rows(30)
+        np.testing.assert_array_equal(
+            *(each.step(np.abs(X).round(), y, n_experts=2) for each in (pool, fresh))
+        )
+
+
+def test_the_table_of_arrays_has_the_order_in_which_the_kernels_take_them():
+    step = getattr(steps.step, "py_func", steps.step)
+    start_trees = getattr(grow.start_trees, "py_func", grow.start_trees)
+    names = [array.name for array in ARRAYS]
+    assert [name.removesuffix("_of_all") for name in inspect.signature(step).parameters][
+        : len(names)
+    ] == names
+    *of_trees, _, _ = inspect.signature(start_trees).parameters
+    assert of_trees == names[: len(of_trees)]
+    assert len(of_trees) == len(Tree._fields)
+
+
+def test_a_state_shares_nothing_with_its_pool():
+    pool = learnt("monitors")
+    state = pool.state()
+    before = frozen(state)
+    fresh = built("monitors")
+    fresh.restore(state)
+    for each in (pool, fresh):
+        each.learn(*rows(seed=6))
+    assert frozen(state) == before
+
+
+def test_a_state_is_as_large_as_what_is_in_use():
+    X, y, weights = rows()
+    pool = built("nominal columns")
+    pool.learn(X, y, weights)
+    state = pool.state()
+    n_leaves = int(pool.n_leaves.sum())
+    assert state["nodes"].shape == (pool.n_nodes.sum(),)
+    assert state["class_stats"].shape == (n_leaves, 3, 3)
+    assert state["moments"].shape == (n_leaves, 6, 3, 5)
+    assert state["value_stats"].shape == (n_leaves, 2, 4 + 2, 3)
+    assert state["n_values"].tolist() == [0, 0, 0, 4, 2]
+
+
+def test_room_that_an_earlier_tree_has_left_is_no_part_of_a_state():
+    """A tree is grown and reset; what it left in nodes and slots shows in no state of the tree that comes after."""
+    X, y, weights = rows()
+    pool, fresh = built("nominal columns"), built("nominal columns")
+    for each in (pool, fresh):
+        each.learn(X[:300], y[:300], weights[:300])
+    for e in range(3):
+        pool.reset(e)
+    fresh.restore(pool.state())
+    for each in (pool, fresh):
+        each.learn(X[300:], y[300:], weights[300:])
+    assert frozen(pool.state()) == frozen(fresh.state())
+
+
+def test_the_same_state_comes_of_blocks_and_of_single_rows():
+    X, y, weights = rows(400)
+    one, many = built("nominal columns"), built("nominal columns")
+    many.learn(X, y, weights)
+    for i in range(len(y)):
+        one.learn(X[i], y[i], weights[i], n_experts=3)
+    assert frozen(one.state()) == frozen(many.state())
+
+
+# --- refusals ---------------------------------------------------------------------------------------------------------
+
+
+def changed(name, entry):
+    return lambda state: (
+        state | {name: entry(state[name].copy() if hasattr(state[name], "copy") else state[name])}
+    )
+
+
+def first(values, field, value):
+    values[field][0] = value
+    return values
+
+
+def at(values, place, value):
+    values[place] = value
+    return values
+
+
+def without(name):
+    return lambda state: {key: value for key, value in state.items() if key != name}
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (without("moments"), r"missing entries \['moments'\]"),
+        (lambda state: state | {"colour": 3}, r"unknown entries \['colour'\]"),
+        (changed("n_classes", lambda n: -1), "n_classes=-1; it is an integer of 0 or more"),
+        (changed("n_features", float), "n_features=5.0"),
+        (changed("n_classes", lambda n: n + 1), "class_stats has shape"),
+        (changed("entropy", lambda _: 3), "this pool draws no features"),
+        (changed("nominal_to_come", lambda _: [0.5]), r"nominal_to_come=\[0.5\]"),
+        (changed("moments", lambda a: a.astype(np.float32)), "moments is of type float32"),
+        (changed("moments", lambda a: a.tolist()), "moments is of type list"),
+        (changed("nodes", lambda a: a["kind"]), "nodes is of type int32"),
+        (changed("leaves", lambda a: a[:-1]), "leaves has shape"),
+        (changed("is_used", lambda a: a[:, :-1]), "is_used has shape"),
+        (changed("trees_of", lambda a: a[:2]), "n_nodes has shape"),
+        (changed("n_nodes", lambda a: at(a, 0, 0)), "nodes has shape"),
+        (changed("nodes", lambda a: first(a, "kind", 9)), "nodes has entries"),
+        (changed("nodes", lambda a: first(a, "first_child", 0)), "nodes has entries"),
+        (changed("nodes", lambda a: first(a, "first_child", 10**6)), "nodes has entries"),
+        (changed("nodes", lambda a: first(a, "next_sibling", 10**6)), "nodes has entries"),
+        (changed("nodes", lambda a: first(a, "feature", 5)), "nodes has entries"),
+        (changed("leaves", lambda a: first(a, "node", 0)), "leaves has entries"),
+        (changed("leaves", lambda a: first(a, "n_present", 4)), "leaves has entries"),
+        (changed("class_order", lambda a: at(a, (0, 0), 3)), "class_order has entries"),
+        (changed("arrivals", lambda a: at(a, (0, 0, 0), 4)), "arrivals has entries"),
+        (changed("arrivals", lambda a: at(a, (0, 0, 1), -1)), "arrivals has entries"),
+        (changed("nominal", lambda a: at(a, 0, 5)), "nominal has entries"),
+        (changed("n_values", lambda a: at(at(a, 0, 4), 3, 0)), "n_values has entries"),
+        (changed("trees_of", lambda a: at(a, (0, 0), 1)), "trees_of has entries"),
+    ],
+)  # fmt: skip
+def test_a_damaged_state_is_refused_by_name_and_leaves_no_trace(damage, message):
+    state = damage(learnt("nominal columns").state())
+    pool = built("nominal columns")
+    pool.learn(*rows(100, seed=8))
+    before = frozen(pool.state())
+    with pytest.raises(ValueError, match=message):
+        pool.restore(state)
+    assert frozen(pool.state()) == before
+
+
+@pytest.mark.parametrize(
+    ("given", "taken", "message"),
+    [
+        ("monitors", "plain", "n_nodes has shape"),
+        ("plain", "drift alone", "experts has shape"),
+        ("plain", "monitors", "n_nodes has shape"),
+        ("plain", "bounded", "this pool allows 1 to 9"),
+        ("plain", "features drawn", "entropy=None"),
+        ("features drawn", "nominal columns", "draws no features"),
+    ],
+)
+def test_the_state_of_a_pool_with_other_settings_is_refused(given, taken, message):
+    state = learnt(given, N_ROWS).state()
+    if taken == "bounded" and not IS_COMPILED:
+        pytest.skip("few samples grow small trees")
+    with pytest.raises(ValueError, match=message):
+        built(taken).restore(state)
+
+
+def test_a_state_of_more_trees_than_there_are_settings_for_is_refused():
+    pool = TreePool(2, delta=[0.1, 0.2])
+    with pytest.raises(ValueError, match="it has 3 trees but there are settings for 2"):
+        pool.restore(learnt("plain").state())
+
+
+def test_windows_out_of_range_are_refused():
+    state = learnt("monitors").state()
+    for name in ("n_rows", "n_buckets"):
+        damaged = copy.deepcopy(state)
+        damaged["windows"][name] = 99
+        with pytest.raises(ValueError, match="windows has entries"):
+            built("monitors").restore(damaged)
