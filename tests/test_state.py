@@ -257,7 +257,7 @@ def test_a_pickle_holds_what_was_learnt_and_no_spare_room():
         model.learn_one(x, y)
     packed = pickle.dumps(model)
     assert len(packed) < 50_000 < 2_000_000 < model._raw_memory_usage
-    assert len(pickle.dumps(pickle.loads(packed))) == len(packed)
+    assert len(pickle.dumps(pickle.loads(packed))) <= len(packed)
 
 
 def test_attributes_of_a_subclass_are_pickled_too():
