@@ -24,9 +24,10 @@ from river import base, datasets, forest, linear_model, multiclass, naive_bayes,
 
 import streams
 from driftmoe import DriftMoEClassifier
+from driftmoe.arithmetic import top_k
 from driftmoe.classifier import VARIANTS
 from driftmoe.memory import n_bytes
-from driftmoe.mixture.mixing import correctness, first_best, follow_right, mix, mix_own, top_k
+from driftmoe.mixture.mixing import correctness, first_best, follow_right, mix, mix_own
 from driftmoe.routing import (
     ADAMOE,
     DYNMOLE,

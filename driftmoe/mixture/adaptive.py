@@ -16,12 +16,12 @@ import numpy as np
 from driftmoe.arithmetic import softmax
 from driftmoe.draws import poisson
 from driftmoe.experts import EXTRAS, Batch, Experts, MulticlassExperts, new_experts
-from driftmoe.mixture.cotraining import MAX_NODES, check_policy, n_logits_of, planned_replacements
+from driftmoe.mixture.cotraining import MAX_NODES, check_policy, planned_replacements
 from driftmoe.mixture.gate import FADING, LOSS_FADING, end_mini_batch, gate, head_errors, who_voted
 from driftmoe.mixture.mixing import mix
 from driftmoe.mixture.router import Router
 from driftmoe.mixture.telemetry import RoutingLog
-from driftmoe.routing import Choice, Policy, at_step, route
+from driftmoe.routing import Choice, Policy, as_rule
 from driftmoe.state import State, array_of, check_names, count_of, restored, value_of
 from driftmoe.transaction import NO_TARGETS, NO_WEIGHTS, Changes, assignment, planned, publication
 from driftmoe.trees import HoeffdingTreeClassifier
@@ -126,12 +126,13 @@ class AdaptiveMixture:
             [name for name, _ in extras],
             has_head,
         )
-        self._policy, self._n_shared = policy, getattr(policy, "n_shared", 0)
+        self._policy = None if policy is None else as_rule(policy)
+        self._n_shared = 0 if self._policy is None else self._policy.n_shared
         self.log = RoutingLog(reads_logits=False, is_one_vs_rest=False)
         self._leverage, self._key = float(leverage), rng.integers(2**64, dtype=np.uint64)
         sizes = [pool.n_experts, *(extra.n_experts for extra in self._extras)] + [1] * has_head
         self.n_experts = sum(sizes)
-        self.n_logits = self.n_experts + getattr(policy, "n_null", 0)
+        self.n_logits = self.n_experts + (0 if self._policy is None else self._policy.n_null)
         self._groups = np.repeat(np.arange(len(sizes)), sizes)
         self._memories = np.zeros((len(FADING), self.n_logits))
         self._asks_router, self._asks_memories = GATES[gate]
@@ -183,7 +184,9 @@ class AdaptiveMixture:
         n_experts = experts.n_experts + sum(part.n_experts for _, part in others) + (HEAD in extras)
         if policy is not None:
             check_policy(policy, n_experts)
-        n_logits = n_logits_of(policy, n_experts) + getattr(policy, "n_shared", 0)
+        n_logits = n_experts  # shared experts have one, too: their votes are weighted
+        if policy is not None:
+            n_logits += as_rule(policy).n_null
         return cls(
             experts,
             others,
@@ -431,9 +434,9 @@ class AdaptiveMixture:
         """Return who may vote on each row; the weights are not used."""
         if self._policy is None:
             return Choice(_NO_WEIGHTS, np.ones((len(outputs), self.n_experts), np.bool_))
-        policy = at_step(self._policy, self.router.n_batches)
+        policy = self._policy.at(self.router.n_batches)
         scores = outputs[:, : self.n_logits] * self._asks_router + self._memory_logits
-        return route(policy, scores[:, self._n_shared :])
+        return policy.rows(scores[:, self._n_shared :])
 
     def _learning(self, chosen: Choice) -> np.ndarray:
         """Select the trees that learn: those that the policy chose, or all trees if it chose none.

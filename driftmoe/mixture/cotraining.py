@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from driftmoe.experts import Batch, Experts, new_experts
-from driftmoe.mixture.mixing import correctness, follow_right, mix, top_k
+from driftmoe.mixture.mixing import correctness, follow_right, mix
 from driftmoe.mixture.router import Router
 from driftmoe.mixture.telemetry import RoutingLog
-from driftmoe.routing import Choice, LinearK, Policy, TopK, at_step, route
+from driftmoe.routing import Choice, LinearK, Policy, TopK, as_rule
 from driftmoe.state import State, array_of, check_names, restored
 from driftmoe.transaction import Changes, carry_out, planned, publication
 from driftmoe.trees import HoeffdingTreeClassifier
@@ -74,8 +74,13 @@ class CoTraining:
     def __init__(
         self, experts: Experts, router: Router, policy: Policy, *, one_answers: bool, correction: float
     ) -> None:
-        self.experts, self.router, self._policy, self._one_answers = experts, router, policy, one_answers
-        self._n_shared = getattr(policy, "n_shared", 0)
+        self.experts, self.router, self._policy, self._one_answers = (
+            experts,
+            router,
+            as_rule(policy),
+            one_answers,
+        )
+        self._n_shared = self._policy.n_shared
         self._rate = correction
         self._correction = np.zeros(router.n_outputs)
         self.log = RoutingLog(reads_logits=True, is_one_vs_rest=False)
@@ -101,7 +106,7 @@ class CoTraining:
         """Return the mixture of the settings, as `DriftMoEClassifier` names them."""
         policy = TopK(settings["top_k"]) if settings["policy"] is None else settings["policy"]
         check_policy(policy, experts.n_experts, one_answers=cls.ONE_ANSWERS)
-        router = Router.of(settings, n_logits_of(policy, experts.n_experts), router_rng)
+        router = Router.of(settings, as_rule(policy).n_logits(experts.n_experts), router_rng)
         return cls(
             experts, router, policy, one_answers=cls.ONE_ANSWERS, correction=float(settings["correction"])
         )
@@ -217,12 +222,7 @@ class CoTraining:
 
     def _choose(self, logits: np.ndarray) -> Choice:
         """Return the experts that learn or vote on each row, and their weights."""
-        policy = at_step(self._policy, self.router.n_batches)
-        if type(policy) is TopK and policy.score == "softmax":
-            choice = Choice(np.zeros(logits.shape), np.zeros(logits.shape, np.bool_))
-            if top_k(logits, policy.k, policy.renorm, choice.weights, choice.mask):
-                return choice
-        return route(policy, logits)
+        return self._policy.at(self.router.n_batches).rows(logits)
 
 
 class MostTrustedAnswers(CoTraining):
@@ -241,11 +241,6 @@ def planned_replacements(mixture: Any, batch: Batch, changes: Changes) -> np.nda
     return replaced
 
 
-def n_logits_of(policy: Policy | None, n_experts: int) -> int:
-    """Return how many logits a policy chooses from: none of shared experts, which come first, but of null experts."""
-    return n_experts - getattr(policy, "n_shared", 0) + getattr(policy, "n_null", 0)
-
-
 def check_policy(policy: Any, n_experts: int, *, one_answers: bool = False) -> None:
     """Raise unless a policy gives weights for as many experts as there are.
 
@@ -258,14 +253,15 @@ def check_policy(policy: Any, n_experts: int, *, one_answers: bool = False) -> N
     """
     if not callable(policy) or isinstance(policy, LinearK):
         raise TypeError(f"policy={policy!r} is no policy; give one of driftmoe.routing, such as TopP(0.9)")
-    if getattr(policy, "n_shared", 0) and one_answers:
+    rule = as_rule(policy)
+    if rule.n_shared and one_answers:
         raise ValueError(
             f"policy={policy!r}: shared experts have no place among those that the router trusts, of whom "
             "one answers in variant='moe-data'; choose 'moe-vote', where all chosen ones vote"
         )
     for step in (0, MANY_STEPS):
-        logits = np.zeros((1, max(n_logits_of(policy, n_experts), 1)))
-        n_chosen = route(at_step(policy, step), logits).mask.shape[-1]
+        logits = np.zeros((1, max(rule.n_logits(n_experts), 1)))
+        n_chosen = rule.at(step).rows(logits).mask.shape[-1]
         if n_chosen != n_experts:
             raise ValueError(
                 f"policy={policy!r} chooses among {n_chosen} experts but there are {n_experts}; null "

@@ -1,4 +1,4 @@
-"""Kernels between router and experts: who is chosen, who was right, and how votes are mixed."""
+"""Kernels between router and experts: which experts were right, and how their votes are mixed."""
 
 from __future__ import annotations
 
@@ -9,59 +9,6 @@ from driftmoe.compilation import compiled
 
 CORRECTION_FADING = 0.98
 """What a sample still counts one sample later in the correction of logits, which remembers about 50."""
-
-
-@compiled()
-def top_k(logits, k, renorm, weights, mask):  # type: ignore[no-untyped-def]
-    """Choose the `k` experts with the largest logits, weighted by their softmax: `routing.TopK`, many times faster.
-
-    Parameters
-    ----------
-    logits
-        Shape (n_rows, n_experts), n_experts >= k.
-    k
-        Experts of a row; fewer where the others are out of service (a logit of -inf).
-    renorm
-        Whether the softmax is over the chosen ones alone.
-    weights
-        Result, shape (n_rows, n_experts); zeros before.
-    mask
-        Result, bool, same shape; False before.
-
-    Returns
-    -------
-    is_valid
-        Whether no row has NaN, +inf or nothing but -inf; else `routing.TopK` knows what to say.
-    """
-    n_rows, n_experts = logits.shape
-    for row in range(n_rows):
-        largest = total = 0.0
-        for e in range(n_experts):
-            total += logits[row, e]
-        if total != total or total == np.inf:
-            return False
-        total = 0.0
-        for place in range(k):
-            best = -1
-            for e in range(n_experts):
-                if not mask[row, e] and logits[row, e] > (-np.inf if best < 0 else logits[row, best]):
-                    best = e
-            if best < 0:
-                break
-            if place == 0:
-                largest = logits[row, best]
-            mask[row, best] = True
-            weights[row, best] = exp(logits[row, best] - largest)
-            total += weights[row, best]
-        if total == 0.0:
-            return False
-        if not renorm:
-            total = 0.0
-            for e in range(n_experts):
-                total += exp(logits[row, e] - largest)
-        for e in range(n_experts):
-            weights[row, e] /= total
-    return True
 
 
 @compiled()

@@ -31,6 +31,7 @@ from driftmoe.routing.result import Choice, Routing
 from driftmoe.routing.rows import (
     checked_row,
     count_top_p_row,
+    exact,
     in_order_sum,
     score_row,
     scored_choice,
@@ -119,6 +120,16 @@ class TopK(Rule):
         row = checked_row(logits)
         check_k(self.k, len(row))
         return scored_choice(row, sorted_row(row)[: self.k], self.renorm, self.score)
+
+    def rows(self, logits: np.ndarray) -> Choice:
+        """Choose for rows of numpy logits, in compiled code where the weights are a softmax."""
+        is_plain = type(self) is TopK and self.score == "softmax"  # a subclass may choose in another way
+        if is_plain and logits.ndim == 2 and len(logits) and logits.dtype.kind == "f":
+            check_k(self.k, logits.shape[1])
+            choice = Choice(np.zeros(logits.shape), np.zeros(logits.shape, np.bool_))
+            if exact().top_k(logits, self.k, self.renorm, choice.weights, choice.mask):
+                return choice
+        return super().rows(logits)
 
     def n_active(self, n_experts: int, otherwise: float) -> float:
         """Return how many experts a row uses if the router is balanced."""

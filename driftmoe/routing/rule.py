@@ -99,19 +99,32 @@ class Rule(ABC):
 
 @dataclass(frozen=True)
 class Given(Rule):
-    """A policy that is a plain function, with the usual answers of a `Rule`.
+    """A policy that does not inherit from `Rule`: a plain function, or an object with some of a rule's answers.
 
     Parameters
     ----------
     function
-        Turns logits into a `Routing`.
+        Turns logits into a `Routing`. If it has `n_shared`, `n_null`, `score` or `of_row`, these are used.
     """
 
     function: Policy
 
+    def __post_init__(self) -> None:
+        for name in ("n_shared", "n_null", "score"):
+            object.__setattr__(self, name, getattr(self.function, name, getattr(Rule, name)))
+
     def __call__(self, logits: Tensor) -> Routing:
         """Choose experts for each row."""
         return self.function(logits)
+
+    def of_row(self, logits: np.ndarray) -> Choice:
+        """Choose experts for one row of numpy logits, by the function's own method if it has one."""
+        own = getattr(self.function, "of_row", self._by_torch)
+        return own(logits)
+
+    def rows(self, logits: np.ndarray) -> Choice:
+        """Choose experts for rows of numpy logits."""
+        return super().rows(logits) if hasattr(self.function, "of_row") else self._by_torch(logits)
 
 
 def as_rule(policy: Policy) -> Rule:
