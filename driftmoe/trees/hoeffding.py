@@ -30,28 +30,29 @@ class HoeffdingTreeClassifier(OneAtATime, base.Classifier):
     grace_period
         Weight that a leaf sees between two attempts to split; 0 for an attempt at every sample.
     max_depth
-        Splits above a leaf from which on it does not split but only counts classes; `None` for no limit.
+        Most splits above a leaf. A leaf at this depth only counts classes. `None` for no limit.
     split_criterion
         `"info_gain"`, `"gini"`, or `"hellinger"`, which looks at the first two classes only.
     delta
-        Probability that one attempt chooses another feature than infinitely many samples would.
+        Probability that an attempt to split chooses another feature than infinitely many samples would.
     tau
-        Hoeffding bound below which the best split is taken although the second best is close.
+        If the Hoeffding bound is below this, the best split is taken even if the second best is close.
     leaf_prediction
-        `"mc"` the majority class, `"nb"` naive Bayes, `"nba"` the one of both that has been right more often.
+        `"mc"` for the majority class, `"nb"` for naive Bayes, `"nba"` for the one that has been right more often.
     nb_threshold
-        Weight from which on a leaf with `"nb"` uses naive Bayes; not with the others.
+        Weight from which a leaf with `"nb"` uses naive Bayes; it applies to `"nb"` alone.
     nominal_attributes
         Names of features whose values are not numbers although they look like it.
     binary_split
         Whether a nominal feature may only be split into one value and the rest.
     min_branch_fraction
-        A split counts if two branches at least have a larger share of the weight than this, 0 to 1.
+        A split is valid if at least two of its branches have a larger share of the weight than this, 0 to 1.
     max_share_to_split
         A leaf whose majority class has a larger share than this, 0 to 1, does not split.
     max_nodes
-        Most nodes, splits and leaves, at least 1; `None` for no limit. As the room gets less, the leaves that promise
-        least stop growing first; all go on learning.
+        Most nodes, splits and leaves, at least 1; `None` for no limit. As the tree comes near the limit, the leaves
+        with the least weight outside their majority class are the first that no longer split. All leaves go on
+        learning.
 
     Attributes
     ----------
@@ -61,18 +62,18 @@ class HoeffdingTreeClassifier(OneAtATime, base.Classifier):
     Raises
     ------
     ValueError
-        If a setting is out of range or would have no effect, here; in the methods if a number lies beyond ±1e100, or a
-        label would be class 65 537. What is refused leaves no trace.
+        By the constructor if a setting is out of range or would have no effect; by the methods if a number lies beyond
+        ±1e100, or a label would be class 65 537. What is refused leaves no trace.
     TypeError
-        If a setting is of the wrong type, here; in the methods if a value is neither number nor text, or a feature
-        changes from one to the other.
+        By the constructor if a setting is of the wrong type; by the methods if a value is neither a number nor a text,
+        or a feature changes from one to the other.
 
     Notes
     -----
     *Memory.* A leaf has 52 bytes for each feature and class, and 16 more for each value seen of each nominal feature
     and class, seen at this leaf or not: 41 kB for a feature of 256 values at 10 classes. So leave identifiers out, give
-    rare values one name, or choose `max_nodes`. Of one feature 256 values are
-    told apart; later ones share their places.
+    rare values one name, or choose `max_nodes`. A feature has at most 256 values that are told apart; later values
+    share their places.
 
     References
     ----------
@@ -226,7 +227,7 @@ class HoeffdingTreeClassifier(OneAtATime, base.Classifier):
     ) -> dict[Any, float]:
         """Return the probability of each label seen so far; all 0 where the leaf has no vote, empty before learning.
 
-        Changes nothing. A value that was never learnt goes the way that most samples went.
+        Changes nothing. A value that was never learnt takes the branch that most samples took.
         """
         with self._lock:
             vector = self._encoder.known_vector(x)

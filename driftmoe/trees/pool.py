@@ -43,50 +43,51 @@ class TreePool(PlannedTrees):
     nominal
         Columns that hold the codes 0, 1, 2, ... of nominal values; all others are numeric.
     grace_period
-        Weight that a leaf sees between two attempts to split; 0 for an attempt at every sample.
+        Weight that a leaf sees between two attempts to split; 0 for an attempt at each sample.
     delta
-        Probability that one attempt chooses another feature than infinitely many samples would; a sequence for one
-        of each tree, whose number then stays as it is.
+        Probability that an attempt to split chooses another feature than infinitely many samples would. A sequence
+        gives each tree its own; the number of trees is then fixed.
     tau
-        Hoeffding bound below which the best split is taken although the second best is close.
+        If the Hoeffding bound is below this, the best split is taken even if the second best is close.
     max_depth
-        Splits above a leaf from which on it does not split but only counts classes; `None` for no limit.
+        Most splits above a leaf. A leaf at this depth only counts classes. `None` for no limit.
     split_criterion
         `"info_gain"`, `"gini"`, or `"hellinger"`, which looks at classes 0 and 1 only.
     leaf_prediction
-        `"mc"` the majority class, `"nb"` naive Bayes, `"nba"` the one of both that has been right more often.
+        `"mc"` for the majority class, `"nb"` for naive Bayes, `"nba"` for the one that has been right more often.
     nb_threshold
-        Weight from which on a leaf with `"nb"` uses naive Bayes.
+        Weight from which a leaf with `"nb"` uses naive Bayes.
     binary_split
         Whether a nominal feature may only be split into one value and the rest.
     min_branch_fraction
-        A split counts if two branches at least have a larger share of the weight than this, 0 to 1.
+        A split is valid if at least two of its branches have a larger share of the weight than this, 0 to 1.
     max_share_to_split
         A leaf whose majority class has a larger share than this, 0 to 1, does not split.
     max_nodes
-        Most nodes of one tree, splits and leaves, at least 1; `None` for no limit. As the room gets less, the leaves
-        with least weight outside their majority class stop growing first, and looking for splits; all go on learning.
+        Most nodes of a tree, splits and leaves, at least 1; `None` for no limit. As a tree comes near the limit, the
+        leaves with the least weight outside their majority class are the first that no longer split. All leaves go on
+        learning.
     warning_delta, drift_delta
-        Risk of a false alarm of two monitors of each expert (ADWIN, Bifet & Gavaldà 2007), 0 < delta < 1, as in
-        adaptive random forests (Gomes et al. 2017); `None` for none. They watch whether the expert's vote before
-        learning was wrong, on the samples that it learns, whatever their weight. If the first finds that the error has
-        risen, an empty tree begins to learn the expert's samples in the background, also in the place of one that
-        does already. If the second does, the tree in the background, or an empty one if there is none, takes the
-        expert's place, and both monitors begin anew.
+        Risk of a false alarm, 0 < delta < 1, of each expert's warning monitor and drift monitor (ADWIN, Bifet & Gavaldà
+        2007), as in adaptive random forests (Gomes et al. 2017); `None` for no monitor. They watch whether the
+        expert's vote before learning was wrong, on the samples that it learns, whatever their weight. If the warning
+        monitor finds that the error has risen, an empty tree starts to learn the expert's samples in the background,
+        and replaces one that already does. If the drift monitor does, the background tree, or an empty tree if there is
+        none, replaces the expert's tree, and both monitors start anew.
     max_features
-        Features that a leaf may split on: a number of them, or a share between 0 and 1; `None` for all; a sequence for
-        one of each tree, as with `delta`. Each leaf draws its own when it begins and keeps them; naive Bayes goes on
-        using all. A feature that is new may take the place of one that a leaf has drawn.
+        How many features a leaf may split on: a number, or a share between 0 and 1; `None` for all. A sequence gives
+        each tree its own, as with `delta`. Each leaf draws its features when it starts, and keeps them. Naive Bayes
+        uses all. A new feature may take the place of one that a leaf has drawn.
     feature_subsets
-        Features that a tree sees at all: which ones, of booleans (n_experts, n_features), or a share of them between
-        0 and 1 for each tree to draw; `None` for all. The others change nothing in it. Columns and trees that come
-        after an array see, and are seen by, all; with a share a tree draws it of the columns that are there when it
-        begins, and takes in each later one with this probability.
+        Which features a tree sees at all: an array of booleans (n_experts, n_features), or a share between 0 and 1 that
+        each tree draws; `None` for all. The other features change nothing in it. Where an array ends, a new tree sees
+        all features, and all trees see a new column. With a share, a tree draws from the columns known when it starts,
+        and takes in each later column with this probability.
     seed
-        Of the features drawn; `None` for another draw each time.
+        Seed of the features drawn; `None` for a different draw each time.
     n_threads
-        Threads that share the trees of a block between them, at least 1; the result does not depend on it. Blocks with
-        little to do are left to one thread.
+        Number of threads among which the trees of a block are shared, at least 1. The result does not depend on it.
+        One thread does small blocks.
 
     Raises
     ------
@@ -158,8 +159,8 @@ class TreePool(PlannedTrees):
         Parameters
         ----------
         vectors
-            One sample (n_features,) or a block (n_rows, n_features); NaN where a value is missing. Columns never learnt
-            are passed over, missing ones at the end are taken as missing values.
+            One sample (n_features,) or a block (n_rows, n_features); NaN where a value is missing. Columns that were
+            never learnt are ignored; if there are fewer columns, the rest counts as missing values.
 
         Returns
         -------
@@ -196,8 +197,8 @@ class TreePool(PlannedTrees):
             Class index, or (n_rows,) of them; or one for each tree, (n_experts,) for one sample, (n_rows, n_experts)
             for a block. A larger one than before brings a new class.
         weights
-            Weight of the sample for each tree, (n_experts,) or (n_rows, n_experts); 0 for a tree that does not see it.
-            1 for all by default.
+            Weight of the sample for each tree, (n_experts,) or (n_rows, n_experts); 0 for a tree that does not learn
+            it. 1 for all by default.
         n_experts
             Number of trees from now on, if more than so far; the new ones are empty.
 
