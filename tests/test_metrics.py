@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from river import datasets, dummy, evaluate, metrics, naive_bayes, utils
+from river import base, datasets, dummy, evaluate, metrics, naive_bayes, utils
 from sklearn.metrics import brier_score_loss, f1_score
 
 import streams
@@ -244,6 +244,46 @@ def test_fading_takes_the_majority_of_faded_labels():
     assert scores.get()["kappa_t"] == pytest.approx((1.5 - 0.375) / (1.9375 - 0.375))
     with pytest.raises(ValueError, match=r"factor=1\.0"):
         Fading(metrics.Accuracy, factor=1.0)
+
+
+class HitsOfItsOwn(metrics.base.MultiClassMetric):
+    """A metric whose constructor takes no confusion matrix."""
+
+    def __init__(self, bonus=0.0):
+        super().__init__()
+        self.bonus = bonus
+
+    def get(self):
+        return self.bonus + self.cm.total_true_positives
+
+
+class SureOfZero(base.Classifier):
+    """Gives class 0 the probability 0.8."""
+
+    def predict_proba_one(self, x):
+        return {0: 0.8, 1: 0.2}
+
+    def learn_one(self, x, y):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("metric", "of_all", "of_last_20"),
+    [(ExpectedCalibrationError(n_bins=7), 0.8 - 40 / 59, 0.8 - 0.7), (HitsOfItsOwn(bonus=2.0), 42.0, 16.0)],
+    ids=["calibration", "own"],
+)
+def test_a_metric_whose_constructor_takes_no_confusion_matrix_is_evaluated_and_windowed(
+    metric, of_all, of_last_20
+):
+    """Of 60 labels the first does not count. 40 of the others are 0, and 14 of the last 20."""
+    labels = [int(i % 3 == 0) for i in range(60)]
+    *_, last = prequential([({}, y) for y in labels], SureOfZero(), metrics={"m": metric}, window=20)
+    assert last.cumulative["m"] == pytest.approx(of_all)
+    assert last.window["m"] == pytest.approx(of_last_20)
+    windowed = Windowed(type(metric), 20, **metric._get_params())
+    for y in labels:
+        windowed.update(y, 0 if metric.requires_labels else {0: 0.8, 1: 0.2})
+    assert windowed.get() == pytest.approx(of_last_20)
 
 
 @pytest.mark.parametrize(

@@ -166,12 +166,14 @@ def without_none(metric: Any) -> Any:
 
     Micro averages are returned as they are: they count samples, so that `None` is as wrong as any other prediction. So
     are measures of clusterings, for which the samples without a prediction are a group like any other.
+    Metrics whose constructor takes no confusion matrix also stay as they are.
     """
     if (
         isinstance(metric, metrics.base.MultiClassMetric)
         and not isinstance(metric, MICRO)
         and metric.works_with_weights  # measures of clusterings do not
         and type(getattr(metric, "cm", None)) is metrics.ConfusionMatrix
+        and "cm" in metric._get_params()
     ):
         return metric.clone({"cm": AnsweredConfusionMatrix()})
     return metric
