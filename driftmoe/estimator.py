@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from river import base
@@ -26,8 +26,8 @@ from driftmoe.learning import Learner, plan_step, predict
 from driftmoe.memory import n_bytes
 from driftmoe.mixture import Mixture
 from driftmoe.mixture.telemetry import RoutingReport
-from driftmoe.state import State, check_names, restored
-from driftmoe.transaction import Changes, OneAtATime, carry_out, learning
+from driftmoe.parts import OfParts
+from driftmoe.transaction import Changes, carry_out, learning
 from driftmoe.trees import TreePool
 
 if TYPE_CHECKING:
@@ -36,23 +36,17 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-_PARTS = ("_encoder", "_mixture")
-
-
-class MixtureClassifier(OneAtATime, base.MiniBatchClassifier):
+class MixtureClassifier(OfParts, base.MiniBatchClassifier):
     """A river classifier that encodes samples, asks and teaches a mixture, and decodes its answers.
 
     A subclass checks its arguments, and its `_new_parts` builds the two parts from them: the encoder, which gives
     features, values and classes their places, and the mixture of experts and router.
     """
 
-    _new_parts: Callable[[], tuple[Encoder, Mixture]]
-    """Returns an encoder and a mixture that have learnt nothing, as the arguments of the model want them."""
+    PARTS: ClassVar[tuple[str, ...]] = ("encoder", "mixture")
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._encoder, self._mixture = self._new_parts()
-        self._columns: Columns | None = None  # of the last block; no part of the model's state
+    _encoder: Encoder
+    _mixture: Mixture
 
     def predict_proba_one(self, x: Mapping[Any, Any]) -> dict[Any, float]:  # type: ignore[override]  # river's signature has **kwargs, which would swallow mistakes
         """Return the probability of each class learnt so far; changes nothing.
@@ -407,52 +401,13 @@ class MixtureClassifier(OneAtATime, base.MiniBatchClassifier):
         sample = self._encoder.clean(x)
         return self._encoder.vector(sample), [self._encoder.order(sample)]
 
-    def state(self) -> State:
-        """Return all that the model has learnt, as named arrays and numbers; see `driftmoe.state`.
-
-        Labels and values of features are Python's own, and so are river classifiers among the experts.
-
-        Examples
-        --------
-        >>> from driftmoe import DriftMoEClassifier
-        >>> model, other = (DriftMoEClassifier(seed=seed) for seed in (1, 2))
-        >>> for i in range(100):
-        ...     model.learn_one({"x": i % 7}, i % 7 > 3)
-        >>> other.restore(model.state())
-        >>> other.predict_proba_one({"x": 5}) == model.predict_proba_one({"x": 5})
-        True
-        """
-        with self._lock:
-            return {"encoder": self._encoder.state(), "mixture": self._mixture.state()}
-
-    @learning
-    def restore(self, state: State) -> None:
-        """Bring a model that was built with the same arguments to a state that `state` returned.
-
-        From then on both give the same predictions, bit for bit, and learn alike.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If the state is not that of such a model; then the model is left as it was.
-        """
-        check_names(state, ("encoder", "mixture"), self)
-        parts = {f"_{name}": restored(getattr(self, f"_{name}"), part) for name, part in state.items()}
-        vars(self).update(parts, _columns=None)
-
     def _state(self) -> dict[str, Any]:
         return super()._state() | {"_columns": None}
 
-    def _packed(self) -> dict[str, Any]:
-        attributes = {name: value for name, value in self._state().items() if name not in _PARTS}
-        return attributes | {"state": self.state()}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        attributes = {name: value for name, value in state.items() if name != "state"}
-        super().__setstate__(attributes)
-        if "state" in state:
-            self._encoder, self._mixture = self._new_parts()
-            self.restore(state["state"])
+    def _adopt(self, parts: Sequence[Any]) -> None:
+        # Columns of the last block, which hold for one encoder; no part of the model's state.
+        self._columns: Columns | None = None
+        super()._adopt(parts)
 
     def _block_rows(
         self,

@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "driftmoe.state": "numpy",
     "driftmoe.threads": "",
     "driftmoe.transaction": "numba numpy",
+    "driftmoe.parts": "driftmoe.state driftmoe.transaction",
     "driftmoe.metrics": "numpy river",
     # Numbers that are the same on every processor.
     "driftmoe.arithmetic": "numpy driftmoe.compilation",
@@ -43,7 +44,7 @@ MAY_IMPORT = {
         "driftmoe.memory driftmoe.state driftmoe.threads driftmoe.transaction"
     ),
     "driftmoe.trees.hoeffding": (
-        "numpy river driftmoe.encoding driftmoe.memory driftmoe.state driftmoe.transaction driftmoe.trees"
+        "numpy river driftmoe.encoding driftmoe.memory driftmoe.parts driftmoe.transaction driftmoe.trees"
     ),
     "driftmoe.experts": (
         "numpy river driftmoe.arithmetic driftmoe.compilation driftmoe.draws driftmoe.encoding driftmoe.growth "
@@ -58,7 +59,7 @@ MAY_IMPORT = {
     "driftmoe.learning": ("numpy driftmoe.encoding driftmoe.experts driftmoe.mixture driftmoe.transaction"),
     "driftmoe.estimator": (
         "narwhals numpy river driftmoe.encoding driftmoe.experts driftmoe.learning driftmoe.memory driftmoe.mixture "
-        "driftmoe.state driftmoe.transaction driftmoe.trees"
+        "driftmoe.parts driftmoe.transaction driftmoe.trees"
     ),
     "driftmoe.classifier": (
         "numpy river driftmoe.arguments driftmoe.encoding driftmoe.estimator driftmoe.mixture driftmoe.trees"

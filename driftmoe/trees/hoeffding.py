@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from river import base
 
 from driftmoe.encoding import MAX_ABSOLUTE, Encoder, check_label
 from driftmoe.memory import n_bytes
-from driftmoe.transaction import Changes, OneAtATime, carry_out, learning, publication
+from driftmoe.parts import OfParts
+from driftmoe.transaction import Changes, carry_out, learning, publication
 from driftmoe.trees.blocks import MAX_CLASS
 from driftmoe.trees.pool import TreePool
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-class HoeffdingTreeClassifier(OneAtATime, base.Classifier):
+class HoeffdingTreeClassifier(OfParts, base.Classifier):
     """Hoeffding tree (VFDT) for numeric and nominal features, missing values, new features and new classes.
 
     It grows the tree of river's class of the same name, compiled; `driftmoe.trees` says where they differ.
@@ -88,6 +89,11 @@ class HoeffdingTreeClassifier(OneAtATime, base.Classifier):
     Accuracy: 87.99%
     """
 
+    PARTS: ClassVar[tuple[str, ...]] = ("encoder", "pool")
+
+    _encoder: Encoder
+    _pool: TreePool
+
     def __init__(
         self,
         grace_period: float = 200,
@@ -122,13 +128,14 @@ class HoeffdingTreeClassifier(OneAtATime, base.Classifier):
                 f"nominal_attributes={nominal_attributes!r}; give the names of features in a list or a set"
             )
         super().__init__()
-        self._encoder = Encoder(names)
-        self._pool = self.pool()
         if nb_threshold > 0 and leaf_prediction != "nb":
             raise ValueError(
                 f"nb_threshold={nb_threshold} does not apply to leaf_prediction={leaf_prediction!r}, but to 'nb' "
                 "alone; leave it out"
             )
+
+    def _new_parts(self) -> tuple[Encoder, TreePool]:
+        return Encoder(() if self.nominal_attributes is None else self.nominal_attributes), self.pool()
 
     def pool(self, n_experts: int = 1, **settings: Any) -> TreePool:
         """Return untrained trees with the settings of this one, and others of `TreePool`, in one pool."""

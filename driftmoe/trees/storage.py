@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
+from driftmoe.growth import enlarged
 from driftmoe.trees import grow, scan
 from driftmoe.trees.adwin import WINDOW
 from driftmoe.trees.nodes import (
@@ -375,15 +376,6 @@ class Storage:
         most = int(self.sizes[:, N_LEAVES].max(initial=0))  # that a tree frees when it starts anew
         self.free = np.zeros((len(self.sizes), most), np.int32)
         self.spare = np.zeros(0, np.int32)
-
-
-def enlarged(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Return the array with this shape, zeros where there was nothing."""
-    if array.shape == shape:
-        return array
-    larger = np.zeros(shape, array.dtype)
-    larger[tuple(map(slice, array.shape))] = array
-    return larger
 
 
 def enough(room: int, needed: int) -> int:
