@@ -235,12 +235,22 @@ def test_errors_about_a_file_name_the_flags(tmp_path, text, options, hint):
 
 
 @pytest.mark.parametrize(
-    "option", [("--drop", "a"), ("--nominal", "a"), ("--delimiter", ";"), ("--no-header",)]
+    "option", [("--drop", "a"), ("--nominal", "a"), ("--delimiter", ";"), ("--no-header",), ("--header",)]
 )
 def test_options_of_files_are_refused_for_streams_by_name(option):
     result = invoke("show", "sea_g", *option)
     assert result.exit_code == 2
-    assert f"leave {option[0]} out" in result.stderr
+    name = "--header or --no-header" if "header" in option[0] else option[0]
+    assert f"leave {name} out" in result.stderr
+
+
+def test_a_first_line_that_is_read_as_a_row_can_be_named_the_header(tmp_path):
+    path = tmp_path / "years.csv"
+    path.write_text("2019,2020,2021\n1.5,2.5,3\n")
+    assert "is read as a row; if names: --header" in invoke("show", path).stderr
+    result = invoke("show", path, "--header")
+    assert "read as a row" not in result.stderr
+    assert "2019" in result.stdout
 
 
 @pytest.mark.parametrize("command", ["show", "export", "fetch", "plot"])

@@ -94,9 +94,14 @@ def file_options(
         str | None,
         typer.Option(metavar="CHAR", help="Character between the fields of a CSV file.", show_default=","),
     ] = None,
-    no_header: Annotated[
-        bool, typer.Option("--no-header", help="The CSV file has no line of column names.")
-    ] = False,
+    header: Annotated[
+        bool | None,
+        typer.Option(
+            "--header/--no-header",
+            help="Whether the first line of a CSV file holds the column names. Default: decided by its content.",
+            show_default=False,
+        ),
+    ] = None,
     missing: Annotated[
         list[str] | None,
         typer.Option(
@@ -117,7 +122,7 @@ def file_options(
         drop=drop or (),
         nominal=nominal or (),
         delimiter=delimiter,
-        header=False if no_header else None,
+        header=header,
         missing=missing or (),
         encoding=encoding,
     )

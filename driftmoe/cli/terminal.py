@@ -23,9 +23,10 @@ _FLAGS = {
     r"\bnominal=\['(.*?)'\]": r"--nominal '\1'",
     r"\bdelimiter='(.)'": r"--delimiter '\1'",
     r"\bheader=False": "--no-header",
+    r"\bheader=True": "--header",
     r"\bon_bad_row='skip'": "--on-bad-row skip",
     r"\bcount_warm_up=True": "--count-warm-up",
-    r"; leave header out": "; leave --no-header out",
+    r"; leave header out": "; leave --header or --no-header out",
     r"; leave (target|drop|nominal|delimiter|missing|encoding) out": r"; leave --\1 out",
 }
 """Arguments in messages of the library -> the same as options of the command line, as regular expressions."""
