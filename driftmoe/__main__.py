@@ -1,6 +1,7 @@
 """Where the command line starts: what answers Ctrl-C is there before anything that takes long is imported.
 
-Only Python's own modules are imported at the top. A Ctrl-C before `main` runs is answered by Python, with a traceback.
+Only Python's own modules and two constants are imported at the top. A Ctrl-C before `main` runs is answered by Python,
+with a traceback.
 """
 
 from __future__ import annotations
@@ -11,11 +12,7 @@ import sys
 from contextlib import suppress
 from typing import Any
 
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
-
-SAID = "driftmoe: interrupted"
-"""What is said then."""
+from driftmoe.exits import INTERRUPTED, SAID
 
 
 def main() -> None:

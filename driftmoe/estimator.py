@@ -23,7 +23,6 @@ from driftmoe.encoding.frames import (
 )
 from driftmoe.experts import HasTrees
 from driftmoe.learning import Learner, plan_step, predict
-from driftmoe.memory import n_bytes
 from driftmoe.mixture import Mixture
 from driftmoe.mixture.telemetry import RoutingReport
 from driftmoe.parts import OfParts
@@ -452,8 +451,3 @@ class MixtureClassifier(OfParts, base.MiniBatchClassifier):
     @property
     def _multiclass(self) -> bool:
         return True
-
-    @property
-    def _raw_memory_usage(self) -> int:
-        """Bytes of the whole model: Python objects, arrays and tensors, each once."""
-        return n_bytes(self)

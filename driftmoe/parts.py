@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from driftmoe.memory import n_bytes
 from driftmoe.state import State, check_names, restored
 from driftmoe.transaction import OneAtATime, learning
 
@@ -24,6 +25,11 @@ class OfParts(OneAtATime):
     def _new_parts(self) -> Sequence[Any]:
         """Return parts that have learnt nothing, in the order of `PARTS`."""
         raise NotImplementedError
+
+    @property
+    def _raw_memory_usage(self) -> int:
+        """Bytes of the whole model: Python objects, arrays and tensors, each once. river's memory meter reads it."""
+        return n_bytes(self)
 
     def state(self) -> State:
         """Return all that the model has learnt, as named arrays and numbers; see `driftmoe.state`.

@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "driftmoe.state": "numpy",
     "driftmoe.threads": "",
     "driftmoe.transaction": "numba numpy",
-    "driftmoe.parts": "driftmoe.state driftmoe.transaction",
+    "driftmoe.parts": "driftmoe.memory driftmoe.state driftmoe.transaction",
     "driftmoe.metrics": "numpy river",
     # Numbers that are the same on every processor.
     "driftmoe.arithmetic": "numpy driftmoe.compilation",
@@ -83,7 +83,8 @@ MAY_IMPORT = {
     "driftmoe.neural.adapting": "tokenizers torch transformers driftmoe.nn driftmoe.routing",
     "driftmoe.neural.drifting": "sklearn torch driftmoe.metrics",
     "driftmoe.cli": "driftmoe.* matplotlib numpy rich streams torch typer",
-    "driftmoe.__main__": "driftmoe.cli",
+    "driftmoe.exits": "",
+    "driftmoe.__main__": "driftmoe.cli driftmoe.exits",
     # Streams know nothing of the learner.
     "streams": "capymoa numpy pooch pyarrow river",
     "streams.kernel_cache": "llvmlite numba numpy",

@@ -10,8 +10,8 @@ import typer
 from typer.exceptions import TyperException
 
 from driftmoe import __version__
-from driftmoe.__main__ import INTERRUPTED, SAID
 from driftmoe.cli import evaluate, grid, neural, report, streams
+from driftmoe.exits import INTERRUPTED, SAID
 
 app = typer.Typer(
     name="driftmoe",

@@ -14,7 +14,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import streams
 from driftmoe import models, report
-from driftmoe.__main__ import INTERRUPTED
 from driftmoe.cli.bars import Watched, open_with_bar
 from driftmoe.cli.board import of_another_command
 from driftmoe.cli.options import CountWarmUp, DataDir, Delayed, Limit, Seeds, Window, reads_files
@@ -28,6 +27,7 @@ from driftmoe.cli.terminal import (
     table_console,
 )
 from driftmoe.evaluation import Checkpoint
+from driftmoe.exits import INTERRUPTED
 from driftmoe.experiment import Attempt, Evaluations, ResultFolder, Run, parsed_delay, run_key
 from streams.opening import FileOptions
 

@@ -64,6 +64,16 @@ DataDir = Annotated[
 ]
 
 
+Header = Annotated[
+    bool | None,
+    typer.Option(
+        "--header/--no-header",
+        help="Whether the first line of a CSV file holds the column names. Default: decided by its content.",
+        show_default=False,
+    ),
+]
+
+
 def file_options(
     target: Annotated[
         str | None,
@@ -94,14 +104,7 @@ def file_options(
         str | None,
         typer.Option(metavar="CHAR", help="Character between the fields of a CSV file.", show_default=","),
     ] = None,
-    header: Annotated[
-        bool | None,
-        typer.Option(
-            "--header/--no-header",
-            help="Whether the first line of a CSV file holds the column names. Default: decided by its content.",
-            show_default=False,
-        ),
-    ] = None,
+    header: Header = None,
     missing: Annotated[
         list[str] | None,
         typer.Option(

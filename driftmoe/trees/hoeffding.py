@@ -9,7 +9,6 @@ import numpy as np
 from river import base
 
 from driftmoe.encoding import MAX_ABSOLUTE, Encoder, check_label
-from driftmoe.memory import n_bytes
 from driftmoe.parts import OfParts
 from driftmoe.transaction import Changes, carry_out, learning, publication
 from driftmoe.trees.blocks import MAX_CLASS
@@ -162,11 +161,6 @@ class HoeffdingTreeClassifier(OfParts, base.Classifier):
     @property
     def _multiclass(self) -> bool:
         return True
-
-    @property
-    def _raw_memory_usage(self) -> int:
-        """Bytes of Python objects and arrays, each once."""
-        return n_bytes(self)
 
     @property
     def n_nodes(self) -> int:
