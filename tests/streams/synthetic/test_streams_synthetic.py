@@ -11,17 +11,16 @@ import itertools
 import json
 import pickle
 import pkgutil
-from pathlib import Path
 
 import numba
 import numpy as np
 import pytest
+from places import VECTORS
 from river.datasets import base
 
 from streams import java_random, synthetic
 from streams.synthetic import STREAMS
 
-VECTORS = Path(__file__).parent / "vectors"
 GENERATORS = [
     "LED",
     "LEDDrift",

@@ -24,11 +24,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from places import ROOT
 
 from streams import cache as cache_module
 from streams import fetching, real
 
-ROOT = Path(__file__).parent.parent
 FOLDER = "scikit-multiflow-0.4.1/src/skmultiflow/data/datasets"
 ARCHIVED = ("electricity", "weather", "covtype")
 

@@ -1,10 +1,10 @@
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from places import VECTORS
 
 from benchmarks.moa_parity_drift import ANGLE, SETTINGS, cases
 from streams import Block, Drift, Feature, Stream
@@ -19,8 +19,6 @@ from streams.drift import (
     recurring,
 )
 from streams.synthetic import LED, SEA, SEGMENTS, LEDDrift
-
-VECTORS = Path(__file__).parent / "vectors"
 
 
 class Counted(Stream):

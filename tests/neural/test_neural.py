@@ -10,7 +10,7 @@ import sys
 
 import pytest
 import torch
-from test_cli import ENVIRONMENT
+from places import ENVIRONMENT
 
 from driftmoe import report
 from driftmoe.experiment import JobFolder, read_results

@@ -10,11 +10,11 @@ import shutil
 import subprocess
 import sys
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from places import ENVIRONMENT
 from typer.testing import CliRunner
 
 from driftmoe import report
@@ -596,7 +596,7 @@ def limited(folder, size, *arguments):
     return subprocess.run(
         [sys.executable, "-c", LIMITED, str(size), *map(str, arguments)],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)},
+        env=ENVIRONMENT,
         capture_output=True,
         text=True,
         check=False,

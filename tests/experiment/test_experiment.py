@@ -9,9 +9,9 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
+from places import ENVIRONMENT, ROOT
 from river import base
 
 import streams
@@ -33,8 +33,6 @@ from driftmoe.experiment import (
 from driftmoe.report import usable
 from streams.opening import open_stream
 
-ROOT = Path(__file__).parent.parent
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 # Of river's models, memory differs by some bytes: small objects may or may not be shared with others.
 TIMES = {"samples_per_second", "seconds", "cpu_seconds", "ram_hours", "model_bytes"}
 

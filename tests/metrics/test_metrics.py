@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
+from places import VECTORS
 from river import datasets, dummy, evaluate, metrics, naive_bayes, utils
 from sklearn.metrics import brier_score_loss, f1_score
 
@@ -25,7 +25,7 @@ from driftmoe.metrics import (
     drift_recovery,
 )
 
-MOA = np.load(Path(__file__).parent / "vectors" / "moa_metrics.npz")
+MOA = np.load(VECTORS / "moa_metrics.npz")
 
 
 def moa_predictions():

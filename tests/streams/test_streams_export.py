@@ -6,14 +6,13 @@ import signal
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import pytest
+from places import ENVIRONMENT
 
 import streams
 from streams.export import write
 
-ROOT = Path(__file__).parent.parent
 NAMES = ["t.csv", "t.csv.gz", "t.arff", "t.arff.gz", "t.parquet"]
 
 
@@ -39,7 +38,7 @@ def exporting(folder, name):
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(KILLED), name],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=ENVIRONMENT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -101,7 +100,7 @@ def test_a_disk_that_fills_up_midway_ends_the_command_with_one_line(tmp_path, na
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(LIMITED), name],
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=ENVIRONMENT,
         capture_output=True,
         text=True,
         check=False,

@@ -11,11 +11,12 @@ import pytest
 import reference
 from hypothesis import given
 from hypothesis import strategies as st
+from places import VECTORS
 
 import streams
 from streams import java_random
 
-JAVA = np.load(Path(__file__).parent / "vectors" / "java_random.npz")
+JAVA = np.load(VECTORS / "java_random.npz")
 SEEDS = JAVA["seeds"].tolist()
 BOUNDS = JAVA["bounds"].tolist()
 KINDS = ["next_int", "next_double", "next_float", "next_boolean", "next_gaussian"]

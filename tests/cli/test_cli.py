@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from places import ENVIRONMENT
 
 import driftmoe
 import streams
 from driftmoe import models
 from driftmoe.experiment import KEY, ResultFolder, read_results
 from streams import files
-
-ROOT = Path(__file__).parent.parent
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 KEYS = [
     "stream",
@@ -46,7 +42,7 @@ def driftmoe_command(*arguments, cwd, **environment):
         cwd=cwd,
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        env={**ENVIRONMENT, **environment},
     )
 
 

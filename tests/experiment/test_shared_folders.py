@@ -11,9 +11,9 @@ import sys
 import textwrap
 import time
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
+from places import ENVIRONMENT, ROOT
 
 from driftmoe.experiment import (
     KEY,
@@ -27,9 +27,7 @@ from driftmoe.experiment import (
     read_results,
 )
 
-ROOT = Path(__file__).parent.parent
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
-
+TESTS = [str(ROOT / "tests"), str(ROOT / "tests" / "experiment")]
 SLOW = """
 import os, time
 from pathlib import Path
@@ -292,7 +290,7 @@ def test_a_disk_that_fills_up_at_any_step_leaves_line_and_curve_of_one_run(tmp_p
 
 KILLED = """
 import os, sys, signal
-sys.path.insert(0, TESTS)
+sys.path[:0] = TESTS
 from pathlib import Path
 from test_shared_folders import STEPS, line_of
 from driftmoe.experiment import ResultFolder
@@ -323,7 +321,7 @@ for k in range(100):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize("with_other", [True, False])
 def test_a_process_that_is_killed_at_any_step_leaves_line_and_curve_of_one_run(tmp_path, with_other):
-    script = KILLED.replace("TESTS", repr(str(ROOT / "tests"))).replace("WITH_OTHER", str(with_other))
+    script = KILLED.replace("TESTS", repr(TESTS)).replace("WITH_OTHER", str(with_other))
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=ENVIRONMENT, check=False)
     assert done.returncode == 0
     folders = sorted(tmp_path.iterdir(), key=lambda folder: int(folder.name))
@@ -344,7 +342,7 @@ def test_a_process_that_is_killed_at_any_step_leaves_line_and_curve_of_one_run(t
 
 LIMITED = """
 import resource, sys
-sys.path.insert(0, TESTS)
+sys.path[:0] = TESTS
 from pathlib import Path
 from test_shared_folders import line_of
 from driftmoe.experiment import ResultFolder
@@ -360,7 +358,7 @@ except OSError as error:
 
 def test_a_curve_that_the_disk_cannot_hold_leaves_no_line_without_it_and_the_file_is_named(tmp_path):
     pytest.importorskip("resource")
-    script = LIMITED.replace("TESTS", repr(str(ROOT / "tests")))
+    script = LIMITED.replace("TESTS", repr(TESTS))
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True
     )
