@@ -19,7 +19,7 @@ import torch
 from batches import batch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import ReferenceDriftMoE
+from reference.cotraining import ReferenceDriftMoE
 from river import base, datasets, forest, linear_model, multiclass, naive_bayes, preprocessing, tree
 
 import streams

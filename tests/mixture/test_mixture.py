@@ -10,14 +10,9 @@ import torch
 from batches import batch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import (
-    follow_slowly,
-    gate_slowly,
-    nearest_slowly,
-    perceive_slowly,
-    poisson_slowly,
-    regress_slowly,
-)
+from reference.draws import poisson_slowly
+from reference.experts import follow_slowly, nearest_slowly, perceive_slowly, regress_slowly
+from reference.gate import gate_slowly
 from river import base, naive_bayes
 
 import streams

@@ -5,7 +5,8 @@ import copy
 import numpy as np
 import pytest
 import torch
-from reference import forward_slowly, keyed_slowly
+from reference.draws import keyed_slowly
+from reference.network import forward_slowly
 
 from driftmoe.losses import correctness_loss
 from driftmoe.mixture.router import Router

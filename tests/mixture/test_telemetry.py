@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from reference import tally_slowly
+from reference.telemetry import tally_slowly
 from river import base, naive_bayes
 
 import streams

@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 import torch
-from reference import experts_slowly, feed_forward_slowly
+from reference.nn import experts_slowly, feed_forward_slowly
 from torch import nn
 
 from driftmoe.losses import (

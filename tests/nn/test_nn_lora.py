@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 import torch
-from reference import experts_slowly
+from reference.nn import experts_slowly
 from torch import nn
 
 from driftmoe.nn import (

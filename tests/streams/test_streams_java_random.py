@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import reference
 from hypothesis import given
 from hypothesis import strategies as st
 from places import VECTORS
+from reference.java_random import JavaRandom
 
 import streams
 from streams import java_random
@@ -54,7 +54,7 @@ def test_logarithm_is_a_logarithm():
     bound=st.integers(1, 2**31 - 1),
 )
 def test_any_mixture_of_draws_equals_the_twin(seed, draws, bound):
-    state, twin = java_random.seeded(seed), reference.JavaRandom(seed)
+    state, twin = java_random.seeded(seed), JavaRandom(seed)
     for kind in draws:
         arguments = (bound,) if kind == "next_int_below" else ()
         number = getattr(java_random, kind)(state, *arguments)

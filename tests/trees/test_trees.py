@@ -18,10 +18,10 @@ import matplotlib.pyplot as plt
 import numba
 import numpy as np
 import pytest
-import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from reference.trees import HoeffdingTree, Split
 from river import checks, datasets, tree
 from river.tree.nodes import htc_nodes
 
@@ -274,14 +274,14 @@ def test_same_probabilities_as_the_twin(leaf_prediction, split_criterion, binary
     X, y, weights = mixed(size(1500))
     pool = TreePool(nominal=MIXED_NOMINAL, **arguments)
     comp = pool.step(X, y, weights)[:, 0]
-    twin = reference.HoeffdingTree(3, MIXED_NOMINAL, **arguments)
+    twin = HoeffdingTree(3, MIXED_NOMINAL, **arguments)
     ref = np.empty_like(comp)
     for t, (row, target, w) in enumerate(zip(X.tolist(), y.tolist(), weights[:, 0].tolist(), strict=True)):
         x = [None if value != value else value for value in row]
         ref[t] = twin.predict_proba(x)
         twin.learn(x, target, w)
     np.testing.assert_allclose(comp, ref, rtol=0.0, atol=1e-9)
-    assert not IS_COMPILED or isinstance(twin.root, reference.Split)
+    assert not IS_COMPILED or isinstance(twin.root, Split)
 
 
 def test_unseen_value_opens_a_branch_as_in_the_twin():
@@ -293,7 +293,7 @@ def test_unseen_value_opens_a_branch_as_in_the_twin():
     X[:, [0, 2]] *= 0.0  # leave the nominal features to tell the classes apart
     pool = TreePool(nominal=MIXED_NOMINAL, **EAGER)
     comp = pool.step(X, y, weights)[:, 0]
-    twin = reference.HoeffdingTree(3, MIXED_NOMINAL, **EAGER)
+    twin = HoeffdingTree(3, MIXED_NOMINAL, **EAGER)
     for t, (row, target, w) in enumerate(zip(X.tolist(), y.tolist(), weights[:, 0].tolist(), strict=True)):
         x = [None if value != value else value for value in row]
         np.testing.assert_allclose(comp[t], twin.predict_proba(x), rtol=0.0, atol=1e-9)

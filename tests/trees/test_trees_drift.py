@@ -9,9 +9,10 @@ import pickle
 import numba
 import numpy as np
 import pytest
-import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference.drift import AdaptiveTree, Adwin
+from reference.trees import HoeffdingTree
 from river import drift
 
 import streams
@@ -67,7 +68,7 @@ def test_adwin_equals_rivers_on_every_value(kind, delta):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_adwin_equals_its_twin(kind):
-    comp, ref = np.zeros(1, adwin.WINDOW)[0], reference.Adwin(0.01)
+    comp, ref = np.zeros(1, adwin.WINDOW)[0], Adwin(0.01)
     for value in values_of(kind, size(20_000)).tolist():
         assert adwin.update(comp, 0.01, value) == ref.update(value)
         assert adwin.estimate(comp) == pytest.approx(ref.mean, rel=1e-9, abs=1e-12)
@@ -110,7 +111,7 @@ def test_same_warnings_replacements_and_probabilities_as_the_twin(deltas, own_er
     pool = TreePool(3, warning_delta=deltas[0], drift_delta=deltas[1], **EAGER)
     comp = pool.step(X, y, weights)
     for e in range(3):
-        twin = reference.AdaptiveTree(lambda: reference.HoeffdingTree(3, **EAGER), *deltas)
+        twin = AdaptiveTree(lambda: HoeffdingTree(3, **EAGER), *deltas)
         ref = np.empty_like(comp[:, e])
         for t, (x, c, w) in enumerate(zip(X.tolist(), y.tolist(), weights[:, e].tolist(), strict=True)):
             ref[t] = twin.predict_proba(x)
