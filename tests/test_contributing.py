@@ -30,3 +30,12 @@ def test_every_test_that_is_named_exists(name):
 )
 def test_every_table_that_is_named_is_in_its_file(table, file):
     assert re.search(rf"^{table}\b", (ROOT / file).read_text(), re.MULTILINE)
+
+
+def test_map_names_only_files_that_exist():
+    code_map = TEXT[TEXT.index("## Map of the code") : TEXT.index("## Add an expert")]
+    first_columns = [line.split("|")[1] for line in code_map.splitlines() if line.startswith("| `")]
+    names = set(re.findall(r"`(\w+\.py)`", " ".join(first_columns)))
+    assert names == {
+        p.name for folder in ("driftmoe", "streams") for p in (ROOT / folder).glob("[!_]*.py")
+    } | {"__main__.py"}

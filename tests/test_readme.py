@@ -108,16 +108,3 @@ def test_the_result_file_is_of_todays_defaults():
     assert {name: today[name] for name in then.keys() & today.keys()} == {
         name: then[name] for name in then.keys() & today.keys()
     }
-
-
-def test_map_names_only_files_that_exist():
-    blocks = re.findall(r"```(\w*)\n(.*?)```", README, flags=re.DOTALL)
-    (code_map,) = [text for language, text in blocks if not language and "driftmoe/  classifier.py" in text]
-    names = set(re.findall(r"\w+\.py", code_map))
-    assert names == {
-        p.name for folder in ("driftmoe", "streams") for p in (ROOT / folder).glob("[!_]*.py")
-    } | {
-        "__main__.py",
-        "reference.py",
-        "test_architecture.py",
-    }
