@@ -6,6 +6,9 @@ import pytest
 
 from streams import real
 
+collect_ignore_glob = ["*conftest.py"]
+"""No doctests are looked for in files of fixtures: pytest takes several of one name for one module."""
+
 ARCHIVED = ("electricity", "weather", "covtype")
 
 

@@ -9,8 +9,8 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+from places import ROOT
 
-ROOT = Path(__file__).parent.parent
 SOURCES = sorted([*(ROOT / "driftmoe").rglob("*.py"), *(ROOT / "streams").rglob("*.py")])
 FOLDERS = sorted({path.parent for path in SOURCES if path.parent.parent != ROOT})
 

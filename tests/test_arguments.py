@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 import json
 from contextlib import nullcontext
-from pathlib import Path
 
 import numpy as np
 import pytest
+from places import ROOT
 from river import dummy, naive_bayes
 
 from benchmarks import ablation
@@ -236,7 +236,7 @@ def test_every_default_is_described_and_belongs_to_an_argument():
 
 def test_models_of_the_kept_results_and_of_the_studies_can_be_made():
     names = {name for study in ablation.STUDIES.values() for name in study}
-    for path in (Path(__file__).parent.parent / "benchmarks" / "results").rglob("*.jsonl"):
+    for path in (ROOT / "benchmarks" / "results").rglob("*.jsonl"):
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         names |= {line["model"] for line in lines if "stream" in line and "model" in line}
     ours = [

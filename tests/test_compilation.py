@@ -18,6 +18,7 @@ import numba
 import numpy as np
 import pytest
 from numba import njit
+from places import ROOT
 
 from driftmoe import kernel_cache
 
@@ -25,7 +26,6 @@ pytestmark = pytest.mark.skipif(
     bool(numba.config.DISABLE_JIT), reason="without compilation there is no code to keep"
 )
 
-ROOT = Path(__file__).parent.parent
 
 HELPER = """\
 from numba import njit

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
+from places import ROOT
 
-ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
 TO_BE_WRITTEN = {"driftmoe/experts/majority.py", "my.csv"}
 """Files of the examples."""
@@ -23,7 +22,7 @@ def test_every_file_that_is_named_exists(file):
 
 @pytest.mark.parametrize("name", sorted(set(re.findall(r"`(test_\w+)`", TEXT))))
 def test_every_test_that_is_named_exists(name):
-    assert any(f"def {name}(" in path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
+    assert any(f"def {name}(" in path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
 
 
 @pytest.mark.parametrize(
@@ -31,3 +30,12 @@ def test_every_test_that_is_named_exists(name):
 )
 def test_every_table_that_is_named_is_in_its_file(table, file):
     assert re.search(rf"^{table}\b", (ROOT / file).read_text(), re.MULTILINE)
+
+
+def test_map_names_only_files_that_exist():
+    code_map = TEXT[TEXT.index("## Map of the code") : TEXT.index("## Add an expert")]
+    first_columns = [line.split("|")[1] for line in code_map.splitlines() if line.startswith("| `")]
+    names = set(re.findall(r"`(\w+\.py)`", " ".join(first_columns)))
+    assert names == {
+        p.name for folder in ("driftmoe", "streams") for p in (ROOT / folder).glob("[!_]*.py")
+    } | {"__main__.py"}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import keyed_slowly, poisson_slowly, uniform_slowly
+from reference.draws import keyed_slowly, poisson_slowly, uniform_slowly
 
 from driftmoe.compilation import compiled
 from driftmoe.draws import between, keyed, poisson, uniform

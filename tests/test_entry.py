@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import ast
-import os
 import re
 import signal
 import subprocess
 import sys
 import time
 import tomllib
-from pathlib import Path
 
 import pytest
+from places import ENVIRONMENT, ROOT
 
 import driftmoe
 from driftmoe.classifier import DriftMoEClassifier
 
-ROOT = Path(__file__).parent.parent
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 MODULE, FUNCTION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"][
     "driftmoe"
 ].split(":")

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from places import ENVIRONMENT, ROOT
 
 from driftmoe import models
 from driftmoe.experiment import plain
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
 EXAMPLES = [text for language, text in BLOCKS if language == "python"]
@@ -34,7 +32,7 @@ def run(arguments, cwd):
         cwd=cwd,
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env=ENVIRONMENT,
     )
 
 
@@ -109,17 +107,4 @@ def test_the_result_file_is_of_todays_defaults():
     assert len(then.keys() & today.keys()) > 8
     assert {name: today[name] for name in then.keys() & today.keys()} == {
         name: then[name] for name in then.keys() & today.keys()
-    }
-
-
-def test_map_names_only_files_that_exist():
-    blocks = re.findall(r"```(\w*)\n(.*?)```", README, flags=re.DOTALL)
-    (code_map,) = [text for language, text in blocks if not language and "driftmoe/  classifier.py" in text]
-    names = set(re.findall(r"\w+\.py", code_map))
-    assert names == {
-        p.name for folder in ("driftmoe", "streams") for p in (ROOT / folder).glob("[!_]*.py")
-    } | {
-        "__main__.py",
-        "reference.py",
-        "test_architecture.py",
     }

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import platform
 import subprocess
 import sys
-from pathlib import Path
 
 import numba
 import numpy as np
 import pytest
 import reproduce
+from places import ENVIRONMENT, ROOT
 
 import streams
 from driftmoe import models
-
-ROOT = Path(__file__).parent.parent
 
 WITHOUT_WIDE_REGISTERS = "AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL AVX512_SPR"
 
@@ -53,7 +50,7 @@ def test_all_processors_give_the_kept_digests(name, tmp_path):
         setting = setting | {"NUMBA_CACHE_DIR": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-W", "ignore", str(ROOT / "tests" / "reproduce.py")],
-        env=os.environ | {"PYTHONPATH": str(ROOT)} | setting,
+        env=ENVIRONMENT | setting,
         capture_output=True,
         text=True,
     )

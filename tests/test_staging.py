@@ -7,14 +7,12 @@ import subprocess
 import sys
 import textwrap
 import time
-from pathlib import Path
 
 import pytest
+from places import ENVIRONMENT
 
 from driftmoe import staging as ours
 from streams.staging import PREFIX, naming, publish, staging, write_files
-
-ROOT = Path(__file__).parent.parent
 
 
 def hidden(folder):
@@ -27,7 +25,7 @@ def start(script, folder):
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(script)],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=ENVIRONMENT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

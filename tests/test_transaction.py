@@ -15,6 +15,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from places import ROOT
 from river import naive_bayes
 
 from benchmarks import faults
@@ -407,7 +408,7 @@ def test_kernels_stay_within_their_arrays():
     done = subprocess.run(
         [sys.executable, "-c", code],
         env=os.environ | checks,
-        cwd=os.path.dirname(os.path.dirname(__file__)),
+        cwd=ROOT,
         capture_output=True,
         text=True,
     )

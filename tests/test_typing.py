@@ -6,11 +6,9 @@ import os
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parent.parent
+from places import ROOT
 
 RIGHT = """
 from river import forest

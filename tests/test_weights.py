@@ -9,7 +9,7 @@ from types import FunctionType
 import numpy as np
 import pandas as pd
 import pytest
-from reference import poisson_slowly
+from reference.draws import poisson_slowly
 from river import base, naive_bayes, tree
 
 import streams

@@ -1,0 +1,153 @@
+"""The state of an encoder, and the way back."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import pickle
+from http import HTTPStatus
+
+import numpy as np
+import pytest
+from encoders import learnt
+
+from driftmoe.encoding import NOMINAL, Encoder
+
+LABELS = [0, "0", ("c", 1), 2.5, b"c", datetime.date(2026, 1, 1), HTTPStatus.OK]
+
+
+def growing_samples(n, seed):
+    """Samples that bring new features, values and classes as they go on, some of them late, some of them missing."""
+    rng = np.random.default_rng(seed)
+    for i in range(n):
+        x = {"a": rng.normal(), "w": f"word {rng.integers(1 + i)}", 7: int(rng.integers(1 + i // 3))}
+        if i > n // 3:
+            x |= {("t", 1): rng.integers(9) / 2, "b": bool(rng.integers(2))}
+        if rng.random() < 0.3:
+            del x["a"]
+        yield x, LABELS[rng.integers(1 + i // 90)]
+
+
+def read_and_learn(encoder, x, y, w):
+    """What comes of a sample for trees and router, and for the encoder."""
+    known, sample = encoder.known_vector(x), encoder.clean(x)
+    is_new, target = encoder.is_new(sample), encoder.enter(sample, y)
+    vector = encoder.vector(sample)
+    inputs, encoder._moments = encoder.scaled(vector[np.newaxis], np.array([w]))
+    answer = (inputs.tobytes(), vector.tobytes(), target, is_new, encoder.n_inputs, encoder.nominal_columns)
+    return answer, None if known is None else known.tobytes()
+
+
+def same_state(one, other):
+    """Whether two states are equal in every value, its type, and every bit of every array."""
+    assert list(one) == list(other)
+    for name, value in one.items():
+        if isinstance(value, np.ndarray):
+            assert (value.dtype, value.shape) == (other[name].dtype, other[name].shape)
+            assert value.tobytes() == other[name].tobytes()
+        else:
+            assert repr(value) == repr(other[name])
+    return True
+
+
+@pytest.mark.parametrize("nominal", [(), (7,)])
+@pytest.mark.parametrize("max_codes", [16, 256])
+@pytest.mark.parametrize("n_before", [0, 1, 100, 400])
+def test_an_encoder_that_is_restored_goes_on_as_the_first_one_does(nominal, max_codes, n_before, monkeypatch):
+    monkeypatch.setattr("driftmoe.encoding.encoder.MAX_CODES", max_codes)
+    samples = list(growing_samples(600, seed=1))
+    weights = np.random.default_rng(2).exponential(size=600)
+    first, second = Encoder(nominal), Encoder(nominal)
+    for (x, y), w in zip(samples[:n_before], weights, strict=False):
+        read_and_learn(first, x, y, w)
+    second.enter({"other": "value"}, "other class")  # which is forgotten
+    second.restore(first.state())
+    assert same_state(first.state(), second.state())
+    assert first.version == second.version
+    for (x, y), w in zip(samples[n_before:], weights[n_before:], strict=True):
+        assert read_and_learn(first, x, y, w) == read_and_learn(second, x, y, w)
+    assert same_state(first.state(), second.state())
+    assert len(first.classes) == 7
+    assert len(first.values[first.features.index("w")]) == min(max_codes, 256)
+
+
+def test_a_state_shares_nothing_with_its_encoder():
+    encoder = learnt({"a": 1.0, "w": "red"}, {"a": 3.0, "w": "blue"})
+    state = encoder.state()
+    read_and_learn(encoder, {"a": 2.0, "w": "green", "c": 1}, "y", 1.0)
+    assert state["features"] == ["a", "w"]
+    assert state["values"] == [None, ["red", "blue"]]
+    assert state["classes"] == [0]
+    assert state["inputs_of"][:, :2].tolist() == [[0, -1], [1, 2]]
+    assert state["moments"].tolist() == [[2.0, NOMINAL], [2.0, 0.0], [2.0, 0.0]]
+    other = Encoder()
+    other.restore(state)
+    before = pickle.dumps(other)
+    state["moments"][:] = 5.0
+    state["inputs_of"][:] = 5
+    for entry in ("features", "values", "classes", "kinds"):
+        state[entry].clear()
+    assert pickle.dumps(other) == before
+
+
+def with_changed(array, place, value):
+    array = array.copy()
+    array[place] = value
+    return array
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda s: {"classes": None}, TypeError, "'classes' is of type NoneType; give a list"),
+        (lambda s: {"inputs_of": s["inputs_of"].tolist()}, TypeError, "'inputs_of' is of type list; give a ndarray"),
+        (lambda s: {"colours": []}, ValueError, "entries missing: none; unknown: 'colours'; give exactly features"),
+        (lambda s: {"kinds": ["number"]}, ValueError, "'kinds' has 1 items for 3 features"),
+        (lambda s: {"kinds": ["number", "text", "date"]}, ValueError, "feature 7 is of kind 'date'; available"),
+        (lambda s: {"features": ["a", "w", "a"]}, ValueError, "'features' has the same item twice"),
+        (lambda s: {"features": ["a", "w", math.nan]}, TypeError, "the name nan .* cannot be compared"),
+        (lambda s: {"classes": ["x", "x"]}, ValueError, "'classes' has the same item twice"),
+        (lambda s: {"classes": ["x", math.nan]}, ValueError, "label is nan"),
+        (lambda s: {"classes": [["x"]]}, TypeError, "label .* is not hashable"),
+        (lambda s: {"values": [None, ["red", "blue"], None]}, ValueError, "feature 7 has no values, but is nominal"),
+        (lambda s: {"values": [[1], ["red", "blue"], [3]]}, ValueError, "feature 'a' has values, but is a number in"),
+        (lambda s: {"values": [None, ("red", "blue"), [3]]}, TypeError, "feature 'w' are of type tuple; give a list"),
+        (lambda s: {"values": [None, ["red", 2], [3]]}, ValueError, "feature 'w', a text, has the value 2"),
+        (lambda s: {"values": [None, ["red", "red"], [3]]}, ValueError, "feature 'w' has the same value twice"),
+        (lambda s: {"values": [None, ["red"], list(range(257))]}, ValueError, "feature 7 has 257 values; at most 256"),
+        (lambda s: {"values": [None, ["red", "blue", "green"], [3]]}, ValueError, "'inputs_of' does not number the 5"),
+        (lambda s: {"moments": s["moments"][:, :2]}, ValueError, r"'moments' is float64 of shape \(3, 2\); give"),
+        (lambda s: {"moments": s["moments"].astype("f4")}, ValueError, "'moments' is float32 of shape"),
+        (lambda s: {"moments": with_changed(s["moments"], (0, 1), 2.0)}, ValueError, "'moments' has weights"),
+        (lambda s: {"moments": with_changed(s["moments"], (0, 0), -0.5)}, ValueError, "'moments' has weights"),
+        (lambda s: {"inputs_of": s["inputs_of"][:, :1]}, ValueError, r"'inputs_of' is int64 of shape \(3, 1\)"),
+        (lambda s: {"inputs_of": with_changed(s["inputs_of"], (0, 0), 3)}, ValueError, "'inputs_of' does not number"),
+        (lambda s: {"inputs_of": with_changed(s["inputs_of"], (0, 5), 3)}, ValueError, "'inputs_of' does not number"),
+    ],
+)  # fmt: skip
+def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(change, error, message):
+    encoder = Encoder(nominal=[7])
+    for x in ({"a": 1.0, "w": "red"}, {"a": 3.0, "w": "blue", 7: 3}):
+        read_and_learn(encoder, x, "y", 1.0)
+    state = encoder.state()
+    before = pickle.dumps(encoder)
+    with pytest.raises(error, match=message):
+        encoder.restore(state | change(state))
+    assert pickle.dumps(encoder) == before
+
+
+def test_a_state_without_an_entry_is_refused_by_its_name():
+    state = Encoder().state()
+    del state["moments"]
+    with pytest.raises(ValueError, match="entries missing: moments; unknown: none"):
+        Encoder().restore(state)
+    with pytest.raises(TypeError, match="state is of type list; give a dict"):
+        Encoder().restore([])
+
+
+def test_a_state_of_another_nominal_is_refused():
+    encoder = learnt({"a": 1.0})
+    with pytest.raises(
+        ValueError, match="feature 'a' has no values, but is nominal in this encoder; build it with"
+    ):
+        Encoder(nominal=["a"]).restore(encoder.state())

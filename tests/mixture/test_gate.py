@@ -1,0 +1,185 @@
+"""The gate of the adaptive mixture against its readable twin."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from compiled_or_not import plain
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference.draws import poisson_slowly
+from reference.gate import gate_slowly
+
+import streams
+from driftmoe import DriftMoEClassifier
+from driftmoe.arithmetic import softmax
+from driftmoe.mixture import SURPRISE
+from driftmoe.mixture.gate import end_mini_batch, gate, head_errors, who_voted
+
+SMALL = {"n_experts": 3, "hidden": (8,), "seed": 2}
+
+
+def some_votes(rng, n_rows, n_experts, n_classes):
+    votes = rng.dirichlet(np.ones(n_classes), (n_rows, n_experts))
+    votes[rng.random((n_rows, n_experts)) < 0.2] = 0.0
+    return votes
+
+
+@pytest.mark.parametrize("is_compiled", [True, False])
+@given(seed=st.integers(0, 10**6), n_null=st.integers(0, 2), is_learning=st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_the_gate_is_its_readable_twin(is_compiled, seed, n_null, is_learning):
+    rng = np.random.default_rng(seed)
+    n_rows, n_experts, n_classes = 5, 4, 3
+    n_logits = n_experts + n_null
+    outputs = rng.normal(size=(n_rows, n_logits + n_classes)).astype(np.float32)
+    votes = some_votes(rng, n_rows, n_experts, n_classes)
+    chosen = rng.random((n_rows, n_experts)) < 0.7
+    targets = rng.integers(0, n_classes, n_rows) if is_learning else np.empty(0, np.int64)
+    taught = rng.choice([1.0, 0.5, 3.0], len(targets))
+    memory_weights, kinds = np.array([3.0, 1.5], np.float32), np.array([0, 0, 1, 2])
+    ours, theirs = (
+        (
+            np.full((2, n_logits), -0.5),
+            np.ones(3),
+            np.array([0.3, 0.5]),
+            np.empty((n_rows, n_experts)),
+            np.zeros_like(outputs),
+            np.zeros(2),
+        )
+        for _ in range(2)
+    )  # memories, trust, losses, weights, errors, memory_weights errors
+    for do, (memories, trust, losses, weights, errors, memory_weight_errors) in (
+        (plain(gate, is_compiled), ours),
+        (gate_slowly, theirs),
+    ):
+        do(
+            outputs,
+            votes,
+            chosen,
+            targets,
+            taught,
+            n_logits,
+            memories,
+            memory_weights,
+            kinds,
+            trust,
+            losses,
+            weights,
+            errors,
+            memory_weight_errors,
+        )
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("weight", [1.0, 2.5])
+def test_errors_are_the_gradient_of_the_mixture_likelihood(weight):
+    rng = np.random.default_rng(3)
+    votes, memories = rng.dirichlet(np.ones(3), (1, 4)), rng.normal(size=(2, 4))
+    logits = torch.tensor(rng.normal(size=4), requires_grad=True)
+    memory_weights = torch.tensor([3.0, 1.0], dtype=torch.float64, requires_grad=True)
+    weights = torch.softmax(logits + memory_weights @ torch.tensor(memories), 0)
+    likelihoods = 0.98 * torch.tensor(votes[0, :, 1]) + 0.02 / 3
+    (-weight * torch.log((weights * likelihoods).sum())).backward()
+    outputs = logits.detach().numpy()[np.newaxis].astype(np.float32)
+    errors, memory_weight_errors = np.zeros_like(outputs), np.zeros(2)
+    gate(
+        outputs, votes, np.ones((1, 4), np.bool_), np.array([1]), np.array([weight]), 4, memories,
+        np.float32(memory_weights.detach().numpy()), np.zeros(4, np.int64), np.ones(1), np.zeros(2),
+        np.empty((1, 4)), errors, memory_weight_errors,
+    )  # fmt: skip
+    np.testing.assert_allclose(errors[0], logits.grad, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(memory_weight_errors, memory_weights.grad, rtol=1e-4, atol=1e-7)
+
+
+def test_soften_is_softmax():
+    outputs = np.array([[9.0, 1.0, 2.0, -300.0], [9.0, 1e4, 0.0, 0.0]], np.float32)
+    proba = np.empty((2, 1, 3))
+    softmax(outputs, 1, proba)
+    np.testing.assert_allclose(
+        proba[:, 0], torch.softmax(torch.tensor(outputs[:, 1:]).double(), 1), rtol=1e-12
+    )
+
+
+@pytest.mark.parametrize("is_compiled", [True, False])
+def test_the_head_learns_what_it_says_less_what_is_true_times_the_weight(is_compiled):
+    proba = np.array([[[0.5, 0.25, 0.25]], [[0.0, 0.0, 1.0]]])
+    errors = np.full((2, 5), 7.0, np.float32)
+    plain(head_errors, is_compiled)(proba, np.array([1, 2]), np.array([1.0, 4.0]), 2, errors)
+    assert errors.tolist() == [[7.0, 7.0, 0.5, -0.75, 0.25], [7.0, 7.0, 0.0, 0.0, 0.0]]
+    plain(head_errors, is_compiled)(proba[:1], np.array([0]), np.array([4.0]), 2, errors)
+    assert errors[0].tolist() == [7.0, 7.0, -2.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("is_compiled", [True, False])
+def test_those_voted_who_were_chosen_and_had_a_vote(is_compiled):
+    votes = np.zeros((1, 4, 2))
+    votes[0, 0, 0] = votes[0, 2, 1] = 1.0
+    mask = np.empty((1, 4), np.bool_)
+    plain(who_voted, is_compiled)(np.array([[True, True, False, False]]), votes, mask)
+    assert mask.tolist() == [[True, False, False, False]]
+
+
+@pytest.mark.parametrize("is_compiled", [True, False])
+@pytest.mark.parametrize("rate", [0.0, 0.01])
+def test_the_end_of_a_mini_batch_updates_memory_weights_and_logits_and_whom_to_probe(is_compiled, rate):
+    theirs = torch.tensor([3.0, 1.5], requires_grad=True)
+    optimiser = torch.optim.Adam([theirs], lr=0.01)
+    memory_weights, moments = np.array([3.0, 1.5], np.float32), np.zeros((2, 2), np.float32)
+    memories = np.array([[-0.1, -2.0, -0.5], [-0.2, -1.0, -0.7]])
+    n_steps, memory_logits, is_probed = np.zeros(1, np.int64), np.zeros(3), np.ones(3, np.bool_)
+    trust, least, losses = np.array([0.1, 0.6, 0.3]), np.array([0.2, 0.5, 0.3]), np.array([0.5, 0.41])
+    for step in range(1, 4):
+        errors = np.array([0.8, -2.4]) * step
+        if rate > 0.0:
+            theirs.grad = torch.tensor(errors / 8.0).float()
+            optimiser.step()
+        plain(end_mini_batch, is_compiled)(
+            memory_weights,
+            *moments,
+            errors,
+            n_steps,
+            rate,
+            8,
+            memories,
+            memory_logits,
+            trust,
+            least,
+            losses,
+            is_probed,
+        )
+        assert errors.tolist() == [0.0, 0.0]
+    np.testing.assert_allclose(memory_weights, theirs.detach(), rtol=1e-6)
+    assert n_steps[0] == (3 if rate > 0.0 else 0)
+    np.testing.assert_allclose(memory_logits, memory_weights.astype(float) @ memories)
+    assert losses[0] <= SURPRISE * losses[1]
+    assert is_probed.tolist() == [True, False, False]
+    losses[0] = 1.01 * SURPRISE * losses[1]  # a surprise
+    plain(end_mini_batch, is_compiled)(
+        memory_weights,
+        *moments,
+        np.zeros(2),
+        n_steps,
+        rate,
+        8,
+        memories,
+        memory_logits,
+        trust,
+        least,
+        losses,
+        is_probed,
+    )
+    assert not is_probed.any()
+
+
+def test_the_poisson_draws_of_a_row_are_those_of_its_number():
+    model = DriftMoEClassifier(leverage=2.0, **SMALL)
+    for n, (x, y) in enumerate(streams.make("sea", seed=1, n_samples=50)):
+        expected = [
+            [poisson_slowly(int(model._mixture._key), n + row, e, 2.0) for e in range(3)] for row in range(4)
+        ]
+        assert model._mixture._draws(4).tolist() == expected
+        model.predict_proba_one(x)
+        model.learn_one(x, y)

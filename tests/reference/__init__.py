@@ -1,0 +1,1 @@
+"""Slow, readable twins of the compiled code, by topic, which import nothing from it."""
