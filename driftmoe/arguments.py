@@ -78,7 +78,7 @@ NEEDS: dict[str, tuple[Need, ...]] = {
     "policy": (
         Need(
             lambda c: c.gate != "equal",
-            "with gate='equal', which ignores the scores that a policy reads; 'learnt', 'router' and 'recency' use them",
+            "with gate='equal', which ignores the scores a policy reads; 'learnt', 'router' and 'recency' use them",
         ),
     ),
     "memory": (Need(lambda c: c.has_memory, "to extras={c.extras!r}: none of them remembers samples"),),
