@@ -130,16 +130,14 @@ class MixtureClassifier(OneAtATime, base.MiniBatchClassifier):
         X
             Any eager frame (pandas, polars, pyarrow, ...), shape (n_samples, n_features). Nulls and NaN are missing.
         y
-            One label per row: a series, a list, an array of shape (n_samples,) or (n_samples, 1), or a frame with one
-            column.
+            One label per row: a series, list, array of shape (n_samples,) or (n_samples, 1), or a one-column frame.
         w
             One weight per row, as in `learn_one`; default 1.
 
         Raises
         ------
         TypeError, ValueError
-            If `X` is not a frame, `y` has more than one column, a row cannot be read, or the lengths differ. Then no
-            row is learnt.
+            If `X` is not a frame, `y` is not one column, a row cannot be read or lengths differ. No row is then learnt.
 
         Notes
         -----
@@ -234,14 +232,12 @@ class MixtureClassifier(OneAtATime, base.MiniBatchClassifier):
     def predict_proba_many(self, X: IntoDataFrame) -> IntoDataFrame:
         """Return the class probabilities of each row, as a frame of the same library with a column per class.
 
-        Before the first `learn_one` the frame has no columns. pandas columns are named by the labels themselves; in
-        other libraries they are named by the text of the labels.
+        Before the first `learn_one` there are no columns. pandas names columns by the labels, others by their text.
 
         Raises
         ------
         ValueError
-            If the frame is not a pandas frame, and two labels have the same text or a label's text is not valid
-            Unicode.
+            If two labels have the same text, or one is not valid Unicode; not for pandas.
         """
         labels, proba = self._predict_frame(X)
         frame = as_frame(X)
@@ -257,8 +253,8 @@ class MixtureClassifier(OneAtATime, base.MiniBatchClassifier):
     def predict_many(self, X: IntoDataFrame) -> IntoSeries:
         """Return the predicted class of each row, as a series of the same library as the frame.
 
-        A pandas series holds any labels. A polars or pyarrow series has a single type, which must fit all labels learnt
-        so far, not only the predicted ones. Tuples become lists there.
+        A pandas series holds any labels. The type of a polars or pyarrow series must fit all labels learnt so far.
+        Tuples become lists there.
 
         Raises
         ------
@@ -285,8 +281,7 @@ class MixtureClassifier(OneAtATime, base.MiniBatchClassifier):
         -------
         report
             `report.window` and `report.cumulative`: experts used, entropy, share of null experts, accuracy of the best
-            single expert, and usage, weight and accuracy of each expert. Votes are those from before the sample was
-            learnt.
+            single expert, and usage, weight and accuracy of each expert. Votes precede the learning of the sample.
 
         Examples
         --------
@@ -312,8 +307,8 @@ class MixtureClassifier(OneAtATime, base.MiniBatchClassifier):
         Parameters
         ----------
         expert
-            Index of the tree, from 0, in the order of `routing_report().cumulative.experts`. In `"moe-task"` this is
-            the order in which the classes appeared; each tree there separates its class from all others.
+            Index of the tree, from 0, as in `routing_report().cumulative.experts`. In `"moe-task"` there is one tree
+            per class, in order of appearance, which separates it from all others.
 
         Returns
         -------
@@ -430,7 +425,7 @@ class MixtureClassifier(OneAtATime, base.MiniBatchClassifier):
     def restore(self, state: State) -> None:
         """Set the model to a state that `state` returned for a model with the same arguments.
 
-        From then on both models give the same predictions and learn the same, bit for bit.
+        From then on both predict and learn the same, bit for bit.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""An expert with curved class boundaries: a network with one hidden layer that learns from every sample at once."""
+"""An expert with curved class boundaries: a network with one hidden layer, trained on each sample in turn."""
 
 from __future__ import annotations
 
