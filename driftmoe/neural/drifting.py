@@ -3,8 +3,8 @@
 The digits are scikit-learn's 1 797 pictures of 8 × 8 pixels. A stream has five concepts, which differ in the order of
 the pixels (`drift-permutation`), the rotation of the picture (`drift-rotation`) or the labels of the digits
 (`drift-labels`). A third of the digits is held out to measure forgetting as in Chaudhry et al. 2018 (arXiv 1801.10112),
-eq. 3. For each concept except the last, this is the best accuracy at the end of any concept but the last minus the
-accuracy at the end of the stream. It is not measured for `drift-labels`, where a picture has another label in each concept.
+eq. 3. For each concept except the last, this is the best accuracy at the end of an earlier concept minus the accuracy
+at the end of the stream. It is not measured for `drift-labels`, where a picture has another label in each concept.
 
 The width of experts is chosen so that all policies aim to use the same number of hidden units: experts of `TopK(1)`
 have twice the hidden units of those of `TopK(2)`, and experts of `Dense` a quarter.
