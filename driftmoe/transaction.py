@@ -61,7 +61,9 @@ def carry_out(changes: Changes) -> None:
             if n_tries == TRIES:
                 raise
     if failed:
-        raise RuntimeError("a kernel had no room although room was made: please report this with your data")
+        raise RuntimeError(
+            "a kernel ran out of reserved memory; this is a bug, please report it with your data"
+        )
     if put_off[0] is not None:
         raise chained(put_off)
 

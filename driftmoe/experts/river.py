@@ -240,8 +240,8 @@ def _check_weights(experts: Sequence[base.Classifier], weights: np.ndarray) -> N
     for expert in experts:
         if "w" not in signature(expert.learn_one).parameters:
             raise ValueError(
-                f"{type(expert).__name__}.learn_one takes no weight; give whole numbers as w, so that it learns a "
-                "sample as often"
+                f"{type(expert).__name__}.learn_one takes no weight; give whole numbers as w: the number of times "
+                "that it learns a sample"
             )
 
 

@@ -256,8 +256,8 @@ def check_policy(policy: Any, n_experts: int, *, one_answers: bool = False) -> N
     rule = as_rule(policy)
     if rule.n_shared and one_answers:
         raise ValueError(
-            f"policy={policy!r}: shared experts have no place among those that the router trusts, of whom "
-            "one answers in variant='moe-data'; choose 'moe-vote', where all chosen ones vote"
+            f"policy={policy!r}: shared experts do not work with variant='moe-data', where only the expert "
+            "with the largest weight answers; choose 'moe-vote', where all chosen experts vote"
         )
     for step in (0, MANY_STEPS):
         logits = np.zeros((1, max(rule.n_logits(n_experts), 1)))
