@@ -1,10 +1,10 @@
 """DriftMoE: an online mixture of experts for data streams that drift.
 
-What it offers is imported when it is first asked for: torch and numba take seconds, in which the command line could not
-answer Ctrl-C otherwise.
+Public names are imported on first use, because importing torch and numba takes seconds, during which the command line
+could not respond to Ctrl-C.
 """
 
-TYPE_CHECKING = False  # as `typing` has it, of which the import takes longer than this package's
+TYPE_CHECKING = False  # as in `typing`, which takes longer to import than this package
 
 if TYPE_CHECKING:
     from driftmoe.classifier import DriftMoEClassifier
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 __all__ = ["DriftMoEClassifier"]
 __version__: str
 
-if not TYPE_CHECKING:  # or a checker would take any name for one that is there
+if not TYPE_CHECKING:  # otherwise a type checker would accept any name
 
     def __getattr__(name: str) -> object:
-        """Import what the package offers, its version or one of its modules, when it is first asked for."""
+        """Import a public name, the version or a submodule on first use."""
         from importlib import import_module
         from importlib.metadata import version
         from importlib.util import find_spec

@@ -1,4 +1,4 @@
-"""Where the command line starts: what answers Ctrl-C is there before anything that takes long is imported.
+"""Entry point of the command line. It handles Ctrl-C before it imports anything slow.
 
 Only Python's own modules and two constants are imported at the top. A Ctrl-C before `main` runs is answered by Python,
 with a traceback.
@@ -16,8 +16,8 @@ from driftmoe.exits import INTERRUPTED, SAID
 
 
 def main() -> None:
-    """Run the command line; Ctrl-C ends it in one line and exit code 130, at any moment."""
-    is_answered = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # a shell may have it ignored
+    """Run the command line. Ctrl-C ends it at any moment, with one line of text and exit code 130."""
+    is_answered = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # a shell may ignore it
     try:
         if is_answered:
             signal.signal(signal.SIGINT, leave)
@@ -26,7 +26,7 @@ def main() -> None:
         if is_answered:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         command()
-    except KeyboardInterrupt:  # before the command, or a second one while it puts things in order
+    except KeyboardInterrupt:  # before the command, or a second one while it cleans up
         sys.stderr.write(f"{SAID}\n")
         sys.exit(INTERRUPTED)
     finally:
@@ -35,10 +35,10 @@ def main() -> None:
 
 
 def leave(*_: Any) -> None:
-    """Say so and end the process where it stands, for while nothing is at work that has to be put in order.
+    """Print the message and end the process at once. Used while there is nothing to clean up.
 
-    An exception would not do: compiled modules turn one that comes while they are imported into another, or crash, and
-    Python itself shows those that come while it cleans up.
+    Raising an exception does not work here. Compiled modules that are being imported turn it into another one, or
+    crash, and Python prints exceptions that are raised during its own shutdown.
     """
     with suppress(OSError):
         os.write(2, f"{SAID}\n".encode())

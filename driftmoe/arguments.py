@@ -1,4 +1,4 @@
-"""What the arguments of an estimator may be, and which have an effect beside which others."""
+"""Checks of an estimator's arguments: which values are allowed, and which combinations have an effect."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from driftmoe.mixture import GATES, HEAD
 
 @dataclass(frozen=True)
 class Context:
-    """What decides which arguments have an effect: some of them, each as given or its default.
+    """The settings that decide which other arguments have an effect. Each is the given value or its default.
 
     Attributes
     ----------
     variant, policy, gate, hidden, learning_rate
-        As of `driftmoe.DriftMoEClassifier`.
+        As in `driftmoe.DriftMoEClassifier`.
     without
-        Arguments that have no effect in this variant -> why: `Mixture.WITHOUT`.
+        Arguments that have no effect in this variant -> the reason; see `Mixture.WITHOUT`.
     expert
-        Name of the class of the main experts.
+        Class name of the main experts.
     has_trees
-        Whether these are the trees of `driftmoe.trees.HoeffdingTreeClassifier`, in one pool.
+        Whether the main experts are trees of `driftmoe.trees.HoeffdingTreeClassifier`, in one pool.
     has_networks
-        Whether these are networks, which step when the router does.
+        Whether the main experts are networks, which take a gradient step when the router does.
     extras
-        Names of the extra experts, of river classifiers that of the class.
+        Names of the extra experts; for river classifiers the class name.
     n_classifiers
-        How many of the extra experts are river classifiers.
+        Number of river classifiers among the extra experts.
     """
 
     variant: str
@@ -50,7 +50,7 @@ class Context:
 
     @property
     def has_head(self) -> bool:
-        """Whether the router's own class probabilities are an expert."""
+        """Whether the router's own class probabilities count as an expert."""
         return "head" in self.extras
 
     @property
@@ -60,14 +60,14 @@ class Context:
 
     @property
     def has_costly(self) -> bool:
-        """Whether an extra expert is not asked for every sample while it is hardly trusted."""
+        """Whether an extra expert may be skipped on some samples while its weight is low."""
         return self.n_classifiers > 0 or any(
             name in EXTRAS and EXTRAS[name].is_costly for name in self.extras
         )
 
 
 class Need(NamedTuple):
-    """What must hold for an argument to have an effect, and what to say where it does not."""
+    """A condition under which an argument has an effect, and the message if it is not met."""
 
     holds: Callable[[Context], bool]
     otherwise: str
@@ -78,22 +78,22 @@ NEEDS: dict[str, tuple[Need, ...]] = {
     "policy": (
         Need(
             lambda c: c.gate != "equal",
-            "where what it chooses by has no say with gate='equal', as it has with 'learnt', 'router' and 'recency'",
+            "with gate='equal', which ignores the scores a policy reads; 'learnt', 'router' and 'recency' use them",
         ),
     ),
     "memory": (Need(lambda c: c.has_memory, "to extras={c.extras!r}: none of them remembers samples"),),
     "monitors": (Need(lambda c: c.has_trees, "to experts of {c.expert}, which are taken as they are"),),
     "min_trust": (
-        Need(lambda c: c.gate != "equal", "with gate='equal', which trusts all alike"),
+        Need(lambda c: c.gate != "equal", "with gate='equal', which gives all experts the same weight"),
         Need(
             lambda c: c.has_costly,
-            "to extras={c.extras!r}: only neighbours and river classifiers are ever left unasked",
+            "to extras={c.extras!r}: only neighbours and river classifiers are ever skipped",
         ),
     ),
     "hidden": (
         Need(
             lambda c: c.gate in ("learnt", "router") or c.has_head,
-            "with gate={c.gate!r} and without 'head' among the extras, where nobody asks the router",
+            "with gate={c.gate!r} and without 'head' among the extras, where the router is not used",
         ),
     ),
     "learning_rate": (
@@ -105,31 +105,32 @@ NEEDS: dict[str, tuple[Need, ...]] = {
     "batch_size": (
         Need(
             lambda c: c.gate != "equal" or c.has_head or c.has_networks,
-            "with gate='equal' and without 'head' among the extras, where nothing takes a step",
+            "with gate='equal' and without 'head' among the extras, where nothing takes a gradient step",
         ),
     ),
     "dropout": (
-        Need(lambda c: c.learning_rate > 0.0, "with learning_rate=0, where no step is taken"),
+        Need(lambda c: c.learning_rate > 0.0, "with learning_rate=0, where the router takes no step"),
         Need(lambda c: len(c.hidden) > 0, "with hidden={c.hidden!r}: there are no hidden units"),
     ),
     "n_threads": (
         Need(
             lambda c: c.has_trees,
-            "to experts of {c.expert}: only trees of driftmoe.trees.HoeffdingTreeClassifier share threads",
+            "to experts of {c.expert}: only trees of driftmoe.trees.HoeffdingTreeClassifier use threads",
         ),
     ),
 }  # fmt: skip
-"""Argument -> what it needs in the variants that take it; those that are not named always have an effect.
+"""Argument -> its conditions in the variants that take it. An argument without an entry always has an effect.
 
-That of `n_threads`, and with `learning_rate=0` that of `batch_size`, is on speed alone. What a single expert leaves
-without effect, as it leaves the gate, is not looked at: it is a size, not a kind of model."""
+`n_threads` affects speed alone, and so does `batch_size` with `learning_rate=0`. With a single expert some arguments,
+such as `gate`, have no effect. They are allowed all the same, because the number of experts is a size, not a kind of
+model."""
 
 IDLE: dict[str, Any] = {"correction": 0, "dropout": 0, "min_trust": 0, "monitors": False, "n_threads": 1}
-"""Values that ask for nothing: they say what is the case where the argument has no effect, and may be given there."""
+"""Values that switch an argument off. They are allowed even where the argument has no effect."""
 
 
 def unmet(name: str, context: Context) -> Need | None:
-    """Return the first thing that an argument needs for an effect and has not, `None` where it has an effect."""
+    """Return the first condition of an argument that is not met, or `None` if the argument has an effect."""
     if name in context.without:
         why = context.without[name]
         return Need(lambda c: name not in c.without, "to variant={c.variant!r}" + (why and f", {why}"))
@@ -137,14 +138,14 @@ def unmet(name: str, context: Context) -> Need | None:
 
 
 def check_effects(given: Mapping[str, Any], context: Context) -> None:
-    """Raise where an argument that was given has no effect.
+    """Raise ValueError if a given argument has no effect.
 
     Parameters
     ----------
     given
-        Argument -> its value, `None` where it was left out.
+        Argument -> its value, `None` if it was left out.
     context
-        Beside what they were given.
+        The settings that decide which arguments have an effect.
 
     Raises
     ------
@@ -159,11 +160,11 @@ def check_effects(given: Mapping[str, Any], context: Context) -> None:
 
 
 Check = Callable[[str, Any], None]
-"""Raises unless an argument of this name may have this value."""
+"""Takes the name and the value of an argument; raises an error if the value is not allowed."""
 
 
 def integer(least: int) -> Check:
-    """Return the check of a whole number that is not below `least`."""
+    """Return a check for an integer of at least `least`."""
 
     def check(name: str, value: Any) -> None:
         if not isinstance(value, int | np.integer) or isinstance(value, bool):
@@ -175,7 +176,7 @@ def integer(least: int) -> Check:
 
 
 def number(is_allowed: Callable[[float], bool], allowed: str) -> Check:
-    """Return the check of a number; `allowed` says in words which ones."""
+    """Return a check for a number. `allowed` describes the allowed numbers in the error message."""
 
     def check(name: str, value: Any) -> None:
         if not isinstance(value, int | float | np.number) or isinstance(value, bool):
@@ -187,26 +188,26 @@ def number(is_allowed: Callable[[float], bool], allowed: str) -> Check:
 
 
 def check_memory(name: str, value: Any) -> None:
-    """Raise unless `value` is a number of samples that neighbours can remember."""
+    """Raise unless `value` is a positive multiple of 64: a number of samples that neighbours can remember."""
     integer(-(2**63))(name, value)
     if value < 64 or value % 64:
         raise ValueError(f"{name}={value}; choose a multiple of 64, such as 4096")
 
 
 def check_flag(name: str, value: Any) -> None:
-    """Raise unless `value` is true or false."""
+    """Raise unless `value` is a boolean."""
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{name}={value!r}; choose True or False")
 
 
 def check_gate(name: str, value: Any) -> None:
-    """Raise unless `value` is a kind of gate."""
+    """Raise unless `value` names a gate."""
     if value not in tuple(GATES):
         raise ValueError(f"{name}={value!r}; available: {', '.join(GATES)}")
 
 
 def check_widths(name: str, value: Any) -> None:
-    """Raise unless `value` is the widths of hidden layers."""
+    """Raise unless `value` is a tuple or list of layer widths."""
     if not isinstance(value, tuple | list):
         raise TypeError(f"{name}={value!r}; give the width of each hidden layer, such as (256, 128)")
     if not all(isinstance(one, int | np.integer) and not isinstance(one, bool) and one >= 1 for one in value):
@@ -214,7 +215,7 @@ def check_widths(name: str, value: Any) -> None:
 
 
 def check_expert(name: str, value: Any) -> None:
-    """Raise unless `value` is a river classifier, or left out."""
+    """Raise unless `value` is a river classifier or `None`."""
     if value is not None and not isinstance(value, base.Classifier):
         raise TypeError(
             f"{name}={value!r} is no river classifier; give one, such as tree.HoeffdingTreeClassifier()"
@@ -222,7 +223,7 @@ def check_expert(name: str, value: Any) -> None:
 
 
 def check_extras(name: str, value: Any) -> None:
-    """Raise unless `value` names extra experts, or has river classifiers among them."""
+    """Raise unless `value` is a sequence of names of extra experts and multiclass river classifiers."""
     available = ", ".join([*EXTRAS, HEAD])
     if isinstance(value, str) or not isinstance(value, Sequence):
         raise TypeError(f"{name}={value!r}; give a tuple of {available} and river classifiers")
@@ -262,11 +263,11 @@ CHECKS: dict[str, Check] = {
     ),
     "min_trust": number(lambda value: 0.0 <= value <= 1.0, "0 <= min_trust <= 1"),
 }
-"""Argument -> what it may be, if it is not left out."""
+"""Argument -> check of its value."""
 
 
 def check_values(values: Mapping[str, Any]) -> None:
-    """Raise unless all arguments, as given or by default, may have these values; `seed` may be `None`."""
+    """Raise unless all arguments, given or default, have allowed values. `seed` may be `None`."""
     for name, check in CHECKS.items():
         check(name, values[name])
     if values["seed"] is not None:

@@ -1,16 +1,16 @@
-"""The same exp, log and their kin on every machine, to the last bit.
+"""exp, log and related functions that give the same result on every machine, to the last bit.
 
-A processor rounds +, -, *, / and square roots as IEEE 754 says and has no choice in it. A mathematical library has:
-each takes its own way to exp and log, and takes another where there are fused products or wide registers. Here they
-are made of those operations alone, in one order that a compiler without fast-math flags must keep; it may work on
-several numbers at a time, which changes none of them. Each is off by less than 0.8 of a unit in the last place
-(`expm1` by less than 1), has the usual values at 0, infinities and NaN, and, but for `erf`, no branch.
+IEEE 754 fixes how a processor rounds +, -, *, / and square roots. It does not fix exp and log: each mathematical
+library computes them in its own way, and in another way where there are fused products or wide registers. Here they
+consist of the fixed operations alone, in an order that a compiler without fast-math flags must keep. It may process
+several numbers at once, which changes no result. The error of each function is below 0.8 units in the last place
+(`expm1`: below 1). Each has the usual values at 0, infinities and NaN, and none except `erf` has a branch.
 
-Each number function is for compiled code and for Python; an int or a float32 counts as the float64 that it equals.
-Each array function, named `..._of`, takes an array of any shape and returns a new one.
+Functions of one number work in compiled code and in Python, and convert ints and float32 to float64. Functions of
+arrays, named `..._of`, take an array of any shape and return a new one.
 
-The constants come from `decimal` at import, which is exact to the digit everywhere; the two polynomials were fitted
-once, by Remez' exchange in 200 bits.
+The constants are computed at import with `decimal`, which gives the same digits everywhere. The two polynomials were
+fitted once, with the Remez exchange algorithm in 200 bits.
 """
 
 from __future__ import annotations
@@ -24,14 +24,12 @@ import numpy as np
 
 from driftmoe.compilation import checking_kernel, compiled
 
-function = compiled(
-    _nrt=False, forceinline=True
-)  # within a loop it must stand in its place, to be done by lanes
+function = compiled(_nrt=False, forceinline=True)  # inlined, so that a loop over it can be vectorised
 table_function = compiled(_nrt=False)
 
 
 def _in_parts(value: Decimal, n_bits: int) -> tuple[float, float]:
-    """Return the leading bits of a positive number, and the rest, each as the nearest float."""
+    """Return the leading bits of a positive number as a float, and the rest as the nearest float."""
     high = float(value)
     mantissa = np.float64(high).view(np.int64) >> (53 - n_bits) << (53 - n_bits)
     high = float(mantissa.view(np.float64))
@@ -39,10 +37,10 @@ def _in_parts(value: Decimal, n_bits: int) -> tuple[float, float]:
 
 
 def _erf_table() -> np.ndarray:
-    """Return, for each 8th up to 6, erf in two parts and the coefficients of its Taylor series there, from degree 1.
+    """Return erf in two parts and the coefficients of its Taylor series from degree 1, at each multiple of 1/8 up to 6.
 
-    Where the first of these is near 1 it comes without 1, as d + d * (c - 1) is nearer than d * c. The derivative is
-    g(x) = 2 / sqrt(pi) * exp(-x^2), and g' = -2 x g gives each of its coefficients from the two before.
+    If the first coefficient c is near 1, the table holds c - 1, because d + d * (c - 1) is more accurate than d * c.
+    The derivative is g(x) = 2 / sqrt(pi) * exp(-x^2), and g' = -2 x g gives each coefficient from the two before.
     """
     pi = Decimal("3.14159265358979323846264338327950288419716939937511")
     table = np.empty((6 * ERF_CELLS + 1, 2 + ERF_DEGREE))
@@ -58,23 +56,23 @@ def _erf_table() -> np.ndarray:
         table[i, 2:] = [
             float(c - (n == 0 and i <= ERF_STEEP)) for n, c in enumerate(coefficients[:ERF_DEGREE])
         ]
-        step = Decimal(1) / ERF_CELLS  # on to the next, by the same series
+        step = Decimal(1) / ERF_CELLS  # the same series gives erf at the next point
         for n, c in enumerate(coefficients):
             value += c * step ** (n + 1)
     return table
 
 
-SHIFT = 6755399441055744.0  # 1.5 * 2^52: a number below 2^51 added to it becomes whole, in the lowest bits
+SHIFT = 6755399441055744.0  # 1.5 * 2^52: adding it rounds a number below 2^51 to an integer, held in the lowest bits
 SHIFT_BITS = 0x4338000000000000
-ROOT_BITS = 0x3FE6A09E667F3BCD  # of sqrt(1/2)
+ROOT_BITS = 0x3FE6A09E667F3BCD  # bits of sqrt(1/2)
 SMALLEST_NORMAL = 2.2250738585072014e-308
-ERF_CELLS = 8  # middles of series between two whole numbers
+ERF_CELLS = 8  # expansion points per unit
 ERF_DEGREE = 13  # an odd number
-ERF_STEEP = 4  # last middle where the slope is nearer to 1 than to 0
+ERF_STEEP = 4  # index of the last expansion point whose slope is closer to 1 than to 0
 
 with localcontext(prec=50):
     LN2 = Decimal(2).ln()
-    LN2_HIGH, LN2_LOW = _in_parts(LN2, 42)  # times an exponent, which has 11 bits, the first is exact
+    LN2_HIGH, LN2_LOW = _in_parts(LN2, 42)  # the first times an exponent (11 bits) is exact
     LOG2_E = float(1 / LN2)
     LOG2_E_HIGH, LOG2_E_LOW = _in_parts(1 / LN2, 32)
     ERF = _erf_table()
@@ -85,18 +83,18 @@ with localcontext(prec=50):
 
 @function
 def power_of_two(n):  # type: ignore[no-untyped-def]
-    """Return 2^n for a whole number from -1022 to 1023."""
+    """Return 2^n for an integer n from -1022 to 1023."""
     return np.int64((np.int64(n) + 1023) << 52).view(np.float64)
 
 
 @function
 def exp_parts(x):  # type: ignore[no-untyped-def]
-    """Return n, r, t and l, such that e^x = 2^n * (1 + r + t + l): |r| < 0.35, t for r^2/2 + ..., l for a rounding."""
+    """Return n, r, t, l with e^x = 2^n * (1 + r + t + l): |r| < 0.35, t = r^2/2 + ..., l corrects a rounding error."""
     shifted = x * LOG2_E + SHIFT
     k = shifted - SHIFT
     high, low = x - k * LN2_HIGH, k * LN2_LOW
     r = high - low
-    # (e^r - 1 - r) / r^2, off by less than 2^-61
+    # (e^r - 1 - r) / r^2, with an error below 2^-61
     r2 = r * r
     r4 = r2 * r2
     q = (
@@ -112,28 +110,28 @@ def exp_parts(x):  # type: ignore[no-untyped-def]
 def exp(x):  # type: ignore[no-untyped-def]
     """Return e^x."""
     x = np.float64(x)
-    x = 710.0 if x > 710.0 else x  # infinity from here on, and 0 below the other
+    x = 710.0 if x > 710.0 else x  # the result is infinity above 710, and 0 below -746
     x = -746.0 if x < -746.0 else x
     n, r, tail, lost = exp_parts(x)
     one = 1.0 + r
     y = one + ((r - (one - 1.0)) + lost + tail)
-    half = n >> 1  # 2^n may be out of range where the result is not
+    half = n >> 1  # 2^n may be out of range even if the result is not
     return y * power_of_two(half) * power_of_two(n - half)
 
 
 @function
 def expm1(x):  # type: ignore[no-untyped-def]
-    """Return e^x - 1, also where that is tiny."""
+    """Return e^x - 1, accurately even if x is tiny."""
     x = np.float64(x)
     bounded = 710.0 if x > 710.0 else x
     bounded = -60.0 if bounded < -60.0 else bounded
     n, r, tail, lost = exp_parts(bounded)
     p = r + tail
     lost += tail - (p - r)
-    scale = power_of_two(n - 1)  # all by one half, lest 2^1024 be needed
+    scale = power_of_two(n - 1)  # everything is halved, because 2^1024 is out of range
     one, part = scale - 0.5, scale * p
     total = one + part
-    # Which of the two is the greater depends on x: both errors of the sum, by Knuth.
+    # Which summand is larger depends on x, so the rounding error is computed by Knuth's two-sum.
     back = total - one
     lost = scale * lost + ((one - (total - back)) + (part - back)) + (scale - (one + 0.5))
     result = 2.0 * (total + lost)
@@ -145,10 +143,10 @@ def expm1(x):  # type: ignore[no-untyped-def]
 
 @function
 def log_parts(x):  # type: ignore[no-untyped-def]
-    """Return k, h and l, such that log(x) = k * log(2) + h + l, k whole and h the greater part of what is left.
+    """Return k, h, l with log(x) = k * log(2) + h + l, where k is an integer and h is the larger part of the rest.
 
-    With x = 2^k * (1 + f), 1 + f from sqrt(1/2) to sqrt(2), and s = f / (2 + f): log(1 + f) = 2 artanh(s), whose
-    series begins 2s + 2/3 s^3; and 2s = f - (1 - s) f^2/2, where the first two terms are exact or nearly so.
+    Let x = 2^k * (1 + f) with 1 + f from sqrt(1/2) to sqrt(2), and s = f / (2 + f). Then log(1 + f) = 2 artanh(s). Its
+    series begins with 2s + 2/3 s^3. Here 2s = f - (1 - s) f^2/2, whose first two terms are exact or nearly exact.
     """
     is_small = x < SMALLEST_NORMAL
     bits = np.float64(x * 18014398509481984.0 if is_small else x).view(np.int64)  # 2^54
@@ -158,7 +156,7 @@ def log_parts(x):  # type: ignore[no-untyped-def]
     s = f / (2.0 + f)
     z = s * s
     z2 = z * z
-    # 2 artanh(s) / s - 2, off by less than 2^-58
+    # 2 artanh(s) / s - 2, with an error below 2^-58
     rest = z * (
         (0.6666666666666734 + 0.399999999994143 * z)
         + (0.28571428742479216 + 0.22222198563106751 * z) * z2
@@ -171,7 +169,7 @@ def log_parts(x):  # type: ignore[no-untyped-def]
 
 @function
 def log_sum(k, high, low):  # type: ignore[no-untyped-def]
-    """Add up the parts of a logarithm, the rounding of the first sum included."""
+    """Add up the parts of a logarithm, and correct the rounding error of the first sum."""
     top = k * LN2_HIGH
     total = top + high
     return total + (((top - total) + high) + (low + k * LN2_LOW))
@@ -179,7 +177,7 @@ def log_sum(k, high, low):  # type: ignore[no-untyped-def]
 
 @function
 def log_or_limit(x, value):  # type: ignore[no-untyped-def]
-    """Return the logarithm found, or what it is where x is not a positive finite number."""
+    """Return `value`, or the right result if x is not a positive finite number."""
     value = value if x < np.inf else x
     value = value if x != 0.0 else -np.inf
     return np.nan if x < 0.0 else value
@@ -187,7 +185,7 @@ def log_or_limit(x, value):  # type: ignore[no-untyped-def]
 
 @function
 def log(x):  # type: ignore[no-untyped-def]
-    """Return the natural logarithm of x: -inf of 0, NaN of what is below."""
+    """Return the natural logarithm of x: -inf if x is 0, NaN if x is negative."""
     x = np.float64(x)
     k, high, low = log_parts(x)
     return log_or_limit(x, log_sum(k, high, low))
@@ -195,7 +193,7 @@ def log(x):  # type: ignore[no-untyped-def]
 
 @function
 def log1p(x):  # type: ignore[no-untyped-def]
-    """Return log(1 + x), also where x is tiny."""
+    """Return log(1 + x), accurately even if x is tiny."""
     x = np.float64(x)
     one = 1.0 + x
     back = one - 1.0
@@ -207,7 +205,7 @@ def log1p(x):  # type: ignore[no-untyped-def]
 
 @function
 def log2(x):  # type: ignore[no-untyped-def]
-    """Return the logarithm to base 2, which is exact where x is a power of 2."""
+    """Return the logarithm to base 2, which is exact if x is a power of 2."""
     x = np.float64(x)
     k, high, low = log_parts(x)
     leading = np.int64(np.float64(high).view(np.int64) & ~0xFFFFFFFF).view(np.float64)
@@ -222,7 +220,7 @@ def log2(x):  # type: ignore[no-untyped-def]
 
 @table_function
 def erf(x):  # type: ignore[no-untyped-def]
-    """Return the error function of x, by its Taylor series about the nearest 8th."""
+    """Return the error function of x, by its Taylor series about the nearest multiple of 1/8."""
     x = np.float64(x)
     a = abs(x)
     if not a < 6.0:  # 1 to the last bit, or NaN
@@ -230,7 +228,7 @@ def erf(x):  # type: ignore[no-untyped-def]
     i = np.int64(a * ERF_CELLS + 0.5)
     d = a - np.float64(i) / ERF_CELLS
     d2 = d * d
-    even, odd = ERF[i, ERF_DEGREE + 1], ERF[i, ERF_DEGREE]  # terms of even and of odd degree, the last first
+    even, odd = ERF[i, ERF_DEGREE + 1], ERF[i, ERF_DEGREE]  # terms of even and of odd degree, highest first
     for column in range(ERF_DEGREE - 1, 2, -2):
         even = even * d2 + ERF[i, column]
         odd = odd * d2 + ERF[i, column - 1]
@@ -243,7 +241,7 @@ def erf(x):  # type: ignore[no-untyped-def]
 
 @table_function
 def whole_power(base, n):  # type: ignore[no-untyped-def]
-    """Return base^n, n a whole number from 0, by squaring: off by n units in the last place at most."""
+    """Return base^n for an integer n >= 0, by squaring. The error is at most n units in the last place."""
     base, n = np.float64(base), np.int64(n)
     result = 1.0
     while n > 0:
@@ -309,7 +307,7 @@ def expm1_of(values: Any) -> np.ndarray:
 
 
 def log_of(values: Any) -> np.ndarray:
-    """Return the natural logarithm of each number, as `exp_of`: -inf of 0, NaN of what is below."""
+    """Return the natural logarithm of each number, as `exp_of`: -inf for 0, NaN for negative numbers."""
     return _of_each(write_log, values)
 
 
@@ -320,7 +318,7 @@ def log1p_of(values: Any) -> np.ndarray:
 
 @compiled()
 def softmax(outputs, first, proba):  # type: ignore[no-untyped-def]
-    """Write the softmax of the outputs from `first` on; a row is the same to the last bit in any block."""
+    """Write the softmax of the outputs from column `first` on. A row's result does not depend on the other rows."""
     for row in range(outputs.shape[0]):
         largest, total = np.float64(outputs[row, first:].max()), 0.0
         for c in range(proba.shape[2]):
@@ -332,25 +330,25 @@ def softmax(outputs, first, proba):  # type: ignore[no-untyped-def]
 
 @compiled()
 def top_k(logits, k, renorm, weights, mask):  # type: ignore[no-untyped-def]
-    """Choose the `k` experts with the largest logits, weighted by their softmax: `routing.TopK`, many times faster.
+    """Choose the `k` experts with the largest logits, weighted by their softmax: a fast version of `routing.TopK`.
 
     Parameters
     ----------
     logits
         Shape (n_rows, n_experts), n_experts >= k.
     k
-        Experts of a row; fewer where the others are out of service (a logit of -inf).
+        Number of experts per row; fewer if the others are out of service (a logit of -inf).
     renorm
-        Whether the softmax is over the chosen ones alone.
+        Whether the softmax is over the chosen experts alone.
     weights
-        Result, shape (n_rows, n_experts); zeros before.
+        Result, shape (n_rows, n_experts); must be zeros before.
     mask
-        Result, bool, same shape; False before.
+        Result, bool, same shape; must be False before.
 
     Returns
     -------
     is_valid
-        Whether no row has NaN, +inf or nothing but -inf; else `routing.TopK` knows what to say.
+        False if a row has NaN, +inf or only -inf. Then `routing.TopK` raises the error.
     """
     n_rows, n_experts = logits.shape
     for row in range(n_rows):

@@ -33,7 +33,7 @@ DEFAULTS: dict[str, Any] = {
     "learning_rate": 2e-3,
     "batch_size": 256,
 }
-"""What an argument that is left out, `None`, stands for where it has an effect."""
+"""Default of each argument that is `None`, for variants in which it has an effect."""
 
 
 class DriftMoEClassifier(MixtureClassifier):
@@ -181,7 +181,7 @@ class DriftMoEClassifier(MixtureClassifier):
 
     _has_networks: ClassVar[bool] = False
     _own_defaults: ClassVar[dict[str, Any]] = {}
-    """Defaults of a class where they are not those of its variants."""
+    """Defaults of a subclass that differ from those of the variants."""
 
     def __init__(
         self,
@@ -235,12 +235,12 @@ class DriftMoEClassifier(MixtureClassifier):
         return Encoder(nominal), mixture
 
     def _new_experts(self, rng: np.random.Generator) -> tuple[Any, Iterable[Hashable]]:
-        """Return the main experts, untrained, and the features that they are told are nominal."""
+        """Return the untrained main experts, and the features that were declared nominal."""
         return MIXTURES[self.variant].new_experts(self.expert, self._settings(), rng)
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The arguments that have an effect, each as given or, where it was left out, its default."""
+        """The arguments that have an effect, each with its given value or its default."""
         context = self._context()
         return {
             name: self._setting(name)
@@ -249,7 +249,7 @@ class DriftMoEClassifier(MixtureClassifier):
         }
 
     def _setting(self, name: str) -> Any:
-        """Return an argument as given, or its default where it was left out."""
+        """Return the given value of an argument, or its default if it was left out."""
         value = getattr(self, name)
         if value is not None or name not in DEFAULTS:
             return value
@@ -257,11 +257,11 @@ class DriftMoEClassifier(MixtureClassifier):
         return min(defaults[name], self._setting("n_experts")) if name == "top_k" else defaults[name]
 
     def _settings(self) -> dict[str, Any]:
-        """Return all arguments, as given or by default."""
+        """Return all arguments, each with its given value or its default."""
         return {name: self._setting(name) for name in signature(DriftMoEClassifier).parameters}
 
     def _get_params(self) -> dict[str, Any]:
-        # river takes the first item of a tuple for a class, also of a tuple that has none.
+        # river takes the first item of any tuple for a class, and fails on an empty tuple.
         return {name: [] if value == () else value for name, value in super()._get_params().items()}
 
     def _check_arguments(self) -> None:
@@ -277,7 +277,7 @@ class DriftMoEClassifier(MixtureClassifier):
             )
 
     def _context(self) -> Context:
-        """Return what decides which arguments have an effect."""
+        """Return the settings that decide which arguments have an effect."""
         is_tree = self.expert is None or isinstance(self.expert, HoeffdingTreeClassifier)
         without = MIXTURES[self.variant].WITHOUT
         extras = () if "extras" in without else self._setting("extras")

@@ -1,4 +1,4 @@
-"""How numeric kernels are compiled: ahead of nothing, once per machine, with the result kept on disk."""
+"""Just-in-time compilation of numeric kernels, with a cache on disk."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from numba import njit
 from driftmoe.kernel_cache import keep
 
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "no_cfunc_wrapper": True}
-"""Of all: division as numpy has it; and no code to be called from C, whose compilation would take its time."""
+"""Options of all kernels: numpy's rules for division, and no wrapper for calls from C, which is slow to compile."""
 
 
 def compiled(**options: Any) -> Callable[..., Any]:
-    """Compile a function, and keep the machine code on disk where a folder for it can be written."""
+    """Return a decorator that compiles a function, and caches the machine code on disk if a folder is writable."""
 
     def compile_it(function: Callable[..., Any]) -> Callable[..., Any]:
         return keep(njit(**OPTIONS, **options)(function))
@@ -23,20 +23,19 @@ def compiled(**options: Any) -> Callable[..., Any]:
 
 
 def part(**options: Any) -> Callable[..., Any]:
-    """Compile a function that compiled ones call: its code is kept within theirs."""
+    """Return a decorator for a function that only kernels call. Its machine code is cached as part of theirs."""
     return njit(**OPTIONS, **options)
 
 
-# A kernel on the way of every sample neither allocates nor counts references: counting them for each view of an array
-# would take most of its time. A kernel that allocates says so. One on which several threads may work at the same time
-# lets go of Python's lock.
+# A kernel that runs for every sample neither allocates nor counts references (_nrt=False): counting them for each view
+# of an array would take most of its time. A kernel that several threads may run at once releases the GIL (nogil).
 checking_kernel = compiled(_nrt=False)
 starting_kernel = compiled(_nrt=True)
 stepping_kernel = compiled(_nrt=True, nogil=True)
-# Each type of argument, and each literal, compiles a function anew: nodes, slots and classes are 64-bit integers.
+# Each new argument type or literal compiles a function again. So nodes, slots and classes are always int64.
 kernel = part(_nrt=False)
 allocating_kernel = part(_nrt=True)
-# A call hands over a tree array by array. Short of that: compiled as if it stood in the place of the call, or, of code
-# called from one place, written there.
+# A call passes a tree array by array, which takes time. These avoid it: LLVM inlines the first, and numba the second,
+# which is meant for functions with one caller.
 inlined_kernel = part(_nrt=False, forceinline=True)
 embedded_kernel = part(_nrt=False, inline="always")

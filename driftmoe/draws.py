@@ -1,12 +1,12 @@
-"""Random numbers as a function of a key: the same on every machine, in any order, however often they are asked for.
+"""Random numbers as a function of a key: the same on every machine, in any order, at every call.
 
-A draw that is a function of the seed and of the number of the sample changes no state. So a step that is planned and
-then not carried out has used nothing up, and rows drawn one by one get what they get in a block.
+A draw depends only on the seed and the number of the sample, and changes no state. So a step that is planned but not
+carried out uses up no random numbers, and single rows get the same draws as rows in a block.
 
 References
 ----------
 Steele, Lea & Flood 2014, Fast splittable pseudorandom number generators: the finaliser of SplitMix64. Salmon et al.
-2011, Parallel random numbers: as easy as 1, 2, 3, for generators that are functions of a counter.
+2011, Parallel random numbers: as easy as 1, 2, 3: counter-based generators.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _STEP = 1.0 / 9007199254740992.0  # 2^-53
 
 @kernel
 def keyed(key, number):  # type: ignore[no-untyped-def]
-    """Return the key, 64 random bits, of a number under a key."""
+    """Return a new key (64 random bits) for a number under a key."""
     z = np.uint64(key) + (np.uint64(number) + np.uint64(1)) * _GAMMA
     z = (z ^ (z >> _30)) * _FIRST
     z = (z ^ (z >> _27)) * _SECOND
@@ -33,13 +33,13 @@ def keyed(key, number):  # type: ignore[no-untyped-def]
 
 @kernel
 def uniform(key, number):  # type: ignore[no-untyped-def]
-    """Return a number between 0 and 1, neither of them."""
+    """Return a number in the open interval (0, 1)."""
     return (np.float64(keyed(key, number) >> _11) + 0.5) * _STEP
 
 
 @compiled()
 def poisson(key, first, mean, draws):  # type: ignore[no-untyped-def]
-    """Write Poisson draws: the one at (row, column) is a function of the key, `first + row`, the column and the mean.
+    """Write Poisson draws. Each one depends only on the key, `first + row`, its column and the mean.
 
     Parameters
     ----------
@@ -48,14 +48,14 @@ def poisson(key, first, mean, draws):  # type: ignore[no-untyped-def]
     first
         Number of the first row.
     mean
-        At most some hundreds: exp(-mean) must be a number above 0.
+        At most a few hundred: exp(-mean) must be above 0 in float64.
     draws
         Result, float64, shape (n_rows, n_columns).
 
     References
     ----------
-    Knuth 1969, The art of computer programming, vol. 2, sec. 3.4.1 F: as many uniform numbers as their product is above
-    exp(-mean).
+    Knuth 1969, The art of computer programming, vol. 2, sec. 3.4.1 F: count uniform numbers while their product is
+    above exp(-mean).
     """
     limit = exp(-mean)
     for row in range(draws.shape[0]):
@@ -71,5 +71,5 @@ def poisson(key, first, mean, draws):  # type: ignore[no-untyped-def]
 
 
 def between(rng: np.random.Generator, low: float, high: float, shape: tuple[int, ...]) -> np.ndarray:
-    """Return what `rng.uniform` returns, in two operations, which no compiler of numpy's makes into one rounding."""
+    """Return what `rng.uniform` returns, as two operations that numpy's compiler cannot fuse into one rounding."""
     return low + (high - low) * rng.random(shape)

@@ -1,4 +1,4 @@
-"""The river face of a model that encodes samples for a mixture: predicting, learning, frames, and reports."""
+"""The river interface of a mixture: predicting, learning, data frames, reports, state."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 
 
 class MixtureClassifier(OfParts, base.MiniBatchClassifier):
-    """A river classifier that encodes samples, asks and teaches a mixture, and decodes its answers.
+    """A river classifier that encodes samples for a mixture and decodes the answers.
 
-    A subclass checks its arguments, and its `_new_parts` builds the two parts from them: the encoder, which gives
-    features, values and classes their places, and the mixture of experts and router.
+    A subclass checks its arguments, and its `_new_parts` builds two parts from them: the encoder, which assigns columns
+    and codes to features, values and classes, and the mixture of experts and router.
     """
 
     PARTS: ClassVar[tuple[str, ...]] = ("encoder", "mixture")
@@ -48,12 +48,12 @@ class MixtureClassifier(OfParts, base.MiniBatchClassifier):
     _mixture: Mixture
 
     def predict_proba_one(self, x: Mapping[Any, Any]) -> dict[Any, float]:  # type: ignore[override]  # river's signature has **kwargs, which would swallow mistakes
-        """Return the probability of each class learnt so far; changes nothing.
+        """Return the probability of each class learnt so far. Does not change the model.
 
         Parameters
         ----------
         x
-            A sample, as the class describes.
+            A sample, as described in the class docstring.
 
         Returns
         -------
@@ -63,7 +63,7 @@ class MixtureClassifier(OfParts, base.MiniBatchClassifier):
         Raises
         ------
         TypeError, ValueError
-            If the sample cannot be read; see the class.
+            If the sample cannot be read; see the class docstring.
         """
         with self._lock:
             vector, samples = self._read(x)
@@ -73,28 +73,28 @@ class MixtureClassifier(OfParts, base.MiniBatchClassifier):
             return dict(zip(self._encoder.classes, proba.tolist(), strict=True))
 
     def predict_one(self, x: Mapping[Any, Any]) -> Any:  # type: ignore[override]  # as above
-        """Return the most probable class, of equals the one learnt first; `None` before the first `learn_one`."""
+        """Return the most probable class, or `None` before the first `learn_one`. Ties go to the class learnt first."""
         proba = self.predict_proba_one(x)
         return max(proba, key=proba.__getitem__) if proba else None
 
     @learning
     def learn_one(self, x: Mapping[Any, Any], y: Hashable, w: float = 1.0) -> None:
-        """Learn one labelled sample, or none of it: whatever is raised, and whenever, the model is whole.
+        """Learn one labelled sample, completely or not at all. No error or interrupt leaves the model half changed.
 
         Parameters
         ----------
         x
-            A sample, as the class describes.
+            A sample, as described in the class docstring.
         y
-            Its label: anything hashable but `None` and NaN.
+            Its label: any hashable value except `None` and NaN.
         w
-            Weight of the sample, 0 or more; one of weight 0 is not learnt. Trees and the scale of the features count it
-            `w` times, the router and networks multiply its error, among neighbours its vote has that weight.
+            Weight of the sample, 0 or more. A sample of weight 0 is not learnt. Trees and the scaling of features count
+            the sample `w` times, the router and networks multiply its error by `w`, and neighbours weight its vote.
 
         Raises
         ------
         TypeError, ValueError
-            If the sample, the label or the weight cannot be read; the model is left as it was.
+            If the sample, the label or the weight cannot be read. The model is then unchanged.
         """
         weights = checked_weights([w])
         with self._lock:
@@ -116,27 +116,25 @@ class MixtureClassifier(OfParts, base.MiniBatchClassifier):
         y: IntoSeries | IntoDataFrame | Sequence[Hashable],
         w: IntoSeries | IntoDataFrame | Sequence[float] | None = None,
     ) -> None:
-        """Learn the rows of a frame in order: the same as `learn_one` row by row.
+        """Learn the rows of a frame in order. The result equals that of `learn_one` on each row.
 
         Parameters
         ----------
         X
             Any eager frame (pandas, polars, pyarrow, ...), shape (n_samples, n_features). Nulls and NaN are missing.
         y
-            One label a row: a series, a list, an array of shape (n_samples,) or (n_samples, 1), or a frame of one
-            column.
+            One label per row: a series, list, array of shape (n_samples,) or (n_samples, 1), or a one-column frame.
         w
-            One weight a row, as of `learn_one`; 1 by default.
+            One weight per row, as in `learn_one`; default 1.
 
         Raises
         ------
         TypeError, ValueError
-            If `X` is no frame, `y` has not one column, one row cannot be read, or the lengths differ; then no row has
-            been learnt.
+            If `X` is not a frame, `y` is not one column, a row cannot be read or lengths differ. No row is then learnt.
 
         Notes
         -----
-        Ctrl-C and other interrupts are put off until the last row has been learnt.
+        Ctrl-C and other interrupts are delayed until the last row has been learnt.
         """
         with self._lock:
             self._learn_many(X, y, w)
@@ -160,7 +158,7 @@ class MixtureClassifier(OfParts, base.MiniBatchClassifier):
             try:
                 rows = self._block_rows(block, targets, names, [None] * len(names), list(classes))
             except (TypeError, ValueError):
-                pass  # below it is found out which row cannot be read
+                pass  # the code below finds the row that cannot be read
             else:
                 return self._learn_rows(rows, weights)
         kinds = dict(self._encoder.kinds)
@@ -186,7 +184,7 @@ class MixtureClassifier(OfParts, base.MiniBatchClassifier):
         classes: Sequence[Hashable],
         w: Sequence[float] | np.ndarray | None = None,
     ) -> list[Any]:
-        """Test, then train, on each row of a block in turn: what `predict_one` and then `learn_one` would do.
+        """Test, then train, on each row of a block in turn, like `predict_one` followed by `learn_one`.
 
         Parameters
         ----------
@@ -197,21 +195,21 @@ class MixtureClassifier(OfParts, base.MiniBatchClassifier):
         names
             Feature of each column.
         values
-            For each column what its numbers stand for: a list that they are indices into, or `None` for themselves.
+            For each column the list of nominal values that its numbers index, or `None` if the column is numeric.
         classes
             Labels.
         w
-            One weight a row, as of `learn_one`; 1 by default. A row of weight 0 is predicted all the same.
+            One weight per row, as in `learn_one`; default 1. A row of weight 0 is predicted but not learnt.
 
         Returns
         -------
         labels
-            The label predicted for each row before it was learnt; `None` as long as no class was known.
+            The label predicted for each row before it was learnt; `None` while no class was known.
 
         Raises
         ------
         TypeError, ValueError
-            If a value or a label cannot be read; then no row has been learnt.
+            If a value or a label cannot be read. Then no row is learnt.
         """
         with self._lock:
             rows = self._block_rows(X, y, names, values, classes)
@@ -225,15 +223,14 @@ class MixtureClassifier(OfParts, base.MiniBatchClassifier):
             return [self._encoder.classes[target] if target >= 0 else None for target in answers.tolist()]
 
     def predict_proba_many(self, X: IntoDataFrame) -> IntoDataFrame:
-        """Return the class probabilities of each row, as a frame of the same kind with a column per class.
+        """Return the class probabilities of each row, as a frame of the same library with a column per class.
 
-        Before the first `learn_one` the frame has no columns. Frames other than pandas' name a column by the text of
-        its label.
+        Before the first `learn_one` there are no columns. pandas names columns by the labels, others by their text.
 
         Raises
         ------
         ValueError
-            If the frame is not of pandas, and two labels have the same text or one has a text that is no Unicode.
+            If two labels have the same text, or one is not valid Unicode; not for pandas.
         """
         labels, proba = self._predict_frame(X)
         frame = as_frame(X)
@@ -247,15 +244,15 @@ class MixtureClassifier(OfParts, base.MiniBatchClassifier):
         return answer
 
     def predict_many(self, X: IntoDataFrame) -> IntoSeries:
-        """Return the predicted class of each row, as a series of the same kind as the frame.
+        """Return the predicted class of each row, as a series of the same library as the frame.
 
-        A series of pandas holds any labels. One of polars or pyarrow has one type, that of all labels learnt so far,
-        whichever of them are predicted; tuples become lists there.
+        A pandas series holds any labels. The type of a polars or pyarrow series must fit all labels learnt so far.
+        Tuples become lists there.
 
         Raises
         ------
         ValueError
-            If the labels learnt so far do not fit into one series of that kind.
+            If the labels learnt so far do not fit into one series of that library.
         """
         classes, proba = self._predict_frame(X)
         frame = as_frame(X)
@@ -271,14 +268,13 @@ class MixtureClassifier(OfParts, base.MiniBatchClassifier):
         return answer
 
     def routing_report(self) -> RoutingReport:
-        """Return what the routing did on the samples learnt so far, and on the last of them; changes nothing.
+        """Return statistics of the routing, over all samples learnt so far and over the most recent ones.
 
         Returns
         -------
         report
-            `report.window` and `report.cumulative`: experts used, entropy, null experts, what the best single expert
-            would have done, and usage, weight and accuracy of each expert. What an expert says of a sample counts
-            as it was before the sample was learnt.
+            `report.window` and `report.cumulative`: experts used, entropy, share of null experts, accuracy of the best
+            single expert, and usage, weight and accuracy of each expert. Votes precede the learning of the sample.
 
         Examples
         --------
@@ -299,25 +295,25 @@ class MixtureClassifier(OfParts, base.MiniBatchClassifier):
             return self._mixture.log.report(names, n_replaced)
 
     def describe(self, expert: int = 0) -> str:
-        """Return one of the trees as text, one line a leaf or branch, indented by depth; changes nothing.
+        """Return one of the trees as text, one line per leaf or branch, indented by depth.
 
         Parameters
         ----------
         expert
-            Which of the trees, counted from 0, in the order of `routing_report().cumulative.experts`. In `"moe-task"`
-            that is the order in which the classes came; a tree there tells its class from all others.
+            Index of the tree, from 0, as in `routing_report().cumulative.experts`. In `"moe-task"` there is one tree
+            per class, in order of appearance, which separates it from all others.
 
         Returns
         -------
         text
-            Features, values and classes have their own names.
+            The tree, with the original names of features, values and classes.
 
         Raises
         ------
         TypeError
-            If the experts are no `driftmoe.trees.HoeffdingTreeClassifier`, or `expert` is no integer.
+            If the experts are not `driftmoe.trees.HoeffdingTreeClassifier`, or `expert` is not an integer.
         ValueError
-            If there is no such tree.
+            If there is no tree with this index.
 
         Examples
         --------
@@ -340,28 +336,28 @@ class MixtureClassifier(OfParts, base.MiniBatchClassifier):
             return pool.describe(expert, **names)
 
     def draw(self, expert: int = 0, *, max_depth: int | None = None, ax: Axes | None = None) -> Axes:
-        """Draw one of the trees from left to right; changes nothing.
+        """Draw one of the trees from left to right.
 
         Parameters
         ----------
         expert
-            Which of the trees, as for `describe`.
+            Index of the tree, as in `describe`.
         max_depth
-            Splits from the root on which are drawn; `None` for all.
+            Number of levels of splits to draw, from the root; `None` for all.
         ax
-            Where to draw; a new figure as large as the tree needs by default.
+            Axes to draw on; by default those of a new figure that fits the tree.
 
         Returns
         -------
         ax
-            Where it was drawn.
+            The axes with the drawing.
 
         Raises
         ------
         TypeError
-            If the experts are no `driftmoe.trees.HoeffdingTreeClassifier`, or `expert` is no integer.
+            If the experts are not `driftmoe.trees.HoeffdingTreeClassifier`, or `expert` is not an integer.
         ValueError
-            If there is no such tree, or `max_depth` is negative.
+            If there is no tree with this index, or `max_depth` is negative.
         """
         with self._lock:
             pool, names = self._tree(expert)
@@ -373,7 +369,7 @@ class MixtureClassifier(OfParts, base.MiniBatchClassifier):
         return self._mixture.router.module()
 
     def _tree(self, expert: int) -> tuple[TreePool, dict[str, Any]]:
-        """Return the trees, of which `expert` is one, and the names of its columns, classes and values."""
+        """Return the pool that holds tree `expert`, and the names of the tree's features, classes and values."""
         experts, labels = self._mixture.experts, self._encoder.classes
         if not isinstance(experts, HasTrees):
             kind = "networks" if experts.kind == "network" else f"copies of {experts.kind}"
@@ -393,7 +389,7 @@ class MixtureClassifier(OfParts, base.MiniBatchClassifier):
         }  # fmt: skip
 
     def _read(self, x: Mapping[Any, Any]) -> tuple[np.ndarray, list[Sample]]:
-        """Return the vector of a sample, and what river experts read of it, for predicting."""
+        """Return the vector of a sample to predict, and the sample as a dictionary if an expert reads those."""
         vector = None if self._mixture.reads_samples else self._encoder.known_vector(x)
         if vector is not None:
             return vector, []
@@ -423,7 +419,7 @@ class MixtureClassifier(OfParts, base.MiniBatchClassifier):
         return rows
 
     def _predict_frame(self, X: IntoDataFrame) -> tuple[list[Hashable], np.ndarray]:
-        """Return the classes, and their probabilities for the rows of a frame, shape (n_samples, n_classes)."""
+        """Return the classes, and their probabilities for each row of a frame, shape (n_samples, n_classes)."""
         with self._lock:
             return list(self._encoder.classes), self._proba_of_frame(X)
 

@@ -1,4 +1,4 @@
-"""Arrays that grow: what was in them stays where it was, and the rest is zero."""
+"""Arrays that grow: old entries keep their places, and new ones are zero."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def enlarged(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Return the array with this shape, at least as long in every direction; itself if it has the shape already."""
+    """Return the array enlarged to a shape that is no smaller in any dimension, or itself if it has that shape."""
     if array.shape == shape:
         return array
     larger = np.zeros(shape, array.dtype)

@@ -1,9 +1,9 @@
-"""Weighted sums of rows, held in registers: where the time of a small network goes.
+"""Vectorised weighted sums of rows, which take most of the time of a small network.
 
-`add_rows` adds rows of float32 in their order, product and sum rounded one after the other, so that the result is the
-same on every processor. numba leaves out LLVM's pass that would keep a row of sums in registers; a loop in Python reads
-and writes it for each row added, which takes four times as long. So the innermost loop is written for LLVM here, in
-vectors of fixed length, which it makes into registers of whatever width there is.
+`add_rows` adds rows of float32 in their order and rounds after each product and each sum, so that the result is the
+same on every processor. A plain numba loop reads and writes the row of sums for each row added, because numba omits
+LLVM's pass that would keep it in registers. That takes four times as long. So the innermost loop is written in LLVM's
+language here, with vectors of fixed length, which LLVM maps to registers of the available width.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from numba.extending import intrinsic
 from driftmoe.compilation import kernel
 
 N_SUMS = 4
-"""Sums of `square_sums`: of features f with the same f % 4."""
+"""Number of sums that `square_sums` returns: one for each value of f % 4 of a feature f."""
 
 FLOAT, INDEX = ir.FloatType(), ir.IntType(64)
 
 
 def _block(n_vectors: int, length: int) -> Any:
-    """Return the function that adds to `n_vectors * length` neighbouring entries of a row."""
+    """Return a function that adds to `n_vectors * length` neighbouring entries of a row."""
 
     def add(out, at, rows, start, step, amounts, first, stride, chosen, n):  # type: ignore[no-untyped-def]
-        """Add to `out` from `at` on; the other arguments are those of `add_rows`."""
+        """Add to `out` from entry `at` on. The other arguments are as in `add_rows`."""
         for j in range(n_vectors * length):
             for k in chosen[:n]:
                 out.flat[at + j] += amounts.flat[first + k * stride] * rows.flat[start + k * step + j]
@@ -53,7 +53,7 @@ def _block(n_vectors: int, length: int) -> Any:
         vector = ir.VectorType(FLOAT, length)
 
         def vectors(array, entry):  # type: ignore[no-untyped-def]
-            """Return pointers to the vectors of an array from an entry on."""
+            """Return pointers to the vectors of an array, starting at an entry."""
             offsets = (builder.add(entry, INDEX(v * length)) for v in range(n_vectors))
             return [builder.bitcast(builder.gep(array, [offset]), vector.as_pointer()) for offset in offsets]
 
@@ -79,10 +79,10 @@ def _block(n_vectors: int, length: int) -> Any:
 
 
 def _squares() -> Any:
-    """Return the function of `distance` that adds up the features but the last few."""
+    """Return the function behind `square_sums`."""
 
     def sums(x, mean, precision):  # type: ignore[no-untyped-def]
-        """Return four sums of (x - mean)² · precision: of features 0, 4, 8, ..., of 1, 5, 9, ..., and so on."""
+        """Return four sums of (x - mean)² · precision, over features 0, 4, 8, ..., over 1, 5, 9, ..., and so on."""
         n = len(x) // N_SUMS * N_SUMS
         lanes = [0.0] * N_SUMS
         for f in range(n):
@@ -119,9 +119,10 @@ def _squares() -> Any:
 
 @contextmanager
 def _counted(builder: Any, n: Any, step: int, values: list) -> Iterator[tuple[Any, list]]:
-    """Write a loop, `for (k = 0; k < n; k += step)`: gives k and the values so far, a list to be changed in place.
+    """Emit a loop, `for (k = 0; k < n; k += step)`. Yield k and a list of the running values.
 
-    After the loop the list holds the values there are then.
+    The caller replaces the values in the list by those after an iteration. After the loop the list holds the final
+    values.
     """
     before = builder.basic_block
     loop, after = builder.append_basic_block("loop"), builder.append_basic_block("after")
@@ -153,28 +154,28 @@ _add_4, _add_1 = _block(1, 4), _block(1, 1)
 
 @kernel
 def square_sums(x, mean, precision):  # type: ignore[no-untyped-def]
-    """Return four sums of (x - mean)² · precision: of features 0, 4, 8, ..., of 1, 5, 9, ..., without the last few."""
+    """Return four sums of (x - mean)² · precision, as for features 0, 4, 8, ...; the last `len(x) % 4` are left out."""
     return _square_sums(x, mean, precision)
 
 
 @kernel
 def add_rows(out, at, n_out, rows, start, step, amounts, first, stride, chosen, n):  # type: ignore[no-untyped-def]
-    """Add chosen rows, each times its amount, in their order; entries of arrays are counted as if these were flat.
+    """Add chosen rows, each multiplied by its amount, in order. All entries are indices into the flattened arrays.
 
     Parameters
     ----------
     out
-        float32; entries `at` to `at + n_out` are added to.
+        float32; the sums are added to entries `at` to `at + n_out`.
     at, n_out
         int64.
     rows, start, step
         float32 and int64: row k begins at entry `start + k * step`.
     amounts, first, stride
-        float32 and int64: its amount is entry `first + k * stride`.
+        float32 and int64: the amount of row k is entry `first + k * stride`.
     chosen
-        int64, shape (at least n,): which rows.
+        Indices of the rows, int64, shape (at least n,).
     n
-        How many.
+        Number of rows.
     """
     j = 0
     while j + 64 <= n_out:
@@ -196,9 +197,9 @@ def add_rows(out, at, n_out, rows, start, step, amounts, first, stride, chosen, 
 
 @kernel
 def active(amounts, chosen):  # type: ignore[no-untyped-def]
-    """Write which amounts, shape (n,), are not 0 into `chosen`, int64, shape (at least n + 1,); return how many are."""
+    """Write the indices of nonzero amounts to `chosen`, int64, shape (> len(amounts),), and return their number."""
     n = 0
-    for k in range(amounts.shape[0]):  # without a branch, which no processor could foresee
+    for k in range(amounts.shape[0]):  # no branch, because a processor could not predict it
         chosen[n] = k
         n += int(amounts[k] != 0.0)
     return n

@@ -1,7 +1,7 @@
-"""How rows are learnt: in steps as long as the router's weights stay the same, each of them all or nothing.
+"""Learning of rows, in steps that succeed completely or change nothing.
 
-The router's weights are constant between two of its gradient steps. So the rows up to its next step, or up to a row
-with a new feature, value or class, go through the router at once and then through each expert at once.
+The router's weights are constant between two of its gradient steps. So all rows up to its next step, or up to a row
+with a new feature, value or class, go through the router together and then through each expert together.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from driftmoe.mixture.mixing import first_best
 from driftmoe.transaction import TRIES, Changes, assignment, carry_out, planned, publication
 
 MOST_TRIES = 3
-"""How often a step that raises an error is tried. Interrupts are no errors: they are put off more often."""
+"""Number of attempts at a step that raises an error. Interrupts do not count as errors; they are delayed more often."""
 
 Rows = SampleRows | BlockRows
 
 
 class Learner:
-    """Learns rows in order, and notes what would have been predicted for each before.
+    """Learns rows in order, and records the prediction for each row before it is learnt.
 
     Parameters
     ----------
     encoder, mixture
-        Those of the model.
+        Parts of the model.
     rows
-        What is to be learnt.
+        Rows to learn.
     weights
-        Of the rows, 0 or more, shape (n_rows,). A row of weight 0 is predicted but not learnt.
+        Weights of the rows, 0 or more, shape (n_rows,). A row of weight 0 is predicted but not learnt.
     answers
-        Gets the index of the class predicted for each row before it is learnt, -1 if no class was known; shape
-        (n_rows,). `None` if nobody asks.
+        Receives the index of the class predicted for each row before it is learnt, -1 if no class was known; shape
+        (n_rows,). `None` if predictions are not needed.
     """
 
     def __init__(
@@ -52,17 +52,17 @@ class Learner:
         self._n_learnt = np.zeros(1, np.int64)
 
     def run(self, *, stuck_at: int = -1, n_tries: int = 0) -> None:
-        """Learn the rows that are left.
+        """Learn the remaining rows.
 
-        Each step is all or nothing. An interrupt between two steps is put off until the last row has been learnt. An
-        error that no further try gets over is raised with a note that says which rows have been learnt.
+        Each step succeeds completely or changes nothing. An interrupt between two steps is delayed until the last row
+        has been learnt. An error that persists is raised with a note that says which rows have been learnt.
 
         Parameters
         ----------
         stuck_at, n_tries
-            A row that could not be learnt, and in how many tries.
+            Row at which earlier attempts failed, and the number of these attempts.
         """
-        try:  # around the loop, since an interrupt may come between two of its turns
+        try:  # around the loop, since an interrupt may come between two iterations
             while self._n_learnt[0] < len(self._rows):
                 self._advance()
         except BaseException as error:
@@ -108,14 +108,14 @@ class Learner:
         carry_out(changes)
 
     def _end_of_step(self, start: int) -> int:
-        """Return the end of the rows that bring nothing new, weigh something and fit in one step."""
+        """Return the end of the rows with nothing new and a weight above 0 that fit in one step."""
         limit = min(start + self._mixture.router.room, len(self._rows))
         ignored = np.flatnonzero(self._weights[start:limit] == 0.0)
         stop = self._rows.known_until(start, start + int(ignored[0]) if len(ignored) else limit)
         return start + self._mixture.n_rows_with_room(stop - start, self._weights[start:stop])
 
     def _answer_to(self, row: int) -> int:
-        """Return the index of the class predicted for a row, -1 if there is none yet."""
+        """Return the index of the class predicted for a row, or -1 if no class is known yet."""
         if not self._encoder.classes:
             return -1
         samples = self._rows.samples(row, row + 1) if self._mixture.reads_samples else []
@@ -133,25 +133,25 @@ def plan_step(
     weights: np.ndarray,
     changes: Changes,
 ) -> np.ndarray:
-    """Plan to learn rows in one step.
+    """Plan one step of learning.
 
     Parameters
     ----------
     encoder
-        The model's.
+        The model's encoder.
     draft
-        An encoder to which the rows bring nothing new: the model's, or the one that `changes` will make of it.
+        An encoder that knows everything in the rows: the model's, or the one that will replace it.
     mixture
-        The model's.
+        The model's mixture.
     vectors, samples, targets, weights
-        As of `Batch`.
+        As in `Batch`.
     changes
         The planned changes are added to this list.
 
     Returns
     -------
     proba
-        Class probabilities of each row before it is learnt, shape (n_rows, n_classes). The changes write it.
+        Class probabilities of each row before it is learnt, shape (n_rows, n_classes). The changes fill it in.
     """
     inputs, moments = draft.scaled(vectors, weights)
     changes.append(assignment(encoder, _moments=moments))
@@ -160,6 +160,6 @@ def plan_step(
 
 
 def predict(encoder: Encoder, mixture: Mixture, vectors: np.ndarray, samples: Sequence[Sample]) -> np.ndarray:
-    """Return the class probabilities of some rows, shape (n_rows, n_classes); changes nothing."""
+    """Return the class probabilities of rows, shape (n_rows, n_classes). Changes nothing."""
     inputs = encoder.inputs(vectors, is_learning=False)
     return mixture.predict(Batch(vectors, inputs, samples, len(encoder.classes)))

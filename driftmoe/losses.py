@@ -1,8 +1,9 @@
-"""Losses of a router: pure functions of tensors, returned and never stored.
+"""Losses of a router, as pure functions of tensors.
 
-All take logits of any leading shape, flattened to rows; work in float32 at least, also under autocast; and average over
-rows, of which `rows` (bool, the leading shape) may leave some out: padding, or samples without a label. Of no rows
-the loss is 0. Take them per layer: over the logits of several layers at once, balance is another thing.
+All take logits of any leading shape, flatten them to rows, compute in float32 or wider even under autocast, and average
+over rows. The mask `rows` (bool, of the leading shape) selects the rows that count, to leave out padding or samples
+without a label. The loss over no rows is 0. Compute the losses for each layer separately: balance over the joined
+logits of several layers means something else.
 """
 
 from __future__ import annotations
@@ -22,14 +23,15 @@ def correctness_loss(logits: Tensor, correct: Tensor, observed: Tensor | None = 
     logits
         Router output, shape (..., n_experts).
     correct
-        The multi-hot mask: 1 where the expert gave the true class, else 0; same shape.
+        The multi-hot mask: 1 where the expert predicted the true class, else 0; same shape.
     observed
-        Optional mask of the same shape: entries that are `False` do not count (an expert that did not exist yet).
+        Optional mask of the same shape. Entries that are `False` do not count, such as those of an expert that did not
+        exist yet.
 
     Returns
     -------
     loss
-        Mean over the entries that count, a scalar; differentiable in `logits`. 0 where none counts.
+        Mean over the entries that count, a scalar; differentiable in `logits`. 0 if none counts.
 
     References
     ----------
@@ -46,7 +48,7 @@ def correctness_loss(logits: Tensor, correct: Tensor, observed: Tensor | None = 
     correct = correct.to(logits.dtype)
     if observed is None:
         return F.binary_cross_entropy_with_logits(logits, correct)
-    left_out = ~observed.bool()  # such an expert may be out of service, with a logit of -inf
+    left_out = ~observed.bool()  # the logit of such an expert may be -inf
     logits, correct = logits.masked_fill(left_out, 0.0), correct.masked_fill(left_out, 0.0)
     weight = observed.to(logits.dtype)
     total = F.binary_cross_entropy_with_logits(logits, correct, weight=weight, reduction="sum")
@@ -54,18 +56,18 @@ def correctness_loss(logits: Tensor, correct: Tensor, observed: Tensor | None = 
 
 
 def load_balance_loss(logits: Tensor, load: Tensor, rows: Tensor | None = None) -> Tensor:
-    """n · sum_i f_i P_i: 1 when experts share rows evenly, whatever the policy and k; up to n when one has all.
+    """n · sum_i f_i P_i: 1 if experts share rows evenly, for any policy and k; up to n if one expert gets all rows.
 
-    n is the number of experts in service, those with a logit above -inf in any row; f_i is the share of the load on
-    expert i (they sum to 1) and P_i the mean softmax probability of expert i.
+    n is the number of experts in service, which have a logit above -inf in some row. f_i is the share of the load on
+    expert i (the shares sum to 1), and P_i the mean softmax probability of expert i.
 
     Parameters
     ----------
     logits
         Router output, shape (..., n_experts).
     load
-        Same shape. `Routing.mask` counts places: the loss of Switch and GShard, whose gradient goes through P alone.
-        `Routing.weights` is DynMoLE's soft load, through which the gradient goes as well.
+        Same shape. `Routing.mask` counts places: the loss of Switch and GShard, whose gradient flows through P alone.
+        `Routing.weights` is DynMoLE's soft load, through which the gradient flows as well.
     rows
         Rows that count, bool, shape (...); default all.
 
@@ -76,12 +78,12 @@ def load_balance_loss(logits: Tensor, load: Tensor, rows: Tensor | None = None) 
 
     Notes
     -----
-    1 is the value at balance, not a lower bound: a load that avoids probable experts gives less.
+    1 is the value at balance, not a lower bound: a load that avoids probable experts gives a smaller loss.
 
     References
     ----------
-    Switch Transformer (arXiv 2101.03961), eqs. 4 to 6, with f divided by k so that its value does not depend on k.
-    DynMoLE (arXiv 2504.00661), whose f is the mean weight, not divided by its sum.
+    Switch Transformer (arXiv 2101.03961), eqs. 4 to 6, with f divided by k so that the value does not depend on k.
+    DynMoLE (arXiv 2504.00661), where f is the mean weight, not divided by its sum.
 
     Examples
     --------
@@ -97,17 +99,17 @@ def load_balance_loss(logits: Tensor, load: Tensor, rows: Tensor | None = None) 
 
 
 def null_balance_loss(logits: Tensor, load: Tensor, n_null: int, rows: Tensor | None = None) -> Tensor:
-    """The balance loss with the load of each null expert replaced by the mean load of the nulls.
+    """The load-balancing loss with the load of each null expert replaced by the mean load of the null experts.
 
-    (n + m) · [sum_{true i} f_i P_i + sum_{null j} f' P_j], f' = mean of f over the m nulls: how much goes to nulls
-    altogether is balanced against the true experts, how nulls share it is not, since they are all the same.
+    (n + m) · [sum_{true i} f_i P_i + sum_{null j} f' P_j], f' = mean of f over the m nulls. The loss balances the total
+    load of the null experts against the true experts, but not the load among null experts, which are all the same.
 
     Parameters
     ----------
     logits
-        Shape (..., n_experts + n_null), the nulls last.
+        Shape (..., n_experts + n_null), null experts last.
     load
-        Same shape; for places `torch.cat([routing.mask, routing.null_mask], -1)`.
+        Same shape. To count places, use `torch.cat([routing.mask, routing.null_mask], -1)`.
     n_null
         Number of null experts, m >= 1.
     rows
@@ -120,7 +122,7 @@ def null_balance_loss(logits: Tensor, load: Tensor, n_null: int, rows: Tensor | 
 
     References
     ----------
-    AdaMoE (arXiv 2406.13233). The code of its larger experiment averages an empty slice, which leaves f as it is.
+    AdaMoE (arXiv 2406.13233). The code of its larger experiment averages an empty slice, so that f does not change.
 
     Examples
     --------
@@ -143,14 +145,14 @@ def null_balance_loss(logits: Tensor, load: Tensor, n_null: int, rows: Tensor | 
 def entropy_loss(
     logits: Tensor, q: float = 1.0, normalize: bool = True, rows: Tensor | None = None
 ) -> Tensor:
-    """Mean Tsallis entropy of the routing distributions: its minimum makes each row certain of few experts.
+    """Mean Tsallis entropy of the routing distributions. Minimising it makes the router sure of few experts per row.
 
     Parameters
     ----------
     logits
         Router output, shape (..., n_experts).
     q, normalize
-        As in `driftmoe.routing.tsallis_entropy`; q = 1 is Shannon's.
+        As in `driftmoe.routing.tsallis_entropy`; q = 1 is Shannon entropy.
     rows
         Rows that count, bool, shape (...); default all.
 
@@ -161,7 +163,7 @@ def entropy_loss(
 
     References
     ----------
-    DynMoLE (arXiv 2504.00661): normalised, q = 1.1, weighted 0.01 in its code. "Harder Tasks Need More Experts"
+    DynMoLE (arXiv 2504.00661): normalised, q = 1.1, weight 0.01 in its code. "Harder Tasks Need More Experts"
     (arXiv 2403.07652), the dynamic loss: q = 1 in nats.
 
     Examples
@@ -177,9 +179,9 @@ def entropy_loss(
 def mutual_information_loss(logits: Tensor, rows: Tensor | None = None) -> Tensor:
     """-(H(E) - H(E|x)), the negative mutual information of expert and row, in nats.
 
-    H(E) is the Shannon entropy of the mean distribution, H(E|x) the mean entropy of each row's. At its minimum,
-    -ln(n), every row is certain of one expert and all experts are used equally often: balance and certainty in one,
-    without a weight between them.
+    H(E) is the Shannon entropy of the mean distribution, H(E|x) the mean entropy of the rows' distributions. At the
+    minimum, -ln(n), the router is sure of one expert for every row, and all experts are used equally often. So one loss
+    rewards balance and certainty, without a weight between the two.
 
     Parameters
     ----------
@@ -207,7 +209,7 @@ def mutual_information_loss(logits: Tensor, rows: Tensor | None = None) -> Tenso
     log_p = _log_probs(logits, rows)
     if not len(log_p):
         return log_p.sum()
-    # The mean distribution's logarithm, up to a constant. Clamped, since logsumexp of -inf alone has NaN gradients.
+    # The mean distribution's logarithm, up to a constant. Clamped, because logsumexp of only -inf has NaN gradients.
     marginal = log_p.clamp_min(torch.finfo(log_p.dtype).min).logsumexp(0)
     return _mean(tsallis_entropy(log_p, 1.0, normalize=False)) - tsallis_entropy(
         marginal, 1.0, normalize=False
@@ -215,7 +217,7 @@ def mutual_information_loss(logits: Tensor, rows: Tensor | None = None) -> Tenso
 
 
 def router_z_loss(logits: Tensor, rows: Tensor | None = None) -> Tensor:
-    """Mean squared log-sum-exp of the logits: keeps them small, where rounding hurts least.
+    """Mean squared log-sum-exp of the logits. It keeps the logits small, where rounding errors are smallest.
 
     Parameters
     ----------
@@ -231,7 +233,7 @@ def router_z_loss(logits: Tensor, rows: Tensor | None = None) -> Tensor:
 
     References
     ----------
-    ST-MoE (arXiv 2202.08906), eq. 5; weighted 0.001 there.
+    ST-MoE (arXiv 2202.08906), eq. 5; weight 0.001 there.
 
     Examples
     --------
@@ -244,7 +246,7 @@ def router_z_loss(logits: Tensor, rows: Tensor | None = None) -> Tensor:
 
 
 def importance_loss(weights: Tensor, rows: Tensor | None = None, valid: Tensor | None = None) -> Tensor:
-    """Squared coefficient of variation of the experts' summed weights: 0 when all matter equally, n - 1 when one does.
+    """Squared coefficient of variation of the experts' summed weights: 0 if all are equal, n - 1 if one has all.
 
     Parameters
     ----------
@@ -258,7 +260,7 @@ def importance_loss(weights: Tensor, rows: Tensor | None = None, valid: Tensor |
     Returns
     -------
     loss
-        Variance (over n, not n - 1) of the sums over their squared mean, a scalar; differentiable in the weights.
+        Variance of the sums (divided by n, not n - 1) over their squared mean, a scalar; differentiable in the weights.
 
     References
     ----------
@@ -279,13 +281,13 @@ def importance_loss(weights: Tensor, rows: Tensor | None = None, valid: Tensor |
 
 
 def _rows(values: Tensor, rows: Tensor | None) -> Tensor:
-    """Rows that count, flattened: (n_rows, n_experts), floats in float32 at least."""
+    """Return the rows that count, flattened to (n_rows, n_experts), in float32 or wider."""
     values = values.reshape(-1, values.shape[-1]) if rows is None else values[rows]
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
 def _n_live(log_p: Tensor) -> Tensor:
-    """Number of experts in service: a logit of -inf in every row marks one that is not."""
+    """Return the number of experts in service. An expert with a logit of -inf in every row is out of service."""
     return (log_p > -torch.inf).any(0).sum()
 
 
@@ -294,11 +296,11 @@ def _log_probs(logits: Tensor, rows: Tensor | None) -> Tensor:
 
 
 def _mean(values: Tensor) -> Tensor:
-    """Mean over rows, 0 over none."""
+    """Return the mean over rows, 0 if there are none."""
     return values.sum(0) / max(len(values), 1)
 
 
 def _share(load: Tensor) -> Tensor:
-    """Each expert's share of the summed load; 0 where there is none."""
+    """Return each expert's share of the total load; 0 if there is no load."""
     total = load.sum(0)
     return total / total.sum().clamp_min(torch.finfo(load.dtype).tiny)

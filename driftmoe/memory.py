@@ -1,6 +1,6 @@
-"""How much memory a model takes: what river's meter counts, with every number of arrays and tensors counted once.
+"""Memory use of a model, as river measures it, but with the data of each array and tensor counted once.
 
-river adds the numbers of an array to `sys.getsizeof`, which has counted them already, and sees no tensor's.
+river adds the data of an array to `sys.getsizeof`, which already includes them, and does not count tensors' data.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import numpy as np
 
 
 def n_bytes(model: Any) -> int:
-    """Return the bytes of an object and of all that it refers to, without classes, functions and modules.
+    """Return the bytes of an object and of everything that it refers to, without classes, functions and modules.
 
-    What several arrays or tensors share is counted once.
+    Data that several arrays or tensors share is counted once.
     """
     seen: set[int] = set()
     buffers: dict[int, int] = {}

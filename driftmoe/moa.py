@@ -1,15 +1,15 @@
-"""MOA's classifiers as peers, run by CapyMOA in Java, so that no wrapper slows them. Needs `driftmoe[capymoa]`.
+"""MOA's classifiers for comparison, run in Java through CapyMOA without a slow wrapper. Needs `driftmoe[capymoa]`.
 
-A `MoaLearner` is never asked sample by sample. `prequential` hands it the stream; the samples go to Java step by
-step, are compared there with ours, and MOA's own test-then-train loop (`EfficientEvaluationLoops`, as CapyMOA's
-`prequential_evaluation` uses it) gives back one prediction for each. Its time is that of the loop alone.
+A `MoaLearner` does not predict single samples. `prequential` passes it the stream. The samples go to Java in blocks
+and are compared there with the originals. MOA's own test-then-train loop (`EfficientEvaluationLoops`, which CapyMOA's
+`prequential_evaluation` uses) returns one prediction for each. The measured time is that of the loop alone.
 
-The first sample, which is predicted before any label has come, is in no figure, as for all models; MOA's evaluators
-count what the learner says of it, most often class 0. `prequential(..., count_warm_up=True)` gives their figures.
+As for all models, the first sample, which is predicted before any label is known, is not counted. MOA's evaluators
+count the learner's prediction for it, usually class 0. `prequential(..., count_warm_up=True)` gives their figures.
 
-Java starts with the first learner and lives as long as the process; the first run in a process pays for the
-compilation of what it uses. Learners have one thread, Java's compiler and garbage collector have theirs on top, which
-shows in the time of all cores.
+Java starts with the first learner and runs as long as the process. The first run in a process includes Java's just-in-
+time compilation. Learners use one thread. Java's compiler and garbage collector use further threads, which count in
+the CPU time.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ LEARNERS: dict[str, tuple[str, dict[str, Any]]] = {
     "moa-ozabag": ("OnlineBagging", {"ensemble_size": 10}),
     "moa-ozaboost": ("OzaBoost", {"boosting_iterations": 10}),
     "moa-smoothboost": ("OnlineSmoothBoost", {"boosting_iterations": 10}),
-    "moa-sgbt": ("StreamingGradientBoostedTrees", {}),  # small steps, of which 10 would not get far
+    "moa-sgbt": ("StreamingGradientBoostedTrees", {}),  # takes small steps: 10 trees would be too few
     "moa-ht": ("HoeffdingTree", {}),
     "moa-hat": ("HoeffdingAdaptiveTree", {}),
     "moa-samknn": ("SAMkNN", {}),
 }
-"""Name -> CapyMOA's class, and where its defaults give way to the size that our and river's ensembles have."""
+"""Name -> CapyMOA's class, and defaults that differ from CapyMOA's: ensembles have 10 members, like river's."""
 
 MISSING = (
     "{name} needs CapyMOA and Java 17 or newer ({reason}); pip install 'driftmoe[capymoa]', and Java from "
@@ -45,7 +45,7 @@ MISSING = (
 
 
 class MoaLearner:
-    """One of CapyMOA's classifiers, which brings its own loop of evaluation.
+    """One of CapyMOA's classifiers, with its own evaluation loop.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class MoaLearner:
     seed
         CapyMOA's `random_seed`; `None` for its default.
     **arguments
-        Those of CapyMOA's class, as in `ensemble_size=100`.
+        Arguments of CapyMOA's class, such as `ensemble_size=100`.
 
     Raises
     ------
@@ -71,14 +71,14 @@ class MoaLearner:
 
     @property
     def versions(self) -> dict[str, str]:
-        """What can change a figure, beside our own versions."""
+        """Versions of CapyMOA and Java, which can affect results."""
         from java.lang import System
 
         return {"capymoa": _capymoa(self.name).__version__, "java": str(System.getProperty("java.version"))}
 
     @property
     def _raw_memory_usage(self) -> int:
-        """Bytes alive in Java beyond those before the learner was made; named as river's models name it."""
+        """Bytes in use in Java, less those before the learner was created. The name is the one river uses."""
         return max(live_bytes() - self._bytes_before, 0)
 
     def _get_params(self) -> dict[str, Any]:
@@ -90,14 +90,14 @@ class MoaLearner:
         Parameters
         ----------
         stream
-            One of ours. It is read twice: the learner has to know all classes and nominal values beforehand.
+            A stream of `streams`. It is read twice, because the learner must know all classes and values beforehand.
         size
             Samples between two yields.
 
         Raises
         ------
         RuntimeError
-            If the learner fails in Java, or Java does not hold the same samples.
+            If the learner fails in Java, or Java received different samples.
         """
         for _ in stream.blocks(size):
             pass
@@ -125,7 +125,7 @@ class MoaLearner:
                 )
                 seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
                 y_pred = [classes[int(index)] for index in result.predictions]
-                del instances, samples, result  # the learner's memory may be measured now
+                del instances, samples, result  # the caller may measure the learner's memory now
                 yield Answers([classes[index] for index in y.tolist()], y_pred, seconds, cpu_seconds)
         except JException as error:
             raise RuntimeError(
@@ -134,7 +134,7 @@ class MoaLearner:
 
 
 class Maker:
-    """What `models.make` calls for a name of `LEARNERS`; CapyMOA is loaded when its signature is asked for.
+    """Factory that `models.make` calls for a name in `LEARNERS`. It imports CapyMOA when its signature is read.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ class Maker:
 
 @functools.cache
 def parameters(name: str) -> dict[str, inspect.Parameter]:
-    """Return the parameters of a learner with our defaults; CapyMOA's `random_seed` is `seed`, as everywhere here."""
+    """Return a learner's parameters with our defaults. CapyMOA's `random_seed` is called `seed`, as elsewhere here."""
     _capymoa(name)
     from capymoa import classifier
 
@@ -172,12 +172,12 @@ def parameters(name: str) -> dict[str, inspect.Parameter]:
 
 
 def java_header(nominal: Sequence[int | None], n_classes: int) -> Any:
-    """Return MOA's description of a stream.
+    """Return MOA's description (header) of a stream.
 
     Parameters
     ----------
     nominal
-        For each feature its number of values, `None` where it is numeric.
+        For each feature its number of values, or `None` if it is numeric.
     n_classes
         Number of classes.
     """
@@ -197,7 +197,7 @@ def java_header(nominal: Sequence[int | None], n_classes: int) -> Any:
 
 
 def java_instances(header: Any, X: np.ndarray, y: np.ndarray) -> Any:
-    """Return samples as MOA's `Instances`; NaN is a missing value there too."""
+    """Return samples as MOA's `Instances`. NaN means a missing value there, too."""
     from com.yahoo.labs.samoa.instances import DenseInstance, Instances
     from jpype import JArray, JDouble
 
@@ -210,14 +210,14 @@ def java_instances(header: Any, X: np.ndarray, y: np.ndarray) -> Any:
 
 
 def check_same(instances: Any, X: np.ndarray, y: np.ndarray) -> None:
-    """Raise unless Java holds these very samples."""
+    """Raise RuntimeError unless Java received exactly these samples."""
     for i, row in enumerate(np.column_stack([X, y])):
         if not np.array_equal(instances.instance(i).toDoubleArray(), row, equal_nan=True):
             raise RuntimeError(f"sample {i} is not the same in Java: {instances.instance(i)} for {row}")
 
 
 def live_bytes() -> int:
-    """Return the bytes that are alive in Java's memory after a garbage collection."""
+    """Return the bytes in use in Java's memory after a garbage collection."""
     from java.lang import Runtime, System
 
     System.gc()
@@ -225,7 +225,7 @@ def live_bytes() -> int:
 
 
 def _capymoa(name: str) -> Any:
-    """Return the module, whose import starts Java."""
+    """Return the module `capymoa`. Its import starts Java."""
     try:
         import capymoa
     except (ImportError, RuntimeError, OSError) as error:

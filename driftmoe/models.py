@@ -1,4 +1,4 @@
-"""Names of models and policies, such as `arf(n_models=100)`, as the command line writes them, and what they mean."""
+"""Models and policies by name, such as `arf(n_models=100)`, as written on the command line."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _driftmoe(variant: str) -> Callable[..., base.Classifier]:
 
 
 def _of_trees(classifier: Callable[..., base.Classifier]) -> Callable[..., base.Classifier]:
-    """Let an ensemble that needs to be told its model have river's Hoeffding trees by default."""
+    """Give an ensemble with a required `model` argument river's Hoeffding tree as default."""
 
     def make(model: base.Classifier | None = None, **arguments: Any) -> base.Classifier:
         return classifier(tree.HoeffdingTreeClassifier() if model is None else model, **arguments)
@@ -39,7 +39,7 @@ def _of_trees(classifier: Callable[..., base.Classifier]) -> Callable[..., base.
 
 
 def _on_numbers(classifier: Callable[..., base.Estimator]) -> Callable[..., base.Estimator]:
-    """Let a classifier that cannot read text see the numeric features only."""
+    """Give a classifier that cannot read text only the numeric features."""
 
     @functools.wraps(classifier, updated=())
     def make(**arguments: Any) -> base.Estimator:
@@ -70,7 +70,7 @@ MODELS: dict[str, Callable[..., Any]] = {
     "majority": dummy.PriorClassifier,
     **{name: moa.Maker(name) for name in moa.LEARNERS},
 }
-"""Name -> class or function. The ensembles are river's, with river's defaults (10 models); `moa-...` are MOA's."""
+"""Name -> class or function. The ensembles are river's, with river's defaults (10 models). `moa-...` are MOA's."""
 
 _ROUTING = {name: getattr(routing, name) for name in routing.__all__}
 
@@ -79,27 +79,27 @@ POLICIES: dict[str, Callable[..., Any]] = {
     for name, policy in _ROUTING.items()
     if isinstance(policy, type) and issubclass(policy, routing.Rule) and policy is not routing.Rule
 } | {"LinearK": routing.LinearK}
-"""Name -> class of the policies of `driftmoe.routing`, and of the schedule that `Scheduled` takes."""
+"""Name -> class: the policies of `driftmoe.routing`, and the schedule that `Scheduled` takes."""
 
 PRESETS: dict[str, routing.Policy] = {
     name: preset for name, preset in _ROUTING.items() if isinstance(preset, routing.Rule)
 }
-"""Name -> policy of the presets of `driftmoe.routing`."""
+"""Name -> policy: the presets of `driftmoe.routing`."""
 
 
 MAX_LENGTH = 10_000
-"""Characters of the text of a model or policy."""
+"""Greatest number of characters in the text of a model or policy."""
 
 MAX_DEPTH = 40
-"""Nesting of a text as Python reads it: about fifteen models or policies within one another."""
+"""Greatest depth of the syntax tree of a text: about fifteen nested models or policies."""
 
 MAX_MEMBERS = 10_000
-"""Experts, members and null experts of a model, those of nested ones multiplied."""
+"""Greatest number of experts, members and null experts of a model. Those of nested models multiply."""
 
 OURS = ("driftmoe", "moe-vote", "moe-data", "moe-task", "neural")
 
 COUNTS = ("n_experts", "n_models", "n_estimators", "n_null", "n_groups", "n_shared")
-"""Arguments that make parts; those of nested models multiply."""
+"""Arguments that set a number of parts. Those of nested models multiply."""
 
 SIZES = {
     "hidden": 10_000,
@@ -108,10 +108,10 @@ SIZES = {
     "batch_size": 1_000_000,
     "n_threads": 1_024,
 }
-"""Arguments that make arrays -> their greatest value."""
+"""Arguments that set the size of arrays -> their greatest value."""
 
 MAX_NUMBER = 2**63 - 1
-"""Greatest whole number of any argument."""
+"""Greatest integer for any argument."""
 
 
 def make(spec: str, *, seed: int | None = None) -> base.Classifier:
@@ -120,16 +120,16 @@ def make(spec: str, *, seed: int | None = None) -> base.Classifier:
     Parameters
     ----------
     spec
-        A name, with arguments in parentheses where wanted: `arf`, `arf(n_models=100)`,
+        A name, optionally with arguments in parentheses: `arf`, `arf(n_models=100)`,
         `moe-data(top_k=1, expert=ht(grace_period=200))`, `driftmoe(policy=WithNull(TopK(4), n_null=4))`. Values are
-        Python literals, models, and the policies and presets of `driftmoe.routing`; nothing is executed.
+        Python literals, models, and the policies and presets of `driftmoe.routing`. No code is executed.
     seed
-        Given to models that take one, unless `spec` names a seed itself.
+        Seed for models that take one, unless `spec` sets a seed itself.
 
     Raises
     ------
     ValueError
-        If the name or an argument is unknown, or a value is refused; the message lists what exists.
+        If a name or argument is unknown, or a value is not allowed. The message lists what is available.
 
     Examples
     --------
@@ -137,7 +137,7 @@ def make(spec: str, *, seed: int | None = None) -> base.Classifier:
     >>> models.make("arf(n_models=3)", seed=1).n_models
     3
     """
-    # A hyphen would be a minus within the arguments; text in quotes stays as it is.
+    # Within the arguments Python would read a hyphen as a minus. Text in quotes is not changed.
     names = "|".join(name for name in MODELS if "-" in name)
     text = re.sub(
         rf"""'[^']*'|"[^"]*"|{names}""",
@@ -155,12 +155,12 @@ def make(spec: str, *, seed: int | None = None) -> base.Classifier:
 
 
 def make_policy(spec: str) -> routing.Policy:
-    """Return a policy or a preset of `driftmoe.routing` from its name and arguments, as within a model's name.
+    """Return a policy or preset of `driftmoe.routing` from its name and arguments, written as in `make`.
 
     Raises
     ------
     ValueError
-        If the name or an argument is unknown, or a value is refused; the message lists what exists.
+        If a name or argument is unknown, or a value is not allowed. The message lists what is available.
 
     Examples
     --------
@@ -170,7 +170,7 @@ def make_policy(spec: str) -> routing.Policy:
     """
     _check_length("policy", spec)
     node = _node(spec.strip())
-    policies = [policy for policy in POLICIES if policy != "LinearK"]  # which is a schedule, within one
+    policies = [policy for policy in POLICIES if policy != "LinearK"]  # is a schedule
     known = f"policies: {', '.join(policies)}; presets: {', '.join(PRESETS)}"
     if node is None:
         raise ValueError(
@@ -190,7 +190,7 @@ def _check_length(what: str, spec: str) -> None:
 
 
 def _check_size(node: ast.expr) -> None:
-    """Refuse, before anything is made, what would take all memory or minutes to make."""
+    """Raise ValueError, before anything is built, if a model would take minutes or all memory to build."""
     level: list[ast.AST] = [node]
     for _ in range(MAX_DEPTH):
         level = [child for parent in level for child in ast.iter_child_nodes(parent)]
@@ -214,14 +214,14 @@ def _check_size(node: ast.expr) -> None:
 
 
 def _n_members(node: ast.AST) -> int:
-    """Return how many parts a text asks for: its own, times the most that one argument asks for in turn."""
+    """Return how many parts a text asks for: its own number, times the largest number in one of its arguments."""
     n_own, n_within = 1, 1
     if isinstance(node, ast.Call) and _is_named(node):
         given = {keyword.arg: keyword.value for keyword in node.keywords}
         if (name := _model_name(node)) in MODELS and name not in moa.LEARNERS:
             parameters = inspect.signature(MODELS[name]).parameters
             defaults = {count: parameters[count].default for count in COUNTS if count in parameters}
-            if name in OURS:  # `None` stands for another number
+            if name in OURS:  # `None` stands for a default number
                 defaults |= {count: DEFAULTS[count] for count in defaults if defaults[count] is None}
             n_own = max(
                 [n for count, n in defaults.items() if count not in given and isinstance(n, int)], default=1
@@ -240,7 +240,7 @@ def _n_members(node: ast.AST) -> int:
 
 
 def _node(text: str) -> ast.expr | None:
-    """Return what a text is to Python if that is a name or a call of one, else `None`."""
+    """Return the syntax tree of a text if it is a name or a call of a name, else `None`."""
     try:
         node = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -262,7 +262,7 @@ def _model_name(node: Any) -> str:
 
 
 def _model(node: Any, seed: int | None) -> base.Classifier:
-    """Return the model of a name or of a call."""
+    """Return the model for a name or a call."""
     name = _model_name(node)
     parameters = inspect.signature(MODELS[name]).parameters
     known = f"it takes: {', '.join(parameters)}" if parameters else "it takes none"
@@ -285,7 +285,7 @@ def _model(node: Any, seed: int | None) -> base.Classifier:
 
 
 def _policy(node: Any, seed: int | None) -> routing.Policy:
-    """Return the policy of a call, or of the name of a preset or of a policy that needs no arguments."""
+    """Return the policy for a call, a preset's name, or the name of a policy that needs no arguments."""
     name = _name(node)
     if name in PRESETS:
         if isinstance(node, ast.Call):

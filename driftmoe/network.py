@@ -1,12 +1,12 @@
-"""A small network with its optimiser: a multi-layer perceptron that is trained with Adam on mini-batches of a stream.
+"""A small multi-layer perceptron that Adam trains on mini-batches of a stream.
 
 Between two gradient steps its weights are constant. It grows with its inputs and outputs without forgetting: old
-weights and Adam's moments stay where they are, and new input columns start at zero, so that growth changes no output.
+weights and Adam's moments are kept, and new input columns get zero weights, so that growth changes no output.
 
-Forward pass, gradient and step are compiled, and add up in an order that depends on the sizes of the layers alone. So
-a row has the same outputs alone and among others, and training gives the same weights to the last bit on every
-processor and for any number of threads; torch's matrix products do neither. The activations of a row that will be
-learnt are kept for the gradient step, which need not compute them again: until then the weights are the same.
+Forward pass, gradient and step are compiled, with an order of summation that depends only on the sizes of the layers.
+So a row's outputs do not depend on the other rows, and training gives the same weights to the last bit on every
+processor and for any number of threads. Torch's matrix products guarantee neither. The activations of a row that will
+be learnt are kept for the gradient step, which reuses them, since the weights have not changed in between.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from driftmoe.threads import do_parts
 from driftmoe.transaction import Changes, planned, publication
 
 NEGLIGIBLE = np.float32(1e-30)
-"""Adam's moments of silent weights would fade into denormal numbers, which are slow; below this they are zero."""
+"""Adam's moments below this are set to zero. Those of unused weights would decay to slow denormal numbers."""
 
 MIN_SHARED, PART = 128, 32
-"""Rows below which starting threads costs more than it saves, and rows that a thread takes at once."""
+"""Least number of rows for which threads pay off, and number of rows that a thread takes at once."""
 
 TILE = 32
-"""Rows of a mini-batch that go through all layers before the next."""
+"""Number of rows of a mini-batch that go through all layers together."""
 
 N_KEPT, N_BEFORE_GROWTH, N_BATCHES, N_STEPS = range(4)
-"""Places in the counts of a network: rows of the mini-batch so far, those of them that came before the last growth of
-the outputs, full mini-batches, and mini-batches that were learnt."""
+"""Indices into a network's counts: rows in the current mini-batch, rows in it from before the last growth of the
+outputs, complete mini-batches, and mini-batches that were learnt."""
 
 _NO_KEY = np.uint64(0)
 
@@ -55,19 +55,19 @@ class Network:
     Parameters
     ----------
     n_outputs
-        Outputs to begin with.
+        Initial number of outputs.
     hidden
         Widths of the hidden layers.
     learning_rate
         Step size of Adam; 0 for a network that never learns.
     batch_size
-        Samples between two gradient steps.
+        Number of samples between two gradient steps.
     dropout
-        Share of hidden units silenced in a gradient step; never in `outputs`.
+        Share of hidden units that a gradient step sets to zero; never applied in `outputs`.
     n_threads
-        Threads that share a large block; results do not depend on it.
+        Number of threads that share a large block. Results do not depend on it.
     rng
-        Private source of the initial weights (Xavier uniform, Glorot & Bengio 2010) and of dropout.
+        Private generator for the initial weights (Xavier uniform, Glorot & Bengio 2010) and for dropout.
     """
 
     def __init__(
@@ -92,32 +92,32 @@ class Network:
         self._key = rng.integers(2**64, dtype=np.uint64)  # of dropout
         self._hold(layers, [[[np.zeros_like(part) for part in layer] for layer in layers]] * 2)
         self._batch = np.zeros((batch_size, sum(self._widths)), np.float32)  # inputs, hidden units, outputs
-        self._targets = np.zeros((batch_size, n_outputs), np.float32)  # 0 or 1, or errors; NaN before growth
+        self._targets = np.zeros((batch_size, n_outputs), np.float32)  # 0, 1 or errors; NaN before growth
         self._row_weights = np.ones(batch_size, np.float32)
 
     @property
     def n_inputs(self) -> int:
-        """Length of what the first layer reads."""
+        """Number of inputs of the first layer."""
         return self._widths[0]
 
     @property
     def n_outputs(self) -> int:
-        """Length of what the last layer gives."""
+        """Number of outputs of the last layer."""
         return self._widths[-1]
 
     @property
     def n_batches(self) -> int:
-        """Mini-batches that were full."""
+        """Number of complete mini-batches."""
         return int(self._counts[N_BATCHES])
 
     @property
     def n_steps(self) -> int:
-        """Mini-batches that were learnt."""
+        """Number of mini-batches that were learnt."""
         return int(self._counts[N_STEPS])
 
     @property
     def room(self) -> int:
-        """Samples left until the next gradient step; so long the weights are constant."""
+        """Number of samples until the next gradient step. Until then the weights are constant."""
         return self.batch_size - int(self._counts[N_KEPT])
 
     def outputs(self, inputs: np.ndarray, *, is_learning: bool = False) -> np.ndarray:
@@ -128,13 +128,13 @@ class Network:
         inputs
             float32, shape (n_rows, n_inputs).
         is_learning
-            Whether `plan` will learn these rows next; then at most `room` rows. The network is the same before and
-            after: it only keeps the activations of rows that it may learn.
+            Whether `plan` will learn these rows next; then at most `room` rows. The call does not change the outputs of
+            the network: it only keeps the activations of rows that may be learnt.
 
         Returns
         -------
         outputs
-            float32, shape (n_rows, n_outputs); a row is the same to the last bit in any block.
+            float32, shape (n_rows, n_outputs). The outputs of a row do not depend on the other rows, to the last bit.
         """
         if is_learning:
             n_kept = int(self._counts[N_KEPT])
@@ -166,19 +166,19 @@ class Network:
         takes_errors: bool = False,
         weights: np.ndarray | None = None,
     ) -> None:
-        """Plan to learn the rows last given to `outputs`, and to take a gradient step if the mini-batch is full then.
+        """Plan to learn the rows last passed to `outputs`, and to take a gradient step if that fills the mini-batch.
 
         Parameters
         ----------
         targets
             Whether each output should be high (its loss is binary cross-entropy), or with `takes_errors` the gradient
-            of a loss by the outputs, shape (n_rows, n_outputs). Changes that come before may write it.
+            of a loss with respect to the outputs, shape (n_rows, n_outputs). Earlier changes may write it.
         changes
             The planned changes are added to this list.
         takes_errors
-            Which of the two the targets are.
+            Whether `targets` holds gradients.
         weights
-            Of the rows, by which their errors are multiplied, shape (n_rows,); 1 by default.
+            Factors for the errors of the rows, shape (n_rows,); default 1.
         """
         n_kept, n_before, n_batches, _ = self._counts.tolist()
         rows = slice(n_kept, n_kept + len(targets))
@@ -198,18 +198,18 @@ class Network:
                     )
                 )  # fmt: skip
             n_kept, n_before, n_batches = 0, 0, n_batches + 1
-        counts = np.array([n_kept, n_before, n_batches])  # numpy would hear signals while it reads a tuple
+        counts = np.array([n_kept, n_before, n_batches])  # no tuple: reading one may run signal handlers
         changes.append(partial(self._counts.__setitem__, slice(N_STEPS), counts))
 
     def grow(self, n_inputs: int, n_outputs: int) -> None:
-        """Widen the first and the last layer to at least these sizes, all at once; what was learnt stays."""
+        """Widen the first and the last layer to at least these sizes, in one atomic change. Learnt weights are kept."""
         publication(self, self.grown(n_inputs, n_outputs))()
 
     def grown(self, n_inputs: int, n_outputs: int) -> Self:
-        """Return a network with layers of at least these sizes, or this one if it has them; this one stays as it is.
+        """Return a copy with at least these sizes, or this network if it is large enough. This one does not change.
 
-        New input columns get zero weights once the network has any, so that no output changes. The weights of the
-        first inputs and of new outputs are drawn as at the start.
+        New input columns get zero weights, so that no output changes. If the network had no inputs before, their
+        weights are drawn as at the start, and so are the weights of new outputs.
         """
         if n_inputs <= self.n_inputs and n_outputs <= self.n_outputs:
             return self
@@ -239,7 +239,7 @@ class Network:
         return grown
 
     def state(self) -> State:
-        """Return weights, moments, the rows of the mini-batch so far and the random source; see `driftmoe.state`."""
+        """Return weights, moments, the current mini-batch and the generator's state; see `driftmoe.state`."""
         n_kept, n_before, n_batches, n_steps = self._counts.tolist()
         return {
             "widths": [int(width) for width in self._widths],
@@ -257,7 +257,7 @@ class Network:
         }
 
     def restore(self, state: State) -> None:
-        """Bring a network that was built with the same arguments to a state; see `driftmoe.state`."""
+        """Restore the state of a network that was built with the same arguments; see `driftmoe.state`."""
         check_names(state, _STATE, self)
         widths = value_of(state, "widths", list, self)
         if [type(width) for width in widths] != [int] * len(self._widths) or widths[1:-1] != self._widths[
@@ -299,12 +299,12 @@ class Network:
         self._row_weights[:n_kept] = row_weights
 
     def _hold(self, layers: list, moments: list) -> None:
-        """Put the weights of all layers into one vector, and each of their moments into another."""
+        """Store the weights of all layers in one vector, and each kind of moments in another."""
         self._weights, *self._moments = map(_flat, (layers, *moments))
         self._shape = np.array(self._widths)
 
     def _layers(self, flat: np.ndarray) -> list[list[np.ndarray]]:
-        """Views of a vector as [weights (n_in, n_out), biases (n_out,)] of each layer."""
+        """Return views of a vector as [weights (n_in, n_out), biases (n_out,)] of each layer."""
         layers, start = [], 0
         for n_in, n_out in pairwise(self._widths):
             stop = start + n_in * n_out
@@ -319,22 +319,24 @@ class Network:
 
 @compiled(nogil=True)
 def forward(weights, widths, activations, dropout, key):  # type: ignore[no-untyped-def]
-    """Write what each layer makes of each row: weights (n_in, n_out) and biases in one vector, ReLU between layers.
+    """Write the activations of all layers for each row, with a ReLU between layers.
 
     Parameters
     ----------
     weights
-        Of all layers, shape (n_weights,).
+        Weights (n_in, n_out) and biases of each layer in one vector, shape (n_weights,).
     widths
-        Inputs, units of each hidden layer, and logits; shape (n_layers + 1,).
+        Numbers of inputs, of units of each hidden layer, and of logits; shape (n_layers + 1,).
     activations
-        A row holds its inputs, and in that order gets its hidden units and its logits; shape (n_rows, sum of widths).
+        Each row holds its inputs, and receives after them its hidden units and its logits; shape (n_rows, sum of
+        widths).
     dropout, key
-        Share of hidden units that are silenced, and of which draws; the others are scaled up as much. 0 for none.
+        Share of hidden units that are set to zero, and key of the random draws. The other units are scaled up
+        accordingly. 0 for no dropout.
 
     Notes
     -----
-    Inputs that are zero, half of them after a ReLU, are passed over; the others are added in their order.
+    Inputs that are zero, about half of them after a ReLU, are skipped. The others are added in their order.
     """
     n_layers = widths.shape[0] - 1
     chosen = np.empty(widths.max() + 1, np.int64)
@@ -364,39 +366,39 @@ def descend(  # type: ignore[no-untyped-def]
     weights, first, second, widths, batch, targets, row_weights, takes_errors, learning_rate, dropout, key, counts,
     of_logits, errors, gradient, transposed, chosen,
 ):  # fmt: skip
-    """Take a step of Adam against the gradient of the mini-batch's loss, as autograd would compute it.
+    """Take a step of Adam on the mini-batch's loss. The gradient is the one that autograd would compute.
 
     Parameters
     ----------
     weights, first, second
-        Of all layers, and their moments, shape (n_weights,); moved.
+        Weights of all layers, and their moments, shape (n_weights,); updated.
     widths
-        As of `forward`.
+        As in `forward`.
     batch
-        Activations of each row, as `forward` writes them; written anew where there is dropout.
+        Activations of each row, as `forward` writes them; recomputed if there is dropout.
     targets
-        Whether each output should be high, or the gradient of the loss by the outputs; NaN for outputs that did not
-        exist yet.
+        Whether each output should be high, or the gradient of the loss with respect to the outputs. NaN for outputs
+        that did not exist yet.
     row_weights
-        What the errors of each row are multiplied by.
+        Factors for the errors of each row.
     takes_errors
-        Which of the two targets are. Of the first, the loss is `losses.correctness_loss`.
+        Whether `targets` holds gradients. If not, the loss is `losses.correctness_loss`.
     learning_rate, dropout, key
-        As of `Network`.
+        As in `Network`.
     counts
-        Of the network; N_STEPS is raised.
+        Counts of the network; N_STEPS is incremented.
     of_logits
-        Room, shape (n_rows, n_logits).
+        Work space, shape (n_rows, n_logits).
     errors
-        Room for the errors of two layers, shape (2, TILE, widest layer).
+        Work space for the errors of two layers, shape (2, TILE, widest layer).
     gradient, transposed
-        Room, shape (n_weights,).
+        Work space, shape (n_weights,).
     chosen
-        Room, int64: 1 more than there are rows of a tile, and units of a layer.
+        Work space, int64, longer than the number of rows in a tile and of units in a layer.
 
     Notes
     -----
-    Rows are added up in their order, tile by tile: what a tile needs fits the nearest cache.
+    Rows are added up in order, tile by tile, so that the data of a tile fit into the nearest cache.
     """
     n_rows, n_layers = batch.shape[0], widths.shape[0] - 1
     if dropout > 0.0:
@@ -415,7 +417,7 @@ def descend(  # type: ignore[no-untyped-def]
                 error *= row_weights[row]
                 n_wrong += int(error != 0.0)
             of_logits[row, e] = error
-    if n_wrong == 0:  # nothing to learn: a step would follow what was learnt before
+    if n_wrong == 0:  # nothing to learn: a step would only follow Adam's momentum
         return
     share = np.float32(max(n_rows if takes_errors else n_observed, 1))
     gradient[:] = np.float32(0.0)
@@ -444,7 +446,7 @@ def descend(  # type: ignore[no-untyped-def]
                     gradient, start + i * n_out, n_out, errors_out, 0, widest, batch, first_of_unit,
                     batch.shape[1], chosen, n,
                 )  # fmt: skip
-            if layer > 0:  # a unit that was silent, or silenced, passes nothing on; no other is below zero
+            if layer > 0:  # units at zero, by ReLU or dropout, pass no gradient on; all others are positive
                 for row in range(n_in_tile):
                     of_units, units = errors_in[row, :n_in], batch[tile + row, at : at + n_in]
                     of_units[:] = np.float32(0.0)
@@ -460,7 +462,7 @@ def descend(  # type: ignore[no-untyped-def]
 
 @kernel
 def transpose(weights, widths, transposed):  # type: ignore[no-untyped-def]
-    """Write the weights of each layer, not its biases, as (n_out, n_in): block by block, each in the nearest cache."""
+    """Write the weights of each layer (without biases) as (n_out, n_in), in blocks that fit the nearest cache."""
     start = 0
     for layer in range(widths.shape[0] - 1):
         n_in, n_out = widths[layer], widths[layer + 1]
@@ -473,9 +475,10 @@ def transpose(weights, widths, transposed):  # type: ignore[no-untyped-def]
 
 @compiled()
 def adam(theta, gradient, first, second, n_steps, learning_rate):  # type: ignore[no-untyped-def]
-    """Take step number `n_steps` of Adam with the usual constants, in place: Kingma & Ba 2015, algorithm 1.
+    """Take step number `n_steps` of Adam with its default constants, in place: Kingma & Ba 2015, algorithm 1.
 
-    The same as `torch.optim.Adam`, which would import torch's compiler: 1.5 seconds before the first sample.
+    The result equals that of `torch.optim.Adam`, whose import of torch's compiler would delay the first sample by 1.5
+    seconds.
     """
     one_less_beta1, beta2, one_less_beta2 = np.float32(0.1), np.float32(0.999), np.float32(0.001)
     epsilon = np.float32(1e-8)
@@ -490,5 +493,5 @@ def adam(theta, gradient, first, second, n_steps, learning_rate):  # type: ignor
 
 
 def _flat(layers: list) -> np.ndarray:
-    """Return all parts in one vector."""
+    """Return the weights and biases of all layers in one vector."""
     return np.concatenate([np.float32(part).ravel() for layer in layers for part in layer])

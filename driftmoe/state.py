@@ -1,9 +1,9 @@
-"""What a part of a model gives as its state, and how a state is checked before a part takes it.
+"""The states of a model's parts, and the checks of a state before it is restored.
 
-`part.state()` returns a dict of arrays, numbers, text, `None`, and lists and dicts of these, by name. The arrays are
-copies, and hold what is in use only: spare room is not state. `part.restore(state)` brings a part that was built with
-the same arguments to that state; from then on both give the same answers, bit for bit. A state that does not fit is
-refused before anything changes.
+`part.state()` returns a dict of named arrays, numbers, text, `None`, and lists and dicts of these. The arrays are
+copies without spare capacity. `part.restore(state)` sets a part that was built with the same arguments to that state.
+From then on both parts give the same answers, bit for bit. A state that does not fit raises an error before anything
+changes.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ T = TypeVar("T")
 
 
 def restored(part: T, state: State) -> T:
-    """Return a copy of a part in a state; the part stays as it is, also where the state is refused.
+    """Return a copy of a part, restored to a state. The part itself does not change, even if `restore` raises.
 
-    `restore` replaces attributes and writes into none, so that a shallow copy shares nothing that it changes.
+    A shallow copy is enough: `restore` replaces attributes, and never writes into them.
     """
     draft: Any = copy.copy(part)
     draft.restore(state)
@@ -35,7 +35,7 @@ def check_names(state: State, names: Iterable[str], owner: Any) -> None:
     Raises
     ------
     TypeError
-        If it is no dict.
+        If the state is not a dict.
     ValueError
         If an entry is missing or unknown; the message names it.
     """
@@ -57,25 +57,25 @@ def check_names(state: State, names: Iterable[str], owner: Any) -> None:
 
 
 def array_of(state: State, name: str, dtype: Any, shape: Sequence[int | None], owner: Any) -> np.ndarray:
-    """Return a copy of an array of a state.
+    """Return a copy of an array in a state.
 
     Parameters
     ----------
     state
         As `state()` returned it.
     name
-        Of the entry.
+        Name of the entry.
     dtype, shape
-        What it must have; `None` for a length that is free.
+        Required dtype and shape; `None` in `shape` allows any length.
     owner
-        The part, for the message.
+        The part, for the error message.
 
     Raises
     ------
     TypeError
-        If the entry is no array.
+        If the entry is not an array.
     ValueError
-        If it has another type or shape.
+        If it has another dtype or shape.
     """
     array = state[name]
     if not isinstance(array, np.ndarray):
@@ -95,7 +95,7 @@ def array_of(state: State, name: str, dtype: Any, shape: Sequence[int | None], o
 
 
 def value_of(state: State, name: str, kind: type[T], owner: Any) -> T:
-    """Return a number, text, list or dict of a state.
+    """Return a number, text, list or dict in a state.
 
     Raises
     ------
@@ -111,12 +111,12 @@ def value_of(state: State, name: str, kind: type[T], owner: Any) -> T:
 
 
 def count_of(state: State, name: str, owner: Any, *, at_most: int | None = None) -> int:
-    """Return a whole number of 0 or more of a state.
+    """Return an integer of at least 0 in a state.
 
     Raises
     ------
     TypeError
-        If the entry is no integer.
+        If the entry is not an integer.
     ValueError
         If it is below 0 or above `at_most`.
     """
@@ -128,12 +128,12 @@ def count_of(state: State, name: str, owner: Any, *, at_most: int | None = None)
 
 
 def generator_of(state: State, name: str, owner: Any) -> np.random.Generator:
-    """Return a random generator in the state that `generator.bit_generator.state` gave.
+    """Return a random generator, set to an entry that came from `generator.bit_generator.state`.
 
     Raises
     ------
     TypeError, ValueError
-        If the entry is no state of numpy's default bit generator.
+        If the entry is not a state of numpy's default bit generator.
     """
     generator = np.random.default_rng(0)
     wanted = value_of(state, name, dict, owner)

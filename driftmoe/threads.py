@@ -1,4 +1,4 @@
-"""Threads that share work whose parts do not touch each other, so that results do not depend on their number."""
+"""Threads that share work. Its parts are independent, so results do not depend on the number of threads."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any
 
 
 def do_parts(do: Callable[[int], Any], n_parts: int, n_threads: int) -> list[Any]:
-    """Return `[do(0), do(1), ...]`: each thread takes the next part that none has taken.
+    """Return `[do(0), do(1), ...]`. Each thread repeatedly takes the next free part.
 
     Parameters
     ----------
     do
-        Does a part; it should let go of Python's lock.
+        Does one part; it should release the GIL.
     n_parts
         Number of parts.
     n_threads
-        Threads at work, the calling one among them.
+        Number of threads, including the calling one.
     """
     results: list[Any] = [None] * n_parts
     parts = count()
@@ -33,18 +33,18 @@ def do_parts(do: Callable[[int], Any], n_parts: int, n_threads: int) -> list[Any
     try:
         work()
     finally:
-        wait(others)  # nobody may touch what they work on before all are done with it
+        wait(others)  # also after an error: they must not work on after this call returns
     for other in others:
         other.result()
     return results
 
 
 def helpers(n_threads: int) -> ThreadPoolExecutor:
-    """Return so many threads beside the calling one, the same each time."""
+    """Return a pool of `n_threads` threads, the same one at each call."""
     return _helpers(n_threads, os.getpid())
 
 
 @cache
 def _helpers(n_threads: int, process: int) -> ThreadPoolExecutor:
-    """Threads that stay; of each process its own, since they do not survive a fork."""
+    """Return a persistent pool. Each process has its own, because threads do not survive a fork."""
     return ThreadPoolExecutor(n_threads, thread_name_prefix="driftmoe")

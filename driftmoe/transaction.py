@@ -1,10 +1,10 @@
-"""All or nothing: how a model changes, so that no interrupt and no error ever leaves it half changed.
+"""Atomic changes: no interrupt and no error leaves a model half changed.
 
-A step is planned first. Everything is checked, computed and allocated; what must grow grows on a copy, a *draft*; and
-the model stays as it is. What remains is a list of *changes*: calls without arguments, of compiled kernels, and of
-`dict.update` or `__setitem__`, which put a draft or a number in its place. `carry_out` makes them in order from C code.
-CPython runs the handlers of signals (Ctrl-C, SIGTERM, SIGALRM) in the main thread, between two instructions of Python
-code: with none between the first change and the last, an interrupt comes before all of them or after all of them.
+A step is planned first. Everything is checked, computed and allocated, parts grow on a copy (a *draft*), and the model
+does not change. The result is a list of *changes*: calls without arguments to compiled kernels, `dict.update` or
+`__setitem__`, which put a draft or a value in place. `carry_out` runs them in order from C code. CPython runs signal
+handlers (Ctrl-C, SIGTERM, SIGALRM) in the main thread, between two instructions of Python code. There are none between
+the first change and the last, so an interrupt comes before all changes or after all of them.
 """
 
 from __future__ import annotations
@@ -28,46 +28,48 @@ T = TypeVar("T")
 Changes = list[Callable[[], Any]]
 
 TRIES = 100
-"""How often a change is tried that cannot be made; one that is interrupted is made at once when it is tried again."""
+"""Greatest number of attempts to carry out changes. After an interrupt, the second attempt usually succeeds."""
 
 NO_TARGETS, NO_WEIGHTS = np.empty(0, np.int64), np.empty(0)
-"""What a kernel that can learn is handed to learn nothing."""
+"""Arguments with which a kernel that can learn only predicts."""
 
 
 def carry_out(changes: Changes) -> None:
-    """Make all changes in order, whatever comes between; an exception that came between is raised after the last.
+    """Run all changes in order. An exception that interrupts them is raised after the last one.
 
-    A change that runs Python code can be interrupted, and is made again. That is right for the one kind there is: trees
-    that threads share go on where they stopped.
+    A change that runs Python code can be interrupted, and then runs again. There is one such kind, trees that are
+    shared by threads, and it continues where it stopped.
 
     Raises
     ------
     RuntimeError
-        If a change reports, by a true result, that it could not be made.
+        If a change fails, which it reports by a true return value.
     """
-    steps = [*changes, bool]  # the last has no effect: with none left, all changes have been made
+    steps = [*changes, bool]  # the last step has no effect: once it is taken, all changes are done
     start, left = 0, iter(steps)
     put_off: list[BaseException | None] = [None] * TRIES
     n_tries = 0
     while True:
-        try:  # an interrupt before the first step leaves all of them, and must not count it as begun
+        try:  # an interrupt before the first step must not count that step as begun
             start = max(start, len(steps) - length_hint(left) - 1)
             left = iter(steps[start:])
             failed = any(map(call, left))
             break
-        except BaseException as error:  # put off, not swallowed
-            put_off[n_tries] = error  # no call is made here, behind which another interrupt could come
+        except BaseException as error:  # delayed, not swallowed
+            put_off[n_tries] = error  # no function call here, after which another interrupt could come
             n_tries += 1
             if n_tries == TRIES:
                 raise
     if failed:
-        raise RuntimeError("a kernel had no room although room was made: please report this with your data")
+        raise RuntimeError(
+            "a kernel ran out of reserved memory; this is a bug, please report it with your data"
+        )
     if put_off[0] is not None:
         raise chained(put_off)
 
 
 def chained(errors: Iterable[BaseException | None]) -> BaseException:
-    """Return the last of some errors. Its traceback shows the others, as if each had come while handling the last."""
+    """Return the last error, with the others as its context, as if each was raised while handling the previous one."""
     before: BaseException | None = None
     for error in errors:
         if error is None or error is before:
@@ -84,43 +86,43 @@ def chained(errors: Iterable[BaseException | None]) -> BaseException:
 
 
 def planned(kernel: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
-    """Return the call of a kernel as a change; if it has not been compiled yet it is compiled now, not when called."""
+    """Return the call of a kernel as a change. A kernel that is not yet compiled is compiled now, not when called."""
     if not getattr(kernel, "overloads", True):
         kernel.compile(tuple(map(typeof, arguments)))  # type: ignore[attr-defined]  # numba's dispatcher
     return partial(kernel, *arguments)
 
 
 def publication(part: Any, draft: Any) -> Callable[[], Any]:
-    """Return the change that makes a part what its draft is; both share what the draft has not replaced."""
+    """Return the change that gives a part all attributes of its draft."""
     return partial(vars(part).update, vars(draft))
 
 
 def assignment(part: Any, **values: Any) -> Callable[[], Any]:
-    """Return the change that gives a part's attributes these values."""
+    """Return the change that sets attributes of a part."""
     return partial(vars(part).update, values)
 
 
 class OneAtATime:
-    """A model that one thread uses at a time: predictions and learners wait for each other, and each meets it whole.
+    """A model that only one thread uses at a time. Predicting and learning wait for each other.
 
-    A copy, and what is pickled or sent to another process, is a whole state of the model and shares nothing with it. A
-    process is forked between two steps of all models.
+    Copies and pickles hold a consistent state of the model and share nothing with it. A process forks only while no
+    model is within a step.
     """
 
     def __init__(self) -> None:
         self._stand_alone()
 
     def _stand_alone(self) -> None:
-        self._lock = RLock()  # the thread that learns may ask the model: from a signal handler, or an expert
+        self._lock = RLock()  # re-entrant: a signal handler or an expert may predict while its thread learns
         self._is_learning = [False]
         _MODELS.add(self)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        with self._lock:  # what pickle asks for piece by piece, a learner might change meanwhile
+        with self._lock:  # pickled within the lock: another thread could learn in the meantime
             return _restored, (type(self), pickle.dumps(self._packed(), protocol))
 
     def _packed(self) -> dict[str, Any]:
-        """Return what is pickled, from which `__setstate__` makes the model."""
+        """Return the object to pickle, from which `__setstate__` rebuilds the model."""
         return self._state()
 
     def _state(self) -> dict[str, Any]:
@@ -139,7 +141,7 @@ class OneAtATime:
 
 
 def _restored(kind: Any, state: bytes) -> Any:
-    """Return the model that was pickled."""
+    """Return a model from its pickle."""
     model = kind.__new__(kind)
     model.__setstate__(pickle.loads(state))
     return model
@@ -150,7 +152,7 @@ _held: list[Any] = []
 
 
 def _hold_all() -> None:
-    """Wait until no model is within a step, so that a process that is forked now has each of them whole."""
+    """Wait until no model is within a step, so that a forked process has consistent models."""
     for model in list(_MODELS):
         model._lock.acquire()
         _held.append(model._lock)
@@ -166,10 +168,10 @@ if hasattr(os, "register_at_fork"):
 
 
 def learning(method: Callable[P, T]) -> Callable[P, T]:
-    """Let a method of a `OneAtATime` that learns run alone.
+    """Decorate a method of `OneAtATime` that learns, so that it runs alone.
 
-    Other threads wait. The same thread comes back where a signal handler, or an expert of the user's own, lets a model
-    learn that is learning already: what was planned would be carried out on another state. That is refused.
+    Other threads wait. A signal handler or a user's own expert may call the method within the same thread while the
+    model is already learning. That raises RuntimeError, since the planned changes would not fit the changed model.
     """
 
     @wraps(method)
@@ -182,7 +184,7 @@ def learning(method: Callable[P, T]) -> Callable[P, T]:
                     f"{method.__name__} was called while the model is learning, by a signal handler or by one of its "
                     "own experts; note the sample and learn it afterwards"
                 )
-            try:  # interrupts come where a call returns, so that none keeps the flag from being put back
+            try:  # interrupts come only when a call returns, so the flag is always reset
                 is_learning[0] = True
                 return method(*arguments, **others)
             finally:

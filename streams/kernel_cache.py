@@ -1,16 +1,16 @@
-"""Machine code on disk: what numba compiled of a kernel, kept for the next process.
+"""An on-disk cache of compiled kernels that notices changes in every source file a kernel depends on.
 
-numba's own cache knows a kernel by the file that it stands in, so that a change in a helper of another file runs the
-old code, and it fails on a damaged file. Here one file holds one compiled signature, under a name made of all that
-decides its code: the kernel's file and those that it imports from this package, at any remove; the versions of the
-library, numba, llvmlite, numpy and Python; the processor; the types; numba's options. No path and no time of a file
-counts, so that an image may carry the files along. A checksum comes first: what is damaged is thrown away and compiled
-anew. Files appear whole or not at all, so that processes may compile the same kernel at the same time.
+numba's own cache checks only the file that contains the kernel: after a change in a helper of another file it runs the
+old code. It also fails on a damaged file. Here each file holds one compiled signature. Its name is a hash of everything
+that determines the code: the kernel's file and all files that it imports from this package, directly or indirectly; the
+versions of the library, numba, llvmlite, numpy and Python; the processor; the types; numba's options. Paths and file
+times do not count, so a container image may include the files. Each file starts with a checksum: damaged files are
+deleted and compiled again. Files are replaced atomically, so processes may compile the same kernel at the same time.
 
-The files lie where numba has its own: in `$NUMBA_CACHE_DIR`, or in `__pycache__` beside the source, or, where that
-cannot be written, in the user's cache folder; where nothing can be written, each process compiles for itself.
-Of older sources the last few are kept, then they are deleted. `driftmoe` and `streams` import nothing of each other:
-this file is in both, with the same content.
+The files lie where numba keeps its own: in `$NUMBA_CACHE_DIR`, or in `__pycache__` beside the source, or, if that
+cannot be written, in the user's cache folder. If nothing can be written, each process compiles for itself. Code of
+older sources is deleted, except for the last few versions. `driftmoe` and `streams` import nothing from each other, so
+both contain this file, with the same content.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ from numba.misc.appdirs import AppDirs
 PACKAGE = __name__.partition(".")[0]
 ROOT = Path(__file__).parent
 GENERATIONS = 5
-"""Versions of a module's sources whose machine code is kept in one place; the others are deleted, oldest use first."""
+"""Number of versions of a module's sources whose machine code is kept; the least recently used are deleted."""
 ABANDONED = 3600.0
-"""Seconds after which a file that was never finished is left by a process that is no more."""
+"""Age in seconds at which an unfinished file is taken to be left by a dead process."""
 CHECKSUM = hashlib.sha256
 
 OPTIONS = (
@@ -53,17 +53,16 @@ OPTIONS = (
     *("BOUNDSCHECK", "DEBUGINFO_DEFAULT", "EXTEND_VARIABLE_LIFETIMES", "ENABLE_PROFILING", "JIT_COVERAGE"),
     *("DEBUG_NRT", "NRT_STATS", "LLVM_REFPRUNE_PASS", "LLVM_REFPRUNE_FLAGS", "PARFOR_MAX_TUPLE_SIZE"),
 )
-"""Of `numba.config`, what changes the code. `CPU_NAME` and `CPU_FEATURES` are in what numba says of the processor."""
+"""Settings of `numba.config` that change the code. numba's own key covers `CPU_NAME` and `CPU_FEATURES`."""
 
 
 def keep(kernel: Any) -> Any:
-    """Keep on disk what numba compiles of a kernel of this package, and take it from there.
+    """Cache the machine code of a kernel of this package on disk.
 
     Parameters
     ----------
     kernel
-        What `numba.njit` made of a function. With the JIT off that is the function itself, of which there is nothing
-        to keep.
+        Result of `numba.njit`. With the JIT off this is the plain function, and there is nothing to cache.
 
     Returns
     -------
@@ -77,7 +76,7 @@ def keep(kernel: Any) -> Any:
 
 
 class KernelCache(FunctionCache):
-    """What numba asks for the machine code of one kernel before it compiles, and gives it to afterwards."""
+    """The cache of one kernel. numba looks there before it compiles, and saves the result there afterwards."""
 
     def __init__(self, kernel: Any) -> None:
         function = kernel.py_func
@@ -88,17 +87,17 @@ class KernelCache(FunctionCache):
             (name, sorted(value) if isinstance(value, set | frozenset) else value)
             for name, value in kernel.targetoptions.items()
         )
-        # Now, not at the first call: by then a newer version may lie where this one was imported from.
+        # Computed now, not at the first call: by then a newer version may be installed over this one.
         self._stamp = stamp(self._file)
         self._enabled = True
 
     @property
     def cache_path(self) -> str | None:
-        """Folder that is looked into first."""
+        """The folder that is searched first."""
         return str(self._folders()[0]) if self._stamp is not None else None
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """Return the code for the types of some arguments, or None where there is none that can be used."""
+        """Return the machine code for a signature, or None if there is no usable one."""
         if not self._enabled or self._stamp is None:
             return None
         target_context.refresh()
@@ -111,7 +110,7 @@ class KernelCache(FunctionCache):
         return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Write the code for the types of some arguments into the first folder that takes it."""
+        """Write the machine code for a signature into the first writable folder."""
         if not self._enabled or self._stamp is None:
             return
         if data.library.has_dynamic_globals or any(not part.can_cache for part in data.lifted):
@@ -126,14 +125,14 @@ class KernelCache(FunctionCache):
                 return
 
     def flush(self) -> None:
-        """Delete what is kept of this kernel."""
+        """Delete the cached files of this kernel."""
         for folder in self._folders() if self._stamp is not None else ():
             for path in folder.glob(f"{self._stem}-*.nbc"):
                 with suppress(OSError):
                     path.unlink()
 
     def _key(self, sig: Any, codegen: Any) -> tuple[Any, ...]:
-        """All that decides the code; numba's own key has the types, the processor, and a hash of the bytecode."""
+        """Return everything that determines the code. numba's key has the types, processor and bytecode hash."""
         options = [(name, str(getattr(numba.config, name, None))) for name in OPTIONS]
         return (*self._index_key(sig, codegen), self._stamp, repr(self._kernel_options), repr(options))
 
@@ -155,10 +154,10 @@ class KernelCache(FunctionCache):
 
 
 def stamp(file: Path) -> str | None:
-    """Return a hash of a module's source, of those that it imports from this package, and of the versions.
+    """Return a hash of a module's source, of the sources that it imports from this package, and of the versions.
 
-    None where code cannot be kept: a source cannot be read, is not of this package, or has changed since this process
-    first read it, so that no one knows which of the two its kernels were compiled from.
+    None if code cannot be cached: a source cannot be read, belongs to another package, or has changed since this
+    process first read it, so that it is unknown which version its kernels were compiled from.
     """
     sources, to_read = {}, {file}
     while to_read:
@@ -190,14 +189,14 @@ FROM = re.compile(r"[ \t]*(?:from[ \t]+([\w.]+)[ \t]+)?")
 
 @cache
 def _source(path: Path) -> _Source:
-    """Read a source file, once in a process; parsing all of them would take longer than these few patterns."""
+    """Read a source file, once per process. A few patterns find the imports faster than a parser would."""
     relative = path.relative_to(ROOT)
     status = path.stat()
     text = path.read_text(encoding="utf-8")
     files = set()
     for match in IMPORTED.finditer(text):
         before = FROM.fullmatch(text, text.rfind("\n", 0, match.start()) + 1, match.start())
-        if before is None:  # the word within a line
+        if before is None:  # the word "import" within a line
             continue
         names = [words[0] for part in COMMENT.sub("", match[1]).split(",") if (words := part.split())]
         module = before[1]
@@ -219,7 +218,7 @@ def _source(path: Path) -> _Source:
 
 @cache
 def _module_file(name: str) -> Path | None:
-    """Return the file of a module of this package."""
+    """Return the file of a module of this package, or None if there is no such module."""
     first, *others = name.split(".")
     if first != PACKAGE:
         return None
@@ -232,7 +231,7 @@ def _module_file(name: str) -> Path | None:
 def _versions() -> tuple[str, ...]:
     try:
         library = version("driftmoe")
-    except PackageNotFoundError:  # a copy of the sources
+    except PackageNotFoundError:  # the sources are used without installation
         library = ""
     python = f"{sys.implementation.cache_tag}{getattr(sys, 'abiflags', '')}"
     return library, numba.__version__, llvmlite.__version__, np.__version__, python
@@ -244,7 +243,7 @@ def _user_folder() -> Path:
 
 
 def _read(path: Path) -> tuple[Any, Any] | None:
-    """Return the key and the code in a file; a damaged one is deleted."""
+    """Return the key and the code in a file, or None. A damaged file is deleted."""
     try:
         content = path.read_bytes()
     except OSError:
@@ -258,7 +257,7 @@ def _read(path: Path) -> tuple[Any, Any] | None:
 
 
 def _write(path: Path, content: bytes) -> bool:
-    """Put a file in its place as a whole; say whether that could be done."""
+    """Write a file atomically; return whether that succeeded."""
     part = path.with_name(f"{path.name}.{uuid.uuid4().hex[:16]}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -274,13 +273,13 @@ def _write(path: Path, content: bytes) -> bool:
 
 @cache
 def _note_use(folder: Path) -> None:
-    """Let a folder be the last used of its place; once in a process."""
+    """Mark a folder as the most recently used one; once per process."""
     with suppress(OSError):
         os.utime(folder)
 
 
 def _tidy(folder: Path) -> None:
-    """Delete the code of older sources of a module, and what processes that were killed left half-written."""
+    """Delete the code of older sources of a module, and unfinished files of killed processes."""
     module = folder.name.rpartition("-")[0]
     others = [path for path in folder.parent.glob(f"{module}-*") if path != folder]
     for path in sorted(others, key=_time, reverse=True)[GENERATIONS - 1 :]:
@@ -292,7 +291,7 @@ def _tidy(folder: Path) -> None:
 
 
 def _time(path: Path) -> float:
-    """Return when a file or folder was last changed; 0 where another process has just deleted it."""
+    """Return the time of a file's or folder's last change, or 0 if another process has just deleted it."""
     try:
         return path.stat().st_mtime
     except OSError:

@@ -1,10 +1,10 @@
-"""Files that appear whole or not at all, and what a killed process leaves of them.
+"""Atomic writing of files, and clean-up after killed processes.
 
-What is not finished lies in a hidden folder beside its place, on the same disk, so that a rename puts it there. The
-process that writes holds a lock in that folder, which the operating system takes from it however it ends. Whoever
-stages into the same place next deletes the folders whose lock nobody holds.
+Unfinished files lie in a hidden folder beside their final place, on the same disk, so that a rename completes them. The
+writing process holds a lock in that folder. The operating system releases the lock however the process ends. The next
+process that stages files in the same place deletes the folders whose lock is free.
 
-`driftmoe` and `streams` import nothing of each other: this file is in both, with the same content.
+`driftmoe` and `streams` import nothing from each other, so both contain this file, with the same content.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 PREFIX = ".driftmoe-part-"
-"""How the names of the folders begin."""
+"""Prefix of the hidden folders' names."""
 
 LOCK = ".lock"
-"""File of the lock in such a folder."""
+"""Name of the lock file in such a folder."""
 
 _GRACE_SECONDS = 60
-"""A folder without a lock is left so long to whoever has just made it."""
+"""Time for which a folder without a lock is kept: its process may be about to create the lock."""
 
 
 @contextmanager
 def staging(place: Path) -> Iterator[Path]:
-    """Make a folder in `place`, which is gone at the end, and delete those that dead processes left there."""
+    """Create a temporary folder in `place`, and delete those that dead processes left there."""
     for left in place.glob(f"{PREFIX}*"):
         delete_unless_held(left)
     folder, lock = _held_folder(place)
@@ -40,17 +40,17 @@ def staging(place: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         lock.release()
-        shutil.rmtree(folder, ignore_errors=True)  # some systems keep what is open, here the lock
+        shutil.rmtree(folder, ignore_errors=True)  # again: some systems keep open files, here the lock
 
 
 def _held_folder(place: Path) -> tuple[Path, FileLock]:
-    """Make a folder whose lock this process has."""
+    """Create a folder whose lock this process holds."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
         lock = FileLock(folder / LOCK, thread_local=False)
         try:
             lock.acquire(blocking=False)
-        except Timeout:  # another process takes it for a leftover, and deletes it
+        except Timeout:  # another process takes the folder for a leftover and deletes it
             continue
         except OSError:
             if folder.exists():
@@ -63,13 +63,13 @@ def _held_folder(place: Path) -> tuple[Path, FileLock]:
 
 
 def delete_unless_held(folder: Path) -> None:
-    """Delete a folder whose lock nobody has, which so is a leftover."""
+    """Delete a folder if no process holds its lock."""
     try:
         if not (folder / LOCK).exists() and time.time() - folder.stat().st_mtime < _GRACE_SECONDS:
             return
         lock = FileLock(folder / LOCK, thread_local=False)
         lock.acquire(blocking=False)
-    except (Timeout, OSError):  # in use, gone by now, or another user's
+    except (Timeout, OSError):  # in use, already deleted, or another user's
         return
     shutil.rmtree(folder, ignore_errors=True)
     lock.release()
@@ -77,7 +77,7 @@ def delete_unless_held(folder: Path) -> None:
 
 
 def publish(staged: Path, path: Path) -> Path:
-    """Put a finished file in its place: other processes, and who comes after a power cut, find it whole or the old."""
+    """Move a finished file to its place atomically. Even after a power cut, the old or the whole new file is there."""
     with staged.open("rb+") as file:
         os.fsync(file.fileno())
     os.replace(staged, path)
@@ -86,21 +86,21 @@ def publish(staged: Path, path: Path) -> Path:
 
 
 def write_files(place: Path, contents: Mapping[str, bytes], *, kept: str) -> list[Path]:
-    """Write files by their names in `place`; none takes its place before all of them are written.
+    """Write files in `place`. No file is replaced before all of them are written.
 
     Parameters
     ----------
     place
-        Folder of the files, which exists.
+        Existing folder of the files.
     contents
-        Name of a file -> what it holds.
+        File name -> content.
     kept
-        What an error says of what is lost and what is kept.
+        Text for the error message: what is lost and what is kept.
 
     Raises
     ------
     OSError
-        If a file cannot be written; it names the file, and the old ones are still there.
+        If a file cannot be written. The error names the file, and the old files are still there.
     """
     with naming(place / next(iter(contents)), kept), staging(place) as folder:
         for i, (name, content) in enumerate(contents.items()):
@@ -117,7 +117,7 @@ def write_files(place: Path, contents: Mapping[str, bytes], *, kept: str) -> lis
 
 
 def _sync_names(folder: Path) -> None:
-    """Let the names in a folder, too, outlast a power cut, where the system can do that."""
+    """Flush a folder's entries to disk, so that renames survive a power cut. Does nothing on non-POSIX systems."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -129,16 +129,16 @@ def _sync_names(folder: Path) -> None:
 
 @contextmanager
 def naming(path: Path, kept: str) -> Iterator[None]:
-    """Let an error of the disk name the file that was to be written, and say what is lost and what is kept.
+    """Make disk errors name the file that was to be written, and say what is lost and what is kept.
 
-    That of a full disk names no file, others one in the hidden folder, or a folder of the file. An error that names
-    another file is left alone.
+    The error of a full disk names no file. Others name a file in the hidden folder, or a parent folder of the file. An
+    error that names any other file is unchanged.
     """
     try:
         yield
     except OSError as error:
         about = Path(path if error.filename is None or PREFIX in str(error.filename) else error.filename)
         is_ours = about == path or about in path.parents
-        if error.errno is None or not is_ours or str(error.strerror).endswith(kept):  # the last: it was said
+        if error.errno is None or not is_ours or str(error.strerror).endswith(kept):  # the last: was named
             raise
         raise OSError(error.errno, f"{os.strerror(error.errno)}; {kept}", str(about)) from error

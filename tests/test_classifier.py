@@ -80,7 +80,7 @@ def test_every_argument_changes_the_result(argument, value):
         (
             {"variant": "moe-data", "policy": WithShared(TopK(1), 1)},
             ValueError,
-            "shared experts have no place among those that the router trusts",
+            "shared experts do not work with variant='moe-data'",
         ),
         ({"expert": "ht"}, TypeError, "expert='ht' is no river classifier"),
         ({"expert": linear_model.LogisticRegression()}, ValueError, "tells only two classes apart"),

@@ -50,7 +50,7 @@ def say(message: str) -> None:
 
 
 def note(text: str, console: Console) -> None:
-    """Write one line as it is, however long."""
+    """Write one line unchanged, without wrapping."""
     console.print(text, soft_wrap=True, markup=False, highlight=False)
 
 

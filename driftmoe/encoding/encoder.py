@@ -26,7 +26,7 @@ from driftmoe.encoding.state import check_state
 from driftmoe.transaction import NO_WEIGHTS, publication
 
 MAX_CODES = 256
-"""Number of values of a nominal feature that trees tell apart; all later ones share the codes of these, by their hash.
+"""Number of values of a nominal feature with a code of their own. Later values share these codes, by their hash.
 
 A tree that splits on a feature has a leaf for each value, and each leaf a count for each value: the square of it."""
 

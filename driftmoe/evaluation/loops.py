@@ -117,7 +117,7 @@ def predict_sample(model: Any, x: Mapping[Any, Any], y: Hashable, reads_proba: b
 
 
 def learn_sample(model: Any, x: Mapping[Any, Any], y: Hashable, times: int = 1) -> Answers:
-    """Let a model learn a sample so many times, and return the time it took, with `None` for a prediction."""
+    """Let a model learn a sample this many times, and return the time it took, with `None` for a prediction."""
     cpu_start, start = time.process_time(), time.perf_counter()
     for _ in range(times):
         model.learn_one(x, y)

@@ -1,17 +1,17 @@
-"""Runs and their results: one run is one model on one stream with one seed; its result is one JSON line and a curve.
+"""Runs and their results. A run is one model on one stream with one seed; its result is a JSON line and a curve.
 
 `driftmoe evaluate` keeps its runs in a `ResultFolder`: `results.jsonl` has a line for each run, `windows.csv` a line
 for each window of each run. Both files are rewritten together after each run. `driftmoe grid` keeps its runs in a
-`JobFolder`, one file for each, so that many processes or machines can write at the same time; a run that has its file
-is not done again. `run_grid` does the runs one after the other, in processes of this machine, or on a Dask cluster.
+`JobFolder`, with one file per run, so that many processes or machines can write at the same time. A run that has a file
+is not done again. `run_grid` does the runs one by one, in processes of this machine, or on a Dask cluster.
 `read_results` reads both kinds of folder.
 
 Several commands may share a folder. A command does a run only while it holds the run's `Claim`, a lock of the operating
-system, which a process loses when it ends, however it ends. `Backlog` hands out the runs with their claims.
+system that is released whenever and however the process ends. `Backlog` hands out the runs with their claims.
 
-`planning` says which runs a grid has. `run` does one run, `lines` says what its result line and its curve hold,
-`folder` keeps them by means of `disk`, and `results` reads them. `evaluations` does the runs of `driftmoe evaluate`.
-`grid` does those of `driftmoe grid` by one of the `executors`. Both take the runs from the `backlog`.
+`planning` lists the runs of a grid. `run` does one run, `lines` defines its result line and its curve, `folder` stores
+them with the help of `disk`, and `results` reads them. `evaluations` does the runs of `driftmoe evaluate`. `grid` does
+those of `driftmoe grid` with one of the `executors`. Both take the runs from the `backlog`.
 """
 
 from __future__ import annotations

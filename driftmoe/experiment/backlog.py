@@ -22,10 +22,10 @@ class Event:
     run
         The run.
     state
-        `"kept"` (it has a result from before, or from another command), `"waiting"` (another command is doing it),
-        `"started"`, `"moved"` (a larger share is done), `"done"` or `"failed"`.
+        `"kept"` (it has an earlier result, or one from another command), `"waiting"` (another command is doing it),
+        `"started"`, `"moved"` (it has made progress), `"done"` or `"failed"`.
     share
-        The share of the run that is done, from 0 to 1; 0 where it is not known.
+        The share of the run that is done, from 0 to 1; 0 if it is unknown.
     result
         The result line, if there is one.
     error
@@ -50,9 +50,9 @@ class Shared(Protocol):
 
 
 class Backlog:
-    """Runs that are still to be done. Each is handed out with its claim taken, so that no other command does it too.
+    """Runs that are still to be done. Each is handed out with its claim held, so that no other command does it, too.
 
-    A run that another command is doing is put off. It counts as done once that command has written its result, and is
+    A run that another command is doing is postponed. It counts as done once that command has written its result, and is
     handed out if that command gives it up.
 
     Parameters
@@ -76,8 +76,8 @@ class Backlog:
     def next(self, *, is_patient: bool) -> Generator[Event, None, Run | None]:
         """Yield events of runs that other commands do, and return the next run to be done here.
 
-        `None` if no run is left. If other commands are doing all that are left, `is_patient` says whether to wait for
-        them; else the answer is `None` too.
+        Return `None` if no run is left. If other commands are doing all remaining runs, wait for them if `is_patient`,
+        else also return `None`.
         """
         while self._left:
             for _ in range(len(self._left)):
@@ -102,12 +102,12 @@ class Backlog:
         return None
 
     def offers(self) -> Iterator[Event | Run]:
-        """Yield the runs to be done here, one after the other, and events of runs that other commands do."""
+        """Yield the runs to be done here, one by one, and events of runs that other commands do."""
         while run := (yield from self.next(is_patient=True)):
             yield run
 
     def done(self, run: Run, *, is_kept: bool = True) -> None:
-        """Release the claim of a run that has ended; `is_kept` says whether its result is in the folder."""
+        """Release the claim of a run that has ended. `is_kept` says whether its result is in the folder."""
         self._taken.discard(run)
         self._claims.pop(run).give_up(is_done=is_kept)
 
@@ -118,4 +118,4 @@ class Backlog:
 
 
 GLANCE = 0.5
-"""Seconds between two looks at the claims of other commands."""
+"""Seconds between two checks of the claims of other commands."""

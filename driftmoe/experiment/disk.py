@@ -1,4 +1,4 @@
-"""Writing files that are whole before and after, whatever happens meanwhile, and errors that name the file."""
+"""Atomic writing of files, with errors that name the file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Add the name of the file to an error of the disk: the error of a full disk does not have it."""
+    """Add the name of the file to a disk error: the error of a full disk does not contain it."""
     try:
         yield
     except OSError as error:
@@ -20,7 +20,7 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a file beside the old one, then rename it: readers find the old file or the new one, also after a crash."""
+    """Write a file beside the old one, then rename it. Even after a crash, readers find the old or the new file."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     with naming(path):
         try:
@@ -40,7 +40,7 @@ def write_synced(path: Path, text: str) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Wait until the names in a folder are on the disk, so that a power cut does not lose them (POSIX only)."""
+    """Wait until the entries of a folder are on the disk, so that a power cut does not lose them (POSIX only)."""
     if os.name != "posix":
         return
     descriptor = os.open(path, os.O_RDONLY)

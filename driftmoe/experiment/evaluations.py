@@ -1,4 +1,4 @@
-"""Runs that are done one by one in this process, as `driftmoe evaluate` does them."""
+"""Runs that are done one by one in this process, for `driftmoe evaluate`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from driftmoe.experiment.run import Attempt, Run
 
 
 class Evaluations:
-    """Runs that are done one by one, each kept in the folder when it ends, however it ends.
+    """Runs that are done one by one. Each result is kept in the folder, even if the run is interrupted or fails.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ class Evaluations:
     Attributes
     ----------
     results
-        Result lines so far, those of interrupted and failed runs too.
+        Result lines so far, including those of interrupted and failed runs.
     failures
         A sentence for each run that failed.
 
@@ -45,7 +45,7 @@ class Evaluations:
         self._backlog = Backlog(runs, folder)
 
     def attempts(self) -> Iterator[Event | Attempt]:
-        """Yield the runs to be done here, and events of runs that other commands do, whose results are taken."""
+        """Yield the runs to be done here, and events of runs that other commands do. Their results are added, too."""
         for offer in self._backlog.offers():
             if isinstance(offer, Run):
                 yield Attempt(offer, self._streams[offer.seed])
@@ -56,7 +56,7 @@ class Evaluations:
 
     @contextmanager
     def keeping(self, attempt: Attempt) -> Iterator[None]:
-        """Keep what the attempt has measured when the block ends; an error of stream or model becomes a failure."""
+        """Keep the attempt's figures when the block ends. An error of stream or model is recorded as a failure."""
         run, is_complete = attempt.run, False
         try:
             yield

@@ -1,6 +1,6 @@
-"""Where the runs of a grid are done: here, in processes of this machine, or on a Dask cluster.
+"""Executors of the runs of a grid: in this process, in processes of this machine, or on a Dask cluster.
 
-Each executor is a generator that takes runs from a `Backlog` and yields what happens.
+Each executor is a generator that takes runs from a `Backlog` and yields news of them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PATIENCE = 600
 """Seconds for which a grid waits for a worker of a Dask cluster."""
 
 LOOK = 5
-"""Seconds between two looks for new workers of a Dask cluster."""
+"""Seconds between two checks for new workers of a Dask cluster."""
 
 Work = Callable[[Run], Iterator[News]]
 
@@ -39,9 +39,9 @@ def one_after_the_other(backlog: Backlog, work: Work) -> Happenings:
 
 
 def in_processes(backlog: Backlog, work: Work, n_workers: int) -> Happenings:
-    """Do the runs in new processes of this machine, each of which does one run after the other."""
+    """Do the runs in new processes of this machine. Each process does one run at a time."""
     context = multiprocessing.get_context("spawn")
-    idle: list[Any] = []  # the ends of pipes to processes without work
+    idle: list[Any] = []  # pipes to processes without work
     running: dict[Any, Run] = {}
     processes: dict[Any, Any] = {}
     try:

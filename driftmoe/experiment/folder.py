@@ -1,7 +1,7 @@
-"""Folders in which several commands keep results at the same time, and the claim of each run.
+"""Folders in which several commands keep results at the same time, and the claims of runs.
 
-A `ResultFolder` holds all runs in two files, a `JobFolder` one file for each run. A command does a run only while it
-holds the run's `Claim`. The operating system takes the claim from a process that dies.
+A `ResultFolder` has two files for all runs, a `JobFolder` one file per run. A command does a run only while it holds
+the run's `Claim`. If a process dies, the operating system releases its claims.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from driftmoe.experiment.lines import KEY, csv_text, read_csv, read_job, read_li
 from driftmoe.experiment.run import Run
 
 CLAIMS = ".claims"
-"""Folder of the locks of the claims."""
+"""Folder of the claims' lock files."""
 
 PENDING, COMMITTED = ".pending", ".committed"
-"""Folders of files that are being written together, and of files that are committed but not yet in their places."""
+"""Folders of files that are being written together, and of files that are committed but not yet in place."""
 
 
 class Claim:
     """The right to do one run, held by one process at a time.
 
-    It is a lock of the operating system, which releases it when the process ends, however it ends.
+    It is a lock of the operating system, which releases it however the process ends.
 
     Parameters
     ----------
     path
-        File of the lock; it stays until the run is done.
+        Lock file; it remains until the run is done.
     leftovers
-        Files whose unfinished copies only a dead process can have left behind; they are removed with the claim taken.
+        Files whose unfinished copies, left by dead processes, are removed when the claim is taken.
     """
 
     def __init__(self, path: Path, leftovers: Sequence[Path] = ()) -> None:
@@ -59,9 +59,9 @@ class Claim:
         return True
 
     def give_up(self, *, is_done: bool = False) -> None:
-        """Release the claim. If the run is done, remove the file of the lock: others will find the result."""
+        """Release the claim. If the run is done, remove the lock file: other commands will find the result."""
         if is_done:
-            with contextlib.suppress(OSError):  # some systems keep what another has open
+            with contextlib.suppress(OSError):  # some systems cannot delete files that are open elsewhere
                 self._path.unlink(missing_ok=True)
         self._lock.release()
 
@@ -72,21 +72,21 @@ class ResultFolder:
     Parameters
     ----------
     path
-        Created when missing. Results in it stay, unless the same run is done again.
+        Created if missing. Existing results are kept, unless the same run is done again.
 
     Raises
     ------
     ValueError
-        If the folder holds a `results.jsonl` that cannot be read.
+        If the folder contains a `results.jsonl` that cannot be read.
     OSError
-        If the folder cannot be made or written.
+        If the folder cannot be created or written.
     """
 
     def __init__(self, path: Path | str) -> None:
         self.path = path = Path(path)
         path.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(path / ".lock")
-        with self._lock:  # fails here, before the work, where nothing can be written
+        with self._lock:  # fails here, before the work, if nothing can be written
             self._recover()
             self._before, _ = self._read()
 
@@ -97,7 +97,7 @@ class ResultFolder:
         )
 
     def _recover(self) -> None:
-        """Clean up after a process that died: drop a transaction that was not committed, finish one that was."""
+        """Clean up after a dead process: drop an uncommitted transaction, or finish a committed one."""
         shutil.rmtree(self.path / PENDING, ignore_errors=True)
         for name in ("results.jsonl", "windows.csv", "traceback.txt"):
             for part in self.path.glob(f".{name}.*.part"):
@@ -105,7 +105,7 @@ class ResultFolder:
         self._finish()
 
     def _replace(self, texts: Mapping[str, str]) -> None:
-        """Write all these files or none: they are written to a folder apart, and renaming that folder commits them."""
+        """Write all these files or none: they are written to a separate folder, and renaming it commits them."""
         pending = self.path / PENDING
         try:
             pending.mkdir()
@@ -120,7 +120,7 @@ class ResultFolder:
         self._finish()
 
     def _finish(self) -> None:
-        """Move committed files to their places."""
+        """Move committed files into place."""
         committed = self.path / COMMITTED
         if not committed.is_dir():
             return
@@ -135,7 +135,7 @@ class ResultFolder:
         return Claim(self.path / CLAIMS / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.lock")
 
     def result(self, run: Run) -> dict[str, Any] | None:
-        """Return the result line of a run that was completed since this object was made, else `None`."""
+        """Return the result line of a run that was completed since this object was created, else `None`."""
         key = run_key({name: getattr(run, name) for name in KEY})
         with self._lock:
             lines = read_lines(newest(self.path / "results.jsonl"))
@@ -149,15 +149,15 @@ class ResultFolder:
         )
 
     def add(self, result: Mapping[str, Any], curve: Iterable[Mapping[str, Any]]) -> None:
-        """Add a run: its line and its curve, or neither of them.
+        """Add a run's result line and curve, atomically.
 
-        The files are always whole, also when other processes add runs, and when this one dies. An interrupted run does
-        not replace a complete one.
+        The files stay consistent even if other processes add runs, or this one dies. An interrupted run does not
+        replace a complete one.
 
         Raises
         ------
         OSError
-            If a file cannot be written, as on a full disk. Earlier results stay as they were.
+            If a file cannot be written, for example on a full disk. Earlier results are kept.
         """
         key = run_key(result)
         with self._lock:
@@ -171,7 +171,7 @@ class ResultFolder:
             self._replace({"results.jsonl": lines, "windows.csv": csv_text(curves)})
 
     def keep_traceback(self, text: str) -> Path:
-        """Write the traceback of the run that failed last, and return its file."""
+        """Write the traceback of a failed run, replacing an earlier one, and return its file."""
         file = self.path / "traceback.txt"
         with self._lock:
             write_atomically(file, text)
@@ -191,18 +191,18 @@ class ResultFolder:
 class JobFolder:
     """The results of a grid, one file per run: `jobs/STREAM-MODEL-SEED-HASH.json`.
 
-    The hash is taken over all that identifies a run and the arguments of the model. A file appears whole or not at all.
-    A run that failed leaves its traceback in `failed/....txt` instead, and is tried again next time.
+    The hash covers the identity of the run and the arguments of the model. Files are written atomically. A failed run
+    leaves its traceback in `failed/....txt` instead, and is tried again next time.
 
     Parameters
     ----------
     path
-        Created when missing.
+        Created if missing.
 
     Raises
     ------
     OSError
-        If the folder cannot be made.
+        If the folder cannot be created.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -226,7 +226,7 @@ class JobFolder:
         Raises
         ------
         ValueError
-            If the file exists and holds no result.
+            If the file exists but contains no valid result.
         """
         file = self.file(run)
         return read_job(file)[0] if file.exists() else None
@@ -242,14 +242,14 @@ class JobFolder:
         Raises
         ------
         OSError
-            If its file cannot be written, as on a full disk.
+            If its file cannot be written, for example on a full disk.
         """
         text = json.dumps({"result": result, "curve": curve}, allow_nan=False, indent=1)
         write_atomically(self.file(run), text + "\n")
         self._traceback_file(run).unlink(missing_ok=True)
 
     def keep_failure(self, run: Run, text: str) -> Path:
-        """Write the traceback of a run that failed, and return its file."""
+        """Write the traceback of a failed run, and return its file."""
         write_atomically(
             self._traceback_file(run), f"{run.model} on {run.stream}, seed {run.seed}\n{run}\n\n{text}"
         )
@@ -260,14 +260,14 @@ class JobFolder:
 
 
 def newest(path: Path) -> Path:
-    """Return where the newest content of a file of a `ResultFolder` is: in its place, or among the committed files."""
+    """Return the path of the newest content of a file of a `ResultFolder`: the file itself, or a committed one."""
     committed = path.parent / COMMITTED / path.name
     return committed if committed.exists() else path
 
 
 @contextlib.contextmanager
 def held_still(folder: Path) -> Iterator[None]:
-    """Lock a `ResultFolder` while it is read. A folder that this process cannot write to is read without a lock."""
+    """Lock a `ResultFolder` for reading. A folder that this process cannot write to is read without a lock."""
     lock = folder / ".lock"
     if not lock.exists() or not os.access(lock, os.W_OK):
         yield

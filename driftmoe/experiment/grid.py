@@ -1,4 +1,4 @@
-"""A grid of runs: those without a result are done, each result is kept as its run ends."""
+"""A grid of runs. Runs without a result are done, and each result is kept as soon as its run ends."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def run_grid(
     n_workers: int = 1,
     scheduler: str | None = None,
 ) -> Iterator[Event]:
-    """Do all runs that have no result yet, write each result when its run ends, and yield what happens.
+    """Do all runs that have no result yet, write each result when its run ends, and yield events.
 
     Parameters
     ----------
@@ -38,12 +38,12 @@ def run_grid(
         The folder of the results. Only the caller's process writes to it, not the workers. A run that another command
         is doing in the same folder is left to that command, unless it gives up.
     executor
-        - `"serial"`: one after the other, in this process.
-        - `"processes"`: in `n_workers` new processes, each with its own Java machine where a model needs one. If a
-          process is killed, only its run is lost.
+        - `"serial"`: one by one, in this process.
+        - `"processes"`: in `n_workers` new processes, each with its own Java virtual machine if a model needs one. If
+          a process is killed, only its run is lost.
         - `"dask"`: on a cluster of `n_workers` local processes, or on the cluster at `scheduler`. Each worker does one
-          run at a time, however many threads it has, so that runs do not slow each other or share measured time.
-          Workers may come and go.
+          run at a time, however many threads it has, so that runs do not slow each other down or share measured time.
+          Workers may join and leave.
     n_workers
         Number of processes.
     scheduler
@@ -57,9 +57,9 @@ def run_grid(
     Raises
     ------
     ValueError
-        If the executor is unknown, `n_workers` is below 1, or a scheduler is given to another executor than Dask.
+        If the executor is unknown, `n_workers` is below 1, or a scheduler is given to an executor other than Dask.
     ImportError
-        If Dask is asked for and not installed.
+        If the executor is Dask and Dask is not installed.
     """
     if executor not in EXECUTORS:
         raise ValueError(f"unknown executor {executor!r}; available: {', '.join(EXECUTORS)}")
@@ -83,7 +83,7 @@ def run_grid(
     }[executor]()
     with contextlib.ExitStack() as stack:
         stack.callback(backlog.give_up)
-        # Left first: what is running ends before its claims are given up.
+        # Exited first: running runs end before their claims are released.
         stack.enter_context(contextlib.closing(happenings))
         for happening in happenings:
             if isinstance(happening, Event):
@@ -107,13 +107,13 @@ def run_grid(
 def shard(runs: Sequence[Run], text: str) -> list[Run]:
     """Return the i-th of n shards, where `text` is `i/n` with 1 <= i <= n.
 
-    Every run is in exactly one of the n shards, so that n machines can share a grid. Runs are dealt out model by model,
-    so that no machine gets all the runs of a slow model.
+    Every run is in exactly one of the n shards, so that n machines can share a grid. Runs are distributed model by
+    model, so that no machine gets all runs of a slow model.
 
     Raises
     ------
     ValueError
-        If `text` is no such pair.
+        If `text` does not have this form.
     """
     match = re.fullmatch(r"(\d+)/(\d+)", text)
     i, n = (int(part) for part in match.groups()) if match else (0, 0)

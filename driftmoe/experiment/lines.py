@@ -1,6 +1,7 @@
-"""What a result line and a point of a curve hold, and how their files are read and written.
+"""Fields of result lines and of points of curves, and reading and writing of their files.
 
-A run leaves one result line (JSON) and one point for each window. Both hold `KEY`, which tells the run from others.
+A run produces one result line (JSON) and one point for each window. Both contain the fields of `KEY`, which identify
+the run.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 KEY = ("stream", "stream_sha256", "model", "seed", "limit", "window", "delay")
-"""The fields that identify a run: a new result replaces an older one that agrees in all of them."""
+"""Fields that identify a run. A new result replaces an older one with the same values in all of them."""
 
 REQUIRED: dict[str, Any] = {
     "stream": str, "stream_sha256": str, "model": str, "seed": int, "n_samples": int, "complete": bool,
     "limit": int | None, "window": int, "drifts": list,
     **dict.fromkeys(("accuracy", "samples_per_second", "seconds", "model_bytes"), int | float),
 }  # fmt: skip
-"""The fields that every result line has -> their types."""
+"""Field that every result line has -> its type."""
 
 OPTIONAL: dict[str, Any] = {
     **dict.fromkeys(
@@ -31,7 +32,7 @@ OPTIONAL: dict[str, Any] = {
     "n_warm_up": int,
     "count_warm_up": bool,
 }
-"""The fields that a result line may have -> their types."""
+"""Field that a result line may have -> its type."""
 
 CURVE_COLUMNS = (
     *KEY,
@@ -44,26 +45,26 @@ CURVE_COLUMNS = (
     "g_mean",
     "samples_per_second",
 )
-"""Columns that every curve has; a model may add columns of its own, such as those of its routing."""
+"""Columns that every curve has. A model may add further columns, such as those of its routing."""
 
 
 def run_key(line: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the identity of a run as a tuple of texts; a result line and the points of its curve give the same."""
+    """Return the identity of a run as a tuple of texts. A result line and the points of its curve have the same."""
     texts = ("" if line.get(name) is None else str(line[name]) for name in KEY)
     return (*texts, warm_up_protocol(line))
 
 
 def counts_warm_up(line: Mapping[str, Any]) -> bool:
-    """Tell whether the figures of a line include the warm-up; the figures of old lines, which do not say, do."""
+    """Return whether the figures of a line include the warm-up. Those of old lines, which do not say, include it."""
     return str(line.get("count_warm_up")) != "False"
 
 
 def warm_up_protocol(line: Mapping[str, Any]) -> str:
-    """Return the part of a run's identity that concerns the warm-up; empty where it agrees with an old line.
+    """Return the part of a run's identity that concerns the warm-up; empty if it agrees with an old line.
 
     Old lines do not say how the warm-up was treated; their figures include it. Without a delay the warm-up is a single
-    sample. An old line then counts as the same run as a new one, unless the new one was told to count the warm-up. With
-    a delay, an old line is the same run as a new one that was told to count it.
+    sample. An old line then counts as the same run as a new one, unless the new one counts the warm-up explicitly. With
+    a delay, an old line is the same run as a new one that counts the warm-up.
     """
     if str(line.get("delay") or 0) == "0":
         return "counted" if str(line.get("count_warm_up")) == "True" else ""
@@ -71,7 +72,7 @@ def warm_up_protocol(line: Mapping[str, Any]) -> str:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the result lines of a file, checked; none where there is no file."""
+    """Return the checked result lines of a file, or none if there is no file."""
     if not path.exists():
         return []
     lines = []
@@ -103,7 +104,7 @@ def read_job(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 
 def _checked(line: Any, where: str) -> dict[str, Any]:
-    """Return a result line if it has all required fields, of the right types; else raise, and name the field."""
+    """Return a result line if it has all required fields, with the right types. Else raise an error with the field."""
     if not isinstance(line, dict):
         raise ValueError(f"{where} is no result of this program; move it away, or choose another folder")
     for name, kinds in (REQUIRED | OPTIONAL).items():
@@ -129,7 +130,7 @@ def _checked(line: Any, where: str) -> dict[str, Any]:
 
 
 def read_csv(path: Path) -> list[dict[str, Any]]:
-    """Return the points of the curves in a file, all values as text; none where there is no file."""
+    """Return the points of the curves in a file, with all values as text, or none if there is no file."""
     if not path.exists():
         return []
     with path.open(newline="", encoding="utf-8") as file:
@@ -140,7 +141,7 @@ def read_csv(path: Path) -> list[dict[str, Any]]:
 
 
 def csv_text(lines: Sequence[Mapping[str, Any]]) -> str:
-    """Return points of curves as a CSV file with all columns that any of them has."""
+    """Return points of curves as the text of a CSV file, with all columns that any point has."""
     columns = list(dict.fromkeys([*CURVE_COLUMNS, *(name for line in lines for name in line)]))
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, columns, lineterminator="\n")

@@ -23,14 +23,14 @@ def planned(
     delay: str = "0",
     count_warm_up: bool = False,
 ) -> list[Run]:
-    """Return the runs of a grid, stream by stream, then seed by seed. What is named twice is planned once.
+    """Return the runs of a grid, stream by stream, then seed by seed, without duplicates.
 
     Parameters
     ----------
     stream_names, specs, seeds
-        Names of streams, as `open_stream` takes them; models, as `driftmoe.models.make` takes them; seeds.
+        Names of streams for `open_stream`; names of models for `driftmoe.models.make`; seeds.
     open_stream
-        Opens a stream by name; called once for each stream and seed, to take the hash of its samples.
+        Opens a stream by name; called once for each stream and seed, to hash its samples.
     limit
         Number of samples of each stream; `None` for all.
     window, delay, count_warm_up
@@ -39,7 +39,7 @@ def planned(
     Raises
     ------
     ValueError
-        If a model or a stream is unknown, or the delay cannot be read. Every model is made once to find out.
+        If a model or a stream is unknown, or the delay cannot be read. Every model is built once to check this.
     """
     for spec in specs:
         models.make(spec)

@@ -1,4 +1,4 @@
-"""Reading the results and failures that folders of both kinds hold."""
+"""Reading results and failures from folders of both kinds."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ def read_results(path: Path | str) -> tuple[list[dict[str, Any]], list[dict[str,
     Parameters
     ----------
     path
-        A folder of `driftmoe evaluate` or `driftmoe grid`, or one that holds several; or one file of result lines.
+        A folder of `driftmoe evaluate` or `driftmoe grid`, or one that contains several; or a file of result lines.
 
     Returns
     -------
     results
-        The lines, from the oldest file to the newest. A run that was done twice is there twice;
-        `driftmoe.report.usable` finds such runs.
+        The lines, from the oldest file to the newest. A run that was done twice occurs twice; `driftmoe.report.usable`
+        finds such runs.
     curves
-        The points of the curve of each run; of its newest one if the run was done twice.
+        The points of the curve of each run. If a run was done twice, those of the newest curve.
 
     Raises
     ------
@@ -35,7 +35,7 @@ def read_results(path: Path | str) -> tuple[list[dict[str, Any]], list[dict[str,
     curves: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     complete: set[tuple[str, ...]] = set()
     files = [path] if path.is_file() else _shown(path, "jobs/*.json", "results.jsonl")
-    if path.is_dir():  # a process may have died before it moved its first, committed result to its place
+    if path.is_dir():  # a process may have died before it moved its first committed result into place
         first = {committed.parent / "results.jsonl" for committed in path.rglob(COMMITTED)}
         files += sorted(file for file in first - {*files} if newest(file).exists())
     for file in files:
@@ -64,19 +64,19 @@ def read_results(path: Path | str) -> tuple[list[dict[str, Any]], list[dict[str,
 
 
 def read_failures(path: Path | str) -> list[str]:
-    """Return a sentence for each run in a folder and the folders below it that failed and has no result since."""
+    """Return a sentence for each failed run in a folder and the folders below it that has no result."""
     path = Path(path)
     texts = {
         file: file.read_text(encoding="utf-8").strip().splitlines() or ["a run", "no traceback"]
         for file in _shown(path, "failed/*.txt")
-        # A process may have died between keeping the result and removing this.
+        # A process may have died after keeping the result, before removing the traceback.
         if not (file.parent.with_name("jobs") / f"{file.stem}.json").exists()
     }
     return [f"{text[0]}: failed, {text[-1]} ({file.relative_to(path)})." for file, text in texts.items()]
 
 
 def _shown(folder: Path, *patterns: str) -> list[Path]:
-    """Return the files below a folder, oldest first, without hidden ones, which are being written."""
+    """Return the files below a folder, oldest first, skipping hidden files (still being written)."""
     found = (file for pattern in patterns for file in folder.rglob(pattern))
     files = sorted(found, key=lambda file: (file.stat().st_mtime_ns, file))
     return [f for f in files if not any(part.startswith(".") for part in f.relative_to(folder).parts)]

@@ -1,4 +1,4 @@
-"""One run: one model on one stream with one seed, from the first sample to its result line and its curve."""
+"""A run: one model on one stream with one seed, from the first sample to the result line and the curve."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ from driftmoe.evaluation import Checkpoint, Delay, prequential
 from driftmoe.experiment.lines import KEY
 
 ENOUGH_TO_COMPILE = 300
-"""Samples that compile every part of a model: more than the mini-batch of any router."""
+"""Number of samples after which every part of a model is compiled: more than the mini-batch of any router."""
 
 News = float | str | tuple[dict[str, Any], list[dict[str, Any]]]
-"""What a run reports: the share that is done, the traceback of an error, or its result line and its curve."""
+"""News of a run: the share that is done, the traceback of an error, or the result line and the curve."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What identifies one run: the model, the stream and the seed, and how it is evaluated.
+    """The identity of a run: model, stream, seed, and the settings of the evaluation.
 
     Attributes
     ----------
     stream, model
-        Their names, as the user wrote them.
+        Names of stream and model, as the user wrote them.
     seed
-        Seed of the model and, where it is synthetic, of the stream.
+        Seed of the model and, if it is synthetic, of the stream.
     limit
-        Length asked for, in samples; `None` for the whole stream.
+        Greatest number of samples; `None` for the whole stream.
     window
-        Samples between two checkpoints.
+        Number of samples between two checkpoints.
     stream_sha256
-        Hash of the stream's samples: streams of the same name may have other data, another target or another seed.
+        Hash of the stream's samples: streams of the same name may differ in data, target or seed.
     delay
-        How many samples later a label comes, as text: `1000`, `100-2000` for a random delay, or the name of a column.
+        Delay of labels in samples, as text: `1000`, `100-2000` for a random delay, or the name of a column.
     count_warm_up
-        Whether the figures include the samples that were predicted before the first label came.
+        Whether the figures include the samples that are predicted before the first label comes.
     """
 
     stream: str
@@ -72,7 +72,7 @@ class Run:
 
     def parameters(self) -> dict[str, Any]:
         """Return all arguments of the model, in a form that JSON can hold."""
-        # Those of a new model: some of river's models change their arguments while they learn.
+        # Those of a new model, because some of river's models change their arguments while they learn.
         return plain(_parameters(models.make(self.model, seed=self.seed)))
 
     def do(self, stream: Any) -> Iterator[News]:
@@ -86,13 +86,13 @@ class Run:
         Yields
         ------
         news
-            The share of the samples that is done, where the length of the stream is known; at the end, the result line
-            and the curve.
+            The share of the samples that is done, if the length of the stream is known. At the end, the result line and
+            the curve.
 
         Raises
         ------
         ValueError
-            If the stream is not the one that the run names, or holds no samples.
+            If the stream is not the one that the run names, or has no samples.
         """
         check_fingerprint(self, stream)
         attempt = Attempt(self, stream)
@@ -123,13 +123,13 @@ class Run:
         model
             The trained model; its memory is measured here.
         stream_length
-            Samples of the whole stream, where known.
+            Number of samples of the whole stream, if known.
         drifts
             Known drifts as (position, width), in samples.
         is_complete
-            `False` when the run was interrupted.
+            `False` if the run was interrupted.
         reading
-            How the file of the stream was read; left out for other streams.
+            How the file of the stream was read; omitted for other streams.
         """
         routing = {}
         if checkpoint.routing is not None:
@@ -163,7 +163,7 @@ class Run:
         }
 
     def curve_point(self, checkpoint: Checkpoint) -> dict[str, Any]:
-        """Return the point of one window: the figures of its samples, and of its routing where the model reports it."""
+        """Return the point of one window: figures of its samples, and of the routing if the model reports it."""
         routing: dict[str, float | None] = {}
         if checkpoint.routing is not None:
             figures = checkpoint.routing.window
@@ -182,7 +182,7 @@ class Run:
 
 
 class Attempt:
-    """A run that is being done, and what it has measured so far.
+    """A run in progress, and its figures so far.
 
     Parameters
     ----------
@@ -196,7 +196,7 @@ class Attempt:
     last
         The newest checkpoint; `None` before the first.
     curve
-        The points of the windows so far in which a sample counts.
+        Points of the windows so far that contain counted samples.
     """
 
     def __init__(self, run: Run, stream: Any) -> None:
@@ -207,13 +207,14 @@ class Attempt:
         self._model = models.make(run.model, seed=run.seed)
 
     def compile(self) -> None:
-        """Compile the kernels that the model needs, so that this time does not count in the figures."""
+        """Compile the kernels that the model needs, so that the measured time does not include it."""
         compile_first(self.run, self.stream)
 
     def checkpoints(self, samples: Any = None) -> Iterator[Checkpoint]:
         """Evaluate the model on the stream, and yield the checkpoints.
 
-        `samples` is read in place of the stream: the same samples, such as those of a stream that moves a progress bar.
+        If `samples` is given, it is read instead of the stream. It must give the same samples, for example through a
+        wrapper that updates a progress bar.
         """
         samples = self.stream if samples is None else samples
         for checkpoint in prequential(samples, self._model, **self.run.protocol()):
@@ -223,7 +224,7 @@ class Attempt:
             yield checkpoint
 
     def result(self, *, is_complete: bool) -> dict[str, Any]:
-        """Return the result line of what was measured; there has to be a checkpoint."""
+        """Return the result line of the figures so far. There must be a checkpoint."""
         assert self.last is not None
         return self.run.result(
             self.last,
@@ -236,21 +237,21 @@ class Attempt:
 
 
 def run_job(run: Run, stream: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Do one run, as `Run.do`, and return its result line and its curve."""
+    """Do one run with `Run.do`, and return its result line and its curve."""
     *_, last = run.do(stream)
     assert isinstance(last, tuple)
     return last
 
 
 def reading(stream: Any) -> dict[str, Any]:
-    """Return how the file of a stream was read, and how many rows were left out; empty for other streams."""
+    """Return how the file of a stream was read, and how many rows were skipped; empty for other streams."""
     told = dict(getattr(stream, "reading", {}))
     bad_rows = getattr(stream, "bad_rows", None)
     return told | ({"rows_left_out": bad_rows.count} if bad_rows is not None and bad_rows.count else {})
 
 
 def check_fingerprint(run: Run, stream: Any) -> None:
-    """Raise unless a stream has the samples for which a run was planned."""
+    """Raise ValueError unless a stream has the samples for which a run was planned."""
     if (fingerprint := stream.fingerprint()) != run.stream_sha256:
         raise ValueError(
             f"{run.stream} has hash {fingerprint} here, but {run.stream_sha256} where it was planned"
@@ -258,9 +259,9 @@ def check_fingerprint(run: Run, stream: Any) -> None:
 
 
 def compile_first(run: Run, stream: Any) -> None:
-    """Train another model on the first samples, so that the time of the compiler does not count in the figures.
+    """Train another model on the first samples, so that the measured time does not include compilation.
 
-    Only models that take blocks are compiled, once per machine. An error in a sample is left to the run itself.
+    Only models that accept blocks are compiled, once per machine. Errors in samples are left to the run itself.
     """
     model = models.make(run.model, seed=run.seed)
     if not hasattr(model, "step_many"):
@@ -282,7 +283,7 @@ def compile_first(run: Run, stream: Any) -> None:
 
 
 def parsed_delay(text: str) -> Delay:
-    """Return the delay as `prequential` takes it: `"1000"` is a number, `"100-2000"` a range, other text a column."""
+    """Return a delay for `prequential`: `"1000"` is a number, `"100-2000"` a range, other text the name of a column."""
     if re.fullmatch(r"\d+", text):
         return int(text)
     if match := re.fullmatch(r"(\d+)-(\d+)", text):
@@ -322,7 +323,7 @@ def versions() -> dict[str, str]:
 def plain(value: Any) -> Any:
     """Return a parameter in a form that JSON can hold: a model becomes its class and its own parameters."""
     if isinstance(value, float) and not math.isfinite(value):
-        return repr(value)  # JSON has no word for it
+        return repr(value)  # JSON cannot express it
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Mapping):
@@ -337,7 +338,7 @@ def plain(value: Any) -> Any:
 
 
 def _parameters(model: Any) -> dict[str, Any]:
-    """Return the arguments of a model; for our models, all that have an effect, defaults included."""
+    """Return the arguments of a model; for our models, all that have an effect, including defaults."""
     parameters: dict[str, Any] = (
         model.settings if isinstance(model, DriftMoEClassifier) else model._get_params()
     )

@@ -1,6 +1,6 @@
-"""Experts of all kinds, with one protocol: what votes with a probability for each class, and learns from labels.
+"""Experts of all kinds, with one protocol: they vote with a probability for each class, and learn from labels.
 
-A new kind of expert is a new file in this folder and one line in `EXTRAS`.
+A new kind of expert needs a new file in this folder and one line in `EXTRAS`.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ OneVsRest = OneVsRestTrees | OneVsRestExperts
 
 
 class Kind(NamedTuple):
-    """How the extra experts of a name are made, and which arguments of the classifier concern them.
+    """A kind of extra experts: its factory, and the arguments of the classifier that affect it.
 
     Attributes
     ----------
     make
-        Called with `memory` and a private random generator; returns the untrained experts.
+        Takes `memory` and a private random generator, and returns untrained experts.
     remembers
-        Whether `memory` has an effect on them.
+        Whether `memory` has an effect.
     is_costly
-        Whether they are only asked for one sample in eight while the gate trusts them less than `min_trust`.
+        Whether the experts are only asked for one sample in eight while their gate weight is low; see `min_trust`.
     """
 
     make: Callable[[int, np.random.Generator], Experts]
@@ -64,23 +64,23 @@ EXTRAS: dict[str, Kind] = {
 def new_experts(
     prototype: base.Classifier, n_experts: int, rng: np.random.Generator, *, n_threads: int, **of_trees: Any
 ) -> tuple[Experts, Iterable[Hashable]]:
-    """Return untrained copies of a prototype, and the features that it is told are nominal.
+    """Return untrained copies of a prototype, and the features that it declares nominal.
 
     Parameters
     ----------
     prototype
-        River classifier, which stays as it is. A `driftmoe.trees.HoeffdingTreeClassifier` gives a pool of trees.
+        River classifier, which is not changed. A `driftmoe.trees.HoeffdingTreeClassifier` gives a pool of trees.
     n_experts
         Number of copies.
     rng
-        Private source of the seeds of other classifiers.
+        Private generator for the seeds of other classifiers.
     n_threads, **of_trees
-        Arguments of `TreePool` beside those of the prototype.
+        Further arguments of `TreePool`.
 
     Raises
     ------
     ValueError
-        If the prototype tells only two classes apart.
+        If the prototype is a binary classifier.
     """
     if not prototype._multiclass:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Samples in the form in which experts and the router read them."""
+"""Samples in the formats that experts and the router read."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from driftmoe.encoding import Sample
 
 
 class Batch(NamedTuple):
-    """Samples without new features, values or classes, as each kind of expert reads them; for learning, their labels.
+    """Samples in each format that experts read, and their labels for learning. Features, values and classes are known.
 
     Attributes
     ----------
     vectors
-        What trees read: float64, shape (n_rows, n_features).
+        For trees: float64, shape (n_rows, n_features).
     inputs
-        What the router, neighbours, linear models and networks read: float32, standardised, shape (n_rows, n_inputs).
+        For the router, neighbours, linear models and networks: float32, standardised, shape (n_rows, n_inputs).
     samples
-        What river classifiers read: a cleaned dictionary a row; empty where no expert reads it.
+        For river classifiers: a cleaned dictionary per row; empty if no expert reads it.
     n_classes
-        Classes known, those of the batch included.
+        Number of known classes, including those of the batch.
     nominal
-        Columns of vectors that hold codes.
+        Columns of `vectors` that hold codes of nominal values.
     targets
         Class indices, shape (n_rows,); empty for predicting.
     weights
-        Of the samples, above 0, shape (n_rows,); empty for predicting.
+        Weights of the samples, above 0, shape (n_rows,); empty for predicting.
     """
 
     vectors: np.ndarray

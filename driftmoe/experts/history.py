@@ -16,25 +16,25 @@ if TYPE_CHECKING:
     from driftmoe.experts.batch import Batch
 
 SMOOTHING = 0.1
-"""Weight of the uniform vote beside the counted pairs of labels."""
+"""Weight of a uniform distribution that is added to the counts of label pairs."""
 
 MAX_HISTORY = 256
-"""Classes whose order is remembered, those that came first: the memory for it grows with their square."""
+"""Number of classes (the first ones to appear) whose pairs are counted. Memory grows with its square."""
 
 FORGETTING = 0.998
-"""What is left of the weight of a pair of labels when the first of them comes again."""
+"""Decay factor of the counts of pairs, each time their first label occurs."""
 
 
 class LabelHistory(Unmonitored):
-    """The probability of a label given the previous one, counted with slow forgetting.
+    """The probability of a label given the previous one, from counts that are slowly forgotten.
 
-    It reads nothing of a sample. Where labels come in runs, as in many real streams, few experts are better. Where
-    labels are delayed, the previous label is not known in time, and this expert does not help.
+    It reads no feature of a sample. If labels come in runs, as in many real streams, few experts are better. If labels
+    are delayed, the previous label is not known in time, and this expert does not help.
 
     References
     ----------
     Žliobaitė, Bifet, Read, Pfahringer & Holmes 2015, Evaluation methods and decision theory for classification of
-    streaming data with temporal dependence, whose temporally augmented classifier feeds the last label to a model.
+    streaming data with temporal dependence: their temporally augmented classifier passes the last label to a model.
     """
 
     n_experts = 1
@@ -46,7 +46,7 @@ class LabelHistory(Unmonitored):
         self._last = np.full(1, -1)
 
     def predict_proba(self, batch: Batch, asked: np.ndarray | None = None) -> np.ndarray:
-        """Return the vote, zeros before anything is learnt; changes nothing. See `Experts.predict_proba`."""
+        """Return the vote, zeros before anything is learnt; see `Experts.predict_proba`."""
         proba = np.zeros((1, batch.n_classes))
         follow(self._pairs, self._last, NO_TARGETS, NO_WEIGHTS, proba)
         return np.repeat(proba[:, np.newaxis], len(batch.inputs), axis=0)
@@ -59,7 +59,7 @@ class LabelHistory(Unmonitored):
         *,
         changes: Changes,
     ) -> np.ndarray:
-        """Plan, for each row in order, to predict, then to count its label; see `Experts.plan`. Always asked."""
+        """Plan, for each row in order, to predict and then count its label; see `Experts.plan`. Ignores `asked`."""
         n_known = min(batch.n_classes, MAX_HISTORY)
         pairs = enlarged(self._pairs, (n_known, n_known))
         if pairs is not self._pairs:
@@ -73,7 +73,7 @@ class LabelHistory(Unmonitored):
         return {"pairs": self._pairs.copy(), "last": int(self._last[0])}
 
     def restore(self, state: State) -> None:
-        """Bring a part that was built with the same arguments to a state; see `driftmoe.state`."""
+        """Restore the state of an expert that was built with the same arguments; see `driftmoe.state`."""
         check_names(state, ("pairs", "last"), self)
         pairs = array_of(state, "pairs", np.float64, (None, None), self)
         last = value_of(state, "last", int, self)
@@ -87,20 +87,20 @@ class LabelHistory(Unmonitored):
 
 @compiled()
 def follow(pairs, last, targets, taught, proba):  # type: ignore[no-untyped-def]
-    """Write the probability of each label to follow the one before, then count each pair.
+    """Write the probability of each label given the previous one, then count each pair of labels.
 
     Parameters
     ----------
     pairs
         Faded number of times that the second label followed the first, shape (n_known, n_known).
     last
-        The label before the first row, shape (1,); -1 for none. Afterwards that of the last row.
+        The label before the first row, shape (1,), -1 for none; set to the label of the last row.
     targets
         Labels, shape (n_rows,), or empty to count nothing and write one row.
     taught
-        What each row counts, shape (n_rows,).
+        Weight of each row, shape (n_rows,).
     proba
-        Result, shape (n_rows, n_classes), zeros to begin with; they stay where the label before is not remembered.
+        Result, shape (n_rows, n_classes), initially zeros. Rows stay zero if the previous label has no counts.
     """
     n_known = pairs.shape[0]
     for row in range(proba.shape[0]):

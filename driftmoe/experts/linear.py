@@ -1,4 +1,4 @@
-"""Experts with straight class borders: multinomial logistic regression with several step sizes."""
+"""Experts with linear class boundaries: multinomial logistic regression with several step sizes."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ RATES = (1.0, 0.2, 0.04)
 class LinearModels(Unmonitored):
     """Logistic regressions on the same inputs, one for each rate: the fast one follows drift, the slow one averages.
 
-    P(y = c | x) = softmax_c (w_c · x), with a constant 1 at the end of x. Each sample moves the weights against the
-    gradient of -ln P(y|x), by ``rate / |x|²``: the logit of a class moves by at most the rate, however large the
-    inputs are. Where classes lie on two sides of a plane it needs far fewer samples than trees, which cut along the
-    axes, and than a network.
+    P(y = c | x) = softmax_c (w_c · x), with a constant 1 at the end of x. Each sample takes a step down the gradient of
+    -ln P(y|x) with step size ``rate / |x|²``, so that the logit of a class moves by at most the rate, however large the
+    inputs are. If classes lie on two sides of a plane, this needs far fewer samples than a network, or than trees,
+    which split along the axes.
 
     Parameters
     ----------
@@ -36,16 +36,16 @@ class LinearModels(Unmonitored):
     Raises
     ------
     ValueError
-        If there is none, or one is not above 0.
+        If there are no rates, or one is not above 0.
 
     Notes
     -----
-    It is cheap enough to be asked on every sample. Memory: 8 bytes for each rate, class and input.
+    It is cheap enough to be asked for every sample. Memory: 8 bytes for each rate, class and input.
 
     References
     ----------
-    Nagumo & Noda 1967, A learning method for system identification: the step that is divided by |x|² (normalised least
-    mean squares). Bishop 2006, Pattern Recognition and Machine Learning, eq. 4.109: the gradient.
+    Nagumo & Noda 1967, A learning method for system identification: the step divided by |x|² (normalised least mean
+    squares). Bishop 2006, Pattern Recognition and Machine Learning, eq. 4.109: the gradient.
     """
 
     reads = "inputs"
@@ -55,21 +55,21 @@ class LinearModels(Unmonitored):
         self._rates = np.array(rates, np.float64)
         if not len(self._rates) or not (self._rates > 0.0).all():
             raise ValueError(f"rates={rates!r}; give numbers above 0, such as {RATES}")
-        self._weights = np.zeros((len(rates), 1, 0))  # of the constant, then of each input, for each class
+        self._weights = np.zeros((len(rates), 1, 0))  # (rate, constant and inputs, class)
         self._n_seen = np.zeros(1, np.int64)
 
     @property
     def n_experts(self) -> int:  # type: ignore[override]  # counted anew
-        """Votes that it gives."""
+        """Number of votes."""
         return len(self._rates)
 
     @property
     def names(self) -> list[str]:
-        """What tells its votes apart: their rates."""
+        """Names of the votes: their rates."""
         return [f"({rate:g})" for rate in self._rates]
 
     def predict_proba(self, batch: Batch, asked: np.ndarray | None = None) -> np.ndarray:
-        """Return the votes, zeros before anything is learnt; changes nothing. See `Experts.predict_proba`."""
+        """Return the votes, zeros before anything is learnt; see `Experts.predict_proba`."""
         inputs, proba = batch.inputs, np.zeros((len(batch.inputs), self.n_experts, batch.n_classes))
         weights = self._with_room(inputs.shape[1], batch.n_classes)
         regress(weights, self._rates, self._n_seen, inputs, NO_TARGETS, NO_WEIGHTS, proba)
@@ -83,7 +83,7 @@ class LinearModels(Unmonitored):
         *,
         changes: Changes,
     ) -> np.ndarray:
-        """Plan, for each row in order, to predict, then learn it; see `Experts.plan`. Always asked."""
+        """Plan, for each row in order, to predict and then learn it; see `Experts.plan`. Ignores `asked`."""
         inputs, proba = batch.inputs, np.zeros((len(batch.inputs), self.n_experts, batch.n_classes))
         weights = self._with_room(inputs.shape[1], batch.n_classes)
         if weights is not self._weights:
@@ -98,7 +98,7 @@ class LinearModels(Unmonitored):
         return {"weights": self._weights.copy(), "n_seen": int(self._n_seen[0])}
 
     def restore(self, state: State) -> None:
-        """Bring a part that was built with the same arguments to a state; see `driftmoe.state`."""
+        """Restore the state of an expert that was built with the same arguments; see `driftmoe.state`."""
         check_names(state, ("weights", "n_seen"), self)
         weights = array_of(state, "weights", np.float64, (self.n_experts, None, None), self)
         n_seen = count_of(state, "n_seen", self)
@@ -107,7 +107,7 @@ class LinearModels(Unmonitored):
         self._weights, self._n_seen = weights, np.array([n_seen])
 
     def _with_room(self, n_inputs: int, n_classes: int) -> np.ndarray:
-        """Return the weights, 0 for inputs and classes that are new."""
+        """Return the weights, widened with zeros for new inputs and classes."""
         _, n_old, n_known = self._weights.shape
         if (n_old, n_known) == (1 + n_inputs, n_classes):
             return self._weights
@@ -118,24 +118,24 @@ class LinearModels(Unmonitored):
 
 @compiled()
 def regress(weights, rates, n_seen, inputs, targets, taught, proba):  # type: ignore[no-untyped-def]
-    """Write what each model says of each row, then let it learn the row.
+    """Write each model's class probabilities for each row, then let the model learn the row.
 
     Parameters
     ----------
     weights
-        Shape (n_rates, 1 + n_inputs, n_classes), those of the constant first; changed where there are targets.
+        Shape (n_rates, 1 + n_inputs, n_classes), constant first; updated if there are targets.
     rates
         Shape (n_rates,).
     n_seen
-        Samples learnt before, shape (1,); raised.
+        Number of samples learnt before, shape (1,); updated.
     inputs
         float32, shape (n_rows, n_inputs).
     targets
         Class indices, shape (n_rows,), or empty to learn nothing.
     taught
-        Weight of each row, by which its step is multiplied, shape (n_rows,).
+        Factor of the step of each row, shape (n_rows,).
     proba
-        Result, shape (n_rows, n_rates, n_classes), zeros to begin with; they stay before the first sample is learnt.
+        Result, shape (n_rows, n_rates, n_classes), initially zeros, which remain until the first sample is learnt.
     """
     p = np.empty(proba.shape[2])
     for row in range(inputs.shape[0]):

@@ -19,39 +19,39 @@ if TYPE_CHECKING:
     from driftmoe.experts.batch import Batch
 
 SMOOTHING = 0.1
-"""Weight of the uniform vote beside that of the nearest neighbour, which is 1."""
+"""Weight of a uniform vote that is added to the neighbours' votes. The nearest neighbour's weight is 1."""
 
 NEGLIGIBLE = 1e-6
-"""Squared distances below this count alike, so that a copy of the sample does not outvote everything."""
+"""Smaller squared distances count as equal, so that a copy of the sample does not outvote all other neighbours."""
 
 N_EPISODES = 32
-"""Parts of the past whose likeness to the present is followed one by one."""
+"""Number of parts of the past whose likeness to the present is tracked separately."""
 
 SPAN = 10
-"""Episodes of equal density: with one more, the two oldest of them become one of half the density."""
+"""Greatest number of episodes of equal density. With one more, the two oldest are merged at half the density."""
 
 RECORD_FADING = 0.95
-"""What is left, after a sample, of the memory of how well an episode has done: about the last 20."""
+"""Decay factor per sample of an episode's record, which covers about the last 20 samples."""
 
 VOTES = ((0.0, 0.0003), (0.0, 0.002), (0.0, 0.016), (8.0, 0.0))
 """Likeness and rate of each vote; see `Neighbours`."""
 
 SETTLING = 500
-"""Samples before features are scaled by their relevance."""
+"""Number of samples before features are scaled by their relevance."""
 
 RENEWAL = 100
-"""Samples between two looks at the relevance of the features."""
+"""Number of samples between two updates of the features' relevance."""
 
 CLASS_FADING = 0.9995
-"""What is left of the weight of a sample in the means of the classes with each later one."""
+"""Decay factor per sample of the counts behind the class means."""
 
 EPISODE = np.dtype(
     [
-        # Samples that it holds.
+        # Number of samples that it holds.
         ("size", np.int64),
-        # How often it has been thinned: it stands for 2^level times as many samples.
+        # How often it has been thinned. It represents 2^level times as many samples as it holds.
         ("level", np.int64),
-        # Faded share of the samples of late whose label was that of the nearest sample in this episode.
+        # Faded share of recent samples whose label was that of the nearest sample in this episode.
         ("record", np.float64),
     ],
     align=True,
@@ -59,13 +59,13 @@ EPISODE = np.dtype(
 
 
 class Neighbours(Unmonitored):
-    """k-nearest neighbours that are near in their features, in time, and in what the time was like.
+    """k-nearest neighbours with a distance in features, in time, and between the past and the present concept.
 
-    The history consists of episodes of consecutive samples. The newest is complete. When more than a few episodes have
-    the same density, the two oldest of them become one, and each keeps every second sample. So memory is bounded, and
-    the further back the samples lie, the fewer of them are kept; those older than all episodes are forgotten. For each
-    labelled sample, every episode is asked for its own nearest sample, and a faded record is kept of how often that one
-    had the right label. An episode of another concept has a bad record until the concept returns.
+    The history consists of episodes of consecutive samples. The newest episode is complete. When more than a few
+    episodes have the same density, the two oldest are merged, and keep every second sample. So memory is bounded, and
+    older samples are kept at lower density; samples older than all episodes are forgotten. For each labelled sample,
+    each episode's own nearest sample predicts the label, and a faded record counts how often it is right. An episode of
+    another concept has a bad record until the concept returns.
 
     Each pair of `votes` is an expert of its own: the `k` nearest samples vote for their labels, with weights inverse to
     their squared distance, ``|x - x'|² exp(likeness · (best record - record)) + (rate · age)²``. If both numbers are 0,
@@ -75,15 +75,15 @@ class Neighbours(Unmonitored):
     Parameters
     ----------
     capacity
-        Samples remembered at most, a multiple of 64: 32 episodes that can be halved. They take 4 bytes an input each,
-        and 20 more.
+        Greatest number of remembered samples, a multiple of 64: 32 episodes that can be halved. A sample takes 4 bytes
+        per input, and 20 more.
     k
-        Neighbours that vote.
+        Number of neighbours that vote.
     votes
-        (likeness, rate) of each; `rate` is in deviations of a feature per sample. 0 or more.
+        (likeness, rate) of each vote, 0 or more; `rate` is in standard deviations of a feature per sample.
     by_relevance
-        Whether a feature counts by how far the means of the classes lie apart in it, of late (the variance between
-        classes), rather than all alike. Where classes differ in something else than their means, it cannot tell.
+        Whether features are weighted by the recent variance between the means of the classes, instead of equally. This
+        does not detect features in which classes differ other than by their means.
 
     Raises
     ------
@@ -92,11 +92,11 @@ class Neighbours(Unmonitored):
 
     References
     ----------
-    Cover & Hart 1967, Nearest neighbor pattern classification; Dudani 1976 for votes weighted by distance. Losing,
-    Hammer & Wersing 2016, KNN classifier with self adjusting memory, for a long-term memory beside the window; there
-    it is cleaned of what contradicts the present, here that is only out of favour, so that it can return. Bousquet &
-    Warmuth 2002, Tracking a small set of experts by mixing past posteriors, for the idea that what was good once will
-    be good again. Datar et al. 2002 for exponential histograms, the way in which old episodes get thin.
+    Cover & Hart 1967, Nearest neighbor pattern classification. Dudani 1976: votes weighted by distance. Losing, Hammer
+    & Wersing 2016, KNN classifier with self adjusting memory: a long-term memory beside the window. They delete samples
+    that contradict the present; here such samples only lose weight, and can return. Bousquet & Warmuth 2002, Tracking a
+    small set of experts by mixing past posteriors: what was good once will be good again. Datar et al. 2002:
+    exponential histograms, by which old episodes are thinned.
     """
 
     reads = "inputs"
@@ -117,32 +117,30 @@ class Neighbours(Unmonitored):
         self._k = k
         self._votes = np.array(votes, np.float64)
         size = capacity // N_EPISODES
-        self._points = np.zeros(
-            (N_EPISODES, 0, size), np.float32
-        )  # of an input all samples, one beside the other
+        self._points = np.zeros((N_EPISODES, 0, size), np.float32)  # the values of one input are contiguous
         self._targets = np.zeros((N_EPISODES, size), np.int64)
         self._times = np.zeros((N_EPISODES, size), np.int64)
         self._weights = np.zeros((N_EPISODES, size), np.float32)
         self._episodes = np.zeros(N_EPISODES, EPISODE)
-        self._order = np.arange(N_EPISODES)  # the episodes in use, the oldest first, then the others
+        self._order = np.arange(N_EPISODES)  # episodes in use, oldest first, then unused ones
         self._counts = np.zeros(2, np.int64)  # episodes in use, samples seen
         self._by_relevance = by_relevance
-        self._scales = np.ones(0, np.float32)  # of the squared difference in each input
+        self._scales = np.ones(0, np.float32)  # factor of the squared difference in each input
         self._class_counts = np.zeros(0)
         self._means = np.zeros((0, 0))
 
     @property
     def n_experts(self) -> int:  # type: ignore[override]  # counted anew
-        """Votes that it gives."""
+        """Number of votes."""
         return len(self._votes)
 
     @property
     def names(self) -> list[str]:
-        """What tells its votes apart: their rates, or that they look for times like the present."""
+        """Names of the votes: their rates, or "(like now)" for votes that look for times like the present."""
         return [f"({rate:g})" if likeness == 0.0 else "(like now)" for likeness, rate in self._votes]
 
     def predict_proba(self, batch: Batch, asked: np.ndarray | None = None) -> np.ndarray:
-        """Return the votes, zeros before anything is learnt; changes nothing. See `Experts.predict_proba`."""
+        """Return the votes, zeros before anything is learnt; see `Experts.predict_proba`."""
         inputs = batch.inputs
         part = self._grown(inputs.shape[1], batch.n_classes)
         proba = np.zeros((len(inputs), len(self._votes), batch.n_classes))
@@ -157,10 +155,10 @@ class Neighbours(Unmonitored):
         *,
         changes: Changes,
     ) -> np.ndarray:
-        """Plan, for each row in order, to predict where asked, then to remember it; see `Experts.plan`.
+        """Plan, for each row in order, to predict if asked and then remember it; see `Experts.plan`.
 
-        A row votes as a neighbour with its weight. On rows that are not asked the votes are zeros, no record changes,
-        and the cost is close to nothing.
+        A remembered row votes as a neighbour with its weight. On rows that are not asked the votes are zeros, no record
+        changes, and the cost is negligible.
         """
         inputs, n_rows = batch.inputs, len(batch.inputs)
         part = self._grown(inputs.shape[1], batch.n_classes)
@@ -172,7 +170,7 @@ class Neighbours(Unmonitored):
         return proba
 
     def state(self) -> State:
-        """Return the remembered samples, episode by episode, the oldest first; see `driftmoe.state`."""
+        """Return the remembered samples, episode by episode, oldest first; see `driftmoe.state`."""
         n_inputs, order = len(self._scales), self._order[: self._counts[0]].tolist()
         sizes = self._episodes["size"][order]
         places = [(e, slice(size)) for e, size in zip(order, sizes.tolist(), strict=True)]
@@ -192,7 +190,7 @@ class Neighbours(Unmonitored):
         }
 
     def restore(self, state: State) -> None:
-        """Bring a part that was built with the same arguments to a state; see `driftmoe.state`."""
+        """Restore the state of an expert that was built with the same arguments; see `driftmoe.state`."""
         names = ("points", "targets", "times", "weights", "scales", "class_counts", "class_means")
         check_names(state, ("n_seen", "episode_size", "episode_level", "episode_record", *names), self)
         n_seen = count_of(state, "n_seen", self)
@@ -241,22 +239,22 @@ class Neighbours(Unmonitored):
         asked: np.ndarray,
         proba: np.ndarray,
     ) -> tuple[Any, ...]:
-        """Return what `nearest` takes."""
+        """Return the arguments of `nearest`."""
         return (
             self._points, self._targets, self._times, self._weights, self._episodes, self._order, self._counts, inputs,
             targets, taught, asked, self._votes, self._k, self._scales, self._class_counts, self._means, proba,
         )  # fmt: skip
 
     def _grown(self, n_inputs: int, n_classes: int) -> Neighbours:
-        """Return one that knows so many inputs and classes, this one if it does; this one stays as it is.
+        """Return a copy that knows this many inputs and classes, or this object if it does. This one does not change.
 
-        New inputs were 0 so far, as missing values are.
+        Samples so far get 0 in new inputs, which is the code of a missing value.
         """
         n_old, n_classes = len(self._scales), n_classes * self._by_relevance
         if n_inputs == n_old and n_classes == len(self._class_counts):
             return self
         grown = copy.copy(self)
-        if n_inputs > self._points.shape[1]:  # with room for a few more, lest each new input copies all
+        if n_inputs > self._points.shape[1]:  # with spare room, so that not every new input copies everything
             room = n_inputs if n_old == 0 else n_inputs + n_inputs // 4
             grown._points = enlarged(self._points, (N_EPISODES, room, self._points.shape[2]))
         grown._scales = np.concatenate([self._scales, np.ones(n_inputs - n_old, np.float32)])
@@ -266,11 +264,12 @@ class Neighbours(Unmonitored):
 
 
 def _joined(array: np.ndarray, places: Sequence[tuple[int, slice]]) -> np.ndarray:
-    """Return the used entries of each episode, one behind the other."""
+    """Return the used entries of all episodes, concatenated."""
     return np.concatenate([array[:0, 0], *(array[place] for place in places)])
 
 
-# No number here is NaN, and 0 has no sign: a least one may be looked for by lanes, which gives the same one.
+# No number here is NaN, and the sign of 0 does not matter. So the compiler may vectorise the search for a minimum,
+# which gives the same result.
 @compiled(fastmath={"nnan", "nsz"})
 def nearest(  # type: ignore[no-untyped-def]
     points,
@@ -296,36 +295,36 @@ def nearest(  # type: ignore[no-untyped-def]
     Parameters
     ----------
     points
-        What is remembered, float32, shape (n_episodes, n_inputs or more, size).
+        Remembered samples, float32, shape (n_episodes, n_inputs or more, size).
     labels, times
-        Target of each of these samples, and how many came before it, shape (n_episodes, size).
+        Target of each remembered sample, and number of samples before it, shape (n_episodes, size).
     weights
-        With which each of them votes, float32, same shape.
+        Voting weight of each remembered sample, float32, same shape.
     episodes
         EPISODE, shape (n_episodes,).
     order
-        The episodes in use, the oldest first, then the others; shape (n_episodes,).
+        Episodes in use, oldest first, then unused ones; shape (n_episodes,).
     counts
         Number of episodes in use, and of samples learnt.
     inputs
         float32, finite, shape (n_rows, n_inputs).
     targets
-        Shape (n_rows,), or empty to learn nothing.
+        Class indices, shape (n_rows,), or empty to learn nothing.
     taught
         Weight of each row, shape (n_rows,).
     asked
-        bool, shape (n_rows,).
+        Rows on which to vote, bool, shape (n_rows,).
     votes
         Likeness and rate of each vote, shape (n_experts, 2).
     k
-        Neighbours that vote.
+        Number of neighbours that vote.
     scales
-        How much the squared difference in each input counts, float32, shape (n_inputs,).
+        Factor of the squared difference in each input, float32, shape (n_inputs,).
     class_counts, means
         Faded number of samples of each class, (n_classes,), and their mean, (n_classes, n_inputs), from which `scales`
-        are renewed; no classes to leave them.
+        are updated; without classes `scales` do not change.
     proba
-        Result, shape (n_rows, n_experts, n_classes), zeros to begin with.
+        Result, shape (n_rows, n_experts, n_classes), initially zeros.
     """
     n_episodes, n_inputs, size = points.shape[0], inputs.shape[1], points.shape[2]
     squares = np.empty((n_episodes, size), np.float32)
@@ -366,7 +365,7 @@ def nearest(  # type: ignore[no-untyped-def]
                     factor = np.float32(exp(likeness * (best - episodes[e]["record"])))
                     moved = rate * (now - 1 - times[e, m - 1])
                     if found == k and least[e] * factor + np.float32(moved * moved) >= near[k - 1]:
-                        continue  # none in it can be among the nearest
+                        continue  # none of its samples can be among the nearest
                     for j in range(m - 1, -1, -1):
                         moved = rate * (now - 1 - times[e, j])
                         square = squares[e, j] * factor + np.float32(moved * moved)
@@ -419,15 +418,15 @@ def nearest(  # type: ignore[no-untyped-def]
 
 @part()
 def begin_episode(points, labels, times, weights, episodes, order, n):  # type: ignore[no-untyped-def]
-    """Put an empty episode behind the others, which become thinner first; return how many there are then.
+    """Thin out older episodes, then append an empty one. Return the number of episodes.
 
-    Of each density there are at most `SPAN` episodes, and the newest: with one more, the two oldest of them become one.
-    Where no place is left all the same, the oldest of all is forgotten.
+    If there are more than `SPAN` episodes of a density, the two oldest of them are merged. If there is still no free
+    place, the oldest episode is forgotten.
     """
     half = points.shape[2] // 2
     n_alike = 0
     i = n - 1
-    while i >= 0:  # from the newest on, which is the densest
+    while i >= 0:  # from the newest, which is the densest
         is_other = n_alike > 0 and episodes[order[i]]["level"] != episodes[order[i + 1]]["level"]
         n_alike = 1 if is_other else n_alike + 1
         is_oldest = i == 0 or episodes[order[i - 1]]["level"] != episodes[order[i]]["level"]
@@ -447,7 +446,7 @@ def begin_episode(points, labels, times, weights, episodes, order, n):  # type: 
             free_place(order, i + 1, n)
             n -= 1
             n_alike = 0
-            i += 1  # it may be one too many of its new density
+            i += 1  # the merged episode may be one too many of its new density
         i -= 1
     if n == order.shape[0]:
         free_place(order, 0, n)
@@ -460,7 +459,7 @@ def begin_episode(points, labels, times, weights, episodes, order, n):  # type: 
 
 @part()
 def free_place(order, i, n):  # type: ignore[no-untyped-def]
-    """Put an episode behind those in use."""
+    """Move an episode behind those in use."""
     freed = order[i]
     for place in range(i, n - 1):
         order[place] = order[place + 1]
@@ -469,7 +468,7 @@ def free_place(order, i, n):  # type: ignore[no-untyped-def]
 
 @part()
 def renew(scales, counts, means):  # type: ignore[no-untyped-def]
-    """Scale each input by the variance of the classes' means in it; the mean of all scales is 1."""
+    """Set the scale of each input to the variance of the class means in it, normalised to a mean scale of 1."""
     n_classes, n_inputs = means.shape
     total = counts.sum()
     between = np.zeros(n_inputs)

@@ -18,24 +18,24 @@ if TYPE_CHECKING:
 
 
 class Networks(Unmonitored):
-    """Small networks, each of which tells all classes apart; answers as `driftmoe.experts.MulticlassTrees`.
+    """Small multiclass networks.
 
-    Each is a network like the router, with a logit for each class, and takes a step of Adam against the gradient of the
-    cross-entropy once a mini-batch. So its weights are constant as long as the router's are, and a row is the same to
-    the last bit alone and in a block. New inputs and classes widen it; what was learnt stays.
+    Each is a network like the router, with a logit for each class, and takes a step of Adam on the cross-entropy once
+    per mini-batch. So its weights change only when the router's do, and the outputs of a row do not depend on the other
+    rows, to the last bit. New inputs and classes widen the network without changing what was learnt.
 
     Parameters
     ----------
     n_experts
         Number of networks.
     hidden
-        Widths of the hidden layers of each.
+        Widths of the hidden layers of each network.
     learning_rate
         Step size of Adam.
     batch_size
-        Samples of a mini-batch, as many as the router's.
+        Number of samples in a mini-batch, the same as the router's.
     rng
-        Private source of the first weights.
+        Private generator of the initial weights.
     """
 
     reads = "inputs"
@@ -61,9 +61,9 @@ class Networks(Unmonitored):
         return len(self._networks)
 
     def predict_proba(self, batch: Batch, asked: np.ndarray | None = None) -> np.ndarray:
-        """Return the class probabilities of each network; changes nothing. See `Experts.predict_proba`.
+        """Return the class probabilities of each network; see `Experts.predict_proba`.
 
-        They are 0 before the network has taken a step, which it does after a mini-batch of which it was taught a row.
+        They are 0 before the first step of the network, at the end of a mini-batch in which it learnt at least one row.
         """
         proba = _proba(self._networks, batch.inputs, batch.n_classes, is_learning=False)
         return proba * self._have_learnt()
@@ -76,7 +76,7 @@ class Networks(Unmonitored):
         *,
         changes: Changes,
     ) -> np.ndarray:
-        """Plan to predict, then learn; see `Experts.plan`. All are asked, on at most the rows left of a mini-batch."""
+        """Plan to predict, then learn; see `Experts.plan`. The batch must fit in the rest of the mini-batch."""
         inputs, targets, n_classes = batch.inputs, batch.targets, batch.n_classes
         grown = [network.grown(inputs.shape[1], n_classes) for network in self._networks]
         for network, draft in zip(self._networks, grown, strict=True):
@@ -95,7 +95,7 @@ class Networks(Unmonitored):
         return {"networks": [network.state() for network in self._networks]}
 
     def restore(self, state: State) -> None:
-        """Bring networks that were built with the same arguments to a state; see `driftmoe.state`."""
+        """Restore the state of networks that were built with the same arguments; see `driftmoe.state`."""
         check_names(state, ("networks",), self)
         states = value_of(state, "networks", list, self)
         if len(states) != len(self._networks):
@@ -106,7 +106,7 @@ class Networks(Unmonitored):
         self._networks = [restored(part, one) for part, one in zip(self._networks, states, strict=True)]
 
     def _have_learnt(self) -> np.ndarray:
-        """Whether each network has taken a step: before, what it says is as it was drawn; shape (n_experts, 1)."""
+        """Return whether each network has taken a step, shape (n_experts, 1). Before, its votes are random."""
         return np.array([[network.n_steps > 0] for network in self._networks])
 
 

@@ -1,4 +1,4 @@
-"""An expert with curved class borders: a network with one hidden layer that takes a gradient step on every sample."""
+"""An expert with curved class boundaries: a network with one hidden layer, trained on each sample in turn."""
 
 from __future__ import annotations
 
@@ -19,40 +19,40 @@ if TYPE_CHECKING:
     from driftmoe.experts.batch import Batch
 
 WIDTH = 128
-"""Hidden units."""
+"""Number of hidden units."""
 
 RATE = 0.003
 """Step size of Adam."""
 
 N_LANES = 16
-"""Sums that a product of vectors is added up in."""
+"""Number of partial sums in a dot product."""
 
 NEGLIGIBLE = np.float32(1e-30)
-"""Moments of silent weights would fade into denormal numbers, which are slow; below this they are zero."""
+"""Adam's moments below this are set to zero. Those of unused weights would decay to slow denormal numbers."""
 
 
 class Perceptron(Unmonitored):
-    """A network with one layer of rectified units, which tells all classes apart and takes a step on every sample.
+    """A multiclass network with one hidden layer of ReLUs, which takes a gradient step on every sample.
 
-    The step is Adam's, against the gradient of -ln P(y|x). Networks that wait for a mini-batch, as the router does,
-    take 32 times fewer steps. It serves where a border is curved or slanting but not the same everywhere, and where
-    a change leaves much of what was learnt as it was, which a tree that is replaced forgets.
+    The step is Adam's, on the loss -ln P(y|x). Networks that wait for a mini-batch, such as the router, take 32 times
+    fewer steps. It helps if a class boundary is curved or oblique but not a single plane, and if a drift changes only
+    part of the concept: a replaced tree forgets the rest, too.
 
     Parameters
     ----------
     rng
-        Private source of the first weights of the hidden units (Xavier uniform, Glorot & Bengio 2010). Those of the
-        classes begin with 0: it knows nothing.
+        Private generator of the initial weights of the hidden units (Xavier uniform, Glorot & Bengio 2010). The weights
+        of the classes start at 0, which gives uniform probabilities.
     width
-        Hidden units.
+        Number of hidden units.
     rate
-        Step size.
+        Step size of Adam.
 
     Notes
     -----
-    It is cheap enough to be asked on every sample. The weights of an input that is 0 stay where they are, and so do
-    their moments: of a nominal feature only the present value learns. Memory: 12 bytes for each hidden unit and input
-    or class.
+    It is cheap enough to be asked for every sample. If an input is 0, its weights and their moments do not change: for
+    a nominal feature only the column of the present value learns. Memory: 12 bytes for each hidden unit and input or
+    class.
 
     References
     ----------
@@ -65,14 +65,14 @@ class Perceptron(Unmonitored):
 
     def __init__(self, rng: np.random.Generator, *, width: int = WIDTH, rate: float = RATE) -> None:
         self._rng, self._rate = rng, rate
-        # Weights and their two moments: of the hidden units, for the constant, then for each input; and of each class,
-        # for the constant, then for each hidden unit.
+        # Weights and their two moments: for hidden units (3, constant and inputs, unit), for classes (3, class,
+        # constant and units).
         self._hidden = np.zeros((3, 1, width), np.float32)
         self._outputs = np.zeros((3, 0, 1 + width), np.float32)
         self._n_seen = np.zeros(1, np.int64)
 
     def predict_proba(self, batch: Batch, asked: np.ndarray | None = None) -> np.ndarray:
-        """Return the vote, zeros before anything is learnt; changes nothing. See `Experts.predict_proba`."""
+        """Return the vote, zeros before anything is learnt; see `Experts.predict_proba`."""
         inputs, proba = batch.inputs, np.zeros((len(batch.inputs), 1, batch.n_classes))
         hidden = _widened(self._hidden, 1 + inputs.shape[1])
         outputs = _widened(self._outputs, batch.n_classes)
@@ -87,7 +87,7 @@ class Perceptron(Unmonitored):
         *,
         changes: Changes,
     ) -> np.ndarray:
-        """Plan, for each row in order, to predict, then learn it; see `Experts.plan`. Always asked."""
+        """Plan, for each row in order, to predict and then learn it; see `Experts.plan`. Ignores `asked`."""
         inputs, proba = batch.inputs, np.zeros((len(batch.inputs), 1, batch.n_classes))
         part = self._grown(inputs.shape[1], batch.n_classes)
         if part is not self:
@@ -101,7 +101,7 @@ class Perceptron(Unmonitored):
         return proba
 
     def state(self) -> State:
-        """Return weights, moments and the source of new weights; see `driftmoe.state`."""
+        """Return weights, moments and the generator's state; see `driftmoe.state`."""
         return {
             "hidden": self._hidden.copy(),
             "outputs": self._outputs.copy(),
@@ -110,7 +110,7 @@ class Perceptron(Unmonitored):
         }
 
     def restore(self, state: State) -> None:
-        """Bring a part that was built with the same arguments to a state; see `driftmoe.state`."""
+        """Restore the state of an expert that was built with the same arguments; see `driftmoe.state`."""
         check_names(state, ("hidden", "outputs", "n_seen", "rng"), self)
         width = self._hidden.shape[2]
         hidden = array_of(state, "hidden", np.float32, (3, None, width), self)
@@ -122,7 +122,7 @@ class Perceptron(Unmonitored):
         self._n_seen = np.array([n_seen])
 
     def _grown(self, n_inputs: int, n_classes: int) -> Perceptron:
-        """Return one with weights for so many inputs and classes, this one if it has them; this one stays as it is."""
+        """Return a copy with this many inputs and classes, or this object if it has them. This one does not change."""
         n_known = self._hidden.shape[1] - 1
         if n_inputs == n_known and n_classes == self._outputs.shape[1]:
             return self
@@ -138,37 +138,37 @@ class Perceptron(Unmonitored):
 
 
 def _widened(weights: np.ndarray, n_rows: int) -> np.ndarray:
-    """Return the weights with so many rows, of which the new ones are 0."""
+    """Return the weights, widened with zeros to this many rows."""
     n_new = n_rows - weights.shape[1]
     return np.pad(weights, ((0, 0), (0, n_new), (0, 0))) if n_new else weights
 
 
 @compiled()
 def perceive(hidden, outputs, rate, n_seen, inputs, targets, taught, proba):  # type: ignore[no-untyped-def]
-    """Write what the network says of each row, then let it learn the row.
+    """Write the network's class probabilities for each row, then let it learn the row.
 
     Parameters
     ----------
     hidden
-        Weights of the hidden units and their two moments, float32, shape (3, 1 + n_inputs, width), those of the
-        constant first; changed where there are targets.
+        Weights of the hidden units and their two moments, float32, shape (3, 1 + n_inputs, width), constant first;
+        updated if there are targets.
     outputs
-        The same of the classes, shape (3, n_classes, 1 + width).
+        The same for the classes, shape (3, n_classes, 1 + width).
     rate
         Step size.
     n_seen
-        Samples learnt before, shape (1,); raised.
+        Number of samples learnt before, shape (1,); updated.
     inputs
         float32, shape (n_rows, n_inputs).
     targets
         Class indices, shape (n_rows,), or empty to learn nothing.
     taught
-        Weight of each row, by which its errors are multiplied, shape (n_rows,).
+        Factor of the errors of each row, shape (n_rows,).
     proba
-        Result, shape (n_rows, 1, n_classes), zeros to begin with.
+        Result, shape (n_rows, 1, n_classes), initially zeros.
     """
     width, n_classes = hidden.shape[2], proba.shape[2]
-    units, errors = np.ones(1 + width, np.float32), np.zeros(1 + width, np.float32)  # first the constant
+    units, errors = np.ones(1 + width, np.float32), np.zeros(1 + width, np.float32)  # constant first
     active, active_errors = units[1:], errors[1:]
     lanes = np.empty(N_LANES, np.float32)
     scores = np.empty(n_classes)
@@ -217,9 +217,9 @@ def _add(amount, values, out):  # type: ignore[no-untyped-def]
 
 @kernel
 def _dot(a, b, lanes):  # type: ignore[no-untyped-def]
-    """Return the sum of products: each lane adds up every sixteenth, then the lanes are added in pairs.
+    """Return the dot product. Each lane sums every sixteenth product, then the lanes are added in pairs.
 
-    So the order is the same however wide the registers are, and there is work for wide ones.
+    So the order of summation does not depend on the width of the registers, and wide registers are used fully.
     """
     lanes[:] = np.float32(0.0)
     n = a.shape[0] // N_LANES * N_LANES
@@ -238,7 +238,7 @@ def _dot(a, b, lanes):  # type: ignore[no-untyped-def]
 
 @kernel
 def _descend(weights, first, second, amount, values, step, correction):  # type: ignore[no-untyped-def]
-    """Take a step of Adam with the usual constants against the gradient `amount * values`."""
+    """Take a step of Adam with its default constants for the gradient `amount * values`."""
     one_less_beta1, beta2, one_less_beta2 = np.float32(0.1), np.float32(0.999), np.float32(0.001)
     epsilon = np.float32(1e-8)
     for j in range(weights.shape[0]):

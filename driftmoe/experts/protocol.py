@@ -1,4 +1,4 @@
-"""What a group of experts must offer, so that a mixture can ask and teach it."""
+"""The protocol through which a mixture asks and teaches a group of experts."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ if TYPE_CHECKING:
 class Experts(Protocol):
     """One or more experts of a kind. Each gives probabilities of all classes.
 
-    Experts see the index of a class, never the label itself, so that labels may be anything hashable. They do not
-    choose who is asked or taught: the mixture tells them.
+    Experts see the index of a class, never the label itself, so labels may be any hashable values. The mixture, not the
+    experts, decides which experts are asked and taught.
 
     Attributes
     ----------
     reads
-        What of a `Batch` they read: `"vectors"`, `"samples"` or `"inputs"`.
+        Field of a `Batch` that they read: `"vectors"`, `"samples"` or `"inputs"`.
     """
 
     reads: str
 
     @property
     def kind(self) -> str:
-        """What reports call one of them."""
+        """Name of the kind of expert in reports."""
 
     @property
     def n_experts(self) -> int:
-        """How many experts there are: votes that the group gives."""
+        """Number of experts, which is the number of votes of the group."""
 
     @property
     def names(self) -> Sequence[str]:
-        """What tells the experts of the group apart in reports, one for each."""
+        """Names in reports that distinguish the experts of the group, one for each."""
 
     @property
     def n_replaced(self) -> np.ndarray:
@@ -47,21 +47,21 @@ class Experts(Protocol):
 
     @property
     def n_replaced_so_far(self) -> np.ndarray:
-        """As `n_replaced`. Where drift is monitored it is a view of the counter, which goes on counting."""
+        """As `n_replaced`. With drift detectors it is a view of the counter, which later samples update."""
 
     def n_rows_with_room(self, n_rows: int, weights: Callable[[int], np.ndarray] | None = None) -> int:
         """Return how many of the next rows can be learnt in one step."""
 
     def predict_proba(self, batch: Batch, asked: np.ndarray | None = None) -> np.ndarray:
-        """Return the class probabilities of each expert; changes nothing.
+        """Return the class probabilities of each expert. Does not change the experts.
 
         Parameters
         ----------
         batch
             Samples.
         asked
-            bool, shape (n_rows, n_experts): the experts whose answer will be used; all by default. The others may
-            answer zeros.
+            Experts whose vote is needed, bool, shape (n_rows, n_experts); default all. The votes of the others may be
+            zeros.
 
         Returns
         -------
@@ -77,43 +77,43 @@ class Experts(Protocol):
         *,
         changes: Changes,
     ) -> np.ndarray:
-        """Plan, for each row in order, to let all experts predict, then learn.
+        """Plan, for each row in order, that all experts predict and then learn.
 
         Parameters
         ----------
         batch
             Samples with targets and weights.
         taught
-            Weight of the sample for each expert, 0 or more, shape (n_rows, n_experts). By default all learn each row
-            with its weight.
+            Weight of each sample for each expert, 0 or more, shape (n_rows, n_experts). By default all experts learn
+            each row with its own weight.
         asked
-            bool, shape (n_rows,): the rows on which they vote; all by default. Experts that are cheap to ask may vote
-            on the others, too.
+            Rows on which the experts vote, bool, shape (n_rows,); default all. Cheap experts may vote on the other
+            rows, too.
         changes
             The planned changes are added to this list.
 
         Returns
         -------
         expert_proba
-            As of `predict_proba`, before each row is learnt. The changes write it.
+            As in `predict_proba`, from before each row is learnt. The changes fill it in.
         """
 
     def state(self) -> State:
-        """Return what the experts have learnt, as named arrays and numbers."""
+        """Return everything that the experts have learnt, as named arrays and numbers."""
 
     def restore(self, state: State) -> None:
-        """Bring experts that were built with the same arguments to a state."""
+        """Restore the state of experts that were built with the same arguments."""
 
 
 @runtime_checkable
 class HasTrees(Protocol):
-    """Experts that are trees of one pool, which can be described and drawn."""
+    """Experts that are trees in one pool. They can be described and drawn."""
 
     pool: TreePool
 
 
 class Planned:
-    """A part that learns by plans: `plan` returns the votes, and adds to `changes` what writes them and learns."""
+    """A part that learns by plans. `plan` returns the votes, and adds to `changes` what fills them in and learns."""
 
     plan: Callable[..., Any]
 
@@ -126,18 +126,18 @@ class Planned:
 
 
 class Unmonitored(Planned):
-    """Experts without drift detectors, for which no room needs to be made."""
+    """Experts without drift detectors, which can learn any number of rows in one step."""
 
     n_experts: int
 
     @property
     def names(self) -> Sequence[str]:
-        """What tells the experts of the group apart in reports: their numbers, from 1."""
+        """Names in reports that distinguish the experts of the group: their numbers, from 1."""
         return [str(i + 1) for i in range(self.n_experts)]
 
     @property
     def n_replaced(self) -> np.ndarray:
-        """Number of trees that a drift detector replaced: none; shape (n_experts,)."""
+        """Number of trees that a drift detector replaced: always 0; shape (n_experts,)."""
         return np.zeros(self.n_experts, np.int64)
 
     n_replaced_so_far = n_replaced

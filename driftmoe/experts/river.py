@@ -1,4 +1,4 @@
-"""Experts that are river classifiers: copies of one that the user gives."""
+"""Experts that are river classifiers, copied from one that the user passes."""
 
 from __future__ import annotations
 
@@ -21,12 +21,15 @@ if TYPE_CHECKING:
 
 
 def spawn(prototype: base.Classifier, rng: np.random.Generator) -> base.Classifier:
-    """Return an untrained copy of a prototype; it gets its own seed wherever it, or a part of it, takes one."""
+    """Return an untrained copy of a prototype, with a new seed for the copy and each of its parts that take one."""
     return prototype.clone(_seeds(prototype._get_params(), rng))
 
 
 def _seeds(parameters: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-    """New values for each `seed` among river's nested parameters: a part is (class, parameters), a step parameters."""
+    """Return new values for each `seed` in river's nested parameters.
+
+    River gives a nested model as (class, parameters), and a step of a pipeline as its parameters.
+    """
     seeds: dict[str, Any] = {}
     for name, value in parameters.items():
         if name == "seed":
@@ -44,7 +47,7 @@ def _seeds(parameters: dict[str, Any], rng: np.random.Generator) -> dict[str, An
 
 
 def _vote(expert: base.Classifier, sample: Sample) -> dict[Any, float]:
-    """Return an expert's probabilities; the whole vote for its answer if it knows no probabilities."""
+    """Return class probabilities. If the classifier has none, put probability 1 on its prediction."""
     try:
         return expert.predict_proba_one(sample)
     except NotImplementedError:
@@ -53,16 +56,16 @@ def _vote(expert: base.Classifier, sample: Sample) -> dict[Any, float]:
 
 
 class MulticlassExperts(Unmonitored):
-    """A fixed number of river classifiers, each of which tells all classes apart; answers as `MulticlassTrees`.
+    """A fixed number of multiclass river classifiers.
 
     Parameters
     ----------
     prototype
-        River classifier that is copied, not touched.
+        River classifier that is copied; it is not changed.
     n_experts
         Number of copies.
     rng
-        Private source of the experts' seeds.
+        Private generator of the experts' seeds.
     """
 
     reads = "samples"
@@ -77,7 +80,7 @@ class MulticlassExperts(Unmonitored):
         return len(self._experts)
 
     def predict_proba(self, batch: Batch, asked: np.ndarray | None = None) -> np.ndarray:
-        """Return the class probabilities of each expert, zeros for one that is not asked; changes nothing."""
+        """Return the class probabilities of each expert, zeros for experts that are not asked."""
         expert_proba = np.zeros((len(batch.samples), len(self._experts), batch.n_classes))
         for row, sample in enumerate(batch.samples):
             for e in range(len(self._experts)):
@@ -93,7 +96,7 @@ class MulticlassExperts(Unmonitored):
         *,
         changes: Changes,
     ) -> np.ndarray:
-        """Plan, for each sample in order, to let all experts predict where asked, then learn it; see `Experts.plan`."""
+        """Plan, for each sample in order, that all experts predict if asked, then learn it; see `Experts.plan`."""
         samples, targets, n_classes = batch.samples, batch.targets, batch.n_classes
         weights = np.repeat(batch.weights[:, np.newaxis], self.n_experts, 1) if taught is None else taught
         _check_weights(self._experts, weights)
@@ -123,23 +126,23 @@ class MulticlassExperts(Unmonitored):
         self._experts = copy.deepcopy(classifiers)
 
     def _proba(self, sample: Sample, e: int, n_classes: int) -> np.ndarray:
-        """Return the class probabilities of an expert, shape (n_classes,), zeros if what it says cannot be used."""
+        """Return the class probabilities of an expert, shape (n_classes,), or zeros if they are not valid."""
         proba = np.zeros(n_classes)
         for target, probability in _vote(self._experts[e], sample).items():
             proba[int(target)] = probability
-        total = sum(proba.tolist())  # in order, as everywhere
+        total = sum(proba.tolist())  # in order, for the same result on every machine
         return proba / total if math.isfinite(total) and total > 0.0 else np.zeros(n_classes)
 
 
 class OneVsRestExperts(Unmonitored):
-    """One river classifier per class, which tells its class from all others; answers as `OneVsRestTrees`.
+    """One river classifier per class, which separates its class from all others. Votes as in `OneVsRestTrees`.
 
     Parameters
     ----------
     prototype
-        River classifier that is copied, not touched; it learns `True` and `False`.
+        River classifier that is copied; it is not changed. The copies learn the labels `True` and `False`.
     rng
-        Private source of the experts' seeds.
+        Private generator of the experts' seeds.
     """
 
     reads = "samples"
@@ -152,11 +155,11 @@ class OneVsRestExperts(Unmonitored):
 
     @property
     def n_experts(self) -> int:  # type: ignore[override]  # counted anew
-        """Number of classifiers, one for each class learnt."""
+        """Number of classifiers, one per class learnt."""
         return len(self._experts)
 
     def predict_proba(self, batch: Batch, asked: np.ndarray | None = None) -> np.ndarray:
-        """Return each expert's probability that the sample is of its class; changes nothing."""
+        """Return each expert's probability that the sample belongs to its class, shape (n_rows, n_classes)."""
         own_proba = np.zeros((len(batch.samples), batch.n_classes))
         for row, sample in enumerate(batch.samples):
             for e, expert in enumerate(self._experts):
@@ -171,7 +174,7 @@ class OneVsRestExperts(Unmonitored):
         *,
         changes: Changes,
     ) -> np.ndarray:
-        """Plan, for each sample in order, to let all experts predict, then learn it with its weight."""
+        """Plan, for each sample in order, that all experts predict and then learn it with its weight."""
         samples, targets, n_classes = batch.samples, batch.targets, batch.n_classes
         rng = copy.deepcopy(self._rng) if n_classes > len(self._experts) else self._rng
         new = [spawn(self._prototype, rng) for _ in range(n_classes - len(self._experts))]
@@ -199,10 +202,10 @@ class OneVsRestExperts(Unmonitored):
 
 
 class _Deeds:
-    """What experts of the user's own do with some samples, as a change: each deed is begun once, whatever it raises.
+    """A change in which users' own experts predict and learn. Each call to an expert is made once, even if it raises.
 
-    Such experts run Python code, so that an interrupt, or what they raise, may leave the one at work with a sample half
-    learnt; all others go on. Called again it has nothing left to do.
+    Such experts run Python code. An interrupt or an error may leave one expert with a half-learnt sample, and all other
+    calls are still made. When the change is called again, nothing is left to do.
     """
 
     def __init__(self, do: Callable[[int, int], None], n_rows: int, n_experts: int) -> None:
@@ -215,35 +218,35 @@ class _Deeds:
                 for deed in self._left:
                     self._do(*deed)
                 break
-            except BaseException as error:  # put off until all have had their turn
+            except BaseException as error:  # raised after all calls are made
                 raised.append(error)
         if raised:
             raise chained(raised)
 
 
 def _teach(expert: base.Classifier, sample: Sample, target: Any, weight: float) -> None:
-    """Let an expert learn a sample with a weight; one that takes none learns it so often, if that is a whole number."""
+    """Let an expert learn a sample with a weight. If the weight is an integer, the expert learns it that many times."""
     if weight == int(weight):
         for _ in range(int(weight)):
             expert.learn_one(sample, target)
     else:
-        expert.learn_one(sample, target, w=weight)  # type: ignore[call-arg]  # it was asked whether it takes one
+        expert.learn_one(sample, target, w=weight)  # type: ignore[call-arg]  # as `_check_weights` ensures
 
 
 def _check_weights(experts: Sequence[base.Classifier], weights: np.ndarray) -> None:
-    """Raise unless experts can learn with these weights."""
+    """Raise ValueError unless all experts can learn with these weights."""
     if (weights == np.floor(weights)).all():
         return
     for expert in experts:
         if "w" not in signature(expert.learn_one).parameters:
             raise ValueError(
-                f"{type(expert).__name__}.learn_one takes no weight; give whole numbers as w, so that it learns a "
-                "sample as often"
+                f"{type(expert).__name__}.learn_one takes no weight; give whole numbers as w: the number of times "
+                "that it learns a sample"
             )
 
 
 def _own_proba(expert: base.Classifier, sample: Sample) -> float:
-    """Return an expert's probability that the sample is of its class; 0 if what it says cannot be used."""
+    """Return an expert's probability that the sample belongs to its class, or 0 if its vote is not valid."""
     proba = _vote(expert, sample)
     total = sum(proba.values())
     return proba.get(True, 0.0) / total if math.isfinite(total) and total > 0.0 else 0.0

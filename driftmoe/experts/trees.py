@@ -1,4 +1,4 @@
-"""Experts that are Hoeffding trees, in one pool, so that one compiled call serves all of them."""
+"""Experts that are Hoeffding trees in one pool, so that one compiled call serves all of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class MulticlassTrees(Planned):
-    """A pool of trees, each of which tells all classes apart.
+    """A pool of multiclass trees.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class MulticlassTrees(Planned):
 
     @property
     def names(self) -> Sequence[str]:
-        """What tells the trees apart in reports: their numbers, from 1."""
+        """Names in reports that distinguish the trees: their numbers, from 1."""
         return [str(i + 1) for i in range(self.n_experts)]
 
     @property
@@ -48,11 +48,11 @@ class MulticlassTrees(Planned):
 
     @property
     def n_replaced_so_far(self) -> np.ndarray:
-        """As `n_replaced`. Where drift is monitored it is a view of the counter, which goes on counting."""
+        """As `n_replaced`. With drift detectors it is a view of the counter, which later samples update."""
         return self.pool.n_replaced_so_far
 
     def predict_proba(self, batch: Batch, asked: np.ndarray | None = None) -> np.ndarray:
-        """Return the class probabilities of each tree; changes nothing. All trees are asked, in one call."""
+        """Return the class probabilities of each tree. All trees are asked, in one call."""
         return _widened(self.pool.predict_checked(batch.vectors), batch.n_classes)
 
     def plan(
@@ -63,7 +63,7 @@ class MulticlassTrees(Planned):
         *,
         changes: Changes,
     ) -> np.ndarray:
-        """Plan, for each row in order, to let all trees predict, then learn; see `Experts.plan`."""
+        """Plan, for each row in order, that all trees predict and then learn; see `Experts.plan`."""
         if taught is None:
             taught = np.repeat(batch.weights[:, np.newaxis], self.n_experts, axis=1)
         return self.pool.plan(
@@ -80,24 +80,24 @@ class MulticlassTrees(Planned):
         return self.pool.n_rows_with_room(n_rows, weights)
 
     def state(self) -> State:
-        """Return the trees; see `driftmoe.state`."""
+        """Return the state of the trees; see `driftmoe.state`."""
         return {"pool": self.pool.state()}
 
     def restore(self, state: State) -> None:
-        """Bring trees that were built with the same arguments to a state; see `driftmoe.state`."""
+        """Restore the state of trees that were built with the same arguments; see `driftmoe.state`."""
         check_names(state, ("pool",), self)
         self.pool = restored(self.pool, state["pool"])
 
 
 class OneVsRestTrees(MulticlassTrees):
-    """A pool with a tree for each class, which tells its class (1) from all others (0). A new class brings a new tree.
+    """A pool with one tree per class, which separates its class (1) from all others (0). A new class adds a tree.
 
-    An answer is each tree's probability that the sample is of its class, shape (n_rows, n_classes); 0 where the tree
+    A vote is each tree's probability that the sample belongs to its class, shape (n_rows, n_classes), or 0 if the tree
     has no vote yet. All trees learn every sample.
     """
 
     def predict_proba(self, batch: Batch, asked: np.ndarray | None = None) -> np.ndarray:
-        """Return each tree's probability that the sample is of its class; changes nothing."""
+        """Return each tree's probability that the sample belongs to its class, shape (n_rows, n_classes)."""
         proba = np.zeros((len(batch.vectors), batch.n_classes))
         proba[:, : self.n_experts] = _widened(self.pool.predict_checked(batch.vectors), 2)[:, :, 1]
         return proba
@@ -110,7 +110,7 @@ class OneVsRestTrees(MulticlassTrees):
         *,
         changes: Changes,
     ) -> np.ndarray:
-        """Plan, for each row in order, to let all trees predict, then learn it with its weight."""
+        """Plan, for each row in order, that all trees predict and then learn the row with its weight."""
         own = (batch.targets[:, np.newaxis] == np.arange(batch.n_classes)).astype(np.int64)
         weights = np.repeat(batch.weights[:, np.newaxis], batch.n_classes, axis=1)
         proba = self.pool.plan(

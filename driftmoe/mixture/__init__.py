@@ -1,4 +1,4 @@
-"""How experts share the work and who answers: a mixture for each variant, all with one protocol."""
+"""Mixtures of experts and a router: one class per variant, all with one protocol."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ __all__ = [
 
 
 class Mixture(Protocol):
-    """Experts, a router, and how they work together.
+    """Experts, a router, and the rules by which they learn and answer.
 
     Attributes
     ----------
     DEFAULTS
-        Arguments of `DriftMoEClassifier` -> defaults, where they are not those of all variants.
+        Arguments of `DriftMoEClassifier` -> defaults that differ from those of the other variants.
     WITHOUT
-        Arguments that have no effect -> why, or where they have: what is said to who gives them.
+        Arguments that have no effect -> the reason, or the variants that take them; part of the error message.
     experts
         The main experts: trees, networks or river classifiers.
     router
-        Says whom to trust on which samples.
+        Network that learns which experts to trust on which samples.
     log
-        What the routing did.
+        Statistics of the routing.
     """
 
     DEFAULTS: ClassVar[Mapping[str, Any]]
@@ -68,7 +68,7 @@ class Mixture(Protocol):
     def new_experts(
         prototype: base.Classifier | None, settings: Mapping[str, Any], rng: np.random.Generator
     ) -> tuple[Any, Iterable[Hashable]]:
-        """Return untrained experts, copies of a prototype, and the features that it is told are nominal."""
+        """Return untrained copies of a prototype, and the features that it declares nominal."""
 
     @classmethod
     def build(
@@ -79,35 +79,35 @@ class Mixture(Protocol):
         router_rng: np.random.Generator,
         expert_rng: np.random.Generator,
     ) -> Any:
-        """Return the mixture of the settings, as `DriftMoEClassifier` names them."""
+        """Return a mixture with the given settings of `DriftMoEClassifier`."""
 
     @property
     def reads_samples(self) -> bool:
-        """Whether an expert reads samples as dictionaries."""
+        """Whether any expert reads samples as dictionaries."""
 
     def expert_names(self, labels: Sequence[Hashable]) -> list[str]:
-        """Return what reports call the experts."""
+        """Return the names of the experts in reports."""
 
     def n_replaced(self, n_classes: int) -> np.ndarray:
-        """Return how many trees of each expert a drift has ended, shape (n_experts,)."""
+        """Return how many trees of each expert were replaced after drift, shape (n_experts,)."""
 
     def classes_of(self, expert: int, labels: Sequence[Hashable]) -> Sequence[Hashable]:
-        """Return the classes that an expert tells apart."""
+        """Return the classes that an expert distinguishes."""
 
     def n_rows_with_room(self, n_rows: int, weights: np.ndarray) -> int:
-        """Return how many of the next rows, of these weights, can be learnt in one step."""
+        """Return how many of the next rows, with these weights, can be learnt in one step."""
 
     def predict(self, batch: Batch) -> np.ndarray:
-        """Return the class probabilities of some samples, shape (n_rows, n_classes); changes nothing."""
+        """Return the class probabilities of samples, shape (n_rows, n_classes). Does not change the mixture."""
 
     def plan(self, batch: Batch, changes: Changes) -> np.ndarray:
-        """Plan to learn a batch; return the answer before each row was learnt, which the changes write."""
+        """Plan to learn a batch. Return the class probabilities before each row is learnt; the changes fill them in."""
 
     def state(self) -> State:
-        """Return all that was learnt, as named arrays and numbers; see `driftmoe.state`."""
+        """Return everything that was learnt, as named arrays and numbers; see `driftmoe.state`."""
 
     def restore(self, state: State) -> None:
-        """Bring a mixture that was built with the same arguments to a state; see `driftmoe.state`."""
+        """Restore the state of a mixture that was built with the same arguments; see `driftmoe.state`."""
 
 
 MIXTURES: dict[str, type[Mixture]] = {
@@ -116,4 +116,4 @@ MIXTURES: dict[str, type[Mixture]] = {
     "moe-data": MostTrustedAnswers,
     "moe-task": PerClass,
 }
-"""Variant -> its mixture. A new variant is a new file and one line here."""
+"""Variant -> its mixture. A new variant needs a new file and one line here."""

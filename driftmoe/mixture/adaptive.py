@@ -1,8 +1,8 @@
-"""The adaptive mixture: experts of several kinds that all learn, and a gate that learns whom to trust.
+"""The adaptive mixture: experts of several kinds that all learn, and a gate that learns which of them to trust.
 
-One step per sample: every expert that is asked votes; the gate weighs the votes by what the router says of this sample
-and by how well each expert has done lately. Experts then learn the label (each tree a Poisson number of times), and the
-router takes a gradient step on the mixture's log-likelihood.
+For each sample, the experts vote, and the gate weights the votes by the router's logits for the sample and by how well
+each expert has done lately. Experts then learn the label (each tree a Poisson number of times), and the router takes a
+gradient step on the mixture's log-likelihood.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ MEMORY_WEIGHT = 3.0
 """Initial weight of each log-likelihood memory in the gate's logits. Learnt during training."""
 
 MEMORY_WEIGHT_RATE = 5.0
-"""Step size with which the memory weights are learnt, as a multiple of the router's."""
+"""Step size of the memory weights, as a multiple of the router's."""
 
 PROBE = 8
-"""An expert that is hardly trusted is asked for one sample in so many."""
+"""An expert with a low weight is asked for one sample in this many."""
 
 GATES = {"learnt": (True, True), "router": (True, False), "recency": (False, True), "equal": (False, False)}
-"""Kind of gate -> whether the weights depend on the router's logits, and on how well each expert has done lately."""
+"""Gate -> whether the weights depend on the router's logits, and on how well each expert has done lately."""
 
 MONITORS = {"warning_delta": 0.05, "drift_delta": 0.01}
-"""How the trees of the adaptive variant follow drift; see `TreePool`."""
+"""Settings of the trees' warning and drift detectors; see `TreePool`."""
 
 HEAD = "head"
-"""The extra expert that is the router itself: its own class probabilities."""
+"""Name of the extra expert that consists of the router's own class probabilities."""
 
 
 class AdaptiveMixture:
@@ -56,37 +56,38 @@ class AdaptiveMixture:
     pool
         The main experts, which learn with Poisson weights.
     extras
-        Experts of other kinds, each of which learns every sample once, and what reports call each.
+        Experts of other kinds, as pairs of a name for reports and the experts. They learn every sample once.
     has_head
         Whether the router's own class probabilities are one more expert, the last.
     router
-        Its logits are those of the experts (of `policy`, if there is one), then those of the classes if `has_head`.
+        Its outputs are the logits of the experts (those of `policy`, if there is one), followed by the logits of the
+        classes if `has_head`.
     policy
-        Chooses from the experts' logits, memories included, who votes, and which trees learn; `None` for all. The
-        router learns from the votes of all. A null expert of the policy votes as the mean of all others: it is trusted
-        where they agree, and nobody needs to learn.
+        Chooses from the experts' logits, including memories, which experts vote and which trees learn; `None` for all.
+        The router learns from all votes. A null expert of the policy votes as the mean of all others: it is trusted
+        where the others agree, and then nobody needs to learn.
     leverage
         Mean of the Poisson weights.
     min_trust
-        Share of the gate's weight below which costly extra experts of a kind are only probed, as a share of what they
-        would have if all counted alike; 0 to ask all always.
+        Costly extra experts of a kind are only asked for one sample in `PROBE` while their gate weight is below this
+        share of the weight that they would have if all experts counted the same. 0 always asks all.
     gate
-        What the weights depend on: see `GATES`.
+        What the weights depend on; see `GATES`.
     rng
-        Private source of the Poisson weights.
+        Private generator of the Poisson weights.
 
     Notes
     -----
     The router gives a logit z_e(x) for each expert, and each expert gives class probabilities p_e(y|x). Two memories
     H_e hold the faded log-likelihood of the expert, over about 10 and 50 samples. The answer is sum_e g_e p_e with the
-    gate weights g = softmax_e (z_e(x) + a·H_e). The router and the two memory weights a descend on the negative
-    log-likelihood -ln sum_e g_e p_e(y). This is the mixture of Jacobs et al. (1991), with likelihoods that are
-    forgotten as in dynamic model averaging (Raftery et al. 2010). A `policy` reads z_e(x) + a·H_e, with the memories as
-    they were at the last step of the router.
+    gate weights g = softmax_e (z_e(x) + a·H_e). The router and the two memory weights a minimise the negative
+    log-likelihood -ln sum_e g_e p_e(y) by gradient descent. This is the mixture of Jacobs et al. (1991), with
+    exponentially forgotten likelihoods as in dynamic model averaging (Raftery et al. 2010). A `policy` reads z_e(x) +
+    a·H_e, with the memories from the last step of the router.
 
-    Trees learn a sample as often as a Poisson draw says (leveraging bagging, Bifet et al. 2010). Each has a warning
-    and a drift detector (ADWIN), which start a background tree and put it in place (adaptive random forests, Gomes et
-    al. 2017).
+    Trees learn a sample a Poisson number of times (leveraging bagging, Bifet et al. 2010). Each tree has a warning and
+    a drift detector (ADWIN). The first starts a background tree, and the second replaces the tree by it (adaptive
+    random forests, Gomes et al. 2017).
 
     References
     ----------
@@ -148,7 +149,7 @@ class AdaptiveMixture:
         self._trust = np.ones(len(sizes))
         self._least_trust = min_trust * np.array(sizes) / self.n_experts * (gate != "equal")
         self._is_probed = np.zeros(len(sizes), np.bool_)  # constant between two steps of the router
-        # River classifiers have no name in the table, and are costly.
+        # River classifiers are not in the table, and count as costly.
         costly = [name not in EXTRAS or EXTRAS[name].is_costly for name in self._names]
         self._is_costly = np.array(costly, np.bool_)
 
@@ -156,7 +157,7 @@ class AdaptiveMixture:
     def new_experts(
         prototype: base.Classifier | None, settings: Mapping[str, Any], rng: np.random.Generator
     ) -> tuple[Experts, Iterable[Hashable]]:
-        """Return untrained experts, copies of a prototype, and the features that it is told are nominal."""
+        """Return untrained copies of a prototype, and the features that it declares nominal."""
         if prototype is None:
             prototype = HoeffdingTreeClassifier(grace_period=200, delta=0.01, max_nodes=MAX_NODES)
         of_trees: dict[str, Any] = {}
@@ -173,7 +174,7 @@ class AdaptiveMixture:
         router_rng: np.random.Generator,
         expert_rng: np.random.Generator,
     ) -> AdaptiveMixture:
-        """Return the mixture of the settings, as `DriftMoEClassifier` names them."""
+        """Return a mixture with the given settings of `DriftMoEClassifier`."""
         extras, policy = settings["extras"], settings["policy"]
         others: list[tuple[str, Experts]] = []
         for extra in extras:
@@ -184,7 +185,7 @@ class AdaptiveMixture:
         n_experts = experts.n_experts + sum(part.n_experts for _, part in others) + (HEAD in extras)
         if policy is not None:
             check_policy(policy, n_experts)
-        n_logits = n_experts  # shared experts have one, too: their votes are weighted
+        n_logits = n_experts  # including shared experts, whose votes are weighted
         if policy is not None:
             n_logits += as_rule(policy).n_null
         return cls(
@@ -201,20 +202,20 @@ class AdaptiveMixture:
 
     @property
     def parts(self) -> list[Any]:
-        """The pool, then the extras; behind their votes comes the head's."""
+        """The pool, then the extras, in the order of their votes; the head's vote comes last."""
         return [self.experts, *self._extras]
 
     @property
     def reads_samples(self) -> bool:
-        """Whether an expert reads samples as dictionaries."""
+        """Whether any expert reads samples as dictionaries."""
         return any(part.reads == "samples" for part in self.parts)
 
     def n_outputs(self, n_classes: int) -> int:
-        """Logits that the router must have."""
+        """Return the number of outputs that the router needs."""
         return self.n_logits + n_classes * self._has_head
 
     def expert_names(self, labels: Sequence[Hashable]) -> list[str]:
-        """Return what reports call the experts."""
+        """Return the names of the experts in reports."""
         names: list[str] = []
         for kind, part in zip([self.experts.kind, *self._names], self.parts, strict=True):
             if kind in names:  # another river classifier of this class
@@ -224,24 +225,24 @@ class AdaptiveMixture:
         return names + [HEAD] * self._has_head
 
     def n_replaced(self, n_classes: int) -> np.ndarray:
-        """Return how many trees of each expert a drift has ended, shape (n_experts,)."""
+        """Return how many trees of each expert were replaced after drift, shape (n_experts,)."""
         n_replaced = np.zeros(self.n_experts, np.int64)
         n_replaced[: self.experts.n_experts] = self.experts.n_replaced
         return n_replaced
 
     def classes_of(self, expert: int, labels: Sequence[Hashable]) -> Sequence[Hashable]:
-        """Return the classes that an expert tells apart."""
+        """Return the classes that an expert distinguishes."""
         return labels
 
     def predict(self, batch: Batch) -> np.ndarray:
-        """Return the class probabilities of some samples, shape (n_rows, n_classes); changes nothing."""
+        """Return the class probabilities of samples, shape (n_rows, n_classes). Does not change the mixture."""
         weights, expert_proba = self.votes(batch)
         proba = np.empty((len(weights), batch.n_classes))
         mix(weights, expert_proba, False, proba)
         return proba
 
     def votes(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
-        """Return the weights of the experts, shape (n_rows, n_experts), and their votes on some samples."""
+        """Return the experts' weights, shape (n_rows, n_experts), and votes, shape (n_rows, n_experts, n_classes)."""
         outputs, n_rows, n_classes = self.router.logits(batch.inputs), len(batch.inputs), batch.n_classes
         votes = [self.experts.predict_proba(batch)]
         for extra, is_asked in zip(self._extras, self._asked(1)[:, 0].tolist(), strict=True):
@@ -258,23 +259,23 @@ class AdaptiveMixture:
         return weights, expert_proba
 
     def n_rows_with_room(self, n_rows: int, weights: np.ndarray) -> int:
-        """Return how many of the next rows, of these weights, can be learnt in one step."""
+        """Return how many of the next rows, with these weights, can be learnt in one step."""
         return self.experts.n_rows_with_room(n_rows, lambda n: self._draws(n) * weights[:n, np.newaxis])
 
     def plan(self, batch: Batch, changes: Changes) -> np.ndarray:
-        """Plan, for each row in order, to weigh the votes, then to let experts, gate and router learn.
+        """Plan a step: for each row in order, weight the votes, then let experts, gate and router learn.
 
         Parameters
         ----------
         batch
-            At most the router's `room`.
+            At most as many rows as the router's `room`.
         changes
-            Gets what is left to do.
+            The planned changes are added to this list.
 
         Returns
         -------
         proba
-            The mixture's answer before each row was learnt, shape (n_rows, n_classes); written by the changes.
+            Class probabilities of each row before it is learnt, shape (n_rows, n_classes). The changes fill it in.
         """
         targets, weights, n_classes = batch.targets, batch.weights, batch.n_classes
         n_rows = len(targets)
@@ -310,7 +311,7 @@ class AdaptiveMixture:
         return proba
 
     def state(self) -> State:
-        """Return the experts, the router, and what the gate has learnt; see `driftmoe.state`."""
+        """Return the states of experts, router, log and gate; see `driftmoe.state`."""
         return {
             "experts": self.experts.state(),
             "extras": [extra.state() for extra in self._extras],
@@ -330,7 +331,7 @@ class AdaptiveMixture:
         }
 
     def restore(self, state: State) -> None:
-        """Bring a mixture that was built with the same arguments to a state; see `driftmoe.state`."""
+        """Restore the state of a mixture that was built with the same arguments; see `driftmoe.state`."""
         check_names(state, _STATE, self)
         extras = value_of(state, "extras", list, self)
         if len(extras) != len(self._extras):
@@ -363,7 +364,7 @@ class AdaptiveMixture:
     def _plan_votes(
         self, batch: Batch, outputs: np.ndarray, chosen: Choice, changes: Changes
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Plan to let all experts vote, then learn; return all votes, and those of the last kind of expert."""
+        """Plan the experts' votes and learning. Return all votes, and those of the last kind of expert."""
         weights, n_classes, n_rows = batch.weights, batch.n_classes, len(batch.targets)
         taught = self._draws(n_rows)
         taught *= self._learning(chosen)
@@ -383,7 +384,7 @@ class AdaptiveMixture:
         return expert_proba, votes[-1]
 
     def _plan_end_of_mini_batch(self, changes: Changes) -> None:
-        """Plan what is learnt at the end of the router's mini-batch; see `end_mini_batch`."""
+        """Plan the gate's step at the end of the router's mini-batch; see `end_mini_batch`."""
         rate = MEMORY_WEIGHT_RATE * self.router.learning_rate * self._asks_memories
         changes.append(
             planned(
@@ -394,13 +395,13 @@ class AdaptiveMixture:
         )  # fmt: skip
 
     def _draws(self, n_rows: int) -> np.ndarray:
-        """Return how often each tree learns each of the next rows, shape (n_rows, n_trees)."""
+        """Return the Poisson weight of each of the next rows for each tree, shape (n_rows, n_trees)."""
         draws = np.empty((n_rows, self.experts.n_experts))
         poisson(self._key, self._n_seen, self._leverage, draws)
         return draws
 
     def _head(self, outputs: np.ndarray, n_classes: int) -> np.ndarray:
-        """Return the class probabilities of the router's own network, of classes that it knows."""
+        """Return the router's own class probabilities, 0 for classes that it does not know yet."""
         proba = np.zeros((len(outputs), 1, n_classes))
         of_known = np.empty((len(outputs), 1, outputs.shape[1] - self.n_logits))
         softmax(outputs, self.n_logits, of_known)
@@ -424,14 +425,14 @@ class AdaptiveMixture:
         weights: np.ndarray,
         errors: np.ndarray,
     ) -> tuple[Any, ...]:
-        """Return what `gate` takes."""
+        """Return the arguments of `gate`."""
         return (
             outputs, expert_proba, chosen, targets, taught, self.n_logits, self._memories, self._memory_weights,
             self._groups, self._trust, self._losses, weights, errors, self._memory_weight_errors,
         )  # fmt: skip
 
     def _choose(self, outputs: np.ndarray) -> Choice:
-        """Return who may vote on each row; the weights are not used."""
+        """Return which experts may vote on each row. The weights of the result are not used."""
         if self._policy is None:
             return Choice(_NO_WEIGHTS, np.ones((len(outputs), self.n_experts), np.bool_))
         policy = self._policy.at(self.router.n_batches)
@@ -441,14 +442,14 @@ class AdaptiveMixture:
     def _learning(self, chosen: Choice) -> np.ndarray:
         """Select the trees that learn: those that the policy chose, or all trees if it chose none.
 
-        Shared experts are always chosen, which says nothing about the others.
+        Shared experts are always chosen, so they do not count as a choice. If null experts are chosen, none is added.
         """
         mask = chosen.mask[:, : self.experts.n_experts]
         passes_by = chosen.n_null > 0 if len(chosen.n_null) else np.zeros(len(mask), np.bool_)
         return mask | ~(mask[:, self._n_shared :].any(axis=1) | passes_by)[:, np.newaxis]
 
     def _asked(self, n_rows: int) -> np.ndarray:
-        """Whether each extra expert is asked on the next rows of the mini-batch, shape (n_extras, n_rows)."""
+        """Return whether each extra expert is asked about the next rows, bool, shape (n_extras, n_rows)."""
         place = self._n_seen + np.arange(n_rows)
         is_probed = self._is_probed[1 : 1 + len(self._extras)] & self._is_costly
         return (place % PROBE == 0) | ~is_probed[:, np.newaxis]

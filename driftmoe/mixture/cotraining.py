@@ -1,4 +1,4 @@
-"""The paper's co-training: a router chooses a few experts for each sample; they learn it, and they answer."""
+"""The paper's co-training: for each sample a router chooses a few experts, which learn the sample and answer."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from river import base
 
 MAX_NODES = 2000
-"""Most nodes of a default tree: at 10 classes and 24 numeric features, about 15 MB a tree at the most."""
+"""Greatest number of nodes of a default tree. With 10 classes and 24 numeric features a tree takes at most 15 MB."""
 
 MANY_STEPS = 10**9
-"""By then a schedule has ended: policies are checked at the first step and at this one."""
+"""Policies are checked at the first step and at this one, by which schedules have ended."""
 
 ADAPTIVE_ALONE = "but to 'driftmoe' alone"
 
@@ -32,32 +32,32 @@ ADAPTIVE_ALONE = "but to 'driftmoe' alone"
 class CoTraining:
     """The variants `"moe-vote"` and `"moe-data"`.
 
-    The router learns by a multi-hot mask which experts were right (arXiv 2507.18464, section 3).
+    The router learns which experts were right from a multi-hot mask (arXiv 2507.18464, section 3).
 
     Parameters
     ----------
     experts
         All experts.
     router
-        Has a logit for each expert that is not shared, and one for each null expert of the policy.
+        Network with one logit for each expert that is not shared, and one for each null expert of the policy.
     policy
-        Chooses who learns a sample and who votes on it.
+        Chooses which experts learn a sample and which vote on it.
     one_answers
-        Whether only the expert with the largest weight answers, not all that are chosen.
+        Whether only the expert with the largest weight answers, instead of all chosen experts.
     correction
-        Step size of a correction of the logits by who was right of late; 0 for none.
+        Step size of a correction that raises the logits of experts that were right lately; 0 for none.
 
     Notes
     -----
     The loop, the mask, the network and the defaults are the paper's. So is the fallback: when no expert is right, the
-    router's target is the expert that gives the true class the largest probability (the first of equals). These points
+    router's target is the expert that gives the true class the largest probability (the first, in a tie). These points
     differ from the paper or its code:
 
-    - The router's inputs are standardised by the samples before them; the paper does not say so. On raw inputs, such
-      as metres beside 0/1 flags, the network learns little.
-    - A gradient step computes dropout anew. The published code keeps the logits from before, and so never applies
-      dropout in MoE-Data. The default is therefore 0.
-    - An expert that has seen nothing has no vote, counts as wrong, and never answers while another expert has a vote.
+    - The router's inputs are standardised by the preceding samples, which the paper does not mention. On raw inputs,
+      such as metres beside 0/1 flags, the network learns little.
+    - A gradient step draws dropout again. The published code keeps the earlier logits, and so never applies dropout in
+      MoE-Data. The default is therefore 0.
+    - An untrained expert has no vote, counts as wrong, and never answers while another expert has a vote.
 
     References
     ----------
@@ -89,7 +89,7 @@ class CoTraining:
     def new_experts(
         prototype: base.Classifier | None, settings: Mapping[str, Any], rng: np.random.Generator
     ) -> tuple[Experts, Iterable[Hashable]]:
-        """Return untrained experts, copies of a prototype, and the features that it is told are nominal."""
+        """Return untrained copies of a prototype, and the features that it declares nominal."""
         if prototype is None:
             prototype = HoeffdingTreeClassifier(grace_period=50, delta=1e-7, max_nodes=MAX_NODES)
         return new_experts(prototype, settings["n_experts"], rng, n_threads=settings["n_threads"])
@@ -103,7 +103,7 @@ class CoTraining:
         router_rng: np.random.Generator,
         expert_rng: np.random.Generator,
     ) -> CoTraining:
-        """Return the mixture of the settings, as `DriftMoEClassifier` names them."""
+        """Return a mixture with the given settings of `DriftMoEClassifier`."""
         policy = TopK(settings["top_k"]) if settings["policy"] is None else settings["policy"]
         check_policy(policy, experts.n_experts, one_answers=cls.ONE_ANSWERS)
         router = Router.of(settings, as_rule(policy).n_logits(experts.n_experts), router_rng)
@@ -113,52 +113,52 @@ class CoTraining:
 
     @property
     def reads_samples(self) -> bool:
-        """Whether an expert reads samples as dictionaries."""
+        """Whether any expert reads samples as dictionaries."""
         return self.experts.reads == "samples"
 
     def expert_names(self, labels: Sequence[Hashable]) -> list[str]:
-        """Return what reports call the experts."""
+        """Return the names of the experts in reports."""
         return [f"{self.experts.kind} {name}" for name in self.experts.names]
 
     def n_replaced(self, n_classes: int) -> np.ndarray:
-        """Return how many trees of each expert a drift has ended, shape (n_experts,)."""
+        """Return how many trees of each expert were replaced after drift, shape (n_experts,)."""
         return np.array(self.experts.n_replaced)
 
     def classes_of(self, expert: int, labels: Sequence[Hashable]) -> Sequence[Hashable]:
-        """Return the classes that an expert tells apart."""
+        """Return the classes that an expert distinguishes."""
         return labels
 
     def n_rows_with_room(self, n_rows: int, weights: np.ndarray) -> int:
-        """Return how many of the next rows, of these weights, can be learnt in one step."""
+        """Return how many of the next rows, with these weights, can be learnt in one step."""
         shape = n_rows, self.experts.n_experts
         return self.experts.n_rows_with_room(
             n_rows, lambda n: np.broadcast_to(weights[:, np.newaxis], shape)[:n]
         )
 
     def predict(self, batch: Batch) -> np.ndarray:
-        """Return the class probabilities of some samples, shape (n_rows, n_classes); changes nothing."""
+        """Return the class probabilities of samples, shape (n_rows, n_classes). Does not change the mixture."""
         logits = self.router.logits(batch.inputs)
         weights, mask, _ = self._choose(logits + self._correction if self._rate > 0.0 else logits)
-        asked: np.ndarray | None = None  # trees and networks answer in one call
+        asked: np.ndarray | None = None  # all: trees and networks answer in one call
         if self.reads_samples:
             asked = mask
-            if self._one_answers:  # one has the word, or nobody
+            if self._one_answers:  # one expert votes, or none
                 asked = np.arange(self.experts.n_experts) == weights.argmax(axis=1)[:, np.newaxis]
-            asked = asked | ~weights.any(axis=1, keepdims=True)  # where only nulls are chosen all count alike
+            asked = asked | ~weights.any(axis=1, keepdims=True)  # all, if only null experts are chosen
         expert_proba = self.experts.predict_proba(batch, asked)
-        if asked is not None and not expert_proba.any(axis=-1).any(axis=-1).all():  # nobody asked has a vote
+        if asked is not None and not expert_proba.any(axis=-1).any(axis=-1).all():  # none asked has a vote
             expert_proba = self.experts.predict_proba(batch)
         proba = np.empty((len(logits), batch.n_classes))
         mix(weights, expert_proba, self._one_answers, proba)
         return proba
 
     def plan(self, batch: Batch, changes: Changes) -> np.ndarray:
-        """Plan to let all experts vote, the chosen learn, and the router learn who was right.
+        """Plan a step: all experts vote, the chosen ones learn, and the router learns which were right.
 
         Returns
         -------
         proba
-            Class probabilities of each row before it is learnt, shape (n_rows, n_classes); written by the changes.
+            Class probabilities of each row before it is learnt, shape (n_rows, n_classes). The changes fill it in.
         """
         targets, weights, n_rows = batch.targets, batch.weights, len(batch.targets)
         router = self.router.grown(batch.inputs.shape[1], self.router.n_outputs)
@@ -168,12 +168,12 @@ class CoTraining:
         choice = self._choose(logits)
         taught = choice.mask * weights[:, np.newaxis]
         expert_proba = self.experts.plan(batch, taught, changes=changes)
-        correct = np.empty((n_rows, self._n_shared + router.n_outputs), np.bool_)  # null experts too
+        correct = np.empty((n_rows, self._n_shared + router.n_outputs), np.bool_)  # includes null experts
         changes.append(planned(correctness, expert_proba, targets, correct))
         router.plan(correct[:, self._n_shared :], changes, weights=weights)
         proba = np.empty((n_rows, batch.n_classes))
         replaced = planned_replacements(self, batch, changes)
-        if self._rate > 0.0:  # of those who vote alone: experts would all be taught the same things
+        if self._rate > 0.0:  # for voting only: as learners, all experts would come to learn the same samples
             corrected = np.array(logits, np.float64)
             changes.append(
                 planned(
@@ -190,12 +190,12 @@ class CoTraining:
         return proba
 
     def state(self) -> State:
-        """Return the experts, the router and the correction of its logits; see `driftmoe.state`."""
+        """Return the states of experts, router and log, and the correction of the logits; see `driftmoe.state`."""
         parts = {name: getattr(self, name).state() for name in ("experts", "router", "log")}
         return {**parts, "correction": self._correction.copy()}
 
     def restore(self, state: State) -> None:
-        """Bring a mixture that was built with the same arguments to a state; see `driftmoe.state`."""
+        """Restore the state of a mixture that was built with the same arguments; see `driftmoe.state`."""
         check_names(state, ("experts", "router", "log", "correction"), self)
         correction = array_of(state, "correction", np.float64, self._correction.shape, self)
         parts = [restored(getattr(self, name), state[name]) for name in ("experts", "router", "log")]
@@ -211,7 +211,7 @@ class CoTraining:
         replaced: np.ndarray | None,
         n_samples: int,
     ) -> None:
-        """As a change: let those vote whom the corrected logits choose, and note it once."""
+        """A change: let the experts vote that the corrected logits choose, and log the answer once."""
         if self.log.n_samples == n_samples:
             return
         choice = self._choose(logits)
@@ -221,18 +221,18 @@ class CoTraining:
         carry_out(changes)
 
     def _choose(self, logits: np.ndarray) -> Choice:
-        """Return the experts that learn or vote on each row, and their weights."""
+        """Return the experts that the policy chooses for each row, and their weights."""
         return self._policy.at(self.router.n_batches).rows(logits)
 
 
 class MostTrustedAnswers(CoTraining):
-    """The variant `"moe-data"`: as `"moe-vote"`, but one expert answers."""
+    """The variant `"moe-data"`: as `"moe-vote"`, but only the expert with the largest weight answers."""
 
     ONE_ANSWERS: ClassVar[bool] = True
 
 
 def planned_replacements(mixture: Any, batch: Batch, changes: Changes) -> np.ndarray | None:
-    """Plan to note how many trees drift has ended, if the router's mini-batch ends with this batch."""
+    """Plan to record how many trees were replaced after drift, if this batch completes the router's mini-batch."""
     if len(batch.targets) < mixture.router.room:
         return None
     replaced: np.ndarray = mixture.n_replaced(batch.n_classes)
@@ -242,22 +242,22 @@ def planned_replacements(mixture: Any, batch: Batch, changes: Changes) -> np.nda
 
 
 def check_policy(policy: Any, n_experts: int, *, one_answers: bool = False) -> None:
-    """Raise unless a policy gives weights for as many experts as there are.
+    """Raise unless a policy fits the number of experts.
 
     Raises
     ------
     TypeError
-        If it is no policy of `driftmoe.routing`.
+        If it is not a policy of `driftmoe.routing`.
     ValueError
-        If it chooses among another number of experts, or has shared experts where one answers.
+        If it chooses among another number of experts, or has shared experts although only one expert answers.
     """
     if not callable(policy) or isinstance(policy, LinearK):
         raise TypeError(f"policy={policy!r} is no policy; give one of driftmoe.routing, such as TopP(0.9)")
     rule = as_rule(policy)
     if rule.n_shared and one_answers:
         raise ValueError(
-            f"policy={policy!r}: shared experts have no place among those that the router trusts, of whom "
-            "one answers in variant='moe-data'; choose 'moe-vote', where all chosen ones vote"
+            f"policy={policy!r}: shared experts do not work with variant='moe-data', where only the expert "
+            "with the largest weight answers; choose 'moe-vote', where all chosen experts vote"
         )
     for step in (0, MANY_STEPS):
         logits = np.zeros((1, max(rule.n_logits(n_experts), 1)))

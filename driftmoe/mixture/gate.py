@@ -1,6 +1,6 @@
-"""The gate of the adaptive mixture: weighs the votes of experts, and learns whom to trust.
+"""The gate of the adaptive mixture, which weights the votes of experts and learns which of them to trust.
 
-It weighs by what the router says of a sample and by how well each expert has done lately. See `gate`.
+The weights depend on the router's logits for a sample and on how well each expert has done lately. See `gate`.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from driftmoe.compilation import compiled, kernel
 from driftmoe.network import adam
 
 FLOOR = 0.02
-"""Share of a vote that is spread over all classes before its likelihood is taken: an expert may be wrong."""
+"""Share of a vote that is spread over all classes before its likelihood is taken, so that no likelihood is 0."""
 
 FADING = np.array([0.9, 0.98])
-"""What is left after a sample of each memory of how well an expert has done: about the last 10 and the last 50."""
+"""Decay factors per sample of the two log-likelihood memories: they cover about the last 10 and the last 50 samples."""
 
 LOSS_FADING = np.array([0.95, 0.998])
-"""What is left after a sample of the two memories of the mixture's loss: about the last 20, and the last 500."""
+"""Decay factors per sample of the two averages of the mixture's loss: about the last 20 and the last 500 samples."""
 
 SURPRISE = 1.25
-"""As long as the loss of late is so many times that of a longer past, all experts are asked; so also at the start,
-while both memories fill: about 800 samples."""
+"""All experts are asked while the recent loss exceeds this multiple of the longer-term loss. This includes the first
+800 samples or so, while both averages fill."""
 
 TRUST_FADING = 0.98
-"""What is left, after a sample for which it was asked, of the memory of how much an expert was trusted."""
+"""Decay factor of the average gate weight of a group of experts, per sample for which the group was asked."""
 
 
 @compiled()
@@ -38,23 +38,24 @@ def end_mini_batch(  # type: ignore[no-untyped-def]
     Parameters
     ----------
     memory_weights, first, second
-        What `gate` weighs the memories with, and its moments, float32, shape (n_memories,); moved.
+        Weights of the memories in `gate`, and their Adam moments, float32, shape (n_memories,); updated.
     memory_weight_errors
-        Sum of the gradients by `memory_weights`; set to 0.
+        Sum of the gradients with respect to `memory_weights`; reset to 0.
     n_steps
-        Steps so far, shape (1,); raised.
+        Number of steps so far, shape (1,); incremented.
     rate
-        Step size, 0 to leave `memory_weights` as it is.
+        Step size; 0 to keep `memory_weights`.
     batch_size
-        Rows of the mini-batch.
+        Number of rows in the mini-batch.
     memories
-        As of `gate`.
+        As in `gate`.
     memory_logits
         Result: what the weighted memories add to each logit, shape (n_logits,).
     trust, least_trust
-        Faded weight of each group of experts, and the weight below which it is only probed, shape (n_groups,).
+        Average gate weight of each group of experts, and the weight below which a group is only probed, shape
+        (n_groups,).
     losses
-        As of `gate`.
+        As in `gate`.
     is_probed
         Result: which groups are only probed, bool, shape (n_groups,).
     """
@@ -75,7 +76,7 @@ def end_mini_batch(  # type: ignore[no-untyped-def]
 
 @compiled()
 def who_voted(chosen, expert_proba, mask):  # type: ignore[no-untyped-def]
-    """Write who was chosen and had a vote, bool, shape (n_rows, n_experts)."""
+    """Write which experts were chosen and had a vote, bool, shape (n_rows, n_experts)."""
     for row in range(mask.shape[0]):
         for e in range(mask.shape[1]):
             has_vote = False
@@ -86,7 +87,7 @@ def who_voted(chosen, expert_proba, mask):  # type: ignore[no-untyped-def]
 
 @compiled()
 def head_errors(proba, targets, taught, n_logits, errors):  # type: ignore[no-untyped-def]
-    """Write the gradient of the head's cross-entropy by its logits, those from `n_logits` on."""
+    """Write the gradient of the head's cross-entropy with respect to its logits, from column `n_logits` on."""
     for row in range(targets.shape[0]):
         for c in range(errors.shape[1] - n_logits):
             is_target = np.float64(c == targets[row])
@@ -110,49 +111,51 @@ def gate(  # type: ignore[no-untyped-def]
     errors,
     memory_weight_errors,
 ):
-    """Weigh the votes on each row, then remember how likely each expert made the label.
+    """Compute the gate weights of each row, then update the memories with each expert's log-likelihood.
 
-    The weight of expert e is ``softmax_e(logit_e(x) + sum_h weight_h memory_he)``; a memory is the faded mean of the
-    logarithm of the probability that the expert gave to the true label. The loss is that of the mixture, ``-ln sum_e
-    g_e p_e(y)``, whose gradient by a logit is g_e less the expert's share in the sum: its responsibility.
+    The weight of expert e is ``g_e = softmax_e(logit_e(x) + sum_h weight_h memory_he)``. A memory is the exponentially
+    faded mean of the log-probability that the expert gave to the true label. The loss is that of the mixture, ``-ln
+    sum_e g_e p_e(y)``. Its gradient with respect to a logit is g_e minus the expert's responsibility, which is its
+    share of the sum.
 
     Parameters
     ----------
     outputs
-        The router's, float32, shape (n_rows, n_logits + any).
+        Outputs of the router, float32, shape (n_rows, n_logits + any).
     expert_proba
-        Votes before learning, shape (n_rows, n_experts, n_classes); zeros are no vote, and take no part.
+        Votes before learning, shape (n_rows, n_experts, n_classes). An expert with only zeros has no vote.
     chosen
-        Who may vote, bool, shape (n_rows, n_experts). Where none of them has a vote, all that have count alike.
+        Which experts may vote, bool, shape (n_rows, n_experts). If none of these has a vote, all experts that have one
+        get equal weights.
     targets
         Class indices, shape (n_rows,); empty to learn nothing.
     taught
-        Weight of each row, shape (n_rows,): its gradients are multiplied by it, and memories fade as if it came so
-        often.
+        Weight of each row, shape (n_rows,). It multiplies the gradients, and memories fade as if the row came this
+        many times.
     n_logits
-        Experts and null experts; a null expert's probability is the mean over the experts that vote.
+        Number of experts and null experts. A null expert's probability is the mean over the experts that vote.
     memories
-        Shape (n_memories, n_logits).
+        Log-likelihood memories, shape (n_memories, n_logits); updated.
     memory_weights
         Shape (n_memories,).
     groups
-        To which group (kind) each expert belongs, shape (n_experts,).
+        Index of the group (kind) of each expert, shape (n_experts,).
     trust
-        Faded weight of each group, shape (n_groups,).
+        Average gate weight of each group, shape (n_groups,); updated.
     losses
-        Faded loss of the mixture, one for each of `LOSS_FADING`.
+        Averages of the mixture's loss, one for each of `LOSS_FADING`; updated.
     weights
-        Result, shape (n_rows, n_experts), each row summing to 1 if any expert has a vote.
+        Result, shape (n_rows, n_experts). Each row sums to 1 if any expert has a vote.
     errors
-        Result: gradient of the loss by the logits, shape as `outputs`; not written without targets.
+        Result: gradient of the loss with respect to the logits, shape as `outputs`; not written without targets.
     memory_weight_errors
-        Gradient of the loss by `memory_weights`, added to it.
+        The gradient of the loss with respect to `memory_weights` is added to this.
 
     References
     ----------
     Jacobs, Jordan, Nowlan & Hinton 1991, Adaptive mixtures of local experts, eq. 1.3: the likelihood of the mixture.
-    Raftery, Kárný & Ettler 2010, Online prediction under model uncertainty via dynamic model averaging, for weights
-    from likelihoods that are forgotten exponentially; Herbster & Warmuth 1998, Tracking the best expert, for why.
+    Raftery, Kárný & Ettler 2010, Online prediction under model uncertainty via dynamic model averaging: weights from
+    exponentially forgotten likelihoods. Herbster & Warmuth 1998, Tracking the best expert: the reason for forgetting.
     """
     n_rows, n_experts, n_classes = expert_proba.shape
     scores = np.empty(n_logits)
@@ -231,5 +234,5 @@ def gate(  # type: ignore[no-untyped-def]
 
 @kernel
 def faded(fading, w):  # type: ignore[no-untyped-def]
-    """Return what is left of a memory after a sample that counts `w` times."""
+    """Return the decay factor for a sample that counts `w` times."""
     return fading if w == 1.0 else exp(w * log(fading))

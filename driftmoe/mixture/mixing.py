@@ -1,4 +1,4 @@
-"""Kernels between router and experts: which experts were right, and how their votes are mixed."""
+"""Kernels that find which experts were right, and that mix their votes."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ from driftmoe.arithmetic import exp
 from driftmoe.compilation import compiled
 
 CORRECTION_FADING = 0.98
-"""What a sample still counts one sample later in the correction of logits, which remembers about 50."""
+"""Decay factor per sample of the correction of the logits, which remembers about 50 samples."""
 
 
 @compiled()
 def correctness(expert_proba, targets, correct):  # type: ignore[no-untyped-def]
     """Write which experts were right: the multi-hot mask that the router learns.
 
-    An expert is right when the true class is the first of its most probable ones; one without a vote is not. When
-    none is right, the one that gives the true class most probability (of equals the first) counts as right.
+    An expert is right if it predicts the true class, where ties go to the first class. An expert without a vote is not
+    right. If no expert is right, the one with the largest probability of the true class (the first, in a tie) counts as
+    right.
 
     Parameters
     ----------
     expert_proba
-        Votes before learning, shape (n_rows, n_experts, n_classes); zeros are no vote.
+        Votes before learning, shape (n_rows, n_experts, n_classes). An expert with only zeros has no vote.
     targets
         Index of the true class, shape (n_rows,).
     correct
-        Result, bool, shape (n_rows, n_experts + n_null); at least one entry a row is true. A null expert, one of the
-        columns behind those of the experts, is right where most experts are: what most know nobody needs to learn.
+        Result, bool, shape (n_rows, n_experts + n_null); at least one entry per row is true. Null experts, whose
+        columns follow those of the experts, are right if most experts are: nobody needs to learn what most know.
 
     References
     ----------
@@ -55,35 +56,35 @@ def correctness(expert_proba, targets, correct):  # type: ignore[no-untyped-def]
 
 @compiled()
 def follow_right(correct, n_shared, taught, rate, value, logits):  # type: ignore[no-untyped-def]
-    """Add the correction to the logits of each row, then let it follow who was right on the row.
+    """Add the correction to the logits of each row, then update it with the experts that were right on the row.
 
-    A router moves slowly; who is right can change in a hundred samples. After each sample
+    A router learns slowly, while the experts that are right can change within a hundred samples. After each sample
 
-        value <- fading · value + rate · (correct - mean(correct)),
+        value <- fading · value + rate · (correct - mean(correct)).
 
-    which is Hedge (exponential weights) with forgetting on the 0-1 loss of each expert: softmax(logits + value) weighs
-    experts by exp(-rate · faded loss). Without forgetting it follows the whole past and is of no use on a stream that
-    drifts.
+    This is Hedge (exponential weights) with forgetting, on the 0-1 loss of each expert: softmax(logits + value) weights
+    experts by exp(-rate · faded loss). Without forgetting it would follow the whole past, which does not help on a
+    stream that drifts.
 
     Parameters
     ----------
     correct
         Which experts were right, bool, shape (n_rows, n_shared + n_logits).
     n_shared
-        Experts, the first ones, that have no logit.
+        Number of shared experts, which come first and have no logit.
     taught
         Weight of each row, shape (n_rows,).
     rate
-        Step in units of logits.
+        Step size in units of logits.
     value
-        The correction, shape (n_logits,); moved.
+        The correction, shape (n_logits,); updated.
     logits
-        Shape (n_rows, n_logits); each row gets what the correction was before it.
+        Shape (n_rows, n_logits). The correction from before each row is added to the row.
 
     References
     ----------
-    Freund & Schapire 1997, "A decision-theoretic generalization of on-line learning", sec. 2 (Hedge), with the
-    exponential forgetting of Herbster & Warmuth 1998, "Tracking the best expert", in the place of their sharing.
+    Freund & Schapire 1997, "A decision-theoretic generalization of on-line learning", sec. 2 (Hedge). Exponential
+    forgetting stands in for the sharing of Herbster & Warmuth 1998, "Tracking the best expert".
     """
     n_rows, n_logits = logits.shape
     for row in range(n_rows):
@@ -98,18 +99,19 @@ def follow_right(correct, n_shared, taught, rate, value, logits):  # type: ignor
 
 @compiled()
 def mix(weights, expert_proba, takes_one, proba):  # type: ignore[no-untyped-def]
-    """Write the weighted mean of the experts that have a vote, in float64.
+    """Write the weighted mean of the experts' votes, in float64.
 
-    Where no expert with a weight has a vote, all that have one count alike; where none has, all classes do.
+    If no expert with a positive weight has a vote, all experts with a vote get equal weights. If none has a vote, all
+    classes get equal probabilities.
 
     Parameters
     ----------
     weights
         Mixing weights, shape (n_rows, n_experts).
     expert_proba
-        Shape (n_rows, n_experts, n_classes); zeros are no vote.
+        Shape (n_rows, n_experts, n_classes). An expert with only zeros has no vote.
     takes_one
-        Whether the expert of the largest weight, of equals the first, has the word alone.
+        Whether only the expert with the largest weight (the first, in a tie) votes.
     proba
         Result, shape (n_rows, n_classes), each row summing to 1.
     """
@@ -135,18 +137,18 @@ def mix(weights, expert_proba, takes_one, proba):  # type: ignore[no-untyped-def
 
 @compiled()
 def mix_own(logits, own_proba, weights, proba):  # type: ignore[no-untyped-def]
-    """Write class probabilities from one-vs-rest experts: router weight × own probability, normalised.
+    """Write class probabilities from one-vs-rest experts: router weight × expert's own probability, normalised.
 
     Parameters
     ----------
     logits
-        Of the router, one for each class, shape (n_rows, n_classes).
+        The router's logits, one per class, shape (n_rows, n_classes).
     own_proba
-        Each expert's probability that the sample is of its class, shape (n_rows, n_classes).
+        Each expert's probability that the sample belongs to its class, shape (n_rows, n_classes).
     weights
         Result: the softmax of the logits, float64, same shape.
     proba
-        Result, rows summing to 1; the router's weights alone where every expert disowns the sample.
+        Result, each row summing to 1. It equals the router's weights if all experts give probability 0.
     """
     n_rows, n_classes = weights.shape
     for row in range(n_rows):
@@ -164,6 +166,6 @@ def mix_own(logits, own_proba, weights, proba):  # type: ignore[no-untyped-def]
 
 @compiled()
 def first_best(proba, best):  # type: ignore[no-untyped-def]
-    """Write the most probable class of each row, of equals the first; shape (n_rows,)."""
+    """Write the most probable class of each row (the first, in a tie), shape (n_rows,)."""
     for row in range(proba.shape[0]):
         best[row] = proba[row].argmax()

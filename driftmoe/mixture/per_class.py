@@ -1,4 +1,4 @@
-"""An expert for each class, which tells it from all others."""
+"""The mixture with one expert for each class, which separates this class from all others."""
 
 from __future__ import annotations
 
@@ -22,26 +22,25 @@ if TYPE_CHECKING:
 
 
 class PerClass:
-    """The variant `"moe-task"`: all experts learn all samples, and all answer, times the router's weights.
+    """The variant `"moe-task"`: all experts learn every sample, and their answers are weighted by the router.
 
     Parameters
     ----------
     experts
-        One for each class learnt so far.
+        One expert for each class learnt so far.
     router
-        Has a logit for each.
+        Network with one logit for each expert.
 
     Notes
     -----
-    In the published code the class is the router's largest logit, so that the experts never influence a prediction.
-    Here they do, as the text of the paper describes: class *c* scores softmax(logits)_c × p_c, where p_c is the
-    probability that expert *c* gives its class, and the scores are normalised.
+    In the published code the router's largest logit decides the class, so that the experts never influence a
+    prediction. Here they do, as the text of the paper describes: the score of class *c* is softmax(logits)_c × p_c,
+    where p_c is the probability that expert *c* gives its class. The scores are normalised.
 
-    An expert is right when it claims a sample of its class. Where the expert of the true class does not claim it, that
-    expert is the router's target all the same. So the mask is one-hot at the true class, whatever the experts say, as
-    in the published code. Experts that rightly disown a sample are not counted: those whose class is farthest away
-    would be right most easily, and the router would learn to trust them. The router takes a step once a mini-batch; the
-    published MoE-Task takes one for each sample.
+    The router's target is one-hot at the true class, as in the published code, even if the expert of this class rejects
+    the sample. Experts that correctly reject a sample do not count as right. Otherwise the experts with the most
+    distant classes would be right most easily, and the router would learn to trust them. The router takes a step per
+    mini-batch; the published MoE-Task takes one per sample.
 
     References
     ----------
@@ -66,7 +65,7 @@ class PerClass:
     def new_experts(
         prototype: base.Classifier | None, settings: Mapping[str, Any], rng: np.random.Generator
     ) -> tuple[OneVsRest, Iterable[Hashable]]:
-        """Return a pool without experts as yet, of copies of a prototype, and the features it is told are nominal."""
+        """Return a still empty pool for copies of a prototype, and the features that the prototype declares nominal."""
         if prototype is None:
             prototype = HoeffdingTreeClassifier(grace_period=50, delta=1e-7, max_nodes=MAX_NODES)
         if isinstance(prototype, HoeffdingTreeClassifier):
@@ -83,35 +82,35 @@ class PerClass:
         router_rng: np.random.Generator,
         expert_rng: np.random.Generator,
     ) -> PerClass:
-        """Return the mixture of the settings, as `DriftMoEClassifier` names them."""
+        """Return a mixture with the given settings of `DriftMoEClassifier`."""
         return cls(experts, Router.of(settings, 0, router_rng))
 
     @property
     def reads_samples(self) -> bool:
-        """Whether an expert reads samples as dictionaries."""
+        """Whether any expert reads samples as dictionaries."""
         return self.experts.reads == "samples"
 
     def expert_names(self, labels: Sequence[Hashable]) -> list[str]:
-        """Return what reports call the experts."""
+        """Return the names of the experts in reports."""
         return [f"class {label}" for label in labels]
 
     def n_replaced(self, n_classes: int) -> np.ndarray:
-        """Return how many trees of each expert a drift has ended, shape (n_classes,): none, without monitors."""
+        """Return how many trees of each expert were replaced after drift, shape (n_classes,): 0, without detectors."""
         return np.zeros(n_classes, np.int64)
 
     def classes_of(self, expert: int, labels: Sequence[Hashable]) -> Sequence[Hashable]:
-        """Return the classes that an expert tells apart."""
+        """Return the classes that an expert distinguishes."""
         return [f"not {labels[expert]}", labels[expert]]
 
     def n_rows_with_room(self, n_rows: int, weights: np.ndarray) -> int:
-        """Return how many of the next rows, of these weights, can be learnt in one step."""
+        """Return how many of the next rows, with these weights, can be learnt in one step."""
         shape = n_rows, self.experts.n_experts
         return self.experts.n_rows_with_room(
             n_rows, lambda n: np.broadcast_to(weights[:, np.newaxis], shape)[:n]
         )
 
     def predict(self, batch: Batch) -> np.ndarray:
-        """Return the class probabilities of some samples, shape (n_rows, n_classes); changes nothing."""
+        """Return the class probabilities of samples, shape (n_rows, n_classes). Does not change the mixture."""
         logits = self.router.logits(batch.inputs)
         own_proba = self.experts.predict_proba(batch)
         proba = np.empty((len(logits), batch.n_classes))
@@ -119,12 +118,12 @@ class PerClass:
         return proba
 
     def plan(self, batch: Batch, changes: Changes) -> np.ndarray:
-        """Plan to let all experts vote and learn, and the router learn whose class it was.
+        """Plan a step: all experts vote and learn, and the router learns the true class.
 
         Returns
         -------
         proba
-            Class probabilities of each row before it is learnt, shape (n_rows, n_classes); written by the changes.
+            Class probabilities of each row before it is learnt, shape (n_rows, n_classes). The changes fill it in.
         """
         targets, n_classes = batch.targets, batch.n_classes
         router = self.router.grown(batch.inputs.shape[1], n_classes)
@@ -141,11 +140,11 @@ class PerClass:
         return proba
 
     def state(self) -> State:
-        """Return the experts and the router; see `driftmoe.state`."""
+        """Return the states of experts, router and log; see `driftmoe.state`."""
         return {name: getattr(self, name).state() for name in ("experts", "router", "log")}
 
     def restore(self, state: State) -> None:
-        """Bring a mixture that was built with the same arguments to a state; see `driftmoe.state`."""
+        """Restore the state of a mixture that was built with the same arguments; see `driftmoe.state`."""
         check_names(state, ("experts", "router", "log"), self)
         parts = [restored(getattr(self, name), state[name]) for name in ("experts", "router", "log")]
         self.experts, self.router, self.log = parts

@@ -1,4 +1,4 @@
-"""The router: a small network that says, for each sample, how likely each expert is to be right."""
+"""The router: a small network that estimates, for each sample, how likely each expert is to be right."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 class Router(Network):
     """A network whose outputs are the logits from which a policy chooses experts.
 
-    It learns either which experts were right, or the gradient of the mixture's loss by its logits. `module` shows the
-    same weights as a `torch.nn.Module`, which is also its twin in the tests. The parameters are those of `Network`.
+    It learns either from which experts were right, or from the gradient of the mixture's loss with respect to its
+    logits. `module` gives the same weights as a `torch.nn.Module`, which the tests use as the reference. The parameters
+    are those of `Network`.
     """
 
     @classmethod
@@ -33,7 +34,7 @@ class Router(Network):
         return self.outputs(inputs, is_learning=is_learning)
 
     def learn(self, correct: np.ndarray) -> None:
-        """Learn which experts were right on the rows last given to `logits`; step when the mini-batch is full.
+        """Learn which experts were right on the rows last passed to `logits`. A full mini-batch triggers a step.
 
         Parameters
         ----------
@@ -45,7 +46,7 @@ class Router(Network):
         carry_out(changes)
 
     def learn_errors(self, errors: np.ndarray) -> None:
-        """As `learn`, for another loss: take its gradient by the logits, float32 of their shape."""
+        """Learn as in `learn`, but from the gradient of another loss by the logits, float32, of the logits' shape."""
         changes: Changes = []
         self.plan(errors, changes, takes_errors=True)
         carry_out(changes)

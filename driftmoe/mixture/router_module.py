@@ -1,4 +1,4 @@
-"""The router as torch sees it."""
+"""The router as a torch module."""
 
 from __future__ import annotations
 
@@ -10,29 +10,30 @@ from torch import Tensor, nn
 
 
 class RouterModule(nn.Module):
-    """A router's network as a torch module that shares its weights: what the model learns shows here at once.
+    """A router's network as a torch module that shares the router's weights.
 
-    It answers as the compiled router does, to float32's accuracy: torch's order of summation depends on the machine.
-    What is written to its parameters the model uses from then on. A router that has grown, with new features, values,
-    classes or experts, has other weights: ask the model for its `router` again.
+    Its parameters change as the model learns, and the model uses values that are written to them. The outputs equal
+    those of the compiled router up to float32 rounding, because torch's order of summation depends on the machine. When
+    new features, values, classes or experts appear, the router grows and gets new weights: read the model's `router`
+    again.
 
     Parameters
     ----------
     layers
-        [weights (n_in, n_out), biases (n_out,)] of each layer, float32; the memory that is shared.
+        [weights (n_in, n_out), biases (n_out,)] of each layer, float32; the shared memory.
     """
 
     def __init__(self, layers: Sequence[Sequence[np.ndarray]]) -> None:
         super().__init__()
         self.layers = nn.ModuleList()
         for weights, biases in layers:
-            linear = nn.Linear(weights.shape[0], weights.shape[1], device="meta")  # the parameters follow
+            linear = nn.Linear(weights.shape[0], weights.shape[1], device="meta")  # parameters are set below
             linear.weight = nn.Parameter(torch.from_numpy(weights).T)
             linear.bias = nn.Parameter(torch.from_numpy(biases))
             self.layers.append(linear)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return a logit for each expert, shape (..., n_experts), of inputs (..., n_inputs)."""
+        """Return a logit for each expert, shape (..., n_experts), for inputs of shape (..., n_inputs)."""
         *hidden, last = self.layers
         for layer in hidden:
             inputs = torch.relu(layer(inputs))

@@ -1,8 +1,8 @@
-"""What the routing did: how many experts, how sure the router was, who was right, and what was missed.
+"""Routing statistics: experts used, certainty of the router, accuracy of each expert, missed answers.
 
-A `RoutingLog` adds up a few sums for each sample that is learnt; a `RoutingReport` is what can be read off them. Sums
-over all samples so far can be subtracted, so that two reports tell what happened between them, and the log keeps the
-sums of the last router steps to say what happened lately.
+A `RoutingLog` updates a few sums for each learnt sample, and a `RoutingReport` gives the figures computed from them.
+The difference of two sums covers the samples between them. So two reports can be subtracted, and the log keeps the sums
+at the last router steps to report on the most recent samples.
 """
 
 from __future__ import annotations
@@ -21,37 +21,36 @@ from driftmoe.state import State, array_of, check_names, count_of, value_of
 from driftmoe.transaction import Changes, assignment, carry_out, planned
 
 WINDOW = 1000
-"""Samples that a report looks back on in `window`, made up to whole mini-batches of the router."""
+"""Number of samples in a report's `window`, rounded up to whole mini-batches of the router."""
 
 ENTROPY, NULL, RIGHT, MISSED = range(4)
-"""Places in the sums over samples."""
+"""Indices of the sums over samples."""
 
 CHOSEN, WEIGHT, VOTED, WAS_RIGHT = range(4)
-"""Rows of the sums over samples of each expert."""
+"""Rows of the sums for each expert."""
 
 
 @dataclass(frozen=True, eq=False)
 class RoutingFigures:
-    """Means over some samples that were learnt; NaN where there is nothing to take the mean of.
+    """Means over learnt samples; NaN if there is nothing to average.
 
-    Figures over all samples up to a later time, less those up to an earlier one, are figures over the samples between:
-    `after - before`.
+    For cumulative figures of the same model, `after - before` gives the figures over the samples in between.
 
     Attributes
     ----------
     n_samples
-        Samples.
+        Number of samples.
     experts
-        Names: `tree 1`, `neighbours (0.002)`, `history`, `head`, the class of a river classifier, or in `moe-task`
-        `class` and the label.
+        Names of the experts: `tree 1`, `neighbours (0.002)`, `history`, `head`, the class of a river classifier, or in
+        `moe-task` `class` and the label.
     sums
         Sums over samples, shape (4,): entropy, share of null experts, right answers, missed answers.
     of_experts
         Sums over samples, shape (4, n_experts): chosen, weight, voted, right.
     replaced
-        Trees that a drift ended, of each expert, shape (n_experts,).
+        Number of trees of each expert that were replaced after drift, shape (n_experts,).
     are_rivals
-        Whether any expert could have answered instead of the mixture: not in `moe-task`.
+        Whether each expert could have answered instead of the mixture, which is not so in `moe-task`.
     """
 
     n_samples: int
@@ -63,15 +62,15 @@ class RoutingFigures:
 
     @property
     def experts_used(self) -> float:
-        """Experts that the policy chose for a sample; null experts are none."""
+        """Mean number of experts that the policy chose for a sample, without null experts."""
         return self._mean(self.of_experts[CHOSEN].sum())
 
     @property
     def entropy(self) -> float:
-        """How undecided the routing was: Shannon's entropy over its maximum; 0 for one expert, 1 for all alike.
+        """Mean Shannon entropy of the routing divided by its maximum: 0 for a single expert, 1 for equal weights.
 
-        In `moe-vote` and `moe-data` it is that of `driftmoe.routing.first_right`, who the router believes to be the
-        first right one, whatever the policy; otherwise that of the weights with which the experts vote.
+        In `moe-vote` and `moe-data`, for any policy, it is the entropy of `driftmoe.routing.first_right`: the router's
+        belief about which expert is the first right one. Otherwise it is the entropy of the voting weights.
         """
         return self._mean(self.sums[ENTROPY])
 
@@ -82,28 +81,28 @@ class RoutingFigures:
 
     @property
     def accuracy(self) -> float:
-        """Share of samples on which the mixture was right before it learnt them."""
+        """Share of samples that the mixture predicted correctly before learning them."""
         return self._mean(self.sums[RIGHT])
 
     @property
     def missed(self) -> float:
-        """Share of samples on which an expert was right and the mixture was not; NaN in `moe-task`."""
+        """Share of samples on which some expert was right but the mixture was not; NaN in `moe-task`."""
         return self._mean(self.sums[MISSED]) if self.are_rivals else math.nan
 
     @property
     def best_single(self) -> float:
-        """Accuracy of the best single expert in hindsight; one that was not asked was not right. NaN in `moe-task`."""
+        """Accuracy of the best single expert in hindsight; NaN in `moe-task`. An expert not asked counts as wrong."""
         right = self.of_experts[WAS_RIGHT]
         return self._mean(right.max(initial=0.0)) if self.are_rivals else math.nan
 
     @property
     def oracle_gap(self) -> float:
-        """The best single expert's accuracy less the mixture's: below 0 where the mixture beats each of its experts."""
+        """Accuracy of the best single expert minus the mixture's; below 0 if the mixture beats each of its experts."""
         return self.best_single - self.accuracy
 
     @property
     def n_replaced(self) -> int:
-        """Trees that a drift ended."""
+        """Number of trees that were replaced after drift."""
         return int(self.replaced.sum())
 
     @property
@@ -118,15 +117,15 @@ class RoutingFigures:
 
     @property
     def expert_accuracy(self) -> np.ndarray:
-        """Share of the samples on which each expert had a vote and was right, shape (n_experts,).
+        """Accuracy of each expert on the samples for which it had a vote, shape (n_experts,).
 
-        In `moe-task` an expert is right when it claims a sample of its class or disowns one of another.
+        In `moe-task` an expert is right if it accepts a sample of its class or rejects a sample of another class.
         """
         voted = self.of_experts[VOTED]
         return self.of_experts[WAS_RIGHT] / np.where(voted > 0.0, voted, math.nan)
 
     def __sub__(self, earlier: RoutingFigures) -> RoutingFigures:
-        """Return the figures over the samples since an earlier report of the same model."""
+        """Return the figures for the samples since an earlier report of the same model."""
         n_new = len(self.experts) - len(earlier.experts)
         return RoutingFigures(
             self.n_samples - earlier.n_samples,
@@ -138,14 +137,14 @@ class RoutingFigures:
         )
 
     def of_all(self) -> dict[str, float | None]:
-        """Return the figures of the whole routing by name, `None` for NaN."""
+        """Return the overall figures by name, with `None` for NaN."""
         names = (
             "experts_used", "entropy", "null_share", "best_single", "oracle_gap", "missed",
         )  # fmt: skip
         return {name: _rounded(getattr(self, name)) for name in names} | {"n_replaced": self.n_replaced}
 
     def of_each(self) -> dict[str, dict[str, float | None]]:
-        """Return the figures of each expert by its name, `None` for NaN."""
+        """Return the figures of each expert by its name, with `None` for NaN."""
         columns = {"usage": self.usage, "weight": self.weight, "accuracy": self.expert_accuracy}
         return {
             expert: {name: _rounded(values[e]) for name, values in columns.items()}
@@ -159,14 +158,14 @@ class RoutingFigures:
 
 @dataclass(frozen=True, eq=False)
 class RoutingReport:
-    """What the routing did on the samples learnt so far.
+    """Statistics of the routing on the samples learnt so far.
 
     Attributes
     ----------
     window
-        Over the last 1000 samples, and at most as many more as make whole mini-batches of the router.
+        Figures over the last 1000 samples, rounded up to whole mini-batches of the router.
     cumulative
-        Over all samples.
+        Figures over all samples.
     """
 
     window: RoutingFigures
@@ -179,9 +178,9 @@ class RoutingLog:
     Parameters
     ----------
     reads_logits
-        Whether entropy is that of logits of "expert i is right"; otherwise that of the weights.
+        Whether entropy is computed from logits of "expert i is right"; otherwise it is computed from the weights.
     is_one_vs_rest
-        Whether expert c says how likely a sample is of class c, and nothing of the others.
+        Whether each expert gives only the probability of its own class.
     """
 
     def __init__(self, *, reads_logits: bool, is_one_vs_rest: bool) -> None:
@@ -193,7 +192,7 @@ class RoutingLog:
 
     @property
     def n_samples(self) -> int:
-        """Samples so far."""
+        """Number of samples so far."""
         return int(self._seen[0])
 
     def add(
@@ -204,7 +203,7 @@ class RoutingLog:
         proba: np.ndarray,
         targets: np.ndarray,
     ) -> None:
-        """Take in some samples; see `plan`."""
+        """Add samples; see `plan`."""
         changes: Changes = []
         self.plan(choice, logits, expert_proba, proba, targets, changes=changes)
         carry_out(changes)
@@ -220,24 +219,24 @@ class RoutingLog:
         replaced: np.ndarray | None = None,
         changes: Changes,
     ) -> None:
-        """Plan to take in some samples.
+        """Plan to add samples.
 
         Parameters
         ----------
         choice
-            Chosen experts, their weights, and how many null experts were chosen.
+            Chosen experts, their weights, and the number of chosen null experts.
         logits
-            Of the router, shape (n_rows, n_logits); `None` where weights are read.
+            Logits of the router, shape (n_rows, n_logits); `None` if entropy is computed from the weights.
         expert_proba
-            Votes before learning, shape (n_rows, n_experts, n_classes), or (n_rows, n_experts) of one-vs-rest experts.
+            Votes before learning, shape (n_rows, n_experts, n_classes); for one-vs-rest experts (n_rows, n_experts).
         proba
-            The mixture's answer, shape (n_rows, n_classes).
+            The mixture's class probabilities, shape (n_rows, n_classes).
         targets
             Class indices, shape (n_rows,).
         replaced
-            If the router takes a step: how many trees of each expert a drift has ended so far.
+            Number of trees of each expert replaced after drift so far; `None` unless the router takes a step.
         changes
-            Gets what is left to do; the arrays above may be written by the changes that come before.
+            The planned changes are added to this list. Earlier changes may write the arrays above.
         """
         of_experts = self._of_experts
         n_new = expert_proba.shape[1] - of_experts.shape[1]
@@ -257,7 +256,7 @@ class RoutingLog:
     def _plan_mark(
         self, n_samples: int, of_experts: np.ndarray, replaced: np.ndarray, changes: Changes
     ) -> None:
-        """Plan to keep the sums as they are when the router takes a step."""
+        """Plan to store the sums at a step of the router."""
         sums, of_each = np.empty_like(self._sums), np.empty_like(of_experts)
         changes.append(partial(sums.__setitem__, ..., self._sums))
         changes.append(partial(of_each.__setitem__, ..., of_experts))
@@ -266,7 +265,7 @@ class RoutingLog:
         changes.append(assignment(self, _steps=steps[n_old:]))
 
     def state(self) -> State:
-        """Return the sums so far, and those at the last steps of the router; see `driftmoe.state`."""
+        """Return the current sums, and those at the last steps of the router; see `driftmoe.state`."""
         n_samples, n_classes = self._seen.tolist()
         steps = [
             {
@@ -286,7 +285,7 @@ class RoutingLog:
         }
 
     def restore(self, state: State) -> None:
-        """Bring a log that was built with the same arguments to a state; see `driftmoe.state`."""
+        """Restore the state of a log that was built with the same arguments; see `driftmoe.state`."""
         check_names(state, ("n_samples", "n_classes", "sums", "of_experts", "steps"), self)
         seen = [count_of(state, name, self) for name in ("n_samples", "n_classes")]
         sums = array_of(state, "sums", np.float64, self._sums.shape, self)
@@ -304,7 +303,7 @@ class RoutingLog:
         self._seen, self._sums, self._of_experts, self._steps = np.array(seen), sums, of_experts, steps
 
     def report(self, experts: Sequence[str], replaced: np.ndarray) -> RoutingReport:
-        """Return what can be said of the samples so far; experts that are named have joined, voting or not."""
+        """Return the figures so far. `experts` names all experts, including new ones that have not voted yet."""
         n_new = len(experts) - self._of_experts.shape[1]
         of_experts = np.pad(self._of_experts, ((0, 0), (0, n_new)))
         names, are_rivals = tuple(experts), not self._is_one_vs_rest
@@ -326,9 +325,9 @@ class RoutingLog:
 
 @part()
 def entropy(p, n, terms):  # type: ignore[no-untyped-def]
-    """Return Shannon's entropy of the first `n` probabilities over its maximum; 0 for one of them.
+    """Return the Shannon entropy of the first `n` probabilities divided by its maximum; 0 if n is 1.
 
-    `terms` is room for as many numbers. They are computed by themselves, so that one instruction does several.
+    `terms` is work space for `n` numbers. They are computed in a loop of their own, which can be vectorised.
     """
     for i in range(n):
         plain = p[i] if p[i] > 0.0 else 1.0
@@ -341,7 +340,7 @@ def entropy(p, n, terms):  # type: ignore[no-untyped-def]
 
 @part()
 def first_right_entropy(logits, p, terms):  # type: ignore[no-untyped-def]
-    """Return the entropy of `routing.first_right` of a row of logits; `p` and `terms` are room for as many numbers."""
+    """Return the entropy of `routing.first_right` for a row of logits. `p` and `terms` are work space of its length."""
     n = 0
     for i in range(logits.shape[0]):
         if logits[i] > -np.inf:
@@ -378,32 +377,34 @@ def tally(  # type: ignore[no-untyped-def]
     sums,
     of_experts,
 ):
-    """Add what happened on each row to the sums, row by row: the same to the last bit in any block.
+    """Add the figures of each row to the sums, row by row, so that the result does not depend on the size of blocks.
 
     Parameters
     ----------
     belief
-        Logits, or weights: what entropy is taken of; shape (n_rows, any).
+        Logits or weights from which entropy is computed, shape (n_rows, any).
     reads_logits
-        Which of the two.
+        Whether `belief` holds logits.
     weights, mask
-        Shape (n_rows, n_experts).
+        Weights and chosen experts, shape (n_rows, n_experts).
     n_null
-        Chosen null experts, shape (n_rows,); or shape (0,) where there are none.
+        Number of chosen null experts, shape (n_rows,); or shape (0,) if the policy has none.
     expert_proba
-        Shape (n_rows, n_experts, n_classes); zeros are no vote. Of one-vs-rest experts (n_rows, n_experts, 1).
+        Votes, shape (n_rows, n_experts, n_classes); for one-vs-rest experts (n_rows, n_experts, 1). An expert with only
+        zeros has no vote.
     is_one_vs_rest
-        Which of the two.
+        Whether the experts are one-vs-rest.
     proba
-        The mixture's answer, shape (n_rows, n_classes).
+        The mixture's class probabilities, shape (n_rows, n_classes).
     targets
-        Shape (n_rows,).
+        Class indices, shape (n_rows,).
     seen
-        Samples and classes before the first row, shape (2,); raised. On a class's first sample nobody can be right.
+        Number of samples and of classes before the first row, shape (2,); updated. On the first sample of a class
+        nobody counts as right.
     sums
-        Result, shape (4,), added to.
+        Result, shape (4,); added to.
     of_experts
-        Result, shape (4, n_experts), added to.
+        Result, shape (4, n_experts); added to.
     """
     scratch, terms = np.empty(belief.shape[1]), np.empty(belief.shape[1])
     n_experts = expert_proba.shape[1]

@@ -1,4 +1,4 @@
-"""Experiments that train mixtures of neural experts under different policies: `driftmoe neural NAME`."""
+"""Experiments that train mixtures of neural experts with different routing policies: `driftmoe neural NAME`."""
 
 from driftmoe.neural.planning import planned_training
 from driftmoe.neural.runs import (

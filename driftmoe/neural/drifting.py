@@ -1,13 +1,13 @@
-"""Experiment `drift`: a small mixture of experts on handwritten digits that drift, test-then-train.
+"""Experiment `drift`: a small mixture of experts on a drifting stream of handwritten digits, test-then-train.
 
-The digits are scikit-learn's 1 797 of 8 × 8 pixels. A stream has five concepts; they differ in the order of the pixels
-(`drift-permutation`), in how the picture is turned (`drift-rotation`) or in which digit has which label
-(`drift-labels`). A third of the digits is held out: with it, forgetting is measured as in Chaudhry et al. 2018 (arXiv
-1801.10112), eq. 3: how much worse each concept but the last is answered at the end than it ever was at the end of one.
-Not of labels: there the same picture has another label in each concept, so that nobody could answer all.
+The digits are scikit-learn's 1 797 pictures of 8 × 8 pixels. A stream has five concepts, which differ in the order of
+the pixels (`drift-permutation`), the rotation of the picture (`drift-rotation`) or the labels of the digits
+(`drift-labels`). A third of the digits is held out to measure forgetting as in Chaudhry et al. 2018 (arXiv 1801.10112),
+eq. 3. For each concept except the last, this is the best accuracy at the end of an earlier concept minus the accuracy
+at the end of the stream. It is not measured for `drift-labels`, where a picture has another label in each concept.
 
-Experts are as wide as makes the size that a policy aims to use the same for all: those of `TopK(1)` have twice the
-hidden units of those of `TopK(2)`, those of `Dense` a quarter.
+The width of experts is chosen so that all policies aim to use the same number of hidden units: experts of `TopK(1)`
+have twice the hidden units of those of `TopK(2)`, and experts of `Dense` a quarter.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from driftmoe.neural.runs import Answered, Cost, Point, Setup, feed_forward, lea
 
 N_CONCEPTS = 5
 BATCH = 16
-"""Digits that are answered, then learnt, at a time."""
+"""Number of digits that are predicted, then learnt, at once."""
 
 WIDTH, N_HIDDEN, RATE = 64, 64, 3e-3
-"""Width of the network, hidden units that a picture uses where the router is balanced, and step size of Adam."""
+"""Width of the network, hidden units used for a picture if the router is balanced, and step size of Adam."""
 
 STRIDE = 20
-"""Mini-batches between two measurements of the cost, and in a window that recovery is read off."""
+"""Mini-batches between two measurements of the cost, and in each window from which recovery is computed."""
 
 SETTINGS = {"width": WIDTH, "n_hidden": N_HIDDEN, "batch": BATCH, "rate": RATE, "n_concepts": N_CONCEPTS}
 PACKAGES = ("scikit-learn",)
@@ -43,7 +43,7 @@ Kind = Literal["permutation", "rotation", "labels"]
 
 @functools.cache
 def digits() -> tuple[Tensor, Tensor, Tensor]:
-    """Return pictures, shape (n, 8, 8) from 0 to 1, labels, and which are held out: every third."""
+    """Return pictures, shape (n, 8, 8), from 0 to 1, labels, and a mask of held-out pictures (every third)."""
     try:
         from sklearn.datasets import load_digits
     except ImportError:
@@ -57,7 +57,7 @@ def digits() -> tuple[Tensor, Tensor, Tensor]:
 
 
 def opened(name: str, limit: int | None, seed: int) -> Drifting:
-    """Return the stream of a seed, of this kind of drift and length."""
+    """Return the stream with this kind of drift, length and seed."""
     kind: Any = name.removeprefix("drift-")
     return Drifting(kind, seed, Drifting.n_steps if limit is None else limit)
 
@@ -68,9 +68,9 @@ class Drifting:
     Parameters
     ----------
     kind
-        What changes from one to the next.
+        What changes from one concept to the next.
     seed
-        Of the permutations and the order of the digits.
+        Seed of the permutations and of the order of the digits.
     n_steps
         Length, in mini-batches.
     """
@@ -90,7 +90,7 @@ class Drifting:
         self._generator_state = generator.get_state()
 
     def concept(self, index: int, *, is_held_out: bool) -> tuple[Tensor, Tensor]:
-        """Return all digits as they are in a concept: inputs, shape (n, 64), and labels."""
+        """Return all digits of a concept: inputs, shape (n, 64), and labels."""
         pictures, labels, held_out = digits()
         rows = held_out == is_held_out
         pictures, labels = pictures[rows], labels[rows]
@@ -119,7 +119,7 @@ class Drifting:
         return digest.hexdigest()
 
     def start(self, setup: Setup, seed: int, n_steps: int) -> TrainingOnDigits:
-        """Return a new network and what trains it; `n_steps` is the stream's own."""
+        """Return the training of a new network; `n_steps` is that of the stream."""
         return TrainingOnDigits(self, setup, seed)
 
 
@@ -135,7 +135,7 @@ def _turned(pictures: Tensor, degrees: float) -> Tensor:
 
 
 class DigitNetwork(nn.Module):
-    """A linear layer, a layer of experts added to it, and logits: inputs of shape (n, 64), logits (n, 10)."""
+    """A linear layer, a residual layer of experts, and an output layer: inputs (n, 64), logits (n, 10)."""
 
     def __init__(self, setup: Setup, seed: int) -> None:
         super().__init__()
@@ -149,7 +149,7 @@ class DigitNetwork(nn.Module):
 
 
 class TrainingOnDigits:
-    """Each mini-batch is answered, then learnt: what counts are the answers before."""
+    """Test-then-train on mini-batches: each is predicted, then learnt."""
 
     def __init__(self, stream: Drifting, setup: Setup, seed: int) -> None:
         self._stream, self._setup, self.cost = stream, setup, Cost()
@@ -160,7 +160,7 @@ class TrainingOnDigits:
         self._held_out: list[list[float]] = []
 
     def points(self, n_steps: int, window: int) -> Iterator[Point]:
-        """Go along the stream, and tell of each window."""
+        """Train on the stream, and yield a point for each window."""
         sums: dict[str, float] = {}
         n = 0
         for step, (inputs, labels) in enumerate(self._stream.batches()):
@@ -186,7 +186,7 @@ class TrainingOnDigits:
         self._held_out.append(self._of_concepts())
 
     def verdict(self) -> tuple[dict[str, float], dict[str, float]]:
-        """Return online accuracy and loss, what drifts cost, accuracy on all concepts at the end, and forgetting."""
+        """Return online accuracy and loss, cost of drifts, final accuracy on all concepts, forgetting, and routing."""
         routing = {name: value / len(self._accuracies) for name, value in self._sums.items()}
         figures = {"accuracy": routing.pop("accuracy"), "loss": routing.pop("loss")}
         windows = [self._accuracies[i : i + STRIDE] for i in range(0, len(self._accuracies), STRIDE)]
@@ -209,7 +209,7 @@ class TrainingOnDigits:
         return logits, F.cross_entropy(logits, labels, reduction="none"), None
 
     def _of_concepts(self) -> list[float]:
-        """Return the accuracy on the held-out digits as they are in each concept."""
+        """Return the accuracy on the held-out digits of each concept."""
         accuracies = []
         with torch.no_grad():
             for index in range(N_CONCEPTS):

@@ -1,4 +1,4 @@
-"""Experiment `lm`: a byte-level transformer with experts for feed-forward layers, on the standard library's sources."""
+"""Experiment `lm`: a byte-level transformer with experts as feed-forward layers, on the standard library's sources."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from driftmoe.neural.runs import (
 )
 
 WIDTH, N_HEADS, N_LAYERS, N_HIDDEN = 128, 4, 4, 256
-"""Of the transformer; the last is the hidden width of one expert, so that two make the usual four times its width."""
+"""Sizes of the transformer. The last is the hidden width of one expert: two make the usual four times the width."""
 
 CONTEXT, BATCH = 128, 16
-"""Bytes that are read at once, and pieces of the text in a step."""
+"""Length of the context in bytes, and number of pieces of text per step."""
 
 RATE = 2e-3
 """Largest step size."""
 
 N_IN_CURVE, N_IN_VERDICT = 64, 512
-"""Held-out pieces for each point of the curve, and for the result."""
+"""Number of held-out pieces for each point of the curve, and for the final result."""
 
 SETTINGS = {
     "width": WIDTH, "n_heads": N_HEADS, "n_layers": N_LAYERS, "n_hidden": N_HIDDEN, "context": CONTEXT, "batch": BATCH,
@@ -43,12 +43,12 @@ PACKAGES: tuple[str, ...] = ()
 
 
 def opened(name: str, limit: int | None, seed: int) -> Language:
-    """Return the text, which is the same with all seeds and at any length."""
+    """Return the text, which is the same for all seeds and limits."""
     return Language()
 
 
 class Block(nn.Module):
-    """A layer of a transformer: attention to what came before, then experts, each on normed rows and added to them."""
+    """A pre-norm transformer layer: causal attention, then experts, each with a residual connection."""
 
     def __init__(self, feed_forward: nn.Module) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class ByteTransformer(nn.Module):
 
 
 class Language:
-    """The text: all files that are learnt from, one behind the other, and those that are held out."""
+    """The text: all training files, concatenated, and all held-out files."""
 
     n_steps = 200
     drifts: Sequence[tuple[int, int]] = ()
@@ -101,12 +101,12 @@ class Language:
         return sources.fingerprint()
 
     def start(self, setup: Setup, seed: int, n_steps: int) -> TrainingOfLanguage:
-        """Return a new transformer and what trains it."""
+        """Return the training of a new transformer."""
         return TrainingOfLanguage(self, setup, seed, n_steps)
 
 
 class TrainingOfLanguage:
-    """Next-byte prediction on pieces drawn at random, the same ones for every setup of a seed."""
+    """Training to predict the next byte, on randomly drawn pieces, which are the same for every setup with a seed."""
 
     def __init__(self, text: Language, setup: Setup, seed: int, n_steps: int) -> None:
         self._text, self._setup, self.cost = text, setup, Cost()
@@ -118,7 +118,7 @@ class TrainingOfLanguage:
         self._rates = warm_then_cosine(self._optimiser, n_steps)
 
     def points(self, n_steps: int, window: int) -> Iterator[Point]:
-        """Train, and ask held-out pieces at the end of each window."""
+        """Train, and evaluate on held-out pieces at the end of each window."""
         for step in range(n_steps):
             places = torch.randint(len(self._text.learnt) - CONTEXT, (BATCH,), generator=self._places)
             pieces = _pieces(self._text.learnt, places)
@@ -130,7 +130,7 @@ class TrainingOfLanguage:
                 yield Point(n_samples, (step + 1) / n_steps, **figures, routing=routing)
 
     def verdict(self) -> tuple[dict[str, float], dict[str, float]]:
-        """Ask more of the held-out pieces."""
+        """Evaluate on more held-out pieces."""
         places = torch.linspace(0, len(self._text.held_out) - CONTEXT - 1, BATCH).long()
         inputs = _pieces(self._text.held_out, places)[:, :-1]
         self.cost.measure(self.model, inputs, torch.ones_like(inputs, dtype=torch.bool))
@@ -156,5 +156,5 @@ class TrainingOfLanguage:
 
 
 def _pieces(text: Tensor, places: Tensor) -> Tensor:
-    """Return the bytes from each place on, one more than are read at once, shape (n, CONTEXT + 1)."""
+    """Return the context at each place and the byte after it, shape (n, CONTEXT + 1)."""
     return text[places[:, None] + torch.arange(CONTEXT + 1)]

@@ -15,13 +15,13 @@ def planned_training(
     Parameters
     ----------
     name
-        `"lm"`, `"adapt"` or `"drift"`, which stands for all kinds of drift; or one of `EXPERIMENTS`.
+        `"lm"`, `"adapt"` or `"drift"` (all kinds of drift); or one of `EXPERIMENTS`.
     setups
-        What routes, each as `Setup.parsed` takes it; `None` for `SETUPS`, and `"mola"` in `"adapt"`.
+        Texts for `Setup.parsed`; `None` for `SETUPS`, and also `"mola"` in `"adapt"`.
     seeds
         Seeds of the weights, of the order of the data and of the drifts.
     steps
-        Steps of the optimiser; `None` for as many as the experiment has by itself.
+        Number of optimiser steps; `None` for the experiment's default.
 
     Raises
     ------

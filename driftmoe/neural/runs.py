@@ -1,4 +1,4 @@
-"""What the experiments share: how a run is named, what routes in it, how it is measured and what its result says."""
+"""Common parts of the experiments: setups of routers and policies, training steps, costs, runs and their results."""
 
 from __future__ import annotations
 
@@ -24,31 +24,31 @@ from driftmoe.nn.moe import make_router
 from driftmoe.routing import Dense, Policy, TopK, as_rule, at_step
 
 N_EXPERTS = 8
-"""Experts in each layer of every experiment."""
+"""Number of experts in each layer of every experiment."""
 
 N_ACTIVE = 2
-"""Experts that a plain network is as wide as."""
+"""Width of a plain network, in experts."""
 
 SETUPS = ("plain", "Dense", "TopK(1, renorm=False)", "TopK(2)", "HARDER_TASKS", "DYNMOLE", "ADAMOE", "frozen")
-"""What is compared by default."""
+"""Setups that are compared by default."""
 
 N_POINTS = 20
-"""Points of a curve."""
+"""Number of points of a curve."""
 
 EXPERIMENTS = ("lm", "adapt", "drift-permutation", "drift-rotation", "drift-labels")
-"""Names of all of them."""
+"""Names of all experiments."""
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What routes in a run.
+    """Router, policy and auxiliary losses of a run.
 
     Attributes
     ----------
     policy
-        Chooses experts; `None` where there are none, but one network of the size of `N_ACTIVE` of them.
+        Policy that chooses experts; `None` for a single network of the size of `N_ACTIVE` experts.
     router
-        Whether the router learns or stays as it was drawn.
+        `"linear"` for a router that learns, `"random"` for one that does not.
     losses
         Weights of auxiliary losses by their names in `LOSSES`.
     by_layer
@@ -62,15 +62,16 @@ class Setup:
 
     @classmethod
     def parsed(cls, text: str) -> Setup:
-        """Return what a text names: a policy or a preset as in model names, or one of three other setups.
+        """Return the setup that a text names: a policy or preset, as in model names, or one of three others.
 
-        These are `plain`, no experts; `frozen` or `frozen(POLICY)`, a random router that does not learn, with `TopK(2)`
-        by default (SMoE-Dropout's, without its growing k); and `mola`, `TopK(2)` with more experts in higher layers.
+        These are `plain`, without experts; `frozen` or `frozen(POLICY)`, a random router that does not learn, by
+        default with `TopK(2)` (as in SMoE-Dropout, without its growing k); and `mola`, `TopK(2)` with more experts in
+        higher layers.
 
         Raises
         ------
         ValueError
-            If it names none of these.
+            If the text names no setup.
 
         Examples
         --------
@@ -91,14 +92,14 @@ class Setup:
         return cls(policy, "random") if frozen else cls(policy, losses=as_rule(policy).auxiliary)
 
     def loss(self, results: Iterable[MoEOutput]) -> Tensor | float:
-        """Return the weighted sum of the auxiliary losses, each layer's on its own."""
+        """Return the weighted sum of the auxiliary losses, which are computed for each layer separately."""
         return sum(
             (weight * LOSSES[name](result) for result in results for name, weight in self.losses.items()), 0.0
         )
 
     @property
     def n_active(self) -> float:
-        """Experts that a row uses where the router is balanced: what the policy aims at, not what comes of it."""
+        """Number of experts that a row uses if the router is balanced: the policy's aim, not a measured value."""
         if self.policy is None:
             return N_ACTIVE
         return at_step(self.policy, 0).n_active(N_EXPERTS, otherwise=N_ACTIVE)
@@ -112,12 +113,12 @@ LOSSES: dict[str, Callable[[MoEOutput], Tensor]] = {
     "entropy": lambda result: result.losses["entropy"],
     "entropy_nats": lambda result: entropy_loss(result.routing.logits, normalize=False, rows=result.rows),
 }
-"""Balance by counted places (with averaged nulls where there are some) or by weights, through which the gradient goes
-too; entropy of the routing as the policy measures it, from 0 to 1, or Shannon's in nats."""
+"""Load balance by places (averaged over null experts, if there are some) or by weights, through which gradients flow;
+entropy of the routing as the policy measures it, from 0 to 1, or Shannon entropy in nats."""
 
 
 def check_setup(text: str, experiment_name: str, n_steps: int) -> None:
-    """Refuse a setup that cannot be read, or that an experiment has no place for at any of its steps."""
+    """Raise ValueError if a setup cannot be read, or does not fit the experiment at one of its steps."""
     setup = Setup.parsed(text)
     if setup.by_layer and experiment_name != "adapt":
         raise ValueError(
@@ -139,20 +140,20 @@ def check_setup(text: str, experiment_name: str, n_steps: int) -> None:
 
 @dataclass(frozen=True)
 class Point:
-    """What a run knows at the end of a window.
+    """Figures of a run at the end of a window.
 
     Attributes
     ----------
     n_samples
-        Bytes, lines or pictures learnt so far.
+        Number of bytes, lines or pictures learnt so far.
     share
-        Of the whole run, from 0 to 1.
+        Share of the run that is done, from 0 to 1.
     accuracy
-        A share: of held-out questions answered rightly, or of a stream's samples in the window.
+        Accuracy on held-out samples, or on a stream's samples in the window; a share.
     loss
-        Mean cross-entropy of the same, nats.
+        Mean cross-entropy on the same samples, in nats.
     routing
-        Of the same rows, as `routing_figures` returns it.
+        Figures of the routing on the same samples, as `routing_figures` returns them.
     """
 
     n_samples: int
@@ -170,20 +171,20 @@ FLOPS = {
     torch.ops.aten._grouped_mm: _grouped_mm_flops,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop(q, k, v),
 }
-"""What torch's counter does not know."""
+"""Operations that torch's counter does not know."""
 
 
 class Cost:
-    """What rows cost that passed through a model: means over all that was measured.
+    """Mean cost of a row in the forward pass of a model.
 
     Attributes
     ----------
     flops
-        Floating-point operations of matrix products in a forward pass, as they are done, per row.
+        Floating-point operations of matrix products per row, as they were executed.
     expert_flops
-        Those of them that the experts chosen for a row need, whether others were computed as well or not.
+        Floating-point operations that the experts chosen for a row need, even if more were executed.
     n_active
-        Parameters that a row meets.
+        Number of parameters that are used for a row.
     """
 
     def __init__(self) -> None:
@@ -191,7 +192,7 @@ class Cost:
         self._n_rows = 0
 
     def measure(self, model: nn.Module, inputs: Any, rows: Tensor) -> None:
-        """Let rows pass; `rows`, bool, are those that count, in the shape of what the layers of experts meet."""
+        """Run the model on inputs. `rows`, bool, marks the rows that count, in the shape of the experts' rows."""
         counter = FlopCounterMode(display=False, custom_mapping=FLOPS)
         with torch.no_grad(), counter, record(model) as records:
             model(inputs)
@@ -211,16 +212,16 @@ class Cost:
 
 
 class Training(Protocol):
-    """A model, its data, and what trains it."""
+    """A model, its data and its optimiser."""
 
     model: nn.Module
     cost: Cost
 
     def points(self, n_steps: int, window: int) -> Iterator[Point]:
-        """Train for so many steps, and tell every `window` steps and at the end."""
+        """Train for `n_steps` steps, and yield a point every `window` steps and at the end."""
 
     def verdict(self) -> tuple[dict[str, float], dict[str, float]]:
-        """Return the figures of the whole run, `accuracy` and `loss` among them, and those of its routing."""
+        """Return the figures of the whole run, including `accuracy` and `loss`, and those of its routing."""
 
 
 class Experiment(Protocol):
@@ -233,11 +234,11 @@ class Experiment(Protocol):
         """Return a hash of the data."""
 
     def start(self, setup: Setup, seed: int, n_steps: int) -> Training:
-        """Return a new model and what trains it."""
+        """Return the training of a new model."""
 
 
 def routing_figures(setup: Setup, results: Sequence[MoEOutput]) -> dict[str, float]:
-    """Return the means over rows and layers of experts used, entropy, and share of nulls; nothing without a policy."""
+    """Return means over rows and layers: experts used, entropy, share of null experts. Empty without a policy."""
 
     def mean(name: str) -> float:
         return torch.cat([_of_rows(result, name).double() for result in results]).mean().item()
@@ -256,7 +257,7 @@ def _of_rows(result: MoEOutput, name: str) -> Tensor:
 
 
 def feed_forward(setup: Setup, n_features: int, n_hidden: int, seed: int) -> nn.Module:
-    """Return a layer of experts of `n_hidden` units each, or one network as wide as `N_ACTIVE` of them."""
+    """Return a layer of experts with `n_hidden` units each, or a single network as wide as `N_ACTIVE` of them."""
     if setup.policy is None:
         one = FeedForwardExperts(1, n_features, N_ACTIVE * n_hidden, activation="gelu", bias=True, seed=seed)
         return Injected(MoELayer(_no_choice, one, Dense()))
@@ -270,14 +271,14 @@ def _no_choice(x: Tensor) -> Tensor:
 
 
 def seeded(make: Callable[[], nn.Module], seed: int) -> nn.Module:
-    """Return a module whose weights are those of this seed; the state of torch's own generator stays."""
+    """Return a module with weights drawn from this seed. The state of torch's global generator does not change."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return make()
 
 
 Answered = tuple[Tensor, Tensor, Tensor | None]
-"""Of a mini-batch: answers, the loss of each row, and which of the rows that experts met count (`None`: all)."""
+"""For a mini-batch: answers, the loss of each row, and a mask of the experts' rows that count (`None` for all)."""
 
 
 def learn(
@@ -287,12 +288,12 @@ def learn(
     step: int,
     ask: Callable[[], Answered],
 ) -> tuple[Tensor, Tensor, dict[str, float]]:
-    """Take one step; return the answers and losses that it began with, and the figures of the routing.
+    """Take one optimiser step. Return the answers and losses from before the step, and the figures of the routing.
 
     Parameters
     ----------
     ask
-        Calls the model.
+        Calls the model on the mini-batch.
     """
     if setup.policy is not None:
         for module in model.modules():
@@ -307,14 +308,14 @@ def learn(
 
 
 def asked(model: nn.Module, ask: Callable[[], Answered]) -> tuple[Tensor, Tensor, list[MoEOutput]]:
-    """Return answers, losses, and what the layers of experts said, of the rows that count."""
+    """Return answers, losses, and the results of the layers of experts for the rows that count."""
     with record(model) as records:
         answers, losses, rows = ask()
     return answers, losses, [result if rows is None else replace(result, rows=rows) for _, result in records]
 
 
 def warm_then_cosine(optimiser: torch.optim.Optimizer, n_steps: int) -> torch.optim.lr_scheduler.LambdaLR:
-    """Let the step size rise over the first twentieth of the steps, then fall to a tenth along a cosine."""
+    """Return a schedule: the step size rises over the first twentieth of the steps, then falls to 10% by a cosine."""
     n_warm = max(n_steps // 20, 1)
 
     def factor(step: int) -> float:
@@ -326,21 +327,21 @@ def warm_then_cosine(optimiser: torch.optim.Optimizer, n_steps: int) -> torch.op
 
 @dataclass(frozen=True)
 class NeuralRun(Run):
-    """A run of a neural experiment: its `stream` is the experiment, its `model` a `Setup` as text.
+    """A run of a neural experiment: `stream` is the name of the experiment, `model` the text of a `Setup`.
 
-    Its `limit` counts steps of the optimiser, its `window` the steps between two points of the curve.
+    `limit` is the number of optimiser steps, `window` the number of steps between two points of the curve.
     """
 
     def parameters(self) -> dict[str, Any]:
-        """Return what routes and the sizes of the experiment, as JSON can hold it."""
+        """Return the setup and the sizes of the experiment, in a form that JSON can hold."""
         setup = Setup.parsed(self.model)
         routes = {"policy": repr(setup.policy), "router": setup.router, "losses": dict(setup.losses)}
         return routes | {"n_experts": N_EXPERTS} | _module(self.stream).SETTINGS
 
     def do(self, stream: Experiment) -> Iterator[News]:
-        """Train a model; `stream` is the experiment that `open_experiment` returns. Otherwise as `Run.do`."""
+        """Train a model, as in `Run.do`. `stream` is the experiment that `open_experiment` returns."""
         experiment.check_fingerprint(self, stream)
-        torch.set_num_threads(1)  # one seed beside another uses the cores better
+        torch.set_num_threads(1)  # running several seeds at once uses the cores better
         n_steps = self.limit or stream.n_steps
         training = stream.start(Setup.parsed(self.model), self.seed, n_steps)
         curve: list[dict[str, Any]] = []
@@ -404,21 +405,21 @@ def open_experiment(name: str, limit: int | None, seed: int) -> Experiment:
     name
         One of `EXPERIMENTS`.
     limit
-        Steps of the optimiser; `None` for as many as the experiment has by itself.
+        Number of optimiser steps; `None` for the experiment's default.
     seed
-        Of a stream that drifts; the others have the same data with all seeds.
+        Seed of a drifting stream. The other experiments have the same data for all seeds.
 
     Raises
     ------
     ValueError
-        If there is none of that name, it has no room for so few steps, or what it needs is not installed.
+        If the name is unknown, there are too few steps, or a required package is not installed.
     """
     opened: Experiment = _module(name).opened(name, limit, seed)
     return opened
 
 
 def _module(name: str) -> Any:
-    """Return the module of an experiment; each brings packages or data that the others do not need."""
+    """Return the module of an experiment, imported late: each needs packages or data that the others do not."""
     if name not in EXPERIMENTS:
         raise ValueError(f"unknown experiment {name!r}; available: {', '.join(EXPERIMENTS)}")
     module = {"lm": "language", "adapt": "adapting"}.get(name, "drifting")

@@ -1,7 +1,7 @@
-"""The Python standard library's own sources as text to learn from: every machine has them, and they are real.
+"""The sources of Python's standard library as a data set: real text that is on every machine.
 
-A part of the files is held out, chosen by their names, so that it is the same part with every seed. Other versions of
-Python have other sources: `fingerprint` tells them apart.
+Held-out files are chosen by their names, so that they are the same for every seed. Sources differ between versions of
+Python; `fingerprint` tells them apart.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HELD_OUT = 0.2
-"""Share of the files that no model learns from."""
+"""Share of the files that are held out."""
 
 LEFT_OUT = {
     "site-packages",
@@ -31,10 +31,10 @@ LEFT_OUT = {
     "encodings",
     "__pycache__",
 }
-"""Folders that are not the library itself, but tests, tools or tables, or that other packages write to."""
+"""Folders that are skipped: tests, tools and tables, and folders to which other packages write."""
 
 OF_THE_BUILD = ("_sysconfigdata", "config-")
-"""How the names of what tells how this Python was built begin."""
+"""Prefixes of build-configuration modules, which are skipped."""
 
 
 @dataclass(frozen=True)
@@ -47,19 +47,19 @@ class Source:
 
     @property
     def package(self) -> str | None:
-        """First folder of its path; `None` for a module that lies in none."""
+        """First folder of the path; `None` for a top-level module."""
         folder, slash, _ = self.path.partition("/")
         return folder if slash else None
 
 
 @functools.cache
 def sources() -> tuple[Source, ...]:
-    """Return the files of the standard library, by path.
+    """Return the files of the standard library, sorted by path.
 
     Raises
     ------
     ValueError
-        If there are none, as in an interpreter that keeps its library in an archive.
+        If there are none, for example because the interpreter keeps its library in an archive.
     """
     root = Path(sysconfig.get_path("stdlib"))
     found = []
@@ -80,7 +80,7 @@ def _is_held_out(path: str) -> bool:
 
 @functools.cache
 def fingerprint() -> str:
-    """Return the SHA-256 of all files, their paths included."""
+    """Return the SHA-256 of all files, including their paths."""
     digest = hashlib.sha256()
     for source in sources():
         digest.update(f"{source.path}\0{source.text}\0".encode(errors="replace"))
@@ -89,16 +89,16 @@ def fingerprint() -> str:
 
 @dataclass(frozen=True)
 class Line:
-    """A line of source, as a question.
+    """A line of source with its label in a task.
 
     Attributes
     ----------
     text
-        What is asked about.
+        The line.
     target
-        The right answer, one of the classes of its task.
+        The label, one of the classes of the task.
     is_held_out
-        As of its file.
+        Whether the line's file is held out.
     """
 
     text: str
@@ -107,28 +107,28 @@ class Line:
 
 
 N_CLASSES = 8
-"""Packages and keywords that are asked for: the most frequent ones."""
+"""Greatest number of classes in a task; the most frequent ones are used."""
 
 N_HELD_OUT = 100
-"""Held-out lines that each answer has at least."""
+"""Least number of held-out lines of a class."""
 
 KEYWORD = re.compile(rf"\b({'|'.join(keyword.kwlist)})\b")
 
 SHORTEST = 12
-"""Characters below which a line says too little."""
+"""Least number of characters of a line."""
 
 
 @functools.cache
 def tasks() -> dict[str, tuple[Line, ...]]:
-    """Return three tasks on lines of the sources.
+    """Return three classification tasks on lines of the sources.
 
     Returns
     -------
     lines
-        By task: `package`, which package a line comes from (of the eight with most lines); `kind`, whether it is code,
-        of a docstring or a comment, without the marks that would give it away; and `keyword`, which keyword stands
-        where the line has been blanked (of the eight most frequent ones). No line is there twice, and none that is held
-        out is learnt as well or has two answers: a table of all lines learnt would not know one.
+        By task: `package`, the package of a line (one of the eight with the most lines); `kind`, whether the line is
+        code, docstring or comment, without quotes and comment signs; and `keyword`, the keyword that was masked in a
+        line of code (one of the eight most frequent). No line occurs twice. No held-out line is also a training line or
+        has two labels, so memorised lines are of no use.
     """
     package, kind, blanked = [], [], []
     for source in sources():
@@ -148,7 +148,7 @@ def tasks() -> dict[str, tuple[Line, ...]]:
 
 
 def _of_largest(lines: list[Line]) -> tuple[Line, ...]:
-    """Keep each line once, held out only where it is new and has one answer, and the most frequent answers."""
+    """Return each line once, for the most frequent classes. Held-out lines are kept if they are new and unambiguous."""
     lines = list(dict.fromkeys(lines))
     learnt = {line.text for line in lines if not line.is_held_out}
     n_answers = Counter(line.text for line in lines if line.is_held_out)
@@ -164,15 +164,15 @@ def _of_largest(lines: list[Line]) -> tuple[Line, ...]:
 
 
 def _kinds(source: Source) -> tuple[list[str], list[str], list[str]]:
-    """Return a file's lines of code, of docstrings and of comments, stripped, without quotes and comment signs.
+    """Return a file's lines of code, docstrings and comments, stripped, without quotes and comment signs.
 
-    Other strings of several lines are none of these, nor is code with a comment behind it.
+    Other multi-line strings, and lines of code with a comment, are skipped.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of old escapes in strings
+            warnings.simplefilter("ignore")  # about invalid escapes in strings
             tree = ast.parse(source.text)
-    except SyntaxError:  # some files are broken on purpose
+    except SyntaxError:  # some files contain errors on purpose
         return [], [], []
     in_docstring: set[int] = set()
     in_string: set[int] = set()

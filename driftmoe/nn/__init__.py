@@ -1,4 +1,4 @@
-"""Neural mixtures of experts: layers behind the routers, policies and losses that trees have on a stream."""
+"""Neural mixtures of experts: layers that use the same routing policies and losses as the mixtures of trees."""
 
 from driftmoe.nn.adapters import (
     ParameterCounts,

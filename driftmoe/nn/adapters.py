@@ -1,4 +1,4 @@
-"""Put layers of experts into a model that exists, whatever made it; look into them; save and load them alone."""
+"""Layers of experts injected into an existing model, and their routing, parameter counts, saving and loading."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from driftmoe.nn.moe import MoELayer, MoEOutput
 
 
 class Injected(nn.Module):
-    """A layer of experts in the place of a module that answered with a tensor.
+    """A layer of experts in place of a module that returned a tensor.
 
     Parameters
     ----------
     moe
-        The layer; its routing and losses are had by `record`.
+        The layer. `record` gives its routing and losses.
     """
 
     def __init__(self, moe: MoELayer) -> None:
@@ -40,39 +40,39 @@ def inject(
     n_experts: int | Sequence[int],
     seed: int | None = None,
 ) -> dict[str, MoELayer]:
-    """Replace modules of a model by layers of experts, and freeze the rest of it.
+    """Replace modules of a model by layers of experts, and freeze the rest of the model.
 
     Parameters
     ----------
     model
-        Any torch model; it is changed.
+        Any torch model; it is modified.
     targets
-        Names of modules, or the ends of names: `"query"` is every `encoder.layer.3.attention.self.query`.
+        Names of modules, or endings of names: `"query"` matches `encoder.layer.3.attention.self.query`.
     make
-        Makes a layer of a module, called as `make(module, n_experts=..., seed=...)`: `lora_layer`, `smora`, `mora`,
-        `flylora` or `upcycled_layer`, the rest of their arguments filled in by `functools.partial`.
+        Turns a module into a layer, called as `make(module, n_experts=..., seed=...)`: `lora_layer`, `smora`, `mora`,
+        `flylora` or `upcycled_layer`, with their other arguments set by `functools.partial`.
     n_experts
-        For each layer; or for each block of the model, of which a name's first number is the index, as `layer_counts`
-        gives them (MoLA).
+        Number of experts in each layer; or a list with the number for each block of the model, as `layer_counts` gives
+        it (MoLA). The first number in a module's name is the index of its block.
     seed
-        Of the weights, drawn differently for each layer; None draws afresh.
+        Seed of the weights, which differ between layers; `None` for new random weights each time.
 
     Returns
     -------
     layers
-        The new layers by the names of what they replace, in the order of the model.
+        The new layers by the names of the modules that they replace, in the order of the model.
 
     Raises
     ------
     ValueError
-        If a target names nothing, something injected before, part of another target, or of a module of torch's that
-        does not call its layers; or if `n_experts` has no number for a block.
+        If a target matches no module, an injected module, part of another target, or part of a torch module that does
+        not call its layers; or if `n_experts` has no number for a block.
 
     Notes
     -----
-    What learns afterwards are routers and experts; other parts, such as a new head, where the caller calls
-    `requires_grad_()` on them. What needs a state that goes from layer to layer (`RecurrentRouter`) cannot be injected:
-    build such a model of layers.
+    Afterwards only routers and experts are trainable. For other parts, such as a new head, call `requires_grad_()`. A
+    `RecurrentRouter` cannot be injected, because its state must pass from layer to layer; write the model with such
+    layers instead.
 
     Examples
     --------
@@ -129,18 +129,18 @@ def inject(
 
 
 WITH_A_PATH_OF_THEIR_OWN = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
-"""Torch's own modules that do not always call the layers within."""
+"""Torch modules that do not always call their inner layers."""
 
 
 def layer_counts(n_layers: int, counts: Sequence[int]) -> list[int]:
-    """Return how many experts each layer has if equal runs of layers have so many, from the first to the last.
+    """Return the number of experts in each layer if the layers form groups of equal length, from first to last.
 
     Parameters
     ----------
     n_layers
         Number of layers, a multiple of `len(counts)`.
     counts
-        Experts in each run. MoLA gives more to higher layers: 2, 4, 6, 8.
+        Number of experts per layer in each group. MoLA gives higher layers more: 2, 4, 6, 8.
 
     References
     ----------
@@ -161,19 +161,19 @@ def layer_counts(n_layers: int, counts: Sequence[int]) -> list[int]:
 
 @contextmanager
 def record(model: nn.Module) -> Iterator[list[tuple[str, MoEOutput]]]:
-    """Gather what the layers of experts in a model answer while it runs: their routing and losses.
+    """Record the results of all layers of experts in a model while it runs: their routing and losses.
 
-    A model hands on tensors alone, so that what its layers return besides has to be caught on its way.
+    The model itself passes only tensors on, so that the rest of each result must be recorded by hooks.
 
     Parameters
     ----------
     model
-        Any torch model with `MoELayer`s in it.
+        Any torch model that contains `MoELayer`s.
 
     Yields
     ------
     records
-        A list that gets the name and the result of each layer each time that it is called.
+        A list to which each call of a layer appends the layer's name and result.
 
     Examples
     --------
@@ -209,11 +209,11 @@ class ParameterCounts(NamedTuple):
     Attributes
     ----------
     total
-        All of them.
+        All parameters.
     trainable
-        Those that an optimiser may change.
+        Parameters that require gradients.
     active
-        Those that a row meets on average: without those of experts that it did not choose.
+        Mean number of parameters used for a row, without those of experts that it did not choose.
     """
 
     total: int
@@ -229,12 +229,12 @@ def count_parameters(model: nn.Module, records: Iterable[tuple[str, MoEOutput]] 
     model
         Any torch model.
     records
-        What `record` gathered, which says how many experts rows chose. A layer without a record counts as a whole.
+        Result of `record`, from which the number of chosen experts is taken. Layers without a record count fully.
 
     Returns
     -------
     counts
-        A parameter that several modules share counts once.
+        Parameters that several modules share count once.
     """
     parameters = list(model.parameters())
     total = sum(p.numel() for p in parameters)
@@ -251,14 +251,16 @@ def count_parameters(model: nn.Module, records: Iterable[tuple[str, MoEOutput]] 
 
 
 def save_adapter(model: nn.Module, path: str | PathLike[str]) -> None:
-    """Write what was injected into a model, and what else in it may learn, to a safetensors file; not the frozen rest.
+    """Save the injected and the other trainable parameters of a model, without frozen ones, to a safetensors file.
+
+    Needs `driftmoe[nn]`.
 
     Parameters
     ----------
     model
-        A model that `inject` has changed.
+        A model that `inject` has modified.
     path
-        Where; needs `driftmoe[nn]`.
+        File to write.
     """
     from safetensors.torch import save_file
 
@@ -267,19 +269,19 @@ def save_adapter(model: nn.Module, path: str | PathLike[str]) -> None:
 
 
 def load_adapter(model: nn.Module, path: str | PathLike[str]) -> None:
-    """Read into a model what `save_adapter` wrote.
+    """Load a file of `save_adapter` into a model. Needs `driftmoe[nn]`.
 
     Parameters
     ----------
     model
         The same model, injected in the same way.
     path
-        Where; needs `driftmoe[nn]`.
+        File to read.
 
     Raises
     ------
     ValueError
-        If names or shapes differ from the model's; then nothing is changed.
+        If names or shapes differ from the model's. The model is then unchanged.
     """
     from safetensors.torch import load_file
 
@@ -297,7 +299,7 @@ def load_adapter(model: nn.Module, path: str | PathLike[str]) -> None:
 
 
 def _adapter(model: nn.Module) -> dict[str, Tensor]:
-    """Tensors by name: of injected layers all but what they were put around, and what else may learn."""
+    """Return tensors by name: those of injected layers except the adapted layers, and other trainable parameters."""
     tensors = {
         name: parameter.data for name, parameter in model.named_parameters() if parameter.requires_grad
     }

@@ -1,4 +1,4 @@
-"""Networks in the place of trees: the online mixture of experts whose experts are small networks."""
+"""The online mixture of experts with small networks in place of trees."""
 
 from __future__ import annotations
 
@@ -14,51 +14,52 @@ from driftmoe.mixture import MIXTURES, PerClass
 from driftmoe.routing import Policy
 
 VARIANTS = tuple(name for name, mixture in MIXTURES.items() if mixture is not PerClass)
-"""A network tells all classes apart."""
+"""Variants with multiclass experts, which networks are."""
 
 
 class NeuralMoEClassifier(DriftMoEClassifier):
-    """Online mixture of experts that are small networks, behind the router, the policies and the gate of trees.
+    """Online mixture of small networks, with the same router, policies and gate as the mixture of trees.
 
-    All that `driftmoe.DriftMoEClassifier` says of input, labels, blocks and errors holds, so that trees and networks
-    can be compared as experts on any stream, and mixed: `extras` may name experts of other kinds, trees among them.
+    Input, labels, blocks and errors are as in `driftmoe.DriftMoEClassifier`. So trees and networks can be compared as
+    experts on any stream. They can also be mixed, because `extras` may contain experts of other kinds, such as trees.
 
     Parameters
     ----------
     variant
-        How experts share the work and who answers: `"driftmoe"`, `"moe-vote"` or `"moe-data"`, as in
+        How the experts share the work, and which of them answer: `"driftmoe"`, `"moe-vote"` or `"moe-data"`, as in
         `DriftMoEClassifier`.
     n_experts
         Number of networks; default: 12.
     expert_hidden
-        Widths of the hidden layers of each.
+        Widths of the hidden layers of each network.
     expert_rate
-        Step size of their optimiser (Adam).
+        Step size of the networks' optimiser (Adam).
     top_k, policy, gate, hidden, learning_rate
-        Of the router, as in `DriftMoEClassifier`, with its defaults.
+        Settings of the router, with the same defaults as in `DriftMoEClassifier`.
     extras
         Experts of other kinds in `"driftmoe"`; default: `("head",)`, the router's own class probabilities.
     batch_size
-        Samples between two steps of router and networks; default: 16.
+        Number of samples between two gradient steps of router and networks; default: 16.
     seed
-        Source of all first weights and of the Poisson weights of `"driftmoe"`.
+        Seed of all initial weights and of the Poisson weights of `"driftmoe"`.
 
     Raises
     ------
     TypeError
-        If an argument is of the wrong type.
+        If an argument has the wrong type.
     ValueError
-        If an argument is out of range, or would have no effect.
+        If an argument is out of range or would have no effect.
 
     Notes
     -----
-    Networks read what the router reads: numbers standardised online, and a column for each nominal value. Each descends
-    on the cross-entropy of the samples that it is taught, weighted in `"driftmoe"` as often as a Poisson draw says,
-    which makes them differ. They step together, once a mini-batch; before the first step they have no vote.
+    Networks read the same inputs as the router: numbers standardised online, and a column for each nominal value. Each
+    network minimises the cross-entropy of the samples that it learns by gradient descent. In `"driftmoe"` the samples
+    have Poisson weights, which makes the networks differ. All networks take a step together, once per mini-batch.
+    Before the first step they have no vote.
 
     See Also
     --------
-    driftmoe.DriftMoEClassifier : the same of Hoeffding trees.
+    driftmoe.DriftMoEClassifier : the same with Hoeffding trees.
     driftmoe.nn.MoELayer : experts within a network, trained end to end.
 
     Examples

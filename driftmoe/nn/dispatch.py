@@ -1,14 +1,14 @@
-"""Bring rows to the experts that they chose, and the experts' answers back.
+"""Dispatch of rows to their chosen experts, and combination of the experts' outputs.
 
-A `Plan` (`Routing.plan`) lists the chosen pairs of row and expert, sorted by expert. `spread` makes one line of each
-pair, `expert_linear` multiplies the lines of an expert with that expert's matrix, `collect` adds up the weighted lines
-of a row. No pair is dropped, none that was not chosen is computed, and a null expert has no pair.
+A `Plan` (`Routing.plan`) lists the chosen pairs of row and expert, sorted by expert. `spread` makes one line for each
+pair, `expert_linear` multiplies each line by the matrix of its expert, and `collect` adds up the weighted lines of each
+row. No chosen pair is dropped, no other pair is computed, and null experts have no pairs.
 
-`expert_linear` has three ways to the same product, and takes the one that is fastest where it can be taken:
+`expert_linear` computes the product in the fastest of three ways that is possible:
 
 - `by_groups`: one call of `torch.nn.functional.grouped_mm`;
-- `by_segments`: one product for each expert that has lines, for what `grouped_mm` does not take;
-- `by_gathering`: a copy of an expert's matrix for each line, for a line or two, where calls cost more than products.
+- `by_segments`: one product for each expert that has lines, for inputs that `grouped_mm` does not support;
+- `by_gathering`: a copy of an expert's matrix for each line, for very few lines, where calls cost more than products.
 """
 
 from __future__ import annotations
@@ -24,47 +24,47 @@ from torch import Tensor
 from driftmoe.routing import Plan
 
 FEW_LINES, SMALL_MATRIX = 4, 1 << 16
-"""As many lines, of matrices of so many elements, are quicker by gathering."""
+"""Gathering is fastest for at most this many lines, and matrices of at most this many elements."""
 
 
 def spread(x: Tensor, plan: Plan) -> Tensor:
-    """Repeat each row for each expert that it chose; (n_rows, n) -> (n_pairs, n), the lines of an expert together."""
-    return x.index_select(0, plan.rows)  # x[plan.rows] is the same, several times slower both ways
+    """Repeat each row for each of its chosen experts, grouped by expert; (n_rows, n) -> (n_pairs, n)."""
+    return x.index_select(0, plan.rows)  # x[plan.rows] is several times slower, forward and backward
 
 
 def collect(lines: Tensor, plan: Plan, n_rows: int) -> Tensor:
-    """Add up the weighted lines of each row; (n_pairs, n) -> (n_rows, n), zeros for a row without an expert.
+    """Add up the weighted lines of each row; (n_pairs, n) -> (n_rows, n), zeros for a row without experts.
 
-    Sums are taken in the precision of the weights, float32 at least, and returned in that of the lines.
+    Sums are computed in the precision of the weights, float32 or wider, and returned in the type of the lines.
     """
     weighted = lines * plan.weights[:, None]
-    if n_rows == 1:  # fewer calls
+    if n_rows == 1:  # needs fewer calls
         return weighted.sum(0, keepdim=True).to(lines.dtype)
     total = weighted.new_zeros(n_rows, lines.shape[-1]).index_add(0, plan.rows, weighted)
     return total.to(lines.dtype)
 
 
 def expert_linear(lines: Tensor, weight: Tensor, plan: Plan, bias: Tensor | None = None) -> Tensor:
-    """Multiply each line with the matrix of its expert.
+    """Multiply each line by the matrix of its expert.
 
     Parameters
     ----------
     lines
-        What `spread` gives, shape (n_pairs, n_in).
+        Result of `spread`, shape (n_pairs, n_in).
     weight
         A matrix for each expert, shape (n_experts, n_in, n_out).
     plan
-        Whose line is whose.
+        The pairs of row and expert.
     bias
-        What is added for each expert, shape (n_experts, n_out).
+        A bias for each expert, shape (n_experts, n_out).
 
     Returns
     -------
     lines
-        Shape (n_pairs, n_out); in the type that autocast asks for, where it is on.
+        Shape (n_pairs, n_out), in autocast's type if autocast is on.
     """
     device = lines.device.type
-    if torch.is_autocast_enabled(device):  # `grouped_mm` does not take part in it
+    if torch.is_autocast_enabled(device):  # autocast does not cover `grouped_mm`
         dtype = torch.get_autocast_dtype(device)
         lines, weight = lines.to(dtype), weight.to(dtype)
     if len(lines) <= FEW_LINES and weight.shape[1] * weight.shape[2] <= SMALL_MATRIX:
@@ -77,24 +77,24 @@ def expert_linear(lines: Tensor, weight: Tensor, plan: Plan, bias: Tensor | None
 
 
 def by_groups(lines: Tensor, weight: Tensor, plan: Plan) -> Tensor:
-    """One call for all experts; what it takes, `can_group` tells."""
+    """Multiply in one call for all experts; see `can_group` for its conditions."""
     return F.grouped_mm(lines, weight, offs=plan.offsets[1:])
 
 
 def by_segments(lines: Tensor, weight: Tensor, plan: Plan) -> Tensor:
-    """One product for each expert that has lines."""
+    """Multiply in one product for each expert that has lines."""
     return _segment_mm(lines, weight, plan.offsets)
 
 
 def by_gathering(lines: Tensor, weight: Tensor, plan: Plan) -> Tensor:
-    """A batch of products, one for each line."""
+    """Multiply in a batch of products, one for each line."""
     return torch.bmm(lines[:, None], weight.index_select(0, plan.experts))[:, 0]
 
 
 def can_group(lines: Tensor, weight: Tensor) -> bool:
-    """Whether `torch.nn.functional.grouped_mm` takes these: rows of whole 16 bytes, and few types.
+    """Return whether `grouped_mm` supports these inputs: rows of a multiple of 16 bytes, and few types.
 
-    On a GPU it is made for bfloat16, from compute capability 8 on; `torch.compile` knows it for nothing else.
+    On a GPU it supports bfloat16 alone, from compute capability 8. `torch.compile` also supports bfloat16 alone.
     """
     if not hasattr(F, "grouped_mm"):  # torch before 2.10
         return False
@@ -111,16 +111,16 @@ def can_group(lines: Tensor, weight: Tensor) -> bool:
     )
 
 
-# Operators of our own, each the other's gradient. A loop over `weight[e]` that autograd saw would make a gradient of
-# the size of all experts for each of them, one over `weight.unbind()` would copy each gradient once more, and compiled
-# code would break at either.
+# Custom operators, each of which is the gradient of the other. If autograd saw a loop over `weight[e]`, it would
+# allocate a gradient of the size of all experts for each expert. A loop over `weight.unbind()` would copy each gradient
+# once more. `torch.compile` could compile neither in one piece.
 
 
 @torch.library.custom_op(
     "driftmoe::segment_mm", mutates_args=(), schema="(Tensor lines, Tensor weight, Tensor offsets) -> Tensor"
 )
 def _segment_mm(lines: Tensor, weight: Tensor, offsets: Tensor) -> Tensor:
-    """Lines of each segment times its matrix; (n_pairs, n_in), (n_experts, n_in, n_out) -> (n_pairs, n_out)."""
+    """Multiply each segment by its matrix; (n_pairs, n_in), (n_experts, n_in, n_out) -> (n_pairs, n_out)."""
     out = lines.new_empty(len(lines), weight.shape[-1])
     for matrix, start, end in _segments(weight, offsets):
         torch.mm(lines[start:end], matrix, out=out[start:end])
@@ -131,7 +131,7 @@ def _segment_mm(lines: Tensor, weight: Tensor, offsets: Tensor) -> Tensor:
     "driftmoe::segment_outer", mutates_args=(), schema="(Tensor left, Tensor right, Tensor offsets) -> Tensor"
 )
 def _segment_outer(left: Tensor, right: Tensor, offsets: Tensor) -> Tensor:
-    """Sum of the outer products of each segment's lines; (n_pairs, n), (n_pairs, m) -> (n_experts, n, m)."""
+    """Sum the outer products of each segment's lines; (n_pairs, n), (n_pairs, m) -> (n_experts, n, m)."""
     out = left.new_zeros(len(offsets) - 1, left.shape[-1], right.shape[-1])
     for matrix, start, end in _segments(out, offsets):
         torch.mm(left[start:end].T, right[start:end], out=matrix)
@@ -146,7 +146,7 @@ def _segments(matrices: Tensor, offsets: Tensor) -> Iterator[tuple[Tensor, int, 
 
 @_segment_mm.register_fake
 def _(lines: Tensor, weight: Tensor, offsets: Tensor) -> Tensor:
-    return lines.new_empty(lines.shape[0], weight.shape[-1])  # `len` would compile anew for each number
+    return lines.new_empty(lines.shape[0], weight.shape[-1])  # `len` would recompile for each number of lines
 
 
 @_segment_outer.register_fake

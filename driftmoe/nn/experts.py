@@ -1,4 +1,4 @@
-"""Experts that are feed-forward networks, all in one set of stacked weights."""
+"""Experts that are feed-forward networks, with the weights of all experts stacked."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ class FeedForwardExperts(nn.Module):
     n_experts
         Number of networks.
     n_features
-        Width of what they read and answer.
+        Width of inputs and outputs.
     n_hidden
-        Width of the hidden layer of each. Fine-grained experts are many narrow ones; `split` makes them of wide ones.
+        Width of the hidden layer of each network. Fine-grained experts are many narrow ones; see `split`.
     activation
-        `"relu"`, `"gelu"`, or `"swiglu"`, silu(x W_gate) · (x W_up), for which W_in is [W_gate, W_up].
+        `"relu"`, `"gelu"`, or `"swiglu"`, silu(x W_gate) · (x W_up), where W_in is [W_gate, W_up].
     bias
         Whether there are biases.
     seed
-        Of the private generator that draws weights as `nn.Linear` does; None draws afresh.
+        Seed of the private generator that draws the weights, as in `nn.Linear`; `None` for new random weights each
+        time.
 
     Attributes
     ----------
@@ -40,16 +41,16 @@ class FeedForwardExperts(nn.Module):
     w_out
         Shape (n_experts, n_hidden, n_features).
     b_in, b_out
-        Shapes (n_experts, width of w_in) and (n_experts, n_features); None without `bias`.
+        Shapes (n_experts, width of w_in) and (n_experts, n_features); `None` without `bias`.
 
     Notes
     -----
-    Dropless: each chosen pair of row and expert is computed, no other is. Fastest where all widths are multiples of 8.
+    Dropless: every chosen pair of row and expert is computed, and no other. Fastest if all widths are multiples of 8.
 
     References
     ----------
-    Shazeer 2020, "GLU Variants Improve Transformer" (arXiv 2002.05202), eq. 6 for SwiGLU. DeepSeekMoE
-    (arXiv 2401.06066), sec. 3.1 for fine-grained experts.
+    Shazeer 2020, "GLU Variants Improve Transformer" (arXiv 2002.05202), eq. 6: SwiGLU. DeepSeekMoE (arXiv 2401.06066),
+    sec. 3.1: fine-grained experts.
 
     Examples
     --------
@@ -94,7 +95,7 @@ class FeedForwardExperts(nn.Module):
         return len(self.w_in)
 
     def forward(self, x: Tensor, routing: Routing) -> Tensor:
-        """Return the weighted sum of the chosen experts' answers, shape (..., n_features), as is that of `x`."""
+        """Return the weighted sum of the chosen experts' outputs, shape (..., n_features), for x of the same shape."""
         plan, rows = routing.plan, x if x.dim() == 2 else x.reshape(-1, x.shape[-1])
         lines = expert_linear(spread(rows, plan), self.w_in, plan, self.b_in)  # (n_pairs, width of w_in)
         if self.activation == "swiglu":
@@ -106,9 +107,9 @@ class FeedForwardExperts(nn.Module):
         return collect(lines, plan, len(rows)).view_as(x)
 
     def split(self, parts: int) -> FeedForwardExperts:
-        """Cut each expert along its hidden layer into narrow ones whose sum it is: fine-grained experts.
+        """Return fine-grained experts: each expert is cut along its hidden layer into narrow ones that sum to it.
 
-        Expert `e` becomes experts `parts * e` to `parts * e + parts - 1`, of the same weights.
+        Expert `e` becomes experts `parts * e` to `parts * e + parts - 1`, with the same weights.
         """
         n_hidden, n_features = self.w_out.shape[1:]
         if parts < 1 or n_hidden % parts:
@@ -123,7 +124,7 @@ class FeedForwardExperts(nn.Module):
         halves = 2 if self.activation == "swiglu" else 1
 
         def cut(columns: Tensor) -> nn.Parameter:
-            # (n_experts, ..., halves, parts, n) -> (n_experts, parts, ..., halves, n): each part has its gate's columns
+            # (n_experts, ..., halves, parts, n) -> (n_experts, parts, ..., halves, n): each part keeps its gate columns
             pieces = columns.detach().unflatten(-1, (halves, parts, -1)).movedim(-2, 1)
             return nn.Parameter(pieces.flatten(-2).flatten(0, 1))
 
@@ -138,34 +139,34 @@ class FeedForwardExperts(nn.Module):
 def upcycle(
     ffn: nn.Module, n_experts: int, *, noise: float = 0.0, seed: int | None = None
 ) -> FeedForwardExperts:
-    """Make experts of a dense feed-forward network: copies of it, each a little different.
+    """Turn a dense feed-forward network into experts, which are copies of it with optional noise.
 
-    With weights that sum to 1 they answer what the network did, but for the noise.
+    With routing weights that sum to 1, the output equals that of the network, except for the noise.
 
     Parameters
     ----------
     ffn
-        `nn.Sequential(linear, activation, linear)`, or a module with two or three linear layers of the names that
-        transformers give them: `gate_proj, up_proj, down_proj`; `w1, w3, w2`; `fc1, fc2`; `lin1, lin2`; `wi, wo`. Its
-        activation is told by what it does: ReLU, GELU (not its tanh approximation), or SiLU in a gated network. Dropout
-        within it is left out.
+        `nn.Sequential(linear, activation, linear)`, or a module with two or three linear layers that have the names
+        common in transformers: `gate_proj, up_proj, down_proj`; `w1, w3, w2`; `fc1, fc2`; `lin1, lin2`; `wi, wo`. The
+        activation is recognised by its values: ReLU, GELU (not its tanh approximation), or SiLU in a gated network.
+        Dropout in the network is omitted.
     n_experts
-        Number of copies; `upcycle(...).split(parts)` makes fine-grained ones.
+        Number of copies; `upcycle(...).split(parts)` makes fine-grained experts.
     noise
-        Deviation of the normal noise on each weight, in deviations of the matrix that it is in. Without any, copies
-        differ once the router sends them different rows.
+        Standard deviation of the normal noise on each weight, relative to the standard deviation of its matrix. Without
+        noise, copies become different once the router sends them different rows.
     seed
-        Of the noise; None draws afresh.
+        Seed of the noise; `None` for new random noise each time.
 
     Returns
     -------
     experts
-        With weights of its own, on the network's device and of its type.
+        New weights, on the network's device and of its type.
 
     Raises
     ------
     ValueError
-        If it is no such network.
+        If `ffn` is not such a network.
 
     References
     ----------
@@ -202,7 +203,7 @@ def upcycle(
 
 
 def _parts(ffn: nn.Module) -> tuple[list[nn.Linear], Activation]:
-    """Return the linear layers of a feed-forward network, the last one last, and its activation."""
+    """Return the linear layers of a feed-forward network in order, and its activation."""
     if isinstance(ffn, nn.Sequential):
         layers = list(ffn)
         parts, activations = layers[:1] + layers[2:], layers[1:2]

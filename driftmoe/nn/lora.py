@@ -1,4 +1,4 @@
-"""Experts that are low-rank changes of a linear layer, down to experts of rank one, and layers made of them."""
+"""Experts that are low-rank updates of a linear layer, down to rank one, and layers made of them."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ from driftmoe.routing.wrappers import Wrapper
 
 
 class LoRAExperts(nn.Module):
-    """Low-rank linear maps: E(x) = x Aᵀ B, with B = 0 at first.
+    """Low-rank linear maps: E(x) = x Aᵀ B, initially with B = 0.
 
-    With the layer that they adapt as shared expert of a `MoELayer`, whose `scale` is LoRA's alpha / rank: `lora_layer`.
+    `lora_layer` puts them in a `MoELayer` whose shared expert is the adapted layer and whose `scale` is LoRA's alpha /
+    rank.
 
     Parameters
     ----------
     n_experts
         Number of maps.
     n_in, n_out
-        Widths of what they read and answer.
+        Widths of inputs and outputs.
     rank
-        Rank of each; 1 makes an expert of each rank of one LoRA, Δy = B diag(w) A x.
+        Rank of each map. With rank 1, each rank of a single LoRA is an expert, Δy = B diag(w) A x.
     frozen_share
-        If given, A does not learn: each of its rows reads that share of the inputs, at random (FlyLoRA).
+        If given, A is not trained, and each of its rows reads a random subset of the inputs of this share (FlyLoRA).
     seed
-        Of the private generator that draws A; None draws afresh.
+        Seed of the private generator that draws A; `None` for a new random A each time.
 
     Attributes
     ----------
@@ -44,7 +45,7 @@ class LoRAExperts(nn.Module):
 
     References
     ----------
-    LoRA, Hu et al. 2021 (arXiv 2106.09685). SMoRA (arXiv 2501.15103) for ranks as experts.
+    LoRA, Hu et al. 2021 (arXiv 2106.09685). SMoRA (arXiv 2501.15103): ranks as experts.
 
     Examples
     --------
@@ -70,7 +71,7 @@ class LoRAExperts(nn.Module):
         _ = generator.seed() if seed is None else generator.manual_seed(seed)
         shape = n_experts, rank, n_in
         if frozen_share is None:
-            bound = 1.0 / math.sqrt(n_in)  # what LoRA's kaiming_uniform with a = sqrt(5) comes to
+            bound = 1.0 / math.sqrt(n_in)  # equals LoRA's kaiming_uniform with a = sqrt(5)
             a = torch.empty(shape).uniform_(-bound, bound, generator=generator)
         elif 0.0 < frozen_share <= 1.0:
             n_read = max(1, math.floor(n_in * frozen_share))
@@ -89,11 +90,11 @@ class LoRAExperts(nn.Module):
         return len(self.a)
 
     def forward(self, x: Tensor, routing: Routing) -> Tensor:
-        """Return the weighted sum of the chosen experts' answers, shape (..., n_out), for x of shape (..., n_in)."""
+        """Return the weighted sum of the chosen experts' outputs, shape (..., n_out), for x of shape (..., n_in)."""
         n_experts, rank, n_out = self.b.shape
         rows = x.reshape(-1, x.shape[-1])
-        # Narrow maps are cheaper all at once, as one of all their ranks, than with rows brought to each: to bring a row
-        # to an expert and back costs as much as 64 ranks, at widths of 256 and 1024.
+        # Narrow maps are cheaper as one product over the ranks of all experts than with rows dispatched to each expert.
+        # Dispatching a row costs as much as 64 ranks, at widths of 256 and 1024.
         if len(rows) * n_experts * rank <= int(routing.mask.sum()) * (64 + rank):
             hidden = F.linear(rows, self.a.flatten(0, 1)).unflatten(-1, (n_experts, rank))
             weights = routing.weights.reshape(-1, n_experts, 1).to(hidden.dtype)
@@ -105,11 +106,11 @@ class LoRAExperts(nn.Module):
         return out.reshape(*x.shape[:-1], n_out)
 
     def magnitudes(self, x: Tensor) -> Tensor:
-        """Return ‖A x‖ of each expert, shape (..., n_experts): logits without a router (FlyLoRA, at rank 1)."""
+        """Return ‖A x‖ of each expert, shape (..., n_experts), as logits without a router (FlyLoRA, at rank 1)."""
         return self._activations(x).norm(dim=-1)
 
     def relevances(self, x: Tensor, temperature: float = 1.0) -> Tensor:
-        """Return A x / (‖A x‖ · temperature) over all ranks, shape (..., n_experts): logits by MoRA, at rank 1."""
+        """Return A x / (‖A x‖ · temperature) over all ranks, shape (..., n_experts): MoRA's logits, at rank 1."""
         if self.a.shape[1] != 1:
             raise ValueError(
                 f"relevances: rank={self.a.shape[1]}; they are a sign and size of one rank, choose rank=1"
@@ -122,7 +123,7 @@ class LoRAExperts(nn.Module):
 
 @dataclass(frozen=True)
 class Unweighted(Wrapper):
-    """A policy whose chosen experts all have weight 1, as FlyLoRA's ranks have.
+    """A policy whose chosen experts all have weight 1, as in FlyLoRA.
 
     Parameters
     ----------
@@ -154,22 +155,22 @@ def lora_layer(
     router: Literal["linear", "random"] = "linear",
     seed: int | None = None,
 ) -> MoELayer:
-    """Put LoRA experts around a linear layer: y = linear(x) + scale · sum_e w_e(x) x A_eᵀ B_e, at first linear(x).
+    """Add LoRA experts to a linear layer: y = linear(x) + scale · sum_e w_e(x) x A_eᵀ B_e, initially linear(x).
 
     Parameters
     ----------
     linear
-        The layer, part of what is returned; freezing it is the caller's (`inject` does).
+        The layer, which becomes part of the result. The caller must freeze it (`inject` does).
     n_experts, rank
         As in `LoRAExperts`.
     policy
         Any policy of `driftmoe.routing`.
     scale
-        LoRA's alpha / rank; MoLA, DynMoLE and FlyLoRA have 2.
+        LoRA's alpha / rank; 2 in MoLA, DynMoLE and FlyLoRA.
     router
         `"linear"`, without bias and in float32, or `"random"`, a `RandomRouter`, which does not learn.
     seed
-        Of A and of the router; None draws afresh.
+        Seed of A and of the router; `None` for new random weights each time.
 
     References
     ----------
@@ -194,9 +195,10 @@ def lora_layer(
 def smora(
     linear: nn.Linear, *, n_experts: int, k: int, scale: float = 2.0, seed: int | None = None
 ) -> MoELayer:
-    """Put one LoRA of n_experts ranks around a linear layer, of which a router chooses k for each row.
+    """Add one LoRA with n_experts ranks to a linear layer. A router chooses k of the ranks for each row.
 
-    A bias balances their load; the training loop updates it, as in `MoELayer`. Parameters as in `lora_layer`.
+    A bias balances the load of the ranks. The training loop updates it, as in `MoELayer`. Parameters as in
+    `lora_layer`.
 
     References
     ----------
@@ -216,10 +218,10 @@ def mora(
     scale: float = 2.0,
     seed: int | None = None,
 ) -> MoELayer:
-    """Put one LoRA around a linear layer, whose ranks say themselves how relevant they are; the k best answer.
+    """Add one LoRA to a linear layer. Its ranks compute their own relevance, and the k most relevant are used.
 
-    Their weights are the softmax of `LoRAExperts.relevances`. Pruning by a threshold and ranks added by task are left
-    out. Other parameters as in `lora_layer`.
+    Their weights are the softmax of `LoRAExperts.relevances`. Pruning by a threshold and adding ranks per task are not
+    implemented. Other parameters as in `lora_layer`.
 
     References
     ----------
@@ -238,11 +240,11 @@ def mora(
 def flylora(
     linear: nn.Linear, *, n_experts: int, k: int, scale: float = 2.0, seed: int | None = None
 ) -> MoELayer:
-    """Put one LoRA around a linear layer, of a frozen sparse A that is the router too: the k largest |A x| answer.
+    """Add one LoRA with a frozen sparse A to a linear layer. A is also the router: the k largest |A x| are used.
 
-    Each row of A reads the share k / n_experts of the inputs. A bias balances the load, which the training loop updates
-    as in `MoELayer`. The official code compares counts with shares there, so that its biases all move together and
-    choose nothing; `BiasBalancer` compares shares. Parameters as in `lora_layer`.
+    Each row of A reads the share k / n_experts of the inputs. A bias balances the load. The training loop updates it,
+    as in `MoELayer`. The official code compares counts with shares there, so that all biases move together and have no
+    effect; `BiasBalancer` compares shares. Parameters as in `lora_layer`.
 
     References
     ----------
@@ -257,7 +259,7 @@ def flylora(
 def _around(
     linear: nn.Linear, n_experts: int, rank: int, seed: int | None, frozen_share: float | None = None
 ) -> LoRAExperts:
-    """Make LoRA experts of the shape, type and device of a linear layer."""
+    """Return LoRA experts with the shape, type and device of a linear layer."""
     if not isinstance(linear, nn.Linear):
         raise TypeError(
             f"LoRA experts go around nn.Linear, not {type(linear).__name__}; name the linear layers in it"

@@ -1,4 +1,4 @@
-"""A layer of experts behind a router: the policies and losses of `driftmoe.routing`, on the rows of a network."""
+"""A layer of experts with a router, for the policies and losses of `driftmoe.routing`."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from driftmoe.routing import BiasBalancer, Policy, RandomRouter, Routing, as_rul
 
 @dataclass(frozen=True, eq=False)
 class MoEOutput:
-    """What a layer of experts answers.
+    """Result of a layer of experts.
 
     Attributes
     ----------
     output
         Shape (..., n_out).
     routing
-        Who was asked, of the leading shape of the input.
+        The chosen experts and their weights, with the leading shape of the input.
     rows
-        Rows that count, bool, shape (...); None where all do.
+        Rows that count, bool, shape (...); `None` if all do.
     """
 
     output: Tensor
@@ -42,11 +42,11 @@ class MoEOutput:
 
     @cached_property
     def losses(self) -> dict[str, Tensor]:
-        """Auxiliary losses by name, scalars that nobody has weighted yet; computed when first asked for.
+        """Auxiliary losses by name, as unweighted scalars; computed on first access.
 
-        `load_balance` counts places (Switch; AdaMoE where there are nulls), `importance` sums weights (Shazeer),
-        `entropy` is the mean of `Routing.entropy` (DynMoLE), `mutual_information` asks for balance and certainty at
-        once (ModuleFormer), `router_z` keeps logits small (ST-MoE): see `driftmoe.losses`. Shared experts do not count.
+        `load_balance` counts places (Switch; AdaMoE if there are null experts), `importance` sums weights (Shazeer),
+        `entropy` is the mean of `Routing.entropy` (DynMoLE), `mutual_information` rewards balance and certainty
+        (ModuleFormer), `router_z` keeps logits small (ST-MoE); see `driftmoe.losses`. Shared experts do not count.
         """
         routing, rows = self.routing, self.rows
         n_null = 0 if routing.null_mask is None else routing.null_mask.shape[-1]
@@ -70,36 +70,36 @@ class MoEOutput:
 
 
 class MoELayer(nn.Module):
-    """Experts, of which a router and a policy choose some for each row, and one that all rows share.
+    """A layer in which a router and a policy choose some experts for each row, with an optional shared expert.
 
     y = shared_expert(x) + scale · sum_e w_e(x) E_e(x), w = policy(router(x)).weights.
 
     Parameters
     ----------
     router
-        From inputs, shape (..., n_features), to logits: such as `nn.Linear(n_features, n_experts)`, with more outputs
-        for the nulls of `WithNull`, or `RandomRouter`, which stays as it is drawn; a function will do. None where the
-        logits are given in each call.
+        Module or function from inputs, shape (..., n_features), to logits: such as `nn.Linear(n_features, n_experts)`
+        (with further outputs for the null experts of `WithNull`), or `RandomRouter`, which does not learn. `None` if
+        the logits are passed in each call.
     experts
         A module that takes rows and their `Routing`: `FeedForwardExperts`, `LoRAExperts`.
     policy
-        Any policy of `driftmoe.routing`; an attribute, which may be changed between calls.
+        Any policy of `driftmoe.routing`. The attribute may be changed between calls.
     shared_expert
-        A module for all rows, besides the experts: DeepSeekMoE's shared experts, or the layer that LoRA adapts.
+        A module that is applied to all rows: DeepSeekMoE's shared experts, or the layer that LoRA adapts.
     balancer
-        A bias for each expert, for `TopK` and `GroupTopK`. The training loop updates it after its step:
+        A bias for each expert, for `TopK` and `GroupTopK`. The training loop updates it after each step:
         `layer.balancer.update(result.routing.mask)`.
     scale
-        What the sum over the chosen experts is multiplied by, as DeepSeek-V2 and V3 do.
+        Factor of the sum over the chosen experts, as in DeepSeek-V2 and V3.
 
     Notes
     -----
-    The router's work is done in its own precision, also under autocast: leave it in float32 where the rest is narrower,
-    because bfloat16 moves decisions (`layer.bfloat16()` narrows all; `layer.router.float()` mends it).
+    The router computes in its own precision, even under autocast. Keep it in float32 if the rest is narrower, because
+    bfloat16 changes decisions: after `layer.bfloat16()`, which converts all parts, call `layer.router.float()`.
 
     References
     ----------
-    Shazeer et al. 2017 (arXiv 1701.06538), eq. 1; DeepSeekMoE (arXiv 2401.06066), eqs. 9 to 11 for shared experts.
+    Shazeer et al. 2017 (arXiv 1701.06538), eq. 1. DeepSeekMoE (arXiv 2401.06066), eqs. 9 to 11: shared experts.
 
     Examples
     --------
@@ -135,17 +135,17 @@ class MoELayer(nn.Module):
         self.scale = scale
 
     def forward(self, x: Tensor, *, rows: Tensor | None = None, logits: Tensor | None = None) -> MoEOutput:
-        """Ask the experts.
+        """Apply the layer.
 
         Parameters
         ----------
         x
             Shape (..., n_features).
         rows
-            Rows that count, bool, shape (...); default all. Others, such as padding, get no expert and no weight in
-            losses; the shared expert alone answers them, or zeros.
+            Rows that count, bool, shape (...); default all. Other rows, such as padding, get no expert and do not count
+            in losses. Their output is that of the shared expert, or zeros.
         logits
-            What the policy reads, shape (..., n_logits), in place of the router's answer.
+            Logits for the policy, shape (..., n_logits), in place of the router's.
 
         Returns
         -------
@@ -155,8 +155,8 @@ class MoELayer(nn.Module):
         Raises
         ------
         ValueError
-            If the policy makes another number of experts of the logits than there are, or there is nothing that gives
-            logits; and what the policy raises.
+            If there are neither a router nor logits, or the logits do not fit the number of experts; and errors of the
+            policy.
         """
         if logits is None:
             if self.router is None:
@@ -182,16 +182,16 @@ class MoELayer(nn.Module):
 
 
 class ChainedMoE(nn.Module):
-    """The same experts several times in a layer, each time behind a router of its own.
+    """A layer that applies the same experts several times, each time with a router of its own.
 
-    x_{c+1} = x_c + MoE_c(x_c); the output is x_C - x_0, so that one step is a `MoELayer`.
+    x_{c+1} = x_c + MoE_c(x_c). The output is x_C - x_0, so that one step equals a `MoELayer`.
 
     Parameters
     ----------
     routers
-        One for each step, as in `MoELayer`.
+        One router for each step, as in `MoELayer`.
     layer
-        What all steps share; its own router, if any, is not asked.
+        The layer that all steps share. Its own router, if any, is not used.
 
     References
     ----------
@@ -214,7 +214,7 @@ class ChainedMoE(nn.Module):
         self.layer = layer
 
     def forward(self, x: Tensor, *, rows: Tensor | None = None) -> tuple[Tensor, list[MoEOutput]]:
-        """Return the output, of the shape of `x`, and what each step answered; `rows` as in `MoELayer`."""
+        """Return the output, with the shape of `x`, and the result of each step; `rows` as in `MoELayer`."""
         output, results = torch.zeros_like(x), []
         for router in self.routers:
             current = x + output
@@ -224,7 +224,7 @@ class ChainedMoE(nn.Module):
 
 
 class RecurrentRouter(nn.Module):
-    """A router that remembers what the routers of earlier layers made of the same row.
+    """A router with a recurrent state that passes through the routers of all layers for the same row.
 
     h_l = GRU(x W, h_{l-1}), logits = h_l V, where all layers share the cell.
 
@@ -233,12 +233,12 @@ class RecurrentRouter(nn.Module):
     n_features, n_experts
         Width of the rows, and number of logits.
     cell
-        The cell; the width of its input is that of x W.
+        The shared cell. The width of x W is its input size.
 
     Notes
     -----
-    The state goes from layer to layer through the caller's hands, and the logits into `MoELayer`, which has no router
-    then. The work is done in the precision of the cell, also under autocast.
+    The caller passes the state from layer to layer, and the logits to a `MoELayer` without a router. Computation is in
+    the precision of the cell, even under autocast.
 
     References
     ----------
@@ -284,9 +284,9 @@ def upcycled_layer(
     router: Literal["linear", "random"] = "linear",
     seed: int | None = None,
 ) -> MoELayer:
-    """Make a layer of experts of a dense feed-forward network.
+    """Turn a dense feed-forward network into a layer of experts.
 
-    It answers what that did, but for the noise, where the weights of the policy sum to 1.
+    If the policy's weights sum to 1, the output equals that of the network, except for the noise.
 
     Parameters
     ----------
@@ -297,7 +297,7 @@ def upcycled_layer(
     router
         `"linear"`, without bias and in float32, or `"random"`, a `RandomRouter`, which does not learn.
     seed
-        Of noise and router; None draws afresh.
+        Seed of noise and router; `None` for new random values each time.
 
     Examples
     --------
@@ -316,7 +316,7 @@ def upcycled_layer(
 def make_router(
     kind: Literal["linear", "random"], like: Tensor, n_experts: int, policy: Policy, seed: int | None
 ) -> nn.Module:
-    """Make a router for rows of the width of `like`, on its device, with the logits that the policy wants."""
+    """Return a router for rows of the width of `like`, on its device, with the number of logits the policy needs."""
     n_logits = as_rule(policy).n_logits(n_experts)
     random = RandomRouter(like.shape[-1], n_logits, seed=seed).to(like.device)
     if kind == "random":
@@ -330,7 +330,7 @@ def make_router(
 
 
 def _logits(router: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Ask a router in its own precision, float32 where it has none."""
+    """Return a router's logits, computed in its own precision, or float32 or wider if it has no parameters."""
     weight = next(router.parameters(), None) if isinstance(router, nn.Module) else None
     x = x.to(torch.promote_types(x.dtype, torch.float32) if weight is None else weight.dtype)
     if not torch.is_autocast_enabled(x.device.type):
@@ -340,7 +340,7 @@ def _logits(router: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 
 def _within(routing: Routing, rows: Tensor) -> Routing:
-    """Take the experts away from rows that do not count."""
+    """Remove the experts of rows that do not count."""
     rows = rows[..., None]
     nulls = None if routing.null_mask is None else routing.null_mask & rows
     return replace(routing, weights=routing.weights * rows, mask=routing.mask & rows, null_mask=nulls)

@@ -1,10 +1,10 @@
 """Reports on result lines: tables, pictures, and a page that compares models over streams.
 
-The comparison follows Demšar (2006): a mean per stream and model, ranks within each stream, the Friedman test, and
-Nemenyi's critical difference; and Benavoli et al. (2017): the Bayesian signed-rank test. Only streams with a result of
-every model are averaged, ranked and tested; the page says which are left out.
+The comparison follows Demšar (2006), with a mean per stream and model, ranks within each stream, the Friedman test and
+Nemenyi's critical difference, and Benavoli et al. (2017), with the Bayesian signed-rank test. Only streams with a
+result of every model are averaged, ranked and tested. The page lists those that are left out.
 
-`contents` makes the sections of a report and `pages` writes them; `results` says which result lines may be compared.
+`contents` makes the sections of a report, `pages` writes them, and `results` selects the result lines to compare.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Sections that compare models over streams: a table for each figure, and the tests."""
+"""The report's sections that compare models over streams: a table for each figure, and the statistical tests."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ COMPARED = {
     "f1_macro": "Macro F1",
     "g_mean": "G-mean",
 }
-"""Key of a result line (a share, better when larger) -> heading of its table on the page."""
+"""Key of a result line (a share, larger is better) -> heading of its table on the page."""
 
 ENOUGH_STREAMS = 10
-"""Number of streams from which on the Friedman test may use chi-squared (Demšar 2006, section 3.2.2)."""
+"""Least number of streams for the chi-squared approximation of the Friedman test (Demšar 2006, section 3.2.2)."""
 
 
 def comparison_grid(lines: Sequence[Mapping[str, Any]], figure: str) -> Grid:
-    """Return the table of one figure: streams by models, the best of a row bold, means and mean ranks below.
+    """Return the table of one figure: streams by models, with the best in bold, and means and mean ranks below.
 
     Parameters
     ----------
     lines
         Complete result lines, as `usable` returns them.
     figure
-        Key of a result line, a share that is better when larger.
+        Key of a result line: a share, larger is better.
     """
     mean, deviation, n_seeds = comparison(lines, figure)
     rows = []
@@ -72,18 +72,18 @@ def comparison_grid(lines: Sequence[Mapping[str, Any]], figure: str) -> Grid:
 
 
 def _is_best(values: pd.Series) -> list[bool]:
-    """Return which values are the largest as shown, with two decimals; none if there are fewer than two values."""
+    """Return which values are largest when rounded to two decimals; none if there are fewer than two values."""
     if values.count() < 2:
         return [False] * len(values)
     return (values.round(2) == values.round(2).max()).tolist()
 
 
 def tests_over_streams(mean: pd.DataFrame) -> list[str | Grid | Picture]:
-    """Return what the tests say of streams (rows) and models (columns) without gaps."""
+    """Return the results of the tests on streams (rows) by models (columns) without gaps."""
     n_streams, n_models = mean.shape
     if n_streams < 2 or n_models < 2:
         return [
-            f"Not tested: {n_streams} streams have a result of every one of {n_models} models; a test over streams "
+            f"Not tested: {n_streams} streams have a result of every one of {n_models} models. A test over streams "
             "needs at least two of each.",
         ]
     try:
@@ -97,8 +97,8 @@ def tests_over_streams(mean: pd.DataFrame) -> list[str | Grid | Picture]:
     parts: list[str | Grid | Picture] = []
     if n_streams < ENOUGH_STREAMS:
         parts.append(
-            f"With {n_streams} streams only large differences can be told from chance, and streams that are alike "
-            "count as if they were not."
+            f"With {n_streams} streams only large differences can be told from chance. The tests treat streams as "
+            "independent, even if they are alike."
         )
     if n_models >= 3:
         statistic, p = friedman(mean)
@@ -108,15 +108,15 @@ def tests_over_streams(mean: pd.DataFrame) -> list[str | Grid | Picture]:
             f"{n_models - 1} degrees of freedom, p = {p:.3g}: the models "
             + ("differ" if p < SIGNIFICANCE else "cannot be told apart")
             + f" at the level {SIGNIFICANCE}.",
-            f"Nemenyi's critical difference at that level is {cd:.2f} mean ranks. Models joined by a bar are less "
-            "apart than that.",
+            f"Nemenyi's critical difference at this level is {cd:.2f} mean ranks. The mean ranks of models joined by a "
+            "bar differ by less.",
             as_picture("critical_difference", "Mean ranks with critical difference", rank_figure(mean, cd)),
         ]
     probability = probably_better(mean)
     parts += [
         "Bayesian signed-rank test: the probability in % that the model of a row is more accurate than that of a "
-        f"column by more than {100 * ROPE:g} point on a stream like these; {100 * (1 - SIGNIFICANCE):g} or more is "
-        "bold. What the two directions lack to 100 % is the probability that both are equal for practical purposes.",
+        f"column by more than {100 * ROPE:g} point on a stream like these. {100 * (1 - SIGNIFICANCE):g} or more is "
+        "bold. The two directions and the probability that both models are practically equal add up to 100 %.",
         Grid(
             ["better than →", *probability.columns],
             [

@@ -1,4 +1,4 @@
-"""The sections of a report, from result lines and curves."""
+"""The sections of a report, made from result lines and curves."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from driftmoe.report.tables import (
 )
 
 Points = Mapping[tuple[str, ...], Sequence[Mapping[str, Any]]]
-"""Points of the windows of each run; the key is that of `run_key`."""
+"""Key of a run, as `run_key` returns it -> points of its windows."""
 
 
 def sections(
@@ -35,21 +35,21 @@ def sections(
     curves: Sequence[Mapping[str, Any]],
     failures: Sequence[str] = (),
 ) -> list[Section]:
-    """Return what a report says, before it becomes HTML or Markdown.
+    """Return the sections of a report, to be written as HTML or Markdown.
 
     Parameters
     ----------
     results, curves
         As `driftmoe.experiment.read_results` returns them.
     failures
-        A sentence for each job that failed.
+        A sentence for each failed run.
 
     Raises
     ------
     ValueError
         If no result is complete.
     ImportError
-        If models are to be tested over several streams and the extra `driftmoe[report]` is not installed.
+        If models are compared over several streams and the extra `driftmoe[report]` is not installed.
     """
     lines, notes = usable(results)
     points: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
@@ -94,21 +94,21 @@ def sections(
 
 
 def _what_was_run(lines: Sequence[Mapping[str, Any]], n_seeds: pd.DataFrame) -> str:
-    """Say how many streams, models and seeds are compared, and how to read the tables."""
+    """Return a paragraph on how many streams, models and seeds are compared, and how to read the tables."""
     n_rows, n_models = n_seeds.shape
     n_streams = len(set(data_names(lines)))
     rows_or_streams = "streams" if n_streams == n_rows else f"rows of {n_streams} streams"
     return (
         f"{len(lines)} runs: {n_rows} {rows_or_streams}, {n_models} models, up to {n_seeds.to_numpy().max()} seeds. "
-        "Each sample is predicted before it is learnt. Cells are the mean ± standard deviation over seeds, in %; the "
-        "best of a row is bold. The number behind a stream's name is its length in samples."
+        "Each sample is predicted before it is learnt. Cells are the mean ± standard deviation over seeds, in %. The "
+        "best of each row is bold. The number after a stream's name is its length in samples."
     )
 
 
 def _cautions(
     lines: Sequence[Mapping[str, Any]], n_seeds: pd.DataFrame, whole: Sequence[str], full: Sequence[str]
 ) -> list[str]:
-    """Say what limits the comparison: missing results, unequal seeds, late labels, several rows of one stream.
+    """Return the limits of the comparison: missing results, unequal seeds, late labels, several rows of one stream.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def _cautions(
     whole
         Rows with a result of every model.
     full
-        Of these, the rows that are ranked and tested.
+        Those of `whole` that are ranked and tested.
     """
     lacking: dict[tuple[str, ...], list[str]] = {}
     for row, counts in n_seeds.iterrows():
@@ -140,19 +140,19 @@ def _cautions(
         )
     if any(lateness(line) for line in lines):
         cautions.append(
-            "Where labels come late, the baseline of kappa-temporal knows the label before all the same: below 0 does "
-            "not mean worse than repeating the last label that had come."
+            "With delayed labels, the baseline of kappa-temporal knows the label before nevertheless. So a value below "
+            "0 does not mean that a model is worse than repeating the last label that had arrived."
         )
     if len(full) < len(whole):
         cautions.append(
-            "Means, ranks and tests take one row of each stream, the longest, and of these that with the earliest "
-            f"labels; left out: {'; '.join(row for row in whole if row not in full)}."
+            "Means, ranks and tests use one row of each stream: the longest, and if there are several, the one with "
+            f"the shortest delay. Left out: {'; '.join(row for row in whole if row not in full)}."
         )
     return cautions
 
 
 def _what_counts(lines: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Say which samples are left out of the figures, and which runs leave out none."""
+    """Return sentences on which samples the figures leave out, and which runs leave out none."""
     told: dict[str, None] = {}
     for row, line in zip(row_names(lines), lines, strict=True):
         if not counts_warm_up(line) and line.get("n_warm_up", 0) > 1:
@@ -165,14 +165,14 @@ def _what_counts(lines: Sequence[Mapping[str, Any]]) -> list[str]:
     ] if n_old < len(lines) else []  # fmt: skip
     if n_old:
         sentences.append(
-            f"In {n_old} of {len(lines)} runs they count, as in all of older versions, or as --count-warm-up asks; "
-            "without a delay that is one sample, and such runs stand beside the others."
+            f"In {n_old} of {len(lines)} runs they count, as in all of older versions, or as --count-warm-up asks. "
+            "Without a delay this is a single sample, and these runs are compared with the others."
         )
     return sentences
 
 
 def _routing_grids(lines: Sequence[Mapping[str, Any]]) -> list[str | Grid | Picture]:
-    """Return a table for each stream, with the models whose result lines hold figures of their routing."""
+    """Return a table for each stream, with the models that report their routing."""
     parts: list[str | Grid | Picture] = [ROUTING_NOTE]
     of_row: dict[str, list[Mapping[str, Any]]] = {}
     for row, line in zip(row_names(lines), lines, strict=True):
@@ -190,7 +190,7 @@ def _routing_grids(lines: Sequence[Mapping[str, Any]]) -> list[str | Grid | Pict
 
 
 def _neural_parts(lines: Sequence[Mapping[str, Any]]) -> list[str | Grid | Picture]:
-    """Return a table and a picture of each neural experiment."""
+    """Return a table and a picture for each neural experiment."""
     parts: list[str | Grid | Picture] = [NEURAL_NOTE]
     of_row: dict[str, list[Mapping[str, Any]]] = {}
     for row, line in zip(row_names(lines), lines, strict=True):
@@ -206,10 +206,10 @@ def _neural_parts(lines: Sequence[Mapping[str, Any]]) -> list[str | Grid | Pictu
 
 
 def _curve_pictures(lines: Sequence[Mapping[str, Any]], points_of: Points) -> list[str | Grid | Picture]:
-    """Return the curves of each stream, and the routing of each model whose points hold it."""
+    """Return pictures of the curves of each stream, and of the routing of each model that reports it."""
     parts: list[str | Grid | Picture] = [
-        "Accuracy in consecutive windows. With several seeds the line is their mean and the band runs from the lowest "
-        "to the highest. Dashed lines are known drifts; grey bands show how long gradual ones take."
+        "Accuracy in consecutive windows. With several seeds, the line is their mean and the band runs from the lowest "
+        "to the highest. Dashed lines mark known drifts, and grey bands the duration of gradual ones."
     ]
     lines_of: dict[str, list[Mapping[str, Any]]] = {}
     for row, line in zip(row_names(lines), lines, strict=True):
@@ -236,7 +236,7 @@ def _curve_pictures(lines: Sequence[Mapping[str, Any]], points_of: Points) -> li
 
 
 def _drift_costs(lines: Sequence[Mapping[str, Any]], points_of: Points) -> list[str | Grid | Picture]:
-    """Return what each model lost after the known drifts, as means over drifts and seeds."""
+    """Return tables of what each model lost after the known drifts, as means over drifts and seeds."""
     recoveries: dict[str, dict[str, list[Recovery]]] = {}
     for row, line in zip(row_names(lines), lines, strict=True):
         points = points_of.get(run_key(line), ())
@@ -264,14 +264,14 @@ def _drift_costs(lines: Sequence[Mapping[str, Any]], points_of: Points) -> list[
         return Grid(["stream", *models], rows)
 
     return [
-        "Read off the windows of each run, over all known drifts and seeds. Accuracy lost, in points: the last window "
-        "before the change less the worst window until the next one. The least of a row is bold.",
+        "Computed from the windows of each run, as means over all known drifts and seeds. Accuracy lost, in points: "
+        "the last window before the drift minus the worst window until the next one. The least of each row is bold.",
         grid(lambda r: 100 * r.lost, "{:.2f}"),
-        "Mistakes more than the accuracy before would have made, per drift, until that accuracy was regained (within "
-        "one point) or the next drift came.",
+        "Additional mistakes per drift: those beyond what the accuracy before the drift would have given, until that "
+        "accuracy was regained (within one point) or the next drift came.",
         grid(lambda r: r.mistakes, "{:,.0f}"),
-        "Samples from the begin of the change until it was over and the accuracy regained; in brackets after how many "
-        "drifts it was, where not after all. Bold is the least of a row where all were regained.",
+        "Samples from the beginning of the drift until it was over and the accuracy was regained. In brackets: after "
+        "how many drifts it was regained, if not after all. The least of each row is bold if its model regained all.",
         grid(lambda r: r.samples, "{:,.0f}"),
     ]
 
@@ -286,7 +286,7 @@ def _provenance(lines: Sequence[Mapping[str, Any]]) -> list[str | Grid | Picture
     for name, values in (("Versions", distinct("versions")), ("Commit", distinct("commit"))):
         parts += [f"{name}: {value}" for value in values]
         if len(values) > 1:
-            parts.append(f"{name} differ between runs: figures may differ for that reason alone.")
+            parts.append(f"{name} differ between runs, which alone may cause different figures.")
     models = {
         (
             line["model"],

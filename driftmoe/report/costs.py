@@ -1,4 +1,4 @@
-"""The section on time and memory."""
+"""The report's section on time and memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from driftmoe.report.statistics import comparison
 
 
 def cost_parts(lines: Sequence[Mapping[str, Any]]) -> list[str | Grid | Picture]:
-    """Return the table of speed and memory per model, over the streams that all models have, and its picture."""
+    """Return a table and a picture of each model's speed and memory, over the streams with a result of every model."""
     _, _, n_seeds = comparison(lines, "accuracy")
     full = n_seeds.gt(0).all(axis=1)
     if not full.any():
@@ -49,9 +49,9 @@ def cost_parts(lines: Sequence[Mapping[str, Any]]) -> list[str | Grid | Picture]
         for model, of_model in mean.iterrows()
     ]
     return [
-        f"Means over the {full.sum()} streams with a result of every model. Time is that spent in the model, "
-        "predicting and learning, by the clock and by all processor cores; memory is the model's at the end of the "
-        "run; a RAM-hour is a gigabyte (10^9 bytes) held for an hour.",
+        f"Means over the {full.sum()} streams with a result of every model. Time is the time that the model takes to "
+        "predict and learn, as wall-clock time and as processor time of all cores. Memory is that of the model at the "
+        "end of the run. A RAM-hour is a gigabyte (10^9 bytes) held for an hour.",
         Grid(
             [
                 "model",

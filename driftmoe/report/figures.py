@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # matplotlib is slow to import, and only needed to draw
     from matplotlib.figure import Figure
 
 ROUTING_PANELS = {"experts_used": "experts used", "entropy": "entropy", "n_replaced": "trees replaced"}
-"""Figure of the routing in a window -> label of its axis."""
+"""Figure of the routing in a window -> axis label."""
 
 DPI = 120
 """Resolution of the pictures, in pixels per inch."""
@@ -33,16 +33,16 @@ LINE_STYLES = ("-", "--", ":", "-.")
 """Styles of lines that share a colour, because there may be more models than colours."""
 
 N_COLOURS = 10
-"""Colours that matplotlib draws before it begins again."""
+"""Number of colours in matplotlib's cycle."""
 
 LONG_NAME = 40
-"""Characters beyond which a name does not fit beside a picture."""
+"""Number of characters above which a name does not fit beside a picture."""
 
 
 def plot_windows(
     curves: Sequence[Mapping[str, Any]], path: Path, *, title: str, drifts: Sequence[Sequence[int]] = ()
 ) -> None:
-    """Draw the accuracy of each model, window by window, and mark where the stream is known to drift.
+    """Draw the accuracy of each model, window by window, and mark the known drifts of the stream.
 
     Parameters
     ----------
@@ -53,24 +53,24 @@ def plot_windows(
     title
         Heading of the picture.
     drifts
-        Known drifts as (position, width), in samples: a line for an abrupt one, a band as wide as a gradual one.
+        Known drifts as (position, width), in samples. Each is drawn as a line, and gradual ones as a band, too.
 
     Notes
     -----
-    With several seeds the line is their mean and the band runs from the lowest to the highest.
+    With several seeds, the line is their mean and the band runs from the lowest to the highest.
     """
     save_figure(windows_figure(curves, title=title, drifts=drifts), path)
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a picture, whole or not at all, in the format that the ending of its name says, or else as PNG.
+    """Write a picture atomically, in the format given by the file's suffix (PNG without a suffix).
 
     Raises
     ------
     ValueError
-        If nothing can be drawn in that format.
+        If matplotlib does not support the format.
     OSError
-        If the file cannot be written; it says which, and a picture from before is still there.
+        If the file cannot be written. The error names the file, and an earlier picture remains.
     """
     drawn = io.BytesIO()
     figure.savefig(drawn, format=path.suffix[1:].lower() or "png", dpi=DPI)
@@ -117,12 +117,12 @@ def windows_figure(
 def routing_figure(
     curves: Sequence[Mapping[str, Any]], *, title: str, drifts: Sequence[Sequence[int]] = ()
 ) -> Figure | None:
-    """Draw how many experts were used, how undecided the routing was, and how many trees were replaced.
+    """Draw the number of experts used, the entropy of the routing, and the number of trees replaced.
 
     Parameters
     ----------
     curves
-        Points of the windows of one stream; models whose points tell nothing of a routing are left out.
+        Points of the windows of one stream. Models that do not report their routing are left out.
     title
         Heading of the picture.
     drifts
@@ -131,8 +131,8 @@ def routing_figure(
     Returns
     -------
     figure
-        One line per model, the mean over its seeds; of a single model the weight of each expert, too. `None` where no
-        model tells of its routing.
+        One line per model, the mean over its seeds; for a single model also the weight of each expert. `None` if no
+        model reports its routing.
     """
     from matplotlib.figure import Figure
 
@@ -142,7 +142,7 @@ def routing_figure(
         frame = pd.DataFrame(
             [{name: point.get(name) for name in ("n_samples", *columns)} for point in points]
         )
-        # Columns of other models are empty in this one's lines.
+        # Columns of other models are empty for this model.
         frame = frame.apply(pd.to_numeric).dropna(axis="columns", how="all").groupby("n_samples").mean()
         if "routing_experts_used" in frame:
             of_model[model] = frame
@@ -193,7 +193,7 @@ def routing_figure(
 
 
 def neural_figure(results: Sequence[Mapping[str, Any]], *, title: str) -> Figure:
-    """Draw quality against experts used and against operations: a point per run, one colour per policy.
+    """Draw quality against experts used and against operations, with a point per run and a colour per policy.
 
     Parameters
     ----------
@@ -217,7 +217,7 @@ def neural_figure(results: Sequence[Mapping[str, Any]], *, title: str) -> Figure
         right.scatter([line["expert_flops"] / 1e3 for line in group], values, label=_literal(setup), **style)
         if None not in used:
             left.scatter(used, values, **style)
-        else:  # no experts: a line to compare with
+        else:  # without experts: a line for comparison
             left.axhline(fmean(values), color=style["color"], linestyle="--", linewidth=1)
     left.set(xlabel="experts used, mean over rows and layers", ylabel=label)
     right.set(xlabel="kFLOPs that the chosen experts need for a row")
@@ -229,7 +229,7 @@ def neural_figure(results: Sequence[Mapping[str, Any]], *, title: str) -> Figure
 
 
 def costs_figure(mean: pd.DataFrame) -> Figure:
-    """Draw accuracy against time and against RAM-hours, a point per model.
+    """Draw accuracy against time and against RAM-hours, with a point per model.
 
     Parameters
     ----------
@@ -261,7 +261,7 @@ def costs_figure(mean: pd.DataFrame) -> Figure:
 
 
 def rank_figure(mean: pd.DataFrame, cd: float) -> Figure:
-    """Draw the mean ranks on a line, with bars that join what Nemenyi's test cannot tell apart."""
+    """Draw the mean ranks on a line, with bars that join models which Nemenyi's test cannot distinguish."""
     from matplotlib.figure import Figure
     from scikit_posthocs import critical_difference_diagram, posthoc_nemenyi_friedman
 
@@ -279,11 +279,11 @@ def rank_figure(mean: pd.DataFrame, cd: float) -> Figure:
         label_fmt_right=" ({rank:.2f}) {label}",
         text_h_margin=0.1,
     )
-    # Above the numbers of the axis, which the bar that the function can draw would cross.
+    # Drawn here, above the numbers of the axis: the function's own bar would cross them.
     axes.plot([ranks.min(), ranks.min() + cd], [1.5, 1.5], color="black", linewidth=2)
     axes.text(ranks.min() + cd / 2, 1.7, f"critical difference {cd:.2f}", ha="center")
     axes.set_ylim(top=2.5)
-    # So wide that the axis keeps its width beside the names, so high that their lines keep their distance.
+    # Wide enough for the axis beside the names, and high enough for the distance between their lines.
     widest = max(len(line) for of_name in lines.values() for line in of_name)
     n_lines = max(map(len, lines.values()))
     figure.set_size_inches(6 + 0.2 * widest, (0.1 + 0.2 * n_lines) * np.ptp(axes.get_ylim()))
@@ -291,11 +291,11 @@ def rank_figure(mean: pd.DataFrame, cd: float) -> Figure:
 
 
 def as_picture(name: str, alt: str, figure: Figure) -> Picture:
-    """Return a figure as a picture of the page, whose file has the name with odd characters left out."""
+    """Return a figure as a picture of the page. The file name is `name` with special characters replaced."""
     png = io.BytesIO()
     figure.savefig(png, format="png", dpi=DPI)
     file = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")[:60]
-    if file != name:  # others may be cut to the same
+    if file != name:  # a hash, because other names may become the same
         file += f"_{hashlib.sha256(name.encode()).hexdigest()[:6]}"
     return Picture(file, alt, png.getvalue())
 

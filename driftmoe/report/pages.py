@@ -1,4 +1,4 @@
-"""A report as HTML and as Markdown, and its files."""
+"""Writing a report as HTML and as Markdown."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from driftmoe.report.parts import Picture, Section
 from driftmoe.staging import naming, write_files
 
 LONG = 70
-"""Characters beyond which a cell of the page may be broken into lines."""
+"""Number of characters above which a cell of the page may wrap."""
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 1200px; margin: 2rem auto; padding: 0 1rem; }
@@ -29,7 +29,7 @@ img { max-width: 100%; }
 
 
 def page(parts: Sequence[Section], *, title: str) -> str:
-    """Return the sections as one HTML page that needs no other file and no network."""
+    """Return the sections as a self-contained HTML page, which needs no other file and no network."""
     body = [f"<h1>{html.escape(title)}</h1>"]
     for section in parts:
         body.append(f"<h2>{html.escape(section.title)}</h2>")
@@ -64,7 +64,7 @@ def _html_cell(text: str, bold: bool) -> str:
 
 
 def markdown(parts: Sequence[Section], *, title: str, pictures: str) -> str:
-    """Return the sections as Markdown, with links to pictures in the folder `pictures` beside it."""
+    """Return the sections as Markdown, with links to pictures in the folder `pictures` beside the file."""
     body = [f"# {_plain(title)}"]
     for section in parts:
         body.append(f"## {_plain(section.title)}")
@@ -85,8 +85,8 @@ def markdown(parts: Sequence[Section], *, title: str, pictures: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Escape a paragraph for Markdown, so that names of models and streams show as they are; code stays code."""
-    # Code is what stands between two single backticks in one line and cannot be taken for HTML.
+    """Escape a paragraph for Markdown, so that names of models and streams appear unchanged. Code remains code."""
+    # Code is text between two single backticks on one line that cannot be taken for HTML.
     parts = re.split(r"((?<!`)`[^`<>&\n]+`(?!`))", text)
     return "".join(part if i % 2 else _escaped(part).replace("`", "\\`") for i, part in enumerate(parts))
 
@@ -98,17 +98,17 @@ def _in_cell(text: str) -> str:
 
 def _escaped(text: str) -> str:
     text = re.sub(r"([\\*\[\]~])", r"\\\1", " ".join(text.splitlines()))
-    text = html.escape(text, quote=False)  # not every reader of Markdown knows a backslash before these
-    return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)  # within a word it means nothing
+    text = html.escape(text, quote=False)  # not every Markdown renderer knows a backslash before these
+    return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)  # within a word an underscore has no meaning
 
 
 def write(parts: Sequence[Section], folder: Path, *, title: str) -> list[Path]:
-    """Write `report.html`, and `report.md` with its pictures in `report_files`; return the paths of the two.
+    """Write `report.html`, and `report.md` with its pictures in `report_files`. Return the paths of the first two.
 
     Raises
     ------
     OSError
-        If the folder cannot be written, or has no room; it says which file, and a report from before is still there.
+        If the folder cannot be written or the disk is full. The error names the file, and an earlier report remains.
     """
     pictures = folder / "report_files"
     files = {

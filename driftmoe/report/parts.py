@@ -1,4 +1,4 @@
-"""What a report is made of: sections of paragraphs, tables and pictures."""
+"""The elements of a report: sections with paragraphs, tables and pictures."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Grid:
-    """A table of the page: the heading of each column, and rows of cells as (text, whether it is bold)."""
+    """A table: the heading of each column, and rows of cells as (text, whether it is bold)."""
 
     heading: list[str]
     rows: list[list[tuple[str, bool]]]
@@ -15,7 +15,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture of the page: name of its file beside the Markdown, what it shows, and its PNG."""
+    """A picture: the name of its file for Markdown, its alternative text, and its PNG."""
 
     name: str
     alt: str
@@ -24,11 +24,11 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page: paragraphs, tables and pictures under one title."""
+    """A section: paragraphs, tables and pictures under one title."""
 
     title: str
     parts: list[str | Grid | Picture]
 
 
 NOTHING = "\N{EN DASH}"
-"""Shown in a cell without a result."""
+"""Text of a cell without a result."""

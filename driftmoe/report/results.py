@@ -1,4 +1,4 @@
-"""Result lines: which of them may be compared, how they are grouped, and what titles and rows call them."""
+"""Selection, grouping and naming of result lines."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def of_models(results: Sequence[Mapping[str, Any]], models: Sequence[str]) -> li
 
 
 def usable(results: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]], list[str]]:
-    """Return the results that may be compared, and a sentence for each that may not.
+    """Return the results that may be compared, and a sentence for each of the others.
 
-    Left out are interrupted runs, and of runs that were done more than once all but the last.
+    Interrupted runs are left out. If a run was done more than once, only the last result is used.
     """
     kept: dict[tuple[Any, ...], Mapping[str, Any]] = {}
     notes = []
@@ -48,23 +48,23 @@ def usable(results: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]
 
 
 def label_delay(result: Mapping[str, Any]) -> str:
-    """Return how late the labels came; lines of old files have no entry if labels came at once."""
+    """Return the delay of the labels as text. Old result lines without a delay have no such entry."""
     return str(result.get("delay") or 0)
 
 
 def lateness(result: Mapping[str, Any]) -> str:
-    """Return what a title says of the delay of the labels: nothing if they came at once."""
+    """Return the delay of the labels for a title; empty without a delay."""
     return "" if label_delay(result) == "0" else f", labels {label_delay(result)} late"
 
 
 def counting(result: Mapping[str, Any]) -> str:
-    """Return what a title says of a warm-up that counts in the figures: nothing if it is left out or one sample."""
+    """Return a title's note that the warm-up counts; empty if it is left out or is a single sample."""
     counted = counts_warm_up(result) if lateness(result) else warm_up_protocol(result)
     return ", warm-up counted" if counted else ""
 
 
 def left_out(results: Sequence[Mapping[str, Any]]) -> str:
-    """Return what a title says of first samples that are in no figure: nothing if all samples count."""
+    """Return a title's note on first samples that are not counted; empty if all samples count."""
     ns = sorted({line.get("n_warm_up", 0) for line in results if not counts_warm_up(line)})
     if not ns or not ns[-1]:
         return ""
@@ -78,7 +78,7 @@ def left_out(results: Sequence[Mapping[str, Any]]) -> str:
 
 
 def reading(result: Mapping[str, Any]) -> str:
-    """Return how a file was read, for a title: the class, columns left out, and arguments that are not the default."""
+    """Return how a file was read, for a title: class column, omitted columns, and other arguments set by the user."""
     told = dict(result.get("reading", {}))
     n_bad, is_lenient = told.pop("rows_left_out", 0), told.pop("on_bad_row", None) == "skip"
     words = {"target": "class", "drop": "without", "nominal": "as names"}

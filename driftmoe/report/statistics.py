@@ -1,4 +1,4 @@
-"""Models compared over streams: means, ranks, and the tests of Demšar (2006) and Benavoli et al. (2017)."""
+"""Comparison of models over streams: means, ranks, and the tests of Demšar (2006) and Benavoli et al. (2017)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from driftmoe.experiment import parsed_delay
 from driftmoe.report.results import counting, data_names, label_delay, row_names
 
 SIGNIFICANCE = 0.05
-"""Level of the Friedman and the Nemenyi test."""
+"""Significance level of the Friedman and the Nemenyi test."""
 
 ROPE = 0.01
-"""Accuracies that differ by less are the same for practical purposes (Benavoli et al. 2017 take one point too)."""
+"""Region of practical equivalence: smaller differences in accuracy do not matter (as in Benavoli et al. 2017)."""
 
 
 def comparison(
@@ -34,8 +34,8 @@ def comparison(
     Returns
     -------
     mean, deviation, n_seeds
-        One row per stream and length (and data, where one name stands for several), one column per model. The
-        deviation is that of a sample, NaN for a single seed; the mean is NaN and the number 0 where nothing was run.
+        One row per stream and length (and data, if one name stands for several), one column per model. The deviation
+        is the sample standard deviation, NaN for a single seed. Without a run the mean is NaN and the number 0.
     """
     frame = pd.DataFrame(
         {
@@ -56,14 +56,14 @@ def comparison(
 def one_of_each(lines: Sequence[Mapping[str, Any]], rows: Sequence[str]) -> list[str]:
     """Choose one row of each stream, because ranks and tests assume that rows are independent.
 
-    It is the longest row; of several, the one with the earliest labels, and rather one that leaves out the warm-up.
+    The longest row is chosen; if there are several, the one with the shortest delay; then one without the warm-up.
     """
     of_stream: dict[str, dict[str, tuple[int, float, bool]]] = {}
     for row, data, line in zip(row_names(lines), data_names(lines), lines, strict=True):
         if row in rows:
             delay = parsed_delay(label_delay(line))
             longest = delay[1] if isinstance(delay, tuple) else delay
-            latest = float(longest) if isinstance(longest, int) else math.inf  # who knows what a column holds
+            latest = float(longest) if isinstance(longest, int) else math.inf  # unknown if in a column
             of_stream.setdefault(data, {})[row] = (-line["n_samples"], latest, bool(counting(line)))
     return [min(of_row, key=of_row.__getitem__) for of_row in of_stream.values()]
 
@@ -81,18 +81,18 @@ def friedman(mean: pd.DataFrame) -> tuple[float, float]:
     Demšar (2006). Statistical comparisons of classifiers over multiple data sets. JMLR 7, section 3.2.2.
     """
     if (mean.nunique(axis=1) == 1).all():
-        return 0.0, 1.0  # all equal everywhere: the statistic would be 0 / 0
+        return 0.0, 1.0  # all models are equal on all streams: the statistic would be 0 / 0
     statistic, p = stats.friedmanchisquare(*mean.to_numpy().T)
     return float(statistic), float(p)
 
 
 def mean_ranks(mean: pd.DataFrame) -> pd.Series:
-    """Return each model's mean rank over the streams, 1 the best; equal models share their ranks."""
+    """Return each model's mean rank over the streams; 1 is best, and ties share their ranks."""
     return mean.rank(axis=1, ascending=False).mean()
 
 
 def critical_difference(n_models: int, n_streams: int) -> float:
-    """Return how far mean ranks must lie apart to differ at the level `SIGNIFICANCE` (Nemenyi; Demšar 2006, eq. 8).
+    """Return the difference in mean ranks that is significant at level `SIGNIFICANCE` (Nemenyi; Demšar 2006, eq. 8).
 
     Examples
     --------
@@ -112,7 +112,7 @@ def probably_better(mean: pd.DataFrame, *, seed: int = 1) -> pd.DataFrame:
     mean
         Accuracies as shares: streams (rows) by models (columns), without gaps.
     seed
-        Of the samples from the posterior.
+        Seed of the samples from the posterior.
 
     References
     ----------

@@ -13,13 +13,13 @@ if TYPE_CHECKING:  # matplotlib is slow to import, and only needed to draw
     from matplotlib.figure import Figure
 
 N_LINES = 12
-"""Lines in each panel of the picture; more cannot be told apart."""
+"""Greatest number of lines in each panel of the picture; more could not be distinguished."""
 
 N_VALUES = 10
-"""Values of a nominal feature that may have a line."""
+"""Greatest number of values of a nominal feature that get a line."""
 
 LONG_NAME = 28
-"""Characters beyond which a name in the legend is shortened."""
+"""Number of characters above which a name in the legend is shortened."""
 
 
 def window_means(
@@ -57,13 +57,13 @@ def window_means(
     count, total, square = np.zeros((3, len(columns)))
     for X, y in stream.blocks(window):
         if len(y) < window // 2 and positions:
-            break  # a few last samples would stand for a window
+            break  # too few samples for a window
         numbers = _numbers(X, columns)
         present = np.isfinite(numbers)
         n_present = present.sum(axis=0)
         if not positions:
             shift = np.where(present, numbers, 0.0).sum(axis=0) / np.maximum(n_present, 1)
-        centred = np.where(present, numbers - shift, 0.0)  # near zero, so that squares lose no digits
+        centred = np.where(present, numbers - shift, 0.0)  # centred, so that squares lose no precision
         count += n_present
         total += centred.sum(axis=0)
         square += (centred**2).sum(axis=0)
@@ -117,7 +117,7 @@ def stream_figure(
 
 
 Column = tuple[int, int | None]
-"""What a line is of: the index of a feature, and of one of its values where it is nominal."""
+"""Source of a line: the index of a feature, and of one of its values if it is nominal."""
 
 
 def _columns(stream: Any) -> list[Column]:
@@ -127,7 +127,7 @@ def _columns(stream: Any) -> list[Column]:
             columns.append((j, None))
             continue
         n_values = min(len(feature.values), N_VALUES)
-        # Of two values one is enough: the other has the rest.
+        # For two values one line is enough: the other is its complement.
         columns += [(j, value) for value in range(n_values == 2, n_values)]
     return columns
 

@@ -1,4 +1,4 @@
-"""Tables for the terminal, and what the page shows of routing and of neural experiments."""
+"""Tables for the terminal, and tables of routing and of neural experiments for the page."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ ROUTING = {
 """Figure of a result line's routing -> heading, unit factor, format."""
 
 ROUTING_NOTE = (
-    "Oracle gap: accuracy of the best single expert in hindsight less the mixture's. Missed: samples on which an "
-    "expert was right and the mixture was not."
+    "Oracle gap: accuracy of the best single expert in hindsight minus the mixture's. Missed: samples on which some "
+    "expert was right but the mixture was not."
 )
 
 NEURAL = {
@@ -55,21 +55,21 @@ NEURAL = {
     "n_trainable": ("trained, k", 1e-3, "{:,.0f}"),
     "samples_per_second": ("samples/s", 1.0, "{:,.0f}"),
 }
-"""Figure of a neural experiment -> heading, unit factor, format; a column is shown where a run has the figure."""
+"""Figure of a neural experiment -> heading, unit factor, format. A column is shown if a run has the figure."""
 
 NEURAL_NOTE = (
-    "Loss and accuracy of lm and adapt are those of held-out text, of drift those of each picture before it was "
-    "learnt. Mistakes per drift: above those that the accuracy before would have made, until it is regained; recovery: "
-    "pictures until then, at most the length of a concept. Retained: held-out accuracy at the end, mean over all "
-    "concepts; forgetting: how much lower each concept but the last is then than it was at its best. Operations are "
-    "thousands for each byte, token or picture, of matrix products in a forward pass: those that the chosen experts "
-    "need, and all that are done, be they needed or not. Active and trained: thousands of parameters, the former those "
-    "that a row meets on average."
+    "Loss and accuracy are measured on held-out text in lm and adapt, and on each picture before it is learnt in "
+    "drift. Mistakes per drift: mistakes beyond those expected from the accuracy before the drift, until that is "
+    "regained. Recovery: pictures until then, at most the length of a concept. Retained: held-out accuracy at the "
+    "end, mean over all concepts. Forgetting: best accuracy on a concept minus its accuracy at the end, mean over all "
+    "concepts but the last. kFLOPs: thousands of operations in the matrix products of a forward pass, for each byte, "
+    "token or picture: those that the chosen experts need, and all that are executed. Active: thousands of parameters "
+    "used for a row, on average. Trained: thousands of trainable parameters."
 )
 
 
 def table(results: Sequence[Mapping[str, Any]], *, title: str) -> Table:
-    """Return one row per model: the mean over its seeds, with the standard deviation where there are several.
+    """Return a table with one row per model: mean over seeds, with the standard deviation if there are several.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def table(results: Sequence[Mapping[str, Any]], *, title: str) -> Table:
 
 
 def routing_table(results: Sequence[Mapping[str, Any]], *, title: str) -> Table:
-    """Return one row per model whose lines hold its routing: the mean over its seeds, with the standard deviation.
+    """Return a table of routing, with one row per model that reports it: mean and standard deviation over seeds.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def routing_table(results: Sequence[Mapping[str, Any]], *, title: str) -> Table:
 
 
 def routing_cells(group: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the figures of a model's routing: means over its seeds with the deviation, a dash if not defined."""
+    """Return the figures of a model's routing: mean and standard deviation over seeds, a dash if not defined."""
     cells = []
     for key, (_, factor, form) in ROUTING.items():
         values = [result["routing"][key] for result in group]
@@ -129,7 +129,7 @@ def routing_cells(group: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def neural_grid(results: Sequence[Mapping[str, Any]]) -> Grid:
-    """Return one row per policy of a neural experiment: the mean over its seeds, with the standard deviation.
+    """Return a table with one row per policy of a neural experiment: mean and standard deviation over seeds.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ def neural_grid(results: Sequence[Mapping[str, Any]]) -> Grid:
 
 
 def as_table(grid: Grid, *, title: str, caption: str) -> Table:
-    """Return a table of the page as one for the terminal."""
+    """Convert a table of the page to one for the terminal."""
     shown = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
     for i, heading in enumerate(grid.heading):
         shown.add_column(heading, justify="right" if i else "left", no_wrap=not i)
@@ -161,7 +161,7 @@ def as_table(grid: Grid, *, title: str, caption: str) -> Table:
 
 
 def mean_and_deviation(values: Sequence[float], form: str) -> str:
-    """Return the mean of values over seeds in a format, with the standard deviation if there are several."""
+    """Format the mean of values over seeds, with the standard deviation if there are several."""
     if len(values) == 1:
         return form.format(values[0])
     return f"{form.format(fmean(values))} ± {form.format(stdev(values))}"

@@ -105,7 +105,7 @@ def mask_first(order: Tensor, k: Tensor, logits: Tensor) -> Tensor:
 
 
 def weights_within(logits: Tensor, mask: Tensor, renorm: bool, score: Score = "softmax") -> Tensor:
-    """Return the scores of the chosen experts, at least one a row; with `renorm` they sum to 1."""
+    """Return the scores of the chosen experts, at least one per row. With `renorm` they sum to 1."""
     if not renorm:
         return _scores(logits, score) * mask
     # A softmax over the logarithms of scores is scores over their sum, without a division by something tiny.

@@ -1,4 +1,4 @@
-"""The way of a sample down a tree, to its leaf."""
+"""The path of a sample down a tree, to its leaf."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def subtree_weight(nodes, leaves, node):
 
 @kernel
 def most_common_child(nodes, leaves, node):
-    """Return the branch with the largest weight, the first of equals."""
+    """Return the branch with the largest weight (the first, in a tie)."""
     child = np.int64(nodes[node]["first_child"])
     best = child
     best_weight = -1.0

@@ -1,4 +1,4 @@
-"""A tree for people to look at: as text, and as a picture."""
+"""Trees as text and as pictures."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class View:
         return found
 
     def majority(self, node: int) -> tuple[int, float, float]:
-        """Return a leaf's majority class (the earliest of equals, NONE if it is empty), its share, and all weight."""
+        """Return a leaf's majority class (the first, in a tie; NONE if it is empty), its share and the total weight."""
         storage, slot = self._storage, self._nodes[node]["slot"]
         leaf, weights = storage.leaves[slot], storage.class_stats[slot, WEIGHT]
         order = storage.class_order[slot, : leaf["n_present"]]

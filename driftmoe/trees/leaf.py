@@ -133,7 +133,7 @@ def known_distance(x, mean, precision):
 
 @inlined_kernel
 def majority_class(tree, slot):
-    """Return the class with the largest weight, the earliest of equals, or NONE if there is no class."""
+    """Return the class with the largest weight (the first, in a tie), or NONE if there is no class."""
     best = NONE
     best_weight = -1.0
     for i in range(tree.leaves[slot]["n_present"]):

@@ -83,7 +83,7 @@ RULES = np.dtype(
         ("max_nodes", np.int64),
         # How many features a leaf may split on: their number if 1 or more, their share if less.
         ("max_features", np.float64),
-        # Of the two monitors; 0 for none.
+        # Risk of error of the two monitors; 0 for none.
         ("warning_delta", np.float64),
         ("drift_delta", np.float64),
         ("criterion", np.int64),
@@ -97,7 +97,7 @@ EXPERT = np.dtype(
     [
         # 1 while a tree grows in the background; otherwise the tree there is empty.
         ("has_background", np.int64),
-        # The monitor that has raised an alarm to which nobody has reacted yet.
+        # The monitor whose alarm has not been handled yet.
         ("alarm", np.int64),
         ("n_warnings", np.int64),
         ("n_replaced", np.int64),

@@ -174,7 +174,7 @@ class PlannedTrees:
         Returns
         -------
         n_rows
-            At least 1. For so many rows, `plan` makes room where there is too little.
+            At least 1. `plan` makes room for this many rows if there is too little.
         """
         return n_rows_with_room(self._storage, n_rows, weights)
 

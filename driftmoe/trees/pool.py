@@ -286,9 +286,9 @@ class TreePool(PlannedTrees):
     # --- single trees -----------------------------------------------------------------------------------------------
 
     def reset(self, expert: int) -> None:
-        """Make a tree as new: one empty leaf, with no background tree, new monitors and their counts at 0.
+        """Reset a tree to a single empty leaf, without a background tree, with new monitors and counts of 0.
 
-        It sees the features that are its own, drawn or given, also after a tree that sees others was put in its place.
+        It sees its own features, drawn or given, even if it was replaced by a tree that sees other features.
         """
         self._check_expert(expert)
         upkeep.start_anew(self._storage, expert)

@@ -16,7 +16,7 @@ CRITERIA = {"info_gain": INFO_GAIN, "gini": GINI, "hellinger": HELLINGER}
 LEAVES = {"mc": MAJORITY, "nb": NAIVE_BAYES, "nba": ADAPTIVE}
 
 UNBOUNDED = 2**31 - 1
-"""What the kernels read where there is no limit."""
+"""Value that means "no limit" to the kernels."""
 
 
 def checked_rules(

@@ -64,7 +64,7 @@ def state_of(storage: Storage) -> dict[str, Any]:
 
 
 def _forget_leftovers(nodes: np.ndarray, leaves: np.ndarray, class_order: np.ndarray) -> None:
-    """Overwrite what an earlier tree has left in places where nobody reads, and number the leaves."""
+    """Overwrite unused entries, which an earlier tree may have written, and number the leaves."""
     is_leaf = nodes["kind"] == LEAF
     nodes["feature"][is_leaf], nodes["threshold"][is_leaf] = 0, 0.0
     nodes["slot"][is_leaf] = np.arange(len(leaves))
@@ -133,7 +133,7 @@ def _checked_integer(state: Mapping[str, Any], name: str) -> int:
 
 
 def _check_arrays(storage: Storage, state: Mapping[str, Any], n_classes: int, n_features: int) -> None:
-    """Raise ValueError unless all arrays have the types and shapes that the pool has for so many trees."""
+    """Raise ValueError unless all arrays have the types and shapes of a pool with this many trees."""
     for array in KEPT:
         if not isinstance(state[array.name], np.ndarray) or state[array.name].dtype != _packed(array):
             is_of = getattr(state[array.name], "dtype", type(state[array.name]).__name__)
@@ -162,7 +162,7 @@ def _check_arrays(storage: Storage, state: Mapping[str, Any], n_classes: int, n_
 
 
 def _check_indices(storage: Storage, state: Mapping[str, Any], n_classes: int, n_features: int) -> None:
-    """Raise ValueError if a number of a state would lead a kernel out of its arrays, or round in a circle."""
+    """Raise ValueError if a number of a state would make a kernel leave its arrays or loop forever."""
     n_nodes, nodes, leaves = state["n_nodes"], state["nodes"], state["leaves"]
     if n_nodes.max(initial=0) > storage.max_nodes or n_nodes.min(initial=1) < 1:
         raise ValueError(
@@ -211,7 +211,7 @@ def _all_below(array: np.ndarray, bound: int) -> bool:
 
 
 def _packed(array: Array) -> np.dtype:
-    """Return the type of an array's entries without gaps, whose content nobody has set."""
+    """Return the type of an array's entries without padding, whose content is undefined."""
     dtype = np.dtype(array.dtype)
     if dtype.names is None or dtype.fields is None:
         return dtype

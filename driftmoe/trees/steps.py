@@ -1,4 +1,4 @@
-"""The kernel that everything is for: all trees of a pool go through some rows, predict and learn."""
+"""The main kernel: all trees of a pool go through rows, predict and learn."""
 
 from __future__ import annotations
 

@@ -272,7 +272,7 @@ class Storage:
         self.value_stats, self.value_start, self.value_room = stats, start, room
 
     def make_room(self, axis: str, needed: int) -> None:
-        """Have room for so many classes or features, if there is too little with some to spare."""
+        """Make room for this many classes or features. If there is too little, add some spare room, too."""
         room = self.moments.shape[("classes", "features").index(axis) + 2]
         self.resize(**{axis: enough(room, needed)})
 
@@ -307,19 +307,19 @@ class Storage:
         return room if lacks else None
 
     def is_small(self, missing: np.ndarray) -> bool:
-        """Whether so many more leaves for each tree would take little memory, or little beside what there is."""
+        """Whether this many more leaves for each tree would take little memory, in total or relative to the pool."""
         arrays = [getattr(self, array.name) for array in ARRAYS if array.axes[0] == "slots"]
         of_leaf = sum(array.dtype.itemsize * math.prod(array.shape[1:]) for array in arrays)
         return int(missing.sum()) * of_leaf <= max(SPARE_BYTES, sum(array.nbytes for array in arrays) // 8)
 
     def add_room(self, room: np.ndarray) -> None:
-        """Have the nodes and free slots that `room_lacking` has found to be needed."""
+        """Add the nodes and free slots that `room_lacking` found to be needed."""
         n_nodes = self.nodes.shape[1]
         self.resize(nodes=max(n_nodes, min(enough(n_nodes, int(room[:, 0].max())), self.max_nodes)))
         self.share_slots(room[:, 1])
 
     def share_slots(self, needed: np.ndarray) -> None:
-        """Give each tree so many free slots, shape (n_trees,), up to the bound, and some more for later.
+        """Give each tree at least this many free slots, shape (n_trees,), up to the bound, and some spare ones.
 
         They come from trees that hold far too many because they started anew. If these are too few, new ones are made.
         """

@@ -18,7 +18,7 @@ from driftmoe.trees.storage import ARRAYS, Storage
 def with_room(
     storage: Storage, block: np.ndarray, n_classes: int, n_experts: int, nominal: Iterable[int]
 ) -> Storage:
-    """Return a storage that knows the features, classes and values of a block; this one stays as it is.
+    """Return a storage that knows the features, classes and values of a block. This one does not change.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def with_room(
 
 
 def with_leaves(storage: Storage, n_rows: int, weights: np.ndarray) -> Storage:
-    """Return a storage with the nodes and leaves that trees may need to learn some rows; this one stays as it is."""
+    """Return a storage with the nodes and leaves that trees may need to learn rows. This one does not change."""
     room = storage.room_lacking(n_rows, None)
     if room is not None and n_rows > 1:
         room = storage.room_lacking(n_rows, weights.sum(axis=0))

@@ -250,7 +250,7 @@ def test_dense_is_no_policy():
         ({"monitors": "no"}, TypeError, "monitors='no'; choose True or False"),
         ({"gate": "none"}, ValueError, "gate='none'; available: learnt, router, recency, equal"),
         ({"gate": []}, ValueError, "gate=\\[\\]; available: learnt"),
-        ({"policy": TopK(2), "gate": "equal"}, ValueError, "has no say with gate='equal'"),
+        ({"policy": TopK(2), "gate": "equal"}, ValueError, "does not apply with gate='equal', which ignores"),
         ({"variant": "moe-task", "policy": TopK(2)}, ValueError, "does not apply to variant='moe-task'"),
         ({"variant": "moe-data", "memory": 64}, ValueError, "memory=64 does not apply to variant='moe-data'"),
         (
