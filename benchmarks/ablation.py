@@ -1,4 +1,4 @@
-"""What each part of the adaptive mixture is worth: one part off at a time, more and fewer trees, shorter memories.
+"""What each part of the adaptive mixture adds: one part off at a time, more and fewer trees, shorter memories.
 
     python -m benchmarks.ablation parts --limit 30000
     python -m benchmarks.ablation trees --limit 30000 --streams led_a rbf_f rbf_m sea_a electricity covtype
@@ -6,8 +6,9 @@
     python -m benchmarks.ablation gate --limit 100000
     python -m benchmarks.ablation long --limit 1000000 --seeds 1 --streams led_a sea_g rbf_f rbf_m
 
-A run is one file in `--out`; one that is there is not done again. Then `driftmoe report` on that folder; or, for the
-lines alone, `--lines FILE`. Parameters were chosen on seeds 1 to 5 of shorter streams, so seeds begin with 11.
+Each run writes one file in `--out`, and a run that has a file is not repeated. Then run `driftmoe report` on that
+folder, or pass `--lines FILE` to collect the lines alone. Parameters were chosen on seeds 1 to 5 of shorter
+streams, so seeds begin with 11.
 """
 
 from __future__ import annotations

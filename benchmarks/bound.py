@@ -1,13 +1,13 @@
-"""How far the pool of trees is from the least that its arithmetic costs.
+"""How close the pool of trees is to the lower bound that its arithmetic sets.
 
     python -m benchmarks.bound [--samples 50000] [--repeats 5]
 
-A straight loop does what twelve trees of one leaf each have to do for a sample, and nothing else: the Gaussian log
-density of each class over all features, the class probabilities out of these, and for three of the trees the new
-moments of the true class with its precisions and its log height. It walks no tree, keeps no range of values, compares
-no two predictors, tries no split, knows no missing value and checks nothing. The pool does the same work on the same
-samples (led_a with its features as numbers, rbf_f) and all the rest. Repeats take turns; medians and their ratio are
-printed.
+A straight loop does only what twelve trees of one leaf each must do for a sample. It computes the Gaussian log
+density of each class over all features, and from these the class probabilities. For three of the trees it updates
+the moments of the true class, with its precisions and its log height. It walks no tree, keeps no range of values,
+compares no two predictors, tries no split, knows no missing value and checks nothing. The pool does the same work
+on the same samples (led_a with numeric features, rbf_f), and everything else. Repeats take turns. The medians and
+their ratio are printed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Files of result lines, into which the benchmarks collect what their runs left."""
+"""Files of result lines, into which the benchmarks collect the results of their runs."""
 
 from __future__ import annotations
 

@@ -2,21 +2,21 @@
 
     python -m benchmarks.dispatch
 
-One thread, and the time of the processor in it, so that what else runs on the machine does not count; with
-`--device cuda`, the time of the clock, in bfloat16. Each line is one way to compute a whole layer, router and top-k
-included, of SwiGLU experts with the same weights: forward without gradients, and forward and backward. Before anything
-is timed, all have to give the same answer and the same gradient of the input. The ways take turns within a repeat; the
-fastest of the repeats is printed, and its ratio to ours. Each size has a process of its own, and dense masks come last
-in it, since the gigabytes that they leave to the allocator speed up whoever comes next.
+One thread, in processor time, so that other work on the machine does not count. With `--device cuda`, wall-clock
+time in bfloat16. Each line is one way to compute a whole layer of SwiGLU experts with the same weights, router and
+top-k included: forward without gradients, and forward and backward. Before the timing, all ways must give the same
+answer and the same gradient of the input. They take turns within a repeat. The fastest repeat is printed, with its
+ratio to ours. Each size has its own process. Dense masks come last in it, because they leave gigabytes to the
+allocator, which would speed up the ways after them.
 
 - "ours": `MoELayer` with `TopK`;
-- "loop with masks": for each expert the rows that chose it, weights indexed within the loop, as much code does it;
+- "loop with masks": for each expert the rows that chose it, with weights indexed within the loop, as is common;
 - "dense masks": each expert on all rows, times a weight that is mostly zero;
 - "transformers, ...": the block of Mixtral, by each of its implementations (needs `transformers`);
-- "limit": the two grouped products alone, on rows that are sorted before (no gradient of a router, no sum).
+- "limit": the two grouped products alone, on sorted rows (no gradient of a router, no sum).
 
-Sizes named LoRA are a linear layer with LoRA experts around it. Ours chooses between "all at once", one LoRA of all
-ranks with weights on them, and "by experts", rows brought to each; "dense masks" is each LoRA on all rows.
+Sizes named LoRA are a linear layer with LoRA experts around it. Ours chooses between "all at once" (one LoRA of all
+ranks with weights on them) and "by experts" (rows brought to each). "dense masks" is each LoRA on all rows.
 """
 
 from __future__ import annotations

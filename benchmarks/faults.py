@@ -1,12 +1,12 @@
-"""Interrupts, failing allocations and threads: what a model looks like afterwards.
+"""Check the state of a model after interrupts, failing allocations and use by several threads.
 
     python -m benchmarks.faults                     # the whole table, about ten minutes
     python -m benchmarks.faults --seconds 5 --interrupts 200
 
-Each model learns a stream on which features, text values and classes keep appearing. After each fault the model must be
-what it was before the sample or what it is after it, and in the end it must give the very probabilities of a model that
-nobody disturbed. The table says how often each fault was tried, how often it came through as an exception, and how many
-models were corrupted. Debug allocators check memory besides:
+Each model learns a stream on which new features, text values and classes keep appearing. After each fault the model
+must be as it was before the sample or as it is after it. In the end it must give exactly the probabilities of an
+undisturbed model. The table says how often each fault was tried, how often it raised an exception, and how many
+models were corrupted. Debug allocators also check memory:
 
     PYTHONMALLOC=debug NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=runs/checked python -m benchmarks.faults --seconds 5
 """

@@ -1,10 +1,9 @@
-"""Read a CSV file of 2 GB block by block in a fresh process: rows a second and peak memory.
+"""Read a CSV file of 2 GB block by block in a fresh process, and print rows per second and peak memory.
 
     python -m benchmarks.files_memory [--gigabytes 2] [--folder FOLDER]
 
-The file is written to a temporary folder and deleted afterwards. It holds random numbers in ten columns, a
-nominal column and the class; 20 MB of rows are drawn and written again and again, as what they hold does
-not matter here.
+The file is written to a temporary folder and deleted afterwards. It holds random numbers in ten columns, a nominal
+column and the class. 20 MB of rows are drawn and written repeatedly, because their content does not matter here.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Learn a stream that drifts and hardly ends with a pool of bounded trees: memory must stay flat, speed must not decay.
+"""Learn an almost endless drifting stream with a pool of bounded trees: memory must stay flat, speed must not decay.
 
     python -m benchmarks.long_run [--samples 5000000] [--max-nodes 1001] [--seed 1] [--monitors] [--experts 12]
 
-Twelve trees (Poisson(1) weights, leaves that split on 60 % of the features) predict and learn rbf_f in blocks of 256
-rows; `--monitors` adds two drift monitors and a background tree each. Every 50 000 samples a line is written to `--out`
-(`benchmarks/results/long_run.jsonl` is what is kept): bytes of the pool, resident memory of the process, nodes, samples
-per second of the pool alone, and accuracy of the equal vote, both since the line before. The picture next to it shows
-them.
+Twelve trees (Poisson(1) weights, leaves that split on 60 % of the features) predict and learn rbf_f in blocks of
+256 rows. `--monitors` adds two drift monitors and a background tree to each. Every 50 000 samples a line is written
+to `--out` (kept: `benchmarks/results/long_run.jsonl`). It holds bytes of the pool, resident memory of the process
+and nodes. It also holds samples per second of the pool alone and accuracy of the equal vote, both since the
+previous line. A picture beside the file shows them.
 """
 
 from __future__ import annotations

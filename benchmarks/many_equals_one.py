@@ -1,11 +1,11 @@
-"""Check on long streams that many equal one: blocks, frames, threads and the evaluator against the loop of samples.
+"""Check on long streams that blocks, frames, threads and the evaluator give the same as the loop over samples.
 
     python -m benchmarks.many_equals_one                       led_a and rbf_f, 50 000 rows, pool experts
-    python -m benchmarks.many_equals_one --experts river --n-experts 3   river's trees, which know no threads
+    python -m benchmarks.many_equals_one --experts river --n-experts 3   river's trees, which use no threads
     python -m benchmarks.many_equals_one --variant driftmoe    the default: the adaptive mixture
 
-The reference predicts and learns sample by sample on dictionaries. Each other way must predict the same label for every
-row and end with the same weights of the router, and the same trees, to the last bit.
+The reference predicts and learns sample by sample on dictionaries. Each other way must predict the same label for
+every row, and end with the same router weights and the same trees, to the last bit.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Make tests/vectors/moa_metrics.npz: CapyMOA's figures for 20 000 predictions of three classes in runs.
+"""Write tests/vectors/moa_metrics.npz: CapyMOA's figures for 20 000 predictions of three classes in runs.
 
-Run as `python -m benchmarks.moa_metrics` where CapyMOA is installed (`pip install capymoa`, Java 17).
+Run `python -m benchmarks.moa_metrics` where CapyMOA is installed (`pip install capymoa`, Java 17).
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
     python -m benchmarks.moa_parity                          three fresh seeds, 100 000 samples of each
     python -m benchmarks.moa_parity --vectors tests/vectors  write the samples that the tests compare with
 
-The first prints a table; with `--out FILE` it writes a line per generator, setting and seed.
-Both need Java and the extra `capymoa`, which brings MOA.
+The first command prints a table. With `--out FILE` it also writes a line per generator, setting and seed. Both need
+Java and the extra `capymoa`, which brings MOA.
 """
 
 from __future__ import annotations

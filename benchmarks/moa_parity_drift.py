@@ -1,13 +1,11 @@
-"""Compare drift by composition with MOA's ConceptDriftStream and RecurrentConceptDriftStream, sample by
-sample.
+"""Compare drift by composition with MOA's ConceptDriftStream and RecurrentConceptDriftStream, sample by sample.
 
     python -m benchmarks.moa_parity_drift                          three fresh seeds, 100 000 samples of each
-    python -m benchmarks.moa_parity_drift --vectors tests/vectors  write the samples that the tests compare
-    with
+    python -m benchmarks.moa_parity_drift --vectors tests/vectors  write the samples that the tests compare with
 
-The first prints a table; with `--out FILE` it writes a line per stream and seed.
-Every named synthetic stream is compared, and settings that the named ones leave out. Both need the extra
-`capymoa`, which brings MOA, and Java.
+The first command prints a table. With `--out FILE` it also writes a line per stream and seed. It compares every
+named synthetic stream, and settings that none of these has. Both commands need Java and the extra `capymoa`, which
+brings MOA.
 """
 
 from __future__ import annotations

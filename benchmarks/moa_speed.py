@@ -1,14 +1,14 @@
-"""CapyMOA's learners on samples handed over once, timed in its own Java loop: the far side of `benchmarks.speed`.
+"""Time CapyMOA's learners in its own Java loop, on samples handed over once: the Java side of `benchmarks.speed`.
 
-Java lives in a process of its own, whose interpreter, one with `driftmoe[capymoa]`, need not be that of the benchmark.
-The benchmark writes the samples to a file, starts `python -m benchmarks.moa_speed FILE`, and asks for one run at a
-time, so that runs of both sides take turns and neither works while the other is timed. Requests and answers are lines
-of JSON.
+Java runs in its own process. The interpreter of this process needs `driftmoe[capymoa]`, and may differ from that of
+the benchmark. The benchmark writes the samples to a file, starts `python -m benchmarks.moa_speed FILE`, and asks
+for one run at a time. Runs of both sides therefore take turns, and neither side works while the other is timed.
+Requests and answers are lines of JSON.
 
-A run is the loop inside Java by which `capymoa.evaluation.prequential_evaluation` evaluates MOA's learners: for each
-sample predict, count the hit in a cumulative and a windowed evaluator, learn. The samples lie in Java's memory before
-the clock starts, and have been compared number by number with those in the file. Learners have one thread; Java's
-compiler and garbage collector have theirs on top.
+A run is the loop inside Java by which `capymoa.evaluation.prequential_evaluation` evaluates MOA's learners. For
+each sample it predicts, counts the hit in a cumulative and a windowed evaluator, and learns. The samples are in
+Java's memory before the clock starts, and have been compared number by number with those in the file. Learners have
+one thread. Java's compiler and garbage collector have their own threads besides.
 """
 
 from __future__ import annotations

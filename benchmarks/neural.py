@@ -1,9 +1,10 @@
-"""Policies of routing in neural experiments: language model, adapters, and digits that drift.
+"""Routing policies in neural experiments: language model, adapters, and digits that drift.
 
     python -m benchmarks.neural --workers 2 --lines benchmarks/results/neural_experiments.jsonl
 
-A run is one file in `--out`; one that is there is not done again. When none has failed all result lines of that folder
-are added to `--lines`; the notebook 03_neural_moe shows those above. `driftmoe report` makes a page of the folder.
+Each run writes one file in `--out`, and a run that has a file is not repeated. If no run failed, all result lines
+of that folder are added to the file of `--lines`. The notebook 03_neural_moe shows the file above. `driftmoe
+report` makes a page of the folder.
 """
 
 from __future__ import annotations

@@ -1,18 +1,18 @@
-"""The grid of the DriftMoE paper: its streams and methods, with as many seeds and at such a length as asked for.
+"""The grid of the DriftMoE paper: its streams and methods, with any number of seeds and at any length.
 
     python -m benchmarks.paper --scale 0.1 --seeds 3
     python -m benchmarks.paper --scale 0.1 --seeds 3 --models moa-arf moa-srp --streams led_a sea_a
-    python -m benchmarks.paper --report      no runs: what is in --out, with the paper's figures beside it
-    python -m benchmarks.paper --report --lines benchmarks/results/paper.jsonl      the same, added to what is kept
+    python -m benchmarks.paper --report      no runs: the results in --out, beside the paper's figures
+    python -m benchmarks.paper --report --lines benchmarks/results/paper.jsonl      the same, added to the kept lines
 
-A run is one file; one that is there is not done again, so the command can be stopped and given again, also with more
-models, streams or seeds. Cheap runs come first, all streams with the first seed before the second seed. `moa-...`
-models need the extra `capymoa` and Java, the report the extra `report`.
+Each run writes one file, and a run that has a file is not repeated. The command can therefore be stopped and given
+again, also with more models, streams or seeds. Cheap runs come first, and all streams with the first seed come
+before the second seed. `moa-...` models need the extra `capymoa` and Java, the report needs the extra `report`.
 
-Streams are as long as the paper's times `--scale`, or as long as they are: a real one loses its end, a synthetic one
-keeps its concepts, which are shorter. `elec2` is the paper's ELEC, with date and day; `electricity` is the same
-without. The paper's AIRL is left out where it is neither in the data folder nor can be fetched. Seeds 1 to 3 are for
-choosing parameters, so that published figures begin with another one.
+The length of a stream is the paper's times `--scale`, but at most its own. A real stream loses its end. A synthetic
+one keeps its concepts, which become shorter. `elec2` is the paper's ELEC, with date and day; `electricity` is the
+same without them. The paper's AIRL is left out if it is not in the data folder and cannot be fetched. Seeds 1 to 3
+are for choosing parameters, so published figures begin with another seed.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""What the paper's MoE-Task would be without its experts: the router's network alone, beside the paper's figures.
+"""The paper's MoE-Task without its experts: the router's network alone, beside the paper's figures.
 
     python -m benchmarks.paper_router --limit 100000
 
-In the code that was published with the paper, the class of the router's largest logit is MoE-Task's answer. Then its
-accuracy must be that of a network which learns the classes: here with the paper's layers (256 and 128 units), a step of
-Adam after each sample, and inputs as they come, not standardised.
+In the code published with the paper, MoE-Task answers with the class of the router's largest logit. Its accuracy
+must then be that of a network that learns the classes. This network has the paper's layers (256 and 128 units),
+takes a step of Adam after each sample, and gets the inputs without standardisation.
 """
 
 from __future__ import annotations

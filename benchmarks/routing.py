@@ -1,14 +1,14 @@
-"""Measure what a routing policy costs, beside a plain softmax and torch.topk on the same logits.
+"""Measure the cost of a routing policy, beside a plain softmax and torch.topk on the same logits.
 
     python -m benchmarks.routing
 
-One thread, and the time of the processor in it, so that what else runs on the machine does not count. Each line is a
-policy on logits of one shape, normal with deviation 1 in float32; the policies take turns within a repeat, and the
-median of the repeats is printed with its ratio to the plain softmax top-k of the same shape in the same run. "numpy" is
-`route` on one row of numpy logits; "torch" is the policy on a tensor; "plan" is `TopK(2)` and then its expert-sorted
-plan; "entropy" is `TopK(2)` and then its entropy.
+One thread, in processor time, so that other work on the machine does not count. Each line is a policy on logits of
+one shape, normal with deviation 1 in float32. The policies take turns within a repeat. The median of the repeats is
+printed, with its ratio to the plain softmax top-k of the same shape in the same run. "numpy" is `route` on one row
+of numpy logits, and "torch" is the policy on a tensor. "plan" is `TopK(2)` and then its expert-sorted plan, and
+"entropy" is `TopK(2)` and then its entropy.
 
-The table is printed, each line of it also written to `--out`; `benchmarks/results/routing.jsonl` is kept.
+The table is printed, and each line of it is also written to `--out` (kept: `benchmarks/results/routing.jsonl`).
 """
 
 from __future__ import annotations

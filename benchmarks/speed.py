@@ -1,23 +1,23 @@
-"""Measure what a sample costs our trees, the pool and DriftMoE, beside river's and CapyMOA's learners.
+"""Measure the cost of a sample in our trees, the pool and DriftMoE, beside river's and CapyMOA's learners.
 
     python -m benchmarks.speed                                     the tables, the goals: some six minutes
     python -m benchmarks.speed --capymoa-python OTHER/bin/python   with CapyMOA, where it is installed elsewhere
     python -m benchmarks.speed --stream rbf_f --repeats 5 --out speed_rbf_f.jsonl
     python -m benchmarks.speed --scaling --out benchmarks/results/speed_scaling.jsonl   and a picture beside it
 
-Everything runs on the same samples in the same run, on one thread unless a line says two. A case is a way to predict
-and then learn a number of samples. Methods that are the same by another way must first give the same answers: our tree
+Everything runs on the same samples in the same run, on one thread unless a line says two. A case is a way to
+predict and then learn a number of samples. First, ways that must be equal are checked for equal answers: our tree
 and river's, on dictionaries and in blocks; DriftMoE sample by sample, by frames and in the evaluator; one and two
-threads. "moe-data" is the paper's variant, "driftmoe" the adaptive one, which is compared on a second stream as well.
-Then repeats take turns, so that a busy machine is busy for all, and the medians are printed with their ratios.
+threads. "moe-data" is the paper's variant. "driftmoe" is the adaptive one, which is compared on a second stream as
+well. Then repeats take turns, so that a busy machine is busy for all. The medians are printed with their ratios.
 
-*What is timed* is predicting and learning by the calls that users make, from an untrained model on. For `prequential`
-it is all of it, its metrics included, and so it is for CapyMOA, whose loop stays inside Java; pools in blocks of 256
-count the hits of their vote. Making samples, dictionaries, frames and models is not timed: the samples lie in memory on
-both sides. Peers have their defaults, except that CapyMOA's Hoeffding tree has the settings of ours; features are
-numbers for all, unless a line says nominal. Learners that would take too long see fewer of the samples; a ratio is
-always of equally many. Java runs each case once before its time counts, and its compiler and collector have threads of
-their own.
+*What is timed* is predicting and learning by the calls that users make, from an untrained model on. `prequential`
+is timed as a whole, with its metrics, and so is CapyMOA, whose loop stays inside Java. Pools in blocks of 256 count
+the hits of their vote. Making samples, dictionaries, frames and models is not timed: the samples are in memory on
+both sides. Peers have their defaults, except that CapyMOA's Hoeffding tree has the settings of ours. Features are
+numbers for all, unless a line says nominal. Learners that would take too long see fewer samples, and a ratio always
+compares equally many. Java runs each case once before its time counts, and its compiler and collector have their
+own threads.
 """
 
 from __future__ import annotations

@@ -1,16 +1,15 @@
-"""Measure samples per second of every synthetic stream against river's and CapyMOA's of the same name.
+"""Measure samples per second of every synthetic stream, beside river's and CapyMOA's of the same name.
 
     python -m benchmarks.streams_speed
 
-Ours is read in blocks of the size that `Stream.blocks` has by default, on one core, and once more as river's
-dictionaries. river's generator is iterated, CapyMOA's asked for `next_instance().x` as its evaluators do, and
-MOA is timed in Java alone, by its own task `MeasureStreamSpeed`; the last two are left out where the extra
-`capymoa` is not installed. All have the same parameters. Each figure is the median of repeats that take
-turns, so that a busy machine is busy for all. Blocks come so fast that a process whose allocator returns
-memory to the system after each one may spend most of the time on fresh pages; a rate far below its
-neighbours' shows that.
+Ours is read on one core, in blocks of the default size of `Stream.blocks`, and again as river's dictionaries.
+river's generator is iterated. CapyMOA is asked for `next_instance().x`, as its evaluators do. MOA is timed in Java
+alone, by its own task `MeasureStreamSpeed`. The last two are left out if the extra `capymoa` is not installed. All
+have the same parameters. Each figure is the median of repeats that take turns, so that a busy machine is busy for
+all. Blocks come so fast that a process whose allocator returns memory to the system after each one may spend most
+of the time on fresh pages. A rate far below those of similar streams shows this.
 
-The table is printed; with `--out FILE` each line of it is also written.
+The table is printed. With `--out FILE` each line of it is also written.
 """
 
 from __future__ import annotations

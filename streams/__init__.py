@@ -1,4 +1,4 @@
-"""Streams with and without drift: `make(name)` gives a stream by its name, `names()` lists them."""
+"""Streams with and without drift: `make(name)` returns a stream by its name, `names()` lists the names."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def make(
     name
         One of `names()`.
     seed
-        Of a synthetic stream; `None` means 1, as in MOA. A real stream has none and passes it over.
+        Seed of a synthetic stream; `None` means 1, as in MOA. A real stream ignores it.
     n_samples
-        Length. By default a synthetic stream has 1 000 000 samples and a real one all its rows; positions and widths
-        of known drifts scale with the length.
+        Length. By default a synthetic stream has 1 000 000 samples and a real one all its rows. In a synthetic stream,
+        positions and widths of drifts scale with the length.
     data_dir
-        Folder in which the files of real streams are looked for first; default `$DRIFTMOE_DATA`.
+        Folder to search first for the files of real streams; default `$DRIFTMOE_DATA`.
     progress
         Called as `progress(done_bytes, total_bytes, description)` while a file is fetched.
 
@@ -47,7 +47,7 @@ def make(
     ValueError
         If the name is unknown or the length is below 1.
     FileNotFoundError
-        If the file of a real stream is nowhere and cannot be fetched; the message says where to put it.
+        If the file of a real stream is not found and cannot be fetched; the message says where to put it.
 
     Examples
     --------

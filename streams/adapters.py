@@ -1,12 +1,12 @@
-"""Streams of scikit-multiflow and CapyMOA as ours, and ours as theirs.
+"""Adapters between our streams and those of scikit-multiflow and CapyMOA, in both directions.
 
-scikit-multiflow's last version, 0.5.3, does not install on current Pythons. Its side is written and tested
-against the interface that it documents for `skmultiflow.data.base_stream.Stream`; CapyMOA's against version
+The last version of scikit-multiflow, 0.5.3, does not install on current Pythons. Its adapters are written and tested
+against the documented interface of `skmultiflow.data.base_stream.Stream`. Those of CapyMOA are tested with version
 0.15.1.
 
-A foreign stream has one position, so one reading of it can go on at a time: an older one raises as soon as
-it is asked for more. Every reading starts with the foreign stream's `restart`; it gives the same samples
-again if the foreign stream was made with a fixed seed.
+A foreign stream has one position, so only its latest reading can continue. An older reading raises an error when it is
+asked for more. Every reading starts with the foreign stream's `restart`. It gives the same samples again if the
+foreign stream was made with a fixed seed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from streams.stream import Block, Feature, Reader, Stream
 
 
 def from_scikit_multiflow(stream: Any) -> Stream:
-    """Return a scikit-multiflow stream as one of ours.
+    """Adapt a scikit-multiflow stream to our interface.
 
     Parameters
     ----------
@@ -32,8 +32,8 @@ def from_scikit_multiflow(stream: Any) -> Stream:
     Returns
     -------
     Stream
-        Features in `cat_features_idx` are nominal, with values in order of appearance; whole numbers among
-        values and labels are ints.
+        Features in `cat_features_idx` are nominal, with values in order of appearance. Values and labels that are
+        whole numbers become ints.
 
     Raises
     ------
@@ -42,30 +42,30 @@ def from_scikit_multiflow(stream: Any) -> Stream:
 
     Notes
     -----
-    Tested with a stand-in that has the documented interface, for want of an installable scikit-multiflow.
+    scikit-multiflow cannot be installed, so this was tested with a stand-in that has its documented interface.
     """
     return _FromScikitMultiflow(stream)
 
 
 def from_capymoa(stream: Any) -> Stream:
-    """Return a CapyMOA stream as one of ours.
+    """Adapt a CapyMOA stream to our interface.
 
     Parameters
     ----------
     stream
-        A `capymoa.stream.Stream` of classified instances, or what has its `get_schema`, `has_more_instances`,
+        A `capymoa.stream.Stream` for classification, or an object with the same `get_schema`, `has_more_instances`,
         `next_instance` and `restart`.
 
     Returns
     -------
     Stream
-        Nominal values and class labels in CapyMOA's order; they are ints where all of a column are whole
-        numbers, strings otherwise. The length is known if the CapyMOA stream has one.
+        Nominal values and class labels are in CapyMOA's order. In a column of whole numbers they are ints, otherwise
+        strings. The length is known if the CapyMOA stream has one.
 
     Raises
     ------
     ValueError
-        If the stream is one of regression, and while reading, if an instance has no label.
+        If the stream is for regression. While reading, if an instance has no label.
     """
     return _FromCapyMOA(stream)
 
@@ -201,8 +201,8 @@ class _Cursor:
 class ToScikitMultiflow:
     """One of our streams with scikit-multiflow's interface.
 
-    Nominal features hold the index of their value and targets the index of their class, as scikit-multiflow
-    wants numbers.
+    scikit-multiflow needs numbers, so nominal features hold the index of their value and targets the index of their
+    class.
 
     Parameters
     ----------
@@ -220,7 +220,7 @@ class ToScikitMultiflow:
 
     Notes
     -----
-    Tested against the documented interface, for want of an installable scikit-multiflow.
+    scikit-multiflow cannot be installed, so this was tested against its documented interface.
 
     Examples
     --------
@@ -249,16 +249,16 @@ class ToScikitMultiflow:
 
     @property
     def n_classes(self) -> int:
-        """Number of classes known by now."""
+        """Number of classes known so far."""
         return len(self._stream.classes)
 
     @property
     def target_values(self) -> list[int]:
-        """Indices of the classes known by now."""
+        """Indices of the classes known so far."""
         return list(range(self.n_classes))
 
     def prepare_for_use(self) -> None:
-        """Do nothing: scikit-multiflow's older versions ask for this call."""
+        """Do nothing. Older versions of scikit-multiflow need this call."""
 
     def restart(self) -> None:
         """Go back to the first sample."""
@@ -271,7 +271,7 @@ class ToScikitMultiflow:
         return self._cursor.has_more()
 
     def n_remaining_samples(self) -> int:
-        """Return the number of samples left, -1 where the stream has no end or an unknown one."""
+        """Return the number of samples left, or -1 if the stream has no end or an unknown length."""
         if self._stream.n_samples is None:
             return -1
         return self._stream.n_samples - self._n_given if self.has_more_samples() else 0
@@ -282,12 +282,12 @@ class ToScikitMultiflow:
         Parameters
         ----------
         batch_size
-            How many; there are fewer at the end.
+            Number of samples; fewer are returned at the end.
 
         Returns
         -------
         X, y
-            Features, float64 (n, n_features), and classes, int64 (n,); `None` and `None` after the end.
+            Features, float64, shape (n, n_features), and classes, int64, shape (n,); both `None` after the end.
         """
         block = self._cursor.take(batch_size)
         self._n_given += len(block.y)
@@ -295,7 +295,7 @@ class ToScikitMultiflow:
         return self._last
 
     def last_sample(self) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """Return what `next_sample` returned last."""
+        """Return the last result of `next_sample`."""
         return self._last
 
     def get_data_info(self) -> str:
@@ -304,12 +304,12 @@ class ToScikitMultiflow:
 
 
 def to_capymoa(stream: Stream, *, name: str = "stream") -> Any:
-    """Return one of our streams as a `capymoa.stream.Stream`, read as it is asked for samples.
+    """Adapt one of our streams to `capymoa.stream.Stream`. Samples are read when CapyMOA asks for them.
 
     Parameters
     ----------
     stream
-        Any stream. Its class labels and nominal values must be known from the start, as CapyMOA's schema is
+        Any stream. Its class labels and nominal values must be known from the start, because CapyMOA's schema is
         fixed.
     name
         Name of the data set in CapyMOA's schema.
@@ -317,7 +317,7 @@ def to_capymoa(stream: Stream, *, name: str = "stream") -> Any:
     Returns
     -------
     capymoa.stream.Stream
-        Values and labels are the strings of ours, in our order.
+        Nominal values and labels are strings, in the order of our stream.
 
     Raises
     ------

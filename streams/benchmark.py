@@ -1,19 +1,17 @@
 """The synthetic streams of published comparisons, at any length.
 
-Six are those of the DriftMoE paper: `led_a led_g sea_a sea_g rbf_m rbf_f`, a million samples each by default,
-sample by sample what CapyMOA's generators give with instance and model seed `seed`. The concepts of LED and
-SEA change at 1/4, 2/4 and 3/4 of the length, at once (`_a`) or gradually (`_g`); the centroids of RBF move
-all the time.
+Six are those of the DriftMoE paper: `led_a led_g sea_a sea_g rbf_m rbf_f`. By default each has a million samples. They
+equal the samples of CapyMOA's generators with instance and model seed `seed`. The concepts of LED and SEA change at
+1/4, 2/4 and 3/4 of the length, at once (`_a`) or gradually (`_g`). The centroids of RBF move all the time.
 
-A change number i of a stream of n samples is given to `drifting` as ``position = n * i // 4 - width // 2``,
-as the paper's code gives it to CapyMOA, so its centre lies half a width before the quarter. The abrupt width
-is 50 samples at every length from 2000 on and n / 40 below; the gradual one is n / 20, hence 50 000 for a
-million.
+In a stream of n samples, `drifting` gets ``position = n * i // 4 - width // 2`` for change i, as the paper's code
+passes it to CapyMOA. The centre of the change therefore lies half a width before the quarter. The abrupt width is
+50 samples, or n / 40 for streams of less than 2000 samples. The gradual width is n / 20, so 50 000 for a million.
 
-As with MOA, all concepts of a composite have the same seed. Those of one generator then draw the same
-numbers: the fourth concept of `sea_a` and `sea_g` repeats the samples of the first one, and the concepts
-between show the same features with other labels. `mixed_a` and the recurrent ones instead give concept i the
-seed `seed + i`, which goes on at -2**31 after the greatest seed, 2**31 - 1.
+As with MOA, all concepts of a composite have the same seed. Concepts of one generator then draw the same numbers: the
+fourth concept of `sea_a` and `sea_g` repeats the samples of the first one, and the concepts between have the same
+features with other labels. In `mixed_a` and the recurrent streams, concept i has the seed `seed + i` instead; the
+largest seed, 2**31 - 1, is followed by -2**31.
 
 `rbf_imbalanced` is `rbf_m` with 95 % of its samples of class 0 and 5 % of class 1.
 """
@@ -31,7 +29,7 @@ DEFAULT_N_SAMPLES = 1_000_000
 DEFAULT_SEED = 1
 
 MOST_DROPPED = 50
-"""Samples beneath `rbf_imbalanced` for each that it gives, at most; they are drawn as they are needed, about 2 to 4."""
+"""Largest number of samples of `rbf_m` for each one of `rbf_imbalanced`. About 2 to 4 are drawn, when needed."""
 
 Factory = Callable[[int | None, int | None], Stream]
 """`(seed, n_samples)` -> a stream; `None` is `DEFAULT_SEED` and `DEFAULT_N_SAMPLES`."""
@@ -48,7 +46,7 @@ def gradual_width(n_samples: int) -> int:
 
 
 def _composite(make_concepts: Callable[[int], Sequence[Stream]], width_of: Callable[[int], int]) -> Factory:
-    """Return the factory of concepts of equal length, the changes between them `width_of(n_samples)` wide."""
+    """Return the factory of a stream of concepts of equal length, with changes `width_of(n_samples)` wide."""
 
     def make(seed: int | None, n_samples: int | None) -> Stream:
         n = DEFAULT_N_SAMPLES if n_samples is None else n_samples
@@ -63,7 +61,7 @@ def _composite(make_concepts: Callable[[int], Sequence[Stream]], width_of: Calla
 
 
 def _later(seed: int, i: int) -> int:
-    """Return ``seed + i``, which as an integer of 32 bits goes on at -2**31 after 2**31 - 1."""
+    """Return ``seed + i`` as a 32-bit integer: 2**31 - 1 is followed by -2**31."""
     return seed + i - 2**32 if seed < 2**31 <= seed + i else seed + i
 
 
@@ -82,7 +80,7 @@ def _agrawals(seed: int) -> list[Stream]:
 
 
 def _mixeds(seed: int) -> list[Stream]:
-    # Two rules in turn; other seeds, so that a rule returns with new samples.
+    # Two rules take turns. Each turn has its own seed, so that a rule returns with new samples.
     return [Mixed(function=f, seed=_later(seed, i)) for i, f in enumerate((1, 2, 1, 2))]
 
 
@@ -111,7 +109,7 @@ def _rbf_imbalanced(seed: int | None, n_samples: int | None) -> Stream:
 
 
 def _recurrent(make_concepts: Callable[[int], Sequence[Stream]]) -> Factory:
-    """Return the factory of two concepts in turn, an eighth of the stream each time, with new samples each time."""
+    """Return the factory of two concepts that take turns of an eighth of the stream, always with new samples."""
 
     def make(seed: int | None, n_samples: int | None) -> Stream:
         n = DEFAULT_N_SAMPLES if n_samples is None else n_samples
@@ -157,4 +155,4 @@ STREAMS: dict[str, Factory] = {
     "recurrent_led": _recurrent(_two_leds),
     "recurrent_rbf": _recurrent(_two_rbfs),
 }
-"""Name -> factory; the first six are the paper's."""
+"""Name -> factory. The first six are the paper's."""

@@ -1,4 +1,4 @@
-"""The cache folder of the user: the check of a data file, and how a copy gets into the cache.
+"""The user's cache folder: how data files are checked, and how copies enter the cache.
 
 A copy enters the cache only after its check. Content that does not have the SHA-256 of its source is refused. If no
 SHA-256 is known, the first copy is trusted if it has the size, or the rows, features and classes, of its source. Its
@@ -28,20 +28,20 @@ from streams.sources import ARCHIVE, ARCHIVE_FOLDER, ARCHIVE_STREAMS, SOURCES, S
 from streams.staging import delete_unless_held, naming, publish, staging, write_files
 
 NOT_TAKEN = "the cache is as it was"
-"""End of the error when the disk refuses a file."""
+"""End of the error message when the disk refuses a file."""
 
 _REMOVE = "remove the file or put the right one there"
 
 
 def cache_dir() -> Path:
-    """Return the folder of the user in which fetched files are kept."""
+    """Return the user's folder for fetched files."""
     import pooch
 
     return Path(pooch.os_cache("driftmoe"))
 
 
 def take(name: str, path: Path) -> Path:
-    """Check a copy, plain, compressed or still in its archive, and put its content into the cache."""
+    """Check a copy (plain, compressed or still in its archive) and put its content into the cache."""
     source = source_named(name)
     with refusing_corrupt(path):
         is_archive = name in ARCHIVE_STREAMS and tarfile.is_tarfile(path)
@@ -90,7 +90,7 @@ def _take_archive(archive: Path) -> None:
 def cache_staging() -> Iterator[Path]:
     """Make a folder for this process beside the cached files, and delete those of processes that were killed."""
     cache_dir().mkdir(parents=True, exist_ok=True)
-    for left in cache_dir().glob(".incoming-*"):  # of version 0.1
+    for left in cache_dir().glob(".incoming-*"):  # left by version 0.1
         delete_unless_held(left)
     with staging(cache_dir()) as folder:
         yield folder
@@ -98,7 +98,7 @@ def cache_staging() -> Iterator[Path]:
 
 @contextmanager
 def naming_origin(origin: str | Path, staged: Path) -> Iterator[None]:
-    """In errors, replace the staged copy, which is soon deleted, by the place that the file came from."""
+    """In errors, name the place that the file came from instead of the staged copy, which is soon deleted."""
     try:
         yield
     except ValueError as error:
@@ -108,7 +108,8 @@ def naming_origin(origin: str | Path, staged: Path) -> Iterator[None]:
 def checked(path: Path, source: Source, record: Path) -> Path:
     """Return `path` if it has the content of the source, else raise ValueError.
 
-    If the SHA-256 of the source is unknown, that in the file `record` counts; without a record, size and shape count.
+    If the SHA-256 of the source is unknown, compare with the one in the file `record`. Without a record, check size and
+    shape.
     """
     expected = source.parquet_sha256 if path.suffix == ".parquet" else source.sha256
     found, n_bytes = content_sha256(path, *file_state(path))
@@ -128,7 +129,7 @@ def checked(path: Path, source: Source, record: Path) -> Path:
 
 
 def _check_shape(path: Path, source: Source, n_bytes: int) -> None:
-    """Raise ValueError if the file has not the size, or the rows, features and classes, of its source."""
+    """Raise ValueError if the size of the file, or its rows, features and classes, differ from the source."""
     if source.n_bytes is not None:
         if n_bytes != source.n_bytes:
             raise ValueError(
@@ -177,7 +178,7 @@ def trust(path: Path, source: Source) -> None:
 
 
 def file_state(path: Path) -> tuple[int, int]:
-    """Return time of change and size: a cached fact about the content is valid while they stay the same."""
+    """Return modification time and size. Cached facts about the content are valid while both stay the same."""
     stat = path.stat()
     return stat.st_mtime_ns, stat.st_size
 

@@ -1,4 +1,4 @@
-"""Streams each of whose samples comes from one of several concepts."""
+"""Streams that take each sample from one of several concepts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Chooser = Callable[[int], np.ndarray]
 
 
 class Composition(Stream):
-    """A stream each of whose samples comes from one of several concepts.
+    """A stream that takes each sample from one of several concepts.
 
     Only the chosen concept moves on to its next sample. A subclass chooses the concepts (`chooser`), and tells the
     constructor which is chosen when (`segments`), so that drifts within a concept can be placed.

@@ -1,9 +1,9 @@
 """Drift by composition: streams whose samples come from one concept, then from another.
 
 `ConceptDrift` and `RecurrentConceptDrift` give the samples of MOA's ConceptDriftStream and RecurrentConceptDriftStream
-(Bifet et al. 2010, "MOA: Massive Online Analysis"): at each sample Java's random numbers and a sigmoid of the position
-choose one of two streams, and only the chosen one moves on. `Switching` changes at a known sample. The kinds of drift
-follow Gama et al. 2014, "A survey on concept drift adaptation", sec. 2.2:
+(Bifet et al. 2010, "MOA: Massive Online Analysis"). At each sample, one of Java's random numbers and a sigmoid of the
+position choose one of two streams, and only the chosen one moves on. `Switching` changes at a known sample. The kinds
+of drift follow Gama et al. 2014, "A survey on concept drift adaptation", sec. 2.2:
 
 - abrupt: `Switching`, or `drifting` with a small width;
 - gradual (both concepts for a while, the new one more and more often): `drifting` with a large width;
@@ -416,7 +416,7 @@ def _sigmoid(n: np.ndarray, position: int, width: int) -> np.ndarray:
 
 
 def _random_chooser(seed: int, probability: Callable[[np.ndarray], np.ndarray]) -> Chooser:
-    """Return a chooser of concept 1 with `probability(n)` at sample n, counted from 1 as in MOA, else of concept 0."""
+    """Return a chooser: concept 1 with `probability(n)` at sample n (counted from 1, as in MOA), else concept 0."""
     state = seeded(seed)
     done = 0
 

@@ -1,9 +1,8 @@
-"""Streams as files: any stream written as CSV, ARFF or Parquet, and read back the same by `streams.files`.
+"""Write any stream as a CSV, ARFF or Parquet file, which `streams.files` reads back as the same stream.
 
-Numbers are written with the fewest digits that give back the same float64. CSV and ARFF hold no types: a
-label `"1"` comes back as the int 1. CSV holds no declarations either: a nominal feature whose values are
-numbers is read back as nominal if its name is passed in `nominal`. Parquet gives back everything, classes
-and nominal values in their order.
+Numbers are written with the fewest digits that give back the same float64. CSV and ARFF hold no types: a label `"1"`
+is read back as the int 1. CSV holds no declarations either: a nominal feature whose values are numbers is read back as
+nominal only if its name is passed in `nominal`. Parquet keeps everything, with classes and nominal values in order.
 """
 
 from __future__ import annotations
@@ -41,22 +40,22 @@ def write(
     target: str | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> int:
-    """Write a stream to a file, whose name says the format.
+    """Write a stream to a file. The ending of the name sets the format.
 
-    The file appears whole or not at all; one of the same name is replaced. What a killed export left in the folder
-    is deleted by the next one.
+    The file appears whole or not at all, and replaces a file of the same name. Files that a killed export left in the
+    folder are deleted by the next one.
 
     Parameters
     ----------
     stream
-        What to write.
+        The stream to write.
     path
         A name that ends in one of `SUFFIXES`.
     n_samples
-        Write at most so many samples. A stream without end needs it.
+        Largest number of samples to write. A stream without end needs it.
     target
-        Name of the column of class labels, the last one. `None` is the name it has in the file the stream
-        was read from, or else `"class"`.
+        Name of the last column, which holds the class labels. Default: its name in the file that the stream was read
+        from, or else `"class"`.
     progress
         Called with the number of samples written so far, after every block.
 
@@ -68,16 +67,16 @@ def write(
     Raises
     ------
     ValueError
-        If the ending of the name is unknown, `n_samples` is negative, or `None` for a stream without end, a
-        feature has the name of the target, or the format cannot hold a value: text that CSV would read as
+        If the ending of the name is unknown, if `n_samples` is negative, or `None` for a stream without end, or if a
+        feature has the name of the target. Also if the format cannot hold a value: text that CSV would read as
         missing, or a mixture of types in a column of Parquet.
     OSError
-        If the file cannot be written, as on a full disk; the one from before is still there.
+        If the file cannot be written, as on a full disk; an older file of this name is kept.
 
     Notes
     -----
-    CSV carries no types: a nominal feature whose values are numbers is read back as numeric unless its name
-    is passed in `nominal`, which makes text of them; labels that read as whole numbers come back as ints.
+    CSV holds no types. A nominal feature whose values are numbers is read back as numeric, unless its name is passed in
+    `nominal`; then its values become text. Labels that look like whole numbers are read back as ints.
 
     Examples
     --------
@@ -122,7 +121,7 @@ def write(
 
 
 def _is_endless(stream: Stream) -> bool:
-    """Return whether a stream is known to have no end; a length of `None` may be one that is not known."""
+    """Return whether a stream is known to have no end. A length of `None` may also mean that it is unknown."""
     if stream.n_samples is not None:
         return False
     parts = [part for part in (getattr(stream, "stream", None), *getattr(stream, "concepts", ())) if part]
@@ -130,7 +129,7 @@ def _is_endless(stream: Stream) -> bool:
 
 
 def _blocks(stream: Stream, n_samples: int | None) -> Iterator[Block]:
-    """Yield blocks of bounded memory, `n_samples` rows in all."""
+    """Yield blocks of bounded size, with `n_samples` rows in total."""
     left = n_samples
     for X, y in stream.blocks(max(1, min(_BLOCK_ROWS, _BLOCK_NUMBERS // (stream.n_features + 1)))):
         if left is not None:
@@ -153,7 +152,7 @@ def _write_csv(stream: Stream, blocks: Iterator[Block], file: Any, target: str) 
 def _write_arff(
     stream: Stream, blocks: Iterator[Block], file: Any, target: str, *, folder: Path
 ) -> Iterator[int]:
-    # A file that is being read may show new values to its end, but ARFF declares them at the start.
+    # A file may show new values until its end, but ARFF declares them at the start.
     with tempfile.TemporaryFile(dir=folder) as body:
         for block in blocks:
             body.write(_text_rows(stream, block, _arff_token, missing="?"))

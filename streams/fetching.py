@@ -24,14 +24,14 @@ from streams.staging import naming
 
 TIMEOUT_SECONDS = 15
 MIN_BYTES_PER_SECOND = 1000
-"""A location whose average speed is below this after `TIMEOUT_SECONDS` is given up."""
+"""Lowest average speed of a location after `TIMEOUT_SECONDS`. A slower one is given up."""
 
 Progress = Callable[[int, int | None, str], None]
 """Called as `progress(done_bytes, total_bytes or None, description)` while a file is fetched."""
 
 
 def fetch_public(name: str, progress: Progress | None) -> Path:
-    """Fetch a data set from the first location that has it. Else raise OSError with the reason of each."""
+    """Fetch a data set from the first location that has it. If none has it, raise OSError with the reason of each."""
     reasons = []
     kept = cache.cache_dir() / SOURCES[name].file
     for url in SOURCES[name].urls:
@@ -44,7 +44,7 @@ def fetch_public(name: str, progress: Progress | None) -> Path:
                     return take(name, copy)
         except (OSError, http.client.HTTPException, ValueError) as error:
             if getattr(error, "filename", None) in (str(kept), f"{kept}.sha256"):
-                raise  # the disk refuses it: no other location would help
+                raise  # the disk refuses the file, so no other location would help
             reasons.append(f"{host}: {error}")
     raise OSError("; ".join(reasons))
 

@@ -1,13 +1,13 @@
-"""The random numbers of Java, which every generator of MOA draws from.
+"""The random numbers of Java, from which every generator of MOA draws.
 
-`java.util.Random` is specified to the bit: a 48-bit linear congruential generator (Knuth 1997, sec. 3.2.1),
-whose top bits make integers and doubles, and the polar method (Knuth 1997, sec. 3.4.1, algorithm P) for
-normal numbers. The polar method takes the logarithm of Java's `StrictMath`, which is that of the fdlibm
-library and not always that of the C library; `strict_log` computes it from IEEE additions, multiplications
-and divisions alone, so that the normal numbers too are the same on every machine.
+`java.util.Random` is specified to the bit. It is a 48-bit linear congruential generator (Knuth 1997, sec. 3.2.1), and
+its top bits make integers and doubles. Normal numbers come from the polar method (Knuth 1997, sec. 3.4.1, algorithm P).
+The polar method uses the logarithm of Java's `StrictMath`. This is the logarithm of the fdlibm library, and the C
+library does not always give the same. `strict_log` computes it from IEEE additions, multiplications and divisions
+alone, so that normal numbers too are the same on every machine.
 
-A position is a small array, `state = seeded(seed)`, that each function moves forward. The functions run
-compiled inside the kernels of `streams.synthetic` and, with `NUMBA_DISABLE_JIT=1`, as plain Python.
+A position is a small array, `state = seeded(seed)`, and each function moves it forward. The functions run compiled
+inside the kernels of `streams.synthetic`, or as plain Python with `NUMBA_DISABLE_JIT=1`.
 """
 
 from __future__ import annotations
@@ -24,16 +24,15 @@ from streams.kernel_cache import keep
 MULTIPLIER = 0x5DEECE66D
 MASK = (1 << 48) - 1
 
-# state[SEED] is the 48-bit seed; the polar method makes normal numbers in pairs and keeps the second one:
-# state[KEPT] tells whether one is kept, state[NORMAL] holds the 64 bits of it.
+# state[SEED] is the 48-bit seed. The polar method makes normal numbers in pairs and keeps the second one:
+# state[KEPT] is 1 if one is kept, and state[NORMAL] holds its 64 bits.
 SEED, KEPT, NORMAL = 0, 1, 2
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a function where it is first called, and keep it on disk for the next process.
+    """Compile a function at its first call, and keep the code on disk for the next process.
 
-    Nothing is kept where neither the package's folder nor the user's cache folder can be written: each
-    process then compiles for itself.
+    If neither the package's folder nor the user's cache folder can be written, each process compiles for itself.
     """
     return keep(njit(function))
 
@@ -49,14 +48,14 @@ def seeded(seed: int) -> np.ndarray:
     Returns
     -------
     numpy.ndarray
-        The state, int64, shape (3,), for the other functions to read and advance.
+        The state, int64, shape (3,), which the other functions read and advance.
     """
     return np.array([(seed ^ MULTIPLIER) & MASK, 0, 0], dtype=np.int64)
 
 
 @kernel
 def next_bits(state: np.ndarray, bits: int) -> int:
-    """Advance once and return the top `bits` (1 to 32) of the 48 as a number from 0."""
+    """Advance once and return the top `bits` (1 to 32) of the 48 bits as a number of at least 0."""
     # int() keeps the product exact with the JIT off; compiled, it wraps and the lower 48 bits are right.
     state[SEED] = (int(state[SEED]) * MULTIPLIER + 0xB) & MASK
     return int(state[SEED]) >> (48 - bits)
@@ -77,7 +76,7 @@ def next_int_below(state: np.ndarray, bound: int) -> int:
     while True:
         number = next_bits(state, 31)
         remainder = number % bound
-        # The last, incomplete run of `bound` numbers below 2**31 would favour small remainders: Java draws
+        # The last, incomplete run of `bound` numbers below 2**31 would favour small remainders, so Java draws
         # again.
         if number - remainder + (bound - 1) < 1 << 31:
             return remainder
@@ -124,13 +123,13 @@ def next_gaussian(state: np.ndarray) -> float:
 def strict_log(x: float) -> float:
     """Return the natural logarithm as Java's `StrictMath.log` rounds it, for finite `x` above 0.
 
-    With ``x = 2**k * (1 + f)`` and ``s = f / (2 + f)``, ``log(1 + f) = 2s + s R(s**2)``; R is the minimax
-    polynomial of degree 14 in s given in the comments of fdlibm's `e_log.c`, as are the bounds between the
-    ways to add up the parts. Each way is a rounding of its own: the operations below must keep their order.
+    With ``x = 2**k * (1 + f)`` and ``s = f / (2 + f)``, ``log(1 + f) = 2s + s R(s**2)``. R is a minimax polynomial of
+    degree 14 in s. The comments of fdlibm's `e_log.c` give it, and also the bounds that decide how the parts are added.
+    Each way of adding rounds differently, so the operations below must keep their order.
     """
     ln2_high, ln2_low = 6.93147180369123816490e-01, 1.90821492927058770002e-10
     mantissa, k = math.frexp(x)
-    # The first 20 bits of the mantissa after its leading 1; bounds are stated on them.
+    # The first 20 bits of the mantissa after its leading 1. The bounds below refer to them.
     bits = int((2.0 * mantissa - 1.0) * 1048576.0)
     if bits < 0x6A09C:  # 1 + f in [sqrt(2)/2, sqrt(2)]
         mantissa *= 2.0

@@ -16,7 +16,7 @@ from streams.stream import Stream
 
 @dataclass(frozen=True)
 class FileOptions:
-    """How a file is read: the arguments of `streams.files.open_file` of these names."""
+    """How a file is read: arguments of `streams.files.open_file` by the same names."""
 
     target: str | int | None = None
     on_bad_row: Literal["error", "skip"] = "error"
@@ -46,7 +46,7 @@ def open_stream(
     data_dir: Path | None = None,
     progress: Progress | None = None,
 ) -> Stream:
-    """Open the stream of this name, or else the file.
+    """Open a stream by its name, or a file by its path.
 
     Parameters
     ----------
@@ -64,10 +64,10 @@ def open_stream(
     Raises
     ------
     ValueError
-        If the name is neither that of a stream nor of a file, or an option of files is given for a stream known by
-        name; and as `streams.make` and `streams.files.open_file` do.
+        If the name is neither a stream nor a file, or an option of files is given for a stream known by name. Also as
+        `streams.make` and `streams.files.open_file` raise it.
     OSError
-        If the file cannot be read, or the data of a real stream cannot be had.
+        If the file cannot be read, or the data of a real stream cannot be found or fetched.
 
     Examples
     --------

@@ -6,7 +6,7 @@ scikit-multiflow 0.4.1 on the Python package index, the others from the public l
 tried one after the other. The seven Insects sets, `pokerhand`, `gas` and `keystroke` have one location each, and the
 three on the index have no other.
 
-`sources` says what is known of each data set, `cache` checks files and keeps them, and `fetching` downloads them.
+`sources` holds the facts about each data set, `cache` checks and keeps files, and `fetching` downloads them.
 
 Real data have one order and no seed: a seed is accepted and ignored. `n_samples` takes the first rows.
 """
@@ -66,7 +66,7 @@ class RealStream(Stream):
     data_dir
         Folder to search first; `None` means that of the environment variable `DRIFTMOE_DATA`, if it is set.
     from_file
-        A copy of the data file, or of the archive that holds it. After a check it is put into the cache folder.
+        A copy of the data file, or of the archive that holds it. It is checked and put into the cache folder.
     progress
         Called as `progress(done_bytes, total_bytes, description)` while the file is fetched.
 
@@ -229,7 +229,7 @@ def _make(
     from_file: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> RealStream:
-    """Make a real stream. The seed is ignored, because a file has one order."""
+    """Return a real stream. The seed is ignored, because a file has one order."""
     return RealStream(name, n_samples=n_samples, data_dir=data_dir, from_file=from_file, progress=progress)
 
 

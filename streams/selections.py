@@ -1,4 +1,4 @@
-"""Wrappers that leave samples out: classes in given shares, and classes that appear later."""
+"""Wrappers that leave samples out: class shares that are given or change, and classes that appear later."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PATIENCE = 1_000_000
 
 
 class _Selection(Wrapper):
-    """Some samples of a stream, in their order."""
+    """Some samples of a stream, in the same order."""
 
     def __init__(self, stream: Stream) -> None:
         super().__init__(stream, n_samples=None)
@@ -27,7 +27,7 @@ class _Selection(Wrapper):
 
     def reader(self) -> Reader:
         """Return a new position at the start of the stream."""
-        # Always blocks of one size from the wrapped stream, so that no result depends on the size asked for.
+        # The wrapped stream is always read in blocks of one size, so that results do not depend on the requested size.
         read, select = self.stream.reader(), self._selector()
 
         def kept_block() -> Block | None:
@@ -211,7 +211,7 @@ class ClassesAppear(_Selection):
 
     Notes
     -----
-    A class that a file shows only later cannot be named in `positions`, and is never left out.
+    A class that a file shows only later cannot be named in `positions`. It is never left out.
     """
 
     def __init__(self, stream: Stream, positions: Mapping[Hashable, int]) -> None:

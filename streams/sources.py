@@ -1,4 +1,4 @@
-"""What is known of each real data set: columns, size, hash, locations, drifts."""
+"""The facts about each real data set: columns, size, hash, locations, drifts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Source:
     n_bytes
         Size of the uncompressed file, if the SHA-256 is unknown.
     n_classes
-        Number of class labels in the file, if neither is known.
+        Number of class labels in the file, if neither SHA-256 nor size is known.
     parquet_sha256
         SHA-256 of a Parquet file with the same values.
     drifts
@@ -214,7 +214,7 @@ SOURCES: dict[str, Source] = {
         description="Readings of 54 sensors in the Intel Berkeley laboratory: which sensor is it? Time, "
         "temperature, humidity, light and voltage.",
         n_samples=2_219_803,
-        n_features=5,  # papers count 54 or 55 classes, so that their number is no check
+        n_features=5,  # papers count 54 or 55 classes, so their number cannot be checked
         urls=(
             _DROPBOX
             + "tyvtg4g9nop80gc2zuhog/sensor.arff.gz?rlkey=dfocd19pu67lvp4zj2tcaajoq&st=ajjxsxg3&dl=1",

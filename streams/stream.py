@@ -1,8 +1,8 @@
-"""What a stream is: a river dataset that also yields blocks of arrays.
+"""`Stream`: a river dataset that also yields blocks of arrays.
 
-A stream has two views of the same samples. `for x, y in stream` gives river's dictionaries, `stream.blocks(size)`
-gives float64 arrays. A subclass writes one method, `reader`, from which both views are made. Starting again
-from a reader gives the same samples: a stream is a description, a reader is a position in it.
+A stream has two views of the same samples. `for x, y in stream` yields river's dictionaries, `stream.blocks(size)`
+yields float64 arrays. A subclass writes one method, `reader`, and both views are made from it. The stream is a
+description and the reader is a position in it, so every new reader gives the same samples.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ class Block(NamedTuple):
     Attributes
     ----------
     X
-        Feature values, float64, shape (n, n_features); index of the value where a feature is nominal, NaN where
-        the value is missing.
+        Feature values, float64, shape (n, n_features). A nominal feature has the index of its value; a missing value
+        is NaN.
     y
         Index into `stream.classes`, int64, shape (n,).
     """
@@ -74,11 +74,11 @@ class Block(NamedTuple):
 
 
 Reader = Callable[[int], Block]
-"""A position in a stream: each call gives the next `n` samples, fewer at the end and none after it."""
+"""A position in a stream: each call returns the next `n` samples, fewer at the end and none after it."""
 
 
 def until(read: Reader, n_samples: int | None) -> Reader:
-    """Return a reader that ends after `n_samples`, or where `read` ends before; `None` for no such end."""
+    """Return a reader that ends after `n_samples` or with `read`, whichever comes first; `None` sets no limit."""
     left = n_samples
     if left is None:
         return read
@@ -95,7 +95,7 @@ def until(read: Reader, n_samples: int | None) -> Reader:
 def composed_fingerprint(stream: Stream, parts: Sequence[Stream]) -> str:
     """Return a SHA-256 of the streams that a stream is made of and of its own public attributes.
 
-    The first samples do not tell such a stream from another one that changes later.
+    The first samples would not distinguish two such streams that differ only after a later change.
     """
     settings = {
         name: value
@@ -121,9 +121,9 @@ class Stream(base.Dataset):
     features
         The columns, in the order in which blocks hold them.
     classes
-        The class labels; a block holds the index. Append-only, as values of nominal features are.
+        The class labels; a block holds the index. The list is append-only, like the values of nominal features.
     n_samples
-        Length, or `None` for a stream without end (or of unknown length).
+        Length, or `None` if the stream has no end or an unknown length.
     drifts
         The known changes of concept, in order of position.
     """
@@ -156,17 +156,17 @@ class Stream(base.Dataset):
 
     @property
     def drifts(self) -> list[Drift]:
-        """The known changes of concept, in order of position; empty where none is known."""
+        """The known changes of concept, in order of position; empty if none is known."""
         return self._schema.drifts
 
     @property
     def reading(self) -> dict[str, Any]:
-        """How a file is read, the target and what is not as usual; empty for a stream that is no file."""
+        """How a file is read: the target, and each argument that is not its default. Empty for other streams."""
         return {}
 
     @property
     def notes(self) -> list[str]:
-        """What of a file may be meant otherwise than it is read, one sentence each."""
+        """One sentence for each part of a file that could also mean something else than what was read."""
         return []
 
     @property
@@ -236,11 +236,11 @@ class Stream(base.Dataset):
             yield from self.samples(X, y)
 
     def fingerprint(self) -> str:
-        """Return a SHA-256 that tells this stream's samples from another's.
+        """Return a SHA-256 that identifies the samples of this stream.
 
-        Figures of two streams can be compared only if this agrees. The default hashes the names of the features, the
-        length and the first 1000 samples, so it does not tell streams apart that differ only later; a stream that is
-        a file returns the hash of the file, whatever part of it is read, and one made of other streams
+        Compare results on two streams only if their fingerprints are equal. The default hashes the names of the
+        features, the length and the first 1000 samples. It does not distinguish streams that differ only later. A
+        stream from a file returns the hash of the whole file, and a stream made of other streams returns
         `composed_fingerprint`.
         """
         digest = hashlib.sha256()

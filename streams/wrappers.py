@@ -1,4 +1,4 @@
-"""Difficulties to put over any stream: noise, gaps, imbalance, classes and features that come and go.
+"""Wrappers that make any stream harder: noise, gaps, imbalance, classes and features that come and go.
 
 A wrapper changes some values of a sample, leaves samples out, or moves them a little. Everything else stays equal, bit
 for bit, to the samples of `wrapper.stream`. Each reader draws from a generator of its own, so that two readings agree
@@ -43,7 +43,7 @@ class Take(Wrapper):
     stream
         Any stream.
     n_samples
-        Number of samples to take, at least 0. The stream may end before.
+        Number of samples to take, at least 0. The stream may end earlier.
 
     Raises
     ------

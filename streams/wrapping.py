@@ -37,7 +37,7 @@ class Wrapper(Stream):
 
     @property
     def n_classes(self) -> int:
-        """Number of classes that the wrapped stream knows so far; a file may show more."""
+        """Number of classes that the wrapped stream knows so far; a file may add more."""
         return len(self.classes)
 
     @n_classes.setter
@@ -64,7 +64,7 @@ class Wrapper(Stream):
 
 
 def rejoined(next_block: Callable[[], Block | None], n_features: int) -> Reader:
-    """Return a reader over the blocks that `next_block` returns, of any sizes; it returns `None` at the end."""
+    """Return a reader over the blocks of `next_block`. They may have any size, and `None` ends them."""
     kept, ended = Block(np.empty((0, n_features)), np.empty(0, dtype=np.int64)), False
 
     def read(n: int) -> Block:

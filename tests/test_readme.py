@@ -48,14 +48,14 @@ def test_example_runs_and_learns(tmp_path):
 
 def test_neural_example_runs(tmp_path):
     """A router of 64 x 6 and six experts of 64 x 4 x 64 learn."""
-    _, example, _ = EXAMPLES
+    _, _, example = EXAMPLES
     done = run(["-c", example], tmp_path)
     assert done.returncode == 0, done.stderr
     assert f"trainable={64 * 6 + 6 * 2 * 64 * 4}," in done.stdout
 
 
 def test_evaluation_example_runs(tmp_path):
-    _, _, example = EXAMPLES
+    _, example, _ = EXAMPLES
     done = run(["-c", example], tmp_path)
     assert done.returncode == 0, done.stderr
     *checkpoints, folds = done.stdout.splitlines()

@@ -27,7 +27,7 @@ def open_with_bar(
 
 @contextmanager
 def download_bar() -> Iterator[Report]:
-    """Yield a function for `streams.fetch` to call. It shows a bar from the first call on."""
+    """Yield a function for `streams.fetch` to call. The first call shows the bar."""
     progress = Progress(*Progress.get_default_columns(), DownloadColumn(), console=Console(stderr=True))
     tasks: list[TaskID] = []
 
@@ -46,7 +46,7 @@ def download_bar() -> Iterator[Report]:
 
 @contextmanager
 def samples_bar(description: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Yield a function to call with the number of samples done so far. It shows a bar from the first call on."""
+    """Yield a function to call with the number of samples done so far. The first call shows the bar."""
     start = time.perf_counter()
     progress = Progress(
         TextColumn("{task.description}", markup=False),

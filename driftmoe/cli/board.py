@@ -1,4 +1,4 @@
-"""The live table of a grid: what is running, what came last, and how much is left."""
+"""The live table of a grid: the running runs, the last result, and how much is left."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def show_grid(runs: Sequence[Run], events: Iterable[Event], out: Path) -> int:
     runs
         All runs of the grid.
     events
-        What happens to them, as `driftmoe.experiment.run_grid` yields it.
+        The events of the runs, as `driftmoe.experiment.run_grid` yields them.
     out
         The folder of the results.
     """
@@ -39,7 +39,7 @@ def show_grid(runs: Sequence[Run], events: Iterable[Event], out: Path) -> int:
     except ImportError as error:
         raise ValueError(str(error)) from None
     if not console.is_terminal:
-        console.line()  # there the live table ends within its line
+        console.line()  # there the live table leaves its last line without an end
     for name, n_left_out in board.left_out.items():
         say(f"{name}: left out {n_left_out:,} malformed rows")
     for run, file in board.failed.items():
@@ -52,7 +52,7 @@ def show_grid(runs: Sequence[Run], events: Iterable[Event], out: Path) -> int:
 
 
 def of_another_command(event: Event) -> str:
-    """Return a line on a run that another command is doing, or has done meanwhile."""
+    """Return a line about a run that another command is doing or has done."""
     told = (
         "is being done by another command and left to it"
         if event.state == "waiting"

@@ -38,13 +38,15 @@ Examples:
 
   driftmoe evaluate
 
-  driftmoe evaluate covtype --limit 50000 --model driftmoe --model "arf(n_models=30)"
+  driftmoe evaluate covtype --limit 50000 -m driftmoe -m "arf(n_models=30)"
 
-  driftmoe evaluate led_a --model "moe-vote(policy=STREAM)" --model "driftmoe(policy=TopP(p=0.9))" --routing
+  driftmoe evaluate led_a -m "driftmoe(policy=TopP(p=0.9))" --routing
+
+  driftmoe evaluate led_a -m "moe-vote(policy=STREAM)" -m moe-vote --routing
 
   driftmoe evaluate flowers.csv --target species --model ht --model nb
 
-  driftmoe evaluate led_a --limit 100000 --seed 1 --seed 2 --seed 3 --out runs/led
+  driftmoe evaluate led_a --limit 100000 --seed 1 --seed 2 --out runs/led
 
 Models: {models}.
 
@@ -103,14 +105,17 @@ def evaluate(
 ) -> None:
     """Evaluate models on a stream, test-then-train: each sample is predicted first and then learned.
 
-    The figures are over all samples except the warm-up, which is predicted before the first label has come (see
+    The command prints a table, and writes results.jsonl, windows.csv and a
+    picture of the accuracy over time. The figures leave out the warm-up: the
+    samples that are predicted before the first label has come (see
     --count-warm-up).
 
-    Prints a table, and writes results.jsonl, windows.csv and a picture of the accuracy over time.
-    Runs that are already in the folder stay there; the same run replaces its older result. Ctrl-C keeps what was
-    measured so far. If a model fails, what it measured is kept and the next model runs. If another command is doing a
-    run in the same folder, this command waits for it and uses its result.
+    Earlier results in the folder stay, but the same run replaces its older
+    result. Ctrl-C keeps what was measured so far. If a model fails, its
+    measurements are kept and the next model runs. If another command is doing
+    a run in the same folder, this command waits for it and uses its result.
     """
+    # Help keeps the line ends of this docstring: its lines must fit 80 columns with a margin.
     # A model or seed that is named twice is one run.
     specs, seeds = list(dict.fromkeys(model or DEFAULT_MODELS)), list(dict.fromkeys(seed or [1]))
     short_name = stream if stream in streams.names() else Path(stream).name.split(".")[0] or "file"
@@ -221,7 +226,7 @@ def _show(
 
 
 def _picture_name(short_name: str, reading: dict[str, Any], options: FileOptions, late: str) -> str:
-    """Return the name of the picture's file. Results on other columns of a file have pictures of their own."""
+    """Return the name of the picture's file, which differs where a file is read with other columns."""
     given = options.given().keys() - {"header"}
     chosen = {name: value for name, value in reading.items() if name in given}
     name = ", ".join([short_name, *([report.reading({"reading": chosen})] if chosen else [])])

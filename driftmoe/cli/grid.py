@@ -21,25 +21,28 @@ from streams.opening import FileOptions
 EXAMPLES = """
 Examples:
 
-  driftmoe grid led_a sea_a rbf_f --limit 100000 -m driftmoe -m arf --seed 1 --seed 2 --seed 3 --out runs/grid
+  driftmoe grid led_a rbf_f --limit 100000 -m driftmoe -m ht --seed 1 --seed 2
 
-  driftmoe grid led_a sea_a -m driftmoe --executor dask --scheduler tcp://10.0.0.1:8786 --out runs/grid
+  driftmoe grid led_a -m arf --executor dask --scheduler tcp://10.0.0.1:8786
 
-  driftmoe grid led_a sea_a -m driftmoe -m arf --shard 2/8 --out runs/grid     (the second of eight machines)
+  driftmoe grid led_a rbf_f -m driftmoe -m arf --shard 2/8 --out runs/grid
 """
 
 StreamNames = Annotated[
     list[str], typer.Argument(metavar="STREAM...", help="Names of streams, or files.", show_default=False)
 ]
 Models = Annotated[
-    list[str], typer.Option("--model", "-m", help="A model. Repeat for several.", show_default=False)
+    list[str],
+    typer.Option(
+        "--model", "-m", help="A model, as in `driftmoe evaluate`. Repeat for several.", show_default=False
+    ),
 ]
 Out = Annotated[Path, typer.Option(help="Folder of the results, with one file per run.")]
 Executor = Annotated[
     str,
     typer.Option(
-        help="Where the runs are done: serial (one after the other), processes (of this machine), "
-        "or dask (a cluster; needs driftmoe\\[dask])."
+        help="How to run them: serial (one after the other), processes (on this machine), "
+        "or dask (on a cluster; needs driftmoe\\[dask])."
     ),
 ]
 Scheduler = Annotated[
@@ -50,7 +53,7 @@ Shard = Annotated[
     str | None,
     typer.Option(
         metavar="I/N",
-        help="Do only the I-th of N parts of the grid, so that N machines can share it.",
+        help="Do only part I of N of the grid, so that N machines can share it.",
         show_default=False,
     ),
 ]
@@ -76,11 +79,17 @@ def grid(
 ) -> None:
     """Run every model on every stream with every seed. Runs that have a result are not done again.
 
-    Each run writes one file, whole or not at all. If a grid is stopped, in whatever way, give the same command again
-    to do the rest. Commands that share a folder share the work: while one command is doing a run, the others leave it
-    alone, unless that command dies. `driftmoe report` turns the folder into a page. The options that say how a file is
-    read (from --target on) apply to all files, and not to streams known by name.
+    If a grid is stopped, in whatever way, the same command does the rest.
+    `driftmoe report` turns the folder into a page.
+
+    Each run writes one file, whole or not at all. Commands that share a
+    folder share the work: a run that one command is doing is left alone by
+    the others, unless that command dies.
+
+    The options from --target to --encoding apply to all files, but not to
+    streams known by name.
     """
+    # Help keeps the line ends of this docstring: its lines must fit 80 columns with a margin.
     with one_line_errors():
         has_files = not set(stream) <= set(streams.names())
         open_run = functools.partial(

@@ -19,24 +19,30 @@ Examples:
 
   driftmoe neural drift --seed 1 --seed 2 --seed 3
 
-  driftmoe neural lm --policy "TopK(2)" --policy ADAMOE --policy plain --seed 1 --workers 2 --out runs/lm
+  driftmoe neural lm -p "TopK(2)" -p ADAMOE -p plain --workers 2 --out runs/lm
 
-Policies: {policies}; presets: {presets}; plain (one network or LoRA instead of experts), frozen or frozen(POLICY)
-(a router that does not learn), mola (adapt only: more experts in higher layers). Default: {setups}, and in adapt also
-mola.
+Policies: {policies}; presets: {presets}.
+
+Controls: plain (one network, or one LoRA, instead of experts); frozen or frozen(POLICY) (a router that does not learn).
+
+In adapt only: mola (more experts in higher layers).
+
+Default: {setups}, and in adapt also mola.
 """.format(
     policies=", ".join(p for p in models.POLICIES if p != "LinearK"),
     presets=", ".join(models.PRESETS),
     setups=", ".join(SETUPS),
 )
 
-Experiment = Annotated[str, typer.Argument(metavar="NAME", help="lm, adapt or drift.", show_default=False)]
+Experiment = Annotated[
+    str, typer.Argument(metavar="NAME", help="The experiment: lm, adapt or drift.", show_default=False)
+]
 Setups = Annotated[
     list[str] | None,
     typer.Option(
         "--policy",
         "-p",
-        help="A routing policy. Repeat for several. Default: those named below.",
+        help="A routing policy or control. Repeat for several. Default: those listed at the end.",
         show_default=False,
     ),
 ]
@@ -61,12 +67,19 @@ def neural(
 ) -> None:
     """Train mixtures of neural experts under several policies, and compare their quality with their cost.
 
-    lm: a small byte-level transformer on the sources of Python's standard library. adapt: LoRA experts in a pretrained
-    sentence encoder, on three text tasks (needs the extra adapt). drift: digits whose pixels, angle or labels change,
-    test-then-train (needs the extra drift).
+    lm: a small byte-level transformer on the sources of Python's standard
+    library.
 
-    Runs that have a result are not done again. `driftmoe report` turns the folder into a page.
+    adapt: LoRA experts in a pretrained sentence encoder, on three text tasks
+    (needs driftmoe\\[adapt]).
+
+    drift: digits whose pixels, angle or labels change, test-then-train (needs
+    driftmoe\\[drift]).
+
+    Runs that have a result are not done again. `driftmoe report` turns the
+    folder into a page.
     """
+    # Help keeps the line ends of this docstring: its lines must fit 80 columns with a margin.
     with one_line_errors():
         runs = planned_training(name, policy, seed or [1], steps=steps)
         folder = JobFolder(out)

@@ -50,9 +50,9 @@ CountWarmUp = Annotated[
     bool,
     typer.Option(
         "--count-warm-up",
-        help="Include the warm-up in the figures: the samples that are predicted before the first label has come, "
-        "when no model can know a class. This is the first sample, or with late labels all samples of the first "
-        "delay. Without this option they are left out.",
+        help="Count the warm-up in the figures: the samples that are predicted before the first label has come, "
+        "when no model can know a class. This is the first sample, or with --delay all samples of the first "
+        "delay. Default: they are left out.",
     ),
 ]
 Workers = Annotated[int, typer.Option(min=1, help="Number of runs at the same time.")]

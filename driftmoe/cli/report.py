@@ -27,14 +27,14 @@ Results = Annotated[
     Path,
     typer.Argument(
         metavar="DIR",
-        help="Folder of results, read with all folders in it; or one file of result lines.",
+        help="Folder of results, read with its subfolders, or one file of result lines.",
         show_default=False,
     ),
 ]
 Out = Annotated[
     Path | None,
     typer.Option(
-        help="Folder for the report. Default: DIR, or for a file a folder of its name in runs/.",
+        help="Folder for the report. Default: DIR; for a file, the folder of the same name in runs/.",
         show_default=False,
     ),
 ]
@@ -58,9 +58,12 @@ def write_report(
 ) -> None:
     """Compare the models in result files: one HTML page that needs no network, and the same as Markdown.
 
-    Tables with mean ± deviation over seeds, mean ranks, the Friedman test with a critical-difference diagram, the
-    Bayesian signed-rank test, time against accuracy, and the accuracy over time with the known drifts and their cost.
+    The page has tables with mean ± deviation over seeds, mean ranks, the
+    Friedman test with a critical-difference diagram, the Bayesian signed-rank
+    test, time against accuracy, and the accuracy over time with the known
+    drifts and their cost.
     """
+    # Help keeps the line ends of this docstring: its lines must fit 80 columns with a margin.
     with one_line_errors():
         results, curves = read_results(folder)
         chosen = report.of_models(results, model) if model else results

@@ -130,7 +130,7 @@ def fetch(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a real stream.", show_default=False)],
     from_file: Annotated[
         Path | None,
-        typer.Option(help="A copy on this machine to use instead of a download.", show_default=False),
+        typer.Option(help="A copy on this machine, to use instead of a download.", show_default=False),
     ] = None,
     data_dir: DataDir = None,
 ) -> None:
@@ -158,7 +158,7 @@ def plot(
         int | None,
         typer.Option(
             min=1,
-            help=f"Samples behind each point. Default: the length of the stream divided by {N_WINDOWS}.",
+            help=f"Samples averaged at each point. Default: the length of the stream divided by {N_WINDOWS}.",
             show_default=False,
         ),
     ] = None,

@@ -29,12 +29,12 @@ _FLAGS = {
     r"; leave header out": "; leave --header or --no-header out",
     r"; leave (target|drop|nominal|delimiter|missing|encoding) out": r"; leave --\1 out",
 }
-"""Arguments in messages of the library -> the same as options of the command line, as regular expressions."""
+"""Regular expression for an argument in a message of the library -> the command-line option."""
 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn an error in what the user wrote, or in a file, into one line and exit code 2."""
+    """Turn an error in the arguments or in a file into one line on stderr and exit code 2."""
     try:
         yield
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
@@ -43,14 +43,14 @@ def one_line_errors() -> Iterator[None]:
 
 
 def say(message: str) -> None:
-    """Write a message to stderr in one line, with options in the place of the library's arguments."""
+    """Write a message to stderr in one line. Arguments of the library are written as command-line options."""
     for argument, flag in _FLAGS.items():
         message = re.sub(argument, flag, message)
     note(f"driftmoe: {message}", Console(stderr=True))
 
 
 def note(text: str, console: Console) -> None:
-    """Write one line unchanged, without wrapping."""
+    """Write one line without wrapping it."""
     console.print(text, soft_wrap=True, markup=False, highlight=False)
 
 
@@ -61,7 +61,7 @@ def table_console() -> Console:
 
 
 def report_reading(name: str, stream: Stream, options: FileOptions) -> None:
-    """Write to stderr which column of a file is the class, unless the user named it, and what may be read wrongly."""
+    """Write to stderr which column of a file is the class, unless the user named it, and the notes on its reading."""
     target = stream.reading.get("target")
     if target is not None and options.target is None:
         say(f"{Path(name).name}, class: last column, `{target}`")

@@ -2,8 +2,8 @@
 
 A text file is cut into pieces of a megabyte that end where a record ends. pyarrow parses a whole piece at once. A
 piece that it cannot parse is cut into groups of 256 records, and a group that it cannot parse is read field by field.
-The fast way never changes the result: pyarrow only gets what the slow way would read the same, and the error of a
-malformed row names its line and column.
+The fast way never changes the result, because pyarrow only gets pieces that the slow way would read the same. The error
+of a malformed row names its line and column.
 
 Nominal values and class labels are numbered in order of first appearance (ARFF: in the declared order). Every reading
 of a file therefore gives the same numbers, whatever the size of the blocks.
@@ -11,9 +11,8 @@ of a file therefore gives the same numbers, whatever the size of the blocks.
 Where a file can be understood in two ways, the stream does not guess: it refuses the file, or says in its `notes` how
 it is read.
 
-A sample's way through the package: `opening` chooses the kind, `csv`, `jsonlines`, `arff` or `arrow` say what a column
-and a field are, `text` and `reading` hold what they share, `records`, `values` and `decoding` read lines, fields and
-bytes.
+`opening` chooses the kind of file. `csv`, `jsonlines`, `arff` and `arrow` define columns and fields of each kind.
+They share `text` and `reading`. `records`, `values` and `decoding` read lines, fields and bytes.
 """
 
 from __future__ import annotations

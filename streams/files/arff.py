@@ -26,38 +26,38 @@ _BLANKS_AROUND = re.compile(rb"^[ \t]+|[ \t]+(?=\r?$)", re.MULTILINE)
 class ARFFStream(TextStream):
     """An ARFF file as a stream.
 
-    Nominal attributes keep their declared values and order; a value outside the declaration makes its row
-    malformed. String attributes become nominal, with values in order of appearance. Declared values that
-    are all whole numbers (or all true and false) are ints (bools). Sparse rows hold zero, or the first
-    declared value, for what they leave out; a string they leave out is missing. `?` is a missing value, and
-    so are the usual marks among numbers (`MISSING_NUMBERS`); a number has to be finite.
-    Attributes of type date must be dropped; relational ones are not supported.
+    Nominal attributes keep their declared values and order. A value that is not declared makes its row malformed.
+    Declared values become ints if all are whole numbers, and bools if all are true and false. String attributes become
+    nominal, with values in order of appearance.
 
-    As Weka and MOA have it, blanks may stand between fields in place of commas, a row may end in a comma, what
-    follows `@data` on its line is the first row, and a `%` outside quotes begins a comment, whatever it holds.
+    `?` is a missing value, and so are the usual marks in numeric attributes (`MISSING_NUMBERS`). Numbers must be
+    finite. An attribute that a sparse row leaves out is zero or its first declared value; a string is missing.
+    Attributes of type date must be dropped. Relational attributes are not supported.
+
+    As in Weka and MOA, blanks may separate fields instead of commas, and a row may end in a comma. Text after `@data`
+    on the same line is the first row. A `%` outside quotes begins a comment.
 
     Parameters
     ----------
     path
-        A file of text; .gz, .bz2, .xz and .zip (of one file) are unpacked on the way.
+        A text file. .gz, .bz2, .xz and .zip (of one file) are unpacked while they are read.
     target
-        The attribute of the class label, by name or by position (-1 is the last); `None` is the last
-        attribute.
+        The attribute of the class label, by name or by position (-1 is the last); `None` is the last attribute.
     n_samples
-        Read at most so many samples; `None` reads the whole file. The attribute `n_samples` is this limit,
-        also where the file is shorter and does not tell its length.
+        Largest number of samples to read; `None` reads the whole file. The attribute `n_samples` is this limit, even
+        if the file is shorter and does not state its length.
     on_bad_row
         `"error"` raises at the first malformed row; `"skip"` leaves malformed rows out and counts them.
     nominal
-        Numeric attributes to read as names, which are text.
+        Numeric attributes to read as names (text).
     drop
         Attributes to leave out.
     classes
-        Labels known beforehand of a target that is not nominal. Must be left out where it is.
+        Labels known beforehand of a target that is not nominal. Leave it out for a nominal target.
     missing
         Fields, quoted or not, that stand for a missing value besides `?`.
     encoding
-        Of the text, such as `"latin-1"`, `"cp1252"` or `"utf-16"`.
+        Encoding of the text, such as `"latin-1"`, `"cp1252"` or `"utf-16"`.
 
     Attributes
     ----------
@@ -66,13 +66,13 @@ class ARFFStream(TextStream):
     bad_rows
         `BadRows` of the latest reading.
     notes, reading
-        What may be meant otherwise, and how the file is read.
+        What the file could also mean, and how it is read.
 
     Raises
     ------
     ValueError
-        If the header is malformed, if an argument names no attribute, and while reading, if the file is
-        corrupt or a row is malformed: the message names file, line, attribute and value.
+        If the header is malformed, or an argument names an unknown attribute. While reading, if the file is corrupt or
+        a row is malformed. The message names the file, the line, the attribute and the value.
     OSError
         If the file cannot be read.
 
@@ -179,7 +179,7 @@ class ARFFStream(TextStream):
 
 
 def _default_of(column: Column) -> str | None:
-    """Return the value of a column that a sparse row leaves out."""
+    """Return the value of a column that a sparse row does not list."""
     if column.nominal is None:
         return "0"
     if column.nominal.is_closed:

@@ -35,7 +35,7 @@ _ESCAPED = {"n": "\n", "r": "\r", "t": "\t"}
 
 
 def read_attributes(path: str | Path, drop: Sequence[str], encoding: str) -> tuple[list[Column], int, bytes]:
-    """Return the attributes of an ARFF file, the length of its header in lines, and what follows `@data` there."""
+    """Return the attributes of an ARFF file, the number of lines of its header, and the text after `@data`."""
     columns: list[Column] = []
     left_out = set(drop)
     with open_text(path, encoding) as file:
@@ -103,7 +103,7 @@ def _declared_values(name: str, spec: str, encoding: str) -> NominalValues:
 
 
 def split_row(text: str, n_columns: int) -> list[str | None]:
-    """Return the fields of a dense ARFF row, which blanks may separate if commas give another number of fields."""
+    """Return the fields of a dense row. Blanks separate them if commas give the wrong number of fields."""
     try:
         fields, _ = _split_arff(text, _FIELD, "")
     except BadRowError:
@@ -118,7 +118,7 @@ def split_row(text: str, n_columns: int) -> list[str | None]:
 
 
 def _words(text: str) -> list[str | None] | None:
-    """Return the fields of a row with blanks or commas between them; `None` if it is not such a row."""
+    """Return the fields of a row with blanks or commas between them, or `None` if the row has another form."""
     words, start = [], 0
     while start < len(text) and text[start] != "%":
         match = _WORD.match(text, start)
@@ -132,7 +132,7 @@ def _words(text: str) -> list[str | None] | None:
 def _split_arff(
     text: str, pattern: re.Pattern[str], closing: str, start: int = 0
 ) -> tuple[list[str | None], int]:
-    """Return the fields up to a closing mark, or to the end, and where they end."""
+    """Return the fields up to a closing mark or the end, and the position where they end."""
     fields = []
     while True:
         match = pattern.match(text, start)

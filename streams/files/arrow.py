@@ -17,18 +17,18 @@ from streams.files.values import NominalValues, text_of_whole, whole
 from streams.stream import Block
 
 VALUES_KEY = b"streams.values"
-"""Key, in the file's metadata, of the values of nominal columns and the classes that `streams.export` wrote."""
+"""Key in the file's metadata under which `streams.export` writes nominal values and classes."""
 
 PIECE_ROWS = 1 << 15
-"""Most rows that are read at once."""
+"""Largest number of rows that are read at once."""
 
 
 class ArrowStream(FileStream):
     """A Parquet or Arrow (Feather) file as a stream.
 
-    Numbers, among them decimals, become float64; strings, dictionaries and bools become nominal. A file that
-    `streams.export.write` wrote gives back the nominal values and classes in their order. The index of a table
-    that pandas wrote is no column, unless a `target` or `nominal` names it.
+    Numbers, including decimals, become float64. Strings, dictionaries and bools become nominal. A file written by
+    `streams.export.write` gives back nominal values and classes in their order. The index of a table written by pandas
+    is not a column, unless `target` or `nominal` names it.
 
     Parameters
     ----------
@@ -37,19 +37,19 @@ class ArrowStream(FileStream):
     target
         The column of the class label, by name or by position (-1 is the last); `None` is the last column.
     n_samples
-        Read at most so many samples; `None` reads the whole file. The attribute `n_samples` is this limit,
-        also where the file is shorter and does not tell its length.
+        Largest number of samples to read; `None` reads the whole file. The attribute `n_samples` is this limit, even
+        if the file is shorter and does not state its length.
     on_bad_row
-        What to do with a row without label, or with a number that is not finite: `"error"` raises, `"skip"`
-        leaves it out and counts it.
+        What to do with a row that has no label or a number that is not finite: `"error"` raises, `"skip"` leaves the
+        row out and counts it.
     nominal
-        Columns to read as names, which are text, although they hold numbers.
+        Columns to read as names (text) even if they hold numbers.
     drop
-        Columns to leave out. Identifiers belong here: the values of a nominal column are kept in memory.
+        Columns to leave out, such as identifiers: the values of a nominal column are kept in memory.
     classes
-        Class labels known beforehand, in the order of their index; others are appended when they appear.
+        Class labels known beforehand, in the order of their index. Others are appended when they appear.
     missing
-        Values that stand for a missing one, as text, besides null and NaN.
+        Values, as text, that stand for a missing value besides null and NaN.
 
     Attributes
     ----------
@@ -58,14 +58,14 @@ class ArrowStream(FileStream):
     bad_rows
         `BadRows` of the latest reading.
     notes, reading
-        What may be meant otherwise, and how the file is read.
+        What the file could also mean, and how it is read.
 
     Raises
     ------
     ValueError
-        If the file is of another kind or corrupt, a column is neither number nor text (pass its name in `drop`), an
-        argument names no column, the target holds amounts (more than 50 different labels that are no whole
-        numbers), or a label is missing or a number not finite.
+        If the file is of another kind or corrupt, a column is neither number nor text (pass its name in `drop`), or an
+        argument names an unknown column. If the target holds amounts (more than 50 different numbers that are not
+        whole), a label is missing, or a number is not finite.
     OSError
         If the file cannot be read.
     """
@@ -136,11 +136,11 @@ class ArrowStream(FileStream):
             n_before += batch.num_rows
 
     def _block(self, part: Any, n_before: int, limit: int, bad_rows: BadRows) -> Block:
-        """Return the good rows of a record batch, at most `limit`, given how many rows come before it in the file."""
+        """Return the good rows of a record batch, at most `limit`. `n_before` rows come before it in the file."""
         import pyarrow as pa
 
         for i, kind in enumerate(part.schema.types):
-            if pa.types.is_string_view(kind):  # few of pyarrow's functions know it
+            if pa.types.is_string_view(kind):  # few functions of pyarrow accept it
                 part = part.set_column(i, part.schema.names[i], part.column(i).cast(pa.string()))
         numbers = {
             i: self._numbers(i, part.column(self._columns[i].name))
@@ -186,7 +186,7 @@ class ArrowStream(FileStream):
         return not self._missing or str(whole(value)).strip() not in self._missing
 
     def _numbers(self, i: int, column: Any) -> np.ndarray:
-        """Return a column as float64: its numbers, or the index of each name."""
+        """Return a column as float64: its numbers, or the index of each nominal value."""
         import pyarrow as pa
 
         nominal = self._columns[i].nominal
@@ -234,7 +234,7 @@ def _is_parquet(path: str | Path) -> bool:
 
 
 def _arrow_schema(path: str | Path) -> tuple[Any, int | None, dict[bytes, bytes]]:
-    """Return the schema, the number of rows if the file tells it, and the metadata."""
+    """Return the schema, the number of rows if the file states it, and the metadata."""
     import pyarrow.parquet
 
     if _is_parquet(path):
@@ -257,7 +257,7 @@ def _index_of_pandas(metadata: Mapping[bytes, bytes]) -> set[str]:
 
 
 def _arrow_batches(path: Path, used: Mapping[int, str]) -> Iterator[Any]:
-    """Yield the record batches of a file in order, with the columns in `used` (position to name) only."""
+    """Yield the record batches of a file in order, with only the columns in `used` (position -> name)."""
     import pyarrow.parquet
 
     with refusing_corrupt(path):

@@ -12,7 +12,7 @@ class BadRows:
     Attributes
     ----------
     count
-        How many.
+        Number of rows.
     reasons
         What was wrong with the first few (at most 10), with line and column.
     """
@@ -22,7 +22,7 @@ class BadRows:
 
 
 class BadRowError(ValueError):
-    """A row is malformed. The message says why; the caller puts the file and the line before it."""
+    """A row is malformed. The message says why. The caller adds the file and the line before it."""
 
 
 class OpenQuoteError(BadRowError):

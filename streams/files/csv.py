@@ -23,53 +23,51 @@ from streams.files.values import (
 from streams.stream import Block
 
 _PADDED = re.compile(r"\s*[+-]?0\d+\s*")
-"""A whole number with zeros before it, as identifiers and postal codes have."""
+"""A whole number with leading zeros, as in identifiers and postal codes."""
 
 
 class CSVStream(TextStream):
     """A CSV file as a stream.
 
-    The first megabyte decides what a column is: numeric if most of its values there are numbers, nominal
-    otherwise (`true` and `false` become Python's bools; numbers in a nominal column are text, as models take
-    an int for a number).
-    A value of a numeric column that is no finite number makes its row malformed, wherever it stands; the
-    usual marks of a missing number (`MISSING_NUMBERS`) are missing values. So does a line that repeats the
-    names of the columns. A label that looks like a whole number is an int (`1.0` is 1), `true` and `false`
-    are bools, any other is a string.
+    The first megabyte decides the kind of a column. It is numeric if most of its values there are numbers, otherwise
+    nominal. In a nominal column `true` and `false` become Python's bools, and numbers stay text, because models would
+    take an int for a number. A label that looks like a whole number becomes an int (`1.0` is 1), `true` and `false`
+    become bools, and any other label stays a string.
+
+    A row is malformed if a numeric column holds anything but a finite number or a usual mark of a missing one
+    (`MISSING_NUMBERS`), wherever the row stands. A line that repeats the names of the columns is malformed too.
 
     Parameters
     ----------
     path
-        A file of text (a byte order mark and CRLF are fine); .gz, .bz2, .xz and .zip (of one file) are
-        unpacked on the way.
+        A text file; a byte order mark and CRLF are allowed. .gz, .bz2, .xz and .zip (of one file) are unpacked while
+        they are read.
     target
         The column of the class label, by name or by position (-1 is the last); `None` is the last column.
     delimiter
-        The one character between fields; of blanks any number, where no quotes are near.
+        The character between fields. Several blanks in a row count as one, except in records with quotes.
     quote
-        The one character around fields that hold delimiters, line ends or doubled quotes; `None` if quotes
-        mean nothing.
+        The character around fields that hold delimiters, line ends or doubled quotes; `None` if quotes have no
+        meaning.
     header
-        Whether the first line holds the names of the columns. `None`: it does unless all its fields are
-        numbers, or some are that names hardly are: with a fraction, or twice the same. Without names the
-        columns are `x0`, `x1` and so on, by position.
+        Whether the first line holds the names of the columns. With `None` it does, unless all its fields are numbers, a
+        field has a fraction, or two fields are the same number. Without names the columns are `x0`, `x1` and so on.
     missing
-        Fields that stand for a missing value, quoted or not; among numbers also other ways to write the
-        same number.
+        Fields that stand for a missing value, quoted or not. In a numeric column, a number matches however it is
+        written.
     encoding
-        Of the text, such as `"latin-1"`, `"cp1252"` or `"utf-16"`.
+        Encoding of the text, such as `"latin-1"`, `"cp1252"` or `"utf-16"`.
     n_samples
-        Read at most so many samples; `None` reads the whole file. The attribute `n_samples` is this limit,
-        also where the file is shorter and does not tell its length.
+        Largest number of samples to read; `None` reads the whole file. The attribute `n_samples` is this limit, even
+        if the file is shorter and does not state its length.
     on_bad_row
         `"error"` raises at the first malformed row; `"skip"` leaves malformed rows out and counts them.
     nominal
-        Columns to read as names, which are text, although they hold numbers.
+        Columns to read as names (text) even if they hold numbers.
     drop
-        Columns to leave out. Identifiers and times belong here: the values of a nominal column are kept in
-        memory.
+        Columns to leave out, such as identifiers and times: the values of a nominal column are kept in memory.
     classes
-        Class labels known beforehand, in the order of their index; others are appended when they appear.
+        Class labels known beforehand, in the order of their index. Others are appended when they appear.
 
     Attributes
     ----------
@@ -78,15 +76,15 @@ class CSVStream(TextStream):
     bad_rows
         `BadRows` of the latest reading.
     notes, reading
-        What may be meant otherwise, and how the file is read.
+        What the file could also mean, and how it is read.
 
     Raises
     ------
     ValueError
-        If an argument names no column, the target holds amounts (more than 50 different labels that are no
-        whole numbers), and while reading, if the file is corrupt or a row is malformed: the message names file,
-        line (of its first line, where it spans several), column and value. It comes when the piece that holds
-        the row is read, which may be up to a megabyte ahead.
+        If an argument names an unknown column, or the target holds amounts (more than 50 different numbers that are not
+        whole). While reading, if the file is corrupt or a row is malformed. The message names the file, the line (of a
+        row of several lines, the first), the column and the value. The error comes when the piece with the row is
+        read, up to a megabyte before the row is reached.
     OSError
         If the file cannot be read.
     """
@@ -163,7 +161,7 @@ class CSVStream(TextStream):
 
     @property
     def notes(self) -> list[str]:
-        """A sentence for each column that may be meant otherwise, judged by what was read so far."""
+        """A sentence for each column that could also mean something else, judged by what was read so far."""
         notes = super().notes
         if self._first_line:
             notes.insert(0, f"the first line, {self._first_line}, is read as names; if a row: header=False")
@@ -198,7 +196,7 @@ class CSVStream(TextStream):
         )
 
     def _check_line_ends(self, path: str | Path, last: Collection[str]) -> None:
-        """Refuse a file whose lines all end in a mark that would belong to the last field."""
+        """Refuse a file if all lines end in the same mark, which would become part of the last field."""
         for mark in ";|\t":
             if mark != self._delimiter and last and all(text.endswith(mark) for text in last):
                 raise ValueError(
@@ -234,7 +232,7 @@ class CSVStream(TextStream):
         return [text.strip() or f"x{i}" for i, text in enumerate(fields)], n_lines
 
     def _is_row(self, fields: list[str]) -> bool:
-        """Return whether the first line cannot be names of columns, which may be years or positions."""
+        """Return whether the first line cannot be column names. Whole numbers can: they may be years or positions."""
         numbers = [number_in(text) for text in fields if self._clean(text) is not None]
         of_names = [number for number in numbers if number is not None]
         if len(of_names) == len(numbers):
@@ -242,12 +240,12 @@ class CSVStream(TextStream):
         return len(set(of_names)) < len(of_names) or any(n % 1 != 0 for n in of_names)
 
     def _may_be_names(self, fields: list[str]) -> bool:
-        """Return whether a row of numbers may be names all the same: different whole numbers, such as years."""
+        """Return whether a row of numbers may still be names: different whole numbers, such as years."""
         numbers = [number_in(text) for text in fields]
         return len(set(numbers)) == len(numbers) and all(n is not None and n % 1 == 0 for n in numbers)
 
     def _first_values(self, path: str | Path, n_columns: int) -> list[Counter[str]]:
-        """Return how often each column shows each of its values in the first piece of the file."""
+        """Count the values of each column in the first piece of the file."""
         values: list[Counter[str]] = [Counter() for _ in range(n_columns)]
         _, data = next(self._raw_pieces(path, is_lenient=True), (0, b""))
         lines, ends = lines_and_ends(data, self._quotes)
@@ -255,7 +253,7 @@ class CSVStream(TextStream):
         while start < len(lines):
             try:
                 fields = self._split(b"\n".join(lines[start : ends[start]]))
-            except BadRowError as reason:  # met again, and named, when the rows are read
+            except BadRowError as reason:  # reported later, when the rows are read
                 start = start + 1 if isinstance(reason, OpenQuoteError) else ends[start]
                 continue
             if fields is not None and len(fields) == n_columns:
@@ -275,7 +273,7 @@ class CSVStream(TextStream):
             and self._header in data
             and re.search(rb"^" + re.escape(self._header) + rb"\r?$", data, re.MULTILINE)
         ):
-            return None  # the line of names again
+            return None  # a line repeats the names
         return pyarrow.csv.ParseOptions(
             delimiter=self._delimiter,
             quote_char=self._quote or False,

@@ -1,6 +1,6 @@
-"""From a file to bytes of UTF-8: unpacking, other encodings, and errors for corrupt files.
+"""Read files as UTF-8 bytes: unpacking, other encodings, and errors for corrupt files.
 
-All parsers read UTF-8. Bytes that the file's encoding does not have are kept as they are, so that only rows that use
+All parsers read UTF-8. Bytes that are invalid in the file's encoding are kept as they are, so that only rows that use
 them are refused.
 """
 
@@ -83,7 +83,7 @@ def known_encoding(path: str | Path, encoding: str) -> str:
 
 
 class _InUTF8:
-    """Recodes a file in another encoding as UTF-8 while it is read; bytes that cannot be decoded stay as they are."""
+    """Recodes a file as UTF-8 while it is read. Bytes that cannot be decoded stay as they are."""
 
     def __init__(self, file: IO[bytes], encoding: str, path: str | Path) -> None:
         self._text = io.TextIOWrapper(file, encoding, errors="surrogateescape", newline="\n")
@@ -115,12 +115,12 @@ def refusing_corrupt(path: str | Path) -> Iterator[None]:
         raise ValueError(f"{path} is corrupt: {error}; get another copy") from error
     except OSError as error:
         if error.errno is not None:
-            raise  # of the system; gzip and pyarrow raise it without a number for what is in the file
+            raise  # an error of the system. gzip and pyarrow raise OSError without a number for bad content
         raise ValueError(f"{path} is corrupt: {error}; get another copy") from error
 
 
 def decode(record: bytes) -> str:
-    """Return the text of a record; bytes that are not UTF-8 are refused where a field that is used holds them."""
+    """Return the text of a record. Invalid bytes are refused later, if they are in a field that is used."""
     return record.decode(errors="surrogateescape")
 
 
@@ -128,7 +128,7 @@ _UNDECODED = re.compile("[\udc80-\udcff]+")
 
 
 def check_decoded(name: str, text: str, encoding: str, where: str = "") -> None:
-    """Refuse a field that holds bytes its encoding does not have."""
+    """Refuse a field that holds bytes that are invalid in its encoding."""
     if not text.isascii() and (found := _UNDECODED.search(text)):
         codes = [ord(mark) - 0xDC00 for mark in found[0]]
         other = "cp1252" if min(codes) < 0xA0 and encoding != "cp1252" else "latin-1"

@@ -21,9 +21,9 @@ from streams.stream import Block
 class JSONLinesStream(TextStream):
     """A file of JSON lines as a stream: one object in each line.
 
-    The columns are the names that the objects of the first megabyte have, in order of appearance; an object may leave
-    some out, which are missing values then, as `null` is. Otherwise as a CSV file: what most values of a column
-    are there says whether it is numeric, and a value that is an object or a list makes its row malformed.
+    The columns are the names in the objects of the first megabyte, in order of appearance. A name that an object leaves
+    out is a missing value, like `null`. As in a CSV file, a column is numeric if most of its values in the first
+    megabyte are numbers. A value that is an object or a list makes its row malformed.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class JSONLinesStream(TextStream):
     bad_rows
         `BadRows` of the latest reading.
     notes, reading
-        What may be meant otherwise, and how the file is read.
+        What the file could also mean, and how it is read.
 
     Raises
     ------
@@ -92,13 +92,13 @@ class JSONLinesStream(TextStream):
         )
 
     def _first_values(self, path: str | Path) -> dict[str, Counter[str]]:
-        """Return how often each column shows each of its values in the first piece of the file."""
+        """Count the values of each column in the first piece of the file."""
         values: dict[str, Counter[str]] = {}
         _, data = next(self._raw_pieces(path, is_lenient=True), (0, b""))
         for record in data.split(b"\n"):
             try:
                 fields = self._object(record)
-            except BadRowError:  # met again, and named, when the rows are read
+            except BadRowError:  # reported later, when the rows are read
                 continue
             for name, text in (fields or {}).items():
                 shown = values.setdefault(name, Counter())
@@ -121,7 +121,7 @@ class JSONLinesStream(TextStream):
         return fields
 
     def _object(self, record: bytes) -> dict[str, str | None] | None:
-        """Return the names and values of a line, missing ones as `None`; `None` for a blank line."""
+        """Return the names and values of a line, with `None` for a missing value. Return `None` for a blank line."""
         text = decode(record).strip()
         if not text:
             return None

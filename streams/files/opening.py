@@ -1,4 +1,4 @@
-"""`open_file`, which chooses the stream that reads a file by the file's name or its first line."""
+"""`open_file`: choose how to read a file, by its name or its first line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TEXTS = (".csv", ".tsv", ".txt", ".data", ".arff", ".jsonl", ".ndjson")
 TABLES = (".parquet", ".pq", ".arrow", ".feather")
 
 SUFFIXES = (*(text + packed for text in TEXTS for packed in PACKED), *TABLES, *PACKED[1:])
-"""Endings of file names that `open_file` knows; an ending comes before its own endings, as `.csv.gz` before `.gz`."""
+"""Endings of file names that `open_file` knows. A longer ending comes first: `.csv.gz` before `.gz`."""
 
 ENDINGS = f"{', '.join(TEXTS)} (or one of these with {', '.join(PACKED[1:])} behind it), {', '.join(TABLES)}"
 """The same as text for an error message."""
@@ -29,7 +29,7 @@ DELIMITERS = ",\t;|"
 
 
 class FileWarning(UserWarning):
-    """A column of a file is read in one way, but may be meant in another."""
+    """A part of a file could also mean something else than what was read."""
 
 
 def open_file(
@@ -46,12 +46,11 @@ def open_file(
     missing: Sequence[str] = (),
     encoding: str | None = None,
 ) -> CSVStream | ARFFStream | JSONLinesStream | ArrowStream:
-    """Open a file as a stream, by the ending of its name.
+    """Open a file as a stream. The ending of its name sets the format.
 
-    `.csv` is text with commas between fields, `.tsv` with tabs, and `.jsonl` and `.ndjson` hold an object a line.
-    In `.txt`, `.data`, and where nothing but a packer's ending is there, the first line tells: an ARFF file,
-    JSON lines, or else the character between the fields. What may be meant otherwise than it is read becomes
-    a `FileWarning`.
+    `.csv` has commas between fields, `.tsv` has tabs, and `.jsonl` and `.ndjson` hold one object a line. For `.txt`,
+    `.data` and names with only the ending of a compressed file, the first line decides: ARFF, JSON lines, or else text
+    with the delimiter of that line. If a part of the file could also mean something else, a `FileWarning` says so.
 
     Parameters
     ----------
@@ -60,8 +59,8 @@ def open_file(
     target
         The column of the class label, by name or by position (-1 is the last); `None` is the last column.
     n_samples
-        Read at most so many samples; `None` reads the whole file. The attribute `n_samples` is this limit,
-        also where the file is shorter and does not tell its length.
+        Largest number of samples to read; `None` reads the whole file. The attribute `n_samples` is this limit, even
+        if the file is shorter and does not state its length.
     on_bad_row
         `"error"` raises at the first malformed row; `"skip"` leaves malformed rows out and counts them in
         `bad_rows`.
@@ -70,13 +69,13 @@ def open_file(
     drop
         Columns to leave out, such as identifiers and dates.
     classes
-        Class labels known beforehand, in the order of their index; others are appended when they appear.
+        Class labels known beforehand, in the order of their index. Others are appended when they appear.
     delimiter, header
-        As in `CSVStream`, for CSV files alone; `None` is its default, or what the first line tells.
+        As in `CSVStream`, for CSV files only; `None` is its default, or what the first line shows.
     missing
-        What stands for a missing value, as text, besides what usually does in such a file.
+        Texts that stand for a missing value, besides the usual ones of the format.
     encoding
-        Of a file of text; `None` is UTF-8.
+        Encoding of a text file; `None` is UTF-8.
 
     Returns
     -------
@@ -85,8 +84,8 @@ def open_file(
     Raises
     ------
     ValueError
-        If the ending of the name is unknown, `delimiter` or `header` is given for a file of another kind
-        than CSV, `encoding` for one that is no text, and as the classes do.
+        If the ending of the name is unknown, if `delimiter` or `header` is given for a file that is not CSV, or if
+        `encoding` is given for a Parquet or Arrow file. Also as the classes raise it.
     OSError
         If the file cannot be read.
 
@@ -134,7 +133,7 @@ def open_file(
 
 
 def _kind_and_delimiter(path: str | Path, suffix: str, encoding: str | None) -> tuple[str, str]:
-    """Return the kind of a file, judged by its name or else by its first line, and the delimiter."""
+    """Return the kind of a file and the delimiter. The first line decides if the name does not."""
     name = "" if suffix in PACKED else suffix.split(".")[1]
     kind = {"csv": "csv", "tsv": "csv", "arff": "arff", "jsonl": "json", "ndjson": "json"}.get(name)
     if suffix in TABLES:
@@ -148,5 +147,5 @@ def _kind_and_delimiter(path: str | Path, suffix: str, encoding: str | None) -> 
         return "arff", ","
     if first.lstrip().startswith(b"{"):
         return "json", ","
-    marks = max(DELIMITERS, key=lambda mark: first.count(mark.encode()))  # the first of those that tie
+    marks = max(DELIMITERS, key=lambda mark: first.count(mark.encode()))  # of equal counts, the first
     return "csv", marks if marks.encode() in first else " " if b" " in first.strip() else ","

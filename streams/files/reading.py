@@ -1,4 +1,4 @@
-"""What all kinds of file streams share: checks of the arguments, the reader, notes and the refusal of bad rows."""
+"""Base of all file streams: checks of arguments, the reader, notes and the refusal of malformed rows."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from streams.files.values import MANY_VALUES, OTHER_TEXTS, NominalValues, kind_o
 from streams.stream import Block, Feature, Reader, Stream
 
 SOME_VALUES = 100
-"""Different values of a column of names at which a note is made where they are dates or numbers in text."""
+"""Number of different values at which a nominal column of dates or of numbers in text gets a note."""
 
 MANY_LABELS = 100
-"""Different labels at which a note asks whether the target is a class."""
+"""Number of different labels at which a note asks whether the target is a class."""
 
 MAX_FRACTIONS = 50
-"""Largest number of different labels that are not whole numbers; a target with more holds amounts, not classes."""
+"""Largest number of different fractions among the labels. A target with more holds amounts, not classes."""
 
 N_REASONS = 10
-"""Malformed rows whose reason is kept when they are skipped."""
+"""Number of skipped rows whose reason is kept."""
 
 
 @dataclass
@@ -133,7 +133,7 @@ class FileStream(Stream):
         on_bad_row: str,
         drop: Sequence[str],
     ) -> None:
-        """Refuse arguments that no file can be read with, or that do not fit the columns."""
+        """Refuse arguments that are never valid, or that do not fit the columns."""
         if on_bad_row not in ("error", "skip"):
             raise ValueError(f"on_bad_row={on_bad_row!r}; choose 'error' or 'skip'")
         if n_samples is not None and n_samples < 0:
@@ -150,7 +150,7 @@ class FileStream(Stream):
             )
 
     def _note_reading(self, nominal: Sequence[str], drop: Sequence[str], read_as: Mapping[str, Any]) -> None:
-        """Keep how the file is read, for the fingerprint and for people."""
+        """Keep how the file is read, for the fingerprint and for `reading`."""
         other_target = [self.target] if self._at != len(self._columns) - 1 else []
         self._chosen: list[Any] = [other_target, sorted(set(nominal)), sorted(set(drop))]
         # Nothing is added where no such argument is given, so that the fingerprints of older versions stay valid.
@@ -161,7 +161,7 @@ class FileStream(Stream):
             self._reading["on_bad_row"] = self._on_bad_row
 
     def reader(self) -> Reader:
-        """Return a new position at the start of the file; it starts a new count of `bad_rows`."""
+        """Return a new position at the start of the file, and start a new count of `bad_rows`."""
         self.bad_rows = bad_rows = BadRows()
         pieces = self._pieces(bad_rows)
         held = Block(np.empty((0, len(self._kept))), np.empty(0, np.int64))
@@ -203,7 +203,7 @@ class FileStream(Stream):
 
     @property
     def notes(self) -> list[str]:
-        """A sentence for each column that may be meant otherwise, judged by what was read so far."""
+        """A sentence for each column that could also mean something else, judged by what was read so far."""
         notes = []
         for i in self._kept:
             column = self._columns[i]

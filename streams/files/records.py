@@ -1,4 +1,4 @@
-"""Cuts a text file into pieces and lines without cutting a record.
+"""Cut a text file into pieces and lines without cutting a record.
 
 A record spans several lines where a quoted field holds line ends.
 """
@@ -48,7 +48,7 @@ class Quotes:
         return last[0].start() if last and not last[0][1] else -1
 
     def spans(self, data: bytes, end: int) -> list[tuple[int, int]]:
-        """Return from where to where quotes go in `data[:end]`."""
+        """Return start and end of each quoted part of `data[:end]`."""
         return [match.span() for match in self._quoted.finditer(data, 0, end)]
 
     def is_open_after(self, data: bytes, is_open: bool = False) -> bool:
@@ -136,5 +136,5 @@ def lines_and_ends(data: bytes, quotes: Quotes | None) -> tuple[list[bytes], lis
 
 
 def is_plain(data: bytes) -> bool:
-    """Return whether pyarrow reads a piece as it is: no lone carriage return, no byte order mark that it would drop."""
+    """Return whether pyarrow reads a piece unchanged: no lone carriage return, and no byte order mark to drop."""
     return data.count(b"\r") == data.count(b"\r\n") and not data.startswith(BOM)

@@ -1,6 +1,6 @@
-"""What streams from text files share: pyarrow parses a piece at once, or it is parsed field by field.
+"""Base of streams from text files: a piece is parsed at once by pyarrow, or field by field.
 
-pyarrow only parses pieces that the parsing field by field would read with the same result.
+pyarrow only parses pieces for which parsing field by field gives the same result.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from streams.files.values import (
 from streams.stream import Block
 
 GROUP_ROWS = 256
-"""Records that pyarrow tries to parse at once after it could not parse a whole piece."""
+"""Number of records that pyarrow tries to parse at once after it could not parse a whole piece."""
 
 
 class TextStream(FileStream):
-    """Base class of streams from text files; a subclass says how a record splits into fields."""
+    """Base class of streams from text files. A subclass splits records into fields."""
 
     _n_header_lines: int
     _quotes: Quotes | None = None
     _encoding: str
     _null_values: list[str]
-    _first: bytes = b""  # start of the first row, where it stands on the last line of the header
+    _first: bytes = b""  # start of the first row if it is on the last line of the header
     _has_numbers_as_labels = False
 
     def _columns_of(
@@ -48,7 +48,7 @@ class TextStream(FileStream):
         nominal: Sequence[str],
         classes: Sequence[Hashable],
     ) -> list[Column]:
-        """Return the columns, given how often each shows each of its values in the first piece of the file."""
+        """Return the columns, given the counts of their values in the first piece of the file."""
         columns, asked = [Column(name) for name in names], set(nominal)
         for i, (column, shown) in enumerate(zip(columns, values, strict=True)):
             if i == at:
@@ -173,7 +173,7 @@ class TextStream(FileStream):
     ) -> tuple[Block, int]:
         """Parse the records that begin in `lines[start:stop]` field by field, and report malformed rows.
 
-        Also return where the next record begins. After a quote that is open at the end of its field, that is the next
+        Also return where the next record begins. If a quote is still open at the end of its field, this is the next
         line, even if a later line closes the quote: a stray quote must not swallow good rows.
         """
         rows: list[list[float]] = []
@@ -221,7 +221,7 @@ class TextStream(FileStream):
         return row
 
     def _read_number(self, name: str, text: str) -> float:
-        """Return the number in a field of a numeric column, NaN if it is missing."""
+        """Return the number in a field of a numeric column, or NaN if it is missing."""
         if text.strip() in MISSING_NUMBERS:
             return np.nan
         number = number_in(text)
@@ -248,11 +248,11 @@ class TextStream(FileStream):
             )
 
     def _parse_options(self, data: bytes) -> Any:
-        """Return pyarrow's options for a piece, or `None` if pyarrow would read it otherwise than `_split`."""
+        """Return pyarrow's options for a piece, or `None` if pyarrow would read it differently from `_split`."""
         raise NotImplementedError
 
     def _clean(self, text: str) -> str | None:
-        """Return a nominal field as `_split` would, `None` if it is missing."""
+        """Return a nominal field as `_split` would, or `None` if it is missing."""
         raise NotImplementedError
 
     def _is_plainly_quoted(self, entries: list[str]) -> bool:
@@ -260,5 +260,5 @@ class TextStream(FileStream):
         return True
 
     def _split(self, record: bytes) -> list[str | None] | None:
-        """Return the fields of a record, missing ones as `None`; return `None` for a blank line or a comment."""
+        """Return the fields of a record, with `None` for a missing one. Return `None` for a blank line or a comment."""
         raise NotImplementedError

@@ -17,13 +17,13 @@ MISSING_NUMBERS = ("-", "--", "None", "none", "NONE", "n/a", "na", "Null", "#NA"
 """Fields of a text file that stand for a missing value in a column of numbers only; elsewhere they may be names."""
 
 MANY_VALUES = 1000
-"""Different values of a nominal column, or first rows of a column that only grows, at which a note is made of it."""
+"""Number of different values at which a nominal column gets a note, and of rows after which a growing column does."""
 
 OTHER_TEXTS = "different texts"
-"""What `kind_of_names` calls values that are neither dates nor amounts."""
+"""Result of `kind_of_names` for values that are neither dates nor amounts."""
 
 SOME_NUMBERS = 0.2
-"""Share of numbers in a nominal column above which a note is made of it."""
+"""Share of numbers above which a nominal column gets a note."""
 
 
 class NominalValues:
@@ -34,7 +34,7 @@ class NominalValues:
     values
         The values known beforehand.
     convert
-        Makes the value of an item that is met for the first time, such as 1 of `"1.0"`.
+        Converts an item to its value when it first appears, such as `"1.0"` to 1.
     is_closed
         Whether no other values may appear.
     """
@@ -68,7 +68,7 @@ class NominalValues:
 
 
 def number_in(text: str) -> float | None:
-    """Return the number that pyarrow reads in a text, or `None` if it reads none; `1_000` is none, unlike in Python."""
+    """Return the number that pyarrow reads in a text, or `None`. Unlike in Python, `1_000` is not a number."""
     try:
         return None if "_" in text else float(text)
     except ValueError:
@@ -79,13 +79,13 @@ _WHOLE = re.compile(r"(0|-?[1-9][0-9]{0,17})(?:\.0*)?")
 
 
 def int_or_text(text: str) -> int | str:
-    """Return a whole number as an int, such as 1 of `"1.0"`, and any other text as it is."""
+    """Return a whole number as an int, such as 1 for `"1.0"`, and any other text unchanged."""
     match = _WHOLE.fullmatch(text)
     return int(match[1]) if match else text
 
 
 def text_of_number(text: str) -> str:
-    """Return a whole number in its shortest form, such as `"1"` of `"1.0"`, and any other text as it is."""
+    """Return a whole number in its shortest form, such as `"1"` for `"1.0"`, and any other text unchanged."""
     return str(int_or_text(text))
 
 
@@ -94,9 +94,9 @@ def _bool_or_text(text: str) -> bool | str:
 
 
 def value_converter(texts: Collection[str]) -> Callable[[str], Hashable]:
-    """Return how the texts of a nominal column become values: ints or bools if all do, otherwise strings.
+    """Return the converter for the texts of a nominal column: to ints or bools if all fit, otherwise to strings.
 
-    Where all are numbers, `1` and `1.0` are one value.
+    If all texts are numbers, `1` and `1.0` are one value.
     """
     if all(_WHOLE.fullmatch(text) for text in texts):
         return int_or_text
@@ -114,12 +114,12 @@ def name_converter(texts: Collection[str]) -> Callable[[str], Hashable]:
 
 
 def whole(value: Any) -> Any:
-    """Return a float that is whole as an int, and any other value as it is."""
+    """Return a whole float as an int, and any other value unchanged."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def text_of_whole(value: Any) -> str:
-    """Return the text of a value, without a fraction of zero."""
+    """Return the text of a value, with a whole float written without its fraction."""
     return str(whole(value))
 
 

@@ -14,8 +14,8 @@ from streams.synthetic.generator import Fill, Generator, check_integer, check_nu
 class Agrawal(Generator):
     """Applications for a loan, which one of ten rules of a bank divides into two groups.
 
-    Equals MOA's `AgrawalGenerator`, which also clips the perturbed `hvalue` to 135 000. The numbers are
-    perturbed after the class is decided.
+    Equals MOA's `AgrawalGenerator`, which also clips the perturbed `hvalue` to 135 000. The numbers are perturbed after
+    the class is decided.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def _agrawal_class(
     hyears: int,
     loan: float,
 ) -> int:
-    """Return 0 where the function puts the applicant in group A, else 1."""
+    """Return 0 if the function puts the applicant in group A, else 1."""
     band = 0 if age < 40 else 1 if age < 60 else 2
     low_salary = (50000.0, 75000.0, 25000.0)[band]
     is_usual_elevel = band <= elevel <= (1, 3, 4)[band]

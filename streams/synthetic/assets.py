@@ -1,4 +1,4 @@
-"""Offers in a negotiation, which interest another agent or do not."""
+"""Offers in a negotiation that interest another agent or not."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from streams.synthetic.generator import Fill, Generator, check_integer, check_nu
 class AssetNegotiation(Generator):
     """Offers of an asset, which interest another agent (class 0) or do not (class 1), in turn.
 
-    Equals MOA's `AssetNegotiationGenerator`, its oddity included: where class 1 is wanted and an interesting
-    offer was drawn, that offer is given the features of an interesting offer once more, drawn anew, and
-    labelled 1. These draws come from a random state that all streams of a Java process share, per function;
-    equal are the first stream of a function in its process and each of ours.
+    Equals MOA's `AssetNegotiationGenerator`, including an oddity. If class 1 is wanted and an interesting offer was
+    drawn, the offer gets the features of an interesting offer again, from a new draw, and the label 1. In MOA these
+    draws come from a random state per function, which all streams of a Java process share. Each of our streams equals
+    the first stream of its function in a Java process.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ class AssetNegotiation(Generator):
 _DEGREES = ["veryLow", "low", "normal", "high", "veryHigh"]
 
 ANY = -1
-"""Stands in an offer for any value of a feature."""
+"""Stands for any value of a feature in an offer."""
 
 # The two offers of each function that interest the agent: indices of colour, price, payment, amount and delay. In
 # function 2 both are the same.
@@ -107,7 +107,7 @@ def _fill_asset_negotiation(
                 X[i, feature] = next_int_below(random, n_values[feature])
             target = 0 if _is_offer(X[i], offers[0]) or _is_offer(X[i], offers[1]) else 1
             if target == 0 and wanted[0] == 1:
-                # Where both offers are one, as in function 2, either draw gives the same.
+                # If both offers are equal, as in function 2, either draw gives the same.
                 offer = offers[next_int_below(repair_random, 2)]
                 for feature in range(5):
                     if offer[feature] != ANY:
@@ -121,7 +121,7 @@ def _fill_asset_negotiation(
 
 @kernel
 def _is_offer(x: np.ndarray, offer: np.ndarray) -> bool:
-    """Return whether every feature is as in the offer."""
+    """Return whether every feature matches the offer."""
     for feature in range(len(offer)):  # noqa: SIM110 - all() of a generator does not compile
         if offer[feature] != ANY and x[feature] != offer[feature]:
             return False

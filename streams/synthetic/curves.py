@@ -14,16 +14,16 @@ from streams.synthetic.generator import Fill, Generator, check_integer, first_wa
 class Sine(Generator):
     """Two numbers in [0, 1), which a sine curve divides into two classes.
 
-    Equals MOA's `SineGenerator`. A platform whose sine rounds otherwise could give another label where a
-    point lies within the last bit of the curve, about one sample in 10**16.
+    Equals MOA's `SineGenerator`. On a platform whose sine rounds differently, a point that lies within the
+    last bit of the curve could get another label. This concerns about one sample in 10**16.
 
     Parameters
     ----------
     function
-        Concept, 1 to 4: class 0 below ``sin(att1)``, not below it, below ``0.5 + 0.3 sin(3 pi att1)``, not
-        below it.
+        Concept, 1 to 4. In concept 1, class 0 lies below ``sin(att1)``; in 2, not below it. In concept 3, class 0 lies
+        below ``0.5 + 0.3 sin(3 pi att1)``; in 4, not below it.
     irrelevant_features
-        Whether two random numbers follow the two that decide.
+        Whether two random numbers follow the two relevant ones.
     balance
         Whether classes 1 and 0 take turns: samples of the other class are left out.
     seed
@@ -87,13 +87,13 @@ def _steep_sine(x: float) -> float:
 class Mixed(Generator):
     """Two truth values and a point beside a sine curve: class 0 where two of the three hold (function 1).
 
-    Equals MOA's `MixedGenerator`. A platform whose sine rounds otherwise could give another label where a
-    point lies within the last bit of the curve, about one sample in 10**16.
+    Equals MOA's `MixedGenerator`. On a platform whose sine rounds differently, a point that lies within the
+    last bit of the curve could get another label. This concerns about one sample in 10**16.
 
     Parameters
     ----------
     function
-        Concept, 1 or 2; the second is the first with its classes exchanged.
+        Concept, 1 or 2. The second is the first with its classes exchanged.
     balance
         Whether classes 1 and 0 take turns: samples of the other class are left out.
     seed

@@ -1,4 +1,4 @@
-"""What all generators share: the reader, checks of arguments in MOA's units, and the balance of classes."""
+"""Base of all generators: the reader, checks of arguments in MOA's units, and the balance of classes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Fill = Callable[[np.ndarray, np.ndarray], None]
 
 
 class Generator(Stream):
-    """Base class of generators: an endless stream, or its first `n_samples`; a subclass writes `_start`."""
+    """Base class of generators: an endless stream, or its first `n_samples`. A subclass writes `_start`."""
 
     def __init__(
         self, *, features: Sequence[Feature], n_classes: int, seed: int | None, n_samples: int | None

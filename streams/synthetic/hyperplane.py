@@ -19,14 +19,13 @@ class Hyperplane(Generator):
     n_features
         Number of numeric features, at least 1.
     n_drift_features
-        Number of features, the first ones, whose weight changes; 0 to `n_features`.
+        Number of features whose weight changes (the first ones), 0 to `n_features`.
     mag_change
         Change of each such weight after each sample, 0 to 1.
     noise
         Probability, in whole percent, with which the label is inverted.
     sigma
-        Probability, in whole percent, with which each weight's change turns to the other direction after a
-        sample.
+        Probability, in whole percent, with which the change of each weight reverses its direction after a sample.
     seed
         Seed of the first weights and the samples, a 32-bit integer; `None` is MOA's default, 1.
     n_samples

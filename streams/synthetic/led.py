@@ -57,7 +57,7 @@ class LED(Generator):
         self._noise_percent = whole_percent("noise", noise)
 
     def _columns(self) -> np.ndarray:
-        """Return the column in which each segment, then each irrelevant feature, stands."""
+        """Return the column of each segment, then of each irrelevant feature."""
         return np.arange(self.n_features)
 
     def _start(self) -> Fill:
@@ -70,7 +70,7 @@ class LED(Generator):
 
 
 class LEDDrift(LED):
-    """`LED` with the first segments moved to where irrelevant features stood, and the reverse.
+    """`LED` in which the first segments have changed places with irrelevant features.
 
     One such stream has one concept. Join streams with different `n_drift_features` for a drift.
     Equals MOA's `LEDGeneratorDrift`.
@@ -78,12 +78,12 @@ class LEDDrift(LED):
     Parameters
     ----------
     n_drift_features
-        Number of segments, 0 to 7, that change places with an irrelevant feature: feature i with feature 7 +
-        i. Without irrelevant features nothing moves.
+        Number of segments, 0 to 7, that change places with an irrelevant feature: feature i with feature 7 + i.
+        Without irrelevant features nothing moves.
     noise
         Probability, in whole percent, with which each segment is inverted.
     irrelevant_features
-        Whether 17 random binary features stand beside the seven segments.
+        Whether there are 17 random binary features besides the seven segments.
     seed
         Seed of the samples, a 32-bit integer; `None` is MOA's default, 1.
     n_samples

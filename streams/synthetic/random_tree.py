@@ -33,7 +33,7 @@ class RandomTree(Generator):
     first_leaf_level
         Depth from which a node may become a leaf.
     leaf_fraction
-        Probability that it does.
+        Probability that such a node becomes a leaf.
     model_seed
         Seed of the tree, a 32-bit integer; `None` is MOA's default, 1.
     seed
@@ -99,7 +99,7 @@ class RandomTree(Generator):
         return fill
 
     def _draw_tree(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Return for each node: the feature of its split or LEAF, the threshold, the children, the class of a leaf."""
+        """Return for each node: feature of its split (or LEAF), threshold, children, class of a leaf."""
         random = seeded(self._model_seed)
         features: list[int] = []
         thresholds: list[float] = []

@@ -14,9 +14,8 @@ from streams.synthetic.generator import Fill, Generator, check_integer, check_nu
 class RandomRBF(Generator):
     """Samples around random centroids, each with its own class, weight and deviation.
 
-    A sample lies in a uniformly drawn direction (of a cube) from its centroid, at a normally distributed
-    distance. Equals MOA's `RandomRBFGenerator`. It needs no function of a C library, whose last bit could
-    differ.
+    A sample lies in a random direction (uniform in a cube) from its centroid, at a normally distributed distance.
+    Equals MOA's `RandomRBFGenerator`. It uses no function of the C library, whose last bit could differ.
 
     Parameters
     ----------
@@ -63,7 +62,7 @@ class RandomRBF(Generator):
         self._model_seed = java_seed("model_seed", model_seed)
 
     def _velocities(self) -> np.ndarray:
-        """Return how far the first centroids move before each sample, (n_moving, n_features)."""
+        """Return the step of each moving centroid before each sample, shape (n_moving, n_features)."""
         return np.empty((0, self.n_features))
 
     def _start(self) -> Fill:
@@ -81,7 +80,7 @@ class RandomRBF(Generator):
 class RandomRBFDrift(RandomRBF):
     """`RandomRBF` whose centroids move in straight lines and turn round at 0 and 1 of each feature.
 
-    Equals MOA's `RandomRBFGeneratorDrift`. It needs no function of a C library, whose last bit could differ.
+    Equals MOA's `RandomRBFGeneratorDrift`. It uses no function of the C library, whose last bit could differ.
 
     Parameters
     ----------
@@ -92,9 +91,9 @@ class RandomRBFDrift(RandomRBF):
     n_centroids
         Number of centroids, at least 1.
     speed
-        Distance that each moving centroid goes before each sample, at least 0.
+        Distance that each moving centroid travels before each sample, at least 0.
     n_drift_centroids
-        Number of moving centroids; all move where it is above `n_centroids`.
+        Number of moving centroids. If it is above `n_centroids`, all move.
     model_seed
         Seed of the centroids and their directions, a 32-bit integer; `None` is MOA's default, 1.
     seed

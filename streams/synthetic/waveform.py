@@ -12,7 +12,7 @@ from streams.synthetic.generator import Fill, Generator, check_integer
 class Waveform(Generator):
     """A random mixture of two of three triangular waves, in normal noise; the class tells which two.
 
-    Equals MOA's `WaveformGenerator`. It needs no function of a C library, whose last bit could differ.
+    Equals MOA's `WaveformGenerator`. It uses no function of the C library, whose last bit could differ.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class Waveform(Generator):
         self.irrelevant_features = irrelevant_features
 
     def _columns(self, random: np.ndarray) -> np.ndarray:
-        """Return the column in which each point of the wave, then each irrelevant feature, stands."""
+        """Return the column of each point of the wave, then of each irrelevant feature."""
         return np.arange(self.n_features)
 
     def _start(self) -> Fill:
@@ -61,16 +61,16 @@ class WaveformDrift(Waveform):
     """`Waveform` with some features exchanged at random.
 
     One such stream has one concept. Join streams with different `n_drift_features` for a drift.
-    Equals MOA's `WaveformGeneratorDrift` as it is before its `restart` is called: MOA draws the two places
-    where the exchange begins from the seed of the samples, but not again at a restart. It needs no function
-    of a C library, whose last bit could differ.
+    Equals MOA's `WaveformGeneratorDrift` before a call of its `restart`: MOA draws the two places where the exchange
+    begins from the seed of the samples, but does not draw them again at a restart. It uses no function of the C
+    library, whose last bit could differ.
 
     Parameters
     ----------
     n_drift_features
-        Number of exchanges, 0 to 40, each of a feature with another, going on from the two places.
+        Number of exchanges, 0 to 40. Exchange i swaps the two features i columns after two random places.
     irrelevant_features
-        Whether 19 features of pure noise stand beside the 21 points of the wave.
+        Whether there are 19 features of pure noise besides the 21 points of the wave.
     seed
         Seed of the exchanged places and the samples, a 32-bit integer; `None` is MOA's default, 1.
     n_samples
