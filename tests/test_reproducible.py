@@ -39,6 +39,7 @@ PROCESSORS = {
 """What makes the compilers and libraries take a processor for another one, which has less."""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="it is the compiled code that is compared")
 @pytest.mark.parametrize("name", PROCESSORS)
 def test_all_processors_give_the_kept_digests(name, tmp_path):

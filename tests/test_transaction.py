@@ -398,6 +398,7 @@ def test_a_lock_is_no_part_of_a_model():
     assert copy.deepcopy(counter)._lock is not counter._lock
 
 
+@pytest.mark.slow
 def test_kernels_stay_within_their_arrays():
     """Under numba's bounds checks and a debugging allocator, while the schema grows."""
     code = (

@@ -139,6 +139,7 @@ def test_unbounded_values_share_a_bounded_number_of_places(monkeypatch):
     assert model._pool._storage.n_values.tolist() == [8]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not IS_COMPILED, reason="without compilation there is no code to keep")
 def test_trees_work_where_no_compiled_code_can_be_kept(tmp_path):
     package = tmp_path / "driftmoe"
