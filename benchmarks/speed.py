@@ -53,9 +53,10 @@ import streams
 from benchmarks import bound
 from benchmarks.moa_parity import write_lines
 from benchmarks.moa_speed import WINDOW, Java
-from driftmoe import DriftMoEClassifier, linear, neighbours, perceptron, router
+from driftmoe import DriftMoEClassifier, network
 from driftmoe.encoding import Encoder
 from driftmoe.evaluation import prequential
+from driftmoe.experts import history, linear, neighbours, perceptron
 from driftmoe.mixture import CoTraining, cotraining
 from driftmoe.mixture import adaptive as adaptive_mixture
 from driftmoe.mixture.router import Router
@@ -474,9 +475,9 @@ PARTS: list[tuple[Any, str, str]] = [
     (cotraining, "correctness", "mask"),
     (cotraining, "mix", "mix"),
     (adaptive_mixture, "mix", "mix"),
-    (router, "descend", "router step"),
+    (network, "descend", "router step"),
     (neighbours, "nearest", "neighbours, predict and learn"),
-    (neighbours, "follow", "label history"),
+    (history, "follow", "label history"),
     (linear, "regress", "linear models"),
     (perceptron, "perceive", "network"),
     (adaptive_mixture, "poisson", "Poisson draws"),

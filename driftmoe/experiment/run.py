@@ -302,7 +302,7 @@ def parsed_delay(text: str) -> Delay:
 def commit() -> str | None:
     """Return the commit of the source tree, with `-dirty` if files have changed; `None` for an installed package."""
     here = Path(__file__)
-    git = ["git", "-C", str(here.parent)]
+    git = ["git", "--no-optional-locks", "-C", str(here.parent)]  # it must not touch the index
     try:
         subprocess.run([*git, "ls-files", "--error-unmatch", here.name], check=True, capture_output=True)
         described = subprocess.run(

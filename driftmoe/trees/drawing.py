@@ -30,7 +30,7 @@ class View:
     storage, tree
         The arrays, and which tree.
     features, classes, values
-        As of `TreePool.describe`.
+        As in `TreePool.describe`.
     """
 
     def __init__(

@@ -218,7 +218,7 @@ class TreePool(PlannedTrees):
         *,
         n_experts: int | None = None,
     ) -> np.ndarray:
-        """For each row in order, predict with every tree, then learn; arguments and errors as of `learn`.
+        """For each row in order, predict with every tree, then learn; arguments and errors as in `learn`.
 
         Returns
         -------

@@ -22,7 +22,7 @@ def lacks_room(
     Parameters
     ----------
     nodes, sizes, leaves, trees_of, experts, rules_of_all, n_branches
-        As of `step`.
+        As in `step`.
     n_added
         Branches that one row can add to an existing split: 1 if there are nominal features, else 0.
     weights

@@ -42,7 +42,7 @@ def checked_rules(
     Parameters
     ----------
     n_experts, ..., max_features
-        As of `TreePool`.
+        As in `TreePool`.
 
     Raises
     ------

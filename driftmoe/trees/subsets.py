@@ -19,7 +19,7 @@ class Subsets:
     Parameters
     ----------
     feature_subsets, seed
-        As of `TreePool`.
+        As in `TreePool`.
 
     Attributes
     ----------

@@ -96,7 +96,7 @@ def test_tests_and_ranks_take_each_stream_once():
     texts = sections["What was compared"]
     assert any("kappa-temporal knows the label before" in part for part in texts)
     assert any(
-        "one row of each stream, the longest, and of these that with the earliest labels; left out: a, 1,000; "
+        "the longest, and if there are several, the one with the shortest delay. Left out: a, 1,000; "
         "a, 2,000, labels 500 late; a, 2,000, labels 1000 late; b, 1,000;" in part
         for part in texts
     )
