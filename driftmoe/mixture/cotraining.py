@@ -10,10 +10,11 @@ import numpy as np
 
 from driftmoe.experts import Batch, Experts, new_experts
 from driftmoe.mixture.mixing import correctness, follow_right, mix
+from driftmoe.mixture.pooled import Pooled
 from driftmoe.mixture.router import Router
 from driftmoe.mixture.telemetry import RoutingLog
 from driftmoe.routing import Choice, LinearK, Policy, TopK, as_rule
-from driftmoe.state import State, array_of, check_names, restored
+from driftmoe.state import State, array_of, check_names
 from driftmoe.transaction import Changes, carry_out, planned, publication
 from driftmoe.trees import HoeffdingTreeClassifier
 
@@ -29,7 +30,7 @@ MANY_STEPS = 10**9
 ADAPTIVE_ALONE = "but to 'driftmoe' alone"
 
 
-class CoTraining:
+class CoTraining(Pooled):
     """The variants `"moe-vote"` and `"moe-data"`.
 
     The router learns which experts were right from a multi-hot mask (arXiv 2507.18464, section 3).
@@ -111,11 +112,6 @@ class CoTraining:
             experts, router, policy, one_answers=cls.ONE_ANSWERS, correction=float(settings["correction"])
         )
 
-    @property
-    def reads_samples(self) -> bool:
-        """Whether any expert reads samples as dictionaries."""
-        return self.experts.reads == "samples"
-
     def expert_names(self, labels: Sequence[Hashable]) -> list[str]:
         """Return the names of the experts in reports."""
         return [f"{self.experts.kind} {name}" for name in self.experts.names]
@@ -127,13 +123,6 @@ class CoTraining:
     def classes_of(self, expert: int, labels: Sequence[Hashable]) -> Sequence[Hashable]:
         """Return the classes that an expert distinguishes."""
         return labels
-
-    def n_rows_with_room(self, n_rows: int, weights: np.ndarray) -> int:
-        """Return how many of the next rows, with these weights, can be learnt in one step."""
-        shape = n_rows, self.experts.n_experts
-        return self.experts.n_rows_with_room(
-            n_rows, lambda n: np.broadcast_to(weights[:, np.newaxis], shape)[:n]
-        )
 
     def predict(self, batch: Batch) -> np.ndarray:
         """Return the class probabilities of samples, shape (n_rows, n_classes). Does not change the mixture."""
@@ -191,15 +180,13 @@ class CoTraining:
 
     def state(self) -> State:
         """Return the states of experts, router and log, and the correction of the logits; see `driftmoe.state`."""
-        parts = {name: getattr(self, name).state() for name in ("experts", "router", "log")}
-        return {**parts, "correction": self._correction.copy()}
+        return {**super().state(), "correction": self._correction.copy()}
 
     def restore(self, state: State) -> None:
         """Restore the state of a mixture that was built with the same arguments; see `driftmoe.state`."""
         check_names(state, ("experts", "router", "log", "correction"), self)
         correction = array_of(state, "correction", np.float64, self._correction.shape, self)
-        parts = [restored(getattr(self, name), state[name]) for name in ("experts", "router", "log")]
-        self.experts, self.router, self.log = parts
+        super().restore({name: part for name, part in state.items() if name != "correction"})
         self._correction = correction
 
     def _answer(

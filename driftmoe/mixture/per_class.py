@@ -10,10 +10,10 @@ import numpy as np
 from driftmoe.experts import Batch, OneVsRest, OneVsRestExperts, OneVsRestTrees
 from driftmoe.mixture.cotraining import ADAPTIVE_ALONE, MAX_NODES, planned_replacements
 from driftmoe.mixture.mixing import mix_own
+from driftmoe.mixture.pooled import Pooled
 from driftmoe.mixture.router import Router
 from driftmoe.mixture.telemetry import RoutingLog
 from driftmoe.routing import Choice
-from driftmoe.state import State, check_names, restored
 from driftmoe.transaction import Changes, planned, publication
 from driftmoe.trees import HoeffdingTreeClassifier
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from river import base
 
 
-class PerClass:
+class PerClass(Pooled):
     """The variant `"moe-task"`: all experts learn every sample, and their answers are weighted by the router.
 
     Parameters
@@ -85,11 +85,6 @@ class PerClass:
         """Return a mixture with the given settings of `DriftMoEClassifier`."""
         return cls(experts, Router.of(settings, 0, router_rng))
 
-    @property
-    def reads_samples(self) -> bool:
-        """Whether any expert reads samples as dictionaries."""
-        return self.experts.reads == "samples"
-
     def expert_names(self, labels: Sequence[Hashable]) -> list[str]:
         """Return the names of the experts in reports."""
         return [f"class {label}" for label in labels]
@@ -101,13 +96,6 @@ class PerClass:
     def classes_of(self, expert: int, labels: Sequence[Hashable]) -> Sequence[Hashable]:
         """Return the classes that an expert distinguishes."""
         return [f"not {labels[expert]}", labels[expert]]
-
-    def n_rows_with_room(self, n_rows: int, weights: np.ndarray) -> int:
-        """Return how many of the next rows, with these weights, can be learnt in one step."""
-        shape = n_rows, self.experts.n_experts
-        return self.experts.n_rows_with_room(
-            n_rows, lambda n: np.broadcast_to(weights[:, np.newaxis], shape)[:n]
-        )
 
     def predict(self, batch: Batch) -> np.ndarray:
         """Return the class probabilities of samples, shape (n_rows, n_classes). Does not change the mixture."""
@@ -138,13 +126,3 @@ class PerClass:
         replaced = planned_replacements(self, batch, changes)
         self.log.plan(choice, None, own_proba, proba, targets, replaced=replaced, changes=changes)
         return proba
-
-    def state(self) -> State:
-        """Return the states of experts, router and log; see `driftmoe.state`."""
-        return {name: getattr(self, name).state() for name in ("experts", "router", "log")}
-
-    def restore(self, state: State) -> None:
-        """Restore the state of a mixture that was built with the same arguments; see `driftmoe.state`."""
-        check_names(state, ("experts", "router", "log"), self)
-        parts = [restored(getattr(self, name), state[name]) for name in ("experts", "router", "log")]
-        self.experts, self.router, self.log = parts
