@@ -9,22 +9,26 @@ from numba import njit
 
 from driftmoe.kernel_cache import keep
 
-OPTIONS: dict[str, Any] = {"error_model": "numpy", "no_cfunc_wrapper": True}
-"""Options of all kernels: numpy's rules for division, and no wrapper for calls from C, which is slow to compile."""
+OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": False, "no_cfunc_wrapper": True}
+"""Options of all kernels: numpy's rules for division, and no wrapper for calls from C, which is slow to compile.
+
+`fastmath` is set because numba would hand down that of a caller: a kernel that is compiled for one with fast arithmetic
+would have it, too, for all its callers.
+"""
 
 
 def compiled(**options: Any) -> Callable[..., Any]:
     """Return a decorator that compiles a function, and caches the machine code on disk if a folder is writable."""
 
     def compile_it(function: Callable[..., Any]) -> Callable[..., Any]:
-        return keep(njit(**OPTIONS, **options)(function))
+        return keep(njit(**(OPTIONS | options))(function))
 
     return compile_it
 
 
 def part(**options: Any) -> Callable[..., Any]:
     """Return a decorator for a function that only kernels call. Its machine code is cached as part of theirs."""
-    return njit(**OPTIONS, **options)
+    return njit(**(OPTIONS | options))
 
 
 # A kernel that runs for every sample neither allocates nor counts references (_nrt=False): counting them for each view

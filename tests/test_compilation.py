@@ -21,6 +21,7 @@ from numba import njit
 from places import ROOT
 
 from driftmoe import kernel_cache
+from driftmoe.compilation import part
 
 pytestmark = pytest.mark.skipif(
     bool(numba.config.DISABLE_JIT), reason="without compilation there is no code to keep"
@@ -601,3 +602,20 @@ def test_code_that_cannot_be_kept_says_so(loaded, small):
     module = importlib.import_module("small.large")
     with pytest.warns(numba.NumbaWarning, match=r"machine code of .*look.* is not kept"):
         assert module.look(3) == 0.0
+
+
+def test_a_kernel_keeps_its_arithmetic_whoever_calls_it_first():
+    """numba hands the `fastmath` of a caller down to what it compiles for it, and all later callers would get that."""
+
+    @part()
+    def is_nan(x):
+        return x != x
+
+    @part(fastmath={"nnan"})
+    def says_so(x):
+        return is_nan(x)
+
+    assert says_so(np.nan) in (True, False)  # compiles both
+    assert is_nan(np.nan)
+    for signature in is_nan.signatures:
+        assert " nnan " not in is_nan.inspect_llvm(signature)
