@@ -13,6 +13,7 @@ from driftmoe.arguments import NEEDS, Context, check_effects, check_values, unme
 from driftmoe.encoding import Encoder
 from driftmoe.estimator import MixtureClassifier
 from driftmoe.mixture import HEAD, MIXTURES, Mixture
+from driftmoe.parts import as_text
 from driftmoe.trees import HoeffdingTreeClassifier
 
 if TYPE_CHECKING:
@@ -246,6 +247,12 @@ class DriftMoEClassifier(MixtureClassifier):
             name: self._setting(name)
             for name in signature(type(self)).parameters
             if unmet(name, context) is None
+        }
+
+    def _arguments(self) -> dict[str, str]:
+        """Return what a state hangs on: seeds and threads make no difference to a model that goes on from one."""
+        return {
+            name: as_text(value) for name, value in self.settings.items() if name not in ("seed", "n_threads")
         }
 
     def _setting(self, name: str) -> Any:

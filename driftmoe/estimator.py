@@ -399,6 +399,27 @@ class MixtureClassifier(OfParts, base.MiniBatchClassifier):
     def _state(self) -> dict[str, Any]:
         return super()._state() | {"_columns": None}
 
+    def _check_fit(self, parts: Sequence[Any]) -> None:
+        encoder, mixture = parts
+        known = {
+            "n_features": len(encoder.features),
+            "n_inputs": encoder.n_inputs,
+            "n_classes": len(encoder.classes),
+        }
+        for name, n in mixture.sizes().items():
+            if n > known[name]:
+                raise ValueError(
+                    f"the state of the mixture has {name}={n} and that of the encoder {known[name]}; they are not of "
+                    "one model"
+                )
+        if isinstance(mixture.experts, HasTrees):
+            trees, nominal = mixture.experts.pool.nominal_columns, encoder.nominal_columns
+            if trees != [column for column in nominal if column < mixture.experts.pool.n_features]:
+                raise ValueError(
+                    f"the state of the trees has nominal columns {trees} and that of the encoder {nominal}; they are "
+                    "not of one model"
+                )
+
     def _adopt(self, parts: Sequence[Any]) -> None:
         # Columns of the last block, which hold for one encoder; no part of the model's state.
         self._columns: Columns | None = None

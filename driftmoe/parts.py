@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from inspect import signature
 from typing import Any, ClassVar
 
+import numpy as np
+from river import base
+
 from driftmoe.memory import n_bytes
-from driftmoe.state import State, check_names, restored
+from driftmoe.state import State, check_names, restored, value_of
 from driftmoe.transaction import OneAtATime, learning
 
 
@@ -20,6 +25,7 @@ class OfParts(OneAtATime):
 
     def __init__(self) -> None:
         super().__init__()
+        self._built_with = self._arguments()
         self._adopt(self._new_parts())
 
     def _new_parts(self) -> Sequence[Any]:
@@ -47,7 +53,9 @@ class OfParts(OneAtATime):
         True
         """
         with self._lock:
-            return {name: getattr(self, f"_{name}").state() for name in self.PARTS}
+            self._check_whole("asked for its state")
+            parts = {name: getattr(self, f"_{name}").state() for name in self.PARTS}
+            return {"arguments": dict(self._built_with), **parts}
 
     @learning
     def restore(self, state: State) -> None:
@@ -60,14 +68,43 @@ class OfParts(OneAtATime):
         TypeError, ValueError
             If the state is not that of such a model. The model is left unchanged.
         """
-        check_names(state, self.PARTS, self)
-        self._adopt([restored(getattr(self, f"_{name}"), state[name]) for name in self.PARTS])
+        check_names(state, ("arguments", *self.PARTS), self)
+        self._check_same(value_of(state, "arguments", dict, self), "the state")
+        parts = [restored(getattr(self, f"_{name}"), state[name]) for name in self.PARTS]
+        self._check_fit(parts)
+        self._adopt(parts)
+
+    def clone(self, new_params: dict[str, Any] | None = None, include_attributes: bool = False) -> Any:
+        """Return a model with the same arguments, or with `new_params`; with all that was learnt if asked to."""
+        new = super().clone(new_params)  # type: ignore[misc]  # river's, of the other base class
+        if include_attributes:
+            new.restore(self.state())
+        return new
+
+    def _arguments(self) -> dict[str, str]:
+        """Return the arguments that a state hangs on, as text."""
+        names = [name for name in signature(type(self)).parameters if hasattr(self, name)]
+        return {name: as_text(getattr(self, name)) for name in names}
+
+    def _check_same(self, given: dict[str, str], what: str) -> None:
+        """Raise ValueError unless arguments are those with which the model was built."""
+        own = self._built_with
+        for name in [*own, *given]:
+            if own.get(name) != given.get(name):
+                raise ValueError(
+                    f"{what} is of a {type(self).__name__} with {name}={given.get(name)}, and this one was built with "
+                    f"{name}={own.get(name)}; build a model with the same arguments"
+                )
+
+    def _check_fit(self, parts: Sequence[Any]) -> None:
+        """Raise ValueError if restored parts do not belong together."""
 
     def _adopt(self, parts: Sequence[Any]) -> None:
         """Take over parts, all at once."""
         vars(self).update({f"_{name}": part for name, part in zip(self.PARTS, parts, strict=True)})
 
     def _packed(self) -> dict[str, Any]:
+        self._check_same(self._arguments(), "an attribute has changed: what is pickled")
         parts = {f"_{name}" for name in self.PARTS}
         others = {name: value for name, value in self._state().items() if name not in parts}
         return others | {"state": self.state()}
@@ -77,3 +114,20 @@ class OfParts(OneAtATime):
         if "state" in state:  # a copy brings its parts along instead
             self._adopt(self._new_parts())
             self.restore(state["state"])
+
+
+def as_text(value: Any) -> str:
+    """Return an argument as text: the same for equal arguments, also of river's estimators, and different otherwise."""
+    if isinstance(value, base.Base):
+        parameters = ", ".join(f"{name}={as_text(one)}" for name, one in value._get_params().items())
+        return f"{type(value).__name__}({parameters})"
+    if isinstance(value, set | frozenset):
+        return f"{{{', '.join(sorted(map(as_text, value)))}}}"
+    if isinstance(value, list | tuple):
+        return f"({', '.join(map(as_text, value))})"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{as_text(name)}: {as_text(one)}' for name, one in value.items())}}}"
+    if isinstance(value, np.generic):
+        value = value.item()
+    name = getattr(value, "__qualname__", None)  # of functions and classes
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value)) if name is None else f"{value.__module__}.{name}"

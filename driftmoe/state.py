@@ -18,6 +18,9 @@ State = dict[str, Any]
 
 T = TypeVar("T")
 
+LARGEST = 2**62
+"""Counts are int64 in kernels, and go on growing."""
+
 
 def restored(part: T, state: State) -> T:
     """Return a copy of a part, restored to a state. The part itself does not change, even if `restore` raises.
@@ -110,7 +113,7 @@ def value_of(state: State, name: str, kind: type[T], owner: Any) -> T:
     return value
 
 
-def count_of(state: State, name: str, owner: Any, *, at_most: int | None = None) -> int:
+def count_of(state: State, name: str, owner: Any, *, at_most: int = LARGEST) -> int:
     """Return an integer of at least 0 in a state.
 
     Raises
@@ -121,8 +124,8 @@ def count_of(state: State, name: str, owner: Any, *, at_most: int | None = None)
         If it is below 0 or above `at_most`.
     """
     count = value_of(state, name, int, owner)
-    if count < 0 or (at_most is not None and count > at_most):
-        allowed = "0 or more" if at_most is None else f"0 to {at_most}"
+    if not 0 <= count <= at_most:
+        allowed = "0 or more" if count < 0 and at_most == LARGEST else f"0 to {at_most}"
         raise ValueError(f"{name!r} in the state of {_kind(owner)} is {count}; it must be {allowed}")
     return count
 

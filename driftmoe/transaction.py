@@ -119,6 +119,7 @@ class OneAtATime:
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         with self._lock:  # pickled within the lock: another thread could learn in the meantime
+            self._check_whole("pickled")
             return _restored, (type(self), pickle.dumps(self._packed(), protocol))
 
     def _packed(self) -> dict[str, Any]:
@@ -136,8 +137,17 @@ class OneAtATime:
         new: Any = object.__new__(type(self))
         memo[id(self)] = new
         with self._lock:
+            self._check_whole("copied")
             new.__setstate__(copy.deepcopy(self._state(), memo))
         return new
+
+    def _check_whole(self, done: str) -> None:
+        """Raise RuntimeError within a step: some of the user's own experts may have learnt the sample, others not."""
+        if self._is_learning[0]:
+            raise RuntimeError(
+                f"the model was {done} while it is learning, by a signal handler or by one of its own experts; do it "
+                "afterwards"
+            )
 
 
 def _restored(kind: Any, state: bytes) -> Any:

@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "driftmoe.state": "numpy",
     "driftmoe.threads": "",
     "driftmoe.transaction": "numba numpy",
-    "driftmoe.parts": "driftmoe.memory driftmoe.state driftmoe.transaction",
+    "driftmoe.parts": "numpy river driftmoe.memory driftmoe.state driftmoe.transaction",
     "driftmoe.metrics": "numpy river",
     # Numbers that are the same on every processor.
     "driftmoe.arithmetic": "numpy driftmoe.compilation",
@@ -62,7 +62,8 @@ MAY_IMPORT = {
         "driftmoe.parts driftmoe.transaction driftmoe.trees"
     ),
     "driftmoe.classifier": (
-        "numpy river driftmoe.arguments driftmoe.encoding driftmoe.estimator driftmoe.mixture driftmoe.trees"
+        "numpy river driftmoe.arguments driftmoe.encoding driftmoe.estimator driftmoe.mixture driftmoe.parts "
+        "driftmoe.trees"
     ),
     # Layers of networks; the estimator whose experts are networks is no layer.
     "driftmoe.nn": "safetensors torch driftmoe.losses driftmoe.routing",

@@ -22,6 +22,8 @@ from driftmoe.experts import (
     Perceptron,
 )
 from driftmoe.mixture.router import Router
+from driftmoe.routing import TopK
+from driftmoe.trees import HoeffdingTreeClassifier
 
 EXPERTS = {
     "neighbours": lambda: Neighbours(64),
@@ -225,7 +227,7 @@ def test_a_model_goes_on_from_its_state_as_if_nothing_had_happened(name):
     model, other = learnt(name), faults.MODELS[name]()
     other.learn_one({"another": 1.0}, "another")
     state = model.state()
-    encoder, rest = state  # the encoder's holds labels and values of any type
+    _, encoder, rest = state  # the encoder's holds labels and values of any type
     check_plain(state[rest])
     other.restore(copy.deepcopy(state))
     assert equal(other.state()[rest], state[rest])
@@ -280,3 +282,91 @@ def test_attributes_of_a_subclass_are_pickled_too():
 
 class Named(DriftMoEClassifier):
     """A subclass of a user's own."""
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_parts_of_two_models_are_refused(name):
+    large, small = learnt(name), learnt(name, 20)
+    before = faults.digest(small, faults.growing(20))
+    with pytest.raises(ValueError, match=r"not of one (model|tree)"):
+        small.restore(large.state() | {"encoder": small.state()["encoder"]})
+    assert faults.digest(small, faults.growing(20)) == before
+
+
+OTHERS = {
+    "variant": (DriftMoEClassifier("moe-vote"), DriftMoEClassifier("moe-data")),
+    "gate": (DriftMoEClassifier(gate="router"), DriftMoEClassifier()),
+    "memory": (DriftMoEClassifier(memory=64), DriftMoEClassifier(memory=128)),
+    "extras": (DriftMoEClassifier(extras=("linear",)), DriftMoEClassifier(extras=("history",))),
+    "policy": (DriftMoEClassifier(policy=TopK(3)), DriftMoEClassifier(policy=TopK(4))),
+    "expert": (
+        DriftMoEClassifier(expert=naive_bayes.GaussianNB()),
+        DriftMoEClassifier(expert=HoeffdingTreeClassifier()),
+    ),
+    "tau": (HoeffdingTreeClassifier(tau=0.1), HoeffdingTreeClassifier(tau=0.2)),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_state_of_a_model_with_other_arguments_is_refused_by_name(name):
+    one, other = OTHERS[name]
+    with pytest.raises(ValueError, match=f"the state is of a .* with {name}=.*built with {name}="):
+        other.restore(one.state())
+
+
+def test_seeds_and_threads_make_no_difference_to_a_state():
+    one, other = DriftMoEClassifier(seed=1, n_threads=2), DriftMoEClassifier(seed=2)
+    for x, y in faults.growing(40):
+        one.learn_one(x, y)
+    other.restore(one.state())
+    assert faults.digest(one, faults.growing(20)) == faults.digest(other, faults.growing(20))
+
+
+def test_a_class_that_nobody_knows_is_refused_before_a_kernel_counts_it():
+    model = learnt("driftmoe")
+    state = model.state()
+    state["mixture"]["extras"][0]["targets"][:] = 10**8
+    with pytest.raises(ValueError, match="the state of the mixture has n_classes=100000001"):
+        model.restore(state)
+
+
+def test_numbers_beyond_int64_are_refused():
+    model = learnt("driftmoe", 20)
+    state = model.state()
+    state["mixture"]["n_seen"] = 2**64
+    with pytest.raises(ValueError, match="'n_seen' in the state of AdaptiveMixture is 18446744073709551616"):
+        model.restore(state)
+
+
+def test_a_model_is_not_copied_while_it_learns():
+    """Experts of the user's own learn in Python, where a handler or they themselves could take a copy."""
+    refused = []
+
+    class Curious(naive_bayes.GaussianNB):
+        def learn_one(self, x, y):
+            super().learn_one(x, y)
+            for take in (pickle.dumps, copy.deepcopy, lambda model: model.state()):
+                with pytest.raises(RuntimeError, match="while it is learning") as raised:
+                    take(model)
+                refused.append(str(raised.value))
+
+    model = DriftMoEClassifier("moe-vote", expert=Curious(), n_experts=2, top_k=2, seed=1)
+    model.learn_one({"x": 1.0}, "a")
+    assert len(refused) == 6
+
+
+def test_a_model_whose_arguments_were_changed_is_not_pickled():
+    model = DriftMoEClassifier(seed=1)
+    model.n_experts = 5
+    with pytest.raises(
+        ValueError, match=r"an attribute has changed: .* n_experts=5.*built with n_experts=12"
+    ):
+        pickle.dumps(model)
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_a_clone_takes_along_what_was_learnt_if_asked_to(name):
+    model = learnt(name, 60)
+    probes = faults.growing(20)
+    assert faults.digest(model.clone(include_attributes=True), probes) == faults.digest(model, probes)
+    assert faults.digest(model.clone(), probes) != faults.digest(model, probes)

@@ -68,6 +68,10 @@ class LabelHistory(Unmonitored):
         changes.append(planned(follow, pairs, self._last, batch.targets, batch.weights, proba))
         return proba[:, np.newaxis]
 
+    def sizes(self) -> dict[str, int]:
+        """Return how many classes are known; see `Experts.sizes`."""
+        return {"n_classes": max(len(self._pairs), int(self._last[0]) + 1)}
+
     def state(self) -> State:
         """Return the counted pairs and the last label; see `driftmoe.state`."""
         return {"pairs": self._pairs.copy(), "last": int(self._last[0])}

@@ -93,6 +93,11 @@ class LinearModels(Unmonitored):
         )
         return proba
 
+    def sizes(self) -> dict[str, int]:
+        """Return how many inputs and classes are known; see `Experts.sizes`."""
+        _, n_rows, n_classes = self._weights.shape
+        return {"n_inputs": n_rows - 1, "n_classes": n_classes}
+
     def state(self) -> State:
         """Return the weights of each model; see `driftmoe.state`."""
         return {"weights": self._weights.copy(), "n_seen": int(self._n_seen[0])}

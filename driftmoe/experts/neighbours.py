@@ -169,6 +169,11 @@ class Neighbours(Unmonitored):
         changes.append(planned(nearest, *part._call(inputs, batch.targets, batch.weights, asked, proba)))
         return proba
 
+    def sizes(self) -> dict[str, int]:
+        """Return how many inputs and classes are known; see `Experts.sizes`."""
+        n_classes = max(int(self._targets.max()) + 1, len(self._class_counts)) if self._counts[1] else 0
+        return {"n_inputs": len(self._scales), "n_classes": n_classes}
+
     def state(self) -> State:
         """Return the remembered samples, episode by episode, oldest first; see `driftmoe.state`."""
         n_inputs, order = len(self._scales), self._order[: self._counts[0]].tolist()

@@ -90,6 +90,13 @@ class Networks(Unmonitored):
             network.plan(errors[:, e].astype(np.float32), changes, takes_errors=True)
         return votes
 
+    def sizes(self) -> dict[str, int]:
+        """Return how many inputs and classes are known; see `Experts.sizes`."""
+        return {
+            "n_inputs": max(network.n_inputs for network in self._networks),
+            "n_classes": max(network.n_outputs for network in self._networks),
+        }
+
     def state(self) -> State:
         """Return the state of each network; see `driftmoe.state`."""
         return {"networks": [network.state() for network in self._networks]}

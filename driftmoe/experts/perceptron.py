@@ -100,6 +100,10 @@ class Perceptron(Unmonitored):
         )  # fmt: skip
         return proba
 
+    def sizes(self) -> dict[str, int]:
+        """Return how many inputs and classes are known; see `Experts.sizes`."""
+        return {"n_inputs": self._hidden.shape[1] - 1, "n_classes": self._outputs.shape[1]}
+
     def state(self) -> State:
         """Return weights, moments and the generator's state; see `driftmoe.state`."""
         return {

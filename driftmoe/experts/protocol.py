@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from driftmoe.trees import TreePool
 
 
+Sizes = dict[str, int]
+"""Any of `n_features`, `n_inputs` and `n_classes`."""
+
+
 class Experts(Protocol):
     """One or more experts of a kind. Each gives probabilities of all classes.
 
@@ -97,6 +101,9 @@ class Experts(Protocol):
         expert_proba
             As in `predict_proba`, from before each row is learnt. The changes fill it in.
         """
+
+    def sizes(self) -> Sizes:
+        """Return how many features, inputs and classes the experts know, of what they read."""
 
     def state(self) -> State:
         """Return everything that the experts have learnt, as named arrays and numbers."""

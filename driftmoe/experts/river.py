@@ -110,6 +110,10 @@ class MulticlassExperts(Unmonitored):
         changes.append(_Deeds(of_expert, len(samples), self.n_experts))
         return expert_proba
 
+    def sizes(self) -> dict[str, int]:
+        """Return nothing: these experts read dictionaries. See `Experts.sizes`."""
+        return {}
+
     def state(self) -> State:
         """Return copies of the classifiers; see `driftmoe.state`. They are Python objects, not arrays."""
         return {"classifiers": copy.deepcopy(self._experts)}
@@ -189,6 +193,10 @@ class OneVsRestExperts(Unmonitored):
         changes.append(assignment(self, _experts=experts, _rng=rng))
         changes.append(_Deeds(of_expert, len(samples), n_classes))
         return own_proba
+
+    def sizes(self) -> dict[str, int]:
+        """Return how many classes are known; see `Experts.sizes`."""
+        return {"n_classes": self.n_experts}
 
     def state(self) -> State:
         """Return copies of the classifiers; see `driftmoe.state`. They are Python objects, not arrays."""

@@ -79,6 +79,10 @@ class MulticlassTrees(Planned):
         """Return how many of the next rows the trees can learn in one step; see `TreePool.n_rows_with_room`."""
         return self.pool.n_rows_with_room(n_rows, weights)
 
+    def sizes(self) -> dict[str, int]:
+        """Return how many features and classes are known; see `Experts.sizes`."""
+        return {"n_features": self.pool.n_features, "n_classes": self.pool.n_classes}
+
     def state(self) -> State:
         """Return the state of the trees; see `driftmoe.state`."""
         return {"pool": self.pool.state()}
@@ -95,6 +99,10 @@ class OneVsRestTrees(MulticlassTrees):
     A vote is each tree's probability that the sample belongs to its class, shape (n_rows, n_classes), or 0 if the tree
     has no vote yet. All trees learn every sample.
     """
+
+    def sizes(self) -> dict[str, int]:
+        """Return how many features and classes are known; see `Experts.sizes`."""
+        return {"n_features": self.pool.n_features, "n_classes": self.n_experts}
 
     def predict_proba(self, batch: Batch, asked: np.ndarray | None = None) -> np.ndarray:
         """Return each tree's probability that the sample belongs to its class, shape (n_rows, n_classes)."""

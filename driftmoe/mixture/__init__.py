@@ -103,6 +103,9 @@ class Mixture(Protocol):
     def plan(self, batch: Batch, changes: Changes) -> np.ndarray:
         """Plan to learn a batch. Return the class probabilities before each row is learnt; the changes fill them in."""
 
+    def sizes(self) -> dict[str, int]:
+        """Return how many features (`n_features`), inputs (`n_inputs`) and classes (`n_classes`) the parts know."""
+
     def state(self) -> State:
         """Return everything that was learnt, as named arrays and numbers; see `driftmoe.state`."""
 

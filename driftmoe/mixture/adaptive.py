@@ -19,6 +19,7 @@ from driftmoe.experts import EXTRAS, Batch, Experts, MulticlassExperts, new_expe
 from driftmoe.mixture.cotraining import MAX_NODES, check_policy, planned_replacements
 from driftmoe.mixture.gate import FADING, LOSS_FADING, end_mini_batch, gate, head_errors, who_voted
 from driftmoe.mixture.mixing import mix
+from driftmoe.mixture.pooled import check_log, largest
 from driftmoe.mixture.router import Router
 from driftmoe.mixture.telemetry import RoutingLog
 from driftmoe.routing import Choice, Policy, as_rule
@@ -310,6 +311,12 @@ class AdaptiveMixture:
         self.log.plan(choice, None, expert_proba, proba, targets, replaced=replaced, changes=changes)
         return proba
 
+    def sizes(self) -> dict[str, int]:
+        """Return how many features, inputs and classes experts, router and log know."""
+        n_classes = max(self.log.sizes()["n_classes"], self.router.n_outputs - self.n_logits)
+        of_router = {"n_inputs": self.router.n_inputs, "n_classes": n_classes}
+        return largest(of_router, *(part.sizes() for part in self.parts))
+
     def state(self) -> State:
         """Return the states of experts, router, log and gate; see `driftmoe.state`."""
         return {
@@ -355,6 +362,13 @@ class AdaptiveMixture:
         n_seen, n_steps = count_of(state, "n_seen", self), count_of(state, "n_gate_steps", self)
         key = count_of(state, "poisson_key", self, at_most=2**64 - 1)
         parts = [restored(getattr(self, name), state[name]) for name in ("experts", "router", "log")]
+        experts, router, log = parts
+        if experts.n_experts != self.experts.n_experts or router.n_outputs < self.n_logits:
+            raise ValueError(
+                f"the state has {experts.n_experts} main experts and {router.n_outputs} logits, and this mixture has "
+                f"{self.experts.n_experts} and at least {self.n_logits}; build it with the arguments that it had"
+            )
+        check_log(log, self.n_experts)
         self._extras = [restored(part, one) for part, one in zip(self._extras, extras, strict=True)]
         self.experts, self.router, self.log = parts
         self._n_seen, self._key, self._n_steps = n_seen, np.uint64(key), np.array([n_steps])

@@ -10,7 +10,7 @@ import numpy as np
 from driftmoe.experts import Batch, OneVsRest, OneVsRestExperts, OneVsRestTrees
 from driftmoe.mixture.cotraining import ADAPTIVE_ALONE, MAX_NODES, planned_replacements
 from driftmoe.mixture.mixing import mix_own
-from driftmoe.mixture.pooled import Pooled
+from driftmoe.mixture.pooled import Pooled, check_log
 from driftmoe.mixture.router import Router
 from driftmoe.mixture.telemetry import RoutingLog
 from driftmoe.routing import Choice
@@ -126,3 +126,12 @@ class PerClass(Pooled):
         replaced = planned_replacements(self, batch, changes)
         self.log.plan(choice, None, own_proba, proba, targets, replaced=replaced, changes=changes)
         return proba
+
+    def check_widths(self, experts: OneVsRest, router: Router, log: RoutingLog) -> None:
+        """Raise ValueError unless restored experts, router and log know the same classes."""
+        if experts.n_experts != router.n_outputs:
+            raise ValueError(
+                f"the state has {experts.n_experts} experts and {router.n_outputs} logits; a class "
+                "has one of each"
+            )
+        check_log(log, experts.n_experts)

@@ -37,6 +37,11 @@ class Pooled:
         )
         return n_learnt
 
+    def sizes(self) -> dict[str, int]:
+        """Return how many features, inputs and classes experts, router and log know."""
+        of_log = {"n_classes": self.log.sizes()["n_classes"]}
+        return largest(self.experts.sizes(), {"n_inputs": self.router.n_inputs}, of_log)
+
     def state(self) -> State:
         """Return the states of experts, router and log; see `driftmoe.state`."""
         return {name: getattr(self, name).state() for name in _PARTS}
@@ -44,7 +49,34 @@ class Pooled:
     def restore(self, state: State) -> None:
         """Restore the state of a mixture that was built with the same arguments; see `driftmoe.state`."""
         check_names(state, _PARTS, self)
-        self.experts, self.router, self.log = [restored(getattr(self, name), state[name]) for name in _PARTS]
+        experts, router, log = (restored(getattr(self, name), state[name]) for name in _PARTS)
+        self.check_widths(experts, router, log)
+        self.experts, self.router, self.log = experts, router, log
+
+    def check_widths(self, experts: Any, router: Router, log: RoutingLog) -> None:
+        """Raise ValueError unless restored experts, router and log are as many as in this mixture."""
+        n_experts = self.experts.n_experts
+        if (experts.n_experts, router.n_outputs) != (n_experts, self.router.n_outputs):
+            raise ValueError(
+                f"the state has {experts.n_experts} experts and {router.n_outputs} logits, and this mixture has "
+                f"{n_experts} and {self.router.n_outputs}; build it with the arguments that it had"
+            )
+        check_log(log, n_experts)
+
+
+def largest(*sizes: dict[str, int]) -> dict[str, int]:
+    """Return the largest of each size."""
+    names = {name for of_part in sizes for name in of_part}
+    return {name: max(of_part.get(name, 0) for of_part in sizes) for name in sorted(names)}
+
+
+def check_log(log: RoutingLog, n_experts: int) -> None:
+    """Raise ValueError if a restored log knows more experts than there are."""
+    known = log.sizes()["n_experts"]
+    if known > n_experts:
+        raise ValueError(
+            f"the state of the log has {known} experts and there are {n_experts}; they are not of one model"
+        )
 
 
 _PARTS = ("experts", "router", "log")

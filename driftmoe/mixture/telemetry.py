@@ -264,6 +264,11 @@ class RoutingLog:
         n_old = sum(step[0] <= n_samples - WINDOW for step in steps[1:])
         changes.append(assignment(self, _steps=steps[n_old:]))
 
+    def sizes(self) -> dict[str, int]:
+        """Return how many classes and experts the sums know."""
+        widths = [self._of_experts.shape[1], *(step[2].shape[1] for step in self._steps)]
+        return {"n_classes": int(self._seen[1]), "n_experts": max(widths)}
+
     def state(self) -> State:
         """Return the current sums, and those at the last steps of the router; see `driftmoe.state`."""
         n_samples, n_classes = self._seen.tolist()

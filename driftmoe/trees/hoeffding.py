@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -135,6 +135,21 @@ class HoeffdingTreeClassifier(OfParts, base.Classifier):
 
     def _new_parts(self) -> tuple[Encoder, TreePool]:
         return Encoder(() if self.nominal_attributes is None else self.nominal_attributes), self.pool()
+
+    def _check_fit(self, parts: Sequence[Any]) -> None:
+        encoder, pool = parts
+        nominal = [column for column in encoder.nominal_columns if column < pool.n_features]
+        if (
+            pool.n_experts != 1
+            or pool.n_features > len(encoder.features)
+            or pool.n_classes > len(encoder.classes)
+            or pool.nominal_columns != nominal
+        ):
+            raise ValueError(
+                f"the state of the pool has {pool.n_experts} trees, {pool.n_features} features and {pool.n_classes} "
+                f"classes, and that of the encoder {len(encoder.features)} features and {len(encoder.classes)} "
+                "classes; they are not of one tree"
+            )
 
     def pool(self, n_experts: int = 1, **settings: Any) -> TreePool:
         """Return untrained trees with the settings of this one, and others of `TreePool`, in one pool."""

@@ -324,6 +324,11 @@ class TreePool(PlannedTrees):
 
     # --- state ------------------------------------------------------------------------------------------------------
 
+    @property
+    def nominal_columns(self) -> list[int]:
+        """Columns that hold codes of nominal values, in their order."""
+        return [int(column) for column in self._storage.nominal]
+
     def state(self) -> dict[str, Any]:
         """Return what the trees have learnt: numbers, lists and arrays by name, without the room for growth.
 
