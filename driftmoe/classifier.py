@@ -60,7 +60,7 @@ class DriftMoEClassifier(MixtureClassifier):
           others. It is created when the class first appears. Every expert learns every sample.
 
         The variant decides which other arguments apply, and some arguments decide about others. An argument that would
-        have no effect is refused. `settings` holds those that are in force.
+        have no effect is refused. `settings` has the arguments that have an effect.
     expert
         River classifier that is copied `n_experts` times. Default: `driftmoe.trees.HoeffdingTreeClassifier` with
         `grace_period=200, delta=0.01`, or for the paper's variants with the paper's `grace_period=50, delta=1e-7`; both

@@ -1,4 +1,4 @@
-"""What the numbers of a block stand for, and the compiled loop that reads them."""
+"""The meaning of the numbers in a block, and the compiled loop that reads them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UNLISTED = -2
 
 @dataclass
 class Legend:
-    """What the numbers of a block stand for, as an encoder knew it.
+    """The meaning of the numbers in a block, as an encoder knew it.
 
     Attributes
     ----------

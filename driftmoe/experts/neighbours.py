@@ -136,7 +136,7 @@ class Neighbours(Unmonitored):
 
     @property
     def names(self) -> list[str]:
-        """Names of the votes: their rates, or "(like now)" for votes that look for times like the present."""
+        """Names of the votes: their rates, or "(like now)" for votes that prefer past times like the present."""
         return [f"({rate:g})" if likeness == 0.0 else "(like now)" for likeness, rate in self._votes]
 
     def predict_proba(self, batch: Batch, asked: np.ndarray | None = None) -> np.ndarray:

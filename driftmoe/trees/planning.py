@@ -90,7 +90,7 @@ class PlannedTrees:
 
     @property
     def n_replaced_so_far(self) -> np.ndarray:
-        """As `n_replaced`; with monitors, a view that goes on counting."""
+        """As `n_replaced`. With monitors it is a view of the counter, so that it keeps up with later steps."""
         return self._of_monitors("n_replaced")
 
     @property

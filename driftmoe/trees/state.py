@@ -29,7 +29,7 @@ KEPT = (
     Array("last_seeds", np.int64, ("trees",), "seed of the last leaf"),
     *(array for array in ARRAYS if array.name not in NOT_KEPT),
 )
-"""The arrays of a state. Slots are leaves there, and the nodes of all trees stand in one row."""
+"""The arrays of a state. Axis `slots` counts leaves, and the nodes of all trees follow one another."""
 
 
 def state_of(storage: Storage) -> dict[str, Any]:
@@ -201,9 +201,7 @@ def _check_indices(storage: Storage, state: Mapping[str, Any], n_classes: int, n
     }
     for name, is_sound in sound.items():
         if not is_sound:
-            raise ValueError(
-                f"state: {name} has entries that point to what there is not; the state is damaged"
-            )
+            raise ValueError(f"state: {name} contains indices out of range; the state is damaged")
 
 
 def _all_below(array: np.ndarray, bound: int) -> bool:
