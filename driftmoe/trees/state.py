@@ -201,7 +201,7 @@ def _check_indices(storage: Storage, state: Mapping[str, Any], n_classes: int, n
     }
     for name, is_sound in sound.items():
         if not is_sound:
-            raise ValueError(f"state: {name} contains indices out of range; the state is damaged")
+            raise ValueError(f"state: {name} has entries out of range; the state is damaged")
 
 
 def _all_below(array: np.ndarray, bound: int) -> bool:
