@@ -62,6 +62,40 @@ class AlarmError(Exception):
     """What the alarm raises, as Ctrl-C raises KeyboardInterrupt."""
 
 
+class Alarm:
+    """An alarm that raises AlarmError once, and only while it is set.
+
+    A signal may reach a process just before its timer is stopped, and its handler run some lines later: another thread
+    may take it. Such a late alarm raises nothing.
+    """
+
+    def __init__(self) -> None:
+        self._is_set = False
+
+    def __enter__(self) -> Alarm:
+        self._before = signal.signal(signal.SIGALRM, self._ring)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        signal.signal(signal.SIGALRM, self._before)
+
+    def set(self, seconds: float) -> None:
+        """Ring after some seconds."""
+        self._is_set = True
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+    def stop(self) -> None:
+        """Ring no more. An alarm that goes off before this returns still raises."""
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        self._is_set = False
+
+    def _ring(self, *_: object) -> None:
+        if self._is_set:
+            self._is_set = False
+            raise AlarmError
+
+
 def growing(n_samples: int, *, seed: int = 1, every: int = 50) -> list[tuple[dict[str, Any], str]]:
     """Return labelled samples, every fiftieth of which brings a new feature, text value or class."""
     rng = np.random.default_rng(seed)
@@ -92,9 +126,8 @@ def interrupted(make: Callable[..., Any], n_interrupts: int, seed: int = 1) -> t
     """
     rng, samples, model, alone = np.random.default_rng(seed), growing(10 * n_interrupts), make(), make()
     probes = samples[:: max(1, len(samples) // 40)]
-    before = signal.signal(signal.SIGALRM, _raise_alarm)
     n_raised = i = 0
-    try:
+    with Alarm() as alarm:
         for x, y in samples[:5]:  # compiles
             model.learn_one(x, y)
             alone.learn_one(x, y)
@@ -103,9 +136,9 @@ def interrupted(make: Callable[..., Any], n_interrupts: int, seed: int = 1) -> t
             x, y = samples[i]
             started = time.perf_counter()
             try:
-                signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-6, 1.5 * took))
+                alarm.set(rng.uniform(1e-6, 1.5 * took))
                 model.learn_one(x, y)
-                signal.setitimer(signal.ITIMER_REAL, 0.0)
+                alarm.stop()
             except AlarmError:
                 n_raised += 1
                 if n_raised % 10 == 0 or not _has_counter(model):  # every tenth is looked at closely
@@ -120,9 +153,6 @@ def interrupted(make: Callable[..., Any], n_interrupts: int, seed: int = 1) -> t
             i += 1
             if n_raised % 10 == 0 and digest(model, probes[:5]) != digest(alone, probes[:5]):
                 return n_raised, 1
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
-        signal.signal(signal.SIGALRM, before)
     return n_raised, int(digest(model, probes) != digest(alone, probes))
 
 
@@ -131,21 +161,20 @@ def interrupted_blocks(make: Callable[..., Any], n_interrupts: int, seed: int = 
     import pandas as pd
 
     rng, model, alone = np.random.default_rng(seed), make(), make()
-    before = signal.signal(signal.SIGALRM, _raise_alarm)
     n_raised, took = 0, 5e-3
     frames = []
     for start in range(0, 40 * 40, 40):
         rows = growing(40, seed=start, every=4)
         frames.append((pd.DataFrame([x for x, _ in rows]), [y for _, y in rows]))
-    try:
+    with Alarm() as alarm:
         for i in range(3 * n_interrupts):
             X, y = frames[i % len(frames)]
             started = time.perf_counter()
             try:
                 if i:
-                    signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-3, took))
+                    alarm.set(rng.uniform(1e-3, took))
                 model.learn_many(X, y)
-                signal.setitimer(signal.ITIMER_REAL, 0.0)
+                alarm.stop()
             except AlarmError:
                 n_raised += 1
                 if not _has_counter(model) or model.routing_report().cumulative.n_samples == 40 * i:
@@ -155,9 +184,6 @@ def interrupted_blocks(make: Callable[..., Any], n_interrupts: int, seed: int = 
             alone.learn_many(X, y)
             if n_raised == n_interrupts:
                 break
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
-        signal.signal(signal.SIGALRM, before)
     probes = growing(40)
     return n_raised, int(digest(model, probes) != digest(alone, probes))
 
@@ -252,10 +278,6 @@ def shared(make: Callable[..., Any], seconds: float, n_threads: int = 8) -> tupl
     for problem in wrong[:3]:
         print("   ", problem)
     return sum(calls), len(wrong)
-
-
-def _raise_alarm(*_: object) -> None:
-    raise AlarmError
 
 
 def _has_counter(model: Any) -> bool:

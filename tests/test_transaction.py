@@ -154,6 +154,19 @@ def test_a_kernel_without_room_is_no_secret():
 
 
 @needs_alarms
+def test_an_alarm_that_comes_late_raises_nothing():
+    """The system may run the handler after the timer was stopped, where another thread took the signal."""
+    with faults.Alarm() as alarm:
+        alarm.set(60.0)
+        with pytest.raises(faults.AlarmError):
+            signal.raise_signal(signal.SIGALRM)
+        signal.raise_signal(signal.SIGALRM)
+        alarm.set(60.0)
+        alarm.stop()
+        signal.raise_signal(signal.SIGALRM)
+
+
+@needs_alarms
 @within_callbacks
 @MODELS
 def test_a_thousand_interrupts_leave_each_sample_learnt_or_not(name):
