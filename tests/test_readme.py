@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import subprocess
-import sys
 
+import commands
 import pytest
-from places import ENVIRONMENT, ROOT
+from places import ROOT
 
 from driftmoe import models
 from driftmoe.experiment import plain
@@ -26,20 +25,10 @@ COMMANDS = [
 ]
 
 
-def run(arguments, cwd):
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        env=ENVIRONMENT,
-    )
-
-
 def test_example_runs_and_learns(tmp_path):
     example, _, _ = EXAMPLES
     assert len(example.strip().splitlines()) <= 12
-    done = run(["-c", example], tmp_path)
+    done = commands.python("-c", example, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     accuracy, proba = done.stdout.splitlines()
     assert float(accuracy) > 0.7
@@ -49,14 +38,14 @@ def test_example_runs_and_learns(tmp_path):
 def test_neural_example_runs(tmp_path):
     """A router of 64 x 6 and six experts of 64 x 4 x 64 learn."""
     _, _, example = EXAMPLES
-    done = run(["-c", example], tmp_path)
+    done = commands.python("-c", example, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert f"trainable={64 * 6 + 6 * 2 * 64 * 4}," in done.stdout
 
 
 def test_evaluation_example_runs(tmp_path):
     _, example, _ = EXAMPLES
-    done = run(["-c", example], tmp_path)
+    done = commands.python("-c", example, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     *checkpoints, folds = done.stdout.splitlines()
     assert [line.split()[0] for line in checkpoints] == ["1000", "2000", "3000", "4000"]
@@ -76,7 +65,7 @@ def test_commands_run_one_after_the_other(tmp_path, fetched):
             arguments += ["--steps", "5"]
         elif "--help" not in arguments and arguments[0] != "report" and "list" not in arguments:
             arguments += ["--limit", "300"]
-        done = run(["-m", "driftmoe.cli", *arguments], tmp_path)
+        done = commands.driftmoe(*arguments, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
 
 

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 
+import commands
 import pytest
 from places import ENVIRONMENT
 
@@ -36,20 +37,10 @@ KEYS = [
 ]
 
 
-def driftmoe_command(*arguments, cwd, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "driftmoe.cli", *arguments],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        env={**ENVIRONMENT, **environment},
-    )
-
-
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
-    done = driftmoe_command(
+    done = commands.driftmoe(
         *["evaluate", "led_a", "--limit", "2500"],
         *["--model", "driftmoe(n_experts=4)", "--model", "ht", "--model", "nochange"],
         *["--seed", "1", "--seed", "2", "--window", "1000", "--out", "results"],
@@ -97,7 +88,7 @@ def test_a_delay_is_one_of_learning_alone(tmp_path):
         if i >= 1000:
             model.learn_one(*rows[i - 1000])
     for delay in ("0", "1000"):
-        done = driftmoe_command(
+        done = commands.driftmoe(
             *["evaluate", "led_a", "-m", "ht", "--limit", "3000", "--delay", delay, "--out", delay],
             cwd=tmp_path,
         )
@@ -119,13 +110,13 @@ def test_a_delay_is_one_of_learning_alone(tmp_path):
     assert (line["n_samples"], line["n_warm_up"], line["count_warm_up"]) == (3000, 1001, False)
     assert line["accuracy"] == pytest.approx(sum(hits[1001:]) / 1999)
     options = ["--delay", "1000", "--count-warm-up", "--out", "1000"]
-    counted = driftmoe_command("evaluate", "led_a", "-m", "ht", "--limit", "3000", *options, cwd=tmp_path)
+    counted = commands.driftmoe("evaluate", "led_a", "-m", "ht", "--limit", "3000", *options, cwd=tmp_path)
     assert "labels 1000 late, warm-up counted" in counted.stdout
     left_out, counted = map(json.loads, (tmp_path / "1000" / "results.jsonl").read_text().splitlines())
     assert left_out["accuracy"] == line["accuracy"]  # the two are different runs
     assert counted["accuracy"] == pytest.approx(sum(hits) / 3000)
     too_late = ["--limit", "900", "--delay", "1000", "--out", "late"]
-    refused = driftmoe_command("evaluate", "led_a", "-m", "ht", *too_late, cwd=tmp_path)
+    refused = commands.driftmoe("evaluate", "led_a", "-m", "ht", *too_late, cwd=tmp_path)
     assert refused.returncode == 2
     assert "all 900 samples were predicted before the first label came" in refused.stderr
     assert not (tmp_path / "late" / "results.jsonl").exists()
@@ -147,7 +138,7 @@ def test_a_grid_reads_files_as_told_and_streams_by_their_names(tmp_path):
         "id",
     ]
     arguments += ["--delimiter", ";", "--nominal", "x", "--on-bad-row", "skip"]
-    done = driftmoe_command("grid", "few.csv", "sea_a", *arguments, cwd=tmp_path)
+    done = commands.driftmoe("grid", "few.csv", "sea_a", *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     results, _ = read_results(tmp_path / "runs" / "grid")
     assert sorted((line["stream"], line["n_samples"]) for line in results) == [("few.csv", 30), ("sea_a", 30)]
@@ -162,7 +153,7 @@ def test_a_grid_reads_files_as_told_and_streams_by_their_names(tmp_path):
         on_bad_row="skip",
     )
     assert of_file["stream_sha256"] == alike.fingerprint()
-    refused = driftmoe_command("grid", "sea_a", *arguments, cwd=tmp_path)
+    refused = commands.driftmoe("grid", "sea_a", *arguments, cwd=tmp_path)
     assert refused.returncode == 2
     assert "sea_a is no file" in " ".join(refused.stderr.split())
 
@@ -190,14 +181,14 @@ def test_the_table_has_a_row_per_model_with_its_deviation(evaluated):
 def test_the_same_run_replaces_its_older_result_and_others_stay(evaluated):
     folder, _ = evaluated
     arguments = ["evaluate", "led_a", "--limit", "2500", "--model", "ht", "--seed", "2", "--out", "results"]
-    assert driftmoe_command(*arguments, cwd=folder).returncode == 0
+    assert commands.driftmoe(*arguments, cwd=folder).returncode == 0
     assert len(ResultFolder(folder / "results").results("led_a")) == 6
     assert len(ResultFolder(folder / "results").curves("led_a")) == 6 * 3
 
 
 def test_a_real_stream_runs_from_end_to_end(tmp_path, fetched):
     arguments = ["--model", "moe-data", "--model", "nochange", "--data-dir", str(fetched["electricity"])]
-    done = driftmoe_command("evaluate", "electricity", "--limit", "3000", *arguments, cwd=tmp_path)
+    done = commands.driftmoe("evaluate", "electricity", "--limit", "3000", *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "runs" / "electricity"
     ours, nochange = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
@@ -228,7 +219,7 @@ def test_a_real_stream_runs_from_end_to_end(tmp_path, fetched):
 )
 def test_a_mistake_ends_in_one_line_and_exit_code_2(tmp_path, arguments, message):
     (tmp_path / "occupied").write_text("a file, no folder")
-    done = driftmoe_command(*arguments, cwd=tmp_path)
+    done = commands.driftmoe(*arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert message in done.stderr
     assert done.stderr.startswith("driftmoe: ")
@@ -238,18 +229,18 @@ def test_a_mistake_ends_in_one_line_and_exit_code_2(tmp_path, arguments, message
 
 def test_an_unreadable_result_file_is_named_and_kept(tmp_path):
     (tmp_path / "results.jsonl").write_text("{broken\n")
-    done = driftmoe_command("evaluate", "led_a", "--limit", "1000", "--out", ".", cwd=tmp_path)
+    done = commands.driftmoe("evaluate", "led_a", "--limit", "1000", "--out", ".", cwd=tmp_path)
     assert done.returncode == 2
     assert "results.jsonl, line 1 is no JSON" in done.stderr
     assert (tmp_path / "results.jsonl").read_text() == "{broken\n"
 
 
 def test_version_and_help(tmp_path):
-    assert driftmoe_command("--version", cwd=tmp_path).stdout == f"driftmoe {driftmoe.__version__}\n"
-    text = driftmoe_command("evaluate", "--help", cwd=tmp_path).stdout
+    assert commands.driftmoe("--version", cwd=tmp_path).stdout == f"driftmoe {driftmoe.__version__}\n"
+    text = commands.driftmoe("evaluate", "--help", cwd=tmp_path).stdout
     for part in ("Examples", "--limit", "--seed", "--window", "--out", "--data-dir", "moe-task", "led_a"):
         assert part in text
-    assert "evaluate" in driftmoe_command(cwd=tmp_path).stdout
+    assert "evaluate" in commands.driftmoe(cwd=tmp_path).stdout
 
 
 CUT_SHORT = """
@@ -272,13 +263,7 @@ BROKEN = CUT_SHORT.replace("HOW", "raise ValueError('own.csv, line 7: no number'
 
 def test_a_bad_row_keeps_what_was_measured_before(tmp_path):
     arguments = ["evaluate", "led_a", "--model", "ht", "--window", "500", "--out", "."]
-    done = subprocess.run(
-        [sys.executable, "-c", BROKEN, *arguments],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        env=ENVIRONMENT,
-    )
+    done = commands.python("-c", BROKEN, *arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == (
         "driftmoe: ht stopped after 1,500 samples: ValueError: own.csv, line 7: no number (traceback: traceback.txt)"
@@ -289,13 +274,7 @@ def test_a_bad_row_keeps_what_was_measured_before(tmp_path):
 
 def test_ctrl_c_keeps_what_was_measured(tmp_path):
     arguments = ["evaluate", "led_a", "--model", "ht", "--model", "arf", "--window", "500"]
-    done = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED, *arguments],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        env=ENVIRONMENT,
-    )
+    done = commands.python("-c", INTERRUPTED, *arguments, cwd=tmp_path)
     assert done.returncode == 130
     assert "Traceback" not in done.stderr
     assert "ht (interrupted)" in done.stdout
@@ -311,11 +290,11 @@ def test_a_file_is_a_stream_too(tmp_path):
     rows[100] = "1,red"
     (tmp_path / "own.csv").write_text("size,colour,bought\n" + "\n".join(rows) + "\n")
     arguments = ["evaluate", "own.csv", "--model", "ht", "--window", "100"]
-    done = driftmoe_command(*arguments, "--target", "bought", cwd=tmp_path)
+    done = commands.driftmoe(*arguments, "--target", "bought", cwd=tmp_path)
     assert done.returncode == 2
     assert "own.csv" in done.stderr
     assert "line 102" in done.stderr
-    done = driftmoe_command(*arguments, "--on-bad-row", "skip", cwd=tmp_path)
+    done = commands.driftmoe(*arguments, "--on-bad-row", "skip", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "left out 1 malformed rows" in done.stderr
     (line,) = [json.loads(t) for t in (tmp_path / "runs" / "own" / "results.jsonl").read_text().splitlines()]
@@ -329,7 +308,7 @@ def test_a_file_is_a_stream_too(tmp_path):
 
 def test_an_empty_file_is_a_mistake(tmp_path):
     (tmp_path / "empty.csv").write_text("a,b\n")
-    done = driftmoe_command("evaluate", "empty.csv", "--model", "ht", cwd=tmp_path)
+    done = commands.driftmoe("evaluate", "empty.csv", "--model", "ht", cwd=tmp_path)
     assert done.returncode == 2
     assert "empty.csv" in done.stderr
 
@@ -349,13 +328,7 @@ def interrupted(self, x, y, calls=[]):
 tree.HoeffdingTreeClassifier.learn_one = interrupted
 cli.main()
 """
-    done = subprocess.run(
-        [sys.executable, "-c", script, "evaluate", "led_a", "--model", "ht", "--out", "."],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        env=ENVIRONMENT,
-    )
+    done = commands.python("-c", script, "evaluate", "led_a", "--model", "ht", "--out", ".", cwd=tmp_path)
     assert done.returncode == 130
     (line,) = [json.loads(text) for text in (tmp_path / "results.jsonl").read_text().splitlines()]
     assert (line["complete"], line["n_samples"]) == (False, 199)
@@ -396,7 +369,7 @@ def test_a_folder_with_other_files_is_refused_before_the_work(tmp_path, name, te
 
 def test_a_model_that_fails_half_way_is_named_in_one_line(tmp_path):
     arguments = ["evaluate", "led_a", "--limit", "300", "--model", "ht(tau='x')", "--model", "nochange"]
-    done = driftmoe_command(*arguments, cwd=tmp_path)
+    done = commands.driftmoe(*arguments, cwd=tmp_path)
     assert done.returncode == 2
     results = ResultFolder(tmp_path / "runs" / "led_a").results("led_a")
     assert [line["complete"] for line in results if line["model"] == "nochange"] == [True], (
@@ -414,16 +387,16 @@ def test_two_targets_of_a_file_are_two_streams(tmp_path):
     (tmp_path / "t.csv").write_text("x,y,z\n" + "\n".join(rows) + "\n")
     for target in ("y", "z"):
         arguments = ["evaluate", "t.csv", "--target", target, "--nominal", target, "--model", "nochange"]
-        assert driftmoe_command(*arguments, "--out", "tt", cwd=tmp_path).returncode == 0
+        assert commands.driftmoe(*arguments, "--out", "tt", cwd=tmp_path).returncode == 0
     lines = [json.loads(text) for text in (tmp_path / "tt" / "results.jsonl").read_text().splitlines()]
     assert len({line["stream_sha256"] for line in lines}) == 2
     assert [line["reading"] for line in lines] == [{"target": t, "nominal": [t]} for t in ("y", "z")]
     pictures = {"t_class_y_as_names_y.png", "t_class_z_as_names_z.png"}
     assert {path.name for path in (tmp_path / "tt").glob("*.png")} == pictures
     dropped = ["evaluate", "t.csv", "--drop", "x", "--model", "nochange", "--out", "tt"]
-    done = driftmoe_command(*dropped, cwd=tmp_path)
+    done = commands.driftmoe(*dropped, cwd=tmp_path)
     assert "t.csv, class `z`, without `x`, 60 samples" in done.stdout
-    assert driftmoe_command("report", "tt", cwd=tmp_path).returncode == 0
+    assert commands.driftmoe("report", "tt", cwd=tmp_path).returncode == 0
     text = (tmp_path / "tt" / "report.md").read_text().replace("\\", "")
     for row in ("t.csv, 60, class `y`, as names `y`", "t.csv, 60, class `z`, without `x`"):
         assert row in text
@@ -434,7 +407,7 @@ def test_what_may_be_meant_otherwise_is_said_in_short_lines(tmp_path):
     rows = [f"{1900 + i // 28}-02-{i % 28 + 1:02d},{i},{i % 3},{i % 2}\n" for i in range(1100)]
     (tmp_path / "sales.csv").write_text("date,number,x,late\n" + "".join(rows))
     for command in (["evaluate", "sales.csv", "-m", "nochange"], ["streams", "show", "sales.csv"]):
-        done = driftmoe_command(*command, cwd=tmp_path)
+        done = commands.driftmoe(*command, cwd=tmp_path)
         assert done.returncode == 0
         said = [line for line in done.stderr.splitlines() if line.startswith("driftmoe: ")]
         assert max(map(len, said)) <= 80
@@ -444,18 +417,18 @@ def test_what_may_be_meant_otherwise_is_said_in_short_lines(tmp_path):
             "driftmoe: 'number' grows with every row, a number or time of it? --drop 'number'",
         ]
     quiet = ["--target", "late", "--drop", "number", "--nominal", "date"]
-    done = driftmoe_command("streams", "show", "sales.csv", *quiet, cwd=tmp_path)
+    done = commands.driftmoe("streams", "show", "sales.csv", *quiet, cwd=tmp_path)
     assert done.stderr == ""
-    done = driftmoe_command("streams", "show", "sales.csv", "--target", "number", cwd=tmp_path)
+    done = commands.driftmoe("streams", "show", "sales.csv", "--target", "number", cwd=tmp_path)
     assert "driftmoe: the target 'number' has 1,100 different labels; is it a class?" in done.stderr
 
 
 def test_marks_of_missing_values_and_an_encoding_are_told(tmp_path):
     (tmp_path / "a.csv").write_bytes("size,colour,y\n-9,gr\xfcn,0\n2,rot,1\n".encode("latin-1"))
-    done = driftmoe_command("streams", "show", "a.csv", cwd=tmp_path)
+    done = commands.driftmoe("streams", "show", "a.csv", cwd=tmp_path)
     assert done.returncode == 2
     assert "--encoding latin-1" in done.stderr
-    done = driftmoe_command(
+    done = commands.driftmoe(
         "streams", "export", "a.csv", "b.csv", "--encoding", "latin-1", "--missing", "-9", cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
@@ -472,7 +445,7 @@ def test_marks_of_missing_values_and_an_encoding_are_told(tmp_path):
         "--executor",
         "serial",
     ]
-    done = driftmoe_command("grid", "a.csv", "-m", "nochange", *arguments, cwd=tmp_path)
+    done = commands.driftmoe("grid", "a.csv", "-m", "nochange", *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (line,), _ = read_results(tmp_path / "r")
     assert line["reading"] == {"target": "y", "missing": ["-9", "rot"], "encoding": "iso8859-1"}
@@ -480,7 +453,7 @@ def test_marks_of_missing_values_and_an_encoding_are_told(tmp_path):
 
 def test_an_amount_is_refused_as_a_class(tmp_path):
     (tmp_path / "a.csv").write_text("x,amount\n" + "".join(f"{i % 7},{i}.25\n" for i in range(80)))
-    done = driftmoe_command("evaluate", "a.csv", cwd=tmp_path)
+    done = commands.driftmoe("evaluate", "a.csv", cwd=tmp_path)
     assert done.returncode == 2
     assert "predicts classes, not amounts" in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -500,7 +473,7 @@ def test_a_grid_says_how_many_rows_it_left_out(tmp_path):
         "skip",
     ]
     for _ in range(2):  # done, and done before
-        done = driftmoe_command("grid", *arguments, cwd=tmp_path)
+        done = commands.driftmoe("grid", *arguments, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert "driftmoe: few.csv, class: last column, `y`" in done.stderr
         assert done.stderr.count("driftmoe: few.csv: left out 20 malformed rows") == 1
@@ -512,7 +485,7 @@ def test_a_row_that_stops_a_model_does_not_stop_those_after_it(tmp_path):
     rows[35_000] = "inf,1,1\n"
     (tmp_path / "a.csv").write_text("x,z,y\n" + "".join(rows))
     arguments = ["evaluate", "a.csv", "-m", "nochange", "-m", "majority", "--window", "20000"]
-    done = driftmoe_command(*arguments, cwd=tmp_path)
+    done = commands.driftmoe(*arguments, cwd=tmp_path)
     assert done.returncode == 2
     said = done.stderr.splitlines()[-2:]
     for model, line in zip(("nochange", "majority"), said, strict=True):
@@ -523,14 +496,14 @@ def test_a_row_that_stops_a_model_does_not_stop_those_after_it(tmp_path):
         False,
         False,
     ]
-    done = driftmoe_command(*arguments, "--on-bad-row", "skip", cwd=tmp_path)
+    done = commands.driftmoe(*arguments, "--on-bad-row", "skip", cwd=tmp_path)
     assert done.returncode == 0
     assert "left out 1 malformed rows" in done.stderr
 
 
 def test_routing_is_told_in_table_curve_and_picture(tmp_path):
     arguments = ["--limit", "3000", "--window", "500", "-m", "moe-vote(policy=TopP(p=0.9))", "-m", "nochange"]
-    done = driftmoe_command("evaluate", "led_a", *arguments, "--routing", "--out", ".", cwd=tmp_path)
+    done = commands.driftmoe("evaluate", "led_a", *arguments, "--routing", "--out", ".", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     for text in ("experts used", "oracle gap", "trees replaced", "led_a_routing.png"):
         assert text in done.stdout
@@ -544,5 +517,6 @@ def test_routing_is_told_in_table_curve_and_picture(tmp_path):
     assert {f"routing_{name}_tree 12" for name in ("usage", "weight", "accuracy")} <= set(lines[0])
     assert list(ours["routing"]["experts"]) == [f"tree {i}" for i in range(1, 13)]
 
-    done = driftmoe_command("evaluate", "led_a", "-m", "nochange", "--routing", "--out", "none", cwd=tmp_path)
+    arguments = ["-m", "nochange", "--limit", "500", "--routing", "--out", "none"]
+    done = commands.driftmoe("evaluate", "led_a", *arguments, cwd=tmp_path)
     assert "None of these models reports its routing." in done.stdout

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import commands
 import pytest
 from places import ENVIRONMENT, ROOT
 from river import base
@@ -40,10 +41,7 @@ GRID = ["led_a", "sea_a", "-m", "ht", "-m", "driftmoe(n_experts=3)", "--limit", 
 
 
 def command(name, *arguments, cwd):
-    done = subprocess.run(
-        [sys.executable, "-m", "driftmoe.cli", name, *arguments],
-        cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True,
-    )  # fmt: skip
+    done = commands.driftmoe(name, *arguments, cwd=cwd)
     assert done.returncode == 0, done.stderr
     return done
 

@@ -12,6 +12,7 @@ import textwrap
 import time
 from contextlib import suppress
 
+import commands
 import pytest
 from places import ENVIRONMENT, ROOT
 
@@ -322,7 +323,7 @@ for k in range(100):
 @pytest.mark.parametrize("with_other", [True, False])
 def test_a_process_that_is_killed_at_any_step_leaves_line_and_curve_of_one_run(tmp_path, with_other):
     script = KILLED.replace("TESTS", repr(TESTS)).replace("WITH_OTHER", str(with_other))
-    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=ENVIRONMENT, check=False)
+    done = commands.python("-c", script, cwd=tmp_path)
     assert done.returncode == 0
     folders = sorted(tmp_path.iterdir(), key=lambda folder: int(folder.name))
     assert len(folders) >= 8
@@ -359,9 +360,7 @@ except OSError as error:
 def test_a_curve_that_the_disk_cannot_hold_leaves_no_line_without_it_and_the_file_is_named(tmp_path):
     pytest.importorskip("resource")
     script = LIMITED.replace("TESTS", repr(TESTS))
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True
-    )
+    done = commands.python("-c", script, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"[Errno {errno.EFBIG}] File too large: 'out/windows.csv'\n"
     assert kept_in(tmp_path / "out") == {"small": 0.5}
@@ -395,6 +394,7 @@ def test_a_reader_waits_for_a_writer_and_leaves_no_lock_of_its_own(tmp_path):
         import time
         from pathlib import Path
         from driftmoe.experiment import read_results
+        print("reading", flush=True)
         start = time.monotonic()
         read_results(Path("written"))
         print(time.monotonic() - start)
@@ -404,8 +404,9 @@ def test_a_reader_waits_for_a_writer_and_leaves_no_lock_of_its_own(tmp_path):
         reader = subprocess.Popen(
             [sys.executable, "-c", script], cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
         )
+        assert reader.stdout.readline() == "reading\n"
         with pytest.raises(subprocess.TimeoutExpired):
-            reader.communicate(timeout=20)
+            reader.communicate(timeout=1)
     out, _ = reader.communicate(timeout=30)
     assert float(out) > 0.5
     (tmp_path / "copied").mkdir()

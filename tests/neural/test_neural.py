@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import math
 import random
-import subprocess
-import sys
 
+import commands
 import pytest
 import torch
-from places import ENVIRONMENT
 
 from driftmoe import report
 from driftmoe.experiment import JobFolder, read_results
@@ -495,10 +493,7 @@ def test_adapters_learn(adapting_data, monkeypatch):
 
 
 def command(*arguments, cwd):
-    return subprocess.run(
-        [sys.executable, "-m", "driftmoe.cli", "neural", *arguments],
-        cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True,
-    )  # fmt: skip
+    return commands.driftmoe("neural", *arguments, cwd=cwd)
 
 
 def test_the_command_runs_keeps_and_reports(tmp_path):

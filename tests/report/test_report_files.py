@@ -5,11 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import re
-import subprocess
-import sys
 
+import commands
 import pytest
-from places import ENVIRONMENT
 from written_results import RESULTS, curve
 
 from driftmoe import report
@@ -27,14 +25,7 @@ main()
 def limited(folder, size, *arguments):
     """Run a command whose files cannot grow beyond `size` bytes."""
     pytest.importorskip("resource")
-    return subprocess.run(
-        [sys.executable, "-c", LIMITED, str(size), *map(str, arguments)],
-        cwd=folder,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return commands.python("-c", LIMITED, str(size), *map(str, arguments), cwd=folder)
 
 
 REPORT_LOST = "the report is lost; results, and a report from before, are as they were"

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 
+import commands
 import pytest
 from places import ENVIRONMENT
 
@@ -97,14 +98,7 @@ LIMITED = """
 def test_a_disk_that_fills_up_midway_ends_the_command_with_one_line(tmp_path, name):
     pytest.importorskip("resource")
     (tmp_path / name).write_text("old")
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(LIMITED), name],
-        cwd=tmp_path,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = commands.python("-c", textwrap.dedent(LIMITED), name, cwd=tmp_path)
     assert done.returncode == 2
     kept = "the export is lost; a file of this name, if there was one, is as it was"
     assert done.stderr.splitlines()[-1] == (
