@@ -10,7 +10,7 @@ run: $(VENV)/.run  ## DriftMoE against ARF and SRP on a real stream
 	$(BIN)/driftmoe evaluate electricity --model driftmoe --model arf --model srp
 
 test: $(VENV)/.dev  ## The whole test suite, on all cores
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -219,13 +219,14 @@ def _broken_off(
     kind: type[BaseException],
 ) -> tuple[int, int]:
     samples = growing(learnt)
+    probes = samples[:: max(1, learnt // 8)]
     model = make()
     for x, y in samples:
         model.learn_one(x, y)
-    was = digest(model, samples[:20])
+    was = digest(model, probes)
     once = copy.deepcopy(model)
     learn(once)
-    becomes = digest(once, samples[:20])
+    becomes = digest(once, probes)
     n_broken = n_corrupted = 0
     while True:
         broken = copy.deepcopy(model)
@@ -234,12 +235,12 @@ def _broken_off(
                 learn(broken)
         except kind:
             n_broken += 1
-            said = digest(broken, samples[:20])
+            said = digest(broken, probes)
             if said == was and not _has_learnt(broken, model):
                 learn(broken)
             elif not _has_learnt(broken, model):
                 n_corrupted += 1
-            n_corrupted += digest(broken, samples[:20]) != becomes
+            n_corrupted += digest(broken, probes) != becomes
         else:
             return n_broken, n_corrupted
 

@@ -25,3 +25,8 @@ def fetched():
         return {name: real.fetch(name).parent for name in ARCHIVED}
     except FileNotFoundError:
         pytest.skip(f"real data are out of reach: {reason}")
+
+
+def pytest_collection_modifyitems(items):
+    """Run slow tests first, so that none is left for the end, when other processes have nothing to do."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)

@@ -55,6 +55,7 @@ def test_evaluation_example_runs(tmp_path):
     assert len(json.loads(folds)) == 5
 
 
+@pytest.mark.slow
 def test_commands_run_one_after_the_other(tmp_path, fetched):
     assert len(COMMANDS) >= 6
     for command in COMMANDS:
