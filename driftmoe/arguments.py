@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from river import base
 
-from driftmoe.experts import EXTRAS
+from driftmoe.experts import EXTRAS, Kind, kind_of
 from driftmoe.mixture import GATES, HEAD
 
 
@@ -31,9 +31,7 @@ class Context:
     has_networks
         Whether the main experts are networks, which take a gradient step when the router does.
     extras
-        Names of the extra experts; for river classifiers the class name.
-    n_classifiers
-        Number of river classifiers among the extra experts.
+        The extra experts: names and river classifiers.
     """
 
     variant: str
@@ -42,8 +40,7 @@ class Context:
     has_trees: bool
     has_networks: bool
     policy: Any
-    extras: Sequence[str]
-    n_classifiers: int
+    extras: Sequence[str | base.Classifier]
     gate: str
     hidden: Sequence[int]
     learning_rate: float
@@ -51,19 +48,25 @@ class Context:
     @property
     def has_head(self) -> bool:
         """Whether the router's own class probabilities count as an expert."""
-        return "head" in self.extras
+        return HEAD in self.extras
 
     @property
     def has_memory(self) -> bool:
         """Whether an extra expert remembers samples."""
-        return any(name in EXTRAS and EXTRAS[name].remembers for name in self.extras)
+        return any(kind.remembers for kind in self._kinds())
 
     @property
     def has_costly(self) -> bool:
         """Whether an extra expert may be skipped on some samples while its weight is low."""
-        return self.n_classifiers > 0 or any(
-            name in EXTRAS and EXTRAS[name].is_costly for name in self.extras
-        )
+        return any(kind.experts.is_costly for kind in self._kinds())
+
+    @property
+    def extra_names(self) -> tuple[str, ...]:
+        """Names of the extra experts; for river classifiers the class name."""
+        return tuple(extra if isinstance(extra, str) else type(extra).__name__ for extra in self.extras)
+
+    def _kinds(self) -> list[Kind]:
+        return [kind_of(extra) for extra in self.extras if extra != HEAD]
 
 
 class Need(NamedTuple):
@@ -81,13 +84,13 @@ NEEDS: dict[str, tuple[Need, ...]] = {
             "with gate='equal', which ignores the scores a policy reads; 'learnt', 'router' and 'recency' use them",
         ),
     ),
-    "memory": (Need(lambda c: c.has_memory, "to extras={c.extras!r}: none of them remembers samples"),),
+    "memory": (Need(lambda c: c.has_memory, "to extras={c.extra_names!r}: none of them remembers samples"),),
     "monitors": (Need(lambda c: c.has_trees, "to experts of {c.expert}, which are taken as they are"),),
     "min_trust": (
         Need(lambda c: c.gate != "equal", "with gate='equal', which gives all experts the same weight"),
         Need(
             lambda c: c.has_costly,
-            "to extras={c.extras!r}: only neighbours and river classifiers are ever skipped",
+            "to extras={c.extra_names!r}: only neighbours and river classifiers are ever skipped",
         ),
     ),
     "hidden": (

@@ -15,7 +15,7 @@ from benchmarks import ablation
 from driftmoe import DriftMoEClassifier, classifier, moa, models
 from driftmoe.arguments import IDLE, NEEDS, unmet
 from driftmoe.classifier import DEFAULTS, VARIANTS
-from driftmoe.experts import EXTRAS
+from driftmoe.experts import EXTRAS, Neighbours
 from driftmoe.mixture import MIXTURES
 from driftmoe.nn import NeuralMoEClassifier
 from driftmoe.routing import TopK, WithNull
@@ -252,7 +252,7 @@ def test_a_new_kind_of_extra_says_in_one_line_which_arguments_concern_it(monkeyp
     for name, line in {
         "cheap": kind,
         "remembering": kind._replace(remembers=True),
-        "costly": kind._replace(is_costly=True),
+        "costly": kind._replace(experts=Neighbours),
     }.items():
         monkeypatch.setitem(EXTRAS, name, line)
     for name, argument, applies in [
@@ -264,3 +264,15 @@ def test_a_new_kind_of_extra_says_in_one_line_which_arguments_concern_it(monkeyp
         with nullcontext() if applies else pytest.raises(ValueError, match="does not apply to extras"):
             DriftMoEClassifier(n_experts=2, extras=(name, "head"), **argument)
     assert not {"cheap", "remembering", "costly"} & set(DriftMoEClassifier().settings["extras"])
+
+
+@pytest.mark.parametrize("name", [*EXTRAS, "head"])
+def test_a_river_classifier_is_no_built_in_expert_although_its_class_has_the_name_of_one(name):
+    own = type(name, (naive_bayes.GaussianNB,), {})()
+    DriftMoEClassifier(n_experts=2, extras=(own,), min_trust=0.1)
+    mixture = DriftMoEClassifier(n_experts=2, extras=(own, "history", "head"))._mixture
+    assert mixture._is_costly.tolist() == [True, False]
+    assert len(set(mixture.expert_names([]))) == mixture.n_experts
+    for given in {"memory": 128}, {"gate": "equal", "hidden": (7,)}:
+        with pytest.raises(ValueError, match="does not apply"):
+            DriftMoEClassifier(n_experts=2, extras=(own,), **given)

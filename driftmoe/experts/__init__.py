@@ -25,40 +25,47 @@ from driftmoe.trees import HoeffdingTreeClassifier
 __all__ = [
     "EXTRAS", "Batch", "Experts", "HasTrees", "Kind", "LabelHistory", "LinearModels", "MulticlassExperts",
     "MulticlassTrees", "Neighbours", "Networks", "OneVsRest", "OneVsRestExperts", "OneVsRestTrees", "Perceptron",
-    "Unmonitored", "new_experts",
+    "Unmonitored", "kind_of", "new_experts",
 ]  # fmt: skip
 
 OneVsRest = OneVsRestTrees | OneVsRestExperts
 
 
 class Kind(NamedTuple):
-    """A kind of extra experts: its factory, and the arguments of the classifier that affect it.
+    """A kind of extra experts.
 
     Attributes
     ----------
+    experts
+        Their class.
     make
         Takes `memory` and a private random generator, and returns untrained experts.
     remembers
-        Whether `memory` has an effect.
-    is_costly
-        Whether the experts are only asked for one sample in eight while their gate weight is low; see `min_trust`.
+        Whether `make` uses `memory`.
     """
 
+    experts: type[Experts]
     make: Callable[[int, np.random.Generator], Experts]
     remembers: bool = False
-    is_costly: bool = False
 
 
 EXTRAS: dict[str, Kind] = {
-    "neighbours": Kind(lambda memory, rng: Neighbours(memory), remembers=True, is_costly=True),
+    "neighbours": Kind(Neighbours, lambda memory, rng: Neighbours(memory), remembers=True),
     "relevant-neighbours": Kind(
-        lambda memory, rng: Neighbours(memory, by_relevance=True), remembers=True, is_costly=True
+        Neighbours, lambda memory, rng: Neighbours(memory, by_relevance=True), remembers=True
     ),
-    "history": Kind(lambda memory, rng: LabelHistory()),
-    "linear": Kind(lambda memory, rng: LinearModels()),
-    "network": Kind(lambda memory, rng: Perceptron(*rng.spawn(1))),
+    "history": Kind(LabelHistory, lambda memory, rng: LabelHistory()),
+    "linear": Kind(LinearModels, lambda memory, rng: LinearModels()),
+    "network": Kind(Perceptron, lambda memory, rng: Perceptron(*rng.spawn(1))),
 }
 """Name of an extra expert -> its kind."""
+
+
+def kind_of(extra: str | base.Classifier) -> Kind:
+    """Return the kind of extra experts that a name of `EXTRAS` or a river classifier stands for."""
+    if isinstance(extra, str):
+        return EXTRAS[extra]
+    return Kind(MulticlassExperts, lambda memory, rng: MulticlassExperts(extra, 1, rng))
 
 
 def new_experts(

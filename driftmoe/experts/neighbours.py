@@ -100,7 +100,7 @@ class Neighbours(Unmonitored):
     """
 
     reads = "inputs"
-    kind = "neighbours"
+    is_costly = True
 
     def __init__(
         self,
@@ -114,6 +114,7 @@ class Neighbours(Unmonitored):
             raise ValueError(
                 f"capacity={capacity}; choose a multiple of {2 * N_EPISODES}: {N_EPISODES} episodes that can be halved"
             )
+        self.kind = "relevant-neighbours" if by_relevance else "neighbours"
         self._k = k
         self._votes = np.array(votes, np.float64)
         size = capacity // N_EPISODES

@@ -29,9 +29,13 @@ class Experts(Protocol):
     ----------
     reads
         Field of a `Batch` that they read: `"vectors"`, `"samples"` or `"inputs"`.
+    is_costly
+        Whether extra experts of this kind are only asked for one sample in eight while their gate weight is low; see
+        `min_trust` of `driftmoe.DriftMoEClassifier`.
     """
 
     reads: str
+    is_costly: bool
 
     @property
     def kind(self) -> str:
@@ -136,6 +140,7 @@ class Unmonitored(Planned):
     """Experts without drift detectors, which can learn any number of rows in one step."""
 
     n_experts: int
+    is_costly = False
 
     @property
     def names(self) -> Sequence[str]:

@@ -69,6 +69,7 @@ class MulticlassExperts(Unmonitored):
     """
 
     reads = "samples"
+    is_costly = True
 
     def __init__(self, prototype: base.Classifier, n_experts: int, rng: np.random.Generator) -> None:
         self.kind = type(prototype).__name__

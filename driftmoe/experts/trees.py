@@ -27,6 +27,7 @@ class MulticlassTrees(Planned):
 
     reads = "vectors"
     kind = "tree"
+    is_costly = False
 
     def __init__(self, pool: TreePool) -> None:
         self.pool = pool

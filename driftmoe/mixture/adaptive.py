@@ -15,7 +15,7 @@ import numpy as np
 
 from driftmoe.arithmetic import softmax
 from driftmoe.draws import poisson
-from driftmoe.experts import EXTRAS, Batch, Experts, MulticlassExperts, new_experts
+from driftmoe.experts import Batch, Experts, kind_of, new_experts
 from driftmoe.mixture.cotraining import MAX_NODES, check_policy, planned_replacements
 from driftmoe.mixture.gate import FADING, LOSS_FADING, end_mini_batch, gate, head_errors, who_voted
 from driftmoe.mixture.mixing import mix
@@ -57,7 +57,7 @@ class AdaptiveMixture:
     pool
         The main experts, which learn with Poisson weights.
     extras
-        Experts of other kinds, as pairs of a name for reports and the experts. They learn every sample once.
+        Experts of other kinds. They learn every sample once.
     has_head
         Whether the router's own class probabilities are one more expert, the last.
     router
@@ -112,7 +112,7 @@ class AdaptiveMixture:
     def __init__(
         self,
         pool: Experts,
-        extras: Sequence[tuple[str, Experts]],
+        extras: Sequence[Experts],
         *,
         has_head: bool,
         router: Router,
@@ -123,11 +123,7 @@ class AdaptiveMixture:
         rng: np.random.Generator,
     ) -> None:
         self.experts, self.router = pool, router
-        self._extras, self._names, self._has_head = (
-            [part for _, part in extras],
-            [name for name, _ in extras],
-            has_head,
-        )
+        self._extras, self._has_head = list(extras), has_head
         self._policy = None if policy is None else as_rule(policy)
         self._n_shared = 0 if self._policy is None else self._policy.n_shared
         self.log = RoutingLog(reads_logits=False, is_one_vs_rest=False)
@@ -150,9 +146,7 @@ class AdaptiveMixture:
         self._trust = np.ones(len(sizes))
         self._least_trust = min_trust * np.array(sizes) / self.n_experts * (gate != "equal")
         self._is_probed = np.zeros(len(sizes), np.bool_)  # constant between two steps of the router
-        # River classifiers are not in the table, and count as costly.
-        costly = [name not in EXTRAS or EXTRAS[name].is_costly for name in self._names]
-        self._is_costly = np.array(costly, np.bool_)
+        self._is_costly = np.array([extra.is_costly for extra in self._extras], np.bool_)
 
     @staticmethod
     def new_experts(
@@ -177,13 +171,9 @@ class AdaptiveMixture:
     ) -> AdaptiveMixture:
         """Return a mixture with the given settings of `DriftMoEClassifier`."""
         extras, policy = settings["extras"], settings["policy"]
-        others: list[tuple[str, Experts]] = []
-        for extra in extras:
-            if not isinstance(extra, str):  # a river classifier
-                others.append((type(extra).__name__, MulticlassExperts(extra, 1, expert_rng)))
-            elif extra != HEAD:
-                others.append((extra, EXTRAS[extra].make(settings["memory"], expert_rng)))
-        n_experts = experts.n_experts + sum(part.n_experts for _, part in others) + (HEAD in extras)
+        kinds = [kind_of(extra) for extra in extras if extra != HEAD]
+        others = [kind.make(settings["memory"], expert_rng) for kind in kinds]
+        n_experts = experts.n_experts + sum(part.n_experts for part in others) + (HEAD in extras)
         if policy is not None:
             check_policy(policy, n_experts)
         n_logits = n_experts  # including shared experts, whose votes are weighted
@@ -218,8 +208,9 @@ class AdaptiveMixture:
     def expert_names(self, labels: Sequence[Hashable]) -> list[str]:
         """Return the names of the experts in reports."""
         names: list[str] = []
-        for kind, part in zip([self.experts.kind, *self._names], self.parts, strict=True):
-            if kind in names:  # another river classifier of this class
+        for part in self.parts:
+            kind = part.kind
+            if kind in (*names, HEAD):  # a river classifier of a class that has this name or came before
                 kind = f"{kind} {sum(name.startswith(kind) for name in names) + 1}"
             is_alone = part is not self.experts and part.n_experts == 1
             names += [kind] if is_alone else [f"{kind} {name}" for name in part.names]
