@@ -97,17 +97,16 @@ class MixtureClassifier(OfParts, base.MiniBatchClassifier):
             If the sample, the label or the weight cannot be read. The model is then unchanged.
         """
         weights = checked_weights([w])
-        with self._lock:
-            target = self._encoder.target(y)
-            vector = None if self._mixture.reads_samples else self._encoder.known_vector(x)
-            if target is None or vector is None:
-                check_label(y)
-                self._learn_rows(SampleRows(self._encoder, [self._encoder.clean(x)], [y]), weights)
-            elif w > 0.0:
-                changes: Changes = []
-                encoder, vectors, targets = self._encoder, vector[np.newaxis], np.array([target])
-                plan_step(encoder, encoder, self._mixture, vectors, (), targets, weights, changes)
-                carry_out(changes)
+        target = self._encoder.target(y)
+        vector = None if self._mixture.reads_samples else self._encoder.known_vector(x)
+        if target is None or vector is None:
+            check_label(y)
+            self._learn_rows(SampleRows(self._encoder, [self._encoder.clean(x)], [y]), weights)
+        elif w > 0.0:
+            changes: Changes = []
+            encoder, vectors, targets = self._encoder, vector[np.newaxis], np.array([target])
+            plan_step(encoder, encoder, self._mixture, vectors, (), targets, weights, changes)
+            carry_out(changes)
 
     @learning
     def learn_many(
@@ -136,10 +135,6 @@ class MixtureClassifier(OfParts, base.MiniBatchClassifier):
         -----
         Ctrl-C and other interrupts are delayed until the last row has been learnt.
         """
-        with self._lock:
-            self._learn_many(X, y, w)
-
-    def _learn_many(self, X: IntoDataFrame, y: Any, w: Any) -> None:
         labels = column_values(y)
         if len(labels) != n_rows(X):
             raise ValueError(f"X has {n_rows(X)} rows and y has {len(labels)} labels; give one label a row")
@@ -160,7 +155,8 @@ class MixtureClassifier(OfParts, base.MiniBatchClassifier):
             except (TypeError, ValueError):
                 pass  # the code below finds the row that cannot be read
             else:
-                return self._learn_rows(rows, weights)
+                self._learn_rows(rows, weights)
+                return
         kinds = dict(self._encoder.kinds)
         samples = []
         for i, row in enumerate(frame_rows(X)):
@@ -211,16 +207,13 @@ class MixtureClassifier(OfParts, base.MiniBatchClassifier):
         TypeError, ValueError
             If a value or a label cannot be read. Then no row is learnt.
         """
-        with self._lock:
-            rows = self._block_rows(X, y, names, values, classes)
-            weights = np.ones(len(y)) if w is None else checked_weights(w)
-            if len(weights) != len(y):
-                raise ValueError(
-                    f"X has {len(y)} rows and w has {len(weights)} weights; give one weight a row"
-                )
-            answers = np.full(len(y), -1)
-            self._learn_rows(rows, weights, answers)
-            return [self._encoder.classes[target] if target >= 0 else None for target in answers.tolist()]
+        rows = self._block_rows(X, y, names, values, classes)
+        weights = np.ones(len(y)) if w is None else checked_weights(w)
+        if len(weights) != len(y):
+            raise ValueError(f"X has {len(y)} rows and w has {len(weights)} weights; give one weight a row")
+        answers = np.full(len(y), -1)
+        self._learn_rows(rows, weights, answers)
+        return [self._encoder.classes[target] if target >= 0 else None for target in answers.tolist()]
 
     def predict_proba_many(self, X: IntoDataFrame) -> IntoDataFrame:
         """Return the class probabilities of each row, as a frame of the same library with a column per class.
