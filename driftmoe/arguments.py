@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from river import base
 
-from driftmoe.experts import EXTRAS, Kind, kind_of
-from driftmoe.mixture import GATES, HEAD
+from driftmoe.experts import EXTRAS, Kind, Prototype, kind_of
+from driftmoe.mixture import GATES, HEAD, MIXTURES
 
 
 @dataclass(frozen=True)
@@ -25,20 +25,14 @@ class Context:
     without
         Arguments that have no effect in this variant -> the reason; see `Mixture.WITHOUT`.
     expert
-        Class name of the main experts.
-    has_trees
-        Whether the main experts are trees of `driftmoe.trees.HoeffdingTreeClassifier`, in one pool.
-    has_networks
-        Whether the main experts are networks, which take a gradient step when the router does.
+        What the main experts are copied from.
     extras
         The extra experts: names and river classifiers.
     """
 
     variant: str
     without: Mapping[str, str]
-    expert: str
-    has_trees: bool
-    has_networks: bool
+    expert: Prototype
     policy: Any
     extras: Sequence[str | base.Classifier]
     gate: str
@@ -85,7 +79,12 @@ NEEDS: dict[str, tuple[Need, ...]] = {
         ),
     ),
     "memory": (Need(lambda c: c.has_memory, "to extras={c.extra_names!r}: none of them remembers samples"),),
-    "monitors": (Need(lambda c: c.has_trees, "to experts of {c.expert}, which are taken as they are"),),
+    "monitors": (
+        Need(
+            lambda c: "monitors" in c.expert.arguments,
+            "to experts of {c.expert.kind}, which are taken as they are",
+        ),
+    ),
     "min_trust": (
         Need(lambda c: c.gate != "equal", "with gate='equal', which gives all experts the same weight"),
         Need(
@@ -107,7 +106,7 @@ NEEDS: dict[str, tuple[Need, ...]] = {
     ),
     "batch_size": (
         Need(
-            lambda c: c.gate != "equal" or c.has_head or c.has_networks,
+            lambda c: c.gate != "equal" or c.has_head or "batch_size" in c.expert.arguments,
             "with gate='equal' and without 'head' among the extras, where nothing takes a gradient step",
         ),
     ),
@@ -117,8 +116,8 @@ NEEDS: dict[str, tuple[Need, ...]] = {
     ),
     "n_threads": (
         Need(
-            lambda c: c.has_trees,
-            "to experts of {c.expert}: only trees of driftmoe.trees.HoeffdingTreeClassifier use threads",
+            lambda c: "n_threads" in c.expert.arguments,
+            "to experts of {c.expert.kind}: only trees of driftmoe.trees.HoeffdingTreeClassifier use threads",
         ),
     ),
 }  # fmt: skip
@@ -135,8 +134,9 @@ IDLE: dict[str, Any] = {"correction": 0, "dropout": 0, "min_trust": 0, "monitors
 def unmet(name: str, context: Context) -> Need | None:
     """Return the first condition of an argument that is not met, or `None` if the argument has an effect."""
     if name in context.without:
-        why = context.without[name]
-        return Need(lambda c: name not in c.without, "to variant={c.variant!r}" + (why and f", {why}"))
+        taken_by = [f"{variant!r}" for variant, mixture in MIXTURES.items() if name not in mixture.WITHOUT]
+        why = context.without[name] or f"but to {' and '.join(taken_by)} alone"
+        return Need(lambda c: name not in c.without, f"to variant={{c.variant!r}}, {why}")
     return next((need for need in NEEDS.get(name, ()) if not need.holds(context)), None)
 
 

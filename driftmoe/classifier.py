@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from inspect import signature
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,9 +12,9 @@ from river import base
 from driftmoe.arguments import NEEDS, Context, check_effects, check_values, unmet
 from driftmoe.encoding import Encoder
 from driftmoe.estimator import MixtureClassifier
+from driftmoe.experts import Prototype, prototype_of
 from driftmoe.mixture import HEAD, MIXTURES, Mixture
 from driftmoe.parts import as_text
-from driftmoe.trees import HoeffdingTreeClassifier
 
 if TYPE_CHECKING:
     from driftmoe.routing import Policy
@@ -180,7 +180,6 @@ class DriftMoEClassifier(MixtureClassifier):
     True
     """
 
-    _has_networks: ClassVar[bool] = False
     _own_defaults: ClassVar[dict[str, Any]] = {}
     """Defaults of a subclass that differ from those of the variants."""
 
@@ -229,15 +228,15 @@ class DriftMoEClassifier(MixtureClassifier):
 
     def _new_parts(self) -> tuple[Encoder, Mixture]:
         router_rng, expert_rng = np.random.default_rng(self.seed).spawn(2)
-        experts, nominal = self._new_experts(expert_rng)
-        mixture: Mixture = MIXTURES[self.variant].build(
-            self._settings(), experts, router_rng=router_rng, expert_rng=expert_rng
+        prototype = self._prototype()
+        mixture = MIXTURES[self.variant].build(
+            self._settings(), prototype, router_rng=router_rng, expert_rng=expert_rng
         )
-        return Encoder(nominal), mixture
+        return Encoder(prototype.nominal), mixture
 
-    def _new_experts(self, rng: np.random.Generator) -> tuple[Any, Iterable[Hashable]]:
-        """Return the untrained main experts, and the features that were declared nominal."""
-        return MIXTURES[self.variant].new_experts(self.expert, self._settings(), rng)
+    def _prototype(self) -> Prototype:
+        """Return what the main experts are copied from."""
+        return prototype_of(MIXTURES[self.variant].default_expert() if self.expert is None else self.expert)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -285,15 +284,12 @@ class DriftMoEClassifier(MixtureClassifier):
 
     def _context(self) -> Context:
         """Return the settings that decide which arguments have an effect."""
-        is_tree = self.expert is None or isinstance(self.expert, HoeffdingTreeClassifier)
         without = MIXTURES[self.variant].WITHOUT
         extras = () if "extras" in without else self._setting("extras")
         return Context(
             variant=self.variant,
             without=without,
-            expert="HoeffdingTreeClassifier" if self.expert is None else type(self.expert).__name__,
-            has_trees=is_tree and not self._has_networks,
-            has_networks=self._has_networks,
+            expert=self._prototype(),
             policy=self.policy,
             extras=tuple(extras),
             gate=DEFAULTS["gate"] if "gate" in without else self._setting("gate"),

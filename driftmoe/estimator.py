@@ -21,7 +21,6 @@ from driftmoe.encoding.frames import (
     objects,
     series_of_classes,
 )
-from driftmoe.experts import HasTrees
 from driftmoe.learning import Learner, plan_step, predict
 from driftmoe.mixture import Mixture
 from driftmoe.mixture.telemetry import RoutingReport
@@ -363,21 +362,20 @@ class MixtureClassifier(OfParts, base.MiniBatchClassifier):
 
     def _tree(self, expert: int) -> tuple[TreePool, dict[str, Any]]:
         """Return the pool that holds tree `expert`, and the names of the tree's features, classes and values."""
-        experts, labels = self._mixture.experts, self._encoder.classes
-        if not isinstance(experts, HasTrees):
-            kind = "networks" if experts.kind == "network" else f"copies of {experts.kind}"
+        pool, labels = self._mixture.experts.pool, self._encoder.classes
+        if pool is None:
             raise TypeError(
-                f"the experts of this model are {kind}; only trees of driftmoe.trees.HoeffdingTreeClassifier, the "
-                "default, can be described and drawn"
+                f"the experts of this model are of the kind {self._mixture.experts.kind!r}; only trees of "
+                "driftmoe.trees.HoeffdingTreeClassifier can be described and drawn"
             )
         if not isinstance(expert, int | np.integer) or isinstance(expert, bool):
             raise TypeError(f"expert={expert!r} is of type {type(expert).__name__}; give an integer")
-        n_trees = experts.pool.n_experts
+        n_trees = pool.n_experts
         if not 0 <= expert < n_trees:
             allowed = f"choose 0 <= expert < {n_trees}" if n_trees else "there is one for each class learnt"
             raise ValueError(f"expert={expert} but there are {n_trees} trees; {allowed}")
         classes = self._mixture.classes_of(expert, labels)
-        return experts.pool, {
+        return pool, {
             "features": self._encoder.features, "classes": classes, "values": self._encoder.values
         }  # fmt: skip
 
@@ -405,9 +403,10 @@ class MixtureClassifier(OfParts, base.MiniBatchClassifier):
                     f"the state of the mixture has {name}={n} and that of the encoder {known[name]}; they are not of "
                     "one model"
                 )
-        if isinstance(mixture.experts, HasTrees):
-            trees, nominal = mixture.experts.pool.nominal_columns, encoder.nominal_columns
-            if trees != [column for column in nominal if column < mixture.experts.pool.n_features]:
+        pool = mixture.experts.pool
+        if pool is not None:
+            trees, nominal = pool.nominal_columns, encoder.nominal_columns
+            if trees != [column for column in nominal if column < pool.n_features]:
                 raise ValueError(
                     f"the state of the trees has nominal columns {trees} and that of the encoder {nominal}; they are "
                     "not of one model"

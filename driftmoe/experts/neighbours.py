@@ -171,7 +171,7 @@ class Neighbours(Unmonitored):
         return proba
 
     def sizes(self) -> dict[str, int]:
-        """Return how many inputs and classes are known; see `Experts.sizes`."""
+        """Return how many inputs and classes are known; see `Group.sizes`."""
         n_classes = max(int(self._targets.max()) + 1, len(self._class_counts)) if self._counts[1] else 0
         return {"n_inputs": len(self._scales), "n_classes": n_classes}
 

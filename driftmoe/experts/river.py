@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +53,38 @@ def _vote(expert: base.Classifier, sample: Sample) -> dict[Any, float]:
     except NotImplementedError:
         answer = expert.predict_one(sample)
         return {} if answer is None else {answer: 1.0}
+
+
+class RiverPrototype:
+    """Copies of a river classifier; see `Prototype`.
+
+    Parameters
+    ----------
+    classifier
+        Is copied, and not changed.
+    """
+
+    nominal = ()
+    arguments: frozenset[str] = frozenset()
+
+    def __init__(self, classifier: base.Classifier) -> None:
+        self.kind = type(classifier).__name__
+        self._classifier = classifier
+
+    def multiclass(
+        self, n_experts: int, rng: np.random.Generator, *, n_threads: int, detectors: Mapping[str, float]
+    ) -> MulticlassExperts:
+        """Return untrained copies; see `Prototype.multiclass`."""
+        if not self._classifier._multiclass:
+            raise ValueError(
+                f"expert={self.kind} tells only two classes apart; wrap it in river.multiclass.OneVsRestClassifier, or "
+                "choose variant='moe-task'"
+            )
+        return MulticlassExperts(self._classifier, n_experts, rng)
+
+    def one_vs_rest(self, rng: np.random.Generator, *, n_threads: int) -> OneVsRestExperts:
+        """Return a group that is still empty; see `Prototype.one_vs_rest`."""
+        return OneVsRestExperts(self._classifier, rng)
 
 
 class MulticlassExperts(Unmonitored):
@@ -112,7 +144,7 @@ class MulticlassExperts(Unmonitored):
         return expert_proba
 
     def sizes(self) -> dict[str, int]:
-        """Return nothing: these experts read dictionaries. See `Experts.sizes`."""
+        """Return nothing: these experts read dictionaries. See `Group.sizes`."""
         return {}
 
     def state(self) -> State:
@@ -140,7 +172,7 @@ class MulticlassExperts(Unmonitored):
 
 
 class OneVsRestExperts(Unmonitored):
-    """One river classifier per class, which separates its class from all others. Votes as in `OneVsRestTrees`.
+    """One river classifier per class, which separates its class from all others; see `OneVsRest`.
 
     Parameters
     ----------
@@ -163,7 +195,7 @@ class OneVsRestExperts(Unmonitored):
         """Number of classifiers, one per class learnt."""
         return len(self._experts)
 
-    def predict_proba(self, batch: Batch, asked: np.ndarray | None = None) -> np.ndarray:
+    def predict_proba(self, batch: Batch) -> np.ndarray:
         """Return each expert's probability that the sample belongs to its class, shape (n_rows, n_classes)."""
         own_proba = np.zeros((len(batch.samples), batch.n_classes))
         for row, sample in enumerate(batch.samples):
@@ -171,14 +203,7 @@ class OneVsRestExperts(Unmonitored):
                 own_proba[row, e] = _own_proba(expert, sample)
         return own_proba
 
-    def plan(
-        self,
-        batch: Batch,
-        taught: np.ndarray | None = None,
-        asked: np.ndarray | None = None,
-        *,
-        changes: Changes,
-    ) -> np.ndarray:
+    def plan(self, batch: Batch, *, changes: Changes) -> np.ndarray:
         """Plan, for each sample in order, that all experts predict and then learn it with its weight."""
         samples, targets, n_classes = batch.samples, batch.targets, batch.n_classes
         rng = copy.deepcopy(self._rng) if n_classes > len(self._experts) else self._rng
@@ -196,7 +221,7 @@ class OneVsRestExperts(Unmonitored):
         return own_proba
 
     def sizes(self) -> dict[str, int]:
-        """Return how many classes are known; see `Experts.sizes`."""
+        """Return how many classes are known; see `Group.sizes`."""
         return {"n_classes": self.n_experts}
 
     def state(self) -> State:

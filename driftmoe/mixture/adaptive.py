@@ -7,19 +7,19 @@ gradient step on the mixture's log-likelihood.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Hashable, Mapping, Sequence
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from driftmoe.arithmetic import softmax
 from driftmoe.draws import poisson
-from driftmoe.experts import Batch, Experts, kind_of, new_experts
-from driftmoe.mixture.cotraining import MAX_NODES, check_policy, planned_replacements
+from driftmoe.experts import Batch, Experts, Prototype, kind_of
+from driftmoe.mixture.cotraining import check_policy, planned_replacements
 from driftmoe.mixture.gate import FADING, LOSS_FADING, end_mini_batch, gate, head_errors, who_voted
 from driftmoe.mixture.mixing import mix
-from driftmoe.mixture.pooled import check_log, largest
+from driftmoe.mixture.pooled import MAX_NODES, check_log, largest
 from driftmoe.mixture.router import Router
 from driftmoe.mixture.telemetry import RoutingLog
 from driftmoe.routing import Choice, Policy, as_rule
@@ -105,7 +105,7 @@ class AdaptiveMixture:
     DEFAULTS: ClassVar[Mapping[str, Any]] = {"hidden": (128, 64), "batch_size": 32}
     WITHOUT: ClassVar[Mapping[str, str]] = {
         "top_k": "where all experts learn",
-        "correction": "but to 'moe-data' and 'moe-vote' alone",
+        "correction": "",
         "dropout": "",
     }
 
@@ -149,28 +149,28 @@ class AdaptiveMixture:
         self._is_costly = np.array([extra.is_costly for extra in self._extras], np.bool_)
 
     @staticmethod
-    def new_experts(
-        prototype: base.Classifier | None, settings: Mapping[str, Any], rng: np.random.Generator
-    ) -> tuple[Experts, Iterable[Hashable]]:
-        """Return untrained copies of a prototype, and the features that it declares nominal."""
-        if prototype is None:
-            prototype = HoeffdingTreeClassifier(grace_period=200, delta=0.01, max_nodes=MAX_NODES)
-        of_trees: dict[str, Any] = {}
-        if isinstance(prototype, HoeffdingTreeClassifier):
-            of_trees = {"seed": int(rng.integers(2**31))} | (MONITORS if settings["monitors"] else {})
-        return new_experts(prototype, settings["n_experts"], rng, n_threads=settings["n_threads"], **of_trees)
+    @cache
+    def default_expert() -> base.Classifier:
+        """Return a tree that splits sooner than the paper's."""
+        return HoeffdingTreeClassifier(grace_period=200, delta=0.01, max_nodes=MAX_NODES)
 
     @classmethod
     def build(
         cls,
         settings: Mapping[str, Any],
-        experts: Experts,
+        prototype: Prototype,
         *,
         router_rng: np.random.Generator,
         expert_rng: np.random.Generator,
     ) -> AdaptiveMixture:
-        """Return a mixture with the given settings of `DriftMoEClassifier`."""
+        """Return a mixture of copies of a prototype and of extras, with the given settings of `DriftMoEClassifier`."""
         extras, policy = settings["extras"], settings["policy"]
+        experts = prototype.multiclass(
+            settings["n_experts"],
+            expert_rng,
+            n_threads=settings["n_threads"],
+            detectors=MONITORS if settings["monitors"] else {},
+        )
         kinds = [kind_of(extra) for extra in extras if extra != HEAD]
         others = [kind.make(settings["memory"], expert_rng) for kind in kinds]
         n_experts = experts.n_experts + sum(part.n_experts for part in others) + (HEAD in extras)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 from river import base
 
 from driftmoe.classifier import DriftMoEClassifier
-from driftmoe.experts import Networks
-from driftmoe.mixture import MIXTURES, PerClass
+from driftmoe.experts import NetworkPrototype
+from driftmoe.mixture import MIXTURES
 from driftmoe.routing import Policy
 
-VARIANTS = tuple(name for name, mixture in MIXTURES.items() if mixture is not PerClass)
-"""Variants with multiclass experts, which networks are."""
+VARIANTS = tuple(name for name, mixture in MIXTURES.items() if "n_experts" not in mixture.WITHOUT)
+"""Variants with a given number of experts. In the others each expert has a class of its own, and networks have not."""
 
 
 class NeuralMoEClassifier(DriftMoEClassifier):
@@ -71,7 +71,6 @@ class NeuralMoEClassifier(DriftMoEClassifier):
     True
     """
 
-    _has_networks: ClassVar[bool] = True
     _own_defaults: ClassVar[dict[str, Any]] = {"extras": ("head",), "batch_size": 16}
 
     def __init__(
@@ -125,11 +124,9 @@ class NeuralMoEClassifier(DriftMoEClassifier):
         for variant in VARIANTS:
             yield {"variant": variant, "n_experts": 3, "hidden": (8,), "expert_hidden": (8,), "seed": 1}
 
-    def _new_experts(self, rng: np.random.Generator) -> tuple[Networks, Iterable[Hashable]]:
-        return Networks(
-            self._setting("n_experts"),
+    def _prototype(self) -> NetworkPrototype:
+        return NetworkPrototype(
             hidden=self.expert_hidden,
             learning_rate=self.expert_rate,
             batch_size=self._setting("batch_size"),
-            rng=rng,
-        ), ()
+        )

@@ -233,5 +233,5 @@ def test_wrong_argument_is_refused(arguments, message):
 
 
 def test_networks_are_no_trees_to_look_at():
-    with pytest.raises(TypeError, match="the experts of this model are networks; only trees"):
+    with pytest.raises(TypeError, match="the experts of this model are of the kind 'network'; only trees"):
         NeuralMoEClassifier(seed=1).describe()
