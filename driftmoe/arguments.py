@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -203,10 +203,15 @@ def check_flag(name: str, value: Any) -> None:
         raise TypeError(f"{name}={value!r}; choose True or False")
 
 
-def check_gate(name: str, value: Any) -> None:
-    """Raise unless `value` names a gate."""
-    if value not in tuple(GATES):
-        raise ValueError(f"{name}={value!r}; available: {', '.join(GATES)}")
+def choice(names: Iterable[str]) -> Check:
+    """Return a check for one of several names."""
+    available = tuple(names)
+
+    def check(name: str, value: Any) -> None:
+        if value not in available:
+            raise ValueError(f"{name}={value!r}; available: {', '.join(available)}")
+
+    return check
 
 
 def check_widths(name: str, value: Any) -> None:
@@ -215,6 +220,12 @@ def check_widths(name: str, value: Any) -> None:
         raise TypeError(f"{name}={value!r}; give the width of each hidden layer, such as (256, 128)")
     if not all(isinstance(one, int | np.integer) and not isinstance(one, bool) and one >= 1 for one in value):
         raise ValueError(f"{name}={value!r}; choose widths of at least 1, such as (256, 128)")
+
+
+def check_seed(name: str, value: Any) -> None:
+    """Raise unless `value` is an integer of at least 0, or `None`."""
+    if value is not None:
+        integer(0)(name, value)
 
 
 def check_expert(name: str, value: Any) -> None:
@@ -256,8 +267,10 @@ CHECKS: dict[str, Check] = {
     "extras": check_extras,
     "memory": check_memory,
     "monitors": check_flag,
-    "gate": check_gate,
+    "gate": choice(GATES),
     "hidden": check_widths,
+    "expert_hidden": check_widths,
+    "expert_rate": number(lambda value: 0.0 < value < math.inf, "a number above 0, such as 0.03"),
     "dropout": number(lambda value: 0.0 <= value < 1.0, "0 <= dropout < 1"),
     "learning_rate": number(lambda value: 0.0 <= value < math.inf, "0 or more, such as 0.002"),
     "correction": number(lambda value: 0.0 <= value < math.inf, "0 or more, such as 0.05"),
@@ -265,13 +278,13 @@ CHECKS: dict[str, Check] = {
         lambda value: 0.0 < value <= MAX_LEVERAGE, f"0 < leverage <= {MAX_LEVERAGE:g}, such as 6.0"
     ),
     "min_trust": number(lambda value: 0.0 <= value <= 1.0, "0 <= min_trust <= 1"),
+    "seed": check_seed,
 }
-"""Argument -> check of its value."""
+"""Argument -> check of its value. `policy` is checked against the number of experts when a mixture is built."""
 
 
 def check_values(values: Mapping[str, Any]) -> None:
-    """Raise unless all arguments, given or default, have allowed values. `seed` may be `None`."""
+    """Raise unless arguments, given or default, have allowed values."""
     for name, check in CHECKS.items():
-        check(name, values[name])
-    if values["seed"] is not None:
-        integer(0)("seed", values["seed"])
+        if name in values:
+            check(name, values[name])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from river import base
 
-from driftmoe.arguments import NEEDS, Context, check_effects, check_values, unmet
+from driftmoe.arguments import NEEDS, Context, check_effects, check_values, choice, unmet
 from driftmoe.encoding import Encoder
 from driftmoe.estimator import MixtureClassifier
 from driftmoe.experts import Prototype, prototype_of
@@ -180,6 +180,7 @@ class DriftMoEClassifier(MixtureClassifier):
     True
     """
 
+    _variants: ClassVar[tuple[str, ...]] = VARIANTS
     _own_defaults: ClassVar[dict[str, Any]] = {}
     """Defaults of a subclass that differ from those of the variants."""
 
@@ -263,16 +264,16 @@ class DriftMoEClassifier(MixtureClassifier):
         return min(defaults[name], self._setting("n_experts")) if name == "top_k" else defaults[name]
 
     def _settings(self) -> dict[str, Any]:
-        """Return all arguments, each with its given value or its default."""
-        return {name: self._setting(name) for name in signature(DriftMoEClassifier).parameters}
+        """Return all arguments, also those that a subclass adds, each with its given value or its default."""
+        names = dict.fromkeys((*signature(DriftMoEClassifier).parameters, *signature(type(self)).parameters))
+        return {name: self._setting(name) for name in names}
 
     def _get_params(self) -> dict[str, Any]:
         # river takes the first item of any tuple for a class, and fails on an empty tuple.
         return {name: [] if value == () else value for name, value in super()._get_params().items()}
 
     def _check_arguments(self) -> None:
-        if self.variant not in VARIANTS:
-            raise ValueError(f"variant={self.variant!r}; available: {', '.join(VARIANTS)}")
+        choice(self._variants)("variant", self.variant)  # first: the defaults of others depend on it
         check_values(self._settings())
         context = self._context()
         check_effects({name: getattr(self, name) for name in {**NEEDS, **context.without}}, context)

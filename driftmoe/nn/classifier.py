@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
-import numpy as np
 from river import base
 
 from driftmoe.classifier import DriftMoEClassifier
@@ -71,6 +70,7 @@ class NeuralMoEClassifier(DriftMoEClassifier):
     True
     """
 
+    _variants: ClassVar[tuple[str, ...]] = VARIANTS
     _own_defaults: ClassVar[dict[str, Any]] = {"extras": ("head",), "batch_size": 16}
 
     def __init__(
@@ -89,21 +89,6 @@ class NeuralMoEClassifier(DriftMoEClassifier):
         batch_size: int | None = None,
         seed: int | None = None,
     ) -> None:
-        if variant not in VARIANTS:
-            raise ValueError(f"variant={variant!r}; available: {', '.join(VARIANTS)}")
-        if not isinstance(expert_hidden, tuple | list) or not all(
-            isinstance(width, int | np.integer) and not isinstance(width, bool) and width >= 1
-            for width in expert_hidden
-        ):
-            raise ValueError(
-                f"expert_hidden={expert_hidden!r}; give the width of each hidden layer, such as (64,)"
-            )
-        if (
-            not isinstance(expert_rate, int | float | np.number)
-            or isinstance(expert_rate, bool)
-            or not 0.0 < expert_rate < np.inf
-        ):
-            raise ValueError(f"expert_rate={expert_rate!r}; choose a number above 0, such as 0.03")
         self.expert_hidden = expert_hidden
         self.expert_rate = expert_rate
         super().__init__(

@@ -218,17 +218,23 @@ def test_every_argument_changes_the_result(argument, value):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "error", "message"),
     [
-        ({"variant": "moe-task"}, "variant='moe-task'; available: driftmoe, moe-vote, moe-data"),
-        ({"expert_hidden": (0,)}, r"expert_hidden=\(0,\); give the width"),
-        ({"expert_hidden": 8}, "expert_hidden=8; give the width"),
-        ({"expert_rate": 0.0}, "expert_rate=0.0; choose a number above 0"),
-        ({"variant": "moe-vote", "extras": ("linear",)}, "extras=.* does not apply to variant='moe-vote'"),
+        ({"variant": "moe-task"}, ValueError, "variant='moe-task'; available: driftmoe, moe-vote, moe-data"),
+        ({"expert_hidden": (0,)}, ValueError, r"expert_hidden=\(0,\); choose widths of at least 1"),
+        ({"expert_hidden": 8}, TypeError, "expert_hidden=8; give the width"),
+        ({"expert_rate": 0.0}, ValueError, "expert_rate=0.0; choose a number above 0"),
+        ({"expert_rate": float("nan")}, ValueError, "expert_rate=nan; choose a number above 0"),
+        ({"expert_rate": True}, TypeError, "expert_rate=True is of type bool; give a number"),
+        (
+            {"variant": "moe-vote", "extras": ("linear",)},
+            ValueError,
+            "extras=.* does not apply to variant='moe-vote', but to 'driftmoe' alone; leave it out",
+        ),
     ],
 )
-def test_wrong_argument_is_refused(arguments, message):
-    with pytest.raises(ValueError, match=message):
+def test_wrong_argument_is_refused(arguments, error, message):
+    with pytest.raises(error, match=message):
         NeuralMoEClassifier(**arguments)
 
 
