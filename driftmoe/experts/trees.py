@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from driftmoe.experts.protocol import Planned
-from driftmoe.state import State, check_names, restored
+from driftmoe.state import State, check_names, restored, value_of
 from driftmoe.transaction import Changes
 from driftmoe.trees import HoeffdingTreeClassifier, TreePool
 
@@ -87,7 +87,7 @@ class _Trees(Planned):
     def restore(self, state: State) -> None:
         """Restore the state of trees that were built with the same arguments; see `driftmoe.state`."""
         check_names(state, ("pool",), self)
-        self.pool = restored(self.pool, state["pool"])
+        self.pool = restored(self.pool, value_of(state, "pool", dict, self))
 
 
 class MulticlassTrees(_Trees):
