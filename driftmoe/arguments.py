@@ -89,7 +89,7 @@ NEEDS: dict[str, tuple[Need, ...]] = {
         Need(lambda c: c.gate != "equal", "with gate='equal', which gives all experts the same weight"),
         Need(
             lambda c: c.has_costly,
-            "to extras={c.extra_names!r}: only neighbours and river classifiers are ever skipped",
+            "to extras={c.extra_names!r}: none of them is ever skipped",
         ),
     ),
     "hidden": (

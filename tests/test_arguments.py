@@ -152,7 +152,7 @@ def test_an_argument_applies_and_changes_something_or_is_refused_and_would_chang
         ({"expert": naive_bayes.GaussianNB(), "n_threads": 4}, "n_threads=4 does not apply to experts of GaussianNB"),
         ({"expert": naive_bayes.GaussianNB(), "monitors": True}, "monitors=True does not apply to experts of"),
         ({"variant": "moe-data", "leverage": 6.0}, "leverage=6.0 does not apply to variant='moe-data', but"),
-        ({"extras": ("linear",), "min_trust": 0.1}, "min_trust=0.1 does not apply to extras=.'linear',.: only"),
+        ({"extras": ("linear",), "min_trust": 0.1}, "min_trust=0.1 does not apply to extras=.'linear',.: none"),
         ({"variant": "moe-vote", "dropout": 0.1, "learning_rate": 0.0}, "dropout=0.1 does not apply with learning"),
     ],
 )  # fmt: skip
@@ -264,6 +264,13 @@ def test_a_new_kind_of_extra_says_in_one_line_which_arguments_concern_it(monkeyp
         with nullcontext() if applies else pytest.raises(ValueError, match="does not apply to extras"):
             DriftMoEClassifier(n_experts=2, extras=(name, "head"), **argument)
     assert not {"cheap", "remembering", "costly"} & set(DriftMoEClassifier().settings["extras"])
+
+
+@pytest.mark.parametrize("name", EXTRAS)
+def test_reports_call_extra_experts_what_users_call_them(name):
+    experts = EXTRAS[name].make(64, np.random.default_rng(1))
+    assert experts.kind == name
+    assert type(experts) is EXTRAS[name].experts
 
 
 @pytest.mark.parametrize("name", [*EXTRAS, "head"])
