@@ -181,6 +181,7 @@ class DriftMoEClassifier(MixtureClassifier):
     """
 
     _variants: ClassVar[tuple[str, ...]] = VARIANTS
+    """Variants that can be chosen; a subclass may offer fewer."""
     _own_defaults: ClassVar[dict[str, Any]] = {}
     """Defaults of a subclass that differ from those of the variants."""
 
@@ -250,7 +251,7 @@ class DriftMoEClassifier(MixtureClassifier):
         }
 
     def _arguments(self) -> dict[str, str]:
-        """Return what a state hangs on: seeds and threads make no difference to a model that goes on from one."""
+        """Return the arguments that a state depends on, as text: all but `seed` and `n_threads`."""
         return {
             name: as_text(value) for name, value in self.settings.items() if name not in ("seed", "n_threads")
         }

@@ -413,7 +413,7 @@ class MixtureClassifier(OfParts, base.MiniBatchClassifier):
                 )
 
     def _adopt(self, parts: Sequence[Any]) -> None:
-        # Columns of the last block, which hold for one encoder; no part of the model's state.
+        # Columns of the last block. They belong to one encoder and are not part of the model's state.
         self._columns: Columns | None = None
         super()._adopt(parts)
 

@@ -138,7 +138,7 @@ class Networks(Unmonitored):
         if len(states) != len(self._networks):
             raise ValueError(
                 f"the state of {type(self).__name__} has {len(states)} networks and there are {len(self._networks)}; "
-                "build it with the arguments that it had"
+                "build them with the arguments that they had"
             )
         self._networks = [restored(part, one) for part, one in zip(self._networks, states, strict=True)]
 

@@ -135,12 +135,12 @@ class MulticlassExperts(Unmonitored):
         _check_weights(self._experts, weights)
         expert_proba = np.zeros((len(samples), self.n_experts, n_classes))
 
-        def of_expert(row: int, e: int) -> None:
+        def predict_and_learn(row: int, e: int) -> None:
             if asked is None or asked[row]:
                 expert_proba[row, e] = self._proba(samples[row], e, n_classes)
             _teach(self._experts[e], samples[row], int(targets[row]), weights[row, e])
 
-        changes.append(_Deeds(of_expert, len(samples), self.n_experts))
+        changes.append(_Calls(predict_and_learn, len(samples), self.n_experts))
         return expert_proba
 
     def sizes(self) -> dict[str, int]:
@@ -152,13 +152,13 @@ class MulticlassExperts(Unmonitored):
         return {"classifiers": copy.deepcopy(self._experts)}
 
     def restore(self, state: State) -> None:
-        """Bring experts that were built with the same arguments to a state; see `driftmoe.state`."""
+        """Restore the state of experts that were built with the same arguments; see `driftmoe.state`."""
         check_names(state, ("classifiers",), self)
         classifiers = value_of(state, "classifiers", list, self)
         if len(classifiers) != self.n_experts:
             raise ValueError(
-                f"the state has {len(classifiers)} classifiers and there are {self.n_experts} experts; build the part "
-                "with the arguments that it had"
+                f"the state has {len(classifiers)} classifiers and there are {self.n_experts} experts; build them with "
+                "the arguments that they had"
             )
         self._experts = copy.deepcopy(classifiers)
 
@@ -212,12 +212,12 @@ class OneVsRestExperts(Unmonitored):
         _check_weights(experts[:1], batch.weights)
         own_proba = np.zeros((len(samples), n_classes))
 
-        def of_expert(row: int, e: int) -> None:
+        def predict_and_learn(row: int, e: int) -> None:
             own_proba[row, e] = _own_proba(experts[e], samples[row])
             _teach(experts[e], samples[row], bool(e == targets[row]), batch.weights[row])
 
         changes.append(assignment(self, _experts=experts, _rng=rng))
-        changes.append(_Deeds(of_expert, len(samples), n_classes))
+        changes.append(_Calls(predict_and_learn, len(samples), n_classes))
         return own_proba
 
     def sizes(self) -> dict[str, int]:
@@ -229,28 +229,35 @@ class OneVsRestExperts(Unmonitored):
         return {"classifiers": copy.deepcopy(self._experts), "rng": self._rng.bit_generator.state}
 
     def restore(self, state: State) -> None:
-        """Bring experts that were built with the same arguments to a state; see `driftmoe.state`."""
+        """Restore the state of experts that were built with the same arguments; see `driftmoe.state`."""
         check_names(state, ("classifiers", "rng"), self)
         classifiers, rng = value_of(state, "classifiers", list, self), generator_of(state, "rng", self)
         self._experts, self._rng = copy.deepcopy(classifiers), rng
 
 
-class _Deeds:
-    """A change in which users' own experts predict and learn. Each call to an expert is made once, even if it raises.
+class _Calls:
+    """A change that lets users' own classifiers predict and learn. Each call is made once, even if one raises.
 
-    Such experts run Python code. An interrupt or an error may leave one expert with a half-learnt sample, and all other
-    calls are still made. When the change is called again, nothing is left to do.
+    Such classifiers run Python code. An interrupt or an error may leave one of them with a half-learnt sample. All
+    other calls are still made, and the error is raised after the last one. A second call of the change does nothing.
+
+    Parameters
+    ----------
+    call
+        Takes a row and the index of an expert.
+    n_rows, n_experts
+        It is called for each expert on each row, in order.
     """
 
-    def __init__(self, do: Callable[[int, int], None], n_rows: int, n_experts: int) -> None:
-        self._do, self._left = do, iter([(row, e) for row in range(n_rows) for e in range(n_experts)])
+    def __init__(self, call: Callable[[int, int], None], n_rows: int, n_experts: int) -> None:
+        self._call, self._left = call, iter([(row, e) for row in range(n_rows) for e in range(n_experts)])
 
     def __call__(self) -> None:
         raised: list[BaseException] = []
         while True:
             try:
-                for deed in self._left:
-                    self._do(*deed)
+                for row, e in self._left:
+                    self._call(row, e)
                 break
             except BaseException as error:  # raised after all calls are made
                 raised.append(error)
@@ -259,7 +266,7 @@ class _Deeds:
 
 
 def _teach(expert: base.Classifier, sample: Sample, target: Any, weight: float) -> None:
-    """Let an expert learn a sample with a weight. If the weight is an integer, the expert learns it that many times."""
+    """Let an expert learn a sample with a weight. If it is a whole number, the sample is learnt that many times."""
     if weight == int(weight):
         for _ in range(int(weight)):
             expert.learn_one(sample, target)

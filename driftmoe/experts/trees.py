@@ -47,13 +47,7 @@ class TreePrototype:
 
 
 class _Trees(Planned):
-    """What both groups of trees have: the pool, from which they take all but their votes.
-
-    Parameters
-    ----------
-    pool
-        Untrained trees.
-    """
+    """Base of both groups of trees: everything except how they vote and learn."""
 
     reads = "vectors"
     kind = "tree"
@@ -91,7 +85,13 @@ class _Trees(Planned):
 
 
 class MulticlassTrees(_Trees):
-    """A pool of multiclass trees. The parameter is as of `_Trees`."""
+    """A pool of multiclass trees.
+
+    Parameters
+    ----------
+    pool
+        Untrained trees.
+    """
 
     is_costly = False
 
@@ -132,7 +132,10 @@ class MulticlassTrees(_Trees):
 class OneVsRestTrees(_Trees):
     """A pool with one tree per class, which separates its class (1) from all others (0); see `OneVsRest`.
 
-    The parameter is as of `_Trees`.
+    Parameters
+    ----------
+    pool
+        Empty pool. The first sample of each class adds a tree.
     """
 
     def sizes(self) -> dict[str, int]:

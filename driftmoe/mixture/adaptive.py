@@ -192,7 +192,7 @@ class AdaptiveMixture:
         )
 
     @property
-    def parts(self) -> list[Any]:
+    def parts(self) -> list[Experts]:
         """The pool, then the extras, in the order of their votes; the head's vote comes last."""
         return [self.experts, *self._extras]
 

@@ -13,7 +13,7 @@ from driftmoe.mixture import MIXTURES
 from driftmoe.routing import Policy
 
 VARIANTS = tuple(name for name, mixture in MIXTURES.items() if "n_experts" not in mixture.WITHOUT)
-"""Variants with a given number of experts. In the others each expert has a class of its own, and networks have not."""
+"""Variants whose experts can be networks. In the other variants each expert belongs to one class."""
 
 
 class NeuralMoEClassifier(DriftMoEClassifier):
