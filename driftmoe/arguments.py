@@ -135,7 +135,7 @@ def unmet(name: str, context: Context) -> Need | None:
     """Return the first condition of an argument that is not met, or `None` if the argument has an effect."""
     if name in context.without:
         taken_by = [f"{variant!r}" for variant, mixture in MIXTURES.items() if name not in mixture.WITHOUT]
-        why = context.without[name] or f"but to {' and '.join(taken_by)} alone"
+        why = context.without[name] or f"only to {', '.join(taken_by)}"
         return Need(lambda c: name not in c.without, f"to variant={{c.variant!r}}, {why}")
     return next((need for need in NEEDS.get(name, ()) if not need.holds(context)), None)
 

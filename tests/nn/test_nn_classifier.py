@@ -176,7 +176,7 @@ def test_every_argument_changes_the_result(argument, value):
         (
             {"variant": "moe-vote", "extras": ("linear",)},
             ValueError,
-            "extras=.* does not apply to variant='moe-vote', but to 'driftmoe' alone; leave it out",
+            "extras=.* does not apply to variant='moe-vote', only to 'driftmoe'; leave it out",
         ),
     ],
 )
