@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from river import base
 
-from driftmoe.experts import EXTRAS
-from driftmoe.mixture import GATES, HEAD
+from driftmoe.experts import EXTRAS, Kind, Prototype, kind_of
+from driftmoe.mixture import GATES, HEAD, MIXTURES
 
 
 @dataclass(frozen=True)
@@ -25,25 +25,16 @@ class Context:
     without
         Arguments that have no effect in this variant -> the reason; see `Mixture.WITHOUT`.
     expert
-        Class name of the main experts.
-    has_trees
-        Whether the main experts are trees of `driftmoe.trees.HoeffdingTreeClassifier`, in one pool.
-    has_networks
-        Whether the main experts are networks, which take a gradient step when the router does.
+        What the main experts are copied from.
     extras
-        Names of the extra experts; for river classifiers the class name.
-    n_classifiers
-        Number of river classifiers among the extra experts.
+        The extra experts: names and river classifiers.
     """
 
     variant: str
     without: Mapping[str, str]
-    expert: str
-    has_trees: bool
-    has_networks: bool
+    expert: Prototype
     policy: Any
-    extras: Sequence[str]
-    n_classifiers: int
+    extras: Sequence[str | base.Classifier]
     gate: str
     hidden: Sequence[int]
     learning_rate: float
@@ -51,19 +42,25 @@ class Context:
     @property
     def has_head(self) -> bool:
         """Whether the router's own class probabilities count as an expert."""
-        return "head" in self.extras
+        return HEAD in self.extras
 
     @property
     def has_memory(self) -> bool:
         """Whether an extra expert remembers samples."""
-        return any(name in EXTRAS and EXTRAS[name].remembers for name in self.extras)
+        return any(kind.remembers for kind in self._kinds())
 
     @property
     def has_costly(self) -> bool:
         """Whether an extra expert may be skipped on some samples while its weight is low."""
-        return self.n_classifiers > 0 or any(
-            name in EXTRAS and EXTRAS[name].is_costly for name in self.extras
-        )
+        return any(kind.experts.is_costly for kind in self._kinds())
+
+    @property
+    def extra_names(self) -> tuple[str, ...]:
+        """Names of the extra experts; for river classifiers the class name."""
+        return tuple(extra if isinstance(extra, str) else type(extra).__name__ for extra in self.extras)
+
+    def _kinds(self) -> list[Kind]:
+        return [kind_of(extra) for extra in self.extras if extra != HEAD]
 
 
 class Need(NamedTuple):
@@ -81,13 +78,18 @@ NEEDS: dict[str, tuple[Need, ...]] = {
             "with gate='equal', which ignores the scores a policy reads; 'learnt', 'router' and 'recency' use them",
         ),
     ),
-    "memory": (Need(lambda c: c.has_memory, "to extras={c.extras!r}: none of them remembers samples"),),
-    "monitors": (Need(lambda c: c.has_trees, "to experts of {c.expert}, which are taken as they are"),),
+    "memory": (Need(lambda c: c.has_memory, "to extras={c.extra_names!r}: none of them remembers samples"),),
+    "monitors": (
+        Need(
+            lambda c: "monitors" in c.expert.arguments,
+            "to experts of {c.expert.kind}, which are taken as they are",
+        ),
+    ),
     "min_trust": (
         Need(lambda c: c.gate != "equal", "with gate='equal', which gives all experts the same weight"),
         Need(
             lambda c: c.has_costly,
-            "to extras={c.extras!r}: only neighbours and river classifiers are ever skipped",
+            "to extras={c.extra_names!r}: none of them is ever skipped",
         ),
     ),
     "hidden": (
@@ -104,7 +106,7 @@ NEEDS: dict[str, tuple[Need, ...]] = {
     ),
     "batch_size": (
         Need(
-            lambda c: c.gate != "equal" or c.has_head or c.has_networks,
+            lambda c: c.gate != "equal" or c.has_head or "batch_size" in c.expert.arguments,
             "with gate='equal' and without 'head' among the extras, where nothing takes a gradient step",
         ),
     ),
@@ -114,8 +116,8 @@ NEEDS: dict[str, tuple[Need, ...]] = {
     ),
     "n_threads": (
         Need(
-            lambda c: c.has_trees,
-            "to experts of {c.expert}: only trees of driftmoe.trees.HoeffdingTreeClassifier use threads",
+            lambda c: "n_threads" in c.expert.arguments,
+            "to experts of {c.expert.kind}: only trees of driftmoe.trees.HoeffdingTreeClassifier use threads",
         ),
     ),
 }  # fmt: skip
@@ -132,8 +134,9 @@ IDLE: dict[str, Any] = {"correction": 0, "dropout": 0, "min_trust": 0, "monitors
 def unmet(name: str, context: Context) -> Need | None:
     """Return the first condition of an argument that is not met, or `None` if the argument has an effect."""
     if name in context.without:
-        why = context.without[name]
-        return Need(lambda c: name not in c.without, "to variant={c.variant!r}" + (why and f", {why}"))
+        taken_by = [f"{variant!r}" for variant, mixture in MIXTURES.items() if name not in mixture.WITHOUT]
+        why = context.without[name] or f"only to {', '.join(taken_by)}"
+        return Need(lambda c: name not in c.without, f"to variant={{c.variant!r}}, {why}")
     return next((need for need in NEEDS.get(name, ()) if not need.holds(context)), None)
 
 
@@ -200,10 +203,15 @@ def check_flag(name: str, value: Any) -> None:
         raise TypeError(f"{name}={value!r}; choose True or False")
 
 
-def check_gate(name: str, value: Any) -> None:
-    """Raise unless `value` names a gate."""
-    if value not in tuple(GATES):
-        raise ValueError(f"{name}={value!r}; available: {', '.join(GATES)}")
+def choice(names: Iterable[str]) -> Check:
+    """Return a check for one of several names."""
+    available = tuple(names)
+
+    def check(name: str, value: Any) -> None:
+        if value not in available:
+            raise ValueError(f"{name}={value!r}; available: {', '.join(available)}")
+
+    return check
 
 
 def check_widths(name: str, value: Any) -> None:
@@ -212,6 +220,12 @@ def check_widths(name: str, value: Any) -> None:
         raise TypeError(f"{name}={value!r}; give the width of each hidden layer, such as (256, 128)")
     if not all(isinstance(one, int | np.integer) and not isinstance(one, bool) and one >= 1 for one in value):
         raise ValueError(f"{name}={value!r}; choose widths of at least 1, such as (256, 128)")
+
+
+def check_seed(name: str, value: Any) -> None:
+    """Raise unless `value` is an integer of at least 0, or `None`."""
+    if value is not None:
+        integer(0)(name, value)
 
 
 def check_expert(name: str, value: Any) -> None:
@@ -253,8 +267,10 @@ CHECKS: dict[str, Check] = {
     "extras": check_extras,
     "memory": check_memory,
     "monitors": check_flag,
-    "gate": check_gate,
+    "gate": choice(GATES),
     "hidden": check_widths,
+    "expert_hidden": check_widths,
+    "expert_rate": number(lambda value: 0.0 < value < math.inf, "a number above 0, such as 0.03"),
     "dropout": number(lambda value: 0.0 <= value < 1.0, "0 <= dropout < 1"),
     "learning_rate": number(lambda value: 0.0 <= value < math.inf, "0 or more, such as 0.002"),
     "correction": number(lambda value: 0.0 <= value < math.inf, "0 or more, such as 0.05"),
@@ -262,13 +278,13 @@ CHECKS: dict[str, Check] = {
         lambda value: 0.0 < value <= MAX_LEVERAGE, f"0 < leverage <= {MAX_LEVERAGE:g}, such as 6.0"
     ),
     "min_trust": number(lambda value: 0.0 <= value <= 1.0, "0 <= min_trust <= 1"),
+    "seed": check_seed,
 }
-"""Argument -> check of its value."""
+"""Argument -> check of its value. `policy` is checked against the number of experts when a mixture is built."""
 
 
 def check_values(values: Mapping[str, Any]) -> None:
-    """Raise unless all arguments, given or default, have allowed values. `seed` may be `None`."""
+    """Raise unless arguments, given or default, have allowed values."""
     for name, check in CHECKS.items():
-        check(name, values[name])
-    if values["seed"] is not None:
-        integer(0)("seed", values["seed"])
+        if name in values:
+            check(name, values[name])

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from inspect import signature
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from river import base
 
-from driftmoe.arguments import NEEDS, Context, check_effects, check_values, unmet
+from driftmoe.arguments import NEEDS, Context, check_effects, check_values, choice, unmet
 from driftmoe.encoding import Encoder
 from driftmoe.estimator import MixtureClassifier
+from driftmoe.experts import Prototype, prototype_of
 from driftmoe.mixture import HEAD, MIXTURES, Mixture
 from driftmoe.parts import as_text
-from driftmoe.trees import HoeffdingTreeClassifier
 
 if TYPE_CHECKING:
     from driftmoe.routing import Policy
@@ -180,7 +180,8 @@ class DriftMoEClassifier(MixtureClassifier):
     True
     """
 
-    _has_networks: ClassVar[bool] = False
+    _variants: ClassVar[tuple[str, ...]] = VARIANTS
+    """Variants that can be chosen; a subclass may offer fewer."""
     _own_defaults: ClassVar[dict[str, Any]] = {}
     """Defaults of a subclass that differ from those of the variants."""
 
@@ -229,15 +230,15 @@ class DriftMoEClassifier(MixtureClassifier):
 
     def _new_parts(self) -> tuple[Encoder, Mixture]:
         router_rng, expert_rng = np.random.default_rng(self.seed).spawn(2)
-        experts, nominal = self._new_experts(expert_rng)
-        mixture: Mixture = MIXTURES[self.variant].build(
-            self._settings(), experts, router_rng=router_rng, expert_rng=expert_rng
+        prototype = self._prototype()
+        mixture = MIXTURES[self.variant].build(
+            self._settings(), prototype, router_rng=router_rng, expert_rng=expert_rng
         )
-        return Encoder(nominal), mixture
+        return Encoder(prototype.nominal), mixture
 
-    def _new_experts(self, rng: np.random.Generator) -> tuple[Any, Iterable[Hashable]]:
-        """Return the untrained main experts, and the features that were declared nominal."""
-        return MIXTURES[self.variant].new_experts(self.expert, self._settings(), rng)
+    def _prototype(self) -> Prototype:
+        """Return what the main experts are copied from."""
+        return prototype_of(MIXTURES[self.variant].default_expert() if self.expert is None else self.expert)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -250,7 +251,7 @@ class DriftMoEClassifier(MixtureClassifier):
         }
 
     def _arguments(self) -> dict[str, str]:
-        """Return what a state hangs on: seeds and threads make no difference to a model that goes on from one."""
+        """Return the arguments that a state depends on, as text: all but `seed` and `n_threads`."""
         return {
             name: as_text(value) for name, value in self.settings.items() if name not in ("seed", "n_threads")
         }
@@ -264,16 +265,16 @@ class DriftMoEClassifier(MixtureClassifier):
         return min(defaults[name], self._setting("n_experts")) if name == "top_k" else defaults[name]
 
     def _settings(self) -> dict[str, Any]:
-        """Return all arguments, each with its given value or its default."""
-        return {name: self._setting(name) for name in signature(DriftMoEClassifier).parameters}
+        """Return all arguments, also those that a subclass adds, each with its given value or its default."""
+        names = dict.fromkeys((*signature(DriftMoEClassifier).parameters, *signature(type(self)).parameters))
+        return {name: self._setting(name) for name in names}
 
     def _get_params(self) -> dict[str, Any]:
         # river takes the first item of any tuple for a class, and fails on an empty tuple.
         return {name: [] if value == () else value for name, value in super()._get_params().items()}
 
     def _check_arguments(self) -> None:
-        if self.variant not in VARIANTS:
-            raise ValueError(f"variant={self.variant!r}; available: {', '.join(VARIANTS)}")
+        choice(self._variants)("variant", self.variant)  # first: the defaults of others depend on it
         check_values(self._settings())
         context = self._context()
         check_effects({name: getattr(self, name) for name in {**NEEDS, **context.without}}, context)
@@ -285,18 +286,14 @@ class DriftMoEClassifier(MixtureClassifier):
 
     def _context(self) -> Context:
         """Return the settings that decide which arguments have an effect."""
-        is_tree = self.expert is None or isinstance(self.expert, HoeffdingTreeClassifier)
         without = MIXTURES[self.variant].WITHOUT
         extras = () if "extras" in without else self._setting("extras")
         return Context(
             variant=self.variant,
             without=without,
-            expert="HoeffdingTreeClassifier" if self.expert is None else type(self.expert).__name__,
-            has_trees=is_tree and not self._has_networks,
-            has_networks=self._has_networks,
+            expert=self._prototype(),
             policy=self.policy,
-            extras=tuple(extra if isinstance(extra, str) else type(extra).__name__ for extra in extras),
-            n_classifiers=sum(not isinstance(extra, str) for extra in extras),
+            extras=tuple(extras),
             gate=DEFAULTS["gate"] if "gate" in without else self._setting("gate"),
             hidden=self._setting("hidden"),
             learning_rate=self._setting("learning_rate"),

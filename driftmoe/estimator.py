@@ -21,7 +21,6 @@ from driftmoe.encoding.frames import (
     objects,
     series_of_classes,
 )
-from driftmoe.experts import HasTrees
 from driftmoe.learning import Learner, plan_step, predict
 from driftmoe.mixture import Mixture
 from driftmoe.mixture.telemetry import RoutingReport
@@ -97,17 +96,16 @@ class MixtureClassifier(OfParts, base.MiniBatchClassifier):
             If the sample, the label or the weight cannot be read. The model is then unchanged.
         """
         weights = checked_weights([w])
-        with self._lock:
-            target = self._encoder.target(y)
-            vector = None if self._mixture.reads_samples else self._encoder.known_vector(x)
-            if target is None or vector is None:
-                check_label(y)
-                self._learn_rows(SampleRows(self._encoder, [self._encoder.clean(x)], [y]), weights)
-            elif w > 0.0:
-                changes: Changes = []
-                encoder, vectors, targets = self._encoder, vector[np.newaxis], np.array([target])
-                plan_step(encoder, encoder, self._mixture, vectors, (), targets, weights, changes)
-                carry_out(changes)
+        target = self._encoder.target(y)
+        vector = None if self._mixture.reads_samples else self._encoder.known_vector(x)
+        if target is None or vector is None:
+            check_label(y)
+            self._learn_rows(SampleRows(self._encoder, [self._encoder.clean(x)], [y]), weights)
+        elif w > 0.0:
+            changes: Changes = []
+            encoder, vectors, targets = self._encoder, vector[np.newaxis], np.array([target])
+            plan_step(encoder, encoder, self._mixture, vectors, (), targets, weights, changes)
+            carry_out(changes)
 
     @learning
     def learn_many(
@@ -136,10 +134,6 @@ class MixtureClassifier(OfParts, base.MiniBatchClassifier):
         -----
         Ctrl-C and other interrupts are delayed until the last row has been learnt.
         """
-        with self._lock:
-            self._learn_many(X, y, w)
-
-    def _learn_many(self, X: IntoDataFrame, y: Any, w: Any) -> None:
         labels = column_values(y)
         if len(labels) != n_rows(X):
             raise ValueError(f"X has {n_rows(X)} rows and y has {len(labels)} labels; give one label a row")
@@ -160,7 +154,8 @@ class MixtureClassifier(OfParts, base.MiniBatchClassifier):
             except (TypeError, ValueError):
                 pass  # the code below finds the row that cannot be read
             else:
-                return self._learn_rows(rows, weights)
+                self._learn_rows(rows, weights)
+                return
         kinds = dict(self._encoder.kinds)
         samples = []
         for i, row in enumerate(frame_rows(X)):
@@ -211,16 +206,13 @@ class MixtureClassifier(OfParts, base.MiniBatchClassifier):
         TypeError, ValueError
             If a value or a label cannot be read. Then no row is learnt.
         """
-        with self._lock:
-            rows = self._block_rows(X, y, names, values, classes)
-            weights = np.ones(len(y)) if w is None else checked_weights(w)
-            if len(weights) != len(y):
-                raise ValueError(
-                    f"X has {len(y)} rows and w has {len(weights)} weights; give one weight a row"
-                )
-            answers = np.full(len(y), -1)
-            self._learn_rows(rows, weights, answers)
-            return [self._encoder.classes[target] if target >= 0 else None for target in answers.tolist()]
+        rows = self._block_rows(X, y, names, values, classes)
+        weights = np.ones(len(y)) if w is None else checked_weights(w)
+        if len(weights) != len(y):
+            raise ValueError(f"X has {len(y)} rows and w has {len(weights)} weights; give one weight a row")
+        answers = np.full(len(y), -1)
+        self._learn_rows(rows, weights, answers)
+        return [self._encoder.classes[target] if target >= 0 else None for target in answers.tolist()]
 
     def predict_proba_many(self, X: IntoDataFrame) -> IntoDataFrame:
         """Return the class probabilities of each row, as a frame of the same library with a column per class.
@@ -370,21 +362,20 @@ class MixtureClassifier(OfParts, base.MiniBatchClassifier):
 
     def _tree(self, expert: int) -> tuple[TreePool, dict[str, Any]]:
         """Return the pool that holds tree `expert`, and the names of the tree's features, classes and values."""
-        experts, labels = self._mixture.experts, self._encoder.classes
-        if not isinstance(experts, HasTrees):
-            kind = "networks" if experts.kind == "network" else f"copies of {experts.kind}"
+        pool, labels = self._mixture.experts.pool, self._encoder.classes
+        if pool is None:
             raise TypeError(
-                f"the experts of this model are {kind}; only trees of driftmoe.trees.HoeffdingTreeClassifier, the "
-                "default, can be described and drawn"
+                f"the experts of this model are of the kind {self._mixture.experts.kind!r}; only trees of "
+                "driftmoe.trees.HoeffdingTreeClassifier can be described and drawn"
             )
         if not isinstance(expert, int | np.integer) or isinstance(expert, bool):
             raise TypeError(f"expert={expert!r} is of type {type(expert).__name__}; give an integer")
-        n_trees = experts.pool.n_experts
+        n_trees = pool.n_experts
         if not 0 <= expert < n_trees:
             allowed = f"choose 0 <= expert < {n_trees}" if n_trees else "there is one for each class learnt"
             raise ValueError(f"expert={expert} but there are {n_trees} trees; {allowed}")
         classes = self._mixture.classes_of(expert, labels)
-        return experts.pool, {
+        return pool, {
             "features": self._encoder.features, "classes": classes, "values": self._encoder.values
         }  # fmt: skip
 
@@ -412,16 +403,17 @@ class MixtureClassifier(OfParts, base.MiniBatchClassifier):
                     f"the state of the mixture has {name}={n} and that of the encoder {known[name]}; they are not of "
                     "one model"
                 )
-        if isinstance(mixture.experts, HasTrees):
-            trees, nominal = mixture.experts.pool.nominal_columns, encoder.nominal_columns
-            if trees != [column for column in nominal if column < mixture.experts.pool.n_features]:
+        pool = mixture.experts.pool
+        if pool is not None:
+            trees, nominal = pool.nominal_columns, encoder.nominal_columns
+            if trees != [column for column in nominal if column < pool.n_features]:
                 raise ValueError(
                     f"the state of the trees has nominal columns {trees} and that of the encoder {nominal}; they are "
                     "not of one model"
                 )
 
     def _adopt(self, parts: Sequence[Any]) -> None:
-        # Columns of the last block, which hold for one encoder; no part of the model's state.
+        # Columns of the last block. They belong to one encoder and are not part of the model's state.
         self._columns: Columns | None = None
         super()._adopt(parts)
 

@@ -13,7 +13,7 @@ from typing import Any
 from river import base, compose, dummy, ensemble, forest, naive_bayes, tree
 
 from driftmoe import moa, routing
-from driftmoe.classifier import DEFAULTS, DriftMoEClassifier
+from driftmoe.classifier import DEFAULTS, VARIANTS, DriftMoEClassifier
 from driftmoe.nn.classifier import NeuralMoEClassifier
 
 
@@ -48,12 +48,13 @@ def _on_numbers(classifier: Callable[..., base.Estimator]) -> Callable[..., base
     return make
 
 
+OURS: dict[str, Callable[..., Any]] = {variant: _driftmoe(variant) for variant in VARIANTS} | {
+    "neural": NeuralMoEClassifier
+}
+"""Name -> class or function: the variants of `DriftMoEClassifier`, and the mixture of networks."""
+
 MODELS: dict[str, Callable[..., Any]] = {
-    "driftmoe": _driftmoe("driftmoe"),
-    "moe-vote": _driftmoe("moe-vote"),
-    "moe-data": _driftmoe("moe-data"),
-    "moe-task": _driftmoe("moe-task"),
-    "neural": NeuralMoEClassifier,
+    **OURS,
     "arf": forest.ARFClassifier,
     "srp": ensemble.SRPClassifier,
     "levbag": _of_trees(ensemble.LeveragingBaggingClassifier),
@@ -95,8 +96,6 @@ MAX_DEPTH = 40
 
 MAX_MEMBERS = 10_000
 """Greatest number of experts, members and null experts of a model. Those of nested models multiply."""
-
-OURS = ("driftmoe", "moe-vote", "moe-data", "moe-task", "neural")
 
 COUNTS = ("n_experts", "n_models", "n_estimators", "n_null", "n_groups", "n_shared")
 """Arguments that set a number of parts. Those of nested models multiply."""

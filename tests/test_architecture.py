@@ -58,12 +58,12 @@ MAY_IMPORT = {
     "driftmoe.arguments": "numpy river driftmoe.experts driftmoe.mixture",
     "driftmoe.learning": ("numpy driftmoe.encoding driftmoe.experts driftmoe.mixture driftmoe.transaction"),
     "driftmoe.estimator": (
-        "narwhals numpy river driftmoe.encoding driftmoe.experts driftmoe.learning driftmoe.memory driftmoe.mixture "
-        "driftmoe.parts driftmoe.transaction driftmoe.trees"
+        "narwhals numpy river driftmoe.encoding driftmoe.learning driftmoe.memory driftmoe.mixture driftmoe.parts "
+        "driftmoe.transaction driftmoe.trees"
     ),
     "driftmoe.classifier": (
-        "numpy river driftmoe.arguments driftmoe.encoding driftmoe.estimator driftmoe.mixture driftmoe.parts "
-        "driftmoe.trees"
+        "numpy river driftmoe.arguments driftmoe.encoding driftmoe.estimator driftmoe.experts driftmoe.mixture "
+        "driftmoe.parts"
     ),
     # Layers of networks; the estimator whose experts are networks is no layer.
     "driftmoe.nn": "safetensors torch driftmoe.losses driftmoe.routing",

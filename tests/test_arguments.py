@@ -15,7 +15,7 @@ from benchmarks import ablation
 from driftmoe import DriftMoEClassifier, classifier, moa, models
 from driftmoe.arguments import IDLE, NEEDS, unmet
 from driftmoe.classifier import DEFAULTS, VARIANTS
-from driftmoe.experts import EXTRAS
+from driftmoe.experts import EXTRAS, Neighbours
 from driftmoe.mixture import MIXTURES
 from driftmoe.nn import NeuralMoEClassifier
 from driftmoe.routing import TopK, WithNull
@@ -151,8 +151,9 @@ def test_an_argument_applies_and_changes_something_or_is_refused_and_would_chang
         ({"extras": ("head",), "memory": 128}, "memory=128 does not apply to extras=.'head',.: none of"),
         ({"expert": naive_bayes.GaussianNB(), "n_threads": 4}, "n_threads=4 does not apply to experts of GaussianNB"),
         ({"expert": naive_bayes.GaussianNB(), "monitors": True}, "monitors=True does not apply to experts of"),
-        ({"variant": "moe-data", "leverage": 6.0}, "leverage=6.0 does not apply to variant='moe-data', but"),
-        ({"extras": ("linear",), "min_trust": 0.1}, "min_trust=0.1 does not apply to extras=.'linear',.: only"),
+        ({"variant": "moe-data", "leverage": 6.0}, "leverage=6.0 .* variant='moe-data', only to 'driftmoe';"),
+        ({"dropout": 0.5}, "dropout=0.5 .* variant='driftmoe', only to 'moe-vote', 'moe-data', 'moe-task';"),
+        ({"extras": ("linear",), "min_trust": 0.1}, "min_trust=0.1 does not apply to extras=.'linear',.: none"),
         ({"variant": "moe-vote", "dropout": 0.1, "learning_rate": 0.0}, "dropout=0.1 does not apply with learning"),
     ],
 )  # fmt: skip
@@ -252,7 +253,7 @@ def test_a_new_kind_of_extra_says_in_one_line_which_arguments_concern_it(monkeyp
     for name, line in {
         "cheap": kind,
         "remembering": kind._replace(remembers=True),
-        "costly": kind._replace(is_costly=True),
+        "costly": kind._replace(experts=Neighbours),
     }.items():
         monkeypatch.setitem(EXTRAS, name, line)
     for name, argument, applies in [
@@ -264,3 +265,22 @@ def test_a_new_kind_of_extra_says_in_one_line_which_arguments_concern_it(monkeyp
         with nullcontext() if applies else pytest.raises(ValueError, match="does not apply to extras"):
             DriftMoEClassifier(n_experts=2, extras=(name, "head"), **argument)
     assert not {"cheap", "remembering", "costly"} & set(DriftMoEClassifier().settings["extras"])
+
+
+@pytest.mark.parametrize("name", EXTRAS)
+def test_reports_call_extra_experts_what_users_call_them(name):
+    experts = EXTRAS[name].make(64, np.random.default_rng(1))
+    assert experts.kind == name
+    assert type(experts) is EXTRAS[name].experts
+
+
+@pytest.mark.parametrize("name", [*EXTRAS, "head"])
+def test_a_river_classifier_is_no_built_in_expert_although_its_class_has_the_name_of_one(name):
+    own = type(name, (naive_bayes.GaussianNB,), {})()
+    DriftMoEClassifier(n_experts=2, extras=(own,), min_trust=0.1)
+    mixture = DriftMoEClassifier(n_experts=2, extras=(own, "history", "head"))._mixture
+    assert mixture._is_costly.tolist() == [True, False]
+    assert len(set(mixture.expert_names([]))) == mixture.n_experts
+    for given in {"memory": 128}, {"gate": "equal", "hidden": (7,)}:
+        with pytest.raises(ValueError, match="does not apply"):
+            DriftMoEClassifier(n_experts=2, extras=(own,), **given)

@@ -77,7 +77,7 @@ def test_drawing_has_the_names_of_the_stream_and_changes_nothing():
             {"expert": naive_bayes.GaussianNB()},
             0,
             TypeError,
-            "experts of this model are copies of .*GaussianNB",
+            "experts of this model are of the kind .GaussianNB.; only",
         ),
     ],
 )

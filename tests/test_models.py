@@ -8,6 +8,7 @@ from river import base
 
 import streams
 from driftmoe import moa, models, routing
+from driftmoe.mixture import MIXTURES
 from driftmoe.routing import (
     Dense,
     EntropyHybrid,
@@ -37,6 +38,10 @@ def test_arguments_and_seed_reach_the_model():
     assert models.make("moe-data(seed=9)", seed=5).seed == 9
     assert models.make("moe-data").variant == "moe-data"
     assert models.make("neural(variant='moe-vote', n_experts=3)").variant == "moe-vote"
+
+
+def test_every_variant_is_a_model_by_its_name():
+    assert [models.make(variant).variant for variant in MIXTURES] == list(MIXTURES)
 
 
 def test_ensembles_have_ten_members_by_default():

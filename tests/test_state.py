@@ -16,14 +16,16 @@ from driftmoe.experts import (
     LabelHistory,
     LinearModels,
     MulticlassExperts,
+    MulticlassTrees,
     Neighbours,
     Networks,
     OneVsRestExperts,
+    OneVsRestTrees,
     Perceptron,
 )
 from driftmoe.mixture.router import Router
 from driftmoe.routing import TopK
-from driftmoe.trees import HoeffdingTreeClassifier
+from driftmoe.trees import HoeffdingTreeClassifier, TreePool
 
 EXPERTS = {
     "neighbours": lambda: Neighbours(64),
@@ -34,6 +36,10 @@ EXPERTS = {
     "networks": lambda: Networks(
         2, hidden=(4,), learning_rate=0.1, batch_size=8, rng=np.random.default_rng(1)
     ),
+    "trees": lambda: MulticlassTrees(
+        TreePool(2, grace_period=5, delta=0.5, warning_delta=0.5, drift_delta=0.4, seed=1)
+    ),
+    "trees, one for each class": lambda: OneVsRestTrees(TreePool(0, grace_period=5, delta=0.5, seed=1)),
     "river": lambda: MulticlassExperts(naive_bayes.GaussianNB(), 2, np.random.default_rng(1)),
     "river, one for each class": lambda: OneVsRestExperts(naive_bayes.GaussianNB(), np.random.default_rng(1)),
 }

@@ -12,8 +12,10 @@ import subprocess
 import sys
 from contextlib import suppress
 from functools import partial
+from unittest.mock import MagicMock
 
 import numpy as np
+import pandas as pd
 import pytest
 from places import ROOT
 from river import naive_bayes
@@ -251,6 +253,15 @@ def test_a_learner_waits_for_the_one_at_work():
         assert order == []
     other.join(10)
     assert order == ["learnt"]
+
+
+def test_learning_takes_the_lock_once():
+    model, lock = learnt("moe-data", 20), MagicMock()
+    model._lock = lock
+    model.learn_one({"a": 1.0}, "yes")
+    model.learn_many(pd.DataFrame({"a": [1.0, 2.0]}), ["yes", "no"])
+    model.step_many(np.zeros((2, 1)), np.zeros(2, int), names=["a"], values=[None], classes=["no"])
+    assert lock.__enter__.call_count == lock.__exit__.call_count == 3
 
 
 def _learns(model, seed, answers):

@@ -5,8 +5,8 @@ A new kind of expert needs a new file in this folder and one line in `EXTRAS`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from river import base
@@ -15,79 +15,61 @@ from driftmoe.experts.batch import Batch
 from driftmoe.experts.history import LabelHistory
 from driftmoe.experts.linear import LinearModels
 from driftmoe.experts.neighbours import Neighbours
-from driftmoe.experts.networks import Networks
+from driftmoe.experts.networks import NetworkPrototype, Networks
 from driftmoe.experts.perceptron import Perceptron
-from driftmoe.experts.protocol import Experts, HasTrees, Unmonitored
-from driftmoe.experts.river import MulticlassExperts, OneVsRestExperts
-from driftmoe.experts.trees import MulticlassTrees, OneVsRestTrees
+from driftmoe.experts.protocol import Experts, Group, OneVsRest, Prototype, Unmonitored
+from driftmoe.experts.river import MulticlassExperts, OneVsRestExperts, RiverPrototype
+from driftmoe.experts.trees import MulticlassTrees, OneVsRestTrees, TreePrototype
 from driftmoe.trees import HoeffdingTreeClassifier
 
 __all__ = [
-    "EXTRAS", "Batch", "Experts", "HasTrees", "Kind", "LabelHistory", "LinearModels", "MulticlassExperts",
-    "MulticlassTrees", "Neighbours", "Networks", "OneVsRest", "OneVsRestExperts", "OneVsRestTrees", "Perceptron",
-    "Unmonitored", "new_experts",
+    "EXTRAS", "Batch", "Experts", "Group", "Kind", "LabelHistory", "LinearModels", "MulticlassExperts",
+    "MulticlassTrees", "Neighbours", "NetworkPrototype", "Networks", "OneVsRest", "OneVsRestExperts", "OneVsRestTrees",
+    "Perceptron", "Prototype", "RiverPrototype", "TreePrototype", "Unmonitored", "kind_of", "prototype_of",
 ]  # fmt: skip
-
-OneVsRest = OneVsRestTrees | OneVsRestExperts
 
 
 class Kind(NamedTuple):
-    """A kind of extra experts: its factory, and the arguments of the classifier that affect it.
+    """A kind of extra experts.
 
     Attributes
     ----------
+    experts
+        Their class.
     make
         Takes `memory` and a private random generator, and returns untrained experts.
     remembers
-        Whether `memory` has an effect.
-    is_costly
-        Whether the experts are only asked for one sample in eight while their gate weight is low; see `min_trust`.
+        Whether `make` uses `memory`.
     """
 
+    experts: type[Experts]
     make: Callable[[int, np.random.Generator], Experts]
     remembers: bool = False
-    is_costly: bool = False
 
 
 EXTRAS: dict[str, Kind] = {
-    "neighbours": Kind(lambda memory, rng: Neighbours(memory), remembers=True, is_costly=True),
+    "neighbours": Kind(Neighbours, lambda memory, rng: Neighbours(memory), remembers=True),
     "relevant-neighbours": Kind(
-        lambda memory, rng: Neighbours(memory, by_relevance=True), remembers=True, is_costly=True
+        Neighbours, lambda memory, rng: Neighbours(memory, by_relevance=True), remembers=True
     ),
-    "history": Kind(lambda memory, rng: LabelHistory()),
-    "linear": Kind(lambda memory, rng: LinearModels()),
-    "network": Kind(lambda memory, rng: Perceptron(*rng.spawn(1))),
+    "history": Kind(LabelHistory, lambda memory, rng: LabelHistory()),
+    "linear": Kind(LinearModels, lambda memory, rng: LinearModels()),
+    "network": Kind(Perceptron, lambda memory, rng: Perceptron(*rng.spawn(1))),
 }
 """Name of an extra expert -> its kind."""
 
 
-def new_experts(
-    prototype: base.Classifier, n_experts: int, rng: np.random.Generator, *, n_threads: int, **of_trees: Any
-) -> tuple[Experts, Iterable[Hashable]]:
-    """Return untrained copies of a prototype, and the features that it declares nominal.
+def kind_of(extra: str | base.Classifier) -> Kind:
+    """Return the kind of extra experts that a name of `EXTRAS` or a river classifier stands for."""
+    if isinstance(extra, str):
+        return EXTRAS[extra]
+    return Kind(MulticlassExperts, lambda memory, rng: MulticlassExperts(extra, 1, rng))
 
-    Parameters
-    ----------
-    prototype
-        River classifier, which is not changed. A `driftmoe.trees.HoeffdingTreeClassifier` gives a pool of trees.
-    n_experts
-        Number of copies.
-    rng
-        Private generator for the seeds of other classifiers.
-    n_threads, **of_trees
-        Further arguments of `TreePool`.
 
-    Raises
-    ------
-    ValueError
-        If the prototype is a binary classifier.
+def prototype_of(expert: base.Classifier) -> Prototype:
+    """Return the prototype of experts that are copies of a river classifier.
+
+    Trees of `driftmoe.trees.HoeffdingTreeClassifier` share a pool. This is the only place that tells them from other
+    classifiers.
     """
-    if not prototype._multiclass:
-        raise ValueError(
-            f"expert={type(prototype).__name__} tells only two classes apart; wrap it in "
-            "river.multiclass.OneVsRestClassifier, or choose variant='moe-task'"
-        )
-    if isinstance(prototype, HoeffdingTreeClassifier):
-        pool = prototype.pool(n_experts, n_threads=n_threads, **of_trees)
-        return MulticlassTrees(pool), prototype.nominal_attributes or ()
-    return MulticlassExperts(prototype, n_experts, rng), ()
+    return TreePrototype(expert) if isinstance(expert, HoeffdingTreeClassifier) else RiverPrototype(expert)

@@ -69,7 +69,7 @@ class LabelHistory(Unmonitored):
         return proba[:, np.newaxis]
 
     def sizes(self) -> dict[str, int]:
-        """Return how many classes are known; see `Experts.sizes`."""
+        """Return how many classes are known; see `Group.sizes`."""
         return {"n_classes": max(len(self._pairs), int(self._last[0]) + 1)}
 
     def state(self) -> State:

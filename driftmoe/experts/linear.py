@@ -94,7 +94,7 @@ class LinearModels(Unmonitored):
         return proba
 
     def sizes(self) -> dict[str, int]:
-        """Return how many inputs and classes are known; see `Experts.sizes`."""
+        """Return how many inputs and classes are known; see `Group.sizes`."""
         _, n_rows, n_classes = self._weights.shape
         return {"n_inputs": n_rows - 1, "n_classes": n_classes}
 

@@ -100,7 +100,7 @@ class Neighbours(Unmonitored):
     """
 
     reads = "inputs"
-    kind = "neighbours"
+    is_costly = True
 
     def __init__(
         self,
@@ -114,6 +114,7 @@ class Neighbours(Unmonitored):
             raise ValueError(
                 f"capacity={capacity}; choose a multiple of {2 * N_EPISODES}: {N_EPISODES} episodes that can be halved"
             )
+        self.kind = "relevant-neighbours" if by_relevance else "neighbours"
         self._k = k
         self._votes = np.array(votes, np.float64)
         size = capacity // N_EPISODES
@@ -170,7 +171,7 @@ class Neighbours(Unmonitored):
         return proba
 
     def sizes(self) -> dict[str, int]:
-        """Return how many inputs and classes are known; see `Experts.sizes`."""
+        """Return how many inputs and classes are known; see `Group.sizes`."""
         n_classes = max(int(self._targets.max()) + 1, len(self._class_counts)) if self._counts[1] else 0
         return {"n_inputs": len(self._scales), "n_classes": n_classes}
 

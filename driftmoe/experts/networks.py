@@ -2,19 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from driftmoe.arithmetic import softmax
-from driftmoe.experts.protocol import Unmonitored
+from driftmoe.experts.protocol import OneVsRest, Unmonitored
 from driftmoe.network import Network
 from driftmoe.state import State, check_names, restored, value_of
 from driftmoe.transaction import Changes, publication
 
 if TYPE_CHECKING:
     from driftmoe.experts.batch import Batch
+
+
+class NetworkPrototype:
+    """Networks of one size; see `Prototype`. The parameters are those of `Networks`."""
+
+    kind = "networks"
+    nominal = ()
+    arguments = frozenset({"batch_size"})
+
+    def __init__(self, *, hidden: Sequence[int], learning_rate: float, batch_size: int) -> None:
+        self._hidden, self._learning_rate, self._batch_size = hidden, learning_rate, batch_size
+
+    def multiclass(
+        self, n_experts: int, rng: np.random.Generator, *, n_threads: int, detectors: Mapping[str, float]
+    ) -> Networks:
+        """Return untrained networks; see `Prototype.multiclass`."""
+        return Networks(
+            n_experts,
+            hidden=self._hidden,
+            learning_rate=self._learning_rate,
+            batch_size=self._batch_size,
+            rng=rng,
+        )
+
+    def one_vs_rest(self, rng: np.random.Generator, *, n_threads: int) -> OneVsRest:
+        """Raise ValueError: a network tells all classes apart."""
+        raise ValueError(
+            "a network tells all classes apart, and cannot be the expert of one class; choose trees or "
+            "river classifiers for it"
+        )
 
 
 class Networks(Unmonitored):
@@ -91,7 +121,7 @@ class Networks(Unmonitored):
         return votes
 
     def sizes(self) -> dict[str, int]:
-        """Return how many inputs and classes are known; see `Experts.sizes`."""
+        """Return how many inputs and classes are known; see `Group.sizes`."""
         return {
             "n_inputs": max(network.n_inputs for network in self._networks),
             "n_classes": max(network.n_outputs for network in self._networks),
@@ -108,7 +138,7 @@ class Networks(Unmonitored):
         if len(states) != len(self._networks):
             raise ValueError(
                 f"the state of {type(self).__name__} has {len(states)} networks and there are {len(self._networks)}; "
-                "build it with the arguments that it had"
+                "build them with the arguments that they had"
             )
         self._networks = [restored(part, one) for part, one in zip(self._networks, states, strict=True)]
 

@@ -101,7 +101,7 @@ class Perceptron(Unmonitored):
         return proba
 
     def sizes(self) -> dict[str, int]:
-        """Return how many inputs and classes are known; see `Experts.sizes`."""
+        """Return how many inputs and classes are known; see `Group.sizes`."""
         return {"n_inputs": self._hidden.shape[1] - 1, "n_classes": self._outputs.shape[1]}
 
     def state(self) -> State:

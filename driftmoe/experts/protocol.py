@@ -1,9 +1,9 @@
-"""The protocol through which a mixture asks and teaches a group of experts."""
+"""The protocols through which a model makes groups of experts, asks them and teaches them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -19,8 +19,8 @@ Sizes = dict[str, int]
 """Any of `n_features`, `n_inputs` and `n_classes`."""
 
 
-class Experts(Protocol):
-    """One or more experts of a kind. Each gives probabilities of all classes.
+class Group(Protocol):
+    """What any group of experts has, whatever the shape of its votes.
 
     Experts see the index of a class, never the label itself, so labels may be any hashable values. The mixture, not the
     experts, decides which experts are asked and taught.
@@ -42,8 +42,8 @@ class Experts(Protocol):
         """Number of experts, which is the number of votes of the group."""
 
     @property
-    def names(self) -> Sequence[str]:
-        """Names in reports that distinguish the experts of the group, one for each."""
+    def pool(self) -> TreePool | None:
+        """The trees, if the experts are trees of one pool. They can be described and drawn."""
 
     @property
     def n_replaced(self) -> np.ndarray:
@@ -55,6 +55,32 @@ class Experts(Protocol):
 
     def n_rows_with_room(self, n_rows: int, weights: Callable[[int], np.ndarray] | None = None) -> int:
         """Return how many of the next rows can be learnt in one step."""
+
+    def sizes(self) -> Sizes:
+        """Return how many features, inputs and classes the experts know, of what they read."""
+
+    def state(self) -> State:
+        """Return everything that the experts have learnt, as named arrays and numbers."""
+
+    def restore(self, state: State) -> None:
+        """Restore the state of experts that were built with the same arguments."""
+
+
+class Experts(Group, Protocol):
+    """One or more experts of a kind. Each gives probabilities of all classes.
+
+    Attributes
+    ----------
+    is_costly
+        Whether extra experts of this kind are only asked for one sample in eight while their gate weight is low; see
+        `min_trust` of `driftmoe.DriftMoEClassifier`.
+    """
+
+    is_costly: bool
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Names in reports that distinguish the experts of the group, one for each."""
 
     def predict_proba(self, batch: Batch, asked: np.ndarray | None = None) -> np.ndarray:
         """Return the class probabilities of each expert. Does not change the experts.
@@ -102,21 +128,66 @@ class Experts(Protocol):
             As in `predict_proba`, from before each row is learnt. The changes fill it in.
         """
 
-    def sizes(self) -> Sizes:
-        """Return how many features, inputs and classes the experts know, of what they read."""
 
-    def state(self) -> State:
-        """Return everything that the experts have learnt, as named arrays and numbers."""
+class OneVsRest(Group, Protocol):
+    """One expert for each class learnt, which separates its class from all others. A new class adds an expert."""
 
-    def restore(self, state: State) -> None:
-        """Restore the state of experts that were built with the same arguments."""
+    def predict_proba(self, batch: Batch) -> np.ndarray:
+        """Return each expert's probability that a sample belongs to its class. Does not change the experts.
+
+        Returns
+        -------
+        own_proba
+            Shape (n_rows, n_classes), 0 for an expert that has no vote yet.
+        """
+
+    def plan(self, batch: Batch, *, changes: Changes) -> np.ndarray:
+        """Plan, for each row in order, that all experts predict and then learn the row with its weight.
+
+        Returns
+        -------
+        own_proba
+            As in `predict_proba`, from before each row is learnt. The changes fill it in.
+        """
 
 
-@runtime_checkable
-class HasTrees(Protocol):
-    """Experts that are trees in one pool. They can be described and drawn."""
+class Prototype(Protocol):
+    """What the main experts of a model are copied from: a tree, another river classifier, or the sizes of a network."""
 
-    pool: TreePool
+    @property
+    def kind(self) -> str:
+        """Name of the kind in error messages."""
+
+    @property
+    def nominal(self) -> Iterable[Hashable]:
+        """Features that it declares nominal."""
+
+    @property
+    def arguments(self) -> frozenset[str]:
+        """Arguments of `driftmoe.DriftMoEClassifier` that have an effect because the experts are of this kind."""
+
+    def multiclass(
+        self, n_experts: int, rng: np.random.Generator, *, n_threads: int, detectors: Mapping[str, float]
+    ) -> Experts:
+        """Return untrained experts that each give probabilities of all classes.
+
+        Parameters
+        ----------
+        n_experts
+            Number of experts.
+        rng
+            Private generator of their seeds.
+        n_threads, detectors
+            Arguments of `TreePool` that concern trees alone: `n_threads`, and settings of the drift detectors.
+
+        Raises
+        ------
+        ValueError
+            If such experts cannot be made of this prototype.
+        """
+
+    def one_vs_rest(self, rng: np.random.Generator, *, n_threads: int) -> OneVsRest:
+        """Return a group that is still empty, of experts that each separate their class from all others."""
 
 
 class Planned:
@@ -136,6 +207,8 @@ class Unmonitored(Planned):
     """Experts without drift detectors, which can learn any number of rows in one step."""
 
     n_experts: int
+    pool = None
+    is_costly = False
 
     @property
     def names(self) -> Sequence[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +55,38 @@ def _vote(expert: base.Classifier, sample: Sample) -> dict[Any, float]:
         return {} if answer is None else {answer: 1.0}
 
 
+class RiverPrototype:
+    """Copies of a river classifier; see `Prototype`.
+
+    Parameters
+    ----------
+    classifier
+        Is copied, and not changed.
+    """
+
+    nominal = ()
+    arguments: frozenset[str] = frozenset()
+
+    def __init__(self, classifier: base.Classifier) -> None:
+        self.kind = type(classifier).__name__
+        self._classifier = classifier
+
+    def multiclass(
+        self, n_experts: int, rng: np.random.Generator, *, n_threads: int, detectors: Mapping[str, float]
+    ) -> MulticlassExperts:
+        """Return untrained copies; see `Prototype.multiclass`."""
+        if not self._classifier._multiclass:
+            raise ValueError(
+                f"expert={self.kind} tells only two classes apart; wrap it in river.multiclass.OneVsRestClassifier, or "
+                "choose variant='moe-task'"
+            )
+        return MulticlassExperts(self._classifier, n_experts, rng)
+
+    def one_vs_rest(self, rng: np.random.Generator, *, n_threads: int) -> OneVsRestExperts:
+        """Return a group that is still empty; see `Prototype.one_vs_rest`."""
+        return OneVsRestExperts(self._classifier, rng)
+
+
 class MulticlassExperts(Unmonitored):
     """A fixed number of multiclass river classifiers.
 
@@ -69,6 +101,7 @@ class MulticlassExperts(Unmonitored):
     """
 
     reads = "samples"
+    is_costly = True
 
     def __init__(self, prototype: base.Classifier, n_experts: int, rng: np.random.Generator) -> None:
         self.kind = type(prototype).__name__
@@ -102,16 +135,16 @@ class MulticlassExperts(Unmonitored):
         _check_weights(self._experts, weights)
         expert_proba = np.zeros((len(samples), self.n_experts, n_classes))
 
-        def of_expert(row: int, e: int) -> None:
+        def predict_and_learn(row: int, e: int) -> None:
             if asked is None or asked[row]:
                 expert_proba[row, e] = self._proba(samples[row], e, n_classes)
             _teach(self._experts[e], samples[row], int(targets[row]), weights[row, e])
 
-        changes.append(_Deeds(of_expert, len(samples), self.n_experts))
+        changes.append(_Calls(predict_and_learn, len(samples), self.n_experts))
         return expert_proba
 
     def sizes(self) -> dict[str, int]:
-        """Return nothing: these experts read dictionaries. See `Experts.sizes`."""
+        """Return nothing: these experts read dictionaries. See `Group.sizes`."""
         return {}
 
     def state(self) -> State:
@@ -119,13 +152,13 @@ class MulticlassExperts(Unmonitored):
         return {"classifiers": copy.deepcopy(self._experts)}
 
     def restore(self, state: State) -> None:
-        """Bring experts that were built with the same arguments to a state; see `driftmoe.state`."""
+        """Restore the state of experts that were built with the same arguments; see `driftmoe.state`."""
         check_names(state, ("classifiers",), self)
         classifiers = value_of(state, "classifiers", list, self)
         if len(classifiers) != self.n_experts:
             raise ValueError(
-                f"the state has {len(classifiers)} classifiers and there are {self.n_experts} experts; build the part "
-                "with the arguments that it had"
+                f"the state has {len(classifiers)} classifiers and there are {self.n_experts} experts; build them with "
+                "the arguments that they had"
             )
         self._experts = copy.deepcopy(classifiers)
 
@@ -139,7 +172,7 @@ class MulticlassExperts(Unmonitored):
 
 
 class OneVsRestExperts(Unmonitored):
-    """One river classifier per class, which separates its class from all others. Votes as in `OneVsRestTrees`.
+    """One river classifier per class, which separates its class from all others; see `OneVsRest`.
 
     Parameters
     ----------
@@ -162,7 +195,7 @@ class OneVsRestExperts(Unmonitored):
         """Number of classifiers, one per class learnt."""
         return len(self._experts)
 
-    def predict_proba(self, batch: Batch, asked: np.ndarray | None = None) -> np.ndarray:
+    def predict_proba(self, batch: Batch) -> np.ndarray:
         """Return each expert's probability that the sample belongs to its class, shape (n_rows, n_classes)."""
         own_proba = np.zeros((len(batch.samples), batch.n_classes))
         for row, sample in enumerate(batch.samples):
@@ -170,14 +203,7 @@ class OneVsRestExperts(Unmonitored):
                 own_proba[row, e] = _own_proba(expert, sample)
         return own_proba
 
-    def plan(
-        self,
-        batch: Batch,
-        taught: np.ndarray | None = None,
-        asked: np.ndarray | None = None,
-        *,
-        changes: Changes,
-    ) -> np.ndarray:
+    def plan(self, batch: Batch, *, changes: Changes) -> np.ndarray:
         """Plan, for each sample in order, that all experts predict and then learn it with its weight."""
         samples, targets, n_classes = batch.samples, batch.targets, batch.n_classes
         rng = copy.deepcopy(self._rng) if n_classes > len(self._experts) else self._rng
@@ -186,16 +212,16 @@ class OneVsRestExperts(Unmonitored):
         _check_weights(experts[:1], batch.weights)
         own_proba = np.zeros((len(samples), n_classes))
 
-        def of_expert(row: int, e: int) -> None:
+        def predict_and_learn(row: int, e: int) -> None:
             own_proba[row, e] = _own_proba(experts[e], samples[row])
             _teach(experts[e], samples[row], bool(e == targets[row]), batch.weights[row])
 
         changes.append(assignment(self, _experts=experts, _rng=rng))
-        changes.append(_Deeds(of_expert, len(samples), n_classes))
+        changes.append(_Calls(predict_and_learn, len(samples), n_classes))
         return own_proba
 
     def sizes(self) -> dict[str, int]:
-        """Return how many classes are known; see `Experts.sizes`."""
+        """Return how many classes are known; see `Group.sizes`."""
         return {"n_classes": self.n_experts}
 
     def state(self) -> State:
@@ -203,28 +229,35 @@ class OneVsRestExperts(Unmonitored):
         return {"classifiers": copy.deepcopy(self._experts), "rng": self._rng.bit_generator.state}
 
     def restore(self, state: State) -> None:
-        """Bring experts that were built with the same arguments to a state; see `driftmoe.state`."""
+        """Restore the state of experts that were built with the same arguments; see `driftmoe.state`."""
         check_names(state, ("classifiers", "rng"), self)
         classifiers, rng = value_of(state, "classifiers", list, self), generator_of(state, "rng", self)
         self._experts, self._rng = copy.deepcopy(classifiers), rng
 
 
-class _Deeds:
-    """A change in which users' own experts predict and learn. Each call to an expert is made once, even if it raises.
+class _Calls:
+    """A change that lets users' own classifiers predict and learn. Each call is made once, even if one raises.
 
-    Such experts run Python code. An interrupt or an error may leave one expert with a half-learnt sample, and all other
-    calls are still made. When the change is called again, nothing is left to do.
+    Such classifiers run Python code. An interrupt or an error may leave one of them with a half-learnt sample. All
+    other calls are still made, and the error is raised after the last one. A second call of the change does nothing.
+
+    Parameters
+    ----------
+    call
+        Takes a row and the index of an expert.
+    n_rows, n_experts
+        It is called for each expert on each row, in order.
     """
 
-    def __init__(self, do: Callable[[int, int], None], n_rows: int, n_experts: int) -> None:
-        self._do, self._left = do, iter([(row, e) for row in range(n_rows) for e in range(n_experts)])
+    def __init__(self, call: Callable[[int, int], None], n_rows: int, n_experts: int) -> None:
+        self._call, self._left = call, iter([(row, e) for row in range(n_rows) for e in range(n_experts)])
 
     def __call__(self) -> None:
         raised: list[BaseException] = []
         while True:
             try:
-                for deed in self._left:
-                    self._do(*deed)
+                for row, e in self._left:
+                    self._call(row, e)
                 break
             except BaseException as error:  # raised after all calls are made
                 raised.append(error)
@@ -233,7 +266,7 @@ class _Deeds:
 
 
 def _teach(expert: base.Classifier, sample: Sample, target: Any, weight: float) -> None:
-    """Let an expert learn a sample with a weight. If the weight is an integer, the expert learns it that many times."""
+    """Let an expert learn a sample with a weight. If it is a whole number, the sample is learnt that many times."""
     if weight == int(weight):
         for _ in range(int(weight)):
             expert.learn_one(sample, target)

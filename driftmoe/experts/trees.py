@@ -2,28 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from driftmoe.experts.protocol import Planned
-from driftmoe.state import State, check_names, restored
+from driftmoe.state import State, check_names, restored, value_of
 from driftmoe.transaction import Changes
-from driftmoe.trees import TreePool
+from driftmoe.trees import HoeffdingTreeClassifier, TreePool
 
 if TYPE_CHECKING:
     from driftmoe.experts.batch import Batch
 
 
-class MulticlassTrees(Planned):
-    """A pool of multiclass trees.
+class TreePrototype:
+    """Trees with the settings of a `driftmoe.trees.HoeffdingTreeClassifier`; see `Prototype`.
 
     Parameters
     ----------
-    pool
-        Untrained trees.
+    tree
+        Gives the settings; it is not changed.
     """
+
+    arguments = frozenset({"monitors", "n_threads"})
+
+    def __init__(self, tree: HoeffdingTreeClassifier) -> None:
+        self.kind = type(tree).__name__
+        self.nominal = tree.nominal_attributes or ()
+        self._tree = tree
+
+    def multiclass(
+        self, n_experts: int, rng: np.random.Generator, *, n_threads: int, detectors: Mapping[str, float]
+    ) -> MulticlassTrees:
+        """Return a pool of untrained trees; see `Prototype.multiclass`."""
+        return MulticlassTrees(self._pool(n_experts, rng, n_threads=n_threads, **detectors))
+
+    def one_vs_rest(self, rng: np.random.Generator, *, n_threads: int) -> OneVsRestTrees:
+        """Return a pool that is still empty; see `Prototype.one_vs_rest`."""
+        return OneVsRestTrees(self._pool(0, rng, n_threads=n_threads))
+
+    def _pool(self, n_experts: int, rng: np.random.Generator, **settings: Any) -> TreePool:
+        return self._tree.pool(n_experts, seed=int(rng.integers(2**31)), **settings)
+
+
+class _Trees(Planned):
+    """Base of both groups of trees: everything except how they vote and learn."""
 
     reads = "vectors"
     kind = "tree"
@@ -37,11 +61,6 @@ class MulticlassTrees(Planned):
         return self.pool.n_experts
 
     @property
-    def names(self) -> Sequence[str]:
-        """Names in reports that distinguish the trees: their numbers, from 1."""
-        return [str(i + 1) for i in range(self.n_experts)]
-
-    @property
     def n_replaced(self) -> np.ndarray:
         """Number of times that a drift detector replaced each tree, shape (n_experts,)."""
         return self.pool.n_replaced
@@ -50,6 +69,36 @@ class MulticlassTrees(Planned):
     def n_replaced_so_far(self) -> np.ndarray:
         """As `n_replaced`. With drift detectors it is a view of the counter, which later samples update."""
         return self.pool.n_replaced_so_far
+
+    def n_rows_with_room(self, n_rows: int, weights: Callable[[int], np.ndarray] | None = None) -> int:
+        """Return how many of the next rows the trees can learn in one step; see `TreePool.n_rows_with_room`."""
+        return self.pool.n_rows_with_room(n_rows, weights)
+
+    def state(self) -> State:
+        """Return the state of the trees; see `driftmoe.state`."""
+        return {"pool": self.pool.state()}
+
+    def restore(self, state: State) -> None:
+        """Restore the state of trees that were built with the same arguments; see `driftmoe.state`."""
+        check_names(state, ("pool",), self)
+        self.pool = restored(self.pool, value_of(state, "pool", dict, self))
+
+
+class MulticlassTrees(_Trees):
+    """A pool of multiclass trees.
+
+    Parameters
+    ----------
+    pool
+        Untrained trees.
+    """
+
+    is_costly = False
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Names in reports that distinguish the trees: their numbers, from 1."""
+        return [str(i + 1) for i in range(self.n_experts)]
 
     def predict_proba(self, batch: Batch, asked: np.ndarray | None = None) -> np.ndarray:
         """Return the class probabilities of each tree. All trees are asked, in one call."""
@@ -75,49 +124,31 @@ class MulticlassTrees(Planned):
             changes=changes,
         )
 
-    def n_rows_with_room(self, n_rows: int, weights: Callable[[int], np.ndarray] | None = None) -> int:
-        """Return how many of the next rows the trees can learn in one step; see `TreePool.n_rows_with_room`."""
-        return self.pool.n_rows_with_room(n_rows, weights)
-
     def sizes(self) -> dict[str, int]:
-        """Return how many features and classes are known; see `Experts.sizes`."""
+        """Return how many features and classes are known; see `Group.sizes`."""
         return {"n_features": self.pool.n_features, "n_classes": self.pool.n_classes}
 
-    def state(self) -> State:
-        """Return the state of the trees; see `driftmoe.state`."""
-        return {"pool": self.pool.state()}
 
-    def restore(self, state: State) -> None:
-        """Restore the state of trees that were built with the same arguments; see `driftmoe.state`."""
-        check_names(state, ("pool",), self)
-        self.pool = restored(self.pool, state["pool"])
+class OneVsRestTrees(_Trees):
+    """A pool with one tree per class, which separates its class (1) from all others (0); see `OneVsRest`.
 
-
-class OneVsRestTrees(MulticlassTrees):
-    """A pool with one tree per class, which separates its class (1) from all others (0). A new class adds a tree.
-
-    A vote is each tree's probability that the sample belongs to its class, shape (n_rows, n_classes), or 0 if the tree
-    has no vote yet. All trees learn every sample.
+    Parameters
+    ----------
+    pool
+        Empty pool. The first sample of each class adds a tree.
     """
 
     def sizes(self) -> dict[str, int]:
-        """Return how many features and classes are known; see `Experts.sizes`."""
+        """Return how many features and classes are known; see `Group.sizes`."""
         return {"n_features": self.pool.n_features, "n_classes": self.n_experts}
 
-    def predict_proba(self, batch: Batch, asked: np.ndarray | None = None) -> np.ndarray:
+    def predict_proba(self, batch: Batch) -> np.ndarray:
         """Return each tree's probability that the sample belongs to its class, shape (n_rows, n_classes)."""
         proba = np.zeros((len(batch.vectors), batch.n_classes))
         proba[:, : self.n_experts] = _widened(self.pool.predict_checked(batch.vectors), 2)[:, :, 1]
         return proba
 
-    def plan(
-        self,
-        batch: Batch,
-        taught: np.ndarray | None = None,
-        asked: np.ndarray | None = None,
-        *,
-        changes: Changes,
-    ) -> np.ndarray:
+    def plan(self, batch: Batch, *, changes: Changes) -> np.ndarray:
         """Plan, for each row in order, that all trees predict and then learn the row with its weight."""
         own = (batch.targets[:, np.newaxis] == np.arange(batch.n_classes)).astype(np.int64)
         weights = np.repeat(batch.weights[:, np.newaxis], batch.n_classes, axis=1)

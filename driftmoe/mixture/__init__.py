@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
-from driftmoe.experts import Batch
+from driftmoe.experts import Batch, Group, Prototype
 from driftmoe.mixture.adaptive import GATES, HEAD, MEMORY_WEIGHT, MEMORY_WEIGHT_RATE, PROBE, AdaptiveMixture
 from driftmoe.mixture.cotraining import CoTraining, MostTrustedAnswers
 from driftmoe.mixture.gate import FADING, FLOOR, LOSS_FADING, SURPRISE, TRUST_FADING
@@ -49,9 +49,7 @@ class Mixture(Protocol):
     DEFAULTS
         Arguments of `DriftMoEClassifier` -> defaults that differ from those of the other variants.
     WITHOUT
-        Arguments that have no effect -> the reason, or the variants that take them; part of the error message.
-    experts
-        The main experts: trees, networks or river classifiers.
+        Arguments that have no effect -> the reason, as part of the error message, or "" for none.
     router
         Network that learns which experts to trust on which samples.
     log
@@ -60,26 +58,27 @@ class Mixture(Protocol):
 
     DEFAULTS: ClassVar[Mapping[str, Any]]
     WITHOUT: ClassVar[Mapping[str, str]]
-    experts: Any
     router: Router
     log: RoutingLog
 
     @staticmethod
-    def new_experts(
-        prototype: base.Classifier | None, settings: Mapping[str, Any], rng: np.random.Generator
-    ) -> tuple[Any, Iterable[Hashable]]:
-        """Return untrained copies of a prototype, and the features that it declares nominal."""
+    def default_expert() -> base.Classifier:
+        """Return the classifier that is copied if the user gives none."""
 
     @classmethod
     def build(
         cls,
         settings: Mapping[str, Any],
-        experts: Any,
+        prototype: Prototype,
         *,
         router_rng: np.random.Generator,
         expert_rng: np.random.Generator,
-    ) -> Any:
-        """Return a mixture with the given settings of `DriftMoEClassifier`."""
+    ) -> Mixture:
+        """Return a mixture of copies of a prototype, with the given settings of `DriftMoEClassifier`."""
+
+    @property
+    def experts(self) -> Group:
+        """The main experts: trees, networks or river classifiers."""
 
     @property
     def reads_samples(self) -> bool:

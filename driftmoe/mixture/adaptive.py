@@ -7,19 +7,19 @@ gradient step on the mixture's log-likelihood.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Hashable, Mapping, Sequence
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from driftmoe.arithmetic import softmax
 from driftmoe.draws import poisson
-from driftmoe.experts import EXTRAS, Batch, Experts, MulticlassExperts, new_experts
-from driftmoe.mixture.cotraining import MAX_NODES, check_policy, planned_replacements
+from driftmoe.experts import Batch, Experts, Prototype, kind_of
+from driftmoe.mixture.cotraining import check_policy, planned_replacements
 from driftmoe.mixture.gate import FADING, LOSS_FADING, end_mini_batch, gate, head_errors, who_voted
 from driftmoe.mixture.mixing import mix
-from driftmoe.mixture.pooled import check_log, largest
+from driftmoe.mixture.pooled import MAX_NODES, check_log, largest
 from driftmoe.mixture.router import Router
 from driftmoe.mixture.telemetry import RoutingLog
 from driftmoe.routing import Choice, Policy, as_rule
@@ -57,7 +57,7 @@ class AdaptiveMixture:
     pool
         The main experts, which learn with Poisson weights.
     extras
-        Experts of other kinds, as pairs of a name for reports and the experts. They learn every sample once.
+        Experts of other kinds. They learn every sample once.
     has_head
         Whether the router's own class probabilities are one more expert, the last.
     router
@@ -105,14 +105,14 @@ class AdaptiveMixture:
     DEFAULTS: ClassVar[Mapping[str, Any]] = {"hidden": (128, 64), "batch_size": 32}
     WITHOUT: ClassVar[Mapping[str, str]] = {
         "top_k": "where all experts learn",
-        "correction": "but to 'moe-data' and 'moe-vote' alone",
+        "correction": "",
         "dropout": "",
     }
 
     def __init__(
         self,
         pool: Experts,
-        extras: Sequence[tuple[str, Experts]],
+        extras: Sequence[Experts],
         *,
         has_head: bool,
         router: Router,
@@ -123,11 +123,7 @@ class AdaptiveMixture:
         rng: np.random.Generator,
     ) -> None:
         self.experts, self.router = pool, router
-        self._extras, self._names, self._has_head = (
-            [part for _, part in extras],
-            [name for name, _ in extras],
-            has_head,
-        )
+        self._extras, self._has_head = list(extras), has_head
         self._policy = None if policy is None else as_rule(policy)
         self._n_shared = 0 if self._policy is None else self._policy.n_shared
         self.log = RoutingLog(reads_logits=False, is_one_vs_rest=False)
@@ -150,40 +146,34 @@ class AdaptiveMixture:
         self._trust = np.ones(len(sizes))
         self._least_trust = min_trust * np.array(sizes) / self.n_experts * (gate != "equal")
         self._is_probed = np.zeros(len(sizes), np.bool_)  # constant between two steps of the router
-        # River classifiers are not in the table, and count as costly.
-        costly = [name not in EXTRAS or EXTRAS[name].is_costly for name in self._names]
-        self._is_costly = np.array(costly, np.bool_)
+        self._is_costly = np.array([extra.is_costly for extra in self._extras], np.bool_)
 
     @staticmethod
-    def new_experts(
-        prototype: base.Classifier | None, settings: Mapping[str, Any], rng: np.random.Generator
-    ) -> tuple[Experts, Iterable[Hashable]]:
-        """Return untrained copies of a prototype, and the features that it declares nominal."""
-        if prototype is None:
-            prototype = HoeffdingTreeClassifier(grace_period=200, delta=0.01, max_nodes=MAX_NODES)
-        of_trees: dict[str, Any] = {}
-        if isinstance(prototype, HoeffdingTreeClassifier):
-            of_trees = {"seed": int(rng.integers(2**31))} | (MONITORS if settings["monitors"] else {})
-        return new_experts(prototype, settings["n_experts"], rng, n_threads=settings["n_threads"], **of_trees)
+    @cache
+    def default_expert() -> base.Classifier:
+        """Return a tree that splits sooner than the paper's."""
+        return HoeffdingTreeClassifier(grace_period=200, delta=0.01, max_nodes=MAX_NODES)
 
     @classmethod
     def build(
         cls,
         settings: Mapping[str, Any],
-        experts: Experts,
+        prototype: Prototype,
         *,
         router_rng: np.random.Generator,
         expert_rng: np.random.Generator,
     ) -> AdaptiveMixture:
-        """Return a mixture with the given settings of `DriftMoEClassifier`."""
+        """Return a mixture of copies of a prototype and of extras, with the given settings of `DriftMoEClassifier`."""
         extras, policy = settings["extras"], settings["policy"]
-        others: list[tuple[str, Experts]] = []
-        for extra in extras:
-            if not isinstance(extra, str):  # a river classifier
-                others.append((type(extra).__name__, MulticlassExperts(extra, 1, expert_rng)))
-            elif extra != HEAD:
-                others.append((extra, EXTRAS[extra].make(settings["memory"], expert_rng)))
-        n_experts = experts.n_experts + sum(part.n_experts for _, part in others) + (HEAD in extras)
+        experts = prototype.multiclass(
+            settings["n_experts"],
+            expert_rng,
+            n_threads=settings["n_threads"],
+            detectors=MONITORS if settings["monitors"] else {},
+        )
+        kinds = [kind_of(extra) for extra in extras if extra != HEAD]
+        others = [kind.make(settings["memory"], expert_rng) for kind in kinds]
+        n_experts = experts.n_experts + sum(part.n_experts for part in others) + (HEAD in extras)
         if policy is not None:
             check_policy(policy, n_experts)
         n_logits = n_experts  # including shared experts, whose votes are weighted
@@ -202,7 +192,7 @@ class AdaptiveMixture:
         )
 
     @property
-    def parts(self) -> list[Any]:
+    def parts(self) -> list[Experts]:
         """The pool, then the extras, in the order of their votes; the head's vote comes last."""
         return [self.experts, *self._extras]
 
@@ -218,8 +208,9 @@ class AdaptiveMixture:
     def expert_names(self, labels: Sequence[Hashable]) -> list[str]:
         """Return the names of the experts in reports."""
         names: list[str] = []
-        for kind, part in zip([self.experts.kind, *self._names], self.parts, strict=True):
-            if kind in names:  # another river classifier of this class
+        for part in self.parts:
+            kind = part.kind
+            if kind in (*names, HEAD):  # a river classifier of a class that has this name or came before
                 kind = f"{kind} {sum(name.startswith(kind) for name in names) + 1}"
             is_alone = part is not self.experts and part.n_experts == 1
             names += [kind] if is_alone else [f"{kind} {name}" for name in part.names]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from driftmoe.experts import Batch, Experts, new_experts
+from driftmoe.experts import Batch, Experts, Prototype
 from driftmoe.mixture.mixing import correctness, follow_right, mix
 from driftmoe.mixture.pooled import Pooled
 from driftmoe.mixture.router import Router
@@ -16,18 +16,12 @@ from driftmoe.mixture.telemetry import RoutingLog
 from driftmoe.routing import Choice, LinearK, Policy, TopK, as_rule
 from driftmoe.state import State, array_of, check_names
 from driftmoe.transaction import Changes, carry_out, planned, publication
-from driftmoe.trees import HoeffdingTreeClassifier
 
 if TYPE_CHECKING:
-    from river import base
-
-MAX_NODES = 2000
-"""Greatest number of nodes of a default tree. With 10 classes and 24 numeric features a tree takes at most 15 MB."""
+    from driftmoe.mixture import Mixture
 
 MANY_STEPS = 10**9
 """Policies are checked at the first step and at this one, by which schedules have ended."""
-
-ADAPTIVE_ALONE = "but to 'driftmoe' alone"
 
 
 class CoTraining(Pooled):
@@ -68,9 +62,11 @@ class CoTraining(Pooled):
 
     DEFAULTS: ClassVar[Mapping[str, Any]] = {}
     WITHOUT: ClassVar[Mapping[str, str]] = dict.fromkeys(
-        ("extras", "memory", "monitors", "gate", "leverage", "min_trust"), ADAPTIVE_ALONE
+        ("extras", "memory", "monitors", "gate", "leverage", "min_trust"), ""
     )
     ONE_ANSWERS: ClassVar[bool] = False
+
+    experts: Experts
 
     def __init__(
         self, experts: Experts, router: Router, policy: Policy, *, one_answers: bool, correction: float
@@ -86,28 +82,21 @@ class CoTraining(Pooled):
         self._correction = np.zeros(router.n_outputs)
         self.log = RoutingLog(reads_logits=True, is_one_vs_rest=False)
 
-    @staticmethod
-    def new_experts(
-        prototype: base.Classifier | None, settings: Mapping[str, Any], rng: np.random.Generator
-    ) -> tuple[Experts, Iterable[Hashable]]:
-        """Return untrained copies of a prototype, and the features that it declares nominal."""
-        if prototype is None:
-            prototype = HoeffdingTreeClassifier(grace_period=50, delta=1e-7, max_nodes=MAX_NODES)
-        return new_experts(prototype, settings["n_experts"], rng, n_threads=settings["n_threads"])
-
     @classmethod
     def build(
         cls,
         settings: Mapping[str, Any],
-        experts: Experts,
+        prototype: Prototype,
         *,
         router_rng: np.random.Generator,
         expert_rng: np.random.Generator,
     ) -> CoTraining:
-        """Return a mixture with the given settings of `DriftMoEClassifier`."""
+        """Return a mixture of copies of a prototype, with the given settings of `DriftMoEClassifier`."""
+        n_experts, n_threads = settings["n_experts"], settings["n_threads"]
+        experts = prototype.multiclass(n_experts, expert_rng, n_threads=n_threads, detectors={})
         policy = TopK(settings["top_k"]) if settings["policy"] is None else settings["policy"]
-        check_policy(policy, experts.n_experts, one_answers=cls.ONE_ANSWERS)
-        router = Router.of(settings, as_rule(policy).n_logits(experts.n_experts), router_rng)
+        check_policy(policy, n_experts, one_answers=cls.ONE_ANSWERS)
+        router = Router.of(settings, as_rule(policy).n_logits(n_experts), router_rng)
         return cls(
             experts, router, policy, one_answers=cls.ONE_ANSWERS, correction=float(settings["correction"])
         )
@@ -218,11 +207,11 @@ class MostTrustedAnswers(CoTraining):
     ONE_ANSWERS: ClassVar[bool] = True
 
 
-def planned_replacements(mixture: Any, batch: Batch, changes: Changes) -> np.ndarray | None:
+def planned_replacements(mixture: Mixture, batch: Batch, changes: Changes) -> np.ndarray | None:
     """Plan to record how many trees were replaced after drift, if this batch completes the router's mini-batch."""
     if len(batch.targets) < mixture.router.room:
         return None
-    replaced: np.ndarray = mixture.n_replaced(batch.n_classes)
+    replaced = mixture.n_replaced(batch.n_classes)
     now = mixture.experts.n_replaced_so_far
     changes.append(partial(replaced[: len(now)].__setitem__, ..., now))
     return replaced

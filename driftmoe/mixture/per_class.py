@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
-from driftmoe.experts import Batch, OneVsRest, OneVsRestExperts, OneVsRestTrees
-from driftmoe.mixture.cotraining import ADAPTIVE_ALONE, MAX_NODES, planned_replacements
+from driftmoe.experts import Batch, Group, OneVsRest, Prototype
+from driftmoe.mixture.cotraining import planned_replacements
 from driftmoe.mixture.mixing import mix_own
 from driftmoe.mixture.pooled import Pooled, check_log
 from driftmoe.mixture.router import Router
 from driftmoe.mixture.telemetry import RoutingLog
 from driftmoe.routing import Choice
 from driftmoe.transaction import Changes, planned, publication
-from driftmoe.trees import HoeffdingTreeClassifier
-
-if TYPE_CHECKING:
-    from river import base
 
 
 class PerClass(Pooled):
@@ -53,36 +49,26 @@ class PerClass(Pooled):
         "n_experts": "which has one expert for each class",
         "top_k": "where all experts learn",
         "policy": "where all experts learn and vote",
-        "correction": "but to 'moe-data' and 'moe-vote' alone",
-        **dict.fromkeys(("extras", "memory", "monitors", "gate", "leverage", "min_trust"), ADAPTIVE_ALONE),
+        **dict.fromkeys(("correction", "extras", "memory", "monitors", "gate", "leverage", "min_trust"), ""),
     }
+
+    experts: OneVsRest
 
     def __init__(self, experts: OneVsRest, router: Router) -> None:
         self.experts, self.router = experts, router
         self.log = RoutingLog(reads_logits=False, is_one_vs_rest=True)
 
-    @staticmethod
-    def new_experts(
-        prototype: base.Classifier | None, settings: Mapping[str, Any], rng: np.random.Generator
-    ) -> tuple[OneVsRest, Iterable[Hashable]]:
-        """Return a still empty pool for copies of a prototype, and the features that the prototype declares nominal."""
-        if prototype is None:
-            prototype = HoeffdingTreeClassifier(grace_period=50, delta=1e-7, max_nodes=MAX_NODES)
-        if isinstance(prototype, HoeffdingTreeClassifier):
-            pool = prototype.pool(0, n_threads=settings["n_threads"])
-            return OneVsRestTrees(pool), prototype.nominal_attributes or ()
-        return OneVsRestExperts(prototype, rng), ()
-
     @classmethod
     def build(
         cls,
         settings: Mapping[str, Any],
-        experts: OneVsRest,
+        prototype: Prototype,
         *,
         router_rng: np.random.Generator,
         expert_rng: np.random.Generator,
     ) -> PerClass:
-        """Return a mixture with the given settings of `DriftMoEClassifier`."""
+        """Return a mixture of copies of a prototype, with the given settings of `DriftMoEClassifier`."""
+        experts = prototype.one_vs_rest(expert_rng, n_threads=settings["n_threads"])
         return cls(experts, Router.of(settings, 0, router_rng))
 
     def expert_names(self, labels: Sequence[Hashable]) -> list[str]:
@@ -127,7 +113,7 @@ class PerClass(Pooled):
         self.log.plan(choice, None, own_proba, proba, targets, replaced=replaced, changes=changes)
         return proba
 
-    def check_widths(self, experts: OneVsRest, router: Router, log: RoutingLog) -> None:
+    def check_widths(self, experts: Group, router: Router, log: RoutingLog) -> None:
         """Raise ValueError unless restored experts, router and log know the same classes."""
         if experts.n_experts != router.n_outputs:
             raise ValueError(

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from driftmoe.experts import Group
 from driftmoe.mixture.router import Router
 from driftmoe.mixture.telemetry import RoutingLog
 from driftmoe.state import State, check_names, restored
+from driftmoe.trees import HoeffdingTreeClassifier
+
+if TYPE_CHECKING:
+    from river import base
+
+MAX_NODES = 2000
+"""Greatest number of nodes of a default tree. With 10 classes and 24 numeric features a tree takes at most 15 MB."""
 
 
 class Pooled:
@@ -20,22 +29,27 @@ class Pooled:
         As of `Mixture`.
     """
 
-    experts: Any
+    experts: Group
     router: Router
     log: RoutingLog
+
+    @staticmethod
+    @cache
+    def default_expert() -> base.Classifier:
+        """Return the paper's tree, with a limit to its nodes."""
+        return HoeffdingTreeClassifier(grace_period=50, delta=1e-7, max_nodes=MAX_NODES)
 
     @property
     def reads_samples(self) -> bool:
         """Whether the experts read samples as dictionaries."""
-        return bool(self.experts.reads == "samples")
+        return self.experts.reads == "samples"
 
     def n_rows_with_room(self, n_rows: int, weights: np.ndarray) -> int:
         """Return how many of the next rows, with these weights, can be learnt in one step."""
         shape = n_rows, self.experts.n_experts
-        n_learnt: int = self.experts.n_rows_with_room(
+        return self.experts.n_rows_with_room(
             n_rows, lambda n: np.broadcast_to(weights[:, np.newaxis], shape)[:n]
         )
-        return n_learnt
 
     def sizes(self) -> dict[str, int]:
         """Return how many features, inputs and classes experts, router and log know."""
@@ -53,7 +67,7 @@ class Pooled:
         self.check_widths(experts, router, log)
         self.experts, self.router, self.log = experts, router, log
 
-    def check_widths(self, experts: Any, router: Router, log: RoutingLog) -> None:
+    def check_widths(self, experts: Group, router: Router, log: RoutingLog) -> None:
         """Raise ValueError unless restored experts, router and log are as many as in this mixture."""
         n_experts = self.experts.n_experts
         if (experts.n_experts, router.n_outputs) != (n_experts, self.router.n_outputs):

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
-import numpy as np
 from river import base
 
 from driftmoe.classifier import DriftMoEClassifier
-from driftmoe.experts import Networks
-from driftmoe.mixture import MIXTURES, PerClass
+from driftmoe.experts import NetworkPrototype
+from driftmoe.mixture import MIXTURES
 from driftmoe.routing import Policy
 
-VARIANTS = tuple(name for name, mixture in MIXTURES.items() if mixture is not PerClass)
-"""Variants with multiclass experts, which networks are."""
+VARIANTS = tuple(name for name, mixture in MIXTURES.items() if "n_experts" not in mixture.WITHOUT)
+"""Variants whose experts can be networks. In the other variants each expert belongs to one class."""
 
 
 class NeuralMoEClassifier(DriftMoEClassifier):
@@ -71,7 +70,7 @@ class NeuralMoEClassifier(DriftMoEClassifier):
     True
     """
 
-    _has_networks: ClassVar[bool] = True
+    _variants: ClassVar[tuple[str, ...]] = VARIANTS
     _own_defaults: ClassVar[dict[str, Any]] = {"extras": ("head",), "batch_size": 16}
 
     def __init__(
@@ -90,21 +89,6 @@ class NeuralMoEClassifier(DriftMoEClassifier):
         batch_size: int | None = None,
         seed: int | None = None,
     ) -> None:
-        if variant not in VARIANTS:
-            raise ValueError(f"variant={variant!r}; available: {', '.join(VARIANTS)}")
-        if not isinstance(expert_hidden, tuple | list) or not all(
-            isinstance(width, int | np.integer) and not isinstance(width, bool) and width >= 1
-            for width in expert_hidden
-        ):
-            raise ValueError(
-                f"expert_hidden={expert_hidden!r}; give the width of each hidden layer, such as (64,)"
-            )
-        if (
-            not isinstance(expert_rate, int | float | np.number)
-            or isinstance(expert_rate, bool)
-            or not 0.0 < expert_rate < np.inf
-        ):
-            raise ValueError(f"expert_rate={expert_rate!r}; choose a number above 0, such as 0.03")
         self.expert_hidden = expert_hidden
         self.expert_rate = expert_rate
         super().__init__(
@@ -125,11 +109,9 @@ class NeuralMoEClassifier(DriftMoEClassifier):
         for variant in VARIANTS:
             yield {"variant": variant, "n_experts": 3, "hidden": (8,), "expert_hidden": (8,), "seed": 1}
 
-    def _new_experts(self, rng: np.random.Generator) -> tuple[Networks, Iterable[Hashable]]:
-        return Networks(
-            self._setting("n_experts"),
+    def _prototype(self) -> NetworkPrototype:
+        return NetworkPrototype(
             hidden=self.expert_hidden,
             learning_rate=self.expert_rate,
             batch_size=self._setting("batch_size"),
-            rng=rng,
-        ), ()
+        )

@@ -1,4 +1,4 @@
-"""The mixture whose experts are networks: river's contract, and its networks against torch's own."""
+"""The mixture whose experts are networks."""
 
 from __future__ import annotations
 
@@ -8,14 +8,10 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-from batches import batch
 from river import base, checks, datasets
-from torch import nn
 
 import streams
 from driftmoe.evaluation import prequential
-from driftmoe.experts.networks import Networks
 from driftmoe.nn import NeuralMoEClassifier
 from driftmoe.routing import STREAM, TopP, WithNull, WithShared
 
@@ -46,55 +42,6 @@ def accuracy(model, stream):
 def test_river_check(i, variant):
     assert small(variant)._unit_test_skips() == set()
     CHECKS[i](small(variant))
-
-
-def test_networks_learn_as_torch_would_teach_them():
-    rng = np.random.default_rng(3)
-    networks = Networks(2, hidden=(6,), learning_rate=0.05, batch_size=8, rng=np.random.default_rng(1))
-    inputs = rng.normal(size=(40, 3)).astype(np.float32)
-    targets, taught = rng.integers(0, 3, 40), rng.integers(0, 3, (40, 2))
-    twins = []
-    for network in networks._networks:
-        network.grow(3, 3)
-        layers = [nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 3)]
-        with torch.no_grad():
-            for layer, (weights, biases) in zip(layers[::2], network._layers(network._weights), strict=True):
-                layer.weight.copy_(torch.from_numpy(weights.T))
-                layer.bias.copy_(torch.from_numpy(biases))
-        twin = nn.Sequential(*layers)
-        twins.append((twin, torch.optim.Adam(twin.parameters(), lr=0.05)))
-    for start in range(0, 40, 8):
-        rows = slice(start, start + 8)
-        expected = np.stack([twin(torch.tensor(inputs[rows])).softmax(-1).detach() for twin, _ in twins], 1)
-        votes = networks.predict_proba(batch(inputs[rows], 3))
-        np.testing.assert_allclose(votes, expected if start else 0.0 * expected, rtol=1e-4, atol=1e-6)
-        for piece in (slice(start, start + 3), slice(start + 3, start + 8)):
-            networks.step(batch(inputs[piece], 3, targets[piece]), taught[piece])
-        for e, (twin, optimizer) in enumerate(twins):
-            losses = nn.functional.cross_entropy(
-                twin(torch.tensor(inputs[rows])), torch.tensor(targets[rows]), reduction="none"
-            )
-            optimizer.zero_grad()
-            (losses * torch.tensor(taught[rows, e])).mean().backward()
-            optimizer.step()
-
-
-def test_a_network_that_is_not_taught_stays_as_it_is():
-    rng = np.random.default_rng(0)
-    networks = Networks(2, hidden=(4,), learning_rate=0.1, batch_size=4, rng=rng)
-    inputs, targets = rng.normal(size=(8, 2)).astype(np.float32), np.array([0, 1] * 4)
-    networks.step(batch(inputs[:4], 2, targets[:4]))
-    before = networks.predict_proba(batch(inputs, 2))
-    first = networks._networks[0]._weights.copy()
-    networks.step(batch(inputs[4:], 2, targets[4:]), np.array([[False, True]] * 4))
-    assert networks._networks[0]._weights.tolist() == first.tolist()
-    assert (networks.predict_proba(batch(inputs, 2))[:, 1] != before[:, 1]).any()
-
-
-def test_a_network_that_was_never_taught_has_no_vote():
-    networks = Networks(2, hidden=(4,), learning_rate=0.1, batch_size=2, rng=np.random.default_rng(0))
-    networks.step(batch(np.ones((2, 1), np.float32), 2, np.array([0, 1])), np.array([[False, True]] * 2))
-    assert networks.predict_proba(batch(np.ones((1, 1), np.float32), 2))[0].sum(axis=1).tolist() == [0.0, 1.0]
 
 
 class FailsOnText(base.Classifier):
@@ -218,20 +165,26 @@ def test_every_argument_changes_the_result(argument, value):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "error", "message"),
     [
-        ({"variant": "moe-task"}, "variant='moe-task'; available: driftmoe, moe-vote, moe-data"),
-        ({"expert_hidden": (0,)}, r"expert_hidden=\(0,\); give the width"),
-        ({"expert_hidden": 8}, "expert_hidden=8; give the width"),
-        ({"expert_rate": 0.0}, "expert_rate=0.0; choose a number above 0"),
-        ({"variant": "moe-vote", "extras": ("linear",)}, "extras=.* does not apply to variant='moe-vote'"),
+        ({"variant": "moe-task"}, ValueError, "variant='moe-task'; available: driftmoe, moe-vote, moe-data"),
+        ({"expert_hidden": (0,)}, ValueError, r"expert_hidden=\(0,\); choose widths of at least 1"),
+        ({"expert_hidden": 8}, TypeError, "expert_hidden=8; give the width"),
+        ({"expert_rate": 0.0}, ValueError, "expert_rate=0.0; choose a number above 0"),
+        ({"expert_rate": float("nan")}, ValueError, "expert_rate=nan; choose a number above 0"),
+        ({"expert_rate": True}, TypeError, "expert_rate=True is of type bool; give a number"),
+        (
+            {"variant": "moe-vote", "extras": ("linear",)},
+            ValueError,
+            "extras=.* does not apply to variant='moe-vote', only to 'driftmoe'; leave it out",
+        ),
     ],
 )
-def test_wrong_argument_is_refused(arguments, message):
-    with pytest.raises(ValueError, match=message):
+def test_wrong_argument_is_refused(arguments, error, message):
+    with pytest.raises(error, match=message):
         NeuralMoEClassifier(**arguments)
 
 
 def test_networks_are_no_trees_to_look_at():
-    with pytest.raises(TypeError, match="the experts of this model are networks; only trees"):
+    with pytest.raises(TypeError, match="the experts of this model are of the kind 'network'; only trees"):
         NeuralMoEClassifier(seed=1).describe()
