@@ -34,7 +34,10 @@ class OfParts(OneAtATime):
 
     @property
     def _raw_memory_usage(self) -> int:
-        """Bytes of the whole model: Python objects, arrays and tensors, each once. river's memory meter reads it."""
+        """Bytes of the whole model: Python objects, arrays and tensors, each once. river's memory meter reads it.
+
+        The parts are measured as they lie in memory. Their states are smaller, because they have no spare capacity.
+        """
         return n_bytes(self)
 
     def state(self) -> State:
@@ -75,7 +78,10 @@ class OfParts(OneAtATime):
         self._adopt(parts)
 
     def clone(self, new_params: dict[str, Any] | None = None, include_attributes: bool = False) -> Any:
-        """Return a model with the same arguments, or with `new_params`; with all that was learnt if asked to."""
+        """Return an untrained model with the same arguments, or with `new_params`, as river does.
+
+        With `include_attributes` the new model also gets the state of this one.
+        """
         new = super().clone(new_params)  # type: ignore[misc]  # river's, of the other base class
         if include_attributes:
             new.restore(self.state())

@@ -60,7 +60,12 @@ def check_names(state: State, names: Iterable[str], owner: Any) -> None:
 
 
 def array_of(state: State, name: str, dtype: Any, shape: Sequence[int | None], owner: Any) -> np.ndarray:
-    """Return a copy of an array in a state.
+    """Return a copy of an array in a state, checked as in `check_array`."""
+    return check_array(state, name, dtype, shape, owner).copy()
+
+
+def check_array(state: State, name: str, dtype: Any, shape: Sequence[int | None], owner: Any) -> np.ndarray:
+    """Return an array in a state, itself and not a copy.
 
     Parameters
     ----------
@@ -91,10 +96,10 @@ def array_of(state: State, name: str, dtype: Any, shape: Sequence[int | None], o
     if array.dtype != np.dtype(dtype) or not fits:
         wanted = ", ".join("any" if length is None else str(length) for length in shape)
         raise ValueError(
-            f"{name!r} in the state of {_kind(owner)} is {array.dtype} of shape {array.shape}; it must be "
-            f"{np.dtype(dtype)} of shape ({wanted})"
+            f"{name!r} in the state of {_kind(owner)} is {_said(array.dtype)} of shape {array.shape}; it must be "
+            f"{_said(np.dtype(dtype))} of shape ({wanted})"
         )
-    return array.copy()
+    return array
 
 
 def value_of(state: State, name: str, kind: type[T], owner: Any) -> T:
@@ -108,9 +113,14 @@ def value_of(state: State, name: str, kind: type[T], owner: Any) -> T:
     value = state[name]
     if type(value) is not kind:
         raise TypeError(
-            f"{name!r} in the state of {_kind(owner)} is a {type(value).__name__}; it must be a {kind.__name__}"
+            f"{name!r} in the state of {_kind(owner)} is a {type(value).__name__}; it must be of type {kind.__name__}"
         )
     return value
+
+
+def damaged(name: str, owner: Any, why: str = "has entries out of range") -> ValueError:
+    """Return the error of an entry whose type and shape are right and whose content is not."""
+    return ValueError(f"{name!r} in the state of {_kind(owner)} {why}; the state is damaged")
 
 
 def count_of(state: State, name: str, owner: Any, *, at_most: int = LARGEST) -> int:
@@ -148,6 +158,10 @@ def generator_of(state: State, name: str, owner: Any) -> np.random.Generator:
             f"{error!r}"
         ) from None
     return generator
+
+
+def _said(dtype: np.dtype) -> str:
+    return str(dtype) if dtype.names is None else f"records of {len(dtype.names)} fields"
 
 
 def _kind(owner: Any) -> str:

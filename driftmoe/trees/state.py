@@ -7,17 +7,20 @@ pools that answer alike, now and later, have equal states, however much room the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from driftmoe.state import State, check_array, check_names, count_of, damaged, value_of
 from driftmoe.trees.adwin import MAX_BUCKETS, N_ROWS
 from driftmoe.trees.blocks import MAX_CLASS, MAX_CODE
 from driftmoe.trees.nodes import EQUALS, LAST_SEED, LEAF, MULTIWAY, N_LEAVES, N_NODES, NO_ALARM, NONE, NUMERIC
 from driftmoe.trees.storage import ARRAYS, Array, Storage
 
 NUMBERS = ("n_classes", "n_features", "first_tree")
+
+OWNER = "TreePool"
+"""The part, in error messages."""
 
 SAME_ARGUMENTS = "restore the state of a pool that was built with the same arguments"
 
@@ -32,7 +35,7 @@ KEPT = (
 """The arrays of a state. Axis `slots` counts leaves, and the nodes of all trees follow one another."""
 
 
-def state_of(storage: Storage) -> dict[str, Any]:
+def state_of(storage: Storage) -> State:
     """Return the state of the trees, see `TreePool.state`."""
     starts, n_values = storage.value_start[storage.nominal], storage.n_values[storage.nominal]
     slots = [storage.slots_of(tree) for tree in range(len(storage.sizes))]
@@ -58,7 +61,7 @@ def state_of(storage: Storage) -> dict[str, Any]:
         "n_classes": storage.n_classes,
         "n_features": storage.n_features,
         "first_tree": storage.subsets.first,
-        "entropy": int(storage.subsets.entropy) if storage.is_drawing else None,
+        "seed_entropy": int(storage.subsets.entropy) if storage.is_drawing else None,
         "nominal_to_come": sorted(storage.nominal_to_come),
     } | copies
 
@@ -71,29 +74,33 @@ def _forget_leftovers(nodes: np.ndarray, leaves: np.ndarray, class_order: np.nda
     class_order[np.arange(class_order.shape[1]) >= leaves["n_present"][:, np.newaxis]] = 0
 
 
-def restored(storage: Storage, state: Mapping[str, Any]) -> Storage:
+def restored(storage: Storage, state: State) -> Storage:
     """Return a storage with the settings of this one and a state, which `state_of` has returned.
 
     Raises
     ------
+    TypeError
+        If the state is no dict, or an entry is of the wrong type.
     ValueError
-        If an entry is unknown, missing, of the wrong type or shape, or points to what there is not.
+        If an entry is unknown, missing, of the wrong dtype or shape, or points to what there is not.
     """
-    _check_names(state)
-    n_classes, n_features, first_tree = (_checked_integer(state, name) for name in NUMBERS)
+    names = (*NUMBERS, "seed_entropy", "nominal_to_come", *(array.name for array in KEPT))
+    check_names(state, names, OWNER)
+    n_classes, n_features, first_tree = (count_of(state, name, OWNER) for name in NUMBERS)
     if storage.is_drawing:
-        _checked_integer(state, "entropy")
-    elif state["entropy"] is not None:
+        value_of(state, "seed_entropy", int, OWNER)
+    elif state["seed_entropy"] is not None:
         raise ValueError(
-            f"state: entropy={state['entropy']!r} but this pool draws no features; {SAME_ARGUMENTS}"
+            f"'seed_entropy' in the state of {OWNER} is {state['seed_entropy']} and this pool draws no features; "
+            f"{SAME_ARGUMENTS}"
         )
-    nominal_to_come = state["nominal_to_come"]
-    if not isinstance(nominal_to_come, list) or not all(type(column) is int for column in nominal_to_come):
-        raise ValueError(f"state: nominal_to_come={nominal_to_come!r}; it is a list of columns")
+    nominal_to_come = value_of(state, "nominal_to_come", list, OWNER)
+    if not all(type(column) is int for column in nominal_to_come):
+        raise damaged("nominal_to_come", OWNER, f"is {nominal_to_come} and no list of columns")
     _check_arrays(storage, state, n_classes, n_features)
     _check_indices(storage, state, n_classes, n_features)
 
-    new = Storage(storage.rules, storage.subsets.starting_at(first_tree, state["entropy"]))
+    new = Storage(storage.rules, storage.subsets.starting_at(first_tree, state["seed_entropy"]))
     new.n_classes, new.n_features, new.nominal_to_come = n_classes, n_features, set(nominal_to_come)
     for array in KEPT[2:]:
         setattr(new, array.name, state[array.name].astype(array.dtype, order="C"))
@@ -113,36 +120,16 @@ def restored(storage: Storage, state: Mapping[str, Any]) -> Storage:
     return new
 
 
-def _check_names(state: Mapping[str, Any]) -> None:
-    """Raise ValueError unless a state has all entries and no others."""
-    names = [*NUMBERS, "entropy", "nominal_to_come", *(array.name for array in KEPT)]
-    unknown = sorted(set(map(str, state)) - set(names))
-    missing = [name for name in names if name not in state]
-    if unknown or missing:
-        raise ValueError(
-            f"state: unknown entries {unknown}, missing entries {missing}; give what `state()` has returned"
-        )
-
-
-def _checked_integer(state: Mapping[str, Any], name: str) -> int:
-    """Return a number of a state that counts something."""
-    value = state[name]
-    if type(value) is not int or value < 0:
-        raise ValueError(f"state: {name}={value!r}; it is an integer of 0 or more")
-    return value
-
-
-def _check_arrays(storage: Storage, state: Mapping[str, Any], n_classes: int, n_features: int) -> None:
+def _check_arrays(storage: Storage, state: State, n_classes: int, n_features: int) -> None:
     """Raise ValueError unless all arrays have the types and shapes of a pool with this many trees."""
     for array in KEPT:
-        if not isinstance(state[array.name], np.ndarray) or state[array.name].dtype != _packed(array):
-            is_of = getattr(state[array.name], "dtype", type(state[array.name]).__name__)
-            raise ValueError(f"state: {array.name} is of type {is_of}; it is an array of {_packed(array)}")
+        n_axes = len(array.axes) - (array.name == "nodes")
+        check_array(state, array.name, _packed(array), (None,) * n_axes, OWNER)
     n_experts = len(state["trees_of"])
     most = len(storage.rules) if len(storage.rules) > 1 else n_experts
     if n_experts > most:
         raise ValueError(
-            f"state: it has {n_experts} trees but there are settings for {most}; {SAME_ARGUMENTS}"
+            f"the state of {OWNER} has {n_experts} trees and there are settings for {most}; {SAME_ARGUMENTS}"
         )
     n_nodes, n_values = state["n_nodes"], state["n_values"]
     sizes = {
@@ -154,20 +141,16 @@ def _check_arrays(storage: Storage, state: Mapping[str, Any], n_classes: int, n_
     for array in KEPT:
         axes = array.axes[1:] if array.name == "nodes" else array.axes
         shape = tuple(axis if isinstance(axis, int) else sizes[axis] for axis in axes)
-        if state[array.name].shape != shape:
-            raise ValueError(
-                f"state: {array.name} has shape {state[array.name].shape}, and must have {shape} in this pool; "
-                f"{SAME_ARGUMENTS}"
-            )
+        check_array(state, array.name, _packed(array), shape, OWNER)
 
 
-def _check_indices(storage: Storage, state: Mapping[str, Any], n_classes: int, n_features: int) -> None:
+def _check_indices(storage: Storage, state: State, n_classes: int, n_features: int) -> None:
     """Raise ValueError if a number of a state would make a kernel leave its arrays or loop forever."""
     n_nodes, nodes, leaves = state["n_nodes"], state["nodes"], state["leaves"]
     if n_nodes.max(initial=0) > storage.max_nodes or n_nodes.min(initial=1) < 1:
         raise ValueError(
-            f"state: n_nodes from {n_nodes.min()} to {n_nodes.max()}, and this pool allows 1 to {storage.max_nodes}; "
-            f"{SAME_ARGUMENTS}"
+            f"'n_nodes' in the state of {OWNER} is {n_nodes.min()} to {n_nodes.max()} and this pool allows 1 to "
+            f"{storage.max_nodes}; {SAME_ARGUMENTS}"
         )
     number = _joined([np.arange(n) for n in n_nodes])
     last = np.repeat(n_nodes, n_nodes) - 1
@@ -201,7 +184,7 @@ def _check_indices(storage: Storage, state: Mapping[str, Any], n_classes: int, n
     }
     for name, is_sound in sound.items():
         if not is_sound:
-            raise ValueError(f"state: {name} has entries out of range; the state is damaged")
+            raise damaged(name, OWNER)
 
 
 def _all_below(array: np.ndarray, bound: int) -> bool:

@@ -215,33 +215,31 @@ def without(name):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (without("moments"), r"missing entries \['moments'\]"),
-        (lambda state: state | {"colour": 3}, r"unknown entries \['colour'\]"),
-        (changed("n_classes", lambda n: -1), "n_classes=-1; it is an integer of 0 or more"),
-        (changed("n_features", float), "n_features=5.0"),
-        (changed("n_classes", lambda n: n + 1), "class_stats has shape"),
-        (changed("entropy", lambda _: 3), "this pool draws no features"),
-        (changed("nominal_to_come", lambda _: [0.5]), r"nominal_to_come=\[0.5\]"),
-        (changed("moments", lambda a: a.astype(np.float32)), "moments is of type float32"),
-        (changed("moments", lambda a: a.tolist()), "moments is of type list"),
-        (changed("nodes", lambda a: a["kind"]), "nodes is of type int32"),
-        (changed("leaves", lambda a: a[:-1]), "leaves has shape"),
-        (changed("is_used", lambda a: a[:, :-1]), "is_used has shape"),
-        (changed("trees_of", lambda a: a[:2]), "n_nodes has shape"),
-        (changed("n_nodes", lambda a: at(a, 0, 0)), "nodes has shape"),
-        (changed("nodes", lambda a: first(a, "kind", 9)), "nodes has entries"),
-        (changed("nodes", lambda a: first(a, "first_child", 0)), "nodes has entries"),
-        (changed("nodes", lambda a: first(a, "first_child", 10**6)), "nodes has entries"),
-        (changed("nodes", lambda a: first(a, "next_sibling", 10**6)), "nodes has entries"),
-        (changed("nodes", lambda a: first(a, "feature", 5)), "nodes has entries"),
-        (changed("leaves", lambda a: first(a, "node", 0)), "leaves has entries"),
-        (changed("leaves", lambda a: first(a, "n_present", 4)), "leaves has entries"),
-        (changed("class_order", lambda a: at(a, (0, 0), 3)), "class_order has entries"),
-        (changed("arrivals", lambda a: at(a, (0, 0, 0), 4)), "arrivals has entries"),
-        (changed("arrivals", lambda a: at(a, (0, 0, 1), -1)), "arrivals has entries"),
-        (changed("nominal", lambda a: at(a, 0, 5)), "nominal has entries"),
-        (changed("n_values", lambda a: at(at(a, 0, 4), 3, 0)), "n_values has entries"),
-        (changed("trees_of", lambda a: at(a, (0, 0), 1)), "trees_of has entries"),
+        (without("moments"), r"lacks 'moments'; it must have the entries"),
+        (lambda state: state | {"colour": 3}, r"has unknown 'colour'"),
+        (changed("n_classes", lambda n: -1), "'n_classes' in the state of TreePool is -1; it must be 0 or more"),
+        (changed("n_classes", lambda n: n + 1), r"'class_stats' .* of shape"),
+        (changed("seed_entropy", lambda _: 3), "this pool draws no features"),
+        (changed("nominal_to_come", lambda _: [0.5]), r"'nominal_to_come' .* is \[0.5\] and no list of columns"),
+        (changed("moments", lambda a: a.astype(np.float32)), "'moments' in the state of TreePool is float32"),
+        (changed("nodes", lambda a: a["kind"]), "'nodes' in the state of TreePool is int32"),
+        (changed("leaves", lambda a: a[:-1]), "'leaves' .* of shape"),
+        (changed("is_used", lambda a: a[:, :-1]), "'is_used' .* of shape"),
+        (changed("trees_of", lambda a: a[:2]), "'n_nodes' .* of shape"),
+        (changed("n_nodes", lambda a: at(a, 0, 0)), "'nodes' .* of shape"),
+        (changed("nodes", lambda a: first(a, "kind", 9)), "\'nodes\' in the state of TreePool has entries"),
+        (changed("nodes", lambda a: first(a, "first_child", 0)), "\'nodes\' in the state of TreePool has entries"),
+        (changed("nodes", lambda a: first(a, "first_child", 10**6)), "\'nodes\' in the state of TreePool has entries"),
+        (changed("nodes", lambda a: first(a, "next_sibling", 10**6)), "\'nodes\' in the state of TreePool has entries"),
+        (changed("nodes", lambda a: first(a, "feature", 5)), "\'nodes\' in the state of TreePool has entries"),
+        (changed("leaves", lambda a: first(a, "node", 0)), "\'leaves\' in the state of TreePool has entries"),
+        (changed("leaves", lambda a: first(a, "n_present", 4)), "\'leaves\' in the state of TreePool has entries"),
+        (changed("class_order", lambda a: at(a, (0, 0), 3)), "\'class_order\' in the state of TreePool has entries"),
+        (changed("arrivals", lambda a: at(a, (0, 0, 0), 4)), "\'arrivals\' in the state of TreePool has entries"),
+        (changed("arrivals", lambda a: at(a, (0, 0, 1), -1)), "\'arrivals\' in the state of TreePool has entries"),
+        (changed("nominal", lambda a: at(a, 0, 5)), "\'nominal\' in the state of TreePool has entries"),
+        (changed("n_values", lambda a: at(at(a, 0, 4), 3, 0)), "\'n_values\' in the state of TreePool has entries"),
+        (changed("trees_of", lambda a: at(a, (0, 0), 1)), "\'trees_of\' in the state of TreePool has entries"),
     ],
 )  # fmt: skip
 def test_a_damaged_state_is_refused_by_name_and_leaves_no_trace(damage, message):
@@ -257,11 +255,10 @@ def test_a_damaged_state_is_refused_by_name_and_leaves_no_trace(damage, message)
 @pytest.mark.parametrize(
     ("given", "taken", "message"),
     [
-        ("monitors", "plain", "n_nodes has shape"),
-        ("plain", "drift alone", "experts has shape"),
-        ("plain", "monitors", "n_nodes has shape"),
-        ("plain", "bounded", "this pool allows 1 to 9"),
-        ("plain", "features drawn", "entropy=None"),
+        ("monitors", "plain", "'n_nodes' .* of shape"),
+        ("plain", "drift alone", "'experts' .* of shape"),
+        ("plain", "monitors", "'n_nodes' .* of shape"),
+        ("plain", "bounded", "and this pool allows 1 to 9"),
         ("features drawn", "nominal columns", "draws no features"),
     ],
 )
@@ -275,8 +272,28 @@ def test_the_state_of_a_pool_with_other_settings_is_refused(given, taken, messag
 
 def test_a_state_of_more_trees_than_there_are_settings_for_is_refused():
     pool = TreePool(2, delta=[0.1, 0.2])
-    with pytest.raises(ValueError, match="it has 3 trees but there are settings for 2"):
+    with pytest.raises(ValueError, match="has 3 trees and there are settings for 2"):
         pool.restore(learnt("plain").state())
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "message"),
+    [
+        ("n_features", 5.0, "'n_features' in the state of TreePool is a float; it must be of type int"),
+        ("moments", [0.0], "'moments' in the state of TreePool is a list; it must be an array"),
+        (
+            "seed_entropy",
+            None,
+            "'seed_entropy' in the state of TreePool is a NoneType; it must be of type int",
+        ),
+    ],
+)
+def test_an_entry_of_another_type_is_refused(name, wrong, message):
+    pool = built("features drawn")
+    with pytest.raises(TypeError, match=message):
+        pool.restore(pool.state() | {name: wrong})
+    with pytest.raises(TypeError, match="the state of TreePool is a NoneType; give the dict that"):
+        pool.restore(None)
 
 
 def test_windows_out_of_range_are_refused():
@@ -284,5 +301,5 @@ def test_windows_out_of_range_are_refused():
     for name in ("n_rows", "n_buckets"):
         damaged = copy.deepcopy(state)
         damaged["windows"][name] = 99
-        with pytest.raises(ValueError, match="windows has entries"):
+        with pytest.raises(ValueError, match="'windows' in the state of TreePool has entries"):
             built("monitors").restore(damaged)
