@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from inspect import signature
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from river import base
@@ -86,6 +88,47 @@ class OfParts(OneAtATime):
         if include_attributes:
             new.restore(self.state())
         return new
+
+    def save(self, path: str | os.PathLike[str], *, compress: bool = False, pickle_experts: bool = False) -> Path:
+        """Save the model to one file; see `driftmoe.save`."""
+        from driftmoe import saving  # it knows all models, and this is their base
+
+        return saving.save(self, path, compress=compress, pickle_experts=pickle_experts)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, trust_pickle: bool = False) -> Self:
+        """Load a model of this class from a file; see `driftmoe.load`."""
+        from driftmoe import saving
+
+        return cls._checked_class(saving.load(path, trust_pickle=trust_pickle), os.fspath(path))
+
+    def to_bytes(self, *, compress: bool = False, pickle_experts: bool = False) -> bytes:
+        """Return the model as the bytes of its file; see `driftmoe.save`."""
+        from driftmoe import saving
+
+        return saving.to_bytes(self, compress=compress, pickle_experts=pickle_experts)
+
+    @classmethod
+    def from_bytes(cls, content: bytes, *, trust_pickle: bool = False) -> Self:
+        """Return the model of the bytes of a file; see `driftmoe.load`."""
+        from driftmoe import saving
+
+        return cls._checked_class(saving.from_bytes(content, trust_pickle=trust_pickle), "the file")
+
+    @classmethod
+    def _checked_class(cls, model: Any, where: str) -> Self:
+        if type(model) is not cls:
+            raise ValueError(f"{where}: holds a {type(model).__name__}, not a {cls.__name__}; use driftmoe.load")
+        return model
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the model: its class, its arguments and all that it has learnt, as hexadecimal text.
+
+        Equal models have equal digests, in every process and on every processor.
+        """
+        from driftmoe import saving
+
+        return saving.digest(self)
 
     def _arguments(self) -> dict[str, str]:
         """Return the arguments that a state hangs on, as text."""
