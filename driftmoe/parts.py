@@ -89,7 +89,9 @@ class OfParts(OneAtATime):
             new.restore(self.state())
         return new
 
-    def save(self, path: str | os.PathLike[str], *, compress: bool = False, pickle_experts: bool = False) -> Path:
+    def save(
+        self, path: str | os.PathLike[str], *, compress: bool = False, pickle_experts: bool = False
+    ) -> Path:
         """Save the model to one file; see `driftmoe.save`."""
         from driftmoe import saving  # it knows all models, and this is their base
 
@@ -118,7 +120,9 @@ class OfParts(OneAtATime):
     @classmethod
     def _checked_class(cls, model: Any, where: str) -> Self:
         if type(model) is not cls:
-            raise ValueError(f"{where}: holds a {type(model).__name__}, not a {cls.__name__}; use driftmoe.load")
+            raise ValueError(
+                f"{where}: holds a {type(model).__name__}, not a {cls.__name__}; use driftmoe.load"
+            )
         return model
 
     def digest(self) -> str:

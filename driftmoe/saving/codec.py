@@ -70,6 +70,24 @@ def _float(kept: str) -> float:
     return float(kept)
 
 
+def _with_fold(value: dt.time | dt.datetime) -> list[Any]:
+    return [value.isoformat(), value.fold]
+
+
+def _folded(kind: type[Any]) -> Callable[[Any], Any]:
+    def read(kept: Any) -> Any:
+        text, fold = kept
+        return kind.fromisoformat(_text(str)(text)).replace(fold=fold)
+
+    return read
+
+
+def _integers(kept: Any, n: int) -> list[int]:
+    if not isinstance(kept, list) or len(kept) != n or any(type(one) is not int for one in kept):
+        raise ValueError(f"no list of {n} integers")
+    return kept
+
+
 KINDS: dict[str, Kind] = {
     "$float": Kind(float, str, _text(_float)),
     "$bytes": Kind(
@@ -82,8 +100,8 @@ KINDS: dict[str, Kind] = {
     "$fraction": Kind(Fraction, str, _text(Fraction)),
     "$uuid": Kind(UUID, str, _text(UUID)),
     "$date": Kind(dt.date, dt.date.isoformat, _text(dt.date.fromisoformat)),
-    "$time": Kind(dt.time, dt.time.isoformat, _text(dt.time.fromisoformat)),
-    "$datetime": Kind(dt.datetime, dt.datetime.isoformat, _text(dt.datetime.fromisoformat)),
+    "$time": Kind(dt.time, _with_fold, _folded(dt.time)),
+    "$datetime": Kind(dt.datetime, _with_fold, _folded(dt.datetime)),
     "$timedelta": Kind(
         dt.timedelta,
         lambda value: [value.days, value.seconds, value.microseconds],
@@ -93,12 +111,6 @@ KINDS: dict[str, Kind] = {
 """Tag -> type of values that are kept as one piece of text or a list of integers."""
 
 _TAGS = {kind.type: tag for tag, kind in KINDS.items()}
-
-
-def _integers(kept: Any, n: int) -> list[int]:
-    if not isinstance(kept, list) or len(kept) != n or any(type(one) is not int for one in kept):
-        raise ValueError(f"no list of {n} integers")
-    return kept
 
 
 class Encoded(NamedTuple):
@@ -233,8 +245,8 @@ class _Encoder:
         if self._pickling:
             return {"$pickle": base64.b64encode(pickle.dumps(value, protocol=5)).decode("ascii")}
         raise TypeError(
-            f"{value!r:.80} ({_place(path)}) is of type {kind.__module__}.{kind.__qualname__}, which cannot be described "
-            "without code; use text, numbers, bytes, dates or tuples of these"
+            f"{value!r:.80} ({_place(path)}) is of type {kind.__module__}.{kind.__qualname__}, which cannot be "
+            "described without code; use text, numbers, bytes, dates or tuples of these"
         )
 
     def _items(self, values: Any, path: tuple[str, ...]) -> list[Any]:
@@ -250,7 +262,7 @@ class _Encoder:
             return {"$record": [self._fields(array, path), list(array.shape)]}
         if array.dtype.kind not in SHAPED or array.dtype.hasobject:
             raise TypeError(f"{_place(path)} is an array of {array.dtype}; numbers and bools can be kept")
-        kept = np.ascontiguousarray(narrowed(array.astype(array.dtype.newbyteorder("<"), copy=False)))
+        kept = np.asarray(narrowed(array.astype(array.dtype.newbyteorder("<"), copy=False)), order="C")
         content = (kept.dtype.str, kept.shape, kept.tobytes())
         name = self._names.setdefault(content, ".".join(path))
         self.arrays.setdefault(name, kept)
@@ -264,7 +276,7 @@ class _Encoder:
         return [
             [
                 name,
-                self._array(np.ascontiguousarray(array[name]), (*path, name)),
+                self._array(np.asarray(array[name], order="C"), (*path, name)),
                 list(array.dtype[name].shape),
             ]
             for name in names

@@ -68,7 +68,7 @@ def digest_of(document: Any, arrays: Mapping[str, np.ndarray]) -> str:
     for name in sorted(arrays):
         array = arrays[name]
         found.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode("utf-8", "surrogatepass"))
-        found.update(np.ascontiguousarray(array).data if array.size else b"")
+        found.update(np.asarray(array, order="C").data if array.size else b"")
     return found.hexdigest()
 
 
@@ -160,8 +160,8 @@ def _check_format(document: Any) -> None:
         raise ValueError("no model: the document has no version of its format")
     if document["format"] > FORMAT:
         raise ValueError(
-            f"the file has format {document['format']}, written by driftmoe {document.get('version')}; this version reads "
-            f"formats up to {FORMAT}: install that version, or a newer one"
+            f"the file has format {document['format']}, written by driftmoe {document.get('version')}; this version "
+            f"reads formats up to {FORMAT}: install that version, or a newer one"
         )
     if document["format"] < 1 or set(document) != ENTRIES or not isinstance(document["version"], str):
         raise ValueError(f"the file is damaged: its document has the entries {', '.join(map(str, document))}")
