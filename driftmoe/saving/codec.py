@@ -246,7 +246,7 @@ class _Encoder:
             return {"$pickle": base64.b64encode(pickle.dumps(value, protocol=5)).decode("ascii")}
         raise TypeError(
             f"{value!r:.80} ({_place(path)}) is of type {kind.__module__}.{kind.__qualname__}, which cannot be "
-            "described without code; use text, numbers, bytes, dates or tuples of these"
+            "described without code; use text, numbers, bytes, dates or tuples of these, or save with pickle_experts=True"
         )
 
     def _items(self, values: Any, path: tuple[str, ...]) -> list[Any]:
