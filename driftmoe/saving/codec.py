@@ -4,10 +4,11 @@ A state (see `driftmoe.state`) is a tree of dicts and lists with arrays, numbers
 `encoded` splits it into a *document*, which JSON can hold, and named arrays. `decoded` puts it together again. What
 JSON has no word for is a *tagged value*, a dict of one entry whose name begins with `$`:
 
-    {"$tuple": [1, "a"]}    {"$bytes": "AP8="}    {"$float": "nan"}    {"$array": ["mixture.trust", "<f8"]}
+    {"$tuple": [1, "a"]}    {"$bytes": "AP8="}    {"$float": "nan"}    {"$array": "<f8"}    {"$full": ["<f4", [9], 1.0]}
 
-Equal states give equal documents and arrays. Integers are kept in the narrowest type that holds them, and equal arrays
-once: the document says what they were.
+An array has the name of its place in the state (`mixture.trust`). Equal states give equal documents and arrays.
+Integers are kept in the narrowest type that holds them, equal arrays once (`$same`), and arrays of one number as that
+number (`$full`); the document says what they were.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ import numpy as np
 
 MAX_DEPTH = 64
 """Greatest depth of a document. A state has about ten levels; a label of nested tuples adds its own."""
+
+MAX_FULL = 1 << 22
+"""Greatest number of entries, in all, of arrays that are kept as one number: a small file cannot claim all memory."""
 
 INTEGERS = tuple(np.dtype(name) for name in ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8"))
 """Types of integers, the narrowest first."""
@@ -218,6 +222,7 @@ class _Encoder:
     def __init__(self, objects: Mapping[str, type], pickling: bool) -> None:
         self._objects, self._pickling = {kind: name for name, kind in objects.items()}, pickling
         self.arrays: dict[str, np.ndarray] = {}
+        self._n_full = 0
         self._names: dict[tuple[str, tuple[int, ...], bytes], str] = {}
 
     def write(self, value: Any, path: tuple[str, ...]) -> Any:
@@ -246,7 +251,8 @@ class _Encoder:
             return {"$pickle": base64.b64encode(pickle.dumps(value, protocol=5)).decode("ascii")}
         raise TypeError(
             f"{value!r:.80} ({_place(path)}) is of type {kind.__module__}.{kind.__qualname__}, which cannot be "
-            "described without code; use text, numbers, bytes, dates or tuples of these, or save with pickle_experts=True"
+            "described without code; use text, numbers, bytes, dates or tuples of these, or save with "
+            "pickle_experts=True"
         )
 
     def _items(self, values: Any, path: tuple[str, ...]) -> list[Any]:
@@ -262,11 +268,30 @@ class _Encoder:
             return {"$record": [self._fields(array, path), list(array.shape)]}
         if array.dtype.kind not in SHAPED or array.dtype.hasobject:
             raise TypeError(f"{_place(path)} is an array of {array.dtype}; numbers and bools can be kept")
-        kept = np.asarray(narrowed(array.astype(array.dtype.newbyteorder("<"), copy=False)), order="C")
-        content = (kept.dtype.str, kept.shape, kept.tobytes())
-        name = self._names.setdefault(content, ".".join(path))
-        self.arrays.setdefault(name, kept)
-        return {"$array": [name, array.dtype.newbyteorder("<").str]}
+        little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        code = little.dtype.str
+        if (number := self._only_number(little)) is not None:
+            return {"$full": [code, list(array.shape), number]}
+        kept = np.asarray(narrowed(little), order="C")
+        own = ".".join(path)
+        name = self._names.setdefault((kept.dtype.str, kept.shape, kept.tobytes()), own)
+        if name != own:
+            return {"$same": [code, name]}
+        self.arrays[own] = kept
+        return {"$array": code}
+
+    def _only_number(self, array: np.ndarray) -> bool | int | float | None:
+        """Return the finite number that all entries are, bit for bit, or `None`."""
+        if (
+            not 1 < array.size <= MAX_FULL - self._n_full
+            or array.tobytes() != array.flat[0].tobytes() * array.size
+        ):
+            return None
+        number: bool | int | float = array.flat[0].item()
+        if not math.isfinite(number):
+            return None
+        self._n_full += array.size
+        return number
 
     def _fields(self, array: np.ndarray, path: tuple[str, ...]) -> list[Any]:
         names = array.dtype.names or ()
@@ -289,6 +314,7 @@ class _Decoder:
     ) -> None:
         self._arrays, self._objects, self._unpickling = arrays, objects, unpickling
         self.used: set[str] = set()
+        self._n_full = 0
 
     def read(self, value: Any, path: tuple[str, ...]) -> Any:
         if len(path) > MAX_DEPTH:
@@ -314,10 +340,14 @@ class _Decoder:
             return kind.read(kept)
         if tag == "$pickle":
             return self._unpickled(kept)
+        if tag == "$array":
+            return self._array(kept, ".".join(path))
         if not isinstance(kept, list):
             raise ValueError(f"{tag} has a {type(kept).__name__} in the place of a list")
-        if tag == "$array":
-            return self._array(kept)
+        if tag == "$same":
+            return self._array(*kept)
+        if tag == "$full":
+            return self._full(*kept)
         if tag == "$record":
             return self._record(kept, path)
         items = [self.read(one, (*path, str(i))) for i, one in enumerate(kept)]
@@ -345,13 +375,10 @@ class _Decoder:
             )
         return pickle.loads(base64.b64decode(_text(str)(kept).encode("ascii"), validate=True))
 
-    def _array(self, kept: list[Any]) -> np.ndarray:
-        name, code = kept
+    def _array(self, code: Any, name: Any) -> np.ndarray:
         if name not in self._arrays:
             raise ValueError(f"array {name!r} is missing")
-        array, dtype = self._arrays[name], np.dtype(_text(str)(code))
-        if dtype.kind not in SHAPED or dtype.hasobject:
-            raise ValueError(f"an array of {dtype}")
+        array, dtype = self._arrays[name], _dtype(code)
         self.used.add(name)
         if array.dtype != dtype and not (array.dtype in INTEGERS and dtype in INTEGERS):
             raise ValueError(f"array {name!r} is of {array.dtype}, which is no {dtype}")
@@ -359,6 +386,13 @@ class _Decoder:
         if array.dtype != narrowed(widened).dtype:
             raise ValueError(f"array {name!r} of {dtype} is not kept as {array.dtype}")
         return widened
+
+    def _full(self, code: Any, shape: Any, number: Any) -> np.ndarray:
+        _integers(shape, len(shape))
+        self._n_full += math.prod(shape)
+        if min(shape, default=0) < 0 or self._n_full > MAX_FULL or type(number) not in (bool, int, float):
+            raise ValueError(f"an array of shape {shape} and of {number!r} alone")
+        return np.full(shape, number, _dtype(code))
 
     def _record(self, kept: list[Any], path: tuple[str, ...]) -> np.ndarray:
         fields, shape = kept
@@ -376,6 +410,13 @@ class _Decoder:
         for name, (column, _) in columns.items():
             array[name] = column
         return array
+
+
+def _dtype(code: Any) -> np.dtype:
+    dtype = np.dtype(_text(str)(code))
+    if dtype.kind not in SHAPED or dtype.hasobject:
+        raise ValueError(f"an array of {dtype}")
+    return dtype
 
 
 def narrowed(array: np.ndarray) -> np.ndarray:

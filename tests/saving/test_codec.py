@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from driftmoe.routing import TopK, WithNull
+from driftmoe.saving import codec
 from driftmoe.saving.codec import MAX_DEPTH, as_json, decoded, encoded, from_json, narrowed
 
 OF_JSON = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
@@ -76,7 +77,7 @@ def test_dicts_keep_their_names_and_their_order(names):
     "value",
     [
         {"$tuple": 1},
-        {"a": {"$array": ["a", "<f8"]}},
+        {"a": {"$array": "<f8"}},
         [True, 1, 1.0, "1"],
         frozenset({(1, "a"), None}),
         {3, 1},
@@ -134,6 +135,27 @@ def test_equal_arrays_are_kept_once():
     assert back["b"][0] == 0
 
 
+def test_arrays_of_one_number_are_kept_as_that_number():
+    arrays = {
+        "ones": np.ones((3, 4), np.float32),
+        "minus": np.full(3, -0.0),
+        "nan": np.full(3, np.nan),
+        "one": np.ones(1),
+    }
+    document, kept = encoded(arrays)
+    assert document["ones"] == {"$full": ["<f4", [3, 4], 1.0]}
+    assert set(kept) == {"nan", "one"}
+    assert same(there_and_back(arrays), arrays)
+
+
+def test_there_is_a_bound_on_what_one_number_may_claim(monkeypatch):
+    monkeypatch.setattr(codec, "MAX_FULL", 10)
+    arrays = {"a": np.zeros(6), "b": np.ones(6), "c": np.ones(4)}
+    kept = encoded(arrays).arrays
+    assert set(kept) == {"b"}
+    assert same(there_and_back(arrays), arrays)
+
+
 def test_objects_of_known_classes_are_built_from_their_arguments():
     policy = WithNull(TopK(2, renorm=False), n_null=3)
     objects = {"TopK": TopK, "WithNull": WithNull}
@@ -179,12 +201,18 @@ ARRAYS = {"a": np.arange(3, dtype=np.uint8)}
 @pytest.mark.parametrize(
     ("document", "message"),
     [
-        ({"$array": ["b", "<i8"]}, "array 'b' is missing"),
-        ({"$array": ["a"]}, "not enough values"),
-        ({"$array": ["a", "|O"]}, "an array of object"),
-        ({"$array": ["a", "<f8"]}, "is of uint8, which is no float64"),
-        ({"$array": ["a", 3]}, "in the place of text"),
-        ({"$array": "a"}, "a str in the place of a list"),
+        ({"b": {"$array": "<i8"}}, "array 'b' is missing"),
+        ({"$same": ["<i8", "b"]}, "array 'b' is missing"),
+        ({"$same": ["<i8"]}, "missing 1 required positional argument"),
+        ({"a": {"$array": "|O"}}, "an array of object"),
+        ({"a": {"$array": "<f8"}}, "is of uint8, which is no float64"),
+        ({"a": {"$array": 3}}, "in the place of text"),
+        ({"$full": "a"}, "a str in the place of a list"),
+        ({"$full": ["<f8", [-1], 1.0]}, r"an array of shape \[-1\]"),
+        ({"$full": ["<f8", [2**20, 2**20], 1.0]}, "and of 1.0 alone"),
+        ({"$full": ["<f8", [2], "1"]}, "and of '1' alone"),
+        ({"$full": ["<f8", [1.5], 1]}, "no list of 1 integers"),
+        ({"$full": ["|u1", [2], 300]}, "300"),
         ({"$nosuch": []}, "unknown kind of value"),
         ({"$tuple": [], "b": 1}, "stands alone"),
         ({"$float": "1"}, "is not nan"),
@@ -193,7 +221,7 @@ ARRAYS = {"a": np.arange(3, dtype=np.uint8)}
         ({"$dict": [[1]]}, "dictionary update"),
         ({"$dict": [[[], 1]]}, "unhashable"),
         ({"$timedelta": [1, 2]}, "no list of 3 integers"),
-        ({"$record": [[["x", {"$array": ["a", "<i8"]}, []]], [2]]}, "not of shape"),
+        ({"$record": [[["x", {"$same": ["<i8", "a"]}, []]], [2]]}, "not of shape"),
         ([], "belongs to nothing"),
     ],
 )
@@ -205,7 +233,7 @@ def test_a_document_without_meaning_is_refused(document, message):
 def test_an_array_that_is_wider_than_it_need_be_is_refused():
     """Each state has one form, so that equal models have equal files."""
     with pytest.raises(ValueError, match="is not kept as uint16"):
-        decoded({"$array": ["a", "<i8"]}, {"a": np.arange(3, dtype=np.uint16)})
+        decoded({"a": {"$array": "<i8"}}, {"a": np.arange(3, dtype=np.uint16)})
 
 
 @pytest.mark.parametrize("text", ['{"a": 1, "a": 2}', "[NaN]", "[1e999999", "[" * 100_000, "", "1" * 10_000])

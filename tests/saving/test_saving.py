@@ -74,7 +74,7 @@ NAMES = ["text", 7, 7.5, ("a", 1), b"\xff"]
 
 def test_names_labels_and_values_come_back_as_they_were():
     model = DriftMoEClassifier("moe-data", **SMALL)
-    labels = ["a", 1, 2.5, ("b", (None, 3)), b"c", False, Decimal("1.0"), frozenset({1, "x"})]
+    labels = ["a", 1, 2.5, ("b", (None, 3)), b"c", False, Decimal("1.5"), frozenset({1, "x"})]
     for i in range(40):
         model.learn_one(
             {name: float(i % 3) for name in NAMES if name is not None} | {"colour": "rb"[i % 2]},
