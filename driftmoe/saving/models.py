@@ -18,7 +18,7 @@ from driftmoe.classifier import DriftMoEClassifier
 from driftmoe.models import POLICIES
 from driftmoe.nn.classifier import NeuralMoEClassifier
 from driftmoe.parts import OfParts
-from driftmoe.saving.codec import decoded, encoded
+from driftmoe.saving.codec import Encoded, decoded, encoded
 from driftmoe.saving.files import digest_of
 from driftmoe.state import State, check_names
 from driftmoe.trees import HoeffdingTreeClassifier
@@ -102,7 +102,7 @@ CLASSIFIERS: dict[str, type[OfParts]] = {
 }
 """Name -> class of our models."""
 
-ARGUMENTS: dict[str, type] = {**POLICIES, "HoeffdingTreeClassifier": HoeffdingTreeClassifier}
+ARGUMENTS: dict[str, Any] = {**POLICIES, "HoeffdingTreeClassifier": HoeffdingTreeClassifier}
 """Name -> class of the objects that arguments may be."""
 
 
@@ -124,25 +124,23 @@ def described(model: Any, arrays: Arrays, prefix: str = "", *, pickling: bool = 
             ],
         }
 
-    def kept(value: Any, part: str) -> tuple[Any, Arrays]:
-        return encoded(value, prefix + part, objects=ARGUMENTS, pickling=pickling)
+    def kept(value: Any, part: str) -> Encoded:
+        found = encoded(value, prefix + part, objects=ARGUMENTS, pickling=pickling)
+        arrays.update(found.arrays)
+        return found
 
     if CLASSIFIERS.get(name) is type(model):
-        state = model.state()
-        document = {"class": name, "arguments": kept(_arguments(model), "arguments").document, "parts": {}}
-        state["arguments"] = kept(state["arguments"], "arguments").document
-        for part, of_part in state.items():
+        model.check_unchanged("saved")
+        document = {"class": name, "arguments": kept(_arguments(model), "own").document, "parts": {}}
+        for part, of_part in model.state().items():
             encoded_part = kept(of_part, part)
-            arrays.update(encoded_part.arrays)
             document["parts"][part] = {"digest": digest_of(*encoded_part), "state": encoded_part.document}
         return document
     if name in TRANSFORMERS and TRANSFORMERS[name].type is type(model):
-        if getattr(model, "window_size", None) is not None:
-            raise TypeError(
-                f"{name}(window_size={model.window_size}) cannot be described without code; leave it out"
-            )
-        state, _ = kept(TRANSFORMERS[name].state(model), "state")
-        return {"class": name, "arguments": kept(_arguments(model), "arguments").document, "state": state}
+        if (window := getattr(model, "window_size", None)) is not None:
+            raise TypeError(f"{name}(window_size={window}) cannot be described without code; leave it out")
+        state = kept(TRANSFORMERS[name].state(model), "state").document
+        return {"class": name, "arguments": kept(_arguments(model), "own").document, "state": state}
     raise TypeError(
         f"a {type(model).__module__}.{name} cannot be described without code; what can be: "
         f"{', '.join([*CLASSIFIERS, *TRANSFORMERS])}, and pipelines of these"
@@ -177,12 +175,12 @@ def rebuilt(
 
         if name in CLASSIFIERS:
             check_names(document, ("class", "arguments", "parts"), "the document of a model")
-            model = CLASSIFIERS[name](**read(document["arguments"], "arguments"))
+            model = CLASSIFIERS[name](**read(document["arguments"], "own"))
             model.restore({part: read(kept["state"], part) for part, kept in document["parts"].items()})
             return model
         if name in TRANSFORMERS:
             check_names(document, ("class", "arguments", "state"), "the document of a transformer")
-            arguments = read(document["arguments"], "arguments")
+            arguments = read(document["arguments"], "own")
             positional = arguments.pop("keys", ())
             transformer = TRANSFORMERS[name].type(*positional, **arguments)
             TRANSFORMERS[name].restore(transformer, read(document["state"], "state"))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from decimal import Decimal
 
+import commands
 import pytest
 from places import ENVIRONMENT
 from river import compose, naive_bayes, preprocessing
@@ -193,6 +194,75 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
         DriftMoEClassifier(seed=1).save(file)
     assert file.read_bytes() == before
     assert os.listdir(tmp_path) == ["m"]
+
+
+KILLED = """
+import os, random, signal, sys, time
+from pathlib import Path
+from benchmarks import faults
+from driftmoe import DriftMoEClassifier, load, save
+
+model, samples, digests = DriftMoEClassifier("moe-data", n_experts=2, hidden=(4,), seed=1), faults.growing(400), set()
+for i, (x, y) in enumerate(samples):
+    model.learn_one(x, y)
+    if i % 5 == 0:
+        digests.add(model.digest())
+n_found, rng = 0, random.Random(1)
+for trial in range(40):
+    if not (child := os.fork()):
+        model = DriftMoEClassifier("moe-data", n_experts=2, hidden=(4,), seed=1)
+        for i, (x, y) in enumerate(samples):
+            model.learn_one(x, y)
+            if i % 5 == 0:
+                save(model, "model.moe", compress=trial % 2 == 1)
+        os._exit(0)
+    time.sleep(rng.uniform(0.0, 0.25))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    if Path("model.moe").exists():
+        n_found += 1
+        assert load("model.moe").digest() in digests
+save(model, "model.moe")
+# What a process leaves that is killed before it holds a lock is deleted after a minute.
+print(n_found, [name for name in os.listdir() if not name.startswith(".driftmoe-part-")])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_whenever_a_process_is_killed_the_file_is_a_model_that_existed(tmp_path):
+    done = commands.python("-c", KILLED, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    n_found, files = done.stdout.split(maxsplit=1)
+    assert int(n_found) > 30
+    assert files == "['model.moe']\n"
+
+
+LIMITED = """
+import resource
+from driftmoe import DriftMoEClassifier
+DriftMoEClassifier("moe-data", n_experts=2, hidden=(4,), seed=1).save("model.moe")
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+DriftMoEClassifier(seed=1).save("model.moe")
+"""
+
+
+def test_a_disk_that_fills_up_leaves_the_old_file(tmp_path):
+    pytest.importorskip("resource")
+    done = commands.python("-c", LIMITED, cwd=tmp_path)
+    assert done.returncode == 1
+    assert (
+        "the model is not saved; a file of this name, if there was one, is as it was: 'model.moe'"
+        in done.stderr
+    )
+    assert os.listdir(tmp_path) == ["model.moe"]
+    assert driftmoe.load(tmp_path / "model.moe").n_experts == 2
+
+
+def test_an_argument_that_was_changed_is_named():
+    model = DriftMoEClassifier("moe-data", **SMALL)
+    model.top_k = 1
+    with pytest.raises(ValueError, match=r"an attribute has changed: what is saved .* top_k=1"):
+        model.to_bytes()
 
 
 def test_a_digest_hangs_on_arguments_and_on_each_sample():
