@@ -8,8 +8,9 @@ TYPE_CHECKING = False  # as in `typing`, which takes longer to import than this 
 
 if TYPE_CHECKING:
     from driftmoe.classifier import DriftMoEClassifier
+    from driftmoe.saving import load, save
 
-__all__ = ["DriftMoEClassifier"]
+__all__ = ["DriftMoEClassifier", "load", "save"]
 __version__: str
 
 if not TYPE_CHECKING:  # otherwise a type checker would accept any name
@@ -23,7 +24,8 @@ if not TYPE_CHECKING:  # otherwise a type checker would accept any name
         if name == "__version__":
             found = version("driftmoe")
         elif name in __all__:
-            found = getattr(import_module("driftmoe.classifier"), name)
+            module = "driftmoe.classifier" if name == "DriftMoEClassifier" else "driftmoe.saving"
+            found = getattr(import_module(module), name)
         elif not name.startswith("_") and find_spec(f"driftmoe.{name}"):
             return import_module(f"driftmoe.{name}")
         else:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from inspect import signature
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from river import base
 
+import driftmoe
 from driftmoe.memory import n_bytes
 from driftmoe.state import State, check_names, restored, value_of
 from driftmoe.transaction import OneAtATime, learning
@@ -19,6 +22,7 @@ class OfParts(OneAtATime):
     """A model of parts. A subclass names them in `PARTS`, and its `_new_parts` builds them from its arguments.
 
     The part called `name` is the attribute `_name`. Only the state of the parts is pickled, and the other attributes.
+    `driftmoe.saving` knows all models, and is imported when a model is saved.
     """
 
     PARTS: ClassVar[tuple[str, ...]]
@@ -87,10 +91,49 @@ class OfParts(OneAtATime):
             new.restore(self.state())
         return new
 
+    def save(
+        self, path: str | os.PathLike[str], *, compress: bool = False, pickle_experts: bool = False
+    ) -> Path:
+        """Save the model to one file; see `driftmoe.save`."""
+        return driftmoe.save(self, path, compress=compress, pickle_experts=pickle_experts)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, trust_pickle: bool = False) -> Self:
+        """Load a model of this class from a file; see `driftmoe.load`."""
+        return cls._checked_class(driftmoe.load(path, trust_pickle=trust_pickle), os.fspath(path))
+
+    def to_bytes(self, *, compress: bool = False, pickle_experts: bool = False) -> bytes:
+        """Return the model as the bytes of its file; see `driftmoe.save`."""
+        return driftmoe.saving.to_bytes(self, compress=compress, pickle_experts=pickle_experts)
+
+    @classmethod
+    def from_bytes(cls, content: bytes, *, trust_pickle: bool = False) -> Self:
+        """Return the model of the bytes of a file; see `driftmoe.load`."""
+        return cls._checked_class(driftmoe.saving.from_bytes(content, trust_pickle=trust_pickle), "the file")
+
+    @classmethod
+    def _checked_class(cls, model: Any, where: str) -> Self:
+        if type(model) is not cls:
+            raise ValueError(
+                f"{where}: holds a {type(model).__name__}, not a {cls.__name__}; use driftmoe.load"
+            )
+        return model
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the model: its class, its arguments and all that it has learnt, as hexadecimal text.
+
+        Equal models have equal digests, in every process and on every processor.
+        """
+        return driftmoe.saving.digest(self)
+
     def _arguments(self) -> dict[str, str]:
         """Return the arguments that a state hangs on, as text."""
         names = [name for name in signature(type(self)).parameters if hasattr(self, name)]
         return {name: as_text(getattr(self, name)) for name in names}
+
+    def check_unchanged(self, done: str) -> None:
+        """Raise ValueError if an argument was changed after the model was built; `done` is what was to be done."""
+        self._check_same(self._arguments(), f"an attribute has changed: what is {done}")
 
     def _check_same(self, given: dict[str, str], what: str) -> None:
         """Raise ValueError unless arguments are those with which the model was built."""
@@ -110,7 +153,7 @@ class OfParts(OneAtATime):
         vars(self).update({f"_{name}": part for name, part in zip(self.PARTS, parts, strict=True)})
 
     def _packed(self) -> dict[str, Any]:
-        self._check_same(self._arguments(), "an attribute has changed: what is pickled")
+        self.check_unchanged("pickled")
         parts = {f"_{name}" for name in self.PARTS}
         others = {name: value for name, value in self._state().items() if name not in parts}
         return others | {"state": self.state()}

@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "driftmoe.state": "numpy",
     "driftmoe.threads": "",
     "driftmoe.transaction": "numba numpy",
-    "driftmoe.parts": "numpy river driftmoe.memory driftmoe.state driftmoe.transaction",
+    "driftmoe.parts": "numpy river driftmoe driftmoe.memory driftmoe.state driftmoe.transaction",
     "driftmoe.metrics": "numpy river",
     # Numbers that are the same on every processor.
     "driftmoe.arithmetic": "numpy driftmoe.compilation",
@@ -68,6 +68,11 @@ MAY_IMPORT = {
     # Layers of networks; the estimator whose experts are networks is no layer.
     "driftmoe.nn": "safetensors torch driftmoe.losses driftmoe.routing",
     "driftmoe.nn.classifier": "numpy river driftmoe.classifier driftmoe.experts driftmoe.mixture driftmoe.routing",
+    # Models on disk. The codec and the files know no model.
+    "driftmoe.saving": "driftmoe numpy pyarrow safetensors driftmoe.staging",
+    "driftmoe.saving.models": (
+        "numpy river driftmoe.classifier driftmoe.models driftmoe.nn driftmoe.parts driftmoe.state driftmoe.trees"
+    ),
     # Around the learner.
     "driftmoe.evaluation": "numpy river driftmoe.metrics",
     "driftmoe.models": "river driftmoe driftmoe.classifier driftmoe.moa driftmoe.nn driftmoe.routing driftmoe.trees",
@@ -97,7 +102,7 @@ MAY_IMPORT = {
 The longest name that fits a module counts, so that a new file of a folder is covered. A new module beside the folders
 needs a line."""
 
-FACE = ("DriftMoEClassifier", "__version__")
+FACE = ("DriftMoEClassifier", "load", "save", "__version__")
 """What `import driftmoe` offers."""
 
 

@@ -26,7 +26,7 @@ COMMANDS = [
 
 
 def test_example_runs_and_learns(tmp_path):
-    example, _, _ = EXAMPLES
+    example, _, _, _ = EXAMPLES
     assert len(example.strip().splitlines()) <= 12
     done = commands.python("-c", example, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -35,16 +35,25 @@ def test_example_runs_and_learns(tmp_path):
     assert sum(eval(proba).values()) == pytest.approx(1.0)
 
 
+def test_the_model_of_the_first_example_is_saved_and_loaded(tmp_path):
+    first, saving, _, _ = EXAMPLES
+    script = f"{first}saved = model.digest()\n{saving}print(model.digest() == saved)"
+    done = commands.python("-c", script, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "True"
+    assert (tmp_path / "model.moe").exists()
+
+
 def test_neural_example_runs(tmp_path):
     """A router of 64 x 6 and six experts of 64 x 4 x 64 learn."""
-    _, _, example = EXAMPLES
+    _, _, _, example = EXAMPLES
     done = commands.python("-c", example, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert f"trainable={64 * 6 + 6 * 2 * 64 * 4}," in done.stdout
 
 
 def test_evaluation_example_runs(tmp_path):
-    _, example, _ = EXAMPLES
+    _, _, example, _ = EXAMPLES
     done = commands.python("-c", example, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     *checkpoints, folds = done.stdout.splitlines()

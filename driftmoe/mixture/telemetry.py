@@ -17,7 +17,7 @@ import numpy as np
 from driftmoe.arithmetic import exp, log
 from driftmoe.compilation import compiled, part
 from driftmoe.routing import Choice
-from driftmoe.state import State, array_of, check_names, count_of, value_of
+from driftmoe.state import LARGEST, State, array_of, check_names, count_of, damaged, value_of
 from driftmoe.transaction import Changes, assignment, carry_out, planned
 
 WINDOW = 1000
@@ -272,21 +272,21 @@ class RoutingLog:
     def state(self) -> State:
         """Return the current sums, and those at the last steps of the router; see `driftmoe.state`."""
         n_samples, n_classes = self._seen.tolist()
-        steps = [
-            {
-                "n_samples": int(n),
-                "sums": sums.copy(),
-                "of_experts": of_experts.copy(),
-                "n_replaced": replaced.copy(),
-            }
-            for n, sums, of_experts, replaced in self._steps
-        ]
+        steps = self._steps
         return {
             "n_samples": n_samples,
             "n_classes": n_classes,
             "sums": self._sums.copy(),
             "of_experts": self._of_experts.copy(),
-            "steps": steps,
+            "steps": {  # those of one step after the other
+                "n_samples": np.array([n for n, *_ in steps], np.int64),
+                "n_experts": np.array([len(replaced) for *_, replaced in steps], np.int64),
+                "sums": np.array([sums for _, sums, _, _ in steps]).reshape(len(steps), len(self._sums)),
+                "of_experts": np.concatenate(
+                    [np.zeros((4, 0)), *(of_experts for _, _, of_experts, _ in steps)], 1
+                ),
+                "n_replaced": np.concatenate([np.zeros(0, np.int64), *(replaced for *_, replaced in steps)]),
+            },
         }
 
     def restore(self, state: State) -> None:
@@ -295,17 +295,37 @@ class RoutingLog:
         seen = [count_of(state, name, self) for name in ("n_samples", "n_classes")]
         sums = array_of(state, "sums", np.float64, self._sums.shape, self)
         of_experts = array_of(state, "of_experts", np.float64, (4, None), self)
-        steps = []
-        for step in value_of(state, "steps", list, self):
-            owner = "a step of RoutingLog"
-            check_names(step, ("n_samples", "sums", "of_experts", "n_replaced"), owner)
-            steps.append((
-                count_of(step, "n_samples", owner, at_most=seen[0]),
-                array_of(step, "sums", np.float64, sums.shape, owner),
-                array_of(step, "of_experts", np.float64, (4, None), owner),
-                array_of(step, "n_replaced", np.int64, (None,), owner),
-            ))  # fmt: skip
+        steps = self._steps_of(value_of(state, "steps", dict, self), seen[0])
         self._seen, self._sums, self._of_experts, self._steps = np.array(seen), sums, of_experts, steps
+
+    def _steps_of(self, state: State, n_seen: int) -> list[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
+        """Return the sums at steps of the router, from their state."""
+        owner = "the steps of RoutingLog"
+        check_names(state, ("n_samples", "n_experts", "sums", "of_experts", "n_replaced"), owner)
+        n_samples = array_of(state, "n_samples", np.int64, (None,), owner)
+        n_experts = array_of(state, "n_experts", np.int64, n_samples.shape, owner)
+        for name, counts, most in (("n_samples", n_samples, n_seen), ("n_experts", n_experts, LARGEST)):
+            if ((counts < 0) | (counts > most)).any():
+                raise damaged(name, owner)
+        total = sum(n_experts.tolist())
+        sums = array_of(state, "sums", np.float64, (len(n_samples), len(self._sums)), owner)
+        of_experts = array_of(state, "of_experts", np.float64, (4, total), owner)
+        n_replaced = array_of(state, "n_replaced", np.int64, (total,), owner)
+        ends = np.cumsum(n_experts)[:-1]
+        return (
+            [
+                (int(n), *rest)
+                for n, *rest in zip(
+                    n_samples,
+                    sums,
+                    np.split(of_experts, ends, axis=1),
+                    np.split(n_replaced, ends),
+                    strict=True,
+                )
+            ]
+            if len(n_samples)
+            else []
+        )
 
     def report(self, experts: Sequence[str], replaced: np.ndarray) -> RoutingReport:
         """Return the figures so far. `experts` names all experts, including new ones that have not voted yet."""

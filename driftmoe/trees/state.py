@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from driftmoe.state import State, check_array, check_names, count_of, damaged, value_of
-from driftmoe.trees.adwin import MAX_BUCKETS, N_ROWS
+from driftmoe.trees.adwin import MAX_BUCKETS, N_ROWS, WINDOW
 from driftmoe.trees.blocks import MAX_CLASS, MAX_CODE
 from driftmoe.trees.nodes import EQUALS, LAST_SEED, LEAF, MULTIWAY, N_LEAVES, N_NODES, NO_ALARM, NONE, NUMERIC
 from driftmoe.trees.storage import ARRAYS, Array, Storage
@@ -24,13 +24,22 @@ OWNER = "TreePool"
 
 SAME_ARGUMENTS = "restore the state of a pool that was built with the same arguments"
 
-NOT_KEPT = {"sizes", "free", "value_start", "rules"}
-"""Arrays that follow from others or from the settings."""
+NOT_KEPT = {"sizes", "free", "value_start", "rules", "windows"}
+"""Arrays that follow from others or from the settings, or are kept in another form."""
+
+BUCKETS = ("totals", "variances")
+"""Fields of a window that have room for all buckets that it could ever have."""
+
+COUNTS = np.dtype([(name, WINDOW[name]) for name in WINDOW.names or () if name not in BUCKETS])
+"""The other fields of a window."""
 
 KEPT = (
     Array("n_nodes", np.int64, ("trees",), "nodes in use"),
     Array("last_seeds", np.int64, ("trees",), "seed of the last leaf"),
     *(array for array in ARRAYS if array.name not in NOT_KEPT),
+    Array("windows", COUNTS, ("watched", 2), "the monitors, without their buckets"),
+    Array("bucket_totals", np.float64, ("buckets",), "sums of all buckets, window by window, row by row"),
+    Array("bucket_variances", np.float64, ("buckets",), "and their sums of squared deviations"),
 )
 """The arrays of a state. Axis `slots` counts leaves, and the nodes of all trees follow one another."""
 
@@ -47,7 +56,9 @@ def state_of(storage: Storage) -> State:
         "slots": _joined(slots),
     }
     arrays = {"n_nodes": storage.sizes[:, N_NODES], "last_seeds": storage.sizes[:, LAST_SEED]}
-    for array in KEPT[len(arrays) :]:
+    for array in ARRAYS:
+        if array.name in NOT_KEPT:
+            continue
         values = getattr(storage, array.name)
         if array.name == "nodes":
             values = values[np.arange(values.shape[1]) < storage.sizes[:, N_NODES, np.newaxis]]
@@ -55,6 +66,11 @@ def state_of(storage: Storage) -> State:
             if axis in used:
                 values = values[(slice(None),) * k + (used[axis],)]
         arrays[array.name] = values
+    windows = storage.windows
+    is_bucket = _buckets(windows["n_buckets"])
+    arrays["windows"] = windows[list(COUNTS.names or ())]
+    for name in BUCKETS:
+        arrays[f"bucket_{name}"] = windows[name][is_bucket]
     copies = {array.name: arrays[array.name].astype(_packed(array), order="C") for array in KEPT}
     _forget_leftovers(copies["nodes"], copies["leaves"], copies["class_order"])
     return {
@@ -102,8 +118,14 @@ def restored(storage: Storage, state: State) -> Storage:
 
     new = Storage(storage.rules, storage.subsets.starting_at(first_tree, state["seed_entropy"]))
     new.n_classes, new.n_features, new.nominal_to_come = n_classes, n_features, set(nominal_to_come)
-    for array in KEPT[2:]:
-        setattr(new, array.name, state[array.name].astype(array.dtype, order="C"))
+    for array in ARRAYS:
+        if array.name not in NOT_KEPT:
+            setattr(new, array.name, state[array.name].astype(array.dtype, order="C"))
+    new.windows = np.zeros(state["windows"].shape, WINDOW)
+    for name in COUNTS.names or ():
+        new.windows[name] = state["windows"][name]
+    for name in BUCKETS:
+        new.windows[name][_buckets(new.windows["n_buckets"])] = state[f"bucket_{name}"]
     n_nodes = state["n_nodes"]
     is_used = np.arange(max(n_nodes.max(initial=0), min(4, new.max_nodes))) < n_nodes[:, np.newaxis]
     tree = is_used.nonzero()[0]
@@ -137,6 +159,7 @@ def _check_arrays(storage: Storage, state: State, n_classes: int, n_features: in
         "watched": n_experts if storage.is_watched else 0, "nodes": int(n_nodes.sum()),
         "slots": int((state["nodes"]["kind"] == LEAF).sum()), "classes": n_classes, "arrivals": 1 + n_classes,
         "features": n_features, "columns": n_features, "values": int(n_values.sum()), "nominal": state["nominal"].size,
+        "buckets": int(state["windows"]["n_buckets"].sum()),
     }  # fmt: skip
     for array in KEPT:
         axes = array.axes[1:] if array.name == "nodes" else array.axes
@@ -189,6 +212,11 @@ def _check_indices(storage: Storage, state: State, n_classes: int, n_features: i
 
 def _all_below(array: np.ndarray, bound: int) -> bool:
     return bool(((array >= 0) & (array < bound)).all())
+
+
+def _buckets(n_buckets: np.ndarray) -> np.ndarray:
+    """Return which places of windows hold buckets, bool, shape (..., N_ROWS, MAX_BUCKETS + 1)."""
+    return np.arange(MAX_BUCKETS + 1) < n_buckets[..., np.newaxis]
 
 
 def _packed(array: Array) -> np.dtype:

@@ -1,0 +1,117 @@
+"""Models on disk: one file without code, from which a model goes on as if nothing had happened.
+
+`codec` turns a state into JSON and arrays, and back; it knows nothing of models. `models` describes models by it.
+`files` gives the description the form of a file, and checks a file before anything is built from it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from driftmoe.saving.files import digest_of, packed, unpacked
+from driftmoe.saving.models import described, rebuilt
+from driftmoe.staging import write_files
+
+__all__ = ["digest", "from_bytes", "load", "save", "to_bytes"]
+
+KEPT = "the model is not saved; a file of this name, if there was one, is as it was"
+
+
+def to_bytes(model: Any, *, compress: bool = False, pickle_experts: bool = False) -> bytes:
+    """Return a model as bytes; see `save`."""
+    from driftmoe import __version__
+
+    arrays: dict[str, np.ndarray] = {}
+    document = described(model, arrays, pickling=pickle_experts)
+    return packed(document, arrays, __version__, compress=compress)
+
+
+def from_bytes(content: bytes, *, trust_pickle: bool = False) -> Any:
+    """Return the model of some bytes; see `load`."""
+    found = unpacked(bytes(content))
+    return rebuilt(found.model, found.arrays, unpickling=trust_pickle)
+
+
+def save(
+    model: Any, path: str | os.PathLike[str], *, compress: bool = False, pickle_experts: bool = False
+) -> Path:
+    """Save a model to one file, from which `load` brings it back to go on as if nothing had happened.
+
+    Parameters
+    ----------
+    model
+        A `DriftMoEClassifier`, `NeuralMoEClassifier` or `HoeffdingTreeClassifier`, or a pipeline of it and river's
+        `StandardScaler`, `MinMaxScaler`, `OneHotEncoder`, `Select` and `Discard`.
+    path
+        File to write. Its folder is created if need be. A file of this name is replaced, all at once: whatever happens,
+        the old file or the whole new one is there.
+    compress
+        Whether to compress the file (zstd), to about half its size.
+    pickle_experts
+        Whether to pickle what cannot be described without code: river classifiers as experts, labels of other types.
+        Such a file is loaded only with `trust_pickle=True`.
+
+    Returns
+    -------
+    path
+        The file. Equal models have equal files, unless they are compressed by different versions of zstd.
+
+    Raises
+    ------
+    TypeError
+        If the model, or something in it, cannot be described without code. The message names it.
+    OSError
+        If the file cannot be written. A file of this name is then as it was.
+
+    Examples
+    --------
+    >>> import driftmoe, tempfile
+    >>> model = driftmoe.DriftMoEClassifier(seed=1)
+    >>> model.learn_one({"x": 1.0}, "a")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     same = driftmoe.load(driftmoe.save(model, f"{folder}/model.moe"))
+    >>> same.digest() == model.digest()
+    True
+    """
+    path = Path(path)
+    content = to_bytes(model, compress=compress, pickle_experts=pickle_experts)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_files(path.parent, {path.name: content}, kept=KEPT)
+    return path
+
+
+def load(path: str | os.PathLike[str], *, trust_pickle: bool = False) -> Any:
+    """Load a model that `save` has written. No code of the file is run.
+
+    Parameters
+    ----------
+    path
+        The file.
+    trust_pickle
+        Whether to load pickled objects, too, which runs code. Choose it for your own files only.
+
+    Raises
+    ------
+    ValueError
+        If the file is no model, is damaged, holds pickled objects, or was written by a newer version of the format.
+    OSError
+        If the file cannot be read.
+    """
+    content = Path(path).read_bytes()
+    try:
+        return from_bytes(content, trust_pickle=trust_pickle)
+    except ValueError as error:
+        raise ValueError(f"{os.fspath(path)}: {error}") from None
+
+
+def digest(model: Any) -> str:
+    """Return the SHA-256 of a model: its class, its arguments and all that it has learnt, as hexadecimal text.
+
+    Equal models have equal digests, in every process and on every processor.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    return digest_of(described(model, arrays, pickling=True), arrays)

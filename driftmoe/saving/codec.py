@@ -1,0 +1,430 @@
+"""States as JSON and arrays, and back, without code.
+
+A state (see `driftmoe.state`) is a tree of dicts and lists with arrays, numbers, text and labels at its ends.
+`encoded` splits it into a *document*, which JSON can hold, and named arrays. `decoded` puts it together again. What
+JSON has no word for is a *tagged value*, a dict of one entry whose name begins with `$`:
+
+    {"$tuple": [1, "a"]}    {"$bytes": "AP8="}    {"$float": "nan"}    {"$array": "<f8"}    {"$full": ["<f4", [9], 1.0]}
+
+An array has the name of its place in the state (`mixture.trust`). Equal states give equal documents and arrays.
+Integers are kept in the narrowest type that holds them, equal arrays once (`$same`), and arrays of one number as that
+number (`$full`); the document says what they were.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import json
+import math
+import pickle
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from fractions import Fraction
+from inspect import signature
+from types import MappingProxyType
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import numpy as np
+
+MAX_DEPTH = 64
+"""Greatest depth of a document. A state has about ten levels; a label of nested tuples adds its own."""
+
+MAX_FULL = 1 << 22
+"""Greatest number of entries, in all, of arrays that are kept as one number: a small file cannot claim all memory."""
+
+INTEGERS = tuple(np.dtype(name) for name in ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8"))
+"""Types of integers, the narrowest first."""
+
+SHAPED = "biuf"
+"""Kinds of arrays that can be kept: bools, integers, floats."""
+
+
+class Kind(NamedTuple):
+    """A type of values that JSON has no word for.
+
+    Attributes
+    ----------
+    type
+        The type itself; a subclass is another type.
+    write
+        Gives what is kept in the document.
+    read
+        Gives the value back. Raises ValueError, TypeError or ArithmeticError if there is none.
+    """
+
+    type: type
+    write: Callable[[Any], Any]
+    read: Callable[[Any], Any]
+
+
+def _text(read: Callable[[str], Any]) -> Callable[[Any], Any]:
+    def of_text(kept: Any) -> Any:
+        if not isinstance(kept, str):
+            raise TypeError(f"a {type(kept).__name__} in the place of text")
+        return read(kept)
+
+    return of_text
+
+
+def _float(kept: str) -> float:
+    if kept not in ("nan", "inf", "-inf"):
+        raise ValueError(f"{kept!r} is not nan, inf or -inf")
+    return float(kept)
+
+
+def _with_fold(value: dt.time | dt.datetime) -> list[Any]:
+    return [value.isoformat(), value.fold]
+
+
+def _folded(kind: type[Any]) -> Callable[[Any], Any]:
+    def read(kept: Any) -> Any:
+        text, fold = kept
+        return kind.fromisoformat(_text(str)(text)).replace(fold=fold)
+
+    return read
+
+
+def _integers(kept: Any, n: int) -> list[int]:
+    if not isinstance(kept, list) or len(kept) != n or any(type(one) is not int for one in kept):
+        raise ValueError(f"no list of {n} integers")
+    return kept
+
+
+KINDS: dict[str, Kind] = {
+    "$float": Kind(float, str, _text(_float)),
+    "$bytes": Kind(
+        bytes,
+        lambda value: base64.b64encode(value).decode("ascii"),
+        _text(lambda kept: base64.b64decode(kept.encode("ascii"), validate=True)),
+    ),
+    "$complex": Kind(complex, repr, _text(complex)),
+    "$decimal": Kind(Decimal, str, _text(Decimal)),
+    "$fraction": Kind(Fraction, str, _text(Fraction)),
+    "$uuid": Kind(UUID, str, _text(UUID)),
+    "$date": Kind(dt.date, dt.date.isoformat, _text(dt.date.fromisoformat)),
+    "$time": Kind(dt.time, _with_fold, _folded(dt.time)),
+    "$datetime": Kind(dt.datetime, _with_fold, _folded(dt.datetime)),
+    "$timedelta": Kind(
+        dt.timedelta,
+        lambda value: [value.days, value.seconds, value.microseconds],
+        lambda kept: dt.timedelta(*_integers(kept, 3)),
+    ),
+}
+"""Tag -> type of values that are kept as one piece of text or a list of integers."""
+
+_TAGS = {kind.type: tag for tag, kind in KINDS.items()}
+
+
+class Encoded(NamedTuple):
+    """A state in two parts.
+
+    Attributes
+    ----------
+    document
+        Dicts, lists, text, numbers, bools and None.
+    arrays
+        Name -> C-contiguous array of plain numbers, in the order in which the document names them.
+    """
+
+    document: Any
+    arrays: dict[str, np.ndarray]
+
+
+def encoded(
+    value: Any,
+    prefix: str = "",
+    *,
+    objects: Mapping[str, type] = MappingProxyType({}),
+    pickling: bool = False,
+) -> Encoded:
+    """Split a state into a document and arrays.
+
+    Parameters
+    ----------
+    value
+        The state.
+    prefix
+        First part of the arrays' names.
+    objects
+        Name -> class. Its instances are described by the arguments of the constructor, which are their attributes.
+    pickling
+        Whether a value that cannot be described is pickled. Reading it then runs code.
+
+    Raises
+    ------
+    TypeError
+        If a value is of a type that cannot be described without code. The message names the value, its type and place.
+    """
+    encoder = _Encoder(objects, pickling)
+    return Encoded(encoder.write(value, (prefix,) if prefix else ()), encoder.arrays)
+
+
+def decoded(
+    document: Any,
+    arrays: Mapping[str, np.ndarray],
+    prefix: str = "",
+    *,
+    objects: Mapping[str, type] = MappingProxyType({}),
+    unpickling: bool = False,
+) -> Any:
+    """Put a state together from a document and arrays. No code runs but the constructors of `objects`.
+
+    Raises
+    ------
+    ValueError
+        If the document has no meaning, names an array that is missing, or leaves one out, or if it holds a pickle and
+        `unpickling` is false.
+    """
+    decoder = _Decoder(arrays, objects, unpickling)
+    value = decoder.read(document, (prefix,) if prefix else ())
+    if unused := arrays.keys() - decoder.used:
+        raise ValueError(f"array {min(unused)!r} belongs to nothing in the file")
+    return value
+
+
+def as_json(document: Any) -> str:
+    """Return a document as text, the same for equal documents."""
+    return json.dumps(document, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+
+
+def from_json(text: str) -> Any:
+    """Read a document.
+
+    Raises
+    ------
+    ValueError
+        If the text is not JSON, has an entry twice, or is nested too deeply.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_once, parse_constant=_refused)
+    except RecursionError:
+        raise ValueError("the document is nested too deeply") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("the document has an entry twice")
+    return found
+
+
+def _refused(name: str) -> Any:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _place(path: tuple[str, ...]) -> str:
+    return ".".join(path) or "the state"
+
+
+class _Encoder:
+    def __init__(self, objects: Mapping[str, type], pickling: bool) -> None:
+        self._objects, self._pickling = {kind: name for name, kind in objects.items()}, pickling
+        self.arrays: dict[str, np.ndarray] = {}
+        self._n_full = 0
+        self._names: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+
+    def write(self, value: Any, path: tuple[str, ...]) -> Any:
+        kind = type(value)
+        if value is None or kind in (bool, str, int) or (kind is float and math.isfinite(value)):
+            return value
+        if kind is dict:
+            return self._dict(value, path)
+        if kind is list:
+            return self._items(value, path)
+        if kind is tuple:
+            return {"$tuple": self._items(value, path)}
+        if kind in (frozenset, set):
+            items = self._items(list(value), path)
+            return {"$frozenset" if kind is frozenset else "$set": sorted(items, key=as_json)}
+        if kind is np.ndarray:
+            return self._array(value, path)
+        if tag := _TAGS.get(kind):
+            if getattr(value, "tzinfo", None) not in (None, dt.UTC):
+                raise TypeError(f"{value!r} ({_place(path)}) has a time zone of its own; give UTC, or none")
+            return {tag: KINDS[tag].write(value)}
+        if name := self._objects.get(kind):
+            arguments = {one: getattr(value, one) for one in signature(kind).parameters}
+            return {"$object": [name, self._dict(arguments, path)]}
+        if self._pickling:
+            return {"$pickle": base64.b64encode(pickle.dumps(value, protocol=5)).decode("ascii")}
+        raise TypeError(
+            f"{value!r:.80} ({_place(path)}) is of type {kind.__module__}.{kind.__qualname__}, which cannot be "
+            "described without code; use text, numbers, bytes, dates or tuples of these, or save with "
+            "pickle_experts=True"
+        )
+
+    def _items(self, values: Any, path: tuple[str, ...]) -> list[Any]:
+        return [self.write(value, (*path, str(i))) for i, value in enumerate(values)]
+
+    def _dict(self, value: dict[Any, Any], path: tuple[str, ...]) -> Any:
+        if all(type(name) is str and not name.startswith("$") for name in value):
+            return {name: self.write(one, (*path, name)) for name, one in value.items()}
+        return {"$dict": [self._items(pair, path) for pair in value.items()]}
+
+    def _array(self, array: np.ndarray, path: tuple[str, ...]) -> Any:
+        if array.dtype.names is not None:
+            return {"$record": [self._fields(array, path), list(array.shape)]}
+        if array.dtype.kind not in SHAPED or array.dtype.hasobject:
+            raise TypeError(f"{_place(path)} is an array of {array.dtype}; numbers and bools can be kept")
+        little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        code = little.dtype.str
+        if (number := self._only_number(little)) is not None:
+            return {"$full": [code, list(array.shape), number]}
+        kept = np.asarray(narrowed(little), order="C")
+        own = ".".join(path)
+        name = self._names.setdefault((kept.dtype.str, kept.shape, kept.tobytes()), own)
+        if name != own:
+            return {"$same": [code, name]}
+        self.arrays[own] = kept
+        return {"$array": code}
+
+    def _only_number(self, array: np.ndarray) -> bool | int | float | None:
+        """Return the finite number that all entries are, bit for bit, or `None`."""
+        if (
+            not 1 < array.size <= MAX_FULL - self._n_full
+            or array.tobytes() != array.flat[0].tobytes() * array.size
+        ):
+            return None
+        number: bool | int | float = array.flat[0].item()
+        if not math.isfinite(number):
+            return None
+        self._n_full += array.size
+        return number
+
+    def _fields(self, array: np.ndarray, path: tuple[str, ...]) -> list[Any]:
+        names = array.dtype.names or ()
+        packed = np.dtype([(name, array.dtype[name]) for name in names])
+        if packed != array.dtype:
+            raise TypeError(f"{_place(path)} is an array of records with gaps; give packed records")
+        return [
+            [
+                name,
+                self._array(np.asarray(array[name], order="C"), (*path, name)),
+                list(array.dtype[name].shape),
+            ]
+            for name in names
+        ]
+
+
+class _Decoder:
+    def __init__(
+        self, arrays: Mapping[str, np.ndarray], objects: Mapping[str, type], unpickling: bool
+    ) -> None:
+        self._arrays, self._objects, self._unpickling = arrays, objects, unpickling
+        self.used: set[str] = set()
+        self._n_full = 0
+
+    def read(self, value: Any, path: tuple[str, ...]) -> Any:
+        if len(path) > MAX_DEPTH:
+            raise ValueError(f"{_place(path[:5])}... is nested too deeply")
+        if isinstance(value, list):
+            return [self.read(one, (*path, str(i))) for i, one in enumerate(value)]
+        if not isinstance(value, dict):
+            return value
+        if not any(name.startswith("$") for name in value):
+            return {name: self.read(one, (*path, name)) for name, one in value.items()}
+        ((tag, kept), *others) = value.items()
+        if others:
+            raise ValueError(
+                f"{_place(path)} has {', '.join(map(repr, value))} together; {tag!r} stands alone"
+            )
+        try:
+            return self._tagged(tag, kept, path)
+        except (TypeError, ValueError, ArithmeticError) as error:
+            raise ValueError(f"{_place(path)}: {error}") from None
+
+    def _tagged(self, tag: str, kept: Any, path: tuple[str, ...]) -> Any:
+        if kind := KINDS.get(tag):
+            return kind.read(kept)
+        if tag == "$pickle":
+            return self._unpickled(kept)
+        if tag == "$array":
+            return self._array(kept, ".".join(path))
+        if not isinstance(kept, list):
+            raise ValueError(f"{tag} has a {type(kept).__name__} in the place of a list")
+        if tag == "$same":
+            return self._array(*kept)
+        if tag == "$full":
+            return self._full(*kept)
+        if tag == "$record":
+            return self._record(kept, path)
+        items = [self.read(one, (*path, str(i))) for i, one in enumerate(kept)]
+        if tag == "$tuple":
+            return tuple(items)
+        if tag == "$frozenset":
+            return frozenset(items)
+        if tag == "$set":
+            return set(items)
+        if tag == "$object":
+            return self._object(*items)
+        if tag == "$dict":
+            return dict(items)
+        raise ValueError(f"unknown kind of value {tag!r}; was the file written by a newer version?")
+
+    def _object(self, name: Any, arguments: Any) -> Any:
+        if name not in self._objects:
+            raise ValueError(f"unknown class {name!r}; was the file written by a newer version?")
+        return self._objects[name](**arguments)
+
+    def _unpickled(self, kept: Any) -> Any:
+        if not self._unpickling:
+            raise ValueError(
+                "a pickled object, and loading it runs code; if you trust the file, load it with trust_pickle=True"
+            )
+        return pickle.loads(base64.b64decode(_text(str)(kept).encode("ascii"), validate=True))
+
+    def _array(self, code: Any, name: Any) -> np.ndarray:
+        if name not in self._arrays:
+            raise ValueError(f"array {name!r} is missing")
+        array, dtype = self._arrays[name], _dtype(code)
+        self.used.add(name)
+        if array.dtype != dtype and not (array.dtype in INTEGERS and dtype in INTEGERS):
+            raise ValueError(f"array {name!r} is of {array.dtype}, which is no {dtype}")
+        widened = array.astype(dtype)
+        if array.dtype != narrowed(widened).dtype:
+            raise ValueError(f"array {name!r} of {dtype} is not kept as {array.dtype}")
+        return widened
+
+    def _full(self, code: Any, shape: Any, number: Any) -> np.ndarray:
+        _integers(shape, len(shape))
+        self._n_full += math.prod(shape)
+        if min(shape, default=0) < 0 or self._n_full > MAX_FULL or type(number) not in (bool, int, float):
+            raise ValueError(f"an array of shape {shape} and of {number!r} alone")
+        return np.full(shape, number, _dtype(code))
+
+    def _record(self, kept: list[Any], path: tuple[str, ...]) -> np.ndarray:
+        fields, shape = kept
+        _integers(shape, len(shape))
+        columns = {}
+        for name, column, inner in fields:
+            columns[_text(str)(name)] = (
+                self.read(column, (*path, name)),
+                tuple(_integers(inner, len(inner))),
+            )
+        for name, (column, inner) in columns.items():
+            if not isinstance(column, np.ndarray) or column.shape != (*shape, *inner):
+                raise ValueError(f"field {name!r} is not of shape {(*shape, *inner)}")
+        array = np.zeros(shape, [(name, column.dtype, inner) for name, (column, inner) in columns.items()])
+        for name, (column, _) in columns.items():
+            array[name] = column
+        return array
+
+
+def _dtype(code: Any) -> np.dtype:
+    dtype = np.dtype(_text(str)(code))
+    if dtype.kind not in SHAPED or dtype.hasobject:
+        raise ValueError(f"an array of {dtype}")
+    return dtype
+
+
+def narrowed(array: np.ndarray) -> np.ndarray:
+    """Return an array of integers in the narrowest type that holds all of them; other arrays as they are."""
+    if array.dtype not in INTEGERS:
+        return array
+    least, most = (int(array.min()), int(array.max())) if array.size else (0, 0)
+    for dtype in INTEGERS:
+        if np.iinfo(dtype).min <= least and most <= np.iinfo(dtype).max:
+            return array.astype(dtype, copy=False)
+    raise AssertionError("an integer array holds a number that no integer type holds")

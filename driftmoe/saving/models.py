@@ -1,0 +1,196 @@
+"""Models as documents, and back: ours by the states of their parts, river's transformers by a table.
+
+The document of a model has its `class`, the `arguments` of its constructor, and what it has learnt: `parts` (name ->
+digest and state) of ours, `state` of a transformer, `steps` of a pipeline.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
+from inspect import signature
+from typing import Any, NamedTuple
+
+import numpy as np
+from river import compose, preprocessing
+
+from driftmoe.classifier import DriftMoEClassifier
+from driftmoe.models import POLICIES
+from driftmoe.nn.classifier import NeuralMoEClassifier
+from driftmoe.parts import OfParts
+from driftmoe.saving.codec import Encoded, decoded, encoded
+from driftmoe.saving.files import digest_of
+from driftmoe.state import State, check_names
+from driftmoe.trees import HoeffdingTreeClassifier
+
+Arrays = dict[str, np.ndarray]
+
+
+class Transformer(NamedTuple):
+    """A transformer of river that can be described.
+
+    Attributes
+    ----------
+    type
+        The class. Its arguments are attributes of the same names.
+    state
+        Returns what a transformer has learnt, as plain values.
+    restore
+        Gives it to a new transformer.
+    """
+
+    type: type
+    state: Callable[[Any], State]
+    restore: Callable[[Any, State], None]
+
+
+def _learnt(
+    **containers: Callable[[Mapping[Any, Any]], Any],
+) -> tuple[Callable[[Any], State], Callable[[Any, State], None]]:
+    """Return how attributes that are dicts of plain values are kept: name -> what makes the container again."""
+
+    def state(transformer: Any) -> State:
+        return {name: _plain(getattr(transformer, name)) for name in containers}
+
+    def restore(transformer: Any, state: State) -> None:
+        check_names(state, containers, transformer)
+        for name, container in containers.items():
+            setattr(transformer, name, container(state[name]))
+
+    return state, restore
+
+
+def _plain(values: Mapping[Any, Any]) -> dict[Any, Any]:
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}
+
+
+def _extremes(transformer: preprocessing.MinMaxScaler) -> State:
+    least, most = transformer.min, transformer.max
+    return {
+        "min": _plain({f: one.min for f, one in least.items()}),
+        "max": _plain({f: one.max for f, one in most.items()}),
+    }
+
+
+def _restore_extremes(transformer: preprocessing.MinMaxScaler, state: State) -> None:
+    check_names(state, ("min", "max"), transformer)
+    for name in ("min", "max"):
+        for feature, value in state[name].items():
+            setattr(getattr(transformer, name)[feature], name, value)
+
+
+TRANSFORMERS: dict[str, Transformer] = {
+    "StandardScaler": Transformer(
+        preprocessing.StandardScaler,
+        *_learnt(
+            counts=Counter,
+            means=lambda kept: defaultdict(float, kept),
+            vars=lambda kept: defaultdict(float, kept),
+        ),
+    ),
+    "MinMaxScaler": Transformer(preprocessing.MinMaxScaler, _extremes, _restore_extremes),
+    "OneHotEncoder": Transformer(
+        preprocessing.OneHotEncoder, *_learnt(values=lambda kept: defaultdict(set, kept), _zero_dict=dict)
+    ),
+    "Select": Transformer(compose.Select, *_learnt()),
+    "Discard": Transformer(compose.Discard, *_learnt()),
+}
+"""Name -> transformer. Scalers of a window (`window_size`) keep Python objects, and are refused."""
+
+CLASSIFIERS: dict[str, type[OfParts]] = {
+    kind.__name__: kind for kind in (DriftMoEClassifier, NeuralMoEClassifier, HoeffdingTreeClassifier)
+}
+"""Name -> class of our models."""
+
+ARGUMENTS: dict[str, Any] = {**POLICIES, "HoeffdingTreeClassifier": HoeffdingTreeClassifier}
+"""Name -> class of the objects that arguments may be."""
+
+
+def described(model: Any, arrays: Arrays, prefix: str = "", *, pickling: bool = False) -> dict[str, Any]:
+    """Return the document of a model, and add its arrays to `arrays`.
+
+    Raises
+    ------
+    TypeError
+        If the model, or something in it, cannot be described without code. The message names it.
+    """
+    name = type(model).__name__
+    if type(model) is compose.Pipeline:
+        return {
+            "class": name,
+            "steps": [
+                [key, described(step, arrays, f"{prefix}{i}.", pickling=pickling)]
+                for i, (key, step) in enumerate(model.steps.items())
+            ],
+        }
+
+    def kept(value: Any, part: str) -> Encoded:
+        found = encoded(value, prefix + part, objects=ARGUMENTS, pickling=pickling)
+        arrays.update(found.arrays)
+        return found
+
+    if CLASSIFIERS.get(name) is type(model):
+        model.check_unchanged("saved")
+        document = {"class": name, "arguments": kept(_arguments(model), "own").document, "parts": {}}
+        for part, of_part in model.state().items():
+            encoded_part = kept(of_part, part)
+            document["parts"][part] = {"digest": digest_of(*encoded_part), "state": encoded_part.document}
+        return document
+    if name in TRANSFORMERS and TRANSFORMERS[name].type is type(model):
+        if (window := getattr(model, "window_size", None)) is not None:
+            raise TypeError(f"{name}(window_size={window}) cannot be described without code; leave it out")
+        state = kept(TRANSFORMERS[name].state(model), "state").document
+        return {"class": name, "arguments": kept(_arguments(model), "own").document, "state": state}
+    raise TypeError(
+        f"a {type(model).__module__}.{name} cannot be described without code; what can be: "
+        f"{', '.join([*CLASSIFIERS, *TRANSFORMERS])}, and pipelines of these"
+    )
+
+
+def rebuilt(
+    document: Any, arrays: Mapping[str, np.ndarray], prefix: str = "", *, unpickling: bool = False
+) -> Any:
+    """Return the model of a document.
+
+    Raises
+    ------
+    ValueError
+        If the document describes no model, or parts of it do not belong together.
+    """
+    if not isinstance(document, dict) or not isinstance(document.get("class"), str):
+        raise ValueError("the file describes no model")
+    name = document["class"]
+    try:
+        if name == "Pipeline":
+            check_names(document, ("class", "steps"), "the document of a pipeline")
+            steps = [
+                (key, rebuilt(step, arrays, f"{prefix}{i}.", unpickling=unpickling))
+                for i, (key, step) in enumerate(document["steps"])
+            ]
+            return compose.Pipeline(*steps)
+
+        def read(value: Any, part: str) -> Any:
+            own = {one: array for one, array in arrays.items() if one.startswith(f"{prefix}{part}.")}
+            return decoded(value, own, prefix + part, objects=ARGUMENTS, unpickling=unpickling)
+
+        if name in CLASSIFIERS:
+            check_names(document, ("class", "arguments", "parts"), "the document of a model")
+            model = CLASSIFIERS[name](**read(document["arguments"], "own"))
+            model.restore({part: read(kept["state"], part) for part, kept in document["parts"].items()})
+            return model
+        if name in TRANSFORMERS:
+            check_names(document, ("class", "arguments", "state"), "the document of a transformer")
+            arguments = read(document["arguments"], "own")
+            positional = arguments.pop("keys", ())
+            transformer = TRANSFORMERS[name].type(*positional, **arguments)
+            TRANSFORMERS[name].restore(transformer, read(document["state"], "state"))
+            return transformer
+    except (TypeError, KeyError, AttributeError, OverflowError) as error:
+        raise ValueError(f"the file describes no {name}: {error}") from None
+    raise ValueError(
+        f"the file holds a {name}, which this version does not know; was it written by a newer one?"
+    )
+
+
+def _arguments(model: Any) -> dict[str, Any]:
+    return {name: getattr(model, name) for name in signature(type(model)).parameters}

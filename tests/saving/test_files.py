@@ -1,0 +1,147 @@
+"""Files of models: equal for equal models, and any damage is noticed before anything is built."""
+
+from __future__ import annotations
+
+import json
+import struct
+
+import numpy as np
+import pytest
+
+from driftmoe import DriftMoEClassifier, saving
+from driftmoe.saving.codec import as_json
+from driftmoe.saving.files import COMPRESSED, ENTRY, packed, unpacked
+from driftmoe.trees import HoeffdingTreeClassifier
+
+
+@pytest.fixture(scope="module")
+def tree():
+    model = HoeffdingTreeClassifier(grace_period=20, delta=0.5)
+    for i in range(100):
+        model.learn_one({"x": i % 7, "colour": "red" if i % 3 else "blue"}, "ab"[i % 7 > 3])
+    assert model.n_nodes > 1
+    return model
+
+
+@pytest.fixture(scope="module")
+def content(tree):
+    return tree.to_bytes()
+
+
+def outcome(content):
+    """The digest of the model that bytes give, or None if they are refused by name."""
+    try:
+        return saving.from_bytes(content).digest()
+    except ValueError:
+        return None
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_every_flipped_byte_is_refused_or_changes_nothing(tree, compress):
+    content, expected = tree.to_bytes(compress=compress), tree.digest()
+    outcomes = set()
+    for i in range(len(content)):
+        for bit in (0x01, 0x80) if not compress else (0x01,):
+            spoilt = bytearray(content)
+            spoilt[i] ^= bit
+            outcomes.add(outcome(bytes(spoilt)))
+    assert outcomes <= {None, expected}
+    assert None in outcomes
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_every_truncation_and_any_tail_are_refused(tree, compress):
+    content = tree.to_bytes(compress=compress)
+    for i in range(len(content)):
+        assert outcome(content[:i]) is None
+    assert outcome(content + b"\0") is None
+
+
+def test_equal_models_have_equal_files(tree, content):
+    again = saving.from_bytes(content)
+    for _ in range(1000):
+        again = saving.from_bytes(again.to_bytes())
+    assert again.to_bytes() == content
+    assert saving.from_bytes(tree.to_bytes(compress=True)).to_bytes() == content
+
+
+def document_of(content):
+    (size,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + size])
+    return header, json.loads(header["__metadata__"][ENTRY]), content[8 + size :]
+
+
+def with_document(content, **changes):
+    header, document, rest = document_of(content)
+    header["__metadata__"][ENTRY] = as_json(document | changes)
+    return with_header(header, rest)
+
+
+def with_header(header, rest):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + rest
+
+
+def test_a_newer_format_is_refused_by_its_number(content):
+    with pytest.raises(ValueError, match=r"format 2, written by driftmoe 9\.0; .* install that version"):
+        saving.from_bytes(with_document(content, format=2, version="9.0"))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"format": 0}, {"format": "1"}, {"format": True}, {"more": 1}, {"version": 1}, {"digest": 1}]
+)
+def test_a_document_of_other_entries_is_refused(content, changes):
+    assert outcome(with_document(content, **changes)) is None
+
+
+def hostile(content):
+    """Files that lie about sizes, places and names."""
+    header, _, rest = document_of(content)
+    arrays = [name for name in header if name != "__metadata__"]
+    entry = header[arrays[0]]
+    for changed in (
+        {"shape": [2**62]}, {"shape": [-1]}, {"shape": [2**31, 2**31]}, {"shape": [True]}, {"shape": "3"},
+        {"shape": [1.5]}, {"dtype": "F128"}, {"dtype": 3}, {"data_offsets": [0, 2**63]}, {"data_offsets": [-8, 0]},
+        {"data_offsets": [0]},
+        {"data_offsets": header[arrays[1]]["data_offsets"]},
+    ):  # fmt: skip
+        yield with_header(header | {arrays[0]: entry | changed}, rest)
+    for name in ("../up", "", "__metadata__.x", "\0"):
+        yield with_header({name if one == arrays[0] else one: of for one, of in header.items()}, rest)
+    yield with_header({name: of for name, of in header.items() if name != "__metadata__"}, rest)
+    yield with_header(header | {"__metadata__": {ENTRY: "[" * 100_000}}, rest)
+    yield with_header(header | {"__metadata__": {ENTRY: "NaN"}}, rest)
+    yield with_header(header | {"__metadata__": {ENTRY: 1}}, rest)
+    yield with_header(header | {"__metadata__": header["__metadata__"] | {"more": "x"}}, rest)
+    yield with_header(b"[" * 100_000, rest)
+    yield with_header(b"\xff", rest)
+    for claim in (2**63, 2**64 - 1, len(content)):
+        yield struct.pack("<Q", claim) + content[8:]
+    for claim in (2**31, 2**63, 0):
+        yield COMPRESSED + struct.pack("<Q", claim) + content
+    yield b""
+    yield b"not a model"
+
+
+def test_files_that_lie_are_refused_before_memory_is_taken(content):
+    import tracemalloc
+
+    tracemalloc.start()
+    try:
+        for file in hostile(content):
+            assert outcome(file) is None
+        assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_right_digest_does_not_make_a_wrong_state_a_model():
+    """Who can write a file can write its digest, too: each part still checks what it takes."""
+    model = DriftMoEClassifier("moe-data", n_experts=2, hidden=(4,), seed=1)
+    for i in range(50):
+        model.learn_one({"x": i % 5}, i % 5 > 2)
+    found = unpacked(model.to_bytes())
+    for name, array in found.arrays.items():
+        for spoilt in (array[..., :-1] if array.ndim else array.reshape(1), np.full_like(array, 77)):
+            arrays = found.arrays | {name: spoilt}
+            outcome(packed(found.model, arrays, "0", compress=False))  # refused by name, or a model
