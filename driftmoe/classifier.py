@@ -164,7 +164,7 @@ class DriftMoEClassifier(MixtureClassifier):
     network is always asked and costs 1 to 3 µs, more with hundreds of inputs or classes. Blocks (`learn_many`,
     `step_many`, `driftmoe evaluate`) are several times faster than single samples and give the same model: the router's
     weights are constant between two of its steps, so that all rows in between go through it, and then through each
-    tree, at once. `benchmarks/speed.py` measures it.
+    tree, at once. `benchmarks.speed` measures it.
 
     References
     ----------

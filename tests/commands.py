@@ -10,6 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
@@ -52,6 +53,9 @@ def _run(arguments: tuple[str, ...], cwd: str, environment: dict[str, str], out:
     for path, number in ((out, 1), (err, 2)):
         with path.open("w") as file:
             os.dup2(file.fileno(), number)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell makes commands in the background ignore Ctrl-C, which all processes below them inherit.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(cwd)

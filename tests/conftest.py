@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from streams import real
@@ -25,6 +27,16 @@ def fetched():
         return {name: real.fetch(name).parent for name in ARCHIVED}
     except FileNotFoundError:
         pytest.skip(f"real data are out of reach: {reason}")
+
+
+def pytest_configure():
+    """Answer Ctrl-C, even where the shell has started pytest in the background.
+
+    A shell makes such a command ignore the signal. Processes that tests start would inherit this, and a test that
+    interrupts one would fail.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):

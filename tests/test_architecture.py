@@ -102,6 +102,9 @@ MAY_IMPORT = {
 The longest name that fits a module counts, so that a new file of a folder is covered. A new module beside the folders
 needs a line."""
 
+LONGEST_FILE = 500
+"""Lines of a file, in the library, its tests and its benchmarks: one file, one thought."""
+
 FACE = ("DriftMoEClassifier", "load", "save", "__version__")
 """What `import driftmoe` offers."""
 
@@ -174,7 +177,7 @@ def test_files_of_a_folder_import_each_other_in_one_direction(folder):
 @pytest.mark.parametrize("path", SOURCES, ids=module_name)
 def test_files_and_functions_are_short(path):
     source = path.read_text()
-    assert len(source.splitlines()) <= 500
+    assert len(source.splitlines()) <= LONGEST_FILE
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef) and not any(
             ast.unparse(d).split("(")[0] in ("kernel", "compiled") for d in node.decorator_list
@@ -183,6 +186,13 @@ def test_files_and_functions_are_short(path):
             if ast.get_docstring(node) is not None:
                 n_lines -= node.body[0].end_lineno - node.body[0].lineno + 1
             assert n_lines <= 60, node.name
+
+
+@pytest.mark.parametrize("folder", ["benchmarks", "tests"])
+def test_files_beside_the_library_are_short(folder):
+    lengths = {path: len(path.read_text().splitlines()) for path in (ROOT / folder).rglob("*.py")}
+    assert lengths
+    assert {path: n_lines for path, n_lines in lengths.items() if n_lines > LONGEST_FILE} == {}
 
 
 @pytest.mark.parametrize("file", ["kernel_cache.py", "staging.py"])

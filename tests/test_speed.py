@@ -7,7 +7,8 @@ import argparse
 import pytest
 
 import streams
-from benchmarks import speed
+from benchmarks.speed import cases, goals, report, timing, ways
+from benchmarks.speed.samples import Samples
 from driftmoe import DriftMoEClassifier
 
 OPTIONS = argparse.Namespace(
@@ -31,23 +32,23 @@ class SlowJava:
 
 def test_report_measures_every_case_and_judges_every_goal(monkeypatch, capsys):
     start = {"what": "start-up", "first_ever_s": 11.0, "cached_s": 1.0, "import_torch_s": 0.75}
-    monkeypatch.setattr(speed, "SHORTEST", 1e-9)
-    monkeypatch.setattr(speed, "Java", SlowJava)
-    monkeypatch.setattr(speed, "memory", lambda stream, sizes, tick: [{"what": "imports", "peak_mb": 1.0}])
-    monkeypatch.setattr(speed, "start_up", lambda n_repeats, tick: start)
-    monkeypatch.setattr(speed.bound, "measure", lambda name, n_samples, repeats: (6.0, 2.0))
-    lines = speed.report(OPTIONS, streams.make("led_a", 1, 400), lambda what: None)
+    monkeypatch.setattr(timing, "SHORTEST", 1e-9)
+    monkeypatch.setattr(report, "Java", SlowJava)
+    monkeypatch.setattr(report, "memory", lambda stream, sizes, tick: [{"what": "imports", "peak_mb": 1.0}])
+    monkeypatch.setattr(report, "start_up", lambda n_repeats, tick: start)
+    monkeypatch.setattr(goals.bound, "measure", lambda name, n_samples, repeats: (6.0, 2.0))
+    lines = report.report(OPTIONS, streams.make("led_a", 1, 400), lambda what: None)
     by_name = {line["what"]: line for line in lines if "us_per_sample" in line}
-    for mark in ("", speed.SECOND):
+    for mark in ("", cases.SECOND):
         assert by_name[f"CapyMOA: ARF-100{mark}"]["us_per_sample"] == 1000.0
         assert by_name[f"CapyMOA: ARF-100{mark}"]["n_samples"] == 40
         assert by_name[f"driftmoe: prequential{mark}"]["n_samples"] == 400
-    goals = {line["goal"]: line for line in lines if "goal" in line}
-    assert len(goals) == len(speed.GOALS) + 3
+    judged = {line["goal"]: line for line in lines if "goal" in line}
+    assert len(judged) == len(goals.GOALS) + 3
     ratio = 1000.0 / by_name["driftmoe: prequential, second"]["us_per_sample"]
-    assert goals["the same, second stream / ARF-10"]["value"] == pytest.approx(ratio)
-    assert goals["the same, nominal"]["value"] is None  # this Java has no nominal features
-    assert [goals[name]["reached"] for name in list(goals)[-3:]] == [True, False, True]
+    assert judged["the same, second stream / ARF-10"]["value"] == pytest.approx(ratio)
+    assert judged["the same, nominal"]["value"] is None  # this Java has no nominal features
+    assert [judged[name]["reached"] for name in list(judged)[-3:]] == [True, False, True]
     of_parts = [line["us_by_part"] for line in lines if "us_by_part" in line]
     assert len(of_parts) == 4
     assert of_parts[2]["neighbours, predict and learn"] > of_parts[0]["neighbours, predict and learn"] == 0.0
@@ -55,20 +56,20 @@ def test_report_measures_every_case_and_judges_every_goal(monkeypatch, capsys):
 
 
 def test_check_finds_a_way_that_answers_otherwise():
-    samples = speed.Samples(streams.make("led_a", 1, 60), 60)
+    samples = Samples(streams.make("led_a", 1, 60), 60)
 
     def other_seed():
         return DriftMoEClassifier("moe-data", seed=2)
 
     table = [
-        speed.Case("one", 60, lambda samples, n: speed.run_dicts(samples, n, make=speed.moe), "moe"),
-        speed.Case("other", 60, lambda samples, n: speed.run_dicts(samples, n, make=other_seed), "moe"),
+        cases.Case("one", 60, lambda samples, n: ways.run_dicts(samples, n, make=ways.moe), "moe"),
+        cases.Case("other", 60, lambda samples, n: ways.run_dicts(samples, n, make=other_seed), "moe"),
     ]
-    speed.check(table[:1] * 2, samples, 60, lambda what: None)
+    timing.check(table[:1] * 2, samples, 60, lambda what: None)
     with pytest.raises(AssertionError, match="'other' and 'one'"):
-        speed.check(table, samples, 60, lambda what: None)
+        timing.check(table, samples, 60, lambda what: None)
 
 
 def test_tenth_of_the_samples_is_compared_with_a_tenth():
-    sizes = {case.name: case.n_samples for case in speed.forests(1000, None)}
+    sizes = {case.name: case.n_samples for case in cases.forests(1000, None)}
     assert sizes == {"driftmoe: prequential": 1000, "driftmoe: prequential, a tenth": 100}

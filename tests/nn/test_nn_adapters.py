@@ -40,15 +40,6 @@ MAKERS = {
 each_maker = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """Tensors of these sizes gain nothing from threads, and lose much where other processes want the cores."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
-
-
 def bert(n_layers=2):
     """An encoder as small as they come, drawn at random."""
     torch.manual_seed(0)

@@ -25,15 +25,6 @@ from driftmoe.nn import lora as lora_module
 from driftmoe.routing import DYNMOLE, BiasBalancer, Dense, RandomRouter, TopK, WithNull, WithShared
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """Tensors of these sizes gain nothing from threads, and lose much where other processes want the cores."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
-
-
 def normal(*shape, seed=0, dtype=torch.float32):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
 

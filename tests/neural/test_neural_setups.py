@@ -1,0 +1,85 @@
+"""Setups: a policy, a router and losses, read from text."""
+
+from __future__ import annotations
+
+import pytest
+
+from driftmoe.neural import Setup, check_setup, open_experiment
+from driftmoe.neural.drifting import Drifting, TrainingOnDigits
+from driftmoe.routing import ADAMOE, Dense, TopK
+
+
+@pytest.mark.parametrize(
+    ("text", "policy", "router", "losses"),
+    [
+        ("plain", None, "linear", {}),
+        ("Dense", Dense(), "linear", {}),
+        ("TopK(2)", TopK(2), "linear", {"load_balance": 1e-2}),
+        ("ADAMOE", ADAMOE, "linear", {"load_balance": 1e-3}),
+        ("frozen", TopK(2), "random", {}),
+        ("frozen(TopK(1))", TopK(1), "random", {}),
+    ],
+)
+def test_setups_are_read_from_text(text, policy, router, losses):
+    setup = Setup.parsed(text)
+    assert (setup.policy, setup.router, setup.losses) == (policy, router, losses)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nosuch", "unknown policy 'nosuch'; .* or plain, frozen"),
+        ("TopK(9)", "k=9"),
+        ("TopK(0)", "k=0"),
+        ("mola", "adapt alone does"),
+        ("LinearK(1, 8, n_steps=8)", "unknown policy 'LinearK'"),
+        ("WithShared(TopK(2), n_shared=8)", "leaves none of 8 experts"),
+        ("Scheduled(TopK(1), LinearK(1, 20, n_steps=30))", "k=9"),
+        ("Scheduled(TopK(1), 3)", "cannot choose among 8 experts"),
+        ("Scheduled(DYNMOLE, LinearK(1, 8, n_steps=8))", "cannot choose among 8 experts"),
+        ("WithNull(arf, n_null=2)", "cannot choose among 8 experts"),
+    ],
+)
+def test_setups_that_cannot_be_are_refused_before_any_work(text, message):
+    with pytest.raises(ValueError, match=message):
+        check_setup(text, "lm", 40)
+
+
+@pytest.mark.parametrize(
+    ("text", "losses"),
+    [
+        ("DYNMOLE", {"entropy": 1e-2, "soft_balance": 1e-3}),
+        ("HARDER_TASKS", {"entropy_nats": 1e-4, "load_balance": 1e-2}),
+        ("WithShared(DYNMOLE, n_shared=1)", {"entropy": 1e-2, "soft_balance": 1e-3}),
+        ("Scheduled(TopK(1), LinearK(1, 8, n_steps=8))", {"load_balance": 1e-2}),
+        ("WithNull(Dense, n_null=2)", {}),
+    ],
+)
+def test_each_policy_has_the_losses_of_its_paper(text, losses):
+    assert Setup.parsed(text).losses == losses
+
+
+@pytest.mark.parametrize(
+    ("text", "n_active"),
+    [
+        ("plain", 2), ("Dense", 8), ("TopK(1)", 1), ("frozen", 2), ("DYNMOLE", 2), ("ADAMOE", 4 * 8 / 24),
+        ("WithShared(TopK(2), n_shared=1)", 3),
+    ],
+)  # fmt: skip
+def test_policies_aim_at_so_many_experts(text, n_active):
+    assert Setup.parsed(text).n_active == pytest.approx(n_active)
+
+
+def test_digit_networks_aim_at_the_same_active_size():
+    for text in ("plain", "Dense", "TopK(1)", "TopK(2)", "ADAMOE"):
+        setup = Setup.parsed(text)
+        width = TrainingOnDigits(Drifting("labels", 1, 5), setup, 1).model.experts.moe.experts.w_in.shape[-1]
+        active = 1 if text == "plain" else setup.n_active
+        assert active * width == 64
+
+
+def test_an_unknown_experiment_is_refused():
+    with pytest.raises(
+        ValueError, match="unknown experiment 'drift'; available: lm, adapt, drift-permutation"
+    ):
+        open_experiment("drift", None, 1)

@@ -1,0 +1,69 @@
+"""The layer in narrow types, and compiled."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from small_layers import WAYS, layer_of, normal
+from torch import nn
+
+from driftmoe.nn import dispatch
+from driftmoe.routing import Dense, TopK, WithNull
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_autocast_narrows_the_experts_and_not_the_router(way, take):
+    take(way)
+    layer, x = layer_of(shared_expert=nn.Linear(8, 8)), normal(32, 8).requires_grad_()
+    wide = layer(x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        narrow = layer(x)
+    assert narrow.output.dtype == torch.bfloat16
+    assert torch.equal(narrow.routing.weights, wide.routing.weights)
+    torch.testing.assert_close(narrow.output.float(), wide.output, rtol=0.05, atol=0.02)
+    narrow.output.float().square().sum().backward()
+    assert layer.experts.w_in.grad.dtype == torch.float32
+
+
+def test_sums_are_not_narrower_than_weights_alone_or_in_a_batch():
+    """256 · sigmoid(z) - 256 · sigmoid(-z), whose weights bfloat16 cannot tell apart."""
+    logits = torch.tensor([[0.004, 0.0], [0.004, 0.0]])
+    lines = torch.tensor([[256.0], [256.0], [-256.0], [-256.0]], dtype=torch.bfloat16)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        both = dispatch.collect(lines, Dense()(logits).plan, 2)
+        alone = dispatch.collect(lines[::2], Dense()(logits[:1]).plan, 1)
+    assert both.flatten().tolist() == pytest.approx([256 * math.tanh(0.002)] * 2, rel=0.01)
+    assert torch.equal(alone, both[:1])
+
+
+def test_decisions_in_a_bfloat16_model_are_those_of_a_float32_router():
+    layer = layer_of(TopK(2), n_experts=32)
+    layer.experts.bfloat16()
+    x = normal(500, 8, dtype=torch.bfloat16)
+    mask = layer(x).routing.mask
+    assert torch.equal(mask, TopK(2)(layer.router(x.float())).mask)
+    layer.router.bfloat16()  # as `layer.bfloat16()` makes it
+    assert not torch.equal(layer(x).routing.mask, mask)
+
+
+# torch itself looks at what it warns of.
+@pytest.mark.filterwarnings("default:The .grad attribute:UserWarning")
+@pytest.mark.parametrize("policy", [TopK(2), WithNull(TopK(2), 2)], ids=["top-2", "null"])
+def test_a_compiled_layer_is_the_same(policy):
+    layer = layer_of(policy, shared_expert=nn.Linear(8, 8))
+    compiled = torch.compile(layer, backend="aot_eager")
+    for n_rows in (12, 7):
+        x = normal(n_rows, 8, seed=n_rows)
+        expected, result = layer(x), compiled(x)
+        torch.testing.assert_close(result.output, expected.output)
+        torch.testing.assert_close(result.losses["entropy"], expected.losses["entropy"])
+    compiled_so_far = torch._dynamo.utils.counters["frames"]["ok"]
+    for n_rows in (30, 17, 20, 41):
+        compiled(normal(n_rows, 8, seed=n_rows))  # numbers of lines that were not seen before
+    assert torch._dynamo.utils.counters["frames"]["ok"] == compiled_so_far
+    gradients = [
+        torch.autograd.grad(f(x).output.square().sum(), layer.experts.w_in) for f in (layer, compiled)
+    ]
+    torch.testing.assert_close(*gradients)
