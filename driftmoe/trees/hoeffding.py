@@ -209,34 +209,33 @@ class HoeffdingTreeClassifier(OfParts, base.Classifier):
             raise TypeError(f"w={w!r} is of type {type(w).__name__}; give a number")
         if not 0.0 <= w <= MAX_ABSOLUTE:
             raise ValueError(f"w={w}; choose a finite weight of 0 or more")
-        with self._lock:
-            changes: Changes = []
-            encoder = self._encoder
-            target = encoder.target(y)
-            vector = encoder.known_vector(x)
-            if target is None or vector is None:
-                check_label(y)
-                sample = encoder.clean(x)
-                if target is None and len(encoder.classes) > MAX_CLASS and w > 0.0:
-                    raise ValueError(
-                        f"label {y!r} would be class {len(encoder.classes) + 1}; a tree tells {MAX_CLASS + 1} apart: "
-                        "leave the sample out, or give rare labels one name"
-                    )
-                if w > 0.0:
-                    encoder = encoder.entered(sample, y)
-                    changes.append(publication(self._encoder, encoder))
-                    target, vector = encoder.target(y), encoder.vector(sample)
-            if w > 0.0 and target is not None and vector is not None:
-                targets, weights = np.array([[target]]), np.array([[float(w)]])
-                self._pool.plan(
-                    vector[np.newaxis],
-                    targets,
-                    weights,
-                    target + 1,
-                    nominal=encoder.nominal_columns,
-                    changes=changes,
+        changes: Changes = []
+        encoder = self._encoder
+        target = encoder.target(y)
+        vector = encoder.known_vector(x)
+        if target is None or vector is None:
+            check_label(y)
+            sample = encoder.clean(x)
+            if target is None and len(encoder.classes) > MAX_CLASS and w > 0.0:
+                raise ValueError(
+                    f"label {y!r} would be class {len(encoder.classes) + 1}; a tree tells {MAX_CLASS + 1} apart: "
+                    "leave the sample out, or give rare labels one name"
                 )
-                carry_out(changes)
+            if w > 0.0:
+                encoder = encoder.entered(sample, y)
+                changes.append(publication(self._encoder, encoder))
+                target, vector = encoder.target(y), encoder.vector(sample)
+        if w > 0.0 and target is not None and vector is not None:
+            targets, weights = np.array([[target]]), np.array([[float(w)]])
+            self._pool.plan(
+                vector[np.newaxis],
+                targets,
+                weights,
+                target + 1,
+                nominal=encoder.nominal_columns,
+                changes=changes,
+            )
+            carry_out(changes)
 
     def predict_proba_one(  # type: ignore[override]  # river knows only three types of label
         self, x: Mapping[Any, Any]
