@@ -157,7 +157,7 @@ def test_the_command_evaluates_moas_learners(capymoa, tmp_path):
 )
 def test_what_the_loop_in_java_cannot_do_is_refused(capymoa, options, said):
     stream = streams.make("sea", seed=1, n_samples=50)
-    with pytest.raises(ValueError, match=f"MoaLearner runs in a loop of its own.*{said}"):
+    with pytest.raises(ValueError, match=f"MoaLearner tests and trains itself.*{said}"):
         list(prequential(stream, models.make("moa-ht"), **options))
     with pytest.raises(ValueError, match=r"takes streams of `streams` only"):
         list(prequential(list(stream), models.make("moa-ht")))

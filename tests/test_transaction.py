@@ -264,6 +264,14 @@ def test_learning_takes_the_lock_once():
     assert lock.__enter__.call_count == lock.__exit__.call_count == 3
 
 
+def test_a_tree_takes_the_lock_once_to_learn():
+    tree, lock = learnt("tree", 20), MagicMock()
+    tree._lock = lock
+    tree.learn_one({"a": 1.0}, "yes")
+    tree.learn_one({"a": 2.0}, "yes", w=0.0)
+    assert lock.__enter__.call_count == lock.__exit__.call_count == 2
+
+
 def _learns(model, seed, answers):
     for x, y in faults.growing(60, seed=seed):
         model.learn_one(x, y)

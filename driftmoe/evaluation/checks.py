@@ -56,11 +56,11 @@ def check_model(model: Any) -> None:
 
 
 def check_learns_one_by_one(model: Any) -> None:
-    """Raise ValueError if the model is not a classifier, or runs in a loop of its own."""
+    """Raise ValueError if the model is not a classifier, or tests and trains itself."""
     check_model(model)
     if not hasattr(model, "learn_one"):
         raise ValueError(
-            f"{type(model).__name__} runs in a loop of its own and cannot be told what to learn; use `prequential`, "
+            f"{type(model).__name__} tests and trains itself and cannot be told what to learn; use `prequential`, "
             "or choose another model"
         )
 

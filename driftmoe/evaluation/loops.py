@@ -1,4 +1,7 @@
-"""Run a model over the samples: one by one, in blocks, or in a loop of its own."""
+"""Run a model over the samples, one by one or in blocks.
+
+A model that tests and trains itself, such as those of `driftmoe.moa`, follows the protocol `OwnLoop`.
+"""
 
 from __future__ import annotations
 

@@ -180,6 +180,6 @@ def _check_own_loop(stream: Any, model: Any, is_plain: bool) -> None:
     """Raise ValueError if a model that tests and trains itself is asked for what it cannot do."""
     if not is_plain or not hasattr(stream, "blocks"):
         raise ValueError(
-            f"{type(model).__name__} runs in a loop of its own, which knows neither delay, weight nor warm_start, "
+            f"{type(model).__name__} tests and trains itself; it knows neither delay, weight nor warm_start, "
             "gives no probabilities, and takes only streams of `streams`; leave these out, or choose another model"
         )

@@ -45,7 +45,7 @@ def holdout(
     ------
     ValueError
         If `every` or `size` is below 1; if a sample is not a pair or has no label; if the model is not a classifier, or
-        runs in a loop of its own.
+        tests and trains itself.
 
     References
     ----------
@@ -114,7 +114,7 @@ def cross_validate(
     ValueError
         If there are fewer than 2 models, or one is given twice, which would then be tested on what it has learned; if
         the method is unknown or `window` is below 1; if a sample is not a pair or has no label; if a model is not a
-        classifier, or runs in a loop of its own.
+        classifier, or tests and trains itself.
 
     References
     ----------

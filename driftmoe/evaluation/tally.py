@@ -160,7 +160,7 @@ class Tally:
             self._add_to_metrics(event)
 
     def _pass_over_warm_up(self, event: Answers) -> Answers:
-        """Return the samples that count, and show the baselines the labels of the others."""
+        """Return the samples that count, and give the labels of the others to the baselines."""
         n = event.n_warm_up
         of_labels = (self._total, self._recent, *self._metrics.values(), *self._recent_metrics.values())
         for y, w in zip(event.y_true[:n], event.weights or repeat(1.0)):  # noqa: B905 - endless

@@ -25,9 +25,11 @@ from driftmoe.experiment.grid import EXECUTORS, run_grid, shard
 from driftmoe.experiment.lines import (
     CURVE_COLUMNS,
     KEY,
+    KINDS,
     OPTIONAL,
     REQUIRED,
     counts_warm_up,
+    kind_of_run,
     run_key,
     warm_up_protocol,
 )
@@ -49,9 +51,9 @@ from driftmoe.experiment.run import (
 )
 
 __all__ = [
-    "CLAIMS", "COMMITTED", "CURVE_COLUMNS", "ENOUGH_TO_COMPILE", "EXECUTORS", "GLANCE", "KEY", "LOOK", "OPTIONAL",
-    "PATIENCE", "PENDING", "REQUIRED", "Attempt", "Backlog", "Claim", "Evaluations", "Event", "Happenings", "JobFolder",
-    "News", "OpenStream", "ResultFolder", "Run", "Shared", "Work", "check_fingerprint", "commit", "compile_first",
-    "counts_warm_up", "naming", "parsed_delay", "plain", "planned", "read_failures", "read_results", "reading",
-    "run_grid", "run_job", "run_key", "shard", "versions", "warm_up_protocol",
+    "CLAIMS", "COMMITTED", "CURVE_COLUMNS", "ENOUGH_TO_COMPILE", "EXECUTORS", "GLANCE", "KEY", "KINDS", "LOOK",
+    "OPTIONAL", "PATIENCE", "PENDING", "REQUIRED", "Attempt", "Backlog", "Claim", "Evaluations", "Event", "Happenings",
+    "JobFolder", "News", "OpenStream", "ResultFolder", "Run", "Shared", "Work", "check_fingerprint", "commit",
+    "compile_first", "counts_warm_up", "kind_of_run", "naming", "parsed_delay", "plain", "planned", "read_failures",
+    "read_results", "reading", "run_grid", "run_job", "run_key", "shard", "versions", "warm_up_protocol",
 ]  # fmt: skip

@@ -29,10 +29,16 @@ OPTIONAL: dict[str, Any] = {
         ("kappa", "kappa_m", "kappa_t", "f1_macro", "g_mean", "cpu_seconds", "ram_hours"), int | float
     ),
     **dict.fromkeys(("routing", "parameters", "versions", "reading"), dict),
+    "kind": str,
     "n_warm_up": int,
     "count_warm_up": bool,
 }
 """Field that a result line may have -> its type."""
+
+KINDS = ("evaluation", "neural")
+"""Kinds of run: a model evaluated on a stream, or a neural experiment.
+
+In a neural experiment the fields of `KEY` have other meanings: see `driftmoe.neural.NeuralRun`."""
 
 CURVE_COLUMNS = (
     *KEY,
@@ -52,6 +58,11 @@ def run_key(line: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the identity of a run as a tuple of texts. A result line and the points of its curve have the same."""
     texts = ("" if line.get(name) is None else str(line[name]) for name in KEY)
     return (*texts, warm_up_protocol(line))
+
+
+def kind_of_run(line: Mapping[str, Any]) -> str:
+    """Return which of `KINDS` a result line is of. Old lines do not say; only neural experiments count operations."""
+    return str(line.get("kind", "neural" if "expert_flops" in line else "evaluation"))
 
 
 def counts_warm_up(line: Mapping[str, Any]) -> bool:
@@ -118,6 +129,8 @@ def _checked(line: Any, where: str) -> dict[str, Any]:
         is_right = isinstance(value, kinds) and (kinds is bool or not isinstance(value, bool))
         if name in ("n_samples", "samples_per_second"):
             is_right = is_right and value > 0
+        if name == "kind":
+            is_right = value in KINDS
         if name == "drifts" and is_right:
             is_right = all(
                 isinstance(drift, list) and list(map(type, drift)) == [int, int] for drift in value

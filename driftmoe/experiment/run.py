@@ -147,6 +147,7 @@ class Run:
             "ram_hours": checkpoint.ram_hours,
             "model_bytes": model._raw_memory_usage,
             **routing,
+            "kind": "evaluation",
             "complete": is_complete,
             "limit": self.limit,
             "window": self.window,

@@ -374,6 +374,7 @@ class NeuralRun(Run):
             "ram_hours": n_bytes / 1e9 * seconds / 3600,
             "model_bytes": n_bytes,
             **({"routing": of_routing | of_trees} if of_routing else {}),
+            "kind": "neural",
             "complete": True,
             "limit": self.limit,
             "window": self.window,

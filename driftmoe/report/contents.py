@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from driftmoe.experiment import counts_warm_up, run_key
+from driftmoe.experiment import counts_warm_up, kind_of_run, run_key
 from driftmoe.metrics import Recovery, drift_recovery
 from driftmoe.report.comparisons import COMPARED, comparison_grid, tests_over_streams
 from driftmoe.report.costs import cost_parts
@@ -57,14 +57,14 @@ def sections(
         points.setdefault(run_key(point), []).append(point)
     if not lines:
         raise ValueError("no run is complete, so there is nothing to compare; " + " ".join(notes))
-    neural = [line for line in lines if "expert_flops" in line]
+    neural = [line for line in lines if kind_of_run(line) == "neural"]
     neural_sections = [Section("Neural experiments", _neural_parts(neural))] if neural else []
     ends = [
         Section("Accuracy over time", _curve_pictures(lines, points)),
         Section("What drifts cost", _drift_costs(lines, points)),
         Section("How it can be repeated", _provenance(lines)),
     ]
-    compared = [line for line in lines if "expert_flops" not in line]
+    compared = [line for line in lines if kind_of_run(line) != "neural"]
     if not compared:  # only neural experiments, which are neither ranked nor tested
         return [
             Section("What was done", [f"{len(neural)} runs.", *notes, *failures]),

@@ -23,10 +23,10 @@ class Policy(Protocol):
 
 
 class Rule(ABC):
-    """Base of the policies: what is asked of a policy beside `policy(logits)`, and the usual answers.
+    """Base class of policies: the attributes and methods that the library uses besides `policy(logits)`.
 
-    A policy of your own can inherit from it, and must if the answers are others: if it has null or shared experts, a
-    method for single rows, or a schedule.
+    A policy of your own may inherit from it. It must do so if it has null or shared experts, a method for single rows,
+    or a schedule.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class Rule(ABC):
     n_null
         Null experts. Their logits come last.
     score
-        What the weights are made of: the softmax or the sigmoid of the logits.
+        Function of the logits from which the weights are made: softmax or sigmoid.
     """
 
     n_shared: int = 0

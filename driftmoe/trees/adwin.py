@@ -1,9 +1,9 @@
 """ADWIN, a window over a stream of numbers that drops its older part once the two differ in mean.
 
 Bifet & Gavaldà 2007, Learning from time-changing data with adaptive windowing, section 4: the window is an exponential
-histogram. Row i holds up to five buckets of 2^i values each; a sixth makes the two oldest one bucket of the next row.
-It decides as river's `drift.ADWIN` does with its default settings, bit for bit: looks for a cut at every 32nd value
-only, and starts anew with the value after one that it reported.
+histogram. Row i holds up to five buckets of 2^i values each; when a sixth is added, the two oldest are merged into one
+bucket of the next row. Its decisions equal those of river's `drift.ADWIN` with default settings, bit for bit: it looks
+for a cut only at every 32nd value, and empties the window before the first value after a reported change.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def estimate(window):
 
 @kernel
 def update(window, delta, value):
-    """Take in a value; return whether the window has dropped its older part, for which `delta` is the risk of error."""
+    """Add a value, and return whether the window dropped its older part; `delta` is the risk of a false alarm."""
     if window["drift_detected"] == 1:
         restart(window)
     window["width"] += 1.0
@@ -102,7 +102,7 @@ def remove(window, row, n):
 
 @kernel
 def merge_full_rows(window):
-    """Make the two oldest buckets of each row that has too many one bucket of the next row."""
+    """Merge the two oldest buckets of each row that has too many into one bucket of the next row."""
     row = 0
     while window["n_buckets"][row] > MAX_BUCKETS:
         totals, variances = window["totals"][row], window["variances"][row]

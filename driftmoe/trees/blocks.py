@@ -15,7 +15,7 @@ MAX_CLASS = 65_535
 """Largest target: every leaf has a place for each class up to the largest seen."""
 
 NO_TARGETS = np.empty((0, 1), np.int64)
-"""What `steps.step` takes where nothing is to be learnt."""
+"""Targets for `steps.step` if nothing is to be learnt."""
 
 
 def as_block(vectors: ArrayLike) -> tuple[np.ndarray, bool]:
@@ -31,7 +31,7 @@ def as_block(vectors: ArrayLike) -> tuple[np.ndarray, bool]:
 def as_lessons(
     n_rows: int, is_single: bool, targets: ArrayLike, weights: ArrayLike | None, n_experts: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the targets, int64, of all trees or of each, and the weights of each tree, float64, of some rows.
+    """Return the targets (int64, for all trees or for each) and the weights (float64, for each tree) of some rows.
 
     Raises
     ------

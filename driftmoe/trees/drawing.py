@@ -87,7 +87,7 @@ class View:
 
 
 def as_text(view: View) -> str:
-    """Return a tree as text, one line a leaf or branch, indented by depth."""
+    """Return a tree as text, with one line per leaf or branch, indented by depth."""
 
     def lines(node: int, indent: str) -> Iterator[str]:
         branches = view.branches(node)

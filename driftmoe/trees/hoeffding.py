@@ -1,4 +1,4 @@
-"""A Hoeffding tree as a river estimator: dictionaries in, a pool of one tree behind."""
+"""A Hoeffding tree as a river estimator: it takes dictionaries, and holds a pool of one tree."""
 
 from __future__ import annotations
 
@@ -21,9 +21,8 @@ if TYPE_CHECKING:
 class HoeffdingTreeClassifier(OfParts, base.Classifier):
     """Hoeffding tree (VFDT) for numeric and nominal features, missing values, new features and new classes.
 
-    It grows the tree of river's class of the same name, compiled; `driftmoe.trees` says where they differ.
-    Text is nominal, all else numeric, unless named in `nominal_attributes`. A missing value is a missing key, `None`
-    or NaN.
+    It grows the same tree as river's class of the same name, but compiled; `driftmoe.trees` lists the differences. Text
+    is nominal, all else numeric, unless named in `nominal_attributes`. A missing value is a missing key, `None` or NaN.
 
     Parameters
     ----------
@@ -42,7 +41,7 @@ class HoeffdingTreeClassifier(OfParts, base.Classifier):
     nb_threshold
         Weight from which a leaf with `"nb"` uses naive Bayes; it applies to `"nb"` alone.
     nominal_attributes
-        Names of features whose values are not numbers although they look like it.
+        Names of nominal features whose values look like numbers.
     binary_split
         Whether a nominal feature may only be split into one value and the rest.
     min_branch_fraction
@@ -63,7 +62,7 @@ class HoeffdingTreeClassifier(OfParts, base.Classifier):
     ------
     ValueError
         By the constructor if a setting is out of range or would have no effect; by the methods if a number lies beyond
-        ±1e100, or a label would be class 65 537. What is refused leaves no trace.
+        ±1e100, or a label would be class 65 537. A refused sample changes nothing.
     TypeError
         By the constructor if a setting is of the wrong type; by the methods if a value is neither a number nor a text,
         or a feature changes from one to the other.
@@ -72,8 +71,8 @@ class HoeffdingTreeClassifier(OfParts, base.Classifier):
     -----
     *Memory.* A leaf has 52 bytes for each feature and class, and 16 more for each value seen of each nominal feature
     and class, seen at this leaf or not: 41 kB for a feature of 256 values at 10 classes. So leave identifiers out, give
-    rare values one name, or choose `max_nodes`. A feature has at most 256 values that are told apart; later values
-    share their places.
+    rare values one name, or choose `max_nodes`. At most 256 values of a feature are told apart; later values share
+    codes with them.
 
     References
     ----------
@@ -123,7 +122,7 @@ class HoeffdingTreeClassifier(OfParts, base.Classifier):
 
         names = () if nominal_attributes is None else nominal_attributes
         if isinstance(names, str | Iterator) or not isinstance(names, Iterable):
-            raise TypeError(  # a text falls apart, what is read once is gone
+            raise TypeError(  # a text would be split into letters, an iterator could be read only once
                 f"nominal_attributes={nominal_attributes!r}; give the names of features in a list or a set"
             )
         super().__init__()
@@ -152,7 +151,7 @@ class HoeffdingTreeClassifier(OfParts, base.Classifier):
             )
 
     def pool(self, n_experts: int = 1, **settings: Any) -> TreePool:
-        """Return untrained trees with the settings of this one, and others of `TreePool`, in one pool."""
+        """Return a pool of untrained trees with the settings of this tree; `settings` are arguments of `TreePool`."""
         own: dict[str, Any] = {
             "grace_period": self.grace_period,
             "delta": self.delta,
@@ -189,7 +188,7 @@ class HoeffdingTreeClassifier(OfParts, base.Classifier):
 
     @property
     def depth(self) -> int:
-        """Splits on the longest way down."""
+        """Number of splits on the longest path from the root."""
         return int(self._pool.depth[0])
 
     @learning
@@ -203,40 +202,39 @@ class HoeffdingTreeClassifier(OfParts, base.Classifier):
         y
             Label, anything hashable but `None` and NaN.
         w
-            Weight of the sample, 0 or more; one of weight 0 is not seen.
+            Weight of the sample, 0 or more; a sample of weight 0 is ignored.
         """
         if not isinstance(w, int | float | np.integer | np.floating | np.bool_):
             raise TypeError(f"w={w!r} is of type {type(w).__name__}; give a number")
         if not 0.0 <= w <= MAX_ABSOLUTE:
             raise ValueError(f"w={w}; choose a finite weight of 0 or more")
-        with self._lock:
-            changes: Changes = []
-            encoder = self._encoder
-            target = encoder.target(y)
-            vector = encoder.known_vector(x)
-            if target is None or vector is None:
-                check_label(y)
-                sample = encoder.clean(x)
-                if target is None and len(encoder.classes) > MAX_CLASS and w > 0.0:
-                    raise ValueError(
-                        f"label {y!r} would be class {len(encoder.classes) + 1}; a tree tells {MAX_CLASS + 1} apart: "
-                        "leave the sample out, or give rare labels one name"
-                    )
-                if w > 0.0:
-                    encoder = encoder.entered(sample, y)
-                    changes.append(publication(self._encoder, encoder))
-                    target, vector = encoder.target(y), encoder.vector(sample)
-            if w > 0.0 and target is not None and vector is not None:
-                targets, weights = np.array([[target]]), np.array([[float(w)]])
-                self._pool.plan(
-                    vector[np.newaxis],
-                    targets,
-                    weights,
-                    target + 1,
-                    nominal=encoder.nominal_columns,
-                    changes=changes,
+        changes: Changes = []
+        encoder = self._encoder
+        target = encoder.target(y)
+        vector = encoder.known_vector(x)
+        if target is None or vector is None:
+            check_label(y)
+            sample = encoder.clean(x)
+            if target is None and len(encoder.classes) > MAX_CLASS and w > 0.0:
+                raise ValueError(
+                    f"label {y!r} would be class {len(encoder.classes) + 1}; a tree tells {MAX_CLASS + 1} apart: "
+                    "leave the sample out, or give rare labels one name"
                 )
-                carry_out(changes)
+            if w > 0.0:
+                encoder = encoder.entered(sample, y)
+                changes.append(publication(self._encoder, encoder))
+                target, vector = encoder.target(y), encoder.vector(sample)
+        if w > 0.0 and target is not None and vector is not None:
+            targets, weights = np.array([[target]]), np.array([[float(w)]])
+            self._pool.plan(
+                vector[np.newaxis],
+                targets,
+                weights,
+                target + 1,
+                nominal=encoder.nominal_columns,
+                changes=changes,
+            )
+            carry_out(changes)
 
     def predict_proba_one(  # type: ignore[override]  # river knows only three types of label
         self, x: Mapping[Any, Any]
@@ -255,16 +253,16 @@ class HoeffdingTreeClassifier(OfParts, base.Classifier):
             return dict(zip(self.classes, proba.tolist(), strict=True))
 
     def describe(self) -> str:
-        """Return the tree as text, one line a leaf or branch, indented by depth."""
+        """Return the tree as text, with one line per leaf or branch, indented by depth."""
         with self._lock:
             return self._pool.describe(**self._names())
 
     def draw(self, *, max_depth: int | None = None, ax: Axes | None = None) -> Axes:
-        """Draw the tree from left to right, the first `max_depth` splits or all; as `TreePool.draw` does."""
+        """Draw the tree from left to right, `max_depth` levels of splits or all, as `TreePool.draw` does."""
         with self._lock:
             return self._pool.draw(**self._names(), max_depth=max_depth, ax=ax)
 
     def _names(self) -> dict[str, Any]:
-        """Names of columns, classes and values, for those who read the tree."""
+        """Return the names of columns, classes and values, for descriptions and drawings."""
         encoder = self._encoder
         return {"features": encoder.features, "classes": encoder.classes, "values": encoder.values}

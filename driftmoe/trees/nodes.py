@@ -64,7 +64,7 @@ LEAF_STATE = np.dtype(
         ("is_active", np.int32),
         # The node that this leaf is.
         ("node", np.int32),
-        # Decides which features the leaf may split on, where it may not split on all.
+        # Seed of the features that the leaf may split on, if it may not split on all.
         ("seed", np.int64),
     ],
     align=True,
@@ -95,7 +95,7 @@ RULES = np.dtype(
 
 EXPERT = np.dtype(
     [
-        # 1 while a tree grows in the background; otherwise the tree there is empty.
+        # 1 while the background tree grows; otherwise that tree is empty.
         ("has_background", np.int64),
         # The monitor whose alarm has not been handled yet.
         ("alarm", np.int64),

@@ -1,4 +1,4 @@
-"""Trees as models use them: arrays that have been checked, and steps that are planned, then carried out."""
+"""Trees as models use them: their arrays are checked before, and steps are first planned, then carried out."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class PlannedTrees:
         self.n_threads = n_threads
         self._storage = storage
 
-    # --- what there is ----------------------------------------------------------------------------------------------
+    # --- sizes and counts -------------------------------------------------------------------------------------------
 
     @property
     def n_experts(self) -> int:
@@ -63,7 +63,7 @@ class PlannedTrees:
 
     @property
     def depth(self) -> np.ndarray:
-        """Splits on the longest way down each tree, shape (n_experts,)."""
+        """Splits on the longest path down each tree, shape (n_experts,)."""
         storage = self._storage
         return np.array([storage.nodes_of(tree)["depth"].max() for tree in storage.foreground])
 
@@ -71,8 +71,9 @@ class PlannedTrees:
     def weight_seen(self) -> np.ndarray:
         """Weight that the leaves of each tree account for, shape (n_experts,).
 
-        It is less than the weight learnt: a leaf that splits hands down what it has observed itself, not what came down
-        to it, and of a feature with missing values only the weight of the other samples.
+        It is less than the weight learnt. A leaf that splits passes on only the weight that it observed itself, not
+        what it received from the split above; for a feature with missing values, it passes on only the weight of the
+        samples that have a value.
         """
         storage = self._storage
         weights = storage.leaves["weight"]
@@ -95,7 +96,7 @@ class PlannedTrees:
 
     @property
     def has_background(self) -> np.ndarray:
-        """Whether a tree grows in the background of each expert, shape (n_experts,)."""
+        """Whether each expert has a background tree, shape (n_experts,)."""
         return self._of_monitors("has_background") == 1
 
     def _of_monitors(self, name: str) -> np.ndarray:
@@ -142,7 +143,7 @@ class PlannedTrees:
         n_classes
             Number of classes known so far, or less.
         changes
-            Gets what is left to do. What must grow has grown in a draft.
+            The changes of this step are appended here. Arrays that must grow have grown in a draft.
         n_experts
             Number of trees from now on, if more than so far.
         nominal
@@ -162,7 +163,7 @@ class PlannedTrees:
         return proba
 
     def n_rows_with_room(self, n_rows: int, weights: Callable[[int], np.ndarray] | None = None) -> int:
-        """Return how many of the next rows can be learnt in one step without much room for leaves that may not come.
+        """Return how many rows can be learnt in one step without reserving much room for leaves that may never be made.
 
         Parameters
         ----------
@@ -181,10 +182,10 @@ class PlannedTrees:
     def _pass(
         self, storage: Storage, block: np.ndarray, targets: np.ndarray, weights: np.ndarray, proba: np.ndarray
     ) -> Callable[[], Any]:
-        """Return the change that lets each tree go through the rows, in one thread or in several for different experts.
+        """Return the change that passes the rows through each tree, in one thread or in several that share the experts.
 
-        Threads finish what they have begun. So an interrupt, which reaches the waiting thread, leaves rows undone at
-        most; called again, the change goes on there.
+        A thread finishes the trees that it has begun. An interrupt reaches only the waiting thread, so at worst some
+        rows are not done. If the change is called again, it does these rows.
         """
         n_experts = storage.n_experts
         progress = np.zeros((n_experts, 2), np.int64)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MOST_ROWS = 1024
-"""Most rows of a block that trees learn in one step; between two steps they get room for more leaves."""
+"""Largest number of rows that trees learn in one step; between two steps they get room for more leaves."""
 
 
 class TreePool(PlannedTrees):
@@ -70,11 +70,11 @@ class TreePool(PlannedTrees):
         learning.
     warning_delta, drift_delta
         Risk of a false alarm, 0 < delta < 1, of each expert's warning monitor and drift monitor (ADWIN, Bifet & Gavaldà
-        2007), as in adaptive random forests (Gomes et al. 2017); `None` for no monitor. They watch whether the
-        expert's vote before learning was wrong, on the samples that it learns, whatever their weight. If the warning
-        monitor finds that the error has risen, an empty tree starts to learn the expert's samples in the background,
-        and replaces one that already does. If the drift monitor does, the background tree, or an empty tree if there is
-        none, replaces the expert's tree, and both monitors start anew.
+        2007), as in adaptive random forests (Gomes et al. 2017); `None` for no monitor. They watch whether the expert's
+        vote before learning was wrong, on the samples that it learns, whatever their weight. If the warning monitor
+        finds that the error has risen, an empty tree starts to learn the expert's samples in the background, and
+        replaces one that already does. If the drift monitor finds this, the background tree, or an empty tree if there
+        is none, replaces the expert's tree, and both monitors start anew.
     max_features
         How many features a leaf may split on: a number, or a share between 0 and 1; `None` for all. A sequence gives
         each tree its own, as with `delta`. Each leaf draws its features when it starts, and keeps them. Naive Bayes
@@ -87,8 +87,8 @@ class TreePool(PlannedTrees):
     seed
         Seed of the features drawn; `None` for a different draw each time.
     n_threads
-        Number of threads among which the trees of a block are shared, at least 1. The result does not depend on it.
-        One thread does small blocks.
+        Number of threads that share the trees of a block, at least 1. The result does not depend on it. Small blocks
+        are done by one thread.
 
     Raises
     ------
@@ -224,8 +224,8 @@ class TreePool(PlannedTrees):
         Returns
         -------
         expert_proba
-            What `predict_proba` would have said before each row was learnt, with a column for every class up to the
-            largest in `targets`.
+            Probabilities as `predict_proba` returns them before each row is learnt, with a column for every class up to
+            the largest in `targets`.
         """
         block, is_single = as_block(vectors)
         proba = self._learn(block, is_single, targets, weights, n_experts, is_predicting=True)
@@ -302,16 +302,16 @@ class TreePool(PlannedTrees):
         return pool
 
     def replace(self, expert: int, pool: TreePool, source: int = 0) -> None:
-        """Replace a tree by a copy of a tree of a pool, this one or another.
+        """Replace a tree by a copy of a tree from this pool or another.
 
-        The copy goes on with the features that it sees. Its monitors and its background tree come along where both
-        pools have these, else they are as new.
+        The copy goes on with the features that it sees. Its monitors and its background tree are copied if both pools
+        have them; otherwise they are reset.
 
         Raises
         ------
         ValueError
-            If the other pool has other features or nominal columns than this one, or the tree has more nodes than trees
-            may have here; classes may differ.
+            If the pools differ in features or nominal columns, or the tree has more nodes than this pool allows.
+            Classes may differ.
         """
         self._check_expert(expert)
         pool._check_expert(source)
@@ -345,7 +345,7 @@ class TreePool(PlannedTrees):
         return state_of(self._storage)
 
     def restore(self, state: State) -> None:
-        """Put a pool that was built with the same arguments into a state that `state` has returned.
+        """Restore a state that `state` returned for a pool with the same arguments.
 
         From then on it predicts, learns, grows and draws exactly as the other pool.
 
@@ -366,7 +366,7 @@ class TreePool(PlannedTrees):
         classes: Sequence[Any] | None = None,
         values: Sequence[Sequence[Any] | None] | None = None,
     ) -> str:
-        """Return a tree as text, one line a leaf or branch, indented by depth.
+        """Return a tree as text, with one line per leaf or branch, indented by depth.
 
         Parameters
         ----------
@@ -400,18 +400,18 @@ class TreePool(PlannedTrees):
         max_depth: int | None = None,
         ax: Axes | None = None,
     ) -> Axes:
-        """Draw a tree from left to right: a box a split, a line a branch with its test, a coloured box a leaf.
+        """Draw a tree from left to right: boxes for splits and leaves, lines for branches and their tests.
 
-        A leaf names its majority class, the share of that class, which is also how strong its colour is, and its
-        weight.
+        The box of a leaf shows its majority class, the share of that class, and its weight. The larger the share, the
+        stronger the colour.
 
         Parameters
         ----------
         expert, features, classes, values
             As for `describe`.
         max_depth
-            Splits from the root on which are drawn; what lies below one is drawn as a box with the number of its
-            leaves. `None` for all.
+            Number of levels of splits that are drawn. Each part of the tree below them is drawn as a box with its
+            number of leaves. `None` for the whole tree.
         ax
             Where to draw; a new figure as large as the tree needs by default.
 

@@ -35,7 +35,7 @@ def votes_for(proba, c):
 
 @kernel
 def has_risen(window, delta, value):
-    """Let a monitor take in a value; return whether it has found a rise."""
+    """Give a monitor a value, and return whether it found a rise."""
     before = adwin.estimate(window)
     return adwin.update(window, delta, value) and adwin.estimate(window) > before
 
@@ -178,7 +178,7 @@ def step(
     for e in range(first, last):
         rules = rules_of_all[e if rules_of_all.shape[0] > 1 else 0]
         while True:
-            # Once the tree in front has stopped, the background tree catches up; then an alarm is dealt with.
+            # Once the foreground tree has stopped, the background tree catches up. Then an alarm is handled.
             front, back = trees_of[e, FOREGROUND], trees_of[e, BACKGROUND]
             is_watched = experts.shape[0] > 0 and targets.shape[0] > 0
             has_background = is_watched and experts[e]["has_background"] == 1

@@ -81,7 +81,7 @@ as_tree_arguments = attrgetter(*(array.name for array in ARRAYS[: len(Tree._fiel
 as_arguments = attrgetter(*(array.name for array in ARRAYS))
 
 SPARE_BYTES = 1 << 20
-"""Memory that may be given to leaves which may not come, so that a block need not be cut."""
+"""Bytes that may be reserved for leaves that may never be made, so that a block need not be split."""
 
 NEW_EXPERT = np.array((0, NO_ALARM, 0, 0), EXPERT)
 
@@ -89,7 +89,7 @@ NEW_EXPERT = np.array((0, NO_ALARM, 0, 0), EXPERT)
 class Storage:
     """The arrays of `ARRAYS` as attributes, with room for growth, and what is known of the columns.
 
-    What grows does so in a draft (`draft`), which shares with the storage the arrays that it has not replaced.
+    Arrays grow in a draft (`draft`), which shares with the storage the arrays that it has not replaced.
 
     Parameters
     ----------
@@ -277,7 +277,7 @@ class Storage:
         self.resize(**{axis: enough(room, needed)})
 
     def resize(self, **sizes: int) -> None:
-        """Give axes these sizes; what there is stays where it is."""
+        """Resize axes; existing entries stay where they are."""
         if "classes" in sizes:
             sizes["arrivals"] = 1 + sizes["classes"]
         for array in ARRAYS:
@@ -365,7 +365,7 @@ class Storage:
         return one
 
     def number_slots(self, slots: Iterable[int] | np.ndarray) -> None:
-        """Let the leaves, whose slots are given in order, have the slots 0, 1, ..., and no tree a free one."""
+        """Renumber the slots of the leaves, given in order, as 0, 1, ...; after this, no tree holds a free slot."""
         slots = np.asarray(slots)
         numbers = np.zeros(slots.max(initial=-1) + 1, np.int32)
         numbers[slots] = np.arange(len(slots))
@@ -379,5 +379,5 @@ class Storage:
 
 
 def enough(room: int, needed: int) -> int:
-    """Return a larger room where there is not enough: by a quarter at least, so that growing costs little."""
+    """Return a larger size if there is too little room: at least a quarter more, so that growing is rare."""
     return room if needed <= room else max(needed, room + room // 4)

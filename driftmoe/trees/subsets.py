@@ -24,7 +24,7 @@ class Subsets:
     Attributes
     ----------
     entropy
-        What all draws come from: the seed, or a large number drawn from the system.
+        Source of all draws: the seed, or a large number from the operating system.
     first
         Number, in the draws, of the first tree of the pool; a clone keeps the number that its tree had.
     """

@@ -1,6 +1,6 @@
 """How the storage of a pool grows with what is learnt, and how single trees are started anew, copied and replaced.
 
-What grows for a step grows in a draft, so that the pool stays as it is until the step is carried out.
+Arrays grow in a draft, so that the pool does not change until the step is carried out.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def with_room(
     Parameters
     ----------
     storage
-        The storage that there is. It is returned if nothing is new.
+        The present storage. It is returned if nothing is new.
     block
         Shape (n_rows, n_features).
     n_classes, n_experts
@@ -115,7 +115,7 @@ def start_anew(storage: Storage, expert: int) -> None:
 
 
 def _draw_own(storage: Storage, tree: int) -> None:
-    """Give a tree that starts its own seed and features, whatever has been copied to its place."""
+    """Give a tree that starts anew its own seed and features, even if another tree was copied to its place."""
     if (storage.rules["max_features"] < np.inf).any():
         storage.sizes[tree, LAST_SEED] = storage.subsets.seed(tree, storage.trees_each)
     storage.is_used[tree] = _is_used(storage, tree, 0, storage.n_features)
@@ -127,7 +127,7 @@ def _is_used(storage: Storage, tree: int, first: int, last: int) -> np.ndarray:
 
 
 def replace(storage: Storage, expert: int, other: Storage, source: int) -> None:
-    """Put a copy of an expert of a storage, this one or another, in the place of an expert; see `TreePool.replace`."""
+    """Replace an expert by a copy of an expert from this storage or another; see `TreePool.replace`."""
     n_nodes = other.sizes[other.trees_of[source, : other.trees_each], N_NODES].max()
     if n_nodes > storage.max_nodes:
         raise ValueError(
@@ -158,7 +158,7 @@ def replace(storage: Storage, expert: int, other: Storage, source: int) -> None:
 
 
 def _copy_tree(storage: Storage, to: int, other: Storage, of: int) -> None:
-    """Put a copy of a tree of a storage with the same room in the place of an empty tree."""
+    """Copy a tree from a storage with the same room to the place of an empty tree."""
     n_leaves = int(other.sizes[of, N_LEAVES])
     needed = np.zeros(len(storage.sizes), np.int64)
     needed[to] = n_leaves - 1
@@ -176,7 +176,7 @@ def _copy_tree(storage: Storage, to: int, other: Storage, of: int) -> None:
 
 
 def _adopt_sizes(storage: Storage, other: Storage) -> None:
-    """Have at least as much room as another storage of the same features, and for each value in the same place."""
+    """Make at least as much room as another storage of the same features has, with each value in the same place."""
     storage.n_values = np.maximum(storage.n_values, other.n_values)
     storage.n_branches = max(storage.n_branches, other.n_branches)
     room = np.maximum(storage.value_room, other.value_room)

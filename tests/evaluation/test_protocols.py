@@ -73,14 +73,14 @@ def test_folds_are_checked():
         next(cross_validate(numbered(3), [one, Memory(), one]))
 
 
-class InALoopOfItsOwn:
+class TrainsItself:
     """As MOA's learners."""
 
     def test_then_train(self, stream, size):
         raise AssertionError
 
 
-def test_a_model_in_a_loop_of_its_own_cannot_be_held_out_or_folded():
-    for run in (holdout, lambda rows, model: cross_validate(rows, [model, InALoopOfItsOwn()])):
-        with pytest.raises(ValueError, match="InALoopOfItsOwn runs in a loop of its own and cannot be told"):
-            list(run(numbered(3), InALoopOfItsOwn()))
+def test_a_model_that_tests_and_trains_itself_cannot_be_held_out_or_folded():
+    for run in (holdout, lambda rows, model: cross_validate(rows, [model, TrainsItself()])):
+        with pytest.raises(ValueError, match="TrainsItself tests and trains itself and cannot be told"):
+            list(run(numbered(3), TrainsItself()))
