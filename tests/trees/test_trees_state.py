@@ -298,8 +298,21 @@ def test_an_entry_of_another_type_is_refused(name, wrong, message):
 
 def test_windows_out_of_range_are_refused():
     state = learnt("monitors").state()
-    for name in ("n_rows", "n_buckets"):
+    n_first = state["windows"]["n_buckets"][0, 0, 0]
+    for name, place, wrong in (
+        ("n_rows", ..., 99),
+        ("n_buckets", (0, 0, slice(2)), (n_first + 6, -6)),  # as many in all
+        ("n_buckets", (0, 0, slice(2)), (n_first - 6, 6)),
+    ):
         damaged = copy.deepcopy(state)
-        damaged["windows"][name] = 99
+        damaged["windows"]["n_buckets"][0, 0, 1] = 0
+        n_removed = int(state["windows"]["n_buckets"][0, 0, 1])
+        for bucket in ("bucket_totals", "bucket_variances"):
+            damaged[bucket] = damaged[bucket][n_removed:]
+        built("monitors").restore(damaged)
+        damaged["windows"][name][place] = wrong
         with pytest.raises(ValueError, match="'windows' in the state of TreePool has entries"):
             built("monitors").restore(damaged)
+    state["windows"]["n_buckets"][0, 0, 0] += 1
+    with pytest.raises(ValueError, match="'bucket_totals' in the state of TreePool is float64 of shape"):
+        built("monitors").restore(state)
