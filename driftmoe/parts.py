@@ -122,7 +122,7 @@ class OfParts(OneAtATime):
     def digest(self) -> str:
         """Return the SHA-256 of the model: its class, its arguments and all that it has learnt, as hexadecimal text.
 
-        Equal models have equal digests, in every process and on every processor.
+        Equal models have equal digests, in every process and on every processor, if nothing in them has to be pickled.
         """
         return driftmoe.saving.digest(self)
 

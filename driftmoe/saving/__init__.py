@@ -32,8 +32,13 @@ def to_bytes(model: Any, *, compress: bool = False, pickle_experts: bool = False
 
 def from_bytes(content: bytes, *, trust_pickle: bool = False) -> Any:
     """Return the model of some bytes; see `load`."""
-    found = unpacked(bytes(content))
-    return rebuilt(found.model, found.arrays, unpickling=trust_pickle)
+    if not isinstance(content, bytes | bytearray | memoryview):
+        raise TypeError(f"content is of type {type(content).__name__}; give the bytes of a file")
+    found, used = unpacked(bytes(content)), set[str]()
+    model = rebuilt(found.model, found.arrays, used, unpickling=trust_pickle)
+    if unused := found.arrays.keys() - used:
+        raise ValueError(f"the file is damaged: array {min(unused)!r} belongs to nothing in it")
+    return model
 
 
 def save(
@@ -78,6 +83,8 @@ def save(
     True
     """
     path = Path(path)
+    if path.is_symlink():  # the file that it stands for is replaced, not the link
+        path = path.resolve()
     content = to_bytes(model, compress=compress, pickle_experts=pickle_experts)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_files(path.parent, {path.name: content}, kept=KEPT)
@@ -111,7 +118,7 @@ def load(path: str | os.PathLike[str], *, trust_pickle: bool = False) -> Any:
 def digest(model: Any) -> str:
     """Return the SHA-256 of a model: its class, its arguments and all that it has learnt, as hexadecimal text.
 
-    Equal models have equal digests, in every process and on every processor.
+    Equal models have equal digests, in every process and on every processor, if nothing in them has to be pickled.
     """
     arrays: dict[str, np.ndarray] = {}
     return digest_of(described(model, arrays, pickling=True), arrays)

@@ -18,6 +18,7 @@ import datetime as dt
 import json
 import math
 import pickle
+import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from fractions import Fraction
@@ -74,6 +75,12 @@ def _float(kept: str) -> float:
     return float(kept)
 
 
+def _fraction(kept: str) -> Fraction:
+    if not re.fullmatch(r"-?\d+(/\d+)?", kept):  # others may take minutes: 1e999999
+        raise ValueError(f"{kept!r:.40} is no fraction of two integers")
+    return Fraction(kept)
+
+
 def _with_fold(value: dt.time | dt.datetime) -> list[Any]:
     return [value.isoformat(), value.fold]
 
@@ -101,7 +108,7 @@ KINDS: dict[str, Kind] = {
     ),
     "$complex": Kind(complex, repr, _text(complex)),
     "$decimal": Kind(Decimal, str, _text(Decimal)),
-    "$fraction": Kind(Fraction, str, _text(Fraction)),
+    "$fraction": Kind(Fraction, str, _text(_fraction)),
     "$uuid": Kind(UUID, str, _text(UUID)),
     "$date": Kind(dt.date, dt.date.isoformat, _text(dt.date.fromisoformat)),
     "$time": Kind(dt.time, _with_fold, _folded(dt.time)),
@@ -226,6 +233,8 @@ class _Encoder:
         self._names: dict[tuple[str, tuple[int, ...], bytes], str] = {}
 
     def write(self, value: Any, path: tuple[str, ...]) -> Any:
+        if len(path) > MAX_DEPTH:
+            raise TypeError(f"{_place(path[:4])}... is nested too deeply; write at most {MAX_DEPTH} levels")
         kind = type(value)
         if value is None or kind in (bool, str, int) or (kind is float and math.isfinite(value)):
             return value
@@ -244,6 +253,8 @@ class _Encoder:
             if getattr(value, "tzinfo", None) not in (None, dt.UTC):
                 raise TypeError(f"{value!r} ({_place(path)}) has a time zone of its own; give UTC, or none")
             return {tag: KINDS[tag].write(value)}
+        if isinstance(value, np.generic) and value.dtype.kind in SHAPED + "U":
+            return {"$numpy": [value.dtype.newbyteorder("<").str, self.write(value.item(), path)]}
         if name := self._objects.get(kind):
             arguments = {one: getattr(value, one) for one in signature(kind).parameters}
             return {"$object": [name, self._dict(arguments, path)]}
@@ -308,6 +319,10 @@ class _Encoder:
         ]
 
 
+class _MeaninglessError(ValueError):
+    """Part of a document has no meaning; the message names its place."""
+
+
 class _Decoder:
     def __init__(
         self, arrays: Mapping[str, np.ndarray], objects: Mapping[str, type], unpickling: bool
@@ -332,8 +347,10 @@ class _Decoder:
             )
         try:
             return self._tagged(tag, kept, path)
+        except _MeaninglessError:
+            raise
         except (TypeError, ValueError, ArithmeticError) as error:
-            raise ValueError(f"{_place(path)}: {error}") from None
+            raise _MeaninglessError(f"{_place(path)}: {tag}: {error}") from None
 
     def _tagged(self, tag: str, kept: Any, path: tuple[str, ...]) -> Any:
         if kind := KINDS.get(tag):
@@ -357,6 +374,9 @@ class _Decoder:
             return frozenset(items)
         if tag == "$set":
             return set(items)
+        if tag == "$numpy":
+            code, value = items
+            return _dtype(code, SHAPED + "U").type(value)
         if tag == "$object":
             return self._object(*items)
         if tag == "$dict":
@@ -412,9 +432,9 @@ class _Decoder:
         return array
 
 
-def _dtype(code: Any) -> np.dtype:
+def _dtype(code: Any, kinds: str = SHAPED) -> np.dtype:
     dtype = np.dtype(_text(str)(code))
-    if dtype.kind not in SHAPED or dtype.hasobject:
+    if dtype.kind not in kinds or dtype.hasobject:
         raise ValueError(f"an array of {dtype}")
     return dtype
 

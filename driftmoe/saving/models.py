@@ -61,7 +61,8 @@ def _learnt(
 
 
 def _plain(values: Mapping[Any, Any]) -> dict[Any, Any]:
-    return {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}
+    """Return Python's own values, in an order that hangs on the names alone: they came in the order of a set."""
+    return {name: _own(values[name]) for name in sorted(values, key=repr)}
 
 
 def _extremes(transformer: preprocessing.MinMaxScaler) -> State:
@@ -148,9 +149,14 @@ def described(model: Any, arrays: Arrays, prefix: str = "", *, pickling: bool = 
 
 
 def rebuilt(
-    document: Any, arrays: Mapping[str, np.ndarray], prefix: str = "", *, unpickling: bool = False
+    document: Any,
+    arrays: Mapping[str, np.ndarray],
+    used: set[str],
+    prefix: str = "",
+    *,
+    unpickling: bool = False,
 ) -> Any:
-    """Return the model of a document.
+    """Return the model of a document, and add the names of its arrays to `used`.
 
     Raises
     ------
@@ -164,19 +170,26 @@ def rebuilt(
         if name == "Pipeline":
             check_names(document, ("class", "steps"), "the document of a pipeline")
             steps = [
-                (key, rebuilt(step, arrays, f"{prefix}{i}.", unpickling=unpickling))
+                (key, rebuilt(step, arrays, used, f"{prefix}{i}.", unpickling=unpickling))
                 for i, (key, step) in enumerate(document["steps"])
             ]
             return compose.Pipeline(*steps)
 
         def read(value: Any, part: str) -> Any:
             own = {one: array for one, array in arrays.items() if one.startswith(f"{prefix}{part}.")}
+            used.update(own)
             return decoded(value, own, prefix + part, objects=ARGUMENTS, unpickling=unpickling)
 
         if name in CLASSIFIERS:
             check_names(document, ("class", "arguments", "parts"), "the document of a model")
             model = CLASSIFIERS[name](**read(document["arguments"], "own"))
             model.restore({part: read(kept["state"], part) for part, kept in document["parts"].items()})
+            for part, kept in document["parts"].items():
+                own = {one: array for one, array in arrays.items() if one.startswith(f"{prefix}{part}.")}
+                if kept["digest"] != digest_of(kept["state"], own):
+                    raise ValueError(
+                        f"the file is damaged: its part {part!r} does not have the digest of the part"
+                    )
             return model
         if name in TRANSFORMERS:
             check_names(document, ("class", "arguments", "state"), "the document of a transformer")
@@ -185,12 +198,23 @@ def rebuilt(
             transformer = TRANSFORMERS[name].type(*positional, **arguments)
             TRANSFORMERS[name].restore(transformer, read(document["state"], "state"))
             return transformer
-    except (TypeError, KeyError, AttributeError, OverflowError) as error:
+    except (TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
         raise ValueError(f"the file describes no {name}: {error}") from None
+    except MemoryError:
+        raise ValueError(f"the file describes a {name} for which there is not memory enough") from None
     raise ValueError(
         f"the file holds a {name}, which this version does not know; was it written by a newer one?"
     )
 
 
 def _arguments(model: Any) -> dict[str, Any]:
-    return {name: getattr(model, name) for name in signature(type(model)).parameters}
+    return {name: _own(getattr(model, name)) for name in signature(type(model)).parameters}
+
+
+def _own(argument: Any) -> Any:
+    """Return an argument with Python's own numbers in the place of numpy's."""
+    if isinstance(argument, np.generic):
+        return argument.item()
+    if type(argument) in (list, tuple):
+        return type(argument)(map(_own, argument))
+    return argument

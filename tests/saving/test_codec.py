@@ -88,6 +88,11 @@ def test_dicts_keep_their_names_and_their_order(names):
         -0.0,
         float("-inf"),
         2**70,
+        np.int64(7),
+        np.float32(0.1),
+        np.bool_(True),
+        np.str_("text"),
+        float("nan"),
         "\ud800",
     ],
     ids=repr,
@@ -173,7 +178,7 @@ class Colour(enum.IntEnum):
     ("value", "message"),
     [
         (Colour.RED, "Colour, which cannot be described"),
-        (np.float64(1.0), "numpy.float64, which cannot be described"),
+        (np.datetime64("2026-11-29"), "numpy.datetime64, which cannot be described"),
         (np.array(["a"]), "array of <U1; numbers and bools"),
         (np.array([None]), "array of object; numbers and bools"),
         (dt.datetime(2026, 1, 1, tzinfo=dt.timezone(dt.timedelta(hours=1))), "time zone of its own"),
@@ -218,6 +223,8 @@ ARRAYS = {"a": np.arange(3, dtype=np.uint8)}
         ({"$float": "1"}, "is not nan"),
         ({"$bytes": "?"}, "base64"),
         ({"$decimal": "abc"}, "ConversionSyntax"),
+        ({"$fraction": "1e99999999"}, "no fraction of two integers"),
+        ({"$numpy": ["<M8[s]", 1]}, "an array of datetime64"),
         ({"$dict": [[1]]}, "dictionary update"),
         ({"$dict": [[[], 1]]}, "unhashable"),
         ({"$timedelta": [1, 2]}, "no list of 3 integers"),
@@ -243,6 +250,14 @@ def test_text_that_is_no_document_is_refused(text):
 
 
 def test_deep_documents_are_refused():
+    label = 1
+    for _ in range(MAX_DEPTH - 3):
+        label = (label,)
+    assert there_and_back([label]) == [label]
+    for _ in range(1000):
+        label = (label,)
+    with pytest.raises(TypeError, match="nested too deeply; write at most 64 levels"):
+        encoded([label])
     document = 1
     for _ in range(MAX_DEPTH + 2):
         document = {"$tuple": [document]}

@@ -135,6 +135,34 @@ def test_files_that_lie_are_refused_before_memory_is_taken(content):
         tracemalloc.stop()
 
 
+@pytest.mark.parametrize(
+    "arrays", [{"junk": np.zeros(2)}, {"own.x": np.zeros(2)}, {"pool.more": np.zeros(2)}]
+)
+def test_an_array_that_belongs_to_nothing_is_refused(content, arrays):
+    found = unpacked(content)
+    with pytest.raises(ValueError, match="belongs to nothing"):
+        saving.from_bytes(packed(found.model, found.arrays | arrays, "0", compress=False))
+
+
+def test_a_part_without_its_digest_is_refused(content):
+    found = unpacked(content)
+    found.model["parts"]["pool"]["digest"] = "0" * 64
+    with pytest.raises(ValueError, match="its part 'pool' does not have the digest of the part"):
+        saving.from_bytes(packed(found.model, found.arrays, "0", compress=False))
+
+
+def test_more_than_memory_holds_is_refused():
+    found = unpacked(DriftMoEClassifier("moe-data", n_experts=2, seed=1).to_bytes())
+    found.model["arguments"]["batch_size"] = 10**13
+    with pytest.raises(ValueError, match="for which there is not memory enough"):
+        saving.from_bytes(packed(found.model, found.arrays, "0", compress=False))
+
+
+def test_what_is_no_bytes_is_refused():
+    with pytest.raises(TypeError, match="content is of type int; give the bytes of a file"):
+        saving.from_bytes(5)
+
+
 def test_a_right_digest_does_not_make_a_wrong_state_a_model():
     """Who can write a file can write its digest, too: each part still checks what it takes."""
     model = DriftMoEClassifier("moe-data", n_experts=2, hidden=(4,), seed=1)

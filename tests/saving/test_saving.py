@@ -8,6 +8,7 @@ import sys
 from decimal import Decimal
 
 import commands
+import numpy as np
 import pytest
 from places import ENVIRONMENT
 from river import compose, naive_bayes, preprocessing
@@ -147,6 +148,31 @@ def test_experts_of_river_are_pickled_and_unpickled_only_if_asked_for(tmp_path):
         DriftMoEClassifier.load(tmp_path / "m")
     loaded = DriftMoEClassifier.load(tmp_path / "m", trust_pickle=True)
     assert learn(loaded, samples[60:]) == learn(model, samples[60:])
+
+
+def test_numbers_of_numpy_are_kept(tmp_path):
+    sizes = {
+        "n_experts": np.int64(2),
+        "hidden": (np.int64(4),),
+        "learning_rate": np.float64(0.01),
+        "seed": np.int64(3),
+    }
+    model = DriftMoEClassifier("moe-data", **sizes)
+    samples = [({"x": i % 3}, np.int64(i % 2)) for i in range(50)]
+    learn(model, samples)
+    loaded = driftmoe.load(model.save(tmp_path / "m"))
+    assert learn(loaded, samples) == learn(model, samples)
+    assert loaded.digest() == model.digest()
+
+
+def test_a_link_stays_a_link(tmp_path):
+    tree = HoeffdingTreeClassifier()
+    tree.save(tmp_path / "models" / "first.moe")
+    (tmp_path / "latest.moe").symlink_to(tmp_path / "models" / "first.moe")
+    tree.learn_one({"x": 1.0}, 1)
+    tree.save(tmp_path / "latest.moe")
+    assert (tmp_path / "latest.moe").is_symlink()
+    assert driftmoe.load(tmp_path / "models" / "first.moe").digest() == tree.digest()
 
 
 def test_another_class_is_refused(tmp_path):
