@@ -24,7 +24,7 @@ from driftmoe.compilation import compiled, kernel
 from driftmoe.draws import between, keyed, uniform
 from driftmoe.growth import enlarged
 from driftmoe.lanes import active, add_rows
-from driftmoe.state import State, array_of, check_names, count_of, generator_of, value_of
+from driftmoe.state import State, array_of, check_names, count_of, generator_of, misfit, value_of
 from driftmoe.threads import do_parts
 from driftmoe.transaction import Changes, planned, publication
 
@@ -263,14 +263,10 @@ class Network:
         if [type(width) for width in widths] != [int] * len(self._widths) or widths[1:-1] != self._widths[
             1:-1
         ]:
-            raise ValueError(
-                f"the state of {type(self).__name__} has layers of widths {widths}; this one has hidden layers of "
-                f"{self._widths[1:-1]}: build it with the arguments that it had"
-            )
+            allowed = f"this one has hidden layers of {self._widths[1:-1]} units"
+            raise misfit(self, "widths", f"is {widths}", allowed)
         if min(widths) < 0:
-            raise ValueError(
-                f"the state of {type(self).__name__} has layers of widths {widths}, some below 0"
-            )
+            raise misfit(self, "widths", f"is {widths}", "widths must be 0 or more")
         n_weights = sum((n_in + 1) * n_out for n_in, n_out in pairwise(widths))
         weights = array_of(state, "weights", np.float32, (n_weights,), self)
         moments = [
@@ -280,10 +276,8 @@ class Network:
         row_weights = array_of(state, "row_weights", np.float32, (None,), self)
         n_kept = len(row_weights)
         if n_kept >= self.batch_size:
-            raise ValueError(
-                f"the state of {type(self).__name__} holds {n_kept} rows of a mini-batch; this one takes a step every "
-                f"{self.batch_size} rows: build it with the arguments that it had"
-            )
+            allowed = f"this one takes a step every {self.batch_size} rows"
+            raise misfit(self, "row_weights", f"has {n_kept} rows of a mini-batch", allowed)
         activations = array_of(state, "activations", np.float32, (n_kept, sum(widths)), self)
         targets = array_of(state, "targets", np.float32, (n_kept, widths[-1]), self)
         n_before = count_of(state, "n_before_growth", self, at_most=n_kept)

@@ -148,7 +148,7 @@ def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(name):
             refuse(state | {key: value.astype("complex64")}, ValueError, f"'{key}' .* complex64 of shape")
             refuse(state | {key: value[np.newaxis]}, ValueError, f"'{key}' in the state")
         else:
-            refuse(state | {key: None}, TypeError, f"'{key}' in the state .* must be a")
+            refuse(state | {key: None}, TypeError, f"'{key}' in the state .* must be of type")
 
 
 def router(**others):
@@ -183,7 +183,10 @@ def test_a_router_goes_on_within_a_mini_batch_and_after_it_has_grown():
 
 @pytest.mark.parametrize(
     ("changed", "match"),
-    [({"hidden": (6, 5)}, "hidden layers of \\[6, 5\\]"), ({"batch_size": 4}, "takes a step every 4 rows")],
+    [
+        ({"hidden": (6, 5)}, "'widths' .* hidden layers of \\[6, 5\\]"),
+        ({"batch_size": 4}, "'row_weights' .* takes a step every 4 rows"),
+    ],
 )
 def test_the_state_of_another_router_is_refused(changed, match):
     part = router()
@@ -200,7 +203,7 @@ def test_the_state_of_another_router_is_refused(changed, match):
     [
         ({"n_steps": -1}, "'n_steps' in the state of Router is -1; it must be 0 or more"),
         ({"n_before_growth": 9}, "'n_before_growth' .* it must be 0 to 5"),
-        ({"widths": [3, 6, 4, -2]}, "some below 0"),
+        ({"widths": [3, 6, 4, -2]}, "widths must be 0 or more"),
         ({"widths": [2**40, 6, 4, 2]}, "'weights' in the state of Router is float32 of shape"),
         ({"rng": {"bit_generator": "MT19937"}}, "'rng' in the state of Router is no state of numpy's PCG64"),
     ],
@@ -257,7 +260,9 @@ def test_a_damaged_part_leaves_the_whole_model_as_it_was(name):
         state["mixture"]["log"]["sums"] = part[:2]
     probes = faults.growing(30, seed=3)
     before = faults.digest(other, probes)
-    with pytest.raises(ValueError, match=r"'sums' in the state of RoutingLog|leaves has shape"):
+    with pytest.raises(
+        ValueError, match=r"'sums' in the state of RoutingLog|'leaves' in the state of TreePool"
+    ):
         other.restore(state)
     assert faults.digest(other, probes) == before
 
@@ -370,3 +375,29 @@ def test_a_clone_takes_along_what_was_learnt_if_asked_to(name):
     probes = faults.growing(20)
     assert faults.digest(model.clone(include_attributes=True), probes) == faults.digest(model, probes)
     assert faults.digest(model.clone(), probes) != faults.digest(model, probes)
+
+
+def entries(state):
+    """Yield the dict and the name of each entry of a state that holds no other states; of parts alike one is enough."""
+    for name, value in state.items():
+        if isinstance(value, dict) and name not in ("arguments", "rng"):
+            yield from entries(value)
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            yield from entries(value[-1])
+        elif name != "arguments":
+            yield state, name
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_every_part_refuses_an_entry_of_another_type_in_the_same_words(name):
+    model = learnt(name, 60)
+    state = model.state()
+    before = copy.deepcopy(state)
+    for part, entry in entries(state):
+        kept, part[entry] = part[entry], ...
+        owner = r"(a step of )?[A-Z]\w+"
+        match = rf"^'{entry}' in the state of {owner} is (of type ellipsis|Ellipsis); .*: restore what state\(\) of"
+        with pytest.raises((TypeError, ValueError), match=match):
+            model.restore(state)
+        part[entry] = kept
+    assert equal(model.state(), before)

@@ -23,6 +23,7 @@ from driftmoe.encoding.samples import (
 )
 from driftmoe.encoding.scaling import COUNT, NOMINAL, NONE, OWN_INPUTS, input_place, write_inputs
 from driftmoe.encoding.state import check_state
+from driftmoe.state import State
 from driftmoe.transaction import NO_WEIGHTS, publication
 
 MAX_CODES = 256
@@ -69,7 +70,7 @@ class Encoder:
         )  # (column, 0) of a number, (column, code) of nominal values
         self._moments = np.zeros((3, 0))  # (COUNT | MEAN | M2, column) of the numbers, Welford 1962
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> State:
         """Return all that the encoder knows, as plain values that share nothing with it.
 
         Returns
@@ -93,7 +94,7 @@ class Encoder:
             "moments": self._moments.copy(),
         }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: State) -> None:
         """Take over the state of an encoder that was built with the same `nominal`; what this one knew is forgotten.
 
         Legends and columns of blocks that were read before no longer hold.

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from typing import Any
 
 import numpy as np
 
 from driftmoe.encoding.samples import check_label, checked_name, short
 from driftmoe.encoding.scaling import COUNT, NOMINAL, NONE, OWN_INPUTS, input_place
+from driftmoe.state import State, check_array, check_names, misfit, value_of
 
-ENTRIES = ("features", "kinds", "values", "classes", "inputs_of", "moments")
+LISTS, ARRAYS = ("features", "kinds", "values", "classes"), ("inputs_of", "moments")
 """Names of the entries; see `Encoder.state`."""
 
+OWNER = "Encoder"
 
-def check_state(state: Mapping[str, Any], nominal: Collection[Hashable], max_codes: int) -> None:
+SAME_NOMINAL = "build the encoder with the same `nominal`"
+
+
+def check_state(state: State, nominal: Collection[Hashable], max_codes: int) -> None:
     """Check the state of an encoder.
 
     Parameters
@@ -29,101 +34,80 @@ def check_state(state: Mapping[str, Any], nominal: Collection[Hashable], max_cod
     Raises
     ------
     TypeError
-        If the state is no mapping, or an entry is of another type.
+        If the state is no dict, or an entry is of another type.
     ValueError
         If an entry is missing or unknown, or entries do not fit together or to the encoder.
     """
-    _check_entries(state)
-    features, n_features = state["features"], len(state["features"])
-    for name in ("kinds", "values"):
-        if len(state[name]) != n_features:
-            raise ValueError(
-                f"state: {name!r} has {len(state[name])} items for {n_features} features; give one for each"
-            )
-    for name in features:
-        checked_name(name)
-    for label in state["classes"]:
-        check_label(label)
-    for entry in ("features", "classes"):
-        if len(set(state[entry])) < len(state[entry]):
-            raise ValueError(f"state: {entry!r} has the same item twice; give each once")
-    for name, kind, values in zip(features, state["kinds"], state["values"], strict=True):
-        _check_feature(name, kind, values, name in nominal, max_codes)
-    _check_moments(state["moments"], state["values"])
-    _check_inputs(state["inputs_of"], state["values"])
+    check_names(state, (*LISTS, *ARRAYS), OWNER)
+    features, kinds, values, classes = (value_of(state, name, list, OWNER) for name in LISTS)
+    for name, items in (("kinds", kinds), ("values", values)):
+        if len(items) != len(features):
+            allowed = "it must have one for each"
+            raise misfit(OWNER, name, f"has {len(items)} items for {len(features)} features", allowed)
+    _check_each("features", features, checked_name)
+    _check_each("classes", classes, check_label)
+    for name, kind, of_feature in zip(features, kinds, values, strict=True):
+        _check_feature(name, kind, of_feature, name in nominal, max_codes)
+    _check_moments(state, values)
+    _check_inputs(state, values)
 
 
-def _check_entries(state: Mapping[str, Any]) -> None:
-    if not isinstance(state, Mapping):
-        raise TypeError(
-            f"state is of type {type(state).__name__}; give a dict, as `Encoder.state` returns it"
-        )
-    missing = [name for name in ENTRIES if name not in state]
-    unknown = [name for name in state if name not in ENTRIES]
-    if missing or unknown:
-        raise ValueError(
-            f"state: entries missing: {', '.join(missing) or 'none'}; "
-            f"unknown: {', '.join(map(repr, unknown)) or 'none'}; give exactly {', '.join(ENTRIES)}"
-        )
-    for name in ENTRIES:
-        expected: type = np.ndarray if name in ("inputs_of", "moments") else list
-        if not isinstance(state[name], expected):
-            raise TypeError(
-                f"state: {name!r} is of type {type(state[name]).__name__}; give a {expected.__name__}"
-            )
+def _check_each(entry: str, items: Sequence[Any], check: Callable[[Any], Any]) -> None:
+    """Raise unless all items of a list pass a check, and no two are equal."""
+    for item in items:
+        try:
+            check(item)
+        except (TypeError, ValueError) as error:
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise misfit(OWNER, entry, f"holds {short(item)}", f"{error}", error=kind) from None
+    if len(set(items)) < len(items):
+        raise misfit(OWNER, entry, "has the same item twice", "it must have each once")
 
 
 def _check_feature(name: Hashable, kind: Any, values: Any, is_named: bool, max_codes: int) -> None:
     if kind not in ("number", "text"):
-        raise ValueError(f"state: feature {name!r} is of kind {short(kind)}; available: number, text")
+        allowed = "a kind must be 'number' or 'text'"
+        raise misfit(OWNER, "kinds", f"has {short(kind)} for feature {name!r}", allowed)
     is_nominal = kind == "text" or is_named
     if is_nominal != (values is not None):
-        raise ValueError(
-            f"state: feature {name!r} has {'no values' if values is None else 'values'}, but is "
-            f"{'nominal' if is_nominal else 'a number'} in this encoder; build it with the same `nominal`"
-        )
+        came = f"has {'no list' if values is None else 'a list'} for feature {name!r}"
+        allowed = f"the feature is {'nominal' if is_nominal else 'a number'} in this encoder"
+        raise misfit(OWNER, "values", came, allowed, remedy=SAME_NOMINAL)
     if values is None:
         return
     if not isinstance(values, list):
-        raise TypeError(f"state: values of feature {name!r} are of type {type(values).__name__}; give a list")
+        came = f"has {short(values)} of type {type(values).__name__} for feature {name!r}"
+        raise misfit(OWNER, "values", came, "it must have a list", error=TypeError)
     types: Any = str if kind == "text" else int | float
     for value in values:
         if not isinstance(value, types) or value != value:
-            raise ValueError(f"state: feature {name!r}, a {kind}, has the value {short(value)}")
+            came = f"has the value {short(value)} for feature {name!r}"
+            raise misfit(OWNER, "values", came, f"values of this feature must be a {kind}")
     if len(set(values)) < len(values):
-        raise ValueError(f"state: feature {name!r} has the same value twice; give each once")
+        came = f"has the same value twice for feature {name!r}"
+        raise misfit(OWNER, "values", came, "it must have each once")
     if len(values) > max_codes:
-        raise ValueError(
-            f"state: feature {name!r} has {len(values)} values; at most {max_codes} are told apart"
-        )
+        came = f"has {len(values)} values for feature {name!r}"
+        raise misfit(OWNER, "values", came, f"it must have at most {max_codes}")
 
 
-def _check_moments(moments: np.ndarray, values: Sequence[Any]) -> None:
-    _check_array("moments", moments, np.float64, (3, len(values)))
-    is_nominal = np.array([of is not None for of in values], np.bool_)
-    if ((moments[COUNT] == NOMINAL) != is_nominal).any() or not (moments[COUNT, ~is_nominal] >= 0.0).all():
-        raise ValueError(
-            f"state: 'moments' has weights {short(moments[COUNT].tolist())}; give {NOMINAL} for nominal features, and "
-            "0 or more for numbers"
-        )
+def _check_moments(state: State, values: Sequence[Any]) -> None:
+    check_array(state, "moments", np.float64, (3, len(values)), OWNER)
+    weights, is_nominal = state["moments"][COUNT], np.array([of is not None for of in values], np.bool_)
+    if ((weights == NOMINAL) != is_nominal).any() or not (weights[~is_nominal] >= 0.0).all():
+        allowed = f"they must be {NOMINAL} for nominal features, and 0 or more for numbers"
+        raise misfit(OWNER, "moments", f"has weights {short(weights.tolist())}", allowed)
 
 
-def _check_inputs(inputs_of: np.ndarray, values: Sequence[Any]) -> None:
+def _check_inputs(state: State, values: Sequence[Any]) -> None:
     width = 2 * OWN_INPUTS if any(of is not None for of in values) else 1
-    _check_array("inputs_of", inputs_of, np.int64, (len(values), width))
+    check_array(state, "inputs_of", np.int64, (len(values), width), OWNER)
+    inputs_of = state["inputs_of"]
     has_input = np.zeros(inputs_of.shape, np.bool_)
     for column, of in enumerate(values):
         has_input[column, [0] if of is None else [input_place(code) for code in range(len(of))]] = True
     given = np.sort(inputs_of[has_input])
     if (inputs_of[~has_input] != NONE).any() or (given != np.arange(len(given))).any():
-        raise ValueError(
-            f"state: 'inputs_of' does not number the {len(given)} inputs of these features and values from 0, "
-            f"with {NONE} in all other places"
-        )
-
-
-def _check_array(name: str, array: np.ndarray, dtype: type, shape: tuple[int, ...]) -> None:
-    if array.dtype != dtype or array.shape != shape:
-        raise ValueError(
-            f"state: {name!r} is {array.dtype} of shape {array.shape}; give {np.dtype(dtype)} of shape {shape}"
-        )
+        came = f"does not number the {len(given)} inputs of these features and values"
+        allowed = f"it must have each number from 0 once, and {NONE} in all other places"
+        raise misfit(OWNER, "inputs_of", came, allowed)

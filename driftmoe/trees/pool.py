@@ -6,7 +6,7 @@ Features, classes, values, nodes and experts may be added at any time. `storage`
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from driftmoe.state import State
 from driftmoe.transaction import Changes, assignment, carry_out
 from driftmoe.trees import drawing, upkeep
 from driftmoe.trees.blocks import NO_TARGETS, as_block, as_lessons, check, fit
@@ -329,7 +330,7 @@ class TreePool(PlannedTrees):
         """Columns that hold codes of nominal values, in their order."""
         return [int(column) for column in self._storage.nominal]
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> State:
         """Return what the trees have learnt: numbers, lists and arrays by name, without the room for growth.
 
         Returns
@@ -343,14 +344,14 @@ class TreePool(PlannedTrees):
         """
         return state_of(self._storage)
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: State) -> None:
         """Put a pool that was built with the same arguments into a state that `state` has returned.
 
         From then on it predicts, learns, grows and draws exactly as the other pool.
 
         Raises
         ------
-        ValueError
+        TypeError, ValueError
             If an entry is unknown, missing, of the wrong type or shape, or damaged. Then nothing has changed.
         """
         self._storage = restored(self._storage, state)

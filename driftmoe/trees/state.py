@@ -7,19 +7,21 @@ pools that answer alike, now and later, have equal states, however much room the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
 from typing import Any
 
 import numpy as np
 
+from driftmoe.state import State, check_array, check_names, count_of, misfit, value_of
 from driftmoe.trees.adwin import MAX_BUCKETS, N_ROWS
 from driftmoe.trees.blocks import MAX_CLASS, MAX_CODE
 from driftmoe.trees.nodes import EQUALS, LAST_SEED, LEAF, MULTIWAY, N_LEAVES, N_NODES, NO_ALARM, NONE, NUMERIC
 from driftmoe.trees.storage import ARRAYS, Array, Storage
 
-NUMBERS = ("n_classes", "n_features", "first_tree")
+OTHERS = ("n_classes", "n_features", "first_tree", "entropy", "nominal_to_come")
+"""Entries that are no arrays."""
 
-SAME_ARGUMENTS = "restore the state of a pool that was built with the same arguments"
+OWNER = "TreePool"
 
 NOT_KEPT = {"sizes", "free", "value_start", "rules"}
 """Arrays that follow from others or from the settings."""
@@ -32,7 +34,7 @@ KEPT = (
 """The arrays of a state. Axis `slots` counts leaves, and the nodes of all trees follow one another."""
 
 
-def state_of(storage: Storage) -> dict[str, Any]:
+def state_of(storage: Storage) -> State:
     """Return the state of the trees, see `TreePool.state`."""
     starts, n_values = storage.value_start[storage.nominal], storage.n_values[storage.nominal]
     slots = [storage.slots_of(tree) for tree in range(len(storage.sizes))]
@@ -71,25 +73,27 @@ def _forget_leftovers(nodes: np.ndarray, leaves: np.ndarray, class_order: np.nda
     class_order[np.arange(class_order.shape[1]) >= leaves["n_present"][:, np.newaxis]] = 0
 
 
-def restored(storage: Storage, state: Mapping[str, Any]) -> Storage:
+def restored(storage: Storage, state: State) -> Storage:
     """Return a storage with the settings of this one and a state, which `state_of` has returned.
 
     Raises
     ------
+    TypeError
+        If the state is no dict, or an entry is of another type.
     ValueError
-        If an entry is unknown, missing, of the wrong type or shape, or points to what there is not.
+        If an entry is unknown or missing, an array has another dtype or shape, or points to what there is not.
     """
-    _check_names(state)
-    n_classes, n_features, first_tree = (_checked_integer(state, name) for name in NUMBERS)
+    check_names(state, (*OTHERS, *(array.name for array in KEPT)), OWNER)
+    n_classes = count_of(state, "n_classes", OWNER, at_most=MAX_CLASS + 1)
+    n_features, first_tree = (count_of(state, name, OWNER) for name in ("n_features", "first_tree"))
     if storage.is_drawing:
-        _checked_integer(state, "entropy")
+        count_of(state, "entropy", OWNER, at_most=math.inf)
     elif state["entropy"] is not None:
-        raise ValueError(
-            f"state: entropy={state['entropy']!r} but this pool draws no features; {SAME_ARGUMENTS}"
-        )
-    nominal_to_come = state["nominal_to_come"]
-    if not isinstance(nominal_to_come, list) or not all(type(column) is int for column in nominal_to_come):
-        raise ValueError(f"state: nominal_to_come={nominal_to_come!r}; it is a list of columns")
+        raise misfit(OWNER, "entropy", f"is {state['entropy']!r}", "this pool draws no features")
+    nominal_to_come = value_of(state, "nominal_to_come", list, OWNER)
+    if any(type(column) is not int or column < 0 for column in nominal_to_come):
+        allowed = "it must have indices of columns"
+        raise misfit(OWNER, "nominal_to_come", f"is {nominal_to_come!r}", allowed)
     _check_arrays(storage, state, n_classes, n_features)
     _check_indices(storage, state, n_classes, n_features)
 
@@ -113,37 +117,15 @@ def restored(storage: Storage, state: Mapping[str, Any]) -> Storage:
     return new
 
 
-def _check_names(state: Mapping[str, Any]) -> None:
-    """Raise ValueError unless a state has all entries and no others."""
-    names = [*NUMBERS, "entropy", "nominal_to_come", *(array.name for array in KEPT)]
-    unknown = sorted(set(map(str, state)) - set(names))
-    missing = [name for name in names if name not in state]
-    if unknown or missing:
-        raise ValueError(
-            f"state: unknown entries {unknown}, missing entries {missing}; give what `state()` has returned"
-        )
-
-
-def _checked_integer(state: Mapping[str, Any], name: str) -> int:
-    """Return a number of a state that counts something."""
-    value = state[name]
-    if type(value) is not int or value < 0:
-        raise ValueError(f"state: {name}={value!r}; it is an integer of 0 or more")
-    return value
-
-
-def _check_arrays(storage: Storage, state: Mapping[str, Any], n_classes: int, n_features: int) -> None:
-    """Raise ValueError unless all arrays have the types and shapes of a pool with this many trees."""
+def _check_arrays(storage: Storage, state: State, n_classes: int, n_features: int) -> None:
+    """Raise unless all arrays have the dtypes and shapes of a pool with this many trees."""
     for array in KEPT:
-        if not isinstance(state[array.name], np.ndarray) or state[array.name].dtype != _packed(array):
-            is_of = getattr(state[array.name], "dtype", type(state[array.name]).__name__)
-            raise ValueError(f"state: {array.name} is of type {is_of}; it is an array of {_packed(array)}")
+        n_axes = len(array.axes) - (array.name == "nodes")
+        check_array(state, array.name, _packed(array), [None] * n_axes, OWNER)
     n_experts = len(state["trees_of"])
     most = len(storage.rules) if len(storage.rules) > 1 else n_experts
     if n_experts > most:
-        raise ValueError(
-            f"state: it has {n_experts} trees but there are settings for {most}; {SAME_ARGUMENTS}"
-        )
+        raise misfit(OWNER, "trees_of", f"has {n_experts} experts", f"this pool has settings for {most}")
     n_nodes, n_values = state["n_nodes"], state["n_values"]
     sizes = {
         "trees": storage.trees_each * n_experts, "experts": n_experts,
@@ -153,22 +135,16 @@ def _check_arrays(storage: Storage, state: Mapping[str, Any], n_classes: int, n_
     }  # fmt: skip
     for array in KEPT:
         axes = array.axes[1:] if array.name == "nodes" else array.axes
-        shape = tuple(axis if isinstance(axis, int) else sizes[axis] for axis in axes)
-        if state[array.name].shape != shape:
-            raise ValueError(
-                f"state: {array.name} has shape {state[array.name].shape}, and must have {shape} in this pool; "
-                f"{SAME_ARGUMENTS}"
-            )
+        shape = [axis if isinstance(axis, int) else sizes[axis] for axis in axes]
+        check_array(state, array.name, _packed(array), shape, OWNER)
 
 
-def _check_indices(storage: Storage, state: Mapping[str, Any], n_classes: int, n_features: int) -> None:
+def _check_indices(storage: Storage, state: State, n_classes: int, n_features: int) -> None:
     """Raise ValueError if a number of a state would make a kernel leave its arrays or loop forever."""
     n_nodes, nodes, leaves = state["n_nodes"], state["nodes"], state["leaves"]
     if n_nodes.max(initial=0) > storage.max_nodes or n_nodes.min(initial=1) < 1:
-        raise ValueError(
-            f"state: n_nodes from {n_nodes.min()} to {n_nodes.max()}, and this pool allows 1 to {storage.max_nodes}; "
-            f"{SAME_ARGUMENTS}"
-        )
+        came = f"is {n_nodes.min()} to {n_nodes.max()}"
+        raise misfit(OWNER, "n_nodes", came, f"it must be 1 to {storage.max_nodes} in this pool")
     number = _joined([np.arange(n) for n in n_nodes])
     last = np.repeat(n_nodes, n_nodes) - 1
     kind, child, sibling = nodes["kind"], nodes["first_child"], nodes["next_sibling"]
@@ -182,7 +158,6 @@ def _check_indices(storage: Storage, state: Mapping[str, Any], n_classes: int, n
     windows, experts, trees_of = state["windows"], state["experts"], state["trees_of"]
     own = np.arange(len(n_nodes)).reshape(-1, storage.trees_each)[:, [0, -1]]
     sound = {
-        "n_classes": n_classes <= MAX_CLASS + 1,
         "nodes": ((kind >= LEAF) & (kind <= MULTIWAY)).all()
         and (is_leaf | ((child > number) & (child + is_binary <= last))).all()
         and ((sibling == NONE) | ((sibling > number) & (sibling <= last))).all()
@@ -201,7 +176,7 @@ def _check_indices(storage: Storage, state: Mapping[str, Any], n_classes: int, n
     }
     for name, is_sound in sound.items():
         if not is_sound:
-            raise ValueError(f"state: {name} has entries out of range; the state is damaged")
+            raise misfit(OWNER, name, "has entries out of range", "the state is damaged")
 
 
 def _all_below(array: np.ndarray, bound: int) -> bool:

@@ -215,33 +215,33 @@ def without(name):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (without("moments"), r"missing entries \['moments'\]"),
-        (lambda state: state | {"colour": 3}, r"unknown entries \['colour'\]"),
-        (changed("n_classes", lambda n: -1), "n_classes=-1; it is an integer of 0 or more"),
-        (changed("n_features", float), "n_features=5.0"),
-        (changed("n_classes", lambda n: n + 1), "class_stats has shape"),
-        (changed("entropy", lambda _: 3), "this pool draws no features"),
-        (changed("nominal_to_come", lambda _: [0.5]), r"nominal_to_come=\[0.5\]"),
-        (changed("moments", lambda a: a.astype(np.float32)), "moments is of type float32"),
-        (changed("moments", lambda a: a.tolist()), "moments is of type list"),
-        (changed("nodes", lambda a: a["kind"]), "nodes is of type int32"),
-        (changed("leaves", lambda a: a[:-1]), "leaves has shape"),
-        (changed("is_used", lambda a: a[:, :-1]), "is_used has shape"),
-        (changed("trees_of", lambda a: a[:2]), "n_nodes has shape"),
-        (changed("n_nodes", lambda a: at(a, 0, 0)), "nodes has shape"),
-        (changed("nodes", lambda a: first(a, "kind", 9)), "nodes has entries"),
-        (changed("nodes", lambda a: first(a, "first_child", 0)), "nodes has entries"),
-        (changed("nodes", lambda a: first(a, "first_child", 10**6)), "nodes has entries"),
-        (changed("nodes", lambda a: first(a, "next_sibling", 10**6)), "nodes has entries"),
-        (changed("nodes", lambda a: first(a, "feature", 5)), "nodes has entries"),
-        (changed("leaves", lambda a: first(a, "node", 0)), "leaves has entries"),
-        (changed("leaves", lambda a: first(a, "n_present", 4)), "leaves has entries"),
-        (changed("class_order", lambda a: at(a, (0, 0), 3)), "class_order has entries"),
-        (changed("arrivals", lambda a: at(a, (0, 0, 0), 4)), "arrivals has entries"),
-        (changed("arrivals", lambda a: at(a, (0, 0, 1), -1)), "arrivals has entries"),
-        (changed("nominal", lambda a: at(a, 0, 5)), "nominal has entries"),
-        (changed("n_values", lambda a: at(at(a, 0, 4), 3, 0)), "n_values has entries"),
-        (changed("trees_of", lambda a: at(a, (0, 0), 1)), "trees_of has entries"),
+        (without("moments"), "the state of TreePool lacks 'moments'"),
+        (lambda state: state | {"colour": 3}, "has unknown 'colour'"),
+        (changed("n_classes", lambda n: -1), "'n_classes' in the state of TreePool is -1; it must be"),
+        (changed("n_features", float), "'n_features' .* is of type float; it must be of type int"),
+        (changed("n_classes", lambda n: n + 1), "'class_stats' .* of shape .*; it must be"),
+        (changed("entropy", lambda _: 3), "'entropy' .* is 3; this pool draws no features: restore what state"),
+        (changed("nominal_to_come", lambda _: [0.5]), r"'nominal_to_come' .* is \[0.5\]; it must have indices"),
+        (changed("moments", lambda a: a.astype(np.float32)), "'moments' .* is float32 of shape .*; it must be float64"),
+        (changed("moments", lambda a: a.tolist()), "'moments' .* is of type list; it must be an array"),
+        (changed("nodes", lambda a: a["kind"]), "'nodes' .* is int32 of shape .*; it must be records of int32 kind"),
+        (changed("leaves", lambda a: a[:-1]), "'leaves' .* of shape .*; it must be"),
+        (changed("is_used", lambda a: a[:, :-1]), "'is_used' .* of shape .*; it must be"),
+        (changed("trees_of", lambda a: a[:2]), "'n_nodes' .* of shape .*; it must be"),
+        (changed("n_nodes", lambda a: at(a, 0, 0)), "'nodes' .* of shape .*; it must be"),
+        (changed("nodes", lambda a: first(a, "kind", 9)), "'nodes' .* has entries out of range"),
+        (changed("nodes", lambda a: first(a, "first_child", 0)), "'nodes' .* has entries out of range"),
+        (changed("nodes", lambda a: first(a, "first_child", 10**6)), "'nodes' .* has entries out of range"),
+        (changed("nodes", lambda a: first(a, "next_sibling", 10**6)), "'nodes' .* has entries out of range"),
+        (changed("nodes", lambda a: first(a, "feature", 5)), "'nodes' .* has entries out of range"),
+        (changed("leaves", lambda a: first(a, "node", 0)), "'leaves' .* has entries out of range"),
+        (changed("leaves", lambda a: first(a, "n_present", 4)), "'leaves' .* has entries out of range"),
+        (changed("class_order", lambda a: at(a, (0, 0), 3)), "'class_order' .* has entries out of range"),
+        (changed("arrivals", lambda a: at(a, (0, 0, 0), 4)), "'arrivals' .* has entries out of range"),
+        (changed("arrivals", lambda a: at(a, (0, 0, 1), -1)), "'arrivals' .* has entries out of range"),
+        (changed("nominal", lambda a: at(a, 0, 5)), "'nominal' .* has entries out of range"),
+        (changed("n_values", lambda a: at(at(a, 0, 4), 3, 0)), "'n_values' .* has entries out of range"),
+        (changed("trees_of", lambda a: at(a, (0, 0), 1)), "'trees_of' .* has entries out of range"),
     ],
 )  # fmt: skip
 def test_a_damaged_state_is_refused_by_name_and_leaves_no_trace(damage, message):
@@ -249,7 +249,7 @@ def test_a_damaged_state_is_refused_by_name_and_leaves_no_trace(damage, message)
     pool = built("nominal columns")
     pool.learn(*rows(100, seed=8))
     before = frozen(pool.state())
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         pool.restore(state)
     assert frozen(pool.state()) == before
 
@@ -257,25 +257,25 @@ def test_a_damaged_state_is_refused_by_name_and_leaves_no_trace(damage, message)
 @pytest.mark.parametrize(
     ("given", "taken", "message"),
     [
-        ("monitors", "plain", "n_nodes has shape"),
-        ("plain", "drift alone", "experts has shape"),
-        ("plain", "monitors", "n_nodes has shape"),
-        ("plain", "bounded", "this pool allows 1 to 9"),
-        ("plain", "features drawn", "entropy=None"),
-        ("features drawn", "nominal columns", "draws no features"),
+        ("monitors", "plain", "'n_nodes' .* of shape .*; it must be"),
+        ("plain", "drift alone", "'experts' .* of shape .*; it must be"),
+        ("plain", "monitors", "'n_nodes' .* of shape .*; it must be"),
+        ("plain", "bounded", "'n_nodes' .* it must be 1 to 9 in this pool"),
+        ("plain", "features drawn", "'entropy' .* is of type NoneType"),
+        ("features drawn", "nominal columns", "'entropy' .* draws no features"),
     ],
 )
 def test_the_state_of_a_pool_with_other_settings_is_refused(given, taken, message):
     state = learnt(given, N_ROWS).state()
     if taken == "bounded" and not IS_COMPILED:
         pytest.skip("few samples grow small trees")
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         built(taken).restore(state)
 
 
 def test_a_state_of_more_trees_than_there_are_settings_for_is_refused():
     pool = TreePool(2, delta=[0.1, 0.2])
-    with pytest.raises(ValueError, match="it has 3 trees but there are settings for 2"):
+    with pytest.raises(ValueError, match=r"'trees_of' .* has 3 experts; this pool has settings for 2"):
         pool.restore(learnt("plain").state())
 
 
@@ -284,5 +284,5 @@ def test_windows_out_of_range_are_refused():
     for name in ("n_rows", "n_buckets"):
         damaged = copy.deepcopy(state)
         damaged["windows"][name] = 99
-        with pytest.raises(ValueError, match="windows has entries"):
+        with pytest.raises(ValueError, match=r"'windows' .* has entries out of range"):
             built("monitors").restore(damaged)
