@@ -273,14 +273,20 @@ class Network:
             array_of(state, name, np.float32, (n_weights,), self)
             for name in ("first_moments", "second_moments")
         ]
+        if (moments[1] < 0.0).any():
+            raise misfit(self, "second_moments", f"has {moments[1].min()}", "it must be 0 or more everywhere")
         row_weights = array_of(state, "row_weights", np.float32, (None,), self)
         n_kept = len(row_weights)
         if n_kept >= self.batch_size:
             allowed = f"this one takes a step every {self.batch_size} rows"
             raise misfit(self, "row_weights", f"has {n_kept} rows of a mini-batch", allowed)
         activations = array_of(state, "activations", np.float32, (n_kept, sum(widths)), self)
-        targets = array_of(state, "targets", np.float32, (n_kept, widths[-1]), self)
+        targets = array_of(state, "targets", np.float32, (n_kept, widths[-1]), self, finite=False)
         n_before = count_of(state, "n_before_growth", self, at_most=n_kept)
+        is_wrong = np.isinf(targets) | np.isnan(targets) & (np.arange(n_kept) >= n_before)[:, np.newaxis]
+        if is_wrong.any():
+            allowed = f"all numbers must be finite, but for NaN in the first {n_before} rows"
+            raise misfit(self, "targets", f"has {targets[is_wrong][0]}", allowed)
         n_batches, n_steps = count_of(state, "n_batches", self), count_of(state, "n_steps", self)
         key, rng = count_of(state, "dropout_key", self, at_most=2**64 - 1), generator_of(state, "rng", self)
         self._widths, self._shape = list(widths), np.array(widths)

@@ -87,8 +87,16 @@ def check_names(state: State, names: Iterable[str], owner: Any) -> None:
         )
 
 
-def check_array(state: State, name: str, dtype: Any, shape: Sequence[int | None], owner: Any) -> None:
-    """Check the dtype and shape of an array in a state; see `array_of`."""
+def check_array(
+    state: State,
+    name: str,
+    dtype: Any,
+    shape: Sequence[int | None],
+    owner: Any,
+    *,
+    finite: bool = True,
+) -> None:
+    """Check the dtype, the shape and the numbers of an array in a state; see `array_of`."""
     array, dtype = state[name], np.dtype(dtype)
     if not isinstance(array, np.ndarray):
         raise misfit(
@@ -105,9 +113,29 @@ def check_array(state: State, name: str, dtype: Any, shape: Sequence[int | None]
         raise misfit(
             owner, name, f"is {came} of shape {array.shape}", f"it must be {allowed} of shape {wanted}"
         )
+    if finite:
+        check_finite(array, name, owner)
 
 
-def array_of(state: State, name: str, dtype: Any, shape: Sequence[int | None], owner: Any) -> np.ndarray:
+def check_finite(array: np.ndarray, name: str, owner: Any) -> None:
+    """Raise ValueError if an array of a state, or a field of its records, has NaN or an infinite number."""
+    for field in array.dtype.names or ("",):
+        values = array[field] if field else array
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            where = f" in the field {field!r}" if field else ""
+            came = f"has {values[~np.isfinite(values)][0]}{where}"
+            raise misfit(owner, name, came, "all numbers must be finite")
+
+
+def array_of(
+    state: State,
+    name: str,
+    dtype: Any,
+    shape: Sequence[int | None],
+    owner: Any,
+    *,
+    finite: bool = True,
+) -> np.ndarray:
     """Return a copy of an array in a state.
 
     Parameters
@@ -120,15 +148,17 @@ def array_of(state: State, name: str, dtype: Any, shape: Sequence[int | None], o
         Required dtype and shape; `None` in `shape` allows any length.
     owner
         The part, for the error message.
+    finite
+        Whether to refuse NaN and infinite numbers.
 
     Raises
     ------
     TypeError
         If the entry is not an array.
     ValueError
-        If it has another dtype or shape.
+        If it has another dtype or shape, or numbers that are not finite.
     """
-    check_array(state, name, dtype, shape, owner)
+    check_array(state, name, dtype, shape, owner, finite=finite)
     array: np.ndarray = state[name]
     return array.copy()
 

@@ -378,12 +378,13 @@ def test_a_clone_takes_along_what_was_learnt_if_asked_to(name):
 
 
 def entries(state):
-    """Yield the dict and the name of each entry of a state that holds no other states; of parts alike one is enough."""
+    """Yield the dict and the name of each entry of a state that holds no other states; of steps the last is enough."""
     for name, value in state.items():
         if isinstance(value, dict) and name not in ("arguments", "rng"):
             yield from entries(value)
         elif isinstance(value, list) and value and isinstance(value[0], dict):
-            yield from entries(value[-1])
+            for one in value if name == "extras" else value[-1:]:
+                yield from entries(one)
         elif name != "arguments":
             yield state, name
 
@@ -401,3 +402,66 @@ def test_every_part_refuses_an_entry_of_another_type_in_the_same_words(name):
             model.restore(state)
         part[entry] = kept
     assert equal(model.state(), before)
+
+
+def floats(array):
+    """Yield the name of a field, or "", and a view of it, for all floats in an array."""
+    for field in array.dtype.names or [""]:
+        values = array[field] if field else array
+        if values.dtype.kind == "f" and values.size:
+            yield field, values
+
+
+MAY_BE = {("leaves", "last_attempt"): np.inf}
+"""A leaf that may not split any more has made its last attempt at an infinite weight."""
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_numbers_that_are_not_finite_are_refused_by_name(name):
+    """In all arrays of floats of all parts, in their last place: NaN may stand in the first rows of `targets` alone."""
+    model = learnt(name)
+    state = model.state()
+    before = copy.deepcopy(state)
+    found = set()
+    for part, entry in entries(state):
+        if not isinstance(part[entry], np.ndarray):
+            continue
+        for field, values in floats(part[entry]):
+            found.add(entry)
+            place = (-1,) * values.ndim
+            for wrong in {np.nan, np.inf, -np.inf} - {MAY_BE.get((entry, field))}:
+                kept, values[place] = values[place].copy(), wrong
+                what = rf" in the field {field!r}" if field else ""
+                match = (
+                    rf"^'{entry}' in the state of .* has {wrong}{what}; .*finite.*: restore what state\(\) of"
+                )
+                with pytest.raises(ValueError, match=match):
+                    model.restore(state)
+                values[place] = kept
+    assert equal(model.state(), before)
+    assert {"moments", "class_stats", "nodes", "leaves"} & found
+
+
+def test_a_target_is_missing_only_where_the_output_came_after_the_row():
+    part = router()
+    trained(part, 3, 2, 10, seed=1)
+    trained(part, 3, 4, 3, seed=2)
+    state = part.state()
+    assert np.isnan(state["targets"]).tolist() == [[False, False, True, True]] * 2 + [[False] * 4] * 3
+    for row, wrong in ((2, np.nan), (0, np.inf)):
+        damaged = copy.deepcopy(state)
+        damaged["targets"][row, 3] = wrong
+        with pytest.raises(
+            ValueError, match=rf"'targets' in the state of Router has {wrong}; .* first 2 rows"
+        ):
+            part.restore(damaged)
+    assert equal(part.state(), state)
+
+
+def test_a_mean_square_below_zero_is_refused():
+    part = router()
+    trained(part, 3, 2, 13, seed=1)
+    state = part.state()
+    state["second_moments"][-1] = -1.0
+    with pytest.raises(ValueError, match=r"'second_moments' in the state of Router has -1.0; .* 0 or more"):
+        router().restore(state)

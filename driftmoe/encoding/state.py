@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from driftmoe.encoding.samples import check_label, checked_name, short
+from driftmoe.encoding.samples import MAX_ABSOLUTE, check_label, checked_name, short
 from driftmoe.encoding.scaling import COUNT, NOMINAL, NONE, OWN_INPUTS, input_place
 from driftmoe.state import State, check_array, check_names, misfit, value_of
 
@@ -15,6 +15,9 @@ LISTS, ARRAYS = ("features", "kinds", "values", "classes"), ("inputs_of", "momen
 """Names of the entries; see `Encoder.state`."""
 
 OWNER = "Encoder"
+
+ALLOWED = {"text": "text", "number": f"numbers within ±{MAX_ABSOLUTE:g}"}
+"""What the values of a nominal feature are, by its kind."""
 
 SAME_NOMINAL = "build the encoder with the same `nominal`"
 
@@ -80,9 +83,9 @@ def _check_feature(name: Hashable, kind: Any, values: Any, is_named: bool, max_c
         raise misfit(OWNER, "values", came, "it must have a list", error=TypeError)
     types: Any = str if kind == "text" else int | float
     for value in values:
-        if not isinstance(value, types) or value != value:
+        if not isinstance(value, types) or (kind == "number" and not abs(value) <= MAX_ABSOLUTE):
             came = f"has the value {short(value)} for feature {name!r}"
-            raise misfit(OWNER, "values", came, f"values of this feature must be a {kind}")
+            raise misfit(OWNER, "values", came, f"values of this feature must be {ALLOWED[kind]}")
     if len(set(values)) < len(values):
         came = f"has the same value twice for feature {name!r}"
         raise misfit(OWNER, "values", came, "it must have each once")

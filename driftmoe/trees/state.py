@@ -12,14 +12,29 @@ from typing import Any
 
 import numpy as np
 
-from driftmoe.state import State, check_array, check_names, count_of, misfit, value_of
+from driftmoe.state import State, check_array, check_finite, check_names, count_of, misfit, value_of
 from driftmoe.trees.adwin import MAX_BUCKETS, N_ROWS
 from driftmoe.trees.blocks import MAX_CLASS, MAX_CODE
-from driftmoe.trees.nodes import EQUALS, LAST_SEED, LEAF, MULTIWAY, N_LEAVES, N_NODES, NO_ALARM, NONE, NUMERIC
+from driftmoe.trees.nodes import (
+    EQUALS,
+    LAST_SEED,
+    LEAF,
+    LOG_WEIGHT,
+    MULTIWAY,
+    N_LEAVES,
+    N_NODES,
+    NO_ALARM,
+    NONE,
+    NUMERIC,
+    WEIGHT,
+)
 from driftmoe.trees.storage import ARRAYS, Array, Storage
 
 OTHERS = ("n_classes", "n_features", "first_tree", "entropy", "nominal_to_come")
 """Entries that are no arrays."""
+
+INFINITE = ("leaves", "class_stats")
+"""Arrays in which some numbers may be infinite."""
 
 OWNER = "TreePool"
 
@@ -121,7 +136,7 @@ def _check_arrays(storage: Storage, state: State, n_classes: int, n_features: in
     """Raise unless all arrays have the dtypes and shapes of a pool with this many trees."""
     for array in KEPT:
         n_axes = len(array.axes) - (array.name == "nodes")
-        check_array(state, array.name, _packed(array), [None] * n_axes, OWNER)
+        check_array(state, array.name, _packed(array), [None] * n_axes, OWNER, finite=False)
     n_experts = len(state["trees_of"])
     most = len(storage.rules) if len(storage.rules) > 1 else n_experts
     if n_experts > most:
@@ -136,7 +151,13 @@ def _check_arrays(storage: Storage, state: State, n_classes: int, n_features: in
     for array in KEPT:
         axes = array.axes[1:] if array.name == "nodes" else array.axes
         shape = [axis if isinstance(axis, int) else sizes[axis] for axis in axes]
-        check_array(state, array.name, _packed(array), shape, OWNER)
+        check_array(state, array.name, _packed(array), shape, OWNER, finite=array.name not in INFINITE)
+    leaves, class_stats = (state[name].copy() for name in INFINITE)
+    leaves["last_attempt"][leaves["last_attempt"] == np.inf] = 0.0  # such a leaf splits no more
+    logs = class_stats[:, LOG_WEIGHT]
+    logs[(logs == -np.inf) & (class_stats[:, WEIGHT] == 0.0)] = 0.0
+    for name, array in zip(INFINITE, (leaves, class_stats), strict=True):
+        check_finite(array, name, OWNER)
 
 
 def _check_indices(storage: Storage, state: State, n_classes: int, n_features: int) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from driftmoe.trees import TreePool, grow, steps
-from driftmoe.trees.nodes import Tree
+from driftmoe.trees.nodes import LOG_WEIGHT, WEIGHT, Tree
 from driftmoe.trees.storage import ARRAYS
 
 IS_COMPILED = not numba.config.DISABLE_JIT
@@ -286,3 +286,30 @@ def test_windows_out_of_range_are_refused():
         damaged["windows"][name] = 99
         with pytest.raises(ValueError, match=r"'windows' .* has entries out of range"):
             built("monitors").restore(damaged)
+
+
+def test_infinite_logs_are_those_of_classes_without_weight():
+    pool = learnt("majority")
+    state = pool.state()
+    weights, logs = state["class_stats"][:, WEIGHT], state["class_stats"][:, LOG_WEIGHT]
+    logs[weights == 0.0] = -np.inf  # as a split leaves them
+    pool.restore(state)
+    logs[weights > 0.0] = -np.inf
+    with pytest.raises(
+        ValueError, match="'class_stats' in the state of TreePool has -inf; all numbers must be"
+    ):
+        pool.restore(state)
+
+
+@pytest.mark.parametrize("kind", ["monitors and features drawn", "each its own"])
+def test_numbers_that_are_not_finite_are_refused(kind):
+    state = learnt(kind).state()
+    for name, field in (("windows", "totals"), ("moments", ""), ("nodes", "threshold"), ("value_stats", "")):
+        array = state[name][field] if field else state[name]
+        if array.size:
+            kept, array[(0,) * array.ndim] = array[(0,) * array.ndim].copy(), np.nan
+            with pytest.raises(
+                ValueError, match=rf"'{name}' .* has nan.*{field}.*; all numbers must be finite"
+            ):
+                built(kind).restore(state)
+            array[(0,) * array.ndim] = kept
