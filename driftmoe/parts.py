@@ -34,7 +34,10 @@ class OfParts(OneAtATime):
 
     @property
     def _raw_memory_usage(self) -> int:
-        """Bytes of the whole model: Python objects, arrays and tensors, each once. river's memory meter reads it."""
+        """Bytes of the whole model: Python objects, arrays and tensors, each once. river's memory meter reads it.
+
+        It does not count the bytes of `state()`, which has no spare capacity, while the model in memory has some.
+        """
         return n_bytes(self)
 
     def state(self) -> State:
@@ -75,7 +78,10 @@ class OfParts(OneAtATime):
         self._adopt(parts)
 
     def clone(self, new_params: dict[str, Any] | None = None, include_attributes: bool = False) -> Any:
-        """Return a model with the same arguments, or with `new_params`; with all that was learnt if asked to."""
+        """Return a model with the same arguments, or with `new_params`.
+
+        Only `include_attributes` brings the state along: without it river means a model that has learnt nothing.
+        """
         new = super().clone(new_params)  # type: ignore[misc]  # river's, of the other base class
         if include_attributes:
             new.restore(self.state())

@@ -375,6 +375,7 @@ def test_a_clone_takes_along_what_was_learnt_if_asked_to(name):
     probes = faults.growing(20)
     assert faults.digest(model.clone(include_attributes=True), probes) == faults.digest(model, probes)
     assert faults.digest(model.clone(), probes) != faults.digest(model, probes)
+    assert faults.digest(model.clone(), probes) == faults.digest(faults.MODELS[name](), probes)
 
 
 def entries(state):
