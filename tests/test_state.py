@@ -173,7 +173,7 @@ def test_a_router_goes_on_within_a_mini_batch_and_after_it_has_grown():
     trained(other, 1, 5, 3, seed=3)
     state = part.state()
     check_plain(state)
-    assert state["activations"].shape == (5, 4 + 6 + 4 + 3)
+    assert state["batch_activations"].shape == (5, 4 + 6 + 4 + 3)
     other.restore(copy.deepcopy(state))
     assert equal(other.state(), state)
     assert trained(part, 4, 3, 20, seed=4) == trained(other, 4, 3, 20, seed=4)
@@ -184,8 +184,8 @@ def test_a_router_goes_on_within_a_mini_batch_and_after_it_has_grown():
 @pytest.mark.parametrize(
     ("changed", "match"),
     [
-        ({"hidden": (6, 5)}, "'widths' .* hidden layers of \\[6, 5\\]"),
-        ({"batch_size": 4}, "'row_weights' .* takes a step every 4 rows"),
+        ({"hidden": (6, 5)}, "'layer_widths' .* hidden layers of \\[6, 5\\]"),
+        ({"batch_size": 4}, "'batch_weights' .* takes a step every 4 rows"),
     ],
 )
 def test_the_state_of_another_router_is_refused(changed, match):
@@ -202,9 +202,9 @@ def test_the_state_of_another_router_is_refused(changed, match):
     ("changed", "match"),
     [
         ({"n_steps": -1}, "'n_steps' in the state of Router is -1; it must be 0 or more"),
-        ({"n_before_growth": 9}, "'n_before_growth' .* it must be 0 to 5"),
-        ({"widths": [3, 6, 4, -2]}, "widths must be 0 or more"),
-        ({"widths": [2**40, 6, 4, 2]}, "'weights' in the state of Router is float32 of shape"),
+        ({"n_rows_before_growth": 9}, "'n_rows_before_growth' .* it must be 0 to 5"),
+        ({"layer_widths": [3, 6, 4, -2]}, "widths must be 0 or more"),
+        ({"layer_widths": [2**40, 6, 4, 2]}, "'weights' in the state of Router is float32 of shape"),
         ({"rng": {"bit_generator": "MT19937"}}, "'rng' in the state of Router is no state of numpy's PCG64"),
     ],
 )
@@ -419,7 +419,7 @@ MAY_BE = {("leaves", "last_attempt"): np.inf}
 
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_numbers_that_are_not_finite_are_refused_by_name(name):
-    """In all arrays of floats of all parts, in their last place: NaN may stand in the first rows of `targets` alone."""
+    """In all arrays of floats of all parts, in the last place. NaN may be in the first rows of `batch_targets`."""
     model = learnt(name)
     state = model.state()
     before = copy.deepcopy(state)
@@ -440,7 +440,7 @@ def test_numbers_that_are_not_finite_are_refused_by_name(name):
                     model.restore(state)
                 values[place] = kept
     assert equal(model.state(), before)
-    assert {"moments", "class_stats", "nodes", "leaves"} & found
+    assert {"scaling_moments", "class_stats", "nodes", "leaves"} & found
 
 
 def test_a_target_is_missing_only_where_the_output_came_after_the_row():
@@ -448,12 +448,12 @@ def test_a_target_is_missing_only_where_the_output_came_after_the_row():
     trained(part, 3, 2, 10, seed=1)
     trained(part, 3, 4, 3, seed=2)
     state = part.state()
-    assert np.isnan(state["targets"]).tolist() == [[False, False, True, True]] * 2 + [[False] * 4] * 3
+    assert np.isnan(state["batch_targets"]).tolist() == [[False, False, True, True]] * 2 + [[False] * 4] * 3
     for row, wrong in ((2, np.nan), (0, np.inf)):
         damaged = copy.deepcopy(state)
-        damaged["targets"][row, 3] = wrong
+        damaged["batch_targets"][row, 3] = wrong
         with pytest.raises(
-            ValueError, match=rf"'targets' in the state of Router has {wrong}; .* first 2 rows"
+            ValueError, match=rf"'batch_targets' in the state of Router has {wrong}; .* first 2 rows"
         ):
             part.restore(damaged)
     assert equal(part.state(), state)

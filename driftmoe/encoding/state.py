@@ -11,7 +11,10 @@ from driftmoe.encoding.samples import MAX_ABSOLUTE, check_label, checked_name, s
 from driftmoe.encoding.scaling import COUNT, NOMINAL, NONE, OWN_INPUTS, input_place
 from driftmoe.state import State, check_array, check_names, misfit, value_of
 
-LISTS, ARRAYS = ("features", "kinds", "values", "classes"), ("inputs_of", "moments")
+LISTS, ARRAYS = (
+    ("features", "feature_kinds", "nominal_values", "classes"),
+    ("input_indices", "scaling_moments"),
+)
 """Names of the entries; see `Encoder.state`."""
 
 OWNER = "Encoder"
@@ -43,7 +46,7 @@ def check_state(state: State, nominal: Collection[Hashable], max_codes: int) -> 
     """
     check_names(state, (*LISTS, *ARRAYS), OWNER)
     features, kinds, values, classes = (value_of(state, name, list, OWNER) for name in LISTS)
-    for name, items in (("kinds", kinds), ("values", values)):
+    for name, items in (("feature_kinds", kinds), ("nominal_values", values)):
         if len(items) != len(features):
             allowed = "it must have one for each"
             raise misfit(OWNER, name, f"has {len(items)} items for {len(features)} features", allowed)
@@ -70,42 +73,45 @@ def _check_each(entry: str, items: Sequence[Any], check: Callable[[Any], Any]) -
 def _check_feature(name: Hashable, kind: Any, values: Any, is_named: bool, max_codes: int) -> None:
     if kind not in ("number", "text"):
         allowed = "a kind must be 'number' or 'text'"
-        raise misfit(OWNER, "kinds", f"has {short(kind)} for feature {name!r}", allowed)
+        raise misfit(OWNER, "feature_kinds", f"has {short(kind)} for feature {name!r}", allowed)
     is_nominal = kind == "text" or is_named
     if is_nominal != (values is not None):
         came = f"has {'no list' if values is None else 'a list'} for feature {name!r}"
         allowed = f"the feature is {'nominal' if is_nominal else 'a number'} in this encoder"
-        raise misfit(OWNER, "values", came, allowed, remedy=SAME_NOMINAL)
+        raise misfit(OWNER, "nominal_values", came, allowed, remedy=SAME_NOMINAL)
     if values is None:
         return
     if not isinstance(values, list):
         came = f"has {short(values)} of type {type(values).__name__} for feature {name!r}"
-        raise misfit(OWNER, "values", came, "it must have a list", error=TypeError)
+        raise misfit(OWNER, "nominal_values", came, "it must have a list", error=TypeError)
     types: Any = str if kind == "text" else int | float
     for value in values:
         if not isinstance(value, types) or (kind == "number" and not abs(value) <= MAX_ABSOLUTE):
             came = f"has the value {short(value)} for feature {name!r}"
-            raise misfit(OWNER, "values", came, f"values of this feature must be {ALLOWED[kind]}")
+            raise misfit(OWNER, "nominal_values", came, f"values of this feature must be {ALLOWED[kind]}")
     if len(set(values)) < len(values):
         came = f"has the same value twice for feature {name!r}"
-        raise misfit(OWNER, "values", came, "it must have each once")
+        raise misfit(OWNER, "nominal_values", came, "it must have each once")
     if len(values) > max_codes:
         came = f"has {len(values)} values for feature {name!r}"
-        raise misfit(OWNER, "values", came, f"it must have at most {max_codes}")
+        raise misfit(OWNER, "nominal_values", came, f"it must have at most {max_codes}")
 
 
 def _check_moments(state: State, values: Sequence[Any]) -> None:
-    check_array(state, "moments", np.float64, (3, len(values)), OWNER)
-    weights, is_nominal = state["moments"][COUNT], np.array([of is not None for of in values], np.bool_)
+    check_array(state, "scaling_moments", np.float64, (3, len(values)), OWNER)
+    weights, is_nominal = (
+        state["scaling_moments"][COUNT],
+        np.array([of is not None for of in values], np.bool_),
+    )
     if ((weights == NOMINAL) != is_nominal).any() or not (weights[~is_nominal] >= 0.0).all():
         allowed = f"they must be {NOMINAL} for nominal features, and 0 or more for numbers"
-        raise misfit(OWNER, "moments", f"has weights {short(weights.tolist())}", allowed)
+        raise misfit(OWNER, "scaling_moments", f"has weights {short(weights.tolist())}", allowed)
 
 
 def _check_inputs(state: State, values: Sequence[Any]) -> None:
     width = 2 * OWN_INPUTS if any(of is not None for of in values) else 1
-    check_array(state, "inputs_of", np.int64, (len(values), width), OWNER)
-    inputs_of = state["inputs_of"]
+    check_array(state, "input_indices", np.int64, (len(values), width), OWNER)
+    inputs_of = state["input_indices"]
     has_input = np.zeros(inputs_of.shape, np.bool_)
     for column, of in enumerate(values):
         has_input[column, [0] if of is None else [input_place(code) for code in range(len(of))]] = True
@@ -113,4 +119,4 @@ def _check_inputs(state: State, values: Sequence[Any]) -> None:
     if (inputs_of[~has_input] != NONE).any() or (given != np.arange(len(given))).any():
         came = f"does not number the {len(given)} inputs of these features and values"
         allowed = f"it must have each number from 0 once, and {NONE} in all other places"
-        raise misfit(OWNER, "inputs_of", came, allowed)
+        raise misfit(OWNER, "input_indices", came, allowed)

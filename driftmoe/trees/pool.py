@@ -336,10 +336,11 @@ class TreePool(PlannedTrees):
         Returns
         -------
         state
-            `n_classes`, `n_features`; `n_nodes` and `last_seeds` of each tree; `nodes`, those of one tree after the
-            other; `leaves`, `class_stats`, `class_order`, `is_complete`, `moments`, `arrivals`, `value_stats` of each
-            leaf; `nominal`, `n_values`, `nominal_to_come`: columns with codes; `is_used`, `entropy`, `first_tree`:
-            features drawn; `trees_of`, `experts`, `windows`: background trees and monitors. See
+            `n_classes`, `n_features`; `n_nodes` and `last_leaf_seeds` of each tree; `nodes`, those of one tree after
+            the other; `leaves`, `class_stats`, `class_order`, `saw_all_features`, `feature_moments`,
+            `feature_class_order`, `value_stats` of each leaf; `nominal_columns`, `n_values`,
+            `nominal_columns_to_come`: columns with codes; `sees_feature`, `seed_entropy`, `seed_offset`: features
+            given or drawn; `expert_trees`, `monitors`, `monitor_windows`: background trees and monitors. See
             `driftmoe.trees.storage.ARRAYS`.
         """
         return state_of(self._storage)

@@ -30,7 +30,7 @@ from driftmoe.trees.nodes import (
 )
 from driftmoe.trees.storage import ARRAYS, Array, Storage
 
-OTHERS = ("n_classes", "n_features", "first_tree", "entropy", "nominal_to_come")
+OTHERS = ("n_classes", "n_features", "seed_offset", "seed_entropy", "nominal_columns_to_come")
 """Entries that are no arrays."""
 
 INFINITE = ("leaves", "class_stats")
@@ -43,7 +43,7 @@ NOT_KEPT = {"sizes", "free", "value_start", "rules"}
 
 KEPT = (
     Array("n_nodes", np.int64, ("trees",), "nodes in use"),
-    Array("last_seeds", np.int64, ("trees",), "seed of the last leaf"),
+    Array("last_leaf_seeds", np.int64, ("trees",), "seed of the last leaf"),
     *(array for array in ARRAYS if array.name not in NOT_KEPT),
 )
 """The arrays of a state. Axis `slots` counts leaves, and the nodes of all trees follow one another."""
@@ -60,7 +60,7 @@ def state_of(storage: Storage) -> State:
         "values": _joined([np.arange(first, first + n) for first, n in zip(starts, n_values, strict=True)]),
         "slots": _joined(slots),
     }
-    arrays = {"n_nodes": storage.sizes[:, N_NODES], "last_seeds": storage.sizes[:, LAST_SEED]}
+    arrays = {"n_nodes": storage.sizes[:, N_NODES], "last_leaf_seeds": storage.sizes[:, LAST_SEED]}
     for array in KEPT[len(arrays) :]:
         values = getattr(storage, array.name)
         if array.name == "nodes":
@@ -68,15 +68,15 @@ def state_of(storage: Storage) -> State:
         for k, axis in reversed(list(enumerate(array.axes))):
             if axis in used:
                 values = values[(slice(None),) * k + (used[axis],)]
-        arrays[array.name] = values
-    copies = {array.name: arrays[array.name].astype(_packed(array), order="C") for array in KEPT}
+        arrays[array.entry] = values
+    copies = {array.entry: arrays[array.entry].astype(_packed(array), order="C") for array in KEPT}
     _forget_leftovers(copies["nodes"], copies["leaves"], copies["class_order"])
     return {
         "n_classes": storage.n_classes,
         "n_features": storage.n_features,
-        "first_tree": storage.subsets.first,
-        "entropy": int(storage.subsets.entropy) if storage.is_drawing else None,
-        "nominal_to_come": sorted(storage.nominal_to_come),
+        "seed_offset": storage.subsets.seed_offset,
+        "seed_entropy": int(storage.subsets.seed_entropy) if storage.is_drawing else None,
+        "nominal_columns_to_come": sorted(storage.nominal_to_come),
     } | copies
 
 
@@ -98,31 +98,31 @@ def restored(storage: Storage, state: State) -> Storage:
     ValueError
         If an entry is unknown or missing, an array has another dtype or shape, or points to what there is not.
     """
-    check_names(state, (*OTHERS, *(array.name for array in KEPT)), OWNER)
+    check_names(state, (*OTHERS, *(array.entry for array in KEPT)), OWNER)
     n_classes = count_of(state, "n_classes", OWNER, at_most=MAX_CLASS + 1)
-    n_features, first_tree = (count_of(state, name, OWNER) for name in ("n_features", "first_tree"))
+    n_features, seed_offset = (count_of(state, name, OWNER) for name in ("n_features", "seed_offset"))
     if storage.is_drawing:
-        count_of(state, "entropy", OWNER, at_most=math.inf)
-    elif state["entropy"] is not None:
-        raise misfit(OWNER, "entropy", f"is {state['entropy']!r}", "this pool draws no features")
-    nominal_to_come = value_of(state, "nominal_to_come", list, OWNER)
+        count_of(state, "seed_entropy", OWNER, at_most=math.inf)
+    elif state["seed_entropy"] is not None:
+        raise misfit(OWNER, "seed_entropy", f"is {state['seed_entropy']!r}", "this pool draws no features")
+    nominal_to_come = value_of(state, "nominal_columns_to_come", list, OWNER)
     if any(type(column) is not int or column < 0 for column in nominal_to_come):
         allowed = "it must have indices of columns"
-        raise misfit(OWNER, "nominal_to_come", f"is {nominal_to_come!r}", allowed)
+        raise misfit(OWNER, "nominal_columns_to_come", f"is {nominal_to_come!r}", allowed)
     _check_arrays(storage, state, n_classes, n_features)
     _check_indices(storage, state, n_classes, n_features)
 
-    new = Storage(storage.rules, storage.subsets.starting_at(first_tree, state["entropy"]))
+    new = Storage(storage.rules, storage.subsets.starting_at(seed_offset, state["seed_entropy"]))
     new.n_classes, new.n_features, new.nominal_to_come = n_classes, n_features, set(nominal_to_come)
     for array in KEPT[2:]:
-        setattr(new, array.name, state[array.name].astype(array.dtype, order="C"))
+        setattr(new, array.name, state[array.entry].astype(array.dtype, order="C"))
     n_nodes = state["n_nodes"]
     is_used = np.arange(max(n_nodes.max(initial=0), min(4, new.max_nodes))) < n_nodes[:, np.newaxis]
     tree = is_used.nonzero()[0]
     new.nodes = np.zeros(is_used.shape, new.nodes.dtype)
     new.nodes[is_used] = state["nodes"]
     new.sizes = np.zeros((len(n_nodes), new.sizes.shape[1]), np.int64)
-    new.sizes[:, N_NODES], new.sizes[:, LAST_SEED] = n_nodes, state["last_seeds"]
+    new.sizes[:, N_NODES], new.sizes[:, LAST_SEED] = n_nodes, state["last_leaf_seeds"]
     new.sizes[:, N_LEAVES] = np.bincount(tree[state["nodes"]["kind"] == LEAF], minlength=len(n_nodes))
     new.number_slots(np.arange(len(new.leaves)))
     new.value_room = new.n_values.copy()
@@ -136,22 +136,23 @@ def _check_arrays(storage: Storage, state: State, n_classes: int, n_features: in
     """Raise unless all arrays have the dtypes and shapes of a pool with this many trees."""
     for array in KEPT:
         n_axes = len(array.axes) - (array.name == "nodes")
-        check_array(state, array.name, _packed(array), [None] * n_axes, OWNER, finite=False)
-    n_experts = len(state["trees_of"])
+        check_array(state, array.entry, _packed(array), [None] * n_axes, OWNER, finite=False)
+    n_experts = len(state["expert_trees"])
     most = len(storage.rules) if len(storage.rules) > 1 else n_experts
     if n_experts > most:
-        raise misfit(OWNER, "trees_of", f"has {n_experts} experts", f"this pool has settings for {most}")
+        raise misfit(OWNER, "expert_trees", f"has {n_experts} experts", f"this pool has settings for {most}")
     n_nodes, n_values = state["n_nodes"], state["n_values"]
     sizes = {
         "trees": storage.trees_each * n_experts, "experts": n_experts,
         "watched": n_experts if storage.is_watched else 0, "nodes": int(n_nodes.sum()),
         "slots": int((state["nodes"]["kind"] == LEAF).sum()), "classes": n_classes, "arrivals": 1 + n_classes,
-        "features": n_features, "columns": n_features, "values": int(n_values.sum()), "nominal": state["nominal"].size,
+        "features": n_features, "columns": n_features, "values": int(n_values.sum()),
+        "nominal": state["nominal_columns"].size,
     }  # fmt: skip
     for array in KEPT:
         axes = array.axes[1:] if array.name == "nodes" else array.axes
         shape = [axis if isinstance(axis, int) else sizes[axis] for axis in axes]
-        check_array(state, array.name, _packed(array), shape, OWNER, finite=array.name not in INFINITE)
+        check_array(state, array.entry, _packed(array), shape, OWNER, finite=array.name not in INFINITE)
     leaves, class_stats = (state[name].copy() for name in INFINITE)
     leaves["last_attempt"][leaves["last_attempt"] == np.inf] = 0.0  # such a leaf splits no more
     logs = class_stats[:, LOG_WEIGHT]
@@ -171,12 +172,12 @@ def _check_indices(storage: Storage, state: State, n_classes: int, n_features: i
     kind, child, sibling = nodes["kind"], nodes["first_child"], nodes["next_sibling"]
     is_leaf, is_binary = kind == LEAF, (kind == NUMERIC) | (kind == EQUALS)
     is_nominal = np.zeros(n_features, np.bool_)
-    nominal, n_values = state["nominal"], state["n_values"]
+    nominal, n_values = state["nominal_columns"], state["n_values"]
     is_in_order = nominal.size == 0 or ((np.diff(nominal) > 0).all() and nominal[0] >= 0)
     if is_in_order and nominal.max(initial=-1) < n_features:
         is_nominal[nominal] = True
-    arrivals = state["arrivals"]
-    windows, experts, trees_of = state["windows"], state["experts"], state["trees_of"]
+    arrivals = state["feature_class_order"]
+    windows, experts, trees_of = state["monitor_windows"], state["monitors"], state["expert_trees"]
     own = np.arange(len(n_nodes)).reshape(-1, storage.trees_each)[:, [0, -1]]
     sound = {
         "nodes": ((kind >= LEAF) & (kind <= MULTIWAY)).all()
@@ -186,13 +187,13 @@ def _check_indices(storage: Storage, state: State, n_classes: int, n_features: i
         "leaves": (leaves["node"] == number[is_leaf]).all()
         and ((leaves["n_present"] >= 0) & (leaves["n_present"] <= n_classes)).all(),
         "class_order": _all_below(state["class_order"], max(n_classes, 1)),
-        "arrivals": _all_below(arrivals[:, :, 0], n_classes + 1)
+        "feature_class_order": _all_below(arrivals[:, :, 0], n_classes + 1)
         and _all_below(arrivals[:, :, 1:], max(n_classes, 1)),
-        "nominal": is_nominal.sum() == len(nominal),
+        "nominal_columns": is_nominal.sum() == len(nominal),
         "n_values": _all_below(n_values, MAX_CODE + 2) and not n_values[~is_nominal].any(),
-        "trees_of": (np.sort(trees_of, axis=1) == own).all(),
-        "experts": ((experts["alarm"] >= 0) & (experts["alarm"] <= NO_ALARM)).all(),
-        "windows": _all_below(windows["n_buckets"], MAX_BUCKETS + 1)
+        "expert_trees": (np.sort(trees_of, axis=1) == own).all(),
+        "monitors": ((experts["alarm"] >= 0) & (experts["alarm"] <= NO_ALARM)).all(),
+        "monitor_windows": _all_below(windows["n_buckets"], MAX_BUCKETS + 1)
         and _all_below(windows["n_rows"], N_ROWS + 1),
     }
     for name, is_sound in sound.items():

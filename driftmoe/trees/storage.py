@@ -42,7 +42,7 @@ from driftmoe.trees.subsets import Subsets
 
 
 class Array(NamedTuple):
-    """An array of a pool: its name, the type of its entries, its axes, what it holds.
+    """An array of a pool: its name, the type of its entries, its axes, what it holds, and its own name in a state.
 
     An axis is a number, or a name for a size that all arrays with this axis share: `trees`, `slots` and `experts`;
     `nodes` of each tree; `free` slots that a tree may hold; `columns`, of the features known; and `classes`,
@@ -53,26 +53,56 @@ class Array(NamedTuple):
     dtype: DTypeLike
     axes: tuple[str | int, ...]
     doc: str
+    in_state: str = ""
+
+    @property
+    def entry(self) -> str:
+        """Name in a state, where no kernel stands beside it to explain a short one."""
+        return self.in_state or self.name
 
 
 ARRAYS = (
     Array("nodes", NODE, ("trees", "nodes"), "splits and leaves"),
     Array("sizes", np.int64, ("trees", N_SIZES), "nodes and leaves in use, last seed, free slots"),
     Array("free", np.int32, ("trees", "free"), "the free slots held"),
-    Array("is_used", np.bool_, ("trees", "columns"), "whether the tree sees the feature"),
+    Array("is_used", np.bool_, ("trees", "columns"), "whether the tree sees the feature", "sees_feature"),
     Array("leaves", LEAF_STATE, ("slots",), "weight and counts of a leaf"),
     Array("class_stats", np.float64, ("slots", N_CLASS_STATS, "classes"), "weights, and sums of logs"),
     Array("class_order", np.int32, ("slots", "classes"), "classes in order of arrival"),
-    Array("is_complete", np.bool_, ("slots", "classes"), "whether all features were seen with the class"),
-    Array("moments", np.float64, ("slots", N_MOMENTS, "classes", "features"), "count, mean, variance, range"),
-    Array("arrivals", np.int32, ("slots", "features", "arrivals"), "how many classes, and which, by arrival"),
+    Array(
+        "is_complete",
+        np.bool_,
+        ("slots", "classes"),
+        "whether all features were seen with the class",
+        "saw_all_features",
+    ),
+    Array(
+        "moments",
+        np.float64,
+        ("slots", N_MOMENTS, "classes", "features"),
+        "count, mean, variance, range",
+        "feature_moments",
+    ),
+    Array(
+        "arrivals",
+        np.int32,
+        ("slots", "features", "arrivals"),
+        "how many classes, and which, by arrival",
+        "feature_class_order",
+    ),
     Array("value_stats", np.float64, ("slots", N_VALUE_STATS, "values", "classes"), "weights of values"),
     Array("value_start", np.int64, ("columns",), "first of the values of a nominal feature, else NONE"),
     Array("n_values", np.int64, ("columns",), "number of values of a nominal feature"),
-    Array("nominal", np.int64, ("nominal",), "columns of nominal features"),
-    Array("trees_of", np.int64, ("experts", 2), "the tree in the foreground and the one in the background"),
-    Array("experts", EXPERT, ("watched",), "what the monitors have done"),
-    Array("windows", WINDOW, ("watched", 2), "the monitors"),
+    Array("nominal", np.int64, ("nominal",), "columns of nominal features", "nominal_columns"),
+    Array(
+        "trees_of",
+        np.int64,
+        ("experts", 2),
+        "the tree in the foreground and the one in the background",
+        "expert_trees",
+    ),
+    Array("experts", EXPERT, ("watched",), "what the monitors have done", "monitors"),
+    Array("windows", WINDOW, ("watched", 2), "the windows of the monitors", "monitor_windows"),
     Array("rules", RULES, ("rules",), "the settings, for all trees or for each"),
 )
 """All arrays of a pool in the order in which `steps.step` takes them. `grow.start_trees` takes those of `Tree`."""
@@ -351,7 +381,7 @@ class Storage:
         slots = np.concatenate([self.slots_of(row) for row in rows])
         one = copy.copy(self)
         one.nominal_to_come = set(self.nominal_to_come)
-        one.subsets = self.subsets.starting_at(self.subsets.first + expert)
+        one.subsets = self.subsets.starting_at(self.subsets.seed_offset + expert)
         places = {"trees": rows, "slots": slots, "watched": [expert], "rules": [expert]}
         for array in ARRAYS:
             values = getattr(self, array.name)

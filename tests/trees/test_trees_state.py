@@ -123,7 +123,7 @@ def test_a_pool_of_nothing_has_a_state_too():
     for n_experts in (0, 2):
         pool, fresh = TreePool(n_experts, nominal=[1, 70]), TreePool(n_experts)
         fresh.restore(pool.state())
-        assert fresh.state()["nominal_to_come"] == [1, 70]
+        assert fresh.state()["nominal_columns_to_come"] == [1, 70]
         X, y, _ = rows(30)
         np.testing.assert_array_equal(
             *(each.step(np.abs(X).round(), y, n_experts=2) for each in (pool, fresh))
@@ -161,7 +161,7 @@ def test_a_state_is_as_large_as_what_is_in_use():
     n_leaves = int(pool.n_leaves.sum())
     assert state["nodes"].shape == (pool.n_nodes.sum(),)
     assert state["class_stats"].shape == (n_leaves, 3, 3)
-    assert state["moments"].shape == (n_leaves, 6, 3, 5)
+    assert state["feature_moments"].shape == (n_leaves, 6, 3, 5)
     assert state["value_stats"].shape == (n_leaves, 2, 4 + 2, 3)
     assert state["n_values"].tolist() == [0, 0, 0, 4, 2]
 
@@ -215,19 +215,22 @@ def without(name):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (without("moments"), "the state of TreePool lacks 'moments'"),
+        (without("feature_moments"), "the state of TreePool lacks 'feature_moments'"),
         (lambda state: state | {"colour": 3}, "has unknown 'colour'"),
         (changed("n_classes", lambda n: -1), "'n_classes' in the state of TreePool is -1; it must be"),
         (changed("n_features", float), "'n_features' .* is of type float; it must be of type int"),
         (changed("n_classes", lambda n: n + 1), "'class_stats' .* of shape .*; it must be"),
-        (changed("entropy", lambda _: 3), "'entropy' .* is 3; this pool draws no features: restore what state"),
-        (changed("nominal_to_come", lambda _: [0.5]), r"'nominal_to_come' .* is \[0.5\]; it must have indices"),
-        (changed("moments", lambda a: a.astype(np.float32)), "'moments' .* is float32 of shape .*; it must be float64"),
-        (changed("moments", lambda a: a.tolist()), "'moments' .* is of type list; it must be an array"),
+        (changed("seed_entropy", lambda _: 3),
+         "'seed_entropy' .* is 3; this pool draws no features: restore what state"),
+        (changed("nominal_columns_to_come", lambda _: [0.5]),
+         r"'nominal_columns_to_come' .* is \[0.5\]; it must have indices"),
+        (changed("feature_moments", lambda a: a.astype(np.float32)),
+         "'feature_moments' .* is float32 of shape .*; it must be float64"),
+        (changed("feature_moments", lambda a: a.tolist()), "'feature_moments' .* is of type list; it must be an array"),
         (changed("nodes", lambda a: a["kind"]), "'nodes' .* is int32 of shape .*; it must be records of int32 kind"),
         (changed("leaves", lambda a: a[:-1]), "'leaves' .* of shape .*; it must be"),
-        (changed("is_used", lambda a: a[:, :-1]), "'is_used' .* of shape .*; it must be"),
-        (changed("trees_of", lambda a: a[:2]), "'n_nodes' .* of shape .*; it must be"),
+        (changed("sees_feature", lambda a: a[:, :-1]), "'sees_feature' .* of shape .*; it must be"),
+        (changed("expert_trees", lambda a: a[:2]), "'n_nodes' .* of shape .*; it must be"),
         (changed("n_nodes", lambda a: at(a, 0, 0)), "'nodes' .* of shape .*; it must be"),
         (changed("nodes", lambda a: first(a, "kind", 9)), "'nodes' .* has entries out of range"),
         (changed("nodes", lambda a: first(a, "first_child", 0)), "'nodes' .* has entries out of range"),
@@ -237,11 +240,13 @@ def without(name):
         (changed("leaves", lambda a: first(a, "node", 0)), "'leaves' .* has entries out of range"),
         (changed("leaves", lambda a: first(a, "n_present", 4)), "'leaves' .* has entries out of range"),
         (changed("class_order", lambda a: at(a, (0, 0), 3)), "'class_order' .* has entries out of range"),
-        (changed("arrivals", lambda a: at(a, (0, 0, 0), 4)), "'arrivals' .* has entries out of range"),
-        (changed("arrivals", lambda a: at(a, (0, 0, 1), -1)), "'arrivals' .* has entries out of range"),
-        (changed("nominal", lambda a: at(a, 0, 5)), "'nominal' .* has entries out of range"),
+        (changed("feature_class_order", lambda a: at(a, (0, 0, 0), 4)),
+         "'feature_class_order' .* has entries out of range"),
+        (changed("feature_class_order", lambda a: at(a, (0, 0, 1), -1)),
+         "'feature_class_order' .* has entries out of range"),
+        (changed("nominal_columns", lambda a: at(a, 0, 5)), "'nominal_columns' .* has entries out of range"),
         (changed("n_values", lambda a: at(at(a, 0, 4), 3, 0)), "'n_values' .* has entries out of range"),
-        (changed("trees_of", lambda a: at(a, (0, 0), 1)), "'trees_of' .* has entries out of range"),
+        (changed("expert_trees", lambda a: at(a, (0, 0), 1)), "'expert_trees' .* has entries out of range"),
     ],
 )  # fmt: skip
 def test_a_damaged_state_is_refused_by_name_and_leaves_no_trace(damage, message):
@@ -258,11 +263,11 @@ def test_a_damaged_state_is_refused_by_name_and_leaves_no_trace(damage, message)
     ("given", "taken", "message"),
     [
         ("monitors", "plain", "'n_nodes' .* of shape .*; it must be"),
-        ("plain", "drift alone", "'experts' .* of shape .*; it must be"),
+        ("plain", "drift alone", "'monitors' .* of shape .*; it must be"),
         ("plain", "monitors", "'n_nodes' .* of shape .*; it must be"),
         ("plain", "bounded", "'n_nodes' .* it must be 1 to 9 in this pool"),
-        ("plain", "features drawn", "'entropy' .* is of type NoneType"),
-        ("features drawn", "nominal columns", "'entropy' .* draws no features"),
+        ("plain", "features drawn", "'seed_entropy' .* is of type NoneType"),
+        ("features drawn", "nominal columns", "'seed_entropy' .* draws no features"),
     ],
 )
 def test_the_state_of_a_pool_with_other_settings_is_refused(given, taken, message):
@@ -275,7 +280,7 @@ def test_the_state_of_a_pool_with_other_settings_is_refused(given, taken, messag
 
 def test_a_state_of_more_trees_than_there_are_settings_for_is_refused():
     pool = TreePool(2, delta=[0.1, 0.2])
-    with pytest.raises(ValueError, match=r"'trees_of' .* has 3 experts; this pool has settings for 2"):
+    with pytest.raises(ValueError, match=r"'expert_trees' .* has 3 experts; this pool has settings for 2"):
         pool.restore(learnt("plain").state())
 
 
@@ -283,8 +288,8 @@ def test_windows_out_of_range_are_refused():
     state = learnt("monitors").state()
     for name in ("n_rows", "n_buckets"):
         damaged = copy.deepcopy(state)
-        damaged["windows"][name] = 99
-        with pytest.raises(ValueError, match=r"'windows' .* has entries out of range"):
+        damaged["monitor_windows"][name] = 99
+        with pytest.raises(ValueError, match=r"'monitor_windows' .* has entries out of range"):
             built("monitors").restore(damaged)
 
 
@@ -304,7 +309,12 @@ def test_infinite_logs_are_those_of_classes_without_weight():
 @pytest.mark.parametrize("kind", ["monitors and features drawn", "each its own"])
 def test_numbers_that_are_not_finite_are_refused(kind):
     state = learnt(kind).state()
-    for name, field in (("windows", "totals"), ("moments", ""), ("nodes", "threshold"), ("value_stats", "")):
+    for name, field in (
+        ("monitor_windows", "totals"),
+        ("feature_moments", ""),
+        ("nodes", "threshold"),
+        ("value_stats", ""),
+    ):
         array = state[name][field] if field else state[name]
         if array.size:
             kept, array[(0,) * array.ndim] = array[(0,) * array.ndim].copy(), np.nan
