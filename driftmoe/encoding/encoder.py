@@ -1,4 +1,4 @@
-"""The encoder: names, values, classes and scale of the samples that came by."""
+"""The encoder: names, values, classes and scale of all samples learnt so far."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MAX_CODES = 256
 A tree that splits on a feature has a leaf for each value, and each leaf a count for each value: the square of it."""
 
 MAX_LISTED = 256
-"""Longest list whose values are looked up once for all blocks; of a longer one only the values that a block shows."""
+"""Longest list whose values are looked up once for all blocks. In longer lists each block looks up its own values."""
 
 
 class Encoder:
@@ -96,9 +96,9 @@ class Encoder:
         }
 
     def restore(self, state: State) -> None:
-        """Take over the state of an encoder that was built with the same `nominal`; what this one knew is forgotten.
+        """Restore the state of an encoder that was built with the same `nominal`; see `driftmoe.state`.
 
-        Legends and columns of blocks that were read before no longer hold.
+        Legends and columns of blocks that were read before are no longer valid.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Run a model over the samples: one by one, in blocks, or in a loop of its own."""
+"""Test and train a model on the samples: one by one, in blocks, or by the model's own `test_then_train`."""
 
 from __future__ import annotations
 

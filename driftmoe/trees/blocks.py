@@ -15,7 +15,7 @@ MAX_CLASS = 65_535
 """Largest target: every leaf has a place for each class up to the largest seen."""
 
 NO_TARGETS = np.empty((0, 1), np.int64)
-"""What `steps.step` takes where nothing is to be learnt."""
+"""Targets for `steps.step` when trees only predict."""
 
 
 def as_block(vectors: ArrayLike) -> tuple[np.ndarray, bool]:

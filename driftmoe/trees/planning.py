@@ -71,8 +71,8 @@ class PlannedTrees:
     def weight_seen(self) -> np.ndarray:
         """Weight that the leaves of each tree account for, shape (n_experts,).
 
-        It is less than the weight learnt: a leaf that splits hands down what it has observed itself, not what came down
-        to it, and of a feature with missing values only the weight of the other samples.
+        It is less than the weight learnt. A leaf that splits passes on to its branches only the samples that it has
+        observed itself, without those whose value of the split's feature is missing.
         """
         storage = self._storage
         weights = storage.leaves["weight"]
@@ -90,7 +90,7 @@ class PlannedTrees:
 
     @property
     def n_replaced_so_far(self) -> np.ndarray:
-        """As `n_replaced`. With monitors it is a view of the counter, so that it keeps up with later steps."""
+        """The same as `n_replaced`, but with monitors a view of the counter, which later steps update."""
         return self._of_monitors("n_replaced")
 
     @property
@@ -111,7 +111,7 @@ class PlannedTrees:
     # --- predict and learn --------------------------------------------------------------------------------------------
 
     def predict_checked(self, block: np.ndarray) -> np.ndarray:
-        """Return class probabilities as `TreePool.predict_proba` does, of a float64 block that has been checked."""
+        """Return class probabilities for a checked float64 block, as `TreePool.predict_proba` does."""
         storage = self._storage
         proba = np.empty((len(block), storage.n_experts, storage.n_classes))
         no_weights = np.empty((0, storage.n_experts))
@@ -134,7 +134,8 @@ class PlannedTrees:
         Parameters
         ----------
         block
-            float64, shape (n_rows, n_features), checked; best not more rows than `n_rows_with_room` says.
+            float64, shape (n_rows, n_features), checked; at most as many rows as `n_rows_with_room` returns saves
+            memory.
         targets
             int64, shape (n_rows, 1) or (n_rows, n_experts), below `n_classes`.
         weights
@@ -142,7 +143,7 @@ class PlannedTrees:
         n_classes
             Number of classes known so far, or less.
         changes
-            Gets what is left to do. What must grow has grown in a draft.
+            The planned changes are added to this list. What must grow has grown in a draft.
         n_experts
             Number of trees from now on, if more than so far.
         nominal
@@ -162,7 +163,7 @@ class PlannedTrees:
         return proba
 
     def n_rows_with_room(self, n_rows: int, weights: Callable[[int], np.ndarray] | None = None) -> int:
-        """Return how many of the next rows can be learnt in one step without much room for leaves that may not come.
+        """Return how many of the next rows can be learnt in one step without much memory for leaves that may not grow.
 
         Parameters
         ----------
@@ -181,10 +182,11 @@ class PlannedTrees:
     def _pass(
         self, storage: Storage, block: np.ndarray, targets: np.ndarray, weights: np.ndarray, proba: np.ndarray
     ) -> Callable[[], Any]:
-        """Return the change that lets each tree go through the rows, in one thread or in several for different experts.
+        """Return the change that passes the rows through each tree, in one thread or in several for different experts.
 
-        Threads finish what they have begun. So an interrupt, which reaches the waiting thread, leaves rows undone at
-        most; called again, the change goes on there.
+        An interrupt reaches only the waiting thread, and the other threads finish the trees that they have started.
+        Some trees may then be left out. `progress` remembers how far each tree has come, so that a second call of the
+        change does only what is missing.
         """
         n_experts = storage.n_experts
         progress = np.zeros((n_experts, 2), np.int64)

@@ -302,10 +302,10 @@ class TreePool(PlannedTrees):
         return pool
 
     def replace(self, expert: int, pool: TreePool, source: int = 0) -> None:
-        """Replace a tree by a copy of a tree of a pool, this one or another.
+        """Replace a tree by a copy of a tree of this pool or of another.
 
-        The copy goes on with the features that it sees. Its monitors and its background tree come along where both
-        pools have these, else they are as new.
+        The copy keeps the features that it sees. Its monitors and its background tree are copied too if both pools have
+        them. Otherwise the tree gets new ones.
 
         Raises
         ------
@@ -346,7 +346,7 @@ class TreePool(PlannedTrees):
         return state_of(self._storage)
 
     def restore(self, state: State) -> None:
-        """Put a pool that was built with the same arguments into a state that `state` has returned.
+        """Restore the state of a pool that was built with the same arguments; see `driftmoe.state`.
 
         From then on it predicts, learns, grows and draws exactly as the other pool.
 

@@ -111,7 +111,7 @@ as_tree_arguments = attrgetter(*(array.name for array in ARRAYS[: len(Tree._fiel
 as_arguments = attrgetter(*(array.name for array in ARRAYS))
 
 SPARE_BYTES = 1 << 20
-"""Memory that may be given to leaves which may not come, so that a block need not be cut."""
+"""Spare memory for leaves that may never grow. Without it a block would have to be cut."""
 
 NEW_EXPERT = np.array((0, NO_ALARM, 0, 0), EXPERT)
 
@@ -228,7 +228,7 @@ class Storage:
     # --- new experts, columns, classes and values ---------------------------------------------------------------------
 
     def draft(self) -> Storage:
-        """Return a storage of the same arrays, except for those that growing writes into."""
+        """Return a storage that shares all arrays except those that growing writes into."""
         draft = copy.copy(self)
         for name in ("sizes", "free", "n_values", "nominal_to_come"):
             setattr(draft, name, getattr(self, name).copy())
@@ -307,7 +307,7 @@ class Storage:
         self.resize(**{axis: enough(room, needed)})
 
     def resize(self, **sizes: int) -> None:
-        """Give axes these sizes; what there is stays where it is."""
+        """Give axes these sizes. Existing entries stay in their places."""
         if "classes" in sizes:
             sizes["arrivals"] = 1 + sizes["classes"]
         for array in ARRAYS:
@@ -337,7 +337,7 @@ class Storage:
         return room if lacks else None
 
     def is_small(self, missing: np.ndarray) -> bool:
-        """Whether this many more leaves for each tree would take little memory, in total or relative to the pool."""
+        """Whether this many new leaves for each tree take little memory, in total or relative to the pool."""
         arrays = [getattr(self, array.name) for array in ARRAYS if array.axes[0] == "slots"]
         of_leaf = sum(array.dtype.itemsize * math.prod(array.shape[1:]) for array in arrays)
         return int(missing.sum()) * of_leaf <= max(SPARE_BYTES, sum(array.nbytes for array in arrays) // 8)
@@ -395,7 +395,7 @@ class Storage:
         return one
 
     def number_slots(self, slots: Iterable[int] | np.ndarray) -> None:
-        """Let the leaves, whose slots are given in order, have the slots 0, 1, ..., and no tree a free one."""
+        """Renumber the slots of all leaves, given in order, as 0, 1, ...; afterwards no tree has a free slot."""
         slots = np.asarray(slots)
         numbers = np.zeros(slots.max(initial=-1) + 1, np.int32)
         numbers[slots] = np.arange(len(slots))
@@ -409,5 +409,5 @@ class Storage:
 
 
 def enough(room: int, needed: int) -> int:
-    """Return a larger room where there is not enough: by a quarter at least, so that growing costs little."""
+    """Return `room` if it is enough, else a larger one: by at least a quarter, so that growing costs little."""
     return room if needed <= room else max(needed, room + room // 4)

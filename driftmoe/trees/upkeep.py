@@ -105,7 +105,7 @@ def add_experts(storage: Storage, n_new: int) -> None:
 
 
 def start_anew(storage: Storage, expert: int) -> None:
-    """Make an expert as new, with its background tree and its monitors."""
+    """Reset an expert, its background tree and its monitors."""
     each = storage.trees_each
     storage.trees_of[expert, :each].sort()  # as before a background tree took the place of the other
     for tree in storage.trees_of[expert].tolist():
@@ -127,7 +127,7 @@ def _is_used(storage: Storage, tree: int, first: int, last: int) -> np.ndarray:
 
 
 def replace(storage: Storage, expert: int, other: Storage, source: int) -> None:
-    """Put a copy of an expert of a storage, this one or another, in the place of an expert; see `TreePool.replace`."""
+    """Replace an expert by a copy of an expert of this storage or of another; see `TreePool.replace`."""
     n_nodes = other.sizes[other.trees_of[source, : other.trees_each], N_NODES].max()
     if n_nodes > storage.max_nodes:
         raise ValueError(
@@ -158,7 +158,7 @@ def replace(storage: Storage, expert: int, other: Storage, source: int) -> None:
 
 
 def _copy_tree(storage: Storage, to: int, other: Storage, of: int) -> None:
-    """Put a copy of a tree of a storage with the same room in the place of an empty tree."""
+    """Replace an empty tree by a copy of a tree of a storage with the same room."""
     n_leaves = int(other.sizes[of, N_LEAVES])
     needed = np.zeros(len(storage.sizes), np.int64)
     needed[to] = n_leaves - 1
@@ -176,7 +176,7 @@ def _copy_tree(storage: Storage, to: int, other: Storage, of: int) -> None:
 
 
 def _adopt_sizes(storage: Storage, other: Storage) -> None:
-    """Have at least as much room as another storage of the same features, and for each value in the same place."""
+    """Give a storage at least as much room as another one of the same features, with each value in the same place."""
     storage.n_values = np.maximum(storage.n_values, other.n_values)
     storage.n_branches = max(storage.n_branches, other.n_branches)
     room = np.maximum(storage.value_room, other.value_room)
