@@ -87,16 +87,8 @@ def check_names(state: State, names: Iterable[str], owner: Any) -> None:
         )
 
 
-def check_array(
-    state: State,
-    name: str,
-    dtype: Any,
-    shape: Sequence[int | None],
-    owner: Any,
-    *,
-    finite: bool = True,
-) -> None:
-    """Check the dtype, the shape and the numbers of an array in a state; see `array_of`."""
+def check_array(state: State, name: str, dtype: Any, shape: Sequence[int | None], owner: Any) -> None:
+    """Check the dtype and the shape of an array in a state; see `array_of`."""
     array, dtype = state[name], np.dtype(dtype)
     if not isinstance(array, np.ndarray):
         raise misfit(
@@ -113,8 +105,6 @@ def check_array(
         raise misfit(
             owner, name, f"is {came} of shape {array.shape}", f"it must be {allowed} of shape {wanted}"
         )
-    if finite:
-        check_finite(array, name, owner)
 
 
 def check_finite(array: np.ndarray, name: str, owner: Any) -> None:
@@ -158,8 +148,10 @@ def array_of(
     ValueError
         If it has another dtype or shape, or numbers that are not finite.
     """
-    check_array(state, name, dtype, shape, owner, finite=finite)
+    check_array(state, name, dtype, shape, owner)
     array: np.ndarray = state[name]
+    if finite:
+        check_finite(array, name, owner)
     return array.copy()
 
 

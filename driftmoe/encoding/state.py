@@ -9,7 +9,7 @@ import numpy as np
 
 from driftmoe.encoding.samples import MAX_ABSOLUTE, check_label, checked_name, short
 from driftmoe.encoding.scaling import COUNT, NOMINAL, NONE, OWN_INPUTS, input_place
-from driftmoe.state import State, check_array, check_names, misfit, value_of
+from driftmoe.state import State, check_array, check_finite, check_names, misfit, value_of
 
 LISTS, ARRAYS = (
     ("features", "feature_kinds", "nominal_values", "classes"),
@@ -99,6 +99,7 @@ def _check_feature(name: Hashable, kind: Any, values: Any, is_named: bool, max_c
 
 def _check_moments(state: State, values: Sequence[Any]) -> None:
     check_array(state, "scaling_moments", np.float64, (3, len(values)), OWNER)
+    check_finite(state["scaling_moments"], "scaling_moments", OWNER)
     weights, is_nominal = (
         state["scaling_moments"][COUNT],
         np.array([of is not None for of in values], np.bool_),

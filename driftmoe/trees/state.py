@@ -33,9 +33,6 @@ from driftmoe.trees.storage import ARRAYS, Array, Storage
 OTHERS = ("n_classes", "n_features", "seed_offset", "seed_entropy", "nominal_columns_to_come")
 """Entries that are no arrays."""
 
-INFINITE = ("leaves", "class_stats")
-"""Arrays in which some numbers may be infinite."""
-
 OWNER = "TreePool"
 
 NOT_KEPT = {"sizes", "free", "value_start", "rules"}
@@ -110,6 +107,7 @@ def restored(storage: Storage, state: State) -> Storage:
         allowed = "it must have indices of columns"
         raise misfit(OWNER, "nominal_columns_to_come", f"is {nominal_to_come!r}", allowed)
     _check_arrays(storage, state, n_classes, n_features)
+    _check_finite(state)
     _check_indices(storage, state, n_classes, n_features)
 
     new = Storage(storage.rules, storage.subsets.starting_at(seed_offset, state["seed_entropy"]))
@@ -136,7 +134,7 @@ def _check_arrays(storage: Storage, state: State, n_classes: int, n_features: in
     """Raise unless all arrays have the dtypes and shapes of a pool with this many trees."""
     for array in KEPT:
         n_axes = len(array.axes) - (array.name == "nodes")
-        check_array(state, array.entry, _packed(array), [None] * n_axes, OWNER, finite=False)
+        check_array(state, array.entry, _packed(array), [None] * n_axes, OWNER)
     n_experts = len(state["expert_trees"])
     most = len(storage.rules) if len(storage.rules) > 1 else n_experts
     if n_experts > most:
@@ -152,13 +150,18 @@ def _check_arrays(storage: Storage, state: State, n_classes: int, n_features: in
     for array in KEPT:
         axes = array.axes[1:] if array.name == "nodes" else array.axes
         shape = [axis if isinstance(axis, int) else sizes[axis] for axis in axes]
-        check_array(state, array.entry, _packed(array), shape, OWNER, finite=array.name not in INFINITE)
-    leaves, class_stats = (state[name].copy() for name in INFINITE)
+        check_array(state, array.entry, _packed(array), shape, OWNER)
+
+
+def _check_finite(state: State) -> None:
+    """Raise ValueError if an array has NaN or infinite numbers where trees never write any."""
+    leaves, class_stats = state["leaves"].copy(), state["class_stats"].copy()
     leaves["last_attempt"][leaves["last_attempt"] == np.inf] = 0.0  # such a leaf splits no more
     logs = class_stats[:, LOG_WEIGHT]
     logs[(logs == -np.inf) & (class_stats[:, WEIGHT] == 0.0)] = 0.0
-    for name, array in zip(INFINITE, (leaves, class_stats), strict=True):
-        check_finite(array, name, OWNER)
+    checked = state | {"leaves": leaves, "class_stats": class_stats}
+    for array in KEPT:
+        check_finite(checked[array.entry], array.entry, OWNER)
 
 
 def _check_indices(storage: Storage, state: State, n_classes: int, n_features: int) -> None:
