@@ -1,6 +1,7 @@
 """Memory use of a model, as river measures it, but with the data of each array and tensor counted once.
 
-river adds the data of an array to `sys.getsizeof`, which already includes them, and does not count tensors' data.
+river adds the data of an array to `sys.getsizeof`, which already includes them, and does not count tensors' data. What
+a model occupies includes its spare capacity, so that its objects are counted and not its `state()`.
 """
 
 from __future__ import annotations

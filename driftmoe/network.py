@@ -24,7 +24,7 @@ from driftmoe.compilation import compiled, kernel
 from driftmoe.draws import between, keyed, uniform
 from driftmoe.growth import enlarged
 from driftmoe.lanes import active, add_rows
-from driftmoe.state import State, array_of, check_names, count_of, generator_of, value_of
+from driftmoe.state import State, array_of, check_names, count_of, generator_of, misfit, value_of
 from driftmoe.threads import do_parts
 from driftmoe.transaction import Changes, planned, publication
 
@@ -44,8 +44,8 @@ outputs, complete mini-batches, and mini-batches that were learnt."""
 _NO_KEY = np.uint64(0)
 
 _STATE = (
-    "widths", "weights", "first_moments", "second_moments", "n_before_growth", "n_batches", "n_steps", "activations",
-    "targets", "row_weights", "dropout_key", "rng",
+    "layer_widths", "weights", "first_moments", "second_moments", "n_rows_before_growth", "n_batches", "n_steps",
+    "batch_activations", "batch_targets", "batch_weights", "dropout_key", "rng",
 )  # fmt: skip
 
 
@@ -242,16 +242,16 @@ class Network:
         """Return weights, moments, the current mini-batch and the generator's state; see `driftmoe.state`."""
         n_kept, n_before, n_batches, n_steps = self._counts.tolist()
         return {
-            "widths": [int(width) for width in self._widths],
+            "layer_widths": [int(width) for width in self._widths],
             "weights": self._weights.copy(),
             "first_moments": self._moments[0].copy(),
             "second_moments": self._moments[1].copy(),
-            "n_before_growth": n_before,
+            "n_rows_before_growth": n_before,
             "n_batches": n_batches,
             "n_steps": n_steps,
-            "activations": self._batch[:n_kept].copy(),
-            "targets": self._targets[:n_kept].copy(),
-            "row_weights": self._row_weights[:n_kept].copy(),
+            "batch_activations": self._batch[:n_kept].copy(),
+            "batch_targets": self._targets[:n_kept].copy(),
+            "batch_weights": self._row_weights[:n_kept].copy(),
             "dropout_key": int(self._key),
             "rng": self._rng.bit_generator.state,
         }
@@ -259,34 +259,34 @@ class Network:
     def restore(self, state: State) -> None:
         """Restore the state of a network that was built with the same arguments; see `driftmoe.state`."""
         check_names(state, _STATE, self)
-        widths = value_of(state, "widths", list, self)
+        widths = value_of(state, "layer_widths", list, self)
         if [type(width) for width in widths] != [int] * len(self._widths) or widths[1:-1] != self._widths[
             1:-1
         ]:
-            raise ValueError(
-                f"the state of {type(self).__name__} has layers of widths {widths}; this one has hidden layers of "
-                f"{self._widths[1:-1]}: build it with the arguments that it had"
-            )
+            allowed = f"this one has hidden layers of {self._widths[1:-1]} units"
+            raise misfit(self, "layer_widths", f"is {widths}", allowed)
         if min(widths) < 0:
-            raise ValueError(
-                f"the state of {type(self).__name__} has layers of widths {widths}, some below 0"
-            )
+            raise misfit(self, "layer_widths", f"is {widths}", "widths must be 0 or more")
         n_weights = sum((n_in + 1) * n_out for n_in, n_out in pairwise(widths))
         weights = array_of(state, "weights", np.float32, (n_weights,), self)
         moments = [
             array_of(state, name, np.float32, (n_weights,), self)
             for name in ("first_moments", "second_moments")
         ]
-        row_weights = array_of(state, "row_weights", np.float32, (None,), self)
+        if (moments[1] < 0.0).any():
+            raise misfit(self, "second_moments", f"has {moments[1].min()}", "it must be 0 or more everywhere")
+        row_weights = array_of(state, "batch_weights", np.float32, (None,), self)
         n_kept = len(row_weights)
         if n_kept >= self.batch_size:
-            raise ValueError(
-                f"the state of {type(self).__name__} holds {n_kept} rows of a mini-batch; this one takes a step every "
-                f"{self.batch_size} rows: build it with the arguments that it had"
-            )
-        activations = array_of(state, "activations", np.float32, (n_kept, sum(widths)), self)
-        targets = array_of(state, "targets", np.float32, (n_kept, widths[-1]), self)
-        n_before = count_of(state, "n_before_growth", self, at_most=n_kept)
+            allowed = f"this one takes a step every {self.batch_size} rows"
+            raise misfit(self, "batch_weights", f"has {n_kept} rows of a mini-batch", allowed)
+        activations = array_of(state, "batch_activations", np.float32, (n_kept, sum(widths)), self)
+        targets = array_of(state, "batch_targets", np.float32, (n_kept, widths[-1]), self, finite=False)
+        n_before = count_of(state, "n_rows_before_growth", self, at_most=n_kept)
+        is_wrong = np.isinf(targets) | np.isnan(targets) & (np.arange(n_kept) >= n_before)[:, np.newaxis]
+        if is_wrong.any():
+            allowed = f"all numbers must be finite, but for NaN in the first {n_before} rows"
+            raise misfit(self, "batch_targets", f"has {targets[is_wrong][0]}", allowed)
         n_batches, n_steps = count_of(state, "n_batches", self), count_of(state, "n_steps", self)
         key, rng = count_of(state, "dropout_key", self, at_most=2**64 - 1), generator_of(state, "rng", self)
         self._widths, self._shape = list(widths), np.array(widths)

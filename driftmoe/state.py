@@ -9,6 +9,7 @@ changes.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -21,6 +22,8 @@ T = TypeVar("T")
 LARGEST = 2**62
 """Counts are int64 in kernels, and go on growing."""
 
+REMEDY = "restore what state() of a part with the same arguments has returned"
+
 
 def restored(part: T, state: State) -> T:
     """Return a copy of a part, restored to a state. The part itself does not change, even if `restore` raises.
@@ -30,6 +33,31 @@ def restored(part: T, state: State) -> T:
     draft: Any = copy.copy(part)
     draft.restore(state)
     return draft
+
+
+def misfit(
+    owner: Any,
+    name: str,
+    came: str,
+    allowed: str,
+    *,
+    error: type[Exception] = ValueError,
+    remedy: str = REMEDY,
+) -> Exception:
+    """Return the error for an entry of a state.
+
+    Parameters
+    ----------
+    owner
+        The part, or its name.
+    name
+        Name of the entry.
+    came, allowed, remedy
+        What the entry is, what it must be, and what to do: "is -1", "it must be 0 or more", "restore ...".
+    error
+        Class of the error.
+    """
+    return error(f"{name!r} in the state of {_kind(owner)} {came}; {allowed}: {remedy}")
 
 
 def check_names(state: State, names: Iterable[str], owner: Any) -> None:
@@ -55,17 +83,50 @@ def check_names(state: State, names: Iterable[str], owner: Any) -> None:
         wrong = [f"lacks {', '.join(map(repr, missing))}"] * bool(missing)
         wrong += [f"has unknown {', '.join(map(repr, unknown))}"] * bool(unknown)
         raise ValueError(
-            f"the state of {_kind(owner)} {' and '.join(wrong)}; it must have the entries {', '.join(names)}"
+            f"the state of {_kind(owner)} {' and '.join(wrong)}; it must have the entries {', '.join(names)}: {REMEDY}"
         )
 
 
-def array_of(state: State, name: str, dtype: Any, shape: Sequence[int | None], owner: Any) -> np.ndarray:
-    """Return a copy of an array in a state, checked as in `check_array`."""
-    return check_array(state, name, dtype, shape, owner).copy()
+def check_array(state: State, name: str, dtype: Any, shape: Sequence[int | None], owner: Any) -> None:
+    """Check the dtype and the shape of an array in a state; see `array_of`."""
+    array, dtype = state[name], np.dtype(dtype)
+    if not isinstance(array, np.ndarray):
+        raise misfit(
+            owner, name, f"is of type {type(array).__name__}", "it must be an array", error=TypeError
+        )
+    fits = len(array.shape) == len(shape) and all(
+        wanted is None or length == wanted for length, wanted in zip(array.shape, shape, strict=True)
+    )
+    if array.dtype != dtype or not fits:
+        lengths = ["any" if length is None else str(length) for length in shape]
+        wanted = f"({', '.join(lengths)}{',' * (len(lengths) == 1)})"
+        is_wrong_dtype = array.dtype != dtype
+        came, allowed = (_as_text(one, in_full=is_wrong_dtype) for one in (array.dtype, dtype))
+        raise misfit(
+            owner, name, f"is {came} of shape {array.shape}", f"it must be {allowed} of shape {wanted}"
+        )
 
 
-def check_array(state: State, name: str, dtype: Any, shape: Sequence[int | None], owner: Any) -> np.ndarray:
-    """Return an array in a state, itself and not a copy.
+def check_finite(array: np.ndarray, name: str, owner: Any) -> None:
+    """Raise ValueError if an array of a state, or a field of its records, has NaN or an infinite number."""
+    for field in array.dtype.names or ("",):
+        values = array[field] if field else array
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            where = f" in the field {field!r}" if field else ""
+            came = f"has {values[~np.isfinite(values)][0]}{where}"
+            raise misfit(owner, name, came, "all numbers must be finite")
+
+
+def array_of(
+    state: State,
+    name: str,
+    dtype: Any,
+    shape: Sequence[int | None],
+    owner: Any,
+    *,
+    finite: bool = True,
+) -> np.ndarray:
+    """Return a copy of an array in a state.
 
     Parameters
     ----------
@@ -77,29 +138,21 @@ def check_array(state: State, name: str, dtype: Any, shape: Sequence[int | None]
         Required dtype and shape; `None` in `shape` allows any length.
     owner
         The part, for the error message.
+    finite
+        Whether to refuse NaN and infinite numbers.
 
     Raises
     ------
     TypeError
         If the entry is not an array.
     ValueError
-        If it has another dtype or shape.
+        If it has another dtype or shape, or numbers that are not finite.
     """
-    array = state[name]
-    if not isinstance(array, np.ndarray):
-        raise TypeError(
-            f"{name!r} in the state of {_kind(owner)} is a {type(array).__name__}; it must be an array"
-        )
-    fits = len(array.shape) == len(shape) and all(
-        wanted is None or length == wanted for length, wanted in zip(array.shape, shape, strict=True)
-    )
-    if array.dtype != np.dtype(dtype) or not fits:
-        wanted = ", ".join("any" if length is None else str(length) for length in shape)
-        raise ValueError(
-            f"{name!r} in the state of {_kind(owner)} is {_said(array.dtype)} of shape {array.shape}; it must be "
-            f"{_said(np.dtype(dtype))} of shape ({wanted})"
-        )
-    return array
+    check_array(state, name, dtype, shape, owner)
+    array: np.ndarray = state[name]
+    if finite:
+        check_finite(array, name, owner)
+    return array.copy()
 
 
 def value_of(state: State, name: str, kind: type[T], owner: Any) -> T:
@@ -112,18 +165,12 @@ def value_of(state: State, name: str, kind: type[T], owner: Any) -> T:
     """
     value = state[name]
     if type(value) is not kind:
-        raise TypeError(
-            f"{name!r} in the state of {_kind(owner)} is a {type(value).__name__}; it must be of type {kind.__name__}"
-        )
+        came, allowed = f"is of type {type(value).__name__}", f"it must be of type {kind.__name__}"
+        raise misfit(owner, name, came, allowed, error=TypeError)
     return value
 
 
-def damaged(name: str, owner: Any, why: str = "has entries out of range") -> ValueError:
-    """Return the error of an entry whose type and shape are right and whose content is not."""
-    return ValueError(f"{name!r} in the state of {_kind(owner)} {why}; the state is damaged")
-
-
-def count_of(state: State, name: str, owner: Any, *, at_most: int = LARGEST) -> int:
+def count_of(state: State, name: str, owner: Any, *, at_most: float = LARGEST) -> int:
     """Return an integer of at least 0 in a state.
 
     Raises
@@ -135,8 +182,8 @@ def count_of(state: State, name: str, owner: Any, *, at_most: int = LARGEST) -> 
     """
     count = value_of(state, name, int, owner)
     if not 0 <= count <= at_most:
-        allowed = "0 or more" if count < 0 and at_most == LARGEST else f"0 to {at_most}"
-        raise ValueError(f"{name!r} in the state of {_kind(owner)} is {count}; it must be {allowed}")
+        is_any = count < 0 and at_most in (LARGEST, math.inf)
+        raise misfit(owner, name, f"is {count}", f"it must be {'0 or more' if is_any else f'0 to {at_most}'}")
     return count
 
 
@@ -153,16 +200,18 @@ def generator_of(state: State, name: str, owner: Any) -> np.random.Generator:
     try:
         generator.bit_generator.state = wanted
     except (TypeError, ValueError, KeyError, OverflowError) as error:
-        raise ValueError(
-            f"{name!r} in the state of {_kind(owner)} is no state of numpy's {type(generator.bit_generator).__name__}: "
-            f"{error!r}"
-        ) from None
+        kind = type(generator.bit_generator).__name__
+        raise misfit(owner, name, f"is no state of numpy's {kind}", f"numpy says {error!r}") from None
     return generator
-
-
-def _said(dtype: np.dtype) -> str:
-    return str(dtype) if dtype.names is None else f"records of {len(dtype.names)} fields"
 
 
 def _kind(owner: Any) -> str:
     return owner if isinstance(owner, str) else type(owner).__name__
+
+
+def _as_text(dtype: np.dtype, *, in_full: bool) -> str:
+    """Return a dtype as text, of records the dtype of each field if `in_full`."""
+    if dtype.fields is None:
+        return str(dtype)
+    fields = (f"{field[0]} {name}" for name, field in dtype.fields.items())
+    return f"records of {', '.join(fields)}" if in_full else "records"

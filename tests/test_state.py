@@ -179,7 +179,7 @@ def test_a_router_goes_on_within_a_mini_batch_and_after_it_has_grown():
     trained(other, 1, 5, 3, seed=3)
     state = part.state()
     check_plain(state)
-    assert state["activations"].shape == (5, 4 + 6 + 4 + 3)
+    assert state["batch_activations"].shape == (5, 4 + 6 + 4 + 3)
     other.restore(copy.deepcopy(state))
     assert equal(other.state(), state)
     assert trained(part, 4, 3, 20, seed=4) == trained(other, 4, 3, 20, seed=4)
@@ -189,7 +189,10 @@ def test_a_router_goes_on_within_a_mini_batch_and_after_it_has_grown():
 
 @pytest.mark.parametrize(
     ("changed", "match"),
-    [({"hidden": (6, 5)}, "hidden layers of \\[6, 5\\]"), ({"batch_size": 4}, "takes a step every 4 rows")],
+    [
+        ({"hidden": (6, 5)}, "'layer_widths' .* hidden layers of \\[6, 5\\]"),
+        ({"batch_size": 4}, "'batch_weights' .* takes a step every 4 rows"),
+    ],
 )
 def test_the_state_of_another_router_is_refused(changed, match):
     part = router()
@@ -205,9 +208,9 @@ def test_the_state_of_another_router_is_refused(changed, match):
     ("changed", "match"),
     [
         ({"n_steps": -1}, "'n_steps' in the state of Router is -1; it must be 0 or more"),
-        ({"n_before_growth": 9}, "'n_before_growth' .* it must be 0 to 5"),
-        ({"widths": [3, 6, 4, -2]}, "some below 0"),
-        ({"widths": [2**40, 6, 4, 2]}, "'weights' in the state of Router is float32 of shape"),
+        ({"n_rows_before_growth": 9}, "'n_rows_before_growth' .* it must be 0 to 5"),
+        ({"layer_widths": [3, 6, 4, -2]}, "widths must be 0 or more"),
+        ({"layer_widths": [2**40, 6, 4, 2]}, "'weights' in the state of Router is float32 of shape"),
         ({"rng": {"bit_generator": "MT19937"}}, "'rng' in the state of Router is no state of numpy's PCG64"),
     ],
 )
@@ -378,3 +381,94 @@ def test_a_clone_takes_along_what_was_learnt_if_asked_to(name):
     probes = faults.growing(20)
     assert faults.digest(model.clone(include_attributes=True), probes) == faults.digest(model, probes)
     assert faults.digest(model.clone(), probes) != faults.digest(model, probes)
+    assert faults.digest(model.clone(), probes) == faults.digest(faults.MODELS[name](), probes)
+
+
+def entries(state):
+    """Yield the dict and the name of each entry of a state that holds no other states; of steps the last is enough."""
+    for name, value in state.items():
+        if isinstance(value, dict) and name not in ("arguments", "rng"):
+            yield from entries(value)
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            for one in value if name == "extras" else value[-1:]:
+                yield from entries(one)
+        elif name != "arguments":
+            yield state, name
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_every_part_refuses_an_entry_of_another_type_in_the_same_words(name):
+    model = learnt(name, 60)
+    state = model.state()
+    before = copy.deepcopy(state)
+    for part, entry in entries(state):
+        kept, part[entry] = part[entry], ...
+        owner = r"(the steps of )?[A-Z]\w+"
+        match = rf"^'{entry}' in the state of {owner} is (of type ellipsis|Ellipsis); .*: restore what state\(\) of"
+        with pytest.raises((TypeError, ValueError), match=match):
+            model.restore(state)
+        part[entry] = kept
+    assert equal(model.state(), before)
+
+
+def floats(array):
+    """Yield the name of a field, or "", and a view of it, for all floats in an array."""
+    for field in array.dtype.names or [""]:
+        values = array[field] if field else array
+        if values.dtype.kind == "f" and values.size:
+            yield field, values
+
+
+MAY_BE = {("leaves", "last_attempt"): np.inf}
+"""A leaf that may not split any more has made its last attempt at an infinite weight."""
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_numbers_that_are_not_finite_are_refused_by_name(name):
+    """In all arrays of floats of all parts, in the last place. NaN may be in the first rows of `batch_targets`."""
+    model = learnt(name)
+    state = model.state()
+    before = copy.deepcopy(state)
+    found = set()
+    for part, entry in entries(state):
+        if not isinstance(part[entry], np.ndarray):
+            continue
+        for field, values in floats(part[entry]):
+            found.add(entry)
+            place = (-1,) * values.ndim
+            for wrong in {np.nan, np.inf, -np.inf} - {MAY_BE.get((entry, field))}:
+                kept, values[place] = values[place].copy(), wrong
+                what = rf" in the field {field!r}" if field else ""
+                match = (
+                    rf"^'{entry}' in the state of .* has {wrong}{what}; .*finite.*: restore what state\(\) of"
+                )
+                with pytest.raises(ValueError, match=match):
+                    model.restore(state)
+                values[place] = kept
+    assert equal(model.state(), before)
+    assert {"scaling_moments", "class_stats", "nodes", "leaves"} & found
+
+
+def test_a_target_is_missing_only_where_the_output_came_after_the_row():
+    part = router()
+    trained(part, 3, 2, 10, seed=1)
+    trained(part, 3, 4, 3, seed=2)
+    state = part.state()
+    assert np.isnan(state["batch_targets"]).tolist() == [[False, False, True, True]] * 2 + [[False] * 4] * 3
+    for row, wrong in ((2, np.nan), (0, np.inf)):
+        damaged = copy.deepcopy(state)
+        damaged["batch_targets"][row, 3] = wrong
+        with pytest.raises(
+            ValueError, match=rf"'batch_targets' in the state of Router has {wrong}; .* first 2 rows"
+        ):
+            part.restore(damaged)
+    assert equal(part.state(), state)
+
+
+def test_a_mean_square_below_zero_is_refused():
+    part = router()
+    trained(part, 3, 2, 13, seed=1)
+    state = part.state()
+    state["second_moments"][-1] = -1.0
+    with pytest.raises(ValueError, match=r"'second_moments' in the state of Router has -1.0; .* 0 or more"):
+        router().restore(state)

@@ -81,7 +81,7 @@ def state(part):
         return part
     # Trees without max_features draw nothing; without a seed their source is another each time.
     values = part._state() if isinstance(part, OneAtATime) else vars(part)
-    values = {name: value for name, value in values.items() if name != "entropy"}
+    values = {name: value for name, value in values.items() if name != "seed_entropy"}
     if isinstance(part, Router):
         n_kept = part._counts[N_KEPT]
         values |= {name: values[name][:n_kept] for name in ("_batch", "_targets", "_row_weights")}

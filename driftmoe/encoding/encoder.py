@@ -1,4 +1,4 @@
-"""The encoder: names, values, classes and scale of the samples that came by."""
+"""The encoder: names, values, classes and scale of all samples learnt so far."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MAX_CODES = 256
 A tree that splits on a feature has a leaf for each value, and each leaf a count for each value: the square of it."""
 
 MAX_LISTED = 256
-"""Longest list whose values are looked up once for all blocks; of a longer one only the values that a block shows."""
+"""Longest list whose values are looked up once for all blocks. In longer lists each block looks up its own values."""
 
 
 class Encoder:
@@ -77,27 +77,28 @@ class Encoder:
         -------
         state
             - `"features"`: names in the order of appearance.
-            - `"kinds"`: for each feature `"number"` or `"text"`.
-            - `"values"`: for each feature the list of its values in the order of their codes, `None` for a number.
+            - `"feature_kinds"`: for each feature `"number"` or `"text"`.
+            - `"nominal_values"`: for each feature the list of its values in the order of their codes, `None` for a
+              number.
             - `"classes"`: labels in the order of appearance.
-            - `"inputs_of"`: index of the router's input of each number, in column 0, or of each code; -1 for none;
+            - `"input_indices"`: index of the router's input of each number, in column 0, or of each code; -1 for none;
               int64, shape (n_features, 1), or (n_features, 128) if there is a nominal feature.
-            - `"moments"`: weight, mean and sum of squared deviations of each number; the weight is -1 for a nominal
-              feature; float64, shape (3, n_features).
+            - `"scaling_moments"`: weight, mean and sum of squared deviations of each number; the weight is -1 for a
+              nominal feature; float64, shape (3, n_features).
         """
         return {
             "features": list(self.features),
-            "kinds": [self._kinds[name] for name in self.features],
-            "values": self.values,
+            "feature_kinds": [self._kinds[name] for name in self.features],
+            "nominal_values": self.values,
             "classes": list(self.classes),
-            "inputs_of": self._inputs_of.copy(),
-            "moments": self._moments.copy(),
+            "input_indices": self._inputs_of.copy(),
+            "scaling_moments": self._moments.copy(),
         }
 
     def restore(self, state: State) -> None:
-        """Take over the state of an encoder that was built with the same `nominal`; what this one knew is forgotten.
+        """Restore the state of an encoder that was built with the same `nominal`; see `driftmoe.state`.
 
-        Legends and columns of blocks that were read before no longer hold.
+        Legends and columns of blocks that were read before are no longer valid.
 
         Raises
         ------
@@ -110,14 +111,14 @@ class Encoder:
         draft.classes = list(state["classes"])
         draft._columns = {name: column for column, name in enumerate(draft.features)}
         draft._targets = {label: target for target, label in enumerate(draft.classes)}
-        draft._kinds = dict(zip(draft.features, state["kinds"], strict=True))
+        draft._kinds = dict(zip(draft.features, state["feature_kinds"], strict=True))
         draft._codes = {
             name: {value: code for code, value in enumerate(values)}
-            for name, values in zip(draft.features, state["values"], strict=True)
+            for name, values in zip(draft.features, state["nominal_values"], strict=True)
             if values is not None
         }
         draft._readers = [(name, draft._codes.get(name)) for name in draft.features]
-        draft._inputs_of, draft._moments = state["inputs_of"].copy(), state["moments"].copy()
+        draft._inputs_of, draft._moments = state["input_indices"].copy(), state["scaling_moments"].copy()
         draft.n_inputs = int((draft._inputs_of != NONE).sum())
         publication(self, draft)()
 

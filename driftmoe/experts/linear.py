@@ -10,7 +10,7 @@ import numpy as np
 from driftmoe.arithmetic import exp
 from driftmoe.compilation import compiled
 from driftmoe.experts.protocol import Unmonitored
-from driftmoe.state import State, array_of, check_names, count_of, damaged
+from driftmoe.state import State, array_of, check_names, count_of, misfit
 from driftmoe.transaction import NO_TARGETS, NO_WEIGHTS, Changes, assignment, planned
 
 if TYPE_CHECKING:
@@ -108,7 +108,12 @@ class LinearModels(Unmonitored):
         weights = array_of(state, "weights", np.float64, (self.n_experts, None, None), self)
         n_seen = count_of(state, "n_seen", self)
         if weights.shape[1] < 1:
-            raise damaged("weights", self, "has no row for the constant")
+            raise misfit(
+                self,
+                "weights",
+                "has no row for the constant",
+                "it must have a row more than inputs",
+            )
         self._weights, self._n_seen = weights, np.array([n_seen])
 
     def _with_room(self, n_inputs: int, n_classes: int) -> np.ndarray:

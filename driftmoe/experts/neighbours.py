@@ -12,7 +12,7 @@ from driftmoe.arithmetic import exp
 from driftmoe.compilation import compiled, part
 from driftmoe.experts.protocol import Unmonitored
 from driftmoe.growth import enlarged
-from driftmoe.state import State, array_of, check_names, count_of, damaged
+from driftmoe.state import State, array_of, check_names, count_of, misfit
 from driftmoe.transaction import NO_TARGETS, NO_WEIGHTS, Changes, planned, publication
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ class Neighbours(Unmonitored):
         n_classes = len(class_counts)
         means = array_of(state, "class_means", np.float64, (n_classes, n_inputs if n_classes else None), self)
         if (targets < 0).any():
-            raise damaged("targets", self, "has indices of classes below 0")
+            raise misfit(self, "targets", "has indices below 0", "they are indices of classes")
         self._points = np.zeros((N_EPISODES, n_inputs, room), np.float32)
         self._targets, self._times = np.zeros((2, N_EPISODES, room), np.int64)
         self._weights = np.zeros((N_EPISODES, room), np.float32)

@@ -12,7 +12,7 @@ from driftmoe.arithmetic import exp, whole_power
 from driftmoe.compilation import compiled, kernel
 from driftmoe.draws import between
 from driftmoe.experts.protocol import Unmonitored
-from driftmoe.state import State, array_of, check_names, count_of, damaged, generator_of
+from driftmoe.state import State, array_of, check_names, count_of, generator_of, misfit
 from driftmoe.transaction import NO_TARGETS, NO_WEIGHTS, Changes, planned, publication
 
 if TYPE_CHECKING:
@@ -121,7 +121,12 @@ class Perceptron(Unmonitored):
         outputs = array_of(state, "outputs", np.float32, (3, None, 1 + width), self)
         n_seen, rng = count_of(state, "n_seen", self), generator_of(state, "rng", self)
         if hidden.shape[1] < 1:
-            raise damaged("hidden", self, "has no row for the constant")
+            raise misfit(
+                self,
+                "hidden",
+                "has no row for the constant",
+                "it must have a row more than inputs",
+            )
         self._hidden, self._outputs, self._rng = hidden, outputs, rng
         self._n_seen = np.array([n_seen])
 

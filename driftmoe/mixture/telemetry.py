@@ -17,7 +17,7 @@ import numpy as np
 from driftmoe.arithmetic import exp, log
 from driftmoe.compilation import compiled, part
 from driftmoe.routing import Choice
-from driftmoe.state import LARGEST, State, array_of, check_names, count_of, damaged, value_of
+from driftmoe.state import LARGEST, State, array_of, check_names, count_of, misfit, value_of
 from driftmoe.transaction import Changes, assignment, carry_out, planned
 
 WINDOW = 1000
@@ -306,7 +306,7 @@ class RoutingLog:
         n_experts = array_of(state, "n_experts", np.int64, n_samples.shape, owner)
         for name, counts, most in (("n_samples", n_samples, n_seen), ("n_experts", n_experts, LARGEST)):
             if ((counts < 0) | (counts > most)).any():
-                raise damaged(name, owner)
+                raise misfit(owner, name, f"is {counts.tolist()}", f"it must be 0 to {most}")
         total = sum(n_experts.tolist())
         sums = array_of(state, "sums", np.float64, (len(n_samples), len(self._sums)), owner)
         of_experts = array_of(state, "of_experts", np.float64, (4, total), owner)

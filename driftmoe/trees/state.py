@@ -7,22 +7,33 @@ pools that answer alike, now and later, have equal states, however much room the
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from driftmoe.state import State, check_array, check_names, count_of, damaged, value_of
+from driftmoe.state import State, check_array, check_finite, check_names, count_of, misfit, value_of
 from driftmoe.trees.adwin import MAX_BUCKETS, N_ROWS, WINDOW
 from driftmoe.trees.blocks import MAX_CLASS, MAX_CODE
-from driftmoe.trees.nodes import EQUALS, LAST_SEED, LEAF, MULTIWAY, N_LEAVES, N_NODES, NO_ALARM, NONE, NUMERIC
+from driftmoe.trees.nodes import (
+    EQUALS,
+    LAST_SEED,
+    LEAF,
+    LOG_WEIGHT,
+    MULTIWAY,
+    N_LEAVES,
+    N_NODES,
+    NO_ALARM,
+    NONE,
+    NUMERIC,
+    WEIGHT,
+)
 from driftmoe.trees.storage import ARRAYS, Array, Storage
 
-NUMBERS = ("n_classes", "n_features", "first_tree")
+OTHERS = ("n_classes", "n_features", "seed_offset", "seed_entropy", "nominal_columns_to_come")
+"""Entries that are no arrays."""
 
 OWNER = "TreePool"
-"""The part, in error messages."""
-
-SAME_ARGUMENTS = "restore the state of a pool that was built with the same arguments"
 
 NOT_KEPT = {"sizes", "free", "value_start", "rules", "windows"}
 """Arrays that follow from others or from the settings, or are kept in another form."""
@@ -35,9 +46,9 @@ COUNTS = np.dtype([(name, WINDOW[name]) for name in WINDOW.names or () if name n
 
 KEPT = (
     Array("n_nodes", np.int64, ("trees",), "nodes in use"),
-    Array("last_seeds", np.int64, ("trees",), "seed of the last leaf"),
+    Array("last_leaf_seeds", np.int64, ("trees",), "seed of the last leaf"),
     *(array for array in ARRAYS if array.name not in NOT_KEPT),
-    Array("windows", COUNTS, ("watched", 2), "the monitors, without their buckets"),
+    Array("monitor_windows", COUNTS, ("watched", 2), "the windows of the monitors, without their buckets"),
     Array("bucket_totals", np.float64, ("buckets",), "sums of all buckets, window by window, row by row"),
     Array("bucket_variances", np.float64, ("buckets",), "and their sums of squared deviations"),
 )
@@ -55,7 +66,7 @@ def state_of(storage: Storage) -> State:
         "values": _joined([np.arange(first, first + n) for first, n in zip(starts, n_values, strict=True)]),
         "slots": _joined(slots),
     }
-    arrays = {"n_nodes": storage.sizes[:, N_NODES], "last_seeds": storage.sizes[:, LAST_SEED]}
+    arrays = {"n_nodes": storage.sizes[:, N_NODES], "last_leaf_seeds": storage.sizes[:, LAST_SEED]}
     for array in ARRAYS:
         if array.name in NOT_KEPT:
             continue
@@ -65,20 +76,19 @@ def state_of(storage: Storage) -> State:
         for k, axis in reversed(list(enumerate(array.axes))):
             if axis in used:
                 values = values[(slice(None),) * k + (used[axis],)]
-        arrays[array.name] = values
+        arrays[array.entry] = values
     windows = storage.windows
-    is_bucket = _buckets(windows["n_buckets"])
-    arrays["windows"] = windows[list(COUNTS.names or ())]
+    arrays["monitor_windows"] = windows[list(COUNTS.names or ())]
     for name in BUCKETS:
-        arrays[f"bucket_{name}"] = windows[name][is_bucket]
-    copies = {array.name: arrays[array.name].astype(_packed(array), order="C") for array in KEPT}
+        arrays[f"bucket_{name}"] = windows[name][_buckets(windows["n_buckets"])]
+    copies = {array.entry: arrays[array.entry].astype(_packed(array), order="C") for array in KEPT}
     _forget_leftovers(copies["nodes"], copies["leaves"], copies["class_order"])
     return {
         "n_classes": storage.n_classes,
         "n_features": storage.n_features,
-        "first_tree": storage.subsets.first,
-        "seed_entropy": int(storage.subsets.entropy) if storage.is_drawing else None,
-        "nominal_to_come": sorted(storage.nominal_to_come),
+        "seed_offset": storage.subsets.seed_offset,
+        "seed_entropy": int(storage.subsets.seed_entropy) if storage.is_drawing else None,
+        "nominal_columns_to_come": sorted(storage.nominal_to_come),
     } | copies
 
 
@@ -96,34 +106,33 @@ def restored(storage: Storage, state: State) -> Storage:
     Raises
     ------
     TypeError
-        If the state is no dict, or an entry is of the wrong type.
+        If the state is no dict, or an entry is of another type.
     ValueError
-        If an entry is unknown, missing, of the wrong dtype or shape, or points to what there is not.
+        If an entry is unknown or missing, an array has another dtype or shape, or points to what there is not.
     """
-    names = (*NUMBERS, "seed_entropy", "nominal_to_come", *(array.name for array in KEPT))
-    check_names(state, names, OWNER)
-    n_classes, n_features, first_tree = (count_of(state, name, OWNER) for name in NUMBERS)
+    check_names(state, (*OTHERS, *(array.entry for array in KEPT)), OWNER)
+    n_classes = count_of(state, "n_classes", OWNER, at_most=MAX_CLASS + 1)
+    n_features, seed_offset = (count_of(state, name, OWNER) for name in ("n_features", "seed_offset"))
     if storage.is_drawing:
-        value_of(state, "seed_entropy", int, OWNER)
+        count_of(state, "seed_entropy", OWNER, at_most=math.inf)
     elif state["seed_entropy"] is not None:
-        raise ValueError(
-            f"'seed_entropy' in the state of {OWNER} is {state['seed_entropy']} and this pool draws no features; "
-            f"{SAME_ARGUMENTS}"
-        )
-    nominal_to_come = value_of(state, "nominal_to_come", list, OWNER)
-    if not all(type(column) is int for column in nominal_to_come):
-        raise damaged("nominal_to_come", OWNER, f"is {nominal_to_come} and no list of columns")
+        raise misfit(OWNER, "seed_entropy", f"is {state['seed_entropy']!r}", "this pool draws no features")
+    nominal_to_come = value_of(state, "nominal_columns_to_come", list, OWNER)
+    if any(type(column) is not int or column < 0 for column in nominal_to_come):
+        allowed = "it must have indices of columns"
+        raise misfit(OWNER, "nominal_columns_to_come", f"is {nominal_to_come!r}", allowed)
     _check_arrays(storage, state, n_classes, n_features)
+    _check_finite(state)
     _check_indices(storage, state, n_classes, n_features)
 
-    new = Storage(storage.rules, storage.subsets.starting_at(first_tree, state["seed_entropy"]))
+    new = Storage(storage.rules, storage.subsets.starting_at(seed_offset, state["seed_entropy"]))
     new.n_classes, new.n_features, new.nominal_to_come = n_classes, n_features, set(nominal_to_come)
     for array in ARRAYS:
         if array.name not in NOT_KEPT:
-            setattr(new, array.name, state[array.name].astype(array.dtype, order="C"))
-    new.windows = np.zeros(state["windows"].shape, WINDOW)
+            setattr(new, array.name, state[array.entry].astype(array.dtype, order="C"))
+    new.windows = np.zeros(state["monitor_windows"].shape, WINDOW)
     for name in COUNTS.names or ():
-        new.windows[name] = state["windows"][name]
+        new.windows[name] = state["monitor_windows"][name]
     for name in BUCKETS:
         new.windows[name][_buckets(new.windows["n_buckets"])] = state[f"bucket_{name}"]
     n_nodes = state["n_nodes"]
@@ -132,7 +141,7 @@ def restored(storage: Storage, state: State) -> Storage:
     new.nodes = np.zeros(is_used.shape, new.nodes.dtype)
     new.nodes[is_used] = state["nodes"]
     new.sizes = np.zeros((len(n_nodes), new.sizes.shape[1]), np.int64)
-    new.sizes[:, N_NODES], new.sizes[:, LAST_SEED] = n_nodes, state["last_seeds"]
+    new.sizes[:, N_NODES], new.sizes[:, LAST_SEED] = n_nodes, state["last_leaf_seeds"]
     new.sizes[:, N_LEAVES] = np.bincount(tree[state["nodes"]["kind"] == LEAF], minlength=len(n_nodes))
     new.number_slots(np.arange(len(new.leaves)))
     new.value_room = new.n_values.copy()
@@ -143,71 +152,78 @@ def restored(storage: Storage, state: State) -> Storage:
 
 
 def _check_arrays(storage: Storage, state: State, n_classes: int, n_features: int) -> None:
-    """Raise ValueError unless all arrays have the types and shapes of a pool with this many trees."""
+    """Raise unless all arrays have the dtypes and shapes of a pool with this many trees."""
     for array in KEPT:
         n_axes = len(array.axes) - (array.name == "nodes")
-        check_array(state, array.name, _packed(array), (None,) * n_axes, OWNER)
-    n_experts = len(state["trees_of"])
+        check_array(state, array.entry, _packed(array), [None] * n_axes, OWNER)
+    n_experts = len(state["expert_trees"])
     most = len(storage.rules) if len(storage.rules) > 1 else n_experts
     if n_experts > most:
-        raise ValueError(
-            f"the state of {OWNER} has {n_experts} trees and there are settings for {most}; {SAME_ARGUMENTS}"
-        )
+        raise misfit(OWNER, "expert_trees", f"has {n_experts} experts", f"this pool has settings for {most}")
     n_nodes, n_values = state["n_nodes"], state["n_values"]
     sizes = {
         "trees": storage.trees_each * n_experts, "experts": n_experts,
         "watched": n_experts if storage.is_watched else 0, "nodes": int(n_nodes.sum()),
         "slots": int((state["nodes"]["kind"] == LEAF).sum()), "classes": n_classes, "arrivals": 1 + n_classes,
-        "features": n_features, "columns": n_features, "values": int(n_values.sum()), "nominal": state["nominal"].size,
-        "buckets": int(state["windows"]["n_buckets"].sum()),
+        "features": n_features, "columns": n_features, "values": int(n_values.sum()),
+        "nominal": state["nominal_columns"].size, "buckets": int(state["monitor_windows"]["n_buckets"].sum()),
     }  # fmt: skip
     for array in KEPT:
         axes = array.axes[1:] if array.name == "nodes" else array.axes
-        shape = tuple(axis if isinstance(axis, int) else sizes[axis] for axis in axes)
-        check_array(state, array.name, _packed(array), shape, OWNER)
+        shape = [axis if isinstance(axis, int) else sizes[axis] for axis in axes]
+        check_array(state, array.entry, _packed(array), shape, OWNER)
+
+
+def _check_finite(state: State) -> None:
+    """Raise ValueError if an array has NaN or infinite numbers where trees never write any."""
+    leaves, class_stats = state["leaves"].copy(), state["class_stats"].copy()
+    leaves["last_attempt"][leaves["last_attempt"] == np.inf] = 0.0  # such a leaf splits no more
+    logs = class_stats[:, LOG_WEIGHT]
+    logs[(logs == -np.inf) & (class_stats[:, WEIGHT] == 0.0)] = 0.0
+    checked = state | {"leaves": leaves, "class_stats": class_stats}
+    for array in KEPT:
+        check_finite(checked[array.entry], array.entry, OWNER)
 
 
 def _check_indices(storage: Storage, state: State, n_classes: int, n_features: int) -> None:
     """Raise ValueError if a number of a state would make a kernel leave its arrays or loop forever."""
     n_nodes, nodes, leaves = state["n_nodes"], state["nodes"], state["leaves"]
     if n_nodes.max(initial=0) > storage.max_nodes or n_nodes.min(initial=1) < 1:
-        raise ValueError(
-            f"'n_nodes' in the state of {OWNER} is {n_nodes.min()} to {n_nodes.max()} and this pool allows 1 to "
-            f"{storage.max_nodes}; {SAME_ARGUMENTS}"
-        )
+        came = f"is {n_nodes.min()} to {n_nodes.max()}"
+        raise misfit(OWNER, "n_nodes", came, f"it must be 1 to {storage.max_nodes} in this pool")
     number = _joined([np.arange(n) for n in n_nodes])
     last = np.repeat(n_nodes, n_nodes) - 1
     kind, child, sibling = nodes["kind"], nodes["first_child"], nodes["next_sibling"]
     is_leaf, is_binary = kind == LEAF, (kind == NUMERIC) | (kind == EQUALS)
     is_nominal = np.zeros(n_features, np.bool_)
-    nominal, n_values = state["nominal"], state["n_values"]
+    nominal, n_values = state["nominal_columns"], state["n_values"]
     is_in_order = nominal.size == 0 or ((np.diff(nominal) > 0).all() and nominal[0] >= 0)
     if is_in_order and nominal.max(initial=-1) < n_features:
         is_nominal[nominal] = True
-    arrivals = state["arrivals"]
-    windows, experts, trees_of = state["windows"], state["experts"], state["trees_of"]
+    arrivals = state["feature_class_order"]
+    windows, experts, trees_of = state["monitor_windows"], state["monitors"], state["expert_trees"]
     own = np.arange(len(n_nodes)).reshape(-1, storage.trees_each)[:, [0, -1]]
     sound = {
-        "n_classes": n_classes <= MAX_CLASS + 1,
         "nodes": ((kind >= LEAF) & (kind <= MULTIWAY)).all()
         and (is_leaf | ((child > number) & (child + is_binary <= last))).all()
         and ((sibling == NONE) | ((sibling > number) & (sibling <= last))).all()
-        and (is_leaf | ((nodes["feature"] >= 0) & (nodes["feature"] < n_features))).all(),
+        and (is_leaf | ((nodes["feature"] >= 0) & (nodes["feature"] < n_features))).all()
+        and (nodes["slot"][is_leaf] == np.arange(is_leaf.sum())).all(),
         "leaves": (leaves["node"] == number[is_leaf]).all()
         and ((leaves["n_present"] >= 0) & (leaves["n_present"] <= n_classes)).all(),
         "class_order": _all_below(state["class_order"], max(n_classes, 1)),
-        "arrivals": _all_below(arrivals[:, :, 0], n_classes + 1)
+        "feature_class_order": _all_below(arrivals[:, :, 0], n_classes + 1)
         and _all_below(arrivals[:, :, 1:], max(n_classes, 1)),
-        "nominal": is_nominal.sum() == len(nominal),
+        "nominal_columns": is_nominal.sum() == len(nominal),
         "n_values": _all_below(n_values, MAX_CODE + 2) and not n_values[~is_nominal].any(),
-        "trees_of": (np.sort(trees_of, axis=1) == own).all(),
-        "experts": ((experts["alarm"] >= 0) & (experts["alarm"] <= NO_ALARM)).all(),
-        "windows": _all_below(windows["n_buckets"], MAX_BUCKETS + 1)
+        "expert_trees": (np.sort(trees_of, axis=1) == own).all(),
+        "monitors": ((experts["alarm"] >= 0) & (experts["alarm"] <= NO_ALARM)).all(),
+        "monitor_windows": _all_below(windows["n_buckets"], MAX_BUCKETS + 1)
         and _all_below(windows["n_rows"], N_ROWS + 1),
     }
     for name, is_sound in sound.items():
         if not is_sound:
-            raise damaged(name, OWNER)
+            raise misfit(OWNER, name, "has entries out of range", "the state is damaged")
 
 
 def _all_below(array: np.ndarray, bound: int) -> bool:

@@ -42,7 +42,7 @@ from driftmoe.trees.subsets import Subsets
 
 
 class Array(NamedTuple):
-    """An array of a pool: its name, the type of its entries, its axes, what it holds.
+    """An array of a pool: its name, the type of its entries, its axes, what it holds, and its own name in a state.
 
     An axis is a number, or a name for a size that all arrays with this axis share: `trees`, `slots` and `experts`;
     `nodes` of each tree; `free` slots that a tree may hold; `columns`, of the features known; and `classes`,
@@ -53,26 +53,56 @@ class Array(NamedTuple):
     dtype: DTypeLike
     axes: tuple[str | int, ...]
     doc: str
+    in_state: str = ""
+
+    @property
+    def entry(self) -> str:
+        """Name in a state, where no kernel stands beside it to explain a short one."""
+        return self.in_state or self.name
 
 
 ARRAYS = (
     Array("nodes", NODE, ("trees", "nodes"), "splits and leaves"),
     Array("sizes", np.int64, ("trees", N_SIZES), "nodes and leaves in use, last seed, free slots"),
     Array("free", np.int32, ("trees", "free"), "the free slots held"),
-    Array("is_used", np.bool_, ("trees", "columns"), "whether the tree sees the feature"),
+    Array("is_used", np.bool_, ("trees", "columns"), "whether the tree sees the feature", "sees_feature"),
     Array("leaves", LEAF_STATE, ("slots",), "weight and counts of a leaf"),
     Array("class_stats", np.float64, ("slots", N_CLASS_STATS, "classes"), "weights, and sums of logs"),
     Array("class_order", np.int32, ("slots", "classes"), "classes in order of arrival"),
-    Array("is_complete", np.bool_, ("slots", "classes"), "whether all features were seen with the class"),
-    Array("moments", np.float64, ("slots", N_MOMENTS, "classes", "features"), "count, mean, variance, range"),
-    Array("arrivals", np.int32, ("slots", "features", "arrivals"), "how many classes, and which, by arrival"),
+    Array(
+        "is_complete",
+        np.bool_,
+        ("slots", "classes"),
+        "whether all features were seen with the class",
+        "saw_all_features",
+    ),
+    Array(
+        "moments",
+        np.float64,
+        ("slots", N_MOMENTS, "classes", "features"),
+        "count, mean, variance, range",
+        "feature_moments",
+    ),
+    Array(
+        "arrivals",
+        np.int32,
+        ("slots", "features", "arrivals"),
+        "how many classes, and which, by arrival",
+        "feature_class_order",
+    ),
     Array("value_stats", np.float64, ("slots", N_VALUE_STATS, "values", "classes"), "weights of values"),
     Array("value_start", np.int64, ("columns",), "first of the values of a nominal feature, else NONE"),
     Array("n_values", np.int64, ("columns",), "number of values of a nominal feature"),
-    Array("nominal", np.int64, ("nominal",), "columns of nominal features"),
-    Array("trees_of", np.int64, ("experts", 2), "the tree in the foreground and the one in the background"),
-    Array("experts", EXPERT, ("watched",), "what the monitors have done"),
-    Array("windows", WINDOW, ("watched", 2), "the monitors"),
+    Array("nominal", np.int64, ("nominal",), "columns of nominal features", "nominal_columns"),
+    Array(
+        "trees_of",
+        np.int64,
+        ("experts", 2),
+        "the tree in the foreground and the one in the background",
+        "expert_trees",
+    ),
+    Array("experts", EXPERT, ("watched",), "what the monitors have done", "monitors"),
+    Array("windows", WINDOW, ("watched", 2), "the windows of the monitors"),
     Array("rules", RULES, ("rules",), "the settings, for all trees or for each"),
 )
 """All arrays of a pool in the order in which `steps.step` takes them. `grow.start_trees` takes those of `Tree`."""
@@ -81,7 +111,7 @@ as_tree_arguments = attrgetter(*(array.name for array in ARRAYS[: len(Tree._fiel
 as_arguments = attrgetter(*(array.name for array in ARRAYS))
 
 SPARE_BYTES = 1 << 20
-"""Bytes that may be reserved for leaves that may never be made, so that a block need not be split."""
+"""Spare memory for leaves that may never grow. Without it a block would have to be cut."""
 
 NEW_EXPERT = np.array((0, NO_ALARM, 0, 0), EXPERT)
 
@@ -89,7 +119,7 @@ NEW_EXPERT = np.array((0, NO_ALARM, 0, 0), EXPERT)
 class Storage:
     """The arrays of `ARRAYS` as attributes, with room for growth, and what is known of the columns.
 
-    Arrays grow in a draft (`draft`), which shares with the storage the arrays that it has not replaced.
+    What grows does so in a draft (`draft`), which shares with the storage the arrays that it has not replaced.
 
     Parameters
     ----------
@@ -198,7 +228,7 @@ class Storage:
     # --- new experts, columns, classes and values ---------------------------------------------------------------------
 
     def draft(self) -> Storage:
-        """Return a storage of the same arrays, except for those that growing writes into."""
+        """Return a storage that shares all arrays except those that growing writes into."""
         draft = copy.copy(self)
         for name in ("sizes", "free", "n_values", "nominal_to_come"):
             setattr(draft, name, getattr(self, name).copy())
@@ -277,7 +307,7 @@ class Storage:
         self.resize(**{axis: enough(room, needed)})
 
     def resize(self, **sizes: int) -> None:
-        """Resize axes; existing entries stay where they are."""
+        """Give axes these sizes. Existing entries stay in their places."""
         if "classes" in sizes:
             sizes["arrivals"] = 1 + sizes["classes"]
         for array in ARRAYS:
@@ -307,7 +337,7 @@ class Storage:
         return room if lacks else None
 
     def is_small(self, missing: np.ndarray) -> bool:
-        """Whether this many more leaves for each tree would take little memory, in total or relative to the pool."""
+        """Whether this many new leaves for each tree take little memory, in total or relative to the pool."""
         arrays = [getattr(self, array.name) for array in ARRAYS if array.axes[0] == "slots"]
         of_leaf = sum(array.dtype.itemsize * math.prod(array.shape[1:]) for array in arrays)
         return int(missing.sum()) * of_leaf <= max(SPARE_BYTES, sum(array.nbytes for array in arrays) // 8)
@@ -351,7 +381,7 @@ class Storage:
         slots = np.concatenate([self.slots_of(row) for row in rows])
         one = copy.copy(self)
         one.nominal_to_come = set(self.nominal_to_come)
-        one.subsets = self.subsets.starting_at(self.subsets.first + expert)
+        one.subsets = self.subsets.starting_at(self.subsets.seed_offset + expert)
         places = {"trees": rows, "slots": slots, "watched": [expert], "rules": [expert]}
         for array in ARRAYS:
             values = getattr(self, array.name)
@@ -365,7 +395,7 @@ class Storage:
         return one
 
     def number_slots(self, slots: Iterable[int] | np.ndarray) -> None:
-        """Renumber the slots of the leaves, given in order, as 0, 1, ...; after this, no tree holds a free slot."""
+        """Renumber the slots of all leaves, given in order, as 0, 1, ...; afterwards no tree has a free slot."""
         slots = np.asarray(slots)
         numbers = np.zeros(slots.max(initial=-1) + 1, np.int32)
         numbers[slots] = np.arange(len(slots))
@@ -379,5 +409,5 @@ class Storage:
 
 
 def enough(room: int, needed: int) -> int:
-    """Return a larger size if there is too little room: at least a quarter more, so that growing is rare."""
+    """Return `room` if it is enough, else a larger one: by at least a quarter, so that growing costs little."""
     return room if needed <= room else max(needed, room + room // 4)

@@ -76,16 +76,16 @@ def test_a_state_shares_nothing_with_its_encoder():
     state = encoder.state()
     read_and_learn(encoder, {"a": 2.0, "w": "green", "c": 1}, "y", 1.0)
     assert state["features"] == ["a", "w"]
-    assert state["values"] == [None, ["red", "blue"]]
+    assert state["nominal_values"] == [None, ["red", "blue"]]
     assert state["classes"] == [0]
-    assert state["inputs_of"][:, :2].tolist() == [[0, -1], [1, 2]]
-    assert state["moments"].tolist() == [[2.0, NOMINAL], [2.0, 0.0], [2.0, 0.0]]
+    assert state["input_indices"][:, :2].tolist() == [[0, -1], [1, 2]]
+    assert state["scaling_moments"].tolist() == [[2.0, NOMINAL], [2.0, 0.0], [2.0, 0.0]]
     other = Encoder()
     other.restore(state)
     before = pickle.dumps(other)
-    state["moments"][:] = 5.0
-    state["inputs_of"][:] = 5
-    for entry in ("features", "values", "classes", "kinds"):
+    state["scaling_moments"][:] = 5.0
+    state["input_indices"][:] = 5
+    for entry in ("features", "nominal_values", "classes", "feature_kinds"):
         state[entry].clear()
     assert pickle.dumps(other) == before
 
@@ -99,30 +99,37 @@ def with_changed(array, place, value):
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        (lambda s: {"classes": None}, TypeError, "Encoder is a NoneType; it must be of type list"),
-        (lambda s: {"inputs_of": s["inputs_of"].tolist()}, TypeError, "'inputs_of' .* is a list; it must be an array"),
-        (lambda s: {"colours": []}, ValueError, "has unknown 'colours'; it must have the entries features"),
-        (lambda s: {"kinds": ["number"]}, ValueError, "'kinds' .* has 1 items for 3 features"),
-        (lambda s: {"kinds": ["number", "text", "date"]}, ValueError, "'kinds' .* has 'date' for feature 7, which"),
-        (lambda s: {"features": ["a", "w", "a"]}, ValueError, "'features' .* has the same item twice"),
-        (lambda s: {"features": ["a", "w", math.nan]}, TypeError, "the name nan .* cannot be compared"),
-        (lambda s: {"classes": ["x", "x"]}, ValueError, "'classes' .* has the same item twice"),
-        (lambda s: {"classes": ["x", math.nan]}, ValueError, "label is nan"),
-        (lambda s: {"classes": [["x"]]}, TypeError, "label .* is not hashable"),
-        (lambda s: {"values": [None, ["red", "blue"], None]}, ValueError, "feature 7 .* has no values, but is"),
-        (lambda s: {"values": [[1], ["red", "blue"], [3]]}, ValueError, "feature 'a' .* has values, but is a"),
-        (lambda s: {"values": [None, ("red", "blue"), [3]]}, ValueError, "has a tuple and no list for feature 'w'"),
-        (lambda s: {"values": [None, ["red", 2], [3]]}, ValueError, "has 2 for feature 'w', a text"),
-        (lambda s: {"values": [None, ["red", "red"], [3]]}, ValueError, "has the same value twice for feature 'w'"),
-        (lambda s: {"values": [None, ["red"], list(range(257))]}, ValueError, "has 257 values for feature 7"),
-        (lambda s: {"values": [None, ["red", "blue", "green"], [3]]}, ValueError, "'inputs_of' .* not number the 5"),
-        (lambda s: {"moments": s["moments"][:, :2]}, ValueError, r"'moments' .* is float64 of shape \(3, 2\)"),
-        (lambda s: {"moments": s["moments"].astype("f4")}, ValueError, "'moments' .* is float32 of shape"),
-        (lambda s: {"moments": with_changed(s["moments"], (0, 1), 2.0)}, ValueError, "'moments' .* has weights"),
-        (lambda s: {"moments": with_changed(s["moments"], (0, 0), -0.5)}, ValueError, "'moments' .* has weights"),
-        (lambda s: {"inputs_of": s["inputs_of"][:, :1]}, ValueError, r"'inputs_of' .* is int64 of shape \(3, 1\)"),
-        (lambda s: {"inputs_of": with_changed(s["inputs_of"], (0, 0), 3)}, ValueError, "'inputs_of' .* not number"),
-        (lambda s: {"inputs_of": with_changed(s["inputs_of"], (0, 5), 3)}, ValueError, "'inputs_of' .* not number"),
+        (lambda s: {"classes": None}, TypeError, "is of type NoneType; it must be of type list"),
+        (lambda s: {"input_indices": s["input_indices"].tolist()}, TypeError, "is of type list; it must be an array"),
+        (lambda s: {"feature_kinds": ["number"]}, ValueError, "has 1 items for 3 features; it must"),
+        (lambda s: {"feature_kinds": ["number", "text", "date"]},
+         ValueError, "has 'date' for feature 7; .* 'number' or"),
+        (lambda s: {"features": ["a", "w", "a"]}, ValueError, "has the same item twice"),
+        (lambda s: {"features": ["a", "w", math.nan]}, TypeError, "holds nan; the name nan .* cannot be compared"),
+        (lambda s: {"classes": ["x", "x"]}, ValueError, "has the same item twice"),
+        (lambda s: {"classes": ["x", math.nan]}, ValueError, "holds nan; label is nan"),
+        (lambda s: {"classes": [["x"]]}, TypeError, "holds .*; label .* is not hashable"),
+        (lambda s: {"nominal_values": [None, ["red", "blue"], None]},
+         ValueError, "has no list for feature 7; .* nominal"),
+        (lambda s: {"nominal_values": [[1], ["red", "blue"], [3]]},
+         ValueError, "has a list for feature 'a'; .* a number"),
+        (lambda s: {"nominal_values": [None, ("red", "blue"), [3]]}, TypeError, "has .* of type tuple for feature 'w'"),
+        (lambda s: {"nominal_values": [None, ["red", 2], [3]]},
+         ValueError, "has the value 2 for feature 'w'; .* be text"),
+        (lambda s: {"nominal_values": [None, ["red", "blue"], [math.inf]]},
+         ValueError, "has the value inf for .* numbers"),
+        (lambda s: {"nominal_values": [None, ["red", "red"], [3]]},
+         ValueError, "has the same value twice for feature 'w'"),
+        (lambda s: {"nominal_values": [None, ["red"], list(range(257))]},
+         ValueError, "has 257 values for feature 7; .* 256"),
+        (lambda s: {"scaling_moments": s["scaling_moments"][:, :2]},
+         ValueError, r".* \(3, 2\); it must be float64 of shape \(3, 3\)"),
+        (lambda s: {"scaling_moments": s["scaling_moments"].astype("f4")}, ValueError, "is float32 of shape"),
+        (lambda s: {"scaling_moments": with_changed(s["scaling_moments"], (0, 1), 2.0)}, ValueError, "has weights"),
+        (lambda s: {"scaling_moments": with_changed(s["scaling_moments"], (0, 0), -0.5)}, ValueError, "has weights"),
+        (lambda s: {"input_indices": s["input_indices"][:, :1]}, ValueError, r"is int64 of shape \(3, 1\)"),
+        (lambda s: {"input_indices": with_changed(s["input_indices"], (0, 0), 3)}, ValueError, "does not number"),
+        (lambda s: {"input_indices": with_changed(s["input_indices"], (0, 5), 3)}, ValueError, "does not number"),
     ],
 )  # fmt: skip
 def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(change, error, message):
@@ -131,23 +138,39 @@ def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(change, error,
         read_and_learn(encoder, x, "y", 1.0)
     state = encoder.state()
     before = pickle.dumps(encoder)
-    with pytest.raises(error, match=message):
-        encoder.restore(state | change(state))
+    (entry,) = changed = change(state)
+    match = rf"'{entry}' in the state of Encoder {message}.*: (restore what state\(\)|build the encoder with)"
+    with pytest.raises(error, match=match):
+        encoder.restore(state | changed)
     assert pickle.dumps(encoder) == before
 
 
 def test_a_state_without_an_entry_is_refused_by_its_name():
     state = Encoder().state()
-    del state["moments"]
-    with pytest.raises(ValueError, match="the state of Encoder lacks 'moments'; it must have the entries"):
+    del state["scaling_moments"]
+    with pytest.raises(ValueError, match="the state of Encoder lacks 'scaling_moments'"):
         Encoder().restore(state)
-    with pytest.raises(TypeError, match="the state of Encoder is a list; give the dict that"):
+    with pytest.raises(TypeError, match="the state of Encoder is a list; give the dict"):
         Encoder().restore([])
+    with pytest.raises(
+        ValueError, match="has unknown 'colours'; it must have the entries features, feature_kinds"
+    ):
+        Encoder().restore(Encoder().state() | {"colours": []})
+
+
+def test_a_value_without_an_input_is_refused():
+    state = learnt({"w": "red"}).state()
+    state["nominal_values"][0].append("blue")
+    with pytest.raises(
+        ValueError, match="'input_indices' in the state of Encoder does not number the 2 inputs"
+    ):
+        Encoder().restore(state)
 
 
 def test_a_state_of_another_nominal_is_refused():
     encoder = learnt({"a": 1.0})
     with pytest.raises(
-        ValueError, match=r"feature 'a' .* has no values, but is nominal in this encoder; build it with"
+        ValueError,
+        match=r"'nominal_values' .* no list for feature 'a'; the feature is nominal in this encoder: build the",
     ):
         Encoder(nominal=["a"]).restore(encoder.state())

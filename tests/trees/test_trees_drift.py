@@ -199,7 +199,7 @@ def test_blocks_and_threads_change_nothing_with_monitors(rows, n_threads, monkey
         parts.step(X[i : i + rows], y[i : i + rows], weights[i : i + rows]) for i in range(0, len(y), rows)
     ]
     np.testing.assert_array_equal(np.concatenate(got), expected)
-    for name in ("trees_of", "experts", "windows"):
+    for name in ("expert_trees", "monitors", "monitor_windows"):
         assert parts.state()[name].tobytes() == whole.state()[name].tobytes()
     assert whole.n_replaced.sum() > 0
 
