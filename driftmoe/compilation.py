@@ -12,8 +12,7 @@ from driftmoe.kernel_cache import keep
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": False, "no_cfunc_wrapper": True}
 """Options of all kernels: numpy's rules for division, and no wrapper for calls from C, which is slow to compile.
 
-`fastmath` is set because numba would hand down that of a caller: a kernel that is compiled for one with fast arithmetic
-would have it, too, for all its callers.
+`fastmath` is set because numba lets a kernel inherit that of its caller. The first caller would then decide for all.
 """
 
 

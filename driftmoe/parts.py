@@ -127,7 +127,7 @@ class OfParts(OneAtATime):
         return driftmoe.saving.digest(self)
 
     def _arguments(self) -> dict[str, str]:
-        """Return the arguments that a state hangs on, as text."""
+        """Return the arguments that a state depends on, as text."""
         names = [name for name in signature(type(self)).parameters if hasattr(self, name)]
         return {name: as_text(getattr(self, name)) for name in names}
 

@@ -61,7 +61,7 @@ def _learnt(
 
 
 def _plain(values: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Return Python's own values, in an order that hangs on the names alone: they came in the order of a set."""
+    """Return Python's own values, in an order that depends on the names alone: they came in the order of a set."""
     return {name: _own(values[name]) for name in sorted(values, key=repr)}
 
 
