@@ -95,7 +95,6 @@ def test_dicts_keep_their_names_and_their_order(names):
         float("nan"),
         "\ud800",
     ],
-    ids=repr,
 )
 def test_values_that_json_would_mistake_come_back_as_they_were(value):
     assert same(there_and_back(value), value)
