@@ -219,7 +219,7 @@ def _broken_off(
     kind: type[BaseException],
 ) -> tuple[int, int]:
     samples = growing(learnt)
-    probes = samples[:: max(1, learnt // 8)]
+    probes = samples[:: max(1, learnt // 20)]
     model = make()
     for x, y in samples:
         model.learn_one(x, y)

@@ -33,9 +33,6 @@ MODELS = (
     "neural(variant='moe-vote')",
 )
 
-CODE = "--code"
-"""Option: read the code of the kernel, too. Where it comes from the disk it is compiled again, which takes long."""
-
 TREES = {
     "tree": lambda: HoeffdingTreeClassifier(grace_period=50, delta=0.05),
     "tree(nb)": lambda: HoeffdingTreeClassifier(leaf_prediction="nb", split_criterion="gini", tau=0.2),
@@ -138,8 +135,7 @@ def main() -> None:
         found[stream_name] = {"samples": samples} | {name: digest(name, stream) for name in (*MODELS, *TREES)}
     found["pools and trees"] = pools_and_trees()
     assert steps.step.signatures
-    if CODE in sys.argv:
-        assert foreign(steps.step) == [], foreign(steps.step)
+    assert foreign(steps.step) == [], foreign(steps.step)
     json.dump(found, sys.stdout, indent=1)
     print()
 
