@@ -55,7 +55,7 @@ def save(
         File to write. Its folder is created if need be. A file of this name is replaced, all at once: whatever happens,
         the old file or the whole new one is there.
     compress
-        Whether to compress the file (zstd), to about half its size.
+        Whether to compress the file (zstd).
     pickle_experts
         Whether to pickle what cannot be described without code: river classifiers as experts, labels of other types.
         Such a file is loaded only with `trust_pickle=True`.
@@ -63,7 +63,8 @@ def save(
     Returns
     -------
     path
-        The file. Equal models have equal files, unless they are compressed by different versions of zstd.
+        The file. Equal models have equal files, unless something in them is pickled, or different versions of zstd
+        compress them.
 
     Raises
     ------
