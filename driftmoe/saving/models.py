@@ -175,21 +175,22 @@ def rebuilt(
             ]
             return compose.Pipeline(*steps)
 
+        def own(part: str) -> Arrays:
+            return {one: array for one, array in arrays.items() if one.startswith(f"{prefix}{part}.")}
+
         def read(value: Any, part: str) -> Any:
-            own = {one: array for one, array in arrays.items() if one.startswith(f"{prefix}{part}.")}
-            used.update(own)
-            return decoded(value, own, prefix + part, objects=ARGUMENTS, unpickling=unpickling)
+            used.update(own(part))
+            return decoded(value, own(part), prefix + part, objects=ARGUMENTS, unpickling=unpickling)
 
         if name in CLASSIFIERS:
             check_names(document, ("class", "arguments", "parts"), "the document of a model")
-            model = CLASSIFIERS[name](**read(document["arguments"], "own"))
-            model.restore({part: read(kept["state"], part) for part, kept in document["parts"].items()})
             for part, kept in document["parts"].items():
-                own = {one: array for one, array in arrays.items() if one.startswith(f"{prefix}{part}.")}
-                if kept["digest"] != digest_of(kept["state"], own):
+                if kept["digest"] != digest_of(kept["state"], own(part)):
                     raise ValueError(
                         f"the file is damaged: its part {part!r} does not have the digest of the part"
                     )
+            model = CLASSIFIERS[name](**read(document["arguments"], "own"))
+            model.restore({part: read(kept["state"], part) for part, kept in document["parts"].items()})
             return model
         if name in TRANSFORMERS:
             check_names(document, ("class", "arguments", "state"), "the document of a transformer")

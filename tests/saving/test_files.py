@@ -141,7 +141,7 @@ def test_files_that_lie_are_refused_before_memory_is_taken(content):
 def test_an_array_that_belongs_to_nothing_is_refused(content, arrays):
     found = unpacked(content)
     with pytest.raises(ValueError, match="belongs to nothing"):
-        saving.from_bytes(packed(found.model, found.arrays | arrays, "0", compress=False))
+        saving.from_bytes(forged(found, found.arrays | arrays))
 
 
 def test_a_part_without_its_digest_is_refused(content):
