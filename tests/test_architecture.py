@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "driftmoe.threads": "",
     "driftmoe.transaction": "numba numpy",
     "driftmoe.parts": "numpy river driftmoe driftmoe.memory driftmoe.state driftmoe.transaction",
-    "driftmoe.metrics": "numpy river",
+    "driftmoe.metrics": "numpy river driftmoe.state",
     # Numbers that are the same on every processor.
     "driftmoe.arithmetic": "numpy driftmoe.compilation",
     "driftmoe.draws": "numpy driftmoe.arithmetic driftmoe.compilation",
@@ -74,10 +74,13 @@ MAY_IMPORT = {
         "numpy river driftmoe.classifier driftmoe.models driftmoe.nn driftmoe.parts driftmoe.state driftmoe.trees"
     ),
     # Around the learner.
-    "driftmoe.evaluation": "numpy river driftmoe.metrics",
+    "driftmoe.evaluation": "numpy river driftmoe.metrics driftmoe.state",
     "driftmoe.models": "river driftmoe driftmoe.classifier driftmoe.moa driftmoe.nn driftmoe.routing driftmoe.trees",
     "driftmoe.moa": "capymoa com java jpype moa numpy driftmoe.evaluation",
-    "driftmoe.experiment": "filelock river torch driftmoe driftmoe.classifier driftmoe.evaluation driftmoe.models",
+    "driftmoe.experiment": (
+        "filelock river torch driftmoe driftmoe.classifier driftmoe.evaluation driftmoe.mixture driftmoe.models "
+        "driftmoe.parts driftmoe.saving driftmoe.staging driftmoe.state"
+    ),
     "driftmoe.experiment.executors": "distributed",
     "driftmoe.report": (
         "baycomp matplotlib numpy pandas rich scikit_posthocs scipy driftmoe.experiment driftmoe.metrics "
@@ -226,7 +229,7 @@ PUTS_OFF = {
 
 
 ANY_ERROR = {
-    ("driftmoe.evaluation.prequential", "prequential"),
+    ("driftmoe.evaluation.prequential", "_run"),
     ("driftmoe.experiment.evaluations", "keeping"),
     ("driftmoe.experiment.grid", "_attempt"),
 }

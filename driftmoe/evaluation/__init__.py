@@ -6,13 +6,15 @@ one pass over the stream.
 
 `checks` refuses what is no stream or no classifier, `delays` says when labels come and what samples weigh, `loops` lets
 a model go through the samples, `tally` counts what it answers, and `user_metrics` reads the metrics that a user adds.
+`resuming` lets an evaluation that was stopped go on.
 """
 
 from __future__ import annotations
 
+from driftmoe.evaluation.checks import last_step
 from driftmoe.evaluation.delays import Delay, Weight
 from driftmoe.evaluation.loops import BLOCK_SIZE, Answers, OwnLoop
-from driftmoe.evaluation.prequential import prequential
+from driftmoe.evaluation.prequential import Evaluation, prequential
 from driftmoe.evaluation.protocols import cross_validate, holdout
 from driftmoe.evaluation.tally import MEASURING_SHARE, Checkpoint
 from driftmoe.evaluation.user_metrics import Metrics
@@ -23,10 +25,12 @@ __all__ = [
     "Answers",
     "Checkpoint",
     "Delay",
+    "Evaluation",
     "Metrics",
     "OwnLoop",
     "Weight",
     "cross_validate",
     "holdout",
+    "last_step",
     "prequential",
 ]

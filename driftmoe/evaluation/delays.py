@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 import numbers
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
@@ -22,6 +23,41 @@ class Row(NamedTuple):
     y: Hashable
     delay: int
     weight: float | None
+
+
+class Waiting:
+    """Samples that have arrived and wait for their labels.
+
+    Parameters
+    ----------
+    warm_start
+        Number of first samples whose labels come at once.
+
+    Attributes
+    ----------
+    n_arrived, n_learnt
+        Number of samples that have arrived, and of those whose label has come.
+    """
+
+    def __init__(self, warm_start: int) -> None:
+        self.n_arrived = self.n_learnt = 0
+        self._warm_start = warm_start
+        self._heap: list[tuple[int, int, Row]] = []
+
+    def arrive(self, row: Row) -> Row:
+        """Let a sample wait, and return it with features that its caller cannot change."""
+        i, is_warm = self.n_arrived, self.n_arrived >= self._warm_start
+        if is_warm and row.delay > 0 and not isinstance(row.x, str):
+            row = row._replace(x=dict(row.x))  # the caller may reuse the dictionary
+        heapq.heappush(self._heap, (i + row.delay * is_warm, i, row))
+        self.n_arrived += 1
+        return row
+
+    def due(self) -> Iterator[Row]:
+        """Yield the samples whose labels have come, older ones first, and let them wait no longer."""
+        while self._heap and self._heap[0][0] < self.n_arrived:
+            self.n_learnt += 1
+            yield heapq.heappop(self._heap)[2]
 
 
 def with_delays_and_weights(

@@ -5,13 +5,12 @@ A model that tests and trains itself, such as those of `driftmoe.moa`, follows t
 
 from __future__ import annotations
 
-import heapq
 import time
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from driftmoe.evaluation.checks import takes_weight
-from driftmoe.evaluation.delays import Row, with_delays_and_weights
+from driftmoe.evaluation.delays import Row, Waiting, with_delays_and_weights
 
 BLOCK_SIZE = 256
 """Samples that a model which takes blocks gets at once, if it does not name another size."""
@@ -57,23 +56,27 @@ def first_is_warm_up(events: Iterator[Answers]) -> Iterator[Answers]:
 
 
 def one_by_one(
-    rows: Iterable[Row], model: Any, warm_start: int, reads_proba: bool, *, knows_a_class: bool = False
+    rows: Iterable[Row],
+    model: Any,
+    warm_start: int,
+    reads_proba: bool,
+    *,
+    knows_a_class: bool = False,
+    passed: Waiting | None = None,
 ) -> Iterator[Answers]:
-    """Predict each sample when it arrives, and learn it when its label does."""
-    waiting: list[tuple[int, int, Row]] = []
+    """Predict each sample when it arrives, and learn it when its label does. `passed` holds what waits already."""
+    waiting = Waiting(warm_start) if passed is None else passed
+    knows_a_class = knows_a_class or waiting.n_learnt > 0
     learns_weights = takes_weight(model)
     clock, cpu_clock = time.perf_counter, time.process_time
-    for i, row in enumerate(rows):
-        is_warm = i >= warm_start
-        if is_warm and row.delay > 0 and not isinstance(row.x, str):
-            row = row._replace(x=dict(row.x))  # the caller may reuse the dictionary
-        heapq.heappush(waiting, (i + row.delay * is_warm, i, row))
+    for row in rows:
+        is_warm = waiting.n_arrived >= warm_start
+        row = waiting.arrive(row)
         cpu_start, start = cpu_clock(), clock()
         y_pred = model.predict_one(row.x) if is_warm else None
         proba = model.predict_proba_one(row.x) if is_warm and reads_proba else None
         n_warm_up = int(not knows_a_class)
-        while waiting and waiting[0][0] <= i:
-            _, _, due = heapq.heappop(waiting)
+        for due in waiting.due():
             if due.weight is not None and learns_weights:
                 model.learn_one(due.x, due.y, w=due.weight)
             else:
@@ -84,13 +87,15 @@ def one_by_one(
         yield Answers((row.y,), (y_pred,), seconds, cpu_seconds, weights, proba, n_warm_up)
 
 
-def in_blocks(stream: Any, model: Any, step: int, warm_start: int) -> Iterator[Answers]:
-    """Give the model blocks of samples, cut where steps end."""
+def in_blocks(
+    stream: Any, blocks: Iterable[Any], model: Any, step: int, warm_start: int, *, n_passed: int = 0
+) -> Iterator[Answers]:
+    """Give the model the samples of blocks of a stream, cut where steps end. `n_passed` came before the first block."""
     names = [feature.name for feature in stream.features]
     values = [feature.values for feature in stream.features]  # the lists may grow while a file is read
     clock, cpu_clock = time.perf_counter, time.process_time
-    n_samples = 0
-    for block in stream.blocks(getattr(model, "block_size", BLOCK_SIZE)):
+    n_samples = n_passed
+    for block in blocks:
         first = 0
         while first < len(block.y):
             last = min(first + step - n_samples % step, len(block.y))
@@ -109,6 +114,11 @@ def in_blocks(stream: Any, model: Any, step: int, warm_start: int) -> Iterator[A
                 yield Answers([stream.classes[t] for t in y.tolist()], y_pred, seconds, cpu_seconds)
             n_samples += last - first
             first = last
+
+
+def size_of_blocks(model: Any) -> int:
+    """Return the number of samples that a model gets at once."""
+    return int(getattr(model, "block_size", BLOCK_SIZE))
 
 
 def predict_sample(model: Any, x: Mapping[Any, Any], y: Hashable, reads_proba: bool) -> Answers:

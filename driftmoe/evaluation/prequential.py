@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Hashable, Iterable, Iterator, Mapping
-from typing import Any
+from collections import Counter
+from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 from river import base
 
 from driftmoe.evaluation.checks import check_counts, check_model, check_stream
 from driftmoe.evaluation.delays import Delay, Weight, check_delay, check_weight, with_delays_and_weights
-from driftmoe.evaluation.loops import Answers, OwnLoop, first_is_warm_up, in_blocks, one_by_one
+from driftmoe.evaluation.loops import (
+    Answers,
+    OwnLoop,
+    first_is_warm_up,
+    in_blocks,
+    one_by_one,
+    size_of_blocks,
+)
+from driftmoe.evaluation.resuming import blocks_after, check_ends, check_labels, check_protocol, rows_after
 from driftmoe.evaluation.tally import Checkpoint, Tally
 from driftmoe.evaluation.user_metrics import Metrics
+from driftmoe.state import State
 
 
 def prequential(
@@ -29,7 +39,8 @@ def prequential(
     count_warm_up: bool = False,
     keep_predictions: bool = False,
     seed: int | None = None,
-) -> Iterator[Checkpoint]:
+    resume_from: State | None = None,
+) -> Evaluation:
     """Test, then train, on each sample in turn. Yield a checkpoint after every step.
 
     Samples that are predicted before the first label has come, when no model can know a class, do not count in the
@@ -80,14 +91,18 @@ def prequential(
         Whether checkpoints carry the predictions.
     seed
         Seed of random delays.
+    resume_from
+        The `state()` of an evaluation that was stopped, kept together with its model. Give that model, the same stream
+        from its first sample on, and the same other arguments. The samples that were seen are passed over, and the
+        checkpoints after them are those that the evaluation would have had if it had gone on.
 
-    Yields
-    ------
-    checkpoint
-        One per full step, and one at the end for the rest. The figures of a window are over its own samples, but the
-        baseline of kappa-M predicts the majority of the last `window` labels, and that of kappa-temporal the previous
-        label, as in MOA's windowed evaluator. If the run is interrupted, or the stream or the model raises, one more
-        checkpoint holds the samples since the last one, and then the exception goes on.
+    Returns
+    -------
+    evaluation
+        An iterator over checkpoints: one per full step, and one at the end for the rest. The figures of a window are
+        over its own samples, but the baseline of kappa-M predicts the majority of the last `window` labels, and that
+        of kappa-temporal the previous label, as in MOA's windowed evaluator. If the run is interrupted, or the stream
+        or the model raises, one more checkpoint holds the samples since the last one, and then the exception goes on.
 
     Raises
     ------
@@ -99,6 +114,10 @@ def prequential(
         - If a metric is not one of classification, two metrics have the same name, or a metric of two classes does not
           know which label is the positive one.
         - If the stream ends within `warm_start`, or before the first label has come.
+        - If `resume_from` comes from an evaluation with other arguments, or of another stream, as far as the labels of
+          the samples that it has seen tell.
+
+    All are raised when the first checkpoint is asked for.
 
     Notes
     -----
@@ -119,52 +138,206 @@ def prequential(
     1000 0.881
     1250 0.885
     """
-    step = window if step is None else step
-    delay = delay or 0
-    check_stream(stream)
-    check_model(model)
-    check_delay(delay)
-    check_weight(weight)
-    check_counts(window=window, step=step)
-    _check_warm_start(warm_start)
-    tally = Tally(model, stream, metrics, window, step, fading, keep_predictions, count_warm_up)
-    if weight is not None:
-        tally.check_metrics_take_weights()
-    is_plain = not (delay or weight or tally.reads_proba)
-    events: Iterator[Answers]
-    if hasattr(model, "test_then_train"):
-        _check_own_loop(stream, model, is_plain and not warm_start)
-        events = first_is_warm_up(model.test_then_train(stream, step))
-    elif hasattr(stream, "blocks") and hasattr(model, "step_many") and is_plain:
-        events = first_is_warm_up(in_blocks(stream, model, step, warm_start))
-    else:
-        rows = with_delays_and_weights(stream, delay, weight, seed)
-        events = one_by_one(rows, model, warm_start, tally.reads_proba)
-    try:
-        for event in events:
-            tally.add(event, is_counted=tally.n_samples >= warm_start)
-            if tally.n_samples == warm_start:
-                tally.begin()
-            if tally.n_samples % step == 0 and tally.n_samples > warm_start:
-                yield tally.checkpoint()
-    # Models and streams may raise errors of any class. What was measured before is given out, and the error goes on.
-    except (KeyboardInterrupt, Exception):
-        if tally.n_samples % step and tally.n_samples > warm_start:
-            yield tally.checkpoint()
-        raise
-    if 0 < tally.n_samples <= warm_start:
-        raise ValueError(
-            f"warm_start={warm_start}, but the stream has {tally.n_samples} samples, so that none was predicted; "
-            "choose a shorter warm start"
+    return Evaluation(
+        stream,
+        model,
+        metrics,
+        Protocol(
+            window,
+            window if step is None else step,
+            fading,
+            delay or 0,
+            weight,
+            warm_start,
+            count_warm_up,
+            seed,
+        ),
+        keep_predictions=keep_predictions,
+        resume_from=resume_from,
+    )
+
+
+class Protocol(NamedTuple):
+    """The arguments of `prequential` that decide about its figures, with their defaults filled in."""
+
+    window: int
+    step: int
+    fading: float | None
+    delay: Delay
+    weight: Weight | None
+    warm_start: int
+    count_warm_up: bool
+    seed: int | None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether every label comes at once, and every sample counts the same."""
+        return not (self.delay or self.weight)
+
+    def check(self) -> None:
+        """Raise ValueError if an argument is not allowed."""
+        check_delay(self.delay)
+        check_weight(self.weight)
+        check_counts(window=self.window, step=self.step)
+        _check_warm_start(self.warm_start)
+
+    def state(self) -> State:
+        """Return the arguments as plain values. A function is only said to be one."""
+        return {name: "a function" if callable(value) else value for name, value in self._asdict().items()}
+
+
+class Evaluation(Generator[Checkpoint, None, None]):
+    """A prequential evaluation in progress: an iterator over its checkpoints, whose state can be kept.
+
+    `prequential` returns it. Its parameters are those of `prequential`, gathered in a `Protocol`.
+
+    Examples
+    --------
+    Keep the state with the model, and go on from there, in another process if you like:
+
+    >>> import copy
+    >>> from river import datasets, naive_bayes
+    >>> from driftmoe.evaluation import prequential
+    >>> model = naive_bayes.GaussianNB()
+    >>> evaluation = prequential(datasets.Phishing(), model, window=500)
+    >>> next(evaluation).n_samples
+    500
+    >>> kept, model = evaluation.state(), copy.deepcopy(model)
+    >>> for checkpoint in prequential(datasets.Phishing(), model, window=500, resume_from=kept):
+    ...     print(checkpoint.n_samples, round(checkpoint.cumulative["accuracy"], 3))
+    1000 0.881
+    1250 0.885
+    """
+
+    def __init__(
+        self,
+        stream: Any,
+        model: Any,
+        metrics: Metrics | None,
+        protocol: Protocol,
+        *,
+        keep_predictions: bool,
+        resume_from: State | None,
+    ) -> None:
+        self._stream, self._model, self._metrics = stream, model, metrics
+        self._protocol, self._keep_predictions, self._kept = protocol, keep_predictions, resume_from
+        self._tally: Tally | None = None
+        self._is_between_steps = False
+        self._checkpoints = self._run()
+
+    def send(self, value: None) -> Checkpoint:
+        """Return the next checkpoint."""
+        return self._checkpoints.send(value)
+
+    def throw(self, *error: Any) -> Checkpoint:
+        """Raise an exception where the evaluation waits."""
+        return self._checkpoints.throw(*error)
+
+    @property
+    def has_state(self) -> bool:
+        """Whether `state` can be asked for: there was a checkpoint, and no interrupt within the step after it."""
+        return self._is_between_steps
+
+    def state(self) -> State:
+        """Return the state of the evaluation at its newest checkpoint, for `prequential(..., resume_from=)`.
+
+        Keep it together with the model as it is now: the two must be of the same sample. It consists of plain values,
+        unless metrics or fading are asked for: then it has copies of these objects.
+
+        Raises
+        ------
+        ValueError
+            If there was no checkpoint yet, or the evaluation was interrupted within a step, so that the model may have
+            learned samples that are not counted.
+        """
+        if self._tally is None or not self._is_between_steps:
+            n = self._tally.n_samples if self._tally else 0
+            raise ValueError(
+                f"the evaluation is not at the end of a step, but at sample {n:,}; take its state after a checkpoint"
+            )
+        return {"protocol": self._protocol.state(), "tally": self._tally.state()}
+
+    def _run(self) -> Generator[Checkpoint, None, None]:
+        check_stream(self._stream)
+        check_model(self._model)
+        self._protocol.check()
+        window, step, fading, _, weight, warm_start, counts_warm_up, _ = self._protocol
+        tally = Tally(
+            self._model,
+            self._stream,
+            self._metrics,
+            window,
+            step,
+            fading,
+            self._keep_predictions,
+            counts_warm_up,
         )
-    if tally.n_samples % step:
-        yield tally.checkpoint()
-    _check_one_counts(tally)
+        if weight is not None:
+            tally.check_metrics_take_weights()
+        if self._kept is not None:
+            check_protocol(self._kept, self._protocol.state())
+            tally.restore(self._kept["tally"])
+        self._tally, self._is_between_steps = tally, self._kept is not None
+        events = self._events(tally)
+        if tally.n_samples % step:  # the kept evaluation had found the end of the stream
+            check_ends(events, tally.n_samples)
+        try:
+            for event in events:
+                self._is_between_steps = False
+                tally.add(event, is_counted=tally.n_samples >= warm_start)
+                if tally.n_samples == warm_start:
+                    tally.begin()
+                if tally.n_samples % step == 0 and tally.n_samples > warm_start:
+                    checkpoint = tally.checkpoint()
+                    self._is_between_steps = True
+                    yield checkpoint
+        # Models and streams may raise errors of any class. What was measured is given out, and the error goes on.
+        except (KeyboardInterrupt, Exception):
+            self._is_between_steps = False
+            if tally.n_samples % step and tally.n_samples > warm_start:
+                yield tally.checkpoint()
+            raise
+        _check_some_were_predicted(tally, warm_start)
+        if tally.n_samples % step and not self._is_between_steps:
+            checkpoint = tally.checkpoint()
+            self._is_between_steps = True
+            yield checkpoint
+        _check_one_counts(tally)
+
+    def _events(self, tally: Tally) -> Iterator[Answers]:
+        """Return the answers of the model to the samples that the tally has not seen."""
+        stream, model, protocol, n_passed = self._stream, self._model, self._protocol, tally.n_samples
+        is_plain = protocol.is_plain and not tally.reads_proba
+        if hasattr(model, "test_then_train"):
+            _check_own_loop(stream, model, is_plain and not protocol.warm_start and not n_passed)
+            return first_is_warm_up(model.test_then_train(stream, protocol.step))
+        labels: Counter[Hashable] = Counter()
+        n_left_out = protocol.warm_start + (0 if protocol.count_warm_up else tally.n_warm_up)
+        if hasattr(stream, "blocks") and hasattr(model, "step_many") and is_plain:
+            blocks = blocks_after(stream, size_of_blocks(model), n_passed, labels, n_left_out)
+            events = in_blocks(stream, blocks, model, protocol.step, protocol.warm_start, n_passed=n_passed)
+            events = events if n_passed else first_is_warm_up(events)
+        else:
+            rows = with_delays_and_weights(stream, protocol.delay, protocol.weight, protocol.seed)
+            passed = rows_after(rows, n_passed, labels, n_left_out, protocol.warm_start)
+            events = one_by_one(rows, model, protocol.warm_start, tally.reads_proba, passed=passed)
+        if n_passed and protocol.weight is None:
+            check_labels(labels, tally.labels())
+        return events
 
 
 def _check_warm_start(warm_start: int) -> None:
     if not isinstance(warm_start, numbers.Integral) or warm_start < 0:
         raise ValueError(f"warm_start={warm_start!r}; choose a whole number of samples, 0 or more")
+
+
+def _check_some_were_predicted(tally: Tally, warm_start: int) -> None:
+    """Raise ValueError if there were samples, but not more than those of the warm start."""
+    if 0 < tally.n_samples <= warm_start:
+        raise ValueError(
+            f"warm_start={warm_start}, but the stream has {tally.n_samples} samples, so that none was predicted; "
+            "choose a shorter warm start"
+        )
 
 
 def _check_one_counts(tally: Tally) -> None:
@@ -180,6 +353,7 @@ def _check_own_loop(stream: Any, model: Any, is_plain: bool) -> None:
     """Raise ValueError if a model that tests and trains itself is asked for what it cannot do."""
     if not is_plain or not hasattr(stream, "blocks"):
         raise ValueError(
-            f"{type(model).__name__} tests and trains itself; it knows neither delay, weight nor warm_start, "
-            "gives no probabilities, and takes only streams of `streams`; leave these out, or choose another model"
+            f"{type(model).__name__} tests and trains itself; it knows neither delay, weight nor warm_start, gives no "
+            "probabilities, cannot be resumed, and takes only streams of `streams`; leave these out, or choose another "
+            "model"
         )

@@ -6,6 +6,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Hashable
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
@@ -21,12 +22,21 @@ from driftmoe.evaluation.user_metrics import (
     values_of,
 )
 from driftmoe.metrics import Fading, RamHours, Scores, pass_over
+from driftmoe.state import State, check_names, count_of
 
 if TYPE_CHECKING:
     from driftmoe.mixture.telemetry import RoutingReport
 
 MEASURING_SHARE = 0.02
 """Time for measuring memory, as a share of the time in the model."""
+
+PLAIN = ("seconds", "seconds_before", "cpu_seconds", "measuring", "model_bytes")
+COUNTS = ("n_samples", "n_warm_up", "n_counted")
+OF_PARTS = (
+    "counted_in_step", "total", "recent", "metrics", "recent_metrics", "read", "ram_hours", "routing_at_start",
+    "routing_before",
+)  # fmt: skip
+"""Entries of a tally's state: times and memory, numbers of samples, and what its parts hold."""
 
 
 @dataclass(frozen=True)
@@ -217,6 +227,50 @@ class Tally:
         self._predictions.clear()
         self._seconds_before = self._seconds
         return checkpoint
+
+    def state(self) -> State:
+        """Return all that has been counted, as plain values but for copies of the user's metrics and faded figures."""
+        return {name: getattr(self, f"_{name}") for name in PLAIN} | {
+            "n_samples": self.n_samples,
+            "n_warm_up": self.n_warm_up,
+            "n_counted": self.n_counted,
+            "counted_in_step": list(self._counted_in_step),
+            "total": self._total.state(),
+            "recent": deepcopy(self._recent) if self._is_faded else self._recent.state(),
+            "metrics": deepcopy(self._metrics),
+            "recent_metrics": deepcopy(self._recent_metrics),
+            "read": [list(step) for step in self._read],
+            "ram_hours": self._ram_hours.state(),
+            "routing_at_start": self._routing_at_start and self._routing_at_start.state(),
+            "routing_before": [figures.state() for figures in self._routing_before],
+        }
+
+    def restore(self, state: State) -> None:
+        """Restore the state of a tally that was built with the same arguments."""
+        check_names(state, (*PLAIN, *COUNTS, *OF_PARTS), self)
+        for name in COUNTS:
+            setattr(self, name, count_of(state, name, self))
+        for name in PLAIN:
+            setattr(self, f"_{name}", state[name])
+        self._counted_in_step.clear()
+        self._counted_in_step.extend(state["counted_in_step"])
+        self._total.restore(state["total"])
+        if self._is_faded:
+            self._recent = deepcopy(state["recent"])
+        else:
+            self._recent.restore(state["recent"])
+        self._metrics, self._recent_metrics = deepcopy(state["metrics"]), deepcopy(state["recent_metrics"])
+        self._read.clear()
+        self._read.extend(list(step) for step in state["read"])
+        self._ram_hours.restore(state["ram_hours"])
+        if self._routing_at_start is not None:
+            self._routing_at_start = type(self._routing_at_start).of_state(state["routing_at_start"])
+            self._routing_before.clear()
+            self._routing_before.extend(map(type(self._routing_at_start).of_state, state["routing_before"]))
+
+    def labels(self) -> dict[Hashable, float]:
+        """Return the weight of each label among the samples that count."""
+        return self._total.labels()
 
     def _routing(self) -> RoutingReport | None:
         if self._routing_at_start is None:

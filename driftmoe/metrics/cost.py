@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from driftmoe.state import State, check_names
+
 
 class RamHours:
     """Memory times time, in GB·h: one gigabyte (10^9 bytes) for one hour is 1.
@@ -43,6 +45,19 @@ class RamHours:
             n_bytes, before = self._before
             since = n_bytes / 1e9 * (seconds - before)
         return (self._gigabyte_seconds + since) / 3600.0
+
+    def state(self) -> State:
+        """Return the sum and the last measurement; see `driftmoe.state`."""
+        return {
+            "gigabyte_seconds": self._gigabyte_seconds,
+            "before": None if self._before is None else list(self._before),
+        }
+
+    def restore(self, state: State) -> None:
+        """Restore the state of another object of this class; see `driftmoe.state`."""
+        check_names(state, ("gigabyte_seconds", "before"), self)
+        self._gigabyte_seconds = state["gigabyte_seconds"]
+        self._before = None if state["before"] is None else tuple(state["before"])
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from river import metrics
 
+from driftmoe.state import State, check_names
+
 CHUNK = 256
 """Labels that `KappaM` counts at once. The memory for this is CHUNK times the number of classes."""
 
@@ -156,6 +158,24 @@ class KappaM(BaselineKappa):
         self._counts, self._majority = counts[-1].tolist(), int(majority[-1])
         return float(weights[majority == came].sum())
 
+    def state(self) -> State:
+        """Return what the baseline remembers; see `driftmoe.state`."""
+        return {
+            "labels": list(self._labels),
+            "counts": list(self._counts),
+            "majority": self._majority,
+            "recent": list(self._recent),
+            "recent_weights": list(self._recent_weights),
+        }
+
+    def restore(self, state: State) -> None:
+        """Restore the state of a metric that was built with the same arguments; see `driftmoe.state`."""
+        check_names(state, ("labels", "counts", "majority", "recent", "recent_weights"), self)
+        self._labels, self._counts = list(state["labels"]), list(state["counts"])
+        self._ranks = {label: rank for rank, label in enumerate(self._labels)}
+        self._majority = state["majority"]
+        self._recent, self._recent_weights = deque(state["recent"]), deque(state["recent_weights"])
+
     def _rank(self, label: Hashable) -> int:
         """Return the rank of a label. A new label gets the last rank."""
         rank = self._ranks.setdefault(label, len(self._labels))
@@ -194,6 +214,15 @@ class KappaTemporal(BaselineKappa):
     def _baseline(self, y_true: Hashable, w: float = 1.0) -> Hashable:
         previous, self._previous = self._previous, y_true
         return previous
+
+    def state(self) -> State:
+        """Return what the baseline remembers; see `driftmoe.state`."""
+        return {"previous": self._previous}
+
+    def restore(self, state: State) -> None:
+        """Restore the state of another metric of this class; see `driftmoe.state`."""
+        check_names(state, ("previous",), self)
+        self._previous = state["previous"]
 
     def baseline_hits(self, y_true: Sequence[Hashable], weights: np.ndarray) -> float:
         """Do as `BaselineKappa.baseline_hits`, for all labels at once."""

@@ -11,6 +11,7 @@ import numpy as np
 from river import metrics
 
 from driftmoe.metrics.kappa import KappaM, KappaTemporal, improvement
+from driftmoe.state import State, check_names
 
 MICRO = (metrics.MicroPrecision, metrics.MicroFBeta, metrics.MicroJaccard)
 """Averages over samples. River's other micro averages inherit from these."""
@@ -76,6 +77,42 @@ class Scores:
     def restart(self) -> None:
         """Begin a new step and forget the oldest. The baselines of the kappas keep their memory."""
         self._steps.append(_Step())
+
+    def labels(self) -> dict[Hashable, float]:
+        """Return the weight of each true label in the steps that count."""
+        weights: defaultdict[Hashable, float] = defaultdict(float)
+        for step in self._steps:
+            for (t, _), w in step.pairs.items():
+                weights[t] += w
+        return dict(weights)
+
+    def state(self) -> State:
+        """Return the sums of each step, and what the baselines remember; see `driftmoe.state`."""
+        return {
+            "kappa_m": self._kappa_m.state(),
+            "kappa_t": self._kappa_t.state(),
+            "steps": [
+                {
+                    "pairs": [[t, p, w] for (t, p), w in step.pairs.items()],
+                    "majority_correct": float(step.majority_correct),
+                    "previous_correct": float(step.previous_correct),
+                }
+                for step in self._steps
+            ],
+        }
+
+    def restore(self, state: State) -> None:
+        """Restore the state of an object that was built with the same arguments; see `driftmoe.state`."""
+        check_names(state, ("kappa_m", "kappa_t", "steps"), self)
+        self._kappa_m.restore(state["kappa_m"])
+        self._kappa_t.restore(state["kappa_t"])
+        self._steps.clear()
+        for kept in state["steps"]:
+            check_names(kept, ("pairs", "majority_correct", "previous_correct"), "a step of Scores")
+            step = _Step()
+            step.pairs.update({(t, p): w for t, p, w in kept["pairs"]})
+            step.majority_correct, step.previous_correct = kept["majority_correct"], kept["previous_correct"]
+            self._steps.append(step)
 
     def get(self) -> dict[str, float]:
         """Return the figures as shares: accuracy, kappa, kappa_m, kappa_t, f1_macro, g_mean."""

@@ -136,6 +136,32 @@ class RoutingFigures:
             self.are_rivals,
         )
 
+    def state(self) -> State:
+        """Return the figures as plain values, without arrays; `of_state` makes them again."""
+        return {
+            "n_samples": self.n_samples,
+            "experts": list(self.experts),
+            "sums": self.sums.tolist(),
+            "of_experts": self.of_experts.tolist(),
+            "replaced": self.replaced.tolist(),
+            "are_rivals": self.are_rivals,
+        }
+
+    @classmethod
+    def of_state(cls, state: State) -> RoutingFigures:
+        """Return the figures whose `state` this is."""
+        check_names(
+            state, ("n_samples", "experts", "sums", "of_experts", "replaced", "are_rivals"), cls.__name__
+        )
+        return cls(
+            state["n_samples"],
+            tuple(state["experts"]),
+            np.array(state["sums"], np.float64),
+            np.array(state["of_experts"], np.float64).reshape(4, -1),
+            np.array(state["replaced"], np.int64),
+            state["are_rivals"],
+        )
+
     def of_all(self) -> dict[str, float | None]:
         """Return the overall figures by name, with `None` for NaN."""
         names = (
