@@ -286,6 +286,13 @@ class MixtureClassifier(OfParts, base.MiniBatchClassifier):
             names, n_replaced = self._mixture.expert_names(labels), self._mixture.n_replaced(len(labels))
             return self._mixture.log.report(names, n_replaced)
 
+    @property
+    def n_trees(self) -> int:
+        """Number of trees that `describe` and `draw` can show; 0 if the experts are of another kind."""
+        with self._lock:
+            pool = self._mixture.experts.pool
+            return 0 if pool is None else int(pool.n_experts)
+
     def describe(self, expert: int = 0) -> str:
         """Return one of the trees as text, one line per leaf or branch, indented by depth.
 

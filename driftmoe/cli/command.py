@@ -10,7 +10,7 @@ import typer
 from typer.exceptions import TyperException
 
 from driftmoe import __version__
-from driftmoe.cli import evaluate, grid, neural, report, streams
+from driftmoe.cli import evaluate, grid, model, neural, report, streams
 from driftmoe.exits import INTERRUPTED, SAID
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(streams.app, name="streams")
+app.add_typer(model.app, name="model")
 app.command(epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command(epilog=grid.EXAMPLES)(grid.grid)
 app.command(epilog=neural.EXAMPLES)(neural.neural)

@@ -1,7 +1,8 @@
 """Models on disk: one file without code, from which a model goes on as if nothing had happened.
 
 `codec` turns a state into JSON and arrays, and back; it knows nothing of models. `models` describes models by it.
-`files` gives the description the form of a file, and checks a file before anything is built from it.
+`files` gives the description the form of a file, and checks a file before anything is built from it. `outline` says
+what a file holds, part by part.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ import numpy as np
 
 from driftmoe.saving.files import digest_of, packed, unpacked
 from driftmoe.saving.models import described, rebuilt
+from driftmoe.saving.outline import Outline, Part, outline
 from driftmoe.staging import write_files
 
-__all__ = ["digest", "from_bytes", "load", "save", "to_bytes"]
+__all__ = ["Outline", "Part", "digest", "from_bytes", "load", "outline", "save", "to_bytes"]
 
 KEPT = "the model is not saved; a file of this name, if there was one, is as it was"
 
