@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,22 +13,41 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import streams
-from driftmoe import models, report
+from driftmoe import models, report, saving
 from driftmoe.cli.bars import Watched, open_with_bar
 from driftmoe.cli.board import of_another_command
-from driftmoe.cli.options import CountWarmUp, DataDir, Delayed, Limit, Seeds, Window, reads_files
+from driftmoe.cli.options import (
+    CheckpointEvery,
+    CountWarmUp,
+    DataDir,
+    Delayed,
+    Limit,
+    Seeds,
+    Window,
+    reads_files,
+)
 from driftmoe.cli.terminal import (
     left_out_rows,
     note,
     one_line_errors,
     report_left_out,
+    report_not_kept,
     report_reading,
     say,
     table_console,
 )
 from driftmoe.evaluation import Checkpoint
 from driftmoe.exits import INTERRUPTED
-from driftmoe.experiment import Attempt, Evaluations, ResultFolder, Run, parsed_delay, run_key
+from driftmoe.experiment import (
+    Attempt,
+    CheckpointFolder,
+    Evaluations,
+    ResultFolder,
+    Run,
+    parsed_delay,
+    run_key,
+    why_not_kept,
+)
 from streams.opening import FileOptions
 
 DEFAULT_MODELS = ("driftmoe", "arf", "srp")
@@ -47,6 +66,12 @@ Examples:
   driftmoe evaluate flowers.csv --target species --model ht --model nb
 
   driftmoe evaluate led_a --limit 100000 --seed 1 --seed 2 --out runs/led
+
+  driftmoe evaluate led_a -m driftmoe --checkpoint-every 10000
+
+  driftmoe evaluate led_a -m driftmoe --limit 50000 --save led.moe
+
+  driftmoe evaluate led_g --load led.moe --count-warm-up
 
 Models: {models}.
 
@@ -83,6 +108,23 @@ WithRouting = Annotated[
         help="Report how the models route samples to experts (experts used, entropy, oracle gap), and draw it.",
     ),
 ]
+Save = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Save the model when its run is complete. Takes one model and one seed.",
+        show_default=False,
+    ),
+]
+Load = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="FILE",
+        help="Evaluate a model that --save, or `model.save` in Python, has written; it goes on learning, and the file "
+        "stays as it is. Repeat for several.",
+        show_default=False,
+    ),
+]
 Out = Annotated[
     Path | None, typer.Option(help="Folder of the results. Default: runs/STREAM.", show_default=False)
 ]
@@ -99,6 +141,9 @@ def evaluate(
     delay: Delayed = "0",
     count_warm_up: CountWarmUp = False,
     routing: WithRouting = False,
+    checkpoint_every: CheckpointEvery = None,
+    save: Save = None,
+    load: Load = None,
     out: Out = None,
     options: FileOptions,
     data_dir: DataDir = None,
@@ -111,29 +156,35 @@ def evaluate(
     --count-warm-up).
 
     Earlier results in the folder stay, but the same run replaces its older
-    result. Ctrl-C keeps what was measured so far. If a model fails, its
-    measurements are kept and the next model runs. If another command is doing
-    a run in the same folder, this command waits for it and uses its result.
+    result. Ctrl-C keeps what was measured so far; with --checkpoint-every the
+    same command then goes on. If a model fails, its measurements are kept and
+    the next model runs. If another command is doing a run in the same folder,
+    this command waits for it and uses its result.
     """
     # Help keeps the line ends of this docstring: its lines must fit 80 columns with a margin.
     # A model or seed that is named twice is one run.
-    specs, seeds = list(dict.fromkeys(model or DEFAULT_MODELS)), list(dict.fromkeys(seed or [1]))
+    seeds = list(dict.fromkeys(seed or [1]))
     short_name = stream if stream in streams.names() else Path(stream).name.split(".")[0] or "file"
     with one_line_errors():
-        for spec in specs:
-            models.make(spec)
+        candidates = _candidates(model, load)
+        if save is not None:
+            _check_savable(save, candidates, seeds)
         samples = {s: open_with_bar(stream, options, limit, s, data_dir) for s in seeds}
         report_reading(stream, samples[seeds[0]], options)
         folder = ResultFolder(out or Path("runs") / short_name)
         hashes = {s: stream_of_seed.fingerprint() for s, stream_of_seed in samples.items()}
         parsed_delay(delay)
         runs = [
-            Run(stream, hashes[s], spec, s, limit, window, delay, count_warm_up)
-            for spec in specs
+            Run(stream, hashes[s], name, s, limit, window, delay, count_warm_up, file)
+            for name, file in candidates.items()
             for s in seeds
         ]
-        evaluations = Evaluations(runs, samples, folder)
-        is_complete = _do(evaluations)
+        checkpoints = None
+        if checkpoint_every is not None:
+            checkpoints = CheckpointFolder(folder.path / "checkpoints", checkpoint_every)
+            report_not_kept(runs)
+        evaluations = Evaluations(runs, samples, folder, checkpoints)
+        is_complete = _do(evaluations, save)
         results, failures = evaluations.results, evaluations.failures
         in_order = {run_key(vars(run)): i for i, run in enumerate(runs)}
         results.sort(key=lambda line: in_order[run_key(line)])
@@ -154,8 +205,35 @@ def evaluate(
         raise typer.Exit(2)
 
 
-def _do(evaluations: Evaluations) -> bool:
-    """Do the runs with a progress bar for each, and return whether all were tried; Ctrl-C ends them."""
+def _candidates(specs: Sequence[str] | None, files: Sequence[Path] | None) -> dict[str, Path | None]:
+    """Return the name of each model to be evaluated -> its file, or `None` for a new model."""
+    # A model that is named twice is one.
+    named = specs or (() if files else DEFAULT_MODELS)
+    candidates: dict[str, Path | None] = dict.fromkeys(named)
+    for spec in candidates:
+        models.make(spec)
+    for file in files or ():
+        candidates[f"{file.name}@{saving.digest(saving.load(file))[:8]}"] = file
+    return candidates
+
+
+def _check_savable(file: Path, candidates: Mapping[str, Path | None], seeds: Sequence[int]) -> None:
+    """Raise ValueError unless there is a single model, which can be saved."""
+    if len(candidates) * len(seeds) > 1:
+        raise ValueError(
+            f"--save is for one model and one seed, but there are {len(candidates)} and {len(seeds)}; choose with "
+            "--model and --seed"
+        )
+    ((name, trained),) = candidates.items()
+    if trained is None and (reason := why_not_kept(models.make(name))):
+        raise ValueError(f"--save {file}: {reason}")
+
+
+def _do(evaluations: Evaluations, save: Path | None) -> bool:
+    """Do the runs with a progress bar for each, and return whether all were tried; Ctrl-C ends them.
+
+    If `save` is given, the model of the last complete run is saved in that file.
+    """
     with (
         Progress(
             TextColumn("{task.description}"),
@@ -169,21 +247,25 @@ def _do(evaluations: Evaluations) -> bool:
     ):
         for offer in evaluations.attempts():
             if isinstance(offer, Attempt):
-                _attempt(offer, evaluations, progress)
+                _attempt(offer, evaluations, progress, save)
             else:
                 note(of_another_command(offer), progress.console)
         return True
     return False
 
 
-def _attempt(attempt: Attempt, evaluations: Evaluations, progress: Progress) -> None:
+def _attempt(attempt: Attempt, evaluations: Evaluations, progress: Progress, save: Path | None) -> None:
     name, stream = f"{attempt.run.model}, seed {attempt.run.seed}", attempt.stream
     task = progress.add_task(f"{name}: compiling, once per machine", total=None, figures="")
     with evaluations.keeping(attempt):
         attempt.compile()
         progress.update(task, description=name, total=stream.n_samples)
+        if attempt.n_before:
+            note(f"driftmoe: {name}, goes on after sample {attempt.n_before:,}", progress.console)
         for checkpoint in attempt.checkpoints(Watched(stream, progress, task)):
             progress.update(task, completed=checkpoint.n_samples, figures=_figures(checkpoint))
+        if save is not None:
+            saving.save(attempt.model, save)
 
 
 def _figures(checkpoint: Checkpoint) -> str:

@@ -11,9 +11,19 @@ import typer
 import streams
 from driftmoe.cli.bars import open_with_bar
 from driftmoe.cli.board import show_grid
-from driftmoe.cli.options import CountWarmUp, DataDir, Delayed, Limit, Seeds, Window, Workers, reads_files
-from driftmoe.cli.terminal import one_line_errors, report_reading
-from driftmoe.experiment import JobFolder, planned, run_grid
+from driftmoe.cli.options import (
+    CheckpointEvery,
+    CountWarmUp,
+    DataDir,
+    Delayed,
+    Limit,
+    Seeds,
+    Window,
+    Workers,
+    reads_files,
+)
+from driftmoe.cli.terminal import one_line_errors, report_not_kept, report_reading
+from driftmoe.experiment import CheckpointFolder, JobFolder, planned, run_grid
 from driftmoe.experiment import shard as shard_of
 from streams import Stream
 from streams.opening import FileOptions
@@ -74,12 +84,14 @@ def grid(
     workers: Workers = 1,
     scheduler: Scheduler = None,
     shard: Shard = None,
+    checkpoint_every: CheckpointEvery = None,
     options: FileOptions,
     data_dir: DataDir = None,
 ) -> None:
     """Run every model on every stream with every seed. Runs that have a result are not done again.
 
-    If a grid is stopped, in whatever way, the same command does the rest.
+    If a grid is stopped, in whatever way, the same command does the rest;
+    with --checkpoint-every, runs that were going on also go on.
     `driftmoe report` turns the folder into a page.
 
     Each run writes one file, whole or not at all. Commands that share a
@@ -103,9 +115,13 @@ def grid(
             limit=limit, window=window, delay=delay, count_warm_up=count_warm_up,
         )  # fmt: skip
         runs = shard_of(runs, shard) if shard else runs
+        checkpoints = CheckpointFolder(out / "checkpoints", checkpoint_every) if checkpoint_every else None
         events = run_grid(
-            runs, open_run, JobFolder(out), executor=executor, n_workers=workers, scheduler=scheduler
-        )
+            runs, open_run, JobFolder(out), executor=executor, n_workers=workers, scheduler=scheduler,
+            checkpoints=checkpoints,
+        )  # fmt: skip
+        if checkpoints:
+            report_not_kept(runs)
         n_failed = show_grid(runs, events, out)
     if n_failed:
         raise typer.Exit(1)

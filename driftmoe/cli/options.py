@@ -55,6 +55,17 @@ CountWarmUp = Annotated[
         "delay. Default: they are left out.",
     ),
 ]
+CheckpointEvery = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="SAMPLES",
+        help="Keep each run (its model, its figures and its position) after this many samples, in whole windows, in "
+        "the folder `checkpoints` beside the results. If the command is killed, the same command goes on from there. "
+        "Models of other libraries cannot be kept and begin anew. Default: runs are not kept.",
+        show_default=False,
+    ),
+]
 Workers = Annotated[int, typer.Option(min=1, help="Number of runs at the same time.")]
 DataDir = Annotated[
     Path | None,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import typer
 from rich.console import Console
 
+from driftmoe.experiment import Run, why_not_kept
 from streams import Stream, files
 from streams.opening import FileOptions
 
@@ -67,6 +68,13 @@ def report_reading(name: str, stream: Stream, options: FileOptions) -> None:
         say(f"{Path(name).name}, class: last column, `{target}`")
     for text in stream.notes:
         say(text)
+
+
+def report_not_kept(runs: Sequence[Run]) -> None:
+    """Write to stderr which models can have no checkpoints, and why."""
+    for name, run in {run.model: run for run in runs}.items():
+        if reason := why_not_kept(run.new_model()):
+            say(f"{name} has no checkpoints and begins anew if it is stopped: {reason}")
 
 
 def left_out_rows(stream: Stream) -> files.BadRows:

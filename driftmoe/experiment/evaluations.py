@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from driftmoe.experiment.backlog import Backlog, Event
+from driftmoe.experiment.checkpoints import CheckpointFolder
 from driftmoe.experiment.folder import ResultFolder
 from driftmoe.experiment.run import Attempt, Run
 
@@ -24,6 +25,9 @@ class Evaluations:
     folder
         The folder of the results. A run that another command is doing in the same folder is left to that command,
         unless it gives up.
+    checkpoints
+        Where runs are kept while they go on. A run that was stopped before goes on from there. Checkpoints stay until
+        all runs are complete, so that those which are need not be done again.
 
     Attributes
     ----------
@@ -38,21 +42,31 @@ class Evaluations:
     `with evaluations.keeping(attempt)`.
     """
 
-    def __init__(self, runs: Iterable[Run], streams: Mapping[int, Any], folder: ResultFolder) -> None:
+    def __init__(
+        self,
+        runs: Iterable[Run],
+        streams: Mapping[int, Any],
+        folder: ResultFolder,
+        checkpoints: CheckpointFolder | None = None,
+    ) -> None:
         self.results: list[dict[str, Any]] = []
         self.failures: list[str] = []
-        self._streams, self._folder = streams, folder
-        self._backlog = Backlog(runs, folder)
+        self._runs = list(runs)
+        self._streams, self._folder, self._checkpoints = streams, folder, checkpoints
+        self._backlog = Backlog(self._runs, folder)
 
     def attempts(self) -> Iterator[Event | Attempt]:
         """Yield the runs to be done here, and events of runs that other commands do. Their results are added, too."""
         for offer in self._backlog.offers():
             if isinstance(offer, Run):
-                yield Attempt(offer, self._streams[offer.seed])
+                yield Attempt(offer, self._streams[offer.seed], self._checkpoints)
                 continue
             if offer.result is not None:
                 self.results.append(dict(offer.result))
             yield offer
+        if self._checkpoints and not self.failures and all(line["complete"] for line in self.results):
+            for run in self._runs:
+                self._checkpoints.drop(run)
 
     @contextmanager
     def keeping(self, attempt: Attempt) -> Iterator[None]:
@@ -60,6 +74,7 @@ class Evaluations:
         run, is_complete = attempt.run, False
         try:
             yield
+            attempt.keep()
             is_complete = True
         except Exception as error:  # models and streams may raise errors of any class
             n_samples = attempt.last.n_samples if attempt.last else 0

@@ -11,7 +11,6 @@ import glob
 import hashlib
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from driftmoe.experiment.disk import naming, sync_folder, write_atomically, write_synced
-from driftmoe.experiment.lines import KEY, csv_text, read_csv, read_job, read_lines, run_key, warm_up_protocol
+from driftmoe.experiment.lines import KEY, csv_text, read_csv, read_job, read_lines, run_key
 from driftmoe.experiment.run import Run
 
 CLAIMS = ".claims"
@@ -212,13 +211,7 @@ class JobFolder:
 
     def file(self, run: Run) -> Path:
         """Return the file that holds the result of a run."""
-        what = [*(getattr(run, name) for name in KEY), run.parameters()]
-        if warm_up := warm_up_protocol(vars(run)):
-            what.append(warm_up)
-        identity = json.dumps(what, sort_keys=True)
-        name = re.sub(r"[^\w.()=,-]+", "_", f"{Path(run.stream).name}-{run.model}-{run.seed}")
-        name = name.encode()[:80].decode(errors="ignore")  # systems count bytes, not characters
-        return self.path / "jobs" / f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}.json"
+        return self.path / "jobs" / f"{run.file_stem()}.json"
 
     def result(self, run: Run) -> dict[str, Any] | None:
         """Return the result line of a run that is done, else `None`.

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Iterable, Iterator, Sequence
 
 from driftmoe.experiment.backlog import Backlog, Event
+from driftmoe.experiment.checkpoints import CheckpointFolder
 from driftmoe.experiment.executors import in_processes, on_dask, one_after_the_other
 from driftmoe.experiment.folder import JobFolder
 from driftmoe.experiment.planning import OpenStream
@@ -25,6 +26,7 @@ def run_grid(
     executor: str = "processes",
     n_workers: int = 1,
     scheduler: str | None = None,
+    checkpoints: CheckpointFolder | None = None,
 ) -> Iterator[Event]:
     """Do all runs that have no result yet, write each result when its run ends, and yield events.
 
@@ -48,6 +50,9 @@ def run_grid(
         Number of processes.
     scheduler
         Address of a running Dask scheduler, such as `tcp://10.0.0.1:8786`.
+    checkpoints
+        Where runs are kept while they go on. A run that was stopped before goes on from there. The process that does a
+        run writes its checkpoints, so that it must be on this machine.
 
     Yields
     ------
@@ -57,7 +62,8 @@ def run_grid(
     Raises
     ------
     ValueError
-        If the executor is unknown, `n_workers` is below 1, or a scheduler is given to an executor other than Dask.
+        If the executor is unknown, `n_workers` is below 1, a scheduler is given to an executor other than Dask, or
+        checkpoints to a scheduler.
     ImportError
         If the executor is Dask and Dask is not installed.
     """
@@ -67,6 +73,11 @@ def run_grid(
         raise ValueError(f"n_workers={n_workers}; choose at least 1")
     if scheduler is not None and executor != "dask":
         raise ValueError(f"scheduler={scheduler!r} is for executor='dask', not {executor!r}")
+    if scheduler is not None and checkpoints is not None:
+        raise ValueError(
+            f"scheduler={scheduler!r} may have workers on other machines, which cannot write checkpoints here; leave "
+            "one of the two out"
+        )
     left = []
     for run in runs:
         result = folder.result(run)
@@ -74,7 +85,7 @@ def run_grid(
             left.append(run)
         else:
             yield Event(run, "kept", 1.0, result)
-    work = functools.partial(_attempt, open_stream)
+    work = functools.partial(_attempt, open_stream, checkpoints)
     backlog = Backlog(left, folder)
     happenings = {
         "serial": lambda: one_after_the_other(backlog, work),
@@ -100,6 +111,8 @@ def run_grid(
                 yield Event(run, "failed", error=file)
             else:
                 folder.keep(run, *news)
+                if checkpoints is not None:
+                    checkpoints.drop(run)
                 backlog.done(run)
                 yield Event(run, "done", 1.0, news[0])
 
@@ -123,8 +136,8 @@ def shard(runs: Sequence[Run], text: str) -> list[Run]:
     return [runs[k] for k in sorted(by_model[i - 1 :: n])]
 
 
-def _attempt(open_stream: OpenStream, run: Run) -> Iterator[News]:
+def _attempt(open_stream: OpenStream, checkpoints: CheckpointFolder | None, run: Run) -> Iterator[News]:
     try:
-        yield from run.do(open_stream(name=run.stream, limit=run.limit, seed=run.seed))
+        yield from run.do(open_stream(name=run.stream, limit=run.limit, seed=run.seed), checkpoints)
     except Exception:  # models and streams may raise errors of any class
         yield traceback.format_exc()

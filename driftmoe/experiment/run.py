@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import itertools
+import json
 import math
 import platform
 import re
@@ -20,8 +22,11 @@ from river import base
 
 from driftmoe import models
 from driftmoe.classifier import DriftMoEClassifier
-from driftmoe.evaluation import Checkpoint, Delay, prequential
-from driftmoe.experiment.lines import KEY
+from driftmoe.evaluation import Checkpoint, Delay, Evaluation, prequential
+from driftmoe.experiment.checkpoints import CheckpointFolder, why_not_kept
+from driftmoe.experiment.lines import KEY, warm_up_protocol
+from driftmoe.parts import OfParts
+from driftmoe.saving import from_bytes, load
 
 ENOUGH_TO_COMPILE = 300
 """Number of samples after which every part of a model is compiled: more than the mini-batch of any router."""
@@ -50,6 +55,8 @@ class Run:
         Delay of labels in samples, as text: `1000`, `100-2000` for a random delay, or the name of a column.
     count_warm_up
         Whether the figures include the samples that are predicted before the first label comes.
+    trained
+        File of a trained model, which `model` only names; `None` for a new model.
     """
 
     stream: str
@@ -60,6 +67,21 @@ class Run:
     window: int
     delay: str = "0"
     count_warm_up: bool = False
+    trained: Path | None = None
+
+    def new_model(self) -> Any:
+        """Return the model as it is before the run."""
+        return models.make(self.model, seed=self.seed) if self.trained is None else load(self.trained)
+
+    def file_stem(self) -> str:
+        """Return the name of the run's files: stream, model and seed, and a hash of all that identifies the run."""
+        what = [*(getattr(self, name) for name in KEY), self.parameters()]
+        if warm_up := warm_up_protocol(vars(self)):
+            what.append(warm_up)
+        identity = json.dumps(what, sort_keys=True)
+        name = re.sub(r"[^\w.()=,-]+", "_", f"{Path(self.stream).name}-{self.model}-{self.seed}")
+        name = name.encode()[:80].decode(errors="ignore")  # systems count bytes, not characters
+        return f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
 
     def protocol(self) -> dict[str, Any]:
         """Return the arguments with which `prequential` evaluates this run."""
@@ -73,15 +95,17 @@ class Run:
     def parameters(self) -> dict[str, Any]:
         """Return all arguments of the model, in a form that JSON can hold."""
         # Those of a new model, because some of river's models change their arguments while they learn.
-        return plain(_parameters(models.make(self.model, seed=self.seed)))
+        return plain(_parameters(self.new_model()))
 
-    def do(self, stream: Any) -> Iterator[News]:
+    def do(self, stream: Any, checkpoints: CheckpointFolder | None = None) -> Iterator[News]:
         """Evaluate the model on the whole stream.
 
         Parameters
         ----------
         stream
             The stream that the run names.
+        checkpoints
+            Where the run is kept while it goes on, and from where it goes on if it was stopped.
 
         Yields
         ------
@@ -95,7 +119,7 @@ class Run:
             If the stream is not the one that the run names, or has no samples.
         """
         check_fingerprint(self, stream)
-        attempt = Attempt(self, stream)
+        attempt = Attempt(self, stream, checkpoints)
         attempt.compile()
         for checkpoint in attempt.checkpoints():
             if stream.n_samples:
@@ -191,21 +215,33 @@ class Attempt:
         The run.
     stream
         The stream that the run names.
+    checkpoints
+        Where the run is kept while it goes on. If it was stopped before, it goes on from its checkpoint there. A model
+        that cannot be described without code has no checkpoints.
 
     Attributes
     ----------
+    model
+        The model. It learns while the run goes on.
     last
-        The newest checkpoint; `None` before the first.
+        The newest figures; `None` before the first.
     curve
         Points of the windows so far that contain counted samples.
+    n_before
+        Number of samples of the stream that were evaluated before the run was stopped; 0 if it is new.
     """
 
-    def __init__(self, run: Run, stream: Any) -> None:
+    def __init__(self, run: Run, stream: Any, checkpoints: CheckpointFolder | None = None) -> None:
         torch.set_num_threads(1)  # a router is small: threads would only wait for each other
         self.run, self.stream = run, stream
-        self.last: Checkpoint | None = None
-        self.curve: list[dict[str, Any]] = []
-        self._model = models.make(run.model, seed=run.seed)
+        kept = checkpoints and checkpoints.find(run)
+        self.model = kept.model if kept else run.new_model()
+        self.last: Checkpoint | None = kept.last if kept else None
+        self.curve: list[dict[str, Any]] = kept.curve if kept else []
+        self.n_before = kept.last.n_samples if kept else 0
+        self._resume_from = kept.evaluation if kept else None
+        self._evaluation: Evaluation | None = None
+        self._checkpoints = checkpoints if checkpoints and why_not_kept(self.model) is None else None
 
     def compile(self) -> None:
         """Compile the kernels that the model needs, so that the measured time does not include it."""
@@ -218,18 +254,34 @@ class Attempt:
         wrapper that updates a progress bar.
         """
         samples = self.stream if samples is None else samples
-        for checkpoint in prequential(samples, self._model, **self.run.protocol()):
+        self._evaluation = prequential(
+            samples, self.model, **self.run.protocol(), resume_from=self._resume_from
+        )
+        n_before = self.n_before
+        for checkpoint in self._evaluation:
             self.last = checkpoint
             if checkpoint.n_window_counted:
                 self.curve.append(self.run.curve_point(checkpoint))
+            if self._checkpoints and self._checkpoints.is_due(n_before, checkpoint.n_samples):
+                self.keep()
+            n_before = checkpoint.n_samples
             yield checkpoint
+
+    def keep(self) -> None:
+        """Keep a checkpoint of the run as it is now, if it can have one."""
+        evaluation = self._evaluation
+        if self._checkpoints and self.last and evaluation and evaluation.has_state:
+            written = self._checkpoints.keep(self.run, evaluation, self.model, self.last, self.curve)
+            if isinstance(self.model, OfParts):
+                # A loaded model has no spare room. So this run and one that goes on from here need the same memory.
+                self.model.restore(from_bytes(written).state())
 
     def result(self, *, is_complete: bool) -> dict[str, Any]:
         """Return the result line of the figures so far. There must be a checkpoint."""
         assert self.last is not None
         return self.run.result(
             self.last,
-            self._model,
+            self.model,
             stream_length=self.stream.n_samples,
             drifts=[(drift.position, drift.width) for drift in self.stream.drifts],
             is_complete=is_complete,
@@ -264,7 +316,7 @@ def compile_first(run: Run, stream: Any) -> None:
 
     Only models that accept blocks are compiled, once per machine. Errors in samples are left to the run itself.
     """
-    model = models.make(run.model, seed=run.seed)
+    model = run.new_model()
     if not hasattr(model, "step_many"):
         return
     with contextlib.suppress(TypeError, ValueError):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
 
 from driftmoe import experiment, models
-from driftmoe.experiment import News, Run
+from driftmoe.experiment import CheckpointFolder, News, Run
 from driftmoe.losses import entropy_loss, load_balance_loss
 from driftmoe.nn import FeedForwardExperts, MoELayer, MoEOutput, count_parameters, record
 from driftmoe.nn.adapters import Injected
@@ -338,8 +338,18 @@ class NeuralRun(Run):
         routes = {"policy": repr(setup.policy), "router": setup.router, "losses": dict(setup.losses)}
         return routes | {"n_experts": N_EXPERTS} | _module(self.stream).SETTINGS
 
-    def do(self, stream: Experiment) -> Iterator[News]:
-        """Train a model, as in `Run.do`. `stream` is the experiment that `open_experiment` returns."""
+    def do(self, stream: Experiment, checkpoints: CheckpointFolder | None = None) -> Iterator[News]:
+        """Train a model, as in `Run.do`. `stream` is the experiment that `open_experiment` returns.
+
+        Raises
+        ------
+        ValueError
+            If there are `checkpoints`: a neural run has none.
+        """
+        if checkpoints is not None:
+            raise ValueError(
+                f"checkpoints={checkpoints.path} is given, but a neural run has none; leave it out"
+            )
         experiment.check_fingerprint(self, stream)
         torch.set_num_threads(1)  # running several seeds at once uses the cores better
         n_steps = self.limit or stream.n_steps
