@@ -10,11 +10,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import weakref
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 from places import ENVIRONMENT
@@ -24,23 +27,78 @@ CAN_FORK = "forkserver" in multiprocessing.get_all_start_methods()
 PRELOADED = ["driftmoe.cli", "driftmoe.report", "matplotlib.backends.backend_agg"]
 
 
+class Started:
+    """A process that runs. It has what the tests need of `subprocess.Popen`; its output lies in files.
+
+    Attributes
+    ----------
+    args
+        What it runs.
+    """
+
+    def __init__(self, arguments: tuple[str, ...], cwd: str | os.PathLike[str]) -> None:
+        self.args = arguments
+        folder = tempfile.mkdtemp()
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        self._files = out, err = Path(folder, "out"), Path(folder, "err")
+        if CAN_FORK:
+            context = multiprocessing.get_context("forkserver")
+            context.set_forkserver_preload(PRELOADED)
+            self._process: Any = context.Process(
+                target=_run, args=(arguments, str(cwd), ENVIRONMENT, out, err)
+            )
+            with mock.patch.dict(os.environ, ENVIRONMENT, clear=True):  # not what a test set for itself
+                self._process.start()
+            return
+        with out.open("w") as stdout, err.open("w") as stderr:
+            self._process = subprocess.Popen(
+                [sys.executable, *arguments], cwd=cwd, env=ENVIRONMENT, stdout=stdout, stderr=stderr
+            )
+
+    @property
+    def stdout(self) -> str:
+        """What it has written so far."""
+        return self._files[0].read_text() if self._files[0].exists() else ""
+
+    @property
+    def stderr(self) -> str:
+        """What it has written so far to its standard error."""
+        return self._files[1].read_text() if self._files[1].exists() else ""
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit code, or minus the signal that ended it; `None` while it runs."""
+        code: int | None = self._process.exitcode if CAN_FORK else self._process.poll()
+        return code
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal."""
+        os.kill(self._process.pid, number)
+
+    def kill(self) -> None:
+        """Kill it."""
+        self._process.kill()
+
+    def wait(self, timeout: float = 120) -> int:
+        """Wait until it has ended, and return its exit code."""
+        if CAN_FORK:
+            self._process.join(timeout)
+        else:
+            self._process.wait(timeout)
+        assert self.returncode is not None, f"it did not end within {timeout} s"
+        return self.returncode
+
+
+def started(*arguments: str, cwd: str | os.PathLike[str]) -> Started:
+    """Start `python -m module arguments`, or `python -c script arguments`, in a folder."""
+    return Started(arguments, cwd)
+
+
 def python(*arguments: str, cwd: str | os.PathLike[str]) -> subprocess.CompletedProcess[str]:
     """Run `python -m module arguments` or `python -c script arguments` in a folder; return exit code and output."""
-    if not CAN_FORK:
-        return subprocess.run(
-            [sys.executable, *arguments], cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True
-        )
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    with tempfile.TemporaryDirectory() as folder:
-        out, err = Path(folder, "out"), Path(folder, "err")
-        process = context.Process(target=_run, args=(arguments, str(cwd), ENVIRONMENT, out, err))
-        with mock.patch.dict(
-            os.environ, ENVIRONMENT, clear=True
-        ):  # not what a test has set for its own process
-            process.start()
-        process.join()
-        return subprocess.CompletedProcess(arguments, process.exitcode, out.read_text(), err.read_text())
+    process = started(*arguments, cwd=cwd)
+    code = process.wait(timeout=1_200)
+    return subprocess.CompletedProcess(arguments, code, process.stdout, process.stderr)
 
 
 def driftmoe(*arguments: str, cwd: str | os.PathLike[str]) -> subprocess.CompletedProcess[str]:

@@ -72,10 +72,7 @@ def place(tmp_path):
 
 
 def started(place, *arguments):
-    return subprocess.Popen(
-        [sys.executable, "command.py", *arguments],
-        cwd=place, env=ENVIRONMENT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+    return commands.started("-m", "command", *arguments, cwd=place)
 
 
 def begun(place):
@@ -104,11 +101,10 @@ def test_a_run_that_one_command_is_doing_is_not_done_by_another(place, kind):
     second = started(place, *COMMANDS[kind], "-m", "slow", "-m", "nochange")
     until(lambda: "nochange" in str(list(results_of_any(place))))  # what nobody does is done meanwhile
     (place / "slow").unlink()
-    outputs = [process.communicate(timeout=120) for process in (first, second)]
-    assert [process.returncode for process in (first, second)] == [0, 0], outputs
+    assert [process.wait() for process in (first, second)] == [0, 0], first.stderr + second.stderr
     assert len(begun(place)) == 1
     assert sorted(results_in(place)) == [("nochange", True), ("slow", True)]
-    assert "slow on led_a, seed 1, is being done by another command and left to it" in outputs[1][1]
+    assert "slow on led_a, seed 1, is being done by another command and left to it" in second.stderr
     assert not list((place / "out" / ".claims").iterdir())
 
 
@@ -126,16 +122,12 @@ def test_a_run_of_a_process_that_was_killed_is_taken_up_by_the_one_that_waits(pl
     first = started(place, *COMMANDS[kind], "-m", "slow")
     until(lambda: len(begun(place)) == 1)
     second = started(place, *COMMANDS[kind], "-m", "slow")
-    line = ""
-    while "left to it" not in line:
-        line = second.stderr.readline()
-        assert line, "the second command ended without waiting"
+    until(lambda: "left to it" in second.stderr)
     first.kill()
-    first.communicate()
+    first.wait()
     until(lambda: len(begun(place)) == 2)
     (place / "slow").unlink()
-    _, err = second.communicate(timeout=120)
-    assert second.returncode == 0, err
+    assert second.wait() == 0, second.stderr
     assert len(begun(place)) == 2
     assert results_in(place) == [("slow", True)]
 
@@ -144,18 +136,13 @@ def test_ctrl_c_ends_a_command_that_waits_for_another_and_shows_what_it_has(plac
     first = started(place, *COMMANDS["evaluate"], "-m", "slow")
     until(lambda: len(begun(place)) == 1)
     second = started(place, *COMMANDS["evaluate"], "-m", "nochange", "-m", "slow")
-    line = ""
-    while "left to it" not in line:
-        line = second.stderr.readline()
-        assert line
+    until(lambda: "left to it" in second.stderr)
     second.send_signal(signal.SIGINT)
-    out, err = second.communicate(timeout=60)
-    assert second.returncode == 130
-    assert "Traceback" not in err
-    assert "nochange" in out
+    assert second.wait() == 130
+    assert "Traceback" not in second.stderr
+    assert "nochange" in second.stdout
     (place / "slow").unlink()
-    first.communicate(timeout=60)
-    assert first.returncode == 0
+    assert first.wait() == 0
 
 
 def plan(*models):
