@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from driftmoe.saving.files import digest_of, packed, unpacked
+from driftmoe.saving.files import digest_of_model, packed, unpacked
 from driftmoe.saving.models import described, rebuilt
 from driftmoe.staging import write_files
 
@@ -34,11 +34,8 @@ def from_bytes(content: bytes, *, trust_pickle: bool = False) -> Any:
     """Return the model of some bytes; see `load`."""
     if not isinstance(content, bytes | bytearray | memoryview):
         raise TypeError(f"content is of type {type(content).__name__}; give the bytes of a file")
-    found, used = unpacked(bytes(content)), set[str]()
-    model = rebuilt(found.model, found.arrays, used, unpickling=trust_pickle)
-    if unused := found.arrays.keys() - used:
-        raise ValueError(f"the file is damaged: array {min(unused)!r} belongs to nothing in it")
-    return model
+    found = unpacked(bytes(content))
+    return rebuilt(found.model, found.arrays, unpickling=trust_pickle)
 
 
 def save(
@@ -121,5 +118,4 @@ def digest(model: Any) -> str:
 
     Equal models have equal digests, in every process and on every processor, if nothing in them has to be pickled.
     """
-    arrays: dict[str, np.ndarray] = {}
-    return digest_of(described(model, arrays, pickling=True), arrays)
+    return digest_of_model(described(model, {}, pickling=True))

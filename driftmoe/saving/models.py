@@ -18,8 +18,8 @@ from driftmoe.classifier import DriftMoEClassifier
 from driftmoe.models import POLICIES
 from driftmoe.nn.classifier import NeuralMoEClassifier
 from driftmoe.parts import OfParts
-from driftmoe.saving.codec import Encoded, decoded, encoded
-from driftmoe.saving.files import digest_of
+from driftmoe.saving.codec import Encoded, Repeated, decoded, encoded
+from driftmoe.saving.files import arrays_of, digest_of
 from driftmoe.state import State, check_names
 from driftmoe.trees import HoeffdingTreeClassifier
 
@@ -107,7 +107,9 @@ ARGUMENTS: dict[str, Any] = {**POLICIES, "HoeffdingTreeClassifier": HoeffdingTre
 """Name -> class of the objects that arguments may be."""
 
 
-def described(model: Any, arrays: Arrays, prefix: str = "", *, pickling: bool = False) -> dict[str, Any]:
+def described(
+    model: Any, arrays: Arrays, prefix: str = "", *, pickling: bool = False, repeated: Repeated | None = None
+) -> dict[str, Any]:
     """Return the document of a model, and add its arrays to `arrays`.
 
     Raises
@@ -115,33 +117,38 @@ def described(model: Any, arrays: Arrays, prefix: str = "", *, pickling: bool = 
     TypeError
         If the model, or something in it, cannot be described without code. The message names it.
     """
-    name = type(model).__name__
+    name, repeated = type(model).__name__, repeated or Repeated()
     if type(model) is compose.Pipeline:
         return {
             "class": name,
             "steps": [
-                [key, described(step, arrays, f"{prefix}{i}.", pickling=pickling)]
+                [key, described(step, arrays, f"{prefix}{i}.", pickling=pickling, repeated=repeated)]
                 for i, (key, step) in enumerate(model.steps.items())
             ],
         }
 
     def kept(value: Any, part: str) -> Encoded:
-        found = encoded(value, prefix + part, objects=ARGUMENTS, pickling=pickling)
-        arrays.update(found.arrays)
-        return found
+        return encoded(value, prefix + part, objects=ARGUMENTS, pickling=pickling, repeated=repeated)
+
+    def without_arrays(value: Any, part: str) -> Any:
+        document, found = kept(value, part)
+        if found:
+            raise TypeError(f"{name}: {min(found)} is an array; give a list of its numbers")
+        return document
 
     if CLASSIFIERS.get(name) is type(model):
         model.check_unchanged("saved")
-        document = {"class": name, "arguments": kept(_arguments(model), "own").document, "parts": {}}
+        document = {"class": name, "arguments": without_arrays(_arguments(model), "own"), "parts": {}}
         for part, of_part in model.state().items():
             encoded_part = kept(of_part, part)
+            arrays.update(encoded_part.arrays)
             document["parts"][part] = {"digest": digest_of(*encoded_part), "state": encoded_part.document}
         return document
     if name in TRANSFORMERS and TRANSFORMERS[name].type is type(model):
         if (window := getattr(model, "window_size", None)) is not None:
             raise TypeError(f"{name}(window_size={window}) cannot be described without code; leave it out")
-        state = kept(TRANSFORMERS[name].state(model), "state").document
-        return {"class": name, "arguments": kept(_arguments(model), "own").document, "state": state}
+        state = without_arrays(TRANSFORMERS[name].state(model), "state")
+        return {"class": name, "arguments": without_arrays(_arguments(model), "own"), "state": state}
     raise TypeError(
         f"a {type(model).__module__}.{name} cannot be described without code; what can be: "
         f"{', '.join([*CLASSIFIERS, *TRANSFORMERS])}, and pipelines of these"
@@ -151,12 +158,12 @@ def described(model: Any, arrays: Arrays, prefix: str = "", *, pickling: bool = 
 def rebuilt(
     document: Any,
     arrays: Mapping[str, np.ndarray],
-    used: set[str],
     prefix: str = "",
     *,
     unpickling: bool = False,
+    repeated: Repeated | None = None,
 ) -> Any:
-    """Return the model of a document, and add the names of its arrays to `used`.
+    """Return the model of a document and arrays, whose digests have been checked.
 
     Raises
     ------
@@ -165,30 +172,24 @@ def rebuilt(
     """
     if not isinstance(document, dict) or not isinstance(document.get("class"), str):
         raise ValueError("the file describes no model")
-    name = document["class"]
+    name, repeated = document["class"], repeated or Repeated()
     try:
         if name == "Pipeline":
             check_names(document, ("class", "steps"), "the document of a pipeline")
             steps = [
-                (key, rebuilt(step, arrays, used, f"{prefix}{i}.", unpickling=unpickling))
+                (key, rebuilt(step, arrays, f"{prefix}{i}.", unpickling=unpickling, repeated=repeated))
                 for i, (key, step) in enumerate(document["steps"])
             ]
             return compose.Pipeline(*steps)
 
-        def own(part: str) -> Arrays:
-            return {one: array for one, array in arrays.items() if one.startswith(f"{prefix}{part}.")}
-
         def read(value: Any, part: str) -> Any:
-            used.update(own(part))
-            return decoded(value, own(part), prefix + part, objects=ARGUMENTS, unpickling=unpickling)
+            own = arrays_of(prefix + part, arrays)
+            return decoded(
+                value, own, prefix + part, objects=ARGUMENTS, unpickling=unpickling, repeated=repeated
+            )
 
         if name in CLASSIFIERS:
             check_names(document, ("class", "arguments", "parts"), "the document of a model")
-            for part, kept in document["parts"].items():
-                if kept["digest"] != digest_of(kept["state"], own(part)):
-                    raise ValueError(
-                        f"the file is damaged: its part {part!r} does not have the digest of the part"
-                    )
             model = CLASSIFIERS[name](**read(document["arguments"], "own"))
             model.restore({part: read(kept["state"], part) for part, kept in document["parts"].items()})
             return model
@@ -213,9 +214,11 @@ def _arguments(model: Any) -> dict[str, Any]:
 
 
 def _own(argument: Any) -> Any:
-    """Return an argument with Python's own numbers in the place of numpy's."""
+    """Return an argument with Python's own numbers in the place of numpy's, and tuples in that of lists and arrays."""
     if isinstance(argument, np.generic):
         return argument.item()
-    if type(argument) in (list, tuple):
-        return type(argument)(map(_own, argument))
+    if isinstance(argument, np.ndarray):
+        argument = argument.tolist()
+    if type(argument) in (list, tuple):  # which a constructor takes for one another
+        return tuple(map(_own, argument))
     return argument
