@@ -20,6 +20,7 @@ from driftmoe.nn.classifier import NeuralMoEClassifier
 from driftmoe.parts import OfParts
 from driftmoe.saving.codec import Encoded, Repeated, decoded, encoded
 from driftmoe.saving.files import arrays_of, digest_of
+from driftmoe.saving.room import check_room, room_of
 from driftmoe.state import State, check_names
 from driftmoe.trees import HoeffdingTreeClassifier
 
@@ -119,6 +120,7 @@ def described(
     """
     name, repeated = type(model).__name__, repeated or Repeated()
     if type(model) is compose.Pipeline:
+        _check_steps([type(step).__name__ for step in model.steps.values()])
         return {
             "class": name,
             "steps": [
@@ -138,11 +140,14 @@ def described(
 
     if CLASSIFIERS.get(name) is type(model):
         model.check_unchanged("saved")
+        n_before = sum(array.nbytes for array in arrays.values())
         document = {"class": name, "arguments": without_arrays(_arguments(model), "own"), "parts": {}}
         for part, of_part in model.state().items():
             encoded_part = kept(of_part, part)
             arrays.update(encoded_part.arrays)
             document["parts"][part] = {"digest": digest_of(*encoded_part), "state": encoded_part.document}
+        n_bytes = sum(array.nbytes for array in arrays.values()) - n_before
+        check_room(_room(type(model), vars(model)), n_bytes, "the model cannot be saved")
         return document
     if name in TRANSFORMERS and TRANSFORMERS[name].type is type(model):
         if (window := getattr(model, "window_size", None)) is not None:
@@ -176,6 +181,7 @@ def rebuilt(
     try:
         if name == "Pipeline":
             check_names(document, ("class", "steps"), "the document of a pipeline")
+            _check_steps([step["class"] for _, step in document["steps"]])
             steps = [
                 (key, rebuilt(step, arrays, f"{prefix}{i}.", unpickling=unpickling, repeated=repeated))
                 for i, (key, step) in enumerate(document["steps"])
@@ -190,7 +196,10 @@ def rebuilt(
 
         if name in CLASSIFIERS:
             check_names(document, ("class", "arguments", "parts"), "the document of a model")
-            model = CLASSIFIERS[name](**read(document["arguments"], "own"))
+            arguments = read(document["arguments"], "own")
+            n_bytes = sum(array.nbytes for array in arrays.values())
+            check_room(_room(CLASSIFIERS[name], arguments), n_bytes, "the file is damaged")
+            model = CLASSIFIERS[name](**arguments)
             model.restore({part: read(kept["state"], part) for part, kept in document["parts"].items()})
             return model
         if name in TRANSFORMERS:
@@ -207,6 +216,25 @@ def rebuilt(
     raise ValueError(
         f"the file holds a {name}, which this version does not know; was it written by a newer one?"
     )
+
+
+def _check_steps(kinds: list[str]) -> None:
+    """Raise ValueError if a step of a pipeline other than the last is not a transformer."""
+    for kind in kinds[:-1]:
+        if kind not in TRANSFORMERS:
+            raise ValueError(
+                f"a pipeline with a {kind} before its last step; what can be there: {', '.join(TRANSFORMERS)}"
+            )
+
+
+def _room(kind: type[OfParts], arguments: Mapping[str, Any]) -> int:
+    """Return the bytes that a model of these arguments takes before it has learnt anything."""
+    if not issubclass(kind, DriftMoEClassifier):
+        return 0
+    unbuilt: Any = object.__new__(kind)
+    parameters = {**signature(DriftMoEClassifier).parameters, **signature(kind).parameters}
+    vars(unbuilt).update({name: arguments.get(name, one.default) for name, one in parameters.items()})
+    return room_of(unbuilt._settings())
 
 
 def _arguments(model: Any) -> dict[str, Any]:
