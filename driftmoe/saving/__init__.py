@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -50,12 +51,14 @@ def save(
         `StandardScaler`, `MinMaxScaler`, `OneHotEncoder`, `Select` and `Discard`.
     path
         File to write. Its folder is created if need be. A file of this name is replaced, all at once: whatever happens,
-        the old file or the whole new one is there.
+        the old file or the whole new one is there. Its permissions are kept.
     compress
         Whether to compress the file (zstd).
     pickle_experts
         Whether to pickle what cannot be described without code: river classifiers as experts, labels of other types.
-        Such a file is loaded only with `trust_pickle=True`.
+        Such a file is loaded only with `trust_pickle=True`. Models that learnt the same may then have different files
+        and digests: many classifiers of river hold random generators that no seed reaches, and a pickle tells whether
+        equal texts are one object. The digest of a loaded model is that of the file.
 
     Returns
     -------
@@ -66,7 +69,10 @@ def save(
     Raises
     ------
     TypeError
-        If the model, or something in it, cannot be described without code. The message names it.
+        If the model, or something in it, cannot be described without code, or cannot be pickled. The message names it.
+    ValueError
+        If the model could not be loaded: an argument was changed after it was built, its network has overflowed, or it
+        claims more memory than its file allows. The message says so.
     OSError
         If the file cannot be written. A file of this name is then as it was.
 
@@ -80,7 +86,7 @@ def save(
     >>> same.digest() == model.digest()
     True
     """
-    path = Path(path)
+    path = _file(path)
     if path.is_symlink():  # the file that it stands for is replaced, not the link
         path = path.resolve()
     content = to_bytes(model, compress=compress, pickle_experts=pickle_experts)
@@ -106,16 +112,26 @@ def load(path: str | os.PathLike[str], *, trust_pickle: bool = False) -> Any:
     OSError
         If the file cannot be read.
     """
-    content = Path(path).read_bytes()
+    content = _file(path).read_bytes()
     try:
         return from_bytes(content, trust_pickle=trust_pickle)
     except ValueError as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from None
 
 
+def _file(path: str | os.PathLike[str]) -> Path:
+    """Return the path of a file. Raise ValueError if it is empty, and IsADirectoryError if it is a folder."""
+    if not os.fspath(path):
+        raise ValueError("the path is empty; give the name of a file")
+    if Path(path).is_dir():
+        raise IsADirectoryError(errno.EISDIR, "a folder; give the name of a file", os.fspath(path))
+    return Path(path)
+
+
 def digest(model: Any) -> str:
     """Return the SHA-256 of a model: its class, its arguments and all that it has learnt, as hexadecimal text.
 
-    Equal models have equal digests, in every process and on every processor, if nothing in them has to be pickled.
+    Equal models have equal digests, in every process and on every processor, if nothing in them has to be pickled; see
+    `pickle_experts` of `save`.
     """
     return digest_of_model(described(model, {}, pickling=True))

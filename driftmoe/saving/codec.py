@@ -281,7 +281,7 @@ class _Encoder:
             arguments = {one: getattr(value, one) for one in signature(kind).parameters}
             return {"$object": [name, self._dict(arguments, path)]}
         if self._pickling:
-            return {"$pickle": base64.b64encode(pickle.dumps(value, protocol=5)).decode("ascii")}
+            return {"$pickle": base64.b64encode(_pickled(value, path)).decode("ascii")}
         raise TypeError(
             f"{value!r:.80} ({_place(path)}) is of type {kind.__module__}.{kind.__qualname__}, which cannot be "
             "described without code; use text, numbers, bytes, dates or tuples of these, or save with "
@@ -338,6 +338,17 @@ class _Encoder:
             ]
             for name in names
         ]
+
+
+def _pickled(value: Any, path: tuple[str, ...]) -> bytes:
+    try:
+        return pickle.dumps(value, protocol=5)
+    except (pickle.PicklingError, TypeError, AttributeError, RecursionError) as error:
+        kind = type(value)
+        raise TypeError(
+            f"{value!r:.80} ({_place(path)}) is of type {kind.__module__}.{kind.__qualname__} and cannot be pickled: "
+            f"{error}; define its class and its functions at the top level of a module"
+        ) from None
 
 
 class _MeaninglessError(ValueError):
@@ -418,7 +429,21 @@ class _Decoder:
             raise ValueError(
                 "a pickled object, and loading it runs code; if you trust the file, load it with trust_pickle=True"
             )
-        return pickle.loads(base64.b64decode(_text(str)(kept).encode("ascii"), validate=True))
+        content = base64.b64decode(_text(str)(kept).encode("ascii"), validate=True)
+        try:
+            return pickle.loads(content)
+        except (
+            pickle.UnpicklingError,
+            EOFError,
+            LookupError,
+            AttributeError,
+            ImportError,
+            RecursionError,
+        ) as error:
+            raise ValueError(
+                f"a pickled object cannot be read: {error}; define its class, or install its package, as where it was "
+                "saved"
+            ) from None
 
     def _array(self, code: Any, name: Any) -> np.ndarray:
         if name not in self._arrays:
