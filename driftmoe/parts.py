@@ -30,6 +30,7 @@ class OfParts(OneAtATime):
     def __init__(self) -> None:
         super().__init__()
         self._built_with = self._arguments()
+        self._given = self._as_given()
         self._adopt(self._new_parts())
 
     def _new_parts(self) -> Sequence[Any]:
@@ -131,13 +132,22 @@ class OfParts(OneAtATime):
         names = [name for name in signature(type(self)).parameters if hasattr(self, name)]
         return {name: as_text(getattr(self, name)) for name in names}
 
+    def _as_given(self) -> dict[str, str]:
+        """Return all arguments as they were given, as text, except those that change no result."""
+        names = [
+            name for name in signature(type(self)).parameters if name != "n_threads" and hasattr(self, name)
+        ]
+        return {name: as_text(getattr(self, name)) for name in names}
+
     def check_unchanged(self, done: str) -> None:
         """Raise ValueError if an argument was changed after the model was built; `done` is what was to be done."""
-        self._check_same(self._arguments(), f"an attribute has changed: what is {done}")
+        what = f"an attribute has changed: what is {done}"
+        self._check_same(self._arguments(), what)
+        self._check_same(self._as_given(), what, self._given)
 
-    def _check_same(self, given: dict[str, str], what: str) -> None:
+    def _check_same(self, given: dict[str, str], what: str, own: dict[str, str] | None = None) -> None:
         """Raise ValueError unless arguments are those with which the model was built."""
-        own = self._built_with
+        own = self._built_with if own is None else own
         for name in [*own, *given]:
             if own.get(name) != given.get(name):
                 raise ValueError(

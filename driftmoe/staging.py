@@ -14,8 +14,9 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from stat import S_IMODE
 
 from filelock import FileLock, Timeout
 
@@ -110,10 +111,17 @@ def write_files(place: Path, contents: Mapping[str, bytes], *, kept: str) -> lis
                 os.fsync(file.fileno())
         for i, name in enumerate(contents):
             with naming(place / name, kept):
+                _keep_mode(place / name, folder / str(i))
                 os.replace(folder / str(i), place / name)
         for parent in dict.fromkeys((place / name).parent for name in contents):
             _sync_names(parent)
     return [place / name for name in contents]
+
+
+def _keep_mode(old: Path, new: Path) -> None:
+    """Give a new file the permissions of the one that it replaces, if there is one."""
+    with suppress(FileNotFoundError):
+        new.chmod(S_IMODE(old.stat().st_mode))
 
 
 def _sync_names(folder: Path) -> None:

@@ -180,6 +180,15 @@ def test_whatever_fails_at_whichever_step_no_half_file_takes_a_place(tmp_path, m
     assert names == ["a", "b"]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="other systems have no such permissions")
+def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path):
+    write_files(tmp_path, {"a": b"1"}, kept="")
+    (tmp_path / "a").chmod(0o600)
+    write_files(tmp_path, {"a": b"2"}, kept="")
+    assert (tmp_path / "a").read_bytes() == b"2"
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o600
+
+
 def test_an_error_names_the_file_and_says_once_what_is_kept(tmp_path):
     with pytest.raises(OSError, match="full disk") as caught, naming(tmp_path / "a", "b is kept"):
         raise OSError(errno.ENOSPC, "full disk", str(tmp_path / "other"))

@@ -85,9 +85,9 @@ def largest(*sizes: dict[str, int]) -> dict[str, int]:
 
 
 def check_log(log: RoutingLog, n_experts: int) -> None:
-    """Raise ValueError if a restored log knows more experts than there are."""
+    """Raise ValueError unless a restored log knows all experts, or none because it has seen no sample."""
     known = log.sizes()["n_experts"]
-    if known > n_experts:
+    if known not in (0, n_experts):
         raise ValueError(
             f"the state of the log has {known} experts and there are {n_experts}; they are not of one model"
         )

@@ -7,13 +7,14 @@ what a file holds, part by part.
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from driftmoe.saving.files import digest_of, packed, unpacked
+from driftmoe.saving.files import digest_of_model, packed, unpacked
 from driftmoe.saving.models import described, rebuilt
 from driftmoe.saving.outline import Outline, Part, outline
 from driftmoe.staging import write_files
@@ -36,11 +37,8 @@ def from_bytes(content: bytes, *, trust_pickle: bool = False) -> Any:
     """Return the model of some bytes; see `load`."""
     if not isinstance(content, bytes | bytearray | memoryview):
         raise TypeError(f"content is of type {type(content).__name__}; give the bytes of a file")
-    found, used = unpacked(bytes(content)), set[str]()
-    model = rebuilt(found.model, found.arrays, used, unpickling=trust_pickle)
-    if unused := found.arrays.keys() - used:
-        raise ValueError(f"the file is damaged: array {min(unused)!r} belongs to nothing in it")
-    return model
+    found = unpacked(bytes(content))
+    return rebuilt(found.model, found.arrays, unpickling=trust_pickle)
 
 
 def save(
@@ -55,12 +53,14 @@ def save(
         `StandardScaler`, `MinMaxScaler`, `OneHotEncoder`, `Select` and `Discard`.
     path
         File to write. Its folder is created if need be. A file of this name is replaced, all at once: whatever happens,
-        the old file or the whole new one is there.
+        the old file or the whole new one is there. Its permissions are kept.
     compress
         Whether to compress the file (zstd).
     pickle_experts
         Whether to pickle what cannot be described without code: river classifiers as experts, labels of other types.
-        Such a file is loaded only with `trust_pickle=True`.
+        Such a file is loaded only with `trust_pickle=True`. Models that learnt the same may then have different files
+        and digests: many classifiers of river hold random generators that no seed reaches, and a pickle tells whether
+        equal texts are one object. The digest of a loaded model is that of the file.
 
     Returns
     -------
@@ -71,7 +71,10 @@ def save(
     Raises
     ------
     TypeError
-        If the model, or something in it, cannot be described without code. The message names it.
+        If the model, or something in it, cannot be described without code, or cannot be pickled. The message names it.
+    ValueError
+        If the model could not be loaded: an argument was changed after it was built, its network has overflowed, or it
+        claims more memory than its file allows. The message says so.
     OSError
         If the file cannot be written. A file of this name is then as it was.
 
@@ -85,7 +88,7 @@ def save(
     >>> same.digest() == model.digest()
     True
     """
-    path = Path(path)
+    path = _file(path)
     if path.is_symlink():  # the file that it stands for is replaced, not the link
         path = path.resolve()
     content = to_bytes(model, compress=compress, pickle_experts=pickle_experts)
@@ -111,17 +114,26 @@ def load(path: str | os.PathLike[str], *, trust_pickle: bool = False) -> Any:
     OSError
         If the file cannot be read.
     """
-    content = Path(path).read_bytes()
+    content = _file(path).read_bytes()
     try:
         return from_bytes(content, trust_pickle=trust_pickle)
     except ValueError as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from None
 
 
+def _file(path: str | os.PathLike[str]) -> Path:
+    """Return the path of a file. Raise ValueError if it is empty, and IsADirectoryError if it is a folder."""
+    if not os.fspath(path):
+        raise ValueError("the path is empty; give the name of a file")
+    if Path(path).is_dir():
+        raise IsADirectoryError(errno.EISDIR, "a folder; give the name of a file", os.fspath(path))
+    return Path(path)
+
+
 def digest(model: Any) -> str:
     """Return the SHA-256 of a model: its class, its arguments and all that it has learnt, as hexadecimal text.
 
-    Equal models have equal digests, in every process and on every processor, if nothing in them has to be pickled.
+    Equal models have equal digests, in every process and on every processor, if nothing in them has to be pickled; see
+    `pickle_experts` of `save`.
     """
-    arrays: dict[str, np.ndarray] = {}
-    return digest_of(described(model, arrays, pickling=True), arrays)
+    return digest_of_model(described(model, {}, pickling=True))

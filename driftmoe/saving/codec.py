@@ -22,6 +22,7 @@ import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from fractions import Fraction
+from functools import cache, lru_cache
 from inspect import signature
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -32,11 +33,14 @@ import numpy as np
 MAX_DEPTH = 64
 """Greatest depth of a document. A state has about ten levels; a label of nested tuples adds its own."""
 
-MAX_FULL = 1 << 22
-"""Greatest number of entries, in all, of arrays that are kept as one number: a small file cannot claim all memory."""
+MAX_REPEATED = 1 << 26
+"""Greatest number of bytes, in one file, of arrays that are kept as one number or that repeat another: a small file
+cannot claim all memory."""
 
 INTEGERS = tuple(np.dtype(name) for name in ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8"))
 """Types of integers, the narrowest first."""
+
+_BOUNDS = [(dtype, int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)) for dtype in INTEGERS]
 
 SHAPED = "biuf"
 """Kinds of arrays that can be kept: bools, integers, floats."""
@@ -124,6 +128,20 @@ KINDS: dict[str, Kind] = {
 _TAGS = {kind.type: tag for tag, kind in KINDS.items()}
 
 
+class Repeated:
+    """The bytes that arrays may still take of which the file has one number, or another array; see `MAX_REPEATED`."""
+
+    def __init__(self) -> None:
+        self._left = MAX_REPEATED
+
+    def has(self, n_bytes: int) -> bool:
+        """Whether there are this many bytes left. If so, they are taken."""
+        if n_bytes > self._left:
+            return False
+        self._left -= n_bytes
+        return True
+
+
 class Encoded(NamedTuple):
     """A state in two parts.
 
@@ -145,6 +163,7 @@ def encoded(
     *,
     objects: Mapping[str, type] = MappingProxyType({}),
     pickling: bool = False,
+    repeated: Repeated | None = None,
 ) -> Encoded:
     """Split a state into a document and arrays.
 
@@ -158,13 +177,15 @@ def encoded(
         Name -> class. Its instances are described by the arguments of the constructor, which are their attributes.
     pickling
         Whether a value that cannot be described is pickled. Reading it then runs code.
+    repeated
+        What other states in the same file have left for arrays that are not written out.
 
     Raises
     ------
     TypeError
         If a value is of a type that cannot be described without code. The message names the value, its type and place.
     """
-    encoder = _Encoder(objects, pickling)
+    encoder = _Encoder(objects, pickling, repeated or Repeated())
     return Encoded(encoder.write(value, (prefix,) if prefix else ()), encoder.arrays)
 
 
@@ -175,6 +196,7 @@ def decoded(
     *,
     objects: Mapping[str, type] = MappingProxyType({}),
     unpickling: bool = False,
+    repeated: Repeated | None = None,
 ) -> Any:
     """Put a state together from a document and arrays. No code runs but the constructors of `objects`.
 
@@ -184,7 +206,7 @@ def decoded(
         If the document has no meaning, names an array that is missing, or leaves one out, or if it holds a pickle and
         `unpickling` is false.
     """
-    decoder = _Decoder(arrays, objects, unpickling)
+    decoder = _Decoder(arrays, objects, unpickling, repeated or Repeated())
     value = decoder.read(document, (prefix,) if prefix else ())
     if unused := arrays.keys() - decoder.used:
         raise ValueError(f"array {min(unused)!r} belongs to nothing in the file")
@@ -226,11 +248,11 @@ def _place(path: tuple[str, ...]) -> str:
 
 
 class _Encoder:
-    def __init__(self, objects: Mapping[str, type], pickling: bool) -> None:
+    def __init__(self, objects: Mapping[str, type], pickling: bool, repeated: Repeated) -> None:
         self._objects, self._pickling = {kind: name for name, kind in objects.items()}, pickling
+        self._repeated = repeated
         self.arrays: dict[str, np.ndarray] = {}
-        self._n_full = 0
-        self._names: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+        self._names: dict[tuple[np.dtype, tuple[int, ...], bytes], str] = {}
 
     def write(self, value: Any, path: tuple[str, ...]) -> Any:
         if len(path) > MAX_DEPTH:
@@ -259,7 +281,7 @@ class _Encoder:
             arguments = {one: getattr(value, one) for one in signature(kind).parameters}
             return {"$object": [name, self._dict(arguments, path)]}
         if self._pickling:
-            return {"$pickle": base64.b64encode(pickle.dumps(value, protocol=5)).decode("ascii")}
+            return {"$pickle": base64.b64encode(_pickled(value, path)).decode("ascii")}
         raise TypeError(
             f"{value!r:.80} ({_place(path)}) is of type {kind.__module__}.{kind.__qualname__}, which cannot be "
             "described without code; use text, numbers, bytes, dates or tuples of these, or save with "
@@ -277,31 +299,30 @@ class _Encoder:
     def _array(self, array: np.ndarray, path: tuple[str, ...]) -> Any:
         if array.dtype.names is not None:
             return {"$record": [self._fields(array, path), list(array.shape)]}
-        if array.dtype.kind not in SHAPED or array.dtype.hasobject:
+        if array.dtype.kind not in SHAPED:
             raise TypeError(f"{_place(path)} is an array of {array.dtype}; numbers and bools can be kept")
-        little = array.astype(array.dtype.newbyteorder("<"), copy=False)
-        code = little.dtype.str
-        if (number := self._only_number(little)) is not None:
+        array = array.astype(_little(array.dtype), order="C", copy=False)
+        code = array.dtype.str
+        content = array.tobytes()
+        if (number := self._only_number(array, content)) is not None:
             return {"$full": [code, list(array.shape), number]}
-        kept = np.asarray(narrowed(little), order="C")
-        own = ".".join(path)
-        name = self._names.setdefault((kept.dtype.str, kept.shape, kept.tobytes()), own)
-        if name != own:
+        kept = narrowed(array)
+        if kept is not array:
+            content = kept.tobytes()
+        name, own = self._names.setdefault((kept.dtype, kept.shape, content), ".".join(path)), ".".join(path)
+        if name != own and self._repeated.has(array.nbytes):
             return {"$same": [code, name]}
         self.arrays[own] = kept
         return {"$array": code}
 
-    def _only_number(self, array: np.ndarray) -> bool | int | float | None:
+    def _only_number(self, array: np.ndarray, content: bytes) -> bool | int | float | None:
         """Return the finite number that all entries are, bit for bit, or `None`."""
-        if (
-            not 1 < array.size <= MAX_FULL - self._n_full
-            or array.tobytes() != array.flat[0].tobytes() * array.size
-        ):
+        size, first = array.size, content[: array.itemsize]
+        if size < 2 or content[-len(first) :] != first or content != first * size:
             return None
         number: bool | int | float = array.flat[0].item()
-        if not math.isfinite(number):
+        if not math.isfinite(number) or not self._repeated.has(array.nbytes):
             return None
-        self._n_full += array.size
         return number
 
     def _fields(self, array: np.ndarray, path: tuple[str, ...]) -> list[Any]:
@@ -319,17 +340,32 @@ class _Encoder:
         ]
 
 
+def _pickled(value: Any, path: tuple[str, ...]) -> bytes:
+    try:
+        return pickle.dumps(value, protocol=5)
+    except (pickle.PicklingError, TypeError, AttributeError, RecursionError) as error:
+        kind = type(value)
+        raise TypeError(
+            f"{value!r:.80} ({_place(path)}) is of type {kind.__module__}.{kind.__qualname__} and cannot be pickled: "
+            f"{error}; define its class and its functions at the top level of a module"
+        ) from None
+
+
 class _MeaninglessError(ValueError):
     """Part of a document has no meaning; the message names its place."""
 
 
 class _Decoder:
     def __init__(
-        self, arrays: Mapping[str, np.ndarray], objects: Mapping[str, type], unpickling: bool
+        self,
+        arrays: Mapping[str, np.ndarray],
+        objects: Mapping[str, type],
+        unpickling: bool,
+        repeated: Repeated,
     ) -> None:
         self._arrays, self._objects, self._unpickling = arrays, objects, unpickling
+        self._repeated = repeated
         self.used: set[str] = set()
-        self._n_full = 0
 
     def read(self, value: Any, path: tuple[str, ...]) -> Any:
         if len(path) > MAX_DEPTH:
@@ -362,7 +398,7 @@ class _Decoder:
         if not isinstance(kept, list):
             raise ValueError(f"{tag} has a {type(kept).__name__} in the place of a list")
         if tag == "$same":
-            return self._array(*kept)
+            return self._same(*kept)
         if tag == "$full":
             return self._full(*kept)
         if tag == "$record":
@@ -393,26 +429,50 @@ class _Decoder:
             raise ValueError(
                 "a pickled object, and loading it runs code; if you trust the file, load it with trust_pickle=True"
             )
-        return pickle.loads(base64.b64decode(_text(str)(kept).encode("ascii"), validate=True))
+        content = base64.b64decode(_text(str)(kept).encode("ascii"), validate=True)
+        try:
+            return pickle.loads(content)
+        except (
+            pickle.UnpicklingError,
+            EOFError,
+            LookupError,
+            AttributeError,
+            ImportError,
+            RecursionError,
+        ) as error:
+            raise ValueError(
+                f"a pickled object cannot be read: {error}; define its class, or install its package, as where it was "
+                "saved"
+            ) from None
 
     def _array(self, code: Any, name: Any) -> np.ndarray:
         if name not in self._arrays:
             raise ValueError(f"array {name!r} is missing")
         array, dtype = self._arrays[name], _dtype(code)
         self.used.add(name)
-        if array.dtype != dtype and not (array.dtype in INTEGERS and dtype in INTEGERS):
+        if array.dtype == dtype and array.dtype.kind not in "iu":
+            return array.copy()
+        if not (array.dtype.kind in "iu" and dtype.kind in "iu"):
             raise ValueError(f"array {name!r} is of {array.dtype}, which is no {dtype}")
-        widened = array.astype(dtype)
-        if array.dtype != narrowed(widened).dtype:
+        if _narrowest(widened := array.astype(dtype)) != array.dtype:
             raise ValueError(f"array {name!r} of {dtype} is not kept as {array.dtype}")
         return widened
 
+    def _same(self, code: Any, name: Any) -> np.ndarray:
+        if name in self._arrays and not self._repeated.has(self._arrays[name].size * _dtype(code).itemsize):
+            raise ValueError(f"array {name!r} is repeated too often: more than {MAX_REPEATED:,} bytes in all")
+        return self._array(code, name)
+
     def _full(self, code: Any, shape: Any, number: Any) -> np.ndarray:
         _integers(shape, len(shape))
-        self._n_full += math.prod(shape)
-        if min(shape, default=0) < 0 or self._n_full > MAX_FULL or type(number) not in (bool, int, float):
+        dtype = _dtype(code)
+        if (
+            min(shape, default=0) < 0
+            or type(number) not in (bool, int, float)
+            or not self._repeated.has(math.prod(shape) * dtype.itemsize)
+        ):
             raise ValueError(f"an array of shape {shape} and of {number!r} alone")
-        return np.full(shape, number, _dtype(code))
+        return np.full(shape, number, dtype)
 
     def _record(self, kept: list[Any], path: tuple[str, ...]) -> np.ndarray:
         fields, shape = kept
@@ -432,19 +492,34 @@ class _Decoder:
         return array
 
 
+@cache
+def _little(dtype: np.dtype) -> np.dtype:
+    return dtype.newbyteorder("<")
+
+
 def _dtype(code: Any, kinds: str = SHAPED) -> np.dtype:
-    dtype = np.dtype(_text(str)(code))
+    dtype = _dtype_of(_text(str)(code))
     if dtype.kind not in kinds or dtype.hasobject:
         raise ValueError(f"an array of {dtype}")
     return dtype
 
 
+@lru_cache(100)
+def _dtype_of(code: str) -> np.dtype:
+    return np.dtype(code)
+
+
 def narrowed(array: np.ndarray) -> np.ndarray:
     """Return an array of integers in the narrowest type that holds all of them; other arrays as they are."""
-    if array.dtype not in INTEGERS:
-        return array
-    least, most = (int(array.min()), int(array.max())) if array.size else (0, 0)
-    for dtype in INTEGERS:
-        if np.iinfo(dtype).min <= least and most <= np.iinfo(dtype).max:
-            return array.astype(dtype, copy=False)
+    return array.astype(_narrowest(array), copy=False) if array.dtype.kind in "iu" else array
+
+
+def _narrowest(array: np.ndarray) -> np.dtype:
+    """Return the narrowest type that holds all integers of an array."""
+    if not array.size:
+        return INTEGERS[0]
+    least, most = int(array.min()), int(array.max())
+    for dtype, lowest, highest in _BOUNDS:
+        if lowest <= least and most <= highest:
+            return dtype
     raise AssertionError("an integer array holds a number that no integer type holds")

@@ -1,7 +1,10 @@
 """The file of a model: safetensors with one JSON document, as it is or compressed, and a digest over all of it.
 
 A file is read in three steps, and nothing is built before the last: the bytes (the sizes that they claim fit), the
-document and the arrays (the digest fits), the model (each part checks its state).
+document and the arrays (the digests fit), the model (each part checks its state).
+
+Each part of a model has a digest, of its state and its arrays. The digest of the file is that of the document with the
+digests of parts in the place of their states, so that every byte is hashed once. All arrays belong to parts.
 """
 
 from __future__ import annotations
@@ -12,8 +15,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from safetensors import SafetensorError, deserialize
 
 from driftmoe.saving.codec import INTEGERS, as_json, from_json
 
@@ -32,13 +34,18 @@ COMPRESSED = b"DriftMoE"
 LEVEL = 3
 """Level of zstd: more costs more time than it saves bytes."""
 
-MOST_TIMES_SMALLER = 5_000
-"""Greatest ratio of compression that is believed, so that a small file cannot claim all memory."""
+MOST_TIMES_SMALLER = 200
+"""Greatest ratio of compression, so that a small file cannot claim all memory. Smaller ones are not compressed."""
 
-_SMALLEST = {"F64": 8, "F32": 4, "F16": 2, "BOOL": 1} | {
-    ("U" if kind == "u" else "I") + str(8 * size): size
-    for kind, size in [(d.kind, d.itemsize) for d in INTEGERS]
-}
+MAX_HEADER = 100_000_000
+"""Greatest number of bytes of a header, which every reader of safetensors accepts."""
+
+_CODES = {
+    np.dtype(code): name for code, name in (("?", "BOOL"), ("<f2", "F16"), ("<f4", "F32"), ("<f8", "F64"))
+} | {dtype: f"{'U' if dtype.kind == 'u' else 'I'}{8 * dtype.itemsize}" for dtype in INTEGERS}
+"""Type -> its name in safetensors."""
+
+_DTYPES = {code: dtype for dtype, code in _CODES.items()}
 
 
 class Content(NamedTuple):
@@ -64,24 +71,67 @@ class Content(NamedTuple):
 
 def digest_of(document: Any, arrays: Mapping[str, np.ndarray]) -> str:
     """Return the SHA-256 of a document and its arrays, as hexadecimal text."""
-    found = hashlib.sha256(as_json(document).encode("ascii"))
-    for name in sorted(arrays):
-        array = arrays[name]
-        found.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode("utf-8", "surrogatepass"))
-        found.update(np.asarray(array, order="C").data if array.size else b"")
+    names = sorted(arrays)
+    shapes = [f"\n{name} {_CODES[arrays[name].dtype]} {arrays[name].shape}" for name in names]
+    found = hashlib.sha256("".join([as_json(document), *shapes, "\n"]).encode("utf-8", "surrogatepass"))
+    for name in names:
+        found.update(arrays[name].tobytes())
     return found.hexdigest()
 
 
+def digest_of_model(model: Any) -> str:
+    """Return the SHA-256 of the document of a model, which covers its arrays by the digests of the parts."""
+    return digest_of(_with_digests(model), {})
+
+
+def _with_digests(model: Any) -> Any:
+    """Return the document of a model with the digests of parts in the place of their states."""
+    if "steps" in model:
+        return model | {"steps": [[key, _with_digests(step)] for key, step in model["steps"]]}
+    if "parts" in model:
+        return model | {"parts": {part: kept["digest"] for part, kept in model["parts"].items()}}
+    return model
+
+
 def packed(model: dict[str, Any], arrays: dict[str, np.ndarray], version: str, *, compress: bool) -> bytes:
-    """Return the bytes of a file: equal ones for equal content, unless another version of zstd compresses it."""
-    document = {"format": FORMAT, "version": version, "digest": digest_of(model, arrays), "model": model}
-    content = save(arrays, metadata={ENTRY: as_json(document)})
+    """Return the bytes of a file: equal ones for equal content, unless another version of zstd compresses it.
+
+    Raises
+    ------
+    ValueError
+        If names, labels and values take more than `MAX_HEADER` bytes.
+    """
+    document = {"format": FORMAT, "version": version, "digest": digest_of_model(model), "model": model}
+    content = _written(as_json(document), arrays)
     if not compress:
         return content
     import pyarrow
 
     frame = pyarrow.Codec("zstd", compression_level=LEVEL).compress(content, asbytes=True)
-    return COMPRESSED + struct.pack("<Q", len(content)) + frame
+    head = COMPRESSED + struct.pack("<Q", len(content))
+    return head + frame if len(content) <= MOST_TIMES_SMALLER * len(head + frame) else content
+
+
+def _written(text: str, arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Return a safetensors file. Equal content gives equal bytes, whatever version of safetensors is there."""
+    header: dict[str, Any] = {"__metadata__": {ENTRY: text}}
+    contents, start = [], 0
+    for name in sorted(arrays, key=lambda name: (-arrays[name].itemsize, name)):  # so that all are aligned
+        array = arrays[name]
+        stop = start + array.nbytes
+        header[name] = {
+            "dtype": _CODES[array.dtype], "shape": list(array.shape), "data_offsets": [start, stop]
+        }  # fmt: skip
+        contents.append(array.tobytes())
+        start = stop
+    head = as_json(header).encode("ascii")
+    head += b" " * (-len(head) % 8)
+    if len(head) > MAX_HEADER:
+        raise ValueError(
+            f"the model cannot be saved: its names, labels and values take {len(head):,} bytes as text, and a file has "
+            f"room for {MAX_HEADER:,}; leave out features whose values or names are never seen again"
+        )
+    return b"".join([struct.pack("<Q", len(head)), head, *contents])
 
 
 def unpacked(content: bytes) -> Content:
@@ -96,12 +146,38 @@ def unpacked(content: bytes) -> Content:
     _check_format(document)
     model, digest = document["model"], document["digest"]
     try:
-        arrays = load(content)
-    except (SafetensorError, ValueError, TypeError, KeyError, OverflowError) as error:
+        arrays = {
+            name: np.frombuffer(entry["data"], _DTYPES[entry["dtype"]]).reshape(entry["shape"])
+            for name, entry in deserialize(content)
+        }
+        covered = _checked_parts(model, arrays, "")
+        is_whole = digest_of_model(model) == digest
+    except (SafetensorError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise ValueError(f"the file is damaged: {error}") from None
-    if not isinstance(model, dict) or digest_of(model, arrays) != digest:
+    if not is_whole:
         raise ValueError("the file is damaged: its content does not have the digest that it was saved with")
+    if unused := arrays.keys() - covered:
+        raise ValueError(f"the file is damaged: array {min(unused)!r} belongs to nothing in it")
     return Content(model, arrays, document["version"], digest)
+
+
+def _checked_parts(model: Any, arrays: Mapping[str, np.ndarray], prefix: str) -> set[str]:
+    """Raise ValueError unless the parts of a model have their digests; return the names of their arrays."""
+    covered: set[str] = set()
+    for i, (_, step) in enumerate(model.get("steps", ())):
+        covered |= _checked_parts(step, arrays, f"{prefix}{i}.")
+    for part, kept in model.get("parts", {}).items():
+        own = arrays_of(f"{prefix}{part}", arrays)
+        if kept["digest"] != digest_of(kept["state"], own):
+            raise ValueError(f"its part {part!r} does not have the digest of the part")
+        covered |= own.keys()
+    return covered
+
+
+def arrays_of(part: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the arrays of a part, by the first part of their names."""
+    start = f"{part}."
+    return {name: array for name, array in arrays.items() if name.startswith(start)}
 
 
 def _decompressed(content: bytes) -> bytes:
@@ -119,6 +195,8 @@ def _decompressed(content: bytes) -> bytes:
         found = pyarrow.Codec("zstd").decompress(content[start:], size, asbytes=True)
     except (OSError, ValueError) as error:
         raise ValueError(f"the file is damaged: {error}") from None
+    except MemoryError:
+        raise ValueError(f"the file takes {size:,} bytes, for which there is not memory enough") from None
     if len(found) != size:
         raise ValueError(f"the file is damaged: it holds {len(found):,} bytes and claims {size:,}")
     return bytes(found)
@@ -131,6 +209,10 @@ def _document(content: bytes) -> dict[str, Any]:
     (size,) = struct.unpack("<Q", content[:8])
     if size > len(content) - 8:
         raise ValueError("no model, or a damaged file: its header is said to be longer than the file")
+    if size > MAX_HEADER:
+        raise ValueError(
+            f"no model, or a damaged file: its header has {size:,} bytes, more than {MAX_HEADER:,}"
+        )
     try:
         header = from_json(content[8 : 8 + size].decode("utf-8"))
         metadata = header.pop("__metadata__")
@@ -147,7 +229,7 @@ def _document(content: bytes) -> dict[str, Any]:
 
 
 def _n_bytes(entry: Any) -> int:
-    n = _SMALLEST[entry["dtype"]]
+    n = _DTYPES[entry["dtype"]].itemsize
     for length in entry["shape"]:
         if type(length) is not int or length < 0:
             raise ValueError(f"a shape of {entry['shape']}")

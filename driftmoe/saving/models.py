@@ -18,12 +18,16 @@ from driftmoe.classifier import DriftMoEClassifier
 from driftmoe.models import POLICIES
 from driftmoe.nn.classifier import NeuralMoEClassifier
 from driftmoe.parts import OfParts
-from driftmoe.saving.codec import Encoded, decoded, encoded
-from driftmoe.saving.files import digest_of
-from driftmoe.state import State, check_names
+from driftmoe.saving.codec import Encoded, Repeated, decoded, encoded
+from driftmoe.saving.files import arrays_of, digest_of
+from driftmoe.saving.room import check_room, room_of
+from driftmoe.state import State, check_names, misfit, restored
 from driftmoe.trees import HoeffdingTreeClassifier
 
 Arrays = dict[str, np.ndarray]
+
+MAY_BE_INFINITE = ("class_stats", "last_attempt")
+"""Last parts of the names of arrays that have infinite numbers in a sound model."""
 
 
 class Transformer(NamedTuple):
@@ -37,11 +41,44 @@ class Transformer(NamedTuple):
         Returns what a transformer has learnt, as plain values.
     restore
         Gives it to a new transformer.
+    check
+        Takes the name and the value of an entry of the state, and the transformer's name; raises an error if that is
+        nothing which such a transformer learns.
     """
 
     type: type
     state: Callable[[Any], State]
     restore: Callable[[Any, State], None]
+    check: Callable[[str, Any, str], None]
+
+
+def _each(is_allowed: Callable[[Any], bool], allowed: str) -> Callable[[str, Any, str], None]:
+    """Return a check for a dict with such values."""
+
+    def check(name: str, values: Any, owner: str) -> None:
+        if type(values) is not dict:
+            raise misfit(owner, name, f"is of type {type(values).__name__}", "it must be a dict")
+        for feature, value in values.items():
+            if not is_allowed(value):
+                raise misfit(owner, name, f"has {value!r:.40} for {feature!r:.40}", f"it must be {allowed}")
+
+    return check
+
+
+_check_number = _each(lambda value: type(value) in (int, float), "a number")
+
+
+def _check_moments(name: str, values: Any, owner: str) -> None:
+    _check_number(name, values, owner)
+    if name == "counts":
+        _each(lambda value: type(value) is int and value >= 0, "0 or more")(name, values, owner)
+
+
+def _check_categories(name: str, values: Any, owner: str) -> None:
+    if name == "values":
+        _each(lambda value: type(value) is set, "a set")(name, values, owner)
+    else:
+        _each(lambda value: type(value) is int and value == 0, "0")(name, values, owner)
 
 
 def _learnt(
@@ -88,13 +125,16 @@ TRANSFORMERS: dict[str, Transformer] = {
             means=lambda kept: defaultdict(float, kept),
             vars=lambda kept: defaultdict(float, kept),
         ),
+        check=_check_moments,
     ),
-    "MinMaxScaler": Transformer(preprocessing.MinMaxScaler, _extremes, _restore_extremes),
+    "MinMaxScaler": Transformer(preprocessing.MinMaxScaler, _extremes, _restore_extremes, _check_number),
     "OneHotEncoder": Transformer(
-        preprocessing.OneHotEncoder, *_learnt(values=lambda kept: defaultdict(set, kept), _zero_dict=dict)
+        preprocessing.OneHotEncoder,
+        *_learnt(values=lambda kept: defaultdict(set, kept), _zero_dict=dict),
+        check=_check_categories,
     ),
-    "Select": Transformer(compose.Select, *_learnt()),
-    "Discard": Transformer(compose.Discard, *_learnt()),
+    "Select": Transformer(compose.Select, *_learnt(), check=_check_number),
+    "Discard": Transformer(compose.Discard, *_learnt(), check=_check_number),
 }
 """Name -> transformer. Scalers of a window (`window_size`) keep Python objects, and are refused."""
 
@@ -107,7 +147,9 @@ ARGUMENTS: dict[str, Any] = {**POLICIES, "HoeffdingTreeClassifier": HoeffdingTre
 """Name -> class of the objects that arguments may be."""
 
 
-def described(model: Any, arrays: Arrays, prefix: str = "", *, pickling: bool = False) -> dict[str, Any]:
+def described(
+    model: Any, arrays: Arrays, prefix: str = "", *, pickling: bool = False, repeated: Repeated | None = None
+) -> dict[str, Any]:
     """Return the document of a model, and add its arrays to `arrays`.
 
     Raises
@@ -115,48 +157,65 @@ def described(model: Any, arrays: Arrays, prefix: str = "", *, pickling: bool = 
     TypeError
         If the model, or something in it, cannot be described without code. The message names it.
     """
-    name = type(model).__name__
+    name, repeated = type(model).__name__, repeated or Repeated()
     if type(model) is compose.Pipeline:
+        _check_steps([type(step).__name__ for step in model.steps.values()])
         return {
             "class": name,
             "steps": [
-                [key, described(step, arrays, f"{prefix}{i}.", pickling=pickling)]
+                [key, described(step, arrays, f"{prefix}{i}.", pickling=pickling, repeated=repeated)]
                 for i, (key, step) in enumerate(model.steps.items())
             ],
         }
 
     def kept(value: Any, part: str) -> Encoded:
-        found = encoded(value, prefix + part, objects=ARGUMENTS, pickling=pickling)
-        arrays.update(found.arrays)
-        return found
+        return encoded(value, prefix + part, objects=ARGUMENTS, pickling=pickling, repeated=repeated)
+
+    def without_arrays(value: Any, part: str) -> Any:
+        document, found = kept(value, part)
+        if found:
+            raise TypeError(f"{name}: {min(found)} is an array; give a list of its numbers")
+        return document
 
     if CLASSIFIERS.get(name) is type(model):
         model.check_unchanged("saved")
-        document = {"class": name, "arguments": kept(_arguments(model), "own").document, "parts": {}}
-        for part, of_part in model.state().items():
+        n_before = sum(array.nbytes for array in arrays.values())
+        document = {"class": name, "arguments": without_arrays(_arguments(model), "own"), "parts": {}}
+        learnt = model.state()
+        for part, of_part in learnt.items():
             encoded_part = kept(of_part, part)
+            arrays.update(encoded_part.arrays)
+            if part in model.PARTS and _may_have_overflowed(encoded_part.arrays):
+                _check_restorable(model, part, of_part)
             document["parts"][part] = {"digest": digest_of(*encoded_part), "state": encoded_part.document}
+        n_bytes = sum(array.nbytes for array in arrays.values()) - n_before
+        check_room(_room(type(model), vars(model)), n_bytes, "the model cannot be saved")
         return document
     if name in TRANSFORMERS and TRANSFORMERS[name].type is type(model):
-        if (window := getattr(model, "window_size", None)) is not None:
-            raise TypeError(f"{name}(window_size={window}) cannot be described without code; leave it out")
-        state = kept(TRANSFORMERS[name].state(model), "state").document
-        return {"class": name, "arguments": kept(_arguments(model), "own").document, "state": state}
+        _check_window(model)
+        learnt = TRANSFORMERS[name].state(model)
+        for entry, value in learnt.items():
+            TRANSFORMERS[name].check(entry, value, name)
+        state = without_arrays(learnt, "state")
+        return {"class": name, "arguments": without_arrays(_arguments(model), "own"), "state": state}
+    known = [*CLASSIFIERS.values(), *(one.type for one in TRANSFORMERS.values()), compose.Pipeline]
+    of = [kind.__name__ for kind in known if isinstance(model, kind)]
     raise TypeError(
-        f"a {type(model).__module__}.{name} cannot be described without code; what can be: "
-        f"{', '.join([*CLASSIFIERS, *TRANSFORMERS])}, and pipelines of these"
+        f"a {type(model).__module__}.{name}{', a subclass of ' + of[0] + ',' if of else ''} cannot be described "
+        f"without code; what can be: {', '.join([*CLASSIFIERS, *TRANSFORMERS])}, themselves and not subclasses, and "
+        "pipelines of these"
     )
 
 
 def rebuilt(
     document: Any,
     arrays: Mapping[str, np.ndarray],
-    used: set[str],
     prefix: str = "",
     *,
     unpickling: bool = False,
+    repeated: Repeated | None = None,
 ) -> Any:
-    """Return the model of a document, and add the names of its arrays to `used`.
+    """Return the model of a document and arrays, whose digests have been checked.
 
     Raises
     ------
@@ -165,31 +224,29 @@ def rebuilt(
     """
     if not isinstance(document, dict) or not isinstance(document.get("class"), str):
         raise ValueError("the file describes no model")
-    name = document["class"]
+    name, repeated = document["class"], repeated or Repeated()
     try:
         if name == "Pipeline":
             check_names(document, ("class", "steps"), "the document of a pipeline")
+            _check_steps([step["class"] for _, step in document["steps"]])
             steps = [
-                (key, rebuilt(step, arrays, used, f"{prefix}{i}.", unpickling=unpickling))
+                (key, rebuilt(step, arrays, f"{prefix}{i}.", unpickling=unpickling, repeated=repeated))
                 for i, (key, step) in enumerate(document["steps"])
             ]
             return compose.Pipeline(*steps)
 
-        def own(part: str) -> Arrays:
-            return {one: array for one, array in arrays.items() if one.startswith(f"{prefix}{part}.")}
-
         def read(value: Any, part: str) -> Any:
-            used.update(own(part))
-            return decoded(value, own(part), prefix + part, objects=ARGUMENTS, unpickling=unpickling)
+            own = arrays_of(prefix + part, arrays)
+            return decoded(
+                value, own, prefix + part, objects=ARGUMENTS, unpickling=unpickling, repeated=repeated
+            )
 
         if name in CLASSIFIERS:
             check_names(document, ("class", "arguments", "parts"), "the document of a model")
-            for part, kept in document["parts"].items():
-                if kept["digest"] != digest_of(kept["state"], own(part)):
-                    raise ValueError(
-                        f"the file is damaged: its part {part!r} does not have the digest of the part"
-                    )
-            model = CLASSIFIERS[name](**read(document["arguments"], "own"))
+            arguments = read(document["arguments"], "own")
+            n_bytes = sum(array.nbytes for array in arrays.values())
+            check_room(_room(CLASSIFIERS[name], arguments), n_bytes, "the file is damaged")
+            model = CLASSIFIERS[name](**arguments)
             model.restore({part: read(kept["state"], part) for part, kept in document["parts"].items()})
             return model
         if name in TRANSFORMERS:
@@ -197,7 +254,11 @@ def rebuilt(
             arguments = read(document["arguments"], "own")
             positional = arguments.pop("keys", ())
             transformer = TRANSFORMERS[name].type(*positional, **arguments)
-            TRANSFORMERS[name].restore(transformer, read(document["state"], "state"))
+            _check_window(transformer)
+            learnt = read(document["state"], "state")
+            for entry, value in learnt.items():
+                TRANSFORMERS[name].check(entry, value, name)
+            TRANSFORMERS[name].restore(transformer, learnt)
             return transformer
     except (TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
         raise ValueError(f"the file describes no {name}: {error}") from None
@@ -208,14 +269,58 @@ def rebuilt(
     )
 
 
+def _may_have_overflowed(arrays: Arrays) -> bool:
+    """Whether an array has NaN or infinite numbers where models usually have none."""
+    return any(
+        not np.isfinite(array).all() and (np.isnan(array).any() or not name.endswith(MAY_BE_INFINITE))
+        for name, array in arrays.items()
+        if array.dtype.kind == "f"
+    )
+
+
+def _check_restorable(model: Any, part: str, state: State) -> None:
+    """Raise ValueError if a part could not be restored to its own state."""
+    try:
+        restored(getattr(model, f"_{part}"), state)
+    except ValueError as error:
+        raise ValueError(f"the model cannot be saved, because it could not be loaded: {error}") from None
+
+
+def _check_window(transformer: Any) -> None:
+    if (window := getattr(transformer, "window_size", None)) is not None:
+        name = type(transformer).__name__
+        raise TypeError(f"{name}(window_size={window}) cannot be described without code; leave it out")
+
+
+def _check_steps(kinds: list[str]) -> None:
+    """Raise ValueError if a classifier or a pipeline is a step of a pipeline, but not the last."""
+    for kind in kinds[:-1]:
+        if kind == "Pipeline" or kind in CLASSIFIERS:
+            raise ValueError(
+                f"a pipeline with a {kind} before its last step; what can be there: {', '.join(TRANSFORMERS)}"
+            )
+
+
+def _room(kind: type[OfParts], arguments: Mapping[str, Any]) -> int:
+    """Return the bytes that a model of these arguments takes before it has learnt anything."""
+    if not issubclass(kind, DriftMoEClassifier):
+        return 0
+    unbuilt: Any = object.__new__(kind)
+    parameters = {**signature(DriftMoEClassifier).parameters, **signature(kind).parameters}
+    vars(unbuilt).update({name: arguments.get(name, one.default) for name, one in parameters.items()})
+    return room_of(unbuilt._settings())
+
+
 def _arguments(model: Any) -> dict[str, Any]:
     return {name: _own(getattr(model, name)) for name in signature(type(model)).parameters}
 
 
 def _own(argument: Any) -> Any:
-    """Return an argument with Python's own numbers in the place of numpy's."""
+    """Return an argument with Python's own numbers in the place of numpy's, and tuples in that of lists and arrays."""
     if isinstance(argument, np.generic):
         return argument.item()
-    if type(argument) in (list, tuple):
-        return type(argument)(map(_own, argument))
+    if isinstance(argument, np.ndarray):
+        argument = argument.tolist()
+    if type(argument) in (list, tuple):  # which a constructor takes for one another
+        return tuple(map(_own, argument))
     return argument

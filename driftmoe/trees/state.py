@@ -224,6 +224,24 @@ def _check_indices(storage: Storage, state: State, n_classes: int, n_features: i
     for name, is_sound in sound.items():
         if not is_sound:
             raise misfit(OWNER, name, "has entries out of range", "the state is damaged")
+    if (kind >= EQUALS).any():
+        _check_codes(nodes, number, n_values)
+
+
+def _check_codes(nodes: np.ndarray, number: np.ndarray, n_values: np.ndarray) -> None:
+    """Raise ValueError unless splits on nominal features compare with codes of values."""
+    kind, feature, parent = nodes["kind"], nodes["feature"], nodes["parent"]
+    if not np.where(number == 0, parent == NONE, (parent >= 0) & (parent < number)).all():
+        raise misfit(OWNER, "nodes", "has parents out of range", "the state is damaged")
+    equals = (kind == EQUALS).nonzero()[0]
+    split = np.where(number == 0, 0, np.arange(len(nodes)) - number + parent)
+    branches = ((number > 0) & (kind[split] == MULTIWAY)).nonzero()[0]
+    columns = np.concatenate([feature[equals], feature[split[branches]]])
+    codes = np.concatenate([nodes["threshold"][equals], nodes["value"][branches]])
+    if not ((codes >= 0) & (codes < n_values[columns]) & (codes == np.floor(codes))).all():
+        raise misfit(
+            OWNER, "nodes", "has a split on a value that its feature never had", "the state is damaged"
+        )
 
 
 def _all_below(array: np.ndarray, bound: int) -> bool:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from driftmoe.routing import TopK, WithNull
 from driftmoe.saving import codec
-from driftmoe.saving.codec import MAX_DEPTH, as_json, decoded, encoded, from_json, narrowed
+from driftmoe.saving.codec import MAX_DEPTH, Repeated, as_json, decoded, encoded, from_json, narrowed
 
 OF_JSON = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
 LABELS = st.recursive(
@@ -152,12 +152,26 @@ def test_arrays_of_one_number_are_kept_as_that_number():
     assert same(there_and_back(arrays), arrays)
 
 
-def test_there_is_a_bound_on_what_one_number_may_claim(monkeypatch):
-    monkeypatch.setattr(codec, "MAX_FULL", 10)
-    arrays = {"a": np.zeros(6), "b": np.ones(6), "c": np.ones(4)}
-    kept = encoded(arrays).arrays
-    assert set(kept) == {"b"}
+def test_there_is_a_bound_on_what_a_file_may_repeat(monkeypatch):
+    monkeypatch.setattr(codec, "MAX_REPEATED", 10 * 8)
+    arrays = {"a": np.zeros(6), "b": np.ones(6), "c": np.ones(4), "d": np.arange(2.0), "e": np.arange(2.0)}
+    document, kept = encoded(arrays)
+    assert set(kept) == {"b", "d", "e"}
     assert same(there_and_back(arrays), arrays)
+    with pytest.raises(ValueError, match="'d' is repeated too often: more than 80 bytes in all"):
+        decoded(document | {"e": {"$same": ["<f8", "d"]}}, kept)
+    with pytest.raises(ValueError, match=r"an array of shape \[5\]"):
+        decoded(document | {"c": {"$full": ["<f8", [5], 1.0]}}, kept)
+
+
+def test_states_of_one_file_share_the_bound(monkeypatch):
+    monkeypatch.setattr(codec, "MAX_REPEATED", 10 * 8)
+    writing, reading = Repeated(), Repeated()
+    parts = [encoded({"a": np.zeros(6)}, repeated=writing) for _ in range(2)]
+    assert [list(arrays) for _, arrays in parts] == [[], ["a"]]
+    assert decoded(*parts[0], repeated=reading)["a"].shape == (6,)
+    with pytest.raises(ValueError, match=r"an array of shape \[6\]"):
+        decoded(*parts[0], repeated=reading)
 
 
 def test_objects_of_known_classes_are_built_from_their_arguments():

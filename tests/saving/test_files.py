@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import struct
 
+import commands
 import numpy as np
 import pytest
 
 from driftmoe import DriftMoEClassifier, saving
+from driftmoe.memory import n_bytes
+from driftmoe.nn import NeuralMoEClassifier
+from driftmoe.saving import codec, files, room
 from driftmoe.saving.codec import as_json
 from driftmoe.saving.files import COMPRESSED, ENTRY, digest_of, packed, unpacked
+from driftmoe.saving.room import room_of
 from driftmoe.trees import HoeffdingTreeClassifier
 
 
@@ -151,11 +156,115 @@ def test_a_part_without_its_digest_is_refused(content):
         saving.from_bytes(packed(found.model, found.arrays, "0", compress=False))
 
 
-def test_more_than_memory_holds_is_refused():
-    found = unpacked(DriftMoEClassifier("moe-data", n_experts=2, seed=1).to_bytes())
-    found.model["arguments"]["batch_size"] = 10**13
+def claiming(model, **arguments):
+    """The bytes of a file whose arguments were changed, and all of whose digests are right."""
+    found = unpacked(model.to_bytes())
+    found.model["arguments"].update(codec.encoded(arguments).document)
+    return packed(found.model, found.arrays, "0", compress=False)
+
+
+POLICY = {"$object": ["WithNull", {"policy": {"$object": ["TopK", {"k": 2}]}, "n_null": 10**8}]}
+
+MEMORY = """
+import resource, sys
+from pathlib import Path
+from driftmoe import saving
+from driftmoe.nn import NeuralMoEClassifier
+saving.from_bytes(Path("honest").read_bytes())
+most = 0
+for file in sorted(Path().glob("claiming*")):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    try:
+        saving.from_bytes(file.read_bytes())
+        print("loaded", file)
+    except ValueError as error:
+        if "may claim" not in str(error):
+            print(error)
+    most = max(most, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+print(most // (1 << 20 if sys.platform == "darwin" else 1 << 10))
+"""
+
+
+def test_arguments_that_claim_too_much_are_refused_before_memory_is_taken(tmp_path):
+    """Measured from outside: tracemalloc does not see what is taken by other languages."""
+    pytest.importorskip("resource")
+    model = DriftMoEClassifier("moe-data", n_experts=2, hidden=(4,), seed=1)
+    networks = NeuralMoEClassifier("moe-data", n_experts=2, hidden=(4,), seed=1)
+    contents = [
+        claiming(model, hidden=(30_000, 30_000)),
+        claiming(model, n_experts=10**9),
+        claiming(model, n_experts=10**5),
+        claiming(model, batch_size=10**9),
+        claiming(DriftMoEClassifier(n_experts=2, hidden=(4,), seed=1), memory=64 * 10**9),
+        claiming(networks, expert_hidden=(5_000, 5_000, 5_000)),
+        claiming(networks, batch_size=10**8),
+    ]
+    found = unpacked(model.to_bytes())
+    found.model["arguments"]["policy"] = POLICY
+    contents.append(packed(found.model, found.arrays, "0", compress=False))
+    (tmp_path / "honest").write_bytes(model.to_bytes())
+    for i, content in enumerate(contents):
+        (tmp_path / f"claiming {i}").write_bytes(content)
+    done = commands.python("-c", MEMORY, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 20
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {}, {"hidden": (2_000, 2_000)}, {"memory": 64_000}, {"n_experts": 300}, {"batch_size": 20_000},
+    ],
+)  # fmt: skip
+def test_what_a_model_takes_is_foreseen(arguments):
+    model = DriftMoEClassifier(**arguments)
+    assert 0.9 * n_bytes(model) < room_of(model._settings()) < 5 * n_bytes(model)
+
+
+def test_a_model_that_would_not_be_loaded_is_not_saved(monkeypatch):
+    monkeypatch.setattr(room, "FREE", 1_000)
+    with pytest.raises(
+        ValueError, match=r"the model cannot be saved: the arguments claim .* a smaller memory"
+    ):
+        DriftMoEClassifier("moe-data", n_experts=2, hidden=(4,)).to_bytes()
+
+
+def test_more_than_memory_holds_is_refused(monkeypatch):
+    content = claiming(DriftMoEClassifier("moe-data", n_experts=2, seed=1), batch_size=10**13)
+    monkeypatch.setattr(room, "FREE", 1 << 80)
     with pytest.raises(ValueError, match="for which there is not memory enough"):
-        saving.from_bytes(packed(found.model, found.arrays, "0", compress=False))
+        saving.from_bytes(content)
+
+
+def test_a_classifier_within_a_pipeline_is_refused():
+    one = ["tree", {"class": "Pipeline", "steps": []}]
+    with pytest.raises(
+        ValueError, match="a pipeline with a Pipeline before its last step; what can be there: St"
+    ):
+        saving.from_bytes(packed({"class": "Pipeline", "steps": [one, one]}, {}, "0", compress=False))
+
+
+def test_a_header_is_bounded(tree, content, monkeypatch):
+    monkeypatch.setattr(files, "MAX_HEADER", 1_000)
+    with pytest.raises(ValueError, match=r"names, labels and values take [\d,]+ bytes .* has room for 1,000"):
+        tree.to_bytes()
+    with pytest.raises(ValueError, match=r"its header has [\d,]+ bytes, more than 1,000"):
+        saving.from_bytes(content)
+
+
+def test_what_compression_makes_tiny_is_kept_as_it_is():
+    arrays = {"part.x": np.tile(np.arange(8), 100_000)}
+    content = packed({"parts": {}}, arrays, "0", compress=True)
+    assert content == packed({"parts": {}}, arrays, "0", compress=False)
+
+
+def test_other_programs_can_read_the_arrays(content):
+    import safetensors.numpy
+
+    arrays = safetensors.numpy.load(content)
+    assert {name: array.tobytes() for name, array in arrays.items()} == {
+        name: array.tobytes() for name, array in unpacked(content).arrays.items()
+    }
 
 
 def test_what_is_no_bytes_is_refused():

@@ -19,6 +19,7 @@ from benchmarks import faults
 from driftmoe import DriftMoEClassifier, saving
 from driftmoe.nn import NeuralMoEClassifier
 from driftmoe.routing import ADAMOE, LinearK, Scheduled, TopK, TopP, WithNull
+from driftmoe.saving.files import packed, unpacked
 from driftmoe.trees import HoeffdingTreeClassifier
 
 SMALL = {"n_experts": 3, "hidden": (4,), "seed": 1}
@@ -115,6 +116,16 @@ def test_pipelines_of_known_transformers_go_on_too(name, tmp_path):
     assert learn(loaded, samples[100:]) == learn(pipeline, samples[100:])
 
 
+class Mine(DriftMoEClassifier):
+    """A class that is not in the library."""
+
+
+class Unpicklable(naive_bayes.GaussianNB):
+    def __init__(self):
+        super().__init__()
+        self.function = lambda: None
+
+
 @pytest.mark.parametrize(
     ("model", "message"),
     [
@@ -129,6 +140,10 @@ def test_pipelines_of_known_transformers_go_on_too(name, tmp_path):
             "GaussianNB, which cannot be described",
         ),
         (3, "int cannot be described"),
+        (
+            Mine(seed=1),
+            "Mine, a subclass of DriftMoEClassifier, cannot be described .* not subclasses, and pipelines",
+        ),
     ],
 )
 def test_what_cannot_be_described_is_refused_by_name_and_writes_nothing(model, message, tmp_path):
@@ -148,6 +163,106 @@ def test_experts_of_river_are_pickled_and_unpickled_only_if_asked_for(tmp_path):
         DriftMoEClassifier.load(tmp_path / "m")
     loaded = DriftMoEClassifier.load(tmp_path / "m", trust_pickle=True)
     assert learn(loaded, samples[60:]) == learn(model, samples[60:])
+
+
+def test_experts_that_cannot_be_pickled_are_named():
+    model = DriftMoEClassifier("moe-data", expert=Unpicklable(), **SMALL)
+    with pytest.raises(
+        TypeError, match=r"\(own\.expert\) is of type .*Unpicklable and cannot be pickled: .*; define"
+    ):
+        model.to_bytes(pickle_experts=True)
+
+
+def test_pickles_whose_class_is_gone_are_refused_by_name(monkeypatch):
+    monkeypatch.setattr(
+        naive_bayes.gaussian, "Gone", type("Gone", (naive_bayes.GaussianNB,), {}), raising=False
+    )
+    naive_bayes.gaussian.Gone.__module__ = "river.naive_bayes.gaussian"
+    content = DriftMoEClassifier("moe-data", expert=naive_bayes.gaussian.Gone(), **SMALL).to_bytes(
+        pickle_experts=True
+    )
+    monkeypatch.delattr(naive_bayes.gaussian, "Gone")
+    with pytest.raises(
+        ValueError, match=r"pickled object cannot be read: .*Gone.*; define its class, or install"
+    ):
+        saving.from_bytes(content, trust_pickle=True)
+
+
+def test_a_loaded_model_with_pickles_has_the_digest_that_it_was_saved_with():
+    model = DriftMoEClassifier("moe-data", expert=naive_bayes.GaussianNB(), **SMALL)
+    learn(model, [({"number": x["number 0"]}, y) for x, y in faults.growing(60)])
+    for _ in range(3):
+        loaded = saving.from_bytes(model.to_bytes(pickle_experts=True), trust_pickle=True)
+        assert loaded.digest() == model.digest()
+        model = loaded
+
+
+def test_lists_are_equal_to_tuples():
+    one, other = (
+        DriftMoEClassifier(n_experts=2, hidden=hidden, extras=extras, seed=1)
+        for hidden, extras in (([8], ["linear"]), ((8,), ("linear",)))
+    )
+    assert one.digest() == other.digest()
+    assert one.to_bytes() == other.to_bytes()
+
+
+def test_a_network_that_has_overflowed_is_refused_when_it_is_saved():
+    model = DriftMoEClassifier("moe-data", **SMALL)
+    learn(model, faults.growing(30))
+    weights = model._mixture.router._weights
+    weights[3] = np.inf
+    with pytest.raises(
+        ValueError,
+        match="cannot be saved, because it could not be loaded: 'weights' in the state of Router has inf",
+    ):
+        model.to_bytes()
+    weights[3] = 0.0
+    assert saving.from_bytes(model.to_bytes()).digest() == model.digest()
+
+
+@pytest.mark.parametrize("use", [lambda path: HoeffdingTreeClassifier().save(path), driftmoe.load])
+def test_a_path_without_a_file_name_is_refused(use, tmp_path):
+    with pytest.raises(ValueError, match="the path is empty; give the name of a file"):
+        use("")
+    with pytest.raises(IsADirectoryError, match=f"a folder; give the name of a file: '{tmp_path}'"):
+        use(tmp_path)
+
+
+def changed(name, feature, value):
+    def change(state):
+        state[name] = {**state[name], feature: value} if feature else value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("transformer", "change", "message"),
+    [
+        (preprocessing.StandardScaler(), changed("means", "x", "3"), "'means' .* StandardScaler has '3' for 'x'; it"),
+        (preprocessing.StandardScaler(), changed("means", "x", None), "has None for 'x'; it must be a number"),
+        (preprocessing.StandardScaler(), changed("vars", "x", True), "has True for 'x'"),
+        (preprocessing.StandardScaler(), changed("counts", "x", -1), "has -1 for 'x'; it must be 0 or more"),
+        (preprocessing.StandardScaler(), changed("counts", None, 3), "'counts' .* is of type int; it must be a dict"),
+        (preprocessing.MinMaxScaler(), changed("min", "x", "0"), "'min' .* has '0' for 'x'; it must be a number"),
+        (preprocessing.OneHotEncoder(), changed("values", "x", 3), "has 3 for 'x'; it must be a set"),
+        (preprocessing.OneHotEncoder(), changed("_zero_dict", "x", 1), "has 1 for 'x'; it must be 0"),
+    ],
+)  # fmt: skip
+def test_transformers_take_only_what_they_learn(transformer, change, message):
+    pipeline = transformer | HoeffdingTreeClassifier()
+    pipeline.learn_one({"x": 1.0}, 1)
+    found = unpacked(saving.to_bytes(pipeline))
+    change(found.model["steps"][0][1]["state"])
+    with pytest.raises(ValueError, match=message):
+        saving.from_bytes(packed(found.model, found.arrays, "0", compress=False))
+
+
+def test_transformers_of_a_window_are_refused_in_files_too():
+    pipeline = preprocessing.StandardScaler() | HoeffdingTreeClassifier()
+    found = unpacked(saving.to_bytes(pipeline))
+    found.model["steps"][0][1]["arguments"]["window_size"] = 3
+    with pytest.raises(ValueError, match=r"window_size=3\) cannot be described"):
+        saving.from_bytes(packed(found.model, found.arrays, "0", compress=False))
 
 
 def test_numbers_of_numpy_are_kept(tmp_path):
@@ -288,6 +403,14 @@ def test_an_argument_that_was_changed_is_named():
     model = DriftMoEClassifier("moe-data", **SMALL)
     model.top_k = 1
     with pytest.raises(ValueError, match=r"an attribute has changed: what is saved .* top_k=1"):
+        model.to_bytes()
+
+
+def test_a_seed_that_was_changed_is_named():
+    """It would be saved with a model that did not draw from it."""
+    model = DriftMoEClassifier("moe-data", **SMALL)
+    model.seed = 7
+    with pytest.raises(ValueError, match=r"what is saved .* seed=7, .* was built with seed=1"):
         model.to_bytes()
 
 

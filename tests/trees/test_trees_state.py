@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from driftmoe.trees import TreePool, grow, steps
-from driftmoe.trees.nodes import LEAF, LOG_WEIGHT, WEIGHT, Tree
+from driftmoe.trees.nodes import EQUALS, LEAF, LOG_WEIGHT, WEIGHT, Tree
 from driftmoe.trees.storage import ARRAYS
 
 IS_COMPILED = not numba.config.DISABLE_JIT
@@ -312,6 +312,25 @@ def test_leaves_without_a_slot_of_their_own_are_refused():
     state["nodes"]["slot"][state["nodes"]["kind"] == LEAF] = 10**6
     with pytest.raises(ValueError, match=r"'nodes' .* has entries out of range"):
         pool.restore(state)
+
+
+@pytest.mark.parametrize("kind", ["nominal columns", "binary splits"])
+def test_splits_compare_with_values_that_their_feature_had(kind):
+    state = learnt(kind, N_ROWS).state()
+    nodes = state["nodes"]
+    is_branch = nodes["value"] > 0.0 if kind == "nominal columns" else nodes["kind"] == EQUALS
+    if not is_branch.any():
+        pytest.skip("few samples grow small trees")
+    node, field = is_branch.nonzero()[0][0], "value" if kind == "nominal columns" else "threshold"
+    for wrong in (-1.0, 0.5, 4.0):
+        damaged = copy.deepcopy(state)
+        damaged["nodes"][field][node] = wrong
+        with pytest.raises(ValueError, match=r"'nodes' .* has a split on a value that its feature never had"):
+            built(kind).restore(damaged)
+    damaged = copy.deepcopy(state)
+    damaged["nodes"]["parent"][node] = 10**6
+    with pytest.raises(ValueError, match=r"'nodes' .* has parents out of range"):
+        built(kind).restore(damaged)
 
 
 def test_infinite_logs_are_those_of_classes_without_weight():
