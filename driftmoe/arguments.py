@@ -197,6 +197,12 @@ def check_memory(name: str, value: Any) -> None:
         raise ValueError(f"{name}={value}; choose a multiple of 64, such as 4096")
 
 
+def check_bound(name: str, value: Any) -> None:
+    """Raise unless `value` is an integer of at least 1, or `None`."""
+    if value is not None:
+        integer(1)(name, value)
+
+
 def check_flag(name: str, value: Any) -> None:
     """Raise unless `value` is a boolean."""
     if not isinstance(value, bool | np.bool_):
@@ -278,6 +284,8 @@ CHECKS: dict[str, Check] = {
         lambda value: 0.0 < value <= MAX_LEVERAGE, f"0 < leverage <= {MAX_LEVERAGE:g}, such as 6.0"
     ),
     "min_trust": number(lambda value: 0.0 <= value <= 1.0, "0 <= min_trust <= 1"),
+    "max_features": check_bound,
+    "max_classes": check_bound,
     "seed": check_seed,
 }
 """Argument -> check of its value. `policy` is checked against the number of experts when a mixture is built."""

@@ -37,6 +37,10 @@ DEFAULTS: dict[str, Any] = {
 """Default of each argument that is `None`, for variants in which it has an effect."""
 
 
+BOUNDS = ("max_features", "max_classes")
+"""Bounds, which have an effect only if they are given."""
+
+
 class DriftMoEClassifier(MixtureClassifier):
     """Online mixture of experts: a neural router co-trained with incremental trees and experts of other kinds.
 
@@ -122,6 +126,13 @@ class DriftMoEClassifier(MixtureClassifier):
         the steps its weights are constant. Not with `gate="equal"` without the `"head"`.
     dropout
         Share of the router's hidden units that a gradient step silences, in [0, 1); default: 0. Not in `"driftmoe"`.
+    max_features
+        Greatest number of features; default: no bound. The first ones that are learnt are kept, sorted by name within
+        one sample. The model ignores all others, warns once, and counts their values in `n_ignored_values`.
+    max_classes
+        Greatest number of classes; default: no bound. The first ones that are learnt are kept. A sample of another
+        class is predicted but not learnt. The model warns once, and counts such samples in `n_ignored_samples`. It does
+        not raise, so that one wrong label cannot end a stream, and it does not learn them as another class.
     n_threads
         Number of threads that share the trees when samples come in blocks. It does not change results. Experts other
         than `driftmoe.trees.HoeffdingTreeClassifier` use one thread, the default.
@@ -146,7 +157,9 @@ class DriftMoEClassifier(MixtureClassifier):
     all other experts have learnt the sample, and in a block after the remaining rows; only that expert may have learnt
     the sample in part.
 
-    *Memory.* The names of features are kept for good. Leave identifiers out: they carry no information, and each leaf
+    *Memory.* The names of features and the classes are kept for good. Memory stays flat on a stream that brings new
+    ones without end only if there is a bound: `max_features`, `max_classes`. River classifiers as experts see the
+    features within the bound, but all values of them. Leave identifiers out: they carry no information, and each leaf
     uses 16 bytes for each value seen and class. A feature with 256 values and ten classes took a third of a gigabyte
     after 6000 samples, and may take six times as much with the default of 2000 nodes a tree.
     `expert=HoeffdingTreeClassifier(max_nodes=200)` has a lower bound. The router's inputs are standardised online, with
@@ -204,6 +217,8 @@ class DriftMoEClassifier(MixtureClassifier):
         learning_rate: float | None = None,
         batch_size: int | None = None,
         dropout: float = 0.0,
+        max_features: int | None = None,
+        max_classes: int | None = None,
         n_threads: int = 1,
         seed: int | None = None,
     ) -> None:
@@ -223,6 +238,8 @@ class DriftMoEClassifier(MixtureClassifier):
         self.learning_rate = learning_rate
         self.batch_size = batch_size
         self.dropout = dropout
+        self.max_features = max_features
+        self.max_classes = max_classes
         self.n_threads = n_threads
         self.seed = seed
         self._check_arguments()
@@ -234,7 +251,10 @@ class DriftMoEClassifier(MixtureClassifier):
         mixture = MIXTURES[self.variant].build(
             self._settings(), prototype, router_rng=router_rng, expert_rng=expert_rng
         )
-        return Encoder(prototype.nominal), mixture
+        return self._new_encoder(prototype), mixture
+
+    def _new_encoder(self, prototype: Prototype) -> Encoder:
+        return Encoder(prototype.nominal, max_features=self.max_features, max_classes=self.max_classes)
 
     def _prototype(self) -> Prototype:
         """Return what the main experts are copied from."""
@@ -247,7 +267,7 @@ class DriftMoEClassifier(MixtureClassifier):
         return {
             name: self._setting(name)
             for name in signature(type(self)).parameters
-            if unmet(name, context) is None
+            if unmet(name, context) is None and (name not in BOUNDS or getattr(self, name) is not None)
         }
 
     def _arguments(self) -> dict[str, str]:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from river import base
 from river.utils.dataframe import to_native_frame, to_native_series
 
-from driftmoe.encoding import BlockRows, Columns, Encoder, Sample, SampleRows, check_label, clean
+from driftmoe.encoding import BlockRows, Columns, Encoder, Sample, SampleRows, check_label
 from driftmoe.encoding.frames import (
     as_frame,
     check_texts,
     checked_weights,
+    cleaned_rows,
     column_values,
     frame_rows,
     n_rows,
@@ -21,7 +24,7 @@ from driftmoe.encoding.frames import (
     objects,
     series_of_classes,
 )
-from driftmoe.learning import Learner, plan_step, predict
+from driftmoe.learning import Learner, plan_step, predict, warn_of_ignored
 from driftmoe.mixture import Mixture
 from driftmoe.mixture.telemetry import RoutingReport
 from driftmoe.parts import OfParts
@@ -156,16 +159,7 @@ class MixtureClassifier(OfParts, base.MiniBatchClassifier):
             else:
                 self._learn_rows(rows, weights)
                 return
-        kinds = dict(self._encoder.kinds)
-        samples = []
-        for i, row in enumerate(frame_rows(X)):
-            try:
-                samples.append(clean(row, kinds))
-            except (TypeError, ValueError) as error:
-                raise type(error)(f"row {i} of {n_rows(X)}: {error}; no row has been learnt") from None
-            kinds |= {
-                name: "text" if isinstance(value, str) else "number" for name, value in samples[-1].items()
-            }
+        samples = cleaned_rows(X, self._encoder, labels, weights)
         self._learn_rows(SampleRows(self._encoder, samples, labels), weights)
 
     @learning
@@ -284,7 +278,21 @@ class MixtureClassifier(OfParts, base.MiniBatchClassifier):
         with self._lock:
             labels = self._encoder.classes
             names, n_replaced = self._mixture.expert_names(labels), self._mixture.n_replaced(len(labels))
-            return self._mixture.log.report(names, n_replaced)
+            return replace(
+                self._mixture.log.report(names, n_replaced),
+                n_ignored_values=self.n_ignored_values,
+                n_ignored_samples=self.n_ignored_samples,
+            )
+
+    @property
+    def n_ignored_values(self) -> int:
+        """Number of values in learnt samples that were ignored, because their feature is beyond `max_features`."""
+        return self._encoder.n_ignored_values
+
+    @property
+    def n_ignored_samples(self) -> int:
+        """Number of samples that were not learnt, because their label is beyond `max_classes`."""
+        return self._encoder.n_ignored_samples
 
     @property
     def n_trees(self) -> int:
@@ -459,7 +467,11 @@ class MixtureClassifier(OfParts, base.MiniBatchClassifier):
     def _learn_rows(
         self, rows: SampleRows | BlockRows, weights: np.ndarray, answers: np.ndarray | None = None
     ) -> None:
-        Learner(self._encoder, self._mixture, rows, weights, answers).run()
+        before = copy.copy(self._encoder)
+        try:
+            Learner(self._encoder, self._mixture, rows, weights, answers).run()
+        finally:  # the counters tell later calls that a warning was given
+            warn_of_ignored(before, self._encoder)
 
     def _predict(self, vectors: np.ndarray, samples: Sequence[Sample]) -> np.ndarray:
         return predict(self._encoder, self._mixture, vectors, samples)

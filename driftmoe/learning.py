@@ -6,6 +6,7 @@ with a new feature, value or class, go through the router together and then thro
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from functools import partial
 
@@ -90,7 +91,14 @@ class Learner:
         if rows.is_new(start):
             if answers is not None:
                 answers[start] = self._answer_to(start)
+            if rows.is_refused(start):
+                n_ignored = encoder.n_ignored_samples + 1
+                changes.append(assignment(encoder, n_ignored_samples=n_ignored))
+                changes.append(partial(self._n_learnt.__setitem__, 0, start + 1))
+                carry_out(changes)
+                return
             encoder, sample = rows.entered(start)
+            encoder.n_ignored_values += encoder.n_ignored(sample)
             changes.append(publication(self._encoder, encoder))
             stop = start + 1
             vectors = encoder.vector(sample)[np.newaxis]
@@ -100,6 +108,9 @@ class Learner:
             stop = self._end_of_step(start)
             vectors, targets = rows.vectors(start, stop), rows.targets(start, stop)
             samples = rows.samples(start, stop) if mixture.reads_samples else []
+            if n_ignored := rows.n_ignored(start, stop):
+                n_ignored += encoder.n_ignored_values
+                changes.append(assignment(encoder, n_ignored_values=n_ignored))
         weights = self._weights[start:stop]
         proba = plan_step(self._encoder, encoder, mixture, vectors, samples, targets, weights, changes)
         if answers is not None and encoder is self._encoder:
@@ -157,6 +168,26 @@ def plan_step(
     changes.append(assignment(encoder, _moments=moments))
     batch = Batch(vectors, inputs, samples, len(draft.classes), draft.nominal_columns, targets, weights)
     return mixture.plan(batch, changes)
+
+
+def warn_of_ignored(before: Encoder, encoder: Encoder) -> None:
+    """Warn if the first feature or label beyond a bound was ignored since `before`, a copy of the encoder."""
+    if before.n_ignored_values == 0 < encoder.n_ignored_values:
+        warnings.warn(
+            f"features beyond max_features={encoder.max_features} are ignored from now on; n_ignored_values counts "
+            "their values: leave identifiers out, or choose a larger bound",
+            stacklevel=_TO_CALLER,
+        )
+    if before.n_ignored_samples == 0 < encoder.n_ignored_samples:
+        warnings.warn(
+            f"samples of new classes beyond max_classes={encoder.max_classes} are not learnt from now on; "
+            "n_ignored_samples counts them: check the labels, or choose a larger bound",
+            stacklevel=_TO_CALLER,
+        )
+
+
+_TO_CALLER = 5
+"""Frames from a warning to the caller of `learn_one`, `learn_many` or `step_many`, so that it names his line."""
 
 
 def predict(encoder: Encoder, mixture: Mixture, vectors: np.ndarray, samples: Sequence[Sample]) -> np.ndarray:

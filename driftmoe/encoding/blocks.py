@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from driftmoe.encoding.encoder import Encoder
-from driftmoe.encoding.legend import Legend
+from driftmoe.encoding.legend import BEYOND, Legend
 from driftmoe.encoding.samples import Sample, check_label, checked_name, short
 from driftmoe.encoding.scaling import NONE
 
@@ -65,6 +65,14 @@ class SampleRows:
     def is_new(self, row: int) -> bool:
         """Whether a row has a new feature, a new nominal value or a new class."""
         return self._encoder.target(self._labels[row]) is None or self._encoder.is_new(self._samples[row])
+
+    def is_refused(self, row: int) -> bool:
+        """Whether a row cannot be learnt, because its label is new and there are as many classes as allowed."""
+        return self._encoder.refuses(self._labels[row])
+
+    def n_ignored(self, start: int, stop: int) -> int:
+        """Return how many values of some rows are ignored, because their feature is beyond the bound."""
+        return sum(map(self._encoder.n_ignored, self._samples[start:stop])) if self._encoder.is_full else 0
 
     def refresh(self) -> None:
         """Read again what changes when something new has been added to the encoder."""
@@ -194,6 +202,20 @@ class BlockRows:
         targets = [self._encoder.target(label) for label in self._classes]
         self._targets = np.array([NONE if target is None else target for target in targets])[self._y]
         self._is_new = is_new | (self._targets == NONE)
+        self._n_ignored: np.ndarray | None = None
+        if self._encoder.is_full:
+            self._n_ignored = self._count_ignored(self._legend)
+
+    def _count_ignored(self, legend: Legend) -> np.ndarray:
+        """Return how many values of each row are ignored, because their feature is beyond the bound."""
+        n_ignored = np.zeros(len(self._X), np.int64)
+        for i in np.flatnonzero(legend.columns == BEYOND).tolist():
+            given, of, name = ~np.isnan(self._X[:, i]), self._values[i], self._names[i]
+            if of is not None:  # an item of the list may stand for a missing value
+                is_value = np.array([bool(self._encoder.clean({name: value})) for value in of], np.bool_)
+                given[given] = is_value[self._X[given, i].astype(np.int64)]
+            n_ignored += given
+        return n_ignored
 
     def __len__(self) -> int:
         return len(self._X)
@@ -201,6 +223,14 @@ class BlockRows:
     def is_new(self, row: int) -> bool:
         """Whether a row has a new feature, a new nominal value or a new class."""
         return bool(self._is_new[row])
+
+    def is_refused(self, row: int) -> bool:
+        """Whether a row cannot be learnt, because its label is new and there are as many classes as allowed."""
+        return self._encoder.refuses(self.label(row))
+
+    def n_ignored(self, start: int, stop: int) -> int:
+        """Return how many values of some rows are ignored, because their feature is beyond the bound."""
+        return 0 if self._n_ignored is None else int(self._n_ignored[start:stop].sum())
 
     def refresh(self) -> None:
         """Read again what changes when something new has been added to the encoder."""

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from driftmoe.encoding.legend import UNLISTED, Legend, read_block
+from driftmoe.encoding.legend import BEYOND, UNLISTED, Legend, read_block
 from driftmoe.encoding.samples import (
     MAX_ABSOLUTE,
     PLAIN,
     Sample,
     checked_name,
     clean,
-    name_order,
+    entering,
     short,
 )
 from driftmoe.encoding.scaling import COUNT, NOMINAL, NONE, OWN_INPUTS, input_place, write_inputs
@@ -42,6 +42,10 @@ class Encoder:
     ----------
     nominal
         Names of features whose numbers are codes of categories. Text is always nominal.
+    max_features
+        Greatest number of features. Later ones are ignored. `None` for no bound.
+    max_classes
+        Greatest number of classes. The encoder refuses later ones; see `refuses`. `None` for no bound.
 
     Attributes
     ----------
@@ -51,9 +55,21 @@ class Encoder:
         Names of the features in the order of appearance; a vector has a column for each.
     n_inputs
         Number of the router's inputs.
+    n_ignored_values
+        Number of values in learnt samples that were ignored, because their feature is beyond `max_features`.
+    n_ignored_samples
+        Number of samples that were not learnt, because their label is beyond `max_classes`.
     """
 
-    def __init__(self, nominal: Iterable[Hashable] = ()) -> None:
+    def __init__(
+        self,
+        nominal: Iterable[Hashable] = (),
+        *,
+        max_features: int | None = None,
+        max_classes: int | None = None,
+    ) -> None:
+        self.max_features, self.max_classes = max_features, max_classes
+        self.n_ignored_values = self.n_ignored_samples = 0
         self.classes: list[Hashable] = []
         self.features: list[Hashable] = []
         self.n_inputs = 0
@@ -85,8 +101,9 @@ class Encoder:
               int64, shape (n_features, 1), or (n_features, 128) if there is a nominal feature.
             - `"scaling_moments"`: weight, mean and sum of squared deviations of each number; the weight is -1 for a
               nominal feature; float64, shape (3, n_features).
+            - `"n_ignored_values"`, `"n_ignored_samples"`: as far as there is a bound.
         """
-        return {
+        state: State = {
             "features": list(self.features),
             "feature_kinds": [self._kinds[name] for name in self.features],
             "nominal_values": self.values,
@@ -94,6 +111,7 @@ class Encoder:
             "input_indices": self._inputs_of.copy(),
             "scaling_moments": self._moments.copy(),
         }
+        return state | {name: getattr(self, name) for name in self._counters}
 
     def restore(self, state: State) -> None:
         """Restore the state of an encoder that was built with the same `nominal`; see `driftmoe.state`.
@@ -105,8 +123,11 @@ class Encoder:
         TypeError, ValueError
             If entries are missing, unknown or wrong, or do not fit together; then nothing has changed.
         """
-        check_state(state, self._nominal, MAX_CODES)
-        draft = Encoder(self._nominal)
+        bounds = {"max_features": self.max_features, "max_classes": self.max_classes}
+        check_state(state, self._nominal, MAX_CODES, self._counters, **bounds)
+        draft = Encoder(self._nominal, **bounds)
+        for name in self._counters:
+            setattr(draft, name, state[name])
         draft.features = [checked_name(name) for name in state["features"]]
         draft.classes = list(state["classes"])
         draft._columns = {name: column for column, name in enumerate(draft.features)}
@@ -147,6 +168,27 @@ class Encoder:
         """Number of features, values and classes so far: it tells whether something was added since it was read."""
         return len(self.features) + len(self.classes) + self.n_values
 
+    @property
+    def _counters(self) -> list[str]:
+        """Names of the counters whose bound is given."""
+        bounds = {"n_ignored_values": self.max_features, "n_ignored_samples": self.max_classes}
+        return [name for name, bound in bounds.items() if bound is not None]
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are as many features as allowed, so that others are ignored."""
+        return self.max_features is not None and len(self.features) >= self.max_features
+
+    def refuses(self, y: Hashable) -> bool:
+        """Whether a label is new and there are as many classes as allowed."""
+        return (
+            self.max_classes is not None and len(self.classes) >= self.max_classes and self.target(y) is None
+        )
+
+    def n_ignored(self, sample: Sample) -> int:
+        """Return how many values of a cleaned sample are ignored, because their feature is beyond the bound."""
+        return sum(name not in self._columns for name in sample) if self.is_full else 0
+
     def clean(self, x: Mapping[Hashable, Any]) -> Sample:
         """Check one sample against the features seen so far; see `clean`. Changes nothing."""
         return clean(x, self._kinds)
@@ -186,10 +228,10 @@ class Encoder:
                 "give labels of one type"
             ) from None
         draft = copy.copy(self)
-        new = sorted((name for name in sample if name not in self._columns), key=name_order)
+        new = entering(sample, self._kinds, self.max_features)
         draft._codes, draft._inputs_of = dict(self._codes), self._inputs_of.copy()
         if new:
-            draft._add_features(new, sample)
+            draft._add_features(new)
         for name, codes in draft._codes.items():
             if name in sample and sample[name] not in codes and len(codes) < MAX_CODES:
                 draft._codes[name] = codes | {sample[name]: len(codes)}
@@ -200,15 +242,13 @@ class Encoder:
             draft.classes = [*self.classes, y]
         return draft
 
-    def _add_features(self, new: Sequence[Hashable], sample: Sample) -> None:
-        """Add new features to a draft."""
+    def _add_features(self, new: Mapping[Hashable, str]) -> None:
+        """Add new features of the given kinds to a draft."""
         n_old = len(self.features)
         self.features = [*self.features, *new]
         self._columns = self._columns | {name: n_old + i for i, name in enumerate(new)}
-        self._kinds = self._kinds | {
-            name: "text" if isinstance(sample[name], str) else "number" for name in new
-        }
-        self._codes |= {name: {} for name in new if isinstance(sample[name], str) or name in self._nominal}
+        self._kinds = self._kinds | new
+        self._codes |= {name: {} for name, kind in new.items() if kind == "text" or name in self._nominal}
         self._make_room()
         for name in new:
             if name not in self._codes:
@@ -256,9 +296,10 @@ class Encoder:
         return vector
 
     def is_new(self, sample: Sample) -> bool:
-        """Whether a cleaned sample has a new feature, or a new value for which there is a free code."""
+        """Whether a cleaned sample has a new feature that enters, or a new value for which there is a free code."""
+        is_full = self.is_full
         for name, value in sample.items():
-            if name not in self._columns:
+            if not is_full and name not in self._columns:
                 return True
             codes = self._codes.get(name)
             if codes is not None and value not in codes and len(codes) < MAX_CODES:
@@ -314,7 +355,7 @@ class Encoder:
             numbers, new = self._look_up(
                 names[i], column, shown if of is None else [of[int(v)] for v in shown]
             )
-            if column != NONE:
+            if column >= 0:
                 vectors[~missing, column] = np.array(numbers)[which]
             is_new[~missing] |= np.array(new, np.bool_)[which]
         return vectors, is_new
@@ -351,7 +392,7 @@ class Encoder:
         numbers: list[float] = []
         new: list[bool] = []
         for i, (name, of) in enumerate(zip(names, values, strict=True)):
-            legend.columns[i] = self._columns.get(name, NONE)
+            legend.columns[i] = self._columns.get(name, BEYOND if self.is_full else NONE)
             if of is not None and len(of) <= MAX_LISTED:
                 legend.starts[i], legend.sizes[i] = len(numbers), len(of)
                 of_numbers, of_new = self._look_up(name, int(legend.columns[i]), of)
@@ -372,9 +413,8 @@ class Encoder:
             if not (is_text and type(value) is str):  # which needs no cleaning
                 value = self.clean({name: value}).get(name)
             is_known = value is None or (codes is not None and value in codes)
-            if value is None or column == NONE:
-                number = math.nan
-            else:
+            number = math.nan
+            if value is not None and column >= 0:
                 number = float(value) if codes is None else _code(codes, value)
             numbers.append(number)
             new.append(has_room and not is_known)

@@ -10,7 +10,8 @@ import narwhals.stable.v2 as narwhals
 import numpy as np
 from river.utils.dataframe import into_frame
 
-from driftmoe.encoding.samples import MAX_ABSOLUTE
+from driftmoe.encoding.encoder import Encoder
+from driftmoe.encoding.samples import MAX_ABSOLUTE, Sample, clean, entering
 
 if TYPE_CHECKING:
     from narwhals.stable.v2.typing import IntoDataFrame
@@ -98,6 +99,33 @@ def number_block(X: IntoDataFrame) -> np.ndarray | None:
 def frame_rows(X: IntoDataFrame) -> Iterator[dict[Hashable, Any]]:
     """Return the rows of a frame as samples."""
     return as_frame(X).iter_rows(named=True)  # type: ignore[return-value]  # dict is invariant in its keys
+
+
+def cleaned_rows(
+    X: IntoDataFrame, encoder: Encoder, labels: Sequence[Hashable], weights: np.ndarray
+) -> list[Sample]:
+    """Return the rows of a frame as cleaned samples. Each is checked against the features that earlier rows bring.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a row cannot be read. The message has its number.
+    """
+    kinds, n_total = dict(encoder.kinds), n_rows(X)
+    classes = None if encoder.max_classes is None else set(encoder.classes)
+    samples = []
+    for i, row in enumerate(frame_rows(X)):
+        try:
+            samples.append(clean(row, kinds))
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"row {i} of {n_total}: {error}; no row has been learnt") from None
+        is_learnt = weights[i] > 0.0
+        if is_learnt and classes is not None and labels[i] not in classes:
+            is_learnt = len(classes) < (encoder.max_classes or 0)
+            classes |= {labels[i]} if is_learnt else set()
+        if is_learnt:  # other rows bring no features
+            kinds |= entering(samples[-1], kinds, encoder.max_features)
+    return samples
 
 
 def n_rows(X: IntoDataFrame) -> int:

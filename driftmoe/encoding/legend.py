@@ -14,6 +14,10 @@ UNLISTED = -2
 """Stands in the place of a list's start: the values of the column have to be looked up for each block."""
 
 
+BEYOND = -3
+"""Stands in the place of a column: the feature is ignored, because there are as many features as allowed."""
+
+
 @dataclass
 class Legend:
     """The meaning of the numbers in a block, as an encoder knew it.
@@ -21,7 +25,8 @@ class Legend:
     Attributes
     ----------
     columns
-        Column of vectors for each column of the block, NONE for a feature never learnt; int64, shape (n_columns,).
+        Column of vectors for each column of the block, NONE for a feature never learnt, BEYOND for one that is ignored;
+        int64, shape (n_columns,).
     starts, sizes
         Start of a column's list in `numbers`, and its length. The start is NONE for a column of plain numbers, and
         UNLISTED for one whose values have to be looked up for each block.
@@ -67,7 +72,7 @@ def read_block(X, columns, starts, sizes, numbers, is_new_number, vectors, is_ne
                     return i
                 if column == NONE:
                     is_new[row] = True
-                else:
+                elif column >= 0:
                     vectors[row, column] = value
                 continue
             if not 0.0 <= value < sizes[i]:
@@ -75,6 +80,6 @@ def read_block(X, columns, starts, sizes, numbers, is_new_number, vectors, is_ne
             place = start + int(value)
             if is_new_number[place]:
                 is_new[row] = True
-            if column != NONE:
+            if column >= 0:
                 vectors[row, column] = numbers[place]
     return NONE

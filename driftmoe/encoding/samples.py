@@ -197,6 +197,22 @@ def name_order(name: Hashable) -> tuple[str, str]:
     return type(name).__name__, str(name)
 
 
+def entering(sample: Sample, kinds: Mapping[Hashable, str], max_features: int | None) -> dict[Hashable, str]:
+    """Return the new features of a cleaned sample that enter, each with its kind, sorted by name.
+
+    Parameters
+    ----------
+    kinds
+        Kinds of all features known before.
+    max_features
+        Greatest number of features; `None` for no bound.
+    """
+    new = sorted((name for name in sample if name not in kinds), key=name_order)
+    if max_features is not None:
+        new = new[: max(0, max_features - len(kinds))]
+    return {name: "text" if isinstance(sample[name], str) else "number" for name in new}
+
+
 def short(value: Any) -> str:
     """Return the text of a value for a message, at most 40 characters."""
     text = repr(value)

@@ -9,7 +9,7 @@ import numpy as np
 
 from driftmoe.encoding.samples import MAX_ABSOLUTE, check_label, checked_name, short
 from driftmoe.encoding.scaling import COUNT, NOMINAL, NONE, OWN_INPUTS, input_place
-from driftmoe.state import State, check_array, check_finite, check_names, misfit, value_of
+from driftmoe.state import State, check_array, check_finite, check_names, count_of, misfit, value_of
 
 LISTS, ARRAYS = (
     ("features", "feature_kinds", "nominal_values", "classes"),
@@ -25,7 +25,13 @@ ALLOWED = {"text": "text", "number": f"numbers within ±{MAX_ABSOLUTE:g}"}
 SAME_NOMINAL = "build the encoder with the same `nominal`"
 
 
-def check_state(state: State, nominal: Collection[Hashable], max_codes: int) -> None:
+def check_state(
+    state: State,
+    nominal: Collection[Hashable],
+    max_codes: int,
+    counters: Collection[str] = (),
+    **bounds: int | None,
+) -> None:
     """Check the state of an encoder.
 
     Parameters
@@ -36,6 +42,10 @@ def check_state(state: State, nominal: Collection[Hashable], max_codes: int) -> 
         Names of features whose numbers are codes: the argument of the encoder that takes the state over.
     max_codes
         Largest number of values of a nominal feature.
+    counters
+        Names of the counters in the state.
+    bounds
+        `max_features`, `max_classes`: as given to the encoder.
 
     Raises
     ------
@@ -44,8 +54,14 @@ def check_state(state: State, nominal: Collection[Hashable], max_codes: int) -> 
     ValueError
         If an entry is missing or unknown, or entries do not fit together or to the encoder.
     """
-    check_names(state, (*LISTS, *ARRAYS), OWNER)
+    check_names(state, (*LISTS, *ARRAYS, *counters), OWNER)
+    for name in counters:
+        count_of(state, name, OWNER)
     features, kinds, values, classes = (value_of(state, name, list, OWNER) for name in LISTS)
+    for name, bound in bounds.items():
+        listed = name.removeprefix("max_")
+        if bound is not None and len(state[listed]) > bound:
+            raise misfit(OWNER, listed, f"has {len(state[listed])} items", f"this encoder has {name}={bound}")
     for name, items in (("feature_kinds", kinds), ("nominal_values", values)):
         if len(items) != len(features):
             allowed = "it must have one for each"

@@ -158,7 +158,8 @@ class Run:
         routing = {}
         if checkpoint.routing is not None:
             figures = checkpoint.routing.cumulative
-            routing = {"routing": figures.of_all() | {"experts": figures.of_each()}}
+            ignored = checkpoint.routing.ignored()
+            routing = {"routing": figures.of_all() | ignored | {"experts": figures.of_each()}}
         return {
             "stream": self.stream,
             "model": self.model,

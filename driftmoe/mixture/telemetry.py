@@ -192,10 +192,20 @@ class RoutingReport:
         Figures over the last 1000 samples, rounded up to whole mini-batches of the router.
     cumulative
         Figures over all samples.
+    n_ignored_values, n_ignored_samples
+        What the model ignored so far, because a feature is beyond `max_features` or a label beyond `max_classes`; see
+        `driftmoe.DriftMoEClassifier`.
     """
 
     window: RoutingFigures
     cumulative: RoutingFigures
+    n_ignored_values: int = 0
+    n_ignored_samples: int = 0
+
+    def ignored(self) -> dict[str, int]:
+        """Return the counts of what was ignored, by name, as far as they are above 0."""
+        names = ("n_ignored_values", "n_ignored_samples")
+        return {name: getattr(self, name) for name in names if getattr(self, name)}
 
 
 class RoutingLog:

@@ -39,6 +39,8 @@ class NeuralMoEClassifier(DriftMoEClassifier):
         Experts of other kinds in `"driftmoe"`; default: `("head",)`, the router's own class probabilities.
     batch_size
         Number of samples between two gradient steps of router and networks; default: 16.
+    max_features, max_classes
+        Greatest number of features and classes, as in `DriftMoEClassifier`.
     seed
         Seed of all initial weights and of the Poisson weights of `"driftmoe"`.
 
@@ -87,6 +89,8 @@ class NeuralMoEClassifier(DriftMoEClassifier):
         hidden: tuple[int, ...] | None = None,
         learning_rate: float | None = None,
         batch_size: int | None = None,
+        max_features: int | None = None,
+        max_classes: int | None = None,
         seed: int | None = None,
     ) -> None:
         self.expert_hidden = expert_hidden
@@ -101,6 +105,8 @@ class NeuralMoEClassifier(DriftMoEClassifier):
             hidden=hidden,
             learning_rate=learning_rate,
             batch_size=batch_size,
+            max_features=max_features,
+            max_classes=max_classes,
             seed=seed,
         )
 

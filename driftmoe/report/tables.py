@@ -33,6 +33,12 @@ ROUTING = {
 }
 """Figure of a result line's routing -> heading, unit factor, format."""
 
+IGNORED = {
+    "n_ignored_values": "values ignored, of features beyond max_features",
+    "n_ignored_samples": "samples not learnt, of classes beyond max_classes",
+}
+"""Count of a result line's routing, given if it is above 0 -> its description."""
+
 ROUTING_NOTE = (
     "Oracle gap: accuracy of the best single expert in hindsight minus the mixture's. Missed: samples on which some "
     "expert was right but the mixture was not."
@@ -111,9 +117,15 @@ def routing_table(results: Sequence[Mapping[str, Any]], *, title: str) -> Table:
     grid.add_column("model", no_wrap=True)
     for heading, _, _ in ROUTING.values():
         grid.add_column(heading, justify="right")
+    notes = [ROUTING_NOTE]
     for model, group in by_model([result for result in results if "routing" in result]).items():
         grid.add_row(model, *routing_cells(group))
-    grid.caption = ROUTING_NOTE
+        notes += [
+            f"{model}: {mean_and_deviation(counts, '{:,.0f}')} {what}."
+            for key, what in IGNORED.items()
+            if any(counts := [float(result["routing"].get(key, 0)) for result in group])
+        ]
+    grid.caption = "\n".join(notes)
     grid.caption_justify = "left"
     return grid
 
