@@ -12,6 +12,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from functools import partial
+from threading import Thread
 from unittest.mock import MagicMock
 
 import numpy as np
@@ -247,7 +248,7 @@ def test_trees_shared_by_threads_are_met_whole_too():
 def test_a_learner_waits_for_the_one_at_work():
     model, order = learnt("moe-data", 20), []
     with model._lock:
-        other = faults.threading.Thread(target=lambda: (model.learn_one(*NEW), order.append("learnt")))
+        other = Thread(target=lambda: (model.learn_one(*NEW), order.append("learnt")))
         other.start()
         other.join(0.2)
         assert order == []
@@ -399,7 +400,7 @@ def test_a_process_that_is_forked_beside_a_learner_has_the_model_whole(name):
             for x, y in rows[: len(goes_on) * 200]:
                 model.learn_one(x, y)
 
-    learner = faults.threading.Thread(target=learn)
+    learner = Thread(target=learn)
     learner.start()
     try:
         for _ in range(10):

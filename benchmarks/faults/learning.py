@@ -1,19 +1,12 @@
-"""Check the state of a model after interrupts, failing allocations and use by several threads.
-
-    python -m benchmarks.faults                     # the whole table, about ten minutes
-    python -m benchmarks.faults --seconds 5 --interrupts 200
+"""Learning under interrupts, failing allocations and use by several threads.
 
 Each model learns a stream on which new features, text values and classes keep appearing. After each fault the model
 must be as it was before the sample or as it is after it. In the end it must give exactly the probabilities of an
-undisturbed model. The table says how often each fault was tried, how often it raised an exception, and how many
-models were corrupted. Debug allocators also check memory:
-
-    PYTHONMALLOC=debug NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=runs/checked python -m benchmarks.faults --seconds 5
+undisturbed model.
 """
 
 from __future__ import annotations
 
-import argparse
 import copy
 import hashlib
 import os
@@ -333,44 +326,3 @@ def _stopping(number: int) -> Iterator[None]:
         yield
     finally:
         sys.settrace(before)
-
-
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--interrupts", type=int, default=1000, help="of each model, sample by sample")
-    parser.add_argument("--seconds", type=float, default=60.0, help="of each model with threads")
-    parser.add_argument("--model", action="append", choices=list(MODELS), help="all by default")
-    arguments = parser.parse_args()
-    new = (
-        {"number 0": 1.0, "a new number": 2.0, "a new text": "value", "text": "a new value"},
-        "a new class",
-    )
-    print(f"{'model':<22}{'fault':<34}{'tried':>9}{'corrupted':>11}")
-    n_corrupted = 0
-    for name in arguments.model or MODELS:
-        make = MODELS[name]
-        rows = [
-            ("interrupts, samples", interrupted(make, arguments.interrupts)),
-            ("each line, a new schema", stopped(make, new)),
-            ("each line, a known one", stopped(make, growing(200)[-1])),
-            ("failing allocations, a new schema", starved(make, new)),
-            ("failing allocations, a known one", starved(make, growing(200)[-1])),
-            ("calls of 8 threads", shared(make, arguments.seconds)),
-        ]
-        if name != "tree":
-            rows.insert(1, ("interrupts, blocks", interrupted_blocks(make, arguments.interrupts // 10)))
-            rows.insert(2, ("each line, a block", stopped_block(make)))
-        if name in ("driftmoe", "moe-task", "moe-data"):
-            rows.append(("the same, n_threads=2", shared(lambda: make(n_threads=2), arguments.seconds)))  # noqa: B023
-        for fault, (tried, corrupted) in rows:
-            print(f"{name:<22}{fault:<34}{tried:>9,}{corrupted:>11,}", flush=True)
-            n_corrupted += corrupted
-    if n_corrupted:
-        raise SystemExit(f"{n_corrupted} corrupted")
-
-
-if __name__ == "__main__":
-    main()
