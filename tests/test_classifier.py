@@ -190,7 +190,7 @@ def test_what_an_expert_raises_comes_through_when_all_others_have_learnt(dislike
     (ours, touchy, history), (theirs, calm, other) = (m._mixture._extras for m in (model, patient))
     assert ours._experts[0].learnt == theirs._experts[0].learnt
     assert touchy._experts[0].learnt == [row for row in calm._experts[0].learnt if row[0] != 13.0]
-    assert history._pairs.tolist() == other._pairs.tolist()
+    assert history._transition_counts.tolist() == other._transition_counts.tolist()
     assert [model.describe(e) for e in range(2)] == [patient.describe(e) for e in range(2)]
     assert model.routing_report().cumulative.n_samples == 40
     assert model._mixture.router.n_batches == 5

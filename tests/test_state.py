@@ -259,15 +259,14 @@ def test_a_model_goes_on_from_its_state_as_if_nothing_had_happened(name):
 def test_a_damaged_part_leaves_the_whole_model_as_it_was(name):
     model, other = learnt(name), learnt(name, 40)
     state = model.state()
-    part = state["pool"]["leaves"] if name == "tree" else state["mixture"]["log"]["sums"]
     if name == "tree":
-        state["pool"]["leaves"] = part[:-1]
+        state["pool"]["leaves"] = state["pool"]["leaves"][:-1]
     else:
-        state["mixture"]["log"]["sums"] = part[:2]
+        del state["mixture"]["log"]["sums"]["missed"]
     probes = faults.growing(30, seed=3)
     before = faults.digest(other, probes)
     with pytest.raises(
-        ValueError, match=r"'sums' in the state of RoutingLog|'leaves' in the state of TreePool"
+        ValueError, match=r"the sums of RoutingLog lacks 'missed'|'leaves' in the state of TreePool"
     ):
         other.restore(state)
     assert faults.digest(other, probes) == before
@@ -336,7 +335,7 @@ def test_seeds_and_threads_make_no_difference_to_a_state():
 def test_a_class_that_nobody_knows_is_refused_before_a_kernel_counts_it():
     model = learnt("driftmoe")
     state = model.state()
-    state["mixture"]["extras"][0]["targets"][:] = 10**8
+    state["mixture"]["extras"][0]["sample_targets"][:] = 10**8
     with pytest.raises(ValueError, match="the state of the mixture has n_classes=100000001"):
         model.restore(state)
 
@@ -403,7 +402,7 @@ def test_every_part_refuses_an_entry_of_another_type_in_the_same_words(name):
     before = copy.deepcopy(state)
     for part, entry in entries(state):
         kept, part[entry] = part[entry], ...
-        owner = r"(the steps of )?[A-Z]\w+"
+        owner = r"(the \w+ of )*[A-Z]\w+"
         match = rf"^'{entry}' in the state of {owner} is (of type ellipsis|Ellipsis); .*: restore what state\(\) of"
         with pytest.raises((TypeError, ValueError), match=match):
             model.restore(state)
@@ -472,3 +471,20 @@ def test_a_mean_square_below_zero_is_refused():
     state["second_moments"][-1] = -1.0
     with pytest.raises(ValueError, match=r"'second_moments' in the state of Router has -1.0; .* 0 or more"):
         router().restore(state)
+
+
+@pytest.mark.parametrize("entry", ["hidden_second_moments", "output_second_moments"])
+def test_a_mean_square_below_zero_is_refused_in_a_network_among_the_experts(entry):
+    part = EXPERTS["perceptron"]()
+    learn(part, (2, 2, 1))
+    state = part.state()
+    state[entry][-1, -1] = -1.0
+    with pytest.raises(ValueError, match=rf"'{entry}' in the state of Perceptron has -1.0; .* 0 or more"):
+        EXPERTS["perceptron"]().restore(state)
+
+
+def test_a_mean_square_below_zero_is_refused_in_the_gate():
+    state = learnt("driftmoe").state()
+    state["mixture"]["memory_weight_moments"][1, 0] = -1.0
+    with pytest.raises(ValueError, match=r"'memory_weight_moments' in the state of AdaptiveMixture has -1.0"):
+        faults.MODELS["driftmoe"]().restore(state)

@@ -369,7 +369,7 @@ def test_the_correction_in_blocks_with_weights_equals_the_loop():
     one, many = (small("moe-vote", correction=0.3, policy=TopK(1)) for _ in range(2))
     learnt_one_by_one(one, samples_of(X, y), weights.tolist())
     many.learn_many(pd.DataFrame(X, columns=list("abc")), y, weights)
-    assert many._mixture._correction.tolist() == one._mixture._correction.tolist()
+    assert many._mixture._logit_corrections.tolist() == one._mixture._logit_corrections.tolist()
     assert_same(many, one, [x for x, _ in samples_of(X[:20], y[:20])])
 
 

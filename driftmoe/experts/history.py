@@ -42,13 +42,13 @@ class LabelHistory(Unmonitored):
     kind = "history"
 
     def __init__(self) -> None:
-        self._pairs = np.zeros((0, 0))
-        self._last = np.full(1, -1)
+        self._transition_counts = np.zeros((0, 0))
+        self._last_target = np.full(1, -1)
 
     def predict_proba(self, batch: Batch, asked: np.ndarray | None = None) -> np.ndarray:
         """Return the vote, zeros before anything is learnt; see `Experts.predict_proba`."""
         proba = np.zeros((1, batch.n_classes))
-        follow(self._pairs, self._last, NO_TARGETS, NO_WEIGHTS, proba)
+        follow(self._transition_counts, self._last_target, NO_TARGETS, NO_WEIGHTS, proba)
         return np.repeat(proba[:, np.newaxis], len(batch.inputs), axis=0)
 
     def plan(
@@ -61,43 +61,44 @@ class LabelHistory(Unmonitored):
     ) -> np.ndarray:
         """Plan, for each row in order, to predict and then count its label; see `Experts.plan`. Ignores `asked`."""
         n_known = min(batch.n_classes, MAX_HISTORY)
-        pairs = enlarged(self._pairs, (n_known, n_known))
-        if pairs is not self._pairs:
-            changes.append(assignment(self, _pairs=pairs))
+        counts = enlarged(self._transition_counts, (n_known, n_known))
+        if counts is not self._transition_counts:
+            changes.append(assignment(self, _transition_counts=counts))
         proba = np.zeros((len(batch.targets), batch.n_classes))
-        changes.append(planned(follow, pairs, self._last, batch.targets, batch.weights, proba))
+        changes.append(planned(follow, counts, self._last_target, batch.targets, batch.weights, proba))
         return proba[:, np.newaxis]
 
     def sizes(self) -> dict[str, int]:
         """Return how many classes are known; see `Group.sizes`."""
-        return {"n_classes": max(len(self._pairs), int(self._last[0]) + 1)}
+        return {"n_classes": max(len(self._transition_counts), int(self._last_target[0]) + 1)}
 
     def state(self) -> State:
-        """Return the counted pairs and the last label; see `driftmoe.state`."""
-        return {"pairs": self._pairs.copy(), "last": int(self._last[0])}
+        """Return the counts and the class index of the last label; see `driftmoe.state`."""
+        return {"transition_counts": self._transition_counts.copy(), "last_target": int(self._last_target[0])}
 
     def restore(self, state: State) -> None:
         """Restore the state of an expert that was built with the same arguments; see `driftmoe.state`."""
-        check_names(state, ("pairs", "last"), self)
-        pairs = array_of(state, "pairs", np.float64, (None, None), self)
-        last = value_of(state, "last", int, self)
-        if pairs.shape[0] != pairs.shape[1] or len(pairs) > MAX_HISTORY or last < -1:
+        check_names(state, ("transition_counts", "last_target"), self)
+        counts = array_of(state, "transition_counts", np.float64, (None, None), self)
+        last_target = value_of(state, "last_target", int, self)
+        if counts.shape[0] != counts.shape[1] or len(counts) > MAX_HISTORY or last_target < -1:
             raise ValueError(
-                f"the state of {type(self).__name__} has pairs of shape {pairs.shape} and the last label {last}; pairs "
-                f"are square, of at most {MAX_HISTORY} labels, and a label is -1 for none or its index"
+                f"the state of {type(self).__name__} has transition_counts of shape {counts.shape} and "
+                f"last_target={last_target}; the counts must be square, of at most {MAX_HISTORY} classes, and the "
+                "target an index of a class, or -1 for none"
             )
-        self._pairs, self._last = pairs, np.array([last])
+        self._transition_counts, self._last_target = counts, np.array([last_target])
 
 
 @compiled()
-def follow(pairs, last, targets, taught, proba):  # type: ignore[no-untyped-def]
+def follow(transition_counts, last_target, targets, taught, proba):  # type: ignore[no-untyped-def]
     """Write the probability of each label given the previous one, then count each pair of labels.
 
     Parameters
     ----------
-    pairs
+    transition_counts
         Faded number of times that the second label followed the first, shape (n_known, n_known).
-    last
+    last_target
         The label before the first row, shape (1,), -1 for none; set to the label of the last row.
     targets
         Labels, shape (n_rows,), or empty to count nothing and write one row.
@@ -106,20 +107,20 @@ def follow(pairs, last, targets, taught, proba):  # type: ignore[no-untyped-def]
     proba
         Result, shape (n_rows, n_classes), initially zeros. Rows stay zero if the previous label has no counts.
     """
-    n_known = pairs.shape[0]
+    n_known = transition_counts.shape[0]
     for row in range(proba.shape[0]):
-        before = last[0]
+        before = last_target[0]
         if 0 <= before < n_known:
             total = SMOOTHING
             for c in range(n_known):
-                total += pairs[before, c]
+                total += transition_counts[before, c]
             for c in range(proba.shape[1]):
-                seen = pairs[before, c] if c < n_known else 0.0
+                seen = transition_counts[before, c] if c < n_known else 0.0
                 proba[row, c] = (seen + SMOOTHING / proba.shape[1]) / total
         if targets.shape[0] > 0:
             target = targets[row]
             if 0 <= before < n_known and target < n_known:
                 for c in range(n_known):
-                    pairs[before, c] *= FORGETTING
-                pairs[before, target] += taught[row]
-            last[0] = target
+                    transition_counts[before, c] *= FORGETTING
+                transition_counts[before, target] += taught[row]
+            last_target[0] = target

@@ -30,14 +30,14 @@ N_EPISODES = 32
 SPAN = 10
 """Greatest number of episodes of equal density. With one more, the two oldest are merged at half the density."""
 
-RECORD_FADING = 0.95
-"""Decay factor per sample of an episode's record, which covers about the last 20 samples."""
+ACCURACY_FADING = 0.95
+"""Decay factor per sample of an episode's accuracy, which covers about the last 20 samples."""
 
 VOTES = ((0.0, 0.0003), (0.0, 0.002), (0.0, 0.016), (8.0, 0.0))
 """Likeness and rate of each vote; see `Neighbours`."""
 
 SETTLING = 500
-"""Number of samples before features are scaled by their relevance."""
+"""Number of samples before features are weighted by their relevance."""
 
 RENEWAL = 100
 """Number of samples between two updates of the features' relevance."""
@@ -49,13 +49,19 @@ EPISODE = np.dtype(
     [
         # Number of samples that it holds.
         ("size", np.int64),
-        # How often it has been thinned. It represents 2^level times as many samples as it holds.
-        ("level", np.int64),
+        # How often it has been thinned. It represents 2^n_thinnings times as many samples as it holds.
+        ("n_thinnings", np.int64),
         # Faded share of recent samples whose label was that of the nearest sample in this episode.
-        ("record", np.float64),
+        ("accuracy", np.float64),
     ],
     align=True,
 )
+
+
+_STATE = (
+    "n_seen", "episode_sizes", "episode_n_thinnings", "episode_accuracies", "sample_inputs", "sample_targets",
+    "sample_times", "sample_weights", "input_relevances", "class_counts", "class_means",
+)  # fmt: skip
 
 
 class Neighbours(Unmonitored):
@@ -64,13 +70,13 @@ class Neighbours(Unmonitored):
     The history consists of episodes of consecutive samples. The newest episode is complete. When more than a few
     episodes have the same density, the two oldest are merged, and keep every second sample. So memory is bounded, and
     older samples are kept at lower density; samples older than all episodes are forgotten. For each labelled sample,
-    each episode's own nearest sample predicts the label, and a faded record counts how often it is right. An episode of
-    another concept has a bad record until the concept returns.
+    each episode's own nearest sample predicts the label, and the episode's accuracy is the faded share of correct
+    predictions. An episode of another concept has a low accuracy until the concept returns.
 
     Each pair of `votes` is an expert of its own: the `k` nearest samples vote for their labels, with weights inverse to
-    their squared distance, ``|x - x'|² exp(likeness · (best record - record)) + (rate · age)²``. If both numbers are 0,
-    all of the history counts equally. A large likeness keeps only the episodes that do as well as the best. A large
-    rate keeps only the last few samples.
+    their squared distance, ``|x - x'|² exp(likeness · (best accuracy - accuracy)) + (rate · age)²``. If both numbers
+    are 0, all of the history counts equally. A large likeness keeps only the episodes that do as well as the best. A
+    large rate keeps only the last few samples.
 
     Parameters
     ----------
@@ -118,17 +124,19 @@ class Neighbours(Unmonitored):
         self._k = k
         self._votes = np.array(votes, np.float64)
         size = capacity // N_EPISODES
-        self._points = np.zeros((N_EPISODES, 0, size), np.float32)  # the values of one input are contiguous
-        self._targets = np.zeros((N_EPISODES, size), np.int64)
-        self._times = np.zeros((N_EPISODES, size), np.int64)
-        self._weights = np.zeros((N_EPISODES, size), np.float32)
+        self._sample_inputs = np.zeros(
+            (N_EPISODES, 0, size), np.float32
+        )  # the values of one input are contiguous
+        self._sample_targets = np.zeros((N_EPISODES, size), np.int64)
+        self._sample_times = np.zeros((N_EPISODES, size), np.int64)
+        self._sample_weights = np.zeros((N_EPISODES, size), np.float32)
         self._episodes = np.zeros(N_EPISODES, EPISODE)
         self._order = np.arange(N_EPISODES)  # episodes in use, oldest first, then unused ones
         self._counts = np.zeros(2, np.int64)  # episodes in use, samples seen
         self._by_relevance = by_relevance
-        self._scales = np.ones(0, np.float32)  # factor of the squared difference in each input
+        self._input_relevances = np.ones(0, np.float32)  # factor of the squared difference in each input
         self._class_counts = np.zeros(0)
-        self._means = np.zeros((0, 0))
+        self._class_means = np.zeros((0, 0))
 
     @property
     def n_experts(self) -> int:  # type: ignore[override]  # counted anew
@@ -158,8 +166,8 @@ class Neighbours(Unmonitored):
     ) -> np.ndarray:
         """Plan, for each row in order, to predict if asked and then remember it; see `Experts.plan`.
 
-        A remembered row votes as a neighbour with its weight. On rows that are not asked the votes are zeros, no record
-        changes, and the cost is negligible.
+        A remembered row votes as a neighbour with its weight. On rows that are not asked the votes are zeros, no
+        accuracy changes, and the cost is negligible.
         """
         inputs, n_rows = batch.inputs, len(batch.inputs)
         part = self._grown(inputs.shape[1], batch.n_classes)
@@ -172,68 +180,69 @@ class Neighbours(Unmonitored):
 
     def sizes(self) -> dict[str, int]:
         """Return how many inputs and classes are known; see `Group.sizes`."""
-        n_classes = max(int(self._targets.max()) + 1, len(self._class_counts)) if self._counts[1] else 0
-        return {"n_inputs": len(self._scales), "n_classes": n_classes}
+        n_classes = (
+            max(int(self._sample_targets.max()) + 1, len(self._class_counts)) if self._counts[1] else 0
+        )
+        return {"n_inputs": len(self._input_relevances), "n_classes": n_classes}
 
     def state(self) -> State:
         """Return the remembered samples, episode by episode, oldest first; see `driftmoe.state`."""
-        n_inputs, order = len(self._scales), self._order[: self._counts[0]].tolist()
+        n_inputs, order = len(self._input_relevances), self._order[: self._counts[0]].tolist()
         sizes = self._episodes["size"][order]
         places = [(e, slice(size)) for e, size in zip(order, sizes.tolist(), strict=True)]
-        points = [self._points[e, :n_inputs, kept].T for e, kept in places]
+        inputs = [self._sample_inputs[e, :n_inputs, kept].T for e, kept in places]
         return {
             "n_seen": int(self._counts[1]),
-            "episode_size": sizes.copy(),
-            "episode_level": self._episodes["level"][order],
-            "episode_record": self._episodes["record"][order],
-            "points": np.concatenate([np.empty((0, n_inputs), np.float32), *points]),
-            "targets": _joined(self._targets, places),
-            "times": _joined(self._times, places),
-            "weights": _joined(self._weights, places),
-            "scales": self._scales.copy(),
+            "episode_sizes": sizes.copy(),
+            "episode_n_thinnings": self._episodes["n_thinnings"][order],
+            "episode_accuracies": self._episodes["accuracy"][order],
+            "sample_inputs": np.concatenate([np.empty((0, n_inputs), np.float32), *inputs]),
+            "sample_targets": _joined(self._sample_targets, places),
+            "sample_times": _joined(self._sample_times, places),
+            "sample_weights": _joined(self._sample_weights, places),
+            "input_relevances": self._input_relevances.copy(),
             "class_counts": self._class_counts.copy(),
-            "class_means": self._means.copy(),
+            "class_means": self._class_means.copy(),
         }
 
     def restore(self, state: State) -> None:
         """Restore the state of an expert that was built with the same arguments; see `driftmoe.state`."""
-        names = ("points", "targets", "times", "weights", "scales", "class_counts", "class_means")
-        check_names(state, ("n_seen", "episode_size", "episode_level", "episode_record", *names), self)
+        check_names(state, _STATE, self)
         n_seen = count_of(state, "n_seen", self)
-        sizes = array_of(state, "episode_size", np.int64, (None,), self)
-        n_episodes, room = len(sizes), self._targets.shape[1]
+        sizes = array_of(state, "episode_sizes", np.int64, (None,), self)
+        n_episodes, room = len(sizes), self._sample_targets.shape[1]
         if n_episodes > N_EPISODES or (sizes < 1).any() or (sizes > room).any():
             raise ValueError(
                 f"the state of {type(self).__name__} has {n_episodes} episodes of {sizes.tolist()} samples; this one "
                 f"has room for {N_EPISODES} of 1 to {room} samples: build it with the arguments that it had"
             )
-        levels = array_of(state, "episode_level", np.int64, (n_episodes,), self)
-        records = array_of(state, "episode_record", np.float64, (n_episodes,), self)
-        scales = array_of(state, "scales", np.float32, (None,), self)
-        n_samples, n_inputs = int(sizes.sum()), len(scales)
-        points = array_of(state, "points", np.float32, (n_samples, n_inputs), self)
-        targets = array_of(state, "targets", np.int64, (n_samples,), self)
-        times = array_of(state, "times", np.int64, (n_samples,), self)
-        weights = array_of(state, "weights", np.float32, (n_samples,), self)
+        n_thinnings = array_of(state, "episode_n_thinnings", np.int64, (n_episodes,), self)
+        accuracies = array_of(state, "episode_accuracies", np.float64, (n_episodes,), self)
+        relevances = array_of(state, "input_relevances", np.float32, (None,), self)
+        n_samples, n_inputs = int(sizes.sum()), len(relevances)
+        inputs = array_of(state, "sample_inputs", np.float32, (n_samples, n_inputs), self)
+        targets = array_of(state, "sample_targets", np.int64, (n_samples,), self)
+        times = array_of(state, "sample_times", np.int64, (n_samples,), self)
+        weights = array_of(state, "sample_weights", np.float32, (n_samples,), self)
         class_counts = array_of(state, "class_counts", np.float64, (None,), self)
         n_classes = len(class_counts)
         means = array_of(state, "class_means", np.float64, (n_classes, n_inputs if n_classes else None), self)
         if (targets < 0).any():
-            raise misfit(self, "targets", "has indices below 0", "they are indices of classes")
-        self._points = np.zeros((N_EPISODES, n_inputs, room), np.float32)
-        self._targets, self._times = np.zeros((2, N_EPISODES, room), np.int64)
-        self._weights = np.zeros((N_EPISODES, room), np.float32)
+            raise misfit(self, "sample_targets", "has indices below 0", "they are indices of classes")
+        self._sample_inputs = np.zeros((N_EPISODES, n_inputs, room), np.float32)
+        self._sample_targets, self._sample_times = np.zeros((2, N_EPISODES, room), np.int64)
+        self._sample_weights = np.zeros((N_EPISODES, room), np.float32)
         self._episodes = np.zeros(N_EPISODES, EPISODE)
         first = 0
         for e, size in enumerate(sizes.tolist()):
             kept = slice(first, first + size)
-            self._points[e, :, :size] = points[kept].T
-            self._targets[e, :size], self._times[e, :size] = targets[kept], times[kept]
-            self._weights[e, :size] = weights[kept]
-            self._episodes[e] = size, levels[e], records[e]
+            self._sample_inputs[e, :, :size] = inputs[kept].T
+            self._sample_targets[e, :size], self._sample_times[e, :size] = targets[kept], times[kept]
+            self._sample_weights[e, :size] = weights[kept]
+            self._episodes[e] = size, n_thinnings[e], accuracies[e]
             first += size
         self._order, self._counts = np.arange(N_EPISODES), np.array([n_episodes, n_seen])
-        self._scales, self._class_counts, self._means = scales, class_counts, means
+        self._input_relevances, self._class_counts, self._class_means = relevances, class_counts, means
 
     def _call(
         self,
@@ -245,8 +254,9 @@ class Neighbours(Unmonitored):
     ) -> tuple[Any, ...]:
         """Return the arguments of `nearest`."""
         return (
-            self._points, self._targets, self._times, self._weights, self._episodes, self._order, self._counts, inputs,
-            targets, taught, asked, self._votes, self._k, self._scales, self._class_counts, self._means, proba,
+            self._sample_inputs, self._sample_targets, self._sample_times, self._sample_weights, self._episodes,
+            self._order, self._counts, inputs, targets, taught, asked, self._votes, self._k, self._input_relevances,
+            self._class_counts, self._class_means, proba,
         )  # fmt: skip
 
     def _grown(self, n_inputs: int, n_classes: int) -> Neighbours:
@@ -254,16 +264,22 @@ class Neighbours(Unmonitored):
 
         Samples so far get 0 in new inputs, which is the code of a missing value.
         """
-        n_old, n_classes = len(self._scales), n_classes * self._by_relevance
+        n_old, n_classes = len(self._input_relevances), n_classes * self._by_relevance
         if n_inputs == n_old and n_classes == len(self._class_counts):
             return self
         grown = copy.copy(self)
-        if n_inputs > self._points.shape[1]:  # with spare room, so that not every new input copies everything
+        if (
+            n_inputs > self._sample_inputs.shape[1]
+        ):  # with spare room, so that not every new input copies everything
             room = n_inputs if n_old == 0 else n_inputs + n_inputs // 4
-            grown._points = enlarged(self._points, (N_EPISODES, room, self._points.shape[2]))
-        grown._scales = np.concatenate([self._scales, np.ones(n_inputs - n_old, np.float32)])
+            grown._sample_inputs = enlarged(
+                self._sample_inputs, (N_EPISODES, room, self._sample_inputs.shape[2])
+            )
+        grown._input_relevances = np.concatenate(
+            [self._input_relevances, np.ones(n_inputs - n_old, np.float32)]
+        )
         grown._class_counts = enlarged(self._class_counts, (n_classes,))
-        grown._means = enlarged(self._means, (n_classes, n_inputs))
+        grown._class_means = enlarged(self._class_means, (n_classes, n_inputs))
         return grown
 
 
@@ -276,33 +292,18 @@ def _joined(array: np.ndarray, places: Sequence[tuple[int, slice]]) -> np.ndarra
 # which gives the same result.
 @compiled(fastmath={"nnan", "nsz"})
 def nearest(  # type: ignore[no-untyped-def]
-    points,
-    labels,
-    times,
-    weights,
-    episodes,
-    order,
-    counts,
-    inputs,
-    targets,
-    taught,
-    asked,
-    votes,
-    k,
-    scales,
-    class_counts,
-    means,
-    proba,
-):
+    sample_inputs, sample_targets, sample_times, sample_weights, episodes, order, counts, inputs, targets, taught,
+    asked, votes, k, relevances, class_counts, class_means, proba,
+):  # fmt: skip
     """Write the votes of the nearest neighbours of each row, then remember the row.
 
     Parameters
     ----------
-    points
+    sample_inputs
         Remembered samples, float32, shape (n_episodes, n_inputs or more, size).
-    labels, times
+    sample_targets, sample_times
         Target of each remembered sample, and number of samples before it, shape (n_episodes, size).
-    weights
+    sample_weights
         Voting weight of each remembered sample, float32, same shape.
     episodes
         EPISODE, shape (n_episodes,).
@@ -322,15 +323,15 @@ def nearest(  # type: ignore[no-untyped-def]
         Likeness and rate of each vote, shape (n_experts, 2).
     k
         Number of neighbours that vote.
-    scales
+    relevances
         Factor of the squared difference in each input, float32, shape (n_inputs,).
-    class_counts, means
-        Faded number of samples of each class, (n_classes,), and their mean, (n_classes, n_inputs), from which `scales`
-        are updated; without classes `scales` do not change.
+    class_counts, class_means
+        Faded number of samples of each class, (n_classes,), and their mean, (n_classes, n_inputs), from which
+        `relevances` are updated; without classes `relevances` do not change.
     proba
         Result, shape (n_rows, n_experts, n_classes), initially zeros.
     """
-    n_episodes, n_inputs, size = points.shape[0], inputs.shape[1], points.shape[2]
+    n_episodes, n_inputs, size = sample_inputs.shape[0], inputs.shape[1], sample_inputs.shape[2]
     squares = np.empty((n_episodes, size), np.float32)
     least = np.empty(n_episodes, np.float32)
     label_of_least = np.empty(n_episodes, np.int64)
@@ -347,31 +348,31 @@ def nearest(  # type: ignore[no-untyped-def]
                 of_episode = squares[e, :m]
                 of_episode[:] = np.float32(0.0)
                 for f in range(n_inputs):
-                    value, scale = inputs[row, f], scales[f]
-                    remembered = points[e, f]
+                    value, relevance = inputs[row, f], relevances[f]
+                    remembered = sample_inputs[e, f]
                     for j in range(m):
                         difference = remembered[j] - value
-                        of_episode[j] += scale * difference * difference
+                        of_episode[j] += relevance * difference * difference
                 smallest = of_episode[0]
                 for j in range(1, m):
                     smallest = min(smallest, of_episode[j])
                 j = 0
                 while of_episode[j] != smallest:
                     j += 1
-                least[e], label_of_least[e] = smallest, labels[e, j]
-                best = max(best, episodes[e]["record"])
+                least[e], label_of_least[e] = smallest, sample_targets[e, j]
+                best = max(best, episodes[e]["accuracy"])
             for v in range(votes.shape[0]):
                 likeness, rate = votes[v, 0], votes[v, 1]
                 found = 0
                 for i in range(n - 1, -1, -1):
                     e = order[i]
                     m = episodes[e]["size"]
-                    factor = np.float32(exp(likeness * (best - episodes[e]["record"])))
-                    moved = rate * (now - 1 - times[e, m - 1])
+                    factor = np.float32(exp(likeness * (best - episodes[e]["accuracy"])))
+                    moved = rate * (now - 1 - sample_times[e, m - 1])
                     if found == k and least[e] * factor + np.float32(moved * moved) >= near[k - 1]:
                         continue  # none of its samples can be among the nearest
                     for j in range(m - 1, -1, -1):
-                        moved = rate * (now - 1 - times[e, j])
+                        moved = rate * (now - 1 - sample_times[e, j])
                         square = squares[e, j] * factor + np.float32(moved * moved)
                         if found < k or square < near[found - 1]:
                             place = found if found < k else k - 1
@@ -382,8 +383,8 @@ def nearest(  # type: ignore[no-untyped-def]
                                 near_weight[place] = near_weight[place - 1]
                                 place -= 1
                             near[place] = square
-                            near_label[place] = labels[e, j]
-                            near_weight[place] = weights[e, j]
+                            near_label[place] = sample_targets[e, j]
+                            near_weight[place] = sample_weights[e, j]
                 total = SMOOTHING
                 for c in range(proba.shape[2]):
                     proba[row, v, c] = SMOOTHING / proba.shape[2]
@@ -400,14 +401,14 @@ def nearest(  # type: ignore[no-untyped-def]
             for i in range(n):
                 e = order[i]
                 is_right = 1.0 if label_of_least[e] == target else 0.0
-                episodes[e]["record"] += (1.0 - RECORD_FADING) * (is_right - episodes[e]["record"])
+                episodes[e]["accuracy"] += (1.0 - ACCURACY_FADING) * (is_right - episodes[e]["accuracy"])
         if n == 0 or episodes[order[n - 1]]["size"] == size:
-            n = begin_episode(points, labels, times, weights, episodes, order, n)
+            n = begin_episode(sample_inputs, sample_targets, sample_times, sample_weights, episodes, order, n)
             counts[0] = n
         e = order[n - 1]
         j = episodes[e]["size"]
-        points[e, :n_inputs, j] = inputs[row]
-        labels[e, j], times[e, j], weights[e, j] = target, now, taught[row]
+        sample_inputs[e, :n_inputs, j] = inputs[row]
+        sample_targets[e, j], sample_times[e, j], sample_weights[e, j] = target, now, taught[row]
         episodes[e]["size"] += 1
         counts[1] += 1
         if class_counts.shape[0] > 0:
@@ -415,38 +416,38 @@ def nearest(  # type: ignore[no-untyped-def]
             class_counts[target] += taught[row]
             share = taught[row] / class_counts[target]
             for f in range(n_inputs):
-                means[target, f] += share * (inputs[row, f] - means[target, f])
+                class_means[target, f] += share * (inputs[row, f] - class_means[target, f])
             if now + 1 >= SETTLING and (now + 1) % RENEWAL == 0:
-                renew(scales, class_counts, means)
+                renew(relevances, class_counts, class_means)
 
 
 @part()
-def begin_episode(points, labels, times, weights, episodes, order, n):  # type: ignore[no-untyped-def]
+def begin_episode(  # type: ignore[no-untyped-def]
+    sample_inputs, sample_targets, sample_times, sample_weights, episodes, order, n
+):  # fmt: skip
     """Thin out older episodes, then append an empty one. Return the number of episodes.
 
     If there are more than `SPAN` episodes of a density, the two oldest of them are merged. If there is still no free
     place, the oldest episode is forgotten.
     """
-    half = points.shape[2] // 2
+    half = sample_inputs.shape[2] // 2
     n_alike = 0
     i = n - 1
     while i >= 0:  # from the newest, which is the densest
-        is_other = n_alike > 0 and episodes[order[i]]["level"] != episodes[order[i + 1]]["level"]
+        is_other = n_alike > 0 and episodes[order[i]]["n_thinnings"] != episodes[order[i + 1]]["n_thinnings"]
         n_alike = 1 if is_other else n_alike + 1
-        is_oldest = i == 0 or episodes[order[i - 1]]["level"] != episodes[order[i]]["level"]
+        is_oldest = i == 0 or episodes[order[i - 1]]["n_thinnings"] != episodes[order[i]]["n_thinnings"]
         if is_oldest and n_alike > SPAN:
             first, second = order[i], order[i + 1]
-            for j in range(half):
-                points[first, :, j] = points[first, :, 2 * j]
-                labels[first, j], times[first, j] = labels[first, 2 * j], times[first, 2 * j]
-                weights[first, j] = weights[first, 2 * j]
-            for j in range(half):
-                points[first, :, half + j] = points[second, :, 2 * j]
-                labels[first, half + j], times[first, half + j] = labels[second, 2 * j], times[second, 2 * j]
-                weights[first, half + j] = weights[second, 2 * j]
+            for source, start in ((first, 0), (second, half)):
+                for j in range(half):
+                    sample_inputs[first, :, start + j] = sample_inputs[source, :, 2 * j]
+                    sample_targets[first, start + j] = sample_targets[source, 2 * j]
+                    sample_times[first, start + j] = sample_times[source, 2 * j]
+                    sample_weights[first, start + j] = sample_weights[source, 2 * j]
             episodes[first]["size"] = 2 * half
-            episodes[first]["level"] += 1
-            episodes[first]["record"] = 0.5 * (episodes[first]["record"] + episodes[second]["record"])
+            episodes[first]["n_thinnings"] += 1
+            episodes[first]["accuracy"] = 0.5 * (episodes[first]["accuracy"] + episodes[second]["accuracy"])
             free_place(order, i + 1, n)
             n -= 1
             n_alike = 0
@@ -456,8 +457,8 @@ def begin_episode(points, labels, times, weights, episodes, order, n):  # type: 
         free_place(order, 0, n)
         n -= 1
     e = order[n]
-    episodes[e]["record"] = episodes[order[n - 1]]["record"] if n > 0 else 0.0
-    episodes[e]["size"] = episodes[e]["level"] = 0
+    episodes[e]["accuracy"] = episodes[order[n - 1]]["accuracy"] if n > 0 else 0.0
+    episodes[e]["size"] = episodes[e]["n_thinnings"] = 0
     return n + 1
 
 
@@ -471,17 +472,17 @@ def free_place(order, i, n):  # type: ignore[no-untyped-def]
 
 
 @part()
-def renew(scales, counts, means):  # type: ignore[no-untyped-def]
-    """Set the scale of each input to the variance of the class means in it, normalised to a mean scale of 1."""
-    n_classes, n_inputs = means.shape
+def renew(relevances, counts, class_means):  # type: ignore[no-untyped-def]
+    """Set the relevance of each input to the variance of the class means in it, normalised to a mean of 1."""
+    n_classes, n_inputs = class_means.shape
     total = counts.sum()
     between = np.zeros(n_inputs)
     for f in range(n_inputs):
         mean = 0.0
         for c in range(n_classes):
-            mean += counts[c] / total * means[c, f]
+            mean += counts[c] / total * class_means[c, f]
         for c in range(n_classes):
-            between[f] += counts[c] / total * (means[c, f] - mean) * (means[c, f] - mean)
+            between[f] += counts[c] / total * (class_means[c, f] - mean) * (class_means[c, f] - mean)
     mean = between.mean()
     for f in range(n_inputs):
-        scales[f] = between[f] / mean if mean > 0.0 else 1.0
+        relevances[f] = between[f] / mean if mean > 0.0 else 1.0

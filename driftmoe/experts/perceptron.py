@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,7 @@ from driftmoe.arithmetic import exp, whole_power
 from driftmoe.compilation import compiled, kernel
 from driftmoe.draws import between
 from driftmoe.experts.protocol import Unmonitored
-from driftmoe.state import State, array_of, check_names, count_of, generator_of, misfit
+from driftmoe.state import State, array_of, check_array, check_names, count_of, generator_of, misfit
 from driftmoe.transaction import NO_TARGETS, NO_WEIGHTS, Changes, planned, publication
 
 if TYPE_CHECKING:
@@ -29,6 +30,12 @@ N_LANES = 16
 
 NEGLIGIBLE = np.float32(1e-30)
 """Adam's moments below this are set to zero. Those of unused weights would decay to slow denormal numbers."""
+
+
+_PLANES = (
+    "hidden_weights", "hidden_first_moments", "hidden_second_moments",
+    "output_weights", "output_first_moments", "output_second_moments",
+)  # fmt: skip
 
 
 class Perceptron(Unmonitored):
@@ -106,29 +113,36 @@ class Perceptron(Unmonitored):
 
     def state(self) -> State:
         """Return weights, moments and the generator's state; see `driftmoe.state`."""
+        planes = [*self._hidden.copy(), *self._outputs.copy()]
         return {
-            "hidden": self._hidden.copy(),
-            "outputs": self._outputs.copy(),
+            **dict(zip(_PLANES, planes, strict=True)),
             "n_seen": int(self._n_seen[0]),
             "rng": self._rng.bit_generator.state,
         }
 
     def restore(self, state: State) -> None:
         """Restore the state of an expert that was built with the same arguments; see `driftmoe.state`."""
-        check_names(state, ("hidden", "outputs", "n_seen", "rng"), self)
-        width = self._hidden.shape[2]
-        hidden = array_of(state, "hidden", np.float32, (3, None, width), self)
-        outputs = array_of(state, "outputs", np.float32, (3, None, 1 + width), self)
+        check_names(state, (*_PLANES, "n_seen", "rng"), self)
+        hidden = self._planes_of(state, _PLANES[:3], self._hidden.shape[2])
+        outputs = self._planes_of(state, _PLANES[3:], self._outputs.shape[2])
         n_seen, rng = count_of(state, "n_seen", self), generator_of(state, "rng", self)
         if hidden.shape[1] < 1:
             raise misfit(
                 self,
-                "hidden",
+                "hidden_weights",
                 "has no row for the constant",
                 "it must have a row more than inputs",
             )
         self._hidden, self._outputs, self._rng = hidden, outputs, rng
         self._n_seen = np.array([n_seen])
+
+    def _planes_of(self, state: State, names: Sequence[str], width: int) -> np.ndarray:
+        """Return the weights of a layer and their two moments, from their entries in a state."""
+        check_array(state, names[0], np.float32, (None, width), self)
+        planes = [array_of(state, name, np.float32, state[names[0]].shape, self) for name in names]
+        if (planes[2] < 0.0).any():
+            raise misfit(self, names[2], f"has {planes[2].min()}", "it must be 0 or more everywhere")
+        return np.array(planes)
 
     def _grown(self, n_inputs: int, n_classes: int) -> Perceptron:
         """Return a copy with this many inputs and classes, or this object if it has them. This one does not change."""

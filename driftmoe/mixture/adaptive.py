@@ -23,7 +23,7 @@ from driftmoe.mixture.pooled import MAX_NODES, check_log, largest
 from driftmoe.mixture.router import Router
 from driftmoe.mixture.telemetry import RoutingLog
 from driftmoe.routing import Choice, Policy, as_rule
-from driftmoe.state import State, array_of, check_names, count_of, restored, value_of
+from driftmoe.state import State, array_of, check_names, count_of, misfit, restored, value_of
 from driftmoe.transaction import NO_TARGETS, NO_WEIGHTS, Changes, assignment, planned, publication
 from driftmoe.trees import HoeffdingTreeClassifier
 
@@ -132,20 +132,18 @@ class AdaptiveMixture:
         self.n_experts = sum(sizes)
         self.n_logits = self.n_experts + (0 if self._policy is None else self._policy.n_null)
         self._groups = np.repeat(np.arange(len(sizes)), sizes)
-        self._memories = np.zeros((len(FADING), self.n_logits))
+        self._log_likelihood_memories = np.zeros((len(FADING), self.n_logits))
         self._asks_router, self._asks_memories = GATES[gate]
         self._memory_weights = np.full(len(FADING), MEMORY_WEIGHT * self._asks_memories, np.float32)
-        self._memory_logits = np.zeros(
-            self.n_logits
-        )  # what the memories added to the logits when the router last learnt
+        self._logit_biases = np.zeros(self.n_logits)  # what the memories added when the router last learnt
         self._memory_weight_moments = np.zeros((2, len(FADING)), np.float32)
-        self._memory_weight_errors = np.zeros(len(FADING))
-        self._n_steps = np.zeros(1, np.int64)
+        self._memory_weight_gradients = np.zeros(len(FADING))
+        self._n_memory_weight_steps = np.zeros(1, np.int64)
         self._n_seen = 0
-        self._losses = np.zeros(len(LOSS_FADING))
-        self._trust = np.ones(len(sizes))
-        self._least_trust = min_trust * np.array(sizes) / self.n_experts * (gate != "equal")
-        self._is_probed = np.zeros(len(sizes), np.bool_)  # constant between two steps of the router
+        self._average_losses = np.zeros(len(LOSS_FADING))
+        self._average_gate_weights = np.ones(len(sizes))
+        self._least_gate_weights = min_trust * np.array(sizes) / self.n_experts * (gate != "equal")
+        self._is_group_probed = np.zeros(len(sizes), np.bool_)  # constant between two steps of the router
         self._is_costly = np.array([extra.is_costly for extra in self._extras], np.bool_)
 
     @staticmethod
@@ -317,15 +315,15 @@ class AdaptiveMixture:
             "log": self.log.state(),
             "n_seen": self._n_seen,
             "poisson_key": int(self._key),
-            "log_likelihoods": self._memories.copy(),
+            "log_likelihood_memories": self._log_likelihood_memories.copy(),
             "memory_weights": self._memory_weights.copy(),
             "memory_weight_moments": self._memory_weight_moments.copy(),
-            "memory_weight_errors": self._memory_weight_errors.copy(),
-            "memory_logits": self._memory_logits.copy(),
-            "n_gate_steps": int(self._n_steps[0]),
-            "losses": self._losses.copy(),
-            "trust": self._trust.copy(),
-            "is_probed": self._is_probed.copy(),
+            "memory_weight_gradients": self._memory_weight_gradients.copy(),
+            "logit_biases": self._logit_biases.copy(),
+            "n_memory_weight_steps": int(self._n_memory_weight_steps[0]),
+            "average_losses": self._average_losses.copy(),
+            "average_gate_weights": self._average_gate_weights.copy(),
+            "is_group_probed": self._is_group_probed.copy(),
         }
 
     def restore(self, state: State) -> None:
@@ -340,17 +338,21 @@ class AdaptiveMixture:
         arrays = {
             name: array_of(state, name, like.dtype, like.shape, self)
             for name, like in (
-                ("log_likelihoods", self._memories),
+                ("log_likelihood_memories", self._log_likelihood_memories),
                 ("memory_weights", self._memory_weights),
                 ("memory_weight_moments", self._memory_weight_moments),
-                ("memory_weight_errors", self._memory_weight_errors),
-                ("memory_logits", self._memory_logits),
-                ("losses", self._losses),
-                ("trust", self._trust),
-                ("is_probed", self._is_probed),
+                ("memory_weight_gradients", self._memory_weight_gradients),
+                ("logit_biases", self._logit_biases),
+                ("average_losses", self._average_losses),
+                ("average_gate_weights", self._average_gate_weights),
+                ("is_group_probed", self._is_group_probed),
             )
         }
-        n_seen, n_steps = count_of(state, "n_seen", self), count_of(state, "n_gate_steps", self)
+        least = arrays["memory_weight_moments"][1].min()
+        if least < 0.0:
+            allowed = "the second moments must be 0 or more"
+            raise misfit(self, "memory_weight_moments", f"has {least} in its second row", allowed)
+        n_seen, n_steps = count_of(state, "n_seen", self), count_of(state, "n_memory_weight_steps", self)
         key = count_of(state, "poisson_key", self, at_most=2**64 - 1)
         parts = [restored(getattr(self, name), state[name]) for name in ("experts", "router", "log")]
         experts, router, log = parts
@@ -362,8 +364,7 @@ class AdaptiveMixture:
         check_log(log, self.n_experts)
         self._extras = [restored(part, one) for part, one in zip(self._extras, extras, strict=True)]
         self.experts, self.router, self.log = parts
-        self._n_seen, self._key, self._n_steps = n_seen, np.uint64(key), np.array([n_steps])
-        self._memories = arrays.pop("log_likelihoods")
+        self._n_seen, self._key, self._n_memory_weight_steps = n_seen, np.uint64(key), np.array([n_steps])
         vars(self).update({f"_{name}": array for name, array in arrays.items()})
 
     def _plan_votes(
@@ -393,9 +394,10 @@ class AdaptiveMixture:
         rate = MEMORY_WEIGHT_RATE * self.router.learning_rate * self._asks_memories
         changes.append(
             planned(
-                end_mini_batch, self._memory_weights, *self._memory_weight_moments, self._memory_weight_errors,
-                self._n_steps, rate, self.router.batch_size, self._memories, self._memory_logits, self._trust,
-                self._least_trust, self._losses, self._is_probed,
+                end_mini_batch, self._memory_weights, *self._memory_weight_moments, self._memory_weight_gradients,
+                self._n_memory_weight_steps, rate, self.router.batch_size, self._log_likelihood_memories,
+                self._logit_biases, self._average_gate_weights, self._least_gate_weights, self._average_losses,
+                self._is_group_probed,
             )
         )  # fmt: skip
 
@@ -432,8 +434,9 @@ class AdaptiveMixture:
     ) -> tuple[Any, ...]:
         """Return the arguments of `gate`."""
         return (
-            outputs, expert_proba, chosen, targets, taught, self.n_logits, self._memories, self._memory_weights,
-            self._groups, self._trust, self._losses, weights, errors, self._memory_weight_errors,
+            outputs, expert_proba, chosen, targets, taught, self.n_logits, self._log_likelihood_memories,
+            self._memory_weights, self._groups, self._average_gate_weights, self._average_losses, weights, errors,
+            self._memory_weight_gradients,
         )  # fmt: skip
 
     def _choose(self, outputs: np.ndarray) -> Choice:
@@ -441,7 +444,7 @@ class AdaptiveMixture:
         if self._policy is None:
             return Choice(_NO_WEIGHTS, np.ones((len(outputs), self.n_experts), np.bool_))
         policy = self._policy.at(self.router.n_batches)
-        scores = outputs[:, : self.n_logits] * self._asks_router + self._memory_logits
+        scores = outputs[:, : self.n_logits] * self._asks_router + self._logit_biases
         return policy.rows(scores[:, self._n_shared :])
 
     def _learning(self, chosen: Choice) -> np.ndarray:
@@ -456,13 +459,14 @@ class AdaptiveMixture:
     def _asked(self, n_rows: int) -> np.ndarray:
         """Return whether each extra expert is asked about the next rows, bool, shape (n_extras, n_rows)."""
         place = self._n_seen + np.arange(n_rows)
-        is_probed = self._is_probed[1 : 1 + len(self._extras)] & self._is_costly
+        is_probed = self._is_group_probed[1 : 1 + len(self._extras)] & self._is_costly
         return (place % PROBE == 0) | ~is_probed[:, np.newaxis]
 
 
 _STATE = (
-    "experts", "extras", "router", "log", "n_seen", "poisson_key", "log_likelihoods", "memory_weights",
-    "memory_weight_moments", "memory_weight_errors", "memory_logits", "n_gate_steps", "losses", "trust", "is_probed",
+    "experts", "extras", "router", "log", "n_seen", "poisson_key", "log_likelihood_memories", "memory_weights",
+    "memory_weight_moments", "memory_weight_gradients", "n_memory_weight_steps", "logit_biases", "average_losses",
+    "average_gate_weights", "is_group_probed",
 )  # fmt: skip
 
 _NO_ERRORS = np.empty((0, 0), np.float32)

@@ -79,7 +79,7 @@ class CoTraining(Pooled):
         )
         self._n_shared = self._policy.n_shared
         self._rate = correction
-        self._correction = np.zeros(router.n_outputs)
+        self._logit_corrections = np.zeros(router.n_outputs)
         self.log = RoutingLog(reads_logits=True, is_one_vs_rest=False)
 
     @classmethod
@@ -116,7 +116,7 @@ class CoTraining(Pooled):
     def predict(self, batch: Batch) -> np.ndarray:
         """Return the class probabilities of samples, shape (n_rows, n_classes). Does not change the mixture."""
         logits = self.router.logits(batch.inputs)
-        weights, mask, _ = self._choose(logits + self._correction if self._rate > 0.0 else logits)
+        weights, mask, _ = self._choose(logits + self._logit_corrections if self._rate > 0.0 else logits)
         asked: np.ndarray | None = None  # all: trees and networks answer in one call
         if self.reads_samples:
             asked = mask
@@ -155,7 +155,13 @@ class CoTraining(Pooled):
             corrected = np.array(logits, np.float64)
             changes.append(
                 planned(
-                    follow_right, correct, self._n_shared, weights, self._rate, self._correction, corrected
+                    follow_right,
+                    correct,
+                    self._n_shared,
+                    weights,
+                    self._rate,
+                    self._logit_corrections,
+                    corrected,
                 )
             )
             n_samples = self.log.n_samples + n_rows
@@ -168,15 +174,15 @@ class CoTraining(Pooled):
         return proba
 
     def state(self) -> State:
-        """Return the states of experts, router and log, and the correction of the logits; see `driftmoe.state`."""
-        return {**super().state(), "correction": self._correction.copy()}
+        """Return the states of experts, router and log, and the corrections of the logits; see `driftmoe.state`."""
+        return {**super().state(), "logit_corrections": self._logit_corrections.copy()}
 
     def restore(self, state: State) -> None:
         """Restore the state of a mixture that was built with the same arguments; see `driftmoe.state`."""
-        check_names(state, ("experts", "router", "log", "correction"), self)
-        correction = array_of(state, "correction", np.float64, self._correction.shape, self)
-        super().restore({name: part for name, part in state.items() if name != "correction"})
-        self._correction = correction
+        check_names(state, ("experts", "router", "log", "logit_corrections"), self)
+        corrections = array_of(state, "logit_corrections", np.float64, self._logit_corrections.shape, self)
+        super().restore({name: part for name, part in state.items() if name != "logit_corrections"})
+        self._logit_corrections = corrections
 
     def _answer(
         self,

@@ -30,16 +30,16 @@ TRUST_FADING = 0.98
 
 @compiled()
 def end_mini_batch(  # type: ignore[no-untyped-def]
-    memory_weights, first, second, memory_weight_errors, n_steps, rate, batch_size, memories, memory_logits, trust,
-    least_trust, losses, is_probed,
+    memory_weights, first, second, memory_weight_gradients, n_steps, rate, batch_size, memories, logit_biases,
+    average_gate_weights, least_gate_weights, average_losses, is_group_probed,
 ):  # fmt: skip
-    """At the end of the router's mini-batch, update the memory weights and logits, and decide which groups to probe.
+    """At the end of the router's mini-batch, update the memory weights and logit biases, and decide whom to probe.
 
     Parameters
     ----------
     memory_weights, first, second
         Weights of the memories in `gate`, and their Adam moments, float32, shape (n_memories,); updated.
-    memory_weight_errors
+    memory_weight_gradients
         Sum of the gradients with respect to `memory_weights`; reset to 0.
     n_steps
         Number of steps so far, shape (1,); incremented.
@@ -49,29 +49,30 @@ def end_mini_batch(  # type: ignore[no-untyped-def]
         Number of rows in the mini-batch.
     memories
         As in `gate`.
-    memory_logits
+    logit_biases
         Result: what the weighted memories add to each logit, shape (n_logits,).
-    trust, least_trust
+    average_gate_weights, least_gate_weights
         Average gate weight of each group of experts, and the weight below which a group is only probed, shape
         (n_groups,).
-    losses
+    average_losses
         As in `gate`.
-    is_probed
+    is_group_probed
         Result: which groups are only probed, bool, shape (n_groups,).
     """
     if rate > 0.0:
         n_steps[0] += 1
         gradient = np.empty(memory_weights.shape[0], np.float32)
         for h in range(memory_weights.shape[0]):
-            gradient[h] = memory_weight_errors[h] / batch_size
+            gradient[h] = memory_weight_gradients[h] / batch_size
         adam(memory_weights, gradient, first, second, n_steps[0], rate)
-    memory_weight_errors[:] = 0.0
-    for e in range(memory_logits.shape[0]):
-        memory_logits[e] = 0.0
+    memory_weight_gradients[:] = 0.0
+    for e in range(logit_biases.shape[0]):
+        logit_biases[e] = 0.0
         for h in range(memory_weights.shape[0]):
-            memory_logits[e] += np.float64(memory_weights[h]) * memories[h, e]
-    for group in range(trust.shape[0]):
-        is_probed[group] = trust[group] < least_trust[group] and losses[0] <= SURPRISE * losses[1]
+            logit_biases[e] += np.float64(memory_weights[h]) * memories[h, e]
+    is_surprised = average_losses[0] > SURPRISE * average_losses[1]
+    for group in range(average_gate_weights.shape[0]):
+        is_group_probed[group] = average_gate_weights[group] < least_gate_weights[group] and not is_surprised
 
 
 @compiled()
@@ -105,11 +106,11 @@ def gate(  # type: ignore[no-untyped-def]
     memories,
     memory_weights,
     groups,
-    trust,
-    losses,
+    average_gate_weights,
+    average_losses,
     weights,
     errors,
-    memory_weight_errors,
+    memory_weight_gradients,
 ):
     """Compute the gate weights of each row, then update the memories with each expert's log-likelihood.
 
@@ -140,15 +141,15 @@ def gate(  # type: ignore[no-untyped-def]
         Shape (n_memories,).
     groups
         Index of the group (kind) of each expert, shape (n_experts,).
-    trust
+    average_gate_weights
         Average gate weight of each group, shape (n_groups,); updated.
-    losses
+    average_losses
         Averages of the mixture's loss, one for each of `LOSS_FADING`; updated.
     weights
         Result, shape (n_rows, n_experts). Each row sums to 1 if any expert has a vote.
     errors
         Result: gradient of the loss with respect to the logits, shape as `outputs`; not written without targets.
-    memory_weight_errors
+    memory_weight_gradients
         The gradient of the loss with respect to `memory_weights` is added to this.
 
     References
@@ -209,18 +210,18 @@ def gate(  # type: ignore[no-untyped-def]
             scores[e] /= total
             likelihood += scores[e] * likelihoods[e]
         w = taught[row]
-        for h in range(losses.shape[0]):
+        for h in range(average_losses.shape[0]):
             fading = faded(LOSS_FADING[h], w)
-            losses[h] = fading * losses[h] - (1.0 - fading) * log(likelihood)
+            average_losses[h] = fading * average_losses[h] - (1.0 - fading) * log(likelihood)
         for e in range(n_logits):
             error = w * (scores[e] * (1.0 - likelihoods[e] / likelihood))
             errors[row, e] = error
             if has_vote[e]:
                 for h in range(memories.shape[0]):
-                    memory_weight_errors[h] += error * memories[h, e]
+                    memory_weight_gradients[h] += error * memories[h, e]
                     fading = faded(FADING[h], w)
                     memories[h, e] = fading * memories[h, e] + (1.0 - fading) * log(likelihoods[e])
-        for group in range(trust.shape[0]):
+        for group in range(average_gate_weights.shape[0]):
             is_asked = False
             share = 0.0
             for e in range(n_experts):
@@ -229,7 +230,7 @@ def gate(  # type: ignore[no-untyped-def]
                     share += scores[e]
             if is_asked:
                 fading = faded(TRUST_FADING, w)
-                trust[group] = fading * trust[group] + (1.0 - fading) * share
+                average_gate_weights[group] = fading * average_gate_weights[group] + (1.0 - fading) * share
 
 
 @kernel

@@ -55,16 +55,16 @@ def correctness(expert_proba, targets, correct):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def follow_right(correct, n_shared, taught, rate, value, logits):  # type: ignore[no-untyped-def]
-    """Add the correction to the logits of each row, then update it with the experts that were right on the row.
+def follow_right(correct, n_shared, taught, rate, corrections, logits):  # type: ignore[no-untyped-def]
+    """Correct the logits of each row, then update the corrections with the experts that were right on the row.
 
     A router learns slowly, while the experts that are right can change within a hundred samples. After each sample
 
-        value <- fading · value + rate · (correct - mean(correct)).
+        corrections <- fading · corrections + rate · (correct - mean(correct)).
 
-    This is Hedge (exponential weights) with forgetting, on the 0-1 loss of each expert: softmax(logits + value) weights
-    experts by exp(-rate · faded loss). Without forgetting it would follow the whole past, which does not help on a
-    stream that drifts.
+    This is Hedge (exponential weights) with forgetting, on the 0-1 loss of each expert: softmax(logits + corrections)
+    weights experts by exp(-rate · faded loss). Without forgetting it would follow the whole past, which does not help
+    on a stream that drifts.
 
     Parameters
     ----------
@@ -76,10 +76,10 @@ def follow_right(correct, n_shared, taught, rate, value, logits):  # type: ignor
         Weight of each row, shape (n_rows,).
     rate
         Step size in units of logits.
-    value
-        The correction, shape (n_logits,); updated.
+    corrections
+        What is added to each logit, shape (n_logits,); updated.
     logits
-        Shape (n_rows, n_logits). The correction from before each row is added to the row.
+        Shape (n_rows, n_logits). The corrections from before each row are added to the row.
 
     References
     ----------
@@ -92,9 +92,9 @@ def follow_right(correct, n_shared, taught, rate, value, logits):  # type: ignor
         for e in range(n_logits):
             n_correct += int(correct[row, n_shared + e])
         for e in range(n_logits):
-            logits[row, e] += value[e]
+            logits[row, e] += corrections[e]
             moved = correct[row, n_shared + e] - n_correct / n_logits
-            value[e] = CORRECTION_FADING * value[e] + taught[row] * rate * moved
+            corrections[e] = CORRECTION_FADING * corrections[e] + taught[row] * rate * moved
 
 
 @compiled()

@@ -17,17 +17,29 @@ import numpy as np
 from driftmoe.arithmetic import exp, log
 from driftmoe.compilation import compiled, part
 from driftmoe.routing import Choice
-from driftmoe.state import LARGEST, State, array_of, check_names, count_of, misfit, value_of
+from driftmoe.state import (
+    LARGEST,
+    State,
+    array_of,
+    check_array,
+    check_finite,
+    check_names,
+    count_of,
+    misfit,
+    value_of,
+)
 from driftmoe.transaction import Changes, assignment, carry_out, planned
 
 WINDOW = 1000
 """Number of samples in a report's `window`, rounded up to whole mini-batches of the router."""
 
+SUMS = ("entropy", "null_share", "right", "missed")
 ENTROPY, NULL, RIGHT, MISSED = range(4)
-"""Indices of the sums over samples."""
+"""Names and indices of the sums over samples."""
 
+EXPERT_SUMS = ("chosen", "weight", "voted", "right")
 CHOSEN, WEIGHT, VOTED, WAS_RIGHT = range(4)
-"""Rows of the sums for each expert."""
+"""Names and rows of the sums for each expert."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,8 +235,8 @@ class RoutingLog:
         self._reads_logits, self._is_one_vs_rest = reads_logits, is_one_vs_rest
         self._seen = np.zeros(2, np.int64)  # samples, classes
         self._sums = np.zeros(4)
-        self._of_experts = np.zeros((4, 0))
-        self._steps: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = []
+        self._expert_sums = np.zeros((4, 0))
+        self._router_steps: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = []
 
     @property
     def n_samples(self) -> int:
@@ -274,112 +286,109 @@ class RoutingLog:
         changes
             The planned changes are added to this list. Earlier changes may write the arrays above.
         """
-        of_experts = self._of_experts
-        n_new = expert_proba.shape[1] - of_experts.shape[1]
+        expert_sums = self._expert_sums
+        n_new = expert_proba.shape[1] - expert_sums.shape[1]
         if n_new > 0:
-            of_experts = np.pad(of_experts, ((0, 0), (0, n_new)))
-            changes.append(assignment(self, _of_experts=of_experts))
+            expert_sums = np.pad(expert_sums, ((0, 0), (0, n_new)))
+            changes.append(assignment(self, _expert_sums=expert_sums))
         changes.append(
             planned(
                 tally, choice.weights if logits is None else logits, self._reads_logits, choice.weights, choice.mask,
                 choice.n_null, expert_proba[:, :, np.newaxis] if self._is_one_vs_rest else expert_proba,
-                self._is_one_vs_rest, proba, targets, self._seen, self._sums, of_experts,
+                self._is_one_vs_rest, proba, targets, self._seen, self._sums, expert_sums,
             )
         )  # fmt: skip
         if replaced is not None:
-            self._plan_mark(self.n_samples + len(targets), of_experts, replaced, changes)
+            self._plan_mark(self.n_samples + len(targets), expert_sums, replaced, changes)
 
     def _plan_mark(
-        self, n_samples: int, of_experts: np.ndarray, replaced: np.ndarray, changes: Changes
+        self, n_samples: int, expert_sums: np.ndarray, replaced: np.ndarray, changes: Changes
     ) -> None:
         """Plan to store the sums at a step of the router."""
-        sums, of_each = np.empty_like(self._sums), np.empty_like(of_experts)
+        sums, of_each = np.empty_like(self._sums), np.empty_like(expert_sums)
         changes.append(partial(sums.__setitem__, ..., self._sums))
-        changes.append(partial(of_each.__setitem__, ..., of_experts))
-        steps = [*self._steps, (n_samples, sums, of_each, replaced)]
+        changes.append(partial(of_each.__setitem__, ..., expert_sums))
+        steps = [*self._router_steps, (n_samples, sums, of_each, replaced)]
         n_old = sum(step[0] <= n_samples - WINDOW for step in steps[1:])
-        changes.append(assignment(self, _steps=steps[n_old:]))
+        changes.append(assignment(self, _router_steps=steps[n_old:]))
 
     def sizes(self) -> dict[str, int]:
         """Return how many classes and experts the sums know."""
-        widths = [self._of_experts.shape[1], *(step[2].shape[1] for step in self._steps)]
+        widths = [self._expert_sums.shape[1], *(step[2].shape[1] for step in self._router_steps)]
         return {"n_classes": int(self._seen[1]), "n_experts": max(widths)}
 
     def state(self) -> State:
         """Return the current sums, and those at the last steps of the router; see `driftmoe.state`."""
         n_samples, n_classes = self._seen.tolist()
-        steps = self._steps
+        steps = self._router_steps
+        sums = np.array([sums for _, sums, _, _ in steps]).reshape(len(steps), len(SUMS))
+        expert_sums = np.concatenate([np.zeros((len(EXPERT_SUMS), 0)), *(step[2] for step in steps)], 1)
         return {
             "n_samples": n_samples,
             "n_classes": n_classes,
-            "sums": self._sums.copy(),
-            "of_experts": self._of_experts.copy(),
-            "steps": {  # those of one step after the other
+            "sums": dict(zip(SUMS, self._sums.tolist(), strict=True)),
+            "expert_sums": dict(zip(EXPERT_SUMS, self._expert_sums.copy(), strict=True)),
+            "router_steps": {  # those of one step after the other
                 "n_samples": np.array([n for n, *_ in steps], np.int64),
                 "n_experts": np.array([len(replaced) for *_, replaced in steps], np.int64),
-                "sums": np.array([sums for _, sums, _, _ in steps]).reshape(len(steps), len(self._sums)),
-                "of_experts": np.concatenate(
-                    [np.zeros((4, 0)), *(of_experts for _, _, of_experts, _ in steps)], 1
-                ),
                 "n_replaced": np.concatenate([np.zeros(0, np.int64), *(replaced for *_, replaced in steps)]),
+                "sums": dict(zip(SUMS, sums.T.copy(), strict=True)),
+                "expert_sums": dict(zip(EXPERT_SUMS, expert_sums, strict=True)),
             },
         }
 
     def restore(self, state: State) -> None:
         """Restore the state of a log that was built with the same arguments; see `driftmoe.state`."""
-        check_names(state, ("n_samples", "n_classes", "sums", "of_experts", "steps"), self)
+        check_names(state, ("n_samples", "n_classes", "sums", "expert_sums", "router_steps"), self)
         seen = [count_of(state, name, self) for name in ("n_samples", "n_classes")]
-        sums = array_of(state, "sums", np.float64, self._sums.shape, self)
-        of_experts = array_of(state, "of_experts", np.float64, (4, None), self)
-        steps = self._steps_of(value_of(state, "steps", dict, self), seen[0])
-        self._seen, self._sums, self._of_experts, self._steps = np.array(seen), sums, of_experts, steps
+        sums, owner = value_of(state, "sums", dict, self), "the sums of RoutingLog"
+        check_names(sums, SUMS, owner)
+        values = np.array([value_of(sums, name, float, owner) for name in SUMS])
+        for name, value in zip(SUMS, values, strict=True):
+            check_finite(value, name, owner)
+        expert_sums = _rows(state, "expert_sums", EXPERT_SUMS, None, "RoutingLog")
+        steps = self._steps_of(value_of(state, "router_steps", dict, self), seen[0])
+        self._seen, self._sums, self._expert_sums, self._router_steps = (
+            np.array(seen), values, expert_sums, steps,
+        )  # fmt: skip
 
     def _steps_of(self, state: State, n_seen: int) -> list[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
         """Return the sums at steps of the router, from their state."""
-        owner = "the steps of RoutingLog"
-        check_names(state, ("n_samples", "n_experts", "sums", "of_experts", "n_replaced"), owner)
+        owner = "the router_steps of RoutingLog"
+        check_names(state, ("n_samples", "n_experts", "n_replaced", "sums", "expert_sums"), owner)
         n_samples = array_of(state, "n_samples", np.int64, (None,), owner)
         n_experts = array_of(state, "n_experts", np.int64, n_samples.shape, owner)
         for name, counts, most in (("n_samples", n_samples, n_seen), ("n_experts", n_experts, LARGEST)):
             if ((counts < 0) | (counts > most)).any():
                 raise misfit(owner, name, f"is {counts.tolist()}", f"it must be 0 to {most}")
         total = sum(n_experts.tolist())
-        sums = array_of(state, "sums", np.float64, (len(n_samples), len(self._sums)), owner)
-        of_experts = array_of(state, "of_experts", np.float64, (4, total), owner)
+        sums = _rows(state, "sums", SUMS, len(n_samples), owner).T.copy()
+        expert_sums = _rows(state, "expert_sums", EXPERT_SUMS, total, owner)
         n_replaced = array_of(state, "n_replaced", np.int64, (total,), owner)
-        ends = np.cumsum(n_experts)[:-1]
-        return (
-            [
-                (int(n), *rest)
-                for n, *rest in zip(
-                    n_samples,
-                    sums,
-                    np.split(of_experts, ends, axis=1),
-                    np.split(n_replaced, ends),
-                    strict=True,
-                )
-            ]
-            if len(n_samples)
-            else []
-        )
+        ends = np.cumsum(n_experts)
+        starts = ends - n_experts
+        return [
+            (int(n), of_step, expert_sums[:, start:end], n_replaced[start:end])
+            for n, of_step, start, end in zip(n_samples, sums, starts, ends, strict=True)
+        ]
 
     def report(self, experts: Sequence[str], replaced: np.ndarray) -> RoutingReport:
         """Return the figures so far. `experts` names all experts, including new ones that have not voted yet."""
-        n_new = len(experts) - self._of_experts.shape[1]
-        of_experts = np.pad(self._of_experts, ((0, 0), (0, n_new)))
+        n_new = len(experts) - self._expert_sums.shape[1]
+        expert_sums = np.pad(self._expert_sums, ((0, 0), (0, n_new)))
         names, are_rivals = tuple(experts), not self._is_one_vs_rest
         so_far = RoutingFigures(
-            self.n_samples, names, self._sums.copy(), of_experts, replaced.copy(), are_rivals
+            self.n_samples, names, self._sums.copy(), expert_sums, replaced.copy(), are_rivals
         )
         start = None
-        for step in self._steps:
+        for step in self._router_steps:
             if step[0] <= self.n_samples - WINDOW:
                 start = step
         if start is None:
             return RoutingReport(so_far, so_far)
-        n_samples, sums, of_experts, replaced = start
+        n_samples, sums, expert_sums, replaced = start
         before = RoutingFigures(
-            n_samples, names[: of_experts.shape[1]], sums, of_experts, replaced, are_rivals
+            n_samples, names[: expert_sums.shape[1]], sums, expert_sums, replaced, are_rivals
         )
         return RoutingReport(so_far - before, so_far)
 
@@ -436,7 +445,7 @@ def tally(  # type: ignore[no-untyped-def]
     targets,
     seen,
     sums,
-    of_experts,
+    expert_sums,
 ):
     """Add the figures of each row to the sums, row by row, so that the result does not depend on the size of blocks.
 
@@ -464,7 +473,7 @@ def tally(  # type: ignore[no-untyped-def]
         nobody counts as right.
     sums
         Result, shape (4,); added to.
-    of_experts
+    expert_sums
         Result, shape (4, n_experts); added to.
     """
     scratch, terms = np.empty(belief.shape[1]), np.empty(belief.shape[1])
@@ -494,16 +503,24 @@ def tally(  # type: ignore[no-untyped-def]
                         is_right = False
             is_any_right = is_any_right or is_right
             n_used += int(mask[row, e])
-            of_experts[CHOSEN, e] += mask[row, e]
-            of_experts[WEIGHT, e] += weights[row, e]
-            of_experts[VOTED, e] += has_vote
-            of_experts[WAS_RIGHT, e] += is_right
+            expert_sums[CHOSEN, e] += mask[row, e]
+            expert_sums[WEIGHT, e] += weights[row, e]
+            expert_sums[VOTED, e] += has_vote
+            expert_sums[WAS_RIGHT, e] += is_right
         if n_null.shape[0] > 0 and n_used + n_null[row] > 0:
             sums[NULL] += n_null[row] / (n_used + n_null[row])
         if not is_new and proba[row].argmax() == target:
             sums[RIGHT] += 1.0
         elif is_any_right:
             sums[MISSED] += 1.0
+
+
+def _rows(state: State, name: str, names: Sequence[str], length: int | None, owner: str) -> np.ndarray:
+    """Return the arrays of a dict in a state, which have one length, as the rows of one array."""
+    part, owner_of_part = value_of(state, name, dict, owner), f"the {name} of {owner}"
+    check_names(part, names, owner_of_part)
+    check_array(part, names[0], np.float64, (length,), owner_of_part)
+    return np.array([array_of(part, one, np.float64, part[names[0]].shape, owner_of_part) for one in names])
 
 
 def _rounded(value: float) -> float | None:

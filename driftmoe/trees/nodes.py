@@ -98,7 +98,7 @@ EXPERT = np.dtype(
         # 1 while the background tree grows; otherwise that tree is empty.
         ("has_background", np.int64),
         # The monitor whose alarm has not been handled yet.
-        ("alarm", np.int64),
+        ("pending_alarm", np.int64),
         ("n_warnings", np.int64),
         ("n_replaced", np.int64),
     ],

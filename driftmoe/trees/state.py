@@ -217,7 +217,7 @@ def _check_indices(storage: Storage, state: State, n_classes: int, n_features: i
         "nominal_columns": is_nominal.sum() == len(nominal),
         "n_values": _all_below(n_values, MAX_CODE + 2) and not n_values[~is_nominal].any(),
         "expert_trees": (np.sort(trees_of, axis=1) == own).all(),
-        "monitors": ((experts["alarm"] >= 0) & (experts["alarm"] <= NO_ALARM)).all(),
+        "monitors": ((experts["pending_alarm"] >= 0) & (experts["pending_alarm"] <= NO_ALARM)).all(),
         "monitor_windows": _all_below(windows["n_buckets"], MAX_BUCKETS + 1)
         and _all_below(windows["n_rows"], N_ROWS + 1),
     }

@@ -122,7 +122,7 @@ def run_tree(
                 )
                 if experts.shape[0] > 0:
                     alarm = alarm_of(windows[0], rules, 0.0 if votes_for(out, c) else 1.0)
-                    experts[0]["alarm"] = alarm
+                    experts[0]["pending_alarm"] = alarm
                     is_calm = alarm == NO_ALARM
         row += 1
     return row, has_room
@@ -183,7 +183,7 @@ def step(
             is_watched = experts.shape[0] > 0 and targets.shape[0] > 0
             has_background = is_watched and experts[e]["has_background"] == 1
             lags = has_background and progress[e, BACKGROUND] < progress[e, FOREGROUND]
-            alarm = experts[e]["alarm"] if is_watched and not lags else NO_ALARM
+            alarm = experts[e]["pending_alarm"] if is_watched and not lags else NO_ALARM
             if progress[e, FOREGROUND] == n_rows and not lags and alarm == NO_ALARM:
                 break
             if alarm == DRIFT:
@@ -197,7 +197,7 @@ def step(
             )  # fmt: skip
             if alarm != NO_ALARM:
                 start_tree(tree)
-                experts[e]["alarm"] = NO_ALARM
+                experts[e]["pending_alarm"] = NO_ALARM
                 experts[e]["has_background"] = alarm == WARNING
                 experts[e]["n_warnings"] += alarm == WARNING
                 experts[e]["n_replaced"] += alarm == DRIFT

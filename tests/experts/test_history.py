@@ -41,6 +41,6 @@ def test_history_of_many_classes_takes_bounded_memory():
     votes = history.step(
         batch(np.zeros((3000, 1), np.float32), 3000, targets, np.ones(3000)), asked=np.ones(3000, np.bool_)
     )
-    assert history._pairs.nbytes < 10**6
+    assert history._transition_counts.nbytes < 10**6
     assert votes[10].sum() == pytest.approx(1.0)
     assert votes[2999].sum() == 0.0

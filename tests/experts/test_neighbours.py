@@ -77,14 +77,14 @@ def test_the_past_gets_thinner_the_farther_back_in_bounded_memory():
         asked=np.zeros(n, np.bool_),
     )
     used = neighbours._order[: neighbours._counts[0]]
-    times = neighbours._times[used].ravel()
+    times = neighbours._sample_times[used].ravel()
     assert 30 <= len(used) <= 32
     assert times[-1] == n - 1
     gaps = np.diff(times)[::2]  # within an episode of two samples
-    assert (gaps == 2 ** neighbours._episodes["level"][used]).all()
+    assert (gaps == 2 ** neighbours._episodes["n_thinnings"][used]).all()
     assert (np.diff(gaps) <= 0).all()
     assert gaps[-8:].tolist() == [1] * 8
-    assert n - times[0] > 2 * neighbours._times.size  # it looks back farther than a window of its size
+    assert n - times[0] > 2 * neighbours._sample_times.size  # it looks back farther than a window of its size
 
 
 def test_what_was_known_of_a_concept_is_there_again_when_it_returns():

@@ -86,7 +86,7 @@ def test_only_a_gate_with_memories_follows_who_has_been_right_just_now(gate, fol
     accuracy(model, streams.make("rbf_f", seed=1, n_samples=600))
     row = Batch(np.full((1, 10), 0.5), np.zeros((1, 10), np.float32), [], n_classes=2)
     before, _ = model._mixture.votes(row)
-    model._mixture._memories[:, 0] = 0.0  # the first tree has never been wrong
+    model._mixture._log_likelihood_memories[:, 0] = 0.0  # the first tree has never been wrong
     after, _ = model._mixture.votes(row)
     assert bool(after[0, 0] > before[0, 0] + 0.01) == follows
 
@@ -280,7 +280,7 @@ def test_an_expert_that_becomes_right_is_found_again():
     names = {"names": ["a", "b"], "values": [None, None], "classes": [0, 1]}
     predicted = np.array(model.step_many(X, y, **names)[1:])
     assert (predicted[-1000:] == y[-1000:]).mean() > 0.85
-    assert model._mixture._trust[1] > 0.5
+    assert model._mixture._average_gate_weights[1] > 0.5
 
 
 @pytest.mark.parametrize("name", ["rbf_f", "led_a", "sea_a", "agrawal_a"])

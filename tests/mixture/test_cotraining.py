@@ -166,29 +166,29 @@ def test_router_sends_a_region_to_the_expert_that_knows_it():
 
 
 def corrected(correct, *, rate):
-    value, logits = np.zeros(correct.shape[1]), np.zeros(correct.shape)
-    follow_right(correct, 0, np.ones(len(correct)), rate, value, logits)
-    return logits, value
+    corrections, logits = np.zeros(correct.shape[1]), np.zeros(correct.shape)
+    follow_right(correct, 0, np.ones(len(correct)), rate, corrections, logits)
+    return logits, corrections
 
 
 @pytest.mark.parametrize("is_compiled", [True, False])
 def test_the_correction_by_hand(is_compiled):
     function = follow_right if is_compiled else follow_right.py_func
     correct = np.array([[True, False, False], [True, True, False]])
-    value, logits = np.zeros(3), np.array([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]])
-    function(correct, 0, np.ones(2), 0.3, value, logits)
+    corrections, logits = np.zeros(3), np.array([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]])
+    function(correct, 0, np.ones(2), 0.3, corrections, logits)
     np.testing.assert_allclose(logits, [[1, 2, 3], [0.2, -0.1, -0.1]])
-    np.testing.assert_allclose(value, [0.98 * 0.2 + 0.1, 0.98 * -0.1 + 0.1, 0.98 * -0.1 - 0.2])
+    np.testing.assert_allclose(corrections, [0.98 * 0.2 + 0.1, 0.98 * -0.1 + 0.1, 0.98 * -0.1 - 0.2])
 
 
 @pytest.mark.parametrize("is_compiled", [True, False])
 def test_the_correction_passes_over_shared_experts_and_counts_a_row_by_its_weight(is_compiled):
     function = follow_right if is_compiled else follow_right.py_func
     correct = np.array([[False, True, False, False], [True, True, True, False]])  # the first is shared
-    value, logits = np.zeros(3), np.zeros((2, 3))
-    function(correct, 1, np.array([2.0, 0.5]), 0.3, value, logits)
+    corrections, logits = np.zeros(3), np.zeros((2, 3))
+    function(correct, 1, np.array([2.0, 0.5]), 0.3, corrections, logits)
     np.testing.assert_allclose(logits, [[0, 0, 0], [0.4, -0.2, -0.2]])
-    np.testing.assert_allclose(value, [0.98 * 0.4 + 0.05, 0.98 * -0.2 + 0.05, 0.98 * -0.2 - 0.1])
+    np.testing.assert_allclose(corrections, [0.98 * 0.4 + 0.05, 0.98 * -0.2 + 0.05, 0.98 * -0.2 - 0.1])
 
 
 def test_the_correction_finds_the_expert_that_is_right_lately():
@@ -223,7 +223,7 @@ def test_the_correction_moves_votes_not_learning_the_same_in_blocks(variant, pol
     (block,) = stream.blocks(400)
     names, values = [f.name for f in stream.features], [f.values for f in stream.features]
     assert many.step_many(*block, names=names, values=values, classes=stream.classes) == answers
-    assert many._mixture._correction.tolist() == one._mixture._correction.tolist()
+    assert many._mixture._logit_corrections.tolist() == one._mixture._logit_corrections.tolist()
     assert [model._mixture.experts.pool.weight_seen.tolist() for model in (one, many)] == [
         plain._mixture.experts.pool.weight_seen.tolist()
     ] * 2

@@ -49,8 +49,8 @@ def test_the_gate_is_its_readable_twin(is_compiled, seed, n_null, is_learning):
             np.zeros(2),
         )
         for _ in range(2)
-    )  # memories, trust, losses, weights, errors, memory_weights errors
-    for do, (memories, trust, losses, weights, errors, memory_weight_errors) in (
+    )  # memories, average_gate_weights, average_losses, weights, errors, gradients of memory_weights
+    for do, (memories, average_gate_weights, average_losses, weights, errors, memory_weight_gradients) in (
         (plain(gate, is_compiled), ours),
         (gate_slowly, theirs),
     ):
@@ -64,11 +64,11 @@ def test_the_gate_is_its_readable_twin(is_compiled, seed, n_null, is_learning):
             memories,
             memory_weights,
             kinds,
-            trust,
-            losses,
+            average_gate_weights,
+            average_losses,
             weights,
             errors,
-            memory_weight_errors,
+            memory_weight_gradients,
         )
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
@@ -84,14 +84,14 @@ def test_errors_are_the_gradient_of_the_mixture_likelihood(weight):
     likelihoods = 0.98 * torch.tensor(votes[0, :, 1]) + 0.02 / 3
     (-weight * torch.log((weights * likelihoods).sum())).backward()
     outputs = logits.detach().numpy()[np.newaxis].astype(np.float32)
-    errors, memory_weight_errors = np.zeros_like(outputs), np.zeros(2)
+    errors, memory_weight_gradients = np.zeros_like(outputs), np.zeros(2)
     gate(
         outputs, votes, np.ones((1, 4), np.bool_), np.array([1]), np.array([weight]), 4, memories,
         np.float32(memory_weights.detach().numpy()), np.zeros(4, np.int64), np.ones(1), np.zeros(2),
-        np.empty((1, 4)), errors, memory_weight_errors,
+        np.empty((1, 4)), errors, memory_weight_gradients,
     )  # fmt: skip
     np.testing.assert_allclose(errors[0], logits.grad, rtol=1e-4, atol=1e-7)
-    np.testing.assert_allclose(memory_weight_errors, memory_weights.grad, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(memory_weight_gradients, memory_weights.grad, rtol=1e-4, atol=1e-7)
 
 
 def test_soften_is_softmax():
@@ -129,8 +129,12 @@ def test_the_end_of_a_mini_batch_updates_memory_weights_and_logits_and_whom_to_p
     optimiser = torch.optim.Adam([theirs], lr=0.01)
     memory_weights, moments = np.array([3.0, 1.5], np.float32), np.zeros((2, 2), np.float32)
     memories = np.array([[-0.1, -2.0, -0.5], [-0.2, -1.0, -0.7]])
-    n_steps, memory_logits, is_probed = np.zeros(1, np.int64), np.zeros(3), np.ones(3, np.bool_)
-    trust, least, losses = np.array([0.1, 0.6, 0.3]), np.array([0.2, 0.5, 0.3]), np.array([0.5, 0.41])
+    n_steps, logit_biases, is_group_probed = np.zeros(1, np.int64), np.zeros(3), np.ones(3, np.bool_)
+    average_gate_weights, least, average_losses = (
+        np.array([0.1, 0.6, 0.3]),
+        np.array([0.2, 0.5, 0.3]),
+        np.array([0.5, 0.41]),
+    )
     for step in range(1, 4):
         errors = np.array([0.8, -2.4]) * step
         if rate > 0.0:
@@ -144,19 +148,19 @@ def test_the_end_of_a_mini_batch_updates_memory_weights_and_logits_and_whom_to_p
             rate,
             8,
             memories,
-            memory_logits,
-            trust,
+            logit_biases,
+            average_gate_weights,
             least,
-            losses,
-            is_probed,
+            average_losses,
+            is_group_probed,
         )
         assert errors.tolist() == [0.0, 0.0]
     np.testing.assert_allclose(memory_weights, theirs.detach(), rtol=1e-6)
     assert n_steps[0] == (3 if rate > 0.0 else 0)
-    np.testing.assert_allclose(memory_logits, memory_weights.astype(float) @ memories)
-    assert losses[0] <= SURPRISE * losses[1]
-    assert is_probed.tolist() == [True, False, False]
-    losses[0] = 1.01 * SURPRISE * losses[1]  # a surprise
+    np.testing.assert_allclose(logit_biases, memory_weights.astype(float) @ memories)
+    assert average_losses[0] <= SURPRISE * average_losses[1]
+    assert is_group_probed.tolist() == [True, False, False]
+    average_losses[0] = 1.01 * SURPRISE * average_losses[1]  # a surprise
     plain(end_mini_batch, is_compiled)(
         memory_weights,
         *moments,
@@ -165,13 +169,13 @@ def test_the_end_of_a_mini_batch_updates_memory_weights_and_logits_and_whom_to_p
         rate,
         8,
         memories,
-        memory_logits,
-        trust,
+        logit_biases,
+        average_gate_weights,
         least,
-        losses,
-        is_probed,
+        average_losses,
+        is_group_probed,
     )
-    assert not is_probed.any()
+    assert not is_group_probed.any()
 
 
 def test_the_poisson_draws_of_a_row_are_those_of_its_number():

@@ -212,7 +212,7 @@ def test_the_window_slides_in_bounded_memory(batch_size):
         if window.n_samples < i:
             assert window.of_experts.tolist() == (so_far - before).of_experts.tolist()
             assert window.sums.tolist() == (so_far - before).sums.tolist()
-    assert len(model._mixture.log._steps) <= 1000 / batch_size + 2
+    assert len(model._mixture.log._router_steps) <= 1000 / batch_size + 2
 
 
 def test_each_null_expert_takes_the_place_of_an_expert():

@@ -26,11 +26,11 @@ def nearest_slowly(inputs, targets, taught, capacity, k, votes, n_classes, *, by
             between = share @ (means - share @ means) ** 2
             scales = between / between.mean()
         squares = ((inputs[:row] - inputs[row]) ** 2 * scales).sum(axis=1)
-        best = max((episode["record"] for episode in episodes), default=0.0)
+        best = max((episode["accuracy"] for episode in episodes), default=0.0)
         for v, (likeness, rate) in enumerate(votes):
             near = sorted(
                 (
-                    squares[i] * math.exp(likeness * (best - episode["record"]))
+                    squares[i] * math.exp(likeness * (best - episode["accuracy"]))
                     + (rate * (row - 1 - i)) ** 2,
                     i,
                 )
@@ -45,7 +45,7 @@ def nearest_slowly(inputs, targets, taught, capacity, k, votes, n_classes, *, by
             proba[row, v] /= proba[row, v].sum()
         for episode in episodes:
             is_right = targets[min(episode["samples"], key=lambda i: squares[i])] == targets[row]
-            episode["record"] = 0.95 * episode["record"] + 0.05 * is_right
+            episode["accuracy"] = 0.95 * episode["accuracy"] + 0.05 * is_right
         if not episodes or len(episodes[-1]["samples"]) == capacity // 32:
             begin_episode_slowly(episodes)
         episodes[-1]["samples"].append(row)
@@ -54,18 +54,18 @@ def nearest_slowly(inputs, targets, taught, capacity, k, votes, n_classes, *, by
 
 def begin_episode_slowly(episodes):
     """Thin the past where there are more than ten episodes of a density, and append an empty one, the 32nd at most."""
-    for level in range(len(episodes)):
-        alike = [episode for episode in episodes if episode["level"] == level]
+    for n_thinnings in range(len(episodes)):
+        alike = [episode for episode in episodes if episode["n_thinnings"] == n_thinnings]
         if len(alike) > 10:
             first, second = alike[:2]
             first["samples"] = first["samples"][::2] + second["samples"][::2]
-            first["level"] += 1
-            first["record"] = (first["record"] + second["record"]) / 2
+            first["n_thinnings"] += 1
+            first["accuracy"] = (first["accuracy"] + second["accuracy"]) / 2
             episodes.remove(second)
     if len(episodes) == 32:
         del episodes[0]
-    record = episodes[-1]["record"] if episodes else 0.0
-    episodes.append({"samples": [], "level": 0, "record": record})
+    accuracy = episodes[-1]["accuracy"] if episodes else 0.0
+    episodes.append({"samples": [], "n_thinnings": 0, "accuracy": accuracy})
 
 
 def follow_slowly(targets, taught, n_classes):

@@ -15,11 +15,11 @@ def gate_slowly(
     memories,
     memory_weights,
     kinds,
-    trust,
-    losses,
+    average_gate_weights,
+    average_losses,
     weights,
     errors,
-    memory_weight_errors,
+    memory_weight_gradients,
 ):
     """What `driftmoe.mixture.gate` does, from the formulas of its documentation."""
     n_rows, n_experts, n_classes = votes.shape
@@ -42,11 +42,11 @@ def gate_slowly(
         prior = {e: math.exp(scores[e]) / total for e in everyone}
         evidence = sum(prior[e] * likelihood[e] for e in everyone)
         w = taught[row]
-        losses[:] = [moved_towards(-math.log(evidence), old, fading**w)
-                     for fading, old in zip((0.95, 0.998), losses, strict=True)]  # fmt: skip
+        average_losses[:] = [moved_towards(-math.log(evidence), old, fading**w)
+                     for fading, old in zip((0.95, 0.998), average_losses, strict=True)]  # fmt: skip
         for e in everyone:
             errors[row, e] = w * (prior[e] - prior[e] * likelihood[e] / evidence)
-            memory_weight_errors += errors[row, e] * memories[:, e]
+            memory_weight_gradients += errors[row, e] * memories[:, e]
         for e in everyone:
             memories[:, e] = [
                 moved_towards(math.log(likelihood[e]), memory, fading**w)
@@ -54,7 +54,7 @@ def gate_slowly(
             ]
         for kind in {int(kinds[e]) for e in voters}:
             share = sum(prior[e] for e in voters if kinds[e] == kind)
-            trust[kind] = moved_towards(share, trust[kind], 0.98**w)
+            average_gate_weights[kind] = moved_towards(share, average_gate_weights[kind], 0.98**w)
 
 
 def moved_towards(value, memory, fading):

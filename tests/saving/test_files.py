@@ -298,5 +298,5 @@ def test_right_digests_do_not_make_a_wrong_state_a_model():
         if array.size and array.dtype.kind == "f" and not name.endswith("batch_targets"):
             n_not_finite += 1
             assert outcome(forged(found, found.arrays | {name: np.full_like(array, np.nan)})) is None, name
-    assert n_cut > 20
+    assert n_cut >= 20
     assert n_not_finite > 5
