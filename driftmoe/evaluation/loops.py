@@ -88,14 +88,23 @@ def one_by_one(
 
 
 def in_blocks(
-    stream: Any, blocks: Iterable[Any], model: Any, step: int, warm_start: int, *, n_passed: int = 0
+    stream: Any,
+    model: Any,
+    step: int,
+    warm_start: int,
+    *,
+    blocks: Iterable[Any] | None = None,
+    n_passed: int = 0,
 ) -> Iterator[Answers]:
-    """Give the model the samples of blocks of a stream, cut where steps end. `n_passed` came before the first block."""
+    """Give the model blocks of samples, cut where steps end.
+
+    They are those of the stream, or `blocks`, which come after its first `n_passed` samples.
+    """
     names = [feature.name for feature in stream.features]
     values = [feature.values for feature in stream.features]  # the lists may grow while a file is read
     clock, cpu_clock = time.perf_counter, time.process_time
     n_samples = n_passed
-    for block in blocks:
+    for block in stream.blocks(size_of_blocks(model)) if blocks is None else blocks:
         first = 0
         while first < len(block.y):
             last = min(first + step - n_samples % step, len(block.y))

@@ -315,7 +315,9 @@ class Evaluation(Generator[Checkpoint, None, None]):
         n_left_out = protocol.warm_start + (0 if protocol.count_warm_up else tally.n_warm_up)
         if hasattr(stream, "blocks") and hasattr(model, "step_many") and is_plain:
             blocks = blocks_after(stream, size_of_blocks(model), n_passed, labels, n_left_out)
-            events = in_blocks(stream, blocks, model, protocol.step, protocol.warm_start, n_passed=n_passed)
+            events = in_blocks(
+                stream, model, protocol.step, protocol.warm_start, blocks=blocks, n_passed=n_passed
+            )
             events = events if n_passed else first_is_warm_up(events)
         else:
             rows = with_delays_and_weights(stream, protocol.delay, protocol.weight, protocol.seed)

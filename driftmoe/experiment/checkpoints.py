@@ -163,14 +163,21 @@ def _digest(document: State) -> str:
 def _plain(checkpoint: Checkpoint) -> State:
     """Return the figures of a checkpoint as plain values."""
     report = checkpoint.routing
-    routing = report and {"window": report.window.state(), "cumulative": report.cumulative.state()}
+    routing = report and {
+        "window": report.window.state(),
+        "cumulative": report.cumulative.state(),
+        "n_ignored_values": report.n_ignored_values,
+        "n_ignored_samples": report.n_ignored_samples,
+    }
     plain = {field.name: getattr(checkpoint, field.name) for field in fields(checkpoint)}
     return plain | {"predictions": [], "routing": routing}
 
 
 def _checkpoint(plain: State) -> Checkpoint:
     """Return the checkpoint whose plain values these are."""
-    routing = plain["routing"] and RoutingReport(
-        **{name: RoutingFigures.of_state(state) for name, state in plain["routing"].items()}
-    )
+    routing = plain["routing"]
+    if routing is not None:
+        check_names(routing, [field.name for field in fields(RoutingReport)], "a routing report")
+        figures = {name: RoutingFigures.of_state(routing[name]) for name in ("window", "cumulative")}
+        routing = RoutingReport(**routing | figures)
     return Checkpoint(**plain | {"predictions": (), "routing": routing})
