@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from driftmoe.routing.rule import as_rule
-
 PER_EXPERT = 10_000
 """Bytes of an expert: an empty tree with its monitors, or a network without weights; measured."""
 
@@ -31,7 +29,7 @@ TIMES = 16
 def room_of(settings: Mapping[str, Any]) -> int:
     """Return the bytes that the settings of a mixture claim, roughly."""
     n_experts, policy = settings["n_experts"], settings["policy"]
-    n_outputs = n_experts + 4 * len(settings["extras"]) + (0 if policy is None else as_rule(policy).n_null)
+    n_outputs = n_experts + 4 * len(settings["extras"]) + getattr(policy, "n_null", 0)
     hidden, batch_size = settings["hidden"], settings["batch_size"]
     room = _of_network([0, *hidden, n_outputs], batch_size) + PER_EXPERT * n_experts
     if "expert_hidden" in settings:

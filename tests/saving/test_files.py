@@ -282,8 +282,9 @@ def forged(found, arrays):
     return packed(found.model | {"parts": parts}, arrays, "0", compress=False)
 
 
-def test_right_digests_do_not_make_a_wrong_state_a_model():
+def test_right_digests_do_not_make_a_wrong_state_a_model(monkeypatch):
     """Who can write a file can write its digests, too: each part still checks what it takes."""
+    monkeypatch.setattr(codec, "MAX_SHORT", -1)
     model = DriftMoEClassifier("moe-data", n_experts=2, hidden=(4,), seed=1)
     for i in range(50):
         model.learn_one({"x": i % 5}, i % 5 > 2)
