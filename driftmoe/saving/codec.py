@@ -179,7 +179,7 @@ class _Encoder:
     def write(self, value: Any, path: tuple[str, ...]) -> Any:
         if len(path) > MAX_DEPTH:
             raise TypeError(f"{_place(path[:4])}... is nested too deeply; write at most {MAX_DEPTH} levels")
-        kind = type(value)
+        kind: Any = type(value)
         if value is None or kind in (bool, str, int) or (kind is float and math.isfinite(value)):
             return value
         if kind is dict:
