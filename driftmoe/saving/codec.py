@@ -403,7 +403,7 @@ class _Decoder:
         dtype = _dtype(code)
         if (
             min(shape, default=0) < 0
-            or type(number) not in (bool, int, float)
+            or not _are_numbers_of(dtype, [number])
             or not self._repeated.has(math.prod(shape) * dtype.itemsize)
         ):
             raise ValueError(f"an array of shape {shape} and of {number!r} alone")
@@ -433,15 +433,18 @@ _TYPES = {"b": bool, "i": int, "u": int, "f": float}
 def _array_of(code: Any, shape: Any, numbers: Any) -> np.ndarray:
     """Return the array of a few numbers."""
     dtype = _dtype(code)
-    array = np.array(numbers, dtype)
-    kind = _TYPES[dtype.kind]
-    if (
-        array.size > MAX_SHORT
-        or array.tolist() != numbers
-        or any(type(number) is not kind for number in numbers)
-    ):
+    if len(numbers) > MAX_SHORT or not _are_numbers_of(dtype, numbers):
         raise ValueError(f"an array of {dtype} with {numbers!r:.80}")
-    return array.reshape(integers(shape, len(shape)))
+    return np.array(numbers, dtype).reshape(integers(shape, len(shape)))
+
+
+def _are_numbers_of(dtype: np.dtype, numbers: Any) -> bool:
+    """Whether an array of this type holds exactly these numbers."""
+    kind = _TYPES[dtype.kind]
+    if any(type(number) is not kind for number in numbers):
+        return False
+    with np.errstate(all="ignore"):
+        return bool(np.array(numbers, dtype).tolist() == numbers)
 
 
 @cache
