@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from inspect import signature
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -14,7 +13,7 @@ from driftmoe.encoding import Encoder
 from driftmoe.estimator import MixtureClassifier
 from driftmoe.experts import Prototype, prototype_of
 from driftmoe.mixture import HEAD, MIXTURES, Mixture
-from driftmoe.parts import as_text
+from driftmoe.parts import as_text, parameters_of
 
 if TYPE_CHECKING:
     from driftmoe.routing import Policy
@@ -266,7 +265,7 @@ class DriftMoEClassifier(MixtureClassifier):
         context = self._context()
         return {
             name: self._setting(name)
-            for name in signature(type(self)).parameters
+            for name in parameters_of(type(self))
             if unmet(name, context) is None and (name not in BOUNDS or getattr(self, name) is not None)
         }
 
@@ -286,7 +285,7 @@ class DriftMoEClassifier(MixtureClassifier):
 
     def _settings(self) -> dict[str, Any]:
         """Return all arguments, also those that a subclass adds, each with its given value or its default."""
-        names = dict.fromkeys((*signature(DriftMoEClassifier).parameters, *signature(type(self)).parameters))
+        names = dict.fromkeys((*parameters_of(DriftMoEClassifier), *parameters_of(type(self))))
         return {name: self._setting(name) for name in names}
 
     def _get_params(self) -> dict[str, Any]:

@@ -94,8 +94,9 @@ def check_array(state: State, name: str, dtype: Any, shape: Sequence[int | None]
         raise misfit(
             owner, name, f"is of type {type(array).__name__}", "it must be an array", error=TypeError
         )
-    fits = len(array.shape) == len(shape) and all(
-        wanted is None or length == wanted for length, wanted in zip(array.shape, shape, strict=True)
+    fits = array.shape == tuple(shape) or (
+        len(array.shape) == len(shape)
+        and all(wanted is None or length == wanted for length, wanted in zip(array.shape, shape, strict=True))
     )
     if array.dtype != dtype or not fits:
         lengths = ["any" if length is None else str(length) for length in shape]
@@ -111,7 +112,7 @@ def check_finite(array: np.ndarray, name: str, owner: Any) -> None:
     """Raise ValueError if an array of a state, or a field of its records, has NaN or an infinite number."""
     for field in array.dtype.names or ("",):
         values = array[field] if field else array
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
+        if values.dtype.kind == "f" and values.size and not np.isfinite(values).all():
             where = f" in the field {field!r}" if field else ""
             came = f"has {values[~np.isfinite(values)][0]}{where}"
             raise misfit(owner, name, came, "all numbers must be finite")

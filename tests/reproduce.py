@@ -1,4 +1,4 @@
-"""Digests of what models say of streams, to compare machines: `python tests/reproduce.py > tests/digests.json`."""
+"""Digests of models and of what they say, to compare machines: `python tests/reproduce.py > tests/digests.json`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import sys
 
 import numba
 import numpy as np
+from golden import make
 
 import streams
-from driftmoe import models
+from driftmoe import models, saving
 from driftmoe.trees import HoeffdingTreeClassifier, TreePool, steps
 
 N_SAMPLES = 1000
@@ -134,6 +135,9 @@ def main() -> None:
         samples = hashlib.sha256(repr(list(stream)).encode()).hexdigest()
         found[stream_name] = {"samples": samples} | {name: digest(name, stream) for name in (*MODELS, *TREES)}
     found["pools and trees"] = pools_and_trees()
+    found["saved models"] = {
+        name: saving.digest(make.learnt(name)) for name in make.MODELS if name != "no-seed"
+    }
     assert steps.step.signatures
     assert foreign(steps.step) == [], foreign(steps.step)
     json.dump(found, sys.stdout, indent=1)

@@ -7,8 +7,8 @@ JSON has no word for is a *tagged value*, a dict of one entry whose name begins 
     {"$tuple": [1, "a"]}    {"$bytes": "AP8="}    {"$float": "nan"}    {"$array": "<f8"}    {"$full": ["<f4", [9], 1.0]}
 
 An array has the name of its place in the state (`mixture.trust`). Equal states give equal documents and arrays.
-Integers are kept in the narrowest type that holds them, equal arrays once (`$same`), and arrays of one number as that
-number (`$full`); the document says what they were.
+Integers are kept in the narrowest type that holds them, equal arrays once (`$same`), arrays of one number as that
+number (`$full`), and short ones as their numbers (`$numbers`); the document says what they were.
 """
 
 from __future__ import annotations
@@ -18,17 +18,15 @@ import datetime as dt
 import json
 import math
 import pickle
-import re
-from collections.abc import Callable, Mapping
-from decimal import Decimal
-from fractions import Fraction
+from collections.abc import Mapping
 from functools import cache, lru_cache
 from inspect import signature
 from types import MappingProxyType
 from typing import Any, NamedTuple
-from uuid import UUID
 
 import numpy as np
+
+from driftmoe.saving.kinds import KINDS, TAGS, integers, text_of
 
 MAX_DEPTH = 64
 """Greatest depth of a document. A state has about ten levels; a label of nested tuples adds its own."""
@@ -37,6 +35,9 @@ MAX_REPEATED = 1 << 26
 """Greatest number of bytes, in one file, of arrays that are kept as one number or that repeat another: a small file
 cannot claim all memory."""
 
+MAX_SHORT = 16
+"""Greatest number of entries of an array that is kept in the document, which takes less time and space."""
+
 INTEGERS = tuple(np.dtype(name) for name in ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8"))
 """Types of integers, the narrowest first."""
 
@@ -44,88 +45,6 @@ _BOUNDS = [(dtype, int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)) for dtype
 
 SHAPED = "biuf"
 """Kinds of arrays that can be kept: bools, integers, floats."""
-
-
-class Kind(NamedTuple):
-    """A type of values that JSON has no word for.
-
-    Attributes
-    ----------
-    type
-        The type itself; a subclass is another type.
-    write
-        Gives what is kept in the document.
-    read
-        Gives the value back. Raises ValueError, TypeError or ArithmeticError if there is none.
-    """
-
-    type: type
-    write: Callable[[Any], Any]
-    read: Callable[[Any], Any]
-
-
-def _text(read: Callable[[str], Any]) -> Callable[[Any], Any]:
-    def of_text(kept: Any) -> Any:
-        if not isinstance(kept, str):
-            raise TypeError(f"a {type(kept).__name__} in the place of text")
-        return read(kept)
-
-    return of_text
-
-
-def _float(kept: str) -> float:
-    if kept not in ("nan", "inf", "-inf"):
-        raise ValueError(f"{kept!r} is not nan, inf or -inf")
-    return float(kept)
-
-
-def _fraction(kept: str) -> Fraction:
-    if not re.fullmatch(r"-?\d+(/\d+)?", kept):  # others may take minutes: 1e999999
-        raise ValueError(f"{kept!r:.40} is no fraction of two integers")
-    return Fraction(kept)
-
-
-def _with_fold(value: dt.time | dt.datetime) -> list[Any]:
-    return [value.isoformat(), value.fold]
-
-
-def _folded(kind: type[Any]) -> Callable[[Any], Any]:
-    def read(kept: Any) -> Any:
-        text, fold = kept
-        return kind.fromisoformat(_text(str)(text)).replace(fold=fold)
-
-    return read
-
-
-def _integers(kept: Any, n: int) -> list[int]:
-    if not isinstance(kept, list) or len(kept) != n or any(type(one) is not int for one in kept):
-        raise ValueError(f"no list of {n} integers")
-    return kept
-
-
-KINDS: dict[str, Kind] = {
-    "$float": Kind(float, str, _text(_float)),
-    "$bytes": Kind(
-        bytes,
-        lambda value: base64.b64encode(value).decode("ascii"),
-        _text(lambda kept: base64.b64decode(kept.encode("ascii"), validate=True)),
-    ),
-    "$complex": Kind(complex, repr, _text(complex)),
-    "$decimal": Kind(Decimal, str, _text(Decimal)),
-    "$fraction": Kind(Fraction, str, _text(_fraction)),
-    "$uuid": Kind(UUID, str, _text(UUID)),
-    "$date": Kind(dt.date, dt.date.isoformat, _text(dt.date.fromisoformat)),
-    "$time": Kind(dt.time, _with_fold, _folded(dt.time)),
-    "$datetime": Kind(dt.datetime, _with_fold, _folded(dt.datetime)),
-    "$timedelta": Kind(
-        dt.timedelta,
-        lambda value: [value.days, value.seconds, value.microseconds],
-        lambda kept: dt.timedelta(*_integers(kept, 3)),
-    ),
-}
-"""Tag -> type of values that are kept as one piece of text or a list of integers."""
-
-_TAGS = {kind.type: tag for tag, kind in KINDS.items()}
 
 
 class Repeated:
@@ -213,9 +132,12 @@ def decoded(
     return value
 
 
+_ENCODER = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+
+
 def as_json(document: Any) -> str:
     """Return a document as text, the same for equal documents."""
-    return json.dumps(document, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return _ENCODER.encode(document)
 
 
 def from_json(text: str) -> Any:
@@ -252,12 +174,12 @@ class _Encoder:
         self._objects, self._pickling = {kind: name for name, kind in objects.items()}, pickling
         self._repeated = repeated
         self.arrays: dict[str, np.ndarray] = {}
-        self._names: dict[tuple[np.dtype, tuple[int, ...], bytes], str] = {}
+        self._alike: dict[tuple[np.dtype, tuple[int, ...], bytes, bytes], dict[str, bytes]] = {}
 
     def write(self, value: Any, path: tuple[str, ...]) -> Any:
         if len(path) > MAX_DEPTH:
             raise TypeError(f"{_place(path[:4])}... is nested too deeply; write at most {MAX_DEPTH} levels")
-        kind = type(value)
+        kind: Any = type(value)
         if value is None or kind in (bool, str, int) or (kind is float and math.isfinite(value)):
             return value
         if kind is dict:
@@ -271,14 +193,14 @@ class _Encoder:
             return {"$frozenset" if kind is frozenset else "$set": sorted(items, key=as_json)}
         if kind is np.ndarray:
             return self._array(value, path)
-        if tag := _TAGS.get(kind):
+        if tag := TAGS.get(kind):
             if getattr(value, "tzinfo", None) not in (None, dt.UTC):
                 raise TypeError(f"{value!r} ({_place(path)}) has a time zone of its own; give UTC, or none")
             return {tag: KINDS[tag].write(value)}
         if isinstance(value, np.generic) and value.dtype.kind in SHAPED + "U":
             return {"$numpy": [value.dtype.newbyteorder("<").str, self.write(value.item(), path)]}
         if name := self._objects.get(kind):
-            arguments = {one: getattr(value, one) for one in signature(kind).parameters}
+            arguments = {one: getattr(value, one) for one in _parameters_of(kind)}
             return {"$object": [name, self._dict(arguments, path)]}
         if self._pickling:
             return {"$pickle": base64.b64encode(_pickled(value, path)).decode("ascii")}
@@ -292,9 +214,10 @@ class _Encoder:
         return [self.write(value, (*path, str(i))) for i, value in enumerate(values)]
 
     def _dict(self, value: dict[Any, Any], path: tuple[str, ...]) -> Any:
-        if all(type(name) is str and not name.startswith("$") for name in value):
-            return {name: self.write(one, (*path, name)) for name, one in value.items()}
-        return {"$dict": [self._items(pair, path) for pair in value.items()]}
+        for name in value:
+            if type(name) is not str or name[:1] == "$":
+                return {"$dict": [self._items(pair, path) for pair in value.items()]}
+        return {name: self.write(one, (*path, name)) for name, one in value.items()}
 
     def _array(self, array: np.ndarray, path: tuple[str, ...]) -> Any:
         if array.dtype.names is not None:
@@ -306,12 +229,17 @@ class _Encoder:
         content = array.tobytes()
         if (number := self._only_number(array, content)) is not None:
             return {"$full": [code, list(array.shape), number]}
+        if array.size <= MAX_SHORT and all(map(math.isfinite, numbers := array.ravel().tolist())):
+            return {"$numbers": [code, list(array.shape), numbers]}
         kept = narrowed(array)
         if kept is not array:
             content = kept.tobytes()
-        name, own = self._names.setdefault((kept.dtype, kept.shape, content), ".".join(path)), ".".join(path)
-        if name != own and self._repeated.has(array.nbytes):
-            return {"$same": [code, name]}
+        own = ".".join(path)
+        alike = self._alike.setdefault((kept.dtype, kept.shape, content[:64], content[-64:]), {})
+        for name, other in alike.items():
+            if other == content and self._repeated.has(array.nbytes):
+                return {"$same": [code, name]}
+        alike[own] = content
         self.arrays[own] = kept
         return {"$array": code}
 
@@ -338,6 +266,11 @@ class _Encoder:
             ]
             for name in names
         ]
+
+
+@cache
+def _parameters_of(kind: type) -> tuple[str, ...]:
+    return tuple(signature(kind).parameters)
 
 
 def _pickled(value: Any, path: tuple[str, ...]) -> bytes:
@@ -370,19 +303,19 @@ class _Decoder:
     def read(self, value: Any, path: tuple[str, ...]) -> Any:
         if len(path) > MAX_DEPTH:
             raise ValueError(f"{_place(path[:5])}... is nested too deeply")
-        if isinstance(value, list):
+        if type(value) is list:
             return [self.read(one, (*path, str(i))) for i, one in enumerate(value)]
-        if not isinstance(value, dict):
+        if type(value) is not dict:
             return value
-        if not any(name.startswith("$") for name in value):
+        tag = next((name for name in value if name[:1] == "$"), None)
+        if tag is None:
             return {name: self.read(one, (*path, name)) for name, one in value.items()}
-        ((tag, kept), *others) = value.items()
-        if others:
+        if len(value) > 1:
             raise ValueError(
                 f"{_place(path)} has {', '.join(map(repr, value))} together; {tag!r} stands alone"
             )
         try:
-            return self._tagged(tag, kept, path)
+            return self._tagged(tag, value[tag], path)
         except _MeaninglessError:
             raise
         except (TypeError, ValueError, ArithmeticError) as error:
@@ -401,6 +334,8 @@ class _Decoder:
             return self._same(*kept)
         if tag == "$full":
             return self._full(*kept)
+        if tag == "$numbers":
+            return _array_of(*kept)
         if tag == "$record":
             return self._record(kept, path)
         items = [self.read(one, (*path, str(i))) for i, one in enumerate(kept)]
@@ -429,7 +364,7 @@ class _Decoder:
             raise ValueError(
                 "a pickled object, and loading it runs code; if you trust the file, load it with trust_pickle=True"
             )
-        content = base64.b64decode(_text(str)(kept).encode("ascii"), validate=True)
+        content = base64.b64decode(text_of(str)(kept).encode("ascii"), validate=True)
         try:
             return pickle.loads(content)
         except (
@@ -464,11 +399,11 @@ class _Decoder:
         return self._array(code, name)
 
     def _full(self, code: Any, shape: Any, number: Any) -> np.ndarray:
-        _integers(shape, len(shape))
+        integers(shape, len(shape))
         dtype = _dtype(code)
         if (
             min(shape, default=0) < 0
-            or type(number) not in (bool, int, float)
+            or not _are_numbers_of(dtype, [number])
             or not self._repeated.has(math.prod(shape) * dtype.itemsize)
         ):
             raise ValueError(f"an array of shape {shape} and of {number!r} alone")
@@ -476,12 +411,12 @@ class _Decoder:
 
     def _record(self, kept: list[Any], path: tuple[str, ...]) -> np.ndarray:
         fields, shape = kept
-        _integers(shape, len(shape))
+        integers(shape, len(shape))
         columns = {}
         for name, column, inner in fields:
-            columns[_text(str)(name)] = (
+            columns[text_of(str)(name)] = (
                 self.read(column, (*path, name)),
-                tuple(_integers(inner, len(inner))),
+                tuple(integers(inner, len(inner))),
             )
         for name, (column, inner) in columns.items():
             if not isinstance(column, np.ndarray) or column.shape != (*shape, *inner):
@@ -492,13 +427,33 @@ class _Decoder:
         return array
 
 
+_TYPES = {"b": bool, "i": int, "u": int, "f": float}
+
+
+def _array_of(code: Any, shape: Any, numbers: Any) -> np.ndarray:
+    """Return the array of a few numbers."""
+    dtype = _dtype(code)
+    if len(numbers) > MAX_SHORT or not _are_numbers_of(dtype, numbers):
+        raise ValueError(f"an array of {dtype} with {numbers!r:.80}")
+    return np.array(numbers, dtype).reshape(integers(shape, len(shape)))
+
+
+def _are_numbers_of(dtype: np.dtype, numbers: Any) -> bool:
+    """Whether an array of this type holds exactly these numbers."""
+    kind = _TYPES[dtype.kind]
+    if any(type(number) is not kind for number in numbers):
+        return False
+    with np.errstate(all="ignore"):
+        return bool(np.array(numbers, dtype).tolist() == numbers)
+
+
 @cache
 def _little(dtype: np.dtype) -> np.dtype:
     return dtype.newbyteorder("<")
 
 
 def _dtype(code: Any, kinds: str = SHAPED) -> np.dtype:
-    dtype = _dtype_of(_text(str)(code))
+    dtype = _dtype_of(text_of(str)(code))
     if dtype.kind not in kinds or dtype.hasobject:
         raise ValueError(f"an array of {dtype}")
     return dtype

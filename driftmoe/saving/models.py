@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
-from inspect import signature
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +16,7 @@ from river import compose, preprocessing
 from driftmoe.classifier import DriftMoEClassifier
 from driftmoe.models import POLICIES
 from driftmoe.nn.classifier import NeuralMoEClassifier
-from driftmoe.parts import OfParts
+from driftmoe.parts import OfParts, parameters_of
 from driftmoe.saving.codec import Encoded, Repeated, decoded, encoded
 from driftmoe.saving.files import arrays_of, digest_of
 from driftmoe.saving.room import check_room, room_of
@@ -306,13 +305,13 @@ def _room(kind: type[OfParts], arguments: Mapping[str, Any]) -> int:
     if not issubclass(kind, DriftMoEClassifier):
         return 0
     unbuilt: Any = object.__new__(kind)
-    parameters = {**signature(DriftMoEClassifier).parameters, **signature(kind).parameters}
+    parameters = {**parameters_of(DriftMoEClassifier), **parameters_of(kind)}
     vars(unbuilt).update({name: arguments.get(name, one.default) for name, one in parameters.items()})
     return room_of(unbuilt._settings())
 
 
 def _arguments(model: Any) -> dict[str, Any]:
-    return {name: _own(getattr(model, name)) for name in signature(type(model)).parameters}
+    return {name: _own(getattr(model, name)) for name in parameters_of(type(model))}
 
 
 def _own(argument: Any) -> Any:

@@ -10,13 +10,14 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from driftmoe.routing.rule import as_rule
-
 PER_EXPERT = 10_000
 """Bytes of an expert: an empty tree with its monitors, or a network without weights; measured."""
 
 PER_WEIGHT = 24
 """Bytes of a weight: in float32 with both moments of Adam, and in float64 while it is drawn."""
+
+PER_THREAD = 1 << 18
+"""Bytes of a thread, so that a file cannot claim thousands."""
 
 PER_SAMPLE = 56
 """Bytes of a sample that neighbours remember, without its inputs; two kinds of neighbours."""
@@ -31,12 +32,12 @@ TIMES = 16
 def room_of(settings: Mapping[str, Any]) -> int:
     """Return the bytes that the settings of a mixture claim, roughly."""
     n_experts, policy = settings["n_experts"], settings["policy"]
-    n_outputs = n_experts + 4 * len(settings["extras"]) + (0 if policy is None else as_rule(policy).n_null)
+    n_outputs = n_experts + 4 * len(settings["extras"]) + getattr(policy, "n_null", 0)
     hidden, batch_size = settings["hidden"], settings["batch_size"]
     room = _of_network([0, *hidden, n_outputs], batch_size) + PER_EXPERT * n_experts
     if "expert_hidden" in settings:
         room += n_experts * _of_network([0, *settings["expert_hidden"], 0], batch_size)
-    return int(room + PER_SAMPLE * settings["memory"])
+    return int(room + PER_SAMPLE * settings["memory"] + PER_THREAD * (settings["n_threads"] - 1))
 
 
 def _of_network(widths: Sequence[int], batch_size: int) -> int:
@@ -50,5 +51,5 @@ def check_room(room: int, n_bytes: int, what: str) -> None:
     if room > (allowed := FREE + TIMES * n_bytes):
         raise ValueError(
             f"{what}: the arguments claim {room:,} bytes for a model that has learnt {n_bytes:,} bytes, which may "
-            f"claim {allowed:,}; choose smaller hidden layers, fewer experts, or a smaller memory or batch_size"
+            f"claim {allowed:,}; choose fewer experts, or smaller hidden layers, memory, batch_size or n_threads"
         )

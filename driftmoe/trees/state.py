@@ -81,7 +81,7 @@ def state_of(storage: Storage) -> State:
     arrays["monitor_windows"] = windows[list(COUNTS.names or ())]
     for name in BUCKETS:
         arrays[f"bucket_{name}"] = windows[name][_buckets(windows["n_buckets"])]
-    copies = {array.entry: arrays[array.entry].astype(_packed(array), order="C") for array in KEPT}
+    copies = {array.entry: arrays[array.entry].astype(_DTYPES[array.entry], order="C") for array in KEPT}
     _forget_leftovers(copies["nodes"], copies["leaves"], copies["class_order"])
     return {
         "n_classes": storage.n_classes,
@@ -155,7 +155,7 @@ def _check_arrays(storage: Storage, state: State, n_classes: int, n_features: in
     """Raise unless all arrays have the dtypes and shapes of a pool with this many trees."""
     for array in KEPT:
         n_axes = len(array.axes) - (array.name == "nodes")
-        check_array(state, array.entry, _packed(array), [None] * n_axes, OWNER)
+        check_array(state, array.entry, _DTYPES[array.entry], [None] * n_axes, OWNER)
     n_experts = len(state["expert_trees"])
     most = len(storage.rules) if len(storage.rules) > 1 else n_experts
     if n_experts > most:
@@ -171,7 +171,7 @@ def _check_arrays(storage: Storage, state: State, n_classes: int, n_features: in
     for array in KEPT:
         axes = array.axes[1:] if array.name == "nodes" else array.axes
         shape = [axis if isinstance(axis, int) else sizes[axis] for axis in axes]
-        check_array(state, array.entry, _packed(array), shape, OWNER)
+        check_array(state, array.entry, _DTYPES[array.entry], shape, OWNER)
 
 
 def _check_finite(state: State) -> None:
@@ -259,6 +259,9 @@ def _packed(array: Array) -> np.dtype:
     if dtype.names is None or dtype.fields is None:
         return dtype
     return np.dtype([(name, dtype.fields[name][0]) for name in dtype.names])
+
+
+_DTYPES = {array.entry: _packed(array) for array in KEPT}
 
 
 def _joined(arrays: list[np.ndarray]) -> np.ndarray:

@@ -311,6 +311,8 @@ class Storage:
         if "classes" in sizes:
             sizes["arrivals"] = 1 + sizes["classes"]
         for array in ARRAYS:
+            if sizes.keys().isdisjoint(array.axes):
+                continue
             old = getattr(self, array.name)
             shape = tuple(sizes.get(str(axis), n) for axis, n in zip(array.axes, old.shape, strict=True))
             setattr(self, array.name, enlarged(old, shape))

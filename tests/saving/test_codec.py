@@ -63,6 +63,12 @@ def same(one, other):
     return one == other and repr(one) == repr(other)
 
 
+@pytest.fixture
+def no_short_arrays(monkeypatch):
+    """So that small examples show what happens to large arrays."""
+    monkeypatch.setattr(codec, "MAX_SHORT", -1)
+
+
 @given(LABELS)
 def test_labels_come_back_as_they_were(label):
     assert same(there_and_back([label]), [label])
@@ -102,11 +108,14 @@ def test_values_that_json_would_mistake_come_back_as_they_were(value):
 
 @pytest.mark.parametrize("dtype", ["?", "i1", "u1", "i4", "u4", "i8", "u8", "f2", "f4", "f8"])
 @pytest.mark.parametrize("shape", [(), (0,), (3,), (2, 0, 3), (2, 3)])
-def test_arrays_come_back_as_they_were(dtype, shape):
+@pytest.mark.parametrize("most", [-1, codec.MAX_SHORT])
+def test_arrays_come_back_as_they_were(dtype, shape, most, monkeypatch):
+    monkeypatch.setattr(codec, "MAX_SHORT", most)
     array = np.asarray(np.arange(math.prod(shape)).reshape(shape) * 100, dtype)
     assert same(there_and_back({"a": array})["a"], array)
 
 
+@pytest.mark.usefixtures("no_short_arrays")
 @pytest.mark.parametrize(
     ("array", "kept"),
     [
@@ -121,6 +130,7 @@ def test_integers_are_kept_in_the_narrowest_type_that_holds_them(array, kept):
     assert same(there_and_back([array]), [array])
 
 
+@pytest.mark.usefixtures("no_short_arrays")
 def test_records_are_kept_as_columns():
     dtype = np.dtype([("n", "i4"), ("inner", [("x", "f8"), ("y", "f4", (2,))], (3,))])
     array = np.frombuffer(np.random.default_rng(1).bytes(2 * dtype.itemsize), dtype).copy()
@@ -139,6 +149,7 @@ def test_equal_arrays_are_kept_once():
     assert back["b"][0] == 0
 
 
+@pytest.mark.usefixtures("no_short_arrays")
 def test_arrays_of_one_number_are_kept_as_that_number():
     arrays = {
         "ones": np.ones((3, 4), np.float32),
@@ -152,6 +163,22 @@ def test_arrays_of_one_number_are_kept_as_that_number():
     assert same(there_and_back(arrays), arrays)
 
 
+def test_short_arrays_are_kept_in_the_document():
+    arrays = {
+        "none": np.zeros((0, 3)),
+        "one": np.array(7, np.uint8),
+        "few": np.array([[0.1, -0.0]], np.float32),
+        "flags": np.array([True, False]),
+        "not finite": np.array([1.0, np.inf]),
+        "long": np.arange(17),
+    }
+    document, kept = encoded(arrays)
+    assert document["few"] == {"$numbers": ["<f4", [1, 2], [float(np.float32(0.1)), -0.0]]}
+    assert set(kept) == {"not finite", "long"}
+    assert same(there_and_back(arrays), arrays)
+
+
+@pytest.mark.usefixtures("no_short_arrays")
 def test_there_is_a_bound_on_what_a_file_may_repeat(monkeypatch):
     monkeypatch.setattr(codec, "MAX_REPEATED", 10 * 8)
     arrays = {"a": np.zeros(6), "b": np.ones(6), "c": np.ones(4), "d": np.arange(2.0), "e": np.arange(2.0)}
@@ -164,6 +191,7 @@ def test_there_is_a_bound_on_what_a_file_may_repeat(monkeypatch):
         decoded(document | {"c": {"$full": ["<f8", [5], 1.0]}}, kept)
 
 
+@pytest.mark.usefixtures("no_short_arrays")
 def test_states_of_one_file_share_the_bound(monkeypatch):
     monkeypatch.setattr(codec, "MAX_REPEATED", 10 * 8)
     writing, reading = Repeated(), Repeated()
@@ -225,12 +253,24 @@ ARRAYS = {"a": np.arange(3, dtype=np.uint8)}
         ({"a": {"$array": "|O"}}, "an array of object"),
         ({"a": {"$array": "<f8"}}, "is of uint8, which is no float64"),
         ({"a": {"$array": 3}}, "in the place of text"),
+        ({"$numbers": ["<f4", [1], [0.1]]}, "an array of float32 with"),
+        ({"$numbers": ["<i4", [1], [True]]}, "an array of int32 with"),
+        ({"$numbers": ["<i4", [1], [0.5]]}, "an array of int32 with"),
+        ({"$numbers": ["|u1", [1], [256]]}, "256"),
+        ({"$numbers": ["<f4", [1], [1e300]]}, "an array of float32 with"),
+        ({"$numbers": ["<f8", [1], [None]]}, "an array of float64 with"),
+        ({"$numbers": ["<f8", [2], [1.0]]}, "cannot reshape"),
+        ({"$numbers": ["<i8", [17], list(range(17))]}, "an array of int64 with"),
+        ({"$numbers": ["|b1", [1], "a"]}, "an array of bool with"),
         ({"$full": "a"}, "a str in the place of a list"),
         ({"$full": ["<f8", [-1], 1.0]}, r"an array of shape \[-1\]"),
         ({"$full": ["<f8", [2**20, 2**20], 1.0]}, "and of 1.0 alone"),
         ({"$full": ["<f8", [2], "1"]}, "and of '1' alone"),
         ({"$full": ["<f8", [1.5], 1]}, "no list of 1 integers"),
         ({"$full": ["|u1", [2], 300]}, "300"),
+        ({"$full": ["<i8", [2], 1e300]}, "and of 1e[+]300 alone"),
+        ({"$full": ["<f4", [2], 1e300]}, "and of 1e[+]300 alone"),
+        ({"$full": ["<f4", [2], 1]}, "and of 1 alone"),
         ({"$nosuch": []}, "unknown kind of value"),
         ({"$tuple": [], "b": 1}, "stands alone"),
         ({"$float": "1"}, "is not nan"),

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from decimal import Decimal
 
 import commands
 import numpy as np
 import pytest
-from places import ENVIRONMENT
 from river import compose, naive_bayes, preprocessing
 
 import driftmoe
@@ -294,31 +291,6 @@ def test_another_class_is_refused(tmp_path):
     HoeffdingTreeClassifier().save(tmp_path / "m")
     with pytest.raises(ValueError, match="holds a HoeffdingTreeClassifier, not a DriftMoEClassifier"):
         DriftMoEClassifier.load(tmp_path / "m")
-
-
-WITHOUT_PICKLE = """
-import sys
-sys.path[:0] = sys.argv[2:]
-import pickle, marshal
-from driftmoe import DriftMoEClassifier, saving  # numba reads its own cache by pickle
-model = DriftMoEClassifier(n_experts=2)
-for i in range(70): model.learn_one({"x": i % 3, "t": "a"}, i % 2)
-def refused(*_, **__): raise AssertionError("something was unpickled")
-for name in ("load", "loads", "Unpickler", "_load", "_loads", "_Unpickler"): setattr(pickle, name, refused)
-print(saving.load(sys.argv[1]).digest())
-"""
-
-
-def test_nothing_is_unpickled(tmp_path):
-    model = MODELS["all defaults"]()
-    learn(model, faults.growing(200))
-    model.save(tmp_path / "m")
-    paths = [path for path in sys.path if path]
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", WITHOUT_PICKLE, str(tmp_path / "m"), ENVIRONMENT["PYTHONPATH"], *paths],
-        capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.stdout.strip() == model.digest(), done.stderr[-2000:]
 
 
 def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
