@@ -66,7 +66,7 @@ MAY_IMPORT = {
         "driftmoe.parts"
     ),
     # Layers of networks; the estimator whose experts are networks is no layer.
-    "driftmoe.nn": "safetensors torch driftmoe.losses driftmoe.routing",
+    "driftmoe.nn": "safetensors torch driftmoe.losses driftmoe.routing driftmoe.staging",
     "driftmoe.nn.classifier": "numpy river driftmoe.classifier driftmoe.experts driftmoe.mixture driftmoe.routing",
     # Models on disk. The codec and the files know no model.
     "driftmoe.saving": "driftmoe numpy pyarrow safetensors driftmoe.staging",
@@ -224,6 +224,7 @@ PUTS_OFF = {
     ("driftmoe.transaction", "carry_out"),
     ("driftmoe.learning", "run"),
     ("driftmoe.experts.river", "__call__"),
+    ("driftmoe.nn.adapters", "load_adapter"),
 }
 """Functions that finish what they have begun whatever comes, and then raise it: see `driftmoe.transaction`."""
 

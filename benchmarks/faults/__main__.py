@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.faults import learning, saving
+from benchmarks.faults import damage, learning, saving
 
 Row = tuple[str, str, tuple[int, int] | None]
 """Model, fault, and how often it was tried and did harm; None if it could not be tried here."""
@@ -61,9 +61,28 @@ def saving_rows(options: argparse.Namespace) -> Iterator[Row]:
             yield "saving", fault, saving.apart(function, Path(folder), *arguments)
 
 
+def damage_rows(_: argparse.Namespace) -> Iterator[Row]:
+    """Read files that were damaged, and files that lie."""
+    with tempfile.TemporaryDirectory() as folder:
+        readers = {
+            "file of a tree": damage.Models(),
+            "the same, compressed": damage.Models(compress=True),
+            "adapter of a network": damage.Adapters(Path(folder)),
+        }
+        for name, reader in readers.items():
+            files = damage.flipped(reader.content, bits=(0x01, 0x80))
+            yield name, "each byte flipped, twice", damage.changed(reader.read, reader.expected, files)
+            files = damage.cut(reader.content)
+            found = damage.changed(reader.read, reader.expected, files, may_be_equal=False)
+            yield name, "each truncation, tails", found
+        found = saving.apart(damage.lying_adapters, Path(folder))
+        yield "adapter of a network", "lies, 2 GB, in 64 MB of memory", found
+
+
 GROUPS: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {
     "learning": learning_rows,
     "saving": saving_rows,
+    "damage": damage_rows,
 }
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from driftmoe.nn import adapter_files
 from driftmoe.nn.moe import MoELayer, MoEOutput
 
 
@@ -260,12 +261,17 @@ def save_adapter(model: nn.Module, path: str | PathLike[str]) -> None:
     model
         A model that `inject` has modified.
     path
-        File to write.
-    """
-    from safetensors.torch import save_file
+        File to write. A file of this name is replaced, all at once: whatever happens, the old file or the whole new one
+        is there.
 
-    tensors = {name: tensor.detach().contiguous() for name, tensor in _adapter(model).items()}
-    save_file(tensors, path, metadata={"format": "pt"})
+    Raises
+    ------
+    ValueError
+        If there is no adapter in the model, or it holds NaN or infinite numbers.
+    OSError
+        If the file cannot be written. A file of this name is then as it was.
+    """
+    adapter_files.write(_adapter(model), path)
 
 
 def load_adapter(model: nn.Module, path: str | PathLike[str]) -> None:
@@ -274,28 +280,34 @@ def load_adapter(model: nn.Module, path: str | PathLike[str]) -> None:
     Parameters
     ----------
     model
-        The same model, injected in the same way.
+        The same model, injected in the same way. Floats may be wider or narrower than those of the file.
     path
         File to read.
 
     Raises
     ------
     ValueError
-        If names or shapes differ from the model's. The model is then unchanged.
-    """
-    from safetensors.torch import load_file
+        If the file is damaged; if names, shapes or types differ from the model's; or if a number is NaN or infinite,
+        also because the model's type is too narrow. The model is then unchanged.
+    OSError
+        If the file cannot be read.
 
-    tensors, state = load_file(path), _adapter(model)
-    for name in sorted(tensors.keys() | state.keys()):
-        came, wanted = tensors.get(name), state.get(name)
-        if came is None or wanted is None or came.shape != wanted.shape:
-            raise ValueError(
-                f"load_adapter: {name} is {_shape(came)} in {path} and {_shape(wanted)} in the model; inject the same "
-                "layers with the same sizes, and let the same parts learn"
-            )
+    Notes
+    -----
+    A file is read only if its header fits the model, so that no file takes more memory than the adapter does. Damage is
+    noticed by a digest. Files of other programs and of earlier versions have none: there a changed number is noticed
+    only if it is not finite.
+    """
+    state = _adapter(model)
+    tensors = adapter_files.read(path, state)
     with torch.no_grad():
-        for name, tensor in tensors.items():
-            state[name].copy_(tensor)
+        try:
+            for name, tensor in tensors.items():
+                state[name].copy_(tensor)
+        except BaseException:  # Ctrl-C: raised after the last one, because half an adapter is none
+            for name, tensor in tensors.items():
+                state[name].copy_(tensor)
+            raise
 
 
 def _adapter(model: nn.Module) -> dict[str, Tensor]:
@@ -322,7 +334,3 @@ def _count(name: str, n_experts: int | Sequence[int]) -> int:
             f"inject: {name!r} belongs to no block of those {len(n_experts)} that n_experts lists; give one number"
         )
     return n_experts[int(block[1])]
-
-
-def _shape(tensor: Tensor | None) -> str:
-    return "missing" if tensor is None else f"of shape {tuple(tensor.shape)}"
