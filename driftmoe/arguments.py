@@ -21,7 +21,7 @@ def check_expert(name: str, value: Any) -> None:
     """Raise unless `value` is a river classifier or `None`."""
     if value is not None and not isinstance(value, base.Classifier):
         raise TypeError(
-            f"{name}={value!r} is no river classifier; give one, such as tree.HoeffdingTreeClassifier()"
+            f"{name}={value!r} is not a river classifier; give one, such as tree.HoeffdingTreeClassifier()"
         )
 
 

@@ -281,7 +281,7 @@ def _model(node: Any, seed: int | None) -> base.Classifier:
         raise ValueError(f"model {name!r}: {' '.join(str(error).split())}") from None
     except MemoryError:
         raise ValueError(
-            f"model {name!r}: there is not memory enough for it; choose smaller numbers"
+            f"model {name!r}: there is not enough memory for it; choose smaller numbers"
         ) from None
 
 
@@ -321,5 +321,5 @@ def _value(what: str, node: ast.expr, seed: int | None) -> Any:
         return ast.literal_eval(node)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         raise ValueError(
-            f"{what}: {ast.unparse(node)} is no literal; give a number, text, a tuple, a model or a policy"
+            f"{what}: {ast.unparse(node)} is not a literal; give a number, text, a tuple, a model or a policy"
         ) from None

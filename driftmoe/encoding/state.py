@@ -40,7 +40,7 @@ def check_state(state: State, nominal: Collection[Hashable], max_codes: int) -> 
     Raises
     ------
     TypeError
-        If the state is no dict, or an entry is of another type.
+        If the state is not a dict, or an entry is of another type.
     ValueError
         If an entry is missing or unknown, or entries do not fit together or to the encoder.
     """

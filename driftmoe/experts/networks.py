@@ -42,7 +42,7 @@ class NetworkPrototype:
     def one_vs_rest(self, rng: np.random.Generator, *, n_threads: int) -> OneVsRest:
         """Raise ValueError: a network tells all classes apart."""
         raise ValueError(
-            "a network tells all classes apart, and cannot be the expert of one class; choose trees or "
+            "a network distinguishes all classes and cannot be the expert of one class; choose trees or "
             "river classifiers for it"
         )
 

@@ -77,8 +77,8 @@ class RiverPrototype:
         """Return untrained copies; see `Prototype.multiclass`."""
         if not self._classifier._multiclass:
             raise ValueError(
-                f"expert={self.kind} tells only two classes apart; wrap it in river.multiclass.OneVsRestClassifier, or "
-                "choose variant='moe-task'"
+                f"expert={self.kind} distinguishes only two classes; wrap it in river.multiclass.OneVsRestClassifier, "
+                "or choose variant='moe-task'"
             )
         return MulticlassExperts(self._classifier, n_experts, rng)
 

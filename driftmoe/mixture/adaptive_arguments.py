@@ -43,10 +43,10 @@ def check_extras(name: str, value: Any) -> None:
         if isinstance(extra, str) and extra not in EXTRAS and extra != HEAD:
             raise ValueError(f"{name}: unknown {extra!r}; available: {available}, and river classifiers")
         if not isinstance(extra, str | base.Classifier):
-            raise TypeError(f"{name}: {extra!r} is no river classifier; give one, or {available}")
+            raise TypeError(f"{name}: {extra!r} is not a river classifier; give one, or {available}")
         if isinstance(extra, base.Classifier) and not extra._multiclass:
             raise ValueError(
-                f"{name}: {type(extra).__name__} tells only two classes apart; wrap it in "
+                f"{name}: {type(extra).__name__} distinguishes only two classes; wrap it in "
                 "river.multiclass.OneVsRestClassifier"
             )
     names = [extra for extra in value if isinstance(extra, str)]

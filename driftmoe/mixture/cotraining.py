@@ -244,7 +244,7 @@ def check_policy(policy: Any, n_experts: int, *, one_answers: bool = False) -> N
         If it chooses among another number of experts, or has shared experts although only one expert answers.
     """
     if not callable(policy) or isinstance(policy, LinearK):
-        raise TypeError(f"policy={policy!r} is no policy; give one of driftmoe.routing, such as TopP(0.9)")
+        raise TypeError(f"policy={policy!r} is not a policy; give one of driftmoe.routing, such as TopP(0.9)")
     rule = as_rule(policy)
     if rule.n_shared and one_answers:
         raise ValueError(
