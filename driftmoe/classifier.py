@@ -8,32 +8,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from river import base
 
-from driftmoe.arguments import NEEDS, Context, check_effects, check_values, choice, unmet
+from driftmoe.arguments import EVERYWHERE, check_effects, check_values, unmet
 from driftmoe.encoding import Encoder
 from driftmoe.estimator import MixtureClassifier
 from driftmoe.experts import Prototype, prototype_of
-from driftmoe.mixture import HEAD, MIXTURES, Mixture
+from driftmoe.mixture import MIXTURES, Mixture
+from driftmoe.mixture.arguments import Argument, Arguments, Context, choice
 from driftmoe.parts import as_text, parameters_of
 
 if TYPE_CHECKING:
     from driftmoe.routing import Policy
 
 VARIANTS = tuple(MIXTURES)
-
-DEFAULTS: dict[str, Any] = {
-    "n_experts": 12,
-    "top_k": 3,
-    "extras": ("neighbours", "relevant-neighbours", "history", "linear", "network", HEAD),
-    "memory": 4096,
-    "monitors": True,
-    "gate": "learnt",
-    "leverage": 6.0,
-    "min_trust": 0.5,
-    "hidden": (256, 128),
-    "learning_rate": 2e-3,
-    "batch_size": 256,
-}
-"""Default of each argument that is `None`, for variants in which it has an effect."""
 
 
 BOUNDS = ("max_features", "max_classes")
@@ -196,6 +182,8 @@ class DriftMoEClassifier(MixtureClassifier):
     """Variants that can be chosen; a subclass may offer fewer."""
     _own_defaults: ClassVar[dict[str, Any]] = {}
     """Defaults of a subclass that differ from those of the variants."""
+    _own_arguments: ClassVar[Arguments] = {}
+    """Arguments that a subclass adds."""
 
     def __init__(
         self,
@@ -277,11 +265,15 @@ class DriftMoEClassifier(MixtureClassifier):
 
     def _setting(self, name: str) -> Any:
         """Return the given value of an argument, or its default if it was left out."""
-        value = getattr(self, name)
-        if value is not None or name not in DEFAULTS:
+        value, taken = getattr(self, name), self._taken()
+        if value is not None or name not in taken:
             return value
-        defaults = DEFAULTS | dict(MIXTURES[self.variant].DEFAULTS) | self._own_defaults
-        return min(defaults[name], self._setting("n_experts")) if name == "top_k" else defaults[name]
+        default = self._own_defaults.get(name, taken[name].default)
+        return min(default, self._setting("n_experts")) if name == "top_k" else default
+
+    def _taken(self) -> dict[str, Argument]:
+        """Return the arguments that the variant takes."""
+        return {**EVERYWHERE, **MIXTURES[self.variant].ARGUMENTS, **self._own_arguments}
 
     def _settings(self) -> dict[str, Any]:
         """Return all arguments, also those that a subclass adds, each with its given value or its default."""
@@ -294,26 +286,26 @@ class DriftMoEClassifier(MixtureClassifier):
 
     def _check_arguments(self) -> None:
         choice(self._variants)("variant", self.variant)  # first: the defaults of others depend on it
-        check_values(self._settings())
-        context = self._context()
-        check_effects({name: getattr(self, name) for name in {**NEEDS, **context.without}}, context)
-        n_experts, top_k = self._setting("n_experts"), self._setting("top_k")
-        if top_k > n_experts:
+        settings, context = self._settings(), self._context()
+        check_values(settings, context.arguments)
+        check_effects({name: getattr(self, name) for name in settings}, context)
+        n_experts, top_k = settings["n_experts"], settings["top_k"]
+        if "top_k" in context.arguments and top_k > n_experts:
             raise ValueError(
                 f"top_k={top_k} but there are {n_experts} experts; choose 1 <= top_k <= {n_experts}"
             )
 
     def _context(self) -> Context:
         """Return the settings that decide which arguments have an effect."""
-        without = MIXTURES[self.variant].WITHOUT
-        extras = () if "extras" in without else self._setting("extras")
+        taken = self._taken()
         return Context(
             variant=self.variant,
-            without=without,
+            arguments=taken,
+            reasons=MIXTURES[self.variant].REASONS,
             expert=self._prototype(),
             policy=self.policy,
-            extras=tuple(extras),
-            gate=DEFAULTS["gate"] if "gate" in without else self._setting("gate"),
+            extras=tuple(self._setting("extras")) if "extras" in taken else (),
+            gate=self._setting("gate") if "gate" in taken else None,
             hidden=self._setting("hidden"),
             learning_rate=self._setting("learning_rate"),
         )
@@ -321,5 +313,5 @@ class DriftMoEClassifier(MixtureClassifier):
     @classmethod
     def _unit_test_params(cls) -> Iterator[dict[str, Any]]:
         for variant, mixture in MIXTURES.items():
-            sizes = {} if "n_experts" in mixture.WITHOUT else {"n_experts": 3}
+            sizes = {} if "n_experts" not in mixture.ARGUMENTS else {"n_experts": 3}
             yield {"variant": variant, "hidden": (8,), "batch_size": 16, **sizes}

@@ -13,7 +13,8 @@ from typing import Any
 from river import base, compose, dummy, ensemble, forest, naive_bayes, tree
 
 from driftmoe import moa, routing
-from driftmoe.classifier import DEFAULTS, VARIANTS, DriftMoEClassifier
+from driftmoe.classifier import VARIANTS, DriftMoEClassifier
+from driftmoe.mixture import MIXTURES
 from driftmoe.nn.classifier import NeuralMoEClassifier
 
 
@@ -89,13 +90,13 @@ PRESETS: dict[str, routing.Policy] = {
 
 
 MAX_LENGTH = 10_000
-"""Greatest number of characters in the text of a model or policy."""
+"""Maximum number of characters in the text of a model or policy."""
 
 MAX_DEPTH = 40
 """Greatest depth of the syntax tree of a text: about fifteen nested models or policies."""
 
 MAX_MEMBERS = 10_000
-"""Greatest number of experts, members and null experts of a model. Those of nested models multiply."""
+"""Maximum number of experts, members and null experts of a model. Those of nested models multiply."""
 
 COUNTS = ("n_experts", "n_models", "n_estimators", "n_null", "n_groups", "n_shared")
 """Arguments that set a number of parts. Those of nested models multiply."""
@@ -221,7 +222,8 @@ def _n_members(node: ast.AST) -> int:
             parameters = inspect.signature(MODELS[name]).parameters
             defaults = {count: parameters[count].default for count in COUNTS if count in parameters}
             if name in OURS:  # `None` stands for a default number
-                defaults |= {count: DEFAULTS[count] for count in defaults if defaults[count] is None}
+                taken = MIXTURES.get(name, MIXTURES["driftmoe"]).ARGUMENTS
+                defaults |= {count: taken[count].default for count in defaults if count in taken}
             n_own = max(
                 [n for count, n in defaults.items() if count not in given and isinstance(n, int)], default=1
             )
@@ -279,7 +281,7 @@ def _model(node: Any, seed: int | None) -> base.Classifier:
         raise ValueError(f"model {name!r}: {' '.join(str(error).split())}") from None
     except MemoryError:
         raise ValueError(
-            f"model {name!r}: there is not memory enough for it; choose smaller numbers"
+            f"model {name!r}: there is not enough memory for it; choose smaller numbers"
         ) from None
 
 
@@ -319,5 +321,5 @@ def _value(what: str, node: ast.expr, seed: int | None) -> Any:
         return ast.literal_eval(node)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         raise ValueError(
-            f"{what}: {ast.unparse(node)} is no literal; give a number, text, a tuple, a model or a policy"
+            f"{what}: {ast.unparse(node)} is not a literal; give a number, text, a tuple, a model or a policy"
         ) from None

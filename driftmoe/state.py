@@ -202,7 +202,7 @@ def generator_of(state: State, name: str, owner: Any) -> np.random.Generator:
         generator.bit_generator.state = wanted
     except (TypeError, ValueError, KeyError, OverflowError) as error:
         kind = type(generator.bit_generator).__name__
-        raise misfit(owner, name, f"is no state of numpy's {kind}", f"numpy says {error!r}") from None
+        raise misfit(owner, name, f"is not a state of numpy's {kind}", f"numpy says {error!r}") from None
     return generator
 
 

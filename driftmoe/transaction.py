@@ -28,7 +28,7 @@ T = TypeVar("T")
 Changes = list[Callable[[], Any]]
 
 TRIES = 100
-"""Greatest number of attempts to carry out changes. After an interrupt, the second attempt usually succeeds."""
+"""Maximum number of attempts to carry out changes. After an interrupt, the second attempt usually succeeds."""
 
 NO_TARGETS, NO_WEIGHTS = np.empty(0, np.int64), np.empty(0)
 """Arguments with which a kernel that can learn only predicts."""

@@ -96,7 +96,9 @@ def write(
     if n_samples is not None and n_samples < 0:
         raise ValueError(f"n_samples={n_samples}; choose 0 or more, or None for the whole stream")
     if n_samples is None and _is_endless(stream):
-        raise ValueError(f"{type(stream).__name__} has no end; say in n_samples how many samples to write")
+        raise ValueError(
+            f"{type(stream).__name__} has no end; set n_samples to the number of samples to write"
+        )
     name = str(getattr(stream, "target", "class")) if target is None else target
     if any(feature.name == name for feature in stream.features):
         raise ValueError(f"target={name!r} is the name of a feature; choose another for the class column")

@@ -79,7 +79,8 @@ def open_stream(
     if name in streams.names():
         for option, value in options.given().items():
             raise ValueError(
-                f"{option}={value!r} is for files, and {name} is no file but a stream known by name; leave {option} out"
+                f"{option}={value!r} is for files, and {name} is not a file but a stream known by name; "
+                f"leave {option} out"
             )
         return streams.make(name, seed=seed, n_samples=limit, data_dir=data_dir, progress=progress)
     if not Path(name).is_file() and not name.lower().endswith(files.SUFFIXES):

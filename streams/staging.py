@@ -82,11 +82,11 @@ def publish(staged: Path, path: Path) -> Path:
     with staged.open("rb+") as file:
         os.fsync(file.fileno())
     os.replace(staged, path)
-    _sync_names(path.parent)
+    sync_folder(path.parent)
     return path
 
 
-def write_files(place: Path, contents: Mapping[str, bytes], *, kept: str) -> list[Path]:
+def write_files(place: Path, contents: Mapping[str, bytes], *, kept: str = "") -> list[Path]:
     """Write files in `place`. No file is replaced before all of them are written.
 
     Parameters
@@ -96,7 +96,7 @@ def write_files(place: Path, contents: Mapping[str, bytes], *, kept: str) -> lis
     contents
         File name -> content.
     kept
-        Text for the error message: what is lost and what is kept.
+        Text for the error message: what is lost and what is kept. Default: nothing.
 
     Raises
     ------
@@ -105,16 +105,14 @@ def write_files(place: Path, contents: Mapping[str, bytes], *, kept: str) -> lis
     """
     with naming(place / next(iter(contents)), kept), staging(place) as folder:
         for i, (name, content) in enumerate(contents.items()):
-            with naming(place / name, kept), (folder / str(i)).open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+            with naming(place / name, kept):
+                write_synced(folder / str(i), content)
         for i, name in enumerate(contents):
             with naming(place / name, kept):
                 _keep_mode(place / name, folder / str(i))
                 os.replace(folder / str(i), place / name)
         for parent in dict.fromkeys((place / name).parent for name in contents):
-            _sync_names(parent)
+            sync_folder(parent)
     return [place / name for name in contents]
 
 
@@ -124,7 +122,15 @@ def _keep_mode(old: Path, new: Path) -> None:
         new.chmod(S_IMODE(old.stat().st_mode))
 
 
-def _sync_names(folder: Path) -> None:
+def write_synced(path: Path, content: bytes) -> None:
+    """Write a file and wait until it is on the disk."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
     """Flush a folder's entries to disk, so that renames survive a power cut. Does nothing on non-POSIX systems."""
     if os.name != "posix":
         return
@@ -136,8 +142,8 @@ def _sync_names(folder: Path) -> None:
 
 
 @contextmanager
-def naming(path: Path, kept: str) -> Iterator[None]:
-    """Make disk errors name the file that was to be written, and say what is lost and what is kept.
+def naming(path: Path, kept: str = "") -> Iterator[None]:
+    """Make disk errors name the file that was to be written, and add what is lost and what is kept.
 
     The error of a full disk names no file. Others name a file in the hidden folder, or a parent folder of the file. An
     error that names any other file is unchanged.
@@ -147,6 +153,8 @@ def naming(path: Path, kept: str) -> Iterator[None]:
     except OSError as error:
         about = Path(path if error.filename is None or PREFIX in str(error.filename) else error.filename)
         is_ours = about == path or about in path.parents
-        if error.errno is None or not is_ours or str(error.strerror).endswith(kept):  # the last: was named
+        was_named = error.filename == str(about) and str(error.strerror).endswith(kept)
+        if error.errno is None or not is_ours or was_named:
             raise
-        raise OSError(error.errno, f"{os.strerror(error.errno)}; {kept}", str(about)) from error
+        text = os.strerror(error.errno)
+        raise OSError(error.errno, f"{text}; {kept}" if kept else text, str(about)) from error

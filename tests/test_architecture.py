@@ -54,8 +54,10 @@ MAY_IMPORT = {
         "numpy driftmoe.arithmetic driftmoe.compilation driftmoe.draws driftmoe.experts driftmoe.network "
         "driftmoe.routing driftmoe.state driftmoe.transaction driftmoe.trees"
     ),
+    "driftmoe.mixture.arguments": "numpy river driftmoe.experts",
+    "driftmoe.mixture.adaptive_arguments": "river driftmoe.experts",
     "driftmoe.mixture.router_module": "numpy torch",
-    "driftmoe.arguments": "numpy river driftmoe.experts driftmoe.mixture",
+    "driftmoe.arguments": "river driftmoe.mixture",
     "driftmoe.learning": ("numpy driftmoe.encoding driftmoe.experts driftmoe.mixture driftmoe.transaction"),
     "driftmoe.estimator": (
         "narwhals numpy river driftmoe.encoding driftmoe.learning driftmoe.memory driftmoe.mixture driftmoe.parts "
@@ -75,7 +77,9 @@ MAY_IMPORT = {
     ),
     # Around the learner.
     "driftmoe.evaluation": "numpy river driftmoe.metrics driftmoe.state",
-    "driftmoe.models": "river driftmoe driftmoe.classifier driftmoe.moa driftmoe.nn driftmoe.routing driftmoe.trees",
+    "driftmoe.models": (
+        "river driftmoe driftmoe.classifier driftmoe.mixture driftmoe.moa driftmoe.nn driftmoe.routing driftmoe.trees"
+    ),
     "driftmoe.moa": "capymoa com java jpype moa numpy driftmoe.evaluation",
     "driftmoe.experiment": (
         "filelock river torch driftmoe driftmoe.classifier driftmoe.evaluation driftmoe.mixture driftmoe.models "

@@ -13,8 +13,8 @@ from river import dummy, naive_bayes
 
 from benchmarks import ablation
 from driftmoe import DriftMoEClassifier, classifier, moa, models
-from driftmoe.arguments import IDLE, NEEDS, unmet
-from driftmoe.classifier import DEFAULTS, VARIANTS
+from driftmoe.arguments import EVERYWHERE, IDLE, unmet
+from driftmoe.classifier import VARIANTS
 from driftmoe.experts import EXTRAS, Neighbours
 from driftmoe.mixture import MIXTURES
 from driftmoe.nn import NeuralMoEClassifier
@@ -166,12 +166,7 @@ def test_an_argument_without_effect_is_refused_also_where_it_has_its_defaults_va
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_what_asks_for_nothing_may_be_given_everywhere(variant):
-    assert set(IDLE) <= CONDITIONAL
     DriftMoEClassifier(variant, expert=naive_bayes.GaussianNB(), **IDLE)
-
-
-CONDITIONAL = {*NEEDS, *(name for mixture in MIXTURES.values() for name in mixture.WITHOUT)}
-"""Arguments that have an effect beside some others only, or in some variants."""
 
 
 def described(model):
@@ -231,9 +226,16 @@ def test_fewer_experts_than_the_default_of_top_k_all_learn(variant):
 def test_every_default_is_described_and_belongs_to_an_argument():
     for of in (DriftMoEClassifier, NeuralMoEClassifier):
         parameters = inspect.signature(of).parameters
-        assert {name for name in CONDITIONAL if name in parameters} >= set(DEFAULTS) & set(parameters)
-        assert all(parameters[name].default is None for name in DEFAULTS if name in parameters)
-    assert CONDITIONAL | set(DEFAULTS) <= set(inspect.signature(DriftMoEClassifier).parameters)
+        for mixture in MIXTURES.values():
+            taken = {**EVERYWHERE, **mixture.ARGUMENTS, **of._own_arguments}
+            for name in set(parameters) & set(taken):
+                default = parameters[name].default  # `None` where it depends on the variant
+                assert default is None or default == taken[name].default
+    of_variants = [{*mixture.ARGUMENTS, *mixture.REASONS} for mixture in MIXTURES.values()]
+    every = set(inspect.signature(DriftMoEClassifier).parameters)
+    assert set(EVERYWHERE).union(*(mixture.ARGUMENTS for mixture in MIXTURES.values())) == every
+    assert set().union(*of_variants) <= every
+    assert all(not set(mixture.ARGUMENTS) & set(mixture.REASONS) for mixture in MIXTURES.values())
     assert set(OTHERS) >= set(inspect.signature(DriftMoEClassifier).parameters) - {"variant"}
 
 

@@ -70,7 +70,7 @@ def test_every_argument_changes_the_result(argument, value):
         ({"hidden": 256}, TypeError, "hidden=256"),
         ({"seed": -1}, ValueError, "seed=-1"),
         ({"seed": "a"}, TypeError, "seed='a'"),
-        ({"policy": "top-k"}, TypeError, "policy='top-k' is no policy; give one of"),
+        ({"policy": "top-k"}, TypeError, "policy='top-k' is not a policy; give one of"),
         ({"variant": "moe-vote", "policy": TopK(13)}, ValueError, "k=13"),
         (
             {"policy": lambda logits: Dense()(logits[..., 1:])},
@@ -82,8 +82,8 @@ def test_every_argument_changes_the_result(argument, value):
             ValueError,
             "shared experts do not work with variant='moe-data'",
         ),
-        ({"expert": "ht"}, TypeError, "expert='ht' is no river classifier"),
-        ({"expert": linear_model.LogisticRegression()}, ValueError, "tells only two classes apart"),
+        ({"expert": "ht"}, TypeError, "expert='ht' is not a river classifier"),
+        ({"expert": linear_model.LogisticRegression()}, ValueError, "distinguishes only two classes"),
     ],
 )
 def test_wrong_argument_is_refused(arguments, error, message):

@@ -170,9 +170,9 @@ def test_times_as_labels_stay_times():
 @pytest.mark.parametrize(
     ("y", "error", "message"),
     [
-        ({"x": 1, "y": 2, "z": 3}, TypeError, "y is of type dict, which is no column of labels; give a list"),
-        ("xyx", TypeError, "y is of type str, which is no column of labels"),
-        (b"xyx", TypeError, "y is of type bytes, which is no column"),
+        ({"x": 1, "y": 2, "z": 3}, TypeError, "y is of type dict, which is not a column of labels; give a list"),
+        ("xyx", TypeError, "y is of type str, which is not a column of labels"),
+        (b"xyx", TypeError, "y is of type bytes, which is not a column"),
         (memoryview(b"xyx"), TypeError, "y is of type memoryview"),
         ({"x", "y", "z"}, TypeError, "y is of type set"),
         ((label for label in "xyx"), TypeError, "y is of type generator"),

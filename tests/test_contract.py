@@ -283,7 +283,7 @@ def test_labels_with_the_same_text_are_not_merged():
     model.learn_one({"a": 1.0}, 1)
     model.learn_one({"a": 2.0}, "1")
     assert list(model.predict_proba_many(pd.DataFrame({"a": [1.0]})).columns) == [1, "1"]
-    with pytest.raises(ValueError, match="not told apart by their text"):
+    with pytest.raises(ValueError, match="have equal texts"):
         model.predict_proba_many(pl.DataFrame({"a": [1.0]}))
 
 
@@ -380,9 +380,9 @@ def test_series_of_labels_of_one_type_has_one_type(labels, make_frame):
 @pytest.mark.parametrize("make_frame", [pl.DataFrame, pa.table], ids=["polars", "pyarrow"])
 def test_label_whose_text_names_no_column_is_refused(make_frame):
     X = make_frame({"a": [0.0]})
-    with pytest.raises(ValueError, match=r"label '\\ud800' has a text that is no Unicode"):
+    with pytest.raises(ValueError, match=r"label '\\ud800' has a text that is not valid Unicode"):
         of_two_labels("\ud800", "a").predict_proba_many(X)
-    with pytest.raises(ValueError, match=r"labels \[1, '1'\] are not told apart by their text"):
+    with pytest.raises(ValueError, match=r"labels \[1, '1'\] have equal texts"):
         of_two_labels(1, "1").predict_proba_many(X)
     assert list(nw.from_native(of_two_labels(10**40, "a").predict_proba_many(X)).columns) == [
         str(10**40),

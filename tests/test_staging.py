@@ -9,6 +9,7 @@ import textwrap
 import time
 
 import pytest
+from failing_calls import fail_at
 from places import ENVIRONMENT
 
 from driftmoe import staging as ours
@@ -145,24 +146,12 @@ def test_whatever_fails_at_whichever_step_no_half_file_takes_a_place(tmp_path, m
     """Each system call in turn fails, until none is left to fail: old or new, never mixed within a file."""
     n_failures = 0
     for k in range(100):
-        folder, calls = tmp_path / str(k), []
+        folder = tmp_path / str(k)
         folder.mkdir()
         (folder / "a").write_bytes(b"old a")
 
-        def counted(name, calls=calls, k=k):
-            real = getattr(os, name)
-
-            def call(*args, **options):
-                calls.append(name)
-                if len(calls) == k + 1:
-                    raise OSError(number, os.strerror(number))
-                return real(*args, **options)
-
-            return call
-
         with monkeypatch.context() as patch:
-            for name in STEPS:
-                patch.setattr(os, name, counted(name))
+            calls = fail_at(patch, STEPS, k, number)
             error = failure_of(folder)
         if error is not None:
             n_failures += 1

@@ -211,7 +211,10 @@ def test_the_state_of_another_router_is_refused(changed, match):
         ({"n_rows_before_growth": 9}, "'n_rows_before_growth' .* it must be 0 to 5"),
         ({"layer_widths": [3, 6, 4, -2]}, "widths must be 0 or more"),
         ({"layer_widths": [2**40, 6, 4, 2]}, "'weights' in the state of Router is float32 of shape"),
-        ({"rng": {"bit_generator": "MT19937"}}, "'rng' in the state of Router is no state of numpy's PCG64"),
+        (
+            {"rng": {"bit_generator": "MT19937"}},
+            "'rng' in the state of Router is not a state of numpy's PCG64",
+        ),
     ],
 )
 def test_numbers_that_no_router_has_are_refused(changed, match):

@@ -428,7 +428,7 @@ def test_a_wrong_number_of_weights_is_refused(weights):
 
 def test_weights_that_are_no_column_are_refused_by_their_name():
     model = small("driftmoe")
-    with pytest.raises(TypeError, match="w is of type float, which is no column of weights"):
+    with pytest.raises(TypeError, match="w is of type float, which is not a column of weights"):
         model.learn_many(pd.DataFrame({"a": [1.0, 2.0]}), [0, 1], 2.0)
     with pytest.raises(ValueError, match="w is a DataFrame of 2 columns"):
         model.learn_many(pd.DataFrame({"a": [1.0, 2.0]}), [0, 1], pd.DataFrame({"a": [1, 2], "b": [1, 2]}))

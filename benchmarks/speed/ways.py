@@ -65,13 +65,8 @@ class Run:
 
 def run_dicts(samples: Samples, n: int, *, make: Callable[[], base.Classifier]) -> Run:
     """`predict_one`, then `learn_one`, for each dictionary."""
-    model, predicted = make(), []
-    pairs = samples.dicts[:n]
-    start = time.perf_counter()
-    for x, y in pairs:
-        predicted.append(model.predict_one(x))
-        model.learn_one(x, y)
-    seconds = time.perf_counter() - start
+    model = make()
+    predicted, seconds = one_by_one(samples, n, model, model.predict_one)
     targets = {label: i for i, label in enumerate(samples.classes)}
     labels = np.array([targets.get(label, -1) for label in predicted])
     is_hit = labels == samples.y[:n]
@@ -80,15 +75,22 @@ def run_dicts(samples: Samples, n: int, *, make: Callable[[], base.Classifier]) 
 
 def run_votes(samples: Samples, n: int, *, make: Callable[[], base.Classifier]) -> Run:
     """`predict_proba_one`, then `learn_one`, for each dictionary: two trees may settle a tie in their own ways."""
-    model, predicted = make(), []
-    pairs = samples.dicts[:n]
-    start = time.perf_counter()
-    for x, y in pairs:
-        predicted.append(model.predict_proba_one(x))
-        model.learn_one(x, y)
-    seconds = time.perf_counter() - start
+    model = make()
+    predicted, seconds = one_by_one(samples, n, model, model.predict_proba_one)
     votes = as_array(predicted, samples.classes)
     return Run(seconds, {"votes": votes}, np.mean(votes.argmax(axis=1) == samples.y[:n]), model)
+
+
+def one_by_one(
+    samples: Samples, n: int, model: base.Classifier, predict: Callable[[dict[Any, Any]], Any]
+) -> tuple[list[Any], float]:
+    """Predict, then learn, each dictionary. Return the predictions and the seconds for all of it."""
+    predicted, pairs = [], samples.dicts[:n]
+    start = time.perf_counter()
+    for x, y in pairs:
+        predicted.append(predict(x))
+        model.learn_one(x, y)
+    return predicted, time.perf_counter() - start
 
 
 def run_frames(samples: Samples, n: int, *, make: Callable[[], DriftMoEClassifier]) -> Run:

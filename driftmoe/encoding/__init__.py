@@ -1,4 +1,4 @@
-"""From river's dictionaries, or blocks of a stream, to the numbers that trees and router read.
+"""Conversion of river's dictionaries, or blocks of a stream, into the numbers that trees and router read.
 
 A sample is checked once, when it comes in. Trees get its vector: numbers as they are, a nominal value as its code, NaN
 for a missing value. The router gets inputs made from the vector: numbers standardised online, codes one-hot. Features,

@@ -1,4 +1,4 @@
-"""Rows on their way into an encoder: samples, or a block of numbers with the lists that they are indices into."""
+"""Rows for an encoder: samples, or a block of numbers, some of which are indices into lists."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from driftmoe.encoding.scaling import NONE
 
 @dataclass(frozen=True)
 class Columns:
-    """Columns of a block, and what its numbers stand for. All blocks of one source share it.
+    """The columns of a block and the meaning of their numbers. All blocks of one source share it.
 
     Attributes
     ----------
@@ -272,6 +272,6 @@ class BlockRows:
 
 
 def _check_list(what: str, of: Any) -> None:
-    """Check that something can be read by an index and is no text, which would be split into letters."""
+    """Check that a value is a sequence but not text, which would be split into letters."""
     if not hasattr(of, "__getitem__") or not hasattr(of, "__len__") or isinstance(of, str | bytes | Mapping):
         raise TypeError(f"{what} is {short(of)} of type {type(of).__name__}; give a list")

@@ -165,7 +165,7 @@ class Encoder:
 
     @property
     def version(self) -> int:
-        """Number of features, values and classes so far: it tells whether something was added since it was read."""
+        """Number of features, values and classes so far. It changes whenever something is added."""
         return len(self.features) + len(self.classes) + self.n_values
 
     @property

@@ -1,4 +1,4 @@
-"""Frames, and columns of labels and weights, taken apart: any eager dataframe, series, array or list."""
+"""Reading of frames and of columns of labels and weights: any eager dataframe, series, array or list."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def as_frame(X: IntoDataFrame) -> narwhals.DataFrame[Any]:
-    """Return a frame as narwhals has it.
+    """Return a frame as a narwhals frame.
 
     Raises
     ------
     TypeError
-        If it is no eager frame.
+        If it is not an eager frame.
     ValueError
         If two columns have the same name.
     """
@@ -64,16 +64,16 @@ def check_texts(labels: Sequence[Hashable]) -> None:
     texts = list(map(str, labels))
     if len(set(texts)) < len(texts):
         raise ValueError(
-            f"labels {reprlib.repr(list(labels))} are not told apart by their text, which such a frame has as names of "
-            "its columns; use predict_proba_one, a pandas frame, or labels of one type"
+            f"labels {reprlib.repr(list(labels))} have equal texts, so that they cannot name the columns of such a "
+            "frame; use predict_proba_one, a pandas frame, or labels of one type"
         )
     for label, text in zip(labels, texts, strict=True):
         try:
             text.encode()
         except UnicodeEncodeError:
             raise ValueError(
-                f"label {reprlib.repr(label)} has a text that is no Unicode, which such a frame cannot have as name of "
-                "a column; use predict_proba_one, a pandas frame, or other labels"
+                f"label {reprlib.repr(label)} has a text that is not valid Unicode, so that it cannot name a column of "
+                "such a frame; use predict_proba_one, a pandas frame, or other labels"
             ) from None
 
 
@@ -166,7 +166,7 @@ def column_values(y: Any, name: str = "y") -> list[Hashable]:
     Raises
     ------
     TypeError
-        If `y` is no column.
+        If `y` is not a column.
     ValueError
         If it has several columns.
     """
@@ -201,6 +201,6 @@ def column_values(y: Any, name: str = "y") -> list[Hashable]:
         if hasattr(y, method) and not is_bytes and not hasattr(y, "columns"):  # nor a batch of rows
             return list(getattr(y, method)())
     raise TypeError(
-        f"{name} is of type {type(y).__name__}, which is no column of {what}s; give a list, a series, an array, or "
+        f"{name} is of type {type(y).__name__}, which is not a column of {what}s; give a list, a series, an array, or "
         "a frame of one column"
     )

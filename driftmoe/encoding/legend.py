@@ -11,7 +11,7 @@ from driftmoe.encoding.samples import MAX_ABSOLUTE
 from driftmoe.encoding.scaling import NONE
 
 UNLISTED = -2
-"""Stands in the place of a list's start: the values of the column have to be looked up for each block."""
+"""Value in `Legend.starts` for a column whose values have to be looked up anew for each block."""
 
 
 BEYOND = -3

@@ -1,4 +1,4 @@
-"""A sample as it comes: read into numbers and text, or refused; and which names and labels are accepted."""
+"""Checks of raw samples: values become numbers or text, or are refused, and names and labels are checked."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def clean(x: Mapping[Hashable, Any], kinds: Mapping[Hashable, str]) -> Sample:
     Raises
     ------
     TypeError
-        If `x` is no mapping, a value is neither number nor text, a feature changed from one to the other, or a name
+        If `x` is not a mapping, a value is neither number nor text, a feature changed from one to the other, or a name
         cannot be compared with others by `==`.
     ValueError
         If a number is infinite or beyond ±1e100.
@@ -144,7 +144,7 @@ def _is_unusual_number(value: Any) -> bool:
 
 
 def _as_float(value: Any) -> float:
-    """Return a number of another type as float: NaN if it is none, infinite if it is too large for one."""
+    """Return a number of another type as float: NaN if it is not one, infinite if it is too large for one."""
     if isinstance(value, Decimal) and value.is_nan():
         return math.nan
     try:

@@ -1,4 +1,4 @@
-"""What the router reads of a vector: numbers standardised online, and an input for each value of a nominal feature."""
+"""The router's inputs: numbers standardised online, and an input for each value of a nominal feature."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NONE = -1
 """Stands for no column, no input or no class."""
 
 NOMINAL = -1.0
-"""Stands in the place of the weight: the column holds codes, not numbers."""
+"""Value in place of the weight, for a column that holds codes, not numbers."""
 
 COUNT, MEAN, M2 = 0, 1, 2
 """Rows of the moments: weight, mean, and sum of squared deviations."""

@@ -50,7 +50,7 @@ def check_state(
     Raises
     ------
     TypeError
-        If the state is no dict, or an entry is of another type.
+        If the state is not a dict, or an entry is of another type.
     ValueError
         If an entry is missing or unknown, or entries do not fit together or to the encoder.
     """

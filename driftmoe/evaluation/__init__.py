@@ -4,9 +4,9 @@
 slides or fades. `holdout` tests at intervals on samples that are not learned. `cross_validate` does cross-validation in
 one pass over the stream.
 
-`checks` refuses what is no stream or no classifier, `delays` says when labels come and what samples weigh, `loops` lets
-a model go through the samples, `tally` counts what it answers, and `user_metrics` reads the metrics that a user adds.
-`resuming` lets an evaluation that was stopped go on.
+`checks` refuses arguments that are not a stream or a classifier. `delays` gives the delay of each label and the weight
+of each sample. `loops` runs a model over the samples, `tally` counts its predictions, and `user_metrics` reads the
+metrics that a user adds. `resuming` lets an evaluation that was stopped go on.
 """
 
 from __future__ import annotations

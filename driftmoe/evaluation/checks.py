@@ -47,11 +47,11 @@ def check_model(model: Any) -> None:
         )
     if isinstance(last, base.Base) and not isinstance(last, base.Classifier):
         raise ValueError(
-            f"{type(last).__name__} is no classifier; give one, since labels are compared as they are"
+            f"{type(last).__name__} is not a classifier; give one, since labels are compared as they are"
         )
     if isinstance(last, ActiveLearningClassifier):
         raise ValueError(
-            f"{type(last).__name__} chooses what to learn, and its answers are no labels; give the classifier itself"
+            f"{type(last).__name__} chooses what to learn, and its answers are not labels; give the classifier itself"
         )
 
 
@@ -91,7 +91,7 @@ def labelled(
         )  # some pipelines take text
         if not is_sample:
             raise ValueError(
-                f"sample {i} is {sample!r:.80}, and no pair of a dictionary of features and a label; "
+                f"sample {i} is {sample!r:.80}, not a pair of a dictionary of features and a label; "
                 "`river.stream.iter_pandas` and `iter_array` make such pairs from tables"
             )
         if _is_missing(y, i):

@@ -83,8 +83,8 @@ def _delay_of(x: Mapping[Any, Any], y: Hashable, delay: Delay, rng: np.random.Ge
     if isinstance(delay, str):
         if delay not in x:
             raise ValueError(
-                f"delay={delay!r} is no feature of this sample, which has {', '.join(map(str, x))}; give a number of "
-                "samples, a range, or the name of a feature that holds it"
+                f"delay={delay!r} is not a feature of this sample, which has {', '.join(map(str, x))}; give a number "
+                "of samples, a range, or the name of a feature that holds it"
             )
         d = x[delay]
     elif isinstance(delay, tuple):
@@ -101,8 +101,8 @@ def _delay_of(x: Mapping[Any, Any], y: Hashable, delay: Delay, rng: np.random.Ge
 def _weight_of(x: Mapping[Any, Any], y: Hashable, weight: Weight) -> float:
     if isinstance(weight, str) and weight not in x:
         raise ValueError(
-            f"weight={weight!r} is no feature of this sample, which has {', '.join(map(str, x))}; give the name of a "
-            "feature that holds it, or a function of sample and label"
+            f"weight={weight!r} is not a feature of this sample, which has {', '.join(map(str, x))}; give the name of "
+            "a feature that holds it, or a function of sample and label"
         )
     w = float(x[weight] if isinstance(weight, str) else weight(x, y))
     if not 0.0 < w < math.inf:

@@ -37,11 +37,11 @@ def by_name(metrics: Metrics | None) -> dict[str, Any]:
             )
         if not isinstance(metric, Metric):
             raise ValueError(
-                f"metric {metric!r} of class {type(metric).__name__} is no river metric; give the metric itself, "
+                f"metric {metric!r} of class {type(metric).__name__} is not a river metric; give the metric itself, "
                 "which is computed for each window, too"
             )
         if not hasattr(metric, "requires_labels") or not _is_number(metric):
-            raise ValueError(f"{name} is no metric of classification that gives a number; choose another")
+            raise ValueError(f"{name} is not a classification metric that gives a number; choose another")
         if name in Scores().get():
             raise ValueError(
                 f"a metric is named {name!r}, as one of the standard figures; choose another name"

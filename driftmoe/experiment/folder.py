@@ -7,7 +7,6 @@ the run's `Claim`. If a process dies, the operating system releases its claims.
 from __future__ import annotations
 
 import contextlib
-import glob
 import hashlib
 import json
 import os
@@ -18,9 +17,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from driftmoe.experiment.disk import naming, sync_folder, write_atomically, write_synced
 from driftmoe.experiment.lines import KEY, csv_text, read_csv, read_job, read_lines, run_key
 from driftmoe.experiment.run import Run
+from driftmoe.staging import naming, sync_folder, write_files, write_synced
 
 CLAIMS = ".claims"
 """Folder of the claims' lock files."""
@@ -38,13 +37,11 @@ class Claim:
     ----------
     path
         Lock file; it remains until the run is done.
-    leftovers
-        Files whose unfinished copies, left by dead processes, are removed when the claim is taken.
     """
 
-    def __init__(self, path: Path, leftovers: Sequence[Path] = ()) -> None:
+    def __init__(self, path: Path) -> None:
         path.parent.mkdir(exist_ok=True)
-        self._path, self._leftovers, self._lock = path, leftovers, FileLock(path, thread_local=False)
+        self._path, self._lock = path, FileLock(path, thread_local=False)
 
     def take(self) -> bool:
         """Try to take the claim, and return whether it was free."""
@@ -52,9 +49,6 @@ class Claim:
             self._lock.acquire(blocking=False)
         except Timeout:
             return False
-        for file in self._leftovers:
-            for part in file.parent.glob(f".{glob.escape(file.name)}.*.part"):
-                part.unlink(missing_ok=True)
         return True
 
     def give_up(self, *, is_done: bool = False) -> None:
@@ -98,9 +92,6 @@ class ResultFolder:
     def _recover(self) -> None:
         """Clean up after a dead process: drop an uncommitted transaction, or finish a committed one."""
         shutil.rmtree(self.path / PENDING, ignore_errors=True)
-        for name in ("results.jsonl", "windows.csv", "traceback.txt"):
-            for part in self.path.glob(f".{name}.*.part"):
-                part.unlink(missing_ok=True)
         self._finish()
 
     def _replace(self, texts: Mapping[str, str]) -> None:
@@ -110,7 +101,7 @@ class ResultFolder:
             pending.mkdir()
             for name, text in texts.items():
                 with naming(self.path / name):
-                    write_synced(pending / name, text)
+                    write_synced(pending / name, text.encode())
             sync_folder(pending)
             pending.rename(self.path / COMMITTED)
         finally:
@@ -173,7 +164,7 @@ class ResultFolder:
         """Write the traceback of a failed run, replacing an earlier one, and return its file."""
         file = self.path / "traceback.txt"
         with self._lock:
-            write_atomically(file, text)
+            _write(file, text)
         return file
 
     def results(self, stream: str) -> list[dict[str, Any]]:
@@ -226,8 +217,7 @@ class JobFolder:
 
     def claim(self, run: Run) -> Claim:
         """Return the claim of a run, not taken yet."""
-        file, text = self.file(run), self._traceback_file(run)
-        return Claim(self.path / CLAIMS / f"{file.stem}.lock", (file, text))
+        return Claim(self.path / CLAIMS / f"{self.file(run).stem}.lock")
 
     def keep(self, run: Run, result: Mapping[str, Any], curve: Sequence[Mapping[str, Any]]) -> None:
         """Write the result of a run.
@@ -238,18 +228,21 @@ class JobFolder:
             If its file cannot be written, for example on a full disk.
         """
         text = json.dumps({"result": result, "curve": curve}, allow_nan=False, indent=1)
-        write_atomically(self.file(run), text + "\n")
+        _write(self.file(run), text + "\n")
         self._traceback_file(run).unlink(missing_ok=True)
 
     def keep_failure(self, run: Run, text: str) -> Path:
         """Write the traceback of a failed run, and return its file."""
-        write_atomically(
-            self._traceback_file(run), f"{run.model} on {run.stream}, seed {run.seed}\n{run}\n\n{text}"
-        )
+        _write(self._traceback_file(run), f"{run.model} on {run.stream}, seed {run.seed}\n{run}\n\n{text}")
         return self._traceback_file(run)
 
     def _traceback_file(self, run: Run) -> Path:
         return self.path / "failed" / f"{self.file(run).stem}.txt"
+
+
+def _write(file: Path, text: str) -> None:
+    """Write a file. Even after a crash, readers find the old or the new file."""
+    write_files(file.parent, {file.name: text.encode()})
 
 
 def newest(path: Path) -> Path:

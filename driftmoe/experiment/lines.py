@@ -94,7 +94,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
             line = json.loads(text)
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise ValueError(
-                f"{path}, line {number} is no JSON ({error}); move the file away or mend it"
+                f"{path}, line {number} is not valid JSON ({error}); move the file away or correct it"
             ) from None
         lines.append(_checked(line, f"{path}, line {number}"))
     return lines
@@ -106,24 +106,24 @@ def read_job(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         job = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(
-            f"{path} is no JSON ({error}); remove the file, and its run will be done again"
+            f"{path} is not valid JSON ({error}); remove the file, and its run will be done again"
         ) from None
     curve = job.get("curve") if isinstance(job, dict) else None
     if not isinstance(curve, list) or not all(isinstance(point, dict) for point in curve):
-        raise ValueError(f"{path} is no result of this program: it has no curve; move it away")
+        raise ValueError(f"{path} is not a result of this program: it has no curve; move it away")
     return _checked(job.get("result"), str(path)), curve
 
 
 def _checked(line: Any, where: str) -> dict[str, Any]:
     """Return a result line if it has all required fields, with the right types. Else raise an error with the field."""
     if not isinstance(line, dict):
-        raise ValueError(f"{where} is no result of this program; move it away, or choose another folder")
+        raise ValueError(f"{where} is not a result of this program; move it away, or choose another folder")
     for name, kinds in (REQUIRED | OPTIONAL).items():
         if name not in line:
             if name in OPTIONAL:
                 continue
             raise ValueError(
-                f"{where} is no result of this program: it has no {name}; move it away, or choose another folder"
+                f"{where} is not a result of this program: it has no {name}; move it away, or choose another folder"
             )
         value = line[name]
         is_right = isinstance(value, kinds) and (kinds is bool or not isinstance(value, bool))
@@ -137,7 +137,7 @@ def _checked(line: Any, where: str) -> dict[str, Any]:
             )
         if not is_right or (isinstance(value, float) and not math.isfinite(value)):
             raise ValueError(
-                f"{where} is no result of this program: {name} is {value!r}; move it away, or choose another folder"
+                f"{where} is not a result of this program: {name} is {value!r}; move it away, or choose another folder"
             )
     return line
 
@@ -149,7 +149,7 @@ def read_csv(path: Path) -> list[dict[str, Any]]:
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         if not {*KEY, "n_samples", "accuracy"} <= set(reader.fieldnames or ()):
-            raise ValueError(f"{path} is no curve of this program; choose another folder")
+            raise ValueError(f"{path} is not a curve of this program; choose another folder")
         return list(reader)
 
 

@@ -46,7 +46,7 @@ class Run:
     seed
         Seed of the model and, if it is synthetic, of the stream.
     limit
-        Greatest number of samples; `None` for the whole stream.
+        Maximum number of samples; `None` for the whole stream.
     window
         Number of samples between two checkpoints.
     stream_sha256

@@ -9,6 +9,9 @@ import numpy as np
 
 from driftmoe.encoding import Sample
 
+Rows = np.ndarray | None
+"""An array with an entry for each row of a batch, or `None` for the default."""
+
 
 class Batch(NamedTuple):
     """Samples in each format that experts read, and their labels for learning. Features, values and classes are known.

@@ -13,7 +13,7 @@ from driftmoe.state import State, array_of, check_names, value_of
 from driftmoe.transaction import NO_TARGETS, NO_WEIGHTS, Changes, assignment, planned
 
 if TYPE_CHECKING:
-    from driftmoe.experts.batch import Batch
+    from driftmoe.experts.batch import Batch, Rows
 
 SMOOTHING = 0.1
 """Weight of a uniform distribution that is added to the counts of label pairs."""
@@ -51,14 +51,7 @@ class LabelHistory(Unmonitored):
         follow(self._transition_counts, self._last_target, NO_TARGETS, NO_WEIGHTS, proba)
         return np.repeat(proba[:, np.newaxis], len(batch.inputs), axis=0)
 
-    def plan(
-        self,
-        batch: Batch,
-        taught: np.ndarray | None = None,
-        asked: np.ndarray | None = None,
-        *,
-        changes: Changes,
-    ) -> np.ndarray:
+    def plan(self, batch: Batch, taught: Rows = None, asked: Rows = None, *, changes: Changes) -> np.ndarray:
         """Plan, for each row in order, to predict and then count its label; see `Experts.plan`. Ignores `asked`."""
         n_known = min(batch.n_classes, MAX_HISTORY)
         counts = enlarged(self._transition_counts, (n_known, n_known))

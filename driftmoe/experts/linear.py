@@ -14,7 +14,7 @@ from driftmoe.state import State, array_of, check_names, count_of, misfit
 from driftmoe.transaction import NO_TARGETS, NO_WEIGHTS, Changes, assignment, planned
 
 if TYPE_CHECKING:
-    from driftmoe.experts.batch import Batch
+    from driftmoe.experts.batch import Batch, Rows
 
 RATES = (1.0, 0.2, 0.04)
 """Step size of each vote; see `LinearModels`."""
@@ -75,14 +75,7 @@ class LinearModels(Unmonitored):
         regress(weights, self._rates, self._n_seen, inputs, NO_TARGETS, NO_WEIGHTS, proba)
         return proba
 
-    def plan(
-        self,
-        batch: Batch,
-        taught: np.ndarray | None = None,
-        asked: np.ndarray | None = None,
-        *,
-        changes: Changes,
-    ) -> np.ndarray:
+    def plan(self, batch: Batch, taught: Rows = None, asked: Rows = None, *, changes: Changes) -> np.ndarray:
         """Plan, for each row in order, to predict and then learn it; see `Experts.plan`. Ignores `asked`."""
         inputs, proba = batch.inputs, np.zeros((len(batch.inputs), self.n_experts, batch.n_classes))
         weights = self._with_room(inputs.shape[1], batch.n_classes)

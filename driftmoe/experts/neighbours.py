@@ -16,7 +16,7 @@ from driftmoe.state import State, array_of, check_names, count_of, misfit
 from driftmoe.transaction import NO_TARGETS, NO_WEIGHTS, Changes, planned, publication
 
 if TYPE_CHECKING:
-    from driftmoe.experts.batch import Batch
+    from driftmoe.experts.batch import Batch, Rows
 
 SMOOTHING = 0.1
 """Weight of a uniform vote that is added to the neighbours' votes. The nearest neighbour's weight is 1."""
@@ -28,7 +28,7 @@ N_EPISODES = 32
 """Number of parts of the past whose likeness to the present is tracked separately."""
 
 SPAN = 10
-"""Greatest number of episodes of equal density. With one more, the two oldest are merged at half the density."""
+"""Maximum number of episodes of equal density. With one more, the two oldest are merged at half the density."""
 
 ACCURACY_FADING = 0.95
 """Decay factor per sample of an episode's accuracy, which covers about the last 20 samples."""
@@ -81,7 +81,7 @@ class Neighbours(Unmonitored):
     Parameters
     ----------
     capacity
-        Greatest number of remembered samples, a multiple of 64: 32 episodes that can be halved. A sample takes 4 bytes
+        Maximum number of remembered samples, a multiple of 64: 32 episodes that can be halved. A sample takes 4 bytes
         per input, and 20 more.
     k
         Number of neighbours that vote.
@@ -156,14 +156,7 @@ class Neighbours(Unmonitored):
         nearest(*part._call(inputs, NO_TARGETS, NO_WEIGHTS, np.ones(len(inputs), np.bool_), proba))
         return proba
 
-    def plan(
-        self,
-        batch: Batch,
-        taught: np.ndarray | None = None,
-        asked: np.ndarray | None = None,
-        *,
-        changes: Changes,
-    ) -> np.ndarray:
+    def plan(self, batch: Batch, taught: Rows = None, asked: Rows = None, *, changes: Changes) -> np.ndarray:
         """Plan, for each row in order, to predict if asked and then remember it; see `Experts.plan`.
 
         A remembered row votes as a neighbour with its weight. On rows that are not asked the votes are zeros, no

@@ -14,7 +14,7 @@ from driftmoe.state import State, check_names, restored, value_of
 from driftmoe.transaction import Changes, publication
 
 if TYPE_CHECKING:
-    from driftmoe.experts.batch import Batch
+    from driftmoe.experts.batch import Batch, Rows
 
 
 class NetworkPrototype:
@@ -42,7 +42,7 @@ class NetworkPrototype:
     def one_vs_rest(self, rng: np.random.Generator, *, n_threads: int) -> OneVsRest:
         """Raise ValueError: a network tells all classes apart."""
         raise ValueError(
-            "a network tells all classes apart, and cannot be the expert of one class; choose trees or "
+            "a network distinguishes all classes and cannot be the expert of one class; choose trees or "
             "river classifiers for it"
         )
 
@@ -98,14 +98,7 @@ class Networks(Unmonitored):
         proba = _proba(self._networks, batch.inputs, batch.n_classes, is_learning=False)
         return proba * self._have_learnt()
 
-    def plan(
-        self,
-        batch: Batch,
-        taught: np.ndarray | None = None,
-        asked: np.ndarray | None = None,
-        *,
-        changes: Changes,
-    ) -> np.ndarray:
+    def plan(self, batch: Batch, taught: Rows = None, asked: Rows = None, *, changes: Changes) -> np.ndarray:
         """Plan to predict, then learn; see `Experts.plan`. The batch must fit in the rest of the mini-batch."""
         inputs, targets, n_classes = batch.inputs, batch.targets, batch.n_classes
         grown = [network.grown(inputs.shape[1], n_classes) for network in self._networks]

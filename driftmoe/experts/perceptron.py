@@ -17,7 +17,7 @@ from driftmoe.state import State, array_of, check_array, check_names, count_of, 
 from driftmoe.transaction import NO_TARGETS, NO_WEIGHTS, Changes, planned, publication
 
 if TYPE_CHECKING:
-    from driftmoe.experts.batch import Batch
+    from driftmoe.experts.batch import Batch, Rows
 
 WIDTH = 128
 """Number of hidden units."""
@@ -86,14 +86,7 @@ class Perceptron(Unmonitored):
         perceive(hidden, outputs, self._rate, self._n_seen, inputs, NO_TARGETS, NO_WEIGHTS, proba)
         return proba
 
-    def plan(
-        self,
-        batch: Batch,
-        taught: np.ndarray | None = None,
-        asked: np.ndarray | None = None,
-        *,
-        changes: Changes,
-    ) -> np.ndarray:
+    def plan(self, batch: Batch, taught: Rows = None, asked: Rows = None, *, changes: Changes) -> np.ndarray:
         """Plan, for each row in order, to predict and then learn it; see `Experts.plan`. Ignores `asked`."""
         inputs, proba = batch.inputs, np.zeros((len(batch.inputs), 1, batch.n_classes))
         part = self._grown(inputs.shape[1], batch.n_classes)

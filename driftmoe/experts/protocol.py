@@ -10,7 +10,7 @@ import numpy as np
 from driftmoe.transaction import Changes, carry_out
 
 if TYPE_CHECKING:
-    from driftmoe.experts.batch import Batch
+    from driftmoe.experts.batch import Batch, Rows
     from driftmoe.state import State
     from driftmoe.trees import TreePool
 
@@ -20,7 +20,7 @@ Sizes = dict[str, int]
 
 
 class Group(Protocol):
-    """What any group of experts has, whatever the shape of its votes.
+    """What all groups of experts have in common, whatever the shape of their votes.
 
     Experts see the index of a class, never the label itself, so labels may be any hashable values. The mixture, not the
     experts, decides which experts are asked and taught.
@@ -99,14 +99,7 @@ class Experts(Group, Protocol):
             Shape (n_rows, n_experts, n_classes). A row sums to 1, or is 0 for an expert that has no vote yet.
         """
 
-    def plan(
-        self,
-        batch: Batch,
-        taught: np.ndarray | None = None,
-        asked: np.ndarray | None = None,
-        *,
-        changes: Changes,
-    ) -> np.ndarray:
+    def plan(self, batch: Batch, taught: Rows = None, asked: Rows = None, *, changes: Changes) -> np.ndarray:
         """Plan, for each row in order, that all experts predict and then learn.
 
         Parameters

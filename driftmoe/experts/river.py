@@ -17,7 +17,7 @@ from driftmoe.state import State, check_names, generator_of, value_of
 from driftmoe.transaction import Changes, assignment, chained
 
 if TYPE_CHECKING:
-    from driftmoe.experts.batch import Batch
+    from driftmoe.experts.batch import Batch, Rows
 
 
 def spawn(prototype: base.Classifier, rng: np.random.Generator) -> base.Classifier:
@@ -77,8 +77,8 @@ class RiverPrototype:
         """Return untrained copies; see `Prototype.multiclass`."""
         if not self._classifier._multiclass:
             raise ValueError(
-                f"expert={self.kind} tells only two classes apart; wrap it in river.multiclass.OneVsRestClassifier, or "
-                "choose variant='moe-task'"
+                f"expert={self.kind} distinguishes only two classes; wrap it in river.multiclass.OneVsRestClassifier, "
+                "or choose variant='moe-task'"
             )
         return MulticlassExperts(self._classifier, n_experts, rng)
 
@@ -121,14 +121,7 @@ class MulticlassExperts(Unmonitored):
                     expert_proba[row, e] = self._proba(sample, e, batch.n_classes)
         return expert_proba
 
-    def plan(
-        self,
-        batch: Batch,
-        taught: np.ndarray | None = None,
-        asked: np.ndarray | None = None,
-        *,
-        changes: Changes,
-    ) -> np.ndarray:
+    def plan(self, batch: Batch, taught: Rows = None, asked: Rows = None, *, changes: Changes) -> np.ndarray:
         """Plan, for each sample in order, that all experts predict if asked, then learn it; see `Experts.plan`."""
         samples, targets, n_classes = batch.samples, batch.targets, batch.n_classes
         weights = np.repeat(batch.weights[:, np.newaxis], self.n_experts, 1) if taught is None else taught

@@ -13,7 +13,7 @@ from driftmoe.transaction import Changes
 from driftmoe.trees import HoeffdingTreeClassifier, TreePool
 
 if TYPE_CHECKING:
-    from driftmoe.experts.batch import Batch
+    from driftmoe.experts.batch import Batch, Rows
 
 
 class TreePrototype:
@@ -104,14 +104,7 @@ class MulticlassTrees(_Trees):
         """Return the class probabilities of each tree. All trees are asked, in one call."""
         return _widened(self.pool.predict_checked(batch.vectors), batch.n_classes)
 
-    def plan(
-        self,
-        batch: Batch,
-        taught: np.ndarray | None = None,
-        asked: np.ndarray | None = None,
-        *,
-        changes: Changes,
-    ) -> np.ndarray:
+    def plan(self, batch: Batch, taught: Rows = None, asked: Rows = None, *, changes: Changes) -> np.ndarray:
         """Plan, for each row in order, that all trees predict and then learn; see `Experts.plan`."""
         if taught is None:
             taught = np.repeat(batch.weights[:, np.newaxis], self.n_experts, axis=1)

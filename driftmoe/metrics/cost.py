@@ -1,4 +1,4 @@
-"""What a run costs: memory over time, and what each drift did to the accuracy."""
+"""Costs of a run: memory over time, and the accuracy lost to each drift."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ class Windowed(_Wrapper):
             self._metric.revert(*self._recent.popleft())
 
     def pass_over(self, y_true: Hashable, w: float = 1.0) -> None:
-        """Show a baseline the label of a sample that does not count."""
+        """Let a baseline see the label of a sample that does not count."""
         pass_over(self._metric, y_true, w)
 
     def get(self) -> float:
@@ -191,7 +191,7 @@ class Fading(_Wrapper):
         self._weight: float = 1.0
 
     def pass_over(self, y_true: Hashable, w: float = 1.0) -> None:
-        """Show a baseline the label of a sample that does not count."""
+        """Let a baseline see the label of a sample that does not count."""
         pass_over(self._metric, y_true, w * self._weight)
 
     def update(self, y_true: Hashable, y_pred: Any, w: float = 1.0) -> None:

@@ -36,7 +36,7 @@ class BaselineKappa(metrics.base.ClassificationMetric):
         self._baseline_correct += baseline_correct
 
     def pass_over(self, y_true: Hashable, w: float = 1.0) -> None:
-        """Show the baseline the label of a sample that does not count."""
+        """Let the baseline see the label of a sample that does not count."""
         self._baseline(y_true, w)
 
     def revert(self, y_true: Hashable, y_pred: Hashable, w: float = 1.0) -> None:
@@ -233,7 +233,7 @@ class KappaTemporal(BaselineKappa):
 
 
 def pass_over(metric: Any, y_true: Hashable, w: float = 1.0) -> None:
-    """Show a metric the label of a sample that does not count. Only a baseline remembers it."""
+    """Let a metric see the label of a sample that does not count. Only a baseline remembers it."""
     if hasattr(metric, "pass_over"):
         metric.pass_over(y_true, w)
 

@@ -70,7 +70,7 @@ class Scores:
         step.previous_correct += self._kappa_t.baseline_hits(y_true, of_each)
 
     def pass_over(self, y_true: Hashable, w: float = 1.0) -> None:
-        """Show the baselines of the kappas the label of a sample that does not count."""
+        """Let the baselines of the kappas see the label of a sample that does not count."""
         self._kappa_m.pass_over(y_true, w)
         self._kappa_t.pass_over(y_true, w)
 

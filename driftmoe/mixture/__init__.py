@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 
 from driftmoe.experts import Batch, Group, Prototype
-from driftmoe.mixture.adaptive import GATES, HEAD, MEMORY_WEIGHT, MEMORY_WEIGHT_RATE, PROBE, AdaptiveMixture
+from driftmoe.mixture.adaptive import MEMORY_WEIGHT, MEMORY_WEIGHT_RATE, PROBE, AdaptiveMixture
+from driftmoe.mixture.adaptive_arguments import GATES
+from driftmoe.mixture.arguments import HEAD, Arguments
 from driftmoe.mixture.cotraining import CoTraining, MostTrustedAnswers
 from driftmoe.mixture.gate import FADING, FLOOR, LOSS_FADING, SURPRISE, TRUST_FADING
 from driftmoe.mixture.per_class import PerClass
@@ -46,18 +48,19 @@ class Mixture(Protocol):
 
     Attributes
     ----------
-    DEFAULTS
-        Arguments of `DriftMoEClassifier` -> defaults that differ from those of the other variants.
-    WITHOUT
-        Arguments that have no effect -> the reason, as part of the error message, or "" for none.
+    ARGUMENTS
+        Arguments of `DriftMoEClassifier` that the mixture takes, beside those that all mixtures take.
+    REASONS
+        Other arguments -> why the mixture does not take them, as part of the error message. The default reason names
+        the variants that take them.
     router
         Network that learns which experts to trust on which samples.
     log
         Statistics of the routing.
     """
 
-    DEFAULTS: ClassVar[Mapping[str, Any]]
-    WITHOUT: ClassVar[Mapping[str, str]]
+    ARGUMENTS: ClassVar[Arguments]
+    REASONS: ClassVar[Mapping[str, str]]
     router: Router
     log: RoutingLog
 

@@ -16,6 +16,8 @@ import numpy as np
 from driftmoe.arithmetic import softmax
 from driftmoe.draws import poisson
 from driftmoe.experts import Batch, Experts, Prototype, kind_of
+from driftmoe.mixture.adaptive_arguments import ARGUMENTS, GATES
+from driftmoe.mixture.arguments import HEAD, Arguments
 from driftmoe.mixture.cotraining import check_policy, planned_replacements
 from driftmoe.mixture.gate import FADING, LOSS_FADING, end_mini_batch, gate, head_errors, who_voted
 from driftmoe.mixture.mixing import mix
@@ -39,14 +41,8 @@ MEMORY_WEIGHT_RATE = 5.0
 PROBE = 8
 """An expert with a low weight is asked for one sample in this many."""
 
-GATES = {"learnt": (True, True), "router": (True, False), "recency": (False, True), "equal": (False, False)}
-"""Gate -> whether the weights depend on the router's logits, and on how well each expert has done lately."""
-
 MONITORS = {"warning_delta": 0.05, "drift_delta": 0.01}
 """Settings of the trees' warning and drift detectors; see `TreePool`."""
-
-HEAD = "head"
-"""Name of the extra expert that consists of the router's own class probabilities."""
 
 
 class AdaptiveMixture:
@@ -102,12 +98,8 @@ class AdaptiveMixture:
     Gomes et al. (2017). Adaptive random forests for evolving data stream classification. Machine Learning 106.
     """
 
-    DEFAULTS: ClassVar[Mapping[str, Any]] = {"hidden": (128, 64), "batch_size": 32}
-    WITHOUT: ClassVar[Mapping[str, str]] = {
-        "top_k": "where all experts learn",
-        "correction": "",
-        "dropout": "",
-    }
+    ARGUMENTS: ClassVar[Arguments] = ARGUMENTS
+    REASONS: ClassVar[Mapping[str, str]] = {"top_k": "where all experts learn"}
 
     def __init__(
         self,

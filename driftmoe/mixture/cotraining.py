@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from driftmoe.experts import Batch, Experts, Prototype
+from driftmoe.mixture.arguments import PAPER, Argument, Arguments, Need, integer, number
 from driftmoe.mixture.mixing import correctness, follow_right, mix
 from driftmoe.mixture.pooled import Pooled
 from driftmoe.mixture.router import Router
@@ -60,10 +62,18 @@ class CoTraining(Pooled):
     Concept Drifts. arXiv 2507.18464, section 3.
     """
 
-    DEFAULTS: ClassVar[Mapping[str, Any]] = {}
-    WITHOUT: ClassVar[Mapping[str, str]] = dict.fromkeys(
-        ("extras", "memory", "monitors", "gate", "leverage", "min_trust"), ""
-    )
+    ARGUMENTS: ClassVar[Arguments] = {
+        "n_experts": Argument(12, integer(1)),
+        "top_k": Argument(
+            3,
+            integer(1),
+            Need(lambda c: c.policy is None, "beside policy={c.policy!r}, which chooses the experts"),
+        ),
+        "policy": Argument(None, None),
+        "correction": Argument(0.0, number(lambda value: 0.0 <= value < math.inf, "0 or more, such as 0.05")),
+        **PAPER,
+    }
+    REASONS: ClassVar[Mapping[str, str]] = {}
     ONE_ANSWERS: ClassVar[bool] = False
 
     experts: Experts
@@ -234,7 +244,7 @@ def check_policy(policy: Any, n_experts: int, *, one_answers: bool = False) -> N
         If it chooses among another number of experts, or has shared experts although only one expert answers.
     """
     if not callable(policy) or isinstance(policy, LinearK):
-        raise TypeError(f"policy={policy!r} is no policy; give one of driftmoe.routing, such as TopP(0.9)")
+        raise TypeError(f"policy={policy!r} is not a policy; give one of driftmoe.routing, such as TopP(0.9)")
     rule = as_rule(policy)
     if rule.n_shared and one_answers:
         raise ValueError(

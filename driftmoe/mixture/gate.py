@@ -77,7 +77,7 @@ def end_mini_batch(  # type: ignore[no-untyped-def]
 
 @compiled()
 def who_voted(chosen, expert_proba, mask):  # type: ignore[no-untyped-def]
-    """Write which experts were chosen and had a vote, bool, shape (n_rows, n_experts)."""
+    """Set `mask`, bool, shape (n_rows, n_experts), for the experts that were chosen and have a vote."""
     for row in range(mask.shape[0]):
         for e in range(mask.shape[1]):
             has_vote = False

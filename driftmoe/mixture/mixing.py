@@ -13,7 +13,7 @@ CORRECTION_FADING = 0.98
 
 @compiled()
 def correctness(expert_proba, targets, correct):  # type: ignore[no-untyped-def]
-    """Write which experts were right: the multi-hot mask that the router learns.
+    """Compute the multi-hot mask of the experts that were right, which is the router's target.
 
     An expert is right if it predicts the true class, where ties go to the first class. An expert without a vote is not
     right. If no expert is right, the one with the largest probability of the true class (the first, in a tie) counts as

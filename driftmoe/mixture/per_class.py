@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from driftmoe.experts import Batch, Group, OneVsRest, Prototype
+from driftmoe.mixture.arguments import PAPER, Arguments
 from driftmoe.mixture.cotraining import planned_replacements
 from driftmoe.mixture.mixing import mix_own
 from driftmoe.mixture.pooled import Pooled, check_log
@@ -44,12 +45,11 @@ class PerClass(Pooled):
     Concept Drifts. arXiv 2507.18464, section 3.
     """
 
-    DEFAULTS: ClassVar[Mapping[str, Any]] = {}
-    WITHOUT: ClassVar[Mapping[str, str]] = {
+    ARGUMENTS: ClassVar[Arguments] = PAPER
+    REASONS: ClassVar[Mapping[str, str]] = {
         "n_experts": "which has one expert for each class",
         "top_k": "where all experts learn",
         "policy": "where all experts learn and vote",
-        **dict.fromkeys(("correction", "extras", "memory", "monitors", "gate", "leverage", "min_trust"), ""),
     }
 
     experts: OneVsRest

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from river import base
 
 MAX_NODES = 2000
-"""Greatest number of nodes of a default tree. With 10 classes and 24 numeric features a tree takes at most 15 MB."""
+"""Maximum number of nodes of a default tree. With 10 classes and 24 numeric features a tree takes at most 15 MB."""
 
 
 class Pooled:
@@ -68,7 +68,7 @@ class Pooled:
         self.experts, self.router, self.log = experts, router, log
 
     def check_widths(self, experts: Group, router: Router, log: RoutingLog) -> None:
-        """Raise ValueError unless restored experts, router and log are as many as in this mixture."""
+        """Raise ValueError unless restored experts, router and log have as many experts as this mixture."""
         n_experts = self.experts.n_experts
         if (experts.n_experts, router.n_outputs) != (n_experts, self.router.n_outputs):
             raise ValueError(

@@ -107,7 +107,7 @@ class Line:
 
 
 N_CLASSES = 8
-"""Greatest number of classes in a task; the most frequent ones are used."""
+"""Maximum number of classes in a task; the most frequent ones are used."""
 
 N_HELD_OUT = 100
 """Least number of held-out lines of a class."""

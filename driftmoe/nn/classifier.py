@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
@@ -10,9 +11,10 @@ from river import base
 from driftmoe.classifier import DriftMoEClassifier
 from driftmoe.experts import NetworkPrototype
 from driftmoe.mixture import MIXTURES
+from driftmoe.mixture.arguments import Argument, Arguments, check_widths, number
 from driftmoe.routing import Policy
 
-VARIANTS = tuple(name for name, mixture in MIXTURES.items() if "n_experts" not in mixture.WITHOUT)
+VARIANTS = tuple(name for name, mixture in MIXTURES.items() if "n_experts" in mixture.ARGUMENTS)
 """Variants whose experts can be networks. In the other variants each expert belongs to one class."""
 
 
@@ -74,6 +76,12 @@ class NeuralMoEClassifier(DriftMoEClassifier):
 
     _variants: ClassVar[tuple[str, ...]] = VARIANTS
     _own_defaults: ClassVar[dict[str, Any]] = {"extras": ("head",), "batch_size": 16}
+    _own_arguments: ClassVar[Arguments] = {
+        "expert_hidden": Argument((64,), check_widths),
+        "expert_rate": Argument(
+            0.03, number(lambda value: 0.0 < value < math.inf, "a number above 0, such as 0.03")
+        ),
+    }
 
     def __init__(
         self,

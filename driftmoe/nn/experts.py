@@ -219,7 +219,7 @@ def _parts(ffn: nn.Module) -> tuple[list[nn.Linear], Activation]:
     linears = [part for part in parts if isinstance(part, nn.Linear)]
     if len(linears) not in (2, 3) or len(linears) < len(parts) or not activations:
         raise ValueError(
-            f"upcycle: {type(ffn).__name__} is no feed-forward network that is known here; give "
+            f"upcycle: {type(ffn).__name__} is not a known feed-forward network; give "
             "nn.Sequential(linear, activation, linear), or see the docstring for the names of layers"
         )
     activation, x = activations[0], torch.linspace(-4.0, 4.0, 65)

@@ -61,8 +61,8 @@ def sections(
     neural_sections = [Section("Neural experiments", _neural_parts(neural))] if neural else []
     ends = [
         Section("Accuracy over time", _curve_pictures(lines, points)),
-        Section("What drifts cost", _drift_costs(lines, points)),
-        Section("How it can be repeated", _provenance(lines)),
+        Section("Recovery after drifts", _drift_costs(lines, points)),
+        Section("Reproducibility", _provenance(lines)),
     ]
     compared = [line for line in lines if kind_of_run(line) != "neural"]
     if not compared:  # only neural experiments, which are neither ranked nor tested
@@ -125,7 +125,7 @@ def _cautions(
     for row, counts in n_seeds.iterrows():
         lacking.setdefault(tuple(counts.index[counts == 0]), []).append(str(row))
     cautions = [
-        f"{'; '.join(rows)}: no result of {', '.join(absent)}, hence in no mean, rank or test."
+        f"{'; '.join(rows)}: no result of {', '.join(absent)}, so left out of all means, ranks and tests."
         for absent, rows in lacking.items()
         if absent
     ]
@@ -140,8 +140,8 @@ def _cautions(
         )
     if any(lateness(line) for line in lines):
         cautions.append(
-            "With delayed labels, the baseline of kappa-temporal knows the label before nevertheless. So a value below "
-            "0 does not mean that a model is worse than repeating the last label that had arrived."
+            "With delayed labels, the baseline of kappa-temporal still knows the previous label. So a value below 0 "
+            "does not mean that a model is worse than repeating the last label that had arrived."
         )
     if len(full) < len(whole):
         cautions.append(
@@ -159,14 +159,14 @@ def _what_counts(lines: Sequence[Mapping[str, Any]]) -> list[str]:
             told[f"{line['n_warm_up']:,} of {row}"] = None
     n_old = sum(counts_warm_up(line) for line in lines)
     sentences = [
-        "Samples that were predicted before the first label had come, of which no model could know the class, are in "
-        "no figure: the first sample where labels come at once"
+        "The figures leave out the samples that were predicted before the first label arrived, because no model could "
+        "know their class: the first sample if labels are not delayed"
         + (f"; {'; '.join(told)}." if told else ".")
     ] if n_old < len(lines) else []  # fmt: skip
     if n_old:
         sentences.append(
-            f"In {n_old} of {len(lines)} runs they count, as in all of older versions, or as --count-warm-up asks. "
-            "Without a delay this is a single sample, and these runs are compared with the others."
+            f"In {n_old} of {len(lines)} runs they count, because they are from an older version or used "
+            "--count-warm-up. Without a delay this is a single sample, and these runs are compared with the others."
         )
     return sentences
 
@@ -265,13 +265,15 @@ def _drift_costs(lines: Sequence[Mapping[str, Any]], points_of: Points) -> list[
 
     return [
         "Computed from the windows of each run, as means over all known drifts and seeds. Accuracy lost, in points: "
-        "the last window before the drift minus the worst window until the next one. The least of each row is bold.",
+        "the last window before the drift minus the worst window until the next one. The lowest value of each row is "
+        "bold.",
         grid(lambda r: 100 * r.lost, "{:.2f}"),
-        "Additional mistakes per drift: those beyond what the accuracy before the drift would have given, until that "
-        "accuracy was regained (within one point) or the next drift came.",
+        "Additional mistakes per drift: mistakes beyond those expected at the accuracy before the drift, until that "
+        "accuracy was regained (within one point) or the next drift began.",
         grid(lambda r: r.mistakes, "{:,.0f}"),
-        "Samples from the beginning of the drift until it was over and the accuracy was regained. In brackets: after "
-        "how many drifts it was regained, if not after all. The least of each row is bold if its model regained all.",
+        "Samples from the beginning of the drift until it was over and the accuracy was regained. In brackets: the "
+        "number of drifts after which it was regained, if not all. The lowest value of each row is bold if its model "
+        "recovered from all drifts.",
         grid(lambda r: r.samples, "{:,.0f}"),
     ]
 
@@ -286,7 +288,7 @@ def _provenance(lines: Sequence[Mapping[str, Any]]) -> list[str | Grid | Picture
     for name, values in (("Versions", distinct("versions")), ("Commit", distinct("commit"))):
         parts += [f"{name}: {value}" for value in values]
         if len(values) > 1:
-            parts.append(f"{name} differ between runs, which alone may cause different figures.")
+            parts.append(f"{name} differ between runs, which alone may change the figures.")
     models = {
         (
             line["model"],

@@ -13,10 +13,10 @@ if TYPE_CHECKING:  # matplotlib is slow to import, and only needed to draw
     from matplotlib.figure import Figure
 
 N_LINES = 12
-"""Greatest number of lines in each panel of the picture; more could not be distinguished."""
+"""Maximum number of lines in each panel of the picture; more could not be distinguished."""
 
 N_VALUES = 10
-"""Greatest number of values of a nominal feature that get a line."""
+"""Maximum number of values of a nominal feature that get a line."""
 
 LONG_NAME = 28
 """Number of characters above which a name in the legend is shortened."""

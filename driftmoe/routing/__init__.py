@@ -1,4 +1,4 @@
-"""Which experts take part in a sample, and with what weight.
+"""Routing: which experts process a sample, and with which weights.
 
 A *policy* turns the logits of a router into a `Routing`: `policy(logits) -> Routing`. The policies here are frozen
 dataclasses over pure functions. They are the same for trees on a stream and for layers of a network. Each of them

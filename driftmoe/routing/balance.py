@@ -1,4 +1,4 @@
-"""What moves logits from outside a policy: a router that never learns, and a bias that evens out load."""
+"""A router that never learns, and a bias for each expert that balances the load."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class BiasBalancer(nn.Module):
 
     @torch.no_grad()
     def update(self, mask: Tensor) -> None:
-        """Take a step against the load of a batch, given as `Routing.mask`, shape (..., n_experts)."""
+        """Adjust the bias to the load of a batch, given as `Routing.mask`, shape (..., n_experts)."""
         places = mask.reshape(-1, mask.shape[-1]).sum(0)
         missing = 1.0 - len(places) * places / places.sum().clamp_min(1)
         step = missing.sign() if self.rule == "sign" else missing

@@ -1,4 +1,4 @@
-"""Which experts are chosen, as masks over torch tensors, and the weights of those that are."""
+"""Masks of the chosen experts as torch tensors, and the weights of the chosen experts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Choosing experts for one row of logits in Python's floats: each function is the twin of one over torch tensors.
+"""Choice of experts for one row of logits, in Python floats. Each function has a twin for torch tensors.
 
 Sums are taken in order, and exp and log are the library's own, so that the result is the same on every processor.
 """

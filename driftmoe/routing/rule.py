@@ -1,4 +1,4 @@
-"""What a policy is, and what every policy of this package can be asked beside choosing experts."""
+"""The interface of policies, and the base class of this package's policies."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 The tree is the VFDT of Domingos & Hulten 2000 with the naive Bayes leaves of Gama, Rocha & Medas 2003, in the variant
 of river's `HoeffdingTreeClassifier`: the same splits after the same samples and the same probabilities. Sums run in
 river's order, because a rounding error decides whether the grace period of a leaf is over. As in river, a leaf whose
-best candidate is no split at all forgets its observations. It differs from river on purpose where:
+best candidate is the null split (not to split) forgets its observations. It differs from river on purpose where:
 
 - Predicting changes nothing. river's nominal observer notes a class when it is asked for its probability, which moves
   that class in the order of sums and so breaks ties. Here learning notes it, as if each sample had been predicted just

@@ -1,4 +1,4 @@
-"""Samples, targets and weights as a pool takes them: arrays of the right type and shape, checked."""
+"""Checks and conversion of samples, targets and weights, to the types and shapes that a pool takes."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def find_leaf(tree, x):
 
 @kernel
 def most_common_leaf(tree, x, node):
-    """Walk on from a split that has no branch for its value, and pass further such splits likewise."""
+    """Continue below a split that has no branch for the value: take the most common child, here and further down."""
     nodes = tree.nodes
     child = most_common_child(nodes, tree.leaves, node)
     while nodes[child]["kind"] != LEAF:

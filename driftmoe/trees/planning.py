@@ -1,4 +1,4 @@
-"""Trees as models use them: their arrays are checked before, and steps are first planned, then carried out."""
+"""Trees as models use them: on checked arrays, in steps that are planned first and then carried out."""
 
 from __future__ import annotations
 

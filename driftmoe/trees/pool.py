@@ -278,7 +278,7 @@ class TreePool(PlannedTrees):
         Raises
         ------
         TypeError
-            If a column is no integer.
+            If a column is not an integer.
         ValueError
             If a column is negative or has been learnt as numeric.
         """

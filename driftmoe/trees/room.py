@@ -1,4 +1,4 @@
-"""How much memory trees may need for the next rows, so that it is there before they learn."""
+"""The memory that trees may need for the next rows, which is allocated before they learn."""
 
 from __future__ import annotations
 

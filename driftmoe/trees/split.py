@@ -51,7 +51,7 @@ def entropy(weights, order, scratch):
 
 @kernel
 def branch_weight(weights, order):
-    """Return the sum of the weights of the classes that have an entry."""
+    """Return the total weight of a branch. Absent classes do not count."""
     total = 0.0
     for c in order:
         if weights[c] > 0.0:
@@ -61,7 +61,7 @@ def branch_weight(weights, order):
 
 @kernel
 def split_merit(branches, order, leaf_entropy, rules, scratch):
-    """Return the merit of a split into branches (b, c): -inf unless two have more than the least share of weight."""
+    """Return the merit of a split into branches (b, c), or -inf if fewer than two have the minimum share."""
     n_branches = branches.shape[0]
     total = 0.0
     for b in range(n_branches):
@@ -174,7 +174,7 @@ def all_branches(value_weights, start, codes, order, n_classes):
 
 @kernel
 def rough_phi(u):
-    """Distribution function of the normal distribution at u · sqrt(2), to 2e-7 (Abramowitz & Stegun 1964, 7.1.28)."""
+    """Return the standard normal distribution function at u · sqrt(2), to 2e-7 (Abramowitz & Stegun 1964, 7.1.28)."""
     a = min(abs(u), 10.0)
     root = 1.0 + a * (
         0.0705230784
@@ -189,7 +189,7 @@ def rough_phi(u):
 
 @kernel
 def rough_bits(weight):
-    """Return weight · log2(weight), the log to 1e-7: four terms of its series about the middle of an octave."""
+    """Return weight · log2(weight), with a log accurate to 1e-7: a four-term series around the middle of an octave."""
     pattern = np.float64(weight).view(np.int64)
     exponent = np.int32(pattern >> 52) - 1022.5
     mantissa = np.int64((pattern & 0x000FFFFFFFFFFFFF) | 0x3FF0000000000000).view(np.float64)
@@ -201,7 +201,7 @@ def rough_bits(weight):
 
 @kernel
 def add_class(thresholds, n, low, high, mean, scale, below, bits):
-    """Add a class to the weights below each threshold, and to the bits of both sides."""
+    """Add one class to the weight below each threshold (`below`) and to the entropy terms of both sides (`bits`)."""
     most = n if scale > 0.0 else 0.0
     for i in range(thresholds.shape[0]):
         t = thresholds[i]
@@ -213,7 +213,7 @@ def add_class(thresholds, n, low, high, mean, scale, below, bits):
 
 @kernel
 def rough_gains(below, bits, total, leaf_entropy, min_branch_fraction, gains):
-    """Write the gain of each threshold: -inf if the split is invalid, inf if that is too close to call."""
+    """Write the estimated gain of each threshold: -inf for an invalid split, inf if the estimate cannot tell."""
     for i in range(below.shape[0]):
         sides = rough_bits(below[i]) + rough_bits(total - below[i])
         gain = leaf_entropy - (sides - bits[i]) / total
@@ -240,9 +240,10 @@ def estimate_gains(moments, f, order, leaf_entropy, min_branch_fraction, thresho
 
 @kernel
 def best_numeric(moments, f, order, leaf_entropy, rules, least, scratch, class_scratch, branches):
-    """Return merit and threshold of the best of ten evenly spaced thresholds; those not above `least` may be skipped.
+    """Return the merit and the value of the best of ten evenly spaced thresholds.
 
-    Information gain is estimated first, and computed exactly only for the thresholds that may be the best.
+    Thresholds whose merit is not above `least` may be skipped. Information gain is estimated first, and computed
+    exactly only for the thresholds that may be the best.
     """
     low, high = np.inf, -np.inf
     for c in order:
@@ -303,10 +304,10 @@ def scrambled(number):
 
 @allocating_kernel
 def split_features(tree, slot, rules):
-    """Return which features a leaf may split on: as many as the rules say, of those that the tree sees.
+    """Return the features that a leaf may split on: a subset of those that the tree sees, of the size in `rules`.
 
-    They are the features whose number, scrambled with the leaf's seed, is lowest. So they are the same at each attempt,
-    and a new feature takes the place of one at most.
+    These are the features with the lowest hashes of their number and the leaf's seed. So they are the same at each
+    attempt to split, and a new feature replaces at most one of them.
     """
     is_candidate = tree.is_used.copy()
     n_features = is_candidate.shape[0]
@@ -332,7 +333,7 @@ def split_features(tree, slot, rules):
 
 @allocating_kernel
 def best_split(tree, slot, rules):
-    """Return the best split of a leaf and the merit of the second best; the merit of no split at all is -inf."""
+    """Return the best split of a leaf and the merit of the second best. The null split, LEAF, has the merit -inf."""
     leaf = tree.leaves[slot]
     moments = tree.moments[slot]
     weights = tree.class_stats[slot, WEIGHT]

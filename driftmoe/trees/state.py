@@ -31,7 +31,7 @@ from driftmoe.trees.nodes import (
 from driftmoe.trees.storage import ARRAYS, Array, Storage
 
 OTHERS = ("n_classes", "n_features", "seed_offset", "seed_entropy", "nominal_columns_to_come")
-"""Entries that are no arrays."""
+"""Entries that are not arrays."""
 
 OWNER = "TreePool"
 
@@ -106,7 +106,7 @@ def restored(storage: Storage, state: State) -> Storage:
     Raises
     ------
     TypeError
-        If the state is no dict, or an entry is of another type.
+        If the state is not a dict, or an entry is of another type.
     ValueError
         If an entry is unknown or missing, an array has another dtype or shape, or points to what there is not.
     """

@@ -57,7 +57,7 @@ class Array(NamedTuple):
 
     @property
     def entry(self) -> str:
-        """Name in a state, where no kernel stands beside it to explain a short one."""
+        """Name in a state. A short name is only clear beside the kernels that use it."""
         return self.in_state or self.name
 
 
@@ -247,7 +247,7 @@ class Storage:
         return range(first, last)
 
     def start(self, trees: range) -> None:
-        """Make trees single empty leaves, for which the new ones get slots."""
+        """Reset trees to single empty leaves. New trees get slots for them."""
         needed = np.zeros(len(self.sizes), np.int64)
         needed[trees.start : trees.stop] = self.sizes[trees.start : trees.stop, N_NODES] == 0
         if needed.any():

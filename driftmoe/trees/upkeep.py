@@ -105,7 +105,7 @@ def add_experts(storage: Storage, n_new: int) -> None:
 
 
 def start_anew(storage: Storage, expert: int) -> None:
-    """Make an expert as new, with its background tree and its monitors."""
+    """Reset an expert, with its background tree and its monitors."""
     each = storage.trees_each
     storage.trees_of[expert, :each].sort()  # as before a background tree took the place of the other
     for tree in storage.trees_of[expert].tolist():

@@ -157,7 +157,7 @@ class ArrowStream(FileStream):
                 reason = f", column {self.target!r}: the class label is missing; fill it in"
             else:
                 i = next(i for i, column in numbers.items() if np.isinf(column[row]))
-                reason = f", column {self._columns[i].name!r}: {numbers[i][row]} is not finite; mend it"
+                reason = f", column {self._columns[i].name!r}: {numbers[i][row]} is not finite; correct it"
             self._refuse(bad_rows, f"row {n_before + row + 1}", reason)
         is_good = ~is_bad[:n_needed]
         part = part.slice(0, n_needed).filter(pa.array(is_good))

@@ -200,7 +200,7 @@ class CSVStream(TextStream):
         for mark in ";|\t":
             if mark != self._delimiter and last and all(text.endswith(mark) for text in last):
                 raise ValueError(
-                    f"{path}: every line ends in {mark!r}, which is no part of the last field and does not stand "
+                    f"{path}: every line ends in {mark!r}, which is not part of the last field and does not stand "
                     "between fields; remove it from the ends of the lines"
                 )
 
@@ -320,4 +320,4 @@ def _check_marks(**marks: str | None) -> None:
     """Refuse a delimiter or quote that is not one ASCII character."""
     for name, mark in marks.items():
         if mark is not None and (len(mark) != 1 or not mark.isascii() or mark in "\r\n"):
-            raise ValueError(f"{name}={mark!r}; choose one ASCII character that is no line end")
+            raise ValueError(f"{name}={mark!r}; choose one ASCII character that is not a line end")

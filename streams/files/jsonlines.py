@@ -128,9 +128,9 @@ class JSONLinesStream(TextStream):
         try:
             found = json.loads(text, parse_float=str, parse_int=str, parse_constant=str)
         except (json.JSONDecodeError, RecursionError) as error:
-            raise BadRowError(f": no JSON ({error}); mend it") from None
+            raise BadRowError(f": not valid JSON ({error}); correct it") from None
         if not isinstance(found, dict):
-            raise BadRowError(f': {text[:40]!r} is no JSON object; write {{"name": value, ...}}')
+            raise BadRowError(f': {text[:40]!r} is not a JSON object; write {{"name": value, ...}}')
         fields: dict[str, str | None] = {}
         for name, value in found.items():
             if isinstance(value, dict | list):

@@ -209,7 +209,7 @@ class FileStream(Stream):
             column = self._columns[i]
             if i in self._growing:
                 notes.append(
-                    f"{column.name!r} grows with every row, a number or time of it? drop=[{column.name!r}]"
+                    f"{column.name!r} grows with every row: an index or timestamp? drop=[{column.name!r}]"
                 )
             if column.nominal is None or column.nominal.is_declared or column.name in self._asked_nominal:
                 continue

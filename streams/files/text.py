@@ -197,7 +197,7 @@ class TextStream(FileStream):
         """Return the features of a row. New values are numbered after the whole row is known to be good."""
         if len(fields) != len(self._columns):
             raise BadRowError(
-                f": {len(fields)} fields, but there are {len(self._columns)} columns; mend the row"
+                f": {len(fields)} fields, but there are {len(self._columns)} columns; correct the row"
             )
         label = fields[self._at]
         if label is None or self._is_no_label(label):
@@ -227,11 +227,11 @@ class TextStream(FileStream):
         number = number_in(text)
         if number is None:
             raise BadRowError(
-                f", column {name!r}: {text!r} is not a number, as its column is numeric; mend it, or pass "
+                f", column {name!r}: {text!r} is not a number, but its column is numeric; correct it, or pass "
                 f"nominal=[{name!r}] to read names, or missing=[..., {text!r}] if it stands for a missing value"
             )
         if np.isinf(number):
-            raise BadRowError(f", column {name!r}: {text!r} is not finite; mend it")
+            raise BadRowError(f", column {name!r}: {text!r} is not finite; correct it")
         return np.nan if number in self._missing_numbers else number
 
     def _is_no_label(self, text: str) -> bool:

@@ -70,7 +70,7 @@ def whole_percent(name: str, share: float) -> int:
 def check_integer(name: str, value: int, low: int, high: int | None = None) -> None:
     """Refuse an argument that is not an integer from `low` to `high`."""
     if not isinstance(value, int | np.integer):
-        raise ValueError(f"{name}={value!r} is no integer; choose {_range_text(name, low, high)}")
+        raise ValueError(f"{name}={value!r} is not an integer; choose {_range_text(name, low, high)}")
     check_number(name, value, low, high)
 
 

@@ -43,7 +43,7 @@ def test_a_grid_reads_files_as_told_and_streams_by_their_names(tmp_path):
     assert of_file["stream_sha256"] == alike.fingerprint()
     refused = commands.driftmoe("grid", "sea_a", *arguments, cwd=tmp_path)
     assert refused.returncode == 2
-    assert "sea_a is no file" in " ".join(refused.stderr.split())
+    assert "sea_a is not a file" in " ".join(refused.stderr.split())
 
 
 def test_a_file_is_a_stream_too(tmp_path):
@@ -99,7 +99,7 @@ def test_what_may_be_meant_otherwise_is_said_in_short_lines(tmp_path):
         assert said == [
             "driftmoe: sales.csv, class: last column, `late`",
             "driftmoe: 'date': 1,100 dates as names; --drop 'date' or keep: --nominal 'date'",
-            "driftmoe: 'number' grows with every row, a number or time of it? --drop 'number'",
+            "driftmoe: 'number' grows with every row: an index or timestamp? --drop 'number'",
         ]
     quiet = ["--target", "late", "--drop", "number", "--nominal", "date"]
     done = commands.driftmoe("streams", "show", "sales.csv", *quiet, cwd=tmp_path)

@@ -40,7 +40,7 @@ def test_an_unreadable_result_file_is_named_and_kept(tmp_path):
     (tmp_path / "results.jsonl").write_text("{broken\n")
     done = commands.driftmoe("evaluate", "led_a", "--limit", "1000", "--out", ".", cwd=tmp_path)
     assert done.returncode == 2
-    assert "results.jsonl, line 1 is no JSON" in done.stderr
+    assert "results.jsonl, line 1 is not valid JSON" in done.stderr
     assert (tmp_path / "results.jsonl").read_text() == "{broken\n"
 
 

@@ -162,7 +162,7 @@ def test_plot_shows_the_lines_that_vary_most(tmp_path, seed):
     [
         (("show", "nosuch"), "unknown stream 'nosuch'"),
         (("show", "nosuch.csv"), "nosuch.csv"),
-        (("show", "sea_g", "--target", "y"), "--target y is for files, and sea_g is no file"),
+        (("show", "sea_g", "--target", "y"), "--target y is for files, and sea_g is not a file"),
         (("plot", "nosuch"), "unknown stream 'nosuch'"),
         (("export", "nosuch", "out.csv"), "unknown stream 'nosuch'"),
         (("export", "sea_g", "out.xls", "--limit", 100), "out.xls: cannot be written"),

@@ -125,14 +125,14 @@ def test_negative_delays_and_weights_below_zero_are_refused():
     for weight in (0, float("inf"), float("nan")):
         with pytest.raises(ValueError, match=f"weight={float(weight)}; choose finite weights above 0"):
             list(prequential(numbered(3), Memory(), weight=lambda x, y, weight=weight: weight))
-    with pytest.raises(ValueError, match="weight='zz' is no feature of this sample, which has i"):
+    with pytest.raises(ValueError, match="weight='zz' is not a feature of this sample, which has i"):
         list(prequential(numbered(3), Memory(), weight="zz"))
 
 
 @pytest.mark.parametrize(
     ("delay", "message"),
     [
-        ("1e3", "delay='1e3' is no feature of this sample, which has i; give a number"),
+        ("1e3", "delay='1e3' is not a feature of this sample, which has i; give a number"),
         ((3, 1), "delay=\\(3, 1\\); give a number"),
         ((1.5, 3), "delay=\\(1.5, 3\\)"),
         ((1, 2, 3), "delay=\\(1, 2, 3\\)"),

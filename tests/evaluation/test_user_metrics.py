@@ -41,14 +41,14 @@ def test_metrics_of_ones_own_read_labels_or_probabilities():
     [
         (
             [utils.Rolling(metrics.Accuracy, window_size=9)],
-            "Rolling is no river metric; give the metric itself",
+            "Rolling is not a river metric; give the metric itself",
         ),
-        (metrics.MAE(), "MAE is no metric of classification"),
+        (metrics.MAE(), "MAE is not a classification metric"),
         (
             metrics.ClassificationReport(),
-            "ClassificationReport is no metric of classification that gives a number",
+            "ClassificationReport is not a classification metric that gives a number",
         ),
-        ([metrics.Accuracy() + metrics.F1()], "Metrics is no metric of classification that gives a number"),
+        ([metrics.Accuracy() + metrics.F1()], "Metrics is not a classification metric that gives a number"),
         ({"accuracy": metrics.LogLoss()}, "a metric is named 'accuracy', as one of the standard figures"),
         (metrics.Accuracy, "give a river metric, several, or a dictionary"),
         ([metrics.MacroFBeta(beta=0.5), metrics.MacroFBeta(beta=2)], "two have one name; give a dictionary"),

@@ -42,7 +42,7 @@ def test_old_lines_that_do_not_say_it_are_told_apart_by_their_figures(evaluated,
 @pytest.mark.parametrize("kind", ["else", None, ["neural"]])
 def test_a_line_of_unknown_kind_is_refused(evaluated, tmp_path, kind):
     (tmp_path / "results.jsonl").write_text(json.dumps(evaluated | {"kind": kind}) + "\n")
-    with pytest.raises(ValueError, match="line 1 is no result of this program: kind is "):
+    with pytest.raises(ValueError, match="line 1 is not a result of this program: kind is "):
         read_results(tmp_path)
 
 

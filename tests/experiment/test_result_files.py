@@ -53,12 +53,12 @@ def test_of_two_results_of_one_run_the_newer_one_counts(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "is no JSON"),
-        ('{"result": {"stre', "is no JSON"),
-        ("[]", "is no result of this program: it has no curve"),
-        ('{"result": {}, "curve": []}', "is no result of this program: it has no stream"),
-        ('{"result": [], "curve": []}', "is no result of this program; move it away"),
-        ('{"result": {}, "curve": [1]}', "is no result of this program: it has no curve"),
+        ("", "is not valid JSON"),
+        ('{"result": {"stre', "is not valid JSON"),
+        ("[]", "is not a result of this program: it has no curve"),
+        ('{"result": {}, "curve": []}', "is not a result of this program: it has no stream"),
+        ('{"result": [], "curve": []}', "is not a result of this program; move it away"),
+        ('{"result": {}, "curve": [1]}', "is not a result of this program: it has no curve"),
     ],
 )
 def test_a_file_that_is_no_result_is_named_and_its_run_not_taken_for_done(tmp_path, text, message):
@@ -74,9 +74,9 @@ def test_a_line_that_lacks_a_figure_is_named(tmp_path):
     (run,) = plan("nochange")
     result, _ = run_job(run, open_stream(name="led_a", limit=300, seed=1))
     for broken, message in (
-        ({"stream": "a", "model": "x"}, "line 2 is no result of this program: it has no stream_sha256"),
-        ({**result, "accuracy": None}, "line 2 is no result of this program: accuracy is None"),
-        ({**result, "seed": True}, "line 2 is no result of this program: seed is True"),
+        ({"stream": "a", "model": "x"}, "line 2 is not a result of this program: it has no stream_sha256"),
+        ({**result, "accuracy": None}, "line 2 is not a result of this program: accuracy is None"),
+        ({**result, "seed": True}, "line 2 is not a result of this program: seed is True"),
         ({**result, "accuracy": float("nan")}, "accuracy is nan"),
         ({**result, "n_samples": 0}, "n_samples is 0"),
         ({**result, "drifts": [1]}, "drifts is .1."),
@@ -98,7 +98,7 @@ def test_a_file_of_lines_is_read_by_itself(tmp_path):
     (line,), curves = read_results(tmp_path / "lines.jsonl")
     assert (line["model"], curves) == ("a\u2028b", [])
     (tmp_path / "lines.jsonl").write_bytes(b"\xff\n")
-    with pytest.raises(ValueError, match=r"lines.jsonl, line 1 is no JSON"):
+    with pytest.raises(ValueError, match=r"lines.jsonl, line 1 is not valid JSON"):
         read_results(tmp_path / "lines.jsonl")
 
 
@@ -179,5 +179,5 @@ def test_a_folder_without_results_says_what_to_do(tmp_path):
         read_results(tmp_path)
     (tmp_path / "jobs").mkdir()
     (tmp_path / "jobs" / "a.json").write_text('{"result": ')
-    with pytest.raises(ValueError, match=r"a\.json is no JSON"):
+    with pytest.raises(ValueError, match=r"a\.json is not valid JSON"):
         read_results(tmp_path)

@@ -23,10 +23,10 @@ from driftmoe.experiment import (
     JobFolder,
     ResultFolder,
     Run,
-    naming,
     read_failures,
     read_results,
 )
+from driftmoe.staging import LOCK, PREFIX, naming
 
 TESTS = [str(ROOT / "tests"), str(ROOT / "tests" / "experiment")]
 SLOW = """
@@ -187,13 +187,20 @@ def test_a_run_that_another_command_has_done_meanwhile_counts_as_done(tmp_path):
     assert list(offers) == [Event(run, "kept", 1.0, {"accuracy": 0.5})]
 
 
-def test_a_claim_is_had_by_one_and_clears_away_what_the_dead_left(tmp_path):
+def test_a_result_clears_away_what_the_dead_left(tmp_path):
     folder, (run,) = JobFolder(tmp_path), plan("nochange")
-    left = folder.file(run).with_name(f".{folder.file(run).name}.999999.part")
-    left.write_text("half")
+    left = tmp_path / "jobs" / f"{PREFIX}left"
+    left.mkdir()
+    (left / LOCK).touch()
+    (left / "0").write_text("half")
+    folder.keep(run, *line_of("nochange"))
+    assert list((tmp_path / "jobs").iterdir()) == [folder.file(run)]
+
+
+def test_a_claim_is_had_by_one(tmp_path):
+    folder, (run,) = JobFolder(tmp_path), plan("nochange")
     first, second = folder.claim(run), folder.claim(run)
     assert first.take()
-    assert not left.exists()
     assert not second.take()
     first.give_up()
     assert second.take()

@@ -91,7 +91,7 @@ def test_a_prototype_makes_networks_of_its_sizes():
 
 
 def test_a_network_is_no_expert_of_one_class():
-    with pytest.raises(ValueError, match="a network tells all classes apart"):
+    with pytest.raises(ValueError, match="a network distinguishes all classes"):
         NetworkPrototype(**SMALL).one_vs_rest(np.random.default_rng(1), n_threads=1)
 
 

@@ -161,7 +161,7 @@ def test_each_class_has_an_expert_that_learns_whether_a_row_is_of_its_class():
 def test_a_binary_classifier_is_an_expert_of_one_class_and_of_no_more():
     prototype = prototype_of(linear_model.LogisticRegression())
     assert prototype.one_vs_rest(np.random.default_rng(0), n_threads=1).n_experts == 0
-    with pytest.raises(ValueError, match="expert=LogisticRegression tells only two classes apart; wrap it"):
+    with pytest.raises(ValueError, match="expert=LogisticRegression distinguishes only two classes; wrap it"):
         prototype.multiclass(2, np.random.default_rng(0), n_threads=1, detectors={})
 
 

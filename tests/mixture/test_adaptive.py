@@ -243,7 +243,7 @@ def test_dense_is_no_policy():
             ValueError,
             "unknown 'trees'; available: neighbours, relevant-neighbours, history",
         ),
-        ({"extras": (3,)}, TypeError, "3 is no river classifier"),
+        ({"extras": (3,)}, TypeError, "3 is not a river classifier"),
         ({"extras": ("head", "head")}, ValueError, "names an expert twice"),
         ({"memory": 100}, ValueError, "memory=100; choose a multiple of 64"),
         ({"memory": 64.0}, TypeError, "memory=64.0 is of type float"),

@@ -3,19 +3,10 @@
 from __future__ import annotations
 
 import pytest
-import torch
 from small_layers import WAYS
+from small_tensors import one_thread  # noqa: F401  # used by all tests
 
 from driftmoe.nn import dispatch
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """Tensors of these sizes gain nothing from threads, and lose much where other processes want the cores."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
 
 
 @pytest.fixture

@@ -71,9 +71,12 @@ def test_noise_tells_upcycled_experts_apart():
 @pytest.mark.parametrize(
     ("ffn", "message"),
     [
-        (nn.Linear(4, 4), "Linear is no feed-forward network"),
+        (nn.Linear(4, 4), "Linear is not a known feed-forward network"),
         (nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4)), "the activation Tanh"),
-        (nn.Sequential(nn.Conv1d(1, 1, 1), nn.ReLU(), nn.Linear(4, 4)), "Sequential is no feed-forward"),
+        (
+            nn.Sequential(nn.Conv1d(1, 1, 1), nn.ReLU(), nn.Linear(4, 4)),
+            "Sequential is not a known feed-forward",
+        ),
     ],
 )
 def test_what_cannot_be_upcycled_is_refused(ffn, message):

@@ -40,7 +40,9 @@ def test_a_stream_that_lacks_a_model_counts_in_no_mean_and_says_so():
     assert rows["b, 1,000"] == ["91.00 ± 1.41", "*96.00 ± 1.41*", report.NOTHING]
     assert rows["mean over 1 of 2 streams"] == ["*75.00*", "60.00", "51.00"]
     parts = report.sections(without, [])
-    assert "b, 1,000: no result of z, hence in no mean, rank or test." in text_of(parts, "What was compared")
+    assert "b, 1,000: no result of z, so left out of all means, ranks and tests." in text_of(
+        parts, "What was compared"
+    )
     assert "Not tested: 1 streams have a result of every one of 3 models" in text_of(
         parts, "Are the differences"
     )
@@ -86,11 +88,11 @@ def test_a_report_says_what_is_counted_and_keeps_a_long_warm_up_apart():
     ]  # fmt: skip
     text = text_of(report.sections(lines, []), "What was compared")
     assert (
-        "are in no figure: the first sample where labels come at once; 11 of a, 1,000, labels 10 late."
+        "know their class: the first sample if labels are not delayed; 11 of a, 1,000, labels 10 late."
         in text
     )
-    assert "In 3 of 5 runs they count, as in all of older versions, or as --count-warm-up asks" in text
-    assert "count, as in all" not in text_of(report.sections([at_once], []), "What was compared")
+    assert "In 3 of 5 runs they count, because they are from an older version" in text
+    assert "runs they count" not in text_of(report.sections([at_once], []), "What was compared")
     assert report.left_out([old]) == report.left_out(counted) == ""
     assert report.left_out([at_once]) == ", first sample not counted"
     assert report.left_out([late, late]) == ", first 11 samples not counted"
@@ -114,7 +116,7 @@ def test_interrupted_and_repeated_runs_are_named_and_left_out():
 def test_lines_without_parameters_are_told_apart_by_their_model():
     bare = [{name: value for name, value in line.items() if name != "parameters"} for line in RESULTS]
     for lines, told in ((RESULTS, "depth 3"), (bare, "not recorded")):
-        (part,) = (s for s in report.sections(lines, []) if s.title == "How it can be repeated")
+        (part,) = (s for s in report.sections(lines, []) if s.title == "Reproducibility")
         grid = next(p for p in part.parts if isinstance(p, report.Grid) and p.heading[0] == "model")
         assert [[cell for cell, _ in row] for row in grid.rows] == [[m, told] for m in "xyz"]
 
@@ -155,13 +157,13 @@ def test_what_a_drift_costs_by_hand():
         *points_with(x2, [0.8, 0.8, 0.8, 0.8, 0.6, 0.7, 0.7]),  # 20 + 10 + 10
         *points_with(y, [0.6, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6]),
     ]
-    (section,) = [s for s in report.sections([x1, x2, y], curves) if s.title == "What drifts cost"]
+    (section,) = [s for s in report.sections([x1, x2, y], curves) if s.title == "Recovery after drifts"]
     lost, mistakes, samples = (rows_of(p)["a, 1,000"] for p in section.parts if isinstance(p, report.Grid))
     assert lost == ["30.00", "*0.00*"]
     assert mistakes == ["40", "*0*"]
     assert samples == ["200 (1 of 2)", "*100*"]
     quiet = [result("a", "x", 1, 0.9, drifts=[])]
-    assert "No stream has a known drift" in text_of(report.sections(quiet, curves), "What drifts cost")
+    assert "No stream has a known drift" in text_of(report.sections(quiet, curves), "Recovery after drifts")
 
 
 def routing(value):

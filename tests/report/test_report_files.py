@@ -8,6 +8,7 @@ import re
 
 import commands
 import pytest
+from failing_calls import fail_at
 from written_results import RESULTS, curve
 
 from driftmoe import report
@@ -60,24 +61,12 @@ def test_whatever_fails_at_whichever_step_every_file_of_a_report_is_whole(
     new = contents(tmp_path / "new")
     n_failures = 0
     for k in range(200):
-        out, calls, told = tmp_path / str(k), [], None
+        out, told = tmp_path / str(k), None
         report.write([], out, title="old")
         old = contents(out)
 
-        def counted(name, calls=calls, k=k):
-            real = getattr(os, name)
-
-            def call(*args, **options):
-                calls.append(name)
-                if len(calls) == k + 1:
-                    raise OSError(number, os.strerror(number))
-                return real(*args, **options)
-
-            return call
-
         with monkeypatch.context() as patch:
-            for name in ("mkdir", "fsync", "replace"):
-                patch.setattr(os, name, counted(name))
+            calls = fail_at(patch, ("mkdir", "fsync", "replace"), k, number)
             try:
                 report.write(parts, out, title="t")
             except OSError as error:

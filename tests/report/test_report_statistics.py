@@ -94,7 +94,7 @@ def test_tests_and_ranks_take_each_stream_once():
     sections = {section.title: section.parts for section in report.sections(lines, [])}
     assert "36 runs: 12 rows of 3 streams, 3 models" in sections["What was compared"][0]
     texts = sections["What was compared"]
-    assert any("kappa-temporal knows the label before" in part for part in texts)
+    assert any("kappa-temporal still knows the previous label" in part for part in texts)
     assert any(
         "the longest, and if there are several, the one with the shortest delay. Left out: a, 1,000; "
         "a, 2,000, labels 500 late; a, 2,000, labels 1000 late; b, 1,000;" in part

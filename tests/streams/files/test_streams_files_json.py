@@ -31,8 +31,8 @@ def test_json_lines(put):
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ('{"a": 1', r"line 3: no JSON"),
-        ("[1, 2]", r"line 3: '\[1, 2\]' is no JSON object"),
+        ('{"a": 1', r"line 3: not valid JSON"),
+        ("[1, 2]", r"line 3: '\[1, 2\]' is not a JSON object"),
         ('{"a": [1], "y": 1}', r"line 3, 'a': .* holds a list or an object"),
         ('{"a": 1, "z": 1, "y": 1}', r"line 3: 'z' is none of the names"),
         ('{"a": 1}', r"line 3, column 'y': the class label is missing"),

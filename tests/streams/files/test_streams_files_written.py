@@ -162,7 +162,7 @@ def test_write_names_what_it_cannot_do(tmp_path):
         write(numbers(), tmp_path / "t.csv", target="a")
     with pytest.raises(ValueError, match=r"n_samples=-1; choose 0 or more"):
         write(numbers(), tmp_path / "t.csv", n_samples=-1)
-    with pytest.raises(ValueError, match=r"SEA has no end; say in n_samples"):
+    with pytest.raises(ValueError, match=r"SEA has no end; set n_samples"):
         write(SEA(seed=1), tmp_path / "t.csv")
     assert list(tmp_path.iterdir()) == []
     mixed = ArrayStream([[0.0]], [0], [Feature("a", [1, "b"])], [0])

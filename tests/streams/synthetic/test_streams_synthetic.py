@@ -291,7 +291,7 @@ def test_more_moving_centroids_than_centroids_move_all():
     ("name", "kwargs", "message"),
     [
         ("LED", {"seed": 2**31}, "seed=2147483648 is out of range; choose -2147483648 <= seed <= 2147483647"),
-        ("LED", {"seed": 1.5}, "seed=1.5 is no integer"),
+        ("LED", {"seed": 1.5}, "seed=1.5 is not an integer"),
         ("LED", {"n_samples": -1}, "n_samples=-1 is out of range; choose n_samples >= 0"),
         ("LED", {"noise": 0.105}, "noise=0.105; MOA counts it in whole percent"),
         ("LED", {"noise": 10}, "noise=10; MOA counts it in whole percent"),
@@ -305,7 +305,7 @@ def test_more_moving_centroids_than_centroids_move_all():
         ("RandomRBF", {"n_classes": 1}, "n_classes=1 is out of range; choose n_classes >= 2"),
         ("RandomRBF", {"n_features": 0}, "n_features=0 is out of range"),
         ("RandomRBF", {"n_centroids": 0}, "n_centroids=0 is out of range"),
-        ("RandomRBF", {"model_seed": "a"}, "model_seed='a' is no integer"),
+        ("RandomRBF", {"model_seed": "a"}, "model_seed='a' is not an integer"),
         ("RandomRBFDrift", {"speed": -0.1}, "speed=-0.1 is out of range"),
         ("RandomRBFDrift", {"speed": float("nan")}, "speed=nan is out of range"),
         ("RandomRBFDrift", {"n_drift_centroids": -1}, "n_drift_centroids=-1 is out of range"),
