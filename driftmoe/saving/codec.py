@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from driftmoe.saving.kinds import KINDS, TAGS, integers, text_of
+from driftmoe.saving.kinds import KINDS, TAGS, integers, text
 
 MAX_DEPTH = 64
 """Greatest depth of a document. A state has about ten levels; a label of nested tuples adds its own."""
@@ -364,7 +364,7 @@ class _Decoder:
             raise ValueError(
                 "a pickled object, and loading it runs code; if you trust the file, load it with trust_pickle=True"
             )
-        content = base64.b64decode(text_of(str)(kept).encode("ascii"), validate=True)
+        content = base64.b64decode(text(kept).encode("ascii"), validate=True)
         try:
             return pickle.loads(content)
         except (
@@ -403,7 +403,7 @@ class _Decoder:
         dtype = _dtype(code)
         if (
             min(shape, default=0) < 0
-            or not _are_numbers_of(dtype, [number])
+            or _exactly(dtype, [number]) is None
             or not self._repeated.has(math.prod(shape) * dtype.itemsize)
         ):
             raise ValueError(f"an array of shape {shape} and of {number!r} alone")
@@ -414,7 +414,7 @@ class _Decoder:
         integers(shape, len(shape))
         columns = {}
         for name, column, inner in fields:
-            columns[text_of(str)(name)] = (
+            columns[text(name)] = (
                 self.read(column, (*path, name)),
                 tuple(integers(inner, len(inner))),
             )
@@ -433,18 +433,24 @@ _TYPES = {"b": bool, "i": int, "u": int, "f": float}
 def _array_of(code: Any, shape: Any, numbers: Any) -> np.ndarray:
     """Return the array of a few numbers."""
     dtype = _dtype(code)
-    if len(numbers) > MAX_SHORT or not _are_numbers_of(dtype, numbers):
+    array = None if len(numbers) > MAX_SHORT else _exactly(dtype, numbers)
+    if array is None:
         raise ValueError(f"an array of {dtype} with {numbers!r:.80}")
-    return np.array(numbers, dtype).reshape(integers(shape, len(shape)))
+    return array.reshape(integers(shape, len(shape)))
 
 
-def _are_numbers_of(dtype: np.dtype, numbers: Any) -> bool:
-    """Whether an array of this type holds exactly these numbers."""
+def _exactly(dtype: np.dtype, numbers: Any) -> np.ndarray | None:
+    """Return an array of exactly these numbers, or `None` if the type does not hold them."""
     kind = _TYPES[dtype.kind]
-    if any(type(number) is not kind for number in numbers):
-        return False
-    with np.errstate(all="ignore"):
-        return bool(np.array(numbers, dtype).tolist() == numbers)
+    for number in numbers:
+        if type(number) is not kind:
+            return None
+    if kind is float and dtype.itemsize < 8:
+        with np.errstate(all="ignore"):
+            array = np.array(numbers, dtype)
+    else:
+        array = np.array(numbers, dtype)
+    return array if array.tolist() == numbers else None
 
 
 @cache
@@ -453,7 +459,7 @@ def _little(dtype: np.dtype) -> np.dtype:
 
 
 def _dtype(code: Any, kinds: str = SHAPED) -> np.dtype:
-    dtype = _dtype_of(text_of(str)(code))
+    dtype = _dtype_of(text(code))
     if dtype.kind not in kinds or dtype.hasobject:
         raise ValueError(f"an array of {dtype}")
     return dtype

@@ -41,6 +41,10 @@ def text_of(read: Callable[[str], Any]) -> Callable[[Any], Any]:
     return checked
 
 
+text = text_of(str)
+"""Return text as it is. Raise TypeError if it is none."""
+
+
 def _float(kept: str) -> float:
     if kept not in ("nan", "inf", "-inf"):
         raise ValueError(f"{kept!r} is not nan, inf or -inf")
@@ -59,8 +63,8 @@ def _with_fold(value: dt.time | dt.datetime) -> list[Any]:
 
 def _folded(kind: type[Any]) -> Callable[[Any], Any]:
     def read(kept: Any) -> Any:
-        text, fold = kept
-        return kind.fromisoformat(text_of(str)(text)).replace(fold=fold)
+        value, fold = kept
+        return kind.fromisoformat(text(value)).replace(fold=fold)
 
     return read
 

@@ -155,7 +155,9 @@ def _check_arrays(storage: Storage, state: State, n_classes: int, n_features: in
     """Raise unless all arrays have the dtypes and shapes of a pool with this many trees."""
     for array in KEPT:
         n_axes = len(array.axes) - (array.name == "nodes")
-        check_array(state, array.entry, _DTYPES[array.entry], [None] * n_axes, OWNER)
+        found, dtype = state[array.entry], _DTYPES[array.entry]
+        if not isinstance(found, np.ndarray) or found.dtype != dtype or found.ndim != n_axes:
+            check_array(state, array.entry, dtype, [None] * n_axes, OWNER)
     n_experts = len(state["expert_trees"])
     most = len(storage.rules) if len(storage.rules) > 1 else n_experts
     if n_experts > most:
@@ -170,8 +172,9 @@ def _check_arrays(storage: Storage, state: State, n_classes: int, n_features: in
     }  # fmt: skip
     for array in KEPT:
         axes = array.axes[1:] if array.name == "nodes" else array.axes
-        shape = [axis if isinstance(axis, int) else sizes[axis] for axis in axes]
-        check_array(state, array.entry, _DTYPES[array.entry], shape, OWNER)
+        shape = tuple([axis if isinstance(axis, int) else sizes[axis] for axis in axes])
+        if state[array.entry].shape != shape:
+            check_array(state, array.entry, _DTYPES[array.entry], shape, OWNER)
 
 
 def _check_finite(state: State) -> None:
