@@ -26,7 +26,7 @@ from driftmoe.encoding.frames import (
 )
 from driftmoe.learning import Learner, plan_step, predict, warn_of_ignored
 from driftmoe.mixture import Mixture
-from driftmoe.mixture.telemetry import RoutingReport
+from driftmoe.mixture.routing_figures import RoutingReport
 from driftmoe.parts import OfParts
 from driftmoe.transaction import Changes, carry_out, learning
 from driftmoe.trees import TreePool

@@ -25,7 +25,7 @@ from driftmoe.metrics import Fading, RamHours, Scores, pass_over
 from driftmoe.state import State, check_names, count_of
 
 if TYPE_CHECKING:
-    from driftmoe.mixture.telemetry import RoutingReport
+    from driftmoe.mixture.routing_figures import RoutingReport
 
 MEASURING_SHARE = 0.02
 """Time for measuring memory, as a share of the time in the model."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from driftmoe import __version__
 from driftmoe.evaluation import Checkpoint, Evaluation
 from driftmoe.experiment.lines import KEY
-from driftmoe.mixture.telemetry import RoutingFigures, RoutingReport
+from driftmoe.mixture.routing_figures import RoutingFigures, RoutingReport
 from driftmoe.saving import from_bytes, to_bytes
 from driftmoe.saving.codec import as_json, decoded, encoded, from_json
 from driftmoe.staging import write_files

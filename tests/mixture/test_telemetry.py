@@ -14,18 +14,8 @@ import streams
 from driftmoe import DriftMoEClassifier
 from driftmoe.classifier import VARIANTS
 from driftmoe.evaluation import prequential
-from driftmoe.mixture.telemetry import (
-    CHOSEN,
-    ENTROPY,
-    MISSED,
-    NULL,
-    RIGHT,
-    VOTED,
-    WAS_RIGHT,
-    WEIGHT,
-    RoutingLog,
-    tally,
-)
+from driftmoe.mixture.routing_figures import CHOSEN, ENTROPY, MISSED, NULL, RIGHT, VOTED, WAS_RIGHT, WEIGHT
+from driftmoe.mixture.telemetry import RoutingLog, tally
 from driftmoe.routing import STREAM, Dense, TopK, TopP, WithNull, WithShared, first_right, tsallis_entropy
 
 SMALL = {"hidden": (8,), "batch_size": 32, "seed": 3}
