@@ -3,6 +3,7 @@
     python -m benchmarks.faults                     # the whole table, about a quarter of an hour
     python -m benchmarks.faults --group saving --group learning
     python -m benchmarks.faults --seconds 5 --interrupts 200
+    python -m benchmarks.faults --group refusals --refused 1000000     # a millisecond each
 
 A fault is survived if it does no harm: see `benchmarks.faults` for what that is in each group. The exit status is 1 if
 anything is lost. Debug allocators also check memory:
@@ -18,7 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.faults import damage, learning, saving
+from benchmarks.faults import damage, learning, refusals, saving
 
 Row = tuple[str, str, tuple[int, int] | None]
 """Model, fault, and how often it was tried and did harm; None if it could not be tried here."""
@@ -61,6 +62,16 @@ def saving_rows(options: argparse.Namespace) -> Iterator[Row]:
             yield "saving", fault, saving.apart(function, Path(folder), *arguments)
 
 
+def refusals_rows(options: argparse.Namespace) -> Iterator[Row]:
+    """Give each model what no model may take."""
+    names = options.model or list(learning.MODELS)
+    for name in names:
+        tried, lost, problems = refusals.refused(learning.MODELS[name], -(-options.refused // len(names)))
+        for problem in problems[:3]:
+            print("   ", problem)
+        yield name, "refused input, among right calls", (tried, lost)
+
+
 def damage_rows(_: argparse.Namespace) -> Iterator[Row]:
     """Read files that were damaged, and files that lie."""
     with tempfile.TemporaryDirectory() as folder:
@@ -83,6 +94,7 @@ GROUPS: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {
     "learning": learning_rows,
     "saving": saving_rows,
     "damage": damage_rows,
+    "refusals": refusals_rows,
 }
 
 
@@ -95,6 +107,7 @@ def parsed() -> Any:
     parser.add_argument("--interrupts", type=int, default=1000, help="of each model, sample by sample")
     parser.add_argument("--seconds", type=float, default=60.0, help="of each model with threads")
     parser.add_argument("--kills", type=int, default=200, help="of a process that saves")
+    parser.add_argument("--refused", type=int, default=140_000, help="of all models together")
     parser.add_argument("--model", action="append", choices=list(learning.MODELS), help="all by default")
     return parser.parse_args()
 
