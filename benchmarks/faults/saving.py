@@ -69,6 +69,8 @@ def killed(folder: Path, n_kills: int, seed: int = 1) -> tuple[int, int]:
             _learn_and_save(file, log, samples, compress=number % 2 == 1)
         if not n_lines:  # the first one compiles
             while len(_lines(log)) < 2:
+                if os.waitpid(child, os.WNOHANG)[0]:
+                    raise RuntimeError("the learner ended before it had saved its model")
                 time.sleep(0.01)
         time.sleep(rng.uniform(0.0, 0.1))
         os.kill(child, signal.SIGKILL)

@@ -30,14 +30,14 @@ TIMES = 16
 
 
 def room_of(settings: Mapping[str, Any]) -> int:
-    """Return the bytes that the settings of a mixture claim, roughly."""
-    n_experts, policy = settings["n_experts"], settings["policy"]
-    n_outputs = n_experts + 4 * len(settings["extras"]) + getattr(policy, "n_null", 0)
+    """Return the bytes that the settings of a mixture claim, roughly. What it does not take is `None`."""
+    n_experts, policy = settings["n_experts"] or 0, settings["policy"]
+    n_outputs = n_experts + 4 * len(settings["extras"] or ()) + getattr(policy, "n_null", 0)
     hidden, batch_size = settings["hidden"], settings["batch_size"]
     room = _of_network([0, *hidden, n_outputs], batch_size) + PER_EXPERT * n_experts
     if "expert_hidden" in settings:
         room += n_experts * _of_network([0, *settings["expert_hidden"], 0], batch_size)
-    return int(room + PER_SAMPLE * settings["memory"] + PER_THREAD * (settings["n_threads"] - 1))
+    return int(room + PER_SAMPLE * (settings["memory"] or 0) + PER_THREAD * (settings["n_threads"] - 1))
 
 
 def _of_network(widths: Sequence[int], batch_size: int) -> int:

@@ -43,7 +43,7 @@ Sample = tuple[dict[Hashable, Any], Hashable]
 
 
 def _of_variant(variant: str) -> DriftMoEClassifier:
-    sizes = {} if "n_experts" in MIXTURES[variant].WITHOUT else {"n_experts": 2}
+    sizes = {"n_experts": 2} if "n_experts" in MIXTURES[variant].ARGUMENTS else {}
     return DriftMoEClassifier(variant, **sizes, **SMALL)
 
 
