@@ -316,7 +316,8 @@ class Fuzzer:
         name, value = self._rng.choice([
             ("X", np.array([[1.0, 0.0], [math.inf, 0.0], [1.0, 0.0]])), ("X", np.full((3, 2), 2.0)), ("X", X[:2]),
             ("X", X.astype(object)), ("X", X[:, :1]),
-            ("X", np.array([[1.0, 0.0], [1.0, -1.0], [1.0, 0.0]])), ("X", X[0]), ("X", None), ("X", "text"),
+            ("X", np.array([[1.0, 0.0], [1.0, -1.0], [1.0, 0.0]])), ("X", np.array([[1.0, 0.5]] * 3)),
+            ("X", X[0]), ("X", None), ("X", "text"),
             ("X", X * 1j), ("y", np.array([0, 1, 3])), ("y", np.array([0, 1, -1])), ("y", y[:2]), ("y", None),
             ("y", np.array([0.5, 1.0, 2.0])), ("y", np.array(["x", "y", "z"])), ("y", y.reshape(3, 1)),
             ("names", ["a"]), ("names", ["a", "a"]), ("names", ["a", [1]]), ("names", ["a", math.nan]), ("names", None),

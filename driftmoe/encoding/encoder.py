@@ -352,6 +352,7 @@ class Encoder:
             missing = np.isnan(X[:, i])
             shown, which = np.unique(X[~missing, i], return_inverse=True)
             of, column = values[i], int(legend.columns[i])
+            self._refuse(names[i], of, shown)
             numbers, new = self._look_up(
                 names[i], column, shown if of is None else [of[int(v)] for v in shown]
             )
@@ -463,13 +464,14 @@ class Encoder:
         return inputs, moments
 
     def _refuse(self, name: Hashable, of: Sequence[Any] | None, numbers: np.ndarray) -> None:
-        """Raise the error for an invalid value."""
+        """Raise the error for the first invalid value, if there is one."""
         for value in numbers.tolist():
             if of is None:
                 self.clean({name: value})
-            elif value == value and not 0.0 <= value < len(of):
+            elif value == value and not (0.0 <= value < len(of) and value == int(value)):
                 raise ValueError(
-                    f"feature {name!r} is {value}, an index into a list of {len(of)} values; choose 0 to {len(of) - 1}"
+                    f"feature {name!r} is {value}, an index into a list of {len(of)} values; choose a whole number "
+                    f"from 0 to {len(of) - 1}"
                 )
 
     def _make_room(self) -> None:

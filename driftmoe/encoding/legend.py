@@ -59,7 +59,8 @@ def read_block(X, columns, starts, sizes, numbers, is_new_number, vectors, is_ne
     Returns
     -------
     wrong
-        First column found with a number out of range or an index beyond its list; NONE if there is none.
+        First column found with a number out of range, or with one that is not an index into its list; NONE if there is
+        none.
     """
     for row in range(X.shape[0]):
         for i in range(X.shape[1]):
@@ -75,7 +76,7 @@ def read_block(X, columns, starts, sizes, numbers, is_new_number, vectors, is_ne
                 elif column >= 0:
                     vectors[row, column] = value
                 continue
-            if not 0.0 <= value < sizes[i]:
+            if not 0.0 <= value < sizes[i] or value != int(value):
                 return i
             place = start + int(value)
             if is_new_number[place]:

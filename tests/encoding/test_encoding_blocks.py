@@ -99,10 +99,13 @@ def test_a_list_that_grows_is_read_anew():
         assert not is_new.any()
 
 
-@pytest.mark.parametrize("index", [3.0, -1.0, math.inf])
-def test_an_index_beyond_its_list_is_refused(index):
-    with pytest.raises(
-        ValueError, match=r"feature 'a' is .*, an index into a list of 3 values; choose 0 to 2"
+@pytest.mark.parametrize("max_listed", [0, 256])
+@pytest.mark.parametrize("index", [3.0, -1.0, math.inf, 0.5])
+def test_what_is_not_an_index_into_its_list_is_refused(index, max_listed):
+    message = r"feature 'a' is .*, an index into a list of 3 values; choose a whole number from 0 to 2"
+    with (
+        patch("driftmoe.encoding.encoder.MAX_LISTED", max_listed),
+        pytest.raises(ValueError, match=message),
     ):
         Encoder().vectors(np.array([[1.0], [math.nan], [index]]), ["a"], [["x", "y", "z"]])
 
