@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from driftmoe.encoding.legend import BEYOND, UNLISTED, Legend, read_block
+from driftmoe.encoding.legend import BEYOND, UNLISTED, Legend, check_indices, read_block
 from driftmoe.encoding.samples import (
     MAX_ABSOLUTE,
     PLAIN,
@@ -465,14 +465,11 @@ class Encoder:
 
     def _refuse(self, name: Hashable, of: Sequence[Any] | None, numbers: np.ndarray) -> None:
         """Raise the error for the first invalid value, if there is one."""
+        if of is not None:
+            check_indices(name, of, numbers)
+            return
         for value in numbers.tolist():
-            if of is None:
-                self.clean({name: value})
-            elif value == value and not (0.0 <= value < len(of) and value == int(value)):
-                raise ValueError(
-                    f"feature {name!r} is {value}, an index into a list of {len(of)} values; choose a whole number "
-                    f"from 0 to {len(of) - 1}"
-                )
+            self.clean({name: value})
 
     def _make_room(self) -> None:
         """Widen the arrays for new features."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -84,3 +86,13 @@ def read_block(X, columns, starts, sizes, numbers, is_new_number, vectors, is_ne
             if column >= 0:
                 vectors[row, column] = numbers[place]
     return NONE
+
+
+def check_indices(name: Hashable, of: Sequence[Any], numbers: np.ndarray) -> None:
+    """Raise ValueError unless the numbers of a nominal feature are indices into its list, or NaN."""
+    for value in numbers.tolist():
+        if value == value and not (0.0 <= value < len(of) and value == int(value)):
+            raise ValueError(
+                f"feature {name!r} is {value}, an index into a list of {len(of)} values; choose a whole number from 0 "
+                f"to {len(of) - 1}"
+            )
