@@ -224,6 +224,8 @@ def _check_savable(file: Path, candidates: Mapping[str, Path | None], seeds: Seq
             f"--save is for one model and one seed, but there are {len(candidates)} and {len(seeds)}; choose with "
             "--model and --seed"
         )
+    if file.is_dir():
+        raise ValueError(f"--save {file} is a folder; give the name of a file")
     ((name, trained),) = candidates.items()
     if trained is None and (reason := why_not_kept(models.make(name))):
         raise ValueError(f"--save {file}: {reason}")
@@ -247,14 +249,28 @@ def _do(evaluations: Evaluations, save: Path | None) -> bool:
     ):
         for offer in evaluations.attempts():
             if isinstance(offer, Attempt):
-                _attempt(offer, evaluations, progress, save)
+                _attempt(offer, evaluations, progress)
+                if save is not None and not evaluations.failures:
+                    _save(offer.model, save, evaluations.failures)
             else:
                 note(of_another_command(offer), progress.console)
+                if save is not None and offer.result is not None:
+                    evaluations.failures.append(
+                        f"--save {save}: another command has done the run, so that there is no model to save; choose "
+                        "another --out"
+                    )
         return True
     return False
 
 
-def _attempt(attempt: Attempt, evaluations: Evaluations, progress: Progress, save: Path | None) -> None:
+def _save(model: Any, file: Path, failures: list[str]) -> None:
+    try:
+        saving.save(model, file)
+    except OSError as error:
+        failures.append(f"--save {file}: {error.strerror}")
+
+
+def _attempt(attempt: Attempt, evaluations: Evaluations, progress: Progress) -> None:
     name, stream = f"{attempt.run.model}, seed {attempt.run.seed}", attempt.stream
     task = progress.add_task(f"{name}: compiling, once per machine", total=None, figures="")
     with evaluations.keeping(attempt):
@@ -264,8 +280,6 @@ def _attempt(attempt: Attempt, evaluations: Evaluations, progress: Progress, sav
             note(f"driftmoe: {name}, goes on after sample {attempt.n_before:,}", progress.console)
         for checkpoint in attempt.checkpoints(Watched(stream, progress, task)):
             progress.update(task, completed=checkpoint.n_samples, figures=_figures(checkpoint))
-        if save is not None:
-            saving.save(attempt.model, save)
 
 
 def _figures(checkpoint: Checkpoint) -> str:

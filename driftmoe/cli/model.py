@@ -75,6 +75,8 @@ def show(
     # Help keeps the line ends of this docstring: its lines must fit 80 columns with a margin.
     console = Console(soft_wrap=True, highlight=False, markup=False)
     with one_line_errors():
+        if depth is not None and picture is None:
+            raise ValueError(f"--depth {depth} is for --picture, which is not given; leave --depth out")
         model = saving.load(file, trust_pickle=trust_pickle)
         outline = saving.outline(file)
         if draw or tree is not None or picture is not None:

@@ -62,7 +62,8 @@ CheckpointEvery = Annotated[
         metavar="SAMPLES",
         help="Keep each run (its model, its figures and its position) after this many samples, in whole windows, in "
         "the folder `checkpoints` beside the results. If the command is killed, the same command goes on from there. "
-        "Models of other libraries cannot be kept and begin anew. Default: runs are not kept.",
+        "Models of other libraries cannot be kept and begin anew. Models are measured "
+        "without spare memory. Default: runs are not kept.",
         show_default=False,
     ),
 ]

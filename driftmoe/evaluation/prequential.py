@@ -93,7 +93,8 @@ def prequential(
         Seed of random delays.
     resume_from
         The `state()` of an evaluation that was stopped, kept together with its model. Give that model, the same stream
-        from its first sample on, and the same other arguments. The samples that were seen are passed over, and the
+        from its first sample on, and the same other arguments. A model of another class, or one of ours that has
+        learnt another number of samples, is refused. The samples that were seen are passed over, and the
         checkpoints after them are those that the evaluation would have had if it had gone on.
 
     Returns
@@ -255,7 +256,16 @@ class Evaluation(Generator[Checkpoint, None, None]):
             raise ValueError(
                 f"the evaluation is not at the end of a step, but at sample {n:,}; take its state after a checkpoint"
             )
-        return {"protocol": self._protocol.state(), "tally": self._tally.state()}
+        return {"protocol": self._described(self._tally), "tally": self._tally.state()}
+
+    def _described(self, tally: Tally) -> State:
+        """Return what must be the same when the evaluation goes on: the arguments, and what tells models apart."""
+        n_learnt = tally.routing_now.n_samples if tally.routing_now else None
+        return self._protocol.state() | {
+            "metrics": tally.metric_classes,
+            "model": type(self._model).__name__,
+            "samples learnt by the model": n_learnt,
+        }
 
     def _run(self) -> Generator[Checkpoint, None, None]:
         check_stream(self._stream)
@@ -275,7 +285,7 @@ class Evaluation(Generator[Checkpoint, None, None]):
         if weight is not None:
             tally.check_metrics_take_weights()
         if self._kept is not None:
-            check_protocol(self._kept, self._protocol.state())
+            check_protocol(self._kept, self._described(tally))
             tally.restore(self._kept["tally"])
         self._tally, self._is_between_steps = tally, self._kept is not None
         events = self._events(tally)
@@ -323,7 +333,7 @@ class Evaluation(Generator[Checkpoint, None, None]):
             rows = with_delays_and_weights(stream, protocol.delay, protocol.weight, protocol.seed)
             passed = rows_after(rows, n_passed, labels, n_left_out, protocol.warm_start)
             events = one_by_one(rows, model, protocol.warm_start, tally.reads_proba, passed=passed)
-        if n_passed and protocol.weight is None:
+        if n_passed:
             check_labels(labels, tally.labels())
         return events
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Hashable
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -33,8 +33,8 @@ MEASURING_SHARE = 0.02
 PLAIN = ("seconds", "seconds_before", "cpu_seconds", "measuring", "model_bytes")
 COUNTS = ("n_samples", "n_warm_up", "n_counted")
 OF_PARTS = (
-    "counted_in_step", "total", "recent", "metrics", "recent_metrics", "read", "ram_hours", "routing_at_start",
-    "routing_before",
+    "counted_in_step", "total", "weighted_labels", "recent", "metrics", "recent_metrics", "read", "ram_hours",
+    "routing_at_start", "routing_before",
 )  # fmt: skip
 """Entries of a tally's state: times and memory, numbers of samples, and what its parts hold."""
 
@@ -114,6 +114,7 @@ class Tally:
         self._metrics = {name: fresh(metric) for name, metric in asked_for.items()}
         self.reads_proba = not all(metric.requires_labels for metric in self._metrics.values())
         self._total = Scores(classes=classes)
+        self._weighted_labels: Counter[Hashable] = Counter()  # `_total` has their weights, not their number
         self._is_faded = fading is not None
         self._recent: Any
         if fading is None:
@@ -161,6 +162,8 @@ class Tally:
         self.n_counted += len(event.y_true)
         self._counted_in_step[-1] += len(event.y_true)
         self._total.update_many(event.y_true, event.y_pred, event.weights)
+        if event.weights is not None:
+            self._weighted_labels.update(event.y_true)
         if self._is_faded:
             for y, p, w in zip(event.y_true, event.y_pred, event.weights or repeat(1.0)):  # noqa: B905 - endless
                 self._recent.update(y, p, w)
@@ -236,6 +239,7 @@ class Tally:
             "n_counted": self.n_counted,
             "counted_in_step": list(self._counted_in_step),
             "total": self._total.state(),
+            "weighted_labels": [[label, n] for label, n in self._weighted_labels.items()],
             "recent": deepcopy(self._recent) if self._is_faded else self._recent.state(),
             "metrics": deepcopy(self._metrics),
             "recent_metrics": deepcopy(self._recent_metrics),
@@ -255,6 +259,7 @@ class Tally:
         self._counted_in_step.clear()
         self._counted_in_step.extend(state["counted_in_step"])
         self._total.restore(state["total"])
+        self._weighted_labels = Counter({label: n for label, n in state["weighted_labels"]})
         if self._is_faded:
             self._recent = deepcopy(state["recent"])
         else:
@@ -269,8 +274,20 @@ class Tally:
             self._routing_before.extend(map(type(self._routing_at_start).of_state, state["routing_before"]))
 
     def labels(self) -> dict[Hashable, float]:
-        """Return the weight of each label among the samples that count."""
-        return self._total.labels()
+        """Return the number of samples that count, by label."""
+        return dict(self._weighted_labels) or self._total.labels()
+
+    @property
+    def metric_classes(self) -> dict[str, str]:
+        """Class of each of the user's metrics, by name."""
+        return {name: type(innermost(metric)).__name__ for name, metric in self._metrics.items()}
+
+    @property
+    def routing_now(self) -> Any:
+        """Figures of the routing of all that the model has learnt; `None` if it has no `routing_report`."""
+        if self._routing_at_start is None:
+            return None
+        return self.model.routing_report().cumulative
 
     def _routing(self) -> RoutingReport | None:
         if self._routing_at_start is None:

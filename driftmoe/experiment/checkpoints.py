@@ -141,13 +141,21 @@ def why_not_kept(model: Any) -> str | None:
 
 
 def _read(line: bytes, content: bytes) -> Kept:
-    document = from_json(line.decode("ascii"))
+    try:
+        document = from_json(line.decode("ascii"))
+    except ValueError:
+        raise ValueError("the file is cut off or damaged") from None
     if isinstance(document, dict) and isinstance(version := document.get("format"), int) and version > FORMAT:
         raise ValueError(f"has format {version}, of a newer version of driftmoe; this one reads {FORMAT}")
     check_names(document, (*ENTRIES, "digest"), "a checkpoint")
     digest = document.pop("digest")
     if _digest(document) != digest or hashlib.sha256(content).hexdigest() != document["model_sha256"]:
         raise ValueError("the file is damaged: its content does not have the digest that it was written with")
+    if document["version"] != __version__:
+        raise ValueError(
+            f"driftmoe {document['version']} wrote it, and this is {__version__}; the figures of one run must not come "
+            "from two versions"
+        )
     return Kept(
         _checkpoint(decoded(document["last"], {})),
         document["curve"],

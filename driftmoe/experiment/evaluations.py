@@ -59,7 +59,9 @@ class Evaluations:
         """Yield the runs to be done here, and events of runs that other commands do. Their results are added, too."""
         for offer in self._backlog.offers():
             if isinstance(offer, Run):
-                yield Attempt(offer, self._streams[offer.seed], self._checkpoints)
+                attempt = self._begun(offer)
+                if attempt is not None:
+                    yield attempt
                 continue
             if offer.result is not None:
                 self.results.append(dict(offer.result))
@@ -67,6 +69,15 @@ class Evaluations:
         if self._checkpoints and not self.failures and all(line["complete"] for line in self.results):
             for run in self._runs:
                 self._checkpoints.drop(run)
+
+    def _begun(self, run: Run) -> Attempt | None:
+        """Return a run to be done here, or `None` if its checkpoint cannot be read, which is recorded as a failure."""
+        try:
+            return Attempt(run, self._streams[run.seed], self._checkpoints)
+        except ValueError as error:
+            self.failures.append(f"{run.model} was not run: {error}")
+            self._backlog.done(run, is_kept=False)
+            return None
 
     @contextmanager
     def keeping(self, attempt: Attempt) -> Iterator[None]:

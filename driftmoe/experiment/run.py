@@ -273,7 +273,7 @@ class Attempt:
         evaluation = self._evaluation
         if self._checkpoints and self.last and evaluation and evaluation.has_state:
             written = self._checkpoints.keep(self.run, evaluation, self.model, self.last, self.curve)
-            if isinstance(self.model, OfParts):
+            if issubclass(type(self.model), OfParts):  # river's pipeline says that it is its last step
                 # A loaded model has no spare room. So this run and one that goes on from here need the same memory.
                 self.model.restore(from_bytes(written).state())
 
@@ -394,6 +394,6 @@ def plain(value: Any) -> Any:
 def _parameters(model: Any) -> dict[str, Any]:
     """Return the arguments of a model; for our models, all that have an effect, including defaults."""
     parameters: dict[str, Any] = (
-        model.settings if isinstance(model, DriftMoEClassifier) else model._get_params()
+        model.settings if issubclass(type(model), DriftMoEClassifier) else model._get_params()
     )
     return parameters

@@ -59,6 +59,44 @@ def test_a_loaded_model_goes_on_and_its_file_stays(place):
     assert file.read_bytes() == before
 
 
+def test_a_pipeline_is_loaded_and_evaluated_too(place):
+    pipeline = preprocessing.StandardScaler() | DriftMoEClassifier("moe-data", n_experts=2, seed=1)
+    for x, y in list(streams.make("sea_a", seed=1, n_samples=200)):
+        pipeline.learn_one(x, y)
+    driftmoe.save(pipeline, place / "pipeline.moe")
+    done = commands.driftmoe(
+        *["evaluate", "sea_a", "--limit", "300", "--window", "100", "--load", "pipeline.moe"],
+        *["--checkpoint-every", "100", "--out", "fourth"],
+        cwd=place,
+    )
+    assert done.returncode == 0, done.stderr
+    *_, last = prequential(streams.make("sea_a", seed=1, n_samples=300), pipeline)
+    (line,) = [json.loads(text) for text in (place / "fourth" / "results.jsonl").read_text().splitlines()]
+    assert line["accuracy"] == last.cumulative["accuracy"]
+
+
+def test_a_model_that_cannot_be_saved_leaves_its_result(place):
+    done = commands.driftmoe(
+        *[
+            "evaluate",
+            "led_a",
+            "--limit",
+            "300",
+            "-m",
+            SPEC,
+            "--save",
+            "first/results.jsonl/m",
+            "--out",
+            "fifth",
+        ],
+        cwd=place,
+    )
+    assert done.returncode == 2
+    assert "--save first/results.jsonl/m: " in done.stderr
+    (line,) = [json.loads(text) for text in (place / "fifth" / "results.jsonl").read_text().splitlines()]
+    assert line["complete"]
+
+
 def test_a_loaded_model_has_checkpoints_too(place):
     done = commands.driftmoe(
         *["evaluate", "led_g", "--limit", "700", "--window", "100", "--load", "models/led.moe"],
@@ -83,6 +121,7 @@ def test_a_loaded_model_has_checkpoints_too(place):
             "there are 1 and 2; choose",
         ),
         (["-m", "ht", "--save", "x.moe"], "--save x.moe: a river.tree"),
+        (["-m", SPEC, "--save", "first"], "--save first is a folder; give the name of a file"),
         (["--load", "none.moe"], "none.moe"),
         (["--load", "first/results.jsonl"], "no model"),
     ],
@@ -170,6 +209,8 @@ def test_show_knows_single_trees_pipelines_and_models_without_trees(tmp_path):
     refused = commands.driftmoe("model", "show", "networks.moe", "--draw", cwd=tmp_path)
     assert (refused.returncode, refused.stdout) == (2, "")
     assert "has no trees to draw; leave out --draw" in refused.stderr
+    deep = commands.driftmoe("model", "show", "tree.moe", "--draw", "--depth", "1", cwd=tmp_path)
+    assert "--depth 1 is for --picture" in deep.stderr
     beyond = commands.driftmoe("model", "show", "tree.moe", "--tree", "2", cwd=tmp_path)
     assert "--tree 2: the model has 1; choose 1 to 1" in beyond.stderr
 

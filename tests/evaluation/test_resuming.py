@@ -130,25 +130,58 @@ def test_another_protocol_is_refused(changed, message):
 
 @pytest.mark.parametrize("as_stream", [lambda stream: stream, list], ids=["in blocks", "one by one"])
 def test_another_stream_is_refused(as_stream):
-    evaluation = prequential(as_stream(stream_of("")), small(), window=100)
+    model = small()
+    evaluation = prequential(as_stream(stream_of("")), model, window=100)
     for _ in range(3):
         next(evaluation)
     state = evaluation.state()
     other = as_stream(streams.make("sea_a", seed=4, n_samples=530))
     with pytest.raises(ValueError, match="the stream is not the one that resume_from has seen"):
-        next(prequential(other, small(), window=100, resume_from=state))
+        next(prequential(other, model, window=100, resume_from=state))
     short = as_stream(streams.make("sea_a", seed=3, n_samples=250))
     with pytest.raises(ValueError, match="the stream has 250 samples, but resume_from has seen 300"):
-        next(prequential(short, small(), window=100, resume_from=state))
+        next(prequential(short, model, window=100, resume_from=state))
+
+
+def test_other_metrics_are_refused():
+    samples = list(stream_of(""))
+    evaluation = prequential(samples, naive_bayes.GaussianNB(), window=100, metrics=metrics.F1())
+    next(evaluation)
+    for others in (None, {"F1": metrics.ROCAUC()}, [metrics.F1(), metrics.Recall()]):
+        rest = prequential(
+            samples, naive_bayes.GaussianNB(), window=100, metrics=others, resume_from=evaluation.state()
+        )
+        with pytest.raises(ValueError, match="was kept with metrics="):
+            next(rest)
+
+
+def test_another_model_is_refused():
+    evaluation = prequential(stream_of(""), small(), window=100)
+    next(evaluation)
+    for other in (small(), HoeffdingTreeClassifier()):
+        with pytest.raises(ValueError, match="was kept with"):
+            next(prequential(stream_of(""), other, window=100, resume_from=evaluation.state()))
+
+
+def test_another_stream_of_weighted_samples_is_refused():
+    samples, weight = list(stream_of("")), lambda x, y: 1.5
+    evaluation = prequential(samples, HoeffdingTreeClassifier(), window=100, weight=weight)
+    next(evaluation)
+    flipped = [(x, 1 - y) for x, y in samples]
+    rest = prequential(
+        flipped, HoeffdingTreeClassifier(), window=100, weight=weight, resume_from=evaluation.state()
+    )
+    with pytest.raises(ValueError, match="the stream is not the one that resume_from has seen"):
+        next(rest)
 
 
 def test_an_evaluation_that_had_ended_refuses_a_stream_that_goes_on():
-    samples = list(stream_of(""))
-    evaluation = prequential(samples[:250], small(), window=100)
+    samples, model = list(stream_of("")), small()
+    evaluation = prequential(samples[:250], model, window=100)
     assert [checkpoint.n_samples for checkpoint in evaluation] == [100, 200, 250]
-    assert list(prequential(samples[:250], small(), window=100, resume_from=evaluation.state())) == []
+    assert list(prequential(samples[:250], model, window=100, resume_from=evaluation.state())) == []
     with pytest.raises(ValueError, match="had reached the end of its stream after 250 samples"):
-        next(prequential(samples, small(), window=100, resume_from=evaluation.state()))
+        next(prequential(samples, model, window=100, resume_from=evaluation.state()))
 
 
 def test_there_is_no_state_before_the_first_checkpoint_or_after_an_interrupt():
@@ -170,15 +203,16 @@ def test_there_is_no_state_before_the_first_checkpoint_or_after_an_interrupt():
 
 
 def test_a_state_with_a_missing_or_unknown_entry_is_refused():
-    evaluation = prequential(stream_of(""), small(), window=100)
+    model = small()
+    evaluation = prequential(stream_of(""), model, window=100)
     next(evaluation)
     state = evaluation.state()
     for broken in ({"protocol": state["protocol"]}, state | {"more": 1}):
         with pytest.raises(ValueError, match="the state of an evaluation"):
-            next(prequential(stream_of(""), small(), window=100, resume_from=broken))
+            next(prequential(stream_of(""), model, window=100, resume_from=broken))
     tally = {name: value for name, value in state["tally"].items() if name != "total"}
     with pytest.raises(ValueError, match="lacks 'total'"):
-        next(prequential(stream_of(""), small(), window=100, resume_from=state | {"tally": tally}))
+        next(prequential(stream_of(""), model, window=100, resume_from=state | {"tally": tally}))
 
 
 def test_labels_of_any_type_survive():

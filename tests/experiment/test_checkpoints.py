@@ -12,7 +12,15 @@ from river import naive_bayes
 
 import streams
 from driftmoe import DriftMoEClassifier, experiment
-from driftmoe.experiment import Attempt, CheckpointFolder, Run, run_grid, why_not_kept
+from driftmoe.experiment import (
+    Attempt,
+    CheckpointFolder,
+    Evaluations,
+    ResultFolder,
+    Run,
+    run_grid,
+    why_not_kept,
+)
 
 OF_TIME = {"samples_per_second", "seconds", "cpu_seconds", "ram_hours"}
 
@@ -162,6 +170,32 @@ def test_a_checkpoint_of_a_newer_format_is_told_by_name(kept):
     folder.file(run).write_bytes(content.replace(b'"format":1', b'"format":2', 1))
     with pytest.raises(ValueError, match="format 2, of a newer version of driftmoe"):
         folder.find(run)
+
+
+def test_a_checkpoint_of_another_version_of_the_library_is_refused(kept, monkeypatch):
+    folder, run, _ = kept
+    monkeypatch.setattr("driftmoe.experiment.checkpoints.__version__", "99.0")
+    with pytest.raises(ValueError, match="must not come from two versions; remove the file"):
+        folder.find(run)
+
+
+def test_a_damaged_checkpoint_fails_its_run_alone(tmp_path):
+    stream = streams.make("led_a", seed=1, n_samples=300)
+    runs = [
+        Run("led_a", stream.fingerprint(), model, 1, 300, 100)
+        for model in ("moe-data(n_experts=2)", "nochange")
+    ]
+    checkpoints = CheckpointFolder(tmp_path / "checkpoints", 100)
+    checkpoints.path.mkdir()
+    checkpoints.file(runs[0]).write_bytes(b'{"format":1,')
+    evaluations = Evaluations(runs, {1: stream}, ResultFolder(tmp_path), checkpoints)
+    for offer in evaluations.attempts():
+        with evaluations.keeping(offer):
+            list(offer.checkpoints())
+    assert [line["model"] for line in evaluations.results] == ["nochange"]
+    (failure,) = evaluations.failures
+    assert failure.startswith("moe-data(n_experts=2) was not run: checkpoint ")
+    assert "the file is cut off or damaged; remove the file" in failure
 
 
 def test_a_full_disk_leaves_the_checkpoint_before(kept, monkeypatch):
