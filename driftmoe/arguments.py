@@ -286,6 +286,7 @@ CHECKS: dict[str, Check] = {
     "min_trust": number(lambda value: 0.0 <= value <= 1.0, "0 <= min_trust <= 1"),
     "max_features": check_bound,
     "max_classes": check_bound,
+    "max_bytes": check_bound,
     "seed": check_seed,
 }
 """Argument -> check of its value. `policy` is checked against the number of experts when a mixture is built."""

@@ -247,7 +247,7 @@ class Encoder:
         n_old = len(self.features)
         self.features = [*self.features, *new]
         self._columns = self._columns | {name: n_old + i for i, name in enumerate(new)}
-        self._kinds = self._kinds | new
+        self._kinds = {**self._kinds, **new}
         self._codes |= {name: {} for name, kind in new.items() if kind == "text" or name in self._nominal}
         self._make_room()
         for name in new:

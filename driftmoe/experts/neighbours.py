@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from driftmoe.arithmetic import exp
-from driftmoe.compilation import compiled, part
+from driftmoe.compilation import compiled
+from driftmoe.experts.episodes import begin_episode, renew
 from driftmoe.experts.protocol import Unmonitored
 from driftmoe.growth import enlarged
-from driftmoe.state import State, array_of, check_names, count_of, misfit
+from driftmoe.state import State, array_of, check_names, count_of, misfit, restored
 from driftmoe.transaction import NO_TARGETS, NO_WEIGHTS, Changes, planned, publication
 
 if TYPE_CHECKING:
@@ -26,9 +27,6 @@ NEGLIGIBLE = 1e-6
 
 N_EPISODES = 32
 """Number of parts of the past whose likeness to the present is tracked separately."""
-
-SPAN = 10
-"""Greatest number of episodes of equal density. With one more, the two oldest are merged at half the density."""
 
 RECORD_FADING = 0.95
 """Decay factor per sample of an episode's record, which covers about the last 20 samples."""
@@ -175,13 +173,42 @@ class Neighbours(Unmonitored):
         n_classes = max(int(self._targets.max()) + 1, len(self._class_counts)) if self._counts[1] else 0
         return {"n_inputs": len(self._scales), "n_classes": n_classes}
 
+    @property
+    def size(self) -> int:  # type: ignore[override]  # the number of places
+        """Greatest number of episodes: `N_EPISODES`, or fewer after `resized`."""
+        return len(self._order)
+
+    least_size = 2
+
+    def bytes_at(self, size: int) -> int:
+        """Return the bytes of all arrays with room for this many episodes."""
+        of_episode = sum(array.nbytes // len(array) for array in (self._targets, self._times, self._weights))
+        of_episode += 4 * len(self._scales) * self._targets.shape[1] + EPISODE.itemsize + self._order.itemsize
+        others = (self._counts, self._votes, self._scales, self._class_counts, self._means)
+        return size * of_episode + sum(array.nbytes for array in others)
+
+    def resized(self, size: int) -> Neighbours:
+        """Return a copy with room for this many episodes. If there are more, it forgets the oldest, thinnest ones."""
+        state = self.state()
+        gone = max(0, len(state["episode_size"]) - size)
+        n_gone = int(state["episode_size"][:gone].sum())
+        for name in ("episode_size", "episode_level", "episode_record"):
+            state[name] = state[name][gone:]
+        for name in ("points", "targets", "times", "weights"):
+            state[name] = state[name][n_gone:]
+        return restored(self, state | {"max_episodes": size})
+
     def state(self) -> State:
-        """Return the remembered samples, episode by episode, oldest first; see `driftmoe.state`."""
+        """Return the remembered samples, episode by episode, oldest first; see `driftmoe.state`.
+
+        `max_episodes` is in it if there is room for fewer than `N_EPISODES`.
+        """
         n_inputs, order = len(self._scales), self._order[: self._counts[0]].tolist()
         sizes = self._episodes["size"][order]
         places = [(e, slice(size)) for e, size in zip(order, sizes.tolist(), strict=True)]
         points = [self._points[e, :n_inputs, kept].T for e, kept in places]
-        return {
+        limit = {} if self.size == N_EPISODES else {"max_episodes": self.size}
+        return limit | {
             "n_seen": int(self._counts[1]),
             "episode_size": sizes.copy(),
             "episode_level": self._episodes["level"][order],
@@ -198,14 +225,20 @@ class Neighbours(Unmonitored):
     def restore(self, state: State) -> None:
         """Restore the state of an expert that was built with the same arguments; see `driftmoe.state`."""
         names = ("points", "targets", "times", "weights", "scales", "class_counts", "class_means")
-        check_names(state, ("n_seen", "episode_size", "episode_level", "episode_record", *names), self)
+        limit = ("max_episodes",) if isinstance(state, dict) and "max_episodes" in state else ()
+        check_names(
+            state, (*limit, "n_seen", "episode_size", "episode_level", "episode_record", *names), self
+        )
+        most = count_of(state, "max_episodes", self, at_most=N_EPISODES) if limit else N_EPISODES
+        if most < self.least_size:
+            raise misfit(self, "max_episodes", f"is {most}", f"it must be {self.least_size} or more")
         n_seen = count_of(state, "n_seen", self)
         sizes = array_of(state, "episode_size", np.int64, (None,), self)
         n_episodes, room = len(sizes), self._targets.shape[1]
-        if n_episodes > N_EPISODES or (sizes < 1).any() or (sizes > room).any():
+        if n_episodes > most or (sizes < 1).any() or (sizes > room).any():
             raise ValueError(
                 f"the state of {type(self).__name__} has {n_episodes} episodes of {sizes.tolist()} samples; this one "
-                f"has room for {N_EPISODES} of 1 to {room} samples: build it with the arguments that it had"
+                f"has room for {most} of 1 to {room} samples: build it with the arguments that it had"
             )
         levels = array_of(state, "episode_level", np.int64, (n_episodes,), self)
         records = array_of(state, "episode_record", np.float64, (n_episodes,), self)
@@ -220,10 +253,10 @@ class Neighbours(Unmonitored):
         means = array_of(state, "class_means", np.float64, (n_classes, n_inputs if n_classes else None), self)
         if (targets < 0).any():
             raise misfit(self, "targets", "has indices below 0", "they are indices of classes")
-        self._points = np.zeros((N_EPISODES, n_inputs, room), np.float32)
-        self._targets, self._times = np.zeros((2, N_EPISODES, room), np.int64)
-        self._weights = np.zeros((N_EPISODES, room), np.float32)
-        self._episodes = np.zeros(N_EPISODES, EPISODE)
+        self._points = np.zeros((most, n_inputs, room), np.float32)
+        self._targets, self._times = np.zeros((2, most, room), np.int64)
+        self._weights = np.zeros((most, room), np.float32)
+        self._episodes = np.zeros(most, EPISODE)
         first = 0
         for e, size in enumerate(sizes.tolist()):
             kept = slice(first, first + size)
@@ -232,7 +265,7 @@ class Neighbours(Unmonitored):
             self._weights[e, :size] = weights[kept]
             self._episodes[e] = size, levels[e], records[e]
             first += size
-        self._order, self._counts = np.arange(N_EPISODES), np.array([n_episodes, n_seen])
+        self._order, self._counts = np.arange(most), np.array([n_episodes, n_seen])
         self._scales, self._class_counts, self._means = scales, class_counts, means
 
     def _call(
@@ -260,7 +293,7 @@ class Neighbours(Unmonitored):
         grown = copy.copy(self)
         if n_inputs > self._points.shape[1]:  # with spare room, so that not every new input copies everything
             room = n_inputs if n_old == 0 else n_inputs + n_inputs // 4
-            grown._points = enlarged(self._points, (N_EPISODES, room, self._points.shape[2]))
+            grown._points = enlarged(self._points, (self.size, room, self._points.shape[2]))
         grown._scales = np.concatenate([self._scales, np.ones(n_inputs - n_old, np.float32)])
         grown._class_counts = enlarged(self._class_counts, (n_classes,))
         grown._means = enlarged(self._means, (n_classes, n_inputs))
@@ -418,70 +451,3 @@ def nearest(  # type: ignore[no-untyped-def]
                 means[target, f] += share * (inputs[row, f] - means[target, f])
             if now + 1 >= SETTLING and (now + 1) % RENEWAL == 0:
                 renew(scales, class_counts, means)
-
-
-@part()
-def begin_episode(points, labels, times, weights, episodes, order, n):  # type: ignore[no-untyped-def]
-    """Thin out older episodes, then append an empty one. Return the number of episodes.
-
-    If there are more than `SPAN` episodes of a density, the two oldest of them are merged. If there is still no free
-    place, the oldest episode is forgotten.
-    """
-    half = points.shape[2] // 2
-    n_alike = 0
-    i = n - 1
-    while i >= 0:  # from the newest, which is the densest
-        is_other = n_alike > 0 and episodes[order[i]]["level"] != episodes[order[i + 1]]["level"]
-        n_alike = 1 if is_other else n_alike + 1
-        is_oldest = i == 0 or episodes[order[i - 1]]["level"] != episodes[order[i]]["level"]
-        if is_oldest and n_alike > SPAN:
-            first, second = order[i], order[i + 1]
-            for j in range(half):
-                points[first, :, j] = points[first, :, 2 * j]
-                labels[first, j], times[first, j] = labels[first, 2 * j], times[first, 2 * j]
-                weights[first, j] = weights[first, 2 * j]
-            for j in range(half):
-                points[first, :, half + j] = points[second, :, 2 * j]
-                labels[first, half + j], times[first, half + j] = labels[second, 2 * j], times[second, 2 * j]
-                weights[first, half + j] = weights[second, 2 * j]
-            episodes[first]["size"] = 2 * half
-            episodes[first]["level"] += 1
-            episodes[first]["record"] = 0.5 * (episodes[first]["record"] + episodes[second]["record"])
-            free_place(order, i + 1, n)
-            n -= 1
-            n_alike = 0
-            i += 1  # the merged episode may be one too many of its new density
-        i -= 1
-    if n == order.shape[0]:
-        free_place(order, 0, n)
-        n -= 1
-    e = order[n]
-    episodes[e]["record"] = episodes[order[n - 1]]["record"] if n > 0 else 0.0
-    episodes[e]["size"] = episodes[e]["level"] = 0
-    return n + 1
-
-
-@part()
-def free_place(order, i, n):  # type: ignore[no-untyped-def]
-    """Move an episode behind those in use."""
-    freed = order[i]
-    for place in range(i, n - 1):
-        order[place] = order[place + 1]
-    order[n - 1] = freed
-
-
-@part()
-def renew(scales, counts, means):  # type: ignore[no-untyped-def]
-    """Set the scale of each input to the variance of the class means in it, normalised to a mean scale of 1."""
-    n_classes, n_inputs = means.shape
-    total = counts.sum()
-    between = np.zeros(n_inputs)
-    for f in range(n_inputs):
-        mean = 0.0
-        for c in range(n_classes):
-            mean += counts[c] / total * means[c, f]
-        for c in range(n_classes):
-            between[f] += counts[c] / total * (means[c, f] - mean) * (means[c, f] - mean)
-    mean = between.mean()
-    for f in range(n_inputs):
-        scales[f] = between[f] / mean if mean > 0.0 else 1.0

@@ -7,9 +7,10 @@ gradient step on the mixture's log-likelihood.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Hashable, Mapping, Sequence
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -195,6 +196,17 @@ class AdaptiveMixture:
     def parts(self) -> list[Experts]:
         """The pool, then the extras, in the order of their votes; the head's vote comes last."""
         return [self.experts, *self._extras]
+
+    @property
+    def groups(self) -> list[Experts]:
+        """All groups of experts: `parts`."""
+        return self.parts
+
+    def with_groups(self, groups: Sequence[Any]) -> Self:
+        """Return a copy of the mixture with other groups that have the same votes."""
+        new = copy.copy(self)
+        new.experts, *new._extras = groups
+        return new
 
     @property
     def reads_samples(self) -> bool:
