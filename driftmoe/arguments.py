@@ -55,6 +55,11 @@ class Context:
         return any(kind.experts.is_costly for kind in self._kinds())
 
     @property
+    def has_samples(self) -> bool:
+        """Whether an extra expert is a river classifier, which reads samples."""
+        return any(kind.experts.reads == "samples" for kind in self._kinds())
+
+    @property
     def extra_names(self) -> tuple[str, ...]:
         """Names of the extra experts; for river classifiers the class name."""
         return tuple(extra if isinstance(extra, str) else type(extra).__name__ for extra in self.extras)
@@ -113,6 +118,16 @@ NEEDS: dict[str, tuple[Need, ...]] = {
     "dropout": (
         Need(lambda c: c.learning_rate > 0.0, "with learning_rate=0, where the router takes no step"),
         Need(lambda c: len(c.hidden) > 0, "with hidden={c.hidden!r}: there are no hidden units"),
+    ),
+    "max_bytes": (
+        Need(
+            lambda c: "max_bytes" in c.expert.arguments,
+            "to experts of the kind {c.expert.kind}: only they themselves can bound their memory",
+        ),
+        Need(
+            lambda c: not c.has_samples,
+            "to extras={c.extra_names!r}: only river classifiers themselves can bound their memory",
+        ),
     ),
     "n_threads": (
         Need(

@@ -265,7 +265,6 @@ class DriftMoEClassifier(MixtureClassifier):
         bounds = {"max_features": self.max_features, "max_classes": self.max_classes}
         encoder = Encoder(prototype.nominal, **bounds)
         if self.max_bytes is not None:
-            check_boundable(mixture.groups, self.max_bytes)
             mixture = shrunk(encoder, mixture, self.max_bytes)
         return encoder, mixture
 
