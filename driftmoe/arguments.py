@@ -36,6 +36,18 @@ EVERYWHERE: Arguments = {
     "expert": Argument(None, check_expert),
     "max_features": Argument(None, check_bound),
     "max_classes": Argument(None, check_bound),
+    "max_bytes": Argument(
+        None,
+        check_bound,
+        Need(
+            lambda c: "max_bytes" in c.expert.arguments,
+            "to experts of {c.expert.kind}: only they themselves can bound their memory",
+        ),
+        Need(
+            lambda c: not c.has_samples,
+            "to extras={c.extra_names!r}: only river classifiers themselves can bound their memory",
+        ),
+    ),
     "n_threads": Argument(
         1,
         integer(1),

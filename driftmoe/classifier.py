@@ -13,8 +13,11 @@ from driftmoe.encoding import Encoder
 from driftmoe.estimator import MixtureClassifier
 from driftmoe.experts import Prototype, prototype_of
 from driftmoe.mixture import MIXTURES, Mixture
-from driftmoe.mixture.arguments import Argument, Arguments, Context, choice
+from driftmoe.mixture.arguments import Argument, Arguments, Context, choice, integer
+from driftmoe.mixture.shrinking import check_boundable, shrunk
 from driftmoe.parts import as_text, parameters_of
+from driftmoe.state import restored
+from driftmoe.transaction import assignment, carry_out, learning, publication
 
 if TYPE_CHECKING:
     from driftmoe.routing import Policy
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 VARIANTS = tuple(MIXTURES)
 
 
-BOUNDS = ("max_features", "max_classes")
+BOUNDS = ("max_features", "max_classes", "max_bytes")
 """Bounds, which have an effect only if they are given."""
 
 
@@ -118,6 +121,12 @@ class DriftMoEClassifier(MixtureClassifier):
         Greatest number of classes; default: no bound. The first ones that are learnt are kept. A sample of another
         class is predicted but not learnt. The model warns once, and counts such samples in `n_ignored_samples`. It does
         not raise, so that one wrong label cannot end a stream, and it does not learn them as another class.
+    max_bytes
+        Bound on the bytes that river's memory meter shows; default: none. Trees are pruned and stop growing, and
+        neighbours remember fewer samples, so that the model stays below at any time; see `shrink`. If new names
+        (features, values, classes) would need more than that, the sample is refused with a ValueError that says the
+        least possible; `max_features` and `max_classes` prevent it. A step that brings new names needs about three
+        times the memory for a moment. Not with river classifiers as experts.
     n_threads
         Number of threads that share the trees when samples come in blocks. It does not change results. Experts other
         than `driftmoe.trees.HoeffdingTreeClassifier` use one thread, the default.
@@ -206,6 +215,7 @@ class DriftMoEClassifier(MixtureClassifier):
         dropout: float = 0.0,
         max_features: int | None = None,
         max_classes: int | None = None,
+        max_bytes: int | None = None,
         n_threads: int = 1,
         seed: int | None = None,
     ) -> None:
@@ -227,6 +237,7 @@ class DriftMoEClassifier(MixtureClassifier):
         self.dropout = dropout
         self.max_features = max_features
         self.max_classes = max_classes
+        self.max_bytes = max_bytes
         self.n_threads = n_threads
         self.seed = seed
         self._check_arguments()
@@ -238,14 +249,41 @@ class DriftMoEClassifier(MixtureClassifier):
         mixture = MIXTURES[self.variant].build(
             self._settings(), prototype, router_rng=router_rng, expert_rng=expert_rng
         )
-        return self._new_encoder(prototype), mixture
-
-    def _new_encoder(self, prototype: Prototype) -> Encoder:
-        return Encoder(prototype.nominal, max_features=self.max_features, max_classes=self.max_classes)
+        bounds = {"max_features": self.max_features, "max_classes": self.max_classes}
+        encoder = Encoder(prototype.nominal, **bounds)
+        if self.max_bytes is not None:
+            mixture = shrunk(encoder, mixture, self.max_bytes)
+        return encoder, mixture
 
     def _prototype(self) -> Prototype:
         """Return what the main experts are copied from."""
         return prototype_of(MIXTURES[self.variant].default_expert() if self.expert is None else self.expert)
+
+    @learning
+    def shrink(self, max_bytes: int) -> None:
+        """Reduce the memory of the model to at most `max_bytes`, and keep it there as long as no new names come.
+
+        Trees give up the splits with the least loss, neighbours their oldest episodes, which are the thinnest. The
+        experts that can give up something share what the others leave; none of them is dropped. To keep the bound when
+        features, values or classes come, give the argument `max_bytes` to the constructor.
+
+        Parameters
+        ----------
+        max_bytes
+            Bound on the bytes that river's memory meter shows.
+
+        Raises
+        ------
+        TypeError
+            If `max_bytes` is not an integer.
+        ValueError
+            If the least that such a model takes is more, which the message says, or if there are river classifiers
+            among the experts. The model is unchanged.
+        """
+        integer(1)("max_bytes", max_bytes)
+        check_boundable(self._mixture.groups, max_bytes)
+        mixture = shrunk(self._encoder, restored(self._mixture, self._mixture.state()), max_bytes)
+        carry_out([publication(self._mixture, mixture), assignment(self, _columns=None)])
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -48,6 +48,8 @@ class MixtureClassifier(OfParts, base.MiniBatchClassifier):
 
     _encoder: Encoder
     _mixture: Mixture
+    max_bytes: int | None = None
+    """Bound on the memory of the model, kept whenever names are added; `None` for none."""
 
     def predict_proba_one(self, x: Mapping[Any, Any]) -> dict[Any, float]:  # type: ignore[override]  # river's signature has **kwargs, which would swallow mistakes
         """Return the probability of each class learnt so far. Does not change the model.
@@ -443,7 +445,8 @@ class MixtureClassifier(OfParts, base.MiniBatchClassifier):
         rows = BlockRows(
             self._encoder, X, y, names=names, values=values, classes=classes, known=self._columns
         )
-        self._columns = rows.columns
+        if self.max_bytes is None:  # they may be as long as the caller's lists
+            self._columns = rows.columns
         return rows
 
     def _predict_frame(self, X: IntoDataFrame) -> tuple[list[Hashable], np.ndarray]:
@@ -469,7 +472,7 @@ class MixtureClassifier(OfParts, base.MiniBatchClassifier):
     ) -> None:
         before = copy.copy(self._encoder)
         try:
-            Learner(self._encoder, self._mixture, rows, weights, answers).run()
+            Learner(self._encoder, self._mixture, rows, weights, answers, self.max_bytes).run()
         finally:  # the counters tell later calls that a warning was given
             warn_of_ignored(before, self._encoder)
 

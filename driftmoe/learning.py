@@ -16,6 +16,8 @@ from driftmoe.encoding import BlockRows, Encoder, Sample, SampleRows
 from driftmoe.experts import Batch
 from driftmoe.mixture import Mixture
 from driftmoe.mixture.mixing import first_best
+from driftmoe.mixture.shrinking import shrunk
+from driftmoe.state import restored
 from driftmoe.transaction import TRIES, Changes, assignment, carry_out, planned, publication
 
 MOST_TRIES = 3
@@ -38,6 +40,8 @@ class Learner:
     answers
         Receives the index of the class predicted for each row before it is learnt, -1 if no class was known; shape
         (n_rows,). `None` if predictions are not needed.
+    max_bytes
+        Bound on the memory of the model; `None` for none.
     """
 
     def __init__(
@@ -47,8 +51,10 @@ class Learner:
         rows: Rows,
         weights: np.ndarray,
         answers: np.ndarray | None = None,
+        max_bytes: int | None = None,
     ) -> None:
         self._encoder, self._mixture = encoder, mixture
+        self._max_bytes = max_bytes
         self._rows, self._weights, self._answers = rows, weights, answers
         self._n_learnt = np.zeros(1, np.int64)
 
@@ -104,6 +110,12 @@ class Learner:
             vectors = encoder.vector(sample)[np.newaxis]
             samples: Sequence[Sample] = [encoder.order(sample)] if mixture.reads_samples else []
             targets = np.array([encoder.target(rows.label(start))])
+            if self._max_bytes is not None:
+                mixture = self._fitting(encoder, vectors, targets, self._weights[start:stop], self._max_bytes)
+                changes.append(publication(self._mixture, mixture))
+                changes.append(partial(self._n_learnt.__setitem__, 0, stop))
+                carry_out(changes)
+                return
         else:
             stop = self._end_of_step(start)
             vectors, targets = rows.vectors(start, stop), rows.targets(start, stop)
@@ -117,6 +129,19 @@ class Learner:
             changes.append(planned(first_best, proba, answers[start:stop]))
         changes.append(partial(self._n_learnt.__setitem__, 0, stop))
         carry_out(changes)
+
+    def _fitting(
+        self, encoder: Encoder, vectors: np.ndarray, targets: np.ndarray, weights: np.ndarray, max_bytes: int
+    ) -> Mixture:
+        """Return a copy of the mixture that has learnt a row with new names and keeps within `max_bytes`.
+
+        The encoder knows the names already, and takes in the row's numbers. The model does not change.
+        """
+        mixture: Mixture = restored(self._mixture, self._mixture.state())
+        changes: Changes = []
+        plan_step(encoder, encoder, mixture, vectors, [], targets, weights, changes)
+        carry_out(changes)
+        return shrunk(encoder, restored(mixture, mixture.state()), max_bytes)
 
     def _end_of_step(self, start: int) -> int:
         """Return the end of the rows with nothing new and a weight above 0 that fit in one step."""

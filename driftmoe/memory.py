@@ -19,6 +19,16 @@ def n_bytes(model: Any) -> int:
 
     Data that several arrays or tensors share is counted once.
     """
+    return sum(_measured(model))
+
+
+def array_bytes(model: Any) -> int:
+    """Return the bytes of the data of all arrays and tensors in an object, each once."""
+    return _measured(model)[1]
+
+
+def _measured(model: Any) -> tuple[int, int]:
+    """Return the bytes of all objects, and those of the data of arrays and tensors."""
     seen: set[int] = set()
     buffers: dict[int, int] = {}
     size = 0
@@ -40,4 +50,4 @@ def n_bytes(model: Any) -> int:
                 buffers[storage.data_ptr()] = storage.nbytes()
             new.append(part)
         reached = gc.get_referents(*new)
-    return size + sum(buffers.values())
+    return size, sum(buffers.values())

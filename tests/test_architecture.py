@@ -48,24 +48,26 @@ MAY_IMPORT = {
     ),
     "driftmoe.experts": (
         "numpy river driftmoe.arithmetic driftmoe.compilation driftmoe.draws driftmoe.encoding driftmoe.growth "
-        "driftmoe.network driftmoe.state driftmoe.transaction driftmoe.trees"
+        "driftmoe.memory driftmoe.network driftmoe.state driftmoe.transaction driftmoe.trees"
     ),
     "driftmoe.mixture": (
-        "numpy driftmoe.arithmetic driftmoe.compilation driftmoe.draws driftmoe.experts driftmoe.network "
-        "driftmoe.routing driftmoe.state driftmoe.transaction driftmoe.trees"
+        "numpy driftmoe.arithmetic driftmoe.compilation driftmoe.draws driftmoe.experts driftmoe.memory "
+        "driftmoe.network driftmoe.routing driftmoe.state driftmoe.transaction driftmoe.trees"
     ),
     "driftmoe.mixture.arguments": "numpy river driftmoe.experts",
     "driftmoe.mixture.adaptive_arguments": "river driftmoe.experts",
     "driftmoe.mixture.router_module": "numpy torch",
     "driftmoe.arguments": "river driftmoe.mixture",
-    "driftmoe.learning": ("numpy driftmoe.encoding driftmoe.experts driftmoe.mixture driftmoe.transaction"),
+    "driftmoe.learning": (
+        "numpy driftmoe.encoding driftmoe.experts driftmoe.mixture driftmoe.state driftmoe.transaction"
+    ),
     "driftmoe.estimator": (
         "narwhals numpy river driftmoe.encoding driftmoe.learning driftmoe.memory driftmoe.mixture driftmoe.parts "
         "driftmoe.transaction driftmoe.trees"
     ),
     "driftmoe.classifier": (
         "numpy river driftmoe.arguments driftmoe.encoding driftmoe.estimator driftmoe.experts driftmoe.mixture "
-        "driftmoe.parts"
+        "driftmoe.parts driftmoe.state driftmoe.transaction"
     ),
     # Layers of networks; the estimator whose experts are networks is no layer.
     "driftmoe.nn": "safetensors torch driftmoe.losses driftmoe.routing driftmoe.staging",

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from driftmoe.arithmetic import exp
-from driftmoe.compilation import compiled, part
+from driftmoe.compilation import compiled
+from driftmoe.experts.episodes import begin_episode, renew
 from driftmoe.experts.protocol import Unmonitored
 from driftmoe.growth import enlarged
-from driftmoe.state import State, array_of, check_names, count_of, misfit
+from driftmoe.state import State, array_of, check_names, count_of, misfit, restored
 from driftmoe.transaction import NO_TARGETS, NO_WEIGHTS, Changes, planned, publication
 
 if TYPE_CHECKING:
@@ -26,9 +27,6 @@ NEGLIGIBLE = 1e-6
 
 N_EPISODES = 32
 """Number of parts of the past whose likeness to the present is tracked separately."""
-
-SPAN = 10
-"""Maximum number of episodes of equal density. With one more, the two oldest are merged at half the density."""
 
 ACCURACY_FADING = 0.95
 """Decay factor per sample of an episode's accuracy, which covers about the last 20 samples."""
@@ -178,13 +176,43 @@ class Neighbours(Unmonitored):
         )
         return {"n_inputs": len(self._input_relevances), "n_classes": n_classes}
 
+    @property
+    def size(self) -> int:  # type: ignore[override]  # the number of places
+        """Greatest number of episodes: `N_EPISODES`, or fewer after `resized`."""
+        return len(self._order)
+
+    least_size = 2
+
+    def bytes_at(self, size: int) -> int:
+        """Return the bytes of all arrays with room for this many episodes."""
+        places = (self._sample_targets, self._sample_times, self._sample_weights, self._episodes, self._order)
+        of_episode = sum(array.nbytes // len(array) for array in places)
+        of_episode += self._input_relevances.nbytes * self._sample_targets.shape[1]
+        others = (self._counts, self._votes, self._input_relevances, self._class_counts, self._class_means)
+        return size * of_episode + sum(array.nbytes for array in others)
+
+    def resized(self, size: int) -> Neighbours:
+        """Return a copy with room for this many episodes. If there are more, it forgets the oldest, thinnest ones."""
+        state = self.state()
+        gone = max(0, len(state["episode_sizes"]) - size)
+        n_gone = int(state["episode_sizes"][:gone].sum())
+        for name in ("episode_sizes", "episode_n_thinnings", "episode_accuracies"):
+            state[name] = state[name][gone:]
+        for name in ("sample_inputs", "sample_targets", "sample_times", "sample_weights"):
+            state[name] = state[name][n_gone:]
+        return restored(self, state | {"max_episodes": size})
+
     def state(self) -> State:
-        """Return the remembered samples, episode by episode, oldest first; see `driftmoe.state`."""
+        """Return the remembered samples, episode by episode, oldest first; see `driftmoe.state`.
+
+        `max_episodes` is in it if there is room for fewer than `N_EPISODES`.
+        """
         n_inputs, order = len(self._input_relevances), self._order[: self._counts[0]].tolist()
         sizes = self._episodes["size"][order]
         places = [(e, slice(size)) for e, size in zip(order, sizes.tolist(), strict=True)]
         inputs = [self._sample_inputs[e, :n_inputs, kept].T for e, kept in places]
-        return {
+        limit = {} if self.size == N_EPISODES else {"max_episodes": self.size}
+        return limit | {
             "n_seen": int(self._counts[1]),
             "episode_sizes": sizes.copy(),
             "episode_n_thinnings": self._episodes["n_thinnings"][order],
@@ -200,14 +228,18 @@ class Neighbours(Unmonitored):
 
     def restore(self, state: State) -> None:
         """Restore the state of an expert that was built with the same arguments; see `driftmoe.state`."""
-        check_names(state, _STATE, self)
+        limit = ("max_episodes",) if isinstance(state, dict) and "max_episodes" in state else ()
+        check_names(state, (*limit, *_STATE), self)
+        most = count_of(state, "max_episodes", self, at_most=N_EPISODES) if limit else N_EPISODES
+        if most < self.least_size:
+            raise misfit(self, "max_episodes", f"is {most}", f"it must be {self.least_size} or more")
         n_seen = count_of(state, "n_seen", self)
         sizes = array_of(state, "episode_sizes", np.int64, (None,), self)
         n_episodes, room = len(sizes), self._sample_targets.shape[1]
-        if n_episodes > N_EPISODES or (sizes < 1).any() or (sizes > room).any():
+        if n_episodes > most or (sizes < 1).any() or (sizes > room).any():
             raise ValueError(
                 f"the state of {type(self).__name__} has {n_episodes} episodes of {sizes.tolist()} samples; this one "
-                f"has room for {N_EPISODES} of 1 to {room} samples: build it with the arguments that it had"
+                f"has room for {most} of 1 to {room} samples: build it with the arguments that it had"
             )
         n_thinnings = array_of(state, "episode_n_thinnings", np.int64, (n_episodes,), self)
         accuracies = array_of(state, "episode_accuracies", np.float64, (n_episodes,), self)
@@ -222,10 +254,10 @@ class Neighbours(Unmonitored):
         means = array_of(state, "class_means", np.float64, (n_classes, n_inputs if n_classes else None), self)
         if (targets < 0).any():
             raise misfit(self, "sample_targets", "has indices below 0", "they are indices of classes")
-        self._sample_inputs = np.zeros((N_EPISODES, n_inputs, room), np.float32)
-        self._sample_targets, self._sample_times = np.zeros((2, N_EPISODES, room), np.int64)
-        self._sample_weights = np.zeros((N_EPISODES, room), np.float32)
-        self._episodes = np.zeros(N_EPISODES, EPISODE)
+        self._sample_inputs = np.zeros((most, n_inputs, room), np.float32)
+        self._sample_targets, self._sample_times = np.zeros((2, most, room), np.int64)
+        self._sample_weights = np.zeros((most, room), np.float32)
+        self._episodes = np.zeros(most, EPISODE)
         first = 0
         for e, size in enumerate(sizes.tolist()):
             kept = slice(first, first + size)
@@ -234,7 +266,7 @@ class Neighbours(Unmonitored):
             self._sample_weights[e, :size] = weights[kept]
             self._episodes[e] = size, n_thinnings[e], accuracies[e]
             first += size
-        self._order, self._counts = np.arange(N_EPISODES), np.array([n_episodes, n_seen])
+        self._order, self._counts = np.arange(most), np.array([n_episodes, n_seen])
         self._input_relevances, self._class_counts, self._class_means = relevances, class_counts, means
 
     def _call(
@@ -266,7 +298,7 @@ class Neighbours(Unmonitored):
         ):  # with spare room, so that not every new input copies everything
             room = n_inputs if n_old == 0 else n_inputs + n_inputs // 4
             grown._sample_inputs = enlarged(
-                self._sample_inputs, (N_EPISODES, room, self._sample_inputs.shape[2])
+                self._sample_inputs, (self.size, room, self._sample_inputs.shape[2])
             )
         grown._input_relevances = np.concatenate(
             [self._input_relevances, np.ones(n_inputs - n_old, np.float32)]
@@ -412,70 +444,3 @@ def nearest(  # type: ignore[no-untyped-def]
                 class_means[target, f] += share * (inputs[row, f] - class_means[target, f])
             if now + 1 >= SETTLING and (now + 1) % RENEWAL == 0:
                 renew(relevances, class_counts, class_means)
-
-
-@part()
-def begin_episode(  # type: ignore[no-untyped-def]
-    sample_inputs, sample_targets, sample_times, sample_weights, episodes, order, n
-):  # fmt: skip
-    """Thin out older episodes, then append an empty one. Return the number of episodes.
-
-    If there are more than `SPAN` episodes of a density, the two oldest of them are merged. If there is still no free
-    place, the oldest episode is forgotten.
-    """
-    half = sample_inputs.shape[2] // 2
-    n_alike = 0
-    i = n - 1
-    while i >= 0:  # from the newest, which is the densest
-        is_other = n_alike > 0 and episodes[order[i]]["n_thinnings"] != episodes[order[i + 1]]["n_thinnings"]
-        n_alike = 1 if is_other else n_alike + 1
-        is_oldest = i == 0 or episodes[order[i - 1]]["n_thinnings"] != episodes[order[i]]["n_thinnings"]
-        if is_oldest and n_alike > SPAN:
-            first, second = order[i], order[i + 1]
-            for source, start in ((first, 0), (second, half)):
-                for j in range(half):
-                    sample_inputs[first, :, start + j] = sample_inputs[source, :, 2 * j]
-                    sample_targets[first, start + j] = sample_targets[source, 2 * j]
-                    sample_times[first, start + j] = sample_times[source, 2 * j]
-                    sample_weights[first, start + j] = sample_weights[source, 2 * j]
-            episodes[first]["size"] = 2 * half
-            episodes[first]["n_thinnings"] += 1
-            episodes[first]["accuracy"] = 0.5 * (episodes[first]["accuracy"] + episodes[second]["accuracy"])
-            free_place(order, i + 1, n)
-            n -= 1
-            n_alike = 0
-            i += 1  # the merged episode may be one too many of its new density
-        i -= 1
-    if n == order.shape[0]:
-        free_place(order, 0, n)
-        n -= 1
-    e = order[n]
-    episodes[e]["accuracy"] = episodes[order[n - 1]]["accuracy"] if n > 0 else 0.0
-    episodes[e]["size"] = episodes[e]["n_thinnings"] = 0
-    return n + 1
-
-
-@part()
-def free_place(order, i, n):  # type: ignore[no-untyped-def]
-    """Move an episode behind those in use."""
-    freed = order[i]
-    for place in range(i, n - 1):
-        order[place] = order[place + 1]
-    order[n - 1] = freed
-
-
-@part()
-def renew(relevances, counts, class_means):  # type: ignore[no-untyped-def]
-    """Set the relevance of each input to the variance of the class means in it, normalised to a mean of 1."""
-    n_classes, n_inputs = class_means.shape
-    total = counts.sum()
-    between = np.zeros(n_inputs)
-    for f in range(n_inputs):
-        mean = 0.0
-        for c in range(n_classes):
-            mean += counts[c] / total * class_means[c, f]
-        for c in range(n_classes):
-            between[f] += counts[c] / total * (class_means[c, f] - mean) * (class_means[c, f] - mean)
-    mean = between.mean()
-    for f in range(n_inputs):
-        relevances[f] = between[f] / mean if mean > 0.0 else 1.0

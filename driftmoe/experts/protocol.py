@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from driftmoe.memory import array_bytes
 from driftmoe.transaction import Changes, carry_out
 
 if TYPE_CHECKING:
@@ -58,6 +59,20 @@ class Group(Protocol):
 
     def sizes(self) -> Sizes:
         """Return how many features, inputs and classes the experts know, of what they read."""
+
+    @property
+    def size(self) -> int:
+        """How much they may keep: leaves of each tree, episodes of neighbours. 1 if they have nothing to give up."""
+
+    @property
+    def least_size(self) -> int:
+        """The least that `resized` takes."""
+
+    def bytes_at(self, size: int) -> int:
+        """Return the most bytes that they can take with a size, until new names come. Only their state matters."""
+
+    def resized(self, size: int) -> Any:
+        """Return a copy of this size, from `least_size` to `size`, without spare room; these experts do not change."""
 
     def state(self) -> State:
         """Return everything that the experts have learnt, as named arrays and numbers."""
@@ -196,7 +211,21 @@ class Planned:
         return votes
 
 
-class Unmonitored(Planned):
+class Fixed:
+    """Experts whose size follows from what they know, so that they have nothing to give up."""
+
+    size = least_size = 1
+
+    def bytes_at(self, size: int) -> int:
+        """Return the bytes of all arrays."""
+        return array_bytes(self)
+
+    def resized(self, size: int) -> Any:
+        """Return the experts themselves."""
+        return self
+
+
+class Unmonitored(Fixed, Planned):
     """Experts without drift detectors, which can learn any number of rows in one step."""
 
     n_experts: int

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -25,7 +26,7 @@ class TreePrototype:
         Gives the settings; it is not changed.
     """
 
-    arguments = frozenset({"monitors", "n_threads"})
+    arguments = frozenset({"max_bytes", "monitors", "n_threads"})
 
     def __init__(self, tree: HoeffdingTreeClassifier) -> None:
         self.kind = type(tree).__name__
@@ -73,6 +74,23 @@ class _Trees(Planned):
     def n_rows_with_room(self, n_rows: int, weights: Callable[[int], np.ndarray] | None = None) -> int:
         """Return how many of the next rows the trees can learn in one step; see `TreePool.n_rows_with_room`."""
         return self.pool.n_rows_with_room(n_rows, weights)
+
+    @property
+    def size(self) -> int:
+        """Most leaves of a tree."""
+        return self.pool.max_leaves
+
+    least_size = 1
+
+    def bytes_at(self, size: int) -> int:
+        """Return the most bytes of all trees, if none has more leaves."""
+        return self.pool.bytes_at(size)
+
+    def resized(self, size: int) -> Self:
+        """Return trees that have at most this many leaves each, now and later; see `TreePool.pruned`."""
+        new = copy.copy(self)
+        new.pool = self.pool.pruned(size)
+        return new
 
     def state(self) -> State:
         """Return the state of the trees; see `driftmoe.state`."""

@@ -84,6 +84,13 @@ class Mixture(Protocol):
         """The main experts: trees, networks or river classifiers."""
 
     @property
+    def groups(self) -> Sequence[Group]:
+        """All groups of experts; see `driftmoe.mixture.shrinking`."""
+
+    def with_groups(self, groups: Sequence[Any]) -> Mixture:
+        """Return a copy of the mixture with other groups that have the same votes."""
+
+    @property
     def reads_samples(self) -> bool:
         """Whether any expert reads samples as dictionaries."""
 

@@ -7,9 +7,10 @@ gradient step on the mixture's log-likelihood.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Hashable, Mapping, Sequence
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -182,14 +183,20 @@ class AdaptiveMixture:
         )
 
     @property
-    def parts(self) -> list[Experts]:
+    def groups(self) -> list[Experts]:
         """The pool, then the extras, in the order of their votes; the head's vote comes last."""
         return [self.experts, *self._extras]
+
+    def with_groups(self, groups: Sequence[Any]) -> Self:
+        """Return a copy of the mixture with other groups that have the same votes."""
+        new = copy.copy(self)
+        new.experts, *new._extras = groups
+        return new
 
     @property
     def reads_samples(self) -> bool:
         """Whether any expert reads samples as dictionaries."""
-        return any(part.reads == "samples" for part in self.parts)
+        return any(group.reads == "samples" for group in self.groups)
 
     def n_outputs(self, n_classes: int) -> int:
         """Return the number of outputs that the router needs."""
@@ -198,12 +205,12 @@ class AdaptiveMixture:
     def expert_names(self, labels: Sequence[Hashable]) -> list[str]:
         """Return the names of the experts in reports."""
         names: list[str] = []
-        for part in self.parts:
-            kind = part.kind
+        for group in self.groups:
+            kind = group.kind
             if kind in (*names, HEAD):  # a river classifier of a class that has this name or came before
                 kind = f"{kind} {sum(name.startswith(kind) for name in names) + 1}"
-            is_alone = part is not self.experts and part.n_experts == 1
-            names += [kind] if is_alone else [f"{kind} {name}" for name in part.names]
+            is_alone = group is not self.experts and group.n_experts == 1
+            names += [kind] if is_alone else [f"{kind} {name}" for name in group.names]
         return names + [HEAD] * self._has_head
 
     def n_replaced(self, n_classes: int) -> np.ndarray:
@@ -296,7 +303,7 @@ class AdaptiveMixture:
         """Return how many features, inputs and classes experts, router and log know."""
         n_classes = max(self.log.sizes()["n_classes"], self.router.n_outputs - self.n_logits)
         of_router = {"n_inputs": self.router.n_inputs, "n_classes": n_classes}
-        return largest(of_router, *(part.sizes() for part in self.parts))
+        return largest(of_router, *(group.sizes() for group in self.groups))
 
     def state(self) -> State:
         """Return the states of experts, router, log and gate; see `driftmoe.state`."""

@@ -83,6 +83,11 @@ class Context:
         return any(kind.experts.is_costly for kind in self._kinds())
 
     @property
+    def has_samples(self) -> bool:
+        """Whether an extra expert is a river classifier, which reads samples."""
+        return any(kind.experts.reads == "samples" for kind in self._kinds())
+
+    @property
     def extra_names(self) -> tuple[str, ...]:
         """Names of the extra experts; for river classifiers the class name."""
         return tuple(extra if isinstance(extra, str) else type(extra).__name__ for extra in self.extras)

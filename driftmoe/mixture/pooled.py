@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -38,6 +40,17 @@ class Pooled:
     def default_expert() -> base.Classifier:
         """Return the paper's tree, with a limit to its nodes."""
         return HoeffdingTreeClassifier(grace_period=50, delta=1e-7, max_nodes=MAX_NODES)
+
+    @property
+    def groups(self) -> list[Group]:
+        """The experts, the only group."""
+        return [self.experts]
+
+    def with_groups(self, groups: Sequence[Any]) -> Self:
+        """Return a copy of the mixture with other groups that have the same votes."""
+        new = copy.copy(self)
+        (new.experts,) = groups
+        return new
 
     @property
     def reads_samples(self) -> bool:

@@ -41,8 +41,9 @@ class NeuralMoEClassifier(DriftMoEClassifier):
         Experts of other kinds in `"driftmoe"`; default: `("head",)`, the router's own class probabilities.
     batch_size
         Number of samples between two gradient steps of router and networks; default: 16.
-    max_features, max_classes
-        Greatest number of features and classes, as in `DriftMoEClassifier`.
+    max_features, max_classes, max_bytes
+        Greatest number of features, classes and bytes, as in `DriftMoEClassifier`. Networks have nothing to give up, so
+        that too small a bound on the bytes refuses new names.
     seed
         Seed of all initial weights and of the Poisson weights of `"driftmoe"`.
 
@@ -99,6 +100,7 @@ class NeuralMoEClassifier(DriftMoEClassifier):
         batch_size: int | None = None,
         max_features: int | None = None,
         max_classes: int | None = None,
+        max_bytes: int | None = None,
         seed: int | None = None,
     ) -> None:
         self.expert_hidden = expert_hidden
@@ -115,6 +117,7 @@ class NeuralMoEClassifier(DriftMoEClassifier):
             batch_size=batch_size,
             max_features=max_features,
             max_classes=max_classes,
+            max_bytes=max_bytes,
             seed=seed,
         )
 

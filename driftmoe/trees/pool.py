@@ -6,6 +6,7 @@ Features, classes, values, nodes and experts may be added at any time. `storage`
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
 from functools import partial
 from numbers import Integral
@@ -20,8 +21,9 @@ from driftmoe.trees import drawing, upkeep
 from driftmoe.trees.blocks import NO_TARGETS, as_block, as_lessons, check, fit
 from driftmoe.trees.nodes import NONE
 from driftmoe.trees.planning import PlannedTrees
+from driftmoe.trees.pruning import pruned
 from driftmoe.trees.settings import check_number, checked_rules
-from driftmoe.trees.state import restored, state_of
+from driftmoe.trees.state import LIMIT, restored, state_of
 from driftmoe.trees.storage import Storage
 from driftmoe.trees.subsets import Subsets
 
@@ -355,6 +357,28 @@ class TreePool(PlannedTrees):
             If an entry is unknown, missing, of the wrong type or shape, or damaged. The pool is then unchanged.
         """
         self._storage = restored(self._storage, state)
+
+    # --- giving up leaves -------------------------------------------------------------------------------------------
+
+    @property
+    def max_leaves(self) -> int:
+        """Most leaves of a tree."""
+        return self._storage.max_leaves
+
+    def bytes_at(self, max_leaves: int) -> int:
+        """Return the most bytes that the arrays can take if no tree has more leaves and no new names come."""
+        return self._storage.bytes_at(self._nodes_of(max_leaves))
+
+    def pruned(self, max_leaves: int) -> TreePool:
+        """Return a pool whose trees have at most this many leaves, now and later; see `driftmoe.trees.pruning`."""
+        most_nodes = min(self._nodes_of(max_leaves), self._storage.max_nodes)
+        pool = copy.copy(self)
+        pool.restore(pruned(self.state(), most_nodes) | {LIMIT: most_nodes})
+        return pool
+
+    def _nodes_of(self, max_leaves: int) -> int:
+        """Return the number of nodes that allows this many leaves."""
+        return 2 * max_leaves - 1 if self._storage.n_branches == 2 else max_leaves
 
     # --- looking at a tree ------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ pools that answer alike, now and later, have equal states, however much room the
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -32,6 +33,9 @@ from driftmoe.trees.storage import ARRAYS, Array, Storage
 
 OTHERS = ("n_classes", "n_features", "seed_offset", "seed_entropy", "nominal_columns_to_come")
 """Entries that are not arrays."""
+
+LIMIT = "most_nodes"
+"""Entry of the state of a pool that was shrunk: see `Storage.most_nodes`."""
 
 OWNER = "TreePool"
 
@@ -83,13 +87,16 @@ def state_of(storage: Storage) -> State:
         arrays[f"bucket_{name}"] = windows[name][_buckets(windows["n_buckets"])]
     copies = {array.entry: arrays[array.entry].astype(_DTYPES[array.entry], order="C") for array in KEPT}
     _forget_leftovers(copies["nodes"], copies["leaves"], copies["class_order"])
+    limit = {} if storage.most_nodes is None else {LIMIT: storage.most_nodes}
     return {
+        **limit,
         "n_classes": storage.n_classes,
         "n_features": storage.n_features,
         "seed_offset": storage.subsets.seed_offset,
         "seed_entropy": int(storage.subsets.seed_entropy) if storage.is_drawing else None,
         "nominal_columns_to_come": sorted(storage.nominal_to_come),
-    } | copies
+        **copies,
+    }
 
 
 def _forget_leftovers(nodes: np.ndarray, leaves: np.ndarray, class_order: np.ndarray) -> None:
@@ -110,7 +117,13 @@ def restored(storage: Storage, state: State) -> Storage:
     ValueError
         If an entry is unknown or missing, an array has another dtype or shape, or points to what there is not.
     """
-    check_names(state, (*OTHERS, *(array.entry for array in KEPT)), OWNER)
+    limit = (LIMIT,) if isinstance(state, dict) and LIMIT in state else ()
+    check_names(state, (*limit, *OTHERS, *(array.entry for array in KEPT)), OWNER)
+    most_nodes = None
+    if limit and (most_nodes := count_of(state, LIMIT, OWNER)) < 1:
+        raise misfit(OWNER, LIMIT, f"is {most_nodes}", "it must be 1 or more")
+    storage = copy.copy(storage)
+    storage.limit_nodes(most_nodes)
     n_classes = count_of(state, "n_classes", OWNER, at_most=MAX_CLASS + 1)
     n_features, seed_offset = (count_of(state, name, OWNER) for name in ("n_features", "seed_offset"))
     if storage.is_drawing:
@@ -125,7 +138,8 @@ def restored(storage: Storage, state: State) -> Storage:
     _check_finite(state)
     _check_indices(storage, state, n_classes, n_features)
 
-    new = Storage(storage.rules, storage.subsets.starting_at(seed_offset, state["seed_entropy"]))
+    new = copy.copy(storage)
+    new.subsets = storage.subsets.starting_at(seed_offset, state["seed_entropy"])
     new.n_classes, new.n_features, new.nominal_to_come = n_classes, n_features, set(nominal_to_come)
     for array in ARRAYS:
         if array.name not in NOT_KEPT:

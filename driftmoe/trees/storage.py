@@ -140,6 +140,8 @@ class Storage:
         Slots that no tree holds.
     nominal_to_come
         Columns that will be nominal once they are learnt.
+    most_nodes
+        Most nodes of a tree in a pool that was shrunk, fewer than the settings allow; `None` otherwise.
     """
 
     # The arrays are made from the table; this is for the type checker.
@@ -173,6 +175,8 @@ class Storage:
         self.nominal_to_come: set[int] = set()
         self.n_classes = self.n_features = 0
         self.n_branches = 2
+        self.most_nodes: int | None = None
+        self._given_rules = rules
 
     # --- what there is ------------------------------------------------------------------------------------------------
 
@@ -204,7 +208,11 @@ class Storage:
     @property
     def max_leaves(self) -> int:
         """Most leaves of a tree."""
-        return (self.max_nodes + 1) // 2 if self.n_branches == 2 else self.max_nodes
+        return self.leaves_of(self.max_nodes)
+
+    def leaves_of(self, n_nodes: int) -> int:
+        """Return the most leaves of a tree with this many nodes."""
+        return (n_nodes + 1) // 2 if self.n_branches == 2 else n_nodes
 
     @property
     def foreground(self) -> np.ndarray:
@@ -215,6 +223,28 @@ class Storage:
     def n_bytes(self) -> int:
         """Bytes of all arrays, room for growth included."""
         return sum(array.nbytes for array in vars(self).values() if isinstance(array, np.ndarray))
+
+    def bytes_at(self, max_nodes: int) -> int:
+        """Return the most bytes that all arrays can take if no tree has more nodes and nothing new is learnt."""
+        n_trees, n_leaves = len(self.sizes), self.leaves_of(max_nodes)
+        sizes = {
+            "trees": n_trees, "nodes": max(max_nodes, 4), "free": n_leaves, "slots": n_trees * n_leaves,
+            "classes": self.n_classes, "arrivals": 1 + self.n_classes, "features": self.n_features,
+            "values": int(self.n_values.sum()), "columns": self.n_features, "nominal": len(self.nominal),
+            "experts": self.n_experts, "watched": len(self.experts), "rules": 2 * len(self.rules),
+        }  # fmt: skip
+        n_bytes = n_trees * n_leaves * self.spare.itemsize + self.n_features * self.value_room.itemsize
+        for array in ARRAYS:
+            shape = [axis if isinstance(axis, int) else sizes[axis] for axis in array.axes]
+            n_bytes += np.dtype(array.dtype).itemsize * math.prod(shape)
+        return n_bytes
+
+    def limit_nodes(self, most_nodes: int | None) -> None:
+        """Allow no tree more nodes than this, which no tree has now; `None` for what the settings allow."""
+        self.most_nodes, self.rules = most_nodes, self._given_rules
+        if most_nodes is not None:
+            self.rules = self.rules.copy()
+            self.rules["max_nodes"] = np.minimum(self.rules["max_nodes"], most_nodes)
 
     def nodes_of(self, row: int) -> np.ndarray:
         """Return the nodes of a tree that are in use."""
@@ -391,6 +421,7 @@ class Storage:
             if array.name == "rules" and len(values) == 1:
                 chosen = slice(None)
             setattr(one, array.name, values[chosen].copy() if len(values) else values.copy())
+        one._given_rules = self._given_rules[[expert] if len(self._given_rules) > 1 else slice(None)]
         one.value_room = self.value_room.copy()
         one.trees_of = np.array([[0, self.trees_each - 1]])
         one.number_slots(slots)

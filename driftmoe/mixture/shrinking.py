@@ -1,0 +1,107 @@
+"""A bound on the memory of a model: how much each group of experts may keep.
+
+What a model knows of names (features, values, classes) fixes the size of router, encoder and most experts. Trees can do
+with fewer leaves, neighbours with fewer episodes; they share what is left. From then on each stays below its share by
+itself, so that a model only has to be looked at again when new names come.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from driftmoe.experts import Group
+from driftmoe.memory import array_bytes, n_bytes
+from driftmoe.mixture.telemetry import WINDOW
+
+if TYPE_CHECKING:
+    from driftmoe.encoding import Encoder
+    from driftmoe.mixture import Mixture
+
+OBJECTS = 1 << 16
+"""Bytes of a model's Python objects without names and log. Measured: 8 to 20 kB."""
+
+OF_NAME = 1 << 10
+"""Bytes of Python objects for each feature, value or class, without the name itself. Measured: 57 to 206."""
+
+OF_STEP = 1 << 10
+"""Bytes of Python objects for each step of the router in the log. Measured: 0.5 kB."""
+
+
+def shrunk(encoder: Encoder, mixture: Mixture, max_bytes: int) -> Mixture:
+    """Return a mixture that takes at most `max_bytes` together with its encoder, now and until new names come.
+
+    What is left beside the parts of fixed size is shared equally by the groups that can give up something. A group that
+    needs less than its share leaves the rest to the others. The result depends on the state of the model alone, not on
+    spare room or on how the samples came.
+
+    Parameters
+    ----------
+    encoder, mixture
+        Parts of a model. The mixture has no spare room, as after `restore`. Neither is changed.
+
+    Raises
+    ------
+    ValueError
+        If the least that such a model takes is more than `max_bytes`. The message says how much that is.
+    """
+    groups = mixture.groups
+    fixed = array_bytes(encoder) + array_bytes(mixture.router) + _log_bytes(mixture) + OBJECTS
+    names = [*encoder.features, *encoder.classes, *(value for of in encoder.values if of for value in of)]
+    fixed += sum(map(_name_bytes, names))
+    least = [group.bytes_at(group.least_size) for group in groups]
+    if fixed + sum(least) > max_bytes:
+        raise ValueError(
+            f"max_bytes={max_bytes}, but a model of these settings that knows {len(encoder.features)} features, "
+            f"{encoder.n_values} nominal values and {len(encoder.classes)} classes takes at least "
+            f"{fixed + sum(least)}; choose that much, smaller settings, or bounds on the names: max_features and "
+            "max_classes"
+        )
+    left = max_bytes - fixed - sum(least)
+    wishes = [
+        group.bytes_at(group.size) - least_bytes for group, least_bytes in zip(groups, least, strict=True)
+    ]
+    new: list[Group] = list(groups)
+    modest_first = sorted(range(len(groups)), key=wishes.__getitem__)  # what these leave goes to the others
+    for n_served, i in enumerate(modest_first):
+        group, share = groups[i], left // (len(groups) - n_served)
+        size = group.size if wishes[i] <= share else _largest(group, least[i] + share)
+        left -= group.bytes_at(size) - least[i]
+        if size < group.size:
+            new[i] = group.resized(size)
+    return mixture.with_groups(new)
+
+
+def _largest(group: Group, max_bytes: int) -> int:
+    """Return the largest size at which a group takes at most `max_bytes`."""
+    low, high = group.least_size, group.size
+    while low < high:
+        middle = (low + high + 1) // 2
+        if group.bytes_at(middle) <= max_bytes:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _log_bytes(mixture: Mixture) -> int:
+    """Return the most bytes that the log of the routing takes, with all steps that it can hold."""
+    n_steps = 2 + math.ceil(WINDOW / mixture.router.batch_size)
+    n_experts = sum(group.n_experts for group in mixture.groups) + 1
+    return (n_steps + 1) * (OF_STEP + 8 * (4 + 5 * n_experts))
+
+
+def _name_bytes(name: Hashable) -> int:
+    """Return the bytes of a name and of what refers to it; those of a text depend on its characters alone."""
+    return OF_NAME + (4 * len(name) if isinstance(name, str) else n_bytes(name))
+
+
+def check_boundable(groups: Sequence[Any], max_bytes: int) -> None:
+    """Raise ValueError if there are experts that only bound their memory themselves."""
+    for group in groups:
+        if group.reads == "samples":
+            raise ValueError(
+                f"max_bytes={max_bytes} does not apply to experts of {group.kind}: only they themselves can bound "
+                "their memory; leave it out, or choose trees of driftmoe.trees.HoeffdingTreeClassifier"
+            )
