@@ -3,7 +3,7 @@
 Each file is that of a model which has learnt the first samples of a small stream. `expected.json` has the version that
 wrote the files, the probabilities that each model gives to a few samples, to the last bit, and the SHA-256 of those
 that it gives while it learns on. Files that are there are replaced: run this for a new format only, after the old files
-have got a folder of their own.
+have got a folder of their own. With names, as in `python tests/golden/make.py bounded`, only those models are written.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import hashlib
 import json
 import random
 import sys
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Sequence
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ from driftmoe.routing import LinearK, Scheduled, TopK, TopP, WithNull
 from driftmoe.trees import HoeffdingTreeClassifier
 
 HERE = Path(__file__).resolve().parent
+EXPECTED = HERE / "expected.json"
 
 N_LEARNT, N_ASKED, N_LATER = 150, 5, 60
 """Samples before a model is saved, which leave a mini-batch half full; samples that it is asked; and later ones."""
@@ -87,6 +88,14 @@ MODELS: dict[str, Callable[[], Any]] = {
     ),
     "pipeline-one-hot": lambda: preprocessing.OneHotEncoder() | HoeffdingTreeClassifier(grace_period=20, delta=0.5),
     "compressed": lambda: DriftMoEClassifier("moe-vote", n_experts=3, **SMALL),
+    "bounded": lambda: DriftMoEClassifier(
+        expert=HoeffdingTreeClassifier(grace_period=20, delta=0.5, tau=0.5),
+        n_experts=2,
+        extras=("neighbours",),
+        memory=64,
+        max_bytes=350_000,
+        **SMALL,
+    ),
 }  # fmt: skip
 """Name of a file -> its model, untrained."""
 
@@ -155,18 +164,21 @@ def _as_text(proba: dict[Any, float]) -> dict[str, str]:
     return {repr(label): float(probability).hex() for label, probability in proba.items()}
 
 
-def main(names: Iterable[str] = MODELS) -> None:
-    """Write all files."""
-    for old in HERE.glob("*.moe"):
-        old.unlink()
+def main(names: Sequence[str]) -> None:
+    """Write the files of these models; without names all, and no others are left."""
     expected: dict[str, Any] = {"version": driftmoe.__version__, "files": {}}
-    for name in names:
+    if names:
+        expected = json.loads(EXPECTED.read_text())
+    else:
+        for old in HERE.glob("*.moe"):
+            old.unlink()
+    for name in names or MODELS:
         model = learnt(name)
         file = driftmoe.save(model, HERE / f"{name}.moe", compress=name == "compressed")
         expected["files"][file.name] = {"answers": answers(model, name), "later": later(model, name)}
         print(f"{file.stat().st_size:>7,} {file.name}", file=sys.stderr)
-    (HERE / "expected.json").write_text(json.dumps(expected, indent=1) + "\n")
+    EXPECTED.write_text(json.dumps(expected, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
