@@ -1,9 +1,10 @@
-"""What each part of the adaptive mixture adds: one part off at a time, more and fewer trees, shorter memories.
+"""What each part of the adaptive mixture adds: one part off at a time, more or fewer trees, less memory.
 
     python -m benchmarks.ablation parts --limit 30000
     python -m benchmarks.ablation trees --limit 30000 --streams led_a rbf_f rbf_m sea_a electricity covtype
     python -m benchmarks.ablation memory --limit 30000 --streams rbf_f rbf_m recurrent_rbf covtype electricity
     python -m benchmarks.ablation gate --limit 100000
+    python -m benchmarks.ablation bytes --limit 50000 --streams electricity led_a rbf_m agrawal_a random_tree
     python -m benchmarks.ablation long --limit 1000000 --seeds 1 --streams led_a sea_g rbf_f rbf_m
 
 Each run writes one file in `--out`, and a run that has a file is not repeated. Then run `driftmoe report` on that
@@ -63,11 +64,14 @@ N_TREES = (1, 2, 4, 8, 12, 24, 48)
 
 MEMORIES = (256, 512, 1024, 2048, 4096, 8192)
 
+MEGABYTES = (8, 4, 2, 1)
+
 STUDIES = {
     "parts": PARTS,
     "gate": GATE,
     "trees": tuple(f"driftmoe(n_experts={n}{extras})" for n in N_TREES for extras in ("", ", extras=()")),
     "memory": tuple(f"driftmoe(memory={n})" for n in MEMORIES),
+    "bytes": ("driftmoe", *(f"driftmoe(max_bytes={n}000000)" for n in MEGABYTES)),
     "long": ("driftmoe",),
 }
 
