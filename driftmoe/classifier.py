@@ -123,10 +123,10 @@ class DriftMoEClassifier(MixtureClassifier):
         not raise, so that one wrong label cannot end a stream, and it does not learn them as another class.
     max_bytes
         Bound on the bytes that river's memory meter shows; default: none. Trees are pruned and stop growing, and
-        neighbours remember fewer samples, so that the model stays below at any time; see `shrink`. If new names
-        (features, values, classes) would need more than that, the sample is refused with a ValueError that says the
-        least possible; `max_features` and `max_classes` prevent it. A step that brings new names needs about three
-        times the memory for a moment. Not with river classifiers as experts.
+        neighbours remember fewer samples, so that the model stays below at any time; see `shrink`. New features and
+        values of a sample for which there is no room are left out, and a sample of a new class is not learnt. The model
+        warns once and counts them, as with `max_features` and `max_classes`. A step that brings new names copies the
+        model, and needs about three times the memory for a moment. Not with river classifiers as experts.
     n_threads
         Number of threads that share the trees when samples come in blocks. It does not change results. Experts other
         than `driftmoe.trees.HoeffdingTreeClassifier` use one thread, the default.
@@ -249,8 +249,12 @@ class DriftMoEClassifier(MixtureClassifier):
         mixture = MIXTURES[self.variant].build(
             self._settings(), prototype, router_rng=router_rng, expert_rng=expert_rng
         )
-        bounds = {"max_features": self.max_features, "max_classes": self.max_classes}
-        encoder = Encoder(prototype.nominal, **bounds)
+        encoder = Encoder(
+            prototype.nominal,
+            max_features=self.max_features,
+            max_classes=self.max_classes,
+            has_bound=self.max_bytes is not None,
+        )
         if self.max_bytes is not None:
             mixture = shrunk(encoder, mixture, self.max_bytes)
         return encoder, mixture

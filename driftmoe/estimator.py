@@ -288,12 +288,12 @@ class MixtureClassifier(OfParts, base.MiniBatchClassifier):
 
     @property
     def n_ignored_values(self) -> int:
-        """Number of values in learnt samples that were ignored, because their feature is beyond `max_features`."""
+        """Number of values in learnt samples that were ignored, beyond `max_features` or `max_bytes`."""
         return self._encoder.n_ignored_values
 
     @property
     def n_ignored_samples(self) -> int:
-        """Number of samples that were not learnt, because their label is beyond `max_classes`."""
+        """Number of samples that were not learnt, because their label is beyond `max_classes` or `max_bytes`."""
         return self._encoder.n_ignored_samples
 
     @property
@@ -474,7 +474,7 @@ class MixtureClassifier(OfParts, base.MiniBatchClassifier):
         try:
             Learner(self._encoder, self._mixture, rows, weights, answers, self.max_bytes).run()
         finally:  # the counters tell later calls that a warning was given
-            warn_of_ignored(before, self._encoder)
+            warn_of_ignored(before, self._encoder, self.max_bytes)
 
     def _predict(self, vectors: np.ndarray, samples: Sequence[Sample]) -> np.ndarray:
         return predict(self._encoder, self._mixture, vectors, samples)

@@ -6,6 +6,7 @@ with a new feature, value or class, go through the router together and then thro
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Sequence
 from functools import partial
@@ -16,7 +17,7 @@ from driftmoe.encoding import BlockRows, Encoder, Sample, SampleRows
 from driftmoe.experts import Batch
 from driftmoe.mixture import Mixture
 from driftmoe.mixture.mixing import first_best
-from driftmoe.mixture.shrinking import shrunk
+from driftmoe.mixture.shrinking import least_bytes, shrunk
 from driftmoe.state import restored
 from driftmoe.transaction import TRIES, Changes, assignment, carry_out, planned, publication
 
@@ -92,56 +93,76 @@ class Learner:
                 answers[start] = self._answer_to(start)
             self._n_learnt[0] = start + 1
             return
-        changes: Changes = []
-        encoder, mixture = self._encoder, self._mixture
         if rows.is_new(start):
             if answers is not None:
                 answers[start] = self._answer_to(start)
-            if rows.is_refused(start):
-                n_ignored = encoder.n_ignored_samples + 1
-                changes.append(assignment(encoder, n_ignored_samples=n_ignored))
-                changes.append(partial(self._n_learnt.__setitem__, 0, start + 1))
-                carry_out(changes)
-                return
-            encoder, sample = rows.entered(start)
-            encoder.n_ignored_values += encoder.n_ignored(sample)
-            changes.append(publication(self._encoder, encoder))
-            stop = start + 1
-            vectors = encoder.vector(sample)[np.newaxis]
-            samples: Sequence[Sample] = [encoder.order(sample)] if mixture.reads_samples else []
-            targets = np.array([encoder.target(rows.label(start))])
-            if self._max_bytes is not None:
-                mixture = self._fitting(encoder, vectors, targets, self._weights[start:stop], self._max_bytes)
-                changes.append(publication(self._mixture, mixture))
-                changes.append(partial(self._n_learnt.__setitem__, 0, stop))
-                carry_out(changes)
-                return
-        else:
-            stop = self._end_of_step(start)
-            vectors, targets = rows.vectors(start, stop), rows.targets(start, stop)
-            samples = rows.samples(start, stop) if mixture.reads_samples else []
-            if n_ignored := rows.n_ignored(start, stop):
-                n_ignored += encoder.n_ignored_values
-                changes.append(assignment(encoder, n_ignored_values=n_ignored))
+            self._learn_new(start)
+            return
+        encoder, stop = self._encoder, self._end_of_step(start)
+        changes: Changes = []
+        vectors, targets = rows.vectors(start, stop), rows.targets(start, stop)
+        samples = rows.samples(start, stop) if self._mixture.reads_samples else []
+        if n_ignored := rows.n_ignored(start, stop):
+            changes.append(assignment(encoder, n_ignored_values=encoder.n_ignored_values + n_ignored))
         weights = self._weights[start:stop]
-        proba = plan_step(self._encoder, encoder, mixture, vectors, samples, targets, weights, changes)
-        if answers is not None and encoder is self._encoder:
+        proba = plan_step(encoder, encoder, self._mixture, vectors, samples, targets, weights, changes)
+        if answers is not None:
             changes.append(planned(first_best, proba, answers[start:stop]))
-        changes.append(partial(self._n_learnt.__setitem__, 0, stop))
-        carry_out(changes)
+        self._carry_out(changes, stop)
 
-    def _fitting(
-        self, encoder: Encoder, vectors: np.ndarray, targets: np.ndarray, weights: np.ndarray, max_bytes: int
-    ) -> Mixture:
-        """Return a copy of the mixture that has learnt a row with new names and keeps within `max_bytes`.
+    def _learn_new(self, row: int) -> None:
+        """Learn a row that brings a new feature, value or class, as far as the bounds allow it."""
+        if self._rows.is_refused(row):
+            self._leave_out(row)
+            return
+        encoder, sample = self._rows.entered(row)
+        encoder.n_ignored_values += encoder.n_ignored(sample)
+        if self._max_bytes is not None:
+            mixture = self._grown(encoder, sample, row, self._max_bytes)
+            if mixture is not None:
+                changes = [publication(self._encoder, encoder), publication(self._mixture, mixture)]
+                self._carry_out(changes, row + 1)
+                return
+            if self._encoder.target(self._rows.label(row)) is None:
+                self._leave_out(row)
+                return
+            known = self._encoder.known(sample)
+            encoder, n_ignored = copy.copy(self._encoder), len(sample) - len(known)
+            encoder.n_ignored_values, sample = encoder.n_ignored_values + n_ignored, known
+        changes = [publication(self._encoder, encoder)]
+        self._plan(self._encoder, encoder, self._mixture, sample, row, changes)
+        self._carry_out(changes, row + 1)
+
+    def _grown(self, encoder: Encoder, sample: Sample, row: int, max_bytes: int) -> Mixture | None:
+        """Return a copy of the mixture that has learnt a row with new names, `None` if that needs too many bytes.
 
         The encoder knows the names already, and takes in the row's numbers. The model does not change.
         """
         mixture: Mixture = restored(self._mixture, self._mixture.state())
         changes: Changes = []
-        plan_step(encoder, encoder, mixture, vectors, [], targets, weights, changes)
+        self._plan(encoder, encoder, mixture, sample, row, changes)
         carry_out(changes)
-        return shrunk(encoder, restored(mixture, mixture.state()), max_bytes)
+        mixture = restored(mixture, mixture.state())
+        return shrunk(encoder, mixture, max_bytes) if least_bytes(encoder, mixture) <= max_bytes else None
+
+    def _plan(
+        self, encoder: Encoder, draft: Encoder, mixture: Mixture, sample: Sample, row: int, changes: Changes
+    ) -> None:
+        """Plan to learn a row, given as a sample, that `draft` knows; see `plan_step`."""
+        vectors, targets = draft.vector(sample)[np.newaxis], np.array([draft.target(self._rows.label(row))])
+        samples = [draft.order(sample)] if mixture.reads_samples else []
+        weights = self._weights[row : row + 1]
+        plan_step(encoder, draft, mixture, vectors, samples, targets, weights, changes)
+
+    def _leave_out(self, row: int) -> None:
+        """Pass a row whose class is beyond a bound."""
+        n_ignored = self._encoder.n_ignored_samples + 1
+        self._carry_out([assignment(self._encoder, n_ignored_samples=n_ignored)], row + 1)
+
+    def _carry_out(self, changes: Changes, stop: int) -> None:
+        """Carry out changes, after which the rows before `stop` are learnt."""
+        changes.append(partial(self._n_learnt.__setitem__, 0, stop))
+        carry_out(changes)
 
     def _end_of_step(self, start: int) -> int:
         """Return the end of the rows with nothing new and a weight above 0 that fit in one step."""
@@ -195,20 +216,27 @@ def plan_step(
     return mixture.plan(batch, changes)
 
 
-def warn_of_ignored(before: Encoder, encoder: Encoder) -> None:
-    """Warn if the first feature or label beyond a bound was ignored since `before`, a copy of the encoder."""
+def warn_of_ignored(before: Encoder, encoder: Encoder, max_bytes: int | None) -> None:
+    """Warn if the first value or sample was ignored for a bound since `before`, a copy of the encoder."""
     if before.n_ignored_values == 0 < encoder.n_ignored_values:
         warnings.warn(
-            f"features beyond max_features={encoder.max_features} are ignored from now on; n_ignored_values counts "
-            "their values: leave identifiers out, or choose a larger bound",
+            f"{_beyond('features', max_features=encoder.max_features, max_bytes=max_bytes)} are ignored from now on; "
+            "n_ignored_values counts their values: leave identifiers out, or choose a larger bound",
             stacklevel=_TO_CALLER,
         )
     if before.n_ignored_samples == 0 < encoder.n_ignored_samples:
+        beyond = _beyond("classes", max_classes=encoder.max_classes, max_bytes=max_bytes)
         warnings.warn(
-            f"samples of new classes beyond max_classes={encoder.max_classes} are not learnt from now on; "
-            "n_ignored_samples counts them: check the labels, or choose a larger bound",
+            f"samples of new {beyond} are not learnt from now on; n_ignored_samples counts them: check the labels, or "
+            "choose a larger bound",
             stacklevel=_TO_CALLER,
         )
+
+
+def _beyond(names: str, **bounds: int | None) -> str:
+    """Return what is beyond the bounds that are given, as text."""
+    given = [f"{name}={bound}" for name, bound in bounds.items() if bound is not None]
+    return f"{names} beyond {' or '.join(given)}"
 
 
 _TO_CALLER = 5

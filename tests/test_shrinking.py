@@ -128,13 +128,45 @@ def test_too_small_a_bound_is_refused_with_the_least_possible():
         model.shrink(least - 1)
 
 
-def test_a_name_for_which_there_is_no_room_is_refused_and_the_model_stays_as_it_was():
+WIDE = {f"feature {i}": 1.0 for i in range(500)}
+
+
+def test_names_for_which_there_is_no_room_are_left_out_and_counted():
     model = fed(small("moe-data", max_bytes=200_000), [({"a": 1.0}, 0), ({"a": 2.0}, 1)])
-    before = model.digest()
-    with pytest.raises(ValueError, match="bounds on the names: max_features and max_classes"):
-        model.learn_one({f"feature {i}": 1.0 for i in range(500)}, 0)
-    assert model.digest() == before
-    model.learn_one({"a": 1.5}, 1)
+    twin = fed(small("moe-data", max_bytes=200_000), [({"a": 1.0}, 0), ({"a": 2.0}, 1), ({"a": 3.0}, 0)])
+    with pytest.warns(UserWarning, match=r"features beyond max_bytes=200000 are ignored .* n_ignored_values"):
+        model.learn_one({"a": 3.0} | WIDE, 0)
+    assert (model.n_ignored_values, model.n_ignored_samples) == (500, 0)
+    model.learn_one({"a": 1.5} | WIDE, 1)  # warns once
+    twin.learn_one({"a": 1.5}, 1)
+    assert model.n_ignored_values == 1000
+    for value in (0.5, 1.5, 2.5):
+        assert model.predict_proba_one({"a": value} | WIDE) == twin.predict_proba_one({"a": value})
+    model.learn_one({"a": 1.5, "b": 2.0}, 1)  # there is room for this one
+    assert model.n_ignored_values == 1000
+
+
+def test_a_sample_of_a_class_for_which_there_is_no_room_is_not_learnt():
+    model = fed(small("moe-data", max_bytes=200_000), [({"a": 1.0}, 0), ({"a": 2.0}, 1)])
+    n_learnt = model.routing_report().cumulative.n_samples
+    with pytest.warns(UserWarning, match=r"new classes beyond max_bytes=200000 are not learnt"):
+        model.learn_one({"a": 3.0}, "x" * 100_000)
+    assert model.n_ignored_samples == 1
+    assert model.routing_report().cumulative.n_samples == n_learnt
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_what_has_no_room_is_left_out_of_blocks_alike(variant):
+    samples = [(x | {"colour": f"{x['colour']} {'long name' * 3000}"}, y) for x, y in growing(400)]
+    models = [small(variant, expert=EAGER, max_bytes=BOUND) for _ in range(3)]
+    with pytest.warns(UserWarning, match="max_bytes"):
+        fed(models[0], samples)
+    for model, size in zip(models[1:], (37, 400), strict=True):
+        with pytest.warns(UserWarning, match="max_bytes"):
+            in_blocks(model, samples, size)
+        assert model.digest() == models[0].digest()
+        assert model.n_ignored_values == models[0].n_ignored_values > 0
+    assert models[0]._raw_memory_usage <= BOUND
 
 
 def test_an_interrupt_leaves_no_half_shrunk_model(monkeypatch):
@@ -224,9 +256,9 @@ def test_neighbours_forget_their_oldest_episodes():
     rng = np.random.default_rng(1)
     for _ in range(300):
         expert.step(batch(rng.normal(size=(1, 3)), 2, targets=[rng.integers(2)]))
-    times = np.sort(expert.state()["times"])
+    times = np.sort(expert.state()["sample_times"])
     small_one = expert.resized(5)
-    kept = np.sort(small_one.state()["times"])
+    kept = np.sort(small_one.state()["sample_times"])
     assert len(kept) <= 5 * 8
     np.testing.assert_array_equal(kept, times[-len(kept) :])
     assert small_one.size == 5

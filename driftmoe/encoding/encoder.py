@@ -46,6 +46,8 @@ class Encoder:
         Greatest number of features. Later ones are ignored. `None` for no bound.
     max_classes
         Greatest number of classes. The encoder refuses later ones; see `refuses`. `None` for no bound.
+    has_bound
+        Whether the model has another bound, for which it may ignore values or samples.
 
     Attributes
     ----------
@@ -67,8 +69,9 @@ class Encoder:
         *,
         max_features: int | None = None,
         max_classes: int | None = None,
+        has_bound: bool = False,
     ) -> None:
-        self.max_features, self.max_classes = max_features, max_classes
+        self.max_features, self.max_classes, self._has_bound = max_features, max_classes, has_bound
         self.n_ignored_values = self.n_ignored_samples = 0
         self.classes: list[Hashable] = []
         self.features: list[Hashable] = []
@@ -78,12 +81,8 @@ class Encoder:
         self._columns: dict[Hashable, int] = {}
         self._kinds: dict[Hashable, str] = {}
         self._codes: dict[Hashable, dict[Hashable, int]] = {}  # nominal feature -> value -> code
-        self._readers: list[
-            tuple[Hashable, dict[Hashable, int] | None]
-        ] = []  # of each column: name, its codes
-        self._inputs_of = np.zeros(
-            (0, 1), np.int64
-        )  # (column, 0) of a number, (column, code) of nominal values
+        self._readers: list[tuple[Hashable, dict[Hashable, int] | None]] = []  # of each column: name, codes
+        self._inputs_of = np.zeros((0, 1), np.int64)  # (column, 0) of a number, (column, code) of values
         self._moments = np.zeros((3, 0))  # (COUNT | MEAN | M2, column) of the numbers, Welford 1962
 
     def state(self) -> State:
@@ -125,7 +124,7 @@ class Encoder:
         """
         bounds = {"max_features": self.max_features, "max_classes": self.max_classes}
         check_state(state, self._nominal, MAX_CODES, self._counters, **bounds)
-        draft = Encoder(self._nominal, **bounds)
+        draft = Encoder(self._nominal, **bounds, has_bound=self._has_bound)
         for name in self._counters:
             setattr(draft, name, state[name])
         draft.features = [checked_name(name) for name in state["features"]]
@@ -170,9 +169,9 @@ class Encoder:
 
     @property
     def _counters(self) -> list[str]:
-        """Names of the counters whose bound is given."""
+        """Names of the counters of what a bound leaves out."""
         bounds = {"n_ignored_values": self.max_features, "n_ignored_samples": self.max_classes}
-        return [name for name, bound in bounds.items() if bound is not None]
+        return [name for name, bound in bounds.items() if bound is not None or self._has_bound]
 
     @property
     def is_full(self) -> bool:
@@ -188,6 +187,10 @@ class Encoder:
     def n_ignored(self, sample: Sample) -> int:
         """Return how many values of a cleaned sample are ignored, because their feature is beyond the bound."""
         return sum(name not in self._columns for name in sample) if self.is_full else 0
+
+    def known(self, sample: Sample) -> Sample:
+        """Return a cleaned sample without new features, and without new values for which there is a free code."""
+        return {n: value for n, value in sample.items() if n in self._columns and not self.is_new({n: value})}
 
     def clean(self, x: Mapping[Hashable, Any]) -> Sample:
         """Check one sample against the features seen so far; see `clean`. Changes nothing."""
@@ -260,9 +263,7 @@ class Encoder:
         This is the short way for most samples. Any other sample, unusual or wrong, goes through `clean`. The short way
         accepts nothing that `clean` refuses, so it checks types: `array` alone takes whatever has a `__float__`.
         """
-        if type(x) is not dict or len(x) != len(
-            self.features
-        ):  # others may make up what they lack, as Counter does
+        if type(x) is not dict or len(x) != len(self.features):  # others may make up values, as Counter does
             return None
         if not PLAIN.issuperset(map(type, x.values())):
             return None

@@ -46,22 +46,16 @@ def shrunk(encoder: Encoder, mixture: Mixture, max_bytes: int) -> Mixture:
     ValueError
         If the least that such a model takes is more than `max_bytes`. The message says how much that is.
     """
-    groups = mixture.groups
-    fixed = array_bytes(encoder) + array_bytes(mixture.router) + _log_bytes(mixture) + OBJECTS
-    names = [*encoder.features, *encoder.classes, *(value for of in encoder.values if of for value in of)]
-    fixed += sum(map(_name_bytes, names))
-    least = [group.bytes_at(group.least_size) for group in groups]
-    if fixed + sum(least) > max_bytes:
+    needed = least_bytes(encoder, mixture)
+    if needed > max_bytes:
         raise ValueError(
             f"max_bytes={max_bytes}, but a model of these settings that knows {len(encoder.features)} features, "
-            f"{encoder.n_values} nominal values and {len(encoder.classes)} classes takes at least "
-            f"{fixed + sum(least)}; choose that much, smaller settings, or bounds on the names: max_features and "
-            "max_classes"
+            f"{encoder.n_values} nominal values and {len(encoder.classes)} classes takes at least {needed}; choose "
+            "that much, or smaller settings"
         )
-    left = max_bytes - fixed - sum(least)
-    wishes = [
-        group.bytes_at(group.size) - least_bytes for group, least_bytes in zip(groups, least, strict=True)
-    ]
+    groups, left = mixture.groups, max_bytes - needed
+    least = [group.bytes_at(group.least_size) for group in groups]
+    wishes = [group.bytes_at(group.size) - first for group, first in zip(groups, least, strict=True)]
     new: list[Group] = list(groups)
     modest_first = sorted(range(len(groups)), key=wishes.__getitem__)  # what these leave goes to the others
     for n_served, i in enumerate(modest_first):
@@ -71,6 +65,14 @@ def shrunk(encoder: Encoder, mixture: Mixture, max_bytes: int) -> Mixture:
         if size < group.size:
             new[i] = group.resized(size)
     return mixture.with_groups(new)
+
+
+def least_bytes(encoder: Encoder, mixture: Mixture) -> int:
+    """Return the least bytes to which such a model can be shrunk: all of it but what groups can give up."""
+    groups = mixture.groups
+    fixed = array_bytes(encoder) + array_bytes(mixture.router) + _log_bytes(mixture) + OBJECTS
+    names = [*encoder.features, *encoder.classes, *(value for of in encoder.values if of for value in of)]
+    return fixed + sum(map(_name_bytes, names)) + sum(group.bytes_at(group.least_size) for group in groups)
 
 
 def _largest(group: Group, max_bytes: int) -> int:

@@ -34,8 +34,8 @@ ROUTING = {
 """Figure of a result line's routing -> heading, unit factor, format."""
 
 IGNORED = {
-    "n_ignored_values": "values ignored, of features beyond max_features",
-    "n_ignored_samples": "samples not learnt, of classes beyond max_classes",
+    "n_ignored_values": "values ignored, beyond max_features or max_bytes",
+    "n_ignored_samples": "samples not learnt, of classes beyond max_classes or max_bytes",
 }
 """Count of a result line's routing, given if it is above 0 -> its description."""
 
