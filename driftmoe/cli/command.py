@@ -11,6 +11,7 @@ from typer.exceptions import TyperException
 
 from driftmoe import __version__
 from driftmoe.cli import evaluate, grid, model, neural, report, streams
+from driftmoe.cli.terminal import described
 from driftmoe.exits import INTERRUPTED, SAID
 
 app = typer.Typer(
@@ -55,7 +56,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        typer.echo(f"driftmoe: {error}", err=True)
+        typer.echo(f"driftmoe: {described(error)}", err=True)
         sys.exit(1)
     if code == INTERRUPTED:  # typer turns most interrupts into this code
         typer.echo(SAID, err=True)

@@ -44,7 +44,7 @@ from driftmoe.experiment import (
     Evaluations,
     ResultFolder,
     Run,
-    parsed_delay,
+    check_delay,
     run_key,
     why_not_kept,
 )
@@ -173,7 +173,7 @@ def evaluate(
         report_reading(stream, samples[seeds[0]], options)
         folder = ResultFolder(out or Path("runs") / short_name)
         hashes = {s: stream_of_seed.fingerprint() for s, stream_of_seed in samples.items()}
-        parsed_delay(delay)
+        check_delay(delay, samples[seeds[0]])
         runs = [
             Run(stream, hashes[s], name, s, limit, window, delay, count_warm_up, file)
             for name, file in candidates.items()

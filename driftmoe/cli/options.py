@@ -114,7 +114,11 @@ def file_options(
     ] = None,
     delimiter: Annotated[
         str | None,
-        typer.Option(metavar="CHAR", help="Character between the fields of a CSV file.", show_default=","),
+        typer.Option(
+            metavar="CHAR",
+            help="Character between the fields of a CSV file, such as `;`, or `\\t` for a tab.",
+            show_default=",",
+        ),
     ] = None,
     header: Header = None,
     missing: Annotated[
@@ -136,7 +140,7 @@ def file_options(
         on_bad_row=on_bad_row,
         drop=drop or (),
         nominal=nominal or (),
-        delimiter=delimiter,
+        delimiter="\t" if delimiter == r"\t" else delimiter,
         header=header,
         missing=missing or (),
         encoding=encoding,

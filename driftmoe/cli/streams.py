@@ -112,6 +112,7 @@ def export(
     with one_line_errors():
         stream = open_with_bar(name, options, limit, seed, data_dir)
         report_reading(name, stream, options)
+        file.parent.mkdir(parents=True, exist_ok=True)
         start = time.perf_counter()
         with samples_bar(f"writing {file.name}", stream.n_samples) as progress:
             n_written = write(stream, file, progress=progress)
@@ -169,6 +170,7 @@ def plot(
     with one_line_errors():
         stream = open_with_bar(name, options, limit, seed, data_dir)
         report_reading(name, stream, options)
+        path.parent.mkdir(parents=True, exist_ok=True)
         if window is None:
             window = 1000 if stream.n_samples is None else max(1, stream.n_samples // N_WINDOWS)
         with samples_bar(f"reading {name}", stream.n_samples) as progress:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import zipfile
 import zlib
@@ -39,8 +40,16 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        say(str(error))
+        say(described(error))
         raise typer.Exit(2) from None
+
+
+def described(error: BaseException) -> str:
+    """Return the message of an error; that of the operating system begins with the file and has no number."""
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+        return f"{place}{error.strerror}"
+    return str(error)
 
 
 def say(message: str) -> None:

@@ -45,7 +45,7 @@ def holdout(
     ------
     ValueError
         If `every` or `size` is below 1; if a sample is not a pair or has no label; if the model is not a classifier, or
-        tests and trains itself.
+        tests and trains itself; if the stream ends before the first test.
 
     References
     ----------
@@ -66,6 +66,10 @@ def holdout(
             yield tally.checkpoint()
     if n_tested % size:
         yield tally.checkpoint()
+    if n_tested == 0:
+        raise ValueError(
+            f"the stream ended before the first test, which comes after every={every} samples; choose a smaller number"
+        )
 
 
 def cross_validate(

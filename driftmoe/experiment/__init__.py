@@ -34,7 +34,7 @@ from driftmoe.experiment.lines import (
     run_key,
     warm_up_protocol,
 )
-from driftmoe.experiment.planning import OpenStream, planned
+from driftmoe.experiment.planning import OpenStream, check_delay, planned
 from driftmoe.experiment.results import read_failures, read_results
 from driftmoe.experiment.run import (
     ENOUGH_TO_COMPILE,
@@ -55,7 +55,7 @@ __all__ = [
     "CLAIMS", "COMMITTED", "CURVE_COLUMNS", "ENOUGH_TO_COMPILE", "EXECUTORS", "GLANCE", "KEY", "KINDS", "LOOK",
     "OPTIONAL", "PATIENCE", "PENDING", "REQUIRED", "Attempt", "Backlog", "CheckpointFolder", "Claim", "Evaluations",
     "Event", "Happenings", "JobFolder", "News", "OpenStream", "ResultFolder", "Run", "Shared", "Work",
-    "check_fingerprint", "commit", "compile_first", "counts_warm_up", "kind_of_run", "parsed_delay",
+    "check_delay", "check_fingerprint", "commit", "compile_first", "counts_warm_up", "kind_of_run", "parsed_delay",
     "plain", "planned", "read_failures", "read_results", "reading", "run_grid", "run_job", "run_key", "shard",
     "versions", "warm_up_protocol", "why_not_kept",
 ]  # fmt: skip

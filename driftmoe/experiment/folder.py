@@ -7,6 +7,7 @@ the run's `Claim`. If a process dies, the operating system releases its claims.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -26,6 +27,13 @@ CLAIMS = ".claims"
 
 PENDING, COMMITTED = ".pending", ".committed"
 """Folders of files that are being written together, and of files that are committed but not yet in place."""
+
+
+def _make_folder(path: Path) -> None:
+    """Create a folder, unless it is there. Raise NotADirectoryError if there is a file in its place."""
+    if path.is_file():
+        raise NotADirectoryError(errno.ENOTDIR, "is a file; give a folder", str(path))
+    path.mkdir(parents=True, exist_ok=True)
 
 
 class Claim:
@@ -77,7 +85,7 @@ class ResultFolder:
 
     def __init__(self, path: Path | str) -> None:
         self.path = path = Path(path)
-        path.mkdir(parents=True, exist_ok=True)
+        _make_folder(path)
         self._lock = FileLock(path / ".lock")
         with self._lock:  # fails here, before the work, if nothing can be written
             self._recover()
@@ -197,8 +205,9 @@ class JobFolder:
 
     def __init__(self, path: Path | str) -> None:
         self.path = path = Path(path)
+        _make_folder(path)
         for name in ("jobs", "failed"):
-            (path / name).mkdir(parents=True, exist_ok=True)
+            (path / name).mkdir(exist_ok=True)
 
     def file(self, run: Run) -> Path:
         """Return the file that holds the result of a run."""

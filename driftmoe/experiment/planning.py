@@ -43,13 +43,23 @@ def planned(
     """
     for spec in specs:
         models.make(spec)
-    parsed_delay(delay)
-    return [
-        Run(
-            name, open_stream(name=name, limit=limit, seed=seed).fingerprint(), spec, seed,
-            limit, window, delay, count_warm_up,
+    runs = []
+    for name in dict.fromkeys(stream_names):
+        for seed in dict.fromkeys(seeds):
+            stream = open_stream(name=name, limit=limit, seed=seed)
+            check_delay(delay, stream)
+            runs += [
+                Run(name, stream.fingerprint(), spec, seed, limit, window, delay, count_warm_up)
+                for spec in dict.fromkeys(specs)
+            ]
+    return runs
+
+
+def check_delay(text: str, stream: Any) -> None:
+    """Raise ValueError if a delay cannot be read, or names a column that a stream does not have."""
+    delay, names = parsed_delay(text), [feature.name for feature in stream.features]
+    if isinstance(delay, str) and delay not in names:
+        raise ValueError(
+            f"delay {text!r} is no number of samples, such as 1000, no range, such as 100-2000, and no column; "
+            f"the columns are {', '.join(names)}"
         )
-        for name in dict.fromkeys(stream_names)
-        for seed in dict.fromkeys(seeds)
-        for spec in dict.fromkeys(specs)
-    ]  # fmt: skip

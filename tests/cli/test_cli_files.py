@@ -154,3 +154,17 @@ def test_a_grid_says_how_many_rows_it_left_out(tmp_path):
         assert done.returncode == 0, done.stderr
         assert "driftmoe: few.csv, class: last column, `y`" in done.stderr
         assert done.stderr.count("driftmoe: few.csv: left out 20 malformed rows") == 1
+
+
+def test_a_tab_may_be_written_as_a_backslash_and_a_t(tmp_path):
+    (tmp_path / "a.csv").write_text("a\tb\ty\n" + "1\t2\tyes\n2\t3\tno\n" * 10)
+    done = commands.driftmoe("streams", "show", "a.csv", "--delimiter", r"\t", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "yes" in done.stdout
+
+
+def test_a_folder_for_an_export_or_a_picture_is_made(tmp_path):
+    for arguments in (["export", "led_a", "new/one/a.csv"], ["plot", "led_a", "--out", "new/two/a.png"]):
+        done = commands.driftmoe("streams", *arguments, "--limit", "100", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in tmp_path.rglob("*.*")) == ["a.csv", "a.png"]

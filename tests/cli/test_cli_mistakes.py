@@ -23,7 +23,18 @@ from driftmoe.experiment import ResultFolder
         (["evaluate", "led_a", "--window", "0"], "--window"),
         (["nosuch"], "No such command 'nosuch'"),
         (["evaluate", "electricity", "--data-dir", "nowhere"], "nowhere"),
-        (["evaluate", "led_a", "--limit", "1000", "--out", "occupied"], "occupied"),
+        (["evaluate", "led_a", "--limit", "1000", "--out", "occupied"], "occupied: is a file; give a folder"),
+        (
+            ["grid", "led_a", "-m", "ht", "--limit", "1000", "--out", "occupied"],
+            "occupied: is a file; give a folder",
+        ),
+        (["evaluate", "led_a", "--load", "nosuch.moe"], "nosuch.moe: No such file or directory"),
+        (["model", "show", "nosuch.moe"], "nosuch.moe: No such file or directory"),
+        (
+            ["evaluate", "led_a", "--delay", "abc"],
+            "delay 'abc' is no number of samples, such as 1000, no range",
+        ),
+        (["grid", "led_a", "-m", "ht", "--delay", "abc"], "and no column; the columns are att1, att2"),
     ],
 )
 def test_a_mistake_ends_in_one_line_and_exit_code_2(tmp_path, arguments, message):

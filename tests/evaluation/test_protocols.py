@@ -22,6 +22,14 @@ def test_holdout_learns_then_tests_by_turns():
         next(holdout(seen, Memory(), every=0))
 
 
+def test_a_stream_that_ends_before_the_first_test_is_refused():
+    for n_samples in (0, 5):
+        with pytest.raises(
+            ValueError, match="the stream ended before the first test, which comes after every=5"
+        ):
+            list(holdout(numbered(n_samples), Memory(), every=5, size=3))
+
+
 class Counting(Recorder):
     """Counts how often each sample was learnt and tested."""
 
