@@ -174,7 +174,7 @@ class _Encoder:
         self._objects, self._pickling = {kind: name for name, kind in objects.items()}, pickling
         self._repeated = repeated
         self.arrays: dict[str, np.ndarray] = {}
-        self._alike: dict[tuple[np.dtype, tuple[int, ...], bytes, bytes], dict[str, bytes]] = {}
+        self._alike: dict[tuple[np.dtype, tuple[int, ...], bytes, bytes], list[str]] = {}
 
     def write(self, value: Any, path: tuple[str, ...]) -> Any:
         if len(path) > MAX_DEPTH:
@@ -224,48 +224,45 @@ class _Encoder:
             return {"$record": [self._fields(array, path), list(array.shape)]}
         if array.dtype.kind not in SHAPED:
             raise TypeError(f"{_place(path)} is an array of {array.dtype}; numbers and bools can be kept")
-        array = array.astype(_little(array.dtype), order="C", copy=False)
-        code = array.dtype.str
-        content = array.tobytes()
-        if (number := self._only_number(array, content)) is not None:
+        dtype, code = _little(array.dtype)
+        array = array.astype(dtype, order="C", copy=False)
+        if (number := self._only_number(array)) is not None:
             return {"$full": [code, list(array.shape), number]}
         if array.size <= MAX_SHORT and all(map(math.isfinite, numbers := array.ravel().tolist())):
             return {"$numbers": [code, list(array.shape), numbers]}
-        kept = narrowed(array)
-        if kept is not array:
-            content = kept.tobytes()
-        own = ".".join(path)
-        alike = self._alike.setdefault((kept.dtype, kept.shape, content[:64], content[-64:]), {})
-        for name, other in alike.items():
-            if other == content and self._repeated.has(array.nbytes):
+        kept, own = narrowed(array), ".".join(path)
+        ends = kept.ravel()[:8].tobytes(), kept.ravel()[-8:].tobytes()
+        alike = self._alike.setdefault((kept.dtype, kept.shape, *ends), [])
+        for name in alike:
+            if self.arrays[name].tobytes() == kept.tobytes() and self._repeated.has(array.nbytes):
                 return {"$same": [code, name]}
-        alike[own] = content
+        alike.append(own)
         self.arrays[own] = kept
         return {"$array": code}
 
-    def _only_number(self, array: np.ndarray, content: bytes) -> bool | int | float | None:
+    def _only_number(self, array: np.ndarray) -> bool | int | float | None:
         """Return the finite number that all entries are, bit for bit, or `None`."""
-        size, first = array.size, content[: array.itemsize]
-        if size < 2 or content[-len(first) :] != first or content != first * size:
+        size = array.size
+        if size < 2 or (number := array.item(0)) != array.item(-1) or not math.isfinite(number):
             return None
-        number: bool | int | float = array.flat[0].item()
-        if not math.isfinite(number) or not self._repeated.has(array.nbytes):
+        content = array.tobytes()
+        if content != content[: array.itemsize] * size or not self._repeated.has(array.nbytes):
             return None
         return number
 
     def _fields(self, array: np.ndarray, path: tuple[str, ...]) -> list[Any]:
-        names = array.dtype.names or ()
-        packed = np.dtype([(name, array.dtype[name]) for name in names])
-        if packed != array.dtype:
+        fields = _fields_of(array.dtype)
+        if fields is None:
             raise TypeError(f"{_place(path)} is an array of records with gaps; give packed records")
-        return [
-            [
-                name,
-                self._array(np.asarray(array[name], order="C"), (*path, name)),
-                list(array.dtype[name].shape),
-            ]
-            for name in names
-        ]
+        return [[name, self._array(array[name], (*path, name)), list(shape)] for name, shape in fields]
+
+
+@lru_cache(100)
+def _fields_of(dtype: np.dtype) -> tuple[tuple[str, tuple[int, ...]], ...] | None:
+    """Return the names and the shapes of the fields of records, or `None` if there are gaps between them."""
+    names = dtype.names or ()
+    packed = np.dtype([(name, dtype[name]) for name in names])
+    return tuple((name, dtype[name].shape) for name in names) if packed == dtype else None
 
 
 @cache
@@ -454,8 +451,10 @@ def _exactly(dtype: np.dtype, numbers: Any) -> np.ndarray | None:
 
 
 @cache
-def _little(dtype: np.dtype) -> np.dtype:
-    return dtype.newbyteorder("<")
+def _little(dtype: np.dtype) -> tuple[np.dtype, str]:
+    """Return the little-endian type, and its code."""
+    little = dtype.newbyteorder("<")
+    return little, little.str
 
 
 def _dtype(code: Any, kinds: str = SHAPED) -> np.dtype:

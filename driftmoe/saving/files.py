@@ -75,7 +75,7 @@ def digest_of(document: Any, arrays: Mapping[str, np.ndarray]) -> str:
     shapes = [f"\n{name} {_CODES[arrays[name].dtype]} {arrays[name].shape}" for name in names]
     found = hashlib.sha256("".join([as_json(document), *shapes, "\n"]).encode("utf-8", "surrogatepass"))
     for name in names:
-        found.update(arrays[name].tobytes())
+        found.update(np.ascontiguousarray(arrays[name]))
     return found.hexdigest()
 
 
@@ -115,14 +115,15 @@ def packed(model: dict[str, Any], arrays: dict[str, np.ndarray], version: str, *
 def _written(text: str, arrays: Mapping[str, np.ndarray]) -> bytes:
     """Return a safetensors file. Equal content gives equal bytes, whatever version of safetensors is there."""
     header: dict[str, Any] = {"__metadata__": {ENTRY: text}}
-    contents, start = [], 0
+    contents: list[np.ndarray] = []
+    start = 0
     for name in sorted(arrays, key=lambda name: (-arrays[name].itemsize, name)):  # so that all are aligned
         array = arrays[name]
         stop = start + array.nbytes
         header[name] = {
             "dtype": _CODES[array.dtype], "shape": list(array.shape), "data_offsets": [start, stop]
         }  # fmt: skip
-        contents.append(array.tobytes())
+        contents.append(np.ascontiguousarray(array))
         start = stop
     head = as_json(header).encode("ascii")
     head += b" " * (-len(head) % 8)
