@@ -132,12 +132,17 @@ def decoded(
     return value
 
 
-_ENCODER = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+class Json(str):
+    """The text of a document, in the place of the document."""
+
+
+# No document contains itself: `MAX_DEPTH` bounds them all.
+_ENCODER = json.JSONEncoder(ensure_ascii=True, check_circular=False, allow_nan=False, separators=(",", ":"))
 
 
 def as_json(document: Any) -> str:
     """Return a document as text, the same for equal documents."""
-    return _ENCODER.encode(document)
+    return document if type(document) is Json else _ENCODER.encode(document)
 
 
 def from_json(text: str) -> Any:
@@ -149,7 +154,7 @@ def from_json(text: str) -> Any:
         If the text is not JSON, has an entry twice, or is nested too deeply.
     """
     try:
-        return json.loads(text, object_pairs_hook=_once, parse_constant=_refused)
+        return _DECODER.decode(text)
     except RecursionError:
         raise ValueError("the document is nested too deeply") from None
 
@@ -163,6 +168,9 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refused(name: str) -> Any:
     raise ValueError(f"{name} is no number of JSON")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refused)
 
 
 def _place(path: tuple[str, ...]) -> str:
@@ -304,9 +312,14 @@ class _Decoder:
             return [self.read(one, (*path, str(i))) for i, one in enumerate(value)]
         if type(value) is not dict:
             return value
-        tag = next((name for name in value if name[:1] == "$"), None)
-        if tag is None:
-            return {name: self.read(one, (*path, name)) for name, one in value.items()}
+        for tag in value:
+            if tag[:1] == "$":
+                break
+        else:
+            return {
+                name: self.read(one, (*path, name)) if type(one) in (dict, list) else one
+                for name, one in value.items()
+            }
         if len(value) > 1:
             raise ValueError(
                 f"{_place(path)} has {', '.join(map(repr, value))} together; {tag!r} stands alone"
@@ -319,12 +332,12 @@ class _Decoder:
             raise _MeaninglessError(f"{_place(path)}: {tag}: {error}") from None
 
     def _tagged(self, tag: str, kept: Any, path: tuple[str, ...]) -> Any:
+        if tag == "$array":
+            return self._array(kept, ".".join(path))
         if kind := KINDS.get(tag):
             return kind.read(kept)
         if tag == "$pickle":
             return self._unpickled(kept)
-        if tag == "$array":
-            return self._array(kept, ".".join(path))
         if not isinstance(kept, list):
             raise ValueError(f"{tag} has a {type(kept).__name__} in the place of a list")
         if tag == "$same":
@@ -458,15 +471,15 @@ def _little(dtype: np.dtype) -> tuple[np.dtype, str]:
 
 
 def _dtype(code: Any, kinds: str = SHAPED) -> np.dtype:
-    dtype = _dtype_of(text(code))
-    if dtype.kind not in kinds or dtype.hasobject:
-        raise ValueError(f"an array of {dtype}")
-    return dtype
+    return _dtype_of(text(code), kinds)
 
 
 @lru_cache(100)
-def _dtype_of(code: str) -> np.dtype:
-    return np.dtype(code)
+def _dtype_of(code: str, kinds: str) -> np.dtype:
+    dtype = np.dtype(code)
+    if dtype.kind not in kinds or dtype.hasobject:
+        raise ValueError(f"an array of {dtype}")
+    return dtype
 
 
 def narrowed(array: np.ndarray) -> np.ndarray:
