@@ -154,7 +154,7 @@ def from_json(text: str) -> Any:
         If the text is not JSON, has an entry twice, or is nested too deeply.
     """
     try:
-        return _DECODER.decode(text)
+        return json.loads(text, object_pairs_hook=_once, parse_constant=_refused)
     except RecursionError:
         raise ValueError("the document is nested too deeply") from None
 
@@ -168,9 +168,6 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refused(name: str) -> Any:
     raise ValueError(f"{name} is no number of JSON")
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refused)
 
 
 def _place(path: tuple[str, ...]) -> str:
@@ -489,9 +486,9 @@ def narrowed(array: np.ndarray) -> np.ndarray:
 
 def _narrowest(array: np.ndarray) -> np.dtype:
     """Return the narrowest type that holds all integers of an array."""
-    if not array.size:
-        return INTEGERS[0]
-    least, most = int(array.min()), int(array.max())
+    # The bits of all numbers together: below 0 if any number is, else as many as the largest has.
+    bits = int(np.bitwise_or.reduce(array, axis=None))
+    least, most = (0, bits) if bits >= 0 else (int(array.min()), int(array.max()))
     for dtype, lowest, highest in _BOUNDS:
         if lowest <= least and most <= highest:
             return dtype

@@ -141,7 +141,8 @@ def restored(storage: Storage, state: State) -> Storage:
     new.sizes = np.zeros((len(n_nodes), new.sizes.shape[1]), np.int64)
     new.sizes[:, N_NODES], new.sizes[:, LAST_SEED] = n_nodes, state["last_leaf_seeds"]
     new.sizes[:, N_LEAVES] = np.bincount(tree[state["nodes"]["kind"] == LEAF], minlength=len(n_nodes))
-    new.free = np.zeros((len(n_nodes), int(new.sizes[:, N_LEAVES].max(initial=0))), np.int32)  # none held yet
+    most = int(new.sizes[:, N_LEAVES].max(initial=0))  # that a tree frees when it starts anew
+    new.free, new.spare = np.zeros((len(n_nodes), most), np.int32), np.zeros(0, np.int32)
     new.value_room = new.n_values.copy()
     new.value_start = np.full(n_features, NONE, np.int64)
     new.value_start[new.nominal] = (np.cumsum(new.n_values) - new.n_values)[new.nominal]
