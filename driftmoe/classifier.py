@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -315,7 +316,7 @@ class DriftMoEClassifier(MixtureClassifier):
 
     def _taken(self) -> dict[str, Argument]:
         """Return the arguments that the variant takes."""
-        return {**EVERYWHERE, **MIXTURES[self.variant].ARGUMENTS, **self._own_arguments}
+        return _taken_by(type(self), self.variant)
 
     def _settings(self) -> dict[str, Any]:
         """Return all arguments, also those that a subclass adds, each with its given value or its default."""
@@ -357,3 +358,9 @@ class DriftMoEClassifier(MixtureClassifier):
         for variant, mixture in MIXTURES.items():
             sizes = {} if "n_experts" not in mixture.ARGUMENTS else {"n_experts": 3}
             yield {"variant": variant, "hidden": (8,), "batch_size": 16, **sizes}
+
+
+@cache
+def _taken_by(kind: type[DriftMoEClassifier], variant: str) -> dict[str, Argument]:
+    """Return the arguments that a variant takes in a class; it is asked for each argument of each model."""
+    return {**EVERYWHERE, **MIXTURES[variant].ARGUMENTS, **kind._own_arguments}

@@ -10,5 +10,6 @@ def enlarged(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     if array.shape == shape:
         return array
     larger = np.zeros(shape, array.dtype)
-    larger[tuple(map(slice, array.shape))] = array
+    if array.size:
+        larger[tuple(map(slice, array.shape))] = array
     return larger

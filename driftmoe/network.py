@@ -90,7 +90,8 @@ class Network:
         self._counts = np.zeros(4, np.int64)
         layers = [(self._xavier(n_in, n_out), np.zeros(n_out)) for n_in, n_out in pairwise(self._widths)]
         self._key = rng.integers(2**64, dtype=np.uint64)  # of dropout
-        self._hold(layers, [[[np.zeros_like(part) for part in layer] for layer in layers]] * 2)
+        self._weights, self._shape = _flat(layers), np.array(self._widths)
+        self._moments = [np.zeros_like(self._weights), np.zeros_like(self._weights)]
         self._batch = np.zeros((batch_size, sum(self._widths)), np.float32)  # inputs, hidden units, outputs
         self._targets = np.zeros((batch_size, n_outputs), np.float32)  # 0, 1 or errors; NaN before growth
         self._row_weights = np.ones(batch_size, np.float32)

@@ -75,16 +75,17 @@ def check_names(state: State, names: Iterable[str], owner: Any) -> None:
             f"the state of {_kind(owner)} is a {type(state).__name__}; give the dict that state() returned"
         )
     names = tuple(names)
+    if state.keys() == set(names):
+        return
     missing, unknown = (
         [name for name in names if name not in state],
         [name for name in state if name not in names],
     )
-    if missing or unknown:
-        wrong = [f"lacks {', '.join(map(repr, missing))}"] * bool(missing)
-        wrong += [f"has unknown {', '.join(map(repr, unknown))}"] * bool(unknown)
-        raise ValueError(
-            f"the state of {_kind(owner)} {' and '.join(wrong)}; it must have the entries {', '.join(names)}: {REMEDY}"
-        )
+    wrong = [f"lacks {', '.join(map(repr, missing))}"] * bool(missing)
+    wrong += [f"has unknown {', '.join(map(repr, unknown))}"] * bool(unknown)
+    raise ValueError(
+        f"the state of {_kind(owner)} {' and '.join(wrong)}; it must have the entries {', '.join(names)}: {REMEDY}"
+    )
 
 
 def check_array(state: State, name: str, dtype: Any, shape: Sequence[int | None], owner: Any) -> None:
@@ -112,7 +113,7 @@ def check_finite(array: np.ndarray, name: str, owner: Any) -> None:
     """Raise ValueError if an array of a state, or a field of its records, has NaN or an infinite number."""
     for field in array.dtype.names or ("",):
         values = array[field] if field else array
-        if values.dtype.kind == "f" and values.size and not np.isfinite(values).all():
+        if values.dtype.kind == "f" and np.count_nonzero(np.isfinite(values)) < values.size:
             where = f" in the field {field!r}" if field else ""
             came = f"has {values[~np.isfinite(values)][0]}{where}"
             raise misfit(owner, name, came, "all numbers must be finite")

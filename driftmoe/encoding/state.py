@@ -131,7 +131,7 @@ def _check_inputs(state: State, values: Sequence[Any]) -> None:
     inputs_of = state["input_indices"]
     has_input = np.zeros(inputs_of.shape, np.bool_)
     for column, of in enumerate(values):
-        has_input[column, [0] if of is None else [input_place(code) for code in range(len(of))]] = True
+        has_input[column, 0 if of is None else [input_place(code) for code in range(len(of))]] = True
     given = np.sort(inputs_of[has_input])
     if (inputs_of[~has_input] != NONE).any() or (given != np.arange(len(given))).any():
         came = f"does not number the {len(given)} inputs of these features and values"

@@ -132,12 +132,17 @@ def decoded(
     return value
 
 
-_ENCODER = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+class Json(str):
+    """The text of a document, in the place of the document."""
+
+
+# No document contains itself: `MAX_DEPTH` bounds them all.
+_ENCODER = json.JSONEncoder(ensure_ascii=True, check_circular=False, allow_nan=False, separators=(",", ":"))
 
 
 def as_json(document: Any) -> str:
     """Return a document as text, the same for equal documents."""
-    return _ENCODER.encode(document)
+    return document if type(document) is Json else _ENCODER.encode(document)
 
 
 def from_json(text: str) -> Any:
@@ -174,7 +179,7 @@ class _Encoder:
         self._objects, self._pickling = {kind: name for name, kind in objects.items()}, pickling
         self._repeated = repeated
         self.arrays: dict[str, np.ndarray] = {}
-        self._alike: dict[tuple[np.dtype, tuple[int, ...], bytes, bytes], dict[str, bytes]] = {}
+        self._alike: dict[tuple[np.dtype, tuple[int, ...], bytes, bytes], list[str]] = {}
 
     def write(self, value: Any, path: tuple[str, ...]) -> Any:
         if len(path) > MAX_DEPTH:
@@ -224,48 +229,45 @@ class _Encoder:
             return {"$record": [self._fields(array, path), list(array.shape)]}
         if array.dtype.kind not in SHAPED:
             raise TypeError(f"{_place(path)} is an array of {array.dtype}; numbers and bools can be kept")
-        array = array.astype(_little(array.dtype), order="C", copy=False)
-        code = array.dtype.str
-        content = array.tobytes()
-        if (number := self._only_number(array, content)) is not None:
+        dtype, code = _little(array.dtype)
+        array = array.astype(dtype, order="C", copy=False)
+        if (number := self._only_number(array)) is not None:
             return {"$full": [code, list(array.shape), number]}
         if array.size <= MAX_SHORT and all(map(math.isfinite, numbers := array.ravel().tolist())):
             return {"$numbers": [code, list(array.shape), numbers]}
-        kept = narrowed(array)
-        if kept is not array:
-            content = kept.tobytes()
-        own = ".".join(path)
-        alike = self._alike.setdefault((kept.dtype, kept.shape, content[:64], content[-64:]), {})
-        for name, other in alike.items():
-            if other == content and self._repeated.has(array.nbytes):
+        kept, own = narrowed(array), ".".join(path)
+        ends = kept.ravel()[:8].tobytes(), kept.ravel()[-8:].tobytes()
+        alike = self._alike.setdefault((kept.dtype, kept.shape, *ends), [])
+        for name in alike:
+            if self.arrays[name].tobytes() == kept.tobytes() and self._repeated.has(array.nbytes):
                 return {"$same": [code, name]}
-        alike[own] = content
+        alike.append(own)
         self.arrays[own] = kept
         return {"$array": code}
 
-    def _only_number(self, array: np.ndarray, content: bytes) -> bool | int | float | None:
+    def _only_number(self, array: np.ndarray) -> bool | int | float | None:
         """Return the finite number that all entries are, bit for bit, or `None`."""
-        size, first = array.size, content[: array.itemsize]
-        if size < 2 or content[-len(first) :] != first or content != first * size:
+        size = array.size
+        if size < 2 or (number := array.item(0)) != array.item(-1) or not math.isfinite(number):
             return None
-        number: bool | int | float = array.flat[0].item()
-        if not math.isfinite(number) or not self._repeated.has(array.nbytes):
+        content = array.tobytes()
+        if content != content[: array.itemsize] * size or not self._repeated.has(array.nbytes):
             return None
         return number
 
     def _fields(self, array: np.ndarray, path: tuple[str, ...]) -> list[Any]:
-        names = array.dtype.names or ()
-        packed = np.dtype([(name, array.dtype[name]) for name in names])
-        if packed != array.dtype:
+        fields = _fields_of(array.dtype)
+        if fields is None:
             raise TypeError(f"{_place(path)} is an array of records with gaps; give packed records")
-        return [
-            [
-                name,
-                self._array(np.asarray(array[name], order="C"), (*path, name)),
-                list(array.dtype[name].shape),
-            ]
-            for name in names
-        ]
+        return [[name, self._array(array[name], (*path, name)), list(shape)] for name, shape in fields]
+
+
+@lru_cache(100)
+def _fields_of(dtype: np.dtype) -> tuple[tuple[str, tuple[int, ...]], ...] | None:
+    """Return the names and the shapes of the fields of records, or `None` if there are gaps between them."""
+    names = dtype.names or ()
+    packed = np.dtype([(name, dtype[name]) for name in names])
+    return tuple((name, dtype[name].shape) for name in names) if packed == dtype else None
 
 
 @cache
@@ -307,9 +309,14 @@ class _Decoder:
             return [self.read(one, (*path, str(i))) for i, one in enumerate(value)]
         if type(value) is not dict:
             return value
-        tag = next((name for name in value if name[:1] == "$"), None)
-        if tag is None:
-            return {name: self.read(one, (*path, name)) for name, one in value.items()}
+        for tag in value:
+            if tag[:1] == "$":
+                break
+        else:
+            return {
+                name: self.read(one, (*path, name)) if type(one) in (dict, list) else one
+                for name, one in value.items()
+            }
         if len(value) > 1:
             raise ValueError(
                 f"{_place(path)} has {', '.join(map(repr, value))} together; {tag!r} stands alone"
@@ -322,12 +329,12 @@ class _Decoder:
             raise _MeaninglessError(f"{_place(path)}: {tag}: {error}") from None
 
     def _tagged(self, tag: str, kept: Any, path: tuple[str, ...]) -> Any:
+        if tag == "$array":
+            return self._array(kept, ".".join(path))
         if kind := KINDS.get(tag):
             return kind.read(kept)
         if tag == "$pickle":
             return self._unpickled(kept)
-        if tag == "$array":
-            return self._array(kept, ".".join(path))
         if not isinstance(kept, list):
             raise ValueError(f"{tag} has a {type(kept).__name__} in the place of a list")
         if tag == "$same":
@@ -454,20 +461,22 @@ def _exactly(dtype: np.dtype, numbers: Any) -> np.ndarray | None:
 
 
 @cache
-def _little(dtype: np.dtype) -> np.dtype:
-    return dtype.newbyteorder("<")
+def _little(dtype: np.dtype) -> tuple[np.dtype, str]:
+    """Return the little-endian type, and its code."""
+    little = dtype.newbyteorder("<")
+    return little, little.str
 
 
 def _dtype(code: Any, kinds: str = SHAPED) -> np.dtype:
-    dtype = _dtype_of(text(code))
-    if dtype.kind not in kinds or dtype.hasobject:
-        raise ValueError(f"an array of {dtype}")
-    return dtype
+    return _dtype_of(text(code), kinds)
 
 
 @lru_cache(100)
-def _dtype_of(code: str) -> np.dtype:
-    return np.dtype(code)
+def _dtype_of(code: str, kinds: str) -> np.dtype:
+    dtype = np.dtype(code)
+    if dtype.kind not in kinds or dtype.hasobject:
+        raise ValueError(f"an array of {dtype}")
+    return dtype
 
 
 def narrowed(array: np.ndarray) -> np.ndarray:
@@ -477,9 +486,9 @@ def narrowed(array: np.ndarray) -> np.ndarray:
 
 def _narrowest(array: np.ndarray) -> np.dtype:
     """Return the narrowest type that holds all integers of an array."""
-    if not array.size:
-        return INTEGERS[0]
-    least, most = int(array.min()), int(array.max())
+    # The bits of all numbers together: below 0 if any number is, else as many as the largest has.
+    bits = int(np.bitwise_or.reduce(array, axis=None))
+    least, most = (0, bits) if bits >= 0 else (int(array.min()), int(array.max()))
     for dtype, lowest, highest in _BOUNDS:
         if lowest <= least and most <= highest:
             return dtype

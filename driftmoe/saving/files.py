@@ -75,7 +75,7 @@ def digest_of(document: Any, arrays: Mapping[str, np.ndarray]) -> str:
     shapes = [f"\n{name} {_CODES[arrays[name].dtype]} {arrays[name].shape}" for name in names]
     found = hashlib.sha256("".join([as_json(document), *shapes, "\n"]).encode("utf-8", "surrogatepass"))
     for name in names:
-        found.update(arrays[name].tobytes())
+        found.update(np.ascontiguousarray(arrays[name]).data)
     return found.hexdigest()
 
 
@@ -101,8 +101,9 @@ def packed(model: dict[str, Any], arrays: dict[str, np.ndarray], version: str, *
     ValueError
         If names, labels and values take more than `MAX_HEADER` bytes.
     """
-    document = {"format": FORMAT, "version": version, "digest": digest_of_model(model), "model": model}
-    content = _written(as_json(document), arrays)
+    document = {"format": FORMAT, "version": version, "digest": digest_of_model(model)}
+    texts = {name: as_json(value) for name, value in document.items()} | {"model": _as_json(model)}
+    content = _written(_object(texts), arrays)
     if not compress:
         return content
     import pyarrow
@@ -112,17 +113,39 @@ def packed(model: dict[str, Any], arrays: dict[str, np.ndarray], version: str, *
     return head + frame if len(content) <= MOST_TIMES_SMALLER * len(head + frame) else content
 
 
+def _as_json(model: dict[str, Any]) -> str:
+    """Return the document of a model as text. The states of its parts may be text already, as `Json`."""
+    texts = {}
+    for name, value in model.items():
+        if name == "steps":
+            texts[name] = f"[{','.join(f'[{as_json(key)},{_as_json(step)}]' for key, step in value)}]"
+        elif name == "parts":
+            parts = {
+                part: {entry: as_json(one) for entry, one in kept.items()} for part, kept in value.items()
+            }
+            texts[name] = _object({part: _object(entries) for part, entries in parts.items()})
+        else:
+            texts[name] = as_json(value)
+    return _object(texts)
+
+
+def _object(texts: Mapping[str, str]) -> str:
+    """Return an object of JSON, from the texts of its entries."""
+    return f"{{{','.join(f'{as_json(name)}:{text}' for name, text in texts.items())}}}"
+
+
 def _written(text: str, arrays: Mapping[str, np.ndarray]) -> bytes:
     """Return a safetensors file. Equal content gives equal bytes, whatever version of safetensors is there."""
     header: dict[str, Any] = {"__metadata__": {ENTRY: text}}
-    contents, start = [], 0
+    contents: list[memoryview] = []
+    start = 0
     for name in sorted(arrays, key=lambda name: (-arrays[name].itemsize, name)):  # so that all are aligned
         array = arrays[name]
         stop = start + array.nbytes
         header[name] = {
             "dtype": _CODES[array.dtype], "shape": list(array.shape), "data_offsets": [start, stop]
         }  # fmt: skip
-        contents.append(array.tobytes())
+        contents.append(np.ascontiguousarray(array).data)
         start = stop
     head = as_json(header).encode("ascii")
     head += b" " * (-len(head) % 8)

@@ -71,7 +71,7 @@ def _folded(kind: type[Any]) -> Callable[[Any], Any]:
 
 def integers(kept: Any, n: int) -> list[int]:
     """Return a list of `n` integers. Raise ValueError if it is none."""
-    if not isinstance(kept, list) or len(kept) != n or any(type(one) is not int for one in kept):
+    if type(kept) is not list or len(kept) != n or not set(map(type, kept)) <= {int}:
         raise ValueError(f"no list of {n} integers")
     return kept
 

@@ -17,7 +17,7 @@ from driftmoe.classifier import DriftMoEClassifier
 from driftmoe.models import POLICIES
 from driftmoe.nn.classifier import NeuralMoEClassifier
 from driftmoe.parts import OfParts, parameters_of
-from driftmoe.saving.codec import Encoded, Repeated, decoded, encoded
+from driftmoe.saving.codec import Encoded, Json, Repeated, as_json, decoded, encoded
 from driftmoe.saving.files import arrays_of, digest_of
 from driftmoe.saving.room import check_room, room_of
 from driftmoe.state import State, check_names, misfit, restored
@@ -186,7 +186,8 @@ def described(
             arrays.update(encoded_part.arrays)
             if part in model.PARTS and _may_have_overflowed(encoded_part.arrays):
                 _check_restorable(model, part, of_part)
-            document["parts"][part] = {"digest": digest_of(*encoded_part), "state": encoded_part.document}
+            text = Json(as_json(encoded_part.document))  # written once, for the digest and the file
+            document["parts"][part] = {"digest": digest_of(text, encoded_part.arrays), "state": text}
         n_bytes = sum(array.nbytes for array in arrays.values()) - n_before
         check_room(_room(type(model), vars(model)), n_bytes, "the model cannot be saved")
         return document
@@ -271,7 +272,8 @@ def rebuilt(
 def _may_have_overflowed(arrays: Arrays) -> bool:
     """Whether an array has NaN or infinite numbers where models usually have none."""
     return any(
-        not np.isfinite(array).all() and (np.isnan(array).any() or not name.endswith(MAY_BE_INFINITE))
+        np.count_nonzero(np.isfinite(array)) < array.size
+        and (np.isnan(array).any() or not name.endswith(MAY_BE_INFINITE))
         for name, array in arrays.items()
         if array.dtype.kind == "f"
     )

@@ -62,21 +62,19 @@ KEPT = (
 def state_of(storage: Storage) -> State:
     """Return the state of the trees, see `TreePool.state`."""
     starts, n_values = storage.value_start[storage.nominal], storage.n_values[storage.nominal]
-    slots = [storage.slots_of(tree) for tree in range(len(storage.sizes))]
+    nodes = storage.nodes[np.arange(storage.nodes.shape[1]) < storage.sizes[:, N_NODES, np.newaxis]]
     used: dict[str, Any] = {
         "classes": slice(storage.n_classes),
         "arrivals": slice(1 + storage.n_classes),
         "features": slice(storage.n_features),
         "values": _joined([np.arange(first, first + n) for first, n in zip(starts, n_values, strict=True)]),
-        "slots": _joined(slots),
+        "slots": nodes["slot"][nodes["kind"] == LEAF],
     }
     arrays = {"n_nodes": storage.sizes[:, N_NODES], "last_leaf_seeds": storage.sizes[:, LAST_SEED]}
     for array in ARRAYS:
         if array.name in NOT_KEPT:
             continue
-        values = getattr(storage, array.name)
-        if array.name == "nodes":
-            values = values[np.arange(values.shape[1]) < storage.sizes[:, N_NODES, np.newaxis]]
+        values = nodes if array.name == "nodes" else getattr(storage, array.name)
         for k, axis in reversed(list(enumerate(array.axes))):
             if axis in used:
                 values = values[(slice(None),) * k + (used[axis],)]
@@ -157,7 +155,8 @@ def restored(storage: Storage, state: State) -> Storage:
     new.sizes = np.zeros((len(n_nodes), new.sizes.shape[1]), np.int64)
     new.sizes[:, N_NODES], new.sizes[:, LAST_SEED] = n_nodes, state["last_leaf_seeds"]
     new.sizes[:, N_LEAVES] = np.bincount(tree[state["nodes"]["kind"] == LEAF], minlength=len(n_nodes))
-    new.number_slots(np.arange(len(new.leaves)))
+    most = int(new.sizes[:, N_LEAVES].max(initial=0))  # that a tree frees when it starts anew
+    new.free, new.spare = np.zeros((len(n_nodes), most), np.int32), np.zeros(0, np.int32)
     new.value_room = new.n_values.copy()
     new.value_start = np.full(n_features, NONE, np.int64)
     new.value_start[new.nominal] = (np.cumsum(new.n_values) - new.n_values)[new.nominal]

@@ -99,8 +99,9 @@ def add_experts(storage: Storage, n_new: int) -> None:
             "max_features once for all trees where their number grows"
         )
     trees = storage.add_experts(n_new)
-    for tree in trees:
-        _draw_own(storage, tree)
+    if storage.n_features or storage.is_drawing:
+        for tree in trees:
+            _draw_own(storage, tree)
     storage.start(trees)
 
 

@@ -8,6 +8,7 @@ import struct
 import commands
 import numpy as np
 import pytest
+from river import compose, preprocessing
 
 from driftmoe import DriftMoEClassifier, saving
 from driftmoe.memory import n_bytes
@@ -74,6 +75,13 @@ def document_of(content):
     (size,) = struct.unpack("<Q", content[:8])
     header = json.loads(content[8 : 8 + size])
     return header, json.loads(header["__metadata__"][ENTRY]), content[8 + size :]
+
+
+def test_the_document_in_a_file_is_written_as_any_other(tree):
+    pipeline = compose.Pipeline(('first "step"', preprocessing.StandardScaler()), ("tree", tree.clone()))
+    for model in (tree, pipeline, compose.Pipeline(pipeline)):
+        header, document, _ = document_of(saving.to_bytes(model))
+        assert header["__metadata__"][ENTRY] == as_json(document)
 
 
 def with_document(content, **changes):
