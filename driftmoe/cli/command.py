@@ -11,8 +11,7 @@ from typer.exceptions import TyperException
 
 from driftmoe import __version__
 from driftmoe.cli import evaluate, grid, model, neural, report, streams
-from driftmoe.cli.terminal import described
-from driftmoe.exits import INTERRUPTED, SAID
+from driftmoe.exits import INTERRUPTED, SAID, described
 
 app = typer.Typer(
     name="driftmoe",

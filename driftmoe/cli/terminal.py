@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import zipfile
 import zlib
@@ -13,6 +12,7 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
+from driftmoe.exits import described
 from driftmoe.experiment import Run, why_not_kept
 from streams import Stream, files
 from streams.opening import FileOptions
@@ -42,14 +42,6 @@ def one_line_errors() -> Iterator[None]:
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         say(described(error))
         raise typer.Exit(2) from None
-
-
-def described(error: BaseException) -> str:
-    """Return the message of an error; that of the operating system begins with the file and has no number."""
-    if isinstance(error, OSError) and error.strerror:
-        place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
-        return f"{place}{error.strerror}"
-    return str(error)
 
 
 def say(message: str) -> None:
