@@ -13,9 +13,10 @@ from driftmoe.evaluation import Checkpoint, Evaluation
 from driftmoe.experiment.lines import KEY
 from driftmoe.mixture.routing_figures import RoutingFigures, RoutingReport
 from driftmoe.saving import from_bytes, to_bytes
-from driftmoe.saving.codec import as_json, decoded, encoded, from_json
+from driftmoe.saving.codec import as_json, decoded, encoded
 from driftmoe.staging import write_files
 from driftmoe.state import State, check_names
+from driftmoe.strict_json import from_json
 
 if TYPE_CHECKING:
     from driftmoe.experiment.run import Run

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from driftmoe.staging import write_files
+from driftmoe.strict_json import from_json
 
 DIGEST = "digest"
 """Name of the SHA-256 among the metadata of a file. Files of earlier versions have none."""
@@ -130,24 +131,10 @@ def _header(file: BinaryIO, wanted: Mapping[str, Tensor]) -> tuple[dict[str, Any
 
 
 def _parsed(header: bytes) -> dict[str, Any]:
-    try:
-        entries = json.loads(header.decode("utf-8"), object_pairs_hook=_once, parse_constant=_refused)
-    except RecursionError:
-        raise ValueError("its header is nested too deeply") from None
+    entries = from_json(header.decode("utf-8"))
     if not isinstance(entries, dict):
         raise ValueError("its header lists no tensors")
     return entries
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("its header has an entry twice")
-    return found
-
-
-def _refused(name: str) -> Any:
-    raise ValueError(f"{name} is no number of JSON")
 
 
 def _check(entries: Mapping[str, Any], wanted: Mapping[str, Tensor], path: str) -> int:

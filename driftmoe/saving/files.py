@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from safetensors import SafetensorError, deserialize
 
-from driftmoe.saving.codec import INTEGERS, as_json, from_json
+from driftmoe.saving.codec import INTEGERS, as_json
+from driftmoe.strict_json import from_json
 
 FORMAT = 1
 """Version of the format. Every older one is read; a newer one is refused."""
