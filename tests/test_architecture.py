@@ -84,7 +84,7 @@ MAY_IMPORT = {
     "driftmoe.moa": "capymoa com java jpype moa numpy driftmoe.evaluation",
     "driftmoe.experiment": (
         "filelock river torch driftmoe driftmoe.classifier driftmoe.evaluation driftmoe.mixture driftmoe.models "
-        "driftmoe.parts driftmoe.saving driftmoe.staging driftmoe.state driftmoe.strict_json"
+        "driftmoe.memory driftmoe.parts driftmoe.saving driftmoe.staging driftmoe.state driftmoe.strict_json"
     ),
     "driftmoe.experiment.executors": "distributed",
     "driftmoe.report": (

@@ -30,6 +30,7 @@ from driftmoe.cli.terminal import (
     left_out_rows,
     note,
     one_line_errors,
+    report_checkpoints_left,
     report_left_out,
     report_not_kept,
     report_reading,
@@ -179,9 +180,8 @@ def evaluate(
             for name, file in candidates.items()
             for s in seeds
         ]
-        checkpoints = None
+        checkpoints = CheckpointFolder(folder.path / "checkpoints", checkpoint_every)
         if checkpoint_every is not None:
-            checkpoints = CheckpointFolder(folder.path / "checkpoints", checkpoint_every)
             report_not_kept(runs)
         evaluations = Evaluations(runs, samples, folder, checkpoints)
         is_complete = _do(evaluations, save)
@@ -195,6 +195,7 @@ def evaluate(
         report_left_out(left_out_rows(samples[seeds[0]]))
     for failure in failures:
         say(failure)
+    report_checkpoints_left(checkpoints)
     if not is_complete:
         if not results:
             typer.echo(
