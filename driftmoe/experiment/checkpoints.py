@@ -15,7 +15,7 @@ from driftmoe.experiment.environment import commit, versions
 from driftmoe.experiment.lines import KEY
 from driftmoe.experiment.spare_room import give_spare_room, spare_room_of
 from driftmoe.mixture.routing_figures import RoutingFigures, RoutingReport
-from driftmoe.saving import from_bytes, to_bytes
+from driftmoe.saving import digest, from_bytes, to_bytes
 from driftmoe.saving.codec import as_json, decoded, encoded
 from driftmoe.staging import PREFIX, delete_unless_held, naming, sync_folder, write_files
 from driftmoe.state import State, check_names, count_of
@@ -224,6 +224,15 @@ def why_not_kept(model: Any) -> str | None:
     return None
 
 
+def digest_of(model: Any) -> str | None:
+    """Return the digest of a model, or `None` if it cannot be saved."""
+    try:
+        to_bytes(model)
+    except (TypeError, ValueError):
+        return None
+    return digest(model)
+
+
 def _read(line: bytes, content: bytes, curve_file: CurveFile) -> Kept:
     try:
         document = from_json(line.decode("ascii"))
@@ -233,8 +242,8 @@ def _read(line: bytes, content: bytes, curve_file: CurveFile) -> Kept:
         other = "a newer" if found > FORMAT else "an older"
         raise ValueError(f"has format {found}, of {other} version of driftmoe; this one reads {FORMAT}")
     check_names(document, (*ENTRIES, "digest"), "a checkpoint")
-    digest = document.pop("digest")
-    if _digest(document) != digest or hashlib.sha256(content).hexdigest() != document["model_sha256"]:
+    expected = document.pop("digest")
+    if _digest(document) != expected or hashlib.sha256(content).hexdigest() != document["model_sha256"]:
         raise ValueError("the file is damaged: its content does not have the digest that it was written with")
     _check_same(document["versions"] | {"commit": document["commit"]}, versions() | {"commit": commit()})
     model = from_bytes(content)

@@ -19,7 +19,7 @@ from river import base
 from driftmoe import models
 from driftmoe.classifier import DriftMoEClassifier
 from driftmoe.evaluation import Checkpoint, Delay, Evaluation, prequential
-from driftmoe.experiment.checkpoints import CheckpointFolder, why_not_kept
+from driftmoe.experiment.checkpoints import CheckpointFolder, digest_of, why_not_kept
 from driftmoe.experiment.environment import commit, versions
 from driftmoe.experiment.lines import KEY, warm_up_protocol
 from driftmoe.experiment.spare_room import measured_bytes
@@ -152,7 +152,7 @@ class Run:
         reading
             How the file of the stream was read; omitted for other streams.
         """
-        routing = {}
+        routing, model_digest = {}, digest_of(model)
         if checkpoint.routing is not None:
             figures = checkpoint.routing.cumulative
             ignored = checkpoint.routing.ignored()
@@ -183,6 +183,7 @@ class Run:
             "drifts": [list(drift) for drift in drifts],
             "versions": versions() | getattr(model, "versions", {}),
             "commit": commit(),
+            **({"model_digest": model_digest} if model_digest else {}),
         }
 
     def curve_point(self, checkpoint: Checkpoint) -> dict[str, Any]:
