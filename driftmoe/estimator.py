@@ -90,8 +90,9 @@ class MixtureClassifier(OfParts, base.MiniBatchClassifier):
         y
             Its label: any hashable value except `None` and NaN.
         w
-            Weight of the sample, 0 or more. A sample of weight 0 is not learnt. Trees and the scaling of features count
-            the sample `w` times, the router and networks multiply its error by `w`, and neighbours weight its vote.
+            Weight of the sample, from 0 to 1e15. A sample of weight 0 is not learnt. Trees and the scaling of features
+            count the sample `w` times, the router and networks multiply its error by `w`, and neighbours weight its
+            vote.
 
         Raises
         ------
@@ -282,6 +283,7 @@ class MixtureClassifier(OfParts, base.MiniBatchClassifier):
                 self._mixture.log.report(names, n_replaced),
                 n_ignored_values=self.n_ignored_values,
                 n_ignored_samples=self.n_ignored_samples,
+                n_shared_values=self.n_shared_values,
             )
 
     @property
@@ -293,6 +295,11 @@ class MixtureClassifier(OfParts, base.MiniBatchClassifier):
     def n_ignored_samples(self) -> int:
         """Number of samples that were not learnt, because their label is beyond `max_classes`."""
         return self._encoder.n_ignored_samples
+
+    @property
+    def n_shared_values(self) -> int:
+        """Number of values in learnt samples that share a code, because their feature has 256 others."""
+        return self._encoder.n_shared_values
 
     @property
     def n_trees(self) -> int:

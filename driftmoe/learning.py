@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 
-from driftmoe.encoding import BlockRows, Encoder, Sample, SampleRows
+from driftmoe.encoding import BlockRows, Encoder, Sample, SampleRows, warn_of_shared
 from driftmoe.experts import Batch
 from driftmoe.mixture import Mixture
 from driftmoe.mixture.mixing import first_best
@@ -99,6 +99,7 @@ class Learner:
                 return
             encoder, sample = rows.entered(start)
             encoder.n_ignored_values += encoder.n_ignored(sample)
+            encoder.n_shared_values += encoder.n_shared(sample)
             changes.append(publication(self._encoder, encoder))
             stop = start + 1
             vectors = encoder.vector(sample)[np.newaxis]
@@ -111,6 +112,9 @@ class Learner:
             if n_ignored := rows.n_ignored(start, stop):
                 n_ignored += encoder.n_ignored_values
                 changes.append(assignment(encoder, n_ignored_values=n_ignored))
+            if encoder.full and (n_shared := rows.n_shared(start, stop)):
+                n_shared += encoder.n_shared_values
+                changes.append(assignment(encoder, n_shared_values=n_shared))
         weights = self._weights[start:stop]
         proba = plan_step(self._encoder, encoder, mixture, vectors, samples, targets, weights, changes)
         if answers is not None and encoder is self._encoder:
@@ -171,7 +175,8 @@ def plan_step(
 
 
 def warn_of_ignored(before: Encoder, encoder: Encoder) -> None:
-    """Warn if the first feature or label beyond a bound was ignored since `before`, a copy of the encoder."""
+    """Warn if the first feature, label or value beyond a bound was learnt since `before`, a copy of the encoder."""
+    warn_of_shared(before.n_shared_values, encoder.n_shared_values, encoder.full, stacklevel=_TO_CALLER)
     if before.n_ignored_values == 0 < encoder.n_ignored_values:
         warnings.warn(
             f"features beyond max_features={encoder.max_features} are ignored from now on; n_ignored_values counts "

@@ -185,8 +185,7 @@ def evaluate(
         checkpoints = CheckpointFolder(folder.path / "checkpoints", checkpoint_every)
         if checkpoint_every is not None:
             report_not_kept(runs)
-        if save is not None:
-            _report_learnt_before(save, load, runs, folder)
+        _report_learnt_before(save, load, runs, folder)
         evaluations = Evaluations(runs, samples, folder, checkpoints)
         is_complete = _do(evaluations, save)
         results, failures = evaluations.results, evaluations.failures
@@ -237,10 +236,10 @@ def _check_savable(file: Path, candidates: Mapping[str, Path | None], seeds: Seq
 
 
 def _report_learnt_before(
-    save: Path, load: Sequence[Path] | None, runs: Sequence[Run], folder: ResultFolder
+    save: Path | None, load: Sequence[Path] | None, runs: Sequence[Run], folder: ResultFolder
 ) -> None:
     """Write to stderr if the model to be loaded is the one that an earlier run of the same command has saved."""
-    if not save.exists() or not any(file.exists() and file.samefile(save) for file in load or ()):
+    if save is None or not any(save.exists() and file.samefile(save) for file in load or ()):
         return
     loaded = saving.digest(saving.load(save))
     for line in folder.results(runs[0].stream):

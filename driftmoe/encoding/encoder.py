@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import zlib
 from array import array
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
@@ -22,6 +21,7 @@ from driftmoe.encoding.samples import (
     short,
 )
 from driftmoe.encoding.scaling import COUNT, NOMINAL, NONE, OWN_INPUTS, input_place, write_inputs
+from driftmoe.encoding.sharing import code_of
 from driftmoe.encoding.state import check_state
 from driftmoe.state import State
 from driftmoe.transaction import NO_WEIGHTS, publication
@@ -59,6 +59,10 @@ class Encoder:
         Number of values in learnt samples that were ignored, because their feature is beyond `max_features`.
     n_ignored_samples
         Number of samples that were not learnt, because their label is beyond `max_classes`.
+    n_shared_values
+        Number of values in learnt samples that share a code, because their feature has `MAX_CODES` others.
+    full
+        Nominal features all of whose codes are taken -> value -> code.
     """
 
     def __init__(
@@ -69,7 +73,7 @@ class Encoder:
         max_classes: int | None = None,
     ) -> None:
         self.max_features, self.max_classes = max_features, max_classes
-        self.n_ignored_values = self.n_ignored_samples = 0
+        self.n_ignored_values = self.n_ignored_samples = self.n_shared_values = 0
         self.classes: list[Hashable] = []
         self.features: list[Hashable] = []
         self.n_inputs = 0
@@ -78,12 +82,9 @@ class Encoder:
         self._columns: dict[Hashable, int] = {}
         self._kinds: dict[Hashable, str] = {}
         self._codes: dict[Hashable, dict[Hashable, int]] = {}  # nominal feature -> value -> code
-        self._readers: list[
-            tuple[Hashable, dict[Hashable, int] | None]
-        ] = []  # of each column: name, its codes
-        self._inputs_of = np.zeros(
-            (0, 1), np.int64
-        )  # (column, 0) of a number, (column, code) of nominal values
+        self.full: dict[Hashable, dict[Hashable, int]] = {}
+        self._readers: list[tuple[Hashable, dict[Hashable, int] | None]] = []  # of each column: name, codes
+        self._inputs_of = np.zeros((0, 1), np.int64)  # (column, 0) of a number, (column, code) of others
         self._moments = np.zeros((3, 0))  # (COUNT | MEAN | M2, column) of the numbers, Welford 1962
 
     def state(self) -> State:
@@ -101,7 +102,7 @@ class Encoder:
               int64, shape (n_features, 1), or (n_features, 128) if there is a nominal feature.
             - `"scaling_moments"`: weight, mean and sum of squared deviations of each number; the weight is -1 for a
               nominal feature; float64, shape (3, n_features).
-            - `"n_ignored_values"`, `"n_ignored_samples"`: as far as there is a bound.
+            - `"n_ignored_values"`, `"n_ignored_samples"`: as far as there is a bound; `"n_shared_values"` if above 0.
         """
         state: State = {
             "features": list(self.features),
@@ -111,7 +112,8 @@ class Encoder:
             "input_indices": self._inputs_of.copy(),
             "scaling_moments": self._moments.copy(),
         }
-        return state | {name: getattr(self, name) for name in self._counters}
+        shared = {"n_shared_values": self.n_shared_values} if self.n_shared_values else {}
+        return state | {name: getattr(self, name) for name in self._counters} | shared
 
     def restore(self, state: State) -> None:
         """Restore the state of an encoder that was built with the same `nominal`; see `driftmoe.state`.
@@ -126,8 +128,8 @@ class Encoder:
         bounds = {"max_features": self.max_features, "max_classes": self.max_classes}
         check_state(state, self._nominal, MAX_CODES, self._counters, **bounds)
         draft = Encoder(self._nominal, **bounds)
-        for name in self._counters:
-            setattr(draft, name, state[name])
+        for name in [*self._counters, "n_shared_values"]:
+            setattr(draft, name, state.get(name, 0))
         draft.features = [checked_name(name) for name in state["features"]]
         draft.classes = list(state["classes"])
         draft._columns = {name: column for column, name in enumerate(draft.features)}
@@ -138,7 +140,7 @@ class Encoder:
             for name, values in zip(draft.features, state["nominal_values"], strict=True)
             if values is not None
         }
-        draft._readers = [(name, draft._codes.get(name)) for name in draft.features]
+        draft._note_codes()
         draft._inputs_of, draft._moments = state["input_indices"].copy(), state["scaling_moments"].copy()
         draft.n_inputs = int((draft._inputs_of != NONE).sum())
         publication(self, draft)()
@@ -189,6 +191,10 @@ class Encoder:
         """Return how many values of a cleaned sample are ignored, because their feature is beyond the bound."""
         return sum(name not in self._columns for name in sample) if self.is_full else 0
 
+    def n_shared(self, sample: Sample) -> int:
+        """Return how many values of a cleaned sample share a code, because their feature has no free one."""
+        return sum(name in sample and sample[name] not in codes for name, codes in self.full.items())
+
     def clean(self, x: Mapping[Hashable, Any]) -> Sample:
         """Check one sample against the features seen so far; see `clean`. Changes nothing."""
         return clean(x, self._kinds)
@@ -236,11 +242,16 @@ class Encoder:
             if name in sample and sample[name] not in codes and len(codes) < MAX_CODES:
                 draft._codes[name] = codes | {sample[name]: len(codes)}
                 draft._add_input(draft._columns[name], input_place(len(codes)))
-        draft._readers = [(name, draft._codes.get(name)) for name in draft.features]
+        draft._note_codes()
         if is_new_label:
             draft._targets = self._targets | {y: len(self.classes)}
             draft.classes = [*self.classes, y]
         return draft
+
+    def _note_codes(self) -> None:
+        """Bring up to date what follows from the codes."""
+        self._readers = [(name, self._codes.get(name)) for name in self.features]
+        self.full = {name: codes for name, codes in self._codes.items() if len(codes) >= MAX_CODES}
 
     def _add_features(self, new: Mapping[Hashable, str]) -> None:
         """Add new features of the given kinds to a draft."""
@@ -292,7 +303,7 @@ class Encoder:
             column = self._columns.get(name)
             if column is not None:
                 codes = self._codes.get(name)
-                vector[column] = float(value) if codes is None else _code(codes, value)
+                vector[column] = float(value) if codes is None else code_of(codes, value, MAX_CODES)
         return vector
 
     def is_new(self, sample: Sample) -> bool:
@@ -416,7 +427,7 @@ class Encoder:
             is_known = value is None or (codes is not None and value in codes)
             number = math.nan
             if value is not None and column >= 0:
-                number = float(value) if codes is None else _code(codes, value)
+                number = float(value) if codes is None else code_of(codes, value, MAX_CODES)
             numbers.append(number)
             new.append(has_room and not is_known)
         return numbers, new
@@ -485,14 +496,3 @@ class Encoder:
         if self._inputs_of[column, key] == NONE:
             self._inputs_of[column, key] = self.n_inputs
             self.n_inputs += 1
-
-
-def _code(codes: Mapping[Hashable, int], value: Hashable) -> int:
-    """Return the code of a value. An unknown value gets the next free code, or a hashed one if all are taken."""
-    code = codes.get(value)
-    if code is not None:
-        return code
-    if len(codes) < MAX_CODES:
-        return len(codes)
-    text = repr(float(value) if isinstance(value, int | float) else value)  # 2 and 2.0 are one value
-    return zlib.crc32(text.encode(errors="surrogatepass")) % MAX_CODES

@@ -280,6 +280,7 @@ def _plain(checkpoint: Checkpoint) -> State:
         "cumulative": report.cumulative.state(),
         "n_ignored_values": report.n_ignored_values,
         "n_ignored_samples": report.n_ignored_samples,
+        "n_shared_values": report.n_shared_values,
     }
     plain = {field.name: getattr(checkpoint, field.name) for field in fields(checkpoint)}
     return plain | {"predictions": [], "routing": routing}

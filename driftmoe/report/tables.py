@@ -36,6 +36,7 @@ ROUTING = {
 IGNORED = {
     "n_ignored_values": "values ignored, of features beyond max_features",
     "n_ignored_samples": "samples not learnt, of classes beyond max_classes",
+    "n_shared_values": "values that share a code with others, of features with more than 256 values",
 }
 """Count of a result line's routing, given if it is above 0 -> its description."""
 
