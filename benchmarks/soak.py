@@ -9,8 +9,8 @@ The model predicts and learns in blocks, as `driftmoe evaluate` does. After ever
 accuracy since the line before, and digest. Then the model is saved, and the loaded one goes on. A run that was killed
 goes on from its file when it is started again. A run that is left alone starts anew instead.
 
-When both runs have lines, their digests are compared. The exit status is 1 if digests differ, or if the
-process took 5 % more memory in the last quarter of the run than in the third.
+When both runs have lines, their digests are compared. The exit status is 1 if digests differ, or if the process, the
+model or its file took over 5 % more bytes in the last quarter of the run than in the third. With --show, too.
 """
 
 from __future__ import annotations
@@ -40,7 +40,10 @@ STEP = 1000
 """Samples between two steps of the progress bar. No block is larger."""
 
 MOST_GROWTH = 0.05
-"""Growth of the process from the third quarter of a run to the last, above which memory is not called flat."""
+"""Growth from the third quarter of a run to the last, above which memory is not called flat."""
+
+SIZES = {"process": "resident_bytes", "model": "model_bytes", "file": "file_bytes"}
+"""What must be flat -> field of a line."""
 
 Line = dict[str, Any]
 
@@ -186,6 +189,11 @@ def growth(lines: Sequence[Line], name: str = "resident_bytes") -> float:
     return float(max(line[name] for line in last) / max(line[name] for line in before)) - 1.0
 
 
+def growing(lines: Sequence[Line]) -> list[str]:
+    """Return what is not flat, by the names of `SIZES`."""
+    return [label for label, name in SIZES.items() if growth(lines, name) > MOST_GROWTH]
+
+
 def summary(run: Soak, lines: Sequence[Line], folder: Path) -> str:
     """Return a few lines of text on a run."""
     half = lines[len(lines) // 2 :]
@@ -197,11 +205,16 @@ def summary(run: Soak, lines: Sequence[Line], folder: Path) -> str:
         f"accuracy {np.mean([line['accuracy'] for line in lines]):.4f}, "
         f"{np.median(seconds) if seconds else float('nan'):.0f} CPU seconds a million samples",
     ]
-    for label, name in (("process", "resident_bytes"), ("model", "model_bytes"), ("file", "file_bytes")):
+    for label, name in SIZES.items():
         values = [line[name] / 1e6 for line in half]
         texts.append(
             f"{label:<8}{min(values):8.1f} to {max(values):.1f} MB in the second half, "
             f"{100 * growth(lines, name):+.1f} % from the third quarter to the last"
+            + (
+                f", more than the {100 * MOST_GROWTH:.0f} % that are called flat"
+                if label in growing(lines)
+                else ""
+            )
         )
     if n_common:
         texts.append(f"digests compared with the twin: {n_common}, different: {n_different}")
@@ -264,7 +277,7 @@ def main() -> int:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         kept = [line for line in read_lines(options.out) if _key(line) != _key(lines[0])]
         _rewrite(options.out, [*kept, *lines])
-    return int(differences(run, options.folder)[1] > 0 or growth(lines) > MOST_GROWTH)
+    return int(differences(run, options.folder)[1] > 0 or len(growing(lines)) > 0)
 
 
 def _key(line: Line) -> tuple[Any, ...]:

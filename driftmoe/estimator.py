@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -24,7 +23,7 @@ from driftmoe.encoding.frames import (
     objects,
     series_of_classes,
 )
-from driftmoe.learning import Learner, plan_step, predict, warn_of_ignored
+from driftmoe.learning import Learner, plan_step, predict, warn_of_left_out
 from driftmoe.mixture import Mixture
 from driftmoe.mixture.routing_figures import RoutingReport
 from driftmoe.parts import OfParts
@@ -92,8 +91,9 @@ class MixtureClassifier(OfParts, base.MiniBatchClassifier):
         y
             Its label: any hashable value except `None` and NaN.
         w
-            Weight of the sample, 0 or more. A sample of weight 0 is not learnt. Trees and the scaling of features count
-            the sample `w` times, the router and networks multiply its error by `w`, and neighbours weight its vote.
+            Weight of the sample, from 0 to 1e15. A sample of weight 0 is not learnt. Trees and the scaling of features
+            count the sample `w` times, the router and networks multiply its error by `w`, and neighbours weight its
+            vote.
 
         Raises
         ------
@@ -284,6 +284,7 @@ class MixtureClassifier(OfParts, base.MiniBatchClassifier):
                 self._mixture.log.report(names, n_replaced),
                 n_ignored_values=self.n_ignored_values,
                 n_ignored_samples=self.n_ignored_samples,
+                n_shared_values=self.n_shared_values,
             )
 
     @property
@@ -295,6 +296,11 @@ class MixtureClassifier(OfParts, base.MiniBatchClassifier):
     def n_ignored_samples(self) -> int:
         """Number of samples that were not learnt, because their label is beyond `max_classes` or `max_bytes`."""
         return self._encoder.n_ignored_samples
+
+    @property
+    def n_shared_values(self) -> int:
+        """Number of values in learnt samples that share a code, because their feature has 256 others."""
+        return self._encoder.n_shared_values
 
     @property
     def n_trees(self) -> int:
@@ -470,11 +476,11 @@ class MixtureClassifier(OfParts, base.MiniBatchClassifier):
     def _learn_rows(
         self, rows: SampleRows | BlockRows, weights: np.ndarray, answers: np.ndarray | None = None
     ) -> None:
-        before = copy.copy(self._encoder)
+        before = self._encoder.counts
         try:
             Learner(self._encoder, self._mixture, rows, weights, answers, self.max_bytes).run()
         finally:  # the counters tell later calls that a warning was given
-            warn_of_ignored(before, self._encoder, self.max_bytes)
+            warn_of_left_out(before, self._encoder, self.max_bytes)
 
     def _predict(self, vectors: np.ndarray, samples: Sequence[Sample]) -> np.ndarray:
         return predict(self._encoder, self._mixture, vectors, samples)

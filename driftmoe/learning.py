@@ -13,7 +13,7 @@ from functools import partial
 
 import numpy as np
 
-from driftmoe.encoding import BlockRows, Encoder, Sample, SampleRows
+from driftmoe.encoding import BlockRows, Encoder, Sample, SampleRows, warn_of_shared
 from driftmoe.experts import Batch
 from driftmoe.mixture import Mixture
 from driftmoe.mixture.mixing import first_best
@@ -104,6 +104,8 @@ class Learner:
         samples = rows.samples(start, stop) if self._mixture.reads_samples else []
         if n_ignored := rows.n_ignored(start, stop):
             changes.append(assignment(encoder, n_ignored_values=encoder.n_ignored_values + n_ignored))
+        if encoder.full and (n_shared := rows.n_shared(start, stop)):
+            changes.append(assignment(encoder, n_shared_values=encoder.n_shared_values + n_shared))
         weights = self._weights[start:stop]
         proba = plan_step(encoder, encoder, self._mixture, vectors, samples, targets, weights, changes)
         if answers is not None:
@@ -117,6 +119,7 @@ class Learner:
             return
         encoder, sample = self._rows.entered(row)
         encoder.n_ignored_values += encoder.n_ignored(sample)
+        encoder.n_shared_values += encoder.n_shared(sample)
         if self._max_bytes is not None:
             mixture = self._grown(encoder, sample, row, self._max_bytes)
             if mixture is not None:
@@ -127,8 +130,10 @@ class Learner:
                 self._leave_out(row)
                 return
             known = self._encoder.known(sample)
-            encoder, n_ignored = copy.copy(self._encoder), len(sample) - len(known)
-            encoder.n_ignored_values, sample = encoder.n_ignored_values + n_ignored, known
+            encoder = copy.copy(self._encoder)
+            encoder.n_ignored_values += len(sample) - len(known)
+            encoder.n_shared_values += encoder.n_shared(known)
+            sample = known
         changes = [publication(self._encoder, encoder)]
         self._plan(self._encoder, encoder, self._mixture, sample, row, changes)
         self._carry_out(changes, row + 1)
@@ -216,15 +221,17 @@ def plan_step(
     return mixture.plan(batch, changes)
 
 
-def warn_of_ignored(before: Encoder, encoder: Encoder, max_bytes: int | None) -> None:
-    """Warn if the first value or sample was ignored for a bound since `before`, a copy of the encoder."""
-    if before.n_ignored_values == 0 < encoder.n_ignored_values:
+def warn_of_left_out(before: tuple[int, int, int], encoder: Encoder, max_bytes: int | None) -> None:
+    """Warn if the first value or sample was left out, or shared a code, since `Encoder.counts` was `before`."""
+    n_values, n_samples, n_shared = before
+    warn_of_shared(n_shared, encoder.n_shared_values, encoder.full, stacklevel=_TO_CALLER)
+    if n_values == 0 < encoder.n_ignored_values:
         warnings.warn(
             f"{_beyond('features', max_features=encoder.max_features, max_bytes=max_bytes)} are ignored from now on; "
             "n_ignored_values counts their values: leave identifiers out, or choose a larger bound",
             stacklevel=_TO_CALLER,
         )
-    if before.n_ignored_samples == 0 < encoder.n_ignored_samples:
+    if n_samples == 0 < encoder.n_ignored_samples:
         beyond = _beyond("classes", max_classes=encoder.max_classes, max_bytes=max_bytes)
         warnings.warn(
             f"samples of new {beyond} are not learnt from now on; n_ignored_samples counts them: check the labels, or "

@@ -8,26 +8,27 @@ from __future__ import annotations
 
 import gc
 import sys
+from collections.abc import Callable
 from types import FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
 
 
-def n_bytes(model: Any) -> int:
+def n_bytes(model: Any, size_of: Callable[[Any], int] = sys.getsizeof) -> int:
     """Return the bytes of an object and of everything that it refers to, without classes, functions and modules.
 
-    Data that several arrays or tensors share is counted once.
+    Data that several arrays or tensors share is counted once. `size_of` measures each object by itself.
     """
-    return sum(_measured(model))
+    return sum(_measured(model, size_of))
 
 
 def array_bytes(model: Any) -> int:
     """Return the bytes of the data of all arrays and tensors in an object, each once."""
-    return _measured(model)[1]
+    return _measured(model, sys.getsizeof)[1]
 
 
-def _measured(model: Any) -> tuple[int, int]:
+def _measured(model: Any, size_of: Callable[[Any], int]) -> tuple[int, int]:
     """Return the bytes of all objects, and those of the data of arrays and tensors."""
     seen: set[int] = set()
     buffers: dict[int, int] = {}
@@ -39,7 +40,7 @@ def _measured(model: Any) -> tuple[int, int]:
             if id(part) in seen or isinstance(part, type | FunctionType | ModuleType):
                 continue
             seen.add(id(part))
-            size += sys.getsizeof(part)
+            size += size_of(part)
             if isinstance(part, np.ndarray):
                 size -= part.nbytes if part.flags.owndata else 0
                 while isinstance(part.base, np.ndarray):

@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "driftmoe.growth": "numpy",
     "driftmoe.memory": "numpy",
     "driftmoe.state": "numpy",
+    "driftmoe.strict_json": "",
     "driftmoe.threads": "",
     "driftmoe.transaction": "numba numpy",
     "driftmoe.parts": "numpy river driftmoe driftmoe.memory driftmoe.state driftmoe.transaction",
@@ -70,10 +71,10 @@ MAY_IMPORT = {
         "driftmoe.parts driftmoe.state driftmoe.transaction"
     ),
     # Layers of networks; the estimator whose experts are networks is no layer.
-    "driftmoe.nn": "safetensors torch driftmoe.losses driftmoe.routing driftmoe.staging",
+    "driftmoe.nn": "safetensors torch driftmoe.losses driftmoe.routing driftmoe.staging driftmoe.strict_json",
     "driftmoe.nn.classifier": "numpy river driftmoe.classifier driftmoe.experts driftmoe.mixture driftmoe.routing",
     # Models on disk. The codec and the files know no model.
-    "driftmoe.saving": "driftmoe numpy pyarrow safetensors driftmoe.staging",
+    "driftmoe.saving": "driftmoe numpy pyarrow safetensors driftmoe.staging driftmoe.strict_json",
     "driftmoe.saving.models": (
         "numpy river driftmoe.classifier driftmoe.models driftmoe.nn driftmoe.parts driftmoe.state driftmoe.trees"
     ),
@@ -85,7 +86,7 @@ MAY_IMPORT = {
     "driftmoe.moa": "capymoa com java jpype moa numpy driftmoe.evaluation",
     "driftmoe.experiment": (
         "filelock river torch driftmoe driftmoe.classifier driftmoe.evaluation driftmoe.mixture driftmoe.models "
-        "driftmoe.parts driftmoe.saving driftmoe.staging driftmoe.state"
+        "driftmoe.memory driftmoe.parts driftmoe.saving driftmoe.staging driftmoe.state driftmoe.strict_json"
     ),
     "driftmoe.experiment.executors": "distributed",
     "driftmoe.report": (

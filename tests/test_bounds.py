@@ -17,7 +17,9 @@ from driftmoe.classifier import VARIANTS
 from driftmoe.encoding import Encoder
 from driftmoe.nn import NeuralMoEClassifier
 
-pytestmark = pytest.mark.filterwarnings("ignore:features beyond", "ignore:samples of new classes")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:features beyond", "ignore:samples of new classes", "ignore:features with too many nominal values"
+)
 
 
 def adversarial(n_samples, *, seed=1):

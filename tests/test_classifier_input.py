@@ -222,6 +222,7 @@ def test_a_block_of_objects_is_refused_by_us():
         model.step_many(np.ones((2, 1), object), np.array([0, 1]), names=["a"], values=[None], classes=[0, 1])
 
 
+@pytest.mark.filterwarnings("ignore:features with too many nominal values")
 def test_a_feature_of_ever_new_values_takes_bounded_memory():
     model = DriftMoEClassifier(n_experts=2, extras=(), hidden=(4,), seed=1)
     sizes = []

@@ -30,6 +30,7 @@ from driftmoe.cli.terminal import (
     left_out_rows,
     note,
     one_line_errors,
+    report_checkpoints_left,
     report_left_out,
     report_not_kept,
     report_reading,
@@ -112,7 +113,9 @@ Save = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="Save the model when its run is complete. Takes one model and one seed.",
+        help="Save the model when its run is complete. Takes one model and one seed. FILE may be that of --load: if "
+        "the command is killed, the file holds the model from before the run, or the one from after it. If it is the "
+        "latter, the same command would learn the stream once more, and says so.",
         show_default=False,
     ),
 ]
@@ -179,10 +182,10 @@ def evaluate(
             for name, file in candidates.items()
             for s in seeds
         ]
-        checkpoints = None
+        checkpoints = CheckpointFolder(folder.path / "checkpoints", checkpoint_every)
         if checkpoint_every is not None:
-            checkpoints = CheckpointFolder(folder.path / "checkpoints", checkpoint_every)
             report_not_kept(runs)
+        _report_learnt_before(save, load, runs, folder)
         evaluations = Evaluations(runs, samples, folder, checkpoints)
         is_complete = _do(evaluations, save)
         results, failures = evaluations.results, evaluations.failures
@@ -195,6 +198,7 @@ def evaluate(
         report_left_out(left_out_rows(samples[seeds[0]]))
     for failure in failures:
         say(failure)
+    report_checkpoints_left(checkpoints)
     if not is_complete:
         if not results:
             typer.echo(
@@ -229,6 +233,22 @@ def _check_savable(file: Path, candidates: Mapping[str, Path | None], seeds: Seq
     ((name, trained),) = candidates.items()
     if trained is None and (reason := why_not_kept(models.make(name))):
         raise ValueError(f"--save {file}: {reason}")
+
+
+def _report_learnt_before(
+    save: Path | None, load: Sequence[Path] | None, runs: Sequence[Run], folder: ResultFolder
+) -> None:
+    """Write to stderr if the model to be loaded is the one that an earlier run of the same command has saved."""
+    if save is None or not any(save.exists() and file.samefile(save) for file in load or ()):
+        return
+    loaded = saving.digest(saving.load(save))
+    for line in folder.results(runs[0].stream):
+        if (line["stream_sha256"], line.get("model_digest")) == (runs[0].stream_sha256, loaded):
+            say(
+                f"{save} has learnt this stream already, as {line['model']}, whose result is in {folder.path}; it "
+                "learns the stream once more"
+            )
+            return
 
 
 def _do(evaluations: Evaluations, save: Path | None) -> bool:

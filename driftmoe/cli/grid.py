@@ -22,7 +22,7 @@ from driftmoe.cli.options import (
     Workers,
     reads_files,
 )
-from driftmoe.cli.terminal import one_line_errors, report_not_kept, report_reading
+from driftmoe.cli.terminal import one_line_errors, report_checkpoints_left, report_not_kept, report_reading
 from driftmoe.experiment import CheckpointFolder, JobFolder, planned, run_grid
 from driftmoe.experiment import shard as shard_of
 from streams import Stream
@@ -115,14 +115,15 @@ def grid(
             limit=limit, window=window, delay=delay, count_warm_up=count_warm_up,
         )  # fmt: skip
         runs = shard_of(runs, shard) if shard else runs
-        checkpoints = CheckpointFolder(out / "checkpoints", checkpoint_every) if checkpoint_every else None
+        checkpoints = CheckpointFolder(out / "checkpoints", checkpoint_every)
         events = run_grid(
             runs, open_run, JobFolder(out), executor=executor, n_workers=workers, scheduler=scheduler,
             checkpoints=checkpoints,
         )  # fmt: skip
-        if checkpoints:
+        if checkpoint_every is not None:
             report_not_kept(runs)
         n_failed = show_grid(runs, events, out)
+        report_checkpoints_left(checkpoints)
     if n_failed:
         raise typer.Exit(1)
 

@@ -61,9 +61,11 @@ CheckpointEvery = Annotated[
         min=1,
         metavar="SAMPLES",
         help="Keep each run (its model, its figures and its position) after this many samples, in whole windows, in "
-        "the folder `checkpoints` beside the results. If the command is killed, the same command goes on from there. "
-        "Models of other libraries cannot be kept and begin anew. Models are measured "
-        "without spare memory. Default: runs are not kept.",
+        "the folder `checkpoints` beside the results. If the command is killed, the same command goes on from there; "
+        "another number of samples after this option is no difference. A run with other settings (model, stream, "
+        "limit, window, delay, seed) is another run and has its own checkpoint. Checkpoints are deleted when their "
+        "runs are complete. Without this option runs are not kept and begin anew. "
+        "Models of other libraries cannot be kept and always begin anew.",
         show_default=False,
     ),
 ]

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from driftmoe.exits import described
-from driftmoe.experiment import Run, why_not_kept
+from driftmoe.experiment import CheckpointFolder, Run, why_not_kept
 from streams import Stream, files
 from streams.opening import FileOptions
 
@@ -76,6 +76,15 @@ def report_not_kept(runs: Sequence[Run]) -> None:
     for name, run in {run.model: run for run in runs}.items():
         if reason := why_not_kept(run.new_model()):
             say(f"{name} has no checkpoints and begins anew if it is stopped: {reason}")
+
+
+def report_checkpoints_left(folder: CheckpointFolder) -> None:
+    """Write to stderr that there are checkpoints of runs that are not complete, if so."""
+    if n_left := folder.n_left():
+        say(
+            f"{folder.path} has checkpoints of incomplete runs ({n_left}); the commands that began them, with "
+            "--checkpoint-every, go on from there; or remove the folder"
+        )
 
 
 def left_out_rows(stream: Stream) -> files.BadRows:

@@ -17,6 +17,7 @@ from driftmoe.encoding.encoder import MAX_CODES, MAX_LISTED, Encoder
 from driftmoe.encoding.legend import Legend, read_block
 from driftmoe.encoding.samples import MAX_ABSOLUTE, Sample, check_label, checked_name, clean
 from driftmoe.encoding.scaling import CLIP, NOMINAL, NONE, OWN_INPUTS, write_inputs
+from driftmoe.encoding.sharing import warn_of_shared
 
 __all__ = [
     "CLIP",
@@ -36,5 +37,6 @@ __all__ = [
     "checked_name",
     "clean",
     "read_block",
+    "warn_of_shared",
     "write_inputs",
 ]

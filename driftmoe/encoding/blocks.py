@@ -74,6 +74,10 @@ class SampleRows:
         """Return how many values of some rows are ignored, because their feature is beyond the bound."""
         return sum(map(self._encoder.n_ignored, self._samples[start:stop])) if self._encoder.is_full else 0
 
+    def n_shared(self, start: int, stop: int) -> int:
+        """Return how many values of some rows share a code, because their feature has no free one."""
+        return sum(map(self._encoder.n_shared, self._samples[start:stop]))
+
     def refresh(self) -> None:
         """Read again what changes when something new has been added to the encoder."""
 
@@ -231,6 +235,19 @@ class BlockRows:
     def n_ignored(self, start: int, stop: int) -> int:
         """Return how many values of some rows are ignored, because their feature is beyond the bound."""
         return 0 if self._n_ignored is None else int(self._n_ignored[start:stop].sum())
+
+    def n_shared(self, start: int, stop: int) -> int:
+        """Return how many values of some rows share a code, because their feature has no free one."""
+        n_shared = 0
+        for i, name in enumerate(self._names):
+            if (codes := self._encoder.full.get(name)) is None:
+                continue
+            given, of = self._X[start:stop, i], self._values[i]
+            for number, n in zip(*np.unique(given[~np.isnan(given)], return_counts=True), strict=True):
+                value = number if of is None else of[int(number)]
+                if type(value) is not str or value not in codes:
+                    n_shared += int(n) * self._encoder.n_shared(self._encoder.clean({name: value}))
+        return n_shared
 
     def refresh(self) -> None:
         """Read again what changes when something new has been added to the encoder."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import zlib
 from array import array
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
@@ -12,16 +11,9 @@ from typing import Any
 import numpy as np
 
 from driftmoe.encoding.legend import BEYOND, UNLISTED, Legend, check_indices, read_block
-from driftmoe.encoding.samples import (
-    MAX_ABSOLUTE,
-    PLAIN,
-    Sample,
-    checked_name,
-    clean,
-    entering,
-    short,
-)
+from driftmoe.encoding.samples import MAX_ABSOLUTE, PLAIN, Sample, checked_name, clean, entering, short
 from driftmoe.encoding.scaling import COUNT, NOMINAL, NONE, OWN_INPUTS, input_place, write_inputs
+from driftmoe.encoding.sharing import code_of
 from driftmoe.encoding.state import check_state
 from driftmoe.state import State
 from driftmoe.transaction import NO_WEIGHTS, publication
@@ -61,6 +53,10 @@ class Encoder:
         Number of values in learnt samples that were ignored, because their feature is beyond `max_features`.
     n_ignored_samples
         Number of samples that were not learnt, because their label is beyond `max_classes`.
+    n_shared_values
+        Number of values in learnt samples that share a code, because their feature has `MAX_CODES` others.
+    full
+        Nominal features all of whose codes are taken -> value -> code.
     """
 
     def __init__(
@@ -72,7 +68,7 @@ class Encoder:
         has_bound: bool = False,
     ) -> None:
         self.max_features, self.max_classes, self._has_bound = max_features, max_classes, has_bound
-        self.n_ignored_values = self.n_ignored_samples = 0
+        self.n_ignored_values = self.n_ignored_samples = self.n_shared_values = 0
         self.classes: list[Hashable] = []
         self.features: list[Hashable] = []
         self.n_inputs = 0
@@ -81,8 +77,9 @@ class Encoder:
         self._columns: dict[Hashable, int] = {}
         self._kinds: dict[Hashable, str] = {}
         self._codes: dict[Hashable, dict[Hashable, int]] = {}  # nominal feature -> value -> code
+        self.full: dict[Hashable, dict[Hashable, int]] = {}
         self._readers: list[tuple[Hashable, dict[Hashable, int] | None]] = []  # of each column: name, codes
-        self._inputs_of = np.zeros((0, 1), np.int64)  # (column, 0) of a number, (column, code) of values
+        self._inputs_of = np.zeros((0, 1), np.int64)  # (column, 0) of a number, (column, code) of others
         self._moments = np.zeros((3, 0))  # (COUNT | MEAN | M2, column) of the numbers, Welford 1962
 
     def state(self) -> State:
@@ -100,7 +97,7 @@ class Encoder:
               int64, shape (n_features, 1), or (n_features, 128) if there is a nominal feature.
             - `"scaling_moments"`: weight, mean and sum of squared deviations of each number; the weight is -1 for a
               nominal feature; float64, shape (3, n_features).
-            - `"n_ignored_values"`, `"n_ignored_samples"`: as far as there is a bound.
+            - `"n_ignored_values"`, `"n_ignored_samples"`: as far as there is a bound; `"n_shared_values"` if above 0.
         """
         state: State = {
             "features": list(self.features),
@@ -110,7 +107,8 @@ class Encoder:
             "input_indices": self._inputs_of.copy(),
             "scaling_moments": self._moments.copy(),
         }
-        return state | {name: getattr(self, name) for name in self._counters}
+        shared = {"n_shared_values": self.n_shared_values} if self.n_shared_values else {}
+        return state | {name: getattr(self, name) for name in self._counters} | shared
 
     def restore(self, state: State) -> None:
         """Restore the state of an encoder that was built with the same `nominal`; see `driftmoe.state`.
@@ -125,8 +123,8 @@ class Encoder:
         bounds = {"max_features": self.max_features, "max_classes": self.max_classes}
         check_state(state, self._nominal, MAX_CODES, self._counters, **bounds)
         draft = Encoder(self._nominal, **bounds, has_bound=self._has_bound)
-        for name in self._counters:
-            setattr(draft, name, state[name])
+        for name in [*self._counters, "n_shared_values"]:
+            setattr(draft, name, state.get(name, 0))
         draft.features = [checked_name(name) for name in state["features"]]
         draft.classes = list(state["classes"])
         draft._columns = {name: column for column, name in enumerate(draft.features)}
@@ -137,7 +135,7 @@ class Encoder:
             for name, values in zip(draft.features, state["nominal_values"], strict=True)
             if values is not None
         }
-        draft._readers = [(name, draft._codes.get(name)) for name in draft.features]
+        draft._note_codes()
         draft._inputs_of, draft._moments = state["input_indices"].copy(), state["scaling_moments"].copy()
         draft.n_inputs = int((draft._inputs_of != NONE).sum())
         publication(self, draft)()
@@ -174,6 +172,11 @@ class Encoder:
         return [name for name, bound in bounds.items() if bound is not None or self._has_bound]
 
     @property
+    def counts(self) -> tuple[int, int, int]:
+        """Values and samples that were ignored, and values that shared a code."""
+        return self.n_ignored_values, self.n_ignored_samples, self.n_shared_values
+
+    @property
     def is_full(self) -> bool:
         """Whether there are as many features as allowed, so that others are ignored."""
         return self.max_features is not None and len(self.features) >= self.max_features
@@ -191,6 +194,10 @@ class Encoder:
     def known(self, sample: Sample) -> Sample:
         """Return a cleaned sample without new features, and without new values for which there is a free code."""
         return {n: value for n, value in sample.items() if n in self._columns and not self.is_new({n: value})}
+
+    def n_shared(self, sample: Sample) -> int:
+        """Return how many values of a cleaned sample share a code, because their feature has no free one."""
+        return sum(name in sample and sample[name] not in codes for name, codes in self.full.items())
 
     def clean(self, x: Mapping[Hashable, Any]) -> Sample:
         """Check one sample against the features seen so far; see `clean`. Changes nothing."""
@@ -239,11 +246,16 @@ class Encoder:
             if name in sample and sample[name] not in codes and len(codes) < MAX_CODES:
                 draft._codes[name] = codes | {sample[name]: len(codes)}
                 draft._add_input(draft._columns[name], input_place(len(codes)))
-        draft._readers = [(name, draft._codes.get(name)) for name in draft.features]
+        draft._note_codes()
         if is_new_label:
             draft._targets = self._targets | {y: len(self.classes)}
             draft.classes = [*self.classes, y]
         return draft
+
+    def _note_codes(self) -> None:
+        """Bring up to date what follows from the codes."""
+        self._readers = [(name, self._codes.get(name)) for name in self.features]
+        self.full = {name: codes for name, codes in self._codes.items() if len(codes) >= MAX_CODES}
 
     def _add_features(self, new: Mapping[Hashable, str]) -> None:
         """Add new features of the given kinds to a draft."""
@@ -293,7 +305,7 @@ class Encoder:
             column = self._columns.get(name)
             if column is not None:
                 codes = self._codes.get(name)
-                vector[column] = float(value) if codes is None else _code(codes, value)
+                vector[column] = float(value) if codes is None else code_of(codes, value, MAX_CODES)
         return vector
 
     def is_new(self, sample: Sample) -> bool:
@@ -417,7 +429,7 @@ class Encoder:
             is_known = value is None or (codes is not None and value in codes)
             number = math.nan
             if value is not None and column >= 0:
-                number = float(value) if codes is None else _code(codes, value)
+                number = float(value) if codes is None else code_of(codes, value, MAX_CODES)
             numbers.append(number)
             new.append(has_room and not is_known)
         return numbers, new
@@ -459,9 +471,8 @@ class Encoder:
         """
         inputs = np.zeros((len(vectors), self.n_inputs), np.float32)
         moments = self._moments.copy()
-        write_inputs(
-            vectors, self._inputs_of, moments, np.ones(len(vectors)) if weights is None else weights, inputs
-        )
+        weights = np.ones(len(vectors)) if weights is None else weights
+        write_inputs(vectors, self._inputs_of, moments, weights, inputs)
         return inputs, moments
 
     def _refuse(self, name: Hashable, of: Sequence[Any] | None, numbers: np.ndarray) -> None:
@@ -486,14 +497,3 @@ class Encoder:
         if self._inputs_of[column, key] == NONE:
             self._inputs_of[column, key] = self.n_inputs
             self.n_inputs += 1
-
-
-def _code(codes: Mapping[Hashable, int], value: Hashable) -> int:
-    """Return the code of a value. An unknown value gets the next free code, or a hashed one if all are taken."""
-    code = codes.get(value)
-    if code is not None:
-        return code
-    if len(codes) < MAX_CODES:
-        return len(codes)
-    text = repr(float(value) if isinstance(value, int | float) else value)  # 2 and 2.0 are one value
-    return zlib.crc32(text.encode(errors="surrogatepass")) % MAX_CODES

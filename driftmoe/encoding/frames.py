@@ -11,10 +11,13 @@ import numpy as np
 from river.utils.dataframe import into_frame
 
 from driftmoe.encoding.encoder import Encoder
-from driftmoe.encoding.samples import MAX_ABSOLUTE, Sample, clean, entering
+from driftmoe.encoding.samples import Sample, clean, entering
 
 if TYPE_CHECKING:
     from narwhals.stable.v2.typing import IntoDataFrame
+
+MAX_WEIGHT = 1e15
+"""Greatest weight of a sample: networks square what they have multiplied by it, and float32 ends at 3.4e38."""
 
 
 def as_frame(X: IntoDataFrame) -> narwhals.DataFrame[Any]:
@@ -134,7 +137,7 @@ def n_rows(X: IntoDataFrame) -> int:
 
 
 def checked_weights(w: Sequence[Any] | np.ndarray) -> np.ndarray:
-    """Return weights as float64, all finite and 0 or more; else raise TypeError or ValueError."""
+    """Return weights as float64, all from 0 to `MAX_WEIGHT`; else raise TypeError or ValueError."""
     if isinstance(w, np.ndarray):
         are_numbers = w.ndim == 1 and w.dtype.kind in "fiub"
     else:
@@ -145,10 +148,10 @@ def checked_weights(w: Sequence[Any] | np.ndarray) -> np.ndarray:
         weights = np.array(w, np.float64)
     except OverflowError:  # an integer of more than 300 digits
         weights = np.full(1, np.inf)
-    is_right = (weights >= 0.0) & (weights <= MAX_ABSOLUTE)
+    is_right = (weights >= 0.0) & (weights <= MAX_WEIGHT)
     if not is_right.all():
         raise ValueError(
-            f"w={weights[~is_right][0]}; choose finite weights of 0 or more, one for each sample"
+            f"w={weights[~is_right][0]}; choose finite weights of 0 or more, up to {MAX_WEIGHT:g}, one for each sample"
         )
     return weights
 

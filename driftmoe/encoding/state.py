@@ -17,6 +17,9 @@ LISTS, ARRAYS = (
 )
 """Names of the entries; see `Encoder.state`."""
 
+SHARED = "n_shared_values"
+"""Entry that is there if it is above 0."""
+
 OWNER = "Encoder"
 
 ALLOWED = {"text": "text", "number": f"numbers within ±{MAX_ABSOLUTE:g}"}
@@ -43,7 +46,7 @@ def check_state(
     max_codes
         Largest number of values of a nominal feature.
     counters
-        Names of the counters in the state.
+        Names of the counters in the state, without `n_shared_values`.
     bounds
         `max_features`, `max_classes`: as given to the encoder.
 
@@ -54,9 +57,13 @@ def check_state(
     ValueError
         If an entry is missing or unknown, or entries do not fit together or to the encoder.
     """
+    is_sharing = isinstance(state, dict) and SHARED in state
+    counters = [*counters, *[SHARED] * is_sharing]
     check_names(state, (*LISTS, *ARRAYS, *counters), OWNER)
     for name in counters:
         count_of(state, name, OWNER)
+    if is_sharing and state[SHARED] == 0:
+        raise misfit(OWNER, SHARED, "is 0", "it must be left out")
     features, kinds, values, classes = (value_of(state, name, list, OWNER) for name in LISTS)
     for name, bound in bounds.items():
         listed = name.removeprefix("max_")

@@ -12,7 +12,8 @@ system that is released whenever and however the process ends. `Backlog` hands o
 `planning` lists the runs of a grid. `run` does one run, `lines` defines its result line and its curve, `folder` stores
 them, and `results` reads them. `evaluations` does the runs of `driftmoe evaluate`. `grid` does those of `driftmoe grid`
 with one of the `executors`. Both take the runs from the `backlog`. `checkpoints` keeps runs that are not complete, so
-that they go on after their process was killed.
+that they go on after their process was killed, and `spare_room` the memory that their models have in reserve.
+`environment` says with which versions a run was done.
 """
 
 from __future__ import annotations

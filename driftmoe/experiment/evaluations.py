@@ -27,7 +27,8 @@ class Evaluations:
         unless it gives up.
     checkpoints
         Where runs are kept while they go on. A run that was stopped before goes on from there. Checkpoints stay until
-        all runs are complete, so that those which are need not be done again.
+        all runs are complete, so that those which are need not be done again. If runs are not kept (`every` is `None`),
+        the checkpoint that an earlier command has left is deleted once its run is complete.
 
     Attributes
     ----------
@@ -99,4 +100,6 @@ class Evaluations:
                 result = attempt.result(is_complete=is_complete)
                 self._folder.add(result, attempt.curve)
                 self.results.append(result)
+            if is_complete and self._checkpoints and self._checkpoints.every is None:
+                self._checkpoints.drop(run)
             self._backlog.done(run, is_kept=is_complete)

@@ -52,7 +52,8 @@ def run_grid(
         Address of a running Dask scheduler, such as `tcp://10.0.0.1:8786`.
     checkpoints
         Where runs are kept while they go on. A run that was stopped before goes on from there. The process that does a
-        run writes its checkpoints, so that it must be on this machine.
+        run writes its checkpoints, so that it must be on this machine. The checkpoint of a run that has a result is
+        deleted, also if runs are not kept (`every` is `None`).
 
     Yields
     ------
@@ -73,7 +74,7 @@ def run_grid(
         raise ValueError(f"n_workers={n_workers}; choose at least 1")
     if scheduler is not None and executor != "dask":
         raise ValueError(f"scheduler={scheduler!r} is for executor='dask', not {executor!r}")
-    if scheduler is not None and checkpoints is not None:
+    if scheduler is not None and checkpoints is not None and checkpoints.every is not None:
         raise ValueError(
             f"scheduler={scheduler!r} may have workers on other machines, which cannot write checkpoints here; leave "
             "one of the two out"
@@ -84,6 +85,8 @@ def run_grid(
         if result is None:
             left.append(run)
         else:
+            if checkpoints is not None:  # its command was killed before it could
+                checkpoints.drop(run)
             yield Event(run, "kept", 1.0, result)
     work = functools.partial(_attempt, open_stream, checkpoints)
     backlog = Backlog(left, folder)

@@ -30,6 +30,7 @@ OPTIONAL: dict[str, Any] = {
     ),
     **dict.fromkeys(("routing", "parameters", "versions", "reading"), dict),
     "kind": str,
+    "model_digest": str,
     "n_warm_up": int,
     "count_warm_up": bool,
 }

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import itertools
 import json
 import math
-import platform
 import re
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +19,11 @@ from river import base
 from driftmoe import models
 from driftmoe.classifier import DriftMoEClassifier
 from driftmoe.evaluation import Checkpoint, Delay, Evaluation, prequential
-from driftmoe.experiment.checkpoints import CheckpointFolder, why_not_kept
+from driftmoe.experiment.checkpoints import CheckpointFolder, digest_of, why_not_kept
+from driftmoe.experiment.environment import commit, versions
 from driftmoe.experiment.lines import KEY, warm_up_protocol
-from driftmoe.parts import OfParts
-from driftmoe.saving import from_bytes, load
+from driftmoe.experiment.spare_room import measured_bytes
+from driftmoe.saving import load
 
 ENOUGH_TO_COMPILE = 300
 """Number of samples after which every part of a model is compiled: more than the mini-batch of any router."""
@@ -155,7 +152,7 @@ class Run:
         reading
             How the file of the stream was read; omitted for other streams.
         """
-        routing = {}
+        routing, model_digest = {}, digest_of(model)
         if checkpoint.routing is not None:
             figures = checkpoint.routing.cumulative
             ignored = checkpoint.routing.ignored()
@@ -170,7 +167,7 @@ class Run:
             "seconds": checkpoint.seconds,
             "cpu_seconds": checkpoint.cpu_seconds,
             "ram_hours": checkpoint.ram_hours,
-            "model_bytes": model._raw_memory_usage,
+            "model_bytes": measured_bytes(model),
             **routing,
             "kind": "evaluation",
             "complete": is_complete,
@@ -186,6 +183,7 @@ class Run:
             "drifts": [list(drift) for drift in drifts],
             "versions": versions() | getattr(model, "versions", {}),
             "commit": commit(),
+            **({"model_digest": model_digest} if model_digest else {}),
         }
 
     def curve_point(self, checkpoint: Checkpoint) -> dict[str, Any]:
@@ -242,7 +240,11 @@ class Attempt:
         self.n_before = kept.last.n_samples if kept else 0
         self._resume_from = kept.evaluation if kept else None
         self._evaluation: Evaluation | None = None
-        self._checkpoints = checkpoints if checkpoints and why_not_kept(self.model) is None else None
+        is_kept = checkpoints and checkpoints.every is not None and why_not_kept(self.model) is None
+        self._checkpoints = checkpoints if is_kept else None
+        self._curve_file = kept.curve_file if kept else None
+        if self._checkpoints and self._curve_file is None:
+            self._curve_file = self._checkpoints.curve_file(run)
 
     def compile(self) -> None:
         """Compile the kernels that the model needs, so that the measured time does not include it."""
@@ -272,10 +274,8 @@ class Attempt:
         """Keep a checkpoint of the run as it is now, if it can have one."""
         evaluation = self._evaluation
         if self._checkpoints and self.last and evaluation and evaluation.has_state:
-            written = self._checkpoints.keep(self.run, evaluation, self.model, self.last, self.curve)
-            if issubclass(type(self.model), OfParts):  # river's pipeline says that it is its last step
-                # A loaded model has no spare room. So this run and one that goes on from here need the same memory.
-                self.model.restore(from_bytes(written).state())
+            assert self._curve_file is not None
+            self._checkpoints.keep(self.run, evaluation, self.model, self.last, self.curve, self._curve_file)
 
     def result(self, *, is_complete: bool) -> dict[str, Any]:
         """Return the result line of the figures so far. There must be a checkpoint."""
@@ -350,28 +350,6 @@ def parsed_delay(text: str) -> Delay:
             "delay ''; write a number of samples, a range such as 100-2000, or the name of a column"
         )
     return text
-
-
-@functools.cache
-def commit() -> str | None:
-    """Return the commit of the source tree, with `-dirty` if files have changed; `None` for an installed package."""
-    here = Path(__file__)
-    git = ["git", "--no-optional-locks", "-C", str(here.parent)]  # it must not touch the index
-    try:
-        subprocess.run([*git, "ls-files", "--error-unmatch", here.name], check=True, capture_output=True)
-        described = subprocess.run(
-            [*git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            check=True, capture_output=True, text=True,
-        )  # fmt: skip
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return described.stdout.strip()
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that can change a figure."""
-    packages = ("driftmoe", "river", "torch", "numpy")
-    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
 def plain(value: Any) -> Any:

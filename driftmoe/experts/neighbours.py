@@ -269,6 +269,15 @@ class Neighbours(Unmonitored):
         self._order, self._counts = np.arange(most), np.array([n_episodes, n_seen])
         self._input_relevances, self._class_counts, self._class_means = relevances, class_counts, means
 
+    def spare_room(self) -> State:
+        """Return the room for inputs as a plain number, for `take_spare_room`. It is no part of the state."""
+        return {"inputs": self._sample_inputs.shape[1]}
+
+    def take_spare_room(self, room: State) -> None:
+        """Make the room that another expert of the same state has, so that both grow at the same time."""
+        n_episodes, _, size = self._sample_inputs.shape
+        self._sample_inputs = enlarged(self._sample_inputs, (n_episodes, room["inputs"], size))
+
     def _call(
         self,
         inputs: np.ndarray,

@@ -183,16 +183,19 @@ class RoutingReport:
     n_ignored_values, n_ignored_samples
         What the model ignored so far, because a feature is beyond `max_features` or a label beyond `max_classes`; see
         `driftmoe.DriftMoEClassifier`.
+    n_shared_values
+        Number of values that share a code, because their feature has 256 others.
     """
 
     window: RoutingFigures
     cumulative: RoutingFigures
     n_ignored_values: int = 0
     n_ignored_samples: int = 0
+    n_shared_values: int = 0
 
     def ignored(self) -> dict[str, int]:
-        """Return the counts of what was ignored, by name, as far as they are above 0."""
-        names = ("n_ignored_values", "n_ignored_samples")
+        """Return the counts of what was ignored or shares a code, by name, as far as they are above 0."""
+        names = ("n_ignored_values", "n_ignored_samples", "n_shared_values")
         return {name: getattr(self, name) for name in names if getattr(self, name)}
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import stat
 import struct
 from collections.abc import Mapping
 from os import PathLike, fspath
@@ -18,6 +20,7 @@ import torch
 from torch import Tensor
 
 from driftmoe.staging import write_files
+from driftmoe.strict_json import from_json
 
 DIGEST = "digest"
 """Name of the SHA-256 among the metadata of a file. Files of earlier versions have none."""
@@ -86,6 +89,7 @@ def read(path: str | PathLike[str], wanted: Mapping[str, Tensor]) -> dict[str, T
         try:
             entries, metadata, header = _header(file, wanted)
             n_bytes = _check(entries, wanted, fspath(path))
+            _check_size(file, 8 + len(header) + n_bytes)
             data = file.read(n_bytes + 1)
             if len(data) != n_bytes:
                 more = "more" if len(data) > n_bytes else f"{len(data):,}"
@@ -130,24 +134,17 @@ def _header(file: BinaryIO, wanted: Mapping[str, Tensor]) -> tuple[dict[str, Any
 
 
 def _parsed(header: bytes) -> dict[str, Any]:
-    try:
-        entries = json.loads(header.decode("utf-8"), object_pairs_hook=_once, parse_constant=_refused)
-    except RecursionError:
-        raise ValueError("its header is nested too deeply") from None
+    entries = from_json(header.decode("utf-8"))
     if not isinstance(entries, dict):
         raise ValueError("its header lists no tensors")
     return entries
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("its header has an entry twice")
-    return found
-
-
-def _refused(name: str) -> Any:
-    raise ValueError(f"{name} is no number of JSON")
+def _check_size(file: BinaryIO, n_bytes: int) -> None:
+    """Raise ValueError if a file does not have this size, before its tensors are read. A pipe tells none."""
+    about = os.fstat(file.fileno())
+    if stat.S_ISREG(about.st_mode) and about.st_size != n_bytes:
+        raise ValueError(f"its header accounts for {n_bytes:,} bytes, and it has {about.st_size:,}")
 
 
 def _check(entries: Mapping[str, Any], wanted: Mapping[str, Tensor], path: str) -> int:

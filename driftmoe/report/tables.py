@@ -36,6 +36,7 @@ ROUTING = {
 IGNORED = {
     "n_ignored_values": "values ignored, beyond max_features or max_bytes",
     "n_ignored_samples": "samples not learnt, of classes beyond max_classes or max_bytes",
+    "n_shared_values": "values that share a code with others, of features with more than 256 values",
 }
 """Count of a result line's routing, given if it is above 0 -> its description."""
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from driftmoe.saving.files import digest_of_model, packed, unpacked
+from driftmoe.saving.files import content_of, digest_of_model, packed, unpacked
 from driftmoe.saving.models import described, rebuilt
 from driftmoe.saving.outline import Outline, Part, outline
 from driftmoe.staging import write_files
@@ -114,9 +114,9 @@ def load(path: str | os.PathLike[str], *, trust_pickle: bool = False) -> Any:
     OSError
         If the file cannot be read.
     """
-    content = _file(path).read_bytes()
+    file = _file(path)
     try:
-        return from_bytes(content, trust_pickle=trust_pickle)
+        return from_bytes(content_of(file), trust_pickle=trust_pickle)
     except ValueError as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from None
 

@@ -145,31 +145,6 @@ def as_json(document: Any) -> str:
     return document if type(document) is Json else _ENCODER.encode(document)
 
 
-def from_json(text: str) -> Any:
-    """Read a document.
-
-    Raises
-    ------
-    ValueError
-        If the text is not JSON, has an entry twice, or is nested too deeply.
-    """
-    try:
-        return json.loads(text, object_pairs_hook=_once, parse_constant=_refused)
-    except RecursionError:
-        raise ValueError("the document is nested too deeply") from None
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("the document has an entry twice")
-    return found
-
-
-def _refused(name: str) -> Any:
-    raise ValueError(f"{name} is no number of JSON")
-
-
 def _place(path: tuple[str, ...]) -> str:
     return ".".join(path) or "the state"
 

@@ -1,7 +1,8 @@
 """The file of a model: safetensors with one JSON document, as it is or compressed, and a digest over all of it.
 
-A file is read in three steps, and nothing is built before the last: the bytes (the sizes that they claim fit), the
-document and the arrays (the digests fit), the model (each part checks its state).
+A file is read in three steps, and nothing is built before the last: the bytes (the sizes that they claim fit; those of
+a large file are compared before it is read), the document and the arrays (the digests fit), the model (each part checks
+its state).
 
 Each part of a model has a digest, of its state and its arrays. The digest of the file is that of the document with the
 digests of parts in the place of their states, so that every byte is hashed once. All arrays belong to parts.
@@ -10,14 +11,18 @@ digests of parts in the place of their states, so that every byte is hashed once
 from __future__ import annotations
 
 import hashlib
+import os
+import stat
 import struct
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from safetensors import SafetensorError, deserialize
 
-from driftmoe.saving.codec import INTEGERS, as_json, from_json
+from driftmoe.saving.codec import INTEGERS, as_json
+from driftmoe.strict_json import from_json
 
 FORMAT = 1
 """Version of the format. Every older one is read; a newer one is refused."""
@@ -39,6 +44,9 @@ MOST_TIMES_SMALLER = 200
 
 MAX_HEADER = 100_000_000
 """Greatest number of bytes of a header, which every reader of safetensors accepts."""
+
+SMALL = 1 << 24
+"""Greatest number of bytes of a file that is read without a look at its header first."""
 
 _CODES = {
     np.dtype(code): name for code, name in (("?", "BOOL"), ("<f2", "F16"), ("<f4", "F32"), ("<f8", "F64"))
@@ -157,6 +165,48 @@ def _written(text: str, arrays: Mapping[str, np.ndarray]) -> bytes:
     return b"".join([struct.pack("<Q", len(head)), head, *contents])
 
 
+def content_of(path: str | os.PathLike[str]) -> bytes:
+    """Return the bytes of a file. A large one is read only if its header accounts for its size.
+
+    Raises
+    ------
+    ValueError
+        If the header of a large file claims another size, or there is not memory enough for the file.
+    OSError
+        If the file cannot be read.
+    """
+    with Path(path).open("rb") as file:
+        about = os.fstat(file.fileno())
+        if not stat.S_ISREG(about.st_mode):  # a pipe, whose size nobody knows
+            content = file.read(SMALL + 1)
+            if len(content) > SMALL:
+                raise ValueError(f"no file, and more than {SMALL:,} bytes; copy it to a file first")
+            return content
+        try:
+            if about.st_size > SMALL:
+                _check_size(file, about.st_size)
+                file.seek(0)
+            return file.read()
+        except MemoryError:
+            raise ValueError(
+                f"the file takes {about.st_size:,} bytes, for which there is not memory enough"
+            ) from None
+
+
+def _check_size(file: BinaryIO, n_bytes: int) -> None:
+    """Raise ValueError if the first bytes of a file do not account for its size."""
+    first = file.read(len(COMPRESSED) + 8)
+    if first.startswith(COMPRESSED):
+        size = _decompressed_size(first, n_bytes)
+        if n_bytes > size + size // 128 + SMALL:  # zstd adds less to what it cannot make smaller
+            raise ValueError(
+                f"the file is damaged: it has {n_bytes:,} bytes, but claims to be {size:,} ones compressed"
+            )
+        return
+    size = _header_size(first, n_bytes)
+    _checked_header((first[8:] + file.read(max(0, size - 8)))[:size], n_bytes)
+
+
 def unpacked(content: bytes) -> Content:
     """Return what a file holds.
 
@@ -206,12 +256,7 @@ def arrays_of(part: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarr
 def _decompressed(content: bytes) -> bytes:
     if not content.startswith(COMPRESSED):
         return content
-    start = len(COMPRESSED) + 8
-    if len(content) < start:
-        raise ValueError("the file is damaged: it ends within its first bytes")
-    (size,) = struct.unpack("<Q", content[len(COMPRESSED) : start])
-    if size > MOST_TIMES_SMALLER * len(content):
-        raise ValueError(f"the file is damaged: {len(content):,} bytes claim to be {size:,} compressed ones")
+    start, size = len(COMPRESSED) + 8, _decompressed_size(content, len(content))
     import pyarrow
 
     try:
@@ -225,30 +270,55 @@ def _decompressed(content: bytes) -> bytes:
     return bytes(found)
 
 
+def _decompressed_size(content: bytes, n_bytes: int) -> int:
+    """Return what the first bytes of a compressed file claim, if that is possible for a file of this size."""
+    start = len(COMPRESSED) + 8
+    if n_bytes < start:
+        raise ValueError("the file is damaged: it ends within its first bytes")
+    (size,) = struct.unpack("<Q", content[len(COMPRESSED) : start])
+    if size > MOST_TIMES_SMALLER * n_bytes:
+        raise ValueError(f"the file is damaged: {n_bytes:,} bytes claim to be {size:,} compressed ones")
+    return int(size)
+
+
 def _document(content: bytes) -> dict[str, Any]:
     """Return the document in the header of a safetensors file, after a check of all sizes that the header claims."""
-    if len(content) < 8:
-        raise ValueError(f"no model: a file of {len(content)} bytes")
+    size = _header_size(content, len(content))
+    text = _checked_header(content[8 : 8 + size], len(content))
+    try:
+        document: dict[str, Any] = from_json(text)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"no model, or a damaged file: {error!r:.200}") from None
+    return document
+
+
+def _header_size(content: bytes, n_bytes: int) -> int:
+    """Return the size of the header by the first bytes of a file, after a comparison with the size of the file."""
+    if n_bytes < 8:
+        raise ValueError(f"no model: a file of {n_bytes} bytes")
     (size,) = struct.unpack("<Q", content[:8])
-    if size > len(content) - 8:
+    if size > n_bytes - 8:
         raise ValueError("no model, or a damaged file: its header is said to be longer than the file")
     if size > MAX_HEADER:
         raise ValueError(
             f"no model, or a damaged file: its header has {size:,} bytes, more than {MAX_HEADER:,}"
         )
+    return int(size)
+
+
+def _checked_header(content: bytes, n_bytes: int) -> Any:
+    """Return the document in a header as text, after a comparison of the arrays with the size of the file."""
     try:
-        header = from_json(content[8 : 8 + size].decode("utf-8"))
+        header = from_json(content.decode("utf-8"))
         metadata = header.pop("__metadata__")
         text = metadata[ENTRY]
-        n_bytes = sum(_n_bytes(entry) for entry in header.values())
-        document = from_json(text)
+        n_claimed = sum(_n_bytes(entry) for entry in header.values())
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"no model, or a damaged file: {error!r:.200}") from None
-    if set(metadata) != {ENTRY} or n_bytes != len(content) - 8 - size:
-        raise ValueError(
-            f"the file is damaged: {n_bytes:,} bytes of arrays are claimed, {len(content) - 8 - size:,} there"
-        )
-    return document
+    n_rest = n_bytes - 8 - len(content)
+    if set(metadata) != {ENTRY} or n_claimed != n_rest:
+        raise ValueError(f"the file is damaged: {n_claimed:,} bytes of arrays are claimed, {n_rest:,} there")
+    return text
 
 
 def _n_bytes(entry: Any) -> int:

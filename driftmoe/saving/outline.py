@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from driftmoe.saving.codec import as_json
-from driftmoe.saving.files import unpacked
+from driftmoe.saving.files import content_of, unpacked
 
 
 @dataclass(frozen=True)
@@ -65,8 +64,8 @@ def outline(path: str | os.PathLike[str]) -> Outline:
     OSError
         If the file cannot be read.
     """
-    content = Path(path).read_bytes()
     try:
+        content = content_of(path)
         found = unpacked(content)
     except ValueError as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from river import base
 
-from driftmoe.encoding import MAX_ABSOLUTE, Encoder, check_label
+from driftmoe.encoding import MAX_ABSOLUTE, Encoder, check_label, warn_of_shared
 from driftmoe.parts import OfParts
 from driftmoe.transaction import Changes, carry_out, learning, publication
 from driftmoe.trees.blocks import MAX_CLASS
@@ -173,6 +173,11 @@ class HoeffdingTreeClassifier(OfParts, base.Classifier):
         return self._encoder.classes
 
     @property
+    def n_shared_values(self) -> int:
+        """Number of values in learnt samples that share a code, because their feature has 256 others."""
+        return self._encoder.n_shared_values
+
+    @property
     def _multiclass(self) -> bool:
         return True
 
@@ -222,6 +227,7 @@ class HoeffdingTreeClassifier(OfParts, base.Classifier):
                 )
             if w > 0.0:
                 encoder = encoder.entered(sample, y)
+                encoder.n_shared_values += encoder.n_shared(sample)
                 changes.append(publication(self._encoder, encoder))
                 target, vector = encoder.target(y), encoder.vector(sample)
         if w > 0.0 and target is not None and vector is not None:
@@ -234,7 +240,9 @@ class HoeffdingTreeClassifier(OfParts, base.Classifier):
                 nominal=encoder.nominal_columns,
                 changes=changes,
             )
+            n_before, n_shared = self._encoder.n_shared_values, encoder.n_shared_values
             carry_out(changes)
+            warn_of_shared(n_before, n_shared, encoder.full, stacklevel=_TO_CALLER)
 
     def predict_proba_one(  # type: ignore[override]  # river knows only three types of label
         self, x: Mapping[Any, Any]
@@ -266,3 +274,7 @@ class HoeffdingTreeClassifier(OfParts, base.Classifier):
         """Return the names of columns, classes and values, for descriptions and drawings."""
         encoder = self._encoder
         return {"features": encoder.features, "classes": encoder.classes, "values": encoder.values}
+
+
+_TO_CALLER = 3
+"""Frames from a warning to the caller of `learn_one`, so that it names his line."""

@@ -163,6 +163,8 @@ def observe(tree, slot, rules, x, has_missing, c, w, bayes_class, all_known, val
     weights[c] += w
     if tree.nominal.shape[0] == 0 and rules["leaf_prediction"] != MAJORITY:
         tree.class_stats[slot, LOG_WEIGHT, c] = log(weights[c])
+    elif tree.class_stats[slot, LOG_WEIGHT, c] == -np.inf:  # of a split: not read, but checked in a state
+        tree.class_stats[slot, LOG_WEIGHT, c] = 0.0
     total = 0.0  # summed anew in order of arrival: river's rounding decides when the grace period is over
     for i in range(leaf["n_present"]):
         total += weights[order[i]]

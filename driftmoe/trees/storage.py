@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from driftmoe.growth import enlarged
+from driftmoe.state import State
 from driftmoe.trees import grow, scan
 from driftmoe.trees.adwin import WINDOW
 from driftmoe.trees.nodes import (
@@ -404,6 +405,29 @@ class Storage:
             self.free[row, n_free[row] : n_free[row] + missing[row]] = self.spare[left:]
             self.spare = self.spare[:left]
             n_free[row] += missing[row]
+
+    def spare_room(self) -> State:
+        """Return the room for growth as plain numbers, for `take_spare_room`. It is no part of the state."""
+        return {
+            "nodes": self.nodes.shape[1],
+            "slots": len(self.leaves),
+            "classes": self.moments.shape[2],
+            "features": self.moments.shape[3],
+            "free": self.free.shape[1],
+            "of_trees": self.sizes[:, N_FREE].tolist(),
+            "of_values": self.value_room.tolist(),
+        }
+
+    def take_spare_room(self, room: State) -> None:
+        """Make the room that another storage of the same state has, so that both grow at the same time."""
+        first = int(self.sizes[:, N_LEAVES].sum())
+        self.resize(**{axis: room[axis] for axis in ("nodes", "slots", "classes", "features", "free")})
+        self.lay_out_values(np.array(room["of_values"], np.int64))
+        for row, n_free in enumerate(room["of_trees"]):
+            self.free[row, :n_free] = np.arange(first, first + n_free)
+            self.sizes[row, N_FREE] = n_free
+            first += n_free
+        self.spare = np.arange(first, len(self.leaves), dtype=np.int32)
 
     # --- copies of trees ----------------------------------------------------------------------------------------------
 

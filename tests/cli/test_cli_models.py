@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 
 import commands
 import pytest
@@ -73,6 +74,57 @@ def test_a_pipeline_is_loaded_and_evaluated_too(place):
     *_, last = prequential(streams.make("sea_a", seed=1, n_samples=300), pipeline)
     (line,) = [json.loads(text) for text in (place / "fourth" / "results.jsonl").read_text().splitlines()]
     assert line["accuracy"] == last.cumulative["accuracy"]
+
+
+KILLED = """
+import os, signal, sys
+from driftmoe import cli, saving
+from driftmoe.cli import evaluate
+
+save, moment = saving.save, sys.argv.pop(1)
+
+def save_or_die(*arguments):
+    if moment == "before":
+        os.kill(os.getpid(), signal.SIGKILL)
+    save(*arguments)
+    if moment == "after":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+saving.save = save_or_die
+cli.main()
+"""
+"""A command that kills itself before or after it saves the model."""
+
+
+def test_one_file_to_load_and_to_save_holds_the_old_model_or_the_new_one(place, tmp_path):
+    """And if the new one, learning the stream once more is said."""
+
+    def command(moment):
+        arguments = ["--limit", "600", "--load", "m.moe", "--save", "m.moe", "--checkpoint-every", "100"]
+        return commands.python("-c", KILLED, moment, "evaluate", "led_g", *arguments, cwd=tmp_path)
+
+    def learnt(model):
+        for _ in prequential(streams.make("led_g", seed=1, n_samples=600), model):
+            pass
+        return model
+
+    file = tmp_path / "m.moe"
+    file.write_bytes((place / "models" / "led.moe").read_bytes())
+    old, new = driftmoe.load(file), learnt(driftmoe.load(file))
+
+    done = command("before")
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert driftmoe.load(file).digest() == old.digest()
+    done = command("after")
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert "goes on after sample 600" in done.stderr
+    assert "once more" not in done.stderr
+    assert driftmoe.load(file).digest() == new.digest()
+    done = command("never")
+    assert done.returncode == 0, done.stderr
+    told = " ".join(done.stderr.split())
+    assert f"m.moe has learnt this stream already, as m.moe@{old.digest()[:8]}, whose result" in told
+    assert driftmoe.load(file).digest() == learnt(new).digest()
 
 
 def test_a_model_that_cannot_be_saved_leaves_its_result(place):

@@ -13,7 +13,8 @@ from river import linear_model, metrics, naive_bayes, preprocessing
 import streams
 from driftmoe import DriftMoEClassifier
 from driftmoe.evaluation import prequential
-from driftmoe.saving.codec import as_json, decoded, encoded, from_json
+from driftmoe.saving.codec import as_json, decoded, encoded
+from driftmoe.strict_json import from_json
 from driftmoe.trees import HoeffdingTreeClassifier
 
 TIMES = {"seconds", "window_seconds", "cpu_seconds", "ram_hours", "model_bytes", "routing"}

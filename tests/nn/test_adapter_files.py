@@ -54,6 +54,17 @@ def test_files_that_lie_are_refused_before_memory_is_taken(tmp_path):
     assert int(done.stdout.split()[-1]) == 0, done.stdout
 
 
+def test_the_size_of_a_file_is_checked_before_its_tensors_are_read(adapters, monkeypatch):
+    adapters.file.write_bytes(adapters.content)
+    with adapters.file.open("r+b") as file:
+        file.truncate(2 << 30)
+    monkeypatch.setattr("driftmoe.nn.adapter_files._tensors", None)
+    with pytest.raises(
+        ValueError, match=r"its header accounts for [\d,]+ bytes, and it has 2,147,483,648; save"
+    ):
+        load_adapter(adapters.other, adapters.file)
+
+
 def test_harm_is_counted(adapters):
     def fails(_):
         raise KeyError("a raw error")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import struct
+from pathlib import Path
 
 import commands
 import numpy as np
 import pytest
 from river import compose, preprocessing
 
+import driftmoe
 from driftmoe import DriftMoEClassifier, saving
 from driftmoe.memory import n_bytes
 from driftmoe.nn import NeuralMoEClassifier
@@ -146,6 +148,61 @@ def test_files_that_lie_are_refused_before_memory_is_taken(content):
         assert tracemalloc.get_traced_memory()[1] < 50_000_000
     finally:
         tracemalloc.stop()
+
+
+BIG = 2 << 30
+"""Bytes of files that have nothing in them but their first bytes."""
+
+
+def large(content, compressed):
+    """First bytes of large files that do not account for the size."""
+    header, _, rest = document_of(content)
+    name = min(name for name in header if name != "__metadata__")
+    yield b""
+    yield content
+    yield compressed
+    yield COMPRESSED + struct.pack("<Q", 2**63) + compressed[16:]
+    yield struct.pack("<Q", 0) + content[8:]
+    yield struct.pack("<Q", BIG - 8) + content[8:]
+    yield struct.pack("<Q", BIG) + content[8:]
+    yield with_header(header | {name: header[name] | {"shape": [BIG]}}, rest)
+    yield with_header(header | {name: {"dtype": "U8", "shape": []}}, rest)
+
+
+@pytest.mark.parametrize("read", [driftmoe.load, saving.outline])
+def test_a_large_file_is_refused_before_it_is_read(tree, content, tmp_path, read):
+    import tracemalloc
+
+    file = tmp_path / "large"
+    tracemalloc.start()
+    try:
+        for first in large(content, tree.to_bytes(compress=True)):
+            file.write_bytes(first)
+            with file.open("r+b") as out:
+                out.truncate(BIG)
+            with pytest.raises(ValueError, match=r"large: (no model|the file is damaged)"):
+                read(file)
+        assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_a_large_file_that_accounts_for_its_size_is_read(tree, tmp_path, monkeypatch, compress):
+    monkeypatch.setattr(files, "SMALL", 100)
+    file = tree.save(tmp_path / "model", compress=compress)
+    assert driftmoe.load(file).digest() == tree.digest()
+    file.write_bytes(file.read_bytes() + b"\0" * 1_000)
+    with pytest.raises(ValueError, match="the file is damaged: "):
+        driftmoe.load(file)
+
+
+def test_an_endless_file_is_refused(tmp_path):
+    zero = Path("/dev/zero")
+    if not zero.exists():
+        pytest.skip("this system has no endless file")
+    with pytest.raises(ValueError, match="no file, and more than 16,777,216 bytes; copy it to a file first"):
+        driftmoe.load(zero)
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,7 @@ def learn(model, samples):
     return said
 
 
+@pytest.mark.filterwarnings("ignore:features with too many nominal values")
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("compress", [False, True], ids=["as it is", "compressed"])
 def test_a_loaded_model_goes_on_as_if_nothing_had_happened(name, compress, tmp_path):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from itertools import islice
 
 import pytest
 
-from benchmarks.soak import Rest, Soak, differences, growth, read_lines, soak
+from benchmarks import soak as benchmark
+from benchmarks.soak import SIZES, Rest, Soak, differences, growing, growth, read_lines, soak
 from streams import make
 
 RUN = Soak("led_a", "driftmoe", samples=20_000, every=5_000)
@@ -72,3 +74,33 @@ def test_memory_is_flat_unless_the_last_quarter_takes_more():
     assert growth(flat) == 0.0
     assert growth([*flat[:7], {"resident_bytes": 130}]) == pytest.approx(0.3)
     assert growth(flat[:3]) == 0.0
+
+
+def lines_of(tmp_path, **grown):
+    """Eight lines of a run in its folder, whose last quarter is larger in some sizes by a factor."""
+    lines = list(soak(SHORT, tmp_path))
+    lines = [lines[-1] | {"samples": 500 * i} | dict.fromkeys(SIZES.values(), 1_000) for i in range(1, 9)]
+    for line in lines[-2:]:
+        line |= {name: int(1_000 * factor) for name, factor in grown.items()}
+    file = SHORT.place(tmp_path) / "lines.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return lines
+
+
+@pytest.mark.parametrize(("label", "name"), SIZES.items())
+def test_a_size_that_grows_by_more_than_5_percent_is_said_and_fails_the_run(
+    tmp_path, monkeypatch, capsys, label, name
+):
+    arguments = [
+        *["soak", "--stream", SHORT.stream, "--model", SHORT.model, "--samples", str(SHORT.samples)],
+        *["--every", str(SHORT.every), "--folder", str(tmp_path), "--show"],
+    ]
+    monkeypatch.setattr("sys.argv", arguments)
+    assert growing(lines_of(tmp_path, **{name: 1.04})) == []
+    assert benchmark.main() == 0
+    assert "more than the 5 %" not in capsys.readouterr().out
+    assert growing(lines_of(tmp_path, **{name: 1.06})) == [label]
+    assert benchmark.main() == 1
+    (told,) = [line for line in capsys.readouterr().out.splitlines() if "more than the 5 %" in line]
+    assert told.startswith(label)
+    assert "+6.0 % from the third quarter to the last" in told

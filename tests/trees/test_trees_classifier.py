@@ -130,12 +130,14 @@ def test_a_label_too_many_is_refused_and_leaves_no_trace(monkeypatch):
     assert model.predict_proba_one({"a": 3.0}) == told.predict_proba_one({"a": 3.0})
 
 
+@pytest.mark.filterwarnings("ignore:features with too many nominal values")
 def test_unbounded_values_share_a_bounded_number_of_places(monkeypatch):
     monkeypatch.setattr("driftmoe.encoding.encoder.MAX_CODES", 8)
     model = HoeffdingTreeClassifier()
     for i in range(100):
         model.learn_one({"id": f"user {i}"}, i % 2)
     assert len(model._encoder._codes["id"]) == 8
+    assert model.n_shared_values == 92
     assert model._pool._storage.n_values.tolist() == [8]
 
 

@@ -9,7 +9,7 @@ import numba
 import numpy as np
 import pytest
 
-from driftmoe.trees import TreePool, grow, steps
+from driftmoe.trees import HoeffdingTreeClassifier, TreePool, grow, steps
 from driftmoe.trees.nodes import EQUALS, LEAF, LOG_WEIGHT, WEIGHT, Tree
 from driftmoe.trees.storage import ARRAYS
 
@@ -344,6 +344,26 @@ def test_infinite_logs_are_those_of_classes_without_weight():
         ValueError, match="'class_stats' in the state of TreePool has -inf; all numbers must be"
     ):
         pool.restore(state)
+
+
+@pytest.mark.parametrize("leaf_prediction", ["nba", "nb", "mc"])
+@pytest.mark.parametrize("is_nominal", [True, False])
+def test_a_class_that_a_branch_began_without_may_come_to_it(leaf_prediction, is_nominal):
+    """An outlier spreads the range of its class over a split on whose side the class has a share of exactly 0."""
+    tree = HoeffdingTreeClassifier(grace_period=1500, leaf_prediction=leaf_prediction)
+    rng = np.random.default_rng(1)
+
+    def learn(a, y):
+        tree.learn_one({"a": a} | ({"c": "xyz"[int(rng.integers(3))]} if is_nominal else {}), y)
+
+    learn(0.0, "far")
+    for _ in range(1600):
+        learn(rng.normal(1000.0, 1.0), "far")
+        learn(rng.normal(100.0, 1.0), "near")
+    stats = tree.state()["pool"]["class_stats"]
+    assert ((stats[:, WEIGHT] == 0.0) & (stats[:, LOG_WEIGHT] == -np.inf)).any()
+    learn(50.0, "far")
+    assert HoeffdingTreeClassifier.from_bytes(tree.to_bytes()).digest() == tree.digest()
 
 
 @pytest.mark.parametrize("kind", ["monitors and features drawn", "each its own"])

@@ -1,0 +1,31 @@
+"""Strict reading of JSON: what the standard forbids or leaves open is refused, so that every text has one meaning."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+def from_json(text: str) -> Any:
+    """Return the value of a JSON text.
+
+    Raises
+    ------
+    ValueError
+        If the text is not JSON, has an entry twice in one object, holds NaN or Infinity, or is nested too deeply.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_once, parse_constant=_refused)
+    except RecursionError:
+        raise ValueError("the JSON is nested too deeply") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("the JSON has an entry twice")
+    return found
+
+
+def _refused(name: str) -> Any:
+    raise ValueError(f"{name} is no number of JSON")
