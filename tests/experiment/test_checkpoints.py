@@ -28,7 +28,7 @@ NOISE = 2_000
 """Bytes by which two measurements of equal models may differ: Python shares equal objects in one, not in the other."""
 
 DEADLY = """
-import os, signal
+import multiprocessing, os, signal
 from pathlib import Path
 from driftmoe import cli
 from driftmoe.experiment import CheckpointFolder
@@ -41,7 +41,8 @@ def keep_and_die(self, *arguments):
     lives = Path("lives")
     if lives.exists() and (n := int(lives.read_text())) > 0 and n_kept == 2:
         lives.write_text(str(n - 1))
-        os.kill(os.getppid(), signal.SIGKILL) if "processes" in Path("command").read_text() else None
+        if "processes" in Path("command").read_text():
+            os.kill(multiprocessing.parent_process().pid, signal.SIGKILL)
         os.kill(os.getpid(), signal.SIGKILL)
     return written
 
