@@ -24,7 +24,10 @@ from places import ENVIRONMENT
 
 CAN_FORK = "forkserver" in multiprocessing.get_all_start_methods()
 
-PRELOADED = ["driftmoe.cli", "driftmoe.report", "matplotlib.backends.backend_agg"]
+PRELOADED = [
+    *(f"driftmoe.cli.{name}" for name in ("evaluate", "grid", "model", "neural", "report", "streams")),
+    "matplotlib.backends.backend_agg",
+]
 
 
 def prepare() -> None:
