@@ -24,7 +24,23 @@ from places import ENVIRONMENT
 
 CAN_FORK = "forkserver" in multiprocessing.get_all_start_methods()
 
-PRELOADED = ["driftmoe.cli", "driftmoe.report", "matplotlib.backends.backend_agg"]
+PRELOADED = [
+    *(f"driftmoe.cli.{name}" for name in ("evaluate", "grid", "model", "neural", "report", "streams")),
+    "matplotlib.backends.backend_agg",
+]
+
+
+def prepare() -> None:
+    """Start the process that others are forked from.
+
+    It is done before all tests, because the first process of a grid would start one that has imported less.
+    """
+    if CAN_FORK:
+        from multiprocessing import forkserver  # Windows has none
+
+        with mock.patch.dict(os.environ, ENVIRONMENT, clear=True):
+            forkserver.set_forkserver_preload(PRELOADED)
+            forkserver.ensure_running()
 
 
 class Started:
@@ -43,12 +59,11 @@ class Started:
         self._files = out, err = Path(folder, "out"), Path(folder, "err")
         if CAN_FORK:
             context = multiprocessing.get_context("forkserver")
-            context.set_forkserver_preload(PRELOADED)
             self._process: Any = context.Process(
                 target=_run, args=(arguments, str(cwd), ENVIRONMENT, out, err)
             )
-            with mock.patch.dict(os.environ, ENVIRONMENT, clear=True):  # not what a test set for itself
-                self._process.start()
+            prepare()  # it may have been killed
+            self._process.start()
             return
         with out.open("w") as stdout, err.open("w") as stderr:
             self._process = subprocess.Popen(

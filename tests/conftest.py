@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 
 import pytest
 
@@ -42,3 +43,9 @@ def pytest_configure():
 def pytest_collection_modifyitems(items):
     """Run slow tests first, so that none is left for the end, when other processes have nothing to do."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def pytest_collection_finish():
+    """Start what the processes of tests are forked from, if there are tests that start some."""
+    if commands := sys.modules.get("commands"):
+        commands.prepare()

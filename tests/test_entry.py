@@ -15,6 +15,7 @@ from places import ENVIRONMENT, ROOT
 
 import driftmoe
 from driftmoe.classifier import DriftMoEClassifier
+from driftmoe.cli import command
 
 MODULE, FUNCTION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"][
     "driftmoe"
@@ -40,7 +41,7 @@ def came_before_our_code(error):
 @pytest.mark.parametrize("delay", [0.1, 0.4, 1.0, 2.0])
 def test_ctrl_c_at_some_moment_of_the_start_ends_in_one_line(how, delay):
     process = subprocess.Popen(
-        [sys.executable, *how, "--version"],
+        [sys.executable, *how, "streams", "list"],
         env=ENVIRONMENT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     time.sleep(delay)
@@ -70,7 +71,7 @@ class Interrupts:
             os.kill(os.getpid(), signal.SIGINT)
 sys.meta_path.insert(0, Interrupts())
 """
-    done = run(interrupts + SCRIPT, "--version")
+    done = run(interrupts + SCRIPT, "report", "nowhere")
     assert (done.returncode, done.stdout, done.stderr) == (130, "", SAID)
 
 
@@ -105,7 +106,24 @@ def test_the_start_imports_only_what_python_brings(file):
         if isinstance(node, ast.Import):
             assert {alias.name for alias in node.names} <= sys.stdlib_module_names
         elif isinstance(node, ast.ImportFrom):
-            assert node.module in {*sys.stdlib_module_names, "driftmoe.exits"}
+            assert node.module.split(".")[0] in sys.stdlib_module_names or node.module == "driftmoe.exits"
+
+
+@pytest.mark.parametrize("asked", ["--version", "--help"])
+def test_what_is_slow_to_import_waits_for_a_command(asked):
+    slow = {"torch", "numba", "river", "numpy", "pandas", "matplotlib"}
+    script = (
+        f"import atexit, sys\natexit.register(lambda: print({slow} & set(sys.modules), file=sys.stderr))\n"
+    )
+    done = run(script + SCRIPT, asked)
+    assert (done.returncode, done.stderr) == (0, "set()\n")
+
+
+@pytest.mark.parametrize("name", command.COMMANDS)
+def test_the_help_of_all_commands_begins_that_of_each(name):
+    _, summary = command.COMMANDS[name]
+    imported = command._imported(name)
+    assert " ".join(imported.help.split("\n\n")[0].split()) == summary
 
 
 def test_the_package_loads_what_it_offers_when_asked():

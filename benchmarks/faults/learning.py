@@ -231,9 +231,10 @@ def _broken_off(
             said = digest(broken, probes)
             if said == was and not _has_learnt(broken, model):
                 learn(broken)
+                said = digest(broken, probes)
             elif not _has_learnt(broken, model):
                 n_corrupted += 1
-            n_corrupted += digest(broken, probes) != becomes
+            n_corrupted += said != becomes
         else:
             return n_broken, n_corrupted
 

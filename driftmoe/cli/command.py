@@ -2,31 +2,76 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 from typer.exceptions import TyperException
+from typer.main import get_command, get_group
 
 from driftmoe import __version__
-from driftmoe.cli import evaluate, grid, model, neural, report, streams
-from driftmoe.exits import INTERRUPTED, SAID, described
+from driftmoe.exits import INTERRUPTED, SAID, described, left_at_once
+
+COMMANDS = {
+    "evaluate": (
+        "evaluate",
+        "Evaluate models on a stream, test-then-train: each sample is predicted first and then learned.",
+    ),
+    "grid": (
+        "grid",
+        "Run every model on every stream with every seed. Runs that have a result are not done again.",
+    ),
+    "neural": (
+        "neural",
+        "Train mixtures of neural experts under several policies, and compare their quality with their cost.",
+    ),
+    "report": (
+        "write_report",
+        "Compare the models in result files: one HTML page that needs no network, and the same as Markdown.",
+    ),
+    "streams": ("app", "List, show, export, fetch and plot streams."),
+    "model": ("app", "Look into the files of saved models."),
+}
+"""Command, in the module of its name -> the function or the group of commands there, and the first line of its help."""
+
+
+class LateGroup(TyperGroup):
+    """The commands, each of which is imported when it is called: torch and river take seconds."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """Return the name of a command, the command itself, and its arguments."""
+        name, known, rest = super().resolve_command(ctx, args)
+        return name, known and _imported(str(name)), rest
+
+
+def _imported(name: str) -> Any:
+    with left_at_once():
+        module = importlib.import_module(f"driftmoe.cli.{name}")
+    what = getattr(module, COMMANDS[name][0])
+    if isinstance(what, typer.Typer):
+        command: Any = get_group(what)
+    else:
+        alone = typer.Typer(add_completion=False)
+        alone.command(name, epilog=module.EXAMPLES)(what)
+        command = get_command(alone)
+    command.name = name
+    return command
+
 
 app = typer.Typer(
     name="driftmoe",
+    cls=LateGroup,
     help="Online mixture of experts for data streams that drift.",
     epilog="Example: driftmoe evaluate electricity --model driftmoe --model arf",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(streams.app, name="streams")
-app.add_typer(model.app, name="model")
-app.command(epilog=evaluate.EXAMPLES)(evaluate.evaluate)
-app.command(epilog=grid.EXAMPLES)(grid.grid)
-app.command(epilog=neural.EXAMPLES)(neural.neural)
-app.command("report", epilog=report.EXAMPLES)(report.write_report)
+for _name, (_, _summary) in COMMANDS.items():
+    app.command(_name, help=_summary)(lambda: None)  # stands for the command until it is called
 
 
 @app.callback(invoke_without_command=True)

@@ -28,7 +28,7 @@ from driftmoe.staging import PREFIX
 OF_TIME = {"samples_per_second", "seconds", "cpu_seconds", "ram_hours"}
 
 DEADLY = """
-import os, signal
+import multiprocessing, os, signal
 from pathlib import Path
 from driftmoe import cli
 from driftmoe.experiment import checkpoints
@@ -41,7 +41,8 @@ def maybe_die(moment):
     n = int(lives.read_text()) if lives.exists() else 0
     if n > 0 and n_kept == 2 and moment == ("kept", "points added", "file written")[n % 3]:
         lives.write_text(str(n - 1))
-        os.kill(os.getppid(), signal.SIGKILL) if "processes" in Path("command").read_text() else None
+        if "processes" in Path("command").read_text():
+            os.kill(multiprocessing.parent_process().pid, signal.SIGKILL)
         os.kill(os.getpid(), signal.SIGKILL)
 
 def keep_and_die(self, *arguments):

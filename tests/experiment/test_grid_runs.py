@@ -96,6 +96,19 @@ def test_an_error_of_any_class_leaves_its_traceback_and_the_others_go_on(tmp_pat
     assert "open_or_raise" in text
 
 
+def open_and_tell(name, limit, seed):
+    raise OddError(f"told {os.environ['TOLD']}")
+
+
+def test_processes_have_the_environment_of_the_grid_that_starts_them(tmp_path, monkeypatch):
+    """Whenever the process was started that they are forked from."""
+    for word in ("one", "another"):
+        monkeypatch.setenv("TOLD", word)
+        events = run_grid(plan("nochange"), open_and_tell, JobFolder(tmp_path / word), executor="processes")
+        *_, failed = events
+        assert f"OddError: told {word}" in failed.error.read_text()
+
+
 def test_a_process_that_dies_before_it_has_read_its_run_costs_that_alone(tmp_path):
     (tmp_path / "grid.py").write_text(
         """
