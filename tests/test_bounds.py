@@ -232,18 +232,17 @@ MODELS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_memory_stays_flat_on_adversarial_schemas(name):
-    """A leak of 92 bytes a sample would show in the largest of these models, and smaller ones in the others."""
     model, sizes = MODELS[name](), []
     tracemalloc.start()
     try:
-        for i, (x, y) in enumerate(adversarial(8000), 1):
+        for i, (x, y) in enumerate(adversarial(20_000), 1):
             model.learn_one(x, y)
-            if i % 2000 == 0:
+            if i % 5000 == 0:
                 sizes.append((model._raw_memory_usage, tracemalloc.get_traced_memory()[0]))
     finally:
         tracemalloc.stop()
-    assert model.n_ignored_values > 7200
-    assert model.n_ignored_samples > 390
+    assert model.n_ignored_values > 18_000
+    assert model.n_ignored_samples > 990
     (before, traced_before), (after, traced_after) = sizes[-2:]
-    assert after <= 1.004 * before
-    assert traced_after <= 1.004 * traced_before
+    assert after <= 1.01 * before
+    assert traced_after <= 1.01 * traced_before
