@@ -129,7 +129,7 @@ def compare(n_samples: int, seeds: list[int], out: Path | None) -> bool:
 
 
 def write_vectors(folder: Path) -> None:
-    """Write 1000 samples of every case that is no named stream, for the tests."""
+    """Write 1000 samples of every case that is not a named stream, for the tests."""
     folder.mkdir(parents=True, exist_ok=True)
     arrays = {}
     for name, _, command in cases(seed=42, n_samples=1000):

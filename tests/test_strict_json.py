@@ -16,8 +16,8 @@ def test_values_come_back():
     [
         ('{"a": 1, "a": 1}', "the JSON has an entry twice"),
         ('[{"b": {"a": 1, "a": 2}}]', "the JSON has an entry twice"),
-        ("[NaN]", "NaN is no number of JSON"),
-        ("-Infinity", "-Infinity is no number of JSON"),
+        ("[NaN]", "NaN is not a number in JSON"),
+        ("-Infinity", "-Infinity is not a number in JSON"),
         ("[" * 100_000, "the JSON is nested too deeply"),
         ("[1e999999", "delimiter"),
         ("", "Expecting value"),

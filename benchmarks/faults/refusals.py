@@ -111,7 +111,7 @@ BAD_COLUMNS = (
     ["x", "y"], ["x", math.nan, "y"], ["x", [1], "y"], ["x"] * 4, [], pd.DataFrame(np.eye(3)), torch.ones(3, 3),
     [(1, math.nan), "x", "y"],
 )  # fmt: skip
-"""What are no three labels."""
+"""Values that are not three labels."""
 
 BAD_FRAMES = (
     None, 3, "abc", [[1.0]] * 3, {"a": [1.0, 2.0, 3.0]}, np.ones((3, 1)), torch.ones(3, 1), pd.Series([1.0, 2.0, 3.0]),
@@ -123,7 +123,7 @@ BAD_FRAMES = (
     pl.DataFrame({"a": [1.0, math.inf, 2.0]}), pl.DataFrame({"a": [[1.0], [2.0], [3.0]]}),
     pd.DataFrame({"a": pd.date_range("2024", periods=3)}),
 )  # fmt: skip
-"""What are no three rows, of a model that knows 'a' as a number and 'w' as text."""
+"""Values that are not three rows, of a model that knows 'a' as a number and 'w' as text."""
 
 BAD_TO_LEARN = (*BAD_FRAMES, pd.DataFrame({"brand new": [1.0, 2.0, "text"]}))
 """Predicting ignores features that no sample had before."""

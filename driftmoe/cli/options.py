@@ -61,8 +61,8 @@ CheckpointEvery = Annotated[
         min=1,
         metavar="SAMPLES",
         help="Keep each run (its model, its figures and its position) after this many samples, in whole windows, in "
-        "the folder `checkpoints` beside the results. If the command is killed, the same command goes on from there; "
-        "another number of samples after this option is no difference. A run with other settings (model, stream, "
+        "the folder `checkpoints` beside the results. If the command is killed, the same command goes on from there, "
+        "also with another number of samples after this option. A run with other settings (model, stream, "
         "limit, window, delay, seed) is another run and has its own checkpoint. Checkpoints are deleted when their "
         "runs are complete. Without this option runs are not kept and begin anew. "
         "Models of other libraries cannot be kept and always begin anew.",

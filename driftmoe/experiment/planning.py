@@ -60,6 +60,6 @@ def check_delay(text: str, stream: Any) -> None:
     delay, names = parsed_delay(text), [feature.name for feature in stream.features]
     if isinstance(delay, str) and delay not in names:
         raise ValueError(
-            f"delay {text!r} is no number of samples, such as 1000, no range, such as 100-2000, and no column; "
+            f"delay {text!r} is not a number of samples (1000), a range (100-2000) or a column; "
             f"the columns are {', '.join(names)}"
         )

@@ -1,4 +1,4 @@
-"""The spare room of a model: memory for growth, which is no part of its state and of its file.
+"""The spare room of a model: memory for growth, which is not part of its state or its file.
 
 It is most of the memory of a model that grows. So that a run that goes on from a checkpoint needs as much as one that
 was left alone, it is kept beside the model. The parts that have some offer `spare_room()` and `take_spare_room(room)`.

@@ -270,7 +270,7 @@ class Neighbours(Unmonitored):
         self._input_relevances, self._class_counts, self._class_means = relevances, class_counts, means
 
     def spare_room(self) -> State:
-        """Return the room for inputs as a plain number, for `take_spare_room`. It is no part of the state."""
+        """Return the room for inputs as a plain number, for `take_spare_room`. It is not part of the state."""
         return {"inputs": self._sample_inputs.shape[1]}
 
     def take_spare_room(self, room: State) -> None:

@@ -141,7 +141,7 @@ def checked_logits(logits: Tensor) -> Tensor:
     Raises
     ------
     TypeError
-        If they are no floating-point numbers.
+        If they are not floating-point numbers.
     ValueError
         If a row has NaN or +inf or nothing but -inf: an expert would be chosen at random, without notice.
     """

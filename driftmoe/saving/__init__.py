@@ -110,7 +110,7 @@ def load(path: str | os.PathLike[str], *, trust_pickle: bool = False) -> Any:
     Raises
     ------
     ValueError
-        If the file is no model, is damaged, holds pickled objects, or was written by a newer version of the format.
+        If the file is not a model, is damaged, holds pickled objects, or was written by a newer version of the format.
     OSError
         If the file cannot be read.
     """

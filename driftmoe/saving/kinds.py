@@ -53,7 +53,7 @@ def _float(kept: str) -> float:
 
 def _fraction(kept: str) -> Fraction:
     if not re.fullmatch(r"-?\d+(/\d+)?", kept):  # others may take minutes: 1e999999
-        raise ValueError(f"{kept!r:.40} is no fraction of two integers")
+        raise ValueError(f"{kept!r:.40} is not a fraction of two integers")
     return Fraction(kept)
 
 

@@ -60,7 +60,7 @@ def outline(path: str | os.PathLike[str]) -> Outline:
     Raises
     ------
     ValueError
-        If the file is no model, is damaged, or was written by a newer version of the format.
+        If the file is not a model, is damaged, or was written by a newer version of the format.
     OSError
         If the file cannot be read.
     """

@@ -36,7 +36,7 @@ def as_lessons(
     Raises
     ------
     ValueError
-        If the targets are no integers, or the shapes do not fit.
+        If the targets are not integers, or the shapes do not fit.
     """
     target_array = np.ascontiguousarray(targets)
     if target_array.size and target_array.dtype.kind not in "iu":

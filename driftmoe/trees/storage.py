@@ -407,7 +407,7 @@ class Storage:
             n_free[row] += missing[row]
 
     def spare_room(self) -> State:
-        """Return the room for growth as plain numbers, for `take_spare_room`. It is no part of the state."""
+        """Return the room for growth as plain numbers, for `take_spare_room`. It is not part of the state."""
         return {
             "nodes": self.nodes.shape[1],
             "slots": len(self.leaves),

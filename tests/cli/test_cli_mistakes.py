@@ -32,9 +32,9 @@ from driftmoe.experiment import ResultFolder
         (["model", "show", "nosuch.moe"], "nosuch.moe: No such file or directory"),
         (
             ["evaluate", "led_a", "--delay", "abc"],
-            "delay 'abc' is no number of samples, such as 1000, no range",
+            "delay 'abc' is not a number of samples (1000), a range",
         ),
-        (["grid", "led_a", "-m", "ht", "--delay", "abc"], "and no column; the columns are att1, att2"),
+        (["grid", "led_a", "-m", "ht", "--delay", "abc"], "or a column; the columns are att1, att2"),
     ],
 )
 def test_a_mistake_ends_in_one_line_and_exit_code_2(tmp_path, arguments, message):

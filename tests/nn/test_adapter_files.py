@@ -82,7 +82,7 @@ def test_harm_is_counted(adapters):
         (b"", "is damaged, or no adapter: a file of 0 bytes; save the adapter again"),
         (struct.pack("<Q", 2**40) + b"{}", r"header is said to have 1,099,511,627,776 bytes; .* at most 1,0"),
         (struct.pack("<Q", 99) + b"{}", "it ends within its header"),
-        (struct.pack("<Q", 11) + b'{"a": NaN} ', "NaN is no number of JSON"),
+        (struct.pack("<Q", 11) + b'{"a": NaN} ', "NaN is not a number in JSON"),
         (struct.pack("<Q", 8) + b'{"": 1} ', "'' has no type that is known here: F64"),
     ],
     ids=["empty", "long header", "cut header", "NaN", "no type"],

@@ -277,7 +277,7 @@ ARRAYS = {"a": np.arange(3, dtype=np.uint8)}
         ({"$float": "1"}, "is not nan"),
         ({"$bytes": "?"}, "base64"),
         ({"$decimal": "abc"}, "ConversionSyntax"),
-        ({"$fraction": "1e99999999"}, "no fraction of two integers"),
+        ({"$fraction": "1e99999999"}, "not a fraction of two integers"),
         ({"$numpy": ["<M8[s]", 1]}, "an array of datetime64"),
         ({"$dict": [[1]]}, "dictionary update"),
         ({"$dict": [[[], 1]]}, "unhashable"),
