@@ -125,9 +125,11 @@ class DriftMoEClassifier(MixtureClassifier):
     max_bytes
         Bound on the bytes that river's memory meter shows; default: none. Trees are pruned and stop growing, and
         neighbours remember fewer samples, so that the model stays below at any time; see `shrink`. New features and
-        values of a sample for which there is no room are left out, and a sample of a new class is not learnt. The model
-        warns once and counts them, as with `max_features` and `max_classes`. A step that brings new names copies the
-        model, and needs about three times the memory for a moment. Not with river classifiers as experts.
+        values for which there is no room are left out, and a sample of a new class is not learnt. The model warns once
+        and counts them, as with `max_features` and `max_classes`. If there is no room for the first sample,
+        `learn_one` raises a ValueError that says how much it needs. Names win over leaves: bound them, too, if they may
+        be junk. A sample that brings new names takes milliseconds, since the model is copied, and about three times the
+        memory for a moment. Not with river classifiers as experts.
     n_threads
         Number of threads that share the trees when samples come in blocks. It does not change results. Experts other
         than `driftmoe.trees.HoeffdingTreeClassifier` use one thread, the default.
@@ -267,6 +269,9 @@ class DriftMoEClassifier(MixtureClassifier):
     @learning
     def shrink(self, max_bytes: int) -> None:
         """Reduce the memory of the model to at most `max_bytes`, and keep it there as long as no new names come.
+
+        Names are those of features, values and classes, in samples and in the lists that come with blocks, which the
+        model remembers.
 
         Trees give up the splits with the least loss, neighbours their oldest episodes, which are the thinnest. The
         experts that can give up something share what the others leave; none of them is dropped. To keep the bound when

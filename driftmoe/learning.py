@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from functools import partial
 
 import numpy as np
 
 from driftmoe.encoding import BlockRows, Encoder, Sample, SampleRows, warn_of_shared
+from driftmoe.encoding.samples import name_order
 from driftmoe.experts import Batch
 from driftmoe.mixture import Mixture
 from driftmoe.mixture.mixing import first_best
-from driftmoe.mixture.shrinking import least_bytes, shrunk
+from driftmoe.mixture.shrinking import least_bytes, name_bytes, shrunk
 from driftmoe.state import restored
 from driftmoe.transaction import TRIES, Changes, assignment, carry_out, planned, publication
 
@@ -118,37 +119,72 @@ class Learner:
             self._leave_out(row)
             return
         encoder, sample = self._rows.entered(row)
-        encoder.n_ignored_values += encoder.n_ignored(sample)
-        encoder.n_shared_values += encoder.n_shared(sample)
         if self._max_bytes is not None:
-            mixture = self._grown(encoder, sample, row, self._max_bytes)
-            if mixture is not None:
-                changes = [publication(self._encoder, encoder), publication(self._mixture, mixture)]
-                self._carry_out(changes, row + 1)
-                return
-            if self._encoder.target(self._rows.label(row)) is None:
-                self._leave_out(row)
-                return
-            known = self._encoder.known(sample)
-            encoder = copy.copy(self._encoder)
-            encoder.n_ignored_values += len(sample) - len(known)
-            encoder.n_shared_values += encoder.n_shared(known)
-            sample = known
-        changes = [publication(self._encoder, encoder)]
-        self._plan(self._encoder, encoder, self._mixture, sample, row, changes)
-        self._carry_out(changes, row + 1)
+            self._learn_within(self._max_bytes, sample, row)
+            return
+        encoder.n_ignored_values += encoder.n_ignored(sample)
+        self._learn_as(encoder, sample, row)
 
-    def _grown(self, encoder: Encoder, sample: Sample, row: int, max_bytes: int) -> Mixture | None:
-        """Return a copy of the mixture that has learnt a row with new names, `None` if that needs too many bytes.
+    def _learn_within(self, max_bytes: int, sample: Sample, row: int) -> None:
+        """Learn a row with as many of its new features and values as there is room for, those with short names first.
 
-        The encoder knows the names already, and takes in the row's numbers. The model does not change.
+        Raises
+        ------
+        ValueError
+            If the model has learnt nothing yet, and there is not room for the whole row.
         """
+        before = self._encoder
+        if not before.classes:
+            encoder, mixture = self._trial(sample, row)
+            self._grow(encoder, shrunk(encoder, mixture, max_bytes), sample, sample, row)
+            return
+        known, new = before.known(sample), {}
+        for name in sorted(
+            sample.keys() - known.keys(), key=lambda name: (_length(name, sample), name_order(name))
+        ):
+            new[name] = sample[name]
+        is_new_class = before.target(self._rows.label(row)) is None
+        fewest, most, n = int(not is_new_class), len(new), len(new)
+        best: tuple[Encoder, Mixture, Sample] | None = None
+        while fewest <= most:  # how many there is room for, by halving
+            some = known | dict(list(new.items())[:n])
+            encoder, mixture = self._trial(some, row)
+            if least_bytes(encoder, mixture) <= max_bytes:
+                best, fewest = (encoder, mixture, some), n + 1
+            else:
+                most = n - 1
+            n = (fewest + most) // 2
+        if best is not None:
+            encoder, mixture, some = best
+            self._grow(encoder, shrunk(encoder, mixture, max_bytes), some, sample, row)
+        elif is_new_class:
+            self._leave_out(row)
+        else:
+            encoder = copy.copy(before)
+            encoder.n_ignored_values += len(sample) - len(known)
+            self._learn_as(encoder, known, row)
+
+    def _trial(self, sample: Sample, row: int) -> tuple[Encoder, Mixture]:
+        """Return copies of encoder and mixture, without spare room, that have learnt a row given as a sample."""
+        encoder = self._encoder.entered(sample, self._rows.label(row))
         mixture: Mixture = restored(self._mixture, self._mixture.state())
         changes: Changes = []
         self._plan(encoder, encoder, mixture, sample, row, changes)
         carry_out(changes)
-        mixture = restored(mixture, mixture.state())
-        return shrunk(encoder, mixture, max_bytes) if least_bytes(encoder, mixture) <= max_bytes else None
+        return encoder, restored(mixture, mixture.state())
+
+    def _grow(self, encoder: Encoder, mixture: Mixture, learnt: Sample, sample: Sample, row: int) -> None:
+        """Put in the place of the model's parts others that have learnt a row, of which `learnt` is what entered."""
+        encoder.n_ignored_values += len(sample) - len(learnt) + encoder.n_ignored(learnt)
+        encoder.n_shared_values += encoder.n_shared(learnt)
+        self._carry_out([publication(self._encoder, encoder), publication(self._mixture, mixture)], row + 1)
+
+    def _learn_as(self, encoder: Encoder, sample: Sample, row: int) -> None:
+        """Learn a row, given as a sample that `encoder` knows, which takes the place of the model's."""
+        encoder.n_shared_values += encoder.n_shared(sample)
+        changes = [publication(self._encoder, encoder)]
+        self._plan(self._encoder, encoder, self._mixture, sample, row, changes)
+        self._carry_out(changes, row + 1)
 
     def _plan(
         self, encoder: Encoder, draft: Encoder, mixture: Mixture, sample: Sample, row: int, changes: Changes
@@ -183,6 +219,12 @@ class Learner:
         samples = self._rows.samples(row, row + 1) if self._mixture.reads_samples else []
         proba = predict(self._encoder, self._mixture, self._rows.vectors(row, row + 1), samples)
         return int(proba[0].argmax())
+
+
+def _length(name: Hashable, sample: Sample) -> int:
+    """Return the bytes of the name of a feature, and of its value if that is a text."""
+    value = sample[name]
+    return name_bytes(name) + (name_bytes(value) if isinstance(value, str) else 0)
 
 
 def plan_step(

@@ -14,6 +14,7 @@ import driftmoe
 import streams
 from driftmoe import DriftMoEClassifier
 from driftmoe.experts import Neighbours
+from driftmoe.mixture.shrinking import name_bytes
 from driftmoe.nn import NeuralMoEClassifier
 from driftmoe.trees import HoeffdingTreeClassifier, TreePool
 from driftmoe.trees.pruning import pruned
@@ -108,12 +109,11 @@ def test_a_bound_that_is_never_reached_changes_nothing():
         assert free.predict_proba_one(x) == model.predict_proba_one(x)
         free.learn_one(x, y)
         model.learn_one(x, y)
-    assert {k: v for k, v in model.state().items() if k != "arguments"}.keys() == {"encoder", "mixture"}
 
 
 def test_too_small_a_bound_is_refused_with_the_least_possible():
     with pytest.raises(
-        ValueError, match=r"max_bytes=1000, but a model .* knows 0 features, .* takes at least \d+;"
+        ValueError, match=r"max_bytes=1000, .* has learnt nothing yet takes at least \d+; choose more"
     ):
         DriftMoEClassifier(max_bytes=1000)
     model = fed(small("driftmoe"), growing(200))
@@ -131,19 +131,47 @@ def test_too_small_a_bound_is_refused_with_the_least_possible():
 WIDE = {f"feature {i}": 1.0 for i in range(500)}
 
 
+def test_a_first_sample_for_which_there_is_no_room_is_refused():
+    model = small("moe-data", max_bytes=200_000)
+    before = model.digest()
+    with pytest.raises(
+        ValueError, match=r"knows 500 features, 0 nominal values and 1 classes takes at least \d+"
+    ):
+        model.learn_one(WIDE, 0)
+    assert model.digest() == before
+    model.learn_one({"a": 1.0}, 0)
+
+
 def test_names_for_which_there_is_no_room_are_left_out_and_counted():
-    model = fed(small("moe-data", max_bytes=200_000), [({"a": 1.0}, 0), ({"a": 2.0}, 1)])
-    twin = fed(small("moe-data", max_bytes=200_000), [({"a": 1.0}, 0), ({"a": 2.0}, 1), ({"a": 3.0}, 0)])
+    samples = [({"a": 1.0}, 0), ({"a": 2.0}, 1)]
+    model, twin = (fed(small("moe-data", max_bytes=200_000), samples) for _ in range(2))
     with pytest.warns(UserWarning, match=r"features beyond max_bytes=200000 are ignored .* n_ignored_values"):
         model.learn_one({"a": 3.0} | WIDE, 0)
-    assert (model.n_ignored_values, model.n_ignored_samples) == (500, 0)
+    n_ignored, entered = model.n_ignored_values, model._encoder.features[1:]
+    assert 0 < n_ignored == 500 - len(entered)
+    assert entered == sorted(sorted(WIDE, key=lambda name: (len(name), name))[: len(entered)])
+    twin.learn_one({"a": 3.0} | {name: 1.0 for name in entered}, 0)
+    assert model.predict_proba_one({"a": 1.5} | WIDE) == twin.predict_proba_one({"a": 1.5} | WIDE)
     model.learn_one({"a": 1.5} | WIDE, 1)  # warns once
-    twin.learn_one({"a": 1.5}, 1)
-    assert model.n_ignored_values == 1000
-    for value in (0.5, 1.5, 2.5):
-        assert model.predict_proba_one({"a": value} | WIDE) == twin.predict_proba_one({"a": value})
-    model.learn_one({"a": 1.5, "b": 2.0}, 1)  # there is room for this one
-    assert model.n_ignored_values == 1000
+    twin.learn_one({"a": 1.5} | {name: 1.0 for name in entered}, 1)
+    assert model.n_ignored_values == 2 * n_ignored
+    assert model.predict_proba_one({"a": 1.5} | WIDE) == twin.predict_proba_one({"a": 1.5} | WIDE)
+
+
+def test_a_name_enters_beside_one_for_which_there_is_no_room():
+    model = fed(small("moe-data", max_bytes=200_000), [({"a": 1.0}, 0), ({"a": 2.0}, 1)])
+    with pytest.warns(UserWarning, match="max_bytes"):
+        model.learn_one({"x" * 100_000: 1.0, "b": 2.0, "a": 1.0}, 2)
+    assert model._encoder.features == ["a", "b"]
+    assert model._encoder.classes == [0, 1, 2]
+    assert (model.n_ignored_values, model.n_ignored_samples) == (1, 0)
+
+
+def test_a_name_takes_the_same_room_however_it_was_made():
+    text = "k" * 50_000
+    pair, twin = (text, text), ("k" * 25_000 + "k" * 25_000, "".join(["k"] * 50_000))
+    assert pair == twin
+    assert name_bytes(pair) == name_bytes(twin) == name_bytes(pickle.loads(pickle.dumps(twin)))
 
 
 def test_a_sample_of_a_class_for_which_there_is_no_room_is_not_learnt():

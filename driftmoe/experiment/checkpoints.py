@@ -241,10 +241,10 @@ def _read(line: bytes, content: bytes, curve_file: CurveFile) -> Kept:
     if isinstance(document, dict) and isinstance(found := document.get("format"), int) and found != FORMAT:
         other = "a newer" if found > FORMAT else "an older"
         raise ValueError(f"has format {found}, of {other} version of driftmoe; this one reads {FORMAT}")
-    check_names(document, (*ENTRIES, "digest"), "a checkpoint")
-    expected = document.pop("digest")
-    if _digest(document) != expected or hashlib.sha256(content).hexdigest() != document["model_sha256"]:
+    expected = document.pop("digest", None) if isinstance(document, dict) else None
+    if _digest(document) != expected or hashlib.sha256(content).hexdigest() != document.get("model_sha256"):
         raise ValueError("the file is damaged: its content does not have the digest that it was written with")
+    check_names(document, ENTRIES, "a checkpoint")
     _check_same(document["versions"] | {"commit": document["commit"]}, versions() | {"commit": commit()})
     model = from_bytes(content)
     give_spare_room(model, document["spare_room"])

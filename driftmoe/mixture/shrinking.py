@@ -8,11 +8,13 @@ itself, so that a model only has to be looked at again when new names come.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Hashable, Sequence
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from driftmoe.experts import Group
-from driftmoe.memory import array_bytes, n_bytes
+from driftmoe.memory import array_bytes
 from driftmoe.mixture.telemetry import WINDOW
 
 if TYPE_CHECKING:
@@ -48,10 +50,13 @@ def shrunk(encoder: Encoder, mixture: Mixture, max_bytes: int) -> Mixture:
     """
     needed = least_bytes(encoder, mixture)
     if needed > max_bytes:
+        n_features, n_classes = len(encoder.features), len(encoder.classes)
+        known = "has learnt nothing yet"
+        if n_features or n_classes:
+            known = f"knows {n_features} features, {encoder.n_values} nominal values and {n_classes} classes"
         raise ValueError(
-            f"max_bytes={max_bytes}, but a model of these settings that knows {len(encoder.features)} features, "
-            f"{encoder.n_values} nominal values and {len(encoder.classes)} classes takes at least {needed}; choose "
-            "that much, or smaller settings"
+            f"max_bytes={max_bytes}, but a model of these settings that {known} takes at least {needed}; choose more, "
+            "since features, values and classes to come need room too, or smaller settings"
         )
     groups, left = mixture.groups, max_bytes - needed
     least = [group.bytes_at(group.least_size) for group in groups]
@@ -72,7 +77,7 @@ def least_bytes(encoder: Encoder, mixture: Mixture) -> int:
     groups = mixture.groups
     fixed = array_bytes(encoder) + array_bytes(mixture.router) + _log_bytes(mixture) + OBJECTS
     names = [*encoder.features, *encoder.classes, *(value for of in encoder.values if of for value in of)]
-    return fixed + sum(map(_name_bytes, names)) + sum(group.bytes_at(group.least_size) for group in groups)
+    return fixed + sum(map(name_bytes, names)) + sum(group.bytes_at(group.least_size) for group in groups)
 
 
 def _largest(group: Group, max_bytes: int) -> int:
@@ -94,9 +99,15 @@ def _log_bytes(mixture: Mixture) -> int:
     return (n_steps + 1) * (OF_STEP + 8 * (4 + 5 * n_experts))
 
 
-def _name_bytes(name: Hashable) -> int:
-    """Return the bytes of a name and of what refers to it; those of a text depend on its characters alone."""
-    return OF_NAME + (4 * len(name) if isinstance(name, str) else n_bytes(name))
+def name_bytes(name: Hashable) -> int:
+    """Return the most bytes of a name and of what refers to it. They depend on its value alone, not on its past."""
+    if isinstance(name, str):
+        return OF_NAME + 4 * len(name)
+    if isinstance(name, tuple | frozenset):
+        return OF_NAME + sum(map(name_bytes, name))
+    if isinstance(name, Fraction):
+        return OF_NAME + sum(map(sys.getsizeof, name.as_integer_ratio()))
+    return OF_NAME + sys.getsizeof(name)
 
 
 def check_boundable(groups: Sequence[Any], max_bytes: int) -> None:

@@ -88,7 +88,7 @@ def _collapse(
 def _with_leaves(state: State, nodes: np.ndarray, n_nodes: np.ndarray, parts: list[np.ndarray]) -> State:
     """Return a state with other nodes, whose leaves stand for old leaves: one that stays, or several."""
     first = np.array([part[0] for part in parts], np.int64)
-    of_leaves = {name: array[first] for name, array in state.items() if name in _OF_LEAVES}
+    of_leaves = {name: array[first] for name, array in state.items() if name in ("leaves", *OBSERVED)}
     new = {**state, **of_leaves, "nodes": nodes, "n_nodes": n_nodes}
     is_leaf = nodes["kind"] == LEAF
     nodes["slot"] = NONE
@@ -100,22 +100,15 @@ def _with_leaves(state: State, nodes: np.ndarray, n_nodes: np.ndarray, parts: li
     return new
 
 
-_OF_LEAVES = (
-    "leaves", "class_stats", "class_order", "saw_all_features", "feature_moments", "feature_class_order", "value_stats",
+OBSERVED = (
+    "class_stats", "class_order", "saw_all_features", "feature_moments", "feature_class_order", "value_stats",
 )  # fmt: skip
-"""Entries of a state with a place for each leaf."""
+"""Entries of a state with a place for what each leaf has observed."""
 
 
 def _start(new: State, i: int, old: State, part: np.ndarray) -> None:
     """Make a leaf of the class weights of several old ones."""
-    for name in (
-        "saw_all_features",
-        "feature_moments",
-        "feature_class_order",
-        "value_stats",
-        "class_stats",
-        "class_order",
-    ):
+    for name in OBSERVED:
         new[name][i] = 0
     order: list[int] = []
     for place in part.tolist():
