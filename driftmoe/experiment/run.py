@@ -142,7 +142,7 @@ class Run:
         checkpoint
             The last checkpoint of the run.
         model
-            The trained model; its memory is measured here.
+            The trained model; its memory is measured here, and its digest is taken if it can be saved.
         stream_length
             Number of samples of the whole stream, if known.
         drifts
