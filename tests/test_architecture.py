@@ -98,6 +98,8 @@ MAY_IMPORT = {
     ),
     "driftmoe.neural.adapting": "tokenizers torch transformers driftmoe.nn driftmoe.routing",
     "driftmoe.neural.drifting": "sklearn torch driftmoe.metrics",
+    # The worker sees the estimator's public face, and states on disk.
+    "driftmoe.service": "filelock numpy river driftmoe driftmoe.models driftmoe.saving driftmoe.staging driftmoe.strict_json",
     "driftmoe.cli": "driftmoe.* matplotlib numpy rich streams torch typer",
     "driftmoe.exits": "",
     "driftmoe.__main__": "driftmoe.cli driftmoe.exits",

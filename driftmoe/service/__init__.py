@@ -1,0 +1,1 @@
+"""A worker that predicts and learns for months: events come in, late labels find their samples, nothing is lost."""
