@@ -16,7 +16,7 @@ from typing import Any
 
 from driftmoe.service.events import Event, EventError, Limits, as_mapping, read_event
 from driftmoe.service.keyed import KeyedModel
-from driftmoe.service.scores import Answer
+from driftmoe.service.scores import Answer, label_json
 from driftmoe.service.store import (
     EXPIRED,
     LEARNT,
@@ -90,6 +90,7 @@ class Operation:
     label: Any = None
     weight: float = 1.0
     learns: bool = False
+    answer: Answer | None = None
 
 
 class Joiner:
@@ -197,7 +198,8 @@ class Joiner:
         if known is not None:
             self._take_again(arrival, event, outcome, known, now)
             return
-        text = json.dumps(event.features, separators=(",", ":"), ensure_ascii=False)
+        content = arrival.content
+        text = content.decode() if isinstance(content, bytes) else as_json({"features": event.features})
         row = Row(self._next_seq(), event.key, event.id, WAITING, now, text)
         operation = Operation(arrival, row, event.features or {}, outcome)
         early = None
@@ -207,7 +209,7 @@ class Joiner:
         if early is not None:
             self._remove(early)
             self._learn(arrival, row, json.loads(early.label), early.weight, outcome, event.features)
-            if event.label is not None and json.dumps(event.label, ensure_ascii=False) != early.label:
+            if event.label is not None and label_json(event.label) != early.label:
                 self._note(arrival, event, {}, "conflict", f"the label {early.label} came before")
         elif event.label is not None and self._bounds.lateness is None:
             self._learn(arrival, row, event.label, event.weight, outcome, event.features)
@@ -227,7 +229,7 @@ class Joiner:
         """Take features whose id is known: the first ones count."""
         self._flush(event.key)  # so that there is an answer, if the first ones came in the same batch
         outcome |= {} if known.answer is None else Answer.from_json(known.answer).public()
-        if event.features != json.loads(known.features):
+        if event.features != known.features:
             self._note(arrival, event, outcome, "conflict", "other features with this id came before")
         elif event.label is None:
             self._note(arrival, event, outcome, "duplicate", "the features came before")
@@ -235,7 +237,7 @@ class Joiner:
             self._take_label(arrival, event, outcome, now)
 
     def _take_label(self, arrival: Arrival, event: Event, outcome: dict[str, Any], now: float) -> None:
-        label = json.dumps(event.label, ensure_ascii=False)
+        label = label_json(event.label)
         name = (event.key, event.id or "")
         if self._bounds.lateness is None:
             self._join(arrival, name, label, event.weight, outcome, now)
@@ -288,8 +290,8 @@ class Joiner:
     ) -> None:
         self.waiting.pop((row.key, row.id or ""), None)
         row.state = LEARNT
-        row.label, row.weight = json.dumps(label, ensure_ascii=False), weight
-        features = json.loads(row.features) if features is None else features
+        row.label, row.weight = label_json(label), weight
+        features = row.features if features is None else features
         self._run(Operation(arrival, row, features, outcome, label, weight, learns=True))
 
     def _run(self, operation: Operation) -> None:
@@ -326,11 +328,12 @@ class Joiner:
             row = one.row
             if row.answer is None:  # features and label came together
                 self._answered(one, proba, keyed)
+            assert row.answer is not None
             self.learnt += 1
             row.learnt = keyed.learnt = self.learnt
             keyed.n_since_snapshot += 1
-            answer = None if row.answer is None else Answer.from_json(row.answer)
-            keyed.scores.add(row.id, row.features, one.label, answer, one.weight)
+            answer = one.answer or Answer.from_json(row.answer)
+            keyed.scores.add(row.id, row.event, one.label, answer, one.weight)
             one.outcome["outcome"] = "learnt"
             self._counts["learnt"] += 1
             self._written[row.seq] = row
@@ -341,7 +344,7 @@ class Joiner:
         if isinstance(proba, str):
             self._refuse(operation, proba)
             return
-        answer = Answer.of(proba, keyed.scores)
+        answer = operation.answer = Answer.of(proba, keyed.scores)
         row.answer = answer.to_json()
         operation.outcome |= answer.public()
         operation.outcome["outcome"] = operation.outcome["outcome"] or "predicted"
@@ -351,7 +354,7 @@ class Joiner:
         if self._has_sink:
             name = row.id or f"{operation.arrival.source}:{json.dumps(operation.arrival.position)}"
             message = {"kind": "prediction", "id": name, "key": row.key, **answer.public()}
-            self._outbox.append((f"{row.key}:{name}", json.dumps(message, ensure_ascii=False)))
+            self._outbox.append((f"{row.key}:{name}", as_json(message)))
 
     def _refuse(self, operation: Operation, reason: str) -> None:
         """Note a sample that the model cannot read."""
@@ -371,7 +374,7 @@ class Joiner:
         outcome |= {"outcome": what, "message": reason}
         self._counts[what] += 1
         if isinstance(event, Event):
-            text = json.dumps(as_mapping(event), ensure_ascii=False)
+            text = as_json(as_mapping(event))
         else:
             text = arrival.content.decode("utf-8", "replace") if isinstance(arrival.content, bytes) else ""
         self._dead.append((self._clock(), arrival.source, what, text[:MOST_SHOWN], reason))
@@ -461,3 +464,7 @@ class Joiner:
             {"seq": self._seq, "learnt": self.learnt, "watermark": self._watermark, "clock": self._clock()},
         )
         return dict(self._counts)
+
+
+as_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+"""Return a value as JSON."""

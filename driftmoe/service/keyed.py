@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -65,15 +66,14 @@ class KeyedModel:
             self.model.learn_one(x, y, w=w)
         return proba
 
-    def learn_again(
-        self, rows: Sequence[Row], features: Callable[[Row], Any], label: Callable[[Row], Any]
-    ) -> None:
+    def learn_again(self, rows: Sequence[Row]) -> None:
         """Learn samples of the store that the loaded model has not learnt, in their order."""
-        samples, labels = [features(row) for row in rows], [label(row) for row in rows]
-        self.step(samples, labels, [float(row.weight or 0.0) for row in rows])
-        for row, y in zip(rows, labels, strict=True):
+        labels = [json.loads(row.label or "null") for row in rows]
+        weights = [float(row.weight or 0.0) for row in rows]
+        self.step([row.features for row in rows], labels, weights)
+        for row, label, weight in zip(rows, labels, weights, strict=True):
             answer = None if row.answer is None else Answer.from_json(row.answer)
-            self.scores.add(row.id, row.features, y, answer, float(row.weight or 0.0))
+            self.scores.add(row.id, row.event, label, answer, weight)
             self.learnt = row.learnt or self.learnt
         self.n_since_snapshot += len(rows)
 

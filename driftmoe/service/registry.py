@@ -14,7 +14,6 @@ from driftmoe.service.joining import Bounds
 from driftmoe.service.keyed import N_REPLAYED, KeyedModel, last_step
 from driftmoe.service.scores import Scores
 from driftmoe.service.store import (
-    Row,
     Store,
     StoreError,
     forget,
@@ -110,7 +109,7 @@ class Registry:
         for key, content, learnt, scores in store.read("SELECT key, content, learnt, scores FROM models"):
             keyed = KeyedModel(key, saving.from_bytes(content), Scores.from_json(scores), learnt)
             while rows := store.learnt_since(key, keyed.learnt, N_REPLAYED):
-                keyed.learn_again(rows, _features, _label)
+                keyed.learn_again(rows)
             keyed.next_point = _next_point(keyed.scores.n_learnt)
             self.models[key] = keyed
             self._alarms_seen[key] = _last_alarm(keyed.model)
@@ -215,14 +214,6 @@ def _settled(store: Store, settings: Settings, about: dict[str, str]) -> tuple[s
 def _message(name: str, key: str, content: str) -> str:
     """Return an alarm as it is sent."""
     return json.dumps({"kind": "alarm", "id": name, "key": key, "alarm": json.loads(content)})
-
-
-def _features(row: Row) -> Any:
-    return json.loads(row.features)
-
-
-def _label(row: Row) -> Any:
-    return json.loads(row.label or "null")
 
 
 def _next_point(n_learnt: int) -> int:

@@ -7,6 +7,7 @@ import math
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Self
 
 import numpy as np
@@ -53,8 +54,9 @@ class Answer:
 
     def to_json(self) -> str:
         """Return the answer as JSON, from which `from_json` makes an equal one."""
-        pairs = [list(self.proba), list(self.proba.values())]
-        return json.dumps([self.label, *pairs, self.no_change, self.majority], separators=(",", ":"))
+        labels, proba = map(label_json, self.proba), map(repr, self.proba.values())
+        said = [label_json(label) for label in (self.label, self.no_change, self.majority)]
+        return f"[{said[0]},[{','.join(labels)}],[{','.join(proba)}],{said[1]},{said[2]}]"
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -67,9 +69,15 @@ class Answer:
         return {"label": self.label, "probabilities": {as_text(label): p for label, p in self.proba.items()}}
 
 
+@lru_cache(maxsize=4_096, typed=True)
+def label_json(label: Any) -> str:
+    """Return a label, or `None`, as JSON."""
+    return json.dumps(label, ensure_ascii=False)
+
+
 def as_text(label: Any) -> str:
     """Return a label as JSON writes it, without quotation marks for text."""
-    return label if isinstance(label, str) else json.dumps(label)
+    return label if isinstance(label, str) else label_json(label)
 
 
 @dataclass
@@ -90,7 +98,7 @@ class Scores:
     )
     mistakes: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=N_MISTAKES))
 
-    def add(self, name: str | None, features: str, label: Any, answer: Answer | None, weight: float) -> None:
+    def add(self, name: str | None, event: str, label: Any, answer: Answer | None, weight: float) -> None:
         """Add a sample that is about to be learnt, with what was answered when its features came."""
         if answer is not None and answer.label is not None:
             predicted, proba = answer.label, answer.proba
@@ -102,7 +110,7 @@ class Scores:
             ))  # fmt: skip
             if not is_right:
                 said = answer.public() | {"label": label, "predicted": predicted}
-                self.mistakes.append({"id": name, **said, "features": features})
+                self.mistakes.append({"id": name, **said, "event": event})
         if weight > 0.0:
             self.n_learnt += 1
             self.last_label = label

@@ -54,7 +54,7 @@ CREATE TABLE samples (
     id TEXT,
     state INTEGER NOT NULL,
     arrived REAL NOT NULL,       -- seconds
-    features TEXT NOT NULL,      -- JSON
+    event TEXT NOT NULL,         -- JSON object with its features
     answer TEXT,                 -- JSON: what was predicted on arrival
     label TEXT,                  -- JSON
     weight REAL,
@@ -98,12 +98,18 @@ class Row:
     id: str | None
     state: int
     arrived: float
-    features: str
+    event: str
     answer: str | None = None
     label: str | None = None
     weight: float | None = None
     learnt: int | None = None
     is_new: bool = True
+
+    @property
+    def features(self) -> dict[str, Any]:
+        """Features of the sample."""
+        features: dict[str, Any] = json.loads(self.event)["features"]
+        return features
 
 
 @dataclass(slots=True)
@@ -119,7 +125,7 @@ class Label:
     weight: float
 
 
-_COLUMNS = "seq, key, id, state, arrived, features, answer, label, weight, learnt"
+_COLUMNS = "seq, key, id, state, arrived, event, answer, label, weight, learnt"
 _values_of = attrgetter(*_COLUMNS.split(", "))
 _LABEL_COLUMNS = "seq, key, id, arrived, due, label, weight"
 

@@ -113,9 +113,10 @@ class Views:
         explain = getattr(keyed.model, "explain_one", None)
         mistakes = []
         for mistake in list(keyed.scores.mistakes)[::-1]:
-            features = json.loads(mistake["features"])
+            features = json.loads(mistake["event"])["features"]
             text = None if explain is None else str(explain(features))
-            mistakes.append(mistake | {"features": features, "explanation": text})
+            said = {name: value for name, value in mistake.items() if name != "event"}
+            mistakes.append(said | {"features": features, "explanation": text})
         return mistakes
 
     def models(self) -> list[dict[str, Any]]:
