@@ -1,8 +1,8 @@
 """Events from and to Redis Streams, NATS JetStream and Kafka.
 
-The position in a stream stands in the worker's store, in the same transaction as the model, and not in the broker. So a
-broker that forgets it, or a worker that dies, loses and repeats nothing. A broker that has dropped events which were not
-read yet raises SourceError.
+The position in a stream stands in the worker's store, in the same transaction as the model, and not in the broker. So
+a broker that forgets it, or a worker that dies, loses and repeats nothing. A broker that has dropped events which were
+not read yet raises SourceError.
 """
 
 from __future__ import annotations
