@@ -7,10 +7,11 @@ it all, and `worker` is the thread that does it. `sources` and `brokers` bring e
 from __future__ import annotations
 
 from driftmoe.service.events import Event, EventError, Limits
+from driftmoe.service.failures import QueueFull, Stopped, StoreError
 from driftmoe.service.joining import Arrival, Bounds
 from driftmoe.service.registry import Settings
-from driftmoe.service.store import Store, StoreError
-from driftmoe.service.worker import QueueFull, Stopped, Worker
+from driftmoe.service.store import Store
+from driftmoe.service.worker import Worker
 
 __all__ = [
     "Arrival", "Bounds", "Event", "EventError", "Limits", "QueueFull", "Settings", "Stopped", "Store", "StoreError",

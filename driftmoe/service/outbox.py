@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from driftmoe.service.store import StoreError
-from driftmoe.service.worker import QueueFull, Stopped, Worker
+from driftmoe.service.failures import QueueFull, Stopped, StoreError
+from driftmoe.service.worker import Worker
 
 log = logging.getLogger(__name__)
 

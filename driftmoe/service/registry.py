@@ -10,12 +10,12 @@ from typing import Any
 
 from driftmoe import __version__, models, saving
 from driftmoe.service.events import EventError
+from driftmoe.service.failures import StoreError
 from driftmoe.service.joining import Bounds
 from driftmoe.service.keyed import N_REPLAYED, KeyedModel, last_step
 from driftmoe.service.scores import Scores
 from driftmoe.service.store import (
     Store,
-    StoreError,
     forget,
     write_about,
     write_alarms,

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 from urllib.parse import urlsplit
 
+from driftmoe.service.failures import Stopped
 from driftmoe.service.joining import Arrival
-from driftmoe.service.worker import Stopped, Worker
+from driftmoe.service.worker import Worker
 
 log = logging.getLogger(__name__)
 

@@ -20,6 +20,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from driftmoe.service.failures import StoreError
+
 FORMAT = 1
 """Version of the store's tables."""
 
@@ -83,10 +85,6 @@ CREATE TABLE dead (
 );
 CREATE TABLE outbox (seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, content TEXT NOT NULL);
 """  # fmt: skip
-
-
-class StoreError(OSError):
-    """A store that cannot be opened, read or written."""
 
 
 @dataclass(slots=True)

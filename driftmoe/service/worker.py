@@ -14,9 +14,10 @@ from typing import Any
 
 from driftmoe import saving
 from driftmoe.service.events import Event
+from driftmoe.service.failures import QueueFull, Stopped, StoreError
 from driftmoe.service.joining import Arrival, Joiner
 from driftmoe.service.registry import Clock, Registry, Settings
-from driftmoe.service.store import Store, StoreError, write_position
+from driftmoe.service.store import Store, write_position
 from driftmoe.service.views import Views
 
 log = logging.getLogger(__name__)
@@ -28,16 +29,6 @@ RATE_SECONDS = 10.0
 """Time over which events a second are counted."""
 
 Outcomes = list[dict[str, Any]]
-
-
-class QueueFull(RuntimeError):  # noqa: N818  # as queue.Full of Python
-    """More events than the worker can take at the moment. `retry_after` has seconds."""
-
-    retry_after = 1
-
-
-class Stopped(RuntimeError):  # noqa: N818  # a state, not a fault
-    """The worker stops, and takes no more events."""
 
 
 @dataclass
