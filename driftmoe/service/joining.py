@@ -334,7 +334,7 @@ class Joiner:
             keyed.n_since_snapshot += 1
             answer = one.answer or Answer.from_json(row.answer)
             keyed.scores.add(row.id, row.event, one.label, answer, one.weight)
-            one.outcome["outcome"] = "learnt"
+            one.outcome |= answer.public() | {"outcome": "learnt"}
             self._counts["learnt"] += 1
             self._written[row.seq] = row
 
