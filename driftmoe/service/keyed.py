@@ -86,7 +86,8 @@ class KeyedModel:
         report = getattr(last_step(self.model), "routing_report", None)
         if report is None:
             return {}
-        figures, weights = report().window, {}
+        figures = report().window
+        weights: dict[str, float] = {}
         for name, weight in zip(figures.experts, figures.weight.tolist(), strict=True):
             kind = name.rsplit(" ", 1)[0]
             if weight == weight:
