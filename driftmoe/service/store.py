@@ -169,7 +169,6 @@ class Store:
             raise
 
     def _open(self, read_only: bool) -> None:
-        is_new = not self.file.exists()
         with self._told():
             uri = f"{self.file.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
             self._writer = sqlite3.connect(
@@ -181,7 +180,8 @@ class Store:
             self._writer.execute("PRAGMA synchronous = FULL")
             if not read_only:
                 self._writer.execute("PRAGMA journal_mode = WAL")
-            if is_new:
+            is_empty = not self._writer.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            if is_empty and not read_only:  # new, or its worker died before it had begun
                 self._create()
             self._check()
 

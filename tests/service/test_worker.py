@@ -7,8 +7,8 @@ import threading
 
 import pytest
 from reference.service import WAITS_FOR_FEATURES, PlainWorker
-from service.events import as_lines, mixed_events
 
+from benchmarks.service.traffic import as_lines, mixed_events
 from driftmoe import saving
 from driftmoe.service import (
     Arrival,
