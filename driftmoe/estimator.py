@@ -27,6 +27,7 @@ from driftmoe.learning import Learner, plan_step, predict, warn_of_left_out
 from driftmoe.mixture import Mixture
 from driftmoe.mixture.routing_figures import RoutingReport
 from driftmoe.parts import OfParts
+from driftmoe.rows import InRows
 from driftmoe.transaction import Changes, carry_out, learning
 from driftmoe.trees import TreePool
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-class MixtureClassifier(OfParts, base.MiniBatchClassifier):
+class MixtureClassifier(InRows, OfParts, base.MiniBatchClassifier):
     """A river classifier that encodes samples for a mixture and decodes the answers.
 
     A subclass checks its arguments, and its `_new_parts` builds two parts from them: the encoder, which assigns columns
@@ -161,7 +162,7 @@ class MixtureClassifier(OfParts, base.MiniBatchClassifier):
             else:
                 self._learn_rows(rows, weights)
                 return
-        samples = cleaned_rows(X, self._encoder, labels, weights)
+        samples = cleaned_rows(frame_rows(X), self._encoder, labels, weights)
         self._learn_rows(SampleRows(self._encoder, samples, labels), weights)
 
     @learning
@@ -474,11 +475,15 @@ class MixtureClassifier(OfParts, base.MiniBatchClassifier):
         return self._predict(vectors, samples)
 
     def _learn_rows(
-        self, rows: SampleRows | BlockRows, weights: np.ndarray, answers: np.ndarray | None = None
+        self,
+        rows: SampleRows | BlockRows,
+        weights: np.ndarray,
+        answers: np.ndarray | None = None,
+        proba: list[np.ndarray] | None = None,
     ) -> None:
         before = self._encoder.counts
         try:
-            Learner(self._encoder, self._mixture, rows, weights, answers, self.max_bytes).run()
+            Learner(self._encoder, self._mixture, rows, weights, answers, self.max_bytes, proba).run()
         finally:  # the counters tell later calls that a warning was given
             warn_of_left_out(before, self._encoder, self.max_bytes)
 

@@ -44,6 +44,9 @@ class Learner:
         (n_rows,). `None` if predictions are not needed.
     max_bytes
         Bound on the memory of the model; `None` for none.
+    proba
+        Receives the class probabilities of each row before it is learnt, shape (n_classes known by then,); a list of
+        n_rows items. `None` if they are not needed.
     """
 
     def __init__(
@@ -54,8 +57,10 @@ class Learner:
         weights: np.ndarray,
         answers: np.ndarray | None = None,
         max_bytes: int | None = None,
+        proba: list[np.ndarray] | None = None,
     ) -> None:
         self._encoder, self._mixture = encoder, mixture
+        self._proba = proba
         self._max_bytes = max_bytes
         self._rows, self._weights, self._answers = rows, weights, answers
         self._n_learnt = np.zeros(1, np.int64)
@@ -90,13 +95,11 @@ class Learner:
         start, rows, answers = int(self._n_learnt[0]), self._rows, self._answers
         rows.refresh()
         if self._weights[start] == 0.0:
-            if answers is not None:
-                answers[start] = self._answer_to(start)
+            self._answer(start)
             self._n_learnt[0] = start + 1
             return
         if rows.is_new(start):
-            if answers is not None:
-                answers[start] = self._answer_to(start)
+            self._answer(start)
             self._learn_new(start)
             return
         encoder, stop = self._encoder, self._end_of_step(start)
@@ -111,6 +114,8 @@ class Learner:
         proba = plan_step(encoder, encoder, self._mixture, vectors, samples, targets, weights, changes)
         if answers is not None:
             changes.append(planned(first_best, proba, answers[start:stop]))
+        if self._proba is not None:
+            changes.append(partial(self._proba.__setitem__, slice(start, stop), proba))
         self._carry_out(changes, stop)
 
     def _learn_new(self, row: int) -> None:
@@ -212,13 +217,18 @@ class Learner:
         stop = self._rows.known_until(start, start + int(ignored[0]) if len(ignored) else limit)
         return start + self._mixture.n_rows_with_room(stop - start, self._weights[start:stop])
 
-    def _answer_to(self, row: int) -> int:
-        """Return the index of the class predicted for a row, or -1 if no class is known yet."""
-        if not self._encoder.classes:
-            return -1
-        samples = self._rows.samples(row, row + 1) if self._mixture.reads_samples else []
-        proba = predict(self._encoder, self._mixture, self._rows.vectors(row, row + 1), samples)
-        return int(proba[0].argmax())
+    def _answer(self, row: int) -> None:
+        """Note the prediction for a row that is not learnt in a step with others."""
+        if self._answers is None and self._proba is None:
+            return
+        proba = np.empty(0)
+        if self._encoder.classes:
+            samples = self._rows.samples(row, row + 1) if self._mixture.reads_samples else []
+            proba = predict(self._encoder, self._mixture, self._rows.vectors(row, row + 1), samples)[0]
+        if self._answers is not None:
+            self._answers[row] = proba.argmax() if len(proba) else -1
+        if self._proba is not None:
+            self._proba[row] = proba
 
 
 def _length(name: Hashable, sample: Sample) -> int:

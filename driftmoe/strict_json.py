@@ -16,8 +16,20 @@ def from_json(text: str) -> Any:
         If the text is not JSON, has an entry twice in one object, holds NaN, Infinity or a number too large for
         float64, or is nested too deeply.
     """
+    return _decoded(_DECODER, text)
+
+
+def from_json_of_checked_numbers(text: str) -> Any:
+    """Return the value of a JSON text as `from_json`, twice as fast: a number too large for float64 is infinite.
+
+    For callers who look at each number anyway.
+    """
+    return _decoded(_FAST_DECODER, text)
+
+
+def _decoded(decoder: json.JSONDecoder, text: str) -> Any:
     try:
-        return _DECODER.decode(text)
+        return decoder.decode(text)
     except RecursionError:
         raise ValueError("the JSON is nested too deeply") from None
 
@@ -41,3 +53,4 @@ def _finite(text: str) -> float:
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refused, parse_float=_finite)
+_FAST_DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refused)

@@ -64,8 +64,9 @@ MAY_IMPORT = {
     ),
     "driftmoe.estimator": (
         "narwhals numpy river driftmoe.encoding driftmoe.learning driftmoe.memory driftmoe.mixture driftmoe.parts "
-        "driftmoe.transaction driftmoe.trees"
+        "driftmoe.rows driftmoe.transaction driftmoe.trees"
     ),
+    "driftmoe.rows": "numpy driftmoe.encoding driftmoe.mixture driftmoe.transaction",
     "driftmoe.classifier": (
         "numpy river driftmoe.arguments driftmoe.encoding driftmoe.estimator driftmoe.experts driftmoe.mixture "
         "driftmoe.parts driftmoe.state driftmoe.transaction"
@@ -99,7 +100,10 @@ MAY_IMPORT = {
     "driftmoe.neural.adapting": "tokenizers torch transformers driftmoe.nn driftmoe.routing",
     "driftmoe.neural.drifting": "sklearn torch driftmoe.metrics",
     # The worker sees the estimator's public face, and states on disk.
-    "driftmoe.service": "filelock numpy river driftmoe driftmoe.models driftmoe.saving driftmoe.staging driftmoe.strict_json",
+    "driftmoe.service": (
+        "filelock numpy river driftmoe driftmoe.evaluation driftmoe.memory driftmoe.models driftmoe.saving "
+        "driftmoe.staging driftmoe.strict_json"
+    ),
     # Clients over HTTP: nothing else of the worker loads a web framework.
     "driftmoe.service.http": "prometheus_client starlette uvicorn",
     "driftmoe.service.http_answers": "starlette",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Hashable
 from itertools import islice
@@ -27,6 +28,7 @@ from driftmoe.cli.terminal import (
 from streams import Stream
 from streams.export import SUFFIXES as WRITTEN
 from streams.export import write
+from streams.json_lines import write_lines
 from streams.opening import FileOptions
 from streams.real import SOURCES
 
@@ -89,7 +91,8 @@ def show(
 
 @app.command(
     epilog="Examples:\n\n  driftmoe streams export sea_g sea_g.arff --limit 100000 --seed 7\n\n"
-    "  driftmoe streams export flowers.csv flowers.parquet --target species"
+    "  driftmoe streams export flowers.csv flowers.parquet --target species\n\n"
+    "  driftmoe streams export electricity - | driftmoe feed http://127.0.0.1:8000"
 )
 @reads_files
 def export(
@@ -98,7 +101,8 @@ def export(
         Path,
         typer.Argument(
             metavar="FILE",
-            help=f"File to write. Its name must end in one of {', '.join(WRITTEN)}.",
+            help=f"File to write. Its name must end in one of {', '.join(WRITTEN)}; or -, which writes lines of JSON "
+            "to standard output.",
             show_default=False,
         ),
     ],
@@ -112,6 +116,11 @@ def export(
     with one_line_errors():
         stream = open_with_bar(name, options, limit, seed, data_dir)
         report_reading(name, stream, options)
+        if file == Path("-"):
+            with samples_bar(f"writing {name}", stream.n_samples) as progress:
+                write_lines(stream, sys.stdout, progress=progress)
+            report_left_out(left_out_rows(stream))
+            return
         file.parent.mkdir(parents=True, exist_ok=True)
         start = time.perf_counter()
         with samples_bar(f"writing {file.name}", stream.n_samples) as progress:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import narwhals.stable.v2 as narwhals
@@ -105,19 +105,19 @@ def frame_rows(X: IntoDataFrame) -> Iterator[dict[Hashable, Any]]:
 
 
 def cleaned_rows(
-    X: IntoDataFrame, encoder: Encoder, labels: Sequence[Hashable], weights: np.ndarray
+    rows: Iterable[Mapping[Hashable, Any]], encoder: Encoder, labels: Sequence[Hashable], weights: np.ndarray
 ) -> list[Sample]:
-    """Return the rows of a frame as cleaned samples. Each is checked against the features that earlier rows bring.
+    """Return rows as cleaned samples. Each is checked against the features that earlier rows bring.
 
     Raises
     ------
     TypeError, ValueError
         If a row cannot be read. The message has its number.
     """
-    kinds, n_total = dict(encoder.kinds), n_rows(X)
+    kinds, n_total = dict(encoder.kinds), len(labels)
     classes = None if encoder.max_classes is None else set(encoder.classes)
     samples = []
-    for i, row in enumerate(frame_rows(X)):
+    for i, row in enumerate(rows):
         try:
             samples.append(clean(row, kinds))
         except (TypeError, ValueError) as error:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from driftmoe.strict_json import from_json
+from driftmoe.strict_json import from_json_of_checked_numbers
 
 DEFAULT_KEY = "default"
 """Key of events that have none, and the name of their model."""
@@ -98,7 +98,7 @@ def read_event(text: str | bytes, limits: Limits) -> Event:
     if len(text) > limits.n_bytes:
         raise EventError("", f"the event has {len(text):,} bytes; at most {limits.n_bytes:,} are allowed")
     try:
-        fields = from_json(text.decode() if isinstance(text, bytes) else text)
+        fields = from_json_of_checked_numbers(text.decode() if isinstance(text, bytes) else text)
     except UnicodeDecodeError:
         raise EventError("", "the event is not UTF-8 text") from None
     except ValueError as error:

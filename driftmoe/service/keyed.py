@@ -1,0 +1,107 @@
+"""The model of one key, which takes runs of samples and finds those that it cannot read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from driftmoe import saving
+from driftmoe.service.scores import Answer, Scores
+from driftmoe.service.store import Row
+
+N_REPLAYED = 1_000
+"""Samples that are read from the store at a time when a model learns again."""
+
+Proba = dict[Any, float]
+
+
+class KeyedModel:
+    """A model with its scores and its place in the order of learning.
+
+    Parameters
+    ----------
+    key
+        Name of the model.
+    model
+        A classifier.
+    scores
+        How well it did.
+    learnt
+        Place in the order of learning of the last sample that it has learnt.
+    """
+
+    def __init__(self, key: str, model: Any, scores: Scores, learnt: int = 0) -> None:
+        self.key, self.model, self.scores, self.learnt = key, model, scores, learnt
+        self.n_since_snapshot = 0
+        self.next_point = 0
+
+    def predict(self, samples: Sequence[dict[str, Any]]) -> list[Proba | str]:
+        """Return the class probabilities of each sample, or why it cannot be read."""
+        rows = getattr(self.model, "predict_proba_rows", None)
+        if rows is not None:
+            try:
+                return list(rows(samples))
+            except (TypeError, ValueError):
+                pass  # the code below finds the sample that cannot be read
+        return [_tried(self.model.predict_proba_one, x) for x in samples]
+
+    def step(
+        self, samples: Sequence[dict[str, Any]], labels: Sequence[Any], weights: Sequence[float]
+    ) -> list[Proba | str]:
+        """Predict and learn each sample in turn. Return the probabilities, or why a sample cannot be read."""
+        rows = getattr(self.model, "step_rows", None)
+        if rows is not None:
+            try:
+                return list(rows(samples, labels, weights))
+            except (TypeError, ValueError):  # none has been learnt
+                pass
+        return [_tried(self._step_one, x, y, w) for x, y, w in zip(samples, labels, weights, strict=True)]
+
+    def _step_one(self, x: dict[str, Any], y: Any, w: float) -> Proba:
+        proba: Proba = self.model.predict_proba_one(x)
+        if w == 1.0:
+            self.model.learn_one(x, y)
+        elif w > 0.0:
+            self.model.learn_one(x, y, w=w)
+        return proba
+
+    def learn_again(self, rows: Sequence[Row]) -> None:
+        """Learn samples of the store that the loaded model has not learnt, in their order."""
+        labels = [json.loads(row.label or "null") for row in rows]
+        weights = [float(row.weight or 0.0) for row in rows]
+        self.step([row.features for row in rows], labels, weights)
+        for row, label, weight in zip(rows, labels, weights, strict=True):
+            answer = None if row.answer is None else Answer.from_json(row.answer)
+            self.scores.add(row.id, row.event, label, answer, weight)
+            self.learnt = row.learnt or self.learnt
+        self.n_since_snapshot += len(rows)
+
+    def file(self) -> bytes:
+        """Return the file of the model."""
+        return saving.to_bytes(self.model)
+
+    def gate_weights(self) -> dict[str, float]:
+        """Return the mean weight of each kind of expert lately; empty if the model has no router."""
+        report = getattr(last_step(self.model), "routing_report", None)
+        if report is None:
+            return {}
+        figures, weights = report().window, {}
+        for name, weight in zip(figures.experts, figures.weight.tolist(), strict=True):
+            kind = name.rsplit(" ", 1)[0]
+            if weight == weight:
+                weights[kind] = weights.get(kind, 0.0) + weight
+        return weights
+
+
+def last_step(model: Any) -> Any:
+    """Return the classifier of a pipeline, or the model itself."""
+    steps = getattr(model, "steps", None)
+    return model if steps is None else list(steps.values())[-1]
+
+
+def _tried(call: Callable[..., Proba], *arguments: Any) -> Proba | str:
+    try:
+        return call(*arguments)
+    except (TypeError, ValueError) as error:
+        return str(error)

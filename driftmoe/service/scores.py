@@ -1,0 +1,188 @@
+"""How well a model did lately: figures over a sliding window of the samples whose label has come."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Self
+
+import numpy as np
+
+WINDOW = 1_000
+"""Number of samples in the window."""
+
+N_BINS = 15
+"""Bins of the expected calibration error (Guo et al. 2017)."""
+
+N_MISTAKES = 20
+"""Number of the last wrong predictions that are kept."""
+
+N_PROBABILITIES = 20
+"""Number of the most probable classes that are kept of an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was said when the features of a sample came.
+
+    Attributes
+    ----------
+    label
+        The model's prediction; `None` if it knew no class.
+    proba
+        Probability of the most probable classes, at most `N_PROBABILITIES` of them.
+    no_change, majority
+        What the two baselines would have said at that moment: the last label, and the most frequent one.
+    """
+
+    label: Any
+    proba: Mapping[Any, float]
+    no_change: Any = None
+    majority: Any = None
+
+    @classmethod
+    def of(cls, proba: Mapping[Any, float], scores: Scores) -> Self:
+        """Return the answer of a model with these class probabilities, and of the baselines at this moment."""
+        label = max(proba, key=proba.__getitem__) if proba else None
+        if len(proba) > N_PROBABILITIES:
+            proba = dict(sorted(proba.items(), key=lambda item: -item[1])[:N_PROBABILITIES])
+        return cls(label, proba, scores.last_label, scores.most_frequent)
+
+    def to_json(self) -> str:
+        """Return the answer as JSON, from which `from_json` makes an equal one."""
+        labels, proba = map(label_json, self.proba), map(repr, self.proba.values())
+        said = [label_json(label) for label in (self.label, self.no_change, self.majority)]
+        return f"[{said[0]},[{','.join(labels)}],[{','.join(proba)}],{said[1]},{said[2]}]"
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Return the answer of a JSON text."""
+        label, labels, proba, no_change, majority = json.loads(text)
+        return cls(label, dict(zip(labels, proba, strict=True)), no_change, majority)
+
+    def public(self) -> dict[str, Any]:
+        """Return what a client is told: label, and probabilities by the text of the labels."""
+        return {"label": self.label, "probabilities": {as_text(label): p for label, p in self.proba.items()}}
+
+
+@lru_cache(maxsize=4_096, typed=True)
+def label_json(label: Any) -> str:
+    """Return a label, or `None`, as JSON."""
+    return json.dumps(label, ensure_ascii=False)
+
+
+def as_text(label: Any) -> str:
+    """Return a label as JSON writes it, without quotation marks for text."""
+    return label if isinstance(label, str) else label_json(label)
+
+
+@dataclass
+class Scores:
+    """Sums and a window over the samples of one model whose label has come.
+
+    The window holds per sample: label, prediction, and whether it, no change and the majority were right, the
+    probability of the true class and that of the prediction.
+    """
+
+    n_learnt: int = 0
+    n_scored: int = 0
+    last_label: Any = None
+    most_frequent: Any = None
+    counts: dict[Any, int] = field(default_factory=dict)
+    window: deque[tuple[Any, Any, bool, bool, float, float]] = field(
+        default_factory=lambda: deque(maxlen=WINDOW)
+    )
+    mistakes: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=N_MISTAKES))
+
+    def add(self, name: str | None, event: str, label: Any, answer: Answer | None, weight: float) -> None:
+        """Add a sample that is about to be learnt, with what was answered when its features came."""
+        if answer is not None and answer.label is not None:
+            predicted, proba = answer.label, answer.proba
+            is_right = predicted == label
+            self.n_scored += 1
+            self.window.append((
+                label, predicted, answer.no_change == label, answer.majority == label, proba.get(label, 0.0),
+                proba.get(predicted, 0.0),
+            ))  # fmt: skip
+            if not is_right:
+                said = answer.public() | {"label": label, "predicted": predicted}
+                self.mistakes.append({"id": name, **said, "event": event})
+        if weight > 0.0:
+            self.n_learnt += 1
+            self.last_label = label
+            n = self.counts.get(label, 0) + 1
+            self.counts[label] = n
+            if n > self.counts.get(self.most_frequent, 0):
+                self.most_frequent = label
+
+    def figures(self) -> dict[str, Any]:
+        """Return the figures over the window; `None` where there is nothing to say."""
+        n = len(self.window)
+        figures: dict[str, Any] = {"n_learnt": self.n_learnt, "n_scored": self.n_scored, "window": n}
+        if not n:
+            names = ("accuracy", "no_change", "majority", "kappa_m", "kappa_t", "ece", "log_loss")
+            return figures | dict.fromkeys(names)
+        labels, predicted, no_change, majority, p_true, p_top = zip(*self.window, strict=True)
+        right = np.array([one == other for one, other in zip(labels, predicted, strict=True)])
+        accuracy, of_no_change, of_majority = right.mean(), np.mean(no_change), np.mean(majority)
+        losses = [-math.log(max(p, 1e-15)) for p in p_true]
+        return figures | {
+            "accuracy": float(accuracy),
+            "no_change": float(of_no_change),
+            "majority": float(of_majority),
+            "kappa_m": _kappa(accuracy, of_majority),
+            "kappa_t": _kappa(accuracy, of_no_change),
+            "ece": calibration_error(np.array(p_top), right),
+            "log_loss": math.fsum(losses) / n,
+        }
+
+    def to_json(self) -> str:
+        """Return the scores as JSON, from which `from_json` makes equal ones."""
+        return json.dumps(
+            {
+                "n_learnt": self.n_learnt,
+                "n_scored": self.n_scored,
+                "last_label": self.last_label,
+                "most_frequent": self.most_frequent,
+                "counts": [list(self.counts), list(self.counts.values())],
+                "window": list(self.window),
+                "mistakes": list(self.mistakes),
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Return the scores of a JSON text."""
+        state = json.loads(text)
+        state["counts"] = dict(zip(*state["counts"], strict=True))
+        window = deque((tuple(one) for one in state.pop("window")), maxlen=WINDOW)
+        mistakes = deque(state.pop("mistakes"), maxlen=N_MISTAKES)
+        return cls(**state, window=window, mistakes=mistakes)
+
+
+def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
+    """Return the expected calibration error: the mean over bins of |accuracy - confidence|, weighted by their size.
+
+    Parameters
+    ----------
+    confidence
+        Probability of the predicted class, shape (n_samples,).
+    right
+        Whether the prediction was right, shape (n_samples,).
+
+    References
+    ----------
+    Guo, Pleiss, Sun, Weinberger (2017). On calibration of modern neural networks. ICML, equation 5.
+    """
+    bins = np.minimum((confidence * N_BINS).astype(np.int64), N_BINS - 1)
+    gaps = np.bincount(bins, weights=right - confidence, minlength=N_BINS)
+    return float(np.abs(gaps).sum() / len(confidence))
+
+
+def _kappa(accuracy: float, of_baseline: float) -> float | None:
+    """Return how much of what a baseline leaves the accuracy gains: 1 at best, 0 for the baseline's accuracy."""
+    return None if of_baseline >= 1.0 else float((accuracy - of_baseline) / (1.0 - of_baseline))

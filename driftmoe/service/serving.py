@@ -1,0 +1,101 @@
+"""A worker with all that belongs to it: sources that feed it, a receiver of its messages, and clients over HTTP."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Self
+
+from driftmoe.service.outbox import Sender, open_sink
+from driftmoe.service.registry import Settings
+from driftmoe.service.sources import Pump, open_source
+from driftmoe.service.store import Store
+from driftmoe.service.worker import Worker
+
+log = logging.getLogger(__name__)
+
+
+class Service:
+    """A worker, its sources and its receiver. A context manager: it starts them, and stops them in order.
+
+    Parameters
+    ----------
+    folder
+        Folder of the store.
+    settings
+        How the worker works.
+    sources
+        Addresses of sources; see `driftmoe.service.sources.open_source`.
+    sink
+        Address of the receiver of predictions and alarms; see `driftmoe.service.outbox.open_sink`.
+    follows
+        Whether sources wait for more at their end.
+    ended
+        Called when a source fails, or when the last one has ended.
+
+    Raises
+    ------
+    StoreError
+        If the store cannot be used.
+    SourceError
+        If a source cannot be read on without losing events.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: Settings,
+        *,
+        sources: Sequence[str] = (),
+        sink: str | None = None,
+        follows: bool = True,
+        ended: Callable[[], None] = lambda: None,
+    ) -> None:
+        opened = [open_source(url, follows=follows) for url in sources]
+        receiver = None if sink is None else open_sink(sink)
+        self.worker = Worker(Store(folder), settings)
+        self._pumps = [Pump(source, self.worker, self._source_ended) for source in opened]
+        self._sender = None if receiver is None else Sender(receiver, self.worker)
+        self._ended, self._n_left = ended, len(opened)
+        self._counting = threading.Lock()
+        self.done = threading.Event()
+        self.failure: BaseException | None = None
+
+    def __enter__(self) -> Self:
+        """Start the worker, then what feeds it."""
+        try:
+            self.worker.start()
+            if self._sender is not None:
+                self._sender.start()
+            for pump in self._pumps:
+                pump.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop what feeds the worker, then the worker."""
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop: what was handed over is committed, and all models are written."""
+        for pump in self._pumps:
+            pump.stop()
+        if self._sender is not None:
+            self._sender.stop()
+        self.worker.stop()
+
+    def _source_ended(self, failure: BaseException | None) -> None:
+        with self._counting:
+            self._n_left -= 1
+            if failure is not None and self.failure is None:
+                self.failure = failure
+            is_over = failure is not None or self._n_left == 0
+        if failure is not None:
+            log.error("%s", failure)
+        if is_over:
+            self.done.set()
+            self._ended()

@@ -1,0 +1,163 @@
+"""What a worker tells of itself: figures, history, alarms, mistakes. Nothing here changes it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from driftmoe import __version__, saving
+from driftmoe.memory import n_bytes
+from driftmoe.service.events import DEFAULT_KEY
+from driftmoe.service.joining import Joiner
+from driftmoe.service.keyed import KeyedModel, last_step
+from driftmoe.service.registry import Clock, Registry, Settings
+from driftmoe.service.scores import Answer, Scores
+from driftmoe.service.store import Store
+
+
+class Views:
+    """Methods of a worker that any thread may call."""
+
+    store: Store
+    settings: Settings
+    registry: Registry
+    joiner: Joiner
+    clock: Clock
+    counts: dict[str, int]
+    n_queued: int
+    started: float
+    failure: BaseException | None
+
+    def rate(self, name: str) -> float:
+        """Return how many events a second had an outcome lately."""
+        raise NotImplementedError
+
+    def do(self, action: Any) -> Any:
+        """Do something between two transactions."""
+        raise NotImplementedError
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the models."""
+        return sorted(self.registry.models)
+
+    def predict(self, features: Sequence[dict[str, Any]], key: str = DEFAULT_KEY) -> list[dict[str, Any]]:
+        """Return the predictions for samples that are not kept.
+
+        Raises
+        ------
+        KeyError
+            If there is no such model.
+        ValueError
+            If a sample cannot be read.
+        """
+        if key not in self.registry.models and key == DEFAULT_KEY:
+            return [Answer(None, {}).public() for _ in features]
+        answers = []
+        for i, proba in enumerate(self._model(key).predict(features)):
+            if isinstance(proba, str):
+                raise ValueError(f"sample {i}: {proba}")
+            answers.append(Answer.of(proba, _NONE).public())
+        return answers
+
+    def stats(self) -> dict[str, Any]:
+        """Return what the worker does."""
+        positions = self.store.positions()
+        return {
+            "version": __version__,
+            "uptime_s": time.monotonic() - self.started,
+            "model": self.registry.spec,
+            "counts": dict(self.counts),
+            "queue": {"n": self.n_queued, "most": self.settings.max_queue},
+            "waiting": self._waiting(None),
+            "early_labels": len(self.joiner.early),
+            "store": {"bytes": self.store.size()},
+            "memory_bytes": sum(n_bytes(keyed.model) for keyed in self.registry.models.values()),
+            "sources": [{"name": name, "position": at, "n": n} for name, (at, n) in positions.items()],
+            "failure": None if self.failure is None else str(self.failure),
+        }
+
+    def metrics(self, key: str = DEFAULT_KEY) -> dict[str, Any]:
+        """Return how well a model does, over a sliding window; raises KeyError if there is none."""
+        keyed = self._model(key)
+        return self.registry.point(keyed) | {
+            "model": key,
+            "predictions_per_s": self.rate("predicted"),
+            "labels_per_s": self.rate("learnt"),
+            "memory_bytes": n_bytes(keyed.model),
+            "waiting": self._waiting(key),
+        }
+
+    def history(self, key: str = DEFAULT_KEY) -> list[dict[str, Any]]:
+        """Return the figures of a model over time, the oldest first."""
+        points = self.store.read("SELECT point FROM history WHERE key = ? ORDER BY n", (key,))
+        return [json.loads(point) for (point,) in points]
+
+    def alarms(self, key: str | None = None, since: int = 0, n: int = 200) -> list[dict[str, Any]]:
+        """Return the last alarms, at most `n`, after a number in their order; the oldest first."""
+        rows = self.store.read(
+            "SELECT seq, id, key, content FROM alarms WHERE seq > ? AND (? IS NULL OR key = ?) "
+            "ORDER BY seq DESC LIMIT ?",
+            (since, key, key, n),
+        )
+        return [
+            json.loads(content) | {"seq": seq, "id": name, "model": of}
+            for seq, name, of, content in rows[::-1]
+        ]
+
+    def mistakes(self, key: str = DEFAULT_KEY) -> list[dict[str, Any]]:
+        """Return the last wrong predictions, the last one first, each explained by the model as it is now."""
+        keyed = self._model(key)
+        explain = getattr(keyed.model, "explain_one", None)
+        mistakes = []
+        for mistake in list(keyed.scores.mistakes)[::-1]:
+            features = json.loads(mistake["event"])["features"]
+            text = None if explain is None else str(explain(features))
+            said = {name: value for name, value in mistake.items() if name != "event"}
+            mistakes.append(said | {"features": features, "explanation": text})
+        return mistakes
+
+    def models(self) -> list[dict[str, Any]]:
+        """Return what there is of each model."""
+        return [
+            {
+                "name": name,
+                "spec": self.registry.spec,
+                "n_learnt": keyed.scores.n_learnt,
+                "n_features": _n_features(keyed.model),
+                "n_classes": len(keyed.scores.counts),
+                "bytes": n_bytes(keyed.model),
+                "digest": saving.digest(keyed.model),
+            }
+            for name, keyed in sorted(self.registry.models.items())
+        ]
+
+    def model_file(self, name: str) -> bytes:
+        """Return the file of a model, with all that is committed; raises KeyError if there is none."""
+        self._model(name)
+        content: bytes = self.do(lambda: self._model(name).file())
+        return content
+
+    def _model(self, key: str) -> KeyedModel:
+        try:
+            return self.registry.models[key]
+        except KeyError:
+            known = ", ".join(self.names[:10]) or "none yet"
+            raise KeyError(f"there is no model {key!r}; there are: {known}") from None
+
+    def _waiting(self, key: str | None) -> dict[str, Any]:
+        waiting = [(of, arrived) for (of, _), (_, arrived) in list(self.joiner.waiting.items())]
+        if key is not None:
+            waiting = [one for one in waiting if one[0] == key]
+        oldest = max(0.0, self.clock() - waiting[0][1]) if waiting else None
+        return {"n": len(waiting), "oldest_s": oldest}
+
+
+_NONE = Scores()
+
+
+def _n_features(model: Any) -> int | None:
+    encoder = getattr(last_step(model), "_encoder", None)
+    return None if encoder is None else len(encoder.features)

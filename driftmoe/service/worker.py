@@ -1,0 +1,337 @@
+"""The worker: one thread that takes events in order, keeps what follows from them, and answers after the commit."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from driftmoe import saving
+from driftmoe.service.events import Event
+from driftmoe.service.failures import QueueFull, Stopped, StoreError
+from driftmoe.service.joining import Arrival, Joiner
+from driftmoe.service.registry import Clock, Registry, Settings
+from driftmoe.service.store import Store, write_position
+from driftmoe.service.views import Views
+
+log = logging.getLogger(__name__)
+
+LONGEST_PAUSE = 30.0
+"""Seconds between two attempts to write to a store that fails, at most."""
+
+RATE_SECONDS = 10.0
+"""Time over which events a second are counted."""
+
+Outcomes = list[dict[str, Any]]
+
+
+@dataclass
+class _Chunk:
+    """Events that came together, or something to do between two transactions."""
+
+    arrivals: Sequence[Arrival]
+    future: Future[Any] | None = None
+    action: Callable[[], Any] | None = None
+
+
+class Worker(Views):
+    """Takes events, predicts, learns when labels come, and keeps everything in a store.
+
+    Parameters
+    ----------
+    store
+        Its store. The worker closes it.
+    settings
+        How it works.
+
+    Raises
+    ------
+    StoreError
+        If the store was begun with another model, or cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from driftmoe.service import Event, Settings, Store, Worker
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     worker = Worker(Store(Path(folder)), Settings(model="moe-data"))
+    ...     worker.start()
+    ...     events = [Event("a", {"x": 1.0}), Event("a", None, "yes"), Event("b", {"x": 2.0})]
+    ...     outcomes = worker.submit(events).result()
+    ...     worker.stop()
+    >>> [(one["outcome"], one["label"]) for one in outcomes if "label" in one]
+    [('predicted', None), ('predicted', 'yes')]
+    """
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self.store, self.settings = store, settings
+        self._queue: queue.Queue[_Chunk] = queue.Queue()
+        self._put_back: _Chunk | None = None
+        self.n_queued = 0
+        self._room = threading.Condition()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.failure: BaseException | None = None
+        self.started = time.monotonic()
+        self._recent: deque[tuple[float, dict[str, int]]] = deque()
+        self._recover()
+
+    def _recover(self) -> None:
+        """Bring models and ids to the state of the last commit."""
+        self.clock = Clock(float(self.store.about().get("clock", 0.0)))
+        self.registry = Registry(self.store, self.settings, self.clock)
+        self.joiner = Joiner(
+            self.store,
+            self.settings.bounds,
+            self.registry.of,
+            self.clock,
+            has_sink=self.settings.has_sink,
+        )
+        self.counts = self.store.counts()
+
+    def start(self) -> None:
+        """Begin to take events, in a thread of its own."""
+        self._thread = threading.Thread(target=self._run, name="driftmoe-worker", daemon=True)
+        self._thread.start()
+
+    def submit(self, events: Sequence[Event]) -> Future[Outcomes]:
+        """Hand over events. The result has the outcome of each, after the commit.
+
+        Raises
+        ------
+        QueueFull
+            If too many events wait.
+        Stopped
+            If the worker stops.
+        """
+        future: Future[Outcomes] = Future()
+        self._put(_Chunk([Arrival("http", event) for event in events], future), waits=False)
+        return future
+
+    def feed(self, arrivals: Sequence[Arrival]) -> None:
+        """Hand over events of a source, and wait until there is room for them. Raises Stopped if the worker stops."""
+        self._put(_Chunk(arrivals), waits=True)
+
+    def do(self, action: Callable[[], Any]) -> Any:
+        """Do something between two transactions, and return its result."""
+        future: Future[Any] = Future()
+        self._put(_Chunk([], future, action), waits=False)
+        return future.result()
+
+    def drain(self) -> None:
+        """Wait until all events handed over are committed, and let the labels count that wait for their time."""
+        self.do(self._release_all)
+
+    def _release_all(self) -> None:
+        self.joiner.release_all(Arrival("end", b""))
+        self._commit([])
+
+    def replace_model(self, name: str, content: bytes) -> dict[str, Any]:
+        """Put the model of a file in the place of one. Its scores go on.
+
+        Raises
+        ------
+        ValueError
+            If the bytes are not those of a model, or there are as many models as allowed.
+        """
+        model = saving.from_bytes(content)
+
+        def replaced() -> None:
+            with self.store.transaction() as cursor:
+                self.registry.replace(cursor, name, model, self.joiner.learnt)
+            self.registry.written()
+
+        self.do(replaced)
+        return next(one for one in self.models() if one["name"] == name)
+
+    def stop(self) -> None:
+        """Take what is queued, write all models, and close the store.
+
+        Raises
+        ------
+        BaseException
+            What made the worker fail.
+        """
+        with self._room:
+            self._stopping.set()
+            self._room.notify_all()
+        if self._thread is not None:
+            self._thread.join()
+        self._fail_rest(Stopped("the worker has stopped"))
+        self.store.close()
+        if self.failure is not None:
+            raise self.failure
+
+    def rate(self, name: str) -> float:
+        """Return how many events a second had an outcome lately."""
+        now = time.monotonic()
+        recent = [added.get(name, 0) for when, added in list(self._recent) if when >= now - RATE_SECONDS]
+        return sum(recent) / min(RATE_SECONDS, max(1.0, now - self.started))
+
+    def _put(self, chunk: _Chunk, *, waits: bool) -> None:
+        n = len(chunk.arrivals)
+        with self._room:
+            while True:
+                if self._stopping.is_set():
+                    raise Stopped("the worker stops")
+                if self.n_queued == 0 or self.n_queued + n <= self.settings.max_queue:
+                    break
+                if not waits:
+                    raise QueueFull(f"{self.n_queued:,} events wait already; send these again later")
+                self._room.wait(0.2)
+            self.n_queued += n
+            self._queue.put(chunk)  # within the lock: `stop` may not come between
+
+    def _run(self) -> None:
+        try:
+            while chunks := self._next_chunks():
+                if chunks[0].action is not None:
+                    self._act(chunks[0])
+                else:
+                    self._take_chunks(chunks)
+            with self.store.transaction() as cursor:
+                self.registry.snapshot(cursor)
+        except BaseException as error:  # this is a thread: `stop` raises it again
+            self.failure = error
+            log.exception("the worker has failed")
+            with self._room:
+                self._stopping.set()
+                self._room.notify_all()
+            self._fail_rest(error if isinstance(error, Exception) else Stopped(str(error)))
+
+    def _next_chunks(self) -> list[_Chunk]:
+        """Return the chunks of the next transaction, or one action; none if the worker stops and nothing is left."""
+        chunks: list[_Chunk] = []
+        n = 0
+        while n < self.settings.max_batch:
+            chunk = self._next_chunk(waits=not chunks)
+            if chunk is None:
+                break
+            if chunk.action is not None and chunks:
+                self._put_back = chunk
+                break
+            chunks.append(chunk)
+            n += len(chunk.arrivals)
+            if chunk.action is not None:
+                break
+        with self._room:
+            self.n_queued -= n
+            self._room.notify_all()
+        return chunks
+
+    def _next_chunk(self, *, waits: bool) -> _Chunk | None:
+        if self._put_back is not None:
+            chunk, self._put_back = self._put_back, None
+            return chunk
+        while True:
+            try:
+                return self._queue.get(timeout=0.1) if waits else self._queue.get_nowait()
+            except queue.Empty:
+                if not waits or self._stopping.is_set():
+                    return None
+
+    def _take_chunks(self, chunks: list[_Chunk]) -> None:
+        """Take events in one transaction, and tell those who wait for their outcome."""
+        try:
+            outcomes = self._take([arrival for chunk in chunks for arrival in chunk.arrivals])
+        except StoreError as error:
+            for chunk in chunks:
+                if chunk.future is not None:
+                    chunk.future.set_exception(error)
+            self._take_again([chunk for chunk in chunks if chunk.future is None], error)
+            return
+        except Exception:  # whatever a model raises: which event it was is found one by one
+            log.exception("a batch of events failed; they are taken one by one")
+            self._take_singly(chunks)
+            return
+        for chunk in chunks:
+            own, outcomes = outcomes[: len(chunk.arrivals)], outcomes[len(chunk.arrivals) :]
+            if chunk.future is not None:
+                chunk.future.set_result(own)
+
+    def _take_again(self, chunks: list[_Chunk], error: StoreError) -> None:
+        """Take the events of sources again until the store can be written; clients have been told."""
+        pause = 0.1
+        while True:
+            try:
+                self._recover()
+                if chunks:
+                    self._take([arrival for chunk in chunks for arrival in chunk.arrivals])
+                return
+            except StoreError as failed:
+                log.error("%s; trying again in %.1f s", failed, pause)
+                if self._stopping.wait(pause):
+                    raise error from None
+                pause = min(2.0 * pause, LONGEST_PAUSE)
+
+    def _take_singly(self, chunks: list[_Chunk]) -> None:
+        """Take events one by one, and put those aside that make the model fail."""
+        self._recover()
+        for chunk in chunks:
+            outcomes: Outcomes = []
+            for arrival in chunk.arrivals:
+                try:
+                    outcomes += self._take([arrival])
+                except StoreError:
+                    raise
+                except Exception as error:  # as above
+                    reason = f"the model failed: {type(error).__name__}: {error}"
+                    self._recover()
+                    self.joiner.note(arrival, reason)
+                    self._commit([arrival])
+                    outcomes.append({"outcome": "refused", "message": reason, "committed": True})
+            if chunk.future is not None:
+                chunk.future.set_result(outcomes)
+
+    def _take(self, arrivals: Sequence[Arrival]) -> Outcomes:
+        outcomes = self.joiner.take(arrivals)
+        self._commit(arrivals)
+        return outcomes
+
+    def _commit(self, arrivals: Sequence[Arrival]) -> None:
+        """Write what follows from the last batch, all at once."""
+        positions: dict[str, tuple[Any, int]] = {}
+        for arrival in arrivals:
+            if arrival.position is not None:
+                n = positions.get(arrival.source, (None, 0))[1]
+                positions[arrival.source] = (arrival.position, n + 1)
+        with self.store.transaction() as cursor:
+            added = self.joiner.write(cursor)
+            for source, (position, n) in positions.items():
+                write_position(cursor, source, position, n)
+            self.registry.write(cursor)
+        self.registry.written()
+        for name, n in added.items():
+            self.counts[name] = self.counts.get(name, 0) + n
+        now = time.monotonic()
+        self._recent.append((now, added))
+        while self._recent[0][0] < now - RATE_SECONDS:
+            self._recent.popleft()
+
+    def _act(self, chunk: _Chunk) -> None:
+        assert chunk.action is not None
+        assert chunk.future is not None
+        try:
+            result = chunk.action()
+        except (StoreError, ValueError, TypeError, KeyError) as error:
+            self._recover()
+            chunk.future.set_exception(error)
+        else:
+            chunk.future.set_result(result)
+
+    def _fail_rest(self, error: Exception) -> None:
+        """Tell those who wait that their events were not taken."""
+        while True:
+            try:
+                chunk = self._queue.get_nowait()
+            except queue.Empty:
+                return
+            if chunk.future is not None:
+                chunk.future.set_exception(error)
