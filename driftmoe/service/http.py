@@ -37,13 +37,13 @@ from driftmoe.service import (
 )
 from driftmoe.service.events import Limits
 from driftmoe.service.http_answers import HEADERS, Refusal, json_answer, refused
-from driftmoe.service.http_bodies import Bounds, Held
+from driftmoe.service.http_bodies import Held, RequestBounds
 from driftmoe.service.http_context import Context, Worker
 from driftmoe.service.http_guard import LOOPBACK, Guard
 from driftmoe.service.http_openapi import openapi
 from driftmoe.service.http_server import HttpServer
 
-__all__ = ["Bounds", "HttpServer", "Worker", "create_app", "run"]
+__all__ = ["HttpServer", "RequestBounds", "Worker", "create_app", "run"]
 
 _log = logging.getLogger("driftmoe.service.http")
 
@@ -54,7 +54,7 @@ def create_app(
     read_token: str | None = None,
     write_token: str | None = None,
     limits: Limits | None = None,
-    bounds: Bounds | None = None,
+    bounds: RequestBounds | None = None,
     hosts: Iterable[str] | None = LOOPBACK,
     interval: float = 1.0,
     heartbeat: float = 15.0,
@@ -91,8 +91,8 @@ def create_app(
     context = Context(
         worker,
         limits or Limits(),
-        bounds or Bounds(),
-        Held((bounds or Bounds()).all_bytes),
+        bounds or RequestBounds(),
+        Held((bounds or RequestBounds()).all_bytes),
         interval,
         heartbeat,
         most_readers,
@@ -123,7 +123,7 @@ def run(
     read_token: str | None = None,
     write_token: str | None = None,
     limits: Limits | None = None,
-    bounds: Bounds | None = None,
+    bounds: RequestBounds | None = None,
     hosts: Iterable[str] = (),
     started: Callable[[str], None] | None = None,
 ) -> None:

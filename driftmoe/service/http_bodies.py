@@ -22,7 +22,7 @@ JSON, JSON_LINES = "application/json", "application/x-ndjson"
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class RequestBounds:
     """Greatest sizes of requests.
 
     Attributes

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from driftmoe.service.events import DEFAULT_KEY, Event, Limits
 from driftmoe.service.failures import QueueFull, Stopped, StoreError
 from driftmoe.service.http_answers import Refusal, later
-from driftmoe.service.http_bodies import Bounds, Held
+from driftmoe.service.http_bodies import Held, RequestBounds
 
 
 class Worker(Protocol):
@@ -61,7 +61,7 @@ class Context:
 
     worker: Worker
     limits: Limits
-    bounds: Bounds
+    bounds: RequestBounds
     held: Held
     interval: float
     heartbeat: float
@@ -81,10 +81,12 @@ async def ask(function: Callable[..., Any], *arguments: Any) -> Any:
     Raises
     ------
     Refusal
-        503 if the worker stops or its store fails.
+        429 if the worker has too much to do, 503 if it stops or its store fails.
     """
     try:
         return await run_in_threadpool(function, *arguments)
+    except QueueFull as error:
+        raise later(429, str(error), error.retry_after) from None
     except (Stopped, StoreError) as error:
         raise unavailable(error) from None
 
@@ -144,10 +146,10 @@ def parameters(request: Request, *allowed: str) -> Mapping[str, str]:
     return dict(pairs)
 
 
-def known_key(context: Context, key: str = DEFAULT_KEY) -> str:
-    """Return a model's name; raise Refusal (404) if there is none of the name."""
+def known_key(context: Context, key: str) -> str:
+    """Return a model's name; raise Refusal (404) if there is none of the name, nor is it the default one."""
     names = context.worker.names
-    if key not in names:
+    if key not in names and key != DEFAULT_KEY:
         shown = ", ".join(list(names)[:10]) + (", ..." if len(names) > 10 else "")
         raise Refusal(
             404, f"no model has the key {key[:100]!a}; the keys are {shown or 'none yet'}", field="key"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from starlette.requests import Request
 from starlette.responses import Response
 
 from driftmoe.service.events import DEFAULT_KEY
 from driftmoe.service.http_answers import Refusal, json_answer
-from driftmoe.service.http_context import ask, context_of, known_key, parameters
+from driftmoe.service.http_context import Worker, ask, context_of, known_key, parameters
 
 LARGEST = 2**63 - 1
 """Greatest number of an alarm."""
@@ -27,7 +29,7 @@ async def models(request: Request) -> Response:
 
 async def metrics(request: Request) -> Response:
     """Return the current figures of a model."""
-    return json_answer(await ask(context_of(request).worker.metrics, _key(request)))
+    return json_answer(await ask(figures_of, context_of(request).worker, _key(request)))
 
 
 async def history(request: Request) -> Response:
@@ -39,7 +41,10 @@ async def history(request: Request) -> Response:
 async def mistakes(request: Request) -> Response:
     """Return recent wrong predictions of a model."""
     key = _key(request)
-    return json_answer({"key": key, "mistakes": await ask(context_of(request).worker.mistakes, key)})
+    worker = context_of(request).worker
+    return json_answer(
+        {"key": key, "mistakes": await ask(worker.mistakes, key) if key in worker.names else []}
+    )
 
 
 async def alarms(request: Request) -> Response:
@@ -48,6 +53,13 @@ async def alarms(request: Request) -> Response:
     key = known_key(context_of(request), given["key"]) if "key" in given else None
     since = sequence_number(given.get("since", "0"), "since")
     return json_answer({"alarms": await ask(context_of(request).worker.alarms, key, since)})
+
+
+def figures_of(worker: Worker, key: str) -> dict[str, Any]:
+    """Return the current figures of a model; of the default one also before its first event."""
+    if key not in worker.names:
+        return {"model": key, "n_learnt": 0, "window": 0}
+    return worker.metrics(key)
 
 
 def sequence_number(text: str, field: str) -> int:

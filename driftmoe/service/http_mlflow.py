@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from driftmoe.service.events import DEFAULT_KEY, Event, EventError, checked_event
-from driftmoe.service.http_answers import Refusal, json_answer
+from driftmoe.service.http_answers import Refusal, json_answer, later
 from driftmoe.service.http_bodies import JSON, body_of, json_of, kind_of
 from driftmoe.service.http_context import ask, context_of, parameters
 from driftmoe.service.http_events import check_number, predictions
@@ -22,7 +22,8 @@ FORMS = ("dataframe_split", "dataframe_records", "inputs", "instances")
 
 async def ping(request: Request) -> Response:
     """Say that the worker answers."""
-    await ask(context_of(request).worker.stats)
+    if failure := (await ask(context_of(request).worker.stats)).get("failure"):
+        raise later(503, f"the worker has failed: {failure}", 60)
     return json_answer({"status": "ok"})
 
 

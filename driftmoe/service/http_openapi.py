@@ -240,11 +240,11 @@ def _others() -> dict[str, Any]:
                 "File of a model.", "The file.", given=(NAME,), media=binary, faults=("401", "404")
             ),
             "put": _operation(
-                "Replace a model by a file's.",
+                "Put the model of a file in the place of one, or add it under a new name.",
                 "What the model is now.",
                 given=(NAME,),
                 examples={binary: {"file": "bytes of a saved model"}},
-                faults=("401", "403", "404", "413", "415", "422", "503"),
+                faults=("401", "403", "413", "415", "422", "429", "503"),
             ),
         },
         "/ping": {"get": _operation("Say that the worker answers (MLflow).", "It does.", faults=("503",))},

@@ -122,14 +122,10 @@ class _BoundedProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._watch_headers()
+        self._header_timer = self.loop.call_later(HEADER_SECONDS, transport.abort)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        self._watch_headers()
-
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
         self._watch_headers()
 
     def pause_writing(self) -> None:
@@ -149,10 +145,13 @@ class _BoundedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def _watch_headers(self) -> None:
-        """Start the clock when a request is awaited, and stop it when its headers are there."""
-        awaits = str(self.conn.their_state) == "IDLE"
-        if awaits and self._header_timer is None:
+        """Start the clock when a part of a request's headers is there, and stop it when all are.
+
+        Between two requests uvicorn's own clock runs, which closes the connection without haste.
+        """
+        is_partial = str(self.conn.their_state) == "IDLE" and bool(self.conn.trailing_data[0])
+        if is_partial and self._header_timer is None:
             self._header_timer = self.loop.call_later(HEADER_SECONDS, self.transport.abort)
-        elif not awaits and self._header_timer is not None:
+        elif not is_partial and self._header_timer is not None:
             self._header_timer.cancel()
             self._header_timer = None

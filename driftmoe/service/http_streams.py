@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from driftmoe.service.events import DEFAULT_KEY
 from driftmoe.service.http_answers import Refusal, as_json, later
 from driftmoe.service.http_context import Context, ask, context_of, known_key, parameters
-from driftmoe.service.http_figures import sequence_number
+from driftmoe.service.http_figures import figures_of, sequence_number
 
 RETRY = b"retry: 2000\n: driftmoe\n\n"
 """First lines of a stream: milliseconds after which a browser connects again."""
@@ -71,7 +71,7 @@ class Latest:
         return {
             "key": key,
             "time": time.time(),
-            "metrics": worker.metrics(key),
+            "metrics": figures_of(worker, key),
             "stats": worker.stats(),
             "last_alarm": self._last_alarm.get(key, 0),
             "names": list(worker.names)[:1000],

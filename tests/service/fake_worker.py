@@ -81,8 +81,7 @@ class FakeWorker:
             raise Stopped("the worker stops")
         return {
             "uptime_s": time.monotonic() - self.begun,
-            "n_events": len(self.taken),
-            "counts": {"predicted": 3, "learnt": 2, 'odd "name"\n': 1},
+            "counts": {"events": len(self.taken), "predicted": 3, "learnt": 2, 'odd "name"\n': 1},
             "queue": {"n": sum(len(waiting) for waiting, _ in self._queue), "most": self._most},
             "waiting": {"n": 480, "oldest_s": 11_520.0},
             "store": {"bytes": 48_200_000},

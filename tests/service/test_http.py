@@ -7,7 +7,7 @@ import json
 import pytest
 
 from driftmoe.service.failures import Stopped, StoreError
-from driftmoe.service.http import Bounds
+from driftmoe.service.http import RequestBounds
 
 SAMPLE = {"features": {"age": 3, "city": "Ulm"}}
 SAID = {"label": "a", "probabilities": {"a": 0.75, "b": 0.25}}
@@ -147,7 +147,7 @@ def test_a_stopped_worker_is_unavailable(client, worker):
 
 def test_a_commit_that_takes_too_long_is_said_to_be_open(worker, client_of):
     worker._pause = 0.5
-    client = client_of(worker, bounds=Bounds(answer_seconds=0.05))
+    client = client_of(worker, bounds=RequestBounds(answer_seconds=0.05))
     answer = client.post("/api/learn", json={"id": 1, "label": 1})
     assert answer.status_code == 503
     assert "may still be taken" in error_of(answer)["message"]
@@ -212,6 +212,22 @@ def test_a_method_that_is_not_allowed_is_answered_in_json(client, method, path):
     assert answer.headers["allow"]
 
 
+def test_before_the_first_event_there_is_a_default_model_without_figures(worker, client_of):
+    worker.names, worker.metrics, worker.mistakes = [], None, None
+    client = client_of(worker)
+    assert client.get("/api/metrics").json() == {"model": "default", "n_learnt": 0, "window": 0}
+    assert client.get("/api/mistakes").json()["mistakes"] == []
+    assert client.get("/api/model/default").status_code == 404
+    assert client.get("/metrics").status_code == 200
+    assert client.get("/api/metrics?key=other").status_code == 404
+
+
+def test_a_worker_that_has_failed_is_no_good_to_a_load_balancer(worker, client_of):
+    worker.stats = lambda: {"failure": "out of memory"}
+    answer = client_of(worker).get("/ping")
+    assert (answer.status_code, error_of(answer)["message"]) == (503, "the worker has failed: out of memory")
+
+
 def test_a_model_goes_out_and_in_as_its_file(client, worker):
     answer = client.get("/api/model/default")
     assert answer.content == b"model of default"
@@ -223,7 +239,8 @@ def test_a_model_goes_out_and_in_as_its_file(client, worker):
     answer = client.put("/api/model/default", content=b"\x80\x04pickle", headers=binary)
     assert (answer.status_code, error_of(answer)["message"]) == (422, "the file is no saved model")
     assert client.put("/api/model/default", content=b"", headers=binary).status_code == 422
-    assert client.put("/api/model/other", content=b"model", headers=binary).status_code == 404
+    assert client.put("/api/model/a b", content=b"model", headers=binary).status_code == 422
+    assert client.put("/api/model/new", content=b"model", headers=binary).json()["name"] == "new"
     assert client.put("/api/model/default", json=1).status_code == 415
 
 

@@ -8,9 +8,9 @@ import random
 import pytest
 
 from driftmoe.service.events import Limits
-from driftmoe.service.http import Bounds
+from driftmoe.service.http import RequestBounds
 
-SMALL = Bounds(n_bytes=1_000, n_events=3, model_bytes=2_000, all_bytes=5_000)
+SMALL = RequestBounds(n_bytes=1_000, n_events=3, model_bytes=2_000, all_bytes=5_000)
 JSON = {"content-type": "application/json"}
 LINES = {"content-type": "application/x-ndjson"}
 BINARY = {"content-type": "application/octet-stream"}
