@@ -104,6 +104,21 @@ MAY_IMPORT = {
         "filelock numpy river driftmoe driftmoe.evaluation driftmoe.memory driftmoe.models driftmoe.saving "
         "driftmoe.staging driftmoe.strict_json"
     ),
+    # Clients over HTTP: nothing else of the worker loads a web framework.
+    "driftmoe.service.http": "prometheus_client starlette uvicorn",
+    "driftmoe.service.http_answers": "starlette",
+    "driftmoe.service.http_bodies": "anyio starlette driftmoe.strict_json",
+    "driftmoe.service.http_context": "starlette",
+    "driftmoe.service.http_events": "starlette",
+    "driftmoe.service.http_figures": "starlette",
+    "driftmoe.service.http_guard": "anyio starlette",
+    "driftmoe.service.http_mlflow": "starlette",
+    "driftmoe.service.http_models": "starlette",
+    "driftmoe.service.http_openapi": "",
+    "driftmoe.service.http_page": "starlette",
+    "driftmoe.service.http_prometheus": "prometheus_client starlette",
+    "driftmoe.service.http_server": "starlette uvicorn",
+    "driftmoe.service.http_streams": "anyio starlette",
     "driftmoe.cli": "driftmoe.* matplotlib numpy rich streams torch typer",
     "driftmoe.exits": "",
     "driftmoe.__main__": "driftmoe.cli driftmoe.exits",
