@@ -121,6 +121,6 @@ def _events(lines: TextIO, file: Path) -> Iterator[dict[str, Any]]:
 
 def _token(file: Path) -> str:
     tokens = tokens_of(file)
-    if "write_token" not in tokens:
+    if "write" not in tokens:
         say(f"{file} has no write token; the worker may refuse")
-    return tokens.get("write_token", tokens.get("read_token", ""))
+    return tokens.get("write", tokens.get("read", ""))

@@ -147,7 +147,9 @@ def with_http(
 
     service = Service(folder, settings, sources=sources, sink=sink, ended=ended)
     try:
-        server = server_of(service.worker, host, port, **tokens)
+        server = server_of(
+            service.worker, host, port, read_token=tokens.get("read"), write_token=tokens.get("write")
+        )
         with service:
             say(f"serving at {server.url}; the page is there, the API at {server.url}/docs; Ctrl-C stops")
             server.run()

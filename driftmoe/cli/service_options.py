@@ -86,15 +86,15 @@ def seconds_of(name: str, text: str) -> float:
 
 
 def tokens_of(file: Path) -> dict[str, str]:
-    """Return the tokens of a file, as arguments of the server."""
+    """Return the tokens of a file: those to `read` and to `write`."""
     tokens: dict[str, str] = {}
     for n, line in enumerate(file.read_text().splitlines(), 1):
         words = line.split()
         if not words or words[0].startswith("#"):
             continue
-        if len(words) != 2 or words[0] not in ("read", "write") or f"{words[0]}_token" in tokens:
+        if len(words) != 2 or words[0] not in ("read", "write") or words[0] in tokens:
             raise ValueError(f"{file}, line {n}: write `read TOKEN` and `write TOKEN`, each once")
-        tokens[f"{words[0]}_token"] = words[1]
+        tokens[words[0]] = words[1]
     if not tokens:
         raise ValueError(f"{file} has no token; write lines `read TOKEN` and `write TOKEN`")
     return tokens

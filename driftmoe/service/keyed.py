@@ -89,7 +89,7 @@ class KeyedModel:
         figures = report().window
         weights: dict[str, float] = {}
         for name, weight in zip(figures.experts, figures.weight.tolist(), strict=True):
-            kind = name.rsplit(" ", 1)[0]
+            kind = name.split(" ", 1)[0]
             if weight == weight:
                 weights[kind] = weights.get(kind, 0.0) + weight
         return weights
