@@ -6,8 +6,8 @@
 
 The plain loop is `step_rows` on blocks of 1 000 samples that lie in memory. The other ways carry the same samples: JSON
 is read, predictions and labels are committed to a store on this disk, and in the end the model is the same to the last
-bit. "Late" means that a label comes 500 samples after its features, one event each, so that the model predicts and learns
-in turns and no two samples go through it together; its own plain loop, one call a sample, stands beside it.
+bit. "Late" means that a label comes 500 samples after its features, one event each, so that the model predicts and
+learns in turns and no two samples go through it together; its own plain loop, one call a sample, stands beside it.
 """
 
 from __future__ import annotations

@@ -194,7 +194,10 @@ def _settled(store: Store, settings: Settings, about: dict[str, str]) -> tuple[s
     """Return the model and the seed of a store, which is begun if need be."""
     if "model" not in about:
         spec, seed = settings.model or "driftmoe", 1 if settings.seed is None else settings.seed
-        saving.to_bytes(models.make(spec, seed=seed))  # what is wrong is told before anything is written
+        try:  # what is wrong is told before anything is written
+            saving.to_bytes(models.make(spec, seed=seed))
+        except TypeError as error:
+            raise ValueError(f"model '{spec}' cannot be kept in a store: {error}") from None
         with store.transaction() as cursor:
             write_about(cursor, {"model": spec, "seed": seed, "version": __version__})
         return spec, seed
