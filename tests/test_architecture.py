@@ -59,16 +59,17 @@ MAY_IMPORT = {
     "driftmoe.mixture.adaptive_arguments": "river driftmoe.experts",
     "driftmoe.mixture.router_module": "numpy torch",
     "driftmoe.arguments": "river driftmoe.mixture",
+    "driftmoe.recent": "numpy driftmoe.compilation driftmoe.state driftmoe.transaction",
     "driftmoe.learning": (
-        "numpy driftmoe.encoding driftmoe.experts driftmoe.mixture driftmoe.state driftmoe.transaction"
+        "numpy driftmoe.encoding driftmoe.experts driftmoe.mixture driftmoe.recent driftmoe.state driftmoe.transaction"
     ),
     "driftmoe.estimator": (
         "narwhals numpy river driftmoe.encoding driftmoe.learning driftmoe.memory driftmoe.mixture driftmoe.parts "
-        "driftmoe.transaction driftmoe.trees"
+        "driftmoe.recent driftmoe.transaction driftmoe.trees"
     ),
     "driftmoe.classifier": (
         "numpy river driftmoe.arguments driftmoe.encoding driftmoe.estimator driftmoe.experts driftmoe.mixture "
-        "driftmoe.parts driftmoe.state driftmoe.transaction"
+        "driftmoe.parts driftmoe.recent driftmoe.state driftmoe.transaction"
     ),
     # Layers of networks; the estimator whose experts are networks is no layer.
     "driftmoe.nn": "safetensors torch driftmoe.losses driftmoe.routing driftmoe.staging driftmoe.strict_json",
