@@ -23,6 +23,7 @@ from driftmoe.encoding.frames import (
     objects,
     series_of_classes,
 )
+from driftmoe.explaining import Explained
 from driftmoe.learning import Learner, plan_step, predict, warn_of_left_out
 from driftmoe.mixture import Mixture
 from driftmoe.mixture.routing_figures import RoutingReport
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-class MixtureClassifier(OfParts, base.MiniBatchClassifier):
+class MixtureClassifier(Explained, OfParts, base.MiniBatchClassifier):
     """A river classifier that encodes samples for a mixture and decodes the answers.
 
     A subclass checks its arguments, and its `_new_parts` builds three parts from them: the encoder, which assigns

@@ -60,12 +60,18 @@ MAY_IMPORT = {
     "driftmoe.mixture.router_module": "numpy torch",
     "driftmoe.arguments": "river driftmoe.mixture",
     "driftmoe.recent": "numpy driftmoe.compilation driftmoe.state driftmoe.transaction",
+    "driftmoe.occlusion": "numpy",
+    "driftmoe.explanation": "numpy",
+    "driftmoe.explaining": (
+        "numpy driftmoe.encoding driftmoe.experts driftmoe.explanation driftmoe.mixture driftmoe.occlusion "
+        "driftmoe.recent"
+    ),
     "driftmoe.learning": (
         "numpy driftmoe.encoding driftmoe.experts driftmoe.mixture driftmoe.recent driftmoe.state driftmoe.transaction"
     ),
     "driftmoe.estimator": (
-        "narwhals numpy river driftmoe.encoding driftmoe.learning driftmoe.memory driftmoe.mixture driftmoe.parts "
-        "driftmoe.recent driftmoe.transaction driftmoe.trees"
+        "narwhals numpy river driftmoe.encoding driftmoe.explaining driftmoe.learning driftmoe.memory "
+        "driftmoe.mixture driftmoe.parts driftmoe.recent driftmoe.transaction driftmoe.trees"
     ),
     "driftmoe.classifier": (
         "numpy river driftmoe.arguments driftmoe.encoding driftmoe.estimator driftmoe.experts driftmoe.mixture "
