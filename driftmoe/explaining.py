@@ -75,7 +75,8 @@ class Explained:
         *Similar samples* are those of the `"neighbours"` (of the more trusted kind if there are two). Without them they
         are looked for among the most recent samples.
 
-        *Cost.* One prediction for each feature and recent sample, at most about 20 000; some 10 ms for ten features.
+        *Cost.* One prediction for each feature and recent value: some 10 ms for ten features, and some seconds for a
+        thousand, of which then only eight values each are tried. Learning waits meanwhile.
 
         Examples
         --------
@@ -158,7 +159,8 @@ class Explained:
         Notes
         -----
         The samples have been learnt before. So importance includes what the model knows by heart about them, as
-        neighbours do. Features that say the same share their importance, or have little each.
+        neighbours do. Features that say the same share their importance, or have little each. Some 0.2 s for ten
+        features, ten for a thousand, in which learning waits; less with fewer `n_repeats`.
         """
         for name, value, least in (("n_repeats", n_repeats, 1), ("seed", seed, 0)):
             if not isinstance(value, int | np.integer) or isinstance(value, bool):

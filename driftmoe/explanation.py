@@ -226,6 +226,10 @@ def _sections(explanation: Explanation) -> Iterator[str]:
     yield _answer(explanation)
     if explanation.contributions:
         yield _features(explanation)
+    else:
+        yield _wrapped(
+            "It remembers no recent values of features, so it cannot say which of them speak for the answer."
+        )
     if explanation.votes:
         yield _experts(explanation)
     if explanation.path is not None:
@@ -374,6 +378,36 @@ def _similar(explanation: Explanation) -> str:
     for one in explanation.neighbours:
         when = "as the last sample" if one.age == 1 else f"{one.age:,} samples ago"
         lines.append(f"  {short(one.label):<{width}}  {one.distance:>8.2f}  {when}")
+    return "\n".join(lines)
+
+
+def importances_text(importances: Mapping[Hashable, tuple[float, float]], n_lines: int = 20) -> str:
+    """Return the importances of features, the first the most important, as lines with bars.
+
+    Parameters
+    ----------
+    importances
+        As `feature_importances` of a model returns them.
+    n_lines
+        Most features that are shown.
+    """
+    if not importances:
+        return _wrapped("The model has learnt too few samples to say which features matter.")
+    lines = ["WHICH FEATURES MATTER NOW"]
+    lines.append(
+        _wrapped(
+            "Each line shows how many percentage points of probability the true labels of the most recent samples lose "
+            "if the values of this feature are shuffled among them, and by how much that differs between shuffles."
+        )
+    )
+    shown = list(importances.items())[:n_lines]
+    largest = max(0.01, *(abs(mean) for _, (mean, _) in shown))
+    width = max(len(short(name)) for name, _ in shown)
+    for name, (mean, spread) in shown:
+        figure = f"{_signed(100.0 * mean):>6} +- {100.0 * spread:.1f}"
+        lines.append(f"  {short(name):<{width}}  {figure}  {bar(mean, largest)}".rstrip())
+    if left := len(importances) - len(shown):
+        lines.append(f"  {counted(left, 'more feature')}, none above {100.0 * shown[-1][1][0]:.1f}")
     return "\n".join(lines)
 
 

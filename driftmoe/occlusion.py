@@ -30,8 +30,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-MOST_PREDICTIONS = 20_000
-"""Most predictions for one answer. With many features fewer of the recent samples are drawn from, at least `FEWEST`."""
+MOST_PREDICTIONS, MOST_NUMBERS = 20_000, 4_000_000
+"""Most predictions for one answer, and most numbers in their samples. With many features values are drawn from fewer
+samples, at least `FEWEST`."""
 
 FEWEST = 8
 
@@ -44,7 +45,9 @@ Predict = Callable[[np.ndarray], np.ndarray]
 
 def n_drawn(n_rows: int, n_features: int, n_repeats: int = 1) -> int:
     """Return from how many of the recent samples values are drawn."""
-    return min(n_rows, max(FEWEST, MOST_PREDICTIONS // max(n_features * n_repeats, 1)))
+    for_each_row = max(n_features * n_repeats, 1)
+    most = min(MOST_PREDICTIONS // for_each_row, MOST_NUMBERS // (for_each_row * max(n_features, 1)))
+    return min(n_rows, max(FEWEST, most))
 
 
 def contributions(predict: Predict, vector: np.ndarray, rows: np.ndarray, target: int) -> np.ndarray:

@@ -102,7 +102,8 @@ class Recent:
     def scores(self) -> Scores:
         """Return the scores, the oldest first."""
         order = _order(self.n_learnt, N_SCORES)
-        return Scores(*self._scores[order].T.copy(), self._was_right[order])
+        true_proba, proba_above, top_proba = self._scores[order].T.copy()
+        return Scores(true_proba, proba_above, top_proba, self._was_right[order])
 
     def grown(self, n_features: int) -> Recent:
         """Return a draft with columns for new features, or this one if there are none."""

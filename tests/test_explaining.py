@@ -15,6 +15,8 @@ from small_models import small
 from driftmoe import DriftMoEClassifier
 from driftmoe.experts import Batch, Neighbours
 from driftmoe.nn import NeuralMoEClassifier
+from driftmoe.occlusion import n_drawn
+from driftmoe.routing import TopK, WithNull
 from driftmoe.trees import HoeffdingTreeClassifier
 
 EAGER = HoeffdingTreeClassifier(grace_period=20, delta=0.5, tau=0.5)
@@ -48,6 +50,8 @@ MODELS = {
     **{variant: lambda variant=variant: small(variant, expert=EAGER) for variant in VARIANTS},
     "no extras": lambda: small("driftmoe", expert=EAGER, extras=()),
     "by relevance": lambda: small("driftmoe", expert=EAGER, extras=("relevant-neighbours",)),
+    "null experts": lambda: small("moe-vote", expert=EAGER, policy=WithNull(TopK(1), n_null=2)),
+    "null experts of driftmoe": lambda: small("driftmoe", expert=EAGER, policy=WithNull(TopK(6), n_null=2)),
     "neural": lambda: NeuralMoEClassifier(n_experts=3, hidden=(8,), batch_size=16, seed=1),
     "river": lambda: small("driftmoe", expert=naive_bayes.GaussianNB(), extras=("history", "head")),
     "river moe-data": lambda: small("moe-data", expert=naive_bayes.GaussianNB()),
@@ -233,6 +237,7 @@ def test_a_sample_without_any_feature_can_be_explained():
     assert explanation.contributions == ()
     assert explanation.unknown_features == ("a",)
     assert 'never learnt these features: "a"' in str(explanation)
+    assert "remembers no recent values" in str(explanation)
 
 
 def test_unknown_features_values_and_missing_ones_are_named():
@@ -272,6 +277,12 @@ def test_the_text_fits_a_terminal_and_names_answer_and_features(model):
         assert text.startswith(f'The answer is "{explanation.label}", with a probability of')
         assert all(str(name) in text for name in model._encoder.features)
         assert text == str(explanation) == str(pickle.loads(pickle.dumps(explanation)))
+
+
+@pytest.mark.parametrize(("n_features", "n_repeats", "n"), [(8, 1, 128), (150, 1, 128), (400, 1, 25), (5000, 1, 8),
+                                                            (8, 5, 128), (8, 1000, 8), (0, 1, 128)])  # fmt: skip
+def test_the_more_features_the_fewer_samples_are_drawn_from(n_features, n_repeats, n):
+    assert n_drawn(128, n_features, n_repeats) == n
 
 
 def test_long_names_and_many_features_still_fit():
