@@ -425,13 +425,13 @@ class MixtureClassifier(Explained, OfParts, base.MiniBatchClassifier):
             "n_inputs": encoder.n_inputs,
             "n_classes": len(encoder.classes),
         }
-        for part, sizes in (("mixture", mixture.sizes()), ("recent samples", recent.sizes())):
-            for name, n in sizes.items():
-                if n > known[name]:
-                    raise ValueError(
-                        f"the state of the {part} has {name}={n} and that of the encoder {known[name]}; they are not "
-                        "of one model"
-                    )
+        for name, n in mixture.sizes().items():
+            if n > known[name]:
+                raise ValueError(
+                    f"the state of the mixture has {name}={n} and that of the encoder {known[name]}; they are not of "
+                    "one model"
+                )
+        recent.check_fit(encoder.values, known["n_classes"])
         pool = mixture.experts.pool
         if pool is not None:
             trees, nominal = pool.nominal_columns, encoder.nominal_columns

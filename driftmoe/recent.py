@@ -7,11 +7,13 @@ calibrated with the scores. Both are rings of fixed size.
 from __future__ import annotations
 
 import copy
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from driftmoe.compilation import compiled
+from driftmoe.encoding.samples import MAX_ABSOLUTE
 from driftmoe.state import State, array_of, check_names, count_of, misfit
 from driftmoe.transaction import Changes, planned, publication
 
@@ -162,8 +164,9 @@ class Recent:
         n_rows, n_scores = min(n_learnt, self.n_rows_at(vectors.shape[1])), min(n_learnt, N_SCORES)
         if len(vectors) != n_rows:
             raise misfit(self, "vectors", f"has {len(vectors)} rows", f"there must be {n_rows}")
-        if (is_infinite := np.isinf(vectors)).any():
-            raise misfit(self, "vectors", f"has {vectors[is_infinite][0]}", "all must be finite or NaN")
+        if (is_large := np.abs(vectors) > MAX_ABSOLUTE).any():
+            allowed = f"all must be NaN, or finite and within ±{MAX_ABSOLUTE:g}"
+            raise misfit(self, "vectors", f"has {vectors[is_large][0]}", allowed)
         targets = array_of(state, "targets", np.int32, (n_rows,), self)
         if (targets < 0).any():
             raise misfit(self, "targets", f"has {targets.min()}", "all must be 0 or more")
@@ -182,10 +185,30 @@ class Recent:
         )
         self._scores[order], self._was_right[order] = scores.T, was_right
 
-    def sizes(self) -> dict[str, int]:
-        """Return how many features and classes the rows know."""
-        _, targets = self.rows()
-        return {"n_features": self.n_features, "n_classes": int(targets.max(initial=-1)) + 1}
+    def check_fit(self, values: Sequence[Sequence[Hashable] | None], n_classes: int) -> None:
+        """Raise ValueError unless restored rows are of an encoder with these classes, and these values of each column.
+
+        The list of values is `None` for a column of numbers.
+        """
+        vectors, targets = self.rows()
+        n_known, n_features = int(targets.max(initial=-1)) + 1, len(values)
+        for name, n, known, fits in (
+            ("n_features", self.n_features, n_features, not self.n_learnt or self.n_features == n_features),
+            ("n_classes", n_known, n_classes, n_known <= n_classes),
+        ):
+            if not fits:
+                raise ValueError(
+                    f"the state of the recent samples has {name}={n} and that of the encoder {known}; they are not of "
+                    "one model"
+                )
+        for column, of in zip(vectors.T, values, strict=False):
+            if of is not None:
+                codes = column[~np.isnan(column)]
+                wrong = codes[(codes < 0.0) | (codes >= len(of)) | (codes != np.floor(codes))]
+                if len(wrong):
+                    raise misfit(
+                        self, "vectors", f"has the code {wrong[0]}", f"codes must be 0 to {len(of) - 1}"
+                    )
 
     def _lay_out(self, vectors: np.ndarray, targets: np.ndarray) -> None:
         """Put rows, the oldest first, where `remember` goes on: the last ones, if there is not room for all."""

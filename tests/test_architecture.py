@@ -59,7 +59,7 @@ MAY_IMPORT = {
     "driftmoe.mixture.adaptive_arguments": "river driftmoe.experts",
     "driftmoe.mixture.router_module": "numpy torch",
     "driftmoe.arguments": "river driftmoe.mixture",
-    "driftmoe.recent": "numpy driftmoe.compilation driftmoe.state driftmoe.transaction",
+    "driftmoe.recent": "numpy driftmoe.compilation driftmoe.encoding driftmoe.state driftmoe.transaction",
     "driftmoe.occlusion": "numpy",
     "driftmoe.explanation": "numpy",
     "driftmoe.explaining": (

@@ -148,7 +148,8 @@ def test_it_goes_on_from_its_state_as_if_nothing_had_happened():
     [
         ("n_learnt", -1, "is -1; it must be 0 or more"),
         ("n_learnt", 3, "has 2 rows; there must be 3"),
-        ("vectors", np.full((2, 1), np.inf), "has inf; all must be finite or NaN"),
+        ("vectors", np.full((2, 1), np.inf), "has inf; all must be NaN, or finite"),
+        ("vectors", np.full((2, 1), 1e101), r"has 1e\+101; all must be NaN, or finite and within ±1e\+100"),
         ("targets", np.array([0, -1], np.int32), "has -1; all must be 0 or more"),
         ("targets", np.array([0, 1]), "is int64 of shape"),
         ("true_proba", np.array([0.5, 1.5], np.float32), "has 1.5; all must be 0 to 1"),
@@ -166,18 +167,28 @@ def test_a_state_that_does_not_fit_is_refused(name, value, message):
     assert other.n_learnt == 0
 
 
-@pytest.mark.parametrize(("name", "value"), [("targets", 5), ("vectors", 0)])
+@pytest.mark.parametrize(("name", "value"), [("targets", 5), ("vectors", 9), ("vectors", 0)])
 def test_rows_of_another_model_are_refused(name, value):
     state = learnt("moe-data", SEA[:50]).state()
     if name == "targets":
         state["recent"]["targets"][0] = value
     else:
-        state["recent"]["vectors"] = np.zeros((50, 9))
+        state["recent"]["vectors"] = np.zeros((50, value))
     model = learnt("moe-data", SEA[:20])
     before = model.digest()
-    with pytest.raises(ValueError, match=r"state of the recent samples has n_(classes=6|features=9)"):
+    with pytest.raises(ValueError, match=r"state of the recent samples has n_(classes=6|features=[09])"):
         model.restore(state)
     assert model.digest() == before
+
+
+@pytest.mark.parametrize("code", [2.0, -1.0, 0.5])
+def test_codes_of_values_that_the_model_does_not_know_are_refused(code):
+    model = learnt("moe-data", [({"a": "red"}, "x"), ({"a": "blue"}, "y"), ({}, "y")])
+    state = model.state()
+    model.restore(state)
+    state["recent"]["vectors"][1] = code
+    with pytest.raises(ValueError, match=f"has the code {code}; codes must be 0 to 1"):
+        model.restore(state)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
