@@ -17,6 +17,7 @@ from driftmoe.mixture import MIXTURES, Mixture
 from driftmoe.mixture.arguments import Argument, Arguments, Context, choice, integer
 from driftmoe.mixture.shrinking import check_boundable, shrunk
 from driftmoe.parts import as_text, parameters_of
+from driftmoe.recent import Recent
 from driftmoe.state import restored
 from driftmoe.transaction import assignment, carry_out, learning, publication
 
@@ -246,7 +247,7 @@ class DriftMoEClassifier(MixtureClassifier):
         self._check_arguments()
         super().__init__()
 
-    def _new_parts(self) -> tuple[Encoder, Mixture]:
+    def _new_parts(self) -> tuple[Encoder, Mixture, Recent]:
         router_rng, expert_rng = np.random.default_rng(self.seed).spawn(2)
         prototype = self._prototype()
         mixture = MIXTURES[self.variant].build(
@@ -258,9 +259,10 @@ class DriftMoEClassifier(MixtureClassifier):
             max_classes=self.max_classes,
             has_bound=self.max_bytes is not None,
         )
+        recent = Recent(has_bound=self.max_bytes is not None)
         if self.max_bytes is not None:
-            mixture = shrunk(encoder, mixture, self.max_bytes)
-        return encoder, mixture
+            mixture = shrunk(encoder, mixture, recent, self.max_bytes)
+        return encoder, mixture, recent
 
     def _prototype(self) -> Prototype:
         """Return what the main experts are copied from."""
@@ -292,7 +294,8 @@ class DriftMoEClassifier(MixtureClassifier):
         """
         integer(1)("max_bytes", max_bytes)
         check_boundable(self._mixture.groups, max_bytes)
-        mixture = shrunk(self._encoder, restored(self._mixture, self._mixture.state()), max_bytes)
+        mixture = restored(self._mixture, self._mixture.state())
+        mixture = shrunk(self._encoder, mixture, self._recent, max_bytes)
         carry_out([publication(self._mixture, mixture), assignment(self, _columns=None)])
 
     @property

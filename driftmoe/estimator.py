@@ -23,10 +23,12 @@ from driftmoe.encoding.frames import (
     objects,
     series_of_classes,
 )
+from driftmoe.explaining import Explained
 from driftmoe.learning import Learner, plan_step, predict, warn_of_left_out
 from driftmoe.mixture import Mixture
 from driftmoe.mixture.routing_figures import RoutingReport
 from driftmoe.parts import OfParts
+from driftmoe.recent import Recent
 from driftmoe.rows import InRows
 from driftmoe.transaction import Changes, carry_out, learning
 from driftmoe.trees import TreePool
@@ -37,17 +39,19 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-class MixtureClassifier(InRows, OfParts, base.MiniBatchClassifier):
+class MixtureClassifier(InRows, Explained, OfParts, base.MiniBatchClassifier):
     """A river classifier that encodes samples for a mixture and decodes the answers.
 
-    A subclass checks its arguments, and its `_new_parts` builds two parts from them: the encoder, which assigns columns
-    and codes to features, values and classes, and the mixture of experts and router.
+    A subclass checks its arguments, and its `_new_parts` builds three parts from them: the encoder, which assigns
+    columns and codes to features, values and classes, the mixture of experts and router, and the most recent samples.
     """
 
-    PARTS: ClassVar[tuple[str, ...]] = ("encoder", "mixture")
+    PARTS: ClassVar[tuple[str, ...]] = ("encoder", "mixture", "recent")
+    LATER: ClassVar[tuple[str, ...]] = ("recent",)
 
     _encoder: Encoder
     _mixture: Mixture
+    _recent: Recent
     max_bytes: int | None = None
     """Bound on the memory of the model, kept whenever names are added; `None` for none."""
 
@@ -110,7 +114,8 @@ class MixtureClassifier(InRows, OfParts, base.MiniBatchClassifier):
         elif w > 0.0:
             changes: Changes = []
             encoder, vectors, targets = self._encoder, vector[np.newaxis], np.array([target])
-            plan_step(encoder, encoder, self._mixture, vectors, (), targets, weights, changes)
+            mixture, recent = self._mixture, self._recent
+            plan_step(encoder, encoder, mixture, recent, vectors, (), targets, weights, changes)
             carry_out(changes)
 
     @learning
@@ -415,7 +420,7 @@ class MixtureClassifier(InRows, OfParts, base.MiniBatchClassifier):
         return super()._state() | {"_columns": None}
 
     def _check_fit(self, parts: Sequence[Any]) -> None:
-        encoder, mixture = parts
+        encoder, mixture, recent = parts
         known = {
             "n_features": len(encoder.features),
             "n_inputs": encoder.n_inputs,
@@ -427,6 +432,7 @@ class MixtureClassifier(InRows, OfParts, base.MiniBatchClassifier):
                     f"the state of the mixture has {name}={n} and that of the encoder {known[name]}; they are not of "
                     "one model"
                 )
+        recent.check_fit(encoder.values, known["n_classes"])
         pool = mixture.experts.pool
         if pool is not None:
             trees, nominal = pool.nominal_columns, encoder.nominal_columns
@@ -483,7 +489,8 @@ class MixtureClassifier(InRows, OfParts, base.MiniBatchClassifier):
     ) -> None:
         before = self._encoder.counts
         try:
-            Learner(self._encoder, self._mixture, rows, weights, answers, self.max_bytes, proba).run()
+            parts = self._encoder, self._mixture, self._recent
+            Learner(*parts, rows, weights, answers, self.max_bytes, proba).run()
         finally:  # the counters tell later calls that a warning was given
             warn_of_left_out(before, self._encoder, self.max_bytes)
 

@@ -59,17 +59,24 @@ MAY_IMPORT = {
     "driftmoe.mixture.adaptive_arguments": "river driftmoe.experts",
     "driftmoe.mixture.router_module": "numpy torch",
     "driftmoe.arguments": "river driftmoe.mixture",
+    "driftmoe.recent": "numpy driftmoe.compilation driftmoe.encoding driftmoe.state driftmoe.transaction",
+    "driftmoe.occlusion": "numpy",
+    "driftmoe.explanation": "numpy",
+    "driftmoe.explaining": (
+        "numpy driftmoe.encoding driftmoe.experts driftmoe.explanation driftmoe.mixture driftmoe.occlusion "
+        "driftmoe.recent"
+    ),
     "driftmoe.learning": (
-        "numpy driftmoe.encoding driftmoe.experts driftmoe.mixture driftmoe.state driftmoe.transaction"
+        "numpy driftmoe.encoding driftmoe.experts driftmoe.mixture driftmoe.recent driftmoe.state driftmoe.transaction"
     ),
     "driftmoe.estimator": (
-        "narwhals numpy river driftmoe.encoding driftmoe.learning driftmoe.memory driftmoe.mixture driftmoe.parts "
-        "driftmoe.rows driftmoe.transaction driftmoe.trees"
+        "narwhals numpy river driftmoe.encoding driftmoe.explaining driftmoe.learning driftmoe.memory "
+        "driftmoe.mixture driftmoe.parts driftmoe.recent driftmoe.rows driftmoe.transaction driftmoe.trees"
     ),
     "driftmoe.rows": "numpy driftmoe.encoding driftmoe.mixture driftmoe.transaction",
     "driftmoe.classifier": (
         "numpy river driftmoe.arguments driftmoe.encoding driftmoe.estimator driftmoe.experts driftmoe.mixture "
-        "driftmoe.parts driftmoe.state driftmoe.transaction"
+        "driftmoe.parts driftmoe.recent driftmoe.state driftmoe.transaction"
     ),
     # Layers of networks; the estimator whose experts are networks is no layer.
     "driftmoe.nn": "safetensors torch driftmoe.losses driftmoe.routing driftmoe.staging driftmoe.strict_json",
