@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
+from driftmoe.costs import DecisionCosts
 from driftmoe.encoding import BlockRows, Encoder, Sample, SampleRows, warn_of_shared
 from driftmoe.encoding.samples import name_order
 from driftmoe.experts import Batch
 from driftmoe.mixture import Mixture
-from driftmoe.mixture.mixing import first_best
+from driftmoe.mixture.mixing import first_best, most_gain
 from driftmoe.mixture.shrinking import least_bytes, name_bytes, shrunk
 from driftmoe.recent import Recent
 from driftmoe.state import restored
@@ -47,6 +49,8 @@ class Learner:
         (n_rows,). `None` if predictions are not needed.
     max_bytes
         Bound on the memory of the model; `None` for none.
+    costs
+        Costs by which a prediction is chosen; by default it is the most probable class.
     """
 
     def __init__(
@@ -58,9 +62,10 @@ class Learner:
         weights: np.ndarray,
         answers: np.ndarray | None = None,
         max_bytes: int | None = None,
+        costs: DecisionCosts | None = None,
     ) -> None:
         self._encoder, self._mixture, self._recent = encoder, mixture, recent
-        self._max_bytes = max_bytes
+        self._max_bytes, self._costs = max_bytes, costs
         self._rows, self._weights, self._answers = rows, weights, answers
         self._n_learnt = np.zeros(1, np.int64)
 
@@ -115,7 +120,7 @@ class Learner:
         mixture, recent = self._mixture, self._recent
         proba = plan_step(encoder, encoder, mixture, recent, vectors, samples, targets, weights, changes)
         if answers is not None:
-            changes.append(planned(first_best, proba, answers[start:stop]))
+            changes.append(self._decision(proba, answers[start:stop]))
         self._carry_out(changes, stop)
 
     def _learn_new(self, row: int) -> None:
@@ -232,8 +237,16 @@ class Learner:
         if not self._encoder.classes:
             return -1
         samples = self._rows.samples(row, row + 1) if self._mixture.reads_samples else []
+        answer = np.empty(1, np.int64)
         proba = predict(self._encoder, self._mixture, self._rows.vectors(row, row + 1), samples)
-        return int(proba[0].argmax())
+        self._decision(proba, answer)()
+        return int(answer[0])
+
+    def _decision(self, proba: np.ndarray, answers: np.ndarray) -> Callable[[], Any]:
+        """Return the change that writes the class chosen for each row, by its probabilities once they are known."""
+        if self._costs is None:
+            return planned(first_best, proba, answers)
+        return planned(most_gain, proba, self._costs.gains(self._encoder.classes), answers)
 
 
 def _length(name: Hashable, sample: Sample) -> int:

@@ -324,4 +324,6 @@ def _own(argument: Any) -> Any:
         argument = argument.tolist()
     if type(argument) in (list, tuple):  # which a constructor takes for one another
         return tuple(map(_own, argument))
+    if type(argument) is dict:
+        return {_own(name): _own(value) for name, value in argument.items()}
     return argument
