@@ -60,6 +60,7 @@ MAY_IMPORT = {
     "driftmoe.mixture.router_module": "numpy torch",
     "driftmoe.arguments": "river driftmoe.costs driftmoe.mixture",
     "driftmoe.costs": "numpy",
+    "driftmoe.conformal": "numpy driftmoe.compilation",
     "driftmoe.decisions": (
         "narwhals numpy driftmoe.conformal driftmoe.costs driftmoe.encoding driftmoe.mixture driftmoe.recent"
     ),
