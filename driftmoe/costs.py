@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
+import reprlib
 from collections.abc import Hashable, Mapping, Sequence
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -48,9 +47,6 @@ class DecisionCosts:
         check_costs(name, costs)
         self._given = {label: float(cost) for label, cost in costs.items()}
         self._is_of_pairs = isinstance(next(iter(costs)), tuple)
-        self._forget_gains()
-
-    def _forget_gains(self) -> None:
         self._classes: list[Hashable] = []
         self._gains = np.empty((0, 0))
 
@@ -82,19 +78,19 @@ class DecisionCosts:
         Returns
         -------
         gains
-            Shape (n_true, n_answers), 0 or more. Do not change it: it is kept until there are other classes.
+            Shape (n_true, n_answers), 0 or more. If the costs are of labels, only the diagonal: shape (1, n_answers).
+            Do not change it: it is kept until there are other classes.
         """
         if self._classes != classes:
-            costs = 1.0 - np.eye(len(classes))
-            places = {label: i for i, label in enumerate(classes)}
-            for key, cost in self._given.items():
-                if not self._is_of_pairs and key in places:
-                    i = places[key]
-                    costs[i] = cost
-                    costs[i, i] = 0.0
-                elif self._is_of_pairs and key[0] in places and key[1] in places:
-                    costs[places[key[0]], places[key[1]]] = cost
-            self._gains = costs.max(axis=1, keepdims=True, initial=0.0) - costs
+            if self._is_of_pairs:
+                costs = 1.0 - np.eye(len(classes))
+                places = {label: i for i, label in enumerate(classes)}
+                for (true, said), cost in self._given.items():
+                    if true in places and said in places:
+                        costs[places[true], places[said]] = cost
+                self._gains = costs.max(axis=1, keepdims=True, initial=0.0) - costs
+            else:
+                self._gains = np.array([[self._given.get(label, 1.0) for label in classes]])
             self._classes = list(classes)
         return self._gains
 
@@ -104,13 +100,14 @@ def check_costs(name: str, costs: Any) -> None:
     example = "{'fraud': 10}, or of pairs (true label, answer), as in {('fraud', 'fine'): 10}"
     if not isinstance(costs, dict):
         raise TypeError(
-            f"{name}={costs!r} is of type {type(costs).__name__}; give a dict of labels, as in {example}"
+            f"{name}={reprlib.repr(costs)} is of type {type(costs).__name__}; give a dict of labels, as in {example}"
         )
     if not costs:
         raise ValueError(f"{name} is empty; name a label, as in {example}, or leave it out")
     if len({isinstance(key, tuple) for key in costs}) > 1:
         raise ValueError(
-            f"{name}={costs!r} mixes labels and pairs; give costs of labels, or of pairs (true label, answer)"
+            f"{name}={reprlib.repr(costs)} mixes labels and pairs; give costs of labels, or of pairs (true label, "
+            "answer)"
         )
     for key, cost in costs.items():
         if isinstance(key, tuple) and len(key) != 2:
@@ -120,9 +117,11 @@ def check_costs(name: str, costs: Any) -> None:
         for label in key if isinstance(key, tuple) else (key,):
             if label is None or label != label:  # NaN
                 raise ValueError(f"{name} has the key {key!r}, but no sample has the label {label!r}")
-        if not isinstance(cost, Real) or isinstance(cost, bool | np.bool_):
+        if not isinstance(cost, int | float | np.integer | np.floating) or isinstance(cost, bool):
             raise TypeError(
-                f"{name} has the cost {cost!r} for {key!r}; give a number from 0 to {MAX_COST:.0e}"
+                f"{name} has the cost {reprlib.repr(cost)} for {key!r}; give a number from 0 to {MAX_COST:.0e}"
             )
-        if not (math.isfinite(cost) and 0.0 <= cost <= MAX_COST):
-            raise ValueError(f"{name} has the cost {cost!r} for {key!r}; choose 0 <= cost <= {MAX_COST:.0e}")
+        if not 0.0 <= cost <= MAX_COST:
+            raise ValueError(
+                f"{name} has the cost {reprlib.repr(cost)} for {key!r}; choose 0 <= cost <= {MAX_COST:.0e}"
+            )

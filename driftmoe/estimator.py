@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-class MixtureClassifier(Decisions, OfParts, base.MiniBatchClassifier):
+class MixtureClassifier(Decisions, OfParts, base.MiniBatchClassifier):  # type: ignore[misc]  # as below: **kwargs
     """A river classifier that encodes samples for a mixture and decodes the answers.
 
     A subclass checks its arguments, and its `_new_parts` builds three parts from them: the encoder, which assigns

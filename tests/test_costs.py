@@ -100,6 +100,7 @@ def test_equal_costs_choose_the_most_probable_class_to_the_last_bit():
         ({"a": float("nan")}, ValueError, "has the cost nan"),
         ({"a": float("inf")}, ValueError, "has the cost inf"),
         ({"a": 1e16}, ValueError, "has the cost 1e.16"),
+        ({"a": 10**400}, ValueError, "has the cost 1000.*000 for 'a'; choose"),
     ],
 )
 @pytest.mark.parametrize("make", [DriftMoEClassifier, NeuralMoEClassifier])
@@ -197,6 +198,14 @@ def test_costs_are_saved_cloned_pickled_and_copied(costs, tmp_path):
     assert copies[0].digest() == model.digest()
     assert model.clone().decision_costs == costs
     assert "decision_costs" not in small("moe-data").settings
+
+
+def test_the_order_of_the_costs_does_not_matter():
+    one, other = (
+        learnt("moe-data", SEA[:60], decision_costs=costs) for costs in ({0: 2, 1: 3}, {1: 3, 0: 2})
+    )
+    assert one.digest() == other.digest()
+    assert one.digest() != learnt("moe-data", SEA[:60], decision_costs={0: 2, 1: 4}).digest()
 
 
 def test_a_trained_model_can_be_given_other_costs():

@@ -180,7 +180,8 @@ def most_gain(proba, gains, best):  # type: ignore[no-untyped-def]
     proba
         Class probabilities, shape (n_rows, n_classes).
     gains
-        What each answer spares for each true class, shape (n_classes, n_classes); see `driftmoe.costs`.
+        What each answer spares for each true class, shape (n_classes, n_classes), or only where it is right, shape
+        (1, n_classes); see `driftmoe.costs`.
     best
         Result, shape (n_rows,).
 
@@ -193,7 +194,10 @@ def most_gain(proba, gains, best):  # type: ignore[no-untyped-def]
         highest = -1.0
         for answer in range(n_classes):
             expected = 0.0
-            for c in range(n_classes):
-                expected += proba[row, c] * gains[c, answer]
+            if gains.shape[0] < n_classes:
+                expected = proba[row, answer] * gains[0, answer]
+            else:
+                for c in range(n_classes):
+                    expected += proba[row, c] * gains[c, answer]
             if expected > highest:
                 best[row], highest = answer, expected
