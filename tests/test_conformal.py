@@ -22,7 +22,8 @@ VARIANTS = ("driftmoe", "moe-vote", "moe-data", "moe-task")
 def of_plain_python(true_proba, was_right, coverage):
     """Adaptive conformal inference over a list of scores, as in Gibbs & Candès (2021), equation 2.
 
-    The score of a sample is 1 minus the probability of its true label, and 0 if that is the most probable one.
+    The score of a sample is 1 minus the probability of its true label, and 0 if that is the most probable one. The
+    level does not rise while the most probable label alone is enough.
     """
     scores = [0.0 if right else 1.0 - p for p, right in zip(true_proba, was_right, strict=True)]
 
@@ -34,7 +35,10 @@ def of_plain_python(true_proba, was_right, coverage):
 
     level = 1.0 - coverage
     for score in scores:
-        level += RATE * ((1.0 - coverage) - (score > at(level)))
+        if score > at(level):
+            level -= RATE * coverage
+        elif at(level) > 0.0:
+            level += RATE * (1.0 - coverage)
     return at(level)
 
 
@@ -71,6 +75,15 @@ def test_misses_in_the_recent_past_lower_the_threshold():
     missed_last = least_probability(true_proba[::-1].copy(), early, 0.8)
     missed_first = least_probability(true_proba, early, 0.8)
     assert missed_last < missed_first
+
+
+def test_the_level_does_not_wind_up_where_the_most_probable_label_is_enough():
+    # 900 right answers of 900, then every second one is wrong, with a probability of the true label of 0.3.
+    was_right = np.concatenate([np.ones(900, np.bool_), np.arange(60) % 2 == 0])
+    true_proba = np.where(was_right, 0.7, 0.3).astype(np.float32)
+    assert least_probability(true_proba[:900], was_right[:900], 0.9) == math.inf
+    # Plain ACI has a level of 0.1 + 900 * 0.001 by then, which 30 misses lower by 0.27, not below 0.7.
+    assert least_probability(true_proba, was_right, 0.9) == np.float32(0.3)
 
 
 def test_members_reach_the_threshold_and_the_most_probable_always_is_one():
