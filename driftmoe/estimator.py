@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from river import base
-from river.utils.dataframe import to_native_frame, to_native_series
+from river.utils.dataframe import to_native_series
 
+from driftmoe.decisions import Decisions
 from driftmoe.encoding import BlockRows, Columns, Encoder, Sample, SampleRows, check_label
 from driftmoe.encoding.frames import (
     as_frame,
-    check_texts,
     checked_weights,
     cleaned_rows,
     column_values,
+    frame_of_classes,
     frame_rows,
     n_rows,
     number_block,
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-class MixtureClassifier(InRows, Explained, OfParts, base.MiniBatchClassifier):
+class MixtureClassifier(InRows, Explained, Decisions, OfParts, base.MiniBatchClassifier):  # type: ignore[misc]  # as below: **kwargs
     """A river classifier that encodes samples for a mixture and decodes the answers.
 
     A subclass checks its arguments, and its `_new_parts` builds three parts from them: the encoder, which assigns
@@ -79,11 +80,6 @@ class MixtureClassifier(InRows, Explained, OfParts, base.MiniBatchClassifier):
                 return {}
             proba = self._predict(vector[np.newaxis], samples)[0]
             return dict(zip(self._encoder.classes, proba.tolist(), strict=True))
-
-    def predict_one(self, x: Mapping[Any, Any]) -> Any:  # type: ignore[override]  # as above
-        """Return the most probable class, or `None` before the first `learn_one`. Ties go to the class learnt first."""
-        proba = self.predict_proba_one(x)
-        return max(proba, key=proba.__getitem__) if proba else None
 
     @learning
     def learn_one(self, x: Mapping[Any, Any], y: Hashable, w: float = 1.0) -> None:
@@ -226,19 +222,10 @@ class MixtureClassifier(InRows, Explained, OfParts, base.MiniBatchClassifier):
         ValueError
             If two labels have the same text, or one is not valid Unicode; not for pandas.
         """
-        labels, proba = self._predict_frame(X)
-        frame = as_frame(X)
-        is_pandas = frame.implementation.is_pandas_like()
-        if not is_pandas:
-            check_texts(labels)
-        columns = {label: proba[:, i].tolist() for i, label in enumerate(labels)}
-        answer: Any = to_native_frame(columns, like=frame)
-        if is_pandas and list(answer.columns) != labels:  # numbers of one kind, tuples of one length
-            answer.columns = objects(labels)
-        return answer
+        return frame_of_classes(*self._predict_frame(X), like=X)
 
     def predict_many(self, X: IntoDataFrame) -> IntoSeries:
-        """Return the predicted class of each row, as a series of the same library as the frame.
+        """Return the predicted class of each row, as in `predict_one`, as a series of the same library as the frame.
 
         A pandas series holds any labels. The type of a polars or pyarrow series must fit all labels learnt so far.
         Tuples become lists there.
@@ -252,7 +239,7 @@ class MixtureClassifier(InRows, Explained, OfParts, base.MiniBatchClassifier):
         frame = as_frame(X)
         if not classes:
             return to_native_series([None] * len(proba), name=None, like=frame)
-        targets = proba.argmax(axis=1)
+        targets = self._chosen(proba, classes)
         if not frame.implementation.is_pandas_like():
             return series_of_classes(classes, frame)[targets.tolist()].to_native()
         labels = [classes[target] for target in targets]
@@ -490,7 +477,7 @@ class MixtureClassifier(InRows, Explained, OfParts, base.MiniBatchClassifier):
         before = self._encoder.counts
         try:
             parts = self._encoder, self._mixture, self._recent
-            Learner(*parts, rows, weights, answers, self.max_bytes, proba).run()
+            Learner(*parts, rows, weights, answers, self.max_bytes, self._costs, proba).run()
         finally:  # the counters tell later calls that a warning was given
             warn_of_left_out(before, self._encoder, self.max_bytes)
 

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
+from driftmoe.costs import DecisionCosts
 from driftmoe.encoding import BlockRows, Encoder, Sample, SampleRows, warn_of_shared
 from driftmoe.encoding.samples import name_order
 from driftmoe.experts import Batch
 from driftmoe.mixture import Mixture
-from driftmoe.mixture.mixing import first_best
+from driftmoe.mixture.mixing import first_best, most_gain
 from driftmoe.mixture.shrinking import least_bytes, name_bytes, shrunk
 from driftmoe.recent import Recent
 from driftmoe.state import restored
@@ -47,6 +49,8 @@ class Learner:
         (n_rows,). `None` if predictions are not needed.
     max_bytes
         Bound on the memory of the model; `None` for none.
+    costs
+        Costs by which a prediction is chosen; by default it is the most probable class.
     proba
         Receives the class probabilities of each row before it is learnt, shape (n_classes known by then,); a list of
         n_rows items. `None` if they are not needed.
@@ -61,11 +65,11 @@ class Learner:
         weights: np.ndarray,
         answers: np.ndarray | None = None,
         max_bytes: int | None = None,
+        costs: DecisionCosts | None = None,
         proba: list[np.ndarray] | None = None,
     ) -> None:
         self._encoder, self._mixture, self._recent = encoder, mixture, recent
-        self._proba = proba
-        self._max_bytes = max_bytes
+        self._max_bytes, self._costs, self._proba = max_bytes, costs, proba
         self._rows, self._weights, self._answers = rows, weights, answers
         self._n_learnt = np.zeros(1, np.int64)
 
@@ -118,7 +122,7 @@ class Learner:
         mixture, recent = self._mixture, self._recent
         proba = plan_step(encoder, encoder, mixture, recent, vectors, samples, targets, weights, changes)
         if answers is not None:
-            changes.append(planned(first_best, proba, answers[start:stop]))
+            changes.append(self._decision(proba, answers[start:stop]))
         if self._proba is not None:
             changes.append(partial(self._proba.__setitem__, slice(start, stop), proba))
         self._carry_out(changes, stop)
@@ -234,16 +238,20 @@ class Learner:
 
     def _answer(self, row: int) -> None:
         """Note the prediction for a row that is not learnt in a step with others."""
-        if self._answers is None and self._proba is None:
+        if not self._encoder.classes or (self._answers is None and self._proba is None):
             return
-        proba = np.empty(0)
-        if self._encoder.classes:
-            samples = self._rows.samples(row, row + 1) if self._mixture.reads_samples else []
-            proba = predict(self._encoder, self._mixture, self._rows.vectors(row, row + 1), samples)[0]
+        samples = self._rows.samples(row, row + 1) if self._mixture.reads_samples else []
+        proba = predict(self._encoder, self._mixture, self._rows.vectors(row, row + 1), samples)
         if self._answers is not None:
-            self._answers[row] = proba.argmax() if len(proba) else -1
+            self._decision(proba, self._answers[row : row + 1])()
         if self._proba is not None:
-            self._proba[row] = proba
+            self._proba[row] = proba[0]
+
+    def _decision(self, proba: np.ndarray, answers: np.ndarray) -> Callable[[], Any]:
+        """Return the change that writes the class chosen for each row, by its probabilities once they are known."""
+        if self._costs is None:
+            return planned(first_best, proba, answers)
+        return planned(most_gain, proba, self._costs.gains(self._encoder.classes), answers)
 
 
 def _length(name: Hashable, sample: Sample) -> int:

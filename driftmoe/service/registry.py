@@ -159,7 +159,8 @@ class Registry:
     def replace(self, cursor: sqlite3.Cursor, name: str, model: Any, learnt: int) -> None:
         """Put another model in the place of one; its scores go on, and what was learnt before is not learnt again."""
         keyed = self.of(name)
-        keyed.model, keyed.learnt = model, learnt
+        keyed.replace(model)
+        keyed.learnt = learnt
         self._generations[name] = self._generations.get(name, 0) + 1
         self._alarms_seen[name] = _last_alarm(model)
         write_about(cursor, {f"generation {name}": self._generations[name]})
