@@ -62,9 +62,12 @@ MAY_IMPORT = {
     "driftmoe.learning": (
         "numpy driftmoe.encoding driftmoe.experts driftmoe.mixture driftmoe.state driftmoe.transaction"
     ),
+    "driftmoe.reports": (
+        "matplotlib numpy driftmoe.encoding driftmoe.mixture driftmoe.transaction driftmoe.trees"
+    ),
     "driftmoe.estimator": (
         "narwhals numpy river driftmoe.encoding driftmoe.learning driftmoe.memory driftmoe.mixture driftmoe.parts "
-        "driftmoe.transaction driftmoe.trees"
+        "driftmoe.reports driftmoe.transaction"
     ),
     "driftmoe.classifier": (
         "numpy river driftmoe.arguments driftmoe.encoding driftmoe.estimator driftmoe.experts driftmoe.mixture "
