@@ -59,9 +59,9 @@ class Reports(OneAtATime):
     def events(self, since: int = 0) -> list[Event]:
         """Return what the model noticed while it learnt: warnings, drifts, replaced trees, new classes and features.
 
-        The errors of the mixture and of its main experts are watched, each sample being predicted before it is learnt.
-        An alarm is a rise beyond chance. The method is a Shiryaev-Roberts procedure of bets (an e-detector), described
-        in `driftmoe.mixture.watch`. The weights of samples do not count.
+        The detector watches the mixture's errors, each sample being predicted before it is learnt, and the mean errors
+        of the trees that learn every sample. An alarm is a rise beyond chance. The method is a Shiryaev-Roberts
+        procedure of bets (an e-detector), described in `driftmoe.mixture.watch`. The weights of samples do not count.
 
         Parameters
         ----------
@@ -87,14 +87,23 @@ class Reports(OneAtATime):
         --------
         >>> import random
         >>> from driftmoe import DriftMoEClassifier
-        >>> model, random_numbers = DriftMoEClassifier(seed=1), random.Random(1)
-        >>> for i in range(2000):
-        ...     x = random_numbers.random()
-        ...     model.learn_one({"x": x}, (x > 0.5) == (i < 1500))
-        >>> [(event.sample, event.kind) for event in model.events() if event.kind == "drift"]
-        [(0, 'drift')]
-        >>> model.events()[0]
-        Event()
+        >>> model, numbers = DriftMoEClassifier(seed=1), random.Random(1)
+        >>> for i in range(1600):
+        ...     x = numbers.random()
+        ...     model.learn_one({"x": x}, "high" if (x > 0.5) == (i < 1500) else "low")
+        >>> for event in model.events()[:6]:
+        ...     print(event.sample, event.kind, *event.names)
+        1 new class low
+        1 new feature x
+        2 new class high
+        1505 warning
+        1506 drift
+        1536 tree replaced tree 4
+        >>> drift = model.events(since=1505)[0]
+        >>> drift.kind, drift.since, round(drift.before, 3), drift.after
+        ('drift', 1501, 0.01, 1.0)
+        >>> [expert.expert for expert in drift.experts]
+        ['tree 1', 'tree 3', 'tree 4']
         """
         if not isinstance(since, int | np.integer) or isinstance(since, bool):
             raise TypeError(f"since={since!r} is of type {type(since).__name__}; give the number of a sample")

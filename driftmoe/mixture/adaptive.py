@@ -119,7 +119,8 @@ class AdaptiveMixture:
         self._extras, self._has_head = list(extras), has_head
         self._policy = None if policy is None else as_rule(policy)
         self._n_shared = 0 if self._policy is None else self._policy.n_shared
-        self.log = RoutingLog(reads_logits=False, is_one_vs_rest=False, n_main=pool.n_experts)
+        n_watched = pool.n_experts if policy is None else 0
+        self.log = RoutingLog(reads_logits=False, is_one_vs_rest=False, n_watched=n_watched)
         self._leverage, self._key = float(leverage), rng.integers(2**64, dtype=np.uint64)
         sizes = [pool.n_experts, *(extra.n_experts for extra in self._extras)] + [1] * has_head
         self.n_experts = sum(sizes)

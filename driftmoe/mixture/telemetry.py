@@ -57,8 +57,9 @@ class RoutingLog:
         Whether entropy is computed from logits of "expert i is right"; otherwise it is computed from the weights.
     is_one_vs_rest
         Whether each expert gives only the probability of its own class.
-    n_main
-        Number of main experts, which come first, and whose errors the drift detector watches; `None` for all.
+    n_watched
+        Number of experts, from the first, whose mean error the drift detector watches beside that of the mixture. They
+        must learn every sample: where a router chooses what an expert learns, its error changes without a drift.
 
     Attributes
     ----------
@@ -66,8 +67,8 @@ class RoutingLog:
         The drift detector, and the events that were noticed.
     """
 
-    def __init__(self, *, reads_logits: bool, is_one_vs_rest: bool, n_main: int | None = None) -> None:
-        self._reads_logits, self._is_one_vs_rest, self._n_main = reads_logits, is_one_vs_rest, n_main
+    def __init__(self, *, reads_logits: bool, is_one_vs_rest: bool, n_watched: int = 0) -> None:
+        self._reads_logits, self._is_one_vs_rest, self._n_watched = reads_logits, is_one_vs_rest, n_watched
         self.watch = Watch()
         self._seen = np.zeros(2, np.int64)  # samples, classes
         self._sums = np.zeros(4)
@@ -130,8 +131,7 @@ class RoutingLog:
         if n_new > 0:
             expert_sums = np.pad(expert_sums, ((0, 0), (0, n_new)))
             changes.append(assignment(self, _expert_sums=expert_sums))
-        n_experts = expert_proba.shape[1]
-        said = np.empty((len(targets), n_experts + 1), np.int8)
+        said = np.empty((len(targets), expert_proba.shape[1] + 1), np.int8)
         changes.append(
             planned(
                 tally, choice.weights if logits is None else logits, self._reads_logits, choice.weights, choice.mask,
@@ -139,8 +139,7 @@ class RoutingLog:
                 self._is_one_vs_rest, proba, targets, self._seen, self._sums, expert_sums, said,
             )
         )  # fmt: skip
-        n_main = n_experts if self._n_main is None else self._n_main
-        self.watch.plan(said, n_main, targets, n_features, self._seen, replaced, changes)
+        self.watch.plan(said, self._n_watched, targets, n_features, self._seen, replaced, changes)
         if replaced is not None:
             self._plan_mark(self.n_samples + len(targets), expert_sums, replaced, changes)
 
