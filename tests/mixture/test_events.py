@@ -21,6 +21,7 @@ from driftmoe.evaluation import prequential
 from driftmoe.mixture import watch as watching
 from driftmoe.mixture.events import Event
 from driftmoe.mixture.watch import KINDS, MOST, NO_VOTE, SAID_WRONG, Watch
+from driftmoe.state import check_names
 from driftmoe.transaction import carry_out
 from streams.drift import Switching
 from streams.synthetic.sea import SEA
@@ -419,3 +420,11 @@ def test_no_interrupt_leaves_half_an_event(variant):
     assert n_interrupts > 20
     assert model.events() == expected.events()
     assert model.digest() == expected.digest()
+
+
+def test_an_optional_entry_may_be_missing_and_no_other_may_come():
+    for state in ({"a": 1}, {"a": 1, "b": 2}):
+        check_names(state, ("a",), "a part", optional=("b",))
+    match = "^the state of a part lacks 'a' and has unknown 'c'; it must have the entries a and may have b: restore"
+    with pytest.raises(ValueError, match=match):
+        check_names({"b": 2, "c": 3}, ("a",), "a part", optional=("b",))
