@@ -34,9 +34,10 @@ class Event(NamedTuple):
         Number of the learnt sample, from 1, with which it was noticed. Samples of weight 0 and samples that bounds left
         out are not counted.
     kind
-        - `"warning"`: errors may have risen. Without a drift there is one false warning in at least 10 000 samples on
-          average.
-        - `"drift"`: errors have risen. Without a drift there is one false alarm in at least 100 000 samples on average.
+        - `"warning"`: errors may have risen. Without a drift, one false warning in 10 000 samples is aimed at.
+        - `"drift"`: errors have risen. Without a drift, one false alarm in 100 000 samples is aimed at. Measured are 0
+          to 0.3 on most streams, and 2 where the experts' errors change while they learn: see
+          `benchmarks/results/alarms.md`.
         - `"tree replaced"`: the tree of an expert was replaced, because its own detector found a drift. `sample` is the
           last of the router's mini-batch in which this happened.
         - `"new class"`, `"new feature"`: a label, or names of features, were learnt for the first time.

@@ -14,7 +14,8 @@ which is the likelihood ratio of p against q for an error of 0 or 1, and has an 
 in [0, 1] whose mean is at most q. One unit is staked anew at each sample. The wealth, averaged over rates and odds,
 therefore grows by at most 1 a sample on average. So without a drift the mean number of samples until it exceeds A is at
 least A, whatever the dependence between the rates. This bound holds for a known q. Here q is the average of about the
-last 5000 samples plus half its standard error.
+last 5000 samples plus half its standard error. So it can be exceeded while the experts themselves change, at the start
+of a stream and after a drift.
 
 References
 ----------
@@ -36,10 +37,10 @@ from driftmoe.state import State, array_of, check_names, count_of, misfit, value
 from driftmoe.transaction import Changes, assignment, planned
 
 DRIFT_EVERY = 100_000.0
-"""Least mean number of samples between two false drift alarms."""
+"""Mean number of samples between two false drift alarms that is aimed at, as a least one."""
 
 WARNING_EVERY = 10_000.0
-"""Least mean number of samples between two false warnings."""
+"""Mean number of samples between two false warnings that is aimed at, as a least one."""
 
 REMEMBERED = 5000
 """Number of samples over which the rate before a change is averaged."""
