@@ -36,8 +36,8 @@ class Event(NamedTuple):
     kind
         - `"warning"`: errors may have risen. Without a drift, one false warning in 10 000 samples is aimed at.
         - `"drift"`: errors have risen. Without a drift, one false alarm in 100 000 samples is aimed at. Measured are 0
-          to 0.3 on most streams, and 2 where the experts' errors change while they learn: see
-          `benchmarks/results/alarms.md`.
+          to 0.3 on most streams, 2 on LED and AssetNegotiation, and on LED 3 to 8 from 2000 samples after a drift on,
+          while the experts still change: see `benchmarks/results/alarms.md`.
         - `"tree replaced"`: the tree of an expert was replaced, because its own detector found a drift. `sample` is the
           last of the router's mini-batch in which this happened.
         - `"new class"`, `"new feature"`: a label, or names of features, were learnt for the first time.
