@@ -1,9 +1,8 @@
-"""The river interface of a mixture: predicting, learning, data frames, reports, state."""
+"""The river interface of a mixture: predicting, learning, data frames, state."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -27,20 +26,18 @@ from driftmoe.encoding.frames import (
 from driftmoe.explaining import Explained
 from driftmoe.learning import Learner, plan_step, predict, warn_of_left_out
 from driftmoe.mixture import Mixture
-from driftmoe.mixture.routing_figures import RoutingReport
 from driftmoe.parts import OfParts
 from driftmoe.recent import Recent
+from driftmoe.reports import Reports
 from driftmoe.rows import InRows
 from driftmoe.transaction import Changes, carry_out, learning
-from driftmoe.trees import TreePool
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from narwhals.stable.v2.typing import IntoDataFrame, IntoSeries
     from torch import nn
 
 
-class MixtureClassifier(InRows, Explained, Decisions, OfParts, base.MiniBatchClassifier):  # type: ignore[misc]  # as below: **kwargs
+class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.MiniBatchClassifier):  # type: ignore[misc]  # as below: **kwargs
     """A river classifier that encodes samples for a mixture and decodes the answers.
 
     A subclass checks its arguments, and its `_new_parts` builds three parts from them: the encoder, which assigns
@@ -248,38 +245,6 @@ class MixtureClassifier(InRows, Explained, Decisions, OfParts, base.MiniBatchCla
             answer = to_native_series(objects(labels), name=None, like=frame)
         return answer
 
-    def routing_report(self) -> RoutingReport:
-        """Return statistics of the routing, over all samples learnt so far and over the most recent ones.
-
-        Returns
-        -------
-        report
-            `report.window` and `report.cumulative`: experts used, entropy, share of null experts, accuracy of the best
-            single expert, and usage, weight and accuracy of each expert. Votes precede the learning of the sample.
-
-        Examples
-        --------
-        >>> from river import datasets
-        >>> from driftmoe import DriftMoEClassifier
-        >>> model = DriftMoEClassifier("moe-vote", n_experts=4, top_k=2, seed=1)
-        >>> for x, y in datasets.Phishing():
-        ...     model.learn_one(x, y)
-        >>> report = model.routing_report()
-        >>> report.cumulative.n_samples, report.cumulative.experts_used
-        (1250, 2.0)
-        >>> report.cumulative.experts
-        ('tree 1', 'tree 2', 'tree 3', 'tree 4')
-        """
-        with self._lock:
-            labels = self._encoder.classes
-            names, n_replaced = self._mixture.expert_names(labels), self._mixture.n_replaced(len(labels))
-            return replace(
-                self._mixture.log.report(names, n_replaced),
-                n_ignored_values=self.n_ignored_values,
-                n_ignored_samples=self.n_ignored_samples,
-                n_shared_values=self.n_shared_values,
-            )
-
     @property
     def n_ignored_values(self) -> int:
         """Number of values in learnt samples that were ignored, beyond `max_features` or `max_bytes`."""
@@ -296,104 +261,9 @@ class MixtureClassifier(InRows, Explained, Decisions, OfParts, base.MiniBatchCla
         return self._encoder.n_shared_values
 
     @property
-    def n_trees(self) -> int:
-        """Number of trees that `describe` and `draw` can show; 0 if the experts are of another kind."""
-        with self._lock:
-            pool = self._mixture.experts.pool
-            return 0 if pool is None else int(pool.n_experts)
-
-    def describe(self, expert: int = 0) -> str:
-        """Return one of the trees as text, one line per leaf or branch, indented by depth.
-
-        Parameters
-        ----------
-        expert
-            Index of the tree, from 0, as in `routing_report().cumulative.experts`. In `"moe-task"` there is one tree
-            per class, in order of appearance, which separates it from all others.
-
-        Returns
-        -------
-        text
-            The tree, with the original names of features, values and classes.
-
-        Raises
-        ------
-        TypeError
-            If the experts are not `driftmoe.trees.HoeffdingTreeClassifier`, or `expert` is not an integer.
-        ValueError
-            If there is no tree with this index.
-
-        Examples
-        --------
-        >>> from river import datasets
-        >>> from driftmoe import DriftMoEClassifier
-        >>> model = DriftMoEClassifier("moe-task", seed=1)
-        >>> for x, y in datasets.Phishing():
-        ...     model.learn_one(x, "phishing" if y else "fine")
-        >>> print(model.describe(0))
-        empty_server_form_handler <= 0.545455
-        |   phishing 0.881, weight 503.293
-        empty_server_form_handler > 0.545455
-        |   popup_window <= 0.0909091
-        |   |   phishing 0.512, weight 64.4265
-        |   popup_window > 0.0909091
-        |   |   not phishing 0.977, weight 256.573
-        """
-        with self._lock:
-            pool, names = self._tree(expert)
-            return pool.describe(expert, **names)
-
-    def draw(self, expert: int = 0, *, max_depth: int | None = None, ax: Axes | None = None) -> Axes:
-        """Draw one of the trees from left to right.
-
-        Parameters
-        ----------
-        expert
-            Index of the tree, as in `describe`.
-        max_depth
-            Number of levels of splits to draw, from the root; `None` for all.
-        ax
-            Axes to draw on; by default those of a new figure that fits the tree.
-
-        Returns
-        -------
-        ax
-            The axes with the drawing.
-
-        Raises
-        ------
-        TypeError
-            If the experts are not `driftmoe.trees.HoeffdingTreeClassifier`, or `expert` is not an integer.
-        ValueError
-            If there is no tree with this index, or `max_depth` is negative.
-        """
-        with self._lock:
-            pool, names = self._tree(expert)
-            return pool.draw(expert, **names, max_depth=max_depth, ax=ax)
-
-    @property
     def router(self) -> nn.Module:
         """The router as a torch module that shares its weights: `driftmoe.mixture.router_module.RouterModule`."""
         return self._mixture.router.module()
-
-    def _tree(self, expert: int) -> tuple[TreePool, dict[str, Any]]:
-        """Return the pool that holds tree `expert`, and the names of the tree's features, classes and values."""
-        pool, labels = self._mixture.experts.pool, self._encoder.classes
-        if pool is None:
-            raise TypeError(
-                f"the experts of this model are of the kind {self._mixture.experts.kind!r}; only trees of "
-                "driftmoe.trees.HoeffdingTreeClassifier can be described and drawn"
-            )
-        if not isinstance(expert, int | np.integer) or isinstance(expert, bool):
-            raise TypeError(f"expert={expert!r} is of type {type(expert).__name__}; give an integer")
-        n_trees = pool.n_experts
-        if not 0 <= expert < n_trees:
-            allowed = f"choose 0 <= expert < {n_trees}" if n_trees else "there is one for each class learnt"
-            raise ValueError(f"expert={expert} but there are {n_trees} trees; {allowed}")
-        classes = self._mixture.classes_of(expert, labels)
-        return pool, {
-            "features": self._encoder.features, "classes": classes, "values": self._encoder.values
-        }  # fmt: skip
 
     def _read(self, x: Mapping[Any, Any]) -> tuple[np.ndarray, list[Sample]]:
         """Return the vector of a sample to predict, and the sample as a dictionary if an expert reads those."""

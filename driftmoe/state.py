@@ -60,8 +60,20 @@ def misfit(
     return error(f"{name!r} in the state of {_kind(owner)} {came}; {allowed}: {remedy}")
 
 
-def check_names(state: State, names: Iterable[str], owner: Any) -> None:
+def check_names(state: State, names: Iterable[str], owner: Any, *, optional: Iterable[str] = ()) -> None:
     """Raise unless a state has exactly these entries.
+
+    Parameters
+    ----------
+    state
+        As `state()` returned it.
+    names
+        Entries that it must have.
+    owner
+        The part, for the error message.
+    optional
+        Entries that it may have. An entry of later versions is optional, so that files of earlier ones load. The part
+        then starts what the entry holds anew.
 
     Raises
     ------
@@ -74,17 +86,19 @@ def check_names(state: State, names: Iterable[str], owner: Any) -> None:
         raise TypeError(
             f"the state of {_kind(owner)} is a {type(state).__name__}; give the dict that state() returned"
         )
-    names = tuple(names)
-    if state.keys() == set(names):
+    names, optional = tuple(names), tuple(optional)
+    if set(names) <= state.keys() <= {*names, *optional}:
         return
     missing, unknown = (
         [name for name in names if name not in state],
-        [name for name in state if name not in names],
+        [name for name in state if name not in (*names, *optional)],
     )
     wrong = [f"lacks {', '.join(map(repr, missing))}"] * bool(missing)
     wrong += [f"has unknown {', '.join(map(repr, unknown))}"] * bool(unknown)
+    may_have = f" and may have {', '.join(optional)}" * bool(optional)
     raise ValueError(
-        f"the state of {_kind(owner)} {' and '.join(wrong)}; it must have the entries {', '.join(names)}: {REMEDY}"
+        f"the state of {_kind(owner)} {' and '.join(wrong)}; it must have the entries {', '.join(names)}{may_have}: "
+        f"{REMEDY}"
     )
 
 

@@ -75,10 +75,13 @@ MAY_IMPORT = {
         "numpy driftmoe.costs driftmoe.encoding driftmoe.experts driftmoe.mixture driftmoe.recent driftmoe.state "
         "driftmoe.transaction"
     ),
+    "driftmoe.reports": (
+        "matplotlib numpy driftmoe.encoding driftmoe.mixture driftmoe.transaction driftmoe.trees"
+    ),
     "driftmoe.estimator": (
         "narwhals numpy river driftmoe.decisions driftmoe.encoding driftmoe.explaining driftmoe.learning "
-        "driftmoe.memory driftmoe.mixture driftmoe.parts driftmoe.recent driftmoe.rows driftmoe.transaction "
-        "driftmoe.trees"
+        "driftmoe.memory driftmoe.mixture driftmoe.parts driftmoe.recent driftmoe.reports driftmoe.rows "
+        "driftmoe.transaction"
     ),
     "driftmoe.rows": "numpy driftmoe.encoding driftmoe.mixture driftmoe.transaction",
     "driftmoe.classifier": (

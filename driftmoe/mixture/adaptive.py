@@ -22,7 +22,7 @@ from driftmoe.mixture.arguments import HEAD, Arguments
 from driftmoe.mixture.cotraining import check_policy, planned_replacements
 from driftmoe.mixture.gate import FADING, LOSS_FADING, end_mini_batch, gate, head_errors, who_voted
 from driftmoe.mixture.mixing import mix
-from driftmoe.mixture.pooled import MAX_NODES, check_log, largest
+from driftmoe.mixture.pooled import MAX_NODES, check_log, largest, names_of
 from driftmoe.mixture.router import Router
 from driftmoe.mixture.telemetry import RoutingLog
 from driftmoe.routing import Choice, Policy, as_rule
@@ -119,7 +119,8 @@ class AdaptiveMixture:
         self._extras, self._has_head = list(extras), has_head
         self._policy = None if policy is None else as_rule(policy)
         self._n_shared = 0 if self._policy is None else self._policy.n_shared
-        self.log = RoutingLog(reads_logits=False, is_one_vs_rest=False)
+        n_watched = pool.n_experts if policy is None else 0
+        self.log = RoutingLog(reads_logits=False, is_one_vs_rest=False, n_watched=n_watched)
         self._leverage, self._key = float(leverage), rng.integers(2**64, dtype=np.uint64)
         sizes = [pool.n_experts, *(extra.n_experts for extra in self._extras)] + [1] * has_head
         self.n_experts = sum(sizes)
@@ -296,14 +297,17 @@ class AdaptiveMixture:
         if replaced is not None:  # the router's mini-batch is full
             self._plan_end_of_mini_batch(changes)
         choice = Choice(weights_of_experts, mask, chosen.n_null)
-        self.log.plan(choice, None, expert_proba, proba, targets, replaced=replaced, changes=changes)
+        self.log.plan(
+            choice, None, expert_proba, proba, targets, n_features=batch.vectors.shape[1], replaced=replaced,
+            changes=changes,
+        )  # fmt: skip
         return proba
 
     def sizes(self) -> dict[str, int]:
         """Return how many features, inputs and classes experts, router and log know."""
-        n_classes = max(self.log.sizes()["n_classes"], self.router.n_outputs - self.n_logits)
+        n_classes = self.router.n_outputs - self.n_logits
         of_router = {"n_inputs": self.router.n_inputs, "n_classes": n_classes}
-        return largest(of_router, *(group.sizes() for group in self.groups))
+        return largest(of_router, names_of(self.log), *(group.sizes() for group in self.groups))
 
     def state(self) -> State:
         """Return the states of experts, router, log and gate; see `driftmoe.state`."""

@@ -186,13 +186,18 @@ class CoTraining(Pooled):
                     corrected,
                 )
             )
-            n_samples = self.log.n_samples + n_rows
+            n_samples, n_features = self.log.n_samples + n_rows, batch.vectors.shape[1]
             changes.append(
-                partial(self._answer, corrected, expert_proba, proba, targets, replaced, n_samples)
+                partial(
+                    self._answer, corrected, expert_proba, proba, targets, n_features, replaced, n_samples
+                )
             )
         else:
             changes.append(planned(mix, choice.weights, expert_proba, self._one_answers, proba))
-            self.log.plan(choice, logits, expert_proba, proba, targets, replaced=replaced, changes=changes)
+            self.log.plan(
+                choice, logits, expert_proba, proba, targets, n_features=batch.vectors.shape[1], replaced=replaced,
+                changes=changes,
+            )  # fmt: skip
         return proba
 
     def state(self) -> State:
@@ -212,6 +217,7 @@ class CoTraining(Pooled):
         expert_proba: np.ndarray,
         proba: np.ndarray,
         targets: np.ndarray,
+        n_features: int,
         replaced: np.ndarray | None,
         n_samples: int,
     ) -> None:
@@ -221,7 +227,16 @@ class CoTraining(Pooled):
         choice = self._choose(logits)
         mix(choice.weights, expert_proba, self._one_answers, proba)
         changes: Changes = []
-        self.log.plan(choice, logits, expert_proba, proba, targets, replaced=replaced, changes=changes)
+        self.log.plan(
+            choice,
+            logits,
+            expert_proba,
+            proba,
+            targets,
+            n_features=n_features,
+            replaced=replaced,
+            changes=changes,
+        )
         carry_out(changes)
 
     def _choose(self, logits: np.ndarray) -> Choice:

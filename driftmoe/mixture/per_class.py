@@ -118,7 +118,10 @@ class PerClass(Pooled):
         changes.append(planned(mix_own, logits, own_proba, choice.weights, proba))
         router.plan(targets[:, np.newaxis] == np.arange(n_classes), changes, weights=batch.weights)
         replaced = planned_replacements(self, batch, changes)
-        self.log.plan(choice, None, own_proba, proba, targets, replaced=replaced, changes=changes)
+        self.log.plan(
+            choice, None, own_proba, proba, targets, n_features=batch.vectors.shape[1], replaced=replaced,
+            changes=changes,
+        )  # fmt: skip
         return proba
 
     def check_widths(self, experts: Group, router: Router, log: RoutingLog) -> None:

@@ -66,8 +66,7 @@ class Pooled:
 
     def sizes(self) -> dict[str, int]:
         """Return how many features, inputs and classes experts, router and log know."""
-        of_log = {"n_classes": self.log.sizes()["n_classes"]}
-        return largest(self.experts.sizes(), {"n_inputs": self.router.n_inputs}, of_log)
+        return largest(self.experts.sizes(), {"n_inputs": self.router.n_inputs}, names_of(self.log))
 
     def state(self) -> State:
         """Return the states of experts, router and log; see `driftmoe.state`."""
@@ -95,6 +94,12 @@ def largest(*sizes: dict[str, int]) -> dict[str, int]:
     """Return the largest of each size."""
     names = {name for of_part in sizes for name in of_part}
     return {name: max(of_part.get(name, 0) for of_part in sizes) for name in sorted(names)}
+
+
+def names_of(log: RoutingLog) -> dict[str, int]:
+    """Return how many features and classes a log knows."""
+    sizes = log.sizes()
+    return {name: sizes[name] for name in ("n_features", "n_classes")}
 
 
 def check_log(log: RoutingLog, n_experts: int) -> None:

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from driftmoe.mixture import Mixture
     from driftmoe.recent import Recent
 
-OBJECTS = 1 << 16
-"""Bytes of a model's Python objects without names and log, and of its most recent samples if these are few.
+OBJECTS = 96 << 10
+"""Bytes of a model's Python objects without names and log, of its events, and of its most recent samples if few.
 
-Measured: 8 to 20 kB of objects. Of recent samples there are at most `FOR_RECENT` if the model was built with a bound.
+Measured: 8 to 20 kB of objects, 27 kB of events. Of recent samples there are at most `FOR_RECENT` if the model was
+built with a bound.
 """
 
 FOR_RECENT = 40 << 10

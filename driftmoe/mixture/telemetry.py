@@ -28,6 +28,7 @@ from driftmoe.mixture.routing_figures import (
     RoutingFigures,
     RoutingReport,
 )
+from driftmoe.mixture.watch import NO_VOTE, SAID_RIGHT, SAID_WRONG, Watch
 from driftmoe.routing import Choice
 from driftmoe.state import (
     LARGEST,
@@ -38,6 +39,7 @@ from driftmoe.state import (
     check_names,
     count_of,
     misfit,
+    restored,
     value_of,
 )
 from driftmoe.transaction import Changes, assignment, carry_out, planned
@@ -55,10 +57,19 @@ class RoutingLog:
         Whether entropy is computed from logits of "expert i is right"; otherwise it is computed from the weights.
     is_one_vs_rest
         Whether each expert gives only the probability of its own class.
+    n_watched
+        Number of experts, from the first, whose mean error the drift detector watches beside that of the mixture. They
+        must learn every sample: where a router chooses what an expert learns, its error changes without a drift.
+
+    Attributes
+    ----------
+    watch
+        The drift detector, and the events that were noticed.
     """
 
-    def __init__(self, *, reads_logits: bool, is_one_vs_rest: bool) -> None:
-        self._reads_logits, self._is_one_vs_rest = reads_logits, is_one_vs_rest
+    def __init__(self, *, reads_logits: bool, is_one_vs_rest: bool, n_watched: int = 0) -> None:
+        self._reads_logits, self._is_one_vs_rest, self._n_watched = reads_logits, is_one_vs_rest, n_watched
+        self.watch = Watch()
         self._seen = np.zeros(2, np.int64)  # samples, classes
         self._sums = np.zeros(4)
         self._expert_sums = np.zeros((4, 0))
@@ -95,6 +106,7 @@ class RoutingLog:
         proba: np.ndarray,
         targets: np.ndarray,
         *,
+        n_features: int = 0,
         replaced: np.ndarray | None = None,
         changes: Changes,
     ) -> None:
@@ -112,6 +124,8 @@ class RoutingLog:
             The mixture's class probabilities, shape (n_rows, n_classes).
         targets
             Class indices, shape (n_rows,).
+        n_features
+            Number of features known with these samples.
         replaced
             Number of trees of each expert replaced after drift so far; `None` unless the router takes a step.
         changes
@@ -122,13 +136,15 @@ class RoutingLog:
         if n_new > 0:
             expert_sums = np.pad(expert_sums, ((0, 0), (0, n_new)))
             changes.append(assignment(self, _expert_sums=expert_sums))
+        said = np.empty((len(targets), expert_proba.shape[1] + 1), np.int8)
         changes.append(
             planned(
                 tally, choice.weights if logits is None else logits, self._reads_logits, choice.weights, choice.mask,
                 choice.n_null, expert_proba[:, :, np.newaxis] if self._is_one_vs_rest else expert_proba,
-                self._is_one_vs_rest, proba, targets, self._seen, self._sums, expert_sums,
+                self._is_one_vs_rest, proba, targets, self._seen, self._sums, expert_sums, said,
             )
         )  # fmt: skip
+        self.watch.plan(said, self._n_watched, targets, n_features, self._seen, replaced, changes)
         if replaced is not None:
             self._plan_mark(self.n_samples + len(targets), expert_sums, replaced, changes)
 
@@ -144,9 +160,14 @@ class RoutingLog:
         changes.append(assignment(self, _router_steps=steps[n_old:]))
 
     def sizes(self) -> dict[str, int]:
-        """Return how many classes and experts the sums know."""
+        """Return how many classes and experts the sums know, and how many features the events."""
         widths = [self._expert_sums.shape[1], *(step[2].shape[1] for step in self._router_steps)]
-        return {"n_classes": int(self._seen[1]), "n_experts": max(widths)}
+        of_watch = self.watch.sizes()
+        return {
+            "n_features": of_watch["n_features"],
+            "n_classes": max(int(self._seen[1]), of_watch["n_classes"]),
+            "n_experts": max(*widths, of_watch["n_experts"]),
+        }
 
     def state(self) -> State:
         """Return the current sums, and those at the last steps of the router; see `driftmoe.state`."""
@@ -166,11 +187,16 @@ class RoutingLog:
                 "sums": dict(zip(SUMS, sums.T.copy(), strict=True)),
                 "expert_sums": dict(zip(EXPERT_SUMS, expert_sums, strict=True)),
             },
+            "watch": self.watch.state(),
         }
 
     def restore(self, state: State) -> None:
-        """Restore the state of a log that was built with the same arguments; see `driftmoe.state`."""
-        check_names(state, ("n_samples", "n_classes", "sums", "expert_sums", "router_steps"), self)
+        """Restore the state of a log that was built with the same arguments; see `driftmoe.state`.
+
+        Without a `watch`, as in files of version 0.1, the drift detector starts anew.
+        """
+        names = ("n_samples", "n_classes", "sums", "expert_sums", "router_steps")
+        check_names(state, names, self, optional=("watch",))
         seen = [count_of(state, name, self) for name in ("n_samples", "n_classes")]
         sums, owner = value_of(state, "sums", dict, self), "the sums of RoutingLog"
         check_names(sums, SUMS, owner)
@@ -179,6 +205,11 @@ class RoutingLog:
             check_finite(value, name, owner)
         expert_sums = _rows(state, "expert_sums", EXPERT_SUMS, None, "RoutingLog")
         steps = self._steps_of(value_of(state, "router_steps", dict, self), seen[0])
+        if "watch" in state:
+            watch = restored(Watch(), value_of(state, "watch", dict, self))
+        else:
+            watch = Watch() if seen[0] == 0 else Watch.unaware(seen[1], expert_sums.shape[1])
+        self.watch = watch
         self._seen, self._sums, self._expert_sums, self._router_steps = (
             np.array(seen), values, expert_sums, steps,
         )  # fmt: skip
@@ -277,6 +308,7 @@ def tally(  # type: ignore[no-untyped-def]
     seen,
     sums,
     expert_sums,
+    said,
 ):
     """Add the figures of each row to the sums, row by row, so that the result does not depend on the size of blocks.
 
@@ -306,6 +338,9 @@ def tally(  # type: ignore[no-untyped-def]
         Result, shape (4,); added to.
     expert_sums
         Result, shape (4, n_experts); added to.
+    said
+        Result, int8, shape (n_rows, n_experts + 1): `SAID_RIGHT`, `SAID_WRONG` or `NO_VOTE` for each expert, and in the
+        last column for the mixture.
     """
     scratch, terms = np.empty(belief.shape[1]), np.empty(belief.shape[1])
     n_experts = expert_proba.shape[1]
@@ -338,10 +373,13 @@ def tally(  # type: ignore[no-untyped-def]
             expert_sums[WEIGHT, e] += weights[row, e]
             expert_sums[VOTED, e] += has_vote
             expert_sums[WAS_RIGHT, e] += is_right
+            said[row, e] = SAID_RIGHT if is_right else SAID_WRONG if has_vote else NO_VOTE
         if n_null.shape[0] > 0 and n_used + n_null[row] > 0:
             sums[NULL] += n_null[row] / (n_used + n_null[row])
+        said[row, n_experts] = SAID_WRONG
         if not is_new and proba[row].argmax() == target:
             sums[RIGHT] += 1.0
+            said[row, n_experts] = SAID_RIGHT
         elif is_any_right:
             sums[MISSED] += 1.0
 

@@ -16,6 +16,7 @@ from driftmoe.classifier import VARIANTS
 from driftmoe.evaluation import prequential
 from driftmoe.mixture.routing_figures import CHOSEN, ENTROPY, MISSED, NULL, RIGHT, VOTED, WAS_RIGHT, WEIGHT
 from driftmoe.mixture.telemetry import RoutingLog, tally
+from driftmoe.mixture.watch import NO_VOTE, SAID_RIGHT
 from driftmoe.routing import STREAM, Dense, TopK, TopP, WithNull, WithShared, first_right, tsallis_entropy
 
 SMALL = {"hidden": (8,), "batch_size": 32, "seed": 3}
@@ -64,19 +65,21 @@ def test_the_sums_are_those_of_the_readable_twin(kind, is_compiled):
     ]  # fmt: skip
     totals, experts, n_known = tally_slowly(rows, 1)
 
-    sums, of_experts = np.zeros(4), np.zeros((4, n_experts))
+    sums, of_experts, said = np.zeros(4), np.zeros((4, n_experts)), np.empty((n, n_experts + 1), np.int8)
     belief = logits if kind == "logits" else weights
     function = tally if is_compiled else tally.py_func
     seen = np.array([7, 1])  # samples and classes before
     function(
         belief, kind == "logits", weights, mask, n_null, expert_proba, kind == "one against the rest", proba,
-        targets, seen, sums, of_experts,
+        targets, seen, sums, of_experts, said,
     )  # fmt: skip
     assert seen.tolist() == [7 + n, n_known]
     expected = [totals["entropy"], totals["null"], totals["right"], totals["missed"]]
     np.testing.assert_allclose(sums[[ENTROPY, NULL, RIGHT, MISSED]], expected, rtol=1e-12)
     for place, name in ((CHOSEN, "chosen"), (WEIGHT, "weight"), (VOTED, "voted"), (WAS_RIGHT, "right")):
         np.testing.assert_allclose(of_experts[place], [e[name] for e in experts], rtol=1e-12)
+    assert (said != NO_VOTE).sum(axis=0).tolist() == [*(e["voted"] for e in experts), n]
+    assert (said == SAID_RIGHT).sum(axis=0).tolist() == [*(e["right"] for e in experts), totals["right"]]
 
 
 def test_the_entropy_is_that_of_routing():
@@ -86,7 +89,7 @@ def test_the_entropy_is_that_of_routing():
     weights, votes = np.ones((50, 12)) / 12, np.ones((50, 12, 2))
     tally(
         logits, True, weights, weights > 0, np.empty(0, np.int64), votes, False, votes[:, 0],
-        np.zeros(50, np.int64), np.array([0, 2]), sums, np.zeros((4, 12)),
+        np.zeros(50, np.int64), np.array([0, 2]), sums, np.zeros((4, 12)), np.empty((50, 13), np.int8),
     )  # fmt: skip
     assert sums[ENTROPY] == pytest.approx(expected, rel=1e-8)
 
@@ -96,7 +99,7 @@ def test_no_logit_is_too_large_for_the_entropy():
     logits = np.array([[2000.0, -2000.0], [-2000.0, -2000.0]])
     tally(
         logits, True, weights, weights > 0, np.empty(0, np.int64), votes, False, votes[:, 0],
-        np.zeros(2, np.int64), np.array([0, 2]), sums, np.zeros((4, 2)),
+        np.zeros(2, np.int64), np.array([0, 2]), sums, np.zeros((4, 2)), np.empty((2, 3), np.int8),
     )  # fmt: skip
     assert sums[ENTROPY] == 1.0
 
