@@ -326,7 +326,7 @@ def _sets_table(model: str, groups: dict[str, list[dict[str, Any]]], coverage: s
     for stream in sorted(groups, key=worst.__getitem__):
         rows.append(f"{stream:11}" + "|".join(cell(groups[stream], how) for how in shown))
     title = f"## {model}: sets that should hold {100 * float(coverage):g} % of the labels"
-    told = "Coverage %, that of the worst 1000 samples, mean size; worst window of ACI first."
+    told = "Coverage %, that of the worst 1000 samples, mean size; least by ACI first."
     return "\n".join([title, "", told, "", "```", *(row.rstrip() for row in rows), "```"])
 
 
