@@ -34,6 +34,10 @@ COMMANDS = {
     ),
     "streams": ("app", "List, show, export, fetch and plot streams."),
     "model": ("app", "Look into the files of saved models."),
+    "serve": ("serve", "Predict for events as they come, and learn when their labels come."),
+    "feed": ("feed", "Send events to a worker of `driftmoe serve`: features first, labels later."),
+    "replay": ("replay", "Let the worker of `driftmoe serve` take a recorded log, to its end."),
+    "store": ("app", "Show, compact and copy the store of a worker."),
 }
 """Command, in the module of its name -> the function or the group of commands there, and the first line of its help."""
 

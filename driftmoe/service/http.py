@@ -7,7 +7,7 @@ Needs `driftmoe[serve]`. Requests are read within bounds. An answer comes after 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from importlib.metadata import version
 
 try:
@@ -43,7 +43,7 @@ from driftmoe.service.http_guard import LOOPBACK, Guard
 from driftmoe.service.http_openapi import openapi
 from driftmoe.service.http_server import HttpServer
 
-__all__ = ["HttpServer", "RequestBounds", "Worker", "create_app", "run"]
+__all__ = ["HttpServer", "RequestBounds", "Worker", "create_app", "server_of"]
 
 _log = logging.getLogger("driftmoe.service.http")
 
@@ -115,7 +115,7 @@ def create_app(
     return app
 
 
-def run(
+def server_of(
     worker: Worker,
     host: str = "127.0.0.1",
     port: int = 8000,
@@ -125,9 +125,8 @@ def run(
     limits: Limits | None = None,
     bounds: RequestBounds | None = None,
     hosts: Iterable[str] = (),
-    started: Callable[[str], None] | None = None,
-) -> None:
-    """Serve a worker until SIGTERM or SIGINT comes; the worker itself is not stopped.
+) -> HttpServer:
+    """Return the server of a worker, bound to its address. Its `run` serves until SIGTERM or SIGINT comes.
 
     Parameters
     ----------
@@ -138,8 +137,6 @@ def run(
     hosts
         Further names under which the server is asked. On the loopback interface only its own names and these are
         answered; on another one all are, unless some are given.
-    started
-        Is called with the page's address once the socket is bound.
 
     Raises
     ------
@@ -153,10 +150,7 @@ def run(
     app = create_app(
         worker, read_token=read_token, write_token=write_token, limits=limits, bounds=bounds, hosts=names
     )
-    server = HttpServer(app, host, port)
-    if started is not None:
-        started(server.url)
-    server.run()
+    return HttpServer(app, host, port)
 
 
 def _routes() -> list[Route]:

@@ -77,6 +77,10 @@ class HttpServer:
         self._server.run(sockets=[self._socket])
         _log.info("stopped")
 
+    def close(self) -> None:
+        """Let go of the address, if the server does not run."""
+        self._socket.close()
+
     def stop(self) -> None:
         """Ask the server to stop; may be called from any thread."""
         self._end_streams()

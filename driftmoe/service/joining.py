@@ -130,7 +130,7 @@ class Joiner:
         self.early: OrderedDict[Name, Label] = OrderedDict(
             ((label.key, label.id), label) for label in store.early()
         )
-        self._held = [(label.due, label.seq, label) for label in store.held()]
+        self._held = [(label.arrived, label.seq, label) for label in store.held()]
         self._clear()
 
     def _clear(self) -> None:
@@ -159,7 +159,7 @@ class Joiner:
             except EventError as error:
                 events.append(error)
         names = {(one.key, one.id) for one in events if isinstance(one, Event) and one.id is not None}
-        self._look_up(names)  # type: ignore[arg-type]  # those without id are left out
+        self._look_up(names)
         outcomes = []
         for arrival, event in zip(arrivals, events, strict=True):
             outcome: dict[str, Any] = {"id": None, "key": None, "outcome": None, "committed": True}
@@ -334,7 +334,7 @@ class Joiner:
             keyed.n_since_snapshot += 1
             answer = one.answer or Answer.from_json(row.answer)
             keyed.scores.add(row.id, row.event, one.label, answer, one.weight)
-            one.outcome["outcome"] = "learnt"
+            one.outcome |= answer.public() | {"outcome": "learnt"}
             self._counts["learnt"] += 1
             self._written[row.seq] = row
 

@@ -86,9 +86,10 @@ class KeyedModel:
         report = getattr(last_step(self.model), "routing_report", None)
         if report is None:
             return {}
-        figures, weights = report().window, {}
+        figures = report().window
+        weights: dict[str, float] = {}
         for name, weight in zip(figures.experts, figures.weight.tolist(), strict=True):
-            kind = name.rsplit(" ", 1)[0]
+            kind = name.split(" ", 1)[0]
             if weight == weight:
                 weights[kind] = weights.get(kind, 0.0) + weight
         return weights

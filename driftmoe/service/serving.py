@@ -57,6 +57,7 @@ class Service:
         receiver = None if sink is None else open_sink(sink)
         self.worker = Worker(Store(folder), settings)
         self._pumps = [Pump(source, self.worker, self._source_ended) for source in opened]
+        self._started: list[Pump] = []
         self._sender = None if receiver is None else Sender(receiver, self.worker)
         self._ended, self._n_left = ended, len(opened)
         self._counting = threading.Lock()
@@ -71,6 +72,7 @@ class Service:
                 self._sender.start()
             for pump in self._pumps:
                 pump.start()
+                self._started.append(pump)
         except BaseException:
             self.stop()
             raise
@@ -82,9 +84,10 @@ class Service:
 
     def stop(self) -> None:
         """Stop: what was handed over is committed, and all models are written."""
-        for pump in self._pumps:
+        for pump in self._started:
             pump.stop()
         if self._sender is not None:
+            self.worker.settle()  # so that the sender finds all messages
             self._sender.stop()
         self.worker.stop()
 

@@ -169,7 +169,6 @@ class Store:
             raise
 
     def _open(self, read_only: bool) -> None:
-        is_new = not self.file.exists()
         with self._told():
             uri = f"{self.file.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
             self._writer = sqlite3.connect(
@@ -181,7 +180,8 @@ class Store:
             self._writer.execute("PRAGMA synchronous = FULL")
             if not read_only:
                 self._writer.execute("PRAGMA journal_mode = WAL")
-            if is_new:
+            is_empty = not self._writer.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            if is_empty and not read_only:  # new, or its worker died before it had begun
                 self._create()
             self._check()
 
@@ -269,7 +269,7 @@ class Store:
         found, by_key = {}, _by_key(ids)
         for key, some in by_key.items():
             for row in self._many(f"SELECT {_COLUMNS} FROM samples WHERE key = ? AND id IN ", key, some):
-                found[key, row[2]] = Row(*row, is_new=False)
+                found[key, row[2]] = _row(row)
         return found
 
     def _many(self, query: str, key: str, ids: list[str]) -> Iterator[tuple[Any, ...]]:
@@ -282,7 +282,7 @@ class Store:
         query = (
             "SELECT seq, key, id, arrived FROM samples WHERE label IS NULL AND state IN (0, 3) ORDER BY seq"
         )
-        return self.read(query)  # type: ignore[return-value]  # the types of the columns
+        return self.read(query)
 
     def early(self) -> list[Label]:
         """Return the labels whose features have not come, in the order of arrival."""
@@ -297,7 +297,7 @@ class Store:
     def learnt_since(self, key: str, learnt: int, n: int) -> list[Row]:
         """Return the next `n` samples that a model has learnt after a place in the order of learning."""
         query = f"SELECT {_COLUMNS} FROM samples WHERE learnt > ? AND key = ? ORDER BY learnt LIMIT ?"
-        return [Row(*row, is_new=False) for row in self.read(query, (learnt, key, n))]
+        return [_row(row) for row in self.read(query, (learnt, key, n))]
 
     def size(self) -> int:
         """Return the bytes of the store on disk."""
@@ -319,6 +319,12 @@ class Store:
             self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._writer.execute("VACUUM")
             self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _row(values: tuple[Any, ...]) -> Row:
+    row = Row(*values)
+    row.is_new = False
+    return row
 
 
 def _by_key(ids: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

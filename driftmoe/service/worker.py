@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,6 +125,11 @@ class Worker(Views):
         future: Future[Any] = Future()
         self._put(_Chunk([], future, action), waits=False)
         return future.result()
+
+    def settle(self) -> None:
+        """Wait until all events handed over are committed, or the worker cannot commit them."""
+        with suppress(Stopped, StoreError):
+            self.do(bool)
 
     def drain(self) -> None:
         """Wait until all events handed over are committed, and let the labels count that wait for their time."""

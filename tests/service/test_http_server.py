@@ -20,7 +20,7 @@ from places import ROOT
 from running_server import running
 
 from driftmoe.service import http_server
-from driftmoe.service.http import RequestBounds, create_app, run
+from driftmoe.service.http import RequestBounds, create_app, server_of
 
 PATIENCE = 20
 
@@ -270,8 +270,10 @@ def test_a_port_in_use_is_an_oserror(worker):
 
 CODE = """
 from fake_worker import FakeWorker
-from driftmoe.service.http import run
-run(FakeWorker(), port=0, started=lambda url: print(url, flush=True))
+from driftmoe.service.http import server_of
+server = server_of(FakeWorker(), port=0)
+print(server.url, flush=True)
+server.run()
 print("returned", flush=True)
 """
 
@@ -298,11 +300,10 @@ def test_a_signal_stops_the_server_and_returns_to_the_caller(number):
     connection.close()
 
 
-def test_a_server_for_other_machines_says_that_no_token_is_needed(worker, caplog, monkeypatch):
-    monkeypatch.setattr(http_server.HttpServer, "run", lambda self: self._socket.close())
-    run(worker, "0.0.0.0", 0)
+def test_a_server_for_other_machines_says_that_no_token_is_needed(worker, caplog):
+    server_of(worker, "0.0.0.0", 0).close()
     assert "no token is needed" in caplog.text
     caplog.clear()
-    run(worker, "127.0.0.1", 0)
-    run(worker, "0.0.0.0", 0, read_token="r" * 32, write_token="w" * 32)
+    server_of(worker, "127.0.0.1", 0).close()
+    server_of(worker, "0.0.0.0", 0, read_token="r" * 32, write_token="w" * 32).close()
     assert caplog.text == ""

@@ -1,0 +1,173 @@
+"""A worker that is killed, at random moments and before each statement that its store carries out."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.service.outcome import Outcome, compared, outcome_of
+from benchmarks.service.traffic import SPEC, as_lines, mixed_events
+from driftmoe.cli.serve import without_http
+from driftmoe.service import Bounds, Settings
+from driftmoe.service.serving import Service
+
+N_SAMPLES = 1_500
+"""Samples of a run."""
+
+SETTINGS = Settings(
+    model=SPEC, bounds=Bounds(max_waiting=200), max_batch=50, snapshot_every=300, has_sink=True
+)
+"""A worker with many transactions and snapshots."""
+
+_FORK = multiprocessing.get_context("fork")
+
+
+@dataclass
+class Tried:
+    """How often a fault was tried and survived, and what was lost and duplicated in all."""
+
+    n: int = 0
+    survived: int = 0
+    lost: int = 0
+    duplicated: int = 0
+
+    def add(self, n: int, lost: int, duplicated: int) -> None:
+        """Add the result of a run with `n` faults."""
+        self.n += n
+        self.survived += n if lost == duplicated == 0 else 0
+        self.lost += lost
+        self.duplicated += duplicated
+
+
+def whole_run(folder: Path, log: Path) -> None:
+    """Take a log to its end."""
+    service = Service(
+        folder / "store", SETTINGS, sources=[str(log)], sink=str(folder / "sink.jsonl"), follows=False
+    )
+    with service:
+        service.done.wait()
+    if service.failure is not None:
+        raise service.failure
+
+
+def in_child(work: Callable[..., Any], *arguments: Any) -> Any:
+    """Start work in a forked process, which needs no time to import."""
+    process = _FORK.Process(target=work, args=arguments, daemon=True)
+    process.start()
+    return process
+
+
+def left_alone(folder: Path, n_samples: int = N_SAMPLES) -> tuple[Path, Outcome]:
+    """Write a log, and return it with what a worker makes of it that is left alone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / "log.jsonl"
+    log.write_bytes(b"\n".join(as_lines(mixed_events(n_samples, 1))) + b"\n")
+    process = in_child(whole_run, folder, log)
+    process.join()
+    return log, result(folder)
+
+
+def result(folder: Path) -> Outcome:
+    """Return what a run has left in its folder."""
+    return outcome_of(folder / "store", SETTINGS, folder / "sink.jsonl")
+
+
+def at_random(folder: Path, n: int, rng: random.Random) -> Tried:
+    """Kill workers at random moments, and let others go on, until there were `n` kills."""
+    log, expected = left_alone(folder / "alone")
+    seconds, tried, run = _seconds_of_run(folder / "timed", log), Tried(), 0
+    while tried.n < n:
+        place, n_kills, run = folder / f"run {run}", 0, run + 1
+        place.mkdir()
+        while True:
+            process = in_child(whole_run, place, log)
+            process.join(rng.uniform(0.0, seconds / 3.0) if tried.n + n_kills < n else None)
+            if process.exitcode is not None:
+                break
+            os.kill(process.pid, signal.SIGKILL)
+            process.join()
+            n_kills += 1
+        tried.add(n_kills, *compared(expected, result(place)))
+    return tried
+
+
+def by_sigterm(folder: Path, n: int, rng: random.Random) -> Tried:
+    """End workers by SIGTERM at random moments: they commit what they have begun, and end without an error."""
+    log, expected = left_alone(folder / "alone")
+    seconds, tried, run = _seconds_of_run(folder / "timed", log), Tried(), 0
+    while tried.n < n:
+        place, n_ends, n_failed, run = folder / f"run {run}", 0, 0, run + 1
+        place.mkdir()
+        for _ in range(min(5, n - tried.n)):
+            process = in_child(following_run, place, log)
+            time.sleep(rng.uniform(0.05, seconds / 3.0))
+            os.kill(process.pid, signal.SIGTERM)
+            process.join()
+            n_ends, n_failed = n_ends + 1, n_failed + (process.exitcode != 0)
+        process = in_child(whole_run, place, log)
+        process.join()
+        lost, duplicated = compared(expected, result(place))
+        tried.add(n_ends, lost + n_failed, duplicated)
+    return tried
+
+
+def following_run(folder: Path, log: Path) -> None:
+    """Follow a log as `driftmoe serve --no-http` does, until a signal comes."""
+    without_http(folder / "store", SETTINGS, [str(log)], str(folder / "sink.jsonl"))
+
+
+def at_statements(folder: Path, n: int, rng: random.Random) -> Tried:
+    """Kill workers before single SQL statements, COMMIT among them: each one in its turn, or `n` of them."""
+    log, expected = left_alone(folder / "alone", 120)
+    counter = _FORK.Value("q", 0)
+    process = in_child(_counted_run, folder / "counted", log, counter, 0)
+    process.join()
+    n_statements = counter.value
+    places = range(1, n_statements) if n_statements <= n else sorted(rng.sample(range(1, n_statements), n))
+    tried = Tried()
+    for at in places:
+        place = folder / f"at {at}"
+        process = in_child(_counted_run, place, log, counter, at)
+        process.join()
+        process = in_child(whole_run, place, log)
+        process.join()
+        tried.add(1, *compared(expected, result(place)))
+    return tried
+
+
+def _counted_run(folder: Path, log: Path, counter: Any, die_at: int) -> None:
+    """Take a log, and die before a statement of the store's writer."""
+    import sqlite3
+
+    counter.value = 0
+
+    def before(statement: str) -> None:
+        counter.value += 1
+        if counter.value == die_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    connect = sqlite3.connect
+
+    def traced(*arguments: Any, **named: Any) -> sqlite3.Connection:
+        connection = connect(*arguments, **named)
+        connection.set_trace_callback(before)
+        return connection
+
+    sqlite3.connect = traced  # type: ignore[assignment]  # in this process only
+    folder.mkdir(parents=True, exist_ok=True)
+    whole_run(folder, log)
+
+
+def _seconds_of_run(folder: Path, log: Path) -> float:
+    folder.mkdir()
+    start = time.perf_counter()
+    process = in_child(whole_run, folder, log)
+    process.join()
+    return time.perf_counter() - start

@@ -1,0 +1,290 @@
+"""A worker says and learns what its plain twin does, however events are cut into batches and whenever it dies."""
+
+from __future__ import annotations
+
+import random
+import threading
+
+import pytest
+from reference.service import WAITS_FOR_FEATURES, PlainWorker
+
+from benchmarks.service.traffic import as_lines, mixed_events
+from driftmoe import saving
+from driftmoe.service import (
+    Arrival,
+    Bounds,
+    Event,
+    Limits,
+    QueueFull,
+    Settings,
+    Stopped,
+    Store,
+    StoreError,
+    Worker,
+)
+from driftmoe.service.scores import as_text
+
+SPEC = "moe-data(n_experts=3, hidden=(6,), batch_size=16)"
+
+
+def opened(folder, **settings):
+    bounds = Bounds(**settings.pop("bounds", {}))
+    return Worker(Store(folder), Settings(**({"model": SPEC, "bounds": bounds} | settings)))
+
+
+def taken(worker, lines, source="test", start=0):
+    """Let a worker take lines within this thread, in one transaction."""
+    return worker._take([Arrival(source, line, start + i + 1) for i, line in enumerate(lines)])
+
+
+def digests(worker):
+    return {key: saving.digest(keyed.model) for key, keyed in worker.registry.models.items()}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_worker_does_what_its_twin_does(seed, tmp_path):
+    events = mixed_events(300, seed)
+    twin, rng = PlainWorker(SPEC, max_waiting=8), random.Random(seed)
+    expected = [twin.take(event) for event in events]
+    worker = opened(tmp_path, bounds={"max_waiting": 8}, snapshot_every=40)
+    lines, found, start = as_lines(events), [], 0
+    while start < len(lines):
+        n = rng.choice([1, 1, 2, 7, 30])
+        found += taken(worker, lines[start : start + n], start=start)
+        start += n
+        if rng.random() < 0.2:  # as if killed between two commits
+            worker.store.close()
+            worker = opened(tmp_path, bounds={"max_waiting": 8}, snapshot_every=40)
+    assert [outcome["outcome"] for outcome in found] == [what for what, _ in expected]
+    for outcome, (what, proba) in zip(found, expected, strict=True):
+        if what in ("predicted", "learnt"):
+            assert outcome["probabilities"] == {as_text(label): p for label, p in proba.items()}
+    of_labels = {"labels before their features": sum(what == WAITS_FOR_FEATURES for what, _ in expected)}
+    assert worker.counts == {"events": len(events)} | of_labels | twin.counts
+    assert digests(worker) == {key: saving.digest(model) for key, model in twin.models.items()}
+    assert (
+        min(twin.counts.get(what, 0) for what in ("refused", "conflict", "duplicate", "expired", "learnt"))
+        > 0
+    )
+    worker.stop()
+    again = opened(tmp_path, bounds={"max_waiting": 8})
+    assert digests(again) == digests(worker)
+    again.stop()
+
+
+def test_scores_and_history_survive_a_crash(tmp_path):
+    events = [{"id": str(i), "features": {"x": i % 7}, "label": "ab"[i % 7 > 3]} for i in range(1_200)]
+    worker = opened(tmp_path, snapshot_every=500)
+    for start in range(0, 1_200, 100):
+        taken(worker, as_lines(events[start : start + 100]), start=start)
+    before = worker.metrics() | {"time": 0}
+    worker.store.close()
+    again = opened(tmp_path)
+    after = again.metrics() | {"time": 0}
+    of_now = ("predictions_per_s", "labels_per_s", "waiting", "memory_bytes")
+    assert {k: v for k, v in after.items() if k not in of_now} == {
+        k: v for k, v in before.items() if k not in of_now
+    }
+    assert [point["n_learnt"] for point in again.history()] == [500, 1_000]
+    assert after["accuracy"] > 0.9 > after["no_change"]
+    assert sum(after["gate"].values()) == pytest.approx(1.0)
+    again.stop()
+
+
+def test_clients_get_their_own_outcomes_after_the_commit(tmp_path):
+    worker = opened(tmp_path)
+    worker.start()
+    futures = {}
+
+    def ask(n):
+        futures[n] = [
+            worker.submit([Event(f"{n}-{i}", {"x": float(n)}, f"class {n % 2}")]) for i in range(20)
+        ]
+
+    threads = [threading.Thread(target=ask, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for n, of_client in futures.items():
+        for i, future in enumerate(of_client):
+            (outcome,) = future.result(timeout=60)
+            assert (outcome["id"], outcome["outcome"]) == (f"{n}-{i}", "learnt")
+            assert (
+                worker.store.rows([("default", f"{n}-{i}")])["default", f"{n}-{i}"].label
+                == f'"class {n % 2}"'
+            )
+    worker.stop()
+    with pytest.raises(Stopped):
+        worker.submit([Event("late", {"x": 1.0})])
+
+
+def test_a_full_queue_refuses_and_takes_nothing(tmp_path):
+    worker = opened(tmp_path, max_queue=10)
+    futures = [worker.submit([Event(str(i), {"x": 1.0}) for i in range(6)])]
+    with pytest.raises(QueueFull, match="6 events wait already") as error:
+        worker.submit([Event(f"more {i}", {"x": 1.0}) for i in range(6)])
+    assert error.value.retry_after > 0
+    worker.start()
+    assert len(futures[0].result(timeout=60)) == 6
+    worker.stop()
+    again = opened(tmp_path)
+    assert again.counts["events"] == 6
+    again.stop()
+
+
+def test_labels_count_in_the_order_of_their_time(tmp_path):
+    events = [{"id": str(i), "features": {"x": i % 5}, "time": float(i)} for i in range(60)]
+    labels = [{"id": str(i), "label": "ab"[i % 5 > 2], "time": 60.0 + i} for i in range(60)]
+    shuffled = labels[:]
+    for start in range(0, 60, 10):
+        shuffled[start : start + 10] = random.Random(start).sample(shuffled[start : start + 10], 10)
+    bounds = {"lateness": 10.0}
+    straight, mixed = opened(tmp_path / "straight", bounds=bounds), opened(tmp_path / "mixed", bounds=bounds)
+    taken(straight, as_lines(events + labels))
+    straight.joiner.release_all(Arrival("end", b""))
+    straight._commit([])
+    lines = as_lines(events + shuffled)
+    for start in range(0, 120, 15):
+        taken(mixed, lines[start : start + 15], start=start)
+        mixed.store.close()
+        mixed = opened(tmp_path / "mixed", bounds=bounds)
+    assert mixed.counts["learnt"] < 60  # the last ones wait for their time
+    mixed.joiner.release_all(Arrival("end", b""))
+    mixed._commit([])
+    assert mixed.counts["learnt"] == straight.counts["learnt"] == 60
+    assert digests(mixed) == digests(straight)
+    (outcome,) = taken(mixed, as_lines([{"id": "x", "features": {"x": 1}}]))
+    assert outcome["outcome"] == "refused"
+    assert "time" in outcome["message"]
+    for worker in (straight, mixed):
+        worker.stop()
+
+
+def test_samples_that_wait_too_long_are_given_up(tmp_path, monkeypatch):
+    worker = opened(tmp_path, bounds={"max_age": 100.0})
+    now = [1_000.0]
+    monkeypatch.setattr(worker.joiner, "_clock", lambda: now[0])
+    taken(worker, as_lines([{"id": "old", "features": {"x": 1}}, {"id": "early", "label": "yes"}]))
+    now[0] += 101.0
+    outcomes = taken(
+        worker, as_lines([{"id": "old", "label": "yes"}, {"id": "early", "features": {"x": 1}}]), start=2
+    )
+    assert [one["outcome"] for one in outcomes] == ["expired", "predicted"]
+    assert (worker.counts["expired"], worker.counts["unknown"]) == (2, 1)
+    reasons = worker.store.read("SELECT outcome, reason FROM dead ORDER BY seq")
+    assert reasons == [
+        ("expired", "no label came in time"),
+        ("unknown", "no features with this id came in time"),
+        ("expired", "the label came when its sample was given up"),
+    ]
+    worker.stop()
+
+
+def test_the_clock_never_goes_back_nor_jumps(tmp_path, monkeypatch):
+    worker = opened(tmp_path)
+    before = worker.clock()
+    monkeypatch.setattr("time.time", lambda: before + 1e9)
+    assert worker.clock() < before + 60.0  # a jump ahead
+    taken(worker, as_lines([{"id": "a", "features": {"x": 1}}]))
+    worker.stop()
+    monkeypatch.setattr("time.time", lambda: before - 1e9)
+    again = opened(tmp_path)
+    assert again.clock() >= before
+    again.stop()
+
+
+def test_ids_are_forgotten_after_a_number_and_the_store_stays_small(tmp_path):
+    worker = opened(tmp_path, bounds={"n_remembered": 50, "max_waiting": 20}, snapshot_every=100)
+    for start in range(0, 2_000, 100):
+        some = range(start, start + 100)
+        events = [{"id": str(i), "features": {"x": i % 3}, "label": "ab"[i % 3 > 0]} for i in some]
+        taken(
+            worker,
+            as_lines([*events, *({"id": f"late {i}", "features": {"x": 1}} for i in some)]),
+            start=2 * start,
+        )
+    n_kept = worker.store.read("SELECT count(*) FROM samples")[0][0]
+    assert n_kept < 50 + 100 + 20 + 2 * 50 + 100
+    (outcome,) = taken(worker, as_lines([{"id": "1999", "label": "b"}]), start=9_000)
+    assert outcome["outcome"] == "duplicate"
+    worker.stop()
+
+
+def test_a_model_that_raises_costs_one_event(tmp_path, monkeypatch):
+    worker = opened(tmp_path)
+    worker.start()
+    worker.submit([Event("0", {"x": 1.0}, "a")]).result(timeout=60)
+    from driftmoe import DriftMoEClassifier
+
+    right = DriftMoEClassifier.predict_proba_rows
+
+    def poisoned(self, X):
+        if any(x.get("x") == 666.0 for x in X):
+            raise ZeroDivisionError("poison")
+        return right(self, X)
+
+    monkeypatch.setattr(DriftMoEClassifier, "predict_proba_rows", poisoned)
+    events = [Event(str(i), {"x": 666.0 if i == 5 else float(i)}) for i in range(1, 10)]
+    outcomes = worker.submit(events).result(timeout=60)
+    assert [one["outcome"] for one in outcomes] == ["predicted"] * 4 + ["refused"] + ["predicted"] * 4
+    assert "ZeroDivisionError: poison" in outcomes[4]["message"]
+    worker.stop()
+    again = opened(tmp_path)
+    assert again.counts == {"events": 10, "predicted": 9, "learnt": 1, "refused": 1}
+    again.stop()
+
+
+def test_a_store_belongs_to_one_worker_and_one_model(tmp_path):
+    worker = opened(tmp_path)
+    with pytest.raises(StoreError, match="another worker uses the store"):
+        Store(tmp_path)
+    worker.stop()
+    with pytest.raises(StoreError, match="was begun with the model"):
+        opened(tmp_path, model="driftmoe")
+    opened(tmp_path, model=None).stop()
+    with pytest.raises(ValueError, match="nonsense"):
+        opened(tmp_path / "other", model="nonsense")
+
+
+def test_a_model_can_be_taken_out_and_put_in(tmp_path):
+    worker = opened(tmp_path / "one")
+    worker.start()
+    worker.submit([Event(str(i), {"x": float(i % 3)}, "ab"[i % 3 > 0]) for i in range(50)]).result(timeout=60)
+    content = worker.model_file("default")
+    model = saving.from_bytes(content)
+    model.learn_one({"x": 1.0}, "c")
+    answer = worker.replace_model("default", saving.to_bytes(model))
+    assert answer["digest"] == saving.digest(model)
+    with pytest.raises(KeyError, match="no model 'else'; there are: default"):
+        worker.model_file("else")
+    with pytest.raises(ValueError, match="no model, or a damaged file"):
+        worker.replace_model("default", b"not a model")
+    worker.submit([Event("x", {"x": 2.0}, "c")]).result(timeout=60)
+    model.learn_one({"x": 2.0}, "c")
+    worker.store.read("SELECT 1")
+    worker.stop()
+    again = opened(tmp_path / "one")
+    assert digests(again) == {"default": saving.digest(model)}
+    again.stop()
+
+
+def test_keys_are_bounded(tmp_path):
+    worker = opened(tmp_path, bounds={"max_models": 2})
+    events = [{"key": key, "id": "1", "features": {"x": 1}, "label": "a"} for key in ("a", "b", "c", "a")]
+    outcomes = taken(worker, as_lines(events))
+    assert [one["outcome"] for one in outcomes] == ["learnt", "learnt", "refused", "duplicate"]
+    assert "there are 2 models" in outcomes[2]["message"]
+    assert worker.names == ["a", "b"]
+    worker.stop()
+
+
+def test_what_is_no_event_lands_among_the_dead_letters(tmp_path):
+    worker = opened(tmp_path, bounds={"limits": Limits(n_features=3)})
+    lines = [b"{", b"[]", b'{"id": "a"}', b'{"features": {"a": 1, "b": 1, "c": 1, "d": 1}}', b"\xff", b'{"label": 1}',
+             b'{"features": {"a": [1]}}', b'{"features": {"a": 1}, "label": "x"}']  # fmt: skip
+    outcomes = taken(worker, lines)
+    assert [one["outcome"] for one in outcomes] == ["refused"] * 7 + ["learnt"]
+    assert worker.store.positions()["test"] == (8, 8)
+    assert len(worker.store.read("SELECT * FROM dead")) == 7
+    worker.stop()
