@@ -122,24 +122,38 @@ def any_value(rng, depth=0):
     return {rng.choice(HOSTILE): any_value(rng, depth + 1) for _ in range(rng.randrange(4))}
 
 
+def any_features(rng):
+    values = [*NUMBERS, 1.5, "x", "<img>", "é", False]
+    return {rng.choice(["a", "b", *HOSTILE]): rng.choice(values) for _ in range(rng.randrange(5))}
+
+
 def any_event(rng):
-    event = {
-        "id": rng.choice([1, "a", None, any_value(rng)]),
-        "features": rng.choice([{"a": 1.5}, {}, {"a": any_value(rng)}, any_value(rng)]),
-        "label": rng.choice(["x", 1, any_value(rng)]),
-        "key": rng.choice(["default", "other", any_value(rng)]),
-        "time": any_value(rng),
-        "weight": any_value(rng),
+    """Return an event; each of its fields is mostly one that may be."""
+    may_be = {
+        "id": lambda: rng.choice(["a", "b", 1, 10**50, None]),
+        "features": lambda: rng.choice([{"a": 1.5}, {}, {"a": None}, any_features(rng)]),
+        "label": lambda: rng.choice(["x", 1, 1.0, True, None]),
+        "key": lambda: "default",
+        "time": lambda: rng.choice([1e9, "2026-05-31T12:00:00Z", None]),
+        "weight": lambda: rng.choice([0, 1, 2.5, 1e15]),
     }
-    return {name: event[name] for name in event if rng.random() < 0.4}
+    event = {
+        name: make() if rng.random() < 0.95 else any_value(rng)
+        for name, make in may_be.items()
+        if rng.random() < 0.5
+    }
+    if rng.random() < 0.05:
+        event[rng.choice(HOSTILE)] = any_value(rng)
+    return event
 
 
 def any_body(rng):
     """Return a body that is an event, nearly one, of another kind, or damaged."""
     sent = rng.choice(
         [
-            lambda: any_event(rng),
+            *[lambda: any_event(rng)] * 3,
             lambda: [any_event(rng) for _ in range(rng.randrange(4))],
+            lambda: {"instances": [any_features(rng)]},
             lambda: {"events": any_value(rng)},
             lambda: {rng.choice(["dataframe_split", "dataframe_records", "inputs", "instances"]): any_value(rng)},
             lambda: {"dataframe_split": {"columns": any_value(rng), "data": any_value(rng)}, "params": any_value(rng)},
@@ -148,7 +162,7 @@ def any_body(rng):
         ]
     )()  # fmt: skip
     body = bytearray(json.dumps(sent).encode())
-    if rng.random() < 0.4:
+    if rng.random() < 0.2:
         for _ in range(rng.randrange(1, 4)):
             place = rng.randrange(len(body) + 1)
             body[place : place + rng.randrange(3)] = rng.randbytes(rng.randrange(3))
