@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import random
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from driftmoe.service import http_events
 from driftmoe.service.events import Limits
 from driftmoe.service.http import RequestBounds
 
@@ -95,6 +98,29 @@ def test_a_large_body_is_parsed_beside_other_requests(worker, client_of):
     events = [{"id": i, "label": "x" * 100} for i in range(2_000)]
     answer = client_of(worker).post("/api/learn", json=events)
     assert len(answer.json()["events"]) == 2_000
+
+
+def test_long_bodies_are_parsed_few_at_a_time(worker, client_of, monkeypatch):
+    # A body of empty lists takes 20 times its length in memory, and a thousand clients may send one.
+    n, peak = [0], [0]
+    real = http_events.json_of
+
+    def counting(text):
+        n[0] += 1
+        peak[0] = max(peak[0], n[0])
+        time.sleep(0.01)
+        try:
+            return real(text)
+        finally:
+            n[0] -= 1
+
+    monkeypatch.setattr(http_events, "json_of", counting)
+    client = client_of(worker)
+    body = b"[" + b"[]," * 30_000 + b"[]]"
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(lambda _: client.post("/api/learn", content=body, headers=JSON), range(40)))
+    assert {answer.status_code for answer in answers} == {413}
+    assert peak[0] == 2
 
 
 HOSTILE = [
