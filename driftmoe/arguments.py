@@ -7,6 +7,7 @@ from typing import Any
 
 from river import base
 
+from driftmoe.costs import check_costs
 from driftmoe.mixture import MIXTURES
 from driftmoe.mixture.arguments import Argument, Arguments, Context, Need, choice, integer
 
@@ -31,6 +32,12 @@ def check_bound(name: str, value: Any) -> None:
         integer(1)(name, value)
 
 
+def check_decision_costs(name: str, value: Any) -> None:
+    """Raise unless `value` is a dict of costs, or `None`."""
+    if value is not None:
+        check_costs(name, value)
+
+
 EVERYWHERE: Arguments = {
     "variant": Argument("driftmoe", choice(MIXTURES)),
     "expert": Argument(None, check_expert),
@@ -48,6 +55,7 @@ EVERYWHERE: Arguments = {
             "to extras={c.extra_names!r}: only river classifiers themselves can bound their memory",
         ),
     ),
+    "decision_costs": Argument(None, check_decision_costs),
     "n_threads": Argument(
         1,
         integer(1),

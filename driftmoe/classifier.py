@@ -10,6 +10,7 @@ import numpy as np
 from river import base
 
 from driftmoe.arguments import EVERYWHERE, check_effects, check_values, unmet
+from driftmoe.costs import DecisionCosts
 from driftmoe.encoding import Encoder
 from driftmoe.estimator import MixtureClassifier
 from driftmoe.experts import Prototype, prototype_of
@@ -17,6 +18,7 @@ from driftmoe.mixture import MIXTURES, Mixture
 from driftmoe.mixture.arguments import Argument, Arguments, Context, choice, integer
 from driftmoe.mixture.shrinking import check_boundable, shrunk
 from driftmoe.parts import as_text, parameters_of
+from driftmoe.recent import Recent
 from driftmoe.state import restored
 from driftmoe.transaction import assignment, carry_out, learning, publication
 
@@ -26,8 +28,11 @@ if TYPE_CHECKING:
 VARIANTS = tuple(MIXTURES)
 
 
-BOUNDS = ("max_features", "max_classes", "max_bytes")
-"""Bounds, which have an effect only if they are given."""
+IF_GIVEN = ("max_features", "max_classes", "max_bytes", "decision_costs")
+"""Bounds and costs, which have an effect only if they are given."""
+
+OF_NO_STATE = ("seed", "n_threads", "decision_costs")
+"""Arguments that do not change what a state means."""
 
 
 class DriftMoEClassifier(MixtureClassifier):
@@ -130,6 +135,15 @@ class DriftMoEClassifier(MixtureClassifier):
         `learn_one` raises a ValueError that says how much it needs. Names win over leaves: bound them, too, if they may
         be junk. A sample that brings new names takes milliseconds, since the model is copied, and about three times the
         memory for a moment. Not with river classifiers as experts.
+    decision_costs
+        Costs by which `predict_one` and its relatives choose a class: the one of least expected cost. Default: the most
+        probable one. `{"fraud": 10}` says that to miss a fraud costs 10. Labels that are left out cost 1. With two
+        classes this is a threshold: `"fraud"` is predicted if its probability is above 1 / (1 + 10). For another
+        threshold t give the cost (1 - t) / t. `{("fraud", "fine"): 10, ("fine", "fraud"): 0.5}` gives the costs of
+        pairs (true label, predicted label). Pairs that are left out cost 0 if the labels are equal, otherwise 1. A
+        tuple is always a pair. Costs are numbers from 0 to 1e15. Probabilities, and what the model learns, do not
+        depend on them: `model.clone({"decision_costs": ...}, include_attributes=True)` is a trained model with other
+        costs.
     n_threads
         Number of threads that share the trees when samples come in blocks. It does not change results. Experts other
         than `driftmoe.trees.HoeffdingTreeClassifier` use one thread, the default.
@@ -219,6 +233,7 @@ class DriftMoEClassifier(MixtureClassifier):
         max_features: int | None = None,
         max_classes: int | None = None,
         max_bytes: int | None = None,
+        decision_costs: dict[Any, float] | None = None,
         n_threads: int = 1,
         seed: int | None = None,
     ) -> None:
@@ -241,12 +256,15 @@ class DriftMoEClassifier(MixtureClassifier):
         self.max_features = max_features
         self.max_classes = max_classes
         self.max_bytes = max_bytes
+        self.decision_costs = decision_costs
         self.n_threads = n_threads
         self.seed = seed
         self._check_arguments()
+        if decision_costs is not None:
+            self._costs = DecisionCosts(decision_costs)
         super().__init__()
 
-    def _new_parts(self) -> tuple[Encoder, Mixture]:
+    def _new_parts(self) -> tuple[Encoder, Mixture, Recent]:
         router_rng, expert_rng = np.random.default_rng(self.seed).spawn(2)
         prototype = self._prototype()
         mixture = MIXTURES[self.variant].build(
@@ -258,9 +276,10 @@ class DriftMoEClassifier(MixtureClassifier):
             max_classes=self.max_classes,
             has_bound=self.max_bytes is not None,
         )
+        recent = Recent(has_bound=self.max_bytes is not None)
         if self.max_bytes is not None:
-            mixture = shrunk(encoder, mixture, self.max_bytes)
-        return encoder, mixture
+            mixture = shrunk(encoder, mixture, recent, self.max_bytes)
+        return encoder, mixture, recent
 
     def _prototype(self) -> Prototype:
         """Return what the main experts are copied from."""
@@ -292,7 +311,8 @@ class DriftMoEClassifier(MixtureClassifier):
         """
         integer(1)("max_bytes", max_bytes)
         check_boundable(self._mixture.groups, max_bytes)
-        mixture = shrunk(self._encoder, restored(self._mixture, self._mixture.state()), max_bytes)
+        mixture = restored(self._mixture, self._mixture.state())
+        mixture = shrunk(self._encoder, mixture, self._recent, max_bytes)
         carry_out([publication(self._mixture, mixture), assignment(self, _columns=None)])
 
     @property
@@ -302,14 +322,12 @@ class DriftMoEClassifier(MixtureClassifier):
         return {
             name: self._setting(name)
             for name in parameters_of(type(self))
-            if unmet(name, context) is None and (name not in BOUNDS or getattr(self, name) is not None)
+            if unmet(name, context) is None and (name not in IF_GIVEN or getattr(self, name) is not None)
         }
 
     def _arguments(self) -> dict[str, str]:
-        """Return the arguments that a state depends on, as text: all but `seed` and `n_threads`."""
-        return {
-            name: as_text(value) for name, value in self.settings.items() if name not in ("seed", "n_threads")
-        }
+        """Return the arguments that a state depends on, as text."""
+        return {name: as_text(value) for name, value in self.settings.items() if name not in OF_NO_STATE}
 
     def _setting(self, name: str) -> Any:
         """Return the given value of an argument, or its default if it was left out."""

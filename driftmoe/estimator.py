@@ -8,25 +8,28 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from river import base
-from river.utils.dataframe import to_native_frame, to_native_series
+from river.utils.dataframe import to_native_series
 
+from driftmoe.decisions import Decisions
 from driftmoe.encoding import BlockRows, Columns, Encoder, Sample, SampleRows, check_label
 from driftmoe.encoding.frames import (
     as_frame,
-    check_texts,
     checked_weights,
     cleaned_rows,
     column_values,
+    frame_of_classes,
     frame_rows,
     n_rows,
     number_block,
     objects,
     series_of_classes,
 )
+from driftmoe.explaining import Explained
 from driftmoe.learning import Learner, plan_step, predict, warn_of_left_out
 from driftmoe.mixture import Mixture
 from driftmoe.mixture.routing_figures import RoutingReport
 from driftmoe.parts import OfParts
+from driftmoe.recent import Recent
 from driftmoe.rows import InRows
 from driftmoe.transaction import Changes, carry_out, learning
 from driftmoe.trees import TreePool
@@ -37,17 +40,19 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-class MixtureClassifier(InRows, OfParts, base.MiniBatchClassifier):
+class MixtureClassifier(InRows, Explained, Decisions, OfParts, base.MiniBatchClassifier):  # type: ignore[misc]  # as below: **kwargs
     """A river classifier that encodes samples for a mixture and decodes the answers.
 
-    A subclass checks its arguments, and its `_new_parts` builds two parts from them: the encoder, which assigns columns
-    and codes to features, values and classes, and the mixture of experts and router.
+    A subclass checks its arguments, and its `_new_parts` builds three parts from them: the encoder, which assigns
+    columns and codes to features, values and classes, the mixture of experts and router, and the most recent samples.
     """
 
-    PARTS: ClassVar[tuple[str, ...]] = ("encoder", "mixture")
+    PARTS: ClassVar[tuple[str, ...]] = ("encoder", "mixture", "recent")
+    LATER: ClassVar[tuple[str, ...]] = ("recent",)
 
     _encoder: Encoder
     _mixture: Mixture
+    _recent: Recent
     max_bytes: int | None = None
     """Bound on the memory of the model, kept whenever names are added; `None` for none."""
 
@@ -75,11 +80,6 @@ class MixtureClassifier(InRows, OfParts, base.MiniBatchClassifier):
                 return {}
             proba = self._predict(vector[np.newaxis], samples)[0]
             return dict(zip(self._encoder.classes, proba.tolist(), strict=True))
-
-    def predict_one(self, x: Mapping[Any, Any]) -> Any:  # type: ignore[override]  # as above
-        """Return the most probable class, or `None` before the first `learn_one`. Ties go to the class learnt first."""
-        proba = self.predict_proba_one(x)
-        return max(proba, key=proba.__getitem__) if proba else None
 
     @learning
     def learn_one(self, x: Mapping[Any, Any], y: Hashable, w: float = 1.0) -> None:
@@ -110,7 +110,8 @@ class MixtureClassifier(InRows, OfParts, base.MiniBatchClassifier):
         elif w > 0.0:
             changes: Changes = []
             encoder, vectors, targets = self._encoder, vector[np.newaxis], np.array([target])
-            plan_step(encoder, encoder, self._mixture, vectors, (), targets, weights, changes)
+            mixture, recent = self._mixture, self._recent
+            plan_step(encoder, encoder, mixture, recent, vectors, (), targets, weights, changes)
             carry_out(changes)
 
     @learning
@@ -221,19 +222,10 @@ class MixtureClassifier(InRows, OfParts, base.MiniBatchClassifier):
         ValueError
             If two labels have the same text, or one is not valid Unicode; not for pandas.
         """
-        labels, proba = self._predict_frame(X)
-        frame = as_frame(X)
-        is_pandas = frame.implementation.is_pandas_like()
-        if not is_pandas:
-            check_texts(labels)
-        columns = {label: proba[:, i].tolist() for i, label in enumerate(labels)}
-        answer: Any = to_native_frame(columns, like=frame)
-        if is_pandas and list(answer.columns) != labels:  # numbers of one kind, tuples of one length
-            answer.columns = objects(labels)
-        return answer
+        return frame_of_classes(*self._predict_frame(X), like=X)
 
     def predict_many(self, X: IntoDataFrame) -> IntoSeries:
-        """Return the predicted class of each row, as a series of the same library as the frame.
+        """Return the predicted class of each row, as in `predict_one`, as a series of the same library as the frame.
 
         A pandas series holds any labels. The type of a polars or pyarrow series must fit all labels learnt so far.
         Tuples become lists there.
@@ -247,7 +239,7 @@ class MixtureClassifier(InRows, OfParts, base.MiniBatchClassifier):
         frame = as_frame(X)
         if not classes:
             return to_native_series([None] * len(proba), name=None, like=frame)
-        targets = proba.argmax(axis=1)
+        targets = self._chosen(proba, classes)
         if not frame.implementation.is_pandas_like():
             return series_of_classes(classes, frame)[targets.tolist()].to_native()
         labels = [classes[target] for target in targets]
@@ -415,7 +407,7 @@ class MixtureClassifier(InRows, OfParts, base.MiniBatchClassifier):
         return super()._state() | {"_columns": None}
 
     def _check_fit(self, parts: Sequence[Any]) -> None:
-        encoder, mixture = parts
+        encoder, mixture, recent = parts
         known = {
             "n_features": len(encoder.features),
             "n_inputs": encoder.n_inputs,
@@ -427,6 +419,7 @@ class MixtureClassifier(InRows, OfParts, base.MiniBatchClassifier):
                     f"the state of the mixture has {name}={n} and that of the encoder {known[name]}; they are not of "
                     "one model"
                 )
+        recent.check_fit(encoder.values, known["n_classes"])
         pool = mixture.experts.pool
         if pool is not None:
             trees, nominal = pool.nominal_columns, encoder.nominal_columns
@@ -483,7 +476,8 @@ class MixtureClassifier(InRows, OfParts, base.MiniBatchClassifier):
     ) -> None:
         before = self._encoder.counts
         try:
-            Learner(self._encoder, self._mixture, rows, weights, answers, self.max_bytes, proba).run()
+            parts = self._encoder, self._mixture, self._recent
+            Learner(*parts, rows, weights, answers, self.max_bytes, self._costs, proba).run()
         finally:  # the counters tell later calls that a warning was given
             warn_of_left_out(before, self._encoder, self.max_bytes)
 

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
+from driftmoe.costs import DecisionCosts
 from driftmoe.encoding import BlockRows, Encoder, Sample, SampleRows, warn_of_shared
 from driftmoe.encoding.samples import name_order
 from driftmoe.experts import Batch
 from driftmoe.mixture import Mixture
-from driftmoe.mixture.mixing import first_best
+from driftmoe.mixture.mixing import first_best, most_gain
 from driftmoe.mixture.shrinking import least_bytes, name_bytes, shrunk
+from driftmoe.recent import Recent
 from driftmoe.state import restored
 from driftmoe.transaction import TRIES, Changes, assignment, carry_out, planned, publication
 
@@ -27,13 +30,15 @@ MOST_TRIES = 3
 
 Rows = SampleRows | BlockRows
 
+Parts = tuple[Encoder, Mixture, Recent]
+
 
 class Learner:
     """Learns rows in order, and records the prediction for each row before it is learnt.
 
     Parameters
     ----------
-    encoder, mixture
+    encoder, mixture, recent
         Parts of the model.
     rows
         Rows to learn.
@@ -44,6 +49,8 @@ class Learner:
         (n_rows,). `None` if predictions are not needed.
     max_bytes
         Bound on the memory of the model; `None` for none.
+    costs
+        Costs by which a prediction is chosen; by default it is the most probable class.
     proba
         Receives the class probabilities of each row before it is learnt, shape (n_classes known by then,); a list of
         n_rows items. `None` if they are not needed.
@@ -53,15 +60,16 @@ class Learner:
         self,
         encoder: Encoder,
         mixture: Mixture,
+        recent: Recent,
         rows: Rows,
         weights: np.ndarray,
         answers: np.ndarray | None = None,
         max_bytes: int | None = None,
+        costs: DecisionCosts | None = None,
         proba: list[np.ndarray] | None = None,
     ) -> None:
-        self._encoder, self._mixture = encoder, mixture
-        self._proba = proba
-        self._max_bytes = max_bytes
+        self._encoder, self._mixture, self._recent = encoder, mixture, recent
+        self._max_bytes, self._costs, self._proba = max_bytes, costs, proba
         self._rows, self._weights, self._answers = rows, weights, answers
         self._n_learnt = np.zeros(1, np.int64)
 
@@ -111,9 +119,10 @@ class Learner:
         if encoder.full and (n_shared := rows.n_shared(start, stop)):
             changes.append(assignment(encoder, n_shared_values=encoder.n_shared_values + n_shared))
         weights = self._weights[start:stop]
-        proba = plan_step(encoder, encoder, self._mixture, vectors, samples, targets, weights, changes)
+        mixture, recent = self._mixture, self._recent
+        proba = plan_step(encoder, encoder, mixture, recent, vectors, samples, targets, weights, changes)
         if answers is not None:
-            changes.append(planned(first_best, proba, answers[start:stop]))
+            changes.append(self._decision(proba, answers[start:stop]))
         if self._proba is not None:
             changes.append(partial(self._proba.__setitem__, slice(start, stop), proba))
         self._carry_out(changes, stop)
@@ -140,8 +149,7 @@ class Learner:
         """
         before = self._encoder
         if not before.classes:
-            encoder, mixture = self._trial(sample, row)
-            self._grow(encoder, shrunk(encoder, mixture, max_bytes), sample, sample, row)
+            self._grow(self._trial(sample, row), max_bytes, sample, sample, row)
             return
         known, new = before.known(sample), {}
         for name in sorted(
@@ -150,18 +158,17 @@ class Learner:
             new[name] = sample[name]
         is_new_class = before.target(self._rows.label(row)) is None
         fewest, most, n = int(not is_new_class), len(new), len(new)
-        best: tuple[Encoder, Mixture, Sample] | None = None
+        best: tuple[Parts, Sample] | None = None
         while fewest <= most:  # how many there is room for, by halving
             some = known | dict(list(new.items())[:n])
-            encoder, mixture = self._trial(some, row)
-            if least_bytes(encoder, mixture) <= max_bytes:
-                best, fewest = (encoder, mixture, some), n + 1
+            trial = self._trial(some, row)
+            if least_bytes(*trial) <= max_bytes:
+                best, fewest = (trial, some), n + 1
             else:
                 most = n - 1
             n = (fewest + most) // 2
         if best is not None:
-            encoder, mixture, some = best
-            self._grow(encoder, shrunk(encoder, mixture, max_bytes), some, sample, row)
+            self._grow(best[0], max_bytes, best[1], sample, row)
         elif is_new_class:
             self._leave_out(row)
         else:
@@ -169,36 +176,48 @@ class Learner:
             encoder.n_ignored_values += len(sample) - len(known)
             self._learn_as(encoder, known, row)
 
-    def _trial(self, sample: Sample, row: int) -> tuple[Encoder, Mixture]:
-        """Return copies of encoder and mixture, without spare room, that have learnt a row given as a sample."""
+    def _trial(self, sample: Sample, row: int) -> Parts:
+        """Return copies of the parts, without spare room, that have learnt a row given as a sample."""
         encoder = self._encoder.entered(sample, self._rows.label(row))
         mixture: Mixture = restored(self._mixture, self._mixture.state())
+        recent = restored(self._recent, self._recent.state())
         changes: Changes = []
-        self._plan(encoder, encoder, mixture, sample, row, changes)
+        self._plan(encoder, encoder, mixture, recent, sample, row, changes)
         carry_out(changes)
-        return encoder, restored(mixture, mixture.state())
+        return encoder, restored(mixture, mixture.state()), recent
 
-    def _grow(self, encoder: Encoder, mixture: Mixture, learnt: Sample, sample: Sample, row: int) -> None:
+    def _grow(self, trial: Parts, max_bytes: int, learnt: Sample, sample: Sample, row: int) -> None:
         """Put in the place of the model's parts others that have learnt a row, of which `learnt` is what entered."""
+        encoder, mixture, recent = trial
+        mixture = shrunk(encoder, mixture, recent, max_bytes)
         encoder.n_ignored_values += len(sample) - len(learnt) + encoder.n_ignored(learnt)
         encoder.n_shared_values += encoder.n_shared(learnt)
-        self._carry_out([publication(self._encoder, encoder), publication(self._mixture, mixture)], row + 1)
+        own = self._encoder, self._mixture, self._recent
+        drafts = encoder, mixture, recent
+        self._carry_out([publication(*pair) for pair in zip(own, drafts, strict=True)], row + 1)
 
     def _learn_as(self, encoder: Encoder, sample: Sample, row: int) -> None:
         """Learn a row, given as a sample that `encoder` knows, which takes the place of the model's."""
         encoder.n_shared_values += encoder.n_shared(sample)
         changes = [publication(self._encoder, encoder)]
-        self._plan(self._encoder, encoder, self._mixture, sample, row, changes)
+        self._plan(self._encoder, encoder, self._mixture, self._recent, sample, row, changes)
         self._carry_out(changes, row + 1)
 
     def _plan(
-        self, encoder: Encoder, draft: Encoder, mixture: Mixture, sample: Sample, row: int, changes: Changes
+        self,
+        encoder: Encoder,
+        draft: Encoder,
+        mixture: Mixture,
+        recent: Recent,
+        sample: Sample,
+        row: int,
+        changes: Changes,
     ) -> None:
         """Plan to learn a row, given as a sample, that `draft` knows; see `plan_step`."""
         vectors, targets = draft.vector(sample)[np.newaxis], np.array([draft.target(self._rows.label(row))])
         samples = [draft.order(sample)] if mixture.reads_samples else []
         weights = self._weights[row : row + 1]
-        plan_step(encoder, draft, mixture, vectors, samples, targets, weights, changes)
+        plan_step(encoder, draft, mixture, recent, vectors, samples, targets, weights, changes)
 
     def _leave_out(self, row: int) -> None:
         """Pass a row whose class is beyond a bound."""
@@ -219,16 +238,20 @@ class Learner:
 
     def _answer(self, row: int) -> None:
         """Note the prediction for a row that is not learnt in a step with others."""
-        if self._answers is None and self._proba is None:
+        if not self._encoder.classes or (self._answers is None and self._proba is None):
             return
-        proba = np.empty(0)
-        if self._encoder.classes:
-            samples = self._rows.samples(row, row + 1) if self._mixture.reads_samples else []
-            proba = predict(self._encoder, self._mixture, self._rows.vectors(row, row + 1), samples)[0]
+        samples = self._rows.samples(row, row + 1) if self._mixture.reads_samples else []
+        proba = predict(self._encoder, self._mixture, self._rows.vectors(row, row + 1), samples)
         if self._answers is not None:
-            self._answers[row] = proba.argmax() if len(proba) else -1
+            self._decision(proba, self._answers[row : row + 1])()
         if self._proba is not None:
-            self._proba[row] = proba
+            self._proba[row] = proba[0]
+
+    def _decision(self, proba: np.ndarray, answers: np.ndarray) -> Callable[[], Any]:
+        """Return the change that writes the class chosen for each row, by its probabilities once they are known."""
+        if self._costs is None:
+            return planned(first_best, proba, answers)
+        return planned(most_gain, proba, self._costs.gains(self._encoder.classes), answers)
 
 
 def _length(name: Hashable, sample: Sample) -> int:
@@ -241,6 +264,7 @@ def plan_step(
     encoder: Encoder,
     draft: Encoder,
     mixture: Mixture,
+    recent: Recent,
     vectors: np.ndarray,
     samples: Sequence[Sample],
     targets: np.ndarray,
@@ -255,8 +279,8 @@ def plan_step(
         The model's encoder.
     draft
         An encoder that knows everything in the rows: the model's, or the one that will replace it.
-    mixture
-        The model's mixture.
+    mixture, recent
+        The model's mixture, and its most recent samples.
     vectors, samples, targets, weights
         As in `Batch`.
     changes
@@ -270,7 +294,10 @@ def plan_step(
     inputs, moments = draft.scaled(vectors, weights)
     changes.append(assignment(encoder, _moments=moments))
     batch = Batch(vectors, inputs, samples, len(draft.classes), draft.nominal_columns, targets, weights)
-    return mixture.plan(batch, changes)
+    n_known = mixture.log.n_classes
+    proba = mixture.plan(batch, changes)
+    recent.plan(vectors, targets, proba, n_known, changes)
+    return proba
 
 
 def warn_of_left_out(before: tuple[int, int, int], encoder: Encoder, max_bytes: int | None) -> None:

@@ -27,6 +27,8 @@ class OfParts(OneAtATime):
     """
 
     PARTS: ClassVar[tuple[str, ...]]
+    LATER: ClassVar[tuple[str, ...]] = ()
+    """Parts that a state of an earlier version lacks. `part.fresh()` takes their place."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -77,9 +79,13 @@ class OfParts(OneAtATime):
         TypeError, ValueError
             If the state is not that of such a model. The model is left unchanged.
         """
-        check_names(state, ("arguments", *self.PARTS), self)
+        lacking = [name for name in self.LATER if isinstance(state, dict) and name not in state]
+        check_names(state, [name for name in ("arguments", *self.PARTS) if name not in lacking], self)
         self._check_same(value_of(state, "arguments", dict, self), "the state")
-        parts = [restored(getattr(self, f"_{name}"), state[name]) for name in self.PARTS]
+        own = {name: getattr(self, f"_{name}") for name in self.PARTS}
+        parts = [
+            part.fresh() if name in lacking else restored(part, state[name]) for name, part in own.items()
+        ]
         self._check_fit(parts)
         self._adopt(parts)
 

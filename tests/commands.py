@@ -24,8 +24,10 @@ from places import ENVIRONMENT
 
 CAN_FORK = "forkserver" in multiprocessing.get_all_start_methods()
 
+COMMANDS = ["evaluate", "feed", "grid", "model", "neural", "replay", "report", "serve", "store", "streams"]
+
 PRELOADED = [
-    *(f"driftmoe.cli.{name}" for name in ("evaluate", "grid", "model", "neural", "report", "streams")),
+    *(f"driftmoe.cli.{name}" for name in COMMANDS),
     "matplotlib.backends.backend_agg",
 ]
 

@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "driftmoe.threads": "",
     "driftmoe.transaction": "numba numpy",
     "driftmoe.parts": "numpy river driftmoe driftmoe.memory driftmoe.state driftmoe.transaction",
-    "driftmoe.metrics": "numpy river driftmoe.state",
+    "driftmoe.metrics": "numpy river driftmoe.costs driftmoe.state",
     # Numbers that are the same on every processor.
     "driftmoe.arithmetic": "numpy driftmoe.compilation",
     "driftmoe.draws": "numpy driftmoe.arithmetic driftmoe.compilation",
@@ -58,18 +58,32 @@ MAY_IMPORT = {
     "driftmoe.mixture.arguments": "numpy river driftmoe.experts",
     "driftmoe.mixture.adaptive_arguments": "river driftmoe.experts",
     "driftmoe.mixture.router_module": "numpy torch",
-    "driftmoe.arguments": "river driftmoe.mixture",
+    "driftmoe.arguments": "river driftmoe.costs driftmoe.mixture",
+    "driftmoe.costs": "numpy",
+    "driftmoe.conformal": "numpy driftmoe.compilation",
+    "driftmoe.decisions": (
+        "narwhals numpy driftmoe.conformal driftmoe.costs driftmoe.encoding driftmoe.mixture driftmoe.recent"
+    ),
+    "driftmoe.recent": "numpy driftmoe.compilation driftmoe.encoding driftmoe.state driftmoe.transaction",
+    "driftmoe.occlusion": "numpy",
+    "driftmoe.explanation": "numpy",
+    "driftmoe.explaining": (
+        "numpy driftmoe.encoding driftmoe.experts driftmoe.explanation driftmoe.mixture driftmoe.occlusion "
+        "driftmoe.recent"
+    ),
     "driftmoe.learning": (
-        "numpy driftmoe.encoding driftmoe.experts driftmoe.mixture driftmoe.state driftmoe.transaction"
+        "numpy driftmoe.costs driftmoe.encoding driftmoe.experts driftmoe.mixture driftmoe.recent driftmoe.state "
+        "driftmoe.transaction"
     ),
     "driftmoe.estimator": (
-        "narwhals numpy river driftmoe.encoding driftmoe.learning driftmoe.memory driftmoe.mixture driftmoe.parts "
-        "driftmoe.rows driftmoe.transaction driftmoe.trees"
+        "narwhals numpy river driftmoe.decisions driftmoe.encoding driftmoe.explaining driftmoe.learning "
+        "driftmoe.memory driftmoe.mixture driftmoe.parts driftmoe.recent driftmoe.rows driftmoe.transaction "
+        "driftmoe.trees"
     ),
     "driftmoe.rows": "numpy driftmoe.encoding driftmoe.mixture driftmoe.transaction",
     "driftmoe.classifier": (
-        "numpy river driftmoe.arguments driftmoe.encoding driftmoe.estimator driftmoe.experts driftmoe.mixture "
-        "driftmoe.parts driftmoe.state driftmoe.transaction"
+        "numpy river driftmoe.arguments driftmoe.costs driftmoe.encoding driftmoe.estimator driftmoe.experts "
+        "driftmoe.mixture driftmoe.parts driftmoe.recent driftmoe.state driftmoe.transaction"
     ),
     # Layers of networks; the estimator whose experts are networks is no layer.
     "driftmoe.nn": "safetensors torch driftmoe.losses driftmoe.routing driftmoe.staging driftmoe.strict_json",
@@ -80,7 +94,7 @@ MAY_IMPORT = {
         "numpy river driftmoe.classifier driftmoe.models driftmoe.nn driftmoe.parts driftmoe.state driftmoe.trees"
     ),
     # Around the learner.
-    "driftmoe.evaluation": "numpy river driftmoe.metrics driftmoe.state",
+    "driftmoe.evaluation": "numpy river driftmoe.costs driftmoe.metrics driftmoe.state",
     "driftmoe.models": (
         "river driftmoe driftmoe.classifier driftmoe.mixture driftmoe.moa driftmoe.nn driftmoe.routing driftmoe.trees"
     ),

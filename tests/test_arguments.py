@@ -26,7 +26,7 @@ OTHERS = {
     "memory": 64, "monitors": False, "gate": "equal", "leverage": 1.0, "min_trust": 1e-9, "hidden": (3,),
     "learning_rate": 0.05, "batch_size": 8, "dropout": 0.5, "n_threads": 2, "seed": 9, "expert_hidden": (3,),
     "expert_rate": 0.1, "expert": HoeffdingTreeClassifier(grace_period=20, leaf_prediction="mc"), "max_features": 1,
-    "max_classes": 1, "max_bytes": 10**9,
+    "max_classes": 1, "max_bytes": 10**9, "decision_costs": {0: 9.0},
 }  # fmt: skip
 """For each argument a value that is not its default."""
 

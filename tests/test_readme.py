@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import threading
 
 import commands
 import pytest
@@ -26,7 +27,7 @@ COMMANDS = [
 
 
 def test_example_runs_and_learns(tmp_path):
-    example, _, _, _ = EXAMPLES
+    example, *_ = EXAMPLES
     assert len(example.strip().splitlines()) <= 12
     done = commands.python("-c", example, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -36,7 +37,7 @@ def test_example_runs_and_learns(tmp_path):
 
 
 def test_the_model_of_the_first_example_is_saved_and_loaded(tmp_path):
-    first, saving, _, _ = EXAMPLES
+    first, saving, *_ = EXAMPLES
     script = f"{first}saved = model.digest()\n{saving}print(model.digest() == saved)"
     done = commands.python("-c", script, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -46,14 +47,14 @@ def test_the_model_of_the_first_example_is_saved_and_loaded(tmp_path):
 
 def test_neural_example_runs(tmp_path):
     """A router of 64 x 6 and six experts of 64 x 4 x 64 learn."""
-    _, _, _, example = EXAMPLES
+    *_, example = EXAMPLES
     done = commands.python("-c", example, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert f"trainable={64 * 6 + 6 * 2 * 64 * 4}," in done.stdout
 
 
 def test_evaluation_example_runs(tmp_path):
-    _, _, example, _ = EXAMPLES
+    _, _, example, _, _ = EXAMPLES
     done = commands.python("-c", example, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     *checkpoints, folds = done.stdout.splitlines()
@@ -62,6 +63,27 @@ def test_evaluation_example_runs(tmp_path):
     assert losses == sorted(losses, reverse=True)
     assert 0.0 < losses[-1] < losses[0]
     assert len(json.loads(folds)) == 5
+
+
+def test_the_example_of_a_client_is_answered(tmp_path):
+    """The page of the service says `127.0.0.1:8000`; here a free port takes its place."""
+    from driftmoe.service import Settings, Store, Worker
+    from driftmoe.service.http import server_of
+
+    (example,) = [text for text in EXAMPLES if "/api/predict" in text]
+    worker = Worker(Store(tmp_path), Settings(model="moe-data"))
+    worker.start()
+    server = server_of(worker, port=0)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        done = commands.python("-c", example.replace("http://127.0.0.1:8000", server.url), cwd=tmp_path)
+    finally:
+        server.stop()
+        thread.join()
+        worker.stop()
+    assert done.returncode == 0, done.stderr
+    assert worker.counts == {"events": 2, "predicted": 1, "learnt": 1}
 
 
 @pytest.mark.slow

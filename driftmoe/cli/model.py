@@ -1,8 +1,10 @@
-"""`driftmoe model show`: what the file of a model holds."""
+"""`driftmoe model show | explain`: what the file of a model holds, and why the model answers as it does."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Hashable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,10 +13,29 @@ from rich.console import Console
 from rich.table import Table
 
 from driftmoe import report, saving
-from driftmoe.cli.terminal import one_line_errors
+from driftmoe.cli.bars import open_with_bar
+from driftmoe.cli.options import DataDir, Seed, reads_files
+from driftmoe.cli.terminal import note, one_line_errors, report_reading
 from driftmoe.evaluation import last_step
+from driftmoe.explanation import importances_text
+from driftmoe.strict_json import from_json
+from streams.opening import FileOptions
 
-app = typer.Typer(name="model", help="Look into the files of saved models.", no_args_is_help=True)
+app = typer.Typer(
+    name="model",
+    help="Look into the files of saved models, and explain their answers.",
+    no_args_is_help=True,
+)
+
+File = Annotated[
+    Path, typer.Argument(metavar="FILE", help="A file of `model.save` or of --save.", show_default=False)
+]
+TrustPickle = Annotated[
+    bool,
+    typer.Option(
+        "--trust-pickle", help="Load pickled experts, too, which runs code. For your own files only."
+    ),
+]
 
 EXAMPLES = """
 Examples:
@@ -26,6 +47,20 @@ Examples:
   driftmoe model show led.moe --draw --tree 3
 
   driftmoe model show led.moe --picture tree.png --depth 4
+
+  driftmoe model show led.moe --importances --picture features.png
+"""
+
+EXPLAIN_EXAMPLES = """
+Examples:
+
+  driftmoe evaluate elec2 -m driftmoe --limit 20000 --save elec2.moe
+
+  driftmoe model explain elec2.moe --stream elec2 --row 20001
+
+  driftmoe model explain elec2.moe --sample '{"nswprice": 0.06, "day": 2}'
+
+  driftmoe model explain elec2.moe --stream elec2 --row 20001 --json
 """
 
 N_NAMES = 12
@@ -37,14 +72,12 @@ N_EXPERTS = 10
 
 @app.callback()
 def root() -> None:
-    """Look into the files of saved models."""
+    """Look into the files of saved models, and explain their answers."""
 
 
 @app.command(epilog=EXAMPLES)
 def show(
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A file of `model.save` or of --save.", show_default=False)
-    ],
+    file: File,
     draw: Annotated[bool, typer.Option("--draw", help="Draw a tree in the terminal, as text.")] = False,
     tree: Annotated[
         int | None,
@@ -52,20 +85,22 @@ def show(
             min=1, metavar="N", help="Tree to draw, from 1. Default: the heaviest.", show_default=False
         ),
     ] = None,
+    importances: Annotated[
+        bool, typer.Option("--importances", help="Show which features matter now, with bars.")
+    ] = False,
     picture: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Draw the tree as a picture, in this file.", show_default=False),
+        typer.Option(
+            metavar="FILE",
+            help="Draw the tree, or with --importances the features, as a picture in this file.",
+            show_default=False,
+        ),
     ] = None,
     depth: Annotated[
         int | None,
         typer.Option(min=0, help="Levels of splits in the picture. Default: all.", show_default=False),
     ] = None,
-    trust_pickle: Annotated[
-        bool,
-        typer.Option(
-            "--trust-pickle", help="Load pickled experts, too, which runs code. For your own files only."
-        ),
-    ] = False,
+    trust_pickle: TrustPickle = False,
 ) -> None:
     """Show what a saved model is, the parts of its file, and what it has learnt.
 
@@ -75,23 +110,130 @@ def show(
     # Help keeps the line ends of this docstring: its lines must fit 80 columns with a margin.
     console = Console(soft_wrap=True, highlight=False, markup=False)
     with one_line_errors():
-        if depth is not None and picture is None:
-            raise ValueError(f"--depth {depth} is for --picture, which is not given; leave --depth out")
+        if depth is not None and (picture is None or importances):
+            lacking = "--picture, which is not given" if picture is None else "a picture of a tree"
+            raise ValueError(f"--depth {depth} is for {lacking}; leave --depth out")
         model = saving.load(file, trust_pickle=trust_pickle)
         outline = saving.outline(file)
-        if draw or tree is not None or picture is not None:
+        found = (
+            _able(model, "feature_importances", "--importances").feature_importances() if importances else {}
+        )
+        if draw or tree is not None or (picture is not None and not importances):
             expert = _tree_to_draw(last_step(model), tree)
             text = last_step(model).describe(*expert)
         _print_head(file, model, outline, console)
         console.print(_parts(outline.parts))
         if hasattr(last_step(model), "routing_report"):
             console.print(_experts(last_step(model).routing_report().cumulative))
-        if draw or (tree is not None and picture is None):
+        if importances:
+            console.print(f"\n{importances_text(found)}")
+        if draw or (tree is not None and (picture is None or importances)):
             console.print("\n".join(["", f"Tree {expert[0] + 1}:" if expert else "The tree:", text]))
         if picture is not None:
-            figure = last_step(model).draw(*expert, max_depth=depth).get_figure()
+            if importances:
+                figure = report.importances_figure(found)
+            else:
+                figure = last_step(model).draw(*expert, max_depth=depth).get_figure()
             report.save_figure(figure, picture)
             console.print(f"\nPicture: {picture}")
+
+
+@app.command(epilog=EXPLAIN_EXAMPLES)
+@reads_files
+def explain(
+    file: File,
+    *,
+    sample: Annotated[
+        str | None,
+        typer.Option(
+            metavar="JSON",
+            help="The sample, as a JSON object of feature and value; null for a missing value.",
+            show_default=False,
+        ),
+    ] = None,
+    stream: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Take the sample from this stream, a name of `driftmoe streams list` or a file.",
+            show_default=False,
+        ),
+    ] = None,
+    row: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Which sample of the stream, from 1.", show_default=False),
+    ] = None,
+    options: FileOptions,
+    seed: Seed = None,
+    data_dir: DataDir = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Write the explanation as JSON instead of text.")
+    ] = False,
+    trust_pickle: TrustPickle = False,
+) -> None:
+    """Explain the answer of a saved model to one sample.
+
+    Says how probable each class is, which features speak for the answer, which
+    experts say so, how the strongest tree decides, and which remembered samples
+    are most similar.
+    """
+    # Help keeps the line ends of this docstring: its lines must fit 80 columns with a margin.
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    with one_line_errors():
+        if (sample is None) == (stream is None) or (stream is None) != (row is None):
+            raise ValueError("give the sample either by --sample or by --stream and --row")
+        model = saving.load(file, trust_pickle=trust_pickle)
+        explained = _able(model, "explain_one", "`explain`")
+        if sample is not None:
+            x = _as_sample(sample, explained)
+        else:
+            x, label = _row_of(str(stream), row or 1, options, seed, data_dir)
+            note(f"driftmoe: sample {row:,} of {stream}; its label is {label!r}", Console(stderr=True))
+        for step in _steps_before(model):
+            x = step.transform_one(x)
+        try:
+            explanation = explained.explain_one(x)
+        except TypeError as error:
+            raise ValueError(str(error)) from None
+    text = json.dumps(explanation.to_dict(), indent=2, ensure_ascii=False) if as_json else str(explanation)
+    console.print(text)
+
+
+def _able(model: Any, method: str, asked_by: str) -> Any:
+    """Return the last step of a model if it has a method."""
+    ours = last_step(model)
+    if not hasattr(ours, method):
+        raise ValueError(f"{asked_by} is for mixtures of experts, and this is a {type(ours).__name__}")
+    return ours
+
+
+def _steps_before(model: Any) -> list[Any]:
+    """Return the steps of a pipeline before the last."""
+    return [] if last_step(model) is model else list(model.steps.values())[:-1]
+
+
+def _as_sample(text: str, model: Any) -> dict[Hashable, Any]:
+    """Return a sample given as JSON. A name that is no text in the model may be given as its text."""
+    try:
+        found = from_json(text)
+    except ValueError as error:
+        raise ValueError(f'--sample is not JSON: {error}; give an object such as {{"a": 1}}') from None
+    if not isinstance(found, dict):
+        raise ValueError(f'--sample is a {type(found).__name__}; give an object such as {{"a": 1}}')
+    names = model.state()["encoder"]["features"]
+    others = {str(name): name for name in names if not isinstance(name, str) and str(name) not in names}
+    return {others.get(name, name): value for name, value in found.items()}
+
+
+def _row_of(
+    name: str, row: int, options: FileOptions, seed: int | None, data_dir: Path | None
+) -> tuple[dict[Hashable, Any], Any]:
+    """Return a sample of a stream and its label."""
+    stream = open_with_bar(name, options, None, seed, data_dir)
+    report_reading(name, stream, options)
+    for x, y in islice(stream, row - 1, row):
+        return x, y
+    raise ValueError(f"--row {row}: {name} has fewer samples")
 
 
 def _print_head(file: Path, model: Any, outline: saving.Outline, console: Console) -> None:

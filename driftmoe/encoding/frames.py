@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import narwhals.stable.v2 as narwhals
 import numpy as np
-from river.utils.dataframe import into_frame
+from river.utils.dataframe import into_frame, to_native_frame
 
 from driftmoe.encoding.encoder import Encoder
 from driftmoe.encoding.samples import Sample, clean, entering
@@ -78,6 +78,27 @@ def check_texts(labels: Sequence[Hashable]) -> None:
                 f"label {reprlib.repr(label)} has a text that is not valid Unicode, so that it cannot name a column of "
                 "such a frame; use predict_proba_one, a pandas frame, or other labels"
             ) from None
+
+
+def frame_of_classes(labels: Sequence[Hashable], values: np.ndarray, *, like: IntoDataFrame) -> IntoDataFrame:
+    """Return a frame of the library of `like`, with a column for each label; values have shape (n_rows, n_labels).
+
+    pandas names columns by the labels, others by their text.
+
+    Raises
+    ------
+    ValueError
+        If the texts of the labels cannot name columns; not for pandas.
+    """
+    frame = as_frame(like)
+    is_pandas = frame.implementation.is_pandas_like()
+    if not is_pandas:
+        check_texts(labels)
+    columns = {label: values[:, i].tolist() for i, label in enumerate(labels)}
+    answer: Any = to_native_frame(columns, like=frame)
+    if is_pandas and list(answer.columns) != list(labels):  # numbers of one kind, tuples of one length
+        answer.columns = objects(labels)
+    return answer
 
 
 def objects(labels: Sequence[Hashable]) -> np.ndarray:

@@ -11,6 +11,8 @@ from typing import Any
 from river import base, compose
 from river.active.base import ActiveLearningClassifier
 
+from driftmoe.costs import DecisionCosts
+
 
 def check_counts(**counts: int) -> None:
     """Raise ValueError unless each argument is a whole number of samples, at least 1."""
@@ -112,3 +114,9 @@ def _is_missing(y: Any, i: int) -> bool:
         return y is None or bool(y != y)
     except TypeError:  # pandas' NA is neither equal to itself nor not
         return True
+
+
+def costs_of(model: Any) -> DecisionCosts | None:
+    """Return the costs by which a model decides, or `None` if it chooses the most probable class."""
+    costs = getattr(last_step(model), "decision_costs", None)
+    return DecisionCosts(costs) if isinstance(costs, dict) else None

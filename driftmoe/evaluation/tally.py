@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
+from driftmoe.evaluation.checks import costs_of
 from driftmoe.evaluation.loops import Answers
 from driftmoe.evaluation.user_metrics import (
     Metrics,
@@ -49,7 +50,8 @@ class Checkpoint:
         Number of samples of the stream so far.
     cumulative
         Figures over all samples that count so far, as shares: accuracy, kappa, kappa_m, kappa_t, f1_macro, g_mean, and
-        the metrics asked for. NaN if no sample counts yet.
+        the metrics asked for; of a model with `decision_costs` also mean_cost, by these costs. NaN if no sample counts
+        yet.
     window
         The same figures over the last window, or over all samples with older ones counting less.
     seconds
@@ -113,15 +115,16 @@ class Tally:
         self._readers = {name: reader_of(name, metric) for name, metric in asked_for.items()}
         self._metrics = {name: fresh(metric) for name, metric in asked_for.items()}
         self.reads_proba = not all(metric.requires_labels for metric in self._metrics.values())
-        self._total = Scores(classes=classes)
+        costs = costs_of(model)
+        self._total = Scores(classes=classes, costs=costs)
         self._weighted_labels: Counter[Hashable] = Counter()  # `_total` has their weights, not their number
         self._is_faded = fading is not None
         self._recent: Any
         if fading is None:
-            self._recent = Scores(window, classes, step)
+            self._recent = Scores(window, classes, step, costs)
             self._recent_metrics = {}
         else:
-            self._recent = Fading(Scores, factor=fading, classes=classes)
+            self._recent = Fading(Scores, factor=fading, classes=classes, costs=costs)
             self._recent_metrics = {
                 name: Fading(metric.clone, factor=fading) for name, metric in self._metrics.items()
             }

@@ -42,7 +42,7 @@ def by_name(metrics: Metrics | None) -> dict[str, Any]:
             )
         if not hasattr(metric, "requires_labels") or not _is_number(metric):
             raise ValueError(f"{name} is not a classification metric that gives a number; choose another")
-        if name in Scores().get():
+        if name in (*Scores().get(), "mean_cost"):
             raise ValueError(
                 f"a metric is named {name!r}, as one of the standard figures; choose another name"
             )

@@ -26,7 +26,8 @@ REQUIRED: dict[str, Any] = {
 
 OPTIONAL: dict[str, Any] = {
     **dict.fromkeys(
-        ("kappa", "kappa_m", "kappa_t", "f1_macro", "g_mean", "cpu_seconds", "ram_hours"), int | float
+        ("kappa", "kappa_m", "kappa_t", "f1_macro", "g_mean", "mean_cost", "cpu_seconds", "ram_hours"),
+        int | float,
     ),
     **dict.fromkeys(("routing", "parameters", "versions", "reading"), dict),
     "kind": str,

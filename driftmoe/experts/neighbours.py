@@ -169,6 +169,30 @@ class Neighbours(Unmonitored):
         changes.append(planned(nearest, *part._call(inputs, batch.targets, batch.weights, asked, proba)))
         return proba
 
+    def nearest_to(self, inputs: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the remembered samples that are nearest to one sample in their features, the nearest first.
+
+        Time and episodes do not count here. Of two samples at the same distance the later one comes first.
+
+        Parameters
+        ----------
+        inputs
+            float32, shape (n_inputs,).
+        n
+            Most samples to return.
+
+        Returns
+        -------
+        targets, ages, distances
+            Class indices; how many samples ago they were learnt, 1 for the last; and distances. Shape (n,), or fewer.
+        """
+        kept = self._grown(len(inputs), len(self._class_counts)).state()
+        differences = kept["sample_inputs"] - inputs
+        distances = np.sqrt((kept["input_relevances"] * differences**2).sum(axis=1))
+        ages = kept["n_seen"] - kept["sample_times"]
+        order = np.lexsort((ages, distances))[:n]
+        return kept["sample_targets"][order], ages[order], distances[order]
+
     def sizes(self) -> dict[str, int]:
         """Return how many inputs and classes are known; see `Group.sizes`."""
         n_classes = (

@@ -1,12 +1,13 @@
 """Metrics of the stream-learning field that river lacks, with river's metric interface.
 
 `kappa` compares with a trivial classifier. `scores` holds the standard figures of a result line, `probability` metrics
-of probabilities, `forgetting` metrics of the recent past, and `cost` memory over time and the cost of drifts.
+of probabilities, `forgetting` metrics of the recent past, and `cost` the cost of decisions, memory over time and the
+cost of drifts.
 """
 
 from __future__ import annotations
 
-from driftmoe.metrics.cost import RamHours, Recovery, drift_recovery
+from driftmoe.metrics.cost import MeanCost, RamHours, Recovery, drift_recovery
 from driftmoe.metrics.forgetting import Fading, Windowed
 from driftmoe.metrics.kappa import BaselineKappa, KappaM, KappaTemporal, pass_over
 from driftmoe.metrics.probability import Brier, ExpectedCalibrationError
@@ -21,6 +22,7 @@ __all__ = [
     "GMean",
     "KappaM",
     "KappaTemporal",
+    "MeanCost",
     "RamHours",
     "Recovery",
     "Scores",

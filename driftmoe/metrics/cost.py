@@ -1,12 +1,52 @@
-"""Costs of a run: memory over time, and the accuracy lost to each drift."""
+"""Costs of a run: of its decisions, of memory over time, and the accuracy lost to each drift."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from river import metrics
+
+from driftmoe.costs import DecisionCosts
 from driftmoe.state import State, check_names
+
+
+class MeanCost(metrics.base.MultiClassMetric):
+    """Mean cost of the predictions.
+
+    Parameters
+    ----------
+    costs
+        Costs of missing a label, or of pairs (true label, prediction), as `decision_costs` of `DriftMoEClassifier`.
+    cm
+        Confusion matrix that is shared with other metrics; by default a new one.
+
+    Examples
+    --------
+    >>> from driftmoe.metrics import MeanCost
+    >>> metric = MeanCost({"fraud": 10})
+    >>> for y_true, y_pred in zip(["fraud", "fraud", "fine", "fine"], ["fine", "fraud", "fraud", "fine"]):
+    ...     metric.update(y_true, y_pred)
+    >>> metric.get()  # (10 + 0 + 1 + 0) / 4
+    2.75
+    """
+
+    def __init__(self, costs: dict[Any, float], cm: metrics.ConfusionMatrix | None = None) -> None:
+        super().__init__(cm)
+        self.costs = costs
+        self._costs = DecisionCosts(costs, "costs")
+
+    def get(self) -> float:
+        """Return the mean cost; 0 before any sample."""
+        pairs = {(true, said): w for true, row in self.cm.data.items() for said, w in row.items() if w}
+        return self._costs.mean(pairs)
+
+    @property
+    def bigger_is_better(self) -> bool:
+        """Whether a larger value is a better one."""
+        return False
 
 
 class RamHours:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from river import metrics
 
+from driftmoe.costs import DecisionCosts
 from driftmoe.metrics.kappa import KappaM, KappaTemporal, improvement
 from driftmoe.state import State, check_names
 
@@ -32,6 +33,8 @@ class Scores:
         As in `KappaM`.
     step
         Samples between two calls of `restart`. By default `window`, so that each call begins a new window.
+    costs
+        Costs of predictions, of which `get` gives the mean; by default it gives none.
 
     Raises
     ------
@@ -40,11 +43,16 @@ class Scores:
     """
 
     def __init__(
-        self, window: int | None = None, classes: Sequence[Hashable] = (), step: int | None = None
+        self,
+        window: int | None = None,
+        classes: Sequence[Hashable] = (),
+        step: int | None = None,
+        costs: DecisionCosts | None = None,
     ) -> None:
         if window and step and window % step:
             raise ValueError(f"step={step} does not divide window={window}; choose one that does")
         self._kappa_m, self._kappa_t = KappaM(window, classes), KappaTemporal()
+        self._costs = costs
         self._steps: deque[_Step] = deque([_Step()], maxlen=window // step if window and step else 1)
 
     def update(self, y_true: Hashable, y_pred: Hashable, w: float = 1.0) -> None:
@@ -115,11 +123,13 @@ class Scores:
             self._steps.append(step)
 
     def get(self) -> dict[str, float]:
-        """Return the figures as shares: accuracy, kappa, kappa_m, kappa_t, f1_macro, g_mean."""
+        """Return accuracy, kappa, kappa_m, kappa_t, f1_macro and g_mean as shares, and mean_cost if there are costs."""
         confusion = metrics.ConfusionMatrix()
+        pairs: defaultdict[tuple[Hashable, Hashable], float] = defaultdict(float)
         for step in self._steps:
             for (t, p), w in step.pairs.items():
                 confusion.update(t, p, w)
+                pairs[t, p] += w
         confusion.n_samples = confusion.total_weight  # river counts calls of update
         correct, total = confusion.total_true_positives, confusion.total_weight
         return {
@@ -129,6 +139,7 @@ class Scores:
             "kappa_t": improvement(correct, sum(step.previous_correct for step in self._steps), total),
             "f1_macro": macro_f1(confusion),
             "g_mean": GMean(confusion).get(),
+            **({} if self._costs is None else {"mean_cost": self._costs.mean(pairs)}),
         }
 
 

@@ -109,6 +109,13 @@ class Mixture(Protocol):
     def predict(self, batch: Batch) -> np.ndarray:
         """Return the class probabilities of samples, shape (n_rows, n_classes). Does not change the mixture."""
 
+    def votes(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+        """Return the experts' weights, shape (n_rows, n_experts), and votes. Does not change the mixture.
+
+        Votes have the shape (n_rows, n_experts, n_classes), or (n_rows, n_classes) if each expert gives the probability
+        of its own class only.
+        """
+
     def plan(self, batch: Batch, changes: Changes) -> np.ndarray:
         """Plan to learn a batch. Return the class probabilities before each row is learnt; the changes fill them in."""
 

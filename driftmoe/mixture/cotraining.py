@@ -125,6 +125,20 @@ class CoTraining(Pooled):
 
     def predict(self, batch: Batch) -> np.ndarray:
         """Return the class probabilities of samples, shape (n_rows, n_classes). Does not change the mixture."""
+        weights, expert_proba = self._weights_and_votes(batch)
+        proba = np.empty((len(weights), batch.n_classes))
+        mix(weights, expert_proba, self._one_answers, proba)
+        return proba
+
+    def votes(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+        """Return the experts' weights, shape (n_rows, n_experts), and votes, shape (n_rows, n_experts, n_classes)."""
+        weights, expert_proba = self._weights_and_votes(batch)
+        if self._one_answers:
+            weights = weights * (np.arange(weights.shape[1]) == weights.argmax(axis=1)[:, np.newaxis])
+        return weights, expert_proba
+
+    def _weights_and_votes(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+        """Return the weights that the policy gives, and the votes, zeros of experts that need not be asked."""
         logits = self.router.logits(batch.inputs)
         weights, mask, _ = self._choose(logits + self._logit_corrections if self._rate > 0.0 else logits)
         asked: np.ndarray | None = None  # all: trees and networks answer in one call
@@ -136,9 +150,7 @@ class CoTraining(Pooled):
         expert_proba = self.experts.predict_proba(batch, asked)
         if asked is not None and not expert_proba.any(axis=-1).any(axis=-1).all():  # none asked has a vote
             expert_proba = self.experts.predict_proba(batch)
-        proba = np.empty((len(logits), batch.n_classes))
-        mix(weights, expert_proba, self._one_answers, proba)
-        return proba
+        return weights, expert_proba
 
     def plan(self, batch: Batch, changes: Changes) -> np.ndarray:
         """Plan a step: all experts vote, the chosen ones learn, and the router learns which were right.

@@ -169,3 +169,35 @@ def first_best(proba, best):  # type: ignore[no-untyped-def]
     """Write the most probable class of each row (the first, in a tie), shape (n_rows,)."""
     for row in range(proba.shape[0]):
         best[row] = proba[row].argmax()
+
+
+@compiled()
+def most_gain(proba, gains, best):  # type: ignore[no-untyped-def]
+    """Write the class with the greatest expected gain of each row (the first, in a tie).
+
+    Parameters
+    ----------
+    proba
+        Class probabilities, shape (n_rows, n_classes).
+    gains
+        What each answer spares for each true class, shape (n_classes, n_classes), or only where it is right, shape
+        (1, n_classes); see `driftmoe.costs`.
+    best
+        Result, shape (n_rows,).
+
+    References
+    ----------
+    Elkan (2001). The foundations of cost-sensitive learning. IJCAI, equation 1.
+    """
+    n_rows, n_classes = proba.shape
+    for row in range(n_rows):
+        highest = -1.0
+        for answer in range(n_classes):
+            expected = 0.0
+            if gains.shape[0] < n_classes:
+                expected = proba[row, answer] * gains[0, answer]
+            else:
+                for c in range(n_classes):
+                    expected += proba[row, c] * gains[c, answer]
+            if expected > highest:
+                best[row], highest = answer, expected

@@ -91,6 +91,14 @@ class PerClass(Pooled):
         mix_own(logits, own_proba, np.empty(proba.shape), proba)
         return proba
 
+    def votes(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+        """Return the router's weights, and each expert's probability of its own class, both (n_rows, n_classes)."""
+        logits = self.router.logits(batch.inputs)
+        own_proba = self.experts.predict_proba(batch)
+        weights = np.empty((len(logits), batch.n_classes))
+        mix_own(logits, own_proba, weights, np.empty(weights.shape))
+        return weights, own_proba
+
     def plan(self, batch: Batch, changes: Changes) -> np.ndarray:
         """Plan a step: all experts vote and learn, and the router learns the true class.
 

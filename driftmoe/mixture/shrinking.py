@@ -20,9 +20,16 @@ from driftmoe.mixture.telemetry import WINDOW
 if TYPE_CHECKING:
     from driftmoe.encoding import Encoder
     from driftmoe.mixture import Mixture
+    from driftmoe.recent import Recent
 
 OBJECTS = 1 << 16
-"""Bytes of a model's Python objects without names and log. Measured: 8 to 20 kB."""
+"""Bytes of a model's Python objects without names and log, and of its most recent samples if these are few.
+
+Measured: 8 to 20 kB of objects. Of recent samples there are at most `FOR_RECENT` if the model was built with a bound.
+"""
+
+FOR_RECENT = 40 << 10
+"""Bytes of `OBJECTS` that are there for the most recent samples. What they take beyond is counted by itself."""
 
 OF_NAME = 1 << 10
 """Bytes of Python objects for each feature, value or class, without the name itself. Measured: 57 to 206."""
@@ -31,8 +38,8 @@ OF_STEP = 1 << 10
 """Bytes of Python objects for each step of the router in the log. Measured: 0.5 kB."""
 
 
-def shrunk(encoder: Encoder, mixture: Mixture, max_bytes: int) -> Mixture:
-    """Return a mixture that takes at most `max_bytes` together with its encoder, now and until new names come.
+def shrunk(encoder: Encoder, mixture: Mixture, recent: Recent, max_bytes: int) -> Mixture:
+    """Return a mixture that takes at most `max_bytes` with the model's other parts, now and until new names come.
 
     What is left beside the parts of fixed size is shared equally by the groups that can give up something. A group that
     needs less than its share leaves the rest to the others. The result depends on the state of the model alone, not on
@@ -40,15 +47,15 @@ def shrunk(encoder: Encoder, mixture: Mixture, max_bytes: int) -> Mixture:
 
     Parameters
     ----------
-    encoder, mixture
-        Parts of a model. The mixture has no spare room, as after `restore`. Neither is changed.
+    encoder, mixture, recent
+        Parts of a model. The mixture has no spare room, as after `restore`. None is changed.
 
     Raises
     ------
     ValueError
         If the least that such a model takes is more than `max_bytes`. The message says how much that is.
     """
-    needed = least_bytes(encoder, mixture)
+    needed = least_bytes(encoder, mixture, recent)
     if needed > max_bytes:
         n_features, n_classes = len(encoder.features), len(encoder.classes)
         known = "has learnt nothing yet"
@@ -72,10 +79,11 @@ def shrunk(encoder: Encoder, mixture: Mixture, max_bytes: int) -> Mixture:
     return mixture.with_groups(new)
 
 
-def least_bytes(encoder: Encoder, mixture: Mixture) -> int:
+def least_bytes(encoder: Encoder, mixture: Mixture, recent: Recent) -> int:
     """Return the least bytes to which such a model can be shrunk: all of it but what groups can give up."""
     groups = mixture.groups
     fixed = array_bytes(encoder) + array_bytes(mixture.router) + _log_bytes(mixture) + OBJECTS
+    fixed += max(0, recent.bytes_at(len(encoder.features)) - FOR_RECENT)
     names = [*encoder.features, *encoder.classes, *(value for of in encoder.values if of for value in of)]
     return fixed + sum(map(name_bytes, names)) + sum(group.bytes_at(group.least_size) for group in groups)
 

@@ -69,6 +69,11 @@ class RoutingLog:
         """Number of samples so far."""
         return int(self._seen[0])
 
+    @property
+    def n_classes(self) -> int:
+        """Number of classes so far."""
+        return int(self._seen[1])
+
     def add(
         self,
         choice: Choice,

@@ -44,6 +44,8 @@ class NeuralMoEClassifier(DriftMoEClassifier):
     max_features, max_classes, max_bytes
         Greatest number of features, classes and bytes, as in `DriftMoEClassifier`. Networks have nothing to give up, so
         that too small a bound on the bytes refuses new names.
+    decision_costs
+        Costs by which a class is predicted, as in `DriftMoEClassifier`.
     seed
         Seed of all initial weights and of the Poisson weights of `"driftmoe"`.
 
@@ -101,6 +103,7 @@ class NeuralMoEClassifier(DriftMoEClassifier):
         max_features: int | None = None,
         max_classes: int | None = None,
         max_bytes: int | None = None,
+        decision_costs: dict[Any, float] | None = None,
         seed: int | None = None,
     ) -> None:
         self.expert_hidden = expert_hidden
@@ -118,6 +121,7 @@ class NeuralMoEClassifier(DriftMoEClassifier):
             max_features=max_features,
             max_classes=max_classes,
             max_bytes=max_bytes,
+            decision_costs=decision_costs,
             seed=seed,
         )
 

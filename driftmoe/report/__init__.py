@@ -19,6 +19,7 @@ from driftmoe.report.figures import (
     save_figure,
     windows_figure,
 )
+from driftmoe.report.importances import importances_figure
 from driftmoe.report.pages import markdown, page, write
 from driftmoe.report.parts import NOTHING, Grid, Picture, Section
 from driftmoe.report.results import by_model, counting, lateness, left_out, of_models, reading, usable
@@ -66,6 +67,7 @@ __all__ = [
     "counting",
     "critical_difference",
     "friedman",
+    "importances_figure",
     "lateness",
     "left_out",
     "markdown",

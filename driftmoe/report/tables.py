@@ -13,6 +13,7 @@ from driftmoe.report.results import by_model
 
 FIGURES = {
     "accuracy": ("accuracy %", 100.0, "{:.2f}"),
+    "mean_cost": ("mean cost", 1.0, "{:.4f}"),
     "kappa": ("kappa %", 100.0, "{:.2f}"),
     "kappa_m": ("kappa-M %", 100.0, "{:.2f}"),
     "kappa_t": ("kappa-T %", 100.0, "{:.2f}"),
@@ -20,7 +21,7 @@ FIGURES = {
     "samples_per_second": ("samples/s", 1.0, "{:,.0f}"),
     "model_bytes": ("model MB", 1e-6, "{:.2f}"),
 }
-"""Key of a result line -> heading, unit factor, format."""
+"""Key of a result line -> heading, unit factor, format. The mean cost is shown if a model decides by costs."""
 
 ROUTING = {
     "experts_used": ("experts used", 1.0, "{:.2f}"),
@@ -88,18 +89,27 @@ def table(results: Sequence[Mapping[str, Any]], *, title: str) -> Table:
     n_seeds = max(len(group) for group in by_model(results).values())
     grid = Table(title=title, title_justify="left")
     grid.add_column("model", no_wrap=True)
-    for heading, _, _ in FIGURES.values():
+    shown = {
+        key: column
+        for key, column in FIGURES.items()
+        if key != "mean_cost" or any(key in line for line in results)
+    }
+    for heading, _, _ in shown.values():
         grid.add_column(heading, justify="right", no_wrap=True)
     for model, group in by_model(results).items():
         cells = [
             mean_and_deviation([result[key] * factor for result in group], form)
-            for key, (_, factor, form) in FIGURES.items()
+            if all(key in result for result in group)
+            else NOTHING
+            for key, (_, factor, form) in shown.items()
         ]
         grid.add_row(
             model if all(result["complete"] for result in group) else f"{model} (interrupted)", *cells
         )
-    if n_seeds > 1:
-        grid.caption = f"mean ± standard deviation over {n_seeds} seeds"
+    notes = [f"mean ± standard deviation over {n_seeds} seeds"] if n_seeds > 1 else []
+    notes += ["mean cost per sample, by the model's own decision_costs"] if "mean_cost" in shown else []
+    if notes:
+        grid.caption = "\n".join(notes)
         grid.caption_justify = "left"
     return grid
 

@@ -317,11 +317,17 @@ def _arguments(model: Any) -> dict[str, Any]:
 
 
 def _own(argument: Any) -> Any:
-    """Return an argument with Python's own numbers in the place of numpy's, and tuples in that of lists and arrays."""
+    """Return an argument with Python's own numbers in the place of numpy's, and tuples in that of lists and arrays.
+
+    The entries of a dict are sorted, so that equal ones are alike in the file.
+    """
     if isinstance(argument, np.generic):
         return argument.item()
     if isinstance(argument, np.ndarray):
         argument = argument.tolist()
     if type(argument) in (list, tuple):  # which a constructor takes for one another
         return tuple(map(_own, argument))
+    if type(argument) is dict:
+        own = {_own(name): _own(value) for name, value in argument.items()}
+        return {name: own[name] for name in sorted(own, key=repr)}
     return argument

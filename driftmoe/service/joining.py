@@ -344,7 +344,7 @@ class Joiner:
         if isinstance(proba, str):
             self._refuse(operation, proba)
             return
-        answer = operation.answer = Answer.of(proba, keyed.scores)
+        answer = operation.answer = Answer.of(proba, keyed.scores, keyed.decide)
         row.answer = answer.to_json()
         operation.outcome |= answer.public()
         operation.outcome["outcome"] = operation.outcome["outcome"] or "predicted"

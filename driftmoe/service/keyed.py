@@ -32,9 +32,17 @@ class KeyedModel:
     """
 
     def __init__(self, key: str, model: Any, scores: Scores, learnt: int = 0) -> None:
-        self.key, self.model, self.scores, self.learnt = key, model, scores, learnt
+        self.key, self.scores, self.learnt = key, scores, learnt
+        self.replace(model)
         self.n_since_snapshot = 0
         self.next_point = 0
+
+    def replace(self, model: Any) -> None:
+        """Put a model in the place of this one's."""
+        self.model = model
+        self.decide: Callable[[Any], Any] | None = None
+        if getattr(last_step(model), "decision_costs", None) is not None:
+            self.decide = last_step(model).decide_one
 
     def predict(self, samples: Sequence[dict[str, Any]]) -> list[Proba | str]:
         """Return the class probabilities of each sample, or why it cannot be read."""

@@ -159,7 +159,8 @@ class Registry:
     def replace(self, cursor: sqlite3.Cursor, name: str, model: Any, learnt: int) -> None:
         """Put another model in the place of one; its scores go on, and what was learnt before is not learnt again."""
         keyed = self.of(name)
-        keyed.model, keyed.learnt = model, learnt
+        keyed.replace(model)
+        keyed.learnt = learnt
         self._generations[name] = self._generations.get(name, 0) + 1
         self._alarms_seen[name] = _last_alarm(model)
         write_about(cursor, {f"generation {name}": self._generations[name]})
@@ -194,7 +195,10 @@ def _settled(store: Store, settings: Settings, about: dict[str, str]) -> tuple[s
     """Return the model and the seed of a store, which is begun if need be."""
     if "model" not in about:
         spec, seed = settings.model or "driftmoe", 1 if settings.seed is None else settings.seed
-        saving.to_bytes(models.make(spec, seed=seed))  # what is wrong is told before anything is written
+        try:  # what is wrong is told before anything is written
+            saving.to_bytes(models.make(spec, seed=seed))
+        except TypeError as error:
+            raise ValueError(f"model '{spec}' cannot be kept in a store: {error}") from None
         with store.transaction() as cursor:
             write_about(cursor, {"model": spec, "seed": seed, "version": __version__})
         return spec, seed

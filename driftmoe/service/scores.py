@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Self
@@ -45,9 +45,14 @@ class Answer:
     majority: Any = None
 
     @classmethod
-    def of(cls, proba: Mapping[Any, float], scores: Scores) -> Self:
-        """Return the answer of a model with these class probabilities, and of the baselines at this moment."""
-        label = max(proba, key=proba.__getitem__) if proba else None
+    def of(
+        cls, proba: Mapping[Any, float], scores: Scores, decide: Callable[[Any], Any] | None = None
+    ) -> Self:
+        """Return the answer of a model with these class probabilities, and of the baselines at this moment.
+
+        `decide` chooses the label by the probabilities; by default it is the most probable one.
+        """
+        label = (decide or _most_probable)(proba)
         if len(proba) > N_PROBABILITIES:
             proba = dict(sorted(proba.items(), key=lambda item: -item[1])[:N_PROBABILITIES])
         return cls(label, proba, scores.last_label, scores.most_frequent)
@@ -162,6 +167,10 @@ class Scores:
         window = deque((tuple(one) for one in state.pop("window")), maxlen=WINDOW)
         mistakes = deque(state.pop("mistakes"), maxlen=N_MISTAKES)
         return cls(**state, window=window, mistakes=mistakes)
+
+
+def _most_probable(proba: Mapping[Any, float]) -> Any:
+    return max(proba, key=proba.__getitem__) if proba else None
 
 
 def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:

@@ -31,7 +31,7 @@ Message = tuple[Any, bytes]
 """Position after an event, and the event."""
 
 
-class SourceError(RuntimeError):
+class SourceError(OSError):
     """A source that cannot be read on without losing events, or not at all."""
 
 

@@ -55,11 +55,11 @@ class Views:
         """
         if key not in self.registry.models and key == DEFAULT_KEY:
             return [Answer(None, {}).public() for _ in features]
-        answers = []
-        for i, proba in enumerate(self._model(key).predict(features)):
+        answers, keyed = [], self._model(key)
+        for i, proba in enumerate(keyed.predict(features)):
             if isinstance(proba, str):
                 raise ValueError(f"sample {i}: {proba}")
-            answers.append(Answer.of(proba, _NONE).public())
+            answers.append(Answer.of(proba, _NONE, keyed.decide).public())
         return answers
 
     def stats(self) -> dict[str, Any]:

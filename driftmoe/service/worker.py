@@ -55,6 +55,8 @@ class Worker(Views):
     ------
     StoreError
         If the store was begun with another model, or cannot be read.
+    ValueError
+        If there is no such model, or it cannot be kept in a store.
 
     Examples
     --------
@@ -82,7 +84,11 @@ class Worker(Views):
         self.failure: BaseException | None = None
         self.started = time.monotonic()
         self._recent: deque[tuple[float, dict[str, int]]] = deque()
-        self._recover()
+        try:
+            self._recover()
+        except BaseException:
+            store.close()
+            raise
 
     def _recover(self) -> None:
         """Bring models and ids to the state of the last commit."""

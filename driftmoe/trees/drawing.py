@@ -41,12 +41,12 @@ class View:
         classes: Sequence[Any] | None,
         values: Sequence[Sequence[Any] | None] | None,
     ) -> None:
-        self._storage, self._nodes = storage, storage.nodes[tree]
+        self.storage, self.nodes = storage, storage.nodes[tree]
         self._features, self._classes, self._values = features, classes, values
 
     def branches(self, node: int) -> list[Branch]:
         """Return the branches of a split; none of a leaf."""
-        nodes, found = self._nodes, list[Branch]()
+        nodes, found = self.nodes, list[Branch]()
         kind, f, threshold = (nodes[node][name] for name in ("kind", "feature", "threshold"))
         if kind == LEAF:
             return found
@@ -65,7 +65,7 @@ class View:
 
     def majority(self, node: int) -> tuple[int, float, float]:
         """Return a leaf's majority class (the first, in a tie; NONE if it is empty), its share and the total weight."""
-        storage, slot = self._storage, self._nodes[node]["slot"]
+        storage, slot = self.storage, self.nodes[node]["slot"]
         leaf, weights = storage.leaves[slot], storage.class_stats[slot, WEIGHT]
         order = storage.class_order[slot, : leaf["n_present"]]
         if not len(order):

@@ -20,6 +20,7 @@ from driftmoe.transaction import Changes, assignment, carry_out
 from driftmoe.trees import drawing, upkeep
 from driftmoe.trees.blocks import NO_TARGETS, as_block, as_lessons, check, fit
 from driftmoe.trees.nodes import NONE
+from driftmoe.trees.paths import Path, path_of
 from driftmoe.trees.planning import PlannedTrees
 from driftmoe.trees.pruning import pruned
 from driftmoe.trees.settings import check_number, checked_rules
@@ -445,6 +446,12 @@ class TreePool(PlannedTrees):
             If there is no such tree, or `max_depth` is negative.
         """
         return drawing.draw(self._view(expert, features, classes, values), max_depth, ax)
+
+    def path(
+        self, expert: int, vector: np.ndarray, *, values: Sequence[Sequence[Any] | None] | None = None
+    ) -> Path:
+        """Return the way of one sample, shape (n_features,), down a tree; `values` as for `describe`."""
+        return path_of(self._view(expert, None, None, values), vector)
 
     def _view(self, expert: int, *names: Any) -> drawing.View:
         self._check_expert(expert)

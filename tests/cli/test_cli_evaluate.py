@@ -11,7 +11,10 @@ import pytest
 import driftmoe
 import streams
 from driftmoe import models
+from driftmoe.costs import DecisionCosts
+from driftmoe.evaluation import prequential
 from driftmoe.experiment import ResultFolder
+from driftmoe.report.parts import NOTHING
 
 KEYS = [
     "stream",
@@ -164,6 +167,45 @@ def test_version_and_help(tmp_path):
     for part in ("Examples", "--limit", "--seed", "--window", "--out", "--data-dir", "moe-task", "led_a"):
         assert part in text
     assert "evaluate" in commands.driftmoe(cwd=tmp_path).stdout
+
+
+def test_the_mean_cost_of_a_model_that_decides_by_costs_stands_beside_the_accuracy(tmp_path):
+    costly = "moe-data(decision_costs={1: 5})"
+    done = commands.driftmoe(
+        *["evaluate", "sea_a", "--limit", "600", "--window", "300", "--out", "results"],
+        *["--model", costly, "--model", "nochange"],
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = {
+        line["model"]: line
+        for line in map(json.loads, (tmp_path / "results" / "results.jsonl").read_text().splitlines())
+    }
+    assert "mean_cost" not in lines["nochange"]
+    assert lines[costly]["parameters"]["decision_costs"] == {"1": 5}
+    pairs, costs = [], DecisionCosts({1: 5})
+    for checkpoint in prequential(
+        streams.make("sea_a", seed=1, n_samples=600),
+        models.make(costly, seed=1),
+        window=600,
+        keep_predictions=True,
+    ):
+        pairs += checkpoint.predictions[1:]  # the first is the warm-up
+    expected = sum(costs.of(*pair) for pair in pairs) / 599
+    assert lines[costly]["mean_cost"] == pytest.approx(expected)
+    heading, of_costly, of_other = (
+        next(
+            row for row in done.stdout.splitlines() if first in row and "│" in row.replace("┃", "│")
+        ).replace("┃", "│")
+        for first in ("model ", "moe-data(", "nochange")
+    )
+    assert [cell.strip() for cell in heading.split("│")][1:4] == ["model", "accuracy %", "mean cost"]
+    assert [cell.strip() for cell in of_costly.split("│")][3] == f"{expected:.4f}"
+    assert [cell.strip() for cell in of_other.split("│")][3] == NOTHING
+    assert "by the model's own decision_costs" in done.stdout
+    with (tmp_path / "results" / "windows.csv").open() as file:
+        of_windows = [float(point["mean_cost"]) for point in csv.DictReader(file) if point["model"] == costly]
+    assert (299 * of_windows[0] + 300 * of_windows[1]) / 599 == pytest.approx(expected)
 
 
 def test_routing_is_told_in_table_curve_and_picture(tmp_path):

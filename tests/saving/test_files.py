@@ -362,7 +362,8 @@ def test_right_digests_do_not_make_a_wrong_state_a_model(monkeypatch):
             n_cut += 1
             cut = array[..., :-1] if array.ndim else array.reshape(1)
             assert outcome(forged(found, found.arrays | {name: cut})) is None, name
-        if array.size and array.dtype.kind == "f" and not name.endswith("batch_targets"):
+        may_be_nan = name.endswith(("batch_targets", "recent.vectors"))  # before growth; missing values
+        if array.size and array.dtype.kind == "f" and not may_be_nan:
             n_not_finite += 1
             assert outcome(forged(found, found.arrays | {name: np.full_like(array, np.nan)})) is None, name
     assert n_cut >= 20

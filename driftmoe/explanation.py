@@ -1,0 +1,473 @@
+"""An explanation of one prediction: what it holds, as plain values, and as text for a reader who is no expert."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from textwrap import fill
+from typing import Any
+
+import numpy as np
+
+WIDTH = 79
+"""Characters in a line of text, for a terminal of 80 columns."""
+
+LONGEST = 22
+"""Characters of a name or a value in a table."""
+
+N_LINES = 10
+"""Features and conditions that the text shows."""
+
+FULL_BAR = 20
+"""Characters of the longest bar."""
+
+GLOSSES = {
+    "tree": "a decision tree, which asks one question after the other",
+    "class": "a decision tree that tells one class from all others",
+    "neighbours": "the labels of the most similar samples in memory; the larger the number in brackets, the sooner old "
+    "samples stop counting; (like now) counts only times that resemble the present",
+    "relevant-neighbours": "as neighbours, but features that separate the classes count more",
+    "history": "repeats what usually follows the previous label",
+    "linear": "a weighted sum of the features (logistic regression)",
+    "network": "a small neural network",
+    "head": "the network that weights the experts, asked for the class itself",
+}
+"""What the experts of a kind are, for readers who do not know."""
+
+
+@dataclass(frozen=True)
+class Vote:
+    """What an expert says, and how much it counts.
+
+    Attributes
+    ----------
+    expert
+        Its name, as in `routing_report()`.
+    n_experts
+        1, or the number of experts that the line stands for.
+    weight
+        Its share of the vote, 0 to 1. The weights of all votes sum to 1.
+    proba
+        {label: probability} as the expert gives it; of the expert's own class only where each expert has one.
+    """
+
+    expert: str
+    n_experts: int
+    weight: float
+    proba: dict[Hashable, float]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One test on the way down a tree.
+
+    Attributes
+    ----------
+    feature, value
+        What is tested, and its value in the sample, `None` if it is missing.
+    test
+        `<= 3.5`, `> 3.5`, `= red` or `!= red`.
+    is_met
+        Whether the sample passes the test. Otherwise its value is missing, or new to the tree, and the way leads where
+        most samples went.
+    """
+
+    feature: Hashable
+    value: Any
+    test: str
+    is_met: bool
+
+
+@dataclass(frozen=True)
+class TreePath:
+    """The way of the sample down the tree that counts most.
+
+    Attributes
+    ----------
+    expert, weight
+        The tree, and its share of the vote.
+    conditions
+        The tests, from the root to the leaf.
+    class_weights
+        {label: weight of the samples of this class that the leaf has learnt}. A sample may count several times.
+    proba
+        What the tree says, as in `Vote`.
+    """
+
+    expert: str
+    weight: float
+    conditions: tuple[Condition, ...]
+    class_weights: dict[Hashable, float]
+    proba: dict[Hashable, float]
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A remembered sample.
+
+    Attributes
+    ----------
+    label
+        Its label.
+    age
+        How many samples ago it was learnt; 1 for the last.
+    distance
+        Euclidean distance in standardised features, each weighted by its relevance if `by_relevance` of the
+        explanation.
+    """
+
+    label: Hashable
+    age: int
+    distance: float
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """What a feature adds to the probability of the answer; see `driftmoe.occlusion`.
+
+    Attributes
+    ----------
+    feature, value
+        The feature, and its value in the sample, `None` if it is missing.
+    contribution
+        Probability of the answer minus the mean of what it would be with the values that the feature had recently.
+    """
+
+    feature: Hashable
+    value: Any
+    contribution: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a model answers as it does. `str` gives it as text, `to_dict` as plain values for JSON.
+
+    Attributes
+    ----------
+    label
+        The answer, `None` before anything is learnt.
+    proba
+        {label: probability}, as `predict_proba_one` gives it.
+    n_learnt
+        Number of samples that the model has learnt.
+    votes
+        The experts that count most, the first most of all. The last entry sums up the others, if there are more.
+    path
+        The way down the strongest tree; `None` if the experts are no trees.
+    neighbours
+        The most similar samples that the model remembers, the nearest first.
+    by_relevance
+        Whether the distance weights features by how well they separate the classes.
+    contributions
+        What each feature adds to the probability of the answer, the largest first.
+    n_drawn
+        Number of recent samples whose values took the place of a feature's.
+    unknown_features, unknown_values
+        Features of the sample that the model has never learnt and does not use, and known ones with a text that it has
+        never learnt.
+    """
+
+    label: Hashable
+    proba: dict[Hashable, float]
+    n_learnt: int
+    votes: tuple[Vote, ...] = ()
+    path: TreePath | None = None
+    neighbours: tuple[Neighbour, ...] = ()
+    by_relevance: bool = False
+    contributions: tuple[Contribution, ...] = ()
+    n_drawn: int = 0
+    unknown_features: tuple[Hashable, ...] = ()
+    unknown_values: tuple[Hashable, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values that `json` can write. Probabilities by label become lists of label and number.
+
+        Labels, names and values that JSON has no word for become text.
+        """
+        plain: dict[str, Any] = as_plain(self)
+        return plain
+
+    def __str__(self) -> str:
+        return "\n\n".join(_sections(self))
+
+
+def as_plain(value: Any) -> Any:
+    """Return a value of an explanation as JSON knows it."""
+    if is_dataclass(value):
+        found = {field.name: getattr(value, field.name) for field in fields(value)}
+        return {
+            name: [as_plain(part) for part in one] if name in _SERIES else as_plain(one)
+            for name, one in found.items()
+        }
+    if isinstance(value, dict):
+        return [{"label": _as_json(label), "value": _as_json(one)} for label, one in value.items()]
+    return _as_json(value)
+
+
+_SERIES = ("votes", "conditions", "neighbours", "contributions", "unknown_features", "unknown_values")
+"""Entries that are tuples of others. A label that is a tuple is one value."""
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    return str(value)
+
+
+def _sections(explanation: Explanation) -> Iterator[str]:
+    if not explanation.proba:
+        yield _wrapped("The model has learnt nothing yet, so it has no answer and nothing to explain.")
+        return
+    yield _answer(explanation)
+    if explanation.contributions:
+        yield _features(explanation)
+    else:
+        yield _wrapped(
+            "It remembers no recent values of features, so it cannot say which of them speak for the answer."
+        )
+    if explanation.votes:
+        yield _experts(explanation)
+    if explanation.path is not None:
+        yield _tree(explanation.path, explanation.label)
+    if explanation.neighbours:
+        yield _similar(explanation)
+
+
+def _answer(explanation: Explanation) -> str:
+    label, proba = explanation.label, explanation.proba
+    text = f"The answer is {quoted(label)}, with a probability of {percent(proba[label])}."
+    others = sorted(((p, name) for name, p in proba.items() if name != label), key=lambda one: -one[0])
+    if others:
+        shown = ", ".join(f"{quoted(name)} {percent(p)}" for p, name in others[:4])
+        text += f" The alternatives: {shown}" + (f", and {len(others) - 4} more." if len(others) > 4 else ".")
+    else:
+        text += " It is the only class that the model knows."
+    text += f" The model has learnt {counted(explanation.n_learnt, 'sample')} so far."
+    lines = [_wrapped(text)]
+    if explanation.unknown_features:
+        names = ", ".join(map(quoted, explanation.unknown_features))
+        lines.append(_wrapped(f"Not used, because the model has never learnt these features: {names}."))
+    if explanation.unknown_values:
+        names = ", ".join(map(quoted, explanation.unknown_values))
+        lines.append(_wrapped(f"The model has never learnt the values given here for: {names}."))
+    return "\n".join(lines)
+
+
+def _features(explanation: Explanation) -> str:
+    answer = quoted(explanation.label)
+    largest = max(0.01, *(abs(one.contribution) for one in explanation.contributions))
+    lines = [f"WHICH FEATURES SPEAK FOR {answer}"[:WIDTH]]
+    lines.append(
+        _wrapped(
+            f"Each line shows by how many percentage points the probability of {answer} would fall on average if this "
+            f"feature alone had the values of the last {counted(explanation.n_drawn, 'sample')} instead. A minus sign: "
+            "it would rise, so the feature speaks against the answer. The lines need not add up, because features act "
+            "together."
+        )
+    )
+    shown = explanation.contributions[:N_LINES]
+    named = [f"{short(one.feature)} = {shown_value(one.value)}" for one in shown]
+    width = max(map(len, named))
+    for name, one in zip(named, shown, strict=True):
+        points = 100.0 * one.contribution
+        lines.append(f"  {name:<{width}}  {_signed(points):>6}  {bar(one.contribution, largest)}".rstrip())
+    left = explanation.contributions[N_LINES:]
+    if left:
+        most = 100.0 * max(abs(one.contribution) for one in left)
+        lines.append(f"  {counted(len(left), 'more feature')}, at most {most:.1f} points each")
+    return "\n".join(lines)
+
+
+def _experts(explanation: Explanation) -> str:
+    votes = explanation.votes
+    n_experts = sum(vote.n_experts for vote in votes)
+    if n_experts == 1:
+        text = "One expert answers alone: the one that is trusted most on samples like this one."
+    else:
+        text = f"The answer is the weighted vote of {n_experts} experts, which learn side by side. The weight of an "
+        text += "expert is how far it is trusted now, on samples like this one."
+    if n_experts > 1 and len(votes[0].proba) < len(explanation.proba):
+        text += " Each says how probable its own class is."
+    lines = ["WHO SAYS SO", _wrapped(text)]
+    named = [vote.expert if vote.n_experts == 1 else f"{vote.n_experts} others together" for vote in votes]
+    width = min(max(map(len, named)), 32)
+    lines.append(f"  {'expert':<{width}}  weight  says")
+    for name, vote in zip(named, votes, strict=True):
+        says = f"{short(best_of(vote.proba))} {percent(max(vote.proba.values()))}" if vote.proba else ""
+        lines.append(f"  {name[:width]:<{width}}  {percent(vote.weight):>6}  {says}".rstrip())
+    kinds = [kind for vote in votes if vote.n_experts == 1 for kind in GLOSSES if _is_of(vote.expert, kind)]
+    if "relevant-neighbours" in kinds:
+        kinds.insert(kinds.index("relevant-neighbours"), "neighbours")  # which its gloss refers to
+    for kind in dict.fromkeys(kinds):
+        lines.append(_wrapped(f"{kind}: {GLOSSES[kind]}", indent="  "))
+    return "\n".join(lines)
+
+
+def _is_of(expert: str, kind: str) -> bool:
+    return expert == kind or expert.startswith(f"{kind} ")
+
+
+def _tree(path: TreePath, label: Hashable) -> str:
+    lines = ["HOW THE STRONGEST TREE DECIDES"]
+    tree, weight = quoted(path.expert), percent(path.weight)
+    which = "with the largest weight here" if len(path.proba) > 1 else "of the answer"
+    head = f"The decision tree {which} is {tree}, {weight} of the vote."
+    if not path.conditions:
+        lines.append(_wrapped(f"{head} It asks nothing yet, so that all samples are in one group."))
+    else:
+        lines.append(_wrapped(f"{head} It leads the sample to one of its groups, by these conditions:"))
+    asked = list(_conditions(path.conditions))
+    lines += [f"  {text}"[:WIDTH] for text in asked[:N_LINES]]
+    if len(asked) > N_LINES:
+        lines.append(f"  and {counted(len(asked) - N_LINES, 'more condition')}")
+    total = sum(path.class_weights.values())
+    if total > 0.0:
+        heaviest = sorted(path.class_weights.items(), key=lambda one: -one[1])
+        shown = ", ".join(f"{quoted(label)} {percent(weight / total)}" for label, weight in heaviest[:4])
+        weight = f"total weight {total:,.0f}; a sample may count several times"
+        lines.append(_wrapped(f"The samples that it learnt in this group ({weight}): {shown}."))
+    else:
+        lines.append("It has not learnt any sample in this group yet.")
+    if path.proba:
+        best = best_of(path.proba)
+        outvoted = ", and is outvoted" if len(path.proba) > 1 and best != label else ""
+        of_group = path.class_weights.get(best, 0.0) / total if total > 0.0 else 0.0
+        how = (
+            "It says"
+            if abs(of_group - path.proba[best]) < 0.001
+            else "Comparing the sample with these, it says"
+        )
+        said = f"{how} {quoted(best)}, {percent(path.proba[best])}{outvoted}."
+        lines.append(_wrapped(said))
+    return "\n".join(lines)
+
+
+def _conditions(conditions: Sequence[Condition]) -> Iterator[str]:
+    """Yield one line for each feature, in the order in which they are first asked for; bounds are put together."""
+    for feature in dict.fromkeys(one.feature for one in conditions):
+        tests = [one for one in conditions if one.feature == feature]
+        value, name = shown_value(tests[0].value), short(feature)
+        met = dict.fromkeys(one.test for one in tests if one.is_met)
+        above = max((test[2:] for test in met if test.startswith("> ")), key=float, default=None)
+        at_most = min((test[3:] for test in met if test.startswith("<= ")), key=float, default=None)
+        said = [f"above {above}"] * (above is not None) + [f"at most {at_most}"] * (at_most is not None)
+        said += [f"not {short(test[3:])}" for test in met if test.startswith("!= ")]
+        if any(test.startswith("= ") for test in met):
+            yield f"{name} is {value}"
+        elif said:
+            yield f"{name} is {value}: {' and '.join(said)}"
+        if any(not one.is_met for one in tests):
+            why = "missing" if tests[0].value is None else f"{value}, which the tree has not seen here"
+            yield f"{name} is {why}; the way of most samples is taken"
+
+
+def _similar(explanation: Explanation) -> str:
+    lines = ["THE MOST SIMILAR SAMPLES IN MEMORY"]
+    text = "Distance 0 is an equal sample; 1 is one standard deviation of one feature."
+    if explanation.by_relevance:
+        text += " Features that separate the classes count more."
+    lines.append(_wrapped(text))
+    width = max(len(short(one.label)) for one in explanation.neighbours)
+    width = max(width, len("label"))
+    lines.append(f"  {'label':<{width}}  distance  learnt")
+    for one in explanation.neighbours:
+        when = "as the last sample" if one.age == 1 else f"{one.age:,} samples ago"
+        lines.append(f"  {short(one.label):<{width}}  {one.distance:>8.2f}  {when}")
+    return "\n".join(lines)
+
+
+def importances_text(importances: Mapping[Hashable, tuple[float, float]], n_lines: int = 20) -> str:
+    """Return the importances of features, the first the most important, as lines with bars.
+
+    Parameters
+    ----------
+    importances
+        As `feature_importances` of a model returns them.
+    n_lines
+        Most features that are shown.
+    """
+    if not importances:
+        return _wrapped("The model has learnt too few samples to say which features matter.")
+    lines = ["WHICH FEATURES MATTER NOW"]
+    lines.append(
+        _wrapped(
+            "Each line shows how many percentage points of probability the true labels of the most recent samples lose "
+            "if the values of this feature are shuffled among them, and by how much that differs between shuffles."
+        )
+    )
+    shown = list(importances.items())[:n_lines]
+    largest = max(0.01, *(abs(mean) for _, (mean, _) in shown))
+    width = max(len(short(name)) for name, _ in shown)
+    for name, (mean, spread) in shown:
+        figure = f"{_signed(100.0 * mean):>6} +- {100.0 * spread:.1f}"
+        lines.append(f"  {short(name):<{width}}  {figure}  {bar(mean, largest)}".rstrip())
+    if left := len(importances) - len(shown):
+        lines.append(f"  {counted(left, 'more feature')}, none above {100.0 * shown[-1][1][0]:.1f}")
+    return "\n".join(lines)
+
+
+def best_of(proba: Mapping[Hashable, float]) -> Hashable:
+    """Return the most probable label, the first in a tie."""
+    return max(proba, key=proba.__getitem__)
+
+
+def bar(value: float, largest: float) -> str:
+    """Return a bar of at most `FULL_BAR` characters: `#` for what is above 0, `-` for what is below."""
+    n = round(FULL_BAR * abs(value) / largest) if largest > 0.0 else 0
+    return ("#" if value > 0.0 else "-") * n
+
+
+def percent(share: float) -> str:
+    """Return a share as text that does not claim certainty: 99.96 % is not 100 %."""
+    if 0.0 < share < 0.001:
+        return "<0.1 %"
+    if 0.999 < share < 1.0:
+        return ">99.9 %"
+    return f"{100.0 * share:.0f} %" if share in (0.0, 1.0) else f"{100.0 * share:.1f} %"
+
+
+def counted(n: int, what: str) -> str:
+    """Return a number with its noun."""
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
+
+
+def quoted(value: Any) -> str:
+    """Return a label or a name between quotation marks, cut if it is long."""
+    return f'"{short(value)}"'
+
+
+def short(value: Any) -> str:
+    """Return a value as one line of text, cut if it is long."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
+
+
+def shown_value(value: Any) -> str:
+    """Return the value of a feature as text."""
+    if value is None:
+        return "missing"
+    return f"{value:.6g}" if isinstance(value, float) else short(value)
+
+
+def _signed(points: float) -> str:
+    return "0.0" if abs(points) < 0.05 else f"{points:+.1f}"
+
+
+def _wrapped(text: str, indent: str = "") -> str:
+    """Return lines of text, in which a number and its percent sign stay together."""
+    more = indent + "  " if indent else ""
+    joined = text.replace(" %", "\0%")
+    lines = fill(
+        joined,
+        WIDTH,
+        initial_indent=indent,
+        subsequent_indent=more,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return lines.replace("\0", " ")
