@@ -143,12 +143,14 @@ def test_hostile_names_are_shown_as_text(browser, worker):
             "predicted": "</script><script>window.hurt=1</script>",
             "probabilities": {HOSTILE: 0.4, "b": 0.6},
             "features": {HOSTILE: HOSTILE, "constructor": None},
-            "explanation": HOSTILE,
+            "explanation": f"{HOSTILE}\nWHO SAYS SO",
         }
     ]
     with running(worker) as server, shown(browser, server) as page:
         page.wait_for_selector("#chart-accuracy [data-alarm]", state="attached")
-        page.locator("#mistakes summary").click()
+        for summary in page.locator("#mistakes summary").all():
+            summary.click()
+        assert page.locator("#mistakes pre").inner_text() == f"{HOSTILE}\nWHO SAYS SO"
         for part in ("#mistakes", "#alarms", "#chart-gate .legend"):
             assert HOSTILE in page.locator(part).inner_text()
         page.wait_for_timeout(200)
