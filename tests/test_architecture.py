@@ -125,7 +125,7 @@ MAY_IMPORT = {
     "driftmoe.service.http": "prometheus_client starlette uvicorn",
     "driftmoe.service.http_answers": "starlette",
     "driftmoe.service.http_bodies": "anyio starlette driftmoe.strict_json",
-    "driftmoe.service.http_context": "starlette",
+    "driftmoe.service.http_context": "anyio starlette",
     "driftmoe.service.http_events": "starlette",
     "driftmoe.service.http_figures": "starlette",
     "driftmoe.service.http_guard": "anyio starlette",

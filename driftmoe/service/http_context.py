@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
+import anyio
+from anyio import to_thread
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
@@ -15,6 +17,8 @@ from driftmoe.service.events import DEFAULT_KEY, Event, Limits
 from driftmoe.service.failures import QueueFull, Stopped, StoreError
 from driftmoe.service.http_answers import Refusal, later
 from driftmoe.service.http_bodies import Held, RequestBounds
+
+Parsed = TypeVar("Parsed")
 
 
 class Worker(Protocol):
@@ -55,6 +59,13 @@ class Worker(Protocol):
         """Take a model from its file."""
 
 
+LONG = 50_000
+"""Bytes from which a body is parsed in a thread, so that other requests do not wait."""
+
+N_PARSERS = 2
+"""Number of long bodies that are parsed at a time: values may take 20 times the memory of their text."""
+
+
 @dataclass(slots=True)
 class Context:
     """What the handlers of an application share."""
@@ -68,11 +79,20 @@ class Context:
     most_readers: int
     n_readers: int = field(default=0)
     is_stopping: bool = field(default=False)
+    parsers: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(N_PARSERS))
 
 
 def context_of(request: Request) -> Context:
     """Return what the handlers of a request's application share."""
     return request.app.state.context
+
+
+async def parse(context: Context, body: bytearray, function: Callable[[bytes], Parsed]) -> Parsed:
+    """Return what a function makes of a body; a long one waits for its turn in a thread."""
+    content = bytes(body)
+    if len(content) < LONG:
+        return function(content)
+    return await to_thread.run_sync(function, content, limiter=context.parsers)
 
 
 async def ask(function: Callable[..., Any], *arguments: Any) -> Any:

@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
 from driftmoe.service.events import Event, EventError, Limits, checked_event, read_event
 from driftmoe.service.http_answers import Refusal, json_answer
 from driftmoe.service.http_bodies import JSON, JSON_LINES, body_of, json_of, kind_of
-from driftmoe.service.http_context import Context, ask, context_of, known_key, outcomes, parameters
+from driftmoe.service.http_context import Context, ask, context_of, known_key, outcomes, parameters, parse
 from driftmoe.service.http_guard import MAY_WRITE, write_refused
-
-LONG = 50_000
-"""Bytes from which a body is parsed in a thread, so that other requests do not wait."""
 
 
 async def predict(request: Request) -> Response:
@@ -95,10 +91,9 @@ async def _events(request: Request, check: Callable[[Event], None]) -> tuple[lis
     most = context.bounds.n_bytes
     async with body_of(request, most, context.bounds.seconds, context.held) as body:
         read = _of_lines if kind == JSON_LINES else _of_json
-        arguments = (bytes(body), context.limits, context.bounds.n_events, check)
-        if len(body) < LONG:
-            return read(*arguments)
-        return await run_in_threadpool(read, *arguments)
+        return await parse(
+            context, body, lambda text: read(text, context.limits, context.bounds.n_events, check)
+        )
 
 
 def _of_json(

@@ -11,10 +11,10 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from driftmoe.service.events import DEFAULT_KEY, Event, EventError, checked_event
+from driftmoe.service.events import DEFAULT_KEY, Event, EventError, Limits, checked_event
 from driftmoe.service.http_answers import Refusal, json_answer, later
 from driftmoe.service.http_bodies import JSON, body_of, json_of, kind_of
-from driftmoe.service.http_context import ask, context_of, parameters
+from driftmoe.service.http_context import ask, context_of, parameters, parse
 from driftmoe.service.http_events import check_number, predictions
 
 FORMS = ("dataframe_split", "dataframe_records", "inputs", "instances")
@@ -33,14 +33,20 @@ async def invocations(request: Request) -> Response:
     kind_of(request, (JSON,))
     context = context_of(request)
     async with body_of(request, context.bounds.n_bytes, context.bounds.seconds, context.held) as body:
-        form, rows, key = _rows(json_of(body))
-    check_number(len(rows), context.bounds.n_events, "rows")
-    events = [_event(row, key, f"{form}[{i}]", context.limits) for i, row in enumerate(rows)]
+        events = await parse(
+            context, body, lambda text: _events(text, context.bounds.n_events, context.limits)
+        )
     answers = await predictions(context, events)
     return json_answer({"predictions": [answer["label"] for answer in answers]})
 
 
-def _event(row: Any, key: str, place: str, limits: Any) -> Event:
+def _events(text: bytes, most: int, limits: Limits) -> list[Event]:
+    form, rows, key = _rows(json_of(text))
+    check_number(len(rows), most, "rows")
+    return [_event(row, key, f"{form}[{i}]", limits) for i, row in enumerate(rows)]
+
+
+def _event(row: Any, key: str, place: str, limits: Limits) -> Event:
     try:
         return checked_event({"features": row, "key": key}, limits)
     except EventError as error:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import random
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from driftmoe.service import http_events
 from driftmoe.service.events import Limits
 from driftmoe.service.http import RequestBounds
 
@@ -97,6 +100,29 @@ def test_a_large_body_is_parsed_beside_other_requests(worker, client_of):
     assert len(answer.json()["events"]) == 2_000
 
 
+def test_long_bodies_are_parsed_few_at_a_time(worker, client_of, monkeypatch):
+    # A body of empty lists takes 20 times its length in memory, and a thousand clients may send one.
+    n, peak = [0], [0]
+    real = http_events.json_of
+
+    def counting(text):
+        n[0] += 1
+        peak[0] = max(peak[0], n[0])
+        time.sleep(0.01)
+        try:
+            return real(text)
+        finally:
+            n[0] -= 1
+
+    monkeypatch.setattr(http_events, "json_of", counting)
+    client = client_of(worker)
+    body = b"[" + b"[]," * 30_000 + b"[]]"
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(lambda _: client.post("/api/learn", content=body, headers=JSON), range(40)))
+    assert {answer.status_code for answer in answers} == {413}
+    assert peak[0] == 2
+
+
 HOSTILE = [
     "",
     "\0",
@@ -122,24 +148,38 @@ def any_value(rng, depth=0):
     return {rng.choice(HOSTILE): any_value(rng, depth + 1) for _ in range(rng.randrange(4))}
 
 
+def any_features(rng):
+    values = [*NUMBERS, 1.5, "x", "<img>", "é", False]
+    return {rng.choice(["a", "b", *HOSTILE]): rng.choice(values) for _ in range(rng.randrange(5))}
+
+
 def any_event(rng):
-    event = {
-        "id": rng.choice([1, "a", None, any_value(rng)]),
-        "features": rng.choice([{"a": 1.5}, {}, {"a": any_value(rng)}, any_value(rng)]),
-        "label": rng.choice(["x", 1, any_value(rng)]),
-        "key": rng.choice(["default", "other", any_value(rng)]),
-        "time": any_value(rng),
-        "weight": any_value(rng),
+    """Return an event; each of its fields is mostly one that may be."""
+    may_be = {
+        "id": lambda: rng.choice(["a", "b", 1, 10**50, None]),
+        "features": lambda: rng.choice([{"a": 1.5}, {}, {"a": None}, any_features(rng)]),
+        "label": lambda: rng.choice(["x", 1, 1.0, True, None]),
+        "key": lambda: "default",
+        "time": lambda: rng.choice([1e9, "2026-05-31T12:00:00Z", None]),
+        "weight": lambda: rng.choice([0, 1, 2.5, 1e15]),
     }
-    return {name: event[name] for name in event if rng.random() < 0.4}
+    event = {
+        name: make() if rng.random() < 0.95 else any_value(rng)
+        for name, make in may_be.items()
+        if rng.random() < 0.5
+    }
+    if rng.random() < 0.05:
+        event[rng.choice(HOSTILE)] = any_value(rng)
+    return event
 
 
 def any_body(rng):
     """Return a body that is an event, nearly one, of another kind, or damaged."""
     sent = rng.choice(
         [
-            lambda: any_event(rng),
+            *[lambda: any_event(rng)] * 3,
             lambda: [any_event(rng) for _ in range(rng.randrange(4))],
+            lambda: {"instances": [any_features(rng)]},
             lambda: {"events": any_value(rng)},
             lambda: {rng.choice(["dataframe_split", "dataframe_records", "inputs", "instances"]): any_value(rng)},
             lambda: {"dataframe_split": {"columns": any_value(rng), "data": any_value(rng)}, "params": any_value(rng)},
@@ -148,7 +188,7 @@ def any_body(rng):
         ]
     )()  # fmt: skip
     body = bytearray(json.dumps(sent).encode())
-    if rng.random() < 0.4:
+    if rng.random() < 0.2:
         for _ in range(rng.randrange(1, 4)):
             place = rng.randrange(len(body) + 1)
             body[place : place + rng.randrange(3)] = rng.randbytes(rng.randrange(3))
