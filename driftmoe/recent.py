@@ -20,7 +20,7 @@ from driftmoe.transaction import Changes, planned, publication
 N_ROWS, N_SCORES = 128, 1024
 """Number of rows and of scores that are remembered."""
 
-ROOM, ROOM_IF_BOUNDED = 1 << 20, 24 << 10
+ROOM, ROOM_IF_BOUNDED = 1 << 20, 4 << 10
 """Bytes of the rows, without and with `max_bytes`. Where a row has many features, fewer rows are remembered."""
 
 OF_SCORES = 4 * N_ROWS + (3 * 4 + 1) * N_SCORES

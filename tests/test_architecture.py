@@ -278,6 +278,9 @@ ANY_ERROR = {
     ("driftmoe.evaluation.prequential", "_run"),
     ("driftmoe.experiment.evaluations", "keeping"),
     ("driftmoe.experiment.grid", "_attempt"),
+    ("driftmoe.service.worker", "_run"),
+    ("driftmoe.service.worker", "_take_chunks"),
+    ("driftmoe.service.worker", "_take_singly"),
 }
 """Functions that catch errors of any class, which a user's models and streams may raise, to pass on or keep them."""
 

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from driftmoe.mixture import Mixture
     from driftmoe.recent import Recent
 
-OBJECTS = 96 << 10
+OBJECTS = 1 << 16
 """Bytes of a model's Python objects without names and log, of its events, and of its most recent samples if few.
 
 Measured: 8 to 20 kB of objects, 27 kB of events. Of recent samples there are at most `FOR_RECENT` if the model was
 built with a bound.
 """
 
-FOR_RECENT = 40 << 10
+FOR_RECENT = 18 << 10
 """Bytes of `OBJECTS` that are there for the most recent samples. What they take beyond is counted by itself."""
 
 OF_NAME = 1 << 10

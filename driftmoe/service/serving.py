@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
@@ -66,16 +67,15 @@ class Service:
 
     def __enter__(self) -> Self:
         """Start the worker, then what feeds it."""
-        try:
+        with ExitStack() as undone:
+            undone.callback(self.stop)
             self.worker.start()
             if self._sender is not None:
                 self._sender.start()
             for pump in self._pumps:
                 pump.start()
                 self._started.append(pump)
-        except BaseException:
-            self.stop()
-            raise
+            undone.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:

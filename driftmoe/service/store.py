@@ -12,7 +12,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -162,11 +162,10 @@ class Store:
                 ) from None
             except OSError as error:
                 raise StoreError(f"the store {folder} cannot be written: {error.strerror or error}") from None
-        try:
+        with ExitStack() as undone:
+            undone.callback(self.close)
             self._open(read_only)
-        except BaseException:
-            self.close()
-            raise
+            undone.pop_all()
 
     def _open(self, read_only: bool) -> None:
         with self._told():
@@ -232,10 +231,9 @@ class Store:
                 cursor.execute("BEGIN IMMEDIATE")
                 yield cursor
                 cursor.execute("COMMIT")
-            except BaseException:
-                if self._writer.in_transaction:
+            finally:
+                if self._writer.in_transaction:  # something was raised
                     self._writer.rollback()
-                raise
 
     def close(self) -> None:
         """Close the store, and let other workers use it."""

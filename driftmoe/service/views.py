@@ -28,7 +28,7 @@ class Views:
     counts: dict[str, int]
     n_queued: int
     started: float
-    failure: BaseException | None
+    failure: Exception | None
 
     def rate(self, name: str) -> float:
         """Return how many events a second had an outcome lately."""

@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,14 +81,13 @@ class Worker(Views):
         self._room = threading.Condition()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self.failure: BaseException | None = None
+        self.failure: Exception | None = None
         self.started = time.monotonic()
         self._recent: deque[tuple[float, dict[str, int]]] = deque()
-        try:
+        with ExitStack() as undone:
+            undone.callback(store.close)
             self._recover()
-        except BaseException:
-            store.close()
-            raise
+            undone.pop_all()
 
     def _recover(self) -> None:
         """Bring models and ids to the state of the last commit."""
@@ -168,7 +167,7 @@ class Worker(Views):
 
         Raises
         ------
-        BaseException
+        Exception
             What made the worker fail.
         """
         with self._room:
@@ -210,13 +209,13 @@ class Worker(Views):
                     self._take_chunks(chunks)
             with self.store.transaction() as cursor:
                 self.registry.snapshot(cursor)
-        except BaseException as error:  # this is a thread: `stop` raises it again
+        except Exception as error:  # this is a thread: `stop` raises it again
             self.failure = error
             log.exception("the worker has failed")
             with self._room:
                 self._stopping.set()
                 self._room.notify_all()
-            self._fail_rest(error if isinstance(error, Exception) else Stopped(str(error)))
+            self._fail_rest(error)
 
     def _next_chunks(self) -> list[_Chunk]:
         """Return the chunks of the next transaction, or one action; none if the worker stops and nothing is left."""
