@@ -104,6 +104,9 @@ MAY_IMPORT = {
         "filelock numpy river driftmoe driftmoe.evaluation driftmoe.memory driftmoe.models driftmoe.saving "
         "driftmoe.staging driftmoe.strict_json"
     ),
+    "driftmoe.service.redis_streams": "redis",
+    "driftmoe.service.nats_streams": "nats",
+    "driftmoe.service.kafka_topics": "confluent_kafka",
     "driftmoe.cli": "driftmoe.* matplotlib numpy rich streams torch typer",
     "driftmoe.exits": "",
     "driftmoe.__main__": "driftmoe.cli driftmoe.exits",
@@ -246,6 +249,8 @@ ANY_ERROR = {
     ("driftmoe.evaluation.prequential", "_run"),
     ("driftmoe.experiment.evaluations", "keeping"),
     ("driftmoe.experiment.grid", "_attempt"),
+    ("driftmoe.service.outbox", "_run"),
+    ("driftmoe.service.sources", "_run"),
 }
 """Functions that catch errors of any class, which a user's models and streams may raise, to pass on or keep them."""
 
