@@ -216,7 +216,7 @@ class FileSource:
         assert self._file is not None
         while not (lines := self._lines.take(n)):
             block = self._file.read(BLOCK)
-            if not block:
+            if not block or self._is_other():
                 return []
             if len(self._start) < FINGERPRINT:
                 self._learn_start()
@@ -235,7 +235,7 @@ class FileSource:
         assert self._file is not None
         about = os.fstat(self._file.fileno())
         n_read = self._lines.n_read
-        if about.st_size >= n_read and _first_bytes(self._file)[: len(self._start)] == self._start:
+        if about.st_size >= n_read and not self._is_other():
             return False
         copy = self._find(n_read, *self._known_by) if self._start else None
         if copy is not None:
@@ -244,6 +244,11 @@ class FileSource:
         log.warning("%s was cut short at byte %d; it is read from its start", self._path, n_read)
         self._begin(0)
         return about.st_size > 0
+
+    def _is_other(self) -> bool:
+        """Whether the file no longer begins as it did."""
+        assert self._file is not None
+        return not _first_bytes(self._file).startswith(self._start)
 
     def _following(self) -> tuple[int, Path] | None:
         """Return the file that has come after this one, if there is something in it, and its inode."""
