@@ -200,26 +200,23 @@ class _Nats:
         return self._client.jetstream(timeout=SECONDS)
 
     async def _connect(self) -> None:
+        seen: list[Exception] = []  # the package raises that there is no server, and tells here why
+
         async def noted(error: Exception) -> None:
+            seen.append(error)
             log.debug("%s: %s", self._name, error)
 
+        client = self.module.NATS()
+        settings = {"connect_timeout": int(SECONDS), "ping_interval": int(PING_EVERY), "error_cb": noted}
+        once = {"allow_reconnect": False, "max_reconnect_attempts": 1, "reconnect_time_wait": 0.05}
         try:
-            self._client = await asyncio.wait_for(
-                self.module.connect(
-                    self._url,
-                    connect_timeout=int(SECONDS),
-                    allow_reconnect=False,
-                    ping_interval=int(PING_EVERY),
-                    error_cb=noted,
-                ),
-                SECONDS,
-            )
+            await asyncio.wait_for(client.connect(self._url, **settings, **once), SECONDS)
         except self.errors as error:
-            text = str(error) or type(error).__name__
-            is_refused = "authorization" in text.lower() or isinstance(
-                error, self.module.errors.AuthorizationError
-            )
+            await client.close()  # it may hold half a connection
+            text = str(seen[-1] if seen else error) or type(error).__name__
+            is_refused = "authorization" in text.lower()
             raise (SourceError if is_refused else Unreachable)(f"{self._name}: {text}") from None
+        self._client = client
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Return the result of work in the loop."""
@@ -236,6 +233,16 @@ class _Nats:
         if self._loop.is_closed():
             return
         self.disconnect()
+        self.run(_end_tasks())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=SECONDS)
         self._loop.close()
+
+
+async def _end_tasks() -> None:
+    """End what the package has left running in this loop."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+    await asyncio.sleep(0)  # transports are closed in the next round

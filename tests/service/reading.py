@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from commands import started
@@ -154,7 +155,7 @@ def killed_and_started_again(folder, url, n, seed=1, n_kills=None):
     places = sorted(draw.sample(range(1, n - 20), N_KILLS if n_kills is None else n_kills))
     for place in places:
         process = started("-c", CHILD, str(folder), url, str(n), "0.01", cwd=folder.parent)
-        wait_for(lambda: n_in(folder) >= place or process.returncode is not None)
+        wait_for(partial(has_come_to, folder, place, process))
         time.sleep(0.02 * draw.random())  # the place within a transaction is random too
         process.kill()
         process.wait()
@@ -163,6 +164,10 @@ def killed_and_started_again(folder, url, n, seed=1, n_kills=None):
     assert process.wait() == 0, process.stderr
     assert process.stdout == "", process.stdout
     assert "rror" not in process.stderr, process.stderr
+
+
+def has_come_to(folder, place, process):
+    return n_in(folder) >= place or process.returncode is not None
 
 
 def n_in(folder):

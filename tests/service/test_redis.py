@@ -237,7 +237,7 @@ def test_lost_entries_end_the_reading_with_their_message(tmp_path, server):
         for text in TEXTS[20:30]:
             pipeline.xadd("events", {"event": text}, maxlen=9, approximate=False)
         pipeline.execute()
-        with pytest.raises(SourceError, match="1 entries after .* events are lost"):
+        with pytest.raises(SourceError, match=r"1 entries after .* events are lost"):
             run.to_the_end()
         assert run.n == 20
 
