@@ -118,19 +118,20 @@ class Sender:
         pause, told = SHORTEST_PAUSE, ""
         try:
             while True:
+                is_stopping = self._stopping.is_set()  # asked for before the last look into the outbox
                 try:
-                    is_over = not self._send_some() and self._stopping.is_set()
+                    is_over = not self._send_some() and is_stopping
                     if told:
                         log.warning("messages are sent again")
                     pause, told = SHORTEST_PAUSE, ""
                 except SendError as error:
                     if str(error) != told:
                         log.warning("%s; it is tried again until it succeeds", error)
-                    told, is_over = str(error), self._stopping.is_set()
+                    told, is_over = str(error), is_stopping
                     self._stopping.wait(pause)
                     pause = min(2.0 * pause, LONGEST_PAUSE)
                 except (QueueFull, StoreError):  # the worker has more to do, or tells it itself
-                    is_over = self._stopping.is_set()
+                    is_over = is_stopping
                     self._stopping.wait(SHORTEST_PAUSE)
                 if is_over:
                     return
