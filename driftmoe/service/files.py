@@ -33,8 +33,9 @@ _ROTATED = re.compile(r"[.\-_]\d[\d.:_T\-]*")
 """What log rotation adds to the name of a file: a number or a date."""
 
 _PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")
+"""What is added to the name of a rotated file that was packed. Programs that pack keep the time of the last change."""
 
-Key = tuple[int, int, bool]
+Key = tuple[bool, int, int]
 """Place of a file among those of a rotation."""
 
 
@@ -124,7 +125,10 @@ class FileSource:
                 raise SourceError(f"{self._path}: there is no such file")
             return
         offset, *of_file = position
-        found = self._find(offset, *of_file)
+        try:
+            found = self._find(offset, *of_file)
+        except OSError as error:
+            raise Unreachable(f"{self._path}: {error.strerror or error}") from None
         if found is None or not self._open(found, offset):
             raise SourceError(
                 f"{self._path}: the file that was read up to byte {offset:,} is gone, and with it what came after; "
@@ -255,21 +259,34 @@ class FileSource:
         assert self._file is not None
         here = os.fstat(self._file.fileno())
         newer: list[tuple[Key, int, Path]] = []
-        own: Key = (here.st_mtime_ns, -1 << 60, False)
-        for path in self._family():
+        family = self._family()
+        own: Key = (False, here.st_mtime_ns, -1 << 60)
+        for path in family:
+            name, packed = path.name, path.suffix in _PACKED
+            if packed:
+                name = path.stem
+                if path.with_name(name) in family:  # it is being packed
+                    continue
             try:
                 about = path.stat()
             except FileNotFoundError:
                 continue
-            suffix = path.name.removeprefix(self._path.name)
+            suffix = name.removeprefix(self._path.name)
             if (about.st_dev, about.st_ino) == (here.st_dev, here.st_ino):
                 if not suffix:
                     return None
                 own = _place(suffix, about)
-            elif about.st_size and (not suffix or _ROTATED.fullmatch(suffix)):
+            elif about.st_size and (_ROTATED.fullmatch(suffix) or not (suffix or packed)):
                 newer.append((_place(suffix, about), about.st_ino, path))
-        newer = [one for one in newer if one[0] > own or one[0][2]]
-        return min(newer)[1:] if newer else None
+        newer = [one for one in newer if one[0] > own]
+        if not newer:
+            return None
+        _, inode, path = min(newer)
+        if path.suffix in _PACKED:
+            raise SourceError(
+                f"{path} was packed before it was read; unpack it in its folder, with its time of change"
+            )
+        return inode, path
 
     def _find(self, offset: int, fingerprint: str, size: int, inode: int) -> Path | None:
         """Return the file with these first bytes: the path itself, or one in its folder whose name begins alike."""
@@ -293,17 +310,13 @@ class FileSource:
             names = os.listdir(self._path.parent)
         except FileNotFoundError:
             return []
-        return [
-            self._path.parent / name
-            for name in names
-            if name.startswith(self._path.name) and not name.endswith(_PACKED)
-        ]
+        return [self._path.parent / name for name in names if name.startswith(self._path.name)]
 
 
 def _place(suffix: str, about: os.stat_result) -> Key:
     """Return the place of a file in the order in which files were begun."""
-    number = suffix[1:]
-    return (about.st_mtime_ns, -int(number) if number.isdecimal() and len(number) < 6 else 0, not suffix)
+    number = suffix[1:]  # the greater, the older; a date says nothing that the time does not
+    return (not suffix, about.st_mtime_ns, -int(number) if number.isdecimal() and len(number) < 6 else 0)
 
 
 def _hashed(start: bytes) -> str:

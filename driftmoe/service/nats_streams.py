@@ -45,7 +45,7 @@ class NatsSource:
         self._stream, self._follows = stream, follows
         self._last, self._created = 0, ""
         self._subscription: Any = None
-        self._is_fresh = False
+        self._is_fresh, self._missing = False, False
 
     def open(self, position: Any) -> None:
         """Begin after a number; see `Source`."""
@@ -55,32 +55,34 @@ class NatsSource:
 
     def read(self, n: int, seconds: float) -> list[Message] | None:
         """Return the next messages; see `Source`."""
+        if self._missing:
+            raise Unreachable(f"{self.name}: message {self._last + 1} was lost on the way")
         messages: list[Message] = []
         for one in self._nats.run(self._fetch(n, max(seconds, 0.1))):
             number = one.metadata.sequence.stream
             if number != self._last + 1:
-                if messages:
-                    break
-                self._missed(number)
+                if self._is_fresh and not messages:  # the first that the server has after the last one
+                    raise SourceError(
+                        f"{self.name}: message {self._last + 1} is missing, {number} came; events are lost: begin a "
+                        "new store, or let the stream keep all messages"
+                    )
+                self._missing = True
+                break
             self._last = number
             messages.append(([number, self._created], one.data))
         self._is_fresh = False
-        if not messages and not self._follows and self._last >= self._nats.run(self._about()).state.last_seq:
+        if (
+            not messages
+            and not self._follows
+            and not self._missing
+            and self._last >= self._nats.run(self._about()).state.last_seq
+        ):
             return None
         return messages
 
     def close(self) -> None:
         """Close the connection."""
         self._nats.close()
-
-    def _missed(self, number: int) -> None:
-        """Tell that a message came too soon."""
-        if self._is_fresh:  # the first that the server has after the last one
-            raise SourceError(
-                f"{self.name}: message {self._last + 1} is missing, {number} came; events are lost: begin a new store, "
-                "or let the stream keep all messages"
-            )
-        raise Unreachable(f"{self.name}: message {self._last + 1} was lost on the way")
 
     async def _about(self) -> Any:
         context = await self._nats.context()
@@ -132,9 +134,13 @@ class NatsSource:
             self._subscription = await context.pull_subscribe(
                 ">", stream=self._stream, config=start, pending_bytes_limit=-1
             )
+        except (
+            self._nats.module.js.errors.BadRequestError
+        ) as error:  # such as of a stream that is a queue of work
+            raise SourceError(f"{self.name}: {error}") from None
         except self._nats.errors as error:
             raise Unreachable(f"{self.name}: {error}") from None
-        self._is_fresh = True
+        self._is_fresh, self._missing = True, False
 
     async def _fetch(self, n: int, seconds: float) -> list[Any]:
         await self._nats.context()
@@ -207,8 +213,16 @@ class _Nats:
             log.debug("%s: %s", self._name, error)
 
         client = self.module.NATS()
-        settings = {"connect_timeout": int(SECONDS), "ping_interval": int(PING_EVERY), "error_cb": noted}
-        once = {"allow_reconnect": False, "max_reconnect_attempts": 1, "reconnect_time_wait": 0.05}
+        settings: dict[str, Any] = {
+            "connect_timeout": int(SECONDS),
+            "ping_interval": int(PING_EVERY),
+            "error_cb": noted,
+        }
+        once: dict[str, Any] = {
+            "allow_reconnect": False,
+            "max_reconnect_attempts": 1,
+            "reconnect_time_wait": 0.05,
+        }
         try:
             await asyncio.wait_for(client.connect(self._url, **settings, **once), SECONDS)
         except self.errors as error:

@@ -53,7 +53,7 @@ class RedisSource:
         """Begin after an entry; see `Source`."""
         self._is_first = position is None
         self._last, self._n, self._holes = (START, 0, START) if position is None else position
-        about, _, own = self._ask(0)
+        about, own = self._ask(0)
         if about is None or position is None:
             return
         if not own and _order(_text(about["max-deleted-entry-id"])) < _order(self._last):
@@ -63,11 +63,11 @@ class RedisSource:
 
     def read(self, n: int, seconds: float) -> list[Message] | None:
         """Return the next entries; see `Source`."""
-        _, entries, _ = self._ask(n)
+        _, entries = self._ask(n)
         if not entries and self._follows:
             if not self._wait(seconds):
                 return []
-            _, entries, _ = self._ask(n)
+            _, entries = self._ask(n)
         messages: list[Message] = []
         for name, fields in entries:
             self._last, self._n = _text(name), self._n + 1
@@ -78,23 +78,25 @@ class RedisSource:
         """Close the connection."""
         self._client.close()
 
-    def _ask(self, n: int) -> tuple[Any, list[Any], list[Any]]:
-        """Return, as of one moment: about the stream or `None`, up to `n` entries, and the last one that was read."""
+    def _ask(self, n: int) -> tuple[Any, list[Any]]:
+        """Return, as of one moment: about the stream or `None`, and up to `n` entries or the last one that was read."""
         try:
             pipeline = self._client.pipeline(transaction=True)
             pipeline.xinfo_stream(self._stream)
-            pipeline.xread({self._stream: self._last}, count=max(n, 1))
-            pipeline.xrange(self._stream, self._last, self._last)
-            about, found, own = pipeline.execute(raise_on_error=False)
+            if n:
+                pipeline.xrange(self._stream, f"({self._last}", "+", count=n)
+            else:
+                pipeline.xrange(self._stream, self._last, self._last)
+            about, entries = pipeline.execute(raise_on_error=False)
             if isinstance(about, self._redis.ResponseError) and "no such key" in str(about):
                 about = None
-            for answer in (about, found, own):
+            for answer in (about, entries):
                 if isinstance(answer, Exception):
                     raise answer
         except self._redis.RedisError as error:
             raise self._told(error) from None
         self._check(about)
-        return about, found[0][1] if found and n else [], own
+        return about, entries
 
     def _check(self, about: Any) -> None:
         """Raise SourceError if entries after the last one were dropped."""

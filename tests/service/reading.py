@@ -31,7 +31,7 @@ from driftmoe.service import Settings, Store, Worker
 from driftmoe.service.sources import Pump, open_source
 
 folder, url, n, pause = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
-worker = Worker(Store(folder), Settings(model="moe-data", max_batch=20, snapshot_every=150))
+worker = Worker(Store(folder), Settings(model="moe-data", max_batch=20, snapshot_every=30))
 worker.start()
 pump = Pump(open_source(url), worker, print, n_at_once=10)
 feed = worker.feed

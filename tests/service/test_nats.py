@@ -288,6 +288,16 @@ def test_a_stream_that_there_is_not_is_told_at_once(server):
     source.close()
 
 
+def test_a_stream_whose_messages_are_work_to_hand_out_is_told_at_once(server):
+    removed(server)
+    server.create(retention="workqueue")
+    source = open_source(server.url)
+    with pytest.raises(SourceError, match="requires explicit ack policy") as told:
+        source.open(None)
+    assert not isinstance(told.value, Unreachable)
+    source.close()
+
+
 def test_passwords_stay_out_of_names_and_messages(tmp_path, server):
     server.add(TEXTS[:5])
     with reading(tmp_path / "store", server.url) as run:

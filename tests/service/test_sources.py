@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import shutil
 import stat
+from pathlib import Path
 
 import pytest
 from reading import (
@@ -172,6 +174,37 @@ def test_files_beside_a_log_that_are_no_part_of_its_rotation_are_not_read(log):
     add(log, [b"two"])
     assert [line for _, line in source.read(9, 0.0)] == [b"two"]
     source.close()
+
+
+@pytest.mark.parametrize("is_open", [True, False], ids=["open", "down"])
+def test_a_file_that_was_packed_before_it_was_read_is_told(log, is_open):
+    add(log, [b"one"])
+    source = FileSource(log)
+    source.open(None)
+    ((position, _),) = source.read(9, 0.0)
+    os.replace(log, f"{log}.2")
+    for name, text in ((f"{log}.3", b"old"), (f"{log}.1", b"two")):
+        path = Path(name)
+        add(path, [text])
+        packed = path.with_name(f"{path.name}.gz")
+        packed.write_bytes(gzip.compress(path.read_bytes()))
+        about = path.stat()
+        time = 0 if text == b"old" else about.st_mtime_ns + 1_000_000
+        os.utime(packed, ns=(time, time))
+        path.unlink()
+    add(log, [b"three"])
+    if not is_open:
+        source.close()
+        source.open(position)
+    with pytest.raises(SourceError, match=r"1\.gz was packed before it was read; unpack it"):
+        source.read(9, 0.0)
+    packed = log.with_name(f"{log.name}.1.gz")
+    unpacked = packed.with_suffix("")
+    unpacked.write_bytes(gzip.decompress(packed.read_bytes()))
+    os.utime(unpacked, ns=(packed.stat().st_mtime_ns,) * 2)
+    packed.unlink()
+    source.close()
+    assert lines_of(source, position)[0] == [b"two", b"three"]
 
 
 @pytest.mark.parametrize("is_open", [True, False], ids=["open", "down"])
