@@ -171,6 +171,18 @@ class NatsSink:
 
     async def _publish(self, messages: Sequence[tuple[str, str]]) -> None:
         context = await self._nats.context(again=True)
+        lost = asyncio.ensure_future(
+            self._nats.lost.wait()
+        )  # the package waits for an answer that cannot come
+        sent = asyncio.ensure_future(self._publish_to(context, messages))
+        await asyncio.wait((lost, sent), return_when=asyncio.FIRST_COMPLETED)
+        lost.cancel()
+        if not sent.done():
+            sent.cancel()
+            raise Unreachable(f"{self._name}: the connection was lost")
+        await sent
+
+    async def _publish_to(self, context: Any, messages: Sequence[tuple[str, str]]) -> None:
         for name, content in messages:
             await context.publish(self._subject, content.encode(), headers={"Nats-Msg-Id": name})
 
@@ -191,6 +203,7 @@ class _Nats:
         self.module, self._url, self._name = nats, url, name
         self.errors = (nats.errors.Error, OSError, TimeoutError)
         self._client: Any = None
+        self.lost = asyncio.Event()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="driftmoe-nats", daemon=True)
         self._thread.start()
@@ -212,11 +225,17 @@ class _Nats:
             seen.append(error)
             log.debug("%s: %s", self._name, error)
 
+        self.lost = lost = asyncio.Event()
+
+        async def gone() -> None:
+            lost.set()
+
         client = self.module.NATS()
         settings: dict[str, Any] = {
             "connect_timeout": int(SECONDS),
             "ping_interval": int(PING_EVERY),
             "error_cb": noted,
+            "closed_cb": gone,
         }
         once: dict[str, Any] = {
             "allow_reconnect": False,

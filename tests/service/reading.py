@@ -140,8 +140,17 @@ def come_to(folder):
         }
 
 
+_KNOWN = {}
+
+
 def handed_over(folder, texts):
-    """What a worker comes to that is handed events."""
+    """What a worker comes to that is handed events. It is found once for all files of tests."""
+    if tuple(texts) not in _KNOWN:
+        _KNOWN[tuple(texts)] = _handed_over(folder, texts)
+    return _KNOWN[tuple(texts)]
+
+
+def _handed_over(folder, texts):
     with working(folder) as worker:
         for start in range(0, len(texts), 50):
             worker.feed([Arrival("by hand", text, start) for text in texts[start : start + 50]])

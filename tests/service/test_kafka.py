@@ -111,7 +111,7 @@ def test_each_partition_is_read_in_its_order(tmp_path, broker, topic, url):
 
 
 def test_a_partition_that_is_new_is_read_from_its_start(tmp_path, broker, topic, url, monkeypatch):
-    monkeypatch.setattr(kafka_topics, "LOOK_EVERY", 0.1)
+    monkeypatch.setattr(kafka_topics, "LOOK_EVERY", 0.5)
     broker.add(TEXTS[:50], topic)
     source = open_source(url)
     list_topics = kafka.Consumer.list_topics
