@@ -143,11 +143,15 @@ class RedisSource:
             raise self._told(error) from None
 
     def _told(self, error: Exception) -> SourceError:
-        redis = self._redis
-        lasting = isinstance(error, redis.AuthenticationError | redis.exceptions.AuthorizationError)
-        is_temporary = isinstance(error, redis.ConnectionError | redis.TimeoutError) and not lasting
-        kind = Unreachable if is_temporary or _is_busy(error) else SourceError
-        return kind(f"{self.name}: {error}")
+        known = self._redis.exceptions
+        lasting = (
+            known.AuthenticationError,
+            known.AuthorizationError,
+        )  # which the package counts to lost connections
+        may_pass = (known.ConnectionError, known.TimeoutError, known.ClusterDownError, known.TryAgainError)
+        is_waited_for = isinstance(error, may_pass) and not isinstance(error, lasting)
+        is_loading = str(error).startswith("LOADING")  # within a transaction
+        return (Unreachable if is_waited_for or is_loading else SourceError)(f"{self.name}: {error}")
 
     def _lost(self, what: str) -> SourceError:
         return SourceError(
@@ -211,11 +215,6 @@ def _public(url: str) -> str:
     """Return the address of a server without secrets, and with the number of its database."""
     number = parse_qs(urlsplit(url).query).get("db", ["0"])[-1]
     return without_secrets(url) + (f"/{number}" if number != "0" else "")
-
-
-def _is_busy(error: Exception) -> bool:
-    """Whether a server that answers cannot serve now."""
-    return str(error).startswith(("LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "UNBLOCKED"))
 
 
 def _text(name: Any) -> str:

@@ -117,6 +117,41 @@ def test_a_worker_waits_for_a_server_that_is_not_there_yet(tmp_path, server, exp
     assert come_to(tmp_path / "store") == expected
 
 
+def test_a_worker_reads_on_when_its_connection_was_reset(tmp_path, server, expected):
+    with reading(tmp_path / "store", server.url) as run:
+        for start in range(0, len(TEXTS), 20):
+            server.add(TEXTS[start : start + 20])
+            server.client.client_kill_filter(_type="normal", skipme=True)
+        run.until(len(TEXTS))
+    assert come_to(tmp_path / "store") == expected
+
+
+@pytest.mark.parametrize(
+    ("error", "is_waited_for"),
+    [
+        (redis.exceptions.BusyLoadingError("Redis is loading the dataset in memory"), True),
+        (redis.exceptions.ResponseError("LOADING Redis is loading the dataset in memory"), True),
+        (redis.exceptions.MasterDownError("Link with MASTER is down"), True),
+        (redis.exceptions.TimeoutError("Timeout reading from socket"), True),
+        (redis.exceptions.ConnectionError("Connection reset by peer"), True),
+        (redis.exceptions.AuthenticationError("invalid password"), False),
+        (redis.exceptions.NoPermissionError("this user has no permissions"), False),
+        (redis.exceptions.ResponseError("WRONGTYPE Operation against a key"), False),
+    ],
+    ids=repr,
+)
+def test_only_what_may_pass_is_waited_for(server, monkeypatch, error, is_waited_for):
+    def fails(*_, **__):
+        raise error
+
+    source = open_source(server.url)
+    monkeypatch.setattr(redis.client.Pipeline, "execute", fails)
+    with pytest.raises(SourceError, match=str(error)) as told:
+        source.open(None)
+    assert isinstance(told.value, Unreachable) == is_waited_for
+    source.close()
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no signal that kills")
 def test_a_process_that_is_killed_loses_and_repeats_no_entry(tmp_path, server, expected):
     server.add(TEXTS)
