@@ -136,6 +136,9 @@ MAY_IMPORT = {
     "driftmoe.service.http_prometheus": "prometheus_client starlette",
     "driftmoe.service.http_server": "starlette uvicorn",
     "driftmoe.service.http_streams": "anyio starlette",
+    "driftmoe.service.redis_streams": "redis",
+    "driftmoe.service.nats_streams": "nats",
+    "driftmoe.service.kafka_topics": "confluent_kafka",
     "driftmoe.cli": "driftmoe.* matplotlib numpy rich streams torch typer",
     "driftmoe.exits": "",
     "driftmoe.__main__": "driftmoe.cli driftmoe.exits",
@@ -281,6 +284,8 @@ ANY_ERROR = {
     ("driftmoe.service.worker", "_run"),
     ("driftmoe.service.worker", "_take_chunks"),
     ("driftmoe.service.worker", "_take_singly"),
+    ("driftmoe.service.outbox", "_run"),
+    ("driftmoe.service.sources", "_run"),
 }
 """Functions that catch errors of any class, which a user's models and streams may raise, to pass on or keep them."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -21,7 +22,7 @@ def rotated(folder: Path, n: int, rng: random.Random) -> Tried:
 
 
 def cut(folder: Path, n: int, rng: random.Random) -> Tried:
-    """Cut the log to nothing when it has been read, as logrotate's `copytruncate` does; the worker dies at times."""
+    """Copy the log and cut it to nothing, as logrotate's `copytruncate` does; the worker dies at times."""
     return _followed(folder, n, rng, cuts=True)
 
 
@@ -69,6 +70,7 @@ def _followed(
                 process = in_child(following_run, place, log)
             if cuts and rng.random() < 0.5:
                 _wait_for_events(place, min(start, len(lines)))
+                shutil.copy(log, place / f"log.jsonl.{len(list(place.glob('log.jsonl.*'))) + 1}")
                 os.truncate(log, 0)
                 n_faults += 1
         _wait_for_events(place, len(lines))

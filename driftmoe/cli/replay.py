@@ -19,6 +19,7 @@ from driftmoe.cli.service_options import (
     ModelSeed,
     Order,
     Remember,
+    Sink,
     SnapshotEvery,
     StoreFolder,
     bounds_of,
@@ -48,12 +49,7 @@ def replay(
     model: Model = None,
     *,
     seed: ModelSeed = None,
-    sink: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS", help="Where predictions and alarms go, as of `serve`.", show_default=False
-        ),
-    ] = None,
+    sink: Sink = None,
     max_waiting: MaxWaiting = 100_000,
     max_age: MaxAge = "30d",
     order: Order = "arrival",

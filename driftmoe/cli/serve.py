@@ -21,7 +21,9 @@ from driftmoe.cli.service_options import (
     ModelSeed,
     Order,
     Remember,
+    Sink,
     SnapshotEvery,
+    Sources,
     StoreFolder,
     bounds_of,
     tokens_of,
@@ -59,23 +61,8 @@ def serve(
         int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")
     ] = 8000,
     http: Annotated[bool, typer.Option("--http/--no-http", help="Whether clients can ask over HTTP.")] = True,
-    source: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="Where events come from besides HTTP: a file that grows, - for standard input, redis://host/stream, "
-            "nats://host/stream or kafka://broker/topic. Repeat for several.",
-            show_default=False,
-        ),
-    ] = None,
-    sink: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="Where predictions and alarms go: a file, or an address as of --source.",
-            show_default=False,
-        ),
-    ] = None,
+    source: Sources = None,
+    sink: Sink = None,
     token_file: Annotated[
         Path | None,
         typer.Option(

@@ -16,6 +16,25 @@ StoreFolder = Annotated[
         "--store", metavar="DIR", help="Folder of the store. It is created if need be.", show_default=False
     ),
 ]
+Sources = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Where events come from besides HTTP: a file that grows, - for standard input, redis://host/stream, "
+        "nats://host/stream or kafka://broker/topic. Repeat for several. Write an address alike each time: another "
+        "spelling is another source, which is read from its start.",
+        show_default=False,
+    ),
+]
+Sink = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Where predictions and alarms go: a file, redis://host/stream, nats://host/subject or "
+        "kafka://broker/topic.",
+        show_default=False,
+    ),
+]
 Model = Annotated[
     str | None,
     typer.Option(

@@ -1,7 +1,8 @@
 """A worker that predicts and learns for months: events come in, late labels find their samples, nothing is lost.
 
 `events` says what an event is, `joining` what follows from one, `keyed` and `registry` hold the models, `store` keeps
-it all, and `worker` is the thread that does it. `sources` and `brokers` bring events, `http` answers clients.
+it all, and `worker` is the thread that does it. `sources` bring events, from `files` and from brokers (`redis_streams`,
+`nats_streams`, `kafka_topics`); `outbox` sends predictions; `http` answers clients.
 """
 
 from __future__ import annotations

@@ -11,33 +11,28 @@ import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
-from urllib.parse import urlsplit
+from typing import BinaryIO
 
+from driftmoe.service.addresses import BROKERS, parted, path_of, scheme_of, without_secrets
 from driftmoe.service.failures import QueueFull, Stopped, StoreError
+from driftmoe.service.protocols import SendError, Sink
 from driftmoe.service.worker import Worker
+
+__all__ = ["FileSink", "SendError", "Sender", "Sink", "open_sink"]
 
 log = logging.getLogger(__name__)
 
 N_AT_ONCE = 1_000
 """Messages that are sent together."""
 
-LONGEST_PAUSE = 30.0
-"""Seconds between two attempts to send, at most."""
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 30.0
+"""Seconds between two attempts to send. They double from the first to the last."""
 
+LOOK_EVERY = 0.1
+"""Seconds after which an empty outbox is looked into again."""
 
-class SendError(OSError):
-    """A receiver that cannot be reached now."""
-
-
-class Sink(Protocol):
-    """A receiver of messages."""
-
-    def send(self, messages: Sequence[tuple[str, str]]) -> None:
-        """Send messages, each an id and JSON text, and return when the receiver has them. Raises SendError."""
-
-    def close(self) -> None:
-        """Let go of what the sink holds."""
+STOPPING_SECONDS = 10.0
+"""Longest time in which the last messages are sent at the end."""
 
 
 class FileSink:
@@ -48,23 +43,42 @@ class FileSink:
 
     def send(self, messages: Sequence[tuple[str, str]]) -> None:
         """Add the messages, one a line; see `Sink`."""
-        text = "".join(f"{content}\n" for _, content in messages).encode()
+        lines = [f"{content}\n".encode() for _, content in messages]
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("ab") as file:
-                start = file.tell()
+            with self._path.open("a+b") as file:
+                half = _half_line(file)
+                start = file.seek(0, os.SEEK_END)
+                if half and any(
+                    line.startswith(half) for line in lines
+                ):  # of an earlier attempt that was killed
+                    start -= len(half)
+                    file.truncate(start)
+                elif half:
+                    lines.insert(0, b"\n")
                 try:
-                    file.write(text)
+                    file.write(b"".join(lines))
                     file.flush()
                     os.fsync(file.fileno())
                 except OSError:  # a full disk: no half a line stays
-                    file.truncate(start)
+                    os.ftruncate(file.fileno(), start)
                     raise
         except OSError as error:
             raise SendError(f"{self._path}: {error.strerror}") from None
 
     def close(self) -> None:
         """Nothing is open between two calls."""
+
+
+def _half_line(file: BinaryIO) -> bytes:
+    """Return what stands after the last line end of a file."""
+    end = file.seek(0, os.SEEK_END)
+    half = b""
+    while b"\n" not in half and len(half) < end:
+        start = max(0, end - 2 * len(half) - 256)
+        file.seek(start)
+        half = file.read(end - start)
+    return half.rpartition(b"\n")[2]
 
 
 class Sender:
@@ -81,6 +95,9 @@ class Sender:
     def __init__(self, sink: Sink, worker: Worker) -> None:
         self._sink, self._worker = sink, worker
         self._stopping = threading.Event()
+        self._sent = self._taken_out = (
+            0  # numbers of the last messages that the receiver has, and that are not kept
+        )
         self._thread = threading.Thread(target=self._run, name="driftmoe-sender", daemon=True)
 
     def start(self) -> None:
@@ -90,47 +107,60 @@ class Sender:
     def stop(self) -> None:
         """Send what is there, if the receiver takes it, and end. Call it before the worker stops."""
         self._stopping.set()
-        self._thread.join(timeout=10.0)
-        self._sink.close()
+        if self._thread.ident is None:
+            self._sink.close()
+        else:
+            self._thread.join(
+                timeout=STOPPING_SECONDS
+            )  # what is not sent by then is sent after the next start
 
     def _run(self) -> None:
-        pause = 0.1
-        while True:
-            try:
-                sent = self._send_some()
-                pause = 0.1
-            except SendError as error:
-                if self._stopping.is_set():
+        pause, told = SHORTEST_PAUSE, ""
+        try:
+            while True:
+                is_stopping = self._stopping.is_set()  # asked for before the last look into the outbox
+                try:
+                    is_over = not self._send_some() and is_stopping
+                    if told:
+                        log.warning("messages are sent again")
+                    pause, told = SHORTEST_PAUSE, ""
+                except SendError as error:
+                    if str(error) != told:
+                        log.warning("%s; it is tried again until it succeeds", error)
+                    told, is_over = str(error), is_stopping
+                    self._stopping.wait(pause)
+                    pause = min(2.0 * pause, LONGEST_PAUSE)
+                except (QueueFull, StoreError):  # the worker has more to do, or tells it itself
+                    is_over = is_stopping
+                    self._stopping.wait(SHORTEST_PAUSE)
+                if is_over:
                     return
-                log.warning("%s; trying again in %.1f s", error, pause)
-                self._stopping.wait(pause)
-                pause = min(2.0 * pause, LONGEST_PAUSE)
-                continue
-            except (QueueFull, StoreError):
-                sent = False
-            except Stopped:
-                return
-            if not sent:
-                if self._stopping.is_set():
-                    return
-                self._stopping.wait(0.1)
+        except Stopped:
+            pass
+        except Exception as error:
+            if error is not self._worker.failure:  # the worker tells its own failures
+                raise
+        finally:
+            self._sink.close()
 
     def _send_some(self) -> bool:
         """Send the first messages of the outbox, and take them out of it."""
         rows = self._worker.store.read(
-            "SELECT seq, id, content FROM outbox ORDER BY seq LIMIT ?", (N_AT_ONCE,)
+            "SELECT seq, id, content FROM outbox WHERE seq > ? ORDER BY seq LIMIT ?", (self._sent, N_AT_ONCE)
         )
-        if not rows:
-            return False
-        self._sink.send([(name, content) for _, name, content in rows])
-        last = rows[-1][0]
+        if rows:
+            self._sink.send([(name, content) for _, name, content in rows])
+            self._sent = rows[-1][0]
+        if self._sent > self._taken_out:
+            self._worker.do(self._take_out)
+        elif not self._stopping.is_set():
+            self._stopping.wait(LOOK_EVERY)
+        return bool(rows)
 
-        def take_out() -> None:
-            with self._worker.store.transaction() as cursor:
-                cursor.execute("DELETE FROM outbox WHERE seq <= ?", (last,))
-
-        self._worker.do(take_out)
-        return True
+    def _take_out(self) -> None:
+        with self._worker.store.transaction() as cursor:
+            cursor.execute("DELETE FROM outbox WHERE seq <= ?", (self._sent,))
+        self._taken_out = self._sent
 
 
 def open_sink(url: str) -> Sink:
@@ -143,14 +173,27 @@ def open_sink(url: str) -> Sink:
     ImportError
         If the package for it is not installed. The message says how to install it.
     """
-    scheme = urlsplit(url).scheme if "://" in url else ""
-    if scheme in ("redis", "rediss", "nats", "tls", "kafka"):
-        from driftmoe.service import brokers
-
-        return brokers.open_sink(url)
+    scheme = scheme_of(url)
+    if scheme in BROKERS:
+        return _broker(url, scheme)
     if scheme not in ("", "file"):
         raise ValueError(
-            f"sink {url!r}: {scheme}:// is not known; give a file, or an address that begins with redis://, nats:// or "
-            "kafka://"
+            f"sink {without_secrets(url)!r}: {scheme}:// is not known; give a file, or an address that begins with "
+            "redis://, nats:// or kafka://"
         )
-    return FileSink(Path(urlsplit(url).path if scheme else url))
+    return FileSink(path_of(url))
+
+
+def _broker(url: str, scheme: str) -> Sink:
+    # Each client package is an extra, so that its module is loaded only where it is used.
+    if scheme in ("redis", "rediss"):
+        from driftmoe.service.redis_streams import RedisSink
+
+        return RedisSink(*parted(url, "stream"))
+    if scheme == "kafka":
+        from driftmoe.service.kafka_topics import KafkaSink
+
+        return KafkaSink(*parted(url, "topic"))
+    from driftmoe.service.nats_streams import NatsSink
+
+    return NatsSink(*parted(url, "subject"))

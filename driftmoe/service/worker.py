@@ -201,6 +201,7 @@ class Worker(Views):
             self._queue.put(chunk)  # within the lock: `stop` may not come between
 
     def _run(self) -> None:
+        chunks: list[_Chunk] = []
         try:
             while chunks := self._next_chunks():
                 if chunks[0].action is not None:
@@ -215,7 +216,7 @@ class Worker(Views):
             with self._room:
                 self._stopping.set()
                 self._room.notify_all()
-            self._fail_rest(error)
+            self._fail_rest(error, chunks)
 
     def _next_chunks(self) -> list[_Chunk]:
         """Return the chunks of the next transaction, or one action; none if the worker stops and nothing is left."""
@@ -337,12 +338,15 @@ class Worker(Views):
         else:
             chunk.future.set_result(result)
 
-    def _fail_rest(self, error: Exception) -> None:
+    def _fail_rest(self, error: Exception, taken: Sequence[_Chunk] = ()) -> None:
         """Tell those who wait that their events were not taken."""
+        rest = [*taken] if self._put_back is None else [*taken, self._put_back]
+        self._put_back = None
         while True:
             try:
-                chunk = self._queue.get_nowait()
+                rest.append(self._queue.get_nowait())
             except queue.Empty:
-                return
-            if chunk.future is not None:
+                break
+        for chunk in rest:
+            if chunk.future is not None and not chunk.future.done():
                 chunk.future.set_exception(error)
