@@ -282,8 +282,7 @@ ANY_ERROR = {
     ("driftmoe.experiment.evaluations", "keeping"),
     ("driftmoe.experiment.grid", "_attempt"),
     ("driftmoe.service.worker", "_run"),
-    ("driftmoe.service.worker", "_take_chunks"),
-    ("driftmoe.service.worker", "_take_singly"),
+    ("driftmoe.service.worker", "_joined"),
     ("driftmoe.service.outbox", "_run"),
     ("driftmoe.service.sources", "_run"),
 }

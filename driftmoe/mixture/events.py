@@ -69,6 +69,23 @@ class Event(NamedTuple):
             "experts": [one._asdict() for one in self.experts],
         }
 
+    def __str__(self) -> str:
+        """Return the event as a sentence."""
+        names = ", ".join(map(str, self.names))
+        if self.kind == "tree replaced":
+            return f"{names} was replaced after drift; its error was {_percent(self.before)}"
+        if self.kind in ("new class", "new feature"):
+            return f"{self.kind}: {names}"
+        text = f"the error rose from {_percent(self.before)} to {_percent(self.after)} since sample {self.since:,}"
+        if self.kind == "warning":
+            return f"{text}, perhaps by chance"
+        rises = [f"{one.expert} ({_percent(one.before)} to {_percent(one.after)})" for one in self.experts]
+        return f"{text}; most of all that of {', '.join(rises)}" if rises else text
+
+
+def _percent(share: float | None) -> str:
+    return "unknown" if share is None else f"{100.0 * share:.1f} %"
+
 
 def events_of(
     watch: Watch,

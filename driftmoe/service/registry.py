@@ -182,7 +182,7 @@ class Registry:
             return
         alarms, generation = [], self._generations.get(key, 0)
         for i, event in enumerate(found):
-            content = event.to_dict() | {"time": self._clock(), "text": str(event)}
+            content = event.as_dict() | {"time": self._clock(), "text": str(event)}
             name = f"{key}:{generation}:{event.sample}:{event.kind}:{i}"
             alarms.append((name, key, json.dumps(content, default=str)))
         write_alarms(cursor, alarms)

@@ -237,16 +237,19 @@ class Store:
 
     def close(self) -> None:
         """Close the store, and let other workers use it."""
-        for name in ("_reader", "_writer"):
-            connection = vars(self).pop(name, None)
-            if connection is not None:
-                connection.close()
+        with self._reading:
+            for name in ("_reader", "_writer"):
+                connection = vars(self).pop(name, None)
+                if connection is not None:
+                    connection.close()
         if self._lock is not None:
             self._lock.release()
 
     def read(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return the rows of a query, from any thread, as of the last commit."""
         with self._reading, self._told():
+            if "_reader" not in vars(self):
+                raise StoreError(f"the store {self.folder} is closed")
             return self._reader.execute(statement, values).fetchall()
 
     def about(self) -> dict[str, str]:

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from driftmoe import saving
@@ -39,6 +39,17 @@ class _Chunk:
     arrivals: Sequence[Arrival]
     future: Future[Any] | None = None
     action: Callable[[], Any] | None = None
+    outcomes: Outcomes = field(default_factory=list)
+
+    def fail(self, error: Exception) -> None:
+        """Tell who waits that the events, or the last ones of them, were not taken."""
+        if self.future is None or self.future.done():
+            return
+        if not self.outcomes:
+            self.future.set_exception(error)
+            return
+        left = {"outcome": "not taken", "message": str(error), "committed": False}
+        self.future.set_result(self.outcomes + [dict(left) for _ in self.arrivals])
 
 
 class Worker(Views):
@@ -82,6 +93,7 @@ class Worker(Views):
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self.failure: Exception | None = None
+        self._reason = ""
         self.started = time.monotonic()
         self._recent: deque[tuple[float, dict[str, int]]] = deque()
         with ExitStack() as undone:
@@ -250,62 +262,79 @@ class Worker(Views):
                     return None
 
     def _take_chunks(self, chunks: list[_Chunk]) -> None:
-        """Take events in one transaction, and tell those who wait for their outcome."""
-        try:
-            outcomes = self._take([arrival for chunk in chunks for arrival in chunk.arrivals])
-        except StoreError as error:
-            for chunk in chunks:
-                if chunk.future is not None:
-                    chunk.future.set_exception(error)
-            self._take_again([chunk for chunk in chunks if chunk.future is None], error)
-            return
-        except Exception:  # whatever a model raises: which event it was is found one by one
-            log.exception("a batch of events failed; they are taken one by one")
-            self._take_singly(chunks)
-            return
-        for chunk in chunks:
-            own, outcomes = outcomes[: len(chunk.arrivals)], outcomes[len(chunk.arrivals) :]
-            if chunk.future is not None:
-                chunk.future.set_result(own)
+        """Take events, those of sources again and again until the store can be written."""
+        pause = 0.1
+        while chunks:
+            try:
+                self._take(chunks)
+                return
+            except StoreError as error:
+                for chunk in chunks:
+                    chunk.fail(error)
+                chunks = [chunk for chunk in chunks if chunk.future is None]
+                log.error("%s; trying again in %.1f s", error, pause)
+                if self._stopping.wait(pause):
+                    raise
+                pause = min(2.0 * pause, LONGEST_PAUSE)
+                self._recover_at_last(error)
 
-    def _take_again(self, chunks: list[_Chunk], error: StoreError) -> None:
-        """Take the events of sources again until the store can be written; clients have been told."""
+    def _recover_at_last(self, error: StoreError) -> None:
+        """Bring models and ids to the state of the last commit, however long that cannot be read."""
         pause = 0.1
         while True:
             try:
                 self._recover()
-                if chunks:
-                    self._take([arrival for chunk in chunks for arrival in chunk.arrivals])
                 return
-            except StoreError as failed:
-                log.error("%s; trying again in %.1f s", failed, pause)
+            except StoreError:
                 if self._stopping.wait(pause):
                     raise error from None
                 pause = min(2.0 * pause, LONGEST_PAUSE)
 
-    def _take_singly(self, chunks: list[_Chunk]) -> None:
-        """Take events one by one, and put those aside that make the model fail."""
-        self._recover()
-        for chunk in chunks:
-            outcomes: Outcomes = []
-            for arrival in chunk.arrivals:
-                try:
-                    outcomes += self._take([arrival])
-                except StoreError:
-                    raise
-                except Exception as error:  # as above
-                    reason = f"the model failed: {type(error).__name__}: {error}"
-                    self._recover()
-                    self.joiner.note(arrival, reason)
-                    self._commit([arrival])
-                    outcomes.append({"outcome": "refused", "message": reason, "committed": True})
-            if chunk.future is not None:
-                chunk.future.set_result(outcomes)
+    def _take(self, chunks: list[_Chunk]) -> None:
+        """Take events in one transaction, and tell those who wait for their outcome.
 
-    def _take(self, arrivals: Sequence[Arrival]) -> Outcomes:
-        outcomes = self.joiner.take(arrivals)
-        self._commit(arrivals)
-        return outcomes
+        If a model raises what no model should raise, the events are taken one by one, and those put aside with which it
+        does.
+        """
+        arrivals = [arrival for chunk in chunks for arrival in chunk.arrivals]
+        outcomes = self._joined(arrivals)
+        if outcomes is None:
+            self._recover()
+            for chunk in chunks:
+                while chunk.arrivals:
+                    self._take_one(chunk)
+        else:
+            self._commit(arrivals)
+            for chunk in chunks:
+                n = len(chunk.arrivals)
+                chunk.outcomes, outcomes, chunk.arrivals = outcomes[:n], outcomes[n:], ()
+        for chunk in chunks:
+            if chunk.future is not None:
+                chunk.future.set_result(chunk.outcomes)
+
+    def _take_one(self, chunk: _Chunk) -> None:
+        """Take the first event of a chunk, or put it aside."""
+        arrival = chunk.arrivals[0]
+        found = self._joined([arrival])
+        if found is None:
+            self._recover()
+            self.joiner.note(arrival, self._reason)
+            found = [{"outcome": "refused", "message": self._reason, "committed": True}]
+        self._commit([arrival])
+        chunk.outcomes += found
+        chunk.arrivals = chunk.arrivals[1:]
+
+    def _joined(self, arrivals: Sequence[Arrival]) -> Outcomes | None:
+        """Let the models take events; `None` if one of them raised what no model should raise."""
+        try:
+            return self.joiner.take(arrivals)
+        except StoreError:
+            raise
+        except Exception as error:  # whatever a model raises: which event it was is found one by one
+            if len(arrivals) > 1:
+                log.exception("a batch of events failed; they are taken one by one")
+            self._reason = f"the model failed: {type(error).__name__}: {error}"
+            return None
 
     def _commit(self, arrivals: Sequence[Arrival]) -> None:
         """Write what follows from the last batch, all at once."""
@@ -348,5 +377,4 @@ class Worker(Views):
             except queue.Empty:
                 break
         for chunk in rest:
-            if chunk.future is not None and not chunk.future.done():
-                chunk.future.set_exception(error)
+            chunk.fail(error)

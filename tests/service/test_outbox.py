@@ -56,6 +56,10 @@ class Receiver:
     def close(self):
         self.is_closed = True
 
+    def predictions(self):
+        """Return the ids of the predictions; alarms, such as of new classes, come between them."""
+        return [name for name, content in self.taken if json.loads(content)["kind"] == "prediction"]
+
 
 def feed(worker, texts):
     worker.feed([Arrival("by hand", text, i) for i, text in enumerate(texts)])
@@ -78,7 +82,7 @@ def test_predictions_are_sent_in_order_and_taken_out_of_the_store(tmp_path):
         worker.drain()
         sender.stop()
         assert left_in(worker) == 0
-    assert [name for name, _ in receiver.taken] == ids_of(TEXTS)
+    assert receiver.predictions() == ids_of(TEXTS)
     assert receiver.is_closed
     first = json.loads(receiver.taken[0][1])
     assert first.items() >= {"kind": "prediction", "id": "1-0", "key": "default", "label": None}.items()
@@ -93,9 +97,9 @@ def test_a_receiver_that_is_away_is_tried_again_and_told_of_once(tmp_path, caplo
         feed(worker, TEXTS)
         wait_for(lambda: receiver.n_tries >= 4)
         receiver.is_away = False
-        wait_for(lambda: len(receiver.taken) == 60)
+        wait_for(lambda: len(receiver.predictions()) == 60)
         sender.stop()
-    assert [name for name, _ in receiver.taken] == ids_of(TEXTS)
+    assert receiver.predictions() == ids_of(TEXTS)
     told = [record.getMessage() for record in caplog.records]
     assert told == ["receiver: refused; it is tried again until it succeeds", "messages are sent again"]
 
@@ -110,9 +114,9 @@ def test_what_a_receiver_does_not_take_is_kept_for_the_next_start(tmp_path):
             feed(worker, texts)
             worker.drain()
             sender.stop()
-            assert left_in(worker) == (60 if texts else 0)
+            assert (left_in(worker) >= 60) == bool(texts)
         receiver.is_away = False
-    assert [name for name, _ in receiver.taken] == ids_of(TEXTS)
+    assert receiver.predictions() == ids_of(TEXTS)
 
 
 def test_messages_that_the_store_cannot_forget_are_not_sent_again(tmp_path, monkeypatch):
@@ -132,7 +136,7 @@ def test_messages_that_the_store_cannot_forget_are_not_sent_again(tmp_path, monk
         feed(worker, TEXTS)
         wait_for(lambda: left_in(worker) == 0 and len(receiver.taken) == 60)
         sender.stop()
-    assert [name for name, _ in receiver.taken] == ids_of(TEXTS)
+    assert receiver.predictions() == ids_of(TEXTS)
 
 
 def test_a_sender_ends_with_its_worker(tmp_path, monkeypatch):
@@ -182,7 +186,8 @@ def test_a_process_that_is_killed_loses_no_message_and_repeats_some_with_the_sam
     assert process.wait() == 0, process.stderr
     found = [json.loads(line) for line in out.read_text().splitlines()]  # no half a line
     by_id = {one["id"]: one for one in found}
-    assert [f"default:{name}" for name in by_id] == ids_of(TEXTS)
+    predictions = [f"default:{name}" for name, one in by_id.items() if one["kind"] == "prediction"]
+    assert predictions == ids_of(TEXTS)
     assert all(one == by_id[one["id"]] for one in found)
 
 

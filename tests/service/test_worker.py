@@ -34,7 +34,10 @@ def opened(folder, **settings):
 
 def taken(worker, lines, source="test", start=0):
     """Let a worker take lines within this thread, in one transaction."""
-    return worker._take([Arrival(source, line, start + i + 1) for i, line in enumerate(lines)])
+    arrivals = [Arrival(source, line, start + i + 1) for i, line in enumerate(lines)]
+    outcomes = worker.joiner.take(arrivals)
+    worker._commit(arrivals)
+    return outcomes
 
 
 def digests(worker):
