@@ -57,6 +57,8 @@ def _followed(
                     file.write(piece)
                 time.sleep(0.02 if halves else 0.0)
             n_faults += len(pieces) - 1
+            if start == 0:  # what is rotated before the first start is not read
+                _wait_for_events(place, min(stop, len(lines)))
             start = stop
             if rng.random() < 0.5:
                 process.kill()

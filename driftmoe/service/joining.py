@@ -81,7 +81,7 @@ class Bounds:
 
 @dataclass(slots=True)
 class Operation:
-    """One sample for a model: to predict, to learn, or both."""
+    """One sample for a model: to predict, to learn, or both. `place` is that in the order of learning."""
 
     arrival: Arrival
     row: Row
@@ -90,6 +90,7 @@ class Operation:
     label: Any = None
     weight: float = 1.0
     learns: bool = False
+    place: int = 0
     answer: Answer | None = None
 
 
@@ -292,7 +293,8 @@ class Joiner:
         row.state = LEARNT
         row.label, row.weight = label_json(label), weight
         features = row.features if features is None else features
-        self._run(Operation(arrival, row, features, outcome, label, weight, learns=True))
+        self.learnt += 1  # here, so that it does not depend on how events are cut into batches
+        self._run(Operation(arrival, row, features, outcome, label, weight, learns=True, place=self.learnt))
 
     def _run(self, operation: Operation) -> None:
         """Add an operation to those that go through its model together."""
@@ -329,8 +331,7 @@ class Joiner:
             if row.answer is None:  # features and label came together
                 self._answered(one, proba, keyed)
             assert row.answer is not None
-            self.learnt += 1
-            row.learnt = keyed.learnt = self.learnt
+            row.learnt = keyed.learnt = one.place
             keyed.n_since_snapshot += 1
             answer = one.answer or Answer.from_json(row.answer)
             keyed.scores.add(row.id, row.event, one.label, answer, one.weight)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -181,9 +182,12 @@ class Registry:
         if not found:
             return
         alarms, generation = [], self._generations.get(key, 0)
-        for i, event in enumerate(found):
+        places: Counter[str] = Counter()  # several events of one kind may come with one sample
+        for event in found:
             content = event.as_dict() | {"time": self._clock(), "text": str(event)}
-            name = f"{key}:{generation}:{event.sample}:{event.kind}:{i}"
+            name = f"{key}:{generation}:{event.sample}:{event.kind}"
+            places[name] += 1
+            name = f"{name}:{places[name]}"
             alarms.append((name, key, json.dumps(content, default=str)))
         write_alarms(cursor, alarms)
         if self._settings.has_sink:

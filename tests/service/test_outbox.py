@@ -134,7 +134,7 @@ def test_messages_that_the_store_cannot_forget_are_not_sent_again(tmp_path, monk
         sender = Sender(receiver, worker)
         sender.start()
         feed(worker, TEXTS)
-        wait_for(lambda: left_in(worker) == 0 and len(receiver.taken) == 60)
+        wait_for(lambda: left_in(worker) == 0 and len(receiver.predictions()) == 60)
         sender.stop()
     assert receiver.predictions() == ids_of(TEXTS)
 
