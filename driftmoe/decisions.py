@@ -113,6 +113,23 @@ class Decisions:
         chosen = [label for label, is_member in zip(proba, are_members.tolist(), strict=True) if is_member]
         return {label: proba[label] for label in sorted(chosen, key=proba.__getitem__, reverse=True)}
 
+    def set_threshold(self, coverage: float = 0.9) -> float:
+        """Return the probability from which on a label is in the sets of `predict_set_one`.
+
+        Parameters
+        ----------
+        coverage
+            As in `predict_set_one`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `coverage` is not a number in (0, 1).
+        """
+        check_coverage(coverage)
+        with self._lock:
+            return self._threshold(coverage)
+
     def predict_set_many(self, X: IntoDataFrame, coverage: float = 0.9) -> IntoDataFrame:
         """Return which labels are in the set of each row, as in `predict_set_one`.
 

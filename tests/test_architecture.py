@@ -121,6 +121,7 @@ MAY_IMPORT = {
         "filelock numpy river driftmoe driftmoe.evaluation driftmoe.memory driftmoe.models driftmoe.saving "
         "driftmoe.staging driftmoe.strict_json"
     ),
+    "driftmoe.service.choices": "numpy driftmoe.metrics",
     # Clients over HTTP: nothing else of the worker loads a web framework.
     "driftmoe.service.http": "prometheus_client starlette uvicorn",
     "driftmoe.service.http_answers": "starlette",

@@ -9,6 +9,7 @@ import torch
 import typer
 
 from driftmoe.cli.bars import samples_bar
+from driftmoe.cli.serve import prepare
 from driftmoe.cli.service_log import begin_log
 from driftmoe.cli.service_options import (
     Lateness,
@@ -71,6 +72,7 @@ def replay(
             snapshot_every=snapshot_every, has_sink=sink is not None,
         )  # fmt: skip
         service = Service(store, settings, sources=[log], sink=sink, follows=False)
+        prepare(service)
         start, before = time.perf_counter(), service.worker.counts.get("events", 0)
         with service, samples_bar("replaying", None) as progress:
             while not service.done.wait(0.2):

@@ -137,6 +137,7 @@ def with_http(
         server = server_of(
             service.worker, host, port, read_token=tokens.get("read"), write_token=tokens.get("write")
         )
+        prepare(service)
         with service:
             say(f"serving at {server.url}; the page is there, the API at {server.url}/docs; Ctrl-C stops")
             server.run()
@@ -155,6 +156,7 @@ def without_http(folder: Path, settings: Settings, sources: list[str], sink: str
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
+        prepare(service)
         with service:
             say(f"taking events from {', '.join(sources)}; Ctrl-C stops")
             while not stopping.wait(0.2):
@@ -164,6 +166,12 @@ def without_http(folder: Path, settings: Settings, sources: list[str], sink: str
         for number, handler in before.items():
             signal.signal(number, handler)
     _raise_failure(service)
+
+
+def prepare(service: Service) -> None:
+    """Compile the model before anybody waits for it."""
+    say("preparing the model; the first time on a machine this takes up to a minute")
+    service.prepare()
 
 
 def _raise_failure(service: Service) -> None:

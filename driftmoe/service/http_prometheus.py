@@ -99,7 +99,7 @@ def _of_worker(stats: dict[str, Any]) -> Iterator[Metric]:
 
 def _of_models(metrics: dict[str, dict[str, Any]]) -> Iterator[Metric]:
     for name, text, field in (
-        ("predictions", "Predictions of a model", "n_predicted"),
+        ("scored", "Predictions of a model whose label has come", "n_scored"),
         ("labels", "Labels that a model has learnt", "n_learnt"),
     ):
         counter = CounterMetricFamily(f"driftmoe_model_{name}", text, labels=["model"])

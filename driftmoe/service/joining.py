@@ -147,6 +147,12 @@ class Joiner:
         self._counts: Counter[str] = Counter()
         self._runs: dict[str, list[Operation]] = {}
 
+    def n_waiting(self, key: str | None = None) -> tuple[int, float | None]:
+        """Return how many samples wait for a label, of one key or all, and when the oldest came. For any thread."""
+        waiting = self.waiting.copy().items()  # copied at once: another thread may change it
+        arrived = [when for (of, _), (_, when) in waiting if key in (None, of)]
+        return len(arrived), arrived[0] if arrived else None
+
     def take(self, arrivals: Sequence[Arrival]) -> list[dict[str, Any]]:
         """Take events in order, and return the outcome of each. `write` keeps what follows from them."""
         self._clear()
@@ -335,6 +341,7 @@ class Joiner:
             keyed.n_since_snapshot += 1
             answer = one.answer or Answer.from_json(row.answer)
             keyed.scores.add(row.id, row.event, one.label, answer, one.weight)
+            keyed.choices.add(answer, one.label)
             one.outcome |= answer.public() | {"outcome": "learnt"}
             self._counts["learnt"] += 1
             self._written[row.seq] = row

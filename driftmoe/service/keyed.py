@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from driftmoe import saving
+from driftmoe.memory import n_bytes
+from driftmoe.service.choices import Choices
 from driftmoe.service.scores import Answer, Scores
 from driftmoe.service.store import Row
 
 N_REPLAYED = 1_000
 """Samples that are read from the store at a time when a model learns again."""
+
+SECONDS_BETWEEN_MEASUREMENTS = 1.0
+"""Time between two looks at a model's memory and at its sets of labels."""
 
 Proba = dict[Any, float]
 
@@ -35,6 +41,8 @@ class KeyedModel:
         self.key, self.scores, self.learnt = key, scores, learnt
         self.replace(model)
         self.n_since_snapshot = 0
+        self.n_bytes = n_bytes(model)
+        self.measured = time.monotonic()
         self.next_point = 0
 
     def replace(self, model: Any) -> None:
@@ -43,6 +51,8 @@ class KeyedModel:
         self.decide: Callable[[Any], Any] | None = None
         if getattr(last_step(model), "decision_costs", None) is not None:
             self.decide = last_step(model).decide_one
+        self.choices = Choices(last_step(model))
+        self.explained: dict[str, str] = {}
 
     def predict(self, samples: Sequence[dict[str, Any]]) -> list[Proba | str]:
         """Return the class probabilities of each sample, or why it cannot be read."""
@@ -84,6 +94,13 @@ class KeyedModel:
             self.scores.add(row.id, row.event, label, answer, weight)
             self.learnt = row.learnt or self.learnt
         self.n_since_snapshot += len(rows)
+
+    def measure(self) -> None:
+        """Look at the model's memory and its sets now and then: it takes milliseconds."""
+        now = time.monotonic()
+        if now >= self.measured + SECONDS_BETWEEN_MEASUREMENTS:
+            self.n_bytes, self.measured = n_bytes(self.model), now
+            self.choices.look()
 
     def file(self) -> bytes:
         """Return the file of the model."""

@@ -115,6 +115,10 @@ class Registry:
             self.models[key] = keyed
             self._alarms_seen[key] = _last_alarm(keyed.model)
 
+    def new_model(self) -> Any:
+        """Return a model that has learnt nothing."""
+        return models.make(self.spec, seed=self._seed)
+
     def of(self, key: str) -> KeyedModel:
         """Return the model of a key, a new one if need be.
 
@@ -130,7 +134,7 @@ class Registry:
                 raise EventError(
                     "key", f"there are {most} models, as many as allowed; use a known key, or a larger bound"
                 )
-            keyed = KeyedModel(key, models.make(self.spec, seed=self._seed), Scores())
+            keyed = KeyedModel(key, self.new_model(), Scores())
             keyed.next_point = POINT_EVERY
             self.models = self.models | {key: keyed}  # other threads may be reading
             self._alarms_seen[key] = 0
@@ -144,6 +148,7 @@ class Registry:
                 keyed.next_point = _next_point(keyed.scores.n_learnt)
                 write_history(cursor, key, keyed.scores.n_learnt, json.dumps(self.point(keyed)))
             self._write_alarms(cursor, key, keyed)
+            keyed.measure()
             if key in self._new or keyed.n_since_snapshot >= self._settings.snapshot_every:
                 self._write_snapshot(cursor, keyed)
 
@@ -169,7 +174,8 @@ class Registry:
 
     def point(self, keyed: KeyedModel) -> dict[str, Any]:
         """Return the figures of a model now."""
-        return keyed.scores.figures() | {"time": self._clock(), "gate": keyed.gate_weights()}
+        of_now = {"time": self._clock(), "gate": keyed.gate_weights()}
+        return keyed.scores.figures() | keyed.choices.figures() | of_now
 
     def _write_snapshot(self, cursor: sqlite3.Cursor, keyed: KeyedModel) -> None:
         write_snapshot(cursor, keyed.key, keyed.file(), keyed.learnt, keyed.scores.to_json())

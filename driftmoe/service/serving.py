@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from driftmoe.service.outbox import Sender, open_sink
 from driftmoe.service.registry import Settings
@@ -64,6 +64,23 @@ class Service:
         self._counting = threading.Lock()
         self.done = threading.Event()
         self.failure: BaseException | None = None
+
+    def prepare(self) -> None:
+        """Compile what the model needs, which takes up to a minute once on a machine, before anybody waits for it."""
+        model = self.worker.registry.new_model()
+        samples: list[dict[str, Any]] = [{"number": 1.0, "text": "a"}, {"number": 2.0, "text": "b"}]
+        for x, y in zip(samples, ("a", "b"), strict=True):
+            model.predict_proba_one(x)
+            model.learn_one(x, y)
+        calls: dict[str, tuple[Any, ...]] = {
+            "step_rows": (samples, ["a", "b"]),
+            "predict_proba_rows": (samples,),
+            "explain_one": (samples[0],),
+            "set_threshold": (),
+        }
+        for name, arguments in calls.items():
+            if hasattr(model, name):
+                getattr(model, name)(*arguments)
 
     def __enter__(self) -> Self:
         """Start the worker, then what feeds it."""

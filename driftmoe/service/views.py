@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from driftmoe import __version__, saving
-from driftmoe.memory import n_bytes
 from driftmoe.service.events import DEFAULT_KEY
 from driftmoe.service.joining import Joiner
 from driftmoe.service.keyed import KeyedModel, last_step
@@ -74,7 +75,7 @@ class Views:
             "waiting": self._waiting(None),
             "early_labels": len(self.joiner.early),
             "store": {"bytes": self.store.size()},
-            "memory_bytes": sum(n_bytes(keyed.model) for keyed in self.registry.models.values()),
+            "memory_bytes": resident_bytes() or sum(one.n_bytes for one in self.registry.models.values()),
             "sources": [{"name": name, "position": at, "n": n} for name, (at, n) in positions.items()],
             "failure": None if self.failure is None else str(self.failure),
         }
@@ -86,7 +87,7 @@ class Views:
             "model": key,
             "predictions_per_s": self.rate("predicted"),
             "labels_per_s": self.rate("learnt"),
-            "memory_bytes": n_bytes(keyed.model),
+            "memory_bytes": keyed.n_bytes,
             "waiting": self._waiting(key),
         }
 
@@ -108,31 +109,39 @@ class Views:
         ]
 
     def mistakes(self, key: str = DEFAULT_KEY) -> list[dict[str, Any]]:
-        """Return the last wrong predictions, the last one first, each explained by the model as it is now."""
-        keyed = self._model(key)
+        """Return the last wrong predictions, the last one first, each explained by the model as it was when asked."""
+        keyed, explained = self._model(key), {}
         explain = getattr(keyed.model, "explain_one", None)
         mistakes = []
         for mistake in list(keyed.scores.mistakes)[::-1]:
-            features = json.loads(mistake["event"])["features"]
-            text = None if explain is None else str(explain(features))
+            event = mistake["event"]
+            features = json.loads(event)["features"]
+            if explain is not None:  # once, when it is first asked for
+                explained[event] = keyed.explained.get(event) or str(explain(features))
             said = {name: value for name, value in mistake.items() if name != "event"}
-            mistakes.append(said | {"features": features, "explanation": text})
+            mistakes.append(said | {"features": features, "explanation": explained.get(event)})
+        keyed.explained = explained
         return mistakes
 
     def models(self) -> list[dict[str, Any]]:
         """Return what there is of each model."""
-        return [
-            {
-                "name": name,
-                "spec": self.registry.spec,
-                "n_learnt": keyed.scores.n_learnt,
-                "n_features": _n_features(keyed.model),
-                "n_classes": len(keyed.scores.counts),
-                "bytes": n_bytes(keyed.model),
-                "digest": saving.digest(keyed.model),
-            }
-            for name, keyed in sorted(self.registry.models.items())
-        ]
+
+        def described() -> list[dict[str, Any]]:
+            return [
+                {
+                    "name": name,
+                    "spec": self.registry.spec,
+                    "n_learnt": keyed.scores.n_learnt,
+                    "n_features": _n_features(keyed.model),
+                    "n_classes": len(keyed.scores.counts),
+                    "bytes": keyed.n_bytes,
+                    "digest": saving.digest(keyed.model),
+                }
+                for name, keyed in sorted(self.registry.models.items())
+            ]
+
+        found: list[dict[str, Any]] = self.do(described)
+        return found
 
     def model_file(self, name: str) -> bytes:
         """Return the file of a model, with all that is committed; raises KeyError if there is none."""
@@ -148,14 +157,20 @@ class Views:
             raise KeyError(f"there is no model {key!r}; there are: {known}") from None
 
     def _waiting(self, key: str | None) -> dict[str, Any]:
-        waiting = [(of, arrived) for (of, _), (_, arrived) in list(self.joiner.waiting.items())]
-        if key is not None:
-            waiting = [one for one in waiting if one[0] == key]
-        oldest = max(0.0, self.clock() - waiting[0][1]) if waiting else None
-        return {"n": len(waiting), "oldest_s": oldest}
+        """Return how many samples wait for a label, and for how many seconds the oldest does."""
+        n, arrived = self.joiner.n_waiting(key)
+        return {"n": n, "oldest_s": None if arrived is None else max(0.0, self.clock() - arrived)}
 
 
 _NONE = Scores()
+
+
+def resident_bytes() -> int:
+    """Return the bytes of the process in memory; 0 where the system does not tell."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return 0
 
 
 def _n_features(model: Any) -> int | None:

@@ -139,6 +139,8 @@ class Worker(Views):
 
     def do(self, action: Callable[[], Any]) -> Any:
         """Do something between two transactions, and return its result."""
+        if self._thread is None:
+            return action()
         future: Future[Any] = Future()
         self._put(_Chunk([], future, action), waits=False)
         return future.result()

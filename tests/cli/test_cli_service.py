@@ -109,12 +109,13 @@ def test_a_signal_ends_a_worker_without_http(number, tmp_path):
     process = started("-m", "driftmoe.cli", "serve", *arguments, cwd=tmp_path)
     said = tmp_path / "out" / "said.jsonl"
     until = time.monotonic() + 60
-    while not (said.exists() and len(said.read_text().splitlines()) == 100):
+    while not (said.exists() and len(said.read_text().splitlines()) >= 100):
         assert time.monotonic() < until, process.stderr
         time.sleep(0.05)
     process.send_signal(number)
     assert process.wait() == 0, process.stderr
-    first = json.loads(said.read_text().splitlines()[50])
+    messages = [json.loads(line) for line in said.read_text().splitlines()]
+    (first, *_) = [one for one in messages if one["kind"] == "prediction"]
     assert first.keys() == {"kind", "id", "key", "label", "probabilities"}
 
 
@@ -179,6 +180,7 @@ def test_mistakes_are_told_in_one_line(arguments, message, tmp_path):
     found = driftmoe(*arguments, cwd=tmp_path)
     assert (found.returncode, found.stdout) == (2, ""), found.stderr
     lines = [line for line in found.stderr.splitlines() if line.startswith("driftmoe: ")]
+    lines = [line for line in lines if "preparing the model" not in line]
     assert len(lines) == 1
     assert message in lines[0]
 

@@ -93,7 +93,7 @@ class FakeWorker:
     def metrics(self, key):
         figures = {
             "model": key,
-            "n_predicted": 5,
+            "n_scored": 5,
             "n_learnt": 4,
             "window": 1000,
             "accuracy": 0.75,

@@ -80,7 +80,7 @@ def test_prometheus_reads_the_figures_back(client, worker):
     assert samples["driftmoe_events_total", 'odd "name"\n'] == 1
     assert samples["driftmoe_queue_room_events",] == 10_000
     assert samples["driftmoe_waiting_oldest_seconds",] == 11_520
-    assert samples["driftmoe_model_predictions_total", "default"] == 5
+    assert samples["driftmoe_model_scored_total", "default"] == 5
     assert samples["driftmoe_model_accuracy", "default"] == 0.75
     assert samples["driftmoe_model_gate_weight", 'odd "kind"\n', "default"] == 0.25
     assert not [name for name, *_ in samples if "kappa" in name]  # None and NaN are no figures
