@@ -23,10 +23,8 @@ N_ROWS, N_SCORES = 128, 1024
 ROOM, ROOM_IF_BOUNDED = 1 << 20, 4 << 10
 """Bytes of the rows, without and with `max_bytes`. Where a row has many features, fewer rows are remembered."""
 
-OF_SCORES = 4 * N_ROWS + (3 * 4 + 1) * N_SCORES
+OF_SCORES = 4 * N_ROWS + (4 + 1) * N_SCORES
 """Bytes of all but the rows' vectors."""
-
-SCORES = ("true_proba", "proba_above", "top_proba")
 
 
 class Scores(NamedTuple):
@@ -39,17 +37,11 @@ class Scores(NamedTuple):
     ----------
     true_proba
         Probability of the true class, float32, shape (n_scores,); 0 if the class was new.
-    proba_above
-        Sum of the probabilities that were larger, float32, shape (n_scores,); 1 if the class was new.
-    top_proba
-        Largest probability of a known class, float32, shape (n_scores,).
     was_right
         Whether the most probable class was the true one, bool, shape (n_scores,).
     """
 
     true_proba: np.ndarray
-    proba_above: np.ndarray
-    top_proba: np.ndarray
     was_right: np.ndarray
 
 
@@ -67,7 +59,7 @@ class Recent:
         self._n_learnt = np.zeros(1, np.int64)
         self._vectors = np.empty((self.n_rows_at(0), 0))
         self._targets = np.zeros(len(self._vectors), np.int32)
-        self._scores = np.zeros((N_SCORES, len(SCORES)), np.float32)
+        self._true_proba = np.zeros(N_SCORES, np.float32)
         self._was_right = np.zeros(N_SCORES, np.bool_)
 
     def fresh(self) -> Recent:
@@ -104,8 +96,7 @@ class Recent:
     def scores(self) -> Scores:
         """Return the scores, the oldest first."""
         order = _order(self.n_learnt, N_SCORES)
-        true_proba, proba_above, top_proba = self._scores[order].T.copy()
-        return Scores(true_proba, proba_above, top_proba, self._was_right[order])
+        return Scores(self._true_proba[order], self._was_right[order])
 
     def grown(self, n_features: int) -> Recent:
         """Return a draft with columns for new features, or this one if there are none."""
@@ -140,25 +131,18 @@ class Recent:
         changes.append(
             planned(
                 remember, vectors, targets, proba, n_known, grown._n_learnt, grown._vectors, grown._targets,
-                grown._scores, grown._was_right,
+                grown._true_proba, grown._was_right,
             )
         )  # fmt: skip
 
     def state(self) -> State:
         """Return the rows and the scores, the oldest first; see `driftmoe.state`."""
         vectors, targets = self.rows()
-        *scores, was_right = self.scores()
-        return {
-            "n_learnt": self.n_learnt,
-            "vectors": vectors,
-            "targets": targets,
-            **dict(zip(SCORES, scores, strict=True)),
-            "was_right": was_right,
-        }
+        return {"n_learnt": self.n_learnt, "vectors": vectors, "targets": targets, **self.scores()._asdict()}
 
     def restore(self, state: State) -> None:
         """Restore the state of one that was built with the same arguments; see `driftmoe.state`."""
-        check_names(state, ("n_learnt", "vectors", "targets", *SCORES, "was_right"), self)
+        check_names(state, ("n_learnt", "vectors", "targets", *Scores._fields), self)
         n_learnt = count_of(state, "n_learnt", self)
         vectors = array_of(state, "vectors", np.float64, (None, None), self, finite=False)
         n_rows, n_scores = min(n_learnt, self.n_rows_at(vectors.shape[1])), min(n_learnt, N_SCORES)
@@ -170,20 +154,16 @@ class Recent:
         targets = array_of(state, "targets", np.int32, (n_rows,), self)
         if (targets < 0).any():
             raise misfit(self, "targets", f"has {targets.min()}", "all must be 0 or more")
-        scores = np.array([array_of(state, name, np.float32, (n_scores,), self) for name in SCORES])
-        for name, values in zip(SCORES, scores, strict=True):
-            if ((values < 0.0) | (values > 1.0)).any():
-                wrong = values[(values < 0.0) | (values > 1.0)][0]
-                raise misfit(self, name, f"has {wrong}", "all must be 0 to 1")
+        true_proba = array_of(state, "true_proba", np.float32, (n_scores,), self)
+        if ((true_proba < 0.0) | (true_proba > 1.0)).any():
+            wrong = true_proba[(true_proba < 0.0) | (true_proba > 1.0)][0]
+            raise misfit(self, "true_proba", f"has {wrong}", "all must be 0 to 1")
         was_right = array_of(state, "was_right", np.bool_, (n_scores,), self)
         self._n_learnt = np.array([n_learnt])
         self._lay_out(vectors, targets)
         order = _order(n_learnt, N_SCORES)
-        self._scores, self._was_right = (
-            np.zeros((N_SCORES, len(SCORES)), np.float32),
-            np.zeros(N_SCORES, np.bool_),
-        )
-        self._scores[order], self._was_right[order] = scores.T, was_right
+        self._true_proba, self._was_right = np.zeros(N_SCORES, np.float32), np.zeros(N_SCORES, np.bool_)
+        self._true_proba[order], self._was_right[order] = true_proba, was_right
 
     def check_fit(self, values: Sequence[Sequence[Hashable] | None], n_classes: int) -> None:
         """Raise ValueError unless restored rows are of an encoder with these classes, and these values of each column.
@@ -227,7 +207,7 @@ def _order(n_learnt: int, n_places: int) -> np.ndarray:
 
 @compiled()
 def remember(  # type: ignore[no-untyped-def]
-    vectors, targets, proba, n_known, n_learnt, kept_vectors, kept_targets, scores, was_right
+    vectors, targets, proba, n_known, n_learnt, kept_vectors, kept_targets, true_proba, was_right
 ):
     """Put each row in the place of the oldest.
 
@@ -239,8 +219,8 @@ def remember(  # type: ignore[no-untyped-def]
         Number of rows before the first, shape (1,); updated.
     kept_vectors, kept_targets
         The rows that are remembered, shape (n_places, n_features) and (n_places,); `n_places` may be 0.
-    scores
-        Probability of the true class, sum of those that are larger, and the largest; float32, shape (n_scores, 3).
+    true_proba
+        Probability of the true class, float32, shape (n_scores,).
     was_right
         Whether the true class was the most probable, where ties go to the first class; shape (n_scores,).
     """
@@ -252,17 +232,12 @@ def remember(  # type: ignore[no-untyped-def]
                 kept_vectors[place, column] = vectors[row, column]
             kept_targets[place] = target
         of_target = proba[row, target] if target < n_known else 0.0
-        above, largest, is_right = 0.0, 0.0, target < n_known
+        is_right = target < n_known
         for c in range(min(n_known, proba.shape[1])):
             other = proba[row, c]
-            largest = max(largest, other)
-            if other > of_target:
-                above += other
             if other > of_target or (other == of_target and c < target):
                 is_right = False
-        place = n_learnt[0] % scores.shape[0]
-        scores[place, 0] = min(of_target, 1.0)
-        scores[place, 1] = min(above, 1.0) if target < n_known else 1.0
-        scores[place, 2] = min(largest, 1.0)
+        place = n_learnt[0] % true_proba.shape[0]
+        true_proba[place] = min(of_target, 1.0)
         was_right[place] = is_right
         n_learnt[0] += 1
