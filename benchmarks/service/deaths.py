@@ -8,12 +8,12 @@ import random
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.service.outcome import Outcome, compared, outcome_of
-from benchmarks.service.traffic import SPEC, as_lines, mixed_events
+from benchmarks.service.traffic import SPEC, as_lines, mixed_events, with_times
 from driftmoe.cli.serve import without_http
 from driftmoe.service import Bounds, Settings
 from driftmoe.service.serving import Service
@@ -21,10 +21,14 @@ from driftmoe.service.serving import Service
 N_SAMPLES = 1_500
 """Samples of a run."""
 
-SETTINGS = Settings(
-    model=SPEC, bounds=Bounds(max_waiting=200), max_batch=50, snapshot_every=300, has_sink=True
-)
-"""A worker with many transactions and snapshots."""
+SETTINGS = Settings(model=SPEC, bounds=Bounds(max_waiting=20), snapshot_every=300, has_sink=True)
+"""A worker that gives up many samples, with many snapshots. The run that is left alone takes large batches."""
+
+BY_TIME = replace(SETTINGS, bounds=Bounds(max_waiting=20, lateness=10.0))
+"""One that learns in the order of the events' times."""
+
+BATCHES = (1, 3, 10, 50)
+"""Sizes of batches in disturbed runs, of which each process draws one."""
 
 _FORK = multiprocessing.get_context("fork")
 
@@ -46,13 +50,15 @@ class Tried:
         self.duplicated += duplicated
 
 
-def whole_run(folder: Path, log: Path) -> None:
+def whole_run(folder: Path, log: Path, settings: Settings = SETTINGS, max_batch: int | None = None) -> None:
     """Take a log to its end."""
-    service = Service(
-        folder / "store", SETTINGS, sources=[str(log)], sink=str(folder / "sink.jsonl"), follows=False
-    )
+    settings = replace(settings, max_batch=max_batch or random.Random(os.getpid()).choice(BATCHES))
+    sink = str(folder / "sink.jsonl")
+    service = Service(folder / "store", settings, sources=[str(log)], sink=sink, follows=False)
     with service:
         service.done.wait()
+        if service.failure is None:
+            service.worker.drain()
     if service.failure is not None:
         raise service.failure
 
@@ -64,38 +70,47 @@ def in_child(work: Callable[..., Any], *arguments: Any) -> Any:
     return process
 
 
-def left_alone(folder: Path, n_samples: int = N_SAMPLES) -> tuple[Path, Outcome]:
+def left_alone(
+    folder: Path, n_samples: int = N_SAMPLES, settings: Settings = SETTINGS
+) -> tuple[Path, Outcome]:
     """Write a log, and return it with what a worker makes of it that is left alone."""
     folder.mkdir(parents=True, exist_ok=True)
-    log = folder / "log.jsonl"
-    log.write_bytes(b"\n".join(as_lines(mixed_events(n_samples, 1))) + b"\n")
-    process = in_child(whole_run, folder, log)
+    log, events = folder / "log.jsonl", mixed_events(n_samples, 1)
+    if settings is BY_TIME:
+        events = with_times(events, 1)
+    log.write_bytes(b"\n".join(as_lines(events)) + b"\n")
+    process = in_child(whole_run, folder, log, settings, 1_000)
     process.join()
-    return log, result(folder)
+    return log, result(folder, settings)
 
 
-def result(folder: Path) -> Outcome:
+def result(folder: Path, settings: Settings = SETTINGS) -> Outcome:
     """Return what a run has left in its folder."""
-    return outcome_of(folder / "store", SETTINGS, folder / "sink.jsonl")
+    return outcome_of(folder / "store", settings, folder / "sink.jsonl")
 
 
-def at_random(folder: Path, n: int, rng: random.Random) -> Tried:
+def at_random(folder: Path, n: int, rng: random.Random, settings: Settings = SETTINGS) -> Tried:
     """Kill workers at random moments, and let others go on, until there were `n` kills."""
-    log, expected = left_alone(folder / "alone")
-    seconds, tried, run = _seconds_of_run(folder / "timed", log), Tried(), 0
+    log, expected = left_alone(folder / "alone", settings=settings)
+    seconds, tried, run = _seconds_of_run(folder / "timed", log, settings), Tried(), 0
     while tried.n < n:
         place, n_kills, run = folder / f"run {run}", 0, run + 1
         place.mkdir()
         while True:
-            process = in_child(whole_run, place, log)
+            process = in_child(whole_run, place, log, settings)
             process.join(rng.uniform(0.0, seconds / 3.0) if tried.n + n_kills < n else None)
             if process.exitcode is not None:
                 break
             os.kill(process.pid, signal.SIGKILL)
             process.join()
             n_kills += 1
-        tried.add(n_kills, *compared(expected, result(place)))
+        tried.add(n_kills, *compared(expected, result(place, settings)))
     return tried
+
+
+def at_random_by_time(folder: Path, n: int, rng: random.Random) -> Tried:
+    """Kill workers that learn in the order of the events' times."""
+    return at_random(folder, n, rng, BY_TIME)
 
 
 def by_sigterm(folder: Path, n: int, rng: random.Random) -> Tried:
@@ -165,9 +180,9 @@ def _counted_run(folder: Path, log: Path, counter: Any, die_at: int) -> None:
     whole_run(folder, log)
 
 
-def _seconds_of_run(folder: Path, log: Path) -> float:
+def _seconds_of_run(folder: Path, log: Path, settings: Settings = SETTINGS) -> float:
     folder.mkdir()
     start = time.perf_counter()
-    process = in_child(whole_run, folder, log)
+    process = in_child(whole_run, folder, log, settings, BATCHES[1])
     process.join()
     return time.perf_counter() - start

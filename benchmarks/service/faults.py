@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks.service import deaths, disks, files
+from benchmarks.service import clients, deaths, disks, files
 from benchmarks.service.deaths import Tried
 
 GROUPS: dict[str, Callable[[argparse.Namespace], Iterator[tuple[str, Tried | None]]]] = {}
@@ -38,6 +38,7 @@ def group(name: str) -> Callable[..., Callable[..., Iterator[tuple[str, Tried | 
 @group("kill")
 def _kill(options: argparse.Namespace) -> Iterator[tuple[str, Tried | None]]:
     yield "kill -9 at random moments", _in_folder(deaths.at_random, options.kills)
+    yield "kill -9, learning by time", _in_folder(deaths.at_random_by_time, options.kills // 3)
     yield "kill -9 before each SQL statement", _in_folder(deaths.at_statements, options.kills)
     yield "SIGTERM at random moments", _in_folder(deaths.by_sigterm, options.kills // 6)
 
@@ -57,6 +58,13 @@ def _source(options: argparse.Namespace) -> Iterator[tuple[str, Tried | None]]:
     yield "half-written last lines", _in_folder(files.half_lines, options.kills // 10)
 
 
+@group("http")
+def _http(options: argparse.Namespace) -> Iterator[tuple[str, Tried | None]]:
+    yield "1,000 clients at once, queue of 20", _in_folder(clients.many, 1_000)
+    yield "readers that do not read (SSE)", _in_folder(clients.slow_readers, 50)
+    yield "random bodies", _in_folder(clients.nonsense, options.bodies)
+
+
 def _in_folder(trial: Callable[[Path, int, random.Random], Tried], n: int) -> Tried:
     with tempfile.TemporaryDirectory() as folder:
         return trial(Path(folder), max(1, n), random.Random(1))
@@ -68,6 +76,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--kills", type=int, default=300, help="Number of kills in each row of that group.")
+    parser.add_argument("--bodies", type=int, default=100_000, help="Number of random bodies.")
     parser.add_argument("--group", action="append", choices=list(GROUPS), help="Rows to print. Default: all.")
     options = parser.parse_args()
     print(f"{'fault':<36} {'tried':>8} {'survived':>9} {'lost':>6} {'duplicated':>11}", flush=True)

@@ -58,7 +58,7 @@ def sent_to(sink: Path) -> dict[str, Any]:
     sent: dict[str, Any] = {}
     for line in sink.read_text().splitlines() if sink.exists() else []:
         message = json.loads(line)
-        name = f"{message['key']}:{message['id']}"
+        name = json.dumps([message["kind"], message["key"], message["id"]])
         message = {key: value for key, value in message.items() if key != "alarm"}
         if sent.setdefault(name, message) != message:
             raise ValueError(f"message {name} was sent twice with different contents")

@@ -40,6 +40,12 @@ def mixed_events(
     return events + [one for _, one in due]
 
 
+def with_times(events: list[dict[str, Any]], seed: int, *, jitter: float = 8.0) -> list[dict[str, Any]]:
+    """Return the events that have an id, with times that are not quite in order."""
+    rng = random.Random(seed)
+    return [event | {"time": i + jitter * rng.random()} for i, event in enumerate(events) if "id" in event]
+
+
 def _features(rng: random.Random) -> dict[str, Any]:
     x: dict[str, Any] = {"a": rng.random(), "b": rng.choice(["red", "blue"]), "c": rng.randrange(3)}
     if rng.random() < 0.03:

@@ -30,6 +30,7 @@ from driftmoe.cli.service_options import (
 )
 from driftmoe.cli.terminal import one_line_errors, say
 from driftmoe.service import Settings
+from driftmoe.service.addresses import without_secrets
 from driftmoe.service.serving import Service
 
 EXAMPLES = """
@@ -85,9 +86,9 @@ def serve(
 ) -> None:
     """Predict for events as they come, and learn when their labels come.
 
-    All that follows from events is kept in the store: a worker that dies goes on
-    from its last commit, with nothing lost and nothing learnt twice. A page at the
-    address shows how the model does. Ctrl-C or SIGTERM stop the worker.
+    All that follows from events is kept in the store: a worker that dies goes
+    on from its last commit. Nothing is lost, and nothing is learnt twice. A page
+    at its address shows how the model does. Ctrl-C or SIGTERM stop it.
     """
     # Help keeps the line ends of this docstring: its lines must fit 80 columns with a margin.
     torch.set_num_threads(1)
@@ -158,7 +159,7 @@ def without_http(folder: Path, settings: Settings, sources: list[str], sink: str
     try:
         prepare(service)
         with service:
-            say(f"taking events from {', '.join(sources)}; Ctrl-C stops")
+            say(f"taking events from {', '.join(map(without_secrets, sources))}; Ctrl-C stops")
             while not stopping.wait(0.2):
                 if service.worker.failure is not None:
                     break

@@ -45,10 +45,13 @@ def show(
         try:
             typer.echo(_head(store))
             typer.echo(counts_text(store.counts()))
-            rows = store.read(
-                "SELECT key, scores, length(content) FROM models ORDER BY key LIMIT ?", (N_SHOWN,)
-            )
-            typer.echo(scores_text({key: Scores.from_json(scores).figures() for key, scores, _ in rows}))
+            rows = store.read("SELECT key, scores FROM models ORDER BY key")
+            figures = {key: Scores.from_json(scores).figures() for key, scores in rows}
+            n_kept = sum(one["n_learnt"] for one in figures.values())
+            n_learnt = store.counts().get("learnt", 0)
+            if n_kept < n_learnt:
+                typer.echo(f"\nFigures as of the last snapshot: {n_kept:,} of {n_learnt:,} samples learnt.")
+            typer.echo(scores_text(figures))
             typer.echo("\n".join(_refused(store, refused)))
         finally:
             store.close()

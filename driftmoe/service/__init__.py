@@ -7,9 +7,9 @@ it all, and `worker` is the thread that does it. `sources` bring events, from `f
 
 from __future__ import annotations
 
+from driftmoe.service.arrivals import Arrival, Bounds
 from driftmoe.service.events import Event, EventError, Limits
 from driftmoe.service.failures import QueueFull, Stopped, StoreError
-from driftmoe.service.joining import Arrival, Bounds
 from driftmoe.service.registry import Settings
 from driftmoe.service.store import Store
 from driftmoe.service.worker import Worker

@@ -46,7 +46,7 @@ def path_of(url: str) -> Path:
         return Path(url)
     if parts.netloc not in ("", "localhost"):
         raise ValueError(
-            f"{url!r} names the machine {parts.netloc}; give three slashes: file:///{parts.netloc}..."
+            f"{without_secrets(url)!r} names a machine; give three slashes before the path: file:///..."
         )
     return Path(url2pathname(parts.path))
 

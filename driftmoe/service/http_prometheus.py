@@ -84,7 +84,7 @@ async def exposition(request: Request) -> Response:
 
 
 def _of_worker(stats: dict[str, Any]) -> Iterator[Metric]:
-    yield GaugeMetricFamily("driftmoe_up", "1 while the worker runs", 1.0)
+    yield GaugeMetricFamily("driftmoe_up", "1 while the worker runs", float(not stats.get("failure")))
     total = CounterMetricFamily("driftmoe_events", "Events by outcome", labels=["outcome"])
     for outcome, n in sorted((stats.get("counts") or {}).items()):
         total.add_metric([str(outcome)], float(n))

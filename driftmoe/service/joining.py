@@ -11,10 +11,10 @@ import json
 import sqlite3
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-from driftmoe.service.events import Event, EventError, Limits, as_mapping, read_event
+from driftmoe.service.arrivals import Arrival, Bounds, Operation
+from driftmoe.service.events import Event, EventError, as_mapping, read_event
 from driftmoe.service.keyed import KeyedModel
 from driftmoe.service.scores import Answer, label_json
 from driftmoe.service.store import (
@@ -34,64 +34,14 @@ from driftmoe.service.store import (
     write_rows,
 )
 
+AHEAD = 86_400.0
+"""Seconds by which the time of an event may be ahead of the clock: one far ahead would end the waiting of all."""
+
 MOST_SHOWN = 10_000
 """Characters of an event that was not used that are kept."""
 
 Name = tuple[str, str]
 """Key and id."""
-
-
-@dataclass(slots=True)
-class Arrival:
-    """An event as it came: `content` is an event, or its JSON text; `position` is its place in the source."""
-
-    source: str
-    content: Event | bytes
-    position: Any = None
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """What the worker keeps.
-
-    Attributes
-    ----------
-    max_waiting
-        Number of samples that wait for a label, and of labels that wait for features.
-    max_age
-        Seconds that they wait.
-    n_remembered
-        Number of samples that are done whose ids are remembered.
-    max_models
-        Number of keys.
-    lateness
-        In the order of time: seconds by which a label may come after one of a later time. `None`: labels count in the
-        order in which they come.
-    limits
-        Sizes of an event.
-    """
-
-    max_waiting: int = 100_000
-    max_age: float = 30 * 86_400.0
-    n_remembered: int = 100_000
-    max_models: int = 100
-    lateness: float | None = None
-    limits: Limits = field(default_factory=Limits)
-
-
-@dataclass(slots=True)
-class Operation:
-    """One sample for a model: to predict, to learn, or both. `place` is that in the order of learning."""
-
-    arrival: Arrival
-    row: Row
-    features: dict[str, Any]
-    outcome: dict[str, Any]
-    label: Any = None
-    weight: float = 1.0
-    learns: bool = False
-    place: int = 0
-    answer: Answer | None = None
 
 
 class Joiner:
@@ -132,6 +82,9 @@ class Joiner:
             ((label.key, label.id), label) for label in store.early()
         )
         self._held = [(label.arrived, label.seq, label) for label in store.held()]
+        self._held_names = Counter((label.key, label.id) for _, _, label in self._held)
+        for name in self._held_names:
+            self.waiting.pop(name, None)
         self._clear()
 
     def _clear(self) -> None:
@@ -190,6 +143,8 @@ class Joiner:
                 if getattr(event, name) is None:
                     raise EventError(name, "is needed when labels count in the order of time")
             now = float(event.time or 0.0)
+            if now > self._clock() + AHEAD:
+                raise EventError("time", f"{now:.0f} is more than a day ahead of the clock")
             self._watermark = max(self._watermark, now)
             self._release(arrival, self._watermark - self._bounds.lateness)
         self._give_up(arrival, now - self._bounds.max_age)
@@ -224,8 +179,9 @@ class Joiner:
             row.state = LEARNT
             self._run(operation)
         else:
-            self._make_room(arrival)
-            self.waiting[name] = (row.seq, row.arrived)
+            if not self._held_names[name]:  # else its label has come, and waits for its time
+                self._make_room(arrival)
+                self.waiting[name] = (row.seq, row.arrived)
             self._run(operation)
             if event.label is not None:
                 self._take_label(arrival, event, outcome, now)
@@ -252,6 +208,10 @@ class Joiner:
         held = Label(self._next_seq(), *name, now, now, label, event.weight)
         self._added[held.seq] = held
         heapq.heappush(self._held, (now, held.seq, held))
+        self._held_names[name] += 1
+        self.waiting.pop(name, None)  # its label is there
+        while len(self._held) > self._bounds.max_waiting:
+            self._release_first(arrival)
         outcome["outcome"] = "waiting for its time"
         self._counts["labels held"] += 1
 
@@ -261,6 +221,8 @@ class Joiner:
         """Find the sample of a label, and learn it."""
         row = self._known(name)
         event = Event(name[1], None, json.loads(label), name[0], weight=weight)
+        if row is not None and row.state == LEARNT and row.learnt is None:
+            self._flush(name[0])  # whether the model could read it is seen then
         if row is None:
             early = self.early.get(name)
             if early is not None:
@@ -277,14 +239,23 @@ class Joiner:
             if row.state == WAITING:
                 self._learn(arrival, row, event.label, weight, outcome)
             else:
-                self._note(arrival, event, outcome, "refused", "its features were refused")
+                self._note_refused(arrival, event, outcome, row, label)
         elif row.state == LEARNT:
             what = "duplicate" if row.label == label else "conflict"
             self._note(arrival, event, outcome, what, f"the label {row.label} came before")
         elif row.state == EXPIRED:
             self._note(arrival, event, outcome, "expired", "the label came when its sample was given up")
         else:
-            self._note(arrival, event, outcome, "refused", "its features were refused")
+            self._note_refused(arrival, event, outcome, row, label)
+
+    def _note_refused(
+        self, arrival: Arrival, event: Event, outcome: dict[str, Any], row: Row, label: str
+    ) -> None:
+        """Note a label whose features were refused; they wait no longer."""
+        self.waiting.pop((row.key, row.id or ""), None)
+        row.label = label
+        self._written[row.seq] = row
+        self._note(arrival, event, outcome, "refused", "its features were refused")
 
     def _learn(
         self,
@@ -360,16 +331,16 @@ class Joiner:
         if row.state != LEARNT or row.label is not None:
             self._written[row.seq] = row
         if self._has_sink:
-            name = row.id or f"{operation.arrival.source}:{json.dumps(operation.arrival.position)}"
+            name = row.seq if row.id is None else row.id  # a number or text: never equal
             message = {"kind": "prediction", "id": name, "key": row.key, **answer.public()}
-            self._outbox.append((f"{row.key}:{name}", as_json(message)))
+            self._outbox.append((as_json([row.key, name]), as_json(message)))
 
     def _refuse(self, operation: Operation, reason: str) -> None:
         """Note a sample that the model cannot read."""
         row = operation.row
-        row.state = (
-            REFUSED  # it keeps its place among those that wait, so that it goes when it would have gone
-        )
+        # It keeps its place among those that wait, so that it goes when it would have gone.
+        if row.state != EXPIRED:
+            row.state = REFUSED
         if row.id is not None:
             self._written[row.seq] = row
         event = Event(row.id, operation.features, operation.label, row.key, weight=operation.weight)
@@ -390,7 +361,13 @@ class Joiner:
     def _look_up(self, names: set[Name]) -> None:
         """Read the samples of some names from the store."""
         self._looked_up |= names
-        self._rows |= self._store.rows(names)
+        found = self._store.rows(names)
+        if self._expired:  # in this batch: the store does not know of it yet
+            expired = set(self._expired)
+            for row in found.values():
+                if row.seq in expired:
+                    row.state = EXPIRED
+        self._rows |= found
 
     def _known(self, name: Name) -> Row | None:
         if name not in self._looked_up:
@@ -439,10 +416,15 @@ class Joiner:
     def _release(self, arrival: Arrival, due: float) -> None:
         """Let the labels count whose time has come."""
         while self._held and self._held[0][0] <= due:
-            _, _, label = heapq.heappop(self._held)
-            self._remove(label)
-            outcome: dict[str, Any] = {"outcome": None}
-            self._join(arrival, (label.key, label.id), label.label, label.weight, outcome, label.arrived)
+            self._release_first(arrival)
+
+    def _release_first(self, arrival: Arrival) -> None:
+        """Let the held label of the least time count."""
+        _, _, label = heapq.heappop(self._held)
+        self._held_names -= Counter([(label.key, label.id)])
+        self._remove(label)
+        outcome: dict[str, Any] = {"outcome": None}
+        self._join(arrival, (label.key, label.id), label.label, label.weight, outcome, label.arrived)
 
     def release_all(self, arrival: Arrival) -> None:
         """Let all labels count that wait for their time: the source has ended. `write` keeps what follows."""

@@ -78,10 +78,16 @@ class KeyedModel:
 
     def _step_one(self, x: dict[str, Any], y: Any, w: float) -> Proba:
         proba: Proba = self.model.predict_proba_one(x)
-        if w == 1.0:
-            self.model.learn_one(x, y)
-        elif w > 0.0:
-            self.model.learn_one(x, y, w=w)
+        try:
+            if w == 1.0:
+                self.model.learn_one(x, y)
+            elif w > 0.0:
+                self.model.learn_one(x, y, w=w)
+        except (
+            TypeError,
+            ValueError,
+        ) as error:  # a step of a pipeline may have learnt the sample, and another not
+            raise RuntimeError(f"{type(error).__name__}: {error}") from error
         return proba
 
     def learn_again(self, rows: Sequence[Row]) -> None:

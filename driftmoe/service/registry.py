@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 import time
 from collections import Counter
@@ -10,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from driftmoe import __version__, models, saving
+from driftmoe.service.arrivals import Bounds
 from driftmoe.service.events import EventError
 from driftmoe.service.failures import StoreError
-from driftmoe.service.joining import Bounds
 from driftmoe.service.keyed import N_REPLAYED, KeyedModel, last_step
 from driftmoe.service.scores import Scores
 from driftmoe.service.store import (
@@ -25,8 +26,17 @@ from driftmoe.service.store import (
     write_snapshot,
 )
 
+log = logging.getLogger(__name__)
+
+LONG = 86_400.0
+"""Seconds without an event after which a start is worth a warning: the machine's clock may be wrong."""
+
 POINT_EVERY = 500
 """Number of learnt samples between two points of a model's history."""
+
+
+COMMITS_BETWEEN_FORGETTING = 200
+"""Transactions after which samples that are done are forgotten, beside each snapshot."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +81,11 @@ class Clock:
 
     def __init__(self, least: float = 0.0) -> None:
         self._start, self._from = max(least, time.time()), time.monotonic()
+        if least and self._start - least > LONG:
+            log.warning(
+                "the clock stands %.0f days after the last event that was kept; what waited for too long is given up",
+                (self._start - least) / LONG,
+            )
 
     def __call__(self) -> float:
         """Return the time."""
@@ -107,6 +122,7 @@ class Registry:
         self.models: dict[str, KeyedModel] = {}
         self._alarms_seen: dict[str, int] = {}
         self._new: set[str] = set()
+        self._n_commits = 0
         for key, content, learnt, scores in store.read("SELECT key, content, learnt, scores FROM models"):
             keyed = KeyedModel(key, saving.from_bytes(content), Scores.from_json(scores), learnt)
             while rows := store.learnt_since(key, keyed.learnt, N_REPLAYED):
@@ -143,7 +159,12 @@ class Registry:
 
     def write(self, cursor: sqlite3.Cursor) -> None:
         """Write what is new of the models: alarms, points of their history, and a snapshot where it is due."""
+        self._n_commits += 1
         for key, keyed in self.models.items():
+            if (
+                self._n_commits % COMMITS_BETWEEN_FORGETTING == 0
+            ):  # a model that does not learn has no snapshots
+                forget(cursor, key, self._settings.bounds.n_remembered)
             if keyed.scores.n_learnt >= keyed.next_point:
                 keyed.next_point = _next_point(keyed.scores.n_learnt)
                 write_history(cursor, key, keyed.scores.n_learnt, json.dumps(self.point(keyed)))
@@ -203,6 +224,7 @@ class Registry:
 
 def _settled(store: Store, settings: Settings, about: dict[str, str]) -> tuple[str, int]:
     """Return the model and the seed of a store, which is begun if need be."""
+    order = "arrival" if settings.bounds.lateness is None else "time"
     if "model" not in about:
         spec, seed = settings.model or "driftmoe", 1 if settings.seed is None else settings.seed
         try:  # what is wrong is told before anything is written
@@ -210,7 +232,7 @@ def _settled(store: Store, settings: Settings, about: dict[str, str]) -> tuple[s
         except TypeError as error:
             raise ValueError(f"model '{spec}' cannot be kept in a store: {error}") from None
         with store.transaction() as cursor:
-            write_about(cursor, {"model": spec, "seed": seed, "version": __version__})
+            write_about(cursor, {"model": spec, "seed": seed, "version": __version__, "order": order})
         return spec, seed
     spec, seed = about["model"], int(about["seed"])
     if settings.model not in (None, spec) or settings.seed not in (None, seed):
@@ -218,6 +240,11 @@ def _settled(store: Store, settings: Settings, about: dict[str, str]) -> tuple[s
             f"the store {store.folder} was begun with the model '{spec}' and seed {seed}, not with "
             f"'{settings.model or spec}' and {seed if settings.seed is None else settings.seed}; leave both out, or "
             "choose another folder"
+        )
+    if about["order"] != order:
+        raise StoreError(
+            f"the store {store.folder} learns in the order of {about['order']}, not of {order}; give --order "
+            f"{about['order']}, or choose another folder"
         )
     if about["version"] != __version__:
         with store.transaction() as cursor:

@@ -71,7 +71,10 @@ class Answer:
 
     def public(self) -> dict[str, Any]:
         """Return what a client is told: label, and probabilities by the text of the labels."""
-        return {"label": self.label, "probabilities": {as_text(label): p for label, p in self.proba.items()}}
+        texts = list(map(as_text, self.proba))
+        if len(set(texts)) < len(texts):  # 1 and "1"
+            texts = list(map(label_json, self.proba))
+        return {"label": self.label, "probabilities": dict(zip(texts, self.proba.values(), strict=True))}
 
 
 @lru_cache(maxsize=4_096, typed=True)

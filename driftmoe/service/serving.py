@@ -55,9 +55,16 @@ class Service:
         ended: Callable[[], None] = lambda: None,
     ) -> None:
         opened = [open_source(url, follows=follows) for url in sources]
+        names = [source.name for source in opened]
+        if len(set(names)) < len(names):
+            raise ValueError(
+                f"{max(names, key=names.count)} is given twice; its events would be learnt twice"
+            )
         receiver = None if sink is None else open_sink(sink)
         self.worker = Worker(Store(folder), settings)
-        self._pumps = [Pump(source, self.worker, self._source_ended) for source in opened]
+        self.worker.on_failure = self._source_ended
+        n_at_once = min(500, settings.max_batch)
+        self._pumps = [Pump(source, self.worker, self._source_ended, n_at_once) for source in opened]
         self._started: list[Pump] = []
         self._sender = None if receiver is None else Sender(receiver, self.worker)
         self._ended, self._n_left = ended, len(opened)

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from driftmoe.service.addresses import BROKERS, parted, path_of, scheme_of, without_secrets
+from driftmoe.service.arrivals import Arrival
 from driftmoe.service.failures import Stopped
 from driftmoe.service.files import FileSource, StandardInput
-from driftmoe.service.joining import Arrival
 from driftmoe.service.protocols import Message, Source, SourceError, Unreachable
 from driftmoe.service.worker import Worker
 

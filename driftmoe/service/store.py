@@ -37,6 +37,9 @@ WAITING, LEARNT, EXPIRED, REFUSED = 0, 1, 2, 3
 MOST_DEAD = 10_000
 """Number of events that were not used that are kept; all are counted."""
 
+MOST_ALARMS = 10_000
+"""Number of alarms that are kept."""
+
 MOST_POINTS = 1_000
 """Number of points that the history of a model has at most; every second one goes when it is full."""
 
@@ -404,7 +407,8 @@ def forget(cursor: sqlite3.Cursor, key: str, n_remembered: int) -> None:
         (key, n_remembered, key),
     )
     cursor.execute(
-        "DELETE FROM samples WHERE key = ? AND state IN (?, ?) AND seq <= (SELECT max(seq) - ? FROM samples)",
+        "DELETE FROM samples WHERE key = ? AND (state = ? OR (state = ? AND label IS NOT NULL)) "
+        "AND seq <= (SELECT max(seq) - ? FROM samples)",
         (key, EXPIRED, REFUSED, 2 * n_remembered),
     )
 
@@ -442,3 +446,4 @@ def write_history(cursor: sqlite3.Cursor, key: str, n: int, point: str) -> None:
 def write_alarms(cursor: sqlite3.Cursor, alarms: Iterable[tuple[str, str, str]]) -> None:
     """Add alarms: id, key and content. One that is there already is not added again."""
     cursor.executemany("INSERT OR IGNORE INTO alarms (id, key, content) VALUES (?, ?, ?)", alarms)
+    cursor.execute("DELETE FROM alarms WHERE seq <= (SELECT max(seq) FROM alarms) - ?", (MOST_ALARMS,))

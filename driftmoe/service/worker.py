@@ -8,15 +8,19 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from river import base
+
 from driftmoe import saving
+from driftmoe.service.arrivals import Arrival
 from driftmoe.service.events import Event
 from driftmoe.service.failures import QueueFull, Stopped, StoreError
-from driftmoe.service.joining import Arrival, Joiner
+from driftmoe.service.joining import Joiner
+from driftmoe.service.keyed import last_step
 from driftmoe.service.registry import Clock, Registry, Settings
 from driftmoe.service.store import Store, write_position
 from driftmoe.service.views import Views
@@ -25,6 +29,9 @@ log = logging.getLogger(__name__)
 
 LONGEST_PAUSE = 30.0
 """Seconds between two attempts to write to a store that fails, at most."""
+
+LONGEST_ACTION = 60.0
+"""Seconds that a caller waits for something to be done between two transactions, at most."""
 
 RATE_SECONDS = 10.0
 """Time over which events a second are counted."""
@@ -45,11 +52,18 @@ class _Chunk:
         """Tell who waits that the events, or the last ones of them, were not taken."""
         if self.future is None or self.future.done():
             return
-        if not self.outcomes:
-            self.future.set_exception(error)
-            return
-        left = {"outcome": "not taken", "message": str(error), "committed": False}
-        self.future.set_result(self.outcomes + [dict(left) for _ in self.arrivals])
+        with suppress(InvalidStateError):  # who waited has left
+            if not self.outcomes:
+                self.future.set_exception(error)
+                return
+            left = {"outcome": "not taken", "message": str(error), "committed": False}
+            self.future.set_result(self.outcomes + [dict(left) for _ in self.arrivals])
+
+    def tell(self, result: Any) -> None:
+        """Tell who waits."""
+        if self.future is not None:
+            with suppress(InvalidStateError):
+                self.future.set_result(result)
 
 
 class Worker(Views):
@@ -94,6 +108,7 @@ class Worker(Views):
         self._thread: threading.Thread | None = None
         self.failure: Exception | None = None
         self._reason = ""
+        self.on_failure: Callable[[Exception], None] = _nothing
         self.started = time.monotonic()
         self._recent: deque[tuple[float, dict[str, int]]] = deque()
         with ExitStack() as undone:
@@ -143,7 +158,12 @@ class Worker(Views):
             return action()
         future: Future[Any] = Future()
         self._put(_Chunk([], future, action), waits=False)
-        return future.result()
+        try:
+            return future.result(timeout=LONGEST_ACTION)
+        except TimeoutError:
+            raise StoreError(
+                "the worker has been busy for too long: its store may be full; see its log"
+            ) from None
 
     def settle(self) -> None:
         """Wait until all events handed over are committed, or the worker cannot commit them."""
@@ -167,6 +187,8 @@ class Worker(Views):
             If the bytes are not those of a model, or there are as many models as allowed.
         """
         model = saving.from_bytes(content)
+        if not isinstance(last_step(model), base.Classifier):
+            raise ValueError(f"the file holds a {type(last_step(model)).__name__}, which is no classifier")
 
         def replaced() -> None:
             with self.store.transaction() as cursor:
@@ -206,7 +228,9 @@ class Worker(Views):
             while True:
                 if self._stopping.is_set():
                     raise Stopped("the worker stops")
-                if self.n_queued == 0 or self.n_queued + n <= self.settings.max_queue:
+                # Sources leave half of the room to clients.
+                most = self.settings.max_queue // 2 if waits else self.settings.max_queue
+                if self.n_queued == 0 or self.n_queued + n <= most:
                     break
                 if not waits:
                     raise QueueFull(f"{self.n_queued:,} events wait already; send these again later")
@@ -227,6 +251,7 @@ class Worker(Views):
         except Exception as error:  # this is a thread: `stop` raises it again
             self.failure = error
             log.exception("the worker has failed")
+            self.on_failure(error)
             with self._room:
                 self._stopping.set()
                 self._room.notify_all()
@@ -311,8 +336,7 @@ class Worker(Views):
                 n = len(chunk.arrivals)
                 chunk.outcomes, outcomes, chunk.arrivals = outcomes[:n], outcomes[n:], ()
         for chunk in chunks:
-            if chunk.future is not None:
-                chunk.future.set_result(chunk.outcomes)
+            chunk.tell(chunk.outcomes)
 
     def _take_one(self, chunk: _Chunk) -> None:
         """Take the first event of a chunk, or put it aside."""
@@ -360,14 +384,14 @@ class Worker(Views):
 
     def _act(self, chunk: _Chunk) -> None:
         assert chunk.action is not None
-        assert chunk.future is not None
         try:
             result = chunk.action()
         except (StoreError, ValueError, TypeError, KeyError) as error:
-            self._recover()
-            chunk.future.set_exception(error)
+            if isinstance(error, StoreError):
+                self._recover_at_last(error)
+            chunk.fail(error)
         else:
-            chunk.future.set_result(result)
+            chunk.tell(result)
 
     def _fail_rest(self, error: Exception, taken: Sequence[_Chunk] = ()) -> None:
         """Tell those who wait that their events were not taken."""
@@ -380,3 +404,7 @@ class Worker(Views):
                 break
         for chunk in rest:
             chunk.fail(error)
+
+
+def _nothing(error: Exception) -> None:
+    """Nobody asked to be told of a failure."""

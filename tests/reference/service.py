@@ -74,6 +74,8 @@ class PlainWorker:
             return self._learn(full[0], known, label, weight)
         if known["state"] == "learnt":
             return self._count("duplicate" if same(known["label"], label) else "conflict")
+        if known["state"] == "refused":
+            self.waiting.pop(full, None)
         return self._count(known["state"])
 
     def _learn(self, key, known, label, weight):

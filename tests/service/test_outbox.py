@@ -70,7 +70,7 @@ def left_in(worker):
 
 
 def ids_of(texts):
-    return [f"default:{json.loads(text)['id']}" for text in texts if "features" in json.loads(text)]
+    return [f'["default","{json.loads(text)["id"]}"]' for text in texts if "features" in json.loads(text)]
 
 
 def test_predictions_are_sent_in_order_and_taken_out_of_the_store(tmp_path):
@@ -186,7 +186,7 @@ def test_a_process_that_is_killed_loses_no_message_and_repeats_some_with_the_sam
     assert process.wait() == 0, process.stderr
     found = [json.loads(line) for line in out.read_text().splitlines()]  # no half a line
     by_id = {one["id"]: one for one in found}
-    predictions = [f"default:{name}" for name, one in by_id.items() if one["kind"] == "prediction"]
+    predictions = [f'["default","{name}"]' for name, one in by_id.items() if one["kind"] == "prediction"]
     assert predictions == ids_of(TEXTS)
     assert all(one == by_id[one["id"]] for one in found)
 

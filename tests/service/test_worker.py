@@ -22,7 +22,9 @@ from driftmoe.service import (
     StoreError,
     Worker,
 )
-from driftmoe.service.scores import as_text
+from driftmoe.service.scores import Answer, as_text
+from driftmoe.service.serving import Service
+from driftmoe.service.store import EXPIRED, LEARNT, WAITING
 
 SPEC = "moe-data(n_experts=3, hidden=(6,), batch_size=16)"
 
@@ -291,3 +293,130 @@ def test_what_is_no_event_lands_among_the_dead_letters(tmp_path):
     assert worker.store.positions()["test"] == (8, 8)
     assert len(worker.store.read("SELECT * FROM dead")) == 7
     worker.stop()
+
+
+BY_TIME = {"lateness": 5.0, "max_waiting": 2}
+
+
+@pytest.mark.parametrize("cuts", [(5,), (1, 1, 1, 1, 1), (2, 3), (1, 4), (4, 1)])
+def test_a_sample_whose_label_is_held_is_not_given_up(cuts, tmp_path):
+    events = [
+        {"id": "A", "features": {"x": 1}, "time": 0}, {"id": "A", "label": "a", "time": 1},
+        *({"id": name, "features": {"x": 2}, "time": t} for name, t in (("B", 2), ("C", 3), ("D", 20))),
+    ]  # fmt: skip
+    worker, lines, start = opened(tmp_path, bounds=BY_TIME), as_lines(events), 0
+    for n in cuts:
+        taken(worker, lines[start : start + n], start=start)
+        start += n
+        worker.store.close()
+        worker = opened(tmp_path, bounds=BY_TIME)
+    assert worker.counts == {"events": 5, "predicted": 4, "labels held": 1, "learnt": 1, "expired": 1}
+    states = dict(worker.store.read("SELECT id, state FROM samples"))
+    assert states == {"A": LEARNT, "B": EXPIRED, "C": WAITING, "D": WAITING}
+    worker.stop()
+
+
+def test_held_labels_are_bounded_and_count_early_if_there_are_too_many(tmp_path):
+    worker = opened(tmp_path, bounds=BY_TIME)
+    events = [event for i in range(20) for event in (
+        {"id": f"{i}", "features": {"x": i}, "time": 1}, {"id": f"{i}", "label": "a", "time": 1}
+    )]  # fmt: skip
+    taken(worker, as_lines(events))
+    assert worker.counts["learnt"] == 18
+    assert len(worker.store.held()) == 2
+    worker.stop()
+
+
+def test_the_order_belongs_to_the_store(tmp_path):
+    opened(tmp_path, bounds=BY_TIME).stop()
+    with pytest.raises(StoreError, match="in the order of time, not of arrival; give --order time"):
+        opened(tmp_path)
+
+
+def test_an_event_far_ahead_of_the_clock_ends_the_waiting_of_none(tmp_path):
+    worker = opened(tmp_path, bounds={"lateness": 5.0})
+    events = [{"id": "a", "features": {"x": 1}, "time": 1_000}, {"id": "b", "features": {"x": 1}, "time": "2126-01-01"},
+              {"id": "a", "label": "yes", "time": 1_001}]  # fmt: skip
+    outcomes = taken(worker, as_lines(events))
+    assert [one["outcome"] for one in outcomes] == ["predicted", "refused", "waiting for its time"]
+    assert "more than a day ahead of the clock" in outcomes[1]["message"]
+    worker.stop()
+
+
+@pytest.mark.parametrize("cuts", [(6,), (1,) * 6, (3, 3)])
+def test_labels_of_a_refused_sample_are_refused_in_every_batch(cuts, tmp_path):
+    events = [
+        {"id": "0", "features": {"x": 1}, "label": "a"}, {"id": "1", "features": {"x": "text"}, "label": "a"},
+        {"id": "1", "label": "b"}, {"id": "1", "label": "a"}, {"id": "2", "features": {"x": 2}},
+        {"id": "2", "label": "b"},
+    ]  # fmt: skip
+    worker, lines, found, start = opened(tmp_path), as_lines(events), [], 0
+    for n in cuts:
+        found += taken(worker, lines[start : start + n], start=start)
+        start += n
+    assert [one["outcome"] for one in found] == [
+        "learnt",
+        "refused",
+        "refused",
+        "refused",
+        "predicted",
+        "learnt",
+    ]
+    worker.stop()
+
+
+def test_a_pipeline_that_learns_in_part_is_as_it_was(tmp_path):
+    from river import preprocessing
+
+    from driftmoe import models
+
+    worker = opened(tmp_path)
+    worker.start()
+    worker.replace_model(
+        "default", saving.to_bytes(preprocessing.StandardScaler() | models.make(SPEC, seed=1))
+    )
+    worker.submit([Event(str(i), {"x": float(i)}, "ab"[i % 2]) for i in range(20)]).result(timeout=60)
+    before = digests(worker)
+    (outcome,) = worker.submit([Event("odd", {"x": 1.0, "z": "text"}, "a")]).result(timeout=60)
+    assert outcome["outcome"] == "refused"
+    assert digests(worker) == before
+    with pytest.raises(ValueError, match="is no classifier"):
+        worker.replace_model("default", saving.to_bytes(preprocessing.StandardScaler()))
+    worker.stop()
+    again = opened(tmp_path)
+    assert digests(again) == before
+    again.stop()
+
+
+def test_a_client_that_leaves_does_no_harm(tmp_path):
+    worker = opened(tmp_path)
+    futures = [worker.submit([Event(str(i), {"x": 1.0}, "a")]) for i in range(3)]
+    assert futures[1].cancel()
+    worker.start()
+    assert [futures[i].result(timeout=60)[0]["outcome"] for i in (0, 2)] == ["learnt", "learnt"]
+    worker.stop()
+
+
+def test_a_source_that_is_given_twice_is_refused(tmp_path):
+    log = tmp_path / "log"
+    log.touch()
+    with pytest.raises(ValueError, match="is given twice"):
+        Service(tmp_path / "store", Settings(model=SPEC), sources=[str(log), str(log)])
+
+
+def test_samples_that_are_done_are_forgotten_although_nothing_is_learnt(tmp_path, monkeypatch):
+    monkeypatch.setattr("driftmoe.service.registry.COMMITS_BETWEEN_FORGETTING", 10)
+    worker = opened(tmp_path, bounds={"n_remembered": 10, "max_waiting": 5})
+    for start in range(0, 1_000, 20):
+        taken(
+            worker,
+            as_lines([{"id": str(i), "features": {"x": 1}} for i in range(start, start + 20)]),
+            start=start,
+        )
+    assert worker.store.read("SELECT count(*) FROM samples")[0][0] < 300
+    worker.stop()
+
+
+def test_two_labels_of_one_text_are_told_apart():
+    answer = Answer("1", {"1": 0.4, 1: 0.6})
+    assert answer.public()["probabilities"] == {'"1"': 0.4, "1": 0.6}
