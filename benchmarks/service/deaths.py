@@ -18,7 +18,7 @@ from driftmoe.cli.serve import without_http
 from driftmoe.service import Bounds, Settings
 from driftmoe.service.serving import Service
 
-N_SAMPLES = 1_500
+N_SAMPLES = 600
 """Samples of a run."""
 
 SETTINGS = Settings(model=SPEC, bounds=Bounds(max_waiting=20), snapshot_every=300, has_sink=True)

@@ -179,7 +179,7 @@ class Joiner:
             row.state = LEARNT
             self._run(operation)
         else:
-            if not self._held_names[name]:  # else its label has come, and waits for its time
+            if name not in self._held_names:  # else its label has come, and waits for its time
                 self._make_room(arrival)
                 self.waiting[name] = (row.seq, row.arrived)
             self._run(operation)
@@ -421,10 +421,13 @@ class Joiner:
     def _release_first(self, arrival: Arrival) -> None:
         """Let the held label of the least time count."""
         _, _, label = heapq.heappop(self._held)
-        self._held_names -= Counter([(label.key, label.id)])
+        name = (label.key, label.id)
+        self._held_names[name] -= 1
+        if not self._held_names[name]:
+            del self._held_names[name]
         self._remove(label)
         outcome: dict[str, Any] = {"outcome": None}
-        self._join(arrival, (label.key, label.id), label.label, label.weight, outcome, label.arrived)
+        self._join(arrival, name, label.label, label.weight, outcome, label.arrived)
 
     def release_all(self, arrival: Arrival) -> None:
         """Let all labels count that wait for their time: the source has ended. `write` keeps what follows."""
