@@ -358,9 +358,8 @@ def follow_rises(numbers, rise, of_experts, at_start, error):  # type: ignore[no
         for j in range(rise.shape[2]):
             if rise[PRODUCT, k, j] <= 1.0:
                 rise[PRODUCT, k, j] = 1.0
-                rise[N_RISE, k, j] = 0.0
-                rise[N_ERRORS, k, j] = 0.0
-                rise[BEFORE, k, j] = 0.0
+                if rise[N_RISE, k, j] > 0.0:
+                    rise[N_RISE, k, j] = rise[N_ERRORS, k, j] = rise[BEFORE, k, j] = 0.0
             else:
                 if rise[N_RISE, k, j] == 0.0:
                     rise[BEFORE, k, j] = numbers[OF_MIXTURE]
