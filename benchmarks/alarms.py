@@ -17,7 +17,8 @@ detection, missed detection rate, false alarms) with the acceptance window of Pe
 Hoeffding drift detection method for evolving data streams", ECML PKDD, sec. 5: acceptable delay length). A change of
 width w at position p begins at p - w/2. The first alarm from p - w up to p + w/2 + `WINDOW` detects it; the delay
 counts from its beginning, and is 0 for an earlier alarm. Later alarms in this interval do not count. All others are
-false. They are given per 100 000 samples outside of the intervals.
+false. They are given per 100 000 samples outside of the intervals. What counts is when an alarm comes. The date
+that the event gives for the start of the rise, `since`, plays no part.
 """
 
 from __future__ import annotations

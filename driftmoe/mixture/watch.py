@@ -17,6 +17,11 @@ least A, whatever the dependence between the rates. This bound holds for a known
 last 5000 samples plus half its standard error. So it can be exceeded while the experts themselves change, at the start
 of a stream and after a drift.
 
+Each bet also dates the rise, by Page's cumulative sum: the product of its factors, which starts anew from 1 when it
+would fall below. The rise began after the last sample at which the product was 1; that is the most likely start for the
+odds of the bet. At an alarm, the bet with the largest stake gives the date. What the event says of the time before is
+what was known at that start; what it says of the time after is counted from there. Alarms do not depend on the dates.
+
 References
 ----------
 Shin, Ramdas & Rinaldo (2023). E-detectors: a nonparametric framework for sequential change detection. New England
@@ -53,16 +58,11 @@ with 1, weak drifts were missed."""
 FIRST = 300
 """Number of samples, after the start and after a drift, over which the rates are measured before bets begin."""
 
+LEAST_VOTES = 100
+"""Fewest votes over which the error of an expert before a drift, or before its tree was replaced, is told."""
+
 ODDS = np.array([1.25, 1.5, 2.5, 5.0])
 """How many times as large the bets say that the odds of an error have become."""
-
-DATING = 2
-"""Place in `ODDS` of the bets that date a rise. It began after the last sample at which the product of their factors
-was at most 1 (Page's cumulative sum). Of the four, they came closest on streams other than those reported: half of the
-dates were within 24 samples."""
-
-MOST_PRODUCT = 1e12
-"""Bound on the product of these factors. Far beyond any alarm."""
 
 MOST = 100
 """Number of records kept of each kind."""
@@ -76,16 +76,20 @@ WARNING, DRIFT, REPLACED, NEW_CLASS, NEW_FEATURE = range(len(KINDS))
 SAID_RIGHT, SAID_WRONG, NO_VOTE = 0, 1, 2
 """What an expert said of a sample."""
 
-# Counts: samples since the baseline began, and since the start of the rise; whether a warning was given; classes and
-# features known, of which UNKNOWN means that they are taken from the next sample; then the records of each kind.
-N_BASELINE, N_RISE, IS_WARNED, N_CLASSES, N_FEATURES, N_RECORDS = range(6)
+# Counts: samples since the baseline began; whether a warning was given; classes and features known, of which UNKNOWN
+# means that they are taken from the next sample; then the records of each kind.
+N_BASELINE, IS_WARNED, N_CLASSES, N_FEATURES, N_RECORDS = range(5)
 UNKNOWN = -1
 
-# Numbers: average error of mixture and watched experts; product that dates a rise; errors since the rise began.
-OF_MIXTURE, OF_EXPERTS, PRODUCT, N_ERRORS = range(4)
+# Numbers: average error of mixture and watched experts.
+OF_MIXTURE, OF_EXPERTS = range(2)
 
-# Planes over experts: average error, samples with a vote behind it, errors and votes since the start of the rise.
-AVERAGE, N_VOTES, ERRORS_IN_RISE, VOTES_IN_RISE = range(4)
+# Planes over bets: product that dates a rise; samples and errors of the mixture since the rise began, and the average
+# error of the mixture at that time. A product of 1 means that there is no rise; then the average is 0.
+PRODUCT, N_RISE, N_ERRORS, BEFORE = range(4)
+
+# Planes over experts: average error; errors and votes since the baseline began.
+AVERAGE, N_WRONG, N_VOTES = range(3)
 
 RECORD = np.dtype(
     [
@@ -95,14 +99,16 @@ RECORD = np.dtype(
         ("first", np.int64),
         # Drift: experts named. Tree replaced: how often. Else how many classes or features.
         ("number", np.int64),
+        # Drift and warning: samples since the rise began. Tree replaced: votes that `before` is the mean of.
+        ("n_samples", np.int64),
         # Error of the mixture, or of the expert whose tree was replaced.
         ("before", np.float64),
         ("after", np.float64),
     ]
 )
 
-RISE = np.dtype([("expert", np.int64), ("before", np.float64), ("after", np.float64)])
-"""The error of an expert before and after a drift."""
+RISE = np.dtype([("expert", np.int64), ("n_votes", np.int64), ("before", np.float64), ("after", np.float64)])
+"""The error of an expert before and after a drift, and its votes after it."""
 
 
 class Watch:
@@ -110,9 +116,12 @@ class Watch:
 
     def __init__(self) -> None:
         self._counts = np.zeros(N_RECORDS + len(KINDS), np.int64)
-        self._numbers = np.array([0.0, 0.0, 1.0, 0.0])
+        self._numbers = np.zeros(2)
         self._bets = np.zeros((2, len(ODDS)))
-        self._of_experts = np.zeros((4, 0))
+        self._rise = np.zeros((4, 2, len(ODDS)))
+        self._rise[PRODUCT] = 1.0
+        self._of_experts = np.zeros((3, 0))
+        self._at_start = np.zeros((2, len(ODDS), 3, 0))
         self._n_replaced = np.zeros(0, np.int64)
         self._records = np.zeros((len(KINDS), MOST), RECORD)
         self._rises = np.zeros((MOST, NAMED), RISE)
@@ -122,7 +131,8 @@ class Watch:
         """Return a new watch over a mixture that has learnt before; what it has learnt so far is not new."""
         watch = cls()
         watch._counts[[N_CLASSES, N_FEATURES]] = n_classes, UNKNOWN
-        watch._of_experts = np.zeros((4, n_experts))
+        watch._of_experts = np.zeros((3, n_experts))
+        watch._at_start = np.zeros((2, len(ODDS), 3, n_experts))
         watch._n_replaced = np.full(n_experts, UNKNOWN)
         return watch
 
@@ -156,16 +166,20 @@ class Watch:
         changes
             The planned change is added to this list. Earlier changes may write the arrays above.
         """
-        of_experts, n_replaced = self._of_experts, self._n_replaced
+        of_experts, at_start, n_replaced = self._of_experts, self._at_start, self._n_replaced
         n_new = said.shape[1] - 1 - of_experts.shape[1]
         if n_new > 0:
             of_experts = np.pad(of_experts, ((0, 0), (0, n_new)))
+            at_start = np.pad(at_start, ((0, 0), (0, 0), (0, 0), (0, n_new)))
             n_replaced = np.pad(n_replaced, (0, n_new))
-            changes.append(assignment(self, _of_experts=of_experts, _n_replaced=n_replaced))
+            changes.append(
+                assignment(self, _of_experts=of_experts, _at_start=at_start, _n_replaced=n_replaced)
+            )
         changes.append(
             planned(
                 watch, said, n_watched, targets, n_features, seen, NOT_COUNTED if replaced is None else replaced,
-                self._counts, self._numbers, self._bets, of_experts, n_replaced, self._records, self._rises,
+                self._counts, self._numbers, self._bets, self._rise, of_experts, at_start, n_replaced,
+                self._records, self._rises,
             )
         )  # fmt: skip
 
@@ -197,10 +211,7 @@ class Watch:
         rises = self._rises[self._places(DRIFT)]
         return {
             "counts": dict(zip(_COUNTS, counts[:N_RECORDS], strict=True)),
-            "numbers": self._numbers.copy(),
-            "bets": self._bets.copy(),
-            "of_experts": self._of_experts.copy(),
-            "n_replaced": self._n_replaced.copy(),
+            **{name: vars(self)[f"_{name}"].copy() for name in _ARRAYS},
             "n_records": dict(zip(_RECORDS, counts[N_RECORDS:], strict=True)),
             **{
                 name: {field: rows[field].copy() for field in RECORD.names or ()}
@@ -212,23 +223,25 @@ class Watch:
     def restore(self, state: State) -> None:
         """Restore the state of a watch; see `driftmoe.state`."""
         check_names(state, _STATE, self)
-        new = Watch()
+        new = Watch.unaware(0, array_of(state, "of_experts", np.float64, (3, None), self).shape[1])
         for owner, names, first in (("counts", _COUNTS, 0), ("n_records", _RECORDS, N_RECORDS)):
             counts, of = value_of(state, owner, dict, self), f"the {owner} of Watch"
             check_names(counts, names, of)
             for i, name in enumerate(names):
                 is_unknown = name == "n_features" and counts[name] == UNKNOWN
                 new._counts[first + i] = UNKNOWN if is_unknown else count_of(counts, name, of)
-        new._numbers = array_of(state, "numbers", np.float64, new._numbers.shape, self)
-        new._bets = array_of(state, "bets", np.float64, new._bets.shape, self)
-        new._of_experts = array_of(state, "of_experts", np.float64, (4, None), self)
-        new._n_replaced = array_of(state, "n_replaced", np.int64, new._of_experts.shape[1:], self)
-        for name, values in (("numbers", new._numbers), ("bets", new._bets), ("of_experts", new._of_experts)):
-            if values.size and values.min() < 0.0:
+        for name in _ARRAYS:
+            fresh = vars(new)[f"_{name}"]
+            values = array_of(state, name, fresh.dtype, fresh.shape, self)
+            if name != "n_replaced" and values.size and values.min() < 0.0:
                 raise misfit(self, name, f"has {values.min()}", "all numbers must be 0 or more")
-        for name, at_most_one in (("numbers", new._numbers[:2]), ("of_experts", new._of_experts[:1])):
-            if at_most_one.size and at_most_one.max() > 1.0:
-                raise misfit(self, name, f"has an average of {at_most_one.max()}", "it must be at most 1")
+            setattr(new, f"_{name}", values)
+        for name, shares in (
+            ("numbers", new._numbers), ("rise", new._rise[BEFORE]), ("of_experts", new._of_experts[AVERAGE]),
+            ("at_start", new._at_start[:, :, AVERAGE]),
+        ):  # fmt: skip
+            if shares.size and shares.max() > 1.0:
+                raise misfit(self, name, f"has an average of {shares.max()}", "it must be at most 1")
         for kind, name in enumerate(_RECORDS):
             places = new._places(kind)
             _fill(new._records[kind], places, value_of(state, name, dict, self), f"the {name} of Watch")
@@ -273,27 +286,30 @@ def _fill(ring: np.ndarray, places: list[int], state: Any, owner: str) -> None:
 
 
 @kernel
-def put(counts, records, kind, sample, first, number, before, after):  # type: ignore[no-untyped-def]
+def put(counts, records, kind, sample, first, number, n_samples, before, after):  # type: ignore[no-untyped-def]
     """Write a record into the ring of its kind, and return its place."""
     place = counts[N_RECORDS + kind] % records.shape[1]
     counts[N_RECORDS + kind] += 1
     record = records[kind, place]
     record["sample"], record["first"], record["number"] = sample, first, number
-    record["before"], record["after"] = before, after
+    record["n_samples"], record["before"], record["after"] = n_samples, before, after
     return place
 
 
 @kernel
-def name_experts(of_experts, rises):  # type: ignore[no-untyped-def]
-    """Write the experts whose errors have risen most, in standard errors and by more than 3; return their number."""
+def name_experts(of_experts, start, rises):  # type: ignore[no-untyped-def]
+    """Write the experts whose errors have risen most, in standard errors and by more than 3; return their number.
+
+    `start` is `of_experts` at the start of the rise. Experts with few votes before it are left out.
+    """
     least, named = np.inf, 0
     for _ in range(rises.shape[0]):
         best, most = -1, 3.0
         for e in range(of_experts.shape[1]):
-            n = of_experts[VOTES_IN_RISE, e]
-            if n > 0.0:
-                before = of_experts[AVERAGE, e]
-                rise = of_experts[ERRORS_IN_RISE, e] / n - before
+            n = of_experts[N_VOTES, e] - start[N_VOTES, e]
+            if n > 0.0 and start[N_VOTES, e] >= LEAST_VOTES:
+                before = start[AVERAGE, e]
+                rise = (of_experts[N_WRONG, e] - start[N_WRONG, e]) / n - before
                 score = rise / math.sqrt((before * (1.0 - before) + 1.0 / REMEMBERED) / n)
                 is_named = False
                 for k in range(named):
@@ -303,58 +319,96 @@ def name_experts(of_experts, rises):  # type: ignore[no-untyped-def]
         if best < 0:
             break
         least = most
-        rises[named]["expert"] = best
-        rises[named]["before"] = of_experts[AVERAGE, best]
-        rises[named]["after"] = of_experts[ERRORS_IN_RISE, best] / of_experts[VOTES_IN_RISE, best]
+        n = of_experts[N_VOTES, best] - start[N_VOTES, best]
+        rises[named]["expert"], rises[named]["n_votes"] = best, int(n)
+        rises[named]["before"] = start[AVERAGE, best]
+        rises[named]["after"] = (of_experts[N_WRONG, best] - start[N_WRONG, best]) / n
         named += 1
-    for k in range(named, rises.shape[0]):  # so that equal models have equal records
-        rises[k]["expert"], rises[k]["before"], rises[k]["after"] = 0, 0.0, 0.0
+    clear(rises[named:])
     return named
 
 
 @kernel
-def bet(numbers, bets, n_averaged, k, error):  # type: ignore[no-untyped-def]
-    """Settle the bets on one rate; return their wealth, and the factor of the one that dates a rise."""
+def clear(rises):  # type: ignore[no-untyped-def]
+    """Name no expert, so that equal models have equal records."""
+    for k in range(rises.shape[0]):
+        rises[k]["expert"], rises[k]["n_votes"], rises[k]["before"], rises[k]["after"] = 0, 0, 0.0, 0.0
+
+
+@kernel
+def bet(numbers, bets, rise, n_averaged, k, value):  # type: ignore[no-untyped-def]
+    """Settle the bets on one rate, and return their wealth."""
     average = numbers[k]
     q = average + MARGIN * math.sqrt((average * (1.0 - average) + 1.0 / REMEMBERED) / n_averaged)
     q = min(q, 0.99)
-    wealth, of_dating = 0.0, 1.0
+    wealth = 0.0
     for j in range(ODDS.shape[0]):
         p = ODDS[j] * q / (1.0 - q + ODDS[j] * q)
-        factor = 1.0 + (p - q) / (q * (1.0 - q)) * (error - q)
+        factor = 1.0 + (p - q) / (q * (1.0 - q)) * (value - q)
         bets[k, j] = (bets[k, j] + 1.0) * factor
         wealth += bets[k, j]
-        if j == DATING:
-            of_dating = factor
-    return wealth, of_dating
+        rise[PRODUCT, k, j] *= factor  # at most the stake
+    return wealth
 
 
 @kernel
-def start_anew(counts, numbers, bets, of_experts):  # type: ignore[no-untyped-def]
+def follow_rises(numbers, rise, of_experts, at_start, error):  # type: ignore[no-untyped-def]
+    """Count a sample for each bet whose product rises, and keep what was known before a rise; forget those over."""
+    for k in range(rise.shape[1]):
+        for j in range(rise.shape[2]):
+            if rise[PRODUCT, k, j] <= 1.0:
+                rise[PRODUCT, k, j] = 1.0
+                if rise[N_RISE, k, j] > 0.0:
+                    rise[N_RISE, k, j] = rise[N_ERRORS, k, j] = rise[BEFORE, k, j] = 0.0
+            else:
+                if rise[N_RISE, k, j] == 0.0:
+                    rise[BEFORE, k, j] = numbers[OF_MIXTURE]
+                    for plane in range(of_experts.shape[0]):
+                        for e in range(of_experts.shape[1]):
+                            at_start[k, j, plane, e] = of_experts[plane, e]
+                rise[N_RISE, k, j] += 1.0
+                rise[N_ERRORS, k, j] += error
+
+
+@kernel
+def richest(bets, rise):  # type: ignore[no-untyped-def]
+    """Return the rate and the odds of the bet with the largest stake among those that date a rise, or -1 and -1."""
+    rate, odds, most = -1, -1, 0.0
+    for k in range(bets.shape[0]):
+        for j in range(bets.shape[1]):
+            if rise[N_RISE, k, j] > 0.0 and bets[k, j] > most:
+                rate, odds, most = k, j, bets[k, j]
+    return rate, odds
+
+
+@kernel
+def count_votes(of_experts, said):  # type: ignore[no-untyped-def]
+    """Count the votes of one sample, and average the errors of the experts."""
+    for e in range(said.shape[0] - 1):
+        if said[e] != NO_VOTE:
+            wrong = np.float64(said[e] == SAID_WRONG)
+            of_experts[N_VOTES, e] += 1.0
+            of_experts[N_WRONG, e] += wrong
+            n_averaged = min(of_experts[N_VOTES, e], REMEMBERED)
+            of_experts[AVERAGE, e] += (wrong - of_experts[AVERAGE, e]) / n_averaged
+
+
+@kernel
+def start_anew(counts, numbers, bets, rise, of_experts):  # type: ignore[no-untyped-def]
     """Forget the rates from before a drift."""
     counts[N_BASELINE] = 0
     counts[IS_WARNED] = 0
+    numbers[:] = 0.0
     bets[:] = 0.0
-    numbers[OF_MIXTURE] = 0.0
-    numbers[OF_EXPERTS] = 0.0
-    of_experts[AVERAGE] = 0.0
-    of_experts[N_VOTES] = 0.0
-    end_rise(counts, numbers, of_experts)
-
-
-@kernel
-def end_rise(counts, numbers, of_experts):  # type: ignore[no-untyped-def]
-    """Date the start of a rise to the next sample."""
-    counts[N_RISE] = 0
-    numbers[PRODUCT] = 1.0
-    numbers[N_ERRORS] = 0.0
-    of_experts[ERRORS_IN_RISE] = 0.0
-    of_experts[VOTES_IN_RISE] = 0.0
+    rise[:] = 0.0
+    rise[PRODUCT] = 1.0
+    of_experts[:] = 0.0
 
 
 @compiled(_nrt=False)
 def watch(  # type: ignore[no-untyped-def]
-    said, n_watched, targets, n_features, seen, replaced, counts, numbers, bets, of_experts, n_replaced, records, rises,
+    said, n_watched, targets, n_features, seen, replaced, counts, numbers, bets, rise, of_experts, at_start, n_replaced,
+    records, rises,
 ):  # fmt: skip
     """Give the detector each row in turn, and record what it and the mixture noticed.
 
@@ -364,7 +418,7 @@ def watch(  # type: ignore[no-untyped-def]
         As in `Watch.plan`.
     replaced
         Number of trees of each expert replaced after drift so far, shape (n_experts,) or (0,) if it was not counted.
-    counts, numbers, bets, of_experts, n_replaced, records, rises
+    counts, numbers, bets, rise, of_experts, at_start, n_replaced, records, rises
         The attributes of `Watch`; updated.
     """
     n_rows, n_experts = said.shape[0], said.shape[1] - 1
@@ -375,11 +429,11 @@ def watch(  # type: ignore[no-untyped-def]
             counts[N_FEATURES] = n_features
         if n_features > counts[N_FEATURES]:
             n_new = n_features - counts[N_FEATURES]
-            put(counts, records, NEW_FEATURE, sample, counts[N_FEATURES], n_new, 0.0, 0.0)
+            put(counts, records, NEW_FEATURE, sample, counts[N_FEATURES], n_new, 0, 0.0, 0.0)
             counts[N_FEATURES] = n_features
         if targets[row] >= counts[N_CLASSES]:
             n_new = targets[row] + 1 - counts[N_CLASSES]
-            put(counts, records, NEW_CLASS, sample, counts[N_CLASSES], n_new, 0.0, 0.0)
+            put(counts, records, NEW_CLASS, sample, counts[N_CLASSES], n_new, 0, 0.0, 0.0)
             counts[N_CLASSES] = targets[row] + 1
         error = 1.0 if said[row, n_experts] == SAID_WRONG else 0.0
         n_voted, n_wrong = 0, 0
@@ -387,60 +441,58 @@ def watch(  # type: ignore[no-untyped-def]
             n_voted += said[row, e] != NO_VOTE
             n_wrong += said[row, e] == SAID_WRONG
         of_watched = n_wrong / n_voted if n_voted > 0 else 0.0
-        is_drift = False
+        is_drift, wealth = False, 0.0
         if counts[N_BASELINE] >= FIRST:
             n_averaged = min(counts[N_BASELINE], REMEMBERED)
-            wealth, factor = bet(numbers, bets, n_averaged, OF_MIXTURE, error)
+            wealth = bet(numbers, bets, rise, n_averaged, OF_MIXTURE, error)
             if n_voted > 0:
-                more, other = bet(numbers, bets, n_averaged, OF_EXPERTS, of_watched)
-                wealth += more
-                factor *= other
+                wealth += bet(numbers, bets, rise, n_averaged, OF_EXPERTS, of_watched)
             wealth /= 2 * ODDS.shape[0]
-            numbers[PRODUCT] = min(numbers[PRODUCT] * factor, MOST_PRODUCT)
-            if numbers[PRODUCT] <= 1.0:
-                end_rise(counts, numbers, of_experts)
-            else:
-                counts[N_RISE] += 1
-                numbers[N_ERRORS] += error
-                for e in range(n_experts):
-                    of_experts[ERRORS_IN_RISE, e] += said[row, e] == SAID_WRONG
-                    of_experts[VOTES_IN_RISE, e] += said[row, e] != NO_VOTE
+            follow_rises(numbers, rise, of_experts, at_start, error)
+        count_votes(of_experts, said[row])
+        if counts[N_BASELINE] >= FIRST:
             is_drift = wealth > DRIFT_EVERY
             is_warning = wealth > WARNING_EVERY and counts[IS_WARNED] == 0
             if is_drift or is_warning:
-                before, n = numbers[OF_MIXTURE], counts[N_RISE]
-                after = numbers[N_ERRORS] / n if n > 0 else error
+                k, j = richest(bets, rise)
+                n, before, after = 1, numbers[OF_MIXTURE], error
+                if k >= 0:
+                    n, before = int(rise[N_RISE, k, j]), rise[BEFORE, k, j]
+                    after = rise[N_ERRORS, k, j] / n
                 kind = DRIFT if is_drift else WARNING
-                place = put(counts, records, kind, sample, sample - max(n - 1, 0), 0, before, after)
+                place = put(counts, records, kind, sample, sample - n + 1, 0, n, before, after)
                 if is_drift:
-                    records[DRIFT, place]["number"] = name_experts(of_experts, rises[place])
+                    clear(rises[place])
+                    if k >= 0:
+                        records[DRIFT, place]["number"] = name_experts(
+                            of_experts, at_start[k, j], rises[place]
+                        )
                 counts[IS_WARNED] = 1
             elif wealth < 0.1 * WARNING_EVERY:
                 counts[IS_WARNED] = 0
         if is_drift:
-            start_anew(counts, numbers, bets, of_experts)
+            start_anew(counts, numbers, bets, rise, of_experts)
+            count_votes(of_experts, said[row])
         counts[N_BASELINE] += 1
         n_averaged = min(counts[N_BASELINE], REMEMBERED)
         numbers[OF_MIXTURE] += (error - numbers[OF_MIXTURE]) / n_averaged
         if n_voted > 0:
             numbers[OF_EXPERTS] += (of_watched - numbers[OF_EXPERTS]) / n_averaged
-        for e in range(n_experts):
-            if said[row, e] != NO_VOTE:
-                of_experts[N_VOTES, e] = min(of_experts[N_VOTES, e] + 1.0, REMEMBERED)
-                gap = np.float64(said[row, e] == SAID_WRONG) - of_experts[AVERAGE, e]
-                of_experts[AVERAGE, e] += gap / of_experts[N_VOTES, e]
     for e in range(replaced.shape[0]):
         n_new = replaced[e] - n_replaced[e]
         if n_replaced[e] != UNKNOWN and n_new > 0:
-            put(counts, records, REPLACED, seen[0], e, n_new, of_experts[AVERAGE, e], 0.0)
+            n_votes = int(min(of_experts[N_VOTES, e], REMEMBERED))
+            put(counts, records, REPLACED, seen[0], e, n_new, n_votes, of_experts[AVERAGE, e], 0.0)
         n_replaced[e] = replaced[e]
 
 
 NOT_COUNTED = np.empty(0, np.int64)
 """Trees replaced so far, between two steps of the router."""
 
-_COUNTS = ("n_in_baseline", "n_in_rise", "is_warned", "n_classes", "n_features")
+_COUNTS = ("n_in_baseline", "is_warned", "n_classes", "n_features")
 
 _RECORDS = ("warnings", "drifts", "replaced_trees", "new_classes", "new_features")
 
-_STATE = ("counts", "numbers", "bets", "of_experts", "n_replaced", "n_records", *_RECORDS, "rises")
+_ARRAYS = ("numbers", "bets", "rise", "of_experts", "at_start", "n_replaced")
+
+_STATE = ("counts", *_ARRAYS, "n_records", *_RECORDS, "rises")

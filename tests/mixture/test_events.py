@@ -19,7 +19,7 @@ from driftmoe import DriftMoEClassifier
 from driftmoe.classifier import VARIANTS
 from driftmoe.evaluation import prequential
 from driftmoe.mixture import watch as watching
-from driftmoe.mixture.events import Event
+from driftmoe.mixture.events import Event, ExpertRise, events_of
 from driftmoe.mixture.watch import KINDS, MOST, NO_VOTE, SAID_WRONG, Watch
 from driftmoe.state import check_names
 from driftmoe.transaction import carry_out
@@ -74,7 +74,7 @@ def watched(said, n_main, *, size=64, watch=None, targets=None):
 
 
 FIRST_NAMES = [
-    (kind, {"sample": 1, "first": 0, "number": 1, "before": 0.0, "after": 0.0}, [])
+    (kind, {"sample": 1, "first": 0, "number": 1, "n_samples": 0, "before": 0.0, "after": 0.0}, [])
     for kind in (watching.NEW_CLASS, watching.NEW_FEATURE)
 ]
 """The records of the first sample."""
@@ -96,7 +96,18 @@ def answers(rates, n_each, seed, *, n_silent=0):
 @pytest.mark.parametrize("n_silent", [0.0, 0.5])
 def test_the_detector_says_what_its_readable_twin_says(is_compiled, n_silent, monkeypatch):
     if not is_compiled:
-        for name in ("watch", "put", "name_experts", "bet", "start_anew", "end_rise"):
+        names = (
+            "watch",
+            "put",
+            "name_experts",
+            "clear",
+            "bet",
+            "follow_rises",
+            "richest",
+            "count_votes",
+            "start_anew",
+        )
+        for name in names:
             kernel = getattr(watching, name)
             monkeypatch.setattr(watching, name, getattr(kernel, "py_func", kernel))
     said = answers([0.05, 0.4, 0.0, 0.3, 0.31], 1200, 1, n_silent=n_silent)
@@ -107,17 +118,17 @@ def test_the_detector_says_what_its_readable_twin_says(is_compiled, n_silent, mo
         votes = [None if vote == NO_VOTE else vote for vote in row[:-1]]
         slow.update(row[-1], votes)
     found = [
-        (KINDS[kind], r["sample"], r["first"], r["before"], r["after"], rises)
+        (KINDS[kind], r["sample"], r["first"], r["n_samples"], r["before"], r["after"], rises)
         for kind, r, rises in watched(said, 3).rows()
         if KINDS[kind] in ("warning", "drift")
     ]
-    assert [one[:3] for one in found] == [one[:3] for one in slow.events]
+    assert [one[:4] for one in found] == [one[:4] for one in slow.events]
     assert sum(one[0] == "drift" for one in found) >= 2
     for ours, theirs in zip(found, slow.events, strict=True):
-        assert ours[3:5] == pytest.approx(theirs[3:5])
-        named = [(one["expert"], one["before"], one["after"]) for one in ours[5]]
-        assert [one[0] for one in named] == [one[0] for one in theirs[5]]
-        assert np.array(named) == pytest.approx(np.array(theirs[5]))
+        assert ours[4:6] == pytest.approx(theirs[4:6])
+        named = [(one["expert"], one["n_votes"], one["before"], one["after"]) for one in ours[6]]
+        assert [one[:2] for one in named] == [one[:2] for one in theirs[6]]
+        assert np.array(named) == pytest.approx(np.array(theirs[6]))
 
 
 def test_a_bet_by_hand():
@@ -151,39 +162,94 @@ def test_false_alarms_are_as_seldom_as_said(rate):
 
 @pytest.mark.parametrize(("before", "after", "most"), [(0.01, 0.3, 60), (0.1, 0.3, 150), (0.3, 0.6, 100)])
 def test_a_rise_is_noticed_soon_and_dated(before, after, most):
-    gaps = []
+    gaps, afters = [], []
     for seed in range(10):
         events = watched(answers([before, after], 4000, seed), 5).rows()
         event = next(record for kind, record, _ in events if kind == watching.DRIFT)
         assert 4000 < event["sample"] <= 4000 + most
         assert event["before"] == pytest.approx(before, abs=0.03)
-        assert before < event["after"]
+        afters.append(event["after"])
         gaps.append(abs(event["first"] - 4001))
-    assert np.median(gaps) < 50
+    assert np.median(gaps) < 30
+    assert before < np.median(afters) < after + 0.1  # of few samples
+
+
+@pytest.mark.parametrize(("before", "after"), [(0.1, 0.13), (0.2, 0.24)])
+@pytest.mark.parametrize(("n_main", "gap", "tolerance"), [(5, 100, 0.01), (0, 500, 0.025)])
+def test_a_weak_rise_is_dated_and_measured(before, after, n_main, gap, tolerance):
+    """The alarm comes after about 360 samples, or 1500 if only the mixture is watched, and not in all runs."""
+    found = []
+    for seed in range(20):
+        said = np.concatenate([answers([before], 6000, seed), answers([after], 8000, 100 + seed)])
+        events = [
+            one
+            for one in watched(said, n_main).rows()
+            if KINDS[one[0]] == "drift" and one[1]["sample"] > 6000
+        ]
+        found += events[:1]
+    assert len(found) >= 12
+    assert np.median([abs(record["first"] - 6001) for _, record, _ in found]) < gap
+    assert np.median([record["before"] for _, record, _ in found]) == pytest.approx(before, abs=0.005)
+    assert np.median([record["after"] for _, record, _ in found]) == pytest.approx(after, abs=tolerance)
+    assert np.median([one["before"] for *_, rises in found for one in rises]) == pytest.approx(
+        before, abs=0.01
+    )
+
+
+def test_what_was_before_does_not_run_on_during_the_rise():
+    said = np.zeros((420, 1), np.int8)
+    said[0:400:10] = said[400:] = SAID_WRONG
+    alarms = [record for _, record, _ in watched(said, 0).rows() if record["sample"] > 400]
+    assert [alarm["first"] for alarm in alarms] == [401, 401]
+    for alarm in alarms:
+        assert alarm["n_samples"] == alarm["sample"] - 400 > 1
+        assert (alarm["before"], alarm["after"]) == (pytest.approx(0.1), 1.0)
+
+
+@pytest.mark.parametrize(("n", "told"), [(99, ""), (100, "; its error was 1.0 % in its last 100 votes")])
+def test_the_error_of_a_replaced_tree_is_told_if_it_rests_on_100_votes(n, told):
+    watch, changes, said = Watch(), [], np.zeros((n, 2), np.int8)
+    said[0] = SAID_WRONG
+    watch.plan(said, 1, np.zeros(n, np.int64), 1, np.array([n, 1]), np.array([1]), changes)
+    carry_out(changes)
+    event = events_of(watch, 0, experts=["tree 1"], classes=["a"], features=["v"])[-1]
+    assert str(event) == f"tree 1 was replaced after drift{told}"
+    assert (event.before, event.n_samples) == ((pytest.approx(0.01), 100) if told else (None, None))
+
+
+def test_alarms_as_sentences():
+    event = Event(6430, "drift", (), 0.1, 0.13, 5001, 1430, (ExpertRise("tree 1", 0.1, 0.2, 50),))
+    when = "in the last 1,430 samples, since sample 5,001"
+    rose = f"the error rose from 10.0 % to 13.0 % {when}"
+    assert str(event) == f"{rose}; most of all that of tree 1 (10.0 % to 20.0 %)"
+    assert str(event._replace(kind="warning", experts=())) == f"{rose}, perhaps by chance"
+    text = (
+        f"the errors of experts rose {when}; the mixture's error was 10.0 % before and 9.0 % in these samples"
+    )
+    assert str(event._replace(after=0.09, experts=())) == text
+    assert "in the last sample, since" in str(event._replace(n_samples=1))
 
 
 def test_a_fall_is_no_drift():
     assert watched(answers([0.4, 0.05], 3000, 1), 5).rows() == FIRST_NAMES
 
 
-def test_experts_that_did_not_rise_are_not_named():
+def test_experts_that_did_not_rise_or_of_which_little_was_known_are_not_named():
     said = answers([0.1], 4000, 1)
     said[3000:, [1, 3, 5]] = np.random.default_rng(2).random((1000, 3)) < 0.6
+    said[:2950, 0], said[3000:, 0] = NO_VOTE, SAID_WRONG
     drifts = [rises for kind, _, rises in watched(said, 5).rows() if kind == watching.DRIFT]
     assert sorted(rise["expert"] for rise in drifts[0]) == [1, 3]
     for rise in drifts[0]:
         assert rise["before"] == pytest.approx(0.1, abs=0.02)
-        assert rise["after"] == pytest.approx(0.6, abs=0.2)
+        assert 0.3 < rise["after"] < 0.8
 
 
 def test_of_each_kind_the_last_records_are_kept_and_the_others_counted():
     n = 3 * MOST + 7
     watch = watched(np.zeros((n, 1), np.int8), 0, targets=np.arange(n))
     events = watch.rows()
-    assert [record["sample"] for _, record, _ in events] == [
-        1,
-        *range(n - MOST + 1, n + 1),
-    ]  # 1 brought a feature
+    assert [record["sample"] for _, record, _ in events] == [1, *range(n - MOST + 1, n + 1)]  # 1: a feature
     assert watch.n_dropped() == dict.fromkeys(KINDS, 0) | {"new class": n - MOST}
     other = Watch()
     other.restore(watch.state())
@@ -245,7 +311,7 @@ def test_new_classes_and_features_are_told_by_name_in_the_sample_that_brought_th
         assert json.loads(json.dumps(event.as_dict(), allow_nan=False))["sample"] == event.sample
     assert of_kind(model, "new class")[0].as_dict() == {
         "sample": 1, "kind": "new class", "names": ["('a', 1)"], "before": None, "after": None, "since": None,
-        "experts": [],
+        "n_samples": None, "experts": [],
     }  # fmt: skip
 
 

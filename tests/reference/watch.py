@@ -22,10 +22,9 @@ class SlowWatch:
         self.wealth = {(name, o): 0.0 for name in self.rates for o in ODDS}
         self.is_warned = False
         self.experts = {}  # expert -> error rate, votes behind it
-        self.end_rise()
-
-    def end_rise(self):
-        self.product, self.errors, self.votes = 1.0, [], {}
+        self.products = dict.fromkeys(self.wealth, 1.0)
+        self.rises = {}  # bet whose product rises -> sample, rate and experts at its start
+        self.history = []  # error and votes of each sample
 
     def factors(self, name, error):
         rate = self.rates[name]
@@ -39,6 +38,7 @@ class SlowWatch:
         self.n += 1
         main = [vote for vote in votes[: self.n_main] if vote is not None]
         errors = {"mixture": error} | ({"experts": sum(main) / len(main)} if main else {})
+        self.history.append((error, votes))
         if self.n_averaged >= 300:
             self.bet(errors, error, votes)
         self.n_averaged += 1
@@ -47,8 +47,7 @@ class SlowWatch:
         for e, vote in enumerate(votes):
             if vote is not None:
                 rate, n = self.experts.get(e, (0.0, 0))
-                n = min(n + 1, 5000)
-                self.experts[e] = rate + (vote - rate) / n, n
+                self.experts[e] = rate + (vote - rate) / min(n + 1, 5000), n + 1
 
     def bet(self, errors, error, votes):
         wealth = 0.0
@@ -56,33 +55,36 @@ class SlowWatch:
             for o, factor in self.factors(name, value):
                 self.wealth[name, o] = (self.wealth[name, o] + 1) * factor
                 wealth += self.wealth[name, o] / 8
-                self.product *= factor if o == 2.5 else 1
-        if self.product <= 1:
-            self.end_rise()
-        else:
-            self.errors.append(error)
-            for e, vote in enumerate(votes):
-                if vote is not None:
-                    self.votes.setdefault(e, []).append(vote)
+                self.products[name, o] = max(self.products[name, o] * factor, 1.0)
+        for bet, product in self.products.items():
+            if product == 1:
+                self.rises.pop(bet, None)
+            else:
+                self.rises.setdefault(bet, (self.n, self.rates["mixture"], dict(self.experts)))
         is_drift = wealth > 100_000
         if is_drift or (wealth > 10_000 and not self.is_warned):
-            since = self.n - max(len(self.errors) - 1, 0)
-            after = sum(self.errors) / len(self.errors) if self.errors else error
-            named = self.risen() if is_drift else []
+            richest = max(self.rises, key=self.wealth.__getitem__)
+            since, before, experts = self.rises[richest]
+            rows = self.history[since - self.n - 1 :]
+            after = sum(error for error, _ in rows) / len(rows)
+            named = self.risen(rows, experts) if is_drift else []
             self.events.append(
-                ("drift" if is_drift else "warning", self.n, since, self.rates["mixture"], after, named)
+                ("drift" if is_drift else "warning", self.n, since, len(rows), before, after, named)
             )
             self.is_warned = True
         elif wealth < 1000:
             self.is_warned = False
         if is_drift:
             self.start_anew()
+            self.history = [(error, votes)]
 
-    def risen(self):
-        scores = {}
-        for e, votes in self.votes.items():
-            before = self.experts.get(e, (0.0, 0))[0]
-            after = sum(votes) / len(votes)
-            scores[e] = (after - before) / math.sqrt((before * (1 - before) + 1 / 5000) / len(votes))
-        best = sorted((e for e in scores if scores[e] > 3), key=lambda e: -scores[e])[:3]
-        return [(e, self.experts[e][0], sum(self.votes[e]) / len(self.votes[e])) for e in best]
+    def risen(self, rows, experts):
+        found = []
+        for e, (before, n_before) in experts.items():
+            votes = [votes[e] for _, votes in rows if votes[e] is not None]
+            if n_before >= 100 and votes:
+                after = sum(votes) / len(votes)
+                score = (after - before) / math.sqrt((before * (1 - before) + 1 / 5000) / len(votes))
+                found.append((score, (e, len(votes), before, after)))
+        found.sort(key=lambda one: -one[0])
+        return [named for score, named in found if score > 3][:3]
