@@ -101,7 +101,7 @@ class Reports(OneAtATime):
         1536 tree replaced tree 4
         >>> drift = model.events(since=1505)[0]
         >>> drift.kind, drift.since, round(drift.before, 3), drift.after
-        ('drift', 1501, 0.01, 1.0)
+        ('drift', 1501, 0.007, 1.0)
         >>> [expert.expert for expert in drift.experts]
         ['tree 1', 'tree 3', 'tree 4']
         """

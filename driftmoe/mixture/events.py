@@ -89,7 +89,7 @@ class Event(NamedTuple):
     n_samples: int | None = None
     experts: tuple[ExpertRise, ...] = ()
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return the event as values that JSON can hold. A name that JSON has no word for becomes its `repr`."""
         return {
             **self._asdict(),

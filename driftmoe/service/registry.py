@@ -211,7 +211,7 @@ class Registry:
         alarms, generation = [], self._generations.get(key, 0)
         places: Counter[str] = Counter()  # several events of one kind may come with one sample
         for event in found:
-            content = event.as_dict() | {"time": self._clock(), "text": str(event)}
+            content = event.to_dict() | {"time": self._clock(), "text": str(event)}
             name = f"{key}:{generation}:{event.sample}:{event.kind}"
             places[name] += 1
             name = f"{name}:{places[name]}"

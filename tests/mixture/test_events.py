@@ -308,8 +308,8 @@ def test_new_classes_and_features_are_told_by_name_in_the_sample_that_brought_th
         (1, {"v", ("f", 0)}), (5, {("f", 1)}), (9, {("f", 2)}), (11, {"w"}), (13, {("f", 3)})
     ]  # fmt: skip
     for event in model.events():
-        assert json.loads(json.dumps(event.as_dict(), allow_nan=False))["sample"] == event.sample
-    assert of_kind(model, "new class")[0].as_dict() == {
+        assert json.loads(json.dumps(event.to_dict(), allow_nan=False))["sample"] == event.sample
+    assert of_kind(model, "new class")[0].to_dict() == {
         "sample": 1, "kind": "new class", "names": ["('a', 1)"], "before": None, "after": None, "since": None,
         "n_samples": None, "experts": [],
     }  # fmt: skip
@@ -318,7 +318,7 @@ def test_new_classes_and_features_are_told_by_name_in_the_sample_that_brought_th
 def test_a_drift_as_json():
     model = learnt(small("moe-vote"), signs(1100, 1, turns_at=1000))
     (event, *_) = of_kind(model, "drift")
-    text = json.dumps(event.as_dict(), allow_nan=False)
+    text = json.dumps(event.to_dict(), allow_nan=False)
     assert json.loads(text)["experts"][0] == event.experts[0]._asdict()
 
 
