@@ -163,6 +163,9 @@ class Explanation:
         What each feature adds to the probability of the answer, the largest first.
     n_drawn
         Number of recent samples whose values took the place of a feature's.
+    n_untried
+        Number of features that are not among `contributions`, because there are too many for the time. Their values are
+        the least unusual ones.
     unknown_features, unknown_values
         Features of the sample that the model has never learnt and does not use, and known ones with a text that it has
         never learnt.
@@ -177,6 +180,7 @@ class Explanation:
     by_relevance: bool = False
     contributions: tuple[Contribution, ...] = ()
     n_drawn: int = 0
+    n_untried: int = 0
     unknown_features: tuple[Hashable, ...] = ()
     unknown_values: tuple[Hashable, ...] = ()
 
@@ -280,6 +284,14 @@ def _features(explanation: Explanation) -> str:
     if left:
         most = 100.0 * max(abs(one.contribution) for one in left)
         lines.append(f"  {counted(len(left), 'more feature')}, at most {most:.1f} points each")
+    if explanation.n_untried:
+        of = counted(len(explanation.contributions) + explanation.n_untried, "feature")
+        lines.append(
+            _wrapped(
+                f"Of {of} only the {len(explanation.contributions):,} were tried whose values are the most unusual "
+                "now; there is no time for the others."
+            )
+        )
     return "\n".join(lines)
 
 
