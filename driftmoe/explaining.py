@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Hashable, Mapping, Sequence
-from threading import RLock
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from driftmoe.decisions import Decisions
 from driftmoe.encoding import Encoder, Sample
 from driftmoe.experts import Batch, Neighbours
-from driftmoe.explanation import Condition, Contribution, Explanation, Neighbour, TreePath, Vote, best_of
+from driftmoe.explanation import Condition, Contribution, Explanation, Neighbour, Shared, TreePath, Vote
 from driftmoe.mixture import Mixture
 from driftmoe.occlusion import contributions, importances, n_drawn
-from driftmoe.recent import Recent
 
 N_VOTES, N_NEIGHBOURS = 6, 5
 """Experts and remembered samples that an explanation names."""
@@ -35,13 +34,11 @@ class Importance(NamedTuple):
     spread: float
 
 
-class Explained:
+class Explained(Decisions):
     """The methods of a classifier that explain it. They change nothing."""
 
-    _lock: RLock
     _encoder: Encoder
     _mixture: Mixture
-    _recent: Recent
 
     def _predict(self, vectors: np.ndarray, samples: Sequence[Sample]) -> np.ndarray:
         raise NotImplementedError
@@ -109,11 +106,11 @@ class Explained:
             weights, votes = (one[0] for one in mixture.votes(batch))
             shares = shares_of(weights, votes)
             neighbours, by_relevance = self._similar(inputs[0], shares)
-            target = int(proba.argmax())
+            target = int(self._chosen(proba[np.newaxis], encoder.classes)[0])
             found, n_untried, n_rows = self._contributions(known, vector, target)
             values = encoder.values
             return Explanation(
-                label=best_of(of_classes),
+                label=encoder.classes[target],
                 proba=of_classes,
                 n_learnt=mixture.log.n_samples,
                 votes=self._votes(shares, votes),
@@ -125,7 +122,14 @@ class Explained:
                 n_untried=n_untried,
                 unknown_features=unknown,
                 unknown_values=tuple(
-                    name for name, value in known.items() if value not in (values[columns[name]] or [value])
+                    name
+                    for name, value in known.items()
+                    if value not in (values[columns[name]] or [value]) and name not in encoder.full
+                ),
+                shared_values=tuple(
+                    Shared(name, known[name], list(codes)[int(vector[columns[name]])])
+                    for name, codes in encoder.full.items()
+                    if name in known and known[name] not in codes
                 ),
             )
 
@@ -285,6 +289,7 @@ class Explained:
             ),
             class_weights={classes[c]: weight for c, weight in path.class_weights.items()},
             proba=said_by(expert, votes, encoder.classes),
+            is_of_class=votes.ndim == 1,
         )
 
     def _similar(self, inputs: np.ndarray, shares: np.ndarray) -> tuple[tuple[Neighbour, ...], bool]:
