@@ -9,7 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from driftmoe.wording import WIDTH, bar, counted, percent, quoted, short, shown_value, signed, wrapped
+from driftmoe.wording import (
+    WIDTH,
+    bar,
+    counted,
+    percent,
+    quoted,
+    short,
+    shown_value,
+    signed,
+    unicode,
+    wrapped,
+)
+
+LEAST_WEIGHT = 0.05
+"""Share of the vote below which the strongest tree is not described."""
 
 N_LINES = 10
 """Features and conditions that the text shows."""
@@ -21,7 +35,8 @@ GLOSSES = {
     "samples stop counting; (like now) counts only times that resemble the present",
     "relevant-neighbours": "as neighbours, but features that separate the classes count more",
     "history": "repeats what usually follows the previous label",
-    "linear": "a weighted sum of the features (logistic regression)",
+    "linear": "a weighted sum of the features (logistic regression); the number in brackets is its step size: the "
+    "larger, the faster it follows a change",
     "network": "a small neural network",
     "head": "the network that weights the experts, asked for the class itself",
 }
@@ -238,13 +253,14 @@ _SERIES = (
 
 
 def _as_json(value: Any) -> Any:
+    """Return a label, name or value as JSON has it: plain values as they are, others as valid Unicode."""
     if isinstance(value, np.generic):
         value = value.item()
-    if value is None or isinstance(value, bool | int | str):
+    if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
-    if isinstance(value, float) and math.isfinite(value):
-        return value
-    return str(value)
+    if isinstance(value, tuple):  # numpy's scalars in it are numbers, too
+        return unicode(str(tuple(one.item() if isinstance(one, np.generic) else one for one in value)))
+    return unicode(str(value))
 
 
 def _sections(explanation: Explanation) -> Iterator[str]:
@@ -348,6 +364,8 @@ def _experts(explanation: Explanation) -> str:
     lines.append(f"  {'expert':<{width}}  weight  says")
     for name, vote in zip(named, votes, strict=True):
         says = f"{short(best_of(vote.proba))} {percent(max(vote.proba.values()))}" if vote.proba else ""
+        if vote.n_experts > 1:
+            says = f"{says}, on average" if says else "each its own class"
         lines.append(f"  {name[:width]:<{width}}  {percent(vote.weight):>6}  {says}".rstrip())
     kinds = [kind for vote in votes if vote.n_experts == 1 for kind in GLOSSES if _is_of(vote.expert, kind)]
     if "relevant-neighbours" in kinds:
@@ -364,6 +382,13 @@ def _is_of(expert: str, kind: str) -> bool:
 def _tree(path: TreePath, explanation: Explanation) -> str:
     lines = ["HOW THE STRONGEST TREE DECIDES"]
     tree, weight = quoted(path.expert), percent(path.weight)
+    if path.weight < LEAST_WEIGHT and not path.is_of_class:
+        lines.append(
+            wrapped(
+                f"It hardly matters here: the largest weight of a tree is {percent(path.weight)}, that of {tree}."
+            )
+        )
+        return "\n".join(lines)
     which = "of the answer" if path.is_of_class else "with the largest weight here"
     head = f"The decision tree {which} is {tree}, {weight} of the vote."
     if not path.conditions:
@@ -389,8 +414,8 @@ def _tree(path: TreePath, explanation: Explanation) -> str:
         of_group = path.class_weights.get(best, 0.0) / total if total > 0.0 else 0.0
         how = (
             "It says"
-            if abs(of_group - path.proba[best]) < 0.001
-            else "Comparing the sample with these, it says"
+            if total == 0.0 or abs(of_group - path.proba[best]) < 0.001
+            else "By how well each value of the sample fits each class in this group (naive Bayes), it says"
         )
         said = f"{how} {quoted(best)}, {percent(path.proba[best])}{outvoted}."
         lines.append(wrapped(said))
@@ -424,9 +449,12 @@ def _conditions(conditions: Sequence[Condition], shared: Set[Hashable] = frozens
 
 def _similar(explanation: Explanation) -> str:
     lines = ["THE MOST SIMILAR SAMPLES IN MEMORY"]
-    text = "Distance 0 is an equal sample; 1 is one standard deviation of one feature."
     if explanation.by_relevance:
-        text += " Features that separate the classes count more."
+        text = "The distance is in standardised features; those that separate the classes count more."
+    else:
+        text = "Distance 1 is a difference of one standard deviation in one number."
+    text += " At distance 0 they differ in nothing that the model compares: it takes a missing number as the mean, and "
+    text += "leaves out numbers that have never changed."
     lines.append(wrapped(text))
     width = max(len(short(one.label)) for one in explanation.neighbours)
     width = max(width, len("label"))

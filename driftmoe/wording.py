@@ -42,8 +42,13 @@ def quoted(value: Any) -> str:
 
 def short(value: Any) -> str:
     """Return a value as one line of text, cut if it is long."""
-    text = " ".join(str(value).split())
+    text = unicode(" ".join(str(value).split()))
     return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
+
+
+def unicode(text: str) -> str:
+    """Return a text in which lone surrogates, which no file and no terminal can hold, are written as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def shown_value(value: Any) -> str:
