@@ -453,8 +453,8 @@ def _similar(explanation: Explanation) -> str:
         text = "The distance is in standardised features; those that separate the classes count more."
     else:
         text = "Distance 1 is a difference of one standard deviation in one number."
-    text += " At distance 0 they differ in nothing that the model compares: it takes a missing number as the mean, and "
-    text += "leaves out numbers that have never changed."
+    text += " At distance 0 samples differ in nothing that the model compares: it takes a missing number as the mean, "
+    text += "and leaves out numbers that have never changed."
     lines.append(wrapped(text))
     width = max(len(short(one.label)) for one in explanation.neighbours)
     width = max(width, len("label"))

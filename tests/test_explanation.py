@@ -60,6 +60,6 @@ def test_distance_0_is_not_called_an_equal_sample():
     for by_relevance in (False, True):
         text = " ".join(str(replace(near, by_relevance=by_relevance)).split())
         assert "equal sample" not in text
-        assert "At distance 0 they differ in nothing that the model compares" in text
+        assert "At distance 0 samples differ in nothing that the model compares" in text
         assert ("one standard deviation" in text) != by_relevance
         assert ("those that separate the classes count more" in text) == by_relevance
