@@ -262,6 +262,7 @@ class DriftMoEClassifier(MixtureClassifier):
         self._check_arguments()
         if decision_costs is not None:
             self._costs = DecisionCosts(decision_costs)
+            self.decision_costs = dict(decision_costs)  # so that the caller may change his own
         super().__init__()
 
     def _new_parts(self) -> tuple[Encoder, Mixture, Recent]:

@@ -47,8 +47,7 @@ class DecisionCosts:
         check_costs(name, costs)
         self._given = {label: float(cost) for label, cost in costs.items()}
         self._is_of_pairs = isinstance(next(iter(costs)), tuple)
-        self._classes: list[Hashable] = []
-        self._gains = np.empty((0, 0))
+        self._kept: tuple[list[Hashable], np.ndarray] = ([], np.empty((0, 0)))
 
     def __reduce__(self) -> Any:
         return DecisionCosts, (dict(self._given),)
@@ -80,19 +79,26 @@ class DecisionCosts:
         gains
             Shape (n_true, n_answers), 0 or more. If the costs are of labels, only the diagonal: shape (1, n_answers).
             Do not change it: it is kept until there are other classes.
+
+        Notes
+        -----
+        Threads may ask at the same time, each for classes of its own: classes and gains are kept as one tuple.
         """
-        if self._classes != classes:
-            if self._is_of_pairs:
-                costs = 1.0 - np.eye(len(classes))
-                places = {label: i for i, label in enumerate(classes)}
-                for (true, said), cost in self._given.items():
-                    if true in places and said in places:
-                        costs[places[true], places[said]] = cost
-                self._gains = costs.max(axis=1, keepdims=True, initial=0.0) - costs
-            else:
-                self._gains = np.array([[self._given.get(label, 1.0) for label in classes]])
-            self._classes = list(classes)
-        return self._gains
+        kept, gains = self._kept
+        if kept == classes:
+            return gains
+        classes = list(classes)
+        if self._is_of_pairs:
+            costs = 1.0 - np.eye(len(classes))
+            places = {label: i for i, label in enumerate(classes)}
+            for (true, said), cost in self._given.items():
+                if true in places and said in places:
+                    costs[places[true], places[said]] = cost
+            gains = costs.max(axis=1, keepdims=True, initial=0.0) - costs
+        else:
+            gains = np.array([[self._given.get(label, 1.0) for label in classes]])
+        self._kept = classes, gains
+        return gains
 
 
 def check_costs(name: str, costs: Any) -> None:

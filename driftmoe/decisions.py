@@ -166,6 +166,10 @@ class Decisions:
         """Return the index of the class chosen for each row, by probabilities of shape (n_rows, n_classes)."""
         if self._costs is None:
             return proba.argmax(axis=1)
-        chosen = np.empty(len(proba), np.int64)
-        most_gain(proba, self._costs.gains(classes), chosen)
+        gains, chosen = self._costs.gains(classes), np.empty(len(proba), np.int64)
+        if proba.shape[1] != len(classes) or gains.shape not in ((1, len(classes)), (len(classes),) * 2):
+            raise ValueError(
+                f"probabilities of {proba.shape[1]} classes and gains of shape {gains.shape} for {len(classes)} labels"
+            )
+        most_gain(proba, gains, chosen)
         return chosen

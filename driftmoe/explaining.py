@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Hashable, Mapping, Sequence
-from threading import RLock
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from driftmoe.decisions import Decisions
 from driftmoe.encoding import Encoder, Sample
 from driftmoe.experts import Batch, Neighbours
-from driftmoe.explanation import Condition, Contribution, Explanation, Neighbour, TreePath, Vote, best_of
+from driftmoe.explanation import Condition, Contribution, Explanation, Neighbour, Shared, TreePath, Vote
 from driftmoe.mixture import Mixture
 from driftmoe.occlusion import contributions, importances, n_drawn
-from driftmoe.recent import Recent
 
 N_VOTES, N_NEIGHBOURS = 6, 5
 """Experts and remembered samples that an explanation names."""
@@ -34,13 +34,11 @@ class Importance(NamedTuple):
     spread: float
 
 
-class Explained:
+class Explained(Decisions):
     """The methods of a classifier that explain it. They change nothing."""
 
-    _lock: RLock
     _encoder: Encoder
     _mixture: Mixture
-    _recent: Recent
 
     def _predict(self, vectors: np.ndarray, samples: Sequence[Sample]) -> np.ndarray:
         raise NotImplementedError
@@ -75,8 +73,10 @@ class Explained:
         *Similar samples* are those of the `"neighbours"` (of the more trusted kind if there are two). Without them they
         are looked for among the most recent samples.
 
-        *Cost.* One prediction for each feature and recent value: some 10 ms for ten features, and some seconds for a
-        thousand, of which then only eight values each are tried. Learning waits meanwhile.
+        *Cost.* One prediction for each feature and recent value that differs from the sample's: some 10 ms for ten
+        features, and some seconds for a thousand, of which then only eight values each are tried. The work is bounded:
+        with several thousand features, or as many inputs, only those whose values are the most unusual are tried, and
+        `n_untried` says how many are not. Learning waits meanwhile.
 
         Examples
         --------
@@ -106,11 +106,11 @@ class Explained:
             weights, votes = (one[0] for one in mixture.votes(batch))
             shares = shares_of(weights, votes)
             neighbours, by_relevance = self._similar(inputs[0], shares)
-            target = int(proba.argmax())
-            found, n_rows = self._contributions(known, vector, target)
+            target = int(self._chosen(proba[np.newaxis], encoder.classes)[0])
+            found, n_untried, n_rows = self._contributions(known, vector, target)
             values = encoder.values
             return Explanation(
-                label=best_of(of_classes),
+                label=encoder.classes[target],
                 proba=of_classes,
                 n_learnt=mixture.log.n_samples,
                 votes=self._votes(shares, votes),
@@ -119,9 +119,17 @@ class Explained:
                 by_relevance=by_relevance,
                 contributions=found,
                 n_drawn=n_rows,
+                n_untried=n_untried,
                 unknown_features=unknown,
                 unknown_values=tuple(
-                    name for name, value in known.items() if value not in (values[columns[name]] or [value])
+                    name
+                    for name, value in known.items()
+                    if value not in (values[columns[name]] or [value]) and name not in encoder.full
+                ),
+                shared_values=tuple(
+                    Shared(name, known[name], list(codes)[int(vector[columns[name]])])
+                    for name, codes in encoder.full.items()
+                    if name in known and known[name] not in codes
                 ),
             )
 
@@ -160,7 +168,9 @@ class Explained:
         -----
         The samples have been learnt before. So importance includes what the model knows by heart about them, as
         neighbours do. Features that say the same share their importance, or have little each. Some 0.2 s for ten
-        features, ten for a thousand, in which learning waits; less with fewer `n_repeats`.
+        features, ten for a thousand, in which learning waits; less with fewer `n_repeats`. The work is bounded: with
+        several thousand features that vary, or as many inputs, those with the most different values are shuffled, and
+        a warning says how many others are left out of the result.
         """
         for name, value, least in (("n_repeats", n_repeats, 1), ("seed", seed, 0)):
             if not isinstance(value, int | np.integer) or isinstance(value, bool):
@@ -173,12 +183,24 @@ class Explained:
             if len(rows) < 2 or not features:
                 return {}
             found = importances(
-                self._proba_of_vectors, rows, targets, int(n_repeats), np.random.default_rng(seed)
+                self._proba_of_vectors,
+                rows,
+                targets,
+                int(n_repeats),
+                np.random.default_rng(seed),
+                width=self._encoder.n_inputs,
             )
             of_each = {
                 name: Importance(float(mean), float(spread))
                 for name, mean, spread in zip(features, found.mean(axis=0), found.std(axis=0), strict=True)
+                if not np.isnan(mean)
             }
+            if len(of_each) < len(features):
+                warnings.warn(
+                    f"the importances are of {len(of_each):,} of {len(features):,} features, those with the most "
+                    "different values lately; there is no time to shuffle the others",
+                    stacklevel=2,
+                )
             return dict(sorted(of_each.items(), key=lambda item: -item[1].importance))
 
     def _recent_rows(self, n_repeats: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -190,17 +212,26 @@ class Explained:
 
     def _contributions(
         self, known: Sample, vector: np.ndarray, target: int
-    ) -> tuple[tuple[Contribution, ...], int]:
-        """Return what each feature adds to the probability of a class, and from how many rows values were drawn."""
+    ) -> tuple[tuple[Contribution, ...], int, int]:
+        """Return what each feature adds to the probability of a class.
+
+        Also return for how many features there was no time, and from how many rows values were drawn.
+        """
         rows, _ = self._recent_rows()
         if not len(rows) or not len(vector):
-            return (), 0
+            return (), 0, 0
         found = contributions(
-            lambda vectors: self._proba_of_vectors(vectors, known, vector), vector, rows, target
+            lambda vectors: self._proba_of_vectors(vectors, known, vector),
+            vector,
+            rows,
+            target,
+            width=self._encoder.n_inputs,
         )
-        order = np.argsort(-np.abs(found), kind="stable").tolist()
+        n_untried = int(np.isnan(found).sum())
+        order = np.argsort(-np.abs(found), kind="stable").tolist()[: len(found) - n_untried]  # NaN come last
         names = self._encoder.features
-        return tuple(Contribution(names[i], known.get(names[i]), float(found[i])) for i in order), len(rows)
+        tried = tuple(Contribution(names[i], known.get(names[i]), float(found[i])) for i in order)
+        return tried, n_untried, len(rows)
 
     def _proba_of_vectors(
         self, vectors: np.ndarray, sample: Sample | None = None, own: np.ndarray | None = None
@@ -258,6 +289,7 @@ class Explained:
             ),
             class_weights={classes[c]: weight for c, weight in path.class_weights.items()},
             proba=said_by(expert, votes, encoder.classes),
+            is_of_class=votes.ndim == 1,
         )
 
     def _similar(self, inputs: np.ndarray, shares: np.ndarray) -> tuple[tuple[Neighbour, ...], bool]:

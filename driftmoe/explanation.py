@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, fields, is_dataclass
-from textwrap import fill
 from typing import Any
 
 import numpy as np
 
-WIDTH = 79
-"""Characters in a line of text, for a terminal of 80 columns."""
+from driftmoe.wording import (
+    WIDTH,
+    bar,
+    counted,
+    percent,
+    quoted,
+    short,
+    shown_value,
+    signed,
+    unicode,
+    wrapped,
+)
 
-LONGEST = 22
-"""Characters of a name or a value in a table."""
+LEAST_WEIGHT = 0.05
+"""Share of the vote below which the strongest tree is not described."""
 
 N_LINES = 10
 """Features and conditions that the text shows."""
-
-FULL_BAR = 20
-"""Characters of the longest bar."""
 
 GLOSSES = {
     "tree": "a decision tree, which asks one question after the other",
@@ -29,7 +35,8 @@ GLOSSES = {
     "samples stop counting; (like now) counts only times that resemble the present",
     "relevant-neighbours": "as neighbours, but features that separate the classes count more",
     "history": "repeats what usually follows the previous label",
-    "linear": "a weighted sum of the features (logistic regression)",
+    "linear": "a weighted sum of the features (logistic regression); the number in brackets is its step size: the "
+    "larger, the faster it follows a change",
     "network": "a small neural network",
     "head": "the network that weights the experts, asked for the class itself",
 }
@@ -93,6 +100,8 @@ class TreePath:
         {label: weight of the samples of this class that the leaf has learnt}. A sample may count several times.
     proba
         What the tree says, as in `Vote`.
+    is_of_class
+        Whether the tree tells one class, the answer, from all others.
     """
 
     expert: str
@@ -100,6 +109,7 @@ class TreePath:
     conditions: tuple[Condition, ...]
     class_weights: dict[Hashable, float]
     proba: dict[Hashable, float]
+    is_of_class: bool = False
 
 
 @dataclass(frozen=True)
@@ -140,13 +150,30 @@ class Contribution:
 
 
 @dataclass(frozen=True)
+class Shared:
+    """A nominal value that the model does not tell from others, because its feature has too many.
+
+    Attributes
+    ----------
+    feature, value
+        The feature, and its value in the sample.
+    other
+        One of the values with which it shares a place: the one that had it first.
+    """
+
+    feature: Hashable
+    value: Any
+    other: Any
+
+
+@dataclass(frozen=True)
 class Explanation:
     """Why a model answers as it does. `str` gives it as text, `to_dict` as plain values for JSON.
 
     Attributes
     ----------
     label
-        The answer, `None` before anything is learnt.
+        The answer, as `predict_one` gives it; `None` before anything is learnt.
     proba
         {label: probability}, as `predict_proba_one` gives it.
     n_learnt
@@ -163,9 +190,15 @@ class Explanation:
         What each feature adds to the probability of the answer, the largest first.
     n_drawn
         Number of recent samples whose values took the place of a feature's.
+    n_untried
+        Number of features that are not among `contributions`, because there are too many for the time. Their values are
+        the least unusual ones.
     unknown_features, unknown_values
         Features of the sample that the model has never learnt and does not use, and known ones with a text that it has
         never learnt.
+    shared_values
+        Values that share a place with others, because the model has 256 other values of this feature. Whether they
+        have been learnt is not known.
     """
 
     label: Hashable
@@ -177,8 +210,10 @@ class Explanation:
     by_relevance: bool = False
     contributions: tuple[Contribution, ...] = ()
     n_drawn: int = 0
+    n_untried: int = 0
     unknown_features: tuple[Hashable, ...] = ()
     unknown_values: tuple[Hashable, ...] = ()
+    shared_values: tuple[Shared, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that `json` can write. Probabilities by label become lists of label and number.
@@ -205,35 +240,44 @@ def as_plain(value: Any) -> Any:
     return _as_json(value)
 
 
-_SERIES = ("votes", "conditions", "neighbours", "contributions", "unknown_features", "unknown_values")
+_SERIES = (
+    "votes",
+    "conditions",
+    "neighbours",
+    "contributions",
+    "unknown_features",
+    "unknown_values",
+    "shared_values",
+)
 """Entries that are tuples of others. A label that is a tuple is one value."""
 
 
 def _as_json(value: Any) -> Any:
+    """Return a label, name or value as JSON has it: plain values as they are, others as valid Unicode."""
     if isinstance(value, np.generic):
         value = value.item()
-    if value is None or isinstance(value, bool | int | str):
+    if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
-    if isinstance(value, float) and math.isfinite(value):
-        return value
-    return str(value)
+    if isinstance(value, tuple):  # numpy's scalars in it are numbers, too
+        return unicode(str(tuple(one.item() if isinstance(one, np.generic) else one for one in value)))
+    return unicode(str(value))
 
 
 def _sections(explanation: Explanation) -> Iterator[str]:
     if not explanation.proba:
-        yield _wrapped("The model has learnt nothing yet, so it has no answer and nothing to explain.")
+        yield wrapped("The model has learnt nothing yet, so it has no answer and nothing to explain.")
         return
     yield _answer(explanation)
     if explanation.contributions:
         yield _features(explanation)
     else:
-        yield _wrapped(
+        yield wrapped(
             "It remembers no recent values of features, so it cannot say which of them speak for the answer."
         )
     if explanation.votes:
         yield _experts(explanation)
     if explanation.path is not None:
-        yield _tree(explanation.path, explanation.label)
+        yield _tree(explanation.path, explanation)
     if explanation.neighbours:
         yield _similar(explanation)
 
@@ -241,6 +285,9 @@ def _sections(explanation: Explanation) -> Iterator[str]:
 def _answer(explanation: Explanation) -> str:
     label, proba = explanation.label, explanation.proba
     text = f"The answer is {quoted(label)}, with a probability of {percent(proba[label])}."
+    likeliest = best_of(proba)
+    if likeliest != label:
+        text += f" It is chosen because of the costs of wrong answers, although {quoted(likeliest)} is more probable."
     others = sorted(((p, name) for name, p in proba.items() if name != label), key=lambda one: -one[0])
     if others:
         shown = ", ".join(f"{quoted(name)} {percent(p)}" for p, name in others[:4])
@@ -248,13 +295,23 @@ def _answer(explanation: Explanation) -> str:
     else:
         text += " It is the only class that the model knows."
     text += f" The model has learnt {counted(explanation.n_learnt, 'sample')} so far."
-    lines = [_wrapped(text)]
+    lines = [wrapped(text)]
     if explanation.unknown_features:
         names = ", ".join(map(quoted, explanation.unknown_features))
-        lines.append(_wrapped(f"Not used, because the model has never learnt these features: {names}."))
+        lines.append(wrapped(f"Not used, because the model has never learnt these features: {names}."))
     if explanation.unknown_values:
         names = ", ".join(map(quoted, explanation.unknown_values))
-        lines.append(_wrapped(f"The model has never learnt the values given here for: {names}."))
+        lines.append(wrapped(f"The model has never learnt the values given here for: {names}."))
+    for one in explanation.shared_values[:N_LINES]:
+        lines.append(
+            wrapped(
+                f"{short(one.feature)} = {shown_value(one.value)} shares a place with others, "
+                f"{shown_value(one.other)} among them, because this feature has too many values. The model does not "
+                "tell them apart."
+            )
+        )
+    if (left := len(explanation.shared_values) - N_LINES) > 0:
+        lines.append(f"So do the values of {counted(left, 'more feature')}.")
     return "\n".join(lines)
 
 
@@ -263,7 +320,7 @@ def _features(explanation: Explanation) -> str:
     largest = max(0.01, *(abs(one.contribution) for one in explanation.contributions))
     lines = [f"WHICH FEATURES SPEAK FOR {answer}"[:WIDTH]]
     lines.append(
-        _wrapped(
+        wrapped(
             f"Each line shows by how many percentage points the probability of {answer} would fall on average if this "
             f"feature alone had the values of the last {counted(explanation.n_drawn, 'sample')} instead. A minus sign: "
             "it would rise, so the feature speaks against the answer. The lines need not add up, because features act "
@@ -275,11 +332,19 @@ def _features(explanation: Explanation) -> str:
     width = max(map(len, named))
     for name, one in zip(named, shown, strict=True):
         points = 100.0 * one.contribution
-        lines.append(f"  {name:<{width}}  {_signed(points):>6}  {bar(one.contribution, largest)}".rstrip())
+        lines.append(f"  {name:<{width}}  {signed(points):>6}  {bar(one.contribution, largest)}".rstrip())
     left = explanation.contributions[N_LINES:]
     if left:
         most = 100.0 * max(abs(one.contribution) for one in left)
         lines.append(f"  {counted(len(left), 'more feature')}, at most {most:.1f} points each")
+    if explanation.n_untried:
+        of = counted(len(explanation.contributions) + explanation.n_untried, "feature")
+        lines.append(
+            wrapped(
+                f"Of {of} only the {len(explanation.contributions):,} were tried whose values are the most unusual "
+                "now; there is no time for the others."
+            )
+        )
     return "\n".join(lines)
 
 
@@ -293,18 +358,20 @@ def _experts(explanation: Explanation) -> str:
         text += "expert is how far it is trusted now, on samples like this one."
     if n_experts > 1 and len(votes[0].proba) < len(explanation.proba):
         text += " Each says how probable its own class is."
-    lines = ["WHO SAYS SO", _wrapped(text)]
+    lines = ["WHO SAYS SO", wrapped(text)]
     named = [vote.expert if vote.n_experts == 1 else f"{vote.n_experts} others together" for vote in votes]
     width = min(max(map(len, named)), 32)
     lines.append(f"  {'expert':<{width}}  weight  says")
     for name, vote in zip(named, votes, strict=True):
         says = f"{short(best_of(vote.proba))} {percent(max(vote.proba.values()))}" if vote.proba else ""
+        if vote.n_experts > 1:
+            says = f"{says}, on average" if says else "each its own class"
         lines.append(f"  {name[:width]:<{width}}  {percent(vote.weight):>6}  {says}".rstrip())
     kinds = [kind for vote in votes if vote.n_experts == 1 for kind in GLOSSES if _is_of(vote.expert, kind)]
     if "relevant-neighbours" in kinds:
         kinds.insert(kinds.index("relevant-neighbours"), "neighbours")  # which its gloss refers to
     for kind in dict.fromkeys(kinds):
-        lines.append(_wrapped(f"{kind}: {GLOSSES[kind]}", indent="  "))
+        lines.append(wrapped(f"{kind}: {GLOSSES[kind]}", indent="  "))
     return "\n".join(lines)
 
 
@@ -312,16 +379,23 @@ def _is_of(expert: str, kind: str) -> bool:
     return expert == kind or expert.startswith(f"{kind} ")
 
 
-def _tree(path: TreePath, label: Hashable) -> str:
+def _tree(path: TreePath, explanation: Explanation) -> str:
     lines = ["HOW THE STRONGEST TREE DECIDES"]
     tree, weight = quoted(path.expert), percent(path.weight)
-    which = "with the largest weight here" if len(path.proba) > 1 else "of the answer"
+    if path.weight < LEAST_WEIGHT and not path.is_of_class:
+        lines.append(
+            wrapped(
+                f"It hardly matters here: the largest weight of a tree is {percent(path.weight)}, that of {tree}."
+            )
+        )
+        return "\n".join(lines)
+    which = "of the answer" if path.is_of_class else "with the largest weight here"
     head = f"The decision tree {which} is {tree}, {weight} of the vote."
     if not path.conditions:
-        lines.append(_wrapped(f"{head} It asks nothing yet, so that all samples are in one group."))
+        lines.append(wrapped(f"{head} It asks nothing yet, so that all samples are in one group."))
     else:
-        lines.append(_wrapped(f"{head} It leads the sample to one of its groups, by these conditions:"))
-    asked = list(_conditions(path.conditions))
+        lines.append(wrapped(f"{head} It leads the sample to one of its groups, by these conditions:"))
+    asked = list(_conditions(path.conditions, {one.feature for one in explanation.shared_values}))
     lines += [f"  {text}"[:WIDTH] for text in asked[:N_LINES]]
     if len(asked) > N_LINES:
         lines.append(f"  and {counted(len(asked) - N_LINES, 'more condition')}")
@@ -330,25 +404,29 @@ def _tree(path: TreePath, label: Hashable) -> str:
         heaviest = sorted(path.class_weights.items(), key=lambda one: -one[1])
         shown = ", ".join(f"{quoted(label)} {percent(weight / total)}" for label, weight in heaviest[:4])
         weight = f"total weight {total:,.0f}; a sample may count several times"
-        lines.append(_wrapped(f"The samples that it learnt in this group ({weight}): {shown}."))
+        lines.append(wrapped(f"The samples that it learnt in this group ({weight}): {shown}."))
     else:
         lines.append("It has not learnt any sample in this group yet.")
     if path.proba:
         best = best_of(path.proba)
-        outvoted = ", and is outvoted" if len(path.proba) > 1 and best != label else ""
+        is_outvoted = not path.is_of_class and best != best_of(explanation.proba)
+        outvoted = ", and is outvoted" if is_outvoted else ""
         of_group = path.class_weights.get(best, 0.0) / total if total > 0.0 else 0.0
         how = (
             "It says"
-            if abs(of_group - path.proba[best]) < 0.001
-            else "Comparing the sample with these, it says"
+            if total == 0.0 or abs(of_group - path.proba[best]) < 0.001
+            else "By how well each value of the sample fits each class in this group (naive Bayes), it says"
         )
         said = f"{how} {quoted(best)}, {percent(path.proba[best])}{outvoted}."
-        lines.append(_wrapped(said))
+        lines.append(wrapped(said))
     return "\n".join(lines)
 
 
-def _conditions(conditions: Sequence[Condition]) -> Iterator[str]:
-    """Yield one line for each feature, in the order in which they are first asked for; bounds are put together."""
+def _conditions(conditions: Sequence[Condition], shared: Set[Hashable] = frozenset()) -> Iterator[str]:
+    """Yield one line for each feature, in the order in which they are first asked for; bounds are put together.
+
+    Values of the features `shared` share places with others. The tests name the one that had the place first.
+    """
     for feature in dict.fromkeys(one.feature for one in conditions):
         tests = [one for one in conditions if one.feature == feature]
         value, name = shown_value(tests[0].value), short(feature)
@@ -357,7 +435,10 @@ def _conditions(conditions: Sequence[Condition]) -> Iterator[str]:
         at_most = min((test[3:] for test in met if test.startswith("<= ")), key=float, default=None)
         said = [f"above {above}"] * (above is not None) + [f"at most {at_most}"] * (at_most is not None)
         said += [f"not {short(test[3:])}" for test in met if test.startswith("!= ")]
-        if any(test.startswith("= ") for test in met):
+        places = [test[2:] for test in met if test.startswith("= ")]
+        if places and feature in shared:
+            yield f"{name} is {value}, in one place with {short(places[0])}"
+        elif places:
             yield f"{name} is {value}"
         elif said:
             yield f"{name} is {value}: {' and '.join(said)}"
@@ -368,10 +449,13 @@ def _conditions(conditions: Sequence[Condition]) -> Iterator[str]:
 
 def _similar(explanation: Explanation) -> str:
     lines = ["THE MOST SIMILAR SAMPLES IN MEMORY"]
-    text = "Distance 0 is an equal sample; 1 is one standard deviation of one feature."
     if explanation.by_relevance:
-        text += " Features that separate the classes count more."
-    lines.append(_wrapped(text))
+        text = "The distance is in standardised features; those that separate the classes count more."
+    else:
+        text = "Distance 1 is a difference of one standard deviation in one number."
+    text += " At distance 0 samples differ in nothing that the model compares: it takes a missing number as the mean, "
+    text += "and leaves out numbers that have never changed."
+    lines.append(wrapped(text))
     width = max(len(short(one.label)) for one in explanation.neighbours)
     width = max(width, len("label"))
     lines.append(f"  {'label':<{width}}  distance  learnt")
@@ -392,10 +476,10 @@ def importances_text(importances: Mapping[Hashable, tuple[float, float]], n_line
         Most features that are shown.
     """
     if not importances:
-        return _wrapped("The model has learnt too few samples to say which features matter.")
+        return wrapped("The model has learnt too few samples to say which features matter.")
     lines = ["WHICH FEATURES MATTER NOW"]
     lines.append(
-        _wrapped(
+        wrapped(
             "Each line shows how many percentage points of probability the true labels of the most recent samples lose "
             "if the values of this feature are shuffled among them, and by how much that differs between shuffles."
         )
@@ -404,7 +488,7 @@ def importances_text(importances: Mapping[Hashable, tuple[float, float]], n_line
     largest = max(0.01, *(abs(mean) for _, (mean, _) in shown))
     width = max(len(short(name)) for name, _ in shown)
     for name, (mean, spread) in shown:
-        figure = f"{_signed(100.0 * mean):>6} +- {100.0 * spread:.1f}"
+        figure = f"{signed(100.0 * mean):>6} +- {100.0 * spread:.1f}"
         lines.append(f"  {short(name):<{width}}  {figure}  {bar(mean, largest)}".rstrip())
     if left := len(importances) - len(shown):
         lines.append(f"  {counted(left, 'more feature')}, none above {100.0 * shown[-1][1][0]:.1f}")
@@ -414,60 +498,3 @@ def importances_text(importances: Mapping[Hashable, tuple[float, float]], n_line
 def best_of(proba: Mapping[Hashable, float]) -> Hashable:
     """Return the most probable label, the first in a tie."""
     return max(proba, key=proba.__getitem__)
-
-
-def bar(value: float, largest: float) -> str:
-    """Return a bar of at most `FULL_BAR` characters: `#` for what is above 0, `-` for what is below."""
-    n = round(FULL_BAR * abs(value) / largest) if largest > 0.0 else 0
-    return ("#" if value > 0.0 else "-") * n
-
-
-def percent(share: float) -> str:
-    """Return a share as text that does not claim certainty: 99.96 % is not 100 %."""
-    if 0.0 < share < 0.001:
-        return "<0.1 %"
-    if 0.999 < share < 1.0:
-        return ">99.9 %"
-    return f"{100.0 * share:.0f} %" if share in (0.0, 1.0) else f"{100.0 * share:.1f} %"
-
-
-def counted(n: int, what: str) -> str:
-    """Return a number with its noun."""
-    return f"{n:,} {what}{'' if n == 1 else 's'}"
-
-
-def quoted(value: Any) -> str:
-    """Return a label or a name between quotation marks, cut if it is long."""
-    return f'"{short(value)}"'
-
-
-def short(value: Any) -> str:
-    """Return a value as one line of text, cut if it is long."""
-    text = " ".join(str(value).split())
-    return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
-
-
-def shown_value(value: Any) -> str:
-    """Return the value of a feature as text."""
-    if value is None:
-        return "missing"
-    return f"{value:.6g}" if isinstance(value, float) else short(value)
-
-
-def _signed(points: float) -> str:
-    return "0.0" if abs(points) < 0.05 else f"{points:+.1f}"
-
-
-def _wrapped(text: str, indent: str = "") -> str:
-    """Return lines of text, in which a number and its percent sign stay together."""
-    more = indent + "  " if indent else ""
-    joined = text.replace(" %", "\0%")
-    lines = fill(
-        joined,
-        WIDTH,
-        initial_indent=indent,
-        subsequent_indent=more,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-    return lines.replace("\0", " ")

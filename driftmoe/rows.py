@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence, Sized
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,6 +52,7 @@ class InRows:
         >>> model.predict_proba_rows([{"x": 1.0}, {"x": 2.0}])
         [{'yes': 1.0}, {'yes': 1.0}]
         """
+        _check_sized("X", X)
         with self._lock:
             encoder, vectors, samples = self._encoder, [], []
             for i, x in enumerate(X):
@@ -102,6 +103,10 @@ class InRows:
         >>> model.step_rows([{"x": 1.0}, {"x": 2.0}], ["yes", "yes"])
         [{}, {'yes': 1.0}]
         """
+        _check_sized("X", X)
+        _check_sized("y", y)
+        if w is not None:
+            _check_sized("w", w)
         labels = list(y)
         weights = np.ones(len(labels)) if w is None else checked_weights(w)
         if not len(X) == len(labels) == len(weights):
@@ -138,6 +143,17 @@ class InRows:
 
 
 _NOTHING = np.empty(0)
+
+
+def _check_sized(name: str, values: Any) -> None:
+    """Raise TypeError for what is no list of things: an iterator, a single sample or a text."""
+    if (
+        not isinstance(values, Sized)
+        or not isinstance(values, Iterable)
+        or isinstance(values, Mapping | str | bytes)
+    ):
+        what = {"X": "samples", "y": "labels", "w": "weights"}[name]
+        raise TypeError(f"{name} is of type {type(values).__name__}; give a list of {what}")
 
 
 def _cleaned(encoder: Encoder, x: Mapping[Any, Any], i: int, n_rows: int) -> Sample:

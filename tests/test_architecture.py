@@ -66,10 +66,11 @@ MAY_IMPORT = {
     ),
     "driftmoe.recent": "numpy driftmoe.compilation driftmoe.encoding driftmoe.state driftmoe.transaction",
     "driftmoe.occlusion": "numpy",
-    "driftmoe.explanation": "numpy",
+    "driftmoe.wording": "",
+    "driftmoe.explanation": "numpy driftmoe.wording",
     "driftmoe.explaining": (
-        "numpy driftmoe.encoding driftmoe.experts driftmoe.explanation driftmoe.mixture driftmoe.occlusion "
-        "driftmoe.recent"
+        "numpy driftmoe.decisions driftmoe.encoding driftmoe.experts driftmoe.explanation driftmoe.mixture "
+        "driftmoe.occlusion driftmoe.recent"
     ),
     "driftmoe.learning": (
         "numpy driftmoe.costs driftmoe.encoding driftmoe.experts driftmoe.mixture driftmoe.recent driftmoe.state "

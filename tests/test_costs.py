@@ -225,6 +225,55 @@ def test_deciding_changes_nothing_in_the_model():
     assert pickle.dumps(model) == before
 
 
+class Overtaken(list):
+    """Classes that, whenever they are read, let another thread ask for the gains of others first."""
+
+    def __init__(self, labels, ask_others):
+        super().__init__(labels)
+        self.ask_others, self.shapes = ask_others, []
+
+    def __iter__(self):
+        self.shapes.append(self.ask_others().shape)
+        return super().__iter__()
+
+
+@pytest.mark.parametrize(("costs", "n_rows"), [({"a": 3}, 1), ({("a", "b"): 3}, 3)], ids=str)
+def test_gains_are_those_of_the_classes_asked_for_while_others_ask(costs, n_rows):
+    of = DecisionCosts(costs)
+    classes = Overtaken(["a", "b"], lambda: of.gains(["a", "b", "c"]))
+    for _ in range(3):
+        assert of.gains(classes).shape == (min(n_rows, 2), 2)
+    assert set(classes.shapes) == {(n_rows, 3)}
+
+
+def test_probabilities_of_other_classes_are_not_decided_on():
+    model = small("moe-data", decision_costs={"a": 2})
+    with pytest.raises(ValueError, match="probabilities of 3 classes"):
+        model._chosen(np.full((1, 3), 1 / 3), ["a", "b"])
+
+
+def test_a_later_change_of_the_given_costs_changes_nothing(tmp_path):
+    costs, neural = {1: 5}, {1: 5}
+    models_of = [
+        learnt("moe-data", SEA[:60], decision_costs=costs), NeuralMoEClassifier(decision_costs=neural, seed=1)
+    ]  # fmt: skip
+    metric = MeanCost(costs)
+    costs[1] = neural[1] = -3
+    costs["new"] = neural["new"] = "nonsense"
+    for model in models_of:
+        assert model.settings["decision_costs"] == {1: 5}
+        model.save(tmp_path / "costs.moe")
+        assert driftmoe.load(tmp_path / "costs.moe").decision_costs == {1: 5}
+        assert model.clone().decision_costs == {1: 5}
+    assert metric.clone().costs == {1: 5}
+
+
+def test_the_metric_of_costs_is_shown_as_a_number_and_not_as_a_share():
+    metric = MeanCost({"a": 2500})
+    metric.update("a", "b")
+    assert repr(metric) == "MeanCost: 2,500."
+
+
 def test_without_a_class_there_is_no_decision_and_one_class_is_always_chosen():
     model = small("driftmoe", decision_costs={"rare": 100})
     assert model.predict_one({"a": 1.0}) is None

@@ -9,43 +9,19 @@ from decimal import Decimal
 
 import numpy as np
 import pytest
+from deciding import EAGER, decided, fed, numbers_only
 from river import compose, naive_bayes, preprocessing
 from small_models import small
 
 from driftmoe import DriftMoEClassifier
+from driftmoe.encoding.sharing import code_of
 from driftmoe.experts import Batch, Neighbours
+from driftmoe.explanation import Shared
 from driftmoe.nn import NeuralMoEClassifier
-from driftmoe.occlusion import n_drawn
 from driftmoe.routing import TopK, WithNull
 from driftmoe.trees import HoeffdingTreeClassifier
 
-EAGER = HoeffdingTreeClassifier(grace_period=20, delta=0.5, tau=0.5)
 VARIANTS = ("driftmoe", "moe-vote", "moe-data", "moe-task")
-COLOURS = ("red", "green", "blue")
-
-
-def decided(n_samples, *, seed=1, deciding="a"):
-    """Samples whose label is whether one feature is above 0; number and colour are noise, one constant."""
-    rng = np.random.default_rng(seed)
-    for _ in range(n_samples):
-        x = {"a": rng.normal(), "b": rng.normal(), "c": 1.0, "colour": COLOURS[rng.integers(3)]}
-        y = "yes" if x[deciding] > 0.0 else "no"
-        if rng.random() < 0.1:
-            del x["b"]
-        yield x, y
-
-
-def numbers_only(samples):
-    for x, y in samples:
-        yield {name: value for name, value in x.items() if name != "colour"}, y
-
-
-def fed(model, samples):
-    for x, y in samples:
-        model.learn_one(x, y)
-    return model
-
-
 MODELS = {
     **{variant: lambda variant=variant: small(variant, expert=EAGER) for variant in VARIANTS},
     "no extras": lambda: small("driftmoe", expert=EAGER, extras=()),
@@ -251,6 +227,66 @@ def test_unknown_features_values_and_missing_ones_are_named():
     assert 'the values given here for: "colour"' in str(explanation)
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_with_costs_the_answer_of_predict_one_is_explained(variant):
+    model = fed(small(variant, expert=EAGER, decision_costs={"yes": 50}), decided(300))
+    n_costly = 0
+    for x, _ in decided(30, seed=5):
+        explanation = model.explain_one(x)
+        assert explanation.label == model.predict_one(x)
+        found = {one.feature: one.contribution for one in explanation.contributions}
+        assert found["a"] == pytest.approx(contribution_slowly(model, x, explanation.label, "a"), abs=1e-9)
+        is_costly = explanation.label != max(explanation.proba, key=explanation.proba.get)
+        text = " ".join(str(explanation).split())
+        said = 'It is chosen because of the costs of wrong answers, although "no" is more probable.'
+        assert (said in text) == is_costly
+        n_costly += is_costly
+    assert n_costly > 0
+
+
+@pytest.fixture(scope="module")
+def crowded():
+    """A model of a feature with 300 values, of which the last 44 share places; the label follows the place."""
+    model = small("moe-vote", expert=EAGER, n_experts=1, top_k=1)
+    codes = {f"v{i:03}": i for i in range(256)}
+    order = [*range(300), *(i * 7 % 300 for i in range(2700))]
+    places = [code_of(codes, f"v{i:03}", 256) for i in range(300)]
+    samples = [({"k": f"v{i:03}"}, "even" if places[i] % 2 == 0 else "odd") for i in order]
+    with pytest.warns(UserWarning, match="too many nominal values"):
+        fed(model, samples)
+    return model
+
+
+def test_a_value_that_shares_a_place_is_not_called_unknown(crowded):
+    codes = crowded._encoder.full["k"]
+    other = list(codes)[code_of(codes, "v290", 256)]
+    explanation = crowded.explain_one({"k": "v290"})
+    assert explanation.unknown_values == ()
+    assert explanation.shared_values == (Shared("k", "v290", other),)
+    text = " ".join(str(explanation).split())
+    assert f"k = v290 shares a place with others, {other} among them" in text
+    assert "has never learnt the values" not in text
+    assert crowded.explain_one({"k": "v003"}).shared_values == ()
+    assert explanation.to_dict()["shared_values"] == [{"feature": "k", "value": "v290", "other": other}]
+
+
+def test_a_test_on_a_shared_place_is_shown_by_its_own_name(crowded):
+    explanation = crowded.explain_one({"k": "v290"})
+    (condition,) = explanation.path.conditions
+    (shared,) = explanation.shared_values
+    assert condition.test == f"= {shared.other}"
+    assert f"  k is v290, in one place with {shared.other}\n" in str(explanation)
+    assert "  k is v003\n" in str(crowded.explain_one({"k": "v003"}))
+
+
+def test_the_tree_of_the_only_class_is_named_by_what_it_is():
+    one = [({"a": 1.0}, "yes")]
+    assert "tree of the answer is" in fed(small("moe-task"), one).debug_one({"a": 2.0})
+    text = fed(small("moe-vote"), one).debug_one({"a": 2.0})
+    assert "tree of the answer" not in text
+    assert "with the largest weight here" in text
+
+
 def test_a_sample_that_cannot_be_read_is_refused():
     model = fed(small("moe-data"), decided(50))
     with pytest.raises(TypeError, match="'a' is 'text'"):
@@ -277,12 +313,6 @@ def test_the_text_fits_a_terminal_and_names_answer_and_features(model):
         assert text.startswith(f'The answer is "{explanation.label}", with a probability of')
         assert all(str(name) in text for name in model._encoder.features)
         assert text == str(explanation) == str(pickle.loads(pickle.dumps(explanation)))
-
-
-@pytest.mark.parametrize(("n_features", "n_repeats", "n"), [(8, 1, 128), (150, 1, 128), (400, 1, 25), (5000, 1, 8),
-                                                            (8, 5, 128), (8, 1000, 8), (0, 1, 128)])  # fmt: skip
-def test_the_more_features_the_fewer_samples_are_drawn_from(n_features, n_repeats, n):
-    assert n_drawn(128, n_features, n_repeats) == n
 
 
 def test_long_names_and_many_features_still_fit():

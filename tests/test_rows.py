@@ -96,3 +96,18 @@ def test_nothing_is_known_before_the_first_sample():
     assert model.predict_proba_rows([]) == []
     assert model.step_rows([], []) == []
     assert model.step_rows([{"a": 1.0}, {"a": 1.0}], ["yes", "yes"]) == [{}, {"yes": 1.0}]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "kind"), [(iter([{"a": 1.0}]), "list_iterator"), ({"a": 1.0}, "dict"), ("a", "str")]
+)
+def test_what_is_no_list_of_samples_is_refused(wrong, kind):
+    model = model_of("driftmoe")
+    for call in (lambda: model.step_rows(wrong, ["yes"]), lambda: model.predict_proba_rows(wrong)):
+        with pytest.raises(TypeError, match=f"X is of type {kind}; give a list of samples"):
+            call()
+    with pytest.raises(TypeError, match="y is of type str; give a list of labels"):
+        model.step_rows([{"a": 1.0}], "y")
+    with pytest.raises(TypeError, match="w is of type list_iterator; give a list of weights"):
+        model.step_rows([{"a": 1.0}], ["yes"], iter([1.0]))
+    assert model.predict_proba_rows(({"a": 1.0}, {})) == [{}, {}]

@@ -188,7 +188,9 @@ def explain(
             x = _as_sample(sample, explained)
         else:
             x, label = _row_of(str(stream), row or 1, options, seed, data_dir)
-            note(f"driftmoe: sample {row:,} of {stream}; its label is {label!r}", Console(stderr=True))
+            told = f"sample {row:,} of {stream}; its label is {label!r}"
+            if as_json:
+                note(f"driftmoe: {told}", Console(stderr=True))
         for step in _steps_before(model):
             x = step.transform_one(x)
         try:
@@ -196,6 +198,8 @@ def explain(
         except TypeError as error:
             raise ValueError(str(error)) from None
     text = json.dumps(explanation.to_dict(), indent=2, ensure_ascii=False) if as_json else str(explanation)
+    if stream is not None and not as_json:
+        text = f"{told[0].upper()}{told[1:]}.\n\n{text}"
     console.print(text)
 
 

@@ -33,10 +33,12 @@ class MeanCost(metrics.base.MultiClassMetric):
     2.75
     """
 
+    _fmt = ",.4f"  # a cost is no share of anything
+
     def __init__(self, costs: dict[Any, float], cm: metrics.ConfusionMatrix | None = None) -> None:
         super().__init__(cm)
-        self.costs = costs
         self._costs = DecisionCosts(costs, "costs")
+        self.costs = dict(costs)  # so that the caller may change his own
 
     def get(self) -> float:
         """Return the mean cost; 0 before any sample."""

@@ -51,6 +51,14 @@ def test_a_row_of_a_stream_is_explained_and_its_label_told(place):
     assert f"driftmoe: sample 12 of sea; its label is {y!r}\n" in done.stderr
 
 
+def test_the_label_of_the_row_stands_above_the_text(place):
+    done = explained(place, "model.moe", "--stream", "sea", "--row", "12", "--seed", "4")
+    *_, (x, y) = streams.make("sea", seed=4, n_samples=12)
+    text = driftmoe.load(place / "model.moe").explain_one(x)
+    assert done.stdout == f"Sample 12 of sea; its label is {y!r}.\n\n{text}\n"
+    assert "its label" not in done.stderr
+
+
 def test_a_pipeline_transforms_the_sample_first(place):
     pipeline = driftmoe.load(place / "pipeline.moe")
     x = {"attrib1": 1.5, "attrib2": 2.0, "attrib3": 3.0}
