@@ -89,7 +89,7 @@ MODELS: dict[str, Callable[[], Any]] = {
     "pipeline-one-hot": lambda: preprocessing.OneHotEncoder() | HoeffdingTreeClassifier(grace_period=20, delta=0.5),
     "compressed": lambda: DriftMoEClassifier("moe-vote", n_experts=3, **SMALL),
     "costs": lambda: DriftMoEClassifier(
-        n_experts=2, extras=("history",), decision_costs={("class 0", "class 1"): 4.0}, **SMALL
+        "moe-data", n_experts=2, hidden=(4,), batch_size=8, seed=1, decision_costs={("class 0", "class 1"): 4.0}
     ),
     "bounded": lambda: DriftMoEClassifier(
         expert=HoeffdingTreeClassifier(grace_period=20, delta=0.5, tau=0.5),
