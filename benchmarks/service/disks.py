@@ -63,13 +63,14 @@ def torn(folder: Path, n: int, rng: random.Random) -> Tried:
         place, copy = folder / f"run {run}", folder / f"copy {run}"
         process = in_child(_fresh_run, place, log)
         time.sleep(rng.uniform(0.1, 0.8))
-        shutil.copytree(place, copy, ignore=shutil.ignore_patterns("lock"))
-        process.join()
         try:
+            shutil.copytree(place, copy, ignore=shutil.ignore_patterns("lock"))
             Store(copy / "store").close()
-        except StoreError:
+        except (shutil.Error, StoreError):  # a file went while it was copied; or the copy is seen to be torn
             tried.add(1, 0, 0)
             continue
+        finally:
+            process.join()
         whole = in_child(whole_run, copy, log)
         whole.join()
         tried.add(1, *compared(expected, result(copy)))
