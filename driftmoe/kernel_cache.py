@@ -182,7 +182,7 @@ class _Source(NamedTuple):
     imports: frozenset[Path]
 
 
-IMPORTED = re.compile(r"import[ \t]*(\([^)]*\)|[^\n]*)")
+IMPORTED = re.compile(r"\bimport\b[ \t]*(\([^)]*\)|[^\n]*)")
 COMMENT = re.compile(r"#[^\n]*|[()]")
 FROM = re.compile(r"[ \t]*(?:from[ \t]+([\w.]+)[ \t]+)?")
 

@@ -111,13 +111,13 @@ def test_blocks_leave_the_same_as_single_rows(size):
 
 @pytest.mark.parametrize("is_compiled", [True, False])
 def test_the_kernel_does_the_same_compiled_or_not(is_compiled):
-    kept = np.zeros((4, 2)), np.zeros(4, np.int32), np.zeros((5, 3), np.float32), np.zeros(5, np.bool_)
+    kept = np.zeros((4, 2)), np.zeros(4, np.int32), np.zeros(5, np.float32), np.zeros(5, np.bool_)
     rows, proba = np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2]])
     n_learnt = np.array([3])
     plain(remember, is_compiled)(rows, np.array([1, 2]), proba, 2, n_learnt, *kept)
     assert kept[0].tolist() == [[3.0, 4.0], [0.0, 0.0], [0.0, 0.0], [1.0, 2.0]]
     assert kept[1].tolist() == [2, 0, 0, 1]
-    assert kept[2][[3, 4]].tolist() == [[np.float32(0.3), 0.5, 0.5], [0.0, 1.0, 0.5]]
+    assert kept[2][[3, 4]].tolist() == [np.float32(0.3), 0.0]
     assert kept[3].tolist() == [False] * 5
     assert n_learnt.tolist() == [5]
 
@@ -191,7 +191,7 @@ def test_it_is_part_of_copies_files_and_the_digest(variant):
         assert other.digest() == model.digest()
         np.testing.assert_array_equal(other._recent.rows()[0], model._recent.rows()[0])
     before = model.digest()
-    model._recent._scores[0, 0] = 0.123
+    model._recent._true_proba[0] = 0.123
     assert model.digest() != before
 
 

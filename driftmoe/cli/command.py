@@ -33,7 +33,7 @@ COMMANDS = {
         "Compare the models in result files: one HTML page that needs no network, and the same as Markdown.",
     ),
     "streams": ("app", "List, show, export, fetch and plot streams."),
-    "model": ("app", "Look into the files of saved models."),
+    "model": ("app", "Look into the files of saved models, and explain their answers."),
     "serve": ("serve", "Predict for events as they come, and learn when their labels come."),
     "feed": ("feed", "Send events to a worker of `driftmoe serve`: features first, labels later."),
     "replay": ("replay", "Let the worker of `driftmoe serve` take a recorded log, to its end."),

@@ -95,7 +95,7 @@ class Worker(Views):
     ...     outcomes = worker.submit(events).result()
     ...     worker.stop()
     >>> [(one["outcome"], one["label"]) for one in outcomes if "label" in one]
-    [('predicted', None), ('predicted', 'yes')]
+    [('predicted', None), ('learnt', None), ('predicted', 'yes')]
     """
 
     def __init__(self, store: Store, settings: Settings) -> None:
