@@ -24,6 +24,9 @@ def main() -> None:
         sys.stderr.write(f"{SAID}\n")
         sys.exit(INTERRUPTED)
     finally:
+        # Python ends by the signal, whatever the exit code, if an interrupt came within `exec` or `eval` of a text, as
+        # dataclasses and type hints use them, although it was caught. The next `exec` makes it forget that.
+        exec("")
         if is_answered:
             signal.signal(signal.SIGINT, leave)
 
