@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
-from driftmoe.service.events import Event, Limits
+from driftmoe.service.events import Event, EventError, Limits, read_event
 from driftmoe.service.scores import Answer
 from driftmoe.service.store import Row
 
@@ -17,6 +17,63 @@ class Arrival:
     source: str
     content: Event | bytes
     position: Any = None
+    _event: Event | EventError | None = None
+
+    def read(self, limits: Limits) -> Event | EventError:
+        """Return the event, or why it cannot be read. The text is read once."""
+        if self._event is None:
+            content = self.content
+            if isinstance(content, Event):
+                self._event = content
+            else:
+                try:
+                    self._event = read_event(content, limits)
+                except EventError as error:
+                    self._event = error
+        return self._event
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of an event.
+
+    Attributes
+    ----------
+    id, key
+        Those of the event; `None` if it could not be read.
+    what
+        `"predicted"`, `"learnt"`, or why it was not used.
+    answer
+        What the model said of its features, if it did.
+    message
+        What to say of an event that was not used.
+    is_committed
+        Whether the store has it.
+    """
+
+    id: str | None = None
+    key: str | None = None
+    what: str = ""
+    answer: Answer | None = None
+    message: str = ""
+    is_committed: bool = True
+
+    @classmethod
+    def of(
+        cls, event: Event | EventError, what: str = "", message: str = "", *, is_committed: bool = True
+    ) -> Self:
+        """Return the outcome of an event."""
+        name, key = (event.id, event.key) if isinstance(event, Event) else (None, None)
+        return cls(name, key, what, None, message, is_committed)
+
+    def public(self) -> dict[str, Any]:
+        """Return what a client is told. It is only made for those who wait."""
+        told = {"id": self.id, "key": self.key, "outcome": self.what, "committed": self.is_committed}
+        if self.answer is not None:
+            told |= self.answer.public()
+        if self.message:
+            told["message"] = self.message
+        return told
 
 
 @dataclass(frozen=True)
@@ -55,7 +112,7 @@ class Operation:
     arrival: Arrival
     row: Row
     features: dict[str, Any]
-    outcome: dict[str, Any]
+    outcome: Outcome
     label: Any = None
     weight: float = 1.0
     learns: bool = False

@@ -13,8 +13,8 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from driftmoe.service.arrivals import Arrival, Bounds, Operation
-from driftmoe.service.events import Event, EventError, as_mapping, read_event
+from driftmoe.service.arrivals import Arrival, Bounds, Operation, Outcome
+from driftmoe.service.events import Event, EventError, as_mapping
 from driftmoe.service.keyed import KeyedModel
 from driftmoe.service.scores import Answer, label_json
 from driftmoe.service.store import (
@@ -106,29 +106,20 @@ class Joiner:
         arrived = [when for (of, _), (_, when) in waiting if key in (None, of)]
         return len(arrived), arrived[0] if arrived else None
 
-    def take(self, arrivals: Sequence[Arrival]) -> list[dict[str, Any]]:
+    def take(self, arrivals: Sequence[Arrival]) -> list[Outcome]:
         """Take events in order, and return the outcome of each. `write` keeps what follows from them."""
         self._clear()
-        events: list[Event | EventError] = []
-        for arrival in arrivals:
-            try:
-                content = arrival.content
-                events.append(
-                    read_event(content, self._bounds.limits) if isinstance(content, bytes) else content
-                )
-            except EventError as error:
-                events.append(error)
+        events = [arrival.read(self._bounds.limits) for arrival in arrivals]
         names = {(one.key, one.id) for one in events if isinstance(one, Event) and one.id is not None}
         self._look_up(names)
         outcomes = []
         for arrival, event in zip(arrivals, events, strict=True):
-            outcome: dict[str, Any] = {"id": None, "key": None, "outcome": None, "committed": True}
+            outcome = Outcome.of(event)
             outcomes.append(outcome)
             self._counts["events"] += 1
             try:
                 if isinstance(event, EventError):
                     raise event
-                outcome |= {"id": event.id, "key": event.key}
                 self._take_one(arrival, event, outcome)
             except EventError as error:
                 self._note(arrival, event, outcome, "refused", str(error))
@@ -136,7 +127,7 @@ class Joiner:
             self._flush(key)
         return outcomes
 
-    def _take_one(self, arrival: Arrival, event: Event, outcome: dict[str, Any]) -> None:
+    def _take_one(self, arrival: Arrival, event: Event, outcome: Outcome) -> None:
         now = self._clock()
         if self._bounds.lateness is not None:
             for name in ("time", "id"):
@@ -153,7 +144,7 @@ class Joiner:
         else:
             self._take_label(arrival, event, outcome, now)
 
-    def _take_features(self, arrival: Arrival, event: Event, outcome: dict[str, Any], now: float) -> None:
+    def _take_features(self, arrival: Arrival, event: Event, outcome: Outcome, now: float) -> None:
         self._model_of(event.key)
         name = None if event.id is None else (event.key, event.id)
         known = None if name is None else self._known(name)
@@ -172,7 +163,7 @@ class Joiner:
             self._remove(early)
             self._learn(arrival, row, json.loads(early.label), early.weight, outcome, event.features)
             if event.label is not None and label_json(event.label) != early.label:
-                self._note(arrival, event, {}, "conflict", f"the label {early.label} came before")
+                self._note(arrival, event, Outcome(), "conflict", f"the label {early.label} came before")
         elif event.label is not None and self._bounds.lateness is None:
             self._learn(arrival, row, event.label, event.weight, outcome, event.features)
         elif name is None:  # a prediction alone: nothing is kept
@@ -186,12 +177,10 @@ class Joiner:
             if event.label is not None:
                 self._take_label(arrival, event, outcome, now)
 
-    def _take_again(
-        self, arrival: Arrival, event: Event, outcome: dict[str, Any], known: Row, now: float
-    ) -> None:
+    def _take_again(self, arrival: Arrival, event: Event, outcome: Outcome, known: Row, now: float) -> None:
         """Take features whose id is known: the first ones count."""
         self._flush(event.key)  # so that there is an answer, if the first ones came in the same batch
-        outcome |= {} if known.answer is None else Answer.from_json(known.answer).public()
+        outcome.answer = None if known.answer is None else Answer.from_json(known.answer)
         if event.features != known.features:
             self._note(arrival, event, outcome, "conflict", "other features with this id came before")
         elif event.label is None:
@@ -199,7 +188,7 @@ class Joiner:
         else:
             self._take_label(arrival, event, outcome, now)
 
-    def _take_label(self, arrival: Arrival, event: Event, outcome: dict[str, Any], now: float) -> None:
+    def _take_label(self, arrival: Arrival, event: Event, outcome: Outcome, now: float) -> None:
         label = label_json(event.label)
         name = (event.key, event.id or "")
         if self._bounds.lateness is None:
@@ -212,11 +201,11 @@ class Joiner:
         self.waiting.pop(name, None)  # its label is there
         while len(self._held) > self._bounds.max_waiting:
             self._release_first(arrival)
-        outcome["outcome"] = "waiting for its time"
+        outcome.what = "waiting for its time"
         self._counts["labels held"] += 1
 
     def _join(
-        self, arrival: Arrival, name: Name, label: str, weight: float, outcome: dict[str, Any], now: float
+        self, arrival: Arrival, name: Name, label: str, weight: float, outcome: Outcome, now: float
     ) -> None:
         """Find the sample of a label, and learn it."""
         row = self._known(name)
@@ -232,7 +221,7 @@ class Joiner:
             self._make_room_for_labels(arrival)
             early = Label(self._next_seq(), *name, now, None, label, weight)
             self.early[name] = self._added[early.seq] = early
-            outcome["outcome"] = "waiting for features"
+            outcome.what = "waiting for features"
             self._counts["labels before their features"] += 1
         elif row.state == WAITING:
             self._flush_unless_learning(name[0])
@@ -248,9 +237,7 @@ class Joiner:
         else:
             self._note_refused(arrival, event, outcome, row, label)
 
-    def _note_refused(
-        self, arrival: Arrival, event: Event, outcome: dict[str, Any], row: Row, label: str
-    ) -> None:
+    def _note_refused(self, arrival: Arrival, event: Event, outcome: Outcome, row: Row, label: str) -> None:
         """Note a label whose features were refused; they wait no longer."""
         self.waiting.pop((row.key, row.id or ""), None)
         row.label = label
@@ -263,7 +250,7 @@ class Joiner:
         row: Row,
         label: Any,
         weight: float,
-        outcome: dict[str, Any],
+        outcome: Outcome,
         features: dict[str, Any] | None = None,
     ) -> None:
         self.waiting.pop((row.key, row.id or ""), None)
@@ -313,7 +300,7 @@ class Joiner:
             answer = one.answer or Answer.from_json(row.answer)
             keyed.scores.add(row.id, row.event, one.label, answer, one.weight)
             keyed.choices.add(answer, one.label)
-            one.outcome |= answer.public() | {"outcome": "learnt"}
+            one.outcome.answer, one.outcome.what = answer, "learnt"
             self._counts["learnt"] += 1
             self._written[row.seq] = row
 
@@ -325,8 +312,8 @@ class Joiner:
             return
         answer = operation.answer = Answer.of(proba, keyed.scores, keyed.decide)
         row.answer = answer.to_json()
-        operation.outcome |= answer.public()
-        operation.outcome["outcome"] = operation.outcome["outcome"] or "predicted"
+        operation.outcome.answer = answer
+        operation.outcome.what = operation.outcome.what or "predicted"
         self._counts["predicted"] += 1
         if row.state != LEARNT or row.label is not None:
             self._written[row.seq] = row
@@ -347,10 +334,10 @@ class Joiner:
         self._note(operation.arrival, event, operation.outcome, "refused", reason)
 
     def _note(
-        self, arrival: Arrival, event: Event | EventError, outcome: dict[str, Any], what: str, reason: str
+        self, arrival: Arrival, event: Event | EventError, outcome: Outcome, what: str, reason: str
     ) -> None:
         """List and count an event that is not used."""
-        outcome |= {"outcome": what, "message": reason}
+        outcome.what, outcome.message = what, reason
         self._counts[what] += 1
         if isinstance(event, Event):
             text = as_json(as_mapping(event))
@@ -404,14 +391,16 @@ class Joiner:
         if row is not None:
             row.state = EXPIRED
         self._expired.append(seq)
-        self._note(arrival, Event(name[1], None, None, name[0]), {}, "expired", "no label came in time")
+        self._note(
+            arrival, Event(name[1], None, None, name[0]), Outcome(), "expired", "no label came in time"
+        )
 
     def _give_up_first_label(self, arrival: Arrival) -> None:
         """Give up the label that has waited longest for its features."""
         name, label = self.early.popitem(last=False)
         self._remove(label)
         event = Event(name[1], None, json.loads(label.label), name[0], weight=label.weight)
-        self._note(arrival, event, {}, "unknown", "no features with this id came in time")
+        self._note(arrival, event, Outcome(), "unknown", "no features with this id came in time")
 
     def _release(self, arrival: Arrival, due: float) -> None:
         """Let the labels count whose time has come."""
@@ -426,8 +415,7 @@ class Joiner:
         if not self._held_names[name]:
             del self._held_names[name]
         self._remove(label)
-        outcome: dict[str, Any] = {"outcome": None}
-        self._join(arrival, name, label.label, label.weight, outcome, label.arrived)
+        self._join(arrival, name, label.label, label.weight, Outcome(), label.arrived)
 
     def release_all(self, arrival: Arrival) -> None:
         """Let all labels count that wait for their time: the source has ended. `write` keeps what follows."""
@@ -442,7 +430,7 @@ class Joiner:
         self._counts["events"] += 1
         content = arrival.content
         event = content if isinstance(content, Event) else EventError("", reason)
-        self._note(arrival, event, {}, "refused", reason)
+        self._note(arrival, event, Outcome(), "refused", reason)
 
     def write(self, cursor: sqlite3.Cursor) -> dict[str, int]:
         """Write what follows from the last batch. Return what is added to the counters."""

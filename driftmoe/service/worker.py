@@ -16,7 +16,7 @@ from typing import Any
 from river import base
 
 from driftmoe import saving
-from driftmoe.service.arrivals import Arrival
+from driftmoe.service.arrivals import Arrival, Outcome
 from driftmoe.service.events import Event
 from driftmoe.service.failures import QueueFull, Stopped, StoreError
 from driftmoe.service.joining import Joiner
@@ -36,7 +36,8 @@ LONGEST_ACTION = 60.0
 RATE_SECONDS = 10.0
 """Time over which events a second are counted."""
 
-Outcomes = list[dict[str, Any]]
+Told = list[dict[str, Any]]
+"""What a client is told of its events."""
 
 
 @dataclass
@@ -46,23 +47,32 @@ class _Chunk:
     arrivals: Sequence[Arrival]
     future: Future[Any] | None = None
     action: Callable[[], Any] | None = None
-    outcomes: Outcomes = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
 
     def fail(self, error: Exception) -> None:
         """Tell who waits that the events, or the last ones of them, were not taken."""
         if self.future is None or self.future.done():
             return
-        with suppress(InvalidStateError):  # who waited has left
-            if not self.outcomes:
+        if not self.outcomes:
+            with suppress(InvalidStateError):  # who waited has left
                 self.future.set_exception(error)
-                return
-            left = {"outcome": "not taken", "message": str(error), "committed": False}
-            self.future.set_result(self.outcomes + [dict(left) for _ in self.arrivals])
+            return
+        self.outcomes += [
+            Outcome.of(arrival.content, "not taken", str(error), is_committed=False)
+            for arrival in self.arrivals
+            if isinstance(arrival.content, Event)
+        ]
+        self.tell_outcomes()
+
+    def tell_outcomes(self) -> None:
+        """Tell who waits what became of the events. Nobody waits for those of a source."""
+        if self.future is not None:
+            self.tell([outcome.public() for outcome in self.outcomes])
 
     def tell(self, result: Any) -> None:
         """Tell who waits."""
         if self.future is not None:
-            with suppress(InvalidStateError):
+            with suppress(InvalidStateError):  # who waited has left
                 self.future.set_result(result)
 
 
@@ -134,7 +144,7 @@ class Worker(Views):
         self._thread = threading.Thread(target=self._run, name="driftmoe-worker", daemon=True)
         self._thread.start()
 
-    def submit(self, events: Sequence[Event]) -> Future[Outcomes]:
+    def submit(self, events: Sequence[Event]) -> Future[Told]:
         """Hand over events. The result has the outcome of each, after the commit.
 
         Raises
@@ -144,12 +154,14 @@ class Worker(Views):
         Stopped
             If the worker stops.
         """
-        future: Future[Outcomes] = Future()
+        future: Future[Told] = Future()
         self._put(_Chunk([Arrival("http", event) for event in events], future), waits=False)
         return future
 
     def feed(self, arrivals: Sequence[Arrival]) -> None:
         """Hand over events of a source, and wait until there is room for them. Raises Stopped if the worker stops."""
+        for arrival in arrivals:  # here, in the thread of the source, while the models learn what came before
+            arrival.read(self.settings.bounds.limits)
         self._put(_Chunk(arrivals), waits=True)
 
     def do(self, action: Callable[[], Any]) -> Any:
@@ -336,7 +348,7 @@ class Worker(Views):
                 n = len(chunk.arrivals)
                 chunk.outcomes, outcomes, chunk.arrivals = outcomes[:n], outcomes[n:], ()
         for chunk in chunks:
-            chunk.tell(chunk.outcomes)
+            chunk.tell_outcomes()
 
     def _take_one(self, chunk: _Chunk) -> None:
         """Take the first event of a chunk, or put it aside."""
@@ -345,12 +357,12 @@ class Worker(Views):
         if found is None:
             self._recover()
             self.joiner.note(arrival, self._reason)
-            found = [{"outcome": "refused", "message": self._reason, "committed": True}]
+            found = [Outcome.of(arrival.read(self.settings.bounds.limits), "refused", self._reason)]
         self._commit([arrival])
         chunk.outcomes += found
         chunk.arrivals = chunk.arrivals[1:]
 
-    def _joined(self, arrivals: Sequence[Arrival]) -> Outcomes | None:
+    def _joined(self, arrivals: Sequence[Arrival]) -> list[Outcome] | None:
         """Let the models take events; `None` if one of them raised what no model should raise."""
         try:
             return self.joiner.take(arrivals)

@@ -39,7 +39,7 @@ def taken(worker, lines, source="test", start=0):
     arrivals = [Arrival(source, line, start + i + 1) for i, line in enumerate(lines)]
     outcomes = worker.joiner.take(arrivals)
     worker._commit(arrivals)
-    return outcomes
+    return [outcome.public() for outcome in outcomes]
 
 
 def digests(worker):
