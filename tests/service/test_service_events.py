@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from contextlib import suppress
 
 import pytest
@@ -79,6 +80,14 @@ def test_wrong_events_name_their_field(text, field, message):
         read_event(text, LIMITS)
     assert error.value.field == field
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "features", [{"a": 1.0, "b": math.nan}, {"b": math.nan, "a": 1.0}, {"a": -math.inf, "b": 10**400}]
+)
+def test_numbers_that_cannot_be_learnt_are_refused_in_any_order(features):
+    with pytest.raises(EventError, match="is not within"):
+        checked_event({"features": features}, LIMITS)
 
 
 def test_bytes_that_are_no_text_are_refused():
