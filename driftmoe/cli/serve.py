@@ -78,7 +78,7 @@ def serve(
     lateness: Lateness = "0s",
     remember: Remember = 100_000,
     max_models: MaxModels = 100,
-    snapshot_every: SnapshotEvery = 5_000,
+    snapshot_every: SnapshotEvery = 10_000,
     max_queue: Annotated[
         int, typer.Option(min=1, help="Events that wait for the worker at most; then 429.")
     ] = 10_000,

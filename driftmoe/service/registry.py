@@ -66,7 +66,7 @@ class Settings:
     bounds: Bounds = field(default_factory=Bounds)
     max_batch: int = 1_000
     max_queue: int = 10_000
-    snapshot_every: int = 5_000
+    snapshot_every: int = 10_000
     has_sink: bool = False
 
 

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from struct import pack, unpack
 from typing import Any, Self
 
 import numpy as np
@@ -58,15 +59,22 @@ class Answer:
         return cls(label, proba, scores.last_label, scores.most_frequent)
 
     def to_json(self) -> str:
-        """Return the answer as JSON, from which `from_json` makes an equal one."""
-        labels, proba = map(label_json, self.proba), map(repr, self.proba.values())
-        said = [label_json(label) for label in (self.label, self.no_change, self.majority)]
-        return f"[{said[0]},[{','.join(labels)}],[{','.join(proba)}],{said[1]},{said[2]}]"
+        """Return the answer as JSON, from which `from_json` makes an equal one.
+
+        The probabilities are the hexadecimal digits of their float64 bytes, little-endian: writing them as decimal
+        numbers took longer than all else.
+        """
+        labels = _labels_json(tuple(map(type, self.proba)), tuple(self.proba))
+        proba = pack(f"<{len(self.proba)}d", *self.proba.values()).hex()
+        label, no_change, majority = map(label_json, (self.label, self.no_change, self.majority))
+        return f'[{label},{labels},"{proba}",{no_change},{majority}]'
 
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Return the answer of a JSON text."""
         label, labels, proba, no_change, majority = json.loads(text)
+        if isinstance(proba, str):  # else a list of numbers, as stores of format 1 have it
+            proba = unpack(f"<{len(labels)}d", bytes.fromhex(proba))
         return cls(label, dict(zip(labels, proba, strict=True)), no_change, majority)
 
     def public(self) -> dict[str, Any]:
@@ -81,6 +89,12 @@ class Answer:
 def label_json(label: Any) -> str:
     """Return a label, or `None`, as JSON."""
     return json.dumps(label, ensure_ascii=False)
+
+
+@lru_cache(maxsize=256)
+def _labels_json(kinds: tuple[type, ...], labels: tuple[Any, ...]) -> str:
+    """Return labels as JSON. Their types tell 1, 1.0 and true apart, which are equal."""
+    return f"[{','.join(map(label_json, labels))}]"
 
 
 def as_text(label: Any) -> str:

@@ -22,8 +22,8 @@ from filelock import FileLock, Timeout
 
 from driftmoe.service.failures import StoreError
 
-FORMAT = 1
-"""Version of the store's tables."""
+FORMAT = 2
+"""Version of the store's contents. Format 1 has the probabilities of answers as decimal numbers; both are read."""
 
 FILE = "store.sqlite"
 """Name of the database in the folder of a store."""
@@ -185,7 +185,8 @@ class Store:
             is_empty = not self._writer.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
             if is_empty and not read_only:  # new, or its worker died before it had begun
                 self._create()
-            self._check()
+            if self._check() < FORMAT and not read_only:  # what is written from now on is of this format
+                self._writer.execute(f"PRAGMA user_version = {FORMAT}")
 
     def _create(self) -> None:
         with self.transaction() as cursor:
@@ -195,7 +196,8 @@ class Store:
             cursor.execute(f"PRAGMA application_id = {APPLICATION}")
             cursor.execute(f"PRAGMA user_version = {FORMAT}")
 
-    def _check(self) -> None:
+    def _check(self) -> int:
+        """Return the format of the store, or raise StoreError if it cannot be used."""
         application = self._writer.execute("PRAGMA application_id").fetchone()[0]
         version = self._writer.execute("PRAGMA user_version").fetchone()[0]
         if application != APPLICATION:
@@ -210,6 +212,7 @@ class Store:
                 f"{self.file} is damaged: {found}; take a copy made by `driftmoe store export`, since copying the "
                 "files of a running worker may tear them"
             )
+        return int(version)
 
     @contextmanager
     def _told(self) -> Iterator[None]:

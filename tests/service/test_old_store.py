@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 
+import pytest
 from make_store import SETTINGS
 from places import ROOT
 
 from driftmoe import saving
-from driftmoe.service import Event, Store, Worker
+from driftmoe.service import Event, Store, StoreError, Worker
+from driftmoe.service.store import FORMAT
 
 FOLDER = ROOT / "tests" / "golden" / "store"
 
@@ -35,3 +38,29 @@ def test_an_old_store_is_opened_and_its_models_catch_up(tmp_path):
     (outcome,) = worker.submit([Event(name, None, "yes", key)]).result(timeout=60)
     assert outcome["outcome"] in ("learnt", "refused")
     worker.stop()
+
+
+def user_version(folder):
+    connection = sqlite3.connect(folder / "store.sqlite")
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    connection.close()
+    return version
+
+
+def test_an_old_store_becomes_one_of_today_when_it_is_written_not_when_it_is_read(tmp_path):
+    shutil.copy(FOLDER / "store.sqlite", tmp_path)
+    assert user_version(tmp_path) == 1 < FORMAT
+    Store(tmp_path, read_only=True).close()
+    assert user_version(tmp_path) == 1
+    Store(tmp_path).close()
+    assert user_version(tmp_path) == FORMAT
+
+
+def test_a_store_of_a_later_version_is_refused(tmp_path):
+    Store(tmp_path).close()
+    connection = sqlite3.connect(tmp_path / "store.sqlite")
+    connection.execute(f"PRAGMA user_version = {FORMAT + 1}")
+    connection.close()
+    for read_only in (True, False):
+        with pytest.raises(StoreError, match=f"has format {FORMAT + 1} and this version .* upgrade driftmoe"):
+            Store(tmp_path, read_only=read_only)
