@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from reading import Reading, Server, come_to, events, handed_over, killed_and_started_again, reading
+from brokers import TEXTS, BrokerTests
+from reading import Reading, Server, come_to, handed_over, reading
 
 from driftmoe.service import Store
 from driftmoe.service.outbox import SendError, open_sink
@@ -36,8 +37,6 @@ def server_binary():
 pytestmark = pytest.mark.skipif(
     server_binary() is None or not Path(server_binary()).exists(), reason="nats-server is not installed"
 )
-
-TEXTS = events(100)
 
 
 def free_port():
@@ -102,6 +101,11 @@ def running(tmp_path_factory):
     server.stop()
 
 
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory):
+    return handed_over(tmp_path_factory.mktemp("by hand"), TEXTS)
+
+
 @pytest.fixture
 def server(running):
     async def clean(context):
@@ -113,47 +117,8 @@ def server(running):
     return running
 
 
-@pytest.fixture(scope="module")
-def expected(tmp_path_factory):
-    return handed_over(tmp_path_factory.mktemp("by hand"), TEXTS)
-
-
-def test_a_worker_that_reads_a_stream_comes_to_what_one_comes_to_that_is_handed_its_events(
-    tmp_path, server, expected
-):
-    server.add(TEXTS)
-    with Reading(tmp_path / "store", open_source(server.url, follows=False)) as run:
-        run.to_the_end()
-    assert come_to(tmp_path / "store") == expected
-
-
-def test_messages_are_read_as_they_come_and_after_each_start(tmp_path, server, expected):
-    for start in range(0, len(TEXTS), 45):
-        with reading(tmp_path / "store", server.url) as run:
-            server.add(TEXTS[start : start + 45])
-            run.until(min(start + 45, len(TEXTS)))
-    assert come_to(tmp_path / "store") == expected
-
-
-@pytest.mark.parametrize("is_killed", [False, True], ids=["stopped", "killed"])
-def test_a_worker_reads_on_when_the_server_has_been_away(tmp_path, server, expected, is_killed):
-    with reading(tmp_path / "store", server.url) as run:
-        for start in range(0, len(TEXTS), 60):
-            server.add(TEXTS[start : start + 60])
-            run.until(start + 20)
-            server.kill() if is_killed else server.stop()
-            server.start()
-        run.until(len(TEXTS))
-    assert come_to(tmp_path / "store") == expected
-
-
-def test_a_worker_waits_for_a_server_that_is_not_there_yet(tmp_path, server, expected):
-    server.add(TEXTS)
-    server.stop()
-    with reading(tmp_path / "store", server.url) as run:
-        server.start()
-        run.until(len(TEXTS))
-    assert come_to(tmp_path / "store") == expected
+class TestNats(BrokerTests):
+    """What holds for each broker."""
 
 
 def test_a_worker_reads_on_when_the_server_has_forgotten_its_reader(tmp_path, server, expected):
@@ -167,13 +132,6 @@ def test_a_worker_reads_on_when_the_server_has_forgotten_its_reader(tmp_path, se
         server.do(forget)
         server.add(TEXTS[60:])
         run.until(len(TEXTS))
-    assert come_to(tmp_path / "store") == expected
-
-
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no signal that kills")
-def test_a_process_that_is_killed_loses_and_repeats_no_message(tmp_path, server, expected):
-    server.add(TEXTS)
-    killed_and_started_again(tmp_path / "store", server.url, len(TEXTS))
     assert come_to(tmp_path / "store") == expected
 
 

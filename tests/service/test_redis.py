@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 
 import pytest
-from reading import Reading, Server, come_to, events, handed_over, killed_and_started_again, reading
+from brokers import TEXTS, BrokerTests
+from reading import Server, come_to, handed_over, reading
 
 from driftmoe.service import Store
 from driftmoe.service.outbox import SendError, open_sink
@@ -17,8 +17,6 @@ from driftmoe.service.sources import open_source
 redis = pytest.importorskip("redis", reason="the package redis is not installed")
 
 pytestmark = pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server is not installed")
-
-TEXTS = events(100)
 
 
 def free_port():
@@ -59,15 +57,15 @@ def running(tmp_path_factory):
     server.stop()
 
 
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory):
+    return handed_over(tmp_path_factory.mktemp("by hand"), TEXTS)
+
+
 @pytest.fixture
 def server(running):
     running.client.flushall()
     return running
-
-
-@pytest.fixture(scope="module")
-def expected(tmp_path_factory):
-    return handed_over(tmp_path_factory.mktemp("by hand"), TEXTS)
 
 
 def read_first(n, server, folder):
@@ -78,43 +76,8 @@ def read_first(n, server, folder):
     return names
 
 
-def test_a_worker_that_reads_a_stream_comes_to_what_one_comes_to_that_is_handed_its_events(
-    tmp_path, server, expected
-):
-    server.add(TEXTS)
-    with Reading(tmp_path / "store", open_source(server.url, follows=False)) as run:
-        run.to_the_end()
-    assert come_to(tmp_path / "store") == expected
-
-
-def test_entries_are_read_as_they_come_and_after_each_start(tmp_path, server, expected):
-    for start in range(0, len(TEXTS), 45):
-        with reading(tmp_path / "store", server.url) as run:
-            for text in TEXTS[start : start + 45]:
-                server.add([text])
-            run.until(min(start + 45, len(TEXTS)))
-    assert come_to(tmp_path / "store") == expected
-
-
-@pytest.mark.parametrize("is_killed", [False, True], ids=["stopped", "killed"])
-def test_a_worker_reads_on_when_the_server_has_been_away(tmp_path, server, expected, caplog, is_killed):
-    with reading(tmp_path / "store", server.url) as run:
-        for start in range(0, len(TEXTS), 60):
-            server.add(TEXTS[start : start + 60])
-            run.until(start + 20)
-            server.kill() if is_killed else server.stop()
-            server.start()
-        run.until(len(TEXTS))
-    assert come_to(tmp_path / "store") == expected
-
-
-def test_a_worker_waits_for_a_server_that_is_not_there_yet(tmp_path, server, expected):
-    server.add(TEXTS)
-    server.stop()
-    with reading(tmp_path / "store", server.url) as run:
-        server.start()
-        run.until(len(TEXTS))
-    assert come_to(tmp_path / "store") == expected
+class TestRedis(BrokerTests):
+    """What holds for each broker."""
 
 
 def test_a_worker_reads_on_when_its_connection_was_reset(tmp_path, server, expected):
@@ -150,13 +113,6 @@ def test_only_what_may_pass_is_waited_for(server, monkeypatch, error, is_waited_
         source.open(None)
     assert isinstance(told.value, Unreachable) == is_waited_for
     source.close()
-
-
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no signal that kills")
-def test_a_process_that_is_killed_loses_and_repeats_no_entry(tmp_path, server, expected):
-    server.add(TEXTS)
-    killed_and_started_again(tmp_path / "store", server.url, len(TEXTS))
-    assert come_to(tmp_path / "store") == expected
 
 
 def test_entries_without_the_field_and_bytes_that_are_no_text_are_put_aside(tmp_path, server):
