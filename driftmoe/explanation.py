@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
-
-import numpy as np
 
 from driftmoe.wording import (
     WIDTH,
     bar,
     counted,
+    for_json,
     percent,
     quoted,
     short,
     shown_value,
     signed,
-    unicode,
     wrapped,
 )
 
@@ -236,8 +233,8 @@ def as_plain(value: Any) -> Any:
             for name, one in found.items()
         }
     if isinstance(value, dict):
-        return [{"label": _as_json(label), "value": _as_json(one)} for label, one in value.items()]
-    return _as_json(value)
+        return [{"label": for_json(label), "value": for_json(one)} for label, one in value.items()]
+    return for_json(value)
 
 
 _SERIES = (
@@ -250,17 +247,6 @@ _SERIES = (
     "shared_values",
 )
 """Entries that are tuples of others. A label that is a tuple is one value."""
-
-
-def _as_json(value: Any) -> Any:
-    """Return a label, name or value as JSON has it: plain values as they are, others as valid Unicode."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
-        return value
-    if isinstance(value, tuple):  # numpy's scalars in it are numbers, too
-        return unicode(str(tuple(one.item() if isinstance(one, np.generic) else one for one in value)))
-    return unicode(str(value))
 
 
 def _sections(explanation: Explanation) -> Iterator[str]:

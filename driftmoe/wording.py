@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from textwrap import fill
 from typing import Any
+
+import numpy as np
 
 WIDTH = 79
 """Characters in a line of text, for a terminal of 80 columns."""
@@ -76,3 +79,14 @@ def wrapped(text: str, indent: str = "") -> str:
         break_on_hyphens=False,
     )
     return lines.replace("\0", " ")
+
+
+def for_json(value: Any) -> Any:
+    """Return a label, name or value as JSON has it: plain values as they are, others as valid Unicode."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    if isinstance(value, tuple):  # numpy's scalars in it are numbers, too
+        return unicode(str(tuple(one.item() if isinstance(one, np.generic) else one for one in value)))
+    return unicode(str(value))

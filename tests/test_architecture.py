@@ -53,7 +53,7 @@ MAY_IMPORT = {
     ),
     "driftmoe.mixture": (
         "numpy driftmoe.arithmetic driftmoe.compilation driftmoe.draws driftmoe.experts driftmoe.memory "
-        "driftmoe.network driftmoe.routing driftmoe.state driftmoe.transaction driftmoe.trees"
+        "driftmoe.network driftmoe.routing driftmoe.state driftmoe.transaction driftmoe.trees driftmoe.wording"
     ),
     "driftmoe.mixture.arguments": "numpy river driftmoe.experts",
     "driftmoe.mixture.adaptive_arguments": "river driftmoe.experts",
@@ -66,8 +66,8 @@ MAY_IMPORT = {
     ),
     "driftmoe.recent": "numpy driftmoe.compilation driftmoe.encoding driftmoe.state driftmoe.transaction",
     "driftmoe.occlusion": "numpy",
-    "driftmoe.wording": "",
-    "driftmoe.explanation": "numpy driftmoe.wording",
+    "driftmoe.wording": "numpy",
+    "driftmoe.explanation": "driftmoe.wording",
     "driftmoe.explaining": (
         "numpy driftmoe.decisions driftmoe.encoding driftmoe.experts driftmoe.explanation driftmoe.mixture "
         "driftmoe.occlusion driftmoe.recent"

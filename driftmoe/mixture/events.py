@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ from driftmoe.mixture.watch import (
     WARNING,
     Watch,
 )
+from driftmoe.wording import for_json
 
 
 class ExpertRise(NamedTuple):
@@ -90,10 +90,10 @@ class Event(NamedTuple):
     experts: tuple[ExpertRise, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the event as values that JSON can hold. A name that JSON has no word for becomes its `repr`."""
+        """Return the event as values that JSON can hold. A name that JSON has no word for becomes text."""
         return {
             **self._asdict(),
-            "names": [_plain(name) for name in self.names],
+            "names": [for_json(name) for name in self.names],
             "experts": [one._asdict() for one in self.experts],
         }
 
@@ -159,21 +159,3 @@ def events_of(
             event = event._replace(names=tuple(names[record["first"] : record["first"] + record["number"]]))
         found.append(event)
     return found
-
-
-def _plain(name: Hashable) -> Any:
-    """Return a name that JSON can hold: text, bool, whole and finite number as they are, others as their `repr`."""
-    if type(name) is float and not math.isfinite(name):
-        return repr(name)
-    if type(name) is str:
-        return name if _is_unicode(name) else repr(name)
-    return name if name is None or type(name) in (bool, int, float) else repr(name)
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether a text can be written as UTF-8: it has no lone surrogates."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
