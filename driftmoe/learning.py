@@ -19,7 +19,7 @@ from driftmoe.encoding import BlockRows, Encoder, Sample, SampleRows, warn_of_sh
 from driftmoe.encoding.samples import name_order
 from driftmoe.experts import Batch
 from driftmoe.mixture import Mixture
-from driftmoe.mixture.mixing import first_best, most_gain
+from driftmoe.mixture.mixing import first_best, most_gain, of_learnt
 from driftmoe.mixture.shrinking import least_bytes, name_bytes, shrunk
 from driftmoe.recent import Recent
 from driftmoe.state import restored
@@ -27,6 +27,9 @@ from driftmoe.transaction import TRIES, Changes, assignment, carry_out, planned,
 
 MOST_TRIES = 3
 """Number of attempts at a step that raises an error. Interrupts do not count as errors; they are delayed more often."""
+
+MOST_PREDICTED = 256
+"""Number of rows that are predicted together at least, if there are as many."""
 
 Rows = SampleRows | BlockRows
 
@@ -102,23 +105,24 @@ class Learner:
         """Learn the next rows that can be learnt in one step."""
         start, rows, answers = int(self._n_learnt[0]), self._rows, self._answers
         rows.refresh()
-        if self._weights[start] == 0.0:
-            self._answer(start)
-            self._n_learnt[0] = start + 1
-            return
-        if rows.is_new(start):
-            self._answer(start)
+        if self._weights[start] > 0.0 and rows.is_new(start):
+            self._answer(start, start + 1)
             self._learn_new(start)
             return
         encoder, stop = self._encoder, self._end_of_step(start)
-        changes: Changes = []
-        vectors, targets = rows.vectors(start, stop), rows.targets(start, stop)
-        samples = rows.samples(start, stop) if self._mixture.reads_samples else []
-        if n_ignored := rows.n_ignored(start, stop):
-            changes.append(assignment(encoder, n_ignored_values=encoder.n_ignored_values + n_ignored))
-        if encoder.full and (n_shared := rows.n_shared(start, stop)):
-            changes.append(assignment(encoder, n_shared_values=encoder.n_shared_values + n_shared))
         weights = self._weights[start:stop]
+        is_learnt = weights > 0.0
+        if not is_learnt.any():
+            self._answer(start, stop)
+            self._n_learnt[0] = stop
+            return
+        changes: Changes = []
+        vectors, targets = rows.vectors(start, stop), np.where(is_learnt, rows.targets(start, stop), 0)
+        samples = rows.samples(start, stop) if self._mixture.reads_samples else []
+        if encoder.is_full and (n_ignored := _over(rows.n_ignored, start, is_learnt)):
+            changes.append(assignment(encoder, n_ignored_values=encoder.n_ignored_values + n_ignored))
+        if encoder.full and (n_shared := _over(rows.n_shared, start, is_learnt)):
+            changes.append(assignment(encoder, n_shared_values=encoder.n_shared_values + n_shared))
         mixture, recent = self._mixture, self._recent
         proba = plan_step(encoder, encoder, mixture, recent, vectors, samples, targets, weights, changes)
         if answers is not None:
@@ -230,28 +234,40 @@ class Learner:
         carry_out(changes)
 
     def _end_of_step(self, start: int) -> int:
-        """Return the end of the rows with nothing new and a weight above 0 that fit in one step."""
-        limit = min(start + self._mixture.router.room, len(self._rows))
-        ignored = np.flatnonzero(self._weights[start:limit] == 0.0)
-        stop = self._rows.known_until(start, start + int(ignored[0]) if len(ignored) else limit)
+        """Return the end of the rows that fit in one step: those that are learnt have nothing new."""
+        room = self._mixture.router.room
+        is_learnt = self._weights[start : start + max(2 * room, MOST_PREDICTED)] > 0.0
+        learnt = np.flatnonzero(is_learnt)
+        if len(learnt) >= room:  # then the router takes a step
+            is_learnt = is_learnt[: learnt[room - 1] + 1]
+        stop = self._rows.known_until(start, is_learnt)
+        if not is_learnt[: stop - start].any():
+            return stop
         return start + self._mixture.n_rows_with_room(stop - start, self._weights[start:stop])
 
-    def _answer(self, row: int) -> None:
-        """Note the prediction for a row that is not learnt in a step with others."""
+    def _answer(self, start: int, stop: int) -> None:
+        """Note the predictions for rows that are not learnt in a step with others."""
         if not self._encoder.classes or (self._answers is None and self._proba is None):
             return
-        samples = self._rows.samples(row, row + 1) if self._mixture.reads_samples else []
-        proba = predict(self._encoder, self._mixture, self._rows.vectors(row, row + 1), samples)
+        samples = self._rows.samples(start, stop) if self._mixture.reads_samples else []
+        proba = predict(self._encoder, self._mixture, self._rows.vectors(start, stop), samples)
         if self._answers is not None:
-            self._decision(proba, self._answers[row : row + 1])()
+            self._decision(proba, self._answers[start:stop])()
         if self._proba is not None:
-            self._proba[row] = proba[0]
+            self._proba[start:stop] = proba
 
     def _decision(self, proba: np.ndarray, answers: np.ndarray) -> Callable[[], Any]:
         """Return the change that writes the class chosen for each row, by its probabilities once they are known."""
         if self._costs is None:
             return planned(first_best, proba, answers)
         return planned(most_gain, proba, self._costs.gains(self._encoder.classes), answers)
+
+
+def _over(count: Callable[[int, int], int], start: int, is_learnt: np.ndarray) -> int:
+    """Return a count over the rows that are learnt; `count` takes the first row and the one after the last."""
+    if is_learnt.all():
+        return count(start, start + len(is_learnt))
+    return sum(count(start + row, start + row + 1) for row in np.flatnonzero(is_learnt).tolist())
 
 
 def _length(name: Hashable, sample: Sample) -> int:
@@ -296,7 +312,9 @@ def plan_step(
     batch = Batch(vectors, inputs, samples, len(draft.classes), draft.nominal_columns, targets, weights)
     n_known = mixture.log.n_classes
     proba = mixture.plan(batch, changes)
-    recent.plan(vectors, targets, proba, n_known, changes)
+    learnt = batch.learnt
+    of_recent = of_learnt(proba, learnt, changes)
+    recent.plan(vectors[learnt], targets[learnt], of_recent, n_known, changes)
     return proba
 
 

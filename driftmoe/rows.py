@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Hashable, Iterable, Mapping, Sequence, Sized
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -103,19 +105,97 @@ class InRows:
         >>> model.step_rows([{"x": 1.0}, {"x": 2.0}], ["yes", "yes"])
         [{}, {'yes': 1.0}]
         """
-        _check_sized("X", X)
         _check_sized("y", y)
+        labels = list(y)
+        for label in labels:
+            check_label(label)
+        rows, weights = self._read_rows(X, labels, w)
+        proba: list[np.ndarray] = [_NOTHING] * len(labels)
+        self._learn_rows(rows, weights, proba=proba)
+        return _by_label(proba, self._encoder.classes)
+
+    @learning
+    def run_rows(
+        self,
+        X: Sequence[Mapping[Any, Any]],
+        y: Sequence[Hashable | None],
+        w: Sequence[float] | np.ndarray | None = None,
+        *,
+        asked: Sequence[bool] | np.ndarray | None = None,
+    ) -> list[dict[Any, float] | None]:
+        """Predict, learn, or predict and then learn each sample in turn: for labels that come late.
+
+        Put a sample in twice: without a label where it is predicted, and later with its label where that has come. The
+        answers and the model are those of `predict_proba_one` and `learn_one` in the same order.
+
+        Parameters
+        ----------
+        X
+            Samples, as described in the class docstring.
+        y
+            The label of each sample; `None` for a sample that is only predicted.
+        w
+            One weight a sample, as in `learn_one`; default 1. A sample of weight 0 is not learnt.
+        asked
+            Whether each sample is predicted, before it is learnt; default all. A sample that is not predicted needs a
+            label.
+
+        Returns
+        -------
+        proba
+            For each sample that is predicted {label: probability}, empty while no class is known; `None` for the
+            others.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a sample, a label or a weight cannot be read, or their numbers differ. Then no sample is learnt.
+
+        Examples
+        --------
+        The label of each sample comes when the next one has been predicted:
+
+        >>> from driftmoe import DriftMoEClassifier
+        >>> model = DriftMoEClassifier(seed=1)
+        >>> first, second, third = {"x": 1.0}, {"x": 2.0}, {"x": 3.0}
+        >>> X, y = [first, second, first, third, second], [None, None, "no", None, "yes"]
+        >>> model.run_rows(X, y, asked=[True, True, False, True, False])
+        [{}, {}, None, {'no': 1.0}, None]
+        """
+        _check_sized("y", y)
+        labels = list(y)
+        for label in labels:
+            if label is not None:
+                check_label(label)
+        is_asked = _flags(asked, len(labels))
+        for i, (label, wants) in enumerate(zip(labels, is_asked, strict=True)):
+            if label is None and not wants:
+                raise ValueError(
+                    f"row {i} of {len(labels)} has no label and is not asked; give a label to learn it, or ask for it"
+                )
+        rows, weights = self._read_rows(X, labels, w)
+        proba: list[np.ndarray] = [_NOTHING] * len(labels)
+        self._learn_rows(rows, weights, proba=proba)
+        answers = iter(_by_label(list(compress(proba, is_asked)), self._encoder.classes))
+        return [next(answers) if wants else None for wants in is_asked]
+
+    def _read_rows(
+        self,
+        X: Sequence[Mapping[Any, Any]],
+        labels: list[Any],
+        w: Sequence[float] | np.ndarray | None,
+    ) -> tuple[RawRows, np.ndarray]:
+        """Return the samples for a `Learner`, and their weights: 0 for one without a label."""
+        _check_sized("X", X)
         if w is not None:
             _check_sized("w", w)
-        labels = list(y)
         weights = np.ones(len(labels)) if w is None else checked_weights(w)
         if not len(X) == len(labels) == len(weights):
             raise ValueError(
                 f"X has {len(X)} samples, y has {len(labels)} labels and w has {len(weights)} weights; give one of "
                 "each a sample"
             )
-        for label in labels:
-            check_label(label)
+        weights[[label is None for label in labels]] = 0.0
         encoder, reads_samples = self._encoder, self._mixture.reads_samples
         vectors = [None if reads_samples else encoder.known_vector(x) for x in X]
         uncommon = [i for i, vector in enumerate(vectors) if vector is None]
@@ -124,10 +204,7 @@ class InRows:
             cleaned = cleaned_rows(X, encoder, labels, weights)
             for i in uncommon:
                 samples[i] = cleaned[i]
-        proba: list[np.ndarray] = [_NOTHING] * len(labels)
-        self._learn_rows(RawRows(encoder, samples, vectors, labels), weights, proba=proba)
-        classes = encoder.classes  # classes only ever come at the end
-        return [dict(zip(classes, row.tolist(), strict=False)) for row in proba]
+        return RawRows(encoder, samples, vectors, labels), weights
 
     def _predict(self, vectors: np.ndarray, samples: Sequence[Sample]) -> np.ndarray:
         raise NotImplementedError
@@ -145,6 +222,11 @@ class InRows:
 _NOTHING = np.empty(0)
 
 
+def _by_label(proba: Iterable[np.ndarray], classes: Sequence[Hashable]) -> list[dict[Any, float]]:
+    """Return the probabilities of rows by label. Classes only ever come at the end, so that early rows are shorter."""
+    return [dict(zip(classes, row.tolist(), strict=False)) for row in proba]
+
+
 def _check_sized(name: str, values: Any) -> None:
     """Raise TypeError for what is no list of things: an iterator, a single sample or a text."""
     if (
@@ -152,8 +234,19 @@ def _check_sized(name: str, values: Any) -> None:
         or not isinstance(values, Iterable)
         or isinstance(values, Mapping | str | bytes)
     ):
-        what = {"X": "samples", "y": "labels", "w": "weights"}[name]
+        what = {"X": "samples", "y": "labels", "w": "weights", "asked": "True or False"}[name]
         raise TypeError(f"{name} is of type {type(values).__name__}; give a list of {what}")
+
+
+def _flags(asked: Any, n_rows: int) -> list[bool]:
+    """Return whether each row is asked, of what a user gave: all by default."""
+    if asked is None:
+        return [True] * n_rows
+    _check_sized("asked", asked)
+    flags = list(asked)
+    if len(flags) != n_rows or not all(isinstance(one, bool | np.bool_) for one in flags):
+        raise ValueError(f"asked={reprlib.repr(flags)} for {n_rows} samples; give True or False for each")
+    return [bool(one) for one in flags]
 
 
 def _cleaned(encoder: Encoder, x: Mapping[Any, Any], i: int, n_rows: int) -> Sample:

@@ -111,3 +111,74 @@ def test_what_is_no_list_of_samples_is_refused(wrong, kind):
     with pytest.raises(TypeError, match="w is of type list_iterator; give a list of weights"):
         model.step_rows([{"a": 1.0}], ["yes"], iter([1.0]))
     assert model.predict_proba_rows(({"a": 1.0}, {})) == [{}, {}]
+
+
+# --- labels that come late --------------------------------------------------------------------------------------------
+
+
+def late_rows(samples, seed=1, longest=40):
+    """Return operations (sample, label or None, weight, is asked) as they come if each label comes late."""
+    rng, due, operations = random.Random(seed), [], []
+    for i, (x, y) in enumerate(samples):
+        delay, w = rng.randrange(longest), rng.choice([0.0, 0.5, 1.0, 1.0, 3.0])
+        if delay == 0:
+            operations.append((x, y, w, rng.random() < 0.8))
+        else:
+            operations.append((x, None, 1.0, True))
+            due.append((i + delay, i, x, y, w))
+        operations += [
+            (x, y, w, False) for when, _, x, y, w in sorted(due, key=lambda one: one[:2]) if when == i
+        ]
+        due = [one for one in due if one[0] > i]
+    return operations
+
+
+def one_after_the_other(model, operations):
+    proba = []
+    for x, y, w, is_asked in operations:
+        proba.append(model.predict_proba_one(x) if is_asked else None)
+        if y is not None:
+            model.learn_one(x, y, w)
+    return proba
+
+
+def run(model, operations, size):
+    proba = []
+    for start in range(0, len(operations), size):
+        X, y, w, asked = zip(*operations[start : start + size], strict=True)
+        proba += model.run_rows(X, y, w, asked=asked)
+    return proba
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("size", [1, 13, 1000])
+def test_a_run_of_predictions_and_late_labels_gives_what_single_calls_give(variant, size):
+    operations = late_rows(changing_samples(250))
+    single, rows = model_of(variant), model_of(variant)
+    expected = one_after_the_other(single, operations)
+    assert run(rows, operations, size) == expected
+    assert rows.digest() == single.digest()
+
+
+def test_a_run_of_predictions_alone_changes_nothing():
+    model = model_of("driftmoe")
+    samples = [x for x, _ in changing_samples(60)]
+    assert model.run_rows(samples, [None] * 60) == [{}] * 60
+    model.step_rows(samples, ["yes", "no"] * 30)
+    before = model.digest()
+    assert model.run_rows(samples, [None] * 60) == model.predict_proba_rows(samples)
+    assert model.digest() == before
+
+
+def test_what_is_neither_predicted_nor_learnt_is_refused():
+    model, x = model_of("driftmoe"), {"a": 1.0}
+    with pytest.raises(ValueError, match="row 1 of 2 has no label and is not asked"):
+        model.run_rows([x, x], ["yes", None], asked=[True, False])
+    for wrong in ([True], [1, 0]):
+        with pytest.raises(ValueError, match="for 2 samples; give True or False for each"):
+            model.run_rows([x, x], ["yes", "no"], asked=wrong)
+    with pytest.raises(TypeError, match="asked is of type bool; give a list of True or False"):
+        model.run_rows([x], ["yes"], asked=True)
+    with pytest.raises(TypeError, match="row 1 of 2: feature 'a' is 'text', a text, but was a number before"):
+        model.run_rows([x, {"a": "text"}], ["yes", None])
+    assert model.run_rows([], []) == []

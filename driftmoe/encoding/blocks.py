@@ -89,9 +89,13 @@ class SampleRows:
         """Return the label of a row."""
         return self._labels[row]
 
-    def known_until(self, start: int, limit: int) -> int:
-        """Return the first row after `start` that has something new, at most `limit`."""
-        return next((row for row in range(start + 1, limit) if self.is_new(row)), limit)
+    def known_until(self, start: int, is_learnt: np.ndarray) -> int:
+        """Return the first row after `start` that is learnt and has something new, or the end.
+
+        `is_learnt` has an entry for each row from `start` up to the end. What is new in other rows does not enter.
+        """
+        learnt = start + 1 + np.flatnonzero(is_learnt[1:])
+        return next((row for row in learnt.tolist() if self.is_new(row)), start + len(is_learnt))
 
     def vectors(self, start: int, stop: int) -> np.ndarray:
         """Return the vectors of some rows, shape (stop - start, n_features)."""
@@ -102,8 +106,9 @@ class SampleRows:
         return [self._encoder.order(sample) for sample in self._samples[start:stop]]
 
     def targets(self, start: int, stop: int) -> np.ndarray:
-        """Return the targets of some rows, shape (stop - start,)."""
-        return np.array([self._encoder.target(y) for y in self._labels[start:stop]])
+        """Return the targets of some rows, shape (stop - start,); NONE for a class that is new."""
+        targets = map(self._encoder.target, self._labels[start:stop])
+        return np.array([NONE if target is None else target for target in targets])
 
 
 class BlockRows:
@@ -264,10 +269,10 @@ class BlockRows:
         """Return the label of a row."""
         return self._classes[self._y[row]]
 
-    def known_until(self, start: int, limit: int) -> int:
-        """Return the first row after `start` that has something new, at most `limit`."""
-        new = self._is_new[start + 1 : limit]
-        return start + 1 + int(new.argmax()) if new.any() else limit
+    def known_until(self, start: int, is_learnt: np.ndarray) -> int:
+        """Return the first row after `start` that is learnt and has something new, or the end; see `SampleRows`."""
+        new = self._is_new[start + 1 : start + len(is_learnt)] & is_learnt[1:]
+        return start + 1 + int(new.argmax()) if new.any() else start + len(is_learnt)
 
     def vectors(self, start: int, stop: int) -> np.ndarray:
         """Return the vectors of some rows, shape (stop - start, n_features)."""
@@ -278,7 +283,7 @@ class BlockRows:
         return [self._encoder.order(self._sample(row)) for row in range(start, stop)]
 
     def targets(self, start: int, stop: int) -> np.ndarray:
-        """Return the targets of some rows, shape (stop - start,)."""
+        """Return the targets of some rows, shape (stop - start,); NONE for a class that is new."""
         return self._targets[start:stop]
 
     def _sample(self, row: int) -> Sample:

@@ -36,7 +36,7 @@ def write_inputs(vectors, inputs_of, moments, weights, inputs):  # type: ignore[
         Weight, mean and sum of squared deviations of each number, shape (3, n_features). Each row is added with its
         weight.
     weights
-        Shape (n_rows,); empty to leave the moments unchanged.
+        Shape (n_rows,); empty to leave the moments unchanged. A row of weight 0 does not change them.
     inputs
         Result, float32, shape (n_rows, n_inputs); zeros before.
 
@@ -61,7 +61,7 @@ def write_inputs(vectors, inputs_of, moments, weights, inputs):  # type: ignore[
             deviation = math.sqrt(moments[M2, f] / n) if n > 0.0 else 0.0
             if deviation > 0.0:
                 inputs[row, inputs_of[f, 0]] = min(max(delta / deviation, -CLIP), CLIP)
-            if weights.shape[0] > 0:
+            if weights.shape[0] > 0 and weights[row] > 0.0:
                 moments[COUNT, f] = n + weights[row]
                 if n == 0.0:
                     moments[MEAN, f] = value  # exactly, so that rounding does not look like a deviation

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from driftmoe.encoding import Sample
+
+if TYPE_CHECKING:
+    from driftmoe.network import Network
 
 Rows = np.ndarray | None
 """An array with an entry for each row of a batch, or `None` for the default."""
@@ -29,9 +32,10 @@ class Batch(NamedTuple):
     nominal
         Columns of `vectors` that hold codes of nominal values.
     targets
-        Class indices, shape (n_rows,); empty for predicting.
+        Class indices, shape (n_rows,); empty for predicting. Those of rows that are not learnt mean nothing.
     weights
-        Weights of the samples, above 0, shape (n_rows,); empty for predicting.
+        Weights of the samples, shape (n_rows,); empty for predicting. A row of weight 0 is predicted but not learnt, by
+        what has learnt the rows before it.
     """
 
     vectors: np.ndarray
@@ -41,3 +45,33 @@ class Batch(NamedTuple):
     nominal: Sequence[int] = ()
     targets: np.ndarray = np.empty(0, np.int64)
     weights: np.ndarray = np.empty(0)
+
+    @property
+    def learnt(self) -> Index:
+        """The rows that are learnt, as an index: those with a weight above 0."""
+        is_learnt = self.weights > 0.0
+        return ALL if is_learnt.all() else np.flatnonzero(is_learnt)
+
+    @property
+    def n_learnt(self) -> int:
+        """Number of rows that are learnt."""
+        return int(np.count_nonzero(self.weights))
+
+
+Index = slice | np.ndarray
+"""Rows of an array: `ALL`, or an array of their numbers."""
+
+ALL = slice(None)
+"""Index of all rows, without a copy."""
+
+
+def outputs_of(network: Network, inputs: np.ndarray, learnt: Index) -> np.ndarray:
+    """Return the outputs of a network for each row, of which its `plan` will learn only some; see `Network.outputs`."""
+    if isinstance(learnt, slice):
+        return network.outputs(inputs, is_learning=True)
+    is_learnt = np.zeros(len(inputs), np.bool_)
+    is_learnt[learnt] = True
+    outputs = np.empty((len(inputs), network.n_outputs), np.float32)
+    outputs[~is_learnt] = network.outputs(inputs[~is_learnt])
+    outputs[is_learnt] = network.outputs(inputs[is_learnt], is_learning=True)
+    return outputs

@@ -96,7 +96,7 @@ def follow(transition_counts, last_target, targets, taught, proba):  # type: ign
     targets
         Labels, shape (n_rows,), or empty to count nothing and write one row.
     taught
-        Weight of each row, shape (n_rows,).
+        Weight of each row, shape (n_rows,). A row of weight 0 is not counted.
     proba
         Result, shape (n_rows, n_classes), initially zeros. Rows stay zero if the previous label has no counts.
     """
@@ -110,7 +110,7 @@ def follow(transition_counts, last_target, targets, taught, proba):  # type: ign
             for c in range(proba.shape[1]):
                 seen = transition_counts[before, c] if c < n_known else 0.0
                 proba[row, c] = (seen + SMOOTHING / proba.shape[1]) / total
-        if targets.shape[0] > 0:
+        if targets.shape[0] > 0 and taught[row] > 0.0:
             target = targets[row]
             if 0 <= before < n_known and target < n_known:
                 for c in range(n_known):

@@ -136,7 +136,7 @@ def regress(weights, rates, n_seen, inputs, targets, taught, proba):  # type: ig
     targets
         Class indices, shape (n_rows,), or empty to learn nothing.
     taught
-        Factor of the step of each row, shape (n_rows,).
+        Factor of the step of each row, shape (n_rows,). A row of factor 0 is not learnt.
     proba
         Result, shape (n_rows, n_rates, n_classes), initially zeros, which remain until the first sample is learnt.
     """
@@ -160,7 +160,7 @@ def regress(weights, rates, n_seen, inputs, targets, taught, proba):  # type: ig
                 p[c] /= total
                 if n_seen[0] > 0:
                     proba[row, r, c] = p[c]
-            if targets.shape[0] == 0:
+            if targets.shape[0] == 0 or taught[row] == 0.0:
                 continue
             step = taught[row] * rates[r] / square
             for f in range(-1, inputs.shape[1]):
@@ -169,4 +169,4 @@ def regress(weights, rates, n_seen, inputs, targets, taught, proba):  # type: ig
                     for c in range(p.shape[0]):
                         weights[r, 1 + f, c] -= value * p[c]
                     weights[r, 1 + f, targets[row]] += value
-        n_seen[0] += targets.shape[0] > 0
+        n_seen[0] += targets.shape[0] > 0 and taught[row] > 0.0

@@ -374,7 +374,7 @@ def nearest(  # type: ignore[no-untyped-def]
     targets
         Class indices, shape (n_rows,), or empty to learn nothing.
     taught
-        Weight of each row, shape (n_rows,).
+        Weight of each row, shape (n_rows,). A row of weight 0 is not remembered.
     asked
         Rows on which to vote, bool, shape (n_rows,).
     votes
@@ -452,7 +452,7 @@ def nearest(  # type: ignore[no-untyped-def]
                     total += weight
                 for c in range(proba.shape[2]):
                     proba[row, v, c] /= total
-        if targets.shape[0] == 0:
+        if targets.shape[0] == 0 or taught[row] == 0.0:
             continue
         target = targets[row]
         if asked[row]:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from driftmoe.arithmetic import softmax
+from driftmoe.experts.batch import outputs_of
 from driftmoe.experts.protocol import OneVsRest, Unmonitored
 from driftmoe.network import Network
 from driftmoe.state import State, check_names, restored, value_of
 from driftmoe.transaction import Changes, publication
 
 if TYPE_CHECKING:
-    from driftmoe.experts.batch import Batch, Rows
+    from driftmoe.experts.batch import Batch, Index, Rows
 
 
 class NetworkPrototype:
@@ -95,20 +96,21 @@ class Networks(Unmonitored):
 
         They are 0 before the first step of the network, at the end of a mini-batch in which it learnt at least one row.
         """
-        proba = _proba(self._networks, batch.inputs, batch.n_classes, is_learning=False)
+        proba = _proba(self._networks, batch.inputs, batch.n_classes)
         return proba * self._have_learnt()
 
     def plan(self, batch: Batch, taught: Rows = None, asked: Rows = None, *, changes: Changes) -> np.ndarray:
-        """Plan to predict, then learn; see `Experts.plan`. The batch must fit in the rest of the mini-batch."""
-        inputs, targets, n_classes = batch.inputs, batch.targets, batch.n_classes
+        """Plan to predict, then learn; see `Experts.plan`. What is learnt must fit in the rest of the mini-batch."""
+        inputs, n_classes, learnt = batch.inputs, batch.n_classes, batch.learnt
         grown = [network.grown(inputs.shape[1], n_classes) for network in self._networks]
         for network, draft in zip(self._networks, grown, strict=True):
             if draft is not network:
                 changes.append(publication(network, draft))
-        proba = _proba(grown, inputs, n_classes, is_learning=True)
+        proba = _proba(grown, inputs, n_classes, learnt)
         votes = proba * self._have_learnt()
-        errors = proba - (targets[:, np.newaxis] == np.arange(n_classes))[:, np.newaxis]
-        errors *= (batch.weights[:, np.newaxis] if taught is None else taught)[:, :, np.newaxis]
+        targets, weights = batch.targets[learnt], batch.weights[:, np.newaxis] if taught is None else taught
+        errors = proba[learnt] - (targets[:, np.newaxis] == np.arange(n_classes))[:, np.newaxis]
+        errors *= weights[learnt][:, :, np.newaxis]
         for e, network in enumerate(grown):
             network.plan(errors[:, e].astype(np.float32), changes, takes_errors=True)
         return votes
@@ -141,13 +143,16 @@ class Networks(Unmonitored):
 
 
 def _proba(
-    networks: Sequence[Network], inputs: np.ndarray, n_classes: int, *, is_learning: bool
+    networks: Sequence[Network], inputs: np.ndarray, n_classes: int, learnt: Index | None = None
 ) -> np.ndarray:
-    """Return the softmax of each network's logits, shape (n_rows, n_networks, n_classes)."""
+    """Return the softmax of each network's logits, shape (n_rows, n_networks, n_classes).
+
+    `learnt` says which of the rows will be learnt; `None` if the networks only predict.
+    """
     proba = np.zeros((len(inputs), len(networks), n_classes))
     for e, network in enumerate(networks):
-        of_one = np.empty((len(inputs), 1, network.n_outputs))
-        softmax(network.outputs(_known(inputs, network.n_inputs), is_learning=is_learning), 0, of_one)
+        known, of_one = _known(inputs, network.n_inputs), np.empty((len(inputs), 1, network.n_outputs))
+        softmax(network.outputs(known) if learnt is None else outputs_of(network, known, learnt), 0, of_one)
         proba[:, e, : network.n_outputs] = of_one[:, 0]
     return proba
 

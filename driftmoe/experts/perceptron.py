@@ -179,7 +179,7 @@ def perceive(hidden, outputs, rate, n_seen, inputs, targets, taught, proba):  # 
     targets
         Class indices, shape (n_rows,), or empty to learn nothing.
     taught
-        Factor of the errors of each row, shape (n_rows,).
+        Factor of the errors of each row, shape (n_rows,). A row of factor 0 is not learnt.
     proba
         Result, shape (n_rows, 1, n_classes), initially zeros.
     """
@@ -206,7 +206,7 @@ def perceive(hidden, outputs, rate, n_seen, inputs, targets, taught, proba):  # 
             scores[c] /= total
             if n_seen[0] > 0:
                 proba[row, 0, c] = scores[c]
-        if targets.shape[0] == 0:
+        if targets.shape[0] == 0 or taught[row] == 0.0:
             continue
         n_seen[0] += 1
         step = np.float32(rate / (1.0 - whole_power(0.9, n_seen[0])))

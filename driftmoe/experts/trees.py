@@ -132,6 +132,7 @@ class MulticlassTrees(_Trees):
             taught.astype(np.float64, copy=False),
             batch.n_classes,
             nominal=batch.nominal,
+            learnt=batch.learnt,
             changes=changes,
         )
 
@@ -164,8 +165,9 @@ class OneVsRestTrees(_Trees):
         own = (batch.targets[:, np.newaxis] == np.arange(batch.n_classes)).astype(np.int64)
         weights = np.repeat(batch.weights[:, np.newaxis], batch.n_classes, axis=1)
         proba = self.pool.plan(
-            batch.vectors, own, weights, 2, n_experts=batch.n_classes, nominal=batch.nominal, changes=changes
-        )
+            batch.vectors, own, weights, 2, n_experts=batch.n_classes, nominal=batch.nominal, learnt=batch.learnt,
+            changes=changes,
+        )  # fmt: skip
         return proba[:, :, 1]
 
 

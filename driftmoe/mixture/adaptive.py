@@ -17,11 +17,12 @@ import numpy as np
 from driftmoe.arithmetic import softmax
 from driftmoe.draws import poisson
 from driftmoe.experts import Batch, Experts, Prototype, kind_of
+from driftmoe.experts.batch import outputs_of
 from driftmoe.mixture.adaptive_arguments import ARGUMENTS, GATES
 from driftmoe.mixture.arguments import HEAD, Arguments
 from driftmoe.mixture.cotraining import check_policy, planned_replacements
 from driftmoe.mixture.gate import FADING, LOSS_FADING, end_mini_batch, gate, head_errors, who_voted
-from driftmoe.mixture.mixing import mix
+from driftmoe.mixture.mixing import mix, of_learnt
 from driftmoe.mixture.pooled import MAX_NODES, check_log, largest, names_of
 from driftmoe.mixture.router import Router
 from driftmoe.mixture.telemetry import RoutingLog
@@ -235,7 +236,7 @@ class AdaptiveMixture:
         """Return the experts' weights, shape (n_rows, n_experts), and votes, shape (n_rows, n_experts, n_classes)."""
         outputs, n_rows, n_classes = self.router.logits(batch.inputs), len(batch.inputs), batch.n_classes
         votes = [self.experts.predict_proba(batch)]
-        for extra, is_asked in zip(self._extras, self._asked(1)[:, 0].tolist(), strict=True):
+        for extra, is_asked in zip(self._extras, self._asked(_ONE_ROW)[:, 0].tolist(), strict=True):
             votes.append(
                 extra.predict_proba(batch) if is_asked else np.zeros((n_rows, extra.n_experts, n_classes))
             )
@@ -250,7 +251,7 @@ class AdaptiveMixture:
 
     def n_rows_with_room(self, n_rows: int, weights: np.ndarray) -> int:
         """Return how many of the next rows, with these weights, can be learnt in one step."""
-        return self.experts.n_rows_with_room(n_rows, lambda n: self._draws(n) * weights[:n, np.newaxis])
+        return self.experts.n_rows_with_room(n_rows, lambda n: self._draws(weights[:n]))
 
     def plan(self, batch: Batch, changes: Changes) -> np.ndarray:
         """Plan a step: for each row in order, weight the votes, then let experts, gate and router learn.
@@ -258,7 +259,7 @@ class AdaptiveMixture:
         Parameters
         ----------
         batch
-            At most as many rows as the router's `room`.
+            Learns at most as many rows as the router's `room`.
         changes
             The planned changes are added to this list.
 
@@ -267,38 +268,43 @@ class AdaptiveMixture:
         proba
             Class probabilities of each row before it is learnt, shape (n_rows, n_classes). The changes fill it in.
         """
-        targets, weights, n_classes = batch.targets, batch.weights, batch.n_classes
-        n_rows = len(targets)
+        learnt, n_rows, n_classes = batch.learnt, len(batch.targets), batch.n_classes
+        targets, weights = batch.targets[learnt], batch.weights[learnt]
         router = self.router.grown(batch.inputs.shape[1], self.n_outputs(n_classes))
         if router is not self.router:
             changes.append(publication(self.router, router))
-        outputs = router.logits(batch.inputs, is_learning=True)
+        outputs = outputs_of(router, batch.inputs, learnt)
         chosen = self._choose(outputs)
         expert_proba, of_last = self._plan_votes(batch, outputs, chosen, changes)
         weights_of_experts = np.empty((n_rows, self.n_experts))
-        errors = np.zeros(outputs.shape, np.float32)
-        mask, proba = np.empty((n_rows, self.n_experts), np.bool_), np.empty((n_rows, n_classes))
+        errors = np.zeros((len(targets), outputs.shape[1]), np.float32)
+        mask, proba = np.empty((len(targets), self.n_experts), np.bool_), np.empty((n_rows, n_classes))
         changes.append(
             planned(
                 gate, *self._gate_call(
-                    self._seen_by_gate(outputs), expert_proba, chosen.mask, targets, weights, weights_of_experts, errors
+                    self._seen_by_gate(outputs), expert_proba, chosen.mask, batch.targets, batch.weights,
+                    weights_of_experts, errors,
                 )
             )
         )  # fmt: skip
         if not self._asks_router:
             changes.append(partial(errors[:, : self.n_logits].__setitem__, ..., 0.0))
         if self._has_head:
-            changes.append(planned(head_errors, of_last, targets, weights, self.n_logits, errors))
-        changes.append(planned(who_voted, chosen.mask, expert_proba, mask))
+            changes.append(planned(head_errors, of_last[learnt], targets, weights, self.n_logits, errors))
         changes.append(planned(mix, weights_of_experts, expert_proba, False, proba))
-        changes.append(assignment(self, _n_seen=self._n_seen + n_rows))
+        changes.append(assignment(self, _n_seen=self._n_seen + len(targets)))
+        votes, of_log, log_weights = (
+            of_learnt(part, learnt, changes) for part in (expert_proba, proba, weights_of_experts)
+        )
+        changes.append(planned(who_voted, chosen.mask[learnt], votes, mask))
         replaced = planned_replacements(self, batch, changes)
         router.plan(errors, changes, takes_errors=True)
         if replaced is not None:  # the router's mini-batch is full
             self._plan_end_of_mini_batch(changes)
-        choice = Choice(weights_of_experts, mask, chosen.n_null)
+        n_null = chosen.n_null[learnt] if len(chosen.n_null) else chosen.n_null
+        choice = Choice(log_weights, mask, n_null)
         self.log.plan(
-            choice, None, expert_proba, proba, targets, n_features=batch.vectors.shape[1], replaced=replaced,
+            choice, None, votes, of_log, targets, n_features=batch.vectors.shape[1], replaced=replaced,
             changes=changes,
         )  # fmt: skip
         return proba
@@ -375,10 +381,9 @@ class AdaptiveMixture:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Plan the experts' votes and learning. Return all votes, and those of the last kind of expert."""
         weights, n_classes, n_rows = batch.weights, batch.n_classes, len(batch.targets)
-        taught = self._draws(n_rows)
+        taught = self._draws(weights)
         taught *= self._learning(chosen)
-        taught *= weights[:, np.newaxis]
-        asked = self._asked(n_rows)
+        asked = self._asked(weights)
         votes = [self.experts.plan(batch, taught, changes=changes)]
         for extra, of_extra in zip(self._extras, asked, strict=True):
             votes.append(extra.plan(batch, asked=of_extra, changes=changes))
@@ -404,11 +409,16 @@ class AdaptiveMixture:
             )
         )  # fmt: skip
 
-    def _draws(self, n_rows: int) -> np.ndarray:
-        """Return the Poisson weight of each of the next rows for each tree, shape (n_rows, n_trees)."""
-        draws = np.empty((n_rows, self.experts.n_experts))
+    def _draws(self, weights: np.ndarray) -> np.ndarray:
+        """Return the weight of each of the next rows for each tree, a Poisson draw times its own, (n_rows, n_trees)."""
+        is_learnt = weights > 0.0
+        draws = np.empty((np.count_nonzero(is_learnt), self.experts.n_experts))
         poisson(self._key, self._n_seen, self._leverage, draws)
-        return draws
+        if len(draws) == len(weights):
+            return draws * weights[:, np.newaxis]
+        taught = np.zeros((len(weights), self.experts.n_experts))
+        taught[is_learnt] = draws * weights[is_learnt, np.newaxis]
+        return taught
 
     def _head(self, outputs: np.ndarray, n_classes: int) -> np.ndarray:
         """Return the router's own class probabilities, 0 for classes that it does not know yet."""
@@ -459,9 +469,13 @@ class AdaptiveMixture:
         passes_by = chosen.n_null > 0 if len(chosen.n_null) else np.zeros(len(mask), np.bool_)
         return mask | ~(mask[:, self._n_shared :].any(axis=1) | passes_by)[:, np.newaxis]
 
-    def _asked(self, n_rows: int) -> np.ndarray:
-        """Return whether each extra expert is asked about the next rows, bool, shape (n_extras, n_rows)."""
-        place = self._n_seen + np.arange(n_rows)
+    def _asked(self, weights: np.ndarray) -> np.ndarray:
+        """Return whether each extra expert is asked about the next rows, bool, shape (n_extras, n_rows).
+
+        `weights` of the rows tell which are learnt, so that they count for the rows after them.
+        """
+        is_learnt = weights > 0.0
+        place = self._n_seen + np.cumsum(is_learnt) - is_learnt
         is_probed = self._is_group_probed[1 : 1 + len(self._extras)] & self._is_costly
         return (place % PROBE == 0) | ~is_probed[:, np.newaxis]
 
@@ -474,3 +488,4 @@ _STATE = (
 
 _NO_ERRORS = np.empty((0, 0), np.float32)
 _NO_WEIGHTS = np.empty((0, 0))
+_ONE_ROW = np.zeros(1)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from driftmoe.experts import Batch, Experts, Prototype
+from driftmoe.experts.batch import Index, outputs_of
 from driftmoe.mixture.arguments import PAPER, Argument, Arguments, Need, integer, number
-from driftmoe.mixture.mixing import correctness, follow_right, mix
+from driftmoe.mixture.mixing import correctness, follow_right, mix, of_learnt
 from driftmoe.mixture.pooled import Pooled
 from driftmoe.mixture.router import Router
 from driftmoe.mixture.telemetry import RoutingLog
@@ -160,21 +161,26 @@ class CoTraining(Pooled):
         proba
             Class probabilities of each row before it is learnt, shape (n_rows, n_classes). The changes fill it in.
         """
-        targets, weights, n_rows = batch.targets, batch.weights, len(batch.targets)
+        learnt, weights, n_rows = batch.learnt, batch.weights, len(batch.targets)
+        targets, n_features = batch.targets[learnt], batch.vectors.shape[1]
         router = self.router.grown(batch.inputs.shape[1], self.router.n_outputs)
         if router is not self.router:
             changes.append(publication(self.router, router))
-        logits = router.logits(batch.inputs, is_learning=True)
+        logits = outputs_of(router, batch.inputs, learnt)
         choice = self._choose(logits)
         taught = choice.mask * weights[:, np.newaxis]
         expert_proba = self.experts.plan(batch, taught, changes=changes)
-        correct = np.empty((n_rows, self._n_shared + router.n_outputs), np.bool_)  # includes null experts
-        changes.append(planned(correctness, expert_proba, targets, correct))
-        router.plan(correct[:, self._n_shared :], changes, weights=weights)
+        votes = of_learnt(expert_proba, learnt, changes)
+        correct = np.empty((len(votes), self._n_shared + router.n_outputs), np.bool_)  # includes null experts
+        changes.append(planned(correctness, votes, targets, correct))
+        router.plan(correct[:, self._n_shared :], changes, weights=weights[learnt])
         proba = np.empty((n_rows, batch.n_classes))
         replaced = planned_replacements(self, batch, changes)
         if self._rate > 0.0:  # for voting only: as learners, all experts would come to learn the same samples
             corrected = np.array(logits, np.float64)
+            if n_rows > len(votes):  # of the others it does not matter
+                correct = np.empty((n_rows, correct.shape[1]), np.bool_)
+                changes.append(planned(correctness, expert_proba, batch.targets, correct))
             changes.append(
                 planned(
                     follow_right,
@@ -186,17 +192,18 @@ class CoTraining(Pooled):
                     corrected,
                 )
             )
-            n_samples, n_features = self.log.n_samples + n_rows, batch.vectors.shape[1]
+            n_samples = self.log.n_samples + len(votes)
             changes.append(
                 partial(
-                    self._answer, corrected, expert_proba, proba, targets, n_features, replaced, n_samples
+                    self._answer, corrected, expert_proba, proba, learnt, targets, n_features, replaced, n_samples
                 )
-            )
+            )  # fmt: skip
         else:
             changes.append(planned(mix, choice.weights, expert_proba, self._one_answers, proba))
+            of_log = of_learnt(proba, learnt, changes)
             self.log.plan(
-                choice, logits, expert_proba, proba, targets, n_features=batch.vectors.shape[1], replaced=replaced,
-                changes=changes,
+                choice.of_rows(learnt), logits[learnt], votes, of_log, targets, n_features=n_features,
+                replaced=replaced, changes=changes,
             )  # fmt: skip
         return proba
 
@@ -216,6 +223,7 @@ class CoTraining(Pooled):
         logits: np.ndarray,
         expert_proba: np.ndarray,
         proba: np.ndarray,
+        learnt: Index,
         targets: np.ndarray,
         n_features: int,
         replaced: np.ndarray | None,
@@ -228,10 +236,10 @@ class CoTraining(Pooled):
         mix(choice.weights, expert_proba, self._one_answers, proba)
         changes: Changes = []
         self.log.plan(
-            choice,
-            logits,
-            expert_proba,
-            proba,
+            choice.of_rows(learnt),
+            logits[learnt],
+            expert_proba[learnt],
+            proba[learnt],
             targets,
             n_features=n_features,
             replaced=replaced,
@@ -252,7 +260,7 @@ class MostTrustedAnswers(CoTraining):
 
 def planned_replacements(mixture: Mixture, batch: Batch, changes: Changes) -> np.ndarray | None:
     """Plan to record how many trees were replaced after drift, if this batch completes the router's mini-batch."""
-    if len(batch.targets) < mixture.router.room:
+    if batch.n_learnt < mixture.router.room:
         return None
     replaced = mixture.n_replaced(batch.n_classes)
     now = mixture.experts.n_replaced_so_far

@@ -132,7 +132,7 @@ def gate(  # type: ignore[no-untyped-def]
         Class indices, shape (n_rows,); empty to learn nothing.
     taught
         Weight of each row, shape (n_rows,). It multiplies the gradients, and memories fade as if the row came this
-        many times.
+        many times. From a row of weight 0 nothing is learnt.
     n_logits
         Number of experts and null experts. A null expert's probability is the mean over the experts that vote.
     memories
@@ -148,7 +148,8 @@ def gate(  # type: ignore[no-untyped-def]
     weights
         Result, shape (n_rows, n_experts). Each row sums to 1 if any expert has a vote.
     errors
-        Result: gradient of the loss with respect to the logits, shape as `outputs`; not written without targets.
+        Result: gradient of the loss with respect to the logits, for each row that is learnt one of `outputs`; zeros
+        before. Not written without targets.
     memory_weight_gradients
         The gradient of the loss with respect to `memory_weights` is added to this.
 
@@ -162,6 +163,7 @@ def gate(  # type: ignore[no-untyped-def]
     scores = np.empty(n_logits)
     likelihoods = np.empty(n_logits)
     has_vote = np.empty(n_logits, np.bool_)
+    n_learnt = 0
     for row in range(n_rows):
         n_votes = 0
         for e in range(n_experts):
@@ -192,7 +194,10 @@ def gate(  # type: ignore[no-untyped-def]
             total += weights[row, e]
         for e in range(n_experts):
             weights[row, e] /= max(total, 1e-300)
-        if targets.shape[0] == 0 or n_votes == 0:
+        if targets.shape[0] == 0 or taught[row] == 0.0:
+            continue
+        n_learnt += 1
+        if n_votes == 0:
             continue
 
         target = targets[row]
@@ -215,7 +220,7 @@ def gate(  # type: ignore[no-untyped-def]
             average_losses[h] = fading * average_losses[h] - (1.0 - fading) * log(likelihood)
         for e in range(n_logits):
             error = w * (scores[e] * (1.0 - likelihoods[e] / likelihood))
-            errors[row, e] = error
+            errors[n_learnt - 1, e] = error
             if has_vote[e]:
                 for h in range(memories.shape[0]):
                     memory_weight_gradients[h] += error * memories[h, e]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from driftmoe.arithmetic import exp
 from driftmoe.compilation import compiled
+from driftmoe.experts.batch import Index
+from driftmoe.transaction import Changes, planned
 
 CORRECTION_FADING = 0.98
 """Decay factor per sample of the correction of the logits, which remembers about 50 samples."""
@@ -73,7 +77,7 @@ def follow_right(correct, n_shared, taught, rate, corrections, logits):  # type:
     n_shared
         Number of shared experts, which come first and have no logit.
     taught
-        Weight of each row, shape (n_rows,).
+        Weight of each row, shape (n_rows,). From a row of weight 0 nothing is learnt.
     rate
         Step size in units of logits.
     corrections
@@ -94,7 +98,8 @@ def follow_right(correct, n_shared, taught, rate, corrections, logits):  # type:
         for e in range(n_logits):
             logits[row, e] += corrections[e]
             moved = correct[row, n_shared + e] - n_correct / n_logits
-            corrections[e] = CORRECTION_FADING * corrections[e] + taught[row] * rate * moved
+            if taught[row] > 0.0:
+                corrections[e] = CORRECTION_FADING * corrections[e] + taught[row] * rate * moved
 
 
 @compiled()
@@ -162,6 +167,26 @@ def mix_own(logits, own_proba, weights, proba):  # type: ignore[no-untyped-def]
             mixed += proba[row, c]
         for c in range(n_classes):
             proba[row, c] = proba[row, c] / mixed if mixed > 0.0 else weights[row, c]
+
+
+def of_learnt(array: np.ndarray, learnt: Index, changes: Changes) -> np.ndarray:
+    """Return the rows of an array that are learnt; `changes` fill them in, if earlier ones write the array."""
+    if isinstance(learnt, slice):
+        return array
+    taken = np.empty((len(learnt), *array.shape[1:]))
+    width = math.prod(array.shape[1:])
+    changes.append(
+        planned(take_rows, array.reshape(len(array), width), learnt, taken.reshape(len(learnt), width))
+    )
+    return taken
+
+
+@compiled()
+def take_rows(source, rows, taken):  # type: ignore[no-untyped-def]
+    """Copy some rows of an array to another, both of two dimensions."""
+    for place in range(rows.shape[0]):
+        for column in range(source.shape[1]):
+            taken[place, column] = source[rows[place], column]
 
 
 @compiled()

@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from driftmoe.experts import Batch, Group, OneVsRest, Prototype
+from driftmoe.experts.batch import outputs_of
 from driftmoe.mixture.arguments import PAPER, Arguments
 from driftmoe.mixture.cotraining import planned_replacements
-from driftmoe.mixture.mixing import mix_own
+from driftmoe.mixture.mixing import mix_own, of_learnt
 from driftmoe.mixture.pooled import Pooled, check_log
 from driftmoe.mixture.router import Router
 from driftmoe.mixture.telemetry import RoutingLog
@@ -107,19 +108,24 @@ class PerClass(Pooled):
         proba
             Class probabilities of each row before it is learnt, shape (n_rows, n_classes). The changes fill it in.
         """
-        targets, n_classes = batch.targets, batch.n_classes
+        learnt, n_classes = batch.learnt, batch.n_classes
+        targets = batch.targets[learnt]
         router = self.router.grown(batch.inputs.shape[1], n_classes)
         if router is not self.router:
             changes.append(publication(self.router, router))
-        logits = router.logits(batch.inputs, is_learning=True)
-        proba = np.empty((len(targets), n_classes))
+        logits = outputs_of(router, batch.inputs, learnt)
+        proba = np.empty((len(logits), n_classes))
         own_proba = self.experts.plan(batch, changes=changes)
-        choice = Choice(np.empty(proba.shape), np.ones(proba.shape, np.bool_))
-        changes.append(planned(mix_own, logits, own_proba, choice.weights, proba))
-        router.plan(targets[:, np.newaxis] == np.arange(n_classes), changes, weights=batch.weights)
+        weights = np.empty(proba.shape)
+        changes.append(planned(mix_own, logits, own_proba, weights, proba))
+        router.plan(targets[:, np.newaxis] == np.arange(n_classes), changes, weights=batch.weights[learnt])
         replaced = planned_replacements(self, batch, changes)
+        weights, own_proba, of_log = (
+            of_learnt(part, learnt, changes) for part in (weights, own_proba, proba)
+        )
+        choice = Choice(weights, np.ones(weights.shape, np.bool_))
         self.log.plan(
-            choice, None, own_proba, proba, targets, n_features=batch.vectors.shape[1], replaced=replaced,
+            choice, None, own_proba, of_log, targets, n_features=batch.vectors.shape[1], replaced=replaced,
             changes=changes,
         )  # fmt: skip
         return proba

@@ -36,6 +36,11 @@ class Choice(NamedTuple):
     mask: np.ndarray
     n_null: np.ndarray = np.empty(0, np.int64)
 
+    def of_rows(self, rows: slice | np.ndarray) -> Choice:
+        """Return the choice of some rows, by their index."""
+        n_null = self.n_null[rows] if len(self.n_null) else self.n_null
+        return Choice(self.weights[rows], self.mask[rows], n_null)
+
 
 @dataclass(frozen=True, eq=False)
 class Plan:

@@ -129,6 +129,7 @@ class PlannedTrees:
         changes: Changes,
         n_experts: int | None = None,
         nominal: Iterable[int] = (),
+        learnt: np.ndarray | slice = slice(None),
     ) -> np.ndarray:
         """Plan, for each row in order, to predict with every tree, then to learn.
 
@@ -148,14 +149,18 @@ class PlannedTrees:
             Number of trees from now on, if more than so far.
         nominal
             Columns that hold codes, if they are new.
+        learnt
+            Index of the rows that are learnt: all by default. The weights of the others are 0, and what is new in them
+            makes no room.
 
         Returns
         -------
         expert_proba
             As `TreePool.step` returns them; the changes write them.
         """
-        storage = with_room(self._storage, block, n_classes, n_experts or 0, nominal)
-        storage = with_leaves(storage, len(block), weights)
+        of_learnt = block[learnt]
+        storage = with_room(self._storage, of_learnt, n_classes, n_experts or 0, nominal)
+        storage = with_leaves(storage, len(of_learnt), weights)
         if storage is not self._storage:
             changes.append(assignment(self, _storage=storage))
         proba = np.empty((len(block), storage.n_experts, storage.n_classes))

@@ -184,6 +184,6 @@ def test_the_poisson_draws_of_a_row_are_those_of_its_number():
         expected = [
             [poisson_slowly(int(model._mixture._key), n + row, e, 2.0) for e in range(3)] for row in range(4)
         ]
-        assert model._mixture._draws(4).tolist() == expected
+        assert model._mixture._draws(np.ones(4)).tolist() == expected
         model.predict_proba_one(x)
         model.learn_one(x, y)
