@@ -107,7 +107,10 @@ class Bounds:
 
 @dataclass(slots=True)
 class Operation:
-    """One sample for a model: to predict, to learn, or both. `place` is that in the order of learning."""
+    """One sample for a model: to predict, to learn if it has a label, or both.
+
+    `place` is that in the order of learning.
+    """
 
     arrival: Arrival
     row: Row
@@ -115,6 +118,5 @@ class Operation:
     outcome: Outcome
     label: Any = None
     weight: float = 1.0
-    learns: bool = False
     place: int = 0
-    answer: Answer | None = None
+    is_asked: bool = True

@@ -1,7 +1,7 @@
 """Labels find their samples: what is known of each id, and what follows from an event.
 
-A batch of events is taken in order. For each model, events that follow each other and need the same (predictions, or
-learning) go through it together, which gives the same result as one after the other.
+A batch of events is taken in order. For each model, what is to be predicted and what is to be learnt go through it
+together, which gives the same result as one after the other.
 """
 
 from __future__ import annotations
@@ -224,7 +224,8 @@ class Joiner:
             outcome.what = "waiting for features"
             self._counts["labels before their features"] += 1
         elif row.state == WAITING:
-            self._flush_unless_learning(name[0])
+            if row.answer is None:  # the model is still to be asked: it may refuse the features
+                self._flush(name[0])
             if row.state == WAITING:
                 self._learn(arrival, row, event.label, weight, outcome)
             else:
@@ -258,22 +259,11 @@ class Joiner:
         row.label, row.weight = label_json(label), weight
         features = row.features if features is None else features
         self.learnt += 1  # here, so that it does not depend on how events are cut into batches
-        self._run(Operation(arrival, row, features, outcome, label, weight, learns=True, place=self.learnt))
+        self._run(Operation(arrival, row, features, outcome, label, weight, self.learnt, row.answer is None))
 
     def _run(self, operation: Operation) -> None:
         """Add an operation to those that go through its model together."""
-        key = operation.row.key
-        run = self._runs.setdefault(key, [])
-        if run and run[0].learns != operation.learns:
-            self._flush(key)
-            run = self._runs.setdefault(key, [])
-        run.append(operation)
-
-    def _flush_unless_learning(self, key: str) -> None:
-        """Predict what is to be predicted, so that it is known which samples the model refuses."""
-        run = self._runs.get(key)
-        if run and not run[0].learns:
-            self._flush(key)
+        self._runs.setdefault(operation.row.key, []).append(operation)
 
     def _flush(self, key: str) -> None:
         """Let the operations that were added for a model go through it."""
@@ -281,36 +271,38 @@ class Joiner:
         if not run:
             return
         keyed = self._model_of(key)
-        samples = [one.features for one in run]
-        if not run[0].learns:
-            for one, proba in zip(run, keyed.predict(samples), strict=True):
-                self._answered(one, proba, keyed)
-            return
-        labels, weights = [one.label for one in run], [one.weight for one in run]
-        for one, proba in zip(run, keyed.step(samples, labels, weights), strict=True):
+        answers = keyed.run(
+            [one.features for one in run],
+            [one.label for one in run],
+            [one.weight for one in run],
+            [one.is_asked for one in run],
+        )
+        for one, proba in zip(run, answers, strict=True):
             if isinstance(proba, str):
                 self._refuse(one, proba)
                 continue
-            row = one.row
-            if row.answer is None:  # features and label came together
-                self._answered(one, proba, keyed)
-            assert row.answer is not None
-            row.learnt = keyed.learnt = one.place
-            keyed.n_since_snapshot += 1
-            answer = one.answer or Answer.from_json(row.answer)
-            keyed.scores.add(row.id, row.event, one.label, answer, one.weight)
-            keyed.choices.add(answer, one.label)
-            one.outcome.answer, one.outcome.what = answer, "learnt"
-            self._counts["learnt"] += 1
-            self._written[row.seq] = row
+            answer = None if proba is None else self._answered(one, proba, keyed)
+            if one.label is not None:
+                self._learnt(one, answer, keyed)
 
-    def _answered(self, operation: Operation, proba: Any, keyed: KeyedModel) -> None:
+    def _learnt(self, operation: Operation, answer: Answer | None, keyed: KeyedModel) -> None:
+        """Note that a model has learnt a sample, with what it said of it before if that was now."""
+        row = operation.row
+        row.learnt = keyed.learnt = operation.place
+        keyed.n_since_snapshot += 1
+        if answer is None:
+            assert row.answer is not None  # it was asked when it came
+            answer = Answer.from_json(row.answer)
+        keyed.scores.add(row.id, row.event, operation.label, answer, operation.weight)
+        keyed.choices.add(answer, operation.label)
+        operation.outcome.answer, operation.outcome.what = answer, "learnt"
+        self._counts["learnt"] += 1
+        self._written[row.seq] = row
+
+    def _answered(self, operation: Operation, proba: Any, keyed: KeyedModel) -> Answer:
         """Note what the model says of a sample that has come."""
         row = operation.row
-        if isinstance(proba, str):
-            self._refuse(operation, proba)
-            return
-        answer = operation.answer = Answer.of(proba, keyed.scores, keyed.decide)
+        answer = Answer.of(proba, keyed.scores, keyed.decide)
         row.answer = answer.to_json()
         operation.outcome.answer = answer
         operation.outcome.what = operation.outcome.what or "predicted"
@@ -321,6 +313,7 @@ class Joiner:
             name = row.seq if row.id is None else row.id  # a number or text: never equal
             message = {"kind": "prediction", "id": name, "key": row.key, **answer.public()}
             self._outbox.append((as_json([row.key, name]), as_json(message)))
+        return answer
 
     def _refuse(self, operation: Operation, reason: str) -> None:
         """Note a sample that the model cannot read."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from driftmoe import saving
 from driftmoe.memory import n_bytes
@@ -20,6 +20,8 @@ SECONDS_BETWEEN_MEASUREMENTS = 1.0
 """Time between two looks at a model's memory and at its sets of labels."""
 
 Proba = dict[Any, float]
+
+Answered = TypeVar("Answered")
 
 
 class KeyedModel:
@@ -55,7 +57,7 @@ class KeyedModel:
         self.explained: dict[str, str] = {}
 
     def predict(self, samples: Sequence[dict[str, Any]]) -> list[Proba | str]:
-        """Return the class probabilities of each sample, or why it cannot be read."""
+        """Return the class probabilities of each sample, or why it cannot be read. For any thread."""
         rows = getattr(self.model, "predict_proba_rows", None)
         if rows is not None:
             try:
@@ -64,37 +66,61 @@ class KeyedModel:
                 pass  # the code below finds the sample that cannot be read
         return [_tried(self.model.predict_proba_one, x) for x in samples]
 
-    def step(
-        self, samples: Sequence[dict[str, Any]], labels: Sequence[Any], weights: Sequence[float]
-    ) -> list[Proba | str]:
-        """Predict and learn each sample in turn. Return the probabilities, or why a sample cannot be read."""
-        rows = getattr(self.model, "step_rows", None)
+    def run(
+        self,
+        samples: Sequence[dict[str, Any]],
+        labels: Sequence[Any],
+        weights: Sequence[float],
+        asked: Sequence[bool],
+    ) -> list[Proba | str | None]:
+        """Predict and learn samples in turn, each as it needs.
+
+        Parameters
+        ----------
+        samples
+            Features.
+        labels
+            Label of each sample; `None` for one that is only predicted.
+        weights
+            Weight of each sample.
+        asked
+            Whether each sample is predicted, before it is learnt.
+
+        Returns
+        -------
+        answers
+            For each sample, its class probabilities, `None` if it is only learnt, or why it cannot be read.
+        """
+        rows = getattr(self.model, "run_rows", None)
         if rows is not None:
             try:
-                return list(rows(samples, labels, weights))
+                return list(rows(samples, labels, weights, asked=asked))
             except (TypeError, ValueError):  # none has been learnt
                 pass
-        return [_tried(self._step_one, x, y, w) for x, y, w in zip(samples, labels, weights, strict=True)]
+        one_by_one = zip(samples, labels, weights, asked, strict=True)
+        return [_tried(self._run_one, *one) for one in one_by_one]
 
-    def _step_one(self, x: dict[str, Any], y: Any, w: float) -> Proba:
-        proba: Proba = self.model.predict_proba_one(x)
+    def _run_one(self, x: dict[str, Any], y: Any, w: float, is_asked: bool) -> Proba | None:
+        proba: Proba = self.model.predict_proba_one(
+            x
+        )  # of one that is only learnt, too: whether it can be read
         try:
-            if w == 1.0:
+            if y is not None and w == 1.0:
                 self.model.learn_one(x, y)
-            elif w > 0.0:
+            elif y is not None and w > 0.0:
                 self.model.learn_one(x, y, w=w)
         except (
             TypeError,
             ValueError,
         ) as error:  # a step of a pipeline may have learnt the sample, and another not
             raise RuntimeError(f"{type(error).__name__}: {error}") from error
-        return proba
+        return proba if is_asked else None
 
     def learn_again(self, rows: Sequence[Row]) -> None:
         """Learn samples of the store that the loaded model has not learnt, in their order."""
         labels = [json.loads(row.label or "null") for row in rows]
         weights = [float(row.weight or 0.0) for row in rows]
-        self.step([row.features for row in rows], labels, weights)
+        self.run([row.features for row in rows], labels, weights, [False] * len(rows))
         for row, label, weight in zip(rows, labels, weights, strict=True):
             answer = None if row.answer is None else Answer.from_json(row.answer)
             self.scores.add(row.id, row.event, label, answer, weight)
@@ -132,7 +158,7 @@ def last_step(model: Any) -> Any:
     return model if steps is None else list(steps.values())[-1]
 
 
-def _tried(call: Callable[..., Proba], *arguments: Any) -> Proba | str:
+def _tried(call: Callable[..., Answered], *arguments: Any) -> Answered | str:
     try:
         return call(*arguments)
     except (TypeError, ValueError) as error:

@@ -80,7 +80,7 @@ class Service:
             model.predict_proba_one(x)
             model.learn_one(x, y)
         calls: dict[str, tuple[Any, ...]] = {
-            "step_rows": (samples, ["a", "b"]),
+            "run_rows": (samples, ["a", "b"]),
             "predict_proba_rows": (samples,),
             "explain_one": (samples[0],),
             "set_threshold": (),

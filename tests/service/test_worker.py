@@ -222,14 +222,14 @@ def test_a_model_that_raises_costs_one_event(tmp_path, monkeypatch):
     worker.submit([Event("0", {"x": 1.0}, "a")]).result(timeout=60)
     from driftmoe import DriftMoEClassifier
 
-    right = DriftMoEClassifier.predict_proba_rows
+    right = DriftMoEClassifier.run_rows
 
-    def poisoned(self, X):
+    def poisoned(self, X, y, w, *, asked):
         if any(x.get("x") == 666.0 for x in X):
             raise ZeroDivisionError("poison")
-        return right(self, X)
+        return right(self, X, y, w, asked=asked)
 
-    monkeypatch.setattr(DriftMoEClassifier, "predict_proba_rows", poisoned)
+    monkeypatch.setattr(DriftMoEClassifier, "run_rows", poisoned)
     events = [Event(str(i), {"x": 666.0 if i == 5 else float(i)}) for i in range(1, 10)]
     outcomes = worker.submit(events).result(timeout=60)
     assert [one["outcome"] for one in outcomes] == ["predicted"] * 4 + ["refused"] + ["predicted"] * 4
