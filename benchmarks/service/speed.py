@@ -7,7 +7,7 @@
 The plain loop is `step_rows` on blocks of 1 000 samples that lie in memory. The other ways carry the same samples: JSON
 is read, predictions and labels are committed to a store on this disk, and in the end the model is the same to the last
 bit. "Late" means that a label comes 500 samples after its features, one event each, so that the model predicts and
-learns in turns and no two samples go through it together; its own plain loop, one call a sample, stands beside it.
+learns in turns; its own plain loop is `run_rows` on blocks of as many samples, and single calls stand beside it.
 """
 
 from __future__ import annotations
@@ -85,7 +85,19 @@ class Run:
         return time.perf_counter() - start
 
     def plain_late(self) -> float:
-        """Return the seconds of the plain loop with late labels, one call a sample."""
+        """Return the seconds of the plain loop over blocks with late labels."""
+        rows = [
+            (event["features"], None) if "features" in event else (self.X[int(event["id"])], event["label"])
+            for event in self.late()
+        ]
+        model, start = models.make(self.spec, seed=1), time.perf_counter()
+        for i in range(0, len(rows), 2 * BLOCK):
+            X, y = zip(*rows[i : i + 2 * BLOCK], strict=True)
+            model.run_rows(X, y, asked=[label is None for label in y])
+        return time.perf_counter() - start
+
+    def single_late(self) -> float:
+        """Return the seconds of a loop with late labels, one call a sample."""
         model, start = models.make(self.spec, seed=1), time.perf_counter()
         for event in self.late():
             if "features" in event:
@@ -213,6 +225,7 @@ def ways(run: Run, redis_port: int | None, n_single: int) -> dict[str, tuple[Cal
         "HTTP, batches of 500": (lambda: run.over_http(whole, 500), run.n, "plain loop over blocks"),
         "HTTP, one by one": (lambda: run.over_http(whole[:n_single], 1), n_single, "plain loop over blocks"),
         "plain loop, late labels": (run.plain_late, run.n, ""),
+        "single calls, late labels": (run.single_late, run.n, "plain loop, late labels"),
         "file, late labels": (lambda: run.from_file(late), run.n, "plain loop, late labels"),
         "HTTP, late, batches of 500": (lambda: run.over_http(late, 500), run.n, "plain loop, late labels"),
     }
