@@ -139,8 +139,8 @@ class Views:
         """
         ours = last_step(self._model(key).model)
         if not hasattr(ours, "feature_importances"):
-            why = f"A {type(ours).__name__} does not tell how much it relies on each feature; mixtures of experts do."
-            return _importances_of(self._model(key).scores.n_learnt, {}, _n_features(ours) or 0, why)
+            lacks = f"A {type(ours).__name__} does not tell how much it relies on each feature; mixtures of experts do."
+            return _importances_of(self._model(key).scores.n_learnt, {}, _n_features(ours) or 0, lacks)
 
         def taken() -> tuple[bytes, int, bool]:
             keyed = self._model(key)  # another one may have taken its place
