@@ -130,6 +130,7 @@ MAY_IMPORT = {
     "driftmoe.service.http_context": "anyio starlette",
     "driftmoe.service.http_events": "starlette",
     "driftmoe.service.http_figures": "starlette",
+    "driftmoe.service.http_importances": "anyio starlette",
     "driftmoe.service.http_guard": "anyio starlette",
     "driftmoe.service.http_mlflow": "starlette",
     "driftmoe.service.http_models": "starlette",

@@ -154,8 +154,9 @@ def evaluate(
     """Evaluate models on a stream, test-then-train: each sample is predicted first and then learned.
 
     The command prints a table, and writes results.jsonl, windows.csv and a
-    picture of the accuracy over time. The figures leave out the warm-up: the
-    samples that are predicted before the first label has come (see
+    picture of the accuracy over time. Results of mixtures of experts also say
+    how important each feature is at the end. The figures leave out the warm-up:
+    the samples that are predicted before the first label has come (see
     --count-warm-up).
 
     Earlier results in the folder stay, but the same run replaces its older

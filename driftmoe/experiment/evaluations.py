@@ -87,6 +87,7 @@ class Evaluations:
         try:
             yield
             attempt.keep()
+            attempt.weigh_features()
             is_complete = True
         except Exception as error:  # models and streams may raise errors of any class
             n_samples = attempt.last.n_samples if attempt.last else 0

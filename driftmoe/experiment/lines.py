@@ -29,7 +29,7 @@ OPTIONAL: dict[str, Any] = {
         ("kappa", "kappa_m", "kappa_t", "f1_macro", "g_mean", "mean_cost", "cpu_seconds", "ram_hours"),
         int | float,
     ),
-    **dict.fromkeys(("routing", "parameters", "versions", "reading"), dict),
+    **dict.fromkeys(("routing", "parameters", "versions", "reading", "importances"), dict),
     "kind": str,
     "model_digest": str,
     "n_warm_up": int,
@@ -137,6 +137,8 @@ def _checked(line: Any, where: str) -> dict[str, Any]:
             is_right = all(
                 isinstance(drift, list) and list(map(type, drift)) == [int, int] for drift in value
             )
+        if name == "importances" and is_right:
+            is_right = all(type(one) in (int, float) and math.isfinite(one) for one in value.values())
         if not is_right or (isinstance(value, float) and not math.isfinite(value)):
             raise ValueError(
                 f"{where} is not a result of this program: {name} is {value!r}; move it away, or choose another folder"

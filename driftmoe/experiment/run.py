@@ -21,6 +21,7 @@ from driftmoe.classifier import DriftMoEClassifier
 from driftmoe.evaluation import Checkpoint, Delay, Evaluation, prequential
 from driftmoe.experiment.checkpoints import CheckpointFolder, digest_of, why_not_kept
 from driftmoe.experiment.environment import commit, versions
+from driftmoe.experiment.importances import importances_of
 from driftmoe.experiment.lines import KEY, warm_up_protocol
 from driftmoe.experiment.spare_room import measured_bytes
 from driftmoe.saving import load
@@ -123,6 +124,7 @@ class Run:
                 yield checkpoint.n_samples / stream.n_samples
         if attempt.last is None:
             raise ValueError(f"{self.stream} holds no samples")
+        attempt.weigh_features()
         yield attempt.result(is_complete=True), attempt.curve
 
     def result(
@@ -134,6 +136,7 @@ class Run:
         drifts: Sequence[tuple[int, int]],
         is_complete: bool,
         reading: Mapping[str, Any] | None = None,
+        importances: Mapping[str, float] | None = None,
     ) -> dict[str, Any]:
         """Return the result line of this run: its figures, then all that is needed to repeat the run.
 
@@ -151,6 +154,8 @@ class Run:
             `False` if the run was interrupted.
         reading
             How the file of the stream was read; omitted for other streams.
+        importances
+            {feature: importance} of the trained model; omitted for models without.
         """
         routing, model_digest = {}, digest_of(model)
         if checkpoint.routing is not None:
@@ -184,6 +189,7 @@ class Run:
             "versions": versions() | getattr(model, "versions", {}),
             "commit": commit(),
             **({"model_digest": model_digest} if model_digest else {}),
+            **({"importances": dict(importances)} if importances else {}),
         }
 
     def curve_point(self, checkpoint: Checkpoint) -> dict[str, Any]:
@@ -238,6 +244,7 @@ class Attempt:
         self.last: Checkpoint | None = kept.last if kept else None
         self.curve: list[dict[str, Any]] = kept.curve if kept else []
         self.n_before = kept.last.n_samples if kept else 0
+        self._importances: dict[str, float] = {}
         self._resume_from = kept.evaluation if kept else None
         self._evaluation: Evaluation | None = None
         is_kept = checkpoints and checkpoints.every is not None and why_not_kept(self.model) is None
@@ -277,6 +284,10 @@ class Attempt:
             assert self._curve_file is not None
             self._checkpoints.keep(self.run, evaluation, self.model, self.last, self.curve, self._curve_file)
 
+    def weigh_features(self) -> None:
+        """Compute the importances of features for the result line, after the last sample. No figure counts its time."""
+        self._importances = importances_of(self.model)
+
     def result(self, *, is_complete: bool) -> dict[str, Any]:
         """Return the result line of the figures so far. There must be a checkpoint."""
         assert self.last is not None
@@ -287,6 +298,7 @@ class Attempt:
             drifts=[(drift.position, drift.width) for drift in self.stream.drifts],
             is_complete=is_complete,
             reading=reading(self.stream),
+            importances=self._importances,
         )
 
 

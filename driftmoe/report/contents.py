@@ -14,6 +14,7 @@ from driftmoe.metrics import Recovery, drift_recovery
 from driftmoe.report.comparisons import COMPARED, comparison_grid, tests_over_streams
 from driftmoe.report.costs import cost_parts
 from driftmoe.report.figures import as_picture, neural_figure, routing_figure, windows_figure
+from driftmoe.report.importances import importances_parts
 from driftmoe.report.parts import NOTHING, Grid, Picture, Section
 from driftmoe.report.results import by_model, data_names, lateness, reading, row_names, usable
 from driftmoe.report.statistics import comparison, one_of_each
@@ -82,12 +83,14 @@ def sections(
     what = [_what_was_run(compared, n_seeds), *_what_counts(compared)]
     what += _cautions(compared, n_seeds, list(whole.index), list(full.index))
     has_routing = any("routing" in line for line in compared)
+    importances = importances_parts(compared)
     return [
         Section("What was compared", [*what, *notes, *failures]),
         *tables,
         Section("Are the differences in accuracy more than chance?", tests_over_streams(full)),
         Section("Time and memory", cost_parts(compared)),
         *([Section("Routing", _routing_grids(compared))] if has_routing else []),
+        *([Section("Feature importances", importances)] if importances else []),
         *neural_sections,
         *ends,
     ]

@@ -95,7 +95,7 @@ def windows_figure(
             positions,
             [fmean(values[p]) for p in positions],
             LINE_STYLES[i // N_COLOURS % len(LINE_STYLES)],
-            label=_literal(model),
+            label=literal(model),
             linewidth=1.5,
             marker="o" if len(positions) == 1 else None,
         )
@@ -109,7 +109,7 @@ def windows_figure(
                 linewidth=0,
             )
     mark_drifts(axes, drifts)
-    axes.set(title=_literal(title), xlabel="samples", ylabel="accuracy in the window, %")
+    axes.set(title=literal(title), xlabel="samples", ylabel="accuracy in the window, %")
     _add_legend(figure, axes)
     return figure
 
@@ -166,15 +166,13 @@ def routing_figure(
         for i, (model, frame) in enumerate(of_model.items()):
             if f"routing_{name}" in frame:
                 style = {"color": f"C{i}", "linestyle": LINE_STYLES[i // N_COLOURS % len(LINE_STYLES)]}
-                axis.plot(
-                    frame.index, frame[f"routing_{name}"], label=_literal(model), linewidth=1.2, **style
-                )
+                axis.plot(frame.index, frame[f"routing_{name}"], label=literal(model), linewidth=1.2, **style)
         axis.set(ylabel=label, ylim=(0.0, None))
         mark_drifts(axis, drifts)
     if weights:
         (frame,) = of_model.values()
         for i, name in enumerate(weights):
-            label = _literal(name.removeprefix("routing_weight_"))
+            label = literal(name.removeprefix("routing_weight_"))
             axes[-1].plot(
                 frame.index,
                 frame[name],
@@ -187,7 +185,7 @@ def routing_figure(
         axes[-1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize="small")
     else:
         _add_legend(figure, axes[0])
-    axes[0].set_title(_literal(textwrap.fill(title, 2 * LONG_NAME)))
+    axes[0].set_title(literal(textwrap.fill(title, 2 * LONG_NAME)))
     axes[-1].set_xlabel("samples")
     return figure
 
@@ -214,7 +212,7 @@ def neural_figure(results: Sequence[Mapping[str, Any]], *, title: str) -> Figure
         style = {"color": f"C{i}", "marker": "osD^vPX*"[i % 8], "s": 50}
         values = [line[quality] * factor for line in group]
         used = [line.get("routing", {}).get("experts_used") for line in group]
-        right.scatter([line["expert_flops"] / 1e3 for line in group], values, label=_literal(setup), **style)
+        right.scatter([line["expert_flops"] / 1e3 for line in group], values, label=literal(setup), **style)
         if None not in used:
             left.scatter(used, values, **style)
         else:  # without experts: a line for comparison
@@ -223,7 +221,7 @@ def neural_figure(results: Sequence[Mapping[str, Any]], *, title: str) -> Figure
     right.set(xlabel="kFLOPs that the chosen experts need for a row")
     for axes in (left, right):
         axes.grid(alpha=0.3)
-    figure.suptitle(_literal(title))
+    figure.suptitle(literal(title))
     _add_legend(figure, right)
     return figure
 
@@ -250,7 +248,7 @@ def costs_figure(mean: pd.DataFrame) -> Figure:
                 of_model["accuracy"],
                 s=60,
                 marker="osD^vP"[i % 6],
-                label=_literal(str(model)) if axes is left else None,
+                label=literal(str(model)) if axes is left else None,
             )
         axes.set(xscale="log", xlabel=label)
         axes.margins(0.1)
@@ -266,7 +264,7 @@ def rank_figure(mean: pd.DataFrame, cd: float) -> Figure:
     from scikit_posthocs import critical_difference_diagram, posthoc_nemenyi_friedman
 
     lines = {model: textwrap.wrap(str(model), LONG_NAME, break_on_hyphens=False) for model in mean.columns}
-    mean = mean.rename(columns={model: _literal(" \n ".join(of_name)) for model, of_name in lines.items()})
+    mean = mean.rename(columns={model: literal(" \n ".join(of_name)) for model, of_name in lines.items()})
     ranks, p = mean_ranks(mean), posthoc_nemenyi_friedman(mean)
     figure = Figure(layout="constrained")
     axes = figure.subplots()
@@ -300,7 +298,7 @@ def as_picture(name: str, alt: str, figure: Figure) -> Picture:
     return Picture(file, alt, png.getvalue())
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
     """Escape a name for matplotlib, which reads a dollar as the start of a formula."""
     return text.replace("$", r"\$")
 

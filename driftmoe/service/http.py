@@ -29,6 +29,7 @@ from starlette.routing import Route
 from driftmoe.service import (
     http_events,
     http_figures,
+    http_importances,
     http_mlflow,
     http_models,
     http_page,
@@ -108,6 +109,7 @@ def create_app(
     description = openapi(version("driftmoe"))
     app.state.context = context
     app.state.latest = http_streams.Latest(context)
+    app.state.importances = http_importances.Importances(context)
     app.state.registry = http_prometheus.registry_of(worker)
     app.state.description = description
     app.state.docs = http_page.docs_page(description)
@@ -165,6 +167,7 @@ def _routes() -> list[Route]:
         Route("/api/history", http_figures.history),
         Route("/api/alarms", http_figures.alarms),
         Route("/api/mistakes", http_figures.mistakes),
+        Route("/api/importances", http_importances.importances),
         Route("/api/models", http_figures.models),
         Route("/api/stats", http_figures.stats),
         Route("/api/stream/metrics", http_streams.stream_metrics),

@@ -49,6 +49,9 @@ class Worker(Protocol):
     def mistakes(self, key: str) -> list[dict[str, Any]]:
         """Return recent wrong predictions."""
 
+    def importances(self, key: str) -> dict[str, Any]:
+        """Return how much a model relies on each feature."""
+
     def models(self) -> list[dict[str, Any]]:
         """Return what the models are."""
 

@@ -51,6 +51,8 @@ async def _replace(request: Request) -> Response:
         if not body:
             raise Refusal(422, "the body is empty; send a model's file")
         try:
-            return json_answer(await ask(context.worker.replace_model, name, bytes(body)))
+            replaced = await ask(context.worker.replace_model, name, bytes(body))
         except ValueError as error:
             raise Refusal(422, str(error), field="body") from None
+    request.app.state.importances.forget(name)
+    return json_answer(replaced)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from driftmoe.service.events import FIELDS
+from driftmoe.service.views import MOST_FEATURES
 
 FEATURES = {"day": "monday", "nswprice": 0.056, "holiday": False}
 
@@ -180,6 +181,14 @@ def _events() -> dict[str, Any]:
     }
 
 
+_IMPORTANCES = (
+    "importance is the probability, -1 to 1, that the true labels of recent samples lose on average when the feature's "
+    "values are shuffled among them; spread is its standard deviation between shuffles. "
+    f"At most {MOST_FEATURES} features are named, of n_features. In a pipeline they are the features that its last "
+    "step gets. An answer is kept for about a minute."
+)
+
+
 def _figures() -> dict[str, Any]:
     faults = ("401", "404", "422", "503")
     stream = "text/event-stream"
@@ -204,6 +213,15 @@ def _figures() -> dict[str, Any]:
         },
         "/api/mistakes": {
             "get": _operation("Recent wrong predictions.", "Wrong predictions.", given=(KEY,), faults=faults)
+        },
+        "/api/importances": {
+            "get": _operation(
+                "How much a model relies on each feature, the most important first.",
+                "The importances; none, and why, if the model cannot say.",
+                more=_IMPORTANCES,
+                given=(KEY,),
+                faults=(*faults[:3], "429", "503"),
+            )
         },
         "/api/models": {"get": _operation("What the models are.", "The models.", faults=("401", "503"))},
         "/api/stats": {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,9 @@ from driftmoe.service.keyed import KeyedModel, last_step
 from driftmoe.service.registry import Clock, Registry, Settings
 from driftmoe.service.scores import Answer, Scores
 from driftmoe.service.store import Store
+
+MOST_FEATURES = 100
+"""Features whose importances are told, the most important ones."""
 
 
 class Views:
@@ -123,6 +126,33 @@ class Views:
         keyed.explained = explained
         return mistakes
 
+    def importances(self, key: str = DEFAULT_KEY) -> dict[str, Any]:
+        """Return how much a model relies on each feature, the most important first.
+
+        A copy of the model is asked, in the caller's thread. So the worker waits only while the copy is taken, and the
+        model does not change. In a pipeline the features are those of its last step, as the steps before it make them.
+
+        Raises
+        ------
+        KeyError
+            If there is no such model.
+        """
+        ours = last_step(self._model(key).model)
+        if not hasattr(ours, "feature_importances"):
+            lacks = f"A {type(ours).__name__} does not tell how much it relies on each feature; mixtures of experts do."
+            return _importances_of(self._model(key).scores.n_learnt, {}, _n_features(ours) or 0, lacks)
+
+        def taken() -> tuple[bytes, int, bool]:
+            keyed = self._model(key)  # another one may have taken its place
+            return keyed.file(), keyed.scores.n_learnt, last_step(keyed.model) is not keyed.model
+
+        content, n_learnt, is_pipeline = self.do(taken)
+        begun, ours = time.monotonic(), last_step(saving.from_bytes(content))
+        found = ours.feature_importances()
+        why = None if found else "The model has learnt too few samples to say which features matter."
+        timing = {"seconds": time.monotonic() - begun, "is_of_last_step": is_pipeline}
+        return _importances_of(n_learnt, found, _n_features(ours) or 0, why) | timing
+
     def models(self) -> list[dict[str, Any]]:
         """Return what there is of each model."""
 
@@ -176,3 +206,18 @@ def resident_bytes() -> int:
 def _n_features(model: Any) -> int | None:
     encoder = getattr(last_step(model), "_encoder", None)
     return None if encoder is None else len(encoder.features)
+
+
+def _importances_of(
+    n_learnt: int, found: Mapping[Hashable, tuple[float, float]], n_features: int, why: str | None
+) -> dict[str, Any]:
+    told = list(found.items())[:MOST_FEATURES]
+    return {
+        "n_learnt": n_learnt,
+        "n_features": n_features,
+        "n_untried": n_features - len(found) if found else 0,
+        "importances": [
+            {"feature": str(name), "importance": mean, "spread": spread} for name, (mean, spread) in told
+        ],
+        "why": why,
+    }

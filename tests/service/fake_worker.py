@@ -22,6 +22,8 @@ class FakeWorker:
         self.files = {name: b"model of " + name.encode() for name in names}
         self.raised = []
         self.wrong = []
+        self.features = []
+        self.asked = []
         self.points = []
         self.figures = {}
         self.begun = time.monotonic()
@@ -115,6 +117,11 @@ class FakeWorker:
 
     def mistakes(self, key):
         return list(self.wrong)
+
+    def importances(self, key):
+        self.asked.append(key)
+        told = [{"feature": name, "importance": value, "spread": 0.01} for name, value in self.features]
+        return {"n_learnt": 4, "n_features": len(told), "n_untried": 0, "importances": told, "why": None}
 
     def models(self):
         return [{"name": name, "spec": "moe-adaptive", "n_learnt": 4} for name in self.names]

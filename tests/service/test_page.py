@@ -130,8 +130,37 @@ def test_an_alarm_is_marked_listed_and_read_out(browser, worker):
         assert label_of(page, "accuracy").endswith("1 drift alarm. Arrow keys read single values.")
 
 
+def test_importances_are_named_bars_the_largest_first(browser, worker):
+    worker.features = [(f"f{i}", 0.2 - 0.01 * i) for i in range(20)]
+    with running(taught(worker)) as server, shown(browser, server) as page:
+        expect(page.locator("#features li")).to_have_count(15)
+        first, last = page.locator("#features li").first, page.locator("#features li").last
+        assert first.inner_text().split("\n") == ["f0", "20.0 ± 1.0 points"]
+        assert last.inner_text().split("\n") == ["f14", "6.0 ± 1.0 points"]
+        whole, part = (one.locator("i").bounding_box()["width"] for one in (first, last))
+        assert part / whole == pytest.approx(0.3, abs=0.02)
+        assert first.locator(".bar").get_attribute("aria-hidden") == "true"
+        assert page.get_by_role("list", name="Feature importances").count() == 1
+        becomes(page, "#features-what", "true labels of recent samples lose")
+        becomes(page, "#features-more", "5 more features, each with 6.0 points or less.")
+        becomes(page, "#features-when", "at label 4")
+
+
+def test_a_model_without_importances_says_why(browser, worker):
+    worker.names += ["tree"]
+    worker.features = [("f", -0.0004)]
+    with running(taught(worker)) as server, shown(browser, server) as page:
+        becomes(page, "#features", "0.0 ± 1.0 points")
+        worker.importances = lambda key: {"n_learnt": 4, "importances": [], "why": "A tree does not tell."}
+        page.select_option("#key", "tree")
+        becomes(page, "#features-what", "A tree does not tell.")
+        assert page.locator("#features").is_hidden()
+        assert page.locator("#features-more").is_hidden()
+
+
 def test_hostile_names_are_shown_as_text(browser, worker):
     taught(worker)
+    worker.features = [(HOSTILE, 0.1), ("__proto__", 0.05)]
     worker.names = ["default", HOSTILE]
     worker.figures["default"]["gate"] = {HOSTILE: 1.0, "__proto__": 0.0}
     worker.points[-1]["gate"] = {HOSTILE: 1.0}
@@ -151,7 +180,7 @@ def test_hostile_names_are_shown_as_text(browser, worker):
         for summary in page.locator("#mistakes summary").all():
             summary.click()
         assert page.locator("#mistakes pre").inner_text() == f"{HOSTILE}\nWHO SAYS SO"
-        for part in ("#mistakes", "#alarms", "#chart-gate .legend"):
+        for part in ("#mistakes", "#alarms", "#chart-gate .legend", "#features"):
             assert HOSTILE in page.locator(part).inner_text()
         page.wait_for_timeout(200)
         assert page.evaluate("window.hurt") is None
@@ -163,12 +192,14 @@ def test_hostile_names_are_shown_as_text(browser, worker):
 def test_the_page_fits_a_phone(browser, worker, scheme):
     worker.alarm("drift", "x" * 300, sample=200)
     worker.wrong = [{"id": "y" * 200, "label": "z" * 200, "predicted": 1, "probabilities": {"z" * 200: 1.0}}]
+    worker.features = [("n" * 300, 0.5), ("b", -0.2)]
     taught(worker).names.append("n" * 100)
     with (
         running(worker) as server,
         shown(browser, server, width=360, color_scheme=scheme) as page,
     ):
         drawn(page)
+        becomes(page, "#features", "\N{MINUS SIGN}20.0 ± 1.0 points")
         assert page.evaluate("document.documentElement.scrollWidth") == 360
         outside = """[...document.querySelectorAll('header *, .tile *, .panel > *')].filter(
             e => e.getBoundingClientRect().right > 361).map(e => e.outerHTML.slice(0, 80))"""
