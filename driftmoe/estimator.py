@@ -29,7 +29,7 @@ from driftmoe.mixture import Mixture
 from driftmoe.parts import OfParts
 from driftmoe.recent import Recent
 from driftmoe.reports import Reports
-from driftmoe.rows import InRows
+from driftmoe.rows import InRows, by_label
 from driftmoe.transaction import Changes, carry_out, learning
 
 if TYPE_CHECKING:
@@ -202,12 +202,37 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
             If a value or a label cannot be read. Then no row is learnt.
         """
         rows = self._block_rows(X, y, names, values, classes)
-        weights = np.ones(len(y)) if w is None else checked_weights(w)
-        if len(weights) != len(y):
-            raise ValueError(f"X has {len(y)} rows and w has {len(weights)} weights; give one weight a row")
-        answers = np.full(len(y), -1)
+        weights, answers = _weights_of(y, w), np.full(len(y), -1)
         self._learn_rows(rows, weights, answers)
         return [self._encoder.classes[target] if target >= 0 else None for target in answers.tolist()]
+
+    @learning
+    def step_proba_many(
+        self,
+        X: np.ndarray,
+        y: np.ndarray,
+        *,
+        names: Sequence[Hashable],
+        values: Sequence[Sequence[Any] | None],
+        classes: Sequence[Hashable],
+        w: Sequence[float] | np.ndarray | None = None,
+    ) -> tuple[list[Any], list[dict[Any, float]]]:
+        """Test, then train, on each row of a block as in `step_many`. Return the probabilities beside the labels.
+
+        Returns
+        -------
+        labels
+            As `step_many` returns them.
+        proba
+            {label: probability} for each row before it was learnt; empty while no class was known.
+        """
+        rows = self._block_rows(X, y, names, values, classes)
+        weights, answers = _weights_of(y, w), np.full(len(y), -1)
+        proba = [np.empty(0)] * len(y)
+        self._learn_rows(rows, weights, answers, proba)
+        known = self._encoder.classes
+        labels = [known[target] if target >= 0 else None for target in answers.tolist()]
+        return labels, by_label(proba, known)
 
     def predict_proba_many(self, X: IntoDataFrame) -> IntoDataFrame:
         """Return the class probabilities of each row, as a frame of the same library with a column per class.
@@ -357,3 +382,11 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
     @property
     def _multiclass(self) -> bool:
         return True
+
+
+def _weights_of(y: np.ndarray, w: Sequence[float] | np.ndarray | None) -> np.ndarray:
+    """Return the weights of the rows of a block, 1 by default."""
+    weights = np.ones(len(y)) if w is None else checked_weights(w)
+    if len(weights) != len(y):
+        raise ValueError(f"X has {len(y)} rows and w has {len(weights)} weights; give one weight a row")
+    return weights

@@ -112,7 +112,7 @@ class InRows:
         rows, weights = self._read_rows(X, labels, w)
         proba: list[np.ndarray] = [_NOTHING] * len(labels)
         self._learn_rows(rows, weights, proba=proba)
-        return _by_label(proba, self._encoder.classes)
+        return by_label(proba, self._encoder.classes)
 
     @learning
     def run_rows(
@@ -176,7 +176,7 @@ class InRows:
         rows, weights = self._read_rows(X, labels, w)
         proba: list[np.ndarray] = [_NOTHING] * len(labels)
         self._learn_rows(rows, weights, proba=proba)
-        answers = iter(_by_label(list(compress(proba, is_asked)), self._encoder.classes))
+        answers = iter(by_label(list(compress(proba, is_asked)), self._encoder.classes))
         return [next(answers) if wants else None for wants in is_asked]
 
     def _read_rows(
@@ -222,7 +222,7 @@ class InRows:
 _NOTHING = np.empty(0)
 
 
-def _by_label(proba: Iterable[np.ndarray], classes: Sequence[Hashable]) -> list[dict[Any, float]]:
+def by_label(proba: Iterable[np.ndarray], classes: Sequence[Hashable]) -> list[dict[Any, float]]:
     """Return the probabilities of rows by label. Classes only ever come at the end, so that early rows are shorter."""
     return [dict(zip(classes, row.tolist(), strict=False)) for row in proba]
 

@@ -8,8 +8,9 @@
 Everything runs on the same samples in the same run, on one thread unless a line says two. A case is a way to
 predict and then learn a number of samples. First, ways that must be equal are checked for equal answers: our tree
 and river's, on dictionaries and in blocks; DriftMoE sample by sample, by frames and in the evaluator; one and two
-threads. "moe-data" is the paper's variant. "driftmoe" is the adaptive one, which is compared on a second stream as
-well. Then repeats take turns, so that a busy machine is busy for all. The medians are printed with their ratios.
+threads. The same holds for labels that come 500 samples late. "moe-data" is the paper's variant. "driftmoe" is the
+adaptive one, which is compared on a second stream as well. Then repeats take turns, so that a busy machine is busy for
+all. The medians are printed with their ratios.
 
 *What is timed* is predicting and learning by the calls that users make, from an untrained model on. `prequential`
 is timed as a whole, with its metrics, and so is CapyMOA, whose loop stays inside Java. Pools in blocks of 256 count

@@ -12,6 +12,7 @@ from river import ensemble, forest, tree
 from benchmarks.moa_speed import Java
 from benchmarks.speed.samples import Samples
 from benchmarks.speed.ways import (
+    DELAY,
     N_EXPERTS,
     Run,
     adaptive,
@@ -21,6 +22,7 @@ from benchmarks.speed.ways import (
     run_dicts,
     run_frames,
     run_java,
+    run_late,
     run_pool,
     run_prequential,
     run_votes,
@@ -80,6 +82,10 @@ def cases(many: int, few: int, fewest: int, java: Java | None = None) -> list[Ca
         Case("adaptive pool", many, pool(poisson_learn, **ADAPTIVE), "adaptive"),
         Case("adaptive pool, 2 threads", many, pool(poisson_learn, **ADAPTIVE, n_threads=2), "adaptive"),
         Case("moe-data: predict_one, learn_one", few, on_dicts, "moe"),
+        Case("moe-data: predict_one, learn_one, late", few, partial(run_late, make=moe), "moe, late"),
+        Case(
+            "moe-data: prequential, late", many, partial(run_prequential, make=moe, delay=DELAY), "moe, late"
+        ),
         Case("moe-data: learn_many", many, partial(run_frames, make=moe), "moe"),
         Case("moe-data: prequential", many, evaluated, "moe"),
         Case(
@@ -100,7 +106,15 @@ def cases(many: int, few: int, fewest: int, java: Java | None = None) -> list[Ca
         ),
     ]
     on_dicts = partial(run_dicts, make=adaptive)
-    table += [Case("driftmoe: predict_one, learn_one", few, on_dicts, "driftmoe"), *forests(many, java)]
+    late = partial(run_prequential, make=adaptive, delay=DELAY)
+    table += [
+        Case("driftmoe: predict_one, learn_one", few, on_dicts, "driftmoe"),
+        Case(
+            "driftmoe: predict_one, learn_one, late", few, partial(run_late, make=adaptive), "driftmoe, late"
+        ),
+        Case("driftmoe: prequential, late", many, late, "driftmoe, late"),
+        *forests(many, java),
+    ]
     if java is None:
         return table
     for learner in ("no learner", "HoeffdingTree", "SRP-10", "LevBag-10"):

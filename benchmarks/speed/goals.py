@@ -32,6 +32,8 @@ GOALS = [
     Goal("adaptive pool / CapyMOA's ARF-10", "CapyMOA: ARF-10", "adaptive pool", 4),
     Goal("driftmoe, evaluator / CapyMOA's ARF-10", "CapyMOA: ARF-10", "driftmoe: prequential", 3),
     Goal("driftmoe, evaluator / CapyMOA's ARF-100", "CapyMOA: ARF-100", "driftmoe: prequential, a tenth", 20),
+    Goal("driftmoe, evaluator: late labels / at once", "driftmoe: prequential", "driftmoe: prequential, late", 0.8),
+    Goal("moe-data, evaluator: late labels / at once", "moe-data: prequential", "moe-data: prequential, late", 0.8),
     Goal("the same, second stream / ARF-10", "CapyMOA: ARF-10, second", "driftmoe: prequential, second", 3),
     Goal("the same / ARF-100", "CapyMOA: ARF-100, second", "driftmoe: prequential, a tenth, second", 20),
 ]  # fmt: skip

@@ -18,6 +18,9 @@ from driftmoe.trees import TreePool
 
 N_EXPERTS, TOP_K = 12, 3
 
+DELAY = 500
+"""Samples between a sample and its label, where labels come late."""
+
 N_PROBES = 200
 """Samples whose probabilities are compared after learning."""
 
@@ -103,15 +106,31 @@ def run_frames(samples: Samples, n: int, *, make: Callable[[], DriftMoEClassifie
     return Run(seconds, {}, np.nan, model)
 
 
-def run_prequential(samples: Samples, n: int, *, make: Callable[[], DriftMoEClassifier]) -> Run:
-    """The evaluator, which gives the model blocks and keeps its metrics."""
+def run_prequential(
+    samples: Samples, n: int, *, make: Callable[[], DriftMoEClassifier], **protocol: Any
+) -> Run:
+    """The evaluator, which gives the model blocks and keeps its metrics; `protocol` may say that labels come late."""
     model, stream = make(), samples.stream(n)
     start = time.perf_counter()
-    checkpoints = list(prequential(stream, model, window=WINDOW, count_warm_up=True))
+    checkpoints = list(prequential(stream, model, window=WINDOW, count_warm_up=True, **protocol))
     seconds = time.perf_counter() - start
     sizes = np.diff([0, *(c.n_samples for c in checkpoints)])
     window_hits = np.rint([c.window["accuracy"] for c in checkpoints] * sizes).astype(int)
     return Run(seconds, {"hits": window_hits}, window_hits.sum() / n, model)
+
+
+def run_late(samples: Samples, n: int, *, make: Callable[[], DriftMoEClassifier]) -> Run:
+    """`predict_one` for each dictionary, then `learn_one` for the one that came `DELAY` samples before."""
+    model, waiting = make(), list(samples.dicts[:n])
+    predicted = []
+    start = time.perf_counter()
+    for i, (x, _) in enumerate(waiting):
+        predicted.append(model.predict_one(x))
+        if i >= DELAY:
+            model.learn_one(*waiting[i - DELAY])
+    seconds = time.perf_counter() - start
+    is_hit = np.array([label == y for label, (_, y) in zip(predicted, waiting, strict=True)])
+    return Run(seconds, {"hits": hits(is_hit)}, is_hit.mean(), model)
 
 
 def run_pool(

@@ -5,8 +5,9 @@ slides or fades. `holdout` tests at intervals on samples that are not learned. `
 one pass over the stream.
 
 `checks` refuses arguments that are not a stream or a classifier. `delays` gives the delay of each label and the weight
-of each sample. `loops` runs a model over the samples, `tally` counts its predictions, and `user_metrics` reads the
-metrics that a user adds. `resuming` lets an evaluation that was stopped go on.
+of each sample. `loops` runs a model over the samples, and `late_blocks` over blocks whose labels come late. `tally`
+counts its predictions, and `user_metrics` reads the metrics that a user adds. `resuming` lets an evaluation that was
+stopped go on.
 """
 
 from __future__ import annotations

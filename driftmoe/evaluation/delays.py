@@ -17,10 +17,13 @@ Weight = str | Callable[[Any, Any], float]
 
 
 class Row(NamedTuple):
-    """A sample, the number of samples after which its label comes, and its weight."""
+    """A sample, the number of samples after which its label comes, and its weight.
 
-    x: Mapping[Any, Any]
-    y: Hashable
+    In blocks, features and label are a row of the block: an array, and the index of a class.
+    """
+
+    x: Any
+    y: Any
     delay: int
     weight: float | None
 
@@ -47,11 +50,18 @@ class Waiting:
     def arrive(self, row: Row) -> Row:
         """Let a sample wait, and return it with features that its caller cannot change."""
         i, is_warm = self.n_arrived, self.n_arrived >= self._warm_start
-        if is_warm and row.delay > 0 and not isinstance(row.x, str):
+        if is_warm and row.delay > 0 and isinstance(row.x, Mapping):
             row = row._replace(x=dict(row.x))  # the caller may reuse the dictionary
         heapq.heappush(self._heap, (i + row.delay * is_warm, i, row))
         self.n_arrived += 1
         return row
+
+    def copied(self, change: Callable[[Row], Row]) -> Waiting:
+        """Return the same samples as another object, each of them changed."""
+        new = Waiting(self._warm_start)
+        new.n_arrived, new.n_learnt = self.n_arrived, self.n_learnt
+        new._heap = [(when, i, change(row)) for when, i, row in self._heap]
+        return new
 
     def due(self) -> Iterator[Row]:
         """Yield the samples whose labels have come, older ones first, and let them wait no longer."""
@@ -70,14 +80,14 @@ def with_delays_and_weights(
     hidden = {name for name in (delay, weight) if isinstance(name, str)}
     rng = np.random.default_rng(seed)
     for x, y in labelled(samples):
-        n_late = _delay_of(x, y, delay, rng)
-        of_sample = None if weight is None else _weight_of(x, y, weight)
+        n_late = delay_of(x, y, delay, rng)
+        of_sample = None if weight is None else weight_of(x, y, weight)
         if hidden:
             x = {name: value for name, value in x.items() if name not in hidden}
         yield Row(x, y, n_late, of_sample)
 
 
-def _delay_of(x: Mapping[Any, Any], y: Hashable, delay: Delay, rng: np.random.Generator) -> int:
+def delay_of(x: Mapping[Any, Any], y: Hashable, delay: Delay, rng: np.random.Generator) -> int:
     """Return the delay of a sample, drawn if it is random."""
     d: Any
     if isinstance(delay, str):
@@ -98,7 +108,8 @@ def _delay_of(x: Mapping[Any, Any], y: Hashable, delay: Delay, rng: np.random.Ge
     return int(d)
 
 
-def _weight_of(x: Mapping[Any, Any], y: Hashable, weight: Weight) -> float:
+def weight_of(x: Mapping[Any, Any], y: Hashable, weight: Weight) -> float:
+    """Return the weight of a sample."""
     if isinstance(weight, str) and weight not in x:
         raise ValueError(
             f"weight={weight!r} is not a feature of this sample, which has {', '.join(map(str, x))}; give the name of "

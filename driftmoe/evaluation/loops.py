@@ -28,7 +28,7 @@ class Answers(NamedTuple):
     weights
         Weights of the samples; `None` if each counts 1.
     proba
-        Class probabilities if there is a single sample and a metric reads them.
+        Class probabilities of each sample if a metric reads them.
     n_warm_up
         Number of first samples that were predicted before any label had come.
     """
@@ -38,7 +38,7 @@ class Answers(NamedTuple):
     seconds: float
     cpu_seconds: float
     weights: Sequence[float] | None = None
-    proba: Mapping[Any, float] | None = None
+    proba: Sequence[Mapping[Any, float] | None] | None = None
     n_warm_up: int = 0
 
 
@@ -84,7 +84,7 @@ def one_by_one(
             knows_a_class = True
         seconds, cpu_seconds = clock() - start, cpu_clock() - cpu_start
         weights = None if row.weight is None else (row.weight,)
-        yield Answers((row.y,), (y_pred,), seconds, cpu_seconds, weights, proba, n_warm_up)
+        yield Answers((row.y,), (y_pred,), seconds, cpu_seconds, weights, (proba,), n_warm_up)
 
 
 def in_blocks(
@@ -135,7 +135,9 @@ def predict_sample(model: Any, x: Mapping[Any, Any], y: Hashable, reads_proba: b
     cpu_start, start = time.process_time(), time.perf_counter()
     y_pred = model.predict_one(x)
     proba = model.predict_proba_one(x) if reads_proba else None
-    return Answers((y,), (y_pred,), time.perf_counter() - start, time.process_time() - cpu_start, None, proba)
+    return Answers(
+        (y,), (y_pred,), time.perf_counter() - start, time.process_time() - cpu_start, None, (proba,)
+    )
 
 
 def learn_sample(model: Any, x: Mapping[Any, Any], y: Hashable, times: int = 1) -> Answers:

@@ -11,6 +11,7 @@ from river import base
 
 from driftmoe.evaluation.checks import check_counts, check_model, check_stream
 from driftmoe.evaluation.delays import Delay, Weight, check_delay, check_weight, with_delays_and_weights
+from driftmoe.evaluation.late_blocks import arrivals_of, in_late_blocks, takes_late_blocks
 from driftmoe.evaluation.loops import (
     Answers,
     OwnLoop,
@@ -19,7 +20,14 @@ from driftmoe.evaluation.loops import (
     one_by_one,
     size_of_blocks,
 )
-from driftmoe.evaluation.resuming import blocks_after, check_ends, check_labels, check_protocol, rows_after
+from driftmoe.evaluation.resuming import (
+    arrivals_after,
+    blocks_after,
+    check_ends,
+    check_labels,
+    check_protocol,
+    rows_after,
+)
 from driftmoe.evaluation.tally import Checkpoint, Tally
 from driftmoe.evaluation.user_metrics import Metrics
 from driftmoe.state import State
@@ -55,12 +63,13 @@ def prequential(
         Any river classifier. If it predicts nothing (`predict_one` returns `None`) after a label has come, the
         prediction counts as wrong, but `None` is not a class; for a metric of probabilities an empty prediction is the
         worst. If the stream has `blocks` and the model `step_many`, as `DriftMoEClassifier` has, samples go in blocks,
-        which is faster and gives the same predictions. A model with `test_then_train`, such as those of `driftmoe.moa`,
-        tests and trains itself on a stream.
+        which is faster and gives the same predictions. With late labels or weights, `step_many` must take weights `w`;
+        a metric of probabilities also needs `step_proba_many`. A model with `test_then_train`, such as those of
+        `driftmoe.moa`, tests and trains itself on a stream.
     metrics
         River metrics to compute beside the standard figures: one, several, or a dictionary of them by name; without a
-        name, that of the class is taken. If a metric reads probabilities, the model gives both label and probabilities,
-        sample by sample. Each metric is also computed anew for every window, so that metrics need not forget by
+        name, that of the class is taken. If a metric reads probabilities, the model gives both label and probabilities.
+        Each metric is also computed anew for every window, so that metrics need not forget by
         themselves; river's `Rolling`, which is not a metric, is refused. A metric of two classes reads labels as True
         and False; another label can be the positive one, as in `F1(pos_val="yes")`.
     window
@@ -174,6 +183,11 @@ class Protocol(NamedTuple):
     def is_plain(self) -> bool:
         """Whether every label comes at once, and every sample counts the same."""
         return not (self.delay or self.weight)
+
+    @property
+    def hidden(self) -> frozenset[str]:
+        """The features that hold delays and weights."""
+        return frozenset(name for name in (self.delay, self.weight) if isinstance(name, str))
 
     def check(self) -> None:
         """Raise ValueError if an argument is not allowed."""
@@ -329,6 +343,17 @@ class Evaluation(Generator[Checkpoint, None, None]):
                 stream, model, protocol.step, protocol.warm_start, blocks=blocks, n_passed=n_passed
             )
             events = events if n_passed else first_is_warm_up(events)
+        elif takes_late_blocks(stream, model, reads_proba=tally.reads_proba):
+            of_blocks = arrivals_of(
+                stream, size_of_blocks(model), protocol.delay, protocol.weight, protocol.seed
+            )
+            waiting, of_blocks = arrivals_after(
+                of_blocks, n_passed, labels, n_left_out, protocol.warm_start, stream.classes
+            )
+            events = in_late_blocks(
+                stream, model, protocol.step, protocol.warm_start, of_blocks, waiting, protocol.hidden,
+                reads_proba=tally.reads_proba,
+            )  # fmt: skip
         else:
             rows = with_delays_and_weights(stream, protocol.delay, protocol.weight, protocol.seed)
             passed = rows_after(rows, n_passed, labels, n_left_out, protocol.warm_start)

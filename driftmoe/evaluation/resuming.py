@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from driftmoe.evaluation.delays import Row, Waiting
+from driftmoe.evaluation.late_blocks import Arrivals, run_of
 from driftmoe.state import State, check_names
 
 ENTRIES = ("protocol", "tally")
@@ -60,6 +61,31 @@ def blocks_after(
         if n_here < len(block.y):
             return itertools.chain([block._replace(X=block.X[n_here:], y=block.y[n_here:])], blocks)
     return blocks
+
+
+def arrivals_after(
+    arrivals: Iterator[Arrivals],
+    n_passed: int,
+    labels: Counter[Hashable],
+    n_left_out: int,
+    warm_start: int,
+    classes: Sequence[Hashable],
+) -> tuple[Waiting, Iterator[Arrivals]]:
+    """Let the first samples of blocks arrive. Return those that wait for their labels, and the blocks that are left.
+
+    See `blocks_after`. Labels are indices into `classes`.
+    """
+    waiting = Waiting(warm_start)
+    while waiting.n_arrived < n_passed:
+        block = next(arrivals, None)
+        if block is None:
+            raise _too_short(waiting.n_arrived, n_passed)
+        n_here = min(len(block.y), n_passed - waiting.n_arrived)
+        labels.update(classes[t] for t in block.y[max(n_left_out - waiting.n_arrived, 0) : n_here].tolist())
+        run_of(block.part(0, n_here), waiting, learns_weights=False)
+        if n_here < len(block.y):
+            return waiting, itertools.chain([block.part(n_here, len(block.y))], arrivals)
+    return waiting, arrivals
 
 
 def rows_after(

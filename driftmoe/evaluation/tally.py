@@ -183,12 +183,16 @@ class Tally:
             for metric in of_labels:
                 pass_over(metric, y, w)
         return event._replace(
-            y_true=event.y_true[n:], y_pred=event.y_pred[n:], weights=event.weights and event.weights[n:]
+            y_true=event.y_true[n:],
+            y_pred=event.y_pred[n:],
+            weights=event.weights and event.weights[n:],
+            proba=event.proba and event.proba[n:],
         )
 
     def _add_to_metrics(self, event: Answers) -> None:
-        for y, p, w in zip(event.y_true, event.y_pred, event.weights or repeat(1.0)):  # noqa: B905 - endless
-            reads = {name: reader(y, p, event.proba) for name, reader in self._readers.items()}
+        weights, proba = event.weights or repeat(1.0), event.proba or repeat(None)
+        for y, p, w, of_all in zip(event.y_true, event.y_pred, weights, proba):  # noqa: B905 - endless
+            reads = {name: reader(y, p, of_all) for name, reader in self._readers.items()}
             for metrics in (self._metrics, self._recent_metrics):
                 for name, metric in metrics.items():
                     update_metric(metric, *reads[name], w)

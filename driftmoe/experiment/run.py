@@ -19,6 +19,7 @@ from river import base
 from driftmoe import models
 from driftmoe.classifier import DriftMoEClassifier
 from driftmoe.evaluation import Checkpoint, Delay, Evaluation, prequential
+from driftmoe.evaluation.late_blocks import takes_late_blocks
 from driftmoe.experiment.checkpoints import CheckpointFolder, digest_of, why_not_kept
 from driftmoe.experiment.environment import commit, versions
 from driftmoe.experiment.importances import importances_of
@@ -332,19 +333,24 @@ def compile_first(run: Run, stream: Any) -> None:
     model = run.new_model()
     if not hasattr(model, "step_many"):
         return
+    is_late = run.delay != "0"
     with contextlib.suppress(TypeError, ValueError):
-        if run.delay != "0" or not hasattr(stream, "blocks"):
+        if not hasattr(stream, "blocks") or (
+            is_late and not takes_late_blocks(stream, model, reads_proba=False)
+        ):
             for x, label in itertools.islice(stream, ENOUGH_TO_COMPILE):
                 model.predict_one(x)
                 model.learn_one(x, label)
         else:
             for X, y in itertools.islice(stream.blocks(ENOUGH_TO_COMPILE), 1):
+                w = {"w": [i % 2 for i in range(len(y))]} if is_late else {}  # some rows are only predicted
                 model.step_many(
                     X,
                     y,
                     names=[feature.name for feature in stream.features],
                     values=[feature.values for feature in stream.features],
                     classes=stream.classes,
+                    **w,
                 )
 
 

@@ -60,8 +60,9 @@ def check_rows(rows):
             if of_rows.is_new(start):
                 enter(of_rows, start)
             assert not of_rows.is_new(start)
-        stop = block.known_until(start, len(block))
-        assert stop == dicts.known_until(start, len(block))
+        rest = np.ones(len(block) - start, np.bool_)
+        stop = block.known_until(start, rest)
+        assert stop == dicts.known_until(start, rest)
         np.testing.assert_array_equal(block.vectors(start, stop), dicts.vectors(start, stop))
         assert block.targets(start, stop).tolist() == dicts.targets(start, stop).tolist()
         assert block.samples(start, stop) == dicts.samples(start, stop)

@@ -1,0 +1,170 @@
+"""Late labels, weights and probabilities go through blocks, with the figures of single samples."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from river import metrics
+
+import streams
+from driftmoe import DriftMoEClassifier
+from driftmoe.evaluation import prequential
+from driftmoe.evaluation.late_blocks import takes_late_blocks
+from streams.stream import Block, Feature, Stream, until
+
+SMALL = {"n_experts": 3, "hidden": (6,), "batch_size": 16, "seed": 1}
+TIMES = ("seconds", "window_seconds", "cpu_seconds", "ram_hours", "model_bytes", "routing")
+
+
+def small(**arguments):
+    return DriftMoEClassifier(**(SMALL | arguments))
+
+
+class Bare:
+    """A model without a way for blocks."""
+
+    def __init__(self, model):
+        self.predict_one, self.learn_one = model.predict_one, model.learn_one
+        self.predict_proba_one = model.predict_proba_one
+
+
+class InBlocks:
+    """A model that has only the way for blocks, and counts the calls."""
+
+    def __init__(self, model):
+        self.step_many, self.step_proba_many, self.n_calls = model.step_many, model.step_proba_many, 0
+
+    def predict_one(self, x):
+        raise AssertionError
+
+    def learn_one(self, x, y, w=1.0):
+        raise AssertionError
+
+
+class Mixed(Stream):
+    """Numbers, words, a delay and a weight, some of them missing; the rows may be changed before they are read."""
+
+    def __init__(self, n=430, seed=1):
+        rng = np.random.default_rng(seed)
+        self.X = np.column_stack([
+            rng.normal(size=n), rng.integers(3, size=n), rng.integers(60, size=n), rng.choice([0.5, 1.0, 2.0], n),
+        ])  # fmt: skip
+        self.y = (self.X[:, 0] + self.X[:, 1] > 1.0).astype(int) + (np.arange(n) > n // 2) * (
+            self.X[:, 1] == 2.0
+        )
+        self.X[rng.random(n) < 0.1, 0] = np.nan
+        features = [Feature("n"), Feature("word", ["x", "y", "z"]), Feature("due"), Feature("cost")]
+        super().__init__(features=features, classes=["no", "yes", ("may", "be")], n_samples=n)
+
+    def reader(self):
+        start = 0
+
+        def read(n):
+            nonlocal start
+            start += n
+            return Block(self.X[start - n : start], self.y[start - n : start])
+
+        return until(read, len(self.y))
+
+
+def figures(checkpoint):
+    plain = {name: value for name, value in vars(checkpoint).items() if name not in TIMES}
+    return repr(plain)
+
+
+def run(stream, model, **protocol):
+    """Return the figures of each checkpoint, and the error that ends them."""
+    found, error = [], None
+    try:
+        for checkpoint in prequential(stream, model, keep_predictions=True, **protocol):
+            found.append(figures(checkpoint))
+    except (TypeError, ValueError) as one:
+        error = str(one)
+    return found, error
+
+
+PROTOCOLS = {
+    "a delay": {"delay": 40},
+    "a delay as long as a block": {"delay": 256, "window": 50},
+    "a random delay": {"delay": (0, 70), "seed": 3},
+    "a delay and a warm start": {"delay": 30, "warm_start": 77},
+    "a column": {"delay": "due"},
+    "a function": {"delay": lambda x, y: 5 * len(str(y))},
+    "weights": {"weight": "cost"},
+    "weights of late labels": {"weight": "cost", "delay": "due", "warm_start": 10},
+    "weights by a function": {"weight": lambda x, y: 0.5 + x["cost"], "delay": (1, 9), "seed": 1},
+    "small steps": {"delay": 12, "window": 20, "step": 5},
+    "fading": {"delay": 12, "fading": 0.98},
+    "probabilities": {"metrics": [metrics.CrossEntropy(), metrics.Accuracy()]},
+    "late probabilities": {"metrics": metrics.CrossEntropy(), "delay": 25, "count_warm_up": True},
+    "weighted, late probabilities": {"metrics": metrics.CrossEntropy(), "delay": "due", "weight": "cost"},
+}
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+@pytest.mark.parametrize("variant", ["driftmoe", "moe-data"])
+def test_blocks_give_the_figures_and_the_model_of_single_samples(name, variant):
+    protocol = {"window": 100, **PROTOCOLS[name]}
+    blocks, single = small(variant=variant), small(variant=variant)
+    found = run(Mixed(), InBlocks(blocks), **protocol)
+    assert found == run(Mixed(), Bare(single), **protocol)
+    assert found[1] is None
+    assert len(found[0]) > 2
+    assert blocks.digest() == single.digest()
+
+
+@pytest.mark.parametrize("name", ["led_a", "agrawal"])
+def test_blocks_of_nominal_features_give_the_figures_of_single_samples(name):
+    stream = streams.make(name, seed=2, n_samples=600)
+    assert run(stream, InBlocks(small()), delay=(0, 90), seed=1) == run(
+        stream, Bare(small()), delay=(0, 90), seed=1
+    )
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        (0, 2e100, "feature 'n' is 2e"),
+        (2, -1.0, "delay=-1.0; a label comes"),
+        (3, 0.0, "weight=0.0; choose finite"),
+    ],
+)
+@pytest.mark.parametrize("metric", [None, metrics.CrossEntropy()])
+def test_a_sample_that_cannot_be_used_stops_the_run_where_it_stops_single_samples(
+    column, value, message, metric
+):
+    models, ends = [], []
+    for kind in (InBlocks, Bare):
+        stream, model = Mixed(), small()
+        stream.X[310, column] = value
+        if column == 0 and kind is InBlocks:  # only single calls can tell the sample
+            kind = lambda model: model  # noqa: E731
+        ends.append(run(stream, kind(model), delay="due", weight="cost", window=100, metrics=metric))
+        models.append(model)
+    assert ends[0] == ends[1]
+    assert message in ends[0][1]
+    assert len(ends[0][0]) == 4
+    assert models[0].digest() == models[1].digest()
+
+
+def test_a_model_whose_blocks_take_no_weights_gets_single_samples():
+    class NoWeights:
+        def step_many(self, X, y, *, names, values, classes):
+            raise AssertionError
+
+    assert takes_late_blocks(Mixed(), small(), reads_proba=True)
+    assert not takes_late_blocks(Mixed(), NoWeights(), reads_proba=False)
+    assert not takes_late_blocks(Mixed(), InBlocks.__new__(InBlocks), reads_proba=False)
+    assert not takes_late_blocks(list(Mixed()), small(), reads_proba=False)
+
+
+def test_probabilities_of_a_block_are_those_of_single_samples():
+    stream, many, single = Mixed(50), small(), small()
+    legend = {"names": [f.name for f in stream.features], "values": [f.values for f in stream.features]}
+    labels, proba = many.step_proba_many(stream.X, stream.y, classes=stream.classes, **legend)
+    expected = []
+    for x, y in stream:
+        expected.append((single.predict_one(x), single.predict_proba_one(x)))
+        single.learn_one(x, y)
+    assert list(zip(labels, proba, strict=True)) == expected
+    assert many.digest() == single.digest()
