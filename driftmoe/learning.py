@@ -18,6 +18,7 @@ from driftmoe.costs import DecisionCosts
 from driftmoe.encoding import BlockRows, Encoder, Sample, SampleRows, warn_of_shared
 from driftmoe.encoding.samples import name_order
 from driftmoe.experts import Batch
+from driftmoe.experts.batch import Index, learnt_of
 from driftmoe.mixture import Mixture
 from driftmoe.mixture.mixing import first_best, most_gain, of_learnt
 from driftmoe.mixture.shrinking import least_bytes, name_bytes, shrunk
@@ -111,17 +112,19 @@ class Learner:
             return
         encoder, stop = self._encoder, self._end_of_step(start)
         weights = self._weights[start:stop]
-        is_learnt = weights > 0.0
-        if not is_learnt.any():
+        learnt = learnt_of(weights)
+        if isinstance(learnt, np.ndarray) and not len(learnt):
             self._answer(start, stop)
             self._n_learnt[0] = stop
             return
         changes: Changes = []
-        vectors, targets = rows.vectors(start, stop), np.where(is_learnt, rows.targets(start, stop), 0)
+        vectors, targets = rows.vectors(start, stop), rows.targets(start, stop)
+        if isinstance(learnt, np.ndarray):
+            targets = np.where(weights > 0.0, targets, 0)
         samples = rows.samples(start, stop) if self._mixture.reads_samples else []
-        if encoder.is_full and (n_ignored := _over(rows.n_ignored, start, is_learnt)):
+        if encoder.is_full and (n_ignored := _over(rows.n_ignored, start, stop, learnt)):
             changes.append(assignment(encoder, n_ignored_values=encoder.n_ignored_values + n_ignored))
-        if encoder.full and (n_shared := _over(rows.n_shared, start, is_learnt)):
+        if encoder.full and (n_shared := _over(rows.n_shared, start, stop, learnt)):
             changes.append(assignment(encoder, n_shared_values=encoder.n_shared_values + n_shared))
         mixture, recent = self._mixture, self._recent
         proba = plan_step(encoder, encoder, mixture, recent, vectors, samples, targets, weights, changes)
@@ -235,13 +238,14 @@ class Learner:
 
     def _end_of_step(self, start: int) -> int:
         """Return the end of the rows that fit in one step: those that are learnt have nothing new."""
-        room = self._mixture.router.room
-        is_learnt = self._weights[start : start + max(2 * room, MOST_PREDICTED)] > 0.0
-        learnt = np.flatnonzero(is_learnt)
-        if len(learnt) >= room:  # then the router takes a step
-            is_learnt = is_learnt[: learnt[room - 1] + 1]
-        stop = self._rows.known_until(start, is_learnt)
-        if not is_learnt[: stop - start].any():
+        room, stop = self._mixture.router.room, start + 1
+        if stop < len(self._rows):
+            is_learnt = self._weights[start : start + max(2 * room, MOST_PREDICTED)] > 0.0
+            learnt = np.flatnonzero(is_learnt)
+            if len(learnt) >= room:  # then the router takes a step
+                is_learnt = is_learnt[: learnt[room - 1] + 1]
+            stop = self._rows.known_until(start, is_learnt)
+        if not self._weights[start:stop].any():
             return stop
         return start + self._mixture.n_rows_with_room(stop - start, self._weights[start:stop])
 
@@ -263,11 +267,11 @@ class Learner:
         return planned(most_gain, proba, self._costs.gains(self._encoder.classes), answers)
 
 
-def _over(count: Callable[[int, int], int], start: int, is_learnt: np.ndarray) -> int:
+def _over(count: Callable[[int, int], int], start: int, stop: int, learnt: Index) -> int:
     """Return a count over the rows that are learnt; `count` takes the first row and the one after the last."""
-    if is_learnt.all():
-        return count(start, start + len(is_learnt))
-    return sum(count(start + row, start + row + 1) for row in np.flatnonzero(is_learnt).tolist())
+    if isinstance(learnt, slice):
+        return count(start, stop)
+    return sum(count(start + row, start + row + 1) for row in learnt.tolist())
 
 
 def _length(name: Hashable, sample: Sample) -> int:
@@ -309,10 +313,12 @@ def plan_step(
     """
     inputs, moments = draft.scaled(vectors, weights)
     changes.append(assignment(encoder, _moments=moments))
-    batch = Batch(vectors, inputs, samples, len(draft.classes), draft.nominal_columns, targets, weights)
+    learnt = learnt_of(weights)
+    batch = Batch(
+        vectors, inputs, samples, len(draft.classes), draft.nominal_columns, targets, weights, learnt
+    )
     n_known = mixture.log.n_classes
     proba = mixture.plan(batch, changes)
-    learnt = batch.learnt
     of_recent = of_learnt(proba, learnt, changes)
     recent.plan(vectors[learnt], targets[learnt], of_recent, n_known, changes)
     return proba

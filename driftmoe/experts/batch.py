@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 Rows = np.ndarray | None
 """An array with an entry for each row of a batch, or `None` for the default."""
 
+Index = slice | np.ndarray
+"""Rows of an array: `ALL`, or an array of their numbers."""
+
+ALL = slice(None)
+"""Index of all rows, without a copy."""
+
 
 class Batch(NamedTuple):
     """Samples in each format that experts read, and their labels for learning. Features, values and classes are known.
@@ -36,6 +42,8 @@ class Batch(NamedTuple):
     weights
         Weights of the samples, shape (n_rows,); empty for predicting. A row of weight 0 is predicted but not learnt, by
         what has learnt the rows before it.
+    learnt
+        Index of the rows with a weight above 0, as `learnt_of` gives it.
     """
 
     vectors: np.ndarray
@@ -45,24 +53,17 @@ class Batch(NamedTuple):
     nominal: Sequence[int] = ()
     targets: np.ndarray = np.empty(0, np.int64)
     weights: np.ndarray = np.empty(0)
-
-    @property
-    def learnt(self) -> Index:
-        """The rows that are learnt, as an index: those with a weight above 0."""
-        is_learnt = self.weights > 0.0
-        return ALL if is_learnt.all() else np.flatnonzero(is_learnt)
+    learnt: Index = ALL
 
     @property
     def n_learnt(self) -> int:
         """Number of rows that are learnt."""
-        return int(np.count_nonzero(self.weights))
+        return len(self.weights) if isinstance(self.learnt, slice) else len(self.learnt)
 
 
-Index = slice | np.ndarray
-"""Rows of an array: `ALL`, or an array of their numbers."""
-
-ALL = slice(None)
-"""Index of all rows, without a copy."""
+def learnt_of(weights: np.ndarray) -> Index:
+    """Return the rows with a weight above 0, as an index."""
+    return ALL if np.count_nonzero(weights) == len(weights) else np.flatnonzero(weights)
 
 
 def outputs_of(network: Network, inputs: np.ndarray, learnt: Index) -> np.ndarray:

@@ -17,7 +17,7 @@ import numpy as np
 from driftmoe.arithmetic import softmax
 from driftmoe.draws import poisson
 from driftmoe.experts import Batch, Experts, Prototype, kind_of
-from driftmoe.experts.batch import outputs_of
+from driftmoe.experts.batch import ALL, Index, learnt_of, outputs_of
 from driftmoe.mixture.adaptive_arguments import ARGUMENTS, GATES
 from driftmoe.mixture.arguments import HEAD, Arguments
 from driftmoe.mixture.cotraining import check_policy, planned_replacements
@@ -236,7 +236,7 @@ class AdaptiveMixture:
         """Return the experts' weights, shape (n_rows, n_experts), and votes, shape (n_rows, n_experts, n_classes)."""
         outputs, n_rows, n_classes = self.router.logits(batch.inputs), len(batch.inputs), batch.n_classes
         votes = [self.experts.predict_proba(batch)]
-        for extra, is_asked in zip(self._extras, self._asked(_ONE_ROW)[:, 0].tolist(), strict=True):
+        for extra, is_asked in zip(self._extras, self._asked(1)[:, 0].tolist(), strict=True):
             votes.append(
                 extra.predict_proba(batch) if is_asked else np.zeros((n_rows, extra.n_experts, n_classes))
             )
@@ -251,7 +251,9 @@ class AdaptiveMixture:
 
     def n_rows_with_room(self, n_rows: int, weights: np.ndarray) -> int:
         """Return how many of the next rows, with these weights, can be learnt in one step."""
-        return self.experts.n_rows_with_room(n_rows, lambda n: self._draws(weights[:n]))
+        return self.experts.n_rows_with_room(
+            n_rows, lambda n: self._draws(weights[:n], learnt_of(weights[:n]))
+        )
 
     def plan(self, batch: Batch, changes: Changes) -> np.ndarray:
         """Plan a step: for each row in order, weight the votes, then let experts, gate and router learn.
@@ -381,9 +383,9 @@ class AdaptiveMixture:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Plan the experts' votes and learning. Return all votes, and those of the last kind of expert."""
         weights, n_classes, n_rows = batch.weights, batch.n_classes, len(batch.targets)
-        taught = self._draws(weights)
+        taught = self._draws(weights, batch.learnt)
         taught *= self._learning(chosen)
-        asked = self._asked(weights)
+        asked = self._asked(n_rows, batch.learnt)
         votes = [self.experts.plan(batch, taught, changes=changes)]
         for extra, of_extra in zip(self._extras, asked, strict=True):
             votes.append(extra.plan(batch, asked=of_extra, changes=changes))
@@ -409,15 +411,16 @@ class AdaptiveMixture:
             )
         )  # fmt: skip
 
-    def _draws(self, weights: np.ndarray) -> np.ndarray:
+    def _draws(self, weights: np.ndarray, learnt: Index = ALL) -> np.ndarray:
         """Return the weight of each of the next rows for each tree, a Poisson draw times its own, (n_rows, n_trees)."""
-        is_learnt = weights > 0.0
-        draws = np.empty((np.count_nonzero(is_learnt), self.experts.n_experts))
+        of_learnt = weights[learnt]
+        draws = np.empty((len(of_learnt), self.experts.n_experts))
         poisson(self._key, self._n_seen, self._leverage, draws)
-        if len(draws) == len(weights):
-            return draws * weights[:, np.newaxis]
+        draws *= of_learnt[:, np.newaxis]
+        if isinstance(learnt, slice):
+            return draws
         taught = np.zeros((len(weights), self.experts.n_experts))
-        taught[is_learnt] = draws * weights[is_learnt, np.newaxis]
+        taught[learnt] = draws
         return taught
 
     def _head(self, outputs: np.ndarray, n_classes: int) -> np.ndarray:
@@ -469,13 +472,13 @@ class AdaptiveMixture:
         passes_by = chosen.n_null > 0 if len(chosen.n_null) else np.zeros(len(mask), np.bool_)
         return mask | ~(mask[:, self._n_shared :].any(axis=1) | passes_by)[:, np.newaxis]
 
-    def _asked(self, weights: np.ndarray) -> np.ndarray:
+    def _asked(self, n_rows: int, learnt: Index = ALL) -> np.ndarray:
         """Return whether each extra expert is asked about the next rows, bool, shape (n_extras, n_rows).
 
-        `weights` of the rows tell which are learnt, so that they count for the rows after them.
+        The rows that are learnt count for those after them.
         """
-        is_learnt = weights > 0.0
-        place = self._n_seen + np.cumsum(is_learnt) - is_learnt
+        before = np.arange(n_rows)
+        place = self._n_seen + (before if isinstance(learnt, slice) else np.searchsorted(learnt, before))
         is_probed = self._is_group_probed[1 : 1 + len(self._extras)] & self._is_costly
         return (place % PROBE == 0) | ~is_probed[:, np.newaxis]
 
@@ -488,4 +491,3 @@ _STATE = (
 
 _NO_ERRORS = np.empty((0, 0), np.float32)
 _NO_WEIGHTS = np.empty((0, 0))
-_ONE_ROW = np.zeros(1)
