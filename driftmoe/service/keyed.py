@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from driftmoe import saving
+from driftmoe.evaluation import last_step
 from driftmoe.memory import n_bytes
 from driftmoe.service.choices import Choices
 from driftmoe.service.scores import Answer, Scores
@@ -150,12 +151,6 @@ class KeyedModel:
             if weight == weight:
                 weights[kind] = weights.get(kind, 0.0) + weight
         return weights
-
-
-def last_step(model: Any) -> Any:
-    """Return the classifier of a pipeline, or the model itself."""
-    steps = getattr(model, "steps", None)
-    return model if steps is None else list(steps.values())[-1]
 
 
 def _tried(call: Callable[..., Answered], *arguments: Any) -> Answered | str:

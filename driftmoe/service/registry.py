@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from driftmoe import __version__, models, saving
+from driftmoe.evaluation import last_step
 from driftmoe.service.arrivals import Bounds
 from driftmoe.service.events import EventError
 from driftmoe.service.failures import StoreError
-from driftmoe.service.keyed import N_REPLAYED, KeyedModel, last_step
+from driftmoe.service.keyed import N_REPLAYED, KeyedModel
 from driftmoe.service.scores import Scores
 from driftmoe.service.store import (
     Store,

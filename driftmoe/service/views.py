@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from driftmoe import __version__, saving
+from driftmoe.evaluation import last_step
 from driftmoe.service.events import DEFAULT_KEY
 from driftmoe.service.joining import Joiner
-from driftmoe.service.keyed import KeyedModel, last_step
+from driftmoe.service.keyed import KeyedModel
 from driftmoe.service.registry import Clock, Registry, Settings
 from driftmoe.service.scores import Answer, Scores
 from driftmoe.service.store import Store

@@ -16,11 +16,11 @@ from typing import Any
 from river import base
 
 from driftmoe import saving
+from driftmoe.evaluation import last_step
 from driftmoe.service.arrivals import Arrival, Outcome
 from driftmoe.service.events import Event
 from driftmoe.service.failures import QueueFull, Stopped, StoreError
 from driftmoe.service.joining import Joiner
-from driftmoe.service.keyed import last_step
 from driftmoe.service.registry import Clock, Registry, Settings
 from driftmoe.service.store import Store, write_position
 from driftmoe.service.views import Views
