@@ -17,7 +17,8 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.dev  ## Speed of streams, trees and DriftMoE, as ratios in one run
+bench: $(VENV)/.dev  ## What has become slower, then the speed of streams, trees and DriftMoE, as ratios in one run
+	$(BIN)/python -m benchmarks.speed --quick
 	$(BIN)/python -m benchmarks.streams_speed
 	$(BIN)/python -m benchmarks.speed
 

@@ -66,13 +66,24 @@ def straight_line(block, targets, taught, weight, mean, m2, precision, height, p
                 height[e, c] = math.log(n) + 0.5 * math.log(product)
 
 
+def straight(X: np.ndarray, y: np.ndarray, weights: np.ndarray) -> float:
+    """Return the seconds of the straight loop over all samples; `weights` has a column for each leaf."""
+    shape = weights.shape[1], int(y.max()) + 1, X.shape[1]
+    arrays = np.zeros(shape[:2]), np.zeros(shape), np.zeros(shape), np.zeros(shape), np.zeros(shape[:2])
+    proba = np.empty((BLOCK, *shape[:2]))
+    start = time.perf_counter()
+    for i in range(0, len(y), BLOCK):
+        rows = slice(i, i + BLOCK)
+        straight_line(X[rows], y[rows], weights[rows], *arrays, proba)
+    return time.perf_counter() - start
+
+
 def measure(name: str, n_samples: int, repeats: int) -> tuple[float, float]:
     """Return µs a sample of the pool and of the loop."""
     (X, y) = next(streams.make(name, seed=1, n_samples=n_samples).blocks(n_samples))
     rng = np.random.default_rng(1)
     taught = np.argsort(rng.random((n_samples, N_EXPERTS)), axis=1) < TOP_K
     weights = taught.astype(np.float64)
-    n_classes, n_features = int(y.max()) + 1, X.shape[1]
     times: dict[str, list[float]] = {"pool": [], "loop": []}
     for _ in range(repeats + 1):  # the first one compiles
         pool = TreePool(N_EXPERTS, grace_period=50)
@@ -81,14 +92,7 @@ def measure(name: str, n_samples: int, repeats: int) -> tuple[float, float]:
             rows = slice(i, i + BLOCK)
             pool.step(X[rows], y[rows], weights[rows])
         times["pool"].append(time.perf_counter() - start)
-        shape = N_EXPERTS, n_classes, n_features
-        arrays = np.zeros(shape[:2]), np.zeros(shape), np.zeros(shape), np.zeros(shape), np.zeros(shape[:2])
-        proba = np.empty((BLOCK, *shape[:2]))
-        start = time.perf_counter()
-        for i in range(0, n_samples, BLOCK):
-            rows = slice(i, i + BLOCK)
-            straight_line(X[rows], y[rows], weights[rows], *arrays, proba)
-        times["loop"].append(time.perf_counter() - start)
+        times["loop"].append(straight(X, y, weights))
     pool_us, loop_us = (median(seconds[1:]) / n_samples * 1e6 for seconds in times.values())
     return pool_us, loop_us
 

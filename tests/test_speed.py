@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 
 import pytest
 
 import streams
-from benchmarks.speed import cases, goals, report, timing, ways
+from benchmarks.speed import cases, goals, quick, report, timing, ways
 from benchmarks.speed.samples import Samples
 from driftmoe import DriftMoEClassifier
 
@@ -73,3 +74,23 @@ def test_check_finds_a_way_that_answers_otherwise():
 def test_tenth_of_the_samples_is_compared_with_a_tenth():
     sizes = {case.name: case.n_samples for case in cases.forests(1000, None)}
     assert sizes == {"driftmoe: prequential": 1000, "driftmoe: prequential, a tenth": 100}
+
+
+def test_the_quick_gate_names_the_part_that_became_slower(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(quick, "N_IN_BLOCKS", 120)
+    monkeypatch.setattr(quick, "N_SINGLE", 30)
+    samples, kept = Samples(streams.make("led_a", 1, 120), 120), tmp_path / "kept.json"
+    assert quick.run(samples, 1, lambda what: None, keeps=False, file=kept)
+    assert "there are no bounds" in capsys.readouterr().out
+    assert quick.run(samples, 1, lambda what: None, keeps=True, file=kept)
+    bounds = json.loads(kept.read_text())
+    assert list(bounds) == list(quick.WAYS)
+    monkeypatch.setattr(quick, "measured", lambda *_: {way: dict(of) for way, of in bounds.items()})
+    assert quick.run(samples, 1, lambda what: None, keeps=False, file=kept)
+    way, part = quick.WAYS[0], max(bounds[quick.WAYS[0]], key=bounds[quick.WAYS[0]].get)
+    bounds[way][part] *= 1.0 + 1.5 * (quick.SLOWER - 1.0)
+    capsys.readouterr()
+    assert not quick.run(samples, 1, lambda what: None, keeps=False, file=kept)
+    told = capsys.readouterr().out
+    assert told.count("SLOWER:") == 1
+    assert f"SLOWER: {way}: {part}: 1.30 times as slow as it was" in told

@@ -3,6 +3,7 @@
     python -m benchmarks.speed                                     the tables, the goals: some six minutes
     python -m benchmarks.speed --capymoa-python OTHER/bin/python   with CapyMOA, where it is installed elsewhere
     python -m benchmarks.speed --stream rbf_f --repeats 5 --out speed_rbf_f.jsonl
+    python -m benchmarks.speed --quick                             has a part become slower? a minute; --keep
     python -m benchmarks.speed --scaling --out benchmarks/results/speed_scaling.jsonl   and a picture beside it
 
 Everything runs on the same samples in the same run, on one thread unless a line says two. A case is a way to
@@ -35,7 +36,9 @@ from rich.progress import Progress
 
 import streams
 from benchmarks.moa_parity import write_lines
+from benchmarks.speed.quick import N_IN_BLOCKS, run
 from benchmarks.speed.report import report
+from benchmarks.speed.samples import Samples
 from benchmarks.speed.scaling import BASE, SCALES, draw_growth, print_growth, scaling
 
 ONE_THREAD = dict.fromkeys(
@@ -69,6 +72,8 @@ def main() -> None:
     parser.add_argument(
         "--capymoa-python", metavar="PYTHON", help="interpreter with capymoa, if not this one"
     )
+    parser.add_argument("--quick", action="store_true", help="a minute: which part has become slower?")
+    parser.add_argument("--keep", action="store_true", help="with --quick, keep its ratios as the new bounds")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write lines of JSON as well")
     options = parser.parse_args()
     if any(os.environ.get(name) != "1" for name in ONE_THREAD):  # libraries read these when they are imported
@@ -83,6 +88,9 @@ def main() -> None:
         def tick(what: str) -> None:
             progress.update(task, description=what, advance=1)
 
+        if options.quick:
+            samples = Samples(streams.make(options.stream, options.seed, N_IN_BLOCKS), N_IN_BLOCKS)
+            raise SystemExit(not run(samples, max(options.repeats, 5), tick, keeps=options.keep))
         if options.scaling:
             lines = scaling(SCALES, BASE, options.repeats, tick)
         else:
