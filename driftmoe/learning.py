@@ -119,6 +119,8 @@ class Learner:
         changes: Changes = []
         vectors, targets = rows.vectors(start, stop), np.where(is_learnt, rows.targets(start, stop), 0)
         samples = rows.samples(start, stop) if self._mixture.reads_samples else []
+        if self._answers is None and self._proba is None:  # rows that are not learnt need not be predicted
+            vectors, targets, weights = vectors[is_learnt], targets[is_learnt], weights[is_learnt]
         if encoder.is_full and (n_ignored := _over(rows.n_ignored, start, is_learnt)):
             changes.append(assignment(encoder, n_ignored_values=encoder.n_ignored_values + n_ignored))
         if encoder.full and (n_shared := _over(rows.n_shared, start, is_learnt)):
@@ -237,6 +239,11 @@ class Learner:
         """Return the end of the rows that fit in one step: those that are learnt have nothing new."""
         room = self._mixture.router.room
         is_learnt = self._weights[start : start + max(2 * room, MOST_PREDICTED)] > 0.0
+        if (
+            self._mixture.reads_samples
+        ):  # experts in Python: of rows that are only predicted, each asks only some
+            others = np.flatnonzero(is_learnt != is_learnt[0])
+            is_learnt = is_learnt[: others[0]] if len(others) else is_learnt
         learnt = np.flatnonzero(is_learnt)
         if len(learnt) >= room:  # then the router takes a step
             is_learnt = is_learnt[: learnt[room - 1] + 1]
