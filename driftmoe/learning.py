@@ -119,7 +119,9 @@ class Learner:
             return
         changes: Changes = []
         vectors, targets = rows.vectors(start, stop), rows.targets(start, stop)
-        if isinstance(learnt, np.ndarray):
+        if answers is None and self._proba is None:  # rows that are not learnt need not be predicted
+            vectors, targets, weights = vectors[learnt], targets[learnt], weights[learnt]
+        elif isinstance(learnt, np.ndarray):
             targets = np.where(weights > 0.0, targets, 0)
         samples = rows.samples(start, stop) if self._mixture.reads_samples else []
         if encoder.is_full and (n_ignored := _over(rows.n_ignored, start, stop, learnt)):
@@ -241,6 +243,11 @@ class Learner:
         room, stop = self._mixture.router.room, start + 1
         if stop < len(self._rows):
             is_learnt = self._weights[start : start + max(2 * room, MOST_PREDICTED)] > 0.0
+            if (
+                self._mixture.reads_samples
+            ):  # experts in Python: of rows that are only predicted, each asks only some
+                others = np.flatnonzero(is_learnt != is_learnt[0])
+                is_learnt = is_learnt[: others[0]] if len(others) else is_learnt
             learnt = np.flatnonzero(is_learnt)
             if len(learnt) >= room:  # then the router takes a step
                 is_learnt = is_learnt[: learnt[room - 1] + 1]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import heapq
 import random
 
+import pandas as pd
 import pytest
-from river import naive_bayes
+from river import base, naive_bayes
 
 from driftmoe import DriftMoEClassifier
 from driftmoe.nn import NeuralMoEClassifier
@@ -175,4 +176,61 @@ def test_a_value_that_is_only_predicted_leaves_no_trace():
         labels += [None, label]
     model.run_rows(asked, labels)
     other.step_rows(X, y)
+    assert model.digest() == other.digest()
+
+
+class Counting(base.Classifier):
+    """Says what it is asked for: a classifier that counts its predictions, over all its copies."""
+
+    n_asked = 0
+
+    def predict_proba_one(self, x):
+        Counting.n_asked += 1
+        return {0: 1.0}
+
+    def learn_one(self, x, y):
+        pass
+
+    @property
+    def _multiclass(self):
+        return True
+
+
+def asked_by(call):
+    Counting.n_asked = 0
+    call()
+    return Counting.n_asked
+
+
+@pytest.mark.parametrize(
+    ("variant", "of_learnt", "of_predicted"), [("driftmoe", 1, 1), ("moe-data", 4, 1), ("moe-task", 2, 2)]
+)
+def test_experts_in_python_are_asked_no_more_than_by_single_calls(variant, of_learnt, of_predicted):
+    """Where a router chooses the expert that answers, only it is asked for a sample that is not learnt."""
+    experts = {"extras": (Counting(),), "n_experts": 2} if variant == "driftmoe" else {"expert": Counting()}
+    model = of(variant, **(experts | ({"n_experts": 4} if variant == "moe-data" else {})))()
+    X = [{"a": float(i)} for i in range(40)]
+    model.step_rows(X, [i % 2 for i in range(40)])
+    labels = [i % 2 if i % 3 == 0 else None for i in range(40)]
+    n_learnt = sum(label is not None for label in labels)
+    expected = of_learnt * n_learnt + of_predicted * (40 - n_learnt)
+    assert asked_by(lambda: model.run_rows(X, labels)) == expected
+
+
+def test_rows_of_no_weight_that_nobody_asks_for_are_not_predicted():
+    model = of(extras=(Counting(),), n_experts=2)()
+    frame, weights = pd.DataFrame({"a": range(40)}), [float(i % 4 == 0) for i in range(40)]
+    model.learn_many(frame, [i % 2 for i in range(40)])
+    assert asked_by(lambda: model.learn_many(frame, [i % 2 for i in range(40)], weights)) == 10
+
+
+def test_rows_of_no_weight_change_no_frame():
+    """The others are learnt as if they stood alone."""
+    numbers = pd.DataFrame([x for x, _ in drifting(200, has_text=False)]).drop(columns="e")
+    labels = [y for _, y in drifting(200, has_text=False)]
+    weights = [float(i % 3) for i in range(200)]
+    model, other = MODELS["all extras"](), MODELS["all extras"]()
+    model.learn_many(numbers, labels, weights)
+    kept = [i for i in range(200) if weights[i]]
+    other.learn_many(numbers.iloc[kept], [labels[i] for i in kept], [weights[i] for i in kept])
     assert model.digest() == other.digest()

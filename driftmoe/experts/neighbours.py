@@ -398,6 +398,7 @@ def nearest(  # type: ignore[no-untyped-def]
     near_weight = np.empty(k, np.float32)
     for row in range(inputs.shape[0]):
         n, now = counts[0], counts[1]
+        is_learnt = targets.shape[0] > 0 and taught[row] > 0.0
         if asked[row] and n > 0:
             best = 0.0
             for i in range(n):
@@ -414,10 +415,12 @@ def nearest(  # type: ignore[no-untyped-def]
                 smallest = of_episode[0]
                 for j in range(1, m):
                     smallest = min(smallest, of_episode[j])
-                j = 0
-                while of_episode[j] != smallest:
-                    j += 1
-                least[e], label_of_least[e] = smallest, sample_targets[e, j]
+                least[e] = smallest
+                if is_learnt:
+                    j = 0
+                    while of_episode[j] != smallest:
+                        j += 1
+                    label_of_least[e] = sample_targets[e, j]
                 best = max(best, episodes[e]["accuracy"])
             for v in range(votes.shape[0]):
                 likeness, rate = votes[v, 0], votes[v, 1]
@@ -430,6 +433,8 @@ def nearest(  # type: ignore[no-untyped-def]
                     if found == k and least[e] * factor + np.float32(moved * moved) >= near[k - 1]:
                         continue  # none of its samples can be among the nearest
                     for j in range(m - 1, -1, -1):
+                        if found == k and squares[e, j] * factor >= near[k - 1]:
+                            continue  # too far without its age
                         moved = rate * (now - 1 - sample_times[e, j])
                         square = squares[e, j] * factor + np.float32(moved * moved)
                         if found < k or square < near[found - 1]:
@@ -452,7 +457,7 @@ def nearest(  # type: ignore[no-untyped-def]
                     total += weight
                 for c in range(proba.shape[2]):
                     proba[row, v, c] /= total
-        if targets.shape[0] == 0 or taught[row] == 0.0:
+        if not is_learnt:
             continue
         target = targets[row]
         if asked[row]:
