@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -47,6 +48,7 @@ class KeyedModel:
         self.n_bytes = n_bytes(model)
         self.measured = time.monotonic()
         self.next_point = 0
+        self.explaining = threading.Lock()
 
     def replace(self, model: Any) -> None:
         """Put a model in the place of this one's."""

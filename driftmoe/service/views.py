@@ -18,6 +18,9 @@ from driftmoe.service.registry import Clock, Registry, Settings
 from driftmoe.service.scores import Answer, Scores
 from driftmoe.service.store import Store
 
+LONGEST_EXPLAINING = 2.0
+"""Seconds after which no further prediction is explained for one caller."""
+
 MOST_FEATURES = 100
 """Features whose importances are told, the most important ones."""
 
@@ -113,19 +116,40 @@ class Views:
         ]
 
     def mistakes(self, key: str = DEFAULT_KEY) -> list[dict[str, Any]]:
-        """Return the last wrong predictions, the last one first, each explained by the model as it was when asked."""
-        keyed, explained = self._model(key), {}
-        explain = getattr(keyed.model, "explain_one", None)
-        mistakes = []
-        for mistake in list(keyed.scores.mistakes)[::-1]:
-            event = mistake["event"]
-            features = json.loads(event)["features"]
-            if explain is not None:  # once, when it is first asked for
-                explained[event] = keyed.explained.get(event) or str(explain(features))
+        """Return the last wrong predictions, the last one first, each explained by the model as it was when asked.
+
+        A copy of the model explains, in the caller's thread, so that the worker goes on. An explanation is `None` if
+        the model gives none, or if those before it took too long; it comes when it is asked for again.
+        """
+        keyed = self._model(key)
+        mistakes = list(keyed.scores.mistakes)[::-1]
+        if hasattr(keyed.model, "explain_one"):
+            with keyed.explaining:  # several callers cost one copy
+                self._explain(keyed, [mistake["event"] for mistake in mistakes])
+        told = []
+        for mistake in mistakes:
             said = {name: value for name, value in mistake.items() if name != "event"}
-            mistakes.append(said | {"features": features, "explanation": explained.get(event)})
+            said["features"] = json.loads(mistake["event"])["features"]
+            told.append(said | {"explanation": keyed.explained.get(mistake["event"])})
+        return told
+
+    def _explain(self, keyed: KeyedModel, events: Sequence[str]) -> None:
+        """Explain what the model says of some events, those that are not explained yet and only for some time."""
+        explained = {event: keyed.explained[event] for event in events if event in keyed.explained}
+        if len(explained) < len(set(events)):
+            until, model = time.monotonic() + LONGEST_EXPLAINING, saving.from_bytes(self.do(keyed.file))
+            for event in events:
+                if time.monotonic() > until:
+                    break
+                if event not in explained:
+                    try:
+                        explained[event] = str(model.explain_one(json.loads(event)["features"]))
+                    except (
+                        TypeError,
+                        ValueError,
+                    ) as error:  # another model may have taken the place of that which erred
+                        explained[event] = f"The model cannot read this sample now: {error}"
         keyed.explained = explained
-        return mistakes
 
     def importances(self, key: str = DEFAULT_KEY) -> dict[str, Any]:
         """Return how much a model relies on each feature, the most important first.
