@@ -188,7 +188,9 @@ class DriftMoEClassifier(MixtureClassifier):
     network is always asked and costs 1 to 3 µs, more with hundreds of inputs or classes. Blocks (`learn_many`,
     `step_many`, `driftmoe evaluate`) are several times faster than single samples and give the same model: the router's
     weights are constant between two of its steps, so that all rows in between go through it, and then through each
-    tree, at once. `benchmarks.speed` measures it.
+    tree, at once. That holds for labels that come late, too (`run_rows`, or `step_many` with weights of 0): there each
+    sample is predicted twice, once for its answer and once for what the gate learns from it. `benchmarks.speed`
+    measures it.
 
     References
     ----------

@@ -50,7 +50,7 @@ class Waiting:
     def arrive(self, row: Row) -> Row:
         """Let a sample wait, and return it with features that its caller cannot change."""
         i, is_warm = self.n_arrived, self.n_arrived >= self._warm_start
-        if is_warm and row.delay > 0 and isinstance(row.x, Mapping):
+        if is_warm and row.delay > 0 and not isinstance(row.x, str | np.ndarray):
             row = row._replace(x=dict(row.x))  # the caller may reuse the dictionary
         heapq.heappush(self._heap, (i + row.delay * is_warm, i, row))
         self.n_arrived += 1

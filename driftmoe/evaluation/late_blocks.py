@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from inspect import signature
-from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,15 +74,28 @@ def arrivals_of(
     rng = np.random.default_rng(seed)
     reads_samples = isinstance(delay, str) or callable(delay) or weight is not None
     for X, y in stream.blocks(size):
-        samples = stream.samples(X, y) if reads_samples else repeat(({}, None), len(y))
         timing: list[tuple[int, float | None]] = []
+        if not reads_samples:
+            late = (
+                _drawn(delay, len(y), rng)
+                if isinstance(delay, tuple)
+                else [delay_of({}, None, delay, rng)] * len(y)
+            )
+            yield Arrivals(X.copy(), y.copy(), [(n_late, None) for n_late in late])
+            continue
         try:
-            for x, label in samples:
+            for x, label in stream.samples(X, y):
                 n_late = delay_of(x, label, delay, rng)
                 timing.append((n_late, None if weight is None else weight_of(x, label, weight)))
         finally:  # the error goes on when these have been evaluated
             if timing:
                 yield Arrivals(X[: len(timing)].copy(), y[: len(timing)].copy(), timing)
+
+
+def _drawn(between: tuple[int, int], n: int, rng: np.random.Generator) -> list[int]:
+    """Return random delays, the same as if they were drawn one by one."""
+    delays: list[int] = rng.integers(*between, size=n, endpoint=True).tolist()
+    return delays
 
 
 def in_late_blocks(
