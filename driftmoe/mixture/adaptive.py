@@ -27,7 +27,7 @@ from driftmoe.mixture.router import Router
 from driftmoe.mixture.telemetry import RoutingLog
 from driftmoe.routing import Choice, Policy, as_rule
 from driftmoe.state import State, array_of, check_names, count_of, misfit, restored, value_of
-from driftmoe.transaction import NO_TARGETS, NO_WEIGHTS, Changes, assignment, planned, publication
+from driftmoe.transaction import NO_TARGETS, NO_WEIGHTS, Changes, assignment, is_ready, planned, publication
 from driftmoe.trees import HoeffdingTreeClassifier
 
 if TYPE_CHECKING:
@@ -296,6 +296,8 @@ class AdaptiveMixture:
         router.plan(errors, changes, takes_errors=True)
         if replaced is not None:  # the router's mini-batch is full
             self._plan_end_of_mini_batch(changes)
+        elif not is_ready(end_mini_batch):  # compiled with the others, not in the middle of a stream
+            self._plan_end_of_mini_batch([])
         choice = Choice(weights_of_experts, mask, chosen.n_null)
         self.log.plan(
             choice, None, expert_proba, proba, targets, n_features=batch.vectors.shape[1], replaced=replaced,
