@@ -129,7 +129,8 @@ def _python() -> str:
 
 
 def _start_helper() -> None:
-    environment = os.environ | ({"NUMBA_CACHE_DIR": config.CACHE_DIR} if config.CACHE_DIR else {})
+    settings: Any = config  # numba sets its options by name
+    environment = os.environ | ({"NUMBA_CACHE_DIR": settings.CACHE_DIR} if settings.CACHE_DIR else {})
     with suppress(OSError):  # where no process may be started
         _helper.append(
             subprocess.Popen(

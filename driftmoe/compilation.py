@@ -45,7 +45,8 @@ class Part:
     @cached_property
     def dispatcher(self) -> Any:
         """What numba sees; made when a kernel that calls the function is compiled."""
-        return njit(no_cpython_wrapper=True, **self._options)(self.py_func)
+        options = self._options | {"no_cpython_wrapper": True}  # numba does not declare it
+        return njit(**options)(self.py_func)
 
     @cached_property
     def _alone(self) -> Any:
@@ -60,9 +61,8 @@ def _type_of_part(value: Part, context: Any) -> Any:
 def part(**options: Any) -> Callable[..., Any]:
     """Return a decorator for a function that only kernels call."""
     options = OPTIONS | options
-    if (
-        config.DISABLE_JIT or options.get("inline") == "always"
-    ):  # numba inlines dispatchers alone, and compiles none
+    settings: Any = config  # numba sets its options by name
+    if settings.DISABLE_JIT or options.get("inline") == "always":  # numba inlines only what is its own
         return njit(**options)
     return lambda function: Part(function, options)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -60,7 +61,7 @@ def _samples(n: int) -> list[tuple[dict[str, float | str], str]]:
     return [({"number": i % 7 / 7, "word": "abc"[i % 3]}, "yes" if i % 7 > 3 else "no") for i in range(n)]
 
 
-def _use(model: DriftMoEClassifier) -> None:
+def _use(model: Any) -> None:
     """Let a model learn and predict, sample by sample and in blocks."""
     for x, label in _samples(N_SAMPLES):
         model.predict_one(x)
