@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -143,3 +144,22 @@ def is_running(pid):
     except ProcessLookupError:
         return False
     return True
+
+
+def test_a_cache_that_was_carried_elsewhere_and_cannot_be_written_is_used(tmp_path):
+    built, carried = tmp_path / "built", tmp_path / "image" / "kernels"
+    said(WANT_FOUR + COMPILE, built)
+    shutil.copytree(built, carried)
+    shutil.rmtree(built)
+    for path in [carried, *carried.rglob("*")]:
+        path.chmod(0o555)
+    refuse = (  # the superuser may write all the same
+        "import os\n"
+        "may = os.access\n"
+        f"os.access = lambda path, *_: not os.fspath(path).startswith({str(carried)!r}) and may(path, *_)\n"
+    )
+    before = sorted(carried.rglob("*"))
+    assert said(refuse + WANT_FOUR + COMPILE, carried) == ("True ['correctness', 'mix', 'who_voted']\n", "")
+    assert sorted(carried.rglob("*")) == before
+    for path in [carried, *carried.rglob("*")]:
+        path.chmod(0o755)
