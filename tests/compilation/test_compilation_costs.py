@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -64,3 +66,43 @@ def test_a_part_of_kernels_has_no_wrapper_for_python_and_can_still_be_called():
     (compiled,) = twice.dispatcher.overloads.values()
     assert compiled.fndesc.llvm_cpython_wrapper_name not in compiled.library.get_llvm_str()
     assert twice.py_func(np.ones(1)) == 2.0
+
+
+READY = """
+import sys
+from numba.core.dispatcher import Dispatcher
+from driftmoe import DriftMoEClassifier
+
+def ready():
+    return {
+        kernel.py_func.__name__
+        for name, module in list(sys.modules.items()) if name.startswith("driftmoe")
+        for kernel in vars(module).values()
+        if isinstance(kernel, Dispatcher) and kernel.overloads
+    }
+
+model = DriftMoEClassifier(sys.argv[1], seed=1)
+model.learn_one({"a": 0.5, "b": "x"}, 0)
+model.predict_one({"a": 0.5, "b": "x"})
+at_first = ready()
+for i in range(300):
+    model.predict_one({"a": i / 300, "b": "xy"[i % 2]})
+    model.learn_one({"a": i / 300, "b": "xy"[i % 2]}, i % 3)
+print(sorted(ready() - at_first), sorted({"nearest", "perceive", "regress", "step"} & at_first))
+"""
+
+
+@NEEDS_COMPILER
+@pytest.mark.parametrize(
+    ("variant", "used"),
+    [
+        ("driftmoe", ["nearest", "perceive", "regress", "step"]),
+        ("moe-data", ["step"]),
+        ("moe-task", ["step"]),
+    ],
+)
+def test_the_first_sample_brings_all_kernels_of_a_variant_and_no_others(variant, used):
+    done = subprocess.run(
+        [sys.executable, "-c", READY, variant], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert done.stdout == f"[] {used}\n"
