@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from driftmoe.compilation import checking_kernel, compiled
+from driftmoe.compilation import checking_kernel, compiled, kernel
 
 function = compiled(_nrt=False, forceinline=True)  # inlined, so that a loop over it can be vectorised
 table_function = compiled(_nrt=False)
@@ -316,11 +316,20 @@ def log1p_of(values: Any) -> np.ndarray:
     return _of_each(write_log1p, values)
 
 
+@kernel
+def largest_of(values):  # type: ignore[no-untyped-def]
+    """Return the largest number, or any of them if one is NaN. numba takes longer to compile its own maximum."""
+    largest = values[0]
+    for i in range(1, values.shape[0]):
+        largest = values[i] if values[i] > largest else largest
+    return largest
+
+
 @compiled()
 def softmax(outputs, first, proba):  # type: ignore[no-untyped-def]
     """Write the softmax of the outputs from column `first` on. A row's result does not depend on the other rows."""
     for row in range(outputs.shape[0]):
-        largest, total = np.float64(outputs[row, first:].max()), 0.0
+        largest, total = np.float64(largest_of(outputs[row, first:])), 0.0
         for c in range(proba.shape[2]):
             proba[row, 0, c] = exp(np.float64(outputs[row, first + c]) - largest)
             total += proba[row, 0, c]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property, update_wrapper
 from typing import Any
 
-from numba import njit
+from numba import config, njit
+from numba.extending import typeof_impl
 
 from driftmoe.kernel_cache import keep
 
@@ -25,9 +27,44 @@ def compiled(**options: Any) -> Callable[..., Any]:
     return compile_it
 
 
+class Part:
+    """A function that only kernels call. Its machine code is cached as part of theirs.
+
+    Calls from Python need a wrapper, which takes long to compile, above all where an argument is a tree. So numba sees
+    a dispatcher without one, and a call from Python, as tests make it, compiles a second one.
+    """
+
+    def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
+        self.py_func, self._options = function, options
+        update_wrapper(self, function)
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Call the function from Python."""
+        return self._alone(*arguments)
+
+    @cached_property
+    def dispatcher(self) -> Any:
+        """What numba sees; made when a kernel that calls the function is compiled."""
+        options = self._options | {"no_cpython_wrapper": True}  # numba does not declare it
+        return njit(**options)(self.py_func)
+
+    @cached_property
+    def _alone(self) -> Any:
+        return njit(**self._options)(self.py_func)
+
+
+@typeof_impl.register(Part)
+def _type_of_part(value: Part, context: Any) -> Any:
+    return typeof_impl(value.dispatcher, context)
+
+
 def part(**options: Any) -> Callable[..., Any]:
-    """Return a decorator for a function that only kernels call. Its machine code is cached as part of theirs."""
-    return njit(**(OPTIONS | options))
+    """Return a decorator for a function that only kernels call."""
+    options = OPTIONS | options
+    settings: Any = config  # numba sets its options by name
+    if settings.DISABLE_JIT or options.get("inline") == "always":  # numba inlines only what is its own
+        return njit(**options)
+    return lambda function: Part(function, options)
 
 
 # A kernel that runs for every sample neither allocates nor counts references (_nrt=False): counting them for each view

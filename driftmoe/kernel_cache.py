@@ -24,6 +24,7 @@ import sys
 import time
 import uuid
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -54,6 +55,10 @@ OPTIONS = (
     *("DEBUG_NRT", "NRT_STATS", "LLVM_REFPRUNE_PASS", "LLVM_REFPRUNE_FLAGS", "PARFOR_MAX_TUPLE_SIZE"),
 )
 """Settings of `numba.config` that change the code. numba's own key covers `CPU_NAME` and `CPU_FEATURES`."""
+
+
+before_compiling: list[Callable[[], object]] = []
+"""Functions to call before a kernel is compiled because its machine code is not on disk."""
 
 
 def keep(kernel: Any) -> Any:
@@ -98,16 +103,33 @@ class KernelCache(FunctionCache):
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return the machine code for a signature, or None if there is no usable one."""
-        if not self._enabled or self._stamp is None:
-            return None
-        target_context.refresh()
-        key = self._key(sig, target_context.codegen())
-        for folder in self._folders():
-            kept = _read(folder / self._file_name(key))
-            if kept is not None and kept[0] == key:
-                _note_use(folder)
-                return CompileResult._rebuild(target_context, *kept[1])
+        if self._enabled and self._stamp is not None:
+            target_context.refresh()
+            key = self._key(sig, target_context.codegen())
+            for folder in self._folders():
+                kept = _read(folder / self._file_name(key))
+                if kept is not None and kept[0] == key:
+                    _note_use(folder)
+                    return CompileResult._rebuild(target_context, *kept[1])
+        for function in before_compiling:
+            function()
         return None
+
+    def is_kept(self, sig: Any, target_context: Any) -> bool:
+        """Return whether there is a file for a signature. It may turn out to be damaged."""
+        if not self._enabled or self._stamp is None:
+            return False
+        name = self._file_name(self._key(sig, target_context.codegen()))
+        return any((folder / name).is_file() for folder in self._folders())
+
+    def is_writable(self) -> bool:
+        """Return whether machine code can be written, so that another process finds it. May create a folder."""
+        for folder in self._folders() if self._enabled and self._stamp is not None else ():
+            with suppress(OSError):
+                folder.mkdir(parents=True, exist_ok=True)
+                if os.access(folder, os.W_OK | os.X_OK):
+                    return True
+        return False
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Write the machine code for a signature into the first writable folder."""

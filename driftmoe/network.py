@@ -19,14 +19,14 @@ from typing import Self
 
 import numpy as np
 
-from driftmoe.arithmetic import exp, whole_power
+from driftmoe.arithmetic import exp, largest_of, whole_power
 from driftmoe.compilation import compiled, kernel
 from driftmoe.draws import between, keyed, uniform
 from driftmoe.growth import enlarged
 from driftmoe.lanes import active, add_rows
 from driftmoe.state import State, array_of, check_names, count_of, generator_of, misfit, value_of
 from driftmoe.threads import do_parts
-from driftmoe.transaction import Changes, planned, publication
+from driftmoe.transaction import Changes, is_ready, planned, publication
 
 NEGLIGIBLE = np.float32(1e-30)
 """Adam's moments below this are set to zero. Those of unused weights would decay to slow denormal numbers."""
@@ -186,18 +186,19 @@ class Network:
         changes.append(partial(self._targets.__setitem__, rows, targets))
         changes.append(partial(self._row_weights.__setitem__, rows, 1.0 if weights is None else weights))
         n_kept += len(targets)
-        if n_kept == self.batch_size:
-            if self.learning_rate > 0.0:
-                widest = max(self._widths)
-                changes.append(
-                    planned(
-                        descend, self._weights, *self._moments, self._shape, self._batch, self._targets,
-                        self._row_weights, takes_errors, self.learning_rate, self._dropout, self._key, self._counts,
-                        np.empty((self.batch_size, self.n_outputs), np.float32),
-                        np.empty((2, TILE, widest), np.float32), np.empty_like(self._weights),
-                        np.empty_like(self._weights), np.empty(max(TILE, widest) + 1, np.int64),
-                    )
-                )  # fmt: skip
+        is_full = n_kept == self.batch_size
+        if self.learning_rate > 0.0 and (is_full or not is_ready(descend)):
+            widest = max(self._widths)
+            step = planned(
+                descend, self._weights, *self._moments, self._shape, self._batch, self._targets,
+                self._row_weights, takes_errors, self.learning_rate, self._dropout, self._key, self._counts,
+                np.empty((self.batch_size, self.n_outputs), np.float32),
+                np.empty((2, TILE, widest), np.float32), np.empty_like(self._weights),
+                np.empty_like(self._weights), np.empty(max(TILE, widest) + 1, np.int64),
+            )  # fmt: skip
+            if is_full:
+                changes.append(step)
+        if is_full:
             n_kept, n_before, n_batches = 0, 0, n_batches + 1
         counts = np.array([n_kept, n_before, n_batches])  # no tuple: reading one may run signal handlers
         changes.append(partial(self._counts.__setitem__, slice(N_STEPS), counts))
@@ -340,7 +341,7 @@ def forward(weights, widths, activations, dropout, key):  # type: ignore[no-unty
     Inputs that are zero, about half of them after a ReLU, are skipped. The others are added in their order.
     """
     n_layers = widths.shape[0] - 1
-    chosen = np.empty(widths.max() + 1, np.int64)
+    chosen = np.empty(largest_of(widths) + 1, np.int64)
     for row in range(activations.shape[0]):
         start = at = 0
         for layer in range(n_layers):

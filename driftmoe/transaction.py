@@ -20,7 +20,8 @@ from typing import Any, ParamSpec, TypeVar
 from weakref import WeakSet
 
 import numpy as np
-from numba import typeof
+
+from driftmoe.ahead import compile_wanted, is_wanted, want
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -45,6 +46,7 @@ def carry_out(changes: Changes) -> None:
     RuntimeError
         If a change fails, which it reports by a true return value.
     """
+    compile_planned()
     steps = [*changes, bool]  # the last step has no effect: once it is taken, all changes are done
     start, left = 0, iter(steps)
     put_off: list[BaseException | None] = [None] * TRIES
@@ -85,11 +87,22 @@ def chained(errors: Iterable[BaseException | None]) -> BaseException:
     return before
 
 
+def is_ready(kernel: Callable[..., Any]) -> bool:
+    """Return whether a kernel is compiled, for some types of arguments."""
+    return bool(getattr(kernel, "overloads", True))
+
+
 def planned(kernel: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
-    """Return the call of a kernel as a change. A kernel that is not yet compiled is compiled now, not when called."""
-    if not getattr(kernel, "overloads", True):
-        kernel.compile(tuple(map(typeof, arguments)))  # type: ignore[attr-defined]  # numba's dispatcher
+    """Return the call of a kernel as a change. A kernel that is not yet compiled is compiled before any change."""
+    if not is_ready(kernel):
+        want(kernel, arguments)
     return partial(kernel, *arguments)
+
+
+def compile_planned() -> None:
+    """Compile the kernels of all calls planned so far."""
+    if is_wanted():
+        compile_wanted()
 
 
 def publication(part: Any, draft: Any) -> Callable[[], Any]:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 
-from streams import benchmark, real, synthetic
-from streams.real import Progress, fetch
-from streams.stream import Block, Drift, Feature, Stream
+from streams import catalogue, sources
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from streams.real import Progress, fetch
+    from streams.stream import Block, Drift, Feature, Stream
 
 __all__ = ["Block", "Drift", "Feature", "Stream", "fetch", "make", "names"]
-
-_SYNTHETIC = benchmark.STREAMS | synthetic.STREAMS
 
 
 def names() -> list[str]:
     """Return the names that `make` knows: real streams, then synthetic ones."""
-    return [*real.STREAMS, *_SYNTHETIC]
+    return [*sources.SOURCES, *catalogue.SYNTHETIC]
 
 
 def make(
@@ -56,10 +58,32 @@ def make(
     >>> [y for x, y in stream]
     [1, 1]
     """
+    from streams import benchmark, real, synthetic  # late: names need neither river nor numba
+
     if n_samples is not None and n_samples < 1:
         raise ValueError(f"n_samples={n_samples}; choose at least 1 sample, or None for the default length")
     if name in real.STREAMS:
         return real.STREAMS[name](seed, n_samples, data_dir=data_dir, progress=progress)
-    if name in _SYNTHETIC:
-        return _SYNTHETIC[name](seed, n_samples or benchmark.DEFAULT_N_SAMPLES)
+    if name in catalogue.SYNTHETIC:
+        return (benchmark.STREAMS | synthetic.STREAMS)[name](seed, n_samples or benchmark.DEFAULT_N_SAMPLES)
     raise ValueError(f"unknown stream {name!r}; available: {', '.join(names())}")
+
+
+if not TYPE_CHECKING:  # otherwise a type checker would accept any name
+
+    def __getattr__(name: str) -> object:
+        """Import a public name or a submodule on first use: river, which streams inherit from, takes a second."""
+        from importlib import import_module
+        from importlib.util import find_spec
+
+        if name in __all__:
+            found = getattr(import_module("streams.real" if name == "fetch" else "streams.stream"), name)
+        elif not name.startswith("_") and find_spec(f"streams.{name}"):
+            return import_module(f"streams.{name}")
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = found
+        return found
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

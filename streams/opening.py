@@ -3,38 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
 
 import streams
 from streams import files
+from streams.file_options import FileOptions
 from streams.real import Progress
 from streams.stream import Stream
 
-
-@dataclass(frozen=True)
-class FileOptions:
-    """How a file is read: arguments of `streams.files.open_file` by the same names."""
-
-    target: str | int | None = None
-    on_bad_row: Literal["error", "skip"] = "error"
-    drop: Sequence[str] = ()
-    nominal: Sequence[str] = ()
-    delimiter: str | None = None
-    header: bool | None = None
-    missing: Sequence[str] = ()
-    encoding: str | None = None
-
-    def given(self) -> dict[str, Any]:
-        """Return the options that differ from their defaults, without `on_bad_row`."""
-        values = {option.name: getattr(self, option.name) for option in fields(self)}
-        return {
-            option.name: values[option.name]
-            for option in fields(self)
-            if option.name != "on_bad_row" and values[option.name] not in (option.default, [])
-        }
+__all__ = ["FileOptions", "open_stream"]
 
 
 def open_stream(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 
@@ -11,6 +12,8 @@ from streams import real
 
 collect_ignore_glob = ["*conftest.py"]
 """No doctests are looked for in files of fixtures: pytest takes several of one name for one module."""
+
+os.environ["DRIFTMOE_QUIET"] = "1"  # what a command writes must not depend on what is compiled already
 
 ARCHIVED = ("electricity", "weather", "covtype")
 

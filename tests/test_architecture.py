@@ -19,12 +19,13 @@ MAY_IMPORT = {
     "driftmoe.staging": "filelock",
     "driftmoe.kernel_cache": "llvmlite numba numpy",
     "driftmoe.compilation": "numba driftmoe.kernel_cache",
+    "driftmoe.ahead": "numba driftmoe.kernel_cache",
     "driftmoe.growth": "numpy",
     "driftmoe.memory": "numpy",
     "driftmoe.state": "numpy",
     "driftmoe.strict_json": "",
     "driftmoe.threads": "",
-    "driftmoe.transaction": "numba numpy",
+    "driftmoe.transaction": "numpy driftmoe.ahead",
     "driftmoe.parts": "numpy river driftmoe driftmoe.memory driftmoe.state driftmoe.transaction",
     "driftmoe.metrics": "numpy river driftmoe.costs driftmoe.state",
     # Numbers that are the same on every processor.
@@ -102,6 +103,7 @@ MAY_IMPORT = {
     "driftmoe.models": (
         "river driftmoe driftmoe.classifier driftmoe.mixture driftmoe.moa driftmoe.nn driftmoe.routing driftmoe.trees"
     ),
+    "driftmoe.warming": "numpy driftmoe driftmoe.arithmetic driftmoe.classifier driftmoe.models driftmoe.trees",
     "driftmoe.moa": "capymoa com java jpype moa numpy driftmoe.evaluation",
     "driftmoe.experiment": (
         "filelock river torch driftmoe driftmoe.classifier driftmoe.evaluation driftmoe.mixture driftmoe.models "

@@ -79,7 +79,7 @@ def test_ctrl_c_within_a_command_ends_in_one_line():
     interrupts = """
 import os, signal
 from driftmoe.cli import report
-report.read_results = lambda folder: os.kill(os.getpid(), signal.SIGINT)
+report.experiment.read_results = lambda folder: os.kill(os.getpid(), signal.SIGINT)
 """
     done = run(interrupts + SCRIPT, "report", ".")
     assert (done.returncode, done.stdout, done.stderr) == (130, "", SAID)

@@ -6,15 +6,20 @@ import time
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from streams import Stream
-from streams.opening import FileOptions, open_stream
-from streams.real import Progress as Report
-from streams.stream import Block
+from driftmoe.cli.late import Late
+
+if TYPE_CHECKING:
+    from streams import Stream, opening
+    from streams.file_options import FileOptions
+    from streams.real import Progress as Report
+    from streams.stream import Block
+else:
+    opening = Late("streams.opening")
 
 
 def open_with_bar(
@@ -22,7 +27,9 @@ def open_with_bar(
 ) -> Stream:
     """Open a stream by name, or a file. Show a bar while the data of a real stream are downloaded."""
     with download_bar() as progress:
-        return open_stream(name, options, limit=limit, seed=seed, data_dir=data_dir, progress=progress)
+        return opening.open_stream(
+            name, options, limit=limit, seed=seed, data_dir=data_dir, progress=progress
+        )
 
 
 @contextmanager

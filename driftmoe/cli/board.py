@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -14,7 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from driftmoe.cli.terminal import note, say, table_console
-from driftmoe.experiment import Event, Run
+
+if TYPE_CHECKING:
+    from driftmoe.experiment import Event, Run
 
 
 def show_grid(runs: Sequence[Run], events: Iterable[Event], out: Path) -> int:

@@ -37,6 +37,10 @@ COMMANDS = {
     "serve": ("serve", "Predict for events as they come, and learn when their labels come."),
     "feed": ("feed", "Send events to a worker of `driftmoe serve`: features first, labels later."),
     "replay": ("replay", "Let the worker of `driftmoe serve` take a recorded log, to its end."),
+    "warm-up": (
+        "warm_up",
+        "Compile all kernels of models and synthetic streams, and keep their code on disk.",
+    ),
     "store": ("app", "Show, compact and copy the store of a worker."),
 }
 """Command, in the module of its name -> the function or the group of commands there, and the first line of its help."""
@@ -53,7 +57,7 @@ class LateGroup(TyperGroup):
 
 def _imported(name: str) -> Any:
     with left_at_once():
-        module = importlib.import_module(f"driftmoe.cli.{name}")
+        module = importlib.import_module(f"driftmoe.cli.{name.replace('-', '_')}")
     what = getattr(module, COMMANDS[name][0])
     if isinstance(what, typer.Typer):
         command: Any = get_group(what)

@@ -6,16 +6,18 @@ import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import streams
-from driftmoe import models, report, saving
 from driftmoe.cli.bars import Watched, open_with_bar
 from driftmoe.cli.board import of_another_command
+from driftmoe.cli.completion import model_files, models_named, streams_and_files
+from driftmoe.cli.late import Late
+from driftmoe.cli.names import MODELS, POLICIES, PRESETS
 from driftmoe.cli.options import (
     CheckpointEvery,
     CountWarmUp,
@@ -37,19 +39,16 @@ from driftmoe.cli.terminal import (
     say,
     table_console,
 )
-from driftmoe.evaluation import Checkpoint
 from driftmoe.exits import INTERRUPTED
-from driftmoe.experiment import (
-    Attempt,
-    CheckpointFolder,
-    Evaluations,
-    ResultFolder,
-    Run,
-    check_delay,
-    run_key,
-    why_not_kept,
-)
-from streams.opening import FileOptions
+from streams.file_options import FileOptions
+
+if TYPE_CHECKING:
+    from driftmoe import experiment, models, report, saving
+    from driftmoe.evaluation import Checkpoint
+    from driftmoe.experiment import Attempt, Evaluations, ResultFolder, Run
+else:
+    experiment, models = Late("driftmoe.experiment"), Late("driftmoe.models")
+    report, saving = Late("driftmoe.report"), Late("driftmoe.saving")
 
 DEFAULT_MODELS = ("driftmoe", "arf", "srp")
 
@@ -80,16 +79,18 @@ Routing policies: {policies}; presets: {presets}.
 
 Streams: {streams}.
 """.format(
-    models=", ".join(models.MODELS),
-    policies=", ".join(models.POLICIES),
-    presets=", ".join(models.PRESETS),
+    models=", ".join(MODELS),
+    policies=", ".join(POLICIES),
+    presets=", ".join(PRESETS),
     streams=", ".join(streams.names()),
 )
 
 StreamName = Annotated[
     str,
     typer.Argument(
-        metavar="[STREAM]", help="Name of a stream, or a file (CSV, ARFF, JSON lines, Parquet, Arrow)."
+        metavar="[STREAM]",
+        help="Name of a stream, or a file (CSV, ARFF, JSON lines, Parquet, Arrow).",
+        autocompletion=streams_and_files,
     ),
 ]
 Models = Annotated[
@@ -100,6 +101,7 @@ Models = Annotated[
         help='A model, with arguments as in "arf(n_models=100)". Repeat for several. '
         f"Default: {', '.join(DEFAULT_MODELS)}.",
         show_default=False,
+        autocompletion=models_named,
     ),
 ]
 WithRouting = Annotated[
@@ -126,6 +128,7 @@ Load = Annotated[
         help="Evaluate a model that --save, or `model.save` in Python, has written; it goes on learning, and the file "
         "stays as it is. Repeat for several.",
         show_default=False,
+        autocompletion=model_files,
     ),
 ]
 Out = Annotated[
@@ -175,23 +178,23 @@ def evaluate(
             _check_savable(save, candidates, seeds)
         samples = {s: open_with_bar(stream, options, limit, s, data_dir) for s in seeds}
         report_reading(stream, samples[seeds[0]], options)
-        folder = ResultFolder(out or Path("runs") / short_name)
+        folder = experiment.ResultFolder(out or Path("runs") / short_name)
         hashes = {s: stream_of_seed.fingerprint() for s, stream_of_seed in samples.items()}
-        check_delay(delay, samples[seeds[0]])
+        experiment.check_delay(delay, samples[seeds[0]])
         runs = [
-            Run(stream, hashes[s], name, s, limit, window, delay, count_warm_up, file)
+            experiment.Run(stream, hashes[s], name, s, limit, window, delay, count_warm_up, file)
             for name, file in candidates.items()
             for s in seeds
         ]
-        checkpoints = CheckpointFolder(folder.path / "checkpoints", checkpoint_every)
+        checkpoints = experiment.CheckpointFolder(folder.path / "checkpoints", checkpoint_every)
         if checkpoint_every is not None:
             report_not_kept(runs)
         _report_learnt_before(save, load, runs, folder)
-        evaluations = Evaluations(runs, samples, folder, checkpoints)
+        evaluations = experiment.Evaluations(runs, samples, folder, checkpoints)
         is_complete = _do(evaluations, save)
         results, failures = evaluations.results, evaluations.failures
-        in_order = {run_key(vars(run)): i for i, run in enumerate(runs)}
-        results.sort(key=lambda line: in_order[run_key(line)])
+        in_order = {experiment.run_key(vars(run)): i for i, run in enumerate(runs)}
+        results.sort(key=lambda line: in_order[experiment.run_key(line)])
         if not results and not failures and is_complete:
             raise ValueError(f"{stream} holds no samples")
     if results:
@@ -232,7 +235,7 @@ def _check_savable(file: Path, candidates: Mapping[str, Path | None], seeds: Seq
     if file.is_dir():
         raise ValueError(f"--save {file} is a folder; give the name of a file")
     ((name, trained),) = candidates.items()
-    if trained is None and (reason := why_not_kept(models.make(name))):
+    if trained is None and (reason := experiment.why_not_kept(models.make(name))):
         raise ValueError(f"--save {file}: {reason}")
 
 
@@ -269,7 +272,7 @@ def _do(evaluations: Evaluations, save: Path | None) -> bool:
         contextlib.suppress(KeyboardInterrupt),
     ):
         for offer in evaluations.attempts():
-            if isinstance(offer, Attempt):
+            if isinstance(offer, experiment.Attempt):
                 _attempt(offer, evaluations, progress)
                 if save is not None and not evaluations.failures:
                     _save(offer.model, save, evaluations.failures)
@@ -293,7 +296,7 @@ def _save(model: Any, file: Path, failures: list[str]) -> None:
 
 def _attempt(attempt: Attempt, evaluations: Evaluations, progress: Progress) -> None:
     name, stream = f"{attempt.run.model}, seed {attempt.run.seed}", attempt.stream
-    task = progress.add_task(f"{name}: compiling, once per machine", total=None, figures="")
+    task = progress.add_task(f"{name}: getting ready", total=None, figures="")
     with evaluations.keeping(attempt):
         attempt.compile()
         progress.update(task, description=name, total=stream.n_samples)
@@ -324,8 +327,8 @@ def _show(
     told = ", ".join(part for part in (stream, report.reading(results[-1])) if part)
     title = f"{told}, {n_samples:,} samples, test-then-train{late}{report.left_out(results)}"
     picture = _picture_name(short_name, results[-1].get("reading", {}), options, late)
-    done = {run_key(result) for result in results}
-    curves = [point for point in folder.curves(stream) if run_key(point) in done]
+    done = {experiment.run_key(result) for result in results}
+    curves = [point for point in folder.curves(stream) if experiment.run_key(point) in done]
     drifts = results[0]["drifts"]
     files = ["results.jsonl", "windows.csv", f"{picture}.png"]
     console = table_console()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import streams
 from driftmoe.cli.bars import open_with_bar
 from driftmoe.cli.board import show_grid
+from driftmoe.cli.completion import models_named, streams_and_files
+from driftmoe.cli.late import Late
 from driftmoe.cli.options import (
     CheckpointEvery,
     CountWarmUp,
@@ -23,10 +25,13 @@ from driftmoe.cli.options import (
     reads_files,
 )
 from driftmoe.cli.terminal import one_line_errors, report_checkpoints_left, report_not_kept, report_reading
-from driftmoe.experiment import CheckpointFolder, JobFolder, planned, run_grid
-from driftmoe.experiment import shard as shard_of
-from streams import Stream
-from streams.opening import FileOptions
+from streams.file_options import FileOptions
+
+if TYPE_CHECKING:
+    from driftmoe import experiment
+    from streams import Stream
+else:
+    experiment = Late("driftmoe.experiment")
 
 EXAMPLES = """
 Examples:
@@ -39,12 +44,22 @@ Examples:
 """
 
 StreamNames = Annotated[
-    list[str], typer.Argument(metavar="STREAM...", help="Names of streams, or files.", show_default=False)
+    list[str],
+    typer.Argument(
+        metavar="STREAM...",
+        help="Names of streams, or files.",
+        show_default=False,
+        autocompletion=streams_and_files,
+    ),
 ]
 Models = Annotated[
     list[str],
     typer.Option(
-        "--model", "-m", help="A model, as in `driftmoe evaluate`. Repeat for several.", show_default=False
+        "--model",
+        "-m",
+        help="A model, as in `driftmoe evaluate`. Repeat for several.",
+        show_default=False,
+        autocompletion=models_named,
     ),
 ]
 Out = Annotated[Path, typer.Option(help="Folder of the results, with one file per run.")]
@@ -110,14 +125,14 @@ def grid(
         for name in dict.fromkeys(stream):
             if name not in streams.names():
                 report_reading(name, open_run(name=name, limit=limit, seed=None), options)
-        runs = planned(
+        runs = experiment.planned(
             stream, model, seed or [1], open_run,
             limit=limit, window=window, delay=delay, count_warm_up=count_warm_up,
         )  # fmt: skip
-        runs = shard_of(runs, shard) if shard else runs
-        checkpoints = CheckpointFolder(out / "checkpoints", checkpoint_every)
-        events = run_grid(
-            runs, open_run, JobFolder(out), executor=executor, n_workers=workers, scheduler=scheduler,
+        runs = experiment.shard(runs, shard) if shard else runs
+        checkpoints = experiment.CheckpointFolder(out / "checkpoints", checkpoint_every)
+        events = experiment.run_grid(
+            runs, open_run, experiment.JobFolder(out), executor=executor, n_workers=workers, scheduler=scheduler,
             checkpoints=checkpoints,
         )  # fmt: skip
         if checkpoint_every is not None:

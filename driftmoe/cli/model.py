@@ -6,20 +6,25 @@ import json
 from collections.abc import Hashable, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from driftmoe import report, saving
 from driftmoe.cli.bars import open_with_bar
+from driftmoe.cli.completion import model_files
+from driftmoe.cli.late import Late
 from driftmoe.cli.options import DataDir, Seed, reads_files
 from driftmoe.cli.terminal import note, one_line_errors, report_reading
-from driftmoe.evaluation import last_step
-from driftmoe.explanation import importances_text
 from driftmoe.strict_json import from_json
-from streams.opening import FileOptions
+from streams.file_options import FileOptions
+
+if TYPE_CHECKING:
+    from driftmoe import evaluation, explanation, report, saving
+else:
+    evaluation, explanation = Late("driftmoe.evaluation"), Late("driftmoe.explanation")
+    report, saving = Late("driftmoe.report"), Late("driftmoe.saving")
 
 app = typer.Typer(
     name="model",
@@ -28,7 +33,13 @@ app = typer.Typer(
 )
 
 File = Annotated[
-    Path, typer.Argument(metavar="FILE", help="A file of `model.save` or of --save.", show_default=False)
+    Path,
+    typer.Argument(
+        metavar="FILE",
+        help="A file of `model.save` or of --save.",
+        show_default=False,
+        autocompletion=model_files,
+    ),
 ]
 TrustPickle = Annotated[
     bool,
@@ -119,21 +130,21 @@ def show(
             _able(model, "feature_importances", "--importances").feature_importances() if importances else {}
         )
         if draw or tree is not None or (picture is not None and not importances):
-            expert = _tree_to_draw(last_step(model), tree)
-            text = last_step(model).describe(*expert)
+            expert = _tree_to_draw(evaluation.last_step(model), tree)
+            text = evaluation.last_step(model).describe(*expert)
         _print_head(file, model, outline, console)
         console.print(_parts(outline.parts))
-        if hasattr(last_step(model), "routing_report"):
-            console.print(_experts(last_step(model).routing_report().cumulative))
+        if hasattr(evaluation.last_step(model), "routing_report"):
+            console.print(_experts(evaluation.last_step(model).routing_report().cumulative))
         if importances:
-            console.print(f"\n{importances_text(found)}")
+            console.print(f"\n{explanation.importances_text(found)}")
         if draw or (tree is not None and (picture is None or importances)):
             console.print("\n".join(["", f"Tree {expert[0] + 1}:" if expert else "The tree:", text]))
         if picture is not None:
             if importances:
                 figure = report.importances_figure(found)
             else:
-                figure = last_step(model).draw(*expert, max_depth=depth).get_figure()
+                figure = evaluation.last_step(model).draw(*expert, max_depth=depth).get_figure()
             report.save_figure(figure, picture)
             console.print(f"\nPicture: {picture}")
 
@@ -205,7 +216,7 @@ def explain(
 
 def _able(model: Any, method: str, asked_by: str) -> Any:
     """Return the last step of a model if it has a method."""
-    ours = last_step(model)
+    ours = evaluation.last_step(model)
     if not hasattr(ours, method):
         raise ValueError(f"{asked_by} is for mixtures of experts, and this is a {type(ours).__name__}")
     return ours
@@ -213,7 +224,7 @@ def _able(model: Any, method: str, asked_by: str) -> Any:
 
 def _steps_before(model: Any) -> list[Any]:
     """Return the steps of a pipeline before the last."""
-    return [] if last_step(model) is model else list(model.steps.values())[:-1]
+    return [] if evaluation.last_step(model) is model else list(model.steps.values())[:-1]
 
 
 def _as_sample(text: str, model: Any) -> dict[Hashable, Any]:
@@ -241,7 +252,7 @@ def _row_of(
 
 
 def _print_head(file: Path, model: Any, outline: saving.Outline, console: Console) -> None:
-    ours = last_step(model)
+    ours = evaluation.last_step(model)
     name = type(ours).__name__ if ours is model else f"{type(model).__name__} with {type(ours).__name__}"
     settings = getattr(ours, "settings", None) or ours._get_params()
     features, classes = ours.state()["encoder"]["features"], ours.state()["encoder"]["classes"]

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from driftmoe import models, report
 from driftmoe.cli.board import show_grid
+from driftmoe.cli.late import Late
+from driftmoe.cli.names import POLICIES, PRESETS, SETUPS
 from driftmoe.cli.options import Seeds, Workers
 from driftmoe.cli.terminal import one_line_errors, table_console
-from driftmoe.experiment import JobFolder, run_grid
-from driftmoe.neural import SETUPS, open_experiment, planned_training
+
+if TYPE_CHECKING:
+    from driftmoe import experiment, report
+    from driftmoe import neural as training
+else:
+    experiment = Late("driftmoe.experiment")
+    training = Late("driftmoe.neural")
+    report = Late("driftmoe.report")
 
 EXAMPLES = """
 Examples:
@@ -29,8 +36,8 @@ In adapt only: mola (more experts in higher layers).
 
 Default: {setups}, and in adapt also mola.
 """.format(
-    policies=", ".join(p for p in models.POLICIES if p != "LinearK"),
-    presets=", ".join(models.PRESETS),
+    policies=", ".join(p for p in POLICIES if p != "LinearK"),
+    presets=", ".join(PRESETS),
     setups=", ".join(SETUPS),
 )
 
@@ -81,9 +88,11 @@ def neural(
     """
     # Help keeps the line ends of this docstring: its lines must fit 80 columns with a margin.
     with one_line_errors():
-        runs = planned_training(name, policy, seed or [1], steps=steps)
-        folder = JobFolder(out)
-        events = run_grid(runs, open_experiment, folder, executor="processes", n_workers=workers)
+        runs = training.planned_training(name, policy, seed or [1], steps=steps)
+        folder = experiment.JobFolder(out)
+        events = experiment.run_grid(
+            runs, training.open_experiment, folder, executor="processes", n_workers=workers
+        )
         n_failed = show_grid(runs, events, out)
     console = table_console()
     for full in dict.fromkeys(run.stream for run in runs):

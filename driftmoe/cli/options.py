@@ -11,12 +11,16 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from streams.opening import FileOptions
+from driftmoe.cli.completion import streams_and_files
+from streams.file_options import FileOptions
 
 Name = Annotated[
     str,
     typer.Argument(
-        metavar="NAME", help="A name from `driftmoe streams list`, or a file.", show_default=False
+        metavar="NAME",
+        help="A name from `driftmoe streams list`, or a file.",
+        show_default=False,
+        autocompletion=streams_and_files,
     ),
 ]
 Limit = Annotated[

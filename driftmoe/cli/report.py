@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from driftmoe import report
+from driftmoe.cli.late import Late
 from driftmoe.cli.terminal import one_line_errors, table_console
-from driftmoe.experiment import read_failures, read_results
+
+if TYPE_CHECKING:
+    from driftmoe import experiment, report
+else:
+    experiment = Late("driftmoe.experiment")
+    report = Late("driftmoe.report")
 
 EXAMPLES = """
 Examples:
@@ -65,10 +70,10 @@ def write_report(
     """
     # Help keeps the line ends of this docstring: its lines must fit 80 columns with a margin.
     with one_line_errors():
-        results, curves = read_results(folder)
+        results, curves = experiment.read_results(folder)
         chosen = report.of_models(results, model) if model else results
         try:
-            parts = report.sections(chosen, curves, read_failures(folder))
+            parts = report.sections(chosen, curves, experiment.read_failures(folder))
         except ImportError as error:
             raise ValueError(str(error)) from None
         where = folder if folder.is_dir() else Path("runs") / folder.stem

@@ -7,7 +7,7 @@ import time
 from collections.abc import Hashable
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -15,8 +15,10 @@ from rich.markup import escape
 from rich.table import Table
 
 import streams
-from driftmoe import report
 from driftmoe.cli.bars import download_bar, open_with_bar, samples_bar
+from driftmoe.cli.completion import real_streams
+from driftmoe.cli.late import Late
+from driftmoe.cli.names import WRITTEN
 from driftmoe.cli.options import DataDir, Limit, Name, Seed, reads_files
 from driftmoe.cli.terminal import (
     left_out_rows,
@@ -25,12 +27,16 @@ from driftmoe.cli.terminal import (
     report_reading,
     table_console,
 )
-from streams import Stream
-from streams.export import SUFFIXES as WRITTEN
-from streams.export import write
-from streams.json_lines import write_lines
-from streams.opening import FileOptions
-from streams.real import SOURCES
+from streams.catalogue import N_SAMPLES, SYNTHETIC
+from streams.file_options import FileOptions
+from streams.sources import SOURCES
+
+if TYPE_CHECKING:
+    from driftmoe import report
+    from streams import Stream, json_lines
+    from streams import export as writing
+else:
+    report, writing, json_lines = Late("driftmoe.report"), Late("streams.export"), Late("streams.json_lines")
 
 app = typer.Typer(
     name="streams",
@@ -118,13 +124,13 @@ def export(
         report_reading(name, stream, options)
         if file == Path("-"):
             with samples_bar(f"writing {name}", stream.n_samples) as progress:
-                write_lines(stream, sys.stdout, progress=progress)
+                json_lines.write_lines(stream, sys.stdout, progress=progress)
             report_left_out(left_out_rows(stream))
             return
         file.parent.mkdir(parents=True, exist_ok=True)
         start = time.perf_counter()
         with samples_bar(f"writing {file.name}", stream.n_samples) as progress:
-            n_written = write(stream, file, progress=progress)
+            n_written = writing.write(stream, file, progress=progress)
         seconds = time.perf_counter() - start
         size = file.stat().st_size
     figures = f"{n_written:,} samples, {size / 1e6:,.1f} MB, {n_written / seconds:,.0f} samples/s"
@@ -137,7 +143,12 @@ def export(
     "  driftmoe streams fetch airlines --from-file airlines.arff"
 )
 def fetch(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a real stream.", show_default=False)],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="Name of a real stream.", show_default=False, autocompletion=real_streams
+        ),
+    ],
     from_file: Annotated[
         Path | None,
         typer.Option(help="A copy on this machine, to use instead of a download.", show_default=False),
@@ -205,14 +216,14 @@ def _summary(name: str) -> list[str]:
             n_drifts,
             escape(source.description),
         ]
-    stream = streams.make(name)
-    width = f", width {stream.drifts[0].width:,}" if stream.drifts else ""
+    stream = SYNTHETIC[name]
+    drifts = f"{stream.n_drifts}, width {stream.width:,}" if stream.n_drifts else ""
     return [
-        "" if stream.n_samples is None else f"{stream.n_samples:,}",
+        f"{N_SAMPLES:,}",
         str(stream.n_features),
-        str(len(stream.classes)),
-        f"{len(stream.drifts)}{width}" if stream.drifts else "",
-        escape(stream.desc),
+        str(stream.n_classes),
+        drifts,
+        escape(stream.description),
     ]
 
 

@@ -8,14 +8,21 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
 
+from driftmoe.cli.late import Late
 from driftmoe.exits import described
-from driftmoe.experiment import CheckpointFolder, Run, why_not_kept
-from streams import Stream, files
-from streams.opening import FileOptions
+
+if TYPE_CHECKING:
+    from driftmoe import experiment
+    from driftmoe.experiment import CheckpointFolder, Run
+    from streams import Stream, files
+    from streams.file_options import FileOptions
+else:
+    experiment, files = Late("driftmoe.experiment"), Late("streams.files")
 
 _FLAGS = {
     r"\btarget='?(.*?)'? is for files": r"--target \1 is for files",
@@ -74,7 +81,7 @@ def report_reading(name: str, stream: Stream, options: FileOptions) -> None:
 def report_not_kept(runs: Sequence[Run]) -> None:
     """Write to stderr which models can have no checkpoints, and why."""
     for name, run in {run.model: run for run in runs}.items():
-        if reason := why_not_kept(run.new_model()):
+        if reason := experiment.why_not_kept(run.new_model()):
             say(f"{name} has no checkpoints and begins anew if it is stopped: {reason}")
 
 

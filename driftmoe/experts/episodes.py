@@ -30,7 +30,10 @@ def begin_episode(  # type: ignore[no-untyped-def]
             first, second = order[i], order[i + 1]
             for source, start in ((first, 0), (second, half)):
                 for j in range(half):
-                    sample_inputs[first, :, start + j] = sample_inputs[source, :, 2 * j]
+                    for f in range(
+                        sample_inputs.shape[1]
+                    ):  # to assign a slice, numba compiles texts of errors
+                        sample_inputs[first, f, start + j] = sample_inputs[source, f, 2 * j]
                     sample_targets[first, start + j] = sample_targets[source, 2 * j]
                     sample_times[first, start + j] = sample_times[source, 2 * j]
                     sample_weights[first, start + j] = sample_weights[source, 2 * j]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from driftmoe.arithmetic import exp
+from driftmoe.arithmetic import exp, largest_of
 from driftmoe.compilation import compiled
 from driftmoe.experts.protocol import Unmonitored
 from driftmoe.state import State, array_of, check_names, count_of, misfit
@@ -146,13 +146,14 @@ def regress(weights, rates, n_seen, inputs, targets, taught, proba):  # type: ig
         for f in range(inputs.shape[1]):
             square += np.float64(inputs[row, f]) * np.float64(inputs[row, f])
         for r in range(rates.shape[0]):
-            p[:] = weights[r, 0]
+            for c in range(p.shape[0]):
+                p[c] = weights[r, 0, c]
             for f in range(inputs.shape[1]):
                 value = np.float64(inputs[row, f])
                 if value != 0.0:
                     for c in range(p.shape[0]):
                         p[c] += weights[r, 1 + f, c] * value
-            largest, total = p.max(), 0.0
+            largest, total = largest_of(p), 0.0
             for c in range(p.shape[0]):
                 p[c] = exp(p[c] - largest)
                 total += p[c]

@@ -470,7 +470,8 @@ def nearest(  # type: ignore[no-untyped-def]
             counts[0] = n
         e = order[n - 1]
         j = episodes[e]["size"]
-        sample_inputs[e, :n_inputs, j] = inputs[row]
+        for f in range(n_inputs):
+            sample_inputs[e, f, j] = inputs[row, f]
         sample_targets[e, j], sample_times[e, j], sample_weights[e, j] = target, now, taught[row]
         episodes[e]["size"] += 1
         counts[1] += 1

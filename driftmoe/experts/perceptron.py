@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from driftmoe.arithmetic import exp, whole_power
+from driftmoe.arithmetic import exp, largest_of, whole_power
 from driftmoe.compilation import compiled, kernel
 from driftmoe.draws import between
 from driftmoe.experts.protocol import Unmonitored
@@ -190,7 +190,8 @@ def perceive(hidden, outputs, rate, n_seen, inputs, targets, taught, proba):  # 
     scores = np.empty(n_classes)
     for row in range(inputs.shape[0]):
         x = inputs[row]
-        active[:] = hidden[0, 0]
+        for j in range(width):
+            active[j] = hidden[0, 0, j]
         for f in range(x.shape[0]):
             if x[f] != 0.0:
                 _add(x[f], hidden[0, 1 + f], active)
@@ -198,7 +199,7 @@ def perceive(hidden, outputs, rate, n_seen, inputs, targets, taught, proba):  # 
             active[j] = max(active[j], np.float32(0.0))
         for c in range(n_classes):
             scores[c] = outputs[0, c, 0] + _dot(active, outputs[0, c, 1:], lanes)
-        largest, total = scores.max(), 0.0
+        largest, total = largest_of(scores), 0.0
         for c in range(n_classes):
             scores[c] = exp(scores[c] - largest)
             total += scores[c]

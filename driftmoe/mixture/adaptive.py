@@ -28,7 +28,7 @@ from driftmoe.mixture.router import Router
 from driftmoe.mixture.telemetry import RoutingLog
 from driftmoe.routing import Choice, Policy, as_rule
 from driftmoe.state import State, array_of, check_names, count_of, misfit, restored, value_of
-from driftmoe.transaction import NO_TARGETS, NO_WEIGHTS, Changes, assignment, planned, publication
+from driftmoe.transaction import NO_TARGETS, NO_WEIGHTS, Changes, assignment, is_ready, planned, publication
 from driftmoe.trees import HoeffdingTreeClassifier
 
 if TYPE_CHECKING:
@@ -303,6 +303,8 @@ class AdaptiveMixture:
         router.plan(errors, changes, takes_errors=True)
         if replaced is not None:  # the router's mini-batch is full
             self._plan_end_of_mini_batch(changes)
+        elif not is_ready(end_mini_batch):  # compiled with the others, not in the middle of a stream
+            self._plan_end_of_mini_batch([])
         n_null = chosen.n_null[learnt] if len(chosen.n_null) else chosen.n_null
         choice = Choice(log_weights, mask, n_null)
         self.log.plan(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from driftmoe.threads import do_parts
-from driftmoe.transaction import Changes, assignment, planned
+from driftmoe.transaction import Changes, assignment, compile_planned, planned
 from driftmoe.trees import steps
 from driftmoe.trees.blocks import NO_TARGETS, fit
 from driftmoe.trees.nodes import N_LEAVES, N_NODES
@@ -116,7 +116,9 @@ class PlannedTrees:
         storage = self._storage
         proba = np.empty((len(block), storage.n_experts, storage.n_classes))
         no_weights = np.empty((0, storage.n_experts))
-        self._pass(storage, fit(block, storage.n_features), NO_TARGETS, no_weights, proba)()
+        change = self._pass(storage, fit(block, storage.n_features), NO_TARGETS, no_weights, proba)
+        compile_planned()
+        change()
         return proba
 
     def plan(
@@ -196,7 +198,7 @@ class PlannedTrees:
         progress = np.zeros((n_experts, 2), np.int64)
         arguments = (*as_arguments(storage), block, targets, weights, storage.n_branches, progress, proba)
         n_threads = min(self.n_threads, n_experts) if len(block) * n_experts >= MIN_SHARED else 1
-        change = planned(steps.step, *arguments, 0, n_experts)  # compiled now, not by all threads at once
+        change = planned(steps.step, *arguments, 0, n_experts)  # compiled first, not by all threads at once
         if n_threads == 1:
             return change
         return lambda: any(do_parts(lambda e: steps.step(*arguments, e, e + 1), n_experts, n_threads))

@@ -204,5 +204,5 @@ def test_a_kernel_keeps_its_arithmetic_whoever_calls_it_first():
 
     assert says_so(np.nan) in (True, False)  # compiles both
     assert is_nan(np.nan)
-    for signature in is_nan.signatures:
-        assert " nnan " not in is_nan.inspect_llvm(signature)
+    for signature in is_nan.dispatcher.signatures:
+        assert " nnan " not in is_nan.dispatcher.inspect_llvm(signature)

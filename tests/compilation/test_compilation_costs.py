@@ -1,0 +1,108 @@
+"""What must not be compiled, because it takes long and serves nobody."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from places import ROOT
+from small_package import NEEDS_COMPILER
+
+from driftmoe.compilation import part
+
+SOURCES = [*(ROOT / "driftmoe").rglob("*.py"), *(ROOT / "streams").rglob("*.py")]
+
+DECORATORS = ("kernel", "compiled", "part", "function")
+
+
+def kernels():
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and any(
+                ast.unparse(decorator).split("(")[0].endswith(DECORATORS) for decorator in node.decorator_list
+            ):
+                yield pytest.param(node, id=f"{path.stem}.{node.name}")
+
+
+def is_number(node):
+    """Whether an expression is a number as such, or a constant of a module by name."""
+    if isinstance(node, ast.Call):
+        return ast.unparse(node.func) == "np.float32" and all(map(is_number, node.args))
+    return (
+        isinstance(node, ast.Constant)
+        or (isinstance(node, ast.UnaryOp) and ast.unparse(node.operand) in ("np.inf", "1.0"))
+        or (isinstance(node, ast.Name) and node.id.isupper())
+    )
+
+
+@pytest.mark.parametrize("kernel", list(kernels()))
+def test_a_kernel_assigns_no_array_to_a_slice(kernel):
+    """A loop compiles in a moment. For a slice, numba compiles the texts of its errors: three seconds."""
+    for node in ast.walk(kernel):
+        if isinstance(node, ast.Assign):
+            slices = [
+                target
+                for target in node.targets
+                if isinstance(target, ast.Subscript)
+                and any(isinstance(part_of_index, ast.Slice) for part_of_index in ast.walk(target.slice))
+            ]
+            assert not slices or is_number(node.value), ast.unparse(node)
+
+
+@NEEDS_COMPILER
+def test_a_part_of_kernels_has_no_wrapper_for_python_and_can_still_be_called():
+    @part()
+    def twice(x):
+        return 2 * x
+
+    @part()
+    def fourfold(x):
+        return twice(twice(x))
+
+    assert (fourfold(3), twice(3)) == (12, 6)
+    (compiled,) = twice.dispatcher.overloads.values()
+    assert compiled.fndesc.llvm_cpython_wrapper_name not in compiled.library.get_llvm_str()
+    assert twice.py_func(np.ones(1)) == 2.0
+
+
+READY = """
+import sys
+from numba.core.dispatcher import Dispatcher
+from driftmoe import DriftMoEClassifier
+
+def ready():
+    return {
+        kernel.py_func.__name__
+        for name, module in list(sys.modules.items()) if name.startswith("driftmoe")
+        for kernel in vars(module).values()
+        if isinstance(kernel, Dispatcher) and kernel.overloads
+    }
+
+model = DriftMoEClassifier(sys.argv[1], seed=1)
+model.learn_one({"a": 0.5, "b": "x"}, 0)
+model.predict_one({"a": 0.5, "b": "x"})
+at_first = ready()
+for i in range(300):
+    model.predict_one({"a": i / 300, "b": "xy"[i % 2]})
+    model.learn_one({"a": i / 300, "b": "xy"[i % 2]}, i % 3)
+print(sorted(ready() - at_first), sorted({"nearest", "perceive", "regress", "step"} & at_first))
+"""
+
+
+@NEEDS_COMPILER
+@pytest.mark.parametrize(
+    ("variant", "used"),
+    [
+        ("driftmoe", ["nearest", "perceive", "regress", "step"]),
+        ("moe-data", ["step"]),
+        ("moe-task", ["step"]),
+    ],
+)
+def test_the_first_sample_brings_all_kernels_of_a_variant_and_no_others(variant, used):
+    done = subprocess.run(
+        [sys.executable, "-c", READY, variant], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert done.stdout == f"[] {used}\n"
