@@ -81,7 +81,8 @@ class Learner:
         """Learn the remaining rows.
 
         Each step succeeds completely or changes nothing. An interrupt between two steps is delayed until the last row
-        has been learnt. An error that persists is raised with a note that says which rows have been learnt.
+        has been learnt. An error that persists is raised with a note that says which rows have been learnt. If there
+        are any, each error has their number as `n_learnt`.
 
         Parameters
         ----------
@@ -100,6 +101,8 @@ class Learner:
                 error.add_note(
                     f"rows 0 to {row - 1} of {len(self._rows)} have been learnt, the others have not"
                 )
+            if self._n_learnt[0] > 0:
+                vars(error)["n_learnt"] = int(self._n_learnt[0])  # for callers who would take the rows again
             raise  # after the last row
 
     def _advance(self) -> None:
@@ -252,9 +255,10 @@ class Learner:
             if len(learnt) >= room:  # then the router takes a step
                 is_learnt = is_learnt[: learnt[room - 1] + 1]
             stop = self._rows.known_until(start, is_learnt)
-        if not self._weights[start:stop].any():
-            return stop
-        return start + self._mixture.n_rows_with_room(stop - start, self._weights[start:stop])
+        weights = self._weights[start:stop]
+        learnt = np.flatnonzero(weights)
+        n_with_room = self._mixture.n_rows_with_room(len(learnt), weights[learnt]) if len(learnt) else 0
+        return stop if n_with_room == len(learnt) else start + int(learnt[n_with_room])
 
     def _answer(self, start: int, stop: int) -> None:
         """Note the predictions for rows that are not learnt in a step with others."""

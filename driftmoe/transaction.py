@@ -73,14 +73,16 @@ def carry_out(changes: Changes) -> None:
 def chained(errors: Iterable[BaseException | None]) -> BaseException:
     """Return the last error, with the others as its context, as if each was raised while handling the previous one."""
     before: BaseException | None = None
+    seen: set[int] = set()  # several errors may have been raised while handling the same one
     for error in errors:
-        if error is None or error is before:
+        if error is None or id(error) in seen:
             continue
         first = error
-        while first.__context__ is not None and first.__context__ is not before:
+        seen.add(id(first))
+        while first.__context__ is not None and id(first.__context__) not in seen:
             first = first.__context__
-        if first is not before:
-            first.__context__ = before
+            seen.add(id(first))
+        first.__context__ = before
         before = error
     if before is None:
         raise ValueError("there is no error to raise")

@@ -23,7 +23,7 @@ from river import naive_bayes
 
 from benchmarks import faults
 from driftmoe import DriftMoEClassifier, transaction
-from driftmoe.transaction import TRIES, OneAtATime, carry_out
+from driftmoe.transaction import TRIES, OneAtATime, carry_out, chained
 
 NEW = (
     {"number 0": 1.0, "a new number": 2.0, "a new text": "value", "text": "a new value"},
@@ -457,3 +457,20 @@ def test_arrays_that_do_not_fit_are_refused_at_the_door():
     n_inputs = model._mixture.router.n_inputs
     with pytest.raises(ValueError, match="inputs of shape"):
         model._mixture.router.logits(np.zeros((1, n_inputs - 1), np.float32))
+
+
+def test_errors_that_are_raised_while_handling_the_same_one_form_a_chain_without_a_ring():
+    raised = []
+    try:
+        raise KeyError("outer")
+    except KeyError:
+        for i in range(4):
+            try:
+                raise ValueError(i)
+            except ValueError as error:
+                raised.append(error)
+    last, found = chained(raised), []
+    while last is not None and len(found) < 10:
+        found.append(last.args[0])
+        last = last.__context__
+    assert found == [3, 2, 1, 0, "outer"]

@@ -157,10 +157,10 @@ def evaluate(
     """Evaluate models on a stream, test-then-train: each sample is predicted first and then learned.
 
     The command prints a table, and writes results.jsonl, windows.csv and a
-    picture of the accuracy over time. Results of mixtures of experts also say
-    how important each feature is at the end. The figures leave out the warm-up:
-    the samples that are predicted before the first label has come (see
-    --count-warm-up).
+    picture of the accuracy over time. results.jsonl also says how important each
+    feature is to a mixture of experts at the end, and `driftmoe report` draws it.
+    The figures leave out the warm-up: the samples that are predicted before the
+    first label has come (see --count-warm-up).
 
     Earlier results in the folder stay, but the same run replaces its older
     result. Ctrl-C keeps what was measured so far; with --checkpoint-every the

@@ -12,7 +12,7 @@ stopped go on.
 
 from __future__ import annotations
 
-from driftmoe.evaluation.checks import last_step
+from driftmoe.evaluation.checks import has_learnt, last_step
 from driftmoe.evaluation.delays import Delay, Weight
 from driftmoe.evaluation.loops import BLOCK_SIZE, Answers, OwnLoop
 from driftmoe.evaluation.prequential import Evaluation, prequential
@@ -31,6 +31,7 @@ __all__ = [
     "OwnLoop",
     "Weight",
     "cross_validate",
+    "has_learnt",
     "holdout",
     "last_step",
     "prequential",

@@ -74,6 +74,11 @@ def last_step(model: Any) -> Any:
     return model
 
 
+def has_learnt(error: Exception) -> bool:
+    """Return whether a model had learnt rows of a block when it raised an error, as one of its experts may do."""
+    return bool(getattr(error, "n_learnt", 0))
+
+
 def takes_weight(model: Any) -> bool:
     """Return whether a model, or the last step of a pipeline, learns with weights."""
     return "w" in signature(last_step(model).learn_one).parameters

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from driftmoe.evaluation.checks import takes_weight
+from driftmoe.evaluation.checks import has_learnt, takes_weight
 from driftmoe.evaluation.delays import Delay, Row, Waiting, Weight, delay_of, weight_of
 from driftmoe.evaluation.loops import Answers, one_by_one
 
@@ -137,7 +137,9 @@ def in_late_blocks(
             else:
                 labels = model.step_many(X, y, classes=stream.classes, w=weights, **legend)
         # A row cannot be read, and no row of the part has been learned. The rows before it can be, one by one.
-        except (TypeError, ValueError):
+        except (TypeError, ValueError) as error:
+            if has_learnt(error):
+                raise
             rows = map(as_sample, _rows_of(part))
             yield from one_by_one(rows, model, warm_start, reads_proba, passed=before.copied(as_sample))
             continue

@@ -9,7 +9,7 @@ import time
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from driftmoe.evaluation.checks import takes_weight
+from driftmoe.evaluation.checks import has_learnt, takes_weight
 from driftmoe.evaluation.delays import Row, Waiting, with_delays_and_weights
 
 BLOCK_SIZE = 256
@@ -115,7 +115,9 @@ def in_blocks(
             try:
                 y_pred = model.step_many(X, y, names=names, values=values, classes=stream.classes)
             # A row cannot be read, and no row of the block has been learned. The rows before it can be, one by one.
-            except (TypeError, ValueError):
+            except (TypeError, ValueError) as error:
+                if has_learnt(error):
+                    raise
                 rows = with_delays_and_weights(stream.samples(X, y), 0, None, None)
                 yield from one_by_one(rows, model, warm_start - n_samples, False, knows_a_class=True)
             else:

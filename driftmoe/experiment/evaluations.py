@@ -87,15 +87,14 @@ class Evaluations:
         try:
             yield
             attempt.keep()
-            attempt.weigh_features()
             is_complete = True
+            attempt.weigh_features()
         except Exception as error:  # models and streams may raise errors of any class
             n_samples = attempt.last.n_samples if attempt.last else 0
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
             file = self._folder.keep_traceback(traceback.format_exc())
-            self.failures.append(
-                f"{run.model} stopped after {n_samples:,} samples: {reason} (traceback: {file})"
-            )
+            what = "has no importances of features" if is_complete else f"stopped after {n_samples:,} samples"
+            self.failures.append(f"{run.model} {what}: {reason} (traceback: {file})")
         finally:
             if attempt.last is not None and attempt.last.n_counted:
                 result = attempt.result(is_complete=is_complete)

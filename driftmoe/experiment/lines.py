@@ -138,7 +138,7 @@ def _checked(line: Any, where: str) -> dict[str, Any]:
                 isinstance(drift, list) and list(map(type, drift)) == [int, int] for drift in value
             )
         if name == "importances" and is_right:
-            is_right = all(type(one) in (int, float) and math.isfinite(one) for one in value.values())
+            is_right = all(type(one) in (int, float) and abs(one) <= 1.0 for one in value.values())
         if not is_right or (isinstance(value, float) and not math.isfinite(value)):
             raise ValueError(
                 f"{where} is not a result of this program: {name} is {value!r}; move it away, or choose another folder"

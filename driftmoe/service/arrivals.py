@@ -17,7 +17,7 @@ class Arrival:
     source: str
     content: Event | bytes
     position: Any = None
-    _event: Event | EventError | None = None
+    _event: Event | EventError | None = field(default=None, init=False, repr=False, compare=False)
 
     def read(self, limits: Limits) -> Event | EventError:
         """Return the event, or why it cannot be read. The text is read once."""

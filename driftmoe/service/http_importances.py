@@ -13,6 +13,7 @@ from starlette.responses import Response
 from driftmoe.service.events import DEFAULT_KEY
 from driftmoe.service.http_answers import json_answer, later
 from driftmoe.service.http_context import Context, ask, context_of, known_key, parameters
+from driftmoe.service.views import told_importances
 
 SECONDS, SECONDS_OF_NONE = 60.0, 5.0
 """How long an answer is kept, and how long one without importances is."""
@@ -52,7 +53,9 @@ class Importances:
                 with anyio.CancelScope(shield=True):  # what has begun is of use to the others who wait
                     return self._fresh(key) or await self._asked(key)
         raise later(
-            503, f"the importances of other models have taken {seconds:g} seconds; ask again later", seconds
+            503,
+            f"others have asked for importances, which have taken {seconds:g} seconds; ask again later",
+            seconds,
         )
 
     def forget(self, key: str) -> None:
@@ -79,7 +82,5 @@ async def importances(request: Request) -> Response:
     context = context_of(request)
     key = known_key(context, parameters(request, "key").get("key", DEFAULT_KEY))
     if key not in context.worker.names:
-        return json_answer(
-            {"key": key, "n_learnt": 0, "n_features": 0, "importances": [], "why": "The model has learnt nothing yet."}
-        )  # fmt: skip
+        return json_answer({"key": key} | told_importances(0, {}, 0, "The model has learnt nothing yet."))
     return json_answer({"key": key} | await request.app.state.importances.of(key))

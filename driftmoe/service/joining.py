@@ -199,10 +199,10 @@ class Joiner:
         heapq.heappush(self._held, (now, held.seq, held))
         self._held_names[name] += 1
         self.waiting.pop(name, None)  # its label is there
+        outcome.what = "waiting for its time"  # unless its features turn out to be refused
+        self._counts["labels held"] += 1
         while len(self._held) > self._bounds.max_waiting:
             self._release_first(arrival)
-        outcome.what = "waiting for its time"
-        self._counts["labels held"] += 1
 
     def _join(
         self, arrival: Arrival, name: Name, label: str, weight: float, outcome: Outcome, now: float

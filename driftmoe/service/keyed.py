@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from driftmoe import saving
-from driftmoe.evaluation import last_step
+from driftmoe.evaluation import has_learnt, last_step
 from driftmoe.memory import n_bytes
 from driftmoe.service.choices import Choices
 from driftmoe.service.scores import Answer, Scores
@@ -94,28 +94,33 @@ class KeyedModel:
         answers
             For each sample, its class probabilities, `None` if it is only learnt, or why it cannot be read.
         """
-        rows = getattr(self.model, "run_rows", None)
+        rows, n = getattr(self.model, "run_rows", None), len(samples)
         if rows is not None:
             try:
                 return list(rows(samples, labels, weights, asked=asked))
-            except (TypeError, ValueError):  # none has been learnt
-                pass
-        one_by_one = zip(samples, labels, weights, asked, strict=True)
-        return [_tried(self._run_one, *one) for one in one_by_one]
+            except (TypeError, ValueError) as error:
+                if has_learnt(error):
+                    raise RuntimeError(f"{type(error).__name__}: {error}") from error
+        if rows is None or n == 1:
+            one_by_one = zip(samples, labels, weights, asked, strict=True)
+            return [_tried(self._run_one, *one) for one in one_by_one]
+        halves = slice(n // 2), slice(n // 2, n)  # to find the samples that cannot be read
+        return [
+            answer
+            for half in halves
+            for answer in self.run(samples[half], labels[half], weights[half], asked[half])
+        ]
 
     def _run_one(self, x: dict[str, Any], y: Any, w: float, is_asked: bool) -> Proba | None:
-        proba: Proba = self.model.predict_proba_one(
-            x
-        )  # of one that is only learnt, too: whether it can be read
+        # One that is only learnt is predicted, too: that tells whether it can be read.
+        proba: Proba = self.model.predict_proba_one(x)
         try:
             if y is not None and w == 1.0:
                 self.model.learn_one(x, y)
             elif y is not None and w > 0.0:
                 self.model.learn_one(x, y, w=w)
-        except (
-            TypeError,
-            ValueError,
-        ) as error:  # a step of a pipeline may have learnt the sample, and another not
+        # A step of a pipeline may have learnt the sample, and another not.
+        except (TypeError, ValueError) as error:
             raise RuntimeError(f"{type(error).__name__}: {error}") from error
         return proba if is_asked else None
 

@@ -141,14 +141,13 @@ class Views:
             for event in events:
                 if time.monotonic() > until:
                     break
-                if event not in explained:
-                    try:
-                        explained[event] = str(model.explain_one(json.loads(event)["features"]))
-                    except (
-                        TypeError,
-                        ValueError,
-                    ) as error:  # another model may have taken the place of that which erred
-                        explained[event] = f"The model cannot read this sample now: {error}"
+                if event in explained:
+                    continue
+                try:
+                    explained[event] = str(model.explain_one(json.loads(event)["features"]))
+                # Another model may have taken the place of that which erred.
+                except (TypeError, ValueError) as error:
+                    explained[event] = f"The model cannot read this sample now: {error}"
         keyed.explained = explained
 
     def importances(self, key: str = DEFAULT_KEY) -> dict[str, Any]:
@@ -165,7 +164,7 @@ class Views:
         ours = last_step(self._model(key).model)
         if not hasattr(ours, "feature_importances"):
             lacks = f"A {type(ours).__name__} does not tell how much it relies on each feature; mixtures of experts do."
-            return _importances_of(self._model(key).scores.n_learnt, {}, _n_features(ours) or 0, lacks)
+            return told_importances(self._model(key).scores.n_learnt, {}, _n_features(ours), lacks)
 
         def taken() -> tuple[bytes, int, bool]:
             keyed = self._model(key)  # another one may have taken its place
@@ -174,9 +173,14 @@ class Views:
         content, n_learnt, is_pipeline = self.do(taken)
         begun, ours = time.monotonic(), last_step(saving.from_bytes(content))
         found = ours.feature_importances()
-        why = None if found else "The model has learnt too few samples to say which features matter."
-        timing = {"seconds": time.monotonic() - begun, "is_of_last_step": is_pipeline}
-        return _importances_of(n_learnt, found, _n_features(ours) or 0, why) | timing
+        return told_importances(
+            n_learnt,
+            found,
+            _n_features(ours),
+            None if found else "The model has learnt too few samples to say which features matter.",
+            is_of_last_step=is_pipeline,
+            seconds=time.monotonic() - begun,
+        )
 
     def models(self) -> list[dict[str, Any]]:
         """Return what there is of each model."""
@@ -233,12 +237,21 @@ def _n_features(model: Any) -> int | None:
     return None if encoder is None else len(encoder.features)
 
 
-def _importances_of(
-    n_learnt: int, found: Mapping[Hashable, tuple[float, float]], n_features: int, why: str | None
+def told_importances(
+    n_learnt: int,
+    found: Mapping[Hashable, tuple[float, float]],
+    n_features: int | None,
+    why: str | None,
+    *,
+    is_of_last_step: bool = False,
+    seconds: float = 0.0,
 ) -> dict[str, Any]:
-    told = list(found.items())[:MOST_FEATURES]
+    """Return what is told of the importances of a model's features, or `why` there are none."""
+    told, n_features = list(found.items())[:MOST_FEATURES], n_features or 0
     return {
         "n_learnt": n_learnt,
+        "is_of_last_step": is_of_last_step,
+        "seconds": seconds,
         "n_features": n_features,
         "n_untried": n_features - len(found) if found else 0,
         "importances": [

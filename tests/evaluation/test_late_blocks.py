@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from river import metrics
+from river import base, metrics
 
 import streams
-from driftmoe import DriftMoEClassifier
+from driftmoe import DriftMoEClassifier, learning
 from driftmoe.evaluation import prequential
 from driftmoe.evaluation.late_blocks import takes_late_blocks
 from streams.stream import Block, Feature, Stream, until
@@ -32,7 +32,15 @@ class InBlocks:
     """A model that has only the way for blocks, and counts the calls."""
 
     def __init__(self, model):
-        self.step_many, self.step_proba_many, self.n_calls = model.step_many, model.step_proba_many, 0
+        self._model, self.n_calls = model, 0
+
+    def step_many(self, X, y, *, w=None, **legend):
+        self.n_calls += 1
+        return self._model.step_many(X, y, w=w, **legend)
+
+    def step_proba_many(self, X, y, *, w=None, **legend):
+        self.n_calls += 1
+        return self._model.step_proba_many(X, y, w=w, **legend)
 
     def predict_one(self, x):
         raise AssertionError
@@ -106,7 +114,10 @@ PROTOCOLS = {
 def test_blocks_give_the_figures_and_the_model_of_single_samples(name, variant):
     protocol = {"window": 100, **PROTOCOLS[name]}
     blocks, single = small(variant=variant), small(variant=variant)
-    found = run(Mixed(), InBlocks(blocks), **protocol)
+    in_blocks = InBlocks(blocks)
+    found = run(Mixed(), in_blocks, **protocol)
+    n_cuts = 430 // protocol.get("step", protocol["window"]) + 430 // 256 + 2  # the last for a warm start
+    assert in_blocks.n_calls <= n_cuts + 1
     assert found == run(Mixed(), Bare(single), **protocol)
     assert found[1] is None
     assert len(found[0]) > 2
@@ -154,7 +165,7 @@ def test_a_model_whose_blocks_take_no_weights_gets_single_samples():
 
     assert takes_late_blocks(Mixed(), small(), reads_proba=True)
     assert not takes_late_blocks(Mixed(), NoWeights(), reads_proba=False)
-    assert not takes_late_blocks(Mixed(), InBlocks.__new__(InBlocks), reads_proba=False)
+    assert not takes_late_blocks(Mixed(), Bare(small()), reads_proba=False)
     assert not takes_late_blocks(list(Mixed()), small(), reads_proba=False)
 
 
@@ -168,3 +179,45 @@ def test_probabilities_of_a_block_are_those_of_single_samples():
         single.learn_one(x, y)
     assert list(zip(labels, proba, strict=True)) == expected
     assert many.digest() == single.digest()
+
+
+class Raising(base.Classifier):
+    """An expert that raises what a sample that cannot be read raises, from its 251st sample on."""
+
+    n_learnt = 0
+
+    @property
+    def _multiclass(self):
+        return True
+
+    def predict_proba_one(self, x):
+        return {}
+
+    def learn_one(self, x, y):
+        self.n_learnt += 1
+        if self.n_learnt > 250:
+            raise ValueError("the expert has failed")
+
+
+@pytest.mark.parametrize("delay", [0, 3])
+def test_an_error_of_an_expert_ends_the_run_and_no_sample_is_learnt_twice(delay):
+    model = small(extras=(Raising(),))
+    rows, told = run(Mixed(), model, delay=delay, window=100)
+    assert "the expert has failed" in told
+    assert len(rows) <= 3
+    assert 250 < model.routing_report().cumulative.n_samples <= 300  # the last part is learnt to its end
+
+
+def test_rows_that_are_only_predicted_cost_no_further_steps(monkeypatch):
+    stream, n_steps = streams.make("agrawal", seed=2, n_samples=1_000), []
+
+    def counted(*arguments, **named):
+        n_steps[-1] += 1
+        return plan_step(*arguments, **named)
+
+    plan_step = learning.plan_step
+    monkeypatch.setattr(learning, "plan_step", counted)
+    for delay in (0, 100):
+        n_steps.append(0)
+        run(stream, small(), delay=delay, window=1_000)
+    assert n_steps[1] <= 1.2 * n_steps[0] + 10

@@ -420,3 +420,36 @@ def test_samples_that_are_done_are_forgotten_although_nothing_is_learnt(tmp_path
 def test_two_labels_of_one_text_are_told_apart():
     answer = Answer("1", {"1": 0.4, 1: 0.6})
     assert answer.public()["probabilities"] == {'"1"': 0.4, "1": 0.6}
+
+
+@pytest.mark.parametrize("cuts", [(4,), (1, 1, 1, 1), (2, 2), (3, 1)])
+def test_what_is_told_of_refused_features_does_not_depend_on_how_events_are_cut(cuts, tmp_path):
+    worker = opened(tmp_path, bounds={"lateness": 0.0, "max_waiting": 1})
+    events = [
+        {"id": "a", "features": {"x": 1}, "label": "a", "time": 1},
+        {"id": "b", "features": {"x": 2}, "label": "a", "time": 9},
+        {"id": "c", "features": {"x": "text"}, "label": "a", "time": 9},
+        {"id": "d", "features": {"x": 1}, "time": 20},
+    ]  # fmt: skip
+    lines, start, told = as_lines(events), 0, []
+    for n in cuts:
+        told += taken(worker, lines[start : start + n], start=start)
+        start += n
+    assert [one["outcome"] for one in told][2:] == ["refused", "predicted"]
+    worker.stop()
+
+
+def test_one_sample_that_cannot_be_read_does_not_make_the_others_go_one_by_one(tmp_path, monkeypatch):
+    worker = opened(tmp_path)
+    keyed = worker.registry.of("default")
+    samples = [{"x": float(i % 3)} for i in range(64)]
+    keyed.run(samples, list("ab" * 32), [1.0] * 64, [True] * 64)
+    singles = []
+    monkeypatch.setattr(
+        keyed, "_run_one", lambda *one: singles.append(one) or type(keyed)._run_one(keyed, *one)
+    )
+    samples[21] = {"x": "text"}
+    answers = keyed.run(samples, list("ab" * 32), [1.0] * 64, [True] * 64)
+    assert [i for i, answer in enumerate(answers) if isinstance(answer, str)] == [21]
+    assert len(singles) == 1
+    worker.store.close()
