@@ -31,8 +31,8 @@ QUIET = "DRIFTMOE_QUIET"
 """Environment variable. If it is set to anything but 0, nothing is written to standard error."""
 
 TOLD = (
-    "driftmoe: compiling for this machine and version, once; this takes 10 to 40 seconds. `driftmoe warm-up` does all "
-    "of it beforehand.\n"
+    "driftmoe: compiling for this machine and version, once; this takes some 20 seconds, or 40 on a single core. "
+    "`driftmoe warm-up` does it beforehand.\n"
 )
 """What is written to standard error when this process first compiles a kernel."""
 
