@@ -37,9 +37,10 @@ MAY_IMPORT = {
     "driftmoe.losses": "torch driftmoe.routing",
     # The learner: samples, network, trees, experts, mixtures, and the estimators above them.
     "driftmoe.encoding": "narwhals numpy river driftmoe.compilation driftmoe.state driftmoe.transaction",
+    "driftmoe.network_kernels": "numpy driftmoe.arithmetic driftmoe.compilation driftmoe.draws driftmoe.lanes",
     "driftmoe.network": (
-        "numpy driftmoe.arithmetic driftmoe.compilation driftmoe.draws driftmoe.growth driftmoe.lanes driftmoe.state "
-        "driftmoe.threads driftmoe.transaction"
+        "numpy driftmoe.draws driftmoe.growth driftmoe.network_kernels driftmoe.state driftmoe.threads "
+        "driftmoe.transaction"
     ),
     "driftmoe.trees": (
         "numpy matplotlib driftmoe.arithmetic driftmoe.compilation driftmoe.encoding driftmoe.growth driftmoe.lanes "
@@ -54,7 +55,8 @@ MAY_IMPORT = {
     ),
     "driftmoe.mixture": (
         "numpy driftmoe.arithmetic driftmoe.compilation driftmoe.draws driftmoe.experts driftmoe.memory "
-        "driftmoe.network driftmoe.routing driftmoe.state driftmoe.transaction driftmoe.trees driftmoe.wording"
+        "driftmoe.network driftmoe.network_kernels driftmoe.routing driftmoe.state driftmoe.transaction driftmoe.trees "
+        "driftmoe.wording"
     ),
     "driftmoe.mixture.arguments": "numpy river driftmoe.experts",
     "driftmoe.mixture.adaptive_arguments": "river driftmoe.experts",
@@ -82,8 +84,11 @@ MAY_IMPORT = {
     ),
     "driftmoe.estimator": (
         "narwhals numpy river driftmoe.decisions driftmoe.encoding driftmoe.explaining driftmoe.learning "
-        "driftmoe.memory driftmoe.mixture driftmoe.parts driftmoe.recent driftmoe.reports driftmoe.rows "
-        "driftmoe.transaction"
+        "driftmoe.memory driftmoe.mixture driftmoe.one_row driftmoe.parts driftmoe.recent driftmoe.reports "
+        "driftmoe.rows driftmoe.transaction"
+    ),
+    "driftmoe.one_row": (
+        "numpy driftmoe.encoding driftmoe.learning driftmoe.mixture driftmoe.recent driftmoe.transaction"
     ),
     "driftmoe.rows": "numpy driftmoe.encoding driftmoe.mixture driftmoe.transaction",
     "driftmoe.classifier": (

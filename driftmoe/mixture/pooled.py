@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from driftmoe.experts import Group
+from driftmoe.experts import Batch, Group
 from driftmoe.mixture.router import Router
 from driftmoe.mixture.telemetry import RoutingLog
 from driftmoe.state import State, check_names, restored
+from driftmoe.transaction import StepPlan
 from driftmoe.trees import HoeffdingTreeClassifier
 
 if TYPE_CHECKING:
@@ -63,6 +64,18 @@ class Pooled:
         return self.experts.n_rows_with_room(
             n_rows, lambda n: np.broadcast_to(weights[:, np.newaxis], shape)[:n]
         )
+
+    def has_room(self, n_rows: int) -> bool:
+        """Return whether no array must grow to learn more rows of weight 1."""
+        return self.experts.has_room(np.ones((n_rows, self.experts.n_experts)))
+
+    def predict(self, batch: Batch) -> np.ndarray:
+        """Return the class probabilities of samples, shape (n_rows, n_classes). Does not change the mixture."""
+        return self.plan_prediction(batch, StepPlan())
+
+    def plan_prediction(self, batch: Batch, plan: StepPlan) -> np.ndarray:
+        """Compute what `predict` returns, by calls of a plan."""
+        raise NotImplementedError
 
     def sizes(self) -> dict[str, int]:
         """Return how many features, inputs and classes experts, router and log know."""
