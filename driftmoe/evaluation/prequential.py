@@ -10,7 +10,15 @@ from typing import Any, NamedTuple
 from river import base
 
 from driftmoe.evaluation.checks import check_counts, check_model, check_stream
-from driftmoe.evaluation.delays import Delay, Weight, check_delay, check_weight, with_delays_and_weights
+from driftmoe.evaluation.clock import TimeDelay
+from driftmoe.evaluation.delays import (
+    Delay,
+    Weight,
+    check_delay,
+    check_weight,
+    hidden_by,
+    with_delays_and_weights,
+)
 from driftmoe.evaluation.late_blocks import arrivals_of, in_late_blocks, takes_late_blocks
 from driftmoe.evaluation.loops import (
     Answers,
@@ -83,10 +91,11 @@ def prequential(
         Samples that arrive between a sample and its label. A sample is predicted when it arrives and learned when its
         label does, after the sample that has just arrived has been predicted; older samples are learned first. Give an
         integer; a pair `(low, high)` for a random delay with equal chances; the name of a column of the stream that
-        holds it, which is then hidden from the model; or a function of `(x, y)`. A label that is due after the end is
-        not learned. With 1, a label is learned after the next sample has been predicted: this is river's `delay=2`, and
-        river's 1 is 0 here; river also learns what is left at the end. The baseline of kappa-temporal knows the last
-        label at once, so that a model which repeats the last label it learned is below 0.
+        holds it, which is then hidden from the model; a `TimeDelay` for a delay in time, for which the stream is read
+        once more; or a function of `(x, y)`. A label that is due after the end is not learned. With 1, a label is
+        learned after the next sample has been predicted: this is river's `delay=2`, and river's 1 is 0 here; river
+        also learns what is left at the end. The baseline of kappa-temporal knows the last label at once, so that a
+        model which repeats the last label it learned is below 0.
     weight
         Weight of a sample: the name of a column that holds it, which is then hidden from the model, or a function of
         `(x, y)`. It counts in the figures. It counts in learning only if `learn_one` of the model, or of the last step
@@ -187,7 +196,7 @@ class Protocol(NamedTuple):
     @property
     def hidden(self) -> frozenset[str]:
         """The features that hold delays and weights."""
-        return frozenset(name for name in (self.delay, self.weight) if isinstance(name, str))
+        return hidden_by(self.delay, self.weight)
 
     def check(self) -> None:
         """Raise ValueError if an argument is not allowed."""
@@ -198,7 +207,10 @@ class Protocol(NamedTuple):
 
     def state(self) -> State:
         """Return the arguments as plain values. A function is only said to be one."""
-        return {name: "a function" if callable(value) else value for name, value in self._asdict().items()}
+        state = {name: "a function" if callable(value) else value for name, value in self._asdict().items()}
+        if isinstance(self.delay, TimeDelay):
+            state["delay"] = f"{self.delay.seconds} s by {self.delay.column}"
+        return state
 
 
 class Evaluation(Generator[Checkpoint, None, None]):

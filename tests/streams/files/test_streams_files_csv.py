@@ -93,7 +93,7 @@ def test_missing_values_are_an_argument(put):
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
-        ("a,y\n1,2\n", {"target": "z"}, r"no column 'z' for the target; columns: a, y"),
+        ("a,y\n1,2\n", {"target": "z"}, r"no column 'z' for the target; there are a, y"),
         ("a,y\n1,2\n", {"target": 2}, r"target=2, but there are 2 columns"),
         ("a,y\n1,2\n", {"drop": ["z"]}, r"drop names \['z'\]"),
         ("a,y\n1,2\n", {"nominal": ["z"]}, r"nominal names \['z'\]"),
