@@ -158,8 +158,8 @@ def report_reading(name: str, stream: Stream, options: FileOptions, time: str | 
 def report_not_kept(runs: Sequence[Run]) -> None:
     """Write to stderr which models can have no checkpoints, and why."""
     for name, run in {run.model: run for run in runs}.items():
-        if reason := experiment.why_not_kept(run.new_model()):
-            tell(f"{name} has no checkpoints and begins anew if it is stopped: {reason}")
+        if experiment.why_not_kept(run.new_model()):
+            tell(f"{name} has no checkpoints, since it cannot be saved; it begins anew if it is stopped")
 
 
 def report_checkpoints_left(folder: CheckpointFolder) -> None:

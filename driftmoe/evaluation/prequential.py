@@ -28,6 +28,7 @@ from driftmoe.evaluation.loops import (
     one_by_one,
     size_of_blocks,
 )
+from driftmoe.evaluation.progress import Shown, check_progress, watched
 from driftmoe.evaluation.resuming import (
     arrivals_after,
     blocks_after,
@@ -56,6 +57,7 @@ def prequential(
     keep_predictions: bool = False,
     seed: int | None = None,
     resume_from: State | None = None,
+    progress: Shown = False,
 ) -> Evaluation:
     """Test, then train, on each sample in turn. Yield a checkpoint after every step.
 
@@ -114,6 +116,9 @@ def prequential(
         from its first sample on, and the same other arguments. A model of another class, or one of ours that has
         learnt another number of samples, is refused. The samples that were seen are passed over, and the
         checkpoints after them are those that the evaluation would have had if it had gone on.
+    progress
+        Whether to show a progress bar on standard error. With `True` there is one in a terminal or notebook, and none
+        in a file; `"always"` shows it there, too.
 
     Returns
     -------
@@ -173,6 +178,7 @@ def prequential(
         ),
         keep_predictions=keep_predictions,
         resume_from=resume_from,
+        progress=progress,
     )
 
 
@@ -245,9 +251,11 @@ class Evaluation(Generator[Checkpoint, None, None]):
         *,
         keep_predictions: bool,
         resume_from: State | None,
+        progress: Shown = False,
     ) -> None:
         self._stream, self._model, self._metrics = stream, model, metrics
         self._protocol, self._keep_predictions, self._kept = protocol, keep_predictions, resume_from
+        self._progress = progress
         self._tally: Tally | None = None
         self._is_between_steps = False
         self._checkpoints = self._run()
@@ -297,6 +305,7 @@ class Evaluation(Generator[Checkpoint, None, None]):
         check_stream(self._stream)
         check_model(self._model)
         self._protocol.check()
+        check_progress(self._progress)
         window, step, fading, _, weight, warm_start, counts_warm_up, _ = self._protocol
         tally = Tally(
             self._model,
@@ -317,6 +326,8 @@ class Evaluation(Generator[Checkpoint, None, None]):
         events = self._events(tally)
         if tally.n_samples % step:  # the kept evaluation had found the end of the stream
             check_ends(events, tally.n_samples)
+        length = getattr(self._stream, "n_samples", None)
+        events = watched(events, self._progress, tally.n_samples, length)
         try:
             for event in events:
                 self._is_between_steps = False

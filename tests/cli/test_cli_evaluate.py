@@ -192,7 +192,7 @@ def test_the_mean_cost_of_a_model_that_decides_by_costs_stands_beside_the_accura
         pairs += checkpoint.predictions[1:]  # the first is the warm-up
     expected = sum(costs.of(*pair) for pair in pairs) / 599
     assert lines[costly]["mean_cost"] == pytest.approx(expected)
-    above, _, of_costly, *_ = rows = done.stdout.splitlines()[1:]
+    above, _, _, of_costly, *_ = rows = done.stdout.splitlines()[1:]
     assert above.split()[:2] == ["accuracy", "mean"]
     assert of_costly.split()[2] == f"{expected:.4f}"
     assert next(row for row in rows if row.startswith("nochange")).split()[2] == NOTHING

@@ -338,3 +338,9 @@ def test_csv_of_many_columns_takes_time_in_proportion(put):
     stream = CSVStream(path, drop=[f"c{i}" for i in range(0, n - 1, 2)])
     assert time.process_time() - start < 5.0  # 9 s before; 1 s now
     assert stream.n_features == n // 2 - 1
+
+
+def test_a_line_of_blanks_is_no_row(tmp_path):
+    file = tmp_path / "a.csv"
+    file.write_text("a,y\n1,no\n   \n2,yes\n \n\n")
+    assert list(open_file(file)) == [({"a": 1.0}, "no"), ({"a": 2.0}, "yes")]
