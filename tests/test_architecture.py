@@ -24,6 +24,8 @@ MAY_IMPORT = {
     "driftmoe.memory": "numpy",
     "driftmoe.state": "numpy",
     "driftmoe.strict_json": "",
+    "driftmoe.suggestions": "",
+    "driftmoe.extras": "",
     "driftmoe.threads": "",
     "driftmoe.transaction": "numpy driftmoe.ahead",
     "driftmoe.parts": "numpy river driftmoe driftmoe.memory driftmoe.state driftmoe.transaction",
@@ -104,34 +106,37 @@ MAY_IMPORT = {
         "numpy river driftmoe.classifier driftmoe.models driftmoe.nn driftmoe.parts driftmoe.state driftmoe.trees"
     ),
     # Around the learner.
-    "driftmoe.evaluation": "numpy river driftmoe.costs driftmoe.metrics driftmoe.state",
+    "driftmoe.evaluation": "numpy rich river driftmoe.costs driftmoe.metrics driftmoe.state driftmoe.suggestions",
     "driftmoe.models": (
-        "river driftmoe driftmoe.classifier driftmoe.mixture driftmoe.moa driftmoe.nn driftmoe.routing driftmoe.trees"
+        "river driftmoe driftmoe.classifier driftmoe.mixture driftmoe.moa driftmoe.nn driftmoe.routing "
+        "driftmoe.suggestions driftmoe.trees"
     ),
+    "driftmoe.own": "river driftmoe driftmoe.evaluation driftmoe.models driftmoe.suggestions",
     "driftmoe.warming": "numpy driftmoe driftmoe.arithmetic driftmoe.classifier driftmoe.models driftmoe.trees",
-    "driftmoe.moa": "capymoa com java jpype moa numpy driftmoe.evaluation",
+    "driftmoe.moa": "capymoa com java jpype moa numpy driftmoe.evaluation driftmoe.extras",
     "driftmoe.experiment": (
         "filelock river torch driftmoe driftmoe.classifier driftmoe.evaluation driftmoe.mixture driftmoe.models "
-        "driftmoe.memory driftmoe.parts driftmoe.saving driftmoe.staging driftmoe.state driftmoe.strict_json"
+        "driftmoe.memory driftmoe.own driftmoe.parts driftmoe.saving driftmoe.staging driftmoe.state "
+        "driftmoe.strict_json driftmoe.suggestions"
     ),
-    "driftmoe.experiment.executors": "distributed",
+    "driftmoe.experiment.executors": "distributed driftmoe.extras",
     "driftmoe.report": (
         "baycomp matplotlib numpy pandas rich scikit_posthocs scipy driftmoe.experiment driftmoe.metrics "
-        "driftmoe.staging"
+        "driftmoe.staging driftmoe.suggestions"
     ),
     "driftmoe.neural": (
         "torch driftmoe driftmoe.experiment driftmoe.losses driftmoe.models driftmoe.nn driftmoe.routing"
     ),
-    "driftmoe.neural.adapting": "tokenizers torch transformers driftmoe.nn driftmoe.routing",
-    "driftmoe.neural.drifting": "sklearn torch driftmoe.metrics",
+    "driftmoe.neural.adapting": "tokenizers torch transformers driftmoe.extras driftmoe.nn driftmoe.routing",
+    "driftmoe.neural.drifting": "sklearn torch driftmoe.extras driftmoe.metrics",
     # The worker sees the estimator's public face, and states on disk.
     "driftmoe.service": (
-        "filelock numpy river driftmoe driftmoe.evaluation driftmoe.memory driftmoe.models driftmoe.saving "
-        "driftmoe.staging driftmoe.strict_json"
+        "filelock numpy river driftmoe driftmoe.evaluation driftmoe.extras driftmoe.memory driftmoe.models "
+        "driftmoe.saving driftmoe.staging driftmoe.strict_json"
     ),
     "driftmoe.service.choices": "numpy driftmoe.metrics",
     # Clients over HTTP: nothing else of the worker loads a web framework.
-    "driftmoe.service.http": "prometheus_client starlette uvicorn",
+    "driftmoe.service.http": "prometheus_client starlette uvicorn driftmoe.extras",
     "driftmoe.service.http_answers": "starlette",
     "driftmoe.service.http_bodies": "anyio starlette driftmoe.strict_json",
     "driftmoe.service.http_context": "anyio starlette",
@@ -256,7 +261,7 @@ def test_files_beside_the_library_are_short(folder):
     assert {path: n_lines for path, n_lines in lengths.items() if n_lines > LONGEST_FILE} == {}
 
 
-@pytest.mark.parametrize("file", ["kernel_cache.py", "staging.py"])
+@pytest.mark.parametrize("file", ["kernel_cache.py", "staging.py", "suggestions.py"])
 def test_both_packages_do_alike_what_both_need(file):
     # Neither imports the other, and a third package would be one more name to install.
     ours, theirs = (ROOT / package / file for package in ("driftmoe", "streams"))
@@ -291,6 +296,7 @@ ANY_ERROR = {
     ("driftmoe.evaluation.prequential", "_run"),
     ("driftmoe.experiment.evaluations", "keeping"),
     ("driftmoe.experiment.grid", "_attempt"),
+    ("driftmoe.own", "imported"),
     ("driftmoe.service.worker", "_run"),
     ("driftmoe.service.worker", "_joined"),
     ("driftmoe.service.outbox", "_run"),

@@ -45,6 +45,7 @@ from driftmoe.experiment.run import (
     check_fingerprint,
     commit,
     compile_first,
+    delay_by_time,
     parsed_delay,
     plain,
     reading,
@@ -56,7 +57,7 @@ __all__ = [
     "CLAIMS", "COMMITTED", "CURVE_COLUMNS", "ENOUGH_TO_COMPILE", "EXECUTORS", "GLANCE", "KEY", "KINDS", "LOOK",
     "OPTIONAL", "PATIENCE", "PENDING", "REQUIRED", "Attempt", "Backlog", "CheckpointFolder", "Claim", "Evaluations",
     "Event", "Happenings", "JobFolder", "News", "OpenStream", "ResultFolder", "Run", "Shared", "Work",
-    "check_delay", "check_fingerprint", "commit", "compile_first", "counts_warm_up", "kind_of_run", "parsed_delay",
-    "plain", "planned", "read_failures", "read_results", "reading", "run_grid", "run_job", "run_key", "shard",
-    "versions", "warm_up_protocol", "why_not_kept",
+    "check_delay", "check_fingerprint", "commit", "compile_first", "counts_warm_up", "delay_by_time", "kind_of_run",
+    "parsed_delay", "plain", "planned", "read_failures", "read_results", "reading", "run_grid", "run_job",
+    "run_key", "shard", "versions", "warm_up_protocol", "why_not_kept",
 ]  # fmt: skip

@@ -18,6 +18,7 @@ from typing import Any
 
 from driftmoe.experiment.backlog import GLANCE, Backlog, Event
 from driftmoe.experiment.run import News, Run
+from driftmoe.extras import install
 
 PATIENCE = 600
 """Seconds for which a grid waits for a worker of a Dask cluster."""
@@ -91,7 +92,7 @@ def on_dask(backlog: Backlog, work: Work, n_workers: int, scheduler: str | None)
     try:
         import distributed
     except ImportError:
-        raise ImportError("executor 'dask' needs Dask.distributed; pip install 'driftmoe[dask]'") from None
+        raise ImportError(f"executor 'dask' needs Dask.distributed; {install('dask')}") from None
     local = {"n_workers": n_workers, "threads_per_worker": 1, "dashboard_address": None}
     with distributed.Client(**({"address": scheduler} if scheduler else local)) as client:
         running: dict[Any, Run] = {}

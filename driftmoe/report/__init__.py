@@ -20,6 +20,7 @@ from driftmoe.report.figures import (
     windows_figure,
 )
 from driftmoe.report.importances import importances_figure
+from driftmoe.report.layout import WIDTH, fitted
 from driftmoe.report.pages import markdown, page, write
 from driftmoe.report.parts import NOTHING, Grid, Picture, Section
 from driftmoe.report.results import by_model, counting, lateness, left_out, of_models, reading, usable
@@ -35,11 +36,13 @@ from driftmoe.report.statistics import (
 from driftmoe.report.stream_plot import stream_figure, window_means
 from driftmoe.report.tables import (
     FIGURES,
+    MORE_FIGURES,
     NEURAL,
     NEURAL_NOTE,
     ROUTING,
     ROUTING_NOTE,
     as_table,
+    checked_columns,
     neural_grid,
     routing_table,
     table,
@@ -50,6 +53,7 @@ __all__ = [
     "DPI",
     "ENOUGH_STREAMS",
     "FIGURES",
+    "MORE_FIGURES",
     "NEURAL",
     "NEURAL_NOTE",
     "NOTHING",
@@ -57,15 +61,18 @@ __all__ = [
     "ROUTING",
     "ROUTING_NOTE",
     "SIGNIFICANCE",
+    "WIDTH",
     "Grid",
     "Picture",
     "Section",
     "as_table",
     "by_model",
+    "checked_columns",
     "comparison",
     "comparison_grid",
     "counting",
     "critical_difference",
+    "fitted",
     "friedman",
     "importances_figure",
     "lateness",
