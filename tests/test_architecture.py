@@ -55,7 +55,8 @@ MAY_IMPORT = {
     ),
     "driftmoe.mixture": (
         "numpy driftmoe.arithmetic driftmoe.compilation driftmoe.draws driftmoe.experts driftmoe.memory "
-        "driftmoe.network driftmoe.network_kernels driftmoe.routing driftmoe.state driftmoe.transaction driftmoe.trees "
+        "driftmoe.network driftmoe.network_kernels driftmoe.routing driftmoe.state driftmoe.threads driftmoe.transaction "
+        "driftmoe.trees "
         "driftmoe.wording"
     ),
     "driftmoe.mixture.arguments": "numpy river driftmoe.experts",
@@ -114,7 +115,7 @@ MAY_IMPORT = {
         "filelock river torch driftmoe driftmoe.classifier driftmoe.evaluation driftmoe.mixture driftmoe.models "
         "driftmoe.memory driftmoe.parts driftmoe.saving driftmoe.staging driftmoe.state driftmoe.strict_json"
     ),
-    "driftmoe.experiment.executors": "distributed",
+    "driftmoe.experiment.executors": "distributed driftmoe.evaluation",
     "driftmoe.report": (
         "baycomp matplotlib numpy pandas rich scikit_posthocs scipy driftmoe.experiment driftmoe.metrics "
         "driftmoe.staging"
@@ -289,7 +290,7 @@ PUTS_OFF = {
 
 ANY_ERROR = {
     ("driftmoe.evaluation.prequential", "_run"),
-    ("driftmoe.experiment.evaluations", "keeping"),
+    ("driftmoe.experiment.evaluations", "concluding"),
     ("driftmoe.experiment.grid", "_attempt"),
     ("driftmoe.service.worker", "_run"),
     ("driftmoe.service.worker", "_joined"),

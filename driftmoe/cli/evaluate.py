@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ from driftmoe.cli.options import (
     Limit,
     Seeds,
     Window,
+    Workers,
     reads_files,
 )
 from driftmoe.cli.terminal import (
@@ -45,7 +47,7 @@ from streams.file_options import FileOptions
 if TYPE_CHECKING:
     from driftmoe import experiment, models, report, saving
     from driftmoe.evaluation import Checkpoint
-    from driftmoe.experiment import Attempt, Evaluations, ResultFolder, Run
+    from driftmoe.experiment import Attempt, Evaluations, OpenStream, ResultFolder, Run
 else:
     experiment, models = Late("driftmoe.experiment"), Late("driftmoe.models")
     report, saving = Late("driftmoe.report"), Late("driftmoe.saving")
@@ -66,6 +68,8 @@ Examples:
   driftmoe evaluate flowers.csv --target species --model ht --model nb
 
   driftmoe evaluate led_a --limit 100000 --seed 1 --seed 2 --out runs/led
+
+  driftmoe evaluate led_a --seed 1 --seed 2 --seed 3 --workers 2
 
   driftmoe evaluate led_a -m driftmoe --checkpoint-every 10000
 
@@ -147,6 +151,7 @@ def evaluate(
     delay: Delayed = "0",
     count_warm_up: CountWarmUp = False,
     routing: WithRouting = False,
+    workers: Workers = 1,
     checkpoint_every: CheckpointEvery = None,
     save: Save = None,
     load: Load = None,
@@ -176,7 +181,8 @@ def evaluate(
         candidates = _candidates(model, load)
         if save is not None:
             _check_savable(save, candidates, seeds)
-        samples = {s: open_with_bar(stream, options, limit, s, data_dir) for s in seeds}
+        open_run = functools.partial(open_with_bar, options=options, data_dir=data_dir)
+        samples = {s: open_run(stream, limit=limit, seed=s) for s in seeds}
         report_reading(stream, samples[seeds[0]], options)
         folder = experiment.ResultFolder(out or Path("runs") / short_name)
         hashes = {s: stream_of_seed.fingerprint() for s, stream_of_seed in samples.items()}
@@ -191,10 +197,8 @@ def evaluate(
             report_not_kept(runs)
         _report_learnt_before(save, load, runs, folder)
         evaluations = experiment.Evaluations(runs, samples, folder, checkpoints)
-        is_complete = _do(evaluations, save)
-        results, failures = evaluations.results, evaluations.failures
-        in_order = {experiment.run_key(vars(run)): i for i, run in enumerate(runs)}
-        results.sort(key=lambda line: in_order[experiment.run_key(line)])
+        is_complete = _do(evaluations, save, workers, open_run)
+        results, failures = evaluations.in_order(), evaluations.failures
         if not results and not failures and is_complete:
             raise ValueError(f"{stream} holds no samples")
     if results:
@@ -255,22 +259,51 @@ def _report_learnt_before(
             return
 
 
-def _do(evaluations: Evaluations, save: Path | None) -> bool:
+def _run_bars() -> Progress:
+    """Return the bars of runs on stderr."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[figures]}"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+
+
+def _do_at_once(evaluations: Evaluations, n_workers: int, open_run: OpenStream) -> bool:
+    """Do the runs in processes, with a bar for each that is going on, and return whether all were tried."""
+    tasks: dict[Run, Any] = {}
+    with (
+        _run_bars() as progress,
+        contextlib.suppress(KeyboardInterrupt),
+        contextlib.closing(evaluations.at_once(n_workers, open_run)) as offers,
+    ):
+        for offer in offers:
+            if isinstance(offer, experiment.Event):
+                note(of_another_command(offer), progress.console)
+                continue
+            run, news = offer
+            name = f"{run.model}, seed {run.seed}"
+            if isinstance(news, int):
+                n_samples = evaluations.streams[run.seed].n_samples
+                tasks[run] = progress.add_task(name, total=n_samples, completed=news, figures="")
+                if news:
+                    note(f"driftmoe: {name}, goes on after sample {news:,}", progress.console)
+            elif not isinstance(news, experiment.Outcome):
+                progress.update(tasks[run], completed=news.n_samples, figures=_figures(news))
+        return True
+    return False
+
+
+def _do(evaluations: Evaluations, save: Path | None, n_workers: int, open_run: OpenStream) -> bool:
     """Do the runs with a progress bar for each, and return whether all were tried; Ctrl-C ends them.
 
-    If `save` is given, the model of the last complete run is saved in that file.
+    If `save` is given, the model of the last complete run is saved in that file; then no other process does the run.
     """
-    with (
-        Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[figures]}"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-        ) as progress,
-        contextlib.suppress(KeyboardInterrupt),
-    ):
+    if n_workers > 1 and save is None:
+        return _do_at_once(evaluations, n_workers, open_run)
+    with _run_bars() as progress, contextlib.suppress(KeyboardInterrupt):
         for offer in evaluations.attempts():
             if isinstance(offer, experiment.Attempt):
                 _attempt(offer, evaluations, progress)
