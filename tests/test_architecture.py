@@ -55,9 +55,8 @@ MAY_IMPORT = {
     ),
     "driftmoe.mixture": (
         "numpy driftmoe.arithmetic driftmoe.compilation driftmoe.draws driftmoe.experts driftmoe.memory "
-        "driftmoe.network driftmoe.network_kernels driftmoe.routing driftmoe.state driftmoe.threads driftmoe.transaction "
-        "driftmoe.trees "
-        "driftmoe.wording"
+        "driftmoe.network driftmoe.network_kernels driftmoe.routing driftmoe.state driftmoe.threads "
+        "driftmoe.transaction driftmoe.trees driftmoe.wording"
     ),
     "driftmoe.mixture.arguments": "numpy river driftmoe.experts",
     "driftmoe.mixture.adaptive_arguments": "river driftmoe.experts",

@@ -39,6 +39,15 @@ def test_each_call_is_made_once_by_any_number_of_threads():
         assert len(made) == 60
 
 
+def test_a_plan_that_is_carried_out_again_makes_its_calls_again():
+    made = []
+    change = SideBySide([[partial(made.append, i)] for i in range(3)], 2)
+    for _ in range(2):
+        change.begin()
+        assert not change()
+    assert Counter(made) == {0: 2, 1: 2, 2: 2}
+
+
 def both(of_main, of_other):
     """Two lanes of which each thread takes one."""
     barrier = threading.Barrier(2, timeout=30)
