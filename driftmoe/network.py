@@ -23,7 +23,7 @@ from driftmoe.draws import between
 from driftmoe.growth import enlarged
 from driftmoe.network_kernels import N_BATCHES, N_BEFORE_GROWTH, N_KEPT, N_STEPS, TILE, descend, keep, respond
 from driftmoe.state import State, array_of, check_names, count_of, generator_of, misfit, value_of
-from driftmoe.threads import do_parts
+from driftmoe.threads import SideBySide
 from driftmoe.transaction import Changes, StepPlan, is_ready, planned, publication
 
 MIN_SHARED, PART = 128, 32
@@ -156,18 +156,13 @@ class Network:
         plan.is_repeatable = False
         first = int(counts[N_KEPT])
         parts = [slice(start, min(start + PART, n_rows)) for start in range(0, n_rows, PART)]
-        do_parts(
-            lambda i: respond(
-                self._weights,
-                self._shape,
-                batch[first:][parts[i]],
-                _NO_COUNTS,
-                inputs[parts[i]],
-                outputs[parts[i]],
-            ),
-            len(parts),
-            self.n_threads,
-        )
+        calls = [
+            partial(
+                respond, self._weights, self._shape, batch[first:][part], _NO_COUNTS, inputs[part], outputs[part]
+            )
+            for part in parts
+        ]  # fmt: skip
+        SideBySide([[call] for call in calls], self.n_threads)()
         return outputs
 
     def plan(

@@ -57,8 +57,8 @@ MAY_IMPORT = {
     ),
     "driftmoe.mixture": (
         "numpy driftmoe.arithmetic driftmoe.compilation driftmoe.draws driftmoe.experts driftmoe.memory "
-        "driftmoe.network driftmoe.network_kernels driftmoe.routing driftmoe.state driftmoe.transaction driftmoe.trees "
-        "driftmoe.wording"
+        "driftmoe.network driftmoe.network_kernels driftmoe.routing driftmoe.state driftmoe.threads "
+        "driftmoe.transaction driftmoe.trees driftmoe.wording"
     ),
     "driftmoe.mixture.arguments": "numpy river driftmoe.experts",
     "driftmoe.mixture.adaptive_arguments": "river driftmoe.experts",
@@ -119,7 +119,7 @@ MAY_IMPORT = {
         "driftmoe.memory driftmoe.own driftmoe.parts driftmoe.saving driftmoe.staging driftmoe.state "
         "driftmoe.strict_json driftmoe.suggestions"
     ),
-    "driftmoe.experiment.executors": "distributed driftmoe.extras",
+    "driftmoe.experiment.executors": "distributed driftmoe.evaluation driftmoe.extras",
     "driftmoe.report": (
         "baycomp matplotlib numpy pandas rich scikit_posthocs scipy driftmoe.experiment driftmoe.metrics "
         "driftmoe.staging driftmoe.suggestions"
@@ -294,7 +294,7 @@ PUTS_OFF = {
 
 ANY_ERROR = {
     ("driftmoe.evaluation.prequential", "_run"),
-    ("driftmoe.experiment.evaluations", "keeping"),
+    ("driftmoe.experiment.evaluations", "concluding"),
     ("driftmoe.experiment.grid", "_attempt"),
     ("driftmoe.own", "imported"),
     ("driftmoe.service.worker", "_run"),

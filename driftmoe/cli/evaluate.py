@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -30,6 +31,7 @@ from driftmoe.cli.options import (
     TimeColumn,
     Wide,
     Window,
+    Workers,
     reads_files,
 )
 from driftmoe.cli.own_streams import short_name as short_name_of
@@ -54,7 +56,7 @@ from streams.file_options import FileOptions
 if TYPE_CHECKING:
     from driftmoe import experiment, own, report, saving
     from driftmoe.evaluation import Checkpoint
-    from driftmoe.experiment import Attempt, CheckpointFolder, Evaluations, ResultFolder, Run
+    from driftmoe.experiment import Attempt, CheckpointFolder, Evaluations, OpenStream, ResultFolder, Run
 else:
     experiment, own = Late("driftmoe.experiment"), Late("driftmoe.own")
     report, saving = Late("driftmoe.report"), Late("driftmoe.saving")
@@ -75,6 +77,8 @@ Examples:
   driftmoe evaluate flowers.csv --target species --model ht --model nb
 
   driftmoe evaluate led_a --limit 100000 --seed 1 --seed 2 --out runs/led
+
+  driftmoe evaluate led_a --seed 1 --seed 2 --seed 3 --workers 2
 
   driftmoe evaluate payments.csv --target fraud --delay "1 day" --time when
 
@@ -184,6 +188,7 @@ def evaluate(
     routing: WithRouting = False,
     columns: Columns = None,
     wide: Wide = False,
+    workers: Workers = 1,
     checkpoint_every: CheckpointEvery = None,
     save: Save = None,
     load: Load = None,
@@ -218,7 +223,8 @@ def evaluate(
         candidates = _candidates(model, load)
         if save is not None:
             _check_savable(save, candidates, seeds, load or (), force)
-        samples = {s: open_with_bar(stream, options, limit, s, data_dir) for s in seeds}
+        open_run = functools.partial(open_with_bar, options=options, data_dir=data_dir)
+        samples = {s: open_run(stream, limit=limit, seed=s) for s in seeds}
         report_reading(stream, samples[seeds[0]], options, time)
         folder = experiment.ResultFolder(out or Path("runs") / short_name)
         hashes = {s: stream_of_seed.fingerprint() for s, stream_of_seed in samples.items()}
@@ -231,8 +237,8 @@ def evaluate(
         checkpoints = experiment.CheckpointFolder(folder.path / "checkpoints", checkpoint_every)
         _check_before(runs, folder, checkpoints, save, load, force)
         evaluations = experiment.Evaluations(runs, samples, folder, checkpoints)
-        is_complete = _do(evaluations, save)
-        results, failures = _in_order(evaluations.results, runs), evaluations.failures
+        is_complete = _do(evaluations, save, workers, open_run)
+        results, failures = evaluations.in_order(), evaluations.failures
         if is_complete and not results + failures:
             raise ValueError(f"{stream} holds no samples")
     if results:
@@ -335,22 +341,51 @@ def _report_learnt_before(
             return
 
 
-def _do(evaluations: Evaluations, save: Path | None) -> bool:
+def _run_bars() -> Progress:
+    """Return the bars of runs on stderr."""
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[figures]}"),
+        TimeRemainingColumn(),
+        console=progress_console(),
+    )
+
+
+def _do_at_once(evaluations: Evaluations, n_workers: int, open_run: OpenStream) -> bool:
+    """Do the runs in processes, with a bar for each that is going on, and return whether all were tried."""
+    tasks: dict[Run, Any] = {}
+    with (
+        _run_bars() as progress,
+        contextlib.suppress(KeyboardInterrupt),
+        contextlib.closing(evaluations.at_once(n_workers, open_run)) as offers,
+    ):
+        for offer in offers:
+            if isinstance(offer, experiment.Event):
+                note(of_another_command(offer), progress.console)
+                continue
+            run, news = offer
+            name = f"{run.model}, seed {run.seed}"
+            if isinstance(news, int):
+                n_samples = evaluations.streams[run.seed].n_samples
+                tasks[run] = progress.add_task(name, total=n_samples, completed=news, figures="")
+                if news:
+                    note(f"driftmoe: {name}, goes on after sample {news:,}", progress.console)
+            elif not isinstance(news, experiment.Outcome):
+                progress.update(tasks[run], completed=news.n_samples, figures=_figures(news))
+        return True
+    return False
+
+
+def _do(evaluations: Evaluations, save: Path | None, n_workers: int, open_run: OpenStream) -> bool:
     """Do the runs with a progress bar for each, and return whether all were tried; Ctrl-C ends them.
 
-    If `save` is given, the model of the last complete run is saved in that file.
+    If `save` is given, the model of the last complete run is saved in that file; then no other process does the run.
     """
-    with (
-        Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[figures]}"),
-            TimeRemainingColumn(),
-            console=progress_console(),
-        ) as progress,
-        contextlib.suppress(KeyboardInterrupt),
-    ):
+    if n_workers > 1 and save is None:
+        return _do_at_once(evaluations, n_workers, open_run)
+    with _run_bars() as progress, contextlib.suppress(KeyboardInterrupt):
         for offer in evaluations.attempts():
             if isinstance(offer, experiment.Attempt):
                 _attempt(offer, evaluations, progress)

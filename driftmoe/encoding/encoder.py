@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from driftmoe.encoding.legend import BEYOND, UNLISTED, Legend, check_indices, read_block
+from driftmoe.encoding.order import in_order
 from driftmoe.encoding.samples import MAX_ABSOLUTE, PLAIN, Sample, checked_name, clean, entering, short
 from driftmoe.encoding.scaling import COUNT, NOMINAL, NONE, OWN_INPUTS, input_place, write_inputs
 from driftmoe.encoding.sharing import code_of
@@ -205,11 +206,8 @@ class Encoder:
         return clean(x, self._kinds)
 
     def order(self, sample: Sample) -> Sample:
-        """Return a cleaned sample with its features in the order of appearance, without features never learnt.
-
-        An expert may break a tie by the order of the features, which must not depend on the caller's dict.
-        """
-        return {name: sample[name] for name in self.features if name in sample}
+        """Return a cleaned sample with its features in the order of appearance, without features never learnt."""
+        return in_order(sample, self._columns)
 
     def target(self, y: Hashable) -> int | None:
         """Return the index of a label in `classes`; `None` if it is new or cannot be a label."""

@@ -88,7 +88,7 @@ class LabelHistory(Unmonitored):
         self._transition_counts, self._last_target = counts, np.array([last_target])
 
 
-@compiled()
+@compiled(nogil=True)
 def follow(transition_counts, last_target, targets, taught, proba):  # type: ignore[no-untyped-def]
     """Write the probability of each label given the previous one, then count each pair of labels.
 

@@ -126,7 +126,7 @@ class LinearModels(Unmonitored):
         return weights
 
 
-@compiled()
+@compiled(nogil=True)
 def regress(weights, rates, n_seen, inputs, targets, taught, proba):  # type: ignore[no-untyped-def]
     """Write each model's class probabilities for each row, then let the model learn the row.
 

@@ -356,7 +356,7 @@ def _joined(array: np.ndarray, places: Sequence[tuple[int, slice]]) -> np.ndarra
 
 # No number here is NaN, and the sign of 0 does not matter. So the compiler may vectorise the search for a minimum,
 # which gives the same result.
-@compiled(fastmath={"nnan", "nsz"})
+@compiled(fastmath={"nnan", "nsz"}, nogil=True)
 def nearest(  # type: ignore[no-untyped-def]
     sample_inputs, sample_targets, sample_times, sample_weights, episodes, order, counts, inputs, targets, taught,
     asked, votes, k, relevances, class_counts, class_means, proba,

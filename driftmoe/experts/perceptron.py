@@ -168,7 +168,7 @@ def _widened(weights: np.ndarray, n_rows: int) -> np.ndarray:
     return np.pad(weights, ((0, 0), (0, n_new), (0, 0))) if n_new else weights
 
 
-@compiled()
+@compiled(nogil=True)
 def perceive(hidden, outputs, rate, n_seen, inputs, targets, taught, proba):  # type: ignore[no-untyped-def]
     """Write the network's class probabilities for each row, then let it learn the row.
 

@@ -32,11 +32,12 @@ from driftmoe.mixture.gate import (
     whom_to_ask,
 )  # fmt: skip
 from driftmoe.mixture.mixing import mix, of_learnt
-from driftmoe.mixture.pooled import MAX_NODES, check_log, largest, names_of
+from driftmoe.mixture.pooled import MAX_NODES, check_log, largest, names_of, side_by_side
 from driftmoe.mixture.router import Router
 from driftmoe.mixture.telemetry import RoutingLog
 from driftmoe.routing import Choice, Policy, as_rule
 from driftmoe.state import State, check_names, restored, value_of
+from driftmoe.threads import N_TOO_FEW
 from driftmoe.transaction import NO_TARGETS, NO_WEIGHTS, Changes, StepPlan, is_ready, planned, publication
 from driftmoe.trees import HoeffdingTreeClassifier
 
@@ -395,9 +396,12 @@ class AdaptiveMixture:
         if changes.n_ahead:
             batch = batch._replace(ahead=self._draws(np.ones(changes.n_ahead), StepPlan()))
         asked = self._asked(batch.weights, n_rows, changes)
+        starts = [len(changes)]
         votes = [self.experts.plan(batch, taught, changes=changes)]
         for extra, of_extra in zip(self._extras, asked, strict=True):
+            starts.append(len(changes))
             votes.append(extra.plan(batch, asked=of_extra, changes=changes))
+        side_by_side(self.groups, starts, changes, self.router.n_threads if n_rows >= N_TOO_FEW else 1)
         changes.is_repeatable = changes.is_repeatable and all(group.is_repeatable for group in self.groups)
         if self._has_head:
             votes.append(self._head(outputs, n_classes, changes))

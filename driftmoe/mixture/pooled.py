@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -13,7 +14,8 @@ from driftmoe.experts import Batch, Group
 from driftmoe.mixture.router import Router
 from driftmoe.mixture.telemetry import RoutingLog
 from driftmoe.state import State, check_names, restored
-from driftmoe.transaction import StepPlan
+from driftmoe.threads import shared
+from driftmoe.transaction import Changes, StepPlan
 from driftmoe.trees import HoeffdingTreeClassifier
 
 if TYPE_CHECKING:
@@ -101,6 +103,26 @@ class Pooled:
                 f"{n_experts} and {self.router.n_outputs}; build it with the arguments that it had"
             )
         check_log(log, n_experts)
+
+
+def side_by_side(groups: Sequence[Group], starts: Sequence[int], changes: Changes, n_threads: int) -> None:
+    """Let threads share the changes of groups of experts, the last of a plan; `starts` says where those of each begin.
+
+    Experts in Python come first, one after the other. Trees come last, because they are many and short.
+    """
+    if n_threads == 1:
+        return
+    of_groups = [changes[start:stop] for start, stop in pairwise([*starts, len(changes)])]
+    del changes[starts[0] :]
+    compiled: list[Changes] = []
+    for group, own in zip(groups, of_groups, strict=True):
+        if group.reads == "samples":
+            changes += own
+        elif group.pool is None:
+            compiled.insert(0, own)
+        else:
+            compiled.append(own)
+    changes += shared(compiled, n_threads)
 
 
 def largest(*sizes: dict[str, int]) -> dict[str, int]:

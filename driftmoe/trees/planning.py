@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from driftmoe.threads import do_parts
+from driftmoe.threads import SideBySide
 from driftmoe.transaction import Changes, StepPlan, assignment, planned
 from driftmoe.trees import steps
 from driftmoe.trees.blocks import NO_TARGETS, fit
@@ -203,11 +203,7 @@ class PlannedTrees:
     def _pass(
         self, storage: Storage, block: np.ndarray, targets: np.ndarray, weights: np.ndarray, proba: np.ndarray
     ) -> list[Callable[[], Any]]:
-        """Return the changes that pass the rows through each tree, in one thread or in several that share the experts.
-
-        A thread finishes the trees that it has begun. An interrupt reaches only the waiting thread, so at worst some
-        rows are not done. If the change is called again, it does these rows.
-        """
+        """Return the changes that pass the rows through each tree, in one thread or in several that share them."""
         n_experts = storage.n_experts
         progress = np.zeros((n_experts, 2), np.int64)
         arguments = (*as_arguments(storage), block, targets, weights, storage.n_branches, progress, proba)
@@ -216,6 +212,7 @@ class PlannedTrees:
         change = planned(steps.step, *arguments, 0, n_experts)  # compiled first, not by all threads at once
         if n_threads == 1:
             return [begin, change]
-        return [
-            begin, lambda: any(do_parts(lambda e: steps.step(*arguments, e, e + 1), n_experts, n_threads))
-        ]  # fmt: skip
+        shared = SideBySide(
+            [[partial(steps.step, *arguments, e, e + 1)] for e in range(n_experts)], n_threads
+        )
+        return [begin, shared.begin, shared]
