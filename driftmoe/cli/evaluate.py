@@ -253,12 +253,6 @@ def evaluate(
         raise typer.Exit(2 if is_complete else INTERRUPTED)
 
 
-def _in_order(results: Sequence[dict[str, Any]], runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Return result lines in the order of their runs."""
-    place = {experiment.run_key(vars(run)): i for i, run in enumerate(runs)}
-    return sorted(results, key=lambda line: place[experiment.run_key(line)])
-
-
 def _check_before(
     runs: Sequence[Run],
     folder: ResultFolder,
