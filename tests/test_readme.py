@@ -56,7 +56,9 @@ def test_its_table_is_that_of_the_kept_results():
     for stream, *cells in rows:
         assert all(len(accuracy[stream, name]) == 3 for name in names)
         assert list(map(float, cells)) == rounded(means[stream, name] for name in names)
-    assert list(map(float, mean[1:])) == rounded(sum(means[row[0], name] for row in rows) / 8 for name in names)
+    assert list(map(float, mean[1:])) == rounded(
+        sum(means[row[0], name] for row in rows) / 8 for name in names
+    )
 
 
 def test_what_it_says_of_the_strongest_is_in_the_kept_results():
