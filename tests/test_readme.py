@@ -38,6 +38,13 @@ def test_it_is_short():
     assert len(README.splitlines()) <= 120
 
 
+def test_what_it_links_to_is_there():
+    targets = [target for target in re.findall(r"\]\(([^)#]+)", README) if "://" not in target]
+    targets += re.findall(r'(?:src|srcset)="([^"]+)"', README)
+    assert len(targets) > 15
+    assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
 def test_make_knows_its_commands():
     targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
     named = set(re.findall(r"^\$ make (\w+)", README, flags=re.MULTILINE))
