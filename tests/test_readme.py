@@ -156,6 +156,38 @@ def test_every_stream_that_is_lost_at_full_length_is_named():
     assert set(map(tuple, rows)) == lost
 
 
+def test_the_speeds_are_those_of_the_kept_results():
+    """On one thread, beside CapyMOA's ARF: LED with numbers, with names (which MOA's trees like), and RBF."""
+    speed = {
+        line["what"]: line["samples_per_s"] for line in lines("speed.jsonl") if line.get("samples_per_s")
+    }
+    ours, short = speed["driftmoe: prequential"], speed["driftmoe: prequential, a tenth"]
+    numbers = f"{ours / speed['CapyMOA: ARF-10']:.1f} and {short / speed['CapyMOA: ARF-100']:.0f} times"
+    names = f"{ours / speed['CapyMOA: ARF-10, nominal']:.1f} times as fast as ARF with 10 trees"
+    ours, short = speed["driftmoe: prequential, second"], speed["driftmoe: prequential, a tenth, second"]
+    rbf = ours / speed["CapyMOA: ARF-10, second"], short / speed["CapyMOA: ARF-100, second"]
+    for said in (
+        numbers,
+        names,
+        f"RBF: {rbf[0]:.1f} times as fast as ARF with 10 trees, {rbf[1]:.0f} times as fast",
+    ):
+        assert said in COMPARISON
+    assert f"{names[:3]} to {rbf[0]:.1f} times as fast as MOA's ARF with 10 trees" in README
+
+
+def test_the_losses_in_words_are_those_of_the_kept_results():
+    goals = {name: reached for name, _, reached, _ in table((RESULTS / "paper.md").read_text(), "| goal |")}
+    said = " ".join(COMPARISON.split())
+    assert goals["mean, ahead of the best peer's mean"].startswith("+2.44 ")
+    assert "2.44 points ahead" in said
+    assert goals["learnt gate, ahead of equal votes"].startswith("+1.13 ")
+    assert "1.13 above equal votes" in said
+    assert goals["least above its best single expert: rbf_f"] == "-0.19"
+    assert "by 0.19 points" in said
+    (led,) = [line for line in lines("ablation/long.jsonl") if line["stream"] == "led_a"]
+    assert f"{led['model_bytes'] / 1e6:.1f} MB on led_a" in said
+
+
 def test_the_result_file_is_of_todays_defaults():
     (line,) = [line for line in lines("electricity.jsonl") if line["model"] == "driftmoe"]
     then = {name: value for name, value in line["parameters"].items() if value is not None}
