@@ -196,6 +196,16 @@ class Explanation:
     shared_values
         Values that share a place with others, because the model has 256 other values of this feature. Whether they
         have been learnt is not known.
+
+    Examples
+    --------
+    >>> from driftmoe import DriftMoEClassifier
+    >>> model = DriftMoEClassifier(seed=1)
+    >>> for n in range(200):
+    ...     model.learn_one({"x": float(n % 2), "noise": float(n % 7)}, "odd" if n % 2 else "even")
+    >>> explanation = model.explain_one({"x": 1.0, "noise": 3.0})
+    >>> explanation.to_dict()["label"], "x = 1" in str(explanation)
+    ('odd', True)
     """
 
     label: Hashable

@@ -16,7 +16,14 @@ __all__ = ["Block", "Drift", "Feature", "Stream", "fetch", "make", "names"]
 
 
 def names() -> list[str]:
-    """Return the names that `make` knows: real streams, then synthetic ones."""
+    """Return the names that `make` knows: real streams, then synthetic ones.
+
+    Examples
+    --------
+    >>> import streams
+    >>> "electricity" in streams.names(), "sea_a" in streams.names()
+    (True, True)
+    """
     return [*sources.SOURCES, *catalogue.SYNTHETIC]
 
 

@@ -43,6 +43,15 @@ def from_scikit_multiflow(stream: Any) -> Stream:
     Notes
     -----
     scikit-multiflow cannot be installed, so this was tested with a stand-in that has its documented interface.
+
+    Examples
+    --------
+    >>> import streams
+    >>> from streams.adapters import ToScikitMultiflow, from_scikit_multiflow
+    >>> stream = streams.make("sea", n_samples=5)
+    >>> there_and_back = from_scikit_multiflow(ToScikitMultiflow(stream))
+    >>> [y for _, y in there_and_back] == [y for _, y in stream]
+    True
     """
     return _FromScikitMultiflow(stream)
 

@@ -43,6 +43,12 @@ class Composition(Stream):
     which moves on only while it is chosen. It is converted to a position in the composition as if the concept were
     chosen in its segments and nowhere else. A drift that the concept does not reach within `n_samples` is left out. For
     compositions of compositions whose changes do not overlap, this is exact up to the width of the changes.
+
+    Examples
+    --------
+    >>> from streams.drift import Composition, Switching
+    >>> issubclass(Switching, Composition)
+    True
     """
 
     def __init__(

@@ -29,17 +29,9 @@ from streams.java_random import kernel, next_double, seeded
 from streams.stream import Drift, Stream, seed_or_one
 
 __all__ = [
-    "MAX_CONCEPTS",
-    "Chooser",
-    "Composition",
-    "ConceptDrift",
-    "RecurrentConceptDrift",
-    "Switching",
-    "angle_width",
-    "drifting",
-    "incremental",
-    "recurring",
-]
+    "MAX_CONCEPTS", "Chooser", "Composition", "ConceptDrift", "RecurrentConceptDrift",
+    "Switching", "angle_width", "drifting", "incremental", "recurring",
+]  # fmt: skip
 
 T = TypeVar("T")
 
@@ -76,6 +68,12 @@ class ConceptDrift(Composition):
     See Also
     --------
     drifting : Any number of concepts.
+
+    Examples
+    --------
+    >>> import streams
+    >>> streams.drift.ConceptDrift(streams.make("sea"), streams.make("sea"), position=500, width=100).drifts
+    [Drift(position=500, width=100)]
     """
 
     def __init__(
@@ -136,6 +134,13 @@ class RecurrentConceptDrift(Composition):
     ValueError
         If the concepts differ in a feature or a class, if `position`, `width` or `stable_period` is negative,
         or if `duration` or `n_appearances` is below 1.
+
+    Examples
+    --------
+    >>> import streams
+    >>> a, b = streams.make("sea"), streams.make("sea")
+    >>> len(streams.drift.RecurrentConceptDrift(a, b, position=100, width=1, n_appearances=2).drifts)
+    4
     """
 
     def __init__(
@@ -208,6 +213,12 @@ class Switching(Composition):
     ValueError
         If concepts differ in a feature or a class, or if the positions are not one fewer than the concepts or
         do not rise.
+
+    Examples
+    --------
+    >>> import streams
+    >>> [drift.position for drift in streams.drift.Switching([streams.make("sea")] * 3, [100, 200]).drifts]
+    [100, 200]
     """
 
     def __init__(
@@ -286,6 +297,12 @@ def drifting(
     compose in MOA, and of its `to_moa_stream()`. CapyMOA 0.15 composes in Python, with other random numbers and a
     sigmoid that is steeper and cut off at the ends of the width. Scripts for MOA often nest the other way,
     `ConceptDrift(A, ConceptDrift(B, C))`, with positions relative to the previous change.
+
+    Examples
+    --------
+    >>> import streams
+    >>> [drift.width for drift in streams.drift.drifting([streams.make("sea")] * 3, [400, 800], [1, 200]).drifts]
+    [1, 200]
     """
     if len(concepts) < 2:
         raise ValueError(f"drifting: {len(concepts)} concepts; give two or more")
@@ -324,6 +341,12 @@ def recurring(
     ------
     ValueError
         If concepts differ in a feature or a class, or if a segment has no sample.
+
+    Examples
+    --------
+    >>> import streams
+    >>> [drift.position for drift in streams.drift.recurring([streams.make("sea")] * 2, every=100, n_segments=3).drifts]
+    [100, 200]
     """
     if every < 1 or n_segments < 1:
         raise ValueError(f"recurring: every={every}, n_segments={n_segments}; choose both at least 1")
@@ -371,6 +394,13 @@ def incremental(
     ValueError
         If there are fewer than three values, if the width is too small for them, or if the change begins before the
         first sample.
+
+    Examples
+    --------
+    >>> from streams.drift import incremental
+    >>> from streams.synthetic import LED
+    >>> incremental(lambda p, seed: LED(noise=p, seed=seed), [0.0, 0.1, 0.2], position=500, width=100).drifts
+    [Drift(position=500, width=100)]
     """
     position, width = _checked_change(position, width)
     steps, start = len(values) - 2, position - width // 2
@@ -403,6 +433,12 @@ def angle_width(alpha: float) -> int:
     ------
     ValueError
         If `alpha` is outside that range.
+
+    Examples
+    --------
+    >>> import streams
+    >>> streams.drift.angle_width(45.0), streams.drift.angle_width(0.1)
+    (1, 572)
     """
     if not 0.0 < alpha <= 90.0:
         raise ValueError(f"alpha={alpha}; choose an angle above 0 and at most 90 degrees")

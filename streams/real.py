@@ -163,6 +163,19 @@ def fetch(
         If the name is unknown, or a file is not the source's; the cache stays as it was.
     FileNotFoundError
         If a given folder or file does not exist, or the data file is not found and cannot be fetched.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import streams
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "elecNormNew.arff")
+    ...     _ = path.write_text("some other file")
+    ...     streams.fetch("nothing", data_dir=folder)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    ValueError: ...
     """
     source = source_named(name)
     if from_file is not None:

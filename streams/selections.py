@@ -100,6 +100,13 @@ class PriorShift(_Selection):
     -----
     `n_samples` is `None`, because the number of samples left out depends on the stream. If a class has the share p here
     and q in the wrapped stream, about p/q samples are read for each one given, summed over the classes.
+
+    Examples
+    --------
+    >>> from streams.synthetic import SEA
+    >>> from streams.wrappers import PriorShift, Take
+    >>> [y for _, y in Take(PriorShift(SEA(), {0: 1.0}, {1: 1.0}, position=2, width=0), 4)]
+    [0, 0, 1, 1]
     """
 
     def __init__(
@@ -157,6 +164,13 @@ class ClassImbalance(PriorShift):
     See Also
     --------
     PriorShift : How samples are chosen, and the cost of it.
+
+    Examples
+    --------
+    >>> from streams.synthetic import SEA
+    >>> from streams.wrappers import ClassImbalance, Take
+    >>> [y for _, y in Take(ClassImbalance(SEA(), {0: 1.0}), 4)]
+    [0, 0, 0, 0]
     """
 
     def __init__(
@@ -212,6 +226,13 @@ class ClassesAppear(_Selection):
     Notes
     -----
     A class that a file shows only later cannot be named in `positions`. It is never left out.
+
+    Examples
+    --------
+    >>> from streams.synthetic import SEA
+    >>> from streams.wrappers import ClassesAppear, Take
+    >>> {y for _, y in Take(ClassesAppear(SEA(), {0: 50}), 50)}
+    {1}
     """
 
     def __init__(self, stream: Stream, positions: Mapping[Hashable, int]) -> None:

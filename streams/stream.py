@@ -30,6 +30,12 @@ class Feature:
     values
         `None` for a numeric feature. For a nominal feature the list of its values: a block holds the index, the
         dictionary view holds the value. The list is append-only, because a file may show a new value in any block.
+
+    Examples
+    --------
+    >>> from streams import Feature
+    >>> Feature("age"), Feature("colour", ["red", "blue"])
+    (Feature(name='age', values=None), Feature(name='colour', values=['red', 'blue']))
     """
 
     name: str
@@ -51,6 +57,12 @@ class Drift:
         Index of the sample at the centre of the change.
     width
         Number of samples the change takes; 1 or less is an abrupt change.
+
+    Examples
+    --------
+    >>> import streams
+    >>> [drift.width for drift in streams.make("sea_g", n_samples=1000).drifts]  # a twentieth of the stream
+    [50, 50, 50]
     """
 
     position: int
@@ -67,6 +79,13 @@ class Block(NamedTuple):
         is NaN.
     y
         Index into `stream.classes`, int64, shape (n,).
+
+    Examples
+    --------
+    >>> import streams
+    >>> block = next(streams.make("led_a", seed=1, n_samples=100).blocks(10))
+    >>> block.X.shape, block.y.shape
+    ((10, 24), (10,))
     """
 
     X: np.ndarray
@@ -126,6 +145,15 @@ class Stream(base.Dataset):
         Length, or `None` if the stream has no end or an unknown length.
     drifts
         The known changes of concept, in order of position.
+
+    Examples
+    --------
+    >>> import streams
+    >>> stream = streams.make("sea_a", seed=1, n_samples=1000)
+    >>> [feature.name for feature in stream.features], stream.classes
+    (['attrib1', 'attrib2', 'attrib3'], [0, 1])
+    >>> sum(len(block.y) for block in stream.blocks(300))
+    1000
     """
 
     def __init__(

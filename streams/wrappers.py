@@ -49,6 +49,13 @@ class Take(Wrapper):
     ------
     ValueError
         If `n_samples` is negative.
+
+    Examples
+    --------
+    >>> import streams
+    >>> from streams.wrappers import Take
+    >>> len(list(Take(streams.make("sea"), 3)))
+    3
     """
 
     def __init__(self, stream: Stream, n_samples: int) -> None:
@@ -100,6 +107,14 @@ class LabelNoise(_Alteration):
     ValueError
         If `rate` is outside [0, 1], or the stream has fewer than two classes. While reading, if a class comes that was
         unknown when this object was made: with one more class to choose from, a second reading would draw other labels.
+
+    Examples
+    --------
+    >>> from streams.synthetic import SEA
+    >>> from streams.wrappers import LabelNoise
+    >>> flipped = next(LabelNoise(SEA(), 1.0).blocks(100)).y
+    >>> bool((flipped == 1 - next(SEA().blocks(100)).y).all())
+    True
     """
 
     def __init__(self, stream: Stream, rate: float, *, seed: int | None = 1) -> None:
@@ -148,6 +163,14 @@ class FeatureNoise(_Alteration):
         If `deviation` is negative, a name is unknown, or a feature is nominal.
     TypeError
         If `features` is a single name instead of a list.
+
+    Examples
+    --------
+    >>> from streams.synthetic import SEA
+    >>> from streams.wrappers import FeatureNoise
+    >>> noisy = next(FeatureNoise(SEA(), 0.5).blocks(1000)).X
+    >>> round(float((noisy - next(SEA().blocks(1000)).X).std()), 1)
+    0.5
     """
 
     def __init__(
@@ -195,6 +218,14 @@ class MissingValues(_Alteration):
         If `rate` is outside [0, 1], or a name is unknown.
     TypeError
         If `features` is a single name instead of a list.
+
+    Examples
+    --------
+    >>> from streams.synthetic import SEA
+    >>> from streams.wrappers import MissingValues
+    >>> block = next(MissingValues(SEA(), 1.0, features=["attrib2"]).blocks(2))
+    >>> (block.X != block.X).tolist()
+    [[False, True, False], [False, True, False]]
     """
 
     def __init__(
@@ -261,6 +292,14 @@ class FeaturesAppear(_FeatureSchedule):
         If a name is unknown.
     TypeError
         If `positions` is not a mapping.
+
+    Examples
+    --------
+    >>> from streams.synthetic import SEA
+    >>> from streams.wrappers import FeaturesAppear
+    >>> block = next(FeaturesAppear(SEA(), {"attrib3": 2}).blocks(3))
+    >>> (block.X != block.X)[:, 2].tolist()  # missing
+    [True, True, False]
     """
 
     def _is_hidden(self, index: np.ndarray, positions: np.ndarray) -> np.ndarray:
@@ -283,6 +322,14 @@ class FeaturesVanish(_FeatureSchedule):
         If a name is unknown.
     TypeError
         If `positions` is not a mapping.
+
+    Examples
+    --------
+    >>> from streams.synthetic import SEA
+    >>> from streams.wrappers import FeaturesVanish
+    >>> block = next(FeaturesVanish(SEA(), {"attrib3": 2}).blocks(3))
+    >>> (block.X != block.X)[:, 2].tolist()  # missing
+    [False, False, True]
     """
 
     def _is_hidden(self, index: np.ndarray, positions: np.ndarray) -> np.ndarray:
@@ -307,6 +354,14 @@ class ShuffleWindow(Wrapper):
     ------
     ValueError
         If `window` is below 1.
+
+    Examples
+    --------
+    >>> from streams.synthetic import SEA
+    >>> from streams.wrappers import ShuffleWindow
+    >>> shuffled, plain = next(ShuffleWindow(SEA(), 10).blocks(10)).X, next(SEA().blocks(10)).X
+    >>> sorted(shuffled.tolist()) == sorted(plain.tolist()), shuffled.tolist() == plain.tolist()
+    (True, False)
     """
 
     def __init__(self, stream: Stream, window: int, *, seed: int | None = 1) -> None:

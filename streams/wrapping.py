@@ -19,6 +19,13 @@ class Wrapper(Stream):
         The wrapped stream.
     n_samples
         Length, or `None` if it is unknown.
+
+    Examples
+    --------
+    >>> import streams
+    >>> from streams.wrappers import Take
+    >>> Take(streams.make("sea"), 3).features == streams.make("sea").features
+    True
     """
 
     def __init__(self, stream: Stream, *, n_samples: int | None) -> None:

@@ -68,14 +68,31 @@ def check_learns_one_by_one(model: Any) -> None:
 
 
 def last_step(model: Any) -> Any:
-    """Return the last step of a pipeline, or the model itself if it is not a pipeline."""
+    """Return the last step of a pipeline, or the model itself if it is not a pipeline.
+
+    Examples
+    --------
+    >>> from river import naive_bayes, preprocessing
+    >>> from driftmoe.evaluation import last_step
+    >>> last_step(preprocessing.StandardScaler() | naive_bayes.GaussianNB())
+    GaussianNB ()
+    """
     while isinstance(model, compose.Pipeline):
         model = list(model.steps.values())[-1]
     return model
 
 
 def has_learnt(error: Exception) -> bool:
-    """Return whether a model had learnt rows of a block when it raised an error, as one of its experts may do."""
+    """Return whether a model had learnt rows of a block when it raised an error, as one of its experts may do.
+
+    Examples
+    --------
+    >>> from driftmoe.evaluation import has_learnt
+    >>> error = RuntimeError("an expert of your own failed on one row of five")
+    >>> error.n_learnt = 4  # as `learn_many` does
+    >>> has_learnt(error), has_learnt(ValueError("refused before learning"))
+    (True, False)
+    """
     return bool(getattr(error, "n_learnt", 0))
 
 

@@ -31,6 +31,12 @@ class Answers(NamedTuple):
         Class probabilities of each sample if a metric reads them.
     n_warm_up
         Number of first samples that were predicted before any label had come.
+
+    Examples
+    --------
+    >>> from driftmoe.evaluation import Answers
+    >>> Answers(["a", "b"], ["a", None], seconds=0.0, cpu_seconds=0.0).y_pred
+    ['a', None]
     """
 
     y_true: Sequence[Hashable]
@@ -43,7 +49,20 @@ class Answers(NamedTuple):
 
 
 class OwnLoop(Protocol):
-    """A model that tests and trains itself, as MOA's learners do in Java; see `driftmoe.moa`."""
+    """A model that tests and trains itself, as MOA's learners do in Java; see `driftmoe.moa`.
+
+    Examples
+    --------
+    >>> from driftmoe.evaluation import Answers, prequential
+    >>> class AlwaysSpam:
+    ...     def test_then_train(self, stream, size):
+    ...         y_true = [y for _, y in stream]
+    ...         yield Answers(y_true, ["spam"] * len(y_true), seconds=0.1, cpu_seconds=0.1)
+    >>> import streams
+    >>> (checkpoint,) = prequential(streams.make("sea", n_samples=100), AlwaysSpam(), window=100)
+    >>> checkpoint.cumulative["accuracy"], checkpoint.seconds
+    (0.0, 0.1)
+    """
 
     def test_then_train(self, stream: Any, size: int) -> Iterator[Answers]:
         """Test, then train, on all samples of a stream. Yield the answers, `size` samples at a time."""

@@ -50,6 +50,14 @@ def holdout(
     References
     ----------
     Gama, Sebastião, Rodrigues (2013). On evaluating stream learning algorithms. Machine Learning 90, section 3.1.
+
+    Examples
+    --------
+    >>> from river import dummy
+    >>> from driftmoe.evaluation import holdout
+    >>> stream = [({"x": 0.0}, y) for y in "aaaab" * 4]  # learns four, is tested on the fifth
+    >>> [test.window["accuracy"] for test in holdout(stream, dummy.PriorClassifier(), every=4, size=1)]
+    [0.0, 0.0, 0.0, 0.0]
     """
     check_counts(every=every, size=size)
     check_stream(stream)

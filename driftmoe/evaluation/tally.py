@@ -75,6 +75,15 @@ class Checkpoint:
         Number of samples that count in `cumulative`: those that were predicted, without the warm-up unless it counts.
     n_window_counted
         Number of samples that count in `window`.
+
+    Examples
+    --------
+    >>> from river import dummy
+    >>> from driftmoe.evaluation import prequential
+    >>> labels = ["a", "a", "b", "a"]  # "no change" is right once in three, after the first
+    >>> (checkpoint,) = prequential([({"x": 0.0}, y) for y in labels], dummy.NoChangeClassifier())
+    >>> checkpoint.n_samples, checkpoint.n_warm_up, round(checkpoint.cumulative["accuracy"], 3)
+    (4, 1, 0.333)
     """
 
     n_samples: int

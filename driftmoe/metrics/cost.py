@@ -120,6 +120,13 @@ class Recovery:
         Samples from the begin of the change to the end of the first window that starts after the change and is as
         accurate as before; `None` if there is none before the next drift. For a gradual change this is at least the
         length of the change.
+
+    Examples
+    --------
+    >>> from driftmoe.metrics import drift_recovery
+    >>> (drift,) = drift_recovery([100, 200, 300, 400], [0.9, 0.9, 0.6, 0.9], [(200, 1)])
+    >>> round(drift.lost, 2), round(drift.mistakes), drift.samples
+    (0.3, 30, 200)
     """
 
     position: int

@@ -22,6 +22,12 @@ class BaselineKappa(metrics.base.ClassificationMetric):
 
     1 is perfect, 0 is as good as the baseline, below 0 is worse. If the baseline makes no mistake, the quotient is
     undefined, and the value is 0. `KappaM` and `KappaTemporal` differ only in the baseline.
+
+    Examples
+    --------
+    >>> from driftmoe.metrics import BaselineKappa, KappaM, KappaTemporal
+    >>> issubclass(KappaM, BaselineKappa), issubclass(KappaTemporal, BaselineKappa)
+    (True, True)
     """
 
     def __init__(self) -> None:
@@ -233,7 +239,17 @@ class KappaTemporal(BaselineKappa):
 
 
 def pass_over(metric: Any, y_true: Hashable, w: float = 1.0) -> None:
-    """Let a metric see the label of a sample that does not count. Only a baseline remembers it."""
+    """Let a metric see the label of a sample that does not count. Only a baseline remembers it.
+
+    Examples
+    --------
+    >>> from driftmoe.metrics import KappaTemporal, pass_over
+    >>> metric = KappaTemporal()
+    >>> pass_over(metric, "a")  # now "no change" says "a"
+    >>> metric.update("b", "b")
+    >>> metric.get()
+    1.0
+    """
     if hasattr(metric, "pass_over"):
         metric.pass_over(y_true, w)
 

@@ -40,6 +40,15 @@ class Scores:
     ------
     ValueError
         If `step` does not divide `window`.
+
+    Examples
+    --------
+    >>> from driftmoe.metrics import Scores
+    >>> scores = Scores()
+    >>> for y_true, y_pred in [("a", "a"), ("b", "a"), ("b", "b"), ("b", "b")]:
+    ...     scores.update(y_true, y_pred)
+    >>> scores.get()["accuracy"]
+    0.75
     """
 
     def __init__(
@@ -179,7 +188,18 @@ class GMean(metrics.base.MultiClassMetric):
 
 
 def macro_f1(confusion: metrics.ConfusionMatrix) -> float:
-    """Return the mean F1 over the classes that were true or predicted. `None` is not a class."""
+    """Return the mean F1 over the classes that were true or predicted. `None` is not a class.
+
+    Examples
+    --------
+    >>> from river import metrics
+    >>> from driftmoe.metrics import macro_f1
+    >>> confusion = metrics.ConfusionMatrix()
+    >>> for y_true, y_pred in [("a", "a"), ("a", "b"), ("b", "b")]:
+    ...     confusion.update(y_true, y_pred)
+    >>> round(macro_f1(confusion), 4)  # both classes: 2 * 1 / (2 + 1)
+    0.6667
+    """
     classes = [c for c in confusion.classes if c is not None]
     if not classes:
         return 0.0
@@ -215,6 +235,16 @@ def without_none(metric: Any) -> Any:
     Micro averages are returned as they are: they count samples, so that `None` is as wrong as any other prediction. So
     are measures of clusterings, for which the samples without a prediction are a group like any other.
     Metrics whose constructor takes no confusion matrix also stay as they are.
+
+    Examples
+    --------
+    >>> from river import metrics
+    >>> from driftmoe.metrics import without_none
+    >>> metric = without_none(metrics.MacroRecall())
+    >>> metric.update("a", None)
+    >>> metric.update("a", "a")
+    >>> metric
+    MacroRecall: 50.00%
     """
     if (
         isinstance(metric, metrics.base.MultiClassMetric)

@@ -78,6 +78,14 @@ class Event(NamedTuple):
     experts
         For a drift, the experts whose errors rose most in standard errors, by more than three: at most three. Those
         with fewer than 100 votes before the rise are left out.
+
+    Examples
+    --------
+    >>> from driftmoe import DriftMoEClassifier
+    >>> model = DriftMoEClassifier(seed=1)
+    >>> model.learn_one({"x": 1.0}, "yes")
+    >>> [(event.sample, event.kind, event.names) for event in model.events()]
+    [(1, 'new class', ('yes',)), (1, 'new feature', ('x',))]
     """
 
     sample: int

@@ -39,6 +39,16 @@ class RoutingFigures:
         Number of trees of each expert that were replaced after drift, shape (n_experts,).
     are_rivals
         Whether each expert could have answered instead of the mixture, which is not so in `moe-task`.
+
+    Examples
+    --------
+    >>> from driftmoe import DriftMoEClassifier
+    >>> model = DriftMoEClassifier("moe-vote", n_experts=2, seed=1)
+    >>> before = model.routing_report().cumulative
+    >>> model.learn_one({"x": 1.0}, "yes")
+    >>> figures = model.routing_report().cumulative - before
+    >>> figures.n_samples, figures.experts
+    (1, ('tree 1', 'tree 2'))
     """
 
     n_samples: int
@@ -185,6 +195,15 @@ class RoutingReport:
         `driftmoe.DriftMoEClassifier`.
     n_shared_values
         Number of values that share a code, because their feature has 256 others.
+
+    Examples
+    --------
+    >>> from driftmoe import DriftMoEClassifier
+    >>> model = DriftMoEClassifier("moe-data", n_experts=4, seed=1)
+    >>> model.learn_one({"x": 1.0}, "yes")
+    >>> report = model.routing_report()
+    >>> report.cumulative.n_samples, report.cumulative.experts_used
+    (1, 3.0)
     """
 
     window: RoutingFigures

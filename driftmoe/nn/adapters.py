@@ -215,6 +215,14 @@ class ParameterCounts(NamedTuple):
         Parameters that require gradients.
     active
         Mean number of parameters used for a row, without those of experts that it did not choose.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from driftmoe.nn import count_parameters
+    >>> counts = count_parameters(torch.nn.Linear(3, 2))
+    >>> counts.total, counts.trainable, counts.active
+    (8, 8, 8)
     """
 
     total: int
@@ -236,6 +244,13 @@ def count_parameters(model: nn.Module, records: Iterable[tuple[str, MoEOutput]] 
     -------
     counts
         Parameters that several modules share count once.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from driftmoe.nn import count_parameters
+    >>> count_parameters(torch.nn.Linear(3, 2))  # six weights and two biases
+    ParameterCounts(total=8, trainable=8, active=8)
     """
     parameters = list(model.parameters())
     total = sum(p.numel() for p in parameters)
@@ -270,6 +285,25 @@ def save_adapter(model: nn.Module, path: str | PathLike[str]) -> None:
         If there is no adapter in the model, or it holds NaN or infinite numbers.
     OSError
         If the file cannot be written. A file of this name is then as it was.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from functools import partial
+    >>> from pathlib import Path
+    >>> import torch
+    >>> from driftmoe.nn import inject, load_adapter, lora_layer, save_adapter
+    >>> from driftmoe.routing import TopK
+    >>> def adapted():
+    ...     model = torch.nn.Sequential(torch.nn.Linear(4, 4))
+    ...     _ = inject(model, "0", partial(lora_layer, policy=TopK(1), rank=2), n_experts=2)
+    ...     return model
+    >>> trained, other = adapted(), adapted()
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_adapter(trained, Path(folder, "adapter.safetensors"))
+    ...     load_adapter(other, Path(folder, "adapter.safetensors"))
+    >>> torch.equal(trained[0].moe.router.weight, other[0].moe.router.weight)
+    True
     """
     adapter_files.write(_adapter(model), path)
 
@@ -297,6 +331,26 @@ def load_adapter(model: nn.Module, path: str | PathLike[str]) -> None:
     A file is read only if its header fits the model, so that no file takes more memory than the adapter does. Damage is
     noticed by a digest. Files of other programs and of earlier versions have none: there a changed number is noticed
     only if it is not finite.
+
+    Examples
+    --------
+    `save_adapter` shows the way there and back. Any other file is refused, and the model stays as it was.
+
+    >>> import tempfile
+    >>> from functools import partial
+    >>> from pathlib import Path
+    >>> import torch
+    >>> from driftmoe.nn import inject, load_adapter, lora_layer
+    >>> from driftmoe.routing import TopK
+    >>> model = torch.nn.Sequential(torch.nn.Linear(4, 4))
+    >>> _ = inject(model, "0", partial(lora_layer, policy=TopK(1), rank=2), n_experts=2)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "adapter.safetensors")
+    ...     _ = path.write_bytes(b"no adapter")
+    ...     load_adapter(model, path)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    ValueError: load_adapter: ... is damaged, or no adapter: ...
     """
     state = _adapter(model)
     tensors = adapter_files.read(path, state)

@@ -203,6 +203,15 @@ def smora(
     References
     ----------
     SMoRA, Zhao et al. 2025 (arXiv 2501.15103).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from driftmoe.nn import smora
+    >>> linear = torch.nn.Linear(8, 6)
+    >>> result = smora(linear, n_experts=4, k=2)(torch.ones(3, 8))
+    >>> torch.equal(result.output, linear(torch.ones(3, 8))), result.routing.mask.sum(-1).tolist()
+    (True, [2, 2, 2])
     """
     layer = lora_layer(linear, n_experts=n_experts, policy=TopK(k), rank=1, scale=scale, seed=seed)
     layer.balancer = BiasBalancer(n_experts).to(linear.weight.device)
@@ -226,6 +235,15 @@ def mora(
     References
     ----------
     MoRA, Lu et al. 2025 (arXiv 2506.21035).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from driftmoe.nn import mora
+    >>> linear = torch.nn.Linear(8, 6)
+    >>> result = mora(linear, n_experts=4, k=2)(torch.ones(3, 8))
+    >>> torch.equal(result.output, linear(torch.ones(3, 8))), result.routing.mask.sum(-1).tolist()
+    (True, [2, 2, 2])
     """
     experts = _around(linear, n_experts, 1, seed)
     return MoELayer(
@@ -249,6 +267,15 @@ def flylora(
     References
     ----------
     FlyLoRA, "Boosting Task Decoupling and Parameter Efficiency via Implicit Rank-Wise Mixture-of-Experts", NeurIPS 2025
+
+    Examples
+    --------
+    >>> import torch
+    >>> from driftmoe.nn import flylora
+    >>> linear = torch.nn.Linear(8, 6)
+    >>> result = flylora(linear, n_experts=4, k=2)(torch.ones(3, 8))
+    >>> torch.equal(result.output, linear(torch.ones(3, 8))), result.routing.mask.sum(-1).tolist()
+    (True, [2, 2, 2])
     """
     experts = _around(linear, n_experts, 1, seed, frozen_share=k / n_experts)
     balancer = BiasBalancer(n_experts).to(linear.weight.device)

@@ -34,6 +34,16 @@ class MoEOutput:
         The chosen experts and their weights, with the leading shape of the input.
     rows
         Rows that count, bool, shape (...); `None` if all do.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from driftmoe.nn import FeedForwardExperts, MoELayer
+    >>> from driftmoe.routing import TopK
+    >>> layer = MoELayer(torch.nn.Linear(8, 4), FeedForwardExperts(4, 8, 16), TopK(2))
+    >>> result = layer(torch.randn(5, 8))
+    >>> result.output.shape, result.routing.mask.sum(-1).tolist()
+    (torch.Size([5, 8]), [2, 2, 2, 2, 2])
     """
 
     output: Tensor

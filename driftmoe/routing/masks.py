@@ -33,6 +33,13 @@ def top_k_mask(scores: Tensor, k: int) -> Tensor:
     ------
     ValueError
         If k is out of range.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from driftmoe.routing import top_k_mask
+    >>> top_k_mask(torch.tensor([1.0, 3.0, 3.0, 2.0]), 1).tolist()
+    [False, True, False, False]
     """
     n = scores.shape[-1]
     check_k(k, n)
@@ -78,6 +85,13 @@ def top_p_mask(
     -------
     mask
         bool, same shape. The mask of a smaller `p` is part of the mask of a larger one.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from driftmoe.routing import top_p_mask
+    >>> top_p_mask(torch.tensor([0.2, 0.5, 0.3]), 0.7).tolist()
+    [False, True, True]
     """
     logits = checked_logits(logits)
     belief, order = sorted_logits(logits.detach())

@@ -30,6 +30,14 @@ class Choice(NamedTuple):
         Chosen experts, bool, shape (..., n_experts).
     n_null
         Number of null experts chosen, int64, shape (...); shape (0,) if the policy has no null experts.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from driftmoe.routing import TopK, route
+    >>> choice = route(TopK(1), np.array([[0.0, 2.0], [3.0, 1.0]]))
+    >>> choice.mask.tolist(), choice.weights.tolist()
+    ([[False, True], [True, False]], [[0.0, 1.0], [1.0, 0.0]])
     """
 
     weights: np.ndarray
@@ -56,6 +64,14 @@ class Plan:
         Mixing weight of each pair, differentiable, shape (n_pairs,).
     n_experts
         Number of experts, chosen or not.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from driftmoe.routing import TopK
+    >>> plan = TopK(1)(torch.tensor([[0.0, 2.0], [3.0, 1.0], [0.0, 1.0]])).plan
+    >>> plan.rows.tolist(), plan.experts.tolist(), plan.offsets.tolist()
+    ([1, 0, 2], [0, 1, 1], [0, 1, 3])
     """
 
     rows: Tensor
@@ -92,6 +108,14 @@ class Routing:
         Index of the Tsallis entropy that `entropy` is.
     null_mask
         Chosen null experts, bool, shape (..., n_null); None if the policy has no null experts.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from driftmoe.routing import TopK
+    >>> routing = TopK(2)(torch.tensor([[0.0, 0.0, -9.0]]))
+    >>> routing.mask.tolist(), routing.weights.tolist()
+    ([[True, True, False]], [[0.5, 0.5, 0.0]])
     """
 
     weights: Tensor

@@ -16,7 +16,18 @@ from driftmoe.routing.result import Choice, Routing
 
 
 class Policy(Protocol):
-    """Anything that turns logits, shape (..., n_experts), into a `Routing`; a plain function will do."""
+    """Anything that turns logits, shape (..., n_experts), into a `Routing`; a plain function will do.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from driftmoe.routing import Routing
+    >>> def above_zero(logits):
+    ...     mask = logits > 0.0
+    ...     return Routing(torch.where(mask, logits.softmax(-1), 0.0), mask, logits)
+    >>> above_zero(torch.tensor([1.0, -1.0])).mask.tolist()
+    [True, False]
+    """
 
     def __call__(self, logits: Tensor) -> Routing:
         """Choose experts for each row."""
@@ -36,6 +47,12 @@ class Rule(ABC):
         Null experts. Their logits come last.
     score
         Function of the logits from which the weights are made: softmax or sigmoid.
+
+    Examples
+    --------
+    >>> from driftmoe.routing import Rule, TopK, WithNull
+    >>> isinstance(TopK(2), Rule), WithNull(TopK(2), n_null=3).n_null
+    (True, 3)
     """
 
     n_shared: int = 0
@@ -128,12 +145,26 @@ class Given(Rule):
 
 
 def as_rule(policy: Policy) -> Rule:
-    """Return the policy itself if it is a `Rule`, else a rule that calls it."""
+    """Return the policy itself if it is a `Rule`, else a rule that calls it.
+
+    Examples
+    --------
+    >>> from driftmoe.routing import Rule, TopK, as_rule
+    >>> as_rule(TopK(2)), isinstance(as_rule(lambda logits: TopK(2)(logits)), Rule)
+    (TopK(k=2, renorm=True, score='softmax'), True)
+    """
     return policy if isinstance(policy, Rule) else Given(policy)
 
 
 def at_step(policy: Policy, step: int) -> Rule:
-    """Resolve `Scheduled` policies, including nested ones, for a given step."""
+    """Resolve `Scheduled` policies, including nested ones, for a given step.
+
+    Examples
+    --------
+    >>> from driftmoe.routing import LinearK, Scheduled, TopK, at_step
+    >>> at_step(Scheduled(TopK(8), LinearK(start=8, stop=2, n_steps=3)), 1).k
+    6
+    """
     return as_rule(policy).at(step)
 
 

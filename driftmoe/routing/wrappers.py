@@ -266,6 +266,13 @@ class LinearK:
         At step 0, and at `n_steps` and later.
     n_steps
         Steps between the two.
+
+    Examples
+    --------
+    >>> from driftmoe.routing import LinearK
+    >>> k = LinearK(start=8, stop=2, n_steps=3)
+    >>> [k(step) for step in range(5)]
+    [8, 6, 4, 2, 2]
     """
 
     start: int

@@ -113,6 +113,19 @@ def load(path: str | os.PathLike[str], *, trust_pickle: bool = False) -> Any:
         If the file is not a model, is damaged, holds pickled objects, or was written by a newer version of the format.
     OSError
         If the file cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import driftmoe
+    >>> model = driftmoe.DriftMoEClassifier("moe-data", n_experts=2, seed=1)
+    >>> model.learn_one({"x": 1.0}, "yes")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = model.save(Path(folder, "model.moe"))
+    ...     again = driftmoe.load(path)
+    >>> again.digest() == model.digest()
+    True
     """
     file = _file(path)
     try:

@@ -12,7 +12,14 @@ from driftmoe.service.store import Row
 
 @dataclass(slots=True)
 class Arrival:
-    """An event as it came: `content` is an event, or its JSON text; `position` is its place in the source."""
+    """An event as it came: `content` is an event, or its JSON text; `position` is its place in the source.
+
+    Examples
+    --------
+    >>> from driftmoe.service import Arrival
+    >>> Arrival("events.jsonl", b'{"id": "a1", "features": {"x": 1.5}}', position=0).source
+    'events.jsonl'
+    """
 
     source: str
     content: Event | bytes
@@ -95,6 +102,12 @@ class Bounds:
         order in which they come.
     limits
         Sizes of an event.
+
+    Examples
+    --------
+    >>> from driftmoe.service import Bounds
+    >>> Bounds(max_age=7 * 24 * 3600.0).max_age  # a label may be a week late
+    604800.0
     """
 
     max_waiting: int = 100_000

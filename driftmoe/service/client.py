@@ -33,6 +33,13 @@ class Fed:
         right.
     outcomes
         Outcome of events -> number.
+
+    Examples
+    --------
+    >>> from driftmoe.service.client import Fed
+    >>> fed = Fed(n_sent=100, n_scored=80, n_right=60, outcomes={"predicted": 100})
+    >>> fed.n_right / fed.n_scored
+    0.75
     """
 
     n_sent: int
@@ -57,6 +64,15 @@ class Client:
     ------
     ValueError
         If the address is not one of HTTP.
+
+    Examples
+    --------
+    >>> from driftmoe.service.client import Client
+    >>> client = Client("http://127.0.0.1:1", patience=0.0)
+    >>> client.send([{"id": "a1", "features": {"x": 1.5}}])  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    ConnectionError: the worker could not be reached for 0 s: ...
     """
 
     def __init__(self, url: str, *, token: str | None = None, patience: float = 300.0) -> None:
@@ -145,6 +161,20 @@ def feed(
         Prefix of ids.
     progress
         Called with the number of samples sent.
+
+    Examples
+    --------
+    Any object with `send` will do for a client. This one says "yes" to all:
+
+    >>> from driftmoe.service.client import feed
+    >>> class SaysYes:
+    ...     def send(self, events):
+    ...         said = {True: {"outcome": "predicted", "label": "yes"}, False: {"outcome": "learnt"}}
+    ...         return [said["features" in event] for event in events]
+    >>> samples = [{"features": {"x": 0.0}, "label": y} for y in ("yes", "no", "yes")]
+    >>> fed = feed(SaysYes(), samples, delay=1)
+    >>> fed.n_sent, fed.n_scored, fed.n_right
+    (3, 3, 2)
     """
     fed, said, start = Fed(0, 0, 0, {}), {}, time.monotonic()
     for events in _batches(_late(samples, delay, prefix), batch):

@@ -55,6 +55,12 @@ class Limits:
         Length of a feature's name, of a text value and of a text label.
     n_bytes
         Length of the JSON text of an event.
+
+    Examples
+    --------
+    >>> from driftmoe.service import Limits
+    >>> Limits(n_features=50).n_features
+    50
     """
 
     n_features: int = 10_000
@@ -80,6 +86,12 @@ class Event:
         When it happened, in seconds since 1970; `None` if not given.
     weight
         Weight of the sample in learning.
+
+    Examples
+    --------
+    >>> from driftmoe.service import Event
+    >>> Event("a1", {"x": 1.5}).label is None  # its label comes later, as Event("a1", None, "yes")
+    True
     """
 
     id: str | None

@@ -60,6 +60,12 @@ class Settings:
         Number of samples that a model learns between two snapshots, and so at most learns again after a crash.
     has_sink
         Whether predictions and alarms are sent somewhere.
+
+    Examples
+    --------
+    >>> from driftmoe.service import Bounds, Settings
+    >>> Settings(model="driftmoe(max_bytes=20000000)", bounds=Bounds(max_models=10)).bounds.max_models
+    10
     """
 
     model: str | None = None

@@ -145,6 +145,18 @@ class Store:
     ------
     StoreError
         If another worker uses the store, it is damaged, or was written by a newer version.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from driftmoe.service import Settings, Store, Worker
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     worker = Worker(Store(Path(folder)), Settings())
+    ...     worker.start()
+    ...     worker.stop()  # closes the store
+    ...     Path(folder, "store.sqlite").exists()
+    True
     """
 
     def __init__(self, folder: Path, *, read_only: bool = False) -> None:

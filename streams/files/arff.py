@@ -79,6 +79,19 @@ class ARFFStream(TextStream):
     References
     ----------
     The Attribute-Relation File Format of Weka (Witten, Frank, Hall, "Data Mining", 3rd ed., 2011, sec. 2.4).
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from streams.files import ARFFStream
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "weather.arff")
+    ...     head = "@relation weather\\n@attribute degrees numeric\\n@attribute rain {no,yes}\\n@data\\n"
+    ...     _ = path.write_text(head + "14.5,yes\\n21,no\\n")
+    ...     stream = ARFFStream(path)
+    ...     samples = list(stream)
+    >>> samples, stream.classes
+    ([({'degrees': 14.5}, 'yes'), ({'degrees': 21.0}, 'no')], ['no', 'yes'])
     """
 
     def __init__(

@@ -68,6 +68,20 @@ class ArrowStream(FileStream):
         whole), a label is missing, or a number is not finite.
     OSError
         If the file cannot be read.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import streams
+    >>> from streams.export import write
+    >>> from streams.files import ArrowStream
+    >>> stream = streams.make("sea", n_samples=5)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "sea.parquet")
+    ...     _ = write(stream, path)
+    ...     samples = list(ArrowStream(path))
+    >>> samples == list(stream)
+    True
     """
 
     def __init__(

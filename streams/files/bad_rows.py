@@ -15,6 +15,18 @@ class BadRows:
         Number of rows.
     reasons
         What was wrong with the first few (at most 10), with line and column.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from streams.files import CSVStream
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "weather.csv")
+    ...     _ = path.write_text("degrees,rain\\n14.5,yes\\n21\\n")
+    ...     stream = CSVStream(path, on_bad_row="skip")
+    ...     n_samples = len(list(stream))
+    >>> n_samples, stream.bad_rows.count
+    (1, 1)
     """
 
     count: int = 0

@@ -87,6 +87,17 @@ class CSVStream(TextStream):
         read, up to a megabyte before the row is reached.
     OSError
         If the file cannot be read.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from streams.files import CSVStream
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "weather.csv")
+    ...     _ = path.write_text("degrees;sky;rain\\n14.5;grey;yes\\n21;;no\\n")
+    ...     samples = list(CSVStream(path, "rain", delimiter=";"))
+    >>> samples
+    [({'degrees': 14.5, 'sky': 'grey'}, 'yes'), ({'degrees': 21.0}, 'no')]
     """
 
     _names: list[str]

@@ -104,7 +104,17 @@ class _InUTF8:
 
 @contextmanager
 def refusing_corrupt(path: str | Path) -> Iterator[None]:
-    """Raise `ValueError` with the name of the file if its content cannot be unpacked or decoded."""
+    """Raise `ValueError` with the name of the file if its content cannot be unpacked or decoded.
+
+    Examples
+    --------
+    >>> from streams.files import refusing_corrupt
+    >>> with refusing_corrupt("weather.csv.gz"):
+    ...     raise EOFError("it ends within a block")
+    Traceback (most recent call last):
+        ...
+    ValueError: weather.csv.gz is corrupt: it ends within a block; get another copy
+    """
     import pyarrow as pa
 
     try:

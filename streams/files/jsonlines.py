@@ -47,6 +47,17 @@ class JSONLinesStream(TextStream):
     References
     ----------
     https://jsonlines.org
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from streams.files import JSONLinesStream
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "weather.jsonl")
+    ...     _ = path.write_text('{"degrees": 14.5, "rain": "yes"}\\n{"degrees": null, "rain": "no"}\\n')
+    ...     samples = list(JSONLinesStream(path, "rain"))
+    >>> samples
+    [({'degrees': 14.5}, 'yes'), ({}, 'no')]
     """
 
     def __init__(

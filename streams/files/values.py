@@ -37,6 +37,13 @@ class NominalValues:
         Converts an item to its value when it first appears, such as `"1.0"` to 1.
     is_closed
         Whether no other values may appear.
+
+    Examples
+    --------
+    >>> from streams.files import NominalValues
+    >>> values = NominalValues(["red"])
+    >>> values.index("blue"), values.index("red"), values.values
+    (1, 0, ['red', 'blue'])
     """
 
     def __init__(
@@ -97,6 +104,12 @@ def value_converter(texts: Collection[str]) -> Callable[[str], Hashable]:
     """Return the converter for the texts of a nominal column: to ints or bools if all fit, otherwise to strings.
 
     If all texts are numbers, `1` and `1.0` are one value.
+
+    Examples
+    --------
+    >>> from streams.files import value_converter
+    >>> value_converter(["1", "2.0"])("2.0"), value_converter(["1", "a"])("1")
+    (2, '1')
     """
     if all(_WHOLE.fullmatch(text) for text in texts):
         return int_or_text

@@ -33,6 +33,13 @@ class Agrawal(Generator):
     References
     ----------
     Agrawal, Imieliński, Swami (1993): Database mining: a performance perspective. IEEE TKDE 5(6), 914-925.
+
+    Examples
+    --------
+    >>> from streams.synthetic import Agrawal
+    >>> stream = Agrawal(function=1, perturbation=0.0, seed=1, n_samples=100)
+    >>> all(y == (40 <= x["age"] < 60) for x, y in stream)
+    True
     """
 
     def __init__(

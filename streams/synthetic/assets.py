@@ -32,6 +32,13 @@ class AssetNegotiation(Generator):
     ----------
     Enembreck, Ávila, Scalabrin, Barthès (2007): Learning drifting negotiations. Applied Artificial
     Intelligence 21(9), 861-881.
+
+    Examples
+    --------
+    >>> from streams.synthetic import AssetNegotiation
+    >>> stream = AssetNegotiation(seed=1, n_samples=100)
+    >>> sorted({y for _, y in stream}), stream.n_features
+    ([0, 1], 5)
     """
 
     def __init__(

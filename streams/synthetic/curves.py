@@ -34,6 +34,14 @@ class Sine(Generator):
     References
     ----------
     Gama, Medas, Castillo, Rodrigues (2004): Learning with drift detection. SBIA 2004, sec. 4.1.
+
+    Examples
+    --------
+    >>> from math import sin
+    >>> from streams.synthetic import Sine
+    >>> stream = Sine(function=1, irrelevant_features=False, seed=1, n_samples=100)
+    >>> all(y == (x["att2"] >= sin(x["att1"])) for x, y in stream)
+    True
     """
 
     def __init__(
@@ -104,6 +112,13 @@ class Mixed(Generator):
     References
     ----------
     Gama, Medas, Castillo, Rodrigues (2004): Learning with drift detection. SBIA 2004, sec. 4.1.
+
+    Examples
+    --------
+    >>> from streams.synthetic import Mixed
+    >>> labels = [[y for _, y in Mixed(function=i, seed=1, n_samples=50)] for i in (1, 2)]
+    >>> {a + b for a, b in zip(*labels)}  # concept 2 exchanges the classes
+    {1}
     """
 
     def __init__(

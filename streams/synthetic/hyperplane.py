@@ -34,6 +34,13 @@ class Hyperplane(Generator):
     References
     ----------
     Hulten, Spencer, Domingos (2001): Mining time-changing data streams. KDD 2001, 97-106.
+
+    Examples
+    --------
+    >>> from streams.synthetic import Hyperplane
+    >>> block = next(Hyperplane(n_features=3, mag_change=0.001, seed=1).blocks(100))
+    >>> block.X.shape, bool(((block.X >= 0.0) & (block.X < 1.0)).all())
+    ((100, 3), True)
     """
 
     def __init__(

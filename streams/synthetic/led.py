@@ -92,6 +92,12 @@ class LEDDrift(LED):
     References
     ----------
     Breiman, Friedman, Olshen, Stone (1984): Classification and Regression Trees. Sec. 2.6.1.
+
+    Examples
+    --------
+    >>> from streams.synthetic import LED, LEDDrift
+    >>> list(LEDDrift(n_drift_features=0, n_samples=5)) == list(LED(n_samples=5))
+    True
     """
 
     def __init__(

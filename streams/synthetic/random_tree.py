@@ -44,6 +44,13 @@ class RandomTree(Generator):
     References
     ----------
     Domingos, Hulten (2000): Mining high-speed data streams. KDD 2000, sec. 4.1.
+
+    Examples
+    --------
+    >>> from streams.synthetic import RandomTree
+    >>> stream = RandomTree(n_nominal=2, n_numeric=3, n_values=4, seed=1)
+    >>> [len(feature.values or []) for feature in stream.features]
+    [4, 4, 0, 0, 0]
     """
 
     def __init__(

@@ -36,6 +36,13 @@ class RandomRBF(Generator):
     ----------
     Bifet, Holmes, Pfahringer, Kirkby, Gavaldà (2009): New ensemble methods for evolving data streams. KDD
     2009, sec. 5.
+
+    Examples
+    --------
+    >>> from streams.synthetic import RandomRBF
+    >>> stream = RandomRBF(n_classes=3, n_features=4, seed=1, n_samples=200)
+    >>> stream.n_features, sorted({y for _, y in stream})
+    (4, [0, 1, 2])
     """
 
     def __init__(
@@ -105,6 +112,13 @@ class RandomRBFDrift(RandomRBF):
     ----------
     Bifet, Holmes, Pfahringer, Kirkby, Gavaldà (2009): New ensemble methods for evolving data streams. KDD
     2009, sec. 5.
+
+    Examples
+    --------
+    >>> from streams.synthetic import RandomRBFDrift
+    >>> still, moving = (next(RandomRBFDrift(speed=speed).blocks(500)) for speed in (0.0, 0.001))
+    >>> bool((still.y == moving.y).all()), bool((still.X == moving.X).all())
+    (True, False)
     """
 
     def __init__(

@@ -31,6 +31,13 @@ class SEA(Generator):
     ----------
     Street, Kim (2001): A streaming ensemble algorithm (SEA) for large-scale classification. KDD 2001,
     377-382.
+
+    Examples
+    --------
+    >>> from streams.synthetic import SEA
+    >>> stream = SEA(function=1, noise=0.0, seed=1, n_samples=100)
+    >>> all(y == (x["attrib1"] + x["attrib2"] > 8.0) for x, y in stream)
+    True
     """
 
     def __init__(

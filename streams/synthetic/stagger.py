@@ -28,6 +28,13 @@ class STAGGER(Generator):
     References
     ----------
     Schlimmer, Granger (1986): Incremental learning from noisy data. Machine Learning 1(3), 317-354.
+
+    Examples
+    --------
+    >>> from streams.synthetic import STAGGER
+    >>> stream = STAGGER(function=1, seed=1, n_samples=100)
+    >>> all(y == (x["size"] == "small" and x["color"] == "red") for x, y in stream)
+    True
     """
 
     def __init__(

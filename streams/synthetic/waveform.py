@@ -26,6 +26,13 @@ class Waveform(Generator):
     References
     ----------
     Breiman, Friedman, Olshen, Stone (1984): Classification and Regression Trees. Sec. 2.6.2.
+
+    Examples
+    --------
+    >>> from streams.synthetic import Waveform
+    >>> stream = Waveform(irrelevant_features=True, seed=1)
+    >>> stream.n_features, stream.n_classes
+    (40, 3)
     """
 
     def __init__(
@@ -79,6 +86,13 @@ class WaveformDrift(Waveform):
     References
     ----------
     Breiman, Friedman, Olshen, Stone (1984): Classification and Regression Trees. Sec. 2.6.2.
+
+    Examples
+    --------
+    >>> from streams.synthetic import WaveformDrift
+    >>> one, other = (next(WaveformDrift(n_drift_features=n).blocks(1)).X[0] for n in (0, 5))
+    >>> sorted(one) == sorted(other), list(one) == list(other)
+    (True, False)
     """
 
     def __init__(
