@@ -25,9 +25,9 @@ from driftmoe.cli.options import (
     Delayed,
     Limit,
     Seeds,
-    Window,
     reads_files,
 )
+from driftmoe.cli.pictures import Format, Metric, Style, Window, fitting_window
 from driftmoe.cli.terminal import (
     left_out_rows,
     note,
@@ -143,10 +143,13 @@ def evaluate(
     model: Models = None,
     limit: Limit = None,
     seed: Seeds = None,
-    window: Window = 1000,
+    window: Window = None,
     delay: Delayed = "0",
     count_warm_up: CountWarmUp = False,
     routing: WithRouting = False,
+    metric: Metric = "accuracy",
+    format: Format = "png",
+    style: Style = "screen",
     checkpoint_every: CheckpointEvery = None,
     save: Save = None,
     load: Load = None,
@@ -178,6 +181,7 @@ def evaluate(
             _check_savable(save, candidates, seeds)
         samples = {s: open_with_bar(stream, options, limit, s, data_dir) for s in seeds}
         report_reading(stream, samples[seeds[0]], options)
+        window = window or fitting_window(samples[seeds[0]].n_samples)
         folder = experiment.ResultFolder(out or Path("runs") / short_name)
         hashes = {s: stream_of_seed.fingerprint() for s, stream_of_seed in samples.items()}
         experiment.check_delay(delay, samples[seeds[0]])
@@ -198,11 +202,16 @@ def evaluate(
         if not results and not failures and is_complete:
             raise ValueError(f"{stream} holds no samples")
     if results:
-        _show(stream, short_name, results, folder, window, routing, options)
+        _show(stream, short_name, results, folder, window, routing, options, (metric, style, format))
         report_left_out(left_out_rows(samples[seeds[0]]))
     for failure in failures:
         say(failure)
     report_checkpoints_left(checkpoints)
+    _end(is_complete, results, failures)
+
+
+def _end(is_complete: bool, results: Sequence[Any], failures: Sequence[str]) -> None:
+    """Leave with the exit code of an interrupt or of failures, if there were any."""
     if not is_complete:
         if not results:
             typer.echo(
@@ -320,6 +329,7 @@ def _show(
     window: int,
     with_routing: bool,
     options: FileOptions,
+    drawing: tuple[str, str, str],
 ) -> None:
     """Print the table of these results and draw their curves."""
     n_samples, late = max(result["n_samples"] for result in results), report.lateness(results[0])
@@ -330,13 +340,20 @@ def _show(
     done = {experiment.run_key(result) for result in results}
     curves = [point for point in folder.curves(stream) if experiment.run_key(point) in done]
     drifts = results[0]["drifts"]
-    files = ["results.jsonl", "windows.csv", f"{picture}.png"]
+    metric, style, ending = drawing
+    files = ["results.jsonl", "windows.csv", f"{picture}.{ending}"]
     console = table_console()
     console.print(report.table(results, title=title))
     title += f", windows of {window:,}"
-    report.plot_windows(curves, folder.path / files[-1], title=title, drifts=drifts)
-    if with_routing and (figure := report.routing_figure(curves, title=f"Routing on {title}", drifts=drifts)):
-        files.append(f"{picture}_routing.png")
+    path = folder.path / files[-1]
+    report.plot_windows(curves, path, title=title, drifts=drifts, metric=metric, style=style)
+    figure = (
+        report.routing_figure(curves, title=f"Routing on {title}", drifts=drifts, style=style)
+        if with_routing
+        else None
+    )
+    if figure is not None:
+        files.append(f"{picture}_routing.{ending}")
         report.save_figure(figure, folder.path / files[-1])
         console.print(report.routing_table(results, title=f"Routing on {stream}"))
     elif with_routing:

@@ -11,18 +11,13 @@ from __future__ import annotations
 
 from driftmoe.report.comparisons import COMPARED, ENOUGH_STREAMS, comparison_grid
 from driftmoe.report.contents import sections
-from driftmoe.report.figures import (
-    DPI,
-    neural_figure,
-    plot_windows,
-    routing_figure,
-    save_figure,
-    windows_figure,
-)
+from driftmoe.report.curves import METRICS, plot_windows, windows_figure
+from driftmoe.report.figures import frontier, neural_figure
 from driftmoe.report.importances import importances_figure
 from driftmoe.report.pages import markdown, page, write
 from driftmoe.report.parts import NOTHING, Grid, Picture, Section
 from driftmoe.report.results import by_model, counting, lateness, left_out, of_models, reading, usable
+from driftmoe.report.routing_plot import routing_figure
 from driftmoe.report.statistics import (
     ROPE,
     SIGNIFICANCE,
@@ -33,6 +28,7 @@ from driftmoe.report.statistics import (
     probably_better,
 )
 from driftmoe.report.stream_plot import stream_figure, window_means
+from driftmoe.report.style import STYLES, add_legend, drawn_as, label_points, looks_of, save_figure
 from driftmoe.report.tables import (
     FIGURES,
     NEURAL,
@@ -47,9 +43,9 @@ from driftmoe.report.tables import (
 
 __all__ = [
     "COMPARED",
-    "DPI",
     "ENOUGH_STREAMS",
     "FIGURES",
+    "METRICS",
     "NEURAL",
     "NEURAL_NOTE",
     "NOTHING",
@@ -57,19 +53,25 @@ __all__ = [
     "ROUTING",
     "ROUTING_NOTE",
     "SIGNIFICANCE",
+    "STYLES",
     "Grid",
     "Picture",
     "Section",
+    "add_legend",
     "as_table",
     "by_model",
     "comparison",
     "comparison_grid",
     "counting",
     "critical_difference",
+    "drawn_as",
     "friedman",
+    "frontier",
     "importances_figure",
+    "label_points",
     "lateness",
     "left_out",
+    "looks_of",
     "markdown",
     "mean_ranks",
     "neural_figure",

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from driftmoe.report.figures import as_picture, rank_figure
+from driftmoe.report.figures import rank_figure
 from driftmoe.report.parts import NOTHING, Grid, Picture
 from driftmoe.report.results import data_names
 from driftmoe.report.statistics import (
@@ -21,6 +21,7 @@ from driftmoe.report.statistics import (
     one_of_each,
     probably_better,
 )
+from driftmoe.report.style import as_picture
 
 COMPARED = {
     "accuracy": "Accuracy",

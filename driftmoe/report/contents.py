@@ -11,13 +11,15 @@ import pandas as pd
 
 from driftmoe.experiment import counts_warm_up, kind_of_run, run_key
 from driftmoe.metrics import Recovery, drift_recovery
+from driftmoe.report import curves, routing_plot
 from driftmoe.report.comparisons import COMPARED, comparison_grid, tests_over_streams
 from driftmoe.report.costs import cost_parts
-from driftmoe.report.figures import as_picture, neural_figure, routing_figure, windows_figure
+from driftmoe.report.figures import neural_figure
 from driftmoe.report.importances import importances_parts
 from driftmoe.report.parts import NOTHING, Grid, Picture, Section
 from driftmoe.report.results import by_model, data_names, lateness, reading, row_names, usable
 from driftmoe.report.statistics import comparison, one_of_each
+from driftmoe.report.style import MOST_LINES, as_picture, looks_of
 from driftmoe.report.tables import (
     NEURAL_NOTE,
     ROUTING,
@@ -33,14 +35,14 @@ Points = Mapping[tuple[str, ...], Sequence[Mapping[str, Any]]]
 
 def sections(
     results: Sequence[Mapping[str, Any]],
-    curves: Sequence[Mapping[str, Any]],
+    windows: Sequence[Mapping[str, Any]],
     failures: Sequence[str] = (),
 ) -> list[Section]:
     """Return the sections of a report, to be written as HTML or Markdown.
 
     Parameters
     ----------
-    results, curves
+    results, windows
         As `driftmoe.experiment.read_results` returns them.
     failures
         A sentence for each failed run.
@@ -54,7 +56,7 @@ def sections(
     """
     lines, notes = usable(results)
     points: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
-    for point in curves:
+    for point in windows:
         points.setdefault(run_key(point), []).append(point)
     if not lines:
         raise ValueError("no run is complete, so there is nothing to compare; " + " ".join(notes))
@@ -211,9 +213,11 @@ def _neural_parts(lines: Sequence[Mapping[str, Any]]) -> list[str | Grid | Pictu
 def _curve_pictures(lines: Sequence[Mapping[str, Any]], points_of: Points) -> list[str | Grid | Picture]:
     """Return pictures of the curves of each stream, and of the routing of each model that reports it."""
     parts: list[str | Grid | Picture] = [
-        "Accuracy in consecutive windows. With several seeds, the line is their mean and the band runs from the lowest "
-        "to the highest. Dashed lines mark known drifts, and grey bands the duration of gradual ones."
+        "Accuracy in consecutive windows, at the middle of each. With several seeds, the line is their mean and the "
+        f"band runs from the lowest to the highest. Of more than {MOST_LINES} models the best {MOST_LINES} are drawn. "
+        "Dashed lines mark abrupt drifts; of gradual ones, dotted lines mark the centre and grey bands the width."
     ]
+    looks = looks_of([line["model"] for line in lines])
     lines_of: dict[str, list[Mapping[str, Any]]] = {}
     for row, line in zip(row_names(lines), lines, strict=True):
         lines_of.setdefault(row, []).append(line)
@@ -223,18 +227,14 @@ def _curve_pictures(lines: Sequence[Mapping[str, Any]], points_of: Points) -> li
             parts.append(f"{row}: no windows were kept.")
             continue
         drifts = of_row[0]["drifts"]
-        parts.append(
-            as_picture(
-                f"curve_{row}",
-                f"Windowed accuracy on {row}",
-                windows_figure(points, title=row, drifts=drifts),
-            )
-        )
-        parts += [
-            as_picture(f"routing_{row}_{model}", f"Routing of {model} on {row}", figure)
-            for model, of_model in by_model(points).items()
-            if (figure := routing_figure(of_model, title=f"Routing of {model} on {row}", drifts=drifts))
-        ]
+        figure = curves.windows_figure(points, title=row, drifts=drifts, looks=looks)
+        parts.append(as_picture(f"curve_{row}", f"{row}: {curves.in_words(points)}", figure))
+        for model, of_model in by_model(points).items():
+            title = f"Routing of {model} on {row}"
+            routed = routing_plot.routing_figure(of_model, title=title, drifts=drifts, looks=looks)
+            if routed is not None:
+                words = f"{title}. {routing_plot.in_words(of_model)}"
+                parts.append(as_picture(f"routing_{row}_{model}", words, routed))
     return parts
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from driftmoe.report.figures import as_picture, costs_figure
+from driftmoe.report.figures import costs_figure
 from driftmoe.report.parts import NOTHING, Grid, Picture
 from driftmoe.report.statistics import comparison
+from driftmoe.report.style import as_picture
 
 
 def cost_parts(lines: Sequence[Mapping[str, Any]]) -> list[str | Grid | Picture]:

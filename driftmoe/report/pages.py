@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import re
 from collections.abc import Sequence
@@ -37,10 +36,7 @@ def page(parts: Sequence[Section], *, title: str) -> str:
             if isinstance(part, str):
                 body.append(f"<p>{html.escape(part)}</p>")
             elif isinstance(part, Picture):
-                encoded = base64.b64encode(part.png).decode("ascii")
-                body.append(
-                    f'<p><img alt="{html.escape(part.alt)}" src="data:image/png;base64,{encoded}"></p>'
-                )
+                body.append(f'<p><img alt="{html.escape(part.alt)}" src="{_data_url(part.svg)}"></p>')
             else:
                 heading = "".join(
                     f"<th>{html.escape(text).replace('(', '<wbr>(')}</th>" for text in part.heading
@@ -63,6 +59,12 @@ def _html_cell(text: str, bold: bool) -> str:
     return f"{tag}<b>{html.escape(text)}</b></td>" if bold else f"{tag}{html.escape(text)}</td>"
 
 
+def _data_url(svg: bytes) -> str:
+    """Return a picture as an address that holds it. Text is shorter than base64."""
+    text = svg[svg.index(b"<svg") :].decode("utf-8").replace("%", "%25").replace("#", "%23")
+    return html.escape("data:image/svg+xml;charset=utf-8," + " ".join(text.split()))
+
+
 def markdown(parts: Sequence[Section], *, title: str, pictures: str) -> str:
     """Return the sections as Markdown, with links to pictures in the folder `pictures` beside the file."""
     body = [f"# {_plain(title)}"]
@@ -72,7 +74,7 @@ def markdown(parts: Sequence[Section], *, title: str, pictures: str) -> str:
             if isinstance(part, str):
                 body.append(_plain(part))
             elif isinstance(part, Picture):
-                body.append(f"![{_in_cell(part.alt)}]({pictures}/{part.name}.png)")
+                body.append(f"![{_in_cell(part.alt)}]({pictures}/{part.name}.svg)")
             else:
                 rows = [[(text, False) for text in part.heading], *part.rows]
                 texts = [
@@ -112,7 +114,7 @@ def write(parts: Sequence[Section], folder: Path, *, title: str) -> list[Path]:
     """
     pictures = folder / "report_files"
     files = {
-        f"{pictures.name}/{part.name}.png": part.png
+        f"{pictures.name}/{part.name}.svg": part.svg
         for section in parts
         for part in section.parts
         if isinstance(part, Picture)

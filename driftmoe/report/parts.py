@@ -15,11 +15,12 @@ class Grid:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture: the name of its file for Markdown, its alternative text, and its PNG."""
+    """A picture: the name of its files, what it shows in words, and itself as SVG and as PDF."""
 
     name: str
     alt: str
-    png: bytes
+    svg: bytes
+    pdf: bytes
 
 
 @dataclass(frozen=True)

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import base64
 import html.parser
 import re
 import shutil
 import subprocess
+import urllib.parse
+import xml.etree.ElementTree
 
 import numpy as np
 import pytest
 from written_results import curve, result
 
 from driftmoe import report
-from driftmoe.report import figures
+from driftmoe.report import style
 
 
 def test_names_that_mean_something_in_markdown_or_as_files_are_kept_apart():
     figure = report.windows_figure(curve(result("a", "x", 1, 0.5)), title="a")
     pictures = [
-        figures.as_picture(f"curve_{name}", name, figure)
+        style.as_picture(f"curve_{name}", name, figure)
         for name in ("数据", "データ", "a-b", "a b", "x" * 300)
     ]
     assert len({picture.name for picture in pictures}) == 5
@@ -58,9 +59,9 @@ def test_the_page_needs_nothing_but_itself(written):
     assert page.open == []
     assert len(page.sources) == 4  # the diagram, time, and the curves of two streams
     for source in page.sources:
-        head, data = source.split(",")
-        assert head == "data:image/png;base64"
-        assert base64.b64decode(data).startswith(b"\x89PNG")
+        head, data = source.split(",", 1)
+        assert head == "data:image/svg+xml;charset=utf-8"
+        xml.etree.ElementTree.fromstring(urllib.parse.unquote(data))
     assert "x < y & z" in page.text
     assert "75.00 ± 7.07" in page.text
 
@@ -71,7 +72,7 @@ def test_the_markdown_holds_the_same_tables_and_its_pictures_exist(written):
     pictures = re.findall(r"!\[.*?\]\((.*?)\)", text)
     assert len(pictures) == 4
     for picture in pictures:
-        assert (written / picture).read_bytes().startswith(b"\x89PNG")
+        assert (written / picture).read_bytes().startswith(b"<?xml")
 
 
 def test_the_page_opens_in_a_browser(written, tmp_path):
