@@ -61,7 +61,7 @@ def write_report(
     title: Title = "Models on streams that drift",
     model: Models = None,
 ) -> None:
-    """Compare the models in result files: one HTML page that needs no network, and the same as Markdown.
+    """Compare the models in result files: one HTML page that needs no network, and the same as Markdown and LaTeX.
 
     The page has tables with mean ± deviation over seeds, mean ranks, the
     Friedman test with a critical-difference diagram, the Bayesian signed-rank
@@ -72,10 +72,7 @@ def write_report(
     with one_line_errors():
         results, curves = experiment.read_results(folder)
         chosen = report.of_models(results, model) if model else results
-        try:
-            parts = report.sections(chosen, curves, experiment.read_failures(folder))
-        except ImportError as error:
-            raise ValueError(str(error)) from None
+        parts = report.sections(chosen, curves, experiment.read_failures(folder))
         where = folder if folder.is_dir() else Path("runs") / folder.stem
         written = report.write(parts, out or where, title=title)
     table_console().print(f"Report: {', '.join(map(str, written))}", soft_wrap=True, markup=False)

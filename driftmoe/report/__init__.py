@@ -15,7 +15,7 @@ from driftmoe.report.curves import METRICS, plot_windows, windows_figure
 from driftmoe.report.figures import frontier, neural_figure
 from driftmoe.report.importances import importances_figure
 from driftmoe.report.pages import markdown, page, write
-from driftmoe.report.parts import NOTHING, Grid, Picture, Section
+from driftmoe.report.parts import NOTHING, Command, Grid, Part, Picture, Section
 from driftmoe.report.results import by_model, counting, lateness, left_out, of_models, reading, usable
 from driftmoe.report.routing_plot import routing_figure
 from driftmoe.report.statistics import (
@@ -24,8 +24,10 @@ from driftmoe.report.statistics import (
     comparison,
     critical_difference,
     friedman,
+    holm,
     mean_ranks,
     probably_better,
+    wilcoxon_holm,
 )
 from driftmoe.report.stream_plot import stream_figure, window_means
 from driftmoe.report.style import STYLES, add_legend, drawn_as, label_points, looks_of, save_figure
@@ -54,7 +56,9 @@ __all__ = [
     "ROUTING_NOTE",
     "SIGNIFICANCE",
     "STYLES",
+    "Command",
     "Grid",
+    "Part",
     "Picture",
     "Section",
     "add_legend",
@@ -67,6 +71,7 @@ __all__ = [
     "drawn_as",
     "friedman",
     "frontier",
+    "holm",
     "importances_figure",
     "label_points",
     "lateness",
@@ -88,6 +93,7 @@ __all__ = [
     "stream_figure",
     "table",
     "usable",
+    "wilcoxon_holm",
     "window_means",
     "windows_figure",
     "write",

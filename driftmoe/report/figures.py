@@ -106,6 +106,8 @@ def costs_figure(
     style
         Name of a style of `STYLES`.
     """
+    from matplotlib.ticker import NullFormatter
+
     looks = looks or looks_of(list(mean.index))
     with drawn_as(style) as drawn:
         figure = new_figure(drawn, 4.8)
@@ -124,6 +126,8 @@ def costs_figure(
             axes.step(best[cost], best["accuracy"], where="post", color="#888888", linewidth=1, zorder=0.9)
             axes.set(xscale="log", xlabel=label)
             axes.margins(0.15)
+            if of_cost[cost].max() > 10 * of_cost[cost].min():  # decades are enough, and do not overlap
+                axes.xaxis.set_minor_formatter(NullFormatter())
         both[0].set_ylabel("mean accuracy, %")
         colors = {str(model): looks[str(model)].color for model in mean.index}
         accuracy = mean["accuracy"]

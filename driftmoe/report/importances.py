@@ -8,7 +8,7 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from driftmoe.experiment.importances import MOST_NAMED
-from driftmoe.report.parts import Grid, Picture
+from driftmoe.report.parts import Part
 from driftmoe.report.results import by_model, row_names
 from driftmoe.report.style import LINES, as_picture, drawn_as, literal, new_figure
 
@@ -67,13 +67,13 @@ def importances_figure(importances: Importances, *, style: str = "screen") -> Fi
     return figure
 
 
-def importances_parts(lines: Sequence[Mapping[str, Any]]) -> list[str | Grid | Picture]:
+def importances_parts(lines: Sequence[Mapping[str, Any]]) -> list[Part]:
     """Return pictures of the importances on each stream, of the models whose result lines have them, or nothing."""
     of_row: dict[str, list[Mapping[str, Any]]] = {}
     for row, line in zip(row_names(lines), lines, strict=True):
         if line.get("importances"):
             of_row.setdefault(row, []).append(line)
-    parts: list[str | Grid | Picture] = []
+    parts: list[Part] = []
     for row, of_stream in of_row.items():
         of_model = {model: over_seeds(group) for model, group in by_model(of_stream).items()}
         models = list(of_model)

@@ -7,10 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Grid:
-    """A table: the heading of each column, and rows of cells as (text, whether it is bold)."""
+    """A table: the heading of each column, rows of cells as (text, whether it is bold), and how many rows are its foot.
+
+    The foot are the last rows, such as means; it stays at the end when the others are sorted.
+    """
 
     heading: list[str]
     rows: list[list[tuple[str, bool]]]
+    n_foot: int = 0
 
 
 @dataclass(frozen=True)
@@ -24,11 +28,22 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Command:
+    """A command to be copied."""
+
+    text: str
+
+
+Part = str | Grid | Picture | Command
+"""What a section consists of; a text is a paragraph."""
+
+
+@dataclass(frozen=True)
 class Section:
-    """A section: paragraphs, tables and pictures under one title."""
+    """A section: paragraphs, tables, pictures and commands under one title."""
 
     title: str
-    parts: list[str | Grid | Picture]
+    parts: list[Part]
 
 
 NOTHING = "\N{EN DASH}"

@@ -56,7 +56,7 @@ def test_whatever_fails_at_whichever_step_every_file_of_a_report_is_whole(
     written, tmp_path, monkeypatch, number
 ):
     """Each system call in turn fails, until none is left to fail."""
-    parts = report.sections(*read_results(written))
+    parts = report.sections(*read_results(written))[-3:]  # with two pictures and some tables
     report.write(parts, tmp_path / "new", title="t")
     new = contents(tmp_path / "new")
     n_failures = 0
