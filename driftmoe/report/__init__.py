@@ -30,7 +30,18 @@ from driftmoe.report.statistics import (
     wilcoxon_holm,
 )
 from driftmoe.report.stream_plot import stream_figure, window_means
-from driftmoe.report.style import STYLES, add_legend, drawn_as, label_points, looks_of, save_figure
+from driftmoe.report.style import (
+    AREAS,
+    LINES,
+    STYLES,
+    add_legend,
+    drawn_as,
+    label_ends,
+    label_points,
+    looks_of,
+    mark_drifts,
+    save_figure,
+)
 from driftmoe.report.tables import (
     FIGURES,
     NEURAL,
@@ -44,9 +55,11 @@ from driftmoe.report.tables import (
 )
 
 __all__ = [
+    "AREAS",
     "COMPARED",
     "ENOUGH_STREAMS",
     "FIGURES",
+    "LINES",
     "METRICS",
     "NEURAL",
     "NEURAL_NOTE",
@@ -73,10 +86,12 @@ __all__ = [
     "frontier",
     "holm",
     "importances_figure",
+    "label_ends",
     "label_points",
     "lateness",
     "left_out",
     "looks_of",
+    "mark_drifts",
     "markdown",
     "mean_ranks",
     "neural_figure",
