@@ -142,6 +142,16 @@ def test_time_and_memory_by_hand():
     assert rows_of(grid)["x"] == ["83.00", "2,000.0", "3,000.0", "2.0", "4.00", "2.22e-06", "8.33"]
 
 
+def test_energy_is_shown_as_measured_where_it_was():
+    lines = [{**line, "package_joules": 7.2} for line in RESULTS]
+    (section,) = [s for s in report.sections(lines, []) if s.title == "Time and memory"]
+    grid = next(part for part in section.parts if isinstance(part, report.Grid))
+    assert grid.heading[-1] == "Wh per million samples (measured)"
+    assert rows_of(grid)["x"][-1] == "2"  # 7.2 J for 1,000 samples are 7,200 J = 2 Wh for a million
+    assert "by their own counters (RAPL)" in text_of([section], "Time")
+    assert "RAPL" not in text_of(report.sections(RESULTS, []), "Time")
+
+
 def points_with(line, accuracies):
     return [
         {**{name: line[name] for name in KEY}, "n_samples": 100 * i, "accuracy": accuracy}

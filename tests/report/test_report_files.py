@@ -42,7 +42,7 @@ def test_a_report_that_the_disk_cannot_hold_ends_with_one_line_and_leaves_the_ol
     out = tmp_path / "out"
     report.write([], out, title="old")
     before = contents(out)
-    for size, name in ((2_000, r"report_files/\w+\.svg"), (60_000, r"report\.html")):
+    for size, name in ((2_000, r"report_files/\w+\.svg"), (40_000, r"report\.html")):
         done = limited(tmp_path, size, "report", written, "--out", "out")
         assert done.returncode == 2
         assert re.fullmatch(
