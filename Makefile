@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 .PHONY: run test lint bench clean
 
 run: $(VENV)/.run  ## DriftMoE against ARF and SRP on a real stream
-	$(BIN)/driftmoe evaluate electricity --model driftmoe --model arf --model srp
+	$(BIN)/driftmoe evaluate electricity --model driftmoe --model arf --model srp --force
 
 test: $(VENV)/.dev  ## The whole test suite, on all cores
 	$(BIN)/python -m pytest -n auto --dist worksteal

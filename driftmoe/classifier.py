@@ -317,6 +317,7 @@ class DriftMoEClassifier(MixtureClassifier):
         mixture = restored(self._mixture, self._mixture.state())
         mixture = shrunk(self._encoder, mixture, self._recent, max_bytes)
         carry_out([publication(self._mixture, mixture), assignment(self, _columns=None)])
+        self._one_row.doubt()
 
     @property
     def settings(self) -> dict[str, Any]:

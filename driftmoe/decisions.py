@@ -30,6 +30,10 @@ class Decisions:
         """Return the probability of each class learnt so far."""
         raise NotImplementedError
 
+    def _proba_of_one(self, x: Mapping[Any, Any]) -> tuple[list[Hashable], np.ndarray]:
+        """Return the classes learnt so far, and their probabilities, shape (n_classes,)."""
+        raise NotImplementedError
+
     def _predict_frame(self, X: IntoDataFrame) -> tuple[list[Hashable], np.ndarray]:
         """Return the classes, and their probabilities for each row of a frame, shape (n_samples, n_classes)."""
         raise NotImplementedError
@@ -39,7 +43,9 @@ class Decisions:
 
         Ties go to the class learnt first. Before the first `learn_one` the answer is `None`.
         """
-        return self.decide_one(self.predict_proba_one(x))
+        with self._lock:
+            classes, proba = self._proba_of_one(x)
+            return classes[int(self._chosen(proba[np.newaxis], classes)[0])] if classes else None
 
     def decide_one(self, proba: Mapping[Any, float]) -> Any:
         """Return what `predict_one` answers if these are the probabilities of the classes.

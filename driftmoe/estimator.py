@@ -24,13 +24,15 @@ from driftmoe.encoding.frames import (
     series_of_classes,
 )
 from driftmoe.explaining import Explained
-from driftmoe.learning import Learner, plan_step, predict, warn_of_left_out
+from driftmoe.learning import Learner, predict, warn_of_left_out
+from driftmoe.memory import n_bytes
 from driftmoe.mixture import Mixture
+from driftmoe.one_row import OneRow
 from driftmoe.parts import OfParts
 from driftmoe.recent import Recent
 from driftmoe.reports import Reports
 from driftmoe.rows import InRows, by_label
-from driftmoe.transaction import Changes, carry_out, learning
+from driftmoe.transaction import learning
 
 if TYPE_CHECKING:
     from narwhals.stable.v2.typing import IntoDataFrame, IntoSeries
@@ -50,6 +52,9 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
     _encoder: Encoder
     _mixture: Mixture
     _recent: Recent
+    _one_row: OneRow
+    _columns: Columns | None
+    """Columns of the last block. They belong to one encoder, and are not part of the model's state."""
     max_bytes: int | None = None
     """Bound on the memory of the model, kept whenever names are added; `None` for none."""
 
@@ -72,11 +77,8 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
             If the sample cannot be read; see the class docstring.
         """
         with self._lock:
-            vector, samples = self._read(x)
-            if not self._encoder.classes:
-                return {}
-            proba = self._predict(vector[np.newaxis], samples)[0]
-            return dict(zip(self._encoder.classes, proba.tolist(), strict=True))
+            classes, proba = self._proba_of_one(x)
+            return dict(zip(classes, proba.tolist(), strict=True))
 
     @learning
     def learn_one(self, x: Mapping[Any, Any], y: Hashable, w: float = 1.0) -> None:
@@ -98,18 +100,17 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
         TypeError, ValueError
             If the sample, the label or the weight cannot be read. The model is then unchanged.
         """
-        weights = checked_weights([w])
+        is_plain = type(w) in (float, int) and w == 1
+        weights = _ONE if is_plain else checked_weights([w])
         target = self._encoder.target(y)
         vector = None if self._mixture.reads_samples else self._encoder.known_vector(x)
         if target is None or vector is None:
             check_label(y)
             self._learn_rows(SampleRows(self._encoder, [self._encoder.clean(x)], [y]), weights)
+        elif is_plain:
+            self._one_row.learn(vector, target)
         elif w > 0.0:
-            changes: Changes = []
-            encoder, vectors, targets = self._encoder, vector[np.newaxis], np.array([target])
-            mixture, recent = self._mixture, self._recent
-            plan_step(encoder, encoder, mixture, recent, vectors, (), targets, weights, changes)
-            carry_out(changes)
+            self._one_row.learn(vector, target, weights)
 
     @learning
     def learn_many(
@@ -290,16 +291,32 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
         """The router as a torch module that shares its weights: `driftmoe.mixture.router_module.RouterModule`."""
         return self._mixture.router.module()
 
-    def _read(self, x: Mapping[Any, Any]) -> tuple[np.ndarray, list[Sample]]:
-        """Return the vector of a sample to predict, and the sample as a dictionary if an expert reads those."""
-        vector = None if self._mixture.reads_samples else self._encoder.known_vector(x)
-        if vector is not None:
-            return vector, []
-        sample = self._encoder.clean(x)
-        return self._encoder.vector(sample), [self._encoder.order(sample)]
+    @property
+    def _raw_memory_usage(self) -> int:
+        # Plans of single rows are work space, some tens of kilobytes: a copy of the model does not have them.
+        return n_bytes(self, without=[self._one_row])
+
+    def _proba_of_one(self, x: Mapping[Any, Any]) -> tuple[list[Hashable], np.ndarray]:
+        encoder, mixture = self._encoder, self._mixture
+        vector = None if mixture.reads_samples else encoder.known_vector(x)
+        samples: list[Sample] = []
+        if vector is None:
+            sample = encoder.clean(x)
+            vector, samples = encoder.vector(sample), [encoder.order(sample)]
+        if not encoder.classes:
+            return [], np.empty(0)
+        if mixture.reads_samples:
+            return encoder.classes, self._predict(vector[np.newaxis], samples)[0]
+        return encoder.classes, self._one_row.predict(vector)
 
     def _state(self) -> dict[str, Any]:
-        return super()._state() | {"_columns": None}
+        return {
+            name: value for name, value in super()._state().items() if name not in ("_one_row", "_columns")
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._adopt([getattr(self, f"_{name}") for name in self.PARTS])
 
     def _check_fit(self, parts: Sequence[Any]) -> None:
         encoder, mixture, recent = parts
@@ -324,10 +341,8 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
                     "not of one model"
                 )
 
-    def _adopt(self, parts: Sequence[Any]) -> None:
-        # Columns of the last block. They belong to one encoder and are not part of the model's state.
-        self._columns: Columns | None = None
-        super()._adopt(parts)
+    def _adopt(self, parts: Sequence[Any], **others: Any) -> None:
+        super()._adopt(parts, _one_row=OneRow(*parts), _columns=None, **others)
 
     def _block_rows(
         self,
@@ -374,6 +389,7 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
             parts = self._encoder, self._mixture, self._recent
             Learner(*parts, rows, weights, answers, self.max_bytes, self._costs, proba).run()
         finally:  # the counters tell later calls that a warning was given
+            self._one_row.doubt()
             warn_of_left_out(before, self._encoder, self.max_bytes)
 
     def _predict(self, vectors: np.ndarray, samples: Sequence[Sample]) -> np.ndarray:
@@ -382,6 +398,9 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
     @property
     def _multiclass(self) -> bool:
         return True
+
+
+_ONE = np.ones(1)
 
 
 def _weights_of(y: np.ndarray, w: Sequence[float] | np.ndarray | None) -> np.ndarray:

@@ -24,7 +24,16 @@ from driftmoe.mixture.mixing import first_best, most_gain, of_learnt
 from driftmoe.mixture.shrinking import least_bytes, name_bytes, shrunk
 from driftmoe.recent import Recent
 from driftmoe.state import restored
-from driftmoe.transaction import TRIES, Changes, assignment, carry_out, planned, publication
+from driftmoe.transaction import (
+    NO_WEIGHTS,
+    TRIES,
+    Changes,
+    StepPlan,
+    assignment,
+    carry_out,
+    planned,
+    publication,
+)
 
 MOST_TRIES = 3
 """Number of attempts at a step that raises an error. Interrupts do not count as errors; they are delayed more often."""
@@ -120,7 +129,7 @@ class Learner:
             self._answer(start, stop)
             self._n_learnt[0] = stop
             return
-        changes: Changes = []
+        changes = StepPlan()
         vectors, targets = rows.vectors(start, stop), rows.targets(start, stop)
         if answers is None and self._proba is None:  # rows that are not learnt need not be predicted
             vectors, targets, weights = vectors[learnt], targets[learnt], weights[learnt]
@@ -132,7 +141,7 @@ class Learner:
         if encoder.full and (n_shared := _over(rows.n_shared, start, stop, learnt)):
             changes.append(assignment(encoder, n_shared_values=encoder.n_shared_values + n_shared))
         mixture, recent = self._mixture, self._recent
-        proba = plan_step(encoder, encoder, mixture, recent, vectors, samples, targets, weights, changes)
+        proba = plan_step(encoder, mixture, recent, vectors, samples, targets, weights, changes)
         if answers is not None:
             changes.append(self._decision(proba, answers[start:stop]))
         if self._proba is not None:
@@ -193,8 +202,8 @@ class Learner:
         encoder = self._encoder.entered(sample, self._rows.label(row))
         mixture: Mixture = restored(self._mixture, self._mixture.state())
         recent = restored(self._recent, self._recent.state())
-        changes: Changes = []
-        self._plan(encoder, encoder, mixture, recent, sample, row, changes)
+        changes = StepPlan()
+        self._plan(encoder, mixture, recent, sample, row, changes)
         carry_out(changes)
         return encoder, restored(mixture, mixture.state()), recent
 
@@ -211,25 +220,19 @@ class Learner:
     def _learn_as(self, encoder: Encoder, sample: Sample, row: int) -> None:
         """Learn a row, given as a sample that `encoder` knows, which takes the place of the model's."""
         encoder.n_shared_values += encoder.n_shared(sample)
-        changes = [publication(self._encoder, encoder)]
-        self._plan(self._encoder, encoder, self._mixture, self._recent, sample, row, changes)
+        changes = StepPlan()
+        changes.append(publication(self._encoder, encoder))
+        self._plan(encoder, self._mixture, self._recent, sample, row, changes)
         self._carry_out(changes, row + 1)
 
     def _plan(
-        self,
-        encoder: Encoder,
-        draft: Encoder,
-        mixture: Mixture,
-        recent: Recent,
-        sample: Sample,
-        row: int,
-        changes: Changes,
+        self, draft: Encoder, mixture: Mixture, recent: Recent, sample: Sample, row: int, changes: StepPlan
     ) -> None:
         """Plan to learn a row, given as a sample, that `draft` knows; see `plan_step`."""
         vectors, targets = draft.vector(sample)[np.newaxis], np.array([draft.target(self._rows.label(row))])
         samples = [draft.order(sample)] if mixture.reads_samples else []
         weights = self._weights[row : row + 1]
-        plan_step(encoder, draft, mixture, recent, vectors, samples, targets, weights, changes)
+        plan_step(draft, mixture, recent, vectors, samples, targets, weights, changes)
 
     def _leave_out(self, row: int) -> None:
         """Pass a row whose class is beyond a bound."""
@@ -292,7 +295,6 @@ def _length(name: Hashable, sample: Sample) -> int:
 
 
 def plan_step(
-    encoder: Encoder,
     draft: Encoder,
     mixture: Mixture,
     recent: Recent,
@@ -300,16 +302,14 @@ def plan_step(
     samples: Sequence[Sample],
     targets: np.ndarray,
     weights: np.ndarray,
-    changes: Changes,
+    changes: StepPlan,
 ) -> np.ndarray:
     """Plan one step of learning.
 
     Parameters
     ----------
-    encoder
-        The model's encoder.
     draft
-        An encoder that knows everything in the rows: the model's, or the one that will replace it.
+        An encoder that knows everything in the rows: the model's, or the one that an earlier change puts in its place.
     mixture, recent
         The model's mixture, and its most recent samples.
     vectors, samples, targets, weights
@@ -322,8 +322,7 @@ def plan_step(
     proba
         Class probabilities of each row before it is learnt, shape (n_rows, n_classes). The changes fill it in.
     """
-    inputs, moments = draft.scaled(vectors, weights)
-    changes.append(assignment(encoder, _moments=moments))
+    inputs = draft.plan_inputs(vectors, weights, changes)
     learnt = learnt_of(weights)
     batch = Batch(
         vectors, inputs, samples, len(draft.classes), draft.nominal_columns, targets, weights, learnt
@@ -366,5 +365,12 @@ _TO_CALLER = 5
 
 def predict(encoder: Encoder, mixture: Mixture, vectors: np.ndarray, samples: Sequence[Sample]) -> np.ndarray:
     """Return the class probabilities of rows, shape (n_rows, n_classes). Changes nothing."""
-    inputs = encoder.inputs(vectors, is_learning=False)
-    return mixture.predict(Batch(vectors, inputs, samples, len(encoder.classes)))
+    return plan_prediction(encoder, mixture, vectors, samples, StepPlan())
+
+
+def plan_prediction(
+    encoder: Encoder, mixture: Mixture, vectors: np.ndarray, samples: Sequence[Sample], plan: StepPlan
+) -> np.ndarray:
+    """Compute what `predict` returns, by calls of a plan."""
+    inputs = encoder.plan_inputs(vectors, NO_WEIGHTS, plan)
+    return mixture.plan_prediction(Batch(vectors, inputs, samples, len(encoder.classes)), plan)

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
 
 
-def n_bytes(model: Any, size_of: Callable[[Any], int] = sys.getsizeof) -> int:
+def n_bytes(model: Any, size_of: Callable[[Any], int] = sys.getsizeof, without: Iterable[Any] = ()) -> int:
     """Return the bytes of an object and of everything that it refers to, without classes, functions and modules.
 
-    Data that several arrays or tensors share is counted once. `size_of` measures each object by itself.
+    Data that several arrays or tensors share is counted once. `size_of` measures each object by itself. What only the
+    objects `without` refer to is not counted.
     """
-    return sum(_measured(model, size_of))
+    return sum(_measured(model, size_of, without))
 
 
 def array_bytes(model: Any) -> int:
@@ -28,9 +29,9 @@ def array_bytes(model: Any) -> int:
     return _measured(model, sys.getsizeof)[1]
 
 
-def _measured(model: Any, size_of: Callable[[Any], int]) -> tuple[int, int]:
+def _measured(model: Any, size_of: Callable[[Any], int], without: Iterable[Any] = ()) -> tuple[int, int]:
     """Return the bytes of all objects, and those of the data of arrays and tensors."""
-    seen: set[int] = set()
+    seen = set(map(id, without))
     buffers: dict[int, int] = {}
     size = 0
     reached = [model]

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from driftmoe.evaluation import Answers
+from driftmoe.extras import install
 
 LEARNERS: dict[str, tuple[str, dict[str, Any]]] = {
     "moa-arf": ("AdaptiveRandomForestClassifier", {"ensemble_size": 10}),
@@ -39,7 +40,7 @@ LEARNERS: dict[str, tuple[str, dict[str, Any]]] = {
 """Name -> CapyMOA's class, and defaults that differ from CapyMOA's: ensembles have 10 members, like river's."""
 
 MISSING = (
-    "{name} needs CapyMOA and Java 17 or newer ({reason}); pip install 'driftmoe[capymoa]', and Java from "
+    "{name} needs CapyMOA and Java 17 or newer ({reason}); {install}, and Java from "
     "your system's packages or with JAVA_HOME set"
 )
 
@@ -230,5 +231,5 @@ def _capymoa(name: str) -> Any:
         import capymoa
     except (ImportError, RuntimeError, OSError) as error:
         reason = " ".join(str(error).split())
-        raise ValueError(MISSING.format(name=name, reason=reason)) from None
+        raise ValueError(MISSING.format(name=name, reason=reason, install=install("capymoa"))) from None
     return capymoa

@@ -16,6 +16,7 @@ from driftmoe import moa, routing
 from driftmoe.classifier import VARIANTS, DriftMoEClassifier
 from driftmoe.mixture import MIXTURES
 from driftmoe.nn.classifier import NeuralMoEClassifier
+from driftmoe.suggestions import meant
 
 
 def _driftmoe(variant: str) -> Callable[..., base.Classifier]:
@@ -144,13 +145,16 @@ def make(spec: str, *, seed: int | None = None) -> base.Classifier:
         lambda m: m[0] if m[0][0] in "'\"" else m[0].replace("-", "_"),
         spec.strip(),
     )
-    _check_length("model", spec)
+    check_length("model", spec)
     node = _node(text)
     if node is None:
         raise ValueError(f"model {spec!r} cannot be read; write a name, or name(argument=value, ...)")
     if _model_name(node) not in MODELS:
-        raise ValueError(f"unknown model {_model_name(node)!r}; available: {', '.join(MODELS)}")
-    _check_size(node)
+        raise ValueError(
+            f"unknown model {_model_name(node)!r}; "
+            f"{meant(_model_name(node), MODELS, '`driftmoe models` lists all.')} For one of your own write module:Class"
+        )
+    check_size(node)
     return _model(node, seed)
 
 
@@ -168,7 +172,7 @@ def make_policy(spec: str) -> routing.Policy:
     >>> models.make_policy("TopK(2, renorm=False)")
     TopK(k=2, renorm=False, score='softmax')
     """
-    _check_length("policy", spec)
+    check_length("policy", spec)
     node = _node(spec.strip())
     policies = [policy for policy in POLICIES if policy != "LinearK"]  # is a schedule
     known = f"policies: {', '.join(policies)}; presets: {', '.join(PRESETS)}"
@@ -178,18 +182,19 @@ def make_policy(spec: str) -> routing.Policy:
         )
     if _name(node) not in {*policies, *PRESETS}:
         raise ValueError(f"unknown policy {_name(node)!r}; {known}")
-    _check_size(node)
+    check_size(node)
     return _policy(node, None)
 
 
-def _check_length(what: str, spec: str) -> None:
+def check_length(what: str, spec: str) -> None:
+    """Raise ValueError if a text is too long to be read."""
     if len(spec) > MAX_LENGTH:
         raise ValueError(
             f"{what} {spec[:60]!r}... has {len(spec):,} characters; write at most {MAX_LENGTH:,}"
         )
 
 
-def _check_size(node: ast.expr) -> None:
+def check_size(node: ast.expr) -> None:
     """Raise ValueError, before anything is built, if a model would take minutes or all memory to build."""
     level: list[ast.AST] = [node]
     for _ in range(MAX_DEPTH):
@@ -265,24 +270,51 @@ def _model_name(node: Any) -> str:
 def _model(node: Any, seed: int | None) -> base.Classifier:
     """Return the model for a name or a call."""
     name = _model_name(node)
-    parameters = inspect.signature(MODELS[name]).parameters
+    return built(f"model {name!r}", MODELS[name], node, seed, f"`driftmoe models {name}` lists all.")
+
+
+def built(
+    what: str, factory: Callable[..., Any], node: ast.expr, seed: int | None, how_to_see_all: str = ""
+) -> Any:
+    """Call a factory with the arguments that the syntax tree of a text holds, and a seed if it takes one.
+
+    Parameters
+    ----------
+    what
+        Begins the messages of errors.
+    factory
+        Class or function.
+    node
+        A name, or a call with named arguments; its values are literals, models and policies.
+    seed
+        Value of the argument `seed`, unless the text has it.
+    how_to_see_all
+        Ends the message about an unknown argument.
+
+    Raises
+    ------
+    ValueError
+        If an argument is unknown, or a value is refused.
+    """
+    parameters = inspect.signature(factory).parameters
+    takes_all = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
     known = f"it takes: {', '.join(parameters)}" if parameters else "it takes none"
     arguments: dict[str, Any] = {"seed": seed} if "seed" in parameters else {}
     if isinstance(node, ast.Call):
         if node.args:
-            raise ValueError(f"model {name!r}: arguments need their names, as in name=value; {known}")
+            raise ValueError(f"{what}: arguments need their names, as in name=value; {known}")
         for keyword in node.keywords:
-            if keyword.arg is None or keyword.arg not in parameters:
-                raise ValueError(f"model {name!r} has no argument {keyword.arg!r}; {known}")
-            arguments[keyword.arg] = _value(f"model {name!r}: {keyword.arg}", keyword.value, seed)
+            if keyword.arg is None or (keyword.arg not in parameters and not takes_all):
+                raise ValueError(
+                    f"{what} has no argument {keyword.arg!r}; {meant(keyword.arg, parameters, how_to_see_all)}"
+                )
+            arguments[keyword.arg] = _value(f"{what}: {keyword.arg}", keyword.value, seed)
     try:
-        return MODELS[name](**arguments)
+        return factory(**arguments)
     except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        raise ValueError(f"model {name!r}: {' '.join(str(error).split())}") from None
+        raise ValueError(f"{what}: {' '.join(str(error).split())}") from None
     except MemoryError:
-        raise ValueError(
-            f"model {name!r}: there is not enough memory for it; choose smaller numbers"
-        ) from None
+        raise ValueError(f"{what}: there is not enough memory for it; choose smaller numbers") from None
 
 
 def _policy(node: Any, seed: int | None) -> routing.Policy:
@@ -312,8 +344,8 @@ def _value(what: str, node: ast.expr, seed: int | None) -> Any:
         if _model_name(node) in MODELS:
             return _model(node, seed)
         raise ValueError(
-            f"{what}: unknown name {_name(node)!r}; models: {', '.join(MODELS)}; "
-            f"policies: {', '.join(POLICIES)}; presets: {', '.join(PRESETS)}"
+            f"{what}: unknown name {_name(node)!r}; "
+            f"{meant(_name(node), [*POLICIES, *PRESETS, *MODELS], '`driftmoe models` lists all.')}"
         )
     if isinstance(node, ast.Tuple | ast.List):
         return tuple(_value(what, item, seed) for item in node.elts)

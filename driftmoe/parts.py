@@ -166,9 +166,9 @@ class OfParts(OneAtATime):
     def _check_fit(self, parts: Sequence[Any]) -> None:
         """Raise ValueError if restored parts do not belong together."""
 
-    def _adopt(self, parts: Sequence[Any]) -> None:
-        """Take over parts, all at once."""
-        vars(self).update({f"_{name}": part for name, part in zip(self.PARTS, parts, strict=True)})
+    def _adopt(self, parts: Sequence[Any], **others: Any) -> None:
+        """Take over parts, and other attributes that belong to them, all at once."""
+        vars(self).update({f"_{name}": part for name, part in zip(self.PARTS, parts, strict=True)} | others)
 
     def _packed(self) -> dict[str, Any]:
         self.check_unchanged("pickled")

@@ -3,48 +3,136 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
-from functools import cache
-from itertools import count
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+from itertools import chain
+from operator import call
+from queue import SimpleQueue
 from typing import Any
 
+Calls = Sequence[Callable[[], Any]]
 
-def do_parts(do: Callable[[int], Any], n_parts: int, n_threads: int) -> list[Any]:
-    """Return `[do(0), do(1), ...]`. Each thread repeatedly takes the next free part.
+N_TOO_FEW = 8
+"""Number of rows below which waking another thread costs more than it saves."""
+
+
+def shared(lanes: Iterable[Calls], n_threads: int) -> list[Callable[[], Any]]:
+    """Return changes that do some lists of changes, which are independent of each other, by several threads.
+
+    A list may end with a `SideBySide`, whose lanes are then shared with the others. With one thread the changes are
+    those of all lists, in order.
 
     Parameters
     ----------
-    do
-        Does one part; it should release the GIL.
-    n_parts
-        Number of parts.
+    lanes
+        Lists of calls, as `SideBySide` takes them; the long ones first.
     n_threads
         Number of threads, including the calling one.
     """
-    results: list[Any] = [None] * n_parts
-    parts = count()
-
-    def work() -> None:
-        while (part := next(parts)) < n_parts:
-            results[part] = do(part)
-
-    others = [helpers(n_threads - 1).submit(work) for _ in range(n_threads - 1)]
-    try:
-        work()
-    finally:
-        wait(others)  # also after an error: they must not work on after this call returns
-    for other in others:
-        other.result()
-    return results
+    if n_threads == 1:
+        return list(chain.from_iterable(lanes))
+    first: list[Callable[[], Any]] = []
+    apart: list[Calls] = []
+    for lane in lanes:
+        if isinstance(lane[-1], SideBySide):
+            first += lane[:-1]
+            apart += lane[-1].lanes
+        else:
+            apart.append(lane)
+    return [*first, SideBySide(apart, n_threads)]
 
 
-def helpers(n_threads: int) -> ThreadPoolExecutor:
-    """Return a pool of `n_threads` threads, the same one at each call."""
-    return _helpers(n_threads, os.getpid())
+class SideBySide:
+    """Calls that several threads share. Called itself, it does all that have not been done.
+
+    It is a change of a step as `driftmoe.transaction` wants it. If it is interrupted or fails, calling it again first
+    waits for the calls that are going on in other threads, and then does those that have not been done, each once.
+
+    Parameters
+    ----------
+    lanes
+        Lists of calls to code that does not run Python, such as kernels, which should release the GIL. The calls of a
+        lane are made in order, by one thread. Those of other lanes may run at the same time.
+    n_threads
+        Number of threads, including the calling one. Each repeatedly takes the next free lane: so the long ones come
+        first, and many short ones last.
+
+    Attributes
+    ----------
+    begin
+        A change that forgets what has been done, for a plan that is carried out again.
+
+    Notes
+    -----
+    CPython handles signals in the main thread, between two instructions of Python code. There are none between taking a
+    lane, each of its calls, and the note that the call is done: all this happens within `any`, in C.
+    """
+
+    def __init__(self, lanes: Iterable[Calls], n_threads: int) -> None:
+        self.lanes, self._n_threads = [list(lane) for lane in lanes], n_threads
+        self._is_done: set[tuple[int, int]] = set()
+        self.begin = self._is_done.clear
+        self._shift = _Shift([])
+
+    def __call__(self) -> bool:
+        """Make the calls. Return whether one of them returned a true value, after which others may be left out."""
+        self._shift.settle()  # of a call of this object that was interrupted
+        self._shift = shift = _Shift(self._left())
+        n_others = min(self._n_threads, len(self.lanes)) - 1
+        others = [_helpers(os.getpid(), self._n_threads - 1).submit(shift.help) for _ in range(n_others)]
+        try:
+            shift.work()
+        finally:
+            shift.settle()  # also after an error: others must not work on after this call returns
+        for other in others:
+            if not other.cancel():  # one that has not begun is not needed any more
+                other.result()
+        return bool(shift.failures)
+
+    def _left(self) -> list[list[Callable[[], Any]]]:
+        """Return the lanes of the calls that have not been done, each call followed by the note that it is."""
+        done = self._is_done
+        left = []
+        for number, lane in enumerate(self.lanes):
+            calls = [(do, (number, i)) for i, do in enumerate(lane) if (number, i) not in done]
+            left.append([step for do, place in calls for step in (do, partial(done.add, place))])
+        return left
+
+
+class _Shift:
+    """Lanes that threads work off, until none is left."""
+
+    def __init__(self, lanes: list[list[Callable[[], Any]]]) -> None:
+        self._left = iter(lanes)  # threads may share the iterator of a list: it hands out each item once
+        self._begun: list[None] = []
+        self._ended: list[None] = []
+        self._ends: SimpleQueue[None] = SimpleQueue()
+        self.failures: list[bool] = []
+
+    def work(self) -> None:
+        """Work off lanes in the calling thread."""
+        if any(map(call, chain.from_iterable(self._left))):
+            self.failures.append(True)
+
+    def help(self) -> None:
+        """Work off lanes in another thread."""
+        self._begun.append(None)  # before it takes a lane
+        try:
+            self.work()
+        finally:
+            self._ended.append(None)
+            self._ends.put(None)
+
+    def settle(self) -> None:
+        """Leave the rest, and wait until no other thread is at work."""
+        deque(self._left, maxlen=0)
+        while len(self._ended) < len(self._begun):
+            self._ends.get()
 
 
 @cache
-def _helpers(n_threads: int, process: int) -> ThreadPoolExecutor:
-    """Return a persistent pool. Each process has its own, because threads do not survive a fork."""
+def _helpers(process: int, n_threads: int) -> ThreadPoolExecutor:
+    """Return a persistent pool of threads. Each process has its own, because threads do not survive a fork."""
     return ThreadPoolExecutor(n_threads, thread_name_prefix="driftmoe")

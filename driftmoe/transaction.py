@@ -46,6 +46,10 @@ def carry_out(changes: Changes) -> None:
     RuntimeError
         If a change fails, which it reports by a true return value.
     """
+    if isinstance(changes, StepPlan) and changes.planners:
+        planners, changes = changes.planners, [*changes]
+        for plan_more in planners:
+            plan_more(changes)
     compile_planned()
     steps = [*changes, bool]  # the last step has no effect: once it is taken, all changes are done
     start, left = 0, iter(steps)
@@ -105,6 +109,41 @@ def compile_planned() -> None:
     """Compile the kernels of all calls planned so far."""
     if is_wanted():
         compile_wanted()
+
+
+class StepPlan(list[Callable[[], Any]]):
+    """The changes of a step, in order, and what was computed while they were planned.
+
+    A plan whose calls read all that differs from one row to the next from arrays can be carried out again: other
+    contents are written into the arrays of the batch, `computed` is called, and then the changes. See
+    `driftmoe.one_row`.
+
+    Attributes
+    ----------
+    computed
+        Calls that were made to plan. They change no model, only arrays of the plan.
+    planners
+        Functions that plan the last changes, anew each time. They add them to the list that they are given.
+    is_repeatable
+        Whether the plan can be carried out again as long as no part of the model grows, and until the mini-batch of a
+        network ends.
+    n_ahead
+        Number of rows for which trees make room, those of the plan included.
+    """
+
+    def __init__(self, n_ahead: int = 0) -> None:
+        super().__init__()
+        self.computed: list[Callable[[], Any]] = []
+        self.planners: list[Callable[[Changes], None]] = []
+        self.is_repeatable = True
+        self.n_ahead = n_ahead
+
+    def compute(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Call a function now, and whenever the plan is carried out again."""
+        call = planned(function, *arguments)
+        compile_planned()
+        call()
+        self.computed.append(call)
 
 
 def publication(part: Any, draft: Any) -> Callable[[], Any]:

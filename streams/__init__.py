@@ -59,6 +59,7 @@ def make(
     [1, 1]
     """
     from streams import benchmark, real, synthetic  # late: names need neither river nor numba
+    from streams.suggestions import meant
 
     if n_samples is not None and n_samples < 1:
         raise ValueError(f"n_samples={n_samples}; choose at least 1 sample, or None for the default length")
@@ -66,7 +67,7 @@ def make(
         return real.STREAMS[name](seed, n_samples, data_dir=data_dir, progress=progress)
     if name in catalogue.SYNTHETIC:
         return (benchmark.STREAMS | synthetic.STREAMS)[name](seed, n_samples or benchmark.DEFAULT_N_SAMPLES)
-    raise ValueError(f"unknown stream {name!r}; available: {', '.join(names())}")
+    raise ValueError(f"unknown stream {name!r}; {meant(name, names(), 'streams.names() lists all.')}")
 
 
 if not TYPE_CHECKING:  # otherwise a type checker would accept any name

@@ -10,6 +10,7 @@ from streams import files
 from streams.file_options import FileOptions
 from streams.real import Progress
 from streams.stream import Stream
+from streams.suggestions import meant
 
 __all__ = ["FileOptions", "open_stream"]
 
@@ -62,8 +63,8 @@ def open_stream(
         return streams.make(name, seed=seed, n_samples=limit, data_dir=data_dir, progress=progress)
     if not Path(name).is_file() and not name.lower().endswith(files.SUFFIXES):
         raise ValueError(
-            f"unknown stream {name!r}; available: {', '.join(streams.names())}; "
-            f"or a file that ends in one of {files.ENDINGS}"
+            f"unknown stream {name!r}; {meant(name, streams.names(), 'streams.names() lists all.')} Or give a file, "
+            "which must exist"
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", files.FileWarning)  # the stream's `notes` say the same

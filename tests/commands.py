@@ -24,7 +24,19 @@ from places import ENVIRONMENT
 
 CAN_FORK = "forkserver" in multiprocessing.get_all_start_methods()
 
-COMMANDS = ["evaluate", "feed", "grid", "model", "neural", "replay", "report", "serve", "store", "streams"]
+COMMANDS = [
+    "evaluate",
+    "feed",
+    "grid",
+    "model",
+    "models",
+    "neural",
+    "replay",
+    "report",
+    "serve",
+    "store",
+    "streams",
+]
 
 PRELOADED = [
     *(f"driftmoe.cli.{name}" for name in COMMANDS),

@@ -24,6 +24,8 @@ MAY_IMPORT = {
     "driftmoe.memory": "numpy",
     "driftmoe.state": "numpy",
     "driftmoe.strict_json": "",
+    "driftmoe.suggestions": "",
+    "driftmoe.extras": "",
     "driftmoe.threads": "",
     "driftmoe.transaction": "numpy driftmoe.ahead",
     "driftmoe.parts": "numpy river driftmoe driftmoe.memory driftmoe.state driftmoe.transaction",
@@ -37,9 +39,10 @@ MAY_IMPORT = {
     "driftmoe.losses": "torch driftmoe.routing",
     # The learner: samples, network, trees, experts, mixtures, and the estimators above them.
     "driftmoe.encoding": "narwhals numpy river driftmoe.compilation driftmoe.state driftmoe.transaction",
+    "driftmoe.network_kernels": "numpy driftmoe.arithmetic driftmoe.compilation driftmoe.draws driftmoe.lanes",
     "driftmoe.network": (
-        "numpy driftmoe.arithmetic driftmoe.compilation driftmoe.draws driftmoe.growth driftmoe.lanes driftmoe.state "
-        "driftmoe.threads driftmoe.transaction"
+        "numpy driftmoe.draws driftmoe.growth driftmoe.network_kernels driftmoe.state driftmoe.threads "
+        "driftmoe.transaction"
     ),
     "driftmoe.trees": (
         "numpy matplotlib driftmoe.arithmetic driftmoe.compilation driftmoe.encoding driftmoe.growth driftmoe.lanes "
@@ -54,7 +57,8 @@ MAY_IMPORT = {
     ),
     "driftmoe.mixture": (
         "numpy driftmoe.arithmetic driftmoe.compilation driftmoe.draws driftmoe.experts driftmoe.memory "
-        "driftmoe.network driftmoe.routing driftmoe.state driftmoe.transaction driftmoe.trees driftmoe.wording"
+        "driftmoe.network driftmoe.network_kernels driftmoe.routing driftmoe.state driftmoe.threads "
+        "driftmoe.transaction driftmoe.trees driftmoe.wording"
     ),
     "driftmoe.mixture.arguments": "numpy river driftmoe.experts",
     "driftmoe.mixture.adaptive_arguments": "river driftmoe.experts",
@@ -82,8 +86,11 @@ MAY_IMPORT = {
     ),
     "driftmoe.estimator": (
         "narwhals numpy river driftmoe.decisions driftmoe.encoding driftmoe.explaining driftmoe.learning "
-        "driftmoe.memory driftmoe.mixture driftmoe.parts driftmoe.recent driftmoe.reports driftmoe.rows "
-        "driftmoe.transaction"
+        "driftmoe.memory driftmoe.mixture driftmoe.one_row driftmoe.parts driftmoe.recent driftmoe.reports "
+        "driftmoe.rows driftmoe.transaction"
+    ),
+    "driftmoe.one_row": (
+        "numpy driftmoe.encoding driftmoe.learning driftmoe.mixture driftmoe.recent driftmoe.transaction"
     ),
     "driftmoe.rows": "numpy driftmoe.encoding driftmoe.mixture driftmoe.transaction",
     "driftmoe.classifier": (
@@ -99,34 +106,37 @@ MAY_IMPORT = {
         "numpy river driftmoe.classifier driftmoe.models driftmoe.nn driftmoe.parts driftmoe.state driftmoe.trees"
     ),
     # Around the learner.
-    "driftmoe.evaluation": "numpy river driftmoe.costs driftmoe.metrics driftmoe.state",
+    "driftmoe.evaluation": "numpy rich river driftmoe.costs driftmoe.metrics driftmoe.state driftmoe.suggestions",
     "driftmoe.models": (
-        "river driftmoe driftmoe.classifier driftmoe.mixture driftmoe.moa driftmoe.nn driftmoe.routing driftmoe.trees"
+        "river driftmoe driftmoe.classifier driftmoe.mixture driftmoe.moa driftmoe.nn driftmoe.routing "
+        "driftmoe.suggestions driftmoe.trees"
     ),
+    "driftmoe.own": "river driftmoe driftmoe.evaluation driftmoe.models driftmoe.suggestions",
     "driftmoe.warming": "numpy driftmoe driftmoe.arithmetic driftmoe.classifier driftmoe.models driftmoe.trees",
-    "driftmoe.moa": "capymoa com java jpype moa numpy driftmoe.evaluation",
+    "driftmoe.moa": "capymoa com java jpype moa numpy driftmoe.evaluation driftmoe.extras",
     "driftmoe.experiment": (
         "filelock river torch driftmoe driftmoe.classifier driftmoe.evaluation driftmoe.mixture driftmoe.models "
-        "driftmoe.memory driftmoe.parts driftmoe.saving driftmoe.staging driftmoe.state driftmoe.strict_json"
+        "driftmoe.memory driftmoe.own driftmoe.parts driftmoe.saving driftmoe.staging driftmoe.state "
+        "driftmoe.strict_json driftmoe.suggestions"
     ),
-    "driftmoe.experiment.executors": "distributed",
+    "driftmoe.experiment.executors": "distributed driftmoe.evaluation driftmoe.extras",
     "driftmoe.report": (
         "baycomp matplotlib numpy pandas rich scikit_posthocs scipy driftmoe.experiment driftmoe.metrics "
-        "driftmoe.staging"
+        "driftmoe.staging driftmoe.suggestions"
     ),
     "driftmoe.neural": (
         "torch driftmoe driftmoe.experiment driftmoe.losses driftmoe.models driftmoe.nn driftmoe.routing"
     ),
-    "driftmoe.neural.adapting": "tokenizers torch transformers driftmoe.nn driftmoe.routing",
-    "driftmoe.neural.drifting": "sklearn torch driftmoe.metrics",
+    "driftmoe.neural.adapting": "tokenizers torch transformers driftmoe.extras driftmoe.nn driftmoe.routing",
+    "driftmoe.neural.drifting": "sklearn torch driftmoe.extras driftmoe.metrics",
     # The worker sees the estimator's public face, and states on disk.
     "driftmoe.service": (
-        "filelock numpy river driftmoe driftmoe.evaluation driftmoe.memory driftmoe.models driftmoe.saving "
-        "driftmoe.staging driftmoe.strict_json"
+        "filelock numpy river driftmoe driftmoe.evaluation driftmoe.extras driftmoe.memory driftmoe.models "
+        "driftmoe.saving driftmoe.staging driftmoe.strict_json"
     ),
     "driftmoe.service.choices": "numpy driftmoe.metrics",
     # Clients over HTTP: nothing else of the worker loads a web framework.
-    "driftmoe.service.http": "prometheus_client starlette uvicorn",
+    "driftmoe.service.http": "prometheus_client starlette uvicorn driftmoe.extras",
     "driftmoe.service.http_answers": "starlette",
     "driftmoe.service.http_bodies": "anyio starlette driftmoe.strict_json",
     "driftmoe.service.http_context": "anyio starlette",
@@ -251,7 +261,7 @@ def test_files_beside_the_library_are_short(folder):
     assert {path: n_lines for path, n_lines in lengths.items() if n_lines > LONGEST_FILE} == {}
 
 
-@pytest.mark.parametrize("file", ["kernel_cache.py", "staging.py"])
+@pytest.mark.parametrize("file", ["kernel_cache.py", "staging.py", "suggestions.py"])
 def test_both_packages_do_alike_what_both_need(file):
     # Neither imports the other, and a third package would be one more name to install.
     ours, theirs = (ROOT / package / file for package in ("driftmoe", "streams"))
@@ -284,8 +294,9 @@ PUTS_OFF = {
 
 ANY_ERROR = {
     ("driftmoe.evaluation.prequential", "_run"),
-    ("driftmoe.experiment.evaluations", "keeping"),
+    ("driftmoe.experiment.evaluations", "concluding"),
     ("driftmoe.experiment.grid", "_attempt"),
+    ("driftmoe.own", "imported"),
     ("driftmoe.service.worker", "_run"),
     ("driftmoe.service.worker", "_joined"),
     ("driftmoe.service.outbox", "_run"),

@@ -28,6 +28,7 @@ from driftmoe.routing import (
     WithNull,
     WithShared,
 )
+from driftmoe.transaction import StepPlan
 
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
@@ -88,7 +89,7 @@ def test_river_experts_all_count_alike_where_only_nulls_are_chosen(variant):
         inputs = model._encoder.inputs(model._encoder.vector(sample)[np.newaxis], is_learning=False)
         votes = model._mixture.experts.predict_proba(batch([sample], 2))[0]
         if (
-            model._mixture._choose(model._mixture.router.logits(inputs)).weights.any()
+            model._mixture._choose(model._mixture.router.logits(inputs), StepPlan()).weights.any()
             or np.ptp(votes[:, 0]) < 1e-6
         ):
             continue

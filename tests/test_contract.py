@@ -23,7 +23,7 @@ from river import checks, compose, datasets, preprocessing, tree
 from driftmoe import DriftMoEClassifier
 from driftmoe.classifier import VARIANTS
 from driftmoe.memory import n_bytes
-from driftmoe.network import N_KEPT
+from driftmoe.network_kernels import N_KEPT
 
 SIZES = {
     "driftmoe": {"n_experts": 4}, "moe-vote": {"n_experts": 4, "top_k": 2}, "moe-data": {"n_experts": 4, "top_k": 2},

@@ -97,6 +97,8 @@ def test_commands_run_one_after_the_other(tmp_path, fetched):
             arguments += ["--steps", "5"]
         elif "--help" not in arguments and arguments[0] != "report" and "list" not in arguments:
             arguments += ["--limit", "300"]
+        if arguments[0] == "evaluate" and "--help" not in arguments:
+            arguments += ["--force"]  # of one length, two examples are the same run
         done = commands.driftmoe(*arguments, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
 

@@ -8,7 +8,7 @@ import json
 import pytest
 
 import streams
-from benchmarks.speed import cases, goals, quick, report, timing, ways
+from benchmarks.speed import cases, goals, quick, report, scaling, timing, ways
 from benchmarks.speed.samples import Samples
 from driftmoe import DriftMoEClassifier
 
@@ -94,3 +94,34 @@ def test_the_quick_gate_names_the_part_that_became_slower(tmp_path, monkeypatch,
     told = capsys.readouterr().out
     assert told.count("SLOWER:") == 1
     assert f"SLOWER: {way}: {part}: 1.30 times as slow as it was" in told
+
+
+def test_growth_is_measured_for_each_size_and_judged(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(scaling, "N_DICTS", 5)
+    monkeypatch.setattr(scaling, "N_SPARSE", 5)
+    monkeypatch.setattr(scaling, "WARM_UP", 5)
+    monkeypatch.setattr(
+        scaling, "WAYS", {name: scaling.WAYS[name] for name in ("moe-data, blocks", "tree, dicts")}
+    )
+    few = {"experts": [1, 2], "features": [3, 6], "classes": [2, 3], "values": [2, 300], "samples": [20, 40],
+           "names": [20, 40]}  # fmt: skip
+    lines = scaling.scaling(few, scaling.BASE | {"samples": 20, "experts": 2}, 1, lambda what: None)
+    assert [(line["grows"], line[line["grows"]]) for line in lines] == [
+        (w, n) for w, of in few.items() for n in of
+    ]
+    assert all(us > 0.0 for line in lines for us in line["us_per_sample"].values())
+    assert list(lines[-1]["us_per_sample"]) == ["tree, dicts"]
+    assert lines[3]["model_bytes"]["moe-data, blocks"] > lines[2]["model_bytes"]["moe-data, blocks"]
+    judged = {(v["grows"], v["what"], v["figure"]): v for v in scaling.verdicts(lines)}
+    a, b = (line["us_per_sample"]["tree, dicts"] for line in lines[-2:])
+    assert judged["names", "tree, dicts", "us_per_sample"]["factor"] == pytest.approx(b / a, abs=0.01)
+    scaling.print_growth(lines)
+    assert "| names, MB | 20 | 40 | outgrows by |" in capsys.readouterr().out
+    scaling.draw_growth(lines, tmp_path / "growth.png")
+    assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_outgrows_its_size_is_judged_over_all_pairs():
+    assert scaling.worst_factor([1, 2, 4], [1.0, 4.0, 4.0], is_flat=False) == 2.0
+    assert scaling.worst_factor([1, 2, 4], [1.0, 4.0, 4.0], is_flat=True) == 4.0
+    assert scaling.worst_factor([10, 100, 1000], [1.0, 12.0, 190.0], is_flat=False) == pytest.approx(1.9)

@@ -186,6 +186,18 @@ def test_a_block_is_learnt_whole_whatever_interrupts_it(name):
     assert tried == 30
 
 
+@needs_alarms
+@within_callbacks
+def test_a_block_that_threads_share_is_learnt_whole_whatever_interrupts_it(monkeypatch):
+    monkeypatch.setattr("driftmoe.mixture.adaptive.N_TOO_FEW", 1)
+    monkeypatch.setattr("driftmoe.trees.planning.MIN_SHARED", 1)
+    make = partial(faults.MODELS["driftmoe"], n_threads=2)
+    assert faults.interrupted_blocks(make, 30) == (30, 0)
+    tried, corrupted = faults.stopped_block(make, n_rows=6, learnt=40)
+    assert corrupted == 0
+    assert tried > 100
+
+
 SAMPLES = pytest.mark.parametrize(
     "sample", [NEW, faults.growing(150)[-1]], ids=["new schema", "known schema"]
 )

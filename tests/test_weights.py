@@ -16,7 +16,7 @@ import streams
 from driftmoe import DriftMoEClassifier, saving
 from driftmoe.classifier import VARIANTS
 from driftmoe.mixture.router import Router
-from driftmoe.network import N_KEPT
+from driftmoe.network_kernels import N_KEPT
 from driftmoe.nn import NeuralMoEClassifier
 from driftmoe.routing import TopK
 from driftmoe.transaction import OneAtATime

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from driftmoe.cli.late import Late
+from driftmoe.cli.own_streams import STANDARD_INPUT, copy_of_standard_input, is_own, open_own
+from driftmoe.cli.terminal import progress_console
 
 if TYPE_CHECKING:
     from streams import Stream, opening
@@ -25,7 +26,16 @@ else:
 def open_with_bar(
     name: str, options: FileOptions, limit: int | None, seed: int | None, data_dir: Path | None
 ) -> Stream:
-    """Open a stream by name, or a file. Show a bar while the data of a real stream are downloaded."""
+    """Open a stream by name, a file, standard input (`-`) or a user's own stream (`module:Class`).
+
+    A bar is shown while the data of a real stream are downloaded.
+    """
+    if is_own(name):
+        for option, value in options.given().items():
+            raise ValueError(f"{option}={value!r} is for files, and {name} is a stream; leave {option} out")
+        return open_own(name, limit, seed)
+    if name == STANDARD_INPUT:
+        name = str(copy_of_standard_input())
     with download_bar() as progress:
         return opening.open_stream(
             name, options, limit=limit, seed=seed, data_dir=data_dir, progress=progress
@@ -35,7 +45,7 @@ def open_with_bar(
 @contextmanager
 def download_bar() -> Iterator[Report]:
     """Yield a function for `streams.fetch` to call. The first call shows the bar."""
-    progress = Progress(*Progress.get_default_columns(), DownloadColumn(), console=Console(stderr=True))
+    progress = Progress(*Progress.get_default_columns(), DownloadColumn(), console=progress_console())
     tasks: list[TaskID] = []
 
     def update(done: int, total: int | None, description: str) -> None:
@@ -60,7 +70,7 @@ def samples_bar(description: str, total: int | None) -> Iterator[Callable[[int],
         BarColumn(),
         TextColumn("{task.completed:,.0f} samples, {task.fields[rate]:,.0f}/s"),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=progress_console(),
     )
     task = progress.add_task(description, total=total, rate=0.0)
 

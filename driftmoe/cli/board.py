@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from driftmoe.cli.terminal import note, say, table_console
+from driftmoe.cli.terminal import note, progress_console, say, show, tell
 
 if TYPE_CHECKING:
     from driftmoe.experiment import Event, Run
 
 
-def show_grid(runs: Sequence[Run], events: Iterable[Event], out: Path) -> int:
+def show_grid(runs: Sequence[Run], events: Iterable[Event], out: Path, *, as_json: bool = False) -> int:
     """Show the events of a grid as they happen, and return how many runs failed.
+
+    In a file there is only the last line of the live table.
 
     Parameters
     ----------
@@ -31,26 +35,32 @@ def show_grid(runs: Sequence[Run], events: Iterable[Event], out: Path) -> int:
         The events of the runs, as `driftmoe.experiment.run_grid` yields them.
     out
         The folder of the results.
+    as_json
+        Whether the result lines go to stdout, and all else to stderr.
     """
-    board, console = _Board(len(runs)), Console(stderr=True)
+    board, console = _Board(len(runs)), progress_console()
+    live = Live(board, console=console, refresh_per_second=2)
     try:
-        with Live(board, console=console, refresh_per_second=2) as live:
+        with live if console.is_terminal else contextlib.nullcontext():
             for event in events:
                 board.take(event)
                 if event.state == "waiting":
-                    note(of_another_command(event), live.console)
+                    note(of_another_command(event), console)
     except ImportError as error:
         raise ValueError(str(error)) from None
     if not console.is_terminal:
-        console.line()  # there the live table leaves its last line without an end
+        note(board.line(), console)
     for name, n_left_out in board.left_out.items():
-        say(f"{name}: left out {n_left_out:,} malformed rows")
+        tell(f"{name}: left out {n_left_out:,} malformed rows")
     for run, file in board.failed.items():
-        note(f"driftmoe: {run.model} on {run.stream}, seed {run.seed}, failed; see {file}", console)
-    table_console().print(
+        say(f"{run.model} on {run.stream}, seed {run.seed}, failed; see {file}")
+    if as_json:
+        for result in (board.results[run] for run in runs if run in board.results):
+            show(json.dumps(result, allow_nan=False))
+    show(
         f"Results: {out} ({board.n_done:,} of {len(runs):,} runs); next: driftmoe report {out}",
-        soft_wrap=True, markup=False,
-    )  # fmt: skip
+        beside_json=as_json,
+    )
     return len(board.failed)
 
 
@@ -68,6 +78,7 @@ class _Board:
     def __init__(self, n_runs: int) -> None:
         self.failed: dict[Run, Path] = {}
         self.left_out: dict[str, int] = {}
+        self.results: dict[Run, dict[str, Any]] = {}
         self.n_done = 0
         self._n_runs, self._n_kept = n_runs, 0
         self._running: dict[Run, float] = {}
@@ -87,6 +98,8 @@ class _Board:
         self._last = event
         if event.result is not None and (n := event.result.get("reading", {}).get("rows_left_out")):
             self.left_out[event.run.stream] = n
+        if event.result is not None:
+            self.results[event.run] = dict(event.result)
         if event.error is not None:
             self.failed[event.run] = event.error
         else:
@@ -101,6 +114,12 @@ class _Board:
         for run, since in self._running.items():
             bar = ProgressBar(total=1.0, completed=self._share.get(run, 0.0), width=30)
             table.add_row(escape(run.model), escape(run.stream), str(run.seed), f"{now - since:,.0f} s", bar)
+        line = Text(self.line())
+        return Group(table, line) if self._running else Group(line)
+
+    def line(self) -> str:
+        """Return how many runs are done, and how many are left."""
+        now = time.perf_counter()
         n_ended = self.n_done + len(self.failed)
         n_left = self._n_runs - n_ended
         line = (
@@ -112,4 +131,4 @@ class _Board:
         if self._last is not None and self._last.result is not None:
             run = self._last.run
             line += f"; last: {run.model} on {run.stream} {self._last.result['accuracy']:.2%}"
-        return Group(table, Text(line)) if self._running else Group(Text(line))
+        return line

@@ -13,6 +13,7 @@ from typer.exceptions import TyperException
 from typer.main import get_command, get_group
 
 from driftmoe import __version__
+from driftmoe.cli.terminal import show_warnings_as_messages
 from driftmoe.exits import INTERRUPTED, SAID, described, left_at_once
 
 COMMANDS = {
@@ -32,6 +33,7 @@ COMMANDS = {
         "write_report",
         "Compare the models in result files: one HTML page that needs no network, and the same as Markdown.",
     ),
+    "models": ("list_models", "List the models that can be named, with their arguments and defaults."),
     "streams": ("app", "List, show, export, fetch and plot streams."),
     "model": ("app", "Look into the files of saved models, and explain their answers."),
     "serve": ("serve", "Predict for events as they come, and learn when their labels come."),
@@ -94,8 +96,9 @@ def root(
 
 def main() -> None:
     """Run the command line. A user's mistake ends in one line on stderr and exit code 2."""
+    show_warnings_as_messages()
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="driftmoe", standalone_mode=False)
     except TyperException as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "driftmoe"

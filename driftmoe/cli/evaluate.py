@@ -3,51 +3,62 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-import streams
 from driftmoe.cli.bars import Watched, open_with_bar
 from driftmoe.cli.board import of_another_command
 from driftmoe.cli.completion import model_files, models_named, streams_and_files
 from driftmoe.cli.late import Late
-from driftmoe.cli.names import MODELS, POLICIES, PRESETS
 from driftmoe.cli.options import (
+    AsJson,
     CheckpointEvery,
+    Columns,
     CountWarmUp,
     DataDir,
     Delayed,
+    Force,
     Limit,
+    Quiet,
     Seeds,
+    TimeColumn,
+    Wide,
+    Workers,
     reads_files,
 )
+from driftmoe.cli.own_streams import short_name as short_name_of
 from driftmoe.cli.pictures import Format, Metric, Style, Window, fitting_window
 from driftmoe.cli.terminal import (
+    be_quiet,
+    check_free,
     left_out_rows,
     note,
     one_line_errors,
+    progress_console,
     report_checkpoints_left,
     report_left_out,
     report_not_kept,
     report_reading,
     say,
-    table_console,
+    show,
+    tell,
 )
 from driftmoe.exits import INTERRUPTED
 from streams.file_options import FileOptions
 
 if TYPE_CHECKING:
-    from driftmoe import experiment, models, report, saving
+    from driftmoe import experiment, own, report, saving
     from driftmoe.evaluation import Checkpoint
-    from driftmoe.experiment import Attempt, Evaluations, ResultFolder, Run
+    from driftmoe.experiment import Attempt, CheckpointFolder, Evaluations, OpenStream, ResultFolder, Run
 else:
-    experiment, models = Late("driftmoe.experiment"), Late("driftmoe.models")
+    experiment, own = Late("driftmoe.experiment"), Late("driftmoe.own")
     report, saving = Late("driftmoe.report"), Late("driftmoe.saving")
 
 DEFAULT_MODELS = ("driftmoe", "arf", "srp")
@@ -67,29 +78,33 @@ Examples:
 
   driftmoe evaluate led_a --limit 100000 --seed 1 --seed 2 --out runs/led
 
+  driftmoe evaluate led_a --seed 1 --seed 2 --seed 3 --workers 2
+
+  driftmoe evaluate payments.csv --target fraud --delay "1 day" --time when
+
   driftmoe evaluate led_a -m driftmoe --checkpoint-every 10000
 
   driftmoe evaluate led_a -m driftmoe --limit 50000 --save led.moe
 
   driftmoe evaluate led_g --load led.moe --count-warm-up
 
-Models: {models}.
+  driftmoe evaluate led_a -m driftmoe -m arf --columns accuracy,kappa_m,g_mean
 
-Routing policies: {policies}; presets: {presets}.
+  driftmoe evaluate led_a -m driftmoe --json --quiet > results.jsonl
 
-Streams: {streams}.
-""".format(
-    models=", ".join(MODELS),
-    policies=", ".join(POLICIES),
-    presets=", ".join(PRESETS),
-    streams=", ".join(streams.names()),
-)
+  gunzip -c flows.csv.gz | driftmoe evaluate - --target label -m nb
+
+  driftmoe evaluate my_streams:Turbine -m "my_models:Mine(depth=3)" --limit 10000
+
+All models: driftmoe models. All streams: driftmoe streams list.
+"""
 
 StreamName = Annotated[
     str,
     typer.Argument(
         metavar="[STREAM]",
-        help="Name of a stream, or a file (CSV, ARFF, JSON lines, Parquet, Arrow).",
+        help="Name of a stream; or a file (CSV, ARFF, JSON lines, Parquet, Arrow), or - for standard input; or a "
+        "stream of your own, as in my_streams:Turbine(speed=2). `driftmoe streams list` shows all names.",
         autocompletion=streams_and_files,
     ),
 ]
@@ -98,7 +113,8 @@ Models = Annotated[
     typer.Option(
         "--model",
         "-m",
-        help='A model, with arguments as in "arf(n_models=100)". Repeat for several. '
+        help='A model, with arguments as in "arf(n_models=100)", or one of your own, as in '
+        '"my_models:Mine(depth=3)". Repeat for several. `driftmoe models` shows all names. '
         f"Default: {', '.join(DEFAULT_MODELS)}.",
         show_default=False,
         autocompletion=models_named,
@@ -136,6 +152,28 @@ Out = Annotated[
 ]
 
 
+class View(NamedTuple):
+    """How results are shown: the columns of the table, whether it is wide, the table of routing, and JSON."""
+
+    columns: list[str] | None
+    is_wide: bool
+    with_routing: bool
+    as_json: bool
+
+    @property
+    def width(self) -> int | None:
+        """Columns of text for tables."""
+        return None if self.is_wide else report.WIDTH
+
+
+def view_of(columns: str | None, wide: bool, routing: bool, as_json: bool) -> View:
+    """Return how results are shown; raise ValueError if a column is unknown."""
+    chosen = report.checked_columns(columns.split(",")) if columns is not None else None
+    if chosen is None and wide:
+        chosen = [key for key in (*report.FIGURES, *report.MORE_FIGURES) if key != "mean_cost"]
+    return View(chosen, wide, routing, as_json)
+
+
 @reads_files
 def evaluate(
     stream: StreamName = "electricity",
@@ -145,8 +183,12 @@ def evaluate(
     seed: Seeds = None,
     window: Window = None,
     delay: Delayed = "0",
+    time: TimeColumn = None,
     count_warm_up: CountWarmUp = False,
     routing: WithRouting = False,
+    columns: Columns = None,
+    wide: Wide = False,
+    workers: Workers = 1,
     metric: Metric = "accuracy",
     format: Format = "png",
     style: Style = "screen",
@@ -154,6 +196,9 @@ def evaluate(
     save: Save = None,
     load: Load = None,
     out: Out = None,
+    force: Force = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
     options: FileOptions,
     data_dir: DataDir = None,
 ) -> None:
@@ -165,22 +210,25 @@ def evaluate(
     The figures leave out the warm-up: the samples that are predicted before the
     first label has come (see --count-warm-up).
 
-    Earlier results in the folder stay, but the same run replaces its older
-    result. Ctrl-C keeps what was measured so far; with --checkpoint-every the
-    same command then goes on. If a model fails, its measurements are kept and
+    Earlier results in the folder stay; a run that has a result there is done
+    again only with --force. Ctrl-C keeps what was measured so far; with
+    --checkpoint-every the same command then goes on. If a model fails, its measurements are kept and
     the next model runs. If another command is doing a run in the same folder,
     this command waits for it and uses its result.
     """
     # Help keeps the line ends of this docstring: its lines must fit 80 columns with a margin.
-    # A model or seed that is named twice is one run.
-    seeds = list(dict.fromkeys(seed or [1]))
-    short_name = stream if stream in streams.names() else Path(stream).name.split(".")[0] or "file"
+    be_quiet(quiet)
+    seeds = list(dict.fromkeys(seed or [1]))  # one that is named twice is one run
+    short_name = short_name_of(stream)
     with one_line_errors():
+        delay = experiment.delay_by_time(delay, time)
+        view = view_of(columns, wide, routing, as_json)
         candidates = _candidates(model, load)
         if save is not None:
-            _check_savable(save, candidates, seeds)
-        samples = {s: open_with_bar(stream, options, limit, s, data_dir) for s in seeds}
-        report_reading(stream, samples[seeds[0]], options)
+            _check_savable(save, candidates, seeds, load or (), force)
+        open_run = functools.partial(open_with_bar, options=options, data_dir=data_dir)
+        samples = {s: open_run(stream, limit=limit, seed=s) for s in seeds}
+        report_reading(stream, samples[seeds[0]], options, time)
         window = window or fitting_window(samples[seeds[0]].n_samples)
         folder = experiment.ResultFolder(out or Path("runs") / short_name)
         hashes = {s: stream_of_seed.fingerprint() for s, stream_of_seed in samples.items()}
@@ -191,35 +239,67 @@ def evaluate(
             for s in seeds
         ]
         checkpoints = experiment.CheckpointFolder(folder.path / "checkpoints", checkpoint_every)
-        if checkpoint_every is not None:
-            report_not_kept(runs)
-        _report_learnt_before(save, load, runs, folder)
+        _check_before(runs, folder, checkpoints, save, load, force)
         evaluations = experiment.Evaluations(runs, samples, folder, checkpoints)
-        is_complete = _do(evaluations, save)
-        results, failures = evaluations.results, evaluations.failures
-        in_order = {experiment.run_key(vars(run)): i for i, run in enumerate(runs)}
-        results.sort(key=lambda line: in_order[experiment.run_key(line)])
-        if not results and not failures and is_complete:
+        is_complete = _do(evaluations, save, workers, open_run)
+        results, failures = evaluations.in_order(), evaluations.failures
+        if is_complete and not results + failures:
             raise ValueError(f"{stream} holds no samples")
     if results:
-        _show(stream, short_name, results, folder, window, routing, options, (metric, style, format))
+        _show(stream, short_name, results, folder, window, view, options, (metric, style, format))
         report_left_out(left_out_rows(samples[seeds[0]]))
+    _end(results, failures, checkpoints, is_complete=is_complete)
+
+
+def _end(
+    results: Sequence[Any], failures: Sequence[str], checkpoints: CheckpointFolder, *, is_complete: bool
+) -> None:
+    """Write to stderr what was left undone, and leave with the exit code that says so."""
     for failure in failures:
         say(failure)
     report_checkpoints_left(checkpoints)
-    _end(is_complete, results, failures)
+    if not is_complete and not results:
+        say("interrupted before the first window was full; nothing was measured")
+    if not is_complete or failures:
+        raise typer.Exit(2 if is_complete else INTERRUPTED)
 
 
-def _end(is_complete: bool, results: Sequence[Any], failures: Sequence[str]) -> None:
-    """Leave with the exit code of an interrupt or of failures, if there were any."""
-    if not is_complete:
-        if not results:
-            typer.echo(
-                "driftmoe: interrupted before the first window was full; nothing was measured", err=True
-            )
-        raise typer.Exit(INTERRUPTED)
-    if failures:
-        raise typer.Exit(2)
+def _in_order(results: Sequence[dict[str, Any]], runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Return result lines in the order of their runs."""
+    place = {experiment.run_key(vars(run)): i for i, run in enumerate(runs)}
+    return sorted(results, key=lambda line: place[experiment.run_key(line)])
+
+
+def _check_before(
+    runs: Sequence[Run],
+    folder: ResultFolder,
+    checkpoints: CheckpointFolder,
+    save: Path | None,
+    load: Sequence[Path] | None,
+    force: bool,
+) -> None:
+    """Raise ValueError if a result would be replaced, and write to stderr what else the user should know."""
+    if not force:
+        _check_new(runs, folder, checkpoints)
+    if checkpoints.every is not None:
+        report_not_kept(runs)
+    _report_learnt_before(save, load, runs, folder)
+
+
+def _check_new(runs: Sequence[Run], folder: ResultFolder, checkpoints: CheckpointFolder) -> None:
+    """Raise ValueError if a run has a complete result in the folder, unless its checkpoint goes on from there."""
+    lines = folder.results(runs[0].stream)
+    done = {experiment.run_key(line) for line in lines if line["complete"]}
+    again = [
+        run for run in runs if experiment.run_key(vars(run)) in done and not checkpoints.file(run).exists()
+    ]
+    if again:
+        named = ", ".join(f"{run.model}, seed {run.seed}" for run in again[:3])
+        more = f" and {len(again) - 3} more" if len(again) > 3 else ""
+        raise ValueError(
+            f"{folder.path} has a result of {named}{more} on {runs[0].stream} already; --force does the run again and "
+            "replaces it, or choose another --out"
+        )
 
 
 def _candidates(specs: Sequence[str] | None, files: Sequence[Path] | None) -> dict[str, Path | None]:
@@ -228,14 +308,20 @@ def _candidates(specs: Sequence[str] | None, files: Sequence[Path] | None) -> di
     named = specs or (() if files else DEFAULT_MODELS)
     candidates: dict[str, Path | None] = dict.fromkeys(named)
     for spec in candidates:
-        models.make(spec)
+        own.make(spec)
     for file in files or ():
         candidates[f"{file.name}@{saving.digest(saving.load(file))[:8]}"] = file
     return candidates
 
 
-def _check_savable(file: Path, candidates: Mapping[str, Path | None], seeds: Sequence[int]) -> None:
-    """Raise ValueError unless there is a single model, which can be saved."""
+def _check_savable(
+    file: Path,
+    candidates: Mapping[str, Path | None],
+    seeds: Sequence[int],
+    loaded: Sequence[Path],
+    force: bool,
+) -> None:
+    """Raise ValueError unless there is a single model, which can be saved, and the file is free or that of --load."""
     if len(candidates) * len(seeds) > 1:
         raise ValueError(
             f"--save is for one model and one seed, but there are {len(candidates)} and {len(seeds)}; choose with "
@@ -243,8 +329,10 @@ def _check_savable(file: Path, candidates: Mapping[str, Path | None], seeds: Seq
         )
     if file.is_dir():
         raise ValueError(f"--save {file} is a folder; give the name of a file")
+    if not (file.exists() and any(one.samefile(file) for one in loaded)):
+        check_free([file], force=force, elsewhere="choose another --save")
     ((name, trained),) = candidates.items()
-    if trained is None and (reason := experiment.why_not_kept(models.make(name))):
+    if trained is None and (reason := experiment.why_not_kept(own.make(name))):
         raise ValueError(f"--save {file}: {reason}")
 
 
@@ -257,29 +345,58 @@ def _report_learnt_before(
     loaded = saving.digest(saving.load(save))
     for line in folder.results(runs[0].stream):
         if (line["stream_sha256"], line.get("model_digest")) == (runs[0].stream_sha256, loaded):
-            say(
+            tell(
                 f"{save} has learnt this stream already, as {line['model']}, whose result is in {folder.path}; it "
                 "learns the stream once more"
             )
             return
 
 
-def _do(evaluations: Evaluations, save: Path | None) -> bool:
+def _run_bars() -> Progress:
+    """Return the bars of runs on stderr."""
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[figures]}"),
+        TimeRemainingColumn(),
+        console=progress_console(),
+    )
+
+
+def _do_at_once(evaluations: Evaluations, n_workers: int, open_run: OpenStream) -> bool:
+    """Do the runs in processes, with a bar for each that is going on, and return whether all were tried."""
+    tasks: dict[Run, Any] = {}
+    with (
+        _run_bars() as progress,
+        contextlib.suppress(KeyboardInterrupt),
+        contextlib.closing(evaluations.at_once(n_workers, open_run)) as offers,
+    ):
+        for offer in offers:
+            if isinstance(offer, experiment.Event):
+                note(of_another_command(offer), progress.console)
+                continue
+            run, news = offer
+            name = f"{run.model}, seed {run.seed}"
+            if isinstance(news, int):
+                n_samples = evaluations.streams[run.seed].n_samples
+                tasks[run] = progress.add_task(name, total=n_samples, completed=news, figures="")
+                if news:
+                    note(f"driftmoe: {name}, goes on after sample {news:,}", progress.console)
+            elif not isinstance(news, experiment.Outcome):
+                progress.update(tasks[run], completed=news.n_samples, figures=_figures(news))
+        return True
+    return False
+
+
+def _do(evaluations: Evaluations, save: Path | None, n_workers: int, open_run: OpenStream) -> bool:
     """Do the runs with a progress bar for each, and return whether all were tried; Ctrl-C ends them.
 
-    If `save` is given, the model of the last complete run is saved in that file.
+    If `save` is given, the model of the last complete run is saved in that file; then no other process does the run.
     """
-    with (
-        Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[figures]}"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-        ) as progress,
-        contextlib.suppress(KeyboardInterrupt),
-    ):
+    if n_workers > 1 and save is None:
+        return _do_at_once(evaluations, n_workers, open_run)
+    with _run_bars() as progress, contextlib.suppress(KeyboardInterrupt):
         for offer in evaluations.attempts():
             if isinstance(offer, experiment.Attempt):
                 _attempt(offer, evaluations, progress)
@@ -327,11 +444,11 @@ def _show(
     results: Sequence[dict[str, Any]],
     folder: ResultFolder,
     window: int,
-    with_routing: bool,
+    view: View,
     options: FileOptions,
     drawing: tuple[str, str, str],
 ) -> None:
-    """Print the table of these results and draw their curves."""
+    """Print the table of these results, or their lines of JSON, and draw their curves."""
     n_samples, late = max(result["n_samples"] for result in results), report.lateness(results[0])
     late += report.counting(results[0])
     told = ", ".join(part for part in (stream, report.reading(results[-1])) if part)
@@ -342,24 +459,25 @@ def _show(
     drifts = results[0]["drifts"]
     metric, style, ending = drawing
     files = ["results.jsonl", "windows.csv", f"{picture}.{ending}"]
-    console = table_console()
-    console.print(report.table(results, title=title))
+    if view.as_json:
+        for result in results:
+            show(json.dumps(result, allow_nan=False))
+    table = report.table(results, title=title, columns=view.columns, width=view.width)
+    show(table, beside_json=view.as_json)
     title += f", windows of {window:,}"
     path = folder.path / files[-1]
     report.plot_windows(curves, path, title=title, drifts=drifts, metric=metric, style=style)
-    figure = (
-        report.routing_figure(curves, title=f"Routing on {title}", drifts=drifts, style=style)
-        if with_routing
-        else None
-    )
-    if figure is not None:
+    if view.with_routing and (
+        figure := report.routing_figure(curves, title=f"Routing on {title}", drifts=drifts, style=style)
+    ):
         files.append(f"{picture}_routing.{ending}")
         report.save_figure(figure, folder.path / files[-1])
-        console.print(report.routing_table(results, title=f"Routing on {stream}"))
-    elif with_routing:
-        console.print("None of these models reports its routing.")
+        table = report.routing_table(results, title=f"Routing on {stream}", width=view.width)
+        show(f"\n{table}", beside_json=view.as_json)
+    elif view.with_routing:
+        show("None of these models reports its routing.", beside_json=view.as_json)
     written = ", ".join(str(folder.path / name) for name in files)
-    console.print(f"Results: {written}", soft_wrap=True, markup=False)
+    show(f"Results: {written}", beside_json=view.as_json)
 
 
 def _picture_name(short_name: str, reading: dict[str, Any], options: FileOptions, late: str) -> str:

@@ -14,17 +14,27 @@ from driftmoe.cli.board import show_grid
 from driftmoe.cli.completion import models_named, streams_and_files
 from driftmoe.cli.late import Late
 from driftmoe.cli.options import (
+    AsJson,
     CheckpointEvery,
     CountWarmUp,
     DataDir,
     Delayed,
     Limit,
+    Quiet,
     Seeds,
+    TimeColumn,
     Window,
     Workers,
     reads_files,
 )
-from driftmoe.cli.terminal import one_line_errors, report_checkpoints_left, report_not_kept, report_reading
+from driftmoe.cli.own_streams import is_own
+from driftmoe.cli.terminal import (
+    be_quiet,
+    one_line_errors,
+    report_checkpoints_left,
+    report_not_kept,
+    report_reading,
+)
 from streams.file_options import FileOptions
 
 if TYPE_CHECKING:
@@ -41,13 +51,15 @@ Examples:
   driftmoe grid led_a -m arf --executor dask --scheduler tcp://10.0.0.1:8786
 
   driftmoe grid led_a rbf_f -m driftmoe -m arf --shard 2/8 --out runs/grid
+
+  driftmoe grid my_streams:Turbine led_a -m driftmoe -m "my_models:Mine(depth=3)"
 """
 
 StreamNames = Annotated[
     list[str],
     typer.Argument(
         metavar="STREAM...",
-        help="Names of streams, or files.",
+        help="Names of streams, files, - for standard input, or your own as module:Class.",
         show_default=False,
         autocompletion=streams_and_files,
     ),
@@ -67,7 +79,7 @@ Executor = Annotated[
     str,
     typer.Option(
         help="How to run them: serial (one after the other), processes (on this machine), "
-        "or dask (on a cluster; needs driftmoe\\[dask])."
+        "or dask (on a cluster; needs the extra `dask`)."
     ),
 ]
 Scheduler = Annotated[
@@ -93,6 +105,7 @@ def grid(
     seed: Seeds = None,
     window: Window = 1000,
     delay: Delayed = "0",
+    time: TimeColumn = None,
     count_warm_up: CountWarmUp = False,
     out: Out = Path("runs/grid"),
     executor: Executor = "processes",
@@ -100,6 +113,8 @@ def grid(
     scheduler: Scheduler = None,
     shard: Shard = None,
     checkpoint_every: CheckpointEvery = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
     options: FileOptions,
     data_dir: DataDir = None,
 ) -> None:
@@ -117,14 +132,16 @@ def grid(
     streams known by name.
     """
     # Help keeps the line ends of this docstring: its lines must fit 80 columns with a margin.
+    be_quiet(quiet)
     with one_line_errors():
-        has_files = not set(stream) <= set(streams.names())
+        delay = experiment.delay_by_time(delay, time)
+        has_files = not all(name in streams.names() or is_own(name) for name in stream)
         open_run = functools.partial(
             _open_named_or_file if has_files else open_with_bar, options=options, data_dir=data_dir
         )
         for name in dict.fromkeys(stream):
-            if name not in streams.names():
-                report_reading(name, open_run(name=name, limit=limit, seed=None), options)
+            if name not in streams.names() and not is_own(name):
+                report_reading(name, open_run(name=name, limit=limit, seed=None), options, time)
         runs = experiment.planned(
             stream, model, seed or [1], open_run,
             limit=limit, window=window, delay=delay, count_warm_up=count_warm_up,
@@ -137,7 +154,7 @@ def grid(
         )  # fmt: skip
         if checkpoint_every is not None:
             report_not_kept(runs)
-        n_failed = show_grid(runs, events, out)
+        n_failed = show_grid(runs, events, out, as_json=as_json)
         report_checkpoints_left(checkpoints)
     if n_failed:
         raise typer.Exit(1)
@@ -147,4 +164,6 @@ def _open_named_or_file(
     name: str, options: FileOptions, limit: int | None, seed: int | None, data_dir: Path | None
 ) -> Stream:
     """Open a stream as `open_with_bar` does, but without the options of files if it is known by name."""
-    return open_with_bar(name, FileOptions() if name in streams.names() else options, limit, seed, data_dir)
+    return open_with_bar(
+        name, FileOptions() if name in streams.names() or is_own(name) else options, limit, seed, data_dir
+    )

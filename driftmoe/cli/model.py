@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Hashable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from driftmoe.cli.bars import open_with_bar
 from driftmoe.cli.completion import model_files
 from driftmoe.cli.late import Late
-from driftmoe.cli.options import DataDir, Seed, reads_files
-from driftmoe.cli.terminal import note, one_line_errors, report_reading
+from driftmoe.cli.options import DataDir, Force, Seed, reads_files
+from driftmoe.cli.terminal import WIDTH, check_free, check_picture, one_line_errors, report_reading, say
+from driftmoe.cli.terminal import show as show_text
 from driftmoe.strict_json import from_json
 from streams.file_options import FileOptions
 
@@ -111,6 +111,7 @@ def show(
         int | None,
         typer.Option(min=0, help="Levels of splits in the picture. Default: all.", show_default=False),
     ] = None,
+    force: Force = False,
     trust_pickle: TrustPickle = False,
 ) -> None:
     """Show what a saved model is, the parts of its file, and what it has learnt.
@@ -119,11 +120,13 @@ def show(
     the file runs.
     """
     # Help keeps the line ends of this docstring: its lines must fit 80 columns with a margin.
-    console = Console(soft_wrap=True, highlight=False, markup=False)
     with one_line_errors():
         if depth is not None and (picture is None or importances):
             lacking = "--picture, which is not given" if picture is None else "a picture of a tree"
             raise ValueError(f"--depth {depth} is for {lacking}; leave --depth out")
+        if picture is not None:
+            check_free([picture], force=force, elsewhere="choose another name")
+            check_picture(picture)
         model = saving.load(file, trust_pickle=trust_pickle)
         outline = saving.outline(file)
         found = (
@@ -132,21 +135,20 @@ def show(
         if draw or tree is not None or (picture is not None and not importances):
             expert = _tree_to_draw(evaluation.last_step(model), tree)
             text = evaluation.last_step(model).describe(*expert)
-        _print_head(file, model, outline, console)
-        console.print(_parts(outline.parts))
+        show_text(f"{_head(file, model, outline)}\n\n{_parts(outline.parts)}")
         if hasattr(evaluation.last_step(model), "routing_report"):
-            console.print(_experts(evaluation.last_step(model).routing_report().cumulative))
+            show_text(f"\n{_experts(evaluation.last_step(model).routing_report().cumulative)}")
         if importances:
-            console.print(f"\n{explanation.importances_text(found)}")
+            show_text(f"\n{explanation.importances_text(found)}")
         if draw or (tree is not None and (picture is None or importances)):
-            console.print("\n".join(["", f"Tree {expert[0] + 1}:" if expert else "The tree:", text]))
+            show_text("\n".join(["", f"Tree {expert[0] + 1}:" if expert else "The tree:", text]))
         if picture is not None:
             if importances:
                 figure = report.importances_figure(found)
             else:
                 figure = evaluation.last_step(model).draw(*expert, max_depth=depth).get_figure()
             report.save_figure(figure, picture)
-            console.print(f"\nPicture: {picture}")
+            show_text(f"\nPicture: {picture}")
 
 
 @app.command(epilog=EXPLAIN_EXAMPLES)
@@ -189,7 +191,6 @@ def explain(
     are most similar.
     """
     # Help keeps the line ends of this docstring: its lines must fit 80 columns with a margin.
-    console = Console(soft_wrap=True, highlight=False, markup=False)
     with one_line_errors():
         if (sample is None) == (stream is None) or (stream is None) != (row is None):
             raise ValueError("give the sample either by --sample or by --stream and --row")
@@ -201,7 +202,7 @@ def explain(
             x, label = _row_of(str(stream), row or 1, options, seed, data_dir)
             told = f"sample {row:,} of {stream}; its label is {label!r}"
             if as_json:
-                note(f"driftmoe: {told}", Console(stderr=True))
+                say(told)
         for step in _steps_before(model):
             x = step.transform_one(x)
         try:
@@ -211,7 +212,7 @@ def explain(
     text = json.dumps(explanation.to_dict(), indent=2, ensure_ascii=False) if as_json else str(explanation)
     if stream is not None and not as_json:
         text = f"{told[0].upper()}{told[1:]}.\n\n{text}"
-    console.print(text)
+    show_text(text)
 
 
 def _able(model: Any, method: str, asked_by: str) -> Any:
@@ -251,7 +252,8 @@ def _row_of(
     raise ValueError(f"--row {row}: {name} has fewer samples")
 
 
-def _print_head(file: Path, model: Any, outline: saving.Outline, console: Console) -> None:
+def _head(file: Path, model: Any, outline: saving.Outline) -> str:
+    """Return what a model is and knows, as lines of at most 80 columns."""
     ours = evaluation.last_step(model)
     name = type(ours).__name__ if ours is model else f"{type(model).__name__} with {type(ours).__name__}"
     settings = getattr(ours, "settings", None) or ours._get_params()
@@ -265,9 +267,18 @@ def _print_head(file: Path, model: Any, outline: saving.Outline, console: Consol
     }
     if hasattr(ours, "routing_report"):
         rows["samples learnt"] = f"{ours.routing_report().cumulative.n_samples:,}"
-    for heading, text in rows.items():
-        console.print(f"{heading:<15} {text}")
-    console.print()
+    lines = [
+        line
+        for heading, text in rows.items()
+        for line in textwrap.wrap(
+            f"{heading:<15} {text}",
+            WIDTH,
+            subsequent_indent=" " * 16,
+            break_on_hyphens=False,
+            break_long_words=False,
+        )
+    ]
+    return "\n".join(lines)
 
 
 def _names(names: Sequence[Any]) -> str:
@@ -275,26 +286,21 @@ def _names(names: Sequence[Any]) -> str:
     return f"{len(names):,}" + (f": {shown}" if names else "") + (", ..." if len(names) > N_NAMES else "")
 
 
-def _parts(parts: Sequence[saving.Part]) -> Table:
-    table = Table(title="Parts of the file", title_justify="left")
-    table.add_column("part")
-    table.add_column("arrays", justify="right")
-    table.add_column("bytes, not compressed", justify="right")
-    for part in parts:
-        table.add_row(part.name, f"{part.n_arrays:,}", f"{part.n_bytes:,}")
-    return table
+def _parts(parts: Sequence[saving.Part]) -> str:
+    rows = [[part.name, f"{part.n_arrays:,}", f"{part.n_bytes:,}"] for part in parts]
+    return report.fitted(["part", "arrays", "bytes, not compressed"], rows, title="Parts of the file")
 
 
-def _experts(figures: Any) -> Table:
-    table = Table(title="Experts, the heaviest first", title_justify="left")
-    table.add_column("expert")
-    for heading in ("mean weight %", "accuracy %", "replaced"):
-        table.add_column(heading, justify="right")
+def _experts(figures: Any) -> str:
     of_each = sorted(figures.of_each().items(), key=lambda item: -(item[1]["weight"] or 0.0))
+    rows = []
     for name, row in of_each[:N_EXPERTS]:
         cells = ["" if row[key] is None else f"{100 * row[key]:.2f}" for key in ("weight", "accuracy")]
-        table.add_row(name, *cells, f"{row['n_replaced']:,}")
-    return table
+        rows.append([name, *cells, f"{row['n_replaced']:,}"])
+    title = "Experts, the heaviest first"
+    if len(of_each) > N_EXPERTS:
+        title += f" ({N_EXPERTS} of {len(of_each)})"
+    return report.fitted(["expert", "mean weight %", "accuracy %", "replaced"], rows, title=title)
 
 
 def _tree_to_draw(model: Any, tree: int | None) -> tuple[int, ...]:

@@ -123,3 +123,36 @@ READ = (
     ".xz",
 )
 """Endings of files that `streams.files` reads."""
+
+DESCRIPTIONS = {
+    "driftmoe": "Adaptive mixture of trees, memories, linear models and a network; the default.",
+    "moe-vote": "Mixture of trees: those that the router trusts most learn a sample and vote on it.",
+    "moe-data": "MoE-Data of the paper: the tree that the router trusts most answers.",
+    "moe-task": "MoE-Task of the paper: a tree for each class.",
+    "neural": "Mixture of neural networks.",
+    "arf": "Adaptive random forest (river).",
+    "srp": "Streaming random patches (river).",
+    "levbag": "Leveraging bagging of Hoeffding trees (river).",
+    "ozabag": "Online bagging of Hoeffding trees (river).",
+    "ozaboost": "Online boosting of Hoeffding trees (river).",
+    "adwinbag": "Online bagging with ADWIN (river).",
+    "adwinboost": "Online boosting with ADWIN (river).",
+    "ht": "Hoeffding tree (river).",
+    "hat": "Hoeffding adaptive tree (river).",
+    "efdt": "Extremely fast decision tree (river).",
+    "amf": "Aggregated Mondrian forest, on the numeric features (river).",
+    "nb": "Gaussian naive Bayes, on the numeric features (river).",
+    "nochange": "Predicts the last label (river).",
+    "majority": "Predicts the most frequent label so far (river).",
+    "moa-arf": "Adaptive random forest (MOA; needs CapyMOA and Java, as all below, and takes CapyMOA's arguments).",
+    "moa-srp": "Streaming random patches (MOA).",
+    "moa-levbag": "Leveraging bagging (MOA).",
+    "moa-ozabag": "Online bagging (MOA).",
+    "moa-ozaboost": "Online boosting (MOA).",
+    "moa-smoothboost": "Online smooth boosting (MOA).",
+    "moa-sgbt": "Streaming gradient boosted trees (MOA).",
+    "moa-ht": "Hoeffding tree (MOA).",
+    "moa-hat": "Hoeffding adaptive tree (MOA).",
+    "moa-samknn": "Nearest neighbours with a self-adjusting memory (MOA).",
+}
+"""Model -> what it is."""

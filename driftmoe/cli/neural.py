@@ -10,8 +10,8 @@ import typer
 from driftmoe.cli.board import show_grid
 from driftmoe.cli.late import Late
 from driftmoe.cli.names import POLICIES, PRESETS, SETUPS
-from driftmoe.cli.options import Seeds, Workers
-from driftmoe.cli.terminal import one_line_errors, table_console
+from driftmoe.cli.options import Quiet, Seeds, Workers
+from driftmoe.cli.terminal import be_quiet, one_line_errors, show
 
 if TYPE_CHECKING:
     from driftmoe import experiment, report
@@ -71,6 +71,7 @@ def neural(
     steps: Steps = None,
     out: Out = Path("runs/neural"),
     workers: Workers = 1,
+    quiet: Quiet = False,
 ) -> None:
     """Train mixtures of neural experts under several policies, and compare their quality with their cost.
 
@@ -78,15 +79,16 @@ def neural(
     library.
 
     adapt: LoRA experts in a pretrained sentence encoder, on three text tasks
-    (needs driftmoe\\[adapt]).
+    (needs the extra `adapt`).
 
     drift: digits whose pixels, angle or labels change, test-then-train (needs
-    driftmoe\\[drift]).
+    the extra `drift`).
 
     Runs that have a result are not done again. `driftmoe report` turns the
     folder into a page.
     """
     # Help keeps the line ends of this docstring: its lines must fit 80 columns with a margin.
+    be_quiet(quiet)
     with one_line_errors():
         runs = training.planned_training(name, policy, seed or [1], steps=steps)
         folder = experiment.JobFolder(out)
@@ -94,15 +96,12 @@ def neural(
             runs, training.open_experiment, folder, executor="processes", n_workers=workers
         )
         n_failed = show_grid(runs, events, out)
-    console = table_console()
     for full in dict.fromkeys(run.stream for run in runs):
         results = [line for run in runs if run.stream == full and (line := folder.result(run))]
         if results:
             title = f"{full}, {results[0]['n_samples']:,} samples"
-            console.print(
-                report.as_table(report.neural_grid(results), title=title, caption=report.NEURAL_NOTE)
-            )
+            show(report.as_table(report.neural_grid(results), title=title, caption=report.NEURAL_NOTE))
             report.save_figure(report.neural_figure(results, title=title), out / f"{full}.png")
-            console.print(f"Picture: {out / f'{full}.png'}", soft_wrap=True, markup=False)
+            show(f"Picture: {out / f'{full}.png'}")
     if n_failed:
         raise typer.Exit(1)

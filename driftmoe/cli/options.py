@@ -18,7 +18,7 @@ Name = Annotated[
     str,
     typer.Argument(
         metavar="NAME",
-        help="A name from `driftmoe streams list`, or a file.",
+        help="A name from `driftmoe streams list`, a file, - for standard input, or your own as module:Class.",
         show_default=False,
         autocompletion=streams_and_files,
     ),
@@ -45,9 +45,20 @@ Window = Annotated[int, typer.Option(min=1, help="Samples in each window of the 
 Delayed = Annotated[
     str,
     typer.Option(
-        metavar="SAMPLES",
+        metavar="DELAY",
         help="Samples that arrive between a sample and its label: a number such as 1000, a range such as 100-2000 "
-        "for random delays, or the name of a column that holds the delay.",
+        'for random delays, or the name of a column that holds the delay. With --time also a time: "90 seconds", '
+        '"15 minutes", "12 hours", "1 day", "2 weeks".',
+    ),
+]
+TimeColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--time",
+        metavar="COLUMN",
+        help="Column with the time of each sample, for a --delay in time: seconds, or ISO 8601 such as "
+        "2024-05-31T13:45:00. It must not go back. Models do not see it.",
+        show_default=False,
     ),
 ]
 CountWarmUp = Annotated[
@@ -72,6 +83,35 @@ CheckpointEvery = Annotated[
         "Models of other libraries cannot be kept and always begin anew.",
         show_default=False,
     ),
+]
+Columns = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAMES",
+        help="Columns of the table, such as accuracy,kappa_m,g_mean. Also mean_cost, kappa, kappa_t, f1_macro, "
+        "samples_per_second, model_bytes, n_samples, seconds, cpu_seconds and ram_hours.",
+        show_default=False,
+    ),
+]
+Wide = Annotated[
+    bool,
+    typer.Option(
+        "--wide",
+        help="Write each row of the table on one line, with all columns. Default: the table fits 80 columns of text, "
+        "in a terminal and in a file alike.",
+    ),
+]
+AsJson = Annotated[
+    bool,
+    typer.Option(
+        "--json", help="Write the result lines as JSON to standard output, and all else to standard error."
+    ),
+]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Write no progress and no notes, only results and errors.")
+]
+Force = Annotated[
+    bool, typer.Option("--force", "-f", help="Replace what is there. Without it nothing is overwritten.")
 ]
 Workers = Annotated[int, typer.Option(min=1, help="Number of runs at the same time.")]
 DataDir = Annotated[

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from driftmoe.cli.late import Late
-from driftmoe.cli.terminal import one_line_errors, table_console
+from driftmoe.cli.options import Force
+from driftmoe.cli.terminal import check_free, one_line_errors, show
 
 if TYPE_CHECKING:
     from driftmoe import experiment, report
@@ -24,6 +25,8 @@ Examples:
   driftmoe report runs --out page --title 'Nine streams'
 
   driftmoe report runs/grid -m driftmoe -m arf
+
+  driftmoe report runs/grid --force
 
   driftmoe report benchmarks/results/ablation/gate.jsonl
 """
@@ -60,6 +63,7 @@ def write_report(
     out: Out = None,
     title: Title = "Models on streams that drift",
     model: Models = None,
+    force: Force = False,
 ) -> None:
     """Compare the models in result files: one HTML page that needs no network, and the same as Markdown and LaTeX.
 
@@ -70,9 +74,14 @@ def write_report(
     """
     # Help keeps the line ends of this docstring: its lines must fit 80 columns with a margin.
     with one_line_errors():
+        where = out or (folder if folder.is_dir() else Path("runs") / folder.stem)
+        check_free(
+            [where / name for name in ("report.html", "report.md")],
+            force=force,
+            elsewhere="choose another --out",
+        )
         results, curves = experiment.read_results(folder)
         chosen = report.of_models(results, model) if model else results
         parts = report.sections(chosen, curves, experiment.read_failures(folder))
-        where = folder if folder.is_dir() else Path("runs") / folder.stem
-        written = report.write(parts, out or where, title=title)
-    table_console().print(f"Report: {', '.join(map(str, written))}", soft_wrap=True, markup=False)
+        written = report.write(parts, where, title=title)
+    show(f"Report: {', '.join(map(str, written))}")

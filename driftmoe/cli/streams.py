@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 import time
 from collections.abc import Hashable
 from itertools import islice
@@ -10,22 +11,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 import streams
 from driftmoe.cli.bars import download_bar, open_with_bar, samples_bar
 from driftmoe.cli.completion import real_streams
 from driftmoe.cli.late import Late
 from driftmoe.cli.names import WRITTEN
-from driftmoe.cli.options import DataDir, Limit, Name, Seed, reads_files
+from driftmoe.cli.options import DataDir, Force, Limit, Name, Quiet, Seed, reads_files
 from driftmoe.cli.terminal import (
+    WIDTH,
+    be_quiet,
+    check_free,
+    check_picture,
     left_out_rows,
     one_line_errors,
     report_left_out,
     report_reading,
-    table_console,
+)
+from driftmoe.cli.terminal import (
+    show as show_text,
 )
 from streams.catalogue import N_SAMPLES, SYNTHETIC
 from streams.file_options import FileOptions
@@ -54,16 +58,27 @@ N_WINDOWS = 200
 """Windows in which `plot` divides a stream by default."""
 
 
-@app.command("list", epilog="Example: driftmoe streams list")
-def list_streams() -> None:
+@app.command("list", epilog="Examples:\n\n  driftmoe streams list\n\n  driftmoe streams list led")
+def list_streams(
+    part: Annotated[
+        str,
+        typer.Argument(
+            metavar="[PART]",
+            help="Only streams whose name or description has this in it.",
+            show_default=False,
+        ),
+    ] = "",
+) -> None:
     """List the streams known by name."""
-    table = Table(title="Streams", title_justify="left")
-    for heading in ("name", "samples", "features", "classes", "drifts"):
-        table.add_column(heading, justify="left" if heading == "name" else "right", no_wrap=True)
-    table.add_column("description")
-    for name in streams.names():
-        table.add_row(name, *_summary(name))
-    table_console().print(table)
+    told = {name: _summary(name) for name in streams.names()}
+    found = [name for name in told if part.lower() in f"{name} {told[name][1]}".lower()]
+    if not found:
+        with one_line_errors():
+            raise ValueError(f"no stream has {part!r} in its name or description; leave it out to see all")
+    for name in found:
+        figures, description = told[name]
+        lines = textwrap.wrap(f"{figures}. {description}", WIDTH - 2, break_on_hyphens=False)
+        show_text("\n".join([name, *(f"  {line}" for line in lines)]))
 
 
 @app.command(
@@ -87,11 +102,10 @@ def show(
         first = list(islice(stream, rows)) if rows else []
         fingerprint = stream.fingerprint()
         left_out = left_out_rows(stream)
-    console = table_console()
-    _describe(name, stream, console)
+    show_text(_description(name, stream))
     if first:
-        console.print(_samples_table(stream, first))
-    console.print(f"SHA-256: {fingerprint}", soft_wrap=True)
+        show_text(f"\n{_samples_table(stream, first)}\n")
+    show_text(f"SHA-256: {fingerprint}")
     report_left_out(left_out)
 
 
@@ -116,10 +130,15 @@ def export(
     options: FileOptions,
     limit: Limit = None,
     seed: Seed = None,
+    force: Force = False,
+    quiet: Quiet = False,
     data_dir: DataDir = None,
 ) -> None:
     """Write a stream to a CSV, ARFF or Parquet file. The file appears whole or not at all."""
+    be_quiet(quiet)
     with one_line_errors():
+        if file != Path("-"):
+            check_free([file], force=force, elsewhere="choose another name")
         stream = open_with_bar(name, options, limit, seed, data_dir)
         report_reading(name, stream, options)
         if file == Path("-"):
@@ -134,7 +153,7 @@ def export(
         seconds = time.perf_counter() - start
         size = file.stat().st_size
     figures = f"{n_written:,} samples, {size / 1e6:,.1f} MB, {n_written / seconds:,.0f} samples/s"
-    table_console().print(f"{escape(str(file))}: {figures}", soft_wrap=True)
+    show_text(f"{file}: {figures}")
     report_left_out(left_out_rows(stream))
 
 
@@ -158,7 +177,7 @@ def fetch(
     """Download the file of a real stream to the user's cache, and print its path."""
     with one_line_errors(), download_bar() as progress:
         path = streams.fetch(name, data_dir=data_dir, from_file=from_file, progress=progress)
-    table_console().print(escape(str(path)), soft_wrap=True)
+    show_text(str(path))
 
 
 @app.command(
@@ -183,11 +202,16 @@ def plot(
             show_default=False,
         ),
     ] = None,
+    force: Force = False,
+    quiet: Quiet = False,
     data_dir: DataDir = None,
 ) -> None:
     """Draw class proportions and feature means over time, with the known drifts marked."""
     path = out or Path(f"{Path(name).name.split('.')[0]}.png")
+    be_quiet(quiet)
     with one_line_errors():
+        check_free([path], force=force, elsewhere="choose another --out")
+        check_picture(path)
         stream = open_with_bar(name, options, limit, seed, data_dir)
         report_reading(name, stream, options)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -199,58 +223,53 @@ def plot(
             raise ValueError(f"{name} holds no samples; there is nothing to draw")
         title = f"{name}, windows of {window:,} samples"
         report.save_figure(report.stream_figure(stream, positions, proportions, lines, title=title), path)
-    table_console().print(escape(str(path)), soft_wrap=True)
+    show_text(str(path))
     report_left_out(left_out_rows(stream))
 
 
-def _summary(name: str) -> list[str]:
-    """Return the cells of a stream: samples, features, classes, drifts, description. Its file is not opened."""
+def _summary(name: str) -> tuple[str, str]:
+    """Return the figures of a stream and its description. Its file is not opened."""
     if name in SOURCES:
         source = SOURCES[name]
-        n_classes = str(len(source.classes)) if source.classes else ""
-        n_drifts = str(len(source.drifts)) if source.drifts else ""
-        return [
-            f"{source.n_samples:,}",
-            str(source.n_features),
-            n_classes,
-            n_drifts,
-            escape(source.description),
-        ]
-    stream = SYNTHETIC[name]
-    drifts = f"{stream.n_drifts}, width {stream.width:,}" if stream.n_drifts else ""
-    return [
-        f"{N_SAMPLES:,}",
-        str(stream.n_features),
-        str(stream.n_classes),
-        drifts,
-        escape(stream.description),
-    ]
+        n_samples, n_features, n_classes = source.n_samples, source.n_features, len(source.classes or ())
+        n_drifts, width, description = len(source.drifts or ()), 0, source.description
+    else:
+        n_features, n_classes, n_drifts, width, description = SYNTHETIC[name]
+        n_samples = N_SAMPLES
+    parts = [f"{n_samples:,} samples", f"{n_features} features"]
+    parts += [f"{n_classes} classes"] if n_classes else []
+    parts += [f"{n_drifts} drifts" + (f" of width {width:,}" if width else "")] if n_drifts else []
+    return ", ".join(parts), description
 
 
-def _describe(name: str, stream: Stream, console: Console) -> None:
-    """Print what is known of a stream besides its samples."""
+def _description(name: str, stream: Stream) -> str:
+    """Return what is known of a stream besides its samples, as lines of at most 80 columns."""
     length = (
         "as many samples as the file has" if stream.n_samples is None else f"{stream.n_samples:,} samples"
     )
-    console.print(
-        f"[bold]{escape(name)}[/]: {length}, {stream.n_features} features, {len(stream.classes)} classes"
-    )
-    console.print(escape(stream.desc))
-    table = Table(title="Features", title_justify="left")
-    for heading in ("", "name", "kind", "values"):
-        table.add_column(heading)
+    lines = _filled(f"{name}: {length}, {stream.n_features} features, {len(stream.classes)} classes")
+    lines += [*_filled(stream.desc), "", "Features"]
     for i, feature in enumerate(stream.features[:N_SHOWN]):
-        kind = "numeric" if feature.values is None else "nominal"
-        table.add_row(str(i), escape(feature.name), kind, escape(_shortened(feature.values or [])))
+        kind = "numeric" if feature.values is None else f"nominal: {_shortened(feature.values)}"
+        lines += _filled(f"{i:>4}  {feature.name}: {kind}", " " * 6)
     if stream.n_features > N_SHOWN:
-        table.add_row("...", f"{stream.n_features - N_SHOWN} more", "", "")
-    console.print(table)
-    console.print(f"Classes: {escape(_shortened(stream.classes))}")
+        lines.append(f"      and {stream.n_features - N_SHOWN:,} more")
     drifts = ", ".join(
         f"{drift.position:,} (abrupt)" if drift.width <= 1 else f"{drift.position:,} (width {drift.width:,})"
         for drift in stream.drifts
     )
-    console.print(f"Drifts: {drifts or 'none known'}")
+    lines += [
+        "",
+        *_filled(f"Classes: {_shortened(stream.classes)}"),
+        *_filled(f"Drifts: {drifts or 'none known'}"),
+    ]
+    return "\n".join(lines)
+
+
+def _filled(text: str, indent: str = "  ") -> list[str]:
+    return textwrap.wrap(
+        text, WIDTH, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False
+    )
 
 
 def _shortened(values: list[Any]) -> str:
@@ -258,17 +277,12 @@ def _shortened(values: list[Any]) -> str:
     return f"{shown}, ... ({len(values)} in all)" if len(values) > N_SHOWN else shown
 
 
-def _samples_table(stream: Stream, samples: list[tuple[dict[Hashable, Any], Any]]) -> Table:
+def _samples_table(stream: Stream, samples: list[tuple[dict[Hashable, Any], Any]]) -> str:
     names = [feature.name for feature in stream.features][:N_COLUMNS]
-    table = Table(title="First samples", title_justify="left")
-    for name in names:
-        table.add_column(escape(name), justify="right")
-    if stream.n_features > len(names):
-        table.add_column(f"{stream.n_features - len(names)} more")
-    table.add_column("class", style="bold")
-    for x, y in samples:
-        cells = [
-            escape(f"{x[n]:g}" if isinstance(x[n], float) else str(x[n])) if n in x else "" for n in names
-        ]
-        table.add_row(*cells, *["..."] * (stream.n_features > len(names)), escape(str(y)))
-    return table
+    rows = []
+    for i, (x, y) in enumerate(samples, 1):
+        cells = [f"{x[n]:g}" if isinstance(x.get(n), float) else str(x.get(n, "")) for n in names]
+        rows.append([str(i), *cells, str(y)])
+    n_more = stream.n_features - len(names)
+    title = "First samples" + (f", without {n_more:,} more features" if n_more else "")
+    return report.fitted(["", *names, "class"], rows, title=title)

@@ -8,11 +8,11 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 import streams
 from driftmoe.cli.late import Late
+from driftmoe.cli.terminal import progress_console
 from streams.catalogue import SYNTHETIC
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def warm_up() -> None:
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         TimeElapsedColumn(),
-        console=Console(stderr=True),
+        console=progress_console(),
     ) as progress:
         task = progress.add_task("compiling", total=warming.N_STEPS + len(SYNTHETIC))
         for step in warming.warm_up():

@@ -6,17 +6,19 @@ import copy
 import math
 from array import array
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from driftmoe.encoding.legend import BEYOND, UNLISTED, Legend, check_indices, read_block
+from driftmoe.encoding.order import in_order
 from driftmoe.encoding.samples import MAX_ABSOLUTE, PLAIN, Sample, checked_name, clean, entering, short
 from driftmoe.encoding.scaling import COUNT, NOMINAL, NONE, OWN_INPUTS, input_place, write_inputs
 from driftmoe.encoding.sharing import code_of
 from driftmoe.encoding.state import check_state
 from driftmoe.state import State
-from driftmoe.transaction import NO_WEIGHTS, publication
+from driftmoe.transaction import NO_WEIGHTS, StepPlan, carry_out, publication
 
 MAX_CODES = 256
 """Number of values of a nominal feature with a code of their own. Later values share these codes, by their hash.
@@ -204,11 +206,8 @@ class Encoder:
         return clean(x, self._kinds)
 
     def order(self, sample: Sample) -> Sample:
-        """Return a cleaned sample with its features in the order of appearance, without features never learnt.
-
-        An expert may break a tie by the order of the features, which must not depend on the caller's dict.
-        """
-        return {name: sample[name] for name in self.features if name in sample}
+        """Return a cleaned sample with its features in the order of appearance, without features never learnt."""
+        return in_order(sample, self._columns)
 
     def target(self, y: Hashable) -> int | None:
         """Return the index of a label in `classes`; `None` if it is new or cannot be a label."""
@@ -240,6 +239,7 @@ class Encoder:
         draft = copy.copy(self)
         new = entering(sample, self._kinds, self.max_features)
         draft._codes, draft._inputs_of = dict(self._codes), self._inputs_of.copy()
+        draft._moments = self._moments.copy()
         if new:
             draft._add_features(new)
         for name, codes in draft._codes.items():
@@ -452,28 +452,24 @@ class Encoder:
         inputs
             float32, shape (n_rows, n_inputs).
         """
-        if is_learning:
-            inputs, self._moments = self.scaled(vectors)
-            return inputs
-        inputs = np.zeros((len(vectors), self.n_inputs), np.float32)
-        write_inputs(vectors, self._inputs_of, self._moments, NO_WEIGHTS, inputs)
+        plan = StepPlan()
+        inputs = self.plan_inputs(vectors, np.ones(len(vectors)) if is_learning else NO_WEIGHTS, plan)
+        carry_out(plan)
         return inputs
 
-    def scaled(self, vectors: np.ndarray, weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Return the router's inputs, and the moments after the numbers have been added. Changes nothing.
+    def plan_inputs(self, vectors: np.ndarray, weights: np.ndarray, plan: StepPlan) -> np.ndarray:
+        """Compute what `inputs` returns. The changes of the plan add the numbers of each row to mean and deviation.
 
-        Parameters
-        ----------
-        vectors
-            Shape (n_rows, n_features).
-        weights
-            Weight of each row, shape (n_rows,); 1 by default.
+        `weights` are those of the rows, shape (n_rows,); empty to add nothing.
         """
-        inputs = np.zeros((len(vectors), self.n_inputs), np.float32)
-        moments = self._moments.copy()
-        weights = np.ones(len(vectors)) if weights is None else weights
-        write_inputs(vectors, self._inputs_of, moments, weights, inputs)
-        return inputs, moments
+        inputs = np.empty((len(vectors), self.n_inputs), np.float32)
+        moments = self._moments
+        if len(weights):
+            moments = np.empty_like(self._moments)
+            plan.compute(moments.__setitem__, ..., self._moments)
+            plan.append(partial(self._moments.__setitem__, ..., moments))
+        plan.compute(write_inputs, vectors, self._inputs_of, moments, weights, inputs)
+        return inputs
 
     def _refuse(self, name: Hashable, of: Sequence[Any] | None, numbers: np.ndarray) -> None:
         """Raise the error for the first invalid value, if there is one."""

@@ -38,7 +38,7 @@ def write_inputs(vectors, inputs_of, moments, weights, inputs):  # type: ignore[
     weights
         Shape (n_rows,); empty to leave the moments unchanged. A row of weight 0 does not change them.
     inputs
-        Result, float32, shape (n_rows, n_inputs); zeros before.
+        Result, float32, shape (n_rows, n_inputs).
 
     References
     ----------
@@ -46,6 +46,8 @@ def write_inputs(vectors, inputs_of, moments, weights, inputs):  # type: ignore[
     Updating mean and variance estimates: an improved method.
     """
     for row in range(vectors.shape[0]):
+        for column in range(inputs.shape[1]):
+            inputs[row, column] = 0.0
         for f in range(vectors.shape[1]):
             value = vectors[row, f]
             if value != value:

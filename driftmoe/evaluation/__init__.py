@@ -5,14 +5,15 @@ slides or fades. `holdout` tests at intervals on samples that are not learned. `
 one pass over the stream.
 
 `checks` refuses arguments that are not a stream or a classifier. `delays` gives the delay of each label and the weight
-of each sample. `loops` runs a model over the samples, and `late_blocks` over blocks whose labels come late. `tally`
-counts its predictions, and `user_metrics` reads the metrics that a user adds. `resuming` lets an evaluation that was
-stopped go on.
+of each sample, and `clock` delays in time. `loops` runs a model over the samples, and `late_blocks` over blocks whose
+labels come late. `tally` counts its predictions, and `user_metrics` reads the metrics that a user adds. `resuming`
+lets an evaluation that was stopped go on.
 """
 
 from __future__ import annotations
 
 from driftmoe.evaluation.checks import has_learnt, last_step
+from driftmoe.evaluation.clock import TimeDelay
 from driftmoe.evaluation.delays import Delay, Weight
 from driftmoe.evaluation.loops import BLOCK_SIZE, Answers, OwnLoop
 from driftmoe.evaluation.prequential import Evaluation, prequential
@@ -29,6 +30,7 @@ __all__ = [
     "Evaluation",
     "Metrics",
     "OwnLoop",
+    "TimeDelay",
     "Weight",
     "cross_validate",
     "has_learnt",

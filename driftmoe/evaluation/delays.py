@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from driftmoe.evaluation.checks import labelled
+from driftmoe.evaluation.clock import TimeDelay
 
-Delay = int | tuple[int, int] | str | Callable[[Any, Any], int]
+Delay = int | tuple[int, int] | str | Callable[[Any, Any], int] | TimeDelay
 Weight = str | Callable[[Any, Any], float]
 
 
@@ -77,14 +78,21 @@ def with_delays_and_weights(
     seed: int | None,
 ) -> Iterator[Row]:
     """Yield the samples with their delays and weights, without the features that hold these."""
-    hidden = {name for name in (delay, weight) if isinstance(name, str)}
+    hidden = hidden_by(delay, weight)
     rng = np.random.default_rng(seed)
+    by_clock = iter(delay.of(samples).tolist()) if isinstance(delay, TimeDelay) else None
     for x, y in labelled(samples):
-        n_late = delay_of(x, y, delay, rng)
+        n_late = delay_of(x, y, delay, rng) if by_clock is None else next(by_clock)
         of_sample = None if weight is None else weight_of(x, y, weight)
         if hidden:
             x = {name: value for name, value in x.items() if name not in hidden}
         yield Row(x, y, n_late, of_sample)
+
+
+def hidden_by(delay: Delay, weight: Weight | None) -> frozenset[str]:
+    """Return the features that hold delays, times and weights, which models do not see."""
+    clock = delay.column if isinstance(delay, TimeDelay) else delay
+    return frozenset(name for name in (clock, weight) if isinstance(name, str))
 
 
 def delay_of(x: Mapping[Any, Any], y: Hashable, delay: Delay, rng: np.random.Generator) -> int:
@@ -126,11 +134,15 @@ def check_delay(delay: Any) -> None:
     is_range = (
         isinstance(delay, tuple) and len(delay) == 2 and all(isinstance(d, numbers.Integral) for d in delay)
     )
-    if isinstance(delay, numbers.Real | str) or callable(delay) or (is_range and 0 <= delay[0] <= delay[1]):
+    if (
+        isinstance(delay, numbers.Real | str | TimeDelay)
+        or callable(delay)
+        or (is_range and 0 <= delay[0] <= delay[1])
+    ):
         return
     raise ValueError(
         f"delay={delay!r}; give a number of samples, a range (low, high) with 0 <= low <= high, the name of a feature, "
-        "or a function of sample and label"
+        "a TimeDelay, or a function of sample and label"
     )
 
 

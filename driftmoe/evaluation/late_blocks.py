@@ -6,6 +6,7 @@ with its own weight where its label comes. It then gives what it gives sample by
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterable, Iterator
 from inspect import signature
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from driftmoe.evaluation.checks import has_learnt, takes_weight
+from driftmoe.evaluation.clock import TimeDelay
 from driftmoe.evaluation.delays import Delay, Row, Waiting, Weight, delay_of, weight_of
 from driftmoe.evaluation.loops import Answers, one_by_one
 
@@ -73,8 +75,14 @@ def arrivals_of(
     """
     rng = np.random.default_rng(seed)
     reads_samples = isinstance(delay, str) or callable(delay) or weight is not None
+    by_clock = iter(delay.of(stream).tolist()) if isinstance(delay, TimeDelay) else None
     for X, y in stream.blocks(size):
         timing: list[tuple[int, float | None]] = []
+        if by_clock is not None and weight is None:
+            yield Arrivals(
+                X.copy(), y.copy(), [(n_late, None) for n_late in itertools.islice(by_clock, len(y))]
+            )
+            continue
         if not reads_samples:
             late = (
                 _drawn(delay, len(y), rng)
@@ -85,7 +93,7 @@ def arrivals_of(
             continue
         try:
             for x, label in stream.samples(X, y):
-                n_late = delay_of(x, label, delay, rng)
+                n_late = delay_of(x, label, delay, rng) if by_clock is None else next(by_clock)
                 timing.append((n_late, None if weight is None else weight_of(x, label, weight)))
         finally:  # the error goes on when these have been evaluated
             if timing:

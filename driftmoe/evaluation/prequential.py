@@ -10,7 +10,15 @@ from typing import Any, NamedTuple
 from river import base
 
 from driftmoe.evaluation.checks import check_counts, check_model, check_stream
-from driftmoe.evaluation.delays import Delay, Weight, check_delay, check_weight, with_delays_and_weights
+from driftmoe.evaluation.clock import TimeDelay
+from driftmoe.evaluation.delays import (
+    Delay,
+    Weight,
+    check_delay,
+    check_weight,
+    hidden_by,
+    with_delays_and_weights,
+)
 from driftmoe.evaluation.late_blocks import arrivals_of, in_late_blocks, takes_late_blocks
 from driftmoe.evaluation.loops import (
     Answers,
@@ -20,6 +28,7 @@ from driftmoe.evaluation.loops import (
     one_by_one,
     size_of_blocks,
 )
+from driftmoe.evaluation.progress import Shown, check_progress, watched
 from driftmoe.evaluation.resuming import (
     arrivals_after,
     blocks_after,
@@ -48,6 +57,7 @@ def prequential(
     keep_predictions: bool = False,
     seed: int | None = None,
     resume_from: State | None = None,
+    progress: Shown = False,
 ) -> Evaluation:
     """Test, then train, on each sample in turn. Yield a checkpoint after every step.
 
@@ -83,10 +93,11 @@ def prequential(
         Samples that arrive between a sample and its label. A sample is predicted when it arrives and learned when its
         label does, after the sample that has just arrived has been predicted; older samples are learned first. Give an
         integer; a pair `(low, high)` for a random delay with equal chances; the name of a column of the stream that
-        holds it, which is then hidden from the model; or a function of `(x, y)`. A label that is due after the end is
-        not learned. With 1, a label is learned after the next sample has been predicted: this is river's `delay=2`, and
-        river's 1 is 0 here; river also learns what is left at the end. The baseline of kappa-temporal knows the last
-        label at once, so that a model which repeats the last label it learned is below 0.
+        holds it, which is then hidden from the model; a `TimeDelay` for a delay in time, for which the stream is read
+        once more; or a function of `(x, y)`. A label that is due after the end is not learned. With 1, a label is
+        learned after the next sample has been predicted: this is river's `delay=2`, and river's 1 is 0 here; river
+        also learns what is left at the end. The baseline of kappa-temporal knows the last label at once, so that a
+        model which repeats the last label it learned is below 0.
     weight
         Weight of a sample: the name of a column that holds it, which is then hidden from the model, or a function of
         `(x, y)`. It counts in the figures. It counts in learning only if `learn_one` of the model, or of the last step
@@ -105,6 +116,9 @@ def prequential(
         from its first sample on, and the same other arguments. A model of another class, or one of ours that has
         learnt another number of samples, is refused. The samples that were seen are passed over, and the
         checkpoints after them are those that the evaluation would have had if it had gone on.
+    progress
+        Whether to show a progress bar on standard error. With `True` there is one in a terminal or notebook, and none
+        in a file; `"always"` shows it there, too.
 
     Returns
     -------
@@ -164,6 +178,7 @@ def prequential(
         ),
         keep_predictions=keep_predictions,
         resume_from=resume_from,
+        progress=progress,
     )
 
 
@@ -187,7 +202,7 @@ class Protocol(NamedTuple):
     @property
     def hidden(self) -> frozenset[str]:
         """The features that hold delays and weights."""
-        return frozenset(name for name in (self.delay, self.weight) if isinstance(name, str))
+        return hidden_by(self.delay, self.weight)
 
     def check(self) -> None:
         """Raise ValueError if an argument is not allowed."""
@@ -198,7 +213,10 @@ class Protocol(NamedTuple):
 
     def state(self) -> State:
         """Return the arguments as plain values. A function is only said to be one."""
-        return {name: "a function" if callable(value) else value for name, value in self._asdict().items()}
+        state = {name: "a function" if callable(value) else value for name, value in self._asdict().items()}
+        if isinstance(self.delay, TimeDelay):
+            state["delay"] = f"{self.delay.seconds} s by {self.delay.column}"
+        return state
 
 
 class Evaluation(Generator[Checkpoint, None, None]):
@@ -233,9 +251,11 @@ class Evaluation(Generator[Checkpoint, None, None]):
         *,
         keep_predictions: bool,
         resume_from: State | None,
+        progress: Shown = False,
     ) -> None:
         self._stream, self._model, self._metrics = stream, model, metrics
         self._protocol, self._keep_predictions, self._kept = protocol, keep_predictions, resume_from
+        self._progress = progress
         self._tally: Tally | None = None
         self._is_between_steps = False
         self._checkpoints = self._run()
@@ -285,6 +305,7 @@ class Evaluation(Generator[Checkpoint, None, None]):
         check_stream(self._stream)
         check_model(self._model)
         self._protocol.check()
+        check_progress(self._progress)
         window, step, fading, _, weight, warm_start, counts_warm_up, _ = self._protocol
         tally = Tally(
             self._model,
@@ -305,6 +326,8 @@ class Evaluation(Generator[Checkpoint, None, None]):
         events = self._events(tally)
         if tally.n_samples % step:  # the kept evaluation had found the end of the stream
             check_ends(events, tally.n_samples)
+        length = getattr(self._stream, "n_samples", None)
+        events = watched(events, self._progress, tally.n_samples, length)
         try:
             for event in events:
                 self._is_between_steps = False

@@ -10,17 +10,17 @@ Several commands may share a folder. A command does a run only while it holds th
 system that is released whenever and however the process ends. `Backlog` hands out the runs with their claims.
 
 `planning` lists the runs of a grid. `run` does one run, `lines` defines its result line and its curve, `folder` stores
-them, and `results` reads them. `evaluations` does the runs of `driftmoe evaluate`. `grid` does those of `driftmoe grid`
-with one of the `executors`. Both take the runs from the `backlog`. `checkpoints` keeps runs that are not complete, so
-that they go on after their process was killed, and `spare_room` the memory that their models have in reserve.
-`environment` says with which versions a run was done.
+them, and `results` reads them. `evaluations` does the runs of `driftmoe evaluate`, `grid` those of `driftmoe grid`,
+both with `executors`. They take the runs from the `backlog`. `checkpoints` keeps runs that are not complete, so that
+they go on after their process was killed, and `spare_room` the memory that their models have in reserve. `environment`
+says with which versions a run was done.
 """
 
 from __future__ import annotations
 
 from driftmoe.experiment.backlog import GLANCE, Backlog, Event, Shared
 from driftmoe.experiment.checkpoints import CheckpointFolder, why_not_kept
-from driftmoe.experiment.evaluations import Evaluations
+from driftmoe.experiment.evaluations import Evaluations, Outcome
 from driftmoe.experiment.executors import LOOK, PATIENCE, Happenings, Work
 from driftmoe.experiment.folder import CLAIMS, COMMITTED, PENDING, Claim, JobFolder, ResultFolder
 from driftmoe.experiment.grid import EXECUTORS, run_grid, shard
@@ -45,6 +45,7 @@ from driftmoe.experiment.run import (
     check_fingerprint,
     commit,
     compile_first,
+    delay_by_time,
     parsed_delay,
     plain,
     reading,
@@ -55,8 +56,8 @@ from driftmoe.experiment.run import (
 __all__ = [
     "CLAIMS", "COMMITTED", "CURVE_COLUMNS", "ENOUGH_TO_COMPILE", "EXECUTORS", "GLANCE", "KEY", "KINDS", "LOOK",
     "OPTIONAL", "PATIENCE", "PENDING", "REQUIRED", "Attempt", "Backlog", "CheckpointFolder", "Claim", "Evaluations",
-    "Event", "Happenings", "JobFolder", "News", "OpenStream", "ResultFolder", "Run", "Shared", "Work",
-    "check_delay", "check_fingerprint", "commit", "compile_first", "counts_warm_up", "kind_of_run", "parsed_delay",
-    "plain", "planned", "read_failures", "read_results", "reading", "run_grid", "run_job", "run_key", "shard",
-    "versions", "warm_up_protocol", "why_not_kept",
+    "Event", "Happenings", "JobFolder", "News", "OpenStream", "Outcome", "ResultFolder", "Run", "Shared", "Work",
+    "check_delay", "check_fingerprint", "commit", "compile_first", "counts_warm_up", "delay_by_time", "kind_of_run",
+    "parsed_delay", "plain", "planned", "read_failures", "read_results", "reading", "run_grid", "run_job",
+    "run_key", "shard", "versions", "warm_up_protocol", "why_not_kept",
 ]  # fmt: skip

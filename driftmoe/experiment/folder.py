@@ -165,8 +165,24 @@ class ResultFolder:
                 return
             results = [old for old in results if run_key(old) != key] + [dict(result)]
             curves = [old for old in curves if run_key(old) != key] + [dict(point) for point in curve]
-            lines = "".join(json.dumps(line, allow_nan=False) + "\n" for line in results)
-            self._replace({"results.jsonl": lines, "windows.csv": csv_text(curves)})
+            self._write(results, curves)
+
+    def arrange(self, keys: Sequence[Any]) -> None:
+        """Put the lines and curves of runs, given by `run_key`, behind all others and in this order, atomically."""
+        places = {key: place for place, key in enumerate(keys)}
+
+        def place(line: Mapping[str, Any]) -> int:
+            return places.get(run_key(line), -1)
+
+        with self._lock:
+            self._recover()
+            results, curves = self._read()
+            if sorted(results, key=place) != results:
+                self._write(sorted(results, key=place), sorted(curves, key=place))
+
+    def _write(self, results: Iterable[Mapping[str, Any]], curves: Sequence[Mapping[str, Any]]) -> None:
+        lines = "".join(json.dumps(line, allow_nan=False) + "\n" for line in results)
+        self._replace({"results.jsonl": lines, "windows.csv": csv_text(curves)})
 
     def keep_traceback(self, text: str) -> Path:
         """Write the traceback of a failed run, replacing an earlier one, and return its file."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from driftmoe import models
+from driftmoe import own
+from driftmoe.evaluation import TimeDelay
 from driftmoe.experiment.run import Run, parsed_delay
+from driftmoe.suggestions import meant
 
 OpenStream = Callable[..., Any]
 """Called as `open_stream(name=, limit=, seed=)`; must be picklable, because other processes call it."""
@@ -28,7 +30,7 @@ def planned(
     Parameters
     ----------
     stream_names, specs, seeds
-        Names of streams for `open_stream`; names of models for `driftmoe.models.make`; seeds.
+        Names of streams for `open_stream`; names of models for `driftmoe.own.make`; seeds.
     open_stream
         Opens a stream by name; called once for each stream and seed, to hash its samples.
     limit
@@ -42,7 +44,7 @@ def planned(
         If a model or a stream is unknown, or the delay cannot be read. Every model is built once to check this.
     """
     for spec in specs:
-        models.make(spec)
+        own.make(spec)
     runs = []
     for name in dict.fromkeys(stream_names):
         for seed in dict.fromkeys(seeds):
@@ -56,10 +58,13 @@ def planned(
 
 
 def check_delay(text: str, stream: Any) -> None:
-    """Raise ValueError if a delay cannot be read, or names a column that a stream does not have."""
+    """Raise ValueError if a delay cannot be read, or its column is missing or holds no times."""
     delay, names = parsed_delay(text), [feature.name for feature in stream.features]
+    if isinstance(delay, TimeDelay):
+        delay.of(stream)
     if isinstance(delay, str) and delay not in names:
         raise ValueError(
-            f"delay {text!r} is not a number of samples (1000), a range (100-2000) or a column; "
-            f"the columns are {', '.join(names)}"
+            f"delay {text!r} is not a number of samples (1000), a range (100-2000) or a column "
+            f"({meant(delay, names)}); "
+            'a time such as "1 day" needs --time COLUMN'
         )

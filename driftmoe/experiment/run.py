@@ -16,9 +16,10 @@ from typing import Any
 import torch
 from river import base
 
-from driftmoe import models
+from driftmoe import own
 from driftmoe.classifier import DriftMoEClassifier
-from driftmoe.evaluation import Checkpoint, Delay, Evaluation, prequential
+from driftmoe.evaluation import Checkpoint, Delay, Evaluation, TimeDelay, prequential
+from driftmoe.evaluation.clock import SECONDS, seconds_of
 from driftmoe.evaluation.late_blocks import takes_late_blocks
 from driftmoe.experiment.checkpoints import CheckpointFolder, digest_of, why_not_kept
 from driftmoe.experiment.energy import EnergyMeter
@@ -30,6 +31,9 @@ from driftmoe.saving import load
 
 ENOUGH_TO_COMPILE = 300
 """Number of samples after which every part of a model is compiled: more than the mini-batch of any router."""
+
+BY = " by "
+"""Stands between the delay and the column of the time in the text of a delay by time."""
 
 News = float | str | tuple[dict[str, Any], list[dict[str, Any]]]
 """News of a run: the share that is done, the traceback of an error, or the result line and the curve."""
@@ -52,7 +56,8 @@ class Run:
     stream_sha256
         Hash of the stream's samples: streams of the same name may differ in data, target or seed.
     delay
-        Delay of labels in samples, as text: `1000`, `100-2000` for a random delay, or the name of a column.
+        Delay of labels, as text: `1000` samples, `100-2000` for a random delay, the name of a column, or a time such as
+        `1 day by when`, where the column `when` holds the time of each sample.
     count_warm_up
         Whether the figures include the samples that are predicted before the first label comes.
     trained
@@ -71,7 +76,7 @@ class Run:
 
     def new_model(self) -> Any:
         """Return the model as it is before the run."""
-        return models.make(self.model, seed=self.seed) if self.trained is None else load(self.trained)
+        return own.make(self.model, seed=self.seed) if self.trained is None else load(self.trained)
 
     def file_stem(self) -> str:
         """Return the name of the run's files: stream, model and seed, and a hash of all that identifies the run."""
@@ -95,7 +100,8 @@ class Run:
     def parameters(self) -> dict[str, Any]:
         """Return all arguments of the model, in a form that JSON can hold."""
         # Those of a new model, because some of river's models change their arguments while they learn.
-        return plain(_parameters(self.new_model()))
+        code = own.code_of(self.model) if self.trained is None else {}
+        return plain(_parameters(self.new_model()) | code)
 
     def do(self, stream: Any, checkpoints: CheckpointFolder | None = None) -> Iterator[News]:
         """Evaluate the model on the whole stream.
@@ -360,7 +366,11 @@ def compile_first(run: Run, stream: Any) -> None:
 
 
 def parsed_delay(text: str) -> Delay:
-    """Return a delay for `prequential`: `"1000"` is a number, `"100-2000"` a range, other text the name of a column."""
+    """Return a delay for `prequential`.
+
+    `"1000"` is a number, `"100-2000"` a range, `"1 day by when"` a time by the column `when`, and other text the name
+    of a column.
+    """
     if re.fullmatch(r"\d+", text):
         return int(text)
     if match := re.fullmatch(r"(\d+)-(\d+)", text):
@@ -368,11 +378,35 @@ def parsed_delay(text: str) -> Delay:
         if low > high:
             raise ValueError(f"delay {text!r}: {low} is above {high}; write the lower number first")
         return low, high
+    written, is_timed, column = text.partition(BY)
+    if is_timed and (seconds := seconds_of(written)) is not None:
+        return TimeDelay(seconds, column)
     if not text:
         raise ValueError(
             "delay ''; write a number of samples, a range such as 100-2000, or the name of a column"
         )
     return text
+
+
+def delay_by_time(delay: str, column: str | None) -> str:
+    """Return the delay of a run from a text and the column of the time, if it is one of time.
+
+    Raises
+    ------
+    ValueError
+        If a time is given without a column, or a column without a time.
+    """
+    is_time = seconds_of(delay) is not None
+    if column is not None:
+        if not is_time:
+            raise ValueError(
+                f"time={column!r} needs a delay in time, and delay={delay!r} is none; write a number of "
+                f"{', '.join(f'{unit}s' for unit in SECONDS)}, such as '1 day'"
+            )
+        return f"{delay.strip()}{BY}{column}"
+    if is_time:
+        raise ValueError(f"delay={delay!r} is a time; say which column holds the time of each sample: time=")
+    return delay
 
 
 def plain(value: Any) -> Any:

@@ -11,6 +11,7 @@ from driftmoe.encoding import Sample
 
 if TYPE_CHECKING:
     from driftmoe.network import Network
+    from driftmoe.transaction import StepPlan
 
 Rows = np.ndarray | None
 """An array with an entry for each row of a batch, or `None` for the default."""
@@ -44,6 +45,9 @@ class Batch(NamedTuple):
         what has learnt the rows before it.
     learnt
         Index of the rows with a weight above 0, as `learnt_of` gives it.
+    ahead
+        Weights for each main expert of rows, these and later ones, for which trees make room, shape (any, n_experts);
+        `None` for these rows alone.
     """
 
     vectors: np.ndarray
@@ -54,6 +58,7 @@ class Batch(NamedTuple):
     targets: np.ndarray = np.empty(0, np.int64)
     weights: np.ndarray = np.empty(0)
     learnt: Index = ALL
+    ahead: Rows = None
 
     @property
     def n_learnt(self) -> int:
@@ -66,10 +71,14 @@ def learnt_of(weights: np.ndarray) -> Index:
     return ALL if np.count_nonzero(weights) == len(weights) else np.flatnonzero(weights)
 
 
-def outputs_of(network: Network, inputs: np.ndarray, learnt: Index) -> np.ndarray:
-    """Return the outputs of a network for each row, of which its `plan` will learn only some; see `Network.outputs`."""
+def outputs_of(network: Network, inputs: np.ndarray, learnt: Index, plan: StepPlan) -> np.ndarray:
+    """Return the outputs of a network for each row, of which its `plan` will learn only some.
+
+    See `Network.plan_outputs`.
+    """
     if isinstance(learnt, slice):
-        return network.outputs(inputs, is_learning=True)
+        return network.plan_outputs(inputs, plan, is_learning=True)
+    plan.is_repeatable = False
     is_learnt = np.zeros(len(inputs), np.bool_)
     is_learnt[learnt] = True
     outputs = np.empty((len(inputs), network.n_outputs), np.float32)

@@ -10,7 +10,7 @@ from driftmoe.compilation import compiled
 from driftmoe.experts.protocol import Unmonitored
 from driftmoe.growth import enlarged
 from driftmoe.state import State, array_of, check_names, value_of
-from driftmoe.transaction import NO_TARGETS, NO_WEIGHTS, Changes, assignment, planned
+from driftmoe.transaction import NO_TARGETS, NO_WEIGHTS, Changes, StepPlan, assignment, planned
 
 if TYPE_CHECKING:
     from driftmoe.experts.batch import Batch, Rows
@@ -40,6 +40,7 @@ class LabelHistory(Unmonitored):
     n_experts = 1
     reads = "inputs"
     kind = "history"
+    is_repeatable = True
 
     def __init__(self) -> None:
         self._transition_counts = np.zeros((0, 0))
@@ -47,9 +48,13 @@ class LabelHistory(Unmonitored):
 
     def predict_proba(self, batch: Batch, asked: np.ndarray | None = None) -> np.ndarray:
         """Return the vote, zeros before anything is learnt; see `Experts.predict_proba`."""
-        proba = np.zeros((1, batch.n_classes))
-        follow(self._transition_counts, self._last_target, NO_TARGETS, NO_WEIGHTS, proba)
-        return np.repeat(proba[:, np.newaxis], len(batch.inputs), axis=0)
+        return self.plan_votes(batch, StepPlan())
+
+    def plan_votes(self, batch: Batch, plan: StepPlan, asked: Rows = None) -> np.ndarray:
+        """Compute the vote, which is the same for all rows; see `Experts.plan_votes`. Ignores `asked`."""
+        proba = np.empty((1, batch.n_classes))
+        plan.compute(follow, self._transition_counts, self._last_target, NO_TARGETS, NO_WEIGHTS, proba)
+        return np.broadcast_to(proba, (len(batch.inputs), 1, batch.n_classes))
 
     def plan(self, batch: Batch, taught: Rows = None, asked: Rows = None, *, changes: Changes) -> np.ndarray:
         """Plan, for each row in order, to predict and then count its label; see `Experts.plan`. Ignores `asked`."""
@@ -57,7 +62,7 @@ class LabelHistory(Unmonitored):
         counts = enlarged(self._transition_counts, (n_known, n_known))
         if counts is not self._transition_counts:
             changes.append(assignment(self, _transition_counts=counts))
-        proba = np.zeros((len(batch.targets), batch.n_classes))
+        proba = np.empty((len(batch.targets), batch.n_classes))
         changes.append(planned(follow, counts, self._last_target, batch.targets, batch.weights, proba))
         return proba[:, np.newaxis]
 
@@ -83,7 +88,7 @@ class LabelHistory(Unmonitored):
         self._transition_counts, self._last_target = counts, np.array([last_target])
 
 
-@compiled()
+@compiled(nogil=True)
 def follow(transition_counts, last_target, targets, taught, proba):  # type: ignore[no-untyped-def]
     """Write the probability of each label given the previous one, then count each pair of labels.
 
@@ -98,11 +103,13 @@ def follow(transition_counts, last_target, targets, taught, proba):  # type: ign
     taught
         Weight of each row, shape (n_rows,). A row of weight 0 is not counted.
     proba
-        Result, shape (n_rows, n_classes), initially zeros. Rows stay zero if the previous label has no counts.
+        Result, shape (n_rows, n_classes); zeros if the previous label has no counts.
     """
     n_known = transition_counts.shape[0]
     for row in range(proba.shape[0]):
         before = last_target[0]
+        for c in range(proba.shape[1]):
+            proba[row, c] = 0.0
         if 0 <= before < n_known:
             total = SMOOTHING
             for c in range(n_known):

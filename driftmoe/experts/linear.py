@@ -11,7 +11,7 @@ from driftmoe.arithmetic import exp, largest_of
 from driftmoe.compilation import compiled
 from driftmoe.experts.protocol import Unmonitored
 from driftmoe.state import State, array_of, check_names, count_of, misfit
-from driftmoe.transaction import NO_TARGETS, NO_WEIGHTS, Changes, assignment, planned
+from driftmoe.transaction import NO_TARGETS, NO_WEIGHTS, Changes, StepPlan, assignment, planned
 
 if TYPE_CHECKING:
     from driftmoe.experts.batch import Batch, Rows
@@ -50,6 +50,7 @@ class LinearModels(Unmonitored):
 
     reads = "inputs"
     kind = "linear"
+    is_repeatable = True
 
     def __init__(self, rates: Sequence[float] = RATES) -> None:
         self._rates = np.array(rates, np.float64)
@@ -70,14 +71,20 @@ class LinearModels(Unmonitored):
 
     def predict_proba(self, batch: Batch, asked: np.ndarray | None = None) -> np.ndarray:
         """Return the votes, zeros before anything is learnt; see `Experts.predict_proba`."""
-        inputs, proba = batch.inputs, np.zeros((len(batch.inputs), self.n_experts, batch.n_classes))
+        return self.plan_votes(batch, StepPlan())
+
+    def plan_votes(self, batch: Batch, plan: StepPlan, asked: Rows = None) -> np.ndarray:
+        """Compute the votes; see `Experts.plan_votes`. Ignores `asked`."""
+        inputs, proba = batch.inputs, np.empty((len(batch.inputs), self.n_experts, batch.n_classes))
         weights = self._with_room(inputs.shape[1], batch.n_classes)
-        regress(weights, self._rates, self._n_seen, inputs, NO_TARGETS, NO_WEIGHTS, proba)
+        if weights is not self._weights:
+            plan.is_repeatable = False
+        plan.compute(regress, weights, self._rates, self._n_seen, inputs, NO_TARGETS, NO_WEIGHTS, proba)
         return proba
 
     def plan(self, batch: Batch, taught: Rows = None, asked: Rows = None, *, changes: Changes) -> np.ndarray:
         """Plan, for each row in order, to predict and then learn it; see `Experts.plan`. Ignores `asked`."""
-        inputs, proba = batch.inputs, np.zeros((len(batch.inputs), self.n_experts, batch.n_classes))
+        inputs, proba = batch.inputs, np.empty((len(batch.inputs), self.n_experts, batch.n_classes))
         weights = self._with_room(inputs.shape[1], batch.n_classes)
         if weights is not self._weights:
             changes.append(assignment(self, _weights=weights))
@@ -119,7 +126,7 @@ class LinearModels(Unmonitored):
         return weights
 
 
-@compiled()
+@compiled(nogil=True)
 def regress(weights, rates, n_seen, inputs, targets, taught, proba):  # type: ignore[no-untyped-def]
     """Write each model's class probabilities for each row, then let the model learn the row.
 
@@ -138,7 +145,7 @@ def regress(weights, rates, n_seen, inputs, targets, taught, proba):  # type: ig
     taught
         Factor of the step of each row, shape (n_rows,). A row of factor 0 is not learnt.
     proba
-        Result, shape (n_rows, n_rates, n_classes), initially zeros, which remain until the first sample is learnt.
+        Result, shape (n_rows, n_rates, n_classes); zeros until the first sample is learnt.
     """
     p = np.empty(proba.shape[2])
     for row in range(inputs.shape[0]):
@@ -159,8 +166,7 @@ def regress(weights, rates, n_seen, inputs, targets, taught, proba):  # type: ig
                 total += p[c]
             for c in range(p.shape[0]):
                 p[c] /= total
-                if n_seen[0] > 0:
-                    proba[row, r, c] = p[c]
+                proba[row, r, c] = p[c] if n_seen[0] > 0 else 0.0
             if targets.shape[0] == 0 or taught[row] == 0.0:
                 continue
             step = taught[row] * rates[r] / square

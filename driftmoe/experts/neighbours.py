@@ -14,7 +14,7 @@ from driftmoe.experts.episodes import begin_episode, renew
 from driftmoe.experts.protocol import Unmonitored
 from driftmoe.growth import enlarged
 from driftmoe.state import State, array_of, check_names, count_of, misfit, restored
-from driftmoe.transaction import NO_TARGETS, NO_WEIGHTS, Changes, planned, publication
+from driftmoe.transaction import NO_TARGETS, NO_WEIGHTS, Changes, StepPlan, planned, publication
 
 if TYPE_CHECKING:
     from driftmoe.experts.batch import Batch, Rows
@@ -105,6 +105,7 @@ class Neighbours(Unmonitored):
 
     reads = "inputs"
     is_costly = True
+    is_repeatable = True
 
     def __init__(
         self,
@@ -148,10 +149,17 @@ class Neighbours(Unmonitored):
 
     def predict_proba(self, batch: Batch, asked: np.ndarray | None = None) -> np.ndarray:
         """Return the votes, zeros before anything is learnt; see `Experts.predict_proba`."""
-        inputs = batch.inputs
+        return self.plan_votes(batch, StepPlan())
+
+    def plan_votes(self, batch: Batch, plan: StepPlan, asked: Rows = None) -> np.ndarray:
+        """Compute the votes on the rows that are asked, zeros on others; see `Experts.plan_votes`."""
+        inputs, n_rows = batch.inputs, len(batch.inputs)
         part = self._grown(inputs.shape[1], batch.n_classes)
-        proba = np.zeros((len(inputs), len(self._votes), batch.n_classes))
-        nearest(*part._call(inputs, NO_TARGETS, NO_WEIGHTS, np.ones(len(inputs), np.bool_), proba))
+        if part is not self:
+            plan.is_repeatable = False
+        proba = np.empty((n_rows, len(self._votes), batch.n_classes))
+        asked = np.ones(n_rows, np.bool_) if asked is None else asked
+        plan.compute(nearest, *part._call(inputs, NO_TARGETS, NO_WEIGHTS, asked, proba))
         return proba
 
     def plan(self, batch: Batch, taught: Rows = None, asked: Rows = None, *, changes: Changes) -> np.ndarray:
@@ -164,7 +172,7 @@ class Neighbours(Unmonitored):
         part = self._grown(inputs.shape[1], batch.n_classes)
         if part is not self:
             changes.append(publication(self, part))
-        proba = np.zeros((n_rows, len(self._votes), batch.n_classes))
+        proba = np.empty((n_rows, len(self._votes), batch.n_classes))
         asked = np.ones(n_rows, np.bool_) if asked is None else asked
         changes.append(planned(nearest, *part._call(inputs, batch.targets, batch.weights, asked, proba)))
         return proba
@@ -348,7 +356,7 @@ def _joined(array: np.ndarray, places: Sequence[tuple[int, slice]]) -> np.ndarra
 
 # No number here is NaN, and the sign of 0 does not matter. So the compiler may vectorise the search for a minimum,
 # which gives the same result.
-@compiled(fastmath={"nnan", "nsz"})
+@compiled(fastmath={"nnan", "nsz"}, nogil=True)
 def nearest(  # type: ignore[no-untyped-def]
     sample_inputs, sample_targets, sample_times, sample_weights, episodes, order, counts, inputs, targets, taught,
     asked, votes, k, relevances, class_counts, class_means, proba,
@@ -387,7 +395,7 @@ def nearest(  # type: ignore[no-untyped-def]
         Faded number of samples of each class, (n_classes,), and their mean, (n_classes, n_inputs), from which
         `relevances` are updated; without classes `relevances` do not change.
     proba
-        Result, shape (n_rows, n_experts, n_classes), initially zeros.
+        Result, shape (n_rows, n_experts, n_classes); zeros on rows that are not asked, and before anything is learnt.
     """
     n_episodes, n_inputs, size = sample_inputs.shape[0], inputs.shape[1], sample_inputs.shape[2]
     squares = np.empty((n_episodes, size), np.float32)
@@ -399,6 +407,9 @@ def nearest(  # type: ignore[no-untyped-def]
     for row in range(inputs.shape[0]):
         n, now = counts[0], counts[1]
         is_learnt = targets.shape[0] > 0 and taught[row] > 0.0
+        for v in range(proba.shape[1]):
+            for c in range(proba.shape[2]):
+                proba[row, v, c] = 0.0
         if asked[row] and n > 0:
             best = 0.0
             for i in range(n):

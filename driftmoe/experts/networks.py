@@ -12,7 +12,7 @@ from driftmoe.experts.batch import outputs_of
 from driftmoe.experts.protocol import OneVsRest, Unmonitored
 from driftmoe.network import Network
 from driftmoe.state import State, check_names, restored, value_of
-from driftmoe.transaction import Changes, publication
+from driftmoe.transaction import Changes, StepPlan, publication
 
 if TYPE_CHECKING:
     from driftmoe.experts.batch import Batch, Index, Rows
@@ -152,7 +152,11 @@ def _proba(
     proba = np.zeros((len(inputs), len(networks), n_classes))
     for e, network in enumerate(networks):
         known, of_one = _known(inputs, network.n_inputs), np.empty((len(inputs), 1, network.n_outputs))
-        softmax(network.outputs(known) if learnt is None else outputs_of(network, known, learnt), 0, of_one)
+        softmax(
+            network.outputs(known) if learnt is None else outputs_of(network, known, learnt, StepPlan()),
+            0,
+            of_one,
+        )
         proba[:, e, : network.n_outputs] = of_one[:, 0]
     return proba
 

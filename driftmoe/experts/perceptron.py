@@ -14,7 +14,7 @@ from driftmoe.compilation import compiled, kernel
 from driftmoe.draws import between
 from driftmoe.experts.protocol import Unmonitored
 from driftmoe.state import State, array_of, check_array, check_names, count_of, generator_of, misfit
-from driftmoe.transaction import NO_TARGETS, NO_WEIGHTS, Changes, planned, publication
+from driftmoe.transaction import NO_TARGETS, NO_WEIGHTS, Changes, StepPlan, planned, publication
 
 if TYPE_CHECKING:
     from driftmoe.experts.batch import Batch, Rows
@@ -69,6 +69,7 @@ class Perceptron(Unmonitored):
     reads = "inputs"
     kind = "network"
     n_experts = 1
+    is_repeatable = True
 
     def __init__(self, rng: np.random.Generator, *, width: int = WIDTH, rate: float = RATE) -> None:
         self._rng, self._rate = rng, rate
@@ -80,15 +81,23 @@ class Perceptron(Unmonitored):
 
     def predict_proba(self, batch: Batch, asked: np.ndarray | None = None) -> np.ndarray:
         """Return the vote, zeros before anything is learnt; see `Experts.predict_proba`."""
-        inputs, proba = batch.inputs, np.zeros((len(batch.inputs), 1, batch.n_classes))
+        return self.plan_votes(batch, StepPlan())
+
+    def plan_votes(self, batch: Batch, plan: StepPlan, asked: Rows = None) -> np.ndarray:
+        """Compute the vote; see `Experts.plan_votes`. Ignores `asked`."""
+        inputs, proba = batch.inputs, np.empty((len(batch.inputs), 1, batch.n_classes))
         hidden = _widened(self._hidden, 1 + inputs.shape[1])
         outputs = _widened(self._outputs, batch.n_classes)
-        perceive(hidden, outputs, self._rate, self._n_seen, inputs, NO_TARGETS, NO_WEIGHTS, proba)
+        if hidden is not self._hidden or outputs is not self._outputs:
+            plan.is_repeatable = False
+        plan.compute(
+            perceive, hidden, outputs, self._rate, self._n_seen, inputs, NO_TARGETS, NO_WEIGHTS, proba
+        )
         return proba
 
     def plan(self, batch: Batch, taught: Rows = None, asked: Rows = None, *, changes: Changes) -> np.ndarray:
         """Plan, for each row in order, to predict and then learn it; see `Experts.plan`. Ignores `asked`."""
-        inputs, proba = batch.inputs, np.zeros((len(batch.inputs), 1, batch.n_classes))
+        inputs, proba = batch.inputs, np.empty((len(batch.inputs), 1, batch.n_classes))
         part = self._grown(inputs.shape[1], batch.n_classes)
         if part is not self:
             changes.append(publication(self, part))
@@ -159,7 +168,7 @@ def _widened(weights: np.ndarray, n_rows: int) -> np.ndarray:
     return np.pad(weights, ((0, 0), (0, n_new), (0, 0))) if n_new else weights
 
 
-@compiled()
+@compiled(nogil=True)
 def perceive(hidden, outputs, rate, n_seen, inputs, targets, taught, proba):  # type: ignore[no-untyped-def]
     """Write the network's class probabilities for each row, then let it learn the row.
 
@@ -181,7 +190,7 @@ def perceive(hidden, outputs, rate, n_seen, inputs, targets, taught, proba):  # 
     taught
         Factor of the errors of each row, shape (n_rows,). A row of factor 0 is not learnt.
     proba
-        Result, shape (n_rows, 1, n_classes), initially zeros.
+        Result, shape (n_rows, 1, n_classes); zeros until the first sample is learnt.
     """
     width, n_classes = hidden.shape[2], proba.shape[2]
     units, errors = np.ones(1 + width, np.float32), np.zeros(1 + width, np.float32)  # constant first
@@ -205,8 +214,7 @@ def perceive(hidden, outputs, rate, n_seen, inputs, targets, taught, proba):  # 
             total += scores[c]
         for c in range(n_classes):
             scores[c] /= total
-            if n_seen[0] > 0:
-                proba[row, 0, c] = scores[c]
+            proba[row, 0, c] = scores[c] if n_seen[0] > 0 else 0.0
         if targets.shape[0] == 0 or taught[row] == 0.0:
             continue
         n_seen[0] += 1

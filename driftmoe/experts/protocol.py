@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from driftmoe.memory import array_bytes
-from driftmoe.transaction import Changes, carry_out
+from driftmoe.transaction import Changes, StepPlan, carry_out
 
 if TYPE_CHECKING:
     from driftmoe.experts.batch import Batch, Rows
@@ -57,6 +57,9 @@ class Group(Protocol):
     def n_rows_with_room(self, n_rows: int, weights: Callable[[int], np.ndarray] | None = None) -> int:
         """Return how many of the next rows can be learnt in one step."""
 
+    def has_room(self, weights: np.ndarray) -> bool:
+        """Return whether nothing must grow to learn rows with these weights for each expert, (n_rows, n_experts)."""
+
     def sizes(self) -> Sizes:
         """Return how many features, inputs and classes the experts know, of what they read."""
 
@@ -92,6 +95,8 @@ class Experts(Group, Protocol):
     """
 
     is_costly: bool
+    is_repeatable: bool
+    """Whether what they plan may be carried out again for other rows; see `driftmoe.transaction.StepPlan`."""
 
     @property
     def names(self) -> Sequence[str]:
@@ -112,6 +117,19 @@ class Experts(Group, Protocol):
         -------
         expert_proba
             Shape (n_rows, n_experts, n_classes). A row sums to 1, or is 0 for an expert that has no vote yet.
+        """
+
+    def plan_votes(self, batch: Batch, plan: StepPlan, asked: Rows = None) -> np.ndarray:
+        """Compute what `predict_proba` returns, by calls of a plan that may be made again.
+
+        Parameters
+        ----------
+        batch
+            Samples.
+        plan
+            Computes the votes. Where it cannot compute them again for other rows, it is marked as not repeatable.
+        asked
+            Rows on which the experts vote, as in `plan`.
         """
 
     def plan(self, batch: Batch, taught: Rows = None, asked: Rows = None, *, changes: Changes) -> np.ndarray:
@@ -148,6 +166,9 @@ class OneVsRest(Group, Protocol):
         own_proba
             Shape (n_rows, n_classes), 0 for an expert that has no vote yet.
         """
+
+    def plan_votes(self, batch: Batch, plan: StepPlan, asked: Rows = None) -> np.ndarray:
+        """Compute what `predict_proba` returns, by calls of a plan; see `Experts.plan_votes`. Ignores `asked`."""
 
     def plan(self, batch: Batch, *, changes: Changes) -> np.ndarray:
         """Plan, for each row in order, that all experts predict and then learn the row with its weight.
@@ -202,6 +223,16 @@ class Planned:
     """A part that learns by plans. `plan` returns the votes, and adds to `changes` what fills them in and learns."""
 
     plan: Callable[..., Any]
+    predict_proba: Callable[..., np.ndarray]
+    n_experts: Any
+    is_repeatable = False
+
+    def plan_votes(self, batch: Batch, plan: StepPlan, asked: Rows = None) -> np.ndarray:
+        """Compute the votes once, if all rows are asked, else zeros; see `Experts.plan_votes`."""
+        plan.is_repeatable = False
+        if asked is None or asked.all():
+            return self.predict_proba(batch)
+        return np.zeros((len(batch.vectors), self.n_experts, batch.n_classes))
 
     def step(self, *arguments: Any, **others: Any) -> Any:
         """Predict, then learn, row by row, as planned by `plan`; return the votes."""
@@ -247,3 +278,7 @@ class Unmonitored(Fixed, Planned):
     def n_rows_with_room(self, n_rows: int, weights: Callable[[int], np.ndarray] | None = None) -> int:
         """Return how many of the next rows can be learnt in one step: all."""
         return n_rows
+
+    def has_room(self, weights: np.ndarray) -> bool:
+        """Return whether nothing must grow to learn more rows: always."""
+        return True

@@ -10,7 +10,7 @@ import numpy as np
 
 from driftmoe.experts.protocol import Planned
 from driftmoe.state import State, check_names, restored, value_of
-from driftmoe.transaction import Changes
+from driftmoe.transaction import Changes, StepPlan
 from driftmoe.trees import HoeffdingTreeClassifier, TreePool
 
 if TYPE_CHECKING:
@@ -75,6 +75,10 @@ class _Trees(Planned):
         """Return how many of the next rows the trees can learn in one step; see `TreePool.n_rows_with_room`."""
         return self.pool.n_rows_with_room(n_rows, weights)
 
+    def has_room(self, weights: np.ndarray) -> bool:
+        """Return whether no array must grow to learn rows with these weights; see `TreePool.has_room`."""
+        return self.pool.has_room(weights)
+
     @property
     def size(self) -> int:
         """Most leaves of a tree."""
@@ -112,6 +116,7 @@ class MulticlassTrees(_Trees):
     """
 
     is_costly = False
+    is_repeatable = True
 
     @property
     def names(self) -> Sequence[str]:
@@ -120,7 +125,15 @@ class MulticlassTrees(_Trees):
 
     def predict_proba(self, batch: Batch, asked: np.ndarray | None = None) -> np.ndarray:
         """Return the class probabilities of each tree. All trees are asked, in one call."""
-        return _widened(self.pool.predict_checked(batch.vectors), batch.n_classes)
+        return self.plan_votes(batch, StepPlan())
+
+    def plan_votes(self, batch: Batch, plan: StepPlan, asked: Rows = None) -> np.ndarray:
+        """Compute the class probabilities of each tree; see `Experts.plan_votes`. Ignores `asked`."""
+        votes = self.pool.plan_votes(batch.vectors, plan)
+        widened = _widened(votes, batch.n_classes)
+        if widened is not votes:
+            plan.is_repeatable = False
+        return widened
 
     def plan(self, batch: Batch, taught: Rows = None, asked: Rows = None, *, changes: Changes) -> np.ndarray:
         """Plan, for each row in order, that all trees predict and then learn; see `Experts.plan`."""
@@ -133,6 +146,7 @@ class MulticlassTrees(_Trees):
             batch.n_classes,
             nominal=batch.nominal,
             learnt=batch.learnt,
+            ahead=batch.ahead,
             changes=changes,
         )
 
@@ -156,8 +170,16 @@ class OneVsRestTrees(_Trees):
 
     def predict_proba(self, batch: Batch) -> np.ndarray:
         """Return each tree's probability that the sample belongs to its class, shape (n_rows, n_classes)."""
+        return self.plan_votes(batch, StepPlan())
+
+    def plan_votes(self, batch: Batch, plan: StepPlan, asked: Rows = None) -> np.ndarray:
+        """Compute what `predict_proba` returns, by calls of a plan. Ignores `asked`."""
+        votes = self.pool.plan_votes(batch.vectors, plan)
         proba = np.zeros((len(batch.vectors), batch.n_classes))
-        proba[:, : self.n_experts] = _widened(self.pool.predict_checked(batch.vectors), 2)[:, :, 1]
+        if votes.shape[2] == 2:
+            plan.compute(proba[:, : self.n_experts].__setitem__, ..., votes[:, :, 1])
+        else:  # no tree has seen a sample of its class
+            plan.is_repeatable = False
         return proba
 
     def plan(self, batch: Batch, *, changes: Changes) -> np.ndarray:

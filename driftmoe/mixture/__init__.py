@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 
 from driftmoe.experts import Batch, Group, Prototype
-from driftmoe.mixture.adaptive import MEMORY_WEIGHT, MEMORY_WEIGHT_RATE, PROBE, AdaptiveMixture
+from driftmoe.mixture.adaptive import MEMORY_WEIGHT, MEMORY_WEIGHT_RATE, AdaptiveMixture
 from driftmoe.mixture.adaptive_arguments import GATES
 from driftmoe.mixture.arguments import HEAD, Arguments
 from driftmoe.mixture.cotraining import CoTraining, MostTrustedAnswers
-from driftmoe.mixture.gate import FADING, FLOOR, LOSS_FADING, SURPRISE, TRUST_FADING
+from driftmoe.mixture.gate import FADING, FLOOR, LOSS_FADING, PROBE, SURPRISE, TRUST_FADING
 from driftmoe.mixture.per_class import PerClass
 from driftmoe.mixture.router import Router
 from driftmoe.mixture.telemetry import RoutingLog
 from driftmoe.state import State
-from driftmoe.transaction import Changes
+from driftmoe.transaction import StepPlan
 
 if TYPE_CHECKING:
     from river import base
@@ -106,8 +106,14 @@ class Mixture(Protocol):
     def n_rows_with_room(self, n_rows: int, weights: np.ndarray) -> int:
         """Return how many of the next rows, with these weights, can be learnt in one step."""
 
+    def has_room(self, n_rows: int) -> bool:
+        """Return whether no array must grow to learn more rows of weight 1."""
+
     def predict(self, batch: Batch) -> np.ndarray:
         """Return the class probabilities of samples, shape (n_rows, n_classes). Does not change the mixture."""
+
+    def plan_prediction(self, batch: Batch, plan: StepPlan) -> np.ndarray:
+        """Compute what `predict` returns, by calls of a plan."""
 
     def votes(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         """Return the experts' weights, shape (n_rows, n_experts), and votes. Does not change the mixture.
@@ -116,7 +122,7 @@ class Mixture(Protocol):
         of its own class only.
         """
 
-    def plan(self, batch: Batch, changes: Changes) -> np.ndarray:
+    def plan(self, batch: Batch, changes: StepPlan) -> np.ndarray:
         """Plan to learn a batch. Return the class probabilities before each row is learnt; the changes fill them in."""
 
     def sizes(self) -> dict[str, int]:

@@ -15,20 +15,30 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from driftmoe.arithmetic import softmax
-from driftmoe.draws import poisson
 from driftmoe.experts import Batch, Experts, Prototype, kind_of
-from driftmoe.experts.batch import ALL, Index, learnt_of, outputs_of
+from driftmoe.experts.batch import outputs_of
 from driftmoe.mixture.adaptive_arguments import ARGUMENTS, GATES
+from driftmoe.mixture.adaptive_state import ARRAYS, NAMES, OF_GATE, checked_gate
 from driftmoe.mixture.arguments import HEAD, Arguments
 from driftmoe.mixture.cotraining import check_policy, planned_replacements
-from driftmoe.mixture.gate import FADING, LOSS_FADING, end_mini_batch, gate, head_errors, who_voted
+from driftmoe.mixture.gate import (
+    FADING,
+    LOSS_FADING,
+    draw_weights,
+    end_mini_batch,
+    gate,
+    head_errors,
+    who_voted,
+    whom_to_ask,
+)  # fmt: skip
 from driftmoe.mixture.mixing import mix, of_learnt
-from driftmoe.mixture.pooled import MAX_NODES, check_log, largest, names_of
+from driftmoe.mixture.pooled import MAX_NODES, check_log, largest, names_of, side_by_side
 from driftmoe.mixture.router import Router
 from driftmoe.mixture.telemetry import RoutingLog
 from driftmoe.routing import Choice, Policy, as_rule
-from driftmoe.state import State, array_of, check_names, count_of, misfit, restored, value_of
-from driftmoe.transaction import NO_TARGETS, NO_WEIGHTS, Changes, assignment, is_ready, planned, publication
+from driftmoe.state import State, check_names, restored, value_of
+from driftmoe.threads import N_TOO_FEW
+from driftmoe.transaction import NO_TARGETS, NO_WEIGHTS, Changes, StepPlan, is_ready, planned, publication
 from driftmoe.trees import HoeffdingTreeClassifier
 
 if TYPE_CHECKING:
@@ -39,9 +49,6 @@ MEMORY_WEIGHT = 3.0
 
 MEMORY_WEIGHT_RATE = 5.0
 """Step size of the memory weights, as a multiple of the router's."""
-
-PROBE = 8
-"""An expert with a low weight is asked for one sample in this many."""
 
 MONITORS = {"warning_delta": 0.05, "drift_delta": 0.01}
 """Settings of the trees' warning and drift detectors; see `TreePool`."""
@@ -134,7 +141,7 @@ class AdaptiveMixture:
         self._memory_weight_moments = np.zeros((2, len(FADING)), np.float32)
         self._memory_weight_gradients = np.zeros(len(FADING))
         self._n_memory_weight_steps = np.zeros(1, np.int64)
-        self._n_seen = 0
+        self._n_seen = np.zeros(1, np.int64)
         self._average_losses = np.zeros(len(LOSS_FADING))
         self._average_gate_weights = np.ones(len(sizes))
         self._least_gate_weights = min_trust * np.array(sizes) / self.n_experts * (gate != "equal")
@@ -227,35 +234,57 @@ class AdaptiveMixture:
 
     def predict(self, batch: Batch) -> np.ndarray:
         """Return the class probabilities of samples, shape (n_rows, n_classes). Does not change the mixture."""
-        weights, expert_proba = self.votes(batch)
+        return self.plan_prediction(batch, StepPlan())
+
+    def plan_prediction(self, batch: Batch, plan: StepPlan) -> np.ndarray:
+        """Compute what `predict` returns, by calls of a plan."""
+        weights, expert_proba = self._plan_weighted_votes(batch, plan)
         proba = np.empty((len(weights), batch.n_classes))
-        mix(weights, expert_proba, False, proba)
+        plan.compute(mix, weights, expert_proba, False, proba)
         return proba
 
     def votes(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         """Return the experts' weights, shape (n_rows, n_experts), and votes, shape (n_rows, n_experts, n_classes)."""
-        outputs, n_rows, n_classes = self.router.logits(batch.inputs), len(batch.inputs), batch.n_classes
-        votes = [self.experts.predict_proba(batch)]
-        for extra, is_asked in zip(self._extras, self._asked(1)[:, 0].tolist(), strict=True):
-            votes.append(
-                extra.predict_proba(batch) if is_asked else np.zeros((n_rows, extra.n_experts, n_classes))
-            )
+        return self._plan_weighted_votes(batch, StepPlan())
+
+    def _plan_weighted_votes(self, batch: Batch, plan: StepPlan) -> tuple[np.ndarray, np.ndarray]:
+        """Compute what `votes` returns, by calls of a plan."""
+        n_rows, n_classes = len(batch.inputs), batch.n_classes
+        outputs = self.router.plan_outputs(batch.inputs, plan)
+        asked = self._asked(NO_WEIGHTS, n_rows, plan)
+        votes = [self.experts.plan_votes(batch, plan)]
+        for extra, of_extra in zip(self._extras, asked, strict=True):
+            votes.append(extra.plan_votes(batch, plan, of_extra))
         if self._has_head:
-            votes.append(self._head(outputs, n_classes))
-        expert_proba = np.concatenate(votes, axis=1)
-        chosen = self._choose(outputs).mask
+            votes.append(self._head(outputs, n_classes, plan))
+        expert_proba = np.zeros((n_rows, self.n_experts, n_classes))
+        for part, of_part in zip(self._parts_of(expert_proba, votes), votes, strict=True):
+            plan.compute(part.__setitem__, ..., of_part)
+        chosen = self._choose(outputs, plan).mask
         weights = np.empty((n_rows, self.n_experts))
-        seen = self._seen_by_gate(outputs)
-        gate(*self._gate_call(seen, expert_proba, chosen, NO_TARGETS, NO_WEIGHTS, weights, _NO_ERRORS))
+        seen = self._seen_by_gate(outputs, plan)
+        plan.compute(
+            gate, *self._gate_call(seen, expert_proba, chosen, NO_TARGETS, NO_WEIGHTS, weights, _NO_ERRORS)
+        )
         return weights, expert_proba
+
+    def _parts_of(self, expert_proba: np.ndarray, votes: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Return the views of an array of all votes that hold those of each part."""
+        ends = np.cumsum([of_part.shape[1] for of_part in votes]).tolist()
+        return [
+            expert_proba[:, end - of_part.shape[1] : end, : of_part.shape[2]]
+            for end, of_part in zip(ends, votes, strict=True)
+        ]
 
     def n_rows_with_room(self, n_rows: int, weights: np.ndarray) -> int:
         """Return how many of the next rows, with these weights, can be learnt in one step."""
-        return self.experts.n_rows_with_room(
-            n_rows, lambda n: self._draws(weights[:n], learnt_of(weights[:n]))
-        )
+        return self.experts.n_rows_with_room(n_rows, lambda n: self._draws(weights[:n], StepPlan()))
 
-    def plan(self, batch: Batch, changes: Changes) -> np.ndarray:
+    def has_room(self, n_rows: int) -> bool:
+        """Return whether no array must grow to learn more rows of weight 1."""
+        return self.experts.has_room(self._draws(np.ones(n_rows), StepPlan()))
+
+    def plan(self, batch: Batch, changes: StepPlan) -> np.ndarray:
         """Plan a step: for each row in order, weight the votes, then let experts, gate and router learn.
 
         Parameters
@@ -275,16 +304,16 @@ class AdaptiveMixture:
         router = self.router.grown(batch.inputs.shape[1], self.n_outputs(n_classes))
         if router is not self.router:
             changes.append(publication(self.router, router))
-        outputs = outputs_of(router, batch.inputs, learnt)
-        chosen = self._choose(outputs)
+        outputs = outputs_of(router, batch.inputs, learnt, changes)
+        chosen = self._choose(outputs, changes)
         expert_proba, of_last = self._plan_votes(batch, outputs, chosen, changes)
         weights_of_experts = np.empty((n_rows, self.n_experts))
-        errors = np.zeros((len(targets), outputs.shape[1]), np.float32)
+        errors = np.empty((len(targets), outputs.shape[1]), np.float32)
         mask, proba = np.empty((len(targets), self.n_experts), np.bool_), np.empty((n_rows, n_classes))
         changes.append(
             planned(
                 gate, *self._gate_call(
-                    self._seen_by_gate(outputs), expert_proba, chosen.mask, batch.targets, batch.weights,
+                    self._seen_by_gate(outputs, changes), expert_proba, chosen.mask, batch.targets, batch.weights,
                     weights_of_experts, errors,
                 )
             )
@@ -294,7 +323,6 @@ class AdaptiveMixture:
         if self._has_head:
             changes.append(planned(head_errors, of_last[learnt], targets, weights, self.n_logits, errors))
         changes.append(planned(mix, weights_of_experts, expert_proba, False, proba))
-        changes.append(assignment(self, _n_seen=self._n_seen + len(targets)))
         votes, of_log, log_weights = (
             of_learnt(part, learnt, changes) for part in (expert_proba, proba, weights_of_experts)
         )
@@ -321,52 +349,28 @@ class AdaptiveMixture:
 
     def state(self) -> State:
         """Return the states of experts, router, log and gate; see `driftmoe.state`."""
+        of_gate = {name: vars(self)[f"_{name}"].copy() for name in ARRAYS}
+        of_gate["n_memory_weight_steps"] = int(self._n_memory_weight_steps[0])
         return {
             "experts": self.experts.state(),
             "extras": [extra.state() for extra in self._extras],
             "router": self.router.state(),
             "log": self.log.state(),
-            "n_seen": self._n_seen,
+            "n_seen": int(self._n_seen[0]),
             "poisson_key": int(self._key),
-            "log_likelihood_memories": self._log_likelihood_memories.copy(),
-            "memory_weights": self._memory_weights.copy(),
-            "memory_weight_moments": self._memory_weight_moments.copy(),
-            "memory_weight_gradients": self._memory_weight_gradients.copy(),
-            "logit_biases": self._logit_biases.copy(),
-            "n_memory_weight_steps": int(self._n_memory_weight_steps[0]),
-            "average_losses": self._average_losses.copy(),
-            "average_gate_weights": self._average_gate_weights.copy(),
-            "is_group_probed": self._is_group_probed.copy(),
+            **{name: of_gate[name] for name in OF_GATE},
         }
 
     def restore(self, state: State) -> None:
         """Restore the state of a mixture that was built with the same arguments; see `driftmoe.state`."""
-        check_names(state, _STATE, self)
+        check_names(state, NAMES, self)
         extras = value_of(state, "extras", list, self)
         if len(extras) != len(self._extras):
             raise ValueError(
                 f"the state of {type(self).__name__} has {len(extras)} extras and this one has {len(self._extras)}; "
                 "build it with the arguments that it had"
             )
-        arrays = {
-            name: array_of(state, name, like.dtype, like.shape, self)
-            for name, like in (
-                ("log_likelihood_memories", self._log_likelihood_memories),
-                ("memory_weights", self._memory_weights),
-                ("memory_weight_moments", self._memory_weight_moments),
-                ("memory_weight_gradients", self._memory_weight_gradients),
-                ("logit_biases", self._logit_biases),
-                ("average_losses", self._average_losses),
-                ("average_gate_weights", self._average_gate_weights),
-                ("is_group_probed", self._is_group_probed),
-            )
-        }
-        least = arrays["memory_weight_moments"][1].min()
-        if least < 0.0:
-            allowed = "the second moments must be 0 or more"
-            raise misfit(self, "memory_weight_moments", f"has {least} in its second row", allowed)
-        n_seen, n_steps = count_of(state, "n_seen", self), count_of(state, "n_memory_weight_steps", self)
-        key = count_of(state, "poisson_key", self, at_most=2**64 - 1)
+        arrays, n_seen, n_steps, key = checked_gate(state, self)
         parts = [restored(getattr(self, name), state[name]) for name in ("experts", "router", "log")]
         experts, router, log = parts
         if experts.n_experts != self.experts.n_experts or router.n_outputs < self.n_logits:
@@ -377,28 +381,33 @@ class AdaptiveMixture:
         check_log(log, self.n_experts)
         self._extras = [restored(part, one) for part, one in zip(self._extras, extras, strict=True)]
         self.experts, self.router, self.log = parts
-        self._n_seen, self._key, self._n_memory_weight_steps = n_seen, np.uint64(key), np.array([n_steps])
+        self._n_seen, self._n_memory_weight_steps = np.array([n_seen]), np.array([n_steps])
+        self._key = np.uint64(key)
         vars(self).update({f"_{name}": array for name, array in arrays.items()})
 
     def _plan_votes(
-        self, batch: Batch, outputs: np.ndarray, chosen: Choice, changes: Changes
+        self, batch: Batch, outputs: np.ndarray, chosen: Choice, changes: StepPlan
     ) -> tuple[np.ndarray, np.ndarray]:
         """Plan the experts' votes and learning. Return all votes, and those of the last kind of expert."""
-        weights, n_classes, n_rows = batch.weights, batch.n_classes, len(batch.targets)
-        taught = self._draws(weights, batch.learnt)
-        taught *= self._learning(chosen)
-        asked = self._asked(n_rows, batch.learnt)
+        n_classes, n_rows = batch.n_classes, len(batch.targets)
+        taught = self._draws(batch.weights, changes)
+        if self._policy is not None:
+            taught *= self._learning(chosen)
+        if changes.n_ahead:
+            batch = batch._replace(ahead=self._draws(np.ones(changes.n_ahead), StepPlan()))
+        asked = self._asked(batch.weights, n_rows, changes)
+        starts = [len(changes)]
         votes = [self.experts.plan(batch, taught, changes=changes)]
         for extra, of_extra in zip(self._extras, asked, strict=True):
+            starts.append(len(changes))
             votes.append(extra.plan(batch, asked=of_extra, changes=changes))
+        side_by_side(self.groups, starts, changes, self.router.n_threads if n_rows >= N_TOO_FEW else 1)
+        changes.is_repeatable = changes.is_repeatable and all(group.is_repeatable for group in self.groups)
         if self._has_head:
-            votes.append(self._head(outputs, n_classes))
+            votes.append(self._head(outputs, n_classes, changes))
         expert_proba = np.zeros((n_rows, self.n_experts, n_classes))
-        first = 0
-        for of_part in votes:
-            last = first + of_part.shape[1]
-            changes.append(partial(expert_proba[:, first:last, : of_part.shape[2]].__setitem__, ..., of_part))
-            first = last
+        for part, of_part in zip(self._parts_of(expert_proba, votes), votes, strict=True):
+            changes.append(partial(part.__setitem__, ..., of_part))
         return expert_proba, votes[-1]
 
     def _plan_end_of_mini_batch(self, changes: Changes) -> None:
@@ -413,32 +422,28 @@ class AdaptiveMixture:
             )
         )  # fmt: skip
 
-    def _draws(self, weights: np.ndarray, learnt: Index = ALL) -> np.ndarray:
-        """Return the weight of each of the next rows for each tree, a Poisson draw times its own, (n_rows, n_trees)."""
-        of_learnt = weights[learnt]
-        draws = np.empty((len(of_learnt), self.experts.n_experts))
-        poisson(self._key, self._n_seen, self._leverage, draws)
-        draws *= of_learnt[:, np.newaxis]
-        if isinstance(learnt, slice):
-            return draws
-        taught = np.zeros((len(weights), self.experts.n_experts))
-        taught[learnt] = draws
+    def _draws(self, weights: np.ndarray, plan: StepPlan) -> np.ndarray:
+        """Compute the weight of each of the next rows for each tree, shape (n_rows, n_trees); see `draw_weights`."""
+        taught = np.empty((len(weights), self.experts.n_experts))
+        plan.compute(draw_weights, self._key, self._n_seen, self._leverage, weights, taught)
         return taught
 
-    def _head(self, outputs: np.ndarray, n_classes: int) -> np.ndarray:
-        """Return the router's own class probabilities, 0 for classes that it does not know yet."""
-        proba = np.zeros((len(outputs), 1, n_classes))
+    def _head(self, outputs: np.ndarray, n_classes: int, plan: StepPlan) -> np.ndarray:
+        """Compute the router's own class probabilities, 0 for classes that it does not know yet."""
         of_known = np.empty((len(outputs), 1, outputs.shape[1] - self.n_logits))
-        softmax(outputs, self.n_logits, of_known)
-        proba[:, :, : of_known.shape[2]] = of_known
+        plan.compute(softmax, outputs, self.n_logits, of_known)
+        if of_known.shape[2] == n_classes:
+            return of_known
+        proba = np.zeros((len(outputs), 1, n_classes))
+        plan.compute(proba[:, :, : of_known.shape[2]].__setitem__, ..., of_known)
         return proba
 
-    def _seen_by_gate(self, outputs: np.ndarray) -> np.ndarray:
+    def _seen_by_gate(self, outputs: np.ndarray, plan: StepPlan) -> np.ndarray:
         if self._asks_router:
             return outputs
-        outputs = outputs.copy()
-        outputs[:, : self.n_logits] = 0.0
-        return outputs
+        seen = np.zeros_like(outputs)
+        plan.compute(seen[:, self.n_logits :].__setitem__, ..., outputs[:, self.n_logits :])
+        return seen
 
     def _gate_call(
         self,
@@ -454,13 +459,14 @@ class AdaptiveMixture:
         return (
             outputs, expert_proba, chosen, targets, taught, self.n_logits, self._log_likelihood_memories,
             self._memory_weights, self._groups, self._average_gate_weights, self._average_losses, weights, errors,
-            self._memory_weight_gradients,
+            self._memory_weight_gradients, self._n_seen,
         )  # fmt: skip
 
-    def _choose(self, outputs: np.ndarray) -> Choice:
+    def _choose(self, outputs: np.ndarray, plan: StepPlan) -> Choice:
         """Return which experts may vote on each row. The weights of the result are not used."""
         if self._policy is None:
             return Choice(_NO_WEIGHTS, np.ones((len(outputs), self.n_experts), np.bool_))
+        plan.is_repeatable = False
         policy = self._policy.at(self.router.n_batches)
         scores = outputs[:, : self.n_logits] * self._asks_router + self._logit_biases
         return policy.rows(scores[:, self._n_shared :])
@@ -474,22 +480,13 @@ class AdaptiveMixture:
         passes_by = chosen.n_null > 0 if len(chosen.n_null) else np.zeros(len(mask), np.bool_)
         return mask | ~(mask[:, self._n_shared :].any(axis=1) | passes_by)[:, np.newaxis]
 
-    def _asked(self, n_rows: int, learnt: Index = ALL) -> np.ndarray:
-        """Return whether each extra expert is asked about the next rows, bool, shape (n_extras, n_rows).
+    def _asked(self, weights: np.ndarray, n_rows: int, plan: StepPlan) -> np.ndarray:
+        """Compute whether each extra expert is asked about the next rows, bool, shape (n_extras, n_rows)."""
+        asked = np.empty((len(self._extras), n_rows), np.bool_)
+        is_probed = self._is_group_probed[1 : 1 + len(self._extras)]
+        plan.compute(whom_to_ask, self._n_seen, weights, is_probed, self._is_costly, asked)
+        return asked
 
-        The rows that are learnt count for those after them.
-        """
-        before = np.arange(n_rows)
-        place = self._n_seen + (before if isinstance(learnt, slice) else np.searchsorted(learnt, before))
-        is_probed = self._is_group_probed[1 : 1 + len(self._extras)] & self._is_costly
-        return (place % PROBE == 0) | ~is_probed[:, np.newaxis]
-
-
-_STATE = (
-    "experts", "extras", "router", "log", "n_seen", "poisson_key", "log_likelihood_memories", "memory_weights",
-    "memory_weight_moments", "memory_weight_gradients", "n_memory_weight_steps", "logit_biases", "average_losses",
-    "average_gate_weights", "is_group_probed",
-)  # fmt: skip
 
 _NO_ERRORS = np.empty((0, 0), np.float32)
 _NO_WEIGHTS = np.empty((0, 0))

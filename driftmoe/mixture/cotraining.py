@@ -18,7 +18,7 @@ from driftmoe.mixture.router import Router
 from driftmoe.mixture.telemetry import RoutingLog
 from driftmoe.routing import Choice, LinearK, Policy, TopK, as_rule
 from driftmoe.state import State, array_of, check_names
-from driftmoe.transaction import Changes, carry_out, planned, publication
+from driftmoe.transaction import Changes, StepPlan, carry_out, planned, publication
 
 if TYPE_CHECKING:
     from driftmoe.mixture import Mixture
@@ -124,36 +124,40 @@ class CoTraining(Pooled):
         """Return the classes that an expert distinguishes."""
         return labels
 
-    def predict(self, batch: Batch) -> np.ndarray:
-        """Return the class probabilities of samples, shape (n_rows, n_classes). Does not change the mixture."""
-        weights, expert_proba = self._weights_and_votes(batch)
+    def plan_prediction(self, batch: Batch, plan: StepPlan) -> np.ndarray:
+        """Compute what `predict` returns, by calls of a plan."""
+        weights, expert_proba = self._plan_weighted_votes(batch, plan)
         proba = np.empty((len(weights), batch.n_classes))
-        mix(weights, expert_proba, self._one_answers, proba)
+        plan.compute(mix, weights, expert_proba, self._one_answers, proba)
         return proba
 
     def votes(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         """Return the experts' weights, shape (n_rows, n_experts), and votes, shape (n_rows, n_experts, n_classes)."""
-        weights, expert_proba = self._weights_and_votes(batch)
+        weights, expert_proba = self._plan_weighted_votes(batch, StepPlan())
         if self._one_answers:
             weights = weights * (np.arange(weights.shape[1]) == weights.argmax(axis=1)[:, np.newaxis])
         return weights, expert_proba
 
-    def _weights_and_votes(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
-        """Return the weights that the policy gives, and the votes, zeros of experts that need not be asked."""
-        logits = self.router.logits(batch.inputs)
-        weights, mask, _ = self._choose(logits + self._logit_corrections if self._rate > 0.0 else logits)
-        asked: np.ndarray | None = None  # all: trees and networks answer in one call
-        if self.reads_samples:
-            asked = mask
-            if self._one_answers:  # one expert votes, or none
-                asked = np.arange(self.experts.n_experts) == weights.argmax(axis=1)[:, np.newaxis]
-            asked = asked | ~weights.any(axis=1, keepdims=True)  # all, if only null experts are chosen
+    def _plan_weighted_votes(self, batch: Batch, plan: StepPlan) -> tuple[np.ndarray, np.ndarray]:
+        """Compute the weights that the policy gives, and the votes, zeros of experts that need not be asked."""
+        logits = self.router.plan_outputs(batch.inputs, plan)
+        if self._rate > 0.0:
+            plan.is_repeatable = False
+            logits = logits + self._logit_corrections
+        weights, mask, _ = self._choose(logits, plan)
+        if not self.reads_samples:  # all: trees and networks answer in one call
+            return weights, self.experts.plan_votes(batch, plan)
+        plan.is_repeatable = False
+        asked = mask
+        if self._one_answers:  # one expert votes, or none
+            asked = np.arange(self.experts.n_experts) == weights.argmax(axis=1)[:, np.newaxis]
+        asked = asked | ~weights.any(axis=1, keepdims=True)  # all, if only null experts are chosen
         expert_proba = self.experts.predict_proba(batch, asked)
-        if asked is not None and not expert_proba.any(axis=-1).any(axis=-1).all():  # none asked has a vote
+        if not expert_proba.any(axis=-1).any(axis=-1).all():  # none asked has a vote
             expert_proba = self.experts.predict_proba(batch)
         return weights, expert_proba
 
-    def plan(self, batch: Batch, changes: Changes) -> np.ndarray:
+    def plan(self, batch: Batch, changes: StepPlan) -> np.ndarray:
         """Plan a step: all experts vote, the chosen ones learn, and the router learns which were right.
 
         Returns
@@ -166,9 +170,13 @@ class CoTraining(Pooled):
         router = self.router.grown(batch.inputs.shape[1], self.router.n_outputs)
         if router is not self.router:
             changes.append(publication(self.router, router))
-        logits = outputs_of(router, batch.inputs, learnt)
-        choice = self._choose(logits)
-        taught = choice.mask * weights[:, np.newaxis]
+        logits = outputs_of(router, batch.inputs, learnt, changes)
+        choice = self._choose(logits, changes)
+        taught = np.empty(choice.mask.shape)
+        changes.compute(np.multiply, choice.mask, weights[:, np.newaxis], taught)
+        if changes.n_ahead:
+            batch = batch._replace(ahead=np.ones((changes.n_ahead, self.experts.n_experts)))
+        changes.is_repeatable = changes.is_repeatable and self.experts.is_repeatable and self._rate == 0.0
         expert_proba = self.experts.plan(batch, taught, changes=changes)
         votes = of_learnt(expert_proba, learnt, changes)
         correct = np.empty((len(votes), self._n_shared + router.n_outputs), np.bool_)  # includes null experts
@@ -232,7 +240,7 @@ class CoTraining(Pooled):
         """A change: let the experts vote that the corrected logits choose, and log the answer once."""
         if self.log.n_samples == n_samples:
             return
-        choice = self._choose(logits)
+        choice = self._choose(logits, StepPlan())
         mix(choice.weights, expert_proba, self._one_answers, proba)
         changes: Changes = []
         self.log.plan(
@@ -247,9 +255,16 @@ class CoTraining(Pooled):
         )
         carry_out(changes)
 
-    def _choose(self, logits: np.ndarray) -> Choice:
-        """Return the experts that the policy chooses for each row, and their weights."""
-        return self._policy.at(self.router.n_batches).rows(logits)
+    def _choose(self, logits: np.ndarray, plan: StepPlan) -> Choice:
+        """Compute which experts the policy chooses for each row, and their weights."""
+        choice = self._policy.at(self.router.n_batches).rows(logits)
+        plan.computed.append(partial(self._choose_again, logits, choice))
+        return choice
+
+    def _choose_again(self, logits: np.ndarray, choice: Choice) -> None:
+        """Write into the arrays of an earlier choice those of a new one."""
+        for array, new in zip(choice, self._policy.at(self.router.n_batches).rows(logits), strict=True):
+            array[...] = new
 
 
 class MostTrustedAnswers(CoTraining):

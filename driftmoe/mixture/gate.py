@@ -9,7 +9,8 @@ import numpy as np
 
 from driftmoe.arithmetic import exp, log
 from driftmoe.compilation import compiled, kernel
-from driftmoe.network import adam
+from driftmoe.draws import poisson
+from driftmoe.network_kernels import adam
 
 FLOOR = 0.02
 """Share of a vote that is spread over all classes before its likelihood is taken, so that no likelihood is 0."""
@@ -23,6 +24,9 @@ LOSS_FADING = np.array([0.95, 0.998])
 SURPRISE = 1.25
 """All experts are asked while the recent loss exceeds this multiple of the longer-term loss. This includes the first
 800 samples or so, while both averages fill."""
+
+PROBE = 8
+"""An expert with a low weight is asked for one sample in this many."""
 
 TRUST_FADING = 0.98
 """Decay factor of the average gate weight of a group of experts, per sample for which the group was asked."""
@@ -76,6 +80,56 @@ def end_mini_batch(  # type: ignore[no-untyped-def]
 
 
 @compiled()
+def draw_weights(key, n_seen, mean, weights, taught):  # type: ignore[no-untyped-def]
+    """Write the weight of each row for each tree: its own, times a Poisson draw.
+
+    Parameters
+    ----------
+    key, mean
+        As in `draws.poisson`.
+    n_seen
+        Number of rows learnt before the first, shape (1,). A draw depends on the number of its row.
+    weights
+        Weight of each row, shape (n_rows,). A row of weight 0 is not learnt, and does not count.
+    taught
+        Result, shape (n_rows, n_trees).
+
+    References
+    ----------
+    Bifet, Holmes & Pfahringer 2010, Leveraging bagging for evolving data streams.
+    """
+    number = n_seen[0]
+    for row in range(weights.shape[0]):
+        if weights[row] > 0.0:
+            poisson(key, number, mean, taught[row : row + 1])
+            number += 1
+        for e in range(taught.shape[1]):
+            taught[row, e] = taught[row, e] * weights[row] if weights[row] > 0.0 else 0.0
+
+
+@compiled()
+def whom_to_ask(n_seen, weights, is_probed, is_costly, asked):  # type: ignore[no-untyped-def]
+    """Decide which groups of experts vote on each row: those that are only probed, on one row in `PROBE`.
+
+    Parameters
+    ----------
+    n_seen
+        Number of rows learnt before the first, shape (1,).
+    weights
+        Weight of each row, shape (n_rows,), of which only those above 0 count; empty to count none.
+    is_probed, is_costly
+        Whether a group is only probed, and whether it costs much. Cheap groups are always asked. Shape (n_groups,).
+    asked
+        Result, bool, shape (n_groups, n_rows).
+    """
+    number = n_seen[0]
+    for row in range(asked.shape[1]):
+        for group in range(asked.shape[0]):
+            asked[group, row] = not (is_probed[group] and is_costly[group]) or number % PROBE == 0
+        number += weights.shape[0] > 0 and weights[row] > 0.0
+
+
+@compiled()
 def who_voted(chosen, expert_proba, mask):  # type: ignore[no-untyped-def]
     """Set `mask`, bool, shape (n_rows, n_experts), for the experts that were chosen and have a vote."""
     for row in range(mask.shape[0]):
@@ -111,6 +165,7 @@ def gate(  # type: ignore[no-untyped-def]
     weights,
     errors,
     memory_weight_gradients,
+    n_seen,
 ):
     """Compute the gate weights of each row, then update the memories with each expert's log-likelihood.
 
@@ -148,10 +203,12 @@ def gate(  # type: ignore[no-untyped-def]
     weights
         Result, shape (n_rows, n_experts). Each row sums to 1 if any expert has a vote.
     errors
-        Result: gradient of the loss with respect to the logits, for each row that is learnt one of `outputs`; zeros
-        before. Not written without targets.
+        Result: gradient of the loss with respect to the logits, for each row that is learnt one of `outputs`; zeros if
+        no expert has a vote. Not written without targets.
     memory_weight_gradients
         The gradient of the loss with respect to `memory_weights` is added to this.
+    n_seen
+        Number of rows learnt before, shape (1,); updated.
 
     References
     ----------
@@ -197,6 +254,9 @@ def gate(  # type: ignore[no-untyped-def]
         if targets.shape[0] == 0 or taught[row] == 0.0:
             continue
         n_learnt += 1
+        n_seen[0] += 1
+        for e in range(errors.shape[1]):
+            errors[n_learnt - 1, e] = 0.0
         if n_votes == 0:
             continue
 

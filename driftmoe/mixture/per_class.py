@@ -16,7 +16,7 @@ from driftmoe.mixture.pooled import Pooled, check_log
 from driftmoe.mixture.router import Router
 from driftmoe.mixture.telemetry import RoutingLog
 from driftmoe.routing import Choice
-from driftmoe.transaction import Changes, planned, publication
+from driftmoe.transaction import StepPlan, planned, publication
 
 
 class PerClass(Pooled):
@@ -84,23 +84,24 @@ class PerClass(Pooled):
         """Return the classes that an expert distinguishes."""
         return [f"not {labels[expert]}", labels[expert]]
 
-    def predict(self, batch: Batch) -> np.ndarray:
-        """Return the class probabilities of samples, shape (n_rows, n_classes). Does not change the mixture."""
-        logits = self.router.logits(batch.inputs)
-        own_proba = self.experts.predict_proba(batch)
-        proba = np.empty((len(logits), batch.n_classes))
-        mix_own(logits, own_proba, np.empty(proba.shape), proba)
-        return proba
+    def plan_prediction(self, batch: Batch, plan: StepPlan) -> np.ndarray:
+        """Compute what `predict` returns, by calls of a plan."""
+        return self._plan_weighted_votes(batch, plan)[2]
 
     def votes(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         """Return the router's weights, and each expert's probability of its own class, both (n_rows, n_classes)."""
-        logits = self.router.logits(batch.inputs)
-        own_proba = self.experts.predict_proba(batch)
-        weights = np.empty((len(logits), batch.n_classes))
-        mix_own(logits, own_proba, weights, np.empty(weights.shape))
+        weights, own_proba, _ = self._plan_weighted_votes(batch, StepPlan())
         return weights, own_proba
 
-    def plan(self, batch: Batch, changes: Changes) -> np.ndarray:
+    def _plan_weighted_votes(self, batch: Batch, plan: StepPlan) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Compute what `votes` and `predict` return, by calls of a plan."""
+        logits = self.router.plan_outputs(batch.inputs, plan)
+        own_proba = self.experts.plan_votes(batch, plan)
+        weights, proba = np.empty((2, len(logits), batch.n_classes))
+        plan.compute(mix_own, logits, own_proba, weights, proba)
+        return weights, own_proba, proba
+
+    def plan(self, batch: Batch, changes: StepPlan) -> np.ndarray:
         """Plan a step: all experts vote and learn, and the router learns the true class.
 
         Returns
@@ -113,7 +114,8 @@ class PerClass(Pooled):
         router = self.router.grown(batch.inputs.shape[1], n_classes)
         if router is not self.router:
             changes.append(publication(self.router, router))
-        logits = outputs_of(router, batch.inputs, learnt)
+        changes.is_repeatable = False
+        logits = outputs_of(router, batch.inputs, learnt, changes)
         proba = np.empty((len(logits), n_classes))
         own_proba = self.experts.plan(batch, changes=changes)
         weights = np.empty(proba.shape)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from driftmoe.experts import Group
+from driftmoe.experts import Batch, Group
 from driftmoe.mixture.router import Router
 from driftmoe.mixture.telemetry import RoutingLog
 from driftmoe.state import State, check_names, restored
+from driftmoe.threads import shared
+from driftmoe.transaction import Changes, StepPlan
 from driftmoe.trees import HoeffdingTreeClassifier
 
 if TYPE_CHECKING:
@@ -64,6 +67,18 @@ class Pooled:
             n_rows, lambda n: np.broadcast_to(weights[:, np.newaxis], shape)[:n]
         )
 
+    def has_room(self, n_rows: int) -> bool:
+        """Return whether no array must grow to learn more rows of weight 1."""
+        return self.experts.has_room(np.ones((n_rows, self.experts.n_experts)))
+
+    def predict(self, batch: Batch) -> np.ndarray:
+        """Return the class probabilities of samples, shape (n_rows, n_classes). Does not change the mixture."""
+        return self.plan_prediction(batch, StepPlan())
+
+    def plan_prediction(self, batch: Batch, plan: StepPlan) -> np.ndarray:
+        """Compute what `predict` returns, by calls of a plan."""
+        raise NotImplementedError
+
     def sizes(self) -> dict[str, int]:
         """Return how many features, inputs and classes experts, router and log know."""
         return largest(self.experts.sizes(), {"n_inputs": self.router.n_inputs}, names_of(self.log))
@@ -88,6 +103,26 @@ class Pooled:
                 f"{n_experts} and {self.router.n_outputs}; build it with the arguments that it had"
             )
         check_log(log, n_experts)
+
+
+def side_by_side(groups: Sequence[Group], starts: Sequence[int], changes: Changes, n_threads: int) -> None:
+    """Let threads share the changes of groups of experts, the last of a plan; `starts` says where those of each begin.
+
+    Experts in Python come first, one after the other. Trees come last, because they are many and short.
+    """
+    if n_threads == 1:
+        return
+    of_groups = [changes[start:stop] for start, stop in pairwise([*starts, len(changes)])]
+    del changes[starts[0] :]
+    compiled: list[Changes] = []
+    for group, own in zip(groups, of_groups, strict=True):
+        if group.reads == "samples":
+            changes += own
+        elif group.pool is None:
+            compiled.insert(0, own)
+        else:
+            compiled.append(own)
+    changes += shared(compiled, n_threads)
 
 
 def largest(*sizes: dict[str, int]) -> dict[str, int]:

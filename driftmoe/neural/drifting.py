@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor, nn
 
+from driftmoe.extras import install
 from driftmoe.metrics import drift_recovery
 from driftmoe.neural.runs import Answered, Cost, Point, Setup, feed_forward, learn, seeded
 
@@ -47,10 +48,7 @@ def digits() -> tuple[Tensor, Tensor, Tensor]:
     try:
         from sklearn.datasets import load_digits
     except ImportError:
-        raise ValueError(
-            "the experiment drift needs scikit-learn's digits; pip install 'driftmoe[drift]', or '.[drift]' from a "
-            "clone"
-        ) from None
+        raise ValueError(f"the experiment drift needs scikit-learn's digits; {install('drift')}") from None
     loaded = load_digits()
     pictures = torch.tensor(loaded.images, dtype=torch.float32) / 16.0
     return pictures, torch.tensor(loaded.target), torch.arange(len(pictures)) % 3 == 0

@@ -14,6 +14,7 @@ from driftmoe.report.contents import sections
 from driftmoe.report.curves import METRICS, plot_windows, windows_figure
 from driftmoe.report.figures import frontier, neural_figure
 from driftmoe.report.importances import importances_figure
+from driftmoe.report.layout import WIDTH, fitted
 from driftmoe.report.pages import markdown, page, write
 from driftmoe.report.parts import NOTHING, Command, Grid, Part, Picture, Section
 from driftmoe.report.results import by_model, counting, lateness, left_out, of_models, reading, usable
@@ -44,11 +45,13 @@ from driftmoe.report.style import (
 )
 from driftmoe.report.tables import (
     FIGURES,
+    MORE_FIGURES,
     NEURAL,
     NEURAL_NOTE,
     ROUTING,
     ROUTING_NOTE,
     as_table,
+    checked_columns,
     neural_grid,
     routing_table,
     table,
@@ -61,6 +64,7 @@ __all__ = [
     "FIGURES",
     "LINES",
     "METRICS",
+    "MORE_FIGURES",
     "NEURAL",
     "NEURAL_NOTE",
     "NOTHING",
@@ -69,6 +73,7 @@ __all__ = [
     "ROUTING_NOTE",
     "SIGNIFICANCE",
     "STYLES",
+    "WIDTH",
     "Command",
     "Grid",
     "Part",
@@ -77,11 +82,13 @@ __all__ = [
     "add_legend",
     "as_table",
     "by_model",
+    "checked_columns",
     "comparison",
     "comparison_grid",
     "counting",
     "critical_difference",
     "drawn_as",
+    "fitted",
     "friedman",
     "frontier",
     "holm",

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from driftmoe.experiment import counts_warm_up, warm_up_protocol
+from driftmoe.suggestions import meant
 
 
 def by_model(results: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
@@ -21,7 +22,7 @@ def of_models(results: Sequence[Mapping[str, Any]], models: Sequence[str]) -> li
     found = by_model(results)
     for model in models:
         if model not in found:
-            raise ValueError(f"no result of model {model!r}; there are: {', '.join(found)}")
+            raise ValueError(f"no result of model {model!r}; {meant(model, found)}")
     return [line for model in models for line in found[model]]
 
 
@@ -87,7 +88,8 @@ def reading(result: Mapping[str, Any]) -> str:
 
 
 def _quoted(value: Any) -> str:
-    return ", ".join(f"`{item}`" for item in (value if isinstance(value, list) else [value]))
+    texts = [str(item).replace("\t", r"\t") for item in (value if isinstance(value, list) else [value])]
+    return ", ".join(f"`{text}`" for text in texts)
 
 
 def data_names(results: Sequence[Mapping[str, Any]]) -> list[str]:

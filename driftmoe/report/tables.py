@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
-from rich.table import Table
-
+from driftmoe.report.layout import WIDTH, fitted
 from driftmoe.report.parts import NOTHING, Grid
 from driftmoe.report.results import by_model
+from driftmoe.suggestions import meant
 
 FIGURES = {
     "accuracy": ("accuracy %", 100.0, "{:.2f}"),
@@ -22,6 +22,15 @@ FIGURES = {
     "model_bytes": ("model MB", 1e-6, "{:.2f}"),
 }
 """Key of a result line -> heading, unit factor, format. The mean cost is shown if a model decides by costs."""
+
+MORE_FIGURES = {
+    "g_mean": ("G-mean %", 100.0, "{:.2f}"),
+    "n_samples": ("samples", 1.0, "{:,.0f}"),
+    "seconds": ("seconds", 1.0, "{:,.1f}"),
+    "cpu_seconds": ("CPU seconds", 1.0, "{:,.1f}"),
+    "ram_hours": ("RAM-hours, GB h", 1.0, "{:.2e}"),
+}
+"""Figures that a table shows only if they are asked for, as in `FIGURES`."""
 
 ROUTING = {
     "experts_used": ("experts used", 1.0, "{:.2f}"),
@@ -76,7 +85,13 @@ NEURAL_NOTE = (
 )
 
 
-def table(results: Sequence[Mapping[str, Any]], *, title: str) -> Table:
+def table(
+    results: Sequence[Mapping[str, Any]],
+    *,
+    title: str,
+    columns: Sequence[str] | None = None,
+    width: int | None = WIDTH,
+) -> str:
     """Return a table with one row per model: mean over seeds, with the standard deviation if there are several.
 
     Parameters
@@ -85,36 +100,51 @@ def table(results: Sequence[Mapping[str, Any]], *, title: str) -> Table:
         Result lines of one stream, at least one.
     title
         Heading of the table.
+    columns
+        Keys of `FIGURES` and `MORE_FIGURES`, in the order to be shown; `None` shows those of `FIGURES`.
+    width
+        Columns of the terminal. Where they do not suffice, names wrap, deviations stand below their means, and at last
+        the columns are shown in several tables. `None` sets no limit.
+
+    Raises
+    ------
+    ValueError
+        If a column is unknown.
     """
-    n_seeds = max(len(group) for group in by_model(results).values())
-    grid = Table(title=title, title_justify="left")
-    grid.add_column("model", no_wrap=True)
-    shown = {
-        key: column
-        for key, column in FIGURES.items()
-        if key != "mean_cost" or any(key in line for line in results)
-    }
-    for heading, _, _ in shown.values():
-        grid.add_column(heading, justify="right", no_wrap=True)
-    for model, group in by_model(results).items():
+    known = FIGURES | MORE_FIGURES
+    shown = [
+        key
+        for key in (FIGURES if columns is None else checked_columns(columns))
+        if columns is not None or key != "mean_cost" or any(key in line for line in results)
+    ]
+    groups = by_model(results)
+    n_seeds = max(map(len, groups.values()))
+    rows = []
+    for model, group in groups.items():
         cells = [
-            mean_and_deviation([result[key] * factor for result in group], form)
+            mean_and_deviation([result[key] * known[key][1] for result in group], known[key][2])
             if all(key in result for result in group)
             else NOTHING
-            for key, (_, factor, form) in shown.items()
+            for key in shown
         ]
-        grid.add_row(
-            model if all(result["complete"] for result in group) else f"{model} (interrupted)", *cells
-        )
+        is_complete = all(result["complete"] for result in group)
+        rows.append([model if is_complete else f"{model} (interrupted)", *cells])
     notes = [f"mean ± standard deviation over {n_seeds} seeds"] if n_seeds > 1 else []
     notes += ["mean cost per sample, by the model's own decision_costs"] if "mean_cost" in shown else []
-    if notes:
-        grid.caption = "\n".join(notes)
-        grid.caption_justify = "left"
-    return grid
+    return fitted(["model", *(known[key][0] for key in shown)], rows, title=title, notes=notes, width=width)
 
 
-def routing_table(results: Sequence[Mapping[str, Any]], *, title: str) -> Table:
+def checked_columns(columns: Sequence[str]) -> list[str]:
+    """Return the keys of the columns that a user names, without repetitions; raise ValueError if one is unknown."""
+    known = FIGURES | MORE_FIGURES
+    keys = [column.strip().lower().replace("-", "_") for column in columns]
+    for key, column in zip(keys, columns, strict=True):
+        if key not in known:
+            raise ValueError(f"no column {column.strip()!r} in the table; {meant(key, known)}")
+    return list(dict.fromkeys(keys))
+
+
+def routing_table(results: Sequence[Mapping[str, Any]], *, title: str, width: int | None = WIDTH) -> str:
     """Return a table of routing, with one row per model that reports it: mean and standard deviation over seeds.
 
     Parameters
@@ -123,22 +153,19 @@ def routing_table(results: Sequence[Mapping[str, Any]], *, title: str) -> Table:
         Result lines of one stream, with `routing` in at least one of them.
     title
         Heading of the table.
+    width
+        As in `table`.
     """
-    grid = Table(title=title, title_justify="left")
-    grid.add_column("model", no_wrap=True)
-    for heading, _, _ in ROUTING.values():
-        grid.add_column(heading, justify="right")
-    notes = [ROUTING_NOTE]
+    notes, rows = [ROUTING_NOTE], []
     for model, group in by_model([result for result in results if "routing" in result]).items():
-        grid.add_row(model, *routing_cells(group))
+        rows.append([model, *routing_cells(group)])
         notes += [
             f"{model}: {mean_and_deviation(counts, '{:,.0f}')} {what}."
             for key, what in IGNORED.items()
             if any(counts := [float(result["routing"].get(key, 0)) for result in group])
         ]
-    grid.caption = "\n".join(notes)
-    grid.caption_justify = "left"
-    return grid
+    headings = ["model", *(heading for heading, _, _ in ROUTING.values())]
+    return fitted(headings, rows, title=title, notes=notes, width=width)
 
 
 def routing_cells(group: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -173,14 +200,10 @@ def neural_grid(results: Sequence[Mapping[str, Any]]) -> Grid:
     return Grid(["policy", *(heading for heading, _, _ in columns.values())], rows)
 
 
-def as_table(grid: Grid, *, title: str, caption: str) -> Table:
+def as_table(grid: Grid, *, title: str, caption: str, width: int | None = WIDTH) -> str:
     """Convert a table of the page to one for the terminal."""
-    shown = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
-    for i, heading in enumerate(grid.heading):
-        shown.add_column(heading, justify="right" if i else "left", no_wrap=not i)
-    for row in grid.rows:
-        shown.add_row(*(text for text, _ in row))
-    return shown
+    rows = [[text for text, _ in row] for row in grid.rows]
+    return fitted(grid.heading, rows, title=title, notes=[caption], width=width)
 
 
 def mean_and_deviation(values: Sequence[float], form: str) -> str:

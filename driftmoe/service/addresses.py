@@ -6,6 +6,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 from urllib.request import url2pathname
 
+from driftmoe.extras import install
+
 BROKERS = ("redis", "rediss", "nats", "tls", "kafka")
 """Schemes of the addresses of brokers."""
 
@@ -59,4 +61,4 @@ def without_secrets(url: str) -> str:
 
 def needed(package: str, extra: str) -> ImportError:
     """Return the error of a client package that is not installed."""
-    return ImportError(f"{package} is not installed; run: pip install 'driftmoe[{extra}]'")
+    return ImportError(f"{package} is not installed; run: {install(extra)}")

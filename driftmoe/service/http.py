@@ -10,13 +10,15 @@ import logging
 from collections.abc import Iterable
 from importlib.metadata import version
 
+from driftmoe.extras import install
+
 try:
     import prometheus_client  # noqa: F401 - to raise one error that says what to install
     import starlette  # noqa: F401
     import uvicorn  # noqa: F401
 except ImportError:
     raise ImportError(
-        "the worker's HTTP server needs starlette, uvicorn and prometheus-client; pip install 'driftmoe[serve]'"
+        f"the worker's HTTP server needs starlette, uvicorn and prometheus-client; {install('serve')}"
     ) from None
 
 from starlette.applications import Starlette

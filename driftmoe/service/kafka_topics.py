@@ -174,10 +174,7 @@ class KafkaSink:
     def __init__(self, url: str, topic: str) -> None:
         self._kafka, self._topic = _kafka(), topic
         self._name = f"{without_secrets(url)}/{topic}"
-        wait = {
-            "message.timeout.ms": int(800 * SECONDS)
-        }  # less than `send` waits, so that each failure is told
-        self._settings = QUIET | wait | _settings(url) | {"enable.idempotence": True}
+        self._settings = _settings(url) | {"enable.idempotence": True}
         self._producer: Any = None
 
     def send(self, messages: Sequence[tuple[str, str]]) -> None:
@@ -190,7 +187,9 @@ class KafkaSink:
 
         try:
             if self._producer is None:
-                self._producer = self._kafka.Producer(self._settings)
+                # less than the wait below, so that each failure is told
+                wait = {"message.timeout.ms": int(800 * SECONDS)}
+                self._producer = self._kafka.Producer(QUIET | wait | self._settings)
             for name, content in messages:
                 self._producer.produce(self._topic, key=name, value=content, on_delivery=delivered)
             left = self._producer.flush(SECONDS)

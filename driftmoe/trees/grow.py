@@ -232,13 +232,15 @@ def attempt_split(tree, slot, rules):
 
 
 @embedded_kernel
-def learn_row(tree, leaf_node, is_direct, rules, x, has_missing, c, w, bayes_class, all_known, value_scratch):
+def learn_row(
+    tree, leaf_node, is_direct, rules, x, has_missing, known, c, w, bayes_class, all_known, value_scratch
+):
     """Take one sample into a leaf, and try to split the leaf if its grace period is over.
 
     A sample that could not make all tests on its way is learnt but triggers no attempt to split.
     """
     slot = np.int64(tree.nodes[leaf_node]["slot"])
-    observe(tree, slot, rules, x, has_missing, c, w, bayes_class, all_known, value_scratch)
+    observe(tree, slot, rules, x, has_missing, known, c, w, bayes_class, all_known, value_scratch)
     leaf = tree.leaves[slot]
     if not is_direct or leaf["is_active"] == 0:
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -226,7 +227,8 @@ class HoeffdingTreeClassifier(OfParts, base.Classifier):
                     "leave the sample out, or give rare labels one name"
                 )
             if w > 0.0:
-                encoder = encoder.entered(sample, y)
+                is_new = target is None or encoder.is_new(sample)
+                encoder = encoder.entered(sample, y) if is_new else copy.copy(encoder)
                 encoder.n_shared_values += encoder.n_shared(sample)
                 changes.append(publication(self._encoder, encoder))
                 target, vector = encoder.target(y), encoder.vector(sample)

@@ -132,6 +132,41 @@ def known_distance(x, mean, precision):
 
 
 @inlined_kernel
+def sparse_log_normaliser(precision, known):
+    """As `log_normaliser`, of the features in `known` in ascending order, to the last bit: others multiply by 1."""
+    total = 0.0
+    a, b, c, d = 1.0, 1.0, 1.0, 1.0
+    exponents, n, start = 0, 0, 0
+    for f in known:
+        if f >= start + 512:
+            total += log((a * b) * (c * d))
+            a, b, c, d = 1.0, 1.0, 1.0, 1.0
+            start = f // 512 * 512
+        p = precision[f]
+        a *= mantissa(p) if f % 4 == 0 else 1.0
+        b *= mantissa(p) if f % 4 == 1 else 1.0
+        c *= mantissa(p) if f % 4 == 2 else 1.0
+        d *= mantissa(p) if f % 4 == 3 else 1.0
+        exponents += exponent(p)
+        n += p > 0.0
+    total += log((a * b) * (c * d))
+    return 0.5 * (total + (exponents - 1023 * n) * LOG_2 - n * LOG_PI)
+
+
+@inlined_kernel
+def sparse_distance(x, mean, precision, known):
+    """As `known_distance`, of the features in `known` in ascending order, to the last bit: others add 0."""
+    a, b, c, d = 0.0, 0.0, 0.0, 0.0
+    for f in known:
+        of_one = square(x, mean, precision, f)
+        a += of_one if f % 4 == 0 else 0.0
+        b += of_one if f % 4 == 1 else 0.0
+        c += of_one if f % 4 == 2 else 0.0
+        d += of_one if f % 4 == 3 else 0.0
+    return (a + b) + (c + d)
+
+
+@inlined_kernel
 def majority_class(tree, slot):
     """Return the class with the largest weight (the first, in a tie), or NONE if there is no class."""
     best = NONE
@@ -144,8 +179,11 @@ def majority_class(tree, slot):
 
 
 @inlined_kernel
-def bayes_votes(tree, slot, x, has_missing, votes):
-    """Write the log joint density of each class, -inf for one without weight; return the best class or NONE."""
+def bayes_votes(tree, slot, x, has_missing, known, votes):
+    """Write the log joint density of each class, -inf for one without weight; return the best class or NONE.
+
+    `known` are the features that have a value if those are few, and empty otherwise.
+    """
     n_features = x.shape[0]
     n_present = tree.leaves[slot]["n_present"]
     total = tree.leaves[slot]["weight"]
@@ -163,7 +201,11 @@ def bayes_votes(tree, slot, x, has_missing, votes):
             continue
         vote = stats[LOG_WEIGHT, c] if tree.nominal.shape[0] == 0 else votes[c]
         mean, precision = moments[MEAN, c], moments[PRECISION, c]
-        if has_missing:
+        if known.shape[0] > 0:
+            votes[c] = vote + (
+                sparse_log_normaliser(precision, known) - sparse_distance(x, mean, precision, known)
+            )
+        elif has_missing:
             votes[c] = vote + (log_normaliser(precision, x) - known_distance(x, mean, precision))
         else:
             votes[c] = vote + (stats[LOG_HEIGHT, c] - distance(x, mean, precision))
@@ -199,7 +241,7 @@ def uses_bayes(leaf, rules):
 
 
 @inlined_kernel
-def leaf_proba(tree, slot, rules, x, has_missing, will_learn, proba):
+def leaf_proba(tree, slot, rules, x, has_missing, known, will_learn, proba):
     """Write the class probabilities of a leaf, zeros if it has no vote; return the class that naive Bayes predicts.
 
     The class is NONE where naive Bayes has no vote or was not computed. Before it learns, an adaptive leaf computes it.
@@ -210,7 +252,7 @@ def leaf_proba(tree, slot, rules, x, has_missing, will_learn, proba):
     use_bayes = may_use_bayes and (not is_adaptive or leaf["bayes_correct"] >= leaf["majority_correct"])
     bayes_class = NONE
     if use_bayes or (will_learn and is_adaptive and may_use_bayes):
-        bayes_class = bayes_votes(tree, slot, x, has_missing, proba)
+        bayes_class = bayes_votes(tree, slot, x, has_missing, known, proba)
     if use_bayes and bayes_class != NONE:
         highest = proba[bayes_class]
         for c in range(proba.shape[0]):

@@ -81,37 +81,51 @@ def note_class(arrivals, c):
     arrivals[arrivals[0]] = c
 
 
-@kernel
-def observe_known(tree, slot, x, w, c):
-    """Update the statistics of the features whose value is known, numeric or nominal."""
+@inlined_kernel
+def observe_value(tree, slot, f, value, w, c):
+    """Update the statistics of one feature, numeric or nominal."""
     moments = tree.moments[slot]
-    count, mean, m2 = moments[COUNT, c], moments[MEAN, c], moments[M2, c]
-    low, high, precision = moments[LOW, c], moments[HIGH, c], moments[PRECISION, c]
-    value_weights = tree.value_stats[slot, VALUE_WEIGHT]
-    value_start = tree.value_start
+    count = moments[COUNT, c]
+    is_first = count[f] == 0.0
+    if is_first:
+        note_class(tree.arrivals[slot, f], c)
+    n = count[f] + w
+    count[f] = n
+    start = tree.value_start[f]
+    if start == NONE:
+        low, high, mean, m2 = moments[LOW, c], moments[HIGH, c], moments[MEAN, c], moments[M2, c]
+        low[f] = value if is_first else min(low[f], value)
+        high[f] = value if is_first else max(high[f], value)
+        old = mean[f]
+        new = old + (w / n) * (value - old)
+        mean[f] = new
+        m2[f] += w * (value - old) * (value - new)
+        variance = m2[f] / (n - 1.0) if n > 1.0 else 0.0
+        moments[PRECISION, c, f] = 0.5 / variance if variance > TINY_VARIANCE else 0.0
+    else:
+        tree.value_stats[slot, VALUE_WEIGHT, start + int(value), c] += w
+
+
+@kernel
+def observe_known(tree, slot, x, known, w, c):
+    """Update the statistics of the features whose value is known; `known` lists them if they are few."""
+    count = tree.moments[slot, COUNT, c]
     seen_all = tree.nominal.shape[0] == 0
-    for f in range(x.shape[0]):
-        value = x[f]
-        if value != value:
+    if known.shape[0] > 0:
+        for f in known:
+            observe_value(tree, slot, f, x[f], w, c)
+        if tree.is_complete[slot, c]:
+            return
+        for f in range(x.shape[0]):
             seen_all = seen_all and count[f] > 0.0
-            continue
-        is_first = count[f] == 0.0
-        if is_first:
-            note_class(tree.arrivals[slot, f], c)
-        n = count[f] + w
-        count[f] = n
-        start = value_start[f]
-        if start == NONE:
-            low[f] = value if is_first else min(low[f], value)
-            high[f] = value if is_first else max(high[f], value)
-            old = mean[f]
-            new = old + (w / n) * (value - old)
-            mean[f] = new
-            m2[f] += w * (value - old) * (value - new)
-            variance = m2[f] / (n - 1.0) if n > 1.0 else 0.0
-            precision[f] = 0.5 / variance if variance > TINY_VARIANCE else 0.0
-        else:
-            value_weights[start + int(value), c] += w
+            if not seen_all:
+                break
+    else:
+        for f in range(x.shape[0]):
+            if x[f] == x[f]:
+                observe_value(tree, slot, f, x[f], w, c)
+            else:
+                seen_all = seen_all and count[f] > 0.0
     tree.is_complete[slot, c] = seen_all
 
 
@@ -139,7 +153,7 @@ def store_log_shares(tree, slot, x, c, scratch):
 
 
 @inlined_kernel
-def observe(tree, slot, rules, x, has_missing, c, w, bayes_class, all_known, value_scratch):
+def observe(tree, slot, rules, x, has_missing, known, c, w, bayes_class, all_known, value_scratch):
     """Take one sample of class `c` into a leaf: count which vote is right, update class weights and features."""
     leaf = tree.leaves[slot]
     if leaf["is_active"] == 1 and rules["leaf_prediction"] == ADAPTIVE:
@@ -175,7 +189,7 @@ def observe(tree, slot, rules, x, has_missing, c, w, bayes_class, all_known, val
     if tree.is_complete[slot, c] and not has_missing:
         observe_complete(x, w, tree.moments[slot], c)
     else:
-        observe_known(tree, slot, x, w, c)
+        observe_known(tree, slot, x, known, w, c)
         if tree.nominal.shape[0] > 0 and rules["leaf_prediction"] != MAJORITY:
             store_log_shares(tree, slot, x, c, value_scratch)
     if rules["leaf_prediction"] != MAJORITY and tree.nominal.shape[0] < x.shape[0]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from driftmoe.threads import do_parts
-from driftmoe.transaction import Changes, assignment, compile_planned, planned
+from driftmoe.threads import SideBySide
+from driftmoe.transaction import Changes, StepPlan, assignment, planned
 from driftmoe.trees import steps
 from driftmoe.trees.blocks import NO_TARGETS, fit
 from driftmoe.trees.nodes import N_LEAVES, N_NODES
@@ -113,12 +114,17 @@ class PlannedTrees:
 
     def predict_checked(self, block: np.ndarray) -> np.ndarray:
         """Return class probabilities as `TreePool.predict_proba` does, of a float64 block that has been checked."""
+        return self.plan_votes(block, StepPlan())
+
+    def plan_votes(self, block: np.ndarray, plan: StepPlan) -> np.ndarray:
+        """Compute what `predict_checked` returns, by calls of a plan."""
         storage = self._storage
+        fitted = fit(block, storage.n_features)
+        if fitted is not block:
+            plan.is_repeatable = False
         proba = np.empty((len(block), storage.n_experts, storage.n_classes))
-        no_weights = np.empty((0, storage.n_experts))
-        change = self._pass(storage, fit(block, storage.n_features), NO_TARGETS, no_weights, proba)
-        compile_planned()
-        change()
+        for call in self._pass(storage, fitted, NO_TARGETS, np.empty((0, storage.n_experts)), proba):
+            plan.compute(call)
         return proba
 
     def plan(
@@ -132,6 +138,7 @@ class PlannedTrees:
         n_experts: int | None = None,
         nominal: Iterable[int] = (),
         learnt: np.ndarray | slice = slice(None),
+        ahead: np.ndarray | None = None,
     ) -> np.ndarray:
         """Plan, for each row in order, to predict with every tree, then to learn.
 
@@ -154,6 +161,8 @@ class PlannedTrees:
         learnt
             Index of the rows that are learnt: all by default. The weights of the others are 0, and what is new in them
             makes no room.
+        ahead
+            Weights of rows, these and later ones, for which leaves make room, shape (any, n_experts); by default these.
 
         Returns
         -------
@@ -162,12 +171,17 @@ class PlannedTrees:
         """
         of_learnt = block[learnt]
         storage = with_room(self._storage, of_learnt, n_classes, n_experts or 0, nominal)
-        storage = with_leaves(storage, len(of_learnt), weights)
+        of_room = weights[learnt] if ahead is None else ahead
+        storage = with_leaves(storage, len(of_room), of_room)
         if storage is not self._storage:
             changes.append(assignment(self, _storage=storage))
         proba = np.empty((len(block), storage.n_experts, storage.n_classes))
-        changes.append(self._pass(storage, fit(block, storage.n_features), targets, weights, proba))
+        changes.extend(self._pass(storage, fit(block, storage.n_features), targets, weights, proba))
         return proba
+
+    def has_room(self, weights: np.ndarray) -> bool:
+        """Return whether no array must grow to learn rows with these weights, shape (n_rows, n_experts)."""
+        return self._storage.room_lacking(len(weights), weights.sum(axis=0)) is None
 
     def n_rows_with_room(self, n_rows: int, weights: Callable[[int], np.ndarray] | None = None) -> int:
         """Return how many rows can be learnt in one step without reserving much room for leaves that may never be made.
@@ -188,17 +202,17 @@ class PlannedTrees:
 
     def _pass(
         self, storage: Storage, block: np.ndarray, targets: np.ndarray, weights: np.ndarray, proba: np.ndarray
-    ) -> Callable[[], Any]:
-        """Return the change that passes the rows through each tree, in one thread or in several that share the experts.
-
-        A thread finishes the trees that it has begun. An interrupt reaches only the waiting thread, so at worst some
-        rows are not done. If the change is called again, it does these rows.
-        """
+    ) -> list[Callable[[], Any]]:
+        """Return the changes that pass the rows through each tree, in one thread or in several that share them."""
         n_experts = storage.n_experts
         progress = np.zeros((n_experts, 2), np.int64)
         arguments = (*as_arguments(storage), block, targets, weights, storage.n_branches, progress, proba)
         n_threads = min(self.n_threads, n_experts) if len(block) * n_experts >= MIN_SHARED else 1
+        begin = partial(progress.fill, 0)  # for a plan that is carried out again
         change = planned(steps.step, *arguments, 0, n_experts)  # compiled first, not by all threads at once
         if n_threads == 1:
-            return change
-        return lambda: any(do_parts(lambda e: steps.step(*arguments, e, e + 1), n_experts, n_threads))
+            return [begin, change]
+        shared = SideBySide(
+            [[partial(steps.step, *arguments, e, e + 1)] for e in range(n_experts)], n_threads
+        )
+        return [begin, shared.begin, shared]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from driftmoe.compilation import embedded_kernel, kernel, stepping_kernel
+from driftmoe.compilation import allocating_kernel, embedded_kernel, kernel, stepping_kernel
 from driftmoe.trees import adwin
 from driftmoe.trees.descend import find_leaf
 from driftmoe.trees.grow import add_branch, learn_row, start_tree
@@ -22,6 +22,35 @@ from driftmoe.trees.nodes import (
     WARNING,
     Tree,
 )
+
+SPARSE = 4
+"""A row with less than one known feature in so many is sparse: then trees look at these features alone."""
+
+
+@allocating_kernel
+def known_features(block):
+    """Return of each row whether a value is missing, its known features if it is sparse, and how many these are.
+
+    They are in ascending order. A row that is not sparse has none.
+    """
+    n_rows, n_features = block.shape
+    has_missing, n_known, widest = np.zeros(n_rows, np.bool_), np.zeros(n_rows, np.int64), 0
+    for row in range(n_rows):
+        n = 0
+        for f in range(n_features):
+            n += block[row, f] == block[row, f]
+        has_missing[row] = n < n_features
+        if SPARSE * n < n_features:
+            n_known[row] = n
+            widest = max(widest, n)
+    known_of = np.empty((n_rows, widest), np.int64)
+    for row in range(n_rows if widest > 0 else 0):
+        n = 0
+        for f in range(n_features if n_known[row] > 0 else 0):
+            if block[row, f] == block[row, f]:
+                known_of[row, n] = f
+                n += 1
+    return has_missing, known_of, n_known
 
 
 @kernel
@@ -65,8 +94,8 @@ def is_too_young(tree, w, rules):
 
 @embedded_kernel
 def run_tree(
-    tree, experts, windows, rules, block, targets, weights, has_missing, n_branches, row, stop, proba, votes,
-    all_known, own_row, value_scratch,
+    tree, experts, windows, rules, block, targets, weights, has_missing, known_of, n_known, n_branches, row, stop,
+    proba, votes, all_known, own_row, value_scratch,
 ):  # fmt: skip
     """Let one tree go through the rows from `row` up to `stop`.
 
@@ -79,9 +108,10 @@ def run_tree(
     max_nodes = rules["max_nodes"]
     max_leaves = (max_nodes + 1) // 2 if n_branches == 2 else max_nodes
     has_room, is_calm = True, True
-    sees_all = True
+    n_seen = 0
     for f in range(tree.is_used.shape[0]):
-        sees_all = sees_all and tree.is_used[f]
+        n_seen += tree.is_used[f]
+    sees_all = n_seen == tree.is_used.shape[0]
     while row < stop and is_calm:
         w = weights[row] if is_learning else 0.0
         if w > 0.0:
@@ -92,15 +122,15 @@ def run_tree(
             if not has_room:
                 break
         if is_predicting or w > 0.0:
-            x = block[row]
+            x, known = block[row], known_of[row, : n_known[row]]
             if not sees_all:
-                x = own_row
+                x, known = own_row, known_of[row, :0]
                 for f in range(x.shape[0]):  # a constant changes neither a vote nor a split
                     x[f] = block[row, f] if tree.is_used[f] else 0.0
             leaf, is_direct, unknown_at = find_leaf(tree, x)
             out = proba[row] if is_predicting else votes
             bayes_class = leaf_proba(
-                tree, np.int64(nodes[leaf]["slot"]), rules, x, has_missing[row], w > 0.0, out
+                tree, np.int64(nodes[leaf]["slot"]), rules, x, has_missing[row], known, w > 0.0, out
             )
             if w > 0.0:
                 c = targets[row]
@@ -114,6 +144,7 @@ def run_tree(
                     rules,
                     x,
                     has_missing[row],
+                    known,
                     c,
                     w,
                     bayes_class,
@@ -168,12 +199,7 @@ def step(
     all_known = np.zeros(n_features)
     own_row = np.empty(n_features)
     value_scratch = np.empty(value_stats.shape[2])
-    has_missing = np.zeros(n_rows, np.bool_)
-    for row in range(n_rows):
-        n_missing = 0
-        for f in range(n_features):
-            n_missing += block[row, f] != block[row, f]
-        has_missing[row] = n_missing > 0
+    has_missing, known_of, n_known = known_features(block)
     is_stuck = False
     for e in range(first, last):
         rules = rules_of_all[e if rules_of_all.shape[0] > 1 else 0]
@@ -206,7 +232,7 @@ def step(
             n_voting = e + 1 if side == FOREGROUND else e
             progress[e, side], has_room = run_tree(
                 tree, experts[e:n_voting], windows[e:n_voting], rules, block,
-                targets[:, e if targets.shape[1] > 1 else 0], weights[:, e], has_missing, n_branches,
+                targets[:, e if targets.shape[1] > 1 else 0], weights[:, e], has_missing, known_of, n_known, n_branches,
                 progress[e, side], progress[e, FOREGROUND] if lags else n_rows,
                 proba[: 0 if lags else proba.shape[0], e], votes, all_known, own_row, value_scratch,
             )  # fmt: skip

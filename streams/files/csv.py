@@ -291,7 +291,7 @@ class CSVStream(TextStream):
         return super()._parse(data, limit)
 
     def _split(self, record: bytes) -> list[str | None] | None:
-        if not record.strip(b"\r\n"):
+        if not record.strip(b" \r\n"):
             return None
         fields = self._fields(record)
         if fields == self._names:

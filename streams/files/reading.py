@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from streams.files.bad_rows import BadRows
-from streams.files.decoding import PIECE_BYTES, listed
+from streams.files.decoding import PIECE_BYTES
 from streams.files.values import MANY_VALUES, OTHER_TEXTS, NominalValues, kind_of_names, number_in
 from streams.stream import Block, Feature, Reader, Stream
+from streams.suggestions import meant
 
 SOME_VALUES = 100
 """Number of different values at which a nominal column of dates or of numbers in text gets a note."""
@@ -277,7 +278,7 @@ def target_position(target: str | int | None, names: list[str], path: str | Path
         return len(names) - 1
     if isinstance(target, str):
         if target not in names:
-            raise ValueError(f"{path}: no column {target!r} for the target; columns: {listed(names)}")
+            raise ValueError(f"{path}: no column {target!r} for the target; {meant(target, names)}")
         return names.index(target)
     if not -len(names) <= target < len(names):
         raise ValueError(
@@ -290,5 +291,5 @@ def check_names(argument: str, asked: Sequence[str], names: list[str], path: str
     """Refuse names of columns, given for an argument, that the file does not have."""
     if unknown := [name for name in asked if name not in names]:
         raise ValueError(
-            f"{path}: {argument} names {unknown}, which the file does not have; columns: {listed(names)}"
+            f"{path}: {argument} names {unknown}, which the file does not have; {meant(unknown[0], names)}"
         )

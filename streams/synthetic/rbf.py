@@ -132,6 +132,11 @@ class RandomRBFDrift(RandomRBF):
         self.speed = speed
         self.n_drift_centroids = n_drift_centroids
 
+    @property
+    def desc(self) -> str:
+        """What the stream is, and how fast it changes."""
+        return super().desc + (f" They move by {self.speed:g} a sample." if self.speed else "")
+
     def _velocities(self) -> np.ndarray:
         random = seeded(self._model_seed)
         velocities = np.empty((min(self.n_drift_centroids, self.n_centroids), self.n_features))

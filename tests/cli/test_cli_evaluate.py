@@ -93,7 +93,7 @@ def test_a_delay_is_one_of_learning_alone(tmp_path):
         )
         assert done.returncode == 0, done.stderr
     title = "led_a, 3,000 samples, test-then-train, labels 1000 late, first 1,001 samples not counted"
-    assert title in done.stdout
+    assert title in " ".join(done.stdout.split())
     assert (tmp_path / "1000" / "led_a_labels_1000_late.png").exists()
     at_once, late = (
         [
@@ -110,7 +110,7 @@ def test_a_delay_is_one_of_learning_alone(tmp_path):
     assert line["accuracy"] == pytest.approx(sum(hits[1001:]) / 1999)
     options = ["--delay", "1000", "--count-warm-up", "--out", "1000"]
     counted = commands.driftmoe("evaluate", "led_a", "-m", "ht", "--limit", "3000", *options, cwd=tmp_path)
-    assert "labels 1000 late, warm-up counted" in counted.stdout
+    assert "labels 1000 late, warm-up counted" in " ".join(counted.stdout.split())
     left_out, counted = map(json.loads, (tmp_path / "1000" / "results.jsonl").read_text().splitlines())
     assert left_out["accuracy"] == line["accuracy"]  # the two are different runs
     assert counted["accuracy"] == pytest.approx(sum(hits) / 3000)
@@ -143,24 +143,23 @@ def test_windows_follow_the_length_and_pictures_take_format_style_and_metric(tmp
 
 def test_the_table_has_a_row_per_model_with_its_deviation(evaluated):
     _, done = evaluated
-    for text in (
-        "driftmoe(n_experts=4)",
-        "nochange",
-        "accuracy %",
-        "kappa-M %",
-        "kappa-T %",
-        "model MB",
-        "±",
-    ):
-        assert text in done.stdout
-    assert "mean ± standard deviation over 2 seeds" in done.stdout
+    lines = done.stdout.splitlines()
+    for text in ("driftmoe(", "n_experts=4)", "nochange", "accuracy", "kappa-M", "kappa-T", "samples/s", "±"):
+        assert any(text in line for line in lines)
+    assert "mean ± standard deviation over 2 seeds" in lines
+    assert max(map(len, lines[:-1])) <= 80
 
 
 def test_the_same_run_replaces_its_older_result_and_others_stay(evaluated):
     folder, _ = evaluated
     arguments = ["evaluate", "led_a", "--limit", "2500", "--model", "ht", "--seed", "2", "--out", "results"]
     arguments += ["--window", "1000"]
-    assert commands.driftmoe(*arguments, cwd=folder).returncode == 0
+    before = (folder / "results" / "results.jsonl").read_bytes()
+    refused = commands.driftmoe(*arguments, cwd=folder)
+    assert refused.returncode == 2
+    assert "results has a result of ht, seed 2 on led_a already; --force does the run again" in refused.stderr
+    assert (folder / "results" / "results.jsonl").read_bytes() == before
+    assert commands.driftmoe(*arguments, "--force", cwd=folder).returncode == 0
     assert len(ResultFolder(folder / "results").results("led_a")) == 6
     assert len(ResultFolder(folder / "results").curves("led_a")) == 6 * 3
 
@@ -181,7 +180,7 @@ def test_a_real_stream_runs_from_end_to_end(tmp_path, fetched):
 def test_version_and_help(tmp_path):
     assert commands.driftmoe("--version", cwd=tmp_path).stdout == f"driftmoe {driftmoe.__version__}\n"
     text = commands.driftmoe("evaluate", "--help", cwd=tmp_path).stdout
-    for part in ("Examples", "--limit", "--seed", "--window", "--out", "--data-dir", "moe-task", "led_a"):
+    for part in ("Examples", "--limit", "--seed", "--window", "--out", "--data-dir", "moe-vote", "led_a"):
         assert part in text
     assert "evaluate" in commands.driftmoe(cwd=tmp_path).stdout
 
@@ -210,15 +209,10 @@ def test_the_mean_cost_of_a_model_that_decides_by_costs_stands_beside_the_accura
         pairs += checkpoint.predictions[1:]  # the first is the warm-up
     expected = sum(costs.of(*pair) for pair in pairs) / 599
     assert lines[costly]["mean_cost"] == pytest.approx(expected)
-    heading, of_costly, of_other = (
-        next(
-            row for row in done.stdout.splitlines() if first in row and "│" in row.replace("┃", "│")
-        ).replace("┃", "│")
-        for first in ("model ", "moe-data(", "nochange")
-    )
-    assert [cell.strip() for cell in heading.split("│")][1:4] == ["model", "accuracy %", "mean cost"]
-    assert [cell.strip() for cell in of_costly.split("│")][3] == f"{expected:.4f}"
-    assert [cell.strip() for cell in of_other.split("│")][3] == NOTHING
+    above, _, _, of_costly, *_ = rows = done.stdout.splitlines()[1:]
+    assert above.split()[:2] == ["accuracy", "mean"]
+    assert of_costly.split()[2] == f"{expected:.4f}"
+    assert next(row for row in rows if row.startswith("nochange")).split()[2] == NOTHING
     assert "by the model's own decision_costs" in done.stdout
     with (tmp_path / "results" / "windows.csv").open() as file:
         of_windows = [float(point["mean_cost"]) for point in csv.DictReader(file) if point["model"] == costly]
@@ -229,7 +223,7 @@ def test_routing_is_told_in_table_curve_and_picture(tmp_path):
     arguments = ["--limit", "3000", "--window", "500", "-m", "moe-vote(policy=TopP(p=0.9))", "-m", "nochange"]
     done = commands.driftmoe("evaluate", "led_a", *arguments, "--routing", "--out", ".", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    for text in ("experts used", "oracle gap", "trees replaced", "led_a_routing.png"):
+    for text in ("experts", "oracle", "trees", "replaced", "led_a_routing.png"):
         assert text in done.stdout
     assert (tmp_path / "led_a_routing.png").read_bytes().startswith(b"\x89PNG")
     ours, nochange = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]

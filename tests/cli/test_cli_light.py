@@ -31,7 +31,7 @@ finally:
     "command",
     [
         "--version", "--help", "streams --help", "streams list", "streams show --help", "evaluate --help",
-        "report --help", "grid --help", "neural --help", "model --help", "warm-up --help",
+        "report --help", "grid --help", "neural --help", "model --help", "warm-up --help", "models", "models arf",
     ],
 )  # fmt: skip
 def test_help_and_lists_import_nothing_heavy(command):

@@ -11,13 +11,32 @@ from driftmoe.experiment import ResultFolder
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["evaluate", "nosuch"], "unknown stream 'nosuch'; available: electricity, weather, covtype"),
+        (
+            ["evaluate", "electricty"],
+            "unknown stream 'electricty'; did you mean 'electricity'? `driftmoe streams list`",
+        ),
+        (["streams", "show", "zzz"], "there are electricity, weather, covtype"),
         (
             ["evaluate", "led_a", "--model", "nosuch"],
-            "unknown model 'nosuch'; available: driftmoe, moe-vote, moe-data",
+            "unknown model 'nosuch'; there are driftmoe, moe-vote, moe-data",
         ),
-        (["evaluate", "led_a", "--model", "arf(x=1)"], "model 'arf' has no argument 'x'; it takes: n_models"),
+        (["evaluate", "led_a", "--model", "arf(x=1)"], "model 'arf' has no argument 'x'; there are n_models"),
         (["evaluate", "led_a", "--nosuch"], "No such option: --nosuch"),
+        (["evaluate", "led_a", "--modell", "ht"], "--model"),
+        (
+            ["evaluate", "led_a", "--columns", "acuracy"],
+            "no column 'acuracy' in the table; did you mean 'accuracy'?",
+        ),
+        (
+            ["evaluate", "led_a", "--delay", "1 day"],
+            "--delay '1 day' is a time; say which column holds the time",
+        ),
+        (["evaluate", "led_a", "--delay", "5", "--time", "att1"], "--time att1 needs a delay in time"),
+        (
+            ["grid", "led_a", "-m", "ht", "--delay", "1 day", "--time", "at1"],
+            "for the time; did you mean 'att1'",
+        ),
+        (["streams", "plot", "led_a", "--out", "a.foo"], "a.foo: a picture is written as its name ends"),
         (["evaluate", "led_a", "--limit", "0"], "--limit"),
         (["evaluate", "led_a", "--limit", "many"], "'--limit': Input should be a valid integer"),
         (["evaluate", "led_a", "--window", "0"], "--window"),
@@ -34,7 +53,7 @@ from driftmoe.experiment import ResultFolder
             ["evaluate", "led_a", "--delay", "abc"],
             "delay 'abc' is not a number of samples (1000), a range",
         ),
-        (["grid", "led_a", "-m", "ht", "--delay", "abc"], "or a column; the columns are att1, att2"),
+        (["grid", "led_a", "-m", "ht", "--delay", "abc"], "or a column (there are att1, att2"),
     ],
 )
 def test_a_mistake_ends_in_one_line_and_exit_code_2(tmp_path, arguments, message):

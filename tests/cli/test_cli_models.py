@@ -203,7 +203,10 @@ def test_models_without_checkpoints_are_named(place):
         cwd=place,
     )
     assert done.returncode == 0
-    assert "nochange has no checkpoints and begins anew if it is stopped" in done.stderr
+    assert (
+        "nochange has no checkpoints, since it cannot be saved; it begins anew if it is stopped"
+        in done.stderr
+    )
 
 
 def test_show_says_what_a_model_is_and_has_learnt(place):

@@ -34,8 +34,16 @@ def test_list_names_every_stream_without_fetching_any(monkeypatch):
     assert result.exit_code == 0
     for name in streams.names():
         assert name in result.stdout
-    (line,) = [line for line in result.stdout.splitlines() if "led_g" in line]
-    assert [cell.strip() for cell in line.split("│")[2:6]] == ["1,000,000", "24", "10", "3, width 50,000"]
+    lines = result.stdout.splitlines()
+    assert lines[lines.index("led_g") + 1] == (
+        "  1,000,000 samples, 24 features, 10 classes, 3 drifts of width 50,000. Changing"
+    )
+    assert max(map(len, lines)) <= 80
+    assert [line for line in invoke("list", "wave").stdout.splitlines() if line[0] != " "] == [
+        "waveform", "waveform_drift",
+    ]  # fmt: skip
+    refused = invoke("list", "nosuch")
+    assert (refused.exit_code, refused.stdout) == (2, "")
 
 
 def test_show_tells_schema_drifts_first_samples_and_hash():

@@ -9,7 +9,7 @@ from http import HTTPStatus
 
 import numpy as np
 import pytest
-from encoders import learnt
+from encoders import learnt, scaled
 
 from driftmoe.encoding import NOMINAL, Encoder
 
@@ -33,7 +33,7 @@ def read_and_learn(encoder, x, y, w):
     known, sample = encoder.known_vector(x), encoder.clean(x)
     is_new, target = encoder.is_new(sample), encoder.enter(sample, y)
     vector = encoder.vector(sample)
-    inputs, encoder._moments = encoder.scaled(vector[np.newaxis], np.array([w]))
+    inputs, _ = scaled(encoder, vector[np.newaxis], np.array([w]))
     answer = (inputs.tobytes(), vector.tobytes(), target, is_new, encoder.n_inputs, encoder.nominal_columns)
     return answer, None if known is None else known.tobytes()
 

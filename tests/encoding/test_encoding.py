@@ -8,11 +8,12 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
-from encoders import learnt
+from encoders import learnt, scaled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driftmoe.encoding import CLIP, NOMINAL, OWN_INPUTS, Encoder, clean, write_inputs
+from driftmoe.transaction import StepPlan, carry_out
 
 
 def inputs(encoder, sample):
@@ -184,15 +185,16 @@ def test_a_number_is_scaled_by_the_weighted_mean_and_deviation_of_those_before()
     encoder = Encoder()
     encoder.enter({"a": 1.0, "b": "x"}, 0)
     values, weights = np.array([1.0, 4.0, -2.0, 7.5, 0.5]), np.array([2.0, 0.5, 3.0, 1.0, 0.0])
-    before = encoder._moments.copy()
-    inputs, moments = encoder.scaled(np.column_stack([values, np.zeros(5)]), weights)
+    before, plan = encoder._moments.copy(), StepPlan()
+    inputs = encoder.plan_inputs(np.column_stack([values, np.zeros(5)]), weights, plan)
     np.testing.assert_array_equal(encoder._moments, before)
+    carry_out(plan)
     for row in range(1, 5):
         mean = np.average(values[:row], weights=weights[:row])
         deviation = np.average((values[:row] - mean) ** 2, weights=weights[:row]) ** 0.5
         expected = 0.0 if deviation == 0.0 else np.clip((values[row] - mean) / deviation, -5.0, 5.0)
         assert inputs[row, 0] == pytest.approx(expected, rel=1e-6)
-    assert moments[0].tolist() == [weights.sum(), NOMINAL]
+    assert encoder._moments[0].tolist() == [weights.sum(), NOMINAL]
 
 
 @pytest.mark.parametrize("weight", [0.3, 1.0, 2.5, 1e-9, 1e9])
@@ -200,12 +202,12 @@ def test_a_number_that_has_not_varied_is_zero_whatever_the_weights(weight):
     encoder = Encoder()
     encoder.enter({"a": 0.1}, 0)
     values = np.array([[0.1]] * 20 + [[0.7]])
-    inputs, _ = encoder.scaled(values, np.linspace(weight, 3.0 * weight, 21))
+    inputs, _ = scaled(encoder, values, np.linspace(weight, 3.0 * weight, 21))
     assert inputs[:, 0].tolist() == [0.0] * 21
 
 
 def test_a_row_of_weight_three_enters_the_scale_as_three_rows():
-    encoder = learnt({"a": 1.0}, {"a": 2.0})
-    _, once = encoder.scaled(np.array([[5.0], [3.0]]), np.array([3.0, 1.0]))
-    _, thrice = encoder.scaled(np.array([[5.0]] * 3 + [[3.0]]))
+    first, second = learnt({"a": 1.0}, {"a": 2.0}), learnt({"a": 1.0}, {"a": 2.0})
+    _, once = scaled(first, np.array([[5.0], [3.0]]), np.array([3.0, 1.0]))
+    _, thrice = scaled(second, np.array([[5.0]] * 3 + [[3.0]]), np.ones(4))
     np.testing.assert_allclose(once, thrice, rtol=1e-12)

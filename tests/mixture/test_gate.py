@@ -15,7 +15,8 @@ import streams
 from driftmoe import DriftMoEClassifier
 from driftmoe.arithmetic import softmax
 from driftmoe.mixture import SURPRISE
-from driftmoe.mixture.gate import end_mini_batch, gate, head_errors, who_voted
+from driftmoe.mixture.gate import draw_weights, end_mini_batch, gate, head_errors, who_voted, whom_to_ask
+from driftmoe.transaction import StepPlan
 
 SMALL = {"n_experts": 3, "hidden": (8,), "seed": 2}
 
@@ -45,12 +46,13 @@ def test_the_gate_is_its_readable_twin(is_compiled, seed, n_null, is_learning):
             np.ones(3),
             np.array([0.3, 0.5]),
             np.empty((n_rows, n_experts)),
-            np.zeros_like(outputs),
+            np.full_like(outputs, 7.0),
             np.zeros(2),
+            np.array([5]),
         )
         for _ in range(2)
-    )  # memories, average_gate_weights, average_losses, weights, errors, gradients of memory_weights
-    for do, (memories, average_gate_weights, average_losses, weights, errors, memory_weight_gradients) in (
+    )  # memories, average_gate_weights, average_losses, weights, errors, gradients of memory_weights, n_seen
+    for do, (memories, average_gate_weights, average_losses, weights, errors, of_memory_weights, n_seen) in (
         (plain(gate, is_compiled), ours),
         (gate_slowly, theirs),
     ):
@@ -68,7 +70,8 @@ def test_the_gate_is_its_readable_twin(is_compiled, seed, n_null, is_learning):
             average_losses,
             weights,
             errors,
-            memory_weight_gradients,
+            of_memory_weights,
+            n_seen,
         )
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
@@ -88,7 +91,7 @@ def test_errors_are_the_gradient_of_the_mixture_likelihood(weight):
     gate(
         outputs, votes, np.ones((1, 4), np.bool_), np.array([1]), np.array([weight]), 4, memories,
         np.float32(memory_weights.detach().numpy()), np.zeros(4, np.int64), np.ones(1), np.zeros(2),
-        np.empty((1, 4)), errors, memory_weight_gradients,
+        np.empty((1, 4)), errors, memory_weight_gradients, np.zeros(1, np.int64),
     )  # fmt: skip
     np.testing.assert_allclose(errors[0], logits.grad, rtol=1e-4, atol=1e-7)
     np.testing.assert_allclose(memory_weight_gradients, memory_weights.grad, rtol=1e-4, atol=1e-7)
@@ -178,12 +181,33 @@ def test_the_end_of_a_mini_batch_updates_memory_weights_and_logits_and_whom_to_p
     assert not is_group_probed.any()
 
 
+@pytest.mark.parametrize("is_compiled", [True, False])
+def test_rows_that_are_not_learnt_use_up_no_draws(is_compiled):
+    taught, n_seen = np.full((4, 3), 7.0), np.array([10])
+    plain(draw_weights, is_compiled)(np.uint64(5), n_seen, 2.0, np.array([1.0, 0.0, 0.5, 2.0]), taught)
+    draws = [[poisson_slowly(5, number, e, 2.0) for e in range(3)] for number in (10, 11, 12)]
+    expected = [draws[0], [0.0] * 3, [0.5 * n for n in draws[1]], [2.0 * n for n in draws[2]]]
+    assert taught.tolist() == expected
+    assert n_seen[0] == 10
+
+
+@pytest.mark.parametrize("is_compiled", [True, False])
+def test_costly_groups_that_are_probed_are_asked_on_one_row_in_eight(is_compiled):
+    is_probed, is_costly = np.array([True, True, False]), np.array([True, False, True])
+    asked, n_seen = np.empty((3, 6), np.bool_), np.array([6])
+    weights = np.array([1.0, 0.0, 2.0, 0.0, 0.0, 1.0])  # rows 6, 7, 7, 8, 8, 8
+    plain(whom_to_ask, is_compiled)(n_seen, weights, is_probed, is_costly, asked)
+    assert asked.tolist() == [[False, False, False, True, True, True], [True] * 6, [True] * 6]
+    plain(whom_to_ask, is_compiled)(n_seen, np.empty(0), is_probed, is_costly, asked)  # rows to predict
+    assert asked.tolist() == [[False] * 6, [True] * 6, [True] * 6]
+
+
 def test_the_poisson_draws_of_a_row_are_those_of_its_number():
     model = DriftMoEClassifier(leverage=2.0, **SMALL)
     for n, (x, y) in enumerate(streams.make("sea", seed=1, n_samples=50)):
         expected = [
             [poisson_slowly(int(model._mixture._key), n + row, e, 2.0) for e in range(3)] for row in range(4)
         ]
-        assert model._mixture._draws(np.ones(4)).tolist() == expected
+        assert model._mixture._draws(np.ones(4), StepPlan()).tolist() == expected
         model.predict_proba_one(x)
         model.learn_one(x, y)

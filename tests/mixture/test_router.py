@@ -10,7 +10,7 @@ from reference.network import forward_slowly
 
 from driftmoe.losses import correctness_loss
 from driftmoe.mixture.router import Router
-from driftmoe.network import NEGLIGIBLE, adam, forward
+from driftmoe.network_kernels import NEGLIGIBLE, adam, forward
 
 
 def router(n_experts=3, **arguments):

@@ -20,6 +20,7 @@ def gate_slowly(
     weights,
     errors,
     memory_weight_gradients,
+    n_seen,
 ):
     """What `driftmoe.mixture.gate` does, from the formulas of its documentation."""
     n_rows, n_experts, n_classes = votes.shape
@@ -32,7 +33,11 @@ def gate_slowly(
             weights[row, e] = math.exp(scores[e]) if allowed else 1.0
         if voters:
             weights[row] /= weights[row].sum()
-        if len(targets) == 0 or not voters:
+        if len(targets) == 0:
+            continue
+        n_seen[0] += 1
+        errors[row] = 0.0
+        if not voters:
             continue
         everyone = voters + list(range(n_experts, n_logits))
         likelihood = {e: 0.98 * votes[row, e, targets[row]] + 0.02 / n_classes for e in voters}

@@ -43,7 +43,7 @@ def test_a_report_that_the_disk_cannot_hold_ends_with_one_line_and_leaves_the_ol
     report.write([], out, title="old")
     before = contents(out)
     for size, name in ((2_000, r"report_files/\w+\.svg"), (40_000, r"report\.html")):
-        done = limited(tmp_path, size, "report", written, "--out", "out")
+        done = limited(tmp_path, size, "report", written, "--out", "out", "--force")
         assert done.returncode == 2
         assert re.fullmatch(
             rf"driftmoe: out/{name}: {re.escape(f'{TOO_LARGE}; {REPORT_LOST}')}\n", done.stderr
@@ -100,7 +100,9 @@ def test_a_picture_that_the_disk_cannot_hold_leaves_the_results_and_the_old_pict
 
 def test_a_picture_of_a_stream_that_cannot_be_written_is_told_of_with_the_file(tmp_path):
     (tmp_path / "sea.png").write_text("old")
-    done = limited(tmp_path, 20_000, "streams", "plot", "sea_a", "--limit", "500", "--out", "sea.png")
+    done = limited(
+        tmp_path, 20_000, "streams", "plot", "sea_a", "--limit", "500", "--out", "sea.png", "--force"
+    )
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == f"driftmoe: sea.png: {TOO_LARGE}; {PICTURE_LOST}"
     assert os.listdir(tmp_path) == ["sea.png"]

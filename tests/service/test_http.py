@@ -249,5 +249,5 @@ def test_without_the_extra_one_line_says_what_to_install(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "starlette", None)
     monkeypatch.delitem(sys.modules, "driftmoe.service.http")
-    with pytest.raises(ImportError, match=r"pip install 'driftmoe\[serve\]'"):
+    with pytest.raises(ImportError, match=r"pip install .*\[serve\]'"):
         import driftmoe.service.http  # noqa: F401

@@ -93,7 +93,7 @@ def test_missing_values_are_an_argument(put):
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
-        ("a,y\n1,2\n", {"target": "z"}, r"no column 'z' for the target; columns: a, y"),
+        ("a,y\n1,2\n", {"target": "z"}, r"no column 'z' for the target; there are a, y"),
         ("a,y\n1,2\n", {"target": 2}, r"target=2, but there are 2 columns"),
         ("a,y\n1,2\n", {"drop": ["z"]}, r"drop names \['z'\]"),
         ("a,y\n1,2\n", {"nominal": ["z"]}, r"nominal names \['z'\]"),
@@ -338,3 +338,9 @@ def test_csv_of_many_columns_takes_time_in_proportion(put):
     stream = CSVStream(path, drop=[f"c{i}" for i in range(0, n - 1, 2)])
     assert time.process_time() - start < 5.0  # 9 s before; 1 s now
     assert stream.n_features == n // 2 - 1
+
+
+def test_a_line_of_blanks_is_no_row(tmp_path):
+    file = tmp_path / "a.csv"
+    file.write_text("a,y\n1,no\n   \n2,yes\n \n\n")
+    assert list(open_file(file)) == [({"a": 1.0}, "no"), ({"a": 2.0}, "yes")]

@@ -1,0 +1,51 @@
+"""`driftmoe models`: the names, arguments and defaults that it lists are those of the library."""
+
+from __future__ import annotations
+
+import inspect
+
+import commands
+import pytest
+
+from driftmoe import DriftMoEClassifier, moa, models
+from driftmoe.cli.model_arguments import ARGUMENTS
+from driftmoe.mixture import MIXTURES
+
+
+def arguments_of(name):
+    """Arguments of a model with their defaults, as text; those that a variant refuses are left out."""
+    parameters = inspect.signature(models.MODELS[name]).parameters
+    if name not in MIXTURES:
+        return {key: repr(p.default) for key, p in parameters.items()}
+    settings = DriftMoEClassifier(name).settings
+    of_variants = {key for mixture in MIXTURES.values() for key in mixture.ARGUMENTS}
+    return {
+        key: repr(settings.get(key, p.default))
+        for key, p in parameters.items()
+        if key in settings or key not in of_variants
+    }
+
+
+@pytest.mark.parametrize("name", [name for name in models.MODELS if name not in moa.LEARNERS])
+def test_arguments_and_defaults_are_those_of_the_library(name):
+    assert ARGUMENTS[name] == arguments_of(name)
+
+
+def test_every_model_is_listed():
+    assert list(ARGUMENTS) == [name for name in models.MODELS if name not in moa.LEARNERS]
+
+
+def test_the_list_fits_80_columns_and_one_model_can_be_asked_for(tmp_path):
+    listed = commands.driftmoe("models", cwd=tmp_path)
+    lines = listed.stdout.splitlines()
+    assert (listed.returncode, listed.stderr) == (0, "")
+    assert max(map(len, lines)) <= 80
+    words = listed.stdout.split()
+    assert {*models.MODELS, *models.POLICIES, *models.PRESETS} <= {word.strip(",.;") for word in words}
+    one = commands.driftmoe("models", "arf", cwd=tmp_path).stdout
+    assert one.splitlines()[0] == "arf"
+    assert "n_models=10," in one.split()
+    assert "srp" not in one.split()
+    refused = commands.driftmoe("models", "arff", cwd=tmp_path)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "unknown model 'arff'; did you mean 'arf'" in refused.stderr

@@ -1,0 +1,202 @@
+"""Single rows go by a plan that is made once; whatever else happens to the model, they come to what blocks come to."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+from river import tree
+
+import streams
+from driftmoe import DriftMoEClassifier
+from driftmoe.routing import TopP
+from driftmoe.transaction import StepPlan, carry_out
+
+MODELS = {
+    "default": {},
+    "few": {"n_experts": 3, "extras": ("neighbours", "history"), "memory": 192, "hidden": (8,)},
+    "policy": {"n_experts": 3, "policy": TopP(0.8)},
+    "recency": {"n_experts": 3, "gate": "recency"},
+    "never learns": {"n_experts": 3, "learning_rate": 0.0, "batch_size": 5},
+    "moe-data": {"variant": "moe-data"},
+    "moe-vote": {"variant": "moe-vote", "batch_size": 1},
+    "corrected": {"variant": "moe-data", "correction": 0.05},
+    "moe-task": {"variant": "moe-task"},
+    "river": {"n_experts": 2, "extras": (tree.HoeffdingTreeClassifier(), "head")},
+}
+
+
+def made(name):
+    return DriftMoEClassifier(seed=1, **copy.deepcopy(MODELS[name]))
+
+
+def samples(n=700):
+    return list(streams.make("agrawal", seed=3, n_samples=n))
+
+
+def by_blocks(model, rows, weights=None):
+    """The probabilities before each row, learnt in blocks of 50."""
+    found = []
+    for start in range(0, len(rows), 50):
+        part = rows[start : start + 50]
+        of_part = None if weights is None else weights[start : start + 50]
+        found += model.step_rows([x for x, _ in part], [y for _, y in part], of_part)
+    return found
+
+
+def one_by_one(model, rows, between=None):
+    """The probabilities before each row, learnt by single calls. `between` may do something before each."""
+    found = []
+    for i, (x, y) in enumerate(rows):
+        if between is not None:
+            model = between(i, model) or model
+        found.append(model.predict_proba_one(x))
+        model.learn_one(x, y)
+    return found, model
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_single_calls_are_blocks_to_the_last_bit(name):
+    rows, ours = samples(), made(name)
+    found, _ = one_by_one(ours, rows)
+    theirs = made(name)
+    assert found == by_blocks(theirs, rows)
+    assert (
+        name == "river" or ours.digest() == theirs.digest()
+    )  # digests with river's own objects are not canonical
+
+
+@pytest.mark.parametrize("name", ["default", "few", "recency", "never learns", "moe-data"])
+def test_the_plan_is_made_for_few_of_the_rows(name, monkeypatch):
+    model, rows = made(name), samples(400)
+    one_by_one(model, rows[:200])
+    made_anew = []
+    kind = type(model._one_row)
+    original = kind._learn_anew
+    monkeypatch.setattr(kind, "_learn_anew", lambda *a, **k: (made_anew.append(1), original(*a, **k))[1])
+    one_by_one(model, rows[200:])
+    assert len(made_anew) < 60  # of 200; trees that grow need a new plan now and then
+
+
+def widened(i, model):
+    model.learn_one(samples(1)[0][0] | {f"new {i}": 1.0}, "a new class" if i == 300 else 0)
+
+
+def of_weight(i, model):
+    model.learn_one(*samples(i + 1)[i], w=0.5)
+
+
+def of_block(i, model):
+    model.step_rows(*zip(*samples(i + 20)[i:], strict=True))
+
+
+def of_state(i, model):
+    model.restore(model.state())
+
+
+def of_other_state(i, model):
+    other = made("default")
+    by_blocks(other, samples(300)[100:])
+    model.restore(other.state())
+
+
+def shrunk(i, model):
+    model.shrink(3_000_000)
+
+
+def copied(i, model):
+    return copy.deepcopy(model)
+
+
+def pickled(i, model):
+    return pickle.loads(pickle.dumps(model))
+
+
+def saved(i, model):
+    return DriftMoEClassifier.from_bytes(model.to_bytes())
+
+
+def predicted(i, model):
+    model.predict_one({"salary": 5.0, "other": "unknown"})
+    model.predict_proba_one({})
+    model.explain_one(samples(1)[0][0])
+
+
+@pytest.mark.parametrize(
+    "happens",
+    [widened, of_weight, of_block, of_state, of_other_state, shrunk, copied, pickled, saved, predicted],
+)
+def test_nothing_that_happens_between_two_rows_leaves_an_old_plan(happens):
+    """The twin makes a new plan for each row, as it does when the model may have changed in any way."""
+    rows = samples(450)
+
+    def between(i, model):
+        return (
+            happens(i, model) if i in (0, 1, 2, 150, 211, 300, 301) and i + (happens is shrunk) > 0 else None
+        )
+
+    def forgetful(i, model):
+        model = between(i, model) or model
+        model._one_row._learning = model._one_row._ending = model._one_row._predicting = None
+        return model
+
+    ours, model = one_by_one(made("default"), rows, between)
+    theirs, twin = one_by_one(made("default"), rows, forgetful)
+    assert ours == theirs
+    assert model.digest() == twin.digest()
+
+
+def test_a_prediction_within_a_prediction_spoils_neither(monkeypatch):
+    """A signal handler may predict at any moment."""
+    model, rows = made("few"), samples(300)
+    one_by_one(model, rows[:250])
+    x, other = rows[250][0], rows[251][0]
+    expected = [model.predict_proba_one(x), model.predict_proba_one(other)]
+    inner = []
+    kept = model._one_row._predicting
+    kept.plan.computed.insert(3, lambda: inner.append(model.predict_proba_one(other)))
+    assert model.predict_proba_one(x) == expected[0]
+    assert inner == expected[1:]
+
+
+def test_an_error_while_a_plan_is_computed_changes_nothing():
+    model, rows = made("few"), samples(300)
+    one_by_one(model, rows[:250])
+    kept = model._one_row._learning
+
+    def fail():
+        raise MemoryError
+
+    assert kept is not None
+    kept.plan.computed.append(fail)
+    at = 250
+    while model._one_row._until <= model._mixture.log.n_samples or model._mixture.router.room == 1:
+        model.learn_one(*rows[at])
+        at += 1
+    before = model.digest()
+    with pytest.raises(MemoryError):
+        model.learn_one(*rows[at])
+    assert model.digest() == before
+    kept.plan.computed.remove(fail)
+    twin = DriftMoEClassifier.from_bytes(model.to_bytes())
+    for each in (model, twin):
+        one_by_one(each, rows[250:])
+    assert model.digest() == twin.digest()
+
+
+def test_marks_of_the_log_are_planned_anew_each_time():
+    """A plan that is carried out twice must not write into the record of the first time."""
+    plan, kept, value = StepPlan(), [], np.zeros(1)
+    plan.append(lambda: value.__iadd__(1.0) is None)
+
+    def mark(changes):
+        copied = np.empty(1)
+        changes.append(lambda: copied.__setitem__(..., value))
+        changes.append(lambda: kept.append(copied))
+
+    plan.planners.append(mark)
+    for _ in range(3):
+        carry_out(plan)
+    assert [array.tolist() for array in kept] == [[1.0], [2.0], [3.0]]
