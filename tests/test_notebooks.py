@@ -10,6 +10,20 @@ from places import ROOT
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
+PICTURES = {
+    "01_quickstart": 1,
+    "02_drift_and_routing": 4,
+    "03_neural_moe": 5,
+    "04_results": 1,
+    "05_service": 1,
+}
+"""Notebook -> pictures that it holds when it was executed."""
+
+
+def test_every_notebook_is_checked_for_its_pictures():
+    assert [path.stem for path in NOTEBOOKS] == list(PICTURES)
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the kernel's client, not ours
 def test_notebook_runs_at_tiny_size(path, monkeypatch, tmp_path):
@@ -20,7 +34,12 @@ def test_notebook_runs_at_tiny_size(path, monkeypatch, tmp_path):
     NotebookClient(notebook, timeout=300, kernel_name="python3", resources=resources).execute(
         env=dict(os.environ)
     )
-    assert all(cell.get("execution_count") for cell in notebook.cells if cell.cell_type == "code")
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(cell.get("execution_count") for cell in code)
+    shown = [output.data for cell in code for output in cell.outputs if "data" in output]
+    pictures = [data for data in shown if "image/png" in data]
+    assert len(pictures) == PICTURES[path.stem]
+    assert not any("<Figure" in data.get("text/plain", "") for data in shown if data not in pictures)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)

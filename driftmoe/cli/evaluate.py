@@ -30,11 +30,11 @@ from driftmoe.cli.options import (
     Seeds,
     TimeColumn,
     Wide,
-    Window,
     Workers,
     reads_files,
 )
 from driftmoe.cli.own_streams import short_name as short_name_of
+from driftmoe.cli.pictures import Format, Metric, Style, Window, fitting_window
 from driftmoe.cli.terminal import (
     be_quiet,
     check_free,
@@ -181,7 +181,7 @@ def evaluate(
     model: Models = None,
     limit: Limit = None,
     seed: Seeds = None,
-    window: Window = 1000,
+    window: Window = None,
     delay: Delayed = "0",
     time: TimeColumn = None,
     count_warm_up: CountWarmUp = False,
@@ -189,6 +189,9 @@ def evaluate(
     columns: Columns = None,
     wide: Wide = False,
     workers: Workers = 1,
+    metric: Metric = "accuracy",
+    format: Format = "png",
+    style: Style = "screen",
     checkpoint_every: CheckpointEvery = None,
     save: Save = None,
     load: Load = None,
@@ -226,6 +229,7 @@ def evaluate(
         open_run = functools.partial(open_with_bar, options=options, data_dir=data_dir)
         samples = {s: open_run(stream, limit=limit, seed=s) for s in seeds}
         report_reading(stream, samples[seeds[0]], options, time)
+        window = window or fitting_window(samples[seeds[0]].n_samples)
         folder = experiment.ResultFolder(out or Path("runs") / short_name)
         hashes = {s: stream_of_seed.fingerprint() for s, stream_of_seed in samples.items()}
         experiment.check_delay(delay, samples[seeds[0]])
@@ -242,8 +246,15 @@ def evaluate(
         if is_complete and not results + failures:
             raise ValueError(f"{stream} holds no samples")
     if results:
-        _show(stream, short_name, results, folder, window, view, options)
+        _show(stream, short_name, results, folder, window, view, options, (metric, style, format))
         report_left_out(left_out_rows(samples[seeds[0]]))
+    _end(results, failures, checkpoints, is_complete=is_complete)
+
+
+def _end(
+    results: Sequence[Any], failures: Sequence[str], checkpoints: CheckpointFolder, *, is_complete: bool
+) -> None:
+    """Write to stderr what was left undone, and leave with the exit code that says so."""
     for failure in failures:
         say(failure)
     report_checkpoints_left(checkpoints)
@@ -429,6 +440,7 @@ def _show(
     window: int,
     view: View,
     options: FileOptions,
+    drawing: tuple[str, str, str],
 ) -> None:
     """Print the table of these results, or their lines of JSON, and draw their curves."""
     n_samples, late = max(result["n_samples"] for result in results), report.lateness(results[0])
@@ -439,18 +451,20 @@ def _show(
     done = {experiment.run_key(result) for result in results}
     curves = [point for point in folder.curves(stream) if experiment.run_key(point) in done]
     drifts = results[0]["drifts"]
-    files = ["results.jsonl", "windows.csv", f"{picture}.png"]
+    metric, style, ending = drawing
+    files = ["results.jsonl", "windows.csv", f"{picture}.{ending}"]
     if view.as_json:
         for result in results:
             show(json.dumps(result, allow_nan=False))
     table = report.table(results, title=title, columns=view.columns, width=view.width)
     show(table, beside_json=view.as_json)
     title += f", windows of {window:,}"
-    report.plot_windows(curves, folder.path / files[-1], title=title, drifts=drifts)
+    path = folder.path / files[-1]
+    report.plot_windows(curves, path, title=title, drifts=drifts, metric=metric, style=style)
     if view.with_routing and (
-        figure := report.routing_figure(curves, title=f"Routing on {title}", drifts=drifts)
+        figure := report.routing_figure(curves, title=f"Routing on {title}", drifts=drifts, style=style)
     ):
-        files.append(f"{picture}_routing.png")
+        files.append(f"{picture}_routing.{ending}")
         report.save_figure(figure, folder.path / files[-1])
         table = report.routing_table(results, title=f"Routing on {stream}", width=view.width)
         show(f"\n{table}", beside_json=view.as_json)

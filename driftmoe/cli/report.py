@@ -65,7 +65,7 @@ def write_report(
     model: Models = None,
     force: Force = False,
 ) -> None:
-    """Compare the models in result files: one HTML page that needs no network, and the same as Markdown.
+    """Compare the models in result files: one HTML page that needs no network, and the same as Markdown and LaTeX.
 
     The page has tables with mean ± deviation over seeds, mean ranks, the
     Friedman test with a critical-difference diagram, the Bayesian signed-rank
@@ -82,9 +82,6 @@ def write_report(
         )
         results, curves = experiment.read_results(folder)
         chosen = report.of_models(results, model) if model else results
-        try:
-            parts = report.sections(chosen, curves, experiment.read_failures(folder))
-        except ImportError as error:
-            raise ValueError(str(error)) from None
+        parts = report.sections(chosen, curves, experiment.read_failures(folder))
         written = report.write(parts, where, title=title)
     show(f"Report: {', '.join(map(str, written))}")

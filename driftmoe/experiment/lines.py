@@ -26,7 +26,17 @@ REQUIRED: dict[str, Any] = {
 
 OPTIONAL: dict[str, Any] = {
     **dict.fromkeys(
-        ("kappa", "kappa_m", "kappa_t", "f1_macro", "g_mean", "mean_cost", "cpu_seconds", "ram_hours"),
+        (
+            "kappa",
+            "kappa_m",
+            "kappa_t",
+            "f1_macro",
+            "g_mean",
+            "mean_cost",
+            "cpu_seconds",
+            "ram_hours",
+            "package_joules",
+        ),
         int | float,
     ),
     **dict.fromkeys(("routing", "parameters", "versions", "reading", "importances"), dict),

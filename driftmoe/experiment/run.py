@@ -22,6 +22,7 @@ from driftmoe.evaluation import Checkpoint, Delay, Evaluation, TimeDelay, preque
 from driftmoe.evaluation.clock import SECONDS, seconds_of
 from driftmoe.evaluation.late_blocks import takes_late_blocks
 from driftmoe.experiment.checkpoints import CheckpointFolder, digest_of, why_not_kept
+from driftmoe.experiment.energy import EnergyMeter
 from driftmoe.experiment.environment import commit, versions
 from driftmoe.experiment.importances import importances_of
 from driftmoe.experiment.lines import KEY, warm_up_protocol
@@ -252,6 +253,7 @@ class Attempt:
         self.curve: list[dict[str, Any]] = kept.curve if kept else []
         self.n_before = kept.last.n_samples if kept else 0
         self._importances: dict[str, float] = {}
+        self._joules: float | None = None
         self._resume_from = kept.evaluation if kept else None
         self._evaluation: Evaluation | None = None
         is_kept = checkpoints and checkpoints.every is not None and why_not_kept(self.model) is None
@@ -275,8 +277,10 @@ class Attempt:
             samples, self.model, **self.run.protocol(), resume_from=self._resume_from
         )
         n_before = self.n_before
+        meter = EnergyMeter()
         for checkpoint in self._evaluation:
             self.last = checkpoint
+            self._joules = None if self.n_before else meter.joules()  # no meter ran before a run was stopped
             if checkpoint.n_window_counted:
                 self.curve.append(self.run.curve_point(checkpoint))
             if self._checkpoints and self._checkpoints.is_due(n_before, checkpoint.n_samples):
@@ -298,7 +302,8 @@ class Attempt:
     def result(self, *, is_complete: bool) -> dict[str, Any]:
         """Return the result line of the figures so far. There must be a checkpoint."""
         assert self.last is not None
-        return self.run.result(
+        energy = {} if self._joules is None else {"package_joules": self._joules}
+        return energy | self.run.result(
             self.last,
             self.model,
             stream_length=self.stream.n_samples,

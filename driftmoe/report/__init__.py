@@ -11,29 +11,38 @@ from __future__ import annotations
 
 from driftmoe.report.comparisons import COMPARED, ENOUGH_STREAMS, comparison_grid
 from driftmoe.report.contents import sections
-from driftmoe.report.figures import (
-    DPI,
-    neural_figure,
-    plot_windows,
-    routing_figure,
-    save_figure,
-    windows_figure,
-)
+from driftmoe.report.curves import METRICS, plot_windows, windows_figure
+from driftmoe.report.figures import frontier, neural_figure
 from driftmoe.report.importances import importances_figure
 from driftmoe.report.layout import WIDTH, fitted
 from driftmoe.report.pages import markdown, page, write
-from driftmoe.report.parts import NOTHING, Grid, Picture, Section
+from driftmoe.report.parts import NOTHING, Command, Grid, Part, Picture, Section
 from driftmoe.report.results import by_model, counting, lateness, left_out, of_models, reading, usable
+from driftmoe.report.routing_plot import routing_figure
 from driftmoe.report.statistics import (
     ROPE,
     SIGNIFICANCE,
     comparison,
     critical_difference,
     friedman,
+    holm,
     mean_ranks,
     probably_better,
+    wilcoxon_holm,
 )
 from driftmoe.report.stream_plot import stream_figure, window_means
+from driftmoe.report.style import (
+    AREAS,
+    LINES,
+    STYLES,
+    add_legend,
+    drawn_as,
+    label_ends,
+    label_points,
+    looks_of,
+    mark_drifts,
+    save_figure,
+)
 from driftmoe.report.tables import (
     FIGURES,
     MORE_FIGURES,
@@ -49,10 +58,12 @@ from driftmoe.report.tables import (
 )
 
 __all__ = [
+    "AREAS",
     "COMPARED",
-    "DPI",
     "ENOUGH_STREAMS",
     "FIGURES",
+    "LINES",
+    "METRICS",
     "MORE_FIGURES",
     "NEURAL",
     "NEURAL_NOTE",
@@ -61,10 +72,14 @@ __all__ = [
     "ROUTING",
     "ROUTING_NOTE",
     "SIGNIFICANCE",
+    "STYLES",
     "WIDTH",
+    "Command",
     "Grid",
+    "Part",
     "Picture",
     "Section",
+    "add_legend",
     "as_table",
     "by_model",
     "checked_columns",
@@ -72,11 +87,18 @@ __all__ = [
     "comparison_grid",
     "counting",
     "critical_difference",
+    "drawn_as",
     "fitted",
     "friedman",
+    "frontier",
+    "holm",
     "importances_figure",
+    "label_ends",
+    "label_points",
     "lateness",
     "left_out",
+    "looks_of",
+    "mark_drifts",
     "markdown",
     "mean_ranks",
     "neural_figure",
@@ -93,6 +115,7 @@ __all__ = [
     "stream_figure",
     "table",
     "usable",
+    "wilcoxon_holm",
     "window_means",
     "windows_figure",
     "write",

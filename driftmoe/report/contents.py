@@ -11,13 +11,17 @@ import pandas as pd
 
 from driftmoe.experiment import counts_warm_up, kind_of_run, run_key
 from driftmoe.metrics import Recovery, drift_recovery
+from driftmoe.report import curves, routing_plot
 from driftmoe.report.comparisons import COMPARED, comparison_grid, tests_over_streams
 from driftmoe.report.costs import cost_parts
-from driftmoe.report.figures import as_picture, neural_figure, routing_figure, windows_figure
+from driftmoe.report.figures import neural_figure
 from driftmoe.report.importances import importances_parts
-from driftmoe.report.parts import NOTHING, Grid, Picture, Section
-from driftmoe.report.results import by_model, data_names, lateness, reading, row_names, usable
+from driftmoe.report.parts import NOTHING, Grid, Part, Section
+from driftmoe.report.provenance import provenance
+from driftmoe.report.results import by_model, data_names, lateness, row_names, usable
 from driftmoe.report.statistics import comparison, one_of_each
+from driftmoe.report.style import MOST_LINES, as_picture, looks_of
+from driftmoe.report.summary import summary_parts
 from driftmoe.report.tables import (
     NEURAL_NOTE,
     ROUTING,
@@ -33,14 +37,14 @@ Points = Mapping[tuple[str, ...], Sequence[Mapping[str, Any]]]
 
 def sections(
     results: Sequence[Mapping[str, Any]],
-    curves: Sequence[Mapping[str, Any]],
+    windows: Sequence[Mapping[str, Any]],
     failures: Sequence[str] = (),
 ) -> list[Section]:
     """Return the sections of a report, to be written as HTML or Markdown.
 
     Parameters
     ----------
-    results, curves
+    results, windows
         As `driftmoe.experiment.read_results` returns them.
     failures
         A sentence for each failed run.
@@ -49,12 +53,10 @@ def sections(
     ------
     ValueError
         If no result is complete.
-    ImportError
-        If models are compared over several streams and the extra `driftmoe[report]` is not installed.
     """
     lines, notes = usable(results)
     points: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
-    for point in curves:
+    for point in windows:
         points.setdefault(run_key(point), []).append(point)
     if not lines:
         raise ValueError("no run is complete, so there is nothing to compare; " + " ".join(notes))
@@ -63,7 +65,7 @@ def sections(
     ends = [
         Section("Accuracy over time", _curve_pictures(lines, points)),
         Section("Recovery after drifts", _drift_costs(lines, points)),
-        Section("Reproducibility", _provenance(lines)),
+        Section("Reproducibility", provenance(lines)),
     ]
     compared = [line for line in lines if kind_of_run(line) != "neural"]
     if not compared:  # only neural experiments, which are neither ranked nor tested
@@ -84,11 +86,13 @@ def sections(
     what += _cautions(compared, n_seeds, list(whole.index), list(full.index))
     has_routing = any("routing" in line for line in compared)
     importances = importances_parts(compared)
+    looks = looks_of([line["model"] for line in lines])
     return [
+        Section("Summary", summary_parts(compared, full)),
         Section("What was compared", [*what, *notes, *failures]),
         *tables,
-        Section("Are the differences in accuracy more than chance?", tests_over_streams(full)),
-        Section("Time and memory", cost_parts(compared)),
+        Section("Are the differences in accuracy more than chance?", tests_over_streams(full, looks)),
+        Section("Time and memory", cost_parts(compared, looks)),
         *([Section("Routing", _routing_grids(compared))] if has_routing else []),
         *([Section("Feature importances", importances)] if importances else []),
         *neural_sections,
@@ -174,9 +178,9 @@ def _what_counts(lines: Sequence[Mapping[str, Any]]) -> list[str]:
     return sentences
 
 
-def _routing_grids(lines: Sequence[Mapping[str, Any]]) -> list[str | Grid | Picture]:
+def _routing_grids(lines: Sequence[Mapping[str, Any]]) -> list[Part]:
     """Return a table for each stream, with the models that report their routing."""
-    parts: list[str | Grid | Picture] = [ROUTING_NOTE]
+    parts: list[Part] = [ROUTING_NOTE]
     of_row: dict[str, list[Mapping[str, Any]]] = {}
     for row, line in zip(row_names(lines), lines, strict=True):
         if "routing" in line:
@@ -192,9 +196,9 @@ def _routing_grids(lines: Sequence[Mapping[str, Any]]) -> list[str | Grid | Pict
     return parts
 
 
-def _neural_parts(lines: Sequence[Mapping[str, Any]]) -> list[str | Grid | Picture]:
+def _neural_parts(lines: Sequence[Mapping[str, Any]]) -> list[Part]:
     """Return a table and a picture for each neural experiment."""
-    parts: list[str | Grid | Picture] = [NEURAL_NOTE]
+    parts: list[Part] = [NEURAL_NOTE]
     of_row: dict[str, list[Mapping[str, Any]]] = {}
     for row, line in zip(row_names(lines), lines, strict=True):
         of_row.setdefault(row, []).append(line)
@@ -208,12 +212,14 @@ def _neural_parts(lines: Sequence[Mapping[str, Any]]) -> list[str | Grid | Pictu
     return parts
 
 
-def _curve_pictures(lines: Sequence[Mapping[str, Any]], points_of: Points) -> list[str | Grid | Picture]:
+def _curve_pictures(lines: Sequence[Mapping[str, Any]], points_of: Points) -> list[Part]:
     """Return pictures of the curves of each stream, and of the routing of each model that reports it."""
-    parts: list[str | Grid | Picture] = [
-        "Accuracy in consecutive windows. With several seeds, the line is their mean and the band runs from the lowest "
-        "to the highest. Dashed lines mark known drifts, and grey bands the duration of gradual ones."
+    parts: list[Part] = [
+        "Accuracy in consecutive windows, at the middle of each. With several seeds, the line is their mean and the "
+        f"band runs from the lowest to the highest. Of more than {MOST_LINES} models the best {MOST_LINES} are drawn. "
+        "Dashed lines mark abrupt drifts; of gradual ones, dotted lines mark the centre and grey bands the width."
     ]
+    looks = looks_of([line["model"] for line in lines])
     lines_of: dict[str, list[Mapping[str, Any]]] = {}
     for row, line in zip(row_names(lines), lines, strict=True):
         lines_of.setdefault(row, []).append(line)
@@ -223,22 +229,18 @@ def _curve_pictures(lines: Sequence[Mapping[str, Any]], points_of: Points) -> li
             parts.append(f"{row}: no windows were kept.")
             continue
         drifts = of_row[0]["drifts"]
-        parts.append(
-            as_picture(
-                f"curve_{row}",
-                f"Windowed accuracy on {row}",
-                windows_figure(points, title=row, drifts=drifts),
-            )
-        )
-        parts += [
-            as_picture(f"routing_{row}_{model}", f"Routing of {model} on {row}", figure)
-            for model, of_model in by_model(points).items()
-            if (figure := routing_figure(of_model, title=f"Routing of {model} on {row}", drifts=drifts))
-        ]
+        figure = curves.windows_figure(points, title=row, drifts=drifts, looks=looks)
+        parts.append(as_picture(f"curve_{row}", f"{row}: {curves.in_words(points)}", figure))
+        for model, of_model in by_model(points).items():
+            title = f"Routing of {model} on {row}"
+            routed = routing_plot.routing_figure(of_model, title=title, drifts=drifts, looks=looks)
+            if routed is not None:
+                words = f"{title}. {routing_plot.in_words(of_model)}"
+                parts.append(as_picture(f"routing_{row}_{model}", words, routed))
     return parts
 
 
-def _drift_costs(lines: Sequence[Mapping[str, Any]], points_of: Points) -> list[str | Grid | Picture]:
+def _drift_costs(lines: Sequence[Mapping[str, Any]], points_of: Points) -> list[Part]:
     """Return tables of what each model lost after the known drifts, as means over drifts and seeds."""
     recoveries: dict[str, dict[str, list[Recovery]]] = {}
     for row, line in zip(row_names(lines), lines, strict=True):
@@ -279,49 +281,3 @@ def _drift_costs(lines: Sequence[Mapping[str, Any]], points_of: Points) -> list[
         "recovered from all drifts.",
         grid(lambda r: r.samples, "{:,.0f}"),
     ]
-
-
-def _provenance(lines: Sequence[Mapping[str, Any]]) -> list[str | Grid | Picture]:
-    """Return the versions, parameters and data behind the results."""
-
-    def distinct(key: str) -> list[str]:
-        return sorted({_described(line.get(key, "not recorded")) for line in lines})
-
-    parts: list[str | Grid | Picture] = []
-    for name, values in (("Versions", distinct("versions")), ("Commit", distinct("commit"))):
-        parts += [f"{name}: {value}" for value in values]
-        if len(values) > 1:
-            parts.append(f"{name} differ between runs, which alone may change the figures.")
-    models = {
-        (
-            line["model"],
-            _described(
-                {k: v for k, v in line["parameters"].items() if k != "seed"}
-                if "parameters" in line
-                else "not recorded"
-            ),
-        )
-        for line in lines
-    }
-    data = {
-        (row, str(line["seed"]), line["stream_sha256"], reading(line))
-        for row, line in zip(row_names(lines), lines, strict=True)
-    }
-    headings = ["stream", "seed", "SHA-256 of the data", "how the file is read"]
-    n_told = len(headings) if any(row[-1] for row in data) else len(headings) - 1
-    return [
-        *parts,
-        Grid(["model", "parameters"], [[(cell, False) for cell in model] for model in sorted(models)]),
-        Grid(
-            headings[:n_told],
-            [[(cell, False) for cell in row[:n_told]] for row in sorted(data)],
-        ),
-    ]
-
-
-def _described(value: Any) -> str:
-    return (
-        ", ".join(f"{name} {item}" for name, item in value.items())
-        if isinstance(value, Mapping)
-        else str(value)
-    )

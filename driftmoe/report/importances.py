@@ -8,9 +8,9 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from driftmoe.experiment.importances import MOST_NAMED
-from driftmoe.report.figures import as_picture, literal
-from driftmoe.report.parts import Grid, Picture
+from driftmoe.report.parts import Part
 from driftmoe.report.results import by_model, row_names
+from driftmoe.report.style import LINES, as_picture, drawn_as, literal, new_figure
 
 if TYPE_CHECKING:  # matplotlib is slow to import, and only needed to draw
     from matplotlib.axes import Axes
@@ -38,13 +38,15 @@ NOTE = (
 )
 
 
-def importances_figure(importances: Importances) -> Figure:
+def importances_figure(importances: Importances, *, style: str = "screen") -> Figure:
     """Draw importances as bars with their spread.
 
     Parameters
     ----------
     importances
         As `feature_importances` of a model returns them, the most important first.
+    style
+        Name of a style of `STYLES`.
 
     Raises
     ------
@@ -55,23 +57,23 @@ def importances_figure(importances: Importances) -> Figure:
         raise ValueError(
             "the model has learnt too few samples to say which features matter; there is nothing to draw"
         )
-    from matplotlib.figure import Figure  # not pyplot: that would choose a window system
-
     shown = list(importances)[:MOST]
-    figure = Figure(figsize=(7.0, 0.28 * len(shown) + 1.1), layout="constrained")
-    axes = figure.subplots()
-    _draw(axes, shown, importances)
-    axes.set_xlabel(AXIS)
+    with drawn_as(style) as drawn:
+        figure = new_figure(drawn, 0.28 * len(shown) + 1.1)
+        figure.set_figwidth(min(7.0, drawn.width))
+        axes = figure.subplots()
+        _draw(axes, shown, importances)
+        axes.set_xlabel(AXIS)
     return figure
 
 
-def importances_parts(lines: Sequence[Mapping[str, Any]]) -> list[str | Grid | Picture]:
+def importances_parts(lines: Sequence[Mapping[str, Any]]) -> list[Part]:
     """Return pictures of the importances on each stream, of the models whose result lines have them, or nothing."""
     of_row: dict[str, list[Mapping[str, Any]]] = {}
     for row, line in zip(row_names(lines), lines, strict=True):
         if line.get("importances"):
             of_row.setdefault(row, []).append(line)
-    parts: list[str | Grid | Picture] = []
+    parts: list[Part] = []
     for row, of_stream in of_row.items():
         of_model = {model: over_seeds(group) for model, group in by_model(of_stream).items()}
         models = list(of_model)
@@ -108,8 +110,6 @@ def compared_figure(of_model: Mapping[str, Importances], *, title: str) -> Figur
     title
         Heading of the picture.
     """
-    from matplotlib.figure import Figure
-
     names = dict.fromkeys(name for found in of_model.values() for name in found)
     order = sorted(
         names, key=lambda name: -sum(found.get(name, (0.0, 0.0))[0] for found in of_model.values())
@@ -118,14 +118,16 @@ def compared_figure(of_model: Mapping[str, Importances], *, title: str) -> Figur
     headings = [literal(textwrap.fill(model, 30, break_on_hyphens=False)) for model in of_model]
     n_lines = max(heading.count("\n") for heading in headings)
     size = 3.2 + 2.3 * len(of_model), 0.28 * len(shown) + 1.6 + 0.15 * n_lines
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(1, len(of_model), sharex=True, sharey=True, squeeze=False)[0]
-    for axis, heading, found in zip(axes, headings, of_model.values(), strict=True):
-        _draw(axis, shown, found)
-        axis.set_title(heading, fontsize="small")
-    more = f"; {n_left} more features are not drawn" if n_left else ""
-    figure.suptitle(literal(textwrap.fill(title + more, int(9 * size[0]))), fontsize="medium")
-    figure.supxlabel("percentage points", fontsize="small")
+    with drawn_as("screen") as drawn:
+        figure = new_figure(drawn, size[1])
+        figure.set_figwidth(size[0])
+        axes = figure.subplots(1, len(of_model), sharex=True, sharey=True, squeeze=False)[0]
+        for axis, heading, found in zip(axes, headings, of_model.values(), strict=True):
+            _draw(axis, shown, found)
+            axis.set_title(heading, fontsize="small")
+        more = f"; {n_left} more features are not drawn" if n_left else ""
+        figure.suptitle(literal(textwrap.fill(title + more, int(9 * size[0]))), fontsize="medium")
+        figure.supxlabel("percentage points", fontsize="small")
     return figure
 
 
@@ -135,10 +137,9 @@ def _draw(axes: Axes, shown: Sequence[Hashable], importances: Importances) -> No
         [100.0 * importances.get(name, (0.0, 0.0))[i] for name in reversed(shown)] for i in range(2)
     )
     places = range(len(shown))
-    axes.barh(places, means, xerr=spreads, color="#4477aa", error_kw={"elinewidth": 1.0, "ecolor": "0.3"})
+    axes.barh(places, means, xerr=spreads, color=LINES[0], error_kw={"elinewidth": 1.0, "ecolor": "0.3"})
     axes.set_yticks(places, [_short(name) for name in reversed(shown)])
     axes.axvline(0.0, color="0.6", linewidth=0.8)
-    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _short(name: Hashable) -> str:

@@ -1,66 +1,114 @@
-"""Writing a report as HTML and as Markdown."""
+"""Writing a report as HTML, as Markdown and as LaTeX."""
 
 from __future__ import annotations
 
-import base64
 import html
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from driftmoe.report.parts import Picture, Section
+from driftmoe.report.latex import latex
+from driftmoe.report.parts import Command, Grid, Part, Picture, Section
 from driftmoe.staging import naming, write_files
 
 LONG = 70
 """Number of characters above which a cell of the page may wrap."""
 
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 1200px; margin: 2rem auto; padding: 0 1rem; }
-h2 { margin-top: 2.5rem; }
-div { overflow-x: auto; }
-table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.3rem 0.7rem; border-bottom: 1px solid #ddd; text-align: right; }
-td { white-space: nowrap; }
-td.long { white-space: normal; }
-th:first-child, td:first-child, td.long { text-align: left; }
-thead th { border-bottom: 2px solid #1a1a1a; }
-img { max-width: 100%; }
-"""
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+"""What the page may load: only what it holds."""
 
 
 def page(parts: Sequence[Section], *, title: str) -> str:
-    """Return the sections as a self-contained HTML page, which needs no other file and no network."""
-    body = [f"<h1>{html.escape(title)}</h1>"]
-    for section in parts:
-        body.append(f"<h2>{html.escape(section.title)}</h2>")
+    """Return the sections as a self-contained HTML page, which needs no other file and no network.
+
+    Its script sorts tables and copies commands; without scripts the page is whole all the same.
+    """
+    here = Path(__file__)
+    style, script = (here.with_name(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    anchors = _anchors([section.title for section in parts])
+    links = "".join(
+        f'<li><a href="#{anchor}">{html.escape(section.title)}</a></li>'
+        for anchor, section in zip(anchors, parts, strict=True)
+    )
+    body = [f"<header><h1>{html.escape(title)}</h1></header>"]
+    if len(parts) > 1:
+        body.append(f'<nav aria-label="Contents"><ul>{links}</ul></nav>')
+    body.append("<main>")
+    n_tables = 0
+    for anchor, section in zip(anchors, parts, strict=True):
+        heading = f'<h2 id="{anchor}"><a href="#{anchor}">{html.escape(section.title)}</a></h2>'
+        body.append(heading)
         for part in section.parts:
-            if isinstance(part, str):
-                body.append(f"<p>{html.escape(part)}</p>")
-            elif isinstance(part, Picture):
-                encoded = base64.b64encode(part.png).decode("ascii")
-                body.append(
-                    f'<p><img alt="{html.escape(part.alt)}" src="data:image/png;base64,{encoded}"></p>'
-                )
-            else:
-                heading = "".join(
-                    f"<th>{html.escape(text).replace('(', '<wbr>(')}</th>" for text in part.heading
-                )
-                rows = "\n".join(
-                    "<tr>" + "".join(_html_cell(text, bold) for text, bold in row) + "</tr>"
-                    for row in part.rows
-                )
-                body.append(
-                    f"<div><table><thead><tr>{heading}</tr></thead>\n<tbody>{rows}</tbody></table></div>"
-                )
+            n_tables += isinstance(part, Grid)
+            body.append(_html_part(part, f"Table {n_tables}, {section.title}"))
+    body.append('</main><div id="said" class="sr" role="status"></div>')
+    head = (
+        '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><title>{html.escape(title)}</title>'
+        f"<style>{style}</style>"
+    )
+    body.append(f"<script>{script}</script>")
+    top = f'<!doctype html>\n<html lang="en">\n<head>{head}</head>\n<body>'
+    return "\n".join([top, *body, "</body>", "</html>", ""])
+
+
+def _anchors(titles: Sequence[str]) -> list[str]:
+    """Return a name for each section, to be linked to."""
+    found: list[str] = []
+    for title in titles:
+        name = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "section"
+        found.append(name if name not in found else f"{name}-{len(found)}")
+    return found
+
+
+def _html_part(part: Part, label: str) -> str:
+    if isinstance(part, str):
+        return f"<p>{html.escape(part)}</p>"
+    if isinstance(part, Picture):
+        image = f'<img alt="{html.escape(part.alt)}" src="{_data_url(part.svg)}">'
+        return f'<div class="picture" tabindex="0" role="group" aria-label="Picture">{image}</div>'
+    if isinstance(part, Command):
+        text = html.escape(part.text)
+        button = '<button type="button" hidden>Copy</button>'
+        return f'<div class="command"><pre tabindex="0"><code>{text}</code></pre>{button}</div>'
+    longest = [max((len(row[i][0]) for row in part.rows), default=0) for i in range(len(part.heading))]
+    heading = "".join(
+        f'<th scope="col"{_long(n)}>{html.escape(text).replace("(", "<wbr>(")}</th>'
+        for text, n in zip(part.heading, longest, strict=True)
+    )
+    rows = [
+        "<tr>" + "".join(_html_cell(text, bold, i == 0) for i, (text, bold) in enumerate(row)) + "</tr>"
+        for row in part.rows
+    ]
+    n_body = len(rows) - part.n_foot
+    body, foot = "\n".join(rows[:n_body]), "\n".join(rows[n_body:])
+    foot = f"<tfoot>{foot}</tfoot>" if foot else ""
     return (
-        f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{html.escape(title)}</title>'
-        f"<style>{STYLE}</style></head>\n<body>\n" + "\n".join(body) + "\n</body>\n</html>\n"
+        f'<div class="table" tabindex="0" role="region" aria-label="{html.escape(label)}"><table>'
+        f"<thead><tr>{heading}</tr></thead>\n<tbody>{body}</tbody>{foot}</table></div>"
     )
 
 
-def _html_cell(text: str, bold: bool) -> str:
-    tag = '<td class="long">' if len(text) > LONG else "<td>"
-    return f"{tag}<b>{html.escape(text)}</b></td>" if bold else f"{tag}{html.escape(text)}</td>"
+def _html_cell(text: str, bold: bool, is_first: bool) -> str:
+    shown = f"<b>{html.escape(text)}</b>" if bold else html.escape(text)
+    if is_first:
+        return f'<th scope="row">{shown}</th>'
+    return f"<td{_long(len(text))}>{shown}</td>"
+
+
+def _long(n_characters: int) -> str:
+    """Return the attribute of a cell that may wrap."""
+    return ' class="long"' if n_characters > LONG else ""
+
+
+def _data_url(svg: bytes) -> str:
+    """Return a picture as an address that holds it, for an attribute in double quotes. Text is shorter than base64."""
+    text = " ".join(svg[svg.index(b"<svg") :].decode("utf-8").split())
+    text = re.sub(
+        r"<[^<>]*>", lambda tag: tag[0].replace("'", "").replace('"', "'"), text
+    )  # `"` takes six characters
+    text = text.replace("%", "%25").replace("#", "%23").replace("&", "&amp;").replace('"', "&quot;")
+    return f"data:image/svg+xml;charset=utf-8,{text}"
 
 
 def markdown(parts: Sequence[Section], *, title: str, pictures: str) -> str:
@@ -72,7 +120,10 @@ def markdown(parts: Sequence[Section], *, title: str, pictures: str) -> str:
             if isinstance(part, str):
                 body.append(_plain(part))
             elif isinstance(part, Picture):
-                body.append(f"![{_in_cell(part.alt)}]({pictures}/{part.name}.png)")
+                body.append(f"![{_in_cell(part.alt)}]({pictures}/{part.name}.svg)")
+            elif isinstance(part, Command):
+                fence = "`" * (2 + max(map(len, re.findall("`+", part.text)), default=1))
+                body.append(f"{fence}sh\n{part.text}\n{fence}")
             else:
                 rows = [[(text, False) for text in part.heading], *part.rows]
                 texts = [
@@ -103,7 +154,9 @@ def _escaped(text: str) -> str:
 
 
 def write(parts: Sequence[Section], folder: Path, *, title: str) -> list[Path]:
-    """Write `report.html`, and `report.md` with its pictures in `report_files`. Return the paths of the first two.
+    """Write `report.html`, `report.md` and `report.tex`, with pictures in `report_files`. Return the first two paths.
+
+    The pictures are there as SVG and as PDF. `report.tex` has all tables, in the commands of the package booktabs.
 
     Raises
     ------
@@ -112,11 +165,13 @@ def write(parts: Sequence[Section], folder: Path, *, title: str) -> list[Path]:
     """
     pictures = folder / "report_files"
     files = {
-        f"{pictures.name}/{part.name}.png": part.png
+        f"{pictures.name}/{part.name}.{ending}": data
         for section in parts
         for part in section.parts
         if isinstance(part, Picture)
+        for ending, data in (("svg", part.svg), ("pdf", part.pdf))
     }
+    files["report.tex"] = latex(parts, title=title, pictures=pictures.name).encode()
     files["report.html"] = page(parts, title=title).encode()
     files["report.md"] = markdown(parts, title=title, pictures=pictures.name).encode()
     kept = "the report is lost; results, and a report from before, are as they were"

@@ -7,27 +7,43 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Grid:
-    """A table: the heading of each column, and rows of cells as (text, whether it is bold)."""
+    """A table: the heading of each column, rows of cells as (text, whether it is bold), and how many rows are its foot.
+
+    The foot are the last rows, such as means; it stays at the end when the others are sorted.
+    """
 
     heading: list[str]
     rows: list[list[tuple[str, bool]]]
+    n_foot: int = 0
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture: the name of its file for Markdown, its alternative text, and its PNG."""
+    """A picture: the name of its files, what it shows in words, and itself as SVG and as PDF."""
 
     name: str
     alt: str
-    png: bytes
+    svg: bytes
+    pdf: bytes
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command to be copied."""
+
+    text: str
+
+
+Part = str | Grid | Picture | Command
+"""What a section consists of; a text is a paragraph."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """A section: paragraphs, tables and pictures under one title."""
+    """A section: paragraphs, tables, pictures and commands under one title."""
 
     title: str
-    parts: list[str | Grid | Picture]
+    parts: list[Part]
 
 
 NOTHING = "\N{EN DASH}"

@@ -104,6 +104,51 @@ def critical_difference(n_models: int, n_streams: int) -> float:
     return float(q * math.sqrt(n_models * (n_models + 1) / (6 * n_streams)))
 
 
+def holm(p: Sequence[float]) -> list[float]:
+    """Return p values adjusted for their number, by Holm's step-down method.
+
+    References
+    ----------
+    Holm (1979). A simple sequentially rejective multiple test procedure. Scandinavian Journal of Statistics 6.
+
+    Examples
+    --------
+    >>> from driftmoe.report import holm
+    >>> [round(q, 3) for q in holm([0.01, 0.04, 0.03])]
+    [0.03, 0.06, 0.06]
+    """
+    adjusted, largest = [0.0] * len(p), 0.0
+    for i, k in enumerate(sorted(range(len(p)), key=p.__getitem__)):
+        largest = max(largest, min(1.0, (len(p) - i) * p[k]))
+        adjusted[k] = largest
+    return adjusted
+
+
+def wilcoxon_holm(mean: pd.DataFrame) -> pd.DataFrame:
+    """Return the p value of the two-sided Wilcoxon signed-rank test of each pair of models, adjusted by Holm's method.
+
+    Unlike Nemenyi's test, the result for two models does not depend on which others are compared.
+
+    Parameters
+    ----------
+    mean
+        Accuracies: streams (rows) by models (columns), without gaps. Differences of zero are left out, as Wilcoxon did.
+
+    References
+    ----------
+    Benavoli, Corani, Mangili (2016). Should we really use post-hoc tests based on mean-ranks? JMLR 17.
+    """
+    pairs = [(a, b) for i, a in enumerate(mean.columns) for b in mean.columns[i + 1 :]]
+    p = [
+        1.0 if (difference := mean[a] - mean[b]).eq(0).all() else float(stats.wilcoxon(difference).pvalue)
+        for a, b in pairs
+    ]
+    adjusted = pd.DataFrame(math.nan, index=mean.columns, columns=mean.columns)
+    for (a, b), value in zip(pairs, holm(p), strict=True):
+        adjusted.loc[a, b] = adjusted.loc[b, a] = value
+    return adjusted
+
+
 def probably_better(mean: pd.DataFrame, *, seed: int = 1) -> pd.DataFrame:
     """Return the posterior probability that the model of a row is better than that of a column by more than `ROPE`.
 

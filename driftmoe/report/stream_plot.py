@@ -7,18 +7,27 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from driftmoe.report.figures import mark_drifts
+from driftmoe.report.style import (
+    LABELS_FIT,
+    LINES,
+    MOST_LINES,
+    drawn_as,
+    label_ends,
+    literal,
+    mark_drifts,
+    new_figure,
+)
 
 if TYPE_CHECKING:  # matplotlib is slow to import, and only needed to draw
     from matplotlib.figure import Figure
 
-N_LINES = 12
+N_LINES = MOST_LINES
 """Maximum number of lines in each panel of the picture; more could not be distinguished."""
 
 N_VALUES = 10
 """Maximum number of values of a nominal feature that get a line."""
 
-LONG_NAME = 28
+LONG_NAME = LABELS_FIT
 """Number of characters above which a name in the legend is shortened."""
 
 
@@ -91,29 +100,41 @@ def stream_figure(
     lines: dict[str, np.ndarray],
     *,
     title: str,
+    style: str = "screen",
 ) -> Figure:
     """Draw the curves that `window_means` returns, and mark the known drifts."""
-    from matplotlib import color_sequences
-    from matplotlib.figure import Figure
+    with drawn_as(style) as drawn:
+        figure = new_figure(drawn, 7.5)
+        _draw(figure, stream, positions, proportions, lines, title if drawn.has_title else "")
+    return figure
 
-    figure = Figure(figsize=(12, 8), layout="constrained")
+
+def _draw(
+    figure: Figure,
+    stream: Any,
+    positions: np.ndarray,
+    proportions: np.ndarray,
+    lines: dict[str, np.ndarray],
+    title: str,
+) -> None:
     above, below = figure.subplots(2, 1, sharex=True)
-    colours = color_sequences["tab20"][::2] + color_sequences["tab20"][1::2]
     frequent = sorted(np.argsort(-proportions.mean(axis=0), kind="stable")[:N_LINES].tolist())
     of_classes = {f"class {stream.classes[k]}": proportions[:, k] for k in frequent}
     for axes, named in ((above, of_classes), (below, lines)):
-        for (name, line), colour in zip(named.items(), colours, strict=False):
-            axes.plot(positions, line, label=_shortened(name), color=colour, linewidth=1.3)
+        colors = dict(zip(map(_shortened, named), LINES, strict=False))
+        ends = {}
+        for (name, color), line in zip(colors.items(), named.values(), strict=True):
+            axes.plot(positions, line, label=literal(name), color=color, linewidth=1.3)
+            known = line[np.isfinite(line)]
+            ends[name] = float(known[-1]) if len(known) else 0.0
         mark_drifts(axes, [(drift.position, drift.width) for drift in stream.drifts])
-        if named or stream.drifts:
+        if named and not label_ends(axes, ends, colors, height=0.4 * figure.get_size_inches()[1]):
             axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize="small")
     n_hidden = len(stream.classes) - len(frequent)
-    above.set(
-        title=title, ylabel="share of the class" + (f" ({n_hidden} rarer ones left out)" if n_hidden else "")
-    )
+    above.set_title(literal(title), loc="left")
+    above.set_ylabel("share of the class" + (f" ({n_hidden} rarer ones left out)" if n_hidden else ""))
     below.set(xlabel="samples", ylabel="mean of the feature, in standard deviations")
-    below.set_title(f"features (most varying first, {N_LINES} at most)", fontsize="medium")
-    return figure
+    below.set_title(f"features (most varying first, {N_LINES} at most)", fontsize="medium", loc="left")
 
 
 Column = tuple[int, int | None]
@@ -147,4 +168,4 @@ def _line_name(stream: Any, j: int, value: int | None) -> str:
 
 
 def _shortened(name: str) -> str:
-    return name if len(name) <= LONG_NAME else f"{name[:14]}…{name[-13:]}"
+    return name if len(name) <= LONG_NAME else f"{name[:13]}…{name[-12:]}"

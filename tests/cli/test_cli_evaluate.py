@@ -88,6 +88,7 @@ def test_a_delay_is_one_of_learning_alone(tmp_path):
     for delay in ("0", "1000"):
         done = commands.driftmoe(
             *["evaluate", "led_a", "-m", "ht", "--limit", "3000", "--delay", delay, "--out", delay],
+            *["--window", "1000"],
             cwd=tmp_path,
         )
         assert done.returncode == 0, done.stderr
@@ -125,6 +126,21 @@ def test_the_picture_is_a_png(evaluated):
     assert (folder / "results" / "led_a.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_windows_follow_the_length_and_pictures_take_format_style_and_metric(tmp_path):
+    arguments = ["evaluate", "sea_a", "-m", "nochange", "--limit", "500", "--out", "."]
+    drawing = ["--metric", "kappa", "--format", "svg", "--style", "paper"]
+    assert commands.driftmoe(*arguments, *drawing, cwd=tmp_path).returncode == 0
+    with (tmp_path / "windows.csv").open() as file:
+        assert [int(line["n_samples"]) for line in csv.DictReader(file)] == list(range(20, 501, 20))
+    assert not (tmp_path / "sea_a.png").exists()
+    picture = (tmp_path / "sea_a.svg").read_text(encoding="utf-8")
+    assert "kappa in the window, %" in picture
+    assert "STIXGeneral" in picture
+    assert 'width="453.6pt"' in picture  # 6.3 inches
+    refused = commands.driftmoe(*arguments, "--metric", "auk", cwd=tmp_path)
+    assert refused.returncode == 2
+
+
 def test_the_table_has_a_row_per_model_with_its_deviation(evaluated):
     _, done = evaluated
     lines = done.stdout.splitlines()
@@ -137,6 +153,7 @@ def test_the_table_has_a_row_per_model_with_its_deviation(evaluated):
 def test_the_same_run_replaces_its_older_result_and_others_stay(evaluated):
     folder, _ = evaluated
     arguments = ["evaluate", "led_a", "--limit", "2500", "--model", "ht", "--seed", "2", "--out", "results"]
+    arguments += ["--window", "1000"]
     before = (folder / "results" / "results.jsonl").read_bytes()
     refused = commands.driftmoe(*arguments, cwd=folder)
     assert refused.returncode == 2

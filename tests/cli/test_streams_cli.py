@@ -124,7 +124,7 @@ def test_plot_draws_a_picture(tmp_path, monkeypatch):
     result = invoke("plot", "sea_g", "--limit", 4000)
     assert result.exit_code == 0
     assert result.stdout.strip() == "sea_g.png"
-    assert matplotlib.image.imread("sea_g.png").shape[:2] == (960, 1440)
+    assert matplotlib.image.imread("sea_g.png").shape[:2] == (900, 1320)
 
 
 def test_plot_draws_a_file_with_nominal_features_and_missing_values(flowers, tmp_path):

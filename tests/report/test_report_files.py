@@ -42,7 +42,7 @@ def test_a_report_that_the_disk_cannot_hold_ends_with_one_line_and_leaves_the_ol
     out = tmp_path / "out"
     report.write([], out, title="old")
     before = contents(out)
-    for size, name in ((2_000, r"report_files/\w+\.png"), (60_000, r"report\.html")):
+    for size, name in ((2_000, r"report_files/\w+\.svg"), (40_000, r"report\.html")):
         done = limited(tmp_path, size, "report", written, "--out", "out", "--force")
         assert done.returncode == 2
         assert re.fullmatch(
@@ -56,7 +56,7 @@ def test_whatever_fails_at_whichever_step_every_file_of_a_report_is_whole(
     written, tmp_path, monkeypatch, number
 ):
     """Each system call in turn fails, until none is left to fail."""
-    parts = report.sections(*read_results(written))
+    parts = report.sections(*read_results(written))[-3:]  # with two pictures and some tables
     report.write(parts, tmp_path / "new", title="t")
     new = contents(tmp_path / "new")
     n_failures = 0

@@ -61,7 +61,8 @@ def test_a_picture_of_each_stream_says_in_words_what_it_shows():
     assert "shuffled" in note
     assert first.alt == "Feature importances on a, 1,000. x: b 40.0, a 10.0; y: a 20.0"
     assert second.alt == "Feature importances on b, 1,000. x: c -1.0"
-    assert first.png.startswith(b"\x89PNG")
+    assert first.svg.startswith(b"<?xml")
+    assert first.pdf.startswith(b"%PDF")
     assert first.name != second.name
 
 

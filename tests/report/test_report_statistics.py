@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util as statistics_of_modules
 import math
 import sys
 from itertools import product
@@ -9,7 +10,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
-from written_results import RESULTS, result, text_of
+from written_results import result, text_of
 
 from driftmoe import report
 from driftmoe.report import figures, statistics
@@ -75,12 +76,29 @@ def test_the_bayesian_test_knows_better_worse_and_equal():
     assert p.loc["x", "y"] == pytest.approx(p.loc["y", "x"], abs=0.02)
 
 
-def test_without_the_extra_one_line_says_what_to_install(monkeypatch):
+def over(n_streams, models=("x", "y", "z"), gain=0.1):
+    """Result lines of models on streams; each is better than the next on all of them."""
+    return [
+        result(f"s{i}", model, 1, 0.9 - gain * k + i / 1000 + (i * k % 3) / 10_000)
+        for i in range(n_streams)
+        for k, model in enumerate(models)
+    ]
+
+
+def test_without_the_extra_all_but_two_tests_work(monkeypatch):
+    real = statistics_of_modules.find_spec
+    monkeypatch.setattr(
+        statistics_of_modules,
+        "find_spec",
+        lambda name, *rest: None if name in ("scikit_posthocs", "baycomp") else real(name, *rest),
+    )
     monkeypatch.setitem(sys.modules, "scikit_posthocs", None)
-    with pytest.raises(ImportError, match=r"scikit-posthocs and baycomp; pip install 'driftmoe\[report\]'"):
-        report.sections(RESULTS, [])
-    of_one_stream = [line for line in RESULTS if line["stream"] == "a"]
-    assert "Not tested" in text_of(report.sections(of_one_stream, []), "Are the differences")
+    monkeypatch.setitem(sys.modules, "baycomp", None)
+    text = text_of(report.sections(over(7), []), "Are the differences")
+    assert "Friedman test over 7 streams and 3 models" in text
+    assert "Wilcoxon signed-rank test of each pair" in text
+    assert "Nemenyi's diagram is left out, because scikit-posthocs is not installed; pip install" in text
+    assert "The Bayesian signed-rank test is left out, because baycomp is not installed" in text
 
 
 def test_tests_and_ranks_take_each_stream_once():
@@ -100,9 +118,9 @@ def test_tests_and_ranks_take_each_stream_once():
         "a, 2,000, labels 500 late; a, 2,000, labels 1000 late; b, 1,000;" in part
         for part in texts
     )
-    few, friedman, *_ = sections["Are the differences in accuracy more than chance?"]
-    assert "With 3 streams only large differences" in few
-    assert friedman.startswith("Friedman test over 3 streams and 3 models: chi-squared 6.00")
+    (untested,) = sections["Are the differences in accuracy more than chance?"]
+    assert "With 3 streams nothing can be concluded by tests" in untested
+    assert "would give p = 0.25, which is above 0.05. It takes at least 6 streams." in untested
     (grid,) = sections["Accuracy"]
     assert [text for text, _ in grid.rows[-2]] == ["mean over 3 of 3 streams", "85.00", "70.00", "60.00"]
     assert [text for text, _ in grid.rows[-1]] == ["mean rank over 3 of 3 streams", "1.00", "2.00", "3.00"]
@@ -119,7 +137,7 @@ def test_of_late_rows_the_earliest_is_taken_and_data_of_one_name_are_several_str
         {**result("data.csv", model, 1, 0.5), "stream_sha256": data * 9} for data in "pqr" for model in "xyz"
     ]
     assert len(statistics.one_of_each(alike, row_names(alike))) == 3
-    first, *_ = report.sections(alike, [])[0].parts
+    first, *_ = report.sections(alike, [])[1].parts
     assert "9 runs: 3 streams, 3 models" in first
 
 
@@ -137,3 +155,79 @@ def test_every_name_of_the_rank_diagram_is_within_the_picture():
     assert all(whole.x0 <= box.x0 < box.x1 <= whole.x1 and box.y0 >= whole.y0 for box in boxes)
     assert figure.axes[0].bbox.width > 0.3 * whole.width
     assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])
+
+
+def test_holm_by_hand_and_as_statsmodels():
+    from statsmodels.stats.multitest import multipletests
+
+    # sorted 0.01, 0.02, 0.03, 0.9: times 4, 3, 2, 1, and never less than the one before
+    assert report.holm([0.03, 0.01, 0.9, 0.02]) == pytest.approx([0.06, 0.04, 0.9, 0.06])
+    p = np.random.default_rng(1).random(12)
+    assert report.holm(list(p)) == pytest.approx(multipletests(p, method="holm")[1])
+
+
+def test_wilcoxon_holm_by_hand():
+    """A model that is better on all of n streams has p = 2 / 2^n, times the number of pairs."""
+    mean = pd.DataFrame({"x": np.arange(1.0, 8), "y": np.arange(1.0, 8) - np.arange(1, 8) / 10, "z": 0.0})
+    p = report.wilcoxon_holm(mean)
+    assert p.loc["x", "y"] == p.loc["y", "x"] == pytest.approx(3 * 2 / 2**7)
+    assert math.isnan(p.loc["x", "x"])
+    assert report.wilcoxon_holm(mean.assign(y=mean["x"]))[["y"]].loc["x", "y"] == 1.0
+
+
+def bold_cells(parts, corner):
+    (section,) = (s for s in parts if s.title.startswith("Are the differences"))
+    (grid,) = (p for p in section.parts if isinstance(p, report.Grid) and p.heading[0] == corner)
+    return [text for row in grid.rows for text, bold in row if bold]
+
+
+def test_no_pair_is_bold_where_the_friedman_test_finds_nothing():
+    """Of three models on eight streams, two take turns, and the third is a little worse than one of them always."""
+    lines = [
+        result(f"s{i}", model, 1, accuracy + i / 100)
+        for i in range(8)
+        for model, accuracy in (("x", 0.8), ("y", 0.88 if i % 2 else 0.7), ("z", 0.77 - i / 1000))
+    ]
+    parts = report.sections(lines, [])
+    text = text_of(parts, "Are the differences")
+    assert "the models cannot be told apart at the level 0.05. This does not say that they are equal." in text
+    assert "None is bold, although one may be 95 or more" in text
+    assert bold_cells(parts, "p value") == bold_cells(parts, "better than →") == []
+    summary = text_of(parts, "Summary")
+    assert "The tests do not tell the models apart (Friedman test, p = " in summary
+    assert "It can be concluded" not in summary
+
+
+def test_the_summary_says_what_can_be_concluded():
+    parts = report.sections(over(9), [])
+    summary = text_of(parts, "Summary")
+    assert summary.startswith("x has the highest mean accuracy over 9 streams, 90.40 %, ")
+    assert "It is the best on 9 of 9." in summary
+    assert "It can be concluded that x is more accurate on streams like these than y, z (Wilcoxon" in summary
+    assert "A single seed was run" in summary
+    assert bold_cells(parts, "p value") == ["0.0117"] * 6  # 2 / 2^9 of three pairs
+    assert "100.0" in bold_cells(parts, "better than →")
+
+
+def test_the_summary_says_when_a_test_cannot_show_anything():
+    summary = text_of(report.sections(over(6, "uvwxyz"), []), "Summary")
+    assert (
+        "It cannot be concluded that u is more accurate than v, w, x, y, z, nor that they are equal"
+        in summary
+    )
+    assert "With 6 streams and 15 pairs of models this test cannot show any difference" in summary
+    assert "By mean ranks, u is better than y, z (Nemenyi's test" in summary
+
+
+@pytest.mark.parametrize(
+    ("n_streams", "models", "told"),
+    [
+        (3, "xyz", "With 3 streams nothing can be concluded by tests"),
+        (1, "xyz", "On a single stream, nothing can be concluded by tests about others."),
+        (3, "x", "A single model, x, so that nothing is compared."),
+    ],
+)
+def test_the_summary_says_when_nothing_can_be_concluded(n_streams, models, told):
+    summary = text_of(report.sections(over(n_streams, models), []), "Summary")
+    assert told in summary
+    assert "It can be concluded" not in summary
