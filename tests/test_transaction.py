@@ -230,15 +230,15 @@ def test_a_block_that_runs_out_of_memory_says_which_rows_it_has_learnt(monkeypat
     import pandas as pd
 
     model, rows = learnt("moe-data", 8), faults.growing(40)
-    scaled, calls = type(model._encoder).scaled, []
+    plan_inputs, calls = type(model._encoder).plan_inputs, []
 
     def fails(self, *arguments):
         calls.append(1)
         if len(calls) > 2:
             raise MemoryError
-        return scaled(self, *arguments)
+        return plan_inputs(self, *arguments)
 
-    monkeypatch.setattr(type(model._encoder), "scaled", fails)
+    monkeypatch.setattr(type(model._encoder), "plan_inputs", fails)
     with pytest.raises(MemoryError) as raised:
         model.learn_many(pd.DataFrame([x for x, _ in rows]), [y for _, y in rows])
     n_learnt = model.routing_report().cumulative.n_samples - 8
