@@ -271,6 +271,77 @@ def best_numeric(moments, f, order, leaf_entropy, rules, least, scratch, class_s
     return best_merit, best_threshold
 
 
+@kernel
+def estimate_nominal(value_weights, start, n_values, leaf_entropy, rules, scratch):
+    """Return the information gain of a nominal feature's best split with an error below `ROUGH`.
+
+    It is -inf if no split is valid, and inf if the estimate cannot tell. With two values seen, a multiway split and
+    both splits of one value against the other are the same.
+    """
+    n_classes, least_share = value_weights.shape[1], rules["min_branch_fraction"]
+    of_classes, bits = scratch[0], scratch[1]
+    of_classes[:] = 0.0
+    bits[:] = 0.0
+    total, sides = 0.0, 0.0
+    n_seen, n_large = 0, 0
+    for column in range(start, start + n_values):
+        weight = 0.0
+        for c in range(n_classes):
+            weight += value_weights[column, c]
+            of_classes[c] += value_weights[column, c]
+            bits[c] += rough_bits(value_weights[column, c])
+        total += weight
+        sides += rough_bits(weight)
+        n_seen += weight > 0.0
+    if total <= 0.0:
+        return -np.inf
+    for c in range(n_classes):
+        sides -= bits[c]
+    for column in range(start, start + n_values):
+        weight = 0.0
+        for c in range(n_classes):
+            weight += value_weights[column, c]
+        margin = weight / total - least_share
+        if abs(margin) < ROUGH or abs(1.0 - weight / total - least_share) < ROUGH:
+            return np.inf
+        n_large += margin > 0.0
+    best = -np.inf
+    if n_large >= 2 and (rules["binary_split"] == 0 or n_seen == 2):
+        best = leaf_entropy - sides / total
+    for column in range(start, start + n_values if n_seen > 2 else start):
+        weight = 0.0
+        for c in range(n_classes):
+            w = value_weights[column, c]
+            weight += w
+            bits[c] = rough_bits(w) + rough_bits(max(of_classes[c] - w, 0.0))
+        rest = max(total - weight, 0.0)
+        if min(weight, rest) / total > least_share:
+            sides = rough_bits(weight) + rough_bits(rest)
+            for c in range(n_classes):
+                sides -= bits[c]
+            best = max(best, leaf_entropy - sides / total)
+    return best
+
+
+@allocating_kernel
+def estimate_all_nominal(tree, slot, leaf_entropy, rules, is_candidate, estimates):
+    """Write the estimated gain of each nominal feature; return a bound that the merits of two features reach."""
+    first, second = -np.inf, -np.inf
+    value_weights = tree.value_stats[slot, VALUE_WEIGHT]
+    scratch = np.empty((2, value_weights.shape[1]))
+    for f in tree.nominal:
+        if is_candidate[f] and tree.arrivals[slot, f, 0] > 0:
+            estimates[f] = estimate_nominal(
+                value_weights, tree.value_start[f], tree.n_values[f], leaf_entropy, rules, scratch
+            )
+            least = estimates[f] - ROUGH if estimates[f] < np.inf else -np.inf
+            if least > first:
+                first, second = least, first
+            elif least > second:
+                second = least
+    return second
+
+
 @allocating_kernel
 def best_nominal(tree, slot, f, order, leaf_entropy, rules, class_scratch, branches):
     """Return merit, kind and value of a nominal feature's best split: multiway, or one value against the rest."""
@@ -333,7 +404,10 @@ def split_features(tree, slot, rules):
 
 @allocating_kernel
 def best_split(tree, slot, rules):
-    """Return the best split of a leaf and the merit of the second best. The null split, LEAF, has the merit -inf."""
+    """Return the best split of a leaf and the merit of the second best. The null split, LEAF, has the merit -inf.
+
+    A nominal feature is passed over if by its estimated gain it is neither.
+    """
     leaf = tree.leaves[slot]
     moments = tree.moments[slot]
     weights = tree.class_stats[slot, WEIGHT]
@@ -344,13 +418,16 @@ def best_split(tree, slot, rules):
     best, second = -np.inf, -np.inf
     best_feature, best_kind, best_threshold = NONE, LEAF, 0.0
     is_candidate = split_features(tree, slot, rules)
+    estimates, least = np.full(is_candidate.shape[0], np.inf), -np.inf
+    if rules["criterion"] == INFO_GAIN:
+        least = estimate_all_nominal(tree, slot, leaf_entropy, rules, is_candidate, estimates)
     for f in range(is_candidate.shape[0]):
         order = tree.arrivals[slot, f, 1 : 1 + tree.arrivals[slot, f, 0]]
-        if order.shape[0] == 0 or not is_candidate[f]:
+        if order.shape[0] == 0 or not is_candidate[f] or estimates[f] + ROUGH < max(second, least):
             continue
         if tree.value_start[f] == NONE:
             merit, threshold = best_numeric(
-                moments, f, order, leaf_entropy, rules, second, scratch, class_scratch, branches
+                moments, f, order, leaf_entropy, rules, max(second, least), scratch, class_scratch, branches
             )
             kind = NUMERIC
         else:
