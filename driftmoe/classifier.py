@@ -316,8 +316,9 @@ class DriftMoEClassifier(MixtureClassifier):
         check_boundable(self._mixture.groups, max_bytes)
         mixture = restored(self._mixture, self._mixture.state())
         mixture = shrunk(self._encoder, mixture, self._recent, max_bytes)
-        carry_out([publication(self._mixture, mixture), assignment(self, _columns=None)])
-        self._one_row.doubt()
+        doubted = self._one_row.doubted
+        carry_out([doubted, publication(self._mixture, mixture), assignment(self, _columns=None), doubted])
+        self._one_row.settle()
 
     @property
     def settings(self) -> dict[str, Any]:

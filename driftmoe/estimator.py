@@ -100,17 +100,14 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
         TypeError, ValueError
             If the sample, the label or the weight cannot be read. The model is then unchanged.
         """
-        is_plain = type(w) in (float, int) and w == 1
-        weights = _ONE if is_plain else checked_weights([w])
+        weights = _ONE if type(w) is float and w == 1.0 else checked_weights([w])
         target = self._encoder.target(y)
         vector = None if self._mixture.reads_samples else self._encoder.known_vector(x)
         if target is None or vector is None:
             check_label(y)
             self._learn_rows(SampleRows(self._encoder, [self._encoder.clean(x)], [y]), weights)
-        elif is_plain:
-            self._one_row.learn(vector, target)
         elif w > 0.0:
-            self._one_row.learn(vector, target, weights)
+            self._one_row.learn(vector, target, weights[0])
 
     @learning
     def learn_many(
@@ -293,7 +290,7 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
 
     @property
     def _raw_memory_usage(self) -> int:
-        # Plans of single rows are work space, some tens of kilobytes: a copy of the model does not have them.
+        # Plans of single rows are work space, about twice the router's weights: a copy of the model does not have it.
         return n_bytes(self, without=[self._one_row])
 
     def _proba_of_one(self, x: Mapping[Any, Any]) -> tuple[list[Hashable], np.ndarray]:
@@ -387,9 +384,10 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
         before = self._encoder.counts
         try:
             parts = self._encoder, self._mixture, self._recent
-            Learner(*parts, rows, weights, answers, self.max_bytes, self._costs, proba).run()
+            doubted = self._one_row.doubted
+            Learner(*parts, rows, weights, answers, self.max_bytes, self._costs, proba, doubted).run()
         finally:  # the counters tell later calls that a warning was given
-            self._one_row.doubt()
+            self._one_row.settle()
             warn_of_left_out(before, self._encoder, self.max_bytes)
 
     def _predict(self, vectors: np.ndarray, samples: Sequence[Sample]) -> np.ndarray:

@@ -67,6 +67,8 @@ class Learner:
     proba
         Receives the class probabilities of each row before it is learnt, shape (n_classes known by then,); a list of
         n_rows items. `None` if they are not needed.
+    doubted
+        The first and the last change of each step; see `driftmoe.one_row`.
     """
 
     def __init__(
@@ -80,8 +82,9 @@ class Learner:
         max_bytes: int | None = None,
         costs: DecisionCosts | None = None,
         proba: list[np.ndarray] | None = None,
+        doubted: Callable[[], Any] = bool,
     ) -> None:
-        self._encoder, self._mixture, self._recent = encoder, mixture, recent
+        self._encoder, self._mixture, self._recent, self._doubted = encoder, mixture, recent, doubted
         self._max_bytes, self._costs, self._proba = max_bytes, costs, proba
         self._rows, self._weights, self._answers = rows, weights, answers
         self._n_learnt = np.zeros(1, np.int64)
@@ -242,6 +245,8 @@ class Learner:
     def _carry_out(self, changes: Changes, stop: int) -> None:
         """Carry out changes, after which the rows before `stop` are learnt."""
         changes.append(partial(self._n_learnt.__setitem__, 0, stop))
+        changes.insert(0, self._doubted)
+        changes.append(self._doubted)
         carry_out(changes)
 
     def _end_of_step(self, start: int) -> int:

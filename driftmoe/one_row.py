@@ -17,18 +17,27 @@ from driftmoe.encoding import Encoder
 from driftmoe.learning import plan_prediction, plan_step
 from driftmoe.mixture import Mixture
 from driftmoe.recent import Recent
-from driftmoe.transaction import StepPlan, carry_out
+from driftmoe.transaction import StepPlan, assignment, carry_out
+
+_NOTHING = np.empty(0)
 
 
 class OneRow:
     """Predicts and learns single rows of a model that bring nothing new.
 
-    Whoever changes the model in another way calls `doubt`.
+    Whoever changes the model in another way makes `doubted` the first and the last of the changes, and calls `settle`
+    afterwards.
 
     Parameters
     ----------
     encoder, mixture, recent
         Parts of the model. No expert may read samples as dictionaries.
+
+    Attributes
+    ----------
+    doubted
+        A change, after which the plans are used only if the parts of the model still hold what they held. Code of a
+        signal handler may predict before any change, or within one that runs Python, but not between two others.
     """
 
     def __init__(self, encoder: Encoder, mixture: Mixture, recent: Recent) -> None:
@@ -37,87 +46,92 @@ class OneRow:
         self._ending: _Kept | None = None  # a plan of learning at the end of the router's mini-batch
         self._predicting: _Kept | None = None
         self._until = 0  # number of samples up to which the plans of learning hold
-        self._is_in_use = False
+        self._is_certain = False  # whether the plan of predicting holds
+        self._is_in_use = False  # whether its arrays are
+        self.doubted = assignment(self, _until=0, _is_certain=False)
 
-    def doubt(self) -> None:
-        """Check before the next row that the arrays of the plans are still those of the model."""
-        self._until = 0
-        if self._predicting is not None:
-            self._predicting.is_certain = False
+    def settle(self) -> None:
+        """Drop the plans that do not hold any more, and with them the arrays that the model has replaced."""
+        held = self._held()
+        for name in ("_learning", "_ending", "_predicting"):
+            kept = getattr(self, name)
+            if kept is not None and not kept.holds(held):
+                setattr(self, name, None)
 
     def predict(self, vector: np.ndarray) -> np.ndarray:
-        """Return the class probabilities of a row, shape (n_classes,). Changes nothing.
+        """Return the class probabilities of a row, shape (n_classes,). Changes nothing."""
+        log = self._mixture.log
+        while True:  # once, unless a signal handler learns in the meantime
+            n_samples = log.n_samples
+            proba = self._proba(vector)
+            if log.n_samples == n_samples:
+                return proba
 
-        The array is written again by the next call.
-        """
-        kept = self._predicting
+    def _proba(self, vector: np.ndarray) -> np.ndarray:
         if self._is_in_use:  # by the code that a signal handler has interrupted
             return plan_prediction(self._encoder, self._mixture, vector[np.newaxis], (), StepPlan())[0]
         try:
             self._is_in_use = True
-            if kept is not None and (kept.is_certain or kept.holds(_held_by(self._parts()))):
+            kept = self._predicting
+            if kept is not None and (self._is_certain or kept.holds(self._held())):
+                self._is_certain = True
                 kept.vectors[0] = vector
                 for function in kept.plan.computed:
                     function()
-                return kept.proba[0]
+                return kept.proba[0].copy()
             plan, vectors = StepPlan(), vector[np.newaxis].copy()
             proba = plan_prediction(self._encoder, self._mixture, vectors, (), plan)
-            self._predicting = (
-                _Kept(plan, vectors, proba, _held_by(self._parts())) if plan.is_repeatable else None
-            )
-            return proba[0]
+            self._predicting = _Kept(plan, vectors, proba, self._held()) if plan.is_repeatable else None
+            return proba[0].copy()
         finally:
             self._is_in_use = False
 
-    def learn(self, vector: np.ndarray, target: int, weights: np.ndarray | None = None) -> None:
-        """Learn a row, with the weight 1 if none is given, shape (1,)."""
-        if weights is not None:
-            self._learn_anew(vector, target, weights)
-            return
+    def learn(self, vector: np.ndarray, target: int, weight: float) -> None:
+        """Learn a row with a weight above 0."""
         log = self._mixture.log
+        if weight > 1.0:  # for which there may be too little room
+            self._learn_anew(vector, target, weight)
+            return
         if log.n_samples >= self._until:
             self._renew()
         kept = self._ending if self._mixture.router.room == 1 else self._learning
         if kept is None or log.n_samples >= self._until:
-            self._learn_anew(vector, target, np.ones(1), is_kept=True)
+            self._learn_anew(vector, target, weight, is_kept=True)
             return
-        kept.vectors[0] = vector
-        kept.targets[0] = target
+        kept.vectors[0], kept.targets[0], kept.weights[0] = vector, target, weight
         for function in kept.plan.computed:
             function()
         carry_out(kept.plan)
 
     def _renew(self) -> None:
         """Find out for how many rows the plans hold: those of a mini-batch of the router, or none."""
-        room, parts = self._mixture.router.room, _held_by(self._parts())
-        if self._learning is not None and not self._learning.holds(parts):
-            self._learning = None
-        if self._ending is not None and not self._ending.holds(parts):
-            self._ending = None
-        self._until = 0
+        self.settle()
+        room = self._mixture.router.room
         if (self._learning is not None or self._ending is not None) and self._mixture.has_room(room):
             self._until = self._mixture.log.n_samples + room
 
-    def _learn_anew(
-        self, vector: np.ndarray, target: int, weights: np.ndarray, *, is_kept: bool = False
-    ) -> None:
+    def _learn_anew(self, vector: np.ndarray, target: int, weight: float, *, is_kept: bool = False) -> None:
         """Learn a row by a new plan. Keep the plan, if it can be carried out again."""
         mixture = self._mixture
-        self.doubt()
         n_before, n_known, room = mixture.log.n_samples, mixture.log.n_classes, mixture.router.room
         n_ahead = mixture.n_rows_with_room(room, np.ones(room)) if is_kept else 0
         plan = StepPlan(n_ahead)
-        vectors, targets = vector[np.newaxis].copy(), np.array([target])
+        vectors, targets, weights = vector[np.newaxis].copy(), np.array([target]), np.array([weight])
         proba = plan_step(self._encoder, mixture, self._recent, vectors, (), targets, weights, plan)
-        carry_out(plan)
+        carry_out(plan.between(self.doubted))
+        self.settle()
         if not (is_kept and plan.is_repeatable and n_known == len(self._encoder.classes)):
             return
-        kept = _Kept(plan, vectors, proba, _held_by(self._parts()), targets)
+        kept = _Kept(plan, vectors, proba, self._held(), targets, weights)
         if room == 1:
             self._ending = kept
         else:
             self._learning = kept
             self._until = n_before + min(n_ahead, room - 1)
+
+    def _held(self) -> list[Any]:
+        """Return all that the parts of the model hold: arrays, and numbers with which a plan is made."""
+        return [value for part in self._parts() for value in vars(part).values()]
 
     def _parts(self) -> list[Any]:
         """Return all objects that hold arrays of the model, or the numbers with which a plan is made."""
@@ -137,18 +151,18 @@ class _Kept:
         vectors: np.ndarray,
         proba: np.ndarray,
         held: list[Any],
-        targets: np.ndarray | None = None,
+        targets: np.ndarray = _NOTHING,
+        weights: np.ndarray = _NOTHING,
     ) -> None:
-        self.plan, self.vectors, self.proba = plan, vectors, proba
-        self.targets = np.empty(1, np.int64) if targets is None else targets
-        self.is_certain = True
+        self.plan, self.vectors, self.proba, self.targets, self.weights = (
+            plan,
+            vectors,
+            proba,
+            targets,
+            weights,
+        )
         self._held = held
 
     def holds(self, held: list[Any]) -> bool:
         """Return whether the parts of the model hold the same objects as when the plan was made."""
-        self.is_certain = len(held) == len(self._held) and all(map(is_, held, self._held))
-        return self.is_certain
-
-
-def _held_by(parts: list[Any]) -> list[Any]:
-    return [value for part in parts for value in vars(part).values()]
+        return len(held) == len(self._held) and all(map(is_, held, self._held))

@@ -138,6 +138,12 @@ class StepPlan(list[Callable[[], Any]]):
         self.is_repeatable = True
         self.n_ahead = n_ahead
 
+    def between(self, change: Callable[[], Any]) -> StepPlan:
+        """Return the plan with another change as its first and its last one."""
+        new = copy.copy(self)
+        new[:] = [change, *self, change]
+        return new
+
     def compute(self, function: Callable[..., Any], *arguments: Any) -> None:
         """Call a function now, and whenever the plan is carried out again."""
         call = planned(function, *arguments)

@@ -11,7 +11,9 @@ from river import tree
 
 import streams
 from driftmoe import DriftMoEClassifier
-from driftmoe.routing import TopP
+from driftmoe.memory import array_bytes
+from driftmoe.one_row import OneRow
+from driftmoe.routing import Choice, TopK, TopP
 from driftmoe.transaction import StepPlan, carry_out
 
 MODELS = {
@@ -80,6 +82,12 @@ def test_the_plan_is_made_for_few_of_the_rows(name, monkeypatch):
     assert len(made_anew) < 60  # of 200; trees that grow need a new plan now and then
 
 
+def forget(i, model):
+    """Give up all plans."""
+    model._one_row = OneRow(model._encoder, model._mixture, model._recent)
+    return model
+
+
 def widened(i, model):
     model.learn_one(samples(1)[0][0] | {f"new {i}": 1.0}, "a new class" if i == 300 else 0)
 
@@ -138,9 +146,7 @@ def test_nothing_that_happens_between_two_rows_leaves_an_old_plan(happens):
         )
 
     def forgetful(i, model):
-        model = between(i, model) or model
-        model._one_row._learning = model._one_row._ending = model._one_row._predicting = None
-        return model
+        return forget(i, between(i, model) or model)
 
     ours, model = one_by_one(made("default"), rows, between)
     theirs, twin = one_by_one(made("default"), rows, forgetful)
@@ -159,6 +165,99 @@ def test_a_prediction_within_a_prediction_spoils_neither(monkeypatch):
     kept.plan.computed.insert(3, lambda: inner.append(model.predict_proba_one(other)))
     assert model.predict_proba_one(x) == expected[0]
     assert inner == expected[1:]
+
+
+def test_an_answer_is_not_written_over_by_the_next_one():
+    model, rows = made("few"), samples(60)
+    one_by_one(model, rows)
+    vectors = [model._encoder.known_vector(x) for x, _ in rows[:2]]
+    first = model._one_row.predict(vectors[0])
+    before = first.tolist()
+    model._one_row.predict(vectors[1])
+    assert first.tolist() == before
+
+
+def test_a_prediction_within_which_a_row_is_learnt_is_that_of_one_state():
+    model, rows = made("few"), samples(300)
+    one_by_one(model, rows[:250])
+    twin, learns = DriftMoEClassifier.from_bytes(model.to_bytes()), iter([True])
+    x, (other, y) = rows[251][0], rows[250]
+    model.predict_one(x)
+    computed = model._one_row._predicting.plan.computed
+    computed.insert(len(computed) // 2, lambda: next(learns, None) and model.learn_one(other, y))
+    found = model.predict_proba_one(x)
+    twin.learn_one(other, y)
+    assert found == twin.predict_proba_one(x)
+
+
+@pytest.mark.parametrize("learns", [one_by_one, by_blocks])
+def test_predictions_around_each_change_of_a_model_are_those_of_its_state(learns, monkeypatch):
+    """Code of a signal handler runs before and after the changes of a step, with the plans that there are then."""
+    rows = [
+        ({f"x{j}": float(i % (j + 3)) for j in range(2 + i // 60)}, (i % 7) % (2 + i // 100))
+        for i in range(400)
+    ]
+    expected, twin = made("few"), made("few")
+    learns(expected, rows)
+    wrong = []
+
+    def around(changes):
+        for then in (lambda: None, lambda: carry_out(changes)):
+            then()
+            kept, twin._one_row = twin._one_row, OneRow(twin._encoder, twin._mixture, twin._recent)
+            fresh, twin._one_row = twin.predict_proba_one(rows[300][0]), kept
+            wrong.append(twin.predict_proba_one(rows[300][0]) != fresh)
+
+    for module in ("driftmoe.learning", "driftmoe.one_row"):
+        monkeypatch.setattr(f"{module}.carry_out", around)
+    learns(twin, rows)
+    assert len(wrong) > 40
+    assert not any(wrong)
+    assert twin.digest() == expected.digest()
+
+
+def test_an_interrupted_shrink_leaves_no_old_plan(monkeypatch):
+    model, rows = made("default"), samples(300)
+    one_by_one(model, rows[:200])
+    twin = DriftMoEClassifier.from_bytes(model.to_bytes())
+
+    def interrupted(changes):
+        carry_out(changes)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("driftmoe.classifier.carry_out", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            model.shrink(3_000_000)
+    twin.shrink(3_000_000)
+    assert one_by_one(model, rows[200:])[0] == one_by_one(twin, rows[200:])[0]
+    assert model.digest() == twin.digest()
+
+
+def test_a_policy_keeps_its_arrays():
+    first, second = (np.eye(3)[[i]] for i in (0, 1))
+
+    class Alternating(TopK):
+        def rows(self, logits):
+            weights = first if logits[0, 0] > logits[0, 1] else second
+            return Choice(weights, weights > 0.0)
+
+    models = [
+        DriftMoEClassifier(variant="moe-vote", n_experts=3, policy=Alternating(1), seed=1) for _ in range(2)
+    ]
+    found, _ = one_by_one(models[0], samples(200))
+    assert found[:60] == one_by_one(models[1], samples(60), forget)[0]
+    assert first.tolist() == [[1.0, 0.0, 0.0]]
+    assert second.tolist() == [[0.0, 1.0, 0.0]]
+
+
+def test_plans_hold_no_arrays_that_the_model_has_replaced():
+    model, rows = made("default"), samples(1200)
+    one_by_one(model, rows[:600])
+    for x, y in rows[600:]:
+        model.learn_one(x, y)
+    model.shrink(1_500_000)
+    assert array_bytes(model) < 1_500_000 + 300_000  # with work space of the router's size
 
 
 def test_an_error_while_a_plan_is_computed_changes_nothing():

@@ -258,12 +258,15 @@ class CoTraining(Pooled):
     def _choose(self, logits: np.ndarray, plan: StepPlan) -> Choice:
         """Compute which experts the policy chooses for each row, and their weights."""
         choice = self._policy.at(self.router.n_batches).rows(logits)
-        plan.computed.append(partial(self._choose_again, logits, choice))
-        return choice
+        own = Choice(*(array.copy() for array in choice))  # a policy may keep its arrays
+        plan.computed.append(partial(self._choose_again, logits, own))
+        return own
 
     def _choose_again(self, logits: np.ndarray, choice: Choice) -> None:
         """Write into the arrays of an earlier choice those of a new one."""
         for array, new in zip(choice, self._policy.at(self.router.n_batches).rows(logits), strict=True):
+            if array.shape != new.shape:
+                raise ValueError(f"the policy chose arrays of shape {new.shape}, and {array.shape} before")
             array[...] = new
 
 
