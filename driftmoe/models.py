@@ -18,6 +18,8 @@ from driftmoe.mixture import MIXTURES
 from driftmoe.nn.classifier import NeuralMoEClassifier
 from driftmoe.suggestions import meant
 
+__all__ = ["MODELS", "OURS", "POLICIES", "PRESETS", "make", "make_policy"]
+
 
 def _driftmoe(variant: str) -> Callable[..., base.Classifier]:
     def make(**arguments: Any) -> base.Classifier:

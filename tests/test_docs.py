@@ -90,6 +90,8 @@ def shorter(arguments):
             arguments[arguments.index(option) + 1] = number
     if arguments[0] in ("evaluate", "grid") and not {"--limit", "--help"} & set(arguments):
         arguments += ["--limit", FEWER["--limit"]]
+    if arguments[0] == "evaluate" and "--help" not in arguments:
+        arguments += ["--force"]  # of one length, two examples may be the same run
     if arguments[0] == "neural" and not {"--steps", "--help"} & set(arguments):
         arguments += ["--steps", FEWER["--steps"]]
     return arguments
