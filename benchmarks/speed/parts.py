@@ -16,18 +16,17 @@ from driftmoe.encoding import Encoder
 from driftmoe.experts import history, linear, neighbours, perceptron
 from driftmoe.mixture import CoTraining, cotraining
 from driftmoe.mixture import adaptive as adaptive_mixture
-from driftmoe.mixture.router import Router
 from driftmoe.trees import TreePool, steps
 
 PARTS: list[tuple[Any, str, str]] = [
     (Encoder, "target", "encode"),
     (Encoder, "known_vector", "encode"),
     (DriftMoEClassifier, "_block_rows", "encode"),
-    (Encoder, "inputs", "encode"),
-    (Encoder, "scaled", "encode"),
-    (Router, "logits", "router forward"),
+    (Encoder, "plan_inputs", "encode"),
+    (network, "respond", "router forward"),
     (CoTraining, "_choose", "routing"),
     (TreePool, "n_rows_with_room", "pool, predict and learn"),
+    (TreePool, "has_room", "pool, predict and learn"),
     (TreePool, "plan", "pool, predict and learn"),
     (steps, "step", "pool, predict and learn"),
     (cotraining, "correctness", "mask"),
@@ -38,7 +37,8 @@ PARTS: list[tuple[Any, str, str]] = [
     (history, "follow", "label history"),
     (linear, "regress", "linear models"),
     (perceptron, "perceive", "network"),
-    (adaptive_mixture, "poisson", "Poisson draws"),
+    (adaptive_mixture, "draw_weights", "Poisson draws"),
+    (adaptive_mixture, "whom_to_ask", "gate"),
     (adaptive_mixture, "gate", "gate"),
 ]
 """Owner, function, and the part of a sample's life that it is; none is called by another.

@@ -31,7 +31,7 @@ COMMANDS = {
     ),
     "report": (
         "write_report",
-        "Compare the models in result files: one HTML page that needs no network, and the same as Markdown.",
+        "Compare the models in result files: one HTML page that needs no network, and the same as Markdown and LaTeX.",
     ),
     "models": ("list_models", "List the models that can be named, with their arguments and defaults."),
     "streams": ("app", "List, show, export, fetch and plot streams."),

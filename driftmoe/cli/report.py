@@ -76,7 +76,7 @@ def write_report(
     with one_line_errors():
         where = out or (folder if folder.is_dir() else Path("runs") / folder.stem)
         check_free(
-            [where / name for name in ("report.html", "report.md")],
+            [where / name for name in ("report.html", "report.md", "report.tex")],
             force=force,
             elsewhere="choose another --out",
         )

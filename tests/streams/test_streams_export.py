@@ -89,7 +89,7 @@ LIMITED = """
     from driftmoe.cli import main
 
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
-    sys.argv = ["driftmoe", "streams", "export", "sea_a", sys.argv[1], "--limit", "200000"]
+    sys.argv = ["driftmoe", "streams", "export", "sea_a", sys.argv[1], "--limit", "200000", "--force"]
     main()
     """
 
