@@ -5,6 +5,7 @@
     python -m benchmarks.ablation memory --limit 30000 --streams rbf_f rbf_m recurrent_rbf covtype electricity
     python -m benchmarks.ablation gate --limit 100000
     python -m benchmarks.ablation bytes --limit 50000 --streams electricity led_a rbf_m agrawal_a random_tree
+    python -m benchmarks.ablation shedding --limit 100000
     python -m benchmarks.ablation long --limit 1000000 --seeds 1 --streams led_a sea_g rbf_f rbf_m
 
 Each run writes one file in `--out`, and a run that has a file is not repeated. Then run `driftmoe report` on that
@@ -73,6 +74,7 @@ STUDIES = {
     "memory": tuple(f"driftmoe(memory={n})" for n in MEMORIES),
     "bytes": ("driftmoe", *(f"driftmoe(max_bytes={n}000000)" for n in MEGABYTES)),
     "long": ("driftmoe",),
+    "shedding": ("driftmoe(min_awake=2)", "driftmoe(min_awake=0)"),
 }
 
 

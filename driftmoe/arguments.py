@@ -72,7 +72,14 @@ EVERYWHERE: Arguments = {
 such as `gate`, have no effect. They are allowed all the same, because the number of experts is a size, not a kind of
 model."""
 
-IDLE: dict[str, Any] = {"correction": 0, "dropout": 0, "min_trust": 0, "monitors": False, "n_threads": 1}
+IDLE: dict[str, Any] = {
+    "correction": 0,
+    "dropout": 0,
+    "min_awake": 0,
+    "min_trust": 0,
+    "monitors": False,
+    "n_threads": 1,
+}
 """Values that switch an argument off. They are allowed even where the argument has no effect."""
 
 

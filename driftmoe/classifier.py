@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from river import base
 
-from driftmoe.arguments import EVERYWHERE, check_effects, check_values, unmet
+from driftmoe.arguments import EVERYWHERE, IDLE, check_effects, check_values, unmet
 from driftmoe.costs import DecisionCosts
 from driftmoe.encoding import Encoder
 from driftmoe.estimator import MixtureClassifier
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 VARIANTS = tuple(MIXTURES)
 
 
-IF_GIVEN = ("max_features", "max_classes", "max_bytes", "decision_costs")
-"""Bounds and costs, which have an effect only if they are given."""
+IF_GIVEN = ("max_features", "max_classes", "max_bytes", "decision_costs", "min_awake")
+"""Bounds, costs and the sleep of trees, which have an effect only if they are given."""
 
 OF_NO_STATE = ("seed", "n_threads", "decision_costs")
 """Arguments that do not change what a state means."""
@@ -109,6 +109,12 @@ class DriftMoEClassifier(MixtureClassifier):
         In `"driftmoe"`, neighbours and river classifiers among the extras are asked for one sample in eight while their
         weight is below this share of what they would have if all experts counted the same. They go on learning, and
         are asked for every sample again as soon as the loss of the mixture rises. 0 asks them always; default: 0.5.
+    min_awake
+        Fewest trees of `"driftmoe"` that stay awake. While their weight together has been below half of what it would
+        be if all experts counted the same, for 1400 samples or more, the others sleep: they neither vote nor learn. All
+        are woken as soon as the weight rises above this, or `events` tells of a warning or a drift. Likewise the extra
+        expert `"network"` is asked and taught one sample in eight while its weight is low. Where trees matter none
+        sleeps. 0 keeps all awake, the default. It has no effect beside a `policy`, which chooses who learns.
     hidden
         Widths of the router's hidden layers; default: (128, 64) in `"driftmoe"`, (256, 128) as in the paper otherwise.
         In `"driftmoe"` it applies if `gate` is `"learnt"` or `"router"`, or if the extras include `"head"`.
@@ -206,6 +212,7 @@ class DriftMoEClassifier(MixtureClassifier):
     True
     """
 
+    ADDED: ClassVar[tuple[str, ...]] = ("min_awake",)
     _variants: ClassVar[tuple[str, ...]] = VARIANTS
     """Variants that can be chosen; a subclass may offer fewer."""
     _own_defaults: ClassVar[dict[str, Any]] = {}
@@ -228,6 +235,7 @@ class DriftMoEClassifier(MixtureClassifier):
         gate: str | None = None,
         leverage: float | None = None,
         min_trust: float | None = None,
+        min_awake: int | None = None,
         hidden: tuple[int, ...] | None = None,
         learning_rate: float | None = None,
         batch_size: int | None = None,
@@ -251,6 +259,7 @@ class DriftMoEClassifier(MixtureClassifier):
         self.gate = gate
         self.leverage = leverage
         self.min_trust = min_trust
+        self.min_awake = min_awake
         self.hidden = hidden
         self.learning_rate = learning_rate
         self.batch_size = batch_size
@@ -327,7 +336,8 @@ class DriftMoEClassifier(MixtureClassifier):
         return {
             name: self._setting(name)
             for name in parameters_of(type(self))
-            if unmet(name, context) is None and (name not in IF_GIVEN or getattr(self, name) is not None)
+            if unmet(name, context) is None
+            and (name not in IF_GIVEN or getattr(self, name) not in (None, IDLE.get(name)))
         }
 
     def _arguments(self) -> dict[str, str]:

@@ -38,8 +38,8 @@ NO_TARGETS, NO_WEIGHTS = np.empty(0, np.int64), np.empty(0)
 def carry_out(changes: Changes) -> None:
     """Run all changes in order. An exception that interrupts them is raised after the last one.
 
-    A change that runs Python code can be interrupted, and then runs again. There is one such kind, trees that are
-    shared by threads, and it continues where it stopped.
+    A change that runs Python code can be interrupted, and then runs again. There are two such kinds. Work that threads
+    share continues where it stopped, and a decision on who sleeps, if it was already made, does nothing.
 
     Raises
     ------

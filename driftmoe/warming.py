@@ -14,6 +14,7 @@ from driftmoe.trees import HoeffdingTreeClassifier, TreePool
 
 SPECS = (
     "driftmoe",
+    "driftmoe(min_awake=2)",
     "driftmoe(gate='recency', policy=TopP(0.9))",
     "moe-data",
     "moe-vote(policy=STREAM, correction=0.05)",

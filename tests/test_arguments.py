@@ -23,9 +23,10 @@ from driftmoe.trees import HoeffdingTreeClassifier, TreePool
 
 OTHERS = {
     "n_experts": 2, "top_k": 1, "policy": WithNull(TopK(1), n_null=1), "correction": 0.5, "extras": ("network",),
-    "memory": 64, "monitors": False, "gate": "equal", "leverage": 1.0, "min_trust": 1e-9, "hidden": (3,),
-    "learning_rate": 0.05, "batch_size": 8, "dropout": 0.5, "n_threads": 2, "seed": 9, "expert_hidden": (3,),
-    "expert_rate": 0.1, "expert": HoeffdingTreeClassifier(grace_period=20, leaf_prediction="mc"), "max_features": 1,
+    "memory": 64, "monitors": False, "gate": "equal", "leverage": 1.0, "min_trust": 1e-9, "min_awake": 1,
+    "hidden": (3,), "learning_rate": 0.05, "batch_size": 8, "dropout": 0.5, "n_threads": 2, "seed": 9,
+    "expert_hidden": (3,), "expert_rate": 0.1,
+    "expert": HoeffdingTreeClassifier(grace_period=20, leaf_prediction="mc"), "max_features": 1,
     "max_classes": 1, "max_bytes": 10**9, "decision_costs": {0: 9.0},
 }  # fmt: skip
 """For each argument a value that is not its default."""
@@ -119,6 +120,7 @@ def taken_by(case):
 @pytest.mark.filterwarnings("ignore:features beyond", "ignore:samples of new classes")
 @pytest.mark.parametrize("case", CASES)
 def test_an_argument_applies_and_changes_something_or_is_refused_and_would_change_nothing(case, monkeypatch):
+    monkeypatch.setattr("driftmoe.mixture.shedding.START", 0.97)  # trees sleep soon, not after 1400 samples
     plain, context = figures(case), make(case)._context()
     for name in taken_by(case):
         applies = unmet(name, context) is None

@@ -69,6 +69,7 @@ class Perceptron(Unmonitored):
     reads = "inputs"
     kind = "network"
     n_experts = 1
+    may_rest = True
     is_repeatable = True
 
     def __init__(self, rng: np.random.Generator, *, width: int = WIDTH, rate: float = RATE) -> None:
@@ -81,30 +82,35 @@ class Perceptron(Unmonitored):
 
     def predict_proba(self, batch: Batch, asked: np.ndarray | None = None) -> np.ndarray:
         """Return the vote, zeros before anything is learnt; see `Experts.predict_proba`."""
-        return self.plan_votes(batch, StepPlan())
+        return self.plan_votes(batch, StepPlan(), asked)
 
     def plan_votes(self, batch: Batch, plan: StepPlan, asked: Rows = None) -> np.ndarray:
-        """Compute the vote; see `Experts.plan_votes`. Ignores `asked`."""
+        """Compute the vote, zeros on rows that are not asked; see `Experts.plan_votes`."""
         inputs, proba = batch.inputs, np.empty((len(batch.inputs), 1, batch.n_classes))
         hidden = _widened(self._hidden, 1 + inputs.shape[1])
         outputs = _widened(self._outputs, batch.n_classes)
         if hidden is not self._hidden or outputs is not self._outputs:
             plan.is_repeatable = False
+        asked = np.ones(len(inputs), np.bool_) if asked is None else asked
         plan.compute(
-            perceive, hidden, outputs, self._rate, self._n_seen, inputs, NO_TARGETS, NO_WEIGHTS, proba
+            perceive, hidden, outputs, self._rate, self._n_seen, inputs, NO_TARGETS, NO_WEIGHTS, asked, proba
         )
         return proba
 
     def plan(self, batch: Batch, taught: Rows = None, asked: Rows = None, *, changes: Changes) -> np.ndarray:
-        """Plan, for each row in order, to predict and then learn it; see `Experts.plan`. Ignores `asked`."""
+        """Plan, for each row in order, to predict and then learn it; see `Experts.plan`.
+
+        It neither votes on rows that are not asked nor learns them.
+        """
         inputs, proba = batch.inputs, np.empty((len(batch.inputs), 1, batch.n_classes))
         part = self._grown(inputs.shape[1], batch.n_classes)
         if part is not self:
             changes.append(publication(self, part))
+        asked = np.ones(len(inputs), np.bool_) if asked is None else asked
         changes.append(
             planned(
                 perceive, part._hidden, part._outputs, self._rate, self._n_seen, inputs, batch.targets, batch.weights,
-                proba,
+                asked, proba,
             )
         )  # fmt: skip
         return proba
@@ -169,7 +175,7 @@ def _widened(weights: np.ndarray, n_rows: int) -> np.ndarray:
 
 
 @compiled(nogil=True)
-def perceive(hidden, outputs, rate, n_seen, inputs, targets, taught, proba):  # type: ignore[no-untyped-def]
+def perceive(hidden, outputs, rate, n_seen, inputs, targets, taught, asked, proba):  # type: ignore[no-untyped-def]
     """Write the network's class probabilities for each row, then let it learn the row.
 
     Parameters
@@ -189,8 +195,10 @@ def perceive(hidden, outputs, rate, n_seen, inputs, targets, taught, proba):  # 
         Class indices, shape (n_rows,), or empty to learn nothing.
     taught
         Factor of the errors of each row, shape (n_rows,). A row of factor 0 is not learnt.
+    asked
+        Rows on which to vote and from which to learn, bool, shape (n_rows,).
     proba
-        Result, shape (n_rows, 1, n_classes); zeros until the first sample is learnt.
+        Result, shape (n_rows, 1, n_classes); zeros until the first sample is learnt, and on rows that are not asked.
     """
     width, n_classes = hidden.shape[2], proba.shape[2]
     units, errors = np.ones(1 + width, np.float32), np.zeros(1 + width, np.float32)  # constant first
@@ -198,6 +206,9 @@ def perceive(hidden, outputs, rate, n_seen, inputs, targets, taught, proba):  # 
     lanes = np.empty(N_LANES, np.float32)
     scores = np.empty(n_classes)
     for row in range(inputs.shape[0]):
+        if not asked[row]:
+            proba[row] = 0.0
+            continue
         x = inputs[row]
         for j in range(width):
             active[j] = hidden[0, 0, j]

@@ -92,9 +92,13 @@ class Experts(Group, Protocol):
     is_costly
         Whether extra experts of this kind are only asked for one sample in eight while their gate weight is low; see
         `min_trust` of `driftmoe.DriftMoEClassifier`.
+    may_rest
+        Whether extra experts of this kind are only asked and taught one sample in eight while their gate weight has
+        been low for long; see `min_awake` of `driftmoe.DriftMoEClassifier`.
     """
 
     is_costly: bool
+    may_rest: bool
     is_repeatable: bool
     """Whether what they plan may be carried out again for other rows; see `driftmoe.transaction.StepPlan`."""
 
@@ -110,8 +114,8 @@ class Experts(Group, Protocol):
         batch
             Samples.
         asked
-            Experts whose vote is needed, bool, shape (n_rows, n_experts); default all. The votes of the others may be
-            zeros.
+            Experts whose vote is needed, bool, shape (n_rows, n_experts), or (1, n_experts) for all rows alike; default
+            all. The votes of the others may be zeros.
 
         Returns
         -------
@@ -262,6 +266,7 @@ class Unmonitored(Fixed, Planned):
     n_experts: int
     pool = None
     is_costly = False
+    may_rest = False
 
     @property
     def names(self) -> Sequence[str]:

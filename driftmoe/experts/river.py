@@ -102,6 +102,7 @@ class MulticlassExperts(Unmonitored):
 
     reads = "samples"
     is_costly = True
+    may_rest = False
 
     def __init__(self, prototype: base.Classifier, n_experts: int, rng: np.random.Generator) -> None:
         self.kind = type(prototype).__name__

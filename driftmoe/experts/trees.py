@@ -116,6 +116,7 @@ class MulticlassTrees(_Trees):
     """
 
     is_costly = False
+    may_rest = False
     is_repeatable = True
 
     @property
@@ -124,12 +125,12 @@ class MulticlassTrees(_Trees):
         return [str(i + 1) for i in range(self.n_experts)]
 
     def predict_proba(self, batch: Batch, asked: np.ndarray | None = None) -> np.ndarray:
-        """Return the class probabilities of each tree. All trees are asked, in one call."""
-        return self.plan_votes(batch, StepPlan())
+        """Return the class probabilities of each tree. All that are asked about any row answer, in one call."""
+        return self.plan_votes(batch, StepPlan(), asked)
 
     def plan_votes(self, batch: Batch, plan: StepPlan, asked: Rows = None) -> np.ndarray:
-        """Compute the class probabilities of each tree; see `Experts.plan_votes`. Ignores `asked`."""
-        votes = self.pool.plan_votes(batch.vectors, plan)
+        """Compute the class probabilities of each tree that is asked about any row; see `Experts.plan_votes`."""
+        votes = self.pool.plan_votes(batch.vectors, plan, _of_any_row(asked))
         widened = _widened(votes, batch.n_classes)
         if widened is not votes:
             plan.is_repeatable = False
@@ -147,6 +148,7 @@ class MulticlassTrees(_Trees):
             nominal=batch.nominal,
             learnt=batch.learnt,
             ahead=batch.ahead,
+            is_awake=_of_any_row(asked),
             changes=changes,
         )
 
@@ -191,6 +193,11 @@ class OneVsRestTrees(_Trees):
             changes=changes,
         )  # fmt: skip
         return proba[:, :, 1]
+
+
+def _of_any_row(asked: Rows) -> Rows:
+    """Return which trees are asked about any row, bool, shape (n_experts,); `None` for all."""
+    return None if asked is None else np.logical_or.reduce(asked)
 
 
 def _widened(expert_proba: np.ndarray, n_classes: int) -> np.ndarray:

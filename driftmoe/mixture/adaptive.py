@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from driftmoe.arithmetic import softmax
 from driftmoe.experts import Batch, Experts, Prototype, kind_of
 from driftmoe.experts.batch import outputs_of
 from driftmoe.mixture.adaptive_arguments import ARGUMENTS, GATES
@@ -28,12 +27,14 @@ from driftmoe.mixture.gate import (
     end_mini_batch,
     gate,
     head_errors,
+    head_votes,
     who_voted,
     whom_to_ask,
 )  # fmt: skip
 from driftmoe.mixture.mixing import mix, of_learnt
 from driftmoe.mixture.pooled import MAX_NODES, check_log, largest, names_of, side_by_side
 from driftmoe.mixture.router import Router
+from driftmoe.mixture.shedding import Shedding
 from driftmoe.mixture.telemetry import RoutingLog
 from driftmoe.routing import Choice, Policy, as_rule
 from driftmoe.state import State, check_names, restored, value_of
@@ -77,6 +78,8 @@ class AdaptiveMixture:
     min_trust
         Costly extra experts of a kind are only asked for one sample in `PROBE` while their gate weight is below this
         share of the weight that they would have if all experts counted the same. 0 always asks all.
+    min_awake
+        Fewest main experts that stay awake while the gate hardly needs them; see `Shedding`. 0 keeps all awake.
     gate
         What the weights depend on; see `GATES`.
     rng
@@ -120,6 +123,7 @@ class AdaptiveMixture:
         policy: Policy | None,
         leverage: float,
         min_trust: float,
+        min_awake: int,
         gate: str,
         rng: np.random.Generator,
     ) -> None:
@@ -127,8 +131,7 @@ class AdaptiveMixture:
         self._extras, self._has_head = list(extras), has_head
         self._policy = None if policy is None else as_rule(policy)
         self._n_shared = 0 if self._policy is None else self._policy.n_shared
-        n_watched = pool.n_experts if policy is None else 0
-        self.log = RoutingLog(reads_logits=False, is_one_vs_rest=False, n_watched=n_watched)
+        self.log = RoutingLog(reads_logits=False, is_one_vs_rest=False)
         self._leverage, self._key = float(leverage), rng.integers(2**64, dtype=np.uint64)
         sizes = [pool.n_experts, *(extra.n_experts for extra in self._extras)] + [1] * has_head
         self.n_experts = sum(sizes)
@@ -146,6 +149,8 @@ class AdaptiveMixture:
         self._average_gate_weights = np.ones(len(sizes))
         self._least_gate_weights = min_trust * np.array(sizes) / self.n_experts * (gate != "equal")
         self._is_group_probed = np.zeros(len(sizes), np.bool_)  # constant between two steps of the router
+        can_shed = pool.pool is not None and policy is None and gate != "equal" and len(sizes) > 1
+        self.shedding = Shedding(self.groups, int(has_head), min_awake if can_shed else 0)
         self._is_costly = np.array([extra.is_costly for extra in self._extras], np.bool_)
 
     @staticmethod
@@ -187,6 +192,7 @@ class AdaptiveMixture:
             policy=policy,
             leverage=settings["leverage"],
             min_trust=settings["min_trust"],
+            min_awake=settings["min_awake"],
             gate=settings["gate"],
             rng=expert_rng,
         )
@@ -252,11 +258,11 @@ class AdaptiveMixture:
         n_rows, n_classes = len(batch.inputs), batch.n_classes
         outputs = self.router.plan_outputs(batch.inputs, plan)
         asked = self._asked(NO_WEIGHTS, n_rows, plan)
-        votes = [self.experts.plan_votes(batch, plan)]
+        votes = [self.experts.plan_votes(batch, plan, self.shedding.asked)]
         for extra, of_extra in zip(self._extras, asked, strict=True):
             votes.append(extra.plan_votes(batch, plan, of_extra))
         if self._has_head:
-            votes.append(self._head(outputs, n_classes, plan))
+            votes.append(head_votes(outputs, self.n_logits, n_classes, plan))
         expert_proba = np.zeros((n_rows, self.n_experts, n_classes))
         for part, of_part in zip(self._parts_of(expert_proba, votes), votes, strict=True):
             plan.compute(part.__setitem__, ..., of_part)
@@ -337,8 +343,9 @@ class AdaptiveMixture:
         choice = Choice(log_weights, mask, n_null)
         self.log.plan(
             choice, None, votes, of_log, targets, n_features=batch.vectors.shape[1], replaced=replaced,
-            changes=changes,
+            n_watched=self.shedding.n_comparable if self._policy is None else 0, changes=changes,
         )  # fmt: skip
+        self.shedding.plan(self.log, changes if replaced is not None else [])
         return proba
 
     def sizes(self) -> dict[str, int]:
@@ -359,11 +366,12 @@ class AdaptiveMixture:
             "n_seen": int(self._n_seen[0]),
             "poisson_key": int(self._key),
             **{name: of_gate[name] for name in OF_GATE},
+            **({"shedding": self.shedding.state()} if self.shedding.is_on else {}),
         }
 
     def restore(self, state: State) -> None:
         """Restore the state of a mixture that was built with the same arguments; see `driftmoe.state`."""
-        check_names(state, NAMES, self)
+        check_names(state, (*NAMES, *["shedding"] * self.shedding.is_on), self)
         extras = value_of(state, "extras", list, self)
         if len(extras) != len(self._extras):
             raise ValueError(
@@ -379,8 +387,10 @@ class AdaptiveMixture:
                 f"{self.experts.n_experts} and at least {self.n_logits}; build it with the arguments that it had"
             )
         check_log(log, self.n_experts)
+        shedding = restored(self.shedding, state["shedding"]) if self.shedding.is_on else self.shedding
         self._extras = [restored(part, one) for part, one in zip(self._extras, extras, strict=True)]
         self.experts, self.router, self.log = parts
+        self.shedding = shedding
         self._n_seen, self._n_memory_weight_steps = np.array([n_seen]), np.array([n_steps])
         self._key = np.uint64(key)
         vars(self).update({f"_{name}": array for name, array in arrays.items()})
@@ -393,18 +403,20 @@ class AdaptiveMixture:
         taught = self._draws(batch.weights, changes)
         if self._policy is not None:
             taught *= self._learning(chosen)
+        if self.shedding.is_on:
+            taught *= self.shedding.is_awake
         if changes.n_ahead:
             batch = batch._replace(ahead=self._draws(np.ones(changes.n_ahead), StepPlan()))
         asked = self._asked(batch.weights, n_rows, changes)
         starts = [len(changes)]
-        votes = [self.experts.plan(batch, taught, changes=changes)]
+        votes = [self.experts.plan(batch, taught, self.shedding.asked, changes=changes)]
         for extra, of_extra in zip(self._extras, asked, strict=True):
             starts.append(len(changes))
             votes.append(extra.plan(batch, asked=of_extra, changes=changes))
         side_by_side(self.groups, starts, changes, self.router.n_threads if n_rows >= N_TOO_FEW else 1)
         changes.is_repeatable = changes.is_repeatable and all(group.is_repeatable for group in self.groups)
         if self._has_head:
-            votes.append(self._head(outputs, n_classes, changes))
+            votes.append(head_votes(outputs, self.n_logits, n_classes, changes))
         expert_proba = np.zeros((n_rows, self.n_experts, n_classes))
         for part, of_part in zip(self._parts_of(expert_proba, votes), votes, strict=True):
             changes.append(partial(part.__setitem__, ..., of_part))
@@ -427,16 +439,6 @@ class AdaptiveMixture:
         taught = np.empty((len(weights), self.experts.n_experts))
         plan.compute(draw_weights, self._key, self._n_seen, self._leverage, weights, taught)
         return taught
-
-    def _head(self, outputs: np.ndarray, n_classes: int, plan: StepPlan) -> np.ndarray:
-        """Compute the router's own class probabilities, 0 for classes that it does not know yet."""
-        of_known = np.empty((len(outputs), 1, outputs.shape[1] - self.n_logits))
-        plan.compute(softmax, outputs, self.n_logits, of_known)
-        if of_known.shape[2] == n_classes:
-            return of_known
-        proba = np.zeros((len(outputs), 1, n_classes))
-        plan.compute(proba[:, :, : of_known.shape[2]].__setitem__, ..., of_known)
-        return proba
 
     def _seen_by_gate(self, outputs: np.ndarray, plan: StepPlan) -> np.ndarray:
         if self._asks_router:
@@ -483,8 +485,11 @@ class AdaptiveMixture:
     def _asked(self, weights: np.ndarray, n_rows: int, plan: StepPlan) -> np.ndarray:
         """Compute whether each extra expert is asked about the next rows, bool, shape (n_extras, n_rows)."""
         asked = np.empty((len(self._extras), n_rows), np.bool_)
-        is_probed = self._is_group_probed[1 : 1 + len(self._extras)]
-        plan.compute(whom_to_ask, self._n_seen, weights, is_probed, self._is_costly, asked)
+        is_probed, is_costly = self._is_group_probed[1 : 1 + len(self._extras)], self._is_costly
+        if self.shedding.is_on:
+            plan.is_repeatable = False  # the plan holds who is awake and who rests now, not at its next row
+            is_probed = is_costly = is_probed & is_costly | self.shedding.are_resting
+        plan.compute(whom_to_ask, self._n_seen, weights, is_probed, is_costly, asked)
         return asked
 
 

@@ -91,6 +91,17 @@ ARGUMENTS: Arguments = {
         Need(lambda c: c.gate != "equal", "with gate='equal', which gives all experts the same weight"),
         Need(lambda c: c.has_costly, "to extras={c.extra_names!r}: none of them is ever skipped"),
     ),
+    "min_awake": Argument(
+        0,
+        integer(0),
+        Need(
+            lambda c: "monitors" in c.expert.arguments,
+            "to experts of {c.expert.kind}, which are taken as they are",
+        ),
+        Need(lambda c: c.policy is None, "beside policy={c.policy!r}, which chooses who votes and learns"),
+        Need(lambda c: c.gate != "equal", "with gate='equal', which gives all experts the same weight"),
+        Need(lambda c: bool(c.extras), "without extras: trees are all that there is"),
+    ),
     "hidden": Argument(
         (128, 64),
         check_widths,

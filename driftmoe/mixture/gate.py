@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from driftmoe.arithmetic import exp, log
+from driftmoe.arithmetic import exp, log, softmax
 from driftmoe.compilation import compiled, kernel
 from driftmoe.draws import poisson
 from driftmoe.network_kernels import adam
+from driftmoe.transaction import StepPlan
 
 FLOOR = 0.02
 """Share of a vote that is spread over all classes before its likelihood is taken, so that no likelihood is 0."""
@@ -138,6 +139,17 @@ def who_voted(chosen, expert_proba, mask):  # type: ignore[no-untyped-def]
             for c in range(expert_proba.shape[2]):
                 has_vote = has_vote or expert_proba[row, e, c] > 0.0
             mask[row, e] = chosen[row, e] and has_vote
+
+
+def head_votes(outputs: np.ndarray, n_logits: int, n_classes: int, plan: StepPlan) -> np.ndarray:
+    """Compute the router's own class probabilities, 0 for classes that it does not know yet."""
+    of_known = np.empty((len(outputs), 1, outputs.shape[1] - n_logits))
+    plan.compute(softmax, outputs, n_logits, of_known)
+    if of_known.shape[2] == n_classes:
+        return of_known
+    proba = np.zeros((len(outputs), 1, n_classes))
+    plan.compute(proba[:, :, : of_known.shape[2]].__setitem__, ..., of_known)
+    return proba
 
 
 @compiled()

@@ -57,9 +57,6 @@ class RoutingLog:
         Whether entropy is computed from logits of "expert i is right"; otherwise it is computed from the weights.
     is_one_vs_rest
         Whether each expert gives only the probability of its own class.
-    n_watched
-        Number of experts, from the first, whose mean error the drift detector watches beside that of the mixture. They
-        must learn every sample: where a router chooses what an expert learns, its error changes without a drift.
 
     Attributes
     ----------
@@ -67,8 +64,8 @@ class RoutingLog:
         The drift detector, and the events that were noticed.
     """
 
-    def __init__(self, *, reads_logits: bool, is_one_vs_rest: bool, n_watched: int = 0) -> None:
-        self._reads_logits, self._is_one_vs_rest, self._n_watched = reads_logits, is_one_vs_rest, n_watched
+    def __init__(self, *, reads_logits: bool, is_one_vs_rest: bool) -> None:
+        self._reads_logits, self._is_one_vs_rest = reads_logits, is_one_vs_rest
         self.watch = Watch()
         self._seen = np.zeros(2, np.int64)  # samples, classes
         self._sums = np.zeros(4)
@@ -84,6 +81,11 @@ class RoutingLog:
     def n_classes(self) -> int:
         """Number of classes so far."""
         return int(self._seen[1])
+
+    @property
+    def expert_sums(self) -> np.ndarray:
+        """The sums of each expert, by `CHOSEN`, `WEIGHT`, `VOTED` and `WAS_RIGHT`, shape (4, n_experts)."""
+        return self._expert_sums
 
     def add(
         self,
@@ -108,6 +110,7 @@ class RoutingLog:
         *,
         n_features: int = 0,
         replaced: np.ndarray | None = None,
+        n_watched: int = 0,
         changes: Changes,
     ) -> None:
         """Plan to add samples.
@@ -128,6 +131,10 @@ class RoutingLog:
             Number of features known with these samples.
         replaced
             Number of trees of each expert replaced after drift so far; `None` unless the router takes a step.
+        n_watched
+            Number of experts, from the first, whose mean error the drift detector watches beside that of the mixture.
+            They must learn every sample: where a router chooses what an expert learns, its error changes without a
+            drift.
         changes
             The planned changes are added to this list. Earlier changes may write the arrays above.
         """
@@ -144,7 +151,7 @@ class RoutingLog:
                 self._is_one_vs_rest, proba, targets, self._seen, self._sums, expert_sums, said,
             )
         )  # fmt: skip
-        self.watch.plan(said, self._n_watched, targets, n_features, self._seen, replaced, changes)
+        self.watch.plan(said, n_watched, targets, n_features, self._seen, replaced, changes)
         if replaced is not None:
             mark = partial(self._plan_mark, len(targets), (self._sums, expert_sums, replaced))
             if isinstance(changes, StepPlan):

@@ -199,6 +199,11 @@ class Watch:
         totals = self._counts[N_RECORDS:].tolist()
         return {kind: max(0, total - MOST) for kind, total in zip(KINDS, totals, strict=True)}
 
+    @property
+    def alarms(self) -> np.ndarray:
+        """Numbers of warnings and drifts so far: a view, which later samples update."""
+        return self._counts[N_RECORDS + WARNING : N_RECORDS + DRIFT + 1]
+
     def _places(self, kind: int) -> list[int]:
         """Return the places of the records of a kind in its ring, oldest first."""
         total = int(self._counts[N_RECORDS + kind])
@@ -490,9 +495,6 @@ NOT_COUNTED = np.empty(0, np.int64)
 """Trees replaced so far, between two steps of the router."""
 
 _COUNTS = ("n_in_baseline", "is_warned", "n_classes", "n_features")
-
 _RECORDS = ("warnings", "drifts", "replaced_trees", "new_classes", "new_features")
-
 _ARRAYS = ("numbers", "bets", "rise", "of_experts", "at_start", "n_replaced")
-
 _STATE = ("counts", *_ARRAYS, "n_records", *_RECORDS, "rises")

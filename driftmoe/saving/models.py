@@ -313,7 +313,9 @@ def _room(kind: type[OfParts], arguments: Mapping[str, Any]) -> int:
 
 
 def _arguments(model: Any) -> dict[str, Any]:
-    return {name: _own(getattr(model, name)) for name in parameters_of(type(model))}
+    added = getattr(model, "ADDED", ())
+    values = {name: _own(getattr(model, name)) for name in parameters_of(type(model))}
+    return {name: value for name, value in values.items() if value is not None or name not in added}
 
 
 def _own(argument: Any) -> Any:

@@ -116,14 +116,19 @@ class PlannedTrees:
         """Return class probabilities as `TreePool.predict_proba` does, of a float64 block that has been checked."""
         return self.plan_votes(block, StepPlan())
 
-    def plan_votes(self, block: np.ndarray, plan: StepPlan) -> np.ndarray:
-        """Compute what `predict_checked` returns, by calls of a plan."""
+    def plan_votes(self, block: np.ndarray, plan: StepPlan, is_awake: np.ndarray | None = None) -> np.ndarray:
+        """Compute what `predict_checked` returns, by calls of a plan.
+
+        `is_awake` says which trees vote, bool, shape (n_experts,): all by default. The others have zeros.
+        """
         storage = self._storage
         fitted = fit(block, storage.n_features)
         if fitted is not block:
             plan.is_repeatable = False
         proba = np.empty((len(block), storage.n_experts, storage.n_classes))
-        for call in self._pass(storage, fitted, NO_TARGETS, np.empty((0, storage.n_experts)), proba):
+        for call in self._pass(
+            storage, fitted, NO_TARGETS, np.empty((0, storage.n_experts)), is_awake, proba
+        ):
             plan.compute(call)
         return proba
 
@@ -139,6 +144,7 @@ class PlannedTrees:
         nominal: Iterable[int] = (),
         learnt: np.ndarray | slice = slice(None),
         ahead: np.ndarray | None = None,
+        is_awake: np.ndarray | None = None,
     ) -> np.ndarray:
         """Plan, for each row in order, to predict with every tree, then to learn.
 
@@ -163,6 +169,9 @@ class PlannedTrees:
             makes no room.
         ahead
             Weights of rows, these and later ones, for which leaves make room, shape (any, n_experts); by default these.
+        is_awake
+            Trees that vote, bool, shape (n_experts,): all by default. The others have zeros, and their weights must
+            be 0: neither they nor their background trees and monitors change.
 
         Returns
         -------
@@ -176,7 +185,7 @@ class PlannedTrees:
         if storage is not self._storage:
             changes.append(assignment(self, _storage=storage))
         proba = np.empty((len(block), storage.n_experts, storage.n_classes))
-        changes.extend(self._pass(storage, fit(block, storage.n_features), targets, weights, proba))
+        changes.extend(self._pass(storage, fit(block, storage.n_features), targets, weights, is_awake, proba))
         return proba
 
     def has_room(self, weights: np.ndarray) -> bool:
@@ -201,12 +210,22 @@ class PlannedTrees:
         return n_rows_with_room(self._storage, n_rows, weights)
 
     def _pass(
-        self, storage: Storage, block: np.ndarray, targets: np.ndarray, weights: np.ndarray, proba: np.ndarray
+        self,
+        storage: Storage,
+        block: np.ndarray,
+        targets: np.ndarray,
+        weights: np.ndarray,
+        is_awake: np.ndarray | None,
+        proba: np.ndarray,
     ) -> list[Callable[[], Any]]:
         """Return the changes that pass the rows through each tree, in one thread or in several that share them."""
         n_experts = storage.n_experts
         progress = np.zeros((n_experts, 2), np.int64)
-        arguments = (*as_arguments(storage), block, targets, weights, storage.n_branches, progress, proba)
+        if is_awake is None:
+            is_awake = np.ones(n_experts, np.bool_)
+        arguments = (
+            *as_arguments(storage), block, targets, weights, is_awake, storage.n_branches, progress, proba,
+        )  # fmt: skip
         n_threads = min(self.n_threads, n_experts) if len(block) * n_experts >= MIN_SHARED else 1
         begin = partial(progress.fill, 0)  # for a plan that is carried out again
         change = planned(steps.step, *arguments, 0, n_experts)  # compiled first, not by all threads at once

@@ -261,7 +261,7 @@ class TreePool(PlannedTrees):
             row_targets = np.ascontiguousarray(target_array[rows])
             row_proba = proba[rows] if is_predicting else proba
             changes: Changes = [assignment(self, _storage=storage)]
-            changes.extend(self._pass(storage, block[rows], row_targets, weight_array[rows], row_proba))
+            changes.extend(self._pass(storage, block[rows], row_targets, weight_array[rows], None, row_proba))
             carry_out(changes)
             start = stop
         return proba

@@ -162,8 +162,8 @@ def run_tree(
 @stepping_kernel
 def step(
     nodes, sizes, free, is_used, leaves, class_stats, class_order, is_complete, moments, arrivals, value_stats,
-    value_start, n_values, nominal, trees_of, experts, windows, rules_of_all, block, targets, weights, n_branches,
-    progress, proba, first, last,
+    value_start, n_values, nominal, trees_of, experts, windows, rules_of_all, block, targets, weights, is_awake,
+    n_branches, progress, proba, first, last,
 ):  # fmt: skip
     """Let each expert from `first` up to `last` go through the rows in order: predict, then learn.
 
@@ -182,6 +182,8 @@ def step(
         (row, 1) or (row, e): the classes, for all experts or each; 0 rows to learn nothing.
     weights
         (row, e): the weight of the sample for each expert, 0 for an expert that does not learn it.
+    is_awake
+        (e,): experts that vote. The others have zeros for votes, and must not learn: nothing of theirs changes.
     n_branches
         Most branches that a split can have, at least 2.
     progress
@@ -202,6 +204,9 @@ def step(
     has_missing, known_of, n_known = known_features(block)
     is_stuck = False
     for e in range(first, last):
+        if not is_awake[e]:
+            proba[:, e] = 0.0
+            continue
         rules = rules_of_all[e if rules_of_all.shape[0] > 1 else 0]
         while True:
             # Once the foreground tree has stopped, the background tree catches up. Then an alarm is handled.
