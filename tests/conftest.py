@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -16,6 +17,15 @@ collect_ignore_glob = ["*conftest.py"]
 os.environ["DRIFTMOE_QUIET"] = "1"  # what a command writes must not depend on what is compiled already
 
 ARCHIVED = ("electricity", "weather", "covtype")
+
+
+@pytest.fixture(autouse=True)
+def _log_of_the_worker():
+    """Commands that run in the process of a test send the worker's log to standard error; others want to see it."""
+    yield
+    log = logging.getLogger("driftmoe.service")
+    log.handlers, log.propagate = [], True
+    log.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")

@@ -50,7 +50,7 @@ class TimeDelay:
     >>> from driftmoe.evaluation import TimeDelay
     >>> samples = [({"at": 0}, "a"), ({"at": 10}, "b"), ({"at": 25}, "a"), ({"at": 70}, "b")]
     >>> TimeDelay(20, column="at").of(samples).tolist()
-    [1, 1, 1, 0]
+    [1, 1, 0, 0]
     """
 
     seconds: float
