@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+from _thread import start_new_thread
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from itertools import chain
 from operator import call
@@ -67,7 +67,9 @@ class SideBySide:
     Notes
     -----
     CPython handles signals in the main thread, between two instructions of Python code. There are none between taking a
-    lane, each of its calls, and the note that the call is done: all this happens within `any`, in C.
+    lane, each of its calls, and the note that the call is done: all this happens within `any`, in C. Work is handed
+    over by a queue in C for the same reason: a `ThreadPoolExecutor` takes locks in Python code, and an interrupt there
+    leaves them locked for ever.
     """
 
     def __init__(self, lanes: Iterable[Calls], n_threads: int) -> None:
@@ -81,14 +83,15 @@ class SideBySide:
         self._shift.settle()  # of a call of this object that was interrupted
         self._shift = shift = _Shift(self._left())
         n_others = min(self._n_threads, len(self.lanes)) - 1
-        others = [_helpers(os.getpid(), self._n_threads - 1).submit(shift.help) for _ in range(n_others)]
+        work = _work_of(os.getpid(), self._n_threads - 1)
         try:
+            for _ in range(n_others):
+                work.put(shift.help)
             shift.work()
         finally:
             shift.settle()  # also after an error: others must not work on after this call returns
-        for other in others:
-            if not other.cancel():  # one that has not begun is not needed any more
-                other.result()
+        if shift.errors:
+            raise shift.errors[0]
         return bool(shift.failures)
 
     def _left(self) -> list[list[Callable[[], Any]]]:
@@ -110,6 +113,7 @@ class _Shift:
         self._ended: list[None] = []
         self._ends: SimpleQueue[None] = SimpleQueue()
         self.failures: list[bool] = []
+        self.errors: list[Exception] = []  # of other threads
 
     def work(self) -> None:
         """Work off lanes in the calling thread."""
@@ -117,10 +121,12 @@ class _Shift:
             self.failures.append(True)
 
     def help(self) -> None:
-        """Work off lanes in another thread."""
+        """Work off lanes in another thread. One that begins when none is left does nothing."""
         self._begun.append(None)  # before it takes a lane
         try:
             self.work()
+        except Exception as error:  # raised again by the thread that waits
+            self.errors.append(error)
         finally:
             self._ended.append(None)
             self._ends.put(None)
@@ -133,6 +139,14 @@ class _Shift:
 
 
 @cache
-def _helpers(process: int, n_threads: int) -> ThreadPoolExecutor:
-    """Return a persistent pool of threads. Each process has its own, because threads do not survive a fork."""
-    return ThreadPoolExecutor(n_threads, thread_name_prefix="driftmoe")
+def _work_of(process: int, n_threads: int) -> SimpleQueue[Callable[[], None]]:
+    """Return the queue from which so many threads take work: one for each process, as threads do not survive a fork."""
+    work: SimpleQueue[Callable[[], None]] = SimpleQueue()
+    for _ in range(n_threads):
+        start_new_thread(_serve, (work,))
+    return work
+
+
+def _serve(work: SimpleQueue[Callable[[], None]]) -> None:
+    while True:
+        work.get()()

@@ -297,6 +297,7 @@ ANY_ERROR = {
     ("driftmoe.experiment.evaluations", "concluding"),
     ("driftmoe.experiment.grid", "_attempt"),
     ("driftmoe.own", "imported"),
+    ("driftmoe.threads", "help"),
     ("driftmoe.service.worker", "_run"),
     ("driftmoe.service.worker", "_joined"),
     ("driftmoe.service.outbox", "_run"),

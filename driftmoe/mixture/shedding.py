@@ -194,8 +194,8 @@ def shed(  # type: ignore[no-untyped-def]
             trust[e] = start
         is_resting[e - n_main] = may_rest[e - n_main] and trust[e] < least
     if is_alarmed or (n_awake < n_main and together > n_main * least):
-        is_awake[:] = True
-        trust[:n_main] = start
+        for e in range(n_main):
+            is_awake[e], trust[e] = True, start
     elif n_awake == n_main and together < n_main * least:
         for e in range(n_main):
             n_better = 0

@@ -169,7 +169,8 @@ def test_runs_of_a_command_that_was_killed_go_on_from_their_checkpoints(tmp_path
     assert again.stderr.count("goes on after sample") == 2
     found, expected = (read_results(tmp_path / folder)[0] for folder in ("out", "whole"))
     assert timeless(found) == timeless(expected)
-    assert not (tmp_path / "out" / "checkpoints").exists()
+    # A process that is killed while it writes may leave a file behind, which is no checkpoint.
+    assert not list((tmp_path / "out").glob("checkpoints/*.checkpoint"))
 
 
 def line_of(seed):
