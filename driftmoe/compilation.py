@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property, update_wrapper
+from functools import cache, cached_property, partial, update_wrapper
 from typing import Any
 
 from numba import config, njit
@@ -25,6 +25,29 @@ def compiled(**options: Any) -> Callable[..., Any]:
         return keep(njit(**(OPTIONS | options))(function))
 
     return compile_it
+
+
+def direct(call: Callable[[], Any]) -> Callable[[], Any]:
+    """Return a call that does what a call of a kernel did, without looking at the types of its arguments again.
+
+    To look at them takes longer than many a kernel needs for one row.
+
+    Parameters
+    ----------
+    call
+        A `functools.partial` that was called before. If it is not one of a kernel, or the kernel is compiled for
+        several types, it is returned as it is.
+    """
+    if not isinstance(call, partial) or call.keywords:
+        return call
+    entry = _only_entry(call.func, len(getattr(call.func, "overloads", ())))
+    return call if entry is None else partial(entry, *call.args)
+
+
+@cache  # to look into the overloads takes as long as ten calls
+def _only_entry(kernel: Any, n_overloads: int) -> Any:
+    """Return the machine code of a kernel that is compiled for one list of types; `None` of any other function."""
+    return next(iter(kernel.overloads.values())).entry_point if n_overloads == 1 else None
 
 
 class Part:

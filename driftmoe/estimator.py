@@ -105,8 +105,12 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
         vector = None if self._mixture.reads_samples else self._encoder.known_vector(x)
         if target is None or vector is None:
             check_label(y)
-            self._learn_rows(SampleRows(self._encoder, [self._encoder.clean(x)], [y]), weights)
-        elif w > 0.0:
+            sample = self._encoder.clean(x)
+            if target is None or self._mixture.reads_samples or self._encoder.is_noted(sample):
+                self._learn_rows(SampleRows(self._encoder, [sample], [y]), weights)
+                return
+            vector = self._encoder.vector(sample)
+        if w > 0.0:
             self._one_row.learn(vector, target, weights[0])
 
     @learning

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from driftmoe.compilation import direct
 from driftmoe.encoding import Encoder
 from driftmoe.learning import plan_prediction, plan_step
 from driftmoe.mixture import Mixture
@@ -20,6 +21,13 @@ from driftmoe.recent import Recent
 from driftmoe.transaction import StepPlan, assignment, carry_out
 
 _NOTHING = np.empty(0)
+
+AHEAD = 128
+"""Number of rows for which a plan makes room, if that takes little memory: to plan takes as long as to learn ten rows.
+"""
+
+FEW = 32
+"""Number of rows below which a plan that holds for them is not worth asking how much room is left after each."""
 
 
 class OneRow:
@@ -104,17 +112,17 @@ class OneRow:
         carry_out(kept.plan)
 
     def _renew(self) -> None:
-        """Find out for how many rows the plans hold: those of a mini-batch of the router, or none."""
+        """Find out for how many rows the plans hold."""
         self.settle()
-        room = self._mixture.router.room
-        if (self._learning is not None or self._ending is not None) and self._mixture.has_room(room):
-            self._until = self._mixture.log.n_samples + room
+        if self._learning is not None or self._ending is not None:
+            n_rows = self._mixture.n_rows_before_growth(AHEAD)
+            self._until = self._mixture.log.n_samples + (n_rows if n_rows >= FEW else 0)
 
     def _learn_anew(self, vector: np.ndarray, target: int, weight: float, *, is_kept: bool = False) -> None:
         """Learn a row by a new plan. Keep the plan, if it can be carried out again."""
         mixture = self._mixture
         n_before, n_known, room = mixture.log.n_samples, mixture.log.n_classes, mixture.router.room
-        n_ahead = mixture.n_rows_with_room(room, np.ones(room)) if is_kept else 0
+        n_ahead = mixture.n_rows_with_room(AHEAD, np.ones(AHEAD)) if is_kept else 0
         plan = StepPlan(n_ahead)
         vectors, targets, weights = vector[np.newaxis].copy(), np.array([target]), np.array([weight])
         proba = plan_step(self._encoder, mixture, self._recent, vectors, (), targets, weights, plan)
@@ -127,7 +135,7 @@ class OneRow:
             self._ending = kept
         else:
             self._learning = kept
-            self._until = n_before + min(n_ahead, room - 1)
+        self._until = n_before + n_ahead
 
     def _held(self) -> list[Any]:
         """Return all that the parts of the model hold: arrays, and numbers with which a plan is made."""
@@ -162,6 +170,8 @@ class _Kept:
             weights,
         )
         self._held = held
+        plan.computed[:] = map(direct, plan.computed)
+        plan[:] = map(direct, plan)
 
     def holds(self, held: list[Any]) -> bool:
         """Return whether the parts of the model hold the same objects as when the plan was made."""

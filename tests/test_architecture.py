@@ -90,7 +90,8 @@ MAY_IMPORT = {
         "driftmoe.rows driftmoe.transaction"
     ),
     "driftmoe.one_row": (
-        "numpy driftmoe.encoding driftmoe.learning driftmoe.mixture driftmoe.recent driftmoe.transaction"
+        "numpy driftmoe.compilation driftmoe.encoding driftmoe.learning driftmoe.mixture driftmoe.recent "
+        "driftmoe.transaction"
     ),
     "driftmoe.rows": "numpy driftmoe.encoding driftmoe.mixture driftmoe.transaction",
     "driftmoe.classifier": (

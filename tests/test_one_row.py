@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -70,9 +71,42 @@ def test_single_calls_are_blocks_to_the_last_bit(name):
     )  # digests with river's own objects are not canonical
 
 
+class Sample(dict):
+    """A mapping that is not just a dict."""
+
+
+@pytest.mark.parametrize("name", ["default", "moe-data", "moe-task", "policy"])
+def test_samples_that_lack_features_or_are_other_mappings_are_learnt_as_in_blocks(name):
+    rng, rows = np.random.default_rng(1), []
+    for x, y in samples():
+        left_out = rng.choice(list(x), rng.integers(0, 3), replace=False)
+        rows.append((Sample((key, x[key]) for key in x if key not in left_out), y))
+    ours, theirs = made(name), made(name)
+    assert one_by_one(ours, rows)[0] == by_blocks(theirs, rows)
+    assert ours.digest() == theirs.digest()
+
+
+@pytest.mark.parametrize("bound", [{"max_features": 4}, {"max_classes": 2}])
+def test_what_is_left_out_of_single_samples_is_counted_as_in_blocks(bound):
+    rng, rows = np.random.default_rng(1), []
+    for x, y in samples(300):
+        left_out = rng.choice(list(x), 3, replace=False)
+        rows.append(({key: x[key] for key in x if key not in left_out}, y))
+    ours, theirs = DriftMoEClassifier(seed=1, **bound), DriftMoEClassifier(seed=1, **bound)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert one_by_one(ours, rows)[0] == by_blocks(theirs, rows)
+    assert ours.digest() == theirs.digest()
+    assert ours.n_ignored_values == theirs.n_ignored_values
+    assert ours.n_ignored_values > 0 or "max_features" not in bound
+
+
 @pytest.mark.parametrize("name", ["default", "few", "recency", "never learns", "moe-data"])
-def test_the_plan_is_made_for_few_of_the_rows(name, monkeypatch):
+@pytest.mark.parametrize("lacks", [False, True])
+def test_the_plan_is_made_for_few_of_the_rows(name, lacks, monkeypatch):
     model, rows = made(name), samples(400)
+    if lacks:
+        rows = [({key: x[key] for key in x if key != sorted(x)[i % 9]}, y) for i, (x, y) in enumerate(rows)]
     one_by_one(model, rows[:200])
     made_anew = []
     kind = type(model._one_row)

@@ -26,7 +26,7 @@ PARTS: list[tuple[Any, str, str]] = [
     (network, "respond", "router forward"),
     (CoTraining, "_choose", "routing"),
     (TreePool, "n_rows_with_room", "pool, predict and learn"),
-    (TreePool, "has_room", "pool, predict and learn"),
+    (TreePool, "n_rows_before_growth", "pool, predict and learn"),
     (TreePool, "plan", "pool, predict and learn"),
     (steps, "step", "pool, predict and learn"),
     (cotraining, "correctness", "mask"),

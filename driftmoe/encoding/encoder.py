@@ -319,6 +319,10 @@ class Encoder:
                 return True
         return False
 
+    def is_noted(self, sample: Sample) -> bool:
+        """Whether to learn a cleaned sample changes the encoder: by something new, or a count of what is left out."""
+        return self.is_new(sample) or self.n_ignored(sample) + self.n_shared(sample) > 0
+
     def vectors(
         self,
         X: np.ndarray,

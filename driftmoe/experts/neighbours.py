@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from driftmoe.arithmetic import exp
-from driftmoe.compilation import compiled
-from driftmoe.experts.episodes import begin_episode, renew
+from driftmoe.experts.nearest import EPISODE, FOUND, N_IN_USE, N_SEEN, NEVER, SEARCHED_AT, nearest
 from driftmoe.experts.protocol import Unmonitored
 from driftmoe.growth import enlarged
 from driftmoe.state import State, array_of, check_names, count_of, misfit, restored
@@ -19,41 +17,11 @@ from driftmoe.transaction import NO_TARGETS, NO_WEIGHTS, Changes, StepPlan, plan
 if TYPE_CHECKING:
     from driftmoe.experts.batch import Batch, Rows
 
-SMOOTHING = 0.1
-"""Weight of a uniform vote that is added to the neighbours' votes. The nearest neighbour's weight is 1."""
-
-NEGLIGIBLE = 1e-6
-"""Smaller squared distances count as equal, so that a copy of the sample does not outvote all other neighbours."""
-
 N_EPISODES = 32
 """Number of parts of the past whose likeness to the present is tracked separately."""
 
-ACCURACY_FADING = 0.95
-"""Decay factor per sample of an episode's accuracy, which covers about the last 20 samples."""
-
 VOTES = ((0.0, 0.0003), (0.0, 0.002), (0.0, 0.016), (8.0, 0.0))
 """Likeness and rate of each vote; see `Neighbours`."""
-
-SETTLING = 500
-"""Number of samples before features are weighted by their relevance."""
-
-RENEWAL = 100
-"""Number of samples between two updates of the features' relevance."""
-
-CLASS_FADING = 0.9995
-"""Decay factor per sample of the counts behind the class means."""
-
-EPISODE = np.dtype(
-    [
-        # Number of samples that it holds.
-        ("size", np.int64),
-        # How often it has been thinned. It represents 2^n_thinnings times as many samples as it holds.
-        ("n_thinnings", np.int64),
-        # Faded share of recent samples whose label was that of the nearest sample in this episode.
-        ("accuracy", np.float64),
-    ],
-    align=True,
-)
 
 
 _STATE = (
@@ -131,11 +99,18 @@ class Neighbours(Unmonitored):
         self._sample_weights = np.zeros((N_EPISODES, size), np.float32)
         self._episodes = np.zeros(N_EPISODES, EPISODE)
         self._order = np.arange(N_EPISODES)  # episodes in use, oldest first, then unused ones
-        self._counts = np.zeros(2, np.int64)  # episodes in use, samples seen
+        self._counts = np.array([0, 0, NEVER])
         self._by_relevance = by_relevance
         self._input_relevances = np.ones(0, np.float32)  # factor of the squared difference in each input
         self._class_counts = np.zeros(0)
         self._class_means = np.zeros((0, 0))
+        self._begin_search(0)
+
+    def _begin_search(self, n_inputs: int) -> None:
+        """Make room for what is found for a row. It is kept, so that a row that was predicted is not searched again."""
+        self._searched = np.zeros(n_inputs, np.float32)  # the row
+        self._found = np.zeros((len(self._votes), self._k), FOUND)
+        self._nearest_targets = np.zeros(self.size, np.int64)  # of the nearest sample in each episode
 
     @property
     def n_experts(self) -> int:  # type: ignore[override]  # counted anew
@@ -204,7 +179,7 @@ class Neighbours(Unmonitored):
     def sizes(self) -> dict[str, int]:
         """Return how many inputs and classes are known; see `Group.sizes`."""
         n_classes = (
-            max(int(self._sample_targets.max()) + 1, len(self._class_counts)) if self._counts[1] else 0
+            max(int(self._sample_targets.max()) + 1, len(self._class_counts)) if self._counts[N_SEEN] else 0
         )
         return {"n_inputs": len(self._input_relevances), "n_classes": n_classes}
 
@@ -217,10 +192,16 @@ class Neighbours(Unmonitored):
 
     def bytes_at(self, size: int) -> int:
         """Return the bytes of all arrays with room for this many episodes."""
-        places = (self._sample_targets, self._sample_times, self._sample_weights, self._episodes, self._order)
+        places = (
+            self._sample_targets, self._sample_times, self._sample_weights, self._episodes, self._order,
+            self._nearest_targets,
+        )  # fmt: skip
         of_episode = sum(array.nbytes // len(array) for array in places)
         of_episode += self._input_relevances.nbytes * self._sample_targets.shape[1]
-        others = (self._counts, self._votes, self._input_relevances, self._class_counts, self._class_means)
+        others = (
+            self._counts, self._votes, self._input_relevances, self._class_counts, self._class_means, self._searched,
+            self._found,
+        )  # fmt: skip
         return size * of_episode + sum(array.nbytes for array in others)
 
     def resized(self, size: int) -> Neighbours:
@@ -239,13 +220,13 @@ class Neighbours(Unmonitored):
 
         `max_episodes` is in it if there is room for fewer than `N_EPISODES`.
         """
-        n_inputs, order = len(self._input_relevances), self._order[: self._counts[0]].tolist()
+        n_inputs, order = len(self._input_relevances), self._order[: self._counts[N_IN_USE]].tolist()
         sizes = self._episodes["size"][order]
         places = [(e, slice(size)) for e, size in zip(order, sizes.tolist(), strict=True)]
         inputs = [self._sample_inputs[e, :n_inputs, kept].T for e, kept in places]
         limit = {} if self.size == N_EPISODES else {"max_episodes": self.size}
         return limit | {
-            "n_seen": int(self._counts[1]),
+            "n_seen": int(self._counts[N_SEEN]),
             "episode_sizes": sizes.copy(),
             "episode_n_thinnings": self._episodes["n_thinnings"][order],
             "episode_accuracies": self._episodes["accuracy"][order],
@@ -298,8 +279,9 @@ class Neighbours(Unmonitored):
             self._sample_weights[e, :size] = weights[kept]
             self._episodes[e] = size, n_thinnings[e], accuracies[e]
             first += size
-        self._order, self._counts = np.arange(most), np.array([n_episodes, n_seen])
+        self._order, self._counts = np.arange(most), np.array([n_episodes, n_seen, NEVER])
         self._input_relevances, self._class_counts, self._class_means = relevances, class_counts, means
+        self._begin_search(n_inputs)
 
     def spare_room(self) -> State:
         """Return the room for inputs as a plain number, for `take_spare_room`. It is not part of the state."""
@@ -321,8 +303,8 @@ class Neighbours(Unmonitored):
         """Return the arguments of `nearest`."""
         return (
             self._sample_inputs, self._sample_targets, self._sample_times, self._sample_weights, self._episodes,
-            self._order, self._counts, inputs, targets, taught, asked, self._votes, self._k, self._input_relevances,
-            self._class_counts, self._class_means, proba,
+            self._order, self._counts, inputs, targets, taught, asked, self._votes, self._input_relevances,
+            self._class_counts, self._class_means, self._searched, self._found, self._nearest_targets, proba,
         )  # fmt: skip
 
     def _grown(self, n_inputs: int, n_classes: int) -> Neighbours:
@@ -346,151 +328,12 @@ class Neighbours(Unmonitored):
         )
         grown._class_counts = enlarged(self._class_counts, (n_classes,))
         grown._class_means = enlarged(self._class_means, (n_classes, n_inputs))
+        grown._counts = self._counts.copy()
+        grown._counts[SEARCHED_AT] = NEVER
+        grown._begin_search(n_inputs)
         return grown
 
 
 def _joined(array: np.ndarray, places: Sequence[tuple[int, slice]]) -> np.ndarray:
     """Return the used entries of all episodes, concatenated."""
     return np.concatenate([array[:0, 0], *(array[place] for place in places)])
-
-
-# No number here is NaN, and the sign of 0 does not matter. So the compiler may vectorise the search for a minimum,
-# which gives the same result.
-@compiled(fastmath={"nnan", "nsz"}, nogil=True)
-def nearest(  # type: ignore[no-untyped-def]
-    sample_inputs, sample_targets, sample_times, sample_weights, episodes, order, counts, inputs, targets, taught,
-    asked, votes, k, relevances, class_counts, class_means, proba,
-):  # fmt: skip
-    """Write the votes of the nearest neighbours of each row, then remember the row.
-
-    Parameters
-    ----------
-    sample_inputs
-        Remembered samples, float32, shape (n_episodes, n_inputs or more, size).
-    sample_targets, sample_times
-        Target of each remembered sample, and number of samples before it, shape (n_episodes, size).
-    sample_weights
-        Voting weight of each remembered sample, float32, same shape.
-    episodes
-        EPISODE, shape (n_episodes,).
-    order
-        Episodes in use, oldest first, then unused ones; shape (n_episodes,).
-    counts
-        Number of episodes in use, and of samples learnt.
-    inputs
-        float32, finite, shape (n_rows, n_inputs).
-    targets
-        Class indices, shape (n_rows,), or empty to learn nothing.
-    taught
-        Weight of each row, shape (n_rows,). A row of weight 0 is not remembered.
-    asked
-        Rows on which to vote, bool, shape (n_rows,).
-    votes
-        Likeness and rate of each vote, shape (n_experts, 2).
-    k
-        Number of neighbours that vote.
-    relevances
-        Factor of the squared difference in each input, float32, shape (n_inputs,).
-    class_counts, class_means
-        Faded number of samples of each class, (n_classes,), and their mean, (n_classes, n_inputs), from which
-        `relevances` are updated; without classes `relevances` do not change.
-    proba
-        Result, shape (n_rows, n_experts, n_classes); zeros on rows that are not asked, and before anything is learnt.
-    """
-    n_episodes, n_inputs, size = sample_inputs.shape[0], inputs.shape[1], sample_inputs.shape[2]
-    squares = np.empty((n_episodes, size), np.float32)
-    least = np.empty(n_episodes, np.float32)
-    label_of_least = np.empty(n_episodes, np.int64)
-    near = np.empty(k, np.float32)
-    near_label = np.empty(k, np.int64)
-    near_weight = np.empty(k, np.float32)
-    for row in range(inputs.shape[0]):
-        n, now = counts[0], counts[1]
-        is_learnt = targets.shape[0] > 0 and taught[row] > 0.0
-        for v in range(proba.shape[1]):
-            for c in range(proba.shape[2]):
-                proba[row, v, c] = 0.0
-        if asked[row] and n > 0:
-            best = 0.0
-            for i in range(n):
-                e = order[i]
-                m = episodes[e]["size"]
-                of_episode = squares[e, :m]
-                of_episode[:] = np.float32(0.0)
-                for f in range(n_inputs):
-                    value, relevance = inputs[row, f], relevances[f]
-                    remembered = sample_inputs[e, f]
-                    for j in range(m):
-                        difference = remembered[j] - value
-                        of_episode[j] += relevance * difference * difference
-                smallest = of_episode[0]
-                for j in range(1, m):
-                    smallest = min(smallest, of_episode[j])
-                least[e] = smallest
-                if is_learnt:
-                    j = 0
-                    while of_episode[j] != smallest:
-                        j += 1
-                    label_of_least[e] = sample_targets[e, j]
-                best = max(best, episodes[e]["accuracy"])
-            for v in range(votes.shape[0]):
-                likeness, rate = votes[v, 0], votes[v, 1]
-                found = 0
-                for i in range(n - 1, -1, -1):
-                    e = order[i]
-                    m = episodes[e]["size"]
-                    factor = np.float32(exp(likeness * (best - episodes[e]["accuracy"])))
-                    moved = rate * (now - 1 - sample_times[e, m - 1])
-                    if found == k and least[e] * factor + np.float32(moved * moved) >= near[k - 1]:
-                        continue  # none of its samples can be among the nearest
-                    for j in range(m - 1, -1, -1):
-                        if found == k and squares[e, j] * factor >= near[k - 1]:
-                            continue  # too far without its age
-                        moved = rate * (now - 1 - sample_times[e, j])
-                        square = squares[e, j] * factor + np.float32(moved * moved)
-                        if found < k or square < near[found - 1]:
-                            place = found if found < k else k - 1
-                            found = min(found + 1, k)
-                            while place > 0 and near[place - 1] > square:
-                                near[place] = near[place - 1]
-                                near_label[place] = near_label[place - 1]
-                                near_weight[place] = near_weight[place - 1]
-                                place -= 1
-                            near[place] = square
-                            near_label[place] = sample_targets[e, j]
-                            near_weight[place] = sample_weights[e, j]
-                total = SMOOTHING
-                for c in range(proba.shape[2]):
-                    proba[row, v, c] = SMOOTHING / proba.shape[2]
-                for place in range(found):
-                    weight = near_weight[place] * max(near[0], NEGLIGIBLE) / max(near[place], NEGLIGIBLE)
-                    proba[row, v, near_label[place]] += weight
-                    total += weight
-                for c in range(proba.shape[2]):
-                    proba[row, v, c] /= total
-        if not is_learnt:
-            continue
-        target = targets[row]
-        if asked[row]:
-            for i in range(n):
-                e = order[i]
-                is_right = 1.0 if label_of_least[e] == target else 0.0
-                episodes[e]["accuracy"] += (1.0 - ACCURACY_FADING) * (is_right - episodes[e]["accuracy"])
-        if n == 0 or episodes[order[n - 1]]["size"] == size:
-            n = begin_episode(sample_inputs, sample_targets, sample_times, sample_weights, episodes, order, n)
-            counts[0] = n
-        e = order[n - 1]
-        j = episodes[e]["size"]
-        for f in range(n_inputs):
-            sample_inputs[e, f, j] = inputs[row, f]
-        sample_targets[e, j], sample_times[e, j], sample_weights[e, j] = target, now, taught[row]
-        episodes[e]["size"] += 1
-        counts[1] += 1
-        if class_counts.shape[0] > 0:
-            class_counts *= CLASS_FADING
-            class_counts[target] += taught[row]
-            share = taught[row] / class_counts[target]
-            for f in range(n_inputs):
-                class_means[target, f] += share * (inputs[row, f] - class_means[target, f])
-            if now + 1 >= SETTLING and (now + 1) % RENEWAL == 0:
-                renew(relevances, class_counts, class_means)

@@ -57,8 +57,11 @@ class Group(Protocol):
     def n_rows_with_room(self, n_rows: int, weights: Callable[[int], np.ndarray] | None = None) -> int:
         """Return how many of the next rows can be learnt in one step."""
 
-    def has_room(self, weights: np.ndarray) -> bool:
-        """Return whether nothing must grow to learn rows with these weights for each expert, (n_rows, n_experts)."""
+    def n_rows_before_growth(self, weights: np.ndarray) -> int:
+        """Return how many rows with these weights, shape (n_rows, n_experts), are learnt before an array must grow.
+
+        It is their number, or a half of it, a quarter and so on, or 0.
+        """
 
     def sizes(self) -> Sizes:
         """Return how many features, inputs and classes the experts know, of what they read."""
@@ -284,6 +287,6 @@ class Unmonitored(Fixed, Planned):
         """Return how many of the next rows can be learnt in one step: all."""
         return n_rows
 
-    def has_room(self, weights: np.ndarray) -> bool:
-        """Return whether nothing must grow to learn more rows: always."""
-        return True
+    def n_rows_before_growth(self, weights: np.ndarray) -> int:
+        """Return the number of rows: nothing must grow."""
+        return len(weights)

@@ -75,9 +75,9 @@ class _Trees(Planned):
         """Return how many of the next rows the trees can learn in one step; see `TreePool.n_rows_with_room`."""
         return self.pool.n_rows_with_room(n_rows, weights)
 
-    def has_room(self, weights: np.ndarray) -> bool:
-        """Return whether no array must grow to learn rows with these weights; see `TreePool.has_room`."""
-        return self.pool.has_room(weights)
+    def n_rows_before_growth(self, weights: np.ndarray) -> int:
+        """Return how many rows with these weights are learnt before an array must grow; see `TreePool`."""
+        return self.pool.n_rows_before_growth(weights)
 
     @property
     def size(self) -> int:

@@ -286,9 +286,9 @@ class AdaptiveMixture:
         """Return how many of the next rows, with these weights, can be learnt in one step."""
         return self.experts.n_rows_with_room(n_rows, lambda n: self._draws(weights[:n], StepPlan()))
 
-    def has_room(self, n_rows: int) -> bool:
-        """Return whether no array must grow to learn more rows of weight 1."""
-        return self.experts.has_room(self._draws(np.ones(n_rows), StepPlan()))
+    def n_rows_before_growth(self, n_rows: int) -> int:
+        """Return how many of the next rows, of weight 1, are learnt before an array must grow; see `Group`."""
+        return self.experts.n_rows_before_growth(self._draws(np.ones(n_rows), StepPlan()))
 
     def plan(self, batch: Batch, changes: StepPlan) -> np.ndarray:
         """Plan a step: for each row in order, weight the votes, then let experts, gate and router learn.

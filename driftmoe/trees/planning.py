@@ -188,9 +188,15 @@ class PlannedTrees:
         changes.extend(self._pass(storage, fit(block, storage.n_features), targets, weights, is_awake, proba))
         return proba
 
-    def has_room(self, weights: np.ndarray) -> bool:
-        """Return whether no array must grow to learn rows with these weights, shape (n_rows, n_experts)."""
-        return self._storage.room_lacking(len(weights), weights.sum(axis=0)) is None
+    def n_rows_before_growth(self, weights: np.ndarray) -> int:
+        """Return how many rows with these weights, shape (n_rows, n_experts), are learnt before an array must grow.
+
+        It is their number, or a half of it, a quarter and so on, or 0.
+        """
+        n_rows = len(weights)
+        while n_rows > 0 and self._storage.room_lacking(n_rows, weights[:n_rows].sum(axis=0)) is not None:
+            n_rows //= 2
+        return n_rows
 
     def n_rows_with_room(self, n_rows: int, weights: Callable[[int], np.ndarray] | None = None) -> int:
         """Return how many rows can be learnt in one step without reserving much room for leaves that may never be made.

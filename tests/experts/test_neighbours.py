@@ -48,6 +48,47 @@ def test_neighbours_predict_what_step_says_and_change_nothing():
     )
 
 
+@pytest.mark.parametrize("by_relevance", [False, True])
+@given(seed=st.integers(0, 10**6))
+@settings(max_examples=20, deadline=None)
+def test_what_was_predicted_before_changes_no_vote_and_nothing_that_is_learnt(by_relevance, seed):
+    rng = np.random.default_rng(seed)
+    inputs = rng.integers(0, 3, (900, 2)).astype(np.float32)  # many rows are equal
+    targets, weights = rng.integers(0, 2, 900), rng.choice([0.0, 1.0, 2.0], 900)
+    asked = rng.random(900) < 0.9
+    ours, theirs = Neighbours(64, by_relevance=by_relevance), Neighbours(64, by_relevance=by_relevance)
+    start = 0
+    while start < 900:
+        rows = slice(start, start + int(rng.integers(1, 4)) * 20 ** int(rng.integers(0, 2)))
+        for _ in range(rng.integers(0, 3)):  # rows that come next, have been, or come later; one or several
+            first = max(0, start + int(rng.integers(-3, 3)))
+            ours.predict_proba(batch(inputs[first : first + int(rng.integers(1, 3))], 2))
+        learnt = batch(inputs[rows], 2, targets[rows], weights[rows])
+        np.testing.assert_array_equal(
+            ours.step(learnt, asked=asked[rows]), theirs.step(learnt, asked=asked[rows])
+        )
+        if rng.random() < 0.05:
+            ours.restore(ours.state())
+        start = rows.stop
+    mine, others = ours.state(), theirs.state()
+    for name, value in others.items():
+        np.testing.assert_array_equal(mine[name], value)
+
+
+def test_a_row_that_was_predicted_is_not_searched_again():
+    rng = np.random.default_rng(1)
+    inputs, targets, once = rng.normal(size=(60, 2)).astype(np.float32), rng.integers(0, 2, 60), np.ones(60)
+    neighbours = Neighbours(64)
+    neighbours.step(batch(inputs[:50], 2, targets[:50], once[:50]))
+    row = batch(inputs[50:51], 2, targets[50:51], once[50:51])
+    right = neighbours.predict_proba(row)
+    neighbours._found["target"] = 1 - neighbours._found["target"]  # as nobody else can
+    assert neighbours.predict_proba(row)[0, 0].tolist() == right[0, 0, ::-1].tolist()
+    assert neighbours.step(row)[0, 0].tolist() == right[0, 0, ::-1].tolist()
+    again = neighbours.predict_proba(row)[0, 0]  # after a row was learnt
+    assert again.argmax() == targets[50]
+
+
 def test_a_row_that_is_not_asked_is_remembered_all_the_same():
     inputs = np.array([[0.0], [1.0], [1.0]], np.float32)
     neighbours = Neighbours(64, 1, ((0.0, 0.0),))
