@@ -2,8 +2,9 @@
 
 To plan a step takes longer than to carry it out, and the plan of a row that brings nothing new is always the same: the
 same kernels on the same arrays. So the plan of one row is kept, with arrays for its vector and its target. It holds
-until the mini-batch of the router ends, or an array must grow. What holds for a row is what the kernels read from
-arrays: how many rows were learnt, whose turn it is, who is probed.
+until an array must grow or is replaced. There is another plan for the row that ends a mini-batch of the router. What
+holds for a row is what the kernels read from arrays: how many rows were learnt, whose turn it is, who is probed, who
+sleeps.
 """
 
 from __future__ import annotations

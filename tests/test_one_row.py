@@ -23,6 +23,7 @@ MODELS = {
     "policy": {"n_experts": 3, "policy": TopP(0.8)},
     "recency": {"n_experts": 3, "gate": "recency"},
     "never learns": {"n_experts": 3, "learning_rate": 0.0, "batch_size": 5},
+    "shed": {"n_experts": 5, "min_awake": 1, "memory": 1024, "hidden": (8,)},
     "moe-data": {"variant": "moe-data"},
     "moe-vote": {"variant": "moe-vote", "batch_size": 1},
     "corrected": {"variant": "moe-data", "correction": 0.05},
@@ -101,7 +102,7 @@ def test_what_is_left_out_of_single_samples_is_counted_as_in_blocks(bound):
     assert ours.n_ignored_values > 0 or "max_features" not in bound
 
 
-@pytest.mark.parametrize("name", ["default", "few", "recency", "never learns", "moe-data"])
+@pytest.mark.parametrize("name", ["default", "few", "recency", "never learns", "shed", "moe-data"])
 @pytest.mark.parametrize("lacks", [False, True])
 def test_the_plan_is_made_for_few_of_the_rows(name, lacks, monkeypatch):
     model, rows = made(name), samples(400)

@@ -196,8 +196,10 @@ class OneVsRestTrees(_Trees):
 
 
 def _of_any_row(asked: Rows) -> Rows:
-    """Return which trees are asked about any row, bool, shape (n_experts,); `None` for all."""
-    return None if asked is None else np.logical_or.reduce(asked)
+    """Return which trees are asked about any row, bool, shape (n_experts,); `None` for all. Of one row it is a view."""
+    if asked is None or len(asked) == 1:
+        return None if asked is None else asked[0]
+    return np.logical_or.reduce(asked)
 
 
 def _widened(expert_proba: np.ndarray, n_classes: int) -> np.ndarray:

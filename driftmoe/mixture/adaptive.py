@@ -35,7 +35,7 @@ from driftmoe.mixture.mixing import mix, of_learnt
 from driftmoe.mixture.pooled import MAX_NODES, check_log, largest, names_of, side_by_side
 from driftmoe.mixture.router import Router
 from driftmoe.mixture.shedding import Shedding
-from driftmoe.mixture.telemetry import RoutingLog
+from driftmoe.mixture.telemetry import NOBODY, RoutingLog
 from driftmoe.routing import Choice, Policy, as_rule
 from driftmoe.state import State, check_names, restored, value_of
 from driftmoe.threads import N_TOO_FEW
@@ -343,7 +343,7 @@ class AdaptiveMixture:
         choice = Choice(log_weights, mask, n_null)
         self.log.plan(
             choice, None, votes, of_log, targets, n_features=batch.vectors.shape[1], replaced=replaced,
-            n_watched=self.shedding.n_comparable if self._policy is None else 0, changes=changes,
+            n_watched=self.shedding.n_comparable if self._policy is None else NOBODY, changes=changes,
         )  # fmt: skip
         self.shedding.plan(self.log, changes if replaced is not None else [])
         return proba
@@ -404,7 +404,7 @@ class AdaptiveMixture:
         if self._policy is not None:
             taught *= self._learning(chosen)
         if self.shedding.is_on:
-            taught *= self.shedding.is_awake
+            changes.compute(np.multiply, taught, self.shedding.is_awake, taught)
         if changes.n_ahead:
             batch = batch._replace(ahead=self._draws(np.ones(changes.n_ahead), StepPlan()))
         asked = self._asked(batch.weights, n_rows, changes)
@@ -485,11 +485,9 @@ class AdaptiveMixture:
     def _asked(self, weights: np.ndarray, n_rows: int, plan: StepPlan) -> np.ndarray:
         """Compute whether each extra expert is asked about the next rows, bool, shape (n_extras, n_rows)."""
         asked = np.empty((len(self._extras), n_rows), np.bool_)
-        is_probed, is_costly = self._is_group_probed[1 : 1 + len(self._extras)], self._is_costly
-        if self.shedding.is_on:
-            plan.is_repeatable = False  # the plan holds who is awake and who rests now, not at its next row
-            is_probed = is_costly = is_probed & is_costly | self.shedding.are_resting
-        plan.compute(whom_to_ask, self._n_seen, weights, is_probed, is_costly, asked)
+        is_probed = self._is_group_probed[1 : 1 + len(self._extras)]
+        are_resting = self.shedding.are_resting
+        plan.compute(whom_to_ask, self._n_seen, weights, is_probed, self._is_costly, are_resting, asked)
         return asked
 
 

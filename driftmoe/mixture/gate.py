@@ -109,7 +109,7 @@ def draw_weights(key, n_seen, mean, weights, taught):  # type: ignore[no-untyped
 
 
 @compiled()
-def whom_to_ask(n_seen, weights, is_probed, is_costly, asked):  # type: ignore[no-untyped-def]
+def whom_to_ask(n_seen, weights, is_probed, is_costly, is_resting, asked):  # type: ignore[no-untyped-def]
     """Decide which groups of experts vote on each row: those that are only probed, on one row in `PROBE`.
 
     Parameters
@@ -119,14 +119,17 @@ def whom_to_ask(n_seen, weights, is_probed, is_costly, asked):  # type: ignore[n
     weights
         Weight of each row, shape (n_rows,), of which only those above 0 count; empty to count none.
     is_probed, is_costly
-        Whether a group is only probed, and whether it costs much. Cheap groups are always asked. Shape (n_groups,).
+        Whether a group is only probed if it costs much, and whether it does, bool, shape (n_groups,).
+    is_resting
+        Whether a group is only probed whatever it costs, bool, shape (n_groups,).
     asked
         Result, bool, shape (n_groups, n_rows).
     """
     number = n_seen[0]
     for row in range(asked.shape[1]):
         for group in range(asked.shape[0]):
-            asked[group, row] = not (is_probed[group] and is_costly[group]) or number % PROBE == 0
+            is_seldom_asked = is_resting[group] or (is_probed[group] and is_costly[group])
+            asked[group, row] = not is_seldom_asked or number % PROBE == 0
         number += weights.shape[0] > 0 and weights[row] > 0.0
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,12 +64,21 @@ class Shedding:
         Main experts that vote and learn, bool, shape (n_main,).
     is_resting
         Extra experts that are asked and taught only now and then, bool, shape (n_extras,).
+    are_resting
+        Kinds of extra experts of which all rest, bool, shape (n_kinds,).
+    n_comparable
+        Number of main experts if their mean error can be compared over time: 0 while some of them sleep; shape (1,).
+
+    Notes
+    -----
+    Whoever plans a step holds these arrays; a decision writes into them.
     """
 
     def __init__(self, groups: Sequence[Experts], n_others: int, min_awake: int) -> None:
         n_main, extras = groups[0].n_experts, groups[1:]
         may_rest = [extra.may_rest for extra in extras for _ in range(extra.n_experts)] + [False] * n_others
-        self._starts = np.cumsum([0, *(extra.n_experts for extra in extras)])
+        starts = np.cumsum([0, *(extra.n_experts for extra in extras)]).tolist()
+        self._kinds = [slice(first, last) for first, last in pairwise(starts)]
         self.is_on, self._min_awake = min_awake > 0, min(min_awake or n_main, n_main)
         self._may_rest = np.array(may_rest, np.bool_)
         self._least = LEAST / (n_main + len(may_rest))  # for each expert
@@ -76,22 +86,13 @@ class Shedding:
         self._sums = np.zeros((2, len(self._trust)))  # weights and votes so far
         self._counts = np.zeros(2, np.int64)
         self.is_awake, self.is_resting = np.ones(n_main, np.bool_), np.zeros(len(may_rest), np.bool_)
+        self.are_resting, self.n_comparable = np.zeros(len(extras), np.bool_), np.zeros(1, np.int64)
+        self._sum_up()
 
     @property
     def asked(self) -> np.ndarray | None:
-        """Main experts that vote, bool, shape (1, n_main); `None` for all."""
-        return None if self.is_awake.all() else self.is_awake[np.newaxis]
-
-    @property
-    def n_comparable(self) -> int:
-        """Number of main experts if their mean error can be compared over time: 0 while some of them sleep."""
-        return len(self.is_awake) if self.is_awake.all() else 0
-
-    @property
-    def are_resting(self) -> np.ndarray:
-        """Kinds of extra experts of which all rest, bool, shape (n_kinds,)."""
-        edges = zip(self._starts[:-1], self._starts[1:], strict=True)
-        return np.array([self.is_resting[first:last].all() for first, last in edges], np.bool_)
+        """Main experts that vote, a view of `is_awake` of shape (1, n_main); `None` if all always do."""
+        return self.is_awake[np.newaxis] if self.is_on else None
 
     def plan(self, log: RoutingLog, changes: Changes) -> None:
         """Plan to decide who is awake from now on, by what the log holds after the changes before this one."""
@@ -128,9 +129,16 @@ class Shedding:
             )
         self.is_awake, self.is_resting, self._trust, self._sums = is_awake, is_resting, trust, sums
         self._counts = np.array([n_seen, n_alarms])
+        self._sum_up()
 
     def _decide(self, log: RoutingLog) -> None:
         shed(*self._arguments(log))
+        self._sum_up()
+
+    def _sum_up(self) -> None:
+        """Write what follows from who is awake and who rests."""
+        self.are_resting[:] = [self.is_resting[of_kind].all() for of_kind in self._kinds]
+        self.n_comparable[0] = len(self.is_awake) if self.is_awake.all() else 0
 
     def _arguments(self, log: RoutingLog) -> tuple[Any, ...]:
         return (

@@ -44,6 +44,9 @@ from driftmoe.state import (
 )
 from driftmoe.transaction import Changes, StepPlan, assignment, carry_out, planned
 
+NOBODY = np.zeros(1, np.int64)
+"""Number of experts that the drift detector watches where it watches the mixture alone."""
+
 WINDOW = 1000
 """Number of samples in a report's `window`, rounded up to whole mini-batches of the router."""
 
@@ -110,7 +113,7 @@ class RoutingLog:
         *,
         n_features: int = 0,
         replaced: np.ndarray | None = None,
-        n_watched: int = 0,
+        n_watched: np.ndarray = NOBODY,
         changes: Changes,
     ) -> None:
         """Plan to add samples.
@@ -132,9 +135,9 @@ class RoutingLog:
         replaced
             Number of trees of each expert replaced after drift so far; `None` unless the router takes a step.
         n_watched
-            Number of experts, from the first, whose mean error the drift detector watches beside that of the mixture.
-            They must learn every sample: where a router chooses what an expert learns, its error changes without a
-            drift.
+            Number of experts, from the first, whose mean error the drift detector watches beside that of the mixture,
+            when the changes are carried out; shape (1,). They must learn every sample: where a router chooses what an
+            expert learns, its error changes without a drift.
         changes
             The planned changes are added to this list. Earlier changes may write the arrays above.
         """

@@ -139,7 +139,7 @@ class Watch:
     def plan(
         self,
         said: np.ndarray,
-        n_watched: int,
+        n_watched: np.ndarray,
         targets: np.ndarray,
         n_features: int,
         seen: np.ndarray,
@@ -154,7 +154,7 @@ class Watch:
             int8, shape (n_rows, n_experts + 1): `SAID_RIGHT`, `SAID_WRONG` or `NO_VOTE` for each expert; the mixture
             comes last.
         n_watched
-            Number of watched experts, which come first.
+            Number of watched experts, which come first, when the change is carried out; shape (1,).
         targets
             Class indices, shape (n_rows,).
         n_features
@@ -442,7 +442,7 @@ def watch(  # type: ignore[no-untyped-def]
             counts[N_CLASSES] = targets[row] + 1
         error = 1.0 if said[row, n_experts] == SAID_WRONG else 0.0
         n_voted, n_wrong = 0, 0
-        for e in range(n_watched):
+        for e in range(n_watched[0]):
             n_voted += said[row, e] != NO_VOTE
             n_wrong += said[row, e] == SAID_WRONG
         of_watched = n_wrong / n_voted if n_voted > 0 else 0.0

@@ -63,13 +63,14 @@ def of_kind(model, *kinds):
 def watched(said, n_main, *, size=64, watch=None, targets=None):
     """Give a watch the answers of experts and, in the last column, of the mixture."""
     watch = Watch() if watch is None else watch
+    n_watched = np.array([n_main])
     seen = np.array([0, 1])
     targets = np.zeros(len(said), np.int64) if targets is None else targets
     for first in range(0, len(said), size):
         changes = []
         rows = np.ascontiguousarray(said[first : first + size])
         seen[0] += len(rows)
-        watch.plan(rows, n_main, targets[first : first + size], 1, seen, None, changes)
+        watch.plan(rows, n_watched, targets[first : first + size], 1, seen, None, changes)
         carry_out(changes)
     return watch
 
@@ -211,7 +212,7 @@ def test_what_was_before_does_not_run_on_during_the_rise():
 def test_the_error_of_a_replaced_tree_is_told_if_it_rests_on_100_votes(n, told):
     watch, changes, said = Watch(), [], np.zeros((n, 2), np.int8)
     said[0] = SAID_WRONG
-    watch.plan(said, 1, np.zeros(n, np.int64), 1, np.array([n, 1]), np.array([1]), changes)
+    watch.plan(said, np.array([1]), np.zeros(n, np.int64), 1, np.array([n, 1]), np.array([1]), changes)
     carry_out(changes)
     event = events_of(watch, 0, experts=["tree 1"], classes=["a"], features=["v"])[-1]
     assert str(event) == f"tree 1 was replaced after drift{told}"

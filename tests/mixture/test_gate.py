@@ -193,13 +193,17 @@ def test_rows_that_are_not_learnt_use_up_no_draws(is_compiled):
 
 @pytest.mark.parametrize("is_compiled", [True, False])
 def test_costly_groups_that_are_probed_are_asked_on_one_row_in_eight(is_compiled):
-    is_probed, is_costly = np.array([True, True, False]), np.array([True, False, True])
-    asked, n_seen = np.empty((3, 6), np.bool_), np.array([6])
+    is_probed, is_costly = np.array([True, True, False, False]), np.array([True, False, True, False])
+    is_resting = np.array([False, False, False, True])
+    asked, n_seen = np.empty((4, 6), np.bool_), np.array([6])
     weights = np.array([1.0, 0.0, 2.0, 0.0, 0.0, 1.0])  # rows 6, 7, 7, 8, 8, 8
-    plain(whom_to_ask, is_compiled)(n_seen, weights, is_probed, is_costly, asked)
-    assert asked.tolist() == [[False, False, False, True, True, True], [True] * 6, [True] * 6]
-    plain(whom_to_ask, is_compiled)(n_seen, np.empty(0), is_probed, is_costly, asked)  # rows to predict
-    assert asked.tolist() == [[False] * 6, [True] * 6, [True] * 6]
+    plain(whom_to_ask, is_compiled)(n_seen, weights, is_probed, is_costly, is_resting, asked)
+    seldom = [False, False, False, True, True, True]
+    assert asked.tolist() == [seldom, [True] * 6, [True] * 6, seldom]
+    plain(whom_to_ask, is_compiled)(
+        n_seen, np.empty(0), is_probed, is_costly, is_resting, asked
+    )  # to predict
+    assert asked.tolist() == [[False] * 6, [True] * 6, [True] * 6, [False] * 6]
 
 
 def test_the_poisson_draws_of_a_row_are_those_of_its_number():
