@@ -8,6 +8,7 @@ import io
 import pkgutil
 import re
 import shlex
+import sys
 import threading
 import warnings
 
@@ -53,8 +54,12 @@ def runnable(page):
     [pytest.param(page, marks=pytest.mark.slow if page in SLOW else ()) for page in PAGES if runnable(page)],
 )
 def test_what_a_page_tells_to_run_runs(page, tmp_path, monkeypatch, fetched):
-    """All blocks of a page, in order, in one folder; Python's share their names, and `text` after one is its output."""
+    """All blocks of a page, in order, in one folder; Python's share their names, and `text` after one is its output.
+
+    A block that begins with a comment such as `# mymodels.py` is also in that file.
+    """
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
     names, printed = {"__name__": "__main__"}, None
     for language, text in blocks(page):
         if language == "python" and URL not in text:
@@ -63,6 +68,10 @@ def test_what_a_page_tells_to_run_runs(page, tmp_path, monkeypatch, fetched):
                 warnings.simplefilter("ignore", UserWarning)  # as a bound gives, once
                 exec(compile(text, page, "exec"), names)
             printed = out.getvalue()
+            if file := re.match(r"# (\w+)\.py\n", text):
+                (tmp_path / f"{file[1]}.py").write_text(text, encoding="utf-8")
+                monkeypatch.setitem(sys.modules, file[1], None)  # forgotten after the test
+                del sys.modules[file[1]]
         elif language == "text" and printed is not None:
             assert printed.strip() == text.strip()
             printed = None
