@@ -8,6 +8,7 @@ import io
 import pkgutil
 import re
 import shlex
+import sys
 import threading
 import warnings
 
@@ -53,8 +54,12 @@ def runnable(page):
     [pytest.param(page, marks=pytest.mark.slow if page in SLOW else ()) for page in PAGES if runnable(page)],
 )
 def test_what_a_page_tells_to_run_runs(page, tmp_path, monkeypatch, fetched):
-    """All blocks of a page, in order, in one folder; Python's share their names, and `text` after one is its output."""
+    """All blocks of a page, in order, in one folder; Python's share their names, and `text` after one is its output.
+
+    A block that begins with a comment such as `# mymodels.py` is also in that file.
+    """
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
     names, printed = {"__name__": "__main__"}, None
     for language, text in blocks(page):
         if language == "python" and URL not in text:
@@ -63,6 +68,10 @@ def test_what_a_page_tells_to_run_runs(page, tmp_path, monkeypatch, fetched):
                 warnings.simplefilter("ignore", UserWarning)  # as a bound gives, once
                 exec(compile(text, page, "exec"), names)
             printed = out.getvalue()
+            if file := re.match(r"# (\w+)\.py\n", text):
+                (tmp_path / f"{file[1]}.py").write_text(text, encoding="utf-8")
+                monkeypatch.setitem(sys.modules, file[1], None)  # forgotten after the test
+                del sys.modules[file[1]]
         elif language == "text" and printed is not None:
             assert printed.strip() == text.strip()
             printed = None
@@ -123,6 +132,34 @@ def test_the_example_of_a_client_is_answered(tmp_path):
         worker.stop()
     assert done.returncode == 0, done.stderr
     assert worker.counts == {"events": 2, "predicted": 1, "learnt": 1}
+
+
+# How the pages look
+
+BEHIND = {
+    "--md-primary-fg-color": "#ffffff",  # the header's text
+    "--md-primary-fg-color--dark": "#ffffff",
+    "--md-typeset-a-color": "#f5f5f5",  # code in links is on grey
+    "--md-accent-fg-color": "#f5f5f5",
+    "--md-code-hl-number-color": "#272a35",  # code on dark pages
+    "--md-code-hl-constant-color": "#272a35",
+}
+"""Colour in site.css -> the one of the theme that is before or behind it."""
+
+
+def luminance(color):
+    """Relative luminance, WCAG 2.2."""
+    parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+@pytest.mark.parametrize("name", BEHIND)
+def test_the_colours_of_the_pages_have_the_contrast_of_wcag_aa(name):
+    style = (ROOT / "docs" / "assets" / "site.css").read_text(encoding="utf-8")
+    (color,) = re.findall(rf"{name}: (#[0-9a-f]{{6}});", style)
+    dark, light = sorted(map(luminance, (color, BEHIND[name])))
+    assert (light + 0.05) / (dark + 0.05) >= 4.5
 
 
 # The reference
