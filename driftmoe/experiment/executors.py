@@ -187,7 +187,10 @@ def _in_child(pipe: Connection, work: Work, environment: dict[str, str]) -> None
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends its children
     threading.Thread(target=_end_with_parent, daemon=True).start()
     while True:
-        run = pipe.recv()
+        try:
+            run = pipe.recv()
+        except EOFError:  # the parent has ended, or gave up while this process was starting
+            return
         if run is None:  # the run that was to be stopped has just ended
             continue
         doing: Any = work(run)

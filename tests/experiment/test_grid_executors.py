@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
 import subprocess
 import sys
@@ -11,7 +13,7 @@ import pytest
 from places import ENVIRONMENT
 from small_grids import GRID, command, kept, plan, timeless
 
-from driftmoe.experiment import JobFolder, read_results, run_grid
+from driftmoe.experiment import JobFolder, executors, read_results, run_grid
 from streams.opening import open_stream
 
 
@@ -120,3 +122,14 @@ def test_a_grid_that_was_killed_goes_on_where_it_was(tmp_path):
     command(*arguments, "--out", "alone", "--executor", "serial", cwd=tmp_path)
     assert kept(tmp_path / "killed") == kept(tmp_path / "alone")
     assert len(after) == 4
+
+
+def test_a_process_whose_parent_gives_it_nothing_ends_in_silence():
+    """So it is if Ctrl-C comes while a process is starting."""
+    ours, theirs = multiprocessing.Pipe()
+    ours.close()
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        executors._in_child(theirs, iter, dict(os.environ))
+    finally:
+        signal.signal(signal.SIGINT, handler)
