@@ -13,6 +13,7 @@ learns in turns; its own plain loop is `run_rows` on blocks of as many samples, 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import platform
@@ -249,6 +250,7 @@ def main() -> None:
         run = Run(options.model, options.stream, options.samples, Path(folder))
         found = ways(run, redis_port, min(options.samples, 2_000))
         run.plain_blocks()  # compiles
+        gc.freeze()  # as the commands do, once all is loaded
         for _ in range(options.rounds):
             for name, (measure, n, _) in found.items():
                 seconds.setdefault(name, []).append(measure() / n)

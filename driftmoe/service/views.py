@@ -122,7 +122,7 @@ class Views:
         the model gives none, or if those before it took too long; it comes when it is asked for again.
         """
         keyed = self._model(key)
-        mistakes = list(keyed.scores.mistakes)[::-1]
+        mistakes = keyed.scores.mistakes[::-1]
         if hasattr(keyed.model, "explain_one"):
             with keyed.explaining:  # several callers cost one copy
                 self._explain(keyed, [mistake["event"] for mistake in mistakes])
