@@ -17,6 +17,7 @@ from driftmoe.cli.service_options import (
     Lateness,
     MaxAge,
     MaxModels,
+    MaxUnsent,
     MaxWaiting,
     Model,
     ModelSeed,
@@ -79,6 +80,7 @@ def serve(
     lateness: Lateness = "0s",
     remember: Remember = 100_000,
     max_models: MaxModels = 100,
+    max_unsent: MaxUnsent = 1_000_000,
     snapshot_every: SnapshotEvery = 10_000,
     max_queue: Annotated[
         int, typer.Option(min=1, help="Events that wait for the worker at most; then 429.")
@@ -96,7 +98,8 @@ def serve(
     begin_log(as_json=log_json)
     with one_line_errors():
         settings = Settings(
-            model=model, seed=seed, bounds=bounds_of(max_waiting, max_age, order, lateness, remember, max_models),
+            model=model, seed=seed,
+            bounds=bounds_of(max_waiting, max_age, order, lateness, remember, max_models, max_unsent),
             max_queue=max_queue, snapshot_every=snapshot_every, has_sink=sink is not None,
         )  # fmt: skip
         tokens = {} if token_file is None else tokens_of(token_file)

@@ -26,6 +26,10 @@ N_PROBABILITIES = 20
 """Number of the most probable classes that are kept of an answer."""
 
 
+MOST_LABELS = 10_000
+"""Number of labels that are counted. Of an endless stream of new ones, the first are."""
+
+
 @dataclass(slots=True)
 class Answer:
     """What was said when the features of a sample came.
@@ -138,7 +142,8 @@ class Scores:
             self.n_learnt += 1
             self.last_label = label
             n = self.counts.get(label, 0) + 1
-            self.counts[label] = n
+            if n > 1 or len(self.counts) < MOST_LABELS:
+                self.counts[label] = n
             if n > self.counts.get(self.most_frequent, 0):
                 self.most_frequent = label
 

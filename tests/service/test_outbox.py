@@ -12,7 +12,7 @@ import pytest
 from commands import started
 from reading import N_KILLS, PATIENCE, events, wait_for, working
 
-from driftmoe.service import Arrival, outbox
+from driftmoe.service import Arrival, Bounds, outbox
 from driftmoe.service.outbox import FileSink, Sender, SendError, open_sink
 from driftmoe.service.store import StoreError
 
@@ -117,6 +117,32 @@ def test_what_a_receiver_does_not_take_is_kept_for_the_next_start(tmp_path):
             assert (left_in(worker) >= 60) == bool(texts)
         receiver.is_away = False
     assert receiver.predictions() == ids_of(TEXTS)
+
+
+def test_of_messages_whose_receiver_stays_away_the_oldest_are_dropped_and_counted(tmp_path, caplog):
+    receiver = Receiver()
+    with working(tmp_path, has_sink=True, bounds=Bounds(max_unsent=20)) as worker:
+        for start in range(0, len(TEXTS), 15):
+            feed(worker, TEXTS[start : start + 15])
+            worker.drain()
+            assert left_in(worker) <= 20
+        n_dropped = worker.counts["messages dropped"]
+        assert n_dropped == worker.store.counts()["messages dropped"]
+        sender = Sender(receiver, worker)
+        sender.start()
+        wait_for(lambda: left_in(worker) == 0)
+        sender.stop()
+        assert worker.counts["learnt"] == 60  # what is dropped is only told to nobody
+    assert len(receiver.taken) == 20
+    assert receiver.predictions() == ids_of(TEXTS)[-len(receiver.predictions()) :]
+    n_alarms = len(worker_alarms(tmp_path))
+    assert n_dropped + 20 == 60 + n_alarms
+    assert caplog.text.count("20 messages wait for their receiver, as many as allowed") == 1
+
+
+def worker_alarms(folder):
+    with working(folder) as worker:
+        return worker.alarms()
 
 
 def test_messages_that_the_store_cannot_forget_are_not_sent_again(tmp_path, monkeypatch):
