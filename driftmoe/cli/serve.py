@@ -154,13 +154,13 @@ def with_http(
 def without_http(folder: Path, settings: Settings, sources: list[str], sink: str | None) -> None:
     """Take events from sources until a signal comes, one fails, or all have ended."""
     stopping = threading.Event()
-    service = Service(folder, settings, sources=sources, sink=sink, ended=stopping.set)
 
     def stop(number: int, frame: FrameType | None) -> None:
         stopping.set()
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
+        service = Service(folder, settings, sources=sources, sink=sink, ended=stopping.set)
         prepare(service)
         with service:
             say(f"taking events from {', '.join(map(without_secrets, sources))}; Ctrl-C stops")
