@@ -217,7 +217,7 @@ class Views:
 
     def _waiting(self, key: str | None) -> dict[str, Any]:
         """Return how many samples wait for a label, and for how many seconds the oldest does."""
-        n, arrived = self.joiner.n_waiting(key)
+        n, arrived = self.joiner.waiting.of(key)
         return {"n": n, "oldest_s": None if arrived is None else max(0.0, self.clock() - arrived)}
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import random
+import threading
 import time
 
 from by_hand import digests, opened, taken
 
 from benchmarks.service.traffic import as_lines
+from driftmoe.service import client
+from driftmoe.service.waiting import Waiting
 
 
 def test_ids_are_forgotten_after_a_number_and_the_store_stays_small(tmp_path):
@@ -60,6 +65,62 @@ def test_samples_of_many_models_are_forgotten_in_one_pass(tmp_path):
     again = opened(tmp_path)
     assert digests(again) == before
     again.stop()
+
+
+def test_what_waits_is_counted_by_key_while_others_change_it():
+    waiting, rng, twin = Waiting(), random.Random(1), {}
+    for i in range(2_000):
+        name = (rng.choice("abc"), str(i))
+        waiting.add(name, i, float(i))
+        twin[name] = i
+        if rng.random() < 0.6:
+            gone = rng.choice(list(twin))
+            twin.pop(gone)
+            waiting.discard(gone)
+            waiting.discard(gone)
+        if twin and rng.random() < 0.3:
+            first = next(iter(twin))
+            assert waiting.take_first() == (first, twin.pop(first))
+        for key in (None, *"abcd"):
+            of_key = [when for (of, _), when in twin.items() if key in (None, of)]
+            assert waiting.of(key) == (len(of_key), of_key[0] if of_key else None)
+        assert list(waiting) == list(twin)
+        assert waiting.first_arrived() == min(twin.values(), default=math.inf)
+
+
+def test_what_waits_can_be_asked_for_while_the_worker_changes_it():
+    waiting, is_over, found = (
+        Waiting((("a", str(i)), i, float(i)) for i in range(5_000)),
+        threading.Event(),
+        [],
+    )
+    waiting.add(("b", "last"), 5_000, 5_000.0)  # who asks for it goes through all others
+
+    def ask():
+        while not is_over.is_set():
+            found.append(waiting.of("b"))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    for i in range(20_000):
+        waiting.discard(("a", str(i)))
+        waiting.add(("a", str(5_001 + i)), 5_001 + i, float(5_001 + i))
+    is_over.set()
+    thread.join()
+    assert set(found) == {(1, 5_000.0)}
+
+
+def test_a_feed_whose_labels_do_not_come_keeps_a_number_of_predictions(monkeypatch):
+    monkeypatch.setattr(client, "MOST_SAID", 3)
+
+    class SaysYes:
+        def send(self, events):
+            return [{"outcome": "predicted", "label": "yes"} for _ in events]
+
+    events = [{"id": str(i), "features": {"x": 1}} for i in range(10)]
+    labels = [{"id": str(i), "label": "yes"} for i in range(10)]
+    fed = client.feed(SaysYes(), events + labels, batch=4)
+    assert (fed.n_sent, fed.n_scored, fed.n_right) == (10, 3, 3)
 
 
 def test_the_memory_of_one_model_a_second_is_measured(tmp_path, monkeypatch):
