@@ -13,7 +13,6 @@ learns in turns; its own plain loop is `run_rows` on blocks of as many samples, 
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import os
 import platform
@@ -118,6 +117,7 @@ class Run:
     def from_source(self, url: str, place: Path) -> float:
         """Return the seconds in which a worker takes all that a source has."""
         service = Service(place / "store", Settings(model=self.spec), sources=[url], follows=False)
+        service.prepare()
         start = time.perf_counter()
         with service:
             service.done.wait()
@@ -250,7 +250,6 @@ def main() -> None:
         run = Run(options.model, options.stream, options.samples, Path(folder))
         found = ways(run, redis_port, min(options.samples, 2_000))
         run.plain_blocks()  # compiles
-        gc.freeze()  # as the commands do, once all is loaded
         for _ in range(options.rounds):
             for name, (measure, n, _) in found.items():
                 seconds.setdefault(name, []).append(measure() / n)

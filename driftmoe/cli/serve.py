@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import signal
 import threading
 from pathlib import Path
@@ -174,14 +173,9 @@ def without_http(folder: Path, settings: Settings, sources: list[str], sink: str
 
 
 def prepare(service: Service) -> None:
-    """Compile the model before anybody waits for it, and look for garbage only in what is made from now on.
-
-    What Python has loaded stays to the end of the process. To go through all of it takes a fifth of a second, and was
-    done every 15,000 events or so.
-    """
+    """Compile the model before anybody waits for it."""
     say("preparing the model; the first time on a machine this takes up to a minute")
     service.prepare()
-    gc.freeze()
 
 
 def _raise_failure(service: Service) -> None:

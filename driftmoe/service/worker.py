@@ -219,15 +219,16 @@ class Worker(Views):
         if not isinstance(last_step(model), base.Classifier):
             raise ValueError(f"the file holds a {type(last_step(model)).__name__}, which is no classifier")
 
-        def replaced() -> None:
+        def replaced() -> dict[str, Any]:
             if expected is not None:
                 self._check_expected(name, expected)
             with self.store.transaction() as cursor:
                 self.registry.replace(cursor, name, model, self.joiner.learnt)
             self.registry.written()
+            return self._described(name)
 
-        self.do(replaced)
-        return next(one for one in self.models() if one["name"] == name)
+        told: dict[str, Any] = self.do(replaced)
+        return told
 
     def _check_expected(self, name: str, expected: Collection[str]) -> None:
         keyed = self.registry.models.get(name)

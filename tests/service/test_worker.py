@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import random
 import threading
@@ -24,7 +25,7 @@ from driftmoe.service import (
 )
 from driftmoe.service.failures import Changed
 from driftmoe.service.scores import Answer, as_text
-from driftmoe.service.serving import Service
+from driftmoe.service.serving import N_OBJECTS, Service
 from driftmoe.service.store import EXPIRED, LEARNT, WAITING
 
 
@@ -343,6 +344,19 @@ def test_a_source_that_is_given_twice_is_refused(tmp_path):
     log.touch()
     with pytest.raises(ValueError, match="is given twice"):
         Service(tmp_path / "store", Settings(model=SPEC), sources=[str(log), str(log)])
+
+
+def test_what_is_loaded_is_out_of_sight_of_the_garbage_collector_once_a_service_is_ready(tmp_path):
+    service, threshold = Service(tmp_path / "store", Settings(model=SPEC)), gc.get_threshold()
+    try:
+        service.prepare()
+        assert gc.get_freeze_count() > 10_000
+        assert gc.get_threshold()[0] == N_OBJECTS
+        assert sum(map(len, map(gc.get_objects, range(3)))) < 10_000
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*threshold)
+        service.worker.store.close()
 
 
 def test_two_labels_of_one_text_are_told_apart():
