@@ -197,19 +197,24 @@ def test_a_sender_that_was_not_started_closes_its_receiver(tmp_path):
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no signal that kills")
 def test_a_process_that_is_killed_loses_no_message_and_repeats_some_with_the_same_content(tmp_path):
     log, out, draw = tmp_path / "log", tmp_path / "out", random.Random(2)
-    log.write_bytes(b"".join(text + b"\n" for text in TEXTS))
-    arguments = ("-c", CHILD, str(tmp_path / "store"), str(log), str(out), str(len(TEXTS)))
-    for _ in range(N_KILLS):
+    arguments = ("-c", CHILD, str(tmp_path / "store"), str(log), str(out))
+    n_lines = -(-len(TEXTS) // (N_KILLS + 1))
+    for i in range(N_KILLS + 1):
         size = out.stat().st_size if out.exists() else 0
-        process = started(*arguments, cwd=tmp_path)
+        with log.open("ab") as file:
+            file.write(b"".join(text + b"\n" for text in TEXTS[i * n_lines : (i + 1) * n_lines]))
+        is_last = i == N_KILLS
+        process = started(*arguments, str(len(TEXTS) + (not is_last)), cwd=tmp_path)
+        if is_last:
+            assert process.wait() == 0, process.stderr
+            continue
         wait_for(
             lambda p=process, n=size: p.returncode is not None or (out.exists() and out.stat().st_size > n)
         )
         time.sleep(0.05 * draw.random())
+        assert process.returncode is None, process.stderr  # it waits for more
         process.kill()
         process.wait()
-    process = started(*arguments, cwd=tmp_path)
-    assert process.wait() == 0, process.stderr
     found = [json.loads(line) for line in out.read_text().splitlines()]  # no half a line
     by_id = {one["id"]: one for one in found}
     predictions = [f'["default","{name}"]' for name, one in by_id.items() if one["kind"] == "prediction"]
