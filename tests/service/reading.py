@@ -49,7 +49,7 @@ while worker.counts.get("events", 0) < n and worker.failure is None:
 pump.stop()
 worker.stop()
 """
-"""Reads a source until so many events are in the store. With a pause it keeps the last ones back, until killed."""
+"""Reads a source until so many events are in the store. With a pause it keeps the last back until it is killed."""
 
 
 def events(n, seed=1, key=None):
