@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.service.outcome import Outcome, compared, outcome_of
 from benchmarks.service.traffic import SPEC, as_lines, mixed_events, with_times
-from driftmoe.cli.serve import without_http
+from driftmoe.cli import serve
 from driftmoe.service import Bounds, Settings
 from driftmoe.service.serving import Service
 
@@ -121,8 +121,9 @@ def by_sigterm(folder: Path, n: int, rng: random.Random) -> Tried:
         place, n_ends, n_failed, run = folder / f"run {run}", 0, 0, run + 1
         place.mkdir()
         for _ in range(min(5, n - tried.n)):
-            process = in_child(following_run, place, log)
-            time.sleep(rng.uniform(0.05, seconds / 3.0))
+            process, begun = following(place, log)
+            begun.wait()  # before, the signal would end it as it ends any process
+            time.sleep(rng.uniform(0.0, seconds / 3.0))
             os.kill(process.pid, signal.SIGTERM)
             process.join()
             n_ends, n_failed = n_ends + 1, n_failed + (process.exitcode != 0)
@@ -133,9 +134,22 @@ def by_sigterm(folder: Path, n: int, rng: random.Random) -> Tried:
     return tried
 
 
-def following_run(folder: Path, log: Path) -> None:
+def following(folder: Path, log: Path) -> tuple[Any, Any]:
+    """Start a worker that follows a log. Return its process, and an event that is set when it takes signals."""
+    begun = _FORK.Event()
+    return in_child(_following_run, folder, log, begun), begun
+
+
+def _following_run(folder: Path, log: Path, begun: Any) -> None:
     """Follow a log as `driftmoe serve --no-http` does, until a signal comes."""
-    without_http(folder / "store", SETTINGS, [str(log)], str(folder / "sink.jsonl"))
+    prepare = serve.prepare
+
+    def prepared(service: Service) -> None:
+        begun.set()
+        prepare(service)
+
+    serve.prepare = prepared  # in this process only
+    serve.without_http(folder / "store", SETTINGS, [str(log)], str(folder / "sink.jsonl"))
 
 
 def at_statements(folder: Path, n: int, rng: random.Random) -> Tried:

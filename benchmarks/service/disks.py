@@ -62,6 +62,7 @@ def torn(folder: Path, n: int, rng: random.Random) -> Tried:
     for run in range(n):
         place, copy = folder / f"run {run}", folder / f"copy {run}"
         process = in_child(_fresh_run, place, log)
+        _wait_for(place / "store")
         time.sleep(rng.uniform(0.1, 0.8))
         try:
             shutil.copytree(place, copy, ignore=shutil.ignore_patterns("lock"))
@@ -84,7 +85,7 @@ def two_workers(folder: Path, n: int, rng: random.Random) -> Tried:
     for run in range(n):
         place = folder / f"run {run}"
         process = in_child(_fresh_run, place, log)
-        _wait_for(place / "store" / "store.sqlite")
+        _wait_for(place / "store")
         try:
             Store(place / "store").close()
             n_taken = int(process.is_alive())  # it must not have been let in
@@ -99,7 +100,7 @@ def two_workers(folder: Path, n: int, rng: random.Random) -> Tried:
 def _begin(place: Path, log: Path, rng: random.Random) -> None:
     """Let a worker run for a random while and kill it, so that the store is in any state."""
     process = in_child(_fresh_run, place, log)
-    _wait_for(place / "store" / "store.sqlite")
+    _wait_for(place / "store")
     process.join(rng.uniform(0.1, 0.8))
     process.kill()
     process.join()
@@ -111,6 +112,11 @@ def _fresh_run(place: Path, log: Path) -> None:
     whole_run(place, log)
 
 
-def _wait_for(file: Path) -> None:
-    while not file.exists():
-        time.sleep(0.005)
+def _wait_for(folder: Path) -> None:
+    """Wait until a store has been created."""
+    while True:
+        try:
+            Store(folder, read_only=True).close()
+            return
+        except StoreError:
+            time.sleep(0.005)

@@ -9,7 +9,7 @@ import signal
 import time
 from pathlib import Path
 
-from benchmarks.service.deaths import Tried, following_run, in_child, left_alone, result
+from benchmarks.service.deaths import Tried, following, left_alone, result
 from benchmarks.service.outcome import Outcome, compared
 from driftmoe.service import Store, StoreError
 
@@ -47,7 +47,7 @@ def _followed(
         place, n_faults, start, run = folder / f"run {run}", 0, 0, run + 1
         place.mkdir()
         log = place / "log.jsonl"
-        process = in_child(following_run, place, log)
+        process, begun = following(place, log)
         while start < len(lines):
             stop = start + rng.randrange(1, 150)
             text = b"".join(lines[start:stop])
@@ -69,13 +69,14 @@ def _followed(
                 log.rename(place / f"log.jsonl.{len(list(place.glob('log.jsonl.*'))) + 1}")
                 n_faults += 1
             if process is None:
-                process = in_child(following_run, place, log)
+                process, begun = following(place, log)
             if cuts and rng.random() < 0.5:
                 _wait_for_events(place, min(start, len(lines)))
                 shutil.copy(log, place / f"log.jsonl.{len(list(place.glob('log.jsonl.*'))) + 1}")
                 os.truncate(log, 0)
                 n_faults += 1
         _wait_for_events(place, len(lines))
+        begun.wait()  # it may have been started when all was taken, and has then still to send
         os.kill(process.pid, signal.SIGTERM)
         process.join()
         tried.add(n_faults, *compared(_placeless(expected), _placeless(result(place))))
@@ -89,8 +90,8 @@ def _pieces(text: bytes, rng: random.Random) -> list[bytes]:
 
 
 def _wait_for_events(place: Path, n: int) -> None:
-    """Wait until the store has taken a number of events, for some seconds: a lost one never comes."""
-    until = time.monotonic() + 20.0
+    """Wait until the store has taken a number of events, for a minute: a lost one never comes."""
+    until = time.monotonic() + 60.0
     while time.monotonic() < until:
         try:
             store = Store(place / "store", read_only=True)

@@ -117,6 +117,7 @@ class Run:
     def from_source(self, url: str, place: Path) -> float:
         """Return the seconds in which a worker takes all that a source has."""
         service = Service(place / "store", Settings(model=self.spec), sources=[url], follows=False)
+        service.prepare()
         start = time.perf_counter()
         with service:
             service.done.wait()

@@ -15,6 +15,7 @@ from driftmoe.cli.service_options import (
     Lateness,
     MaxAge,
     MaxModels,
+    MaxUnsent,
     MaxWaiting,
     Model,
     ModelSeed,
@@ -57,6 +58,7 @@ def replay(
     lateness: Lateness = "0s",
     remember: Remember = 100_000,
     max_models: MaxModels = 100,
+    max_unsent: MaxUnsent = 1_000_000,
     snapshot_every: SnapshotEvery = 5_000,
 ) -> None:
     """Let the worker of `driftmoe serve` take a recorded log, to its end.
@@ -68,7 +70,8 @@ def replay(
     begin_log(as_json=False)
     with one_line_errors():
         settings = Settings(
-            model=model, seed=seed, bounds=bounds_of(max_waiting, max_age, order, lateness, remember, max_models),
+            model=model, seed=seed,
+            bounds=bounds_of(max_waiting, max_age, order, lateness, remember, max_models, max_unsent),
             snapshot_every=snapshot_every, has_sink=sink is not None,
         )  # fmt: skip
         service = Service(store, settings, sources=[log], sink=sink, follows=False)

@@ -16,6 +16,7 @@ from driftmoe.cli.service_options import (
     Lateness,
     MaxAge,
     MaxModels,
+    MaxUnsent,
     MaxWaiting,
     Model,
     ModelSeed,
@@ -78,6 +79,7 @@ def serve(
     lateness: Lateness = "0s",
     remember: Remember = 100_000,
     max_models: MaxModels = 100,
+    max_unsent: MaxUnsent = 1_000_000,
     snapshot_every: SnapshotEvery = 10_000,
     max_queue: Annotated[
         int, typer.Option(min=1, help="Events that wait for the worker at most; then 429.")
@@ -95,7 +97,8 @@ def serve(
     begin_log(as_json=log_json)
     with one_line_errors():
         settings = Settings(
-            model=model, seed=seed, bounds=bounds_of(max_waiting, max_age, order, lateness, remember, max_models),
+            model=model, seed=seed,
+            bounds=bounds_of(max_waiting, max_age, order, lateness, remember, max_models, max_unsent),
             max_queue=max_queue, snapshot_every=snapshot_every, has_sink=sink is not None,
         )  # fmt: skip
         tokens = {} if token_file is None else tokens_of(token_file)
@@ -150,13 +153,13 @@ def with_http(
 def without_http(folder: Path, settings: Settings, sources: list[str], sink: str | None) -> None:
     """Take events from sources until a signal comes, one fails, or all have ended."""
     stopping = threading.Event()
-    service = Service(folder, settings, sources=sources, sink=sink, ended=stopping.set)
 
     def stop(number: int, frame: FrameType | None) -> None:
         stopping.set()
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
+        service = Service(folder, settings, sources=sources, sink=sink, ended=stopping.set)
         prepare(service)
         with service:
             say(f"taking events from {', '.join(map(without_secrets, sources))}; Ctrl-C stops")

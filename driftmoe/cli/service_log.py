@@ -6,6 +6,27 @@ import json
 import logging
 import sys
 import time
+from typing import Any
+
+
+def escaped(text: str) -> str:
+    """Return a text of one line in which a terminal finds nothing to obey: control characters as Python writes them."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+class TextLines(logging.Formatter):
+    """Log records as lines of text. Names and messages of others cannot change the terminal."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name of logging
+        """Return the line of a record."""
+        return escaped(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        """Return the lines of an exception."""
+        return "\n".join(map(escaped, super().formatException(ei).split("\n")))
 
 
 class JsonLines(logging.Formatter):
@@ -27,11 +48,7 @@ class JsonLines(logging.Formatter):
 def begin_log(*, as_json: bool) -> None:
     """Write the log of the service to standard error."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        JsonLines()
-        if as_json
-        else logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S")
-    )
+    handler.setFormatter(JsonLines() if as_json else TextLines())
     log = logging.getLogger("driftmoe.service")
     log.handlers, log.propagate = [handler], False
     log.setLevel(logging.INFO)

@@ -75,6 +75,13 @@ Remember = Annotated[
     ),
 ]
 MaxModels = Annotated[int, typer.Option(min=1, help="Number of keys, each with a model of its own.")]
+MaxUnsent = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="Messages that wait for the --sink at most. The oldest are dropped for new ones, and counted.",
+    ),
+]
 SnapshotEvery = Annotated[
     int,
     typer.Option(
@@ -84,7 +91,13 @@ SnapshotEvery = Annotated[
 
 
 def bounds_of(
-    max_waiting: int, max_age: str, order: str, lateness: str, remember: int, max_models: int
+    max_waiting: int,
+    max_age: str,
+    order: str,
+    lateness: str,
+    remember: int,
+    max_models: int,
+    max_unsent: int,
 ) -> Bounds:
     """Return what a worker keeps, from the options of the command line."""
     late = seconds_of("lateness", lateness)
@@ -92,7 +105,7 @@ def bounds_of(
         raise ValueError(f"--lateness {lateness} is for --order time; leave it out")
     return Bounds(
         max_waiting=max_waiting, max_age=seconds_of("max-age", max_age), n_remembered=remember,
-        max_models=max_models, lateness=late if order == "time" else None,
+        max_models=max_models, max_unsent=max_unsent, lateness=late if order == "time" else None,
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from driftmoe.cli.service_log import escaped
 from driftmoe.cli.terminal import one_line_errors
 from driftmoe.service.scores import Scores
 from driftmoe.service.store import FILE, Store
@@ -94,7 +95,7 @@ def _head(store: Store) -> str:
         f"model      {about.get('model')}, seed {about.get('seed')}",
     ]
     for name, (position, n) in store.positions().items():
-        lines.append(f"source     {name}: {n:,} events, up to {position}")
+        lines.append(escaped(f"source     {name}: {n:,} events, up to {position}"))
     n_waiting = store.read("SELECT count(*), min(arrived) FROM samples WHERE label IS NULL AND state = 0")[0]
     n_labels = store.read("SELECT count(*) FROM labels")[0][0]
     lines.append(f"waiting    {n_waiting[0]:,} samples, {n_labels:,} labels")
@@ -132,5 +133,6 @@ def _refused(store: Store, n: int) -> list[str]:
     lines = [f"last {len(rows)} events that were not used:"] if rows else []
     for when, outcome, source, reason, event in rows:
         stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(when))
-        lines += [f"  {stamp}  {outcome}, from {source}: {reason}"[:200], f"    {event[:70]}"]
+        head = escaped(f"  {stamp}  {outcome}, from {source}: {reason}")
+        lines += [head[:200], f"    {escaped(event[:70])}"]
     return lines

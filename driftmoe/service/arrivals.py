@@ -97,6 +97,8 @@ class Bounds:
         Number of samples that are done whose ids are remembered.
     max_models
         Number of keys.
+    max_unsent
+        Number of predictions and alarms that wait for their receiver. The oldest ones are dropped, and counted.
     lateness
         In the order of time: seconds by which a label may come after one of a later time. `None`: labels count in the
         order in which they come.
@@ -114,6 +116,7 @@ class Bounds:
     max_age: float = 30 * 86_400.0
     n_remembered: int = 100_000
     max_models: int = 100
+    max_unsent: int = 1_000_000
     lateness: float | None = None
     limits: Limits = field(default_factory=Limits)
 

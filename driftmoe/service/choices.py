@@ -42,10 +42,10 @@ class Choices:
             return
         if self._threshold is not None:
             threshold = self._threshold
-            size = max(1, sum(p >= threshold for p in answer.proba.values()))
-            of_top = max(answer.proba.values())
+            probabilities = answer.proba.values()
+            size = max(1, sum(map(threshold.__le__, probabilities)))
             p = answer.proba.get(label, 0.0)
-            self._sets.append((size, p >= threshold or p == of_top))
+            self._sets.append((size, p >= threshold or p == max(probabilities)))
         if self._cost is not None:
             pair = (label, answer.label)
             if len(self._pairs) == N_CHOICES:

@@ -17,6 +17,9 @@ LONGEST_PAUSE = 10.0
 SECONDS = 60.0
 """Longest time to wait for an answer."""
 
+MOST_SAID = 1_000_000
+"""Predictions that are kept until their labels are sent, at most. Labels of older ones are not compared."""
+
 
 class Refused(RuntimeError):  # noqa: N818  # as the worker calls it
     """A request that the worker will never take, such as one without the right token."""
@@ -188,6 +191,8 @@ def feed(
             fed.outcomes[what] = fed.outcomes.get(what, 0) + 1
             if "features" in event and outcome.get("label") is not None:
                 said[event["id"]] = outcome["label"]
+                if len(said) > MOST_SAID:
+                    del said[next(iter(said))]
             if "label" in event and event["id"] in said:
                 fed.n_scored += 1
                 fed.n_right += said.pop(event["id"]) == event["label"]

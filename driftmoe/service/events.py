@@ -204,11 +204,11 @@ def _check_features(features: Any, limits: Limits) -> None:
 
 def _needs_a_look(features: dict[str, Any], limits: Limits) -> bool:
     """Return whether features may break a rule: most are numbers with short ASCII names, which is seen at once."""
-    values = features.values()
+    values, names = features.values(), "".join(features)
     return (
         not _NUMBERS.issuperset(map(type, values))
-        or not max(map(len, features)) <= limits.n_characters
-        or not "".join(features).isascii()
+        or not (len(names) <= limits.n_characters or max(map(len, features)) <= limits.n_characters)
+        or not names.isascii()
         or not -MAX_ABSOLUTE <= min(values) <= max(values) <= MAX_ABSOLUTE
         or math.isnan(sum(values))  # which is neither less nor greater than another
     )

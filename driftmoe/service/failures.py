@@ -1,4 +1,4 @@
-"""Why a service takes nothing at the moment: its queue is full, it stops, or its store cannot be written."""
+"""Why a service takes nothing: its queue is full, it stops, its store cannot be written, or a model is another one."""
 
 from __future__ import annotations
 
@@ -23,3 +23,7 @@ class Stopped(RuntimeError):  # noqa: N818
 
 class StoreError(OSError):
     """A commit failed, such as on a full disk; nothing of its events was taken."""
+
+
+class Changed(ValueError):  # noqa: N818
+    """A model is not the one that the caller wants to replace: it has learnt since, or was replaced."""

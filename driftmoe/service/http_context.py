@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
@@ -58,8 +58,10 @@ class Worker(Protocol):
     def model_file(self, name: str) -> bytes:
         """Return a model's file."""
 
-    def replace_model(self, name: str, content: bytes) -> dict[str, Any]:
-        """Take a model from its file."""
+    def replace_model(
+        self, name: str, content: bytes, expected: Collection[str] | None = None
+    ) -> dict[str, Any]:
+        """Take a model from its file, if the present one is among those expected."""
 
 
 LONG = 50_000

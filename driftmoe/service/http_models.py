@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Sequence
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from driftmoe.service.events import EventError, checked_event
+from driftmoe.service.failures import Changed
 from driftmoe.service.http_answers import Refusal, json_answer
 from driftmoe.service.http_bodies import body_of, kind_of
 from driftmoe.service.http_context import ask, context_of, known_key, parameters
 
 BYTES = "application/octet-stream"
+
+_TAG = re.compile(r'(W/)?"([^"]*)"')
+_TAGS = re.compile(rf"\*|{_TAG.pattern}(\s*,\s*{_TAG.pattern})*")
 
 
 async def model(request: Request) -> Response:
@@ -46,13 +52,30 @@ async def _replace(request: Request) -> Response:
     except EventError as error:
         raise Refusal(422, str(error), field=error.field) from None
     kind_of(request, (BYTES,))
+    expected = _expected(request.headers.getlist("if-match"))
     bounds = context.bounds
     async with body_of(request, bounds.model_bytes, bounds.seconds, context.held) as body:
         if not body:
             raise Refusal(422, "the body is empty; send a model's file")
         try:
-            replaced = await ask(context.worker.replace_model, name, bytes(body))
+            replaced = await ask(context.worker.replace_model, name, bytes(body), expected)
+        except Changed as error:
+            raise Refusal(412, f"{error}; fetch it again", field="If-Match") from None
         except ValueError as error:
             raise Refusal(422, str(error), field="body") from None
     request.app.state.importances.forget(name)
     return json_answer(replaced)
+
+
+def _expected(sent: Sequence[str]) -> frozenset[str] | None:
+    """Return the tags of a header `If-Match`, without quotation marks, or `None` if there is none."""
+    if not sent:
+        return None
+    text = ", ".join(sent).strip()
+    if not _TAGS.fullmatch(text):
+        raise Refusal(
+            400, 'If-Match must be * or tags in quotation marks, as ETag has them: "..."', field="If-Match"
+        )
+    if text == "*":
+        return frozenset("*")
+    return frozenset(tag for weak, tag in _TAG.findall(text) if not weak and tag != "*")

@@ -32,10 +32,11 @@ EVENT = {
 assert tuple(EVENT["properties"]) == FIELDS  # type: ignore[arg-type]
 
 FAULTS = {
-    "400": "The body is no JSON.",
+    "400": "The body is no JSON, or a header cannot be read.",
     "401": "A token is needed.",
     "403": "The token only reads, or a page of another site asks.",
     "404": "No model has the key.",
+    "412": "The model is not the one that If-Match names: it has learnt or was replaced since.",
     "413": "The body is too long or has too many events.",
     "415": "The media type is not known.",
     "422": "A value is not allowed; the message names the field.",
@@ -46,6 +47,11 @@ FAULTS = {
 KEY = ("key", "query", "Name of the model; the default is default.")
 SINCE = ("since", "query", "Number of the last alarm that the reader has.")
 NAME = ("name", "path", "Name of the model.")
+IF_MATCH = (
+    "If-Match",
+    "header",
+    "ETag of the model to replace, as it was fetched; no other one is replaced.",
+)
 
 
 def openapi(version: str) -> dict[str, Any]:
@@ -255,14 +261,18 @@ def _others() -> dict[str, Any]:
     return {
         "/api/model/{name}": {
             "get": _operation(
-                "File of a model.", "The file.", given=(NAME,), media=binary, faults=("401", "404")
+                "File of a model.",
+                "The file; ETag names it.",
+                given=(NAME,),
+                media=binary,
+                faults=("401", "404"),
             ),
             "put": _operation(
                 "Put the model of a file in the place of one, or add it under a new name.",
                 "What the model is now.",
-                given=(NAME,),
+                given=(NAME, IF_MATCH),
                 examples={binary: {"file": "bytes of a saved model"}},
-                faults=("401", "403", "413", "415", "422", "429", "503"),
+                faults=("400", "401", "403", "412", "413", "415", "422", "429", "503"),
             ),
         },
         "/ping": {"get": _operation("Say that the worker answers (MLflow).", "It does.", faults=("503",))},

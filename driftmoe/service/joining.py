@@ -33,15 +33,13 @@ from driftmoe.service.store import (
     write_outbox,
     write_rows,
 )
+from driftmoe.service.waiting import Name, Waiting
 
 AHEAD = 86_400.0
 """Seconds by which the time of an event may be ahead of the clock: one far ahead would end the waiting of all."""
 
 MOST_SHOWN = 10_000
 """Characters of an event that was not used that are kept."""
-
-Name = tuple[str, str]
-"""Key and id."""
 
 
 class Joiner:
@@ -75,16 +73,14 @@ class Joiner:
         about = store.about()
         self._seq, self.learnt = int(about.get("seq", 0)), int(about.get("learnt", 0))
         self._watermark = float(about.get("watermark", "-inf"))
-        self.waiting: OrderedDict[Name, tuple[int, float]] = OrderedDict(
-            ((key, name), (seq, arrived)) for seq, key, name, arrived in store.waiting()
-        )
+        self.waiting = Waiting(((key, name), seq, arrived) for seq, key, name, arrived in store.waiting())
         self.early: OrderedDict[Name, Label] = OrderedDict(
             ((label.key, label.id), label) for label in store.early()
         )
         self._held = [(label.arrived, label.seq, label) for label in store.held()]
         self._held_names = Counter((label.key, label.id) for _, _, label in self._held)
         for name in self._held_names:
-            self.waiting.pop(name, None)
+            self.waiting.discard(name)
         self._clear()
 
     def _clear(self) -> None:
@@ -99,12 +95,6 @@ class Joiner:
         self._outbox: list[tuple[str, str]] = []
         self._counts: Counter[str] = Counter()
         self._runs: dict[str, list[Operation]] = {}
-
-    def n_waiting(self, key: str | None = None) -> tuple[int, float | None]:
-        """Return how many samples wait for a label, of one key or all, and when the oldest came. For any thread."""
-        waiting = self.waiting.copy().items()  # copied at once: another thread may change it
-        arrived = [when for (of, _), (_, when) in waiting if key in (None, of)]
-        return len(arrived), arrived[0] if arrived else None
 
     def take(self, arrivals: Sequence[Arrival]) -> list[Outcome]:
         """Take events in order, and return the outcome of each. `write` keeps what follows from them."""
@@ -172,7 +162,7 @@ class Joiner:
         else:
             if name not in self._held_names:  # else its label has come, and waits for its time
                 self._make_room(arrival)
-                self.waiting[name] = (row.seq, row.arrived)
+                self.waiting.add(name, row.seq, row.arrived)
             self._run(operation)
             if event.label is not None:
                 self._take_label(arrival, event, outcome, now)
@@ -198,7 +188,7 @@ class Joiner:
         self._added[held.seq] = held
         heapq.heappush(self._held, (now, held.seq, held))
         self._held_names[name] += 1
-        self.waiting.pop(name, None)  # its label is there
+        self.waiting.discard(name)  # its label is there
         outcome.what = "waiting for its time"  # unless its features turn out to be refused
         self._counts["labels held"] += 1
         while len(self._held) > self._bounds.max_waiting:
@@ -240,7 +230,7 @@ class Joiner:
 
     def _note_refused(self, arrival: Arrival, event: Event, outcome: Outcome, row: Row, label: str) -> None:
         """Note a label whose features were refused; they wait no longer."""
-        self.waiting.pop((row.key, row.id or ""), None)
+        self.waiting.discard((row.key, row.id or ""))
         row.label = label
         self._written[row.seq] = row
         self._note(arrival, event, outcome, "refused", "its features were refused")
@@ -254,7 +244,7 @@ class Joiner:
         outcome: Outcome,
         features: dict[str, Any] | None = None,
     ) -> None:
-        self.waiting.pop((row.key, row.id or ""), None)
+        self.waiting.discard((row.key, row.id or ""))
         row.state = LEARNT
         row.label, row.weight = label_json(label), weight
         features = row.features if features is None else features
@@ -364,7 +354,7 @@ class Joiner:
 
     def _give_up(self, arrival: Arrival, oldest: float) -> None:
         """Give up samples and labels that came before a time."""
-        while self.waiting and next(iter(self.waiting.values()))[1] < oldest:
+        while self.waiting.first_arrived() < oldest:
             self._give_up_first(arrival)
         while self.early and next(iter(self.early.values())).arrived < oldest:
             self._give_up_first_label(arrival)
@@ -379,7 +369,7 @@ class Joiner:
 
     def _give_up_first(self, arrival: Arrival) -> None:
         """Give up the sample that has waited longest for its label."""
-        name, (seq, _) = self.waiting.popitem(last=False)
+        name, seq = self.waiting.take_first()
         row = self._rows.get(name)
         if row is not None:
             row.state = EXPIRED

@@ -19,7 +19,7 @@ N_REPLAYED = 1_000
 """Samples that are read from the store at a time when a model learns again."""
 
 SECONDS_BETWEEN_MEASUREMENTS = 1.0
-"""Time between two looks at a model's memory and at its sets of labels."""
+"""Time between two looks at the memory of one of the models and at its sets of labels."""
 
 Proba = dict[Any, float]
 
@@ -135,10 +135,10 @@ class KeyedModel:
             self.learnt = row.learnt or self.learnt
         self.n_since_snapshot += len(rows)
 
-    def measure(self) -> None:
-        """Look at the model's memory and its sets now and then: it takes milliseconds."""
+    def measure(self, n_models: int) -> None:
+        """Look at the model's memory and its sets now and then, one of `n_models` a second: it takes milliseconds."""
         now = time.monotonic()
-        if now >= self.measured + SECONDS_BETWEEN_MEASUREMENTS:
+        if now >= self.measured + n_models * SECONDS_BETWEEN_MEASUREMENTS:
             self.n_bytes, self.measured = n_bytes(self.model), now
             self.choices.look()
 

@@ -167,18 +167,20 @@ class Registry:
     def write(self, cursor: sqlite3.Cursor) -> None:
         """Write what is new of the models: alarms, points of their history, and a snapshot where it is due."""
         self._n_commits += 1
+        is_due = (
+            self._n_commits % COMMITS_BETWEEN_FORGETTING == 0
+        )  # a model that does not learn has no snapshots
         for key, keyed in self.models.items():
-            if (
-                self._n_commits % COMMITS_BETWEEN_FORGETTING == 0
-            ):  # a model that does not learn has no snapshots
-                forget(cursor, key, self._settings.bounds.n_remembered)
             if keyed.scores.n_learnt >= keyed.next_point:
                 keyed.next_point = _next_point(keyed.scores.n_learnt)
                 write_history(cursor, key, keyed.scores.n_learnt, json.dumps(self.point(keyed)))
             self._write_alarms(cursor, key, keyed)
-            keyed.measure()
+            keyed.measure(len(self.models))
             if key in self._new or keyed.n_since_snapshot >= self._settings.snapshot_every:
                 self._write_snapshot(cursor, keyed)
+                is_due = True
+        if is_due:
+            forget(cursor, self._settings.bounds.n_remembered)
 
     def written(self) -> None:
         """Note that what `write` wrote has been committed."""
@@ -207,7 +209,6 @@ class Registry:
 
     def _write_snapshot(self, cursor: sqlite3.Cursor, keyed: KeyedModel) -> None:
         write_snapshot(cursor, keyed.key, keyed.file(), keyed.learnt, keyed.scores.to_json())
-        forget(cursor, keyed.key, self._settings.bounds.n_remembered)
         keyed.n_since_snapshot = 0
 
     def _write_alarms(self, cursor: sqlite3.Cursor, key: str, keyed: KeyedModel) -> None:

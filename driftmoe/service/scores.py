@@ -26,7 +26,11 @@ N_PROBABILITIES = 20
 """Number of the most probable classes that are kept of an answer."""
 
 
-@dataclass(frozen=True, slots=True)
+MOST_LABELS = 10_000
+"""Number of labels that are counted. Of an endless stream of new ones, the first are."""
+
+
+@dataclass(slots=True)
 class Answer:
     """What was said when the features of a sample came.
 
@@ -64,7 +68,7 @@ class Answer:
         The probabilities are the hexadecimal digits of their float64 bytes, little-endian: writing them as decimal
         numbers took longer than all else.
         """
-        labels = _labels_json(tuple(map(type, self.proba)), tuple(self.proba))
+        labels = _labels_json(*self.proba)
         proba = pack(f"<{len(self.proba)}d", *self.proba.values()).hex()
         label, no_change, majority = map(label_json, (self.label, self.no_change, self.majority))
         return f'[{label},{labels},"{proba}",{no_change},{majority}]'
@@ -91,9 +95,9 @@ def label_json(label: Any) -> str:
     return json.dumps(label, ensure_ascii=False)
 
 
-@lru_cache(maxsize=256)
-def _labels_json(kinds: tuple[type, ...], labels: tuple[Any, ...]) -> str:
-    """Return labels as JSON. Their types tell 1, 1.0 and true apart, which are equal."""
+@lru_cache(maxsize=256, typed=True)  # 1, 1.0 and true are equal
+def _labels_json(*labels: Any) -> str:
+    """Return labels as JSON."""
     return f"[{','.join(map(label_json, labels))}]"
 
 
@@ -106,8 +110,9 @@ def as_text(label: Any) -> str:
 class Scores:
     """Sums and a window over the samples of one model whose label has come.
 
-    The window holds per sample: label, prediction, and whether it, no change and the majority were right, the
-    probability of the true class and that of the prediction.
+    The window holds per sample: label, prediction, and whether no change and the majority were right, the probability
+    of the true class and that of the prediction. `wrong` holds the last wrong predictions: id, label, prediction,
+    probabilities and event.
     """
 
     n_learnt: int = 0
@@ -118,28 +123,43 @@ class Scores:
     window: deque[tuple[Any, Any, bool, bool, float, float]] = field(
         default_factory=lambda: deque(maxlen=WINDOW)
     )
-    mistakes: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=N_MISTAKES))
+    wrong: deque[tuple[str | None, Any, Any, Mapping[Any, float], str]] = field(
+        default_factory=lambda: deque(maxlen=N_MISTAKES)
+    )
 
     def add(self, name: str | None, event: str, label: Any, answer: Answer | None, weight: float) -> None:
         """Add a sample that is about to be learnt, with what was answered when its features came."""
         if answer is not None and answer.label is not None:
             predicted, proba = answer.label, answer.proba
-            is_right = predicted == label
             self.n_scored += 1
             self.window.append((
                 label, predicted, answer.no_change == label, answer.majority == label, proba.get(label, 0.0),
                 proba.get(predicted, 0.0),
             ))  # fmt: skip
-            if not is_right:
-                said = answer.public() | {"label": label, "predicted": predicted}
-                self.mistakes.append({"id": name, **said, "event": event})
+            if predicted != label:
+                self.wrong.append((name, label, predicted, proba, event))
         if weight > 0.0:
             self.n_learnt += 1
             self.last_label = label
             n = self.counts.get(label, 0) + 1
-            self.counts[label] = n
+            if n > 1 or len(self.counts) < MOST_LABELS:
+                self.counts[label] = n
             if n > self.counts.get(self.most_frequent, 0):
                 self.most_frequent = label
+
+    @property
+    def mistakes(self) -> list[dict[str, Any]]:
+        """The last wrong predictions, as a client is told of them. For any thread."""
+        return [
+            {
+                "id": name,
+                **Answer(predicted, proba).public(),
+                "label": label,
+                "predicted": predicted,
+                "event": event,
+            }
+            for name, label, predicted, proba, event in self.wrong.copy()
+        ]
 
     def figures(self) -> dict[str, Any]:
         """Return the figures over the window; `None` where there is nothing to say."""
@@ -172,7 +192,7 @@ class Scores:
                 "most_frequent": self.most_frequent,
                 "counts": [list(self.counts), list(self.counts.values())],
                 "window": list(self.window),
-                "mistakes": list(self.mistakes),
+                "mistakes": self.mistakes,
             }
         )
 
@@ -182,8 +202,11 @@ class Scores:
         state = json.loads(text)
         state["counts"] = dict(zip(*state["counts"], strict=True))
         window = deque((tuple(one) for one in state.pop("window")), maxlen=WINDOW)
-        mistakes = deque(state.pop("mistakes"), maxlen=N_MISTAKES)
-        return cls(**state, window=window, mistakes=mistakes)
+        names = ("id", "label", "predicted", "probabilities", "event")
+        wrong = deque(
+            (tuple(one[name] for name in names) for one in state.pop("mistakes")), maxlen=N_MISTAKES
+        )
+        return cls(**state, window=window, wrong=wrong)
 
 
 def _most_probable(proba: Mapping[Any, float]) -> Any:

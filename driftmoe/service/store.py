@@ -405,26 +405,23 @@ def write_snapshot(cursor: sqlite3.Cursor, key: str, content: bytes, learnt: int
     cursor.execute("INSERT OR REPLACE INTO models VALUES (?, ?, ?, ?)", (key, content, learnt, scores))
 
 
-def forget(cursor: sqlite3.Cursor, key: str, n_remembered: int) -> None:
-    """Delete the samples of a model that are done, have no part in recovering it, and are not among the last ones.
+def forget(cursor: sqlite3.Cursor, n_remembered: int) -> None:
+    """Delete the samples that are done, have no part in recovering a model, and are not among the last ones.
 
     Parameters
     ----------
-    key
-        Key of the model.
     n_remembered
         Number of samples that are done whose ids are remembered, so that a second label for them is recognised.
     """
     cursor.execute(
-        "DELETE FROM samples WHERE key = ? AND learnt IS NOT NULL "
-        "AND learnt <= (SELECT max(learnt) - ? FROM samples) "
-        "AND learnt <= (SELECT models.learnt FROM models WHERE models.key = ?)",
-        (key, n_remembered, key),
+        "DELETE FROM samples WHERE learnt IS NOT NULL AND learnt <= (SELECT max(learnt) - ? FROM samples) "
+        "AND learnt <= (SELECT models.learnt FROM models WHERE models.key = samples.key)",
+        (n_remembered,),
     )
     cursor.execute(
-        "DELETE FROM samples WHERE key = ? AND (state = ? OR (state = ? AND label IS NOT NULL)) "
+        "DELETE FROM samples WHERE (state = ? OR (state = ? AND label IS NOT NULL)) "
         "AND seq <= (SELECT max(seq) - ? FROM samples)",
-        (key, EXPIRED, REFUSED, 2 * n_remembered),
+        (EXPIRED, REFUSED, 2 * n_remembered),
     )
 
 
@@ -445,6 +442,12 @@ def write_expired(cursor: sqlite3.Cursor, seqs: Iterable[int]) -> None:
 def write_outbox(cursor: sqlite3.Cursor, messages: Iterable[tuple[str, str]]) -> None:
     """Add messages to send: id and content."""
     cursor.executemany("INSERT INTO outbox (id, content) VALUES (?, ?)", messages)
+
+
+def bound_outbox(cursor: sqlite3.Cursor, most: int) -> int:
+    """Delete the oldest messages if there are more than a number. Return how many."""
+    cursor.execute("DELETE FROM outbox WHERE seq <= (SELECT max(seq) FROM outbox) - ?", (most,))
+    return cursor.rowcount
 
 
 def write_history(cursor: sqlite3.Cursor, key: str, n: int, point: str) -> None:

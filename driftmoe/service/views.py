@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Hashable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,7 @@ class Views:
         the model gives none, or if those before it took too long; it comes when it is asked for again.
         """
         keyed = self._model(key)
-        mistakes = list(keyed.scores.mistakes)[::-1]
+        mistakes = keyed.scores.mistakes[::-1]
         if hasattr(keyed.model, "explain_one"):
             with keyed.explaining:  # several callers cost one copy
                 self._explain(keyed, [mistake["event"] for mistake in mistakes])
@@ -183,24 +184,20 @@ class Views:
         )
 
     def models(self) -> list[dict[str, Any]]:
-        """Return what there is of each model."""
+        """Return what there is of each model. The worker takes events between one and the next."""
+        return [self.do(partial(self._described, name)) for name in self.names]
 
-        def described() -> list[dict[str, Any]]:
-            return [
-                {
-                    "name": name,
-                    "spec": self.registry.spec,
-                    "n_learnt": keyed.scores.n_learnt,
-                    "n_features": _n_features(keyed.model),
-                    "n_classes": len(keyed.scores.counts),
-                    "bytes": keyed.n_bytes,
-                    "digest": saving.digest(keyed.model),
-                }
-                for name, keyed in sorted(self.registry.models.items())
-            ]
-
-        found: list[dict[str, Any]] = self.do(described)
-        return found
+    def _described(self, name: str) -> dict[str, Any]:
+        keyed = self.registry.models[name]
+        return {
+            "name": name,
+            "spec": self.registry.spec,
+            "n_learnt": keyed.scores.n_learnt,
+            "n_features": _n_features(keyed.model),
+            "n_classes": len(keyed.scores.counts),
+            "bytes": keyed.n_bytes,
+            "digest": saving.digest(keyed.model),
+        }
 
     def model_file(self, name: str) -> bytes:
         """Return the file of a model, with all that is committed; raises KeyError if there is none."""
@@ -217,7 +214,7 @@ class Views:
 
     def _waiting(self, key: str | None) -> dict[str, Any]:
         """Return how many samples wait for a label, and for how many seconds the oldest does."""
-        n, arrived = self.joiner.n_waiting(key)
+        n, arrived = self.joiner.waiting.of(key)
         return {"n": n, "oldest_s": None if arrived is None else max(0.0, self.clock() - arrived)}
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -19,10 +20,10 @@ from driftmoe import saving
 from driftmoe.evaluation import last_step
 from driftmoe.service.arrivals import Arrival, Outcome
 from driftmoe.service.events import Event
-from driftmoe.service.failures import QueueFull, Stopped, StoreError
+from driftmoe.service.failures import Changed, QueueFull, Stopped, StoreError
 from driftmoe.service.joining import Joiner
 from driftmoe.service.registry import Clock, Registry, Settings
-from driftmoe.service.store import Store, write_position
+from driftmoe.service.store import Store, add_counts, bound_outbox, write_position
 from driftmoe.service.views import Views
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,9 @@ LONGEST_ACTION = 60.0
 
 RATE_SECONDS = 10.0
 """Time over which events a second are counted."""
+
+WARN_EVERY = 3_600.0
+"""Seconds between two warnings that messages are dropped."""
 
 Told = list[dict[str, Any]]
 """What a client is told of its events."""
@@ -117,7 +121,7 @@ class Worker(Views):
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self.failure: Exception | None = None
-        self._reason = ""
+        self._reason, self._warn_from = "", 0.0
         self.on_failure: Callable[[Exception], None] = _nothing
         self.started = time.monotonic()
         self._recent: deque[tuple[float, dict[str, int]]] = deque()
@@ -190,11 +194,24 @@ class Worker(Views):
         self.joiner.release_all(Arrival("end", b""))
         self._commit([])
 
-    def replace_model(self, name: str, content: bytes) -> dict[str, Any]:
+    def replace_model(
+        self, name: str, content: bytes, expected: Collection[str] | None = None
+    ) -> dict[str, Any]:
         """Put the model of a file in the place of one. Its scores go on.
+
+        Parameters
+        ----------
+        name
+            Name of the model; a new one is added.
+        content
+            Bytes of the file.
+        expected
+            SHA-256 of files, as hexadecimal text: the model to replace must have one of them now. `"*"` stands for any.
 
         Raises
         ------
+        Changed
+            If the model to replace is not one of those expected.
         ValueError
             If the bytes are not those of a model, or there are as many models as allowed.
         """
@@ -202,13 +219,25 @@ class Worker(Views):
         if not isinstance(last_step(model), base.Classifier):
             raise ValueError(f"the file holds a {type(last_step(model)).__name__}, which is no classifier")
 
-        def replaced() -> None:
+        def replaced() -> dict[str, Any]:
+            if expected is not None:
+                self._check_expected(name, expected)
             with self.store.transaction() as cursor:
                 self.registry.replace(cursor, name, model, self.joiner.learnt)
             self.registry.written()
+            return self._described(name)
 
-        self.do(replaced)
-        return next(one for one in self.models() if one["name"] == name)
+        told: dict[str, Any] = self.do(replaced)
+        return told
+
+    def _check_expected(self, name: str, expected: Collection[str]) -> None:
+        keyed = self.registry.models.get(name)
+        if keyed is None:
+            raise Changed(f"there is no model {name!r} that could be replaced")
+        if "*" not in expected and hashlib.sha256(keyed.file()).hexdigest() not in expected:
+            raise Changed(
+                f"the model {name!r} is not the one that was fetched: it has learnt or was replaced since"
+            )
 
     def stop(self) -> None:
         """Take what is queued, write all models, and close the store.
@@ -386,13 +415,27 @@ class Worker(Views):
             for source, (position, n) in positions.items():
                 write_position(cursor, source, position, n)
             self.registry.write(cursor)
+            n_dropped = bound_outbox(cursor, self.settings.bounds.max_unsent)
+            if n_dropped:
+                added["messages dropped"] = n_dropped
+                add_counts(cursor, {"messages dropped": n_dropped})
         self.registry.written()
+        self._tell_dropped(n_dropped)
         for name, n in added.items():
             self.counts[name] = self.counts.get(name, 0) + n
         now = time.monotonic()
         self._recent.append((now, added))
         while self._recent[0][0] < now - RATE_SECONDS:
             self._recent.popleft()
+
+    def _tell_dropped(self, n: int) -> None:
+        """Warn of messages that were dropped, once an hour: their receiver has been away for too long."""
+        if n and time.monotonic() > self._warn_from:
+            self._warn_from = time.monotonic() + WARN_EVERY
+            log.warning(
+                "%s messages wait for their receiver, as many as allowed; the oldest are dropped, and counted",
+                f"{self.settings.bounds.max_unsent:,}",
+            )
 
     def _act(self, chunk: _Chunk) -> None:
         assert chunk.action is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import sys
 import time
 import urllib.request
 
@@ -46,9 +47,8 @@ def test_a_feed_goes_on_through_a_kill_of_the_server(tmp_path):
     written(tmp_path / "events.jsonl", samples(3_000))
     server, url = served(tmp_path, "--model", SPEC)
     port = url.rsplit(":", 1)[1]
-    feeder = started(
-        "-m", "driftmoe.cli", "feed", url, "events.jsonl", "--delay", "50", "--batch", "20", cwd=tmp_path
-    )
+    options = ["--delay", "50", "--batch", "20", "--rate", "1000"]  # it goes on for seconds after the kill
+    feeder = started("-m", "driftmoe.cli", "feed", url, "events.jsonl", *options, cwd=tmp_path)
     while asked(f"{url}/api/stats")["counts"].get("learnt", 0) < 500:
         time.sleep(0.02)
     server.kill()
@@ -194,3 +194,35 @@ def test_the_export_of_a_stream_can_be_fed(tmp_path):
     assert (
         "20 events" in driftmoe("replay", "log.jsonl", "--store", "s", "--model", SPEC, cwd=tmp_path).stdout
     )
+
+
+def test_what_events_hold_does_not_reach_the_terminal_as_it_is(tmp_path):
+    from driftmoe.service import Arrival, Settings, Store, Worker
+
+    worker = Worker(Store(tmp_path / "store"), Settings(model=SPEC))
+    worker.start()
+    lines = [b'{"features": {"a\\u001b[2J": []}}', b"\x1b]0;title\x07", "{\N{NEXT LINE}\r\n}".encode()]
+    worker.feed([Arrival("log\x1b[31m", line, i) for i, line in enumerate(lines)])
+    worker.stop()
+    shown = driftmoe("store", "show", "store", cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert all(line.isprintable() for line in shown.stdout.split("\n"))
+    for text in ("log\\x1b[31m", "a\\x1b[2J", "\\x1b]0;title\\x07", "{\\x85\\r\\n}"):
+        assert text in shown.stdout
+
+
+def test_the_log_escapes_what_a_terminal_would_obey():
+    import logging
+
+    from driftmoe.cli.service_log import TextLines
+
+    try:
+        raise ValueError("\x1b[2J")
+    except ValueError:
+        record = logging.LogRecord(
+            "name", logging.WARNING, "", 0, "%s\nnext", ("a\x1bb \u2713",), sys.exc_info()
+        )
+    first, *rest = TextLines().format(record).split("\n")
+    assert first.endswith("WARNING a\\x1bb \u2713\\nnext")
+    assert rest[0].startswith("Traceback")
+    assert rest[-1] == "ValueError: \\x1b[2J"

@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 
 import pytest
-from reading import Reading, come_to, events, killed_and_started_again, reading
+from reading import TEXTS, Reading, come_to, killed_and_started_again, reading
 
 from driftmoe.service.sources import open_source
-
-TEXTS = events(100)
 
 
 class BrokerTests:

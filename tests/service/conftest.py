@@ -1,9 +1,10 @@
-"""Clients of the HTTP application."""
+"""Clients of the HTTP application, and what all sources must come to."""
 
 from __future__ import annotations
 
 import pytest
 from fake_worker import FakeWorker
+from reading import TEXTS, handed_over
 from starlette.testclient import TestClient
 
 from driftmoe.service.http import create_app
@@ -36,3 +37,9 @@ def client_of():
 @pytest.fixture
 def client(worker, client_of):
     return client_of(worker)
+
+
+@pytest.fixture(scope="session")
+def expected(tmp_path_factory):
+    """What a worker comes to that is handed the events of `TEXTS`."""
+    return handed_over(tmp_path_factory.mktemp("by hand"), TEXTS)

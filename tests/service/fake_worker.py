@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import threading
 import time
 from concurrent.futures import Future
 
 from driftmoe.service.events import EventError
-from driftmoe.service.failures import QueueFull, Stopped
+from driftmoe.service.failures import Changed, QueueFull, Stopped
 
 
 class FakeWorker:
@@ -129,9 +130,12 @@ class FakeWorker:
     def model_file(self, name):
         return self.files[name]
 
-    def replace_model(self, name, content):
+    def replace_model(self, name, content, expected=None):
         if not content.startswith(b"model"):
             raise ValueError("the file is no saved model")
+        present = hashlib.sha256(self.files.get(name, b"")).hexdigest()
+        if expected is not None and (name not in self.files or not {"*", present} & set(expected)):
+            raise Changed("another model")
         self.files[name] = content
         return {"name": name, "bytes": len(content)}
 

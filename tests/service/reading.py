@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import socket
 import subprocess
 import threading
 import time
@@ -18,8 +19,8 @@ from driftmoe.service.sources import Pump, open_source
 
 MODEL = "moe-data"
 
-PATIENCE = 30.0
-"""Seconds after which a test gives up waiting."""
+PATIENCE = 120.0
+"""Seconds after which a test gives up waiting: more than a process takes to start on a machine that is busy."""
 
 N_KILLS = 3
 """Times that a process is killed in a test. A soak sets more."""
@@ -65,6 +66,10 @@ def events(n, seed=1, key=None):
         if i >= 5:
             texts.append(late[i - 5])
     return texts + late[-5:]
+
+
+TEXTS = events(100)
+"""What the tests of sources read."""
 
 
 @contextmanager
@@ -194,6 +199,12 @@ def n_in(folder):
         return store.counts().get("events", 0)
     finally:
         store.close()
+
+
+def free_port():
+    """A port that no program uses."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return listening.getsockname()[1]
 
 
 class Server:

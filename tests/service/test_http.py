@@ -244,6 +244,23 @@ def test_a_model_goes_out_and_in_as_its_file(client, worker):
     assert client.put("/api/model/default", json=1).status_code == 415
 
 
+def test_only_the_model_that_was_fetched_is_replaced_if_so_asked(client):
+    def put(name, tag):
+        headers = {"content-type": "application/octet-stream", "if-match": tag}
+        return client.put(f"/api/model/{name}", content=b"model two", headers=headers)
+
+    tag = client.get("/api/model/default").headers["etag"]
+    assert put("default", '"other"').status_code == 412
+    assert put("default", f'W/{tag}, "*"').status_code == 412  # a weak tag never matches, nor is "*" any
+    assert put("new", "*").status_code == 412
+    assert put("default", tag.strip('"')).status_code == 400
+    assert client.get("/api/model/default").headers["etag"] == tag
+    assert put("default", f'W/"other", {tag}, "more"').status_code == 200
+    answer = put("default", tag)
+    assert (answer.status_code, error_of(answer)["field"]) == (412, "If-Match")
+    assert put("default", "*").status_code == 200
+
+
 def test_without_the_extra_one_line_says_what_to_install(monkeypatch):
     import sys
 

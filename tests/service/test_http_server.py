@@ -22,7 +22,7 @@ from running_server import running
 from driftmoe.service import http_server
 from driftmoe.service.http import RequestBounds, create_app, server_of
 
-PATIENCE = 20
+PATIENCE = 120
 
 
 @contextlib.contextmanager
@@ -126,10 +126,12 @@ def test_figures_are_asked_once_for_all_readers(worker):
     metrics = worker.metrics
     worker.metrics = lambda key: n_asked.append(key) or metrics(key)
     with running(worker, interval=0.2) as server, contextlib.ExitStack() as stack:
+        begun = time.monotonic()
         answers = [stack.enter_context(asked(server, "/api/stream/metrics")) for _ in range(10)]
         for answer in answers:
             frames(answer, 3)
-        assert len(n_asked) <= 12  # one by one it would be 30
+        n_intervals = (time.monotonic() - begun) / 0.2
+        assert len(n_asked) <= 2 * n_intervals + 2  # one by one it would be ten an interval, and 30 at least
 
 
 def test_a_reader_that_does_not_read_is_cut_off_and_holds_no_queue(worker, monkeypatch):
@@ -143,21 +145,22 @@ def test_a_reader_that_does_not_read_is_cut_off_and_holds_no_queue(worker, monke
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
         slow.connect(("127.0.0.1", server.port))
         slow.sendall(b"GET /api/stream/metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        until(lambda: server._app.state.context.n_readers == 1)
+        until(lambda: made)
         until(lambda: server._app.state.context.n_readers == 0)
         assert len(made) < 100  # nothing is made that cannot be sent
         slow.close()
 
 
 def test_headers_that_do_not_come_are_not_waited_for(worker, monkeypatch):
-    monkeypatch.setattr(http_server, "HEADER_SECONDS", 0.5)
+    monkeypatch.setattr(http_server, "HEADER_SECONDS", 1.0)
     with running(worker) as server:
         silent = raw(server)
         partial = raw(server, b"GET /ping HTTP/1.1\r\nHost: local")
         second = raw(server, b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n")
         content = b""
         while not content.endswith(b'{"status":"ok"}'):
-            content += second.recv(65_536)
+            content += (part := second.recv(65_536))
+            assert part
         second.sendall(b"GET /ping HTTP/1.1\r\n")
         for connection in (silent, partial, second):
             assert is_closed(connection)
@@ -228,7 +231,7 @@ def test_a_thousand_clients_at_once_against_a_small_queue_lose_nothing():
     statuses = {}
 
     def client(number):
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
         body = json.dumps({"id": number, "label": 1})
         gate.wait()
         n_tries = 0
@@ -259,7 +262,7 @@ def test_a_stop_ends_streams_and_finishes_requests(worker):
         with running(worker) as server:
             stream = stack.enter_context(asked(server, "/api/stream/metrics"))
             connection = raw(server, HEAD + b'Content-Length: 18\r\n\r\n{"id":1,"label":1}')
-            until(lambda: worker.stats()["queue"]["n"] == 1)
+            until(lambda: worker.stats()["queue"]["n"] == 1 or worker.taken)
             begun = time.monotonic()
         assert time.monotonic() - begun < 4
         assert answer_of(connection)[0] == 200

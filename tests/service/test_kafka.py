@@ -8,7 +8,17 @@ import subprocess
 import sys
 
 import pytest
-from reading import Reading, come_to, events, handed_over, killed_and_started_again, reading, wait_for
+from reading import (
+    PATIENCE,
+    TEXTS,
+    Reading,
+    come_to,
+    events,
+    handed_over,
+    killed_and_started_again,
+    reading,
+    wait_for,
+)
 
 from driftmoe.service import Store, kafka_topics
 from driftmoe.service.outbox import SendError, open_sink
@@ -17,12 +27,10 @@ from driftmoe.service.sources import open_source
 
 kafka = pytest.importorskip("confluent_kafka", reason="the package confluent-kafka is not installed")
 
-TEXTS = events(100)
-
 MOCK = """
 import sys, confluent_kafka
 producer = confluent_kafka.Producer({"test.mock.num.brokers": 1, "log_level": 0})
-(broker,) = producer.list_topics(timeout=10).brokers.values()
+(broker,) = producer.list_topics(timeout=60).brokers.values()
 print(f"{broker.host}:{broker.port}", flush=True)
 sys.stdin.read()
 """
@@ -41,7 +49,7 @@ class Mock:
     def add(self, texts, topic, partition=0):
         for text in texts:
             self.producer.produce(topic, value=text, partition=partition)
-        assert self.producer.flush(10) == 0
+        assert self.producer.flush(PATIENCE) == 0
 
     def halt(self):
         self._process.send_signal(signal.SIGSTOP)
@@ -61,6 +69,14 @@ def broker():
     mock.end()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def patient():
+    """Let a broker answer late: this machine may be busy. Tests in which it does not answer wait for less."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kafka_topics, "SECONDS", PATIENCE)
+        yield
+
+
 @pytest.fixture
 def topic(request):
     """A topic of the test's own: the mock broker can delete none."""
@@ -70,11 +86,6 @@ def topic(request):
 @pytest.fixture
 def url(broker, topic):
     return f"kafka://{broker.address}/{topic}"
-
-
-@pytest.fixture(scope="module")
-def expected(tmp_path_factory):
-    return handed_over(tmp_path_factory.mktemp("by hand"), TEXTS)
 
 
 def test_a_worker_that_reads_a_topic_comes_to_what_one_comes_to_that_is_handed_its_events(

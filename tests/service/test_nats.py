@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import socket
 import sys
+import threading
 from pathlib import Path
 
 import pytest
-from brokers import TEXTS, BrokerTests
-from reading import Reading, Server, come_to, handed_over, reading
+from brokers import BrokerTests
+from reading import PATIENCE, TEXTS, Reading, Server, come_to, free_port, reading
 
 from driftmoe.service import Store
 from driftmoe.service.outbox import SendError, open_sink
@@ -37,11 +37,6 @@ def server_binary():
 pytestmark = pytest.mark.skipif(
     server_binary() is None or not Path(server_binary()).exists(), reason="nats-server is not installed"
 )
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return listening.getsockname()[1]
 
 
 class Nats(Server):
@@ -71,9 +66,9 @@ class Nats(Server):
             try:
                 await client.connect(
                     self.address, allow_reconnect=False, max_reconnect_attempts=1, reconnect_time_wait=0.05,
-                    error_cb=quiet,
+                    connect_timeout=PATIENCE, error_cb=quiet,
                 )  # fmt: skip
-                return await action(client.jetstream())
+                return await action(client.jetstream(timeout=PATIENCE))
             finally:
                 await client.close()
 
@@ -99,11 +94,6 @@ def running(tmp_path_factory):
     server = Nats(tmp_path_factory.mktemp("nats"))
     yield server
     server.stop()
-
-
-@pytest.fixture(scope="module")
-def expected(tmp_path_factory):
-    return handed_over(tmp_path_factory.mktemp("by hand"), TEXTS)
 
 
 @pytest.fixture
@@ -193,11 +183,15 @@ def test_lost_messages_are_told(tmp_path, server, happens, message):
         run.to_the_end()
 
 
-def test_lost_messages_are_told_while_the_worker_runs(tmp_path, server):
+def test_lost_messages_are_told_while_the_worker_runs(tmp_path, server, monkeypatch):
     server.add(TEXTS[:20])
+    is_made = threading.Event()
     with reading(tmp_path / "store", server.url) as run:
         run.until(20)
+        opened = run.source.open  # again when the stream has gone; it is to find the other one
+        monkeypatch.setattr(run.source, "open", lambda position: is_made.wait(PATIENCE) and opened(position))
         made_anew(server)
+        is_made.set()
         with pytest.raises(SourceError, match="it is not the same stream"):
             run.to_the_end()
 

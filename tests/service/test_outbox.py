@@ -12,7 +12,7 @@ import pytest
 from commands import started
 from reading import N_KILLS, PATIENCE, events, wait_for, working
 
-from driftmoe.service import Arrival, outbox
+from driftmoe.service import Arrival, Bounds, outbox
 from driftmoe.service.outbox import FileSink, Sender, SendError, open_sink
 from driftmoe.service.store import StoreError
 
@@ -119,6 +119,32 @@ def test_what_a_receiver_does_not_take_is_kept_for_the_next_start(tmp_path):
     assert receiver.predictions() == ids_of(TEXTS)
 
 
+def test_of_messages_whose_receiver_stays_away_the_oldest_are_dropped_and_counted(tmp_path, caplog):
+    receiver = Receiver()
+    with working(tmp_path, has_sink=True, bounds=Bounds(max_unsent=20)) as worker:
+        for start in range(0, len(TEXTS), 15):
+            feed(worker, TEXTS[start : start + 15])
+            worker.drain()
+            assert left_in(worker) <= 20
+        n_dropped = worker.counts["messages dropped"]
+        assert n_dropped == worker.store.counts()["messages dropped"]
+        sender = Sender(receiver, worker)
+        sender.start()
+        wait_for(lambda: left_in(worker) == 0)
+        sender.stop()
+        assert worker.counts["learnt"] == 60  # what is dropped is only told to nobody
+    assert len(receiver.taken) == 20
+    assert receiver.predictions() == ids_of(TEXTS)[-len(receiver.predictions()) :]
+    n_alarms = len(worker_alarms(tmp_path))
+    assert n_dropped + 20 == 60 + n_alarms
+    assert caplog.text.count("20 messages wait for their receiver, as many as allowed") == 1
+
+
+def worker_alarms(folder):
+    with working(folder) as worker:
+        return worker.alarms()
+
+
 def test_messages_that_the_store_cannot_forget_are_not_sent_again(tmp_path, monkeypatch):
     receiver, n_failures = Receiver(), []
     take_out = Sender._take_out
@@ -171,19 +197,24 @@ def test_a_sender_that_was_not_started_closes_its_receiver(tmp_path):
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no signal that kills")
 def test_a_process_that_is_killed_loses_no_message_and_repeats_some_with_the_same_content(tmp_path):
     log, out, draw = tmp_path / "log", tmp_path / "out", random.Random(2)
-    log.write_bytes(b"".join(text + b"\n" for text in TEXTS))
-    arguments = ("-c", CHILD, str(tmp_path / "store"), str(log), str(out), str(len(TEXTS)))
-    for _ in range(N_KILLS):
+    arguments = ("-c", CHILD, str(tmp_path / "store"), str(log), str(out))
+    n_lines = -(-len(TEXTS) // (N_KILLS + 1))
+    for i in range(N_KILLS + 1):
         size = out.stat().st_size if out.exists() else 0
-        process = started(*arguments, cwd=tmp_path)
+        with log.open("ab") as file:
+            file.write(b"".join(text + b"\n" for text in TEXTS[i * n_lines : (i + 1) * n_lines]))
+        is_last = i == N_KILLS
+        process = started(*arguments, str(len(TEXTS) + (not is_last)), cwd=tmp_path)
+        if is_last:
+            assert process.wait() == 0, process.stderr
+            continue
         wait_for(
             lambda p=process, n=size: p.returncode is not None or (out.exists() and out.stat().st_size > n)
         )
         time.sleep(0.05 * draw.random())
+        assert process.returncode is None, process.stderr  # it waits for more
         process.kill()
         process.wait()
-    process = started(*arguments, cwd=tmp_path)
-    assert process.wait() == 0, process.stderr
     found = [json.loads(line) for line in out.read_text().splitlines()]  # no half a line
     by_id = {one["id"]: one for one in found}
     predictions = [f'["default","{name}"]' for name, one in by_id.items() if one["kind"] == "prediction"]

@@ -16,6 +16,11 @@ playwright = pytest.importorskip("playwright.sync_api", reason="needs the packag
 expect = playwright.expect
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+PATIENCE = 60_000
+"""Milliseconds after which a test gives up waiting."""
+
+expect.set_options(timeout=PATIENCE)
+
 HOSTILE = "<img src=x onerror=window.hurt=1>"
 
 
@@ -34,7 +39,7 @@ def shown(browser, server, width=1200, **settings):
     """Show the page; what the browser complains of fails the test."""
     context = browser.new_context(viewport={"width": width, "height": 800}, **settings)
     page = context.new_page()
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(PATIENCE)
     complaints = []
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("console", lambda message: complaints.append(message.text) if "ontent" in message.text else None)
@@ -80,9 +85,9 @@ def becomes(page, what, text):
     Playwright's own `wait_for_function` needs eval, which the page refuses.
     """
     if isinstance(text, re.Pattern):
-        expect(page.locator(what)).to_have_attribute("aria-label", text, timeout=20_000)
+        expect(page.locator(what)).to_have_attribute("aria-label", text, timeout=PATIENCE)
     else:
-        expect(page.locator(what)).to_contain_text(text, timeout=20_000)
+        expect(page.locator(what)).to_contain_text(text, timeout=PATIENCE)
 
 
 def test_the_page_shows_figures_in_words_and_lines(browser, worker):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import socket
 
 import pytest
-from brokers import TEXTS, BrokerTests
-from reading import Server, come_to, handed_over, reading
+from brokers import BrokerTests
+from reading import TEXTS, Server, come_to, free_port, reading
 
 from driftmoe.service import Store
 from driftmoe.service.outbox import SendError, open_sink
@@ -17,11 +16,6 @@ from driftmoe.service.sources import open_source
 redis = pytest.importorskip("redis", reason="the package redis is not installed")
 
 pytestmark = pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server is not installed")
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return listening.getsockname()[1]
 
 
 class Redis(Server):
@@ -55,11 +49,6 @@ def running(tmp_path_factory):
     yield server
     server.client.close()
     server.stop()
-
-
-@pytest.fixture(scope="module")
-def expected(tmp_path_factory):
-    return handed_over(tmp_path_factory.mktemp("by hand"), TEXTS)
 
 
 @pytest.fixture

@@ -92,6 +92,15 @@ def test_nothing_is_said_before_the_first_label():
     assert (scores.n_learnt, scores.n_scored, scores.last_label) == (1, 1, "a")
 
 
+def test_of_an_endless_stream_of_labels_the_first_are_counted(monkeypatch):
+    monkeypatch.setattr("driftmoe.service.scores.MOST_LABELS", 3)
+    scores = Scores()
+    for label in (*"abcdefgh", *"bbzz"):
+        scores.add(None, "{}", label, None, 1.0)
+    assert scores.counts == {"a": 1, "b": 3, "c": 1}
+    assert (scores.n_learnt, scores.last_label, scores.most_frequent) == (12, "z", "b")
+
+
 def test_mistakes_are_kept():
     scores = Scores()
     scores.add("m", '{"features":{"x":1}}', "b", Answer("a", {"a": 0.75, "b": 0.25}), 1.0)

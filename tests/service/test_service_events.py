@@ -55,6 +55,7 @@ def test_right_events(text, event):
         ('{"features": {"a": 1, "a": 2}}', "", "an entry twice"),
         ('{"features": {"a": "' + "x" * 21 + '"}}', "features.a", "21 characters; at most 20"),
         ('{"features": {"' + "x" * 21 + '": 1}}', "features.'" + "x" * 21 + "'", "the name has 21 characters"),
+        ('{"features": {"a": 1, "' + "x" * 21 + '": 1}}', "features.'" + "x" * 21 + "'", "the name has 21"),
         ('{"features": {"a":1,"b":1,"c":1,"d":1,"e":1,"f":1}}', "features", "6 features; at most 5"),
         ('{"features": {"a": "\\ud800"}}', "features.a", "is not valid Unicode"),
         ('{"id": "a", "label": [1]}', "label", "is an array"),
@@ -88,6 +89,11 @@ def test_wrong_events_name_their_field(text, field, message):
 def test_numbers_that_cannot_be_learnt_are_refused_in_any_order(features):
     with pytest.raises(EventError, match="is not within"):
         checked_event({"features": features}, LIMITS)
+
+
+def test_short_names_are_taken_however_long_they_are_together():
+    features = {letter * 20: 1 for letter in "abcde"}
+    assert checked_event({"features": features}, LIMITS).features == features
 
 
 def test_bytes_that_are_no_text_are_refused():

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import gc
+import hashlib
 import random
 import threading
 
 import pytest
+from by_hand import SPEC, digests, opened, taken
 from reference.service import WAITS_FOR_FEATURES, PlainWorker
 
 from benchmarks.service.traffic import as_lines, mixed_events
 from driftmoe import saving
 from driftmoe.service import (
     Arrival,
-    Bounds,
     Event,
     Limits,
     QueueFull,
@@ -20,30 +22,11 @@ from driftmoe.service import (
     Stopped,
     Store,
     StoreError,
-    Worker,
 )
+from driftmoe.service.failures import Changed
 from driftmoe.service.scores import Answer, as_text
-from driftmoe.service.serving import Service
+from driftmoe.service.serving import N_OBJECTS, Service
 from driftmoe.service.store import EXPIRED, LEARNT, WAITING
-
-SPEC = "moe-data(n_experts=3, hidden=(6,), batch_size=16)"
-
-
-def opened(folder, **settings):
-    bounds = Bounds(**settings.pop("bounds", {}))
-    return Worker(Store(folder), Settings(**({"model": SPEC, "bounds": bounds} | settings)))
-
-
-def taken(worker, lines, source="test", start=0):
-    """Let a worker take lines within this thread, in one transaction."""
-    arrivals = [Arrival(source, line, start + i + 1) for i, line in enumerate(lines)]
-    outcomes = worker.joiner.take(arrivals)
-    worker._commit(arrivals)
-    return [outcome.public() for outcome in outcomes]
-
-
-def digests(worker):
-    return {key: saving.digest(keyed.model) for key, keyed in worker.registry.models.items()}
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -166,26 +149,6 @@ def test_labels_count_in_the_order_of_their_time(tmp_path):
         worker.stop()
 
 
-def test_samples_that_wait_too_long_are_given_up(tmp_path, monkeypatch):
-    worker = opened(tmp_path, bounds={"max_age": 100.0})
-    now = [1_000.0]
-    monkeypatch.setattr(worker.joiner, "_clock", lambda: now[0])
-    taken(worker, as_lines([{"id": "old", "features": {"x": 1}}, {"id": "early", "label": "yes"}]))
-    now[0] += 101.0
-    outcomes = taken(
-        worker, as_lines([{"id": "old", "label": "yes"}, {"id": "early", "features": {"x": 1}}]), start=2
-    )
-    assert [one["outcome"] for one in outcomes] == ["expired", "predicted"]
-    assert (worker.counts["expired"], worker.counts["unknown"]) == (2, 1)
-    reasons = worker.store.read("SELECT outcome, reason FROM dead ORDER BY seq")
-    assert reasons == [
-        ("expired", "no label came in time"),
-        ("unknown", "no features with this id came in time"),
-        ("expired", "the label came when its sample was given up"),
-    ]
-    worker.stop()
-
-
 def test_the_clock_never_goes_back_nor_jumps(tmp_path, monkeypatch):
     worker = opened(tmp_path)
     before = worker.clock()
@@ -197,23 +160,6 @@ def test_the_clock_never_goes_back_nor_jumps(tmp_path, monkeypatch):
     again = opened(tmp_path)
     assert again.clock() >= before
     again.stop()
-
-
-def test_ids_are_forgotten_after_a_number_and_the_store_stays_small(tmp_path):
-    worker = opened(tmp_path, bounds={"n_remembered": 50, "max_waiting": 20}, snapshot_every=100)
-    for start in range(0, 2_000, 100):
-        some = range(start, start + 100)
-        events = [{"id": str(i), "features": {"x": i % 3}, "label": "ab"[i % 3 > 0]} for i in some]
-        taken(
-            worker,
-            as_lines([*events, *({"id": f"late {i}", "features": {"x": 1}} for i in some)]),
-            start=2 * start,
-        )
-    n_kept = worker.store.read("SELECT count(*) FROM samples")[0][0]
-    assert n_kept < 50 + 100 + 20 + 2 * 50 + 100
-    (outcome,) = taken(worker, as_lines([{"id": "1999", "label": "b"}]), start=9_000)
-    assert outcome["outcome"] == "duplicate"
-    worker.stop()
 
 
 def test_a_model_that_raises_costs_one_event(tmp_path, monkeypatch):
@@ -265,23 +211,19 @@ def test_a_model_can_be_taken_out_and_put_in(tmp_path):
         worker.model_file("else")
     with pytest.raises(ValueError, match="no model, or a damaged file"):
         worker.replace_model("default", b"not a model")
+    fetched = hashlib.sha256(worker.model_file("default")).hexdigest()
+    assert worker.replace_model("default", saving.to_bytes(model), [fetched, "other"]) == answer
     worker.submit([Event("x", {"x": 2.0}, "c")]).result(timeout=60)
+    with pytest.raises(Changed, match="'default' is not the one that was fetched"):
+        worker.replace_model("default", content, [fetched])
+    with pytest.raises(Changed, match="no model 'new'"):
+        worker.replace_model("new", content, ["*"])
     model.learn_one({"x": 2.0}, "c")
     worker.store.read("SELECT 1")
     worker.stop()
     again = opened(tmp_path / "one")
     assert digests(again) == {"default": saving.digest(model)}
     again.stop()
-
-
-def test_keys_are_bounded(tmp_path):
-    worker = opened(tmp_path, bounds={"max_models": 2})
-    events = [{"key": key, "id": "1", "features": {"x": 1}, "label": "a"} for key in ("a", "b", "c", "a")]
-    outcomes = taken(worker, as_lines(events))
-    assert [one["outcome"] for one in outcomes] == ["learnt", "learnt", "refused", "duplicate"]
-    assert "there are 2 models" in outcomes[2]["message"]
-    assert worker.names == ["a", "b"]
-    worker.stop()
 
 
 def test_what_is_no_event_lands_among_the_dead_letters(tmp_path):
@@ -404,17 +346,17 @@ def test_a_source_that_is_given_twice_is_refused(tmp_path):
         Service(tmp_path / "store", Settings(model=SPEC), sources=[str(log), str(log)])
 
 
-def test_samples_that_are_done_are_forgotten_although_nothing_is_learnt(tmp_path, monkeypatch):
-    monkeypatch.setattr("driftmoe.service.registry.COMMITS_BETWEEN_FORGETTING", 10)
-    worker = opened(tmp_path, bounds={"n_remembered": 10, "max_waiting": 5})
-    for start in range(0, 1_000, 20):
-        taken(
-            worker,
-            as_lines([{"id": str(i), "features": {"x": 1}} for i in range(start, start + 20)]),
-            start=start,
-        )
-    assert worker.store.read("SELECT count(*) FROM samples")[0][0] < 300
-    worker.stop()
+def test_what_is_loaded_is_out_of_sight_of_the_garbage_collector_once_a_service_is_ready(tmp_path):
+    service, threshold = Service(tmp_path / "store", Settings(model=SPEC)), gc.get_threshold()
+    try:
+        service.prepare()
+        assert gc.get_freeze_count() > 10_000
+        assert gc.get_threshold()[0] == N_OBJECTS
+        assert sum(map(len, map(gc.get_objects, range(3)))) < 10_000
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*threshold)
+        service.worker.store.close()
 
 
 def test_two_labels_of_one_text_are_told_apart():
