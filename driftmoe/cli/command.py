@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -97,6 +99,7 @@ def root(
 def main() -> None:
     """Run the command line. A user's mistake ends in one line on stderr and exit code 2."""
     show_warnings_as_messages()
+    _check_streams()
     try:
         code = app(prog_name="driftmoe", standalone_mode=False)
     except TyperException as error:
@@ -116,3 +119,15 @@ def main() -> None:
     if code == INTERRUPTED:  # typer turns most interrupts into this code
         typer.echo(SAID, err=True)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _check_streams() -> None:
+    """End the process if another module hides the package `streams`, which every command needs."""
+    spec = importlib.util.find_spec("streams")
+    if spec and spec.origin and Path(spec.origin).resolve() != Path(__file__).resolve().parents[2] / "streams/__init__.py":
+        typer.echo(
+            f"driftmoe: {spec.origin} hides the package `streams` of DriftMoE; give it another name, or take its "
+            "folder from PYTHONPATH",
+            err=True,
+        )
+        sys.exit(2)
