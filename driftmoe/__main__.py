@@ -39,7 +39,9 @@ def _look_here_last() -> None:
     The script `driftmoe` does not look there at all, until something of the user's own is named.
     """
     here = os.getcwd()
-    is_ours = here == os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # a clone, which is not installed
+    is_ours = here == os.path.dirname(
+        os.path.dirname(os.path.abspath(__file__))
+    )  # a clone, which is not installed
     if sys.path and sys.path[0] in ("", here) and not is_ours:
         sys.path.append(sys.path.pop(0))
 

@@ -124,7 +124,11 @@ def main() -> None:
 def _check_streams() -> None:
     """End the process if another module hides the package `streams`, which every command needs."""
     spec = importlib.util.find_spec("streams")
-    if spec and spec.origin and Path(spec.origin).resolve() != Path(__file__).resolve().parents[2] / "streams/__init__.py":
+    if (
+        spec
+        and spec.origin
+        and Path(spec.origin).resolve() != Path(__file__).resolve().parents[2] / "streams/__init__.py"
+    ):
         typer.echo(
             f"driftmoe: {spec.origin} hides the package `streams` of DriftMoE; give it another name, or take its "
             "folder from PYTHONPATH",

@@ -20,6 +20,7 @@ from driftmoe.cli.options import (
     DataDir,
     Delayed,
     Limit,
+    Metrics,
     Quiet,
     Seeds,
     TimeColumn,
@@ -30,6 +31,7 @@ from driftmoe.cli.options import (
 from driftmoe.cli.own_streams import is_own
 from driftmoe.cli.terminal import (
     be_quiet,
+    check_kept,
     one_line_errors,
     report_checkpoints_left,
     report_not_kept,
@@ -103,7 +105,8 @@ def grid(
     model: Models,
     limit: Limit = None,
     seed: Seeds = None,
-    window: Window = 1000,
+    window: Window = None,
+    metric: Metrics = None,
     delay: Delayed = "0",
     time: TimeColumn = None,
     count_warm_up: CountWarmUp = False,
@@ -144,8 +147,10 @@ def grid(
                 report_reading(name, open_run(name=name, limit=limit, seed=None), options, time)
         runs = experiment.planned(
             stream, model, seed or [1], open_run,
-            limit=limit, window=window, delay=delay, count_warm_up=count_warm_up,
+            limit=limit, window=window, delay=delay, count_warm_up=count_warm_up, metrics=metric or (),
         )  # fmt: skip
+        for run in runs:
+            check_kept(run.metrics, checkpoint_every)
         runs = experiment.shard(runs, shard) if shard else runs
         checkpoints = experiment.CheckpointFolder(out / "checkpoints", checkpoint_every)
         events = experiment.run_grid(

@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from driftmoe.cli.completion import streams_and_files
+from driftmoe.cli.completion import metrics_named, streams_and_files
+from driftmoe.cli.names import METRICS, STANDARD
 from streams.file_options import FileOptions
 
 Name = Annotated[
@@ -41,7 +42,28 @@ Seeds = Annotated[
         show_default=False,
     ),
 ]
-Window = Annotated[int, typer.Option(min=1, help="Samples in each window of the curve.")]
+Window = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Samples in each window of the curve. Default: a fortieth of the stream, of 100, 200, 500 and 1,000; of "
+        "less than 1,000 samples a tenth.",
+        show_default=False,
+    ),
+]
+Metrics = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--metric",
+        metavar="NAME",
+        help="A figure for the table, the picture and the files, beside those that every run has "
+        f"({', '.join(STANDARD)}). Repeat for several; each has a picture of its own. Any of "
+        f"{', '.join(METRICS)}; with arguments as in f_beta(beta=2). Some are of one class, named after a colon as in "
+        "recall:yes, or else of each. Default: accuracy.",
+        show_default=False,
+        autocompletion=metrics_named,
+    ),
+]
 Delayed = Annotated[
     str,
     typer.Option(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from driftmoe.cli.completion import metrics_named
 from driftmoe.cli.late import Late
 from driftmoe.cli.options import Force
 from driftmoe.cli.terminal import check_free, one_line_errors, show
@@ -25,6 +26,8 @@ Examples:
   driftmoe report runs --out page --title 'Nine streams'
 
   driftmoe report runs/grid -m driftmoe -m arf
+
+  driftmoe report runs/grid --metric accuracy --metric log_loss
 
   driftmoe report runs/grid --force
 
@@ -47,6 +50,17 @@ Out = Annotated[
     ),
 ]
 Title = Annotated[str, typer.Option(help="Heading of the report.")]
+Metrics = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--metric",
+        metavar="NAME",
+        help="A figure to draw over time, such as kappa_m, or one for which the runs were asked. Repeat for several. "
+        "Default: accuracy, and those for which the runs were asked.",
+        show_default=False,
+        autocompletion=metrics_named,
+    ),
+]
 Models = Annotated[
     list[str] | None,
     typer.Option(
@@ -63,6 +77,7 @@ def write_report(
     out: Out = None,
     title: Title = "Models on streams that drift",
     model: Models = None,
+    metric: Metrics = None,
     force: Force = False,
 ) -> None:
     """Compare the models in result files: one HTML page that needs no network, and the same as Markdown and LaTeX.
@@ -82,6 +97,6 @@ def write_report(
         )
         results, curves = experiment.read_results(folder)
         chosen = report.of_models(results, model) if model else results
-        parts = report.sections(chosen, curves, experiment.read_failures(folder))
+        parts = report.sections(chosen, curves, experiment.read_failures(folder), metric or ())
         written = report.write(parts, where, title=title)
     show(f"Report: {', '.join(map(str, written))}")

@@ -162,6 +162,12 @@ def report_not_kept(runs: Sequence[Run]) -> None:
             tell(f"{name} has no checkpoints, since it cannot be saved; it begins anew if it is stopped")
 
 
+def check_kept(metrics: Sequence[str], every: int | None) -> None:
+    """Raise ValueError if runs with these metrics are to be kept: the objects of river cannot be."""
+    if metrics and every is not None:
+        raise ValueError(f"--checkpoint-every cannot keep {', '.join(metrics)}; leave out one of the two")
+
+
 def report_checkpoints_left(folder: CheckpointFolder) -> None:
     """Write to stderr that there are checkpoints of runs that are not complete, if so."""
     if n_left := folder.n_left():

@@ -18,7 +18,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from driftmoe.experiment.lines import KEY, csv_text, read_csv, read_job, read_lines, run_key
+from driftmoe.experiment.lines import csv_text, read_csv, read_job, read_lines, run_key
 from driftmoe.experiment.run import Run
 from driftmoe.staging import naming, sync_folder, write_files, write_synced
 
@@ -129,12 +129,12 @@ class ResultFolder:
 
     def claim(self, run: Run) -> Claim:
         """Return the claim of a run, not taken yet."""
-        key = json.dumps(run_key({name: getattr(run, name) for name in KEY}))
+        key = json.dumps(run_key(vars(run)))
         return Claim(self.path / CLAIMS / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.lock")
 
     def result(self, run: Run) -> dict[str, Any] | None:
         """Return the result line of a run that was completed since this object was created, else `None`."""
-        key = run_key({name: getattr(run, name) for name in KEY})
+        key = run_key(vars(run))
         with self._lock:
             lines = read_lines(newest(self.path / "results.jsonl"))
         return next(
