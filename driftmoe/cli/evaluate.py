@@ -311,7 +311,7 @@ def _check_savable(
     loaded: Sequence[Path],
     force: bool,
 ) -> None:
-    """Raise ValueError unless what is to be saved is one model that can be, in a file that is free or that of --load."""
+    """Raise ValueError unless what is to be saved is one model that can be, and its file is free or that of --load."""
     if file is None:
         return
     if len(candidates) * len(seeds) > 1:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import torch
 import typer
 
 from driftmoe.cli.bars import samples_bar
+from driftmoe.cli.late import Late
 from driftmoe.cli.serve import prepare
 from driftmoe.cli.service_log import begin_log
 from driftmoe.cli.service_options import (
@@ -27,8 +27,14 @@ from driftmoe.cli.service_options import (
 )
 from driftmoe.cli.store import counts_text, scores_text
 from driftmoe.cli.terminal import one_line_errors, say
-from driftmoe.service import Settings
-from driftmoe.service.serving import Service
+
+if TYPE_CHECKING:
+    import torch
+
+    from driftmoe import service as library
+    from driftmoe.service import serving
+else:
+    library, torch, serving = Late("driftmoe.service"), Late("torch"), Late("driftmoe.service.serving")
 
 EXAMPLES = """
 Examples:
@@ -67,11 +73,11 @@ def replay(
     torch.set_num_threads(1)
     begin_log(as_json=False)
     with one_line_errors():
-        settings = Settings(
+        settings = library.Settings(
             model=model, seed=seed, bounds=bounds_of(max_waiting, max_age, order, lateness, remember, max_models),
             snapshot_every=snapshot_every, has_sink=sink is not None,
         )  # fmt: skip
-        service = Service(store, settings, sources=[log], sink=sink, follows=False)
+        service = serving.Service(store, settings, sources=[log], sink=sink, follows=False)
         prepare(service)
         start, before = time.perf_counter(), service.worker.counts.get("events", 0)
         with service, samples_bar("replaying", None) as progress:

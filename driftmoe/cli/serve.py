@@ -6,11 +6,11 @@ import signal
 import threading
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
 import typer
 
+from driftmoe.cli.late import Late
 from driftmoe.cli.service_log import begin_log
 from driftmoe.cli.service_options import (
     Lateness,
@@ -29,9 +29,15 @@ from driftmoe.cli.service_options import (
     tokens_of,
 )
 from driftmoe.cli.terminal import one_line_errors, say
-from driftmoe.service import Settings
-from driftmoe.service.addresses import without_secrets
-from driftmoe.service.serving import Service
+
+if TYPE_CHECKING:
+    import torch
+
+    from driftmoe import service as library
+    from driftmoe.service import addresses, serving
+else:
+    library, torch = Late("driftmoe.service"), Late("torch")
+    addresses, serving = Late("driftmoe.service.addresses"), Late("driftmoe.service.serving")
 
 EXAMPLES = """
 Examples:
@@ -94,7 +100,7 @@ def serve(
     torch.set_num_threads(1)
     begin_log(as_json=log_json)
     with one_line_errors():
-        settings = Settings(
+        settings = library.Settings(
             model=model, seed=seed, bounds=bounds_of(max_waiting, max_age, order, lateness, remember, max_models),
             max_queue=max_queue, snapshot_every=snapshot_every, has_sink=sink is not None,
         )  # fmt: skip
@@ -115,7 +121,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 def with_http(
     folder: Path,
-    settings: Settings,
+    settings: library.Settings,
     sources: list[str],
     sink: str | None,
     host: str,
@@ -133,7 +139,7 @@ def with_http(
         if service.failure is not None and server is not None:
             server.stop()
 
-    service = Service(folder, settings, sources=sources, sink=sink, ended=ended)
+    service = serving.Service(folder, settings, sources=sources, sink=sink, ended=ended)
     try:
         server = server_of(
             service.worker, host, port, read_token=tokens.get("read"), write_token=tokens.get("write")
@@ -147,10 +153,10 @@ def with_http(
     _raise_failure(service)
 
 
-def without_http(folder: Path, settings: Settings, sources: list[str], sink: str | None) -> None:
+def without_http(folder: Path, settings: library.Settings, sources: list[str], sink: str | None) -> None:
     """Take events from sources until a signal comes, one fails, or all have ended."""
     stopping = threading.Event()
-    service = Service(folder, settings, sources=sources, sink=sink, ended=stopping.set)
+    service = serving.Service(folder, settings, sources=sources, sink=sink, ended=stopping.set)
 
     def stop(number: int, frame: FrameType | None) -> None:
         stopping.set()
@@ -159,7 +165,7 @@ def without_http(folder: Path, settings: Settings, sources: list[str], sink: str
     try:
         prepare(service)
         with service:
-            say(f"taking events from {', '.join(map(without_secrets, sources))}; Ctrl-C stops")
+            say(f"taking events from {', '.join(map(addresses.without_secrets, sources))}; Ctrl-C stops")
             while not stopping.wait(0.2):
                 if service.worker.failure is not None:
                     break
@@ -169,13 +175,13 @@ def without_http(folder: Path, settings: Settings, sources: list[str], sink: str
     _raise_failure(service)
 
 
-def prepare(service: Service) -> None:
+def prepare(service: serving.Service) -> None:
     """Compile the model before anybody waits for it."""
     say("preparing the model; the first time on a machine this takes up to a minute")
     service.prepare()
 
 
-def _raise_failure(service: Service) -> None:
+def _raise_failure(service: serving.Service) -> None:
     if service.failure is not None:
         say(str(service.failure))
         raise typer.Exit(1)

@@ -5,13 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from driftmoe.cli.late import Late
 from driftmoe.cli.terminal import one_line_errors
-from driftmoe.service.scores import Scores
-from driftmoe.service.store import FILE, Store
+
+if TYPE_CHECKING:
+    from driftmoe.service import scores as scoring
+    from driftmoe.service import store as library
+else:
+    scoring, library = Late("driftmoe.service.scores"), Late("driftmoe.service.store")
 
 app = typer.Typer(name="store", help="Show, compact and copy the store of a worker.", no_args_is_help=True)
 
@@ -41,12 +46,12 @@ def show(
 ) -> None:
     """Show what a store holds. A worker may run."""
     with one_line_errors():
-        store = Store(folder, read_only=True)
+        store = library.Store(folder, read_only=True)
         try:
             typer.echo(_head(store))
             typer.echo(counts_text(store.counts()))
             rows = store.read("SELECT key, scores FROM models ORDER BY key")
-            figures = {key: Scores.from_json(scores).figures() for key, scores in rows}
+            figures = {key: scoring.Scores.from_json(scores).figures() for key, scores in rows}
             n_kept = sum(one["n_learnt"] for one in figures.values())
             n_learnt = store.counts().get("learnt", 0)
             if n_kept < n_learnt:
@@ -61,9 +66,9 @@ def show(
 def compact(folder: Folder) -> None:
     """Give the room of what was deleted back to the disk. No worker may run."""
     with one_line_errors():
-        if not (folder / FILE).is_file():
+        if not (folder / library.FILE).is_file():
             raise ValueError(f"{folder} holds no store; give the folder of `driftmoe serve --store`")
-        store = Store(folder)
+        store = library.Store(folder)
         try:
             before = store.size()
             store.compact()
@@ -79,7 +84,7 @@ def export(
 ) -> None:
     """Copy a store, in a state between two commits. A worker may run."""
     with one_line_errors():
-        store = Store(folder, read_only=True)
+        store = library.Store(folder, read_only=True)
         try:
             file = store.copy_to(to)
         finally:
@@ -87,7 +92,7 @@ def export(
     typer.echo(f"{file}: {file.stat().st_size:,} bytes")
 
 
-def _head(store: Store) -> str:
+def _head(store: library.Store) -> str:
     about = store.about()
     lines = [
         f"store      {store.file}, {store.size():,} bytes, last written by driftmoe {about.get('version')}",
@@ -126,7 +131,7 @@ def _percent(share: float | None) -> str:
     return "" if share is None else f"{100.0 * share:.2f}"
 
 
-def _refused(store: Store, n: int) -> list[str]:
+def _refused(store: library.Store, n: int) -> list[str]:
     """Return the last events that were not used, as lines of text."""
     rows = store.read("SELECT time, outcome, source, reason, event FROM dead ORDER BY seq DESC LIMIT ?", (n,))
     lines = [f"last {len(rows)} events that were not used:"] if rows else []

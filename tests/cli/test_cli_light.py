@@ -32,6 +32,8 @@ finally:
     [
         "--version", "--help", "streams --help", "streams list", "streams show --help", "evaluate --help",
         "report --help", "grid --help", "neural --help", "model --help", "warm-up --help", "models", "models arf",
+        "serve --help", "feed --help", "replay --help", "store --help", "store show --help", "streams plot --help",
+        "model explain --help", "streams export --help",
     ],
 )  # fmt: skip
 def test_help_and_lists_import_nothing_heavy(command):
