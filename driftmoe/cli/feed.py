@@ -13,7 +13,7 @@ import typer
 from driftmoe.cli.bars import samples_bar
 from driftmoe.cli.late import Late
 from driftmoe.cli.service_options import tokens_of
-from driftmoe.cli.terminal import one_line_errors, say
+from driftmoe.cli.terminal import one_line_errors, say, show
 
 if TYPE_CHECKING:
     from driftmoe.service import client as library
@@ -88,7 +88,7 @@ def feed(
                 raise ValueError(f"the worker refused: {error}") from None
             finally:
                 client.close()
-    typer.echo(summary(fed))
+    show(summary(fed))
 
 
 def summary(fed: library.Fed) -> str:

@@ -26,7 +26,7 @@ from driftmoe.cli.service_options import (
     bounds_of,
 )
 from driftmoe.cli.store import counts_text, scores_text
-from driftmoe.cli.terminal import one_line_errors, say
+from driftmoe.cli.terminal import one_line_errors, say, show
 
 if TYPE_CHECKING:
     import torch
@@ -88,9 +88,9 @@ def replay(
         worker = service.worker
         n = worker.counts.get("events", 0) - before
         seconds = time.perf_counter() - start
-    typer.echo(f"{n:,} events in {seconds:,.1f} s, {n / seconds:,.0f} a second")
-    typer.echo(counts_text(worker.counts))
-    typer.echo(scores_text({key: keyed.scores.figures() for key, keyed in worker.registry.models.items()}))
+    show(f"{n:,} events in {seconds:,.1f} s, {n / seconds:,.0f} a second")
+    show(counts_text(worker.counts))
+    show(scores_text({key: keyed.scores.figures() for key, keyed in worker.registry.models.items()}))
     if service.failure is not None:
         say(str(service.failure))
         raise typer.Exit(1)

@@ -11,6 +11,7 @@ import typer
 
 from driftmoe.cli.late import Late
 from driftmoe.cli.terminal import one_line_errors
+from driftmoe.cli.terminal import show as show_text
 
 if TYPE_CHECKING:
     from driftmoe.service import scores as scoring
@@ -48,16 +49,16 @@ def show(
     with one_line_errors():
         store = library.Store(folder, read_only=True)
         try:
-            typer.echo(_head(store))
-            typer.echo(counts_text(store.counts()))
+            show_text(_head(store))
+            show_text(counts_text(store.counts()))
             rows = store.read("SELECT key, scores FROM models ORDER BY key")
             figures = {key: scoring.Scores.from_json(scores).figures() for key, scores in rows}
             n_kept = sum(one["n_learnt"] for one in figures.values())
             n_learnt = store.counts().get("learnt", 0)
             if n_kept < n_learnt:
-                typer.echo(f"\nFigures as of the last snapshot: {n_kept:,} of {n_learnt:,} samples learnt.")
-            typer.echo(scores_text(figures))
-            typer.echo("\n".join(_refused(store, refused)))
+                show_text(f"\nFigures as of the last snapshot: {n_kept:,} of {n_learnt:,} samples learnt.")
+            show_text(scores_text(figures))
+            show_text("\n".join(_refused(store, refused)))
         finally:
             store.close()
 
@@ -72,7 +73,7 @@ def compact(folder: Folder) -> None:
         try:
             before = store.size()
             store.compact()
-            typer.echo(f"{before:,} bytes before, {store.size():,} now")
+            show_text(f"{before:,} bytes before, {store.size():,} now")
         finally:
             store.close()
 
@@ -89,7 +90,7 @@ def export(
             file = store.copy_to(to)
         finally:
             store.close()
-    typer.echo(f"{file}: {file.stat().st_size:,} bytes")
+    show_text(f"{file}: {file.stat().st_size:,} bytes")
 
 
 def _head(store: library.Store) -> str:
