@@ -36,6 +36,7 @@ from driftmoe.cli.terminal import (
     report_checkpoints_left,
     report_not_kept,
     report_reading,
+    tell,
 )
 from streams.file_options import FileOptions
 
@@ -153,8 +154,15 @@ def grid(
             check_kept(run.metrics, checkpoint_every)
         runs = experiment.shard(runs, shard) if shard else runs
         checkpoints = experiment.CheckpointFolder(out / "checkpoints", checkpoint_every)
+        folder = experiment.JobFolder(out)
+        if others := sorted(folder.other_windows(runs)):
+            tell(
+                f"{out} has results of the same runs with windows of {', '.join(f'{n:,}' for n in others)}; these runs "
+                f"are done again, with windows of {', '.join(f'{n:,}' for n in sorted({run.window for run in runs}))}, "
+                f"unless the command is given --window {others[0]}"
+            )
         events = experiment.run_grid(
-            runs, open_run, experiment.JobFolder(out), executor=executor, n_workers=workers, scheduler=scheduler,
+            runs, open_run, folder, executor=executor, n_workers=workers, scheduler=scheduler,
             checkpoints=checkpoints,
         )  # fmt: skip
         if checkpoint_every is not None:

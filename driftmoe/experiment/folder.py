@@ -244,6 +244,13 @@ class JobFolder:
         """Return the claim of a run, not taken yet."""
         return Claim(self.path / CLAIMS / f"{self.file(run).stem}.lock")
 
+    def other_windows(self, runs: Iterable[Run]) -> set[int]:
+        """Return the windows of results that differ from these runs in nothing but the window."""
+        wanted = [run for run in runs if not self.file(run).exists()]
+        ours = {run_key({**vars(run), "window": None}) for run in wanted}
+        lines = [read_job(file)[0] for file in sorted((self.path / "jobs").glob("*.json"))] if wanted else []
+        return {line["window"] for line in lines if run_key({**line, "window": None}) in ours}
+
     def keep(self, run: Run, result: Mapping[str, Any], curve: Sequence[Mapping[str, Any]]) -> None:
         """Write the result of a run.
 

@@ -174,7 +174,10 @@ def test_control_characters_of_names_are_shown_as_escapes(tmp_path):
     names = ("red\x1b[31m", "u\x1b[2J", "v\x07")
     rows = "".join(f"{i},{names[1 + i % 2]}\n" for i in range(60))
     (tmp_path / "odd.csv").write_text(f"{names[0]},y\n{rows}")
-    for arguments in (["streams", "show", "odd.csv"], ["evaluate", "odd.csv", "-m", "nb", "--metric", "recall"]):
+    for arguments in (
+        ["streams", "show", "odd.csv"],
+        ["evaluate", "odd.csv", "-m", "nb", "--metric", "recall"],
+    ):
         done = commands.driftmoe(*arguments, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert not {"\x1b", "\x07"} & {*done.stdout, *done.stderr}

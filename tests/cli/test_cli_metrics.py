@@ -1,4 +1,4 @@
-"""`--metric`: in the table, in JSON, in files and pictures, in grids, in the report; and what is refused."""
+"""`--metric` and `--window`: in tables, JSON, files, pictures, grids and the report; and what is refused."""
 
 from __future__ import annotations
 
@@ -108,3 +108,17 @@ def test_what_cannot_be_measured_is_refused_before_the_run(folder, command, argu
             command, *labels_only[:at], "weighted_f1", "--limit", "300", "--out", "o", cwd=folder
         )
         assert done.returncode == 0, done.stderr
+
+
+def test_a_grid_does_not_mix_windows_silently(folder):
+    arguments = ["grid", "sea_a", "--limit", "400", "--out", "grid"]
+    assert (
+        commands.driftmoe(*arguments, "-m", "nb", "-m", "ht", "--window", "100", cwd=folder).returncode == 0
+    )
+    same = commands.driftmoe(*arguments, "-m", "nb", "--window", "100", cwd=folder)
+    assert "windows of" not in same.stderr
+    other = commands.driftmoe(*arguments, "-m", "nb", cwd=folder)
+    assert (
+        "driftmoe: grid has results of the same runs with windows of 100; these runs are done again, with windows of "
+        "40, unless the command is given --window 100\n"
+    ) in other.stderr
