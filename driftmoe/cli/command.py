@@ -66,7 +66,7 @@ def _imported(name: str) -> Any:
     if isinstance(what, typer.Typer):
         command: Any = get_group(what)
     else:
-        alone = typer.Typer(add_completion=False)
+        alone = typer.Typer(add_completion=False, rich_markup_mode=None)
         alone.command(name, epilog=module.EXAMPLES)(what)
         command = get_command(alone)
     command.name = name
@@ -80,10 +80,13 @@ app = typer.Typer(
     epilog="Example: driftmoe evaluate electricity --model driftmoe --model arf",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # its columns cut words where the terminal has 80
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for _name, (_, _summary) in COMMANDS.items():
-    app.command(_name, help=_summary)(lambda: None)  # stands for the command until it is called
+    app.command(_name, help=_summary, short_help=_summary)(
+        lambda: None
+    )  # stands for the command until it is called
 
 
 @app.callback(invoke_without_command=True)

@@ -116,6 +116,7 @@ Models = Annotated[
     typer.Option(
         "--model",
         "-m",
+        metavar="MODEL",
         help='A model, with arguments as in "arf(n_models=100)", or one of your own, as in '
         '"my_models:Mine(depth=3)". Repeat for several. `driftmoe models` shows all names. '
         f"Default: {', '.join(DEFAULT_MODELS)}.",
@@ -151,7 +152,8 @@ Load = Annotated[
     ),
 ]
 Out = Annotated[
-    Path | None, typer.Option(help="Folder of the results. Default: runs/STREAM.", show_default=False)
+    Path | None,
+    typer.Option(metavar="DIR", help="Folder of the results. Default: runs/STREAM.", show_default=False),
 ]
 
 
@@ -197,7 +199,6 @@ def evaluate(
     the next model runs. If another command is doing a run in the same folder,
     this command waits for it and uses its result.
     """
-    # Help keeps the line ends of this docstring: its lines must fit 80 columns with a margin.
     be_quiet(quiet)
     seeds = list(dict.fromkeys(seed or [1]))  # one that is named twice is one run
     short_name = short_name_of(stream)

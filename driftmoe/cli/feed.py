@@ -67,7 +67,6 @@ def feed(
     Each line is a JSON object with `features` and `label`, as `driftmoe streams
     export NAME -` writes them. If the worker is away for a while, the feed waits.
     """
-    # Help keeps the line ends of this docstring: its lines must fit 80 columns with a margin.
     with one_line_errors():
         if rate is not None and not rate > 0.0:
             raise ValueError(f"--rate {rate:g} must be above 0")

@@ -72,12 +72,13 @@ Models = Annotated[
     typer.Option(
         "--model",
         "-m",
+        metavar="MODEL",
         help="A model, as in `driftmoe evaluate`. Repeat for several.",
         show_default=False,
         autocompletion=models_named,
     ),
 ]
-Out = Annotated[Path, typer.Option(help="Folder of the results, with one file per run.")]
+Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder of the results, with one file per run.")]
 Executor = Annotated[
     str,
     typer.Option(
@@ -135,7 +136,6 @@ def grid(
     The options from --target to --encoding apply to all files, but not to
     streams known by name.
     """
-    # Help keeps the line ends of this docstring: its lines must fit 80 columns with a margin.
     be_quiet(quiet)
     with one_line_errors():
         delay = experiment.delay_by_time(delay, time)

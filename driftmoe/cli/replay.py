@@ -69,7 +69,6 @@ def replay(
 
     A log that was taken in part is taken from there. The store can then be served.
     """
-    # Help keeps the line ends of this docstring: its lines must fit 80 columns with a margin.
     torch.set_num_threads(1)
     begin_log(as_json=False)
     with one_line_errors():

@@ -45,6 +45,7 @@ Results = Annotated[
 Out = Annotated[
     Path | None,
     typer.Option(
+        metavar="DIR",
         help="Folder for the report. Default: DIR; for a file, the folder of the same name in runs/.",
         show_default=False,
     ),
@@ -66,6 +67,7 @@ Models = Annotated[
     typer.Option(
         "--model",
         "-m",
+        metavar="MODEL",
         help="A model to compare, in the order of the columns. Repeat for several. Default: all.",
         show_default=False,
     ),
@@ -87,7 +89,6 @@ def write_report(
     test, time against accuracy, and the accuracy over time with the known
     drifts and their cost.
     """
-    # Help keeps the line ends of this docstring: its lines must fit 80 columns with a margin.
     with one_line_errors():
         where = out or (folder if folder.is_dir() else Path("runs") / folder.stem)
         check_free(

@@ -96,7 +96,6 @@ def serve(
     on from its last commit. Nothing is lost, and nothing is learnt twice. A page
     at its address shows how the model does. Ctrl-C or SIGTERM stop it.
     """
-    # Help keeps the line ends of this docstring: its lines must fit 80 columns with a margin.
     torch.set_num_threads(1)
     begin_log(as_json=log_json)
     with one_line_errors():

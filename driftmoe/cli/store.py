@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 else:
     scoring, library = Late("driftmoe.service.scores"), Late("driftmoe.service.store")
 
-app = typer.Typer(name="store", help="Show, compact and copy the store of a worker.", no_args_is_help=True)
+app = typer.Typer(
+    name="store",
+    help="Show, compact and copy the store of a worker.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
 N_SHOWN = 20
 """Models and events that are shown."""

@@ -39,10 +39,13 @@ finally:
 def test_help_and_lists_import_nothing_heavy(command):
     program = PROGRAM.format(heavy=HEAVY)
     done = subprocess.run(
-        [sys.executable, "-c", program, *command.split()], capture_output=True, text=True, cwd=ROOT
-    )
+        [sys.executable, "-c", program, *command.split()],
+        capture_output=True, text=True, cwd=ROOT, env=os.environ | {"COLUMNS": "80"},
+    )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "[]\n")
     assert done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert "…" not in done.stdout  # no word is cut
 
 
 @pytest.fixture
