@@ -11,7 +11,7 @@ import pandas as pd
 
 from driftmoe.metrics import shown
 from driftmoe.report.figures import rank_figure
-from driftmoe.report.parts import NOTHING, Grid, Part
+from driftmoe.report.parts import NOTHING, Grid, Part, counted
 from driftmoe.report.results import data_names
 from driftmoe.report.statistics import (
     ROPE,
@@ -73,7 +73,7 @@ def comparison_grid(lines: Sequence[Mapping[str, Any]], figure: str) -> Grid:
     full = full.loc[one_of_each(lines, list(full.index))]
     if len(full):
         averages, ranks = factor * full.mean(), mean_ranks(full, is_larger_better=sign > 0)
-        over = f"over {len(full)} of {len(set(data_names(lines)))} streams"
+        over = f"over {len(full)} of {counted(len(set(data_names(lines))), 'stream')}"
         for name, values, is_best, written in (
             (f"mean {over}", averages, _is_best(sign * averages, n_digits), form),
             (f"mean rank {over}", ranks, _is_best(-ranks), "{:.2f}"),
@@ -108,8 +108,8 @@ def tests_over_streams(mean: pd.DataFrame, looks: Mapping[str, Look]) -> list[Pa
     n_streams, n_models = mean.shape
     if n_streams < 2 or n_models < 2:
         return [
-            f"Not tested: {n_streams} streams have a result of every one of {n_models} models. A test over streams "
-            "needs at least two of each.",
+            f"Not tested: {counted(n_streams, 'stream')} {'has' if n_streams == 1 else 'have'} a result of every one "
+            f"of {counted(n_models, 'model')}. A test over streams needs at least two of each.",
         ]
     if n_streams < LEAST_STREAMS:
         return [f"Not tested. {nothing_by_tests(n_streams)}"]

@@ -16,7 +16,7 @@ from driftmoe.report.costs import cost_parts
 from driftmoe.report.figures import neural_figure
 from driftmoe.report.importances import importances_parts
 from driftmoe.report.over_time import Points, figures_in, over_time
-from driftmoe.report.parts import NOTHING, Grid, Part, Section
+from driftmoe.report.parts import NOTHING, Grid, Part, Section, counted
 from driftmoe.report.provenance import provenance
 from driftmoe.report.results import by_model, data_names, lateness, metrics_in, row_names, usable
 from driftmoe.report.statistics import comparison, one_of_each
@@ -71,7 +71,7 @@ def sections(
     compared = [line for line in lines if kind_of_run(line) != "neural"]
     if not compared:  # only neural experiments, which are neither ranked nor tested
         return [
-            Section("What was done", [f"{len(neural)} runs.", *notes, *failures]),
+            Section("What was done", [f"{counted(len(neural), 'run')}.", *notes, *failures]),
             *neural_sections,
             *ends,
         ]
@@ -110,10 +110,15 @@ def _what_was_run(lines: Sequence[Mapping[str, Any]], n_seeds: pd.DataFrame) -> 
     """Return a paragraph on how many streams, models and seeds are compared, and how to read the tables."""
     n_rows, n_models = n_seeds.shape
     n_streams = len(set(data_names(lines)))
-    rows_or_streams = "streams" if n_streams == n_rows else f"rows of {n_streams} streams"
+    rows = counted(n_streams, "stream")
+    if n_streams != n_rows:
+        rows = f"{counted(n_rows, 'row')} of {rows}"
+    seeds = counted(n_seeds.to_numpy().max(), "seed")
+    others = "; figures that are no shares have another unit" if metrics_in(lines) else ""
     return (
-        f"{len(lines)} runs: {n_rows} {rows_or_streams}, {n_models} models, up to {n_seeds.to_numpy().max()} seeds. "
-        "Each sample is predicted before it is learnt. Cells are the mean ± standard deviation over seeds, in %. The "
+        f"{counted(len(lines), 'run')}: {rows}, {counted(n_models, 'model')}, "
+        f"{'' if seeds == '1 seed' else 'up to '}{seeds}. Each sample is predicted before it is learnt. "
+        f"Cells are the mean ± standard deviation over seeds, in %{others}. The "
         "best of each row is bold. The number after a stream's name is its length in samples."
     )
 
