@@ -6,6 +6,7 @@ Python, with a traceback.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 
@@ -14,6 +15,7 @@ from driftmoe.exits import INTERRUPTED, SAID, leave, left_at_once
 
 def main() -> None:
     """Run the command line. Ctrl-C ends it at any moment, with one line of text and exit code 130."""
+    _look_here_last()
     is_answered = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # a shell may ignore it
     try:
         with left_at_once():
@@ -29,6 +31,19 @@ def main() -> None:
         exec("")
         if is_answered:
             signal.signal(signal.SIGINT, leave)
+
+
+def _look_here_last() -> None:
+    """Let a file of the working folder, such as a user's streams.py, hide no package: `python -m` looks there first.
+
+    The script `driftmoe` does not look there at all, until something of the user's own is named.
+    """
+    here = os.getcwd()
+    is_ours = here == os.path.dirname(
+        os.path.dirname(os.path.abspath(__file__))
+    )  # a clone, which is not installed
+    if sys.path and sys.path[0] in ("", here) and not is_ours:
+        sys.path.append(sys.path.pop(0))
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "driftmoe.threads": "",
     "driftmoe.transaction": "numpy driftmoe.ahead",
     "driftmoe.parts": "numpy river driftmoe driftmoe.memory driftmoe.state driftmoe.transaction",
-    "driftmoe.metrics": "numpy river driftmoe.costs driftmoe.state",
+    "driftmoe.metrics": "numpy river driftmoe.costs driftmoe.state driftmoe.suggestions",
     # Numbers that are the same on every processor.
     "driftmoe.arithmetic": "numpy driftmoe.compilation",
     "driftmoe.draws": "numpy driftmoe.arithmetic driftmoe.compilation",
@@ -116,8 +116,8 @@ MAY_IMPORT = {
     "driftmoe.warming": "numpy driftmoe driftmoe.arithmetic driftmoe.classifier driftmoe.models driftmoe.trees",
     "driftmoe.moa": "capymoa com java jpype moa numpy driftmoe.evaluation driftmoe.extras",
     "driftmoe.experiment": (
-        "filelock river torch driftmoe driftmoe.classifier driftmoe.evaluation driftmoe.mixture driftmoe.models "
-        "driftmoe.memory driftmoe.own driftmoe.parts driftmoe.saving driftmoe.staging driftmoe.state "
+        "filelock river torch driftmoe driftmoe.classifier driftmoe.evaluation driftmoe.metrics driftmoe.mixture "
+        "driftmoe.models driftmoe.memory driftmoe.own driftmoe.parts driftmoe.saving driftmoe.staging driftmoe.state "
         "driftmoe.strict_json driftmoe.suggestions"
     ),
     "driftmoe.experiment.executors": "distributed driftmoe.evaluation driftmoe.extras",

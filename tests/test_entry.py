@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import signal
 import subprocess
@@ -25,9 +26,9 @@ SCRIPT = f"from {MODULE} import {FUNCTION}\n{FUNCTION}()"
 SAID = "driftmoe: interrupted\n"
 
 
-def run(script, *arguments, **options):
+def run(script, *arguments, environment=ENVIRONMENT, **options):
     return subprocess.run(
-        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, env=ENVIRONMENT, **options
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, env=environment, **options
     )
 
 
@@ -151,3 +152,27 @@ def test_what_the_package_does_not_offer_is_an_attribute_error():
             getattr(driftmoe, name)
     with pytest.raises(ImportError, match="cannot import name 'Classifier' from 'driftmoe'"):
         from driftmoe import Classifier  # noqa: F401
+
+
+def test_a_users_streams_py_hides_no_package_from_python_m(tmp_path):
+    """`python -m` puts the working folder first in the search for modules, the script does not."""
+    (tmp_path / "streams.py").write_text("class Mine: pass\n")
+    environment = ENVIRONMENT | {"PYTHONPATH": str(ROOT)}
+    for how in (["-m", "driftmoe"], ["-c", SCRIPT.replace("from", "import sys; sys.path[:1] = []\nfrom", 1)]):
+        done = subprocess.run(
+            [sys.executable, *how, "streams", "list"],
+            capture_output=True, text=True, env=environment, cwd=tmp_path,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "sea_a" in done.stdout
+
+
+def test_what_hides_the_package_streams_all_the_same_is_named_in_one_line(tmp_path):
+    (tmp_path / "streams.py").write_text("class Mine: pass\n")
+    environment = ENVIRONMENT | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    done = run(SCRIPT, "streams", "list", cwd=ROOT.parent, environment=environment)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"driftmoe: {tmp_path / 'streams.py'} hides the package `streams` of DriftMoE; give it another name, or take "
+        "its folder from PYTHONPATH\n"
+    )

@@ -258,7 +258,7 @@ def test_the_papers_figures_stand_beside_ours():
     assert table["led_a, 20,000"]["moa-arf"] == NOTHING
     assert list(table) == [
         "electricity, 100,000", "led_a, 100,000", "mean over 2 of 2 streams", "mean rank over 2 of 2 streams",
-        "led_a, 20,000", "mean over 1 of 1 streams", "mean rank over 1 of 1 streams",
+        "led_a, 20,000", "mean over 1 of 1 stream", "mean rank over 1 of 1 stream",
     ]  # fmt: skip
     assert "moa-arf(ensemble_size=100) (all)" in absent
     assert "driftmoe (electricity)" in absent

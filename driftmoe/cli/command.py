@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -64,7 +66,7 @@ def _imported(name: str) -> Any:
     if isinstance(what, typer.Typer):
         command: Any = get_group(what)
     else:
-        alone = typer.Typer(add_completion=False)
+        alone = typer.Typer(add_completion=False, rich_markup_mode=None)
         alone.command(name, epilog=module.EXAMPLES)(what)
         command = get_command(alone)
     command.name = name
@@ -78,10 +80,13 @@ app = typer.Typer(
     epilog="Example: driftmoe evaluate electricity --model driftmoe --model arf",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # its columns cut words where the terminal has 80
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for _name, (_, _summary) in COMMANDS.items():
-    app.command(_name, help=_summary)(lambda: None)  # stands for the command until it is called
+    app.command(_name, help=_summary, short_help=_summary)(
+        lambda: None
+    )  # stands for the command until it is called
 
 
 @app.callback(invoke_without_command=True)
@@ -97,6 +102,7 @@ def root(
 def main() -> None:
     """Run the command line. A user's mistake ends in one line on stderr and exit code 2."""
     show_warnings_as_messages()
+    _check_streams()
     try:
         code = app(prog_name="driftmoe", standalone_mode=False)
     except TyperException as error:
@@ -116,3 +122,19 @@ def main() -> None:
     if code == INTERRUPTED:  # typer turns most interrupts into this code
         typer.echo(SAID, err=True)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _check_streams() -> None:
+    """End the process if another module hides the package `streams`, which every command needs."""
+    spec = importlib.util.find_spec("streams")
+    if (
+        spec
+        and spec.origin
+        and Path(spec.origin).resolve() != Path(__file__).resolve().parents[2] / "streams/__init__.py"
+    ):
+        typer.echo(
+            f"driftmoe: {spec.origin} hides the package `streams` of DriftMoE; give it another name, or take its "
+            "folder from PYTHONPATH",
+            err=True,
+        )
+        sys.exit(2)

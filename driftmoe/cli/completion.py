@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from driftmoe.cli.names import MODELS, READ
+from driftmoe.cli.names import METRICS, MODELS, READ, STANDARD
 from streams import names
 from streams.sources import SOURCES
 
@@ -24,6 +24,11 @@ def real_streams(incomplete: str) -> list[str]:
 def models_named(incomplete: str) -> list[str]:
     """Return the models whose names begin so."""
     return _beginning(MODELS, incomplete)
+
+
+def metrics_named(incomplete: str) -> list[str]:
+    """Return the metrics whose names begin so."""
+    return _beginning((*STANDARD, *METRICS), incomplete)
 
 
 def model_files(incomplete: str) -> list[str]:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -26,18 +24,22 @@ from driftmoe.cli.options import (
     Delayed,
     Force,
     Limit,
+    Metrics,
     Quiet,
     Seeds,
     TimeColumn,
     Wide,
+    Window,
     Workers,
     reads_files,
 )
 from driftmoe.cli.own_streams import short_name as short_name_of
-from driftmoe.cli.pictures import Format, Metric, Style, Window, fitting_window
+from driftmoe.cli.pictures import Format, Style
+from driftmoe.cli.results import show_results, view_of
 from driftmoe.cli.terminal import (
     be_quiet,
     check_free,
+    check_kept,
     left_out_rows,
     note,
     one_line_errors,
@@ -47,7 +49,6 @@ from driftmoe.cli.terminal import (
     report_not_kept,
     report_reading,
     say,
-    show,
     tell,
 )
 from driftmoe.exits import INTERRUPTED
@@ -90,6 +91,8 @@ Examples:
 
   driftmoe evaluate led_a -m driftmoe -m arf --columns accuracy,kappa_m,g_mean
 
+  driftmoe evaluate electricity -m nb -m ht --metric log_loss --metric recall:1
+
   driftmoe evaluate led_a -m driftmoe --json --quiet > results.jsonl
 
   gunzip -c flows.csv.gz | driftmoe evaluate - --target label -m nb
@@ -113,6 +116,7 @@ Models = Annotated[
     typer.Option(
         "--model",
         "-m",
+        metavar="MODEL",
         help='A model, with arguments as in "arf(n_models=100)", or one of your own, as in '
         '"my_models:Mine(depth=3)". Repeat for several. `driftmoe models` shows all names. '
         f"Default: {', '.join(DEFAULT_MODELS)}.",
@@ -148,30 +152,9 @@ Load = Annotated[
     ),
 ]
 Out = Annotated[
-    Path | None, typer.Option(help="Folder of the results. Default: runs/STREAM.", show_default=False)
+    Path | None,
+    typer.Option(metavar="DIR", help="Folder of the results. Default: runs/STREAM.", show_default=False),
 ]
-
-
-class View(NamedTuple):
-    """How results are shown: the columns of the table, whether it is wide, the table of routing, and JSON."""
-
-    columns: list[str] | None
-    is_wide: bool
-    with_routing: bool
-    as_json: bool
-
-    @property
-    def width(self) -> int | None:
-        """Columns of text for tables."""
-        return None if self.is_wide else report.WIDTH
-
-
-def view_of(columns: str | None, wide: bool, routing: bool, as_json: bool) -> View:
-    """Return how results are shown; raise ValueError if a column is unknown."""
-    chosen = report.checked_columns(columns.split(",")) if columns is not None else None
-    if chosen is None and wide:
-        chosen = [key for key in (*report.FIGURES, *report.MORE_FIGURES) if key != "mean_cost"]
-    return View(chosen, wide, routing, as_json)
 
 
 @reads_files
@@ -189,7 +172,7 @@ def evaluate(
     columns: Columns = None,
     wide: Wide = False,
     workers: Workers = 1,
-    metric: Metric = "accuracy",
+    metric: Metrics = None,
     format: Format = "png",
     style: Style = "screen",
     checkpoint_every: CheckpointEvery = None,
@@ -216,7 +199,6 @@ def evaluate(
     the next model runs. If another command is doing a run in the same folder,
     this command waits for it and uses its result.
     """
-    # Help keeps the line ends of this docstring: its lines must fit 80 columns with a margin.
     be_quiet(quiet)
     seeds = list(dict.fromkeys(seed or [1]))  # one that is named twice is one run
     short_name = short_name_of(stream)
@@ -224,17 +206,17 @@ def evaluate(
         delay = experiment.delay_by_time(delay, time)
         view = view_of(columns, wide, routing, as_json)
         candidates = _candidates(model, load)
-        if save is not None:
-            _check_savable(save, candidates, seeds, load or (), force)
+        _check_savable(save, candidates, seeds, load or (), force)
         open_run = functools.partial(open_with_bar, options=options, data_dir=data_dir)
         samples = {s: open_run(stream, limit=limit, seed=s) for s in seeds}
         report_reading(stream, samples[seeds[0]], options, time)
-        window = window or fitting_window(samples[seeds[0]].n_samples)
+        window = window or experiment.fitting_window(samples[seeds[0]].n_samples)
+        figures, measured = _figures_to_measure(metric, samples[seeds[0]], candidates, checkpoint_every)
         folder = experiment.ResultFolder(out or Path("runs") / short_name)
         hashes = {s: stream_of_seed.fingerprint() for s, stream_of_seed in samples.items()}
         experiment.check_delay(delay, samples[seeds[0]])
         runs = [
-            experiment.Run(stream, hashes[s], name, s, limit, window, delay, count_warm_up, file)
+            experiment.Run(stream, hashes[s], name, s, limit, window, delay, count_warm_up, file, measured)
             for name, file in candidates.items()
             for s in seeds
         ]
@@ -246,7 +228,7 @@ def evaluate(
         if is_complete and not results + failures:
             raise ValueError(f"{stream} holds no samples")
     if results:
-        _show(stream, short_name, results, folder, window, view, options, (metric, style, format))
+        show_results(stream, short_name, results, folder, window, view, options, (figures, style, format))
         report_left_out(left_out_rows(samples[seeds[0]]))
     _end(results, failures, checkpoints, is_complete=is_complete)
 
@@ -308,14 +290,31 @@ def _candidates(specs: Sequence[str] | None, files: Sequence[Path] | None) -> di
     return candidates
 
 
+def _figures_to_measure(
+    metric: Sequence[str] | None,
+    stream: Any,
+    candidates: Mapping[str, Path | None],
+    checkpoint_every: int | None,
+) -> tuple[list[str], tuple[str, ...]]:
+    """Return the figures to draw, and the metrics to compute; raise ValueError if a model or checkpoint has none."""
+    figures = experiment.figures_of(metric or ["accuracy"], stream)
+    measured = experiment.computed(figures)
+    check_kept(measured, checkpoint_every)
+    for name, file in candidates.items():
+        experiment.check_gives_proba(own.make(name) if file is None else saving.load(file), name, measured)
+    return figures, measured
+
+
 def _check_savable(
-    file: Path,
+    file: Path | None,
     candidates: Mapping[str, Path | None],
     seeds: Sequence[int],
     loaded: Sequence[Path],
     force: bool,
 ) -> None:
-    """Raise ValueError unless there is a single model, which can be saved, and the file is free or that of --load."""
+    """Raise ValueError unless what is to be saved is one model that can be, and its file is free or that of --load."""
+    if file is None:
+        return
     if len(candidates) * len(seeds) > 1:
         raise ValueError(
             f"--save is for one model and one seed, but there are {len(candidates)} and {len(seeds)}; choose with "
@@ -430,53 +429,3 @@ def _figures(checkpoint: Checkpoint) -> str:
     rate, accuracy = checkpoint.n_samples / checkpoint.seconds, checkpoint.cumulative["accuracy"]
     known = f"accuracy {accuracy:.2%}" if checkpoint.n_counted else "no label yet"
     return f"{rate:,.0f} samples/s, {known}"
-
-
-def _show(
-    stream: str,
-    short_name: str,
-    results: Sequence[dict[str, Any]],
-    folder: ResultFolder,
-    window: int,
-    view: View,
-    options: FileOptions,
-    drawing: tuple[str, str, str],
-) -> None:
-    """Print the table of these results, or their lines of JSON, and draw their curves."""
-    n_samples, late = max(result["n_samples"] for result in results), report.lateness(results[0])
-    late += report.counting(results[0])
-    told = ", ".join(part for part in (stream, report.reading(results[-1])) if part)
-    title = f"{told}, {n_samples:,} samples, test-then-train{late}{report.left_out(results)}"
-    picture = _picture_name(short_name, results[-1].get("reading", {}), options, late)
-    done = {experiment.run_key(result) for result in results}
-    curves = [point for point in folder.curves(stream) if experiment.run_key(point) in done]
-    drifts = results[0]["drifts"]
-    metric, style, ending = drawing
-    files = ["results.jsonl", "windows.csv", f"{picture}.{ending}"]
-    if view.as_json:
-        for result in results:
-            show(json.dumps(result, allow_nan=False))
-    table = report.table(results, title=title, columns=view.columns, width=view.width)
-    show(table, beside_json=view.as_json)
-    title += f", windows of {window:,}"
-    path = folder.path / files[-1]
-    report.plot_windows(curves, path, title=title, drifts=drifts, metric=metric, style=style)
-    if view.with_routing and (
-        figure := report.routing_figure(curves, title=f"Routing on {title}", drifts=drifts, style=style)
-    ):
-        files.append(f"{picture}_routing.{ending}")
-        report.save_figure(figure, folder.path / files[-1])
-        table = report.routing_table(results, title=f"Routing on {stream}", width=view.width)
-        show(f"\n{table}", beside_json=view.as_json)
-    elif view.with_routing:
-        show("None of these models reports its routing.", beside_json=view.as_json)
-    written = ", ".join(str(folder.path / name) for name in files)
-    show(f"Results: {written}", beside_json=view.as_json)
-
-
-def _picture_name(short_name: str, reading: dict[str, Any], options: FileOptions, late: str) -> str:
-    """Return the name of the picture's file, which differs where a file is read with other columns."""
-    given = options.given().keys() - {"header"}
-    chosen = {name: value for name, value in reading.items() if name in given}
-    name = ", ".join([short_name, *([report.reading({"reading": chosen})] if chosen else [])])
-    return re.sub(r"[^\w.-]+", "_", f"{name[:80].rstrip(' ,`')}{late}")

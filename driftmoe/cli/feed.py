@@ -6,15 +6,19 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
 from driftmoe.cli.bars import samples_bar
+from driftmoe.cli.late import Late
 from driftmoe.cli.service_options import tokens_of
-from driftmoe.cli.terminal import one_line_errors, say
-from driftmoe.service.client import Client, Fed, Refused
-from driftmoe.service.client import feed as feed_worker
+from driftmoe.cli.terminal import one_line_errors, say, show
+
+if TYPE_CHECKING:
+    from driftmoe.service import client as library
+else:
+    library = Late("driftmoe.service.client")
 
 EXAMPLES = """
 Examples:
@@ -63,15 +67,14 @@ def feed(
     Each line is a JSON object with `features` and `label`, as `driftmoe streams
     export NAME -` writes them. If the worker is away for a while, the feed waits.
     """
-    # Help keeps the line ends of this docstring: its lines must fit 80 columns with a margin.
     with one_line_errors():
         if rate is not None and not rate > 0.0:
             raise ValueError(f"--rate {rate:g} must be above 0")
         token = None if token_file is None else _token(token_file)
-        client = Client(url, token=token, patience=patience)
+        client = library.Client(url, token=token, patience=patience)
         with _opened(file) as lines, samples_bar("feeding", None) as progress:
             try:
-                fed = feed_worker(
+                fed = library.feed(
                     client,
                     _events(lines, file),
                     delay=delay,
@@ -80,14 +83,14 @@ def feed(
                     prefix=id_prefix,
                     progress=progress,
                 )
-            except Refused as error:
+            except library.Refused as error:
                 raise ValueError(f"the worker refused: {error}") from None
             finally:
                 client.close()
-    typer.echo(summary(fed))
+    show(summary(fed))
 
 
-def summary(fed: Fed) -> str:
+def summary(fed: library.Fed) -> str:
     """Return what has come of a feed, in lines of at most 80 columns."""
     lines = [f"{fed.n_sent:,} samples sent"]
     if fed.n_scored:

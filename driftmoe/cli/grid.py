@@ -20,6 +20,7 @@ from driftmoe.cli.options import (
     DataDir,
     Delayed,
     Limit,
+    Metrics,
     Quiet,
     Seeds,
     TimeColumn,
@@ -30,10 +31,12 @@ from driftmoe.cli.options import (
 from driftmoe.cli.own_streams import is_own
 from driftmoe.cli.terminal import (
     be_quiet,
+    check_kept,
     one_line_errors,
     report_checkpoints_left,
     report_not_kept,
     report_reading,
+    tell,
 )
 from streams.file_options import FileOptions
 
@@ -69,12 +72,13 @@ Models = Annotated[
     typer.Option(
         "--model",
         "-m",
+        metavar="MODEL",
         help="A model, as in `driftmoe evaluate`. Repeat for several.",
         show_default=False,
         autocompletion=models_named,
     ),
 ]
-Out = Annotated[Path, typer.Option(help="Folder of the results, with one file per run.")]
+Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder of the results, with one file per run.")]
 Executor = Annotated[
     str,
     typer.Option(
@@ -103,7 +107,8 @@ def grid(
     model: Models,
     limit: Limit = None,
     seed: Seeds = None,
-    window: Window = 1000,
+    window: Window = None,
+    metric: Metrics = None,
     delay: Delayed = "0",
     time: TimeColumn = None,
     count_warm_up: CountWarmUp = False,
@@ -131,7 +136,6 @@ def grid(
     The options from --target to --encoding apply to all files, but not to
     streams known by name.
     """
-    # Help keeps the line ends of this docstring: its lines must fit 80 columns with a margin.
     be_quiet(quiet)
     with one_line_errors():
         delay = experiment.delay_by_time(delay, time)
@@ -144,12 +148,21 @@ def grid(
                 report_reading(name, open_run(name=name, limit=limit, seed=None), options, time)
         runs = experiment.planned(
             stream, model, seed or [1], open_run,
-            limit=limit, window=window, delay=delay, count_warm_up=count_warm_up,
+            limit=limit, window=window, delay=delay, count_warm_up=count_warm_up, metrics=metric or (),
         )  # fmt: skip
+        for run in runs:
+            check_kept(run.metrics, checkpoint_every)
         runs = experiment.shard(runs, shard) if shard else runs
         checkpoints = experiment.CheckpointFolder(out / "checkpoints", checkpoint_every)
+        folder = experiment.JobFolder(out)
+        if others := sorted(folder.other_windows(runs)):
+            tell(
+                f"{out} has results of the same runs with windows of {', '.join(f'{n:,}' for n in others)}; these runs "
+                f"are done again, with windows of {', '.join(f'{n:,}' for n in sorted({run.window for run in runs}))}, "
+                f"unless the command is given --window {others[0]}"
+            )
         events = experiment.run_grid(
-            runs, open_run, experiment.JobFolder(out), executor=executor, n_workers=workers, scheduler=scheduler,
+            runs, open_run, folder, executor=executor, n_workers=workers, scheduler=scheduler,
             checkpoints=checkpoints,
         )  # fmt: skip
         if checkpoint_every is not None:

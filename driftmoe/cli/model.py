@@ -27,6 +27,7 @@ else:
     report, saving = Late("driftmoe.report"), Late("driftmoe.saving")
 
 app = typer.Typer(
+    rich_markup_mode=None,
     name="model",
     help="Look into the files of saved models, and explain their answers.",
     no_args_is_help=True,
@@ -119,7 +120,6 @@ def show(
     The file is checked as in loading: a digest covers every byte. No code of
     the file runs.
     """
-    # Help keeps the line ends of this docstring: its lines must fit 80 columns with a margin.
     with one_line_errors():
         if depth is not None and (picture is None or importances):
             lacking = "--picture, which is not given" if picture is None else "a picture of a tree"
@@ -190,7 +190,6 @@ def explain(
     experts say so, how the strongest tree decides, and which remembered samples
     are most similar.
     """
-    # Help keeps the line ends of this docstring: its lines must fit 80 columns with a margin.
     with one_line_errors():
         if (sample is None) == (stream is None) or (stream is None) != (row is None):
             raise ValueError("give the sample either by --sample or by --stream and --row")

@@ -56,6 +56,42 @@ PRESETS = (
 )
 """Keys of `driftmoe.models.PRESETS`."""
 
+STANDARD = ("accuracy", "kappa", "kappa_m", "kappa_t", "f1_macro", "g_mean")
+"""`driftmoe.metrics.STANDARD`."""
+
+METRICS = (
+    "balanced_accuracy",
+    "brier",
+    "ece",
+    "f1",
+    "f_beta",
+    "geometric_mean",
+    "jaccard",
+    "log_loss",
+    "macro_f_beta",
+    "macro_jaccard",
+    "macro_precision",
+    "macro_recall",
+    "mcc",
+    "micro_f1",
+    "micro_f_beta",
+    "micro_jaccard",
+    "micro_precision",
+    "micro_recall",
+    "multi_f_beta",
+    "pr_auc",
+    "precision",
+    "recall",
+    "roc_auc",
+    "rolling_roc_auc",
+    "weighted_f1",
+    "weighted_f_beta",
+    "weighted_jaccard",
+    "weighted_precision",
+    "weighted_recall",
+)
+"""Keys of `driftmoe.metrics.NAMED`."""
+
 SETUPS = (
     "plain",
     "Dense",

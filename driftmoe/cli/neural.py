@@ -87,7 +87,6 @@ def neural(
     Runs that have a result are not done again. `driftmoe report` turns the
     folder into a page.
     """
-    # Help keeps the line ends of this docstring: its lines must fit 80 columns with a margin.
     be_quiet(quiet)
     with one_line_errors():
         runs = training.planned_training(name, policy, seed or [1], steps=steps)

@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from driftmoe.cli.completion import streams_and_files
+from driftmoe.cli.completion import metrics_named, streams_and_files
+from driftmoe.cli.names import METRICS, STANDARD
 from streams.file_options import FileOptions
 
 Name = Annotated[
@@ -27,21 +28,48 @@ Limit = Annotated[
     int | None,
     typer.Option(
         min=1,
+        metavar="N",
         help="Number of samples. The drifts of a synthetic stream move in proportion.",
         show_default=False,
     ),
 ]
-Seed = Annotated[int | None, typer.Option(help="Seed of a synthetic stream.", show_default="1")]
+Seed = Annotated[
+    int | None,
+    typer.Option(metavar="SEED", help="Seed of a synthetic stream. Default: 1.", show_default=False),
+]
 Seeds = Annotated[
     list[int] | None,
     typer.Option(
         "--seed",
         min=0,
+        metavar="SEED",
         help="Seed of the models and of synthetic streams. Repeat for several. Default: 1.",
         show_default=False,
     ),
 ]
-Window = Annotated[int, typer.Option(min=1, help="Samples in each window of the curve.")]
+Window = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Samples in each window of the curve. Default: a fortieth of the stream, of 100, 200, 500 and 1,000; of "
+        "less than 1,000 samples a tenth.",
+        show_default=False,
+    ),
+]
+Metrics = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--metric",
+        metavar="NAME",
+        help="A figure for the table, the picture and the files, beside those that every run has "
+        f"({', '.join(STANDARD)}). Repeat for several; each has a picture of its own. Any of "
+        f"{', '.join(METRICS)}; with arguments as in f_beta(beta=2). Some are of one class, named after a colon as in "
+        "recall:yes, or else of each. Default: accuracy.",
+        show_default=False,
+        autocompletion=metrics_named,
+    ),
+]
 Delayed = Annotated[
     str,
     typer.Option(
@@ -113,11 +141,12 @@ Quiet = Annotated[
 Force = Annotated[
     bool, typer.Option("--force", "-f", help="Replace what is there. Without it nothing is overwritten.")
 ]
-Workers = Annotated[int, typer.Option(min=1, help="Number of runs at the same time.")]
+Workers = Annotated[int, typer.Option(min=1, metavar="N", help="Number of runs at the same time.")]
 DataDir = Annotated[
     Path | None,
     typer.Option(
-        help="Folder that holds the files of real streams. Default: $DRIFTMOE_DATA, then the user's cache."
+        metavar="DIR",
+        help="Folder that holds the files of real streams. Default: $DRIFTMOE_DATA, then the user's cache.",
     ),
 ]
 
@@ -132,18 +161,22 @@ Header = Annotated[
 ]
 
 
+OnBadRow = Annotated[
+    Literal["error", "skip"],
+    typer.Option(help="What to do with malformed rows of a file: stop at the first, or skip them."),
+]
+
+
 def file_options(
     target: Annotated[
         str | None,
         typer.Option(
+            metavar="COLUMN",
             help="Class column of a file, by name or by position (0 is the first). Default: the last column.",
             show_default=False,
         ),
     ] = None,
-    on_bad_row: Annotated[
-        Literal["error", "skip"],
-        typer.Option(help="What to do with malformed rows of a file: stop at the first, or skip them."),
-    ] = "error",
+    on_bad_row: OnBadRow = "error",
     drop: Annotated[
         list[str] | None,
         typer.Option(
@@ -162,8 +195,8 @@ def file_options(
         str | None,
         typer.Option(
             metavar="CHAR",
-            help="Character between the fields of a CSV file, such as `;`, or `\\t` for a tab.",
-            show_default=",",
+            help="Character between the fields of a CSV file, such as `;`, or `\\t` for a tab. Default: a comma.",
+            show_default=False,
         ),
     ] = None,
     header: Header = None,
@@ -177,7 +210,11 @@ def file_options(
     ] = None,
     encoding: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Encoding of a text file, such as latin-1.", show_default="utf-8"),
+        typer.Option(
+            metavar="NAME",
+            help="Encoding of a text file, such as latin-1. Default: utf-8.",
+            show_default=False,
+        ),
     ] = None,
 ) -> FileOptions:
     """Return the options that say how a file is read; a target that is a whole number is a position."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import torch
 import typer
 
 from driftmoe.cli.bars import samples_bar
+from driftmoe.cli.late import Late
 from driftmoe.cli.serve import prepare
 from driftmoe.cli.service_log import begin_log
 from driftmoe.cli.service_options import (
@@ -27,9 +27,15 @@ from driftmoe.cli.service_options import (
     bounds_of,
 )
 from driftmoe.cli.store import counts_text, scores_text
-from driftmoe.cli.terminal import one_line_errors, say
-from driftmoe.service import Settings
-from driftmoe.service.serving import Service
+from driftmoe.cli.terminal import one_line_errors, say, show
+
+if TYPE_CHECKING:
+    import torch
+
+    from driftmoe import service as library
+    from driftmoe.service import serving
+else:
+    library, torch, serving = Late("driftmoe.service"), Late("torch"), Late("driftmoe.service.serving")
 
 EXAMPLES = """
 Examples:
@@ -65,16 +71,15 @@ def replay(
 
     A log that was taken in part is taken from there. The store can then be served.
     """
-    # Help keeps the line ends of this docstring: its lines must fit 80 columns with a margin.
     torch.set_num_threads(1)
     begin_log(as_json=False)
     with one_line_errors():
-        settings = Settings(
+        settings = library.Settings(
             model=model, seed=seed,
             bounds=bounds_of(max_waiting, max_age, order, lateness, remember, max_models, max_unsent),
             snapshot_every=snapshot_every, has_sink=sink is not None,
         )  # fmt: skip
-        service = Service(store, settings, sources=[log], sink=sink, follows=False)
+        service = serving.Service(store, settings, sources=[log], sink=sink, follows=False)
         prepare(service)
         start, before = time.perf_counter(), service.worker.counts.get("events", 0)
         with service, samples_bar("replaying", None) as progress:
@@ -85,9 +90,9 @@ def replay(
         worker = service.worker
         n = worker.counts.get("events", 0) - before
         seconds = time.perf_counter() - start
-    typer.echo(f"{n:,} events in {seconds:,.1f} s, {n / seconds:,.0f} a second")
-    typer.echo(counts_text(worker.counts))
-    typer.echo(scores_text({key: keyed.scores.figures() for key, keyed in worker.registry.models.items()}))
+    show(f"{n:,} events in {seconds:,.1f} s, {n / seconds:,.0f} a second")
+    show(counts_text(worker.counts))
+    show(scores_text({key: keyed.scores.figures() for key, keyed in worker.registry.models.items()}))
     if service.failure is not None:
         say(str(service.failure))
         raise typer.Exit(1)

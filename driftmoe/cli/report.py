@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from driftmoe.cli.completion import metrics_named
 from driftmoe.cli.late import Late
 from driftmoe.cli.options import Force
 from driftmoe.cli.terminal import check_free, one_line_errors, show
@@ -26,6 +27,8 @@ Examples:
 
   driftmoe report runs/grid -m driftmoe -m arf
 
+  driftmoe report runs/grid --metric accuracy --metric log_loss
+
   driftmoe report runs/grid --force
 
   driftmoe report benchmarks/results/ablation/gate.jsonl
@@ -42,16 +45,29 @@ Results = Annotated[
 Out = Annotated[
     Path | None,
     typer.Option(
+        metavar="DIR",
         help="Folder for the report. Default: DIR; for a file, the folder of the same name in runs/.",
         show_default=False,
     ),
 ]
 Title = Annotated[str, typer.Option(help="Heading of the report.")]
+Metrics = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--metric",
+        metavar="NAME",
+        help="A figure to draw over time, such as kappa_m, or one for which the runs were asked. Repeat for several. "
+        "Default: accuracy, and those for which the runs were asked.",
+        show_default=False,
+        autocompletion=metrics_named,
+    ),
+]
 Models = Annotated[
     list[str] | None,
     typer.Option(
         "--model",
         "-m",
+        metavar="MODEL",
         help="A model to compare, in the order of the columns. Repeat for several. Default: all.",
         show_default=False,
     ),
@@ -63,6 +79,7 @@ def write_report(
     out: Out = None,
     title: Title = "Models on streams that drift",
     model: Models = None,
+    metric: Metrics = None,
     force: Force = False,
 ) -> None:
     """Compare the models in result files: one HTML page that needs no network, and the same as Markdown and LaTeX.
@@ -72,7 +89,6 @@ def write_report(
     test, time against accuracy, and the accuracy over time with the known
     drifts and their cost.
     """
-    # Help keeps the line ends of this docstring: its lines must fit 80 columns with a margin.
     with one_line_errors():
         where = out or (folder if folder.is_dir() else Path("runs") / folder.stem)
         check_free(
@@ -82,6 +98,6 @@ def write_report(
         )
         results, curves = experiment.read_results(folder)
         chosen = report.of_models(results, model) if model else results
-        parts = report.sections(chosen, curves, experiment.read_failures(folder))
+        parts = report.sections(chosen, curves, experiment.read_failures(folder), metric or ())
         written = report.write(parts, where, title=title)
     show(f"Report: {', '.join(map(str, written))}")

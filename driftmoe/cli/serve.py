@@ -6,11 +6,11 @@ import signal
 import threading
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
 import typer
 
+from driftmoe.cli.late import Late
 from driftmoe.cli.service_log import begin_log
 from driftmoe.cli.service_options import (
     Lateness,
@@ -30,9 +30,15 @@ from driftmoe.cli.service_options import (
     tokens_of,
 )
 from driftmoe.cli.terminal import one_line_errors, say
-from driftmoe.service import Settings
-from driftmoe.service.addresses import without_secrets
-from driftmoe.service.serving import Service
+
+if TYPE_CHECKING:
+    import torch
+
+    from driftmoe import service as library
+    from driftmoe.service import addresses, serving
+else:
+    library, torch = Late("driftmoe.service"), Late("torch")
+    addresses, serving = Late("driftmoe.service.addresses"), Late("driftmoe.service.serving")
 
 EXAMPLES = """
 Examples:
@@ -92,11 +98,10 @@ def serve(
     on from its last commit. Nothing is lost, and nothing is learnt twice. A page
     at its address shows how the model does. Ctrl-C or SIGTERM stop it.
     """
-    # Help keeps the line ends of this docstring: its lines must fit 80 columns with a margin.
     torch.set_num_threads(1)
     begin_log(as_json=log_json)
     with one_line_errors():
-        settings = Settings(
+        settings = library.Settings(
             model=model, seed=seed,
             bounds=bounds_of(max_waiting, max_age, order, lateness, remember, max_models, max_unsent),
             max_queue=max_queue, snapshot_every=snapshot_every, has_sink=sink is not None,
@@ -118,7 +123,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 def with_http(
     folder: Path,
-    settings: Settings,
+    settings: library.Settings,
     sources: list[str],
     sink: str | None,
     host: str,
@@ -136,7 +141,7 @@ def with_http(
         if service.failure is not None and server is not None:
             server.stop()
 
-    service = Service(folder, settings, sources=sources, sink=sink, ended=ended)
+    service = serving.Service(folder, settings, sources=sources, sink=sink, ended=ended)
     try:
         server = server_of(
             service.worker, host, port, read_token=tokens.get("read"), write_token=tokens.get("write")
@@ -150,7 +155,7 @@ def with_http(
     _raise_failure(service)
 
 
-def without_http(folder: Path, settings: Settings, sources: list[str], sink: str | None) -> None:
+def without_http(folder: Path, settings: library.Settings, sources: list[str], sink: str | None) -> None:
     """Take events from sources until a signal comes, one fails, or all have ended."""
     stopping = threading.Event()
 
@@ -159,10 +164,10 @@ def without_http(folder: Path, settings: Settings, sources: list[str], sink: str
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        service = Service(folder, settings, sources=sources, sink=sink, ended=stopping.set)
+        service = serving.Service(folder, settings, sources=sources, sink=sink, ended=stopping.set)
         prepare(service)
         with service:
-            say(f"taking events from {', '.join(map(without_secrets, sources))}; Ctrl-C stops")
+            say(f"taking events from {', '.join(map(addresses.without_secrets, sources))}; Ctrl-C stops")
             while not stopping.wait(0.2):
                 if service.worker.failure is not None:
                     break
@@ -172,13 +177,13 @@ def without_http(folder: Path, settings: Settings, sources: list[str], sink: str
     _raise_failure(service)
 
 
-def prepare(service: Service) -> None:
+def prepare(service: serving.Service) -> None:
     """Compile the model before anybody waits for it."""
     say("preparing the model; the first time on a machine this takes up to a minute")
     service.prepare()
 
 
-def _raise_failure(service: Service) -> None:
+def _raise_failure(service: serving.Service) -> None:
     if service.failure is not None:
         say(str(service.failure))
         raise typer.Exit(1)

@@ -8,10 +8,7 @@ import sys
 import time
 from typing import Any
 
-
-def escaped(text: str) -> str:
-    """Return a text of one line in which a terminal finds nothing to obey: control characters as Python writes them."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+from driftmoe.cli.terminal import in_one_line
 
 
 class TextLines(logging.Formatter):
@@ -22,11 +19,11 @@ class TextLines(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name of logging
         """Return the line of a record."""
-        return escaped(super().formatMessage(record))
+        return in_one_line(super().formatMessage(record))
 
     def formatException(self, ei: Any) -> str:  # noqa: N802
         """Return the lines of an exception."""
-        return "\n".join(map(escaped, super().formatException(ei).split("\n")))
+        return "\n".join(map(in_one_line, super().formatException(ei).split("\n")))
 
 
 class JsonLines(logging.Formatter):

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from driftmoe.service import Bounds
+from driftmoe.cli.late import Late
+
+if TYPE_CHECKING:
+    from driftmoe import service
+else:
+    service = Late("driftmoe.service")
 
 StoreFolder = Annotated[
     Path,
@@ -98,12 +103,12 @@ def bounds_of(
     remember: int,
     max_models: int,
     max_unsent: int,
-) -> Bounds:
+) -> service.Bounds:
     """Return what a worker keeps, from the options of the command line."""
     late = seconds_of("lateness", lateness)
     if order == "arrival" and late:
         raise ValueError(f"--lateness {lateness} is for --order time; leave it out")
-    return Bounds(
+    return service.Bounds(
         max_waiting=max_waiting, max_age=seconds_of("max-age", max_age), n_remembered=remember,
         max_models=max_models, max_unsent=max_unsent, lateness=late if order == "time" else None,
     )  # fmt: skip

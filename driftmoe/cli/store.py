@@ -5,16 +5,26 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from driftmoe.cli.service_log import escaped
-from driftmoe.cli.terminal import one_line_errors
-from driftmoe.service.scores import Scores
-from driftmoe.service.store import FILE, Store
+from driftmoe.cli.late import Late
+from driftmoe.cli.terminal import in_one_line, one_line_errors
+from driftmoe.cli.terminal import show as show_text
 
-app = typer.Typer(name="store", help="Show, compact and copy the store of a worker.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from driftmoe.service import scores as scoring
+    from driftmoe.service import store as library
+else:
+    scoring, library = Late("driftmoe.service.scores"), Late("driftmoe.service.store")
+
+app = typer.Typer(
+    name="store",
+    help="Show, compact and copy the store of a worker.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
 N_SHOWN = 20
 """Models and events that are shown."""
@@ -42,18 +52,18 @@ def show(
 ) -> None:
     """Show what a store holds. A worker may run."""
     with one_line_errors():
-        store = Store(folder, read_only=True)
+        store = library.Store(folder, read_only=True)
         try:
-            typer.echo(_head(store))
-            typer.echo(counts_text(store.counts()))
+            show_text(_head(store))
+            show_text(counts_text(store.counts()))
             rows = store.read("SELECT key, scores FROM models ORDER BY key")
-            figures = {key: Scores.from_json(scores).figures() for key, scores in rows}
+            figures = {key: scoring.Scores.from_json(scores).figures() for key, scores in rows}
             n_kept = sum(one["n_learnt"] for one in figures.values())
             n_learnt = store.counts().get("learnt", 0)
             if n_kept < n_learnt:
-                typer.echo(f"\nFigures as of the last snapshot: {n_kept:,} of {n_learnt:,} samples learnt.")
-            typer.echo(scores_text(figures))
-            typer.echo("\n".join(_refused(store, refused)))
+                show_text(f"\nFigures as of the last snapshot: {n_kept:,} of {n_learnt:,} samples learnt.")
+            show_text(scores_text(figures))
+            show_text("\n".join(_refused(store, refused)))
         finally:
             store.close()
 
@@ -62,13 +72,13 @@ def show(
 def compact(folder: Folder) -> None:
     """Give the room of what was deleted back to the disk. No worker may run."""
     with one_line_errors():
-        if not (folder / FILE).is_file():
+        if not (folder / library.FILE).is_file():
             raise ValueError(f"{folder} holds no store; give the folder of `driftmoe serve --store`")
-        store = Store(folder)
+        store = library.Store(folder)
         try:
             before = store.size()
             store.compact()
-            typer.echo(f"{before:,} bytes before, {store.size():,} now")
+            show_text(f"{before:,} bytes before, {store.size():,} now")
         finally:
             store.close()
 
@@ -80,22 +90,22 @@ def export(
 ) -> None:
     """Copy a store, in a state between two commits. A worker may run."""
     with one_line_errors():
-        store = Store(folder, read_only=True)
+        store = library.Store(folder, read_only=True)
         try:
             file = store.copy_to(to)
         finally:
             store.close()
-    typer.echo(f"{file}: {file.stat().st_size:,} bytes")
+    show_text(f"{file}: {file.stat().st_size:,} bytes")
 
 
-def _head(store: Store) -> str:
+def _head(store: library.Store) -> str:
     about = store.about()
     lines = [
         f"store      {store.file}, {store.size():,} bytes, last written by driftmoe {about.get('version')}",
         f"model      {about.get('model')}, seed {about.get('seed')}",
     ]
     for name, (position, n) in store.positions().items():
-        lines.append(escaped(f"source     {name}: {n:,} events, up to {position}"))
+        lines.append(in_one_line(f"source     {name}: {n:,} events, up to {position}"))
     n_waiting = store.read("SELECT count(*), min(arrived) FROM samples WHERE label IS NULL AND state = 0")[0]
     n_labels = store.read("SELECT count(*) FROM labels")[0][0]
     lines.append(f"waiting    {n_waiting[0]:,} samples, {n_labels:,} labels")
@@ -127,12 +137,12 @@ def _percent(share: float | None) -> str:
     return "" if share is None else f"{100.0 * share:.2f}"
 
 
-def _refused(store: Store, n: int) -> list[str]:
+def _refused(store: library.Store, n: int) -> list[str]:
     """Return the last events that were not used, as lines of text."""
     rows = store.read("SELECT time, outcome, source, reason, event FROM dead ORDER BY seq DESC LIMIT ?", (n,))
     lines = [f"last {len(rows)} events that were not used:"] if rows else []
     for when, outcome, source, reason, event in rows:
         stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(when))
-        head = escaped(f"  {stamp}  {outcome}, from {source}: {reason}")
-        lines += [head[:200], f"    {escaped(event[:70])}"]
+        head = in_one_line(f"  {stamp}  {outcome}, from {source}: {reason}")
+        lines += [head[:200], f"    {in_one_line(event[:70])}"]
     return lines

@@ -43,6 +43,7 @@ else:
     report, writing, json_lines = Late("driftmoe.report"), Late("streams.export"), Late("streams.json_lines")
 
 app = typer.Typer(
+    rich_markup_mode=None,
     name="streams",
     help="List, show, export, fetch and plot streams.",
     no_args_is_help=True,

@@ -89,9 +89,25 @@ def tell(message: str) -> None:
         say(message)
 
 
+def printable(text: str) -> str:
+    """Return a text in which control characters, such as those that move the cursor, are written as escapes.
+
+    Names of features and classes come from files, and may hold any. Line ends stay.
+    """
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def in_one_line(text: str) -> str:
+    """Return a text as `printable` does, with line ends as escapes, too."""
+    return printable(text).replace("\n", "\\n")
+
+
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
+
 def note(text: str, console: Console) -> None:
     """Write one line without wrapping it."""
-    console.print(text, soft_wrap=True, markup=False, highlight=False)
+    console.print(printable(text), soft_wrap=True, markup=False, highlight=False)
 
 
 def progress_console() -> Console:
@@ -100,9 +116,9 @@ def progress_console() -> Console:
 
 
 def show(text: str, *, beside_json: bool = False) -> None:
-    """Write a text as it is: to stdout, or to stderr if stdout is for JSON."""
+    """Write a text without changes but for control characters: to stdout, or to stderr if stdout is for JSON."""
     if not (beside_json and _Settings.is_quiet):
-        typer.echo(text, err=beside_json)
+        typer.echo(printable(text), err=beside_json)
 
 
 def show_warnings_as_messages() -> None:
@@ -160,6 +176,12 @@ def report_not_kept(runs: Sequence[Run]) -> None:
     for name, run in {run.model: run for run in runs}.items():
         if experiment.why_not_kept(run.new_model()):
             tell(f"{name} has no checkpoints, since it cannot be saved; it begins anew if it is stopped")
+
+
+def check_kept(metrics: Sequence[str], every: int | None) -> None:
+    """Raise ValueError if runs with these metrics are to be kept: the objects of river cannot be."""
+    if metrics and every is not None:
+        raise ValueError(f"--checkpoint-every cannot keep {', '.join(metrics)}; leave out one of the two")
 
 
 def report_checkpoints_left(folder: CheckpointFolder) -> None:

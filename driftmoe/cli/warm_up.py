@@ -36,7 +36,6 @@ def warm_up() -> None:
     otherwise. The code lies in $NUMBA_CACHE_DIR, or beside the sources, or in
     the user's cache folder: the first of them that can be written.
     """
-    # Help keeps the line ends of this docstring: its lines must fit 80 columns with a margin.
     os.environ[ahead.QUIET] = "1"  # the bar says it
     start = time.perf_counter()
     with Progress(

@@ -136,7 +136,9 @@ def in_late_blocks(
     for part in _cut(arrivals, step, warm_start, waiting.n_arrived):
         before = waiting.copied(lambda row: row)
         run = run_of(part, waiting, learns_weights)
-        X, y, weights = np.array(run.X)[:, columns], np.array(run.y), np.array(run.weights)
+        # In rows, as blocks of streams are: kernels are compiled for that, before time is measured.
+        X = np.ascontiguousarray(np.array(run.X)[:, columns])
+        y, weights = np.array(run.y), np.array(run.weights)
         proba: list[Any] | None = None
         cpu_start, start = cpu_clock(), clock()
         try:

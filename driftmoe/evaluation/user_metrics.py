@@ -55,7 +55,7 @@ def by_name(metrics: Metrics | None) -> dict[str, Any]:
 
 def _is_number(metric: Metric) -> bool:
     try:
-        return isinstance(metric.clone().get(), numbers.Real)
+        return isinstance(fresh(metric).get(), numbers.Real)
     except NotImplementedError:  # reports, which hold several metrics
         return False
 

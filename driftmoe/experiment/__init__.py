@@ -35,7 +35,8 @@ from driftmoe.experiment.lines import (
     run_key,
     warm_up_protocol,
 )
-from driftmoe.experiment.planning import OpenStream, check_delay, planned
+from driftmoe.experiment.measuring import check_gives_proba, computed, figures_of
+from driftmoe.experiment.planning import OpenStream, check_delay, fitting_window, planned
 from driftmoe.experiment.results import read_failures, read_results
 from driftmoe.experiment.run import (
     ENOUGH_TO_COMPILE,
@@ -57,7 +58,8 @@ __all__ = [
     "CLAIMS", "COMMITTED", "CURVE_COLUMNS", "ENOUGH_TO_COMPILE", "EXECUTORS", "GLANCE", "KEY", "KINDS", "LOOK",
     "OPTIONAL", "PATIENCE", "PENDING", "REQUIRED", "Attempt", "Backlog", "CheckpointFolder", "Claim", "Evaluations",
     "Event", "Happenings", "JobFolder", "News", "OpenStream", "Outcome", "ResultFolder", "Run", "Shared", "Work",
-    "check_delay", "check_fingerprint", "commit", "compile_first", "counts_warm_up", "delay_by_time", "kind_of_run",
-    "parsed_delay", "plain", "planned", "read_failures", "read_results", "reading", "run_grid", "run_job",
-    "run_key", "shard", "versions", "warm_up_protocol", "why_not_kept",
+    "check_delay", "check_fingerprint", "check_gives_proba", "commit", "compile_first", "computed", "counts_warm_up",
+    "delay_by_time", "figures_of", "fitting_window", "kind_of_run", "parsed_delay", "plain", "planned",
+    "read_failures", "read_results", "reading", "run_grid", "run_job", "run_key", "shard", "versions",
+    "warm_up_protocol", "why_not_kept",
 ]  # fmt: skip

@@ -18,7 +18,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from driftmoe.experiment.lines import KEY, csv_text, read_csv, read_job, read_lines, run_key
+from driftmoe.experiment.lines import csv_text, read_csv, read_job, read_lines, run_key
 from driftmoe.experiment.run import Run
 from driftmoe.staging import naming, sync_folder, write_files, write_synced
 
@@ -129,12 +129,12 @@ class ResultFolder:
 
     def claim(self, run: Run) -> Claim:
         """Return the claim of a run, not taken yet."""
-        key = json.dumps(run_key({name: getattr(run, name) for name in KEY}))
+        key = json.dumps(run_key(vars(run)))
         return Claim(self.path / CLAIMS / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.lock")
 
     def result(self, run: Run) -> dict[str, Any] | None:
         """Return the result line of a run that was completed since this object was created, else `None`."""
-        key = run_key({name: getattr(run, name) for name in KEY})
+        key = run_key(vars(run))
         with self._lock:
             lines = read_lines(newest(self.path / "results.jsonl"))
         return next(
@@ -243,6 +243,13 @@ class JobFolder:
     def claim(self, run: Run) -> Claim:
         """Return the claim of a run, not taken yet."""
         return Claim(self.path / CLAIMS / f"{self.file(run).stem}.lock")
+
+    def other_windows(self, runs: Iterable[Run]) -> set[int]:
+        """Return the windows of results that differ from these runs in nothing but the window."""
+        wanted = [run for run in runs if not self.file(run).exists()]
+        ours = {run_key({**vars(run), "window": None}) for run in wanted}
+        lines = [read_job(file)[0] for file in sorted((self.path / "jobs").glob("*.json"))] if wanted else []
+        return {line["window"] for line in lines if run_key({**line, "window": None}) in ours}
 
     def keep(self, run: Run, result: Mapping[str, Any], curve: Sequence[Mapping[str, Any]]) -> None:
         """Write the result of a run.

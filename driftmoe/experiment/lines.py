@@ -39,7 +39,7 @@ OPTIONAL: dict[str, Any] = {
         ),
         int | float,
     ),
-    **dict.fromkeys(("routing", "parameters", "versions", "reading", "importances"), dict),
+    **dict.fromkeys(("routing", "parameters", "versions", "reading", "importances", "metrics"), dict),
     "kind": str,
     "model_digest": str,
     "n_warm_up": int,
@@ -69,7 +69,16 @@ CURVE_COLUMNS = (
 def run_key(line: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the identity of a run as a tuple of texts. A result line and the points of its curve have the same."""
     texts = ("" if line.get(name) is None else str(line[name]) for name in KEY)
-    return (*texts, warm_up_protocol(line))
+    return (*texts, warm_up_protocol(line), metrics_text(line))
+
+
+def metrics_text(line: Mapping[str, Any]) -> str:
+    """Return the part of a run's identity that concerns metrics: the names of those asked for, empty without any.
+
+    A run that measures more is another run: probabilities cost time, and files of older runs lack them.
+    """
+    asked = line.get("metrics") or ()
+    return asked if isinstance(asked, str) else ", ".join(sorted(asked))
 
 
 def kind_of_run(line: Mapping[str, Any]) -> str:
@@ -147,6 +156,8 @@ def _checked(line: Any, where: str) -> dict[str, Any]:
             is_right = all(
                 isinstance(drift, list) and list(map(type, drift)) == [int, int] for drift in value
             )
+        if name == "metrics" and is_right:
+            is_right = all(one is None or type(one) in (int, float) for one in value.values())
         if name == "importances" and is_right:
             is_right = all(type(one) in (int, float) and abs(one) <= 1.0 for one in value.values())
         if not is_right or (isinstance(value, float) and not math.isfinite(value)):

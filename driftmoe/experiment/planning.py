@@ -7,11 +7,36 @@ from typing import Any
 
 from driftmoe import own
 from driftmoe.evaluation import TimeDelay
+from driftmoe.experiment.measuring import check_gives_proba, computed, figures_of
 from driftmoe.experiment.run import Run, parsed_delay
 from driftmoe.suggestions import meant
 
 OpenStream = Callable[..., Any]
 """Called as `open_stream(name=, limit=, seed=)`; must be picklable, because other processes call it."""
+
+WINDOWS = (100, 200, 500, 1000)
+"""Windows to choose from."""
+
+LEAST_POINTS = 40
+"""Windows that a curve should have."""
+
+
+def fitting_window(n_samples: int | None) -> int:
+    """Return the largest of `WINDOWS` that divides a stream into at least `LEAST_POINTS`, or the smallest.
+
+    Figures of less than 100 samples are mostly chance. Of less than 1,000 samples the window is a tenth, at least 20.
+
+    Examples
+    --------
+    >>> from driftmoe.experiment import fitting_window
+    >>> [fitting_window(n) for n in (150, 500, 1_500, 8_000, 45_312, None)]
+    [20, 50, 100, 200, 1000, 1000]
+    """
+    if n_samples is None:
+        return WINDOWS[-1]
+    if n_samples < 10 * WINDOWS[0]:
+        return max(20, n_samples // 10)
+    return max((window for window in WINDOWS if n_samples >= LEAST_POINTS * window), default=WINDOWS[0])
 
 
 def planned(
@@ -21,9 +46,10 @@ def planned(
     open_stream: OpenStream,
     *,
     limit: int | None,
-    window: int = 1000,
+    window: int | None = None,
     delay: str = "0",
     count_warm_up: bool = False,
+    metrics: Sequence[str] = (),
 ) -> list[Run]:
     """Return the runs of a grid, stream by stream, then seed by seed, without duplicates.
 
@@ -36,24 +62,32 @@ def planned(
     limit
         Number of samples of each stream; `None` for all.
     window, delay, count_warm_up
-        As in `Run`.
+        As in `Run`. Without a window each stream has the one that fits its length: see `fitting_window`.
+    metrics
+        Metrics to compute beside the standard figures, as `driftmoe.metrics.asked` reads them.
 
     Raises
     ------
     ValueError
-        If a model or a stream is unknown, or the delay cannot be read. Every model is built once to check this.
+        If a model, a stream or a metric is unknown, or the delay cannot be read. Every model is built once to check
+        this.
     """
-    for spec in specs:
-        own.make(spec)
+    models = {spec: own.make(spec) for spec in specs}
     runs = []
     for name in dict.fromkeys(stream_names):
         for seed in dict.fromkeys(seeds):
             stream = open_stream(name=name, limit=limit, seed=seed)
             check_delay(delay, stream)
+            asked = computed(figures_of(metrics, stream))
+            for spec, model in models.items():
+                check_gives_proba(model, spec, asked)
             runs += [
-                Run(name, stream.fingerprint(), spec, seed, limit, window, delay, count_warm_up)
-                for spec in dict.fromkeys(specs)
-            ]
+                Run(
+                    name, stream.fingerprint(), spec, seed, limit, window or fitting_window(stream.n_samples), delay,
+                    count_warm_up, metrics=asked,
+                )
+                for spec in models
+            ]  # fmt: skip
     return runs
 
 

@@ -25,7 +25,8 @@ from driftmoe.experiment.checkpoints import CheckpointFolder, digest_of, why_not
 from driftmoe.experiment.energy import EnergyMeter
 from driftmoe.experiment.environment import commit, versions
 from driftmoe.experiment.importances import importances_of
-from driftmoe.experiment.lines import KEY, warm_up_protocol
+from driftmoe.experiment.lines import KEY, metrics_text, warm_up_protocol
+from driftmoe.experiment.measuring import metrics_for, reads_proba, split
 from driftmoe.experiment.spare_room import measured_bytes
 from driftmoe.saving import load
 
@@ -62,6 +63,8 @@ class Run:
         Whether the figures include the samples that are predicted before the first label comes.
     trained
         File of a trained model, which `model` only names; `None` for a new model.
+    metrics
+        Names of the metrics beside the standard figures, as `computed` returns them.
     """
 
     stream: str
@@ -73,6 +76,7 @@ class Run:
     delay: str = "0"
     count_warm_up: bool = False
     trained: Path | None = None
+    metrics: tuple[str, ...] = ()
 
     def new_model(self) -> Any:
         """Return the model as it is before the run."""
@@ -83,14 +87,17 @@ class Run:
         what = [*(getattr(self, name) for name in KEY), self.parameters()]
         if warm_up := warm_up_protocol(vars(self)):
             what.append(warm_up)
+        if metrics := metrics_text(vars(self)):
+            what.append({"metrics": metrics})
         identity = json.dumps(what, sort_keys=True)
         name = re.sub(r"[^\w.()=,-]+", "_", f"{Path(self.stream).name}-{self.model}-{self.seed}")
         name = name.encode()[:80].decode(errors="ignore")  # systems count bytes, not characters
         return f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
 
-    def protocol(self) -> dict[str, Any]:
-        """Return the arguments with which `prequential` evaluates this run."""
+    def protocol(self, stream: Any) -> dict[str, Any]:
+        """Return the arguments with which `prequential` evaluates this run on its stream."""
         return {
+            "metrics": metrics_for(self.metrics, stream, self.window),
             "window": self.window,
             "delay": parsed_delay(self.delay),
             "seed": self.seed,
@@ -170,12 +177,14 @@ class Run:
             figures = checkpoint.routing.cumulative
             ignored = checkpoint.routing.ignored()
             routing = {"routing": figures.of_all() | ignored | {"experts": figures.of_each()}}
+        standard, of_metrics = split(checkpoint.cumulative, self.metrics)
         return {
             "stream": self.stream,
             "model": self.model,
             "seed": self.seed,
             "n_samples": checkpoint.n_samples,
-            **checkpoint.cumulative,
+            **standard,
+            **({"metrics": of_metrics} if of_metrics else {}),
             "samples_per_second": checkpoint.n_samples / checkpoint.seconds,
             "seconds": checkpoint.seconds,
             "cpu_seconds": checkpoint.cpu_seconds,
@@ -209,11 +218,14 @@ class Run:
             for expert, of_expert in figures.of_each().items():
                 routing |= {f"routing_{name}_{expert}": value for name, value in of_expert.items()}
         n_before = (checkpoint.n_samples - 1) // self.window * self.window
+        standard, of_metrics = split(checkpoint.window, self.metrics)
         return {
             **{name: getattr(self, name) for name in KEY},
             "count_warm_up": self.count_warm_up,
+            **({"metrics": metrics_text(vars(self))} if of_metrics else {}),
             "n_samples": checkpoint.n_samples,
-            **checkpoint.window,
+            **standard,
+            **of_metrics,
             "samples_per_second": (checkpoint.n_samples - n_before) / checkpoint.window_seconds,
             **routing,
         }
@@ -274,7 +286,7 @@ class Attempt:
         """
         samples = self.stream if samples is None else samples
         self._evaluation = prequential(
-            samples, self.model, **self.run.protocol(), resume_from=self._resume_from
+            samples, self.model, **self.run.protocol(self.stream), resume_from=self._resume_from
         )
         n_before = self.n_before
         meter = EnergyMeter()
@@ -344,18 +356,22 @@ def compile_first(run: Run, stream: Any) -> None:
     model = run.new_model()
     if not hasattr(model, "step_many"):
         return
-    is_late = run.delay != "0"
+    with_proba = reads_proba(run.metrics)
+    is_late = run.delay != "0"  # then some rows are only predicted
+    in_parts = is_late or with_proba
     with contextlib.suppress(TypeError, ValueError):
         if not hasattr(stream, "blocks") or (
-            is_late and not takes_late_blocks(stream, model, reads_proba=False)
+            in_parts and not takes_late_blocks(stream, model, reads_proba=with_proba)
         ):
             for x, label in itertools.islice(stream, ENOUGH_TO_COMPILE):
                 model.predict_one(x)
+                if with_proba:
+                    model.predict_proba_one(x)
                 model.learn_one(x, label)
         else:
             for X, y in itertools.islice(stream.blocks(ENOUGH_TO_COMPILE), 1):
-                w = {"w": [i % 2 for i in range(len(y))]} if is_late else {}  # some rows are only predicted
-                model.step_many(
+                w = {"w": [float(i % 2 or not is_late) for i in range(len(y))]} if in_parts else {}
+                (model.step_proba_many if with_proba else model.step_many)(
                     X,
                     y,
                     names=[feature.name for feature in stream.features],

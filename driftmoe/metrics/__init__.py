@@ -1,8 +1,8 @@
 """Metrics of the stream-learning field that river lacks, with river's metric interface.
 
 `kappa` compares with a trivial classifier. `scores` holds the standard figures of a result line, `probability` metrics
-of probabilities, `forgetting` metrics of the recent past, and `cost` the cost of decisions, memory over time and the
-cost of drifts.
+of probabilities, `forgetting` metrics of the recent past, `cost` the cost of decisions, memory over time and the cost
+of drifts, and `named` finds metrics, river's among them, by their names.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ from __future__ import annotations
 from driftmoe.metrics.cost import MeanCost, RamHours, Recovery, drift_recovery
 from driftmoe.metrics.forgetting import Fading, Windowed
 from driftmoe.metrics.kappa import BaselineKappa, KappaM, KappaTemporal, pass_over
+from driftmoe.metrics.named import NAMED, STANDARD, Shown, asked, metrics_of, names_of, shown
 from driftmoe.metrics.probability import Brier, ExpectedCalibrationError
 from driftmoe.metrics.scores import AnsweredConfusionMatrix, GMean, Scores, macro_f1, without_none
 
 __all__ = [
+    "NAMED",
+    "STANDARD",
     "AnsweredConfusionMatrix",
     "BaselineKappa",
     "Brier",
@@ -26,9 +29,14 @@ __all__ = [
     "RamHours",
     "Recovery",
     "Scores",
+    "Shown",
     "Windowed",
+    "asked",
     "drift_recovery",
     "macro_f1",
+    "metrics_of",
+    "names_of",
     "pass_over",
+    "shown",
     "without_none",
 ]

@@ -16,7 +16,7 @@ from driftmoe.report.figures import frontier, neural_figure
 from driftmoe.report.importances import importances_figure
 from driftmoe.report.layout import WIDTH, fitted
 from driftmoe.report.pages import markdown, page, write
-from driftmoe.report.parts import NOTHING, Command, Grid, Part, Picture, Section
+from driftmoe.report.parts import NOTHING, Command, Grid, Part, Picture, Section, counted
 from driftmoe.report.results import by_model, counting, lateness, left_out, of_models, reading, usable
 from driftmoe.report.routing_plot import routing_figure
 from driftmoe.report.statistics import (
@@ -85,6 +85,7 @@ __all__ = [
     "checked_columns",
     "comparison",
     "comparison_grid",
+    "counted",
     "counting",
     "critical_difference",
     "drawn_as",

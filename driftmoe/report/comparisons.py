@@ -9,8 +9,9 @@ from typing import Any
 
 import pandas as pd
 
+from driftmoe.metrics import shown
 from driftmoe.report.figures import rank_figure
-from driftmoe.report.parts import NOTHING, Grid, Part
+from driftmoe.report.parts import NOTHING, Grid, Part, counted
 from driftmoe.report.results import data_names
 from driftmoe.report.statistics import (
     ROPE,
@@ -47,8 +48,13 @@ def comparison_grid(lines: Sequence[Mapping[str, Any]], figure: str) -> Grid:
     lines
         Complete result lines, as `usable` returns them.
     figure
-        Key of a result line: a share, larger is better.
+        Key of `COMPARED`, or a metric that the runs were asked for.
     """
+    factor, form, sign = 100.0, "{:.2f}", 1
+    if figure not in COMPARED:
+        metric = shown(figure)
+        factor, form, sign = metric.factor, metric.form, 1 if metric.is_larger_better else -1
+    n_digits = int(form[-3])
     mean, deviation, n_seeds = comparison(lines, figure)
     rows = []
     for row in mean.index:
@@ -56,29 +62,31 @@ def comparison_grid(lines: Sequence[Mapping[str, Any]], figure: str) -> Grid:
         texts = []
         for model in mean.columns:
             n = n_seeds.loc[row, model]
-            text = f"{100 * mean.loc[row, model]:.2f}" if n else NOTHING
-            text += f" ± {100 * deviation.loc[row, model]:.2f}" if n > 1 else ""
+            text = form.format(factor * mean.loc[row, model]) if n else NOTHING
+            text += f" ± {form.format(factor * deviation.loc[row, model])}" if n > 1 else ""
             text += f" ({n} of {most} seeds)" if 0 < n < most else ""
             texts.append(text)
-        rows.append([(row, False), *zip(texts, _is_best(100 * mean.loc[row]), strict=True)])
+        rows.append(
+            [(row, False), *zip(texts, _is_best(sign * factor * mean.loc[row], n_digits), strict=True)]
+        )
     full = mean[n_seeds.gt(0).all(axis=1)]
     full = full.loc[one_of_each(lines, list(full.index))]
     if len(full):
-        averages, ranks = 100 * full.mean(), mean_ranks(full)
-        over = f"over {len(full)} of {len(set(data_names(lines)))} streams"
-        for name, values, is_best in (
-            (f"mean {over}", averages, _is_best(averages)),
-            (f"mean rank {over}", ranks, _is_best(-ranks)),
+        averages, ranks = factor * full.mean(), mean_ranks(full, is_larger_better=sign > 0)
+        over = f"over {len(full)} of {counted(len(set(data_names(lines))), 'stream')}"
+        for name, values, is_best, written in (
+            (f"mean {over}", averages, _is_best(sign * averages, n_digits), form),
+            (f"mean rank {over}", ranks, _is_best(-ranks), "{:.2f}"),
         ):
-            rows.append([(name, False), *zip([f"{value:.2f}" for value in values], is_best, strict=True)])
+            rows.append([(name, False), *zip(map(written.format, values), is_best, strict=True)])
     return Grid(["stream", *mean.columns], rows, n_foot=2 if len(full) else 0)
 
 
-def _is_best(values: pd.Series) -> list[bool]:
-    """Return which values are largest when rounded to two decimals; none if there are fewer than two values."""
+def _is_best(values: pd.Series, n_digits: int = 2) -> list[bool]:
+    """Return which values are largest when rounded as they are written; none if there are fewer than two values."""
     if values.count() < 2:
         return [False] * len(values)
-    return (values.round(2) == values.round(2).max()).tolist()
+    return (values.round(n_digits) == values.round(n_digits).max()).tolist()
 
 
 LEAST_STREAMS = 6
@@ -100,8 +108,8 @@ def tests_over_streams(mean: pd.DataFrame, looks: Mapping[str, Look]) -> list[Pa
     n_streams, n_models = mean.shape
     if n_streams < 2 or n_models < 2:
         return [
-            f"Not tested: {n_streams} streams have a result of every one of {n_models} models. A test over streams "
-            "needs at least two of each.",
+            f"Not tested: {counted(n_streams, 'stream')} {'has' if n_streams == 1 else 'have'} a result of every one "
+            f"of {counted(n_models, 'model')}. A test over streams needs at least two of each.",
         ]
     if n_streams < LEAST_STREAMS:
         return [f"Not tested. {nothing_by_tests(n_streams)}"]

@@ -10,17 +10,17 @@ from typing import Any
 import pandas as pd
 
 from driftmoe.experiment import counts_warm_up, kind_of_run, run_key
-from driftmoe.metrics import Recovery, drift_recovery
-from driftmoe.report import curves, routing_plot
+from driftmoe.metrics import Recovery, drift_recovery, shown
 from driftmoe.report.comparisons import COMPARED, comparison_grid, tests_over_streams
 from driftmoe.report.costs import cost_parts
 from driftmoe.report.figures import neural_figure
 from driftmoe.report.importances import importances_parts
-from driftmoe.report.parts import NOTHING, Grid, Part, Section
+from driftmoe.report.over_time import Points, figures_in, over_time
+from driftmoe.report.parts import NOTHING, Grid, Part, Section, counted
 from driftmoe.report.provenance import provenance
-from driftmoe.report.results import by_model, data_names, lateness, row_names, usable
+from driftmoe.report.results import by_model, data_names, lateness, metrics_in, row_names, usable
 from driftmoe.report.statistics import comparison, one_of_each
-from driftmoe.report.style import MOST_LINES, as_picture, looks_of
+from driftmoe.report.style import as_picture, looks_of
 from driftmoe.report.summary import summary_parts
 from driftmoe.report.tables import (
     NEURAL_NOTE,
@@ -31,14 +31,12 @@ from driftmoe.report.tables import (
     routing_cells,
 )
 
-Points = Mapping[tuple[str, ...], Sequence[Mapping[str, Any]]]
-"""Key of a run, as `run_key` returns it -> points of its windows."""
-
 
 def sections(
     results: Sequence[Mapping[str, Any]],
     windows: Sequence[Mapping[str, Any]],
     failures: Sequence[str] = (),
+    figures: Sequence[str] = (),
 ) -> list[Section]:
     """Return the sections of a report, to be written as HTML or Markdown.
 
@@ -48,6 +46,8 @@ def sections(
         As `driftmoe.experiment.read_results` returns them.
     failures
         A sentence for each failed run.
+    figures
+        Figures over time to draw; by default accuracy and the metrics that the runs were asked for.
 
     Raises
     ------
@@ -62,15 +62,16 @@ def sections(
         raise ValueError("no run is complete, so there is nothing to compare; " + " ".join(notes))
     neural = [line for line in lines if kind_of_run(line) == "neural"]
     neural_sections = [Section("Neural experiments", _neural_parts(neural))] if neural else []
+    drawn = figures_in(lines, figures) if figures else ["accuracy", *metrics_in(lines)]
     ends = [
-        Section("Accuracy over time", _curve_pictures(lines, points)),
+        *over_time(lines, points, drawn),
         Section("Recovery after drifts", _drift_costs(lines, points)),
         Section("Reproducibility", provenance(lines)),
     ]
     compared = [line for line in lines if kind_of_run(line) != "neural"]
     if not compared:  # only neural experiments, which are neither ranked nor tested
         return [
-            Section("What was done", [f"{len(neural)} runs.", *notes, *failures]),
+            Section("What was done", [f"{counted(len(neural), 'run')}.", *notes, *failures]),
             *neural_sections,
             *ends,
         ]
@@ -82,6 +83,11 @@ def sections(
         for figure, heading in COMPARED.items()
         if all(figure in line for line in compared)
     ]
+    for name in metrics_in(compared):
+        metric = shown(name)
+        note = metric.note or ("" if metric.is_larger_better else f"{metric.words}: less is better")
+        heading = (metric.words[0].upper() + metric.words[1:]) + (f", {metric.unit}" if metric.unit else "")
+        tables.append(Section(heading, [*([f"{note}."] if note else []), comparison_grid(compared, name)]))
     what = [_what_was_run(compared, n_seeds), *_what_counts(compared)]
     what += _cautions(compared, n_seeds, list(whole.index), list(full.index))
     has_routing = any("routing" in line for line in compared)
@@ -104,10 +110,15 @@ def _what_was_run(lines: Sequence[Mapping[str, Any]], n_seeds: pd.DataFrame) -> 
     """Return a paragraph on how many streams, models and seeds are compared, and how to read the tables."""
     n_rows, n_models = n_seeds.shape
     n_streams = len(set(data_names(lines)))
-    rows_or_streams = "streams" if n_streams == n_rows else f"rows of {n_streams} streams"
+    rows = counted(n_streams, "stream")
+    if n_streams != n_rows:
+        rows = f"{counted(n_rows, 'row')} of {rows}"
+    seeds = counted(n_seeds.to_numpy().max(), "seed")
+    others = "; figures that are no shares have another unit" if metrics_in(lines) else ""
     return (
-        f"{len(lines)} runs: {n_rows} {rows_or_streams}, {n_models} models, up to {n_seeds.to_numpy().max()} seeds. "
-        "Each sample is predicted before it is learnt. Cells are the mean ± standard deviation over seeds, in %. The "
+        f"{counted(len(lines), 'run')}: {rows}, {counted(n_models, 'model')}, "
+        f"{'' if seeds == '1 seed' else 'up to '}{seeds}. Each sample is predicted before it is learnt. "
+        f"Cells are the mean ± standard deviation over seeds, in %{others}. The "
         "best of each row is bold. The number after a stream's name is its length in samples."
     )
 
@@ -209,34 +220,6 @@ def _neural_parts(lines: Sequence[Mapping[str, Any]]) -> list[Part]:
             neural_grid(of_experiment),
             as_picture(f"neural_{row}", f"Quality and cost on {row}", picture),
         ]
-    return parts
-
-
-def _curve_pictures(lines: Sequence[Mapping[str, Any]], points_of: Points) -> list[Part]:
-    """Return pictures of the curves of each stream, and of the routing of each model that reports it."""
-    parts: list[Part] = [
-        "Accuracy in consecutive windows, at the middle of each. With several seeds, the line is their mean and the "
-        f"band runs from the lowest to the highest. Of more than {MOST_LINES} models the best {MOST_LINES} are drawn. "
-        "Dashed lines mark abrupt drifts; of gradual ones, dotted lines mark the centre and grey bands the width."
-    ]
-    looks = looks_of([line["model"] for line in lines])
-    lines_of: dict[str, list[Mapping[str, Any]]] = {}
-    for row, line in zip(row_names(lines), lines, strict=True):
-        lines_of.setdefault(row, []).append(line)
-    for row, of_row in lines_of.items():
-        points = [point for line in of_row for point in points_of.get(run_key(line), [])]
-        if not points:
-            parts.append(f"{row}: no windows were kept.")
-            continue
-        drifts = of_row[0]["drifts"]
-        figure = curves.windows_figure(points, title=row, drifts=drifts, looks=looks)
-        parts.append(as_picture(f"curve_{row}", f"{row}: {curves.in_words(points)}", figure))
-        for model, of_model in by_model(points).items():
-            title = f"Routing of {model} on {row}"
-            routed = routing_plot.routing_figure(of_model, title=title, drifts=drifts, looks=looks)
-            if routed is not None:
-                words = f"{title}. {routing_plot.in_words(of_model)}"
-                parts.append(as_picture(f"routing_{row}_{model}", words, routed))
     return parts
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from driftmoe.report.figures import costs_figure, frontier
-from driftmoe.report.parts import NOTHING, Grid, Part
+from driftmoe.report.parts import NOTHING, Grid, Part, counted
 from driftmoe.report.statistics import comparison
 from driftmoe.report.style import Look, as_picture
 
@@ -55,9 +55,9 @@ def cost_parts(lines: Sequence[Mapping[str, Any]], looks: Mapping[str, Look] | N
     mean["accuracy"] *= 100
     rows = _rows(mean, forms)
     return [
-        f"Means over the {full.sum()} streams with a result of every model. Time is the time that the model takes to "
-        "predict and learn, as wall-clock time and as processor time of all cores. Memory is that of the model at the "
-        "end of the run. A RAM-hour is a gigabyte (10^9 bytes) held for an hour.",
+        f"Means over the {counted(full.sum(), 'stream')} with a result of every model. Time is the time that the "
+        "model takes to predict and learn, as wall-clock time and as processor time of all cores. Memory is that of "
+        "the model at the end of the run. A RAM-hour is a gigabyte (10^9 bytes) held for an hour.",
         Grid(
             [
                 "model",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from driftmoe.metrics import shown
 from driftmoe.report.results import by_model
 from driftmoe.report.style import (
     MOST_LINES,
@@ -36,6 +37,18 @@ METRICS = {
     "samples_per_second": ("speed", 1.0, "samples per second"),
 }
 """Column of a curve -> its name, unit factor and unit."""
+
+
+def described(metric: str) -> tuple[str, float, str, bool]:
+    """Return a column's name in words, its unit factor, its unit, and whether a larger value is better."""
+    if metric in METRICS:
+        return *METRICS[metric], True
+    try:
+        found = shown(metric)
+    except ValueError:  # a column of another kind
+        return metric, 1.0, "", True
+    return found.words, found.factor, found.unit, found.is_larger_better
+
 
 START = 0.1
 """Share of the windows, the first ones, that may be cut off: there models have hardly learnt."""
@@ -68,6 +81,11 @@ class Curve:
     lowest: list[float]
     highest: list[float]
 
+    def upside_down(self) -> Curve:
+        """Return the curve with all values negated, so that the lower ones are the better ones."""
+        means, lowest, highest = ([-v for v in vs] for vs in (self.means, self.highest, self.lowest))
+        return replace(self, means=means, lowest=lowest, highest=highest)
+
 
 def curves_of(points: Sequence[Mapping[str, Any]], metric: str = "accuracy") -> dict[str, Curve]:
     """Return the curve of each model, in its unit.
@@ -84,7 +102,7 @@ def curves_of(points: Sequence[Mapping[str, Any]], metric: str = "accuracy") -> 
     ValueError
         If no point has the metric.
     """
-    factor = METRICS.get(metric, ("", 1.0, ""))[1]
+    factor = described(metric)[1]
     found = {}
     for model, of_model in by_model(points).items():
         values: dict[int, list[float]] = {}
@@ -106,9 +124,10 @@ def curves_of(points: Sequence[Mapping[str, Any]], metric: str = "accuracy") -> 
     return found
 
 
-def best_of(curves: Mapping[str, Curve]) -> list[str]:
-    """Return the models that are drawn, in their order: all, or the `MOST_LINES` with the highest means."""
-    best = sorted(curves, key=lambda model: -fmean(curves[model].means))[:MOST_LINES]
+def best_of(curves: Mapping[str, Curve], *, is_larger_better: bool = True) -> list[str]:
+    """Return the models that are drawn, in their order: all, or the `MOST_LINES` with the best means."""
+    sign = -1 if is_larger_better else 1
+    best = sorted(curves, key=lambda model: sign * fmean(curves[model].means))[:MOST_LINES]
     return [model for model in curves if model in best]
 
 
@@ -182,34 +201,47 @@ def windows_figure(
     lowest to the highest. Of more than eight models the best eight are drawn.
     """
     found = curves_of(curves, metric)
-    shown = {model: found[model] for model in best_of(found)}
+    name, _, unit, is_larger_better = described(metric)
+    lines = {model: found[model] for model in best_of(found, is_larger_better=is_larger_better)}
     looks = looks or looks_of(list(found))
-    name, _, unit = METRICS.get(metric, (metric, 1.0, ""))
     with drawn_as(style) as drawn:
         figure = new_figure(drawn, 5.2)
         axes = figure.subplots()
-        for i, (model, curve) in enumerate(shown.items()):
-            _draw(axes, model, curve, looks[model], order=3.0 - i / len(shown))  # the first one on top
+        for i, (model, curve) in enumerate(lines.items()):
+            _draw(axes, model, curve, looks[model], order=3.0 - i / len(lines))  # the first one on top
         begin = min((position - width / 2 for position, width in drifts), default=float("inf"))
-        low, cut = visible(shown, begin, floor=LOWEST if unit == "%" else 0.0)
-        highest = max(value for curve in shown.values() for value in curve.highest)
-        room = 0.05 * ((highest - low) or abs(highest) or 1.0)
-        axes.set_ylim(low - (2 * room if cut or len(found) > len(shown) else room), highest + 2 * room)
-        axes.set_xlim(0, max(curve.ends[-1] for curve in shown.values()))
+        notes = _notes_and_scale(axes, lines, begin, unit, is_larger_better, len(found) - len(lines))
+        axes.set_xlim(0, max(curve.ends[-1] for curve in lines.values()))
         mark_drifts(axes, drifts)
         axes.set(xlabel="samples", ylabel=f"{name} in the window" + (f", {unit}" if unit else ""))
-        ends = {model: curve.means[-1] for model, curve in shown.items()}
-        colors = {model: looks[model].color for model in shown}
+        ends = {model: curve.means[-1] for model, curve in lines.items()}
+        colors = {model: looks[model].color for model in lines}
         if not label_ends(axes, ends, colors, height=0.8 * figure.get_size_inches()[1]):
             add_legend(figure, axes)
-        notes = [_cut_in_words(cut, unit)] if cut else []
-        if len(found) > len(shown):
-            notes.append(f"{len(found) - len(shown)} models with lower means are not drawn")
         if notes:
             _note(axes, "; ".join(notes))
         if drawn.has_title:
             axes.set_title(literal(title), loc="left", wrap=True)
     return figure
+
+
+def _notes_and_scale(
+    axes: Axes, lines: Mapping[str, Curve], begin: float, unit: str, is_larger_better: bool, n_left_out: int
+) -> list[str]:
+    """Set the vertical limits of some curves, and return what is not drawn, in words."""
+    seen = lines if is_larger_better else {model: curve.upside_down() for model, curve in lines.items()}
+    low, cut = visible(seen, begin, floor=LOWEST if unit == "%" else None)
+    high = max(value for curve in seen.values() for value in curve.highest)
+    if not is_larger_better:
+        low, high, cut = -high, -low, {model: -value for model, value in cut.items()}
+    room = 0.05 * ((high - low) or abs(high) or 1.0)
+    notes = [_cut_in_words(cut, unit, "bottom" if is_larger_better else "top")] if cut else []
+    if n_left_out:
+        notes.append(
+            f"{n_left_out} models with {'lower' if is_larger_better else 'higher'} means are not drawn"
+        )
+    axes.set_ylim(low - (2 * room if notes else room), high + 2 * room)
+    return notes
 
 
 def _draw(axes: Axes, model: str, curve: Curve, look: Look, order: float) -> None:
@@ -227,13 +259,16 @@ def _draw(axes: Axes, model: str, curve: Curve, look: Look, order: float) -> Non
         )
 
 
-def _cut_in_words(cut: Mapping[str, float], unit: str) -> str:
-    """Return which values lie below the picture."""
+def _cut_in_words(cut: Mapping[str, float], unit: str, side: str) -> str:
+    """Return which values lie below the picture, or above it."""
     values = {model: f"{value:.1f}".replace("-", MINUS) for model, value in cut.items()}
     told = ", ".join(f"{model} {value}" for model, value in values.items())
     if len(told) > MOST_TOLD:
-        told = f"{len(cut)} models, down to {values[min(cut, key=cut.__getitem__)]}"
-    return f"cut off at the bottom: {told} {unit}".rstrip()
+        farthest = values[
+            min(cut, key=cut.__getitem__) if side == "bottom" else max(cut, key=cut.__getitem__)
+        ]
+        told = f"{len(cut)} models, {'down' if side == 'bottom' else 'up'} to {farthest}"
+    return f"cut off at the {side}: {told} {unit}".rstrip()
 
 
 def _note(axes: Axes, text: str) -> None:
@@ -265,10 +300,11 @@ def plot_windows(
 def in_words(curves: Sequence[Mapping[str, Any]], metric: str = "accuracy") -> str:
     """Return what the picture of `windows_figure` shows, for those who do not see it."""
     found = curves_of(curves, metric)
-    name, _, unit = METRICS.get(metric, (metric, 1.0, ""))
-    told = [
-        f"{model} {found[model].means[0]:.1f} in the first window, {found[model].means[-1]:.1f} in the last, between "
-        f"{min(found[model].means):.1f} and {max(found[model].means):.1f}"
-        for model in best_of(found)
-    ]
+    name, factor, unit, is_larger_better = described(metric)
+    form = "{:.1f}" if factor > 1.0 or metric in METRICS else "{:.3f}"
+    told = []
+    for model in best_of(found, is_larger_better=is_larger_better):
+        means = found[model].means
+        first, last, low, high = map(form.format, (means[0], means[-1], min(means), max(means)))
+        told.append(f"{model} {first} in the first window, {last} in the last, between {low} and {high}")
     return f"{name} in windows" + (f", in {unit}" if unit else "") + f": {'; '.join(told)}."

@@ -21,7 +21,7 @@ PREAMBLE = r"""% The tables need \usepackage{booktabs}, and \usepackage{graphicx
 SPECIAL = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_",
     "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", '"': r"\textquotedbl{}", "`": r"\textasciigrave{}", "'": "'", "-": "{-}",
+    "|": r"\textbar{}", '"': r"\textquotedbl{}", "`": r"\textasciigrave{}", "'": "'", "-": "{-}", "[": "{[}",
     "±": r"$\pm$", "\N{EN DASH}": "--", "\N{MINUS SIGN}": "$-$", "µ": r"\textmu{}", "→": r"$\rightarrow$",
     "\N{MULTIPLICATION SIGN}": r"$\times$", "…": r"\ldots{}", "≥": r"$\geq$", "≤": r"$\leq$",
 }  # fmt: skip
@@ -107,4 +107,5 @@ def _columns(grid: Grid) -> tuple[str, int]:
 
 def escaped(text: str) -> str:
     """Return a text as LaTeX prints it."""
-    return re.sub(r".", lambda found: SPECIAL.get(found[0], found[0]), " ".join(text.split()))
+    text = re.sub(r"(?<!\S)-(?=\d)", "\N{MINUS SIGN}", " ".join(text.split()))
+    return re.sub(r".", lambda found: SPECIAL.get(found[0], found[0]), text)

@@ -46,5 +46,17 @@ class Section:
     parts: list[Part]
 
 
+def counted(n: int, what: str) -> str:
+    """Return a number of things in words.
+
+    Examples
+    --------
+    >>> from driftmoe.report import counted
+    >>> counted(1, "stream"), counted(1200, "run")
+    ('1 stream', '1,200 runs')
+    """
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
+
+
 NOTHING = "\N{EN DASH}"
 """Text of a cell without a result."""

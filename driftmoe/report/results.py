@@ -17,6 +17,17 @@ def by_model(results: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str
     return groups
 
 
+def figure_of(line: Mapping[str, Any], key: str) -> float | None:
+    """Return a figure of a result line, or `None` if the line lacks it or it is not defined."""
+    value = line.get(key, line.get("metrics", {}).get(key))
+    return None if value is None else float(value)
+
+
+def metrics_in(lines: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the metrics that runs were asked for, in order of first appearance."""
+    return list(dict.fromkeys(name for line in lines for name in line.get("metrics", {})))
+
+
 def of_models(results: Sequence[Mapping[str, Any]], models: Sequence[str]) -> list[Mapping[str, Any]]:
     """Return the result lines of these models, model by model; raise ValueError if one has none."""
     found = by_model(results)

@@ -139,8 +139,8 @@ def routing_figure(
         if last is not None and len(of_model) > 1:
             add_legend(figure, last)
         for i, axes in enumerate(panels):
-            mark_drifts(axes, drifts, named=i == 0, above=i < len(stacked))
             axes.set_xlim(0, max(frame.index[-1] for frame in of_model.values()))
+            mark_drifts(axes, drifts, named=i == 0, above=i < len(stacked))
         panels[-1].set_xlabel("samples")
         _head(panels[0], drawn, title, constant)
     return figure

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from driftmoe.experiment import parsed_delay
-from driftmoe.report.results import counting, data_names, label_delay, row_names
+from driftmoe.report.results import counting, data_names, figure_of, label_delay, row_names
 
 SIGNIFICANCE = 0.05
 """Significance level of the Friedman and the Nemenyi test."""
@@ -41,7 +41,9 @@ def comparison(
         {
             "row": row_names(results),
             "model": [result["model"] for result in results],
-            "value": [result.get(figure, math.nan) for result in results],
+            "value": [
+                math.nan if (value := figure_of(result, figure)) is None else value for result in results
+            ],
         }
     )
     groups = frame.groupby(["row", "model"], sort=False)["value"]
@@ -86,9 +88,9 @@ def friedman(mean: pd.DataFrame) -> tuple[float, float]:
     return float(statistic), float(p)
 
 
-def mean_ranks(mean: pd.DataFrame) -> pd.Series:
+def mean_ranks(mean: pd.DataFrame, *, is_larger_better: bool = True) -> pd.Series:
     """Return each model's mean rank over the streams; 1 is best, and ties share their ranks."""
-    return mean.rank(axis=1, ascending=False).mean()
+    return mean.rank(axis=1, ascending=not is_larger_better).mean()
 
 
 def critical_difference(n_models: int, n_streams: int) -> float:

@@ -127,6 +127,7 @@ def _draw(
             axes.plot(positions, line, label=literal(name), color=color, linewidth=1.3)
             known = line[np.isfinite(line)]
             ends[name] = float(known[-1]) if len(known) else 0.0
+        axes.set_xlim(0, max([positions[-1], *(drift.position for drift in stream.drifts)]))
         mark_drifts(axes, [(drift.position, drift.width) for drift in stream.drifts])
         if named and not label_ends(axes, ends, colors, height=0.4 * figure.get_size_inches()[1]):
             axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize="small")

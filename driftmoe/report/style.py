@@ -326,10 +326,12 @@ def mark_drifts(
 ) -> None:
     """Draw the known drifts as (position, width): a line at the centre, and gradual ones as a band of their width.
 
-    They lie below the lines of the axes, or above them, where areas would cover them.
+    Those outside of the horizontal limits, which must be set, are left out: a run may have ended before. They lie below
+    the lines of the axes, or above them, where areas would cover them.
     """
-    order = 3.0 if above else 0.8
-    for i, (position, width) in enumerate(drifts):
+    order, (first, last) = 3.0 if above else 0.8, axes.get_xlim()
+    inside = [(position, width) for position, width in drifts if first <= position <= last]
+    for i, (position, width) in enumerate(inside):
         is_gradual = width > 1
         axes.axvline(position, color=DRIFT, linestyle=":" if is_gradual else "--", linewidth=1, zorder=order)
         if is_gradual:

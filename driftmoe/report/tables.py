@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
+from driftmoe.metrics import shown
 from driftmoe.report.layout import WIDTH, fitted
 from driftmoe.report.parts import NOTHING, Grid
-from driftmoe.report.results import by_model
+from driftmoe.report.results import by_model, figure_of, metrics_in
 from driftmoe.suggestions import meant
 
 FIGURES = {
@@ -101,7 +102,8 @@ def table(
     title
         Heading of the table.
     columns
-        Keys of `FIGURES` and `MORE_FIGURES`, in the order to be shown; `None` shows those of `FIGURES`.
+        Keys of `FIGURES` and `MORE_FIGURES`, in the order to be shown; `None` shows those of `FIGURES`. Metrics that
+        the runs were asked for follow.
     width
         Columns of the terminal. Where they do not suffice, names wrap, deviations stand below their means, and at last
         the columns are shown in several tables. `None` sets no limit.
@@ -111,27 +113,31 @@ def table(
     ValueError
         If a column is unknown.
     """
-    known = FIGURES | MORE_FIGURES
-    shown = [
+    of_metrics = {key: shown(key) for key in metrics_in(results)}
+    known = FIGURES | MORE_FIGURES | {
+        key: (f"{metric.words} {metric.unit}".rstrip(), metric.factor, metric.form)
+        for key, metric in of_metrics.items()
+    }  # fmt: skip
+    keys = [
         key
         for key in (FIGURES if columns is None else checked_columns(columns))
         if columns is not None or key != "mean_cost" or any(key in line for line in results)
     ]
+    keys += [key for key in of_metrics if key not in keys]
     groups = by_model(results)
     n_seeds = max(map(len, groups.values()))
     rows = []
     for model, group in groups.items():
-        cells = [
-            mean_and_deviation([result[key] * known[key][1] for result in group], known[key][2])
-            if all(key in result for result in group)
-            else NOTHING
-            for key in shown
-        ]
+        cells = []
+        for key in keys:
+            values = [value * known[key][1] for line in group if (value := figure_of(line, key)) is not None]
+            cells.append(mean_and_deviation(values, known[key][2]) if len(values) == len(group) else NOTHING)
         is_complete = all(result["complete"] for result in group)
         rows.append([model if is_complete else f"{model} (interrupted)", *cells])
     notes = [f"mean ± standard deviation over {n_seeds} seeds"] if n_seeds > 1 else []
-    notes += ["mean cost per sample, by the model's own decision_costs"] if "mean_cost" in shown else []
-    return fitted(["model", *(known[key][0] for key in shown)], rows, title=title, notes=notes, width=width)
+    notes += ["mean cost per sample, by the model's own decision_costs"] if "mean_cost" in keys else []
+    notes += [metric.note for metric in of_metrics.values()]
+    return fitted(["model", *(known[key][0] for key in keys)], rows, title=title, notes=notes, width=width)
 
 
 def checked_columns(columns: Sequence[str]) -> list[str]:

@@ -22,6 +22,9 @@ from streams.files.values import (
 )
 from streams.stream import Block
 
+_COMMA = re.compile(r"[+-]?\d+(?:[. ]?\d{3})*,\d+")
+"""A number with a comma, in whose place most programs write a point."""
+
 _PADDED = re.compile(r"\s*[+-]?0\d+\s*")
 """A whole number with leading zeros, as in identifiers and postal codes."""
 
@@ -170,6 +173,13 @@ class CSVStream(TextStream):
             i for i, column, of in shown if not column.nominal and any(map(_PADDED.fullmatch, of))
         ]
 
+        self._with_commas = {
+            i: next(text for text in of if _COMMA.fullmatch(text.strip()))
+            for i, column, of in shown
+            if column.nominal
+            and sum(n for t, n in of.items() if _COMMA.fullmatch(t.strip())) > 0.5 * sum(of.values())
+        }
+
     @property
     def notes(self) -> list[str]:
         """A sentence for each column that could also mean something else, judged by what was read so far."""
@@ -184,8 +194,15 @@ class CSVStream(TextStream):
                 notes.append(
                     f"{name!r} has numbers with leading zeros; if they are names: nominal=[{name!r}]"
                 )
-        for i in self._mixed:
+        for i, text in self._with_commas.items():
             if i in self._kept:
+                name = self._columns[i].name
+                notes.append(
+                    f"{name!r} holds numbers with commas, such as {text}, and is read as names, because a number has a "
+                    f"decimal point; rewrite the file, or if they are names: nominal=[{name!r}]"
+                )
+        for i in self._mixed:
+            if i in self._kept and i not in self._with_commas:
                 name = self._columns[i].name
                 notes.append(f"{name!r} is read as names, with numbers among them; if so: nominal=[{name!r}]")
         return notes

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from pathlib import Path
+from typing import Any
 
 from streams.files.bad_rows import BadRowError
 from streams.files.decoding import decode, known_encoding
@@ -75,6 +76,7 @@ class JSONLinesStream(TextStream):
     ) -> None:
         self._encoding = known_encoding(path, encoding)
         self._n_header_lines, self._null_values, self._missing = 0, list(missing), frozenset(missing)
+        self._dropped = frozenset(drop)
         values = self._first_values(path)
         names = list(values)
         if not names:
@@ -103,18 +105,24 @@ class JSONLinesStream(TextStream):
         )
 
     def _first_values(self, path: str | Path) -> dict[str, Counter[str]]:
-        """Count the values of each column in the first piece of the file."""
+        """Count the values of each column in the first piece of the file. If no line can be read, say why not."""
         values: dict[str, Counter[str]] = {}
+        first_reason = ""
         _, data = next(self._raw_pieces(path, is_lenient=True), (0, b""))
-        for record in data.split(b"\n"):
+        for number, record in enumerate(data.split(b"\n"), start=1):
             try:
                 fields = self._object(record)
+            except NestedError as reason:
+                first_reason = first_reason or f"{path}, line {number}{reason}"
+                continue
             except BadRowError:  # reported later, when the rows are read
                 continue
             for name, text in (fields or {}).items():
                 shown = values.setdefault(name, Counter())
                 if text is not None:
                     shown[text] += 1
+        if not values and first_reason:
+            raise ValueError(first_reason)
         return values
 
     def _parse(self, data: bytes, limit: int) -> Block | None:
@@ -144,10 +152,27 @@ class JSONLinesStream(TextStream):
             raise BadRowError(f': {text[:40]!r} is not a JSON object; write {{"name": value, ...}}')
         fields: dict[str, str | None] = {}
         for name, value in found.items():
+            if name in self._dropped:
+                fields[name] = None
+                continue
             if isinstance(value, dict | list):
-                raise BadRowError(
-                    f", {name!r}: {text[:40]!r} holds a list or an object in it; write one value a name"
-                )
+                raise NestedError(f", {name!r}: {_advice(name, value)}")
             value = {True: "true", False: "false"}[value] if isinstance(value, bool) else value
             fields[name] = None if value is None or value.strip() in self._missing else value
         return fields
+
+
+class NestedError(BadRowError):
+    """A value of a row holds others."""
+
+
+def _advice(name: str, value: dict[str, Any] | list[Any]) -> str:
+    """Return what a nested value is, and what can be done."""
+    if isinstance(value, dict):
+        what, inner = "an object", next(iter(value), "name")
+    else:
+        what, inner = "a list", "0"
+    return (
+        f"it holds {what}, and a feature is a single value; write each of its values under a name "
+        f'of its own, such as "{name}.{inner}", or leave it out: drop=[{name!r}]'
+    )

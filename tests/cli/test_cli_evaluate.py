@@ -131,7 +131,7 @@ def test_windows_follow_the_length_and_pictures_take_format_style_and_metric(tmp
     drawing = ["--metric", "kappa", "--format", "svg", "--style", "paper"]
     assert commands.driftmoe(*arguments, *drawing, cwd=tmp_path).returncode == 0
     with (tmp_path / "windows.csv").open() as file:
-        assert [int(line["n_samples"]) for line in csv.DictReader(file)] == list(range(20, 501, 20))
+        assert [int(line["n_samples"]) for line in csv.DictReader(file)] == list(range(50, 501, 50))
     assert not (tmp_path / "sea_a.png").exists()
     picture = (tmp_path / "sea_a.svg").read_text(encoding="utf-8")
     assert "kappa in the window, %" in picture

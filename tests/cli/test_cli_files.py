@@ -168,3 +168,20 @@ def test_a_folder_for_an_export_or_a_picture_is_made(tmp_path):
         done = commands.driftmoe("streams", *arguments, "--limit", "100", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in tmp_path.rglob("*.*")) == ["a.csv", "a.png"]
+
+
+def test_control_characters_of_names_are_shown_as_escapes(tmp_path):
+    names = ("red\x1b[31m", "u\x1b[2J", "v\x07")
+    rows = "".join(f"{i},{names[1 + i % 2]}\n" for i in range(60))
+    (tmp_path / "odd.csv").write_text(f"{names[0]},y\n{rows}")
+    for arguments in (
+        ["streams", "show", "odd.csv"],
+        ["evaluate", "odd.csv", "-m", "nb", "--metric", "recall"],
+    ):
+        done = commands.driftmoe(*arguments, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert not {"\x1b", "\x07"} & {*done.stdout, *done.stderr}
+        assert r"u\x1b[2J" in done.stdout
+    assert r"red\x1b[31m" in commands.driftmoe("streams", "show", "odd.csv", cwd=tmp_path).stdout
+    known = json.loads((tmp_path / "runs" / "odd" / "results.jsonl").read_text())["metrics"]
+    assert list(known) == [f"recall:{name}" for name in names[1:]]

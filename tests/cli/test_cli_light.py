@@ -10,7 +10,7 @@ import pytest
 from places import ROOT
 
 import streams
-from driftmoe import models, neural
+from driftmoe import metrics, models, neural
 from driftmoe.cli import names
 from streams import catalogue, export, files
 
@@ -32,15 +32,20 @@ finally:
     [
         "--version", "--help", "streams --help", "streams list", "streams show --help", "evaluate --help",
         "report --help", "grid --help", "neural --help", "model --help", "warm-up --help", "models", "models arf",
+        "serve --help", "feed --help", "replay --help", "store --help", "store show --help", "streams plot --help",
+        "model explain --help", "streams export --help",
     ],
 )  # fmt: skip
 def test_help_and_lists_import_nothing_heavy(command):
     program = PROGRAM.format(heavy=HEAVY)
     done = subprocess.run(
-        [sys.executable, "-c", program, *command.split()], capture_output=True, text=True, cwd=ROOT
-    )
+        [sys.executable, "-c", program, *command.split()],
+        capture_output=True, text=True, cwd=ROOT, env=os.environ | {"COLUMNS": "80"},
+    )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "[]\n")
     assert done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert "…" not in done.stdout  # no word is cut
 
 
 @pytest.fixture
@@ -64,6 +69,8 @@ def folder(tmp_path):
         ("evaluate --load ", ["a.moe", "stored/"]),
         ("grid led_a wavef", ["waveform", "waveform_drift"]),
         ("grid led_a -m ad", ["adwinbag", "adwinboost"]),
+        ("evaluate --metric weighted_f", ["weighted_f1", "weighted_f_beta"]),
+        ("grid led --metric ka", ["kappa", "kappa_m", "kappa_t"]),
         ("streams show sea_", ["sea_a", "sea_g"]),
         ("streams fetch elect", ["electricity"]),
         ("model show ", ["a.moe", "stored/"]),
@@ -89,6 +96,8 @@ def test_names_in_help_texts_are_those_of_the_library():
     assert list(names.MODELS) == list(models.MODELS)
     assert list(names.POLICIES) == list(models.POLICIES)
     assert list(names.PRESETS) == list(models.PRESETS)
+    assert list(names.METRICS) == list(metrics.NAMED)
+    assert names.STANDARD == metrics.STANDARD
     assert list(names.SETUPS) == list(neural.SETUPS)
     assert list(names.WRITTEN) == list(export.SUFFIXES)
     assert list(names.READ) == list(files.SUFFIXES)

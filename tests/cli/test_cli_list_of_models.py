@@ -22,13 +22,23 @@ def arguments_of(name):
     return {
         key: repr(settings.get(key, p.default))
         for key, p in parameters.items()
-        if key in settings or key not in of_variants
+        if key in settings or key not in of_variants or key in MIXTURES[name].ARGUMENTS
     }
 
 
 @pytest.mark.parametrize("name", [name for name in models.MODELS if name not in moa.LEARNERS])
 def test_arguments_and_defaults_are_those_of_the_library(name):
     assert ARGUMENTS[name] == arguments_of(name)
+
+
+def test_no_argument_that_a_model_takes_is_missing():
+    """Each that is not listed is refused by the constructor."""
+    for name in MIXTURES:
+        for key, parameter in inspect.signature(DriftMoEClassifier).parameters.items():
+            if key not in ARGUMENTS[name] and key != "variant":
+                value = {"top_k": 2, "n_experts": 4}.get(key, parameter.default or 1)
+                with pytest.raises((ValueError, TypeError), match=key):
+                    DriftMoEClassifier(name, **{key: value})
 
 
 def test_every_model_is_listed():

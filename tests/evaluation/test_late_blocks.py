@@ -221,3 +221,18 @@ def test_rows_that_are_only_predicted_cost_no_further_steps(monkeypatch):
         n_steps.append(0)
         run(stream, small(), delay=delay, window=1_000)
     assert n_steps[1] <= 1.2 * n_steps[0] + 10
+
+
+@pytest.mark.parametrize("delay", [0, 5, "due"])
+def test_blocks_lie_in_memory_as_those_of_streams(delay):
+    """Else a kernel is compiled once more, within the time that is measured."""
+    seen = []
+
+    class Watching(InBlocks):
+        def step_proba_many(self, X, y, *, w=None, **legend):
+            seen.append(X.flags.c_contiguous)
+            return super().step_proba_many(X, y, w=w, **legend)
+
+    list(prequential(Mixed(), Watching(small()), delay=delay, metrics=metrics.CrossEntropy(), window=50))
+    assert seen
+    assert all(seen)

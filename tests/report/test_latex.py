@@ -12,7 +12,7 @@ from written_results import CURVES, RESULTS
 
 from driftmoe import report
 from driftmoe.experiment import read_results
-from driftmoe.report.latex import SPECIAL, latex, table
+from driftmoe.report.latex import SPECIAL, escaped, latex, table
 
 PLAIN = {written: character for character, written in SPECIAL.items() if written != character}
 
@@ -90,3 +90,9 @@ def test_a_report_compiles(written, tmp_path):
     assert done.returncode == 0, done.stdout[-2000:]
     assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")
     assert "Missing character" not in done.stdout
+
+
+def test_a_minus_before_a_number_is_no_hyphen():
+    assert escaped("-0.49 ± 0.19") == r"$-$0.49 $\pm$ 0.19"
+    assert escaped("[b].csv") == "{[}b].csv"  # after the end of a row a bracket would be taken for its height
+    assert escaped("--delay 1-2 kappa-M") == "{-}{-}delay 1{-}2 kappa{-}M"

@@ -43,7 +43,7 @@ def test_a_stream_that_lacks_a_model_counts_in_no_mean_and_says_so():
     assert "b, 1,000: no result of z, so left out of all means, ranks and tests." in text_of(
         parts, "What was compared"
     )
-    assert "Not tested: 1 streams have a result of every one of 3 models" in text_of(
+    assert "Not tested: 1 stream has a result of every one of 3 models" in text_of(
         parts, "Are the differences"
     )
 

@@ -199,3 +199,15 @@ def test_the_same_picture_is_the_same_file_and_an_unknown_style_is_refused():
 def test_numbers_in_a_picture_are_not_rounded_with_its_lines():
     figure = report.windows_figure(windows("model 0.123456", [0.5, 0.6]), title="t")
     assert b"model 0.123456" in style.as_picture("p", "a", figure).svg
+
+
+def test_drifts_after_the_end_of_a_run_are_not_drawn():
+    """Their label would lie far outside, and the layout would make room for it."""
+    from matplotlib.figure import Figure
+
+    axes = Figure().subplots()
+    axes.set_xlim(0, 500)
+    style.mark_drifts(axes, [(900, 1), (250, 100), (400, 1)])
+    assert [line.get_xdata()[0] for line in axes.lines] == [250, 400]
+    assert [text.get_text() for text in axes.texts] == ["drift, 100 samples wide"]
+    assert axes.get_xlim() == (0, 500)

@@ -33,7 +33,10 @@ def test_json_lines(put):
     [
         ('{"a": 1', r"line 3: not valid JSON"),
         ("[1, 2]", r"line 3: '\[1, 2\]' is not a JSON object"),
-        ('{"a": [1], "y": 1}', r"line 3, 'a': .* holds a list or an object"),
+        (
+            '{"a": [1], "y": 1}',
+            r"line 3, 'a': it holds a list, .* such as \"a.0\", or leave it out: drop=\['a'\]",
+        ),
         ('{"a": 1, "z": 1, "y": 1}', r"line 3: 'z' is none of the names"),
         ('{"a": 1}', r"line 3, column 'y': the class label is missing"),
         ("[" * 100_000, r"line 3: "),
@@ -52,3 +55,14 @@ def test_json_malformed_line_is_named_or_skipped(put, line, reason, monkeypatch)
 def test_json_without_any_object_is_named(put):
     with pytest.raises(ValueError, match=r"t\.jsonl: no line of its first megabyte holds a JSON object"):
         open_file(put("a,y\n1,2\n", "t.jsonl"))
+
+
+def test_nested_values_are_named_even_if_no_line_can_be_read_and_can_be_left_out(tmp_path):
+    path = tmp_path / "nested.jsonl"
+    path.write_text('{"a": {"lat": 1.5}, "x": 3, "y": "u"}\n{"a": {"lat": 2}, "x": 4, "y": "v"}\n')
+    with pytest.raises(
+        ValueError, match=r"line 1, 'a': it holds an object, .* such as \"a\.lat\", or leave it out"
+    ):
+        open_file(path, target="y")
+    stream = open_file(path, target="y", drop=["a"])
+    assert list(stream) == [({"x": 3.0}, "u"), ({"x": 4.0}, "v")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 
 import numpy as np
 import pyarrow as pa
@@ -208,3 +209,19 @@ def test_reading_tells_the_target_and_what_is_not_as_usual(put, tmp_path):
     }
     saved = save_as("t.parquet", tmp_path, [("1", "u", "p")])
     assert open_file(saved, nominal=["a"]).reading == {"target": "y", "nominal": ["a"]}
+
+
+def test_a_column_of_decimal_commas_is_told_with_an_example(tmp_path):
+    path = tmp_path / "commas.csv"
+    path.write_text("price;code;y\n" + "".join(f"{i},5;{i};{i % 2}\n" for i in range(20)))
+    with pytest.warns(
+        files.FileWarning, match=r"'price' holds numbers with commas, such as 0,5, .* decimal point"
+    ):
+        stream = files.open_file(path, target="y", delimiter=";")
+    assert len(stream.notes) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        files.open_file(path, target="y", delimiter=";", nominal=["price"])
+        files.open_file(path, target="y", delimiter=";", drop=["price"])
+        path.write_text("when,y\n" + "".join(f'"12 May, {i}",{i % 2}\n' for i in range(20)))
+        files.open_file(path, target="y")
