@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import sys
 
@@ -62,3 +63,18 @@ def pytest_collection_finish():
     """Start what the processes of tests are forked from, if there are tests that start some."""
     if commands := sys.modules.get("commands"):
         commands.prepare()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium, for tests of pages."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
+    found = [
+        path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))
+    ]
+    if not found:
+        pytest.skip("needs Chromium")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=found[0], args=["--no-sandbox"])
+        yield browser
+        browser.close()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from driftmoe.cli.bars import Watched, open_with_bar
 from driftmoe.cli.board import of_another_command
@@ -61,6 +62,9 @@ if TYPE_CHECKING:
 else:
     experiment, own = Late("driftmoe.experiment"), Late("driftmoe.own")
     report, saving = Late("driftmoe.report"), Late("driftmoe.saving")
+
+ENOUGH_FOR_BARS, MOST_OF_NAMES = 120, 20
+"""Columns of a terminal in which bars have room beside all figures, and columns for names in one that has less."""
 
 DEFAULT_MODELS = ("driftmoe", "arf", "srp")
 
@@ -346,14 +350,17 @@ def _report_learnt_before(
 
 
 def _run_bars() -> Progress:
-    """Return the bars of runs on stderr."""
+    """Return the bars of runs on stderr. Where there is little room, names are cut and bars left out, but no figure."""
+    console = progress_console()
+    is_wide = console.width >= ENOUGH_FOR_BARS
+    name = Column(no_wrap=True, overflow="ellipsis", max_width=None if is_wide else MOST_OF_NAMES)
     return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=None),
+        TextColumn("{task.description}", markup=False, table_column=name),
+        *([BarColumn(bar_width=None)] if is_wide else []),
         MofNCompleteColumn(),
         TextColumn("{task.fields[figures]}"),
         TimeRemainingColumn(),
-        console=progress_console(),
+        console=console,
     )
 
 
