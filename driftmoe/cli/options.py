@@ -159,6 +159,14 @@ Header = Annotated[
         show_default=False,
     ),
 ]
+Encoding = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Encoding of a text file, such as latin-1. Default: utf-8.",
+        show_default=False,
+    ),
+]
 
 
 OnBadRow = Annotated[
@@ -208,14 +216,7 @@ def file_options(
             show_default=False,
         ),
     ] = None,
-    encoding: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Encoding of a text file, such as latin-1. Default: utf-8.",
-            show_default=False,
-        ),
-    ] = None,
+    encoding: Encoding = None,
 ) -> FileOptions:
     """Return the options that say how a file is read; a target that is a whole number is a position."""
     return FileOptions(
