@@ -90,4 +90,4 @@ def _picture_name(short_name: str, reading: dict[str, Any], options: FileOptions
     given = options.given().keys() - {"header"}
     chosen = {name: value for name, value in reading.items() if name in given}
     name = ", ".join([short_name, *([report.reading({"reading": chosen})] if chosen else [])])
-    return re.sub(r"[^\w.-]+", "_", f"{name[:80].rstrip(' ,`')}{late}")
+    return re.sub(r"[^\w.-]+", "_", f"{name[:80].rstrip(' ,`')}{late.replace(',', '')}").rstrip("_")

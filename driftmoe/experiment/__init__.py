@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from driftmoe.experiment.backlog import GLANCE, Backlog, Event, Shared
 from driftmoe.experiment.checkpoints import CheckpointFolder, why_not_kept
+from driftmoe.experiment.delays import delay_by_time, delay_options, parsed_delay, told_delay
 from driftmoe.experiment.evaluations import Evaluations, Outcome
 from driftmoe.experiment.executors import LOOK, PATIENCE, Happenings, Work
 from driftmoe.experiment.folder import CLAIMS, COMMITTED, PENDING, Claim, JobFolder, ResultFolder
@@ -46,8 +47,6 @@ from driftmoe.experiment.run import (
     check_fingerprint,
     commit,
     compile_first,
-    delay_by_time,
-    parsed_delay,
     plain,
     reading,
     run_job,
@@ -59,7 +58,7 @@ __all__ = [
     "OPTIONAL", "PATIENCE", "PENDING", "REQUIRED", "Attempt", "Backlog", "CheckpointFolder", "Claim", "Evaluations",
     "Event", "Happenings", "JobFolder", "News", "OpenStream", "Outcome", "ResultFolder", "Run", "Shared", "Work",
     "check_delay", "check_fingerprint", "check_gives_proba", "commit", "compile_first", "computed", "counts_warm_up",
-    "delay_by_time", "figures_of", "fitting_window", "kind_of_run", "parsed_delay", "plain", "planned",
-    "read_failures", "read_results", "reading", "run_grid", "run_job", "run_key", "shard", "versions",
+    "delay_by_time", "delay_options", "figures_of", "fitting_window", "kind_of_run", "parsed_delay", "plain", "planned",
+    "read_failures", "read_results", "reading", "run_grid", "run_job", "run_key", "shard", "told_delay", "versions",
     "warm_up_protocol", "why_not_kept",
 ]  # fmt: skip

@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from driftmoe.experiment.delays import normal_delay
+
 KEY = ("stream", "stream_sha256", "model", "seed", "limit", "window", "delay")
 """Fields that identify a run. A new result replaces an older one with the same values in all of them."""
 
@@ -164,7 +166,13 @@ def _checked(line: Any, where: str) -> dict[str, Any]:
             raise ValueError(
                 f"{where} is not a result of this program: {name} is {value!r}; move it away, or choose another folder"
             )
-    return line
+    return _with_normal_delay(line)
+
+
+def _with_normal_delay(line: dict[str, Any]) -> dict[str, Any]:
+    """Return a line whose delay is written as it is now; older lines have it as the user wrote it."""
+    delay = line.get("delay")
+    return line | {"delay": normal_delay(delay)} if isinstance(delay, str) else line
 
 
 def read_csv(path: Path) -> list[dict[str, Any]]:
@@ -175,7 +183,7 @@ def read_csv(path: Path) -> list[dict[str, Any]]:
         reader = csv.DictReader(file)
         if not {*KEY, "n_samples", "accuracy"} <= set(reader.fieldnames or ()):
             raise ValueError(f"{path} is not a curve of this program; choose another folder")
-        return list(reader)
+        return [_with_normal_delay(point) for point in reader]
 
 
 def csv_text(lines: Sequence[Mapping[str, Any]]) -> str:

@@ -7,8 +7,9 @@ from typing import Any
 
 from driftmoe import own
 from driftmoe.evaluation import TimeDelay
+from driftmoe.experiment.delays import parsed_delay
 from driftmoe.experiment.measuring import check_gives_proba, computed, figures_of
-from driftmoe.experiment.run import Run, parsed_delay
+from driftmoe.experiment.run import Run
 from driftmoe.suggestions import meant
 
 OpenStream = Callable[..., Any]

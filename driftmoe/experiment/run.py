@@ -18,10 +18,10 @@ from river import base
 
 from driftmoe import own
 from driftmoe.classifier import DriftMoEClassifier
-from driftmoe.evaluation import Checkpoint, Delay, Evaluation, TimeDelay, prequential
-from driftmoe.evaluation.clock import SECONDS, seconds_of
+from driftmoe.evaluation import Checkpoint, Evaluation, prequential
 from driftmoe.evaluation.late_blocks import takes_late_blocks
 from driftmoe.experiment.checkpoints import CheckpointFolder, digest_of, why_not_kept
+from driftmoe.experiment.delays import normal_delay, parsed_delay
 from driftmoe.experiment.energy import EnergyMeter
 from driftmoe.experiment.environment import commit, versions
 from driftmoe.experiment.importances import importances_of
@@ -32,9 +32,6 @@ from driftmoe.saving import load
 
 ENOUGH_TO_COMPILE = 300
 """Number of samples after which every part of a model is compiled: more than the mini-batch of any router."""
-
-BY = " by "
-"""Stands between the delay and the column of the time in the text of a delay by time."""
 
 News = float | str | tuple[dict[str, Any], list[dict[str, Any]]]
 """News of a run: the share that is done, the traceback of an error, or the result line and the curve."""
@@ -58,7 +55,8 @@ class Run:
         Hash of the stream's samples: streams of the same name may differ in data, target or seed.
     delay
         Delay of labels, as text: `1000` samples, `100-2000` for a random delay, the name of a column, or a time such as
-        `1 day by when`, where the column `when` holds the time of each sample.
+        `1 day by when`, where the column `when` holds the time of each sample. Of the texts for one time, such as `24 h
+        by when`, it keeps one.
     count_warm_up
         Whether the figures include the samples that are predicted before the first label comes.
     trained
@@ -77,6 +75,9 @@ class Run:
     count_warm_up: bool = False
     trained: Path | None = None
     metrics: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "delay", normal_delay(self.delay))
 
     def new_model(self) -> Any:
         """Return the model as it is before the run."""
@@ -379,50 +380,6 @@ def compile_first(run: Run, stream: Any) -> None:
                     classes=stream.classes,
                     **w,
                 )
-
-
-def parsed_delay(text: str) -> Delay:
-    """Return a delay for `prequential`.
-
-    `"1000"` is a number, `"100-2000"` a range, `"1 day by when"` a time by the column `when`, and other text the name
-    of a column.
-    """
-    if re.fullmatch(r"\d+", text):
-        return int(text)
-    if match := re.fullmatch(r"(\d+)-(\d+)", text):
-        low, high = int(match[1]), int(match[2])
-        if low > high:
-            raise ValueError(f"delay {text!r}: {low} is above {high}; write the lower number first")
-        return low, high
-    written, is_timed, column = text.partition(BY)
-    if is_timed and (seconds := seconds_of(written)) is not None:
-        return TimeDelay(seconds, column)
-    if not text:
-        raise ValueError(
-            "delay ''; write a number of samples, a range such as 100-2000, or the name of a column"
-        )
-    return text
-
-
-def delay_by_time(delay: str, column: str | None) -> str:
-    """Return the delay of a run from a text and the column of the time, if it is one of time.
-
-    Raises
-    ------
-    ValueError
-        If a time is given without a column, or a column without a time.
-    """
-    is_time = seconds_of(delay) is not None
-    if column is not None:
-        if not is_time:
-            raise ValueError(
-                f"time={column!r} needs a delay in time, and delay={delay!r} is none; write a number of "
-                f"{', '.join(f'{unit}s' for unit in SECONDS)}, such as '1 day'"
-            )
-        return f"{delay.strip()}{BY}{column}"
-    if is_time:
-        raise ValueError(f"delay={delay!r} is a time; say which column holds the time of each sample: time=")
-    return delay
 
 
 def plain(value: Any) -> Any:

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from driftmoe.experiment import counts_warm_up
+from driftmoe.experiment import counts_warm_up, delay_options
 from driftmoe.report.parts import Command
 
 FILE_OPTIONS = ("target", "drop", "nominal", "delimiter", "header", "missing", "encoding", "on_bad_row")
@@ -45,7 +45,7 @@ def _setting(line: Mapping[str, Any]) -> tuple[str, ...]:
         words += ["--limit", str(line["limit"])]
     words += ["--window", str(line["window"])]
     if str(line.get("delay") or 0) != "0":
-        words += ["--delay", str(line["delay"])]
+        words += delay_options(str(line["delay"]))
         if counts_warm_up(line):
             words.append("--count-warm-up")
     elif str(line.get("count_warm_up")) == "True":

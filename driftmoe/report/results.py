@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from driftmoe.experiment import counts_warm_up, warm_up_protocol
+from driftmoe.experiment import counts_warm_up, told_delay, warm_up_protocol
 from driftmoe.suggestions import meant
 
 
@@ -66,7 +66,8 @@ def label_delay(result: Mapping[str, Any]) -> str:
 
 def lateness(result: Mapping[str, Any]) -> str:
     """Return the delay of the labels for a title; empty without a delay."""
-    return "" if label_delay(result) == "0" else f", labels {label_delay(result)} late"
+    told = told_delay(label_delay(result))
+    return f", {told}" if told else ""
 
 
 def counting(result: Mapping[str, Any]) -> str:

@@ -92,9 +92,11 @@ def test_a_delay_is_one_of_learning_alone(tmp_path):
             cwd=tmp_path,
         )
         assert done.returncode == 0, done.stderr
-    title = "led_a, 3,000 samples, test-then-train, labels 1000 late, first 1,001 samples not counted"
+    title = (
+        "led_a, 3,000 samples, test-then-train, labels 1,000 samples late, first 1,001 samples not counted"
+    )
     assert title in " ".join(done.stdout.split())
-    assert (tmp_path / "1000" / "led_a_labels_1000_late.png").exists()
+    assert (tmp_path / "1000" / "led_a_labels_1000_samples_late.png").exists()
     at_once, late = (
         [
             float(line["accuracy"])
@@ -110,7 +112,7 @@ def test_a_delay_is_one_of_learning_alone(tmp_path):
     assert line["accuracy"] == pytest.approx(sum(hits[1001:]) / 1999)
     options = ["--delay", "1000", "--count-warm-up", "--out", "1000"]
     counted = commands.driftmoe("evaluate", "led_a", "-m", "ht", "--limit", "3000", *options, cwd=tmp_path)
-    assert "labels 1000 late, warm-up counted" in " ".join(counted.stdout.split())
+    assert "labels 1,000 samples late, warm-up counted" in " ".join(counted.stdout.split())
     left_out, counted = map(json.loads, (tmp_path / "1000" / "results.jsonl").read_text().splitlines())
     assert left_out["accuracy"] == line["accuracy"]  # the two are different runs
     assert counted["accuracy"] == pytest.approx(sum(hits) / 3000)

@@ -66,7 +66,9 @@ def test_runs_with_late_labels_are_rows_of_their_own():
     late = [{**line, "accuracy": 0.25, "delay": "1000"} for line in RESULTS]
     rows = accuracy_rows([*RESULTS, *late])
     names = [str(row) for row in rows]
-    assert any("a, 1,000, labels 1000 late, warm-up counted" in name for name in names)  # as in old lines
+    assert any(
+        "a, 1,000, labels 1,000 samples late, warm-up counted" in name for name in names
+    )  # as in old lines
     assert "done more than once" not in text_of(report.sections([*RESULTS, *late], []), "What was compared")
 
 
@@ -83,12 +85,12 @@ def test_a_report_says_what_is_counted_and_keeps_a_long_warm_up_apart():
     lines = [old, at_once, late, *counted]
     names = [name for name in accuracy_rows(lines) if not name.startswith("mean")]
     assert names == [
-        "a, 1,000", "a, 1,000, labels 10 late", "a, 1,000, labels 10 late, warm-up counted",
+        "a, 1,000", "a, 1,000, labels 10 samples late", "a, 1,000, labels 10 samples late, warm-up counted",
         "a, 1,000, warm-up counted",
     ]  # fmt: skip
     text = text_of(report.sections(lines, []), "What was compared")
     assert (
-        "know their class: the first sample if labels are not delayed; 11 of a, 1,000, labels 10 late."
+        "know their class: the first sample if labels are not delayed; 11 of a, 1,000, labels 10 samples late."
         in text
     )
     assert "In 3 of 5 runs they count, because they are from an older version" in text

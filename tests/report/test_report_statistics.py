@@ -115,7 +115,7 @@ def test_tests_and_ranks_take_each_stream_once():
     assert any("kappa-temporal still knows the previous label" in part for part in texts)
     assert any(
         "the longest, and if there are several, the one with the shortest delay. Left out: a, 1,000; "
-        "a, 2,000, labels 500 late; a, 2,000, labels 1000 late; b, 1,000;" in part
+        "a, 2,000, labels 500 samples late; a, 2,000, labels 1,000 samples late; b, 1,000;" in part
         for part in texts
     )
     (untested,) = sections["Are the differences in accuracy more than chance?"]
@@ -132,7 +132,7 @@ def test_of_late_rows_the_earliest_is_taken_and_data_of_one_name_are_several_str
         for delay in ("1000", "due2", "500", "20-600")
         for counted in (True, False)
     ]
-    assert statistics.one_of_each(lines, row_names(lines)) == ["a, 1,000, labels 500 late"]
+    assert statistics.one_of_each(lines, row_names(lines)) == ["a, 1,000, labels 500 samples late"]
     alike = [
         {**result("data.csv", model, 1, 0.5), "stream_sha256": data * 9} for data in "pqr" for model in "xyz"
     ]
