@@ -225,8 +225,8 @@ def evaluate(
             for s in seeds
         ]
         checkpoints = experiment.CheckpointFolder(folder.path / "checkpoints", checkpoint_every)
-        _check_before(runs, folder, checkpoints, save, load, force)
-        evaluations = experiment.Evaluations(runs, samples, folder, checkpoints)
+        earlier = _check_before(runs, folder, checkpoints, save, load, force)
+        evaluations = experiment.Evaluations(runs, samples, folder, checkpoints, earlier)
         is_complete = _do(evaluations, save, workers, open_run)
         results, failures = evaluations.in_order(), evaluations.failures
         if is_complete and not results + failures:
@@ -257,29 +257,45 @@ def _check_before(
     save: Path | None,
     load: Sequence[Path] | None,
     force: bool,
-) -> None:
-    """Raise ValueError if a result would be replaced, and write to stderr what else the user should know."""
-    if not force:
-        _check_new(runs, folder, checkpoints)
+) -> list[dict[str, Any]]:
+    """Raise ValueError if a result would be replaced, and write to stderr what else the user should know.
+
+    Return the result lines of runs that need not be done again, because a command with checkpoints goes on.
+    """
+    goes_on = checkpoints.every is not None and save is None  # a model to be saved must be trained
+    earlier = [] if force else _earlier(runs, folder, checkpoints, goes_on=goes_on)
     if checkpoints.every is not None:
         report_not_kept(runs)
     _report_learnt_before(save, load, runs, folder)
+    return earlier
 
 
-def _check_new(runs: Sequence[Run], folder: ResultFolder, checkpoints: CheckpointFolder) -> None:
-    """Raise ValueError if a run has a complete result in the folder, unless its checkpoint goes on from there."""
-    lines = folder.results(runs[0].stream)
-    done = {experiment.run_key(line) for line in lines if line["complete"]}
-    again = [
-        run for run in runs if experiment.run_key(vars(run)) in done and not checkpoints.file(run).exists()
-    ]
-    if again:
-        named = ", ".join(f"{run.model}, seed {run.seed}" for run in again[:3])
-        more = f" and {len(again) - 3} more" if len(again) > 3 else ""
+def _earlier(
+    runs: Sequence[Run], folder: ResultFolder, checkpoints: CheckpointFolder, *, goes_on: bool
+) -> list[dict[str, Any]]:
+    """Return the complete results of runs that have no checkpoint, if the command goes on from an earlier one.
+
+    Raise ValueError if it does not, or if such a result was computed with other arguments or software.
+    """
+    done = {experiment.run_key(line): line for line in folder.results(runs[0].stream) if line["complete"]}
+    found = {
+        run: done[key]
+        for run in runs
+        if (key := experiment.run_key(vars(run))) in done and not checkpoints.file(run).exists()
+    }
+    if again := [run for run, line in found.items() if not (goes_on and run.would_repeat(line))]:
         raise ValueError(
-            f"{folder.path} has a result of {named}{more} on {runs[0].stream} already; --force does the run again and "
-            "replaces it, or choose another --out"
+            f"{_has_results(again, folder)}; --force does the run again and replaces it, or choose another --out"
         )
+    if found:
+        tell(f"{_has_results(list(found), folder)}, which is shown; --force does the run again")
+    return list(found.values())
+
+
+def _has_results(runs: Sequence[Run], folder: ResultFolder) -> str:
+    named = ", ".join(f"{run.model}, seed {run.seed}" for run in runs[:3])
+    more = f" and {len(runs) - 3} more" if len(runs) > 3 else ""
+    return f"{folder.path} has a result of {named}{more} on {runs[0].stream} already"
 
 
 def _candidates(specs: Sequence[str] | None, files: Sequence[Path] | None) -> dict[str, Path | None]:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from driftmoe.evaluation import Checkpoint, Evaluation
@@ -245,7 +246,7 @@ def _read(line: bytes, content: bytes, curve_file: CurveFile) -> Kept:
     if _digest(document) != expected or hashlib.sha256(content).hexdigest() != document.get("model_sha256"):
         raise ValueError("the file is damaged: its content does not have the digest that it was written with")
     check_names(document, ENTRIES, "a checkpoint")
-    _check_same(document["versions"] | {"commit": document["commit"]}, versions() | {"commit": commit()})
+    _check_same(document)
     model = from_bytes(content)
     give_spare_room(model, document["spare_room"])
     return Kept(
@@ -257,15 +258,29 @@ def _read(line: bytes, content: bytes, curve_file: CurveFile) -> Kept:
     )
 
 
-def _check_same(before: Mapping[str, str | None], now: Mapping[str, str | None]) -> None:
+def _check_same(document: State) -> None:
     """Raise ValueError if a checkpoint was written with other software, whose figures may be others."""
-    for name in [*before, *now]:
-        then, today = ((found.get(name) or "unknown").removesuffix("-dirty") for found in (before, now))
-        if then != today:
-            raise ValueError(
-                f"it was written with {name} {then}, and this is {today}; the figures of one run must not come from "
-                "two versions"
-            )
+    for name, then, today in other_software(document):
+        raise ValueError(
+            f"it was written with {name} {then}, and this is {today}; the figures of one run must not come from "
+            "two versions"
+        )
+
+
+def other_software(
+    document: Mapping[str, Any], more: Mapping[str, str] = MappingProxyType({})
+) -> list[tuple[str, str, str]]:
+    """Return what a checkpoint or a result line was written with that is another today: name, version then and now.
+
+    `more` are the versions of what this model alone needs.
+    """
+    before = {**document.get("versions", {}), "commit": document.get("commit")}
+    now = {**versions(), **more, "commit": commit()}
+    found = {
+        name: tuple((one.get(name) or "unknown").removesuffix("-dirty") for one in (before, now))
+        for name in [*before, *now]
+    }
+    return [(name, then, today) for name, (then, today) in found.items() if then != today]
 
 
 def _digest(document: State) -> str:

@@ -59,13 +59,15 @@ class Evaluations:
         Where runs are kept while they go on. A run that was stopped before goes on from there. Checkpoints stay until
         all runs are complete, so that those which are need not be done again. If runs are not kept (`every` is `None`),
         the checkpoint that an earlier command has left is deleted once its run is complete.
+    earlier
+        Complete result lines of earlier commands. Their runs are not done again, and count as results.
 
     Attributes
     ----------
     streams
         The stream of each seed.
     results
-        Result lines so far, including those of interrupted and failed runs.
+        Result lines so far, including those of interrupted and failed runs, and the earlier ones.
     failures
         A sentence for each run that failed.
 
@@ -81,12 +83,14 @@ class Evaluations:
         streams: Mapping[int, Any],
         folder: ResultFolder,
         checkpoints: CheckpointFolder | None = None,
+        earlier: Iterable[Mapping[str, Any]] = (),
     ) -> None:
-        self.results: list[dict[str, Any]] = []
+        self.results: list[dict[str, Any]] = [dict(line) for line in earlier]
         self.failures: list[str] = []
         self._runs = list(runs)
         self.streams, self._folder, self._checkpoints = streams, folder, checkpoints
-        self._backlog = Backlog(self._runs, folder)
+        done = set(map(run_key, self.results))
+        self._backlog = Backlog((run for run in self._runs if run_key(vars(run)) not in done), folder)
 
     def attempts(self) -> Iterator[Event | Attempt]:
         """Yield the runs to be done here, and events of runs that other commands do. Their results are added, too."""

@@ -20,7 +20,7 @@ from driftmoe import own
 from driftmoe.classifier import DriftMoEClassifier
 from driftmoe.evaluation import Checkpoint, Evaluation, prequential
 from driftmoe.evaluation.late_blocks import takes_late_blocks
-from driftmoe.experiment.checkpoints import CheckpointFolder, digest_of, why_not_kept
+from driftmoe.experiment.checkpoints import CheckpointFolder, digest_of, other_software, why_not_kept
 from driftmoe.experiment.delays import normal_delay, parsed_delay
 from driftmoe.experiment.energy import EnergyMeter
 from driftmoe.experiment.environment import commit, versions
@@ -110,6 +110,11 @@ class Run:
         # Those of a new model, because some of river's models change their arguments while they learn.
         code = own.code_of(self.model) if self.trained is None else {}
         return plain(_parameters(self.new_model()) | code)
+
+    def would_repeat(self, line: Mapping[str, Any]) -> bool:
+        """Return whether the model of an earlier result of this run had the arguments and the software of now."""
+        is_same = line.get("parameters") == json.loads(json.dumps(self.parameters()))
+        return is_same and not other_software(line, getattr(self.new_model(), "versions", {}))
 
     def do(self, stream: Any, checkpoints: CheckpointFolder | None = None) -> Iterator[News]:
         """Evaluate the model on the whole stream.

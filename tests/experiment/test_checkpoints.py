@@ -393,3 +393,80 @@ def test_checkpoints_are_not_for_workers_elsewhere(tmp_path):
     )  # fmt: skip
     with pytest.raises(ValueError, match="may have workers on other machines"):
         next(events)
+
+
+STOPPED = """
+import os, signal
+from driftmoe import cli
+from driftmoe.experiment.checkpoints import CheckpointFolder
+
+keep = CheckpointFolder.keep
+
+def keep_and_die(self, *arguments):
+    keep(self, *arguments)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+CheckpointFolder.keep = keep_and_die
+cli.main()
+"""
+"""A command that kills itself at its first checkpoint."""
+
+
+@pytest.mark.parametrize("workers", [[], ["--workers", "2"]], ids=["one", "two"])
+def test_the_same_command_goes_on_where_a_model_without_checkpoints_is_complete(tmp_path, workers):
+    arguments = ["evaluate", *STREAM, "-m", "nochange", "-m", "moe-data(n_experts=3)", "--out", "out"]
+    killed = commands.python("-c", STOPPED, *arguments, cwd=tmp_path)
+    assert killed.returncode == -signal.SIGKILL
+    (complete,) = ResultFolder(tmp_path / "out").results("led_a")
+    assert complete["model"] == "nochange"
+
+    again = commands.driftmoe(*arguments, *workers, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "moe-data(n_experts=3), seed 1, goes on after sample 300" in again.stderr
+    told = "out has a result of nochange, seed 1 on led_a already, which is shown; --force does the run again"
+    assert told in again.stderr
+    table = [text for text in again.stdout.splitlines() if "±" in text or "%" in text or "nochange" in text]
+    assert any("nochange" in text for text in table)
+    lines = ResultFolder(tmp_path / "out").results("led_a")
+    assert [line["model"] for line in lines] == ["nochange", "moe-data(n_experts=3)"]
+    assert lines[0] == complete  # not done again: even its times are the same
+    assert all(line["complete"] for line in lines)
+    assert not (tmp_path / "out" / "checkpoints").exists()
+
+    alone = commands.driftmoe(*[text for text in arguments if text not in EVERY][:-1], "alone", cwd=tmp_path)
+    assert alone.returncode == 0, alone.stderr
+    assert lines_of(tmp_path / "out") == lines_of(tmp_path / "alone")
+
+
+def result_of_nochange(tmp_path):
+    """The arguments of a command with checkpoints that is complete, and its result line."""
+    arguments = ["evaluate", *STREAM, "-m", "nochange", "--out", "out"]
+    assert commands.driftmoe(*arguments, cwd=tmp_path).returncode == 0
+    (line,) = ResultFolder(tmp_path / "out").results("led_a")
+    return arguments, line
+
+
+def test_a_command_with_checkpoints_that_is_complete_shows_its_results(tmp_path):
+    arguments, line = result_of_nochange(tmp_path)
+    again = commands.driftmoe(*arguments, "--json", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout.splitlines()[0]) == line
+    forced = commands.driftmoe(*arguments, "--force", "--json", cwd=tmp_path)
+    assert json.loads(forced.stdout.splitlines()[0])["seconds"] != line["seconds"]
+    without = [text for text in arguments if text not in EVERY]
+    assert "--force does the run again" in commands.driftmoe(*without, cwd=tmp_path).stderr
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"parameters": {"seed": 99}}, {"versions": {"driftmoe": "0.0"}}, {"commit": "another"}],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_result_of_other_code_is_not_shown_as_that_of_the_same_command(tmp_path, change):
+    arguments, line = result_of_nochange(tmp_path)
+    (tmp_path / "out" / "results.jsonl").write_text(json.dumps(line | change) + "\n")
+    again = commands.driftmoe(*arguments, cwd=tmp_path)
+    assert again.returncode == 2
+    assert "out has a result of nochange, seed 1 on led_a already; --force does the run again" in again.stderr
+    (kept,) = ResultFolder(tmp_path / "out").results("led_a")
+    assert kept == line | change
