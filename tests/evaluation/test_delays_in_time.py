@@ -87,6 +87,25 @@ def test_a_column_that_is_not_there_is_refused_with_the_one_that_is_meant():
         TimeDelay(1, "wen").of(at(1, 2))
 
 
+class Once:
+    """Samples that `iter` begins only once."""
+
+    def __init__(self, samples):
+        self.samples = iter(samples)
+
+    def __iter__(self):
+        return self.samples
+
+
+@pytest.mark.parametrize("once", [iter, Once, lambda samples: (sample for sample in samples)])
+def test_a_stream_that_gives_its_samples_only_once_is_refused(once):
+    """The times would use them up, and nothing would be evaluated."""
+    stream = once(at(*range(300)))
+    with pytest.raises(ValueError, match=r"reads the stream twice, and this .* only once; give a list"):
+        list(prequential(stream, naive_bayes.GaussianNB(), delay=TimeDelay(50, "when")))
+    assert len(list(stream)) == 300
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [("1 day", 86_400), ("90 s", 90), ("1.5 hours", 5_400), ("2weeks", 1_209_600), ("15min", 900),
