@@ -73,6 +73,13 @@ def test_uneven_times_give_what_a_loop_by_the_clock_gives():
         ((5, 9, 8), "goes back by 1 s at sample 3; sort the samples by time first"),
         ((5, "soon"), "the time of sample 2 in column 'when' is 'soon'; write seconds, or ISO 8601"),
         ((5, float("nan")), "the time of sample 2 in column 'when' is missing"),
+        (
+            (1_709_251_216_000,),
+            "1 in column 'when' is 1709251216000, which is no number of seconds but looks like",
+        ),
+        ((-62e9, 2e11), "looks like milliseconds; divide it by 1,000, or write ISO 8601"),
+        ((1_709_251_216_000_000,), "looks like microseconds; divide it by 1,000,000, or"),
+        ((1_709_251_216_000_000_000,), "looks like nanoseconds; divide it by 1,000,000,000, or"),
     ],
 )
 def test_a_time_that_is_none_or_goes_back_is_refused(times, message):
