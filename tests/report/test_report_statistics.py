@@ -126,6 +126,28 @@ def test_tests_and_ranks_take_each_stream_once():
     assert [text for text, _ in grid.rows[-1]] == ["mean rank over 3 of 3 streams", "1.00", "2.00", "3.00"]
 
 
+def test_of_delays_in_time_the_shortest_is_taken_in_whatever_order_they_were_run():
+    """A first label that comes after 24 samples is as late as with a delay of 24 samples."""
+    hour, day, far = (
+        [
+            result(stream, model, 1, 0.5, delay=delay, n_warm_up=n_warm_up, count_warm_up=False)
+            for stream in "ab"
+            for model in "xyz"
+        ]
+        for delay, n_warm_up in (("1 hour by when", 25), ("1 day by when", 25), ("1 week by when", 500))
+    )
+    samples = [{**line, "delay": "100"} for line in hour]
+    for lines, chosen in (
+        ([*day, *hour, *far], hour),
+        ([*hour, *far, *day], hour),
+        ([*far, *samples], samples),
+        ([*samples, *day], day),
+    ):
+        assert statistics.one_of_each(lines, row_names(lines)) == row_names(chosen)[::3]
+    text = text_of(report.sections([*day, *hour], []), "What was compared")
+    assert f"Left out: {'; '.join(row_names(day)[::3])}." in text
+
+
 def test_of_late_rows_the_earliest_is_taken_and_data_of_one_name_are_several_streams():
     lines = [
         result("a", "x", 1, 0.5, delay=delay, count_warm_up=counted)
