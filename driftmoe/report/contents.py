@@ -18,7 +18,7 @@ from driftmoe.report.figures import neural_figure
 from driftmoe.report.importances import importances_parts
 from driftmoe.report.parts import NOTHING, Grid, Part, Section
 from driftmoe.report.provenance import provenance
-from driftmoe.report.results import by_model, data_names, lateness, row_names, usable
+from driftmoe.report.results import by_model, data_names, lateness, of_other_windows, row_names, usable
 from driftmoe.report.statistics import comparison, one_of_each
 from driftmoe.report.style import MOST_LINES, as_picture, looks_of
 from driftmoe.report.summary import summary_parts
@@ -62,9 +62,11 @@ def sections(
         raise ValueError("no run is complete, so there is nothing to compare; " + " ".join(notes))
     neural = [line for line in lines if kind_of_run(line) == "neural"]
     neural_sections = [Section("Neural experiments", _neural_parts(neural))] if neural else []
+    other_windows, cautions = of_other_windows(lines)
+    points = {key: of_run for key, of_run in points.items() if key not in other_windows}
     ends = [
-        Section("Accuracy over time", _curve_pictures(lines, points)),
-        Section("Recovery after drifts", _drift_costs(lines, points)),
+        Section("Accuracy over time", [*cautions, *_curve_pictures(lines, points)]),
+        Section("Recovery after drifts", [*cautions, *_drift_costs(lines, points)]),
         Section("Reproducibility", provenance(lines)),
     ]
     compared = [line for line in lines if kind_of_run(line) != "neural"]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from driftmoe.experiment import counts_warm_up, warm_up_protocol
+from driftmoe.experiment import counts_warm_up, run_key, warm_up_protocol
 from driftmoe.suggestions import meant
 
 
@@ -119,3 +120,26 @@ def row_names(results: Sequence[Mapping[str, Any]]) -> list[str]:
         f"{data.removeprefix(result['stream'])}"
         for result, data in zip(results, data_names(results), strict=True)
     ]
+
+
+def of_other_windows(results: Sequence[Mapping[str, Any]]) -> tuple[set[tuple[str, ...]], list[str]]:
+    """Return the keys of the runs whose windows differ in length from those of their row, and a sentence for each row.
+
+    The windows of a row are those of most of its runs; if there are several, those that come first.
+    """
+    rows, windows = row_names(results), dict[str, Counter[int]]()
+    for row, result in zip(rows, results, strict=True):
+        windows.setdefault(row, Counter())[result["window"]] += 1
+    taken = {row: of_row.most_common(1)[0][0] for row, of_row in windows.items()}
+    others: dict[str, list[Mapping[str, Any]]] = {}
+    for row, result in zip(rows, results, strict=True):
+        if result["window"] != taken[row]:
+            others.setdefault(row, []).append(result)
+    sentences = []
+    for row, of_row in others.items():
+        runs = (f"{one['model']}, seed {one['seed']} ({one['window']:,})" for one in of_row)
+        sentences.append(
+            f"{row}: the windows of its runs have different lengths, of which one is taken, {taken[row]:,} samples. "
+            f"Left out: {'; '.join(runs)}."
+        )
+    return {run_key(one) for of_row in others.values() for one in of_row}, sentences

@@ -177,6 +177,32 @@ def test_what_a_drift_costs_by_hand():
     assert "No stream has a known drift" in text_of(report.sections(quiet, curves), "Recovery after drifts")
 
 
+def test_windows_of_different_lengths_are_not_averaged():
+    """A window of 100 and one of 200 end at 200, and are means of other samples."""
+    drifts = [[400, 1]]
+    short = [result("a", model, 1, 0.9, window=100, drifts=drifts) for model in "xy"]
+    long = [result("a", "x", seed, 0.9, window=200, drifts=drifts) for seed in (2, 3)]
+    long.append(result("a", "z", 1, 0.9, window=200, drifts=drifts))
+    points = [point for line in short for point in points_with(line, [0.9, 0.9, 0.9, 0.9, 0.5, 0.9])]
+    for line in long:
+        points += [{**point, "n_samples": 2 * point["n_samples"]} for point in points_with(line, [0.7] * 3)]
+    sections = {section.title: section.parts for section in report.sections([*short, *long], points)}
+    told = (
+        "a, 1,000: the windows of its runs have different lengths, of which one is taken, 200 samples. Left out: x, "
+        "seed 1 (100); y, seed 1 (100)."
+    )
+    curves, recovery = sections["Accuracy over time"], sections["Recovery after drifts"]
+    assert told in curves
+    assert told in recovery
+    (picture,) = [part for part in curves if isinstance(part, report.Picture)]
+    assert "x 70.0 in the first window, 70.0 in the last, between 70.0 and 70.0; z 70.0" in picture.alt
+    assert "; y " not in picture.alt
+    (lost, *_) = [part for part in recovery if isinstance(part, report.Grid)]
+    assert rows_of(lost) == {"a, 1,000": ["*0.00*", report.NOTHING, "*0.00*"]}
+    alike = {section.title: section.parts for section in report.sections(long, points)}
+    assert not any("different lengths" in str(part) for part in alike["Accuracy over time"])
+
+
 def routing(value):
     names = "experts_used", "entropy", "n_replaced", "weight_tree 1"
     return {f"routing_{name}": value for name in names}
