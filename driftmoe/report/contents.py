@@ -18,7 +18,15 @@ from driftmoe.report.figures import neural_figure
 from driftmoe.report.importances import importances_parts
 from driftmoe.report.parts import NOTHING, Grid, Part, Section
 from driftmoe.report.provenance import provenance
-from driftmoe.report.results import by_model, data_names, lateness, of_other_windows, row_names, usable
+from driftmoe.report.results import (
+    by_model,
+    data_names,
+    lateness,
+    of_other_windows,
+    row_names,
+    told_apart,
+    usable,
+)
 from driftmoe.report.statistics import comparison, one_of_each
 from driftmoe.report.style import MOST_LINES, as_picture, looks_of
 from driftmoe.report.summary import summary_parts
@@ -54,10 +62,15 @@ def sections(
     ValueError
         If no result is complete.
     """
-    lines, notes = usable(results)
+    as_run, notes = usable(results)
+    lines, differences = told_apart(as_run)
+    notes = [*differences, *notes]
+    of_key = {run_key(before): line for before, line in zip(as_run, lines, strict=True)}
     points: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
     for point in windows:
-        points.setdefault(run_key(point), []).append(point)
+        if (key := run_key(point)) in of_key:
+            line = of_key[key]
+            points.setdefault(run_key(line), []).append({**point, "model": line["model"]})
     if not lines:
         raise ValueError("no run is complete, so there is nothing to compare; " + " ".join(notes))
     neural = [line for line in lines if kind_of_run(line) == "neural"]
@@ -67,7 +80,7 @@ def sections(
     ends = [
         Section("Accuracy over time", [*cautions, *_curve_pictures(lines, points)]),
         Section("Recovery after drifts", [*cautions, *_drift_costs(lines, points)]),
-        Section("Reproducibility", provenance(lines)),
+        Section("Reproducibility", provenance(as_run)),
     ]
     compared = [line for line in lines if kind_of_run(line) != "neural"]
     if not compared:  # only neural experiments, which are neither ranked nor tested

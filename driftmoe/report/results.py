@@ -9,6 +9,9 @@ from typing import Any
 from driftmoe.experiment import counts_warm_up, run_key, warm_up_protocol
 from driftmoe.suggestions import meant
 
+_CODE = "code_sha256"
+"""Parameter that holds the hash of the code of a user's own model."""
+
 
 def by_model(results: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
     """Group result lines by model, in order of first appearance."""
@@ -143,3 +146,44 @@ def of_other_windows(results: Sequence[Mapping[str, Any]]) -> tuple[set[tuple[st
             f"Left out: {'; '.join(runs)}."
         )
     return {run_key(one) for of_row in others.values() for one in of_row}, sentences
+
+
+def told_apart(results: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]], list[str]]:
+    """Return the results with models told apart by their code, and a sentence for each model that is not one model.
+
+    A model of the user's own has the hash of its code among its parameters. If its runs have several, each code is a
+    model of its own, so that no figure is a mean over different programs. If other parameters differ, as they may
+    between versions, the model is only named; seeds do not count.
+    """
+    several: dict[str, list[str]] = {}
+    for model, lines in by_model([result for result in results if "parameters" in result]).items():
+        given = [_seedless(line["parameters"]) for line in lines]
+        names = dict.fromkeys(name for parameters in given for name in parameters)
+        several[model] = [
+            name for name in names if len({repr(parameters.get(name, ...)) for parameters in given}) > 1
+        ]
+    changed = {model for model, names in several.items() if _CODE in names}
+    named = []
+    for result in results:
+        code = result.get("parameters", {}).get(_CODE, "unknown")
+        is_changed = result["model"] in changed
+        named.append({**result, "model": f"{result['model']} (code {code[:8]})"} if is_changed else result)
+    sentences = [
+        f"{model}: its code was changed between runs, so that each code is a model of its own."
+        for model in several
+        if model in changed
+    ]
+    for model, differing in several.items():
+        if others := ", ".join(name for name in differing if name != _CODE):
+            sentences.append(
+                f"{model}: the parameters of its runs differ ({others}), so that its figures may be means over "
+                "different models."
+            )
+    return named, sentences
+
+
+def _seedless(value: Any) -> Any:
+    """Return parameters without the seeds of the model and of those within it."""
+    if isinstance(value, Mapping):
+        return {name: _seedless(item) for name, item in value.items() if name != "seed"}
+    return [_seedless(item) for item in value] if isinstance(value, list) else value

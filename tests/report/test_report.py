@@ -121,6 +121,44 @@ def test_lines_without_parameters_are_told_apart_by_their_model():
         assert [[cell for cell, _ in row] for row in grid.rows] == [[m, told] for m in "xyz"]
 
 
+def test_a_model_whose_code_was_changed_is_a_model_for_each_code():
+    def line(stream, seed, code, accuracy):
+        parameters = {"depth": 3, "inner": ["Tree", {"seed": seed}], "seed": seed, "code_sha256": 8 * code}
+        return result(stream, "m:Own", seed, accuracy, parameters=parameters)
+
+    same = [line("a", seed, "5", 0.8 + seed / 100) for seed in (1, 2, 3)]
+    mixed = [line("a", 1, "7", 0.3), *same[1:], result("a", "y", 1, 0.5)]
+    points = [point for one in mixed for point in curve(one)]
+    sections = report.sections(mixed, points)
+    told = "m:Own: its code was changed between runs, so that each code is a model of its own."
+    assert told in text_of(sections, "What was compared")
+    (grid,) = next(s.parts for s in sections if s.title == "Accuracy")
+    assert grid.heading == ["stream", "m:Own (code 77777777)", "m:Own (code 55555555)", "y"]
+    assert rows_of(grid)["a, 1,000"][:2] == ["30.00 (1 of 2 seeds)", "*82.50 ± 0.71*"]
+    (picture,) = [
+        part
+        for s in sections
+        for part in s.parts
+        if isinstance(part, report.Picture) and "windows" in part.alt
+    ]
+    assert "m:Own (code 77777777) 30.0 in the first window" in picture.alt
+    assert "m:Own (code 55555555) 82.5 in the first window" in picture.alt
+    commands = [part.text for s in sections for part in s.parts if isinstance(part, report.Command)]
+    assert all("-m m:Own --" in command or "-m y" in command for command in commands)
+    assert "code was changed" not in text_of(report.sections(same, []), "What was compared")
+
+
+def test_a_model_whose_parameters_differ_between_runs_is_named():
+    newer = {**RESULTS[1], "parameters": {"depth": 4, "min_awake": 2, "seed": 2}}
+    told = (
+        "x: the parameters of its runs differ (depth, min_awake), so that its figures may be means over "
+        "different models."
+    )
+    texts = text_of(report.sections([RESULTS[0], newer, *RESULTS[2:]], []), "What was compared")
+    assert told in texts
+    assert "parameters of its runs" not in text_of(report.sections(RESULTS, []), "What was compared")
+
+
 def test_other_lengths_and_other_data_are_rows_of_their_own():
     longer = result("a", "x", 1, 0.5, n_samples=2000)
     assert list(accuracy_rows([*RESULTS, longer]))[:3] == ["a, 1,000", "b, 1,000", "a, 2,000"]
