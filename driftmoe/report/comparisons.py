@@ -11,7 +11,7 @@ import pandas as pd
 
 from driftmoe.report.figures import rank_figure
 from driftmoe.report.parts import NOTHING, Grid, Part
-from driftmoe.report.results import data_names
+from driftmoe.report.results import stream_names
 from driftmoe.report.statistics import (
     ROPE,
     SIGNIFICANCE,
@@ -65,7 +65,7 @@ def comparison_grid(lines: Sequence[Mapping[str, Any]], figure: str) -> Grid:
     full = full.loc[one_of_each(lines, list(full.index))]
     if len(full):
         averages, ranks = 100 * full.mean(), mean_ranks(full)
-        over = f"over {len(full)} of {len(set(data_names(lines)))} streams"
+        over = f"over {len(full)} of {len(set(stream_names(lines)))} streams"
         for name, values, is_best in (
             (f"mean {over}", averages, _is_best(averages)),
             (f"mean rank {over}", ranks, _is_best(-ranks)),

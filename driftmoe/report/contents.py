@@ -20,10 +20,10 @@ from driftmoe.report.parts import NOTHING, Grid, Part, Section
 from driftmoe.report.provenance import provenance
 from driftmoe.report.results import (
     by_model,
-    data_names,
     lateness,
     of_other_windows,
     row_names,
+    stream_names,
     told_apart,
     usable,
 )
@@ -118,7 +118,7 @@ def sections(
 def _what_was_run(lines: Sequence[Mapping[str, Any]], n_seeds: pd.DataFrame) -> str:
     """Return a paragraph on how many streams, models and seeds are compared, and how to read the tables."""
     n_rows, n_models = n_seeds.shape
-    n_streams = len(set(data_names(lines)))
+    n_streams = len(set(stream_names(lines)))
     rows_or_streams = "streams" if n_streams == n_rows else f"rows of {n_streams} streams"
     return (
         f"{len(lines)} runs: {n_rows} {rows_or_streams}, {n_models} models, up to {n_seeds.to_numpy().max()} seeds. "
@@ -168,7 +168,8 @@ def _cautions(
     if len(full) < len(whole):
         cautions.append(
             "Means, ranks and tests use one row of each stream: the longest, and if there are several, the one with "
-            f"the shortest delay. Left out: {'; '.join(row for row in whole if row not in full)}."
+            f"the shortest delay. Left out: {'; '.join(row for row in whole if row not in full)}. Rows of one file are "
+            "of one stream, however it is named and read; of those the first counts."
         )
     return cautions
 

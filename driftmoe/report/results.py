@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -114,6 +115,28 @@ def data_names(results: Sequence[Mapping[str, Any]]) -> list[str]:
             parts.append(f"data {result['stream_sha256'][:8]}")
         names.append(", ".join(parts))
     return names
+
+
+def stream_names(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Name the stream behind each result: the same for all readings and all paths of one file, which are one stream.
+
+    Files are known by their path and by their hash. Streams without a reading are known by their name alone, because
+    their hash may be that of their first samples only.
+    """
+    groups: list[set[str]] = []
+    names = []
+    for result, data in zip(results, data_names(results), strict=True):
+        name, marks = data, {data}
+        if told := reading(result):
+            path = os.path.normpath(result["stream"])
+            name = path + data.removeprefix(result["stream"]).replace(f", {told}", "", 1)
+            marks = {name, result["stream_sha256"]}
+        names.append(name)
+        if not any(marks <= group for group in groups):
+            joined = [group for group in groups if group & marks]
+            groups = [group for group in groups if group not in joined] + [marks.union(*joined)]
+    first = {mark: min(group) for group in groups for mark in group}
+    return [first[name] for name in names]
 
 
 def row_names(results: Sequence[Mapping[str, Any]]) -> list[str]:

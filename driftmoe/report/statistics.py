@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from driftmoe.experiment import parsed_delay
-from driftmoe.report.results import counting, data_names, label_delay, row_names
+from driftmoe.report.results import counting, label_delay, row_names, stream_names
 
 SIGNIFICANCE = 0.05
 """Significance level of the Friedman and the Nemenyi test."""
@@ -59,9 +59,9 @@ def one_of_each(lines: Sequence[Mapping[str, Any]], rows: Sequence[str]) -> list
     The longest row is chosen; if there are several, the one with the shortest delay; then one without the warm-up.
     """
     of_stream: dict[str, dict[str, tuple[int, float, float, bool]]] = {}
-    for row, data, line in zip(row_names(lines), data_names(lines), lines, strict=True):
+    for row, stream, line in zip(row_names(lines), stream_names(lines), lines, strict=True):
         if row in rows:
-            of_stream.setdefault(data, {})[row] = (-line["n_samples"], *_latest(line), bool(counting(line)))
+            of_stream.setdefault(stream, {})[row] = (-line["n_samples"], *_latest(line), bool(counting(line)))
     return [min(of_row, key=of_row.__getitem__) for of_row in of_stream.values()]
 
 

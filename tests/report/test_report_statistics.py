@@ -163,6 +163,37 @@ def test_of_late_rows_the_earliest_is_taken_and_data_of_one_name_are_several_str
     assert "9 runs: 3 streams, 3 models" in first
 
 
+def test_readings_and_names_of_one_file_are_one_stream():
+    def lines(stream, data, **reading):
+        reading = {"target": "y", **reading}
+        return [
+            result(stream, model, 1, accuracy, stream_sha256=data * 9, reading=reading)
+            for model, accuracy in (("x", 0.8), ("y", 0.7))
+        ]
+
+    once = [*lines("t.csv", "p", drop=["when"]), *lines("u.csv", "s")]
+    twice = [
+        *once,
+        *lines("t.csv", "q", drop=["when", "b"]),
+        *lines("./t.csv", "p", drop=["when"]),
+        *lines("data/../t.csv", "r"),  # another reading by another path
+        *lines("/elsewhere/copy.csv", "r"),  # by its hash
+    ]
+    assert statistics.one_of_each(once, row_names(once)) == row_names(once)[::2]
+    chosen = statistics.one_of_each(twice, row_names(twice))
+    assert [row.split(",")[0] for row in chosen] == ["t.csv", "u.csv"]
+    sections = report.sections(twice, [])
+    text = text_of(sections, "What was compared")
+    assert "12 runs: 6 rows of 2 streams, 2 models" in text
+    assert (
+        "Rows of one file are of one stream, however it is named and read; of those the first counts." in text
+    )
+    (grid,) = next(s.parts for s in sections if s.title == "Accuracy")
+    assert grid.rows[-1][0] == ("mean rank over 2 of 2 streams", False)
+    other = [*lines("t.csv", "p"), *lines("t.csv", "q")]  # the same reading of a file that has changed
+    assert len(statistics.one_of_each(other, row_names(other))) == 2
+
+
 def test_every_name_of_the_rank_diagram_is_within_the_picture():
     names = [
         f"driftmoe(extras=('neighbours', 'history', 'linear', 'head'), n_experts={n})" for n in range(12)
