@@ -190,6 +190,33 @@ def test_energy_is_shown_as_measured_where_it_was():
     assert "RAPL" not in text_of(report.sections(RESULTS, []), "Time")
 
 
+def test_a_cost_that_some_runs_of_a_model_lack_is_no_mean_over_the_others():
+    """y was resumed on one stream, where both take more; its mean would be over the other stream alone."""
+    lines = [
+        result(stream, model, 1, 0.5, package_joules=joules)
+        for stream, joules in (("a", 100.0), ("b", 1000.0))
+        for model in "xy"
+    ]
+    del lines[-1]["package_joules"]
+    del lines[0]["cpu_seconds"]
+    lines.append(result("of x alone", "x", 1, 0.5))  # in no mean, so that it may lack what it likes
+    (section,) = [s for s in report.sections(lines, []) if s.title == "Time and memory"]
+    grid = next(part for part in section.parts if isinstance(part, report.Grid))
+    cells = {model: dict(zip(grid.heading[1:], row, strict=True)) for model, row in rows_of(grid).items()}
+    measured, processor = "Wh per million samples (measured)", "processor µs"
+    assert cells["x"][measured] == "153"  # 550 J for 1,000 samples
+    assert cells["y"][measured] == cells["x"][processor] == report.NOTHING
+    assert cells["y"][processor] == "3,000.0"
+    told = "not every run of the model has the figure"
+    assert told in text_of([section], "Time")
+    assert told not in text_of(report.sections(RESULTS, []), "Time")
+    # one of two seeds is not enough, either
+    seeds = [result("a", "x", seed, 0.5, ram_hours=seed) for seed in (1, 2)]
+    del seeds[0]["ram_hours"]
+    (section,) = [s for s in report.sections(seeds, []) if s.title == "Time and memory"]
+    assert rows_of(next(p for p in section.parts if isinstance(p, report.Grid)))["x"][5] == report.NOTHING
+
+
 def points_with(line, accuracies):
     return [
         {**{name: line[name] for name in KEY}, "n_samples": 100 * i, "accuracy": accuracy}
