@@ -329,7 +329,8 @@ class Attempt:
         return energy | self.run.result(
             self.last,
             self.model,
-            stream_length=self.stream.n_samples,
+            # A stream may end before the length that its class or the user gave it.
+            stream_length=self.last.n_samples if is_complete else self.stream.n_samples,
             drifts=[(drift.position, drift.width) for drift in self.stream.drifts],
             is_complete=is_complete,
             reading=reading(self.stream),

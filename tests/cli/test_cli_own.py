@@ -144,6 +144,13 @@ def test_what_is_no_model_and_no_stream_is_told_in_one_line(folder, stream, mode
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_a_stream_that_ends_before_its_limit_is_as_long_as_it_was(folder):
+    arguments = ["evaluate", "mine:Turbine(n=500)", "-m", "nochange", "--limit", "10000", "--json", "--quiet"]
+    (line,) = lines_of(commands.driftmoe(*arguments, cwd=folder).stdout)
+    assert line["complete"]
+    assert (line["n_samples"], line["stream_length"], line["limit"]) == (500, 500, 10_000)
+
+
 def test_a_name_that_is_not_ours_runs_no_code():
     assert not own.is_own("arf(metric='a:b')")
     with pytest.raises(ValueError, match="unknown model"):
