@@ -31,8 +31,8 @@ QUIET = "DRIFTMOE_QUIET"
 """Environment variable. If it is set to anything but 0, nothing is written to standard error."""
 
 TOLD = (
-    "driftmoe: compiling for this machine and version, once; this takes some 20 seconds, or 30 on a single core. "
-    "`driftmoe warm-up` does it beforehand.\n"
+    "driftmoe: compiling what this needs, once for this machine and version; all of it takes some 20 seconds, or 30 on "
+    "a single core. `driftmoe warm-up` does it beforehand.\n"
 )
 """What is written to standard error when this process first compiles a kernel."""
 

@@ -38,16 +38,15 @@ def direct(call: Callable[[], Any]) -> Callable[[], Any]:
         A `functools.partial` that was called before. If it is not one of a kernel, or the kernel is compiled for
         several types, it is returned as it is.
     """
-    if not isinstance(call, partial) or call.keywords:
+    if not isinstance(call, partial) or call.keywords or len(getattr(call.func, "overloads", ())) != 1:
         return call
-    entry = _only_entry(call.func, len(getattr(call.func, "overloads", ())))
-    return call if entry is None else partial(entry, *call.args)
+    return partial(_only_entry(call.func), *call.args)
 
 
-@cache  # to look into the overloads takes as long as ten calls
-def _only_entry(kernel: Any, n_overloads: int) -> Any:
-    """Return the machine code of a kernel that is compiled for one list of types; `None` of any other function."""
-    return next(iter(kernel.overloads.values())).entry_point if n_overloads == 1 else None
+@cache  # of kernels alone, which stay: to look into the overloads takes as long as ten calls
+def _only_entry(kernel: Any) -> Any:
+    """Return the machine code of a kernel that is compiled for one list of types."""
+    return next(iter(kernel.overloads.values())).entry_point
 
 
 class Part:

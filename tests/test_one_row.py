@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
 import warnings
+import weakref
 
 import numpy as np
 import pytest
@@ -334,3 +336,16 @@ def test_marks_of_the_log_are_planned_anew_each_time():
     for _ in range(3):
         carry_out(plan)
     assert [array.tolist() for array in kept] == [[1.0], [2.0], [3.0]]
+
+
+@pytest.mark.parametrize("name", ["default", "shed"])
+def test_nothing_of_a_model_outlives_it(name):
+    model = made(name)
+    one_by_one(model, samples(300))
+    mixture, kept = model._mixture, model._one_row._predicting
+    parts = [
+        weakref.ref(part) for part in (mixture.experts.pool._storage.nodes, mixture.shedding, kept.proba)
+    ]
+    del model, mixture, kept
+    gc.collect()
+    assert [part() is None for part in parts] == [True] * 3

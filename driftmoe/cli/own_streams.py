@@ -59,8 +59,19 @@ def open_own(name: str, limit: int | None, seed: int | None) -> Stream:
     Raises
     ------
     ValueError
-        If it cannot be made, or is no stream of classified samples.
+        If it cannot be made, is no stream of classified samples, or begins with other samples each time, so that two
+        models would not see the same.
     """
+    opened = _opened(name, limit, seed)
+    if opened.fingerprint() != opened.fingerprint():
+        raise ValueError(
+            f"{name} yields other samples each time it is read, so that models cannot be compared on it; let its class "
+            "take seed= and draw from a generator that __iter__ makes with it"
+        )
+    return opened
+
+
+def _opened(name: str, limit: int | None, seed: int | None) -> Stream:
     make = functools.partial(own.built, name, seed=1 if seed is None else seed, n_samples=limit)
     made = make()
     if isinstance(made, stream.Stream):

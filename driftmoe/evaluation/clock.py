@@ -21,6 +21,12 @@ _SHORT = {"s": "second", "min": "minute", "m": "minute", "h": "hour", "d": "day"
 
 _TIME = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", re.IGNORECASE)
 
+LATEST = 1e11
+"""Seconds that no time reaches: it would be after the year 5138. Clocks that count milliseconds do."""
+
+PARTS = {"nanoseconds": 1e9, "microseconds": 1e6, "milliseconds": 1e3}
+"""Part of a second -> how many of them a second has."""
+
 BLOCK = 4096
 """Samples that are read at once."""
 
@@ -29,9 +35,10 @@ BLOCK = 4096
 class TimeDelay:
     """A delay of labels in time: a label comes when the clock of the stream has advanced by so much.
 
-    The clock is a column: the time of each sample, in seconds or as ISO 8601 text (without a zone it is UTC). It never
-    goes back. A label that is due at the time of a sample comes after that sample has been predicted, so that with a
-    sample each second, `seconds=3` is `delay=3`. The column is hidden from the model.
+    The clock is a column: the time of each sample, in seconds (milliseconds since 1970 are refused) or as ISO 8601
+    text (without a zone it is UTC). It never goes back. A label that is due at the time of a sample comes after that
+    sample has been predicted, so that with a sample each second, `seconds=3` is `delay=3`. The column is hidden from
+    the model.
 
     Parameters
     ----------
@@ -119,7 +126,14 @@ def _as_seconds(value: Any, column: str, i: int) -> float:
             raise ValueError(
                 f"the time of sample {i + 1:,} in column {column!r} is missing; fill it in, or leave out the row"
             )
-        return float(value)
+        seconds = float(value)
+        if abs(seconds) >= LATEST:
+            unit, n = next((unit, n) for unit, n in PARTS.items() if abs(seconds) >= LATEST * n / 1e3)
+            raise ValueError(
+                f"the time of sample {i + 1:,} in column {column!r} is {seconds:.15g}, which is no number of "
+                f"seconds but looks like {unit}; divide it by {n:,.0f}, or write ISO 8601 such as 2024-05-31T13:45:00"
+            )
+        return seconds
     else:
         try:
             moment = datetime.fromisoformat(str(value).strip())

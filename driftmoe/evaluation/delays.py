@@ -129,8 +129,16 @@ def weight_of(x: Mapping[Any, Any], y: Hashable, weight: Weight) -> float:
     return w
 
 
-def check_delay(delay: Any) -> None:
-    """Raise ValueError unless the delay is a number of samples, a range of them, a name or a function."""
+def check_delay(delay: Any, stream: Iterable[Any]) -> None:
+    """Raise ValueError unless the delay is a number of samples, a range of them, a name, a function, or a time.
+
+    One in time reads the stream once more, so that an iterator, which gives its samples only once, is refused.
+    """
+    if isinstance(delay, TimeDelay) and iter(stream) is iter(stream):
+        raise ValueError(
+            f"a delay in time reads the stream twice, and this {type(stream).__name__} gives its samples only once; "
+            "give a list, or a stream that begins anew each time"
+        )
     is_range = (
         isinstance(delay, tuple) and len(delay) == 2 and all(isinstance(d, numbers.Integral) for d in delay)
     )

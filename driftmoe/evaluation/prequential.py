@@ -94,10 +94,10 @@ def prequential(
         label does, after the sample that has just arrived has been predicted; older samples are learned first. Give an
         integer; a pair `(low, high)` for a random delay with equal chances; the name of a column of the stream that
         holds it, which is then hidden from the model; a `TimeDelay` for a delay in time, for which the stream is read
-        once more; or a function of `(x, y)`. A label that is due after the end is not learned. With 1, a label is
-        learned after the next sample has been predicted: this is river's `delay=2`, and river's 1 is 0 here; river
-        also learns what is left at the end. The baseline of kappa-temporal knows the last label at once, so that a
-        model which repeats the last label it learned is below 0.
+        once more, so that an iterator will not do; or a function of `(x, y)`. A label that is due after the end is not
+        learned. With 1, a label is learned after the next sample has been predicted: this is river's `delay=2`, and
+        river's 1 is 0 here; river also learns what is left at the end. The baseline of kappa-temporal knows the last
+        label at once, so that a model which repeats the last label it learned is below 0.
     weight
         Weight of a sample: the name of a column that holds it, which is then hidden from the model, or a function of
         `(x, y)`. It counts in the figures. It counts in learning only if `learn_one` of the model, or of the last step
@@ -204,9 +204,9 @@ class Protocol(NamedTuple):
         """The features that hold delays and weights."""
         return hidden_by(self.delay, self.weight)
 
-    def check(self) -> None:
-        """Raise ValueError if an argument is not allowed."""
-        check_delay(self.delay)
+    def check(self, stream: Any) -> None:
+        """Raise ValueError if an argument is not allowed, or not on this stream."""
+        check_delay(self.delay, stream)
         check_weight(self.weight)
         check_counts(window=self.window, step=self.step)
         _check_warm_start(self.warm_start)
@@ -304,7 +304,7 @@ class Evaluation(Generator[Checkpoint, None, None]):
     def _run(self) -> Generator[Checkpoint, None, None]:
         check_stream(self._stream)
         check_model(self._model)
-        self._protocol.check()
+        self._protocol.check(self._stream)
         check_progress(self._progress)
         window, step, fading, _, weight, warm_start, counts_warm_up, _ = self._protocol
         tally = Tally(

@@ -126,7 +126,7 @@ class Evaluations:
             it was stopped, as it begins; its checkpoints; and how it ended.
         """
         added: list[Run] = []
-        work = partial(evaluated, open_stream, self._checkpoints)
+        work = partial(evaluated, open_stream, self._checkpoints, is_alone=n_workers == 1)
         with Processes(work, n_workers) as processes:
             try:
                 for happening in processes.happenings(self._backlog):
@@ -214,13 +214,13 @@ def concluding(attempt: Attempt, take: Callable[[Outcome], None]) -> Iterator[No
 
 
 def evaluated(
-    open_stream: OpenStream, checkpoints: CheckpointFolder | None, run: Run
+    open_stream: OpenStream, checkpoints: CheckpointFolder | None, run: Run, *, is_alone: bool
 ) -> Iterator[int | Checkpoint | Outcome]:
     """Do a run in a process of its own; yield news as `Evaluations.at_once` does. KeyboardInterrupt ends the run."""
     try:
         stream = open_stream(name=run.stream, limit=run.limit, seed=run.seed)
         check_fingerprint(run, stream)
-        attempt = Attempt(run, stream, checkpoints)
+        attempt = Attempt(run, stream, checkpoints, is_alone=is_alone)
     except (OSError, ValueError) as error:
         yield Outcome(failure=f"{run.model} was not run: {error}")
         return

@@ -81,14 +81,14 @@ def run_grid(
         )
     left = []
     for run in runs:
-        result = folder.result(run)
-        if result is None:
+        if (result := folder.result(run)) is None:
             left.append(run)
         else:
             if checkpoints is not None:  # its command was killed before it could
                 checkpoints.drop(run)
             yield Event(run, "kept", 1.0, result)
-    work = functools.partial(_attempt, open_stream, checkpoints)
+    is_alone = executor == "serial" or (n_workers == 1 and scheduler is None)
+    work = functools.partial(_attempt, open_stream, checkpoints, is_alone)
     backlog = Backlog(left, folder)
     happenings = {
         "serial": lambda: one_after_the_other(backlog, work),
@@ -139,8 +139,11 @@ def shard(runs: Sequence[Run], text: str) -> list[Run]:
     return [runs[k] for k in sorted(by_model[i - 1 :: n])]
 
 
-def _attempt(open_stream: OpenStream, checkpoints: CheckpointFolder | None, run: Run) -> Iterator[News]:
+def _attempt(
+    open_stream: OpenStream, checkpoints: CheckpointFolder | None, is_alone: bool, run: Run
+) -> Iterator[News]:
     try:
-        yield from run.do(open_stream(name=run.stream, limit=run.limit, seed=run.seed), checkpoints)
+        stream = open_stream(name=run.stream, limit=run.limit, seed=run.seed)
+        yield from run.do(stream, checkpoints, is_alone=is_alone)
     except Exception:  # models and streams may raise errors of any class
         yield traceback.format_exc()

@@ -116,7 +116,9 @@ class Run:
         is_same = line.get("parameters") == json.loads(json.dumps(self.parameters()))
         return is_same and not other_software(line, getattr(self.new_model(), "versions", {}))
 
-    def do(self, stream: Any, checkpoints: CheckpointFolder | None = None) -> Iterator[News]:
+    def do(
+        self, stream: Any, checkpoints: CheckpointFolder | None = None, *, is_alone: bool = True
+    ) -> Iterator[News]:
         """Evaluate the model on the whole stream.
 
         Parameters
@@ -125,6 +127,8 @@ class Run:
             The stream that the run names.
         checkpoints
             Where the run is kept while it goes on, and from where it goes on if it was stopped.
+        is_alone
+            As in `Attempt`.
 
         Yields
         ------
@@ -138,7 +142,7 @@ class Run:
             If the stream is not the one that the run names, or has no samples.
         """
         check_fingerprint(self, stream)
-        attempt = Attempt(self, stream, checkpoints)
+        attempt = Attempt(self, stream, checkpoints, is_alone=is_alone)
         attempt.compile()
         for checkpoint in attempt.checkpoints():
             if stream.n_samples:
@@ -249,6 +253,9 @@ class Attempt:
     checkpoints
         Where the run is kept while it goes on. If it was stopped before, it goes on from its checkpoint there. A model
         that cannot be described without code has no checkpoints.
+    is_alone
+        Whether no other run goes on at the same time in this command. Only then is the energy measured, because the
+        counters are those of whole processors.
 
     Attributes
     ----------
@@ -262,7 +269,9 @@ class Attempt:
         Number of samples of the stream that were evaluated before the run was stopped; 0 if it is new.
     """
 
-    def __init__(self, run: Run, stream: Any, checkpoints: CheckpointFolder | None = None) -> None:
+    def __init__(
+        self, run: Run, stream: Any, checkpoints: CheckpointFolder | None = None, *, is_alone: bool = True
+    ) -> None:
         torch.set_num_threads(1)  # a router is small: threads would only wait for each other
         self.run, self.stream = run, stream
         kept = checkpoints and checkpoints.find(run)
@@ -272,6 +281,7 @@ class Attempt:
         self.n_before = kept.last.n_samples if kept else 0
         self._importances: dict[str, float] = {}
         self._joules: float | None = None
+        self._is_alone = is_alone
         self._resume_from = kept.evaluation if kept else None
         self._evaluation: Evaluation | None = None
         is_kept = checkpoints and checkpoints.every is not None and why_not_kept(self.model) is None
@@ -298,7 +308,8 @@ class Attempt:
         meter = EnergyMeter()
         for checkpoint in self._evaluation:
             self.last = checkpoint
-            self._joules = None if self.n_before else meter.joules()  # no meter ran before a run was stopped
+            if self._is_alone and not self.n_before:  # no meter ran before a run was stopped
+                self._joules = meter.joules()
             if checkpoint.n_window_counted:
                 self.curve.append(self.run.curve_point(checkpoint))
             if self._checkpoints and self._checkpoints.is_due(n_before, checkpoint.n_samples):
@@ -324,7 +335,8 @@ class Attempt:
         return energy | self.run.result(
             self.last,
             self.model,
-            stream_length=self.stream.n_samples,
+            # A stream may end before the length that its class or the user gave it.
+            stream_length=self.last.n_samples if is_complete else self.stream.n_samples,
             drifts=[(drift.position, drift.width) for drift in self.stream.drifts],
             is_complete=is_complete,
             reading=reading(self.stream),

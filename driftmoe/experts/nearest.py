@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from driftmoe.arithmetic import exp
@@ -53,10 +55,37 @@ FOUND = np.dtype(
 
 NOBODY = -1
 
-N_IN_USE, N_SEEN, SEARCHED_AT = range(3)
-"""Indices into the counts: episodes in use, samples learnt, and samples learnt at the last search, or `NEVER`."""
+N_IN_USE, N_SEEN = range(2)
+"""Indices into the counts: episodes in use, and samples learnt."""
 
 NEVER = -1
+
+
+class Search(NamedTuple):
+    """What was found for the last row that was searched, so that it need not be searched again.
+
+    Attributes
+    ----------
+    searched_at
+        Number of samples learnt before, or `NEVER`; shape (1,).
+    searched
+        The row, float32, shape (n_inputs,).
+    found
+        The nearest samples for each vote, FOUND, the nearest first, shape (n_votes, k).
+    nearest_targets
+        Target of the nearest sample in each episode, shape (n_episodes,).
+    """
+
+    searched_at: np.ndarray
+    searched: np.ndarray
+    found: np.ndarray
+    nearest_targets: np.ndarray
+
+
+def no_search(n_inputs: int, n_votes: int, k: int, n_episodes: int) -> Search:
+    """Return room for a search."""
+    found = np.zeros((n_votes, k), FOUND)
+    return Search(np.array([NEVER]), np.zeros(n_inputs, np.float32), found, np.zeros(n_episodes, np.int64))
 
 
 FASTMATH = {"nnan", "nsz"}
@@ -142,7 +171,8 @@ def vote_of(near, proba):  # type: ignore[no-untyped-def]
 @compiled(fastmath=FASTMATH, nogil=True)
 def nearest(  # type: ignore[no-untyped-def]
     sample_inputs, sample_targets, sample_times, sample_weights, episodes, order, counts, inputs, targets, taught,
-    asked, votes, relevances, class_counts, class_means, searched, found, nearest_targets, proba,
+    asked, votes, relevances, class_counts, class_means, searched_at, searched, found, nearest_targets,
+    proba,
 ):  # fmt: skip
     """Write the votes of the nearest neighbours of each row, then remember the row.
 
@@ -177,10 +207,9 @@ def nearest(  # type: ignore[no-untyped-def]
     class_counts, class_means
         Faded number of samples of each class, (n_classes,), and their mean, (n_classes, n_inputs), from which
         `relevances` are updated; without classes `relevances` do not change.
-    searched, found, nearest_targets
-        The last row searched, and what was found: FOUND, shape (n_experts, k), the nearest first, and the target of the
-        nearest sample in each episode. Before and after the call. The targets are only found for rows that are learnt
-        and for the last row of a call, which may be learnt next.
+    searched_at, searched, found, nearest_targets
+        The last `Search`, before and after the call. Targets are only found for rows that are learnt and for the last
+        row of a call, which may be learnt next.
     proba
         Result, shape (n_rows, n_experts, n_classes); zeros on rows that are not asked, and before anything is learnt.
     """
@@ -194,12 +223,12 @@ def nearest(  # type: ignore[no-untyped-def]
             for c in range(proba.shape[2]):
                 proba[row, v, c] = 0.0
         if asked[row] and n > 0:
-            is_known = counts[SEARCHED_AT] == now
+            is_known = searched_at[0] == now
             for f in range(n_inputs):
                 is_known &= searched[f] == inputs[row, f]
             if not is_known:
                 may_be_learnt = is_learnt or row == inputs.shape[0] - 1
-                counts[SEARCHED_AT] = now if may_be_learnt else NEVER
+                searched_at[0] = now if may_be_learnt else NEVER
                 for f in range(n_inputs):
                     searched[f] = inputs[row, f]
                 search(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from driftmoe.experts.nearest import EPISODE, FOUND, N_IN_USE, N_SEEN, NEVER, SEARCHED_AT, nearest
+from driftmoe.experts.nearest import EPISODE, N_IN_USE, N_SEEN, NEVER, Search, nearest, no_search
 from driftmoe.experts.protocol import Unmonitored
 from driftmoe.growth import enlarged
 from driftmoe.state import State, array_of, check_names, count_of, misfit, restored
@@ -99,18 +100,15 @@ class Neighbours(Unmonitored):
         self._sample_weights = np.zeros((N_EPISODES, size), np.float32)
         self._episodes = np.zeros(N_EPISODES, EPISODE)
         self._order = np.arange(N_EPISODES)  # episodes in use, oldest first, then unused ones
-        self._counts = np.array([0, 0, NEVER])
+        self._counts = np.zeros(2, np.int64)
         self._by_relevance = by_relevance
         self._input_relevances = np.ones(0, np.float32)  # factor of the squared difference in each input
         self._class_counts = np.zeros(0)
         self._class_means = np.zeros((0, 0))
-        self._begin_search(0)
+        self._search = self._new_search(0)
 
-    def _begin_search(self, n_inputs: int) -> None:
-        """Make room for what is found for a row. It is kept, so that a row that was predicted is not searched again."""
-        self._searched = np.zeros(n_inputs, np.float32)  # the row
-        self._found = np.zeros((len(self._votes), self._k), FOUND)
-        self._nearest_targets = np.zeros(self.size, np.int64)  # of the nearest sample in each episode
+    def _new_search(self, n_inputs: int) -> Search:
+        return no_search(n_inputs, len(self._votes), self._k, self.size)
 
     @property
     def n_experts(self) -> int:  # type: ignore[override]  # counted anew
@@ -134,7 +132,7 @@ class Neighbours(Unmonitored):
             plan.is_repeatable = False
         proba = np.empty((n_rows, len(self._votes), batch.n_classes))
         asked = np.ones(n_rows, np.bool_) if asked is None else asked
-        plan.compute(nearest, *part._call(inputs, NO_TARGETS, NO_WEIGHTS, asked, proba))
+        plan.compute(nearest, *part._call(inputs, NO_TARGETS, NO_WEIGHTS, asked, part._search, proba))
         return proba
 
     def plan(self, batch: Batch, taught: Rows = None, asked: Rows = None, *, changes: Changes) -> np.ndarray:
@@ -149,7 +147,13 @@ class Neighbours(Unmonitored):
             changes.append(publication(self, part))
         proba = np.empty((n_rows, len(self._votes), batch.n_classes))
         asked = np.ones(n_rows, np.bool_) if asked is None else asked
-        changes.append(planned(nearest, *part._call(inputs, batch.targets, batch.weights, asked, proba)))
+        # A signal handler may predict while a thread learns a block, and would write over its search.
+        search = part._search if n_rows == 1 else part._new_search(inputs.shape[1])
+        changes.append(
+            planned(nearest, *part._call(inputs, batch.targets, batch.weights, asked, search, proba))
+        )
+        if search is not part._search:  # what the handler found is of a row half learnt
+            changes.append(partial(part._search.searched_at.fill, NEVER))
         return proba
 
     def nearest_to(self, inputs: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -194,13 +198,13 @@ class Neighbours(Unmonitored):
         """Return the bytes of all arrays with room for this many episodes."""
         places = (
             self._sample_targets, self._sample_times, self._sample_weights, self._episodes, self._order,
-            self._nearest_targets,
+            self._search.nearest_targets,
         )  # fmt: skip
         of_episode = sum(array.nbytes // len(array) for array in places)
         of_episode += self._input_relevances.nbytes * self._sample_targets.shape[1]
         others = (
-            self._counts, self._votes, self._input_relevances, self._class_counts, self._class_means, self._searched,
-            self._found,
+            self._counts, self._votes, self._input_relevances, self._class_counts, self._class_means,
+            *self._search[:-1],
         )  # fmt: skip
         return size * of_episode + sum(array.nbytes for array in others)
 
@@ -279,9 +283,9 @@ class Neighbours(Unmonitored):
             self._sample_weights[e, :size] = weights[kept]
             self._episodes[e] = size, n_thinnings[e], accuracies[e]
             first += size
-        self._order, self._counts = np.arange(most), np.array([n_episodes, n_seen, NEVER])
+        self._order, self._counts = np.arange(most), np.array([n_episodes, n_seen])
         self._input_relevances, self._class_counts, self._class_means = relevances, class_counts, means
-        self._begin_search(n_inputs)
+        self._search = self._new_search(n_inputs)
 
     def spare_room(self) -> State:
         """Return the room for inputs as a plain number, for `take_spare_room`. It is not part of the state."""
@@ -298,13 +302,14 @@ class Neighbours(Unmonitored):
         targets: np.ndarray,
         taught: np.ndarray,
         asked: np.ndarray,
+        search: Search,
         proba: np.ndarray,
     ) -> tuple[Any, ...]:
         """Return the arguments of `nearest`."""
         return (
             self._sample_inputs, self._sample_targets, self._sample_times, self._sample_weights, self._episodes,
             self._order, self._counts, inputs, targets, taught, asked, self._votes, self._input_relevances,
-            self._class_counts, self._class_means, self._searched, self._found, self._nearest_targets, proba,
+            self._class_counts, self._class_means, *search, proba,
         )  # fmt: skip
 
     def _grown(self, n_inputs: int, n_classes: int) -> Neighbours:
@@ -328,9 +333,7 @@ class Neighbours(Unmonitored):
         )
         grown._class_counts = enlarged(self._class_counts, (n_classes,))
         grown._class_means = enlarged(self._class_means, (n_classes, n_inputs))
-        grown._counts = self._counts.copy()
-        grown._counts[SEARCHED_AT] = NEVER
-        grown._begin_search(n_inputs)
+        grown._search = grown._new_search(n_inputs)
         return grown
 
 

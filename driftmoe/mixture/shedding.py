@@ -129,6 +129,7 @@ class Shedding:
             )
         self.is_awake, self.is_resting, self._trust, self._sums = is_awake, is_resting, trust, sums
         self._counts = np.array([n_seen, n_alarms])
+        self.are_resting, self.n_comparable = self.are_resting.copy(), self.n_comparable.copy()
         self._sum_up()
 
     def _decide(self, log: RoutingLog) -> None:

@@ -338,8 +338,12 @@ class NeuralRun(Run):
         routes = {"policy": repr(setup.policy), "router": setup.router, "losses": dict(setup.losses)}
         return routes | {"n_experts": N_EXPERTS} | _module(self.stream).SETTINGS
 
-    def do(self, stream: Experiment, checkpoints: CheckpointFolder | None = None) -> Iterator[News]:
+    def do(
+        self, stream: Experiment, checkpoints: CheckpointFolder | None = None, *, is_alone: bool = True
+    ) -> Iterator[News]:
         """Train a model, as in `Run.do`. `stream` is the experiment that `open_experiment` returns.
+
+        `is_alone` changes nothing, because no energy is measured.
 
         Raises
         ------

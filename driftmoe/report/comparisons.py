@@ -12,7 +12,7 @@ import pandas as pd
 from driftmoe.metrics import shown
 from driftmoe.report.figures import rank_figure
 from driftmoe.report.parts import NOTHING, Grid, Part, counted
-from driftmoe.report.results import data_names
+from driftmoe.report.results import stream_names
 from driftmoe.report.statistics import (
     ROPE,
     SIGNIFICANCE,
@@ -73,7 +73,7 @@ def comparison_grid(lines: Sequence[Mapping[str, Any]], figure: str) -> Grid:
     full = full.loc[one_of_each(lines, list(full.index))]
     if len(full):
         averages, ranks = factor * full.mean(), mean_ranks(full, is_larger_better=sign > 0)
-        over = f"over {len(full)} of {counted(len(set(data_names(lines))), 'stream')}"
+        over = f"over {len(full)} of {counted(len(set(stream_names(lines))), 'stream')}"
         for name, values, is_best, written in (
             (f"mean {over}", averages, _is_best(sign * averages, n_digits), form),
             (f"mean rank {over}", ranks, _is_best(-ranks), "{:.2f}"),

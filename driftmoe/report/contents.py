@@ -18,7 +18,16 @@ from driftmoe.report.importances import importances_parts
 from driftmoe.report.over_time import Points, figures_in, over_time
 from driftmoe.report.parts import NOTHING, Grid, Part, Section, counted
 from driftmoe.report.provenance import provenance
-from driftmoe.report.results import by_model, data_names, lateness, metrics_in, row_names, usable
+from driftmoe.report.results import (
+    by_model,
+    lateness,
+    metrics_in,
+    of_other_windows,
+    row_names,
+    stream_names,
+    told_apart,
+    usable,
+)
 from driftmoe.report.statistics import comparison, one_of_each
 from driftmoe.report.style import as_picture, looks_of
 from driftmoe.report.summary import summary_parts
@@ -54,20 +63,20 @@ def sections(
     ValueError
         If no result is complete.
     """
-    lines, notes = usable(results)
+    as_run, notes = usable(results)
+    lines, differences = told_apart(as_run)
+    notes = [*differences, *notes]
+    of_key = {run_key(before): line for before, line in zip(as_run, lines, strict=True)}
     points: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
     for point in windows:
-        points.setdefault(run_key(point), []).append(point)
+        if (key := run_key(point)) in of_key:
+            line = of_key[key]
+            points.setdefault(run_key(line), []).append({**point, "model": line["model"]})
     if not lines:
         raise ValueError("no run is complete, so there is nothing to compare; " + " ".join(notes))
     neural = [line for line in lines if kind_of_run(line) == "neural"]
     neural_sections = [Section("Neural experiments", _neural_parts(neural))] if neural else []
-    drawn = figures_in(lines, figures) if figures else ["accuracy", *metrics_in(lines)]
-    ends = [
-        *over_time(lines, points, drawn),
-        Section("Recovery after drifts", _drift_costs(lines, points)),
-        Section("Reproducibility", provenance(lines)),
-    ]
+    ends = [*_of_windows(lines, points, figures), Section("Reproducibility", provenance(as_run))]
     compared = [line for line in lines if kind_of_run(line) != "neural"]
     if not compared:  # only neural experiments, which are neither ranked nor tested
         return [
@@ -106,10 +115,21 @@ def sections(
     ]
 
 
+def _of_windows(lines: Sequence[Mapping[str, Any]], points: Points, figures: Sequence[str]) -> list[Section]:
+    """Return the sections that compare windows: figures over time, and the recovery after drifts."""
+    other_windows, cautions = of_other_windows(lines)
+    points = {key: of_run for key, of_run in points.items() if key not in other_windows}
+    drawn = figures_in(lines, figures) if figures else ["accuracy", *metrics_in(lines)]
+    return [
+        *(Section(one.title, [*cautions, *one.parts]) for one in over_time(lines, points, drawn)),
+        Section("Recovery after drifts", [*cautions, *_drift_costs(lines, points)]),
+    ]
+
+
 def _what_was_run(lines: Sequence[Mapping[str, Any]], n_seeds: pd.DataFrame) -> str:
     """Return a paragraph on how many streams, models and seeds are compared, and how to read the tables."""
     n_rows, n_models = n_seeds.shape
-    n_streams = len(set(data_names(lines)))
+    n_streams = len(set(stream_names(lines)))
     rows = counted(n_streams, "stream")
     if n_streams != n_rows:
         rows = f"{counted(n_rows, 'row')} of {rows}"
@@ -164,7 +184,8 @@ def _cautions(
     if len(full) < len(whole):
         cautions.append(
             "Means, ranks and tests use one row of each stream: the longest, and if there are several, the one with "
-            f"the shortest delay. Left out: {'; '.join(row for row in whole if row not in full)}."
+            f"the shortest delay. Left out: {'; '.join(row for row in whole if row not in full)}. Rows of one file are "
+            "of one stream, however it is named and read; of those the first counts."
         )
     return cautions
 

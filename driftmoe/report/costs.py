@@ -23,6 +23,9 @@ MEASURED = (
 )
 
 
+LACKING = f"{NOTHING}: not every run of the model has the figure, so that its mean would be over other runs."
+
+
 def cost_parts(lines: Sequence[Mapping[str, Any]], looks: Mapping[str, Look] | None = None) -> list[Part]:
     """Return a table and a picture of each model's speed and memory, over the streams with a result of every model."""
     _, _, n_seeds = comparison(lines, "accuracy")
@@ -51,7 +54,7 @@ def cost_parts(lines: Sequence[Mapping[str, Any]], looks: Mapping[str, Look] | N
         "energy": "{:.3g}",
         **({"measured": "{:.3g}"} if is_measured else {}),
     }
-    mean = pd.DataFrame({name: comparison(costs, name)[0][full].mean() for name in forms})
+    mean = pd.DataFrame({name: _mean_of_all(costs, name, n_seeds[full]) for name in forms})
     mean["accuracy"] *= 100
     rows = _rows(mean, forms)
     return [
@@ -75,9 +78,20 @@ def cost_parts(lines: Sequence[Mapping[str, Any]], looks: Mapping[str, Look] | N
         f"The energy is an estimate and no measurement: processor time, at {WATTS:g} watts for a busy core. It leaves "
         "out memory, cooling and what the machine takes when idle. Ratios of models do not depend on the watts.",
         *([MEASURED] if is_measured else []),
+        *([LACKING] if mean.isna().to_numpy().any() else []),
         _frontier_in_words(mean),
         as_picture("time", _alt(mean), costs_figure(mean, looks=looks)),
     ]
+
+
+def _mean_of_all(costs: Sequence[Mapping[str, Any]], name: str, n_runs: pd.DataFrame) -> pd.Series:
+    """Return each model's mean of a figure over rows with so many runs each; NaN if one of the runs lacks the figure.
+
+    Runs that went on after a stop have no measured energy, and old ones no time of the processor.
+    """
+    mean, _, n_known = comparison(costs, name)
+    rows = n_runs.index
+    return mean.loc[rows].where(n_known.loc[rows] == n_runs).mean(skipna=False)
 
 
 def _rows(mean: pd.DataFrame, forms: Mapping[str, str]) -> list[list[tuple[str, bool]]]:

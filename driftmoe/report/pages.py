@@ -154,7 +154,7 @@ def _escaped(text: str) -> str:
 
 
 def write(parts: Sequence[Section], folder: Path, *, title: str) -> list[Path]:
-    """Write `report.html`, `report.md` and `report.tex`, with pictures in `report_files`. Return the first two paths.
+    """Write `report.html`, `report.md` and `report.tex`, with pictures in `report_files`. Return these paths.
 
     The pictures are there as SVG and as PDF. `report.tex` has all tables, in the commands of the package booktabs.
 
@@ -171,10 +171,10 @@ def write(parts: Sequence[Section], folder: Path, *, title: str) -> list[Path]:
         if isinstance(part, Picture)
         for ending, data in (("svg", part.svg), ("pdf", part.pdf))
     }
-    files["report.tex"] = latex(parts, title=title, pictures=pictures.name).encode()
     files["report.html"] = page(parts, title=title).encode()
     files["report.md"] = markdown(parts, title=title, pictures=pictures.name).encode()
+    files["report.tex"] = latex(parts, title=title, pictures=pictures.name).encode()
     kept = "the report is lost; results, and a report from before, are as they were"
     with naming(pictures, kept):
         pictures.mkdir(parents=True, exist_ok=True)
-    return write_files(folder, files, kept=kept)[-2:]
+    return write_files(folder, files, kept=kept)[-3:]

@@ -44,6 +44,7 @@ def _setting(line: Mapping[str, Any]) -> tuple[str, ...]:
     if line["limit"] is not None:
         words += ["--limit", str(line["limit"])]
     words += ["--window", str(line["window"])]
+    words += [word for metric in line.get("metrics") or () for word in ("--metric", metric)]
     if str(line.get("delay") or 0) != "0":
         words += delay_options(str(line["delay"]))
         if counts_warm_up(line):

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from driftmoe.experiment import counts_warm_up, told_delay, warm_up_protocol
+from driftmoe.experiment import counts_warm_up, run_key, told_delay, warm_up_protocol
 from driftmoe.suggestions import meant
+
+_CODE = "code_sha256"
+"""Parameter that holds the hash of the code of a user's own model."""
 
 
 def by_model(results: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
@@ -124,6 +129,28 @@ def data_names(results: Sequence[Mapping[str, Any]]) -> list[str]:
     return names
 
 
+def stream_names(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Name the stream behind each result: the same for all readings and all paths of one file, which are one stream.
+
+    Files are known by their path and by their hash. Streams without a reading are known by their name alone, because
+    their hash may be that of their first samples only.
+    """
+    groups: list[set[str]] = []
+    names = []
+    for result, data in zip(results, data_names(results), strict=True):
+        name, marks = data, {data}
+        if told := reading(result):
+            path = os.path.normpath(result["stream"])
+            name = path + data.removeprefix(result["stream"]).replace(f", {told}", "", 1)
+            marks = {name, result["stream_sha256"]}
+        names.append(name)
+        if not any(marks <= group for group in groups):
+            joined = [group for group in groups if group & marks]
+            groups = [group for group in groups if group not in joined] + [marks.union(*joined)]
+    first = {mark: min(group) for group in groups for mark in group}
+    return [first[name] for name in names]
+
+
 def row_names(results: Sequence[Mapping[str, Any]]) -> list[str]:
     """Name the row of each result: stream, length, delay of the labels and, if needed, warm-up and data."""
     return [
@@ -131,3 +158,67 @@ def row_names(results: Sequence[Mapping[str, Any]]) -> list[str]:
         f"{data.removeprefix(result['stream'])}"
         for result, data in zip(results, data_names(results), strict=True)
     ]
+
+
+def of_other_windows(results: Sequence[Mapping[str, Any]]) -> tuple[set[tuple[str, ...]], list[str]]:
+    """Return the keys of the runs whose windows differ in length from those of their row, and a sentence for each row.
+
+    The windows of a row are those of most of its runs; if there are several, those that come first.
+    """
+    rows, windows = row_names(results), dict[str, Counter[int]]()
+    for row, result in zip(rows, results, strict=True):
+        windows.setdefault(row, Counter())[result["window"]] += 1
+    taken = {row: of_row.most_common(1)[0][0] for row, of_row in windows.items()}
+    others: dict[str, list[Mapping[str, Any]]] = {}
+    for row, result in zip(rows, results, strict=True):
+        if result["window"] != taken[row]:
+            others.setdefault(row, []).append(result)
+    sentences = []
+    for row, of_row in others.items():
+        runs = (f"{one['model']}, seed {one['seed']} ({one['window']:,})" for one in of_row)
+        sentences.append(
+            f"{row}: the windows of its runs have different lengths, of which one is taken, {taken[row]:,} samples. "
+            f"Left out: {'; '.join(runs)}."
+        )
+    return {run_key(one) for of_row in others.values() for one in of_row}, sentences
+
+
+def told_apart(results: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]], list[str]]:
+    """Return the results with models told apart by their code, and a sentence for each model that is not one model.
+
+    A model of the user's own has the hash of its code among its parameters. If its runs have several, each code is a
+    model of its own, so that no figure is a mean over different programs. If other parameters differ, as they may
+    between versions, the model is only named; seeds do not count.
+    """
+    several: dict[str, list[str]] = {}
+    for model, lines in by_model([result for result in results if "parameters" in result]).items():
+        given = [_seedless(line["parameters"]) for line in lines]
+        names = dict.fromkeys(name for parameters in given for name in parameters)
+        several[model] = [
+            name for name in names if len({repr(parameters.get(name, ...)) for parameters in given}) > 1
+        ]
+    changed = {model for model, names in several.items() if _CODE in names}
+    named = []
+    for result in results:
+        code = result.get("parameters", {}).get(_CODE, "unknown")
+        is_changed = result["model"] in changed
+        named.append({**result, "model": f"{result['model']} (code {code[:8]})"} if is_changed else result)
+    sentences = [
+        f"{model}: its code was changed between runs, so that each code is a model of its own."
+        for model in several
+        if model in changed
+    ]
+    for model, differing in several.items():
+        if others := ", ".join(name for name in differing if name != _CODE):
+            sentences.append(
+                f"{model}: the parameters of its runs differ ({others}), so that its figures may be means over "
+                "different models."
+            )
+    return named, sentences
+
+
+def _seedless(value: Any) -> Any:
+    """Return parameters without the seeds of the model and of those within it."""
+    if isinstance(value, Mapping):
+        return {name: _seedless(item) for name, item in value.items() if name != "seed"}
+    return [_seedless(item) for item in value] if isinstance(value, list) else value

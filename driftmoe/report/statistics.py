@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from driftmoe.experiment import parsed_delay
-from driftmoe.report.results import counting, data_names, figure_of, label_delay, row_names
+from driftmoe.report.results import counting, figure_of, label_delay, row_names, stream_names
 
 SIGNIFICANCE = 0.05
 """Significance level of the Friedman and the Nemenyi test."""
@@ -60,14 +60,21 @@ def one_of_each(lines: Sequence[Mapping[str, Any]], rows: Sequence[str]) -> list
 
     The longest row is chosen; if there are several, the one with the shortest delay; then one without the warm-up.
     """
-    of_stream: dict[str, dict[str, tuple[int, float, bool]]] = {}
-    for row, data, line in zip(row_names(lines), data_names(lines), lines, strict=True):
+    of_stream: dict[str, dict[str, tuple[int, float, float, bool]]] = {}
+    for row, stream, line in zip(row_names(lines), stream_names(lines), lines, strict=True):
         if row in rows:
-            delay = parsed_delay(label_delay(line))
-            longest = delay[1] if isinstance(delay, tuple) else delay
-            latest = float(longest) if isinstance(longest, int) else math.inf  # unknown if in a column
-            of_stream.setdefault(data, {})[row] = (-line["n_samples"], latest, bool(counting(line)))
+            of_stream.setdefault(stream, {})[row] = (-line["n_samples"], *_latest(line), bool(counting(line)))
     return [min(of_row, key=of_row.__getitem__) for of_row in of_stream.values()]
+
+
+def _latest(line: Mapping[str, Any]) -> tuple[float, float]:
+    """Return how late labels may be, in samples and in seconds. If a column says it, that is unknown, so infinite."""
+    delay = parsed_delay(label_delay(line))
+    seconds = getattr(delay, "seconds", None)
+    if seconds is not None:  # a delay in time: in samples it is that of the first label
+        return line.get("n_warm_up", 0) - 1.0, seconds
+    latest = delay[1] if isinstance(delay, tuple) else delay
+    return (float(latest) if isinstance(latest, int) else math.inf), 0.0
 
 
 def friedman(mean: pd.DataFrame) -> tuple[float, float]:

@@ -39,6 +39,22 @@ class Turbine:
             a = random.random()
             yield {"a": a, "b": random.choice("xyz")}, "hi" if a > 0.5 else "lo"
 
+class Loose:
+    def __init__(self, n=600):
+        self.n = n
+    def __iter__(self):
+        random = Random()
+        for _ in range(self.n):
+            a = random.random()
+            yield {"a": a}, "hi" if a > 0.5 else "lo"
+
+class Begun(Turbine):
+    def __init__(self):
+        super().__init__(n=5000)
+        self.samples = super().__iter__()
+    def __iter__(self):
+        return self.samples
+
 def five():
     return 5
 """
@@ -116,6 +132,8 @@ def test_a_grid_does_own_models_on_own_streams_in_processes_and_again_only_after
         ("mine:Turbine", "mine:Turbine", "no classifier of river"),
         ("mine:Turbine", "mine:Forgetful", "needs each argument of the constructor as an attribute"),
         ("mine:five", "nb", "makes a int, no stream"),
+        ("mine:Loose", "nb", "mine:Loose yields other samples each time it is read"),
+        ("mine:Begun", "nb", "mine:Begun yields other samples each time it is read"),
         ("river.datasets.synth:SEA", "nb", "has no end; give --limit"),
     ],
 )
@@ -124,6 +142,13 @@ def test_what_is_no_model_and_no_stream_is_told_in_one_line(folder, stream, mode
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_stream_that_ends_before_its_limit_is_as_long_as_it_was(folder):
+    arguments = ["evaluate", "mine:Turbine(n=500)", "-m", "nochange", "--limit", "10000", "--json", "--quiet"]
+    (line,) = lines_of(commands.driftmoe(*arguments, cwd=folder).stdout)
+    assert line["complete"]
+    assert (line["n_samples"], line["stream_length"], line["limit"]) == (500, 500, 10_000)
 
 
 def test_a_name_that_is_not_ours_runs_no_code():

@@ -73,6 +73,13 @@ def test_uneven_times_give_what_a_loop_by_the_clock_gives():
         ((5, 9, 8), "goes back by 1 s at sample 3; sort the samples by time first"),
         ((5, "soon"), "the time of sample 2 in column 'when' is 'soon'; write seconds, or ISO 8601"),
         ((5, float("nan")), "the time of sample 2 in column 'when' is missing"),
+        (
+            (1_709_251_216_000,),
+            "1 in column 'when' is 1709251216000, which is no number of seconds but looks like",
+        ),
+        ((-62e9, 2e11), "looks like milliseconds; divide it by 1,000, or write ISO 8601"),
+        ((1_709_251_216_000_000,), "looks like microseconds; divide it by 1,000,000, or"),
+        ((1_709_251_216_000_000_000,), "looks like nanoseconds; divide it by 1,000,000,000, or"),
     ],
 )
 def test_a_time_that_is_none_or_goes_back_is_refused(times, message):
@@ -85,6 +92,25 @@ def test_a_column_that_is_not_there_is_refused_with_the_one_that_is_meant():
         TimeDelay(1, "att").of(streams.make("led", n_samples=10))
     with pytest.raises(ValueError, match="sample 1 has no 'wen'; did you mean 'when'"):
         TimeDelay(1, "wen").of(at(1, 2))
+
+
+class Once:
+    """Samples that `iter` begins only once."""
+
+    def __init__(self, samples):
+        self.samples = iter(samples)
+
+    def __iter__(self):
+        return self.samples
+
+
+@pytest.mark.parametrize("once", [iter, Once, lambda samples: (sample for sample in samples)])
+def test_a_stream_that_gives_its_samples_only_once_is_refused(once):
+    """The times would use them up, and nothing would be evaluated."""
+    stream = once(at(*range(300)))
+    with pytest.raises(ValueError, match=r"reads the stream twice, and this .* only once; give a list"):
+        list(prequential(stream, naive_bayes.GaussianNB(), delay=TimeDelay(50, "when")))
+    assert len(list(stream)) == 300
 
 
 @pytest.mark.parametrize(

@@ -52,10 +52,12 @@ def test_a_result_line_has_the_energy_where_it_can_be_measured(tmp_path, monkeyp
     stream = streams.make("sea_a", n_samples=60)
     run = Run("sea_a", stream.fingerprint(), "nochange", 1, 60, 20)
     lines = []
-    for meter in (Counting, lambda: EnergyMeter(Path("/nowhere"))):
+    nowhere = lambda: EnergyMeter(Path("/nowhere"))  # noqa: E731
+    for meter, is_alone in ((Counting, True), (nowhere, True), (Counting, False)):
         monkeypatch.setattr(run_module, "EnergyMeter", meter)
-        attempt = Attempt(run, stream)
+        attempt = Attempt(run, stream, is_alone=is_alone)
         assert len(list(attempt.checkpoints())) == 3
         lines.append(json.loads(json.dumps(attempt.result(is_complete=True))))
     assert lines[0]["package_joules"] == 3.0  # one more at each of three windows
     assert "package_joules" not in lines[1]
+    assert "package_joules" not in lines[2]  # it would be that of several runs

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from reference.experts import nearest_slowly
 
 from driftmoe import DriftMoEClassifier
+from driftmoe.experts.nearest import NEVER
 from driftmoe.experts.neighbours import Neighbours
 
 
@@ -82,11 +83,28 @@ def test_a_row_that_was_predicted_is_not_searched_again():
     neighbours.step(batch(inputs[:50], 2, targets[:50], once[:50]))
     row = batch(inputs[50:51], 2, targets[50:51], once[50:51])
     right = neighbours.predict_proba(row)
-    neighbours._found["target"] = 1 - neighbours._found["target"]  # as nobody else can
+    found = neighbours._search.found
+    found["target"] = 1 - found["target"]  # as nobody else can
     assert neighbours.predict_proba(row)[0, 0].tolist() == right[0, 0, ::-1].tolist()
     assert neighbours.step(row)[0, 0].tolist() == right[0, 0, ::-1].tolist()
     again = neighbours.predict_proba(row)[0, 0]  # after a row was learnt
     assert again.argmax() == targets[50]
+
+
+def test_a_block_is_learnt_beside_what_was_found_for_a_predicted_row():
+    """A signal handler may predict while a thread learns a block."""
+    rng = np.random.default_rng(1)
+    inputs, targets, once = rng.normal(size=(60, 2)).astype(np.float32), rng.integers(0, 2, 60), np.ones(60)
+    neighbours = Neighbours(64)
+    neighbours.step(batch(inputs[:50], 2, targets[:50], once[:50]))
+    neighbours.predict_proba(batch(inputs[50:51], 2))
+    before = [array.copy() for array in neighbours._search]
+    assert before[0].tolist() == [50]
+    neighbours.step(batch(inputs[50:], 2, targets[50:], once[50:]))
+    found_at, *others = neighbours._search
+    assert found_at.tolist() == [NEVER]
+    for array, expected in zip(others, before[1:], strict=True):
+        np.testing.assert_array_equal(array, expected)
 
 
 def test_a_row_that_is_not_asked_is_remembered_all_the_same():

@@ -250,3 +250,19 @@ def test_a_damaged_state_is_refused(name, value, message):
     state["mixture"]["shedding"][name] = value
     with pytest.raises(ValueError, match=message):
         model.restore(state)
+
+
+def test_a_state_that_is_refused_leaves_who_rests_as_it_was(rows):
+    X, y = rows
+    model, young = (DriftMoEClassifier(min_awake=1, **SMALL) for _ in range(2))
+    learn(model, X, y)
+    learn(young, X[:300], y[:300])
+    assert awake(young) == 5  # and none of its experts rests
+    shedding, refused = model._mixture.shedding, young.state() | {"recent": None}
+    before = shedding.are_resting.copy(), shedding.n_comparable.copy()
+    assert before[0].any()
+    with pytest.raises(TypeError):
+        model.restore(refused)
+    after = model._mixture.shedding
+    assert after.are_resting.tolist() == before[0].tolist()
+    assert after.n_comparable.tolist() == before[1].tolist() == [0]

@@ -47,14 +47,14 @@ def test_the_command_of_a_report_does_the_same_run_again(tmp_path, monkeypatch):
     rows = "".join(f"{i % 7},{i},{'ab'[i % 3 == 0]}\n" for i in range(300))
     (tmp_path / "d.csv").write_text("x,id,label\n" + rows)
     first = ["evaluate", "d.csv", "-m", "nochange", "--drop", "id", "--target", "label", "--out", "one"]
+    first += ["--metric", "recall:a", "--metric", "f_beta(beta=2):b"]
     assert CliRunner().invoke(app, first).exit_code == 0
     (line,), _ = read_results(tmp_path / "one")
     (command,) = commands([line])
     assert CliRunner().invoke(app, [*shlex.split(command.text)[1:], "--out", "two"]).exit_code == 0
     (again,), _ = read_results(tmp_path / "two")
-    assert {name: again[name] for name in (*KEY, "accuracy")} == {
-        name: line[name] for name in (*KEY, "accuracy")
-    }
+    names = (*KEY, "accuracy", "metrics")
+    assert {name: again[name] for name in names} == {name: line[name] for name in names}
     sections = {section.title: section.parts for section in report.sections([line], [])}
     grid = [part for part in sections["Reproducibility"] if isinstance(part, report.Grid)][-1]
     cells = dict(zip(grid.heading, [text for text, _ in grid.rows[0]], strict=True))

@@ -123,6 +123,44 @@ def test_lines_without_parameters_are_told_apart_by_their_model():
         assert [[cell for cell, _ in row] for row in grid.rows] == [[m, told] for m in "xyz"]
 
 
+def test_a_model_whose_code_was_changed_is_a_model_for_each_code():
+    def line(stream, seed, code, accuracy):
+        parameters = {"depth": 3, "inner": ["Tree", {"seed": seed}], "seed": seed, "code_sha256": 8 * code}
+        return result(stream, "m:Own", seed, accuracy, parameters=parameters)
+
+    same = [line("a", seed, "5", 0.8 + seed / 100) for seed in (1, 2, 3)]
+    mixed = [line("a", 1, "7", 0.3), *same[1:], result("a", "y", 1, 0.5)]
+    points = [point for one in mixed for point in curve(one)]
+    sections = report.sections(mixed, points)
+    told = "m:Own: its code was changed between runs, so that each code is a model of its own."
+    assert told in text_of(sections, "What was compared")
+    (grid,) = next(s.parts for s in sections if s.title == "Accuracy")
+    assert grid.heading == ["stream", "m:Own (code 77777777)", "m:Own (code 55555555)", "y"]
+    assert rows_of(grid)["a, 1,000"][:2] == ["30.00 (1 of 2 seeds)", "*82.50 ± 0.71*"]
+    (picture,) = [
+        part
+        for s in sections
+        for part in s.parts
+        if isinstance(part, report.Picture) and "windows" in part.alt
+    ]
+    assert "m:Own (code 77777777) 30.0 in the first window" in picture.alt
+    assert "m:Own (code 55555555) 82.5 in the first window" in picture.alt
+    commands = [part.text for s in sections for part in s.parts if isinstance(part, report.Command)]
+    assert all("-m m:Own --" in command or "-m y" in command for command in commands)
+    assert "code was changed" not in text_of(report.sections(same, []), "What was compared")
+
+
+def test_a_model_whose_parameters_differ_between_runs_is_named():
+    newer = {**RESULTS[1], "parameters": {"depth": 4, "min_awake": 2, "seed": 2}}
+    told = (
+        "x: the parameters of its runs differ (depth, min_awake), so that its figures may be means over "
+        "different models."
+    )
+    texts = text_of(report.sections([RESULTS[0], newer, *RESULTS[2:]], []), "What was compared")
+    assert told in texts
+    assert "parameters of its runs" not in text_of(report.sections(RESULTS, []), "What was compared")
+
+
 def test_other_lengths_and_other_data_are_rows_of_their_own():
     longer = result("a", "x", 1, 0.5, n_samples=2000)
     assert list(accuracy_rows([*RESULTS, longer]))[:3] == ["a, 1,000", "b, 1,000", "a, 2,000"]
@@ -154,6 +192,33 @@ def test_energy_is_shown_as_measured_where_it_was():
     assert "RAPL" not in text_of(report.sections(RESULTS, []), "Time")
 
 
+def test_a_cost_that_some_runs_of_a_model_lack_is_no_mean_over_the_others():
+    """y was resumed on one stream, where both take more; its mean would be over the other stream alone."""
+    lines = [
+        result(stream, model, 1, 0.5, package_joules=joules)
+        for stream, joules in (("a", 100.0), ("b", 1000.0))
+        for model in "xy"
+    ]
+    del lines[-1]["package_joules"]
+    del lines[0]["cpu_seconds"]
+    lines.append(result("of x alone", "x", 1, 0.5))  # in no mean, so that it may lack what it likes
+    (section,) = [s for s in report.sections(lines, []) if s.title == "Time and memory"]
+    grid = next(part for part in section.parts if isinstance(part, report.Grid))
+    cells = {model: dict(zip(grid.heading[1:], row, strict=True)) for model, row in rows_of(grid).items()}
+    measured, processor = "Wh per million samples (measured)", "processor µs"
+    assert cells["x"][measured] == "153"  # 550 J for 1,000 samples
+    assert cells["y"][measured] == cells["x"][processor] == report.NOTHING
+    assert cells["y"][processor] == "3,000.0"
+    told = "not every run of the model has the figure"
+    assert told in text_of([section], "Time")
+    assert told not in text_of(report.sections(RESULTS, []), "Time")
+    # one of two seeds is not enough, either
+    seeds = [result("a", "x", seed, 0.5, ram_hours=seed) for seed in (1, 2)]
+    del seeds[0]["ram_hours"]
+    (section,) = [s for s in report.sections(seeds, []) if s.title == "Time and memory"]
+    assert rows_of(next(p for p in section.parts if isinstance(p, report.Grid)))["x"][5] == report.NOTHING
+
+
 def points_with(line, accuracies):
     return [
         {**{name: line[name] for name in KEY}, "n_samples": 100 * i, "accuracy": accuracy}
@@ -177,6 +242,32 @@ def test_what_a_drift_costs_by_hand():
     assert samples == ["200 (1 of 2)", "*100*"]
     quiet = [result("a", "x", 1, 0.9, drifts=[])]
     assert "No stream has a known drift" in text_of(report.sections(quiet, curves), "Recovery after drifts")
+
+
+def test_windows_of_different_lengths_are_not_averaged():
+    """A window of 100 and one of 200 end at 200, and are means of other samples."""
+    drifts = [[400, 1]]
+    short = [result("a", model, 1, 0.9, window=100, drifts=drifts) for model in "xy"]
+    long = [result("a", "x", seed, 0.9, window=200, drifts=drifts) for seed in (2, 3)]
+    long.append(result("a", "z", 1, 0.9, window=200, drifts=drifts))
+    points = [point for line in short for point in points_with(line, [0.9, 0.9, 0.9, 0.9, 0.5, 0.9])]
+    for line in long:
+        points += [{**point, "n_samples": 2 * point["n_samples"]} for point in points_with(line, [0.7] * 3)]
+    sections = {section.title: section.parts for section in report.sections([*short, *long], points)}
+    told = (
+        "a, 1,000: the windows of its runs have different lengths, of which one is taken, 200 samples. Left out: x, "
+        "seed 1 (100); y, seed 1 (100)."
+    )
+    curves, recovery = sections["Accuracy over time"], sections["Recovery after drifts"]
+    assert told in curves
+    assert told in recovery
+    (picture,) = [part for part in curves if isinstance(part, report.Picture)]
+    assert "x 70.0 in the first window, 70.0 in the last, between 70.0 and 70.0; z 70.0" in picture.alt
+    assert "; y " not in picture.alt
+    (lost, *_) = [part for part in recovery if isinstance(part, report.Grid)]
+    assert rows_of(lost) == {"a, 1,000": ["*0.00*", report.NOTHING, "*0.00*"]}
+    alike = {section.title: section.parts for section in report.sections(long, points)}
+    assert not any("different lengths" in str(part) for part in alike["Accuracy over time"])
 
 
 def routing(value):

@@ -126,6 +126,28 @@ def test_tests_and_ranks_take_each_stream_once():
     assert [text for text, _ in grid.rows[-1]] == ["mean rank over 3 of 3 streams", "1.00", "2.00", "3.00"]
 
 
+def test_of_delays_in_time_the_shortest_is_taken_in_whatever_order_they_were_run():
+    """A first label that comes after 24 samples is as late as with a delay of 24 samples."""
+    hour, day, far = (
+        [
+            result(stream, model, 1, 0.5, delay=delay, n_warm_up=n_warm_up, count_warm_up=False)
+            for stream in "ab"
+            for model in "xyz"
+        ]
+        for delay, n_warm_up in (("1 hour by when", 25), ("1 day by when", 25), ("1 week by when", 500))
+    )
+    samples = [{**line, "delay": "100"} for line in hour]
+    for lines, chosen in (
+        ([*day, *hour, *far], hour),
+        ([*hour, *far, *day], hour),
+        ([*far, *samples], samples),
+        ([*samples, *day], day),
+    ):
+        assert statistics.one_of_each(lines, row_names(lines)) == row_names(chosen)[::3]
+    text = text_of(report.sections([*day, *hour], []), "What was compared")
+    assert f"Left out: {'; '.join(row_names(day)[::3])}." in text
+
+
 def test_of_late_rows_the_earliest_is_taken_and_data_of_one_name_are_several_streams():
     lines = [
         result("a", "x", 1, 0.5, delay=delay, count_warm_up=counted)
@@ -139,6 +161,37 @@ def test_of_late_rows_the_earliest_is_taken_and_data_of_one_name_are_several_str
     assert len(statistics.one_of_each(alike, row_names(alike))) == 3
     first, *_ = report.sections(alike, [])[1].parts
     assert "9 runs: 3 streams, 3 models" in first
+
+
+def test_readings_and_names_of_one_file_are_one_stream():
+    def lines(stream, data, **reading):
+        reading = {"target": "y", **reading}
+        return [
+            result(stream, model, 1, accuracy, stream_sha256=data * 9, reading=reading)
+            for model, accuracy in (("x", 0.8), ("y", 0.7))
+        ]
+
+    once = [*lines("t.csv", "p", drop=["when"]), *lines("u.csv", "s")]
+    twice = [
+        *once,
+        *lines("t.csv", "q", drop=["when", "b"]),
+        *lines("./t.csv", "p", drop=["when"]),
+        *lines("data/../t.csv", "r"),  # another reading by another path
+        *lines("/elsewhere/copy.csv", "r"),  # by its hash
+    ]
+    assert statistics.one_of_each(once, row_names(once)) == row_names(once)[::2]
+    chosen = statistics.one_of_each(twice, row_names(twice))
+    assert [row.split(",")[0] for row in chosen] == ["t.csv", "u.csv"]
+    sections = report.sections(twice, [])
+    text = text_of(sections, "What was compared")
+    assert "12 runs: 6 rows of 2 streams, 2 models" in text
+    assert (
+        "Rows of one file are of one stream, however it is named and read; of those the first counts." in text
+    )
+    (grid,) = next(s.parts for s in sections if s.title == "Accuracy")
+    assert grid.rows[-1][0] == ("mean rank over 2 of 2 streams", False)
+    other = [*lines("t.csv", "p"), *lines("t.csv", "q")]  # the same reading of a file that has changed
+    assert len(statistics.one_of_each(other, row_names(other))) == 2
 
 
 def test_every_name_of_the_rank_diagram_is_within_the_picture():
