@@ -108,7 +108,11 @@ def main() -> None:
     except TyperException as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "driftmoe"
-        message = error.format_message().rstrip(".") or "a command is missing"
+        message = error.format_message().rstrip(".")
+        if context and message == context.get_help().rstrip("."):  # as if that was asked for
+            typer.echo(message)
+            message = ""
+        message = message or "a command is missing"
         typer.echo(f"driftmoe: {message}. See: {command} --help", err=True)
         sys.exit(2)
     except KeyboardInterrupt:

@@ -184,7 +184,11 @@ def test_version_and_help(tmp_path):
     text = commands.driftmoe("evaluate", "--help", cwd=tmp_path).stdout
     for part in ("Examples", "--limit", "--seed", "--window", "--out", "--data-dir", "moe-vote", "led_a"):
         assert part in text
-    assert "evaluate" in commands.driftmoe(cwd=tmp_path).stdout
+    for group, command in (([], "evaluate"), (["streams"], "export")):
+        done = commands.driftmoe(*group, cwd=tmp_path)
+        name = " ".join(["driftmoe", *group])
+        assert command in done.stdout
+        assert done.stderr == f"driftmoe: a command is missing. See: {name} --help\n"
 
 
 def test_the_mean_cost_of_a_model_that_decides_by_costs_stands_beside_the_accuracy(tmp_path):
