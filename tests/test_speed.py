@@ -73,7 +73,11 @@ def test_check_finds_a_way_that_answers_otherwise():
 
 def test_tenth_of_the_samples_is_compared_with_a_tenth():
     sizes = {case.name: case.n_samples for case in cases.forests(1000, None)}
-    assert sizes == {"driftmoe: prequential": 1000, "driftmoe: prequential, a tenth": 100}
+    assert sizes == {
+        "driftmoe: prequential": 1000,
+        "driftmoe: prequential, a tenth": 100,
+        cases.ASLEEP: 1000,
+    }
 
 
 def test_the_quick_gate_names_the_part_that_became_slower(tmp_path, monkeypatch, capsys):

@@ -107,12 +107,14 @@ def cases(many: int, few: int, fewest: int, java: Java | None = None) -> list[Ca
     ]
     on_dicts = partial(run_dicts, make=adaptive)
     late = partial(run_prequential, make=adaptive, delay=DELAY)
+    on_two_threads = partial(run_prequential, make=partial(adaptive, n_threads=2))
     table += [
         Case("driftmoe: predict_one, learn_one", few, on_dicts, "driftmoe"),
         Case(
             "driftmoe: predict_one, learn_one, late", few, partial(run_late, make=adaptive), "driftmoe, late"
         ),
         Case("driftmoe: prequential, late", many, late, "driftmoe, late"),
+        Case("driftmoe: prequential, 2 threads", many, on_two_threads, "driftmoe"),
         *forests(many, java),
     ]
     if java is None:
@@ -134,12 +136,16 @@ def forests(many: int, java: Java | None, mark: str = "") -> list[Case]:
     table = [
         Case(f"driftmoe: prequential{mark}", many, run, f"driftmoe{mark}"),
         Case(f"driftmoe: prequential, a tenth{mark}", tenth, run),
+        Case(f"{ASLEEP}{mark}", many, partial(run_prequential, make=partial(adaptive, min_awake=2))),
     ]
     for learner, n in (("ARF-10", many), ("ARF-100", tenth)) if java is not None else ():
         run = partial(run_java, java=java, learner=learner)
         table.append(Case(f"CapyMOA: {learner}{mark}", n, run, n_warm_up=min(n, 20_000)))
     return table
 
+
+ASLEEP = "driftmoe(min_awake=2): prequential"
+"""Name of the case in which trees that the gate does not need sleep."""
 
 SECOND = ", second"
 """Mark of the cases on the second stream."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks import bound
+from benchmarks.speed.cases import ASLEEP
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,17 @@ GOALS = [
     Goal("our tree, blocks / river's", "river: tree, dicts", "our tree, blocks, few", 200),
     Goal("moe-data on dicts / river's single tree", "river: tree, dicts", "moe-data: predict_one, learn_one", 5),
     Goal("adaptive pool / CapyMOA's ARF-10", "CapyMOA: ARF-10", "adaptive pool", 4),
-    Goal("driftmoe, evaluator / CapyMOA's ARF-10", "CapyMOA: ARF-10", "driftmoe: prequential", 3),
-    Goal("driftmoe, evaluator / CapyMOA's ARF-100", "CapyMOA: ARF-100", "driftmoe: prequential, a tenth", 20),
+    Goal("driftmoe, evaluator / CapyMOA's ARF-10", "CapyMOA: ARF-10", "driftmoe: prequential", 8),
+    Goal("driftmoe, evaluator / CapyMOA's ARF-100", "CapyMOA: ARF-100", "driftmoe: prequential, a tenth", 110),
+    Goal("driftmoe, nominal / CapyMOA's ARF-10", "CapyMOA: ARF-10, nominal", "driftmoe: prequential", 5),
+    Goal("trees asleep (min_awake=2) / CapyMOA's ARF-10", "CapyMOA: ARF-10", ASLEEP, 8),
+    Goal("driftmoe, two threads / one", "driftmoe: prequential", "driftmoe: prequential, 2 threads", 1.6),
+    Goal("driftmoe on dicts / river's single tree", "river: tree, dicts", "driftmoe: predict_one, learn_one", 5),
     Goal("driftmoe, evaluator: late labels / at once", "driftmoe: prequential", "driftmoe: prequential, late", 0.8),
     Goal("moe-data, evaluator: late labels / at once", "moe-data: prequential", "moe-data: prequential, late", 0.8),
-    Goal("the same, second stream / ARF-10", "CapyMOA: ARF-10, second", "driftmoe: prequential, second", 3),
-    Goal("the same / ARF-100", "CapyMOA: ARF-100, second", "driftmoe: prequential, a tenth, second", 20),
+    Goal("the same, second stream / ARF-10", "CapyMOA: ARF-10, second", "driftmoe: prequential, second", 8),
+    Goal("the same, trees asleep / ARF-10", "CapyMOA: ARF-10, second", f"{ASLEEP}, second", 8),
+    Goal("the same / ARF-100", "CapyMOA: ARF-100, second", "driftmoe: prequential, a tenth, second", 110),
 ]  # fmt: skip
 
 

@@ -181,9 +181,9 @@ def moe(n_threads: int = 1, **arguments: Any) -> DriftMoEClassifier:
     return DriftMoEClassifier("moe-data", n_threads=n_threads, seed=1, **arguments)
 
 
-def adaptive() -> DriftMoEClassifier:
-    """Return the adaptive variant, on one thread."""
-    return DriftMoEClassifier(seed=1)
+def adaptive(**arguments: Any) -> DriftMoEClassifier:
+    """Return the adaptive variant, on one thread unless told otherwise."""
+    return DriftMoEClassifier(seed=1, **arguments)
 
 
 def hits(is_hit: np.ndarray) -> np.ndarray:
