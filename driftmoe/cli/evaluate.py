@@ -109,7 +109,7 @@ All models: driftmoe models. All streams: driftmoe streams list.
 StreamName = Annotated[
     str,
     typer.Argument(
-        metavar="[STREAM]",
+        metavar="STREAM",
         help="Name of a stream; or a file (CSV, ARFF, JSON lines, Parquet, Arrow), or - for standard input; or a "
         "stream of your own, as in my_streams:Turbine(speed=2). `driftmoe streams list` shows all names.",
         autocompletion=streams_and_files,

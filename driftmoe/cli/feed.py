@@ -37,7 +37,7 @@ def feed(
         ),
     ],
     file: Annotated[
-        Path, typer.Argument(metavar="[FILE]", help="Lines of JSON; - is standard input.")
+        Path, typer.Argument(metavar="FILE", help="Lines of JSON; - is standard input.")
     ] = Path("-"),
     *,
     delay: Annotated[int, typer.Option(min=0, help="Samples between a sample and its label.")] = 0,

@@ -61,7 +61,7 @@ Examples:
 StreamNames = Annotated[
     list[str],
     typer.Argument(
-        metavar="STREAM...",
+        metavar="STREAM",
         help="Names of streams, files, - for standard input, or your own as module:Class.",
         show_default=False,
         autocompletion=streams_and_files,

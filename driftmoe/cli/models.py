@@ -34,7 +34,7 @@ def list_models(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="[MODEL]",
+            metavar="MODEL",
             help="Only this model. Default: all.",
             show_default=False,
             autocompletion=models_named,
