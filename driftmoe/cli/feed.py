@@ -36,9 +36,9 @@ def feed(
             metavar="URL", help="Address of the worker, such as http://127.0.0.1:8000.", show_default=False
         ),
     ],
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="Lines of JSON; - is standard input.")
-    ] = Path("-"),
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Lines of JSON; - is standard input.")] = Path(
+        "-"
+    ),
     *,
     delay: Annotated[int, typer.Option(min=0, help="Samples between a sample and its label.")] = 0,
     batch: Annotated[int, typer.Option(min=1, help="Events in a request.")] = 100,

@@ -110,6 +110,14 @@ class Neighbours(Unmonitored):
     def _new_search(self, n_inputs: int) -> Search:
         return no_search(n_inputs, len(self._votes), self._k, self.size)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what copies and pickles hold: all but the last search, which a prediction writes."""
+        return {name: value for name, value in vars(self).items() if name != "_search"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._search = self._new_search(len(self._input_relevances))
+
     @property
     def n_experts(self) -> int:  # type: ignore[override]  # counted anew
         """Number of votes."""

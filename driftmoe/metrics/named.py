@@ -267,6 +267,13 @@ class Shown(NamedTuple):
         Whether a larger value is better.
     note
         What must be known to read it, or nothing.
+
+    Examples
+    --------
+    >>> from driftmoe.metrics import Shown
+    >>> mine = Shown("cost", 1.0, "{:.3f}", "", is_larger_better=False, note="")
+    >>> mine.form.format(mine.factor * 0.5)
+    '0.500'
     """
 
     words: str
