@@ -69,6 +69,9 @@ def show_results(
     title += f", windows of {window:,}"
     for n_before, metric in enumerate(figures):
         more = re.sub(r"[^\w.-]+", "_", f"_{metric}") if n_before else ""
+        if curves and all(point.get(metric) in (None, "") for point in curves):
+            show(f"{metric} is defined in no window, so it has no picture.", beside_json=view.as_json)
+            continue
         files.append(f"{picture}{more}.{ending}")
         path = folder.path / files[-1]
         report.plot_windows(curves, path, title=title, drifts=drifts, metric=metric, style=style)

@@ -10,12 +10,14 @@ import ast
 import inspect
 import re
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import Any, NamedTuple
 
 from river import metrics
 from river.metrics.base import BinaryMetric
 
+from driftmoe.metrics.areas import ROCAUC, RollingPRAUC, RollingROCAUC
 from driftmoe.metrics.probability import Brier, ExpectedCalibrationError
 from driftmoe.metrics.scores import Scores
 from driftmoe.suggestions import meant
@@ -23,10 +25,10 @@ from driftmoe.suggestions import meant
 STANDARD = tuple(Scores().get())
 """Figures that every run has."""
 
-ROLLING = (metrics.RollingPRAUC, metrics.RollingROCAUC)
+ROLLING = (RollingPRAUC, RollingROCAUC)
 """Metrics of the last samples only."""
 
-SYMMETRIC = (metrics.ROCAUC, metrics.RollingROCAUC, metrics.MCC)
+SYMMETRIC = (ROCAUC, RollingROCAUC, metrics.MCC)
 """Metrics of two classes whose value is the same, whichever of the two is the positive one."""
 
 NAMED: dict[str, type[Any]] = {
@@ -49,11 +51,11 @@ NAMED: dict[str, type[Any]] = {
     "micro_precision": metrics.MicroPrecision,
     "micro_recall": metrics.MicroRecall,
     "multi_f_beta": metrics.MultiFBeta,
-    "pr_auc": metrics.RollingPRAUC,
+    "pr_auc": RollingPRAUC,
     "precision": metrics.Precision,
     "recall": metrics.Recall,
-    "roc_auc": metrics.ROCAUC,
-    "rolling_roc_auc": metrics.RollingROCAUC,
+    "roc_auc": ROCAUC,
+    "rolling_roc_auc": RollingROCAUC,
     "weighted_f1": metrics.WeightedF1,
     "weighted_f_beta": metrics.WeightedFBeta,
     "weighted_jaccard": metrics.WeightedJaccard,
@@ -120,11 +122,20 @@ class Asked(NamedTuple):
             given = {"window_size": max(window, LEAST_ROLLING)} | given
         try:
             metric = self.cls(**given)
-        except (TypeError, ValueError) as error:
+            _try_out(metric)
+        except (TypeError, ValueError, ArithmeticError, AttributeError) as error:
             raise ValueError(f"metric {str(self)!r}: {error}") from None
         if issubclass(self.cls, BinaryMetric):
             metric.pos_val = pos_val  # some take no text in their constructors
         return metric
+
+
+def _try_out(metric: Any) -> None:
+    """Let a copy of a metric take a sample, as some look at their arguments only then."""
+    tried = metric.clone()
+    tried.update(True, True if metric.requires_labels else {True: 1.0})
+    with suppress(LookupError):  # arguments by label, and True is none of them
+        tried.get()
 
 
 @cache
@@ -207,6 +218,11 @@ def names_of(texts: Iterable[str], labels: Callable[[], Sequence[Hashable]]) -> 
             names = [one]
         else:
             known = list(map(str, labels()))
+            if len(set(known)) < len(known):
+                twice = next(name for name in known if known.count(name) > 1)
+                raise ValueError(
+                    f"metric {text!r}: several labels are written {twice!r}; give them different texts"
+                )
             if one.label is not None and one.label not in known:
                 raise ValueError(f"metric {text!r}: no class {one.label!r}; {meant(one.label, known)}")
             if one.label is not None or (one.cls in SYMMETRIC and len(known) == 2):
@@ -309,7 +325,7 @@ def shown(name: str) -> Shown:
     metric: Any = one.metric(True, 1)
     is_share = "%" in metric._fmt
     note = ""
-    if isinstance(metric, metrics.ROCAUC):
+    if isinstance(metric, ROCAUC):
         note = f"{words}: river's approximation by {metric.n_thresholds} thresholds"
     elif isinstance(metric, ROLLING):
         size = one.arguments.get("window_size")

@@ -57,8 +57,12 @@ def usable(results: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]
         parts = ("stream", "stream_sha256", "model", "seed", "n_samples")
         key = (*(result[part] for part in parts), label_delay(result), warm_up_protocol(result))
         if key in kept:
+            lost = [
+                metric for metric in kept[key].get("metrics", {}) if metric not in result.get("metrics", {})
+            ]
             notes.append(
-                f"{name}, {result['n_samples']:,} samples: done more than once, the last one counts."
+                f"{name}, {result['n_samples']:,} samples: done more than once, the last one counts"
+                + (f", which did not measure {', '.join(lost)}." if lost else ".")
             )
         kept[key] = result
     return list(kept.values()), notes

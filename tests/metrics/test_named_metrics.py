@@ -116,6 +116,12 @@ def test_metrics_of_two_classes_ask_for_the_class_where_there_are_more():
         names_of(["recall"], lambda: range(21))
 
 
+def test_labels_of_one_text_are_refused_because_a_name_would_stand_for_one_of_them():
+    with pytest.raises(ValueError, match="metric 'recall': several labels are written '1'"):
+        names_of(["recall"], lambda: [1, "1"])
+    assert names_of(["log_loss"], lambda: [1, "1"]) == ["log_loss"]
+
+
 def test_every_name_can_be_shown_and_no_name_hides_another():
     for name in NAMED:
         said = shown(name + ARGUMENTS.get(name, ""))
@@ -133,9 +139,11 @@ def by_hand(name, rows):
     arguments = dict(one.arguments)
     if one.name == "roc_auc":
         arguments.setdefault("n_thresholds", 100)
-    metric = without_none(one.cls(**arguments))
+    metric = without_none(getattr(metrics, one.cls.__name__, one.cls)(**arguments))
     is_binary = "pos_val" in inspect.signature(one.cls).parameters
     positive = one.label or max(str(y) for y, _, _ in rows)
+    if "auc" in one.name and len({str(y) == positive for y, _, _ in rows}) < 2:
+        return math.nan  # where river says 0
     for y, label, proba in rows:
         if metric.requires_labels:
             metric.update(*((str(y) == positive, str(label) == positive) if is_binary else (y, label)))
@@ -184,3 +192,34 @@ def test_a_run_without_metrics_is_the_run_that_it_was():
     identity = json.dumps(["sea", "0" * 64, "nb", 1, 100, 50, "0", run.parameters()], sort_keys=True)
     assert run.file_stem() == f"sea-nb-1-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
     assert more.file_stem() != run.file_stem()
+
+
+@pytest.mark.parametrize("name", ["roc_auc", "rolling_roc_auc", "pr_auc:1"])
+def test_an_area_under_a_curve_has_no_value_where_only_one_class_came(name):
+    """A window without a rare class is no window in which the model fails."""
+
+    class Late:
+        n_samples, drifts, features, classes = 300, (), (), (0, 1)
+
+        def fingerprint(self):
+            return "0" * 64
+
+        def __iter__(self):
+            for i in range(300):
+                label = i % 2 if i >= 100 else 0
+                yield {"a": float(label) + 0.1 * (i % 7)}, label
+
+    run = Run("late", "0" * 64, "nb", 1, None, 100, metrics=(name,))
+    line, curve = run_job(run, Late())
+    assert [point[name] is None for point in curve] == [True, False, False]
+    assert line["metrics"][name] > 0.5
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["roc_auc(n_thresholds=1)", "roc_auc(n_thresholds=0)", "rolling_roc_auc(window_size=0)", "pr_auc(window_size=-1)",
+     "f_beta(beta='a')", "roc_auc(n_thresholds='a')", "multi_f_beta(betas=1, weights=2)", "ece(n_bins=[1])"],
+)  # fmt: skip
+def test_arguments_that_a_metric_cannot_use_are_refused_before_the_run(text):
+    with pytest.raises(ValueError, match=rf"""metric ['"]{text.split("(")[0]}\(.*: """):
+        names_of([text], no_yes)

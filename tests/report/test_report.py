@@ -111,6 +111,11 @@ def test_interrupted_and_repeated_runs_are_named_and_left_out():
     notes = text_of(report.sections(spoiled, []), "What was compared")
     assert "x on a, seed 1: interrupted after 300 samples, left out." in notes
     assert "x on a, seed 2, 1,000 samples: done more than once, the last one counts." in notes
+    measured = {**RESULTS[0], "metrics": {"log_loss": 0.1, "brier": 0.2}}
+    for later, told in (({"brier": 0.2}, ", which did not measure log_loss."), (measured["metrics"], ".")):
+        lines = [measured, {**RESULTS[0], "metrics": later}, *RESULTS[1:]]
+        notes = text_of(report.sections(lines, []), "What was compared")
+        assert f"x on a, seed 1, 1,000 samples: done more than once, the last one counts{told}" in notes
     with pytest.raises(ValueError, match="no run is complete"):
         report.sections([{**RESULTS[0], "complete": False}], [])
 
