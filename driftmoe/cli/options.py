@@ -53,7 +53,7 @@ Window = Annotated[
         min=1,
         metavar="N",
         help="Samples in each window of the curve. Default: a fortieth of the stream, of 100, 200, 500 and 1,000; of "
-        "less than 1,000 samples a tenth.",
+        "less than 1,000 samples a tenth; 1,000 where the length is not known before, as of a CSV file.",
         show_default=False,
     ),
 ]
