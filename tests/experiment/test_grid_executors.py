@@ -26,8 +26,7 @@ def serial(tmp_path_factory):
 
 def test_evaluate_and_the_grid_give_the_same_figures(serial):
     for stream in ("led_a", "sea_a"):
-        # the window of a grid is 1,000 by default, that of evaluate follows the length
-        command("evaluate", stream, *GRID[2:], "--window", "1000", "--out", stream, cwd=serial.parent)
+        command("evaluate", stream, *GRID[2:], "--out", stream, cwd=serial.parent)
         (evaluated, windows), (of_grid, points) = (
             (timeless(lines) for lines in read_results(folder)) for folder in (serial.parent / stream, serial)
         )

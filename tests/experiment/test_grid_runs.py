@@ -165,7 +165,9 @@ def test_shards_of_the_command_line_fill_one_folder(tmp_path):
         command("grid", *arguments, "--shard", part, "--executor", "serial", cwd=tmp_path)
     results, curves = read_results(tmp_path / "g")
     assert sorted(line["model"] for line in results) == ["majority", "nb", "nochange"]
-    assert len(curves) == 3
+    assert sorted((line["model"], int(line["n_samples"])) for line in curves) == [
+        (model, n) for model in ("majority", "nb", "nochange") for n in range(40, 401, 40)
+    ]
 
 
 @pytest.mark.parametrize(

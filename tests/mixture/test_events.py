@@ -473,7 +473,7 @@ def test_no_interrupt_leaves_half_an_event(variant):
     try:
         while n < len(samples):
             try:
-                signal.setitimer(signal.ITIMER_REAL, 0.0007 + 0.00013 * (n_interrupts % 11))
+                signal.setitimer(signal.ITIMER_REAL, 0.0004 + 0.00007 * (n_interrupts % 11))
                 while n < len(samples):
                     model.learn_one(*samples[n])
                     n = model._mixture.log.n_samples
