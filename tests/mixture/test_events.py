@@ -460,7 +460,7 @@ class Interrupted(BaseException):
 @pytest.mark.parametrize("variant", ["driftmoe", "moe-vote", "moe-task"])
 def test_no_interrupt_leaves_half_an_event(variant):
     """A timer interrupts learning again and again; samples that were not learnt are learnt again."""
-    samples = signs(1100, 1, turns_at=1000)
+    samples = signs(4400, 1, turns_at=4000)
     expected = learnt(small(variant), samples)
     model, n = small(variant), 0
 
@@ -473,7 +473,7 @@ def test_no_interrupt_leaves_half_an_event(variant):
     try:
         while n < len(samples):
             try:
-                signal.setitimer(signal.ITIMER_REAL, 0.0004 + 0.00007 * (n_interrupts % 11))
+                signal.setitimer(signal.ITIMER_REAL, 0.0004 * 1.25 ** (n_interrupts % 12))
                 while n < len(samples):
                     model.learn_one(*samples[n])
                     n = model._mixture.log.n_samples
