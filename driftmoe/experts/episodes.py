@@ -46,7 +46,7 @@ def begin_episode(  # type: ignore[no-untyped-def]
             i += 1  # the merged episode may be one too many of its new density
         i -= 1
     if n == order.shape[0]:
-        free_place(order, 0, n)
+        free_place(order, np.int64(0), n)
         n -= 1
     e = order[n]
     episodes[e]["accuracy"] = episodes[order[n - 1]]["accuracy"] if n > 0 else 0.0
