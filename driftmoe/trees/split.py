@@ -31,6 +31,7 @@ N_CANDIDATES = 10  # thresholds tried per numeric feature
 ROUGH = 2e-5  # bound on the error of an estimated gain in bits: four terms x log2 x with x off by 1.5e-7
 TWICE_LOG2_E = 2.8853900817779268
 ABSENT = -1.0  # weight of a class that has no entry in a branch
+FINEST, LARGEST = 2.0**20, 2.0**32  # see `add_up`
 
 
 @kernel
@@ -145,6 +146,36 @@ def value_branches(value_weights, start, n_values, order, value, branches):
             if weight > 0.0:
                 side = 0 if v == value else 1
                 branches[side, c] = max(branches[side, c], 0.0) + weight
+
+
+@kernel
+def rest_branches(value_weights, start, value, order, totals, branches):
+    """As `value_branches`, from the `totals` of all values, at a cost that does not grow with their number."""
+    branches[:] = ABSENT
+    for c in order:
+        weight = value_weights[start + value, c]
+        if weight > 0.0:
+            branches[0, c] = weight
+        if totals[c] > weight:  # exact, so that it is 0 if there is no other value
+            branches[1, c] = totals[c] - weight
+
+
+@kernel
+def add_up(value_weights, start, n_values, order, totals):
+    """Write the sum of all values' weights for each class; return whether all sums and differences are exact.
+
+    They are if all weights are multiples of 2^-20, as are whole ones, and no sum is above 2^32: 53 bits are enough.
+    """
+    is_exact = True
+    for c in order:
+        total = 0.0
+        for v in range(n_values):
+            weight = value_weights[start + v, c]
+            is_exact &= weight * FINEST == math.floor(weight * FINEST)
+            total += weight
+        totals[c] = total
+        is_exact &= total <= LARGEST
+    return is_exact
 
 
 @allocating_kernel
@@ -357,8 +388,13 @@ def best_nominal(tree, slot, f, order, leaf_entropy, rules, class_scratch, branc
             ),
             MULTIWAY,
         )
+    totals = np.empty(branches.shape[1])
+    is_exact = add_up(value_weights, start, n_values, order, totals)
     for value in codes:
-        value_branches(value_weights, start, n_values, order, value, branches)
+        if is_exact:
+            rest_branches(value_weights, start, value, order, totals, branches)
+        else:
+            value_branches(value_weights, start, n_values, order, value, branches)
         merit = split_merit(branches, order, leaf_entropy, rules, class_scratch)
         if merit > best_merit:
             best_merit, best_kind, best_value = merit, EQUALS, value
