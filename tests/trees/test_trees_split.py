@@ -48,7 +48,7 @@ def interpreted(monkeypatch):
     """Kernels of `split` that call each other as functions of Python, and counts of their calls."""
     calls = {}
     for name in ("entropy", "branch_weight", "split_merit", "value_branches", "rest_branches", "add_up", "values_seen",
-                 "all_branches", "best_nominal", "log2"):  # fmt: skip
+                 "all_branches", "all_classes", "best_nominal", "log2"):  # fmt: skip
         monkeypatch.setattr(split, name, counted(python(getattr(split, name)), name, calls))
     return calls
 
