@@ -10,7 +10,6 @@ from numba import config, njit
 from numba.extending import typeof_impl
 
 from driftmoe.kernel_cache import keep
-from driftmoe.linking import PartCompiler
 
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": False, "no_cfunc_wrapper": True}
 """Options of all kernels: numpy's rules for division, and no wrapper for calls from C, which is slow to compile.
@@ -69,7 +68,7 @@ class Part:
     def dispatcher(self) -> Any:
         """What numba sees; made when a kernel that calls the function is compiled."""
         options = self._options | {"no_cpython_wrapper": True}  # numba does not declare it
-        return njit(**options, pipeline_class=PartCompiler)(self.py_func)
+        return njit(**options)(self.py_func)
 
     @cached_property
     def _alone(self) -> Any:

@@ -18,8 +18,7 @@ MAY_IMPORT = {
     # Ground: each of these knows nothing of the library, or only what stands above it here.
     "driftmoe.staging": "filelock",
     "driftmoe.kernel_cache": "llvmlite numba numpy",
-    "driftmoe.linking": "numba",
-    "driftmoe.compilation": "numba driftmoe.kernel_cache driftmoe.linking",
+    "driftmoe.compilation": "numba driftmoe.kernel_cache",
     "driftmoe.ahead": "numba driftmoe.kernel_cache",
     "driftmoe.growth": "numpy",
     "driftmoe.memory": "numpy",

@@ -8,12 +8,10 @@ import sys
 
 import numpy as np
 import pytest
-from numba import njit
 from places import ROOT
 from small_package import NEEDS_COMPILER
 
 from driftmoe.compilation import part
-from driftmoe.linking import LinkedLibrary
 
 SOURCES = [*(ROOT / "driftmoe").rglob("*.py"), *(ROOT / "streams").rglob("*.py")]
 
@@ -68,26 +66,6 @@ def test_a_part_of_kernels_has_no_wrapper_for_python_and_can_still_be_called():
     (compiled,) = twice.dispatcher.overloads.values()
     assert compiled.fndesc.llvm_cpython_wrapper_name not in compiled.library.get_llvm_str()
     assert twice.py_func(np.ones(1)) == 2.0
-
-
-@NEEDS_COMPILER
-def test_a_part_of_kernels_is_linked_into_them_and_is_no_machine_code_itself():
-    @part()
-    def halved(x):
-        return x if x < 1 else halved(x // 2)
-
-    @part(_nrt=True)
-    def both(x):
-        return np.full(2, halved(x))
-
-    @njit
-    def kernel(x):
-        return both(x).sum(), halved(2 * x)
-
-    assert kernel(5) == (0, 0)
-    for function in (halved, both):
-        (compiled,) = function.dispatcher.overloads.values()
-        assert isinstance(compiled.library, LinkedLibrary)
 
 
 READY = """
