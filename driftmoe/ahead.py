@@ -112,7 +112,7 @@ def less_overhead() -> Iterator[None]:
     flags: Any = Flags  # numba's own, to which a method is lent
     with global_compiler_lock:
         thresholds = gc.get_threshold()
-        is_ours = "values" not in vars(flags)
+        is_ours = "values" not in vars(flags) and hasattr(flags, "options") and hasattr(Flags(), "_values")
         try:
             if is_ours:
                 flags.values = _values
