@@ -462,7 +462,8 @@ def best_split(tree, slot, rules):
     best_feature, best_kind, best_threshold = NONE, LEAF, 0.0
     is_candidate = split_features(tree, slot, rules)
     estimates, least = np.empty(is_candidate.shape[0]), -np.inf
-    estimates[:] = np.inf
+    for f in range(estimates.shape[0]):
+        estimates[f] = np.inf
     if rules["criterion"] == INFO_GAIN:
         least = estimate_all_nominal(tree, slot, leaf_entropy, rules, is_candidate, estimates)
     for f in range(is_candidate.shape[0]):
