@@ -14,6 +14,7 @@ from river import base, compose, dummy, ensemble, forest, naive_bayes, tree
 
 from driftmoe import moa, routing
 from driftmoe.classifier import VARIANTS, DriftMoEClassifier
+from driftmoe.markov import MarkovClassifier
 from driftmoe.mixture import MIXTURES
 from driftmoe.nn.classifier import NeuralMoEClassifier
 from driftmoe.suggestions import meant
@@ -73,6 +74,7 @@ MODELS: dict[str, Callable[..., Any]] = {
     "nb": _on_numbers(naive_bayes.GaussianNB),
     "nochange": dummy.NoChangeClassifier,
     "majority": dummy.PriorClassifier,
+    "markov": MarkovClassifier,
     **{name: moa.Maker(name) for name in moa.LEARNERS},
 }
 """Name -> class or function. The ensembles are river's, with river's defaults (10 models). `moa-...` are MOA's."""
@@ -109,6 +111,7 @@ SIZES = {
     "expert_hidden": 10_000,
     "memory": 1_000_000,
     "batch_size": 1_000_000,
+    "max_pairs": 10_000_000,
     "n_threads": 1_024,
 }
 """Arguments that set the size of arrays -> their greatest value."""

@@ -232,5 +232,9 @@ ARGUMENTS: dict[str, dict[str, str]] = {
     "nb": {},
     "nochange": {},
     "majority": {},
+    "markov": {
+        "order": "1",
+        "max_pairs": "100000",
+    },
 }
 """Name -> argument -> its default as text. Models of MOA are not in it."""

@@ -22,6 +22,7 @@ MODELS = (
     "nb",
     "nochange",
     "majority",
+    "markov",
     "moa-arf",
     "moa-srp",
     "moa-levbag",
@@ -56,7 +57,7 @@ PRESETS = (
 )
 """Keys of `driftmoe.models.PRESETS`."""
 
-STANDARD = ("accuracy", "kappa", "kappa_m", "kappa_t", "f1_macro", "g_mean")
+STANDARD = ("accuracy", "kappa", "kappa_m", "kappa_t", "kappa_o", "f1_macro", "g_mean")
 """`driftmoe.metrics.STANDARD`."""
 
 METRICS = (
@@ -180,6 +181,7 @@ DESCRIPTIONS = {
     "nb": "Gaussian naive Bayes, on the numeric features (river).",
     "nochange": "Predicts the last label (river).",
     "majority": "Predicts the most frequent label so far (river).",
+    "markov": "Predicts the label that most often followed the last one, or the last `order` ones.",
     "moa-arf": "Adaptive random forest (MOA; needs CapyMOA and Java, as all below, and takes CapyMOA's arguments).",
     "moa-srp": "Streaming random patches (MOA).",
     "moa-levbag": "Leveraging bagging (MOA).",

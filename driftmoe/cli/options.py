@@ -116,8 +116,8 @@ Columns = Annotated[
     str | None,
     typer.Option(
         metavar="NAMES",
-        help="Columns of the table, such as accuracy,kappa_m,g_mean. Also mean_cost, kappa, kappa_t, f1_macro, "
-        "samples_per_second, model_bytes, n_samples, seconds, cpu_seconds and ram_hours.",
+        help="Columns of the table, such as accuracy,kappa_m,g_mean. Also mean_cost, kappa, kappa_t, kappa_o, "
+        "f1_macro, samples_per_second, model_bytes, n_samples, seconds, cpu_seconds and ram_hours.",
         show_default=False,
     ),
 ]

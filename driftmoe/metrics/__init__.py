@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from driftmoe.metrics.cost import MeanCost, RamHours, Recovery, drift_recovery
 from driftmoe.metrics.forgetting import Fading, Windowed
-from driftmoe.metrics.kappa import BaselineKappa, KappaM, KappaTemporal, pass_over
+from driftmoe.metrics.kappa import BaselineKappa, KappaM, KappaOrder, KappaTemporal, pass_over
 from driftmoe.metrics.named import NAMED, STANDARD, Shown, asked, metrics_of, names_of, shown
 from driftmoe.metrics.probability import Brier, ExpectedCalibrationError
 from driftmoe.metrics.scores import AnsweredConfusionMatrix, GMean, Scores, macro_f1, without_none
@@ -24,6 +24,7 @@ __all__ = [
     "Fading",
     "GMean",
     "KappaM",
+    "KappaOrder",
     "KappaTemporal",
     "MeanCost",
     "RamHours",

@@ -18,6 +18,7 @@ FIGURES = {
     "kappa": ("kappa %", 100.0, "{:.2f}"),
     "kappa_m": ("kappa-M %", 100.0, "{:.2f}"),
     "kappa_t": ("kappa-T %", 100.0, "{:.2f}"),
+    "kappa_o": ("kappa-O %", 100.0, "{:.2f}"),
     "f1_macro": ("macro F1 %", 100.0, "{:.2f}"),
     "samples_per_second": ("samples/s", 1.0, "{:,.0f}"),
     "model_bytes": ("model MB", 1e-6, "{:.2f}"),
