@@ -264,8 +264,8 @@ class KappaOrder(BaselineKappa):
     (1 - p_o). At each sample the baseline predicts, from the labels before it and their weights, the label with the
     largest weight among those that came right after the last one; the largest weight overall if the last one came for
     the first time; and nothing at the very first sample, which is wrong. Of equal weights that which was reached first
-    counts. Then it learns the label of the sample. It never forgets, also where only the last samples count in the figures, and
-    knows each label at once, also where the classifier gets labels late.
+    counts. Then it learns the label of the sample. It never forgets, also where only the last samples count in the
+    figures, and knows each label at once, also where the classifier gets labels late.
 
     See Also
     --------
