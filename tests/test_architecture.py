@@ -117,9 +117,9 @@ MAY_IMPORT = {
     "driftmoe.warming": "numpy driftmoe driftmoe.arithmetic driftmoe.classifier driftmoe.models driftmoe.trees",
     "driftmoe.moa": "capymoa com java jpype moa numpy driftmoe.evaluation driftmoe.extras",
     "driftmoe.experiment": (
-        "filelock river torch driftmoe driftmoe.classifier driftmoe.evaluation driftmoe.metrics driftmoe.mixture "
-        "driftmoe.models driftmoe.memory driftmoe.own driftmoe.parts driftmoe.saving driftmoe.staging driftmoe.state "
-        "driftmoe.strict_json driftmoe.suggestions"
+        "filelock river torch driftmoe driftmoe.classifier driftmoe.evaluation driftmoe.markov driftmoe.metrics "
+        "driftmoe.mixture driftmoe.models driftmoe.memory driftmoe.own driftmoe.parts driftmoe.saving driftmoe.staging "
+        "driftmoe.state driftmoe.strict_json driftmoe.suggestions"
     ),
     "driftmoe.experiment.executors": "distributed driftmoe.evaluation driftmoe.extras",
     "driftmoe.report": (
