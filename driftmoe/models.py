@@ -17,6 +17,7 @@ from driftmoe.classifier import VARIANTS, DriftMoEClassifier
 from driftmoe.markov import MarkovClassifier
 from driftmoe.mixture import MIXTURES
 from driftmoe.nn.classifier import NeuralMoEClassifier
+from driftmoe.refitting import ExtraTreesOnWindow, HistGradientBoostingOnWindow
 from driftmoe.suggestions import meant
 
 __all__ = ["MODELS", "OURS", "POLICIES", "PRESETS", "make", "make_policy"]
@@ -72,6 +73,8 @@ MODELS: dict[str, Callable[..., Any]] = {
     "efdt": tree.ExtremelyFastDecisionTreeClassifier,
     "amf": _on_numbers(forest.AMFClassifier),
     "nb": _on_numbers(naive_bayes.GaussianNB),
+    "extra-trees": ExtraTreesOnWindow,
+    "hist-gradient-boosting": HistGradientBoostingOnWindow,
     "nochange": dummy.NoChangeClassifier,
     "majority": dummy.PriorClassifier,
     "markov": MarkovClassifier,
@@ -112,6 +115,8 @@ SIZES = {
     "memory": 1_000_000,
     "batch_size": 1_000_000,
     "max_pairs": 10_000_000,
+    "max_iter": 10_000,
+    "window": 1_000_000,
     "n_threads": 1_024,
 }
 """Arguments that set the size of arrays -> their greatest value."""

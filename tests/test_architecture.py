@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "driftmoe.threads": "",
     "driftmoe.transaction": "numpy driftmoe.ahead",
     "driftmoe.parts": "numpy river driftmoe driftmoe.memory driftmoe.state driftmoe.transaction",
+    "driftmoe.refitting": "numpy river sklearn threadpoolctl driftmoe.encoding driftmoe.extras",
     "driftmoe.markov": "river driftmoe.state",
     "driftmoe.metrics": "numpy river driftmoe.costs driftmoe.markov driftmoe.state driftmoe.suggestions",
     # Numbers that are the same on every processor.
@@ -111,7 +112,7 @@ MAY_IMPORT = {
     "driftmoe.evaluation": "numpy rich river driftmoe.costs driftmoe.metrics driftmoe.state driftmoe.suggestions",
     "driftmoe.models": (
         "river driftmoe driftmoe.classifier driftmoe.markov driftmoe.mixture driftmoe.moa driftmoe.nn "
-        "driftmoe.routing driftmoe.suggestions driftmoe.trees"
+        "driftmoe.refitting driftmoe.routing driftmoe.suggestions driftmoe.trees"
     ),
     "driftmoe.own": "river driftmoe driftmoe.evaluation driftmoe.models driftmoe.suggestions",
     "driftmoe.warming": "numpy driftmoe driftmoe.arithmetic driftmoe.classifier driftmoe.models driftmoe.trees",
