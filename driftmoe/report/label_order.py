@@ -7,13 +7,17 @@ from statistics import fmean
 from typing import Any
 
 from driftmoe.metrics import exceeds, order_in
+from driftmoe.report.results import lateness
 
 Lines = Sequence[Mapping[str, Any]]
 
 
 def order_of(lines: Lines) -> tuple[float, float] | None:
-    """Return how often the majority and `markov` were right in runs on one stream, as shares; `None` if unknown."""
-    known = [found for line in lines if (found := order_in(line)) is not None]
+    """Return how often the majority and `markov` were right in runs on one stream, as shares; `None` if unknown.
+
+    Where labels are late it is: the baselines of the kappas know them at once, and no model does.
+    """
+    known = [found for line in lines if not lateness(line) and (found := order_in(line)) is not None]
     if not known:
         return None
     majority, markov = map(fmean, zip(*known, strict=True))

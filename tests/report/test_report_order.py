@@ -63,6 +63,8 @@ def test_five_points_above_the_majority_are_an_order(markov, is_shown):
     assert bool(order_parts(lines)) == is_shown
     assert bool(order_note(lines)) == is_shown
     assert order_note([{**one, "label_order": "ignore"} for one in lines]) == ""
+    late = [{**one, "delay": "500"} for one in lines]  # no model knows the last label
+    assert (order_note(late), order_parts(late)) == ("", [])
 
 
 def test_rows_with_another_order_are_rows_of_their_own_and_come_last_in_the_tests():
