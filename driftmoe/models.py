@@ -14,8 +14,10 @@ from river import base, compose, dummy, ensemble, forest, naive_bayes, tree
 
 from driftmoe import moa, routing
 from driftmoe.classifier import VARIANTS, DriftMoEClassifier
+from driftmoe.markov import MarkovClassifier
 from driftmoe.mixture import MIXTURES
 from driftmoe.nn.classifier import NeuralMoEClassifier
+from driftmoe.refitting import ExtraTreesOnWindow, HistGradientBoostingOnWindow
 from driftmoe.suggestions import meant
 
 __all__ = ["MODELS", "OURS", "POLICIES", "PRESETS", "make", "make_policy"]
@@ -71,8 +73,11 @@ MODELS: dict[str, Callable[..., Any]] = {
     "efdt": tree.ExtremelyFastDecisionTreeClassifier,
     "amf": _on_numbers(forest.AMFClassifier),
     "nb": _on_numbers(naive_bayes.GaussianNB),
+    "extra-trees": ExtraTreesOnWindow,
+    "hist-gradient-boosting": HistGradientBoostingOnWindow,
     "nochange": dummy.NoChangeClassifier,
     "majority": dummy.PriorClassifier,
+    "markov": MarkovClassifier,
     **{name: moa.Maker(name) for name in moa.LEARNERS},
 }
 """Name -> class or function. The ensembles are river's, with river's defaults (10 models). `moa-...` are MOA's."""
@@ -109,6 +114,9 @@ SIZES = {
     "expert_hidden": 10_000,
     "memory": 1_000_000,
     "batch_size": 1_000_000,
+    "max_pairs": 10_000_000,
+    "max_iter": 10_000,
+    "window": 1_000_000,
     "n_threads": 1_024,
 }
 """Arguments that set the size of arrays -> their greatest value."""

@@ -371,6 +371,17 @@ class ShuffleWindow(Wrapper):
         self.window = window
         self.seed = seed_or_one(seed)
 
+    @property
+    def drifts(self) -> list[Drift]:
+        """The known changes of concept. One within a window takes that window: its samples are of both concepts."""
+        found = []
+        for drift in self.stream.drifts:
+            first = drift.position // self.window * self.window
+            is_between = drift.position == first and drift.width <= 1
+            within = Drift(first + self.window // 2, self.window)
+            found.append(drift if is_between or drift.width >= self.window else within)
+        return found
+
     def reader(self) -> Reader:
         """Return a new position at the start of the stream."""
         read, random = self.stream.reader(), np.random.default_rng(self.seed)

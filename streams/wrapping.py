@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from river.datasets import base
@@ -64,6 +65,21 @@ class Wrapper(Stream):
     def drifts(self) -> list[Drift]:
         """The known changes of concept, in order of position."""
         return self.stream.drifts
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """How the file of the wrapped stream is read."""
+        return self.stream.reading
+
+    @property
+    def notes(self) -> list[str]:
+        """What the file of the wrapped stream could also mean."""
+        return self.stream.notes
+
+    @property
+    def bad_rows(self) -> Any:
+        """The malformed rows of the wrapped stream's file that were left out; AttributeError if it is no file."""
+        return self.stream.bad_rows  # type: ignore[attr-defined]  # only streams from files have it
 
     def fingerprint(self) -> str:
         """Return a SHA-256 of the fingerprint of the wrapped stream and of the settings of the wrapper."""

@@ -29,7 +29,9 @@ MAY_IMPORT = {
     "driftmoe.threads": "",
     "driftmoe.transaction": "numpy driftmoe.ahead",
     "driftmoe.parts": "numpy river driftmoe driftmoe.memory driftmoe.state driftmoe.transaction",
-    "driftmoe.metrics": "numpy river driftmoe.costs driftmoe.state driftmoe.suggestions",
+    "driftmoe.refitting": "numpy river sklearn threadpoolctl driftmoe.encoding driftmoe.extras",
+    "driftmoe.markov": "river driftmoe.state",
+    "driftmoe.metrics": "numpy river driftmoe.costs driftmoe.markov driftmoe.state driftmoe.suggestions",
     # Numbers that are the same on every processor.
     "driftmoe.arithmetic": "numpy driftmoe.compilation",
     "driftmoe.draws": "numpy driftmoe.arithmetic driftmoe.compilation",
@@ -109,16 +111,16 @@ MAY_IMPORT = {
     # Around the learner.
     "driftmoe.evaluation": "numpy rich river driftmoe.costs driftmoe.metrics driftmoe.state driftmoe.suggestions",
     "driftmoe.models": (
-        "river driftmoe driftmoe.classifier driftmoe.mixture driftmoe.moa driftmoe.nn driftmoe.routing "
-        "driftmoe.suggestions driftmoe.trees"
+        "river driftmoe driftmoe.classifier driftmoe.markov driftmoe.mixture driftmoe.moa driftmoe.nn "
+        "driftmoe.refitting driftmoe.routing driftmoe.suggestions driftmoe.trees"
     ),
     "driftmoe.own": "river driftmoe driftmoe.evaluation driftmoe.models driftmoe.suggestions",
     "driftmoe.warming": "numpy driftmoe driftmoe.arithmetic driftmoe.classifier driftmoe.models driftmoe.trees",
     "driftmoe.moa": "capymoa com java jpype moa numpy driftmoe.evaluation driftmoe.extras",
     "driftmoe.experiment": (
-        "filelock river torch driftmoe driftmoe.classifier driftmoe.evaluation driftmoe.metrics driftmoe.mixture "
-        "driftmoe.models driftmoe.memory driftmoe.own driftmoe.parts driftmoe.saving driftmoe.staging driftmoe.state "
-        "driftmoe.strict_json driftmoe.suggestions"
+        "filelock river torch driftmoe driftmoe.classifier driftmoe.evaluation driftmoe.markov driftmoe.metrics "
+        "driftmoe.mixture driftmoe.models driftmoe.memory driftmoe.own driftmoe.parts driftmoe.saving driftmoe.staging "
+        "driftmoe.state driftmoe.strict_json driftmoe.suggestions"
     ),
     "driftmoe.experiment.executors": "distributed driftmoe.evaluation driftmoe.extras",
     "driftmoe.report": (
@@ -132,8 +134,8 @@ MAY_IMPORT = {
     "driftmoe.neural.drifting": "sklearn torch driftmoe.extras driftmoe.metrics",
     # The worker sees the estimator's public face, and states on disk.
     "driftmoe.service": (
-        "filelock numpy river driftmoe driftmoe.evaluation driftmoe.extras driftmoe.memory driftmoe.models "
-        "driftmoe.saving driftmoe.staging driftmoe.strict_json"
+        "filelock numpy river driftmoe driftmoe.evaluation driftmoe.extras driftmoe.markov driftmoe.memory "
+        "driftmoe.models driftmoe.saving driftmoe.staging driftmoe.strict_json"
     ),
     "driftmoe.service.choices": "numpy driftmoe.metrics",
     # Clients over HTTP: nothing else of the worker loads a web framework.

@@ -15,21 +15,34 @@ from driftmoe.cli.own_streams import STANDARD_INPUT, copy_of_standard_input, is_
 from driftmoe.cli.terminal import progress_console
 
 if TYPE_CHECKING:
-    from streams import Stream, opening
+    from streams import Stream, opening, wrappers
     from streams.file_options import FileOptions
     from streams.real import Progress as Report
     from streams.stream import Block
 else:
-    opening = Late("streams.opening")
+    opening, wrappers = Late("streams.opening"), Late("streams.wrappers")
 
 
 def open_with_bar(
-    name: str, options: FileOptions, limit: int | None, seed: int | None, data_dir: Path | None
+    name: str,
+    options: FileOptions,
+    limit: int | None,
+    seed: int | None,
+    data_dir: Path | None,
+    shuffle_window: int | None = None,
 ) -> Stream:
     """Open a stream by name, a file, standard input (`-`) or a user's own stream (`module:Class`).
 
-    A bar is shown while the data of a real stream are downloaded.
+    A bar is shown while the data of a real stream are downloaded. With `shuffle_window` its samples are shuffled within
+    windows of so many; the seed decides the order, also of real streams.
     """
+    stream = _opened(name, options, limit, seed, data_dir)
+    return stream if shuffle_window is None else wrappers.ShuffleWindow(stream, shuffle_window, seed=seed)
+
+
+def _opened(
+    name: str, options: FileOptions, limit: int | None, seed: int | None, data_dir: Path | None
+) -> Stream:
     if is_own(name):
         for option, value in options.given().items():
             raise ValueError(f"{option}={value!r} is for files, and {name} is a stream; leave {option} out")

@@ -24,10 +24,12 @@ from driftmoe.cli.options import (
     DataDir,
     Delayed,
     Force,
+    LabelOrder,
     Limit,
     Metrics,
     Quiet,
     Seeds,
+    ShuffleWindow,
     TimeColumn,
     Wide,
     Window,
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
     from driftmoe import experiment, own, report, saving
     from driftmoe.evaluation import Checkpoint
     from driftmoe.experiment import Attempt, CheckpointFolder, Evaluations, OpenStream, ResultFolder, Run
+    from streams import Stream
 else:
     experiment, own = Late("driftmoe.experiment"), Late("driftmoe.own")
     report, saving = Late("driftmoe.report"), Late("driftmoe.saving")
@@ -86,6 +89,10 @@ Examples:
   driftmoe evaluate led_a --seed 1 --seed 2 --seed 3 --workers 2
 
   driftmoe evaluate payments.csv --target fraud --delay "1 day" --time when
+
+  driftmoe evaluate electricity -m driftmoe -m arf --label-order ignore
+
+  driftmoe evaluate electricity -m driftmoe -m arf --shuffle-window 1000
 
   driftmoe evaluate led_a -m driftmoe --checkpoint-every 10000
 
@@ -172,6 +179,8 @@ def evaluate(
     delay: Delayed = "0",
     time: TimeColumn = None,
     count_warm_up: CountWarmUp = False,
+    label_order: LabelOrder = "use",
+    shuffle_window: ShuffleWindow = None,
     routing: WithRouting = False,
     columns: Columns = None,
     wide: Wide = False,
@@ -211,19 +220,18 @@ def evaluate(
         view = view_of(columns, wide, routing, as_json)
         candidates = _candidates(model, load)
         _check_savable(save, candidates, seeds, load or (), force)
-        open_run = functools.partial(open_with_bar, options=options, data_dir=data_dir)
+        open_run = functools.partial(
+            open_with_bar, options=options, data_dir=data_dir, shuffle_window=shuffle_window
+        )
         samples = {s: open_run(stream, limit=limit, seed=s) for s in seeds}
         report_reading(stream, samples[seeds[0]], options, time)
         window = window or experiment.fitting_window(samples[seeds[0]].n_samples)
         figures, measured = _figures_to_measure(metric, samples[seeds[0]], candidates, checkpoint_every)
         folder = experiment.ResultFolder(out or Path("runs") / short_name)
-        hashes = {s: stream_of_seed.fingerprint() for s, stream_of_seed in samples.items()}
-        experiment.check_delay(delay, samples[seeds[0]])
-        runs = [
-            experiment.Run(stream, hashes[s], name, s, limit, window, delay, count_warm_up, file, measured)
-            for name, file in candidates.items()
-            for s in seeds
-        ]
+        runs = _planned(
+            stream, samples, candidates, limit=limit, window=window, delay=delay, count_warm_up=count_warm_up,
+            metrics=measured, label_order=label_order, shuffle_window=shuffle_window,
+        )  # fmt: skip
         checkpoints = experiment.CheckpointFolder(folder.path / "checkpoints", checkpoint_every)
         earlier = _check_before(runs, folder, checkpoints, save, load, force)
         evaluations = experiment.Evaluations(runs, samples, folder, checkpoints, earlier)
@@ -235,6 +243,22 @@ def evaluate(
         show_results(stream, short_name, results, folder, window, view, options, (figures, style, format))
         report_left_out(left_out_rows(samples[seeds[0]]))
     _end(results, failures, checkpoints, is_complete=is_complete)
+
+
+def _planned(
+    stream: str, samples: Mapping[int, Stream], candidates: Mapping[str, Path | None], **settings: Any
+) -> list[Run]:
+    """Return the runs of each model with each seed; raise ValueError if one of them cannot be."""
+    experiment.check_delay(settings["delay"], next(iter(samples.values())))
+    hashes = {seed: of_seed.fingerprint() for seed, of_seed in samples.items()}
+    runs = [
+        experiment.Run(stream, hashes[seed], name, seed, trained=file, **settings)
+        for name, file in candidates.items()
+        for seed in samples
+    ]
+    for run in {run.model: run for run in runs}.values():
+        run.new_model()  # it may be one that cannot leave the order of labels out
+    return runs
 
 
 def _end(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,10 +20,12 @@ from driftmoe.cli.options import (
     CountWarmUp,
     DataDir,
     Delayed,
+    LabelOrder,
     Limit,
     Metrics,
     Quiet,
     Seeds,
+    ShuffleWindow,
     TimeColumn,
     Window,
     Workers,
@@ -42,6 +45,7 @@ from streams.file_options import FileOptions
 
 if TYPE_CHECKING:
     from driftmoe import experiment
+    from driftmoe.experiment import JobFolder, Run
     from streams import Stream
 else:
     experiment = Late("driftmoe.experiment")
@@ -112,6 +116,8 @@ def grid(
     delay: Delayed = "0",
     time: TimeColumn = None,
     count_warm_up: CountWarmUp = False,
+    label_order: LabelOrder = "use",
+    shuffle_window: ShuffleWindow = None,
     out: Out = Path("runs/grid"),
     executor: Executor = "processes",
     workers: Workers = 1,
@@ -141,26 +147,23 @@ def grid(
         delay = experiment.delay_by_time(delay, time)
         has_files = not all(name in streams.names() or is_own(name) for name in stream)
         open_run = functools.partial(
-            _open_named_or_file if has_files else open_with_bar, options=options, data_dir=data_dir
-        )
+            _open_named_or_file if has_files else open_with_bar,
+            options=options, data_dir=data_dir, shuffle_window=shuffle_window,
+        )  # fmt: skip
         for name in dict.fromkeys(stream):
             if name not in streams.names() and not is_own(name):
                 report_reading(name, open_run(name=name, limit=limit, seed=None), options, time)
         runs = experiment.planned(
             stream, model, seed or [1], open_run,
             limit=limit, window=window, delay=delay, count_warm_up=count_warm_up, metrics=metric or (),
+            label_order=label_order, shuffle_window=shuffle_window,
         )  # fmt: skip
         for run in runs:
             check_kept(run.metrics, checkpoint_every)
         runs = experiment.shard(runs, shard) if shard else runs
         checkpoints = experiment.CheckpointFolder(out / "checkpoints", checkpoint_every)
         folder = experiment.JobFolder(out)
-        if others := sorted(folder.other_windows(runs)):
-            tell(
-                f"{out} has results of the same runs with windows of {', '.join(f'{n:,}' for n in others)}; these runs "
-                f"are done again, with windows of {', '.join(f'{n:,}' for n in sorted({run.window for run in runs}))}, "
-                f"unless the command is given --window {others[0]}"
-            )
+        _report_other_windows(folder, runs)
         events = experiment.run_grid(
             runs, open_run, folder, executor=executor, n_workers=workers, scheduler=scheduler,
             checkpoints=checkpoints,
@@ -173,10 +176,25 @@ def grid(
         raise typer.Exit(1)
 
 
+def _report_other_windows(folder: JobFolder, runs: Sequence[Run]) -> None:
+    """Write to stderr which results are of the same runs with other windows, if any."""
+    if others := sorted(folder.other_windows(runs)):
+        ours = sorted({run.window for run in runs})
+        tell(
+            f"{folder.path} has results of the same runs with windows of {', '.join(f'{n:,}' for n in others)}; these "
+            f"runs are done again, with windows of {', '.join(f'{n:,}' for n in ours)}, "
+            f"unless the command is given --window {others[0]}"
+        )
+
+
 def _open_named_or_file(
-    name: str, options: FileOptions, limit: int | None, seed: int | None, data_dir: Path | None
+    name: str,
+    options: FileOptions,
+    limit: int | None,
+    seed: int | None,
+    data_dir: Path | None,
+    shuffle_window: int | None,
 ) -> Stream:
     """Open a stream as `open_with_bar` does, but without the options of files if it is known by name."""
-    return open_with_bar(
-        name, FileOptions() if name in streams.names() or is_own(name) else options, limit, seed, data_dir
-    )
+    of_name = FileOptions() if name in streams.names() or is_own(name) else options
+    return open_with_bar(name, of_name, limit, seed, data_dir, shuffle_window)

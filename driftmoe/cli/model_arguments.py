@@ -230,7 +230,30 @@ ARGUMENTS: dict[str, dict[str, str]] = {
         "seed": "None",
     },
     "nb": {},
+    "extra-trees": {
+        "window": "2000",
+        "every": "250",
+        "n_estimators": "100",
+        "max_features": "'sqrt'",
+        "max_depth": "None",
+        "min_samples_leaf": "1",
+        "seed": "None",
+    },
+    "hist-gradient-boosting": {
+        "window": "2000",
+        "every": "250",
+        "learning_rate": "0.1",
+        "max_iter": "100",
+        "max_leaf_nodes": "31",
+        "min_samples_leaf": "20",
+        "l2_regularization": "0.0",
+        "seed": "None",
+    },
     "nochange": {},
     "majority": {},
+    "markov": {
+        "order": "1",
+        "max_pairs": "100000",
+    },
 }
 """Name -> argument -> its default as text. Models of MOA are not in it."""

@@ -20,8 +20,11 @@ MODELS = (
     "efdt",
     "amf",
     "nb",
+    "extra-trees",
+    "hist-gradient-boosting",
     "nochange",
     "majority",
+    "markov",
     "moa-arf",
     "moa-srp",
     "moa-levbag",
@@ -56,7 +59,7 @@ PRESETS = (
 )
 """Keys of `driftmoe.models.PRESETS`."""
 
-STANDARD = ("accuracy", "kappa", "kappa_m", "kappa_t", "f1_macro", "g_mean")
+STANDARD = ("accuracy", "kappa", "kappa_m", "kappa_t", "kappa_o", "f1_macro", "g_mean")
 """`driftmoe.metrics.STANDARD`."""
 
 METRICS = (
@@ -178,8 +181,11 @@ DESCRIPTIONS = {
     "efdt": "Extremely fast decision tree (river).",
     "amf": "Aggregated Mondrian forest, on the numeric features (river).",
     "nb": "Gaussian naive Bayes, on the numeric features (river).",
+    "extra-trees": "Extra trees, trained anew every 250 labels on the last 2000 (scikit-learn; extra `batch`).",
+    "hist-gradient-boosting": "Gradient boosting, trained anew every 250 labels on the last 2000 (the same).",
     "nochange": "Predicts the last label (river).",
     "majority": "Predicts the most frequent label so far (river).",
+    "markov": "Predicts the label that most often followed the last one, or the last `order` ones.",
     "moa-arf": "Adaptive random forest (MOA; needs CapyMOA and Java, as all below, and takes CapyMOA's arguments).",
     "moa-srp": "Streaming random patches (MOA).",
     "moa-levbag": "Leveraging bagging (MOA).",

@@ -98,6 +98,24 @@ CountWarmUp = Annotated[
         "delay. Default: they are left out.",
     ),
 ]
+LabelOrder = Annotated[
+    Literal["use", "ignore"],
+    typer.Option(
+        help="What models do with the order in which labels come: use it; or ignore it, so that the figures are about "
+        "the features. Ours then have no expert `history`; river's and MOA's learners are as they are, and models that "
+        "know nothing else are refused. With --shuffle-window no model can use it.",
+    ),
+]
+ShuffleWindow = Annotated[
+    int | None,
+    typer.Option(
+        min=2,
+        metavar="N",
+        help="Shuffle the samples within windows of N, so that no model can use the order of labels, nor runs of "
+        "them; slower changes stay. A --delay counts in the shuffled order. The seed of the run decides the order.",
+        show_default=False,
+    ),
+]
 CheckpointEvery = Annotated[
     int | None,
     typer.Option(
@@ -116,8 +134,8 @@ Columns = Annotated[
     str | None,
     typer.Option(
         metavar="NAMES",
-        help="Columns of the table, such as accuracy,kappa_m,g_mean. Also mean_cost, kappa, kappa_t, f1_macro, "
-        "samples_per_second, model_bytes, n_samples, seconds, cpu_seconds and ram_hours.",
+        help="Columns of the table, such as accuracy,kappa_m,g_mean. Also mean_cost, kappa, kappa_t, kappa_o, "
+        "f1_macro, samples_per_second, model_bytes, n_samples, seconds, cpu_seconds and ram_hours.",
         show_default=False,
     ),
 ]

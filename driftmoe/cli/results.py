@@ -52,7 +52,7 @@ def show_results(
 ) -> None:
     """Print the table of these results, or their lines of JSON, and draw their curves."""
     n_samples, late = max(result["n_samples"] for result in results), report.lateness(results[0])
-    late += report.counting(results[0])
+    late += report.counting(results[0]) + report.ordering(results[0])
     told = ", ".join(part for part in (stream, report.reading(results[-1])) if part)
     title = f"{told}, {n_samples:,} samples, test-then-train{late}{report.left_out(results)}"
     picture = _picture_name(short_name, results[-1].get("reading", {}), options, late)

@@ -122,12 +122,16 @@ def counts_text(counts: Mapping[str, int]) -> str:
 
 def scores_text(figures: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the figures of models as a table of at most 80 columns."""
-    heads = ("model", "learnt", "accuracy", "no change", "kappa M", "kappa T", "ECE")
-    lines = ["{:<20} {:>12} {:>9} {:>9} {:>8} {:>8} {:>7}".format(*heads)]
+    heads = ("model", "learnt", "accuracy", "no change", "kappa M", "kappa T", "kappa O", "ECE")
+    lines = ["{:<16} {:>12} {:>8} {:>9} {:>7} {:>7} {:>7} {:>6}".format(*heads)]
     for key, of_key in list(figures.items())[:N_SHOWN]:
-        name = key if len(key) <= 20 else key[:17] + "..."
-        cells = [_percent(of_key[one]) for one in ("accuracy", "no_change", "kappa_m", "kappa_t", "ece")]
-        lines.append("{:<20} {:>12,} {:>9} {:>9} {:>8} {:>8} {:>7}".format(name, of_key["n_learnt"], *cells))
+        name = key if len(key) <= 16 else key[:13] + "..."
+        cells = [
+            _percent(of_key[one]) for one in ("accuracy", "no_change", "kappa_m", "kappa_t", "kappa_o", "ece")
+        ]
+        lines.append(
+            "{:<16} {:>12,} {:>8} {:>9} {:>7} {:>7} {:>7} {:>6}".format(name, of_key["n_learnt"], *cells)
+        )
     if len(figures) > N_SHOWN:
         lines.append(f"and {len(figures) - N_SHOWN:,} more")
     return "\n".join(lines)

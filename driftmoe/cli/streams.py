@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import textwrap
 import time
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -36,11 +36,12 @@ from streams.file_options import FileOptions
 from streams.sources import SOURCES
 
 if TYPE_CHECKING:
-    from driftmoe import report
+    from driftmoe import metrics, report
     from streams import Stream, json_lines
     from streams import export as writing
 else:
-    report, writing, json_lines = Late("driftmoe.report"), Late("streams.export"), Late("streams.json_lines")
+    metrics, report = Late("driftmoe.metrics"), Late("driftmoe.report")
+    writing, json_lines = Late("streams.export"), Late("streams.json_lines")
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -54,6 +55,9 @@ N_SHOWN = 30
 
 N_COLUMNS = 10
 """Features in the table of first samples."""
+
+N_LABELS = 50_000
+"""Labels, the first ones, whose order `show` looks at."""
 
 N_WINDOWS = 200
 """Windows in which `plot` divides a stream by default."""
@@ -96,14 +100,20 @@ def show(
     rows: Annotated[int, typer.Option(min=0, help="Number of first samples to print.")] = 5,
     data_dir: DataDir = None,
 ) -> None:
-    """Show the features, classes, drifts and first samples of a stream, and the hash of all its samples."""
+    """Show the features, classes, drifts and first samples of a stream, and the hash of all its samples.
+
+    It also says how often the first labels can be predicted from labels alone,
+    and warns where they come in an order that a model can learn without any
+    feature.
+    """
     with one_line_errors():
         stream = open_with_bar(name, options, limit, seed, data_dir)
         report_reading(name, stream, options)
         first = list(islice(stream, rows)) if rows else []
         fingerprint = stream.fingerprint()
+        of_labels = _of_labels(stream)
         left_out = left_out_rows(stream)
-    show_text(_description(name, stream))
+    show_text("\n".join([_description(name, stream), *of_labels]))
     if first:
         show_text(f"\n{_samples_table(stream, first)}\n")
     show_text(f"SHA-256: {fingerprint}")
@@ -265,6 +275,39 @@ def _description(name: str, stream: Stream) -> str:
         *_filled(f"Drifts: {drifts or 'none known'}"),
     ]
     return "\n".join(lines)
+
+
+def _first_labels(stream: Stream) -> Iterator[Hashable]:
+    """Yield the first labels of a stream."""
+    labels = (stream.classes[target] for block in stream.blocks() for target in block.y.tolist())
+    return islice(labels, N_LABELS)
+
+
+def _of_labels(stream: Stream) -> list[str]:
+    """Return how far labels can be predicted from labels alone, with a warning where they come in an order."""
+    try:
+        order = metrics.label_order(_first_labels(stream))
+    except ValueError as error:  # a row is damaged: what is known of the others is shown all the same
+        return _filled(
+            f"Labels alone: not known, since not all of the first {N_LABELS:,} rows can be read: {error}"
+        )
+    if order.n_labels < 1:
+        return []
+    shares = ", ".join(
+        f"{what} {share:.2%}".replace("%", " %")
+        for what, share in (
+            ("majority", order.majority),
+            ("no change", order.no_change),
+            ("markov (what most often follows the last label)", order.markov),
+        )
+    )
+    lines = _filled(f"Labels alone, right in the first {order.n_labels + 1:,}: {shares}")
+    if order.is_ordered:
+        lines += _filled(
+            "Warning: the labels come in an order, by which a model can be right without any feature. Compare kappa-O "
+            "in place of accuracy, and run `driftmoe evaluate` also with --label-order ignore or --shuffle-window 1000."
+        )
+    return lines
 
 
 def _filled(text: str, indent: str = "  ") -> list[str]:

@@ -44,6 +44,8 @@ _FLAGS = {
     r"\bheader=True": "--header",
     r"\bon_bad_row='skip'": "--on-bad-row skip",
     r"\bcount_warm_up=True": "--count-warm-up",
+    r"\blabel_order='ignore'": "--label-order ignore",
+    r"\bshuffle_window\b": "--shuffle-window",
     r"\btime='(.*?)' needs": r"--time \1 needs",
     r"\bdelay='(.*?)' is (none|a time)": r"--delay '\1' is \2",
     r": time=$": ": --time COLUMN",

@@ -96,8 +96,8 @@ def prequential(
         holds it, which is then hidden from the model; a `TimeDelay` for a delay in time, for which the stream is read
         once more, so that an iterator will not do; or a function of `(x, y)`. A label that is due after the end is not
         learned. With 1, a label is learned after the next sample has been predicted: this is river's `delay=2`, and
-        river's 1 is 0 here; river also learns what is left at the end. The baseline of kappa-temporal knows the last
-        label at once, so that a model which repeats the last label it learned is below 0.
+        river's 1 is 0 here; river also learns what is left at the end. The baselines of kappa-temporal and kappa-order
+        know the last label at once, so that a model which repeats the last label it learned is below 0.
     weight
         Weight of a sample: the name of a column that holds it, which is then hidden from the model, or a function of
         `(x, y)`. It counts in the figures. It counts in learning only if `learn_one` of the model, or of the last step
@@ -125,7 +125,8 @@ def prequential(
     evaluation
         An iterator over checkpoints: one per full step, and one at the end for the rest. The figures of a window are
         over its own samples, but the baseline of kappa-M predicts the majority of the last `window` labels, and that
-        of kappa-temporal the previous label, as in MOA's windowed evaluator. If the run is interrupted, or the stream
+        of kappa-temporal the previous label, as in MOA's windowed evaluator; that of kappa-order has counted all
+        labels so far. If the run is interrupted, or the stream
         or the model raises, one more checkpoint holds the samples since the last one, and then the exception goes on.
 
     Raises

@@ -49,9 +49,9 @@ class Checkpoint:
     n_samples
         Number of samples of the stream so far.
     cumulative
-        Figures over all samples that count so far, as shares: accuracy, kappa, kappa_m, kappa_t, f1_macro, g_mean, and
-        the metrics asked for; of a model with `decision_costs` also mean_cost, by these costs. NaN if no sample counts
-        yet.
+        Figures over all samples that count so far, as shares: accuracy, kappa, kappa_m, kappa_t, kappa_o, f1_macro,
+        g_mean, and the metrics asked for; of a model with `decision_costs` also mean_cost, by these costs. NaN if no
+        sample counts yet.
     window
         The same figures over the last window, or over all samples with older ones counting less.
     seconds

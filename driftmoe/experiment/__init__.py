@@ -25,6 +25,7 @@ from driftmoe.experiment.evaluations import Evaluations, Outcome
 from driftmoe.experiment.executors import LOOK, PATIENCE, Happenings, Work
 from driftmoe.experiment.folder import CLAIMS, COMMITTED, PENDING, Claim, JobFolder, ResultFolder
 from driftmoe.experiment.grid import EXECUTORS, run_grid, shard
+from driftmoe.experiment.label_order import LABEL_ORDERS, check_order, of_model, order_protocol
 from driftmoe.experiment.lines import (
     CURVE_COLUMNS,
     KEY,
@@ -54,11 +55,14 @@ from driftmoe.experiment.run import (
 )
 
 __all__ = [
-    "CLAIMS", "COMMITTED", "CURVE_COLUMNS", "ENOUGH_TO_COMPILE", "EXECUTORS", "GLANCE", "KEY", "KINDS", "LOOK",
-    "OPTIONAL", "PATIENCE", "PENDING", "REQUIRED", "Attempt", "Backlog", "CheckpointFolder", "Claim", "Evaluations",
-    "Event", "Happenings", "JobFolder", "News", "OpenStream", "Outcome", "ResultFolder", "Run", "Shared", "Work",
-    "check_delay", "check_fingerprint", "check_gives_proba", "commit", "compile_first", "computed", "counts_warm_up",
-    "delay_by_time", "delay_options", "figures_of", "fitting_window", "kind_of_run", "parsed_delay", "plain", "planned",
+    "CLAIMS", "COMMITTED", "CURVE_COLUMNS", "ENOUGH_TO_COMPILE", "EXECUTORS", "GLANCE", "KEY", "KINDS", "LABEL_ORDERS",
+    "LOOK", "OPTIONAL", "PATIENCE", "PENDING", "REQUIRED", "Attempt", "Backlog", "CheckpointFolder", "Claim",
+    "Evaluations", "Event", "Happenings", "JobFolder", "News", "OpenStream", "Outcome", "ResultFolder", "Run", "Shared",
+    "Work",
+    "check_delay", "check_fingerprint", "check_gives_proba", "check_order", "commit", "compile_first", "computed",
+    "counts_warm_up",
+    "delay_by_time", "delay_options", "figures_of", "fitting_window", "kind_of_run", "of_model", "order_protocol",
+    "parsed_delay", "plain", "planned",
     "read_failures", "read_results", "reading", "run_grid", "run_job", "run_key", "shard", "told_delay", "versions",
     "warm_up_protocol", "why_not_kept",
 ]  # fmt: skip

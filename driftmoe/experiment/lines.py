@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from driftmoe.experiment.delays import normal_delay
+from driftmoe.experiment.label_order import order_protocol
 
 KEY = ("stream", "stream_sha256", "model", "seed", "limit", "window", "delay")
 """Fields that identify a run. A new result replaces an older one with the same values in all of them."""
@@ -32,6 +33,7 @@ OPTIONAL: dict[str, Any] = {
             "kappa",
             "kappa_m",
             "kappa_t",
+            "kappa_o",
             "f1_macro",
             "g_mean",
             "mean_cost",
@@ -46,6 +48,8 @@ OPTIONAL: dict[str, Any] = {
     "model_digest": str,
     "n_warm_up": int,
     "count_warm_up": bool,
+    "label_order": str,
+    "shuffle_window": int,
 }
 """Field that a result line may have -> its type."""
 
@@ -61,6 +65,7 @@ CURVE_COLUMNS = (
     "kappa",
     "kappa_m",
     "kappa_t",
+    "kappa_o",
     "f1_macro",
     "g_mean",
     "samples_per_second",
@@ -71,7 +76,7 @@ CURVE_COLUMNS = (
 def run_key(line: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the identity of a run as a tuple of texts. A result line and the points of its curve have the same."""
     texts = ("" if line.get(name) is None else str(line[name]) for name in KEY)
-    return (*texts, warm_up_protocol(line), metrics_text(line))
+    return (*texts, warm_up_protocol(line), metrics_text(line), order_protocol(line))
 
 
 def metrics_text(line: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from driftmoe import own
 from driftmoe.evaluation import TimeDelay
 from driftmoe.experiment.delays import parsed_delay
+from driftmoe.experiment.label_order import check_order, of_model
 from driftmoe.experiment.measuring import check_gives_proba, computed, figures_of
 from driftmoe.experiment.run import Run
 from driftmoe.suggestions import meant
@@ -51,6 +52,8 @@ def planned(
     delay: str = "0",
     count_warm_up: bool = False,
     metrics: Sequence[str] = (),
+    label_order: str = "use",
+    shuffle_window: int | None = None,
 ) -> list[Run]:
     """Return the runs of a grid, stream by stream, then seed by seed, without duplicates.
 
@@ -66,6 +69,8 @@ def planned(
         As in `Run`. Without a window each stream has the one that fits its length: see `fitting_window`.
     metrics
         Metrics to compute beside the standard figures, as `driftmoe.metrics.asked` reads them.
+    label_order, shuffle_window
+        As in `Run`. `open_stream` shuffles.
 
     Raises
     ------
@@ -73,7 +78,8 @@ def planned(
         If a model, a stream or a metric is unknown, or the delay cannot be read. Every model is built once to check
         this.
     """
-    models = {spec: own.make(spec) for spec in specs}
+    check_order(label_order, shuffle_window, delay)
+    models = {spec: of_model(spec, own.make(spec), label_order) for spec in specs}
     runs = []
     for name in dict.fromkeys(stream_names):
         for seed in dict.fromkeys(seeds):
@@ -85,7 +91,7 @@ def planned(
             runs += [
                 Run(
                     name, stream.fingerprint(), spec, seed, limit, window or fitting_window(stream.n_samples), delay,
-                    count_warm_up, metrics=asked,
+                    count_warm_up, metrics=asked, label_order=label_order, shuffle_window=shuffle_window,
                 )
                 for spec in models
             ]  # fmt: skip

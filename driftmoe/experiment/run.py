@@ -25,6 +25,7 @@ from driftmoe.experiment.delays import normal_delay, parsed_delay
 from driftmoe.experiment.energy import EnergyMeter
 from driftmoe.experiment.environment import commit, versions
 from driftmoe.experiment.importances import importances_of
+from driftmoe.experiment.label_order import check_order, of_model, order_protocol
 from driftmoe.experiment.lines import KEY, metrics_text, warm_up_protocol
 from driftmoe.experiment.measuring import metrics_for, reads_proba, split
 from driftmoe.experiment.spare_room import measured_bytes
@@ -63,6 +64,10 @@ class Run:
         File of a trained model, which `model` only names; `None` for a new model.
     metrics
         Names of the metrics beside the standard figures, as `computed` returns them.
+    label_order
+        `"use"`, or `"ignore"` for a model that makes no use of the order of labels; see `of_model`.
+    shuffle_window
+        Samples in each window within which the stream is shuffled; `None` if it is not.
     """
 
     stream: str
@@ -75,13 +80,17 @@ class Run:
     count_warm_up: bool = False
     trained: Path | None = None
     metrics: tuple[str, ...] = ()
+    label_order: str = "use"
+    shuffle_window: int | None = None
 
     def __post_init__(self) -> None:
+        check_order(self.label_order, self.shuffle_window, self.delay)
         object.__setattr__(self, "delay", normal_delay(self.delay))
 
     def new_model(self) -> Any:
         """Return the model as it is before the run."""
-        return own.make(self.model, seed=self.seed) if self.trained is None else load(self.trained)
+        model = own.make(self.model, seed=self.seed) if self.trained is None else load(self.trained)
+        return of_model(self.model, model, self.label_order, is_trained=self.trained is not None)
 
     def file_stem(self) -> str:
         """Return the name of the run's files: stream, model and seed, and a hash of all that identifies the run."""
@@ -90,10 +99,17 @@ class Run:
             what.append(warm_up)
         if metrics := metrics_text(vars(self)):
             what.append({"metrics": metrics})
+        if order := order_protocol(vars(self)):
+            what.append({"order": order})
         identity = json.dumps(what, sort_keys=True)
         name = re.sub(r"[^\w.()=,-]+", "_", f"{Path(self.stream).name}-{self.model}-{self.seed}")
         name = name.encode()[:80].decode(errors="ignore")  # systems count bytes, not characters
         return f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+
+    def _order(self) -> dict[str, Any]:
+        """Return how the run uses the order of samples and labels, where it is not as it comes."""
+        ignored = {"label_order": self.label_order} if self.label_order != "use" else {}
+        return ignored | ({"shuffle_window": self.shuffle_window} if self.shuffle_window else {})
 
     def protocol(self, stream: Any) -> dict[str, Any]:
         """Return the arguments with which `prequential` evaluates this run on its stream."""
@@ -208,6 +224,7 @@ class Run:
             "delay": self.delay,
             "n_warm_up": checkpoint.n_warm_up,
             "count_warm_up": self.count_warm_up,
+            **self._order(),
             "parameters": self.parameters(),
             "stream_length": stream_length,
             "stream_sha256": self.stream_sha256,
@@ -232,6 +249,7 @@ class Run:
         return {
             **{name: getattr(self, name) for name in KEY},
             "count_warm_up": self.count_warm_up,
+            **self._order(),
             **({"metrics": metrics_text(vars(self))} if of_metrics else {}),
             "n_samples": checkpoint.n_samples,
             **standard,

@@ -1,4 +1,4 @@
-"""Kappa statistics against a trivial classifier: kappa-M and kappa-temporal."""
+"""Kappa statistics against a trivial classifier: kappa-M, kappa-temporal and kappa-order."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from river import metrics
 
+from driftmoe.markov import MAX_PAIRS, Succession
 from driftmoe.state import State, check_names
 
 CHUNK = 256
@@ -21,7 +22,7 @@ class BaselineKappa(metrics.base.ClassificationMetric):
     """Improvement over a trivial classifier: (p - p_baseline) / (1 - p_baseline).
 
     1 is perfect, 0 is as good as the baseline, below 0 is worse. If the baseline makes no mistake, the quotient is
-    undefined, and the value is 0. `KappaM` and `KappaTemporal` differ only in the baseline.
+    undefined, and the value is 0. `KappaM`, `KappaTemporal` and `KappaOrder` differ only in the baseline.
 
     Examples
     --------
@@ -236,6 +237,69 @@ class KappaTemporal(BaselineKappa):
         self._previous = previous[-1]
         hits = np.fromiter(map(eq, y_true, previous), np.bool_, len(y_true))
         return float(weights[hits].sum())
+
+
+class KappaOrder(BaselineKappa):
+    """Kappa against the order of the labels: the improvement over the label that most often followed the last one.
+
+    A value near or below 0 means that a classifier has learned no more than which label follows which, however high its
+    accuracy is. It is the stricter of kappa-M and kappa-temporal, or near it, on streams whose labels are independent
+    or come in runs, and the only one of the three that sees any other order: on labels 0 to 9 in turn no change is
+    always wrong, so that kappa-temporal credits a model that knows the order with all that it gets right.
+
+    Parameters
+    ----------
+    max_pairs
+        Greatest number of pairs of a label and the next that the baseline counts, and of single labels; see
+        `driftmoe.markov.Succession`.
+
+    Raises
+    ------
+    ValueError
+        If `max_pairs` is below 1.
+
+    Notes
+    -----
+    With p the accuracy of the classifier and p_o that of the baseline on the same samples, the value is (p - p_o) /
+    (1 - p_o). At each sample the baseline predicts, from the labels before it and their weights, the label with the
+    largest weight among those that came right after the last one; the largest weight overall if the last one came for
+    the first time; and nothing at the very first sample, which is wrong. Of equal weights that which was reached first
+    counts. Then it learns the label of the sample. It never forgets, also where only the last samples count in the
+    figures, and knows each label at once, also where the classifier gets labels late.
+
+    See Also
+    --------
+    driftmoe.markov.MarkovClassifier : the baseline as a model.
+
+    Examples
+    --------
+    >>> from driftmoe.metrics import KappaOrder
+    >>> metric = KappaOrder()
+    >>> for y_true, y_pred in zip("abcabc", "aacabc"):
+    ...     metric.update(y_true, y_pred)
+    >>> metric  # the baseline is right on the last three of six, and the classifier on five: (5 - 3) / (6 - 3)
+    KappaOrder: 66.67%
+    """
+
+    def __init__(self, max_pairs: int = MAX_PAIRS) -> None:
+        super().__init__()
+        self.max_pairs = max_pairs
+        self._succession = Succession(1, max_pairs)
+
+    def _baseline(self, y_true: Hashable, w: float = 1.0) -> Hashable:
+        said: Hashable = self._succession.predict()
+        self._succession.learn(y_true, w)
+        return said
+
+    def state(self) -> State:
+        """Return what the baseline remembers; see `driftmoe.state`."""
+        return self._succession.state()
+
+    def restore(self, state: State) -> None:
+        """Restore the state of a metric that was built with the same arguments; see `driftmoe.state`."""
+        succession = Succession(1, self.max_pairs)
+        succession.restore(state)
+        self._succession = succession
 
 
 def pass_over(metric: Any, y_true: Hashable, w: float = 1.0) -> None:

@@ -11,11 +11,14 @@ import numpy as np
 from river import metrics
 
 from driftmoe.costs import DecisionCosts
-from driftmoe.metrics.kappa import KappaM, KappaTemporal, improvement
+from driftmoe.metrics.kappa import KappaM, KappaOrder, KappaTemporal, improvement
 from driftmoe.state import State, check_names
 
 MICRO = (metrics.MicroPrecision, metrics.MicroFBeta, metrics.MicroJaccard)
 """Averages over samples. River's other micro averages inherit from these."""
+
+OF_BASELINES = ("majority_correct", "previous_correct", "order_correct")
+"""Weight of the samples of a step that each baseline predicts correctly."""
 
 NEGLIGIBLE = 1e-12
 """Share of all weight below which a class counts as absent."""
@@ -60,7 +63,7 @@ class Scores:
     ) -> None:
         if window and step and window % step:
             raise ValueError(f"step={step} does not divide window={window}; choose one that does")
-        self._kappa_m, self._kappa_t = KappaM(window, classes), KappaTemporal()
+        self._kappa_m, self._kappa_t, self._kappa_o = KappaM(window, classes), KappaTemporal(), KappaOrder()
         self._costs = costs
         self._steps: deque[_Step] = deque([_Step()], maxlen=window // step if window and step else 1)
 
@@ -85,11 +88,13 @@ class Scores:
         of_each = np.ones(len(y_true)) if weights is None else np.asarray(weights, dtype=np.float64)
         step.majority_correct += self._kappa_m.baseline_hits(y_true, of_each)
         step.previous_correct += self._kappa_t.baseline_hits(y_true, of_each)
+        step.order_correct += self._kappa_o.baseline_hits(y_true, of_each)
 
     def pass_over(self, y_true: Hashable, w: float = 1.0) -> None:
         """Let the baselines of the kappas see the label of a sample that does not count."""
         self._kappa_m.pass_over(y_true, w)
         self._kappa_t.pass_over(y_true, w)
+        self._kappa_o.pass_over(y_true, w)
 
     def restart(self) -> None:
         """Begin a new step and forget the oldest. The baselines of the kappas keep their memory."""
@@ -108,11 +113,11 @@ class Scores:
         return {
             "kappa_m": self._kappa_m.state(),
             "kappa_t": self._kappa_t.state(),
+            "kappa_o": self._kappa_o.state(),
             "steps": [
                 {
                     "pairs": [[t, p, w] for (t, p), w in step.pairs.items()],
-                    "majority_correct": float(step.majority_correct),
-                    "previous_correct": float(step.previous_correct),
+                    **{name: float(getattr(step, name)) for name in OF_BASELINES},
                 }
                 for step in self._steps
             ],
@@ -120,19 +125,21 @@ class Scores:
 
     def restore(self, state: State) -> None:
         """Restore the state of an object that was built with the same arguments; see `driftmoe.state`."""
-        check_names(state, ("kappa_m", "kappa_t", "steps"), self)
+        check_names(state, ("kappa_m", "kappa_t", "kappa_o", "steps"), self)
         self._kappa_m.restore(state["kappa_m"])
         self._kappa_t.restore(state["kappa_t"])
+        self._kappa_o.restore(state["kappa_o"])
         self._steps.clear()
         for kept in state["steps"]:
-            check_names(kept, ("pairs", "majority_correct", "previous_correct"), "a step of Scores")
+            check_names(kept, ("pairs", *OF_BASELINES), "a step of Scores")
             step = _Step()
             step.pairs.update({(t, p): w for t, p, w in kept["pairs"]})
-            step.majority_correct, step.previous_correct = kept["majority_correct"], kept["previous_correct"]
+            for name in OF_BASELINES:
+                setattr(step, name, kept[name])
             self._steps.append(step)
 
     def get(self) -> dict[str, float]:
-        """Return accuracy, kappa, kappa_m, kappa_t, f1_macro and g_mean as shares, and mean_cost if there are costs."""
+        """Return the figures of `STANDARD` as shares, and mean_cost if there are costs."""
         confusion = metrics.ConfusionMatrix()
         pairs: defaultdict[tuple[Hashable, Hashable], float] = defaultdict(float)
         for step in self._steps:
@@ -146,6 +153,7 @@ class Scores:
             "kappa": metrics.CohenKappa(confusion).get(),
             "kappa_m": improvement(correct, sum(step.majority_correct for step in self._steps), total),
             "kappa_t": improvement(correct, sum(step.previous_correct for step in self._steps), total),
+            "kappa_o": improvement(correct, sum(step.order_correct for step in self._steps), total),
             "f1_macro": macro_f1(confusion),
             "g_mean": GMean(confusion).get(),
             **({} if self._costs is None else {"mean_cost": self._costs.mean(pairs)}),
@@ -157,7 +165,7 @@ class _Step:
 
     def __init__(self) -> None:
         self.pairs: defaultdict[tuple[Hashable, Hashable], float] = defaultdict(float)
-        self.majority_correct = self.previous_correct = 0.0
+        self.majority_correct = self.previous_correct = self.order_correct = 0.0
 
 
 class GMean(metrics.base.MultiClassMetric):

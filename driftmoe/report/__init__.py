@@ -17,7 +17,16 @@ from driftmoe.report.importances import importances_figure
 from driftmoe.report.layout import WIDTH, fitted
 from driftmoe.report.pages import markdown, page, write
 from driftmoe.report.parts import NOTHING, Command, Grid, Part, Picture, Section, counted
-from driftmoe.report.results import by_model, counting, lateness, left_out, of_models, reading, usable
+from driftmoe.report.results import (
+    by_model,
+    counting,
+    lateness,
+    left_out,
+    of_models,
+    ordering,
+    reading,
+    usable,
+)
 from driftmoe.report.routing_plot import routing_figure
 from driftmoe.report.statistics import (
     ROPE,
@@ -105,6 +114,7 @@ __all__ = [
     "neural_figure",
     "neural_grid",
     "of_models",
+    "ordering",
     "page",
     "plot_windows",
     "probably_better",

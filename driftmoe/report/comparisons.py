@@ -31,6 +31,7 @@ COMPARED = {
     "kappa": "Kappa (Cohen)",
     "kappa_m": "Kappa-M (against the majority class)",
     "kappa_t": "Kappa-temporal (against no change)",
+    "kappa_o": "Kappa-order (against the label that most often followed the last one)",
     "f1_macro": "Macro F1",
     "g_mean": "G-mean",
 }

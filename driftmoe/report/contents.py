@@ -15,6 +15,7 @@ from driftmoe.report.comparisons import COMPARED, comparison_grid, tests_over_st
 from driftmoe.report.costs import cost_parts
 from driftmoe.report.figures import neural_figure
 from driftmoe.report.importances import importances_parts
+from driftmoe.report.order_parts import order_parts
 from driftmoe.report.over_time import Points, figures_in, over_time
 from driftmoe.report.parts import NOTHING, Grid, Part, Section, counted
 from driftmoe.report.provenance import provenance
@@ -23,6 +24,7 @@ from driftmoe.report.results import (
     lateness,
     metrics_in,
     of_other_windows,
+    ordering,
     row_names,
     stream_names,
     told_apart,
@@ -100,12 +102,13 @@ def sections(
     what = [_what_was_run(compared, n_seeds), *_what_counts(compared)]
     what += _cautions(compared, n_seeds, list(whole.index), list(full.index))
     has_routing = any("routing" in line for line in compared)
-    importances = importances_parts(compared)
+    importances, order = importances_parts(compared), order_parts(compared)
     looks = looks_of([line["model"] for line in lines])
     return [
         Section("Summary", summary_parts(compared, full)),
         Section("What was compared", [*what, *notes, *failures]),
         *tables,
+        *([Section("Labels in order", order)] if order else []),
         Section("Are the differences in accuracy more than chance?", tests_over_streams(full, looks)),
         Section("Time and memory", cost_parts(compared, looks)),
         *([Section("Routing", _routing_grids(compared))] if has_routing else []),
@@ -182,10 +185,13 @@ def _cautions(
             "does not mean that a model is worse than repeating the last label that had arrived."
         )
     if len(full) < len(whole):
+        last = " Rows in which the order of labels is ignored or samples are shuffled come last."
         cautions.append(
             "Means, ranks and tests use one row of each stream: the longest, and if there are several, the one with "
             f"the shortest delay. Left out: {'; '.join(row for row in whole if row not in full)}. Rows of one file are "
             "of one stream, however it is named and read; of those the first counts."
+            + last
+            * any(map(ordering, lines))
         )
     return cautions
 

@@ -32,6 +32,7 @@ METRICS = {
     "kappa": ("kappa", 100.0, "%"),
     "kappa_m": ("kappa-M", 100.0, "%"),
     "kappa_t": ("kappa-temporal", 100.0, "%"),
+    "kappa_o": ("kappa-order", 100.0, "%"),
     "f1_macro": ("macro F1", 100.0, "%"),
     "g_mean": ("G-mean", 100.0, "%"),
     "samples_per_second": ("speed", 1.0, "samples per second"),

@@ -51,6 +51,10 @@ def _setting(line: Mapping[str, Any]) -> tuple[str, ...]:
             words.append("--count-warm-up")
     elif str(line.get("count_warm_up")) == "True":
         words.append("--count-warm-up")
+    if line.get("label_order"):
+        words += ["--label-order", line["label_order"]]
+    if line.get("shuffle_window"):
+        words += ["--shuffle-window", str(line["shuffle_window"])]
     for name, value in line.get("reading", {}).items():
         if name == "header" and value is not None:
             words.append("--header" if value else "--no-header")

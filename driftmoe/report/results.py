@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from driftmoe.experiment import counts_warm_up, run_key, told_delay, warm_up_protocol
+from driftmoe.experiment import counts_warm_up, order_protocol, run_key, told_delay, warm_up_protocol
 from driftmoe.suggestions import meant
 
 _CODE = "code_sha256"
@@ -55,7 +55,12 @@ def usable(results: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]
             notes.append(f"{name}: interrupted after {result['n_samples']:,} samples, left out.")
             continue
         parts = ("stream", "stream_sha256", "model", "seed", "n_samples")
-        key = (*(result[part] for part in parts), label_delay(result), warm_up_protocol(result))
+        key = (
+            *(result[part] for part in parts),
+            label_delay(result),
+            warm_up_protocol(result),
+            order_protocol(result),
+        )
         if key in kept:
             lost = [
                 metric for metric in kept[key].get("metrics", {}) if metric not in result.get("metrics", {})
@@ -83,6 +88,12 @@ def counting(result: Mapping[str, Any]) -> str:
     """Return a title's note that the warm-up counts; empty if it is left out or is a single sample."""
     counted = counts_warm_up(result) if lateness(result) else warm_up_protocol(result)
     return ", warm-up counted" if counted else ""
+
+
+def ordering(result: Mapping[str, Any]) -> str:
+    """Return a title's note on how the order of labels and samples was used; empty if as it comes."""
+    told = order_protocol(result)
+    return f", {told}" if told else ""
 
 
 def left_out(results: Sequence[Mapping[str, Any]]) -> str:
@@ -117,13 +128,15 @@ def data_names(results: Sequence[Mapping[str, Any]]) -> list[str]:
     """Name the data of each result: the stream and, if one name stands for several, how it is read or its hash."""
     hashes: dict[tuple[Any, ...], set[str]] = {}
     for result in results:
-        same_name = (result["stream"], result["n_samples"], result["seed"])
+        shuffled = result.get("shuffle_window")  # other samples, in the same rows
+        same_name = (result["stream"], result["n_samples"], shuffled, result["seed"])
         for key in (same_name, (*same_name, reading(result))):
             hashes.setdefault(key, set()).add(result["stream_sha256"])
-    ambiguous = {(*key[:2], *key[3:]) for key, found in hashes.items() if len(found) > 1}
+    ambiguous = {(*key[:3], *key[4:]) for key, found in hashes.items() if len(found) > 1}
     names = []
     for result in results:
-        name, told = (result["stream"], result["n_samples"]), reading(result)
+        name = (result["stream"], result["n_samples"], result.get("shuffle_window"))
+        told = reading(result)
         parts = [result["stream"]]
         if name in ambiguous and told:
             parts.append(told)
@@ -156,9 +169,9 @@ def stream_names(results: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def row_names(results: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Name the row of each result: stream, length, delay of the labels and, if needed, warm-up and data."""
+    """Name the row of each result: stream, length, delay of the labels and, if needed, warm-up, order and data."""
     return [
-        f"{result['stream']}, {result['n_samples']:,}{lateness(result)}{counting(result)}"
+        f"{result['stream']}, {result['n_samples']:,}{lateness(result)}{counting(result)}{ordering(result)}"
         f"{data.removeprefix(result['stream'])}"
         for result, data in zip(results, data_names(results), strict=True)
     ]
@@ -196,11 +209,16 @@ def told_apart(results: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str, 
     """
     several: dict[str, list[str]] = {}
     for model, lines in by_model([result for result in results if "parameters" in result]).items():
-        given = [_seedless(line["parameters"]) for line in lines]
-        names = dict.fromkeys(name for parameters in given for name in parameters)
-        several[model] = [
-            name for name in names if len({repr(parameters.get(name, ...)) for parameters in given}) > 1
-        ]
+        found: dict[str, None] = {}
+        for order in {line.get("label_order") for line in lines}:  # without it, a model has other experts
+            given = [_seedless(line["parameters"]) for line in lines if line.get("label_order") == order]
+            names = dict.fromkeys(name for parameters in given for name in parameters)
+            found |= {
+                name: None
+                for name in names
+                if len({repr(parameters.get(name, ...)) for parameters in given}) > 1
+            }
+        several[model] = list(found)
     changed = {model for model, names in several.items() if _CODE in names}
     named = []
     for result in results:

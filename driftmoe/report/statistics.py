@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import stats
 
 from driftmoe.experiment import parsed_delay
-from driftmoe.report.results import counting, figure_of, label_delay, row_names, stream_names
+from driftmoe.report.results import counting, figure_of, label_delay, ordering, row_names, stream_names
 
 SIGNIFICANCE = 0.05
 """Significance level of the Friedman and the Nemenyi test."""
@@ -60,12 +60,15 @@ def comparison(
 def one_of_each(lines: Sequence[Mapping[str, Any]], rows: Sequence[str]) -> list[str]:
     """Choose one row of each stream, because ranks and tests assume that rows are independent.
 
-    The longest row is chosen; if there are several, the one with the shortest delay; then one without the warm-up.
+    The longest row is chosen; if there are several, one whose order is used as it comes; then the one with the shortest
+    delay; then one without the warm-up.
     """
-    of_stream: dict[str, dict[str, tuple[int, float, float, bool]]] = {}
+    of_stream: dict[str, dict[str, tuple[Any, ...]]] = {}
     for row, stream, line in zip(row_names(lines), stream_names(lines), lines, strict=True):
         if row in rows:
-            of_stream.setdefault(stream, {})[row] = (-line["n_samples"], *_latest(line), bool(counting(line)))
+            of_stream.setdefault(stream, {})[row] = (
+                -line["n_samples"], ordering(line), *_latest(line), bool(counting(line)),
+            )  # fmt: skip
     return [min(of_row, key=of_row.__getitem__) for of_row in of_stream.values()]
 
 

@@ -7,6 +7,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from driftmoe.metrics import shown
+from driftmoe.report.label_order import order_note
 from driftmoe.report.layout import WIDTH, fitted
 from driftmoe.report.parts import NOTHING, Grid
 from driftmoe.report.results import by_model, figure_of, metrics_in
@@ -18,6 +19,7 @@ FIGURES = {
     "kappa": ("kappa %", 100.0, "{:.2f}"),
     "kappa_m": ("kappa-M %", 100.0, "{:.2f}"),
     "kappa_t": ("kappa-T %", 100.0, "{:.2f}"),
+    "kappa_o": ("kappa-O %", 100.0, "{:.2f}"),
     "f1_macro": ("macro F1 %", 100.0, "{:.2f}"),
     "samples_per_second": ("samples/s", 1.0, "{:,.0f}"),
     "model_bytes": ("model MB", 1e-6, "{:.2f}"),
@@ -43,6 +45,9 @@ ROUTING = {
     "n_replaced": ("trees replaced", 1.0, "{:,.0f}"),
 }
 """Figure of a result line's routing -> heading, unit factor, format."""
+
+LEAST_KAPPA = -1000.0
+"""Kappa in %, which has no lower bound, at or below which a table on the terminal gives no digits."""
 
 IGNORED = {
     "n_ignored_values": "values ignored, beyond max_features or max_bytes",
@@ -131,13 +136,20 @@ def table(
         cells = []
         for key in keys:
             values = [value * known[key][1] for line in group if (value := figure_of(line, key)) is not None]
-            cells.append(mean_and_deviation(values, known[key][2]) if len(values) == len(group) else NOTHING)
+            cells.append(_cell(key, values, known[key][2]) if len(values) == len(group) else NOTHING)
         is_complete = all(result["complete"] for result in group)
         rows.append([model if is_complete else f"{model} (interrupted)", *cells])
     notes = [f"mean ± standard deviation over {n_seeds} seeds"] if n_seeds > 1 else []
     notes += ["mean cost per sample, by the model's own decision_costs"] if "mean_cost" in keys else []
-    notes += [metric.note for metric in of_metrics.values()]
+    notes += [*(metric.note for metric in of_metrics.values()), order_note(results)]
     return fitted(["model", *(known[key][0] for key in keys)], rows, title=title, notes=notes, width=width)
+
+
+def _cell(key: str, values: Sequence[float], form: str) -> str:
+    """Return the cell of a figure. A kappa far below 0, where its baseline is nearly always right, is only said so."""
+    if key.startswith("kappa") and fmean(values) <= LEAST_KAPPA:
+        return f"<{LEAST_KAPPA:.0f}"
+    return mean_and_deviation(values, form)
 
 
 def checked_columns(columns: Sequence[str]) -> list[str]:

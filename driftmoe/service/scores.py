@@ -13,6 +13,8 @@ from typing import Any, Self
 
 import numpy as np
 
+from driftmoe.markov import Succession
+
 WINDOW = 1_000
 """Number of samples in the window."""
 
@@ -27,7 +29,12 @@ N_PROBABILITIES = 20
 
 
 MOST_LABELS = 10_000
-"""Number of labels that are counted. Of an endless stream of new ones, the first are."""
+"""Number of labels, and of pairs of labels, that are counted. Of an endless stream of new ones, the first are."""
+
+FIGURES = (
+    "accuracy", "no_change", "majority", "markov", "kappa_m", "kappa_t", "kappa_o", "ece", "log_loss",
+)  # fmt: skip
+"""Figures over the window. `markov` and `kappa_o` are over the samples of which the third baseline said something."""
 
 
 @dataclass(slots=True)
@@ -40,14 +47,16 @@ class Answer:
         The model's prediction; `None` if it knew no class.
     proba
         Probability of the most probable classes, at most `N_PROBABILITIES` of them.
-    no_change, majority
-        What the two baselines would have said at that moment: the last label, and the most frequent one.
+    no_change, majority, markov
+        What the baselines would have said at that moment: the last label, the most frequent one, and the one that most
+        often followed the last. The third is `None` before any label, and in answers of an older version.
     """
 
     label: Any
     proba: Mapping[Any, float]
     no_change: Any = None
     majority: Any = None
+    markov: Any = None
 
     @classmethod
     def of(
@@ -60,7 +69,7 @@ class Answer:
         label = (decide or _most_probable)(proba)
         if len(proba) > N_PROBABILITIES:
             proba = dict(sorted(proba.items(), key=lambda item: -item[1])[:N_PROBABILITIES])
-        return cls(label, proba, scores.last_label, scores.most_frequent)
+        return cls(label, proba, scores.last_label, scores.most_frequent, scores.succession.predict())
 
     def to_json(self) -> str:
         """Return the answer as JSON, from which `from_json` makes an equal one.
@@ -70,16 +79,16 @@ class Answer:
         """
         labels = _labels_json(*self.proba)
         proba = pack(f"<{len(self.proba)}d", *self.proba.values()).hex()
-        label, no_change, majority = map(label_json, (self.label, self.no_change, self.majority))
-        return f'[{label},{labels},"{proba}",{no_change},{majority}]'
+        label, *said = map(label_json, (self.label, self.no_change, self.majority, self.markov))
+        return f'[{label},{labels},"{proba}",{",".join(said)}]'
 
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Return the answer of a JSON text."""
-        label, labels, proba, no_change, majority = json.loads(text)
+        label, labels, proba, *said = json.loads(text)  # older answers lack what the third baseline said
         if isinstance(proba, str):  # else a list of numbers, as stores of format 1 have it
             proba = unpack(f"<{len(labels)}d", bytes.fromhex(proba))
-        return cls(label, dict(zip(labels, proba, strict=True)), no_change, majority)
+        return cls(label, dict(zip(labels, proba, strict=True)), *said)
 
     def public(self) -> dict[str, Any]:
         """Return what a client is told: label, and probabilities by the text of the labels."""
@@ -110,9 +119,10 @@ def as_text(label: Any) -> str:
 class Scores:
     """Sums and a window over the samples of one model whose label has come.
 
-    The window holds per sample: label, prediction, and whether no change and the majority were right, the probability
-    of the true class and that of the prediction. `wrong` holds the last wrong predictions: id, label, prediction,
-    probabilities and event.
+    The window holds per sample: label, prediction, whether no change and the majority were right, the probability of
+    the true class and that of the prediction, and whether the label that most often followed the last one was right,
+    `None` if nobody knew it: before any label, and in stores of an older version. `wrong` holds the last wrong
+    predictions: id, label, prediction, probabilities and event.
     """
 
     n_learnt: int = 0
@@ -120,7 +130,8 @@ class Scores:
     last_label: Any = None
     most_frequent: Any = None
     counts: dict[Any, int] = field(default_factory=dict)
-    window: deque[tuple[Any, Any, bool, bool, float, float]] = field(
+    succession: Succession = field(default_factory=lambda: Succession(max_pairs=MOST_LABELS))
+    window: deque[tuple[Any, Any, bool, bool, float, float, bool | None]] = field(
         default_factory=lambda: deque(maxlen=WINDOW)
     )
     wrong: deque[tuple[str | None, Any, Any, Mapping[Any, float], str]] = field(
@@ -134,13 +145,14 @@ class Scores:
             self.n_scored += 1
             self.window.append((
                 label, predicted, answer.no_change == label, answer.majority == label, proba.get(label, 0.0),
-                proba.get(predicted, 0.0),
+                proba.get(predicted, 0.0), None if answer.markov is None else answer.markov == label,
             ))  # fmt: skip
             if predicted != label:
                 self.wrong.append((name, label, predicted, proba, event))
         if weight > 0.0:
             self.n_learnt += 1
             self.last_label = label
+            self.succession.learn(label)
             n = self.counts.get(label, 0) + 1
             if n > 1 or len(self.counts) < MOST_LABELS:
                 self.counts[label] = n
@@ -166,18 +178,25 @@ class Scores:
         n = len(self.window)
         figures: dict[str, Any] = {"n_learnt": self.n_learnt, "n_scored": self.n_scored, "window": n}
         if not n:
-            names = ("accuracy", "no_change", "majority", "kappa_m", "kappa_t", "ece", "log_loss")
-            return figures | dict.fromkeys(names)
-        labels, predicted, no_change, majority, p_true, p_top = zip(*self.window, strict=True)
+            return figures | dict.fromkeys(FIGURES)
+        labels, predicted, no_change, majority, p_true, p_top, markov = zip(*self.window, strict=True)
         right = np.array([one == other for one, other in zip(labels, predicted, strict=True)])
-        accuracy, of_no_change, of_majority = right.mean(), np.mean(no_change), np.mean(majority)
+        accuracy, of_no_change, of_majority = map(
+            float, (right.mean(), np.mean(no_change), np.mean(majority))
+        )
+        is_known = np.array([hit is not None for hit in markov])
+        of_markov = (
+            float(np.mean([bool(hit) for hit in markov if hit is not None])) if is_known.any() else None
+        )
         losses = [-math.log(max(p, 1e-15)) for p in p_true]
         return figures | {
-            "accuracy": float(accuracy),
-            "no_change": float(of_no_change),
-            "majority": float(of_majority),
+            "accuracy": accuracy,
+            "no_change": of_no_change,
+            "majority": of_majority,
+            "markov": of_markov,
             "kappa_m": _kappa(accuracy, of_majority),
             "kappa_t": _kappa(accuracy, of_no_change),
+            "kappa_o": None if of_markov is None else _kappa(float(right[is_known].mean()), of_markov),
             "ece": calibration_error(np.array(p_top), right),
             "log_loss": math.fsum(losses) / n,
         }
@@ -191,6 +210,7 @@ class Scores:
                 "last_label": self.last_label,
                 "most_frequent": self.most_frequent,
                 "counts": [list(self.counts), list(self.counts.values())],
+                "succession": self.succession.state(),
                 "window": list(self.window),
                 "mistakes": self.mistakes,
             }
@@ -201,12 +221,15 @@ class Scores:
         """Return the scores of a JSON text."""
         state = json.loads(text)
         state["counts"] = dict(zip(*state["counts"], strict=True))
-        window = deque((tuple(one) for one in state.pop("window")), maxlen=WINDOW)
+        succession = Succession(max_pairs=MOST_LABELS)
+        if "succession" in state:  # older versions counted none
+            succession.restore(state.pop("succession"))
+        window = deque(((*one, None)[:7] for one in state.pop("window")), maxlen=WINDOW)
         names = ("id", "label", "predicted", "probabilities", "event")
         wrong = deque(
             (tuple(one[name] for name in names) for one in state.pop("mistakes")), maxlen=N_MISTAKES
         )
-        return cls(**state, window=window, wrong=wrong)
+        return cls(**state, succession=succession, window=window, wrong=wrong)
 
 
 def _most_probable(proba: Mapping[Any, float]) -> Any:

@@ -25,6 +25,7 @@ KEYS = [
     "kappa",
     "kappa_m",
     "kappa_t",
+    "kappa_o",
     "f1_macro",
     "g_mean",
     "samples_per_second",

@@ -70,7 +70,7 @@ def folder(tmp_path):
         ("grid led_a wavef", ["waveform", "waveform_drift"]),
         ("grid led_a -m ad", ["adwinbag", "adwinboost"]),
         ("evaluate --metric weighted_f", ["weighted_f1", "weighted_f_beta"]),
-        ("grid led --metric ka", ["kappa", "kappa_m", "kappa_t"]),
+        ("grid led --metric ka", ["kappa", "kappa_m", "kappa_t", "kappa_o"]),
         ("streams show sea_", ["sea_a", "sea_g"]),
         ("streams fetch elect", ["electricity"]),
         ("model show ", ["a.moe", "stored/"]),

@@ -60,6 +60,27 @@ def test_show_tells_schema_drifts_first_samples_and_hash():
     assert stream.fingerprint() in result.stdout
 
 
+def test_show_says_how_far_labels_tell_labels_and_warns_where_they_come_in_an_order(tmp_path):
+    path = tmp_path / "turns.csv"
+    path.write_text("x,label\n" + "".join(f"{i % 7},{'abcd'[i % 4]}\n" for i in range(401)))
+    told = " ".join(invoke("show", path, "--rows", 0).stdout.split())
+    # 397 of 400 are right: wrong where "b", "c" and "d" come for the first time.
+    assert "Labels alone, right in the first 401: majority 25.00 %" in told
+    assert "no change 0.00 %, markov (what most often follows the last label) 99.25 %" in told
+    assert "Warning: the labels come in an order" in told
+    drawn = " ".join(invoke("show", "sea_a", "--limit", 1000, "--rows", 0).stdout.split())
+    assert "Labels alone, right in the first 1,000: majority" in drawn
+    assert "Warning" not in drawn
+
+
+def test_show_tells_of_a_file_whose_later_rows_are_damaged(tmp_path):
+    path = tmp_path / "damaged.csv"
+    path.write_text("x,label\n" + "1,a\n" * 3000 + "1,a,b\n")
+    told = " ".join(invoke("show", path).stdout.split())
+    assert "1 features, 1 classes" in told
+    assert "Labels alone: not known, since not all of the first 50,000 rows can be read" in told
+
+
 def test_show_reads_a_file_and_its_target(flowers):
     result = invoke("show", flowers, "--target", "species")
     assert result.exit_code == 0

@@ -102,6 +102,7 @@ class FakeWorker:
             "accuracy": 0.75,
             "kappa_m": None,
             "kappa_t": math.nan,
+            "kappa_o": 0.1,
             "gate": {"tree": 0.75, 'odd "kind"\n': 0.25},
             "memory_bytes": 9_400_000,
             "waiting": {"n": 480, "oldest_s": 11_520.0},

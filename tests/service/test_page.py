@@ -47,8 +47,10 @@ def taught(worker, n=50):
             "accuracy": 0.8 + 0.001 * i,
             "no_change": 0.7,
             "majority": 0.6,
+            "markov": 0.65,
             "kappa_m": 0.5,
             "kappa_t": 0.3,
+            "kappa_o": 0.2,
             "ece": 0.05,
             "gate": {"tree": 0.6, "linear": 0.4},
         }
@@ -85,11 +87,13 @@ def test_the_page_shows_figures_in_words_and_lines(browser, worker):
         tiles = page.locator("#tiles").inner_text()
         assert "84.9 %" in tiles
         assert "14.9 points above no-change" in tiles
+        assert "kappa-O 0.200" in tiles
         assert "oldest 3 h 12 min" in tiles
         assert "312 MB" in tiles
         assert label_of(page, "accuracy") == (
             "Accuracy, labels 100 to 5,000. Model: now 84.9 %, from 80.0 % to 84.9 %; No-change: now 70.0 %, from "
-            "70.0 % to 70.0 %; Majority class: now 60.0 %, from 60.0 % to 60.0 %. Arrow keys read single values."
+            "70.0 % to 70.0 %; Majority class: now 60.0 %, from 60.0 % to 60.0 %; Order of labels: now 65.0 %, from "
+            "65.0 % to 65.0 %. Arrow keys read single values."
         )
         assert "tree: now 60.0 %" in label_of(page, "gate")
         assert page.locator("#chart-gate .plot path").count() == 2

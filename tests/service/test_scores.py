@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 
 import pytest
@@ -31,7 +32,12 @@ def test_figures_equal_those_of_the_metrics():
     right = sum(answer.label == label for label, answer in said) / WINDOW
     no_change = sum(answer.no_change == label for label, answer in said) / WINDOW
     majority = sum(answer.majority == label for label, answer in said) / WINDOW
+    _, *later = said  # of the first it cannot say anything
+    markov = sum(answer.markov == label for label, answer in later) / len(later)
+    right_later = sum(answer.label == label for label, answer in later) / len(later)
     assert (figures["accuracy"], figures["no_change"], figures["majority"]) == (right, no_change, majority)
+    assert figures["markov"] == markov
+    assert figures["kappa_o"] == pytest.approx((right_later - markov) / (1 - markov))
     assert figures["kappa_t"] == pytest.approx((right - no_change) / (1 - no_change))
     assert figures["kappa_m"] == pytest.approx((right - majority) / (1 - majority))
 
@@ -44,6 +50,32 @@ def test_kappa_m_is_near_that_of_the_library():
     assert scores.figures()["kappa_m"] == pytest.approx(
         metric.get(), abs=0.02
     )  # the baseline has to learn its class
+
+
+def test_the_third_baseline_knows_which_label_follows_which():
+    scores, said = Scores(), []
+    for label in "abcabcacb":
+        answer = Answer.of({"a": 1.0}, scores)
+        scores.add(None, "{}", label, answer, 1.0)
+        said.append(answer.markov)
+    # The most frequent one while nothing has followed the last: "a". In the end "b", "a" and "c" follow one another.
+    assert said == [None, "a", "a", "a", "b", "c", "a", "b", "a"]
+
+
+def test_scores_of_an_older_version_go_on_without_the_third_baseline():
+    scores, _ = scored(300)
+    old = json.loads(scores.to_json())
+    del old["succession"]
+    old["window"] = [one[:6] for one in old["window"]]
+    answer = json.loads(Answer("a", {"a": 1.0}, "a", "a").to_json())[:5]
+    again = Scores.from_json(json.dumps(old))
+    again.add("x", "{}", "a", Answer.from_json(json.dumps(answer)), 1.0)
+    figures = again.figures()
+    assert figures["markov"] is figures["kappa_o"] is None
+    assert figures["majority"] > 0.0
+    for _ in range(WINDOW):
+        again.add("x", "{}", "a", Answer.of({"a": 1.0}, again), 1.0)
+    assert again.figures()["markov"] == 1.0
 
 
 def test_the_window_forgets():

@@ -1,0 +1,184 @@
+"""A baseline that predicts from labels alone: the one that most often followed the last ones.
+
+It is the classifier that a stream's order makes possible. Where labels come in runs it repeats the last one, where they
+are independent it says the most frequent one, and where they come in a fixed order it says the next one. A model that
+does no better has learnt nothing from the features.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Hashable
+from numbers import Integral
+from typing import Any
+
+from river import base
+
+from driftmoe.state import State, check_names
+
+__all__ = ["MAX_PAIRS", "MarkovClassifier", "Succession"]
+
+MAX_PAIRS = 100_000
+"""Default of the greatest number of pairs of last labels and next label that are counted."""
+
+
+class Succession:
+    """Counts which label follows the last ones.
+
+    Parameters
+    ----------
+    order
+        Number of last labels, 0 or more. With 0 it counts labels alone.
+    max_pairs
+        Greatest number of pairs, of last labels and a next label, that are counted over all lengths up to `order`; at
+        least 1. Of an endless stream of new ones, the first are counted.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
+
+    Notes
+    -----
+    Counts are kept for the last `order` labels, the last `order` - 1, and so on down to none. The answer is that of the
+    most labels which have come in this order before. Of labels that followed equally often it is the one that was
+    the first to do so as often.
+
+    Examples
+    --------
+    >>> from driftmoe.markov import Succession
+    >>> succession = Succession()
+    >>> for label in "abcab":
+    ...     succession.learn(label)
+    >>> succession.predict()  # after "b" came "c"
+    'c'
+    """
+
+    def __init__(self, order: int = 1, max_pairs: int = MAX_PAIRS) -> None:
+        for name, value, least in (("order", order, 0), ("max_pairs", max_pairs, 1)):
+            if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+                raise ValueError(f"{name}={value!r}; choose a whole number, at least {least}")
+        self.order, self.max_pairs, self.n_pairs = order, max_pairs, 0
+        self._recent: deque[Hashable] = deque(maxlen=order)
+        self._counts: dict[tuple[Hashable, ...], dict[Hashable, float]] = {}
+        self._best: dict[tuple[Hashable, ...], Hashable] = {}
+
+    def predict(self) -> Any:
+        """Return the label that most often followed the last ones; `None` before any label."""
+        recent = tuple(self._recent)
+        for first in range(len(recent) + 1):
+            if (last := recent[first:]) in self._best:
+                return self._best[last]
+        return None
+
+    def shares(self) -> dict[Any, float]:
+        """Return the share of each label among those that followed the last ones; empty before any label."""
+        recent = tuple(self._recent)
+        for first in range(len(recent) + 1):
+            if counts := self._counts.get(recent[first:]):
+                total = sum(counts.values())
+                return {label: n / total for label, n in counts.items()}
+        return {}
+
+    def learn(self, label: Hashable, weight: float = 1.0) -> None:
+        """Count a label after the last ones, as so many; it is then the last one itself."""
+        recent = tuple(self._recent)
+        for first in range(len(recent) + 1):
+            last = recent[first:]
+            counts = self._counts.get(last, {})
+            if label not in counts:
+                if self.n_pairs >= self.max_pairs:
+                    continue
+                self.n_pairs += 1
+                self._counts[last] = counts
+            n = counts[label] = counts.get(label, 0.0) + weight
+            if last not in self._best or n > counts[self._best[last]]:
+                self._best[last] = label
+        self._recent.append(label)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Succession) and self.order == other.order and self.state() == other.state()
+
+    def state(self) -> State:
+        """Return the counts and the last labels, as plain values; see `driftmoe.state`."""
+        return {
+            "recent": list(self._recent),
+            "counts": [
+                [list(last), self._best[last], [[label, n] for label, n in counts.items()]]
+                for last, counts in self._counts.items()
+            ],
+        }
+
+    def restore(self, state: State) -> None:
+        """Restore the state of one with the same arguments; see `driftmoe.state`."""
+        check_names(state, ("recent", "counts"), self)
+        self._recent = deque(state["recent"], maxlen=self.order)
+        self._counts = {tuple(last): {label: n for label, n in counts} for last, _, counts in state["counts"]}
+        self._best = {tuple(last): best for last, best, _ in state["counts"]}
+        self.n_pairs = sum(map(len, self._counts.values()))
+
+
+class MarkovClassifier(base.Classifier):
+    """Predicts the label that has most often followed the last ones, whatever the features are.
+
+    A baseline beside no change and the majority: it is as good as either on most streams, and far better where labels
+    come in a fixed order. It learns online, and reads no feature. Labels that come late are taken as they come: it then
+    says what follows the last one that it knows.
+
+    Parameters
+    ----------
+    order
+        Number of last labels that it looks at, at least 1.
+    max_pairs
+        Greatest number of pairs, of last labels and a next label, that it counts; at least 1. It bounds the memory, to
+        some 200 bytes a pair. Of more pairs, the first that come are counted.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
+
+    See Also
+    --------
+    driftmoe.metrics.KappaOrder : what a model gains over this baseline.
+
+    References
+    ----------
+    Žliobaitė, Bifet, Read, Pfahringer, Holmes (2015). Evaluation methods and decision theory for classification of
+    streaming data with temporal dependence. Machine Learning 98, section 3, whose persistent classifier repeats the
+    last label instead.
+
+    Examples
+    --------
+    >>> from driftmoe.markov import MarkovClassifier
+    >>> model = MarkovClassifier(order=2)
+    >>> for label in [0, 0, 1, 0, 0, 1, 0, 0]:
+    ...     model.learn_one({}, label)
+    >>> model.predict_one({}), model.predict_proba_one({})
+    (1, {1: 1.0})
+    """
+
+    def __init__(self, order: int = 1, max_pairs: int = MAX_PAIRS) -> None:
+        if order == 0:
+            raise ValueError(
+                "order=0 looks at no last label, which is river.dummy.PriorClassifier; choose 1 or more"
+            )
+        self.order = order
+        self.max_pairs = max_pairs
+        self._succession = Succession(order, max_pairs)
+
+    @property
+    def _multiclass(self) -> bool:
+        return True
+
+    def learn_one(self, x: dict[Any, Any], y: Hashable, w: float = 1.0) -> None:
+        """Count a label after the last ones, as `w` labels."""
+        self._succession.learn(y, w)
+
+    def predict_one(self, x: dict[Any, Any]) -> Any:  # type: ignore[override]  # river's signature has **kwargs, which would swallow mistakes
+        """Return the label that most often followed the last ones; `None` before any label."""
+        return self._succession.predict()
+
+    def predict_proba_one(self, x: dict[Any, Any]) -> dict[Any, float]:  # type: ignore[override]  # as above
+        """Return the share of each label among those that followed the last ones; empty before any label."""
+        return self._succession.shares()
