@@ -19,7 +19,7 @@ from driftmoe import experiment, models
 from driftmoe.experiment import CheckpointFolder, News, Run
 from driftmoe.losses import entropy_loss, load_balance_loss
 from driftmoe.nn import FeedForwardExperts, MoELayer, MoEOutput, count_parameters, record
-from driftmoe.nn.adapters import Injected
+from driftmoe.nn.injecting import Injected
 from driftmoe.nn.moe import make_router
 from driftmoe.routing import Dense, Policy, TopK, as_rule, at_step
 

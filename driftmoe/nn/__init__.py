@@ -1,16 +1,9 @@
 """Neural mixtures of experts: layers that use the same routing policies and losses as the mixtures of trees."""
 
-from driftmoe.nn.adapters import (
-    ParameterCounts,
-    count_parameters,
-    inject,
-    layer_counts,
-    load_adapter,
-    record,
-    save_adapter,
-)
+from driftmoe.nn.adapters import load_adapter, save_adapter
 from driftmoe.nn.classifier import NeuralMoEClassifier
 from driftmoe.nn.experts import FeedForwardExperts, upcycle
+from driftmoe.nn.injecting import ParameterCounts, count_parameters, inject, layer_counts, record
 from driftmoe.nn.lora import LoRAExperts, Unweighted, flylora, lora_layer, mora, smora
 from driftmoe.nn.moe import ChainedMoE, MoELayer, MoEOutput, RecurrentRouter, upcycled_layer
 

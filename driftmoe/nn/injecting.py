@@ -1,0 +1,275 @@
+"""Layers of experts injected into an existing model, their routing, and parameter counts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from driftmoe.nn.moe import MoELayer, MoEOutput
+
+
+class Injected(nn.Module):
+    """A layer of experts in place of a module that returned a tensor.
+
+    Parameters
+    ----------
+    moe
+        The layer. `record` gives its routing and losses.
+    """
+
+    def __init__(self, moe: MoELayer) -> None:
+        super().__init__()
+        self.moe = moe
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the output alone."""
+        return self.moe(x).output
+
+
+def inject(
+    model: nn.Module,
+    targets: str | Sequence[str],
+    make: Callable[..., MoELayer],
+    *,
+    n_experts: int | Sequence[int],
+    seed: int | None = None,
+) -> dict[str, MoELayer]:
+    """Replace modules of a model by layers of experts, and freeze the rest of the model.
+
+    Parameters
+    ----------
+    model
+        Any torch model; it is modified.
+    targets
+        Names of modules, or endings of names: `"query"` matches `encoder.layer.3.attention.self.query`.
+    make
+        Turns a module into a layer, called as `make(module, n_experts=..., seed=...)`: `lora_layer`, `smora`, `mora`,
+        `flylora` or `upcycled_layer`, with their other arguments set by `functools.partial`.
+    n_experts
+        Number of experts in each layer; or a list with the number for each block of the model, as `layer_counts` gives
+        it (MoLA). The first number in a module's name is the index of its block.
+    seed
+        Seed of the weights, which differ between layers; `None` for new random weights each time.
+
+    Returns
+    -------
+    layers
+        The new layers by the names of the modules that they replace, in the order of the model.
+
+    Raises
+    ------
+    ValueError
+        If a target matches no module, an injected module, part of another target, or part of a torch module that does
+        not call its layers; or if `n_experts` has no number for a block.
+
+    Notes
+    -----
+    Afterwards only routers and experts are trainable. For other parts, such as a new head, call `requires_grad_()`. A
+    `RecurrentRouter` cannot be injected, because its state must pass from layer to layer; write the model with such
+    layers instead.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from functools import partial
+    >>> from driftmoe.nn import count_parameters, inject, lora_layer
+    >>> from driftmoe.routing import TopK
+    >>> model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+    >>> list(inject(model, "0", partial(lora_layer, policy=TopK(1), rank=2), n_experts=4))
+    ['0']
+    >>> count_parameters(model)
+    ParameterCounts(total=250, trainable=160, active=250)
+    """
+    ends = (targets,) if isinstance(targets, str) else tuple(targets)
+    found = {
+        name: module
+        for name, module in model.named_modules()
+        if any(name == end or name.endswith("." + end) for end in ends)
+    }
+    for end in ends:
+        if not any(name == end or name.endswith("." + end) for name in found):
+            last = sorted(
+                {name.rpartition(".")[2] for name, m in model.named_modules() if isinstance(m, nn.Linear)}
+            )
+            raise ValueError(
+                f"inject: nothing in the model is named {end!r}; its linear layers are {', '.join(last)}"
+            )
+    for name, module in found.items():
+        if isinstance(module, Injected):
+            raise ValueError(f"inject: {name!r} was injected before; begin with the model as it was")
+        parent = model.get_submodule(name.rpartition(".")[0])
+        if isinstance(parent, WITH_A_PATH_OF_THEIR_OWN):
+            raise ValueError(
+                f"inject: {name!r} lies in a {type(parent).__name__}, which reads the weights of its layers itself and "
+                "would pass experts by; name another layer"
+            )
+        if inner := next((other for other in found if other.startswith(name + ".")), None):
+            raise ValueError(f"inject: {inner!r} lies within {name!r}; name one of the two")
+    names = {
+        name: [other for other, m in model.named_modules(remove_duplicate=False) if m is module]
+        for name, module in found.items()
+    }  # a module may be part of the model under several names
+    layers = {
+        name: make(module, n_experts=_count(name, n_experts), seed=None if seed is None else seed + index)
+        for index, (name, module) in enumerate(found.items())
+    }
+    model.requires_grad_(False)
+    for name, layer in layers.items():
+        injected = Injected(layer)
+        for other in names[name]:
+            place, _, last_name = other.rpartition(".")
+            setattr(model.get_submodule(place), last_name, injected)
+    return layers
+
+
+WITH_A_PATH_OF_THEIR_OWN = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
+"""Torch modules that do not always call their inner layers."""
+
+
+def layer_counts(n_layers: int, counts: Sequence[int]) -> list[int]:
+    """Return the number of experts in each layer if the layers form groups of equal length, from first to last.
+
+    Parameters
+    ----------
+    n_layers
+        Number of layers, a multiple of `len(counts)`.
+    counts
+        Number of experts per layer in each group. MoLA gives higher layers more: 2, 4, 6, 8.
+
+    References
+    ----------
+    MoLA (arXiv 2402.08562), "Higher Layers Need More LoRA Experts".
+
+    Examples
+    --------
+    >>> from driftmoe.nn import layer_counts
+    >>> layer_counts(8, (2, 4, 6, 8))
+    [2, 2, 4, 4, 6, 6, 8, 8]
+    """
+    if not counts or n_layers % len(counts):
+        raise ValueError(
+            f"layer_counts: {n_layers} layers in {len(counts)} equal runs; choose a number of runs that divides it"
+        )
+    return [count for count in counts for _ in range(n_layers // len(counts))]
+
+
+@contextmanager
+def record(model: nn.Module) -> Iterator[list[tuple[str, MoEOutput]]]:
+    """Record the results of all layers of experts in a model while it runs: their routing and losses.
+
+    The model itself passes only tensors on, so that the rest of each result must be recorded by hooks.
+
+    Parameters
+    ----------
+    model
+        Any torch model that contains `MoELayer`s.
+
+    Yields
+    ------
+    records
+        A list to which each call of a layer appends the layer's name and result.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from driftmoe.nn import FeedForwardExperts, MoELayer, record
+    >>> from driftmoe.nn.injecting import Injected
+    >>> from driftmoe.routing import TopK
+    >>> layer = MoELayer(torch.nn.Linear(8, 4), FeedForwardExperts(4, 8, 16), TopK(2))
+    >>> model = torch.nn.Sequential(Injected(layer), torch.nn.ReLU())
+    >>> with record(model) as records:
+    ...     output = model(torch.randn(5, 8))
+    >>> loss = output.square().mean() + 0.01 * sum(result.losses["load_balance"] for _, result in records)
+    >>> [name for name, _ in records]
+    ['0.moe']
+    """
+    records: list[tuple[str, MoEOutput]] = []
+
+    def hook(name: str) -> Callable[[nn.Module, tuple, MoEOutput], None]:
+        return lambda module, inputs, result: records.append((name, result))
+
+    layers = [(name, module) for name, module in model.named_modules() if isinstance(module, MoELayer)]
+    handles = [module.register_forward_hook(hook(name)) for name, module in layers]
+    try:
+        yield records
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class ParameterCounts(NamedTuple):
+    """Numbers of parameters.
+
+    Attributes
+    ----------
+    total
+        All parameters.
+    trainable
+        Parameters that require gradients.
+    active
+        Mean number of parameters used for a row, without those of experts that it did not choose.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from driftmoe.nn import count_parameters
+    >>> counts = count_parameters(torch.nn.Linear(3, 2))
+    >>> counts.total, counts.trainable, counts.active
+    (8, 8, 8)
+    """
+
+    total: int
+    trainable: int
+    active: int
+
+
+def count_parameters(model: nn.Module, records: Iterable[tuple[str, MoEOutput]] = ()) -> ParameterCounts:
+    """Count the parameters of a model.
+
+    Parameters
+    ----------
+    model
+        Any torch model.
+    records
+        Result of `record`, from which the number of chosen experts is taken. Layers without a record count fully.
+
+    Returns
+    -------
+    counts
+        Parameters that several modules share count once.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from driftmoe.nn import count_parameters
+    >>> count_parameters(torch.nn.Linear(3, 2))  # six weights and two biases
+    ParameterCounts(total=8, trainable=8, active=8)
+    """
+    parameters = list(model.parameters())
+    total = sum(p.numel() for p in parameters)
+    trainable = sum(p.numel() for p in parameters if p.requires_grad)
+    chosen: dict[str, list[Tensor]] = {}
+    for name, result in records:
+        mask = result.routing.mask if result.rows is None else result.routing.mask[result.rows]
+        chosen.setdefault(name, []).append(mask.flatten().double())
+    idle = 0.0
+    for name, masks in chosen.items():
+        experts = model.get_submodule(name).get_submodule("experts")
+        idle += (1.0 - torch.cat(masks).mean().item()) * sum(p.numel() for p in experts.parameters())
+    return ParameterCounts(total, trainable, round(total - idle))
+
+
+def _count(name: str, n_experts: int | Sequence[int]) -> int:
+    if isinstance(n_experts, int):
+        return n_experts
+    block = re.search(r"(?:^|\.)(\d+)(?:\.|$)", name)
+    if block is None or int(block[1]) >= len(n_experts):
+        raise ValueError(
+            f"inject: {name!r} belongs to no block of those {len(n_experts)} that n_experts lists; give one number"
+        )
+    return n_experts[int(block[1])]
