@@ -1,20 +1,33 @@
-"""Saving what was injected into a model, and loading it into a model that was injected in the same way."""
+"""Saving what was injected into a model, and loading it into a model that was injected in the same way.
+
+A file holds the tensors of the adapter, and as metadata what the tensors do not tell: policy, scale and kind of each
+layer, and a digest of the model around them, the base.
+"""
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
 from os import PathLike
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from driftmoe.nn import adapter_files
 from driftmoe.nn.injecting import Injected
+from driftmoe.nn.moe import MoELayer
+from driftmoe.strict_json import from_json
 
 
-def save_adapter(model: nn.Module, path: str | PathLike[str]) -> None:
+def save_adapter(model: nn.Module, path: str | PathLike[str], *, base_weights: bool = False) -> None:
     """Save the injected and the other trainable parameters of a model, without frozen ones, to a safetensors file.
 
-    Needs `driftmoe[nn]`.
+    Policy, scale and kind of each layer are saved too, and a digest of the names and shapes of the model around the
+    adapter. Needs `driftmoe[nn]`.
 
     Parameters
     ----------
@@ -23,6 +36,9 @@ def save_adapter(model: nn.Module, path: str | PathLike[str]) -> None:
     path
         File to write. A file of this name is replaced, all at once: whatever happens, the old file or the whole new one
         is there.
+    base_weights
+        Whether the weights of the model around the adapter are a part of the file's digests. If so, the file can only
+        be loaded into a model that has the same ones, in the same types. This reads all weights once, now and then.
 
     Raises
     ------
@@ -50,7 +66,11 @@ def save_adapter(model: nn.Module, path: str | PathLike[str]) -> None:
     >>> torch.equal(trained[0].moe.router.weight, other[0].moe.router.weight)
     True
     """
-    adapter_files.write(_adapter(model), path)
+    state = _adapter(model)
+    metadata = {LAYERS: _layers(model), BASE: _base_digest(model, state, with_weights=False)}
+    if base_weights:
+        metadata[BASE_WEIGHTS] = _base_digest(model, state, with_weights=True)
+    adapter_files.write(state, path, metadata)
 
 
 def load_adapter(model: nn.Module, path: str | PathLike[str]) -> None:
@@ -66,8 +86,10 @@ def load_adapter(model: nn.Module, path: str | PathLike[str]) -> None:
     Raises
     ------
     ValueError
-        If the file is damaged; if names, shapes or types differ from the model's; or if a number is NaN or infinite,
-        also because the model's type is too narrow. The model is then unchanged.
+        If the file is damaged; if names, shapes or types differ from the model's; if the layers have another policy,
+        scale, router or kind of experts than those of the file; if the model around the adapter has other names or
+        shapes than that of the file, or other weights and the file has their digest; or if a number is NaN or
+        infinite, also because the model's type is too narrow. The model is then unchanged.
     OSError
         If the file cannot be read.
 
@@ -75,7 +97,10 @@ def load_adapter(model: nn.Module, path: str | PathLike[str]) -> None:
     -----
     A file is read only if its header fits the model, so that no file takes more memory than the adapter does. Damage is
     noticed by a digest. Files of other programs and of earlier versions have none: there a changed number is noticed
-    only if it is not finite.
+    only if it is not finite, and another policy or base is not noticed.
+
+    To use a policy on purpose with which the adapter was not trained, inject with the file's policy, load, and then set
+    `layer.policy`.
 
     Examples
     --------
@@ -98,7 +123,9 @@ def load_adapter(model: nn.Module, path: str | PathLike[str]) -> None:
     ValueError: load_adapter: ... is damaged, or no adapter: ...
     """
     state = _adapter(model)
-    tensors = adapter_files.read(path, state)
+    tensors, metadata = adapter_files.read(path, state)
+    _check_layers(metadata, model, path)
+    _check_base(metadata, model, state, path)
     with torch.no_grad():
         try:
             for name, tensor in tensors.items():
@@ -122,3 +149,108 @@ def _adapter(model: nn.Module) -> dict[str, Tensor]:
     if not tensors:
         raise ValueError("there is no adapter in the model: nothing injected, and nothing that may learn")
     return tensors
+
+
+LAYERS, BASE, BASE_WEIGHTS = "layers", "base", "base_weights"
+"""Names among the metadata of a file: settings of the layers, and digests of the model around them."""
+
+
+def _layers(model: nn.Module) -> str:
+    """Return the settings of all layers of experts as JSON: a list of settings, each with the names of its layers."""
+    of_settings: dict[str, dict[str, Any]] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, MoELayer):
+            settings = _settings(module)
+            of_settings.setdefault(repr(settings), {**settings, "layers": []})["layers"].append(name)
+    return json.dumps(list(of_settings.values()), separators=(",", ":"))
+
+
+def _settings(layer: MoELayer) -> dict[str, Any]:
+    """Return what decides about a layer's output and is no tensor."""
+    return {
+        "policy": _text(layer.policy),
+        "scale": float(layer.scale),
+        "router": _text(layer.router),
+        "experts": _text(layer.experts),
+    }
+
+
+def _text(part: Any) -> str:
+    """Return a text that is equal for equal parts, in any process."""
+    if isinstance(part, functools.partial):
+        given = [
+            *map(repr, part.args),
+            *(f"{name}={value!r}" for name, value in sorted(part.keywords.items())),
+        ]
+        return f"{_text(part.func)}({', '.join(given)})"
+    if isinstance(part, nn.Module):
+        about = part.extra_repr() if type(part).__module__.startswith("driftmoe.") else ""
+        return f"{type(part).__name__}({about})" if about else type(part).__name__
+    if hasattr(part, "__qualname__"):  # a function or a method
+        return str(part.__qualname__)
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(part))
+
+
+def _check_layers(metadata: Mapping[str, str], model: nn.Module, path: str | PathLike[str]) -> None:
+    """Raise ValueError if a file has other settings of layers than the model. Files of earlier versions have none."""
+    if metadata.get(LAYERS) in (None, _layers(model)):
+        return
+    own = dict(_listed(from_json(_layers(model))))
+    try:
+        came = dict(_listed(from_json(metadata[LAYERS])))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise ValueError(
+            f"load_adapter: {path} is damaged: its settings of layers cannot be read; save the adapter again"
+        ) from None
+    for name in sorted(own.keys() | came.keys()):
+        for setting in sorted(own.get(name, {}).keys() | came.get(name, {}).keys()):
+            of_file, of_model = (of.get(name, {}).get(setting, "missing") for of in (came, own))
+            if of_file != of_model:
+                raise ValueError(
+                    f"load_adapter: {setting} of {name or 'the layer'} is {of_file!s:.300} in {path} and "
+                    f"{of_model!s:.300} in the model; inject with the settings of the file, and change them after "
+                    "loading if you mean to"
+                )
+
+
+def _listed(entries: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    for entry in entries:
+        settings = {name: value for name, value in entry.items() if name != "layers"}
+        for name in entry["layers"]:
+            yield name, settings
+
+
+def _check_base(
+    metadata: Mapping[str, str], model: nn.Module, state: Mapping[str, Tensor], path: str | PathLike[str]
+) -> None:
+    """Raise ValueError if a file belongs to another model around the adapter, as far as its digests tell."""
+    if metadata.get(BASE) not in (None, _base_digest(model, state, with_weights=False)):
+        raise ValueError(
+            f"load_adapter: {path} belongs to another model: around the adapter, names or shapes are not those of this "
+            "one; load it into the model that it was trained in"
+        )
+    if BASE_WEIGHTS in metadata and metadata[BASE_WEIGHTS] != _base_digest(model, state, with_weights=True):
+        raise ValueError(
+            f"load_adapter: {path} belongs to other weights: around the adapter, names and shapes are those of this "
+            "model, but not the numbers or their types; load the weights that it was trained with, in the same types"
+        )
+
+
+def _base_digest(model: nn.Module, adapter: Mapping[str, Tensor], *, with_weights: bool) -> str:
+    """Return a digest of the tensors around an adapter, under the names that they had before layers were injected."""
+    digest = hashlib.sha256()
+    prefixes = {
+        (f"{name}." if name else "") + "moe.shared_expert.": f"{name}." if name else ""
+        for name, module in model.named_modules()
+        if isinstance(module, Injected)
+    }
+    for name, tensor in sorted(model.state_dict().items()):
+        if name in adapter or not isinstance(tensor, Tensor):
+            continue
+        inner = next((prefix for prefix in prefixes if name.startswith(prefix)), None)
+        before = name if inner is None else prefixes[inner] + name.removeprefix(inner)
+        digest.update(f"{before} {tuple(tensor.shape)}\n".encode())
+        if with_weights:
+            content = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+            digest.update(f"{tensor.dtype}\n".encode() + content.numpy().tobytes())
+    return digest.hexdigest()

@@ -94,6 +94,10 @@ class FeedForwardExperts(nn.Module):
         """Number of networks."""
         return len(self.w_in)
 
+    def extra_repr(self) -> str:
+        """Return what a printed model says of the layer."""
+        return f"activation={self.activation!r}"
+
     def forward(self, x: Tensor, routing: Routing) -> Tensor:
         """Return the weighted sum of the chosen experts' outputs, shape (..., n_features), for x of the same shape."""
         plan, rows = routing.plan, x if x.dim() == 2 else x.reshape(-1, x.shape[-1])
