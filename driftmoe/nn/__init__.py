@@ -3,7 +3,7 @@
 from driftmoe.nn.adapters import load_adapter, save_adapter
 from driftmoe.nn.classifier import NeuralMoEClassifier
 from driftmoe.nn.experts import FeedForwardExperts, upcycle
-from driftmoe.nn.injecting import ParameterCounts, count_parameters, inject, layer_counts, record
+from driftmoe.nn.injecting import ParameterCounts, count_parameters, inject, layer_counts, record, thaw
 from driftmoe.nn.lora import LoRAExperts, Unweighted, flylora, lora_layer, mora, smora
 from driftmoe.nn.moe import ChainedMoE, MoELayer, MoEOutput, RecurrentRouter, upcycled_layer
 
@@ -27,6 +27,7 @@ __all__ = [
     "record",
     "save_adapter",
     "smora",
+    "thaw",
     "upcycle",
     "upcycled_layer",
 ]

@@ -20,11 +20,20 @@ class Injected(nn.Module):
     ----------
     moe
         The layer. `record` gives its routing and losses.
+
+    Attributes
+    ----------
+    learns
+        Names of the parameters that learn by design: those of router and experts that were not frozen at first.
     """
 
     def __init__(self, moe: MoELayer) -> None:
         super().__init__()
         self.moe = moe
+        shared = {id(p) for p in moe.shared_expert.parameters()} if moe.shared_expert is not None else set()
+        self.learns = frozenset(
+            name for name, p in self.named_parameters() if p.requires_grad and id(p) not in shared
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the output alone."""
@@ -46,7 +55,8 @@ def inject(
     model
         Any torch model; it is modified.
     targets
-        Names of modules, or endings of names: `"query"` matches `encoder.layer.3.attention.self.query`.
+        Names of modules, or endings of names: `"query"` matches `encoder.layer.3.attention.self.query`. If a module has
+        this as its whole name, it alone is meant.
     make
         Turns a module into a layer, called as `make(module, n_experts=..., seed=...)`: `lora_layer`, `smora`, `mora`,
         `flylora` or `upcycled_layer`, with their other arguments set by `functools.partial`.
@@ -64,12 +74,14 @@ def inject(
     Raises
     ------
     ValueError
-        If a target matches no module, an injected module, part of another target, or part of a torch module that does
-        not call its layers; or if `n_experts` has no number for a block.
+        If a target matches no module, an injected module, a part of one or one with such a part, part of another
+        target, or part of a torch module that does not call its layers; or if `n_experts` has no number for a block.
 
     Notes
     -----
     Afterwards only routers and experts are trainable. For other parts, such as a new head, call `requires_grad_()`. A
+    model that has layers of experts already, or adapters of peft, is frozen already: then only the modules that are
+    replaced are frozen, and all else learns or not as before. peft in turn freezes what was injected; see `thaw`. A
     `RecurrentRouter` cannot be injected, because its state must pass from layer to layer; write the model with such
     layers instead.
 
@@ -85,31 +97,8 @@ def inject(
     >>> count_parameters(model)
     ParameterCounts(total=250, trainable=160, active=250)
     """
-    ends = (targets,) if isinstance(targets, str) else tuple(targets)
-    found = {
-        name: module
-        for name, module in model.named_modules()
-        if any(name == end or name.endswith("." + end) for end in ends)
-    }
-    for end in ends:
-        if not any(name == end or name.endswith("." + end) for name in found):
-            last = sorted(
-                {name.rpartition(".")[2] for name, m in model.named_modules() if isinstance(m, nn.Linear)}
-            )
-            raise ValueError(
-                f"inject: nothing in the model is named {end!r}; its linear layers are {', '.join(last)}"
-            )
-    for name, module in found.items():
-        if isinstance(module, Injected):
-            raise ValueError(f"inject: {name!r} was injected before; begin with the model as it was")
-        parent = model.get_submodule(name.rpartition(".")[0])
-        if isinstance(parent, WITH_A_PATH_OF_THEIR_OWN):
-            raise ValueError(
-                f"inject: {name!r} lies in a {type(parent).__name__}, which reads the weights of its layers itself and "
-                "would pass experts by; name another layer"
-            )
-        if inner := next((other for other in found if other.startswith(name + ".")), None):
-            raise ValueError(f"inject: {inner!r} lies within {name!r}; name one of the two")
+    found = _found(model, (targets,) if isinstance(targets, str) else tuple(targets))
+    _check_places(model, found)
     names = {
         name: [other for other, m in model.named_modules(remove_duplicate=False) if m is module]
         for name, module in found.items()
@@ -118,13 +107,99 @@ def inject(
         name: make(module, n_experts=_count(name, n_experts), seed=None if seed is None else seed + index)
         for index, (name, module) in enumerate(found.items())
     }
-    model.requires_grad_(False)
+    for frozen in found.values() if _has_adapters(model) else (model,):
+        frozen.requires_grad_(False)
     for name, layer in layers.items():
         injected = Injected(layer)
         for other in names[name]:
             place, _, last_name = other.rpartition(".")
             setattr(model.get_submodule(place), last_name, injected)
     return layers
+
+
+def thaw(model: nn.Module) -> None:
+    """Let all that was injected into a model learn again, after something else has frozen it.
+
+    Other libraries of adapters freeze all parameters but their own. peft's `get_peft_model` does, for example. Call
+    this afterwards. What does not learn by design, such as FlyLoRA's projection, stays frozen.
+
+    Parameters
+    ----------
+    model
+        A model that `inject` has modified.
+
+    Raises
+    ------
+    ValueError
+        If nothing was injected into the model.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from functools import partial
+    >>> from driftmoe.nn import count_parameters, inject, lora_layer, thaw
+    >>> from driftmoe.routing import TopK
+    >>> model = torch.nn.Sequential(torch.nn.Linear(8, 8))
+    >>> _ = inject(model, "0", partial(lora_layer, policy=TopK(1), rank=2), n_experts=4)
+    >>> model = model.requires_grad_(False)  # as other libraries do
+    >>> thaw(model)
+    >>> count_parameters(model).trainable
+    160
+    """
+    layers = [module for module in model.modules() if isinstance(module, Injected)]
+    if not layers:
+        raise ValueError("thaw: nothing was injected into this model; call inject first")
+    for layer in layers:
+        for name, parameter in layer.named_parameters():
+            if name in layer.learns:
+                parameter.requires_grad_()
+
+
+def _found(model: nn.Module, ends: Sequence[str]) -> dict[str, nn.Module]:
+    """Return the modules that targets name: the one that has a target as its whole name, or all whose name ends so."""
+    modules = dict(model.named_modules())
+    found: dict[str, nn.Module] = {}
+    for end in ends:
+        names = [end] if end in modules else [name for name in modules if name.endswith("." + end)]
+        if not names or not end:
+            last = sorted(
+                {name.rpartition(".")[2] for name, m in modules.items() if isinstance(m, nn.Linear)}
+            )
+            raise ValueError(
+                f"inject: nothing in the model is named {end!r}; its linear layers are {', '.join(last)}"
+            )
+        found.update((name, modules[name]) for name in names)
+    return {name: module for name, module in modules.items() if name in found}  # in the order of the model
+
+
+def _check_places(model: nn.Module, found: dict[str, nn.Module]) -> None:
+    """Raise ValueError if a layer of experts cannot take the place of one of these modules."""
+    injected = [name for name, module in model.named_modules() if isinstance(module, Injected)]
+    for name in found:
+        if name in injected:
+            raise ValueError(f"inject: {name!r} was injected before; begin with the model as it was")
+        if outer := next((other for other in injected if name.startswith(other + ".")), None):
+            raise ValueError(
+                f"inject: {name!r} is a part of the layer of experts at {outer!r}; give a name outside of it, more of "
+                "it if an ending is meant"
+            )
+        if inner := next((other for other in injected if other.startswith(name + ".")), None):
+            raise ValueError(
+                f"inject: {name!r} has a layer of experts inside, at {inner!r}; begin with the model as it was"
+            )
+        parent = model.get_submodule(name.rpartition(".")[0])
+        if isinstance(parent, WITH_A_PATH_OF_THEIR_OWN):
+            raise ValueError(
+                f"inject: {name!r} lies in a {type(parent).__name__}, which reads the weights of its layers itself and "
+                "would pass experts by; name another layer"
+            )
+        if inner := next((other for other in found if other.startswith(name + ".")), None):
+            raise ValueError(f"inject: {inner!r} lies within {name!r}; name one of the two")
+
+
+def _has_adapters(model: nn.Module) -> bool:
+    """Return whether there are layers of `inject` or of peft, so that what may learn has been decided already."""
+    return any(isinstance(m, Injected) or hasattr(m, "adapter_layer_names") for m in model.modules())
 
 
 WITH_A_PATH_OF_THEIR_OWN = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
