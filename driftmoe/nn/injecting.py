@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from driftmoe.nn.moe import MoELayer, MoEOutput
+from driftmoe.nn.padding import Padding
 
 
 class Injected(nn.Module):
@@ -20,6 +21,8 @@ class Injected(nn.Module):
     ----------
     moe
         The layer. `record` gives its routing and losses.
+    padding
+        Tells which rows count; `None` if all do.
 
     Attributes
     ----------
@@ -27,9 +30,10 @@ class Injected(nn.Module):
         Names of the parameters that learn by design: those of router and experts that were not frozen at first.
     """
 
-    def __init__(self, moe: MoELayer) -> None:
+    def __init__(self, moe: MoELayer, padding: Padding | None = None) -> None:
         super().__init__()
         self.moe = moe
+        self.padding = padding
         shared = {id(p) for p in moe.shared_expert.parameters()} if moe.shared_expert is not None else set()
         self.learns = frozenset(
             name for name, p in self.named_parameters() if p.requires_grad and id(p) not in shared
@@ -37,7 +41,7 @@ class Injected(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the output alone."""
-        return self.moe(x).output
+        return self.moe(x, rows=None if self.padding is None else self.padding.rows_of(self, x)).output
 
 
 def inject(
@@ -79,6 +83,10 @@ def inject(
 
     Notes
     -----
+    If the model is called with an `attention_mask` of shape (n, length), as transformers' models are, padding gets no
+    expert and counts in no loss, also while tokens are generated with a cache. Other masks are not read. Nor is any if
+    the model's `forward` is called past the model itself, as peft calls that of the outermost model.
+
     Afterwards only routers and experts are trainable. For other parts, such as a new head, call `requires_grad_()`. A
     model that has layers of experts already, or adapters of peft, is frozen already: then only the modules that are
     replaced are frozen, and all else learns or not as before. peft in turn freezes what was injected; see `thaw`. A
@@ -109,8 +117,10 @@ def inject(
     }
     for frozen in found.values() if _has_adapters(model) else (model,):
         frozen.requires_grad_(False)
+    padding = next((m.padding for m in model.modules() if isinstance(m, Injected) and m.padding), Padding())
+    padding.watch(model)
     for name, layer in layers.items():
-        injected = Injected(layer)
+        injected = Injected(layer, padding)
         for other in names[name]:
             place, _, last_name = other.rpartition(".")
             setattr(model.get_submodule(place), last_name, injected)
