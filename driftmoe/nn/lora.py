@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from driftmoe.nn.dispatch import collect, expert_linear, spread
 from driftmoe.nn.moe import MoELayer, make_router
-from driftmoe.routing import BiasBalancer, Policy, Routing, TopK
+from driftmoe.routing import BiasBalancer, Policy, Routing, Rule, TopK, top_k_mask
+from driftmoe.routing.checks import check_count
+from driftmoe.routing.entropy import checked_logits
 from driftmoe.routing.wrappers import Wrapper
 
 
@@ -145,6 +147,38 @@ class Unweighted(Wrapper):
         return replace(routing, weights=routing.mask.to(routing.weights.dtype))
 
 
+@dataclass(frozen=True)
+class LargestActivations(Rule):
+    """The `k` experts with the largest logits plus bias, all with weight 1: FlyLoRA's rule, for activations as logits.
+
+    The sum is of raw values. A sigmoid of them would be 1 in float32 for all above 17, so that they were equal.
+
+    Parameters
+    ----------
+    k
+        Experts of a row.
+
+    References
+    ----------
+    FlyLoRA (NeurIPS 2025): top-k of |A x| with a bias for balance.
+    """
+
+    k: int
+
+    def __post_init__(self) -> None:
+        check_count("LargestActivations: k", self.k)
+
+    def __call__(self, logits: Tensor, bias: Tensor | None = None) -> Routing:
+        """Choose experts by logit + bias; a `BiasBalancer` has the bias, shape (n_experts,)."""
+        logits = checked_logits(logits)
+        mask = top_k_mask(logits.detach() + (0.0 if bias is None else bias), self.k)
+        return Routing(mask.to(logits.dtype), mask, logits)
+
+    def n_active(self, n_experts: int, otherwise: float) -> float:
+        """Return how many experts a row uses."""
+        return self.k
+
+
 def lora_layer(
     linear: nn.Linear,
     *,
@@ -260,9 +294,9 @@ def flylora(
 ) -> MoELayer:
     """Add one LoRA with a frozen sparse A to a linear layer. A is also the router: the k largest |A x| are used.
 
-    Each row of A reads the share k / n_experts of the inputs. A bias balances the load. The training loop updates it,
-    as in `MoELayer`. The official code compares counts with shares there, so that all biases move together and have no
-    effect; `BiasBalancer` compares shares. Parameters as in `lora_layer`.
+    Each row of A reads the share k / n_experts of the inputs. A bias, in units of |A x|, balances the load. The
+    training loop updates it, as in `MoELayer`. The official code compares counts with shares there, so that all biases
+    move together and have no effect; `BiasBalancer` compares shares. Parameters as in `lora_layer`.
 
     References
     ----------
@@ -279,8 +313,9 @@ def flylora(
     """
     experts = _around(linear, n_experts, 1, seed, frozen_share=k / n_experts)
     balancer = BiasBalancer(n_experts).to(linear.weight.device)
-    policy = Unweighted(TopK(k, score="sigmoid"))
-    return MoELayer(experts.magnitudes, experts, policy, linear, balancer=balancer, scale=scale)
+    return MoELayer(
+        experts.magnitudes, experts, LargestActivations(k), linear, balancer=balancer, scale=scale
+    )
 
 
 def _around(
