@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from driftmoe.nn.moe import MoELayer, MoEOutput
-from driftmoe.nn.padding import Padding
+from driftmoe.nn.padding import Padding, is_in_backward
 
 
 class Injected(nn.Module):
@@ -244,7 +245,7 @@ def layer_counts(n_layers: int, counts: Sequence[int]) -> list[int]:
 
 
 @contextmanager
-def record(model: nn.Module) -> Iterator[list[tuple[str, MoEOutput]]]:
+def record(model: nn.Module, *, gradients: bool = True) -> Iterator[list[tuple[str, MoEOutput]]]:
     """Record the results of all layers of experts in a model while it runs: their routing and losses.
 
     The model itself passes only tensors on, so that the rest of each result must be recorded by hooks.
@@ -253,11 +254,21 @@ def record(model: nn.Module) -> Iterator[list[tuple[str, MoEOutput]]]:
     ----------
     model
         Any torch model that contains `MoELayer`s.
+    gradients
+        Whether losses of the records shall teach the model. If so, a layer is refused that learns, but runs without
+        gradients within a model that has them.
 
     Yields
     ------
     records
-        A list to which each call of a layer appends the layer's name and result.
+        A list to which each call of a layer appends the layer's name and result. What a checkpoint computes again
+        during backward is not recorded again.
+
+    Raises
+    ------
+    RuntimeError
+        In the call of the model, if `gradients` and those of a layer would be lost: with checkpoints of
+        `use_reentrant=True`, the layer's routing is computed without them.
 
     Examples
     --------
@@ -275,11 +286,34 @@ def record(model: nn.Module) -> Iterator[list[tuple[str, MoEOutput]]]:
     """
     records: list[tuple[str, MoEOutput]] = []
 
-    def hook(name: str) -> Callable[[nn.Module, tuple, MoEOutput], None]:
-        return lambda module, inputs, result: records.append((name, result))
+    have_gradients: list[bool] = []  # of the calls that go on of modules with layers inside
 
-    layers = [(name, module) for name, module in model.named_modules() if isinstance(module, MoELayer)]
-    handles = [module.register_forward_hook(hook(name)) for name, module in layers]
+    def hook(name: str, layer: nn.Module, inputs: tuple, result: MoEOutput) -> None:
+        if is_in_backward():
+            return
+        is_lost = any(have_gradients) and not torch.is_grad_enabled()
+        if gradients and is_lost and any(p.requires_grad for p in layer.parameters()):
+            raise RuntimeError(
+                f"record: {name or 'the layer'} runs without gradients within a model that has them, so its losses "
+                "would teach nothing; use checkpoints with use_reentrant=False, or record(model, gradients=False) if "
+                "its losses are not minimised"
+            )
+        records.append((name, result))
+
+    def enter(*_: object) -> None:
+        have_gradients.append(torch.is_grad_enabled())
+
+    def leave(*_: object) -> None:
+        have_gradients.pop()
+
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, MoELayer)}
+    handles = [module.register_forward_hook(partial(hook, name)) for name, module in layers.items()]
+    for outer, module in model.named_modules():
+        if any(name != outer and (not outer or name.startswith(outer + ".")) for name in layers):
+            handles += [
+                module.register_forward_pre_hook(enter),
+                module.register_forward_hook(leave, always_call=True),
+            ]
     try:
         yield records
     finally:

@@ -68,7 +68,7 @@ class Padding:
     def rows_of(self, layer: nn.Module, x: Tensor) -> Tensor | None:
         """Return which rows of the input of a layer count, bool, shape (...); None if all do."""
         calls = self._calls()
-        if not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1:
+        if is_in_backward():
             return self._of_forward_pass(layer)
         rows = calls[-1].rows_of(x) if calls else None
         if calls and self._here.learns and not torch.compiler.is_compiling():
@@ -106,6 +106,12 @@ class Padding:
 
     def _leave(self, model: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         self._calls().pop()
+
+
+def is_in_backward() -> bool:
+    """Return whether a backward pass is running: what is called then is computed again by a checkpoint."""
+    # torch's own checkpoints ask for this number, too; there is no public name for it.
+    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
 
 
 def _arguments(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
