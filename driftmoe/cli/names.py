@@ -52,6 +52,7 @@ PRESETS = (
     "DYNMOLE",
     "HARDER_TASKS",
     "ADAMOE",
+    "NULLS",
     "STREAM",
 )
 """Keys of `driftmoe.models.PRESETS`."""

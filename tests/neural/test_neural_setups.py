@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from driftmoe.neural import Setup, check_setup, open_experiment
 from driftmoe.neural.drifting import Drifting, TrainingOnDigits
-from driftmoe.routing import ADAMOE, Dense, TopK
+from driftmoe.neural.runs import feed_forward
+from driftmoe.routing import ADAMOE, NULLS, Dense, TopK
 
 
 @pytest.mark.parametrize(
@@ -16,6 +18,7 @@ from driftmoe.routing import ADAMOE, Dense, TopK
         ("Dense", Dense(), "linear", {}),
         ("TopK(2)", TopK(2), "linear", {"load_balance": 1e-2}),
         ("ADAMOE", ADAMOE, "linear", {"load_balance": 1e-3}),
+        ("NULLS", NULLS, "linear", {"load_balance": 1e-2}),
         ("frozen", TopK(2), "random", {}),
         ("frozen(TopK(1))", TopK(1), "random", {}),
     ],
@@ -59,10 +62,20 @@ def test_each_policy_has_the_losses_of_its_paper(text, losses):
     assert Setup.parsed(text).losses == losses
 
 
+@pytest.mark.parametrize("text", ["TopK(2)", "DYNMOLE", "ADAMOE", "WithShared(DYNMOLE, n_shared=1)"])
+def test_auxiliary_losses_are_a_mean_over_layers(text):
+    """A model of any depth has the coefficients of the paper, whose code joins the logits of all layers."""
+    setup = Setup.parsed(text)
+    layer = feed_forward(setup, 8, 4, seed=1).moe
+    one = layer(torch.linspace(-1.0, 1.0, 80).reshape(10, 8))
+    assert setup.loss([one] * 12).item() == pytest.approx(setup.loss([one]).item(), rel=1e-6)
+    assert Setup(None).loss([]) == 0.0
+
+
 @pytest.mark.parametrize(
     ("text", "n_active"),
     [
-        ("plain", 2), ("Dense", 8), ("TopK(1)", 1), ("frozen", 2), ("DYNMOLE", 2), ("ADAMOE", 4 * 8 / 24),
+        ("plain", 2), ("Dense", 8), ("TopK(1)", 1), ("frozen", 2), ("DYNMOLE", 2), ("ADAMOE", 4 * 8 / 24), ("NULLS", 2),
         ("WithShared(TopK(2), n_shared=1)", 3),
     ],
 )  # fmt: skip
