@@ -97,7 +97,7 @@ class LoRAExperts(nn.Module):
         rows = x.reshape(-1, x.shape[-1])
         # Narrow maps are cheaper as one product over the ranks of all experts than with rows dispatched to each expert.
         # Dispatching a row costs as much as 64 ranks, at widths of 256 and 1024.
-        if len(rows) * n_experts * rank <= int(routing.mask.sum()) * (64 + rank):
+        if len(rows) * n_experts * rank <= _n_pairs(routing, len(rows)) * (64 + rank):
             hidden = F.linear(rows, self.a.flatten(0, 1)).unflatten(-1, (n_experts, rank))
             weights = routing.weights.reshape(-1, n_experts, 1).to(hidden.dtype)
             out = (hidden * weights).flatten(-2) @ self.b.flatten(0, 1)
@@ -121,6 +121,16 @@ class LoRAExperts(nn.Module):
 
     def _activations(self, x: Tensor) -> Tensor:
         return F.linear(x, self.a.flatten(0, 1).to(x.dtype)).unflatten(-1, self.a.shape[:2])
+
+
+def _n_pairs(routing: Routing, n_rows: int) -> int:
+    """Return how many experts all rows have chosen; on a GPU and in compiled code how many they may have chosen.
+
+    There the host would have to wait for the number, and compiled code could not be in one piece.
+    """
+    if routing.mask.device.type == "cpu" and not torch.compiler.is_compiling():
+        return int(routing.mask.sum())
+    return n_rows * (routing.mask.shape[-1] if routing.at_most is None else routing.at_most)
 
 
 @dataclass(frozen=True)
@@ -172,7 +182,7 @@ class LargestActivations(Rule):
         """Choose experts by logit + bias; a `BiasBalancer` has the bias, shape (n_experts,)."""
         logits = checked_logits(logits)
         mask = top_k_mask(logits.detach() + (0.0 if bias is None else bias), self.k)
-        return Routing(mask.to(logits.dtype), mask, logits)
+        return Routing(mask.to(logits.dtype), mask, logits, at_most=self.k)
 
     def n_active(self, n_experts: int, otherwise: float) -> float:
         """Return how many experts a row uses."""

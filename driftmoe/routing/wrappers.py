@@ -108,7 +108,7 @@ class WithNull(Wrapper):
         if self.on_empty == "best":
             best = top_k_mask(true, 1) & ~mask.any(-1, keepdim=True)
             mask, weights = mask | best, weights.masked_fill(best, 1.0)
-        return replace(whole, weights=weights, mask=mask, null_mask=whole.mask[..., n:])
+        return replace(whole, weights=weights, mask=mask, null_mask=whole.mask[..., n:], at_most=None)
 
     def of_row(self, logits: np.ndarray) -> Choice:
         """Choose for one row of numpy logits."""
@@ -202,9 +202,9 @@ class WithShared(Wrapper):
         weights = nn.functional.pad(routed.weights, (self.n_shared, 0), value=1.0)
         if self.renorm:
             weights = weights / weights.sum(-1, keepdim=True)
-        return replace(
-            routed, weights=weights, mask=nn.functional.pad(routed.mask, (self.n_shared, 0), value=True)
-        )
+        mask = nn.functional.pad(routed.mask, (self.n_shared, 0), value=True)
+        at_most = None if routed.at_most is None else routed.at_most + self.n_shared
+        return replace(routed, weights=weights, mask=mask, at_most=at_most)
 
     def of_row(self, logits: np.ndarray) -> Choice:
         """Choose for one row of numpy logits."""
