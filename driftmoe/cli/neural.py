@@ -32,6 +32,8 @@ Policies: {policies}; presets: {presets}.
 
 Controls: plain (one network, or one LoRA, instead of experts); frozen or frozen(POLICY) (a router that does not learn).
 
+Balance without a loss: balanced or balanced(POLICY), by a bias of each expert.
+
 In adapt only: mola (more experts in higher layers).
 
 Default: {setups}, and in adapt also mola.

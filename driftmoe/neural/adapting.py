@@ -188,7 +188,8 @@ class TrainingOfAdapters:
         if self._setup.by_layer:
             counts = layer_counts(encoder.config.num_hidden_layers, MORE_ABOVE)
         make = partial(lora_layer, policy=policy, rank=rank, router=self._setup.router)
-        inject(encoder, TARGETS, make, n_experts=counts, seed=1000 * seed)
+        layers = inject(encoder, TARGETS, make, n_experts=counts, seed=1000 * seed)
+        self._setup.balance(layers.values())
         return SentenceClassifier(encoder, [len(classes) for classes in self._data.classes.values()])
 
     def points(self, n_steps: int, window: int) -> Iterator[Point]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from importlib.metadata import version
@@ -20,8 +20,8 @@ from driftmoe.experiment import CheckpointFolder, News, Run
 from driftmoe.losses import entropy_loss, soft_balance_loss
 from driftmoe.nn import FeedForwardExperts, MoELayer, MoEOutput, count_parameters, record
 from driftmoe.nn.injecting import Injected
-from driftmoe.nn.moe import make_router
-from driftmoe.routing import Dense, Policy, TopK, as_rule, at_step
+from driftmoe.nn.moe import check_takes_bias, make_router
+from driftmoe.routing import BiasBalancer, Dense, Policy, TopK, as_rule, at_step
 
 N_EXPERTS = 8
 """Number of experts in each layer of every experiment."""
@@ -53,20 +53,24 @@ class Setup:
         Weights of auxiliary losses by their names in `LOSSES`.
     by_layer
         Whether higher layers have more experts, as in MoLA.
+    is_balanced
+        Whether a `BiasBalancer` in each layer evens out the load, in the place of auxiliary losses.
     """
 
     policy: Policy | None
     router: Literal["linear", "random"] = "linear"
     losses: Mapping[str, float] = field(default_factory=dict)
     by_layer: bool = False
+    is_balanced: bool = False
 
     @classmethod
     def parsed(cls, text: str) -> Setup:
-        """Return the setup that a text names: a policy or preset, as in model names, or one of three others.
+        """Return the setup that a text names: a policy or preset, as in model names, or one of four others.
 
-        These are `plain`, without experts; `frozen` or `frozen(POLICY)`, a random router that does not learn, by
-        default with `TopK(2)` (as in SMoE-Dropout, without its growing k); and `mola`, `TopK(2)` with more experts in
-        higher layers.
+        These are `plain`, without experts; `frozen` or `frozen(POLICY)`, a random router that does not learn (as in
+        SMoE-Dropout, without its growing k); `balanced` or `balanced(POLICY)`, biases that even out the load without a
+        loss (as in DeepSeek-V3); and `mola`, `TopK(2)` with more experts in higher layers. `TopK(2)` is also the policy
+        of the others, if none is given.
 
         Raises
         ------
@@ -84,12 +88,28 @@ class Setup:
             return cls(None)
         if text == "mola":
             return cls(TopK(2), losses=TopK(2).auxiliary, by_layer=True)
-        frozen = re.fullmatch(r"frozen(?:\((.*)\))?", text)
+        control = re.fullmatch(r"(frozen|balanced)(?:\((.*)\))?", text)
         try:
-            policy = models.make_policy((frozen[1] or "TopK(2)") if frozen else text)
+            policy = models.make_policy((control[2] or "TopK(2)") if control else text)
         except ValueError as error:
-            raise ValueError(f"{error}; or plain, frozen, frozen(POLICY), mola") from None
-        return cls(policy, "random") if frozen else cls(policy, losses=as_rule(policy).auxiliary)
+            raise ValueError(
+                f"{error}; or plain, frozen, frozen(POLICY), balanced, balanced(POLICY), mola"
+            ) from None
+        if control is None:
+            return cls(policy, losses=as_rule(policy).auxiliary)
+        return cls(policy, "random") if control[1] == "frozen" else cls(policy, is_balanced=True)
+
+    def balance(self, layers: Iterable[MoELayer]) -> None:
+        """Give each layer a balancer, if the setup has one.
+
+        Raises
+        ------
+        ValueError
+            If the policy takes no bias.
+        """
+        for layer in layers if self.is_balanced else ():
+            n_experts: Any = layer.experts.n_experts
+            layer.set_balancer(BiasBalancer(as_rule(layer.policy).n_logits(n_experts)))
 
     def loss(self, results: Sequence[MoEOutput]) -> Tensor | float:
         """Return the weighted sum of the auxiliary losses: each is computed for each layer, then the mean is taken.
@@ -130,13 +150,15 @@ def check_setup(text: str, experiment_name: str, n_steps: int) -> None:
     if setup.policy is None:
         return
     n_logits = as_rule(setup.policy).n_logits(N_EXPERTS)
+    if setup.is_balanced:
+        check_takes_bias(at_step(setup.policy, 0))
     if n_logits < 1:
         raise ValueError(
             f"policy {text!r} leaves none of {N_EXPERTS} experts to choose; have fewer shared ones"
         )
     try:
         for policy in dict.fromkeys(at_step(setup.policy, step) for step in range(n_steps)):
-            policy(torch.zeros(1, n_logits))
+            policy(torch.zeros(1, n_logits), **({"bias": torch.zeros(n_logits)} if setup.is_balanced else {}))
     except (TypeError, AttributeError, RuntimeError) as error:
         raise ValueError(f"policy {text!r} cannot choose among {N_EXPERTS} experts: {error}") from None
 
@@ -266,7 +288,9 @@ def feed_forward(setup: Setup, n_features: int, n_hidden: int, seed: int) -> nn.
         return Injected(MoELayer(_no_choice, one, Dense()))
     experts = FeedForwardExperts(N_EXPERTS, n_features, n_hidden, activation="gelu", bias=True, seed=seed)
     router = make_router(setup.router, experts.w_in.mT, N_EXPERTS, setup.policy, seed)
-    return Injected(MoELayer(router, experts, at_step(setup.policy, 0)))
+    layer = MoELayer(router, experts, at_step(setup.policy, 0))
+    setup.balance([layer])
+    return Injected(layer)
 
 
 def _no_choice(x: Tensor) -> Tensor:
@@ -302,11 +326,17 @@ def learn(
         for module in model.modules():
             if isinstance(module, MoELayer):
                 module.policy = at_step(setup.policy, step)
-    answers, losses, results = asked(model, ask)
+    with record(model) as records:
+        answers, losses, rows = ask()
+    results = _counting(records, rows)
     optimiser.zero_grad(set_to_none=True)
     (losses.mean() + setup.loss(results)).backward()
     nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], 1.0)
     optimiser.step()
+    for (name, _), result in zip(records, results, strict=True):
+        layer = model.get_submodule(name)
+        if isinstance(layer, MoELayer) and layer.balancer is not None:
+            layer.balancer.update(result.load)
     return answers.detach(), losses.detach(), routing_figures(setup, results)
 
 
@@ -314,7 +344,12 @@ def asked(model: nn.Module, ask: Callable[[], Answered]) -> tuple[Tensor, Tensor
     """Return answers, losses, and the results of the layers of experts for the rows that count."""
     with record(model) as records:
         answers, losses, rows = ask()
-    return answers, losses, [result if rows is None else replace(result, rows=rows) for _, result in records]
+    return answers, losses, _counting(records, rows)
+
+
+def _counting(records: Sequence[tuple[str, MoEOutput]], rows: Tensor | None) -> list[MoEOutput]:
+    """Return results in which these rows count."""
+    return [result if rows is None else replace(result, rows=rows) for _, result in records]
 
 
 def warm_then_cosine(optimiser: torch.optim.Optimizer, n_steps: int) -> torch.optim.lr_scheduler.LambdaLR:

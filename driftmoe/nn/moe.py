@@ -50,6 +50,13 @@ class MoEOutput:
     routing: Routing
     rows: Tensor | None = None
 
+    @property
+    def load(self) -> Tensor:
+        """The mask of the experts that the router chose, without shared ones, for the rows that count: (n_rows, n)."""
+        n_null = 0 if self.routing.null_mask is None else self.routing.null_mask.shape[-1]
+        mask = self.routing.mask[..., n_null - self.routing.logits.shape[-1] :]
+        return mask.flatten(0, -2) if self.rows is None else mask[self.rows]
+
     @cached_property
     def losses(self) -> dict[str, Tensor]:
         """Auxiliary losses by name, as unweighted scalars; computed on first access.
@@ -98,7 +105,7 @@ class MoELayer(nn.Module):
         A module that is applied to all rows: DeepSeekMoE's shared experts, or the layer that LoRA adapts.
     balancer
         A bias for each expert, for `TopK` and `GroupTopK`. The training loop updates it after each step:
-        `layer.balancer.update(result.routing.mask)`.
+        `layer.balancer.update(result.load)`.
     scale
         Factor of the sum over the chosen experts, as in DeepSeek-V2 and V3.
 
@@ -133,16 +140,24 @@ class MoELayer(nn.Module):
         scale: float = 1.0,
     ) -> None:
         super().__init__()
-        if balancer is not None and "bias" not in inspect.signature(policy).parameters:
-            raise ValueError(
-                f"MoELayer: a balancer, but policy={policy!r} takes no bias; choose TopK or GroupTopK, or no balancer"
-            )
         self.router = router
         self.experts = experts
         self.policy = policy
         self.shared_expert = shared_expert
-        self.balancer = balancer
+        self.set_balancer(balancer)
         self.scale = scale
+
+    def set_balancer(self, balancer: BiasBalancer | None) -> None:
+        """Set or remove the balancer.
+
+        Raises
+        ------
+        ValueError
+            If the policy takes no bias.
+        """
+        if balancer is not None:
+            check_takes_bias(self.policy)
+        self.balancer = balancer
 
     def forward(self, x: Tensor, *, rows: Tensor | None = None, logits: Tensor | None = None) -> MoEOutput:
         """Apply the layer.
@@ -321,6 +336,14 @@ def upcycled_layer(
     """
     experts = upcycle(ffn, n_experts, noise=noise, seed=seed)
     return MoELayer(make_router(router, experts.w_in.mT, n_experts, policy, seed), experts, policy)
+
+
+def check_takes_bias(policy: Policy) -> None:
+    """Raise ValueError unless a policy can be called with the bias of a balancer."""
+    if "bias" not in inspect.signature(policy).parameters:
+        raise ValueError(
+            f"MoELayer: a balancer, but policy={policy!r} takes no bias; choose TopK or GroupTopK, or no balancer"
+        )
 
 
 def make_router(

@@ -21,6 +21,7 @@ from driftmoe.routing import ADAMOE, NULLS, Dense, TopK
         ("NULLS", NULLS, "linear", {"load_balance": 1e-2}),
         ("frozen", TopK(2), "random", {}),
         ("frozen(TopK(1))", TopK(1), "random", {}),
+        ("balanced", TopK(2), "linear", {}),
     ],
 )
 def test_setups_are_read_from_text(text, policy, router, losses):
@@ -41,6 +42,11 @@ def test_setups_are_read_from_text(text, policy, router, losses):
         ("Scheduled(TopK(1), 3)", "cannot choose among 8 experts"),
         ("Scheduled(DYNMOLE, LinearK(1, 8, n_steps=8))", "cannot choose among 8 experts"),
         ("WithNull(arf, n_null=2)", "cannot choose among 8 experts"),
+        (
+            "balanced(DYNMOLE)",
+            "a balancer, but policy=EntropyHybrid.* takes no bias; choose TopK or GroupTopK",
+        ),
+        ("balanced(WithShared(TopP(0.5), n_shared=1))", "cannot choose among 8 experts: .*positional"),
     ],
 )
 def test_setups_that_cannot_be_are_refused_before_any_work(text, message):

@@ -91,6 +91,18 @@ def test_a_frozen_router_stays_as_it_was_drawn_and_experts_learn():
     assert not torch.equal(layer.experts.w_in, experts)
 
 
+@pytest.mark.parametrize("text", ["balanced", "balanced(WithShared(TopK(2), n_shared=1))"])
+def test_a_balancer_is_updated_by_the_load_of_each_step(text):
+    """Its bias has moved once up or down for each expert and step, and starts at 0."""
+    training = TrainingOnDigits(Drifting("labels", 1, 5), Setup.parsed(text), 1)
+    (layer,) = [m for m in training.model.modules() if isinstance(m, MoELayer)]
+    assert not layer.balancer.bias.any()
+    list(training.points(5, 5))
+    assert layer.balancer.bias.abs().max() > 1e-3
+    assert layer.balancer.bias.mean().item() == pytest.approx(0.0, abs=1e-6)
+    assert Setup.parsed(text).loss([]) == 0.0
+
+
 def test_a_schedule_moves_with_the_steps():
     setup = Setup.parsed("Scheduled(TopK(1), LinearK(1, 8, n_steps=8))")
     training = TrainingOnDigits(Drifting("labels", 1, 8), setup, 1)
