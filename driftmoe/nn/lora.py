@@ -12,6 +12,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor, nn
 
 from driftmoe.nn.dispatch import collect, expert_linear, spread
+from driftmoe.nn.linears import like, widths
 from driftmoe.nn.moe import MoELayer, make_router
 from driftmoe.routing import BiasBalancer, Policy, Routing, Rule, TopK, top_k_mask
 from driftmoe.routing.checks import check_count
@@ -190,7 +191,7 @@ class LargestActivations(Rule):
 
 
 def lora_layer(
-    linear: nn.Linear,
+    linear: nn.Module,
     *,
     n_experts: int,
     policy: Policy,
@@ -204,7 +205,8 @@ def lora_layer(
     Parameters
     ----------
     linear
-        The layer, which becomes part of the result. The caller must freeze it (`inject` does).
+        The layer, which becomes part of the result. The caller must freeze it (`inject` does). It is an `nn.Linear`, a
+        `Conv1D` of GPT-2, or a quantised layer that has `in_features` and `out_features`.
     n_experts, rank
         As in `LoRAExperts`.
     policy
@@ -237,7 +239,7 @@ def lora_layer(
 
 
 def smora(
-    linear: nn.Linear, *, n_experts: int, k: int, scale: float = 2.0, seed: int | None = None
+    linear: nn.Module, *, n_experts: int, k: int, scale: float = 2.0, seed: int | None = None
 ) -> MoELayer:
     """Add one LoRA with n_experts ranks to a linear layer. A router chooses k of the ranks for each row.
 
@@ -258,12 +260,12 @@ def smora(
     (True, [2, 2, 2])
     """
     layer = lora_layer(linear, n_experts=n_experts, policy=TopK(k), rank=1, scale=scale, seed=seed)
-    layer.balancer = BiasBalancer(n_experts).to(linear.weight.device)
+    layer.balancer = BiasBalancer(n_experts).to(like(linear).device)
     return layer
 
 
 def mora(
-    linear: nn.Linear,
+    linear: nn.Module,
     *,
     n_experts: int,
     k: int,
@@ -300,7 +302,7 @@ def mora(
 
 
 def flylora(
-    linear: nn.Linear, *, n_experts: int, k: int, scale: float = 2.0, seed: int | None = None
+    linear: nn.Module, *, n_experts: int, k: int, scale: float = 2.0, seed: int | None = None
 ) -> MoELayer:
     """Add one LoRA with a frozen sparse A to a linear layer. A is also the router: the k largest |A x| are used.
 
@@ -322,19 +324,16 @@ def flylora(
     (True, [2, 2, 2])
     """
     experts = _around(linear, n_experts, 1, seed, frozen_share=k / n_experts)
-    balancer = BiasBalancer(n_experts).to(linear.weight.device)
+    balancer = BiasBalancer(n_experts).to(like(linear).device)
     return MoELayer(
         experts.magnitudes, experts, LargestActivations(k), linear, balancer=balancer, scale=scale
     )
 
 
 def _around(
-    linear: nn.Linear, n_experts: int, rank: int, seed: int | None, frozen_share: float | None = None
+    linear: nn.Module, n_experts: int, rank: int, seed: int | None, frozen_share: float | None = None
 ) -> LoRAExperts:
     """Return LoRA experts with the shape, type and device of a linear layer."""
-    if not isinstance(linear, nn.Linear):
-        raise TypeError(
-            f"LoRA experts go around nn.Linear, not {type(linear).__name__}; name the linear layers in it"
-        )
-    n_in, n_out = linear.in_features, linear.out_features
-    return LoRAExperts(n_experts, n_in, n_out, rank, frozen_share=frozen_share, seed=seed).to(linear.weight)
+    n_in, n_out = widths(linear)
+    experts = LoRAExperts(n_experts, n_in, n_out, rank, frozen_share=frozen_share, seed=seed)
+    return experts.to(like(linear))
