@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -305,13 +305,15 @@ def upcycled_layer(
     *,
     n_experts: int,
     policy: Policy,
+    parts: int = 1,
     noise: float = 0.0,
     router: Literal["linear", "random"] = "linear",
     seed: int | None = None,
 ) -> MoELayer:
     """Turn a dense feed-forward network into a layer of experts.
 
-    If the policy's weights sum to 1, the output equals that of the network, except for the noise.
+    If the policy's weights sum to 1, the output equals that of the network, except for the noise. With `parts` it does,
+    if the weights of each row have the same sum, and k is a multiple of `parts`.
 
     Parameters
     ----------
@@ -319,10 +321,19 @@ def upcycled_layer(
         As in `upcycle`.
     policy
         Any policy of `driftmoe.routing`.
+    parts
+        Number of fine-grained experts into which each copy is cut; see `FeedForwardExperts.split`. There are then
+        n_experts · parts experts. At first the router gives the parts of a copy equal logits, so that they are chosen
+        together, and the layer's `scale` makes up for weights that are smaller. `Unweighted(TopK(parts))` is
+        Dynamic-DINO's setting.
     router
         `"linear"`, without bias and in float32, or `"random"`, a `RandomRouter`, which does not learn.
     seed
         Seed of noise and router; `None` for new random values each time.
+
+    References
+    ----------
+    Dynamic-DINO (arXiv 2507.17436): parts of experts, with repeated rows of the router.
 
     Examples
     --------
@@ -335,7 +346,19 @@ def upcycled_layer(
     True
     """
     experts = upcycle(ffn, n_experts, noise=noise, seed=seed)
-    return MoELayer(make_router(router, experts.w_in.mT, n_experts, policy, seed), experts, policy)
+    if parts == 1:
+        return MoELayer(make_router(router, experts.w_in.mT, n_experts, policy, seed), experts, policy)
+    experts, rule = experts.split(parts), as_rule(policy)
+    new_router = make_router(router, experts.w_in.mT, experts.n_experts, policy, seed)
+    copy_of = (
+        torch.arange(rule.n_shared, experts.n_experts) // parts
+    )  # of each row of the router that has an expert
+    rows = torch.searchsorted(copy_of, copy_of)  # the first row of the same copy
+    weight: Any = new_router.weight
+    with torch.no_grad():
+        weight[: len(rows)] = weight[rows.to(weight.device)]
+    total = policy(torch.zeros(1, rule.n_logits(experts.n_experts))).weights.sum().item()
+    return MoELayer(new_router, experts, policy, scale=parts / total)
 
 
 def check_takes_bias(policy: Policy) -> None:
