@@ -179,9 +179,10 @@ def upcycle(
         `nn.Sequential(linear, activation, linear)`, or a module with two or three linear layers that have the names
         common in transformers: `gate_proj, up_proj, down_proj` (Llama, Gemma); `gate_up_proj, down_proj` (Phi-3);
         `w1, w3, w2`; `wi_0, wi_1, wo` (T5); `fc1, fc2` (CLIP); `lin1, lin2`; `wi, wo`; `c_fc, c_proj` (GPT-2);
-        `dense_h_to_4h, dense_4h_to_h` (GPT-NeoX). The activation is recognised by its values: one of
-        `FeedForwardExperts`. Dropout in the network is omitted. BERT's network is spread over two modules; `inject`
-        puts it together for the target `"intermediate"`.
+        `dense_h_to_4h, dense_4h_to_h` (GPT-NeoX). Or experts that are stacked already, as many as `n_experts`: those of
+        a Mixtral, or its block with them. The activation is recognised by its values: one of `FeedForwardExperts`.
+        Dropout in the network is omitted. BERT's network is spread over two modules; `inject` puts it together for the
+        target `"intermediate"`.
     n_experts
         Number of copies; `upcycle(...).split(parts)` makes fine-grained experts.
     noise
@@ -211,6 +212,10 @@ def upcycle(
     >>> upcycle(torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 4)), 3).w_in.shape
     torch.Size([3, 4, 8])
     """
+    generator = torch.Generator()
+    _ = generator.seed() if seed is None else generator.manual_seed(seed)
+    if (stacked := stacked_experts(ffn)) is not None:
+        return _of_stacked(stacked, n_experts, noise, generator)
     *entries, last = linears = _linears(ffn)
     activation = _activation(ffn, is_gated=_is_gated(linears))
     biases = [getattr(linear, "bias", None) for linear in linears]
@@ -218,26 +223,60 @@ def upcycle(
     experts = FeedForwardExperts(
         n_experts, n_features, n_hidden, activation=activation, bias=any(b is not None for b in biases)
     ).to(matrix(last))
-    generator = torch.Generator()
-    _ = generator.seed() if seed is None else generator.manual_seed(seed)
-
-    def copies(target: nn.Parameter, dense: Tensor) -> None:
-        target.copy_(dense)
-        if noise:
-            drawn = torch.randn(target.shape, generator=generator).to(target)
-            target.add_(drawn * (noise * dense.std(correction=0)))
-
     with torch.no_grad():
-        copies(experts.w_in, torch.cat([matrix(linear) for linear in entries], -1))
-        copies(experts.w_out, matrix(last))
+        _fill(experts.w_in, torch.cat([matrix(linear) for linear in entries], -1), noise, generator)
+        _fill(experts.w_out, matrix(last), noise, generator)
         if experts.b_in is not None and experts.b_out is not None:
             *of_entries, of_last = (
                 matrix(linear).new_zeros(matrix(linear).shape[1]) if bias is None else bias
                 for linear, bias in zip(linears, biases, strict=True)
             )
-            copies(experts.b_in, torch.cat(of_entries))
-            copies(experts.b_out, of_last)
+            _fill(experts.b_in, torch.cat(of_entries), noise, generator)
+            _fill(experts.b_out, of_last, noise, generator)
     return experts
+
+
+def stacked_experts(block: nn.Module) -> nn.Module | None:
+    """Return the experts of a block, or the block itself, if they are stacked as in Mixtral; else None.
+
+    A block that has other parts beside its experts and their router, such as a shared expert, is not known.
+    """
+    found = getattr(block, "experts", block)
+    w_in, w_out = getattr(found, "gate_up_proj", None), getattr(found, "down_proj", None)
+    if not isinstance(w_in, Tensor) or not isinstance(w_out, Tensor) or w_in.dim() != 3:
+        return None
+    is_known = w_in.shape[1:] == (2 * w_out.shape[2], w_out.shape[1]) and not hasattr(found, "down_proj_bias")
+    if not is_known or (
+        found is not block and {name for name, _ in block.named_children()} != {"experts", "gate"}
+    ):
+        raise ValueError(
+            f"upcycle: the experts of {type(block).__name__} are not as those of Mixtral: matrices gate_up_proj, "
+            "(n_experts, 2 · n_hidden, n_features), and down_proj without biases, with a router `gate` and nothing else"
+        )
+    return found
+
+
+def _of_stacked(
+    stacked: nn.Module, n_experts: int, noise: float, generator: torch.Generator
+) -> FeedForwardExperts:
+    """Return experts with the weights of stacked ones."""
+    w_in, w_out = stacked.get_parameter("gate_up_proj").mT, stacked.get_parameter("down_proj").mT
+    if n_experts != len(w_in):
+        raise ValueError(f"upcycle: n_experts={n_experts}, but {len(w_in)} are there; choose as many")
+    activation = _activation(stacked, is_gated=True)
+    experts = FeedForwardExperts(n_experts, w_in.shape[1], w_out.shape[1], activation=activation).to(w_in)
+    with torch.no_grad():
+        _fill(experts.w_in, w_in, noise, generator)
+        _fill(experts.w_out, w_out, noise, generator)
+    return experts
+
+
+def _fill(target: nn.Parameter, dense: Tensor, noise: float, generator: torch.Generator) -> None:
+    """Fill the weights of experts with those of a network, or of as many, and add noise."""
+    target.copy_(dense)
+    if noise:
+        drawn = torch.randn(target.shape, generator=generator).to(target)
+        target.add_(drawn * (noise * dense.std(correction=0)))
 
 
 NAMES = (

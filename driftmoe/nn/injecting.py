@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -88,6 +88,9 @@ def inject(
     expert and counts in no loss, also while tokens are generated with a cache. Other masks are not read. Nor is any if
     the model's `forward` is called past the model itself, as peft calls that of the outermost model.
 
+    The target `"intermediate"` of BERT and its relatives, with `upcycled_layer`, means the whole feed-forward network,
+    whose second layer lies in `output`.
+
     Afterwards only routers and experts are trainable. For other parts, such as a new head, call `requires_grad_()`. A
     model that has layers of experts already, or adapters of peft, is frozen already: then only the modules that are
     replaced are frozen, and all else learns or not as before. peft in turn freezes what was injected; see `thaw`. A
@@ -112,8 +115,13 @@ def inject(
         name: [other for other, m in model.named_modules(remove_duplicate=False) if m is module]
         for name, module in found.items()
     }  # a module may be part of the model under several names
+    seconds = {name: _second_half(model, name) for name in found}
     layers = {
-        name: make(module, n_experts=_count(name, n_experts), seed=None if seed is None else seed + index)
+        name: make(
+            _whole(module, seconds[name]),
+            n_experts=_count(name, n_experts),
+            seed=None if seed is None else seed + index,
+        )
         for index, (name, module) in enumerate(found.items())
     }
     for frozen in found.values() if _has_adapters(model) else (model,):
@@ -121,6 +129,8 @@ def inject(
     padding = next((m.padding for m in model.modules() if isinstance(m, Injected) and m.padding), Padding())
     padding.watch(model)
     for name, layer in layers.items():
+        if (half := seconds[name]) is not None:
+            half.dense = nn.Identity()
         injected = Injected(layer, padding)
         for other in names[name]:
             place, _, last_name = other.rpartition(".")
@@ -211,6 +221,36 @@ def _check_places(model: nn.Module, found: dict[str, nn.Module]) -> None:
 def _has_adapters(model: nn.Module) -> bool:
     """Return whether there are layers of `inject` or of peft, so that what may learn has been decided already."""
     return any(isinstance(m, Injected) or hasattr(m, "adapter_layer_names") for m in model.modules())
+
+
+def _second_half(model: nn.Module, name: str) -> nn.Module | None:
+    """Return the module that has the second layer of a feed-forward network, if it is spread over two as in BERT."""
+    parent, _, last = name.rpartition(".")
+    first = model.get_submodule(name)
+    half = getattr(model.get_submodule(parent), "output", None)
+    is_spread = last == "intermediate" and hasattr(first, "dense") and hasattr(first, "intermediate_act_fn")
+    return half if is_spread and isinstance(half, nn.Module) and hasattr(half, "dense") else None
+
+
+def _whole(module: nn.Module, second_half: nn.Module | None) -> nn.Module:
+    """Return a module, or the feed-forward network of which it is the first half."""
+    if second_half is None:
+        return module
+    act: Any = module.intermediate_act_fn
+    return nn.Sequential(
+        module.dense, act if isinstance(act, nn.Module) else _Function(act), second_half.dense
+    )
+
+
+class _Function(nn.Module):
+    """A function as a module."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
 
 
 WITH_A_PATH_OF_THEIR_OWN = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)

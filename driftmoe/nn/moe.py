@@ -18,7 +18,7 @@ from driftmoe.losses import (
     null_balance_loss,
     router_z_loss,
 )
-from driftmoe.nn.experts import upcycle
+from driftmoe.nn.experts import FeedForwardExperts, stacked_experts, upcycle
 from driftmoe.routing import BiasBalancer, Policy, RandomRouter, Routing, as_rule
 
 
@@ -318,9 +318,10 @@ def upcycled_layer(
     Parameters
     ----------
     ffn, n_experts, noise
-        As in `upcycle`.
+        As in `upcycle`. The block of a Mixtral becomes a layer with its experts and the weights of its router, to be
+        routed by any policy.
     policy
-        Any policy of `driftmoe.routing`.
+        Any policy of `driftmoe.routing`. `TopK(2)` is Mixtral's.
     parts
         Number of fine-grained experts into which each copy is cut; see `FeedForwardExperts.split`. There are then
         n_experts · parts experts. At first the router gives the parts of a copy equal logits, so that they are chosen
@@ -346,6 +347,8 @@ def upcycled_layer(
     True
     """
     experts = upcycle(ffn, n_experts, noise=noise, seed=seed)
+    if stacked_experts(ffn) is not None:
+        return _of_block(ffn, experts, policy, router, seed)
     if parts == 1:
         return MoELayer(make_router(router, experts.w_in.mT, n_experts, policy, seed), experts, policy)
     experts, rule = experts.split(parts), as_rule(policy)
@@ -359,6 +362,22 @@ def upcycled_layer(
         weight[: len(rows)] = weight[rows.to(weight.device)]
     total = policy(torch.zeros(1, rule.n_logits(experts.n_experts))).weights.sum().item()
     return MoELayer(new_router, experts, policy, scale=parts / total)
+
+
+def _of_block(
+    block: nn.Module,
+    experts: FeedForwardExperts,
+    policy: Policy,
+    router: Literal["linear", "random"],
+    seed: int | None,
+) -> MoELayer:
+    """Return a layer with the experts of a block that was a mixture before, and the weights of its router."""
+    layer = MoELayer(make_router(router, experts.w_in.mT, experts.n_experts, policy, seed), experts, policy)
+    own, gate = getattr(layer.router, "weight", None), getattr(getattr(block, "gate", None), "weight", None)
+    if router == "linear" and isinstance(own, Tensor) and isinstance(gate, Tensor):
+        with torch.no_grad():
+            own[: len(gate)] = gate
+    return layer
 
 
 def check_takes_bias(policy: Policy) -> None:

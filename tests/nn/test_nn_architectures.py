@@ -21,7 +21,7 @@ from driftmoe.nn import (
     upcycle,
     upcycled_layer,
 )
-from driftmoe.routing import TopK
+from driftmoe.routing import TopK, WithNull
 
 transformers = pytest.importorskip("transformers", reason="needs the extra dev")
 
@@ -125,3 +125,56 @@ def test_a_bias_of_some_layers_is_kept():
     ffn, x = nn.Sequential(nn.Linear(8, 12), nn.ReLU(), nn.Linear(12, 8, bias=False)), normal(5, 8)
     layer = upcycled_layer(ffn, n_experts=2, policy=TopK(1), seed=1)
     torch.testing.assert_close(layer(x).output, ffn(x), rtol=1e-4, atol=1e-6)
+
+
+def test_the_feed_forward_networks_of_bert_are_upcycled_though_they_are_spread_over_two_modules(tmp_path):
+    def bert():
+        torch.manual_seed(0)
+        config = transformers.BertConfig(vocab_size=50, num_hidden_layers=2, **WIDTHS)
+        return transformers.BertModel(config, add_pooling_layer=False).eval()
+
+    model, ids = bert(), torch.arange(24).reshape(2, 12)
+    before = model(input_ids=ids).last_hidden_state
+    make = partial(upcycled_layer, policy=TopK(2))
+    layers = inject(model, "intermediate", make, n_experts=4, seed=1)
+    assert list(layers) == ["encoder.layer.0.intermediate", "encoder.layer.1.intermediate"]
+    torch.testing.assert_close(model(input_ids=ids).last_hidden_state, before, rtol=1e-4, atol=1e-5)
+    with torch.no_grad():
+        for layer in layers.values():
+            layer.experts.w_out.mul_(20.0)
+    pytest.importorskip("safetensors", reason="needs the extra nn")
+    save_adapter(model, tmp_path / "adapter")
+    other = bert()
+    inject(other, "intermediate", make, n_experts=4)
+    load_adapter(other, tmp_path / "adapter")
+    after = model(input_ids=ids).last_hidden_state
+    assert torch.equal(other(input_ids=ids).last_hidden_state, after)
+    assert not torch.allclose(after, before, atol=1e-3)
+
+
+def mixtral():
+    torch.manual_seed(0)
+    from transformers.models.mixtral.modeling_mixtral import MixtralSparseMoeBlock
+
+    block = MixtralSparseMoeBlock(
+        transformers.MixtralConfig(num_local_experts=4, num_key_value_heads=2, **WIDTHS)
+    )
+    with torch.no_grad():
+        for parameter in block.parameters():
+            parameter.normal_(std=0.5)
+    return block.eval()
+
+
+def test_a_block_of_mixtral_becomes_a_layer_with_its_experts_and_its_router():
+    block, x = mixtral(), normal(3, 5, 8)
+    layer = upcycled_layer(block, n_experts=4, policy=TopK(2))
+    torch.testing.assert_close(layer(x).output, block(x), rtol=1e-4, atol=1e-5)
+    expected = [block.experts.gate_up_proj.mT, block.experts.down_proj.mT]
+    assert all(map(torch.equal, (layer.experts.w_in, layer.experts.w_out), expected))
+    assert torch.equal(upcycle(block.experts, 4).w_in, layer.experts.w_in)
+    assert upcycled_layer(block, n_experts=4, policy=WithNull(TopK(2), 2))(x).output.shape == x.shape
+    with pytest.raises(ValueError, match="n_experts=8, but 4 are there; choose as many"):
+        upcycle(block, 8)
+    block.shared_expert = nn.Linear(8, 8)
+    with pytest.raises(ValueError, match="the experts of MixtralSparseMoeBlock are not as those of Mixtral"):
+        upcycle(block, 4)
