@@ -2,6 +2,7 @@
 
 from driftmoe.nn.adapters import load_adapter, save_adapter
 from driftmoe.nn.classifier import NeuralMoEClassifier
+from driftmoe.nn.deep import RecurrentLayers, chained_layer
 from driftmoe.nn.experts import FeedForwardExperts, upcycle
 from driftmoe.nn.injecting import ParameterCounts, count_parameters, inject, layer_counts, record, thaw
 from driftmoe.nn.lora import LoRAExperts, Unweighted, flylora, lora_layer, mora, smora
@@ -15,8 +16,10 @@ __all__ = [
     "MoEOutput",
     "NeuralMoEClassifier",
     "ParameterCounts",
+    "RecurrentLayers",
     "RecurrentRouter",
     "Unweighted",
+    "chained_layer",
     "count_parameters",
     "flylora",
     "inject",

@@ -138,14 +138,15 @@ def load_adapter(model: nn.Module, path: str | PathLike[str]) -> None:
 
 def _adapter(model: nn.Module) -> dict[str, Tensor]:
     """Return tensors by name: those of injected layers except the adapted layers, and other trainable parameters."""
-    tensors = {
-        name: parameter.data for name, parameter in model.named_parameters() if parameter.requires_grad
-    }
+    learning = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    tensors = {name: parameter.data for name, parameter in learning.items()}
+    seen = {id(parameter) for parameter in learning.values()}  # layers may share some, under several names
     for name, module in model.named_modules():
         if isinstance(module, Injected):
-            for key, tensor in module.state_dict().items():
-                if not key.startswith("moe.shared_expert."):
-                    tensors[f"{name}.{key}" if name else key] = tensor
+            for key, tensor in module.state_dict(keep_vars=True).items():
+                if not key.startswith("moe.shared_expert.") and id(tensor) not in seen:
+                    tensors[f"{name}.{key}" if name else key] = tensor.data
+                    seen.add(id(tensor))
     if not tensors:
         raise ValueError("there is no adapter in the model: nothing injected, and nothing that may learn")
     return tensors

@@ -6,13 +6,15 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from driftmoe.nn.moe import MoELayer, MoEOutput
+from driftmoe.nn.moe import ChainedMoE, MoELayer, MoEOutput
 from driftmoe.nn.padding import Padding, is_in_backward
+
+Made = TypeVar("Made", MoELayer, ChainedMoE)
 
 
 class Injected(nn.Module):
@@ -31,7 +33,7 @@ class Injected(nn.Module):
         Names of the parameters that learn by design: those of router and experts that were not frozen at first.
     """
 
-    def __init__(self, moe: MoELayer, padding: Padding | None = None) -> None:
+    def __init__(self, moe: MoELayer | ChainedMoE, padding: Padding | None = None) -> None:
         super().__init__()
         self.moe = moe
         self.padding = padding
@@ -42,17 +44,17 @@ class Injected(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the output alone."""
-        return self.moe(x, rows=None if self.padding is None else self.padding.rows_of(self, x)).output
+        return self.moe.answer(x, None if self.padding is None else self.padding.rows_of(self, x))
 
 
 def inject(
     model: nn.Module,
     targets: str | Sequence[str],
-    make: Callable[..., MoELayer],
+    make: Callable[..., Made],
     *,
     n_experts: int | Sequence[int],
     seed: int | None = None,
-) -> dict[str, MoELayer]:
+) -> dict[str, Made]:
     """Replace modules of a model by layers of experts, and freeze the rest of the model.
 
     Parameters
@@ -64,7 +66,8 @@ def inject(
         this as its whole name, it alone is meant.
     make
         Turns a module into a layer, called as `make(module, n_experts=..., seed=...)`: `lora_layer`, `smora`, `mora`,
-        `flylora` or `upcycled_layer`, with their other arguments set by `functools.partial`.
+        `flylora`, `upcycled_layer` or `chained_layer`, with their other arguments set by `functools.partial`; or a
+        `RecurrentLayers`.
     n_experts
         Number of experts in each layer; or a list with the number for each block of the model, as `layer_counts` gives
         it (MoLA). The first number in a module's name is the index of its block.
@@ -93,9 +96,7 @@ def inject(
 
     Afterwards only routers and experts are trainable. For other parts, such as a new head, call `requires_grad_()`. A
     model that has layers of experts already, or adapters of peft, is frozen already: then only the modules that are
-    replaced are frozen, and all else learns or not as before. peft in turn freezes what was injected; see `thaw`. A
-    `RecurrentRouter` cannot be injected, because its state must pass from layer to layer; write the model with such
-    layers instead.
+    replaced are frozen, and all else learns or not as before. peft in turn freezes what was injected; see `thaw`.
 
     Examples
     --------
@@ -237,9 +238,8 @@ def _whole(module: nn.Module, second_half: nn.Module | None) -> nn.Module:
     if second_half is None:
         return module
     act: Any = module.intermediate_act_fn
-    return nn.Sequential(
-        module.dense, act if isinstance(act, nn.Module) else _Function(act), second_half.dense
-    )
+    activation = act if isinstance(act, nn.Module) else _Function(act)
+    return nn.Sequential(module.get_submodule("dense"), activation, second_half.get_submodule("dense"))
 
 
 class _Function(nn.Module):

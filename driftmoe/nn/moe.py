@@ -205,11 +205,17 @@ class MoELayer(nn.Module):
             output = self.shared_expert(x) + output
         return MoEOutput(output, routing, rows)
 
+    def answer(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Return the output alone; `rows` as in a call."""
+        result: MoEOutput = self(x, rows=rows)
+        return result.output
+
 
 class ChainedMoE(nn.Module):
     """A layer that applies the same experts several times, each time with a router of its own.
 
-    x_{c+1} = x_c + MoE_c(x_c). The output is x_C - x_0, so that one step equals a `MoELayer`.
+    x_{c+1} = x_c + MoE_c(x_c). The output is x_C - x_0, so that one step equals a `MoELayer`; the caller adds x_0, as
+    with any feed-forward network. `chained_layer` makes a chain for `inject`.
 
     Parameters
     ----------
@@ -233,6 +239,8 @@ class ChainedMoE(nn.Module):
     (torch.Size([5, 8]), 2)
     """
 
+    shared_expert = None
+
     def __init__(self, routers: Sequence[nn.Module], layer: MoELayer) -> None:
         super().__init__()
         self.routers = nn.ModuleList(routers)
@@ -246,6 +254,11 @@ class ChainedMoE(nn.Module):
             results.append(self.layer(current, rows=rows, logits=_logits(router, current)))
             output = output + results[-1].output
         return output, results
+
+    def answer(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Return the output alone; `rows` as in a call."""
+        output: Tensor = self(x, rows=rows)[0]
+        return output
 
 
 class RecurrentRouter(nn.Module):
@@ -262,8 +275,8 @@ class RecurrentRouter(nn.Module):
 
     Notes
     -----
-    The caller passes the state from layer to layer, and the logits to a `MoELayer` without a router. Computation is in
-    the precision of the cell, even under autocast.
+    The caller passes the state from layer to layer, and the logits to a `MoELayer` without a router. `RecurrentLayers`
+    does so in the layers of `inject`. Computation is in the precision of the cell, even under autocast.
 
     References
     ----------
