@@ -18,7 +18,7 @@ It follows the paper in that the weights of the true experts are renormalised. S
 task where a row chose one true expert, whose weight is always 1. `NULLS` is the setting to prefer."""
 
 NULLS = WithNull(TopK(4), n_null=8, renorm=False)
-"""Null experts as they learn best here: as many as 8 true ones, weights as among all experts, and a balance loss."""
+"""Null experts that learn better: as many as 8 true ones, weights as among all experts, and a larger balance loss."""
 
 STREAM = EntropyHybrid(
     q=1.1, threshold=0.9, p=0.95, min_k=1, inclusive=True, renorm=True, measure="first-right"
