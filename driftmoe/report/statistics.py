@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from scipy import stats
 
@@ -148,14 +150,24 @@ def wilcoxon_holm(mean: pd.DataFrame) -> pd.DataFrame:
     Benavoli, Corani, Mangili (2016). Should we really use post-hoc tests based on mean-ranks? JMLR 17.
     """
     pairs = [(a, b) for i, a in enumerate(mean.columns) for b in mean.columns[i + 1 :]]
-    p = [
-        1.0 if (difference := mean[a] - mean[b]).eq(0).all() else float(stats.wilcoxon(difference).pvalue)
-        for a, b in pairs
-    ]
+    p = [_signed_rank_p(_signed_ranks((mean[a] - mean[b]).to_numpy())) for a, b in pairs]
     adjusted = pd.DataFrame(math.nan, index=mean.columns, columns=mean.columns)
     for (a, b), value in zip(pairs, holm(p), strict=True):
         adjusted.loc[a, b] = adjusted.loc[b, a] = value
     return adjusted
+
+
+def _signed_ranks(differences: np.ndarray) -> tuple[float, ...]:
+    """Return the ranks of the sizes of differences, from 1, with their signs. Those of zero have none, and stay 0."""
+    ranks = np.zeros(len(differences))
+    ranks[differences != 0] = stats.rankdata(np.abs(differences[differences != 0]))
+    return tuple((np.sign(differences) * ranks).tolist())
+
+
+@lru_cache(maxsize=4096)
+def _signed_rank_p(signed_ranks: tuple[float, ...]) -> float:
+    """Return the p value of Wilcoxon's test, for which ranks are enough. With ties scipy takes a second for each."""
+    return float(stats.wilcoxon(signed_ranks).pvalue) if any(signed_ranks) else 1.0
 
 
 def probably_better(mean: pd.DataFrame, *, seed: int = 1) -> pd.DataFrame:

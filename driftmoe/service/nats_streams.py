@@ -236,6 +236,7 @@ class _Nats:
             "ping_interval": int(PING_EVERY),
             "error_cb": noted,
             "closed_cb": gone,
+            "verbose": True,  # wait for the answer to the password: what is sent after a refusal can destroy it
         }
         once: dict[str, Any] = {
             "allow_reconnect": False,

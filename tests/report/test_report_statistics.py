@@ -10,6 +10,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 from written_results import result, text_of
 
 from driftmoe import report
@@ -226,6 +227,14 @@ def test_wilcoxon_holm_by_hand():
     assert p.loc["x", "y"] == p.loc["y", "x"] == pytest.approx(3 * 2 / 2**7)
     assert math.isnan(p.loc["x", "x"])
     assert report.wilcoxon_holm(mean.assign(y=mean["x"]))[["y"]].loc["x", "y"] == 1.0
+
+
+@pytest.mark.parametrize("n_streams", [6, 9, 30])
+def test_wilcoxon_holm_is_that_of_the_accuracies_with_ties_and_zeros(n_streams):
+    values = np.random.default_rng(n_streams).integers(0, 4, (n_streams, 2)) / 4
+    mean = pd.DataFrame(values, columns=["x", "y"])
+    p = report.wilcoxon_holm(mean).loc["x", "y"]
+    assert p == stats.wilcoxon(mean["x"] - mean["y"]).pvalue
 
 
 def bold_cells(parts, corner):

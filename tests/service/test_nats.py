@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import socket
 import sys
 import threading
 from pathlib import Path
@@ -267,6 +268,31 @@ def test_passwords_stay_out_of_names_and_messages(tmp_path, server):
     assert "hush" not in str(told.value)
     assert not isinstance(told.value, Unreachable)
     source.close()
+
+
+def test_a_refused_password_is_told_though_what_follows_it_destroys_the_answer():
+    """A server closes after a refusal. Where it has not read all by then, the system resets the connection."""
+
+    def refuse(listener):
+        connection, _ = listener.accept()
+        connection.sendall(b'INFO {"auth_required": true, "max_payload": 1048576}\r\n')
+        connection.recv(65536)
+        connection.settimeout(0.3)
+        try:
+            connection.recv(65536, socket.MSG_PEEK)  # a client that does not wait for the answer
+        except TimeoutError:
+            connection.sendall(b"-ERR 'Authorization Violation'\r\n")
+        connection.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=refuse, args=(listener,))
+        thread.start()
+        source = open_source(f"nats://reader:no@127.0.0.1:{listener.getsockname()[1]}/events")
+        with pytest.raises(SourceError, match="Authorization Violation") as told:
+            source.open(None)
+        assert not isinstance(told.value, Unreachable)
+        source.close()
+        thread.join()
 
 
 def test_a_receiver_has_all_messages_in_order_once_even_if_it_has_been_away(server):
