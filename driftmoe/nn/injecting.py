@@ -88,8 +88,8 @@ def inject(
     Notes
     -----
     If the model is called with an `attention_mask` of shape (n, length), as transformers' models are, padding gets no
-    expert and counts in no loss, also while tokens are generated with a cache. Other masks are not read. Nor is any if
-    the model's `forward` is called past the model itself, as peft calls that of the outermost model.
+    expert and counts in no loss, also while tokens are generated with a cache. Masks of other shapes are not read, nor
+    is any if `forward` is called by itself, past the hooks of the model.
 
     The target `"intermediate"` of BERT and its relatives, with `upcycled_layer`, means the whole feed-forward network,
     whose second layer lies in `output`.
