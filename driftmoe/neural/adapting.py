@@ -24,17 +24,16 @@ from torch import Tensor, nn
 from driftmoe.extras import install
 from driftmoe.neural import sources
 from driftmoe.neural.runs import (
-    N_EXPERTS,
     Answered,
     Cost,
     Point,
-    Setup,
     asked,
     learn,
     routing_figures,
     seeded,
     warm_then_cosine,
 )
+from driftmoe.neural.setups import N_EXPERTS, Setup
 from driftmoe.nn import inject, layer_counts, lora_layer
 from driftmoe.routing import Dense, at_step
 

@@ -105,15 +105,18 @@ class RecurrentLayers:
     def __call__(self, ffn: nn.Module, *, n_experts: int, seed: int | None = None) -> MoELayer:
         """Return the next layer."""
         experts = upcycle(ffn, n_experts, noise=self.noise, seed=seed)
-        n_logits = as_rule(self.policy).n_logits(n_experts)
+        router = self.router(experts.w_in.shape[1], n_experts, seed=seed).to(experts.w_in.device)
+        return MoELayer(router, experts, self.policy)
+
+    def router(self, n_features: int, n_experts: int, *, seed: int | None = None) -> nn.Module:
+        """Return the next router alone, for a layer of your own with experts for rows of this width."""
         with torch.random.fork_rng(devices=[]):
             _ = torch.seed() if seed is None else torch.manual_seed(seed)
             if self._cell is None:
                 self._cell = nn.GRUCell(self.width, self.width)
-            router = RecurrentRouter(experts.w_in.shape[1], n_logits, self._cell)
-        in_turn = _InTurn(router, self._n_layers, self._passed).to(experts.w_in.device)
+            router = RecurrentRouter(n_features, as_rule(self.policy).n_logits(n_experts), self._cell)
         self._n_layers += 1
-        return MoELayer(in_turn, experts, self.policy)
+        return _InTurn(router, self._n_layers - 1, self._passed)
 
 
 class _Passed(threading.local):

@@ -22,6 +22,8 @@ from driftmoe.routing import ADAMOE, NULLS, Dense, TopK
         ("frozen", TopK(2), "random", {}),
         ("frozen(TopK(1))", TopK(1), "random", {}),
         ("balanced", TopK(2), "linear", {}),
+        ("chained", TopK(1, renorm=False), "linear", {"load_balance": 1e-2}),
+        ("recurrent(NULLS)", NULLS, "linear", {"load_balance": 1e-2}),
     ],
 )
 def test_setups_are_read_from_text(text, policy, router, losses):
@@ -81,7 +83,8 @@ def test_auxiliary_losses_are_a_mean_over_layers(text):
 @pytest.mark.parametrize(
     ("text", "n_active"),
     [
-        ("plain", 2), ("Dense", 8), ("TopK(1)", 1), ("frozen", 2), ("DYNMOLE", 2), ("ADAMOE", 4 * 8 / 24), ("NULLS", 2),
+        ("plain", 2), ("Dense", 8), ("TopK(1)", 1), ("frozen", 2), ("DYNMOLE", 2),
+        ("ADAMOE", 4 * 8 / 24), ("NULLS", 2), ("chained", 2),
         ("WithShared(TopK(2), n_shared=1)", 3),
     ],
 )  # fmt: skip
@@ -95,6 +98,13 @@ def test_digit_networks_aim_at_the_same_active_size():
         width = TrainingOnDigits(Drifting("labels", 1, 5), setup, 1).model.experts.moe.experts.w_in.shape[-1]
         active = 1 if text == "plain" else setup.n_active
         assert active * width == 64
+
+
+@pytest.mark.parametrize("text", ["chained", "recurrent"])
+def test_layers_that_are_no_lora_experts_are_not_in_adapt(text):
+    check_setup(text, "lm", 2)
+    with pytest.raises(ValueError, match="is of feed-forward layers, and adapt has LoRA experts"):
+        check_setup(text, "adapt", 2)
 
 
 def test_an_unknown_experiment_is_refused():

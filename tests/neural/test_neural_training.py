@@ -103,6 +103,26 @@ def test_a_balancer_is_updated_by_the_load_of_each_step(text):
     assert Setup.parsed(text).loss([]) == 0.0
 
 
+@pytest.mark.parametrize("text", ["chained", "recurrent", "recurrent(ADAMOE)"])
+def test_chains_and_recurrent_routers_learn(text):
+    training = TrainingOnDigits(Drifting("labels", 1, 5), Setup.parsed(text), 1)
+    before = {name: p.clone() for name, p in training.model.experts.named_parameters()}
+    assert len(list(training.points(5, 5))) == 1
+    still = {name for name, p in training.model.experts.named_parameters() if torch.equal(p, before[name])}
+    assert still <= {"moe.router.router.cell.weight_hh"}  # the state of the only layer is 0 before it
+    assert any("router" in name for name in before)
+
+
+def test_recurrent_routers_of_a_language_model_share_a_cell_and_pass_its_state_on(monkeypatch):
+    monkeypatch.setattr(language, "N_HIDDEN", 8)
+    model = language.ByteTransformer(Setup.parsed("recurrent"), 1)
+    cells = {id(block.feed_forward.moe.router.router.cell) for block in model.blocks}
+    assert len(cells) == 1
+    model(torch.zeros(2, 9, dtype=torch.uint8)).sum().backward()
+    first = model.blocks[0].feed_forward.moe.router.router
+    assert first.reads.weight.grad.any()
+
+
 def test_a_schedule_moves_with_the_steps():
     setup = Setup.parsed("Scheduled(TopK(1), LinearK(1, 8, n_steps=8))")
     training = TrainingOnDigits(Drifting("labels", 1, 8), setup, 1)
