@@ -70,7 +70,7 @@ class Padding:
         calls = self._calls()
         if is_in_backward():
             return self._of_forward_pass(layer)
-        rows = calls[-1].rows_of(x) if calls else None
+        rows = calls[-1][1].rows_of(x) if calls else None
         if calls and self._here.learns and not torch.compiler.is_compiling():
             number, remembered = self._remembered.get(layer, (0, []))
             if number != self._n_calls:
@@ -91,18 +91,25 @@ class Padding:
             )
         return rows.pop()
 
-    def _calls(self) -> list[_Call]:
+    def _calls(self) -> list[tuple[nn.Module, _Call]]:
+        """Return the models that are being called here, from the outermost to the innermost."""
         if not hasattr(self._here, "calls"):
             self._here.calls, self._here.learns = [], False
-        calls: list[_Call] = self._here.calls
+        calls: list[tuple[nn.Module, _Call]] = self._here.calls
         return calls
 
     def _enter(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         calls = self._calls()
+        models = [outer for outer, _ in calls]
+        if (
+            model in models
+        ):  # no model calls itself: an interrupt, after which torch calls no hook, left it behind
+            del calls[models.index(model) :]
         if not calls and not torch.compiler.is_compiling():  # which would compile anew for each number
             self._here.learns = torch.is_grad_enabled()
             self._n_calls += self._here.learns
-        calls.append(_call(_arguments(model, args, kwargs), calls[-1] if calls else _Call()))
+        outer = calls[-1][1] if calls else _Call()
+        calls.append((model, _call(_arguments(model, args, kwargs), outer)))
 
     def _leave(self, model: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         self._calls().pop()

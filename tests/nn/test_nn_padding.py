@@ -142,6 +142,16 @@ def test_rows_may_be_flattened_and_other_shapes_have_no_mask():
     assert rows(model, x, attention_mask=RIGHT[:, :7]) == [None]
 
 
+def test_an_interrupted_call_is_forgotten(monkeypatch):
+    model = bert()
+    monkeypatch.setattr(model.encoder, "forward", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        model(IDS, RIGHT)
+    monkeypatch.undo()
+    assert torch.equal(rows(model, IDS, LEFT)[0], LEFT.bool())
+    assert rows(model.encoder, torch.ones(2, 12, 16)) == [None] * 4
+
+
 class Checkpointed(nn.Module):
     """Two layers, each of which a checkpoint may compute again during backward."""
 
