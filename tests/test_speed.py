@@ -125,6 +125,16 @@ def test_growth_is_measured_for_each_size_and_judged(monkeypatch, tmp_path, caps
     assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_lines_that_are_measured_again_take_the_place_of_those_in_the_file(tmp_path):
+    file = tmp_path / "lines.jsonl"
+    old = [{"grows": what, "us_per_sample": {"tree, dicts": 1.0}} for what in scaling.SCALES]
+    new = [{"grows": "values", "us_per_sample": {"tree, dicts": 2.0}}] * 2
+    assert scaling.with_kept(new, file) == new
+    file.write_text("".join(json.dumps(line) + "\n" for line in old))
+    at = list(scaling.SCALES).index("values")
+    assert scaling.with_kept(new, file) == [*old[:at], *new, *old[at + 1 :]]
+
+
 def test_what_outgrows_its_size_is_judged_over_all_pairs():
     assert scaling.worst_factor([1, 2, 4], [1.0, 4.0, 4.0], is_flat=False) == 2.0
     assert scaling.worst_factor([1, 2, 4], [1.0, 4.0, 4.0], is_flat=True) == 4.0

@@ -5,6 +5,7 @@
     python -m benchmarks.speed --stream rbf_f --repeats 5 --out speed_rbf_f.jsonl
     python -m benchmarks.speed --quick                             has a part become slower? a minute; --keep
     python -m benchmarks.speed --scaling --out benchmarks/results/speed_scaling.jsonl   and a picture beside it
+    python -m benchmarks.speed --scaling --only values --only names --out ...           these lines of the file alone
 
 Everything runs on the same samples in the same run, on one thread unless a line says two. A case is a way to
 predict and then learn a number of samples. First, ways that must be equal are checked for equal answers: our tree
@@ -39,7 +40,7 @@ from benchmarks.moa_parity import write_lines
 from benchmarks.speed.quick import N_IN_BLOCKS, run
 from benchmarks.speed.report import report
 from benchmarks.speed.samples import Samples
-from benchmarks.speed.scaling import BASE, SCALES, draw_growth, print_growth, scaling
+from benchmarks.speed.scaling import BASE, SCALES, draw_growth, print_growth, scaling, with_kept
 
 ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
@@ -70,6 +71,14 @@ def main() -> None:
         "--scaling", action="store_true", help="how cost grows with each size, instead of the table"
     )
     parser.add_argument(
+        "--only",
+        action="append",
+        choices=list(SCALES),
+        metavar="SIZE",
+        help="with --scaling, let this size grow alone, and keep what the file has of others; may come again: "
+        + ", ".join(SCALES),
+    )
+    parser.add_argument(
         "--capymoa-python", metavar="PYTHON", help="interpreter with capymoa, if not this one"
     )
     parser.add_argument("--quick", action="store_true", help="a minute: which part has become slower?")
@@ -92,7 +101,8 @@ def main() -> None:
             samples = Samples(streams.make(options.stream, options.seed, N_IN_BLOCKS), N_IN_BLOCKS)
             raise SystemExit(not run(samples, max(options.repeats, 5), tick, keeps=options.keep))
         if options.scaling:
-            lines = scaling(SCALES, BASE, options.repeats, tick)
+            scales = {what: SCALES[what] for what in SCALES if what in (options.only or SCALES)}
+            lines = with_kept(scaling(scales, BASE, options.repeats, tick), options.out)
         else:
             lines = report(options, streams.make(options.stream, options.seed, options.samples), tick)
     if options.scaling:

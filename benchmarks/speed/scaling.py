@@ -8,6 +8,7 @@ grow at all, and may double. Processor time is measured, so that other work on a
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -174,6 +175,14 @@ def scaling(
                     us[name], model_bytes[name] = round(min(run[0] for run in runs), 2), runs[0][1]
             lines.append({"grows": what, **at, "us_per_sample": us, "model_bytes": model_bytes})
     return lines
+
+
+def with_kept(lines: list[dict[str, Any]], file: Path | None) -> list[dict[str, Any]]:
+    """Return the lines together with those that a file has of other sizes that grow, in the order of `SCALES`."""
+    measured = {line["grows"] for line in lines}
+    kept = [] if file is None or not file.exists() else map(json.loads, file.read_text().splitlines())
+    both = [*lines, *(line for line in kept if line["grows"] not in measured)]
+    return sorted(both, key=lambda line: list(SCALES).index(line["grows"]))
 
 
 def worst_factor(sizes: list[int], costs: list[float], *, is_flat: bool) -> float:

@@ -46,7 +46,7 @@ def begin_episode(  # type: ignore[no-untyped-def]
             i += 1  # the merged episode may be one too many of its new density
         i -= 1
     if n == order.shape[0]:
-        free_place(order, 0, n)
+        free_place(order, np.int64(0), n)
         n -= 1
     e = order[n]
     episodes[e]["accuracy"] = episodes[order[n - 1]]["accuracy"] if n > 0 else 0.0
@@ -67,7 +67,9 @@ def free_place(order, i, n):  # type: ignore[no-untyped-def]
 def renew(relevances, counts, class_means):  # type: ignore[no-untyped-def]
     """Set the relevance of each input to the variance of the class means in it, normalised to a mean of 1."""
     n_classes, n_inputs = class_means.shape
-    total = counts.sum()
+    total = 0.0
+    for c in range(n_classes):
+        total += counts[c]
     between = np.zeros(n_inputs)
     for f in range(n_inputs):
         mean = 0.0
@@ -75,6 +77,9 @@ def renew(relevances, counts, class_means):  # type: ignore[no-untyped-def]
             mean += counts[c] / total * class_means[c, f]
         for c in range(n_classes):
             between[f] += counts[c] / total * (class_means[c, f] - mean) * (class_means[c, f] - mean)
-    mean = between.mean()
+    mean = 0.0
+    for f in range(n_inputs):
+        mean += between[f]
+    mean /= max(n_inputs, 1)
     for f in range(n_inputs):
         relevances[f] = between[f] / mean if mean > 0.0 else 1.0

@@ -109,7 +109,7 @@ def merge_full_rows(window):
         n = power_of_two(row)
         gap = totals[0] / n - totals[1] / n
         append(window, row + 1, totals[0] + totals[1], variances[0] + variances[1] + n * 0.5 * gap * gap)
-        remove(window, row, 2)
+        remove(window, np.int64(row), np.int64(2))
         row += 1
 
 
@@ -125,7 +125,7 @@ def drop_oldest(window):
     window["variance"] -= window["variances"][row, 0] + n * window["width"] * gap * gap / (
         n + window["width"]
     )
-    remove(window, row, 1)
+    remove(window, np.int64(row), np.int64(1))
     if window["n_buckets"][row] == 0:
         window["n_rows"] = row
 

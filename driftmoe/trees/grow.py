@@ -28,6 +28,7 @@ from driftmoe.trees.nodes import (
 from driftmoe.trees.observe import forget_observations, observe
 from driftmoe.trees.split import (
     all_branches,
+    all_classes,
     best_split,
     hoeffding_bound,
     numeric_branches,
@@ -155,7 +156,7 @@ def split_leaf(tree, slot, f, kind, threshold):
         else:
             codes = values_seen(tree.value_stats[slot, VALUE_WEIGHT], start, n_values, order)
             branches = all_branches(tree.value_stats[slot, VALUE_WEIGHT], start, codes, order, n_classes)
-            order = np.arange(n_classes, dtype=np.int32)
+            order = all_classes(n_classes)
 
     n_branches = branches.shape[0]
     nodes = tree.nodes

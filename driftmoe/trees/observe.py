@@ -29,11 +29,18 @@ from driftmoe.trees.nodes import (
 
 @kernel
 def forget_observations(tree, slot):
-    """Empty the statistics of all features at a leaf; its class weights stay."""
+    """Empty the statistics of all features at a leaf; its class weights stay.
+
+    The values of a feature that the leaf has not observed have none. To write them for each new leaf of a split by
+    value would take the square of the number of values.
+    """
+    for f in tree.nominal:
+        if tree.arrivals[slot, f, 0] > 0:
+            start = tree.value_start[f]
+            tree.value_stats[slot, :, start : start + tree.n_values[f]] = 0.0
     tree.is_complete[slot] = False
     tree.moments[slot] = 0.0
     tree.arrivals[slot] = 0
-    tree.value_stats[slot] = 0.0
     tree.class_stats[slot, LOG_HEIGHT] = 0.0
 
 

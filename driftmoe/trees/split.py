@@ -31,6 +31,7 @@ N_CANDIDATES = 10  # thresholds tried per numeric feature
 ROUGH = 2e-5  # bound on the error of an estimated gain in bits: four terms x log2 x with x off by 1.5e-7
 TWICE_LOG2_E = 2.8853900817779268
 ABSENT = -1.0  # weight of a class that has no entry in a branch
+FINEST, LARGEST = 2.0**20, 2.0**32  # see `add_up`
 
 
 @kernel
@@ -147,6 +148,36 @@ def value_branches(value_weights, start, n_values, order, value, branches):
                 branches[side, c] = max(branches[side, c], 0.0) + weight
 
 
+@kernel
+def rest_branches(value_weights, start, value, order, totals, branches):
+    """As `value_branches`, from the `totals` of all values, at a cost that does not grow with their number."""
+    branches[:] = ABSENT
+    for c in order:
+        weight = value_weights[start + value, c]
+        if weight > 0.0:
+            branches[0, c] = weight
+        if totals[c] > weight:  # exact, so that it is 0 if there is no other value
+            branches[1, c] = totals[c] - weight
+
+
+@kernel
+def add_up(value_weights, start, n_values, order, totals):
+    """Write the sum of all values' weights for each class; return whether all sums and differences are exact.
+
+    They are if all weights are multiples of 2^-20, as are whole ones, and no sum is above 2^32: 53 bits are enough.
+    """
+    is_exact = True
+    for c in order:
+        total = 0.0
+        for v in range(n_values):
+            weight = value_weights[start + v, c]
+            is_exact &= weight * FINEST == math.floor(weight * FINEST)
+            total += weight
+        totals[c] = total
+        is_exact &= total <= LARGEST
+    return is_exact
+
+
 @allocating_kernel
 def values_seen(value_weights, start, n_values, order):
     """Return the codes of the values that a leaf has seen, in ascending order."""
@@ -162,9 +193,19 @@ def values_seen(value_weights, start, n_values, order):
 
 
 @allocating_kernel
+def all_classes(n_classes):
+    """Return the classes in ascending order."""
+    order = np.empty(n_classes, np.int32)  # numba compiles np.arange and np.full in a fifth of a second each
+    for c in range(n_classes):
+        order[c] = c
+    return order
+
+
+@allocating_kernel
 def all_branches(value_weights, start, codes, order, n_classes):
     """Return the class weights of each value, shape (value, c)."""
-    branches = np.full((codes.shape[0], n_classes), ABSENT)
+    branches = np.empty((codes.shape[0], n_classes))
+    branches[:] = ABSENT
     for b in range(codes.shape[0]):
         for c in order:
             if value_weights[start + codes[b], c] > 0.0:
@@ -350,15 +391,17 @@ def best_nominal(tree, slot, f, order, leaf_entropy, rules, class_scratch, branc
     codes = values_seen(value_weights, start, n_values, order)
     best_merit, best_kind, best_value = -np.inf, EQUALS, 0
     if rules["binary_split"] == 0:
-        multiway = all_branches(value_weights, start, codes, order, branches.shape[1])
-        best_merit, best_kind = (
-            split_merit(
-                multiway, np.arange(branches.shape[1], dtype=np.int32), leaf_entropy, rules, class_scratch
-            ),
-            MULTIWAY,
-        )
+        n_classes = branches.shape[1]
+        multiway = all_branches(value_weights, start, codes, order, n_classes)
+        best_merit = split_merit(multiway, all_classes(n_classes), leaf_entropy, rules, class_scratch)
+        best_kind = MULTIWAY
+    totals = np.empty(branches.shape[1])
+    is_exact = add_up(value_weights, start, n_values, order, totals)
     for value in codes:
-        value_branches(value_weights, start, n_values, order, value, branches)
+        if is_exact:
+            rest_branches(value_weights, start, value, order, totals, branches)
+        else:
+            value_branches(value_weights, start, n_values, order, value, branches)
         merit = split_merit(branches, order, leaf_entropy, rules, class_scratch)
         if merit > best_merit:
             best_merit, best_kind, best_value = merit, EQUALS, value
@@ -418,7 +461,8 @@ def best_split(tree, slot, rules):
     best, second = -np.inf, -np.inf
     best_feature, best_kind, best_threshold = NONE, LEAF, 0.0
     is_candidate = split_features(tree, slot, rules)
-    estimates, least = np.full(is_candidate.shape[0], np.inf), -np.inf
+    estimates, least = np.empty(is_candidate.shape[0]), -np.inf
+    estimates[:] = np.inf
     if rules["criterion"] == INFO_GAIN:
         least = estimate_all_nominal(tree, slot, leaf_entropy, rules, is_candidate, estimates)
     for f in range(is_candidate.shape[0]):

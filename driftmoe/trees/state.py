@@ -242,6 +242,12 @@ def _check_indices(storage: Storage, state: State, n_classes: int, n_features: i
             raise misfit(OWNER, name, "has entries out of range", "the state is damaged")
     if (kind >= EQUALS).any():
         _check_codes(nodes, number, n_values)
+    ends = np.cumsum(n_values)
+    for f in nominal:  # a leaf that starts anew would keep what it does not know of
+        values = state["value_stats"][arrivals[:, f, 0] == 0, :, ends[f] - n_values[f] : ends[f]]
+        if values.any():
+            came = "has weights of a feature that the leaf has not seen"
+            raise misfit(OWNER, "value_stats", came, "the state is damaged")
 
 
 def _check_codes(nodes: np.ndarray, number: np.ndarray, n_values: np.ndarray) -> None:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
-from driftmoe.growth import enlarged
+from driftmoe.growth import carry, enlarged
 from driftmoe.state import State
 from driftmoe.trees import grow, scan
 from driftmoe.trees.adwin import WINDOW
@@ -43,7 +43,7 @@ from driftmoe.trees.subsets import Subsets
 
 
 class Array(NamedTuple):
-    """An array of a pool: its name, the type of its entries, its axes, what it holds, and its own name in a state.
+    """An array of a pool: name, type of the entries, axes, what it holds, its own name in a state, if mostly zero.
 
     An axis is a number, or a name for a size that all arrays with this axis share: `trees`, `slots` and `experts`;
     `nodes` of each tree; `free` slots that a tree may hold; `columns`, of the features known; and `classes`,
@@ -55,6 +55,7 @@ class Array(NamedTuple):
     axes: tuple[str | int, ...]
     doc: str
     in_state: str = ""
+    is_sparse: bool = False
 
     @property
     def entry(self) -> str:
@@ -91,7 +92,13 @@ ARRAYS = (
         "how many classes, and which, by arrival",
         "feature_class_order",
     ),
-    Array("value_stats", np.float64, ("slots", N_VALUE_STATS, "values", "classes"), "weights of values"),
+    Array(
+        "value_stats",
+        np.float64,
+        ("slots", N_VALUE_STATS, "values", "classes"),
+        "weights of values",
+        is_sparse=True,
+    ),
     Array("value_start", np.int64, ("columns",), "first of the values of a nominal feature, else NONE"),
     Array("n_values", np.int64, ("columns",), "number of values of a nominal feature"),
     Array("nominal", np.int64, ("nominal",), "columns of nominal features", "nominal_columns"),
@@ -113,6 +120,9 @@ as_arguments = attrgetter(*(array.name for array in ARRAYS))
 
 SPARE_BYTES = 1 << 20
 """Spare memory for leaves that may never grow. Without it a block would have to be cut."""
+
+MANY_VALUES = 64
+"""Values of a feature from which its room grows ahead of need, with that of others."""
 
 NEW_EXPERT = np.array((0, NO_ALARM, 0, 0), EXPERT)
 
@@ -316,7 +326,7 @@ class Storage:
             self.n_branches = max(2, int(self.n_values.max()))
             room, needed = self.value_room, self.n_values
             if (needed > room).any():
-                self.lay_out_values(np.where(needed > room, np.maximum(needed, 2 * room), room))
+                self.lay_out_values(room_for_values(room, needed))
 
     def has_new_values(self, block: np.ndarray) -> bool:
         """Whether a block has values of nominal features that are new."""
@@ -329,7 +339,7 @@ class Storage:
         stats = np.zeros((n_slots, n_planes, int(room.sum()), n_classes))
         for f in self.nominal:
             old, new, size = self.value_start[f], start[f], self.value_room[f]
-            stats[:, :, new : new + size] = self.value_stats[:, :, old : old + size]
+            carry(self.value_stats[:, :, old : old + size], stats[:, :, new : new + size])
         self.value_stats, self.value_start, self.value_room = stats, start, room
 
     def make_room(self, axis: str, needed: int) -> None:
@@ -346,7 +356,7 @@ class Storage:
                 continue
             old = getattr(self, array.name)
             shape = tuple(sizes.get(str(axis), n) for axis, n in zip(array.axes, old.shape, strict=True))
-            setattr(self, array.name, enlarged(old, shape))
+            setattr(self, array.name, enlarged(old, shape, is_sparse=array.is_sparse))
 
     # --- room for leaves ----------------------------------------------------------------------------------------------
 
@@ -463,6 +473,19 @@ class Storage:
         most = int(self.sizes[:, N_LEAVES].max(initial=0))  # that a tree frees when it starts anew
         self.free = np.zeros((len(self.sizes), most), np.int32)
         self.spare = np.zeros(0, np.int32)
+
+
+def room_for_values(room: np.ndarray, needed: np.ndarray) -> np.ndarray:
+    """Return room for this many values of each feature: where there is too little, up to twice as much.
+
+    It never passes the next power of two, since values share codes from a power of two on. Features that have many
+    values and soon need more room get it now: all weights of values move whenever one feature needs room.
+    """
+    is_short = needed > room
+    powers = 2 ** np.ceil(np.log2(np.maximum(needed, 1))).astype(np.int64)
+    new = np.where(is_short, np.maximum(needed, np.minimum(2 * room, powers)), room)
+    is_nearly_short = ~is_short & (room >= MANY_VALUES) & (4 * needed > 3 * room)
+    return np.where(is_nearly_short, np.minimum(2 * room, np.maximum(room, new[is_short].max())), new)
 
 
 def enough(room: int, needed: int) -> int:

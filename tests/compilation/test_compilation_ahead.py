@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import pytest
+from numba.core.compiler import Flags
 from places import ROOT
 from small_package import NEEDS_COMPILER
 
@@ -95,6 +98,31 @@ def test_a_kernel_whose_compilation_is_interrupted_stays_wanted(tmp_path):
         "print(ahead.is_wanted(), len(mix.overloads))\n"
     )
     assert said(program, tmp_path)[0] == "True 0\nFalse 1\n"
+
+
+def test_flags_have_the_same_values_the_short_way():
+    flags = Flags()
+    flags.nrt = flags.fastmath = True
+    values = [(*flags.values().items(),), hash(flags), flags == Flags(), flags == flags.copy()]
+    with ahead.less_overhead():
+        assert [(*flags.values().items(),), hash(flags), flags == Flags(), flags == flags.copy()] == values
+        assert flags.values.__func__ is ahead._values
+    assert flags.values.__func__ is not ahead._values
+
+
+@pytest.mark.parametrize(
+    ("before", "meanwhile"), [((700, 10, 10), ahead.RARELY), ((10**6, 200, 200),) * 2, ((0, 10, 10),) * 2]
+)
+def test_garbage_is_collected_rarely_while_a_kernel_is_compiled_and_then_as_before(before, meanwhile):
+    usual = gc.get_threshold()
+    try:
+        gc.set_threshold(*before)
+        with suppress(KeyboardInterrupt), ahead.less_overhead():
+            assert gc.get_threshold() == meanwhile
+            raise KeyboardInterrupt
+        assert gc.get_threshold() == before
+    finally:
+        gc.set_threshold(*usual)
 
 
 EXP = "import numpy as np; from driftmoe import ahead, arithmetic; arithmetic.exp_of(np.ones(2)); "

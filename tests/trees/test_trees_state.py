@@ -247,6 +247,8 @@ def without(name):
         (changed("nominal_columns", lambda a: at(a, 0, 5)), "'nominal_columns' .* has entries out of range"),
         (changed("n_values", lambda a: at(at(a, 0, 4), 3, 0)), "'n_values' .* has entries out of range"),
         (changed("expert_trees", lambda a: at(a, (0, 0), 1)), "'expert_trees' .* has entries out of range"),
+        (changed("feature_class_order", lambda a: at(a, (slice(None), 3, 0), 0)),
+         "'value_stats' .* has weights of a feature that the leaf has not seen"),
     ],
 )  # fmt: skip
 def test_a_damaged_state_is_refused_by_name_and_leaves_no_trace(damage, message):
