@@ -67,7 +67,7 @@ def load_balance_loss(logits: Tensor, load: Tensor, rows: Tensor | None = None) 
         Router output, shape (..., n_experts).
     load
         Same shape. `Routing.mask` counts places: the loss of Switch and GShard, whose gradient flows through P alone.
-        `Routing.weights` is DynMoLE's soft load, through which the gradient flows as well.
+        With `Routing.weights`, a share of weights, it flows through both.
     rows
         Rows that count, bool, shape (...); default all.
 
@@ -83,7 +83,6 @@ def load_balance_loss(logits: Tensor, load: Tensor, rows: Tensor | None = None) 
     References
     ----------
     Switch Transformer (arXiv 2101.03961), eqs. 4 to 6, with f divided by k so that the value does not depend on k.
-    DynMoLE (arXiv 2504.00661), where f is the mean weight, not divided by its sum.
 
     Examples
     --------
@@ -96,6 +95,41 @@ def load_balance_loss(logits: Tensor, load: Tensor, rows: Tensor | None = None) 
     """
     log_p, load = _log_probs(logits, rows), _rows(load, rows)
     return _n_live(log_p) * (_share(load.to(log_p.dtype)) * _mean(log_p.exp())).sum()
+
+
+def soft_balance_loss(logits: Tensor, weights: Tensor, rows: Tensor | None = None) -> Tensor:
+    """n · sum_i W_i P_i, where W_i is the mean weight of expert i and P_i its mean softmax probability.
+
+    Unlike `load_balance_loss` of the weights, it does not divide by the sum of the weights. So it is smaller where a
+    policy without renormalisation keeps little of the probability, and its gradient also makes the router keep less.
+
+    Parameters
+    ----------
+    logits
+        Router output, shape (..., n_experts).
+    weights
+        `Routing.weights`, without those of shared experts; same shape.
+    rows
+        Rows that count, bool, shape (...); default all.
+
+    Returns
+    -------
+    loss
+        A scalar; differentiable. At balance it is the sum of a row's weights.
+
+    References
+    ----------
+    DynMoLE (arXiv 2504.00661), as in its code; weight 0.001 there.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from driftmoe.losses import soft_balance_loss
+    >>> soft_balance_loss(torch.zeros(1, 4), torch.tensor([[0.25, 0.25, 0.0, 0.0]])).item()
+    0.5
+    """
+    log_p = _log_probs(logits, rows)
+    return _n_live(log_p) * (_mean(_rows(weights, rows).to(log_p.dtype)) * _mean(log_p.exp())).sum()
 
 
 def null_balance_loss(logits: Tensor, load: Tensor, n_null: int, rows: Tensor | None = None) -> Tensor:

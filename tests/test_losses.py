@@ -14,11 +14,13 @@ from driftmoe.losses import (
     mutual_information_loss,
     null_balance_loss,
     router_z_loss,
+    soft_balance_loss,
 )
-from driftmoe.routing import TopK, WithNull
+from driftmoe.routing import DYNMOLE, TopK, WithNull
 
 OF_LOGITS = {
     "balance": lambda z, rows=None: load_balance_loss(z, TopK(2)(z).mask, rows),
+    "kept balance": lambda z, rows=None: soft_balance_loss(z, TopK(2, renorm=False)(z).weights, rows),
     "soft balance": lambda z, rows=None: load_balance_loss(z, TopK(2, renorm=False)(z).weights, rows),
     "null balance": lambda z, rows=None: null_balance_loss(z, TopK(2)(z).mask, 2, rows),
     "entropy": lambda z, rows=None: entropy_loss(z, 1.1, rows=rows),
@@ -108,6 +110,18 @@ def test_balance_sends_gradient_through_probabilities_and_soft_load_alone():
     (expected,) = torch.autograd.grad(4 * (share * probs.mean(0)).sum(), logits)
     np.testing.assert_allclose(hard, expected, atol=1e-12)
     assert (soft - hard).abs().max() > 1e-3
+
+
+def test_soft_balance_is_that_of_dynmoles_code():
+    """n · sum of mean kept weight · mean probability, of normal logits; shares of the weights would be 1.2 times it."""
+    logits = normal(500, 6, dtype=torch.float64).requires_grad_()
+    weights = DYNMOLE(logits).weights
+    expected = (weights.mean(0) * logits.softmax(-1).mean(0)).sum() * 6
+    ours = soft_balance_loss(logits, weights)
+    assert ours.item() == pytest.approx(expected.item(), rel=1e-12)
+    assert load_balance_loss(logits, weights).item() > 1.1 * ours.item()
+    gradients = [torch.autograd.grad(loss, logits, retain_graph=True)[0] for loss in (ours, expected)]
+    np.testing.assert_allclose(*gradients, atol=1e-12)
 
 
 def test_descending_the_balance_loss_evens_the_load():

@@ -55,6 +55,7 @@ PRESETS = (
     "DYNMOLE",
     "HARDER_TASKS",
     "ADAMOE",
+    "NULLS",
     "STREAM",
 )
 """Keys of `driftmoe.models.PRESETS`."""

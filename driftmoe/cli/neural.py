@@ -32,6 +32,11 @@ Policies: {policies}; presets: {presets}.
 
 Controls: plain (one network, or one LoRA, instead of experts); frozen or frozen(POLICY) (a router that does not learn).
 
+Balance without a loss: balanced or balanced(POLICY), by a bias of each expert.
+
+Not in adapt: chained or chained(POLICY) (two steps through each layer); recurrent or recurrent(POLICY) (routers that
+pass on a state).
+
 In adapt only: mola (more experts in higher layers).
 
 Default: {setups}, and in adapt also mola.

@@ -4,12 +4,10 @@ from driftmoe.neural.planning import planned_training
 from driftmoe.neural.runs import (
     EXPERIMENTS,
     N_POINTS,
-    SETUPS,
     NeuralRun,
-    Setup,
-    check_setup,
     open_experiment,
 )
+from driftmoe.neural.setups import SETUPS, Setup, check_setup
 
 __all__ = [
     "EXPERIMENTS",

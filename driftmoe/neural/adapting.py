@@ -24,17 +24,16 @@ from torch import Tensor, nn
 from driftmoe.extras import install
 from driftmoe.neural import sources
 from driftmoe.neural.runs import (
-    N_EXPERTS,
     Answered,
     Cost,
     Point,
-    Setup,
     asked,
     learn,
     routing_figures,
     seeded,
     warm_then_cosine,
 )
+from driftmoe.neural.setups import N_EXPERTS, Setup
 from driftmoe.nn import inject, layer_counts, lora_layer
 from driftmoe.routing import Dense, at_step
 
@@ -188,7 +187,8 @@ class TrainingOfAdapters:
         if self._setup.by_layer:
             counts = layer_counts(encoder.config.num_hidden_layers, MORE_ABOVE)
         make = partial(lora_layer, policy=policy, rank=rank, router=self._setup.router)
-        inject(encoder, TARGETS, make, n_experts=counts, seed=1000 * seed)
+        layers = inject(encoder, TARGETS, make, n_experts=counts, seed=1000 * seed)
+        self._setup.balance(layers.values())
         return SentenceClassifier(encoder, [len(classes) for classes in self._data.classes.values()])
 
     def points(self, n_steps: int, window: int) -> Iterator[Point]:

@@ -24,7 +24,8 @@ from torch import Tensor, nn
 
 from driftmoe.extras import install
 from driftmoe.metrics import drift_recovery
-from driftmoe.neural.runs import Answered, Cost, Point, Setup, feed_forward, learn, seeded
+from driftmoe.neural.runs import Answered, Cost, Point, feed_forward, learn, seeded
+from driftmoe.neural.setups import Setup
 
 N_CONCEPTS = 5
 BATCH = 16

@@ -14,7 +14,6 @@ from driftmoe.neural.runs import (
     Answered,
     Cost,
     Point,
-    Setup,
     asked,
     feed_forward,
     learn,
@@ -22,6 +21,8 @@ from driftmoe.neural.runs import (
     seeded,
     warm_then_cosine,
 )
+from driftmoe.neural.setups import Setup
+from driftmoe.nn import RecurrentLayers
 
 WIDTH, N_HEADS, N_LAYERS, N_HIDDEN = 128, 4, 4, 256
 """Sizes of the transformer. The last is the hidden width of one expert: two make the usual four times the width."""
@@ -71,8 +72,9 @@ class ByteTransformer(nn.Module):
     def __init__(self, setup: Setup, seed: int) -> None:
         super().__init__()
         self.bytes, self.places = nn.Embedding(256, WIDTH), nn.Embedding(CONTEXT, WIDTH)
+        state = RecurrentLayers(setup.policy) if setup.is_recurrent and setup.policy is not None else None
         self.blocks = nn.Sequential(
-            *(Block(feed_forward(setup, WIDTH, N_HIDDEN, seed=1000 * seed + i)) for i in range(N_LAYERS))
+            *(Block(feed_forward(setup, WIDTH, N_HIDDEN, 1000 * seed + i, state)) for i in range(N_LAYERS))
         )
         self.norm, self.says = nn.RMSNorm(WIDTH), nn.Linear(WIDTH, 256, bias=False)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from driftmoe.neural.runs import EXPERIMENTS, N_POINTS, SETUPS, NeuralRun, check_setup, open_experiment
+from driftmoe.neural.runs import EXPERIMENTS, N_POINTS, NeuralRun, open_experiment
+from driftmoe.neural.setups import SETUPS, check_setup
 
 
 def planned_training(

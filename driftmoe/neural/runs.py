@@ -1,141 +1,40 @@
-"""Common parts of the experiments: setups of routers and policies, training steps, costs, runs and their results."""
+"""Common parts of the experiments: layers, training steps, costs, runs and their results."""
 
 from __future__ import annotations
 
 import math
-import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.metadata import version
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
 
-from driftmoe import experiment, models
+from driftmoe import experiment
 from driftmoe.experiment import CheckpointFolder, News, Run
-from driftmoe.losses import entropy_loss, load_balance_loss
-from driftmoe.nn import FeedForwardExperts, MoELayer, MoEOutput, count_parameters, record
-from driftmoe.nn.adapters import Injected
+from driftmoe.neural.setups import N_ACTIVE, N_EXPERTS, Setup
+from driftmoe.nn import (
+    ChainedMoE,
+    FeedForwardExperts,
+    MoELayer,
+    MoEOutput,
+    RecurrentLayers,
+    count_parameters,
+    record,
+)
+from driftmoe.nn.injecting import Injected
 from driftmoe.nn.moe import make_router
-from driftmoe.routing import Dense, Policy, TopK, as_rule, at_step
-
-N_EXPERTS = 8
-"""Number of experts in each layer of every experiment."""
-
-N_ACTIVE = 2
-"""Width of a plain network, in experts."""
-
-SETUPS = ("plain", "Dense", "TopK(1, renorm=False)", "TopK(2)", "HARDER_TASKS", "DYNMOLE", "ADAMOE", "frozen")
-"""Setups that are compared by default."""
+from driftmoe.routing import Dense, at_step
 
 N_POINTS = 20
 """Number of points of a curve."""
 
 EXPERIMENTS = ("lm", "adapt", "drift-permutation", "drift-rotation", "drift-labels")
 """Names of all experiments."""
-
-
-@dataclass(frozen=True)
-class Setup:
-    """Router, policy and auxiliary losses of a run.
-
-    Attributes
-    ----------
-    policy
-        Policy that chooses experts; `None` for a single network of the size of `N_ACTIVE` experts.
-    router
-        `"linear"` for a router that learns, `"random"` for one that does not.
-    losses
-        Weights of auxiliary losses by their names in `LOSSES`.
-    by_layer
-        Whether higher layers have more experts, as in MoLA.
-    """
-
-    policy: Policy | None
-    router: Literal["linear", "random"] = "linear"
-    losses: Mapping[str, float] = field(default_factory=dict)
-    by_layer: bool = False
-
-    @classmethod
-    def parsed(cls, text: str) -> Setup:
-        """Return the setup that a text names: a policy or preset, as in model names, or one of three others.
-
-        These are `plain`, without experts; `frozen` or `frozen(POLICY)`, a random router that does not learn, by
-        default with `TopK(2)` (as in SMoE-Dropout, without its growing k); and `mola`, `TopK(2)` with more experts in
-        higher layers.
-
-        Raises
-        ------
-        ValueError
-            If the text names no setup.
-
-        Examples
-        --------
-        >>> from driftmoe.neural import Setup
-        >>> Setup.parsed("frozen(TopK(1))").router
-        'random'
-        """
-        text = text.strip()
-        if text == "plain":
-            return cls(None)
-        if text == "mola":
-            return cls(TopK(2), losses=TopK(2).auxiliary, by_layer=True)
-        frozen = re.fullmatch(r"frozen(?:\((.*)\))?", text)
-        try:
-            policy = models.make_policy((frozen[1] or "TopK(2)") if frozen else text)
-        except ValueError as error:
-            raise ValueError(f"{error}; or plain, frozen, frozen(POLICY), mola") from None
-        return cls(policy, "random") if frozen else cls(policy, losses=as_rule(policy).auxiliary)
-
-    def loss(self, results: Iterable[MoEOutput]) -> Tensor | float:
-        """Return the weighted sum of the auxiliary losses, which are computed for each layer separately."""
-        return sum(
-            (weight * LOSSES[name](result) for result in results for name, weight in self.losses.items()), 0.0
-        )
-
-    @property
-    def n_active(self) -> float:
-        """Number of experts that a row uses if the router is balanced: the policy's aim, not a measured value."""
-        if self.policy is None:
-            return N_ACTIVE
-        return at_step(self.policy, 0).n_active(N_EXPERTS, otherwise=N_ACTIVE)
-
-
-LOSSES: dict[str, Callable[[MoEOutput], Tensor]] = {
-    "load_balance": lambda result: result.losses["load_balance"],
-    "soft_balance": lambda result: load_balance_loss(
-        result.routing.logits, result.routing.weights, result.rows
-    ),
-    "entropy": lambda result: result.losses["entropy"],
-    "entropy_nats": lambda result: entropy_loss(result.routing.logits, normalize=False, rows=result.rows),
-}
-"""Load balance by places (averaged over null experts, if there are some) or by weights, through which gradients flow;
-entropy of the routing as the policy measures it, from 0 to 1, or Shannon entropy in nats."""
-
-
-def check_setup(text: str, experiment_name: str, n_steps: int) -> None:
-    """Raise ValueError if a setup cannot be read, or does not fit the experiment at one of its steps."""
-    setup = Setup.parsed(text)
-    if setup.by_layer and experiment_name != "adapt":
-        raise ValueError(
-            f"{text!r} gives layers different numbers of experts, which adapt alone does; choose another"
-        )
-    if setup.policy is None:
-        return
-    n_logits = as_rule(setup.policy).n_logits(N_EXPERTS)
-    if n_logits < 1:
-        raise ValueError(
-            f"policy {text!r} leaves none of {N_EXPERTS} experts to choose; have fewer shared ones"
-        )
-    try:
-        for policy in dict.fromkeys(at_step(setup.policy, step) for step in range(n_steps)):
-            policy(torch.zeros(1, n_logits))
-    except (TypeError, AttributeError, RuntimeError) as error:
-        raise ValueError(f"policy {text!r} cannot choose among {N_EXPERTS} experts: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -256,14 +155,30 @@ def _of_rows(result: MoEOutput, name: str) -> Tensor:
     return values.flatten() if result.rows is None else values[result.rows]
 
 
-def feed_forward(setup: Setup, n_features: int, n_hidden: int, seed: int) -> nn.Module:
-    """Return a layer of experts with `n_hidden` units each, or a single network as wide as `N_ACTIVE` of them."""
+def feed_forward(
+    setup: Setup, n_features: int, n_hidden: int, seed: int, state: RecurrentLayers | None = None
+) -> nn.Module:
+    """Return a layer of experts with `n_hidden` units each, or a single network as wide as `N_ACTIVE` of them.
+
+    `state` is what all layers of a model share whose routers are recurrent.
+    """
     if setup.policy is None:
         one = FeedForwardExperts(1, n_features, N_ACTIVE * n_hidden, activation="gelu", bias=True, seed=seed)
         return Injected(MoELayer(_no_choice, one, Dense()))
     experts = FeedForwardExperts(N_EXPERTS, n_features, n_hidden, activation="gelu", bias=True, seed=seed)
-    router = make_router(setup.router, experts.w_in.mT, N_EXPERTS, setup.policy, seed)
-    return Injected(MoELayer(router, experts, at_step(setup.policy, 0)))
+    policy = at_step(setup.policy, 0)
+    if setup.is_recurrent:
+        shared = state or RecurrentLayers(policy)
+        return Injected(MoELayer(shared.router(n_features, N_EXPERTS, seed=seed), experts, policy))
+    routers = [
+        make_router(setup.router, experts.w_in.mT, N_EXPERTS, policy, seed + 500 * step)
+        for step in range(setup.n_steps)
+    ]
+    if setup.n_steps > 1:
+        return Injected(ChainedMoE(routers, MoELayer(None, experts, policy)))
+    layer = MoELayer(routers[0], experts, policy)
+    setup.balance([layer])
+    return Injected(layer)
 
 
 def _no_choice(x: Tensor) -> Tensor:
@@ -299,11 +214,17 @@ def learn(
         for module in model.modules():
             if isinstance(module, MoELayer):
                 module.policy = at_step(setup.policy, step)
-    answers, losses, results = asked(model, ask)
+    with record(model) as records:
+        answers, losses, rows = ask()
+    results = _counting(records, rows)
     optimiser.zero_grad(set_to_none=True)
     (losses.mean() + setup.loss(results)).backward()
     nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], 1.0)
     optimiser.step()
+    for (name, _), result in zip(records, results, strict=True):
+        layer = model.get_submodule(name)
+        if isinstance(layer, MoELayer) and layer.balancer is not None:
+            layer.balancer.update(result.load)
     return answers.detach(), losses.detach(), routing_figures(setup, results)
 
 
@@ -311,7 +232,12 @@ def asked(model: nn.Module, ask: Callable[[], Answered]) -> tuple[Tensor, Tensor
     """Return answers, losses, and the results of the layers of experts for the rows that count."""
     with record(model) as records:
         answers, losses, rows = ask()
-    return answers, losses, [result if rows is None else replace(result, rows=rows) for _, result in records]
+    return answers, losses, _counting(records, rows)
+
+
+def _counting(records: Sequence[tuple[str, MoEOutput]], rows: Tensor | None) -> list[MoEOutput]:
+    """Return results in which these rows count."""
+    return [result if rows is None else replace(result, rows=rows) for _, result in records]
 
 
 def warm_then_cosine(optimiser: torch.optim.Optimizer, n_steps: int) -> torch.optim.lr_scheduler.LambdaLR:

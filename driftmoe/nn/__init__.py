@@ -1,16 +1,10 @@
 """Neural mixtures of experts: layers that use the same routing policies and losses as the mixtures of trees."""
 
-from driftmoe.nn.adapters import (
-    ParameterCounts,
-    count_parameters,
-    inject,
-    layer_counts,
-    load_adapter,
-    record,
-    save_adapter,
-)
+from driftmoe.nn.adapters import load_adapter, save_adapter
 from driftmoe.nn.classifier import NeuralMoEClassifier
+from driftmoe.nn.deep import RecurrentLayers, chained_layer
 from driftmoe.nn.experts import FeedForwardExperts, upcycle
+from driftmoe.nn.injecting import ParameterCounts, count_parameters, inject, layer_counts, record, thaw
 from driftmoe.nn.lora import LoRAExperts, Unweighted, flylora, lora_layer, mora, smora
 from driftmoe.nn.moe import ChainedMoE, MoELayer, MoEOutput, RecurrentRouter, upcycled_layer
 
@@ -22,8 +16,10 @@ __all__ = [
     "MoEOutput",
     "NeuralMoEClassifier",
     "ParameterCounts",
+    "RecurrentLayers",
     "RecurrentRouter",
     "Unweighted",
+    "chained_layer",
     "count_parameters",
     "flylora",
     "inject",
@@ -34,6 +30,7 @@ __all__ = [
     "record",
     "save_adapter",
     "smora",
+    "thaw",
     "upcycle",
     "upcycled_layer",
 ]

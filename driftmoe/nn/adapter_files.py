@@ -39,8 +39,8 @@ _TYPES = {
 }  # fmt: skip
 
 
-def write(tensors: Mapping[str, Tensor], path: str | PathLike[str]) -> None:
-    """Write tensors to a file, all at once: whatever happens, the old file or the whole new one is there.
+def write(tensors: Mapping[str, Tensor], path: str | PathLike[str], metadata: Mapping[str, str]) -> None:
+    """Write tensors and metadata to a file, all at once: whatever happens, the old file or the whole new one is there.
 
     Raises
     ------
@@ -60,16 +60,16 @@ def write(tensors: Mapping[str, Tensor], path: str | PathLike[str]) -> None:
     whole = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
     content = save(whole)
     start = 8 + struct.unpack("<Q", content[:8])[0]
-    digest = _digest(_parsed(content[8:start]), content[start:])
-    content = save(whole, metadata={"format": "pt", DIGEST: digest})
+    digest = _digest(_parsed(content[8:start]), metadata, content[start:])
+    content = save(whole, metadata={**metadata, "format": "pt", DIGEST: digest})
     place = Path(path)
     if place.is_symlink():  # the file that it stands for is replaced, not the link
         place = place.resolve()
     write_files(place.parent, {place.name: content}, kept=KEPT)
 
 
-def read(path: str | PathLike[str], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors of a file, in the types of the model's.
+def read(path: str | PathLike[str], wanted: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors of a file, in the types of the model's, and its metadata.
 
     Parameters
     ----------
@@ -94,9 +94,12 @@ def read(path: str | PathLike[str], wanted: Mapping[str, Tensor]) -> dict[str, T
             if len(data) != n_bytes:
                 more = "more" if len(data) > n_bytes else f"{len(data):,}"
                 raise ValueError(f"{n_bytes:,} bytes of tensors are claimed, and {more} are there")
-            if (digest := metadata.get(DIGEST)) not in (None, _digest(entries, data)):
+            if (digest := metadata.get(DIGEST)) not in (
+                None,
+                _digest(entries, metadata, data),
+            ):
                 raise ValueError(
-                    f"its tensors do not have the digest {digest!r:.80} that they were saved with"
+                    f"its content does not have the digest {digest!r:.80} that it was saved with"
                 )
             tensors = _tensors(struct.pack("<Q", len(header)) + header + data)
         except _MismatchError:
@@ -105,7 +108,7 @@ def read(path: str | PathLike[str], wanted: Mapping[str, Tensor]) -> dict[str, T
             raise ValueError(
                 f"load_adapter: {path} is damaged, or no adapter: {error}; save the adapter again"
             ) from None
-    return {name: _converted(name, tensor, wanted[name], path) for name, tensor in tensors.items()}
+    return {name: _converted(name, tensor, wanted[name], path) for name, tensor in tensors.items()}, metadata
 
 
 class _MismatchError(ValueError):
@@ -178,8 +181,12 @@ def _of_entry(name: str, entry: Any) -> tuple[torch.dtype, list[int]]:
     return _TYPES[entry["dtype"]], shape
 
 
-def _digest(entries: Mapping[str, Any], data: bytes) -> str:
-    listed = json.dumps(entries, sort_keys=True, separators=(",", ":"))
+def _digest(entries: Mapping[str, Any], metadata: Mapping[str, str], data: bytes) -> str:
+    """Return the SHA-256 of tensors and metadata; of tensors alone, as in earlier versions, if there is no more."""
+    rest = {name: text for name, text in metadata.items() if name not in ("format", DIGEST)}
+    listed = json.dumps(
+        {**entries, "__metadata__": rest} if rest else entries, sort_keys=True, separators=(",", ":")
+    )
     return hashlib.sha256(listed.encode("utf-8") + b"\n" + data).hexdigest()
 
 

@@ -1,275 +1,33 @@
-"""Layers of experts injected into an existing model, and their routing, parameter counts, saving and loading."""
+"""Saving what was injected into a model, and loading it into a model that was injected in the same way.
+
+A file holds the tensors of the adapter, and as metadata what the tensors do not tell: policy, scale and kind of each
+layer, and a digest of the model around them, the base.
+"""
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from os import PathLike
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from driftmoe.nn import adapter_files
-from driftmoe.nn.moe import MoELayer, MoEOutput
+from driftmoe.nn.injecting import Injected
+from driftmoe.nn.moe import MoELayer
+from driftmoe.strict_json import from_json
 
 
-class Injected(nn.Module):
-    """A layer of experts in place of a module that returned a tensor.
-
-    Parameters
-    ----------
-    moe
-        The layer. `record` gives its routing and losses.
-    """
-
-    def __init__(self, moe: MoELayer) -> None:
-        super().__init__()
-        self.moe = moe
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the output alone."""
-        return self.moe(x).output
-
-
-def inject(
-    model: nn.Module,
-    targets: str | Sequence[str],
-    make: Callable[..., MoELayer],
-    *,
-    n_experts: int | Sequence[int],
-    seed: int | None = None,
-) -> dict[str, MoELayer]:
-    """Replace modules of a model by layers of experts, and freeze the rest of the model.
-
-    Parameters
-    ----------
-    model
-        Any torch model; it is modified.
-    targets
-        Names of modules, or endings of names: `"query"` matches `encoder.layer.3.attention.self.query`.
-    make
-        Turns a module into a layer, called as `make(module, n_experts=..., seed=...)`: `lora_layer`, `smora`, `mora`,
-        `flylora` or `upcycled_layer`, with their other arguments set by `functools.partial`.
-    n_experts
-        Number of experts in each layer; or a list with the number for each block of the model, as `layer_counts` gives
-        it (MoLA). The first number in a module's name is the index of its block.
-    seed
-        Seed of the weights, which differ between layers; `None` for new random weights each time.
-
-    Returns
-    -------
-    layers
-        The new layers by the names of the modules that they replace, in the order of the model.
-
-    Raises
-    ------
-    ValueError
-        If a target matches no module, an injected module, part of another target, or part of a torch module that does
-        not call its layers; or if `n_experts` has no number for a block.
-
-    Notes
-    -----
-    Afterwards only routers and experts are trainable. For other parts, such as a new head, call `requires_grad_()`. A
-    `RecurrentRouter` cannot be injected, because its state must pass from layer to layer; write the model with such
-    layers instead.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from functools import partial
-    >>> from driftmoe.nn import count_parameters, inject, lora_layer
-    >>> from driftmoe.routing import TopK
-    >>> model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
-    >>> list(inject(model, "0", partial(lora_layer, policy=TopK(1), rank=2), n_experts=4))
-    ['0']
-    >>> count_parameters(model)
-    ParameterCounts(total=250, trainable=160, active=250)
-    """
-    ends = (targets,) if isinstance(targets, str) else tuple(targets)
-    found = {
-        name: module
-        for name, module in model.named_modules()
-        if any(name == end or name.endswith("." + end) for end in ends)
-    }
-    for end in ends:
-        if not any(name == end or name.endswith("." + end) for name in found):
-            last = sorted(
-                {name.rpartition(".")[2] for name, m in model.named_modules() if isinstance(m, nn.Linear)}
-            )
-            raise ValueError(
-                f"inject: nothing in the model is named {end!r}; its linear layers are {', '.join(last)}"
-            )
-    for name, module in found.items():
-        if isinstance(module, Injected):
-            raise ValueError(f"inject: {name!r} was injected before; begin with the model as it was")
-        parent = model.get_submodule(name.rpartition(".")[0])
-        if isinstance(parent, WITH_A_PATH_OF_THEIR_OWN):
-            raise ValueError(
-                f"inject: {name!r} lies in a {type(parent).__name__}, which reads the weights of its layers itself and "
-                "would pass experts by; name another layer"
-            )
-        if inner := next((other for other in found if other.startswith(name + ".")), None):
-            raise ValueError(f"inject: {inner!r} lies within {name!r}; name one of the two")
-    names = {
-        name: [other for other, m in model.named_modules(remove_duplicate=False) if m is module]
-        for name, module in found.items()
-    }  # a module may be part of the model under several names
-    layers = {
-        name: make(module, n_experts=_count(name, n_experts), seed=None if seed is None else seed + index)
-        for index, (name, module) in enumerate(found.items())
-    }
-    model.requires_grad_(False)
-    for name, layer in layers.items():
-        injected = Injected(layer)
-        for other in names[name]:
-            place, _, last_name = other.rpartition(".")
-            setattr(model.get_submodule(place), last_name, injected)
-    return layers
-
-
-WITH_A_PATH_OF_THEIR_OWN = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
-"""Torch modules that do not always call their inner layers."""
-
-
-def layer_counts(n_layers: int, counts: Sequence[int]) -> list[int]:
-    """Return the number of experts in each layer if the layers form groups of equal length, from first to last.
-
-    Parameters
-    ----------
-    n_layers
-        Number of layers, a multiple of `len(counts)`.
-    counts
-        Number of experts per layer in each group. MoLA gives higher layers more: 2, 4, 6, 8.
-
-    References
-    ----------
-    MoLA (arXiv 2402.08562), "Higher Layers Need More LoRA Experts".
-
-    Examples
-    --------
-    >>> from driftmoe.nn import layer_counts
-    >>> layer_counts(8, (2, 4, 6, 8))
-    [2, 2, 4, 4, 6, 6, 8, 8]
-    """
-    if not counts or n_layers % len(counts):
-        raise ValueError(
-            f"layer_counts: {n_layers} layers in {len(counts)} equal runs; choose a number of runs that divides it"
-        )
-    return [count for count in counts for _ in range(n_layers // len(counts))]
-
-
-@contextmanager
-def record(model: nn.Module) -> Iterator[list[tuple[str, MoEOutput]]]:
-    """Record the results of all layers of experts in a model while it runs: their routing and losses.
-
-    The model itself passes only tensors on, so that the rest of each result must be recorded by hooks.
-
-    Parameters
-    ----------
-    model
-        Any torch model that contains `MoELayer`s.
-
-    Yields
-    ------
-    records
-        A list to which each call of a layer appends the layer's name and result.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from driftmoe.nn import FeedForwardExperts, MoELayer, record
-    >>> from driftmoe.nn.adapters import Injected
-    >>> from driftmoe.routing import TopK
-    >>> layer = MoELayer(torch.nn.Linear(8, 4), FeedForwardExperts(4, 8, 16), TopK(2))
-    >>> model = torch.nn.Sequential(Injected(layer), torch.nn.ReLU())
-    >>> with record(model) as records:
-    ...     output = model(torch.randn(5, 8))
-    >>> loss = output.square().mean() + 0.01 * sum(result.losses["load_balance"] for _, result in records)
-    >>> [name for name, _ in records]
-    ['0.moe']
-    """
-    records: list[tuple[str, MoEOutput]] = []
-
-    def hook(name: str) -> Callable[[nn.Module, tuple, MoEOutput], None]:
-        return lambda module, inputs, result: records.append((name, result))
-
-    layers = [(name, module) for name, module in model.named_modules() if isinstance(module, MoELayer)]
-    handles = [module.register_forward_hook(hook(name)) for name, module in layers]
-    try:
-        yield records
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-class ParameterCounts(NamedTuple):
-    """Numbers of parameters.
-
-    Attributes
-    ----------
-    total
-        All parameters.
-    trainable
-        Parameters that require gradients.
-    active
-        Mean number of parameters used for a row, without those of experts that it did not choose.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from driftmoe.nn import count_parameters
-    >>> counts = count_parameters(torch.nn.Linear(3, 2))
-    >>> counts.total, counts.trainable, counts.active
-    (8, 8, 8)
-    """
-
-    total: int
-    trainable: int
-    active: int
-
-
-def count_parameters(model: nn.Module, records: Iterable[tuple[str, MoEOutput]] = ()) -> ParameterCounts:
-    """Count the parameters of a model.
-
-    Parameters
-    ----------
-    model
-        Any torch model.
-    records
-        Result of `record`, from which the number of chosen experts is taken. Layers without a record count fully.
-
-    Returns
-    -------
-    counts
-        Parameters that several modules share count once.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from driftmoe.nn import count_parameters
-    >>> count_parameters(torch.nn.Linear(3, 2))  # six weights and two biases
-    ParameterCounts(total=8, trainable=8, active=8)
-    """
-    parameters = list(model.parameters())
-    total = sum(p.numel() for p in parameters)
-    trainable = sum(p.numel() for p in parameters if p.requires_grad)
-    chosen: dict[str, list[Tensor]] = {}
-    for name, result in records:
-        mask = result.routing.mask if result.rows is None else result.routing.mask[result.rows]
-        chosen.setdefault(name, []).append(mask.flatten().double())
-    idle = 0.0
-    for name, masks in chosen.items():
-        experts = model.get_submodule(name).get_submodule("experts")
-        idle += (1.0 - torch.cat(masks).mean().item()) * sum(p.numel() for p in experts.parameters())
-    return ParameterCounts(total, trainable, round(total - idle))
-
-
-def save_adapter(model: nn.Module, path: str | PathLike[str]) -> None:
+def save_adapter(model: nn.Module, path: str | PathLike[str], *, base_weights: bool = False) -> None:
     """Save the injected and the other trainable parameters of a model, without frozen ones, to a safetensors file.
 
-    Needs `driftmoe[nn]`.
+    Policy, scale and kind of each layer are saved too, and a digest of the names and shapes of the model around the
+    adapter. Needs `driftmoe[nn]`.
 
     Parameters
     ----------
@@ -278,6 +36,9 @@ def save_adapter(model: nn.Module, path: str | PathLike[str]) -> None:
     path
         File to write. A file of this name is replaced, all at once: whatever happens, the old file or the whole new one
         is there.
+    base_weights
+        Whether the weights of the model around the adapter are a part of the file's digests. If so, the file can only
+        be loaded into a model that has the same ones, in the same types. This reads all weights once, now and then.
 
     Raises
     ------
@@ -305,7 +66,11 @@ def save_adapter(model: nn.Module, path: str | PathLike[str]) -> None:
     >>> torch.equal(trained[0].moe.router.weight, other[0].moe.router.weight)
     True
     """
-    adapter_files.write(_adapter(model), path)
+    state = _adapter(model)
+    metadata = {LAYERS: _layers(model), BASE: _base_digest(model, state, with_weights=False)}
+    if base_weights:
+        metadata[BASE_WEIGHTS] = _base_digest(model, state, with_weights=True)
+    adapter_files.write(state, path, metadata)
 
 
 def load_adapter(model: nn.Module, path: str | PathLike[str]) -> None:
@@ -321,8 +86,10 @@ def load_adapter(model: nn.Module, path: str | PathLike[str]) -> None:
     Raises
     ------
     ValueError
-        If the file is damaged; if names, shapes or types differ from the model's; or if a number is NaN or infinite,
-        also because the model's type is too narrow. The model is then unchanged.
+        If the file is damaged; if names, shapes or types differ from the model's; if the layers have another policy,
+        scale, router or kind of experts than those of the file; if the model around the adapter has other names or
+        shapes than that of the file, or other weights and the file has their digest; or if a number is NaN or
+        infinite, also because the model's type is too narrow. The model is then unchanged.
     OSError
         If the file cannot be read.
 
@@ -330,7 +97,10 @@ def load_adapter(model: nn.Module, path: str | PathLike[str]) -> None:
     -----
     A file is read only if its header fits the model, so that no file takes more memory than the adapter does. Damage is
     noticed by a digest. Files of other programs and of earlier versions have none: there a changed number is noticed
-    only if it is not finite.
+    only if it is not finite, and another policy or base is not noticed.
+
+    To use a policy on purpose with which the adapter was not trained, inject with the file's policy, load, and then set
+    `layer.policy`.
 
     Examples
     --------
@@ -353,7 +123,9 @@ def load_adapter(model: nn.Module, path: str | PathLike[str]) -> None:
     ValueError: load_adapter: ... is damaged, or no adapter: ...
     """
     state = _adapter(model)
-    tensors = adapter_files.read(path, state)
+    tensors, metadata = adapter_files.read(path, state)
+    _check_layers(metadata, model, path)
+    _check_base(metadata, model, state, path)
     with torch.no_grad():
         try:
             for name, tensor in tensors.items():
@@ -366,25 +138,120 @@ def load_adapter(model: nn.Module, path: str | PathLike[str]) -> None:
 
 def _adapter(model: nn.Module) -> dict[str, Tensor]:
     """Return tensors by name: those of injected layers except the adapted layers, and other trainable parameters."""
-    tensors = {
-        name: parameter.data for name, parameter in model.named_parameters() if parameter.requires_grad
-    }
+    learning = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    tensors = {name: parameter.data for name, parameter in learning.items()}
+    seen = {id(parameter) for parameter in learning.values()}  # layers may share some, under several names
     for name, module in model.named_modules():
         if isinstance(module, Injected):
-            for key, tensor in module.state_dict().items():
-                if not key.startswith("moe.shared_expert."):
-                    tensors[f"{name}.{key}" if name else key] = tensor
+            for key, tensor in module.state_dict(keep_vars=True).items():
+                if not key.startswith("moe.shared_expert.") and id(tensor) not in seen:
+                    tensors[f"{name}.{key}" if name else key] = tensor.data
+                    seen.add(id(tensor))
     if not tensors:
         raise ValueError("there is no adapter in the model: nothing injected, and nothing that may learn")
     return tensors
 
 
-def _count(name: str, n_experts: int | Sequence[int]) -> int:
-    if isinstance(n_experts, int):
-        return n_experts
-    block = re.search(r"(?:^|\.)(\d+)(?:\.|$)", name)
-    if block is None or int(block[1]) >= len(n_experts):
+LAYERS, BASE, BASE_WEIGHTS = "layers", "base", "base_weights"
+"""Names among the metadata of a file: settings of the layers, and digests of the model around them."""
+
+
+def _layers(model: nn.Module) -> str:
+    """Return the settings of all layers of experts as JSON: a list of settings, each with the names of its layers."""
+    of_settings: dict[str, dict[str, Any]] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, MoELayer):
+            settings = _settings(module)
+            of_settings.setdefault(repr(settings), {**settings, "layers": []})["layers"].append(name)
+    return json.dumps(list(of_settings.values()), separators=(",", ":"))
+
+
+def _settings(layer: MoELayer) -> dict[str, Any]:
+    """Return what decides about a layer's output and is no tensor."""
+    return {
+        "policy": _text(layer.policy),
+        "scale": float(layer.scale),
+        "router": _text(layer.router),
+        "experts": _text(layer.experts),
+    }
+
+
+def _text(part: Any) -> str:
+    """Return a text that is equal for equal parts, in any process."""
+    if isinstance(part, functools.partial):
+        given = [
+            *map(repr, part.args),
+            *(f"{name}={value!r}" for name, value in sorted(part.keywords.items())),
+        ]
+        return f"{_text(part.func)}({', '.join(given)})"
+    if isinstance(part, nn.Module):
+        about = part.extra_repr() if type(part).__module__.startswith("driftmoe.") else ""
+        return f"{type(part).__name__}({about})" if about else type(part).__name__
+    if hasattr(part, "__qualname__"):  # a function or a method
+        return str(part.__qualname__)
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(part))
+
+
+def _check_layers(metadata: Mapping[str, str], model: nn.Module, path: str | PathLike[str]) -> None:
+    """Raise ValueError if a file has other settings of layers than the model. Files of earlier versions have none."""
+    if metadata.get(LAYERS) in (None, _layers(model)):
+        return
+    own = dict(_listed(from_json(_layers(model))))
+    try:
+        came = dict(_listed(from_json(metadata[LAYERS])))
+    except (ValueError, TypeError, KeyError, AttributeError):
         raise ValueError(
-            f"inject: {name!r} belongs to no block of those {len(n_experts)} that n_experts lists; give one number"
+            f"load_adapter: {path} is damaged: its settings of layers cannot be read; save the adapter again"
+        ) from None
+    for name in sorted(own.keys() | came.keys()):
+        for setting in sorted(own.get(name, {}).keys() | came.get(name, {}).keys()):
+            of_file, of_model = (of.get(name, {}).get(setting, "missing") for of in (came, own))
+            if of_file != of_model:
+                raise ValueError(
+                    f"load_adapter: {setting} of {name or 'the layer'} is {of_file!s:.300} in {path} and "
+                    f"{of_model!s:.300} in the model; inject with the settings of the file, and change them after "
+                    "loading if you mean to"
+                )
+
+
+def _listed(entries: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    for entry in entries:
+        settings = {name: value for name, value in entry.items() if name != "layers"}
+        for name in entry["layers"]:
+            yield name, settings
+
+
+def _check_base(
+    metadata: Mapping[str, str], model: nn.Module, state: Mapping[str, Tensor], path: str | PathLike[str]
+) -> None:
+    """Raise ValueError if a file belongs to another model around the adapter, as far as its digests tell."""
+    if metadata.get(BASE) not in (None, _base_digest(model, state, with_weights=False)):
+        raise ValueError(
+            f"load_adapter: {path} belongs to another model: around the adapter, names or shapes are not those of this "
+            "one; load it into the model that it was trained in"
         )
-    return n_experts[int(block[1])]
+    if BASE_WEIGHTS in metadata and metadata[BASE_WEIGHTS] != _base_digest(model, state, with_weights=True):
+        raise ValueError(
+            f"load_adapter: {path} belongs to other weights: around the adapter, names and shapes are those of this "
+            "model, but not the numbers or their types; load the weights that it was trained with, in the same types"
+        )
+
+
+def _base_digest(model: nn.Module, adapter: Mapping[str, Tensor], *, with_weights: bool) -> str:
+    """Return a digest of the tensors around an adapter, under the names that they had before layers were injected."""
+    digest = hashlib.sha256()
+    prefixes = {
+        (f"{name}." if name else "") + "moe.shared_expert.": f"{name}." if name else ""
+        for name, module in model.named_modules()
+        if isinstance(module, Injected)
+    }
+    for name, tensor in sorted(model.state_dict().items()):
+        if name in adapter or not isinstance(tensor, Tensor):
+            continue
+        inner = next((prefix for prefix in prefixes if name.startswith(prefix)), None)
+        before = name if inner is None else prefixes[inner] + name.removeprefix(inner)
+        digest.update(f"{before} {tuple(tensor.shape)}\n".encode())
+        if with_weights:
+            content = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+            digest.update(f"{tensor.dtype}\n".encode() + content.numpy().tobytes())
+    return digest.hexdigest()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import torch
@@ -10,9 +12,28 @@ import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor, nn
 
 from driftmoe.nn.dispatch import collect, expert_linear, spread
+from driftmoe.nn.linears import is_linear, matrix, widths
 from driftmoe.routing import Routing
 
-Activation = Literal["relu", "gelu", "swiglu"]
+Activation = Literal[
+    "relu", "gelu", "gelu_tanh", "quick_gelu", "silu", "swiglu", "geglu", "geglu_tanh", "reglu"
+]
+"""Activation of the hidden layer. `swiglu`, `geglu`, `geglu_tanh` and `reglu` are gated: act(x W_gate) · (x W_up)."""
+
+_TANH = partial(F.gelu, approximate="tanh")
+
+FUNCTIONS: dict[Activation, tuple[Callable[[Tensor], Tensor], bool]] = {
+    "relu": (F.relu, False),
+    "gelu": (F.gelu, False),
+    "swiglu": (F.silu, True),
+    "gelu_tanh": (_TANH, False),
+    "quick_gelu": (lambda x: x * torch.sigmoid(1.702 * x), False),
+    "silu": (F.silu, False),
+    "geglu": (F.gelu, True),
+    "geglu_tanh": (_TANH, True),
+    "reglu": (F.relu, True),
+}
+"""Function of each activation, and whether it is gated."""
 
 
 class FeedForwardExperts(nn.Module):
@@ -27,7 +48,9 @@ class FeedForwardExperts(nn.Module):
     n_hidden
         Width of the hidden layer of each network. Fine-grained experts are many narrow ones; see `split`.
     activation
-        `"relu"`, `"gelu"`, or `"swiglu"`, silu(x W_gate) · (x W_up), where W_in is [W_gate, W_up].
+        `"relu"`, `"gelu"`, `"gelu_tanh"` (its approximation, as in GPT-2), `"quick_gelu"` (CLIP), `"silu"`; or gated,
+        act(x W_gate) · (x W_up), where W_in is [W_gate, W_up]: `"swiglu"` with SiLU, `"geglu"`, `"geglu_tanh"` (Gemma)
+        and `"reglu"`.
     bias
         Whether there are biases.
     seed
@@ -37,7 +60,7 @@ class FeedForwardExperts(nn.Module):
     Attributes
     ----------
     w_in
-        Shape (n_experts, n_features, n_hidden), twice as wide for `"swiglu"`.
+        Shape (n_experts, n_features, n_hidden), twice as wide for gated activations.
     w_out
         Shape (n_experts, n_hidden, n_features).
     b_in, b_out
@@ -73,8 +96,10 @@ class FeedForwardExperts(nn.Module):
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        if activation not in ("relu", "gelu", "swiglu"):
-            raise ValueError(f"FeedForwardExperts: activation={activation!r}; available: relu, gelu, swiglu")
+        if activation not in FUNCTIONS:
+            raise ValueError(
+                f"FeedForwardExperts: activation={activation!r}; available: {', '.join(FUNCTIONS)}"
+            )
         self.activation = activation
         generator = torch.Generator()
         _ = generator.seed() if seed is None else generator.manual_seed(seed)
@@ -83,7 +108,7 @@ class FeedForwardExperts(nn.Module):
             bound = 1.0 / math.sqrt(n_in)
             return nn.Parameter(torch.empty(n_experts, *shape).uniform_(-bound, bound, generator=generator))
 
-        n_in = 2 * n_hidden if activation == "swiglu" else n_hidden
+        n_in = 2 * n_hidden if FUNCTIONS[activation][1] else n_hidden
         self.w_in = drawn(n_features, n_features, n_in)
         self.w_out = drawn(n_hidden, n_hidden, n_features)
         self.b_in = drawn(n_features, n_in) if bias else None
@@ -94,15 +119,20 @@ class FeedForwardExperts(nn.Module):
         """Number of networks."""
         return len(self.w_in)
 
+    def extra_repr(self) -> str:
+        """Return what a printed model says of the layer."""
+        return f"activation={self.activation!r}"
+
     def forward(self, x: Tensor, routing: Routing) -> Tensor:
         """Return the weighted sum of the chosen experts' outputs, shape (..., n_features), for x of the same shape."""
         plan, rows = routing.plan, x if x.dim() == 2 else x.reshape(-1, x.shape[-1])
         lines = expert_linear(spread(rows, plan), self.w_in, plan, self.b_in)  # (n_pairs, width of w_in)
-        if self.activation == "swiglu":
+        function, is_gated = FUNCTIONS[self.activation]
+        if is_gated:
             gate, up = lines.chunk(2, dim=-1)
-            lines = F.silu(gate) * up
+            lines = function(gate) * up
         else:
-            lines = F.relu(lines) if self.activation == "relu" else F.gelu(lines)
+            lines = function(lines)
         lines = expert_linear(lines, self.w_out, plan, self.b_out)  # (n_pairs, n_features)
         return collect(lines, plan, len(rows)).view_as(x)
 
@@ -121,7 +151,7 @@ class FeedForwardExperts(nn.Module):
             activation=self.activation,
             bias=self.b_in is not None,
         ).to(self.w_in)
-        halves = 2 if self.activation == "swiglu" else 1
+        halves = 2 if FUNCTIONS[self.activation][1] else 1
 
         def cut(columns: Tensor) -> nn.Parameter:
             # (n_experts, ..., halves, parts, n) -> (n_experts, parts, ..., halves, n): each part keeps its gate columns
@@ -147,9 +177,12 @@ def upcycle(
     ----------
     ffn
         `nn.Sequential(linear, activation, linear)`, or a module with two or three linear layers that have the names
-        common in transformers: `gate_proj, up_proj, down_proj`; `w1, w3, w2`; `fc1, fc2`; `lin1, lin2`; `wi, wo`. The
-        activation is recognised by its values: ReLU, GELU (not its tanh approximation), or SiLU in a gated network.
-        Dropout in the network is omitted.
+        common in transformers: `gate_proj, up_proj, down_proj` (Llama, Gemma); `gate_up_proj, down_proj` (Phi-3);
+        `w1, w3, w2`; `wi_0, wi_1, wo` (T5); `fc1, fc2` (CLIP); `lin1, lin2`; `wi, wo`; `c_fc, c_proj` (GPT-2);
+        `dense_h_to_4h, dense_4h_to_h` (GPT-NeoX). Or experts that are stacked already, as many as `n_experts`: those of
+        a Mixtral, or its block with them. The activation is recognised by its values: one of `FeedForwardExperts`.
+        Dropout in the network is omitted. BERT's network is spread over two modules; `inject` puts it together for the
+        target `"intermediate"`.
     n_experts
         Number of copies; `upcycle(...).split(parts)` makes fine-grained experts.
     noise
@@ -179,57 +212,114 @@ def upcycle(
     >>> upcycle(torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 4)), 3).w_in.shape
     torch.Size([3, 4, 8])
     """
-    linears, activation = _parts(ffn)
-    *entries, last = linears
-    experts = FeedForwardExperts(
-        n_experts, last.out_features, last.in_features, activation=activation, bias=last.bias is not None
-    ).to(last.weight)
     generator = torch.Generator()
     _ = generator.seed() if seed is None else generator.manual_seed(seed)
-
-    def copies(target: nn.Parameter, dense: Tensor) -> None:
-        target.copy_(dense)
-        if noise:
-            drawn = torch.randn(target.shape, generator=generator).to(target)
-            target.add_(drawn * (noise * dense.std(correction=0)))
-
+    if (stacked := stacked_experts(ffn)) is not None:
+        return _of_stacked(stacked, n_experts, noise, generator)
+    *entries, last = linears = _linears(ffn)
+    activation = _activation(ffn, is_gated=_is_gated(linears))
+    biases = [getattr(linear, "bias", None) for linear in linears]
+    n_hidden, n_features = matrix(last).shape
+    experts = FeedForwardExperts(
+        n_experts, n_features, n_hidden, activation=activation, bias=any(b is not None for b in biases)
+    ).to(matrix(last))
     with torch.no_grad():
-        copies(experts.w_in, torch.cat([linear.weight.T for linear in entries], -1))
-        copies(experts.w_out, last.weight.T)
+        _fill(experts.w_in, torch.cat([matrix(linear) for linear in entries], -1), noise, generator)
+        _fill(experts.w_out, matrix(last), noise, generator)
         if experts.b_in is not None and experts.b_out is not None:
-            copies(experts.b_in, torch.cat([linear.bias for linear in entries]))
-            copies(experts.b_out, last.bias)
+            *of_entries, of_last = (
+                matrix(linear).new_zeros(matrix(linear).shape[1]) if bias is None else bias
+                for linear, bias in zip(linears, biases, strict=True)
+            )
+            _fill(experts.b_in, torch.cat(of_entries), noise, generator)
+            _fill(experts.b_out, of_last, noise, generator)
     return experts
 
 
-def _parts(ffn: nn.Module) -> tuple[list[nn.Linear], Activation]:
-    """Return the linear layers of a feed-forward network in order, and its activation."""
+def stacked_experts(block: nn.Module) -> nn.Module | None:
+    """Return the experts of a block, or the block itself, if they are stacked as in Mixtral; else None.
+
+    A block that has other parts beside its experts and their router, such as a shared expert, is not known.
+    """
+    found = getattr(block, "experts", block)
+    w_in, w_out = getattr(found, "gate_up_proj", None), getattr(found, "down_proj", None)
+    if not isinstance(w_in, Tensor) or not isinstance(w_out, Tensor) or w_in.dim() != 3:
+        return None
+    is_known = w_in.shape[1:] == (2 * w_out.shape[2], w_out.shape[1]) and not hasattr(found, "down_proj_bias")
+    if not is_known or (
+        found is not block and {name for name, _ in block.named_children()} != {"experts", "gate"}
+    ):
+        raise ValueError(
+            f"upcycle: the experts of {type(block).__name__} are not as those of Mixtral: matrices gate_up_proj, "
+            "(n_experts, 2 · n_hidden, n_features), and down_proj without biases, with a router `gate` and nothing else"
+        )
+    return found
+
+
+def _of_stacked(
+    stacked: nn.Module, n_experts: int, noise: float, generator: torch.Generator
+) -> FeedForwardExperts:
+    """Return experts with the weights of stacked ones."""
+    w_in, w_out = stacked.get_parameter("gate_up_proj").mT, stacked.get_parameter("down_proj").mT
+    if n_experts != len(w_in):
+        raise ValueError(f"upcycle: n_experts={n_experts}, but {len(w_in)} are there; choose as many")
+    activation = _activation(stacked, is_gated=True)
+    experts = FeedForwardExperts(n_experts, w_in.shape[1], w_out.shape[1], activation=activation).to(w_in)
+    with torch.no_grad():
+        _fill(experts.w_in, w_in, noise, generator)
+        _fill(experts.w_out, w_out, noise, generator)
+    return experts
+
+
+def _fill(target: nn.Parameter, dense: Tensor, noise: float, generator: torch.Generator) -> None:
+    """Fill the weights of experts with those of a network, or of as many, and add noise."""
+    target.copy_(dense)
+    if noise:
+        drawn = torch.randn(target.shape, generator=generator).to(target)
+        target.add_(drawn * (noise * dense.std(correction=0)))
+
+
+NAMES = (
+    "gate_proj up_proj down_proj", "gate_up_proj down_proj", "w1 w3 w2", "wi_0 wi_1 wo", "fc1 fc2", "lin1 lin2",
+    "wi wo", "c_fc c_proj", "dense_h_to_4h dense_4h_to_h",
+)  # fmt: skip
+"""Names of the linear layers of feed-forward networks in order, gates first."""
+
+ACTIVATIONS = ("act_fn", "act", "activation", "activation_fn")
+"""Names of their activations."""
+
+
+def _linears(ffn: nn.Module) -> list[nn.Module]:
+    """Return the linear layers of a feed-forward network in order."""
     if isinstance(ffn, nn.Sequential):
         layers = list(ffn)
-        parts, activations = layers[:1] + layers[2:], layers[1:2]
+        parts = layers[:1] + layers[2:]
     else:
-        names = ("gate_proj up_proj down_proj", "w1 w3 w2", "fc1 fc2", "lin1 lin2", "wi wo")
-        known = next((name.split() for name in names if all(hasattr(ffn, n) for n in name.split())), [])
+        known = next((names.split() for names in NAMES if all(hasattr(ffn, n) for n in names.split())), [])
         parts = [getattr(ffn, name) for name in known]
-        activations = [
-            getattr(ffn, name)
-            for name in ("act_fn", "act", "activation", "activation_fn")
-            if hasattr(ffn, name)
-        ]
-    linears = [part for part in parts if isinstance(part, nn.Linear)]
-    if len(linears) not in (2, 3) or len(linears) < len(parts) or not activations:
+    if len(parts) not in (2, 3) or not all(is_linear(part) for part in parts):
         raise ValueError(
             f"upcycle: {type(ffn).__name__} is not a known feed-forward network; give "
             "nn.Sequential(linear, activation, linear), or see the docstring for the names of layers"
         )
-    activation, x = activations[0], torch.linspace(-4.0, 4.0, 65)
-    if len(linears) == 3 and torch.allclose(activation(x), F.silu(x), atol=1e-6):
-        return linears, "swiglu"
-    if len(linears) == 2 and torch.allclose(activation(x), F.relu(x), atol=1e-6):
-        return linears, "relu"
-    if len(linears) == 2 and torch.allclose(activation(x), F.gelu(x), atol=1e-6):
-        return linears, "gelu"
+    return parts
+
+
+def _is_gated(linears: list[nn.Module]) -> bool:
+    """Return whether there is a gate: a layer of its own, or the first half of the first one."""
+    return len(linears) == 3 or widths(linears[0])[1] == 2 * widths(linears[-1])[0]
+
+
+def _activation(ffn: nn.Module, *, is_gated: bool) -> Activation:
+    """Return the name of the activation that has the values of a network's."""
+    found = list(ffn)[1:2] if isinstance(ffn, nn.Sequential) else []
+    found += [getattr(ffn, name) for name in ACTIVATIONS if hasattr(ffn, name)]
+    table = {name: function for name, (function, needs_gate) in FUNCTIONS.items() if needs_gate == is_gated}
+    x = torch.linspace(-4.0, 4.0, 65)
+    for name, function in table.items():
+        if found and torch.allclose(found[0](x), function(x), atol=1e-6):
+            return name
     raise ValueError(
-        f"upcycle: the activation {activation} of {type(ffn).__name__} is not known; available: ReLU, GELU, and SiLU "
-        "where there is a gate"
+        f"upcycle: the activation {found[0] if found else None} of {type(ffn).__name__} is not known; available where "
+        f"{'there is a gate' if is_gated else 'there is no gate'}: {', '.join(table)}"
     )

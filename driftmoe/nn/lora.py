@@ -12,8 +12,11 @@ import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor, nn
 
 from driftmoe.nn.dispatch import collect, expert_linear, spread
+from driftmoe.nn.linears import like, widths
 from driftmoe.nn.moe import MoELayer, make_router
-from driftmoe.routing import BiasBalancer, Policy, Routing, TopK
+from driftmoe.routing import BiasBalancer, Policy, Routing, Rule, TopK, top_k_mask
+from driftmoe.routing.checks import check_count
+from driftmoe.routing.entropy import checked_logits
 from driftmoe.routing.wrappers import Wrapper
 
 
@@ -95,7 +98,7 @@ class LoRAExperts(nn.Module):
         rows = x.reshape(-1, x.shape[-1])
         # Narrow maps are cheaper as one product over the ranks of all experts than with rows dispatched to each expert.
         # Dispatching a row costs as much as 64 ranks, at widths of 256 and 1024.
-        if len(rows) * n_experts * rank <= int(routing.mask.sum()) * (64 + rank):
+        if len(rows) * n_experts * rank <= _n_pairs(routing, len(rows)) * (64 + rank):
             hidden = F.linear(rows, self.a.flatten(0, 1)).unflatten(-1, (n_experts, rank))
             weights = routing.weights.reshape(-1, n_experts, 1).to(hidden.dtype)
             out = (hidden * weights).flatten(-2) @ self.b.flatten(0, 1)
@@ -119,6 +122,16 @@ class LoRAExperts(nn.Module):
 
     def _activations(self, x: Tensor) -> Tensor:
         return F.linear(x, self.a.flatten(0, 1).to(x.dtype)).unflatten(-1, self.a.shape[:2])
+
+
+def _n_pairs(routing: Routing, n_rows: int) -> int:
+    """Return how many experts all rows have chosen; on a GPU and in compiled code how many they may have chosen.
+
+    There the host would have to wait for the number, and compiled code could not be in one piece.
+    """
+    if routing.mask.device.type == "cpu" and not torch.compiler.is_compiling():
+        return int(routing.mask.sum())
+    return n_rows * (routing.mask.shape[-1] if routing.at_most is None else routing.at_most)
 
 
 @dataclass(frozen=True)
@@ -145,8 +158,40 @@ class Unweighted(Wrapper):
         return replace(routing, weights=routing.mask.to(routing.weights.dtype))
 
 
+@dataclass(frozen=True)
+class LargestActivations(Rule):
+    """The `k` experts with the largest logits plus bias, all with weight 1: FlyLoRA's rule, for activations as logits.
+
+    The sum is of raw values. A sigmoid of them would be 1 in float32 for all above 17, so that they were equal.
+
+    Parameters
+    ----------
+    k
+        Experts of a row.
+
+    References
+    ----------
+    FlyLoRA (NeurIPS 2025): top-k of |A x| with a bias for balance.
+    """
+
+    k: int
+
+    def __post_init__(self) -> None:
+        check_count("LargestActivations: k", self.k)
+
+    def __call__(self, logits: Tensor, bias: Tensor | None = None) -> Routing:
+        """Choose experts by logit + bias; a `BiasBalancer` has the bias, shape (n_experts,)."""
+        logits = checked_logits(logits)
+        mask = top_k_mask(logits.detach() + (0.0 if bias is None else bias), self.k)
+        return Routing(mask.to(logits.dtype), mask, logits, at_most=self.k)
+
+    def n_active(self, n_experts: int, otherwise: float) -> float:
+        """Return how many experts a row uses."""
+        return self.k
+
+
 def lora_layer(
-    linear: nn.Linear,
+    linear: nn.Module,
     *,
     n_experts: int,
     policy: Policy,
@@ -160,7 +205,8 @@ def lora_layer(
     Parameters
     ----------
     linear
-        The layer, which becomes part of the result. The caller must freeze it (`inject` does).
+        The layer, which becomes part of the result. The caller must freeze it (`inject` does). It is an `nn.Linear`, a
+        `Conv1D` of GPT-2, or a quantised layer that has `in_features` and `out_features`.
     n_experts, rank
         As in `LoRAExperts`.
     policy
@@ -193,7 +239,7 @@ def lora_layer(
 
 
 def smora(
-    linear: nn.Linear, *, n_experts: int, k: int, scale: float = 2.0, seed: int | None = None
+    linear: nn.Module, *, n_experts: int, k: int, scale: float = 2.0, seed: int | None = None
 ) -> MoELayer:
     """Add one LoRA with n_experts ranks to a linear layer. A router chooses k of the ranks for each row.
 
@@ -214,12 +260,12 @@ def smora(
     (True, [2, 2, 2])
     """
     layer = lora_layer(linear, n_experts=n_experts, policy=TopK(k), rank=1, scale=scale, seed=seed)
-    layer.balancer = BiasBalancer(n_experts).to(linear.weight.device)
+    layer.balancer = BiasBalancer(n_experts).to(like(linear).device)
     return layer
 
 
 def mora(
-    linear: nn.Linear,
+    linear: nn.Module,
     *,
     n_experts: int,
     k: int,
@@ -256,13 +302,13 @@ def mora(
 
 
 def flylora(
-    linear: nn.Linear, *, n_experts: int, k: int, scale: float = 2.0, seed: int | None = None
+    linear: nn.Module, *, n_experts: int, k: int, scale: float = 2.0, seed: int | None = None
 ) -> MoELayer:
     """Add one LoRA with a frozen sparse A to a linear layer. A is also the router: the k largest |A x| are used.
 
-    Each row of A reads the share k / n_experts of the inputs. A bias balances the load. The training loop updates it,
-    as in `MoELayer`. The official code compares counts with shares there, so that all biases move together and have no
-    effect; `BiasBalancer` compares shares. Parameters as in `lora_layer`.
+    Each row of A reads the share k / n_experts of the inputs. A bias, in units of |A x|, balances the load. The
+    training loop updates it, as in `MoELayer`. The official code compares counts with shares there, so that all biases
+    move together and have no effect; `BiasBalancer` compares shares. Parameters as in `lora_layer`.
 
     References
     ----------
@@ -278,18 +324,16 @@ def flylora(
     (True, [2, 2, 2])
     """
     experts = _around(linear, n_experts, 1, seed, frozen_share=k / n_experts)
-    balancer = BiasBalancer(n_experts).to(linear.weight.device)
-    policy = Unweighted(TopK(k, score="sigmoid"))
-    return MoELayer(experts.magnitudes, experts, policy, linear, balancer=balancer, scale=scale)
+    balancer = BiasBalancer(n_experts).to(like(linear).device)
+    return MoELayer(
+        experts.magnitudes, experts, LargestActivations(k), linear, balancer=balancer, scale=scale
+    )
 
 
 def _around(
-    linear: nn.Linear, n_experts: int, rank: int, seed: int | None, frozen_share: float | None = None
+    linear: nn.Module, n_experts: int, rank: int, seed: int | None, frozen_share: float | None = None
 ) -> LoRAExperts:
     """Return LoRA experts with the shape, type and device of a linear layer."""
-    if not isinstance(linear, nn.Linear):
-        raise TypeError(
-            f"LoRA experts go around nn.Linear, not {type(linear).__name__}; name the linear layers in it"
-        )
-    n_in, n_out = linear.in_features, linear.out_features
-    return LoRAExperts(n_experts, n_in, n_out, rank, frozen_share=frozen_share, seed=seed).to(linear.weight)
+    n_in, n_out = widths(linear)
+    experts = LoRAExperts(n_experts, n_in, n_out, rank, frozen_share=frozen_share, seed=seed)
+    return experts.to(like(linear))

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from driftmoe.losses import (
     null_balance_loss,
     router_z_loss,
 )
-from driftmoe.nn.experts import upcycle
+from driftmoe.nn.experts import FeedForwardExperts, stacked_experts, upcycle
 from driftmoe.routing import BiasBalancer, Policy, RandomRouter, Routing, as_rule
 
 
@@ -49,6 +49,13 @@ class MoEOutput:
     output: Tensor
     routing: Routing
     rows: Tensor | None = None
+
+    @property
+    def load(self) -> Tensor:
+        """The mask of the experts that the router chose, without shared ones, for the rows that count: (n_rows, n)."""
+        n_null = 0 if self.routing.null_mask is None else self.routing.null_mask.shape[-1]
+        mask = self.routing.mask[..., n_null - self.routing.logits.shape[-1] :]
+        return mask.flatten(0, -2) if self.rows is None else mask[self.rows]
 
     @cached_property
     def losses(self) -> dict[str, Tensor]:
@@ -98,7 +105,7 @@ class MoELayer(nn.Module):
         A module that is applied to all rows: DeepSeekMoE's shared experts, or the layer that LoRA adapts.
     balancer
         A bias for each expert, for `TopK` and `GroupTopK`. The training loop updates it after each step:
-        `layer.balancer.update(result.routing.mask)`.
+        `layer.balancer.update(result.load)`.
     scale
         Factor of the sum over the chosen experts, as in DeepSeek-V2 and V3.
 
@@ -133,16 +140,24 @@ class MoELayer(nn.Module):
         scale: float = 1.0,
     ) -> None:
         super().__init__()
-        if balancer is not None and "bias" not in inspect.signature(policy).parameters:
-            raise ValueError(
-                f"MoELayer: a balancer, but policy={policy!r} takes no bias; choose TopK or GroupTopK, or no balancer"
-            )
         self.router = router
         self.experts = experts
         self.policy = policy
         self.shared_expert = shared_expert
-        self.balancer = balancer
+        self.set_balancer(balancer)
         self.scale = scale
+
+    def set_balancer(self, balancer: BiasBalancer | None) -> None:
+        """Set or remove the balancer.
+
+        Raises
+        ------
+        ValueError
+            If the policy takes no bias.
+        """
+        if balancer is not None:
+            check_takes_bias(self.policy)
+        self.balancer = balancer
 
     def forward(self, x: Tensor, *, rows: Tensor | None = None, logits: Tensor | None = None) -> MoEOutput:
         """Apply the layer.
@@ -190,11 +205,17 @@ class MoELayer(nn.Module):
             output = self.shared_expert(x) + output
         return MoEOutput(output, routing, rows)
 
+    def answer(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Return the output alone; `rows` as in a call."""
+        result: MoEOutput = self(x, rows=rows)
+        return result.output
+
 
 class ChainedMoE(nn.Module):
     """A layer that applies the same experts several times, each time with a router of its own.
 
-    x_{c+1} = x_c + MoE_c(x_c). The output is x_C - x_0, so that one step equals a `MoELayer`.
+    x_{c+1} = x_c + MoE_c(x_c). The output is x_C - x_0, so that one step equals a `MoELayer`; the caller adds x_0, as
+    with any feed-forward network. `chained_layer` makes a chain for `inject`.
 
     Parameters
     ----------
@@ -218,6 +239,8 @@ class ChainedMoE(nn.Module):
     (torch.Size([5, 8]), 2)
     """
 
+    shared_expert = None
+
     def __init__(self, routers: Sequence[nn.Module], layer: MoELayer) -> None:
         super().__init__()
         self.routers = nn.ModuleList(routers)
@@ -231,6 +254,11 @@ class ChainedMoE(nn.Module):
             results.append(self.layer(current, rows=rows, logits=_logits(router, current)))
             output = output + results[-1].output
         return output, results
+
+    def answer(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Return the output alone; `rows` as in a call."""
+        output: Tensor = self(x, rows=rows)[0]
+        return output
 
 
 class RecurrentRouter(nn.Module):
@@ -247,8 +275,8 @@ class RecurrentRouter(nn.Module):
 
     Notes
     -----
-    The caller passes the state from layer to layer, and the logits to a `MoELayer` without a router. Computation is in
-    the precision of the cell, even under autocast.
+    The caller passes the state from layer to layer, and the logits to a `MoELayer` without a router. `RecurrentLayers`
+    does so in the layers of `inject`. Computation is in the precision of the cell, even under autocast.
 
     References
     ----------
@@ -290,24 +318,36 @@ def upcycled_layer(
     *,
     n_experts: int,
     policy: Policy,
+    parts: int = 1,
     noise: float = 0.0,
     router: Literal["linear", "random"] = "linear",
     seed: int | None = None,
 ) -> MoELayer:
     """Turn a dense feed-forward network into a layer of experts.
 
-    If the policy's weights sum to 1, the output equals that of the network, except for the noise.
+    If the policy's weights sum to 1, the output equals that of the network, except for the noise. With `parts` it does,
+    if the weights of each row have the same sum, and k is a multiple of `parts`.
 
     Parameters
     ----------
     ffn, n_experts, noise
-        As in `upcycle`.
+        As in `upcycle`. The block of a Mixtral becomes a layer with its experts and the weights of its router, to be
+        routed by any policy.
     policy
-        Any policy of `driftmoe.routing`.
+        Any policy of `driftmoe.routing`. `TopK(2)` is Mixtral's.
+    parts
+        Number of fine-grained experts into which each copy is cut; see `FeedForwardExperts.split`. There are then
+        n_experts · parts experts. At first the router gives the parts of a copy equal logits, so that they are chosen
+        together, and the layer's `scale` makes up for weights that are smaller. `Unweighted(TopK(parts))` is
+        Dynamic-DINO's setting.
     router
         `"linear"`, without bias and in float32, or `"random"`, a `RandomRouter`, which does not learn.
     seed
         Seed of noise and router; `None` for new random values each time.
+
+    References
+    ----------
+    Dynamic-DINO (arXiv 2507.17436): parts of experts, with repeated rows of the router.
 
     Examples
     --------
@@ -320,7 +360,45 @@ def upcycled_layer(
     True
     """
     experts = upcycle(ffn, n_experts, noise=noise, seed=seed)
-    return MoELayer(make_router(router, experts.w_in.mT, n_experts, policy, seed), experts, policy)
+    if stacked_experts(ffn) is not None:
+        return _of_block(ffn, experts, policy, router, seed)
+    if parts == 1:
+        return MoELayer(make_router(router, experts.w_in.mT, n_experts, policy, seed), experts, policy)
+    experts, rule = experts.split(parts), as_rule(policy)
+    new_router = make_router(router, experts.w_in.mT, experts.n_experts, policy, seed)
+    copy_of = (
+        torch.arange(rule.n_shared, experts.n_experts) // parts
+    )  # of each row of the router that has an expert
+    rows = torch.searchsorted(copy_of, copy_of)  # the first row of the same copy
+    weight: Any = new_router.weight
+    with torch.no_grad():
+        weight[: len(rows)] = weight[rows.to(weight.device)]
+    total = policy(torch.zeros(1, rule.n_logits(experts.n_experts))).weights.sum().item()
+    return MoELayer(new_router, experts, policy, scale=parts / total)
+
+
+def _of_block(
+    block: nn.Module,
+    experts: FeedForwardExperts,
+    policy: Policy,
+    router: Literal["linear", "random"],
+    seed: int | None,
+) -> MoELayer:
+    """Return a layer with the experts of a block that was a mixture before, and the weights of its router."""
+    layer = MoELayer(make_router(router, experts.w_in.mT, experts.n_experts, policy, seed), experts, policy)
+    own, gate = getattr(layer.router, "weight", None), getattr(getattr(block, "gate", None), "weight", None)
+    if router == "linear" and isinstance(own, Tensor) and isinstance(gate, Tensor):
+        with torch.no_grad():
+            own[: len(gate)] = gate
+    return layer
+
+
+def check_takes_bias(policy: Policy) -> None:
+    """Raise ValueError unless a policy can be called with the bias of a balancer."""
+    if "bias" not in inspect.signature(policy).parameters:
+        raise ValueError(
+            f"MoELayer: a balancer, but policy={policy!r} takes no bias; choose TopK or GroupTopK, or no balancer"
+        )
 
 
 def make_router(

@@ -29,7 +29,7 @@ from driftmoe.routing.balance import BiasBalancer, RandomRouter
 from driftmoe.routing.entropy import Measure, first_right, tsallis_entropy
 from driftmoe.routing.masks import Score, top_k_mask, top_p_mask
 from driftmoe.routing.policies import Dense, EntropyHybrid, GroupTopK, TopK, TopP
-from driftmoe.routing.presets import ADAMOE, DYNMOLE, HARDER_TASKS, STREAM
+from driftmoe.routing.presets import ADAMOE, DYNMOLE, HARDER_TASKS, NULLS, STREAM
 from driftmoe.routing.result import Choice, Plan, Routing
 from driftmoe.routing.rule import Policy, Rule, as_rule, at_step, route
 from driftmoe.routing.wrappers import LinearK, Scheduled, WithNull, WithShared
@@ -47,6 +47,7 @@ __all__ = [  # noqa: RUF022  # `driftmoe.models` names the policies and presets 
     "DYNMOLE",
     "HARDER_TASKS",
     "ADAMOE",
+    "NULLS",
     "STREAM",
     "Policy",
     "Rule",

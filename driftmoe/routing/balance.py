@@ -106,8 +106,14 @@ class BiasBalancer(nn.Module):
 
     @torch.no_grad()
     def update(self, mask: Tensor) -> None:
-        """Adjust the bias to the load of a batch, given as `Routing.mask`, shape (..., n_experts)."""
+        """Adjust the bias to the load of a batch, given as `Routing.mask`, shape (..., n_experts).
+
+        With `torch.distributed` the load is that of all processes, so that all have the same bias. Each of them must
+        call this then, as often as the others.
+        """
         places = mask.reshape(-1, mask.shape[-1]).sum(0)
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.all_reduce(places)
         missing = 1.0 - len(places) * places / places.sum().clamp_min(1)
         step = missing.sign() if self.rule == "sign" else missing
         self.bias += self.rate * (step - step.mean())  # only differences between biases choose

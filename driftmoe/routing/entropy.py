@@ -143,14 +143,17 @@ def checked_logits(logits: Tensor) -> Tensor:
     TypeError
         If they are not floating-point numbers.
     ValueError
-        If a row has NaN or +inf or nothing but -inf: an expert would be chosen at random, without notice.
+        If a row has NaN or +inf or nothing but -inf: an expert would be chosen at random, without notice. On a GPU the
+        error comes from the device, at a later call. Compiled code does not check.
     """
     if not logits.is_floating_point():
         raise TypeError(f"logits are {logits.dtype}; give a floating-point tensor, shape (..., n_experts)")
     # The maximum of a row is finite exactly if the row has no NaN, no +inf and something else than -inf. The same
     # holds for the sum of all maxima, which float64 has room for. Tensor.isfinite takes several calls.
-    if not torch.compiler.is_compiling() and not math.isfinite(
-        logits.detach().amax(-1).sum(dtype=torch.float64).item()
-    ):
-        raise ValueError(REFUSED_LOGITS)
+    if not torch.compiler.is_compiling():
+        total = logits.detach().amax(-1).sum(dtype=torch.float64)
+        if logits.device.type in ("cuda", "meta"):
+            torch._assert_async(total.isfinite(), REFUSED_LOGITS)  # the host does not wait for the device
+        elif not math.isfinite(total.item()):
+            raise ValueError(REFUSED_LOGITS)
     return logits if logits.dtype == torch.float64 else logits.float()

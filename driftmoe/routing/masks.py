@@ -45,7 +45,7 @@ def top_k_mask(scores: Tensor, k: int) -> Tensor:
     check_k(k, n)
     # torch.topk breaks ties in any order, so its values are taken, not its indices. A stable sort costs more.
     top = scores.topk(min(k + 1, n), dim=-1).values
-    if k < n and not torch.compiler.is_compiling():
+    if k < n and scores.device.type == "cpu" and not torch.compiler.is_compiling():
         above = scores > top[..., k:]  # at most k in a row, and fewer only where there are ties
         if above.sum().item() * n == k * scores.numel():
             return above

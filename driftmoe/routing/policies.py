@@ -58,7 +58,7 @@ class Dense(Rule):
     def __call__(self, logits: Tensor) -> Routing:
         """Choose every expert in service."""
         logits = checked_logits(logits)
-        return Routing(logits.softmax(-1), logits > -torch.inf, logits)
+        return Routing(logits.softmax(-1), logits > -torch.inf, logits, at_most=logits.shape[-1])
 
     def of_row(self, logits: np.ndarray) -> Choice:
         """Choose for one row of numpy logits."""
@@ -113,7 +113,8 @@ class TopK(Rule):
         """Choose experts by score + bias, and weigh them by score; a `BiasBalancer` has the bias, (n_experts,)."""
         logits = checked_logits(logits)
         mask = top_k_mask(logits if bias is None else biased_scores(logits, self.score, bias), self.k)
-        return Routing(weights_within(logits, mask, self.renorm, self.score), mask, logits)
+        weights = weights_within(logits, mask, self.renorm, self.score)
+        return Routing(weights, mask, logits, at_most=self.k)
 
     def of_row(self, logits: np.ndarray) -> Choice:
         """Choose for one row of numpy logits."""
@@ -193,7 +194,8 @@ class GroupTopK(Rule):
         allowed = (kept[..., None] & in_service).flatten(-2)
         within = logits if bias is None else scores  # scores of the same order, but logits do not underflow
         mask = top_k_mask(within.masked_fill(~allowed, -torch.inf), self.k)
-        return Routing(weights_within(logits, mask, self.renorm, self.score), mask, logits)
+        weights = weights_within(logits, mask, self.renorm, self.score)
+        return Routing(weights, mask, logits, at_most=self.k)
 
     def of_row(self, logits: np.ndarray) -> Choice:
         """Choose for one row of numpy logits."""

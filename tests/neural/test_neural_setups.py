@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from driftmoe.neural import Setup, check_setup, open_experiment
 from driftmoe.neural.drifting import Drifting, TrainingOnDigits
-from driftmoe.routing import ADAMOE, Dense, TopK
+from driftmoe.neural.runs import feed_forward
+from driftmoe.routing import ADAMOE, NULLS, Dense, TopK
 
 
 @pytest.mark.parametrize(
@@ -16,8 +18,12 @@ from driftmoe.routing import ADAMOE, Dense, TopK
         ("Dense", Dense(), "linear", {}),
         ("TopK(2)", TopK(2), "linear", {"load_balance": 1e-2}),
         ("ADAMOE", ADAMOE, "linear", {"load_balance": 1e-3}),
+        ("NULLS", NULLS, "linear", {"load_balance": 1e-2}),
         ("frozen", TopK(2), "random", {}),
         ("frozen(TopK(1))", TopK(1), "random", {}),
+        ("balanced", TopK(2), "linear", {}),
+        ("chained", TopK(1, renorm=False), "linear", {"load_balance": 1e-2}),
+        ("recurrent(NULLS)", NULLS, "linear", {"load_balance": 1e-2}),
     ],
 )
 def test_setups_are_read_from_text(text, policy, router, losses):
@@ -38,6 +44,11 @@ def test_setups_are_read_from_text(text, policy, router, losses):
         ("Scheduled(TopK(1), 3)", "cannot choose among 8 experts"),
         ("Scheduled(DYNMOLE, LinearK(1, 8, n_steps=8))", "cannot choose among 8 experts"),
         ("WithNull(arf, n_null=2)", "cannot choose among 8 experts"),
+        (
+            "balanced(DYNMOLE)",
+            "a balancer, but policy=EntropyHybrid.* takes no bias; choose TopK or GroupTopK",
+        ),
+        ("balanced(WithShared(TopP(0.5), n_shared=1))", "cannot choose among 8 experts: .*positional"),
     ],
 )
 def test_setups_that_cannot_be_are_refused_before_any_work(text, message):
@@ -59,10 +70,21 @@ def test_each_policy_has_the_losses_of_its_paper(text, losses):
     assert Setup.parsed(text).losses == losses
 
 
+@pytest.mark.parametrize("text", ["TopK(2)", "DYNMOLE", "ADAMOE", "WithShared(DYNMOLE, n_shared=1)"])
+def test_auxiliary_losses_are_a_mean_over_layers(text):
+    """A model of any depth has the coefficients of the paper, whose code joins the logits of all layers."""
+    setup = Setup.parsed(text)
+    layer = feed_forward(setup, 8, 4, seed=1).moe
+    one = layer(torch.linspace(-1.0, 1.0, 80).reshape(10, 8))
+    assert setup.loss([one] * 12).item() == pytest.approx(setup.loss([one]).item(), rel=1e-6)
+    assert Setup(None).loss([]) == 0.0
+
+
 @pytest.mark.parametrize(
     ("text", "n_active"),
     [
-        ("plain", 2), ("Dense", 8), ("TopK(1)", 1), ("frozen", 2), ("DYNMOLE", 2), ("ADAMOE", 4 * 8 / 24),
+        ("plain", 2), ("Dense", 8), ("TopK(1)", 1), ("frozen", 2), ("DYNMOLE", 2),
+        ("ADAMOE", 4 * 8 / 24), ("NULLS", 2), ("chained", 2),
         ("WithShared(TopK(2), n_shared=1)", 3),
     ],
 )  # fmt: skip
@@ -76,6 +98,13 @@ def test_digit_networks_aim_at_the_same_active_size():
         width = TrainingOnDigits(Drifting("labels", 1, 5), setup, 1).model.experts.moe.experts.w_in.shape[-1]
         active = 1 if text == "plain" else setup.n_active
         assert active * width == 64
+
+
+@pytest.mark.parametrize("text", ["chained", "recurrent"])
+def test_layers_that_are_no_lora_experts_are_not_in_adapt(text):
+    check_setup(text, "lm", 2)
+    with pytest.raises(ValueError, match="is of feed-forward layers, and adapt has LoRA experts"):
+        check_setup(text, "adapt", 2)
 
 
 def test_an_unknown_experiment_is_refused():

@@ -21,9 +21,9 @@ def test_each_layers_losses_count_with_their_weights():
     wanted = 0.0
     for result in results:
         routing = result.routing
-        # DynMoLE's: n times the sum over experts of mean kept weight, here as a share, times mean probability.
+        # DynMoLE's: n times the sum over experts of mean kept weight times mean probability; a mean over layers.
         weights, probs = routing.weights.mean(0), routing.logits.softmax(-1).mean(0)
-        wanted += 1e-2 * routing.entropy.mean() + 1e-3 * 8 * (weights / weights.sum() * probs).sum()
+        wanted += (1e-2 * routing.entropy.mean() + 1e-3 * 8 * (weights * probs).sum()) / 2
     assert Setup.parsed("DYNMOLE").loss(results).item() == pytest.approx(wanted.item(), rel=1e-6)
     assert Setup.parsed("plain").loss([]) == 0.0
 
@@ -89,6 +89,38 @@ def test_a_frozen_router_stays_as_it_was_drawn_and_experts_learn():
     assert len(list(training.points(5, 5))) == 1
     assert torch.equal(layer.router.weight, router)
     assert not torch.equal(layer.experts.w_in, experts)
+
+
+@pytest.mark.parametrize("text", ["balanced", "balanced(WithShared(TopK(2), n_shared=1))"])
+def test_a_balancer_is_updated_by_the_load_of_each_step(text):
+    """Its bias has moved once up or down for each expert and step, and starts at 0."""
+    training = TrainingOnDigits(Drifting("labels", 1, 5), Setup.parsed(text), 1)
+    (layer,) = [m for m in training.model.modules() if isinstance(m, MoELayer)]
+    assert not layer.balancer.bias.any()
+    list(training.points(5, 5))
+    assert layer.balancer.bias.abs().max() > 1e-3
+    assert layer.balancer.bias.mean().item() == pytest.approx(0.0, abs=1e-6)
+    assert Setup.parsed(text).loss([]) == 0.0
+
+
+@pytest.mark.parametrize("text", ["chained", "recurrent", "recurrent(ADAMOE)"])
+def test_chains_and_recurrent_routers_learn(text):
+    training = TrainingOnDigits(Drifting("labels", 1, 5), Setup.parsed(text), 1)
+    before = {name: p.clone() for name, p in training.model.experts.named_parameters()}
+    assert len(list(training.points(5, 5))) == 1
+    still = {name for name, p in training.model.experts.named_parameters() if torch.equal(p, before[name])}
+    assert still <= {"moe.router.router.cell.weight_hh"}  # the state of the only layer is 0 before it
+    assert any("router" in name for name in before)
+
+
+def test_recurrent_routers_of_a_language_model_share_a_cell_and_pass_its_state_on(monkeypatch):
+    monkeypatch.setattr(language, "N_HIDDEN", 8)
+    model = language.ByteTransformer(Setup.parsed("recurrent"), 1)
+    cells = {id(block.feed_forward.moe.router.router.cell) for block in model.blocks}
+    assert len(cells) == 1
+    model(torch.zeros(2, 9, dtype=torch.uint8)).sum().backward()
+    first = model.blocks[0].feed_forward.moe.router.router
+    assert first.reads.weight.grad.any()
 
 
 def test_a_schedule_moves_with_the_steps():

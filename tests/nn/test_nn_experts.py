@@ -7,12 +7,12 @@ import torch
 from small_layers import normal
 from torch import nn
 
-from driftmoe.nn import FeedForwardExperts, MoELayer, upcycle
+from driftmoe.nn import FeedForwardExperts, MoELayer, Unweighted, upcycle, upcycled_layer
 from driftmoe.routing import Dense, TopK
 
 
 @pytest.mark.parametrize("bias", [False, True], ids=["", "bias"])
-@pytest.mark.parametrize("activation", ["relu", "gelu", "swiglu"])
+@pytest.mark.parametrize("activation", ["relu", "gelu", "swiglu", "geglu_tanh"])
 def test_the_parts_of_an_expert_sum_up_to_it(activation, bias):
     experts = FeedForwardExperts(3, 8, 12, activation=activation, bias=bias, seed=1)
     fine = experts.split(4)
@@ -56,6 +56,22 @@ def test_upcycled_experts_answer_what_the_dense_network_did(kind):
     layer = MoELayer(nn.Linear(8, 4), upcycle(ffn, 4), TopK(2))
     x = normal(3, 5, 8)
     torch.testing.assert_close(layer(x).output, ffn(x), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [TopK(4), Unweighted(TopK(2)), Unweighted(TopK(4)), Dense()],
+)
+@pytest.mark.parametrize("router", ["linear", "random"])
+def test_parts_of_upcycled_experts_answer_what_the_dense_network_did(policy, router):
+    """Dynamic-DINO's start: parts of a copy are chosen together."""
+    ffn, x = DENSE["relu"](), normal(3, 5, 8)
+    layer = upcycled_layer(ffn, n_experts=4, parts=2, policy=policy, router=router, seed=1)
+    result = layer(x)
+    assert layer.experts.n_experts == 8
+    assert torch.equal(result.routing.mask[..., ::2], result.routing.mask[..., 1::2])
+    torch.testing.assert_close(result.output, ffn(x), rtol=1e-4, atol=1e-6)
+    assert not result.routing.mask.all() or policy == Dense()
 
 
 def test_noise_tells_upcycled_experts_apart():

@@ -74,6 +74,10 @@ def test_a_balancer_is_for_policies_that_take_a_bias():
     with pytest.raises(ValueError, match=r"a balancer, but policy=TopP\(.* takes no bias"):
         layer_of(TopP(0.5), balancer=BiasBalancer(4))
     layer_of(GroupTopK(1, n_groups=2, n_kept=1), balancer=BiasBalancer(4))(normal(3, 8))
+    layer = layer_of(DYNMOLE)
+    with pytest.raises(ValueError, match="a balancer, but policy=EntropyHybrid"):
+        layer.set_balancer(BiasBalancer(4))
+    layer.set_balancer(None)
 
 
 def test_rows_that_do_not_count_get_no_expert_and_change_no_loss():
@@ -87,6 +91,16 @@ def test_rows_that_do_not_count_get_no_expert_and_change_no_loss():
     assert not padded.routing.null_mask[~rows].any()
     for name, loss in kept.losses.items():
         torch.testing.assert_close(padded.losses[name], loss, msg=name)
+
+
+def test_the_load_is_what_the_router_chose_for_rows_that_count():
+    rows = torch.tensor([[True] * 6, [True] * 2 + [False] * 4])
+    for policy, inner, n_experts in (
+        (WithNull(TopK(2), 2),) * 2 + (4,),
+        (WithShared(TopK(2), 1), TopK(2), 5),
+    ):
+        result = layer_of(policy, n_experts=n_experts)(normal(2, 6, 8), rows=rows)
+        assert torch.equal(result.load, inner(result.routing.logits[rows]).mask)
 
 
 def test_losses_are_those_of_the_routing():

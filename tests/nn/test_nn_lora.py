@@ -221,6 +221,17 @@ def test_flyloras_projection_is_sparse_and_of_its_paper_s_size():
     assert layer.experts.a[:, 0][read].std().item() == pytest.approx(1 / 32, rel=0.05)
 
 
+@pytest.mark.parametrize("rms", [1.0, 100.0, 1e4])
+def test_flyloras_ranks_are_those_with_the_largest_activations_however_large(rms):
+    layer, x = flylora(nn.Linear(64, 4), n_experts=32, k=8, seed=1), rms * normal(50, 64)
+    largest = (x @ layer.experts.a[:, 0].T).abs().topk(8).indices
+    mask = layer(x).routing.mask
+    assert mask.gather(-1, largest).all()
+    assert (mask.sum(-1) == 8).all()
+    layer.balancer.bias[3] = 1e9
+    assert layer(x).routing.mask[:, 3].all()
+
+
 @pytest.mark.parametrize("kind", ["smora", "flylora"])
 def test_balancers_even_out_the_load_of_ranks(kind):
     """Comparing counts with shares, as the official code does, moves every bias alike and leaves the load as it is."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 from small_layers import WAYS, layer_of, normal
 from torch import nn
 
-from driftmoe.nn import dispatch
-from driftmoe.routing import Dense, TopK, WithNull
+from driftmoe.nn import dispatch, flylora, inject, lora_layer, mora, smora, upcycled_layer
+from driftmoe.routing import ADAMOE, DYNMOLE, Dense, GroupTopK, TopK, WithNull, WithShared
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -67,3 +69,57 @@ def test_a_compiled_layer_is_the_same(policy):
         torch.autograd.grad(f(x).output.square().sum(), layer.experts.w_in) for f in (layer, compiled)
     ]
     torch.testing.assert_close(*gradients)
+
+
+def test_injected_lora_experts_compile_in_one_piece():
+    model, x = nn.Sequential(nn.Linear(8, 8)), normal(12, 8)
+    layers = inject(model, "0", partial(lora_layer, policy=DYNMOLE, rank=2), n_experts=4, seed=1)
+    nn.init.ones_(layers["0"].experts.b)
+    torch.testing.assert_close(torch.compile(model, backend="eager", fullgraph=True)(x), model(x))
+
+
+POLICIES_WITHOUT_COUNTS = [TopK(2), Dense(), WithShared(TopK(2), 1), GroupTopK(2, n_groups=2, n_kept=1)]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        *(
+            partial(lora_layer, policy=policy, rank=2)
+            for policy in (*POLICIES_WITHOUT_COUNTS, DYNMOLE, ADAMOE)
+        ),
+        *(partial(of_kind, k=2) for of_kind in (flylora, mora, smora)),
+        *(partial(upcycled_layer, policy=policy) for policy in POLICIES_WITHOUT_COUNTS),
+    ],
+)
+def test_no_number_is_fetched_from_a_device(make, monkeypatch):
+    """The meta device has no numbers to fetch."""
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda *_: False)  # it knows no such device
+    dense = nn.Linear(8, 8)
+    if make.func is upcycled_layer:
+        dense = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 8))
+    layer = make(dense.bfloat16(), n_experts=8).to("meta")
+    x = torch.ones(3, 5, 8, dtype=torch.bfloat16, device="meta")
+    output = layer(x, rows=torch.ones(3, 5, dtype=torch.bool, device="meta")).output
+    assert output.shape == x.shape
+    output.sum().backward()
+
+
+@pytest.mark.parametrize("policy", POLICIES_WITHOUT_COUNTS)
+def test_a_plan_of_known_length_has_the_same_pairs(policy, monkeypatch):
+    routing = policy(normal(20, policy.n_logits(8)))
+    routing = replace(routing, mask=routing.mask & (torch.arange(20) != 3)[:, None])  # a row without experts
+    routing = replace(routing, weights=routing.weights * routing.mask)
+    counted, lines = routing.plan, normal(20, 4)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    known = replace(routing).plan
+    assert len(known.rows) == 20 * routing.at_most
+    assert (known.experts.diff() >= 0).all()
+    kept = known.weights > 0.0
+    for name in ("rows", "experts", "weights"):
+        assert torch.equal(getattr(known, name)[kept], getattr(counted, name))
+    weight = normal(8, 4, 4, seed=1)
+    for plan in (counted, known):
+        out = dispatch.collect(dispatch.by_gathering(dispatch.spread(lines, plan), weight, plan), plan, 20)
+        expected = torch.einsum("te,ti,eij->tj", routing.weights, lines, weight)
+        torch.testing.assert_close(out, expected, rtol=1e-4, atol=1e-5)

@@ -155,3 +155,14 @@ def test_random_router_is_fixed_and_never_learns():
     assert not router(x).requires_grad
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(router(x.bfloat16()), router(x.bfloat16().float()))
+
+
+def test_processes_balance_the_load_that_they_have_together(monkeypatch):
+    """Two of them, the first with rows for expert 0 alone, the second with three times as many for expert 1."""
+    other = torch.tensor([0, 30])
+    monkeypatch.setattr(torch.distributed, "is_available", lambda: True)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda places: places.add_(other))
+    balancer = BiasBalancer(2, rate=0.5)
+    balancer.update(torch.tensor([[True, False]] * 10))
+    assert balancer.bias.tolist() == [0.5, -0.5]

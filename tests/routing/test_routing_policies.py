@@ -17,6 +17,7 @@ from driftmoe.routing import (
     ADAMOE,
     DYNMOLE,
     HARDER_TASKS,
+    NULLS,
     STREAM,
     BiasBalancer,
     EntropyHybrid,
@@ -197,6 +198,17 @@ def test_presets_have_the_constants_of_the_papers_codes():
     assert TopP(p=0.4, min_k=1, max_k=None, inclusive=True, renorm=False) == HARDER_TASKS
     assert WithNull(TopK(4, renorm=True), n_null=16, renorm=True, on_empty="none") == ADAMOE
     assert ADAMOE(torch.zeros(3, 24)).mask.shape == (3, 8)
+
+
+def test_nulls_teach_the_router_of_rows_with_one_true_expert_and_adamoe_does_not():
+    for policy, learns in ((ADAMOE, False), (NULLS, True)):
+        logits = normal(2000, 8 + policy.n_null, seed=21).requires_grad_()
+        routing = policy(logits)
+        one = routing.n_used == 1
+        assert 0.2 < one.float().mean() < 0.5
+        values = torch.arange(1.0, 9.0)  # what the experts answer
+        (gradient,) = torch.autograd.grad((routing.weights @ values)[one].sum(), logits)
+        assert (gradient[one].abs().amax(-1) > 1e-6).float().mean() == learns
 
 
 def test_adamoe_uses_as_many_true_experts_as_chance_says():

@@ -1,0 +1,159 @@
+"""Layers for `inject` that route a row more than once: in steps, or with a state that goes through all layers."""
+
+from __future__ import annotations
+
+import threading
+
+import torch
+from torch import Tensor, nn
+
+from driftmoe.nn.experts import upcycle
+from driftmoe.nn.moe import ChainedMoE, MoELayer, RecurrentRouter, make_router
+from driftmoe.nn.padding import is_in_backward
+from driftmoe.routing import Policy, as_rule
+
+
+def chained_layer(
+    ffn: nn.Module,
+    *,
+    n_experts: int,
+    policy: Policy,
+    n_steps: int = 2,
+    noise: float = 0.0,
+    seed: int | None = None,
+) -> ChainedMoE:
+    """Turn a dense feed-forward network into a chain: the same experts several times, each time with another router.
+
+    Each step adds the part 1 / n_steps of what the experts answer. So the output is near that of the network at first,
+    and equal to it for one step, if the policy's weights sum to 1.
+
+    Parameters
+    ----------
+    ffn, n_experts, noise
+        As in `upcycle`.
+    policy
+        Any policy of `driftmoe.routing`, the same for all steps.
+    n_steps
+        Number of steps.
+    seed
+        Seed of noise and routers; `None` for new random values each time.
+
+    References
+    ----------
+    Chain-of-Experts, Wang et al. 2025 (arXiv 2506.18945).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from driftmoe.nn import chained_layer
+    >>> from driftmoe.routing import TopK
+    >>> ffn = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 4))
+    >>> output, results = chained_layer(ffn, n_experts=3, policy=TopK(2))(torch.ones(2, 4))
+    >>> output.shape, len(results)
+    (torch.Size([2, 4]), 2)
+    """
+    if n_steps < 1:
+        raise ValueError(f"chained_layer: n_steps={n_steps}; choose 1 or more")
+    experts = upcycle(ffn, n_experts, noise=noise, seed=seed)
+    routers = [
+        make_router(
+            "linear", experts.w_in.mT, n_experts, policy, None if seed is None else n_steps * seed + step
+        )
+        for step in range(n_steps)
+    ]
+    return ChainedMoE(routers, MoELayer(None, experts, policy, scale=1.0 / n_steps))
+
+
+class RecurrentLayers:
+    """Makes upcycled layers for `inject` whose routers share a recurrent cell, and pass its state from layer to layer.
+
+    Use an object for one call of `inject`. The layers must be called in the order of the model, each once in a forward
+    pass, with rows of the same shape. Checkpoints, which compute layers again, are refused.
+
+    Parameters
+    ----------
+    policy
+        Any policy of `driftmoe.routing`.
+    width
+        Width of the state.
+    noise
+        As in `upcycle`.
+
+    References
+    ----------
+    RMoE, Qiu et al. 2024, "Layerwise Recurrent Router for Mixture-of-Experts" (arXiv 2408.06793).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from driftmoe.nn import RecurrentLayers, inject, record
+    >>> from driftmoe.routing import TopK
+    >>> ffn = lambda: torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 4))
+    >>> model = torch.nn.Sequential(ffn(), ffn())
+    >>> list(inject(model, ("0", "1"), RecurrentLayers(TopK(2), width=16), n_experts=3))
+    ['0', '1']
+    >>> model(torch.ones(2, 4)).shape
+    torch.Size([2, 4])
+    """
+
+    def __init__(self, policy: Policy, *, width: int = 64, noise: float = 0.0) -> None:
+        self.policy, self.width, self.noise = policy, width, noise
+        self._n_layers = 0
+        self._cell: nn.GRUCell | None = None
+        self._passed = _Passed()
+
+    def __call__(self, ffn: nn.Module, *, n_experts: int, seed: int | None = None) -> MoELayer:
+        """Return the next layer."""
+        experts = upcycle(ffn, n_experts, noise=self.noise, seed=seed)
+        router = self.router(experts.w_in.shape[1], n_experts, seed=seed).to(experts.w_in.device)
+        return MoELayer(router, experts, self.policy)
+
+    def router(self, n_features: int, n_experts: int, *, seed: int | None = None) -> nn.Module:
+        """Return the next router alone, for a layer of your own with experts for rows of this width."""
+        with torch.random.fork_rng(devices=[]):
+            _ = torch.seed() if seed is None else torch.manual_seed(seed)
+            if self._cell is None:
+                self._cell = nn.GRUCell(self.width, self.width)
+            router = RecurrentRouter(n_features, as_rule(self.policy).n_logits(n_experts), self._cell)
+        self._n_layers += 1
+        return _InTurn(router, self._n_layers - 1, self._passed)
+
+
+class _Passed(threading.local):
+    """The state that the last layer passed on, and the place of that layer. Copies have none."""
+
+    place = -1
+    state: Tensor | None = None
+
+    def __reduce__(self) -> tuple[type[_Passed], tuple[()]]:
+        return _Passed, ()
+
+
+class _InTurn(nn.Module):
+    """A recurrent router that takes the state of the layer before, and leaves its own to the next."""
+
+    def __init__(self, router: RecurrentRouter, place: int, passed: _Passed) -> None:
+        super().__init__()
+        self.router, self.place, self.passed = router, place, passed
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits."""
+        if is_in_backward():
+            raise RuntimeError(
+                "a recurrent router is computed again by a checkpoint, when the state of the layer before is gone; "
+                "turn checkpointing off"
+            )
+        state = self.passed.state if self.place else None
+        if self.place and (self.passed.place != self.place - 1 or state is None):
+            raise RuntimeError(
+                f"the recurrent router of layer {self.place} is called after that of layer {self.passed.place}; call "
+                "the whole model, whose layers must follow one another in the order in which they were injected"
+            )
+        if state is not None and state.shape[:-1] != x.shape[:-1]:
+            raise RuntimeError(
+                f"the recurrent router of layer {self.place} got rows of shape {tuple(x.shape[:-1])}, after "
+                f"{tuple(state.shape[:-1])} in the layer before; inject layers that see the same rows"
+            )
+        logits, state = self.router(x, state)
+        self.passed.place, self.passed.state = self.place, state
+        return logits
