@@ -136,6 +136,7 @@ def test_a_state_gives_the_same_answers():
         ("markov(order=0)", "order=0 looks at no last label"),
         ("markov(order=1.5)", "order=1.5; choose a whole number"),
         ("markov(order=-1)", "order=-1; choose a whole number, at least 0"),
+        ("markov(order=101)", "order=101 last labels; choose at most 100"),
         ("markov(max_pairs=0)", "max_pairs=0; choose a whole number, at least 1"),
         ("markov(max_pairs=99999999)", "choose at most 10,000,000"),
     ],
@@ -143,6 +144,18 @@ def test_a_state_gives_the_same_answers():
 def test_wrong_arguments_are_refused(spec, message):
     with pytest.raises(ValueError, match=message):
         models.make(spec)
+
+
+def test_weights_count_and_one_of_none_only_tells_what_came_last():
+    model = MarkovClassifier()
+    model.learn_one({}, "a", w=0.0)
+    assert (model.predict_one({}), model.predict_proba_one({})) == (None, {})
+    for label, weight in [("b", 1.0), ("a", 1.0), ("c", 3.0), ("a", 0.0)]:
+        model.learn_one({}, label, w=weight)
+    assert model.predict_proba_one({}) == {"b": 0.25, "c": 0.75}
+    for wrong in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="choose a finite weight of 0 or more"):
+            model.learn_one({}, "b", w=wrong)
 
 
 def test_it_is_kept_like_the_other_baselines():
