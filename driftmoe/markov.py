@@ -7,6 +7,7 @@ does no better has learnt nothing from the features.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Hashable
 from numbers import Integral
@@ -21,6 +22,9 @@ __all__ = ["MAX_PAIRS", "MarkovClassifier", "Succession"]
 MAX_PAIRS = 100_000
 """Default of the greatest number of pairs of last labels and next label that are counted."""
 
+MAX_ORDER = 100
+"""Greatest number of last labels. The time for a label grows with its square, and a pair holds as many labels."""
+
 
 class Succession:
     """Counts which label follows the last ones.
@@ -28,7 +32,7 @@ class Succession:
     Parameters
     ----------
     order
-        Number of last labels, 0 or more. With 0 it counts labels alone.
+        Number of last labels, 0 to `MAX_ORDER`. With 0 it counts labels alone.
     max_pairs
         Greatest number of pairs, of last labels and a next label, that are counted over all lengths up to `order`; at
         least 1. Of an endless stream of new ones, the first are counted.
@@ -58,6 +62,8 @@ class Succession:
         for name, value, least in (("order", order, 0), ("max_pairs", max_pairs, 1)):
             if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
                 raise ValueError(f"{name}={value!r}; choose a whole number, at least {least}")
+        if order > MAX_ORDER:
+            raise ValueError(f"order={order} last labels; choose at most {MAX_ORDER}")
         self.order, self.max_pairs, self.n_pairs = order, max_pairs, 0
         self._recent: deque[Hashable] = deque(maxlen=order)
         self._counts: dict[tuple[Hashable, ...], dict[Hashable, float]] = {}
@@ -81,9 +87,9 @@ class Succession:
         return {}
 
     def learn(self, label: Hashable, weight: float = 1.0) -> None:
-        """Count a label after the last ones, as so many; it is then the last one itself."""
+        """Count a label after the last ones, as so many; it is then the last one itself, also if it counts as none."""
         recent = tuple(self._recent)
-        for first in range(len(recent) + 1):
+        for first in range(len(recent) + 1 if weight else 0):
             last = recent[first:]
             counts = self._counts.get(last, {})
             if label not in counts:
@@ -128,10 +134,10 @@ class MarkovClassifier(base.Classifier):
     Parameters
     ----------
     order
-        Number of last labels that it looks at, at least 1.
+        Number of last labels that it looks at, 1 to `MAX_ORDER`.
     max_pairs
         Greatest number of pairs, of last labels and a next label, that it counts; at least 1. It bounds the memory, to
-        some 200 bytes a pair. Of more pairs, the first that come are counted.
+        some 250 bytes a pair, 800 at `order=100`. Of more pairs, the first that come are counted.
 
     Raises
     ------
@@ -172,7 +178,9 @@ class MarkovClassifier(base.Classifier):
         return True
 
     def learn_one(self, x: dict[Any, Any], y: Hashable, w: float = 1.0) -> None:
-        """Count a label after the last ones, as `w` labels."""
+        """Count a label after the last ones, as `w` labels, 0 or more; with 0 it is only the last one itself."""
+        if not 0.0 <= w < math.inf:
+            raise ValueError(f"w={w}; choose a finite weight of 0 or more")
         self._succession.learn(y, w)
 
     def predict_one(self, x: dict[Any, Any]) -> Any:  # type: ignore[override]  # river's signature has **kwargs, which would swallow mistakes

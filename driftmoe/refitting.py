@@ -212,6 +212,7 @@ class _OnWindow(base.Classifier):
         X = np.full((len(rows), len(encoder.features)), np.nan)
         for i, row in enumerate(rows):
             X[i, : len(row.vector)] = row.vector
+        X[:, np.isnan(X).all(axis=0)] = 0.0  # bins need a value, and a constant decides nothing
         targets, weights = [row.target for row in rows], np.array([row.weight for row in rows])
         random_state, classifier = int(self._rng.integers(2**31)), None
         if X.shape[1] and len(set(targets)) > 1:

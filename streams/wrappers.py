@@ -373,14 +373,16 @@ class ShuffleWindow(Wrapper):
 
     @property
     def drifts(self) -> list[Drift]:
-        """The known changes of concept. One within a window takes that window: its samples are of both concepts."""
-        found = []
-        for drift in self.stream.drifts:
-            first = drift.position // self.window * self.window
-            is_between = drift.position == first and drift.width <= 1
-            within = Drift(first + self.window // 2, self.window)
-            found.append(drift if is_between or drift.width >= self.window else within)
-        return found
+        """The known changes of concept. Each takes the windows in which it lies: their samples are of both concepts."""
+        return [self._in_windows(drift) for drift in self.stream.drifts]
+
+    def _in_windows(self, drift: Drift) -> Drift:
+        begin, end = drift.position - drift.width // 2, drift.position + drift.width // 2
+        first, last = begin // self.window * self.window, -(-end // self.window) * self.window
+        if self.n_samples is not None:
+            last = min(last, self.n_samples)
+        first = max(first, 0)
+        return Drift((first + last) // 2, last - first) if first < last else drift  # else between two windows
 
     def reader(self) -> Reader:
         """Return a new position at the start of the stream."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import pickle
 
 import numpy as np
@@ -14,7 +15,7 @@ from driftmoe import models
 from driftmoe.evaluation import prequential
 from driftmoe.experiment import why_not_kept
 from driftmoe.markov import MarkovClassifier, Succession
-from driftmoe.metrics import KappaOrder, Scores
+from driftmoe.metrics import KappaOrder, Scores, Windowed
 
 
 def random_labels(n=400, seed=1):
@@ -50,6 +51,27 @@ def test_kappa_order_is_its_twin_one_by_one_and_in_blocks():
     assert metric.get() == pytest.approx(kappa_order(y_true, y_pred))
     assert one.get() == many.get()
     assert one.get()["kappa_o"] == metric.get()
+
+
+def test_where_the_baseline_makes_no_mistake_no_number_says_how_far_another_is_behind():
+    metric, scores, last = KappaOrder(), Scores(4), Windowed(KappaOrder, 4)
+    for i in range(8):  # in the last four, each label has been seen with the next
+        if i == 4:
+            metric.restart()
+            scores.restart()
+        for of in (metric, scores, last):
+            of.update(i % 2, i % 2, 0.1)
+    assert (metric.get(), scores.get()["kappa_o"], last.get()) == (0.0, 0.0, 0.0)
+    for of in (metric, scores, last):
+        of.update(0, 1, 0.1)
+    assert all(math.isnan(value) for value in (metric.get(), scores.get()["kappa_o"], last.get()))
+
+
+def test_a_run_has_no_kappa_order_where_labels_in_turn_are_late():
+    samples = [({"x": 1.0}, i % 4) for i in range(60)]
+    (checkpoint,) = prequential(samples, models.make("majority"), delay=8, window=60)
+    assert 0.2 < checkpoint.cumulative["accuracy"] < 0.3
+    assert math.isnan(checkpoint.cumulative["kappa_o"])
 
 
 def test_in_a_window_the_baseline_knows_all_labels_before_it():
@@ -136,6 +158,7 @@ def test_a_state_gives_the_same_answers():
         ("markov(order=0)", "order=0 looks at no last label"),
         ("markov(order=1.5)", "order=1.5; choose a whole number"),
         ("markov(order=-1)", "order=-1; choose a whole number, at least 0"),
+        ("markov(order=101)", "order=101 last labels; choose at most 100"),
         ("markov(max_pairs=0)", "max_pairs=0; choose a whole number, at least 1"),
         ("markov(max_pairs=99999999)", "choose at most 10,000,000"),
     ],
@@ -143,6 +166,18 @@ def test_a_state_gives_the_same_answers():
 def test_wrong_arguments_are_refused(spec, message):
     with pytest.raises(ValueError, match=message):
         models.make(spec)
+
+
+def test_weights_count_and_one_of_none_only_tells_what_came_last():
+    model = MarkovClassifier()
+    model.learn_one({}, "a", w=0.0)
+    assert (model.predict_one({}), model.predict_proba_one({})) == (None, {})
+    for label, weight in [("b", 1.0), ("a", 1.0), ("c", 3.0), ("a", 0.0)]:
+        model.learn_one({}, label, w=weight)
+    assert model.predict_proba_one({}) == {"b": 0.25, "c": 0.75}
+    for wrong in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="choose a finite weight of 0 or more"):
+            model.learn_one({}, "b", w=wrong)
 
 
 def test_it_is_kept_like_the_other_baselines():

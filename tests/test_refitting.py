@@ -109,6 +109,17 @@ def test_new_classes_features_and_values_are_taken_in_at_the_next_training(make)
 
 
 @each
+@pytest.mark.parametrize("values", [(1.0, 2.0), ("red", "blue")], ids=["numbers", "text"])
+def test_a_feature_that_no_sample_of_the_window_has_is_left_out(make, values):
+    model = make(window=40)
+    for i in range(80):
+        gone = {"gone": values[i % 4 // 2]} if i < 40 else {}
+        model.learn_one({"x": float(i % 2), **gone}, i % 2)
+    assert (model.predict_one({"x": 0.0}), model.predict_one({"x": 1.0})) == (0, 1)
+    assert model.predict_proba_one({"x": 1.0, "gone": values[0]}) == model.predict_proba_one({"x": 1.0})
+
+
+@each
 def test_text_and_numbers_of_any_size_are_read(make):
     model = make(window=600, every=300)
     for i in range(300):

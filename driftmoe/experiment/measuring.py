@@ -60,6 +60,15 @@ def metrics_for(names: Sequence[str], stream: Any, window: int) -> dict[str, Any
 
 
 def split(figures: Mapping[str, float], names: Sequence[str]) -> tuple[dict[str, float], dict[str, Any]]:
-    """Return the standard figures, and those of the metrics, `None` where a metric is not defined."""
+    """Return the standard figures, and those of the metrics, `None` where a metric is not defined.
+
+    A standard figure that is not defined is left out, except where none is because no sample counts.
+    """
     asked_for = {name: figures[name] if math.isfinite(figures[name]) else None for name in names}
-    return {name: value for name, value in figures.items() if name not in asked_for}, asked_for
+    counts = not math.isnan(figures["accuracy"])
+    standard = {
+        name: value
+        for name, value in figures.items()
+        if name not in asked_for and not (counts and math.isnan(value))
+    }
+    return standard, asked_for

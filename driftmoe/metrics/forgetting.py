@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from river import metrics
 
-from driftmoe.metrics.kappa import BaselineKappa, improvement, pass_over
+from driftmoe.metrics.kappa import BaselineKappa, pass_over
 from driftmoe.metrics.scores import without_none
 
 
@@ -127,7 +127,7 @@ class Windowed(_Wrapper):
             return 0.0
         # A new sum: the rounding errors of weights that were added and subtracted would look like a sample.
         total, correct, baseline_correct = (fsum(sums) for sums in zip(*self._recent, strict=True))
-        return improvement(correct, baseline_correct, total)
+        return self._metric.gain(correct, baseline_correct, total)
 
     def _own_params(self) -> dict[str, Any]:
         return {"size": self.size}

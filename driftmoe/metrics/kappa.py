@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Hashable, Sequence
 from numbers import Integral
@@ -17,12 +18,15 @@ from driftmoe.state import State, check_names
 CHUNK = 256
 """Labels that `KappaM` counts at once. The memory for this is CHUNK times the number of classes."""
 
+ROUNDING = 1e-12
+"""Share of all weight that may be lacking in a sum of it."""
+
 
 class BaselineKappa(metrics.base.ClassificationMetric):
     """Improvement over a trivial classifier: (p - p_baseline) / (1 - p_baseline).
 
     1 is perfect, 0 is as good as the baseline, below 0 is worse. If the baseline makes no mistake, the quotient is
-    undefined, and the value is 0. `KappaM`, `KappaTemporal` and `KappaOrder` differ only in the baseline.
+    undefined, and the value is 0; for `KappaOrder` see there. The classes differ only in the baseline.
 
     Examples
     --------
@@ -59,7 +63,12 @@ class BaselineKappa(metrics.base.ClassificationMetric):
 
     def get(self) -> float:
         """Return the current value; 0 before any sample."""
-        return improvement(self._correct, self._baseline_correct, self._total)
+        return self.gain(self._correct, self._baseline_correct, self._total)
+
+    @staticmethod
+    def gain(correct: float, baseline_correct: float, total: float) -> float:
+        """Return the value from the weight of the samples that each got right, and of all."""
+        return improvement(correct, baseline_correct, total)
 
     def judged(self, y_true: Hashable, y_pred: Hashable, w: float) -> tuple[float, float, float]:
         """Return the weight of a sample, that weight if `y_pred` is right else 0, and the same for the baseline.
@@ -265,7 +274,9 @@ class KappaOrder(BaselineKappa):
     largest weight among those that came right after the last one; the largest weight overall if the last one came for
     the first time; and nothing at the very first sample, which is wrong. Of equal weights that which was reached first
     counts. Then it learns the label of the sample. It never forgets, also where only the last samples count in the
-    figures, and knows each label at once, also where the classifier gets labels late.
+    figures, and knows each label at once, also where the classifier gets labels late. Where the baseline makes no
+    mistake, as on labels in turn once it has seen each, the value is 0 if the classifier makes none either, and else
+    NaN: no number says how far it is behind.
 
     See Also
     --------
@@ -290,6 +301,14 @@ class KappaOrder(BaselineKappa):
         said: Hashable = self._succession.predict()
         self._succession.learn(y_true, w)
         return said
+
+    @staticmethod
+    def gain(correct: float, baseline_correct: float, total: float) -> float:
+        """Return the value from the weight of the samples that each got right, and of all; NaN if it is undefined."""
+        whole = total * (1.0 - ROUNDING)
+        if baseline_correct >= whole:
+            return 0.0 if correct >= whole else math.nan
+        return improvement(correct, baseline_correct, total)
 
     def state(self) -> State:
         """Return what the baseline remembers; see `driftmoe.state`."""

@@ -153,7 +153,7 @@ class Scores:
             "kappa": metrics.CohenKappa(confusion).get(),
             "kappa_m": improvement(correct, sum(step.majority_correct for step in self._steps), total),
             "kappa_t": improvement(correct, sum(step.previous_correct for step in self._steps), total),
-            "kappa_o": improvement(correct, sum(step.order_correct for step in self._steps), total),
+            "kappa_o": self._kappa_o.gain(correct, sum(step.order_correct for step in self._steps), total),
             "f1_macro": macro_f1(confusion),
             "g_mean": GMean(confusion).get(),
             **({} if self._costs is None else {"mean_cost": self._costs.mean(pairs)}),

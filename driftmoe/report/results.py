@@ -210,7 +210,8 @@ def told_apart(results: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str, 
     several: dict[str, list[str]] = {}
     for model, lines in by_model([result for result in results if "parameters" in result]).items():
         found: dict[str, None] = {}
-        for order in {line.get("label_order") for line in lines}:  # without it, a model has other experts
+        orders = dict.fromkeys(line.get("label_order") for line in lines)
+        for order in orders:  # without it, a model has other experts
             given = [_seedless(line["parameters"]) for line in lines if line.get("label_order") == order]
             names = dict.fromkeys(name for parameters in given for name in parameters)
             found |= {

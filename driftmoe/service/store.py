@@ -22,8 +22,9 @@ from filelock import FileLock, Timeout
 
 from driftmoe.service.failures import StoreError
 
-FORMAT = 2
-"""Version of the store's contents. Format 1 has the probabilities of answers as decimal numbers; both are read."""
+FORMAT = 3
+"""Version of the store's contents; older ones are read. In format 1 the probabilities of answers are decimal numbers,
+and up to format 2 answers and scores lack the baseline `markov`."""
 
 FILE = "store.sqlite"
 """Name of the database in the folder of a store."""

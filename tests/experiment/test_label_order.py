@@ -10,7 +10,7 @@ import pytest
 from river import compose, dummy, ensemble, naive_bayes, preprocessing
 from typer.testing import CliRunner
 
-from driftmoe import DriftMoEClassifier, models, saving
+from driftmoe import DriftMoEClassifier, models, report, saving
 from driftmoe.cli.command import app
 from driftmoe.experiment import Run, of_model, order_protocol, planned, run_job, run_key
 from driftmoe.metrics import label_order
@@ -153,6 +153,15 @@ def test_a_command_keeps_both_apart_and_says_what_the_order_is_worth(in_turn):
     refused = CliRunner().invoke(app, ["evaluate", str(in_turn), "-m", "markov", "--label-order", "ignore"])
     assert refused.exit_code == 2
     assert "--label-order ignore: MarkovClassifier predicts from the order" in refused.output
+
+
+def test_a_line_lacks_kappa_order_where_it_is_not_defined(in_turn):
+    (run,) = planned([str(in_turn)], ["majority"], [1], open_stream, limit=100, window=50, delay="8")
+    line, curve = run_job(run, open_stream(str(in_turn), limit=100))
+    assert line["accuracy"] < 0.3
+    assert not [one for one in (line, *curve) if "kappa_o" in one]
+    assert json.dumps(line, allow_nan=False)
+    assert report.NOTHING in report.table([line], title="", columns=["kappa_o"])
 
 
 def test_another_seed_shuffles_otherwise_and_the_same_seed_alike(in_turn):

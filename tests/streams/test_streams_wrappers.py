@@ -238,11 +238,13 @@ def test_shuffling_permutes_and_moves_no_sample_by_a_window(n, window, seed, siz
     np.testing.assert_array_equal(shuffled.y, clean.y[origin])
 
 
-def test_a_drift_within_a_shuffled_window_takes_that_window():
-    drifts = [Drift(100), Drift(230, 10), Drift(400, 200), Drift(510, 1)]
-    shuffled = ShuffleWindow(Numbered(1000, drifts=drifts), 100)
-    assert shuffled.drifts == [Drift(100), Drift(250, 100), Drift(400, 200), Drift(550, 100)]
-    assert shuffled.fingerprint() != ShuffleWindow(Numbered(1000, drifts=drifts), 50).fingerprint()
+def test_a_drift_takes_the_shuffled_windows_in_which_it_lies():
+    known = [(100, 1), (230, 10), (400, 200), (510, 1), (610, 120), (800, 20), (960, 1)]
+    drifts = [Drift(*one) for one in known]
+    shuffled = ShuffleWindow(Numbered(970, drifts=drifts), 100)
+    taken = [(100, 1), (250, 100), (400, 200), (550, 100), (600, 200), (800, 200), (935, 70)]
+    assert shuffled.drifts == [Drift(*one) for one in taken]
+    assert shuffled.fingerprint() != ShuffleWindow(Numbered(970, drifts=drifts), 50).fingerprint()
 
 
 def test_shuffling_leaves_no_order_within_a_window():
