@@ -10,12 +10,12 @@ import dataclasses
 import functools
 import hashlib
 import json
+import numbers
 import re
 from collections.abc import Iterator, Mapping
 from os import PathLike
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -181,10 +181,9 @@ def _settings(layer: MoELayer) -> dict[str, Any]:
 
 def _text(part: Any) -> str:
     """Return a text that is equal for equal parts, in any process and with fields that later versions add."""
-    if isinstance(part, np.generic):
-        return _text(part.item())
-    if isinstance(part, float) and part.is_integer():
-        return repr(int(part))  # 1.0 is 1
+    if isinstance(part, numbers.Real) and not isinstance(part, bool):  # of numpy, too
+        number = float(part)
+        return repr(int(part) if number.is_integer() else number)
     if isinstance(part, list | tuple):
         return f"[{', '.join(map(_text, part))}]"
     if isinstance(part, set | frozenset):
