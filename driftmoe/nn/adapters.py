@@ -183,7 +183,7 @@ def _text(part: Any) -> str:
     """Return a text that is equal for equal parts, in any process and with fields that later versions add."""
     if isinstance(part, numbers.Real) and not isinstance(part, bool):  # of numpy, too
         number = float(part)
-        return repr(int(part) if number.is_integer() else number)
+        return repr(int(number) if number.is_integer() else number)
     if isinstance(part, list | tuple):
         return f"[{', '.join(map(_text, part))}]"
     if isinstance(part, set | frozenset):
