@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 VARIANTS = tuple(MIXTURES)
 
 
-IF_ON = ("max_features", "max_classes", "max_bytes", "decision_costs", "min_awake")
-"""Bounds, costs and the sleep of trees, which have an effect only if they are switched on."""
+IF_GIVEN = ("max_features", "max_classes", "max_bytes", "decision_costs", "min_awake")
+"""Bounds, costs and the sleep of trees, which have an effect only if they are given."""
 
 OF_NO_STATE = ("seed", "n_threads", "decision_costs")
 """Arguments that do not change what a state means."""
@@ -114,7 +114,7 @@ class DriftMoEClassifier(MixtureClassifier):
         be if all experts counted the same, for 1400 samples or more, the others sleep: they neither vote nor learn. All
         are woken as soon as the weight rises above this, or `events` tells of a warning or a drift. Likewise the extra
         expert `"network"` is asked and taught one sample in eight while its weight is low. Where trees matter none
-        sleeps. 0 keeps all awake; default: 2. It has no effect beside a `policy`, which chooses who learns.
+        sleeps. 0 keeps all awake, the default. It has no effect beside a `policy`, which chooses who learns.
     hidden
         Widths of the router's hidden layers; default: (128, 64) in `"driftmoe"`, (256, 128) as in the paper otherwise.
         In `"driftmoe"` it applies if `gate` is `"learnt"` or `"router"`, or if the extras include `"head"`.
@@ -212,7 +212,7 @@ class DriftMoEClassifier(MixtureClassifier):
     True
     """
 
-    ADDED: ClassVar[dict[str, Any]] = {"min_awake": 0}
+    ADDED: ClassVar[tuple[str, ...]] = ("min_awake",)
     _variants: ClassVar[tuple[str, ...]] = VARIANTS
     """Variants that can be chosen; a subclass may offer fewer."""
     _own_defaults: ClassVar[dict[str, Any]] = {}
@@ -337,7 +337,7 @@ class DriftMoEClassifier(MixtureClassifier):
             name: self._setting(name)
             for name in parameters_of(type(self))
             if unmet(name, context) is None
-            and (name not in IF_ON or self._setting(name) not in (None, IDLE.get(name)))
+            and (name not in IF_GIVEN or getattr(self, name) not in (None, IDLE.get(name)))
         }
 
     def _arguments(self) -> dict[str, str]:

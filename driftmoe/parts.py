@@ -29,8 +29,8 @@ class OfParts(OneAtATime):
     PARTS: ClassVar[tuple[str, ...]]
     LATER: ClassVar[tuple[str, ...]] = ()
     """Parts that a state of an earlier version lacks. `part.fresh()` takes their place."""
-    ADDED: ClassVar[dict[str, Any]] = {}
-    """Arguments of later versions, each with the value that a file without it means. A file holds other values only."""
+    ADDED: ClassVar[tuple[str, ...]] = ()
+    """Arguments of later versions. A file holds them only if they were given, so that other files stay the same."""
 
     def __init__(self) -> None:
         super().__init__()

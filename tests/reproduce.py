@@ -19,7 +19,7 @@ from driftmoe.trees import HoeffdingTreeClassifier, TreePool, steps
 N_SAMPLES = 1000
 
 N_UNTIL_ASLEEP = 2200
-"""In which most trees of the default fall asleep on `rbf_f`."""
+"""In which most trees of `driftmoe(min_awake=2)` fall asleep on `rbf_f`."""
 
 STREAMS = ("led_a", "sea_g", "rbf_f")
 
@@ -135,8 +135,8 @@ def main() -> None:
         stream = streams.make(stream_name, seed=1, n_samples=N_SAMPLES)
         samples = hashlib.sha256(repr(list(stream)).encode()).hexdigest()
         found[stream_name] = {"samples": samples} | {name: digest(name, stream) for name in (*MODELS, *TREES)}
-    longer = streams.make("rbf_f", seed=1, n_samples=N_UNTIL_ASLEEP)
-    found["rbf_f until trees sleep"] = {"driftmoe": digest("driftmoe", longer)}
+    longer, shedding = streams.make("rbf_f", seed=1, n_samples=N_UNTIL_ASLEEP), "driftmoe(min_awake=2)"
+    found["rbf_f until trees sleep"] = {shedding: digest(shedding, longer)}
     found["pools and trees"] = pools_and_trees()
     found["saved models"] = {
         name: saving.digest(make.learnt(name)) for name in make.MODELS if name != "no-seed"

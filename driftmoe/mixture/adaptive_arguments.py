@@ -92,7 +92,7 @@ ARGUMENTS: Arguments = {
         Need(lambda c: c.has_costly, "to extras={c.extra_names!r}: none of them is ever skipped"),
     ),
     "min_awake": Argument(
-        2,
+        0,
         integer(0),
         Need(
             lambda c: "monitors" in c.expert.arguments,

@@ -77,7 +77,6 @@ class NeuralMoEClassifier(DriftMoEClassifier):
     True
     """
 
-    ADDED: ClassVar[dict[str, Any]] = {}
     _variants: ClassVar[tuple[str, ...]] = VARIANTS
     _own_defaults: ClassVar[dict[str, Any]] = {"extras": ("head",), "batch_size": 16}
     _own_arguments: ClassVar[Arguments] = {

@@ -59,7 +59,15 @@ def fitted(
                 columns = [[heading, *column[1:]] for heading, column in zip(headings, columns, strict=True)]
             if width is None or _total(columns) <= width:
                 return "\n".join([*_wrapped([title], width), *_lines(columns), *_wrapped(notes, width)])
-    tables = ["\n".join(_lines(part)) for part in _divided(columns, width or WIDTH)]
+    width = width or WIDTH
+    divided = [_divided(_columns(headings, rows, length, True), width) for length in lengths]
+
+    def too_wide_or_many(parts: list[list[list[str]]]) -> tuple[int, int]:
+        return max(0, *(_total(part) - width for part in parts)), len(parts)
+
+    tables = [
+        "\n".join(_lines(part)) for part in min(divided, key=too_wide_or_many)
+    ]  # of equals the longest names
     return "\n".join([*_wrapped([title], width), "\n\n".join(tables), *_wrapped(notes, width)])
 
 

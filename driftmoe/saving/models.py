@@ -243,7 +243,7 @@ def rebuilt(
 
         if name in CLASSIFIERS:
             check_names(document, ("class", "arguments", "parts"), "the document of a model")
-            arguments = CLASSIFIERS[name].ADDED | read(document["arguments"], "own")
+            arguments = read(document["arguments"], "own")
             n_bytes = sum(array.nbytes for array in arrays.values())
             check_room(_room(CLASSIFIERS[name], arguments), n_bytes, "the file is damaged")
             model = CLASSIFIERS[name](**arguments)
@@ -313,9 +313,9 @@ def _room(kind: type[OfParts], arguments: Mapping[str, Any]) -> int:
 
 
 def _arguments(model: Any) -> dict[str, Any]:
-    meant = getattr(model, "ADDED", {})
+    added = getattr(model, "ADDED", ())
     values = {name: _own(getattr(model, name)) for name in parameters_of(type(model))}
-    return {name: value for name, value in values.items() if name not in meant or value != meant[name]}
+    return {name: value for name, value in values.items() if value is not None or name not in added}
 
 
 def _own(argument: Any) -> Any:

@@ -100,18 +100,12 @@ def test_trees_sleep_where_others_do_better_and_all_wake_when_the_concept_change
 
 def test_where_trees_matter_and_without_shedding_all_stay_awake(rows):
     X, y = rows
-    for arguments in ({"extras": ("head",)}, {"min_awake": 0}, {"min_awake": 5}):
+    for arguments in ({"extras": ("head",), "min_awake": 1}, {}, {"min_awake": 0}, {"min_awake": 5}):
         model = DriftMoEClassifier(
             **(SMALL | {"memory": None} if "extras" in arguments else SMALL), **arguments
         )
         learn(model, X, y)
         assert awake(model) == 5
-
-
-def test_the_default_keeps_two_trees_awake(rows):
-    model = DriftMoEClassifier(**SMALL)
-    learn(model, *rows)
-    assert awake(model) == model.settings["min_awake"] == 2
 
 
 def test_the_network_rests_where_it_has_no_weight(rows):
@@ -228,26 +222,17 @@ def test_a_copy_made_while_trees_sleep_goes_on_with_the_same_trees(of_led, learn
     assert (before + after, other.digest()) == learnt_led
 
 
-def test_a_file_without_the_argument_holds_a_model_whose_trees_never_sleep():
-    model = DriftMoEClassifier(min_awake=0, **SMALL)
+def test_off_it_leaves_no_trace_in_states_and_files():
+    model = DriftMoEClassifier(**SMALL)
     model.learn_one({"a": 1.0}, 0)
     state = model.state()
     assert "shedding" not in state["mixture"]
     assert "min_awake" not in state["arguments"]
+    DriftMoEClassifier(min_awake=0, **SMALL).restore(state)  # the same
     with pytest.raises(ValueError, match="min_awake=2"):
-        DriftMoEClassifier(**SMALL).restore(state)
-    written = model.to_bytes()
-    assert b"min_awake" not in written
-    loaded = DriftMoEClassifier.from_bytes(written)
-    assert (loaded.min_awake, loaded.digest(), loaded.to_bytes()) == (0, model.digest(), written)
-
-
-@pytest.mark.parametrize("given", [{}, {"min_awake": 2}, {"min_awake": 1}])
-def test_a_file_with_the_argument_gives_it_back(given):
-    model = DriftMoEClassifier(**SMALL, **given)
-    model.learn_one({"a": 1.0}, 0)
-    loaded = DriftMoEClassifier.from_bytes(model.to_bytes())
-    assert (loaded.min_awake, loaded.digest()) == (given.get("min_awake"), model.digest())
+        DriftMoEClassifier(min_awake=2, **SMALL).restore(state)
+    assert b"min_awake" not in model.to_bytes()
+    assert b"min_awake" in DriftMoEClassifier(min_awake=2, **SMALL).to_bytes()
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,12 @@ def test_what_does_not_fit_beside_one_another_stands_in_several_tables():
     ]  # fmt: skip  # a single column is never cut
 
 
+def test_names_are_not_wrapped_in_tables_that_are_divided_all_the_same():
+    rows = [["arf(n_models=3, seed=1)", *["1,234.56"] * 7], ["ht (interrupted)", *["1,234.56"] * 7]]
+    text = report.fitted(["model", *"abcdefg"], rows, width=80)
+    assert text.count("arf(n_models=3, seed=1) ") == text.count("ht (interrupted) ") == 2
+
+
 @pytest.mark.parametrize(
     ("name", "lines"),
     [
