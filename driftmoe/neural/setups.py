@@ -104,8 +104,8 @@ class Setup:
     def loss(self, results: Sequence[MoEOutput]) -> Tensor | float:
         """Return the weighted sum of the auxiliary losses: each is computed for each layer, then the mean is taken.
 
-        So weights mean the same in models of any depth, as in the codes of DynMoLE and AdaMoE, which join the logits of
-        all layers.
+        So weights mean the same in models of any depth. The codes of DynMoLE and AdaMoE join the logits of all layers:
+        the same for entropy, while balance is there of all layers together.
         """
         each = [weight * LOSSES[name](result) for result in results for name, weight in self.losses.items()]
         return sum(each, 0.0) / max(len(results), 1)

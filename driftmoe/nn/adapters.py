@@ -6,9 +6,11 @@ layer, and a digest of the model around them, the base.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import json
+import numbers
 import re
 from collections.abc import Iterator, Mapping
 from os import PathLike
@@ -97,7 +99,8 @@ def load_adapter(model: nn.Module, path: str | PathLike[str]) -> None:
     -----
     A file is read only if its header fits the model, so that no file takes more memory than the adapter does. Damage is
     noticed by a digest. Files of other programs and of earlier versions have none: there a changed number is noticed
-    only if it is not finite, and another policy or base is not noticed.
+    only if it is not finite, and another policy or base is not noticed. Policies of your own are compared by their
+    fields if they are dataclasses, and otherwise by name alone, so that any two lambdas are taken for the same.
 
     To use a policy on purpose with which the adapter was not trained, inject with the file's policy, load, and then set
     `layer.policy`.
@@ -177,19 +180,32 @@ def _settings(layer: MoELayer) -> dict[str, Any]:
 
 
 def _text(part: Any) -> str:
-    """Return a text that is equal for equal parts, in any process."""
+    """Return a text that is equal for equal parts, in any process and with fields that later versions add."""
+    if isinstance(part, numbers.Real) and not isinstance(part, bool):  # of numpy, too
+        number = float(part)
+        return repr(int(number) if number.is_integer() else number)
+    if isinstance(part, list | tuple):
+        return f"[{', '.join(map(_text, part))}]"
+    if isinstance(part, set | frozenset):
+        return f"{{{', '.join(sorted(map(_text, part)))}}}"
     if isinstance(part, functools.partial):
-        given = [
-            *map(repr, part.args),
-            *(f"{name}={value!r}" for name, value in sorted(part.keywords.items())),
-        ]
+        given = [*map(_text, part.args), *_named(part.keywords)]
         return f"{_text(part.func)}({', '.join(given)})"
     if isinstance(part, nn.Module):
         about = part.extra_repr() if type(part).__module__.startswith("driftmoe.") else ""
         return f"{type(part).__name__}({about})" if about else type(part).__name__
+    if dataclasses.is_dataclass(part) and not isinstance(part, type):
+        values = {field.name: getattr(part, field.name) for field in dataclasses.fields(part)}
+        defaults = {field.name: field.default for field in dataclasses.fields(part)}
+        given = _named({name: of for name, of in values.items() if _text(of) != _text(defaults[name])})
+        return f"{type(part).__name__}({', '.join(given)})"
     if hasattr(part, "__qualname__"):  # a function or a method
         return str(part.__qualname__)
     return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(part))
+
+
+def _named(parts: Mapping[str, Any]) -> list[str]:
+    return [f"{name}={_text(part)}" for name, part in sorted(parts.items())]
 
 
 def _check_layers(metadata: Mapping[str, str], model: nn.Module, path: str | PathLike[str]) -> None:

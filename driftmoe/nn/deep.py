@@ -7,7 +7,7 @@ import threading
 import torch
 from torch import Tensor, nn
 
-from driftmoe.nn.experts import upcycle
+from driftmoe.nn.experts import stacked_experts, upcycle
 from driftmoe.nn.moe import ChainedMoE, MoELayer, RecurrentRouter, make_router
 from driftmoe.nn.padding import is_in_backward
 from driftmoe.routing import Policy, as_rule
@@ -54,6 +54,7 @@ def chained_layer(
     """
     if n_steps < 1:
         raise ValueError(f"chained_layer: n_steps={n_steps}; choose 1 or more")
+    _check_is_dense(ffn)
     experts = upcycle(ffn, n_experts, noise=noise, seed=seed)
     routers = [
         make_router(
@@ -62,6 +63,15 @@ def chained_layer(
         for step in range(n_steps)
     ]
     return ChainedMoE(routers, MoELayer(None, experts, policy, scale=1.0 / n_steps))
+
+
+def _check_is_dense(ffn: nn.Module) -> None:
+    """Raise ValueError if a block has a router already, which new routers would not follow."""
+    if stacked_experts(ffn) not in (None, ffn):
+        raise ValueError(
+            f"{type(ffn).__name__} has experts and a router, which new routers would not follow; use "
+            "upcycled_layer, or give its experts alone"
+        )
 
 
 class RecurrentLayers:
@@ -104,6 +114,7 @@ class RecurrentLayers:
 
     def __call__(self, ffn: nn.Module, *, n_experts: int, seed: int | None = None) -> MoELayer:
         """Return the next layer."""
+        _check_is_dense(ffn)
         experts = upcycle(ffn, n_experts, noise=self.noise, seed=seed)
         router = self.router(experts.w_in.shape[1], n_experts, seed=seed).to(experts.w_in.device)
         return MoELayer(router, experts, self.policy)

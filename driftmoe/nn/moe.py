@@ -20,6 +20,7 @@ from driftmoe.losses import (
 )
 from driftmoe.nn.experts import FeedForwardExperts, stacked_experts, upcycle
 from driftmoe.routing import BiasBalancer, Policy, RandomRouter, Routing, as_rule
+from driftmoe.routing.wrappers import Wrapper
 
 
 @dataclass(frozen=True, eq=False)
@@ -359,8 +360,14 @@ def upcycled_layer(
     >>> torch.allclose(upcycled_layer(ffn, n_experts=3, policy=TopK(2))(x).output, ffn(x), atol=1e-6)
     True
     """
+    is_block = stacked_experts(ffn) is not None
+    if is_block and parts != 1:
+        raise ValueError(
+            f"upcycled_layer: parts={parts}, but {type(ffn).__name__} has experts already, which are not cut; leave "
+            "it out"
+        )
     experts = upcycle(ffn, n_experts, noise=noise, seed=seed)
-    if stacked_experts(ffn) is not None:
+    if is_block:
         return _of_block(ffn, experts, policy, router, seed)
     if parts == 1:
         return MoELayer(make_router(router, experts.w_in.mT, n_experts, policy, seed), experts, policy)
@@ -388,17 +395,26 @@ def _of_block(
     layer = MoELayer(make_router(router, experts.w_in.mT, experts.n_experts, policy, seed), experts, policy)
     own, gate = getattr(layer.router, "weight", None), getattr(getattr(block, "gate", None), "weight", None)
     if router == "linear" and isinstance(own, Tensor) and isinstance(gate, Tensor):
+        if len(gate) > len(own):
+            raise ValueError(
+                f"upcycled_layer: policy={policy!r} routes to {len(own)} of the {len(gate)} experts that the router of "
+                f"{type(block).__name__} chooses among; choose a policy without shared experts"
+            )
         with torch.no_grad():
             own[: len(gate)] = gate
     return layer
 
 
 def check_takes_bias(policy: Policy) -> None:
-    """Raise ValueError unless a policy can be called with the bias of a balancer."""
-    if "bias" not in inspect.signature(policy).parameters:
-        raise ValueError(
-            f"MoELayer: a balancer, but policy={policy!r} takes no bias; choose TopK or GroupTopK, or no balancer"
-        )
+    """Raise ValueError unless a policy, and those inside it, can be called with the bias of a balancer."""
+    inner = policy
+    while "bias" in inspect.signature(inner).parameters:
+        if not isinstance(inner, Wrapper):
+            return
+        inner = inner.policy
+    raise ValueError(
+        f"MoELayer: a balancer, but policy={policy!r} takes no bias; choose TopK or GroupTopK, or no balancer"
+    )
 
 
 def make_router(

@@ -11,14 +11,19 @@ from __future__ import annotations
 import inspect
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeGuard
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 INPUTS = ("input_ids", "inputs_embeds", "hidden_states")
 """Names of the arguments whose second dimension is the length of the input. Otherwise the first argument is it."""
+
+OF_DECODERS = ("decoder_input_ids", "decoder_inputs_embeds", "decoder_attention_mask", "encoder_outputs")
+"""Names of arguments of a model of encoder and decoder, whose attention mask is the encoder's alone."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,14 @@ class _Call:
         return None
 
 
+@dataclass
+class _Pass:
+    """A forward pass with gradients: the rows of each call of each layer, and the last backward pass through it."""
+
+    rows: dict[nn.Module, list[Tensor | None]] = field(default_factory=dict)
+    backward: int = -1
+
+
 class Padding:
     """The calls of a model that go on, shared by the hooks on the model and the layers inside it.
 
@@ -48,8 +61,8 @@ class Padding:
 
     def __init__(self) -> None:
         self._here = threading.local()  # several threads may call one model
-        self._n_calls = 0
-        self._remembered: dict[nn.Module, tuple[int, list[Tensor | None]]] = {}
+        # Rows of the calls that checkpoints repeat. Replicas of layers, as of DataParallel, must not be kept.
+        self._remembered: WeakKeyDictionary[nn.Module, list[Tensor | None]] = WeakKeyDictionary()
 
     def __reduce__(self) -> tuple[type[Padding], tuple[()]]:
         return Padding, ()
@@ -71,30 +84,29 @@ class Padding:
         if is_in_backward():
             return self._of_forward_pass(layer)
         rows = calls[-1][1].rows_of(x) if calls else None
-        if calls and self._here.learns and not torch.compiler.is_compiling():
-            number, remembered = self._remembered.get(layer, (0, []))
-            if number != self._n_calls:
-                remembered = []
-            self._remembered[layer] = self._n_calls, [*remembered, rows]
+        if calls and self._here.forward is not None and not torch.compiler.is_compiling():
+            of_layer = self._here.forward.rows.setdefault(layer, [])
+            of_layer.append(rows)
+            self._remembered[layer] = [*of_layer]
         return rows
 
     def _of_forward_pass(self, layer: nn.Module) -> Tensor | None:
         """Return the rows for a layer that a checkpoint calls again during backward, last call first."""
         if layer not in self._remembered:
             return None
-        rows = self._remembered[layer][1]
+        rows = self._remembered[layer]
         if not rows:
             raise RuntimeError(
-                "an injected layer is computed again, by a checkpoint, for a forward pass before the last "
-                "one, whose attention mask is not known any more; call backward after each forward pass, or turn "
-                "checkpointing off"
+                "an injected layer is computed again, by a checkpoint, in a backward pass that does not begin at the "
+                "output of the model, so that its attention mask is not known; let the loss depend on the output, or "
+                "turn checkpointing off"
             )
         return rows.pop()
 
     def _calls(self) -> list[tuple[nn.Module, _Call]]:
         """Return the models that are being called here, from the outermost to the innermost."""
         if not hasattr(self._here, "calls"):
-            self._here.calls, self._here.learns = [], False
+            self._here.calls, self._here.forward = [], None
         calls: list[tuple[nn.Module, _Call]] = self._here.calls
         return calls
 
@@ -105,14 +117,29 @@ class Padding:
             model in models
         ):  # no model calls itself: an interrupt, after which torch calls no hook, left it behind
             del calls[models.index(model) :]
-        if not calls and not torch.compiler.is_compiling():  # which would compile anew for each number
-            self._here.learns = torch.is_grad_enabled()
-            self._n_calls += self._here.learns
+        if not calls and not torch.compiler.is_compiling():
+            self._here.forward = _Pass() if torch.is_grad_enabled() else None
         outer = calls[-1][1] if calls else _Call()
-        calls.append((model, _call(_arguments(model, args, kwargs), outer)))
+        calls.append((model, _call(model, _arguments(model, args, kwargs), outer)))
 
     def _leave(self, model: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        self._calls().pop()
+        calls = self._calls()
+        if not calls or calls[-1][0] is not model:  # another hook raised before that which entered
+            return
+        calls.pop()
+        if calls or self._here.forward is None or torch.compiler.is_compiling():
+            return
+        for tensor in _tensors(output):
+            if tensor.grad_fn is not None:
+                tensor.grad_fn.register_prehook(partial(self._go_back, self._here.forward))
+        self._here.forward = None
+
+    def _go_back(self, forward: _Pass, gradients: tuple[Tensor | None, ...]) -> None:
+        """Remember the rows of a forward pass, when a backward pass comes to its output."""
+        if forward.backward != (backward := torch._C._current_graph_task_id()):
+            forward.backward = backward
+            for layer, rows in forward.rows.items():
+                self._remembered[layer] = [*rows]
 
 
 def is_in_backward() -> bool:
@@ -127,7 +154,22 @@ def _arguments(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any
     return {**{next(names, str(i)): value for i, value in enumerate(args)}, **kwargs}
 
 
-def _call(arguments: Mapping[str, Any], outer: _Call) -> _Call:
+def _tensors(output: Any) -> Iterator[Tensor]:
+    """Yield the tensors in the output of a model."""
+    if isinstance(output, Tensor):
+        yield output
+    elif isinstance(output, Mapping | list | tuple):
+        for part in output.values() if isinstance(output, Mapping) else output:
+            yield from _tensors(part)
+
+
+def _call(model: nn.Module, arguments: Mapping[str, Any], outer: _Call) -> _Call:
+    if any(arguments.get(name) is not None for name in OF_DECODERS) or hasattr(
+        model, "prepare_decoder_input_ids_from_labels"
+    ):
+        return (
+            _Call()
+        )  # both halves are models, whose own calls have masks; what lies outside, as a head, has none
     mask = arguments.get("attention_mask")
     if mask is not None and not _is_mask(mask):
         return outer  # made of the outer model's mask, for each pair of positions

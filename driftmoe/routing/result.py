@@ -79,12 +79,20 @@ class Plan:
     weights: Tensor
     n_experts: int
 
-    @cached_property
+    @property
     def offsets(self) -> Tensor:
         """Expert `e` serves `rows[offsets[e]:offsets[e + 1]]`; int32, shape (n_experts + 1,).
 
-        `offsets[1:]` are the ends that `torch.nn.functional.grouped_mm` takes.
+        `offsets[1:]` are the ends that `torch.nn.functional.grouped_mm` takes. Computed on first use.
         """
+        # Before Python 3.12 a cached property takes a lock, which compiled code cannot.
+        return self._find_offsets() if torch.compiler.is_compiling() else self._offsets
+
+    @cached_property
+    def _offsets(self) -> Tensor:
+        return self._find_offsets()
+
+    def _find_offsets(self) -> Tensor:
         each = torch.arange(self.n_experts + 1, device=self.experts.device)
         return torch.searchsorted(self.experts, each, out_int32=True)
 
@@ -154,12 +162,19 @@ class Routing:
         probs = self.logits.softmax(-1) if self.measure == "softmax" else first_right(self.logits).exp()
         return probs[..., probs.shape[-1] - n_null :].sum(-1)
 
-    @cached_property
+    @property
     def plan(self) -> Plan:
         """The chosen pairs sorted by expert; computed on first use.
 
         On a GPU and in compiled code, `at_most` experts of each row are in the plan, unchosen ones with weight 0.
         """
+        return self._make_plan() if torch.compiler.is_compiling() else self._plan
+
+    @cached_property
+    def _plan(self) -> Plan:
+        return self._make_plan()
+
+    def _make_plan(self) -> Plan:
         mask = self.mask.flatten(0, -2) if self.mask.dim() > 1 else self.mask[None]  # (n_rows, n_experts)
         weights = self.weights.reshape(mask.shape)
         if self.at_most is None or not (torch.compiler.is_compiling() or mask.device.type != "cpu"):

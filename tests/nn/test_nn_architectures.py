@@ -11,6 +11,8 @@ from small_layers import normal
 from torch import nn
 
 from driftmoe.nn import (
+    RecurrentLayers,
+    chained_layer,
     flylora,
     inject,
     load_adapter,
@@ -21,7 +23,7 @@ from driftmoe.nn import (
     upcycle,
     upcycled_layer,
 )
-from driftmoe.routing import TopK, WithNull
+from driftmoe.routing import TopK, WithNull, WithShared
 
 transformers = pytest.importorskip("transformers", reason="needs the extra dev")
 
@@ -178,3 +180,23 @@ def test_a_block_of_mixtral_becomes_a_layer_with_its_experts_and_its_router():
     block.shared_expert = nn.Linear(8, 8)
     with pytest.raises(ValueError, match="the experts of MixtralSparseMoeBlock are not as those of Mixtral"):
         upcycle(block, 4)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            partial(upcycled_layer, policy=TopK(2), parts=2),
+            "parts=2, but MixtralSparseMoeBlock has experts already",
+        ),
+        (partial(upcycled_layer, policy=WithShared(TopK(1), 1)), "routes to 3 of the 4 experts"),
+        (
+            partial(chained_layer, policy=TopK(2)),
+            "has experts and a router, which new routers would not follow",
+        ),
+        (RecurrentLayers(TopK(2)), "has experts and a router, which new routers would not follow"),
+    ],
+)
+def test_what_would_not_keep_the_router_of_a_mixtral_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make(mixtral(), n_experts=4)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import gc
 import pickle
+import weakref
 from functools import partial
 
 import pytest
@@ -190,9 +193,82 @@ def test_layers_that_a_checkpoint_computes_again_have_the_rows_of_the_first_time
     for eval_between in (False, True):
         for one, two in zip(gradients(model, RIGHT, eval_between=eval_between), expected, strict=True):
             torch.testing.assert_close(one, two)
-    with pytest.raises(
-        RuntimeError, match="call backward after each forward pass, or turn checkpointing off"
-    ):
-        gradients(model, RIGHT, LEFT)
     for one, two in zip(gradients(model, RIGHT), expected, strict=True):
         torch.testing.assert_close(one, two)
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_checkpoints_of_several_forward_passes_have_the_rows_of_their_own(reentrant):
+    """Two lines whose answers are compared, a forward pass that no loss is made of, and two backward passes."""
+    model = Checkpointed()
+    for layer in inject(model, ("inner.0", "inner.1"), LORA, n_experts=4, seed=1).values():
+        nn.init.constant_(layer.experts.b, 0.1)
+    apart = [gradients(model, RIGHT), gradients(model, LEFT)]
+    model.reentrant = reentrant
+    for one, *two in zip(gradients(model, RIGHT, LEFT), *apart, strict=True):
+        torch.testing.assert_close(one, sum(two))
+    x = torch.linspace(-1.0, 1.0, 96).reshape(2, 12, 4).requires_grad_()
+    model.zero_grad()
+    loss, _ = model(x, RIGHT).square().mean(), model(x, LEFT)
+    for times in (1.0, 2.0):
+        loss.backward(retain_graph=not reentrant)
+        for p, once in zip([p for p in model.parameters() if p.grad is not None], apart[0], strict=True):
+            torch.testing.assert_close(p.grad, times * once)
+        if reentrant:  # whose graph is gone
+            break
+
+
+def test_a_checkpoint_whose_forward_pass_cannot_be_told_is_refused():
+    model = Checkpointed()
+    inject(model, ("inner.0", "inner.1"), LORA, n_experts=4, seed=1)
+    model.reentrant = False
+    with record(model) as records:
+        model(torch.ones(2, 12, 4), RIGHT)
+    loss = sum(result.losses["router_z"] for _, result in records)
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="let the loss depend on the output, or turn checkpointing off"):
+        loss.backward()
+
+
+def test_what_lies_behind_encoder_and_decoder_does_not_have_the_mask_of_the_encoder():
+    torch.manual_seed(0)
+    config = transformers.T5Config(
+        vocab_size=50, d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2, decoder_start_token_id=0,
+        pad_token_id=0, tie_word_embeddings=False,
+    )  # fmt: skip
+    model = transformers.T5ForConditionalGeneration(config).eval()
+    inject(model, "lm_head", LORA, n_experts=4, seed=1)
+    assert rows(model, input_ids=IDS, attention_mask=RIGHT, decoder_input_ids=IDS) == [None]
+    assert rows(model, input_ids=IDS, attention_mask=RIGHT, labels=IDS) == [None]
+
+
+def test_replicas_of_layers_are_not_kept():
+    """DataParallel makes new ones for each forward pass."""
+    model = Flat()
+    inject(model, "inner", LORA, n_experts=4, seed=1)
+    replica = model._replicate_for_data_parallel()
+    replica.inner = model.inner._replicate_for_data_parallel()
+    replica(torch.ones(2, 12, 4), RIGHT)
+    gone = weakref.ref(replica.inner)
+    del replica
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_call_that_another_hook_ends_leaves_the_outer_call_alone():
+    class Outer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.after = Flat(), nn.Linear(4, 4)
+            self.inner.main_input_name = "x"
+
+        def forward(self, x, attention_mask):
+            with contextlib.suppress(ZeroDivisionError):
+                x = self.inner(x, attention_mask)
+            return self.after(x)
+
+    model = Outer()
+    model.inner.register_forward_pre_hook(lambda *_: 1 / 0)
+    inject(model, "after", LORA, n_experts=4, seed=1)
+    (found,) = rows(model, torch.ones(2, 12, 4), RIGHT)
+    assert torch.equal(found, RIGHT.bool())

@@ -71,10 +71,23 @@ def test_a_compiled_layer_is_the_same(policy):
     torch.testing.assert_close(*gradients)
 
 
-def test_injected_lora_experts_compile_in_one_piece():
-    model, x = nn.Sequential(nn.Linear(8, 8)), normal(12, 8)
-    layers = inject(model, "0", partial(lora_layer, policy=DYNMOLE, rank=2), n_experts=4, seed=1)
-    nn.init.ones_(layers["0"].experts.b)
+@pytest.mark.parametrize(
+    ("make", "n_experts"),
+    [
+        (partial(lora_layer, policy=DYNMOLE, rank=2), 4),  # computes all ranks at once
+        (partial(lora_layer, policy=TopK(2), rank=8), 32),  # dispatches rows
+        (partial(upcycled_layer, policy=TopK(2)), 4),
+    ],
+    ids=["narrow", "wide", "feed-forward"],
+)
+def test_injected_experts_compile_in_one_piece(make, n_experts):
+    dense = nn.Linear(8, 8)
+    if make.func is upcycled_layer:
+        dense = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 8))
+    model, x = nn.Sequential(dense), normal(12, 8)
+    for layer in inject(model, "0", make, n_experts=n_experts, seed=1).values():
+        for parameter in layer.experts.parameters():
+            nn.init.normal_(parameter, generator=torch.Generator().manual_seed(2))
     torch.testing.assert_close(torch.compile(model, backend="eager", fullgraph=True)(x), model(x))
 
 
