@@ -38,7 +38,7 @@ def _measured(model: Any, size_of: Callable[[Any], int], without: Iterable[Any] 
     while reached:
         new = []
         for part in reached:
-            if id(part) in seen or isinstance(part, type | FunctionType | ModuleType):
+            if id(part) in seen or isinstance(part, type | FunctionType | ModuleType) or _is_code(part):
                 continue
             seen.add(id(part))
             size += size_of(part)
@@ -47,9 +47,16 @@ def _measured(model: Any, size_of: Callable[[Any], int], without: Iterable[Any] 
                 while isinstance(part.base, np.ndarray):
                     part = part.base
                 buffers[part.ctypes.data] = max(buffers.get(part.ctypes.data, 0), part.nbytes)
-            elif hasattr(part, "untyped_storage"):
+            elif hasattr(
+                type(part), "untyped_storage"
+            ):  # of the class: objects may answer for any name, or raise
                 storage = part.untyped_storage()
                 buffers[storage.data_ptr()] = storage.nbytes()
             new.append(part)
         reached = gc.get_referents(*new)
     return size, sum(buffers.values())
+
+
+def _is_code(part: Any) -> bool:
+    """Whether an object is numba's: compiled code and what belongs to it, which all models share."""
+    return type(part).__module__.partition(".")[0] in ("numba", "_dynfunc")

@@ -13,8 +13,8 @@ import pytest
 from river import tree
 
 import streams
-from driftmoe import DriftMoEClassifier
-from driftmoe.memory import array_bytes
+from driftmoe import DriftMoEClassifier, models
+from driftmoe.memory import array_bytes, n_bytes
 from driftmoe.one_row import OneRow
 from driftmoe.routing import Choice, TopK, TopP
 from driftmoe.transaction import StepPlan, carry_out
@@ -349,3 +349,24 @@ def test_nothing_of_a_model_outlives_it(name):
     del model, mixture, kept
     gc.collect()
     assert [part() is None for part in parts] == [True] * 3
+
+
+@pytest.mark.parametrize("name", ["driftmoe", "moe-data"])
+def test_the_memory_of_a_model_is_that_of_its_plans_but_not_of_the_code_that_they_call(name):
+    """Code that was compiled in this process holds objects that raise KeyError when they are asked for a name."""
+    model = models.make(name, seed=1)
+    for i in range(40):
+        model.predict_one({"a": float(i)})
+        model.learn_one({"a": float(i)}, i % 2)
+    assert model._one_row._learning is not None
+    seen = []
+    n_bytes(model, lambda part: seen.append(type(part).__module__) or 0)
+    assert not {module for module in seen if module.startswith(("numba", "_dynfunc"))}
+
+
+def test_an_object_that_answers_for_no_name_is_measured():
+    class Odd:
+        def __getattr__(self, name):
+            raise KeyError(name)
+
+    assert n_bytes([Odd(), 1.5]) > 0
