@@ -36,5 +36,5 @@ def order_note(lines: Lines) -> str:
         return ""
     return (
         f"labels come in an order: by it alone {100 * order[1]:.2f} % can be predicted (markov; majority "
-        f"{100 * order[0]:.2f} %), so compare kappa-O; --label-order ignore leaves the order out"
+        f"{100 * order[0]:.2f} %), so compare kappa-O, or run with --shuffle-window 1000"
     )
