@@ -51,7 +51,7 @@ def _setting(line: Mapping[str, Any]) -> tuple[str, ...]:
             words.append("--count-warm-up")
     elif str(line.get("count_warm_up")) == "True":
         words.append("--count-warm-up")
-    if line.get("label_order"):
+    if line.get("label_order", "use") != "use":
         words += ["--label-order", line["label_order"]]
     if line.get("shuffle_window"):
         words += ["--shuffle-window", str(line["shuffle_window"])]

@@ -42,9 +42,10 @@ def test_runs_with_one_delay_in_two_units_are_one_run():
 
 
 def line(delay, **more):
+    of_run = vars(run_with(str(delay)))
     return {
-        **vars(run_with(str(delay))), "trained": None, "metrics": {}, "n_samples": 1000, "complete": True, "drifts": [],
-        "accuracy": 0.5, "samples_per_second": 1.0, "seconds": 1.0, "model_bytes": 1, "delay": delay, **more,
+        **{name: of_run[name] for name in of_run if name not in ("label_order", "shuffle_window")}, "trained": None,
+        "metrics": {}, "n_samples": 1000, "complete": True, "drifts": [], "accuracy": 0.5, "samples_per_second": 1.0, "seconds": 1.0, "model_bytes": 1, "delay": delay, **more,
     }  # fmt: skip
 
 

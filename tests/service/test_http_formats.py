@@ -83,7 +83,8 @@ def test_prometheus_reads_the_figures_back(client, worker):
     assert samples["driftmoe_model_scored_total", "default"] == 5
     assert samples["driftmoe_model_accuracy", "default"] == 0.75
     assert samples["driftmoe_model_gate_weight", 'odd "kind"\n', "default"] == 0.25
-    assert not [name for name, *_ in samples if "kappa" in name]  # None and NaN are no figures
+    found = {key: value for key, value in samples.items() if "kappa" in key[0]}
+    assert found == {("driftmoe_model_kappa_o", "default"): 0.1}  # None and NaN are no figures
     assert not [name for name, *_ in samples if name.startswith("python_")]  # a registry of our own
 
 
