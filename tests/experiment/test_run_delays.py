@@ -45,7 +45,8 @@ def line(delay, **more):
     of_run = vars(run_with(str(delay)))
     return {
         **{name: of_run[name] for name in of_run if name not in ("label_order", "shuffle_window")}, "trained": None,
-        "metrics": {}, "n_samples": 1000, "complete": True, "drifts": [], "accuracy": 0.5, "samples_per_second": 1.0, "seconds": 1.0, "model_bytes": 1, "delay": delay, **more,
+        "metrics": {}, "n_samples": 1000, "complete": True, "drifts": [], "accuracy": 0.5,
+        "samples_per_second": 1.0, "seconds": 1.0, "model_bytes": 1, "delay": delay, **more,
     }  # fmt: skip
 
 
