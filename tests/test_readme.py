@@ -110,14 +110,14 @@ def test_the_table_of_make_run_is_that_of_the_kept_results():
         "kappa %",
         "kappa-M %",
         "kappa-T %",
+        "kappa-O %",
         "macro F1 %",
         "samples/s",
         "model MB",
     ]
     for result, row in zip(lines("electricity.jsonl"), rows, strict=True):
-        shares = [
-            f"{100 * result[key]:.2f}" for key in ("accuracy", "kappa", "kappa_m", "kappa_t", "f1_macro")
-        ]
+        figures = ("accuracy", "kappa", "kappa_m", "kappa_t", "kappa_o", "f1_macro")
+        shares = [f"{100 * result[key]:.2f}" for key in figures]
         rest = [f"{result['samples_per_second']:,.0f}", f"{result['model_bytes'] / 1e6:.2f}"]
         assert row == [result["model"], *shares, *rest]
 
