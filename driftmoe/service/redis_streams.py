@@ -96,6 +96,8 @@ class RedisSource:
         except self._redis.RedisError as error:
             raise self._told(error) from None
         self._check(about)
+        if len(entries) < n and about is not None:
+            self._compare(len(entries), about["entries-added"] - self._n)
         return about, entries
 
     def _check(self, about: Any) -> None:
@@ -129,10 +131,16 @@ class RedisSource:
         if first is None or _order(_text(first[0])) > _order(
             self._last
         ):  # what is left comes after the last one
-            if length < added - self._n:
-                raise self._lost(f"{added - self._n - length} entries after {self._last} were deleted unread")
-            if length > added - self._n:
-                raise self._other_stream(f"it has {length} entries after {self._last}, of {added} in all")
+            self._compare(length, added - self._n)
+
+    def _compare(self, n_after: int, n_added: int) -> None:
+        """Raise SourceError unless the stream holds, after the last entry, what was added after it."""
+        if n_after < n_added:
+            raise self._lost(f"{n_added - n_after} entries after {self._last} were deleted unread")
+        if n_after > n_added:
+            raise self._other_stream(
+                f"it has {n_after} entries after {self._last}, and {n_added} were added after it"
+            )
 
     def _wait(self, seconds: float) -> bool:
         """Return whether an entry comes within some time."""

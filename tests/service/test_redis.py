@@ -151,13 +151,23 @@ def removed(server, names):
     server.client.delete("events")
 
 
-def made_anew(server, names):
+def delete_and_wait(server, names):
+    """Delete the stream, and wait until the ids of new entries are higher than those of the old ones."""
     server.client.delete("events")
+    last = int(names[-1].split(b"-")[0])
+    while True:
+        seconds, microseconds = server.client.time()
+        if 1000 * seconds + microseconds // 1000 > last:
+            return
+
+
+def made_anew(server, names):
+    delete_and_wait(server, names)
     server.add(TEXTS[20:30])
 
 
 def made_anew_and_longer(server, names):
-    server.client.delete("events")
+    delete_and_wait(server, names)
     server.add(TEXTS[:50])
 
 
@@ -203,10 +213,25 @@ def test_lost_entries_are_told(server, happens, message, is_open):
     assert [text for _, text in messages] == TEXTS[:20]
     happens(server, names)
     with pytest.raises(SourceError, match=message) as told:
-        source.read(50, 0.1) if is_open and happens is not end_lost_and_gone_on else source.open(
-            messages[-1][0]
-        )
+        source.read(50, 0.1) if is_open else source.open(messages[-1][0])
     assert not isinstance(told.value, Unreachable)
+    source.close()
+
+
+@pytest.mark.parametrize("is_open", [True, False], ids=["open", "down"])
+def test_a_stream_made_anew_in_the_same_millisecond_is_told(server, is_open):
+    """The new stream has an entry of the same id as the last one that was read."""
+    source = open_source(server.url)
+    source.open(None)
+    names = server.add(TEXTS[:20])
+    messages = source.read(50, 0.1)
+    server.client.delete("events")
+    server.client.xadd("events", {"event": TEXTS[0]}, id=names[-1])
+    server.add(TEXTS[1:50])
+    if not is_open:
+        source.open(messages[-1][0])
+    with pytest.raises(SourceError, match=r"it has 49 entries after .*, and 30 were added"):
+        source.read(50, 0.1)
     source.close()
 
 
