@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from river import base
@@ -20,6 +20,7 @@ from driftmoe.mixture.shrinking import check_boundable, shrunk
 from driftmoe.parts import as_text, parameters_of
 from driftmoe.recent import Recent
 from driftmoe.state import restored
+from driftmoe.suggestions import meant
 from driftmoe.transaction import assignment, carry_out, learning, publication
 
 if TYPE_CHECKING:
@@ -30,6 +31,15 @@ VARIANTS = tuple(MIXTURES)
 
 IF_GIVEN = ("max_features", "max_classes", "max_bytes", "decision_costs", "min_awake")
 """Bounds, costs and the sleep of trees, which have an effect only if they are given."""
+
+SMALL: dict[str, Any] = {
+    "n_experts": 1,
+    "extras": ("neighbours", "history", "linear"),
+    "memory": 256,
+    "hidden": (4,),
+    "batch_size": 8,
+}
+"""The arguments of `DriftMoEClassifier.small`."""
 
 OF_NO_STATE = ("seed", "n_threads", "decision_costs")
 """Arguments that do not change what a state means."""
@@ -275,6 +285,41 @@ class DriftMoEClassifier(MixtureClassifier):
             self._costs = DecisionCosts(decision_costs)
             self.decision_costs = dict(decision_costs)  # so that the caller may change his own
         super().__init__()
+
+    @classmethod
+    def small(cls, **changes: Any) -> Self:
+        """Return an untrained model that is small enough for one model a key, with many keys.
+
+        It is the adaptive variant with one tree, one kind of neighbours with a short memory, the label's history,
+        linear models, and a router of four hidden units.
+
+        Parameters
+        ----------
+        **changes
+            Arguments of the constructor, which the preset takes over or which replace its own.
+
+        Raises
+        ------
+        TypeError
+            If there is no such argument, or one has the wrong type.
+        ValueError
+            If an argument is out of range or would have no effect.
+
+        Examples
+        --------
+        >>> from driftmoe import DriftMoEClassifier
+        >>> model = DriftMoEClassifier.small(memory=128, seed=1)
+        >>> model.n_experts, model.memory, model.hidden
+        (1, 128, (4,))
+        """
+        if cls._own_arguments:
+            raise TypeError(f"{cls.__name__} has no small preset; use {DriftMoEClassifier.__name__}.small()")
+        if unknown := [name for name in changes if name not in parameters_of(cls)]:
+            raise TypeError(
+                f"{cls.__name__} has no argument {unknown[0]!r}; "
+                f"{meant(unknown[0], parameters_of(cls), 'Its docstring lists all.')}"
+            )
+        return cls(**(SMALL | changes))
 
     def _new_parts(self) -> tuple[Encoder, Mixture, Recent]:
         router_rng, expert_rng = np.random.default_rng(self.seed).spawn(2)

@@ -13,7 +13,7 @@ from typing import Any
 from river import base, compose, dummy, ensemble, forest, naive_bayes, tree
 
 from driftmoe import moa, routing
-from driftmoe.classifier import VARIANTS, DriftMoEClassifier
+from driftmoe.classifier import SMALL, VARIANTS, DriftMoEClassifier
 from driftmoe.markov import MarkovClassifier
 from driftmoe.mixture import MIXTURES
 from driftmoe.nn.classifier import NeuralMoEClassifier
@@ -29,6 +29,19 @@ def _driftmoe(variant: str) -> Callable[..., base.Classifier]:
 
     parameters = inspect.signature(DriftMoEClassifier).parameters
     make.__signature__ = inspect.Signature([p for n, p in parameters.items() if n != "variant"])  # type: ignore[attr-defined]  # as functools.wraps does
+    return make
+
+
+def _small() -> Callable[..., base.Classifier]:
+    """Return `DriftMoEClassifier.small` with a signature that shows the defaults of the preset."""
+
+    def make(**arguments: Any) -> base.Classifier:
+        return DriftMoEClassifier.small(**arguments)
+
+    parameters = inspect.signature(DriftMoEClassifier).parameters.values()
+    make.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # as above
+        [p.replace(default=SMALL.get(p.name, p.default)) for p in parameters if p.name != "variant"]
+    )
     return make
 
 
@@ -55,9 +68,10 @@ def _on_numbers(classifier: Callable[..., base.Estimator]) -> Callable[..., base
 
 
 OURS: dict[str, Callable[..., Any]] = {variant: _driftmoe(variant) for variant in VARIANTS} | {
-    "neural": NeuralMoEClassifier
+    "small": _small(),
+    "neural": NeuralMoEClassifier,
 }
-"""Name -> class or function: the variants of `DriftMoEClassifier`, and the mixture of networks."""
+"""Name -> class or function: the variants of `DriftMoEClassifier`, its preset, and the mixture of networks."""
 
 MODELS: dict[str, Callable[..., Any]] = {
     **OURS,
@@ -238,7 +252,11 @@ def _n_members(node: ast.AST) -> int:
             defaults = {count: parameters[count].default for count in COUNTS if count in parameters}
             if name in OURS:  # `None` stands for a default number
                 taken = MIXTURES.get(name, MIXTURES["driftmoe"]).ARGUMENTS
-                defaults |= {count: taken[count].default for count in defaults if count in taken}
+                defaults |= {
+                    count: taken[count].default
+                    for count, default in defaults.items()
+                    if default is None and count in taken
+                }
             n_own = max(
                 [n for count, n in defaults.items() if count not in given and isinstance(n, int)], default=1
             )

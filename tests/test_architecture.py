@@ -98,7 +98,7 @@ MAY_IMPORT = {
     "driftmoe.rows": "numpy driftmoe.encoding driftmoe.mixture driftmoe.transaction",
     "driftmoe.classifier": (
         "numpy river driftmoe.arguments driftmoe.costs driftmoe.encoding driftmoe.estimator driftmoe.experts "
-        "driftmoe.mixture driftmoe.parts driftmoe.recent driftmoe.state driftmoe.transaction"
+        "driftmoe.mixture driftmoe.parts driftmoe.recent driftmoe.state driftmoe.suggestions driftmoe.transaction"
     ),
     # Layers of networks; the estimator whose experts are networks is no layer.
     "driftmoe.nn": "safetensors torch driftmoe.losses driftmoe.routing driftmoe.staging driftmoe.strict_json",

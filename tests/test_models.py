@@ -65,7 +65,7 @@ def test_models_nest():
     [
         (
             "nosuch",
-            "unknown model 'nosuch'; there are driftmoe, moe-vote, moe-data, moe-task, neural, arf, srp, levbag",
+            "unknown model 'nosuch'; there are driftmoe, moe-vote, moe-data, moe-task, small, neural, arf, srp",
         ),
         ("arf(trees=3)", "model 'arf' has no argument 'trees'; there are n_models, max_features"),
         ("arf(3)", "arguments need their names, as in name=value; it takes: n_models"),

@@ -15,14 +15,15 @@ from driftmoe.mixture import MIXTURES
 def arguments_of(name):
     """Arguments of a model with their defaults, as text; those that a variant refuses are left out."""
     parameters = inspect.signature(models.MODELS[name]).parameters
-    if name not in MIXTURES:
+    if name not in MIXTURES and name != "small":
         return {key: repr(p.default) for key, p in parameters.items()}
-    settings = DriftMoEClassifier(name).settings
+    settings = models.make(name).settings
+    variant = "driftmoe" if name == "small" else name
     of_variants = {key for mixture in MIXTURES.values() for key in mixture.ARGUMENTS}
     return {
         key: repr(settings.get(key, p.default))
         for key, p in parameters.items()
-        if key in settings or key not in of_variants or key in MIXTURES[name].ARGUMENTS
+        if key in settings or key not in of_variants or key in MIXTURES[variant].ARGUMENTS
     }
 
 
