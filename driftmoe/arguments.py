@@ -9,7 +9,7 @@ from river import base
 
 from driftmoe.costs import check_costs
 from driftmoe.mixture import MIXTURES
-from driftmoe.mixture.arguments import Argument, Arguments, Context, Need, choice, integer
+from driftmoe.mixture.arguments import Argument, Arguments, Context, Need, check_flag, choice, integer
 
 
 def check_seed(name: str, value: Any) -> None:
@@ -38,6 +38,12 @@ def check_decision_costs(name: str, value: Any) -> None:
         check_costs(name, value)
 
 
+def check_records(name: str, value: Any) -> None:
+    """Raise unless `value` is a bool, or `None`."""
+    if value is not None:
+        check_flag(name, value)
+
+
 EVERYWHERE: Arguments = {
     "variant": Argument("driftmoe", choice(MIXTURES)),
     "expert": Argument(None, check_expert),
@@ -56,6 +62,7 @@ EVERYWHERE: Arguments = {
         ),
     ),
     "decision_costs": Argument(None, check_decision_costs),
+    "records": Argument(None, check_records),
     "n_threads": Argument(
         1,
         integer(1),
@@ -68,9 +75,9 @@ EVERYWHERE: Arguments = {
 }
 """The arguments that all variants take. Those of one variant stand in `ARGUMENTS` of its mixture.
 
-`n_threads` affects speed alone, and so does `batch_size` with `learning_rate=0`. With a single expert some arguments,
-such as `gate`, have no effect. They are allowed all the same, because the number of experts is a size, not a kind of
-model."""
+`n_threads` affects speed alone, and so does `batch_size` with `learning_rate=0`; `records` affects reports alone. With
+a single expert some arguments, such as `gate`, have no effect. They are allowed all the same, because the number of
+experts is a size, not a kind of model."""
 
 IDLE: dict[str, Any] = {
     "correction": 0,
@@ -79,6 +86,7 @@ IDLE: dict[str, Any] = {
     "min_trust": 0,
     "monitors": False,
     "n_threads": 1,
+    "records": True,
 }
 """Values that switch an argument off. They are allowed even where the argument has no effect."""
 

@@ -165,6 +165,7 @@ class Decisions:
 
     def _threshold(self, coverage: float) -> float:
         """Return the probability from which on a label is in a set."""
+        self._recent.check_kept("a set of labels")
         scores = self._recent.scores()
         return least_probability(scores.true_proba, scores.was_right, float(coverage))
 

@@ -27,7 +27,7 @@ OTHERS = {
     "hidden": (3,), "learning_rate": 0.05, "batch_size": 8, "dropout": 0.5, "n_threads": 2, "seed": 9,
     "expert_hidden": (3,), "expert_rate": 0.1,
     "expert": HoeffdingTreeClassifier(grace_period=20, leaf_prediction="mc"), "max_features": 1,
-    "max_classes": 1, "max_bytes": 10**9, "decision_costs": {0: 9.0},
+    "max_classes": 1, "max_bytes": 10**9, "decision_costs": {0: 9.0}, "records": False,
 }  # fmt: skip
 """For each argument a value that is not its default."""
 
@@ -138,7 +138,10 @@ def test_an_argument_applies_and_changes_something_or_is_refused_and_would_chang
             name == "batch_size" and context.learning_rate == 0.0
         ):  # how many rows go through at once, if no more
             continue
-        assert differ(changed, plain) == (applies and name not in ("n_threads", "max_bytes")), (name, applies)
+        assert differ(changed, plain) == (applies and name not in ("n_threads", "max_bytes", "records")), (
+            name,
+            applies,
+        )
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import driftmoe
 import streams
 from driftmoe import DriftMoEClassifier, models
 from driftmoe.nn import NeuralMoEClassifier
+from driftmoe.parts import as_text
 
 
 def samples(name, n):
@@ -16,16 +17,17 @@ def samples(name, n):
 
 def test_the_preset_is_plain_arguments_that_changes_replace():
     model = DriftMoEClassifier.small(memory=128, seed=3)
-    given = {"n_experts": 1, "extras": ("neighbours", "history", "linear"), "hidden": (4,)}
+    given = {"n_experts": 1, "extras": ("neighbours", "history", "linear"), "hidden": (), "records": False}
     assert {name: model.settings[name] for name in (*given, "memory", "seed")} == {
         **given,
         "memory": 128,
         "seed": 3,
     }
-    assert model.clone().settings == model.settings
+    assert as_text(model.clone().settings) == as_text(model.settings)
+    assert model.expert is not DriftMoEClassifier.small().expert
     by_name = models.make("small(memory=128)", seed=3)
     assert type(by_name) is DriftMoEClassifier
-    assert by_name.settings == model.settings
+    assert as_text(by_name.settings) == as_text(model.settings)
 
 
 def test_an_unknown_change_or_a_wrong_one_is_refused():
@@ -50,3 +52,44 @@ def test_a_small_model_goes_on_from_its_file_bit_for_bit():
         again.learn_one(x, y)
         model.learn_one(x, y)
     assert again.digest() == model.digest()
+
+
+def test_a_model_without_records_says_the_same_and_refuses_what_reads_them():
+    stream = samples("sea_a", 700)
+    with_records, without = (DriftMoEClassifier.small(records=records, seed=1) for records in (True, False))
+    for x, y in stream:
+        assert with_records.predict_proba_one(x) == without.predict_proba_one(x)
+        with_records.learn_one(x, y)
+        without.learn_one(x, y)
+    x = stream[0][0]
+    for call in (
+        lambda model: model.explain_one(x), lambda model: model.feature_importances(),
+        lambda model: model.predict_set_one(x),
+    ):  # fmt: skip
+        call(with_records)
+        with pytest.raises(
+            ValueError, match="records=False does not keep; build the model with records=True"
+        ):
+            call(without)
+    kept, few = with_records.events(), without.events()
+    assert [event for event in few if event.kind == "drift"] == [e for e in kept if e.kind == "drift"][-8:]
+    report = without.routing_report()
+    assert repr(report.cumulative) == repr(with_records.routing_report().cumulative) == repr(report.window)
+
+
+def test_a_model_without_records_keeps_the_last_eight_events_of_a_kind():
+    model = DriftMoEClassifier.small(seed=1)
+    for label in range(12):
+        model.learn_one({"x": float(label)}, label)
+    assert [event.names for event in model.events() if event.kind == "new class"] == [
+        (i,) for i in range(4, 12)
+    ]
+    assert model.n_dropped_events["new class"] == 4
+    assert model.clone(include_attributes=True).events() == model.events()
+
+
+def test_a_state_with_records_is_not_that_of_a_model_without():
+    with_records, without = (DriftMoEClassifier.small(records=records, seed=1) for records in (True, False))
+    with_records.learn_one({"x": 1.0}, "a")
+    with pytest.raises(ValueError, match="records"):
+        without.restore(with_records.state())

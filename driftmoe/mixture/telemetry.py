@@ -28,7 +28,7 @@ from driftmoe.mixture.routing_figures import (
     RoutingFigures,
     RoutingReport,
 )
-from driftmoe.mixture.watch import NO_VOTE, SAID_RIGHT, SAID_WRONG, Watch
+from driftmoe.mixture.watch import FEW, MOST, NO_VOTE, SAID_RIGHT, SAID_WRONG, Watch
 from driftmoe.routing import Choice
 from driftmoe.state import (
     LARGEST,
@@ -74,6 +74,12 @@ class RoutingLog:
         self._sums = np.zeros(4)
         self._expert_sums = np.zeros((4, 0))
         self._router_steps: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = []
+        self._most, self._keeps_steps = MOST, True
+
+    def keep_little(self) -> None:
+        """Keep, from the start, only the last events and no sums at steps of the router."""
+        self._most, self._keeps_steps = FEW, False
+        self.watch = Watch(FEW)
 
     @property
     def n_samples(self) -> int:
@@ -155,7 +161,7 @@ class RoutingLog:
             )
         )  # fmt: skip
         self.watch.plan(said, n_watched, targets, n_features, self._seen, replaced, changes)
-        if replaced is not None:
+        if replaced is not None and self._keeps_steps:
             mark = partial(self._plan_mark, len(targets), (self._sums, expert_sums, replaced))
             if isinstance(changes, StepPlan):
                 changes.planners.append(mark)
@@ -221,9 +227,11 @@ class RoutingLog:
         expert_sums = _rows(state, "expert_sums", EXPERT_SUMS, None, "RoutingLog")
         steps = self._steps_of(value_of(state, "router_steps", dict, self), seen[0])
         if "watch" in state:
-            watch = restored(Watch(), value_of(state, "watch", dict, self))
+            watch = restored(Watch(self._most), value_of(state, "watch", dict, self))
+        elif seen[0] == 0:
+            watch = Watch(self._most)
         else:
-            watch = Watch() if seen[0] == 0 else Watch.unaware(seen[1], expert_sums.shape[1])
+            watch = Watch.unaware(seen[1], expert_sums.shape[1], self._most)
         self.watch = watch
         self._seen, self._sums, self._expert_sums, self._router_steps = (
             np.array(seen), values, expert_sums, steps,

@@ -64,8 +64,8 @@ LEAST_VOTES = 100
 ODDS = np.array([1.25, 1.5, 2.5, 5.0])
 """How many times as large the bets say that the odds of an error have become."""
 
-MOST = 100
-"""Number of records kept of each kind."""
+MOST, FEW = 100, 8
+"""Number of records kept of each kind; in a model that keeps no records for reports."""
 
 NAMED = 3
 """Most experts that are named with a drift."""
@@ -112,9 +112,9 @@ RISE = np.dtype([("expert", np.int64), ("n_votes", np.int64), ("before", np.floa
 
 
 class Watch:
-    """The detector's state, and a ring of records for each kind of event."""
+    """The detector's state, and a ring of the last `most` records for each kind of event."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MOST) -> None:
         self._counts = np.zeros(N_RECORDS + len(KINDS), np.int64)
         self._numbers = np.zeros(2)
         self._bets = np.zeros((2, len(ODDS)))
@@ -123,13 +123,13 @@ class Watch:
         self._of_experts = np.zeros((3, 0))
         self._at_start = np.zeros((2, len(ODDS), 3, 0))
         self._n_replaced = np.zeros(0, np.int64)
-        self._records = np.zeros((len(KINDS), MOST), RECORD)
-        self._rises = np.zeros((MOST, NAMED), RISE)
+        self._records = np.zeros((len(KINDS), most), RECORD)
+        self._rises = np.zeros((most, NAMED), RISE)
 
     @classmethod
-    def unaware(cls, n_classes: int, n_experts: int) -> Watch:
+    def unaware(cls, n_classes: int, n_experts: int, most: int) -> Watch:
         """Return a new watch over a mixture that has learnt before; what it has learnt so far is not new."""
-        watch = cls()
+        watch = cls(most)
         watch._counts[[N_CLASSES, N_FEATURES]] = n_classes, UNKNOWN
         watch._of_experts = np.zeros((3, n_experts))
         watch._at_start = np.zeros((2, len(ODDS), 3, n_experts))
@@ -197,7 +197,7 @@ class Watch:
     def n_dropped(self) -> dict[str, int]:
         """Return how many records of each kind were dropped, because newer ones took their place."""
         totals = self._counts[N_RECORDS:].tolist()
-        return {kind: max(0, total - MOST) for kind, total in zip(KINDS, totals, strict=True)}
+        return {kind: max(0, total - len(self._rises)) for kind, total in zip(KINDS, totals, strict=True)}
 
     @property
     def alarms(self) -> np.ndarray:
@@ -206,8 +206,8 @@ class Watch:
 
     def _places(self, kind: int) -> list[int]:
         """Return the places of the records of a kind in its ring, oldest first."""
-        total = int(self._counts[N_RECORDS + kind])
-        return [i % MOST for i in range(max(0, total - MOST), total)]
+        total, most = int(self._counts[N_RECORDS + kind]), len(self._rises)
+        return [i % most for i in range(max(0, total - most), total)]
 
     def state(self) -> State:
         """Return the state of the detector, and the records kept; see `driftmoe.state`."""
@@ -218,17 +218,15 @@ class Watch:
             "counts": dict(zip(_COUNTS, counts[:N_RECORDS], strict=True)),
             **{name: vars(self)[f"_{name}"].copy() for name in _ARRAYS},
             "n_records": dict(zip(_RECORDS, counts[N_RECORDS:], strict=True)),
-            **{
-                name: {field: rows[field].copy() for field in RECORD.names or ()}
-                for name, rows in kept.items()
-            },
+            **{name: {one: rows[one].copy() for one in RECORD.names or ()} for name, rows in kept.items()},
             "rises": {name: rises[name].copy() for name in RISE.names or ()},
         }
 
     def restore(self, state: State) -> None:
         """Restore the state of a watch; see `driftmoe.state`."""
         check_names(state, _STATE, self)
-        new = Watch.unaware(0, array_of(state, "of_experts", np.float64, (3, None), self).shape[1])
+        n_experts = array_of(state, "of_experts", np.float64, (3, None), self).shape[1]
+        new = Watch.unaware(0, n_experts, len(self._rises))
         for owner, names, first in (("counts", _COUNTS, 0), ("n_records", _RECORDS, N_RECORDS)):
             counts, of = value_of(state, owner, dict, self), f"the {owner} of Watch"
             check_names(counts, names, of)

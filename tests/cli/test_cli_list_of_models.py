@@ -12,6 +12,12 @@ from driftmoe.cli.model_arguments import ARGUMENTS
 from driftmoe.mixture import MIXTURES
 
 
+class Words(str):
+    """Its repr has no quotes."""
+
+    __repr__ = str.__str__
+
+
 def arguments_of(name):
     """Arguments of a model with their defaults, as text; those that a variant refuses are left out."""
     parameters = inspect.signature(models.MODELS[name]).parameters
@@ -20,6 +26,8 @@ def arguments_of(name):
     settings = models.make(name).settings
     variant = "driftmoe" if name == "small" else name
     of_variants = {key for mixture in MIXTURES.values() for key in mixture.ARGUMENTS}
+    if name == "small":
+        settings["expert"] = Words(f"a tree of at most {settings['expert'].max_nodes} nodes")
     return {
         key: repr(settings.get(key, p.default))
         for key, p in parameters.items()
