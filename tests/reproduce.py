@@ -32,6 +32,7 @@ MODELS = (
     "moe-data",
     "moe-data(dropout=0.3, batch_size=32)",
     "moe-task",
+    "small",
     "neural",
     "neural(variant='moe-vote')",
 )

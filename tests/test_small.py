@@ -93,3 +93,21 @@ def test_a_state_with_records_is_not_that_of_a_model_without():
     with_records.learn_one({"x": 1.0}, "a")
     with pytest.raises(ValueError, match="records"):
         without.restore(with_records.state())
+
+
+@pytest.fixture(scope="module")
+def grown():
+    model = DriftMoEClassifier.small(seed=1)
+    for x, y in samples("rbf_f", 3000):  # ten numbers; electricity has six features
+        model.learn_one(x, y)
+    return model
+
+
+def test_the_files_of_small_models_are_small(grown):
+    fresh = DriftMoEClassifier.small(seed=1)
+    assert len(fresh.to_bytes(compress=True)) < 1000
+    x, y = samples("rbf_f", 1)[0]
+    fresh.learn_one(x, y)
+    assert len(fresh.to_bytes(compress=True)) < 1500
+    assert len(grown.to_bytes(compress=True)) < 25_000
+    assert grown._raw_memory_usage < 120_000

@@ -14,7 +14,9 @@ import hashlib
 import os
 import stat
 import struct
+import zlib
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -37,7 +39,15 @@ COMPRESSED = b"DriftMoE"
 """First bytes of a compressed file. The size of the content (uint64) and a zstd frame follow."""
 
 LEVEL = 3
-"""Level of zstd: more costs more time than it saves bytes."""
+"""Level of zstd: more costs more time than it saves bytes. Likewise of deflate."""
+
+SHORT = b"DriftMo1"
+"""First bytes of a compressed file whose content is short. The size of the content (uint32) and raw deflate follow,
+with the text of `words.txt` as preset dictionary: the names in a header are most of a small model. Another text needs
+other first bytes."""
+
+MOST_SHORT = 1 << 16
+"""Greatest number of bytes of such a content."""
 
 MOST_TIMES_SMALLER = 200
 """Greatest ratio of compression, so that a small file cannot claim all memory. Smaller ones are not compressed."""
@@ -114,11 +124,21 @@ def packed(model: dict[str, Any], arrays: dict[str, np.ndarray], version: str, *
     content = _written(_object(texts), arrays)
     if not compress:
         return content
+    if len(content) <= MOST_SHORT:
+        packer = zlib.compressobj(LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS, zdict=_words())
+        return b"".join([SHORT, struct.pack("<I", len(content)), packer.compress(content), packer.flush()])
     import pyarrow
 
     frame = pyarrow.Codec("zstd", compression_level=LEVEL).compress(content, asbytes=True)
     head = COMPRESSED + struct.pack("<Q", len(content))
     return head + frame if len(content) <= MOST_TIMES_SMALLER * len(head + frame) else content
+
+
+@cache
+def _words() -> bytes:
+    """Return what headers of small models have in common, as it stands in a file; see `SHORT`."""
+    text = Path(__file__).with_name("words.txt").read_text("ascii")
+    return as_json(text.removesuffix("\n"))[1:-1].encode("ascii")
 
 
 def _as_json(model: dict[str, Any]) -> str:
@@ -196,6 +216,10 @@ def content_of(path: str | os.PathLike[str]) -> bytes:
 def _check_size(file: BinaryIO, n_bytes: int) -> None:
     """Raise ValueError if the first bytes of a file do not account for its size."""
     first = file.read(len(COMPRESSED) + 8)
+    if first.startswith(SHORT):
+        if n_bytes <= 2 * MOST_SHORT:
+            return
+        raise ValueError(f"the file is damaged: it has {n_bytes:,} bytes, but claims to be a short one")
     if first.startswith(COMPRESSED):
         size = _decompressed_size(first, n_bytes)
         if n_bytes > size + size // 128 + SMALL:  # zstd adds less to what it cannot make smaller
@@ -254,6 +278,8 @@ def arrays_of(part: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarr
 
 
 def _decompressed(content: bytes) -> bytes:
+    if content.startswith(SHORT):
+        return _inflated(content)
     if not content.startswith(COMPRESSED):
         return content
     start, size = len(COMPRESSED) + 8, _decompressed_size(content, len(content))
@@ -268,6 +294,22 @@ def _decompressed(content: bytes) -> bytes:
     if len(found) != size:
         raise ValueError(f"the file is damaged: it holds {len(found):,} bytes and claims {size:,}")
     return bytes(found)
+
+
+def _inflated(content: bytes) -> bytes:
+    """Return the content of a short compressed file."""
+    start = len(SHORT) + 4
+    if len(content) < start:
+        raise ValueError("the file is damaged: it ends within its first bytes")
+    (size,) = struct.unpack("<I", content[len(SHORT) : start])
+    unpacker = zlib.decompressobj(-zlib.MAX_WBITS, zdict=_words())
+    try:
+        found = unpacker.decompress(content[start:], MOST_SHORT + 1)
+    except zlib.error as error:
+        raise ValueError(f"the file is damaged: {error}") from None
+    if not unpacker.eof or unpacker.unused_data or len(found) != size:
+        raise ValueError(f"the file is damaged: it holds {len(found):,} bytes and claims {size:,}")
+    return found
 
 
 def _decompressed_size(content: bytes, n_bytes: int) -> int:

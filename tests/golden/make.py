@@ -38,6 +38,9 @@ N_LEARNT, N_ASKED, N_LATER = 150, 5, 60
 FEWER = {"defaults": 10, "tree-untrained": 0}
 """Models that learn fewer samples before they are saved."""
 
+COMPRESSED = ("compressed", "small")
+"""Models whose files are compressed: with zstd, as files of any length once were, and as short ones are."""
+
 SMALL: dict[str, Any] = {"hidden": (6, 4), "batch_size": 8, "seed": 1}
 
 Sample = tuple[dict[Hashable, Any], Hashable]
@@ -88,6 +91,7 @@ MODELS: dict[str, Callable[[], Any]] = {
     ),
     "pipeline-one-hot": lambda: preprocessing.OneHotEncoder() | HoeffdingTreeClassifier(grace_period=20, delta=0.5),
     "compressed": lambda: DriftMoEClassifier("moe-vote", n_experts=3, **SMALL),
+    "small": lambda: DriftMoEClassifier.small(seed=1),
     "costs": lambda: DriftMoEClassifier(
         "moe-data", n_experts=2, hidden=(4,), batch_size=8, seed=1, decision_costs={("class 0", "class 1"): 4.0}
     ),
@@ -177,7 +181,7 @@ def main(names: Sequence[str]) -> None:
             old.unlink()
     for name in names or MODELS:
         model = learnt(name)
-        file = driftmoe.save(model, HERE / f"{name}.moe", compress=name == "compressed")
+        file = driftmoe.save(model, HERE / f"{name}.moe", compress=name in COMPRESSED)
         expected["files"][file.name] = {"answers": answers(model, name), "later": later(model, name)}
         print(f"{file.stat().st_size:>7,} {file.name}", file=sys.stderr)
     EXPECTED.write_text(json.dumps(expected, indent=1) + "\n")

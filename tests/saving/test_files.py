@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import struct
+import zlib
 from pathlib import Path
 
 import commands
@@ -17,7 +19,7 @@ from driftmoe.memory import n_bytes
 from driftmoe.nn import NeuralMoEClassifier
 from driftmoe.saving import codec, files, room
 from driftmoe.saving.codec import as_json
-from driftmoe.saving.files import COMPRESSED, ENTRY, digest_of, packed, unpacked
+from driftmoe.saving.files import COMPRESSED, ENTRY, SHORT, digest_of, packed, unpacked
 from driftmoe.saving.room import room_of
 from driftmoe.trees import HoeffdingTreeClassifier
 
@@ -44,12 +46,19 @@ def outcome(content):
         return None
 
 
-@pytest.mark.parametrize("compress", [False, True])
-def test_every_flipped_byte_is_refused_or_changes_nothing(tree, compress):
-    content, expected = tree.to_bytes(compress=compress), tree.digest()
+def written(tree, form, monkeypatch):
+    """The bytes of a file: as it is, compressed with the words that files share, or as long ones are."""
+    with monkeypatch.context() as longer:
+        longer.setattr(files, "MOST_SHORT", 0 if form == "zstd" else 1 << 16)
+        return tree.to_bytes(compress=form != "plain")
+
+
+@pytest.mark.parametrize("form", ["plain", "short", "zstd"])
+def test_every_flipped_byte_is_refused_or_changes_nothing(tree, form, monkeypatch):
+    content, expected = written(tree, form, monkeypatch), tree.digest()
     outcomes = set()
     for i in range(len(content)):
-        for bit in (0x01, 0x80) if not compress else (0x01,):
+        for bit in (0x01, 0x80) if form == "plain" else (0x01,):
             spoilt = bytearray(content)
             spoilt[i] ^= bit
             outcomes.add(outcome(bytes(spoilt)))
@@ -57,12 +66,18 @@ def test_every_flipped_byte_is_refused_or_changes_nothing(tree, compress):
     assert None in outcomes
 
 
-@pytest.mark.parametrize("compress", [False, True])
-def test_every_truncation_and_any_tail_are_refused(tree, compress):
-    content = tree.to_bytes(compress=compress)
+@pytest.mark.parametrize("form", ["plain", "short", "zstd"])
+def test_every_truncation_and_any_tail_are_refused(tree, form, monkeypatch):
+    content = written(tree, form, monkeypatch)
     for i in range(len(content)):
         assert outcome(content[:i]) is None
     assert outcome(content + b"\0") is None
+
+
+def test_the_words_that_short_files_share_never_change():
+    """Another text needs other first bytes of the file, and this one must stay for the files that are there."""
+    found = hashlib.sha256(files._words()).hexdigest()
+    assert found == "49694e75921cb2f58ea9b0aa15192de36577eae48a12a6d30e74cdbf1e425d9b"
 
 
 def test_equal_models_have_equal_files(tree, content):
@@ -132,6 +147,8 @@ def hostile(content):
     yield with_header(b"\xff", rest)
     for claim in (2**63, 2**64 - 1, len(content)):
         yield struct.pack("<Q", claim) + content[8:]
+    for claim in (2**31, 2**32 - 1, 0):
+        yield SHORT + struct.pack("<I", claim) + zlib.compress(bytes(10_000_000), wbits=-15)
     for claim in (2**31, 2**63, 0):
         yield COMPRESSED + struct.pack("<Q", claim) + content
     yield b""
@@ -170,13 +187,15 @@ def large(content, compressed):
 
 
 @pytest.mark.parametrize("read", [driftmoe.load, saving.outline])
-def test_a_large_file_is_refused_before_it_is_read(tree, content, tmp_path, read):
+def test_a_large_file_is_refused_before_it_is_read(tree, content, tmp_path, read, monkeypatch):
     import tracemalloc
 
     file = tmp_path / "large"
     tracemalloc.start()
     try:
-        for first in large(content, tree.to_bytes(compress=True)):
+        short = tree.to_bytes(compress=True)
+        monkeypatch.setattr(files, "MOST_SHORT", 0)
+        for first in [short, *large(content, tree.to_bytes(compress=True))]:
             file.write_bytes(first)
             with file.open("r+b") as out:
                 out.truncate(BIG)
@@ -187,10 +206,11 @@ def test_a_large_file_is_refused_before_it_is_read(tree, content, tmp_path, read
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("compress", [False, True])
-def test_a_large_file_that_accounts_for_its_size_is_read(tree, tmp_path, monkeypatch, compress):
+@pytest.mark.parametrize("form", ["plain", "short", "zstd"])
+def test_a_large_file_that_accounts_for_its_size_is_read(tree, tmp_path, monkeypatch, form):
     monkeypatch.setattr(files, "SMALL", 100)
-    file = tree.save(tmp_path / "model", compress=compress)
+    file = tmp_path / "model"
+    file.write_bytes(written(tree, form, monkeypatch))
     assert driftmoe.load(file).digest() == tree.digest()
     file.write_bytes(file.read_bytes() + b"\0" * 1_000)
     with pytest.raises(ValueError, match="the file is damaged: "):
