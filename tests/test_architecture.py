@@ -115,6 +115,7 @@ MAY_IMPORT = {
         "driftmoe.refitting driftmoe.routing driftmoe.suggestions driftmoe.trees"
     ),
     "driftmoe.own": "river driftmoe driftmoe.evaluation driftmoe.models driftmoe.suggestions",
+    "driftmoe.runs": "driftmoe.evaluation",
     "driftmoe.warming": "numpy driftmoe driftmoe.arithmetic driftmoe.classifier driftmoe.models driftmoe.trees",
     "driftmoe.moa": "capymoa com java jpype moa numpy driftmoe.evaluation driftmoe.extras",
     "driftmoe.experiment": (
@@ -135,7 +136,7 @@ MAY_IMPORT = {
     # The worker sees the estimator's public face, and states on disk.
     "driftmoe.service": (
         "filelock numpy river driftmoe driftmoe.evaluation driftmoe.extras driftmoe.markov driftmoe.memory "
-        "driftmoe.models driftmoe.saving driftmoe.staging driftmoe.strict_json"
+        "driftmoe.models driftmoe.runs driftmoe.saving driftmoe.staging driftmoe.strict_json"
     ),
     "driftmoe.service.choices": "numpy driftmoe.metrics",
     # Clients over HTTP: nothing else of the worker loads a web framework.
@@ -157,6 +158,10 @@ MAY_IMPORT = {
     "driftmoe.service.redis_streams": "redis",
     "driftmoe.service.nats_streams": "nats",
     "driftmoe.service.kafka_topics": "confluent_kafka",
+    # Models of keys: the step sees what the worker sees, and each engine loads its own packages.
+    "driftmoe.engines": (
+        "driftmoe driftmoe.evaluation driftmoe.extras driftmoe.models driftmoe.runs driftmoe.saving driftmoe.service"
+    ),
     "driftmoe.cli": "driftmoe.* matplotlib numpy rich streams torch typer",
     "driftmoe.exits": "",
     "driftmoe.__main__": "driftmoe.cli driftmoe.exits",

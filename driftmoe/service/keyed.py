@@ -6,11 +6,12 @@ import json
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from driftmoe import saving
-from driftmoe.evaluation import has_learnt, last_step
+from driftmoe.evaluation import last_step
 from driftmoe.memory import n_bytes
+from driftmoe.runs import Proba, run, tried
 from driftmoe.service.choices import Choices
 from driftmoe.service.scores import Answer, Scores
 from driftmoe.service.store import Row
@@ -20,10 +21,6 @@ N_REPLAYED = 1_000
 
 SECONDS_BETWEEN_MEASUREMENTS = 1.0
 """Time between two looks at the memory of one of the models and at its sets of labels."""
-
-Proba = dict[Any, float]
-
-Answered = TypeVar("Answered")
 
 
 class KeyedModel:
@@ -67,7 +64,7 @@ class KeyedModel:
                 return list(rows(samples))
             except (TypeError, ValueError):
                 pass  # the code below finds the sample that cannot be read
-        return [_tried(self.model.predict_proba_one, x) for x in samples]
+        return [tried(self.model.predict_proba_one, x) for x in samples]
 
     def run(
         self,
@@ -76,53 +73,8 @@ class KeyedModel:
         weights: Sequence[float],
         asked: Sequence[bool],
     ) -> list[Proba | str | None]:
-        """Predict and learn samples in turn, each as it needs.
-
-        Parameters
-        ----------
-        samples
-            Features.
-        labels
-            Label of each sample; `None` for one that is only predicted.
-        weights
-            Weight of each sample.
-        asked
-            Whether each sample is predicted, before it is learnt.
-
-        Returns
-        -------
-        answers
-            For each sample, its class probabilities, `None` if it is only learnt, or why it cannot be read.
-        """
-        rows, n = getattr(self.model, "run_rows", None), len(samples)
-        if rows is not None:
-            try:
-                return list(rows(samples, labels, weights, asked=asked))
-            except (TypeError, ValueError) as error:
-                if has_learnt(error):
-                    raise RuntimeError(f"{type(error).__name__}: {error}") from error
-        if rows is None or n == 1:
-            one_by_one = zip(samples, labels, weights, asked, strict=True)
-            return [_tried(self._run_one, *one) for one in one_by_one]
-        halves = slice(n // 2), slice(n // 2, n)  # to find the samples that cannot be read
-        return [
-            answer
-            for half in halves
-            for answer in self.run(samples[half], labels[half], weights[half], asked[half])
-        ]
-
-    def _run_one(self, x: dict[str, Any], y: Any, w: float, is_asked: bool) -> Proba | None:
-        # One that is only learnt is predicted, too: that tells whether it can be read.
-        proba: Proba = self.model.predict_proba_one(x)
-        try:
-            if y is not None and w == 1.0:
-                self.model.learn_one(x, y)
-            elif y is not None and w > 0.0:
-                self.model.learn_one(x, y, w=w)
-        # A step of a pipeline may have learnt the sample, and another not.
-        except (TypeError, ValueError) as error:
-            raise RuntimeError(f"{type(error).__name__}: {error}") from error
-        return proba if is_asked else None
+        """Predict and learn samples in turn, each as it needs; see `driftmoe.runs.run`."""
+        return run(self.model, samples, labels, weights, asked)
 
     def learn_again(self, rows: Sequence[Row]) -> None:
         """Learn samples of the store that the loaded model has not learnt, in their order."""
@@ -158,10 +110,3 @@ class KeyedModel:
             if weight == weight:
                 weights[kind] = weights.get(kind, 0.0) + weight
         return weights
-
-
-def _tried(call: Callable[..., Answered], *arguments: Any) -> Answered | str:
-    try:
-        return call(*arguments)
-    except (TypeError, ValueError) as error:
-        return str(error)
