@@ -28,6 +28,7 @@ COMMANDS = [
     "evaluate",
     "feed",
     "grid",
+    "keyed",
     "model",
     "models",
     "neural",
@@ -41,6 +42,8 @@ COMMANDS = [
 PRELOADED = [
     *(f"driftmoe.cli.{name}" for name in COMMANDS),
     "driftmoe.experiment.backlog",  # what commands import only when they run
+    "driftmoe.engines.job",
+    "driftmoe.engines.local",
     "driftmoe.explanation",
     "driftmoe.neural",
     "driftmoe.report.contents",

@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "driftmoe.suggestions": "",
     "driftmoe.extras": "",
     "driftmoe.threads": "",
+    "driftmoe.processes": "",
     "driftmoe.transaction": "numpy driftmoe.ahead",
     "driftmoe.parts": "numpy river driftmoe driftmoe.memory driftmoe.state driftmoe.transaction",
     "driftmoe.refitting": "numpy river sklearn threadpoolctl driftmoe.encoding driftmoe.extras",
@@ -123,7 +124,7 @@ MAY_IMPORT = {
         "driftmoe.mixture driftmoe.models driftmoe.memory driftmoe.own driftmoe.parts driftmoe.saving driftmoe.staging "
         "driftmoe.state driftmoe.strict_json driftmoe.suggestions"
     ),
-    "driftmoe.experiment.executors": "distributed driftmoe.evaluation driftmoe.extras",
+    "driftmoe.experiment.executors": "distributed driftmoe.evaluation driftmoe.extras driftmoe.processes",
     "driftmoe.report": (
         "baycomp matplotlib numpy pandas rich scikit_posthocs scipy driftmoe.experiment driftmoe.metrics "
         "driftmoe.staging driftmoe.suggestions"
@@ -162,6 +163,9 @@ MAY_IMPORT = {
     "driftmoe.engines": (
         "driftmoe driftmoe.evaluation driftmoe.extras driftmoe.models driftmoe.runs driftmoe.saving driftmoe.service"
     ),
+    "driftmoe.engines.event_files": "driftmoe.staging",
+    "driftmoe.engines.local": "torch driftmoe.processes",
+    "driftmoe.engines.job": "filelock driftmoe.staging",
     "driftmoe.cli": "driftmoe.* matplotlib numpy rich streams torch typer",
     "driftmoe.exits": "",
     "driftmoe.__main__": "driftmoe.cli driftmoe.exits",

@@ -75,13 +75,15 @@ def download_bar() -> Iterator[Report]:
 
 
 @contextmanager
-def samples_bar(description: str, total: int | None) -> Iterator[Callable[[int], None]]:
+def samples_bar(
+    description: str, total: int | None, unit: str = "samples"
+) -> Iterator[Callable[[int], None]]:
     """Yield a function to call with the number of samples done so far. The first call shows the bar."""
     start = time.perf_counter()
     progress = Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        TextColumn("{task.completed:,.0f} samples, {task.fields[rate]:,.0f}/s"),
+        TextColumn(f"{{task.completed:,.0f}} {unit}, {{task.fields[rate]:,.0f}}/s"),
         TimeRemainingColumn(),
         console=progress_console(),
     )

@@ -41,6 +41,10 @@ COMMANDS = {
     "serve": ("serve", "Predict for events as they come, and learn when their labels come."),
     "feed": ("feed", "Send events to a worker of `driftmoe serve`: features first, labels later."),
     "replay": ("replay", "Let the worker of `driftmoe serve` take a recorded log, to its end."),
+    "keyed": (
+        "keyed",
+        "Give each key of a stream its own model, on processes of this machine, Spark or Flink.",
+    ),
     "warm-up": (
         "warm_up",
         "Compile all kernels of models and synthetic streams, and keep their code on disk.",

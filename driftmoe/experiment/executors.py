@@ -6,11 +6,7 @@ Each executor is a generator that takes runs from a `Backlog` and yields news of
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
-import signal
-import sys
-import threading
 import time
 import traceback
 from collections import deque
@@ -22,6 +18,7 @@ from driftmoe.evaluation import Checkpoint
 from driftmoe.experiment.backlog import GLANCE, Backlog, Event
 from driftmoe.experiment.run import News, Run
 from driftmoe.extras import install
+from driftmoe.processes import begin_child, context_of
 
 PATIENCE = 600
 """Seconds for which a grid waits for a worker of a Dask cluster."""
@@ -65,7 +62,7 @@ class Processes:
     """
 
     def __init__(self, work: Work, n_workers: int) -> None:
-        self._work, self._n_workers, self._context = work, n_workers, _context()
+        self._work, self._n_workers, self._context = work, n_workers, context_of("driftmoe.experiment")
         self._idle: list[Any] = []  # pipes to processes without work
         self._running: dict[Any, Run] = {}
         self._processes: dict[Any, Any] = {}
@@ -166,26 +163,8 @@ def on_dask(backlog: Backlog, work: Work, n_workers: int, scheduler: str | None)
                 yield run, "".join(traceback.format_exception(error)) if error else future.result()
 
 
-def _context() -> Any:
-    """Return how processes start.
-
-    On Linux they are forked from a process that has imported the library and does nothing else. They start at once and
-    share the memory of the imported code. As elsewhere, each imports the user's program anew. Elsewhere they import
-    everything anew, since libraries of macOS do not allow forks, and Windows has none.
-    """
-    if sys.platform != "linux":
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["driftmoe.experiment"])
-    return context
-
-
 def _in_child(pipe: Connection, work: Work, environment: dict[str, str]) -> None:
-    if os.environ != environment:  # that of the process it is forked from may be older
-        os.environ.clear()
-        os.environ.update(environment)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends its children
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    begin_child(environment)
     while True:
         try:
             run = pipe.recv()
@@ -201,14 +180,6 @@ def _in_child(pipe: Connection, work: Work, environment: dict[str, str]) -> None
                 with contextlib.suppress(KeyboardInterrupt):  # of a run that has nothing more to say
                     pipe.send(doing.throw(KeyboardInterrupt()))
                 break
-
-
-def _end_with_parent() -> None:
-    """End this process when its parent has died without ending it."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _last_of(work: Work, run: Run) -> News:
