@@ -27,6 +27,9 @@ KINDS = ("features", "label", "sample")
 MOST_WAITING = 1000
 """Samples of a key that wait for their labels in its state, at most, if no engine keeps them."""
 
+MOST_IN_RUN = 256
+"""Samples that go through a model at once. A model keeps only its last events, which are told after each run."""
+
 LIMITS = of_service.Limits()
 """Greatest sizes of an event."""
 
@@ -300,6 +303,7 @@ class _Taking:
         self._decide = _choice_of(last_step(live.model))
         self._run: list[_Operation] = []
         self._refused: set[str] = set()
+        self._noticed: list[Alarm] = []
         self.predictions: list[Prediction] = []
         self.alarms: list[Alarm] = []
 
@@ -321,12 +325,11 @@ class _Taking:
                 self._take_one(event.seq, read(event))
             except of_service.EventError as error:
                 self._tell("refused", event.seq, str(error))
+            if len(self._run) >= MOST_IN_RUN:
+                self._flush()
         self._flush()
         self.alarms.sort(key=lambda alarm: alarm.seq or 0)
-        noticed = getattr(last_step(self._live.model), "events", None)
-        for one in [] if noticed is None else noticed(self._live.noticed):
-            self._live.noticed = one.sample
-            self.alarms.append(Alarm(one.kind, str(one), sample=one.sample))
+        self.alarms += self._noticed
 
     def _take_one(self, seq: int, event: of_service.Event) -> None:
         name, features, label = event.id, event.features, event.label
@@ -378,6 +381,10 @@ class _Taking:
             elif proba is not None:
                 label = self._decide(proba) if proba else None
                 self.predictions.append(Prediction(one.seq, one.id, label, proba))
+        events = getattr(last_step(self._live.model), "events", None)
+        for noticed in [] if events is None else events(self._live.noticed):
+            self._live.noticed = noticed.sample
+            self._noticed.append(Alarm(noticed.kind, str(noticed), sample=noticed.sample))
 
     def _refuse(self, one: _Operation, reason: str) -> None:
         """Tell that the model cannot read a sample. It waits no longer, so that its label finds nothing."""
