@@ -119,7 +119,7 @@ def keyed(
     delay: Delay = 0,
     ttl: TimeToLive = "7d",
     workers: Parallelism = 1,
-    batch: Batch = 20_000,
+    batch: Batch = 100_000,
     limit: Limit = None,
     seed: Seed = None,
     model_seed: ModelSeed = 1,

@@ -29,7 +29,7 @@ from driftmoe.processes import begin_child, context_of
 N_PARTS = 16
 """Files that the keys are shared among, and so the greatest number of processes. It is fixed when a run begins."""
 
-N_LIVE = 5000
+N_LIVE = 10_000
 """Models that a process keeps live, at most."""
 
 _TABLES = """

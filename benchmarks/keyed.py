@@ -1,0 +1,202 @@
+"""Models of keys on an engine: throughput beside a plain loop, bytes a key, recovery after a kill, growth with keys.
+
+    python -m benchmarks.keyed                                     # 10,000 keys with 100 samples each, on `local`
+    python -m benchmarks.keyed --engine spark --keys 1000
+    python -m benchmarks.keyed --growth --out benchmarks/results/keyed.jsonl    # 1,000 to 100,000 keys, and a picture
+
+Samples are those of the stream `fleet`. The plain loop is a dictionary of models in this process, `predict_proba_one`
+and then `learn_one` for each sample. All ways give the same predictions, which their digests show.
+
+Recovery is measured on the command: it is killed with SIGKILL when half of the events are committed, and started again;
+the time runs from there to the next commit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import streams
+from driftmoe.engines import Make, event_files, job, results
+from driftmoe.engines.keyed import Prediction, Step
+from driftmoe.experiment.environment import commit
+
+GROWTH = (1_000, 3_000, 10_000, 30_000, 100_000)
+"""Numbers of keys."""
+
+SAMPLES_IN_GROWTH = 20
+"""Samples of each key, where the number of keys grows."""
+
+
+def samples(n_keys: int, n_each: int) -> Iterator[tuple[dict[Any, Any], Any]]:
+    """Return the samples of a fleet."""
+    return iter(streams.make("fleet", seed=1, n_keys=n_keys, least=n_each, most=n_each))
+
+
+def plain(make: Make, n_keys: int, n_each: int) -> tuple[float, str]:
+    """Return the processor seconds of the plain loop, and the digest of its predictions."""
+    models: dict[str, Any] = {}
+    found, seconds, sha256 = [], 0.0, hashlib.sha256()
+    events = list(event_files.events_of(samples(n_keys, n_each), "key"))
+    start = time.process_time()
+    for key, event in events:
+        model = models.get(key)
+        if model is None:
+            model = models[key] = make()
+        x = event.payload["features"]
+        found.append(model.predict_proba_one(x))
+        model.learn_one(x, event.payload["label"])
+    seconds = time.process_time() - start
+    for (key, event), proba in zip(events, found, strict=True):
+        label = max(proba, key=proba.__getitem__) if proba else None
+        said = Step(b"", [Prediction(event.seq, event.id, label, proba)], [])
+        (one,) = results.results_of(key, said)
+        sha256.update(f"{json.dumps([one.seq, key, one.id])}{one.content}\n".encode())
+    return seconds, sha256.hexdigest()
+
+
+def on_engine(arguments: argparse.Namespace, n_keys: int, n_each: int, folder: Path) -> dict[str, Any]:
+    """Return the figures of a job."""
+    make = Make(arguments.model)
+    settings = job.Settings(
+        source="fleet", key="key", delay=0, limit=None, stream_seed=1, model=arguments.model, seed=1, prior=None,
+        n_in_batch=arguments.batch, engine=arguments.engine,
+    )  # fmt: skip
+    marks: dict[str, float] = {}
+    start = time.perf_counter()
+    figures = job.run(
+        folder, settings, make, lambda: event_files.events_of(samples(n_keys, n_each), "key"), ttl=1e6,
+        parallelism=arguments.workers, progress=lambda what, *_: marks.setdefault(what, time.perf_counter()),
+    )  # fmt: skip
+    written = next(iter(marks.values()), start)
+    line = {
+        "engine": arguments.engine, "model": arguments.model, "workers": arguments.workers, "batch": arguments.batch,
+        "keys": n_keys, "samples": figures.n_predictions, "seconds": time.perf_counter() - start,
+        "seconds_before_events": written - start, "digest": figures.digest,
+        "accuracy": figures.n_right / max(figures.n_scored, 1),
+    }  # fmt: skip
+    if arguments.engine == "local":
+        from driftmoe.engines import local
+
+        line["state_bytes"] = local.n_state_bytes(folder / "out")[1]
+    return line
+
+
+def recovery(arguments: argparse.Namespace, n_keys: int, n_each: int, folder: Path) -> float:
+    """Return the seconds from a start after a kill to the next commit."""
+    n = n_keys * n_each
+    command = [
+        sys.executable, "-m", "driftmoe.cli", "keyed", "fleet", "--key", "key", "--checkpoint", str(folder), "--limit",
+        str(n), "--engine", arguments.engine, "--model", arguments.model, "--batch", str(max(1, n // 20)), "--quiet",
+    ]  # fmt: skip
+    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
+    reached = _until(folder, arguments.engine, n // 2, process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    start = time.perf_counter()
+    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
+    _until(folder, arguments.engine, reached + 1, process)
+    seconds = time.perf_counter() - start
+    process.wait()
+    return seconds
+
+
+def _until(folder: Path, engine: str, n: int, process: subprocess.Popen[bytes]) -> int:
+    """Wait until so many results are committed, and return how many are."""
+    import importlib
+
+    module = importlib.import_module(job.ENGINES[engine])
+    while process.poll() is None:
+        try:
+            found = sum(1 for _ in module.results(folder / "out"))
+        except Exception:  # files that are just being made
+            found = 0
+        if found >= n:
+            return found
+        time.sleep(0.2)
+    raise RuntimeError("the command ended before it could be killed; give more keys")
+
+
+def main() -> None:
+    """Measure, and print a line for each measurement."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--engine", choices=list(job.ENGINES), default="local")
+    parser.add_argument("--model", default="small")
+    parser.add_argument("--keys", type=int, default=10_000)
+    parser.add_argument("--samples", type=int, default=100, help="samples of each key")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--batch", type=int, default=100_000)
+    parser.add_argument("--growth", action="store_true", help="let the number of keys grow")
+    parser.add_argument("--recovery", action="store_true", help="measure the recovery after a kill, too")
+    parser.add_argument("--out", type=Path, help="file to which a JSON line is added for each measurement")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    for n_keys in GROWTH if arguments.growth else (arguments.keys,):
+        n_each = SAMPLES_IN_GROWTH if arguments.growth else arguments.samples
+        with tempfile.TemporaryDirectory() as place:
+            line = on_engine(arguments, n_keys, n_each, Path(place, "job"))
+            if n_keys <= 10_000:
+                line["plain_seconds"], digest = plain(Make(arguments.model), n_keys, n_each)
+                assert digest == line["digest"], "predictions differ from those of the plain loop"
+                line["of_plain"] = line["plain_seconds"] / line["seconds"]
+            if arguments.recovery:
+                line["recovery_seconds"] = recovery(arguments, n_keys, n_each, Path(place, "again"))
+        line |= {"commit": commit(), "machine": platform.machine(), "python": platform.python_version()}
+        print(told(line), flush=True)
+        if arguments.out:
+            with arguments.out.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+    if arguments.growth and arguments.out:
+        draw(arguments.out, arguments.out.with_suffix(".png"))
+
+
+def told(line: dict[str, Any]) -> str:
+    """Return a measurement as text."""
+    text = f"{line['engine']}, {line['keys']:,} keys, {line['samples']:,} samples: {line['seconds']:.1f} s"
+    text += f" ({line['samples'] / line['seconds']:,.0f}/s)"
+    if "of_plain" in line:
+        text += f", {line['of_plain']:.2f} of the plain loop"
+    if "state_bytes" in line:
+        text += f", {line['state_bytes'] / line['keys']:,.0f} bytes a key"
+    if "recovery_seconds" in line:
+        text += f", {line['recovery_seconds']:.1f} s from a kill to the next commit"
+    return text
+
+
+def draw(lines: Path, picture: Path) -> None:
+    """Draw how seconds and bytes grow with the number of keys."""
+    from matplotlib.figure import Figure
+
+    found = [json.loads(line) for line in lines.read_text().splitlines()]
+    found = [one for one in found if one["samples"] == one["keys"] * SAMPLES_IN_GROWTH]
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    for axes, name, what in zip(
+        figure.subplots(1, 2), ("seconds", "state_bytes"), ("seconds", "bytes of all states"), strict=True
+    ):
+        for engine in dict.fromkeys(one["engine"] for one in found):
+            some = [one for one in found if one["engine"] == engine and name in one]
+            axes.loglog([one["keys"] for one in some], [one[name] for one in some], marker="o", label=engine)
+        axes.set_xlabel("keys")
+        axes.set_title(what, loc="left")
+        axes.grid(visible=True, which="both", alpha=0.2)
+        axes.legend(frameon=False)
+    figure.savefig(picture, dpi=120)
+
+
+if __name__ == "__main__":
+    main()
