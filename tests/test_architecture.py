@@ -166,6 +166,7 @@ MAY_IMPORT = {
     "driftmoe.engines.event_files": "driftmoe.staging",
     "driftmoe.engines.local": "torch driftmoe.processes",
     "driftmoe.engines.job": "filelock driftmoe.staging",
+    "driftmoe.engines.sharded": "distributed numpy driftmoe.draws driftmoe.extras driftmoe.trees",
     "driftmoe.cli": "driftmoe.* matplotlib numpy rich streams torch typer",
     "driftmoe.exits": "",
     "driftmoe.__main__": "driftmoe.cli driftmoe.exits",
