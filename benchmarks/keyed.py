@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib
 import json
 import os
 import platform
@@ -29,10 +30,10 @@ from typing import Any
 
 import torch
 
-import streams
 from driftmoe.engines import Make, event_files, job, results
 from driftmoe.engines.keyed import Prediction, Step
 from driftmoe.experiment.environment import commit
+from streams.synthetic import Fleet
 
 GROWTH = (1_000, 3_000, 10_000, 30_000, 100_000)
 """Numbers of keys."""
@@ -43,7 +44,7 @@ SAMPLES_IN_GROWTH = 20
 
 def samples(n_keys: int, n_each: int) -> Iterator[tuple[dict[Any, Any], Any]]:
     """Return the samples of a fleet."""
-    return iter(streams.make("fleet", seed=1, n_keys=n_keys, least=n_each, most=n_each))
+    return iter(Fleet(seed=1, n_keys=n_keys, least=n_each, most=n_each))
 
 
 def plain(make: Make, n_keys: int, n_each: int) -> tuple[float, str]:
@@ -103,9 +104,10 @@ def recovery(arguments: argparse.Namespace, n_keys: int, n_each: int, folder: Pa
         str(n), "--engine", arguments.engine, "--model", arguments.model, "--batch", str(max(1, n // 20)), "--quiet",
     ]  # fmt: skip
     process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
-    reached = _until(folder, arguments.engine, n // 2, process)
+    _until(folder, arguments.engine, n // 2, process)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    reached = _n_results(folder, arguments.engine)
     start = time.perf_counter()
     process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
     _until(folder, arguments.engine, reached + 1, process)
@@ -114,20 +116,21 @@ def recovery(arguments: argparse.Namespace, n_keys: int, n_each: int, folder: Pa
     return seconds
 
 
-def _until(folder: Path, engine: str, n: int, process: subprocess.Popen[bytes]) -> int:
-    """Wait until so many results are committed, and return how many are."""
-    import importlib
-
-    module = importlib.import_module(job.ENGINES[engine])
+def _until(folder: Path, engine: str, n: int, process: subprocess.Popen[bytes]) -> None:
+    """Wait until so many results are committed."""
     while process.poll() is None:
-        try:
-            found = sum(1 for _ in module.results(folder / "out"))
-        except Exception:  # files that are just being made
-            found = 0
-        if found >= n:
-            return found
+        if _n_results(folder, engine) >= n:
+            return
         time.sleep(0.2)
     raise RuntimeError("the command ended before it could be killed; give more keys")
+
+
+def _n_results(folder: Path, engine: str) -> int:
+    """Return how many results are committed."""
+    try:
+        return sum(1 for _ in importlib.import_module(job.ENGINES[engine]).results(folder / "out"))
+    except Exception:  # files that are just being made
+        return 0
 
 
 def main() -> None:
