@@ -3,12 +3,14 @@
     python -m benchmarks.keyed                                     # 10,000 keys with 100 samples each, on `local`
     python -m benchmarks.keyed --engine spark --keys 1000
     python -m benchmarks.keyed --growth --out benchmarks/results/keyed.jsonl    # 1,000 to 100,000 keys, and a picture
+    python -m benchmarks.keyed --engine flink --kills --samples 20000           # killed twice, and rescaled from 2 to 1
 
 Samples are those of the stream `fleet`. The plain loop is a dictionary of models in this process, `predict_proba_one`
 and then `learn_one` for each sample. All ways give the same predictions, which their digests show.
 
 Recovery is measured on the command: it is killed with SIGKILL when half of the events are committed, and started again;
-the time runs from there to the next commit.
+the time runs from there to the next commit. `--kills` kills it with all its processes when a third and when two thirds
+are committed, and starts it with two workers, two, and one; labels come 200 samples late there.
 """
 
 from __future__ import annotations
@@ -24,13 +26,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from driftmoe.engines import Make, event_files, job, results
+import streams
+from driftmoe.engines import Event, Make, event_files, job, results
 from driftmoe.engines.keyed import Prediction, Step
 from driftmoe.experiment.environment import commit
 from streams.synthetic import Fleet
@@ -47,21 +50,29 @@ def samples(n_keys: int, n_each: int) -> Iterator[tuple[dict[Any, Any], Any]]:
     return iter(Fleet(seed=1, n_keys=n_keys, least=n_each, most=n_each))
 
 
-def plain(make: Make, n_keys: int, n_each: int) -> tuple[float, str]:
+def plain(make: Make, keyed: Iterable[tuple[str, Event]]) -> tuple[float, str]:
     """Return the processor seconds of the plain loop, and the digest of its predictions."""
     models: dict[str, Any] = {}
-    found, seconds, sha256 = [], 0.0, hashlib.sha256()
-    events = list(event_files.events_of(samples(n_keys, n_each), "key"))
+    waiting: dict[str | None, Any] = {}
+    asked, found, sha256 = [], [], hashlib.sha256()
+    events = list(keyed)
     start = time.process_time()
     for key, event in events:
         model = models.get(key)
         if model is None:
             model = models[key] = make()
-        x = event.payload["features"]
+        if event.kind == "label":
+            model.learn_one(waiting.pop(event.id), event.payload)
+            continue
+        x = event.payload["features"] if event.kind == "sample" else event.payload
+        asked.append((key, event))
         found.append(model.predict_proba_one(x))
-        model.learn_one(x, event.payload["label"])
+        if event.kind == "sample":
+            model.learn_one(x, event.payload["label"])
+        else:
+            waiting[event.id] = x
     seconds = time.process_time() - start
-    for (key, event), proba in zip(events, found, strict=True):
+    for (key, event), proba in zip(asked, found, strict=True):
         label = max(proba, key=proba.__getitem__) if proba else None
         said = Step(b"", [Prediction(event.seq, event.id, label, proba)], [])
         (one,) = results.results_of(key, said)
@@ -99,10 +110,7 @@ def on_engine(arguments: argparse.Namespace, n_keys: int, n_each: int, folder: P
 def recovery(arguments: argparse.Namespace, n_keys: int, n_each: int, folder: Path) -> float:
     """Return the seconds from a start after a kill to the next commit."""
     n = n_keys * n_each
-    command = [
-        sys.executable, "-m", "driftmoe.cli", "keyed", "fleet", "--key", "key", "--checkpoint", str(folder), "--limit",
-        str(n), "--engine", arguments.engine, "--model", arguments.model, "--batch", str(max(1, n // 20)), "--quiet",
-    ]  # fmt: skip
+    command = command_of(arguments, n, folder)
     process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
     _until(folder, arguments.engine, n // 2, process)
     os.killpg(process.pid, signal.SIGKILL)
@@ -114,6 +122,40 @@ def recovery(arguments: argparse.Namespace, n_keys: int, n_each: int, folder: Pa
     seconds = time.perf_counter() - start
     process.wait()
     return seconds
+
+
+def command_of(arguments: argparse.Namespace, n: int, folder: Path, *more: str) -> list[str]:
+    """Return the command that takes so many samples of the fleet."""
+    return [
+        sys.executable, "-m", "driftmoe.cli", "keyed", "fleet", "--key", "key", "--checkpoint", str(folder), "--limit",
+        str(n), "--engine", arguments.engine, "--model", arguments.model, "--batch", str(max(1, n // 20)), "--quiet",
+        *more,
+    ]  # fmt: skip
+
+
+def killed(arguments: argparse.Namespace, n: int, folder: Path) -> str:
+    """Kill a command twice, and return what came of it, as text."""
+    command = command_of(arguments, n, folder, "--delay", "200", "--json")
+    fleet = streams.make("fleet", seed=1, n_samples=n)
+    _, expected = plain(Make(arguments.model), event_files.events_of(fleet, "key", 200))
+    start = time.perf_counter()
+    reached = []
+    for third in (1, 2):
+        process = subprocess.Popen(
+            [*command, "--workers", "2"], start_new_session=True, stdout=subprocess.DEVNULL
+        )
+        _until(folder, arguments.engine, third * n // 3, process)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        reached.append(_n_results(folder, arguments.engine))
+    done = subprocess.run([*command, "--workers", "1"], check=True, stdout=subprocess.PIPE)
+    figures = json.loads(done.stdout)
+    assert figures["digest"] == expected, "predictions differ from those of the plain loop"
+    return (
+        f"{arguments.engine}: {figures['n_keys']} keys, {n:,} samples, killed with {reached[0]:,} and {reached[1]:,} "
+        f"results, then one worker for two: digest {expected[:16]} as that of the plain loop, "
+        f"{time.perf_counter() - start:.0f} s"
+    )
 
 
 def _until(folder: Path, engine: str, n: int, process: subprocess.Popen[bytes]) -> None:
@@ -147,14 +189,22 @@ def main() -> None:
     parser.add_argument("--growth", action="store_true", help="let the number of keys grow")
     parser.add_argument("--recovery", action="store_true", help="measure the recovery after a kill, too")
     parser.add_argument("--out", type=Path, help="file to which a JSON line is added for each measurement")
+    parser.add_argument(
+        "--kills", action="store_true", help="kill the command twice, with --samples samples in all"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    if arguments.kills:
+        with tempfile.TemporaryDirectory() as place:
+            print(killed(arguments, arguments.samples, Path(place, "job")))
+        return
     for n_keys in GROWTH if arguments.growth else (arguments.keys,):
         n_each = SAMPLES_IN_GROWTH if arguments.growth else arguments.samples
         with tempfile.TemporaryDirectory() as place:
             line = on_engine(arguments, n_keys, n_each, Path(place, "job"))
             if n_keys <= 10_000:
-                line["plain_seconds"], digest = plain(Make(arguments.model), n_keys, n_each)
+                events = event_files.events_of(samples(n_keys, n_each), "key")
+                line["plain_seconds"], digest = plain(Make(arguments.model), events)
                 assert digest == line["digest"], "predictions differ from those of the plain loop"
                 line["of_plain"] = line["plain_seconds"] / line["seconds"]
             if arguments.recovery:
