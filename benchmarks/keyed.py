@@ -3,7 +3,7 @@
     python -m benchmarks.keyed                                     # 10,000 keys with 100 samples each, on `local`
     python -m benchmarks.keyed --engine spark --keys 1000
     python -m benchmarks.keyed --growth --out benchmarks/results/keyed.jsonl    # 1,000 to 100,000 keys, and a picture
-    python -m benchmarks.keyed --engine flink --kills --samples 20000           # killed twice, and rescaled from 2 to 1
+    python -m benchmarks.keyed --engine flink --kills --keys 200 --samples 60  # killed twice, and rescaled from 2 to 1
 
 Samples are those of the stream `fleet`. The plain loop is a dictionary of models in this process, `predict_proba_one`
 and then `learn_one` for each sample. All ways give the same predictions, which their digests show.
@@ -32,7 +32,6 @@ from typing import Any
 
 import torch
 
-import streams
 from driftmoe.engines import Event, Make, event_files, job, results
 from driftmoe.engines.keyed import Prediction, Step
 from driftmoe.experiment.environment import commit
@@ -110,7 +109,7 @@ def on_engine(arguments: argparse.Namespace, n_keys: int, n_each: int, folder: P
 def recovery(arguments: argparse.Namespace, n_keys: int, n_each: int, folder: Path) -> float:
     """Return the seconds from a start after a kill to the next commit."""
     n = n_keys * n_each
-    command = command_of(arguments, n, folder)
+    command = command_of(arguments, n_keys, n_each, folder)
     process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
     _until(folder, arguments.engine, n // 2, process)
     os.killpg(process.pid, signal.SIGKILL)
@@ -124,20 +123,23 @@ def recovery(arguments: argparse.Namespace, n_keys: int, n_each: int, folder: Pa
     return seconds
 
 
-def command_of(arguments: argparse.Namespace, n: int, folder: Path, *more: str) -> list[str]:
-    """Return the command that takes so many samples of the fleet."""
+def command_of(
+    arguments: argparse.Namespace, n_keys: int, n_each: int, folder: Path, *more: str
+) -> list[str]:
+    """Return the command that takes the samples of a fleet, in twenty batches or so."""
+    source = f"streams.synthetic:Fleet(n_keys={n_keys}, least={n_each}, most={n_each})"
     return [
-        sys.executable, "-m", "driftmoe.cli", "keyed", "fleet", "--key", "key", "--checkpoint", str(folder), "--limit",
-        str(n), "--engine", arguments.engine, "--model", arguments.model, "--batch", str(max(1, n // 20)), "--quiet",
-        *more,
+        sys.executable, "-m", "driftmoe.cli", "keyed", source, "--key", "key", "--checkpoint", str(folder),
+        "--engine", arguments.engine, "--model", arguments.model, "--batch", str(max(1, n_keys * n_each // 20)),
+        "--quiet", *more,
     ]  # fmt: skip
 
 
-def killed(arguments: argparse.Namespace, n: int, folder: Path) -> str:
+def killed(arguments: argparse.Namespace, n_keys: int, n_each: int, folder: Path) -> str:
     """Kill a command twice, and return what came of it, as text."""
-    command = command_of(arguments, n, folder, "--delay", "200", "--json")
-    fleet = streams.make("fleet", seed=1, n_samples=n)
-    _, expected = plain(Make(arguments.model), event_files.events_of(fleet, "key", 200))
+    n = n_keys * n_each
+    command = command_of(arguments, n_keys, n_each, folder, "--delay", "200", "--json")
+    _, expected = plain(Make(arguments.model), event_files.events_of(samples(n_keys, n_each), "key", 200))
     start = time.perf_counter()
     reached = []
     for third in (1, 2):
@@ -189,14 +191,12 @@ def main() -> None:
     parser.add_argument("--growth", action="store_true", help="let the number of keys grow")
     parser.add_argument("--recovery", action="store_true", help="measure the recovery after a kill, too")
     parser.add_argument("--out", type=Path, help="file to which a JSON line is added for each measurement")
-    parser.add_argument(
-        "--kills", action="store_true", help="kill the command twice, with --samples samples in all"
-    )
+    parser.add_argument("--kills", action="store_true", help="kill the command twice, and compare")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.kills:
         with tempfile.TemporaryDirectory() as place:
-            print(killed(arguments, arguments.samples, Path(place, "job")))
+            print(killed(arguments, arguments.keys, arguments.samples, Path(place, "job")))
         return
     for n_keys in GROWTH if arguments.growth else (arguments.keys,):
         n_each = SAMPLES_IN_GROWTH if arguments.growth else arguments.samples

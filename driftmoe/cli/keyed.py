@@ -38,7 +38,7 @@ Examples:
 
   driftmoe keyed payments.csv --target fraud --key customer --delay 500 --checkpoint runs/payments --workers 4
 
-  driftmoe keyed fleet --limit 100000 --key key --engine spark --checkpoint runs/on-spark
+  driftmoe keyed "streams.synthetic:Fleet(n_keys=500, most=300)" --key key --engine spark --checkpoint runs/on-spark
 
   driftmoe keyed fleet --key key --prior all.moe --checkpoint runs/with-prior
 
