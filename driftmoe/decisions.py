@@ -45,7 +45,11 @@ class Decisions:
         """
         with self._lock:
             classes, proba = self._proba_of_one(x)
-            return classes[int(self._chosen(proba[np.newaxis], classes)[0])] if classes else None
+            if not classes:
+                return None
+            if self._costs is None:  # as `_chosen`, in half the time
+                return classes[proba.argmax()]
+            return classes[int(self._chosen(proba[np.newaxis], classes)[0])]
 
     def decide_one(self, proba: Mapping[Any, float]) -> Any:
         """Return what `predict_one` answers if these are the probabilities of the classes.

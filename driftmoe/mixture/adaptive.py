@@ -131,6 +131,7 @@ class AdaptiveMixture:
         self._extras, self._has_head = list(extras), has_head
         self._policy = None if policy is None else as_rule(policy)
         self._n_shared = 0 if self._policy is None else self._policy.n_shared
+        self.reads_samples = any(group.reads == "samples" for group in self.groups)
         self.log = RoutingLog(reads_logits=False, is_one_vs_rest=False)
         self._leverage, self._key = float(leverage), rng.integers(2**64, dtype=np.uint64)
         sizes = [pool.n_experts, *(extra.n_experts for extra in self._extras)] + [1] * has_head
@@ -207,11 +208,6 @@ class AdaptiveMixture:
         new = copy.copy(self)
         new.experts, *new._extras = groups
         return new
-
-    @property
-    def reads_samples(self) -> bool:
-        """Whether any expert reads samples as dictionaries."""
-        return any(group.reads == "samples" for group in self.groups)
 
     def n_outputs(self, n_classes: int) -> int:
         """Return the number of outputs that the router needs."""

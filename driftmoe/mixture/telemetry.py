@@ -193,22 +193,27 @@ class RoutingLog:
     def state(self) -> State:
         """Return the current sums, and those at the last steps of the router; see `driftmoe.state`."""
         n_samples, n_classes = self._seen.tolist()
-        steps = self._router_steps
-        sums = np.array([sums for _, sums, _, _ in steps]).reshape(len(steps), len(SUMS))
-        expert_sums = np.concatenate([np.zeros((len(EXPERT_SUMS), 0)), *(step[2] for step in steps)], 1)
+        of_steps = {"router_steps": self._state_of_steps()} if self._keeps_steps else {}
         return {
             "n_samples": n_samples,
             "n_classes": n_classes,
             "sums": dict(zip(SUMS, self._sums.tolist(), strict=True)),
             "expert_sums": dict(zip(EXPERT_SUMS, self._expert_sums.copy(), strict=True)),
-            "router_steps": {  # those of one step after the other
-                "n_samples": np.array([n for n, *_ in steps], np.int64),
-                "n_experts": np.array([len(replaced) for *_, replaced in steps], np.int64),
-                "n_replaced": np.concatenate([np.zeros(0, np.int64), *(replaced for *_, replaced in steps)]),
-                "sums": dict(zip(SUMS, sums.T.copy(), strict=True)),
-                "expert_sums": dict(zip(EXPERT_SUMS, expert_sums, strict=True)),
-            },
+            **of_steps,
             "watch": self.watch.state(),
+        }
+
+    def _state_of_steps(self) -> State:
+        """Return the sums at the last steps of the router, those of one step after the other."""
+        steps = self._router_steps
+        sums = np.array([sums for _, sums, _, _ in steps]).reshape(len(steps), len(SUMS))
+        expert_sums = np.concatenate([np.zeros((len(EXPERT_SUMS), 0)), *(step[2] for step in steps)], 1)
+        return {
+            "n_samples": np.array([n for n, *_ in steps], np.int64),
+            "n_experts": np.array([len(replaced) for *_, replaced in steps], np.int64),
+            "n_replaced": np.concatenate([np.zeros(0, np.int64), *(replaced for *_, replaced in steps)]),
+            "sums": dict(zip(SUMS, sums.T.copy(), strict=True)),
+            "expert_sums": dict(zip(EXPERT_SUMS, expert_sums, strict=True)),
         }
 
     def restore(self, state: State) -> None:
@@ -216,7 +221,7 @@ class RoutingLog:
 
         Without a `watch`, as in files of version 0.1, the drift detector starts anew.
         """
-        names = ("n_samples", "n_classes", "sums", "expert_sums", "router_steps")
+        names = ("n_samples", "n_classes", "sums", "expert_sums", *["router_steps"] * self._keeps_steps)
         check_names(state, names, self, optional=("watch",))
         seen = [count_of(state, name, self) for name in ("n_samples", "n_classes")]
         sums, owner = value_of(state, "sums", dict, self), "the sums of RoutingLog"
@@ -225,7 +230,9 @@ class RoutingLog:
         for name, value in zip(SUMS, values, strict=True):
             check_finite(value, name, owner)
         expert_sums = _rows(state, "expert_sums", EXPERT_SUMS, None, "RoutingLog")
-        steps = self._steps_of(value_of(state, "router_steps", dict, self), seen[0])
+        steps = []
+        if self._keeps_steps:
+            steps = self._steps_of(value_of(state, "router_steps", dict, self), seen[0])
         if "watch" in state:
             watch = restored(Watch(self._most), value_of(state, "watch", dict, self))
         elif seen[0] == 0:

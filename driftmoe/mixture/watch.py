@@ -38,6 +38,7 @@ from typing import Any
 import numpy as np
 
 from driftmoe.compilation import compiled, kernel
+from driftmoe.mixture.watch_records import RECORD, RISE, fields_of, fill
 from driftmoe.state import State, array_of, check_names, count_of, misfit, value_of
 from driftmoe.transaction import Changes, assignment, planned
 
@@ -90,25 +91,6 @@ PRODUCT, N_RISE, N_ERRORS, BEFORE = range(4)
 
 # Planes over experts: average error; errors and votes since the baseline began.
 AVERAGE, N_WRONG, N_VOTES = range(3)
-
-RECORD = np.dtype(
-    [
-        # Number of the learnt sample, from 1.
-        ("sample", np.int64),
-        # Drift and warning: the sample at which errors began to rise. Else the first class, feature or expert.
-        ("first", np.int64),
-        # Drift: experts named. Tree replaced: how often. Else how many classes or features.
-        ("number", np.int64),
-        # Drift and warning: samples since the rise began. Tree replaced: votes that `before` is the mean of.
-        ("n_samples", np.int64),
-        # Error of the mixture, or of the expert whose tree was replaced.
-        ("before", np.float64),
-        ("after", np.float64),
-    ]
-)
-
-RISE = np.dtype([("expert", np.int64), ("n_votes", np.int64), ("before", np.float64), ("after", np.float64)])
-"""The error of an expert before and after a drift, and its votes after it."""
 
 
 class Watch:
@@ -204,6 +186,10 @@ class Watch:
         """Numbers of warnings and drifts so far: a view, which later samples update."""
         return self._counts[N_RECORDS + WARNING : N_RECORDS + DRIFT + 1]
 
+    @property
+    def _keeps_few(self) -> bool:
+        return len(self._rises) == FEW
+
     def _places(self, kind: int) -> list[int]:
         """Return the places of the records of a kind in its ring, oldest first."""
         total, most = int(self._counts[N_RECORDS + kind]), len(self._rises)
@@ -214,17 +200,19 @@ class Watch:
         counts = self._counts.tolist()
         kept = {name: self._records[i, self._places(i)] for i, name in enumerate(_RECORDS)}
         rises = self._rises[self._places(DRIFT)]
+        of_records: State = {"records": np.concatenate([*kept.values()]), "rises": rises}
+        if not self._keeps_few:
+            of_records = {name: fields_of(rows) for name, rows in kept.items()} | {"rises": fields_of(rises)}
         return {
             "counts": dict(zip(_COUNTS, counts[:N_RECORDS], strict=True)),
             **{name: vars(self)[f"_{name}"].copy() for name in _ARRAYS},
             "n_records": dict(zip(_RECORDS, counts[N_RECORDS:], strict=True)),
-            **{name: {one: rows[one].copy() for one in RECORD.names or ()} for name, rows in kept.items()},
-            "rises": {name: rises[name].copy() for name in RISE.names or ()},
+            **of_records,
         }
 
     def restore(self, state: State) -> None:
         """Restore the state of a watch; see `driftmoe.state`."""
-        check_names(state, _STATE, self)
+        check_names(state, _STATE_OF_FEW if self._keeps_few else _STATE, self)
         n_experts = array_of(state, "of_experts", np.float64, (3, None), self).shape[1]
         new = Watch.unaware(0, n_experts, len(self._rises))
         for owner, names, first in (("counts", _COUNTS, 0), ("n_records", _RECORDS, N_RECORDS)):
@@ -245,13 +233,23 @@ class Watch:
         ):  # fmt: skip
             if shares.size and shares.max() > 1.0:
                 raise misfit(self, name, f"has an average of {shares.max()}", "it must be at most 1")
-        for kind, name in enumerate(_RECORDS):
-            places = new._places(kind)
-            _fill(new._records[kind], places, value_of(state, name, dict, self), f"the {name} of Watch")
-            if kind == DRIFT:
-                _fill(new._rises, places, value_of(state, "rises", dict, self), "the rises of Watch")
+        new._fill(state)
         new._check_names()
         vars(self).update(vars(new))
+
+    def _fill(self, state: State) -> None:
+        """Put the records of a state into their places."""
+        places = [self._places(kind) for kind in range(len(KINDS))]
+        if self._keeps_few:  # those of one kind after the other
+            records = array_of(state, "records", RECORD, (sum(map(len, places)),), self)
+            self._rises[places[DRIFT]] = array_of(state, "rises", RISE, (len(places[DRIFT]), NAMED), self)
+            for kind, of_kind in enumerate(places):
+                self._records[kind, of_kind], records = records[: len(of_kind)], records[len(of_kind) :]
+            return
+        for kind, name in enumerate(_RECORDS):
+            records_of_kind = value_of(state, name, dict, self)
+            fill(self._records[kind], places[kind], records_of_kind, f"the {name} of Watch")
+        fill(self._rises, places[DRIFT], value_of(state, "rises", dict, self), "the rises of Watch")
 
     def sizes(self) -> dict[str, int]:
         """Return how many classes, features and experts are known."""
@@ -277,15 +275,6 @@ class Watch:
         n_named = self._records[DRIFT]["number"]
         if n_named.min() < 0 or n_named.max() > NAMED:
             raise misfit(self, "drifts", f"name {n_named.max()} experts", f"it must be 0 to {NAMED}")
-
-
-def _fill(ring: np.ndarray, places: list[int], state: Any, owner: str) -> None:
-    """Put the records of a state into their places of a ring."""
-    names = ring.dtype.names or ()
-    check_names(state, names, owner)
-    for name in names:
-        shape = (len(places), *ring.shape[1:])
-        ring[name][places] = array_of(state, name, ring.dtype[name], shape, owner)
 
 
 @kernel
@@ -496,3 +485,4 @@ _COUNTS = ("n_in_baseline", "is_warned", "n_classes", "n_features")
 _RECORDS = ("warnings", "drifts", "replaced_trees", "new_classes", "new_features")
 _ARRAYS = ("numbers", "bets", "rise", "of_experts", "at_start", "n_replaced")
 _STATE = ("counts", *_ARRAYS, "n_records", *_RECORDS, "rises")
+_STATE_OF_FEW = ("counts", *_ARRAYS, "n_records", "records", "rises")

@@ -205,11 +205,26 @@ class _Encoder:
         if array.dtype.kind not in SHAPED:
             raise TypeError(f"{_place(path)} is an array of {array.dtype}; numbers and bools can be kept")
         dtype, code = _little(array.dtype)
+        if array.size <= MAX_SHORT:
+            return self._short(array, dtype, code, path)
         array = array.astype(dtype, order="C", copy=False)
         if (number := self._only_number(array)) is not None:
             return {"$full": [code, list(array.shape), number]}
-        if array.size <= MAX_SHORT and all(map(math.isfinite, numbers := array.ravel().tolist())):
-            return {"$numbers": [code, list(array.shape), numbers]}
+        return self._kept(array, code, path)
+
+    def _short(self, array: np.ndarray, dtype: np.dtype, code: str, path: tuple[str, ...]) -> Any:
+        """Return the entry of an array that has few numbers, as numbers if they are finite."""
+        numbers = array.ravel().tolist()
+        shape, n, first = list(array.shape), len(numbers), numbers[0] if numbers else 0
+        is_full = n > 1 and numbers.count(first) == n and (first or not _have_both_signs(numbers))
+        if is_full and math.isfinite(first) and self._repeated.has(array.nbytes):
+            return {"$full": [code, shape, first]}
+        if all(map(math.isfinite, numbers)):
+            return {"$numbers": [code, shape, numbers]}
+        return self._kept(array.astype(dtype, order="C", copy=False), code, path)
+
+    def _kept(self, array: np.ndarray, code: str, path: tuple[str, ...]) -> Any:
+        """Return the entry of an array that is kept outside the document."""
         kept, own = narrowed(array), ".".join(path)
         ends = kept.ravel()[:8].tobytes(), kept.ravel()[-8:].tobytes()
         alike = self._alike.setdefault((kept.dtype, kept.shape, *ends), [])
@@ -235,6 +250,11 @@ class _Encoder:
         if fields is None:
             raise TypeError(f"{_place(path)} is an array of records with gaps; give packed records")
         return [[name, self._array(array[name], (*path, name)), list(shape)] for name, shape in fields]
+
+
+def _have_both_signs(zeros: list[Any]) -> bool:
+    """Whether some zeros are minus zeros, which are other numbers in a file."""
+    return type(zeros[0]) is float and len({math.copysign(1.0, zero) for zero in zeros}) > 1
 
 
 @lru_cache(100)
