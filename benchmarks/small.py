@@ -9,8 +9,9 @@ electricity, as it is and compressed, and the bytes in memory. `time` lines have
 `learn_one`, on dictionaries of electricity, and those of river's Hoeffding tree, measured in turns. `accuracy` lines
 are of the evaluator. The streams electricity and covtype have one order; there the seed is the model's alone.
 
-MOA's figures are those of `benchmarks/results/paper.jsonl`, of the same streams, lengths and seeds. Those of its single
-tree (`moa-ht`) are shown if they are there.
+The accuracies of the default, of `moe-data` and of MOA's ARF with ten trees are those of
+`benchmarks/results/paper.jsonl`, of the same streams, lengths and seeds. Those of MOA's single tree (`moa-ht`) are
+shown if they are there.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ MODELS: dict[str, Callable[[int], base.Classifier]] = {
 }
 """Name -> untrained model of a seed. `tree` is `driftmoe.trees.HoeffdingTreeClassifier`, which draws nothing."""
 
-PEERS = ("moa-arf", "moa-ht")
+FROM_PAPER = ("moe-data", "driftmoe", "moa-arf", "moa-ht")
+"""Models whose accuracies are those of `benchmarks/results/paper.jsonl`, as far as they are there."""
 
 SEEDS = (11, 12, 13)
 LIMIT, N_LEARNT = 100_000, 10_000
@@ -118,7 +120,9 @@ def jobs(names: Sequence[str], limit: int) -> Iterator[tuple[dict[str, Any], Cal
     for name in names:
         yield {"kind": "size", "model": name}, lambda name=name: size_of(name)
         yield {"kind": "time", "model": name}, lambda name=name: time_of(name) | time_of_saving(name)
-    for seed, stream, name in itertools.product(SEEDS, STREAMS, names):
+    for name, seed, stream in itertools.product(names, SEEDS, STREAMS):
+        if name in FROM_PAPER:
+            continue
         key = {"kind": "accuracy", "model": name, "stream": stream, "seed": seed, "limit": limit}
         yield key, lambda key=(name, stream, seed): accuracy_of(*key, limit)
 
@@ -128,12 +132,12 @@ def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def of_peers(limit: int) -> list[dict[str, Any]]:
-    """Return MOA's accuracies."""
+def of_paper(limit: int) -> list[dict[str, Any]]:
+    """Return the accuracies of the paper's grid."""
     return [
         {"kind": "accuracy", **line}
         for line in read(PAPER)
-        if line["model"] in PEERS
+        if line["model"] in FROM_PAPER
         and line["limit"] == limit
         and line["seed"] in SEEDS
         and line["stream"] in STREAMS
@@ -169,8 +173,10 @@ def report(lines: Sequence[Mapping[str, Any]], limit: int) -> str:
     for name, of_model in times.items():
         figures = (of_model[key] for key in ("us", "us_river_tree", "ms_to_bytes", "ms_from_bytes"))
         text.append(f"| {name} | {' | '.join(f'{figure:.1f}' for figure in figures)} |")
-    of_all = means([*(line for line in lines if line.get("limit") == limit), *of_peers(limit)])
-    names = [name for name in (*MODELS, *PEERS) if any(name == model for model, _ in of_all)]
+    of_all = means([*(line for line in lines if line.get("limit") == limit), *of_paper(limit)])
+    names = [
+        name for name in dict.fromkeys((*MODELS, *FROM_PAPER)) if any(name == model for model, _ in of_all)
+    ]
     text += ["", f"| accuracy, % | {' | '.join(names)} |", f"|---|{'--:|' * len(names)}"]
     for stream in STREAMS:
         figures = (f"{of_all[name, stream]:.2f}" if (name, stream) in of_all else "" for name in names)

@@ -178,6 +178,7 @@ class Explained(Decisions):
             if value < least:
                 raise ValueError(f"{name}={value}; choose {least} or more")
         with self._lock:
+            self._recent.check_kept("feature_importances")
             features = self._encoder.features
             rows, targets = self._recent_rows(int(n_repeats))
             if len(rows) < 2 or not features:
@@ -205,7 +206,6 @@ class Explained(Decisions):
 
     def _recent_rows(self, n_repeats: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """Return as many of the recent rows as there is time for, as wide as the encoder's vectors, and targets."""
-        self._recent.check_kept("an explanation")
         n_features = len(self._encoder.features)
         rows, targets = self._recent.grown(n_features).rows()
         first = len(rows) - n_drawn(len(rows), n_features, n_repeats)

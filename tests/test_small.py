@@ -7,6 +7,7 @@ import pytest
 import driftmoe
 import streams
 from driftmoe import DriftMoEClassifier, models
+from driftmoe.experiment.importances import importances_of
 from driftmoe.nn import NeuralMoEClassifier
 from driftmoe.parts import as_text
 
@@ -63,14 +64,16 @@ def test_a_model_without_records_says_the_same_and_refuses_what_reads_them():
         without.learn_one(x, y)
     x = stream[0][0]
     for call in (
-        lambda model: model.explain_one(x), lambda model: model.feature_importances(),
-        lambda model: model.predict_set_one(x),
+        lambda model: model.feature_importances(), lambda model: model.predict_set_one(x),
     ):  # fmt: skip
         call(with_records)
         with pytest.raises(
             ValueError, match="records=False does not keep; build the model with records=True"
         ):
             call(without)
+    assert with_records.explain_one(x).contributions
+    assert not without.explain_one(x).contributions
+    assert importances_of(without) == {}
     kept, few = with_records.events(), without.events()
     assert [event for event in few if event.kind == "drift"] == [e for e in kept if e.kind == "drift"][-8:]
     report = without.routing_report()

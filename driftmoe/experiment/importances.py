@@ -27,11 +27,11 @@ def importances_of(model: Any) -> dict[str, float]:
     Returns
     -------
     importances
-        As `DriftMoEClassifier.feature_importances` describes them. Empty for other models, and for one that has
-        learnt too little. Of two features with the same text, the more important one.
+        As `DriftMoEClassifier.feature_importances` describes them. Empty for other models, for one that has learnt too
+        little, and for one with `records=False`. Of two features with the same text, the more important one.
     """
     ours = last_step(model)
-    if not isinstance(ours, DriftMoEClassifier):
+    if not isinstance(ours, DriftMoEClassifier) or ours.records is False:
         return {}
     is_slow = ours._mixture.reads_samples or len(ours._encoder.features) > WIDE
     with warnings.catch_warnings():

@@ -166,6 +166,9 @@ class Views:
         if not hasattr(ours, "feature_importances"):
             lacks = f"A {type(ours).__name__} does not tell how much it relies on each feature; mixtures of experts do."
             return told_importances(self._model(key).scores.n_learnt, {}, _n_features(ours), lacks)
+        if ours.records is False:
+            lacks = "A model with records=False does not keep the samples by which importances are measured."
+            return told_importances(self._model(key).scores.n_learnt, {}, _n_features(ours), lacks)
 
         def taken() -> tuple[bytes, int, bool]:
             keyed = self._model(key)  # another one may have taken its place
