@@ -130,6 +130,13 @@ def test_a_model_without_the_method_says_so(working):
     assert answer["n_learnt"] == 200
 
 
+def test_a_model_without_records_says_so(working):
+    working.replace_model("default", saving.to_bytes(DriftMoEClassifier.small(seed=1)))
+    answer = working.importances()
+    assert answer["importances"] == []
+    assert answer["why"].startswith("A model with records=False does not keep the samples")
+
+
 def test_in_a_pipeline_features_are_those_of_the_last_step(working):
     model = compose.Pipeline(
         preprocessing.OneHotEncoder(), DriftMoEClassifier("moe-data", n_experts=2, seed=1)
