@@ -348,7 +348,7 @@ class DriftMoEClassifier(MixtureClassifier):
             max_classes=self.max_classes,
             has_bound=self.max_bytes is not None,
         )
-        is_kept = self.records is not False
+        is_kept = self.records is None or bool(self.records)
         recent = Recent(has_bound=self.max_bytes is not None, is_kept=is_kept)
         if not is_kept:
             mixture.log.keep_little()

@@ -53,11 +53,11 @@ class Recent:
     has_bound
         Whether the memory of the model is bounded.
     is_kept
-        Whether samples are remembered at all.
+        Whether samples are remembered at all; an attribute, too.
     """
 
     def __init__(self, *, has_bound: bool = False, is_kept: bool = True) -> None:
-        self._has_bound, self._is_kept = has_bound, is_kept
+        self._has_bound, self.is_kept = has_bound, is_kept
         self._n_learnt = np.zeros(1, np.int64)
         self._vectors = np.empty((self.n_rows_at(0), 0))
         self._targets = np.zeros(len(self._vectors), np.int32)
@@ -66,11 +66,11 @@ class Recent:
 
     def fresh(self) -> Recent:
         """Return one that has seen nothing, for a model whose state has none."""
-        return Recent(has_bound=self._has_bound, is_kept=self._is_kept)
+        return Recent(has_bound=self._has_bound, is_kept=self.is_kept)
 
     def check_kept(self, wanted_by: str) -> None:
         """Raise ValueError if samples are not remembered; `wanted_by` is the method that needs them."""
-        if not self._is_kept:
+        if not self.is_kept:
             raise ValueError(
                 f"{wanted_by} reads the most recent samples, which a model with records=False does not keep; build the "
                 "model with records=True"
@@ -88,12 +88,12 @@ class Recent:
 
     def n_rows_at(self, n_features: int) -> int:
         """Return how many rows of this many features are remembered."""
-        room = (ROOM_IF_BOUNDED if self._has_bound else ROOM) * self._is_kept
+        room = (ROOM_IF_BOUNDED if self._has_bound else ROOM) * self.is_kept
         return min(N_ROWS, room // (8 * max(n_features, 1)))
 
     def bytes_at(self, n_features: int) -> int:
         """Return the bytes of all arrays if there are this many features."""
-        return (8 * n_features * self.n_rows_at(n_features) + OF_SCORES) * self._is_kept
+        return (8 * n_features * self.n_rows_at(n_features) + OF_SCORES) * self.is_kept
 
     def rows(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the rows, float64, shape (n_rows, n_features), and their targets, the oldest first.
@@ -135,7 +135,7 @@ class Recent:
         changes
             The planned changes are added to this list.
         """
-        if not self._is_kept:
+        if not self.is_kept:
             return
         grown = self.grown(vectors.shape[1])
         if grown is not self:
@@ -156,7 +156,7 @@ class Recent:
         """Restore the state of one that was built with the same arguments; see `driftmoe.state`."""
         check_names(state, ("n_learnt", "vectors", "targets", *Scores._fields), self)
         n_learnt = count_of(state, "n_learnt", self)
-        if n_learnt and not self._is_kept:
+        if n_learnt and not self.is_kept:
             raise misfit(self, "n_learnt", f"is {n_learnt}", "it must be 0, since no samples are remembered")
         vectors = array_of(state, "vectors", np.float64, (None, None), self, finite=False)
         n_rows, n_scores = min(n_learnt, self.n_rows_at(vectors.shape[1])), min(n_learnt, N_SCORES)
@@ -175,7 +175,7 @@ class Recent:
         was_right = array_of(state, "was_right", np.bool_, (n_scores,), self)
         self._n_learnt = np.array([n_learnt])
         self._lay_out(vectors, targets)
-        order, n_places = _order(n_learnt, N_SCORES), N_SCORES * self._is_kept
+        order, n_places = _order(n_learnt, N_SCORES), N_SCORES * self.is_kept
         self._true_proba, self._was_right = np.zeros(n_places, np.float32), np.zeros(n_places, np.bool_)
         self._true_proba[order], self._was_right[order] = true_proba, was_right
 

@@ -91,6 +91,15 @@ def test_a_model_without_records_keeps_the_last_eight_events_of_a_kind():
     assert model.clone(include_attributes=True).events() == model.events()
 
 
+def test_a_model_without_records_can_be_bounded():
+    model = DriftMoEClassifier.small(seed=1, max_bytes=400_000, memory=1024)
+    for x, y in samples("sea_a", 200):
+        model.learn_one(x, y)
+    again = driftmoe.saving.from_bytes(model.to_bytes())
+    assert again.digest() == model.digest()
+    assert model._raw_memory_usage <= 400_000
+
+
 def test_a_state_with_records_is_not_that_of_a_model_without():
     with_records, without = (DriftMoEClassifier.small(records=records, seed=1) for records in (True, False))
     with_records.learn_one({"x": 1.0}, "a")

@@ -31,7 +31,7 @@ def importances_of(model: Any) -> dict[str, float]:
         little, and for one with `records=False`. Of two features with the same text, the more important one.
     """
     ours = last_step(model)
-    if not isinstance(ours, DriftMoEClassifier) or ours.records is False:
+    if not isinstance(ours, DriftMoEClassifier) or not ours._recent.is_kept:
         return {}
     is_slow = ours._mixture.reads_samples or len(ours._encoder.features) > WIDE
     with warnings.catch_warnings():

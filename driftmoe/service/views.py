@@ -166,7 +166,7 @@ class Views:
         if not hasattr(ours, "feature_importances"):
             lacks = f"A {type(ours).__name__} does not tell how much it relies on each feature; mixtures of experts do."
             return told_importances(self._model(key).scores.n_learnt, {}, _n_features(ours), lacks)
-        if ours.records is False:
+        if not ours._recent.is_kept:
             lacks = "A model with records=False does not keep the samples by which importances are measured."
             return told_importances(self._model(key).scores.n_learnt, {}, _n_features(ours), lacks)
 

@@ -311,3 +311,14 @@ def test_deep_documents_are_refused():
         document = {"$tuple": [document]}
     with pytest.raises(ValueError, match="nested too deeply"):
         decoded(document, {})
+
+
+def test_zeros_of_one_sign_are_kept_as_one_number_and_others_each():
+    for zeros, kept in (
+        ([0.0, 0.0], {"$full": ["<f8", [2], 0.0]}),
+        ([-0.0, -0.0], {"$full": ["<f8", [2], -0.0]}),
+        ([0.0, -0.0], {"$numbers": ["<f8", [2], [0.0, -0.0]]}),
+    ):
+        document, arrays = encoded(np.array(zeros))
+        assert repr(document) == repr(kept)
+        assert np.signbit(decoded(document, arrays)).tolist() == np.signbit(zeros).tolist()
