@@ -121,7 +121,8 @@ def check_effects(given: Mapping[str, Any], context: Context) -> None:
         need = unmet(name, context)
         if need is None or value is None or (name in IDLE and value == IDLE[name]):
             continue
-        raise ValueError(f"{name}={value!r} does not apply {need.otherwise.format(c=context)}; leave it out")
+        shown = type(value).__name__ if isinstance(value, base.Base) else repr(value)
+        raise ValueError(f"{name}={shown} does not apply {need.otherwise.format(c=context)}; leave it out")
 
 
 def check_values(values: Mapping[str, Any], arguments: Arguments) -> None:

@@ -11,9 +11,9 @@ from river import base
 
 from driftmoe.arguments import EVERYWHERE, IDLE, check_effects, check_values, unmet
 from driftmoe.costs import DecisionCosts
-from driftmoe.encoding import Encoder
+from driftmoe.encoding import Encoder, check_inherited, inherit
 from driftmoe.estimator import MixtureClassifier
-from driftmoe.experts import Prototype, prototype_of
+from driftmoe.experts import Prior, Prototype, prior_of, prototype_of
 from driftmoe.mixture import MIXTURES, Mixture
 from driftmoe.mixture.arguments import Argument, Arguments, Context, choice, integer
 from driftmoe.mixture.shrinking import check_boundable, shrunk
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 VARIANTS = tuple(MIXTURES)
 
 
-IF_GIVEN = ("max_features", "max_classes", "max_bytes", "decision_costs", "min_awake", "records")
+IF_GIVEN = ("max_features", "max_classes", "max_bytes", "decision_costs", "min_awake", "records", "prior")
 """Bounds, costs and the like, which have an effect only if they are given."""
 
 SMALL: dict[str, Any] = {
@@ -127,6 +127,13 @@ class DriftMoEClassifier(MixtureClassifier):
         are woken as soon as the weight rises above this, or `events` tells of a warning or a drift. Likewise the extra
         expert `"network"` is asked and taught one sample in eight while its weight is low. Where trees matter none
         sleeps. 0 keeps all awake, the default. It has no effect beside a `policy`, which chooses who learns.
+    prior
+        A trained model of this class, or a `driftmoe.trees.HoeffdingTreeClassifier`, that is one more expert of
+        `"driftmoe"`, called "prior" in reports. It is read and not taught, not copied, and not saved: models share it,
+        files hold its digest, and `load(path, prior=model)` takes it again. From then on the prior does not learn. Its
+        features, nominal values and classes are known from the start, so that before the first `learn_one` the answers
+        are those of the prior. The gate starts with trust in it, and leaves it as soon as the other experts are better.
+        While its weight is low it is asked for one sample in eight; see `min_trust`. Default: none.
     hidden
         Widths of the router's hidden layers; default: (128, 64) in `"driftmoe"`, (256, 128) as in the paper otherwise.
         In `"driftmoe"` it applies if `gate` is `"learnt"` or `"router"`, or if the extras include `"head"`.
@@ -233,7 +240,7 @@ class DriftMoEClassifier(MixtureClassifier):
     True
     """
 
-    ADDED: ClassVar[tuple[str, ...]] = ("min_awake", "records")
+    ADDED: ClassVar[tuple[str, ...]] = ("min_awake", "records", "prior")
     _variants: ClassVar[tuple[str, ...]] = VARIANTS
     """Variants that can be chosen; a subclass may offer fewer."""
     _own_defaults: ClassVar[dict[str, Any]] = {}
@@ -257,6 +264,7 @@ class DriftMoEClassifier(MixtureClassifier):
         leverage: float | None = None,
         min_trust: float | None = None,
         min_awake: int | None = None,
+        prior: base.Classifier | None = None,
         hidden: tuple[int, ...] | None = None,
         learning_rate: float | None = None,
         batch_size: int | None = None,
@@ -282,6 +290,7 @@ class DriftMoEClassifier(MixtureClassifier):
         self.leverage = leverage
         self.min_trust = min_trust
         self.min_awake = min_awake
+        self.prior = prior
         self.hidden = hidden
         self.learning_rate = learning_rate
         self.batch_size = batch_size
@@ -348,6 +357,8 @@ class DriftMoEClassifier(MixtureClassifier):
             max_classes=self.max_classes,
             has_bound=self.max_bytes is not None,
         )
+        if self.prior is not None and "prior" in self._taken():
+            inherit(encoder, self.prior._encoder)
         is_kept = self.records is None or bool(self.records)
         recent = Recent(has_bound=self.max_bytes is not None, is_kept=is_kept)
         if not is_kept:
@@ -405,7 +416,18 @@ class DriftMoEClassifier(MixtureClassifier):
 
     def _arguments(self) -> dict[str, str]:
         """Return the arguments that a state depends on, as text."""
-        return {name: as_text(value) for name, value in self.settings.items() if name not in OF_NO_STATE}
+        settings = {name: value for name, value in self.settings.items() if name not in OF_NO_STATE}
+        return {name: as_text(value) for name, value in self._named(settings).items()}
+
+    def _as_given(self) -> dict[str, str]:
+        """Return all arguments as they were given, as text, except those that change no result."""
+        given = {name: getattr(self, name) for name in parameters_of(type(self)) if name != "n_threads"}
+        return {name: as_text(value) for name, value in self._named(given).items()}
+
+    def _named(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Return arguments with the name of the prior in its place: it is told by what it has learnt."""
+        prior = arguments.get("prior")
+        return arguments if prior is None else arguments | {"prior": prior_of(prior).name}
 
     def _setting(self, name: str) -> Any:
         """Return the given value of an argument, or its default if it was left out."""
@@ -426,7 +448,18 @@ class DriftMoEClassifier(MixtureClassifier):
 
     def _get_params(self) -> dict[str, Any]:
         # river takes the first item of any tuple for a class, and fails on an empty tuple.
-        return {name: [] if value == () else value for name, value in super()._get_params().items()}
+        params = {name: [] if value == () else value for name, value in super()._get_params().items()}
+        return params if self.prior is None else params | {"prior": Same(prior_of(self.prior))}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        if self.prior is not None:  # which models share
+            memo[id(self.prior)] = self.prior
+        return super().__deepcopy__(memo)
+
+    def _check_fit(self, parts: Sequence[Any]) -> None:
+        super()._check_fit(parts)
+        if self.prior is not None:
+            check_inherited(parts[0], self.prior._encoder)
 
     def _check_arguments(self) -> None:
         choice(self._variants)("variant", self.variant)  # first: the defaults of others depend on it
@@ -452,6 +485,7 @@ class DriftMoEClassifier(MixtureClassifier):
             gate=self._setting("gate") if "gate" in taken else None,
             hidden=self._setting("hidden"),
             learning_rate=self._setting("learning_rate"),
+            prior=self.prior,
         )
 
     @classmethod
@@ -459,6 +493,19 @@ class DriftMoEClassifier(MixtureClassifier):
         for variant, mixture in MIXTURES.items():
             sizes = {} if "n_experts" not in mixture.ARGUMENTS else {"n_experts": 3}
             yield {"variant": variant, "hidden": (8,), "batch_size": 16, **sizes}
+
+
+class Same:
+    """Stands for a prior where river copies arguments: the copy is the model itself."""
+
+    def __init__(self, prior: Prior) -> None:
+        self._prior = prior
+
+    def __repr__(self) -> str:
+        return self._prior.name
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return self._prior.model
 
 
 @cache

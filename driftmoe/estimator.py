@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -57,6 +57,8 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
     """Columns of the last block. They belong to one encoder, and are not part of the model's state."""
     max_bytes: int | None = None
     """Bound on the memory of the model, kept whenever names are added; `None` for none."""
+    prior: Any = None
+    """A trained model that the mixture asks; `None` for none."""
 
     def predict_proba_one(self, x: Mapping[Any, Any]) -> dict[Any, float]:  # type: ignore[override]  # river's signature has **kwargs, which would swallow mistakes
         """Return the probability of each class learnt so far. Does not change the model.
@@ -103,10 +105,11 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
         weights = _ONE if type(w) is float and w == 1.0 else checked_weights([w])
         target = self._encoder.target(y)
         vector = None if self._mixture.reads_samples else self._encoder.known_vector(x)
-        if target is None or vector is None:
+        is_first = not self._mixture.log.n_samples
+        if target is None or vector is None or is_first:
             check_label(y)
             sample = self._encoder.clean(x)
-            if target is None or self._mixture.reads_samples or self._encoder.is_noted(sample):
+            if target is None or is_first or self._mixture.reads_samples or self._encoder.is_noted(sample):
                 self._learn_rows(SampleRows(self._encoder, [sample], [y]), weights)
                 return
             vector = self._encoder.vector(sample)
@@ -295,7 +298,9 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
     @property
     def _raw_memory_usage(self) -> int:
         # Plans of single rows are work space, about twice the router's weights: a copy of the model does not have it.
-        return n_bytes(self, without=[self._one_row])
+        # Models share a prior, so that none of them has it.
+        priors = [] if self.prior is None else [self.prior, self.prior._shared]
+        return n_bytes(self, without=[self._one_row, *priors])
 
     def _proba_of_one(self, x: Mapping[Any, Any]) -> tuple[list[Hashable], np.ndarray]:
         encoder, mixture = self._encoder, self._mixture
@@ -309,6 +314,17 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
         if mixture.reads_samples:
             return encoder.classes, self._predict(vector[np.newaxis], samples)[0]
         return encoder.classes, self._one_row.predict(vector)
+
+    def _reader(self) -> Callable[[np.ndarray], np.ndarray]:
+        """Return a function that gives the class probabilities of vectors, for one thread; see `Prior`."""
+        one_row = OneRow(self._encoder, self._mixture, self._recent)
+
+        def proba(vectors: np.ndarray) -> np.ndarray:
+            return (
+                one_row.predict(vectors[0])[np.newaxis] if len(vectors) == 1 else self._predict(vectors, [])
+            )
+
+        return proba
 
     def _state(self) -> dict[str, Any]:
         return {

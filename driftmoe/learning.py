@@ -121,7 +121,7 @@ class Learner:
         """Learn the next rows that can be learnt in one step."""
         start, rows, answers = int(self._n_learnt[0]), self._rows, self._answers
         rows.refresh()
-        if self._weights[start] > 0.0 and rows.is_new(start):
+        if self._weights[start] > 0.0 and (self._is_first() or rows.is_new(start)):
             self._answer(start, start + 1)
             self._learn_new(start)
             return
@@ -172,7 +172,7 @@ class Learner:
             If the model has learnt nothing yet, and there is not room for the whole row.
         """
         before = self._encoder
-        if not before.classes:
+        if self._is_first():
             self._grow(self._trial(sample, row), max_bytes, sample, sample, row)
             return
         known, new = before.known(sample), {}
@@ -262,11 +262,17 @@ class Learner:
             learnt = np.flatnonzero(is_learnt)
             if len(learnt) >= room:  # then the router takes a step
                 is_learnt = is_learnt[: learnt[room - 1] + 1]
+            if self._is_first() and len(learnt):  # which is learnt alone, even if a prior knows all of it
+                is_learnt = is_learnt[: learnt[0]]
             stop = self._rows.known_until(start, is_learnt)
         weights = self._weights[start:stop]
         learnt = np.flatnonzero(weights)
         n_with_room = self._mixture.n_rows_with_room(len(learnt), weights[learnt]) if len(learnt) else 0
         return stop if n_with_room == len(learnt) else start + int(learnt[n_with_room])
+
+    def _is_first(self) -> bool:
+        """Whether the model has learnt nothing yet."""
+        return not self._mixture.log.n_samples
 
     def _answer(self, start: int, stop: int) -> None:
         """Note the predictions for rows that are not learnt in a step with others."""

@@ -108,18 +108,20 @@ class OfParts(OneAtATime):
         return driftmoe.save(self, path, compress=compress, pickle_experts=pickle_experts)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], *, trust_pickle: bool = False) -> Self:
+    def load(cls, path: str | os.PathLike[str], *, prior: Any = None, trust_pickle: bool = False) -> Self:
         """Load a model of this class from a file; see `driftmoe.load`."""
-        return cls._checked_class(driftmoe.load(path, trust_pickle=trust_pickle), os.fspath(path))
+        model = driftmoe.load(path, prior=prior, trust_pickle=trust_pickle)
+        return cls._checked_class(model, os.fspath(path))
 
     def to_bytes(self, *, compress: bool = False, pickle_experts: bool = False) -> bytes:
         """Return the model as the bytes of its file; see `driftmoe.save`."""
         return driftmoe.saving.to_bytes(self, compress=compress, pickle_experts=pickle_experts)
 
     @classmethod
-    def from_bytes(cls, content: bytes, *, trust_pickle: bool = False) -> Self:
+    def from_bytes(cls, content: bytes, *, prior: Any = None, trust_pickle: bool = False) -> Self:
         """Return the model of the bytes of a file; see `driftmoe.load`."""
-        return cls._checked_class(driftmoe.saving.from_bytes(content, trust_pickle=trust_pickle), "the file")
+        model = driftmoe.saving.from_bytes(content, prior=prior, trust_pickle=trust_pickle)
+        return cls._checked_class(model, "the file")
 
     @classmethod
     def _checked_class(cls, model: Any, where: str) -> Self:

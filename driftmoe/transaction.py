@@ -169,6 +169,9 @@ class OneAtATime:
     model is within a step.
     """
 
+    _shared: Any = None
+    """What others read this model by. A model that others read does not learn."""
+
     def __init__(self) -> None:
         self._stand_alone()
 
@@ -187,7 +190,8 @@ class OneAtATime:
         return self._state()
 
     def _state(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in ("_lock", "_is_learning")}
+        own = ("_lock", "_is_learning", "_shared")
+        return {name: value for name, value in vars(self).items() if name not in own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -241,7 +245,8 @@ def learning(method: Callable[P, T]) -> Callable[P, T]:
     """Decorate a method of `OneAtATime` that learns, so that it runs alone.
 
     Other threads wait. A signal handler or a user's own expert may call the method within the same thread while the
-    model is already learning. That raises RuntimeError, since the planned changes would not fit the changed model.
+    model is already learning. That raises RuntimeError, since the planned changes would not fit the changed model. So
+    does a model that others read as their prior.
     """
 
     @wraps(method)
@@ -253,6 +258,11 @@ def learning(method: Callable[P, T]) -> Callable[P, T]:
                 raise RuntimeError(
                     f"{method.__name__} was called while the model is learning, by a signal handler or by one of its "
                     "own experts; note the sample and learn it afterwards"
+                )
+            if model._shared is not None:
+                raise RuntimeError(
+                    f"{method.__name__}: this model is the prior of others, which read it, so that it learns no more; "
+                    "teach a copy of it, copy.deepcopy(model), and give that to new models"
                 )
             try:  # interrupts come only when a call returns, so the flag is always reset
                 is_learning[0] = True

@@ -107,7 +107,8 @@ MAY_IMPORT = {
     # Models on disk. The codec and the files know no model.
     "driftmoe.saving": "driftmoe numpy pyarrow safetensors driftmoe.staging driftmoe.strict_json",
     "driftmoe.saving.models": (
-        "numpy river driftmoe.classifier driftmoe.models driftmoe.nn driftmoe.parts driftmoe.state driftmoe.trees"
+        "numpy river driftmoe.classifier driftmoe.experts driftmoe.mixture.adaptive_arguments driftmoe.models "
+        "driftmoe.nn driftmoe.parts driftmoe.state driftmoe.trees"
     ),
     # Around the learner.
     "driftmoe.evaluation": "numpy rich river driftmoe.costs driftmoe.metrics driftmoe.state driftmoe.suggestions",

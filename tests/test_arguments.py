@@ -83,6 +83,10 @@ def a_drift():
 
 
 X, Y = a_drift()
+PRIOR = HoeffdingTreeClassifier(grace_period=20)
+for row, label in zip(X[:200], Y[:200].tolist(), strict=True):
+    PRIOR.learn_one(dict(enumerate(row.tolist())), label)
+OTHERS["prior"] = PRIOR
 LEGEND = {"names": list(range(X.shape[1])), "values": [None] * X.shape[1], "classes": [0, 1, 2]}
 
 

@@ -14,6 +14,7 @@ ARGUMENTS: dict[str, dict[str, str]] = {
         "leverage": "6.0",
         "min_trust": "0.5",
         "min_awake": "None",
+        "prior": "None",
         "hidden": "(128, 64)",
         "learning_rate": "0.002",
         "batch_size": "32",

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from driftmoe.encoding.blocks import BlockRows, Columns, SampleRows
 from driftmoe.encoding.encoder import MAX_CODES, MAX_LISTED, Encoder
+from driftmoe.encoding.inheritance import check_inherited, inherit
 from driftmoe.encoding.legend import Legend, read_block
 from driftmoe.encoding.samples import MAX_ABSOLUTE, Sample, check_label, checked_name, clean
 from driftmoe.encoding.scaling import CLIP, NOMINAL, NONE, OWN_INPUTS, write_inputs
@@ -33,9 +34,11 @@ __all__ = [
     "Legend",
     "Sample",
     "SampleRows",
+    "check_inherited",
     "check_label",
     "checked_name",
     "clean",
+    "inherit",
     "read_block",
     "warn_of_shared",
     "write_inputs",

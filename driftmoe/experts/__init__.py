@@ -17,6 +17,7 @@ from driftmoe.experts.linear import LinearModels
 from driftmoe.experts.neighbours import Neighbours
 from driftmoe.experts.networks import NetworkPrototype, Networks
 from driftmoe.experts.perceptron import Perceptron
+from driftmoe.experts.prior import Prior, PriorExpert, Readable, check_trained, name_of, prior_of
 from driftmoe.experts.protocol import Experts, Group, OneVsRest, Prototype, Unmonitored
 from driftmoe.experts.river import MulticlassExperts, OneVsRestExperts, RiverPrototype
 from driftmoe.experts.trees import MulticlassTrees, OneVsRestTrees, TreePrototype
@@ -25,7 +26,8 @@ from driftmoe.trees import HoeffdingTreeClassifier
 __all__ = [
     "EXTRAS", "Batch", "Experts", "Group", "Kind", "LabelHistory", "LinearModels", "MulticlassExperts",
     "MulticlassTrees", "Neighbours", "NetworkPrototype", "Networks", "OneVsRest", "OneVsRestExperts", "OneVsRestTrees",
-    "Perceptron", "Prototype", "RiverPrototype", "TreePrototype", "Unmonitored", "kind_of", "prototype_of",
+    "Perceptron", "Prior", "PriorExpert", "Prototype", "Readable", "RiverPrototype", "TreePrototype", "Unmonitored",
+    "check_trained", "kind_of", "name_of", "prior_of", "prototype_of",
 ]  # fmt: skip
 
 

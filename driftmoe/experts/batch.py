@@ -48,6 +48,9 @@ class Batch(NamedTuple):
     ahead
         Weights for each main expert of rows, these and later ones, for which trees make room, shape (any, n_experts);
         `None` for these rows alone.
+    known
+        A row with the largest code of each nominal column that is known before the first sample, NaN in the others,
+        shape (1, n_features); `None` where values come with samples.
     """
 
     vectors: np.ndarray
@@ -59,6 +62,7 @@ class Batch(NamedTuple):
     weights: np.ndarray = np.empty(0)
     learnt: Index = ALL
     ahead: Rows = None
+    known: Rows = None
 
     @property
     def n_learnt(self) -> int:

@@ -149,6 +149,7 @@ class MulticlassTrees(_Trees):
             learnt=batch.learnt,
             ahead=batch.ahead,
             is_awake=_of_any_row(asked),
+            known=batch.known,
             changes=changes,
         )
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from driftmoe.experts import Batch, Experts, Prototype, kind_of
+from driftmoe.experts import Batch, Experts, PriorExpert, Prototype, kind_of, prior_of
 from driftmoe.experts.batch import outputs_of
 from driftmoe.mixture.adaptive_arguments import ARGUMENTS, GATES
 from driftmoe.mixture.adaptive_state import ARRAYS, NAMES, OF_GATE, checked_gate
@@ -23,6 +23,7 @@ from driftmoe.mixture.cotraining import check_policy, planned_replacements
 from driftmoe.mixture.gate import (
     FADING,
     LOSS_FADING,
+    PRIOR_LEAD,
     draw_weights,
     end_mini_batch,
     gate,
@@ -32,7 +33,7 @@ from driftmoe.mixture.gate import (
     whom_to_ask,
 )  # fmt: skip
 from driftmoe.mixture.mixing import mix, of_learnt
-from driftmoe.mixture.pooled import MAX_NODES, check_log, largest, names_of, side_by_side
+from driftmoe.mixture.pooled import MAX_NODES, check_log, in_reports, largest, names_of, side_by_side
 from driftmoe.mixture.router import Router
 from driftmoe.mixture.shedding import Shedding
 from driftmoe.mixture.telemetry import NOBODY, RoutingLog
@@ -63,7 +64,7 @@ class AdaptiveMixture:
     pool
         The main experts, which learn with Poisson weights.
     extras
-        Experts of other kinds. They learn every sample once.
+        Experts of other kinds. They learn every sample once. A prior, which learns nothing, is the last of them.
     has_head
         Whether the router's own class probabilities are one more expert, the last.
     router
@@ -139,6 +140,10 @@ class AdaptiveMixture:
         self.n_logits = self.n_experts + (0 if self._policy is None else self._policy.n_null)
         self._groups = np.repeat(np.arange(len(sizes)), sizes)
         self._log_likelihood_memories = np.zeros((len(FADING), self.n_logits))
+        self._prior = next((extra for extra in self._extras if isinstance(extra, PriorExpert)), None)
+        if self._prior is not None:
+            self._log_likelihood_memories[:, self.n_experts - 1 - has_head] = PRIOR_LEAD
+            self.log.start_with(self._prior.prior.n_classes)
         self._asks_router, self._asks_memories = GATES[gate]
         self._memory_weights = np.full(len(FADING), MEMORY_WEIGHT * self._asks_memories, np.float32)
         self._logit_biases = np.zeros(self.n_logits)  # what the memories added when the router last learnt
@@ -179,11 +184,12 @@ class AdaptiveMixture:
         )
         kinds = [kind_of(extra) for extra in extras if extra != HEAD]
         others = [kind.make(settings["memory"], expert_rng) for kind in kinds]
+        if settings["prior"] is not None:
+            others.append(PriorExpert(prior_of(settings["prior"])))
         n_experts = experts.n_experts + sum(part.n_experts for part in others) + (HEAD in extras)
-        if policy is not None:
-            check_policy(policy, n_experts)
         n_logits = n_experts  # including shared experts, whose votes are weighted
         if policy is not None:
+            check_policy(policy, n_experts)
             n_logits += as_rule(policy).n_null
         return cls(
             experts,
@@ -215,14 +221,7 @@ class AdaptiveMixture:
 
     def expert_names(self, labels: Sequence[Hashable]) -> list[str]:
         """Return the names of the experts in reports."""
-        names: list[str] = []
-        for group in self.groups:
-            kind = group.kind
-            if kind in (*names, HEAD):  # a river classifier of a class that has this name or came before
-                kind = f"{kind} {sum(name.startswith(kind) for name in names) + 1}"
-            is_alone = group is not self.experts and group.n_experts == 1
-            names += [kind] if is_alone else [f"{kind} {name}" for name in group.names]
-        return names + [HEAD] * self._has_head
+        return in_reports(self.groups) + [HEAD] * self._has_head
 
     def n_replaced(self, n_classes: int) -> np.ndarray:
         """Return how many trees of each expert were replaced after drift, shape (n_experts,)."""
@@ -240,6 +239,8 @@ class AdaptiveMixture:
 
     def plan_prediction(self, batch: Batch, plan: StepPlan) -> np.ndarray:
         """Compute what `predict` returns, by calls of a plan."""
+        if self._prior is not None and not self.log.n_samples:  # what it says, to the last bit
+            return self._prior.answers(batch, plan)
         weights, expert_proba = self._plan_weighted_votes(batch, plan)
         proba = np.empty((len(weights), batch.n_classes))
         plan.compute(mix, weights, expert_proba, False, proba)
@@ -252,11 +253,12 @@ class AdaptiveMixture:
     def _plan_weighted_votes(self, batch: Batch, plan: StepPlan) -> tuple[np.ndarray, np.ndarray]:
         """Compute what `votes` returns, by calls of a plan."""
         n_rows, n_classes = len(batch.inputs), batch.n_classes
+        if self._prior is not None and not self.log.n_samples:
+            return self._prior.alone(batch, self.n_experts, self.n_experts - 1 - self._has_head)
         outputs = self.router.plan_outputs(batch.inputs, plan)
         asked = self._asked(NO_WEIGHTS, n_rows, plan)
         votes = [self.experts.plan_votes(batch, plan, self.shedding.asked)]
-        for extra, of_extra in zip(self._extras, asked, strict=True):
-            votes.append(extra.plan_votes(batch, plan, of_extra))
+        votes += [extra.plan_votes(batch, plan, one) for extra, one in zip(self._extras, asked, strict=True)]
         if self._has_head:
             votes.append(head_votes(outputs, self.n_logits, n_classes, plan))
         expert_proba = np.zeros((n_rows, self.n_experts, n_classes))
@@ -403,6 +405,8 @@ class AdaptiveMixture:
             changes.compute(np.multiply, taught, self.shedding.is_awake, taught)
         if changes.n_ahead:
             batch = batch._replace(ahead=self._draws(np.ones(changes.n_ahead), StepPlan()))
+        if self._prior is not None and not self.log.n_samples:
+            batch = batch._replace(known=self._prior.prior.largest_codes(batch.vectors.shape[1]))
         asked = self._asked(batch.weights, n_rows, changes)
         starts = [len(changes)]
         votes = [self.experts.plan(batch, taught, self.shedding.asked, changes=changes)]

@@ -7,7 +7,7 @@ from typing import Any
 
 from river import base
 
-from driftmoe.experts import EXTRAS
+from driftmoe.experts import EXTRAS, check_trained
 from driftmoe.mixture.arguments import (
     HEAD,
     Argument,
@@ -54,6 +54,25 @@ def check_extras(name: str, value: Any) -> None:
         raise ValueError(f"{name}={value!r} names an expert twice; give each once")
 
 
+def check_prior(name: str, value: Any) -> None:
+    """Raise unless `value` is a trained model of ours that reads vectors, or `None`."""
+    if value is None:
+        return
+    if not isinstance(value, base.Classifier) or not hasattr(value, "_reader"):
+        what = repr(value) if isinstance(value, str | int | float) else f"of type {type(value).__name__}"
+        raise TypeError(
+            f"{name} is {what}; give a trained DriftMoEClassifier or driftmoe.trees.HoeffdingTreeClassifier, such as "
+            "driftmoe.load(path) returns"
+        )
+    if getattr(getattr(value, "_mixture", None), "reads_samples", False):
+        raise TypeError(
+            f"{name}: river classifiers are among the experts of this {type(value).__name__}, which cannot be shared; "
+            "choose another one"
+        )
+    model: Any = value
+    check_trained(name, model)
+
+
 ARGUMENTS: Arguments = {
     "n_experts": Argument(12, integer(1)),
     "policy": Argument(
@@ -67,6 +86,7 @@ ARGUMENTS: Arguments = {
     "extras": Argument(
         ("neighbours", "relevant-neighbours", "history", "linear", "network", HEAD), check_extras
     ),
+    "prior": Argument(None, check_prior),
     "memory": Argument(
         4096,
         check_memory,
@@ -100,7 +120,7 @@ ARGUMENTS: Arguments = {
         ),
         Need(lambda c: c.policy is None, "beside policy={c.policy!r}, which chooses who votes and learns"),
         Need(lambda c: c.gate != "equal", "with gate='equal', which gives all experts the same weight"),
-        Need(lambda c: bool(c.extras), "without extras: trees are all that there is"),
+        Need(lambda c: bool(c.extras) or c.prior is not None, "without extras: trees are all that there is"),
     ),
     "hidden": Argument(
         (128, 64),

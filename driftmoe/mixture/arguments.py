@@ -45,7 +45,7 @@ class Context:
 
     Attributes
     ----------
-    variant, policy, gate, hidden, learning_rate
+    variant, policy, gate, hidden, learning_rate, prior
         As in `driftmoe.DriftMoEClassifier`; `gate` is `None` in a variant that does not take it.
     arguments
         The arguments that the variant takes.
@@ -66,6 +66,7 @@ class Context:
     gate: str | None
     hidden: Sequence[int]
     learning_rate: float
+    prior: Any = None
 
     @property
     def has_head(self) -> bool:
@@ -80,7 +81,7 @@ class Context:
     @property
     def has_costly(self) -> bool:
         """Whether an extra expert may be skipped on some samples while its weight is low."""
-        return any(kind.experts.is_costly for kind in self._kinds())
+        return self.prior is not None or any(kind.experts.is_costly for kind in self._kinds())
 
     @property
     def has_samples(self) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from driftmoe.experts import Batch, Group
+from driftmoe.mixture.arguments import HEAD
 from driftmoe.mixture.router import Router
 from driftmoe.mixture.telemetry import RoutingLog
 from driftmoe.state import State, check_names, restored
@@ -103,6 +104,18 @@ class Pooled:
                 f"{n_experts} and {self.router.n_outputs}; build it with the arguments that it had"
             )
         check_log(log, n_experts)
+
+
+def in_reports(groups: Sequence[Any]) -> list[str]:
+    """Return the names of experts in reports: of the main ones, which come first, and of others."""
+    names: list[str] = []
+    for group in groups:
+        kind = group.kind
+        if kind in (*names, HEAD):  # a river classifier of a class that has this name or came before
+            kind = f"{kind} {sum(name.startswith(kind) for name in names) + 1}"
+        is_alone = group is not groups[0] and group.n_experts == 1
+        names += [kind] if is_alone else [f"{kind} {name}" for name in group.names]
+    return names
 
 
 def side_by_side(groups: Sequence[Group], starts: Sequence[int], changes: Changes, n_threads: int) -> None:

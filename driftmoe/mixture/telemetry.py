@@ -91,6 +91,10 @@ class RoutingLog:
         """Number of classes so far."""
         return int(self._seen[1])
 
+    def start_with(self, n_classes: int) -> None:
+        """Count classes that are known before the first sample, which is then not the first of its class."""
+        self._seen[1] = n_classes
+
     @property
     def expert_sums(self) -> np.ndarray:
         """The sums of each expert, by `CHOSEN`, `WEIGHT`, `VOTED` and `WAS_RIGHT`, shape (4, n_experts)."""

@@ -33,12 +33,12 @@ def to_bytes(model: Any, *, compress: bool = False, pickle_experts: bool = False
     return packed(document, arrays, __version__, compress=compress)
 
 
-def from_bytes(content: bytes, *, trust_pickle: bool = False) -> Any:
+def from_bytes(content: bytes, *, prior: Any = None, trust_pickle: bool = False) -> Any:
     """Return the model of some bytes; see `load`."""
     if not isinstance(content, bytes | bytearray | memoryview):
         raise TypeError(f"content is of type {type(content).__name__}; give the bytes of a file")
     found = unpacked(bytes(content))
-    return rebuilt(found.model, found.arrays, unpickling=trust_pickle)
+    return rebuilt(found.model, found.arrays, unpickling=trust_pickle, prior=prior)
 
 
 def save(
@@ -97,13 +97,16 @@ def save(
     return path
 
 
-def load(path: str | os.PathLike[str], *, trust_pickle: bool = False) -> Any:
+def load(path: str | os.PathLike[str], *, prior: Any = None, trust_pickle: bool = False) -> Any:
     """Load a model that `save` has written. No code of the file is run.
 
     Parameters
     ----------
     path
         The file.
+    prior
+        The trained model that the one in the file reads, if it reads one: the file holds its digest alone. See `prior`
+        of `DriftMoEClassifier`.
     trust_pickle
         Whether to load pickled objects, too, which runs code. Choose it for your own files only.
 
@@ -111,6 +114,7 @@ def load(path: str | os.PathLike[str], *, trust_pickle: bool = False) -> Any:
     ------
     ValueError
         If the file is not a model, is damaged, holds pickled objects, or was written by a newer version of the format.
+        Also if its prior is missing or another one.
     OSError
         If the file cannot be read.
 
@@ -129,7 +133,7 @@ def load(path: str | os.PathLike[str], *, trust_pickle: bool = False) -> Any:
     """
     file = _file(path)
     try:
-        return from_bytes(content_of(file), trust_pickle=trust_pickle)
+        return from_bytes(content_of(file), prior=prior, trust_pickle=trust_pickle)
     except ValueError as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from None
 

@@ -14,6 +14,8 @@ import numpy as np
 from river import compose, preprocessing
 
 from driftmoe.classifier import DriftMoEClassifier
+from driftmoe.experts import name_of, prior_of
+from driftmoe.mixture.adaptive_arguments import check_prior
 from driftmoe.models import POLICIES
 from driftmoe.nn.classifier import NeuralMoEClassifier
 from driftmoe.parts import OfParts, parameters_of
@@ -214,8 +216,11 @@ def rebuilt(
     *,
     unpickling: bool = False,
     repeated: Repeated | None = None,
+    prior: Any = None,
 ) -> Any:
     """Return the model of a document and arrays, whose digests have been checked.
+
+    `prior` is the model that the one of the document reads, if it reads one.
 
     Raises
     ------
@@ -225,14 +230,16 @@ def rebuilt(
     if not isinstance(document, dict) or not isinstance(document.get("class"), str):
         raise ValueError("the file describes no model")
     name, repeated = document["class"], repeated or Repeated()
+    check_prior("prior", prior)
     try:
         if name == "Pipeline":
             check_names(document, ("class", "steps"), "the document of a pipeline")
             _check_steps([step["class"] for _, step in document["steps"]])
-            steps = [
-                (key, rebuilt(step, arrays, f"{prefix}{i}.", unpickling=unpickling, repeated=repeated))
-                for i, (key, step) in enumerate(document["steps"])
-            ]
+            last = len(document["steps"]) - 1
+            steps = []
+            for i, (key, step) in enumerate(document["steps"]):
+                others = {"repeated": repeated, "prior": prior if i == last else None}
+                steps.append((key, rebuilt(step, arrays, f"{prefix}{i}.", unpickling=unpickling, **others)))
             return compose.Pipeline(*steps)
 
         def read(value: Any, part: str) -> Any:
@@ -243,23 +250,17 @@ def rebuilt(
 
         if name in CLASSIFIERS:
             check_names(document, ("class", "arguments", "parts"), "the document of a model")
-            arguments = read(document["arguments"], "own")
+            arguments = _with_prior(read(document["arguments"], "own"), prior)
             n_bytes = sum(array.nbytes for array in arrays.values())
             check_room(_room(CLASSIFIERS[name], arguments), n_bytes, "the file is damaged")
             model = CLASSIFIERS[name](**arguments)
             model.restore({part: read(kept["state"], part) for part, kept in document["parts"].items()})
             return model
+        if prior is not None:
+            raise ValueError(f"the file holds a {name}, which reads no prior; leave prior out")
         if name in TRANSFORMERS:
             check_names(document, ("class", "arguments", "state"), "the document of a transformer")
-            arguments = read(document["arguments"], "own")
-            positional = arguments.pop("keys", ())
-            transformer = TRANSFORMERS[name].type(*positional, **arguments)
-            _check_window(transformer)
-            learnt = read(document["state"], "state")
-            for entry, value in learnt.items():
-                TRANSFORMERS[name].check(entry, value, name)
-            TRANSFORMERS[name].restore(transformer, learnt)
-            return transformer
+            return _transformer(name, read(document["arguments"], "own"), read(document["state"], "state"))
     except (TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
         raise ValueError(f"the file describes no {name}: {error}") from None
     except MemoryError:
@@ -267,6 +268,17 @@ def rebuilt(
     raise ValueError(
         f"the file holds a {name}, which this version does not know; was it written by a newer one?"
     )
+
+
+def _transformer(name: str, arguments: dict[str, Any], learnt: State) -> Any:
+    """Return a transformer of river with what it has learnt."""
+    positional = arguments.pop("keys", ())
+    transformer = TRANSFORMERS[name].type(*positional, **arguments)
+    _check_window(transformer)
+    for entry, value in learnt.items():
+        TRANSFORMERS[name].check(entry, value, name)
+    TRANSFORMERS[name].restore(transformer, learnt)
+    return transformer
 
 
 def _may_have_overflowed(arrays: Arrays) -> bool:
@@ -314,8 +326,35 @@ def _room(kind: type[OfParts], arguments: Mapping[str, Any]) -> int:
 
 def _arguments(model: Any) -> dict[str, Any]:
     added = getattr(model, "ADDED", ())
-    values = {name: _own(getattr(model, name)) for name in parameters_of(type(model))}
+    values = {name: _own(getattr(model, name)) for name in parameters_of(type(model)) if name != "prior"}
+    if (prior := getattr(model, "prior", None)) is not None:
+        values["prior"] = {"class": type(prior).__name__, "digest": prior_of(prior).digest}
     return {name: value for name, value in values.items() if value is not None or name not in added}
+
+
+def _with_prior(arguments: dict[str, Any], prior: Any) -> dict[str, Any]:
+    """Return the arguments of a model with the prior that they name.
+
+    Raises
+    ------
+    ValueError
+        If the prior is missing, or another one, or the model reads none.
+    """
+    named = arguments.get("prior")
+    if named is None:
+        if prior is not None:
+            raise ValueError("the model in the file reads no prior; leave prior out")
+        return arguments
+    what = f"{named['class']} with the digest {named['digest']}"
+    if prior is None:
+        raise ValueError(
+            f"the model in the file reads a prior, which is not in the file: a {what}; give it as prior="
+        )
+    if (own := name_of(prior)) != f"{named['class']} {named['digest']}":
+        raise ValueError(
+            f"the model in the file reads a {what}, and prior is a {own}; give the one that it had"
+        )
+    return arguments | {"prior": prior}
 
 
 def _own(argument: Any) -> Any:

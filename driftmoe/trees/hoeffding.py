@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -261,6 +261,10 @@ class HoeffdingTreeClassifier(OfParts, base.Classifier):
                 return {}
             proba = self._pool.predict_checked(vector[np.newaxis])[0, 0]
             return dict(zip(self.classes, proba.tolist(), strict=True))
+
+    def _reader(self) -> Callable[[np.ndarray], np.ndarray]:
+        """Return a function that gives the class probabilities of vectors; see `driftmoe.experts.prior`."""
+        return lambda vectors: self._pool.predict_checked(vectors)[:, 0]
 
     def describe(self) -> str:
         """Return the tree as text, with one line per leaf or branch, indented by depth."""

@@ -145,6 +145,7 @@ class PlannedTrees:
         learnt: np.ndarray | slice = slice(None),
         ahead: np.ndarray | None = None,
         is_awake: np.ndarray | None = None,
+        known: np.ndarray | None = None,
     ) -> np.ndarray:
         """Plan, for each row in order, to predict with every tree, then to learn.
 
@@ -172,6 +173,8 @@ class PlannedTrees:
         is_awake
             Trees that vote, bool, shape (n_experts,): all by default. The others have zeros, and their weights must
             be 0: neither they nor their background trees and monitors change.
+        known
+            Rows that are not learnt, with the largest codes that are known already; by default none.
 
         Returns
         -------
@@ -179,7 +182,8 @@ class PlannedTrees:
             As `TreePool.step` returns them; the changes write them.
         """
         of_learnt = block[learnt]
-        storage = with_room(self._storage, of_learnt, n_classes, n_experts or 0, nominal)
+        of_known = of_learnt if known is None else np.concatenate([of_learnt, known])
+        storage = with_room(self._storage, of_known, n_classes, n_experts or 0, nominal)
         of_room = weights[learnt] if ahead is None else ahead
         storage = with_leaves(storage, len(of_room), of_room)
         if storage is not self._storage:
