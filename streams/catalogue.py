@@ -54,6 +54,13 @@ SYNTHETIC = {
     "asset_negotiation": Summary(
         5, 2, 0, 0, "Offers of an asset, which interest another agent (class 0) or do not (class 1), in turn."
     ),
+    "fleet": Summary(
+        9,
+        2,
+        0,
+        0,
+        "Events of many keys in turn, which share one concept and have each their own, with drifts of their own.",
+    ),
     "hyperplane": Summary(10, 2, 0, 0, "Points of a cube on two sides of a hyperplane that turns slowly."),
     "led": Summary(
         24,

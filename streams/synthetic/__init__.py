@@ -5,6 +5,8 @@ its docstring. Parameters and seeds of a published experiment on MOA or CapyMOA 
 samples: all features and labels are equal as float64. A docstring says so where the last bit may depend on the
 platform. Each generator fills a block with one compiled kernel.
 
+`Fleet`, many keys in one stream, has no counterpart in MOA.
+
 Options of MOA that change no sample are left out: class labels that no sample gets, lengths that nothing reads.
 
 References
@@ -20,6 +22,7 @@ from streams.stream import Stream
 from streams.synthetic.agrawal import Agrawal
 from streams.synthetic.assets import AssetNegotiation
 from streams.synthetic.curves import Mixed, Sine
+from streams.synthetic.fleet import Fleet
 from streams.synthetic.hyperplane import Hyperplane
 from streams.synthetic.led import LED, SEGMENTS, LEDDrift
 from streams.synthetic.random_tree import RandomTree
@@ -36,6 +39,7 @@ __all__ = [
     "STREAMS",
     "Agrawal",
     "AssetNegotiation",
+    "Fleet",
     "Hyperplane",
     "LEDDrift",
     "Mixed",
@@ -50,6 +54,7 @@ __all__ = [
 STREAMS: dict[str, Callable[[int | None, int | None], Stream]] = {
     "agrawal": lambda seed, n_samples: Agrawal(seed=seed, n_samples=n_samples),
     "asset_negotiation": lambda seed, n_samples: AssetNegotiation(seed=seed, n_samples=n_samples),
+    "fleet": lambda seed, n_samples: Fleet.of_length(n_samples, seed=seed),
     "hyperplane": lambda seed, n_samples: Hyperplane(mag_change=0.001, seed=seed, n_samples=n_samples),
     "led": lambda seed, n_samples: LED(seed=seed, n_samples=n_samples),
     "led_drift": lambda seed, n_samples: LEDDrift(seed=seed, n_samples=n_samples),
