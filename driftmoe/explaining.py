@@ -275,7 +275,7 @@ class Explained(Decisions):
     ) -> TreePath | None:
         """Return the way down the tree with the largest weight, or that of the answer where each class has a tree."""
         pool, encoder = self._mixture.experts.pool, self._encoder
-        if pool is None or not pool.n_experts:
+        if pool is None or not pool.n_experts or not self._mixture.log.n_samples:
             return None
         expert = int(shares[: pool.n_experts].argmax()) if votes.ndim == 2 else target
         path = pool.path(expert, vector, values=encoder.values)

@@ -53,14 +53,16 @@ def measured_bytes(model: Any) -> int:
     own, and fewer objects are shared than in one that was just loaded.
     """
     try:
-        copy = from_bytes(to_bytes(model)) if issubclass(type(model), OfParts) else None
+        prior = getattr(model, "prior", None)
+        copy = from_bytes(to_bytes(model), prior=prior) if issubclass(type(model), OfParts) else None
     except (TypeError, ValueError):  # it holds what cannot be saved
         copy = None
     if copy is None:
         measured: int = model._raw_memory_usage
         return measured
     give_spare_room(copy, spare_room_of(model))
-    return n_bytes(copy, _size_alone)
+    without = [] if prior is None else [prior, prior._shared]
+    return n_bytes(copy, _size_alone, without)
 
 
 def _size_alone(part: Any) -> int:
