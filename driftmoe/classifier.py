@@ -13,7 +13,7 @@ from driftmoe.arguments import EVERYWHERE, IDLE, check_effects, check_values, un
 from driftmoe.costs import DecisionCosts
 from driftmoe.encoding import Encoder, check_inherited, inherit
 from driftmoe.estimator import MixtureClassifier
-from driftmoe.experts import Prior, Prototype, prior_of, prototype_of
+from driftmoe.experts import Prototype, prior_of, prototype_of
 from driftmoe.mixture import MIXTURES, Mixture
 from driftmoe.mixture.arguments import Argument, Arguments, Context, choice, integer
 from driftmoe.mixture.shrinking import check_boundable, shrunk
@@ -241,6 +241,7 @@ class DriftMoEClassifier(MixtureClassifier):
     """
 
     ADDED: ClassVar[tuple[str, ...]] = ("min_awake", "records", "prior")
+    SHARED: ClassVar[tuple[str, ...]] = ("prior",)
     _variants: ClassVar[tuple[str, ...]] = VARIANTS
     """Variants that can be chosen; a subclass may offer fewer."""
     _own_defaults: ClassVar[dict[str, Any]] = {}
@@ -448,13 +449,7 @@ class DriftMoEClassifier(MixtureClassifier):
 
     def _get_params(self) -> dict[str, Any]:
         # river takes the first item of any tuple for a class, and fails on an empty tuple.
-        params = {name: [] if value == () else value for name, value in super()._get_params().items()}
-        return params if self.prior is None else params | {"prior": Same(prior_of(self.prior))}
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        if self.prior is not None:  # which models share
-            memo[id(self.prior)] = self.prior
-        return super().__deepcopy__(memo)
+        return {name: [] if value == () else value for name, value in super()._get_params().items()}
 
     def _check_fit(self, parts: Sequence[Any]) -> None:
         super()._check_fit(parts)
@@ -493,19 +488,6 @@ class DriftMoEClassifier(MixtureClassifier):
         for variant, mixture in MIXTURES.items():
             sizes = {} if "n_experts" not in mixture.ARGUMENTS else {"n_experts": 3}
             yield {"variant": variant, "hidden": (8,), "batch_size": 16, **sizes}
-
-
-class Same:
-    """Stands for a prior where river copies arguments: the copy is the model itself."""
-
-    def __init__(self, prior: Prior) -> None:
-        self._prior = prior
-
-    def __repr__(self) -> str:
-        return self._prior.name
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        return self._prior.model
 
 
 @cache

@@ -31,6 +31,8 @@ class OfParts(OneAtATime):
     """Parts that a state of an earlier version lacks. `part.fresh()` takes their place."""
     ADDED: ClassVar[tuple[str, ...]] = ()
     """Arguments of later versions. A file holds them only if they were given, so that other files stay the same."""
+    SHARED: ClassVar[tuple[str, ...]] = ()
+    """Arguments that are models. Copies have the same ones, not copies of them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,10 +98,24 @@ class OfParts(OneAtATime):
 
         With `include_attributes` the new model also gets the state of this one.
         """
+        if new_params is not None:
+            new_params = new_params | {
+                n: Same(new_params[n]) for n in self.SHARED if new_params.get(n) is not None
+            }
         new = super().clone(new_params)  # type: ignore[misc]  # river's, of the other base class
         if include_attributes:
             new.restore(self.state())
         return new
+
+    def _get_params(self) -> dict[str, Any]:
+        params: dict[str, Any] = super()._get_params()  # type: ignore[misc]  # as above
+        return params | {
+            name: Same(getattr(self, name)) for name in self.SHARED if params.get(name) is not None
+        }
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        memo |= {id(one): one for one in (getattr(self, name) for name in self.SHARED) if one is not None}
+        return super().__deepcopy__(memo)
 
     def save(
         self, path: str | os.PathLike[str], *, compress: bool = False, pickle_experts: bool = False
@@ -185,6 +201,19 @@ class OfParts(OneAtATime):
         if "state" in state:  # a copy brings its parts along instead
             self._adopt(self._new_parts())
             self.restore(state["state"])
+
+
+class Same:
+    """Stands for a model where river copies arguments: the copy is the model itself."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+
+    def __repr__(self) -> str:
+        return f"{type(self._model).__name__} {self._model.digest()}"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return self._model
 
 
 def parameters_of(kind: type) -> Mapping[str, Parameter]:

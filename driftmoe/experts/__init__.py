@@ -26,8 +26,8 @@ from driftmoe.trees import HoeffdingTreeClassifier
 __all__ = [
     "EXTRAS", "Batch", "Experts", "Group", "Kind", "LabelHistory", "LinearModels", "MulticlassExperts",
     "MulticlassTrees", "Neighbours", "NetworkPrototype", "Networks", "OneVsRest", "OneVsRestExperts", "OneVsRestTrees",
-    "Perceptron", "Prior", "PriorExpert", "Prototype", "Readable", "RiverPrototype", "TreePrototype", "Unmonitored",
-    "check_trained", "kind_of", "name_of", "prior_of", "prototype_of",
+    "Perceptron", "Prior", "PriorExpert", "Prototype", "Readable", "RiverPrototype", "TreePrototype",
+    "Unmonitored",    "check_trained", "kind_of", "name_of", "prior_of", "prototype_of",
 ]  # fmt: skip
 
 

@@ -154,6 +154,8 @@ def test_copies_share_the_prior_and_a_pickle_carries_it(prior):
     model = taught(with_prior(prior), samples(60, 2))
     deep, clone = copy.deepcopy(model), model.clone(include_attributes=True)
     assert deep.prior is clone.prior is model.clone().prior is model.clone({"seed": 9}).prior is prior
+    plain = DriftMoEClassifier(**SMALL, seed=7).clone({"prior": prior})
+    assert plain.prior is prior
     carried = pickle.loads(pickle.dumps(model))
     assert carried.prior is not prior
     others = samples(30, 4)
