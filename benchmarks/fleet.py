@@ -2,16 +2,17 @@
 
     python -m benchmarks.fleet --out benchmarks/results/fleet.jsonl
 
-The stream is `streams.synthetic.Fleet`. All models are small. No model sees the key.
+The stream is `streams.synthetic.Fleet`. No model sees the key. The models of keys are `DriftMoEClassifier.small()`, the
+prior and the model for all keys are `DriftMoEClassifier()`.
 
-- private: each key has a model that starts from nothing.
-- mixed: each key has a model that starts with the prior as one more expert.
+- private: each key has a small model that starts from nothing.
+- mixed: each key has a small model with the prior as one more expert.
 - global: one model for all keys. It starts as a copy of the prior, and learns every event of every key, in the order of
   the stream.
 - prior: the prior alone, which learns no more.
 
-The prior has learnt another fleet of the same size: of other keys, with other concepts of their own, and other events.
-Only the common concept is the same. So nothing of a key is known before its first event.
+The prior has learnt another fleet of as many keys: other keys, with other concepts of their own, and other events. Only
+the common concept is the same. So nothing of a key is known before its first event.
 
 Each event is predicted and then learnt. A line for each share of own concept, seed and model holds the accuracy by the
 number of the event within its key. Lines that are in the file are not measured again. A picture beside it shows them.
@@ -44,7 +45,7 @@ EDGES = (0, 1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500, 1000, 2000, 3000)
 
 
 def make(seed: int, **more: Any) -> DriftMoEClassifier:
-    """Return a small model."""
+    """Return a model for a key."""
     return DriftMoEClassifier.small(seed=seed, **more)
 
 
@@ -83,7 +84,7 @@ def measured(own: float, seed: int, n_keys: int) -> Iterator[dict[str, Any]]:
     """Yield a line for each kind of model."""
     settings = {"n_keys": n_keys, "own": own, "model_seed": seed}
     _, X, y = read(Fleet(seed=seed + 1000, **settings))
-    learnt = make(seed)
+    learnt = DriftMoEClassifier(seed=seed)
     step(learnt, X, y)
     keys, X, y = read(Fleet(seed=seed, **settings))
     numbers, lengths = numbered(keys), np.bincount(keys)[keys]

@@ -85,6 +85,10 @@ class Network:
         self._targets = np.zeros((batch_size, n_outputs), np.float32)  # 0, 1 or errors; NaN before growth
         self._row_weights = np.ones(batch_size, np.float32)
 
+    def start_higher(self, output: int, amount: float) -> None:
+        """Raise the bias of an output, before the first sample."""
+        self._layers(self._weights)[-1][1][output] += amount
+
     @property
     def n_inputs(self) -> int:
         """Number of inputs of the first layer."""

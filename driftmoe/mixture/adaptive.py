@@ -17,13 +17,12 @@ import numpy as np
 from driftmoe.experts import Batch, Experts, PriorExpert, Prototype, kind_of, prior_of
 from driftmoe.experts.batch import outputs_of
 from driftmoe.mixture.adaptive_arguments import ARGUMENTS, GATES
-from driftmoe.mixture.adaptive_state import ARRAYS, NAMES, OF_GATE, checked_gate
+from driftmoe.mixture.adaptive_state import ARRAYS, NAMES, OF_GATE, checked_gate, lean_on
 from driftmoe.mixture.arguments import HEAD, Arguments
 from driftmoe.mixture.cotraining import check_policy, planned_replacements
 from driftmoe.mixture.gate import (
     FADING,
     LOSS_FADING,
-    PRIOR_LEAD,
     draw_weights,
     end_mini_batch,
     gate,
@@ -142,8 +141,8 @@ class AdaptiveMixture:
         self._log_likelihood_memories = np.zeros((len(FADING), self.n_logits))
         self._prior = next((extra for extra in self._extras if isinstance(extra, PriorExpert)), None)
         if self._prior is not None:
-            self._log_likelihood_memories[:, self.n_experts - 1 - has_head] = PRIOR_LEAD
             self.log.start_with(self._prior.prior.n_classes)
+            lean_on(self.n_experts - 1 - has_head, self._log_likelihood_memories, router)
         self._asks_router, self._asks_memories = GATES[gate]
         self._memory_weights = np.full(len(FADING), MEMORY_WEIGHT * self._asks_memories, np.float32)
         self._logit_biases = np.zeros(self.n_logits)  # what the memories added when the router last learnt

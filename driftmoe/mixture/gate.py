@@ -19,9 +19,6 @@ FLOOR = 0.02
 FADING = np.array([0.9, 0.98])
 """Decay factors per sample of the two log-likelihood memories: they cover about the last 10 and the last 50 samples."""
 
-PRIOR_LEAD = 1.0
-"""Initial value of a prior's log-likelihood memories, in nats. Those of all other experts start at 0."""
-
 LOSS_FADING = np.array([0.95, 0.998])
 """Decay factors per sample of the two averages of the mixture's loss: about the last 20 and the last 500 samples."""
 
