@@ -3,7 +3,7 @@
     python -m benchmarks.fleet --out benchmarks/results/fleet.jsonl
 
 The stream is `streams.synthetic.Fleet`. No model sees the key. The models of keys are `DriftMoEClassifier.small()`, the
-prior and the model for all keys are `DriftMoEClassifier()`.
+prior and the model for all keys are larger ones, `DriftMoEClassifier(n_experts=4, memory=1024)`.
 
 - private: each key has a small model that starts from nothing.
 - mixed: each key has a small model with the prior as one more expert.
@@ -84,7 +84,7 @@ def measured(own: float, seed: int, n_keys: int) -> Iterator[dict[str, Any]]:
     """Yield a line for each kind of model."""
     settings = {"n_keys": n_keys, "own": own, "model_seed": seed}
     _, X, y = read(Fleet(seed=seed + 1000, **settings))
-    learnt = DriftMoEClassifier(seed=seed)
+    learnt = DriftMoEClassifier(n_experts=4, memory=1024, seed=seed)
     step(learnt, X, y)
     keys, X, y = read(Fleet(seed=seed, **settings))
     numbers, lengths = numbered(keys), np.bincount(keys)[keys]
