@@ -24,8 +24,8 @@ import argparse
 import copy
 import json
 import time
-from collections.abc import Iterator
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ from streams.synthetic import Fleet
 OWN = (0.0, 0.5, 1.0)
 MODELS = ("private", "mixed", "global", "prior")
 FIRST = (10, 100, 1000)
+FIGURES = (*(f"first_{n}" for n in FIRST), "after_1000")
 EDGES = (0, 1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500, 1000, 2000, 3000)
 """Ends of the bins of event numbers."""
 
@@ -80,7 +81,7 @@ def of_each_key(keys: np.ndarray, X: np.ndarray, y: np.ndarray, **more: Any) -> 
     return right
 
 
-def measured(own: float, seed: int, n_keys: int) -> Iterator[dict[str, Any]]:
+def measured(own: float, seed: int, n_keys: int, models: Sequence[str] = MODELS) -> Iterator[dict[str, Any]]:
     """Yield a line for each kind of model."""
     settings = {"n_keys": n_keys, "own": own, "model_seed": seed}
     _, X, y = read(Fleet(seed=seed + 1000, **settings))
@@ -89,7 +90,7 @@ def measured(own: float, seed: int, n_keys: int) -> Iterator[dict[str, Any]]:
     keys, X, y = read(Fleet(seed=seed, **settings))
     numbers, lengths = numbered(keys), np.bincount(keys)[keys]
     everybody = copy.deepcopy(learnt)
-    for kind in MODELS:
+    for kind in models:
         start = time.process_time()
         if kind == "global":
             right = step(everybody, X, y)
@@ -143,6 +144,7 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--own", nargs="+", type=float, default=OWN)
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
     parser.add_argument("--keys", type=int, default=100)
     parser.add_argument("--seeds", nargs="+", type=int, default=[11, 12, 13])
     parser.add_argument(
@@ -153,25 +155,24 @@ def main() -> None:
     lines = []
     if options.out is not None and options.out.exists():
         lines = [json.loads(line) for line in options.out.read_text().splitlines()]
-    for seed in options.seeds:
-        for own in options.own:
-            done = {(line["own"], line["seed"], line["n_keys"]) for line in lines}
-            if (own, seed, options.keys) in done:
-                continue
-            new = list(measured(own, seed, options.keys))
-            for line in new:
-                figures = "  ".join(
-                    f"{name} {100 * line[name]:.1f}"
-                    for name in ("first_10", "first_100", "first_1000", "after_1000")
-                )
-                print(
-                    f"own {own:g}  seed {seed}  {line['model']:8} {figures}  {line['us_per_event']} us",
-                    flush=True,
-                )
-            lines += new
+    for seed, own in product(options.seeds, options.own):
+        done = {
+            line["model"]
+            for line in lines
+            if (line["own"], line["seed"], line["n_keys"]) == (own, seed, options.keys)
+        }
+        if not (left := [model for model in options.models if model not in done]):
+            continue
+        for line in measured(own, seed, options.keys, left):
+            figures = "  ".join(f"{name} {100 * line[name]:.1f}" for name in FIGURES)
+            print(
+                f"own {own:g}  seed {seed}  {line['model']:8} {figures}  {line['us_per_event']} us",
+                flush=True,
+            )
+            lines.append(line)
             if options.out is not None:
                 with options.out.open("a") as file:
-                    file.writelines(json.dumps(line) + "\n" for line in new)
+                    file.write(json.dumps(line) + "\n")
     if options.out is not None:
         draw(lines, options.out.with_suffix(".png"))
 

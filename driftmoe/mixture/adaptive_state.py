@@ -23,16 +23,19 @@ NAMES = ("experts", "extras", "router", "log", "n_seen", "poisson_key", *OF_GATE
 """All entries of a state."""
 
 
-PRIOR_LEAD = 0.5
-"""Initial value of a prior's log-likelihood memories, in nats. Those of all other experts start at 0."""
+PRIOR_LEAD = np.array([3.0, 0.0])
+"""Initial values of a prior's two log-likelihood memories, in nats. Those of all other experts start at 0.
+
+The first covers about ten samples, within which the other experts learn the little that they need to be judged.
+"""
 
 
 def lean_on(expert: int, memories: np.ndarray, router: Router) -> None:
     """Let the gate start with trust in an expert: a prior, beside experts that have learnt nothing.
 
-    Its memories start at `PRIOR_LEAD`. The router's logit starts at the logarithm of the number of other experts, so
-    that the prior counts as much as all of them together where all do equally well. Otherwise many experts that are a
-    little worse outvote it; `benchmarks.fleet` shows what both are worth.
+    Its memories start at `PRIOR_LEAD`, which fades. The router's logit starts at the logarithm of the number of other
+    experts, so that the prior counts as much as all of them together where all do equally well. Otherwise many experts
+    that are a little worse outvote it; `benchmarks.fleet` shows what both are worth.
 
     Parameters
     ----------
