@@ -67,6 +67,9 @@ class Prior:
     def __deepcopy__(self, memo: dict[int, Any]) -> Prior:
         return self
 
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return prior_of, (self.model,)
+
     @property
     def name(self) -> str:
         """Its class and its digest."""

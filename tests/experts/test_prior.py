@@ -166,6 +166,15 @@ def test_copies_share_the_prior_and_a_pickle_carries_it(prior):
     assert "prior=DriftMoEClassifier" in repr(model)
 
 
+def test_predicting_changes_no_part(prior):
+    model = taught(with_prior(prior), samples(20, 2))
+    before = [pickle.dumps(getattr(model, f"_{part}")) for part in model.PARTS]
+    for x in ({"first": 1.0, "new": 2.0}, {}, samples(1, 3)[0][0]):
+        model.predict_proba_one(x)
+        model.explain_one(x)
+    assert [pickle.dumps(getattr(model, f"_{part}")) for part in model.PARTS] == before
+
+
 def test_a_file_has_the_digest_of_the_prior_and_wants_it_back(prior, tmp_path):
     model = taught(with_prior(prior), samples(60, 2))
     path = model.save(tmp_path / "model.moe")
