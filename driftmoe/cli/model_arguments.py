@@ -87,6 +87,7 @@ ARGUMENTS: dict[str, dict[str, str]] = {
         "leverage": "6.0",
         "min_trust": "0.5",
         "min_awake": "None",
+        "prior": "None",
         "hidden": "()",
         "learning_rate": "0.002",
         "batch_size": "8",
