@@ -82,7 +82,26 @@ the stream any more: begin anew from a saved pool
 
 
 class Workers(Protocol):
-    """Where shards live."""
+    """Where shards live.
+
+    Examples
+    --------
+    One of your own, which asks one shard after the other:
+
+    >>> class Here:
+    ...     def __init__(self, shards):
+    ...         self.shards = shards
+    ...     def ask(self, method, arguments):
+    ...         return [getattr(shard, method)(*given) for shard, given in zip(self.shards, arguments)]
+    ...     def close(self):
+    ...         pass
+    >>> import numpy as np
+    >>> from driftmoe.engines.sharded import ShardedTrees
+    >>> from driftmoe.trees import TreePool
+    >>> with ShardedTrees(TreePool(4, seed=1), 2, Here) as trees:
+    ...     trees.step(np.zeros((1, 3)), np.array([1]), np.ones((1, 4))).shape
+    (1, 4, 2)
+    """
 
     def ask(self, method: str, arguments: Sequence[Sequence[Any]]) -> list[Any]:
         """Call a method of each shard with arguments of its own, all at the same time, and return what they return."""
@@ -98,6 +117,14 @@ class Threads:
     ----------
     shards
         The shards, one a thread.
+
+    Examples
+    --------
+    >>> from driftmoe.engines.sharded import ShardedTrees, Threads
+    >>> from driftmoe.trees import TreePool
+    >>> with ShardedTrees(TreePool(4, seed=1), 2, Threads) as trees:
+    ...     trees.gathered().n_experts
+    4
     """
 
     def __init__(self, shards: Sequence[Shard]) -> None:
@@ -130,6 +157,12 @@ class DaskActors:
     ------
     ImportError
         If Dask.distributed is not installed.
+
+    Examples
+    --------
+    >>> import distributed  # doctest: +SKIP
+    >>> client = distributed.Client("tcp://10.0.0.1:8786")  # doctest: +SKIP
+    >>> trees = ShardedTrees(TreePool(500), 10, lambda shards: DaskActors(shards, client))  # doctest: +SKIP
     """
 
     def __init__(self, shards: Sequence[Shard], client: Any) -> None:
