@@ -1,0 +1,138 @@
+"""What the adapters of engines share: events of rows, the map of an engine as one of Python, results in order."""
+
+from __future__ import annotations
+
+import heapq
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from contextlib import contextmanager
+from functools import cache
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+from driftmoe.engines.keyed import Cache, Event
+from driftmoe.engines.results import Result
+
+TTL = 7 * 24 * 3600.0
+"""Seconds for which a sample waits for its label, unless you say otherwise."""
+
+N_LIVE = 1000
+"""Models that a Python process of an engine keeps live, at most, unless you say otherwise."""
+
+
+def event_of(row: Any) -> Event:
+    """Return the event of a row with `seq`, `id`, `kind`, and `payload` as JSON text.
+
+    What is no JSON becomes `None`, which the step refuses with an alarm: one bad row does not stop a stream.
+    """
+    try:
+        payload = json.loads(row.payload)
+    except (TypeError, ValueError, RecursionError):
+        payload = None
+    return Event(row.seq, row.id, row.kind, payload)
+
+
+class Waiting(MutableMapping[str, str]):
+    """The samples of one key that wait for their labels, in the map of an engine, during one call.
+
+    Each call of the engine's functions goes from one process to another. What was seen once is not asked again.
+
+    Parameters
+    ----------
+    get
+        Returns the features of an id, or `None`.
+    put
+        Keeps the features of an id.
+    remove
+        Forgets an id.
+    names
+        Yields all ids.
+    """
+
+    def __init__(
+        self,
+        get: Callable[[str], str | None],
+        put: Callable[[str, str], None],
+        remove: Callable[[str], None],
+        names: Callable[[], Iterable[str]],
+    ) -> None:
+        self._get, self._put, self._remove, self._names = get, put, remove, names
+        self._seen: dict[str, str | None] = {}
+
+    def __getitem__(self, name: str) -> str:
+        if name not in self._seen:
+            self._seen[name] = self._get(name)
+        found = self._seen[name]
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def __setitem__(self, name: str, features: str) -> None:
+        self._put(name, features)
+        self._seen[name] = features
+
+    def __delitem__(self, name: str) -> None:
+        self[name]  # raises KeyError
+        self._remove(name)
+        self._seen[name] = None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self._names()))
+
+    def __len__(self) -> int:
+        return len(list(self._names()))
+
+
+@cache
+def live_models(n_models: int) -> Cache:
+    """Return the live models of this process. Engines keep their Python processes from one batch to the next."""
+    return Cache(n_models)
+
+
+def grow_in_time(files: Iterable[Path]) -> None:
+    """Let each file be younger than the one before, for an engine that reads files in the order of their times."""
+    last = None
+    for file in files:
+        now = file.stat().st_mtime_ns // 1_000_000  # engines see milliseconds
+        if last is not None and now <= last:
+            now = last + 1
+            os.utime(file, ns=(now * 1_000_000, now * 1_000_000))
+        last = now
+
+
+def in_order(pieces: Iterable[tuple[int, Callable[[], list[Result]]]]) -> Iterator[Result]:
+    """Yield the results of pieces in the order of `seq`, alarms without a number as they come.
+
+    Parameters
+    ----------
+    pieces
+        The least number of each piece, and a function that returns its results. Only pieces that overlap are in memory
+        at the same time.
+    """
+    waiting: list[tuple[int, int, Result]] = []
+    n = 0
+    for first, read in sorted(pieces, key=itemgetter(0)):
+        while waiting and waiting[0][0] < first:
+            yield heapq.heappop(waiting)[2]
+        for result in read():
+            heapq.heappush(waiting, (result.seq, n, result))
+            n += 1
+    while waiting:
+        yield heapq.heappop(waiting)[2]
+
+
+@contextmanager
+def told_to(file: Path) -> Iterator[None]:
+    """Let the processes that are started here tell their log to a file, and not to the terminal."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with file.open("ab") as log:
+        os.dup2(log.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
