@@ -168,6 +168,7 @@ MAY_IMPORT = {
     "driftmoe.engines.local": "torch driftmoe.processes",
     "driftmoe.engines.job": "filelock driftmoe.staging",
     "driftmoe.engines.sharded": "distributed numpy driftmoe.draws driftmoe.extras driftmoe.trees",
+    "driftmoe.engines.flink": "py4j pyflink driftmoe.staging",
     "driftmoe.engines.spark": "google pyarrow pyspark driftmoe.extras",
     "driftmoe.cli": "driftmoe.* matplotlib numpy rich streams torch typer",
     "driftmoe.exits": "",

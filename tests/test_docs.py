@@ -30,6 +30,7 @@ NOT_RUN = {
     "docs/guides/streams.md": "needs the network",
     "docs/guides/paper.md": "takes hours, and Java",
     "docs/guides/neural.md": "starts a worker for each policy; tests/neural/ tries the command",
+    "docs/guides/keyed-flink.md": "needs Flink, and a cluster; tests/engines/ tries it",
     "docs/guides/keyed-spark.md": "needs Spark, and a cluster; tests/engines/ tries it",
     "docs/guides/serving.md": "a worker runs until it is stopped; brokers; tests/service/ tries them",
 }

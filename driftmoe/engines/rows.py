@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from contextlib import contextmanager
@@ -127,12 +128,23 @@ def in_order(pieces: Iterable[tuple[int, Callable[[], list[Result]]]]) -> Iterat
 @contextmanager
 def told_to(file: Path) -> Iterator[None]:
     """Let the processes that are started here tell their log to a file, and not to the terminal."""
+    sys.stdout.flush()
     sys.stderr.flush()
-    kept = os.dup(2)
+    kept = {stream: os.dup(stream) for stream in (1, 2)}
     with file.open("ab") as log:
-        os.dup2(log.fileno(), 2)
+        for stream in kept:
+            os.dup2(log.fileno(), stream)
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        for stream, before in kept.items():
+            os.dup2(before, stream)
+            os.close(before)
+
+
+def cause_of(text: str) -> str:
+    """Return the last error of Python that an engine tells of, or else the last cause, or else its first line."""
+    errors = re.findall(r"^(?:\w+\.)*\w*(?:Error|Exception): .*", text, re.MULTILINE)
+    causes = re.findall(r"^Caused by: (.*)", text, re.MULTILINE)
+    of_python = [error for error in errors if "." not in error.partition(":")[0]]
+    return (of_python or causes or errors or [text.partition("\n")[0]])[-1]

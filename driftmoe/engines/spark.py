@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import sys
 import time
@@ -27,7 +26,17 @@ from driftmoe.engines.event_files import read_line
 from driftmoe.engines.keyed import Event, step
 from driftmoe.engines.making import Make
 from driftmoe.engines.results import Result, results_of
-from driftmoe.engines.rows import N_LIVE, TTL, Waiting, event_of, grow_in_time, in_order, live_models, told_to
+from driftmoe.engines.rows import (
+    N_LIVE,
+    TTL,
+    Waiting,
+    cause_of,
+    event_of,
+    grow_in_time,
+    in_order,
+    live_models,
+    told_to,
+)
 from driftmoe.extras import install
 
 ROCKSDB = "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
@@ -140,7 +149,7 @@ def run(
         shutil.rmtree(checkpoint / "local", ignore_errors=True)
     if error is not None:
         raise RuntimeError(
-            f"Spark's query failed, and what was committed holds: {_cause(str(error))}; more is in {checkpoint / LOG}"
+            f"Spark's query failed, and what was committed holds: {cause_of(str(error))}; more is in {checkpoint / LOG}"
         )
 
 
@@ -268,12 +277,6 @@ def _session(checkpoint: Path, parallelism: int) -> Any:
         session = builder.config(map=settings).getOrCreate()
     session.sparkContext.setLogLevel("ERROR")  # each new key would be a warning
     return session
-
-
-def _cause(text: str) -> str:
-    """Return the last error of Python that a text of Spark tells, or else its first line."""
-    errors = re.findall(r"^(?:\w+\.)*\w+(?:Error|Exception): .*", text, re.MULTILINE)
-    return errors[-1] if errors else text.partition("\n")[0]
 
 
 def _n_partitions(checkpoint: Path, parallelism: int) -> int:

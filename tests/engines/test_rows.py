@@ -104,3 +104,16 @@ def test_what_started_processes_say_goes_to_a_file(tmp_path, capfd):
     says("outside")
     assert (tmp_path / "log").read_text() == "inside"
     assert capfd.readouterr().err == "outside"
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("[FAILED] Query ended\n  File a.py\nValueError: no such\n  \nAborted", "ValueError: no such"),
+        ("a.b.SomeException: outer\n\tat x\nCaused by: a.b.IOException: inner\n\tat y", "a.b.IOException: inner"),
+        ("a.b.SomeException: outer\nKeyError: 'k'\nCaused by: a.b.IOException: inner", "KeyError: 'k'"),
+        ("[ONE] of Java\n at line", "[ONE] of Java"),
+    ],
+)  # fmt: skip
+def test_an_error_is_told_by_its_cause(text, cause):
+    assert rows.cause_of(text) == cause

@@ -108,12 +108,6 @@ def test_the_first_start_fixes_the_number_of_partitions(tmp_path):
         assert spark._n_partitions(tmp_path / "new", 8) == 3
 
 
-def test_an_error_is_told_by_its_cause():
-    text = "[STREAM_FAILED] Query terminated\n  File a.py\nValueError: key 'a': no such\n  \nJob aborted"
-    assert spark._cause(text) == "ValueError: key 'a': no such"
-    assert spark._cause("[ONE] of Java\n at line") == "[ONE] of Java"
-
-
 def test_without_spark_the_error_says_how_to_install_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyspark.sql", None)
     with pytest.raises(ImportError, match=r"the engine 'spark' needs .*\[spark\]' *, and Java 17"):
