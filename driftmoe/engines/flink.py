@@ -126,9 +126,9 @@ def run(
     files = event_files.files_of(events)
     until = _n_events_until(files)
     kept = _last_checkpoint(checkpoint)
-    if not files or (
-        kept is None and _committed(out)
-    ):  # Flink deletes its last checkpoint when all is committed
+    # Flink deletes its last checkpoint when all is committed, and not before.
+    if not files or (kept is None and _committed(out)):
+        _clear(out, checkpoint)
         progress(until[-1][1])
         return
     _forget_others(checkpoint, kept)
@@ -149,10 +149,7 @@ def run(
         raise RuntimeError(
             f"Flink's job failed, and what was committed holds: {cause_of(str(error))}; more is in {checkpoint / LOG}"
         )
-    for rest in (checkpoint / INPUT, checkpoint / "checkpoints"):  # Flink has deleted its last checkpoint
-        shutil.rmtree(rest, ignore_errors=True)
-    for begun in out.glob(".part-*.inprogress.*"):  # by jobs that were killed
-        begun.unlink()
+    _clear(out, checkpoint)
     progress(until[-1][1])
 
 
@@ -401,6 +398,14 @@ def _forget_others(checkpoint: Path, kept: Path | None) -> None:
         if folder != kept:
             (folder / "_metadata").unlink(missing_ok=True)
             shutil.rmtree(folder)
+
+
+def _clear(out: Path, checkpoint: Path) -> None:
+    """Remove what a job that is done leaves: its input, and what jobs that were killed had begun."""
+    for rest in (checkpoint / INPUT, checkpoint / "checkpoints"):
+        shutil.rmtree(rest, ignore_errors=True)
+    for begun in out.glob(".part-*.inprogress.*"):
+        begun.unlink()
 
 
 def _number_of(folder: Path) -> tuple[int, float]:

@@ -129,6 +129,9 @@ def run(
     """
     _check_installed()
     files = event_files.files_of(events)
+    if not files:
+        progress(0)
+        return
     n_until = _n_events_until(files)
     grow_in_time(files)
     session = _session(checkpoint, parallelism)

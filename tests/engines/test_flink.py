@@ -108,9 +108,13 @@ def test_results_without_a_checkpoint_are_those_of_a_job_that_is_done(events, tm
     monkeypatch.setattr(flink, "_check_installed", lambda: None)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "part-x-0").touch()
+    (tmp_path / "out" / ".part-x-1.inprogress.y").touch()
+    flink._input(event_files.files_of(events), tmp_path)
     told = []
     flink.run(events, tmp_path / "out", tmp_path, MAKE, ttl=1.0, parallelism=1, progress=told.append)
     assert told == [400]
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["part-x-0"]
+    assert not (tmp_path / flink.INPUT).exists()
 
 
 def test_only_committed_results_count(events, tmp_path):

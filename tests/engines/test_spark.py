@@ -12,7 +12,7 @@ import pytest
 from pyarrow import parquet
 from streams_of_keys import MAKE, N_KEYS, plain_loop, samples
 
-from driftmoe.engines import event_files, job, spark
+from driftmoe.engines import event_files, flink, job, spark
 from driftmoe.engines.results import PREDICTION, Result, figures_of
 
 N, DELAY = 600, 40
@@ -106,6 +106,16 @@ def test_the_first_start_fixes_the_number_of_partitions(tmp_path):
     assert spark._n_partitions(tmp_path / "new", 1) == 3
     with pytest.warns(UserWarning, match="have 3 partitions since the first start, so that 8 threads"):
         assert spark._n_partitions(tmp_path / "new", 8) == 3
+
+
+@pytest.mark.parametrize("engine", [spark, flink])
+def test_a_folder_without_events_is_done(engine, tmp_path, monkeypatch):
+    monkeypatch.setattr(engine, "_check_installed", lambda: None)
+    told = []
+    out = tmp_path / "out"
+    engine.run(tmp_path, out, tmp_path / "checkpoint", MAKE, ttl=1.0, parallelism=1, progress=told.append)
+    assert told == [0]
+    assert list(engine.results(out)) == []
 
 
 def test_without_spark_the_error_says_how_to_install_it(tmp_path, monkeypatch):
