@@ -225,6 +225,7 @@ def _taken(events: Any, processor: _Processor) -> Any:
     """Return the results of a streaming DataFrame that has a column `key`."""
     for name, value in SETTINGS.items():
         events.sparkSession.conf.set(name, value)
+    # The form with frames of pandas was as fast on small models, but took longer to read a key's events: 0.5 ms, not 0.2.
     return events.groupBy("key").transformWithState(processor, RESULT, "Append", "ProcessingTime")
 
 
