@@ -18,10 +18,10 @@ from typing import Any
 
 from driftmoe.engines import event_files
 from driftmoe.engines.event_files import read_line
-from driftmoe.engines.keyed import Event, step
+from driftmoe.engines.keyed import Event
 from driftmoe.engines.making import Make
-from driftmoe.engines.results import Result, results_of
-from driftmoe.engines.rows import N_LIVE, TTL, Waiting, cause_of, event_of, in_order, live_models, told_to
+from driftmoe.engines.results import Result
+from driftmoe.engines.rows import N_LIVE, TTL, Waiting, cause_of, event_of, in_order, take, told_to
 from driftmoe.staging import publish
 
 MAX_PARALLELISM = 128
@@ -47,7 +47,8 @@ def predictions(events: Any, make: Make, *, ttl: float = TTL, n_live: int = N_LI
     ----------
     events
         DataStream of rows with the fields `key`, `seq` (long), `id`, `kind` and `payload` (JSON text), in this order;
-        see `driftmoe.engines.Event`. The events of a key must come in the order of `seq`.
+        see `driftmoe.engines.Event`. The events of a key must come in the order of `seq`: give the source and all
+        operators before this one the same parallelism, or Flink deals events out to several tasks.
     make
         Makes the model of a new key.
     ttl
@@ -187,10 +188,9 @@ class _Models:
 
     def take(self, key: str, events: list[Event], state: Any, waiting: Any) -> Iterator[Any]:
         """Take events of a key, with Flink's states of it."""
-        cache = live_models(self.n_live)
-        done = step(state.value(), events, self.make, waiting=_waiting_in(waiting), cache=cache)
-        state.update(done.state)
-        return map(self._write, results_of(key, done))
+        new, results = take(key, state.value(), events, self.make, _waiting_in(waiting), self.n_live)
+        state.update(new)
+        return map(self._write, results)
 
 
 def _waiting_in(state: Any) -> Waiting:

@@ -14,8 +14,9 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from driftmoe.engines.keyed import Cache, Event
-from driftmoe.engines.results import Result
+from driftmoe.engines.keyed import Cache, Event, step
+from driftmoe.engines.making import Make
+from driftmoe.engines.results import Result, results_of
 
 TTL = 7 * 24 * 3600.0
 """Seconds for which a sample waits for its label, unless you say otherwise."""
@@ -85,6 +86,28 @@ class Waiting(MutableMapping[str, str]):
 
     def __len__(self) -> int:
         return len(list(self._names()))
+
+
+def take(
+    key: str, state: bytes | None, events: Iterable[Event], make: Make, waiting: Waiting, n_live: int
+) -> tuple[bytes, list[Result]]:
+    """Return the new state of a key, and what its model says of events, which may be mixed.
+
+    An event that is there twice, as from a source that sends again, is passed over with an alarm the second time.
+    """
+    calls: list[list[Event]] = [[]]
+    for event in sorted(events, key=lambda event: event.seq):
+        n_before = next(n for n, call in enumerate(calls) if not call or call[-1].seq != event.seq)
+        calls[n_before].append(event)
+        if n_before == len(calls) - 1:
+            calls.append([])
+    found: list[Result] = []
+    for call in calls[: max(1, len(calls) - 1)]:
+        done = step(state, call, make, waiting=waiting, cache=live_models(n_live))
+        state = done.state
+        found += results_of(key, done)
+    assert state is not None
+    return state, found
 
 
 @cache

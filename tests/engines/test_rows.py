@@ -56,6 +56,20 @@ def test_a_sample_whose_label_is_in_the_same_batch_is_not_written():
     assert kept == {}
 
 
+def test_events_of_a_batch_may_be_mixed_and_there_twice():
+    features = [Event(n, None, "features", {"x": float(n)}) for n in range(4)]
+    label = Event(4, None, "sample", {"features": {"x": 0.0}, "label": "yes"})
+    state, found = rows.take(
+        "k", None, [label, *features[::-1], features[2], label, label], MAKE, waiting_over({}, []), 9
+    )
+    assert [one.seq for one in found if one.what == "prediction"] == [0, 1, 2, 3, 4]
+    repeated = [one.seq for one in found if '"repeated"' in one.content]
+    assert repeated == [2, 4, 4]
+    expected = step(None, [*features, label], MAKE, waiting={})
+    assert state == expected.state
+    assert rows.take("k", state, [label], MAKE, waiting_over({}, []), 9)[0] == state
+
+
 @pytest.mark.parametrize("payload", [None, "", "{", "yes", "[" * 100_000])
 @pytest.mark.parametrize("kind", ["features", "label", "sample"])
 def test_a_row_that_holds_no_json_is_refused_by_an_alarm(kind, payload):
