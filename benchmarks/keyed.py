@@ -40,8 +40,8 @@ from streams.synthetic import Fleet
 GROWTH = (1_000, 3_000, 10_000, 30_000, 100_000)
 """Numbers of keys."""
 
-SAMPLES_IN_GROWTH = 20
-"""Samples of each key, where the number of keys grows."""
+SAMPLES_IN_GROWTH, BATCHES_IN_GROWTH = 10, 2
+"""Samples of each key, where the number of keys grows, and batches in which they come."""
 
 
 def samples(n_keys: int, n_each: int) -> Iterator[tuple[dict[Any, Any], Any]]:
@@ -199,7 +199,10 @@ def main() -> None:
             print(killed(arguments, arguments.keys, arguments.samples, Path(place, "job")))
         return
     for n_keys in GROWTH if arguments.growth else (arguments.keys,):
-        n_each = SAMPLES_IN_GROWTH if arguments.growth else arguments.samples
+        n_each = arguments.samples
+        if arguments.growth:
+            n_each = SAMPLES_IN_GROWTH
+            arguments.batch = n_keys * n_each // BATCHES_IN_GROWTH
         with tempfile.TemporaryDirectory() as place:
             line = on_engine(arguments, n_keys, n_each, Path(place, "job"))
             if n_keys <= 10_000:
