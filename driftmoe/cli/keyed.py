@@ -130,7 +130,7 @@ def keyed(
 ) -> None:
     """Give each key of a stream its own model, which predicts each sample and then learns it.
 
-    What an engine does does not depend on how many workers share the keys, how
+    The result does not depend on how many workers share the keys, how
     events are cut into batches, or how often the command was killed: predictions
     are those of a plain loop over the samples of each key, to the last bit. The
     digest of all predictions shows it.
@@ -141,7 +141,7 @@ def keyed(
         settings = job.Settings(
             source=source, key=key, delay=delay, limit=limit, stream_seed=1 if seed is None else seed, model=model,
             seed=model_seed, prior=job.sha256_of(None if prior is None else str(prior)), n_in_batch=batch,
-            engine=engine,
+            engine=engine, options=options.given(),
         )  # fmt: skip
         make = engines.Make(model, model_seed, None if prior is None else str(prior.absolute()))
         n_bytes_of_new(make)  # what is wrong with the model is told before anything is written

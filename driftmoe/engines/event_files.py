@@ -35,7 +35,7 @@ def events_of(
     samples
         Pairs of features and label.
     key
-        Feature that is the key.
+        Feature that is the key. A whole number is the same key as its text: 1007.0 is `1007`.
     delay
         Number of samples, of all keys, between a sample and its label. With 0 they come together. After the last
         sample come the labels that are still missing.
@@ -62,6 +62,8 @@ def events_of(
         name = x.get(key)
         if name is None or name != name:
             raise ValueError(f"sample {i + 1} has no {key!r}; each needs its key")
+        if isinstance(name, float) and name.is_integer():
+            name = int(name)  # files have numbers as floats
         name, label = str(name), _plain(y)
         if delay == 0:
             yield name, Event(seq, str(i), "sample", {"features": features, "label": label})

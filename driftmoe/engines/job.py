@@ -12,7 +12,7 @@ import importlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,14 @@ from driftmoe.staging import publish
 
 ENGINES = {name: f"driftmoe.engines.{name}" for name in ("local", "spark", "flink")}
 """Engine -> its module, which has `run` and `results`."""
+
+OPTION = {
+    "stream_seed": "seed",
+    "seed": "model-seed",
+    "n_in_batch": "batch",
+    "options": "options of the file",
+}
+"""Setting -> what the command calls it, where that is another name."""
 
 Progress = Callable[[str, int, int | None], None]
 """Called with what is being done, how many events are done, and how many there are, if that is known."""
@@ -47,6 +55,8 @@ class Settings:
         Number of events in a file.
     engine
         Name of the engine.
+    options
+        How a file of samples is read, as far as that differs from the defaults.
     """
 
     source: str
@@ -59,6 +69,7 @@ class Settings:
     prior: str | None
     n_in_batch: int
     engine: str
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 class JobError(ValueError):
@@ -109,6 +120,8 @@ def run(
         If the engine's packages are not installed. The message says how to install them.
     """
     engine = importlib.import_module(ENGINES[settings.engine])
+    if folder.exists() and not folder.is_dir():
+        raise JobError(f"{folder} is a file; give a folder, which need not exist yet")
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         try:
@@ -135,22 +148,26 @@ def run(
 
 
 def _check(folder: Path, settings: Settings) -> None:
-    """Raise JobError if the folder belongs to a job with other settings; otherwise write them."""
-    file = folder / "job.json"
+    """Raise JobError if the folder belongs to a job with other settings; otherwise write them.
+
+    A job that lacks some of its events, as after a wrong name of a column, has computed nothing yet. It takes new
+    settings.
+    """
+    file, now = folder / "job.json", json.loads(json.dumps(asdict(settings)))
     if not file.exists():
         others = [path.name for path in folder.iterdir() if path.name != ".lock"]
         if others:
             raise JobError(f"{folder} holds other files, such as {min(others)}; give a new folder")
-        _put(file, json.dumps(asdict(settings), indent=1))
-        return
-    kept = json.loads(file.read_text(encoding="utf-8"))
-    for one in fields(settings):
-        before, now = kept.get(one.name), getattr(settings, one.name)
-        if before != now:
-            raise JobError(
-                f"{folder} holds a job with {one.name}={before!r}, and now it is {now!r}; give the same, "
-                "or a new folder"
-            )
+    elif event_files.about(folder / "events") is not None:
+        kept = {"options": {}, **json.loads(file.read_text(encoding="utf-8"))}
+        for one in fields(settings):
+            name = OPTION.get(one.name, one.name)
+            if kept.get(one.name) != now[one.name]:
+                raise JobError(
+                    f"{folder} holds a job with {name} {kept.get(one.name)!r}, and now it is {now[one.name]!r}; give "
+                    "the same, or a new folder"
+                )
+    _put(file, json.dumps(now, indent=1))
 
 
 def _counted(events: Iterable[Keyed], progress: Progress) -> Iterator[Keyed]:

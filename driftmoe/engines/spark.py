@@ -251,7 +251,8 @@ def _check_installed() -> None:
         import google.protobuf  # noqa: F401
         import pyspark.sql  # noqa: F401
     except ImportError as error:
-        raise ImportError(f"the engine 'spark' needs {error.name}; {install('spark')}, and Java 17") from None
+        missing = "pyspark" if "pyspark" in str(error.name) else "protobuf"
+        raise ImportError(f"the engine 'spark' needs {missing}; {install('spark')}, and Java 17") from None
 
 
 def _session(checkpoint: Path, parallelism: int) -> Any:

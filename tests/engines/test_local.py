@@ -111,11 +111,45 @@ def n_results(out):
 def test_a_folder_of_another_job_is_refused(tmp_path):
     run(tmp_path / "job", n=100)
     with pytest.raises(
-        job.JobError, match=r"holds a job with delay=40, and now it is 41; give the same, or a new"
+        job.JobError, match=r"holds a job with delay 40, and now it is 41; give the same, or a new"
     ):
         run(tmp_path / "job", delay=41)
     with pytest.raises(job.JobError, match="holds other files, such as job; give a new folder"):
         run(tmp_path)
+
+
+def test_another_column_of_labels_is_another_job(tmp_path):
+    run(tmp_path / "job", n=50)
+    with pytest.raises(job.JobError, match=r"options of the file \{\}, and now it is \{'target': 'x'\}"):
+        run(tmp_path / "job", n=50, options={"target": "x"})
+
+
+def test_a_job_without_its_events_takes_other_settings(tmp_path):
+    def fails():
+        raise ValueError("no such feature")
+
+    with pytest.raises(ValueError, match="no such feature"):
+        job.run(
+            tmp_path / "job",
+            settings(key="shpo"),
+            MAKE,
+            fails,
+            ttl=1.0,
+            parallelism=1,
+            progress=lambda *_: None,
+        )
+    assert run(tmp_path / "job", n=50).n_predictions == 50
+
+
+def test_a_file_is_no_folder_of_a_job(tmp_path):
+    (tmp_path / "job").write_text("x")
+    with pytest.raises(job.JobError, match="is a file; give a folder"):
+        run(tmp_path / "job")
+
+
+def test_a_number_is_the_key_that_its_text_is():
+    keys = [key for key, _ in event_files.events_of([({"k": k}, 0) for k in (1007.0, 2, 0.5, "x")], "k")]
+    assert keys == ["1007", "2", "0.5", "x"]
 
 
 def test_two_commands_do_not_work_in_one_folder(tmp_path):
