@@ -72,7 +72,7 @@ def predictions(events: Any, make: Make, *, ttl: float = TTL, n_live: int = N_LI
     ImportError
         If Flink is missing.
     """
-    _check_installed()
+    check_installed()
     from pyflink.common import Row, Types
 
     text = Types.STRING()
@@ -121,7 +121,7 @@ def run(
     RuntimeError
         If Flink or a model failed. What was committed holds.
     """
-    _check_installed()
+    check_installed()
     if not 1 <= parallelism <= MAX_PARALLELISM:
         raise RuntimeError(f"parallelism={parallelism} on Flink; choose 1 to {MAX_PARALLELISM}")
     files = event_files.files_of(events)
@@ -465,7 +465,8 @@ def _read(file: Path) -> Iterator[Result]:
             yield Result(*json.loads(line))
 
 
-def _check_installed() -> None:
+def check_installed() -> None:
+    """Raise ImportError if a package is missing. The message says how to install it."""
     try:
         import pyflink.datastream  # noqa: F401
     except ImportError as error:

@@ -25,7 +25,7 @@ from driftmoe.engines.results import ALARM, Figures, Result, figures_of, said
 from driftmoe.staging import publish
 
 ENGINES = {name: f"driftmoe.engines.{name}" for name in ("local", "spark", "flink")}
-"""Engine -> its module, which has `run` and `results`."""
+"""Engine -> its module, which has `check_installed`, `run` and `results`."""
 
 OPTION = {
     "stream_seed": "seed",
@@ -120,6 +120,7 @@ def run(
         If the engine's packages are not installed. The message says how to install them.
     """
     engine = importlib.import_module(ENGINES[settings.engine])
+    engine.check_installed()
     if folder.exists() and not folder.is_dir():
         raise JobError(f"{folder} is a file; give a folder, which need not exist yet")
     folder.mkdir(parents=True, exist_ok=True)

@@ -97,6 +97,10 @@ def run(
             progress(n_taken)
 
 
+def check_installed() -> None:
+    """Do nothing: no other package is needed."""
+
+
 def results(out: Path) -> Iterator[Result]:
     """Yield the results of a folder that `run` has written, in the order of their events."""
     files = [sqlite3.connect(f"file:{file}?mode=ro", uri=True) for file in sorted(out.glob("part-*.sqlite"))]

@@ -86,7 +86,7 @@ def predictions(events: Any, make: Make, *, key: str = "key", ttl: float = TTL, 
     ImportError
         If Spark is missing.
     """
-    _check_installed()
+    check_installed()
     return _taken(events.withColumnRenamed(key, "key"), _Processor(make, ttl, n_live, event_of))
 
 
@@ -127,7 +127,7 @@ def run(
     RuntimeError
         If Spark or a model failed. What was committed holds.
     """
-    _check_installed()
+    check_installed()
     files = event_files.files_of(events)
     if not files:
         progress(0)
@@ -246,7 +246,8 @@ def _event_of_line(row: Any) -> Event:
     return read_line(row.value)[1]
 
 
-def _check_installed() -> None:
+def check_installed() -> None:
+    """Raise ImportError if a package is missing. The message says how to install it."""
     try:
         import google.protobuf  # noqa: F401
         import pyspark.sql  # noqa: F401

@@ -105,7 +105,7 @@ def test_a_job_goes_on_from_the_last_complete_checkpoint_and_drops_all_others(tm
 
 
 def test_results_without_a_checkpoint_are_those_of_a_job_that_is_done(events, tmp_path, monkeypatch):
-    monkeypatch.setattr(flink, "_check_installed", lambda: None)
+    monkeypatch.setattr(flink, "check_installed", lambda: None)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "part-x-0").touch()
     (tmp_path / "out" / ".part-x-1.inprogress.y").touch()
@@ -136,7 +136,7 @@ def test_only_committed_results_count(events, tmp_path):
 
 
 def test_parallelism_has_a_bound(events, tmp_path, monkeypatch):
-    monkeypatch.setattr(flink, "_check_installed", lambda: None)
+    monkeypatch.setattr(flink, "check_installed", lambda: None)
     with pytest.raises(RuntimeError, match="parallelism=129 on Flink; choose 1 to 128"):
         flink.run(events, tmp_path, tmp_path, MAKE, ttl=1.0, parallelism=129, progress=print)
 

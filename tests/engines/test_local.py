@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import sys
 import time
 
 import pytest
@@ -139,6 +140,15 @@ def test_a_job_without_its_events_takes_other_settings(tmp_path):
             progress=lambda *_: None,
         )
     assert run(tmp_path / "job", n=50).n_predictions == 50
+
+
+@pytest.mark.parametrize("engine", ["spark", "flink"])
+def test_packages_that_are_missing_are_told_before_anything_is_written(tmp_path, monkeypatch, engine):
+    for package in ("pyspark", "pyspark.sql", "pyflink", "pyflink.datastream"):
+        monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ImportError, match=f"engine '{engine}' needs"):
+        run(tmp_path / "job", engine=engine)
+    assert not (tmp_path / "job").exists()
 
 
 def test_a_file_is_no_folder_of_a_job(tmp_path):

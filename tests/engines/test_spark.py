@@ -110,7 +110,7 @@ def test_the_first_start_fixes_the_number_of_partitions(tmp_path):
 
 @pytest.mark.parametrize("engine", [spark, flink])
 def test_a_folder_without_events_is_done(engine, tmp_path, monkeypatch):
-    monkeypatch.setattr(engine, "_check_installed", lambda: None)
+    monkeypatch.setattr(engine, "check_installed", lambda: None)
     told = []
     out = tmp_path / "out"
     engine.run(tmp_path, out, tmp_path / "checkpoint", MAKE, ttl=1.0, parallelism=1, progress=told.append)
