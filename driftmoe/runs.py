@@ -11,6 +11,10 @@ Proba = dict[Any, float]
 
 Answered = TypeVar("Answered")
 
+MOST_NEWS = 8
+"""Samples with new names in a run whose events are all told, at most: models without records keep the last 8 of each
+kind."""
+
 
 def run(
     model: Any,
@@ -60,6 +64,32 @@ def run(
         for half in halves
         for answer in run(model, samples[half], labels[half], weights[half], asked[half])
     ]
+
+
+def n_with_few_news(model: Any, some: Sequence[tuple[Mapping[str, Any], Any]]) -> int:
+    """Return how many of the first samples bring so few new classes and features that a model keeps all its events.
+
+    Parameters
+    ----------
+    model
+        A classifier.
+    some
+        Features and label of each sample; the label is `None` if it is not learnt.
+    """
+    encoder, n = getattr(model, "_encoder", None), 0
+    if len(some) <= MOST_NEWS or encoder is None:
+        return len(some)
+    labels, names = set(encoder.classes), set(encoder.features)
+    for i, (features, label) in enumerate(some):
+        if label is None:
+            continue
+        n += label not in labels or not (
+            names.issuperset(features)
+            or all(name in names for name, value in features.items() if value is not None)
+        )
+        if n > MOST_NEWS:
+            return i
+    return len(some)
 
 
 def tried(call: Callable[..., Answered], *arguments: Any) -> Answered | str:

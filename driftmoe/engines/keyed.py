@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from driftmoe.engines import states
 from driftmoe.engines.states import Live
 from driftmoe.evaluation import last_step
-from driftmoe.runs import Proba, run
+from driftmoe.runs import Proba, n_with_few_news, run
 from driftmoe.service import events as of_service
 
 KINDS = ("features", "label", "sample")
@@ -302,6 +302,7 @@ class _Taking:
         self._live, self._waiting = live, waiting
         self._decide = _choice_of(last_step(live.model))
         self._run: list[_Operation] = []
+        self._in_run: set[str] = set()
         self._refused: set[str] = set()
         self._noticed: list[Alarm] = []
         self.predictions: list[Prediction] = []
@@ -352,6 +353,8 @@ class _Taking:
 
     def _wait(self, seq: int, name: str, features: dict[str, Any]) -> None:
         """Let a sample wait for its label."""
+        if name in self._in_run:
+            self._flush()  # if the model cannot read the earlier one, the later one waits all the same
         self._refused.discard(name)
         if isinstance(self._waiting, dict) and len(self._waiting) >= MOST_WAITING:
             self._flush()  # those that the model cannot read do not wait
@@ -361,13 +364,21 @@ class _Taking:
                 self._tell(
                     "expired", seq, f"{oldest!r} is given up: {MOST_WAITING} samples wait for their labels"
                 )
+        self._in_run.add(name)
         self._waiting[name] = features
 
     def _flush(self) -> None:
         """Let what was added go through the model."""
-        found, self._run = self._run, []
-        if not found:
-            return
+        left, self._run = self._run, []
+        self._in_run.clear()
+        while left:
+            some = [(one.features, one.label) for one in left]
+            n = n_with_few_news(last_step(self._live.model), some)
+            self._answer(left[:n])
+            left = left[n:]
+
+    def _answer(self, found: list[_Operation]) -> None:
+        """Let samples go through the model, and tell what it has noticed."""
         answers = run(
             self._live.model,
             [one.features for one in found],
@@ -413,7 +424,7 @@ def read(event: Event) -> of_service.Event:
     """
     payload = event.payload
     if event.kind == "features":
-        fields = {"features": payload}
+        fields: Any = {"features": payload}
         if type(payload) is not dict:
             raise of_service.EventError("payload", "of features is a dict of feature and value")
     elif event.kind == "label":
@@ -424,6 +435,12 @@ def read(event: Event) -> of_service.Event:
         _check_fields(event.kind, fields, needed=("features", "label"), other=("weight",))
     else:
         raise of_service.EventError("kind", f"is {event.kind!r:.40}; known are {', '.join(KINDS)}")
+    features = fields.get("features")
+    if type(features) is dict:
+        for name in features:
+            if type(name) is not str:
+                raise of_service.EventError("payload", f"names its features by text, and not by {name!r:.40}")
+        fields = fields | {"features": dict(features)}  # a copy, since the caller may change his own
     return of_service.checked_event({"id": event.id, **fields}, LIMITS)
 
 

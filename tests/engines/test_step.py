@@ -242,3 +242,41 @@ def test_what_makes_models_can_be_sent_to_other_processes():
     make = pickle.loads(pickle.dumps(MAKE))
     assert make().digest() == MAKE().digest()
     assert isinstance(step(None, events_of(5, 1), make).predictions[0], Prediction)
+
+
+def test_features_wait_although_earlier_ones_with_their_id_were_refused():
+    events = [
+        Event(1, None, "sample", {"features": {"a": 1.0}, "label": "yes"}),
+        Event(2, "z", "features", {"a": "text"}),
+        Event(3, "z", "label", "yes"),
+        Event(4, "z", "features", {"a": 2.0}),
+    ]
+    at_once = taken(events, lambda: 4)
+    assert taken(events, lambda: 1) == at_once
+    assert states.from_bytes(at_once[0]).waiting == {"z": {"a": 2.0}}
+
+
+@pytest.mark.parametrize("name", ["class", "feature"])
+def test_all_new_names_are_told_by_a_model_that_keeps_few_events(name):
+    def make():
+        return DriftMoEClassifier.small(memory=64, seed=1)
+
+    rows = [({"a": 1.0}, f"c{i}") if name == "class" else ({f"f{i}": 1.0}, "c") for i in range(12)]
+    events = [Event(i, None, "sample", {"features": x, "label": y}) for i, (x, y) in enumerate(rows)]
+    alarms = step(None, events, make).alarms
+    assert [alarm.sample for alarm in alarms if alarm.kind == f"new {name}"] == [*range(1, 13)]
+
+
+def test_the_caller_may_change_features_that_wait():
+    cache, x = Cache(1), {"a": 1.0}
+    state = step(None, [Event(1, "z", "features", x)], MAKE, cache=cache).state
+    x["a"] = 500.0
+    label = [Event(2, "z", "label", "yes")]
+    assert step(state, label, MAKE, cache=cache) == step(state, label, MAKE)
+
+
+@pytest.mark.parametrize("kind", ["features", "sample"])
+def test_features_whose_names_are_no_text_are_refused(kind):
+    payload = {1: 2.0} if kind == "features" else {"features": {1: 2.0}, "label": "yes"}
+    (alarm,) = step(None, [Event(1, "a", kind, payload)], MAKE).alarms
+    assert (alarm.kind, alarm.text) == ("refused", "payload: names its features by text, and not by 1")
