@@ -169,7 +169,10 @@ class _Share:
     def take(self, i: int, events: Mapping[int, Sequence[str]]) -> None:
         """Take the events of a file: part -> lines."""
         for number, part in self._parts.items():
-            part.take(i, events.get(number, ()))
+            try:
+                part.take(i, events.get(number, ()))
+            except sqlite3.Error as error:  # such as a full disk
+                raise RuntimeError(f"part {number}: {error}; what was committed holds") from error
 
 
 class _Workers:

@@ -115,6 +115,8 @@ def test_a_folder_of_another_job_is_refused(tmp_path):
         job.JobError, match=r"holds a job with delay 40, and now it is 41; give the same, or a new"
     ):
         run(tmp_path / "job", delay=41)
+    with pytest.raises(job.JobError, match=r"holds a job with options=\{\}, and now it is \{'target': 'a'\}"):
+        run(tmp_path / "job", options={"target": "a"})
     with pytest.raises(job.JobError, match="holds other files, such as job; give a new folder"):
         run(tmp_path)
 
@@ -254,3 +256,12 @@ def results_step(prediction):
     from driftmoe.engines import Step
 
     return Step(b"", [prediction], [])
+
+
+def test_a_full_disk_is_told_by_this_process_as_by_others(tmp_path, monkeypatch):
+    def full(*_):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(local._Part, "_take_key", full)
+    with pytest.raises(RuntimeError, match="disk is full; what was committed holds"):
+        run(tmp_path / "job", n=20)
