@@ -129,8 +129,8 @@ class DriftMoEClassifier(MixtureClassifier):
         sleeps. 0 keeps all awake, the default. It has no effect beside a `policy`, which chooses who learns.
     prior
         A trained model of this class, or a `driftmoe.trees.HoeffdingTreeClassifier`, that is one more expert of
-        `"driftmoe"`, called "prior" in reports. It is read and not taught, not copied, and not saved: models share it,
-        files hold its digest, and `load(path, prior=model)` takes it again. From then on the prior does not learn. Its
+        `"driftmoe"`, called "prior" in reports. Models share it and read it. It learns nothing from then on, and their
+        copies and files do not contain it: files hold its digest, and `load(path, prior=model)` takes it again. Its
         features, nominal values and classes are known from the start, so that before the first `learn_one` the answers
         are those of the prior. The gate starts with trust in it, and leaves it as soon as the other experts are better.
         While its weight is low it is asked for one sample in eight; see `min_trust`. Default: none.

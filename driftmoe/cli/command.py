@@ -43,7 +43,7 @@ COMMANDS = {
     "replay": ("replay", "Let the worker of `driftmoe serve` take a recorded log, to its end."),
     "keyed": (
         "keyed",
-        "Give each key of a stream its own model, on processes of this machine, Spark or Flink.",
+        "Give each key of a stream its own model, which predicts each sample and then learns it.",
     ),
     "warm-up": (
         "warm_up",

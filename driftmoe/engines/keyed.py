@@ -99,7 +99,7 @@ class Alarm(NamedTuple):
         What the model noticed (`"drift"`, `"warning"`, `"tree replaced"`, `"new class"`, `"new feature"`; see
         `DriftMoEClassifier.events`), or why an event was not used: `"refused"` (it cannot be read), `"repeated"` (an
         event of this or a later number was taken before), `"duplicate"` (features with this id wait already),
-        `"unmatched"` (no features wait for the label), `"expired"` (features were given up).
+        `"unmatched"` (no features wait for the label), `"expired"` (features that waited in the state were given up).
     text
         One sentence.
     seq
@@ -206,7 +206,8 @@ def step(
         The events in order of `seq`: `Event`, or anything with its four attributes or entries.
     make
         Returns the model of a new key: a classifier that `driftmoe.save` can save. `Make` is one that can be sent to
-        other machines.
+        other machines. If its models have a prior, it needs a method `loaded_prior` that returns the prior, as `Make`
+        has.
     waiting
         Map of this key, which an engine keeps: id -> text. Samples wait there for their labels, and the engine may
         drop those that wait for too long. It is changed only if the call succeeds. Default: they wait in the state, at

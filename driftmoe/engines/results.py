@@ -156,10 +156,11 @@ def _predictions(results: Iterable[Result], alarms: Counter[str]) -> Iterator[Re
 
 def _score(found: Figures, told: tuple[int, Any] | None, payload: Any) -> None:
     """Count a prediction whose label has come."""
-    if told is None:
+    truth = payload["label"] if isinstance(payload, dict) else payload
+    if told is None or truth is None:  # which the step has refused
         return
     n, label = told
-    is_right = label == (payload["label"] if isinstance(payload, dict) else payload)
+    is_right = label == truth
     found.n_scored += 1
     found.n_right += is_right
     for first, (n_scored, n_right) in found.first.items():

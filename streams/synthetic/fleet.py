@@ -58,7 +58,7 @@ class Fleet(Generator):
     >>> from streams.synthetic import Fleet
     >>> fleet = Fleet(n_keys=3, least=5, most=10, seed=1)
     >>> fleet.n_samples, [len([x for x, _ in fleet if x["key"] == key]) for key in fleet.features[0].values]
-    (23, [9, 8, 6])
+    (23, [8, 9, 6])
     """
 
     def __init__(

@@ -115,16 +115,12 @@ def test_a_folder_of_another_job_is_refused(tmp_path):
         job.JobError, match=r"holds a job with delay 40, and now it is 41; give the same, or a new"
     ):
         run(tmp_path / "job", delay=41)
-    with pytest.raises(job.JobError, match=r"holds a job with options=\{\}, and now it is \{'target': 'a'\}"):
+    with pytest.raises(
+        job.JobError, match=r"holds a job with options of the file \{\}, and now it is \{'target': 'a'\}"
+    ):
         run(tmp_path / "job", options={"target": "a"})
     with pytest.raises(job.JobError, match="holds other files, such as job; give a new folder"):
         run(tmp_path)
-
-
-def test_another_column_of_labels_is_another_job(tmp_path):
-    run(tmp_path / "job", n=50)
-    with pytest.raises(job.JobError, match=r"options of the file \{\}, and now it is \{'target': 'x'\}"):
-        run(tmp_path / "job", n=50, options={"target": "x"})
 
 
 def test_a_job_without_its_events_takes_other_settings(tmp_path):
