@@ -18,6 +18,8 @@ from driftmoe.state import State, check_names
 from driftmoe.transaction import Changes, StepPlan
 
 if TYPE_CHECKING:
+    from threading import RLock
+
     from driftmoe.experts.batch import Batch, Rows
 
 Reader = Callable[[np.ndarray], np.ndarray]
@@ -28,6 +30,7 @@ class Readable(Protocol):
     """A model that can be a prior."""
 
     _encoder: Encoder
+    _lock: RLock
     _shared: Any
 
     def digest(self) -> str:
@@ -128,7 +131,8 @@ class Prior:
             own = own.copy()
             for column, n_codes in self._n_codes:
                 np.minimum(own[:, column], n_codes, out=own[:, column])
-        return self._reader()(np.ascontiguousarray(own))
+        with self.model._lock:  # predictions write into work space of the model
+            return self._reader()(np.ascontiguousarray(own))
 
     def _reader(self) -> Reader:
         reader: Reader | None = getattr(self._of_thread, "reader", None)
