@@ -156,7 +156,8 @@ def _check(folder: Path, settings: Settings) -> None:
     """
     file, now = folder / "job.json", json.loads(json.dumps(asdict(settings)))
     if not file.exists():
-        others = [path.name for path in folder.iterdir() if path.name != ".lock"]
+        own = (".lock", file.with_suffix(".part").name)  # a command that was killed here leaves both
+        others = [path.name for path in folder.iterdir() if path.name not in own]
         if others:
             raise JobError(f"{folder} holds other files, such as {min(others)}; give a new folder")
     elif event_files.about(folder / "events") is not None:

@@ -160,6 +160,13 @@ def test_a_number_is_the_key_that_its_text_is():
     assert keys == ["1007", "2", "0.5", "x"]
 
 
+def test_a_command_that_was_killed_before_it_had_settings_leaves_a_folder_that_can_be_used(tmp_path):
+    (tmp_path / "job").mkdir()
+    for name in (".lock", "job.part"):
+        (tmp_path / "job" / name).write_text("{")
+    assert run(tmp_path / "job", n=50).n_predictions == 50
+
+
 def test_two_commands_do_not_work_in_one_folder(tmp_path):
     def meets(what, n, n_all):
         with pytest.raises(job.JobError, match="another command works in this folder"):
