@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 VARIANTS = tuple(MIXTURES)
 
 
-IF_GIVEN = ("max_features", "max_classes", "max_bytes", "decision_costs", "min_awake", "records", "prior")
+IF_GIVEN = (
+    "max_features", "max_classes", "max_bytes", "decision_costs", "min_awake", "max_waiting", "records", "prior",
+)  # fmt: skip
 """Bounds, costs and the like, which have an effect only if they are given."""
 
 SMALL: dict[str, Any] = {
@@ -127,6 +129,11 @@ class DriftMoEClassifier(MixtureClassifier):
         are woken as soon as the weight rises above this, or `events` tells of a warning or a drift. Likewise the extra
         expert `"network"` is asked and taught one sample in eight while its weight is low. Where trees matter none
         sleeps. 0 keeps all awake, the default. It has no effect beside a `policy`, which chooses who learns.
+    max_waiting
+        Most samples of which `"driftmoe"` keeps what the experts said of them until their labels come, where labels are
+        late; see `arrive_one`. Each takes some 100 bytes, and 60 more a class, but all together at most 8 MB: with many
+        classes fewer are kept. Labels that come later than that are learnt all the same. 0 keeps none; default: 8192.
+        Not beside `max_bytes`, which leaves no room for them.
     prior
         A trained model of this class, or a `driftmoe.trees.HoeffdingTreeClassifier`, that is one more expert of
         `"driftmoe"`, called "prior" in reports. Models share it and read it. It learns nothing from then on, and their
@@ -240,7 +247,7 @@ class DriftMoEClassifier(MixtureClassifier):
     True
     """
 
-    ADDED: ClassVar[tuple[str, ...]] = ("min_awake", "records", "prior")
+    ADDED: ClassVar[tuple[str, ...]] = ("min_awake", "max_waiting", "records", "prior")
     SHARED: ClassVar[tuple[str, ...]] = ("prior",)
     _variants: ClassVar[tuple[str, ...]] = VARIANTS
     """Variants that can be chosen; a subclass may offer fewer."""
@@ -265,6 +272,7 @@ class DriftMoEClassifier(MixtureClassifier):
         leverage: float | None = None,
         min_trust: float | None = None,
         min_awake: int | None = None,
+        max_waiting: int | None = None,
         prior: base.Classifier | None = None,
         hidden: tuple[int, ...] | None = None,
         learning_rate: float | None = None,
@@ -291,6 +299,7 @@ class DriftMoEClassifier(MixtureClassifier):
         self.leverage = leverage
         self.min_trust = min_trust
         self.min_awake = min_awake
+        self.max_waiting = max_waiting
         self.prior = prior
         self.hidden = hidden
         self.learning_rate = learning_rate
@@ -398,8 +407,8 @@ class DriftMoEClassifier(MixtureClassifier):
         """
         integer(1)("max_bytes", max_bytes)
         check_boundable(self._mixture.groups, max_bytes)
-        mixture = restored(self._mixture, self._mixture.state())
-        mixture = shrunk(self._encoder, mixture, self._recent, max_bytes)
+        kept = {name: value for name, value in self._mixture.state().items() if name != "arrivals"}
+        mixture = shrunk(self._encoder, restored(self._mixture, kept), self._recent, max_bytes)
         doubted = self._one_row.doubted
         carry_out([doubted, publication(self._mixture, mixture), assignment(self, _columns=None), doubted])
         self._one_row.settle()
@@ -481,6 +490,7 @@ class DriftMoEClassifier(MixtureClassifier):
             hidden=self._setting("hidden"),
             learning_rate=self._setting("learning_rate"),
             prior=self.prior,
+            max_bytes=self.max_bytes,
         )
 
     @classmethod

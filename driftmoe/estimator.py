@@ -83,6 +83,59 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
             return dict(zip(classes, proba.tolist(), strict=True))
 
     @learning
+    def arrive_one(self, x: Mapping[Any, Any]) -> dict[Any, float]:
+        """Predict a sample whose label will come later, and keep what the experts say of it until then.
+
+        Call it in the place of `predict_proba_one` where labels are late: other samples are learnt between a sample and
+        its label. `learn_one`, with equal features, then lets the gate learn from what the experts said when they were
+        asked. Without it the gate judges them by what they say just before the label, when they have learnt the labels
+        of similar samples, and trusts those who follow the last labels too much.
+
+        Where nothing is learnt in between it makes no difference. Of at most `max_waiting` samples something is kept;
+        then the oldest are forgotten, and learnt as others. Models other than `"driftmoe"` keep nothing.
+
+        Parameters
+        ----------
+        x
+            A sample, as described in the class docstring.
+
+        Returns
+        -------
+        proba
+            As `predict_proba_one` returns it.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the sample cannot be read. The model is then unchanged.
+
+        Examples
+        --------
+        >>> from driftmoe import DriftMoEClassifier
+        >>> model = DriftMoEClassifier(seed=1)
+        >>> model.learn_one({"x": 0.0}, "no")
+        >>> first, second = model.arrive_one({"x": 1.0}), model.arrive_one({"x": 2.0})
+        >>> first == model.predict_proba_one({"x": 1.0})
+        True
+        >>> model.learn_one({"x": 1.0}, "yes")
+        >>> model.n_waiting
+        1
+        """
+        mixture = self._mixture
+        if not mixture.arrivals.most or not mixture.log.n_samples:
+            classes, proba = self._proba_of_one(x)
+        else:
+            sample = self._encoder.clean(x)
+            classes, samples = self._encoder.classes, [self._encoder.order(sample)]
+            proba = self._one_row.arrive(self._encoder.vector(sample), samples)
+        return dict(zip(classes, proba.tolist(), strict=True))
+
+    @property
+    def n_waiting(self) -> int:
+        """Number of samples of which something is kept until their labels come; see `arrive_one`."""
+        return self._mixture.arrivals.n_waiting
+
+    @learning
     def learn_one(self, x: Mapping[Any, Any], y: Hashable, w: float = 1.0) -> None:
         """Learn one labelled sample, completely or not at all. No error or interrupt leaves the model half changed.
 
@@ -178,6 +231,7 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
         values: Sequence[Sequence[Any] | None],
         classes: Sequence[Hashable],
         w: Sequence[float] | np.ndarray | None = None,
+        awaits: bool = False,
     ) -> list[Any]:
         """Test, then train, on each row of a block in turn, like `predict_one` followed by `learn_one`.
 
@@ -195,6 +249,8 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
             Labels.
         w
             One weight per row, as in `learn_one`; default 1. A row of weight 0 is predicted but not learnt.
+        awaits
+            Whether the labels of rows of weight 0 will come in later rows: then they are predicted as by `arrive_one`.
 
         Returns
         -------
@@ -208,7 +264,7 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
         """
         rows = self._block_rows(X, y, names, values, classes)
         weights, answers = _weights_of(y, w), np.full(len(y), -1)
-        self._learn_rows(rows, weights, answers)
+        self._learn_rows(rows, weights, answers, awaits=awaits)
         return [self._encoder.classes[target] if target >= 0 else None for target in answers.tolist()]
 
     @learning
@@ -221,6 +277,7 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
         values: Sequence[Sequence[Any] | None],
         classes: Sequence[Hashable],
         w: Sequence[float] | np.ndarray | None = None,
+        awaits: bool = False,
     ) -> tuple[list[Any], list[dict[Any, float]]]:
         """Test, then train, on each row of a block as in `step_many`. Return the probabilities beside the labels.
 
@@ -234,7 +291,7 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
         rows = self._block_rows(X, y, names, values, classes)
         weights, answers = _weights_of(y, w), np.full(len(y), -1)
         proba = [np.empty(0)] * len(y)
-        self._learn_rows(rows, weights, answers, proba)
+        self._learn_rows(rows, weights, answers, proba, awaits=awaits)
         known = self._encoder.classes
         labels = [known[target] if target >= 0 else None for target in answers.tolist()]
         return labels, by_label(proba, known)
@@ -400,12 +457,14 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
         weights: np.ndarray,
         answers: np.ndarray | None = None,
         proba: list[np.ndarray] | None = None,
+        *,
+        awaits: bool = False,
     ) -> None:
         before = self._encoder.counts
         try:
             parts = self._encoder, self._mixture, self._recent
             doubted = self._one_row.doubted
-            Learner(*parts, rows, weights, answers, self.max_bytes, self._costs, proba, doubted).run()
+            Learner(*parts, rows, weights, answers, self.max_bytes, self._costs, proba, doubted, awaits).run()
         finally:  # the counters tell later calls that a warning was given
             self._one_row.settle()
             warn_of_left_out(before, self._encoder, self.max_bytes)

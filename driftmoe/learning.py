@@ -69,6 +69,8 @@ class Learner:
         n_rows items. `None` if they are not needed.
     doubted
         The first and the last change of each step; see `driftmoe.one_row`.
+    awaits
+        Whether the labels of rows of weight 0 will come later, so that the mixture keeps what it needs for that.
     """
 
     def __init__(
@@ -83,10 +85,11 @@ class Learner:
         costs: DecisionCosts | None = None,
         proba: list[np.ndarray] | None = None,
         doubted: Callable[[], Any] = bool,
+        awaits: bool = False,
     ) -> None:
         self._encoder, self._mixture, self._recent, self._doubted = encoder, mixture, recent, doubted
         self._max_bytes, self._costs, self._proba = max_bytes, costs, proba
-        self._rows, self._weights, self._answers = rows, weights, answers
+        self._rows, self._weights, self._answers, self._awaits = rows, weights, answers, awaits
         self._n_learnt = np.zeros(1, np.int64)
 
     def run(self, *, stuck_at: int = -1, n_tries: int = 0) -> None:
@@ -129,8 +132,7 @@ class Learner:
         weights = self._weights[start:stop]
         learnt = learnt_of(weights)
         if isinstance(learnt, np.ndarray) and not len(learnt):
-            self._answer(start, stop)
-            self._n_learnt[0] = stop
+            self._pass(start, stop)
             return
         changes = StepPlan()
         vectors, targets = rows.vectors(start, stop), rows.targets(start, stop)
@@ -144,9 +146,26 @@ class Learner:
         if encoder.full and (n_shared := _over(rows.n_shared, start, stop, learnt)):
             changes.append(assignment(encoder, n_shared_values=encoder.n_shared_values + n_shared))
         mixture, recent = self._mixture, self._recent
-        proba = plan_step(encoder, mixture, recent, vectors, samples, targets, weights, changes)
+        proba = plan_step(
+            encoder, mixture, recent, vectors, samples, targets, weights, changes, awaits=self._awaits
+        )
         if answers is not None:
             changes.append(self._decision(proba, answers[start:stop]))
+        if self._proba is not None:
+            changes.append(partial(self._proba.__setitem__, slice(start, stop), proba))
+        self._carry_out(changes, stop)
+
+    def _pass(self, start: int, stop: int) -> None:
+        """Predict rows of which none is learnt, and keep what is needed until their labels come."""
+        if not self._awaits or self._is_first():
+            self._answer(start, stop)
+            self._n_learnt[0] = stop
+            return
+        samples = self._rows.samples(start, stop) if self._mixture.reads_samples else []
+        vectors, changes = self._rows.vectors(start, stop), StepPlan()
+        proba = plan_prediction(self._encoder, self._mixture, vectors, samples, changes, awaits=True)
+        if self._answers is not None:
+            changes.append(self._decision(proba, self._answers[start:stop]))
         if self._proba is not None:
             changes.append(partial(self._proba.__setitem__, slice(start, stop), proba))
         self._carry_out(changes, stop)
@@ -314,6 +333,8 @@ def plan_step(
     targets: np.ndarray,
     weights: np.ndarray,
     changes: StepPlan,
+    *,
+    awaits: bool = False,
 ) -> np.ndarray:
     """Plan one step of learning.
 
@@ -323,7 +344,7 @@ def plan_step(
         An encoder that knows everything in the rows: the model's, or the one that an earlier change puts in its place.
     mixture, recent
         The model's mixture, and its most recent samples.
-    vectors, samples, targets, weights
+    vectors, samples, targets, weights, awaits
         As in `Batch`.
     changes
         The planned changes are added to this list.
@@ -336,7 +357,15 @@ def plan_step(
     inputs = draft.plan_inputs(vectors, weights, changes)
     learnt = learnt_of(weights)
     batch = Batch(
-        vectors, inputs, samples, len(draft.classes), draft.nominal_columns, targets, weights, learnt
+        vectors,
+        inputs,
+        samples,
+        len(draft.classes),
+        draft.nominal_columns,
+        targets,
+        weights,
+        learnt,
+        awaits=awaits,
     )
     n_known = mixture.log.n_classes
     proba = mixture.plan(batch, changes)
@@ -380,8 +409,15 @@ def predict(encoder: Encoder, mixture: Mixture, vectors: np.ndarray, samples: Se
 
 
 def plan_prediction(
-    encoder: Encoder, mixture: Mixture, vectors: np.ndarray, samples: Sequence[Sample], plan: StepPlan
+    encoder: Encoder,
+    mixture: Mixture,
+    vectors: np.ndarray,
+    samples: Sequence[Sample],
+    plan: StepPlan,
+    *,
+    awaits: bool = False,
 ) -> np.ndarray:
-    """Compute what `predict` returns, by calls of a plan."""
+    """Compute what `predict` returns, by calls of a plan. If it `awaits` the labels, changes of the plan keep votes."""
     inputs = encoder.plan_inputs(vectors, NO_WEIGHTS, plan)
-    return mixture.plan_prediction(Batch(vectors, inputs, samples, len(encoder.classes)), plan)
+    batch = Batch(vectors, inputs, samples, len(encoder.classes), awaits=awaits)
+    return mixture.plan_prediction(batch, plan)

@@ -9,13 +9,14 @@ sleeps.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from operator import is_
 from typing import Any
 
 import numpy as np
 
 from driftmoe.compilation import direct
-from driftmoe.encoding import Encoder
+from driftmoe.encoding import Encoder, Sample
 from driftmoe.learning import plan_prediction, plan_step
 from driftmoe.mixture import Mixture
 from driftmoe.recent import Recent
@@ -54,6 +55,7 @@ class OneRow:
         self._learning: _Kept | None = None
         self._ending: _Kept | None = None  # a plan of learning at the end of the router's mini-batch
         self._predicting: _Kept | None = None
+        self._arriving: _Kept | None = None
         self._until = 0  # number of samples up to which the plans of learning hold
         self._is_certain = False  # whether the plan of predicting holds
         self._is_in_use = False  # whether its arrays are
@@ -62,7 +64,7 @@ class OneRow:
     def settle(self) -> None:
         """Drop the plans that do not hold any more, and with them the arrays that the model has replaced."""
         held = self._held()
-        for name in ("_learning", "_ending", "_predicting"):
+        for name in ("_learning", "_ending", "_predicting", "_arriving"):
             kept = getattr(self, name)
             if kept is not None and not kept.holds(held):
                 setattr(self, name, None)
@@ -94,6 +96,26 @@ class OneRow:
             return proba[0].copy()
         finally:
             self._is_in_use = False
+
+    def arrive(self, vector: np.ndarray, samples: Sequence[Sample]) -> np.ndarray:
+        """Return the class probabilities of a row whose label will come, and keep what is needed for that."""
+        mixture, kept = self._mixture, self._arriving
+        if (
+            kept is not None
+            and mixture.arrivals.has_room(1, len(self._encoder.classes))
+            and kept.holds(self._held())
+        ):
+            kept.vectors[0] = vector
+            for function in kept.plan.computed:
+                function()
+            carry_out(kept.plan)
+            return kept.proba[0].copy()
+        plan, vectors = StepPlan(), vector[np.newaxis].copy()
+        proba = plan_prediction(self._encoder, mixture, vectors, samples, plan, awaits=True)
+        carry_out(plan.between(self.doubted))
+        self.settle()
+        self._arriving = _Kept(plan, vectors, proba, self._held()) if plan.is_repeatable else None
+        return proba[0].copy()
 
     def learn(self, vector: np.ndarray, target: int, weight: float) -> None:
         """Learn a row with a weight above 0."""

@@ -122,6 +122,7 @@ class InRows:
         w: Sequence[float] | np.ndarray | None = None,
         *,
         asked: Sequence[bool] | np.ndarray | None = None,
+        awaits: bool = False,
     ) -> list[dict[Any, float] | None]:
         """Predict, learn, or predict and then learn each sample in turn: for labels that come late.
 
@@ -139,6 +140,8 @@ class InRows:
         asked
             Whether each sample is predicted, before it is learnt; default all. A sample that is not predicted needs a
             label.
+        awaits
+            Whether the samples without a label are predicted as by `arrive_one`, since their labels will come.
 
         Returns
         -------
@@ -175,7 +178,7 @@ class InRows:
                 )
         rows, weights = self._read_rows(X, labels, w)
         proba: list[np.ndarray] = [_NOTHING] * len(labels)
-        self._learn_rows(rows, weights, proba=proba)
+        self._learn_rows(rows, weights, proba=proba, awaits=awaits)
         answers = iter(by_label(list(compress(proba, is_asked)), self._encoder.classes))
         return [next(answers) if wants else None for wants in is_asked]
 
@@ -215,6 +218,8 @@ class InRows:
         weights: np.ndarray,
         answers: np.ndarray | None = None,
         proba: list[np.ndarray] | None = None,
+        *,
+        awaits: bool = False,
     ) -> None:
         raise NotImplementedError
 

@@ -57,6 +57,11 @@ class Waiting:
         self.n_arrived += 1
         return row
 
+    def is_next(self, row: Row) -> bool:
+        """Return whether the label of a sample has come, and no other sample is learnt before it."""
+        when, _, first = self._heap[0]
+        return first is row and when < self.n_arrived
+
     def copied(self, change: Callable[[Row], Row]) -> Waiting:
         """Return the same samples as another object, each of them changed."""
         new = Waiting(self._warm_start)

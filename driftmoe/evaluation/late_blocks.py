@@ -122,11 +122,14 @@ def in_late_blocks(
     `waiting` holds what has arrived before. The model does not see the features in `hidden`.
     """
     columns = [i for i, feature in enumerate(stream.features) if feature.name not in hidden]
-    legend = {
+    legend: dict[str, Any] = {
         "names": [stream.features[i].name for i in columns],
         "values": [stream.features[i].values for i in columns],
     }
     learns_weights = takes_weight(model)
+    step_rows = model.step_proba_many if reads_proba else model.step_many
+    if "awaits" in signature(step_rows).parameters:  # the labels of rows of weight 0 come later
+        legend["awaits"] = True
     clock, cpu_clock = time.perf_counter, time.process_time
 
     def as_sample(row: Row) -> Row:

@@ -83,17 +83,25 @@ def one_by_one(
     knows_a_class: bool = False,
     passed: Waiting | None = None,
 ) -> Iterator[Answers]:
-    """Predict each sample when it arrives, and learn it when its label does. `passed` holds what waits already."""
+    """Predict each sample when it arrives, and learn it when its label does. `passed` holds what waits already.
+
+    A model that has `arrive_one`, as `DriftMoEClassifier` has, is told of samples whose label does not come at once.
+    """
     waiting = Waiting(warm_start) if passed is None else passed
     knows_a_class = knows_a_class or waiting.n_learnt > 0
-    learns_weights = takes_weight(model)
+    learns_weights, arrive = takes_weight(model), getattr(model, "arrive_one", None)
     clock, cpu_clock = time.perf_counter, time.process_time
     for row in rows:
         is_warm = waiting.n_arrived >= warm_start
         row = waiting.arrive(row)
         cpu_start, start = cpu_clock(), clock()
-        y_pred = model.predict_one(row.x) if is_warm else None
-        proba = model.predict_proba_one(row.x) if is_warm and reads_proba else None
+        y_pred, proba = None, None
+        if is_warm and arrive is not None and not waiting.is_next(row):
+            proba = arrive(row.x)
+            y_pred = model.decide_one(proba)
+        elif is_warm:
+            y_pred = model.predict_one(row.x)
+            proba = model.predict_proba_one(row.x) if reads_proba else None
         n_warm_up = int(not knows_a_class)
         for due in waiting.due():
             if due.weight is not None and learns_weights:

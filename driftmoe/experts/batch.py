@@ -51,6 +51,8 @@ class Batch(NamedTuple):
     known
         A row with the largest code of each nominal column that is known before the first sample, NaN in the others,
         shape (1, n_features); `None` where values come with samples.
+    awaits
+        Whether the labels of rows that are not learnt will come later.
     """
 
     vectors: np.ndarray
@@ -63,6 +65,7 @@ class Batch(NamedTuple):
     learnt: Index = ALL
     ahead: Rows = None
     known: Rows = None
+    awaits: bool = False
 
     @property
     def n_learnt(self) -> int:

@@ -11,6 +11,7 @@ from driftmoe.experts import Batch, Group, Prototype
 from driftmoe.mixture.adaptive import MEMORY_WEIGHT, MEMORY_WEIGHT_RATE, AdaptiveMixture
 from driftmoe.mixture.adaptive_arguments import GATES
 from driftmoe.mixture.arguments import HEAD, Arguments
+from driftmoe.mixture.arrivals import Arrivals
 from driftmoe.mixture.cotraining import CoTraining, MostTrustedAnswers
 from driftmoe.mixture.gate import FADING, FLOOR, LOSS_FADING, PROBE, SURPRISE, TRUST_FADING
 from driftmoe.mixture.per_class import PerClass
@@ -57,12 +58,15 @@ class Mixture(Protocol):
         Network that learns which experts to trust on which samples.
     log
         Statistics of the routing.
+    arrivals
+        Samples that wait for their labels. Their number `most` is 0 if the mixture keeps none.
     """
 
     ARGUMENTS: ClassVar[Arguments]
     REASONS: ClassVar[Mapping[str, str]]
     router: Router
     log: RoutingLog
+    arrivals: Arrivals
 
     @staticmethod
     def default_expert() -> base.Classifier:

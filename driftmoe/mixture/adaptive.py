@@ -19,6 +19,7 @@ from driftmoe.experts.batch import outputs_of
 from driftmoe.mixture.adaptive_arguments import ARGUMENTS, GATES
 from driftmoe.mixture.adaptive_state import ARRAYS, NAMES, OF_GATE, checked_gate, lean_on
 from driftmoe.mixture.arguments import HEAD, Arguments
+from driftmoe.mixture.arrivals import Arrivals, bits_of, keep_all, with_room
 from driftmoe.mixture.cotraining import check_policy, planned_replacements
 from driftmoe.mixture.gate import (
     FADING,
@@ -82,6 +83,8 @@ class AdaptiveMixture:
         Fewest main experts that stay awake while the gate hardly needs them; see `Shedding`. 0 keeps all awake.
     gate
         What the weights depend on; see `GATES`.
+    max_waiting
+        Most samples of which the votes are kept until their labels come; see `Arrivals`.
     rng
         Private generator of the Poisson weights.
 
@@ -125,6 +128,7 @@ class AdaptiveMixture:
         min_trust: float,
         min_awake: int,
         gate: str,
+        max_waiting: int,
         rng: np.random.Generator,
     ) -> None:
         self.experts, self.router = pool, router
@@ -157,6 +161,7 @@ class AdaptiveMixture:
         can_shed = pool.pool is not None and policy is None and gate != "equal" and len(sizes) > 1
         self.shedding = Shedding(self.groups, int(has_head), min_awake if can_shed else 0)
         self._is_costly = np.array([extra.is_costly for extra in self._extras], np.bool_)
+        self.arrivals = Arrivals(self.n_experts, self.n_logits, len(FADING), max_waiting)
 
     @staticmethod
     @cache
@@ -190,6 +195,7 @@ class AdaptiveMixture:
         if policy is not None:
             check_policy(policy, n_experts)
             n_logits += as_rule(policy).n_null
+        is_late_known = settings["gate"] != "equal" and settings["max_bytes"] is None
         return cls(
             experts,
             others,
@@ -200,6 +206,7 @@ class AdaptiveMixture:
             min_trust=settings["min_trust"],
             min_awake=settings["min_awake"],
             gate=settings["gate"],
+            max_waiting=settings["max_waiting"] if is_late_known else 0,
             rng=expert_rng,
         )
 
@@ -243,6 +250,11 @@ class AdaptiveMixture:
         weights, expert_proba = self._plan_weighted_votes(batch, plan)
         proba = np.empty((len(weights), batch.n_classes))
         plan.compute(mix, weights, expert_proba, False, proba)
+        if batch.awaits and self.arrivals.most and self.log.n_samples:
+            arrivals = with_room(self, len(weights), batch.n_classes, plan)
+            now = self._log_likelihood_memories
+            kept = (bits_of(batch.vectors), expert_proba, now, self._n_seen, *arrivals.arrays)
+            plan.append(planned(keep_all, *kept))
         return proba
 
     def votes(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
@@ -266,9 +278,8 @@ class AdaptiveMixture:
         chosen = self._choose(outputs, plan).mask
         weights = np.empty((n_rows, self.n_experts))
         seen = self._seen_by_gate(outputs, plan)
-        plan.compute(
-            gate, *self._gate_call(seen, expert_proba, chosen, NO_TARGETS, NO_WEIGHTS, weights, _NO_ERRORS)
-        )
+        told = (seen, expert_proba, chosen, NO_TARGETS, NO_WEIGHTS, weights, _NO_ERRORS)
+        plan.compute(gate, *self._gate_call(told, batch, self.arrivals))
         return weights, expert_proba
 
     def _parts_of(self, expert_proba: np.ndarray, votes: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -313,14 +324,10 @@ class AdaptiveMixture:
         weights_of_experts = np.empty((n_rows, self.n_experts))
         errors = np.empty((len(targets), outputs.shape[1]), np.float32)
         mask, proba = np.empty((len(targets), self.n_experts), np.bool_), np.empty((n_rows, n_classes))
-        changes.append(
-            planned(
-                gate, *self._gate_call(
-                    self._seen_by_gate(outputs, changes), expert_proba, chosen.mask, batch.targets, batch.weights,
-                    weights_of_experts, errors,
-                )
-            )
-        )  # fmt: skip
+        arrivals = with_room(self, (n_rows - len(targets)) * batch.awaits, n_classes, changes)
+        seen = self._seen_by_gate(outputs, changes)
+        told = (seen, expert_proba, chosen.mask, batch.targets, batch.weights, weights_of_experts, errors)
+        changes.append(planned(gate, *self._gate_call(told, batch, arrivals)))
         if not self._asks_router:
             changes.append(partial(errors[:, : self.n_logits].__setitem__, ..., 0.0))
         if self._has_head:
@@ -349,7 +356,8 @@ class AdaptiveMixture:
         """Return how many features, inputs and classes experts, router and log know."""
         n_classes = self.router.n_outputs - self.n_logits
         of_router = {"n_inputs": self.router.n_inputs, "n_classes": n_classes}
-        return largest(of_router, names_of(self.log), *(group.sizes() for group in self.groups))
+        of_parts = (self.arrivals.sizes(), *(group.sizes() for group in self.groups))
+        return largest(of_router, names_of(self.log), *of_parts)
 
     def state(self) -> State:
         """Return the states of experts, router, log and gate; see `driftmoe.state`."""
@@ -364,11 +372,14 @@ class AdaptiveMixture:
             "poisson_key": int(self._key),
             **{name: of_gate[name] for name in OF_GATE},
             **({"shedding": self.shedding.state()} if self.shedding.is_on else {}),
+            **({"arrivals": self.arrivals.state()} if self.arrivals.n_waiting else {}),
         }
 
     def restore(self, state: State) -> None:
         """Restore the state of a mixture that was built with the same arguments; see `driftmoe.state`."""
-        check_names(state, (*NAMES, *["shedding"] * self.shedding.is_on), self)
+        check_names(
+            state, (*NAMES, *["shedding"] * self.shedding.is_on), self, optional=["arrivals"]
+        )  # without samples that wait it has none
         extras = value_of(state, "extras", list, self)
         if len(extras) != len(self._extras):
             raise ValueError(
@@ -385,6 +396,8 @@ class AdaptiveMixture:
             )
         check_log(log, self.n_experts)
         shedding = restored(self.shedding, state["shedding"]) if self.shedding.is_on else self.shedding
+        none = self.arrivals.empty()
+        self.arrivals = restored(none, state["arrivals"]) if "arrivals" in state else none
         self._extras = [restored(part, one) for part, one in zip(self._extras, extras, strict=True)]
         self.experts, self.router, self.log = parts
         self.shedding = shedding
@@ -446,21 +459,13 @@ class AdaptiveMixture:
         plan.compute(seen[:, self.n_logits :].__setitem__, ..., outputs[:, self.n_logits :])
         return seen
 
-    def _gate_call(
-        self,
-        outputs: np.ndarray,
-        expert_proba: np.ndarray,
-        chosen: np.ndarray,
-        targets: np.ndarray,
-        taught: np.ndarray,
-        weights: np.ndarray,
-        errors: np.ndarray,
-    ) -> tuple[Any, ...]:
-        """Return the arguments of `gate`."""
+    def _gate_call(self, told: tuple[np.ndarray, ...], batch: Batch, arrivals: Arrivals) -> tuple[Any, ...]:
+        """Return the arguments of `gate`: `told` are its first five, its weights and its errors."""
+        *first, weights, errors = told
         return (
-            outputs, expert_proba, chosen, targets, taught, self.n_logits, self._log_likelihood_memories,
-            self._memory_weights, self._groups, self._average_gate_weights, self._average_losses, weights, errors,
-            self._memory_weight_gradients, self._n_seen,
+            *first, self.n_logits, self._log_likelihood_memories, self._memory_weights, self._groups,
+            self._average_gate_weights, self._average_losses, weights, errors, self._memory_weight_gradients,
+            self._n_seen, bits_of(batch.vectors), batch.awaits, *arrivals.arrays,
         )  # fmt: skip
 
     def _choose(self, outputs: np.ndarray, plan: StepPlan) -> Choice:

@@ -122,6 +122,14 @@ ARGUMENTS: Arguments = {
         Need(lambda c: c.gate != "equal", "with gate='equal', which gives all experts the same weight"),
         Need(lambda c: bool(c.extras) or c.prior is not None, "without extras: trees are all that there is"),
     ),
+    "max_waiting": Argument(
+        8192,
+        integer(0),
+        Need(lambda c: c.gate != "equal", "with gate='equal', which learns nothing"),
+        Need(
+            lambda c: c.max_bytes is None, "beside max_bytes=..., which leaves no room for samples that wait"
+        ),
+    ),
     "hidden": Argument(
         (128, 64),
         check_widths,

@@ -45,7 +45,7 @@ class Context:
 
     Attributes
     ----------
-    variant, policy, gate, hidden, learning_rate, prior
+    variant, policy, gate, hidden, learning_rate, prior, max_bytes
         As in `driftmoe.DriftMoEClassifier`; `gate` is `None` in a variant that does not take it.
     arguments
         The arguments that the variant takes.
@@ -67,6 +67,7 @@ class Context:
     hidden: Sequence[int]
     learning_rate: float
     prior: Any = None
+    max_bytes: int | None = None
 
     @property
     def has_head(self) -> bool:

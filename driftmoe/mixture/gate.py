@@ -10,6 +10,7 @@ import numpy as np
 from driftmoe.arithmetic import exp, log, softmax
 from driftmoe.compilation import compiled, kernel
 from driftmoe.draws import poisson
+from driftmoe.mixture.arrivals import keep, memory_of, taken_up, vote_of
 from driftmoe.network_kernels import adam
 from driftmoe.transaction import StepPlan
 
@@ -181,6 +182,14 @@ def gate(  # type: ignore[no-untyped-def]
     errors,
     memory_weight_gradients,
     n_seen,
+    bits,
+    awaits,
+    keys,
+    numbers,
+    seen,
+    kept_votes,
+    kept_memories,
+    counts,
 ):
     """Compute the gate weights of each row, then update the memories with each expert's log-likelihood.
 
@@ -188,6 +197,10 @@ def gate(  # type: ignore[no-untyped-def]
     faded mean of the log-probability that the expert gave to the true label. The loss is that of the mixture, ``-ln
     sum_e g_e p_e(y)``. Its gradient with respect to a logit is g_e minus the expert's responsibility, which is its
     share of the sum.
+
+    If the sample came before rows that have been learnt since, g_e and p_e are those of that time in the loss and its
+    gradient: with the votes and memories that were kept, see `driftmoe.mixture.arrivals`. The memories follow what the
+    experts say of it now.
 
     Parameters
     ----------
@@ -224,6 +237,12 @@ def gate(  # type: ignore[no-untyped-def]
         The gradient of the loss with respect to `memory_weights` is added to this.
     n_seen
         Number of rows learnt before, shape (1,); updated.
+    bits
+        Bits of the vectors of the rows, uint64, shape (n_rows, n_features).
+    awaits
+        Whether the label of a row of weight 0 will come later, so that it is kept.
+    keys, numbers, seen, kept_votes, kept_memories, counts
+        As of `arrivals.Arrivals`; updated.
 
     References
     ----------
@@ -235,6 +254,7 @@ def gate(  # type: ignore[no-untyped-def]
     scores = np.empty(n_logits)
     likelihoods = np.empty(n_logits)
     has_vote = np.empty(n_logits, np.bool_)
+    scores_then, likelihoods_then = np.empty(n_logits), np.empty(n_logits)
     n_learnt = 0
     for row in range(n_rows):
         n_votes = 0
@@ -266,12 +286,26 @@ def gate(  # type: ignore[no-untyped-def]
             total += weights[row, e]
         for e in range(n_experts):
             weights[row, e] /= max(total, 1e-300)
-        if targets.shape[0] == 0 or taught[row] == 0.0:
+        if targets.shape[0] == 0:
             continue
+        if taught[row] == 0.0:
+            if awaits and numbers.shape[0] > 0:
+                keep(
+                    bits[row], expert_proba[row], memories, n_seen[0], keys, numbers, seen, kept_votes, kept_memories,
+                    counts,
+                )  # fmt: skip
+            continue
+        place = taken_up(bits[row], keys, numbers, counts)
+        is_late = place >= 0 and seen[place] < n_seen[0]
         n_learnt += 1
         n_seen[0] += 1
         for e in range(errors.shape[1]):
             errors[n_learnt - 1, e] = 0.0
+        if is_late:
+            learn_from_arrival(
+                outputs[row], targets[row], taught[row], n_classes, memory_weights, kept_votes[place],
+                kept_memories[place], scores_then, likelihoods_then, errors[n_learnt - 1], memory_weight_gradients,
+            )  # fmt: skip
         if n_votes == 0:
             continue
 
@@ -295,10 +329,12 @@ def gate(  # type: ignore[no-untyped-def]
             average_losses[h] = fading * average_losses[h] - (1.0 - fading) * log(likelihood)
         for e in range(n_logits):
             error = w * (scores[e] * (1.0 - likelihoods[e] / likelihood))
-            errors[n_learnt - 1, e] = error
+            if not is_late:
+                errors[n_learnt - 1, e] = error
             if has_vote[e]:
                 for h in range(memories.shape[0]):
-                    memory_weight_gradients[h] += error * memories[h, e]
+                    if not is_late:
+                        memory_weight_gradients[h] += error * memories[h, e]
                     fading = faded(FADING[h], w)
                     memories[h, e] = fading * memories[h, e] + (1.0 - fading) * log(likelihoods[e])
         for group in range(average_gate_weights.shape[0]):
@@ -311,6 +347,68 @@ def gate(  # type: ignore[no-untyped-def]
             if is_asked:
                 fading = faded(TRUST_FADING, w)
                 average_gate_weights[group] = fading * average_gate_weights[group] + (1.0 - fading) * share
+
+
+@kernel
+def learn_from_arrival(  # type: ignore[no-untyped-def]
+    outputs, target, w, n_classes, memory_weights, votes, memories, scores, likelihoods, errors,
+    memory_weight_gradients,
+):  # fmt: skip
+    """Write the gradient of the loss that the mixture had when a sample came, with the router's outputs of now.
+
+    Parameters
+    ----------
+    outputs
+        Outputs of the router for the sample, shape (n_logits + any,).
+    target, w
+        Class index, and weight of the sample.
+    n_classes
+        Number of classes now, of which the votes may lack the last ones.
+    memory_weights, memory_weight_gradients
+        As in `gate`.
+    votes, memories
+        What was kept of the sample, uint16, shapes (n_experts, any) and (n_memories, n_logits).
+    scores, likelihoods
+        Room for as many numbers, shape (n_logits,).
+    errors
+        Result: the gradient with respect to the logits, shape (n_logits + any,). As it was if no expert had a vote.
+    """
+    n_experts, n_logits = votes.shape[0], memories.shape[1]
+    n_votes, mean, largest = 0, 0.0, -np.inf
+    for e in range(n_logits):
+        has_vote = e >= n_experts  # a null expert
+        likelihoods[e] = 0.0
+        if e < n_experts:
+            for c in range(votes.shape[1]):
+                has_vote = has_vote or votes[e, c] > 0
+            if target < votes.shape[1]:
+                likelihoods[e] = vote_of(votes[e, target])
+            likelihoods[e] = (1.0 - FLOOR) * likelihoods[e] + FLOOR / n_classes
+            if has_vote:
+                n_votes += 1
+                mean += likelihoods[e]
+        scores[e] = -np.inf
+        if has_vote:
+            scores[e] = np.float64(outputs[e])
+            for h in range(memories.shape[0]):
+                scores[e] += memory_weights[h] * memory_of(memories[h, e])
+            largest = max(largest, scores[e])
+    if n_votes == 0:
+        return
+    total, likelihood = 0.0, 0.0
+    for e in range(n_logits):
+        if e >= n_experts:
+            likelihoods[e] = mean / n_votes
+        scores[e] = exp(scores[e] - largest) if scores[e] > -np.inf else 0.0
+        total += scores[e]
+    for e in range(n_logits):
+        scores[e] /= total
+        likelihood += scores[e] * likelihoods[e]
+    for e in range(n_logits):
+        error = w * (scores[e] * (1.0 - likelihoods[e] / likelihood))
+        errors[e] = error
+        for h in range(memories.shape[0]):
+            memory_weight_gradients[h] += error * memory_of(memories[h, e])
 
 
 @kernel

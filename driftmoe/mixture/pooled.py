@@ -12,6 +12,7 @@ import numpy as np
 
 from driftmoe.experts import Batch, Group
 from driftmoe.mixture.arguments import HEAD
+from driftmoe.mixture.arrivals import Arrivals
 from driftmoe.mixture.router import Router
 from driftmoe.mixture.telemetry import RoutingLog
 from driftmoe.state import State, check_names, restored
@@ -31,13 +32,14 @@ class Pooled:
 
     Attributes
     ----------
-    experts, router, log
-        As of `Mixture`.
+    experts, router, log, arrivals
+        As of `Mixture`. No sample waits.
     """
 
     experts: Group
     router: Router
     log: RoutingLog
+    arrivals = Arrivals(0, 0, 0, 0)
 
     @staticmethod
     @cache

@@ -1,0 +1,281 @@
+"""Samples that were predicted and wait for their labels, with what the experts said of them.
+
+The gate is asked about a sample when it arrives. If the label comes later, what the experts say of the sample by then
+is no measure of what they said: they have learnt the labels of its neighbours in time. So what they said is kept until
+the label comes, and the gate learns from that; see `driftmoe.mixture.gate`.
+
+The memory is bounded, and numbers are kept in 16 bits. A sample is known again by its vector. One whose label never
+comes gives its place, at last, to a newer one.
+
+References
+----------
+Grzenda, Gomes & Bifet 2020, Delayed labelling evaluation for data streams: the predictions of a sample differ between
+its arrival and the arrival of its label. Joulani, György & Szepesvári 2013, Online learning under delayed feedback: a
+learner under delay keeps what it did until the loss of it is known.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from driftmoe.compilation import compiled, kernel
+from driftmoe.draws import keyed
+from driftmoe.growth import enlarged
+from driftmoe.state import State, array_of, check_names, misfit
+from driftmoe.transaction import Changes, assignment
+
+MOST_BYTES = 1 << 23
+"""Bytes that the samples take at most: with many classes fewer of them are kept."""
+
+FEWEST = 64
+"""Number of places that are made first; then they double."""
+
+FREE = -1
+"""Number of a place that holds no sample."""
+
+_ARRAYS = ("keys", "seen", "votes", "memories")
+
+_ONE = 65_535.0
+_LEAST_MEMORY, _MEMORY_UNIT = -12.0, 4096.0
+_EXPONENT, _MINUS_ZERO = np.uint64(0x7FF0000000000000), np.uint64(0x8000000000000000)
+
+
+class Arrivals:
+    """Places for samples that wait, of which each holds one or is free.
+
+    Parameters
+    ----------
+    n_experts, n_logits, n_memories
+        As in `gate`.
+    most
+        Number of samples that are kept at most; 0 keeps none.
+
+    Attributes
+    ----------
+    keys
+        Hash of the vector of each sample, uint64, shape (n_places,).
+    numbers
+        Samples are numbered as they come; `FREE` for a free place, int64, shape (n_places,).
+    seen
+        Number of rows that the gate had learnt when the sample came, int64, shape (n_places,).
+    votes
+        The experts' probabilities, in units of 1 / 65535, uint16, shape (n_places, n_experts, n_classes).
+    memories
+        The gate's log-likelihood memories at that time, in units of 1 / 4096 nats from -12 on, uint16, shape
+        (n_places, n_memories, n_logits).
+    counts
+        Number of the next sample, and of the samples that wait, int64, shape (2,).
+    """
+
+    def __init__(self, n_experts: int, n_logits: int, n_memories: int, most: int) -> None:
+        self.most = most
+        self.keys, self.numbers = np.zeros(0, np.uint64), np.zeros(0, np.int64)
+        self.seen = np.zeros(0, np.int64)
+        self.votes = np.zeros((0, n_experts, 0), np.uint16)
+        self.memories = np.zeros((0, n_memories, n_logits), np.uint16)
+        self.counts = np.zeros(2, np.int64)
+
+    @property
+    def n_waiting(self) -> int:
+        """Number of samples that wait."""
+        return int(self.counts[1])
+
+    @property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """The arrays that kernels read and write."""
+        return self.keys, self.numbers, self.seen, self.votes, self.memories, self.counts
+
+    def has_room(self, n_rows: int, n_classes: int) -> bool:
+        """Return whether as many samples can be kept, the oldest given up only where no more are allowed."""
+        n_places, most = len(self.keys), self._most_of(n_classes)
+        is_full = n_places >= most
+        return n_classes <= self.votes.shape[2] and (is_full or self.n_waiting + n_rows <= n_places)
+
+    def with_room(self, n_rows: int, n_classes: int) -> Arrivals:
+        """Return the same samples with room for others, as another object; itself if it has room.
+
+        Parameters
+        ----------
+        n_rows
+            Number of samples to come.
+        n_classes
+            Number of classes that their votes have.
+        """
+        if not self.most or not n_rows or self.has_room(n_rows, n_classes):
+            return self
+        n_classes = max(n_classes, self.votes.shape[2])
+        most = self._most_of(n_classes)
+        n_places = max(len(self.keys), FEWEST)
+        while n_places < self.n_waiting + n_rows:
+            n_places *= 2
+        kept = self._in_order()[max(self.n_waiting - most, 0) :]
+        return self._of(kept, min(n_places, most), n_classes)
+
+    def state(self) -> State:
+        """Return the samples that wait, the oldest first; see `driftmoe.state`."""
+        kept = self._in_order()
+        return {name: getattr(self, name)[kept] for name in _ARRAYS}
+
+    def restore(self, state: State) -> None:
+        """Restore a state; see `driftmoe.state`."""
+        check_names(state, _ARRAYS, self)
+        arrays = {}
+        for name in _ARRAYS:
+            own = getattr(self, name)
+            shape = (None, *own.shape[1:])
+            arrays[name] = array_of(
+                state, name, own.dtype, (*shape[:2], None) if name == "votes" else shape, self
+            )
+        n, n_classes = len(arrays["keys"]), arrays["votes"].shape[2]
+        for name, array in arrays.items():
+            if len(array) != n:
+                raise misfit(self, name, f"is of {len(array)} samples", f"it must be of {n}, as 'keys'")
+        if n > self._most_of(n_classes):
+            allowed = f"at most {self._most_of(n_classes)} may wait"
+            raise misfit(self, "keys", f"is of {n} samples", allowed)
+        if n and arrays["seen"].min() < 0:
+            raise misfit(self, "seen", f"has {arrays['seen'].min()}", "it must be 0 or more")
+        vars(self).update(arrays, numbers=np.arange(n), counts=np.array([n, n]))
+
+    def empty(self) -> Arrivals:
+        """Return another object without samples."""
+        n_experts, (n_memories, n_logits) = self.votes.shape[1], self.memories.shape[1:]
+        return Arrivals(n_experts, n_logits, n_memories, self.most)
+
+    def sizes(self) -> dict[str, int]:
+        """Return how many classes the votes have."""
+        return {"n_classes": self.votes.shape[2]}
+
+    def _most_of(self, n_classes: int) -> int:
+        """Return the number of samples that may wait, with votes on this number of classes."""
+        n_experts, (n_memories, n_logits) = self.votes.shape[1], self.memories.shape[1:]
+        of_sample = 24 + 2 * (n_experts * n_classes + n_memories * n_logits)
+        return min(self.most, max(MOST_BYTES // of_sample, 1))
+
+    def _in_order(self) -> np.ndarray:
+        """Return the places that hold samples, the oldest first."""
+        held = np.flatnonzero(self.numbers != FREE)
+        return held[np.argsort(self.numbers[held])]
+
+    def _of(self, kept: np.ndarray, n_places: int, n_classes: int) -> Arrivals:
+        """Return another object with the samples of some places, in this order."""
+        new = self.empty()
+        for name in _ARRAYS:
+            own: np.ndarray = getattr(self, name)[kept]
+            shape = (n_places, *own.shape[1:])
+            setattr(new, name, enlarged(own, (*shape[:2], n_classes) if name == "votes" else shape))
+        new.numbers = np.full(n_places, FREE)
+        new.numbers[: len(kept)] = np.arange(len(kept))
+        new.counts = np.array([len(kept), len(kept)])
+        return new
+
+
+def with_room(mixture: Any, n_rows: int, n_classes: int, changes: Changes) -> Arrivals:
+    """Return places of a mixture for samples that will wait. Where there are too few, a change puts others in place."""
+    own: Arrivals = mixture.arrivals
+    arrivals = own.with_room(n_rows, n_classes)
+    if arrivals is not own:
+        changes.append(assignment(mixture, arrivals=arrivals))
+    return arrivals
+
+
+def bits_of(vectors: np.ndarray) -> np.ndarray:
+    """Return the bits of vectors, float64, as uint64: what `key_of` reads."""
+    return vectors.view(np.uint64)
+
+
+@kernel
+def key_of(bits):  # type: ignore[no-untyped-def]
+    """Return the hash of a vector: missing values do not count, so that later features leave it as it is."""
+    key = np.uint64(0)
+    for column in range(bits.shape[0]):
+        value = bits[column]
+        if (value & _EXPONENT) == _EXPONENT:  # NaN; there are no infinite numbers
+            continue
+        if value == _MINUS_ZERO:
+            value = np.uint64(0)
+        key = keyed(key ^ value, column)
+    return key
+
+
+@kernel
+def keep(  # type: ignore[no-untyped-def]
+    bits, expert_proba, now, n_seen, keys, numbers, seen, votes, memories, counts
+):
+    """Keep a sample that has just been predicted, in a free place or in that of the oldest.
+
+    Parameters
+    ----------
+    bits
+        Of its vector, as `bits_of` gives them, shape (n_features,).
+    expert_proba
+        Votes on it, shape (n_experts, n_classes).
+    now
+        The memories of the gate, shape (n_memories, n_logits).
+    n_seen
+        Number of rows that the gate has learnt.
+    keys, numbers, seen, votes, memories, counts
+        As of `Arrivals`; updated.
+    """
+    place, oldest = -1, 0
+    for i in range(numbers.shape[0]):
+        if numbers[i] == FREE:
+            place = i
+            break
+        if numbers[i] < numbers[oldest]:
+            oldest = i
+    if place < 0:
+        place = oldest
+        counts[1] -= 1
+    keys[place], numbers[place], seen[place] = key_of(bits), counts[0], n_seen
+    counts[0] += 1
+    counts[1] += 1
+    for e in range(votes.shape[1]):
+        for c in range(votes.shape[2]):
+            share = expert_proba[e, c] if c < expert_proba.shape[1] else 0.0
+            votes[place, e, c] = np.uint16(share * _ONE + 0.5)
+    for h in range(memories.shape[1]):
+        for e in range(memories.shape[2]):
+            unit = (now[h, e] - _LEAST_MEMORY) * _MEMORY_UNIT + 0.5
+            memories[place, h, e] = np.uint16(min(max(unit, 0.0), _ONE))
+
+
+@kernel
+def taken_up(bits, keys, numbers, counts):  # type: ignore[no-untyped-def]
+    """Return the place of the oldest sample with a vector, which is free from now on; -1 if there is none.
+
+    What the place holds can be read until the next sample comes. The parameters are those of `keep`.
+    """
+    if counts[1] == 0:
+        return -1
+    key, place = key_of(bits), -1
+    for i in range(keys.shape[0]):
+        if keys[i] == key and numbers[i] != FREE and (place < 0 or numbers[i] < numbers[place]):
+            place = i
+    if place >= 0:
+        numbers[place] = FREE
+        counts[1] -= 1
+    return place
+
+
+@kernel
+def vote_of(kept):  # type: ignore[no-untyped-def]
+    """Return the probability that a kept number stands for."""
+    return np.float64(kept) / _ONE
+
+
+@kernel
+def memory_of(kept):  # type: ignore[no-untyped-def]
+    """Return the memory, in nats, that a kept number stands for."""
+    return np.float64(kept) / _MEMORY_UNIT + _LEAST_MEMORY
+
+
+@compiled()
+def keep_all(  # type: ignore[no-untyped-def]
+    bits, expert_proba, now, n_seen, keys, numbers, seen, votes, memories, counts
+):
+    """Keep samples that have just been predicted, in order; see `keep`. All arrays have a row for each of them."""
+    for row in range(bits.shape[0]):
+        keep(bits[row], expert_proba[row], now, n_seen[0], keys, numbers, seen, votes, memories, counts)
