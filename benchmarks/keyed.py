@@ -5,7 +5,7 @@
     python -m benchmarks.keyed --growth --out benchmarks/results/keyed.jsonl    # 1,000 to 100,000 keys, and a picture
     python -m benchmarks.keyed --engine flink --kills --keys 200 --samples 60  # killed twice, and rescaled from 2 to 1
 
-Samples are those of the stream `fleet`. The plain loop is a dictionary of models in this process, `predict_proba_one`
+Samples are those of the stream `fleet`. The plain loop is a dictionary of models in this process, `arrive_one`
 and then `learn_one` for each sample. All ways give the same predictions, which their digests show.
 
 Recovery is measured on the command: it is killed with SIGKILL when half of the events are committed, and started again;
@@ -65,7 +65,7 @@ def plain(make: Make, keyed: Iterable[tuple[str, Event]]) -> tuple[float, str]:
             continue
         x = event.payload["features"] if event.kind == "sample" else event.payload
         asked.append((key, event))
-        found.append(model.predict_proba_one(x))
+        found.append((model.predict_proba_one if event.kind == "sample" else model.arrive_one)(x))
         if event.kind == "sample":
             model.learn_one(x, event.payload["label"])
         else:

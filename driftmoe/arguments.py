@@ -8,7 +8,7 @@ from typing import Any
 from river import base
 
 from driftmoe.costs import check_costs
-from driftmoe.mixture import MIXTURES
+from driftmoe.mixture import MAX_WAITING, MIXTURES
 from driftmoe.mixture.arguments import Argument, Arguments, Context, Need, check_flag, choice, integer
 
 
@@ -79,9 +79,22 @@ EVERYWHERE: Arguments = {
 a single expert some arguments, such as `gate`, have no effect. They are allowed all the same, because the number of
 experts is a size, not a kind of model."""
 
+IF_GIVEN: dict[str, Any] = {
+    **dict.fromkeys(("max_features", "max_classes", "max_bytes", "decision_costs", "prior")),
+    "min_awake": 0,
+    "max_waiting": MAX_WAITING,
+    "records": True,
+}
+"""Bounds, costs and the like, which settings and states name only where they are given -> the value that says the same
+as to leave them out."""
+
+OF_NO_STATE = ("seed", "n_threads", "decision_costs")
+"""Arguments that do not change what a state means."""
+
 IDLE: dict[str, Any] = {
     "correction": 0,
     "dropout": 0,
+    "max_waiting": 0,
     "min_awake": 0,
     "min_trust": 0,
     "monitors": False,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from river import base
 
-from driftmoe.arguments import EVERYWHERE, IDLE, check_effects, check_values, unmet
+from driftmoe.arguments import EVERYWHERE, IF_GIVEN, OF_NO_STATE, check_effects, check_values, unmet
 from driftmoe.costs import DecisionCosts
 from driftmoe.encoding import Encoder, check_inherited, inherit
 from driftmoe.estimator import MixtureClassifier
@@ -29,11 +29,6 @@ if TYPE_CHECKING:
 VARIANTS = tuple(MIXTURES)
 
 
-IF_GIVEN = (
-    "max_features", "max_classes", "max_bytes", "decision_costs", "min_awake", "max_waiting", "records", "prior",
-)  # fmt: skip
-"""Bounds, costs and the like, which have an effect only if they are given."""
-
 SMALL: dict[str, Any] = {
     "expert": MIXTURES["driftmoe"].default_expert().clone({"max_nodes": 9}),
     "n_experts": 1,
@@ -41,12 +36,10 @@ SMALL: dict[str, Any] = {
     "memory": 256,
     "hidden": (),
     "batch_size": 8,
+    "max_waiting": 0,
     "records": False,
 }
 """The arguments of `DriftMoEClassifier.small`."""
-
-OF_NO_STATE = ("seed", "n_threads", "decision_costs")
-"""Arguments that do not change what a state means."""
 
 
 class DriftMoEClassifier(MixtureClassifier):
@@ -421,7 +414,7 @@ class DriftMoEClassifier(MixtureClassifier):
             name: self._setting(name)
             for name in parameters_of(type(self))
             if unmet(name, context) is None
-            and (name not in IF_GIVEN or getattr(self, name) not in (None, IDLE.get(name)))
+            and (name not in IF_GIVEN or getattr(self, name) not in (None, IF_GIVEN[name]))
         }
 
     def _arguments(self) -> dict[str, str]:

@@ -264,7 +264,7 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
         """
         rows = self._block_rows(X, y, names, values, classes)
         weights, answers = _weights_of(y, w), np.full(len(y), -1)
-        self._learn_rows(rows, weights, answers, awaits=awaits)
+        self._learn_rows(rows, weights, answers, awaits=weights == 0.0 if awaits else None)
         return [self._encoder.classes[target] if target >= 0 else None for target in answers.tolist()]
 
     @learning
@@ -291,7 +291,7 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
         rows = self._block_rows(X, y, names, values, classes)
         weights, answers = _weights_of(y, w), np.full(len(y), -1)
         proba = [np.empty(0)] * len(y)
-        self._learn_rows(rows, weights, answers, proba, awaits=awaits)
+        self._learn_rows(rows, weights, answers, proba, awaits=weights == 0.0 if awaits else None)
         known = self._encoder.classes
         labels = [known[target] if target >= 0 else None for target in answers.tolist()]
         return labels, by_label(proba, known)
@@ -458,7 +458,7 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
         answers: np.ndarray | None = None,
         proba: list[np.ndarray] | None = None,
         *,
-        awaits: bool = False,
+        awaits: np.ndarray | None = None,
     ) -> None:
         before = self._encoder.counts
         try:

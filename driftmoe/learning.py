@@ -18,7 +18,7 @@ from driftmoe.costs import DecisionCosts
 from driftmoe.encoding import BlockRows, Encoder, Sample, SampleRows, warn_of_shared
 from driftmoe.encoding.samples import name_order
 from driftmoe.experts import Batch
-from driftmoe.experts.batch import Index, learnt_of
+from driftmoe.experts.batch import NONE_AWAITED, Index, learnt_of
 from driftmoe.mixture import Mixture
 from driftmoe.mixture.mixing import first_best, most_gain, of_learnt
 from driftmoe.mixture.shrinking import least_bytes, name_bytes, shrunk
@@ -70,7 +70,8 @@ class Learner:
     doubted
         The first and the last change of each step; see `driftmoe.one_row`.
     awaits
-        Whether the labels of rows of weight 0 will come later, so that the mixture keeps what it needs for that.
+        Which rows of weight 0 have labels that will come later, so that the mixture keeps what it needs for that; bool,
+        shape (n_rows,). `None` for none.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class Learner:
         costs: DecisionCosts | None = None,
         proba: list[np.ndarray] | None = None,
         doubted: Callable[[], Any] = bool,
-        awaits: bool = False,
+        awaits: np.ndarray | None = None,
     ) -> None:
         self._encoder, self._mixture, self._recent, self._doubted = encoder, mixture, recent, doubted
         self._max_bytes, self._costs, self._proba = max_bytes, costs, proba
@@ -147,7 +148,15 @@ class Learner:
             changes.append(assignment(encoder, n_shared_values=encoder.n_shared_values + n_shared))
         mixture, recent = self._mixture, self._recent
         proba = plan_step(
-            encoder, mixture, recent, vectors, samples, targets, weights, changes, awaits=self._awaits
+            encoder,
+            mixture,
+            recent,
+            vectors,
+            samples,
+            targets,
+            weights,
+            changes,
+            awaits=self._awaited(start, stop),
         )
         if answers is not None:
             changes.append(self._decision(proba, answers[start:stop]))
@@ -157,18 +166,22 @@ class Learner:
 
     def _pass(self, start: int, stop: int) -> None:
         """Predict rows of which none is learnt, and keep what is needed until their labels come."""
-        if not self._awaits or self._is_first():
+        awaits = self._awaited(start, stop)
+        if self._is_first() or not awaits.any():
             self._answer(start, stop)
             self._n_learnt[0] = stop
             return
         samples = self._rows.samples(start, stop) if self._mixture.reads_samples else []
         vectors, changes = self._rows.vectors(start, stop), StepPlan()
-        proba = plan_prediction(self._encoder, self._mixture, vectors, samples, changes, awaits=True)
+        proba = plan_prediction(self._encoder, self._mixture, vectors, samples, changes, awaits=awaits)
         if self._answers is not None:
             changes.append(self._decision(proba, self._answers[start:stop]))
         if self._proba is not None:
             changes.append(partial(self._proba.__setitem__, slice(start, stop), proba))
         self._carry_out(changes, stop)
+
+    def _awaited(self, start: int, stop: int) -> np.ndarray:
+        return NONE_AWAITED if self._awaits is None else self._awaits[start:stop]
 
     def _learn_new(self, row: int) -> None:
         """Learn a row that brings a new feature, value or class, as far as the bounds allow it."""
@@ -334,7 +347,7 @@ def plan_step(
     weights: np.ndarray,
     changes: StepPlan,
     *,
-    awaits: bool = False,
+    awaits: np.ndarray = NONE_AWAITED,
 ) -> np.ndarray:
     """Plan one step of learning.
 
@@ -415,9 +428,9 @@ def plan_prediction(
     samples: Sequence[Sample],
     plan: StepPlan,
     *,
-    awaits: bool = False,
+    awaits: np.ndarray = NONE_AWAITED,
 ) -> np.ndarray:
-    """Compute what `predict` returns, by calls of a plan. If it `awaits` the labels, changes of the plan keep votes."""
+    """Compute what `predict` returns, by calls of a plan. Its changes keep what is needed of rows that await labels."""
     inputs = encoder.plan_inputs(vectors, NO_WEIGHTS, plan)
     batch = Batch(vectors, inputs, samples, len(encoder.classes), awaits=awaits)
     return mixture.plan_prediction(batch, plan)

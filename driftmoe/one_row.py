@@ -22,7 +22,7 @@ from driftmoe.mixture import Mixture
 from driftmoe.recent import Recent
 from driftmoe.transaction import StepPlan, assignment, carry_out
 
-_NOTHING = np.empty(0)
+_NOTHING, _AWAITED = np.empty(0), np.ones(1, np.bool_)
 
 AHEAD = 128
 """Number of rows for which a plan makes room, if that takes little memory: to plan takes as long as to learn ten rows.
@@ -111,7 +111,7 @@ class OneRow:
             carry_out(kept.plan)
             return kept.proba[0].copy()
         plan, vectors = StepPlan(), vector[np.newaxis].copy()
-        proba = plan_prediction(self._encoder, mixture, vectors, samples, plan, awaits=True)
+        proba = plan_prediction(self._encoder, mixture, vectors, samples, plan, awaits=_AWAITED)
         carry_out(plan.between(self.doubted))
         self.settle()
         self._arriving = _Kept(plan, vectors, proba, self._held()) if plan.is_repeatable else None

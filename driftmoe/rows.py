@@ -127,7 +127,8 @@ class InRows:
         """Predict, learn, or predict and then learn each sample in turn: for labels that come late.
 
         Put a sample in twice: without a label where it is predicted, and later with its label where that has come. The
-        answers and the model are those of `predict_proba_one` and `learn_one` in the same order.
+        answers and the model are those of `predict_proba_one` (with `awaits`, of `arrive_one`) and `learn_one` in the
+        same order.
 
         Parameters
         ----------
@@ -178,7 +179,8 @@ class InRows:
                 )
         rows, weights = self._read_rows(X, labels, w)
         proba: list[np.ndarray] = [_NOTHING] * len(labels)
-        self._learn_rows(rows, weights, proba=proba, awaits=awaits)
+        has_no_label = np.array([label is None for label in labels]) if awaits else None
+        self._learn_rows(rows, weights, proba=proba, awaits=has_no_label)
         answers = iter(by_label(list(compress(proba, is_asked)), self._encoder.classes))
         return [next(answers) if wants else None for wants in is_asked]
 
@@ -219,7 +221,7 @@ class InRows:
         answers: np.ndarray | None = None,
         proba: list[np.ndarray] | None = None,
         *,
-        awaits: bool = False,
+        awaits: np.ndarray | None = None,
     ) -> None:
         raise NotImplementedError
 

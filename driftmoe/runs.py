@@ -22,6 +22,8 @@ def run(
     labels: Sequence[Any],
     weights: Sequence[float],
     asked: Sequence[bool],
+    *,
+    awaits: bool = False,
 ) -> list[Proba | str | None]:
     """Predict and learn samples in turn, each as it needs.
 
@@ -37,6 +39,8 @@ def run(
         Weight of each sample.
     asked
         Whether each sample is predicted, before it is learnt.
+    awaits
+        Whether a model with `arrive_one` is told that the labels of samples without one will come.
 
     Returns
     -------
@@ -49,20 +53,22 @@ def run(
         If a part of the model failed after another had learnt a sample.
     """
     rows, n = getattr(model, "run_rows", None), len(samples)
+    awaits = awaits and hasattr(model, "arrive_one")
+    late = {"awaits": True} if awaits else {}
     if rows is not None:
         try:
-            return list(rows(samples, labels, weights, asked=asked))
+            return list(rows(samples, labels, weights, asked=asked, **late))
         except (TypeError, ValueError) as error:
             if has_learnt(error):
                 raise RuntimeError(f"{type(error).__name__}: {error}") from error
     if rows is None or n == 1:
         one_by_one = zip(samples, labels, weights, asked, strict=True)
-        return [tried(_run_one, model, *one) for one in one_by_one]
+        return [tried(_run_one, model, *one, awaits) for one in one_by_one]
     halves = slice(n // 2), slice(n // 2, n)  # to find the samples that cannot be read
     return [
         answer
         for half in halves
-        for answer in run(model, samples[half], labels[half], weights[half], asked[half])
+        for answer in run(model, samples[half], labels[half], weights[half], asked[half], awaits=awaits)
     ]
 
 
@@ -100,7 +106,12 @@ def tried(call: Callable[..., Answered], *arguments: Any) -> Answered | str:
         return str(error)
 
 
-def _run_one(model: Any, x: Mapping[Any, Any], y: Any, w: float, is_asked: bool) -> Proba | None:
+def _run_one(
+    model: Any, x: Mapping[Any, Any], y: Any, w: float, is_asked: bool, awaits: bool
+) -> Proba | None:
+    if y is None and awaits:
+        arrived: Proba = model.arrive_one(x)
+        return arrived
     # One that is only learnt is predicted, too: that tells whether it can be read.
     proba: Proba = model.predict_proba_one(x)
     try:

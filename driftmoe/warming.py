@@ -69,6 +69,9 @@ def _use(model: Any) -> None:
         model.learn_one(x, label)
     X, targets = np.arange(2.0 * N_SAMPLES).reshape(-1, 2) % 7, np.arange(N_SAMPLES) % 2
     model.step_many(X, targets, names=["number", "other"], values=[None, None], classes=["no", "yes"])
-    model.run_rows([{"number": 1.0}] * 2, ["yes", None])
+    late = {"awaits": True} if hasattr(model, "arrive_one") else {}
+    model.run_rows([{"number": 1.0}] * 2, ["yes", None], **late)
+    for x, _ in _samples(2) if late else ():
+        model.arrive_one(x)
     model.predict_set_one({"number": 1.0})
     model.explain_one({"number": 1.0})

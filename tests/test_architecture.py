@@ -59,8 +59,8 @@ MAY_IMPORT = {
         "driftmoe.memory driftmoe.network driftmoe.state driftmoe.transaction driftmoe.trees"
     ),
     "driftmoe.mixture": (
-        "numpy driftmoe.arithmetic driftmoe.compilation driftmoe.draws driftmoe.experts driftmoe.memory "
-        "driftmoe.network driftmoe.network_kernels driftmoe.routing driftmoe.state driftmoe.threads "
+        "numpy driftmoe.arithmetic driftmoe.compilation driftmoe.draws driftmoe.experts driftmoe.growth "
+        "driftmoe.memory driftmoe.network driftmoe.network_kernels driftmoe.routing driftmoe.state driftmoe.threads "
         "driftmoe.transaction driftmoe.trees driftmoe.wording"
     ),
     "driftmoe.mixture.arguments": "numpy river driftmoe.experts",

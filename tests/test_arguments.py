@@ -24,7 +24,7 @@ from driftmoe.trees import HoeffdingTreeClassifier, TreePool
 OTHERS = {
     "n_experts": 2, "top_k": 1, "policy": WithNull(TopK(1), n_null=1), "correction": 0.5, "extras": ("network",),
     "memory": 64, "monitors": False, "gate": "equal", "leverage": 1.0, "min_trust": 1e-9, "min_awake": 1,
-    "hidden": (3,), "learning_rate": 0.05, "batch_size": 8, "dropout": 0.5, "n_threads": 2, "seed": 9,
+    "max_waiting": 1, "hidden": (3,), "learning_rate": 0.05, "batch_size": 8, "dropout": 0.5, "n_threads": 2, "seed": 9,
     "expert_hidden": (3,), "expert_rate": 0.1,
     "expert": HoeffdingTreeClassifier(grace_period=20, leaf_prediction="mc"), "max_features": 1,
     "max_classes": 1, "max_bytes": 10**9, "decision_costs": {0: 9.0}, "records": False,
@@ -100,12 +100,15 @@ def make(case, **more):
     return of(**given)
 
 
-def figures(case, **more):
+def figures(case, *, is_late=True, **more):
     model = make(case, **more)
     n_rows = (
         400 if model.expert is not None and not isinstance(model.expert, HoeffdingTreeClassifier) else 1800
     )
     labels = model.step_many(X[:n_rows], Y[:n_rows], **LEGEND)
+    if is_late:  # the labels of a hundred samples come when all have been predicted
+        late = np.repeat([0.0, 1.0], 100)
+        model.step_many(np.tile(X[:100], (2, 1)), np.tile(Y[:100], 2), w=late, awaits=True, **LEGEND)
     proba = [list(model.predict_proba_one(dict(enumerate(row))).values()) for row in X[:20].tolist()]
     return labels, proba
 
@@ -125,7 +128,7 @@ def taken_by(case):
 @pytest.mark.parametrize("case", CASES)
 def test_an_argument_applies_and_changes_something_or_is_refused_and_would_change_nothing(case, monkeypatch):
     monkeypatch.setattr("driftmoe.mixture.shedding.START", 0.97)  # trees sleep soon, not after 1400 samples
-    plain, context = figures(case), make(case)._context()
+    plain, at_once, context = figures(case), figures(case, is_late=False), make(case)._context()
     for name in taken_by(case):
         applies = unmet(name, context) is None
         if not applies:
@@ -137,12 +140,15 @@ def test_an_argument_applies_and_changes_something_or_is_refused_and_would_chang
             bypass.setattr(classifier, "check_effects", lambda given, context: None)
             if name == "policy" and not applies:  # TopK would leave some out
                 continue
-            changed = figures(case, **{name: OTHERS[name]})
+            is_late = name != "max_bytes"  # which leaves no room for samples that wait
+            changed = figures(case, is_late=is_late, **{name: OTHERS[name]})
         if (
             name == "batch_size" and context.learning_rate == 0.0
         ):  # how many rows go through at once, if no more
             continue
-        assert differ(changed, plain) == (applies and name not in ("n_threads", "max_bytes", "records")), (
+        assert differ(changed, plain if is_late else at_once) == (
+            applies and name not in ("n_threads", "max_bytes", "records")
+        ), (
             name,
             applies,
         )

@@ -37,11 +37,24 @@ MODELS = {
     "moe-task": of("moe-task"),
     "networks": lambda: NeuralMoEClassifier(n_experts=3, hidden=(8,), seed=1),
     "networks, moe-data": lambda: NeuralMoEClassifier("moe-data", n_experts=3, hidden=(8,), seed=1),
+    "few wait": of(extras=ALL_EXTRAS, n_experts=2, max_waiting=20),
     "bounded": of(max_features=5, max_classes=2),
     "little memory": of(max_bytes=400_000, n_experts=2),
     "threads": of(n_threads=2, n_experts=4, batch_size=128),
 }
 """Name -> how it is made. None has experts that read dictionaries."""
+
+ADAPTIVE = (
+    "defaults",
+    "all extras",
+    "equal gate",
+    "untrusted",
+    "null experts",
+    "large steps",
+    "few wait",
+    "threads",
+)
+"""Names of models whose mixture is the adaptive one."""
 
 OF_RIVER = {
     "river, driftmoe": of(extras=(naive_bayes.GaussianNB(), "linear"), n_experts=2),
@@ -90,29 +103,30 @@ DELAYS = {
 }
 
 
-def one_after_the_other(model, operations):
+def one_after_the_other(model, operations, awaits):
     proba = []
     for x, y, w, is_asked in operations:
-        proba.append(model.predict_proba_one(x) if is_asked else None)
+        ask = model.arrive_one if awaits and y is None else model.predict_proba_one
+        proba.append(ask(x) if is_asked else None)
         if y is not None:
             model.learn_one(x, y, w)
     return proba
 
 
-def together(model, operations, size):
+def together(model, operations, size, awaits):
     proba = []
     for start in range(0, len(operations), size):
         X, y, w, asked = zip(*operations[start : start + size], strict=True)
-        proba += model.run_rows(X, y, w, asked=asked)
+        proba += model.run_rows(X, y, w, asked=asked, awaits=awaits)
     return proba
 
 
-def check(make, operations, sizes=(57, 10_000)):
+def check(make, operations, sizes=(57, 10_000), *, awaits=False):
     single = make()
-    expected = one_after_the_other(single, operations)
+    expected = one_after_the_other(single, operations, awaits)
     for size in sizes:
         model = make()
-        assert together(model, operations, size) == expected
+        assert together(model, operations, size, awaits) == expected
         assert model.digest() == single.digest()
         assert (
             model.routing_report().cumulative.sums.tolist()
@@ -127,10 +141,19 @@ def test_late_labels_give_what_single_calls_give(name, delay):
     check(MODELS[name], operations_of(drifting(500), DELAYS[delay]))
 
 
+@pytest.mark.filterwarnings("ignore:.*from now on")
+@pytest.mark.parametrize("name", ADAPTIVE)
+@pytest.mark.parametrize("delay", ["30", "0 to 50"])
+def test_samples_whose_labels_are_awaited_give_what_single_calls_give(name, delay):
+    check(MODELS[name], operations_of(drifting(500), DELAYS[delay]), awaits=True)
+
+
 @pytest.mark.parametrize("delay", DELAYS)
 @pytest.mark.parametrize("name", ["all extras", "moe-data", "moe-task"])
 def test_each_kind_of_delay_gives_what_single_calls_give(name, delay):
-    check(MODELS[name], operations_of(drifting(300), DELAYS[delay], weights=(0.0, 0.5, 1.0, 3.0)))
+    operations = operations_of(drifting(300), DELAYS[delay], weights=(0.0, 0.5, 1.0, 3.0))
+    check(MODELS[name], operations)
+    check(MODELS[name], operations, awaits=True)
 
 
 @pytest.mark.parametrize("name", OF_RIVER)
@@ -139,7 +162,7 @@ def test_late_labels_go_to_experts_that_read_dictionaries(name):
     samples = drifting(170, has_text=False)
     operations, probes = operations_of(samples[:120], DELAYS["0 to 50"]), [x for x, _ in samples[120:]]
     single, model = OF_RIVER[name](), OF_RIVER[name]()
-    assert together(model, operations, 57) == one_after_the_other(single, operations)
+    assert together(model, operations, 57, True) == one_after_the_other(single, operations, True)
     assert model.predict_proba_rows(probes) == [single.predict_proba_one(x) for x in probes]
     ours, theirs = (one._mixture.router.state() for one in (model, single))
     assert ours["weights"].tobytes() == theirs["weights"].tobytes()
@@ -149,7 +172,7 @@ def test_trees_grow_and_are_replaced_as_with_single_calls():
     """Long enough that trees split and drift detectors fire."""
     operations = operations_of(drifting(3000, has_text=False), DELAYS["30"])
     model, single = MODELS["defaults"](), MODELS["defaults"]()
-    assert together(model, operations, 700) == one_after_the_other(single, operations)
+    assert together(model, operations, 700, True) == one_after_the_other(single, operations, True)
     assert model.digest() == single.digest()
     assert sum(model.routing_report().cumulative.replaced) > 0
 
@@ -158,9 +181,13 @@ def test_experts_that_are_asked_rarely_are_asked_as_by_single_calls():
     operations = operations_of(drifting(1500, has_text=False), DELAYS["30"])
     model, single = MODELS["untrusted"](), MODELS["untrusted"]()
     half = len(operations) // 2
-    assert together(model, operations[:half], 300) == one_after_the_other(single, operations[:half])
+    assert together(model, operations[:half], 300, True) == one_after_the_other(
+        single, operations[:half], True
+    )
     assert model._mixture._is_group_probed.any()
-    assert together(model, operations[half:], 300) == one_after_the_other(single, operations[half:])
+    assert together(model, operations[half:], 300, True) == one_after_the_other(
+        single, operations[half:], True
+    )
     assert model.digest() == single.digest()
 
 

@@ -386,6 +386,7 @@ class _Taking:
             [one.label for one in found],
             [one.weight for one in found],
             [one.is_asked for one in found],
+            awaits=True,
         )
         for one, proba in zip(found, answers, strict=True):
             if isinstance(proba, str):

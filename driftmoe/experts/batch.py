@@ -23,6 +23,10 @@ ALL = slice(None)
 """Index of all rows, without a copy."""
 
 
+NONE_AWAITED = np.empty(0, np.bool_)
+"""For `Batch.awaits`, where no label will come later."""
+
+
 class Batch(NamedTuple):
     """Samples in each format that experts read, and their labels for learning. Features, values and classes are known.
 
@@ -52,7 +56,7 @@ class Batch(NamedTuple):
         A row with the largest code of each nominal column that is known before the first sample, NaN in the others,
         shape (1, n_features); `None` where values come with samples.
     awaits
-        Whether the labels of rows that are not learnt will come later.
+        Which rows are not learnt because their labels will come later, bool, shape (n_rows,); empty for none.
     """
 
     vectors: np.ndarray
@@ -65,7 +69,7 @@ class Batch(NamedTuple):
     learnt: Index = ALL
     ahead: Rows = None
     known: Rows = None
-    awaits: bool = False
+    awaits: np.ndarray = NONE_AWAITED
 
     @property
     def n_learnt(self) -> int:

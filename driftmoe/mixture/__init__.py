@@ -9,7 +9,7 @@ import numpy as np
 
 from driftmoe.experts import Batch, Group, Prototype
 from driftmoe.mixture.adaptive import MEMORY_WEIGHT, MEMORY_WEIGHT_RATE, AdaptiveMixture
-from driftmoe.mixture.adaptive_arguments import GATES
+from driftmoe.mixture.adaptive_arguments import GATES, MAX_WAITING
 from driftmoe.mixture.arguments import HEAD, Arguments
 from driftmoe.mixture.arrivals import Arrivals
 from driftmoe.mixture.cotraining import CoTraining, MostTrustedAnswers
@@ -29,6 +29,7 @@ __all__ = [
     "GATES",
     "HEAD",
     "LOSS_FADING",
+    "MAX_WAITING",
     "MEMORY_WEIGHT",
     "MEMORY_WEIGHT_RATE",
     "MIXTURES",

@@ -190,12 +190,11 @@ class AdaptiveMixture:
         others = [kind.make(settings["memory"], expert_rng) for kind in kinds]
         if settings["prior"] is not None:
             others.append(PriorExpert(prior_of(settings["prior"])))
-        n_experts = experts.n_experts + sum(part.n_experts for part in others) + (HEAD in extras)
-        n_logits = n_experts  # including shared experts, whose votes are weighted
+        n_logits = n_experts = experts.n_experts + sum(part.n_experts for part in others) + (HEAD in extras)
         if policy is not None:
             check_policy(policy, n_experts)
             n_logits += as_rule(policy).n_null
-        is_late_known = settings["gate"] != "equal" and settings["max_bytes"] is None
+        can_learn = settings["gate"] != "equal" and settings["learning_rate"] > 0.0
         return cls(
             experts,
             others,
@@ -206,7 +205,7 @@ class AdaptiveMixture:
             min_trust=settings["min_trust"],
             min_awake=settings["min_awake"],
             gate=settings["gate"],
-            max_waiting=settings["max_waiting"] if is_late_known else 0,
+            max_waiting=settings["max_waiting"] if can_learn and settings["max_bytes"] is None else 0,
             rng=expert_rng,
         )
 
@@ -250,11 +249,16 @@ class AdaptiveMixture:
         weights, expert_proba = self._plan_weighted_votes(batch, plan)
         proba = np.empty((len(weights), batch.n_classes))
         plan.compute(mix, weights, expert_proba, False, proba)
-        if batch.awaits and self.arrivals.most and self.log.n_samples:
-            arrivals = with_room(self, len(weights), batch.n_classes, plan)
-            now = self._log_likelihood_memories
-            kept = (bits_of(batch.vectors), expert_proba, now, self._n_seen, *arrivals.arrays)
-            plan.append(planned(keep_all, *kept))
+        if len(batch.awaits) and self.arrivals.most and self.log.n_samples:
+            arrivals = with_room(self, batch, plan)
+            kept = (
+                batch.awaits,
+                bits_of(batch.vectors),
+                expert_proba,
+                self._log_likelihood_memories,
+                self._n_seen,
+            )
+            plan.append(planned(keep_all, *kept, *arrivals.arrays))
         return proba
 
     def votes(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
@@ -324,7 +328,7 @@ class AdaptiveMixture:
         weights_of_experts = np.empty((n_rows, self.n_experts))
         errors = np.empty((len(targets), outputs.shape[1]), np.float32)
         mask, proba = np.empty((len(targets), self.n_experts), np.bool_), np.empty((n_rows, n_classes))
-        arrivals = with_room(self, (n_rows - len(targets)) * batch.awaits, n_classes, changes)
+        arrivals = with_room(self, batch, changes)
         seen = self._seen_by_gate(outputs, changes)
         told = (seen, expert_proba, chosen.mask, batch.targets, batch.weights, weights_of_experts, errors)
         changes.append(planned(gate, *self._gate_call(told, batch, arrivals)))
@@ -356,8 +360,8 @@ class AdaptiveMixture:
         """Return how many features, inputs and classes experts, router and log know."""
         n_classes = self.router.n_outputs - self.n_logits
         of_router = {"n_inputs": self.router.n_inputs, "n_classes": n_classes}
-        of_parts = (self.arrivals.sizes(), *(group.sizes() for group in self.groups))
-        return largest(of_router, names_of(self.log), *of_parts)
+        of_groups = (group.sizes() for group in self.groups)
+        return largest(of_router, names_of(self.log), self.arrivals.sizes(), *of_groups)
 
     def state(self) -> State:
         """Return the states of experts, router, log and gate; see `driftmoe.state`."""
@@ -377,9 +381,7 @@ class AdaptiveMixture:
 
     def restore(self, state: State) -> None:
         """Restore the state of a mixture that was built with the same arguments; see `driftmoe.state`."""
-        check_names(
-            state, (*NAMES, *["shedding"] * self.shedding.is_on), self, optional=["arrivals"]
-        )  # without samples that wait it has none
+        check_names(state, (*NAMES, *["shedding"] * self.shedding.is_on), self, optional=["arrivals"])
         extras = value_of(state, "extras", list, self)
         if len(extras) != len(self._extras):
             raise ValueError(
@@ -396,8 +398,7 @@ class AdaptiveMixture:
             )
         check_log(log, self.n_experts)
         shedding = restored(self.shedding, state["shedding"]) if self.shedding.is_on else self.shedding
-        none = self.arrivals.empty()
-        self.arrivals = restored(none, state["arrivals"]) if "arrivals" in state else none
+        self.arrivals = self.arrivals.of(state.get("arrivals"))
         self._extras = [restored(part, one) for part, one in zip(self._extras, extras, strict=True)]
         self.experts, self.router, self.log = parts
         self.shedding = shedding

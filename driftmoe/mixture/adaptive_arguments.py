@@ -26,6 +26,9 @@ GATES = {"learnt": (True, True), "router": (True, False), "recency": (False, Tru
 
 MAX_LEVERAGE = 100.0
 
+MAX_WAITING = 8192
+"""Most samples of which something is kept until their labels come, by default."""
+
 
 def check_memory(name: str, value: Any) -> None:
     """Raise unless `value` is a positive multiple of 64: a number of samples that neighbours can remember."""
@@ -123,9 +126,10 @@ ARGUMENTS: Arguments = {
         Need(lambda c: bool(c.extras) or c.prior is not None, "without extras: trees are all that there is"),
     ),
     "max_waiting": Argument(
-        8192,
+        MAX_WAITING,
         integer(0),
         Need(lambda c: c.gate != "equal", "with gate='equal', which learns nothing"),
+        Need(lambda c: c.learning_rate > 0.0, "with learning_rate=0, where the gate learns nothing"),
         Need(
             lambda c: c.max_bytes is None, "beside max_bytes=..., which leaves no room for samples that wait"
         ),

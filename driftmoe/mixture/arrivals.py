@@ -22,6 +22,7 @@ import numpy as np
 
 from driftmoe.compilation import compiled, kernel
 from driftmoe.draws import keyed
+from driftmoe.experts import Batch
 from driftmoe.growth import enlarged
 from driftmoe.state import State, array_of, check_names, misfit
 from driftmoe.transaction import Changes, assignment
@@ -139,10 +140,13 @@ class Arrivals:
             raise misfit(self, "seen", f"has {arrays['seen'].min()}", "it must be 0 or more")
         vars(self).update(arrays, numbers=np.arange(n), counts=np.array([n, n]))
 
-    def empty(self) -> Arrivals:
-        """Return another object without samples."""
+    def of(self, state: State | None) -> Arrivals:
+        """Return another object, restored to a state; without samples if there is none."""
         n_experts, (n_memories, n_logits) = self.votes.shape[1], self.memories.shape[1:]
-        return Arrivals(n_experts, n_logits, n_memories, self.most)
+        new = Arrivals(n_experts, n_logits, n_memories, self.most)
+        if state is not None:
+            new.restore(state)
+        return new
 
     def sizes(self) -> dict[str, int]:
         """Return how many classes the votes have."""
@@ -161,7 +165,7 @@ class Arrivals:
 
     def _of(self, kept: np.ndarray, n_places: int, n_classes: int) -> Arrivals:
         """Return another object with the samples of some places, in this order."""
-        new = self.empty()
+        new = self.of(None)
         for name in _ARRAYS:
             own: np.ndarray = getattr(self, name)[kept]
             shape = (n_places, *own.shape[1:])
@@ -172,10 +176,10 @@ class Arrivals:
         return new
 
 
-def with_room(mixture: Any, n_rows: int, n_classes: int, changes: Changes) -> Arrivals:
-    """Return places of a mixture for samples that will wait. Where there are too few, a change puts others in place."""
+def with_room(mixture: Any, batch: Batch, changes: Changes) -> Arrivals:
+    """Return places of a mixture for rows that will wait. Where there are too few, a change puts others in place."""
     own: Arrivals = mixture.arrivals
-    arrivals = own.with_room(n_rows, n_classes)
+    arrivals = own.with_room(int(np.count_nonzero(batch.awaits)), batch.n_classes)
     if arrivals is not own:
         changes.append(assignment(mixture, arrivals=arrivals))
     return arrivals
@@ -274,8 +278,10 @@ def memory_of(kept):  # type: ignore[no-untyped-def]
 
 @compiled()
 def keep_all(  # type: ignore[no-untyped-def]
-    bits, expert_proba, now, n_seen, keys, numbers, seen, votes, memories, counts
+    awaits, bits, expert_proba, now, n_seen, keys, numbers, seen, votes, memories, counts
 ):
-    """Keep samples that have just been predicted, in order; see `keep`. All arrays have a row for each of them."""
+    """Keep the rows whose labels will come, in order; see `keep`. All arrays of the sample have a row for each."""
     for row in range(bits.shape[0]):
+        if not awaits[row] or numbers.shape[0] == 0:
+            continue
         keep(bits[row], expert_proba[row], now, n_seen[0], keys, numbers, seen, votes, memories, counts)

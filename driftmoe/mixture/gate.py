@@ -240,7 +240,7 @@ def gate(  # type: ignore[no-untyped-def]
     bits
         Bits of the vectors of the rows, uint64, shape (n_rows, n_features).
     awaits
-        Whether the label of a row of weight 0 will come later, so that it is kept.
+        Which rows of weight 0 are kept because their labels will come, bool, shape (n_rows,); empty for none.
     keys, numbers, seen, kept_votes, kept_memories, counts
         As of `arrivals.Arrivals`; updated.
 
@@ -289,7 +289,7 @@ def gate(  # type: ignore[no-untyped-def]
         if targets.shape[0] == 0:
             continue
         if taught[row] == 0.0:
-            if awaits and numbers.shape[0] > 0:
+            if awaits.shape[0] > 0 and awaits[row] and numbers.shape[0] > 0:
                 keep(
                     bits[row], expert_proba[row], memories, n_seen[0], keys, numbers, seen, kept_votes, kept_memories,
                     counts,

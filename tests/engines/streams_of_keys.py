@@ -36,7 +36,8 @@ def plain_loop(n, delay, make=MAKE):
             model.learn_one(waiting.pop(event.id), event.payload)
             continue
         x = event.payload["features"] if event.kind == "sample" else event.payload
-        proba = model.predict_proba_one(x)
+        late = event.kind != "sample" and hasattr(model, "arrive_one")
+        proba = model.arrive_one(x) if late else model.predict_proba_one(x)
         said = Prediction(event.seq, event.id, max(proba, key=proba.get) if proba else None, proba)
         found += results.results_of(name, Step(b"", [said], []))
         if event.kind == "sample":

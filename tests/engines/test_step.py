@@ -83,7 +83,7 @@ def test_predictions_are_those_of_the_plain_loop():
     model, rows, events, expected = MAKE(), list(samples(400)), [], []
     for i, (x, _) in enumerate(rows):
         events.append(Event(2 * i, str(i), "features", x))
-        expected.append(model.predict_proba_one(x))
+        expected.append(model.arrive_one(x))
         if i >= 30:
             events.append(Event(2 * i + 1, str(i - 30), "label", rows[i - 30][1]))
             model.learn_one(*rows[i - 30])

@@ -25,7 +25,8 @@ class Bare:
 
     def __init__(self, model):
         self.predict_one, self.learn_one = model.predict_one, model.learn_one
-        self.predict_proba_one = model.predict_proba_one
+        self.predict_proba_one, self.decide_one = model.predict_proba_one, model.decide_one
+        self.arrive_one = model.arrive_one
 
 
 class InBlocks:
@@ -34,13 +35,13 @@ class InBlocks:
     def __init__(self, model):
         self._model, self.n_calls = model, 0
 
-    def step_many(self, X, y, *, w=None, **legend):
+    def step_many(self, X, y, *, w=None, awaits=False, **legend):
         self.n_calls += 1
-        return self._model.step_many(X, y, w=w, **legend)
+        return self._model.step_many(X, y, w=w, awaits=awaits, **legend)
 
-    def step_proba_many(self, X, y, *, w=None, **legend):
+    def step_proba_many(self, X, y, *, w=None, awaits=False, **legend):
         self.n_calls += 1
-        return self._model.step_proba_many(X, y, w=w, **legend)
+        return self._model.step_proba_many(X, y, w=w, awaits=awaits, **legend)
 
     def predict_one(self, x):
         raise AssertionError

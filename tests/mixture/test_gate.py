@@ -14,7 +14,9 @@ from reference.gate import gate_slowly
 import streams
 from driftmoe import DriftMoEClassifier
 from driftmoe.arithmetic import softmax
+from driftmoe.experts.batch import NONE_AWAITED
 from driftmoe.mixture import SURPRISE
+from driftmoe.mixture.arrivals import Arrivals, bits_of
 from driftmoe.mixture.gate import draw_weights, end_mini_batch, gate, head_errors, who_voted, whom_to_ask
 from driftmoe.transaction import StepPlan
 
@@ -32,13 +34,15 @@ def some_votes(rng, n_rows, n_experts, n_classes):
 @settings(max_examples=40, deadline=None)
 def test_the_gate_is_its_readable_twin(is_compiled, seed, n_null, is_learning):
     rng = np.random.default_rng(seed)
-    n_rows, n_experts, n_classes = 5, 4, 3
+    n_rows, n_experts, n_classes = 12, 4, 3
     n_logits = n_experts + n_null
     outputs = rng.normal(size=(n_rows, n_logits + n_classes)).astype(np.float32)
     votes = some_votes(rng, n_rows, n_experts, n_classes)
     chosen = rng.random((n_rows, n_experts)) < 0.7
     targets = rng.integers(0, n_classes, n_rows) if is_learning else np.empty(0, np.int64)
-    taught = rng.choice([1.0, 0.5, 3.0], len(targets))
+    taught = rng.choice([1.0, 0.5, 3.0, 0.0], len(targets))
+    awaits = (taught == 0.0) & (rng.random(len(targets)) < 0.8)
+    vectors = rng.choice([0.0, -0.0, 1.0, np.nan], (n_rows, 2))  # some are equal: they are met again
     memory_weights, kinds = np.array([3.0, 1.5], np.float32), np.array([0, 0, 1, 2])
     ours, theirs = (
         (
@@ -52,9 +56,19 @@ def test_the_gate_is_its_readable_twin(is_compiled, seed, n_null, is_learning):
         )
         for _ in range(2)
     )  # memories, average_gate_weights, average_losses, weights, errors, gradients of memory_weights, n_seen
-    for do, (memories, average_gate_weights, average_losses, weights, errors, of_memory_weights, n_seen) in (
-        (plain(gate, is_compiled), ours),
-        (gate_slowly, theirs),
+    places = Arrivals(n_experts, n_logits, 2, 100).with_room(n_rows, n_classes)
+    waiting: list = []
+    for do, (
+        memories,
+        average_gate_weights,
+        average_losses,
+        weights,
+        errors,
+        of_memory_weights,
+        n_seen,
+    ), late in (
+        (plain(gate, is_compiled), ours, (bits_of(vectors), awaits, *places.arrays)),
+        (gate_slowly, theirs, (vectors, awaits, waiting)),
     ):
         do(
             outputs,
@@ -72,9 +86,11 @@ def test_the_gate_is_its_readable_twin(is_compiled, seed, n_null, is_learning):
             errors,
             of_memory_weights,
             n_seen,
+            *late,
         )
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+    assert places.n_waiting == len(waiting)
 
 
 @pytest.mark.parametrize("weight", [1.0, 2.5])
@@ -91,7 +107,8 @@ def test_errors_are_the_gradient_of_the_mixture_likelihood(weight):
     gate(
         outputs, votes, np.ones((1, 4), np.bool_), np.array([1]), np.array([weight]), 4, memories,
         np.float32(memory_weights.detach().numpy()), np.zeros(4, np.int64), np.ones(1), np.zeros(2),
-        np.empty((1, 4)), errors, memory_weight_gradients, np.zeros(1, np.int64),
+        np.empty((1, 4)), errors, memory_weight_gradients, np.zeros(1, np.int64), np.zeros((1, 0), np.uint64),
+        NONE_AWAITED, *Arrivals(4, 4, 2, 0).arrays,
     )  # fmt: skip
     np.testing.assert_allclose(errors[0], logits.grad, rtol=1e-4, atol=1e-7)
     np.testing.assert_allclose(memory_weight_gradients, memory_weights.grad, rtol=1e-4, atol=1e-7)

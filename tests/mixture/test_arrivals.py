@@ -1,0 +1,232 @@
+"""Samples that wait for their labels: how they are kept and given up, and what the gate learns from them."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+from compiled_or_not import plain
+
+from driftmoe import DriftMoEClassifier, saving
+from driftmoe.evaluation import prequential
+from driftmoe.mixture import arrivals
+from driftmoe.mixture.arrivals import Arrivals, bits_of, keep_all, key_of, memory_of, taken_up, vote_of
+from streams.opening import open_stream
+
+SMALL = {"hidden": (8,), "batch_size": 16, "n_experts": 2, "seed": 1}
+MEMORIES = np.array([[-0.5, -2.0], [-11.0, 3.0]])
+
+
+def place_of(places, vector):
+    keys, numbers, *_, counts = places.arrays
+    return plain(taken_up, False)(bits_of(vector), keys, numbers, counts)
+
+
+def kept(places, vectors, n_seen=3, n_classes=2):
+    """Keep vectors, whose first expert says how many came before, in shares of 100."""
+    vectors = np.array(vectors, float)
+    places = places.with_room(len(vectors), n_classes)
+    proba = np.zeros((len(vectors), 2, n_classes))
+    proba[:, 0, 0] = np.arange(len(vectors)) / 100
+    keep = plain(keep_all, False)
+    keep(np.ones(len(vectors), bool), bits_of(vectors), proba, MEMORIES, np.array([n_seen]), *places.arrays)
+    return places
+
+
+@pytest.mark.parametrize("is_compiled", [True, False])
+def test_missing_and_later_features_and_the_sign_of_zero_do_not_change_who_a_sample_is(is_compiled):
+    key = plain(key_of, is_compiled)
+    first = key(bits_of(np.array([1.5, 0.0, np.nan])))
+    assert first == key(bits_of(np.array([1.5, -0.0])))
+    assert first == key(bits_of(np.array([1.5, 0.0, -np.nan, np.nan])))
+    others = ([1.5], [1.5, np.nan, 0.0], [0.0, 1.5], [1.5, 1e-300], [np.nan, np.nan])
+    assert len({first, *(key(bits_of(np.array(other))) for other in others)}) == 6
+
+
+def test_a_sample_is_known_again_once_with_what_was_said_of_it():
+    places = kept(Arrivals(2, 2, 2, 100), [[1.0], [2.0], [3.0]])
+    place = place_of(places, np.array([2.0]))
+    assert [plain(vote_of, False)(vote) for vote in places.votes[place, 0]] == pytest.approx(
+        [0.01, 0.0], abs=1e-5
+    )
+    back = [[plain(memory_of, False)(one) for one in row] for row in places.memories[place]]
+    np.testing.assert_allclose(back, MEMORIES, atol=2e-4)
+    assert places.seen[place] == 3
+    assert place_of(places, np.array([2.0])) == -1
+    assert place_of(places, np.array([4.0])) == -1
+    assert places.n_waiting == 2
+
+
+def test_of_equal_samples_the_oldest_comes_first_and_places_are_used_again():
+    places = kept(Arrivals(2, 2, 2, 100), [[1.0]] * 3)
+    assert [round(float(plain(vote_of, False)(places.votes[place_of(places, np.array([1.0])), 0, 0])), 3)
+            for _ in range(3)] == [0.0, 0.01, 0.02]  # fmt: skip
+    n_places = len(places.keys)
+    for _ in range(5):
+        places = kept(places, [[5.0]] * n_places)
+        assert [place_of(places, np.array([5.0])) >= 0 for _ in range(n_places)] == [True] * n_places
+    assert len(places.keys) == n_places
+
+
+def test_where_no_more_may_wait_the_oldest_is_given_up():
+    places = kept(Arrivals(2, 2, 2, 4), [[1.0], [2.0], [3.0], [4.0]])
+    place_of(places, np.array([2.0]))
+    places = kept(places, [[5.0], [6.0]])
+    assert [place_of(places, np.array([float(i)])) >= 0 for i in range(1, 7)] == [
+        False,
+        False,
+        True,
+        True,
+        True,
+        True,
+    ]
+
+
+def test_more_classes_leave_what_was_kept_and_many_leave_room_for_fewer(monkeypatch):
+    monkeypatch.setattr(arrivals, "MOST_BYTES", 2_000)  # of 24 + 2 * (2 * 2 + 2 * 2) = 40 bytes each, 50
+    places = kept(Arrivals(2, 2, 2, 100), [[float(i)] for i in range(60)])
+    assert places.n_waiting == 50
+    more = places.with_room(1, 20)  # 24 + 2 * (2 * 20 + 2 * 2) = 112 bytes each: 17
+    assert more.n_waiting == 17
+    assert more.votes.shape == (17, 2, 20)
+    assert place_of(more, np.array([59.0])) >= 0
+    assert place_of(more, np.array([42.0])) == -1
+    assert places.n_waiting == 50  # the other object is as it was
+
+
+def test_a_state_holds_them_in_order_and_goes_on_alike():
+    places = kept(Arrivals(2, 2, 2, 100), [[float(i % 3)] for i in range(20)])
+    for value in (1.0, 1.0, 2.0):
+        place_of(places, np.array([value]))
+    other = places.of(places.state())
+    assert other.n_waiting == 17
+    for value in (0.0, 1.0, 2.0, 1.0, 2.0, 0.0, 3.0):
+        ours, theirs = place_of(places, np.array([value])), place_of(other, np.array([value]))
+        assert (ours < 0) == (theirs < 0)
+        assert ours < 0 or places.votes[ours].tolist() == other.votes[theirs].tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("seen", lambda array: array - 5, "'seen' in the state of Arrivals has -2; it must be 0 or more"),
+        ("seen", lambda array: array[1:], "'seen' in the state of Arrivals is of 2 samples; it must be of 3"),
+        ("votes", lambda array: array.astype(np.int64), "it must be uint16"),
+        ("memories", lambda array: array[:, :1], "it must be uint16 of shape"),
+        ("keys", lambda array: np.zeros((0, 3), np.uint64), "'keys'"),
+    ],
+)
+def test_a_damaged_state_is_refused(name, change, message):
+    places = kept(Arrivals(2, 2, 2, 100), [[1.0], [2.0], [3.0]])
+    state = places.state()
+    state[name] = change(state[name])
+    with pytest.raises(ValueError, match=message):
+        places.of(state)
+
+
+def test_a_state_with_more_than_may_wait_is_refused():
+    state = kept(Arrivals(2, 2, 2, 100), [[1.0], [2.0], [3.0]]).state()
+    with pytest.raises(
+        ValueError, match="'keys' in the state of Arrivals is of 3 samples; at most 2 may wait"
+    ):
+        Arrivals(2, 2, 2, 2).restore(state)
+
+
+def some_samples(n, seed=1):
+    rng = np.random.default_rng(seed)
+    return [({"a": float(a), "b": float(b)}, bool(a > b)) for a, b in rng.normal(size=(n, 2))]
+
+
+def late(model, samples, delay, *, is_told):
+    """The answers of a model whose labels come late."""
+    answers = []
+    for i, (x, _) in enumerate(samples):
+        answers.append(model.arrive_one(x) if is_told else model.predict_proba_one(x))
+        if i >= delay:
+            model.learn_one(*samples[i - delay])
+    return answers
+
+
+def test_where_nothing_is_learnt_in_between_an_arrival_changes_nothing():
+    told, other, samples = DriftMoEClassifier(**SMALL), DriftMoEClassifier(**SMALL), some_samples(200)
+    for x, y in samples:
+        assert told.arrive_one(x) == other.predict_proba_one(x)
+        for model in (told, other):
+            model.learn_one(x, y)
+    assert told.digest() == other.digest()
+    assert late(told, samples, 20, is_told=True) != late(other, samples, 20, is_told=False)
+
+
+def test_samples_that_wait_are_in_copies_files_and_states():
+    model, samples = DriftMoEClassifier(**SMALL), some_samples(300)
+    late(model, samples, 40, is_told=True)
+    assert model.n_waiting == 40
+    for other in (copy.deepcopy(model), saving.from_bytes(saving.to_bytes(model))):
+        model = copy.deepcopy(other)
+        assert other.n_waiting == 40
+        assert other.digest() == model.digest()
+        for x, y in samples[-40:]:
+            model.learn_one(x, y)
+            other.learn_one(x, y)
+        assert model.n_waiting == other.n_waiting == 0
+        assert other.digest() == model.digest()
+
+
+def test_a_refused_sample_leaves_the_model_as_it_was():
+    model = DriftMoEClassifier(**SMALL)
+    late(model, some_samples(50), 5, is_told=True)
+    before = model.digest()
+    for wrong in ({"a": "text"}, {"a": float("inf")}, ["a"]):
+        with pytest.raises((TypeError, ValueError)):
+            model.arrive_one(wrong)
+    assert (model.digest(), model.n_waiting) == (before, 5)
+
+
+def test_of_labels_that_never_come_only_the_newest_samples_are_kept():
+    model = DriftMoEClassifier(max_waiting=10, **SMALL)
+    model.learn_one({"a": 0.0}, True)
+    for x, _ in some_samples(100):
+        model.arrive_one(x)
+    assert model.n_waiting == 10
+    assert DriftMoEClassifier(max_waiting=0, **SMALL).arrive_one({"a": 1.0}) == {}
+
+
+def test_shrinking_forgets_them_and_a_bound_of_bytes_keeps_none():
+    model = DriftMoEClassifier(**SMALL)
+    late(model, some_samples(50), 20, is_told=True)
+    model.shrink(5_000_000)
+    assert model.n_waiting == 0
+    with pytest.raises(ValueError, match="max_waiting"):
+        DriftMoEClassifier(max_waiting=5, max_bytes=5_000_000, **SMALL)
+    bounded = DriftMoEClassifier(max_bytes=5_000_000, **SMALL)
+    late(bounded, some_samples(50), 20, is_told=True)
+    assert bounded.n_waiting == 0
+
+
+def test_the_gate_trusts_less_who_follows_the_last_labels():
+    """Labels come in runs, late: who repeats the last label is right when the label comes, not when he was asked."""
+    rng = np.random.default_rng(2)
+    samples, label = [], 0
+    for _ in range(3000):
+        label = label if rng.random() < 0.95 else 1 - label
+        samples.append(({"x": float(label + rng.normal(scale=0.8))}, label))
+    right = {}
+    for max_waiting in (0, 8192):
+        model = DriftMoEClassifier(
+            extras=("history", "linear"), max_waiting=max_waiting, **(SMALL | {"n_experts": 1})
+        )
+        answers = late(model, samples, 60, is_told=True)
+        right[max_waiting] = sum(
+            max(proba, key=proba.get) == y for proba, (_, y) in zip(answers[500:], samples[500:], strict=True)
+        )
+    assert right[8192] > right[0] + 50
+
+
+def test_blocks_and_single_samples_give_the_same_model():
+    models = [DriftMoEClassifier(**SMALL) for _ in range(2)]
+    stream = open_stream("agrawal_a", limit=800)
+    for model, samples in zip(models, (stream, list(stream)), strict=True):
+        list(prequential(samples, model, delay=(0, 100), seed=3))
+    assert models[0].n_waiting > 0
+    assert models[0].digest() == models[1].digest()
