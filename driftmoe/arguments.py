@@ -7,6 +7,7 @@ from typing import Any
 
 from river import base
 
+from driftmoe.class_weights import check_class_weight
 from driftmoe.costs import check_costs
 from driftmoe.mixture import MIXTURES
 from driftmoe.mixture.arguments import Argument, Arguments, Context, Need, check_flag, choice, integer
@@ -62,6 +63,7 @@ EVERYWHERE: Arguments = {
         ),
     ),
     "decision_costs": Argument(None, check_decision_costs),
+    "class_weight": Argument(None, check_class_weight),
     "records": Argument(None, check_records),
     "n_threads": Argument(
         1,
