@@ -19,7 +19,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -49,6 +49,11 @@ SHORT = {OURS[0]: "driftmoe", OURS[1]: "balanced", OURS[2]: "small", OURS[3]: "s
 
 SEEDS = (11, 12, 13)
 LIMIT = 20_000
+
+FEW: dict[Hashable, float] = {0: 0.99, 1: 0.01}
+MORE: dict[Hashable, float] = {0: 0.9, 1: 0.1}
+ONE_IN_21: dict[Hashable, float] = {0: 20 / 21, 1: 1 / 21}
+TWO_PERCENT: dict[Hashable, float] = {0: 0.98, 1: 0.02}
 
 READ = 1 << 14
 """Rows of a file that are read at a time."""
@@ -85,7 +90,6 @@ class Every(Wrapper):
 
 def stream_of(name: str, seed: int, limit: int, data_dir: Path) -> Stream:
     """Return one of `STREAMS`."""
-    rare = {0: 20 / 21, 1: 1 / 21}
     if name == "rbf_imbalanced":
         return streams.make(name, seed=seed, n_samples=limit)
     if name == "kdd99_http":
@@ -94,13 +98,12 @@ def stream_of(name: str, seed: int, limit: int, data_dir: Path) -> Stream:
         found = Every(open_stream(name, data_dir=data_dir), 29, seed)
     elif name == "agrawal_prior":
         beneath = streams.make("agrawal_a", seed=seed, n_samples=3 * limit)
-        shares = {0: 0.99, 1: 0.01}, {0: 0.9, 1: 0.1}
-        found = PriorShift(beneath, *shares, position=limit // 2, width=limit // 20, seed=seed)
+        found = PriorShift(beneath, FEW, MORE, position=limit // 2, width=limit // 20, seed=seed)
     elif name == "sea_rare":
-        found = ClassImbalance(streams.make("sea_a", seed=seed, n_samples=4 * limit), rare, seed=seed)
+        found = ClassImbalance(streams.make("sea_a", seed=seed, n_samples=4 * limit), ONE_IN_21, seed=seed)
     else:
         whole = open_stream("electricity", data_dir=data_dir)
-        found = ClassImbalance(whole, {0: 0.98, 1: 0.02}, seed=seed)
+        found = ClassImbalance(whole, TWO_PERCENT, seed=seed)
     return Take(found, limit)
 
 
@@ -141,7 +144,8 @@ def report(lines: Sequence[Mapping[str, Any]], limit: int) -> str:
     names = [name for name in (*OURS, *PEERS) if any(line["model"] == name for line in lines)]
     text: list[str] = []
     for figure, title in (("g_mean", "G-mean, %"), ("accuracy", "accuracy, %")):
-        of_all, totals = means(lines, figure), {}
+        of_all = means(lines, figure)
+        totals: dict[str, str] = {}
         heads = [SHORT.get(name, name.removeprefix("moa-")) for name in names]
         text += [f"| {title} | {' | '.join(heads)} |", f"|---|{'--:|' * len(names)}"]
         for stream in STREAMS:

@@ -102,8 +102,9 @@ class AveragePrecision(metrics.base.BinaryMetric):
     def __init__(self, n_bins: int = 1000, pos_val: Any = True) -> None:
         if not isinstance(n_bins, Integral) or n_bins < 2:
             raise ValueError(f"n_bins={n_bins!r}; choose a whole number of bins, at least 2")
-        self.n_bins, self.pos_val = n_bins, pos_val
-        self._weight = {is_positive: [0.0] * n_bins for is_positive in (True, False)}
+        self.n_bins: int = n_bins
+        self.pos_val = pos_val
+        self._weight: dict[bool, list[float]] = {is_positive: [0.0] * n_bins for is_positive in (True, False)}
 
     @property
     def requires_labels(self) -> bool:

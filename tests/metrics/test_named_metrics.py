@@ -220,8 +220,8 @@ def test_an_area_under_a_curve_has_no_value_where_only_one_class_came(name):
 @pytest.mark.parametrize(
     "text",
     ["roc_auc(n_thresholds=1)", "roc_auc(n_thresholds=0)", "rolling_roc_auc(window_size=0)", "pr_auc(window_size=-1)",
-     "average_precision(n_bins=1)",
-          "f_beta(beta='a')", "roc_auc(n_thresholds='a')", "multi_f_beta(betas=1, weights=2)", "ece(n_bins=[1])"],
+     "average_precision(n_bins=1)", "f_beta(beta='a')", "roc_auc(n_thresholds='a')", "multi_f_beta(betas=1, weights=2)",
+     "ece(n_bins=[1])"],
 )  # fmt: skip
 def test_arguments_that_a_metric_cannot_use_are_refused_before_the_run(text):
     with pytest.raises(ValueError, match=rf"""metric ['"]{text.split("(")[0]}\(.*: """):
