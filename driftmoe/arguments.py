@@ -7,6 +7,7 @@ from typing import Any
 
 from river import base
 
+from driftmoe.class_weights import check_class_weight
 from driftmoe.costs import check_costs
 from driftmoe.mixture import MAX_WAITING, MIXTURES
 from driftmoe.mixture.arguments import Argument, Arguments, Context, Need, check_flag, choice, integer
@@ -62,6 +63,7 @@ EVERYWHERE: Arguments = {
         ),
     ),
     "decision_costs": Argument(None, check_decision_costs),
+    "class_weight": Argument(None, check_class_weight),
     "records": Argument(None, check_records),
     "n_threads": Argument(
         1,
@@ -80,7 +82,7 @@ a single expert some arguments, such as `gate`, have no effect. They are allowed
 experts is a size, not a kind of model."""
 
 IF_GIVEN: dict[str, Any] = {
-    **dict.fromkeys(("max_features", "max_classes", "max_bytes", "decision_costs", "prior")),
+    **dict.fromkeys(("max_features", "max_classes", "max_bytes", "decision_costs", "class_weight", "prior")),
     "min_awake": 0,
     "max_waiting": MAX_WAITING,
     "records": True,

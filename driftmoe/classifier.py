@@ -10,18 +10,17 @@ import numpy as np
 from river import base
 
 from driftmoe.arguments import EVERYWHERE, IF_GIVEN, OF_NO_STATE, check_effects, check_values, unmet
+from driftmoe.bounded import BoundedClassifier
+from driftmoe.class_weights import ClassWeights
 from driftmoe.costs import DecisionCosts
 from driftmoe.encoding import Encoder, check_inherited, inherit
-from driftmoe.estimator import MixtureClassifier
 from driftmoe.experts import Prototype, prior_of, prototype_of
 from driftmoe.mixture import MIXTURES, Mixture
-from driftmoe.mixture.arguments import Argument, Arguments, Context, choice, integer
-from driftmoe.mixture.shrinking import check_boundable, shrunk
+from driftmoe.mixture.arguments import Argument, Arguments, Context, choice
+from driftmoe.mixture.shrinking import shrunk
 from driftmoe.parts import as_text, parameters_of
 from driftmoe.recent import Recent
-from driftmoe.state import restored
 from driftmoe.suggestions import meant
-from driftmoe.transaction import assignment, carry_out, learning, publication
 
 if TYPE_CHECKING:
     from driftmoe.routing import Policy
@@ -42,7 +41,7 @@ SMALL: dict[str, Any] = {
 """The arguments of `DriftMoEClassifier.small`."""
 
 
-class DriftMoEClassifier(MixtureClassifier):
+class DriftMoEClassifier(BoundedClassifier):
     """Online mixture of experts: a neural router co-trained with incremental trees and experts of other kinds.
 
     For each labelled sample every expert predicts first. The router, a small network, learns which experts to trust on
@@ -169,6 +168,14 @@ class DriftMoEClassifier(MixtureClassifier):
         tuple is always a pair. Costs are numbers from 0 to 1e15. Probabilities, and what the model learns, do not
         depend on them: `model.clone({"decision_costs": ...}, include_attributes=True)` is a trained model with other
         costs.
+    class_weight
+        Weights of classes, for streams with rare ones: `"balanced"`, by which all classes count the same, or weights by
+        label, such as `{"fraud": 10}`; labels that are left out weigh 1. Balanced weights are n / (k · n_c) for k
+        classes and n_c samples of a class, as in scikit-learn, over about the last 2000 samples, so that they follow
+        shares that drift. A class of weight w is learnt with sqrt(w) times the weight of the sample, and its
+        probability is multiplied by sqrt(w). Both together give the probabilities of a stream in which the class comes
+        w times as often, and the answer is the most probable class of that stream. `class_weights` has the weights now.
+        Default: none, all classes weigh 1.
     records
         Whether the model keeps what only reports read; default: True. `False` changes no prediction. It saves some 80
         kB of memory, and a third to a half of the file of a small model. Such a model has the last 8 events of each
@@ -240,7 +247,7 @@ class DriftMoEClassifier(MixtureClassifier):
     True
     """
 
-    ADDED: ClassVar[tuple[str, ...]] = ("min_awake", "max_waiting", "records", "prior")
+    ADDED: ClassVar[tuple[str, ...]] = ("min_awake", "max_waiting", "records", "prior", "class_weight")
     SHARED: ClassVar[tuple[str, ...]] = ("prior",)
     _variants: ClassVar[tuple[str, ...]] = VARIANTS
     """Variants that can be chosen; a subclass may offer fewer."""
@@ -275,6 +282,7 @@ class DriftMoEClassifier(MixtureClassifier):
         max_classes: int | None = None,
         max_bytes: int | None = None,
         decision_costs: dict[Any, float] | None = None,
+        class_weight: str | dict[Any, float] | None = None,
         records: bool | None = None,
         n_threads: int = 1,
         seed: int | None = None,
@@ -301,14 +309,14 @@ class DriftMoEClassifier(MixtureClassifier):
         self.max_features = max_features
         self.max_classes = max_classes
         self.max_bytes = max_bytes
-        self.decision_costs = decision_costs
+        self.decision_costs = _own(decision_costs)
+        self.class_weight = _own(class_weight)
         self.records = records
         self.n_threads = n_threads
         self.seed = seed
         self._check_arguments()
         if decision_costs is not None:
             self._costs = DecisionCosts(decision_costs)
-            self.decision_costs = dict(decision_costs)  # so that the caller may change his own
         super().__init__()
 
     @classmethod
@@ -363,7 +371,8 @@ class DriftMoEClassifier(MixtureClassifier):
         if self.prior is not None and "prior" in self._taken():
             inherit(encoder, self.prior._encoder)
         is_kept = self.records is None or bool(self.records)
-        recent = Recent(has_bound=self.max_bytes is not None, is_kept=is_kept)
+        weights = None if self.class_weight is None else ClassWeights(self.class_weight)
+        recent = Recent(has_bound=self.max_bytes is not None, is_kept=is_kept, class_weights=weights)
         if not is_kept:
             mixture.log.keep_little()
         if self.max_bytes is not None:
@@ -373,38 +382,6 @@ class DriftMoEClassifier(MixtureClassifier):
     def _prototype(self) -> Prototype:
         """Return what the main experts are copied from."""
         return prototype_of(MIXTURES[self.variant].default_expert() if self.expert is None else self.expert)
-
-    @learning
-    def shrink(self, max_bytes: int) -> None:
-        """Reduce the memory of the model to at most `max_bytes`, and keep it there as long as no new names come.
-
-        Names are those of features, values and classes, in samples and in the lists that come with blocks, which the
-        model remembers.
-
-        Trees give up the splits with the least loss, neighbours their oldest episodes, which are the thinnest. The
-        experts that can give up something share what the others leave; none of them is dropped. To keep the bound when
-        features, values or classes come, give the argument `max_bytes` to the constructor.
-
-        Parameters
-        ----------
-        max_bytes
-            Bound on the bytes that river's memory meter shows.
-
-        Raises
-        ------
-        TypeError
-            If `max_bytes` is not an integer.
-        ValueError
-            If the least that such a model takes is more, which the message says, or if there are river classifiers
-            among the experts. The model is unchanged.
-        """
-        integer(1)("max_bytes", max_bytes)
-        check_boundable(self._mixture.groups, max_bytes)
-        kept = {name: value for name, value in self._mixture.state().items() if name != "arrivals"}
-        mixture = shrunk(self._encoder, restored(self._mixture, kept), self._recent, max_bytes)
-        doubted = self._one_row.doubted
-        carry_out([doubted, publication(self._mixture, mixture), assignment(self, _columns=None), doubted])
-        self._one_row.settle()
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -491,6 +468,11 @@ class DriftMoEClassifier(MixtureClassifier):
         for variant, mixture in MIXTURES.items():
             sizes = {} if "n_experts" not in mixture.ARGUMENTS else {"n_experts": 3}
             yield {"variant": variant, "hidden": (8,), "batch_size": 16, **sizes}
+
+
+def _own(argument: Any) -> Any:
+    """Return a copy of a dict, so that the caller may change his own, and any other argument as it is."""
+    return dict(argument) if isinstance(argument, dict) else argument
 
 
 @cache

@@ -10,6 +10,7 @@ import numpy as np
 
 from driftmoe.conformal import check_coverage, least_probability, members
 from driftmoe.costs import DecisionCosts
+from driftmoe.encoding import Encoder
 from driftmoe.encoding.frames import frame_of_classes
 from driftmoe.mixture.mixing import most_gain
 from driftmoe.recent import Recent
@@ -22,6 +23,7 @@ class Decisions:
     """A classifier that chooses classes, and sets of them, by its probabilities."""
 
     _lock: RLock
+    _encoder: Encoder
     _recent: Recent
     _costs: DecisionCosts | None = None
     """Costs by which a class is chosen; `None` for the most probable one."""
@@ -63,6 +65,28 @@ class Decisions:
             return max(proba, key=proba.__getitem__) if proba else None
         classes = list(proba)
         return classes[self._chosen(np.array([list(proba.values())]), classes)[0]]
+
+    @property
+    def class_weights(self) -> dict[Any, float]:
+        """Weight of each class learnt so far, by `class_weight`; 1 without it.
+
+        A probability divided by the square root of the weight of its class, and by their sum, is that of the mixture
+        itself.
+
+        Examples
+        --------
+        >>> from driftmoe import DriftMoEClassifier
+        >>> model = DriftMoEClassifier(class_weight="balanced", seed=1)
+        >>> for i in range(99):
+        ...     model.learn_one({"x": i}, "rare" if i % 10 == 9 else "often")
+        >>> {label: round(weight, 2) for label, weight in model.class_weights.items()}
+        {'often': 0.56, 'rare': 5.04}
+        """
+        with self._lock:
+            classes, weighed = list(self._encoder.classes), self._recent.class_weights
+            return dict(
+                zip(classes, [1.0] * len(classes) if weighed is None else weighed.of(classes), strict=True)
+            )
 
     def predict_set_one(self, x: Mapping[Any, Any], coverage: float = 0.9) -> dict[Any, float]:
         """Return the labels that are probable enough for the set to hold the true one with a given frequency.

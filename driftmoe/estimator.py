@@ -470,7 +470,7 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
             warn_of_left_out(before, self._encoder, self.max_bytes)
 
     def _predict(self, vectors: np.ndarray, samples: Sequence[Sample]) -> np.ndarray:
-        return predict(self._encoder, self._mixture, vectors, samples)
+        return predict(self._encoder, self._mixture, self._recent, vectors, samples)
 
     @property
     def _multiclass(self) -> bool:

@@ -173,7 +173,10 @@ class Learner:
             return
         samples = self._rows.samples(start, stop) if self._mixture.reads_samples else []
         vectors, changes = self._rows.vectors(start, stop), StepPlan()
-        proba = plan_prediction(self._encoder, self._mixture, vectors, samples, changes, awaits=awaits)
+        recent = self._recent
+        proba = plan_prediction(
+            self._encoder, self._mixture, recent, vectors, samples, changes, awaits=awaits
+        )
         if self._answers is not None:
             changes.append(self._decision(proba, self._answers[start:stop]))
         if self._proba is not None:
@@ -297,7 +300,9 @@ class Learner:
             if self._is_first() and len(learnt):  # which is learnt alone, even if a prior knows all of it
                 is_learnt = is_learnt[: learnt[0]]
             stop = self._rows.known_until(start, is_learnt)
-        weights = self._weights[start:stop]
+        weights, weighed = self._weights[start:stop], self._recent.class_weights
+        if weighed is not None and weights.any():
+            weights = weighed.learnt_with(self._rows.targets(start, stop), weights, self._encoder.classes)
         learnt = np.flatnonzero(weights)
         n_with_room = self._mixture.n_rows_with_room(len(learnt), weights[learnt]) if len(learnt) else 0
         return stop if n_with_room == len(learnt) else start + int(learnt[n_with_room])
@@ -311,7 +316,8 @@ class Learner:
         if not self._encoder.classes or (self._answers is None and self._proba is None):
             return
         samples = self._rows.samples(start, stop) if self._mixture.reads_samples else []
-        proba = predict(self._encoder, self._mixture, self._rows.vectors(start, stop), samples)
+        vectors = self._rows.vectors(start, stop)
+        proba = predict(self._encoder, self._mixture, self._recent, vectors, samples)
         if self._answers is not None:
             self._decision(proba, self._answers[start:stop])()
         if self._proba is not None:
@@ -367,6 +373,10 @@ def plan_step(
     proba
         Class probabilities of each row before it is learnt, shape (n_rows, n_classes). The changes fill it in.
     """
+    weighing = None
+    if recent.class_weights is not None:
+        weighing = recent.class_weights.plan(targets, weights, draft.classes, changes)
+        weights = weighing.weights
     inputs = draft.plan_inputs(vectors, weights, changes)
     learnt = learnt_of(weights)
     batch = Batch(
@@ -382,8 +392,14 @@ def plan_step(
     )
     n_known = mixture.log.n_classes
     proba = mixture.plan(batch, changes)
+    if weighing is not None:
+        proba = weighing.answers(proba, changes)
     of_recent = of_learnt(proba, learnt, changes)
     recent.plan(vectors[learnt], targets[learnt], of_recent, n_known, changes)
+    if weighing is not None:
+        weighing.plan_counting(changes)
+        if weighing.grown is not recent.class_weights:
+            changes.append(assignment(recent, class_weights=weighing.grown))
     return proba
 
 
@@ -416,14 +432,17 @@ _TO_CALLER = 5
 """Frames from a warning to the caller of `learn_one`, `learn_many` or `step_many`, so that it names his line."""
 
 
-def predict(encoder: Encoder, mixture: Mixture, vectors: np.ndarray, samples: Sequence[Sample]) -> np.ndarray:
+def predict(
+    encoder: Encoder, mixture: Mixture, recent: Recent, vectors: np.ndarray, samples: Sequence[Sample]
+) -> np.ndarray:
     """Return the class probabilities of rows, shape (n_rows, n_classes). Changes nothing."""
-    return plan_prediction(encoder, mixture, vectors, samples, StepPlan())
+    return plan_prediction(encoder, mixture, recent, vectors, samples, StepPlan())
 
 
 def plan_prediction(
     encoder: Encoder,
     mixture: Mixture,
+    recent: Recent,
     vectors: np.ndarray,
     samples: Sequence[Sample],
     plan: StepPlan,
@@ -433,4 +452,6 @@ def plan_prediction(
     """Compute what `predict` returns, by calls of a plan. Its changes keep what is needed of rows that await labels."""
     inputs = encoder.plan_inputs(vectors, NO_WEIGHTS, plan)
     batch = Batch(vectors, inputs, samples, len(encoder.classes), awaits=awaits)
-    return mixture.plan_prediction(batch, plan)
+    proba = mixture.plan_prediction(batch, plan)
+    weighed = recent.class_weights
+    return proba if weighed is None else weighed.plan_answers(proba, encoder.classes, plan)

@@ -80,7 +80,7 @@ class OneRow:
 
     def _proba(self, vector: np.ndarray) -> np.ndarray:
         if self._is_in_use:  # by the code that a signal handler has interrupted
-            return plan_prediction(self._encoder, self._mixture, vector[np.newaxis], (), StepPlan())[0]
+            return plan_prediction(*self._own(), vector[np.newaxis], (), StepPlan())[0]
         try:
             self._is_in_use = True
             kept = self._predicting
@@ -91,7 +91,7 @@ class OneRow:
                     function()
                 return kept.proba[0].copy()
             plan, vectors = StepPlan(), vector[np.newaxis].copy()
-            proba = plan_prediction(self._encoder, self._mixture, vectors, (), plan)
+            proba = plan_prediction(*self._own(), vectors, (), plan)
             self._predicting = _Kept(plan, vectors, proba, self._held()) if plan.is_repeatable else None
             return proba[0].copy()
         finally:
@@ -111,7 +111,7 @@ class OneRow:
             carry_out(kept.plan)
             return kept.proba[0].copy()
         plan, vectors = StepPlan(), vector[np.newaxis].copy()
-        proba = plan_prediction(self._encoder, mixture, vectors, samples, plan, awaits=_AWAITED)
+        proba = plan_prediction(self._encoder, mixture, self._recent, vectors, samples, plan, awaits=_AWAITED)
         carry_out(plan.between(self.doubted))
         self.settle()
         self._arriving = _Kept(plan, vectors, proba, self._held()) if plan.is_repeatable else None
@@ -120,7 +120,10 @@ class OneRow:
     def learn(self, vector: np.ndarray, target: int, weight: float) -> None:
         """Learn a row with a weight above 0."""
         log = self._mixture.log
-        if weight > 1.0:  # for which there may be too little room
+        weighed = self._recent.class_weights
+        if weighed is not None:
+            now = weighed.learnt_with(np.array([target]), np.array([weight]), self._encoder.classes)
+        if weight > 1.0 or (weighed is not None and now[0] > 1.0):  # for which there may be too little room
             self._learn_anew(vector, target, weight)
             return
         if log.n_samples >= self._until:
@@ -163,6 +166,9 @@ class OneRow:
     def _held(self) -> list[Any]:
         """Return all that the parts of the model hold: arrays, and numbers with which a plan is made."""
         return [value for part in self._parts() for value in vars(part).values()]
+
+    def _own(self) -> tuple[Encoder, Mixture, Recent]:
+        return self._encoder, self._mixture, self._recent
 
     def _parts(self) -> list[Any]:
         """Return all objects that hold arrays of the model, or the numbers with which a plan is made."""

@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from driftmoe.class_weights import ClassWeights
 from driftmoe.compilation import compiled
 from driftmoe.encoding.samples import MAX_ABSOLUTE
-from driftmoe.state import State, array_of, check_names, count_of, misfit
+from driftmoe.state import State, array_of, check_names, count_of, misfit, restored
 from driftmoe.transaction import Changes, planned, publication
 
 N_ROWS, N_SCORES = 128, 1024
@@ -54,10 +55,15 @@ class Recent:
         Whether the memory of the model is bounded.
     is_kept
         Whether samples are remembered at all; an attribute, too.
+    class_weights
+        Weights of the classes, which follow how frequent the classes have been; an attribute, too. `None` for none.
     """
 
-    def __init__(self, *, has_bound: bool = False, is_kept: bool = True) -> None:
+    def __init__(
+        self, *, has_bound: bool = False, is_kept: bool = True, class_weights: ClassWeights | None = None
+    ) -> None:
         self._has_bound, self.is_kept = has_bound, is_kept
+        self.class_weights = class_weights
         self._n_learnt = np.zeros(1, np.int64)
         self._vectors = np.empty((self.n_rows_at(0), 0))
         self._targets = np.zeros(len(self._vectors), np.int32)
@@ -66,7 +72,8 @@ class Recent:
 
     def fresh(self) -> Recent:
         """Return one that has seen nothing, for a model whose state has none."""
-        return Recent(has_bound=self._has_bound, is_kept=self.is_kept)
+        weights = None if self.class_weights is None else self.class_weights.fresh()
+        return Recent(has_bound=self._has_bound, is_kept=self.is_kept, class_weights=weights)
 
     def check_kept(self, wanted_by: str) -> None:
         """Raise ValueError if samples are not remembered; `wanted_by` is the method that needs them."""
@@ -150,11 +157,14 @@ class Recent:
     def state(self) -> State:
         """Return the rows and the scores, the oldest first; see `driftmoe.state`."""
         vectors, targets = self.rows()
-        return {"n_learnt": self.n_learnt, "vectors": vectors, "targets": targets, **self.scores()._asdict()}
+        weights = {} if self.class_weights is None else {"class_weights": self.class_weights.state()}
+        scores = self.scores()._asdict()
+        return {"n_learnt": self.n_learnt, "vectors": vectors, "targets": targets, **scores, **weights}
 
     def restore(self, state: State) -> None:
         """Restore the state of one that was built with the same arguments; see `driftmoe.state`."""
-        check_names(state, ("n_learnt", "vectors", "targets", *Scores._fields), self)
+        of_weights = ["class_weights"] * (self.class_weights is not None)
+        check_names(state, ("n_learnt", "vectors", "targets", *Scores._fields, *of_weights), self)
         n_learnt = count_of(state, "n_learnt", self)
         if n_learnt and not self.is_kept:
             raise misfit(self, "n_learnt", f"is {n_learnt}", "it must be 0, since no samples are remembered")
@@ -173,6 +183,8 @@ class Recent:
             wrong = true_proba[(true_proba < 0.0) | (true_proba > 1.0)][0]
             raise misfit(self, "true_proba", f"has {wrong}", "all must be 0 to 1")
         was_right = array_of(state, "was_right", np.bool_, (n_scores,), self)
+        if self.class_weights is not None:
+            self.class_weights = restored(self.class_weights, state["class_weights"])
         self._n_learnt = np.array([n_learnt])
         self._lay_out(vectors, targets)
         order, n_places = _order(n_learnt, N_SCORES), N_SCORES * self.is_kept
@@ -186,9 +198,11 @@ class Recent:
         """
         vectors, targets = self.rows()
         n_known, n_features = int(targets.max(initial=-1)) + 1, len(values)
+        n_weights = 0 if self.class_weights is None else self.class_weights.n_classes
         for name, n, known, fits in (
             ("n_features", self.n_features, n_features, not self.n_learnt or self.n_features == n_features),
             ("n_classes", n_known, n_classes, n_known <= n_classes),
+            ("n_classes in class_weights", n_weights, n_classes, n_weights <= n_classes),
         ):
             if not fits:
                 raise ValueError(

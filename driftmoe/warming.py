@@ -46,7 +46,7 @@ def warm_up() -> Iterator[str]:
         yield spec
         _use(models.make(spec, seed=1))
     yield "decision costs"
-    _use(DriftMoEClassifier(seed=1, decision_costs=COSTS))
+    _use(DriftMoEClassifier(seed=1, decision_costs=COSTS, class_weight="balanced"))
     yield "driftmoe.trees"
     for tree in (HoeffdingTreeClassifier(), HoeffdingTreeClassifier(split_criterion="gini")):
         for x, label in _samples(N_SAMPLES):

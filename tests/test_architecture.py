@@ -66,13 +66,16 @@ MAY_IMPORT = {
     "driftmoe.mixture.arguments": "numpy river driftmoe.experts",
     "driftmoe.mixture.adaptive_arguments": "river driftmoe.experts",
     "driftmoe.mixture.router_module": "numpy torch",
-    "driftmoe.arguments": "river driftmoe.costs driftmoe.mixture",
+    "driftmoe.arguments": "river driftmoe.class_weights driftmoe.costs driftmoe.mixture",
     "driftmoe.costs": "numpy",
+    "driftmoe.class_weights": "numpy driftmoe.compilation driftmoe.state driftmoe.transaction",
     "driftmoe.conformal": "numpy driftmoe.compilation",
     "driftmoe.decisions": (
         "narwhals numpy driftmoe.conformal driftmoe.costs driftmoe.encoding driftmoe.mixture driftmoe.recent"
     ),
-    "driftmoe.recent": "numpy driftmoe.compilation driftmoe.encoding driftmoe.state driftmoe.transaction",
+    "driftmoe.recent": (
+        "numpy driftmoe.class_weights driftmoe.compilation driftmoe.encoding driftmoe.state driftmoe.transaction"
+    ),
     "driftmoe.occlusion": "numpy",
     "driftmoe.wording": "numpy",
     "driftmoe.explanation": "driftmoe.wording",
@@ -96,10 +99,11 @@ MAY_IMPORT = {
         "numpy driftmoe.compilation driftmoe.encoding driftmoe.learning driftmoe.mixture driftmoe.recent "
         "driftmoe.transaction"
     ),
+    "driftmoe.bounded": "driftmoe.estimator driftmoe.mixture driftmoe.state driftmoe.transaction",
     "driftmoe.rows": "numpy driftmoe.encoding driftmoe.mixture driftmoe.transaction",
     "driftmoe.classifier": (
-        "numpy river driftmoe.arguments driftmoe.costs driftmoe.encoding driftmoe.estimator driftmoe.experts "
-        "driftmoe.mixture driftmoe.parts driftmoe.recent driftmoe.state driftmoe.suggestions driftmoe.transaction"
+        "numpy river driftmoe.arguments driftmoe.bounded driftmoe.class_weights driftmoe.costs driftmoe.encoding "
+        "driftmoe.experts driftmoe.mixture driftmoe.parts driftmoe.recent driftmoe.suggestions"
     ),
     # Layers of networks; the estimator whose experts are networks is no layer.
     "driftmoe.nn": "safetensors torch driftmoe.losses driftmoe.routing driftmoe.staging driftmoe.strict_json",

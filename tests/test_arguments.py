@@ -28,6 +28,7 @@ OTHERS = {
     "expert_hidden": (3,), "expert_rate": 0.1,
     "expert": HoeffdingTreeClassifier(grace_period=20, leaf_prediction="mc"), "max_features": 1,
     "max_classes": 1, "max_bytes": 10**9, "decision_costs": {0: 9.0}, "records": False,
+    "class_weight": "balanced",
 }  # fmt: skip
 """For each argument a value that is not its default."""
 

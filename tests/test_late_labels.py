@@ -38,6 +38,7 @@ MODELS = {
     "networks": lambda: NeuralMoEClassifier(n_experts=3, hidden=(8,), seed=1),
     "networks, moe-data": lambda: NeuralMoEClassifier("moe-data", n_experts=3, hidden=(8,), seed=1),
     "few wait": of(extras=ALL_EXTRAS, n_experts=2, max_waiting=20),
+    "class weights": of(extras=ALL_EXTRAS, n_experts=2, class_weight="balanced"),
     "bounded": of(max_features=5, max_classes=2),
     "little memory": of(max_bytes=400_000, n_experts=2),
     "threads": of(n_threads=2, n_experts=4, batch_size=128),

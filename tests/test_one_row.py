@@ -263,7 +263,7 @@ def test_an_interrupted_shrink_leaves_no_old_plan(monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("driftmoe.classifier.carry_out", interrupted)
+        patch.setattr("driftmoe.bounded.carry_out", interrupted)
         with pytest.raises(KeyboardInterrupt):
             model.shrink(3_000_000)
     twin.shrink(3_000_000)

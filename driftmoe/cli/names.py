@@ -65,6 +65,7 @@ STANDARD = ("accuracy", "kappa", "kappa_m", "kappa_t", "kappa_o", "f1_macro", "g
 """`driftmoe.metrics.STANDARD`."""
 
 METRICS = (
+    "average_precision",
     "balanced_accuracy",
     "brier",
     "ece",

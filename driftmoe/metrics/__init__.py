@@ -1,13 +1,14 @@
 """Metrics of the stream-learning field that river lacks, with river's metric interface.
 
 `kappa` compares with a trivial classifier, `order` says how far labels alone tell the next one. `scores` holds the
-standard figures of a result line, `probability` metrics of probabilities, `forgetting` metrics of the recent past,
-`cost` the cost of decisions, memory over time and the cost of drifts, and `named` finds metrics, river's among them, by
-their names.
+standard figures of a result line, `areas` and `probability` metrics of probabilities, `forgetting` metrics of the
+recent past, `cost` the cost of decisions, memory over time and the cost of drifts, and `named` finds metrics, river's
+among them, by their names.
 """
 
 from __future__ import annotations
 
+from driftmoe.metrics.areas import AveragePrecision
 from driftmoe.metrics.cost import MeanCost, RamHours, Recovery, drift_recovery
 from driftmoe.metrics.forgetting import Fading, Windowed
 from driftmoe.metrics.kappa import BaselineKappa, KappaM, KappaOrder, KappaTemporal, pass_over
@@ -21,6 +22,7 @@ __all__ = [
     "ORDERED",
     "STANDARD",
     "AnsweredConfusionMatrix",
+    "AveragePrecision",
     "BaselineKappa",
     "Brier",
     "ExpectedCalibrationError",

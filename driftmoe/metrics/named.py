@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from river import metrics
 from river.metrics.base import BinaryMetric
 
-from driftmoe.metrics.areas import ROCAUC, RollingPRAUC, RollingROCAUC
+from driftmoe.metrics.areas import ROCAUC, AveragePrecision, RollingPRAUC, RollingROCAUC
 from driftmoe.metrics.probability import Brier, ExpectedCalibrationError
 from driftmoe.metrics.scores import Scores
 from driftmoe.suggestions import meant
@@ -32,6 +32,7 @@ SYMMETRIC = (ROCAUC, RollingROCAUC, metrics.MCC)
 """Metrics of two classes whose value is the same, whichever of the two is the positive one."""
 
 NAMED: dict[str, type[Any]] = {
+    "average_precision": AveragePrecision,
     "balanced_accuracy": metrics.BalancedAccuracy,
     "brier": Brier,
     "ece": ExpectedCalibrationError,
@@ -71,6 +72,7 @@ ALIKE = {
     "crossentropy": "log_loss",
     "logloss": "log_loss",
     "rollingprauc": "pr_auc",
+    "ap": "average_precision",
     "expectedcalibrationerror": "ece",
 }
 """Other name, without its underscores -> the name that is meant."""

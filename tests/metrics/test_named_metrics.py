@@ -51,6 +51,7 @@ def test_all_of_rivers_metrics_that_suit_classification_have_a_name():
     assert {"Rand", "VBeta", "MutualInfo"} <= of_clusterings
     named = {cls.__name__ for cls in NAMED.values()}
     assert suit - of_clusterings - NO_NUMBER - ANY_LABELS - STANDARD_HERE == named - {
+        "AveragePrecision",
         "Brier",
         "ExpectedCalibrationError",
     }
@@ -73,6 +74,7 @@ def test_all_of_rivers_metrics_that_suit_classification_have_a_name():
         ("Precision:yes", ["precision:yes"]),
         ("f_beta(beta=2):yes", ["f_beta(beta=2):yes"]),
         ("mcc", ["mcc"]),
+        ("AveragePrecision", ["average_precision:no", "average_precision:yes"]),
     ],
 )
 def test_what_a_text_asks_for(text, names):
@@ -194,7 +196,7 @@ def test_a_run_without_metrics_is_the_run_that_it_was():
     assert more.file_stem() != run.file_stem()
 
 
-@pytest.mark.parametrize("name", ["roc_auc", "rolling_roc_auc", "pr_auc:1"])
+@pytest.mark.parametrize("name", ["roc_auc", "rolling_roc_auc", "pr_auc:1", "average_precision:1"])
 def test_an_area_under_a_curve_has_no_value_where_only_one_class_came(name):
     """A window without a rare class is no window in which the model fails."""
 
@@ -218,7 +220,8 @@ def test_an_area_under_a_curve_has_no_value_where_only_one_class_came(name):
 @pytest.mark.parametrize(
     "text",
     ["roc_auc(n_thresholds=1)", "roc_auc(n_thresholds=0)", "rolling_roc_auc(window_size=0)", "pr_auc(window_size=-1)",
-     "f_beta(beta='a')", "roc_auc(n_thresholds='a')", "multi_f_beta(betas=1, weights=2)", "ece(n_bins=[1])"],
+     "average_precision(n_bins=1)", "f_beta(beta='a')", "roc_auc(n_thresholds='a')", "multi_f_beta(betas=1, weights=2)",
+     "ece(n_bins=[1])"],
 )  # fmt: skip
 def test_arguments_that_a_metric_cannot_use_are_refused_before_the_run(text):
     with pytest.raises(ValueError, match=rf"""metric ['"]{text.split("(")[0]}\(.*: """):
