@@ -306,9 +306,7 @@ class DriftMoEClassifier(BoundedClassifier):
         self.learning_rate = learning_rate
         self.batch_size = batch_size
         self.dropout = dropout
-        self.max_features = max_features
-        self.max_classes = max_classes
-        self.max_bytes = max_bytes
+        self.max_features, self.max_classes, self.max_bytes = max_features, max_classes, max_bytes
         self.decision_costs = _own(decision_costs)
         self.class_weight = _own(class_weight)
         self.records = records

@@ -53,6 +53,7 @@ ADAPTIVE = (
     "null experts",
     "large steps",
     "few wait",
+    "class weights",
     "threads",
 )
 """Names of models whose mixture is the adaptive one."""
