@@ -131,6 +131,11 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
         return dict(zip(classes, proba.tolist(), strict=True))
 
     @property
+    def keeps_arrivals(self) -> bool:
+        """Whether `arrive_one` keeps anything of a sample."""
+        return self._mixture.arrivals.most > 0
+
+    @property
     def n_waiting(self) -> int:
         """Number of samples of which something is kept until their labels come; see `arrive_one`."""
         return self._mixture.arrivals.n_waiting

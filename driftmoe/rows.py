@@ -122,7 +122,7 @@ class InRows:
         w: Sequence[float] | np.ndarray | None = None,
         *,
         asked: Sequence[bool] | np.ndarray | None = None,
-        awaits: bool = False,
+        awaits: bool | Sequence[bool] = False,
     ) -> list[dict[Any, float] | None]:
         """Predict, learn, or predict and then learn each sample in turn: for labels that come late.
 
@@ -142,7 +142,8 @@ class InRows:
             Whether each sample is predicted, before it is learnt; default all. A sample that is not predicted needs a
             label.
         awaits
-            Whether the samples without a label are predicted as by `arrive_one`, since their labels will come.
+            Whether the samples without a label are predicted as by `arrive_one`, since their labels will come; for all
+            samples, or for each.
 
         Returns
         -------
@@ -179,7 +180,10 @@ class InRows:
                 )
         rows, weights = self._read_rows(X, labels, w)
         proba: list[np.ndarray] = [_NOTHING] * len(labels)
-        has_no_label = np.array([label is None for label in labels]) if awaits else None
+        is_late = (
+            [awaits] * len(labels) if isinstance(awaits, bool) else _flags(awaits, len(labels), "awaits")
+        )
+        has_no_label = np.array([label is None for label in labels], np.bool_) & np.array(is_late, np.bool_)
         self._learn_rows(rows, weights, proba=proba, awaits=has_no_label)
         answers = iter(by_label(list(compress(proba, is_asked)), self._encoder.classes))
         return [next(answers) if wants else None for wants in is_asked]
@@ -241,18 +245,24 @@ def _check_sized(name: str, values: Any) -> None:
         or not isinstance(values, Iterable)
         or isinstance(values, Mapping | str | bytes)
     ):
-        what = {"X": "samples", "y": "labels", "w": "weights", "asked": "True or False"}[name]
+        what = {
+            "X": "samples",
+            "y": "labels",
+            "w": "weights",
+            "asked": "True or False",
+            "awaits": "True or False",
+        }[name]
         raise TypeError(f"{name} is of type {type(values).__name__}; give a list of {what}")
 
 
-def _flags(asked: Any, n_rows: int) -> list[bool]:
-    """Return whether each row is asked, of what a user gave: all by default."""
-    if asked is None:
+def _flags(given: Any, n_rows: int, name: str = "asked") -> list[bool]:
+    """Return whether each row is asked, or awaits its label, of what a user gave: all by default."""
+    if given is None:
         return [True] * n_rows
-    _check_sized("asked", asked)
-    flags = list(asked)
+    _check_sized(name, given)
+    flags = list(given)
     if len(flags) != n_rows or not all(isinstance(one, bool | np.bool_) for one in flags):
-        raise ValueError(f"asked={reprlib.repr(flags)} for {n_rows} samples; give True or False for each")
+        raise ValueError(f"{name}={reprlib.repr(flags)} for {n_rows} samples; give True or False for each")
     return [bool(one) for one in flags]
 
 

@@ -23,7 +23,7 @@ def run(
     weights: Sequence[float],
     asked: Sequence[bool],
     *,
-    awaits: bool = False,
+    awaits: bool | Sequence[bool] = False,
 ) -> list[Proba | str | None]:
     """Predict and learn samples in turn, each as it needs.
 
@@ -40,7 +40,8 @@ def run(
     asked
         Whether each sample is predicted, before it is learnt.
     awaits
-        Whether a model with `arrive_one` is told that the labels of samples without one will come.
+        Whether a model with `arrive_one` is told that the labels of samples without one will come; for all samples, or
+        for each.
 
     Returns
     -------
@@ -53,8 +54,8 @@ def run(
         If a part of the model failed after another had learnt a sample.
     """
     rows, n = getattr(model, "run_rows", None), len(samples)
-    awaits = awaits and hasattr(model, "arrive_one")
-    late = {"awaits": True} if awaits else {}
+    is_late = [awaits] * n if isinstance(awaits, bool) else awaits
+    late = {"awaits": is_late} if hasattr(model, "arrive_one") else {}
     if rows is not None:
         try:
             return list(rows(samples, labels, weights, asked=asked, **late))
@@ -62,13 +63,15 @@ def run(
             if has_learnt(error):
                 raise RuntimeError(f"{type(error).__name__}: {error}") from error
     if rows is None or n == 1:
-        one_by_one = zip(samples, labels, weights, asked, strict=True)
-        return [tried(_run_one, model, *one, awaits) for one in one_by_one]
+        one_by_one = zip(samples, labels, weights, asked, is_late, strict=True)
+        return [tried(_run_one, model, *one) for one in one_by_one]
     halves = slice(n // 2), slice(n // 2, n)  # to find the samples that cannot be read
     return [
         answer
         for half in halves
-        for answer in run(model, samples[half], labels[half], weights[half], asked[half], awaits=awaits)
+        for answer in run(
+            model, samples[half], labels[half], weights[half], asked[half], awaits=is_late[half]
+        )
     ]
 
 
@@ -109,7 +112,7 @@ def tried(call: Callable[..., Answered], *arguments: Any) -> Answered | str:
 def _run_one(
     model: Any, x: Mapping[Any, Any], y: Any, w: float, is_asked: bool, awaits: bool
 ) -> Proba | None:
-    if y is None and awaits:
+    if y is None and awaits and hasattr(model, "arrive_one"):
         arrived: Proba = model.arrive_one(x)
         return arrived
     # One that is only learnt is predicted, too: that tells whether it can be read.

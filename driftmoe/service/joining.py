@@ -71,7 +71,7 @@ class Joiner:
         self._store, self._bounds, self._model_of, self._clock = store, bounds, model_of, clock
         self._has_sink = has_sink
         about = store.about()
-        self._seq, self.learnt = int(about.get("seq", 0)), int(about.get("learnt", 0))
+        self.seq, self.learnt = int(about.get("seq", 0)), int(about.get("learnt", 0))
         self._watermark = float(about.get("watermark", "-inf"))
         self.waiting = Waiting(((key, name), seq, arrived) for seq, key, name, arrived in store.waiting())
         self.early: OrderedDict[Name, Label] = OrderedDict(
@@ -135,7 +135,7 @@ class Joiner:
             self._take_label(arrival, event, outcome, now)
 
     def _take_features(self, arrival: Arrival, event: Event, outcome: Outcome, now: float) -> None:
-        self._model_of(event.key)
+        keyed = self._model_of(event.key)
         name = None if event.id is None else (event.key, event.id)
         known = None if name is None else self._known(name)
         if known is not None:
@@ -160,6 +160,7 @@ class Joiner:
             row.state = LEARNT
             self._run(operation)
         else:
+            row.after = self.learnt if keyed.keeps_arrivals else None
             if name not in self._held_names:  # else its label has come, and waits for its time
                 self._make_room(arrival)
                 self.waiting.add(name, row.seq, row.arrived)
@@ -266,6 +267,7 @@ class Joiner:
             [one.label for one in run],
             [one.weight for one in run],
             [one.is_asked for one in run],
+            [one.row.after is not None and one.label is None for one in run],
         )
         for one, proba in zip(run, answers, strict=True):
             if isinstance(proba, str):
@@ -279,7 +281,7 @@ class Joiner:
         """Note that a model has learnt a sample, with what it said of it before if that was now."""
         row = operation.row
         row.learnt = keyed.learnt = operation.place
-        keyed.n_since_snapshot += 1
+        keyed.n_learnt_since += 1
         if answer is None:
             assert row.answer is not None  # it was asked when it came
             answer = Answer.from_json(row.answer)
@@ -297,6 +299,9 @@ class Joiner:
         operation.outcome.answer = answer
         operation.outcome.what = operation.outcome.what or "predicted"
         self._counts["predicted"] += 1
+        if row.after is not None and operation.label is None:
+            keyed.arrived = row.seq
+            keyed.n_arrived_since += 1
         if row.state != LEARNT or row.label is not None:
             self._written[row.seq] = row
         if self._has_sink:
@@ -345,8 +350,8 @@ class Joiner:
         return self._rows.get(name)
 
     def _next_seq(self) -> int:
-        self._seq += 1
-        return self._seq
+        self.seq += 1
+        return self.seq
 
     def _remove(self, label: Label) -> None:
         if self._added.pop(label.seq, None) is None:
@@ -425,7 +430,7 @@ class Joiner:
         add_counts(cursor, self._counts)
         write_about(
             cursor,
-            {"seq": self._seq, "learnt": self.learnt, "watermark": self._watermark, "clock": self._clock()},
+            {"seq": self.seq, "learnt": self.learnt, "watermark": self._watermark, "clock": self._clock()},
         )
         return dict(self._counts)
 

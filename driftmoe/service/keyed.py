@@ -36,12 +36,14 @@ class KeyedModel:
         How well it did.
     learnt
         Place in the order of learning of the last sample that it has learnt.
+    arrived
+        Number of the last sample without a label that it was told of.
     """
 
-    def __init__(self, key: str, model: Any, scores: Scores, learnt: int = 0) -> None:
-        self.key, self.scores, self.learnt = key, scores, learnt
+    def __init__(self, key: str, model: Any, scores: Scores, learnt: int = 0, arrived: int = 0) -> None:
+        self.key, self.scores, self.learnt, self.arrived = key, scores, learnt, arrived
         self.replace(model)
-        self.n_since_snapshot = 0
+        self.n_learnt_since = self.n_arrived_since = 0  # since the last snapshot
         self.n_bytes = n_bytes(model)
         self.measured = time.monotonic()
         self.next_point = 0
@@ -54,6 +56,7 @@ class KeyedModel:
         if getattr(last_step(model), "decision_costs", None) is not None:
             self.decide = last_step(model).decide_one
         self.choices = Choices(last_step(model))
+        self.keeps_arrivals = bool(getattr(model, "keeps_arrivals", False))
         self.explained: dict[str, str] = {}
 
     def predict(self, samples: Sequence[dict[str, Any]]) -> list[Proba | str]:
@@ -72,20 +75,31 @@ class KeyedModel:
         labels: Sequence[Any],
         weights: Sequence[float],
         asked: Sequence[bool],
+        awaits: Sequence[bool],
     ) -> list[Proba | str | None]:
         """Predict and learn samples in turn, each as it needs; see `driftmoe.runs.run`."""
-        return run(self.model, samples, labels, weights, asked)
+        return run(self.model, samples, labels, weights, asked, awaits=awaits)
 
-    def learn_again(self, rows: Sequence[Row]) -> None:
-        """Learn samples of the store that the loaded model has not learnt, in their order."""
-        labels = [json.loads(row.label or "null") for row in rows]
-        weights = [float(row.weight or 0.0) for row in rows]
-        self.run([row.features for row in rows], labels, weights, [False] * len(rows))
-        for row, label, weight in zip(rows, labels, weights, strict=True):
+    @property
+    def n_since_snapshot(self) -> int:
+        """Number of samples that it learnt since the last snapshot, or that came without a label, if those are more."""
+        return max(self.n_learnt_since, self.n_arrived_since)
+
+    def take_again(self, taken: Sequence[tuple[Row, bool]]) -> None:
+        """Take samples of the store that the loaded model has not taken, in their order; see `Store.taken_since`."""
+        labels = [json.loads(row.label or "null") if is_learnt else None for row, is_learnt in taken]
+        weights = [float(row.weight or 0.0) if is_learnt else 1.0 for row, is_learnt in taken]
+        is_arrival = [not is_learnt for _, is_learnt in taken]
+        self.run([row.features for row, _ in taken], labels, weights, is_arrival, is_arrival)
+        for (row, is_learnt), label, weight in zip(taken, labels, weights, strict=True):
+            if not is_learnt:
+                self.arrived = row.seq
+                self.n_arrived_since += 1
+                continue
             answer = None if row.answer is None else Answer.from_json(row.answer)
             self.scores.add(row.id, row.event, label, answer, weight)
             self.learnt = row.learnt or self.learnt
-        self.n_since_snapshot += len(rows)
+            self.n_learnt_since += 1
 
     def measure(self, n_models: int) -> None:
         """Look at the model's memory and its sets now and then, one of `n_models` a second: it takes milliseconds."""

@@ -130,10 +130,13 @@ class Registry:
         self._alarms_seen: dict[str, int] = {}
         self._new: set[str] = set()
         self._n_commits = 0
-        for key, content, learnt, scores in store.read("SELECT key, content, learnt, scores FROM models"):
-            keyed = KeyedModel(key, saving.from_bytes(content), Scores.from_json(scores), learnt)
-            while rows := store.learnt_since(key, keyed.learnt, N_REPLAYED):
-                keyed.learn_again(rows)
+        query = "SELECT key, content, scores, learnt, arrived FROM models"
+        for key, content, scores, learnt, arrived in store.read(query):
+            model, n_before = saving.from_bytes(content), 0
+            keyed = KeyedModel(key, model, Scores.from_json(scores), learnt, arrived)
+            while taken := store.taken_since(key, learnt, arrived, N_REPLAYED, n_before):
+                keyed.take_again(taken)
+                n_before += len(taken)
             keyed.next_point = _next_point(keyed.scores.n_learnt)
             self.models[key] = keyed
             self._alarms_seen[key] = _last_alarm(keyed.model)
@@ -192,11 +195,11 @@ class Registry:
             if keyed.n_since_snapshot:
                 self._write_snapshot(cursor, keyed)
 
-    def replace(self, cursor: sqlite3.Cursor, name: str, model: Any, learnt: int) -> None:
-        """Put another model in the place of one; its scores go on, and what was learnt before is not learnt again."""
+    def replace(self, cursor: sqlite3.Cursor, name: str, model: Any, learnt: int, arrived: int) -> None:
+        """Put another model in the place of one; its scores go on, and what it took before is not taken again."""
         keyed = self.of(name)
         keyed.replace(model)
-        keyed.learnt = learnt
+        keyed.learnt, keyed.arrived = learnt, arrived
         self._generations[name] = self._generations.get(name, 0) + 1
         self._alarms_seen[name] = _last_alarm(model)
         write_about(cursor, {f"generation {name}": self._generations[name]})
@@ -208,8 +211,8 @@ class Registry:
         return keyed.scores.figures() | keyed.choices.figures() | of_now
 
     def _write_snapshot(self, cursor: sqlite3.Cursor, keyed: KeyedModel) -> None:
-        write_snapshot(cursor, keyed.key, keyed.file(), keyed.learnt, keyed.scores.to_json())
-        keyed.n_since_snapshot = 0
+        write_snapshot(cursor, keyed.key, keyed.file(), keyed.learnt, keyed.scores.to_json(), keyed.arrived)
+        keyed.n_learnt_since = keyed.n_arrived_since = 0
 
     def _write_alarms(self, cursor: sqlite3.Cursor, key: str, keyed: KeyedModel) -> None:
         events = getattr(last_step(keyed.model), "events", None)

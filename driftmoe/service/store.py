@@ -2,8 +2,8 @@
 
 Each batch of events is one transaction. It holds everything that follows from the batch: predictions, samples that wait
 for a label, what was learnt and in which order, and the position in the source. A model itself is written now and then
-(a *snapshot*). After a crash it is loaded, and learns again, in the same order, what was learnt since. Since the same
-samples give the same model, nothing is lost and nothing is learnt twice.
+(a *snapshot*). After a crash it is loaded, and takes again, in the same order, what arrived and was learnt since. Since
+the same samples give the same model, nothing is lost and nothing is learnt twice.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from filelock import FileLock, Timeout
 
 from driftmoe.service.failures import StoreError
 
-FORMAT = 3
+FORMAT = 4
 """Version of the store's contents; older ones are read. In format 1 the probabilities of answers are decimal numbers,
-and up to format 2 answers and scores lack the baseline `markov`."""
+and up to format 2 answers and scores lack the baseline `markov`. Up to format 3 models are not told of samples whose
+labels come late."""
 
 FILE = "store.sqlite"
 """Name of the database in the folder of a store."""
@@ -52,7 +53,8 @@ CREATE TABLE models (
     key TEXT PRIMARY KEY,
     content BLOB NOT NULL,       -- file of the model
     learnt INTEGER NOT NULL,     -- last place in the order of learning that the file has
-    scores TEXT NOT NULL         -- JSON, as of the same place
+    scores TEXT NOT NULL,        -- JSON, as of the same place
+    arrived INTEGER NOT NULL DEFAULT 0  -- seq of the last sample without a label of which the file knows
 );
 CREATE TABLE samples (
     seq INTEGER PRIMARY KEY,     -- order of arrival
@@ -64,7 +66,8 @@ CREATE TABLE samples (
     answer TEXT,                 -- JSON: what was predicted on arrival
     label TEXT,                  -- JSON
     weight REAL,
-    learnt INTEGER               -- place in the order of learning
+    learnt INTEGER,              -- place in the order of learning
+    after INTEGER                -- last place in it before a sample that came without a label
 );
 CREATE UNIQUE INDEX samples_by_id ON samples (key, id) WHERE id IS NOT NULL;
 CREATE INDEX samples_by_learning ON samples (learnt) WHERE learnt IS NOT NULL;
@@ -90,6 +93,12 @@ CREATE TABLE dead (
 CREATE TABLE outbox (seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, content TEXT NOT NULL);
 """  # fmt: skip
 
+_ADDED = (
+    "ALTER TABLE models ADD COLUMN arrived INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE samples ADD COLUMN after INTEGER",
+)
+"""What stores up to format 3 lack."""
+
 
 @dataclass(slots=True)
 class Row:
@@ -105,6 +114,7 @@ class Row:
     label: str | None = None
     weight: float | None = None
     learnt: int | None = None
+    after: int | None = None
     is_new: bool = True
 
     @property
@@ -127,7 +137,7 @@ class Label:
     weight: float
 
 
-_COLUMNS = "seq, key, id, state, arrived, event, answer, label, weight, learnt"
+_COLUMNS = "seq, key, id, state, arrived, event, answer, label, weight, learnt, after"
 _values_of = attrgetter(*_COLUMNS.split(", "))
 _LABEL_COLUMNS = "seq, key, id, arrived, due, label, weight"
 
@@ -198,8 +208,11 @@ class Store:
             is_empty = not self._writer.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
             if is_empty and not read_only:  # new, or its worker died before it had begun
                 self._create()
-            if self._check() < FORMAT and not read_only:  # what is written from now on is of this format
-                self._writer.execute(f"PRAGMA user_version = {FORMAT}")
+            if (version := self._check()) < FORMAT and not read_only:
+                with self.transaction() as cursor:  # what is written from now on is of this format
+                    for statement in _ADDED if version < 4 else ():
+                        cursor.execute(statement)
+                    cursor.execute(f"PRAGMA user_version = {FORMAT}")
 
     def _create(self) -> None:
         with self.transaction() as cursor:
@@ -314,10 +327,21 @@ class Store:
         query = f"SELECT {_LABEL_COLUMNS} FROM labels WHERE due IS NOT NULL ORDER BY due, seq"
         return [Label(*row) for row in self.read(query)]
 
-    def learnt_since(self, key: str, learnt: int, n: int) -> list[Row]:
-        """Return the next `n` samples that a model has learnt after a place in the order of learning."""
-        query = f"SELECT {_COLUMNS} FROM samples WHERE learnt > ? AND key = ? ORDER BY learnt LIMIT ?"
-        return [_row(row) for row in self.read(query, (learnt, key, n))]
+    def taken_since(
+        self, key: str, learnt: int, arrived: int, n: int, n_before: int
+    ) -> list[tuple[Row, bool]]:
+        """Return what a model has taken since its snapshot, in order: samples, and whether it has learnt them.
+
+        A sample whose label came late is there twice: when it came, and when it was learnt. `learnt` and `arrived` are
+        those of the snapshot; `n` are returned at most, and `n_before` passed over.
+        """
+        query = (
+            f"SELECT {_COLUMNS}, learnt AS place, 0 AS is_arrival FROM samples WHERE learnt > ? AND key = ? UNION ALL "
+            f"SELECT {_COLUMNS}, after AS place, 1 AS is_arrival FROM samples WHERE seq > ? AND key = ? "
+            "AND after IS NOT NULL AND answer IS NOT NULL ORDER BY place, is_arrival, seq LIMIT ? OFFSET ?"
+        )
+        found = self.read(query, (learnt, key, arrived, key, n, n_before))
+        return [(_row(values), not is_arrival) for *values, _, is_arrival in found]
 
     def size(self) -> int:
         """Return the bytes of the store on disk."""
@@ -341,7 +365,7 @@ class Store:
             self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-def _row(values: tuple[Any, ...]) -> Row:
+def _row(values: Sequence[Any]) -> Row:
     row = Row(*values)
     row.is_new = False
     return row
@@ -358,7 +382,7 @@ def write_rows(cursor: sqlite3.Cursor, rows: Iterable[Row]) -> None:
     """Insert or update samples."""
     rows = list(rows)
     cursor.executemany(
-        f"INSERT INTO samples ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        f"INSERT INTO samples ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [_values_of(row) for row in rows if row.is_new],
     )
     cursor.executemany(
@@ -401,9 +425,14 @@ def write_position(cursor: sqlite3.Cursor, source: str, position: Any, n: int) -
     )
 
 
-def write_snapshot(cursor: sqlite3.Cursor, key: str, content: bytes, learnt: int, scores: str) -> None:
-    """Set the file of a model, the last place in the order of learning that it has, and its scores."""
-    cursor.execute("INSERT OR REPLACE INTO models VALUES (?, ?, ?, ?)", (key, content, learnt, scores))
+def write_snapshot(
+    cursor: sqlite3.Cursor, key: str, content: bytes, learnt: int, scores: str, arrived: int
+) -> None:
+    """Set the file of a model with the last place in the order of learning, its scores, and the last arrival."""
+    cursor.execute(
+        "INSERT OR REPLACE INTO models (key, content, learnt, scores, arrived) VALUES (?, ?, ?, ?, ?)",
+        (key, content, learnt, scores, arrived),
+    )
 
 
 def forget(cursor: sqlite3.Cursor, n_remembered: int) -> None:
@@ -421,7 +450,9 @@ def forget(cursor: sqlite3.Cursor, n_remembered: int) -> None:
     )
     cursor.execute(
         "DELETE FROM samples WHERE (state = ? OR (state = ? AND label IS NOT NULL)) "
-        "AND seq <= (SELECT max(seq) - ? FROM samples)",
+        "AND seq <= (SELECT max(seq) - ? FROM samples) "
+        "AND (after IS NULL OR answer IS NULL "
+        "OR seq <= (SELECT models.arrived FROM models WHERE models.key = samples.key))",
         (EXPIRED, REFUSED, 2 * n_remembered),
     )
 

@@ -223,7 +223,7 @@ class Worker(Views):
             if expected is not None:
                 self._check_expected(name, expected)
             with self.store.transaction() as cursor:
-                self.registry.replace(cursor, name, model, self.joiner.learnt)
+                self.registry.replace(cursor, name, model, self.joiner.learnt, self.joiner.seq)
             self.registry.written()
             return self._described(name)
 

@@ -52,7 +52,9 @@ class PlainWorker:
                 self._count("expired")
             self.waiting[full] = True
         try:
-            known["proba"] = self.models[key].predict_proba_one(features)
+            model = self.models[key]
+            is_late = name is not None and hasattr(model, "arrive_one")
+            known["proba"] = (model.arrive_one if is_late else model.predict_proba_one)(features)
         except (TypeError, ValueError):
             known["state"] = "refused"
             return self._count("refused")

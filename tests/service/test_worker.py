@@ -28,13 +28,18 @@ from driftmoe.service.scores import Answer, as_text
 from driftmoe.service.serving import N_OBJECTS, Service
 from driftmoe.service.store import EXPIRED, LEARNT, WAITING
 
+KEEPS = "driftmoe(n_experts=2, extras=('history', 'linear'), hidden=(6,), batch_size=16, max_waiting=6)"
+"""A model that is told of samples whose labels come late, and forgets some of them."""
 
-@pytest.mark.parametrize("seed", range(4))
-def test_a_worker_does_what_its_twin_does(seed, tmp_path):
+
+@pytest.mark.parametrize(
+    ("seed", "spec"), [*((seed, SPEC) for seed in range(3)), *((seed, KEEPS) for seed in range(3))]
+)
+def test_a_worker_does_what_its_twin_does(seed, spec, tmp_path):
     events = mixed_events(300, seed)
-    twin, rng = PlainWorker(SPEC, max_waiting=8), random.Random(seed)
+    twin, rng = PlainWorker(spec, max_waiting=8), random.Random(seed)
     expected = [twin.take(event) for event in events]
-    worker = opened(tmp_path, bounds={"max_waiting": 8}, snapshot_every=40)
+    worker = opened(tmp_path, model=spec, bounds={"max_waiting": 8}, snapshot_every=40)
     lines, found, start = as_lines(events), [], 0
     while start < len(lines):
         n = rng.choice([1, 1, 2, 7, 30])
@@ -42,7 +47,7 @@ def test_a_worker_does_what_its_twin_does(seed, tmp_path):
         start += n
         if rng.random() < 0.2:  # as if killed between two commits
             worker.store.close()
-            worker = opened(tmp_path, bounds={"max_waiting": 8}, snapshot_every=40)
+            worker = opened(tmp_path, model=spec, bounds={"max_waiting": 8}, snapshot_every=40)
     assert [outcome["outcome"] for outcome in found] == [what for what, _ in expected]
     for outcome, (what, proba) in zip(found, expected, strict=True):
         if what in ("predicted", "learnt"):
@@ -55,7 +60,7 @@ def test_a_worker_does_what_its_twin_does(seed, tmp_path):
         > 0
     )
     worker.stop()
-    again = opened(tmp_path, bounds={"max_waiting": 8})
+    again = opened(tmp_path, model=spec, bounds={"max_waiting": 8})
     assert digests(again) == digests(worker)
     again.stop()
 
@@ -170,10 +175,10 @@ def test_a_model_that_raises_costs_one_event(tmp_path, monkeypatch):
 
     right = DriftMoEClassifier.run_rows
 
-    def poisoned(self, X, y, w, *, asked):
+    def poisoned(self, X, y, w, *, asked, awaits):
         if any(x.get("x") == 666.0 for x in X):
             raise ZeroDivisionError("poison")
-        return right(self, X, y, w, asked=asked)
+        return right(self, X, y, w, asked=asked, awaits=awaits)
 
     monkeypatch.setattr(DriftMoEClassifier, "run_rows", poisoned)
     events = [Event(str(i), {"x": 666.0 if i == 5 else float(i)}) for i in range(1, 10)]
@@ -385,12 +390,12 @@ def test_one_sample_that_cannot_be_read_does_not_make_the_others_go_one_by_one(t
     worker = opened(tmp_path)
     keyed = worker.registry.of("default")
     samples = [{"x": float(i % 3)} for i in range(64)]
-    keyed.run(samples, list("ab" * 32), [1.0] * 64, [True] * 64)
+    keyed.run(samples, list("ab" * 32), [1.0] * 64, [True] * 64, [False] * 64)
     singles = []
     run_one = runs._run_one
     monkeypatch.setattr(runs, "_run_one", lambda *one: singles.append(one) or run_one(*one))
     samples[21] = {"x": "text"}
-    answers = keyed.run(samples, list("ab" * 32), [1.0] * 64, [True] * 64)
+    answers = keyed.run(samples, list("ab" * 32), [1.0] * 64, [True] * 64, [False] * 64)
     assert [i for i, answer in enumerate(answers) if isinstance(answer, str)] == [21]
     assert len(singles) == 1
     worker.store.close()
