@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.service.outcome import Outcome, compared, outcome_of
-from benchmarks.service.traffic import SPEC, as_lines, mixed_events, with_times
+from benchmarks.service.traffic import KEEPS, as_lines, mixed_events, with_times
 from driftmoe.cli import serve
 from driftmoe.service import Bounds, Settings, Store
 from driftmoe.service.serving import Service
@@ -21,7 +21,7 @@ from driftmoe.service.serving import Service
 N_SAMPLES = 600
 """Samples of a run."""
 
-SETTINGS = Settings(model=SPEC, bounds=Bounds(max_waiting=20), snapshot_every=300, has_sink=True)
+SETTINGS = Settings(model=KEEPS, bounds=Bounds(max_waiting=20), snapshot_every=300, has_sink=True)
 """A worker that gives up many samples, with many snapshots. The run that is left alone takes large batches."""
 
 BY_TIME = replace(SETTINGS, bounds=Bounds(max_waiting=20, lateness=10.0))

@@ -9,6 +9,9 @@ from typing import Any
 SPEC = "moe-data(n_experts=3, hidden=(6,), batch_size=16)"
 """A small model: what is tested is the worker."""
 
+KEEPS = "driftmoe(n_experts=2, extras=('history', 'linear'), hidden=(6,), batch_size=16, max_waiting=15)"
+"""A small model that is told of samples whose labels come late, and forgets some of them."""
+
 
 def mixed_events(
     n: int, seed: int, *, keys: tuple[str, ...] = ("default", "other"), late: int = 20
