@@ -44,8 +44,14 @@ OURS = (
 
 PEERS = ("moa-rusboost", "moa-adac2", "moa-underover", "moa-csmote")
 
-SHORT = {OURS[0]: "driftmoe", OURS[1]: "balanced", OURS[2]: "small", OURS[3]: "small bal."}
+SHORT = dict(
+    zip((*OURS, *PEERS), ("ours", "ours+w", "small", "small+w", "rus", "adac2", "uob", "csm"), strict=True)
+)
 """Names of models in the head of the table."""
+
+LEGEND = """+w: with balanced class weights.
+rus, adac2, uob, csm: MOA's OnlineRUSBoost, OnlineAdaC2, OnlineUnderOverBagging
+and CSMOTE."""
 
 SEEDS = (11, 12, 13)
 LIMIT = 20_000
@@ -146,7 +152,7 @@ def report(lines: Sequence[Mapping[str, Any]], limit: int) -> str:
     for figure, title in (("g_mean", "G-mean, %"), ("accuracy", "accuracy, %")):
         of_all = means(lines, figure)
         totals: dict[str, str] = {}
-        heads = [SHORT.get(name, name.removeprefix("moa-")) for name in names]
+        heads = [SHORT[name] for name in names]
         text += [f"| {title} | {' | '.join(heads)} |", f"|---|{'--:|' * len(names)}"]
         for stream in STREAMS:
             cells = (f"{of_all[name, stream]:.1f}" if (name, stream) in of_all else "" for name in names)
@@ -155,6 +161,8 @@ def report(lines: Sequence[Mapping[str, Any]], limit: int) -> str:
             of_model = [of_all[name, stream] for stream in STREAMS if (name, stream) in of_all]
             totals[name] = f"{fmean(of_model):.1f}" if len(of_model) == len(STREAMS) else ""
         text += [f"| mean | {' | '.join(totals.values())} |", ""]
+    n_seeds = {len({line["seed"] for line in lines if line["model"] == name}) for name in names}
+    text += [f"Means over {' or '.join(map(str, sorted(n_seeds)))} seeds; {LEGEND}", ""]
     return "\n".join([*text, *verdict(means(lines, "g_mean"))])
 
 
@@ -170,7 +178,7 @@ def verdict(of_all: Mapping[tuple[str, str], float]) -> Iterator[str]:
         best = max(peers, key=peers.__getitem__)
         gain = of_models[OURS[1]] - peers[best]
         met = "met" if gain >= 3.0 else "MISSED"
-        yield f"{met}: balanced is {gain:+.1f} points of G-mean from the best of {len(peers)} peers ({best}), goal +3"
+        yield f"{met}: G-mean {gain:+.1f} points from {best}, the best of {len(peers)} peers; goal +3"
 
 
 def main() -> None:

@@ -63,7 +63,18 @@ EVERYWHERE: Arguments = {
         ),
     ),
     "decision_costs": Argument(None, check_decision_costs),
-    "class_weight": Argument(None, check_class_weight),
+    "class_weight": Argument(
+        None,
+        check_class_weight,
+        Need(
+            lambda c: "class_weight" in c.expert.arguments,
+            "to experts of {c.expert.kind}, whose learn_one takes no weight",
+        ),
+        Need(
+            lambda c: not c.weightless,
+            "to extras={c.extra_names!r}: learn_one of {c.weightless[0]} takes no weight",
+        ),
+    ),
     "records": Argument(None, check_records),
     "n_threads": Argument(
         1,

@@ -175,7 +175,7 @@ class DriftMoEClassifier(BoundedClassifier):
         shares that drift. A class of weight w is learnt with sqrt(w) times the weight of the sample, and its
         probability is multiplied by sqrt(w). Both together give the probabilities of a stream in which the class comes
         w times as often, and the answer is the most probable class of that stream. `class_weights` has the weights now.
-        Default: none, all classes weigh 1.
+        Not with river classifiers whose `learn_one` takes no weight. Default: none, all classes weigh 1.
     records
         Whether the model keeps what only reports read; default: True. `False` changes no prediction. It saves some 80
         kB of memory, and a third to a half of the file of a small model. Such a model has the last 8 events of each

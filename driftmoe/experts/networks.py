@@ -23,7 +23,7 @@ class NetworkPrototype:
 
     kind = "networks"
     nominal = ()
-    arguments = frozenset({"batch_size", "max_bytes"})
+    arguments = frozenset({"batch_size", "class_weight", "max_bytes"})
 
     def __init__(self, *, hidden: Sequence[int], learning_rate: float, batch_size: int) -> None:
         self._hidden, self._learning_rate, self._batch_size = hidden, learning_rate, batch_size

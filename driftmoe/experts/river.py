@@ -65,10 +65,10 @@ class RiverPrototype:
     """
 
     nominal = ()
-    arguments: frozenset[str] = frozenset()
 
     def __init__(self, classifier: base.Classifier) -> None:
         self.kind = type(classifier).__name__
+        self.arguments = frozenset({"class_weight"} if takes_weights(classifier) else ())
         self._classifier = classifier
 
     def multiclass(
@@ -268,12 +268,17 @@ def _teach(expert: base.Classifier, sample: Sample, target: Any, weight: float) 
         expert.learn_one(sample, target, w=weight)  # type: ignore[call-arg]  # as `_check_weights` ensures
 
 
+def takes_weights(expert: base.Classifier) -> bool:
+    """Return whether a river classifier can learn a sample with a weight that is no whole number."""
+    return "w" in signature(expert.learn_one).parameters
+
+
 def _check_weights(experts: Sequence[base.Classifier], weights: np.ndarray) -> None:
     """Raise ValueError unless all experts can learn with these weights."""
     if (weights == np.floor(weights)).all():
         return
     for expert in experts:
-        if "w" not in signature(expert.learn_one).parameters:
+        if not takes_weights(expert):
             raise ValueError(
                 f"{type(expert).__name__}.learn_one takes no weight; give whole numbers as w: the number of times "
                 "that it learns a sample"

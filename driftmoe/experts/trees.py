@@ -26,7 +26,7 @@ class TreePrototype:
         Gives the settings; it is not changed.
     """
 
-    arguments = frozenset({"max_bytes", "monitors", "n_threads"})
+    arguments = frozenset({"class_weight", "max_bytes", "monitors", "n_threads"})
 
     def __init__(self, tree: HoeffdingTreeClassifier) -> None:
         self.kind = type(tree).__name__

@@ -14,6 +14,7 @@ import numpy as np
 from river import base
 
 from driftmoe.experts import Kind, Prototype, kind_of
+from driftmoe.experts.river import takes_weights
 
 HEAD = "head"
 """Name of the extra expert that consists of the router's own class probabilities."""
@@ -93,6 +94,13 @@ class Context:
     def extra_names(self) -> tuple[str, ...]:
         """Names of the extra experts; for river classifiers the class name."""
         return tuple(extra if isinstance(extra, str) else type(extra).__name__ for extra in self.extras)
+
+    @property
+    def weightless(self) -> tuple[str, ...]:
+        """Names of the classes of river classifiers among the extras that take no weights of samples."""
+        return tuple(
+            type(one).__name__ for one in self.extras if not isinstance(one, str) and not takes_weights(one)
+        )
 
     def _kinds(self) -> list[Kind]:
         return [kind_of(extra) for extra in self.extras if extra != HEAD]
