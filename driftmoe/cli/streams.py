@@ -242,7 +242,8 @@ def _summary(name: str) -> tuple[str, str]:
     """Return the figures of a stream and its description. Its file is not opened."""
     if name in SOURCES:
         source = SOURCES[name]
-        n_samples, n_features, n_classes = source.n_samples, source.n_features, len(source.classes or ())
+        n_samples, n_features = source.n_samples, source.n_features
+        n_classes = len(source.classes) or source.n_classes or 0
         n_drifts, width, description = len(source.drifts or ()), 0, source.description
     else:
         n_features, n_classes, n_drifts, width, description = SYNTHETIC[name]
@@ -274,6 +275,9 @@ def _description(name: str, stream: Stream) -> str:
         *_filled(f"Classes: {_shortened(stream.classes)}"),
         *_filled(f"Drifts: {drifts or 'none known'}"),
     ]
+    if name in SOURCES:
+        lines += _filled(f"Licence: {SOURCES[name].licence or 'not stated where the data are published'}")
+        lines += _filled(f"Cite: {SOURCES[name].citation}")
     return "\n".join(lines)
 
 
