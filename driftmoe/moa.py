@@ -1,5 +1,8 @@
 """MOA's classifiers for comparison, run in Java through CapyMOA without a slow wrapper. Needs `driftmoe[capymoa]`.
 
+Some are classes of CapyMOA, with its arguments. All others are known by the names of their classes in Java, with MOA's
+options as arguments: `moa:trees.HoeffdingTree`, and those among `LEARNERS` whose class has a dot in its name.
+
 A `MoaLearner` does not predict single samples. `prequential` passes it the stream. The samples go to Java in blocks
 and are compared there with the originals. MOA's own test-then-train loop (`EfficientEvaluationLoops`, which CapyMOA's
 `prequential_evaluation` uses) returns one prediction for each. The measured time is that of the loop alone.
@@ -24,6 +27,7 @@ import numpy as np
 
 from driftmoe.evaluation import Answers
 from driftmoe.extras import install
+from driftmoe.moa_options import creation_text, java_parameters, new_learner
 
 LEARNERS: dict[str, tuple[str, dict[str, Any]]] = {
     "moa-arf": ("AdaptiveRandomForestClassifier", {"ensemble_size": 10}),
@@ -36,8 +40,25 @@ LEARNERS: dict[str, tuple[str, dict[str, Any]]] = {
     "moa-ht": ("HoeffdingTree", {}),
     "moa-hat": ("HoeffdingAdaptiveTree", {}),
     "moa-samknn": ("SAMkNN", {}),
+    "moa-dems": ("DynamicEnsembleMemberSelection", {"ensemble_size": 10}),
+    "moa-bole": ("meta.BOLE", {}),
+    "moa-adacc": ("meta.ADACC", {}),
+    "moa-rwknn": ("WeightedkNN", {}),
+    "moa-plastic": ("PLASTIC", {}),
+    "moa-last": ("LAST", {}),
+    "moa-efdt": ("EFDT", {}),
+    "moa-rusboost": ("meta.imbalanced.OnlineRUSBoost", {"baseLearner": "trees.HoeffdingTree"}),
+    "moa-adac2": ("meta.imbalanced.OnlineAdaC2", {"baseLearner": "trees.HoeffdingTree"}),
+    "moa-underover": ("meta.imbalanced.OnlineUnderOverBagging", {"baseLearner": "trees.HoeffdingTree"}),
+    "moa-csmote": ("CSMOTE", {}),
 }
-"""Name -> CapyMOA's class, and defaults that differ from CapyMOA's: ensembles have 10 members, like river's."""
+"""Name -> class, and defaults that differ from its own: ensembles have 10 members, like river's, and none of them is a
+forest of 100 trees, as three of MOA's learners for rare classes have it.
+
+A class with a dot in its name is one of Java's, the others are CapyMOA's."""
+
+JAVA = "moa:"
+"""What begins the name of any other classifier of MOA, before that of its class in Java."""
 
 MISSING = (
     "{name} needs CapyMOA and Java 17 or newer ({reason}); {install}, and Java from "
@@ -46,27 +67,34 @@ MISSING = (
 
 
 class MoaLearner:
-    """One of CapyMOA's classifiers, with its own evaluation loop.
+    """One of MOA's classifiers, with its own evaluation loop.
 
     Parameters
     ----------
     name
-        One of `LEARNERS`.
+        One of `LEARNERS`, or `moa:` and the name of a class in Java, such as `moa:trees.HoeffdingTree`.
     seed
-        CapyMOA's `random_seed`; `None` for its default.
+        CapyMOA's `random_seed`; `None` for its default. A learner that draws no random numbers takes none.
     **arguments
-        Arguments of CapyMOA's class, such as `ensemble_size=100`.
+        Arguments of CapyMOA's class, such as `ensemble_size=100`, or options of the class in Java, such as
+        `gracePeriod=50`. An option that holds a classifier takes a `MoaLearner` of Java's, too.
 
     Raises
     ------
     ValueError
-        If CapyMOA or Java is missing.
+        If CapyMOA or Java is missing, MOA has no such class, or an option in Java is refused.
     """
 
     def __init__(self, name: str, *, seed: int | None = None, **arguments: Any) -> None:
         self.name = name
         self.arguments = {p.name: p.default for p in parameters(name).values()} | arguments
-        self.arguments["seed"] = self.arguments["seed"] if seed is None else seed
+        if seed is not None:
+            self.arguments["seed"] = seed
+        if _is_java(name):
+            for option, value in self.arguments.items():
+                if isinstance(value, MoaLearner):
+                    self.arguments[option] = value.text
+            new_learner(_class_name(name), self.arguments)  # refuses wrong values now
         self._bytes_before = 0
         self._learner: Any = None
 
@@ -82,8 +110,28 @@ class MoaLearner:
         """Bytes in use in Java, less those before the learner was created. The name is the one river uses."""
         return max(live_bytes() - self._bytes_before, 0)
 
+    @property
+    def text(self) -> str:
+        """MOA's own text for a learner that is known by its class in Java, for an option of another learner."""
+        if not _is_java(self.name):
+            raise ValueError(
+                f"{self.name} has CapyMOA's arguments and cannot be within another learner; give its class in Java, "
+                f"as {JAVA}trees.HoeffdingTree"
+            )
+        return creation_text(_class_name(self.name), self.arguments)
+
     def _get_params(self) -> dict[str, Any]:
-        return {"class": LEARNERS[self.name][0], **self.arguments}
+        return {"class": _class_name(self.name), **self.arguments}
+
+    def _new(self, header: Any) -> Any:
+        """Return a new learner in Java for samples of a header."""
+        if _is_java(self.name):
+            return new_learner(_class_name(self.name), self.arguments, header)
+        from capymoa import classifier
+        from capymoa.stream import Schema
+
+        arguments = {("random_seed" if k == "seed" else k): value for k, value in self.arguments.items()}
+        return getattr(classifier, _class_name(self.name))(Schema(header), **arguments).moa_learner
 
     def test_then_train(self, stream: Any, size: int) -> Iterator[Answers]:
         """Test, then train, on all samples of a stream; yield the answers of `size` samples at a time.
@@ -105,24 +153,21 @@ class MoaLearner:
         classes = list(stream.classes)
         nominal = [None if f.values is None else len(f.values) for f in stream.features]
         capymoa = _capymoa(self.name)
-        from capymoa import classifier
-        from capymoa.stream import Schema
         from jpype import JException
         from moa.evaluation import EfficientEvaluationLoops
         from moa.streams import CachedInstancesStream
 
         header = java_header(nominal, len(classes))
-        arguments = {("random_seed" if k == "seed" else k): value for k, value in self.arguments.items()}
         self._bytes_before = live_bytes()
         try:
-            self._learner = getattr(classifier, LEARNERS[self.name][0])(Schema(header), **arguments)
+            self._learner = self._new(header)
             for X, y in stream.blocks(size):
                 instances = java_instances(header, X, y)
                 check_same(instances, X, y)
                 samples = CachedInstancesStream(instances)
                 cpu_start, start = time.process_time(), time.perf_counter()
                 result = EfficientEvaluationLoops.PrequentialEvaluation(
-                    samples, self._learner.moa_learner, None, None, len(y), len(y), False, True
+                    samples, self._learner, None, None, len(y), len(y), False, True
                 )
                 seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
                 y_pred = [classes[int(index)] for index in result.predictions]
@@ -135,12 +180,12 @@ class MoaLearner:
 
 
 class Maker:
-    """Factory that `models.make` calls for a name in `LEARNERS`. It imports CapyMOA when its signature is read.
+    """Factory that `models.make` calls for a name of `MoaLearner`. It imports CapyMOA when its signature is read.
 
     Parameters
     ----------
     name
-        One of `LEARNERS`.
+        As in `MoaLearner`.
     """
 
     def __init__(self, name: str) -> None:
@@ -157,11 +202,22 @@ class Maker:
 
 @functools.cache
 def parameters(name: str) -> dict[str, inspect.Parameter]:
-    """Return a learner's parameters with our defaults. CapyMOA's `random_seed` is called `seed`, as elsewhere here."""
+    """Return a learner's parameters with our defaults. CapyMOA's `random_seed` is called `seed`, as elsewhere here.
+
+    Raises
+    ------
+    ValueError
+        If CapyMOA or Java is missing, or MOA has no such class.
+    """
     _capymoa(name)
     from capymoa import classifier
 
-    class_name, defaults = LEARNERS[name]
+    class_name, defaults = _class_name(name), LEARNERS.get(name, ("", {}))[1]
+    if _is_java(name):
+        return {
+            option: parameter.replace(default=defaults.get(option, parameter.default))
+            for option, parameter in java_parameters(class_name).items()
+        }
     found = {}
     for parameter in inspect.signature(getattr(classifier, class_name)).parameters.values():
         if parameter.name in ("schema", "CLI"):
@@ -170,6 +226,15 @@ def parameters(name: str) -> dict[str, inspect.Parameter]:
         default = defaults.get(parameter.name, parameter.default)
         found[ours] = parameter.replace(name=ours, default=default, kind=inspect.Parameter.KEYWORD_ONLY)
     return found
+
+
+def _class_name(name: str) -> str:
+    return LEARNERS[name][0] if name in LEARNERS else name.removeprefix(JAVA)
+
+
+def _is_java(name: str) -> bool:
+    """Return whether a learner is known by its class in Java, and not as a class of CapyMOA."""
+    return name not in LEARNERS or "." in LEARNERS[name][0]
 
 
 def java_header(nominal: Sequence[int | None], n_classes: int) -> Any:

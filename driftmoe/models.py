@@ -19,6 +19,7 @@ from driftmoe.mixture import MIXTURES
 from driftmoe.nn.classifier import NeuralMoEClassifier
 from driftmoe.refitting import ExtraTreesOnWindow, HistGradientBoostingOnWindow
 from driftmoe.suggestions import meant
+from driftmoe.vw import VowpalWabbitClassifier
 
 __all__ = ["MODELS", "OURS", "POLICIES", "PRESETS", "make", "make_policy"]
 
@@ -92,6 +93,7 @@ MODELS: dict[str, Callable[..., Any]] = {
     "nochange": dummy.NoChangeClassifier,
     "majority": dummy.PriorClassifier,
     "markov": MarkovClassifier,
+    "vw": VowpalWabbitClassifier,
     **{name: moa.Maker(name) for name in moa.LEARNERS},
 }
 """Name -> class or function. The ensembles are river's, with river's defaults (10 models). `moa-...` are MOA's."""
@@ -147,7 +149,8 @@ def make(spec: str, *, seed: int | None = None) -> base.Classifier:
     spec
         A name, optionally with arguments in parentheses: `arf`, `arf(n_models=100)`,
         `moe-data(top_k=1, expert=ht(grace_period=200))`, `driftmoe(policy=WithNull(TopK(4), n_null=4))`. Values are
-        Python literals, models, and the policies and presets of `driftmoe.routing`. No code is executed.
+        Python literals, models, and the policies and presets of `driftmoe.routing`. No code is executed. Any classifier
+        of MOA is known by `moa:` and its class in Java: `moa:trees.HoeffdingTree(gracePeriod=50)`.
     seed
         Seed for models that take one, unless `spec` sets a seed itself.
 
@@ -162,18 +165,11 @@ def make(spec: str, *, seed: int | None = None) -> base.Classifier:
     >>> models.make("arf(n_models=3)", seed=1).n_models
     3
     """
-    # Within the arguments Python would read a hyphen as a minus. Text in quotes is not changed.
-    names = "|".join(name for name in MODELS if "-" in name)
-    text = re.sub(
-        rf"""'[^']*'|"[^"]*"|{names}""",
-        lambda m: m[0] if m[0][0] in "'\"" else m[0].replace("-", "_"),
-        spec.strip(),
-    )
     check_length("model", spec)
-    node = _node(text)
+    node = _node(_as_python(spec.strip()))
     if node is None:
         raise ValueError(f"model {spec!r} cannot be read; write a name, or name(argument=value, ...)")
-    if _model_name(node) not in MODELS:
+    if not _is_model(node):
         raise ValueError(
             f"unknown model {_model_name(node)!r}; "
             f"{meant(_model_name(node), MODELS, '`driftmoe models` lists all.')} For one of your own write module:Class"
@@ -273,6 +269,26 @@ def _n_members(node: ast.AST) -> int:
     return n_own * n_within
 
 
+def _as_python(spec: str) -> str:
+    """Return a text in which the names of models are names in Python. Text in quotes is not changed.
+
+    A hyphen would be a minus, and the colon and dots of a Java class no part of a name; the middle dot is.
+    """
+    names = "|".join(name for name in MODELS if "-" in name)
+
+    def written(match: re.Match[str]) -> str:
+        if match[0][0] in "'\"":
+            return match[0]
+        return re.sub("[:.]", "·", match[0]) if match[0].startswith(moa.JAVA) else match[0].replace("-", "_")
+
+    return re.sub(rf"""'[^']*'|"[^"]*"|(?<![\w.:]){moa.JAVA}[\w.]+|{names}""", written, spec)
+
+
+def _is_model(node: Any) -> bool:
+    name = _model_name(node)
+    return name in MODELS or name.startswith(moa.JAVA)
+
+
 def _node(text: str) -> ast.expr | None:
     """Return the syntax tree of a text if it is a name or a call of a name, else `None`."""
     try:
@@ -292,13 +308,16 @@ def _name(node: Any) -> str:
 
 
 def _model_name(node: Any) -> str:
-    return _name(node).replace("_", "-")
+    name = _name(node)
+    first, *rest = name.split("·")
+    return f"{first}:{'.'.join(rest)}" if rest else name.replace("_", "-")
 
 
 def _model(node: Any, seed: int | None) -> base.Classifier:
     """Return the model for a name or a call."""
     name = _model_name(node)
-    return built(f"model {name!r}", MODELS[name], node, seed, f"`driftmoe models {name}` lists all.")
+    factory = MODELS[name] if name in MODELS else moa.Maker(name)
+    return built(f"model {name!r}", factory, node, seed, f"`driftmoe models {name}` lists all.")
 
 
 def built(
@@ -369,7 +388,7 @@ def _value(what: str, node: ast.expr, seed: int | None) -> Any:
     if _is_named(node):
         if _name(node) in POLICIES or _name(node) in PRESETS:
             return _policy(node, seed)
-        if _model_name(node) in MODELS:
+        if _is_model(node):
             return _model(node, seed)
         raise ValueError(
             f"{what}: unknown name {_name(node)!r}; "

@@ -16,7 +16,7 @@ from typing import Any
 
 from river import base
 
-from driftmoe import models
+from driftmoe import moa, models
 from driftmoe.evaluation.checks import check_model, last_step
 from driftmoe.suggestions import meant
 
@@ -24,8 +24,11 @@ _NAME = re.compile(r"\s*([A-Za-z_][\w.]*):([A-Za-z_][\w.]*)\s*(\(.*\))?\s*", re.
 
 
 def is_own(spec: str) -> bool:
-    """Return whether a text names something of the user's own: `module:Class`, perhaps with arguments."""
-    return _NAME.fullmatch(spec) is not None
+    """Return whether a text names something of the user's own: `module:Class`, perhaps with arguments.
+
+    `moa:` begins the name of a classifier of MOA.
+    """
+    return _NAME.fullmatch(spec) is not None and not spec.strip().startswith(moa.JAVA)
 
 
 def make(spec: str, *, seed: int | None = None) -> Any:

@@ -24,7 +24,8 @@ from typing import IO
 import numpy as np
 
 from streams.files import ARFFStream, ArrowStream, CSVStream, refusing_corrupt
-from streams.sources import ARCHIVE, ARCHIVE_FOLDER, ARCHIVE_STREAMS, SOURCES, Source, source_named
+from streams.source import Source
+from streams.sources import ARCHIVE, ARCHIVE_FOLDER, ARCHIVE_STREAMS, SOURCES, source_named
 from streams.staging import delete_unless_held, naming, publish, staging, write_files
 
 NOT_TAKEN = "the cache is as it was"
@@ -51,6 +52,8 @@ def take(name: str, path: Path) -> Path:
     stem, suffix = os.path.splitext(source.file)
     with naming(cache_dir() / source.file, NOT_TAKEN), cache_staging() as folder:
         kept = folder / (stem + (".parquet" if path.suffix == ".parquet" else suffix))
+        if is_other(path, source):
+            kept = folder / plain_name(path)
         if name == "gas" and zipfile.is_zipfile(path):
             with refusing_corrupt(path):
                 _join_gas_batches(path, kept)
@@ -58,8 +61,8 @@ def take(name: str, path: Path) -> Path:
             with _open_content(path) as content, kept.open("wb") as out:
                 shutil.copyfileobj(content, out)
         with naming_origin(path, kept):
-            checked(kept, source, record_of(cache_dir(), source))
-        if source.sha256 is None:
+            checked(kept, source, record_of(cache_dir(), source, kept))
+        if is_unknown(kept, source):
             trust(kept, source)
         return publish(kept, cache_dir() / kept.name)
 
@@ -78,7 +81,7 @@ def _take_archive(archive: Path) -> None:
                     with naming(cache_dir() / source.file, NOT_TAKEN), path.open("wb") as out:
                         shutil.copyfileobj(content, out)
                     with naming_origin(f"{archive}, {member.name}", path):
-                        taken.append(checked(path, source, record_of(cache_dir(), source)))
+                        taken.append(checked(path, source, record_of(cache_dir(), source, path)))
         if sources:
             raise ValueError(f"{archive} lacks {', '.join(sources)}; it should be {ARCHIVE}")
         for path in taken:
@@ -112,6 +115,8 @@ def checked(path: Path, source: Source, record: Path) -> Path:
     shape.
     """
     expected = source.parquet_sha256 if path.suffix == ".parquet" else source.sha256
+    if is_other(path, source):
+        expected = None
     found, n_bytes = content_sha256(path, *file_state(path))
     if expected is not None:
         if found != expected:
@@ -130,7 +135,7 @@ def checked(path: Path, source: Source, record: Path) -> Path:
 
 def _check_shape(path: Path, source: Source, n_bytes: int) -> None:
     """Raise ValueError if the size of the file, or its rows, features and classes, differ from the source."""
-    if source.n_bytes is not None:
+    if source.n_bytes is not None and not is_other(path, source):
         if n_bytes != source.n_bytes:
             raise ValueError(
                 f"{path} has {n_bytes:,} bytes, but {source.file} has {source.n_bytes:,}; {_REMOVE}"
@@ -150,9 +155,26 @@ def _check_shape(path: Path, source: Source, n_bytes: int) -> None:
         )
 
 
-def record_of(folder: Path, source: Source) -> Path:
-    """Return the file that keeps the SHA-256 of a trusted copy."""
-    return folder / f"{source.file}.sha256"
+def plain_name(path: Path) -> str:
+    """Return the name of a file without the ending of its compression."""
+    return path.name.removesuffix(".gz").removesuffix(".zip")
+
+
+def is_other(path: Path, source: Source) -> bool:
+    """Return whether a file is one of the others in which a data set circulates."""
+    return plain_name(path) in source.others
+
+
+def is_unknown(path: Path, source: Source) -> bool:
+    """Return whether the content that a file must have is unknown until a copy of it is trusted."""
+    if is_other(path, source):
+        return True
+    return (source.parquet_sha256 if path.suffix == ".parquet" else source.sha256) is None
+
+
+def record_of(folder: Path, source: Source, path: Path) -> Path:
+    """Return the file that keeps the SHA-256 of a trusted copy, which is at `path`."""
+    return folder / f"{plain_name(path) if is_other(path, source) else source.file}.sha256"
 
 
 def _recorded(record: Path) -> str | None:
@@ -171,9 +193,9 @@ def _recorded(record: Path) -> str | None:
 
 def trust(path: Path, source: Source) -> None:
     """Keep the SHA-256 of a checked file, unless one is kept already."""
-    record = record_of(cache_dir(), source)
+    record = record_of(cache_dir(), source, path)
     if _recorded(record) is None:
-        text = f"{content_sha256(path, *file_state(path))[0]}  {source.file}\n"
+        text = f"{content_sha256(path, *file_state(path))[0]}  {record.name.removesuffix('.sha256')}\n"
         write_files(record.parent, {record.name: text.encode()}, kept=NOT_TAKEN)
 
 
@@ -222,6 +244,10 @@ def open_data(path: Path, source: Source) -> CSVStream | ARFFStream | ArrowStrea
     """Open a data file as a stream, with the columns and classes of its source."""
     if path.suffix == ".parquet":
         return ArrowStream(path, source.target, drop=source.drop, classes=source.classes)
+    if is_other(path, source):
+        if plain_name(path).endswith(".arff"):
+            return ARFFStream(path, -1)
+        return CSVStream(path, -1, classes=source.classes)
     if source.file.endswith(".arff"):
         return ARFFStream(path, source.target, drop=source.drop)
     return CSVStream(path, source.target, header=source.header, drop=source.drop, classes=source.classes)

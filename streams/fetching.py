@@ -46,7 +46,7 @@ def fetch_public(name: str, progress: Progress | None) -> Path:
             if getattr(error, "filename", None) in (str(kept), f"{kept}.sha256"):
                 raise  # the disk refuses the file, so no other location would help
             reasons.append(f"{host}: {error}")
-    raise OSError("; ".join(reasons))
+    raise OSError("; ".join(reasons) or "no public location of it is known, only copies circulate")
 
 
 class _KeepingHttps(urllib.request.HTTPRedirectHandler):

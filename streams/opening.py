@@ -11,6 +11,7 @@ from streams.file_options import FileOptions
 from streams.real import Progress
 from streams.stream import Stream
 from streams.suggestions import meant
+from streams.wrapped import is_wrapped, open_wrapped
 
 __all__ = ["FileOptions", "open_stream"]
 
@@ -29,13 +30,14 @@ def open_stream(
     Parameters
     ----------
     name
-        One of `streams.names()`, or the path of a file.
+        One of `streams.names()`, the path of a file, or a wrapper around one of them, such as
+        `label-swap(elec2, position=20000)`.
     options
         How a file is read. For a stream known by name, only `on_bad_row` may be given; it has no effect there.
     limit
         Number of samples; `None` for all of a file or a real stream, and 1 000 000 of a synthetic one.
     seed
-        Seed of a synthetic stream; `None` means 1.
+        Seed of a synthetic stream, and of wrappers; `None` means 1.
     data_dir, progress
         As in `streams.make`.
 
@@ -52,8 +54,18 @@ def open_stream(
     >>> from streams.opening import open_stream
     >>> open_stream("sea_a", limit=1000, seed=7).n_samples
     1000
+    >>> open_stream("label-swap(sea, position=400, width=100)", limit=1000).drifts
+    [Drift(position=400, width=100)]
     """
     options = options or FileOptions()
+    if is_wrapped(name):
+
+        def open_inner(inner: str, n_samples: int | None) -> Stream:
+            return open_stream(
+                inner, options, limit=n_samples, seed=seed, data_dir=data_dir, progress=progress
+            )
+
+        return open_wrapped(name, open_inner, limit=limit, seed=seed)
     if name in streams.names():
         for option, value in options.given().items():
             raise ValueError(

@@ -3,8 +3,7 @@
 A file is looked for in the folder `data_dir` (or that of the environment variable `DRIFTMOE_DATA`), then in the user's
 cache folder. If neither has it, it is fetched: `electricity`, `weather` and `covtype` from the source distribution of
 scikit-multiflow 0.4.1 on the Python package index, the others from the public locations that river and CapyMOA use,
-tried one after the other. The seven Insects sets, `pokerhand`, `gas` and `keystroke` have one location each, and the
-three on the index have no other.
+tried one after the other. Many have one location, and some none, since only copies of them circulate.
 
 `sources` holds the facts about each data set, `cache` checks and keeps files, and `fetching` downloads them.
 
@@ -25,6 +24,8 @@ from streams.cache import (
     checked,
     content_sha256,
     file_state,
+    is_other,
+    is_unknown,
     open_data,
     read_through,
     record_of,
@@ -32,7 +33,8 @@ from streams.cache import (
     trust,
 )
 from streams.fetching import MIN_BYTES_PER_SECOND, TIMEOUT_SECONDS, Progress, fetch_archived, fetch_public
-from streams.sources import ARCHIVE_STREAMS, SOURCES, Source, source_named
+from streams.source import Source
+from streams.sources import ARCHIVE_STREAMS, SOURCES, source_named
 from streams.stream import Drift, Reader, Stream, until
 
 __all__ = [
@@ -103,7 +105,7 @@ class RealStream(Stream):
             raise ValueError(f"n_samples={n_samples}; choose at least 1, or None for the whole file")
         self.source = source_named(name)
         self.path = fetch(name, data_dir=data_dir, from_file=from_file, progress=progress)
-        if self.source.sha256 is None:
+        if self.source.sha256 is None or is_other(self.path, self.source):
             self._file, n_rows, _ = read_through(self.path, self.source, *file_state(self.path))
         else:
             self._file, n_rows = open_data(self.path, self.source), self.source.n_samples
@@ -126,7 +128,9 @@ class RealStream(Stream):
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of the uncompressed data file, which is the same for every form of the file."""
-        return self.source.sha256 or content_sha256(self.path, *file_state(self.path))[0]
+        if self.source.sha256 is None or is_other(self.path, self.source):
+            return content_sha256(self.path, *file_state(self.path))[0]
+        return self.source.sha256
 
 
 def fetch(
@@ -145,7 +149,7 @@ def fetch(
     data_dir
         Folder to search first; `None` means that of the environment variable `DRIFTMOE_DATA`, if it is set. It may hold
         the file plain, compressed (.gz, .zip), or as the known Parquet copy, under the name of the file or of the
-        stream.
+        stream, or one of the other files in which the set circulates, plain or compressed.
     from_file
         A copy of the data file, or of the archive that holds it, to put into the cache folder. No folder is searched.
     progress
@@ -186,8 +190,9 @@ def fetch(
     for folder in folders:
         for candidate in _forms(name, source):
             if (folder / candidate).is_file():
-                path = checked(folder / candidate, source, record_of(folder, source))
-                if folder == cache.cache_dir() and source.sha256 is None:
+                path = folder / candidate
+                checked(path, source, record_of(folder, source, path))
+                if folder == cache.cache_dir() and is_unknown(path, source):
                     with suppress(OSError):  # the cache may be read-only, as in a container image
                         trust(path, source)
                 return path
@@ -219,7 +224,8 @@ def _forms(name: str, source: Source) -> list[str]:
     """Return the file names under which a folder may hold the data, the plain file first."""
     stem, suffix = os.path.splitext(source.file)
     endings = [suffix, suffix + ".gz", suffix + ".zip"] + [".parquet"] * (source.parquet_sha256 is not None)
-    return [base + ending for base in dict.fromkeys([stem, name]) for ending in endings]
+    forms = [base + ending for base in dict.fromkeys([stem, name]) for ending in endings]
+    return forms + [other + packed for other in source.others for packed in ("", ".gz", ".zip")]
 
 
 def _how_to_get(name: str, source: Source, folders: list[Path], reason: str) -> str:

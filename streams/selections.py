@@ -129,6 +129,12 @@ class PriorShift(_Selection):
         self.width = width
         self.seed = seed_or_one(seed)
 
+    @property
+    def drifts(self) -> list[Drift]:
+        """The known changes of concept, at their positions in this stream, and that of the shares, if they change."""
+        own = [Drift(self.position, max(self.width, 1))] if self.before != self.after else []
+        return sorted([*super().drifts, *own], key=lambda drift: drift.position)
+
     def _selector(self) -> Callable[[np.ndarray], np.ndarray]:
         random = np.random.default_rng(self.seed)
         limits = self._shares.cumsum(axis=1)

@@ -2,60 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from dataclasses import dataclass
+import re
 
+from streams.circulating import CIRCULATING
+from streams.source import Source
 
-@dataclass(frozen=True)
-class Source:
-    """The facts about a real data set.
-
-    Attributes
-    ----------
-    file
-        Name of the uncompressed data file; its ending gives the format.
-    description
-        What a sample is and what its class means.
-    n_samples
-        Number of rows of the published file.
-    n_features
-        Number of columns without the target and the dropped ones.
-    target
-        The column that holds the class, by name or position.
-    classes
-        The class labels in the order of their index; empty if they are read from the file.
-    drop
-        Columns that are left out because they number the rows.
-    header
-        Whether a CSV file begins with a line of column names.
-    urls
-        Locations of the file, plain or compressed, best first.
-    sha256
-        SHA-256 of the uncompressed file; `None` if it is unknown.
-    n_bytes
-        Size of the uncompressed file, if the SHA-256 is unknown.
-    n_classes
-        Number of class labels in the file, if neither SHA-256 nor size is known.
-    parquet_sha256
-        SHA-256 of a Parquet file with the same values.
-    drifts
-        Positions of changes that are known from how the data were collected.
-    """
-
-    file: str
-    description: str
-    n_samples: int
-    n_features: int
-    target: str | int = -1
-    classes: tuple[Hashable, ...] = ()
-    drop: tuple[str, ...] = ()
-    header: bool = True
-    urls: tuple[str, ...] = ()
-    sha256: str | None = None
-    n_bytes: int | None = None
-    n_classes: int | None = None
-    parquet_sha256: str | None = None
-    drifts: tuple[int, ...] = ()
+__all__ = ["SOURCES", "Source", "source_named"]
 
 
 def source_named(name: str) -> Source:
@@ -70,9 +22,22 @@ _DRIVE = "https://drive.google.com/uc?export=download&confirm=t&id="
 _MOA = "https://downloads.sourceforge.net/project/moa-datastream/Datasets/Classification/"
 
 
+_UCI = "CC BY 4.0"
+_HARRIES = (
+    "M. Harries (1999). Splice-2 comparative evaluation: electricity pricing. University of New South Wales."
+)
+
+
 def _insects(
-    change: str, n_samples: int, n_bytes: int, drive_id: str, drifts: tuple[int, ...] = ()
+    change: str,
+    n_samples: int,
+    n_bytes: int | None = None,
+    drive_id: str = "",
+    drifts: tuple[int, ...] = (),
+    parquet_sha256: str | None = None,
+    n_classes: int = 6,
 ) -> Source:
+    published = re.sub("_(abrupt|reoccurring)", r"-\1", change)
     return Source(
         file=f"{change}.csv",
         description="Flying insects passing an optical sensor, told apart by 33 numbers of their wing beat: "
@@ -80,9 +45,14 @@ def _insects(
         n_samples=n_samples,
         n_features=33,
         header=False,
-        urls=(_DRIVE + drive_id,),
+        urls=(_DRIVE + drive_id,) if drive_id else (),
         n_bytes=n_bytes,
+        n_classes=n_classes,
+        parquet_sha256=parquet_sha256,
         drifts=drifts,
+        others=(f"INSECTS-{published}_norm.arff", f"INSECTS-{published}.arff"),
+        citation="V. Souza, D. dos Reis, A. Maletzke, G. Batista (2020). Challenges in benchmarking stream learning "
+        "algorithms with real-world data. Data Mining and Knowledge Discovery 34.",
     )
 
 
@@ -96,6 +66,7 @@ SOURCES: dict[str, Source] = {
         target="target",
         classes=(0, 1),
         sha256="ebdfe5480ae25a43a7d054286135e3a9484697a2850d5158a333b1578c28bb97",
+        citation=_HARRIES,
     ),
     "weather": Source(
         file="weather.csv",
@@ -106,6 +77,8 @@ SOURCES: dict[str, Source] = {
         target="target",
         classes=(0, 1),
         sha256="3c38f05bdc5c4cb115f122414c66976e3662c875d96d7199d9e47fc46aff150e",
+        citation="R. Elwell, R. Polikar (2011). Incremental learning of concept drift in nonstationary environments. "
+        "IEEE Transactions on Neural Networks 22.",
     ),
     "covtype": Source(
         file="covtype.csv",
@@ -117,6 +90,10 @@ SOURCES: dict[str, Source] = {
         classes=tuple(range(1, 8)),
         sha256="ea35ca6820fcbe0bdc6707e9ed31e11a9de84f07d88da73b511c737383c271a6",
         parquet_sha256="86dd24d9b2b9eeb125dcf2ddbc1d8d18731ac2c6290ea02c3ed0450edb1b4acd",
+        licence=_UCI,
+        citation="J. Blackard, D. Dean (2000). Comparative accuracies of artificial neural networks and discriminant "
+        "analysis in predicting forest cover types from cartographic variables. Computers and Electronics in "
+        "Agriculture 24.",
     ),
     "elec2": Source(
         file="elecNormNew.arff",
@@ -132,6 +109,7 @@ SOURCES: dict[str, Source] = {
             _MOA + "elecNormNew.arff.zip",
         ),
         sha256="2d86fbc74c69a5c04bcde0119bce280dd6d8efa0115987edc75b77ccf024d7f2",
+        citation=_HARRIES,
     ),
     "airlines": Source(
         file="airlines.arff",
@@ -146,6 +124,8 @@ SOURCES: dict[str, Source] = {
             _MOA + "airlines.arff.zip",
             "https://www.openml.org/data/download/66526/phpvcoG8S",
         ),
+        citation="E. Ikonomovska, J. Gama, S. Dzeroski (2011). Learning model trees from evolving data streams. Data "
+        "Mining and Knowledge Discovery 23.",
     ),
     # Positions of abrupt changes as published with the data; a gradual change has no published width.
     "insects_abrupt_balanced": _insects(
@@ -163,7 +143,11 @@ SOURCES: dict[str, Source] = {
         drifts=(83_859, 128_651, 182_320, 242_883, 268_380),
     ),
     "insects_gradual_balanced": _insects(
-        "gradual_balanced", 24_150, 6_474_831, "1fepYkDxwMbuoRUaG_fsymSzkuapS4vJp"
+        "gradual_balanced",
+        24_150,
+        6_474_831,
+        "1fepYkDxwMbuoRUaG_fsymSzkuapS4vJp",
+        parquet_sha256="2e34852849c8fd9faa26041aec8db6766569933e7add6a6e26ec748c28aae3ec",
     ),
     "insects_gradual_imbalanced": _insects(
         "gradual_imbalanced", 143_323, 38_339_554, "1_WJ7lxK2sx1i6kq9Nqv4KrjT0ZXB0QbC"
@@ -185,6 +169,11 @@ SOURCES: dict[str, Source] = {
     "insects_incremental_balanced": _insects(
         "incremental_balanced", 57_018, 15_258_997, "1tKQ2KL4m-ACHCVKUDLFPrM4cyhioiOpu"
     ),
+    # Of these four the place of publication is known for the whole collection only.
+    "insects_incremental_imbalanced": _insects("incremental_imbalanced", 452_044),
+    "insects_incremental_abrupt_imbalanced": _insects("incremental_abrupt_imbalanced", 452_044),
+    "insects_incremental_reoccurring_imbalanced": _insects("incremental_reoccurring_imbalanced", 452_044),
+    "insects_out_of_control": _insects("out-of-control", 905_145, n_classes=24),
     "keystroke": Source(
         file="DSL-StrongPasswordData.csv",
         description="Typings of one password by 51 people: who typed it? 31 times, in seconds, that keys "
@@ -195,6 +184,7 @@ SOURCES: dict[str, Source] = {
         drop=("sessionIndex", "rep"),
         urls=("https://www.cs.cmu.edu/~keystroke/DSL-StrongPasswordData.csv",),
         n_bytes=4_669_935,
+        citation="K. Killourhy, R. Maxion (2009). Comparing anomaly-detection algorithms for keystroke dynamics. DSN.",
     ),
     "kdd99": Source(
         file="KDDCup99.arff",
@@ -208,6 +198,8 @@ SOURCES: dict[str, Source] = {
             + "flainlfk15tut2p3qxdgd/KDDCup99.arff.gz?rlkey=gt03mezzps6euezgmhgpqsifv&st=ky0dt0dg&dl=1",
             "https://www.openml.org/data/download/53996/KDDCup99.arff",
         ),
+        licence=_UCI,
+        citation="S. Hettich, S. Bay (1999). The UCI KDD archive.",
     ),
     "sensor": Source(
         file="sensor.arff",
@@ -220,6 +212,7 @@ SOURCES: dict[str, Source] = {
             + "tyvtg4g9nop80gc2zuhog/sensor.arff.gz?rlkey=dfocd19pu67lvp4zj2tcaajoq&st=ajjxsxg3&dl=1",
             "https://www.cse.fau.edu/~xqzhu/Stream/sensor.arff",
         ),
+        citation="X. Zhu (2010). Stream data mining repository.",
     ),
     "pokerhand": Source(
         file="poker-hand.arff",
@@ -231,6 +224,8 @@ SOURCES: dict[str, Source] = {
             _DROPBOX
             + "6od40wxphdsgo20hxyama/poker-hand.arff.gz?rlkey=0pmk5fb8al4aw7r1xfb41hux5&st=ar7ub159&dl=1",
         ),
+        licence=_UCI,
+        citation="R. Cattral, F. Oppacher (2002). Poker hand. UCI machine learning repository.",
     ),
     "gas": Source(
         file="gas.csv",
@@ -242,7 +237,11 @@ SOURCES: dict[str, Source] = {
         classes=tuple(range(1, 7)),
         n_classes=6,
         urls=("https://archive.ics.uci.edu/static/public/224/gas+sensor+array+drift+dataset.zip",),
+        licence=_UCI,
+        citation="A. Vergara et al. (2012). Chemical gas sensor drift compensation using classifier ensembles. Sensors "
+        "and Actuators B 166.",
     ),
+    **CIRCULATING,
 }
 
 

@@ -5,7 +5,7 @@ for bit, to the samples of `wrapper.stream`. Each reader draws from a generator 
 whatever the sizes of their blocks. Two wrappers with the same seed draw the same numbers: when you put one over the
 other, give each its own seed.
 
-The wrappers that leave samples out are in `streams.selections`.
+The wrappers that leave samples out are in `streams.selections`, those that put drifts in in `streams.injected`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from streams.injected import FeaturePermutation, LabelSwap
 from streams.selections import PATIENCE, ClassesAppear, ClassImbalance, PriorShift
 from streams.stream import Block, Drift, Reader, Stream, seed_or_one, until
 from streams.wrapping import Wrapper, check_mapping, rejoined
@@ -24,9 +25,11 @@ __all__ = [
     "ClassImbalance",
     "ClassesAppear",
     "FeatureNoise",
+    "FeaturePermutation",
     "FeaturesAppear",
     "FeaturesVanish",
     "LabelNoise",
+    "LabelSwap",
     "MissingValues",
     "PriorShift",
     "ShuffleWindow",

@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "driftmoe.parts": "numpy river driftmoe driftmoe.memory driftmoe.state driftmoe.transaction",
     "driftmoe.refitting": "numpy river sklearn threadpoolctl driftmoe.encoding driftmoe.extras",
     "driftmoe.markov": "river driftmoe.state",
+    "driftmoe.vw": "numpy river vowpalwabbit driftmoe.encoding driftmoe.extras",
     "driftmoe.metrics": "numpy river driftmoe.costs driftmoe.markov driftmoe.state driftmoe.suggestions",
     # Numbers that are the same on every processor.
     "driftmoe.arithmetic": "numpy driftmoe.compilation",
@@ -118,12 +119,13 @@ MAY_IMPORT = {
     "driftmoe.evaluation": "numpy rich river driftmoe.costs driftmoe.metrics driftmoe.state driftmoe.suggestions",
     "driftmoe.models": (
         "river driftmoe driftmoe.classifier driftmoe.markov driftmoe.mixture driftmoe.moa driftmoe.nn "
-        "driftmoe.refitting driftmoe.routing driftmoe.suggestions driftmoe.trees"
+        "driftmoe.refitting driftmoe.routing driftmoe.suggestions driftmoe.trees driftmoe.vw"
     ),
-    "driftmoe.own": "river driftmoe driftmoe.evaluation driftmoe.models driftmoe.suggestions",
+    "driftmoe.own": "river driftmoe driftmoe.evaluation driftmoe.moa driftmoe.models driftmoe.suggestions",
     "driftmoe.runs": "driftmoe.evaluation",
     "driftmoe.warming": "numpy driftmoe driftmoe.arithmetic driftmoe.classifier driftmoe.models driftmoe.trees",
-    "driftmoe.moa": "capymoa com java jpype moa numpy driftmoe.evaluation driftmoe.extras",
+    "driftmoe.moa": "capymoa com java jpype moa numpy driftmoe.evaluation driftmoe.extras driftmoe.moa_options",
+    "driftmoe.moa_options": "com java jpype moa driftmoe.suggestions",
     "driftmoe.experiment": (
         "filelock river torch driftmoe driftmoe.classifier driftmoe.evaluation driftmoe.markov driftmoe.metrics "
         "driftmoe.mixture driftmoe.models driftmoe.memory driftmoe.own driftmoe.parts driftmoe.saving driftmoe.staging "

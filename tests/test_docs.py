@@ -26,7 +26,7 @@ URL = "http://127.0.0.1:8000"
 NOT_RUN = {
     "README.md": "installs into an environment",
     "docs/guides/install.md": "installs into an environment, or into an image; compiles everything",
-    "docs/guides/runs.md": "needs a cluster, or eight machines",
+    "docs/guides/runs.md": "needs a cluster, or eight machines; MOA's models need Java",
     "docs/guides/streams.md": "needs the network",
     "docs/guides/paper.md": "takes hours, and Java",
     "docs/guides/neural.md": "starts a worker for each policy; tests/neural/ tries the command",

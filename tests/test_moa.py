@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import builtins
+import gc
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 import streams
-from driftmoe import moa, models
+from driftmoe import moa, models, own
 from driftmoe.cli import app
 from driftmoe.evaluation import prequential
 from driftmoe.experiment import JobFolder, planned, read_results, run_grid
@@ -45,6 +46,20 @@ def by_capymoa(learner, stream):
         ("moa-levbag", "LeveragingBagging", {"ensemble_size": 10}),
         ("moa-ozaboost", "OzaBoost", {"boosting_iterations": 10}),
         ("moa-samknn", "SAMkNN", {}),
+        ("moa-dems(ensemble_size=3)", "DynamicEnsembleMemberSelection", {"ensemble_size": 3}),
+        ("moa-csmote", "CSMOTE", {}),
+        # By the name of the class in Java, with MOA's options: CapyMOA's class with the same settings.
+        (
+            "moa:meta.StreamingRandomPatches(ensembleSize=3)",
+            "StreamingRandomPatches",
+            {"ensemble_size": 3},
+        ),
+        ("moa:meta.OzaBag(ensembleSize=4)", "OnlineBagging", {"ensemble_size": 4}),
+        (
+            "moa:trees.EFDT(gracePeriod=50, splitConfidence=0.001, noPrePrune=True, stopMemManagement=True)",
+            "EFDT",
+            {"grace_period": 50},
+        ),
     ],
 )
 def test_predictions_are_those_of_capymoas_own_evaluation(capymoa, spec, name, arguments):
@@ -74,12 +89,75 @@ def test_nominal_features_are_nominal_in_java(capymoa):
 
 @pytest.mark.parametrize("name", moa.LEARNERS)
 def test_every_learner_learns_and_tells_time_and_memory(capymoa, name):
-    learner = models.make(name, seed=1)
+    gc.collect()  # frees what earlier learners hold in Java
+    learner = models.make(name, seed=1 if "seed" in moa.parameters(name) else None)
     checkpoints = list(prequential(streams.make("sea", seed=1, n_samples=1000), learner, window=300))
     assert [c.n_samples for c in checkpoints] == [300, 600, 900, 1000]
-    assert checkpoints[-1].cumulative["accuracy"] > 0.7
+    for_rare_classes = name in ("moa-rusboost", "moa-adac2", "moa-underover")
+    assert checkpoints[-1].cumulative["accuracy"] > (0.6 if for_rare_classes else 0.7)
+    assert checkpoints[-1].cumulative["g_mean"] > 0.2
     assert all(c.window_seconds > 0 for c in checkpoints)
     assert learner._raw_memory_usage > 0
+
+
+def test_a_learner_within_a_learner_is_the_text_of_moa(capymoa):
+    stream = streams.make("rbf_f", seed=3, n_samples=1200)
+    nested = "moa:meta.OzaBag(ensembleSize=3, baseLearner=moa:trees.HoeffdingTree(gracePeriod=20, splitConfidence=0.1))"
+    text = "moa:meta.OzaBag(ensembleSize=3, baseLearner='trees.HoeffdingTree -g 20 -c 0.1')"
+    answers = predictions(stream, nested)
+    assert answers == predictions(stream, text)
+    assert answers != predictions(stream, "moa:meta.OzaBag(ensembleSize=3)")
+
+
+def test_an_option_named_as_a_word_of_python_ends_in_an_underscore(capymoa):
+    learner = models.make("moa:meta.StreamingRandomPatches(lambda_=2, ensembleSize=3)", seed=5)
+    assert (learner.arguments["lambda_"], learner.arguments["seed"]) == (2, 5)
+    assert "-a 2.0" in learner.text
+    assert learner._get_params()["class"] == "meta.StreamingRandomPatches"
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        (
+            "moa:trees.HoefdingTree",
+            "MOA has no classifier 'trees.HoefdingTree'; did you mean 'trees.Hoeffding",
+        ),
+        ("moa:java.lang.Runtime", "MOA has no classifier 'java.lang.Runtime'; there are "),
+        ("moa:AbstractClassifier", "MOA has no classifier 'AbstractClassifier'"),
+        ("moa:trees.FIMTDD", "trees.FIMTDD predicts numbers"),
+        ("moa:bayes.NaiveBayes(a=1)", "has no argument 'a'; there are none"),
+        ("moa:meta.BOLE(trees=3)", "no argument 'trees'; there are baseLearner, ensembleSize, pureBoost, "),
+        ("moa:trees.HoeffdingTree(gracePeriod=0.5)", "gracePeriod=0.5; give a whole number"),
+        ("moa:trees.HoeffdingTree(gracePeriod=-3)", "gracePeriod=-3 is refused by MOA: .*less than 0"),
+        ("moa:trees.HoeffdingTree(tieThreshold='a')", "tieThreshold='a'; give a number"),
+        ("moa:trees.HoeffdingTree(binarySplits=1)", "binarySplits=1; choose True or False"),
+        ("moa:trees.HoeffdingTree(leafprediction='X')", "leafprediction='X'; choose one of 'MC', 'NB', 'NBA"),
+        (
+            "moa:trees.HoeffdingTree(splitCriterion=3)",
+            "give text, as MOA writes it: 'InfoGainSplitCriterion'",
+        ),
+        ("moa:trees.HoeffdingTree(splitCriterion='java.lang.Runtime')", "is refused by MOA"),
+        ("moa:meta.OzaBag(baseLearner=moa-arf)", "moa-arf has CapyMOA's arguments and cannot be within"),
+        ("moa-bole(seed=1, baseLearner=__import__('os'))", "unknown name '__import__'"),
+    ],
+)
+def test_what_moa_does_not_have_is_refused_with_what_it_has(capymoa, spec, said):
+    with pytest.raises(ValueError, match=said) as caught:
+        own.make(spec)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_command_lists_the_options_of_a_java_class(capymoa):
+    for name, told in (
+        ("moa:trees.HoeffdingTree", "gracePeriod=200: The number of instances a leaf should"),
+        ("moa-bole", "ensembleSize=10: The number of models to boost."),
+        ("moa-dems", "ensemble_size=10"),
+    ):
+        done = CliRunner().invoke(app, ["models", name])
+        assert done.exit_code == 0, done.output
+        assert told in done.output
+        assert max(map(len, done.output.splitlines())) <= 80
 
 
 def test_windows_do_not_change_predictions_and_the_seed_does(capymoa):
@@ -159,13 +237,13 @@ def test_what_the_loop_in_java_cannot_do_is_refused(capymoa, options, said):
     stream = streams.make("sea", seed=1, n_samples=50)
     with pytest.raises(ValueError, match=f"MoaLearner tests and trains itself.*{said}"):
         list(prequential(stream, models.make("moa-ht"), **options))
-    with pytest.raises(ValueError, match=r"takes streams of `streams` only"):
+    with pytest.raises(ValueError, match=r"takes only streams of `streams`"):
         list(prequential(list(stream), models.make("moa-ht")))
 
 
 def test_a_wrong_argument_is_refused_at_once(capymoa):
     with pytest.raises(
-        ValueError, match="model 'moa-arf' has no argument 'n_models'; it takes: seed, base_learner"
+        ValueError, match="model 'moa-arf' has no argument 'n_models'; there are seed, base_learner"
     ):
         models.make("moa-arf(n_models=3)")
 

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from driftmoe.cli.late import Late
 from driftmoe.cli.own_streams import STANDARD_INPUT, copy_of_standard_input, is_own, open_own
 from driftmoe.cli.terminal import progress_console
+from streams.wrapped import is_wrapped, open_wrapped
 
 if TYPE_CHECKING:
     from streams import Stream, opening, wrappers
@@ -31,7 +32,7 @@ def open_with_bar(
     data_dir: Path | None,
     shuffle_window: int | None = None,
 ) -> Stream:
-    """Open a stream by name, a file, standard input (`-`) or a user's own stream (`module:Class`).
+    """Open a stream by name, a file, standard input (`-`), a user's own stream (`module:Class`), or a wrapped one.
 
     A bar is shown while the data of a real stream are downloaded. With `shuffle_window` its samples are shuffled within
     windows of so many; the seed decides the order, also of real streams.
@@ -43,6 +44,12 @@ def open_with_bar(
 def _opened(
     name: str, options: FileOptions, limit: int | None, seed: int | None, data_dir: Path | None
 ) -> Stream:
+    if is_wrapped(name):
+
+        def open_inner(inner: str, n_samples: int | None) -> Stream:
+            return _opened(inner, options, n_samples, seed, data_dir)
+
+        return open_wrapped(name, open_inner, limit=limit, seed=seed)
     if is_own(name):
         for option, value in options.given().items():
             raise ValueError(f"{option}={value!r} is for files, and {name} is a stream; leave {option} out")

@@ -42,6 +42,7 @@ from driftmoe.cli.terminal import (
     tell,
 )
 from streams.file_options import FileOptions
+from streams.wrapped import innermost
 
 if TYPE_CHECKING:
     from driftmoe import experiment
@@ -145,13 +146,13 @@ def grid(
     be_quiet(quiet)
     with one_line_errors():
         delay = experiment.delay_by_time(delay, time)
-        has_files = not all(name in streams.names() or is_own(name) for name in stream)
+        has_files = not all(map(_is_named, stream))
         open_run = functools.partial(
             _open_named_or_file if has_files else open_with_bar,
             options=options, data_dir=data_dir, shuffle_window=shuffle_window,
         )  # fmt: skip
         for name in dict.fromkeys(stream):
-            if name not in streams.names() and not is_own(name):
+            if not _is_named(name):
                 report_reading(name, open_run(name=name, limit=limit, seed=None), options, time)
         runs = experiment.planned(
             stream, model, seed or [1], open_run,
@@ -196,5 +197,11 @@ def _open_named_or_file(
     shuffle_window: int | None,
 ) -> Stream:
     """Open a stream as `open_with_bar` does, but without the options of files if it is known by name."""
-    of_name = FileOptions() if name in streams.names() or is_own(name) else options
+    of_name = FileOptions() if _is_named(name) else options
     return open_with_bar(name, of_name, limit, seed, data_dir, shuffle_window)
+
+
+def _is_named(name: str) -> bool:
+    """Return whether a stream, or that within wrappers, is known by name or the user's own, and no file."""
+    inner = innermost(name)
+    return inner in streams.names() or is_own(inner)

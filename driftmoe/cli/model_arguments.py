@@ -290,5 +290,14 @@ ARGUMENTS: dict[str, dict[str, str]] = {
         "order": "1",
         "max_pairs": "100000",
     },
+    "vw": {
+        "interactions": "'ff'",
+        "learning_rate": "0.5",
+        "l1": "0.0",
+        "l2": "0.0",
+        "loss": "'squared'",
+        "bits": "18",
+        "n_classes": "None",
+    },
 }
 """Name -> argument -> its default as text. Models of MOA are not in it."""

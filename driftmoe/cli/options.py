@@ -19,7 +19,8 @@ Name = Annotated[
     str,
     typer.Argument(
         metavar="NAME",
-        help="A name from `driftmoe streams list`, a file, - for standard input, or your own as module:Class.",
+        help="A name from `driftmoe streams list`, a file, - for standard input, your own as module:Class, or a "
+        "wrapper around one, such as label-swap(elec2, position=20000).",
         show_default=False,
         autocompletion=streams_and_files,
     ),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import streams
 from driftmoe.cli.late import Late
+from streams.wrapped import is_wrapped
 
 if TYPE_CHECKING:
     from driftmoe import own
@@ -49,7 +50,11 @@ def short_name(name: str) -> str:
         return name
     if name == STANDARD_INPUT:
         return "stdin"
-    stem = re.sub(r"\W+", "_", name).strip("_") if is_own(name) else Path(name).name.split(".")[0]
+    stem = (
+        re.sub(r"\W+", "_", name).strip("_")
+        if is_own(name) or is_wrapped(name)
+        else Path(name).name.split(".")[0]
+    )
     return stem[:60] or "file"
 
 

@@ -18,6 +18,7 @@ from driftmoe.cli.completion import real_streams
 from driftmoe.cli.late import Late
 from driftmoe.cli.names import WRITTEN
 from driftmoe.cli.options import DataDir, Force, Limit, Name, Quiet, Seed, reads_files
+from driftmoe.cli.own_streams import short_name
 from driftmoe.cli.terminal import (
     WIDTH,
     be_quiet,
@@ -34,6 +35,7 @@ from driftmoe.cli.terminal import (
 from streams.catalogue import N_SAMPLES, SYNTHETIC
 from streams.file_options import FileOptions
 from streams.sources import SOURCES
+from streams.wrapped import WRAPPERS, is_wrapped
 
 if TYPE_CHECKING:
     from driftmoe import metrics, report
@@ -48,6 +50,12 @@ app = typer.Typer(
     name="streams",
     help="List, show, export, fetch and plot streams.",
     no_args_is_help=True,
+)
+
+WRAPPED = (
+    f"Wrappers around any of them, or around a file: {', '.join(WRAPPERS)}. Known drifts in real data: "
+    '"label-swap(elec2, position=20000)", "feature-permutation(elec2, position=20000, width=5000)"; arguments are '
+    "those of streams.wrappers. They nest."
 )
 
 N_SHOWN = 30
@@ -84,6 +92,8 @@ def list_streams(
         figures, description = told[name]
         lines = textwrap.wrap(f"{figures}. {description}", WIDTH - 2, break_on_hyphens=False)
         show_text("\n".join([name, *(f"  {line}" for line in lines)]))
+    if not part:
+        show_text("\n" + "\n".join(_filled(WRAPPED, "")))
 
 
 @app.command(
@@ -218,7 +228,7 @@ def plot(
     data_dir: DataDir = None,
 ) -> None:
     """Draw class proportions and feature means over time, with the known drifts marked."""
-    path = out or Path(f"{Path(name).name.split('.')[0]}.png")
+    path = out or Path(f"{short_name(name) if is_wrapped(name) else Path(name).name.split('.')[0]}.png")
     be_quiet(quiet)
     with one_line_errors():
         check_free([path], force=force, elsewhere="choose another --out")
@@ -242,7 +252,8 @@ def _summary(name: str) -> tuple[str, str]:
     """Return the figures of a stream and its description. Its file is not opened."""
     if name in SOURCES:
         source = SOURCES[name]
-        n_samples, n_features, n_classes = source.n_samples, source.n_features, len(source.classes or ())
+        n_samples, n_features = source.n_samples, source.n_features
+        n_classes = len(source.classes) or source.n_classes or 0
         n_drifts, width, description = len(source.drifts or ()), 0, source.description
     else:
         n_features, n_classes, n_drifts, width, description = SYNTHETIC[name]
@@ -274,6 +285,9 @@ def _description(name: str, stream: Stream) -> str:
         *_filled(f"Classes: {_shortened(stream.classes)}"),
         *_filled(f"Drifts: {drifts or 'none known'}"),
     ]
+    if name in SOURCES:
+        lines += _filled(f"Licence: {SOURCES[name].licence or 'not stated where the data are published'}")
+        lines += _filled(f"Cite: {SOURCES[name].citation}")
     return "\n".join(lines)
 
 
