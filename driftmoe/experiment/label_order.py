@@ -17,7 +17,7 @@ from driftmoe.markov import MarkovClassifier
 LABEL_ORDERS = ("use", "ignore")
 """What models may do with the order in which labels come."""
 
-OF_ORDER = ("history",)
+OF_ORDER = ("history", "sequence")
 """Extra experts that predict from the labels before a sample."""
 
 ORDER_ALONE = (dummy.NoChangeClassifier, MarkovClassifier)
