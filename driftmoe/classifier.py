@@ -106,10 +106,8 @@ class DriftMoEClassifier(MixtureClassifier):
         - `"history"`: predicts from the previous label. It does not help when labels are delayed, but it does no harm.
         - `"linear"`: three logistic regressions with different step sizes.
         - `"network"`: a network with one hidden layer, which takes a gradient step on every sample.
-        - `"products"`: two logistic regressions on the inputs and on all products of two of them. It finds where two
-          inputs matter together.
-        - `"sequence"`: the same, where the last two labels are inputs, too. As `"history"`, it does not help when labels
-          are delayed.
+        - `"products"`: two logistic regressions on all products of two inputs, which find where two matter together.
+        - `"sequence"`: the same with the last two labels among the inputs.
         - `"head"`: class probabilities from the router's own network.
     memory
         Number of samples that each kind of neighbours remembers at most, a multiple of 64; default: 4096.
