@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference.experts import multiply_slowly
 
+from driftmoe import DriftMoEClassifier
 from driftmoe.experts.linear import LinearModels
 from driftmoe.experts.products import Products, multiply, n_slots_of
 
@@ -185,3 +186,21 @@ def test_a_wrong_state_of_products_is_refused(name, value, message):
     models.step(batch(np.ones((3, 3)), 2, [0, 1, 0]))
     with pytest.raises(ValueError, match=message):
         Products(n_last=2).restore(models.state() | {name: value})
+
+
+def test_single_samples_and_rows_in_one_call_give_the_same_model():
+    rng = np.random.default_rng(4)
+    rows = [
+        {"a": float(a), "word": "abcde"[min(i // 20, int(k))], "b": float(a) if k else None}
+        for i, (a, k) in enumerate(zip(rng.normal(size=120), rng.integers(0, 5, 120), strict=True))
+    ]
+    labels = ["xyz"[min(i // 30, i % 3)] for i in range(120)]
+    one_by_one, at_once = (
+        DriftMoEClassifier(n_experts=2, extras=("products", "sequence"), hidden=(4,), seed=1)
+        for _ in range(2)
+    )
+    for x, y in zip(rows, labels, strict=True):
+        one_by_one.predict_one(x)
+        one_by_one.learn_one(x, y)
+    at_once.run_rows(rows, labels)
+    assert one_by_one.digest() == at_once.digest()
