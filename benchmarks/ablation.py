@@ -5,6 +5,7 @@
     python -m benchmarks.ablation memory --limit 30000 --streams rbf_f rbf_m recurrent_rbf covtype electricity
     python -m benchmarks.ablation gate --limit 100000
     python -m benchmarks.ablation bytes --limit 50000 --streams electricity led_a rbf_m agrawal_a random_tree
+    python -m benchmarks.ablation experts --limit 20000
     python -m benchmarks.ablation shedding --limit 100000
     python -m benchmarks.ablation long --limit 1000000 --seeds 1 --streams led_a sea_g rbf_f rbf_m
 
@@ -61,6 +62,15 @@ GATE = (
 )
 """The learnt gate, the same where all are always asked, equal votes, and a router that stays as it was drawn."""
 
+EXPERTS = (
+    "driftmoe",
+    *(
+        f"driftmoe(extras=('neighbours', 'relevant-neighbours', 'history', 'linear', 'network', '{extra}', 'head'))"
+        for extra in ("products", "sequence", "products', 'sequence")
+    ),
+)
+"""The default, then one kind of expert more each, then both."""
+
 N_TREES = (1, 2, 4, 8, 12, 24, 48)
 
 MEMORIES = (256, 512, 1024, 2048, 4096, 8192)
@@ -70,6 +80,7 @@ MEGABYTES = (8, 4, 2, 1)
 STUDIES = {
     "parts": PARTS,
     "gate": GATE,
+    "experts": EXPERTS,
     "trees": tuple(f"driftmoe(n_experts={n}{extras})" for n in N_TREES for extras in ("", ", extras=()")),
     "memory": tuple(f"driftmoe(memory={n})" for n in MEMORIES),
     "bytes": ("driftmoe", *(f"driftmoe(max_bytes={n}000000)" for n in MEGABYTES)),

@@ -90,7 +90,8 @@ class DriftMoEClassifier(BoundedClassifier):
         others fall. It is forgotten after about 50 samples. Default: 0, as in the paper. Only in `"moe-data"` and
         `"moe-vote"`: the memories of `"driftmoe"` have the same effect. See `follow_right`.
     extras
-        Experts of other kinds in `"driftmoe"`: names, or river classifiers (one expert each). Default: all names.
+        Experts of other kinds in `"driftmoe"`: names, or river classifiers (one expert each). Default: all names
+        but `"products"` and `"sequence"`.
 
         - `"neighbours"`: four votes of k-nearest neighbours among up to 4096 past samples; older samples are kept at
           lower density. In three of the votes the distance grows with age, at three rates. The fourth leaves out times
@@ -99,6 +100,8 @@ class DriftMoEClassifier(BoundedClassifier):
         - `"history"`: predicts from the previous label. It does not help when labels are delayed, but it does no harm.
         - `"linear"`: three logistic regressions with different step sizes.
         - `"network"`: a network with one hidden layer, which takes a gradient step on every sample.
+        - `"products"`: two logistic regressions on all products of two inputs, which find where two matter together.
+        - `"sequence"`: the same with the last two labels among the inputs.
         - `"head"`: class probabilities from the router's own network.
     memory
         Number of samples that each kind of neighbours remembers at most, a multiple of 64; default: 4096.

@@ -34,6 +34,9 @@ GLOSSES = {
     "history": "repeats what usually follows the previous label",
     "linear": "a weighted sum of the features (logistic regression); the number in brackets is its step size: the "
     "larger, the faster it follows a change",
+    "products": "a weighted sum of the features and of their products in pairs; the number in brackets is its "
+    "step size",
+    "sequence": "as products, but the last two labels are features, too",
     "network": "a small neural network",
     "head": "the network that weights the experts, asked for the class itself",
 }

@@ -15,6 +15,7 @@ from driftmoe.trees import HoeffdingTreeClassifier, TreePool
 SPECS = (
     "driftmoe",
     "driftmoe(min_awake=2)",
+    "driftmoe(extras=('products', 'sequence', 'head'))",
     "driftmoe(gate='recency', policy=TopP(0.9))",
     "moe-data",
     "moe-vote(policy=STREAM, correction=0.05)",

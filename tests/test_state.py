@@ -22,6 +22,7 @@ from driftmoe.experts import (
     OneVsRestExperts,
     OneVsRestTrees,
     Perceptron,
+    Products,
 )
 from driftmoe.mixture.router import Router
 from driftmoe.routing import TopK
@@ -33,6 +34,8 @@ EXPERTS = {
     "history": LabelHistory,
     "linear": LinearModels,
     "perceptron": lambda: Perceptron(np.random.default_rng(1), width=8),
+    "products": Products,
+    "sequence": lambda: Products(n_last=2),
     "networks": lambda: Networks(
         2, hidden=(4,), learning_rate=0.1, batch_size=8, rng=np.random.default_rng(1)
     ),

@@ -31,6 +31,9 @@ SIZES: dict[str, Any] = {"hidden": (16, 8), "batch_size": 8, "seed": 1}
 
 MODELS: dict[str, Callable[..., Any]] = {
     "driftmoe": lambda **others: DriftMoEClassifier(n_experts=4, memory=256, **SIZES, **others),
+    "driftmoe, products": lambda **others: DriftMoEClassifier(
+        n_experts=2, extras=("products", "sequence"), **SIZES, **others
+    ),
     "moe-vote": lambda **others: DriftMoEClassifier("moe-vote", n_experts=4, **SIZES, **others),
     "moe-data": lambda **others: DriftMoEClassifier("moe-data", n_experts=4, **SIZES, **others),
     "moe-data, corrected": lambda **others: DriftMoEClassifier(

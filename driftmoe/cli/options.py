@@ -103,8 +103,8 @@ LabelOrder = Annotated[
     Literal["use", "ignore"],
     typer.Option(
         help="What models do with the order in which labels come: use it; or ignore it, so that the figures are about "
-        "the features. Ours then have no expert `history`; river's and MOA's learners are as they are, and models that "
-        "know nothing else are refused. With --shuffle-window no model can use it.",
+        "the features. Ours then have no expert `history` or `sequence`; river's and MOA's learners are as they are, "
+        "and models that know nothing else are refused. With --shuffle-window no model can use it.",
     ),
 ]
 ShuffleWindow = Annotated[

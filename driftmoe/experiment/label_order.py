@@ -17,7 +17,7 @@ from driftmoe.markov import MarkovClassifier
 LABEL_ORDERS = ("use", "ignore")
 """What models may do with the order in which labels come."""
 
-OF_ORDER = ("history",)
+OF_ORDER = ("history", "sequence")
 """Extra experts that predict from the labels before a sample."""
 
 ORDER_ALONE = (dummy.NoChangeClassifier, MarkovClassifier)
@@ -88,7 +88,7 @@ def of_model(spec: str, model: Any, label_order: str, *, is_trained: bool = Fals
     without = _without(model, spec)
     if is_trained and without is not model:
         raise ValueError(
-            f"label_order='ignore': {spec} has learnt with {', '.join(OF_ORDER)} among its experts; train a model "
+            f"label_order='ignore': {spec} has learnt with {' or '.join(OF_ORDER)} among its experts; train a model "
             "without them, or leave out one of the two"
         )
     return without

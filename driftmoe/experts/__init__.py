@@ -18,6 +18,7 @@ from driftmoe.experts.neighbours import Neighbours
 from driftmoe.experts.networks import NetworkPrototype, Networks
 from driftmoe.experts.perceptron import Perceptron
 from driftmoe.experts.prior import Prior, PriorExpert, Readable, check_trained, name_of, prior_of
+from driftmoe.experts.products import Products
 from driftmoe.experts.protocol import Experts, Group, OneVsRest, Prototype, Unmonitored
 from driftmoe.experts.river import MulticlassExperts, OneVsRestExperts, RiverPrototype
 from driftmoe.experts.trees import MulticlassTrees, OneVsRestTrees, TreePrototype
@@ -26,7 +27,7 @@ from driftmoe.trees import HoeffdingTreeClassifier
 __all__ = [
     "EXTRAS", "Batch", "Experts", "Group", "Kind", "LabelHistory", "LinearModels", "MulticlassExperts",
     "MulticlassTrees", "Neighbours", "NetworkPrototype", "Networks", "OneVsRest", "OneVsRestExperts", "OneVsRestTrees",
-    "Perceptron", "Prior", "PriorExpert", "Prototype", "Readable", "RiverPrototype", "TreePrototype",
+    "Perceptron", "Prior", "PriorExpert", "Products", "Prototype", "Readable", "RiverPrototype", "TreePrototype",
     "Unmonitored",    "check_trained", "kind_of", "name_of", "prior_of", "prototype_of",
 ]  # fmt: skip
 
@@ -57,6 +58,8 @@ EXTRAS: dict[str, Kind] = {
     "history": Kind(LabelHistory, lambda memory, rng: LabelHistory()),
     "linear": Kind(LinearModels, lambda memory, rng: LinearModels()),
     "network": Kind(Perceptron, lambda memory, rng: Perceptron(*rng.spawn(1))),
+    "products": Kind(Products, lambda memory, rng: Products()),
+    "sequence": Kind(Products, lambda memory, rng: Products(n_last=2)),
 }
 """Name of an extra expert -> its kind."""
 

@@ -46,6 +46,8 @@ def test_a_model_without_the_order_of_labels_has_no_expert_that_reads_it():
     assert (type(neural), neural.settings["extras"], neural.n_experts) == (NeuralMoEClassifier, ["linear"], 5)
     alone = of_model("driftmoe", DriftMoEClassifier(extras=("history",), n_experts=2), "ignore")
     assert list(alone.settings["extras"]) == []
+    both = of_model("driftmoe", DriftMoEClassifier(extras=("sequence", "products"), n_experts=2), "ignore")
+    assert list(both.settings["extras"]) == ["products"]
     for spec in ("driftmoe", "nochange"):
         assert of_model(spec, model := models.make(spec), "use") is model
 
@@ -80,7 +82,7 @@ def test_models_that_are_nothing_without_the_order_are_refused(spec):
 def test_models_of_which_nobody_knows_are_refused(tmp_path):
     with pytest.raises(ValueError, match="nobody knows whether mine:Own uses the order"):
         of_model("mine:Own", dummy.PriorClassifier(), "ignore")
-    with pytest.raises(ValueError, match="has learnt with history among its experts"):
+    with pytest.raises(ValueError, match="has learnt with history or sequence among its experts"):
         of_model("a.moe", models.make(SMALL), "ignore", is_trained=True)
     file = tmp_path / "trees.moe"
     saving.save(models.make("moe-vote(n_experts=2, hidden=(4,))"), file)

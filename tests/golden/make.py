@@ -35,7 +35,7 @@ EXPECTED = HERE / "expected.json"
 N_LEARNT, N_ASKED, N_LATER = 150, 5, 60
 """Samples before a model is saved, which leave a mini-batch half full; samples that it is asked; and later ones."""
 
-FEWER = {"defaults": 10, "tree-untrained": 0}
+FEWER = {"defaults": 10, "extra-products": 10, "extra-sequence": 10, "tree-untrained": 0}
 """Models that learn fewer samples before they are saved."""
 
 COMPRESSED = ("compressed", "small")

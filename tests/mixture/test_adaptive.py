@@ -36,6 +36,8 @@ def accuracy(model, stream):
         ("extras", ("relevant-neighbours",)),
         ("extras", ("linear",)),
         ("extras", ("network",)),
+        ("extras", ("products",)),
+        ("extras", ("sequence",)),
         ("extras", ("history", naive_bayes.GaussianNB())),
         ("memory", 64),
         ("monitors", False),

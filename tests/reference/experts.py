@@ -117,3 +117,28 @@ def perceive_slowly(inputs, targets, taught, n_classes, hidden, rate):
             mean, square = moment[0] / (1.0 - 0.9**n), moment[1] / (1.0 - 0.999**n)
             weights -= rate * (mean / (np.sqrt(square) + 1e-8)) * learns[:, np.newaxis]
     return np.array(proba)
+
+
+def multiply_slowly(inputs, targets, taught, n_classes, rate, forgetting, n_own, n_shared):
+    """What `driftmoe.experts.Products` says before each label, and its weights at the end, a row for each class."""
+    n_numbers = 1 + inputs.shape[1]
+    pairs = [(i, j) for j in range(n_numbers) for i in range(j + 1)]
+    place = [k if k < n_own else n_own + k % n_shared for k in range(len(pairs))]
+    weights, squares = np.zeros((n_classes, max(place) + 1)), np.zeros(max(place) + 1)
+    proba, total_weight, total_size = [], 0.0, 0.0
+    for x, y, w in zip(inputs.astype(np.float64), targets, taught, strict=True):
+        x = np.append(1.0, x)
+        z = np.array([x[i] * x[j] for i, j in pairs])
+        logits = sum(weights[:, place[k]] * z[k] for k in range(len(pairs)))
+        p = np.exp(logits) / np.exp(logits).sum()
+        proba.append(p if proba else np.zeros(n_classes))
+        errors = p - (np.arange(n_classes) == y)
+        total_weight, total_size = total_weight + w, total_size + w * (z @ z)
+        steps = np.zeros(len(pairs))
+        for k in np.flatnonzero(z):
+            squares[place[k]] = forgetting * squares[place[k]] + w * (errors @ errors) * z[k] ** 2
+            steps[k] = z[k] / (np.sqrt(squares[place[k]]) + 1e-8)
+        step = min(w * rate * np.sqrt(total_weight / total_size), 1.0 / (steps @ z))
+        for k in np.flatnonzero(z):
+            weights[:, place[k]] -= step * errors * steps[k]
+    return np.array(proba), weights
