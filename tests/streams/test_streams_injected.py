@@ -212,3 +212,19 @@ def test_commands_take_wrapped_streams(tmp_path):
     listed = run(app, ["streams", "list"])
     assert "label-swap" in listed.output
     assert max(map(len, listed.output.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("wrap", [LabelSwap, FeaturePermutation])
+def test_blocks_of_any_size_are_equal_and_the_seed_decides_and_nothing_beneath_is_written(wrap):
+    beneath = plain(600)
+    before = all_of(beneath)
+    stream = wrap(beneath, position=300, width=400)
+    whole = all_of(stream, 600)
+    for size in (1, 7, 299, 600):
+        for found, expected in zip(all_of(stream, size), whole, strict=True):
+            np.testing.assert_array_equal(found, expected)
+    other = all_of(wrap(beneath, position=300, width=400, seed=2))
+    assert not all(np.array_equal(a, b) for a, b in zip(other, whole, strict=True))
+    for found, expected in zip(all_of(beneath), before, strict=True):
+        np.testing.assert_array_equal(found, expected)
+    assert (stream.features, stream.classes) == (beneath.features, beneath.classes)

@@ -13,11 +13,9 @@ from streams.wrappers import (
     ClassesAppear,
     ClassImbalance,
     FeatureNoise,
-    FeaturePermutation,
     FeaturesAppear,
     FeaturesVanish,
     LabelNoise,
-    LabelSwap,
     MissingValues,
     PriorShift,
     ShuffleWindow,
@@ -71,8 +69,6 @@ WRAPPED = {
     "class imbalance": lambda s: ClassImbalance(s, {0: 0.9, 1: 0.1}),
     "prior shift": lambda s: PriorShift(s, {0: 0.9, 1: 0.1}, {0: 0.2, 1: 0.8}, position=500, width=300),
     "classes appear": lambda s: ClassesAppear(s, {1: 500}),
-    "label swap": lambda s: LabelSwap(s, position=500, width=300),
-    "feature permutation": lambda s: FeaturePermutation(s, position=500, width=300),
     "one over another": lambda s: LabelNoise(
         ShuffleWindow(ClassImbalance(s, {0: 0.7, 1: 0.3}), 50), 0.2, seed=2
     ),
@@ -137,7 +133,6 @@ RANDOM = {
     "shuffle window": partial(ShuffleWindow, window=50),
     "class imbalance": partial(ClassImbalance, proportions={"a": 0.5, "b": 0.5}),
     "prior shift": partial(PriorShift, before={"a": 1.0}, after={"b": 1.0}, position=100, width=200),
-    "label swap": partial(LabelSwap, position=100, width=200),
 }
 
 
