@@ -68,8 +68,12 @@ class RiverPrototype:
 
     def __init__(self, classifier: base.Classifier) -> None:
         self.kind = type(classifier).__name__
-        self.arguments = frozenset({"class_weight"} if takes_weights(classifier) else ())
         self._classifier = classifier
+
+    @property
+    def arguments(self) -> frozenset[str]:
+        """Arguments that have an effect; see `Prototype.arguments`."""
+        return frozenset({"class_weight"} if takes_weights(self._classifier) else ())
 
     def multiclass(
         self, n_experts: int, rng: np.random.Generator, *, n_threads: int, detectors: Mapping[str, float]
