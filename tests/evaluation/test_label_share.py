@@ -15,23 +15,23 @@ from driftmoe.evaluation import Answers, prequential
 
 def learnt(n, **protocol):
     """Return which samples were learnt, and after how many arrivals."""
-    model = Recorder()
-    for _ in prequential(numbered(n), model, **protocol):
+    model, rows = Recorder(), [({"i": i}, f"label {i % 7}") for i in range(n)]
+    for _ in prequential(rows, model, **protocol):
         pass
     arrived, when = -1, {}
     for what, number, *label in model.calls:
         if what == "predict":
             arrived = number
         else:
-            assert label == [f"label {number}"]
+            assert label == [f"label {number % 7}"]
             assert number not in when
             when[number] = arrived
     return when
 
 
-@pytest.mark.parametrize("share", [0.02, 0.1, 0.5, 0.9])
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.9])
 def test_the_share_of_labels_that_come_is_the_one_asked_for(share):
-    n = 20_000
+    n = 5_000
     found = learnt(n, label_share=share, seed=1)
     assert abs(len(found) - n * share) < 5 * math.sqrt(n * share * (1 - share))
     halves = [sum(number < n // 2 for number in found), sum(number >= n // 2 for number in found)]
@@ -125,7 +125,9 @@ def test_a_model_is_asked_for_labels_that_never_come_as_for_late_ones():
 
 @pytest.mark.parametrize("share", [0, 0.0, -0.1, 1.01, math.nan, math.inf, "0.1", None, True])
 def test_what_is_no_share_is_refused(share):
-    with pytest.raises(ValueError, match=r"label_share=.*; choose the share of the samples .* above 0 and at most 1"):
+    with pytest.raises(
+        ValueError, match=r"label_share=.*; choose the share of the samples .* above 0 and at most 1"
+    ):
         next(prequential(numbered(3), Memory(), label_share=share))
 
 
@@ -135,10 +137,14 @@ def test_a_model_that_trains_itself_refuses_a_share():
             yield Answers([0], [0], 0.0, 0.0)
 
     stream = streams.make("sea", n_samples=10)
-    with pytest.raises(ValueError, match="Itself tests and trains itself; it knows neither delay, label_share, "):
+    with pytest.raises(
+        ValueError, match="Itself tests and trains itself; it knows neither delay, label_share, "
+    ):
         next(prequential(stream, Itself(), label_share=0.5))
 
 
 def test_no_label_at_all_is_told():
-    with pytest.raises(ValueError, match="all 3 samples .* a larger share of labels, or let these samples count"):
+    with pytest.raises(
+        ValueError, match=r"all 3 samples .* a larger share of labels, or let these samples count"
+    ):
         list(prequential(numbered(3), Memory(), label_share=1e-9, seed=1))
