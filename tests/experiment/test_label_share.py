@@ -85,7 +85,7 @@ def test_a_command_keeps_shares_apart(file):
     ):
         shown = evaluated(file, "-m", "ht", "--label-share", share, "--window", "100")
         assert told in shown
-        assert ("labels come" in shown) == (share != "1")
+        assert ("% of labels come" in shown) == (share != "1")
     lines, points = read_results(file.parent / "runs")
     assert [line.get("label_share") for line in lines] == [None, 0.1, 0.4]
     assert lines[0]["n_warm_up"] == 1
