@@ -25,6 +25,7 @@ from driftmoe.cli.options import (
     Delayed,
     Force,
     LabelOrder,
+    LabelShare,
     Limit,
     Metrics,
     Quiet,
@@ -89,6 +90,8 @@ Examples:
   driftmoe evaluate led_a --seed 1 --seed 2 --seed 3 --workers 2
 
   driftmoe evaluate payments.csv --target fraud --delay "1 day" --time when
+
+  driftmoe evaluate electricity -m driftmoe -m arf --label-share 0.1
 
   driftmoe evaluate electricity -m driftmoe -m arf --label-order ignore
 
@@ -178,6 +181,7 @@ def evaluate(
     window: Window = None,
     delay: Delayed = "0",
     time: TimeColumn = None,
+    label_share: LabelShare = 1.0,
     count_warm_up: CountWarmUp = False,
     label_order: LabelOrder = "use",
     shuffle_window: ShuffleWindow = None,
@@ -230,7 +234,7 @@ def evaluate(
         folder = experiment.ResultFolder(out or Path("runs") / short_name)
         runs = _planned(
             stream, samples, candidates, limit=limit, window=window, delay=delay, count_warm_up=count_warm_up,
-            metrics=measured, label_order=label_order, shuffle_window=shuffle_window,
+            metrics=measured, label_order=label_order, shuffle_window=shuffle_window, label_share=label_share,
         )  # fmt: skip
         checkpoints = experiment.CheckpointFolder(folder.path / "checkpoints", checkpoint_every)
         earlier = _check_before(runs, folder, checkpoints, save, load, force)

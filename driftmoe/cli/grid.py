@@ -21,6 +21,7 @@ from driftmoe.cli.options import (
     DataDir,
     Delayed,
     LabelOrder,
+    LabelShare,
     Limit,
     Metrics,
     Quiet,
@@ -55,6 +56,8 @@ EXAMPLES = """
 Examples:
 
   driftmoe grid led_a rbf_f --limit 100000 -m driftmoe -m ht --seed 1 --seed 2
+
+  driftmoe grid led_a sea_a -m driftmoe -m arf --label-share 0.1
 
   driftmoe grid led_a -m arf --executor dask --scheduler tcp://10.0.0.1:8786
 
@@ -116,6 +119,7 @@ def grid(
     metric: Metrics = None,
     delay: Delayed = "0",
     time: TimeColumn = None,
+    label_share: LabelShare = 1.0,
     count_warm_up: CountWarmUp = False,
     label_order: LabelOrder = "use",
     shuffle_window: ShuffleWindow = None,
@@ -157,7 +161,7 @@ def grid(
         runs = experiment.planned(
             stream, model, seed or [1], open_run,
             limit=limit, window=window, delay=delay, count_warm_up=count_warm_up, metrics=metric or (),
-            label_order=label_order, shuffle_window=shuffle_window,
+            label_order=label_order, shuffle_window=shuffle_window, label_share=label_share,
         )  # fmt: skip
         for run in runs:
             check_kept(run.metrics, checkpoint_every)

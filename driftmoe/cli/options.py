@@ -90,6 +90,14 @@ TimeColumn = Annotated[
         show_default=False,
     ),
 ]
+LabelShare = Annotated[
+    float,
+    typer.Option(
+        metavar="SHARE",
+        help="Share of the samples whose labels ever come, above 0 and at most 1, such as 0.1; the seed of the run "
+        "decides which. The others are predicted and count in the figures, but are never learned.",
+    ),
+]
 CountWarmUp = Annotated[
     bool,
     typer.Option(
@@ -125,8 +133,8 @@ CheckpointEvery = Annotated[
         help="Keep each run (its model, its figures and its position) after this many samples, in whole windows, in "
         "the folder `checkpoints` beside the results. If the command is killed, the same command goes on from there, "
         "also with another number of samples after this option. A run with other settings (model, stream, "
-        "limit, window, delay, seed) is another run and has its own checkpoint. Checkpoints are deleted when their "
-        "runs are complete. Without this option runs are not kept and begin anew. "
+        "limit, window, delay, share of labels, seed) is another run and has its own checkpoint. Checkpoints are "
+        "deleted when their runs are complete. Without this option runs are not kept and begin anew. "
         "Models of other libraries cannot be kept and always begin anew.",
         show_default=False,
     ),

@@ -45,6 +45,7 @@ _FLAGS = {
     r"\bon_bad_row='skip'": "--on-bad-row skip",
     r"\bcount_warm_up=True": "--count-warm-up",
     r"\blabel_order='ignore'": "--label-order ignore",
+    r"\blabel_share=(\S+); choose": r"--label-share \1; choose",
     r"\bshuffle_window\b": "--shuffle-window",
     r"\btime='(.*?)' needs": r"--time \1 needs",
     r"\bdelay='(.*?)' is (none|a time)": r"--delay '\1' is \2",

@@ -1,4 +1,4 @@
-"""Samples with the delay of their label and with their weight."""
+"""Samples with the delay of their label, which may never come, and with their weight."""
 
 from __future__ import annotations
 
@@ -16,16 +16,20 @@ from driftmoe.evaluation.clock import TimeDelay
 Delay = int | tuple[int, int] | str | Callable[[Any, Any], int] | TimeDelay
 Weight = str | Callable[[Any, Any], float]
 
+OF_LABELS = 1
+"""Goes with the seed of the evaluation, so that the draws of labels are others than those of delays."""
+
 
 class Row(NamedTuple):
     """A sample, the number of samples after which its label comes, and its weight.
 
-    In blocks, features and label are a row of the block: an array, and the index of a class.
+    The delay is `None` if the label never comes. In blocks, features and label are a row of the block: an array, and
+    the index of a class.
     """
 
     x: Any
     y: Any
-    delay: int
+    delay: int | None
     weight: float | None
 
 
@@ -49,16 +53,23 @@ class Waiting:
         self._heap: list[tuple[int, int, Row]] = []
 
     def arrive(self, row: Row) -> Row:
-        """Let a sample wait, and return it with features that its caller cannot change."""
-        i, is_warm = self.n_arrived, self.n_arrived >= self._warm_start
-        if is_warm and row.delay > 0 and not isinstance(row.x, str | np.ndarray):
-            row = row._replace(x=dict(row.x))  # the caller may reuse the dictionary
-        heapq.heappush(self._heap, (i + row.delay * is_warm, i, row))
+        """Let a sample wait, and return it with features that its caller cannot change.
+
+        One whose label never comes does not wait, except in the warm start, where all labels come at once.
+        """
+        i, delay = self.n_arrived, row.delay if self.n_arrived >= self._warm_start else 0
         self.n_arrived += 1
+        if delay is None:
+            return row
+        if delay > 0 and not isinstance(row.x, str | np.ndarray):
+            row = row._replace(x=dict(row.x))  # the caller may reuse the dictionary
+        heapq.heappush(self._heap, (i + delay, i, row))
         return row
 
     def is_next(self, row: Row) -> bool:
         """Return whether the label of a sample has come, and no other sample is learnt before it."""
+        if not self._heap:
+            return False
         when, _, first = self._heap[0]
         return first is row and when < self.n_arrived
 
@@ -81,17 +92,24 @@ def with_delays_and_weights(
     delay: Delay,
     weight: Weight | None,
     seed: int | None,
+    label_share: float = 1.0,
 ) -> Iterator[Row]:
     """Yield the samples with their delays and weights, without the features that hold these."""
     hidden = hidden_by(delay, weight)
-    rng = np.random.default_rng(seed)
+    rng, of_labels = np.random.default_rng(seed), labels_rng(seed)
     by_clock = iter(delay.of(samples).tolist()) if isinstance(delay, TimeDelay) else None
     for x, y in labelled(samples):
         n_late = delay_of(x, y, delay, rng) if by_clock is None else next(by_clock)
         of_sample = None if weight is None else weight_of(x, y, weight)
         if hidden:
             x = {name: value for name, value in x.items() if name not in hidden}
-        yield Row(x, y, n_late, of_sample)
+        never = label_share < 1.0 and of_labels.random() >= label_share
+        yield Row(x, y, None if never else n_late, of_sample)
+
+
+def labels_rng(seed: int | None) -> np.random.Generator:
+    """Return the generator that draws which labels come; the delays have another."""
+    return np.random.default_rng(None if seed is None else [seed, OF_LABELS])
 
 
 def hidden_by(delay: Delay, weight: Weight | None) -> frozenset[str]:
@@ -157,6 +175,16 @@ def check_delay(delay: Any, stream: Iterable[Any]) -> None:
         f"delay={delay!r}; give a number of samples, a range (low, high) with 0 <= low <= high, the name of a feature, "
         "a TimeDelay, or a function of sample and label"
     )
+
+
+def check_label_share(label_share: Any) -> None:
+    """Raise ValueError unless the share of labels that come is above 0 and at most 1."""
+    is_number = isinstance(label_share, numbers.Real) and not isinstance(label_share, bool)
+    if not is_number or not 0.0 < label_share <= 1.0:
+        raise ValueError(
+            f"label_share={label_share!r}; choose the share of the samples whose labels come, above 0 and at most 1, "
+            "such as 0.1"
+        )
 
 
 def check_weight(weight: Any) -> None:

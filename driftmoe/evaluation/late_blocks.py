@@ -1,7 +1,7 @@
-"""Run a model over blocks of samples whose labels come late, that have weights, or whose probabilities are needed.
+"""Run a model over blocks of samples whose labels come late or never, that have weights, or need probabilities.
 
 A model that learns blocks in order takes each sample twice: with weight 0 where it arrives, which only predicts, and
-with its own weight where its label comes. It then gives what it gives sample by sample, in a few calls.
+with its own weight where its label comes, if it does. It then gives what it gives sample by sample, in a few calls.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 from driftmoe.evaluation.checks import has_learnt, takes_weight
 from driftmoe.evaluation.clock import TimeDelay
-from driftmoe.evaluation.delays import Delay, Row, Waiting, Weight, delay_of, weight_of
+from driftmoe.evaluation.delays import Delay, Row, Waiting, Weight, delay_of, labels_rng, weight_of
 from driftmoe.evaluation.loops import Answers, one_by_one
 
 
@@ -28,12 +28,12 @@ class Arrivals(NamedTuple):
     X, y
         Features and indices of classes, as in blocks of `streams`.
     timing
-        Delay and weight of each sample; the weight is `None` if each counts 1.
+        Delay and weight of each sample; the delay is `None` if its label never comes, the weight if each counts 1.
     """
 
     X: np.ndarray
     y: np.ndarray
-    timing: list[tuple[int, float | None]]
+    timing: list[tuple[int | None, float | None]]
 
     def part(self, first: int, last: int) -> Arrivals:
         """Return some of the samples."""
@@ -67,17 +67,37 @@ def takes_late_blocks(stream: Any, model: Any, *, reads_proba: bool) -> bool:
 
 
 def arrivals_of(
-    stream: Any, size: int, delay: Delay, weight: Weight | None, seed: int | None
+    stream: Any, size: int, delay: Delay, weight: Weight | None, seed: int | None, label_share: float = 1.0
 ) -> Iterator[Arrivals]:
     """Yield the samples of a stream, `size` at a time, with their delays and weights.
 
     If one of these is refused, the samples before it are yielded first.
     """
+    blocks = _with_all_labels(stream, size, delay, weight, seed)
+    if label_share == 1.0:
+        return blocks
+    rng = labels_rng(seed)
+    return (_with_some_labels(block, label_share, rng) for block in blocks)
+
+
+def _with_some_labels(block: Arrivals, label_share: float, rng: np.random.Generator) -> Arrivals:
+    """Return a block in which only a share of the labels comes, drawn as if one by one."""
+    never = (rng.random(len(block.y)) >= label_share).tolist()
+    timing = [
+        (None if is_never else late, w) for is_never, (late, w) in zip(never, block.timing, strict=True)
+    ]
+    return block._replace(timing=timing)
+
+
+def _with_all_labels(
+    stream: Any, size: int, delay: Delay, weight: Weight | None, seed: int | None
+) -> Iterator[Arrivals]:
+    """Yield what `arrivals_of` does where every label comes."""
     rng = np.random.default_rng(seed)
     reads_samples = isinstance(delay, str) or callable(delay) or weight is not None
     by_clock = iter(delay.of(stream).tolist()) if isinstance(delay, TimeDelay) else None
     for X, y in stream.blocks(size):
-        timing: list[tuple[int, float | None]] = []
+        timing: list[tuple[int | None, float | None]] = []
         if by_clock is not None and weight is None:
             yield Arrivals(
                 X.copy(), y.copy(), [(n_late, None) for n_late in itertools.islice(by_clock, len(y))]

@@ -15,6 +15,7 @@ from driftmoe.evaluation.delays import (
     Delay,
     Weight,
     check_delay,
+    check_label_share,
     check_weight,
     hidden_by,
     with_delays_and_weights,
@@ -51,6 +52,7 @@ def prequential(
     step: int | None = None,
     fading: float | None = None,
     delay: Delay | None = None,
+    label_share: float = 1.0,
     weight: Weight | None = None,
     warm_start: int = 0,
     count_warm_up: bool = False,
@@ -98,6 +100,10 @@ def prequential(
         learned. With 1, a label is learned after the next sample has been predicted: this is river's `delay=2`, and
         river's 1 is 0 here; river also learns what is left at the end. The baselines of kappa-temporal and kappa-order
         know the last label at once, so that a model which repeats the last label it learned is below 0.
+    label_share
+        Probability with which the label of a sample comes, above 0 and at most 1; the draws do not depend on the delay.
+        A label that does not come is never learned. Its sample is predicted all the same, as one whose label is late,
+        since the model cannot know, and counts in the figures. In the warm start all labels come.
     weight
         Weight of a sample: the name of a column that holds it, which is then hidden from the model, or a function of
         `(x, y)`. It counts in the figures. It counts in learning only if `learn_one` of the model, or of the last step
@@ -110,7 +116,7 @@ def prequential(
     keep_predictions
         Whether checkpoints carry the predictions.
     seed
-        Seed of random delays.
+        Seed of random delays, and of the draws of labels that come.
     resume_from
         The `state()` of an evaluation that was stopped, kept together with its model. Give that model, the same stream
         from its first sample on, and the same other arguments. A model of another class, or one of ours that has
@@ -133,7 +139,7 @@ def prequential(
     ------
     ValueError
         - If `window` or `step` is below 1, or `step` does not divide `window`; if `fading` is out of range.
-        - If a delay is negative, or a weight is not positive and finite.
+        - If a delay is negative, a weight is not positive and finite, or `label_share` is not in (0, 1].
         - If a sample is not a pair, or has no label.
         - If the model is not a classifier, or tests and trains itself and is asked for what it cannot do.
         - If a metric is not one of classification, two metrics have the same name, or a metric of two classes does not
@@ -176,6 +182,7 @@ def prequential(
             warm_start,
             count_warm_up,
             seed,
+            label_share,
         ),
         keep_predictions=keep_predictions,
         resume_from=resume_from,
@@ -194,11 +201,17 @@ class Protocol(NamedTuple):
     warm_start: int
     count_warm_up: bool
     seed: int | None
+    label_share: float
 
     @property
     def is_plain(self) -> bool:
-        """Whether every label comes at once, and every sample counts the same."""
-        return not (self.delay or self.weight)
+        """Whether every label comes, and at once, and every sample counts the same."""
+        return not (self.delay or self.weight) and self.label_share == 1.0
+
+    @property
+    def timing(self) -> tuple[Delay, Weight | None, int | None, float]:
+        """What decides when labels come and what samples count, in the order of `with_delays_and_weights`."""
+        return self.delay, self.weight, self.seed, self.label_share
 
     @property
     def hidden(self) -> frozenset[str]:
@@ -208,6 +221,7 @@ class Protocol(NamedTuple):
     def check(self, stream: Any) -> None:
         """Raise ValueError if an argument is not allowed, or not on this stream."""
         check_delay(self.delay, stream)
+        check_label_share(self.label_share)
         check_weight(self.weight)
         check_counts(window=self.window, step=self.step)
         _check_warm_start(self.warm_start)
@@ -215,6 +229,7 @@ class Protocol(NamedTuple):
     def state(self) -> State:
         """Return the arguments as plain values. A function is only said to be one."""
         state = {name: "a function" if callable(value) else value for name, value in self._asdict().items()}
+        state["label_share"] = float(self.label_share)
         if isinstance(self.delay, TimeDelay):
             state["delay"] = f"{self.delay.seconds} s by {self.delay.column}"
         return state
@@ -307,7 +322,7 @@ class Evaluation(Generator[Checkpoint, None, None]):
         check_model(self._model)
         self._protocol.check(self._stream)
         check_progress(self._progress)
-        window, step, fading, _, weight, warm_start, counts_warm_up, _ = self._protocol
+        window, step, fading, _, weight, warm_start, counts_warm_up, *_ = self._protocol
         tally = Tally(
             self._model,
             self._stream,
@@ -368,9 +383,7 @@ class Evaluation(Generator[Checkpoint, None, None]):
             )
             events = events if n_passed else first_is_warm_up(events)
         elif takes_late_blocks(stream, model, reads_proba=tally.reads_proba):
-            of_blocks = arrivals_of(
-                stream, size_of_blocks(model), protocol.delay, protocol.weight, protocol.seed
-            )
+            of_blocks = arrivals_of(stream, size_of_blocks(model), *protocol.timing)
             waiting, of_blocks = arrivals_after(
                 of_blocks, n_passed, labels, n_left_out, protocol.warm_start, stream.classes
             )
@@ -379,7 +392,7 @@ class Evaluation(Generator[Checkpoint, None, None]):
                 reads_proba=tally.reads_proba,
             )  # fmt: skip
         else:
-            rows = with_delays_and_weights(stream, protocol.delay, protocol.weight, protocol.seed)
+            rows = with_delays_and_weights(stream, *protocol.timing)
             passed = rows_after(rows, n_passed, labels, n_left_out, protocol.warm_start)
             events = one_by_one(rows, model, protocol.warm_start, tally.reads_proba, passed=passed)
         if n_passed:
@@ -406,7 +419,8 @@ def _check_one_counts(tally: Tally) -> None:
     if tally.n_samples and not tally.n_counted:
         raise ValueError(
             f"all {tally.n_samples} samples were predicted before the first label came, so that no model could know a "
-            "class; give a longer stream or a shorter delay, or let these samples count: count_warm_up=True"
+            "class; give a longer stream, a shorter delay or a larger share of labels, or let these samples count: "
+            "count_warm_up=True"
         )
 
 
@@ -414,7 +428,7 @@ def _check_own_loop(stream: Any, model: Any, is_plain: bool) -> None:
     """Raise ValueError if a model that tests and trains itself is asked for what it cannot do."""
     if not is_plain or not hasattr(stream, "blocks"):
         raise ValueError(
-            f"{type(model).__name__} tests and trains itself; it knows neither delay, weight nor warm_start, gives no "
-            "probabilities, cannot be resumed, and takes only streams of `streams`; leave these out, or choose another "
-            "model"
+            f"{type(model).__name__} tests and trains itself; it knows neither delay, label_share, weight nor "
+            "warm_start, gives no probabilities, cannot be resumed, and takes only streams of `streams`; leave these "
+            "out, or choose another model"
         )

@@ -11,6 +11,9 @@ from driftmoe.evaluation.delays import Row, Waiting
 from driftmoe.evaluation.late_blocks import Arrivals, run_of
 from driftmoe.state import State, check_names
 
+ADDED = {"label_share": 1.0}
+"""Argument that states of older versions do not name -> what they were kept with."""
+
 ENTRIES = ("protocol", "tally")
 """Entries of an evaluation's state: its arguments, and what it has counted."""
 
@@ -18,9 +21,11 @@ ENTRIES = ("protocol", "tally")
 def check_protocol(state: State, protocol: Mapping[str, Any]) -> None:
     """Raise ValueError unless a state comes from an evaluation with these arguments."""
     check_names(state, ENTRIES, "an evaluation")
-    check_names(state["protocol"], protocol, "the protocol of an evaluation")
+    always = [name for name in protocol if name not in ADDED]
+    check_names(state["protocol"], always, "the protocol of an evaluation", optional=ADDED)
+    kept = ADDED | state["protocol"]
     for name, value in protocol.items():
-        if (before := state["protocol"][name]) != value:
+        if (before := kept[name]) != value:
             raise ValueError(
                 f"resume_from was kept with {name}={before!r}, but {name}={value!r} is given; give the same arguments, "
                 "or begin anew without resume_from"

@@ -25,7 +25,13 @@ from driftmoe.experiment.evaluations import Evaluations, Outcome
 from driftmoe.experiment.executors import LOOK, PATIENCE, Happenings, Work
 from driftmoe.experiment.folder import CLAIMS, COMMITTED, PENDING, Claim, JobFolder, ResultFolder
 from driftmoe.experiment.grid import EXECUTORS, run_grid, shard
-from driftmoe.experiment.label_order import LABEL_ORDERS, check_order, of_model, order_protocol
+from driftmoe.experiment.label_order import (
+    LABEL_ORDERS,
+    check_order,
+    label_share_of,
+    of_model,
+    order_protocol,
+)
 from driftmoe.experiment.lines import (
     CURVE_COLUMNS,
     KEY,
@@ -61,7 +67,8 @@ __all__ = [
     "Work",
     "check_delay", "check_fingerprint", "check_gives_proba", "check_order", "commit", "compile_first", "computed",
     "counts_warm_up",
-    "delay_by_time", "delay_options", "figures_of", "fitting_window", "kind_of_run", "of_model", "order_protocol",
+    "delay_by_time", "delay_options", "figures_of", "fitting_window", "kind_of_run", "label_share_of", "of_model",
+    "order_protocol",
     "parsed_delay", "plain", "planned",
     "read_failures", "read_results", "reading", "run_grid", "run_job", "run_key", "shard", "told_delay", "versions",
     "warm_up_protocol", "why_not_kept",

@@ -1,9 +1,10 @@
-"""How a run uses the order of its samples: what models do with that of labels, and whether samples are shuffled."""
+"""How a run uses its labels and their order: which come, what models do with the order, and if samples are shuffled."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from river import base, compose, dummy
@@ -25,11 +26,23 @@ ORDER_ALONE = (dummy.NoChangeClassifier, MarkovClassifier)
 
 
 def order_protocol(line: Mapping[str, Any]) -> str:
-    """Return the part of a run's identity that concerns the order of samples and labels; empty for most runs."""
-    parts = ["label order ignored"] if str(line.get("label_order") or "use") == "ignore" else []
+    """Return the part of a run's identity that concerns which labels come, and the order; empty for most runs."""
+    parts = [f"{_percent(share)} % of labels come"] if (share := label_share_of(line)) < 1.0 else []
+    if str(line.get("label_order") or "use") == "ignore":
+        parts.append("label order ignored")
     if line.get("shuffle_window"):
         parts.append(f"shuffled in windows of {int(line['shuffle_window']):,}")
     return ", ".join(parts)
+
+
+def label_share_of(line: Mapping[str, Any]) -> float:
+    """Return the share of the labels that come in a run; lines, and points of curves, say it where it is not 1."""
+    return float(line.get("label_share") or 1.0)
+
+
+def _percent(share: float) -> str:
+    """Return a share in percent with all its digits, so that different shares have different texts."""
+    return format((100 * Decimal(repr(share))).normalize(), "f")
 
 
 def check_order(label_order: str, shuffle_window: int | None, delay: str) -> None:

@@ -43,6 +43,7 @@ OPTIONAL: dict[str, Any] = {
         ),
         int | float,
     ),
+    "label_share": int | float,
     **dict.fromkeys(("routing", "parameters", "versions", "reading", "importances", "metrics"), dict),
     "kind": str,
     "model_digest": str,

@@ -7,6 +7,7 @@ from typing import Any
 
 from driftmoe import own
 from driftmoe.evaluation import TimeDelay
+from driftmoe.evaluation.delays import check_label_share
 from driftmoe.experiment.delays import parsed_delay
 from driftmoe.experiment.label_order import check_order, of_model
 from driftmoe.experiment.measuring import check_gives_proba, computed, figures_of
@@ -54,6 +55,7 @@ def planned(
     metrics: Sequence[str] = (),
     label_order: str = "use",
     shuffle_window: int | None = None,
+    label_share: float = 1.0,
 ) -> list[Run]:
     """Return the runs of a grid, stream by stream, then seed by seed, without duplicates.
 
@@ -71,6 +73,8 @@ def planned(
         Metrics to compute beside the standard figures, as `driftmoe.metrics.asked` reads them.
     label_order, shuffle_window
         As in `Run`. `open_stream` shuffles.
+    label_share
+        As in `Run`.
 
     Raises
     ------
@@ -79,6 +83,7 @@ def planned(
         this.
     """
     check_order(label_order, shuffle_window, delay)
+    check_label_share(label_share)
     models = {spec: of_model(spec, own.make(spec), label_order) for spec in specs}
     runs = []
     for name in dict.fromkeys(stream_names):
@@ -92,6 +97,7 @@ def planned(
                 Run(
                     name, stream.fingerprint(), spec, seed, limit, window or fitting_window(stream.n_samples), delay,
                     count_warm_up, metrics=asked, label_order=label_order, shuffle_window=shuffle_window,
+                    label_share=label_share,
                 )
                 for spec in models
             ]  # fmt: skip

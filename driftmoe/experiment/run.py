@@ -19,6 +19,7 @@ from river import base
 from driftmoe import own
 from driftmoe.classifier import DriftMoEClassifier
 from driftmoe.evaluation import Checkpoint, Evaluation, prequential
+from driftmoe.evaluation.delays import check_label_share
 from driftmoe.evaluation.late_blocks import takes_late_blocks
 from driftmoe.experiment.checkpoints import CheckpointFolder, digest_of, other_software, why_not_kept
 from driftmoe.experiment.delays import normal_delay, parsed_delay
@@ -68,6 +69,8 @@ class Run:
         `"use"`, or `"ignore"` for a model that makes no use of the order of labels; see `of_model`.
     shuffle_window
         Samples in each window within which the stream is shuffled; `None` if it is not.
+    label_share
+        Share of the samples whose labels come, above 0 and at most 1; the seed decides which.
     """
 
     stream: str
@@ -82,9 +85,12 @@ class Run:
     metrics: tuple[str, ...] = ()
     label_order: str = "use"
     shuffle_window: int | None = None
+    label_share: float = 1.0
 
     def __post_init__(self) -> None:
         check_order(self.label_order, self.shuffle_window, self.delay)
+        check_label_share(self.label_share)
+        object.__setattr__(self, "label_share", float(self.label_share))
         object.__setattr__(self, "delay", normal_delay(self.delay))
 
     def new_model(self) -> Any:
@@ -107,9 +113,10 @@ class Run:
         return f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
 
     def _order(self) -> dict[str, Any]:
-        """Return how the run uses the order of samples and labels, where it is not as it comes."""
+        """Return which labels come, and how the run uses their order and that of samples, where it is not as usual."""
+        some = {"label_share": self.label_share} if self.label_share < 1.0 else {}
         ignored = {"label_order": self.label_order} if self.label_order != "use" else {}
-        return ignored | ({"shuffle_window": self.shuffle_window} if self.shuffle_window else {})
+        return some | ignored | ({"shuffle_window": self.shuffle_window} if self.shuffle_window else {})
 
     def protocol(self, stream: Any) -> dict[str, Any]:
         """Return the arguments with which `prequential` evaluates this run on its stream."""
@@ -117,6 +124,7 @@ class Run:
             "metrics": metrics_for(self.metrics, stream, self.window),
             "window": self.window,
             "delay": parsed_delay(self.delay),
+            "label_share": self.label_share,
             "seed": self.seed,
             "count_warm_up": self.count_warm_up,
         }
@@ -393,7 +401,7 @@ def compile_first(run: Run, stream: Any) -> None:
     if not hasattr(model, "step_many"):
         return
     with_proba = reads_proba(run.metrics)
-    is_late = run.delay != "0"  # then some rows are only predicted
+    is_late = run.delay != "0" or run.label_share < 1.0  # then some rows are only predicted
     in_parts = is_late or with_proba
     with contextlib.suppress(TypeError, ValueError):
         if not hasattr(stream, "blocks") or (

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from driftmoe.experiment import counts_warm_up, kind_of_run, run_key
+from driftmoe.experiment import counts_warm_up, kind_of_run, label_share_of, run_key
 from driftmoe.metrics import Recovery, drift_recovery, shown
 from driftmoe.report.comparisons import COMPARED, comparison_grid, tests_over_streams
 from driftmoe.report.costs import cost_parts
@@ -179,13 +179,13 @@ def _cautions(
             f"{'; '.join(uneven)}: the models did not run with the same seeds, so their cells are means over "
             "different runs."
         )
-    if any(lateness(line) for line in lines):
+    if any(lateness(line) or label_share_of(line) < 1.0 for line in lines):
         cautions.append(
-            "With delayed labels, the baseline of kappa-temporal still knows the previous label. So a value below 0 "
-            "does not mean that a model is worse than repeating the last label that had arrived."
+            "With delayed labels, or if not all come, the baseline of kappa-temporal still knows the last label. So "
+            "a value below 0 does not mean that a model is worse than repeating the last label that had arrived."
         )
     if len(full) < len(whole):
-        last = " Rows in which the order of labels is ignored or samples are shuffled come last."
+        last = " Rows in which not all labels come, their order is ignored or samples are shuffled come last."
         cautions.append(
             "Means, ranks and tests use one row of each stream: the longest, and if there are several, the one with "
             f"the shortest delay. Left out: {'; '.join(row for row in whole if row not in full)}. Rows of one file are "

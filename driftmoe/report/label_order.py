@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from driftmoe.experiment import label_share_of
 from driftmoe.metrics import exceeds, order_in
 from driftmoe.report.results import lateness
 
@@ -15,9 +16,10 @@ Lines = Sequence[Mapping[str, Any]]
 def order_of(lines: Lines) -> tuple[float, float] | None:
     """Return how often the majority and `markov` were right in runs on one stream, as shares; `None` if unknown.
 
-    Where labels are late it is: the baselines of the kappas know them at once, and no model does.
+    Where labels are late or do not all come it is: the baselines of the kappas know them at once, and no model does.
     """
-    known = [found for line in lines if not lateness(line) and (found := order_in(line)) is not None]
+    at_once = [line for line in lines if not lateness(line) and label_share_of(line) == 1.0]
+    known = [found for line in at_once if (found := order_in(line)) is not None]
     if not known:
         return None
     majority, markov = map(fmean, zip(*known, strict=True))

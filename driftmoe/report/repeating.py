@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from driftmoe.experiment import counts_warm_up, delay_options
+from driftmoe.experiment import counts_warm_up, delay_options, label_share_of
 from driftmoe.report.parts import Command
 
 FILE_OPTIONS = ("target", "drop", "nominal", "delimiter", "header", "missing", "encoding", "on_bad_row")
@@ -51,6 +51,8 @@ def _setting(line: Mapping[str, Any]) -> tuple[str, ...]:
             words.append("--count-warm-up")
     elif str(line.get("count_warm_up")) == "True":
         words.append("--count-warm-up")
+    if (share := label_share_of(line)) < 1.0:
+        words += ["--label-share", str(share)]
     if line.get("label_order", "use") != "use":
         words += ["--label-order", line["label_order"]]
     if line.get("shuffle_window"):

@@ -91,7 +91,7 @@ def counting(result: Mapping[str, Any]) -> str:
 
 
 def ordering(result: Mapping[str, Any]) -> str:
-    """Return a title's note on how the order of labels and samples was used; empty if as it comes."""
+    """Return a title's note on which labels came, and how the order was used; empty if all labels, as they come."""
     told = order_protocol(result)
     return f", {told}" if told else ""
 

@@ -102,12 +102,18 @@ PROTOCOLS = {
     "weights": {"weight": "cost"},
     "weights of late labels": {"weight": "cost", "delay": "due", "warm_start": 10},
     "weights by a function": {"weight": lambda x, y: 0.5 + x["cost"], "delay": (1, 9), "seed": 1},
+    "a share of labels": {"label_share": 0.3, "seed": 5},
+    "a share of labels at random delays": {"label_share": 0.4, "delay": (0, 70), "seed": 3, "warm_start": 33},
+    "a share of weighted labels": {"label_share": 0.6, "delay": "due", "weight": "cost", "seed": 2},
+    "probabilities with a share of labels": {
+        "label_share": 0.3, "metrics": metrics.CrossEntropy(), "delay": 9, "seed": 1,
+    },
     "small steps": {"delay": 12, "window": 20, "step": 5},
     "fading": {"delay": 12, "fading": 0.98},
     "probabilities": {"metrics": [metrics.CrossEntropy(), metrics.Accuracy()]},
     "late probabilities": {"metrics": metrics.CrossEntropy(), "delay": 25, "count_warm_up": True},
     "weighted, late probabilities": {"metrics": metrics.CrossEntropy(), "delay": "due", "weight": "cost"},
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)

@@ -40,6 +40,8 @@ PROTOCOLS = {
     "delay of a function": (HoeffdingTreeClassifier, {"delay": lambda x, y: int(y) * 20}),
     "weights": (HoeffdingTreeClassifier, {"weight": lambda x, y: 1.5 + y}),
     "weights and delays": (HoeffdingTreeClassifier, {"weight": lambda x, y: 1.5, "delay": (0, 60), "seed": 2}),
+    "a share of labels": (HoeffdingTreeClassifier, {"label_share": 0.3, "seed": 3}),
+    "a share of labels in blocks": (small, {"label_share": 0.4, "delay": (3, 90), "seed": 4, "warm_start": 20}),
     "fading": (small, {"fading": 0.99}),
     "metrics": (scaled, {"metrics": [metrics.F1(), metrics.LogLoss()], "step": 50}),
     "fading metrics": (scaled, {"metrics": metrics.MacroF1(), "fading": 0.9}),
@@ -117,6 +119,7 @@ def test_times_go_on():
         ({"count_warm_up": True}, "count_warm_up=False, but count_warm_up=True"),
         ({"fading": 0.5}, "fading=None, but fading=0.5"),
         ({"warm_start": 10}, "warm_start=0, but warm_start=10"),
+        ({"label_share": 0.5}, "label_share=1.0, but label_share=0.5"),
         ({"weight": lambda x, y: 1.0}, "weight=None, but weight='a function'"),
     ],
 )
@@ -127,6 +130,18 @@ def test_another_protocol_is_refused(changed, message):
         next(
             prequential(stream_of(""), small(), **{"window": 100, **changed}, resume_from=evaluation.state())
         )
+
+
+def test_a_state_of_an_older_version_was_kept_with_all_labels():
+    model = small()
+    evaluation = prequential(stream_of(""), model, window=100)
+    next(evaluation)
+    kept = evaluation.state()
+    del kept["protocol"]["label_share"]
+    share = next(prequential(stream_of(""), copy.deepcopy(model), window=100, resume_from=kept))
+    assert share.n_samples == 200
+    with pytest.raises(ValueError, match=r"label_share=1\.0, but label_share=0\.5"):
+        next(prequential(stream_of(""), model, window=100, label_share=0.5, resume_from=kept))
 
 
 @pytest.mark.parametrize("as_stream", [lambda stream: stream, list], ids=["in blocks", "one by one"])
