@@ -27,6 +27,7 @@ from driftmoe.explaining import Explained
 from driftmoe.learning import Learner, predict, warn_of_left_out
 from driftmoe.memory import n_bytes
 from driftmoe.mixture import Mixture
+from driftmoe.mixture.arguments import check_flag
 from driftmoe.one_row import OneRow
 from driftmoe.parts import OfParts
 from driftmoe.recent import Recent
@@ -91,8 +92,11 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
         asked. Without it the gate judges them by what they say just before the label, when they have learnt the labels
         of similar samples, and trusts those who follow the last labels too much.
 
-        Where nothing is learnt in between it makes no difference. Of at most `max_waiting` samples something is kept;
-        then the oldest are forgotten, and learnt as others. Models other than `"driftmoe"` keep nothing.
+        Where nothing is learnt in between it makes no difference. The newest `max_waiting` samples are kept, so that a
+        delay of as many samples or more has no use of it: then all are forgotten before their labels come, and learnt
+        as others. Models other than `"driftmoe"` keep nothing, and no model before its first `learn_one`. In a pipeline
+        of river, whose steps may give other features when the label comes, it is not called. `decide_one` chooses the
+        label.
 
         Parameters
         ----------
@@ -267,6 +271,7 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
         TypeError, ValueError
             If a value or a label cannot be read. Then no row is learnt.
         """
+        check_flag("awaits", awaits)
         rows = self._block_rows(X, y, names, values, classes)
         weights, answers = _weights_of(y, w), np.full(len(y), -1)
         self._learn_rows(rows, weights, answers, awaits=weights == 0.0 if awaits else None)
@@ -293,6 +298,7 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
         proba
             {label: probability} for each row before it was learnt; empty while no class was known.
         """
+        check_flag("awaits", awaits)
         rows = self._block_rows(X, y, names, values, classes)
         weights, answers = _weights_of(y, w), np.full(len(y), -1)
         proba = [np.empty(0)] * len(y)

@@ -172,7 +172,7 @@ class InRows:
         for label in labels:
             if label is not None:
                 check_label(label)
-        is_asked = _flags(asked, len(labels))
+        is_asked = [True] * len(labels) if asked is None else _flags(asked, len(labels), "asked")
         for i, (label, wants) in enumerate(zip(labels, is_asked, strict=True)):
             if label is None and not wants:
                 raise ValueError(
@@ -180,9 +180,8 @@ class InRows:
                 )
         rows, weights = self._read_rows(X, labels, w)
         proba: list[np.ndarray] = [_NOTHING] * len(labels)
-        is_late = (
-            [awaits] * len(labels) if isinstance(awaits, bool) else _flags(awaits, len(labels), "awaits")
-        )
+        is_flag = isinstance(awaits, bool | np.bool_)
+        is_late = [bool(awaits)] * len(labels) if is_flag else _flags(awaits, len(labels), "awaits")
         has_no_label = np.array([label is None for label in labels], np.bool_) & np.array(is_late, np.bool_)
         self._learn_rows(rows, weights, proba=proba, awaits=has_no_label)
         answers = iter(by_label(list(compress(proba, is_asked)), self._encoder.classes))
@@ -255,10 +254,8 @@ def _check_sized(name: str, values: Any) -> None:
         raise TypeError(f"{name} is of type {type(values).__name__}; give a list of {what}")
 
 
-def _flags(given: Any, n_rows: int, name: str = "asked") -> list[bool]:
-    """Return whether each row is asked, or awaits its label, of what a user gave: all by default."""
-    if given is None:
-        return [True] * n_rows
+def _flags(given: Any, n_rows: int, name: str) -> list[bool]:
+    """Return whether each row is asked, or awaits its label, of what a user gave."""
     _check_sized(name, given)
     flags = list(given)
     if len(flags) != n_rows or not all(isinstance(one, bool | np.bool_) for one in flags):

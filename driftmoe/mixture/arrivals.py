@@ -36,7 +36,7 @@ FEWEST = 64
 FREE = -1
 """Number of a place that holds no sample."""
 
-_ARRAYS = ("keys", "seen", "votes", "memories")
+_ARRAYS = ("keys", "widths", "seen", "votes", "memories")
 
 _ONE = 65_535.0
 _LEAST_MEMORY, _MEMORY_UNIT = -12.0, 4096.0
@@ -55,8 +55,8 @@ class Arrivals:
 
     Attributes
     ----------
-    keys
-        Hash of the vector of each sample, uint64, shape (n_places,).
+    keys, widths
+        Hash of the vector of each sample, uint64, and the number of its features, int64, shape (n_places,).
     numbers
         Samples are numbered as they come; `FREE` for a free place, int64, shape (n_places,).
     seen
@@ -67,16 +67,16 @@ class Arrivals:
         The gate's log-likelihood memories at that time, in units of 1 / 4096 nats from -12 on, uint16, shape
         (n_places, n_memories, n_logits).
     counts
-        Number of the next sample, and of the samples that wait, int64, shape (2,).
+        Number of the next sample, of the samples that wait, and of those that may wait, int64, shape (3,).
     """
 
     def __init__(self, n_experts: int, n_logits: int, n_memories: int, most: int) -> None:
         self.most = most
         self.keys, self.numbers = np.zeros(0, np.uint64), np.zeros(0, np.int64)
-        self.seen = np.zeros(0, np.int64)
+        self.widths, self.seen = np.zeros(0, np.int64), np.zeros(0, np.int64)
         self.votes = np.zeros((0, n_experts, 0), np.uint16)
         self.memories = np.zeros((0, n_memories, n_logits), np.uint16)
-        self.counts = np.zeros(2, np.int64)
+        self.counts = np.zeros(3, np.int64)
 
     @property
     def n_waiting(self) -> int:
@@ -86,7 +86,7 @@ class Arrivals:
     @property
     def arrays(self) -> tuple[np.ndarray, ...]:
         """The arrays that kernels read and write."""
-        return self.keys, self.numbers, self.seen, self.votes, self.memories, self.counts
+        return self.keys, self.widths, self.numbers, self.seen, self.votes, self.memories, self.counts
 
     def has_room(self, n_rows: int, n_classes: int) -> bool:
         """Return whether as many samples can be kept, the oldest given up only where no more are allowed."""
@@ -111,8 +111,10 @@ class Arrivals:
         n_places = max(len(self.keys), FEWEST)
         while n_places < self.n_waiting + n_rows:
             n_places *= 2
-        kept = self._in_order()[max(self.n_waiting - most, 0) :]
-        return self._of(kept, min(n_places, most), n_classes)
+        # Where fewer may wait than do, `keep` gives the others up: rows of this step may take them first.
+        new = self._of(self._in_order(), max(min(n_places, most), self.n_waiting), n_classes)
+        new.counts[2] = most
+        return new
 
     def state(self) -> State:
         """Return the samples that wait, the oldest first; see `driftmoe.state`."""
@@ -133,12 +135,13 @@ class Arrivals:
         for name, array in arrays.items():
             if len(array) != n:
                 raise misfit(self, name, f"is of {len(array)} samples", f"it must be of {n}, as 'keys'")
-        if n > self._most_of(n_classes):
-            allowed = f"at most {self._most_of(n_classes)} may wait"
-            raise misfit(self, "keys", f"is of {n} samples", allowed)
-        if n and arrays["seen"].min() < 0:
-            raise misfit(self, "seen", f"has {arrays['seen'].min()}", "it must be 0 or more")
-        vars(self).update(arrays, numbers=np.arange(n), counts=np.array([n, n]))
+        if n > self.most:
+            raise misfit(self, "keys", f"is of {n} samples", f"at most {self.most} may wait")
+        for name in ("widths", "seen"):
+            if n and arrays[name].min() < 0:
+                raise misfit(self, name, f"has {arrays[name].min()}", "it must be 0 or more")
+        counts = np.array([n, n, self._most_of(n_classes)])
+        vars(self).update(arrays, numbers=np.arange(n), counts=counts)
 
     def of(self, state: State | None) -> Arrivals:
         """Return another object, restored to a state; without samples if there is none."""
@@ -155,7 +158,7 @@ class Arrivals:
     def _most_of(self, n_classes: int) -> int:
         """Return the number of samples that may wait, with votes on this number of classes."""
         n_experts, (n_memories, n_logits) = self.votes.shape[1], self.memories.shape[1:]
-        of_sample = 24 + 2 * (n_experts * n_classes + n_memories * n_logits)
+        of_sample = 32 + 2 * (n_experts * n_classes + n_memories * n_logits)
         return min(self.most, max(MOST_BYTES // of_sample, 1))
 
     def _in_order(self) -> np.ndarray:
@@ -172,7 +175,7 @@ class Arrivals:
             setattr(new, name, enlarged(own, (*shape[:2], n_classes) if name == "votes" else shape))
         new.numbers = np.full(n_places, FREE)
         new.numbers[: len(kept)] = np.arange(len(kept))
-        new.counts = np.array([len(kept), len(kept)])
+        new.counts = np.array([len(kept), len(kept), self.counts[2]])
         return new
 
 
@@ -191,24 +194,28 @@ def bits_of(vectors: np.ndarray) -> np.ndarray:
 
 
 @kernel
-def key_of(bits):  # type: ignore[no-untyped-def]
-    """Return the hash of a vector: missing values do not count, so that later features leave it as it is."""
+def keys_of(bits, keys):  # type: ignore[no-untyped-def]
+    """Write the hash of the first n features of a vector for each n, shape (n_features + 1,), and return that of all.
+
+    Missing values do not count.
+    """
     key = np.uint64(0)
+    keys[0] = key
     for column in range(bits.shape[0]):
         value = bits[column]
-        if (value & _EXPONENT) == _EXPONENT:  # NaN; there are no infinite numbers
-            continue
-        if value == _MINUS_ZERO:
-            value = np.uint64(0)
-        key = keyed(key ^ value, column)
+        if (value & _EXPONENT) != _EXPONENT:  # not NaN; there are no infinite numbers
+            if value == _MINUS_ZERO:
+                value = np.uint64(0)
+            key = keyed(key ^ value, column)
+        keys[column + 1] = key
     return key
 
 
 @kernel
 def keep(  # type: ignore[no-untyped-def]
-    bits, expert_proba, now, n_seen, keys, numbers, seen, votes, memories, counts
+    bits, expert_proba, now, n_seen, room, keys, widths, numbers, seen, votes, memories, counts
 ):
-    """Keep a sample that has just been predicted, in a free place or in that of the oldest.
+    """Keep a sample that has just been predicted, in a free place. If too many wait, the oldest are given up.
 
     Parameters
     ----------
@@ -220,20 +227,23 @@ def keep(  # type: ignore[no-untyped-def]
         The memories of the gate, shape (n_memories, n_logits).
     n_seen
         Number of rows that the gate has learnt.
-    keys, numbers, seen, votes, memories, counts
+    room
+        Room for hashes, uint64, shape (n_features + 1,).
+    keys, widths, numbers, seen, votes, memories, counts
         As of `Arrivals`; updated.
     """
-    place, oldest = -1, 0
-    for i in range(numbers.shape[0]):
-        if numbers[i] == FREE:
-            place = i
-            break
-        if numbers[i] < numbers[oldest]:
-            oldest = i
-    if place < 0:
-        place = oldest
+    while counts[1] >= counts[2]:
+        oldest = -1
+        for i in range(numbers.shape[0]):
+            if numbers[i] != FREE and (oldest < 0 or numbers[i] < numbers[oldest]):
+                oldest = i
+        numbers[oldest] = FREE
         counts[1] -= 1
-    keys[place], numbers[place], seen[place] = key_of(bits), counts[0], n_seen
+    place = 0
+    while numbers[place] != FREE:
+        place += 1
+    keys[place], widths[place] = keys_of(bits, room), bits.shape[0]
+    numbers[place], seen[place] = counts[0], n_seen
     counts[0] += 1
     counts[1] += 1
     for e in range(votes.shape[1]):
@@ -247,16 +257,19 @@ def keep(  # type: ignore[no-untyped-def]
 
 
 @kernel
-def taken_up(bits, keys, numbers, counts):  # type: ignore[no-untyped-def]
+def taken_up(bits, room, keys, widths, numbers, counts):  # type: ignore[no-untyped-def]
     """Return the place of the oldest sample with a vector, which is free from now on; -1 if there is none.
 
-    What the place holds can be read until the next sample comes. The parameters are those of `keep`.
+    Features that were not known when it came do not count. What the place holds can be read until the next sample
+    comes. The parameters are those of `keep`.
     """
     if counts[1] == 0:
         return -1
-    key, place = key_of(bits), -1
+    keys_of(bits, room)
+    place = -1
     for i in range(keys.shape[0]):
-        if keys[i] == key and numbers[i] != FREE and (place < 0 or numbers[i] < numbers[place]):
+        is_it = numbers[i] != FREE and widths[i] <= bits.shape[0] and keys[i] == room[widths[i]]
+        if is_it and (place < 0 or numbers[i] < numbers[place]):
             place = i
     if place >= 0:
         numbers[place] = FREE
@@ -278,10 +291,13 @@ def memory_of(kept):  # type: ignore[no-untyped-def]
 
 @compiled()
 def keep_all(  # type: ignore[no-untyped-def]
-    awaits, bits, expert_proba, now, n_seen, keys, numbers, seen, votes, memories, counts
+    awaits, bits, expert_proba, now, n_seen, keys, widths, numbers, seen, votes, memories, counts
 ):
     """Keep the rows whose labels will come, in order; see `keep`. All arrays of the sample have a row for each."""
+    room = np.empty(bits.shape[1] + 1, np.uint64)
     for row in range(bits.shape[0]):
         if not awaits[row] or numbers.shape[0] == 0:
             continue
-        keep(bits[row], expert_proba[row], now, n_seen[0], keys, numbers, seen, votes, memories, counts)
+        keep(
+            bits[row], expert_proba[row], now, n_seen[0], room, keys, widths, numbers, seen, votes, memories, counts
+        )  # fmt: skip

@@ -185,6 +185,7 @@ def gate(  # type: ignore[no-untyped-def]
     bits,
     awaits,
     keys,
+    widths,
     numbers,
     seen,
     kept_votes,
@@ -241,7 +242,7 @@ def gate(  # type: ignore[no-untyped-def]
         Bits of the vectors of the rows, uint64, shape (n_rows, n_features).
     awaits
         Which rows of weight 0 are kept because their labels will come, bool, shape (n_rows,); empty for none.
-    keys, numbers, seen, kept_votes, kept_memories, counts
+    keys, widths, numbers, seen, kept_votes, kept_memories, counts
         As of `arrivals.Arrivals`; updated.
 
     References
@@ -255,6 +256,7 @@ def gate(  # type: ignore[no-untyped-def]
     likelihoods = np.empty(n_logits)
     has_vote = np.empty(n_logits, np.bool_)
     scores_then, likelihoods_then = np.empty(n_logits), np.empty(n_logits)
+    room = np.empty(bits.shape[1] + 1, np.uint64)
     n_learnt = 0
     for row in range(n_rows):
         n_votes = 0
@@ -291,11 +293,11 @@ def gate(  # type: ignore[no-untyped-def]
         if taught[row] == 0.0:
             if awaits.shape[0] > 0 and awaits[row] and numbers.shape[0] > 0:
                 keep(
-                    bits[row], expert_proba[row], memories, n_seen[0], keys, numbers, seen, kept_votes, kept_memories,
-                    counts,
+                    bits[row], expert_proba[row], memories, n_seen[0], room, keys, widths, numbers, seen, kept_votes,
+                    kept_memories, counts,
                 )  # fmt: skip
             continue
-        place = taken_up(bits[row], keys, numbers, counts)
+        place = taken_up(bits[row], room, keys, widths, numbers, counts)
         is_late = place >= 0 and seen[place] < n_seen[0]
         n_learnt += 1
         n_seen[0] += 1

@@ -2,8 +2,8 @@
 
 Each batch of events is one transaction. It holds everything that follows from the batch: predictions, samples that wait
 for a label, what was learnt and in which order, and the position in the source. A model itself is written now and then
-(a *snapshot*). After a crash it is loaded, and takes again, in the same order, what arrived and was learnt since. Since
-the same samples give the same model, nothing is lost and nothing is learnt twice.
+(a *snapshot*). After a crash it is loaded, and takes again, in the same order, what came and was learnt since. The same
+samples give the same model: nothing is lost and nothing is learnt twice.
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ from filelock import FileLock, Timeout
 from driftmoe.service.failures import StoreError
 
 FORMAT = 4
-"""Version of the store's contents; older ones are read. In format 1 the probabilities of answers are decimal numbers,
-and up to format 2 answers and scores lack the baseline `markov`. Up to format 3 models are not told of samples whose
-labels come late."""
+"""Version of the store's contents; older ones are read. In format 1 the probabilities of answers are decimal numbers, up
+to format 2 answers and scores lack the baseline `markov`, and up to format 3 models are not told of late labels."""
 
 FILE = "store.sqlite"
 """Name of the database in the folder of a store."""
@@ -71,6 +70,7 @@ CREATE TABLE samples (
 );
 CREATE UNIQUE INDEX samples_by_id ON samples (key, id) WHERE id IS NOT NULL;
 CREATE INDEX samples_by_learning ON samples (learnt) WHERE learnt IS NOT NULL;
+CREATE INDEX samples_by_arrival ON samples (key, seq) WHERE after IS NOT NULL;
 CREATE INDEX samples_waiting ON samples (seq) WHERE label IS NULL AND state IN (0, 3);
 CREATE TABLE labels (            -- of samples that have not come yet, or, in the order of time, not due yet
     seq INTEGER PRIMARY KEY,
@@ -96,8 +96,9 @@ CREATE TABLE outbox (seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, co
 _ADDED = (
     "ALTER TABLE models ADD COLUMN arrived INTEGER NOT NULL DEFAULT 0",
     "ALTER TABLE samples ADD COLUMN after INTEGER",
+    "CREATE INDEX samples_by_arrival ON samples (key, seq) WHERE after IS NOT NULL",
 )
-"""What stores up to format 3 lack."""
+"""What earlier stores lack."""
 
 
 @dataclass(slots=True)
@@ -332,8 +333,8 @@ class Store:
     ) -> list[tuple[Row, bool]]:
         """Return what a model has taken since its snapshot, in order: samples, and whether it has learnt them.
 
-        A sample whose label came late is there twice: when it came, and when it was learnt. `learnt` and `arrived` are
-        those of the snapshot; `n` are returned at most, and `n_before` passed over.
+        A sample whose label came late is there twice. `learnt` and `arrived` are those of the snapshot; at most `n` are
+        returned, after `n_before`.
         """
         query = (
             f"SELECT {_COLUMNS}, learnt AS place, 0 AS is_arrival FROM samples WHERE learnt > ? AND key = ? UNION ALL "

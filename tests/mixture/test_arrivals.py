@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from compiled_or_not import plain
 
+from benchmarks.faults.learning import AlarmError, _failing, _stopping
 from driftmoe import DriftMoEClassifier, saving
 from driftmoe.evaluation import prequential
 from driftmoe.mixture import arrivals
-from driftmoe.mixture.arrivals import Arrivals, bits_of, keep_all, key_of, memory_of, taken_up, vote_of
+from driftmoe.mixture.arrivals import Arrivals, bits_of, keep_all, keys_of, memory_of, taken_up, vote_of
 from streams.opening import open_stream
 
 SMALL = {"hidden": (8,), "batch_size": 16, "n_experts": 2, "seed": 1}
@@ -19,8 +20,9 @@ MEMORIES = np.array([[-0.5, -2.0], [-11.0, 3.0]])
 
 
 def place_of(places, vector):
-    keys, numbers, *_, counts = places.arrays
-    return plain(taken_up, False)(bits_of(vector), keys, numbers, counts)
+    keys, widths, numbers, *_, counts = places.arrays
+    room = np.empty(len(vector) + 1, np.uint64)
+    return plain(taken_up, False)(bits_of(vector), room, keys, widths, numbers, counts)
 
 
 def kept(places, vectors, n_seen=3, n_classes=2):
@@ -36,7 +38,9 @@ def kept(places, vectors, n_seen=3, n_classes=2):
 
 @pytest.mark.parametrize("is_compiled", [True, False])
 def test_missing_and_later_features_and_the_sign_of_zero_do_not_change_who_a_sample_is(is_compiled):
-    key = plain(key_of, is_compiled)
+    def key(bits):
+        return plain(keys_of, is_compiled)(bits, np.empty(len(bits) + 1, np.uint64))
+
     first = key(bits_of(np.array([1.5, 0.0, np.nan])))
     assert first == key(bits_of(np.array([1.5, -0.0])))
     assert first == key(bits_of(np.array([1.5, 0.0, -np.nan, np.nan])))
@@ -84,14 +88,15 @@ def test_where_no_more_may_wait_the_oldest_is_given_up():
 
 
 def test_more_classes_leave_what_was_kept_and_many_leave_room_for_fewer(monkeypatch):
-    monkeypatch.setattr(arrivals, "MOST_BYTES", 2_000)  # of 24 + 2 * (2 * 2 + 2 * 2) = 40 bytes each, 50
+    monkeypatch.setattr(arrivals, "MOST_BYTES", 2_400)  # of 32 + 2 * (2 * 2 + 2 * 2) = 48 bytes each, 50
     places = kept(Arrivals(2, 2, 2, 100), [[float(i)] for i in range(60)])
     assert places.n_waiting == 50
-    more = places.with_room(1, 20)  # 24 + 2 * (2 * 20 + 2 * 2) = 112 bytes each: 17
-    assert more.n_waiting == 17
-    assert more.votes.shape == (17, 2, 20)
-    assert place_of(more, np.array([59.0])) >= 0
-    assert place_of(more, np.array([42.0])) == -1
+    more = kept(places, [[60.0]], n_classes=20)  # 32 + 2 * (2 * 20 + 2 * 2) = 120 bytes each: 20
+    assert more.n_waiting == 20
+    assert more.votes.shape[1:] == (2, 20)
+    assert place_of(more, np.array([60.0])) >= 0
+    assert place_of(more, np.array([41.0])) >= 0
+    assert place_of(more, np.array([40.0])) == -1
     assert places.n_waiting == 50  # the other object is as it was
 
 
@@ -131,6 +136,51 @@ def test_a_state_with_more_than_may_wait_is_refused():
         ValueError, match="'keys' in the state of Arrivals is of 3 samples; at most 2 may wait"
     ):
         Arrivals(2, 2, 2, 2).restore(state)
+
+
+def test_a_sample_is_known_again_by_the_features_that_were_known_when_it_came():
+    places = kept(Arrivals(2, 2, 2, 100), [[1.0, 2.0], [1.0, np.nan]])
+    assert place_of(places, np.array([1.0, np.nan, 7.0])) >= 0
+    assert place_of(places, np.array([1.0, 2.0, 7.0, np.nan])) >= 0
+    places = kept(places, [[1.0, 2.0, 5.0]])
+    assert place_of(places, np.array([1.0, 2.0])) == -1
+    assert place_of(places, np.array([1.0, 2.0, 6.0])) == -1
+    assert place_of(places, np.array([1.0, 2.0, 5.0])) >= 0
+
+
+def test_samples_with_a_feature_that_is_new_do_not_wait_for_good():
+    model = DriftMoEClassifier(**SMALL)
+    samples = [(x | ({"c": float(i)} if i >= 100 else {}), y) for i, (x, y) in enumerate(some_samples(300))]
+    late(model, samples, 30, is_told=True)
+    assert model.n_waiting == 30
+
+
+def test_blocks_and_single_samples_agree_when_classes_leave_room_for_fewer(monkeypatch):
+    monkeypatch.setattr(arrivals, "MOST_BYTES", 6_000)
+    samples = [(x, int(i > 150) * i % 7) for i, (x, _) in enumerate(some_samples(400))]
+    single, together = DriftMoEClassifier(**SMALL), DriftMoEClassifier(**SMALL)
+    expected = late(single, samples, 8, is_told=True)
+    X, y = [], []
+    for i, (x, _) in enumerate(samples):
+        X, y = [*X, x], [*y, None]
+        if i >= 8:
+            X, y = [*X, samples[i - 8][0]], [*y, samples[i - 8][1]]
+    asked = [label is None for label in y]
+    found = together.run_rows(X, y, asked=asked, awaits=True)
+    assert [proba for proba in found if proba is not None] == expected
+    assert together.digest() == single.digest()
+    assert 0 < single.n_waiting < 9
+
+
+@pytest.mark.parametrize("awaits", [None, "yes", [True], np.array([1, 0])])
+def test_what_is_no_flag_is_refused(awaits):
+    model = DriftMoEClassifier(**SMALL)
+    with pytest.raises((TypeError, ValueError), match="awaits"):
+        model.run_rows([{"a": 1.0}] * 2, [True, None], awaits=awaits)
+    with pytest.raises(TypeError, match="awaits"):
+        model.step_many(
+            np.zeros((1, 1)), np.zeros(1, int), names=["a"], values=[None], classes=[0], awaits=awaits
+        )
 
 
 def some_samples(n, seed=1):
@@ -230,3 +280,37 @@ def test_blocks_and_single_samples_give_the_same_model():
         list(prequential(samples, model, delay=(0, 100), seed=3))
     assert models[0].n_waiting > 0
     assert models[0].digest() == models[1].digest()
+
+
+@pytest.mark.parametrize("n_before", [10, 64], ids=["a free place", "a place to be made"])
+@pytest.mark.parametrize("is_warm", [False, True])
+@pytest.mark.parametrize(("breaking", "kind"), [(_stopping, AlarmError), (_failing, MemoryError)])
+def test_a_fault_at_any_moment_leaves_a_sample_that_waits_or_does_not(n_before, is_warm, breaking, kind):
+    model, samples = DriftMoEClassifier(**SMALL), some_samples(n_before + 2)
+    for x, y in samples[:5]:
+        model.learn_one(x, y)
+    for x, _ in samples[: n_before - is_warm]:
+        model.arrive_one(x)
+
+    def prepared():
+        new = copy.deepcopy(model)  # without kept plans
+        if is_warm:
+            new.arrive_one(samples[n_before][0])
+        return new
+
+    before, after = prepared(), prepared()
+    after.arrive_one(samples[-1][0])
+    allowed = {before.digest(): n_before, after.digest(): n_before + 1}
+    n_broken, number = 0, 0
+    while True:
+        broken = prepared()
+        try:
+            with breaking(number):
+                broken.arrive_one(samples[-1][0])
+        except kind:
+            n_broken += 1
+            assert allowed[broken.digest()] == broken.n_waiting
+        else:
+            break
+        number += 1 if breaking is _failing else 5
+    assert n_broken > 0 or (is_warm and breaking is _failing)

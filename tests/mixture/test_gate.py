@@ -16,7 +16,7 @@ from driftmoe import DriftMoEClassifier
 from driftmoe.arithmetic import softmax
 from driftmoe.experts.batch import NONE_AWAITED
 from driftmoe.mixture import SURPRISE
-from driftmoe.mixture.arrivals import Arrivals, bits_of
+from driftmoe.mixture.arrivals import Arrivals, bits_of, keep_all
 from driftmoe.mixture.gate import draw_weights, end_mini_batch, gate, head_errors, who_voted, whom_to_ask
 from driftmoe.transaction import StepPlan
 
@@ -56,7 +56,8 @@ def test_the_gate_is_its_readable_twin(is_compiled, seed, n_null, is_learning):
         )
         for _ in range(2)
     )  # memories, average_gate_weights, average_losses, weights, errors, gradients of memory_weights, n_seen
-    places = Arrivals(n_experts, n_logits, 2, 100).with_room(n_rows, n_classes)
+    most = int(rng.choice([1, 3, 100]))
+    places = Arrivals(n_experts, n_logits, 2, most).with_room(n_rows, n_classes)
     waiting: list = []
     for do, (
         memories,
@@ -68,7 +69,7 @@ def test_the_gate_is_its_readable_twin(is_compiled, seed, n_null, is_learning):
         n_seen,
     ), late in (
         (plain(gate, is_compiled), ours, (bits_of(vectors), awaits, *places.arrays)),
-        (gate_slowly, theirs, (vectors, awaits, waiting)),
+        (gate_slowly, theirs, (vectors, awaits, waiting, most)),
     ):
         do(
             outputs,
@@ -112,6 +113,24 @@ def test_errors_are_the_gradient_of_the_mixture_likelihood(weight):
     )  # fmt: skip
     np.testing.assert_allclose(errors[0], logits.grad, rtol=1e-4, atol=1e-7)
     np.testing.assert_allclose(memory_weight_gradients, memory_weights.grad, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("is_compiled", [True, False])
+def test_a_class_that_was_not_known_when_a_sample_came_had_no_probability(is_compiled):
+    """Its likelihood was the share that is spread over all classes, for each expert, so that no weight changes."""
+    vectors, memories = np.array([[1.0]]), np.full((2, 2), -0.5)
+    places = Arrivals(2, 2, 2, 10).with_room(1, 2)
+    then = np.array([[[0.25, 0.75], [1.0, 0.0]]])
+    keep_all(np.ones(1, np.bool_), bits_of(vectors), then, memories, np.array([3]), *places.arrays)
+    errors, of_memory_weights = np.full((1, 2), 7.0, np.float32), np.full(2, 0.5)
+    plain(gate, is_compiled)(
+        np.array([[0.5, -1.0]], np.float32), np.full((1, 2, 3), 1 / 3), np.ones((1, 2), np.bool_), np.array([2]),
+        np.array([1.0]), 2, memories, np.array([3.0, 1.0], np.float32), np.zeros(2, np.int64), np.ones(1), np.zeros(2),
+        np.empty((1, 2)), errors, of_memory_weights, np.array([5]), bits_of(vectors), NONE_AWAITED, *places.arrays,
+    )  # fmt: skip
+    np.testing.assert_allclose(errors, 0.0, atol=1e-7)
+    np.testing.assert_allclose(of_memory_weights, 0.5, atol=1e-7)
+    assert places.n_waiting == 0
 
 
 def test_soften_is_softmax():

@@ -26,10 +26,12 @@ def gate_slowly(
     vectors=None,
     awaits=(),
     waiting=None,
+    most=100,
 ):
     """What `driftmoe.mixture.gate` does, from the formulas of its documentation.
 
-    `waiting` is a list of samples, the oldest first: vector, number of rows learnt before, votes and memories.
+    `waiting` is a list of samples, the oldest first: vector, number of rows learnt before, votes and memories;
+    at most `most` wait.
     """
     n_learnt = 0
     for row in range(len(votes)):
@@ -46,6 +48,7 @@ def gate_slowly(
         w = taught[row]
         if w == 0.0:
             if len(awaits) and awaits[row]:
+                del waiting[: max(len(waiting) + 1 - most, 0)]
                 waiting.append((vectors[row].copy(), int(n_seen[0]), *in_16_bits(votes[row], memories)))
             continue
         judged = (votes[row], memories.copy())
