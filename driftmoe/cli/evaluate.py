@@ -217,8 +217,7 @@ def evaluate(
     this command waits for it and uses its result.
     """
     be_quiet(quiet)
-    seeds = list(dict.fromkeys(seed or [1]))  # one that is named twice is one run
-    short_name = short_name_of(stream)
+    short_name, seeds = short_name_of(stream), list(dict.fromkeys(seed or [1]))  # one named twice is one run
     with one_line_errors():
         delay = experiment.delay_by_time(delay, time)
         view = view_of(columns, wide, routing, as_json)
