@@ -23,8 +23,8 @@ from filelock import FileLock, Timeout
 from driftmoe.service.failures import StoreError
 
 FORMAT = 4
-"""Version of the store's contents; older ones are read. In format 1 the probabilities of answers are decimal numbers, up
-to format 2 answers and scores lack the baseline `markov`, and up to format 3 models are not told of late labels."""
+"""Version of the store's contents; older ones are read. In format 1 the probabilities of answers are decimal numbers;
+up to format 2 answers and scores lack the baseline `markov`; up to format 3 models are not told of late labels."""
 
 FILE = "store.sqlite"
 """Name of the database in the folder of a store."""
