@@ -28,8 +28,8 @@ def find_mixtures(model: nn.Module, caller: str) -> dict[str, Mixture]:
     for module in model.modules():
         if hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None:
             raise ValueError(
-                f"{caller}: {type(module).__name__} is compiled, and compiled code need not call new hooks; give the model "
-                "as it was before torch.compile"
+                f"{caller}: {type(module).__name__} is compiled, and compiled code need not call new hooks; give the "
+                "model as it was before torch.compile"
             )
     found: dict[str, Mixture] = {}
     for name, module in model.named_modules():

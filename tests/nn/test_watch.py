@@ -336,6 +336,7 @@ def test_a_rerouted_model_compiles():
         torch.testing.assert_close(compiled(x), expected)
 
 
+@torch.no_grad()
 def test_what_is_compiled_meanwhile_is_recorded_in_pieces_or_refused():
     model, x = small(), normal(6, 8)
     compiled = torch.compile(model, backend="eager")
