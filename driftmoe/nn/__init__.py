@@ -7,10 +7,13 @@ from driftmoe.nn.experts import FeedForwardExperts, upcycle
 from driftmoe.nn.injecting import ParameterCounts, count_parameters, inject, layer_counts, record, thaw
 from driftmoe.nn.lora import LoRAExperts, Unweighted, flylora, lora_layer, mora, smora
 from driftmoe.nn.moe import ChainedMoE, MoELayer, MoEOutput, RecurrentRouter, upcycled_layer
+from driftmoe.nn.rerouting import Rerouting, own_policies, reroute
+from driftmoe.nn.watching import LayerUsage, usage, watch
 
 __all__ = [
     "ChainedMoE",
     "FeedForwardExperts",
+    "LayerUsage",
     "LoRAExperts",
     "MoELayer",
     "MoEOutput",
@@ -18,6 +21,7 @@ __all__ = [
     "ParameterCounts",
     "RecurrentLayers",
     "RecurrentRouter",
+    "Rerouting",
     "Unweighted",
     "chained_layer",
     "count_parameters",
@@ -27,10 +31,14 @@ __all__ = [
     "load_adapter",
     "lora_layer",
     "mora",
+    "own_policies",
     "record",
+    "reroute",
     "save_adapter",
     "smora",
     "thaw",
     "upcycle",
     "upcycled_layer",
+    "usage",
+    "watch",
 ]

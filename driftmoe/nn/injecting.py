@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from driftmoe.nn.moe import ChainedMoE, MoELayer, MoEOutput
 from driftmoe.nn.padding import Padding, is_in_backward
+from driftmoe.nn.recording import lost_gradients
 
 Made = TypeVar("Made", MoELayer, ChainedMoE)
 
@@ -326,13 +327,10 @@ def record(model: nn.Module, *, gradients: bool = True) -> Iterator[list[tuple[s
     """
     records: list[tuple[str, MoEOutput]] = []
 
-    have_gradients: list[bool] = []  # of the calls that go on of modules with layers inside
-
     def hook(name: str, layer: nn.Module, inputs: tuple, result: MoEOutput) -> None:
         if is_in_backward():
             return
-        is_lost = any(have_gradients) and not torch.is_grad_enabled()
-        if gradients and is_lost and any(p.requires_grad for p in layer.parameters()):
+        if gradients and is_lost() and any(p.requires_grad for p in layer.parameters()):
             raise RuntimeError(
                 f"record: {name or 'the layer'} runs without gradients within a model that has them, so its losses "
                 "would teach nothing; use checkpoints with use_reentrant=False, or record(model, gradients=False) if "
@@ -340,25 +338,12 @@ def record(model: nn.Module, *, gradients: bool = True) -> Iterator[list[tuple[s
             )
         records.append((name, result))
 
-    def enter(*_: object) -> None:
-        have_gradients.append(torch.is_grad_enabled())
-
-    def leave(*_: object) -> None:
-        have_gradients.pop()
-
     layers = {name: module for name, module in model.named_modules() if isinstance(module, MoELayer)}
-    handles = [module.register_forward_hook(partial(hook, name)) for name, module in layers.items()]
-    for outer, module in model.named_modules():
-        if any(name != outer and (not outer or name.startswith(outer + ".")) for name in layers):
-            handles += [
-                module.register_forward_pre_hook(enter),
-                module.register_forward_hook(leave, always_call=True),
-            ]
-    try:
+    with ExitStack() as stack:
+        is_lost = stack.enter_context(lost_gradients(model, layers))
+        for name, module in layers.items():
+            stack.callback(module.register_forward_hook(partial(hook, name)).remove)
         yield records
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 class ParameterCounts(NamedTuple):

@@ -18,6 +18,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 INPUTS = ("input_ids", "inputs_embeds", "hidden_states")
 """Names of the arguments whose second dimension is the length of the input. Otherwise the first argument is it."""
@@ -67,13 +68,17 @@ class Padding:
     def __reduce__(self) -> tuple[type[Padding], tuple[()]]:
         return Padding, ()
 
-    def watch(self, model: nn.Module) -> None:
-        """Put hooks on a model and on all models inside it, unless they are there."""
+    def watch(self, model: nn.Module) -> list[RemovableHandle]:
+        """Put hooks on a model and on all models inside it, unless they are there, and return their handles."""
+        handles: list[RemovableHandle] = []
         for module in model.modules():
             # transformers' own name for what a model, and no part of one, has
             if (module is model or hasattr(module, "main_input_name")) and not self._watches(module):
-                module.register_forward_pre_hook(self._enter, with_kwargs=True)
-                module.register_forward_hook(self._leave, always_call=True)
+                handles += [
+                    module.register_forward_pre_hook(self._enter, with_kwargs=True),
+                    module.register_forward_hook(self._leave, always_call=True),
+                ]
+        return handles
 
     def _watches(self, module: nn.Module) -> bool:
         return any(getattr(hook, "__self__", None) is self for hook in module._forward_pre_hooks.values())
