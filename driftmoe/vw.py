@@ -254,6 +254,7 @@ class VowpalWabbitClassifier(base.Classifier):
 
     def _learn(self, text: str, y: Hashable, weight: float) -> list[float]:
         """Learn a sample; return the scores that it had before."""
+        weight = float(weight)  # numpy's numbers are written in another way
         _check_learnable(y, weight)
         if weight == 0.0:
             return self._scores(text)

@@ -114,8 +114,10 @@ def _split(name: str) -> tuple[str, str, dict[str, Any]]:
         raise ValueError(f"{wrapper} needs a stream as its first argument, as in {wrapper}(elec2, ...)")
     try:
         call = ast.parse(f"_({rest})", mode="eval").body
-        assert isinstance(call, ast.Call)
-        if call.args:
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
+            raise ValueError
+        names = [keyword.arg for keyword in call.keywords]
+        if None in names or len(set(names)) < len(names):
             raise ValueError
         arguments = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):

@@ -135,6 +135,15 @@ def test_probabilities_are_of_the_known_classes_and_add_up_to_1():
         assert max(proba, key=proba.get) == model.predict_one({"a": 2, "b": 1}) == "z"
 
 
+def test_a_number_of_numpy_is_a_weight_like_any_other():
+    ours, theirs = VowpalWabbitClassifier(), VowpalWabbitClassifier()
+    for i in range(60):
+        ours.learn_one({"a": i % 2}, i % 2, w=np.float64(2.0))
+        theirs.learn_one({"a": i % 2}, i % 2, w=2.0)
+    assert ours.predict_proba_one({"a": 1}) == theirs.predict_proba_one({"a": 1})
+    assert ours.predict_proba_one({"a": 1})[1] > 0.6
+
+
 def test_a_weight_counts_and_weight_0_teaches_nothing():
     model, twin = VowpalWabbitClassifier(), VowpalWabbitClassifier()
     for x, y in streams.make("sea", seed=1, n_samples=100):

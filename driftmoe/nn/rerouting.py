@@ -197,7 +197,10 @@ def own_policies(model: nn.Module) -> dict[str, Policy]:
 
 @dataclass(eq=False)
 class Reroute:
-    """A hook on a router, which puts the choice of a policy in the place of its own."""
+    """A hook on a router, which puts the choice of a policy in the place of its own.
+
+    `watch` asks the policy again: for equal logits its choice must be the same.
+    """
 
     policy: Policy
 

@@ -62,8 +62,9 @@ def watch(model: nn.Module, *, gradients: bool = True) -> Iterator[list[tuple[st
     rows (Qwen2-MoE, DeepSeek-V3) do not count. Padding has a routing, as the model routes it, but counts in no loss.
 
     Hooks are removed at the end, also after an error. Several may watch one model at a time, and with `reroute` they
-    see what the policy chose. A model that is compiled while it is watched is compiled in pieces, which are recorded
-    and stay pieces afterwards; `fullgraph=True` raises torch's error. So watch first, then compile.
+    see what the policy chose; it is asked again for that, so that its choice must not be random. A model that is
+    compiled while it is watched is compiled in pieces, which are recorded and stay pieces afterwards; `fullgraph=True`
+    raises torch's error. So watch first, then compile.
 
     Examples
     --------

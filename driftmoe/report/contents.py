@@ -181,11 +181,14 @@ def _cautions(
         )
     if any(lateness(line) or label_share_of(line) < 1.0 for line in lines):
         cautions.append(
-            "With delayed labels, or if not all come, the baseline of kappa-temporal still knows the last label. So "
-            "a value below 0 does not mean that a model is worse than repeating the last label that had arrived."
+            "With delayed labels, or if not all come, the baseline of kappa-temporal still knows the previous label. "
+            "So a value below 0 does not mean that a model is worse than repeating the last label that had arrived."
         )
     if len(full) < len(whole):
-        last = " Rows in which not all labels come, their order is ignored or samples are shuffled come last."
+        last = (
+            " Rows in which the order of labels is ignored or samples are shuffled come last, as do those in which not "
+            "all labels come."
+        )
         cautions.append(
             "Means, ranks and tests use one row of each stream: the longest, and if there are several, the one with "
             f"the shortest delay. Left out: {'; '.join(row for row in whole if row not in full)}. Rows of one file are "

@@ -87,7 +87,7 @@ def test_a_prototype_makes_networks_of_its_sizes():
     rows = batch(rng.normal(size=(8, 2)), 2, rng.integers(0, 2, 8))
     assert ours.step(rows).tolist() == twins.step(rows).tolist()
     assert ours.predict_proba(rows).tolist() == twins.predict_proba(rows).tolist()
-    assert (ours.n_experts, prototype.arguments) == (3, {"batch_size", "max_bytes"})
+    assert (ours.n_experts, prototype.arguments) == (3, {"batch_size", "class_weight", "max_bytes"})
 
 
 def test_a_network_is_no_expert_of_one_class():

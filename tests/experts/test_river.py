@@ -168,7 +168,11 @@ def test_a_binary_classifier_is_an_expert_of_one_class_and_of_no_more():
 def test_any_classifier_but_our_tree_is_copied():
     prototype = prototype_of(tree.HoeffdingTreeClassifier(nominal_attributes=["a"]))
     assert isinstance(prototype, RiverPrototype)
-    assert (prototype.kind, prototype.nominal, prototype.arguments) == ("HoeffdingTreeClassifier", (), set())
+    assert (prototype.kind, prototype.nominal, prototype.arguments) == (
+        "HoeffdingTreeClassifier",
+        (),
+        {"class_weight"},  # its `learn_one` takes weights
+    )
 
 
 def test_a_state_with_another_number_of_classifiers_is_refused():

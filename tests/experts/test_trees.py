@@ -68,7 +68,10 @@ def test_a_prototype_hands_on_the_settings_of_its_tree_and_those_of_the_mixture(
     tree = HoeffdingTreeClassifier(max_nodes=3, grace_period=10, delta=0.1, nominal_attributes=["colour"])
     prototype = prototype_of(tree)
     assert isinstance(prototype, TreePrototype)
-    assert (prototype.nominal, prototype.arguments) == (["colour"], {"max_bytes", "monitors", "n_threads"})
+    assert (prototype.nominal, prototype.arguments) == (
+        ["colour"],
+        {"class_weight", "max_bytes", "monitors", "n_threads"},
+    )
     detectors = {"warning_delta": 0.3, "drift_delta": 0.2}
     watched = prototype.multiclass(2, np.random.default_rng(1), n_threads=1, detectors=detectors)
     unwatched = prototype.multiclass(2, np.random.default_rng(1), n_threads=1, detectors={})
