@@ -153,7 +153,7 @@ def test_a_folder_may_be_named_by_text(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "file", ["paper", "full_length", "electricity", "ablation/late", "ablation/gate", "neural_experiments"]
+    "file", ["paper", "full_length", "electricity", "ablation/rare", "ablation/gate", "neural_experiments"]
 )
 def test_lines_kept_by_older_versions_are_read(file):
     results, _ = read_results(ROOT / "benchmarks" / "results" / f"{file}.jsonl")
