@@ -53,6 +53,7 @@ class Mock:
 
     def halt(self):
         self._process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)  # until then it may still answer
 
     def go_on(self):
         self._process.send_signal(signal.SIGCONT)
