@@ -3,12 +3,45 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from driftmoe import report
-from driftmoe.experiment import read_results
+from driftmoe.cli.board import show_grid
+from driftmoe.experiment import JobFolder, Run, read_results, run_grid
+from streams.stream import Stream
+
+
+def run_and_collect(
+    runs: Sequence[Run], open_run: Callable[..., Stream], out: Path, file: Path, *, n_workers: int = 1
+) -> int:
+    """Do the runs of a grid that are missing, add their lines to a file, and return how many runs failed.
+
+    Parameters
+    ----------
+    runs
+        In the order in which they are done. One that has a file in `out` is not done again.
+    open_run
+        Opens the stream of a run, as `driftmoe.experiment.run_grid` says.
+    out
+        Folder of the runs.
+    file
+        Takes the lines of all runs in `out`: their streams by the names of the files, if they are files; without the
+        parameters of the models and the figures of single experts.
+    n_workers
+        Number of runs at a time.
+    """
+    events = run_grid(runs, open_run, JobFolder(out), executor="processes", n_workers=n_workers)
+    n_failed = show_grid(runs, events, out)
+    lines = [dict(line) for line in read_results(out)[0]]
+    for line in lines:
+        line["stream"] = re.sub(r"[^(,]*/([^/(,]+)\.parquet", r"\1", line["stream"])
+        line.get("routing", {}).pop("experts", None)
+        line.pop("parameters", None)
+    collect(lines, file)
+    return n_failed
 
 
 def collect(

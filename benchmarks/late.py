@@ -22,9 +22,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from benchmarks.collected import collect
-from driftmoe.cli.board import show_grid
-from driftmoe.experiment import JobFolder, planned, read_results, run_grid
+from benchmarks.collected import run_and_collect
+from driftmoe.experiment import planned, read_results
 from streams.opening import open_stream
 
 STREAMS = (
@@ -80,21 +79,15 @@ def main() -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Do the runs that are missing, collect their lines, and return how many failed."""
     open_run = functools.partial(open_stream, data_dir=arguments.data_dir)
-    n_failed = 0
-    for delay in arguments.delays:
-        runs = planned(
+    runs = [
+        run
+        for delay in arguments.delays
+        for run in planned(
             arguments.streams, arguments.models, arguments.seeds, open_run, limit=LIMIT, delay=str(delay)
         )
-        runs.sort(key=lambda one: one.seed)
-        folder = JobFolder(arguments.out)
-        events = run_grid(runs, open_run, folder, executor="processes", n_workers=arguments.workers)
-        n_failed += show_grid(runs, events, arguments.out)
-    lines = [dict(line) for line in read_results(arguments.out)[0]]
-    for line in lines:
-        line.get("routing", {}).pop("experts", None)
-        line.pop("parameters", None)  # the model tells them
-    collect(lines, arguments.lines)
-    return n_failed
+    ]
+    runs.sort(key=lambda one: one.seed)
+    return run_and_collect(runs, open_run, arguments.out, arguments.lines, n_workers=arguments.workers)
 
 
 def accuracies(lines: Sequence[Mapping[str, Any]]) -> Table:

@@ -127,8 +127,8 @@ class DriftMoEClassifier(BoundedClassifier):
     max_waiting
         Most samples of which `"driftmoe"` keeps what the experts said of them until their labels come, where labels are
         late; see `arrive_one`. Each takes some 100 bytes, and 60 more a class, but all together at most 8 MB: with many
-        classes fewer are kept. It must be larger than the delay: with a longer one all are forgotten before their
-        labels come, and learnt as if nothing had been kept. 0 keeps none; default: 8192.
+        classes fewer are kept. It should be larger than the delay. Where more wait, one is given up at random, old ones
+        more often than new ones, and learnt as if nothing had been kept of it. 0 keeps none; default: 8192.
         Not beside `max_bytes`, which leaves no room for them.
     prior
         A trained model of this class, or a `driftmoe.trees.HoeffdingTreeClassifier`, that is one more expert of

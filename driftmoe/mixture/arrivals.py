@@ -4,8 +4,8 @@ The gate is asked about a sample when it arrives. If the label comes later, what
 is no measure of what they said: they have learnt the labels of its neighbours in time. So what they said is kept until
 the label comes, and the gate learns from that; see `driftmoe.mixture.gate`.
 
-The memory is bounded, and numbers are kept in 16 bits. A sample is known again by its vector. One whose label never
-comes gives its place, at last, to a newer one.
+The memory is bounded, and numbers are kept in 16 bits. A sample is known again by its vector. Where too many wait, one
+is given up at random, old ones more often than new ones.
 
 References
 ----------
@@ -212,10 +212,43 @@ def keys_of(bits, keys):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def given_up(drawn, keys, numbers):  # type: ignore[no-untyped-def]
+    """Return the place of the sample that is given up: of two that are drawn at random, the older one.
+
+    So most of the newest stay, whose labels may come soon, and yet some that are older than all places would hold: with
+    a delay longer than the memory some samples are still there when their labels come.
+
+    Parameters
+    ----------
+    drawn
+        Random bits, uint64. The two are those whose keys are nearest to them, and to others drawn from them; where keys
+        are equal, the oldest of these. So the draw does not depend on where samples lie.
+    keys, numbers
+        As of `Arrivals`; at least one sample waits.
+    """
+    other = np.uint64(keyed(drawn, 0))
+    first = second = -1
+    for i in range(numbers.shape[0]):
+        if numbers[i] == FREE:
+            continue
+        if first < 0 or _is_nearer(drawn, i, first, keys, numbers):
+            first = i
+        if second < 0 or _is_nearer(other, i, second, keys, numbers):
+            second = i
+    return first if numbers[first] < numbers[second] else second
+
+
+@kernel
+def _is_nearer(drawn, i, best, keys, numbers):  # type: ignore[no-untyped-def]
+    ours, theirs = keys[i] ^ drawn, keys[best] ^ drawn
+    return ours < theirs or (ours == theirs and numbers[i] < numbers[best])
+
+
+@kernel
 def keep(  # type: ignore[no-untyped-def]
     bits, expert_proba, now, n_seen, room, keys, widths, numbers, seen, votes, memories, counts
 ):
-    """Keep a sample that has just been predicted, in a free place. If too many wait, the oldest are given up.
+    """Keep a sample that has just been predicted, in a free place. If too many wait, others are given up.
 
     Parameters
     ----------
@@ -232,17 +265,16 @@ def keep(  # type: ignore[no-untyped-def]
     keys, widths, numbers, seen, votes, memories, counts
         As of `Arrivals`; updated.
     """
+    key = keys_of(bits, room)
+    drawn = keyed(key, n_seen)
     while counts[1] >= counts[2]:
-        oldest = -1
-        for i in range(numbers.shape[0]):
-            if numbers[i] != FREE and (oldest < 0 or numbers[i] < numbers[oldest]):
-                oldest = i
-        numbers[oldest] = FREE
+        drawn = keyed(drawn, counts[1])
+        numbers[given_up(drawn, keys, numbers)] = FREE
         counts[1] -= 1
     place = 0
     while numbers[place] != FREE:
         place += 1
-    keys[place], widths[place] = keys_of(bits, room), bits.shape[0]
+    keys[place], widths[place] = key, bits.shape[0]
     numbers[place], seen[place] = counts[0], n_seen
     counts[0] += 1
     counts[1] += 1

@@ -6,6 +6,9 @@ import math
 
 import numpy as np
 
+from driftmoe.draws import keyed
+from driftmoe.mixture.arrivals import bits_of, keys_of
+
 
 def gate_slowly(
     outputs,
@@ -31,7 +34,7 @@ def gate_slowly(
     """What `driftmoe.mixture.gate` does, from the formulas of its documentation.
 
     `waiting` is a list of samples, the oldest first: vector, number of rows learnt before, votes and memories;
-    at most `most` wait.
+    where `most` wait, the older one of two that are drawn is given up.
     """
     n_learnt = 0
     for row in range(len(votes)):
@@ -48,7 +51,10 @@ def gate_slowly(
         w = taught[row]
         if w == 0.0:
             if len(awaits) and awaits[row]:
-                del waiting[: max(len(waiting) + 1 - most, 0)]
+                drawn = hash_of(vectors[row], n_seen[0])
+                while len(waiting) >= most:
+                    drawn = int(keyed(np.uint64(drawn), len(waiting)))
+                    del waiting[given_up(drawn, [hash_of(vector) for vector, *_ in waiting])]
                 waiting.append((vectors[row].copy(), int(n_seen[0]), *in_16_bits(votes[row], memories)))
             continue
         judged = (votes[row], memories.copy())
@@ -114,3 +120,14 @@ def judgement(outputs, votes, memories, target, memory_weights):
 def moved_towards(value, memory, fading):
     """A faded memory after one more value."""
     return fading * memory + (1.0 - fading) * value
+
+
+def hash_of(vector, number=None):
+    key = int(keys_of(bits_of(vector), np.empty(len(vector) + 1, np.uint64)))
+    return key if number is None else int(keyed(np.uint64(key), number))
+
+
+def given_up(drawn, keys):
+    """Return the index of the sample that makes room, of samples in order: of two draws, the older one."""
+    draws = (drawn, int(keyed(np.uint64(drawn), 0)))
+    return min(min(range(len(keys)), key=lambda i: (keys[i] ^ draw, i)) for draw in draws)
