@@ -21,6 +21,7 @@ _LOSING = (
     "V. Losing, B. Hammer, H. Wersing (2016). KNN classifier with self adjusting memory for heterogeneous "
 )
 _KATAKIS = "I. Katakis, G. Tsoumakas, I. Vlahavas "
+KDD99 = "S. Stolfo, W. Fan, W. Lee, A. Prodromidis, P. Chan (1999). KDD Cup 1999 data. UCI machine learning repository."
 
 
 def _usenet(number: int, sha256: str, description: str) -> Source:
@@ -72,7 +73,8 @@ CIRCULATING: dict[str, Source] = {
     "powersupply": Source(
         file="powersupply.arff",
         description="Hours of an Italian electricity company, 1995 to 1998: which hour of the day is it? Two numbers, "
-        "the power from the main grid and from others. The labels come in a fixed order, 0 to 23 in turn.",
+        "the power from the main grid and from others. The labels come in a fixed order, 0 to 23 in turn but for "
+        "one.",
         n_samples=29_928,
         n_features=2,
         urls=("https://www.cse.fau.edu/~xqzhu/Stream/powersupply.arff", _ARFF + "powersupply.arff"),
@@ -93,8 +95,8 @@ CIRCULATING: dict[str, Source] = {
     ),
     "luxembourg": Source(
         file="LUdata.csv",
-        description="Answers to the European Social Survey in Luxembourg, 2002 to 2007: is somebody much on the "
-        "internet (1) or little (0)? 31 answers to other questions.",
+        description="Answers to the European Social Survey in Luxembourg, 2002 to 2007: is somebody's use of the "
+        "internet high or low? Which of 0 and 1 is high could not be found out. 31 numbers, made of 20 other answers.",
         n_samples=1_901,
         n_features=31,
         target="target",
@@ -103,12 +105,14 @@ CIRCULATING: dict[str, Source] = {
         sha256="856d5684b4550f8d6c854ef3407b43293c0f8ad9794ec3a04dff675ade6b989f",
         n_classes=2,
         others=("luxembourg.arff", "LUweka.arff"),
+        licence="CC BY-NC-SA 4.0, which the European Social Survey states of its data; none stated of this extract",
         citation="I. Zliobaite (2011). Combining similarity in time and space for training set formation under concept "
         "drift. Intelligent Data Analysis 15.",
     ),
     "phishing": Source(
         file="phishing.csv",
-        description="Web sites: one that steals passwords (1) or not (0)? 46 flags.",
+        # The authors code phishing as -1, the circulating copy as 0: 4 898 sites beside 6 157 honest ones.
+        description="Web sites: one that steals passwords (0) or an honest one (1)? 46 flags.",
         n_samples=11_055,
         n_features=46,
         classes=(0, 1),
@@ -152,12 +156,14 @@ CIRCULATING: dict[str, Source] = {
         file="WISDM_ar_v1.1_transformed.arff",
         description="Ten seconds each of a telephone in a pocket: walking, jogging, stairs up or down, sitting or "
         "standing? 43 numbers of its acceleration, some missing, without the number of the person.",
-        n_samples=5_418,
+        n_samples=5_418,  # its page states 5 424, one more of each class
         n_features=43,
+        drop=("UNIQUE_ID", "user"),
         n_classes=6,
-        others=("wisdm.csv",),
-        citation="J. Kwapisz, G. Weiss, S. Moore (2010). Activity recognition using cell phone accelerometers. SIGKDD "
-        "Explorations 12.",
+        others=("wisdm.arff", "wisdm.csv"),  # copies without the numbers of sample and person
+        licence="none named; its authors ask to cite the paper, and to pass their readme.txt on with the data",
+        citation="J. Kwapisz, G. Weiss, S. Moore (2010). Activity recognition using cell phone accelerometers. "
+        "Workshop on Knowledge Discovery from Sensor Data at KDD.",
     ),
     "kdd99_http": Source(
         file="kdd99_http.csv",
@@ -170,7 +176,7 @@ CIRCULATING: dict[str, Source] = {
         n_classes=2,
         parquet_sha256="14ef997939ca57e2ee26bd5c0007f9ba5198f5d47069f13ee459243681d05aac",
         licence=_CC_BY,
-        citation="S. Hettich, S. Bay (1999). The UCI KDD archive.",
+        citation=KDD99,
     ),
 }
 """Name -> facts."""

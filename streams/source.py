@@ -44,7 +44,8 @@ class Source:
         Names of other files in which the set circulates, with the class in the last column; their endings give the
         format. Such a copy is checked by its rows, features and classes.
     licence
-        Licence that the place of publication states; empty if it states none.
+        Licence that the place of publication states, or that of the data from which the set was made, with conditions
+        of the authors; empty if none was found.
     citation
         What to cite.
     """

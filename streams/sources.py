@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from streams.circulating import CIRCULATING
+from streams.circulating import CIRCULATING, KDD99
 from streams.source import Source
 
 __all__ = ["SOURCES", "Source", "source_named"]
@@ -91,7 +91,7 @@ SOURCES: dict[str, Source] = {
         sha256="ea35ca6820fcbe0bdc6707e9ed31e11a9de84f07d88da73b511c737383c271a6",
         parquet_sha256="86dd24d9b2b9eeb125dcf2ddbc1d8d18731ac2c6290ea02c3ed0450edb1b4acd",
         licence=_UCI,
-        citation="J. Blackard, D. Dean (2000). Comparative accuracies of artificial neural networks and discriminant "
+        citation="J. Blackard, D. Dean (1999). Comparative accuracies of artificial neural networks and discriminant "
         "analysis in predicting forest cover types from cartographic variables. Computers and Electronics in "
         "Agriculture 24.",
     ),
@@ -127,7 +127,7 @@ SOURCES: dict[str, Source] = {
         citation="E. Ikonomovska, J. Gama, S. Dzeroski (2011). Learning model trees from evolving data streams. Data "
         "Mining and Knowledge Discovery 23.",
     ),
-    # Positions of abrupt changes as published with the data; a gradual change has no published width.
+    # Positions of abrupt changes as published (Souza et al. 2020, table 2); a gradual change has no published width.
     "insects_abrupt_balanced": _insects(
         "abrupt_balanced",
         52_848,
@@ -171,8 +171,12 @@ SOURCES: dict[str, Source] = {
     ),
     # Of these four the place of publication is known for the whole collection only.
     "insects_incremental_imbalanced": _insects("incremental_imbalanced", 452_044),
-    "insects_incremental_abrupt_imbalanced": _insects("incremental_abrupt_imbalanced", 452_044),
-    "insects_incremental_reoccurring_imbalanced": _insects("incremental_reoccurring_imbalanced", 452_044),
+    "insects_incremental_abrupt_imbalanced": _insects(
+        "incremental_abrupt_imbalanced", 452_044, drifts=(150_683, 301_365)
+    ),
+    "insects_incremental_reoccurring_imbalanced": _insects(
+        "incremental_reoccurring_imbalanced", 452_044, drifts=(150_683, 301_365)
+    ),
     "insects_out_of_control": _insects("out-of-control", 905_145, n_classes=24),
     "keystroke": Source(
         file="DSL-StrongPasswordData.csv",
@@ -199,7 +203,7 @@ SOURCES: dict[str, Source] = {
             "https://www.openml.org/data/download/53996/KDDCup99.arff",
         ),
         licence=_UCI,
-        citation="S. Hettich, S. Bay (1999). The UCI KDD archive.",
+        citation=KDD99,
     ),
     "sensor": Source(
         file="sensor.arff",
@@ -237,7 +241,7 @@ SOURCES: dict[str, Source] = {
         classes=tuple(range(1, 7)),
         n_classes=6,
         urls=("https://archive.ics.uci.edu/static/public/224/gas+sensor+array+drift+dataset.zip",),
-        licence=_UCI,
+        licence=f"{_UCI}; yet its authors write there that it is for research only, commercial purposes excluded",
         citation="A. Vergara et al. (2012). Chemical gas sensor drift compensation using classifier ensembles. Sensors "
         "and Actuators B 166.",
     ),

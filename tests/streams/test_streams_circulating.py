@@ -122,14 +122,50 @@ def test_ozone_has_no_line_of_names_and_leaves_the_date_out(tmp_path, monkeypatc
     assert (len(x), y, last, stream.n_features) == (71, 0.0, 1.0, 72)
 
 
+@pytest.mark.parametrize(
+    ("name", "numbers", "begin"),
+    [
+        (
+            "WISDM_ar_v1.1_transformed.arff",
+            '@attribute "UNIQUE_ID" numeric\n@attribute "user" {"33" , "17", "29"}\n',
+            "{i},33,",
+        ),
+        ("wisdm.arff", "", ""),
+    ],
+)
+def test_wisdm_is_read_as_published_and_without_the_numbers_of_sample_and_person(
+    tmp_path, monkeypatch, name, numbers, begin
+):
+    shrink(monkeypatch, "wisdm", 6, n_classes=6)
+    activities = ["Walking", "Jogging", "Upstairs", "Downstairs", "Sitting", "Standing"]
+    header = numbers + "".join(f'@attribute "X{i}" numeric\n' for i in range(43))
+    declared = " , ".join(f'"{activity}"' for activity in activities)
+    rows = [begin.format(i=i + 1) + "?," + "0.5," * 42 + activity for i, activity in enumerate(activities)]
+    (tmp_path / name).write_text(
+        f'@relation w\n{header}@attribute "class" {{ {declared} }}\n@data\n' + "\n".join(rows) + "\n"
+    )
+    stream = real.RealStream("wisdm", data_dir=tmp_path)
+    assert [y for _, y in stream] == activities
+    assert [feature.name for feature in stream.features] == [f"X{i}" for i in range(43)]
+
+
 @pytest.mark.parametrize("name", real.SOURCES)
 def test_each_set_says_what_to_cite_and_invents_no_hash(name):
     source = real.SOURCES[name]
     assert re.search(r"\((19|20)\d\d\)", source.citation)
-    assert source.licence in ("", "CC BY 4.0")
+    assert source.licence in ("", "CC BY 4.0") or name in WITH_CONDITIONS
     for digest in (source.sha256, source.parquet_sha256):
         assert digest is None or re.fullmatch("[0-9a-f]{64}", digest)
     assert source.sha256 or source.n_bytes or source.n_classes or name == "sensor"
+
+
+WITH_CONDITIONS = {"gas": "commercial purposes excluded", "luxembourg": "NC", "wisdm": "readme.txt"}
+"""What the authors ask, by their pages: UCI's of the gas sensors, the European Social Survey's, and WISDM's."""
+
+
+@pytest.mark.parametrize("name", WITH_CONDITIONS)
+def test_conditions_of_authors_are_told(name):
+    assert WITH_CONDITIONS[name] in real.SOURCES[name].licence
 
 
 def test_show_tells_licence_citation_and_labels_that_come_in_order(tmp_path, monkeypatch):

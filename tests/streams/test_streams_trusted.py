@@ -172,7 +172,7 @@ def test_what_is_known_of_files_without_a_hash_is_what_was_published():
         "rialto": (82_250, 10),  # Losing et al. 2016
         "spam": (9_324, 2),  # Katakis et al. 2010
         "ozone": (2_534, 2),
-        "wisdm": (5_418, 6),  # Kwapisz et al. 2010
+        "wisdm": (5_418, 6),  # Kwapisz et al. 2010; each of three copies of the file
         "kdd99_http": (567_498, 2),
     }
 
