@@ -61,6 +61,7 @@ class ClassWeights:
     def __init__(self, given: str | Mapping[Hashable, float]) -> None:
         self._given = given if isinstance(given, str) else dict(given)
         self._counts = np.zeros(0)
+        self._of_classes = np.zeros(0)
 
     def fresh(self) -> ClassWeights:
         """Return the weights before anything is learnt."""
@@ -143,7 +144,10 @@ class ClassWeights:
         """Return the given weight of each class, shape (n_classes,), or nothing if weights are learnt."""
         if isinstance(self._given, str):
             return _LEARNT
-        return np.array([float(self._given.get(label, 1.0)) for label in classes])
+        if len(classes) != len(self._of_classes):  # which only ever get more
+            _check_types(self._given, classes)
+            self._of_classes = np.array([float(self._given.get(label, 1.0)) for label in classes])
+        return self._of_classes
 
 
 class Weighing(NamedTuple):
@@ -198,6 +202,17 @@ def check_class_weight(name: str, value: Any) -> None:
             raise ValueError(
                 f"{name} has the weight {reprlib.repr(weight)} for {label!r}; choose {LEAST:g} <= weight <= {MOST:g}"
             )
+
+
+def _check_types(given: Mapping[Hashable, float], classes: Sequence[Hashable]) -> None:
+    """Raise if a class has a weight under the same name, but of another type."""
+    for label in classes:
+        for key in given if label not in given else ():
+            if str(key) == str(label):
+                raise TypeError(
+                    f"class_weight has {key!r} of type {type(key).__name__}, but the label {label!r} is of type "
+                    f"{type(label).__name__}; give the weight of {label!r}"
+                )
 
 
 _LEARNT = np.empty(0)

@@ -180,7 +180,7 @@ class DriftMoEClassifier(BoundedClassifier):
         probability is multiplied by sqrt(w). Both together give the probabilities of a stream in which the class comes
         w times as often, and the answer is the most probable class of that stream. `class_weights` has the weights now,
         and the votes in `explain_one` are those before them. A class that does not come again keeps a large weight.
-        Labels must be those of the stream: `"1"` is not `1`.
+        Labels must be those of the stream: where `"1"` is given and `1` comes, an error says so.
         Not with river classifiers whose `learn_one` takes no weight. Default: none, all classes weigh 1.
     records
         Whether the model keeps what only reports read; default: True. `False` changes no prediction. It saves some 80

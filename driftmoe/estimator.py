@@ -92,11 +92,10 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
         asked. Without it the gate judges them by what they say just before the label, when they have learnt the labels
         of similar samples, and trusts those who follow the last labels too much.
 
-        Where nothing is learnt in between it makes no difference. The newest `max_waiting` samples are kept, so that a
-        delay of as many samples or more has no use of it: then all are forgotten before their labels come, and learnt
-        as others. Models other than `"driftmoe"` keep nothing, and no model before its first `learn_one`. In a pipeline
-        of river, whose steps may give other features when the label comes, it is not called. `decide_one` chooses the
-        label.
+        Where nothing is learnt in between it makes no difference. At most `max_waiting` samples are kept; where more
+        wait, some are given up and learnt as others. Models other than `"driftmoe"` keep nothing, and no model before
+        its first `learn_one`. In a pipeline of river, whose steps may give other features when the label comes, it is
+        not called. `decide_one` chooses the label.
 
         Parameters
         ----------
@@ -129,9 +128,7 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
         if not mixture.arrivals.most or not mixture.log.n_samples:
             classes, proba = self._proba_of_one(x)
         else:
-            sample = self._encoder.clean(x)
-            classes, samples = self._encoder.classes, [self._encoder.order(sample)]
-            proba = self._one_row.arrive(self._encoder.vector(sample), samples)
+            classes, proba = self._encoder.classes, self._one_row.arrive(*self._row_of(x))
         return dict(zip(classes, proba.tolist(), strict=True))
 
     @property
@@ -371,17 +368,21 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
         return n_bytes(self, without=[self._one_row, *priors])
 
     def _proba_of_one(self, x: Mapping[Any, Any]) -> tuple[list[Hashable], np.ndarray]:
-        encoder, mixture = self._encoder, self._mixture
-        vector = None if mixture.reads_samples else encoder.known_vector(x)
-        samples: list[Sample] = []
-        if vector is None:
-            sample = encoder.clean(x)
-            vector, samples = encoder.vector(sample), [encoder.order(sample)]
+        encoder, (vector, samples) = self._encoder, self._row_of(x)
         if not encoder.classes:
             return [], np.empty(0)
-        if mixture.reads_samples:
+        if self._mixture.reads_samples:
             return encoder.classes, self._predict(vector[np.newaxis], samples)[0]
         return encoder.classes, self._one_row.predict(vector)
+
+    def _row_of(self, x: Mapping[Any, Any]) -> tuple[np.ndarray, list[Sample]]:
+        """Return the vector of a sample, and the sample itself where the mixture reads it or it is unusual."""
+        encoder = self._encoder
+        vector = None if self._mixture.reads_samples else encoder.known_vector(x)
+        if vector is not None:
+            return vector, []
+        sample = encoder.clean(x)
+        return encoder.vector(sample), [encoder.order(sample)]
 
     def _reader(self) -> Callable[[np.ndarray], np.ndarray]:
         """Return a function that gives the class probabilities of vectors, for one thread; see `Prior`."""

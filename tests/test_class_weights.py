@@ -104,6 +104,25 @@ def test_weights_of_one_change_nothing(variant):
     assert other.class_weights == {0: 1.0, 1: 1.0}
 
 
+@pytest.mark.parametrize(
+    ("given", "label", "types"),
+    [({"1": 9.0}, 1, "'1' of type str, but the label 1 is of type int"),
+     ({1: 9.0, "no": 2.0}, "1", "1 of type int, but the label '1' is of type str"),
+     ({True: 9.0}, "True", "True of type bool, but the label 'True' is of type str")],
+)  # fmt: skip
+def test_a_weight_for_a_label_of_another_type_is_refused_and_nothing_is_lost(given, label, types):
+    model = fed([({"x": 1.0}, "other"), ({"x": 2.0}, "more")], class_weight=given)
+    before = model.digest()
+    with pytest.raises(TypeError, match=f"class_weight has {types}; give the weight of"):
+        model.learn_one({"x": 3.0}, label)
+    assert model.digest() == before
+    with pytest.raises(TypeError, match=types) as found:
+        model.learn_many(pd.DataFrame({"x": [1.0, 3.0]}), ["other", label])
+    assert found.value.n_learnt == 1  # as of every error that only a later row brings
+    assert found.value.__notes__ == ["rows 0 to 0 of 2 have been learnt, the others have not"]
+    model.learn_one({"x": 3.0}, "other")
+
+
 @pytest.mark.parametrize("given", ["balanced", {1: 20.0}], ids=str)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_blocks_and_threads_equal_single_samples(variant, given):
