@@ -325,16 +325,56 @@ def largest_of(values):  # type: ignore[no-untyped-def]
     return largest
 
 
+@kernel
+def to_proba(scores):  # type: ignore[no-untyped-def]
+    """Replace scores by their softmax; float64, shape (at least 1,)."""
+    largest, total = largest_of(scores), 0.0
+    for c in range(scores.shape[0]):
+        scores[c] = exp(scores[c] - largest)
+        total += scores[c]
+    for c in range(scores.shape[0]):
+        scores[c] /= total
+
+
 @compiled()
 def softmax(outputs, first, proba):  # type: ignore[no-untyped-def]
     """Write the softmax of the outputs from column `first` on. A row's result does not depend on the other rows."""
     for row in range(outputs.shape[0]):
-        largest, total = np.float64(largest_of(outputs[row, first:])), 0.0
         for c in range(proba.shape[2]):
-            proba[row, 0, c] = exp(np.float64(outputs[row, first + c]) - largest)
-            total += proba[row, 0, c]
-        for c in range(proba.shape[2]):
-            proba[row, 0, c] /= total
+            proba[row, 0, c] = outputs[row, first + c]
+        to_proba(proba[row, 0])
+
+
+N_LANES = 16
+"""Number of partial sums in a dot product."""
+
+
+@kernel
+def dot(a, b, lanes):  # type: ignore[no-untyped-def]
+    """Return the dot product, over the length of `a`, in float32.
+
+    Each lane sums every sixteenth product, then the lanes are added in pairs. So the order of summation does not depend
+    on the width of the registers, and wide registers are used fully. `lanes` is room for the sums, shape (N_LANES,).
+    """
+    lanes[:] = np.float32(0.0)
+    n = a.shape[0] // N_LANES * N_LANES
+    for j in range(0, n, N_LANES):
+        for lane in range(N_LANES):
+            lanes[lane] += a[j + lane] * b[j + lane]
+    for j in range(n, a.shape[0]):
+        lanes[j - n] += a[j] * b[j]
+    return sum_of_lanes(lanes)
+
+
+@kernel
+def sum_of_lanes(lanes):  # type: ignore[no-untyped-def]
+    """Add the lanes in pairs, and return their sum; see `dot`."""
+    half = N_LANES // 2
+    while half > 0:
+        for lane in range(half):
+            lanes[lane] += lanes[half + lane]
+        half //= 2
+    return lanes[0]
 
 
 @compiled()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from driftmoe.arithmetic import exp, largest_of
+from driftmoe.arithmetic import to_proba
 from driftmoe.compilation import compiled
 from driftmoe.experts.protocol import Unmonitored
 from driftmoe.state import State, array_of, check_names, count_of, misfit
@@ -160,12 +160,8 @@ def regress(weights, rates, n_seen, inputs, targets, taught, proba):  # type: ig
                 if value != 0.0:
                     for c in range(p.shape[0]):
                         p[c] += weights[r, 1 + f, c] * value
-            largest, total = largest_of(p), 0.0
+            to_proba(p)
             for c in range(p.shape[0]):
-                p[c] = exp(p[c] - largest)
-                total += p[c]
-            for c in range(p.shape[0]):
-                p[c] /= total
                 proba[row, r, c] = p[c] if n_seen[0] > 0 else 0.0
             if targets.shape[0] == 0 or taught[row] == 0.0:
                 continue

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from driftmoe.arithmetic import exp, largest_of, whole_power
+from driftmoe.arithmetic import N_LANES, dot, to_proba, whole_power
 from driftmoe.compilation import compiled, kernel
 from driftmoe.draws import between
 from driftmoe.experts.protocol import Unmonitored
@@ -24,9 +24,6 @@ WIDTH = 128
 
 RATE = 0.003
 """Step size of Adam."""
-
-N_LANES = 16
-"""Number of partial sums in a dot product."""
 
 NEGLIGIBLE = np.float32(1e-30)
 """Adam's moments below this are set to zero. Those of unused weights would decay to slow denormal numbers."""
@@ -218,13 +215,9 @@ def perceive(hidden, outputs, rate, n_seen, inputs, targets, taught, asked, prob
         for j in range(width):
             active[j] = max(active[j], np.float32(0.0))
         for c in range(n_classes):
-            scores[c] = outputs[0, c, 0] + _dot(active, outputs[0, c, 1:], lanes)
-        largest, total = largest_of(scores), 0.0
+            scores[c] = outputs[0, c, 0] + dot(active, outputs[0, c, 1:], lanes)
+        to_proba(scores)
         for c in range(n_classes):
-            scores[c] = exp(scores[c] - largest)
-            total += scores[c]
-        for c in range(n_classes):
-            scores[c] /= total
             proba[row, 0, c] = scores[c] if n_seen[0] > 0 else 0.0
         if targets.shape[0] == 0 or taught[row] == 0.0:
             continue
@@ -249,27 +242,6 @@ def perceive(hidden, outputs, rate, n_seen, inputs, targets, taught, asked, prob
 def _add(amount, values, out):  # type: ignore[no-untyped-def]
     for j in range(out.shape[0]):
         out[j] += amount * values[j]
-
-
-@kernel
-def _dot(a, b, lanes):  # type: ignore[no-untyped-def]
-    """Return the dot product. Each lane sums every sixteenth product, then the lanes are added in pairs.
-
-    So the order of summation does not depend on the width of the registers, and wide registers are used fully.
-    """
-    lanes[:] = np.float32(0.0)
-    n = a.shape[0] // N_LANES * N_LANES
-    for j in range(0, n, N_LANES):
-        for lane in range(N_LANES):
-            lanes[lane] += a[j + lane] * b[j + lane]
-    for j in range(n, a.shape[0]):
-        lanes[j - n] += a[j] * b[j]
-    half = N_LANES // 2
-    while half > 0:
-        for lane in range(half):
-            lanes[lane] += lanes[half + lane]
-        half //= 2
-    return lanes[0]
 
 
 @kernel

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from driftmoe.arithmetic import exp, largest_of
+from driftmoe.arithmetic import N_LANES, dot, sum_of_lanes, to_proba
 from driftmoe.compilation import compiled, kernel
 from driftmoe.experts.protocol import Unmonitored
 from driftmoe.growth import enlarged
@@ -36,9 +36,6 @@ SHARED_PRODUCTS = 4096
 N_LABELS = 8
 """Number of classes, the first ones, that have a number of their own in each of the last labels; later ones share them.
 """
-
-N_LANES = 16
-"""Number of partial sums in a dot product."""
 
 SMALLEST = np.float32(1e-8)
 """Added to the root of a sum of squares, so that it is never 0."""
@@ -279,7 +276,7 @@ def multiply(weights, squares, sizes, last_targets, rates, forgetting, inputs, t
         if is_taught:
             _note(targets[row], last_targets)
             sizes[0] += taught[row]
-            sizes[1] += taught[row] * np.float64(_dot(z, z, lanes))
+            sizes[1] += taught[row] * np.float64(dot(z, z, lanes))
             scale = taught[row] * math.sqrt(sizes[0] / sizes[1])
             for v in range(rates.shape[0]):
                 p = proba[row, v]
@@ -296,7 +293,7 @@ def multiply(weights, squares, sizes, last_targets, rates, forgetting, inputs, t
                     squares[v],
                     steps,
                 )
-                reach = np.float64(_dot(z, steps, lanes))
+                reach = np.float64(dot(z, steps, lanes))
                 step = min(rates[v] * scale, REACH / reach) if reach > 0.0 else 0.0
                 for c in range(p.shape[0]):
                     wrong = p[c] - np.float64(c == targets[row])
@@ -318,13 +315,8 @@ def _note(target, last_targets):  # type: ignore[no-untyped-def]
 def _vote(z, slots, is_whole, weights, lanes, p):  # type: ignore[no-untyped-def]
     """Write the softmax of the sums of weighted products."""
     for c in range(p.shape[0]):
-        p[c] = np.float64(_dot(z, weights[c], lanes) if is_whole else _dot_at(z, slots, weights[c], lanes))
-    largest, total = largest_of(p), 0.0
-    for c in range(p.shape[0]):
-        p[c] = exp(p[c] - largest)
-        total += p[c]
-    for c in range(p.shape[0]):
-        p[c] /= total
+        p[c] = np.float64(dot(z, weights[c], lanes) if is_whole else _dot_at(z, slots, weights[c], lanes))
+    to_proba(p)
 
 
 @kernel
@@ -379,33 +371,9 @@ def _descend(amount, steps, slots, is_whole, weights):  # type: ignore[no-untype
 
 
 @kernel
-def _dot(a, b, lanes):  # type: ignore[no-untyped-def]
-    """Return the sum of products, over the length of `a`; see `driftmoe.experts.perceptron`."""
-    lanes[:] = np.float32(0.0)
-    n = a.shape[0] // N_LANES * N_LANES
-    for j in range(0, n, N_LANES):
-        for lane in range(N_LANES):
-            lanes[lane] += a[j + lane] * b[j + lane]
-    for j in range(n, a.shape[0]):
-        lanes[j - n] += a[j] * b[j]
-    return _sum_of(lanes)
-
-
-@kernel
 def _dot_at(a, slots, b, lanes):  # type: ignore[no-untyped-def]
     """Return the sum of products of `a` and those entries of `b`."""
     lanes[:] = np.float32(0.0)
     for k in range(a.shape[0]):
         lanes[k % N_LANES] += a[k] * b[slots[k]]
-    return _sum_of(lanes)
-
-
-@kernel
-def _sum_of(lanes):  # type: ignore[no-untyped-def]
-    """Add the lanes in pairs, and return their sum."""
-    half = N_LANES // 2
-    while half > 0:
-        for lane in range(half):
-            lanes[lane] += lanes[half + lane]
-        half //= 2
-    return lanes[0]
+    return sum_of_lanes(lanes)
