@@ -151,7 +151,10 @@ def test_what_it_says_of_late_labels_is_in_the_kept_results():
         best = {stream: max(mean[stream, delay, name] for name in peers) for stream in others}
         n_behind.append(sum(mean[stream, delay, "driftmoe"] < best[stream] - 0.5 for stream in others))
     said = " ".join(README.split())
-    assert f"it is {min(leads):.0f} to {max(leads):.0f} points ahead of ARF with 10 trees, rialto left out" in said
+    assert (
+        f"it is {min(leads):.0f} to {max(leads):.0f} points ahead of ARF with 10 trees, rialto left out"
+        in said
+    )
     assert n_behind == [0, 1, 4]
     assert "5,000 samples late, the default is *behind* simpler models on four of twelve" in said
     assert "and 500 late on one" in said

@@ -1,0 +1,52 @@
+"""The tables that benchmarks print of their kept results are those that their page shows."""
+
+from __future__ import annotations
+
+import re
+from statistics import fmean
+
+import pytest
+from places import ROOT
+
+from benchmarks import late, wide
+from driftmoe.experiment import read_results
+
+PAGE = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "printed"), [(late, late.table_of), (wide, wide.tables_of)], ids=["late", "wide"]
+)
+def test_the_page_shows_what_is_printed(benchmark, printed):
+    text = printed(read_results(benchmark.RESULTS)[0])
+    assert f"```text\n{text}\n```" in PAGE
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_means_without_the_stream_whose_labels_come_in_turn():
+    rows = {
+        key: row for key, row in late.accuracies(read_results(late.RESULTS)[0]).items() if key[0] != "rialto"
+    }
+    said = " ".join(PAGE.split())
+    for other, form in (
+        ("arf", "is {}, {} and {} points above ARF in the mean"),
+        ("before", "and {}, {} and {} above `before`"),
+    ):
+        gains = [
+            f"{fmean(row['default'] - row[other] for (_, of), row in rows.items() if of == delay):.1f}"
+            for delay in late.DELAYS
+        ]
+        assert form.format(*gains) in said
+
+
+def test_every_stream_of_the_wide_table_has_all_models_and_seeds():
+    runs = {(line["stream"], line["model"], line["seed"]) for line in read_results(wide.RESULTS)[0]}
+    streams = {stream for stream, *_ in runs}
+    assert len(streams) == len(wide.STREAMS) + len(wide.FILES) >= 30
+    assert runs >= {
+        (stream, model, seed)
+        for stream in streams
+        for model in (*wide.OURS, *wide.PEERS, wide.BASELINE)
+        for seed in wide.SEEDS
+    }
+    assert re.search(rf"first 10,000 samples of {len(streams)} streams", PAGE)
