@@ -10,6 +10,8 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+_SAFE_PATH = "PYTHONSAFEPATH"  # keeps Python from looking for modules in the working folder
+
 
 def context_of(*preloaded: str) -> Any:
     """Return how processes start.
@@ -18,6 +20,9 @@ def context_of(*preloaded: str) -> Any:
     share the memory of the imported code. As elsewhere, each imports the user's program anew. Elsewhere they import
     everything anew, since libraries of macOS do not allow forks, and Windows has none.
 
+    The library is imported from where this process would find it, and not from the working folder, where the first
+    process would look otherwise: a folder of the same name there may be another version.
+
     Parameters
     ----------
     preloaded
@@ -25,8 +30,19 @@ def context_of(*preloaded: str) -> Any:
     """
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
+    from multiprocessing import forkserver  # which Windows lacks
+
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(preloaded))
+    before = os.environ.get(_SAFE_PATH)
+    os.environ[_SAFE_PATH] = "1"
+    try:
+        forkserver.ensure_running()
+    finally:
+        if before is None:
+            del os.environ[_SAFE_PATH]
+        else:
+            os.environ[_SAFE_PATH] = before
     return context
 
 

@@ -49,6 +49,23 @@ def test_processes_give_the_same_result_files(serial):
     assert kept(serial.parent / "processes") == kept(serial)
 
 
+def test_processes_run_no_code_of_the_working_folder(tmp_path):
+    (tmp_path / "driftmoe").mkdir()
+    (tmp_path / "driftmoe" / "__init__.py").write_text("raise RuntimeError('another version')")
+    script = "import sys; sys.path.remove(''); from driftmoe.__main__ import main; main()"
+    arguments = ["grid", "led_a", "-m", "markov", "--limit", "50", "--out", "runs"]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "another version" not in done.stderr
+    assert len(kept(tmp_path / "runs")) == 1
+
+
 def test_dask_gives_the_same_result_files(serial):
     pytest.importorskip("distributed", reason="the extra driftmoe[dask] is not installed")
     command("grid", *GRID, "--executor", "dask", "--workers", "2", "--out", "dask", cwd=serial.parent)
