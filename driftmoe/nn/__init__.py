@@ -4,6 +4,7 @@ from driftmoe.nn.adapters import load_adapter, save_adapter
 from driftmoe.nn.classifier import NeuralMoEClassifier
 from driftmoe.nn.deep import RecurrentLayers, chained_layer
 from driftmoe.nn.experts import FeedForwardExperts, upcycle
+from driftmoe.nn.fused import FusedLoRA, FusedWeight, fused_lora, merge_back, remove_pairs
 from driftmoe.nn.injecting import ParameterCounts, count_parameters, inject, layer_counts, record, thaw
 from driftmoe.nn.lora import LoRAExperts, Unweighted, flylora, lora_layer, mora, smora
 from driftmoe.nn.moe import ChainedMoE, MoELayer, MoEOutput, RecurrentRouter, upcycled_layer
@@ -13,6 +14,8 @@ from driftmoe.nn.watching import LayerUsage, usage, watch
 __all__ = [
     "ChainedMoE",
     "FeedForwardExperts",
+    "FusedLoRA",
+    "FusedWeight",
     "LayerUsage",
     "LoRAExperts",
     "MoELayer",
@@ -26,13 +29,16 @@ __all__ = [
     "chained_layer",
     "count_parameters",
     "flylora",
+    "fused_lora",
     "inject",
     "layer_counts",
     "load_adapter",
     "lora_layer",
+    "merge_back",
     "mora",
     "own_policies",
     "record",
+    "remove_pairs",
     "reroute",
     "save_adapter",
     "smora",
