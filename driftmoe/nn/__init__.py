@@ -4,6 +4,7 @@ from driftmoe.nn.adapters import load_adapter, save_adapter
 from driftmoe.nn.classifier import NeuralMoEClassifier
 from driftmoe.nn.deep import RecurrentLayers, chained_layer
 from driftmoe.nn.experts import FeedForwardExperts, upcycle
+from driftmoe.nn.experts_interface import register_experts
 from driftmoe.nn.fused import FusedLoRA, FusedWeight, fused_lora, merge_back, remove_pairs
 from driftmoe.nn.injecting import ParameterCounts, count_parameters, inject, layer_counts, record, thaw
 from driftmoe.nn.lora import LoRAExperts, Unweighted, flylora, lora_layer, mora, smora
@@ -38,6 +39,7 @@ __all__ = [
     "mora",
     "own_policies",
     "record",
+    "register_experts",
     "remove_pairs",
     "reroute",
     "save_adapter",

@@ -72,10 +72,10 @@ class FusedLoRA(nn.Module):
 
     Notes
     -----
-    Each call of the experts allocates one tensor of the size of the weights, and while the model trains it is kept
-    until backward, where its gradient takes as much for a moment. So a step of training needs the weights of all
-    adapted layers once more; with checkpoints of each layer, those of one layer. `use_driftmoe_experts` computes the
-    pairs for the rows alone, without such a tensor, and `merge_back` leaves nothing to compute.
+    Each call of the experts allocates one tensor of the size of the weights. While the model trains it is kept until
+    backward, where its gradient takes as much for a moment. So a step of training needs the weights of all adapted
+    layers once more; with a checkpoint of each layer, those of one layer. In models of transformers `register_experts`
+    has a way that computes the pairs for the rows alone, without such a tensor. `merge_back` leaves nothing to compute.
 
     References
     ----------
