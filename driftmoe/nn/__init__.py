@@ -9,6 +9,7 @@ from driftmoe.nn.fused import FusedLoRA, FusedWeight, fused_lora, merge_back, re
 from driftmoe.nn.injecting import ParameterCounts, count_parameters, inject, layer_counts, record, thaw
 from driftmoe.nn.lora import LoRAExperts, Unweighted, flylora, lora_layer, mora, smora
 from driftmoe.nn.moe import ChainedMoE, MoELayer, MoEOutput, RecurrentRouter, upcycled_layer
+from driftmoe.nn.peft_files import load_peft, save_peft
 from driftmoe.nn.rerouting import Rerouting, own_policies, reroute
 from driftmoe.nn.watching import LayerUsage, usage, watch
 
@@ -34,6 +35,7 @@ __all__ = [
     "inject",
     "layer_counts",
     "load_adapter",
+    "load_peft",
     "lora_layer",
     "merge_back",
     "mora",
@@ -43,6 +45,7 @@ __all__ = [
     "remove_pairs",
     "reroute",
     "save_adapter",
+    "save_peft",
     "smora",
     "thaw",
     "upcycle",

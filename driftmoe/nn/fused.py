@@ -177,11 +177,7 @@ def fused_lora(
             "parameter of three dimensions, or use lora_layer for linear layers"
         )
     of_all, is_transposed = weight
-    if not of_all.is_floating_point() or of_all.element_size() < 2:
-        raise ValueError(
-            f"fused_lora: the weights are quantised ({of_all.dtype}), so that nothing can be added to them; dequantise "
-            "the model, as with from_pretrained(..., quantization_config=...Config(dequantize=True))"
-        )
+    check_floats(weight)
     if n_experts not in (None, len(of_all)):
         raise ValueError(
             f"fused_lora: n_experts={n_experts}, but the weights are those of {len(of_all)} experts; leave it out"
@@ -280,6 +276,20 @@ def fused_weights(owner: nn.Module) -> Iterator[tuple[str, FusedWeight]]:
     for name, parameter in owner._parameters.items():
         if parameter is not None and parameter.dim() == 3 and len(parameter) > 1:
             yield name, FusedWeight(parameter, is_transposed)
+
+
+def check_floats(weight: FusedWeight) -> None:
+    """Raise ValueError if weights are quantised."""
+    if not weight.weight.is_floating_point() or weight.weight.element_size() < 2:
+        raise ValueError(
+            f"fused_lora: the weights are quantised ({weight.weight.dtype}), so that nothing can be added to them; "
+            "dequantise the model, as with from_pretrained(..., quantization_config=...Config(dequantize=True))"
+        )
+
+
+def first_parameters(owner: nn.Module) -> tuple[str, ...]:
+    """Return the names of a module's own parameters in their order, as they were before any had pairs."""
+    return _before(owner).order
 
 
 def adapted_weights(model: nn.Module) -> dict[str, tuple[nn.Module, str, FusedLoRA]]:

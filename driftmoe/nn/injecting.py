@@ -135,7 +135,7 @@ def inject(
     ParameterCounts(total=250, trainable=160, active=250)
     """
     found = _found(model, (targets,) if isinstance(targets, str) else tuple(targets))
-    _check_places(model, found)
+    check_places(model, found)
     names = {
         name: [other for other, m in model.named_modules(remove_duplicate=False) if m is part]
         for name, part in found.items()
@@ -251,7 +251,7 @@ def _raise_unknown(model: nn.Module, parts: Mapping[str, nn.Module | FusedWeight
     )
 
 
-def _check_places(model: nn.Module, found: Mapping[str, nn.Module | FusedWeight]) -> None:
+def check_places(model: nn.Module, found: Mapping[str, nn.Module | FusedWeight]) -> None:
     """Raise ValueError if a layer of experts cannot take the place of one of these modules."""
     injected = [name for name, module in model.named_modules() if isinstance(module, Injected | FusedLoRA)]
     for name in found:
