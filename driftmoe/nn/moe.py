@@ -134,7 +134,7 @@ class MoELayer(nn.Module):
     >>> layer = MoELayer(torch.nn.Linear(8, 4), FeedForwardExperts(4, 8, 16), TopK(2))
     >>> result = layer(torch.randn(2, 5, 8))
     >>> result.output.shape, result.routing.mask.shape, sorted(result.losses)[:2]
-    (torch.Size([2, 5, 8]), torch.Size([2, 5, 4]), ['entropy', 'importance'])
+    (torch.Size([2, 5, 8]), torch.Size([2, 5, 4]), ['entropy', 'entropy_nats'])
     """
 
     def __init__(
