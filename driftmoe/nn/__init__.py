@@ -4,15 +4,20 @@ from driftmoe.nn.adapters import load_adapter, save_adapter
 from driftmoe.nn.classifier import NeuralMoEClassifier
 from driftmoe.nn.deep import RecurrentLayers, chained_layer
 from driftmoe.nn.experts import FeedForwardExperts, upcycle
+from driftmoe.nn.experts_interface import register_experts
+from driftmoe.nn.fused import FusedLoRA, FusedWeight, fused_lora, merge_back, remove_pairs
 from driftmoe.nn.injecting import ParameterCounts, count_parameters, inject, layer_counts, record, thaw
 from driftmoe.nn.lora import LoRAExperts, Unweighted, flylora, lora_layer, mora, smora
 from driftmoe.nn.moe import ChainedMoE, MoELayer, MoEOutput, RecurrentRouter, upcycled_layer
+from driftmoe.nn.peft_files import load_peft, save_peft
 from driftmoe.nn.rerouting import Rerouting, own_policies, reroute
 from driftmoe.nn.watching import LayerUsage, usage, watch
 
 __all__ = [
     "ChainedMoE",
     "FeedForwardExperts",
+    "FusedLoRA",
+    "FusedWeight",
     "LayerUsage",
     "LoRAExperts",
     "MoELayer",
@@ -26,15 +31,21 @@ __all__ = [
     "chained_layer",
     "count_parameters",
     "flylora",
+    "fused_lora",
     "inject",
     "layer_counts",
     "load_adapter",
+    "load_peft",
     "lora_layer",
+    "merge_back",
     "mora",
     "own_policies",
     "record",
+    "register_experts",
+    "remove_pairs",
     "reroute",
     "save_adapter",
+    "save_peft",
     "smora",
     "thaw",
     "upcycle",

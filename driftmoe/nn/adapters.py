@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from driftmoe.nn import adapter_files
+from driftmoe.nn.fused import SUFFIX, FusedLoRA
 from driftmoe.nn.injecting import Injected
 from driftmoe.nn.moe import MoELayer
 from driftmoe.strict_json import from_json
@@ -145,9 +146,10 @@ def _adapter(model: nn.Module) -> dict[str, Tensor]:
     tensors = {name: parameter.data for name, parameter in learning.items()}
     seen = {id(parameter) for parameter in learning.values()}  # layers may share some, under several names
     for name, module in model.named_modules():
-        if isinstance(module, Injected):
+        if isinstance(module, Injected | FusedLoRA):
+            base = "weight" if isinstance(module, FusedLoRA) else "moe.shared_expert."
             for key, tensor in module.state_dict(keep_vars=True).items():
-                if not key.startswith("moe.shared_expert.") and id(tensor) not in seen:
+                if not key.startswith(base) and id(tensor) not in seen:
                     tensors[f"{name}.{key}" if name else key] = tensor.data
                     seen.add(id(tensor))
     if not tensors:
@@ -163,14 +165,16 @@ def _layers(model: nn.Module) -> str:
     """Return the settings of all layers of experts as JSON: a list of settings, each with the names of its layers."""
     of_settings: dict[str, dict[str, Any]] = {}
     for name, module in model.named_modules():
-        if isinstance(module, MoELayer):
+        if isinstance(module, MoELayer | FusedLoRA):
             settings = _settings(module)
             of_settings.setdefault(repr(settings), {**settings, "layers": []})["layers"].append(name)
     return json.dumps(list(of_settings.values()), separators=(",", ":"))
 
 
-def _settings(layer: MoELayer) -> dict[str, Any]:
+def _settings(layer: MoELayer | FusedLoRA) -> dict[str, Any]:
     """Return what decides about a layer's output and is no tensor."""
+    if isinstance(layer, FusedLoRA):
+        return {"scale": float(layer.scale), "experts": _text(layer)}
     return {
         "policy": _text(layer.policy),
         "scale": float(layer.scale),
@@ -260,6 +264,11 @@ def _base_digest(model: nn.Module, adapter: Mapping[str, Tensor], *, with_weight
         (f"{name}." if name else "") + "moe.shared_expert.": f"{name}." if name else ""
         for name, module in model.named_modules()
         if isinstance(module, Injected)
+    }
+    prefixes |= {
+        f"{name}.weight": name.removesuffix(SUFFIX)
+        for name, module in model.named_modules()
+        if isinstance(module, FusedLoRA)
     }
     for name, tensor in sorted(model.state_dict().items()):
         if name in adapter or not isinstance(tensor, Tensor):

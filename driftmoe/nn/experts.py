@@ -85,6 +85,8 @@ class FeedForwardExperts(nn.Module):
     torch.Size([5, 8])
     """
 
+    is_transposed = True  # inputs come before outputs, as transformers' experts say of theirs
+
     def __init__(
         self,
         n_experts: int,
@@ -260,7 +262,9 @@ def _of_stacked(
     stacked: nn.Module, n_experts: int, noise: float, generator: torch.Generator
 ) -> FeedForwardExperts:
     """Return experts with the weights of stacked ones."""
-    w_in, w_out = stacked.get_parameter("gate_up_proj").mT, stacked.get_parameter("down_proj").mT
+    w_in, w_out = (
+        getattr(stacked, name).detach().mT for name in ("gate_up_proj", "down_proj")
+    )  # with fused_lora, too
     if n_experts != len(w_in):
         raise ValueError(f"upcycle: n_experts={n_experts}, but {len(w_in)} are there; choose as many")
     activation = _activation(stacked, is_gated=True)

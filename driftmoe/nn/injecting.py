@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from driftmoe.nn.fused import (
+    FusedLoRA,
+    FusedWeight,
+    adapted_weights,
+    fused_weights,
+    install,
+)
+from driftmoe.nn.linears import like
 from driftmoe.nn.moe import ChainedMoE, MoELayer, MoEOutput
 from driftmoe.nn.padding import Padding, is_in_backward
 from driftmoe.nn.recording import lost_gradients
 
-Made = TypeVar("Made", MoELayer, ChainedMoE)
+Made = TypeVar("Made", MoELayer, ChainedMoE, FusedLoRA)
 
 
 class Injected(nn.Module):
@@ -47,16 +55,26 @@ class Injected(nn.Module):
         """Return the output alone."""
         return self.moe.answer(x, None if self.padding is None else self.padding.rows_of(self, x))
 
+    @property
+    def weight(self) -> Tensor:
+        """An empty tensor, of the type and on the device of the adapted layer's weight: models such as T5 ask for it.
+
+        Code that computes with the weights of a layer would pass its experts by, and fails with this one.
+        """
+        if self.moe.shared_expert is None:
+            raise AttributeError("a layer of experts without an adapted layer has no weight")
+        return like(self.moe.shared_expert)
+
 
 def inject(
     model: nn.Module,
     targets: str | Sequence[str],
     make: Callable[..., Made],
     *,
-    n_experts: int | Sequence[int],
+    n_experts: int | Sequence[int] | None = None,
     seed: int | None = None,
 ) -> dict[str, Made]:
-    """Replace modules of a model by layers of experts, and freeze the rest of the model.
+    """Replace modules of a model by layers of experts, or adapt fused weights, and freeze the rest of the model.
 
     Parameters
     ----------
@@ -64,27 +82,32 @@ def inject(
         Any torch model; it is modified.
     targets
         Names of modules, or endings of names: `"query"` matches `encoder.layer.3.attention.self.query`. If a module has
-        this as its whole name, it alone is meant.
+        this as its whole name, it alone is meant. Or names of fused weights, parameters of three dimensions that hold
+        the matrices of all experts of a mixture: `"experts.gate_up_proj"` and `"experts.down_proj"` in transformers 5.
+        Modules come first where an ending fits both.
     make
         Turns a module into a layer, called as `make(module, n_experts=..., seed=...)`: `lora_layer`, `smora`, `mora`,
         `flylora`, `upcycled_layer` or `chained_layer`, with their other arguments set by `functools.partial`; or a
-        `RecurrentLayers`.
+        `RecurrentLayers`. For fused weights `fused_lora`, which is called with a `FusedWeight`.
     n_experts
         Number of experts in each layer; or a list with the number for each block of the model, as `layer_counts` gives
-        it (MoLA). The first number in a module's name is the index of its block.
+        it (MoLA). The first number in a module's name is the index of its block. For fused weights it is left out.
     seed
         Seed of the weights, which differ between layers; `None` for new random weights each time.
 
     Returns
     -------
     layers
-        The new layers by the names of the modules that they replace, in the order of the model.
+        The new layers by the names of the modules or weights that they replace, in the order of the model.
 
     Raises
     ------
     ValueError
         If a target matches no module, an injected module, a part of one or one with such a part, part of another
-        target, or part of a torch module that does not call its layers; or if `n_experts` has no number for a block.
+        target, or part of a torch module that does not call its layers; if `n_experts` has no number for a block; or if
+        fused weights are quantised.
+    TypeError
+        If `make` is not for such a module or weight.
 
     Notes
     -----
@@ -112,25 +135,29 @@ def inject(
     ParameterCounts(total=250, trainable=160, active=250)
     """
     found = _found(model, (targets,) if isinstance(targets, str) else tuple(targets))
-    _check_places(model, found)
+    check_places(model, found)
     names = {
-        name: [other for other, m in model.named_modules(remove_duplicate=False) if m is module]
-        for name, module in found.items()
+        name: [other for other, m in model.named_modules(remove_duplicate=False) if m is part]
+        for name, part in found.items()
     }  # a module may be part of the model under several names
-    seconds = {name: _second_half(model, name) for name in found}
+    seconds = {name: _second_half(model, name) for name, part in found.items() if isinstance(part, nn.Module)}
     layers = {
         name: make(
-            _whole(module, seconds[name]),
-            n_experts=_count(name, n_experts),
+            _whole(part, seconds[name]) if isinstance(part, nn.Module) else part,
+            n_experts=_count(name, part, n_experts),
             seed=None if seed is None else seed + index,
         )
-        for index, (name, module) in enumerate(found.items())
+        for index, (name, part) in enumerate(found.items())
     }
     for frozen in found.values() if _has_adapters(model) else (model,):
-        frozen.requires_grad_(False)
+        (frozen.weight if isinstance(frozen, FusedWeight) else frozen).requires_grad_(False)
     padding = next((m.padding for m in model.modules() if isinstance(m, Injected) and m.padding), Padding())
-    padding.watch(model)
     for name, layer in layers.items():
+        if isinstance(layer, FusedLoRA):
+            place, _, attribute = name.rpartition(".")
+            install(model.get_submodule(place), attribute, layer)
+            continue
+        padding.watch(model)
         if (half := seconds[name]) is not None:
             half.dense = nn.Identity()
         injected = Injected(layer, padding)
@@ -169,7 +196,7 @@ def thaw(model: nn.Module) -> None:
     >>> count_parameters(model).trainable
     160
     """
-    layers = [module for module in model.modules() if isinstance(module, Injected)]
+    layers = [module for module in model.modules() if isinstance(module, Injected | FusedLoRA)]
     if not layers:
         raise ValueError("thaw: nothing was injected into this model; call inject first")
     for layer in layers:
@@ -178,26 +205,55 @@ def thaw(model: nn.Module) -> None:
                 parameter.requires_grad_()
 
 
-def _found(model: nn.Module, ends: Sequence[str]) -> dict[str, nn.Module]:
-    """Return the modules that targets name: the one that has a target as its whole name, or all whose name ends so."""
-    modules = dict(model.named_modules())
-    found: dict[str, nn.Module] = {}
+def _found(model: nn.Module, ends: Sequence[str]) -> dict[str, nn.Module | FusedWeight]:
+    """Return the modules and fused weights that targets name, in the order of the model.
+
+    A target means the one that has it as its whole name, or else all whose name ends so; modules before weights.
+    """
+    parts: dict[str, nn.Module | FusedWeight] = {}
+    for name, module in model.named_modules():
+        parts[name] = module
+        parts.update((f"{name}.{of}" if name else of, weight) for of, weight in fused_weights(module))
+    found: set[str] = set()
     for end in ends:
-        names = [end] if end in modules else [name for name in modules if name.endswith("." + end)]
+        adapted = _ending(adapted_weights(model), end)
+        if adapted:
+            raise ValueError(f"inject: {adapted[0]!r} was injected before; merge_back or remove_pairs first")
+        modules = {name: part for name, part in parts.items() if isinstance(part, nn.Module)}
+        names = _ending(modules, end) or _ending(parts, end)
         if not names or not end:
-            last = sorted(
-                {name.rpartition(".")[2] for name, m in modules.items() if isinstance(m, nn.Linear)}
-            )
-            raise ValueError(
-                f"inject: nothing in the model is named {end!r}; its linear layers are {', '.join(last)}"
-            )
-        found.update((name, modules[name]) for name in names)
-    return {name: module for name, module in modules.items() if name in found}  # in the order of the model
+            _raise_unknown(model, parts, end)
+        found.update(names)
+    return {name: part for name, part in parts.items() if name in found}
 
 
-def _check_places(model: nn.Module, found: dict[str, nn.Module]) -> None:
+def _ending(names: Iterable[str], end: str) -> list[str]:
+    names = list(names)
+    return [end] if end in names else [name for name in names if name.endswith("." + end)]
+
+
+def _raise_unknown(model: nn.Module, parts: Mapping[str, nn.Module | FusedWeight], end: str) -> NoReturn:
+    """Raise ValueError, as a target names nothing that experts could go to."""
+    for name in _ending((name for name, _ in model.named_parameters()), end):
+        p = model.get_parameter(name)
+        raise ValueError(
+            f"inject: {name!r} is a parameter of shape {tuple(p.shape)}, {p.dtype}; only those of three dimensions "
+            f"hold experts (quantised ones do not keep them); for a linear layer name its module, "
+            f"{name.rpartition('.')[0]!r}"
+        )
+    last = {
+        kind: sorted({n.rpartition(".")[2] for n, part in parts.items() if isinstance(part, kind)})
+        for kind in (nn.Linear, FusedWeight)
+    }
+    weights = f", and its fused weights {', '.join(last[FusedWeight])}" if last[FusedWeight] else ""
+    raise ValueError(
+        f"inject: nothing in the model is named {end!r}; its linear layers are {', '.join(last[nn.Linear])}{weights}"
+    )
+
+
+def check_places(model: nn.Module, found: Mapping[str, nn.Module | FusedWeight]) -> None:
     """Raise ValueError if a layer of experts cannot take the place of one of these modules."""
-    injected = [name for name, module in model.named_modules() if isinstance(module, Injected)]
+    injected = [name for name, module in model.named_modules() if isinstance(module, Injected | FusedLoRA)]
     for name in found:
         if name in injected:
             raise ValueError(f"inject: {name!r} was injected before; begin with the model as it was")
@@ -222,7 +278,9 @@ def _check_places(model: nn.Module, found: dict[str, nn.Module]) -> None:
 
 def _has_adapters(model: nn.Module) -> bool:
     """Return whether there are layers of `inject` or of peft, so that what may learn has been decided already."""
-    return any(isinstance(m, Injected) or hasattr(m, "adapter_layer_names") for m in model.modules())
+    return any(
+        isinstance(m, Injected | FusedLoRA) or hasattr(m, "adapter_layer_names") for m in model.modules()
+    )
 
 
 def _second_half(model: nn.Module, name: str) -> nn.Module | None:
@@ -408,8 +466,13 @@ def count_parameters(model: nn.Module, records: Iterable[tuple[str, MoEOutput]] 
     return ParameterCounts(total, trainable, round(total - idle))
 
 
-def _count(name: str, n_experts: int | Sequence[int]) -> int:
-    if isinstance(n_experts, int):
+def _count(name: str, part: nn.Module | FusedWeight, n_experts: int | Sequence[int] | None) -> int | None:
+    if n_experts is None and isinstance(part, nn.Module):
+        raise ValueError(
+            f"inject: how many experts shall {name!r} get? Give n_experts; if fused weights are meant, give more of "
+            "their names, as 'experts.down_proj'"
+        )
+    if n_experts is None or isinstance(n_experts, int):
         return n_experts
     block = re.search(r"(?:^|\.)(\d+)(?:\.|$)", name)
     if block is None or int(block[1]) >= len(n_experts):

@@ -22,7 +22,8 @@ def widths(linear: nn.Module) -> tuple[int, int]:
         if isinstance(found[0], int) and isinstance(found[1], int) and not list(linear.children()):
             return found[0], found[1]
     raise TypeError(
-        f"LoRA experts go around nn.Linear, not {type(linear).__name__}; name the linear layers in it"
+        f"LoRA experts go around nn.Linear, not {type(linear).__name__}; "
+        + ("use fused_lora for it" if isinstance(linear, tuple) else "name the linear layers in it")
     )
 
 

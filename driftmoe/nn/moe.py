@@ -9,14 +9,17 @@ from functools import cached_property
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor, nn
 
 from driftmoe.losses import (
+    entropy_loss,
     importance_loss,
     load_balance_loss,
     mutual_information_loss,
     null_balance_loss,
     router_z_loss,
+    soft_balance_loss,
 )
 from driftmoe.nn.experts import FeedForwardExperts, stacked_experts, upcycle
 from driftmoe.routing import BiasBalancer, Policy, RandomRouter, Routing, as_rule
@@ -62,9 +65,11 @@ class MoEOutput:
     def losses(self) -> dict[str, Tensor]:
         """Auxiliary losses by name, as unweighted scalars; computed on first access.
 
-        `load_balance` counts places (Switch; AdaMoE if there are null experts), `importance` sums weights (Shazeer),
-        `entropy` is the mean of `Routing.entropy` (DynMoLE), `mutual_information` rewards balance and certainty
-        (ModuleFormer), `router_z` keeps logits small (ST-MoE); see `driftmoe.losses`. Shared experts do not count.
+        `load_balance` counts places (Switch; AdaMoE if there are null experts), `soft_balance` weights (DynMoLE; those
+        of null experts are 0), `importance` sums weights (Shazeer), `entropy` is the mean of `Routing.entropy`
+        (DynMoLE), from 0 to 1, `entropy_nats` that of Shannon's entropy in nats, `mutual_information` rewards balance
+        and certainty (ModuleFormer), `router_z` keeps logits small (ST-MoE); see `driftmoe.losses`. Shared experts do
+        not count.
         """
         routing, rows = self.routing, self.rows
         n_null = 0 if routing.null_mask is None else routing.null_mask.shape[-1]
@@ -80,8 +85,10 @@ class MoEOutput:
         entropy = routing.entropy.flatten() if rows is None else routing.entropy[rows]
         return {
             "load_balance": balance,
+            "soft_balance": soft_balance_loss(routing.logits, F.pad(weights, (0, n_null)), rows),
             "importance": importance_loss(weights, rows, in_service),
             "entropy": entropy.sum() / max(len(entropy), 1),
+            "entropy_nats": entropy_loss(routing.logits, normalize=False, rows=rows),
             "mutual_information": mutual_information_loss(routing.logits, rows),
             "router_z": router_z_loss(routing.logits, rows),
         }
@@ -127,7 +134,7 @@ class MoELayer(nn.Module):
     >>> layer = MoELayer(torch.nn.Linear(8, 4), FeedForwardExperts(4, 8, 16), TopK(2))
     >>> result = layer(torch.randn(2, 5, 8))
     >>> result.output.shape, result.routing.mask.shape, sorted(result.losses)[:2]
-    (torch.Size([2, 5, 8]), torch.Size([2, 5, 4]), ['entropy', 'importance'])
+    (torch.Size([2, 5, 8]), torch.Size([2, 5, 4]), ['entropy', 'entropy_nats'])
     """
 
     def __init__(
@@ -327,7 +334,7 @@ def upcycled_layer(
     """Turn a dense feed-forward network into a layer of experts.
 
     If the policy's weights sum to 1, the output equals that of the network, except for the noise. With `parts` it does,
-    if the weights of each row have the same sum, and k is a multiple of `parts`.
+    too; policies that would choose single parts of a copy at first are refused.
 
     Parameters
     ----------
@@ -340,11 +347,17 @@ def upcycled_layer(
         Number of fine-grained experts into which each copy is cut; see `FeedForwardExperts.split`. There are then
         n_experts · parts experts. At first the router gives the parts of a copy equal logits, so that they are chosen
         together, and the layer's `scale` makes up for weights that are smaller. `Unweighted(TopK(parts))` is
-        Dynamic-DINO's setting.
+        Dynamic-DINO's setting. In general the weights of each row must have the same sum, and a row must choose all
+        parts of a copy or none: `TopK(k)` with a multiple of `parts` for k, `Unweighted` of it, `Dense()`.
     router
         `"linear"`, without bias and in float32, or `"random"`, a `RandomRouter`, which does not learn.
     seed
         Seed of noise and router; `None` for new random values each time.
+
+    Raises
+    ------
+    ValueError
+        If `ffn` is no such network, or with `parts` the policy would change the network's output.
 
     References
     ----------
@@ -380,8 +393,32 @@ def upcycled_layer(
     weight: Any = new_router.weight
     with torch.no_grad():
         weight[: len(rows)] = weight[rows.to(weight.device)]
-    total = policy(torch.zeros(1, rule.n_logits(experts.n_experts))).weights.sum().item()
+    total = _total(policy, rule.n_logits(experts.n_experts), rows, parts)
     return MoELayer(new_router, experts, policy, scale=parts / total)
+
+
+def _total(policy: Policy, n_logits: int, copies: Tensor, parts: int) -> float:
+    """Return the sum of a row's weights, if all parts of a copy have the same in sum over the copies, whatever row.
+
+    That is tried on logits in which the parts of a copy are equal: all the same, and random ones of several widths.
+
+    Raises
+    ------
+    ValueError
+        If they have not, so that the sum of the chosen parts is not the network.
+    """
+    drawn = torch.randn(64, n_logits, generator=torch.Generator().manual_seed(0))
+    logits = torch.cat([torch.zeros(1, n_logits), 0.1 * drawn, drawn, 5.0 * drawn])
+    logits[:, : len(copies)] = logits[:, copies]
+    of_parts = policy(logits).weights.detach().unflatten(-1, (-1, parts)).sum(-2)  # (n_rows, parts)
+    each = of_parts[0].mean().item()
+    if not each > 0.0 or (of_parts - each).abs().max().item() > 1e-4 * each:
+        raise ValueError(
+            f"upcycled_layer: with policy={policy!r} the {parts} parts of a copy would not be chosen together, or rows "
+            "have weights of different sums, so that the layer would not answer what the network did; choose a policy "
+            f"such as TopK(k) with a k that {parts} divides, or leave parts out"
+        )
+    return each * parts
 
 
 def _of_block(

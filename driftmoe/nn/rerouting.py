@@ -197,10 +197,7 @@ def own_policies(model: nn.Module) -> dict[str, Policy]:
 
 @dataclass(eq=False)
 class Reroute:
-    """A hook on a router, which puts the choice of a policy in the place of its own.
-
-    `watch` asks the policy again: for equal logits its choice must be the same.
-    """
+    """A hook on a router, which puts the choice of a policy in the place of its own."""
 
     policy: Policy
 
@@ -210,7 +207,8 @@ class Reroute:
         routing = self.routing(router, logits)
         chosen_first = routing.logits.masked_fill(~routing.mask, -torch.inf)
         chosen = chosen_first.topk(_most(routing), dim=-1).indices  # (n_rows, most)
-        return logits, routing.weights.gather(-1, chosen).to(own_weights.dtype), chosen, *output[3:]
+        parts = logits, routing.weights.gather(-1, chosen).to(own_weights.dtype), chosen, *output[3:]
+        return parts if torch.compiler.is_compiling() else Chosen(parts, routing)
 
     def routing(self, router: nn.Module, logits: Tensor) -> Routing:
         """Return the choice of the policy, with weights as the experts get them."""
@@ -221,6 +219,18 @@ class Reroute:
             routing = self.policy(logits)
         scale = getattr(router, "routed_scaling_factor", 1.0)
         return routing if scale == 1.0 else replace(routing, weights=routing.weights * scale)
+
+
+class Chosen(tuple[Any, ...]):
+    """The output of a router, with the routing that it was made of, which `watch` reads."""
+
+    routing: Routing
+
+    def __new__(cls, parts: tuple[Any, ...], routing: Routing) -> Chosen:
+        """Return the parts as they are."""
+        chosen = super().__new__(cls, parts)
+        chosen.routing = routing
+        return chosen
 
 
 def _most(routing: Routing) -> int:

@@ -15,7 +15,7 @@ from driftmoe.nn.mixtures import Mixture, find_mixtures, parts_of
 from driftmoe.nn.moe import MoEOutput
 from driftmoe.nn.padding import Padding, is_in_backward
 from driftmoe.nn.recording import lost_gradients
-from driftmoe.nn.rerouting import Reroute
+from driftmoe.nn.rerouting import Chosen, Reroute
 from driftmoe.routing import Routing
 
 _uncompiled = torch.compiler.disable(reason="watch: a watched model cannot be compiled into one graph")
@@ -62,9 +62,9 @@ def watch(model: nn.Module, *, gradients: bool = True) -> Iterator[list[tuple[st
     rows (Qwen2-MoE, DeepSeek-V3) do not count. Padding has a routing, as the model routes it, but counts in no loss.
 
     Hooks are removed at the end, also after an error. Several may watch one model at a time, and with `reroute` they
-    see what the policy chose; it is asked again for that, so that its choice must not be random. A model that is
-    compiled while it is watched is compiled in pieces, which are recorded and stay pieces afterwards; `fullgraph=True`
-    raises torch's error. So watch first, then compile.
+    see what the policy chose. A model that is compiled while it is watched is compiled in pieces, which are recorded
+    and stay pieces afterwards; `fullgraph=True` raises torch's error. So watch first, then compile. Only then is a
+    policy of `reroute` asked again, so that its choice must not be random there.
 
     Examples
     --------
@@ -223,6 +223,8 @@ def _hooks(mixtures: dict[str, Mixture], choose: Any, append: Any) -> Iterator[A
 def _routing(router: nn.Module, output: Any) -> Routing:
     """Return what a router, or the policy in its place, chose for rows, with weights as the experts get them."""
     logits, weights, chosen = parts_of(router, output)
+    if isinstance(output, Chosen):
+        return output.routing
     for hook in router._forward_hooks.values():
         if isinstance(hook, Reroute):
             return hook.routing(router, logits)

@@ -154,6 +154,42 @@ def test_the_feed_forward_networks_of_bert_are_upcycled_though_they_are_spread_o
     assert not torch.allclose(after, before, atol=1e-3)
 
 
+@pytest.mark.parametrize("kind", ["relu", "gated-gelu"])
+@pytest.mark.parametrize(
+    ("target", "make"),
+    [
+        ("wo", partial(lora_layer, policy=TopK(2), rank=2)),
+        ("DenseReluDense", partial(upcycled_layer, policy=TopK(2))),
+    ],
+)
+def test_experts_learn_in_t5_which_asks_for_the_type_of_a_weight(kind, target, make):
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 50, "d_model": 8, "d_ff": 12, "d_kv": 4, "num_layers": 1, "num_heads": 2}
+    config = transformers.T5Config(
+        **sizes, feed_forward_proj=kind, decoder_start_token_id=0, pad_token_id=0, eos_token_id=1
+    )
+    model, ids = transformers.T5ForConditionalGeneration(config).eval(), torch.arange(2, 26).reshape(2, 12)
+    with torch.no_grad():
+        before = model(input_ids=ids, labels=ids).logits
+        layers = inject(model, target, make, n_experts=4, seed=1)
+        after = model(input_ids=ids, labels=ids).logits
+    torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-5)
+    assert len(layers) == 2
+    model(input_ids=ids, labels=ids).loss.backward()
+    experts = [layer.experts.b if target == "wo" else layer.experts.w_out for layer in layers.values()]
+    assert all(weight.grad.abs().sum() > 0 for weight in experts)
+    assert model.generate(ids, max_new_tokens=2, min_new_tokens=2).shape == (2, 3)
+
+
+def test_a_layer_of_experts_tells_the_type_of_its_weight_and_no_weight():
+    model = nn.Sequential(nn.Linear(8, 6).bfloat16())
+    inject(model, "0", partial(lora_layer, policy=TopK(1), rank=1), n_experts=2)
+    assert (model[0].weight.dtype, model[0].weight.shape) == (torch.bfloat16, (0,))
+    model = nn.Sequential(nn.Sequential(nn.Linear(8, 12), nn.ReLU(), nn.Linear(12, 8)))
+    inject(model, "0", partial(upcycled_layer, policy=TopK(1)), n_experts=2)
+    assert not hasattr(model[0], "weight")
+
+
 def mixtral():
     torch.manual_seed(0)
     from transformers.models.mixtral.modeling_mixtral import MixtralSparseMoeBlock

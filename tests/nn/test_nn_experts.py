@@ -8,7 +8,7 @@ from small_layers import normal
 from torch import nn
 
 from driftmoe.nn import FeedForwardExperts, MoELayer, Unweighted, upcycle, upcycled_layer
-from driftmoe.routing import Dense, TopK
+from driftmoe.routing import Dense, TopK, TopP, WithNull, WithShared
 
 
 @pytest.mark.parametrize("bias", [False, True], ids=["", "bias"])
@@ -72,6 +72,16 @@ def test_parts_of_upcycled_experts_answer_what_the_dense_network_did(policy, rou
     assert torch.equal(result.routing.mask[..., ::2], result.routing.mask[..., 1::2])
     torch.testing.assert_close(result.output, ffn(x), rtol=1e-4, atol=1e-6)
     assert not result.routing.mask.all() or policy == Dense()
+
+
+@pytest.mark.parametrize(
+    "policy", [TopK(3), TopK(2, renorm=False), TopP(0.5), WithNull(TopK(2), 2), WithShared(TopK(2), 1)]
+)
+def test_policies_that_would_choose_single_parts_are_refused(policy):
+    with pytest.raises(
+        ValueError, match=r"the 2 parts of a copy would not .* such as TopK\(k\) with a k that 2"
+    ):
+        upcycled_layer(DENSE["relu"](), n_experts=4, parts=2, policy=policy)
 
 
 def test_noise_tells_upcycled_experts_apart():

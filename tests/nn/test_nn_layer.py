@@ -17,6 +17,7 @@ from driftmoe.losses import (
     mutual_information_loss,
     null_balance_loss,
     router_z_loss,
+    soft_balance_loss,
 )
 from driftmoe.nn import FeedForwardExperts, MoELayer
 from driftmoe.routing import (
@@ -112,6 +113,8 @@ def test_losses_are_those_of_the_routing():
         "entropy": entropy_loss(logits, q=1.1),
         "mutual_information": mutual_information_loss(logits),
         "router_z": router_z_loss(logits),
+        "soft_balance": soft_balance_loss(logits, result.routing.weights),
+        "entropy_nats": entropy_loss(logits, normalize=False),
     }
     assert result.losses.keys() == expected.keys()
     for name, loss in expected.items():
@@ -128,6 +131,9 @@ def test_losses_leave_shared_experts_out_and_take_nulls_as_one():
     torch.testing.assert_close(
         null.losses["load_balance"], null_balance_loss(null.routing.logits, load, n_null=3)
     )
+    shares = null.routing.logits.softmax(-1).mean(0)[:4]  # of seven, the last three of null experts
+    by_hand = 7 * (null.routing.weights.mean(0) * shares).sum()
+    torch.testing.assert_close(null.losses["soft_balance"], by_hand)
 
 
 def test_losses_and_output_teach_the_router():

@@ -167,6 +167,18 @@ def test_experts_are_weighed_as_the_policy_says(policy):
     assert torch.equal(block(x), before)
 
 
+def test_a_random_choice_is_recorded_as_it_was_made():
+    generator, block, x = torch.Generator().manual_seed(0), Block(), normal(6, 8)
+    with (
+        reroute(block, lambda logits: TopK(1)(torch.randn(logits.shape, generator=generator))),
+        watch(block) as records,
+    ):
+        outputs = [block(x), block(x)]
+    for (_, result), output in zip(records, outputs, strict=True):
+        torch.testing.assert_close(output, x * (result.routing.weights @ block.experts.factors))
+    assert not torch.equal(*(result.routing.mask for _, result in records))
+
+
 def test_a_step_of_training_moves_router_and_experts_of_a_rerouted_model():
     model, x = small(), normal(6, 8)
     reroute(model, TopP(0.7))
