@@ -38,6 +38,7 @@ def permuted(experts, e, of, seed=0):
     halves = experts.w_in.shape[-1] // n
     columns = torch.cat([order + half * n for half in range(halves)])
     experts.w_in.data[e] = experts.w_in.data[of][:, columns]
-    experts.b_in.data[e] = experts.b_in.data[of][columns]
     experts.w_out.data[e] = experts.w_out.data[of][order]
-    experts.b_out.data[e] = experts.b_out.data[of]
+    if experts.b_in is not None:
+        experts.b_in.data[e] = experts.b_in.data[of][columns]
+        experts.b_out.data[e] = experts.b_out.data[of]

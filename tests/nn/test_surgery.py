@@ -82,6 +82,21 @@ def test_a_changed_layer_is_a_layer_like_any(make, name):
     assert not torch.equal(changed(x).output, result.output)
 
 
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_a_changed_layer_keeps_types_and_devices(name):
+    layer = feed_forward(policy=WithNull(TopK(2), 2), shared_expert=nn.Linear(8, 8)).bfloat16()
+    layer.router.float()
+    changed = OPERATIONS[name](layer)
+    assert {p.dtype for p in changed.experts.parameters()} == {torch.bfloat16}
+    assert {p.dtype for p in changed.router.parameters()} == {torch.float32}
+    assert changed.shared_expert is layer.shared_expert
+    assert changed(normal(5, 8).bfloat16()).output.dtype == torch.bfloat16
+    if name in ("prune", "grow", "grow and prune"):  # others look at the weights
+        elsewhere = OPERATIONS[name](layer.to("meta"))
+        tensors = [*elsewhere.parameters(), *elsewhere.buffers()]
+        assert {tensor.device.type for tensor in tensors} == {"meta"}
+
+
 def test_similarity_of_logits_tends_to_that_of_the_rows_of_the_router_on_white_noise():
     layer = layer_of(WithNull(TopK(2), 2))
     on_noise = similarity(layer, normal(50_000, 8, seed=4))

@@ -151,8 +151,8 @@ def _wider(
         (w for part in old for w in part.state_dict().values() if w.is_floating_point()), new.weight
     )
     before: Iterable[int] = range(n_old + n_null)
-    if isinstance(router, JoinedRouter) and router.order is not None:
-        before = router.order.tolist()
+    if isinstance(router, JoinedRouter) and router.places is not None:
+        before = router.places
     listed = list(before)
     places = [*listed[:n_old], *range(n_old + n_null, n_old + n_null + n), *listed[n_old:]]
     return JoinedRouter([*old, new.to(weight.dtype)], places)

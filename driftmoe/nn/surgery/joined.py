@@ -85,7 +85,10 @@ class JoinedRouter(nn.Module):
     def __init__(self, parts: Sequence[nn.Module], order: Sequence[int] | None = None) -> None:
         super().__init__()
         self.parts = nn.ModuleList(parts)
-        index = None if order is None or list(order) == sorted(order) else torch.tensor(list(order))
+        first = next((t for part in parts for t in part.state_dict().values()), torch.zeros(0))
+        is_changed = order is not None and list(order) != sorted(order)
+        self.places = tuple(order or ()) if is_changed else None
+        index = None if self.places is None else torch.tensor(self.places, device=first.device)
         self.register_buffer("order", index, persistent=False)  # from the same surgery it is the same
 
     def forward(self, x: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from functools import partial, wraps
 from itertools import accumulate, pairwise
 from typing import Any, ParamSpec, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -70,6 +71,29 @@ def checked_experts(caller: str, what: str, chosen: Iterable[int], n: int) -> li
     if len(set(listed)) < len(listed) or not all(0 <= e < n for e in listed):
         raise ValueError(f"{caller}: {what}={listed}; choose different numbers from 0 to {n - 1}")
     return sorted(listed)
+
+
+def chosen_experts(
+    caller: str, n: int, keep: int | Iterable[int], usage: Shares | None, protect: Iterable[int]
+) -> list[int]:
+    """Return the experts that are kept, in order: those named, or as many of the most used after protected ones."""
+    held = checked_experts(caller, "protect", protect, n)
+    if not isinstance(keep, int | np.integer):
+        kept = checked_experts(caller, "keep", keep, n)
+        if missing := sorted(set(held) - set(kept)):
+            raise ValueError(f"{caller}: keep={kept} lacks {missing} of protect={held}; keep these, too")
+        return kept
+    if not 1 <= keep <= n:
+        raise ValueError(
+            f"{caller}: keep={keep} of {n} experts; choose 1 <= keep <= {n}, or the numbers of experts"
+        )
+    if usage is None:
+        raise ValueError(
+            f"{caller}: keep={keep} of {n} experts, but which? Give usage, or the numbers of experts"
+        )
+    if len(held) > keep:
+        raise ValueError(f"{caller}: keep={keep}, but protect={held} are {len(held)}; keep as many at least")
+    return sorted(ranked(shares_of(caller, usage, n), held)[: int(keep)])
 
 
 def shares_of(caller: str, usage: Shares | None, n: int) -> Tensor:
@@ -228,7 +252,7 @@ def _cut_joined(
     caller: str, router: JoinedRouter, columns: Sequence[int], old: nn.Module, new: nn.Module
 ) -> nn.Module:
     sizes = [n_outputs(caller, part) for part in router.parts]
-    order = list(range(sum(sizes))) if router.order is None else router.order.tolist()
+    order = list(range(sum(sizes)) if router.places is None else router.places)
     wanted = [order[c] for c in columns]  # among the outputs of all parts, one after the other
     parts, of_parts = [], []
     for part, (a, b) in zip(router.parts, pairwise(accumulate(sizes, initial=0)), strict=True):

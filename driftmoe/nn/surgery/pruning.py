@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import numpy as np
 from torch import Tensor
 
 from driftmoe.nn.moe import MoELayer
@@ -15,6 +14,7 @@ from driftmoe.nn.surgery.parts import (
     check_fits,
     check_layer,
     checked_experts,
+    chosen_experts,
     cut_policy,
     cut_router,
     n_routed,
@@ -89,13 +89,7 @@ def prune(
     """
     check_layer("prune", layer)
     n = n_routed(layer)
-    held = checked_experts("prune", "protect", protect, n)
-    if isinstance(keep, int | np.integer):
-        kept = _most_used(int(keep), n, usage, held)
-    else:
-        kept = checked_experts("prune", "keep", keep, n)
-        if missing := sorted(set(held) - set(kept)):
-            raise ValueError(f"prune: keep={kept} lacks {missing} of protect={held}; keep these, too")
+    kept = chosen_experts("prune", n, keep, usage, protect)
     new_policy, columns = cut_policy(layer.policy, n, kept)
     new_policy = new_policy if policy is None else policy
     n_shared = as_rule(layer.policy).n_shared
@@ -108,20 +102,6 @@ def prune(
     experts = selected(layer.experts, [*range(n_shared), *(n_shared + e for e in kept)])
     router = cut_router("prune", layer.router, columns, layer.experts, experts)
     return changed(layer, router, experts, new_policy, balancer_of(layer, lambda bias: bias[kept]))
-
-
-def _most_used(keep: int, n: int, usage: Shares | None, held: list[int]) -> list[int]:
-    if not 1 <= keep <= n:
-        raise ValueError(
-            f"prune: keep={keep} of {n} experts; choose 1 <= keep <= {n}, or the numbers of experts"
-        )
-    if usage is None:
-        raise ValueError(
-            f"prune: keep={keep} of {n} experts, but which? Give usage, or the numbers of experts"
-        )
-    if len(held) > keep:
-        raise ValueError(f"prune: keep={keep}, but protect={held} are {len(held)}; keep as many at least")
-    return sorted(ranked(shares_of("prune", usage, n), held)[:keep])
 
 
 @untracked
