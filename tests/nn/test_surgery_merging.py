@@ -8,7 +8,7 @@ from small_layers import layer_of, normal
 from surgery_layers import USED, adapters, feed_forward, permuted
 from torch import nn
 
-from driftmoe.nn import FeedForwardExperts, mora, usage
+from driftmoe.nn import FeedForwardExperts, lora_layer, mora, usage
 from driftmoe.nn.surgery import Merged, groups, grow, merge, prune, recombine
 from driftmoe.routing import BiasBalancer, Dense, TopK, TopP, WithNull, WithShared
 
@@ -69,6 +69,16 @@ def test_merged_lora_experts_are_the_nearest_matrices_of_their_rank():
     grouped = merge(new, [[0, 1], [2, 3]])
     assert not grouped.experts.b.any()
     assert (grouped.experts.a.norm(dim=-1) > 0.1).all()  # else no rank would ever learn
+
+
+def test_lora_experts_of_more_ranks_than_widths_merge():
+    layer = lora_layer(nn.Linear(8, 2), n_experts=4, policy=TopK(2), rank=5, seed=0)
+    layer.experts.b.data = normal(*layer.experts.b.shape)
+    merged = merge(layer, [[0, 1], [2], [3]])
+    a, b = layer.experts.a, layer.experts.b
+    mean = 0.5 * (a[0].T @ b[0] + a[1].T @ b[1])
+    torch.testing.assert_close(merged.experts.a[0].T @ merged.experts.b[0], mean)
+    assert merged.experts.a.shape == (3, 5, 8)
 
 
 def test_groups_are_around_the_most_used_experts():

@@ -48,8 +48,8 @@ def compress(
 
     References
     ----------
-    ComPEFT, Yadav et al. 2023 (arXiv 2311.13171), alg. 1: alpha · std(change) · sign(change) for the largest. The file
-    is coded by bits here, not by Golomb's code.
+    ComPEFT, Yadav et al. 2023 (arXiv 2311.13171), alg. 1: alpha · std(change) · sign(change) for the largest. Here
+    the share is of each tensor by itself, and bits are stored, not Golomb's code.
 
     Examples
     --------

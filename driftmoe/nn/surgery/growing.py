@@ -54,7 +54,8 @@ def grow(
         parameters of their own, so that weight decay does not move the old ones either. The shared expert is not
         frozen: `layer.shared_expert.requires_grad_(False)`.
     seed
-        Seed of the new weights; `None` for new random ones each time.
+        Seed of the new weights; `None` for new random ones each time. Outputs beside a `RandomRouter` do
+        not learn either.
 
     Returns
     -------

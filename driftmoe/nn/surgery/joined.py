@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import reduce
 from itertools import accumulate, pairwise
 
 import torch
@@ -52,7 +53,7 @@ class JoinedExperts(nn.Module):
         """Return the weighted sum of the chosen experts' outputs, shape (..., n_out)."""
         places = pairwise(accumulate(self.sizes, initial=0))
         outputs = [part(x, within(routing, a, b)) for part, (a, b) in zip(self.parts, places, strict=True)]
-        return torch.stack(outputs).sum(0)
+        return reduce(torch.add, outputs)
 
 
 def within(routing: Routing, start: int, stop: int) -> Routing:

@@ -114,7 +114,8 @@ def merge(
     layer
         The new layer, with an expert for each group in their order. The router stays, and the policy is `Merged`: it
         chooses among all experts that there were, and a group gets the weights of its members. So the merging of equal
-        experts changes nothing. The biases of a balancer become means by use.
+        experts changes nothing. The biases of a balancer become means by use. The parts of a grown layer become one,
+        which learns if one of them did.
 
     Raises
     ------
@@ -156,16 +157,16 @@ def merge(
     share = shares_of("merge", usage, n)
     weights = [_of_group(share, group) for group in listed]
     n_shared = as_rule(layer.policy).n_shared
-    if all(len(group) == 1 for group in listed):
-        experts = selected(layer.experts, range(n_shared + n)) if listed == [[e] for e in range(n)] else None
+    if listed == [[e] for e in range(n)]:
+        experts = selected(layer.experts, range(n_shared + n))
     else:
-        experts = None
-    if experts is None:
         whole = flat("merge", layer.experts)
         apart = [[e] for e in range(n_shared)] + [[n_shared + e for e in group] for group in listed]
         all_weights = [torch.ones(1, dtype=torch.float64)] * n_shared + weights
-        merged = _low_rank if isinstance(whole, LoRAExperts) and align else _mean
-        experts = merged(whole, apart, all_weights, align)
+        if isinstance(whole, LoRAExperts) and align:
+            experts = _low_rank(whole, apart, all_weights)
+        else:
+            experts = _mean(whole, apart, all_weights, align)
     balancer = balancer_of(
         layer,
         lambda bias: torch.stack([bias[g] @ w.to(bias) for g, w in zip(listed, weights, strict=True)]),
@@ -218,19 +219,13 @@ def aligned(reference: Tensor, neurons: Tensor) -> Tensor:
     return torch.from_numpy(linear_sum_assignment(likeness, maximize=True)[1]).to(neurons.device)
 
 
-def _low_rank(
-    experts: FeedForwardExperts | LoRAExperts,
-    groups: Sequence[Sequence[int]],
-    weights: Sequence[Tensor],
-    align: bool,
-) -> nn.Module:
+def _low_rank(experts: LoRAExperts, groups: Sequence[Sequence[int]], weights: Sequence[Tensor]) -> nn.Module:
     """Return LoRA experts whose matrices are as near to the means of those of each group as their rank allows.
 
     A = Q R and B = S T by QR give Aᵀ B = Qᵀ (R Tᵀ) S, so that the decomposition is of a small matrix. The rows of the
     new A have one length, the mean of what they had, and B holds the singular values: ranks that are not needed have
     B = 0 and learn as in a new LoRA.
     """
-    assert isinstance(experts, LoRAExperts)
     wide = torch.promote_types(experts.a.dtype, torch.float32)
     a, b = experts.a.detach().to(wide), experts.b.detach().to(wide)
     rank = a.shape[1]
@@ -244,11 +239,12 @@ def _low_rank(
         scaled = b[members] * of_group.to(b)[:, None, None]
         q, r = torch.linalg.qr(a[members].flatten(0, 1).T)  # (n_in, m), (m, group · rank)
         s, t = torch.linalg.qr(scaled.flatten(0, 1).T)
-        u, values, v = torch.linalg.svd(r @ t.T)
+        u, values, v = torch.linalg.svd(r @ t.T, full_matrices=False)
         u, values, v = u[:, :rank], values[:rank], v[:rank]
         length = a[members].norm(dim=-1).mean().clamp_min(torch.finfo(wide).tiny)
         rows, columns = (q @ u).T * length, (values[:, None] / length) * (v @ s.T)
-        new_a.append(rows)
-        new_b.append(columns)
+        n_spare = rank - len(rows)  # a rank beyond the widths, of which nothing is needed
+        new_a.append(torch.cat([rows, a[members[0], :n_spare]]))
+        new_b.append(torch.cat([columns, torch.zeros_like(b[members[0], :n_spare])]))
     made = {"a": torch.stack(new_a), "b": torch.stack(new_b)}
     return rebuilt(experts, lambda name, p: made[name].to(p.dtype))

@@ -86,8 +86,7 @@ def prune_mixtures(
             _check(name, mixture, n, kept[name])
     before = {name: mixture.router.num_experts for name, mixture in mixtures.items()}
     for name, of_mixture in kept.items():
-        for part in (mixtures[name].router, mixtures[name].block.experts):
-            assert isinstance(part, nn.Module)  # see `find_mixtures`
+        for part in (mixtures[name].router, mixtures[name].block.get_submodule("experts")):
             _cut(part, of_mixture)
     _say(model, set(before.values()), {mixture.router.num_experts for mixture in mixtures.values()})
 
@@ -100,7 +99,7 @@ def _check(name: str, mixture: Mixture, n: int, kept: list[int]) -> None:
     known = OWN.get(type(router).__name__)
     policy, _ = cut_policy(TopK(router.top_k) if known is None else known(router), n, kept)
     check_fits(f"prune_mixtures: {name}", policy, len(kept))
-    for part in (router, mixture.block.experts):
+    for part in (router, mixture.block.get_submodule("experts")):
         for label, tensor in part.state_dict().items():
             if not tensor.dim() or len(tensor) != n:
                 raise ValueError(

@@ -35,7 +35,8 @@ def recombine(
     """Return a layer with some of the experts of a layer, into whose neurons those of the others are merged.
 
     Each neuron of a dropped expert goes to the neuron that it is most like, in whichever kept expert that is, and the
-    two become their mean by use. The rows of a dropped expert go to the kept one that took most of its neurons.
+    two become their mean by use. The rows of a dropped expert go to the kept one that took most of its neurons. The
+    neurons of a LoRA expert are its ranks.
 
     Parameters
     ----------
@@ -55,7 +56,7 @@ def recombine(
     -------
     layer
         The new layer, with the router of the old one and the policy `Merged`. An expert that is made of neurons of one
-        kept expert is restored exactly.
+        kept expert is restored exactly. The parts of a grown layer become one, which learns if one of them did.
 
     Raises
     ------
