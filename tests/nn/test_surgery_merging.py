@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from small_layers import layer_of, normal
 from surgery_layers import USED, adapters, feed_forward, permuted
 from torch import nn
 
-from driftmoe.nn import FeedForwardExperts, lora_layer, mora, usage
-from driftmoe.nn.surgery import Merged, groups, grow, merge, prune, recombine
+from driftmoe.nn import FeedForwardExperts, Unweighted, inject, lora_layer, mora, usage
+from driftmoe.nn.surgery import Merged, groups, grow, install, merge, merge_back, prune, recombine
 from driftmoe.routing import BiasBalancer, Dense, TopK, TopP, WithNull, WithShared
 
 
@@ -169,3 +171,32 @@ def test_recombined_neurons_err_less_than_plain_dropping():
     assert recombined < 0.7 * dropped
     nothing = recombine(layer, keep=[0, 1, 3], usage=share, threshold=1.0).experts
     assert torch.equal(nothing.w_in, layer.experts.w_in[[0, 1, 3]])  # no neuron is alike to the last bit
+
+
+@pytest.mark.parametrize(
+    ("policy", "n_experts"), [(TopK(1), 1), (Unweighted(Dense()), 4), (Unweighted(TopK(3)), 3)]
+)
+@pytest.mark.parametrize("n_added", [0, 2])
+def test_adapters_that_all_rows_use_alike_become_a_part_of_the_layer(policy, n_experts, n_added):
+    model = nn.Sequential(nn.Linear(8, 6), nn.Tanh())
+    layers = inject(model, "0", partial(lora_layer, policy=policy, rank=2), n_experts=n_experts, seed=0)
+    layer = layers["0"]
+    layer.experts.b.data = normal(*layer.experts.b.shape)
+    if n_added:
+        layer = grow(layer, n_added, policy=Unweighted(Dense()), seed=1)
+        layer.experts.parts[1].b.data = normal(*layer.experts.parts[1].b.shape, seed=3)
+        install(model, {"0": layer})
+    x = normal(20, 8)
+    whole, adapted = model(x), layer.shared_expert.weight.clone()
+    install(model, {"0": merge_back(layer)})
+    assert type(model[0]) is nn.Linear
+    torch.testing.assert_close(model(x), whole, atol=1e-5, rtol=1e-5)
+    assert torch.equal(layer.shared_expert.weight, adapted)
+
+
+def test_what_cannot_be_one_matrix_is_not_merged_back():
+    for policy in (TopK(1), Dense(), TopK(4), WithNull(Unweighted(TopK(1)), 1)):
+        with pytest.raises(ValueError, match="depend on the row"):
+            merge_back(adapters(policy))
+    with pytest.raises(TypeError, match="FeedForwardExperts beside NoneType"):
+        merge_back(layer_of())

@@ -9,6 +9,7 @@ from driftmoe.nn.surgery.growing import grow
 from driftmoe.nn.surgery.installing import install
 from driftmoe.nn.surgery.joined import JoinedExperts, JoinedRouter
 from driftmoe.nn.surgery.merging import groups, merge
+from driftmoe.nn.surgery.merging_back import merge_back
 from driftmoe.nn.surgery.mixtures import prune_mixtures
 from driftmoe.nn.surgery.policies import Beside, Merged
 from driftmoe.nn.surgery.profiling import collect, owners, peaks, similarity, super_experts
@@ -29,6 +30,7 @@ __all__ = [
     "grow",
     "install",
     "merge",
+    "merge_back",
     "owners",
     "peaks",
     "prune",

@@ -10,7 +10,7 @@ from driftmoe.nn.injecting import Injected
 from driftmoe.nn.moe import MoELayer
 
 
-def install(model: nn.Module, layers: Mapping[str, MoELayer]) -> None:
+def install(model: nn.Module, layers: Mapping[str, nn.Module]) -> None:
     """Put layers in the place of others in a model.
 
     Parameters
@@ -18,7 +18,8 @@ def install(model: nn.Module, layers: Mapping[str, MoELayer]) -> None:
     model
         A model with `MoELayer`s; it is modified. Optimisers that hold parameters of the old layers must be made anew.
     layers
-        Name, as in `inject`, `record` and `collect` -> new layer, such as the result of `prune`, `merge` or `grow`.
+        Name, as in `inject`, `record` and `collect` -> new layer, such as the result of `prune`, `merge` or `grow`; or
+        the result of `merge_back`, which takes the place of the injected layer as a whole.
 
     Raises
     ------
@@ -52,7 +53,11 @@ def install(model: nn.Module, layers: Mapping[str, MoELayer]) -> None:
     for name, layer in layers.items():
         for module in list(modules.values()):
             for child, part in list(module.named_children()):
-                if part is old[name]:
+                is_whole = (
+                    isinstance(part, Injected) and part.moe is old[name] and not isinstance(layer, MoELayer)
+                )
+                if is_whole or (part is old[name] and not isinstance(module, Injected)):
                     setattr(module, child, layer)
-                    if isinstance(module, Injected):
-                        module.learns = Injected(layer).learns  # for `thaw`
+                elif part is old[name] and isinstance(layer, MoELayer):
+                    setattr(module, child, layer)
+                    module.learns = Injected(layer).learns  # for `thaw`
