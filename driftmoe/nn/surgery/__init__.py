@@ -5,6 +5,7 @@ Each operation returns a new layer and leaves the given one as it is. `install` 
 
 from driftmoe.nn.surgery.budgets import allocate
 from driftmoe.nn.surgery.compressing import compress, decompress
+from driftmoe.nn.surgery.fitting import FittedMerge, fit_merge
 from driftmoe.nn.surgery.growing import grow
 from driftmoe.nn.surgery.installing import install
 from driftmoe.nn.surgery.joined import JoinedExperts, JoinedRouter
@@ -19,6 +20,7 @@ from driftmoe.nn.watching import usage
 
 __all__ = [
     "Beside",
+    "FittedMerge",
     "JoinedExperts",
     "JoinedRouter",
     "Merged",
@@ -26,6 +28,7 @@ __all__ = [
     "collect",
     "compress",
     "decompress",
+    "fit_merge",
     "groups",
     "grow",
     "install",
