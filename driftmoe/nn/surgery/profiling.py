@@ -15,7 +15,7 @@ from driftmoe.nn.moe import MoELayer, _logits
 from driftmoe.nn.padding import is_in_backward
 from driftmoe.nn.surgery.parts import check_layer, checked_experts, cut_policy, n_routed, untracked
 from driftmoe.routing import Routing, as_rule
-from driftmoe.routing.checks import check_share
+from driftmoe.routing.checks import check_count, check_share
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def collect(model: nn.Module, *, n_rows: int = 4096) -> Iterator[dict[str, Tenso
     Raises
     ------
     ValueError
-        If the model has no such layer.
+        If the model has no such layer, or `n_rows` is no positive integer.
 
     Examples
     --------
@@ -53,6 +53,7 @@ def collect(model: nn.Module, *, n_rows: int = 4096) -> Iterator[dict[str, Tenso
     >>> {name: rows.shape for name, rows in inputs.items()}
     {'0.moe': torch.Size([100, 8])}
     """
+    check_count("collect: n_rows", n_rows)
     layers = {name: module for name, module in model.named_modules() if isinstance(module, MoELayer)}
     if not layers:
         raise ValueError(
