@@ -109,6 +109,7 @@ MAY_IMPORT = {
     # Layers of networks; the estimator whose experts are networks is no layer.
     "driftmoe.nn": "safetensors torch driftmoe.losses driftmoe.routing driftmoe.staging driftmoe.strict_json",
     "driftmoe.nn.experts_interface": "torch transformers driftmoe.routing",
+    "driftmoe.nn.surgery": "numpy scipy torch driftmoe.routing",
     "driftmoe.nn.classifier": "numpy river driftmoe.classifier driftmoe.experts driftmoe.mixture driftmoe.routing",
     # Models on disk. The codec and the files know no model.
     "driftmoe.saving": "driftmoe numpy pyarrow safetensors driftmoe.staging driftmoe.strict_json",

@@ -201,7 +201,8 @@ def merge_back(model: nn.Module) -> list[str]:
     Returns
     -------
     names
-        Names of the merged weights. Other layers of `inject`, whose routers cannot be merged, stay as they are.
+        Names of the merged weights. Other layers of `inject` stay as they are: most routers cannot be merged, and
+        `driftmoe.nn.surgery.merge_back` gives the linear layer for those that can.
 
     Raises
     ------

@@ -1,0 +1,134 @@
+"""Experts of a transformers model that are left out, with its own classes, so that it stays a transformers model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from driftmoe.nn.mixtures import Mixture, find_mixtures
+from driftmoe.nn.rerouting import OWN, Reroute
+from driftmoe.nn.surgery.parts import Shares, check_fits, chosen_experts, cut_policy, untracked
+from driftmoe.routing import TopK
+
+NUMBERS = ("num_experts", "num_local_experts", "n_routed_experts")
+"""Names under which models and their configurations keep the number of experts."""
+
+
+@untracked
+def prune_mixtures(
+    model: nn.Module,
+    *,
+    keep: int | Mapping[str, Iterable[int]],
+    usage: Mapping[str, Shares] | None = None,
+    protect: Mapping[str, Iterable[int]] | None = None,
+) -> None:
+    """Leave out experts of the mixtures in a transformers model, which is modified.
+
+    Parameters
+    ----------
+    model
+        A model with mixtures of experts, as transformers 5 builds them; see `watch`. Mixtral, Qwen2-MoE, Qwen3-MoE,
+        OLMoE, DeepSeek-V3, GPT-OSS and Granite-MoE are tested. Experts that serve all rows stay.
+    keep
+        How many experts each mixture keeps, those that `usage` names most often; or name of the mixture, as in `watch`
+        -> numbers of the experts that it keeps. Mixtures that are not named stay as they are.
+    usage
+        Name of the mixture -> how much its experts are used by the task that the model is for: `usage(records)`.
+    protect
+        Name of the mixture -> numbers of experts that must not go.
+
+    Raises
+    ------
+    ValueError
+        If a name or number is wrong, a protected expert would go, the model's rule cannot choose among those left, or a
+        mixture is rerouted or of another build. The model is then unchanged.
+
+    Notes
+    -----
+    If all mixtures keep as many, the configuration says so, and `save_pretrained` and `from_pretrained` work as before.
+    Otherwise no configuration could say how many there are: keep the numbers, and load by `load_state_dict` into a
+    model that is pruned in the same way. Such a model cannot compute transformers' own balance loss either. Optimisers
+    must be made anew.
+
+    References
+    ----------
+    As `prune`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from driftmoe.nn.surgery import prune_mixtures
+    >>> try:
+    ...     prune_mixtures(torch.nn.Linear(2, 2), keep=1)
+    ... except ValueError as error:
+    ...     print(str(error)[:55])
+    prune_mixtures: Linear has no mixture of experts; looke
+    """
+    mixtures, protect = find_mixtures(model, "prune_mixtures"), protect or {}
+    named = dict.fromkeys(mixtures, keep) if isinstance(keep, int | np.integer) else dict(keep)
+    for name in (*named, *(usage or {}), *protect):
+        if name not in mixtures:
+            raise ValueError(
+                f"prune_mixtures: {name!r} is no mixture of this model; available: {', '.join(mixtures)}"
+            )
+    kept = {}
+    for name, mixture in mixtures.items():
+        if name in named:
+            of_usage = None if usage is None else usage.get(name)
+            n = mixture.router.num_experts
+            assert isinstance(n, int)  # see `find_mixtures`
+            kept[name] = chosen_experts(
+                f"prune_mixtures: {name}", n, named[name], of_usage, protect.get(name, ())
+            )
+            _check(name, mixture, n, kept[name])
+    before = {name: mixture.router.num_experts for name, mixture in mixtures.items()}
+    for name, of_mixture in kept.items():
+        for part in (mixtures[name].router, mixtures[name].block.get_submodule("experts")):
+            _cut(part, of_mixture)
+    _say(model, set(before.values()), {mixture.router.num_experts for mixture in mixtures.values()})
+
+
+def _check(name: str, mixture: Mixture, n: int, kept: list[int]) -> None:
+    """Raise ValueError unless a mixture can do with some of its experts."""
+    router: Any = mixture.router
+    if any(isinstance(hook, Reroute) for hook in router._forward_hooks.values()):
+        raise ValueError(f"prune_mixtures: {name!r} is rerouted; undo that first")
+    known = OWN.get(type(router).__name__)
+    policy, _ = cut_policy(TopK(router.top_k) if known is None else known(router), n, kept)
+    check_fits(f"prune_mixtures: {name}", policy, len(kept))
+    for part in (router, mixture.block.get_submodule("experts")):
+        for label, tensor in part.state_dict().items():
+            if not tensor.dim() or len(tensor) != n:
+                raise ValueError(
+                    f"prune_mixtures: {label!r} of {name!r} has the shape {tuple(tensor.shape)}; each tensor of "
+                    f"router and experts must have a row for each of the {n} experts"
+                )
+
+
+def _cut(part: nn.Module, kept: list[int]) -> None:
+    n = part.num_experts if hasattr(part, "num_experts") else None
+    for module in part.modules():
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            chosen = parameter.detach()[kept].clone()
+            setattr(module, name, nn.Parameter(chosen, requires_grad=parameter.requires_grad))
+        for name, buffer in list(module.named_buffers(recurse=False)):
+            if isinstance(buffer, Tensor):
+                setattr(module, name, buffer[kept].clone())
+        for name in (*NUMBERS, "out_features"):
+            if n is not None and vars(module).get(name) == n:
+                setattr(module, name, len(kept))
+
+
+def _say(model: nn.Module, before: set[Any], after: set[Any]) -> None:
+    """Tell a model and its configuration how many experts there are, where one number says it."""
+    if len(before) > 1 or len(after) > 1:
+        return
+    (old,), (new,) = before, after
+    config = getattr(model, "config", None)
+    for place in (model, *(c for c in (config, getattr(config, "text_config", None)) if c is not None)):
+        for name in NUMBERS:
+            if vars(place).get(name) == old:
+                setattr(place, name, new)
