@@ -33,7 +33,9 @@ from driftmoe.routing import Dense, at_step
 N_POINTS = 20
 """Number of points of a curve."""
 
-EXPERIMENTS = ("lm", "adapt", "drift-permutation", "drift-rotation", "drift-labels")
+EXPERIMENTS = (
+    "lm", "adapt", "drift-permutation", "drift-rotation", "drift-labels", "conflict-equal", "conflict-mean",
+)  # fmt: skip
 """Names of all experiments."""
 
 
@@ -44,13 +46,14 @@ class Point:
     Attributes
     ----------
     n_samples
-        Number of bytes, lines or pictures learnt so far.
+        Number of bytes, lines, pictures or other samples learnt so far.
     share
         Share of the run that is done, from 0 to 1.
     accuracy
-        Accuracy on held-out samples, or on a stream's samples in the window; a share.
+        Accuracy on held-out samples, or on a stream's samples in the window; a share. In `conflict`, the share of the
+        wanted change that is explained.
     loss
-        Mean cross-entropy on the same samples, in nats.
+        Mean cross-entropy on the same samples, in nats. In `conflict`, the share of the change that is not explained.
     routing
         Figures of the routing on the same samples, as `routing_figures` returns them.
     """
@@ -348,7 +351,7 @@ def open_experiment(name: str, limit: int | None, seed: int) -> Experiment:
     limit
         Number of optimiser steps; `None` for the experiment's default.
     seed
-        Seed of a drifting stream. The other experiments have the same data for all seeds.
+        Seed of a drifting stream, or of conflicting tasks. `lm` and `adapt` have the same data for all seeds.
 
     Raises
     ------
@@ -363,5 +366,5 @@ def _module(name: str) -> Any:
     """Return the module of an experiment, imported late: each needs packages or data that the others do not."""
     if name not in EXPERIMENTS:
         raise ValueError(f"unknown experiment {name!r}; available: {', '.join(EXPERIMENTS)}")
-    module = {"lm": "language", "adapt": "adapting"}.get(name, "drifting")
-    return import_module(f"driftmoe.neural.{module}")
+    module = {"lm": "language", "adapt": "adapting", "drift": "drifting", "conflict": "conflicting"}
+    return import_module(f"driftmoe.neural.{module[name.partition('-')[0]]}")
