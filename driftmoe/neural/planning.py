@@ -29,6 +29,12 @@ def planned_training(
     ------
     ValueError
         If the experiment is unknown, a setup cannot be read, or a package that the experiment needs is missing.
+
+    Examples
+    --------
+    >>> from driftmoe.neural import planned_training
+    >>> [run.stream for run in planned_training("conflict", ["TopK(2)"], [1], steps=40)]
+    ['conflict-equal', 'conflict-mean']
     """
     names = [full for full in EXPERIMENTS if full == name or full.startswith(f"{name}-")]
     if not names:

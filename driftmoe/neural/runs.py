@@ -259,6 +259,15 @@ class NeuralRun(Run):
     """A run of a neural experiment: `stream` is the name of the experiment, `model` the text of a `Setup`.
 
     `limit` is the number of optimiser steps, `window` the number of steps between two points of the curve.
+
+    Examples
+    --------
+    >>> from driftmoe.neural import NeuralRun, open_experiment
+    >>> tasks = open_experiment("conflict-mean", 4, 1)
+    >>> run = NeuralRun("conflict-mean", tasks.fingerprint(), "TopK(2)", 1, 4, 2)
+    >>> *shares, (result, curve) = run.do(tasks)
+    >>> shares, result["n_samples"], result["routing"]["experts_used"]
+    ([0.5, 1.0], 1024, 2.0)
     """
 
     def parameters(self) -> dict[str, Any]:
@@ -357,6 +366,13 @@ def open_experiment(name: str, limit: int | None, seed: int) -> Experiment:
     ------
     ValueError
         If the name is unknown, there are too few steps, or a required package is not installed.
+
+    Examples
+    --------
+    >>> from driftmoe.neural import open_experiment
+    >>> tasks = open_experiment("conflict-mean", None, 1)
+    >>> (tasks.needs > 0).sum(1).tolist()
+    [1, 1, 1, 1, 1, 1, 1, 1, 4, 4, 4, 4]
     """
     opened: Experiment = _module(name).opened(name, limit, seed)
     return opened

@@ -72,6 +72,12 @@ class Setup:
         How often a row goes through the experts of a layer, each time by another router, as in Chain-of-Experts.
     is_recurrent
         Whether the routers of all layers pass on a state, as in RMoE.
+
+    Examples
+    --------
+    >>> from driftmoe.neural import Setup
+    >>> Setup.parsed("DYNMOLE").losses, Setup.parsed("unaided(DYNMOLE)").losses
+    ({'entropy': 0.01, 'soft_balance': 0.001}, {})
     """
 
     policy: Policy | None
@@ -168,7 +174,25 @@ entropy of the routing as the policy measures it, from 0 to 1, or Shannon entrop
 
 
 def check_setup(text: str, experiment_name: str, n_steps: int) -> None:
-    """Raise ValueError if a setup cannot be read, or does not fit the experiment at one of its steps."""
+    """Raise ValueError if a setup cannot be read, or does not fit the experiment at one of its steps.
+
+    Parameters
+    ----------
+    text
+        As for `Setup.parsed`.
+    experiment_name
+        One of `EXPERIMENTS`.
+    n_steps
+        Number of optimiser steps.
+
+    Examples
+    --------
+    >>> from driftmoe.neural import check_setup
+    >>> check_setup("TopK(2)", "conflict-mean", 40)
+    >>> check_setup("mola", "conflict-mean", 40)
+    Traceback (most recent call last):
+    ValueError: 'mola' gives layers different numbers of experts, which adapt alone does; choose another
+    """
     setup = Setup.parsed(text)
     has_lora = experiment_name == "adapt" or experiment_name.startswith("conflict")
     if setup.by_layer and experiment_name != "adapt":
