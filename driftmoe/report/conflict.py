@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from driftmoe.report.results import by_model
-from driftmoe.report.style import Look, drawn_as, literal, looks_of, new_figure
+from driftmoe.report.style import LINES, MARKERS, Look, drawn_as, literal, new_figure
 
 if TYPE_CHECKING:  # matplotlib is slow to import, and only needed to draw
     from matplotlib.axes import Axes
@@ -51,7 +51,7 @@ def conflict_figure(results: Sequence[Mapping[str, Any]], *, title: str, style: 
     with drawn_as(style) as drawn:
         figure = new_figure(drawn, 4.8)
         left, right = figure.subplots(1, 2)
-        looks = looks_of(list(groups))
+        looks = _looks(list(groups))
         _draw_by_hardness(
             left, {name: group for name, group in groups.items() if "routing" in group[0]}, looks
         )
@@ -63,7 +63,9 @@ def conflict_figure(results: Sequence[Mapping[str, Any]], *, title: str, style: 
             else:  # without experts: a line for comparison
                 mean = fmean(values)
                 right.axhline(mean, color=looks[setup].color, linestyle="--", linewidth=1)
-                right.annotate(literal(setup), (1.0, mean), xycoords=("axes fraction", "data"), ha="right")
+                right.annotate(
+                    literal(setup), (1.0, mean), xycoords=("axes fraction", "data"), ha="right", va="bottom"
+                )
         right.set(xlabel="experts used, mean over all tasks", ylabel="unexplained share, %")
         right.set_yscale("symlog", linthresh=1.0)  # a share may be 0
         right.set_yticks([0, 1, 10, 100], ["0", "1", "10", "100"])
@@ -71,6 +73,15 @@ def conflict_figure(results: Sequence[Mapping[str, Any]], *, title: str, style: 
         if drawn.has_title:
             figure.suptitle(literal(title))
     return figure
+
+
+def _looks(setups: Sequence[str]) -> dict[str, Look]:
+    """Return how each setup is drawn. Up to 64 differ in colour or mark, because points have no dashes."""
+    n = len(LINES)
+    return {
+        setup: Look(LINES[(place + place // n) % n], MARKERS[place % n], "-")
+        for place, setup in enumerate(setups)
+    }
 
 
 def _draw_by_hardness(

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import json
+from statistics import fmean, stdev
 
 import commands
 import pytest
 import torch
 from finished_runs import done
+from places import ROOT
 
 from driftmoe import report
-from driftmoe.experiment import read_results
-from driftmoe.neural import CONFLICT_SETUPS, check_setup, open_experiment
+from driftmoe.experiment import JobFolder, read_results, run_grid
+from driftmoe.neural import CONFLICT_SETUPS, check_setup, open_experiment, planned_training
 from driftmoe.neural.conflicting import CUE, Conflict
 
 BEST_SINGLE = {"equal": 7 / 9, "mean": 5 / 6}
 """Unexplained share of the best single map. It has each component with its mean factor over the twelve tasks: 1/6 in
 `equal`, where the squared factors sum to 1 + 2/4; 1/8 in `mean`, where they sum to 1 + 2/16."""
+
+
+COLUMNS = [
+    *((key, 100.0, 1) for key in ("loss", "unexplained_easy", "unexplained_hard")),
+    *((key, 1.0, 2) for key in ("experts_used", "experts_used_easy", "experts_used_hard")),
+]
+"""Figures of the table of the benchmarks, with unit factor and digits."""
 
 
 def unexplained(changes, of):
@@ -107,16 +116,8 @@ def test_a_seed_makes_the_same_run_again_and_another_one_other_tasks():
 
 
 def test_the_command_keeps_runs_and_shows_them_in_80_columns(tmp_path):
-    arguments = [
-        "conflict",
-        "--steps",
-        "4",
-        "-p",
-        "plain",
-        "-p",
-        "WithNull(TopK(4), n_null=16, renorm=False)",
-    ]
-    arguments += ["--out", "kept"]
+    setups = ["plain", "WithNull(TopK(4), n_null=16, renorm=False)"]
+    arguments = ["conflict", "--steps", "4", "-p", setups[0], "-p", setups[1], "--out", "kept"]
     first = commands.driftmoe("neural", *arguments, cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     for name in ("conflict-equal", "conflict-mean"):
@@ -125,8 +126,9 @@ def test_the_command_keeps_runs_and_shows_them_in_80_columns(tmp_path):
     assert max(map(len, first.stdout.splitlines())) <= 80
     files = {file: file.stat().st_mtime_ns for file in (tmp_path / "kept" / "jobs").iterdir()}
     assert len(files) == 4
-    again = commands.driftmoe("neural", *arguments, cwd=tmp_path)
-    assert "4 done (4 before)" in again.stderr
+    runs = planned_training("conflict", setups, [1], steps=4)
+    events = list(run_grid(runs, open_experiment, JobFolder(tmp_path / "kept"), executor="serial"))
+    assert [event.state for event in events] == ["kept"] * 4
     assert {file: file.stat().st_mtime_ns for file in files} == files
     results, curves = read_results(tmp_path / "kept")
     assert json.loads(json.dumps(results)) == results
@@ -143,3 +145,26 @@ def test_setups_of_other_layers_are_refused():
         check_setup("chained", "conflict-mean", 2)
     with pytest.raises(ValueError, match="adapt alone does"):
         check_setup("mola", "conflict-mean", 2)
+
+
+@pytest.mark.parametrize("kind", ["equal", "mean"])
+def test_the_tables_of_the_benchmarks_are_those_of_the_kept_results(kind):
+    """Means and standard deviations over three seeds of all setups."""
+    said = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    lines, _ = read_results(ROOT / "benchmarks" / "results" / "conflict.jsonl")
+    of_kind = [line | line.get("routing", {}) for line in lines if line["stream"] == f"conflict-{kind}"]
+    text = said[said.index(f"`conflict-{kind}`, share") :]
+    _, _, *rows = text[text.index("| policy |") :].split("\n\n")[0].splitlines()
+    cells = [[cell.strip(" `") for cell in row.strip("|").split("|")] for row in rows]
+    assert [name for name, *_ in cells] == list(CONFLICT_SETUPS)
+    for name, *figures in cells:
+        runs = [line for line in of_kind if line["model"] == name]
+        assert sorted(run["seed"] for run in runs) == [11, 12, 13]
+        for figure, (key, factor, digits) in zip(figures, COLUMNS, strict=True):
+            if name == "plain" and key.startswith("experts"):
+                assert figure == report.NOTHING
+                continue
+            values = [factor * run[key] for run in runs]
+            mean, deviation = map(float, figure.split(" ± "))
+            assert mean == pytest.approx(fmean(values), abs=0.5 * 10**-digits + 1e-9)
+            assert deviation == pytest.approx(stdev(values), abs=0.5 * 10**-digits + 1e-9)
