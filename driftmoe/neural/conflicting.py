@@ -106,7 +106,8 @@ class Conflict:
         generator = torch.Generator().manual_seed(seed)
         draw = partial(torch.randn, WIDTH, WIDTH, generator=generator)
         self.frozen = draw() / WIDTH**0.5
-        inputs, outputs = (torch.linalg.qr(draw()).Q.T for _ in range(2))  # rows are orthonormal
+        # Orthonormal rows. In float64, because the last bits depend on the number of threads.
+        inputs, outputs = (torch.linalg.qr(draw().double()).Q.T.float() for _ in range(2))
         self._cues, self._directions = inputs[:N_TASKS], inputs[N_TASKS:]
         read = self._directions[: N_EXPERTS * RANK].unflatten(0, (N_EXPERTS, RANK))
         made = outputs[: N_EXPERTS * RANK].unflatten(0, (N_EXPERTS, RANK))
