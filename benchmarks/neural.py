@@ -1,6 +1,7 @@
-"""Routing policies in neural experiments: language model, adapters, and digits that drift.
+"""Routing policies in neural experiments: language model, adapters, digits that drift, and tasks in conflict.
 
     python -m benchmarks.neural --workers 2 --lines benchmarks/results/neural_experiments.jsonl
+    python -m benchmarks.neural --experiments conflict --out runs/conflict --lines benchmarks/results/conflict.jsonl
 
 Each run writes one file in `--out`, and a run that has a file is not repeated. If no run failed, all result lines
 of that folder are added to the file of `--lines`. The notebook 03_neural_moe shows the file above. `driftmoe

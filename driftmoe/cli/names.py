@@ -122,6 +122,24 @@ SETUPS = (
 )
 """`driftmoe.neural.SETUPS`."""
 
+CONFLICT_SETUPS = (
+    "plain",
+    "Dense",
+    "TopK(1, renorm=False)",
+    "TopK(2)",
+    "TopK(4)",
+    "HARDER_TASKS",
+    "TopP(0.7)",
+    "DYNMOLE",
+    "EntropyHybrid(threshold=0.6)",
+    "unaided(EntropyHybrid(threshold=0.6))",
+    "ADAMOE",
+    "NULLS",
+    "WithNull(TopK(4), n_null=16, renorm=False)",
+    "frozen",
+)
+"""`driftmoe.neural.CONFLICT_SETUPS`."""
+
 WRITTEN = (
     ".csv",
     ".csv.gz",

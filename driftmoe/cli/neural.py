@@ -9,7 +9,7 @@ import typer
 
 from driftmoe.cli.board import show_grid
 from driftmoe.cli.late import Late
-from driftmoe.cli.names import POLICIES, PRESETS, SETUPS
+from driftmoe.cli.names import CONFLICT_SETUPS, POLICIES, PRESETS, SETUPS
 from driftmoe.cli.options import Quiet, Seeds, Workers
 from driftmoe.cli.terminal import be_quiet, one_line_errors, show
 
@@ -28,26 +28,34 @@ Examples:
 
   driftmoe neural lm -p "TopK(2)" -p ADAMOE -p plain --workers 2 --out runs/lm
 
+  driftmoe neural conflict -p "TopK(2)" -p NULLS --seed 1 --seed 2 --seed 3
+
 Policies: {policies}; presets: {presets}.
 
 Controls: plain (one network, or one LoRA, instead of experts); frozen or frozen(POLICY) (a router that does not learn).
 
 Balance without a loss: balanced or balanced(POLICY), by a bias of each expert.
 
-Not in adapt: chained or chained(POLICY) (two steps through each layer); recurrent or recurrent(POLICY) (routers that
-pass on a state).
+Without auxiliary losses: unaided or unaided(POLICY).
+
+Not in adapt or conflict: chained or chained(POLICY) (two steps through each layer); recurrent or recurrent(POLICY)
+(routers that pass on a state).
 
 In adapt only: mola (more experts in higher layers).
 
 Default: {setups}, and in adapt also mola.
+
+Default of conflict: {conflict}.
 """.format(
     policies=", ".join(p for p in POLICIES if p != "LinearK"),
     presets=", ".join(PRESETS),
     setups=", ".join(SETUPS),
+    conflict=", ".join(CONFLICT_SETUPS),
 )
 
 Experiment = Annotated[
-    str, typer.Argument(metavar="NAME", help="The experiment: lm, adapt or drift.", show_default=False)
+    str,
+    typer.Argument(metavar="NAME", help="The experiment: lm, adapt, drift or conflict.", show_default=False),
 ]
 Setups = Annotated[
     list[str] | None,
@@ -62,7 +70,7 @@ Steps = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Steps of the optimiser. Default: 200 (lm), 120 (adapt), 1000 (drift).",
+        help="Steps of the optimiser. Default: 200 (lm), 120 (adapt), 1000 (drift), 800 (conflict).",
         show_default=False,
     ),
 ]
@@ -89,6 +97,9 @@ def neural(
     drift: digits whose pixels, angle or labels change, test-then-train (needs
     the extra `drift`).
 
+    conflict: LoRA experts around one frozen layer, for eight tasks that need
+    one component and four that need four (seconds a run).
+
     Runs that have a result are not done again. `driftmoe report` turns the
     folder into a page.
     """
@@ -104,7 +115,9 @@ def neural(
         results = [line for run in runs if run.stream == full and (line := folder.result(run))]
         if results:
             title = f"{full}, {results[0]['n_samples']:,} samples"
-            show(report.as_table(report.neural_grid(results), title=title, caption=report.NEURAL_NOTE))
+            show(
+                report.as_table(report.neural_grid(results), title=title, caption=report.neural_note(results))
+            )
             report.save_figure(report.neural_figure(results, title=title), out / f"{full}.png")
             show(f"Picture: {out / f'{full}.png'}")
     if n_failed:

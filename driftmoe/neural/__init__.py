@@ -7,9 +7,10 @@ from driftmoe.neural.runs import (
     NeuralRun,
     open_experiment,
 )
-from driftmoe.neural.setups import SETUPS, Setup, check_setup
+from driftmoe.neural.setups import CONFLICT_SETUPS, SETUPS, Setup, check_setup
 
 __all__ = [
+    "CONFLICT_SETUPS",
     "EXPERIMENTS",
     "N_POINTS",
     "SETUPS",

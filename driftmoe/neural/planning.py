@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from driftmoe.neural.runs import EXPERIMENTS, N_POINTS, NeuralRun, open_experiment
-from driftmoe.neural.setups import SETUPS, check_setup
+from driftmoe.neural.setups import check_setup, default_setups
 
 
 def planned_training(
@@ -16,9 +16,10 @@ def planned_training(
     Parameters
     ----------
     name
-        `"lm"`, `"adapt"` or `"drift"` (all kinds of drift); or one of `EXPERIMENTS`.
+        `"lm"`, `"adapt"`, `"drift"` (all kinds of drift) or `"conflict"` (both kinds); or one of `EXPERIMENTS`.
     setups
-        Texts for `Setup.parsed`; `None` for `SETUPS`, and also `"mola"` in `"adapt"`.
+        Texts for `Setup.parsed`; `None` for `SETUPS`, and also `"mola"` in `"adapt"`;
+        `CONFLICT_SETUPS` in `"conflict"`.
     seeds
         Seeds of the weights, of the order of the data and of the drifts.
     steps
@@ -28,11 +29,17 @@ def planned_training(
     ------
     ValueError
         If the experiment is unknown, a setup cannot be read, or a package that the experiment needs is missing.
+
+    Examples
+    --------
+    >>> from driftmoe.neural import planned_training
+    >>> [run.stream for run in planned_training("conflict", ["TopK(2)"], [1], steps=40)]
+    ['conflict-equal', 'conflict-mean']
     """
     names = [full for full in EXPERIMENTS if full == name or full.startswith(f"{name}-")]
     if not names:
-        raise ValueError(f"unknown experiment {name!r}; available: lm, adapt, drift")
-    setups = list(dict.fromkeys(setups or (*SETUPS, *(["mola"] if name == "adapt" else []))))
+        raise ValueError(f"unknown experiment {name!r}; available: lm, adapt, drift, conflict")
+    setups = list(dict.fromkeys(setups or default_setups(name)))
     runs: list[NeuralRun] = []
     for full in names:
         for seed in dict.fromkeys(seeds):

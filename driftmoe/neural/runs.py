@@ -33,7 +33,9 @@ from driftmoe.routing import Dense, at_step
 N_POINTS = 20
 """Number of points of a curve."""
 
-EXPERIMENTS = ("lm", "adapt", "drift-permutation", "drift-rotation", "drift-labels")
+EXPERIMENTS = (
+    "lm", "adapt", "drift-permutation", "drift-rotation", "drift-labels", "conflict-equal", "conflict-mean",
+)  # fmt: skip
 """Names of all experiments."""
 
 
@@ -44,13 +46,14 @@ class Point:
     Attributes
     ----------
     n_samples
-        Number of bytes, lines or pictures learnt so far.
+        Number of bytes, lines, pictures or other samples learnt so far.
     share
         Share of the run that is done, from 0 to 1.
     accuracy
-        Accuracy on held-out samples, or on a stream's samples in the window; a share.
+        Accuracy on held-out samples, or on a stream's samples in the window; a share. In `conflict`, the share of the
+        wanted change that is explained.
     loss
-        Mean cross-entropy on the same samples, in nats.
+        Mean cross-entropy on the same samples, in nats. In `conflict`, the share of the change that is not explained.
     routing
         Figures of the routing on the same samples, as `routing_figures` returns them.
     """
@@ -256,6 +259,15 @@ class NeuralRun(Run):
     """A run of a neural experiment: `stream` is the name of the experiment, `model` the text of a `Setup`.
 
     `limit` is the number of optimiser steps, `window` the number of steps between two points of the curve.
+
+    Examples
+    --------
+    >>> from driftmoe.neural import NeuralRun, open_experiment
+    >>> tasks = open_experiment("conflict-mean", 4, 1)
+    >>> run = NeuralRun("conflict-mean", tasks.fingerprint(), "TopK(2)", 1, 4, 2)
+    >>> *shares, (result, curve) = run.do(tasks)
+    >>> shares, result["n_samples"], result["routing"]["experts_used"]
+    ([0.5, 1.0], 1024, 2.0)
     """
 
     def parameters(self) -> dict[str, Any]:
@@ -348,12 +360,19 @@ def open_experiment(name: str, limit: int | None, seed: int) -> Experiment:
     limit
         Number of optimiser steps; `None` for the experiment's default.
     seed
-        Seed of a drifting stream. The other experiments have the same data for all seeds.
+        Seed of a drifting stream, or of conflicting tasks. `lm` and `adapt` have the same data for all seeds.
 
     Raises
     ------
     ValueError
         If the name is unknown, there are too few steps, or a required package is not installed.
+
+    Examples
+    --------
+    >>> from driftmoe.neural import open_experiment
+    >>> tasks = open_experiment("conflict-mean", None, 1)
+    >>> (tasks.needs > 0).sum(1).tolist()
+    [1, 1, 1, 1, 1, 1, 1, 1, 4, 4, 4, 4]
     """
     opened: Experiment = _module(name).opened(name, limit, seed)
     return opened
@@ -363,5 +382,5 @@ def _module(name: str) -> Any:
     """Return the module of an experiment, imported late: each needs packages or data that the others do not."""
     if name not in EXPERIMENTS:
         raise ValueError(f"unknown experiment {name!r}; available: {', '.join(EXPERIMENTS)}")
-    module = {"lm": "language", "adapt": "adapting"}.get(name, "drifting")
-    return import_module(f"driftmoe.neural.{module}")
+    module = {"lm": "language", "adapt": "adapting", "drift": "drifting", "conflict": "conflicting"}
+    return import_module(f"driftmoe.neural.{module[name.partition('-')[0]]}")

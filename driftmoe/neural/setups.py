@@ -26,6 +26,32 @@ SETUPS = ("plain", "Dense", "TopK(1, renorm=False)", "TopK(2)", "HARDER_TASKS", 
 """Setups that are compared by default."""
 
 
+CONFLICT_SETUPS = (
+    "plain",
+    "Dense",
+    "TopK(1, renorm=False)",
+    "TopK(2)",
+    "TopK(4)",
+    "HARDER_TASKS",
+    "TopP(0.7)",
+    "DYNMOLE",
+    "EntropyHybrid(threshold=0.6)",
+    "unaided(EntropyHybrid(threshold=0.6))",
+    "ADAMOE",
+    "NULLS",
+    "WithNull(TopK(4), n_null=16, renorm=False)",
+    "frozen",
+)
+"""Setups that are compared by default in `conflict`."""
+
+
+def default_setups(name: str) -> tuple[str, ...]:
+    """Return the setups that are compared by default in an experiment."""
+    if name.startswith("conflict"):
+        return CONFLICT_SETUPS
+    return (*SETUPS, "mola") if name == "adapt" else SETUPS
+
+
 @dataclass(frozen=True)
 class Setup:
     """Router, policy and auxiliary losses of a run.
@@ -46,6 +72,12 @@ class Setup:
         How often a row goes through the experts of a layer, each time by another router, as in Chain-of-Experts.
     is_recurrent
         Whether the routers of all layers pass on a state, as in RMoE.
+
+    Examples
+    --------
+    >>> from driftmoe.neural import Setup
+    >>> Setup.parsed("DYNMOLE").losses, Setup.parsed("unaided(DYNMOLE)").losses
+    ({'entropy': 0.01, 'soft_balance': 0.001}, {})
     """
 
     policy: Policy | None
@@ -58,7 +90,7 @@ class Setup:
 
     @classmethod
     def parsed(cls, text: str) -> Setup:
-        """Return the setup that a text names: a policy or preset, as in model names, or one of six others.
+        """Return the setup that a text names: a policy or preset, as in model names, or one of seven others.
 
         These are `plain`, without experts; `mola`, `TopK(2)` with more experts in higher layers; and those of
         `CONTROLS`, alone or with a policy, as in `frozen(TopK(1))`.
@@ -86,8 +118,7 @@ class Setup:
         except ValueError as error:
             names = ", ".join(f"{name}, {name}(POLICY)" for name in CONTROLS)
             raise ValueError(f"{error}; or plain, {names}, mola") from None
-        losses = {} if {"router", "is_balanced"} & settings.keys() else as_rule(policy).auxiliary
-        return cls(policy, losses=losses, **settings)
+        return cls(policy, **{"losses": as_rule(policy).auxiliary, **settings})
 
     def balance(self, layers: Iterable[MoELayer]) -> None:
         """Give each layer a balancer, if the setup has one.
@@ -119,14 +150,15 @@ class Setup:
 
 
 CONTROLS: dict[str, tuple[str, dict[str, Any]]] = {
-    "frozen": ("TopK(2)", {"router": "random"}),
-    "balanced": ("TopK(2)", {"is_balanced": True}),
+    "frozen": ("TopK(2)", {"router": "random", "losses": {}}),
+    "balanced": ("TopK(2)", {"is_balanced": True, "losses": {}}),
+    "unaided": ("TopK(2)", {"losses": {}}),
     "chained": ("TopK(1, renorm=False)", {"n_steps": 2}),
     "recurrent": ("TopK(2)", {"is_recurrent": True}),
 }
 """Default policy and settings of setups with another router: one that does not learn (SMoE-Dropout, without its growing
-k), biases that even out the load (DeepSeek-V3), two steps through each layer (Chain-of-Experts), a state that goes from
-layer to layer (RMoE)."""
+k), biases that even out the load (DeepSeek-V3), no auxiliary losses, two steps through each layer (Chain-of-Experts), a
+state that goes from layer to layer (RMoE)."""
 
 
 LOSSES: dict[str, Callable[[MoEOutput], Tensor]] = {
@@ -142,14 +174,35 @@ entropy of the routing as the policy measures it, from 0 to 1, or Shannon entrop
 
 
 def check_setup(text: str, experiment_name: str, n_steps: int) -> None:
-    """Raise ValueError if a setup cannot be read, or does not fit the experiment at one of its steps."""
+    """Raise ValueError if a setup cannot be read, or does not fit the experiment at one of its steps.
+
+    Parameters
+    ----------
+    text
+        As for `Setup.parsed`.
+    experiment_name
+        One of `EXPERIMENTS`.
+    n_steps
+        Number of optimiser steps.
+
+    Examples
+    --------
+    >>> from driftmoe.neural import check_setup
+    >>> check_setup("TopK(2)", "conflict-mean", 40)
+    >>> check_setup("mola", "conflict-mean", 40)
+    Traceback (most recent call last):
+    ValueError: 'mola' gives layers different numbers of experts, which adapt alone does; choose another
+    """
     setup = Setup.parsed(text)
+    has_lora = experiment_name == "adapt" or experiment_name.startswith("conflict")
     if setup.by_layer and experiment_name != "adapt":
         raise ValueError(
             f"{text!r} gives layers different numbers of experts, which adapt alone does; choose another"
         )
-    if experiment_name == "adapt" and (setup.n_steps > 1 or setup.is_recurrent):
-        raise ValueError(f"{text!r} is of feed-forward layers, and adapt has LoRA experts; choose another")
+    if has_lora and (setup.n_steps > 1 or setup.is_recurrent):
+        raise ValueError(
+            f"{text!r} is of feed-forward layers, and {experiment_name} has LoRA experts; choose another"
+        )
     if setup.policy is None:
         return
     n_logits = as_rule(setup.policy).n_logits(N_EXPERTS)

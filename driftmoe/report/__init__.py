@@ -10,6 +10,7 @@ result of every model are averaged, ranked and tested. The page lists those that
 from __future__ import annotations
 
 from driftmoe.report.comparisons import COMPARED, ENOUGH_STREAMS, comparison_grid
+from driftmoe.report.conflict import conflict_figure
 from driftmoe.report.contents import sections
 from driftmoe.report.curves import METRICS, plot_windows, windows_figure
 from driftmoe.report.figures import frontier, neural_figure
@@ -62,6 +63,7 @@ from driftmoe.report.tables import (
     as_table,
     checked_columns,
     neural_grid,
+    neural_note,
     routing_table,
     table,
 )
@@ -94,6 +96,7 @@ __all__ = [
     "checked_columns",
     "comparison",
     "comparison_grid",
+    "conflict_figure",
     "counted",
     "counting",
     "critical_difference",
@@ -113,6 +116,7 @@ __all__ = [
     "mean_ranks",
     "neural_figure",
     "neural_grid",
+    "neural_note",
     "of_models",
     "ordering",
     "page",

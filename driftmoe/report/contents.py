@@ -34,11 +34,11 @@ from driftmoe.report.statistics import comparison, one_of_each
 from driftmoe.report.style import as_picture, looks_of
 from driftmoe.report.summary import summary_parts
 from driftmoe.report.tables import (
-    NEURAL_NOTE,
     ROUTING,
     ROUTING_NOTE,
     mean_and_deviation,
     neural_grid,
+    neural_note,
     routing_cells,
 )
 
@@ -239,10 +239,10 @@ def _routing_grids(lines: Sequence[Mapping[str, Any]]) -> list[Part]:
 
 def _neural_parts(lines: Sequence[Mapping[str, Any]]) -> list[Part]:
     """Return a table and a picture for each neural experiment."""
-    parts: list[Part] = [NEURAL_NOTE]
     of_row: dict[str, list[Mapping[str, Any]]] = {}
     for row, line in zip(row_names(lines), lines, strict=True):
         of_row.setdefault(row, []).append(line)
+    parts: list[Part] = [*dict.fromkeys(map(neural_note, of_row.values()))]
     for row, of_experiment in of_row.items():
         picture = neural_figure(of_experiment, title=row)
         parts += [

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from driftmoe.report.conflict import conflict_figure, is_conflict
 from driftmoe.report.results import by_model
 from driftmoe.report.statistics import SIGNIFICANCE, mean_ranks
 from driftmoe.report.style import (
@@ -30,6 +31,8 @@ if TYPE_CHECKING:  # matplotlib is slow to import, and only needed to draw
 def neural_figure(results: Sequence[Mapping[str, Any]], *, title: str, style: str = "screen") -> Figure:
     """Draw quality against experts used and against operations, with a point per run and a colour per policy.
 
+    Of `conflict` it is the picture of `conflict_figure`.
+
     Parameters
     ----------
     results
@@ -39,6 +42,8 @@ def neural_figure(results: Sequence[Mapping[str, Any]], *, title: str, style: st
     style
         Name of a style of `STYLES`.
     """
+    if is_conflict(results):
+        return conflict_figure(results, title=title, style=style)
     of_stream = bool(results[0]["drifts"])
     quality, factor, label = (
         ("accuracy", 100.0, "online accuracy, %") if of_stream else ("loss", 1.0, "held-out loss, nats")

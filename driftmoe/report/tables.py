@@ -7,6 +7,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from driftmoe.metrics import shown
+from driftmoe.report.conflict import CONFLICT, CONFLICT_NOTE, is_conflict
 from driftmoe.report.label_order import order_note
 from driftmoe.report.layout import WIDTH, fitted
 from driftmoe.report.parts import NOTHING, Grid
@@ -205,8 +206,9 @@ def neural_grid(results: Sequence[Mapping[str, Any]]) -> Grid:
         Result lines of one experiment.
     """
     lines = [dict(line.get("routing", {})) | dict(line) for line in results]
+    known = CONFLICT if is_conflict(lines) else NEURAL
     columns = {
-        key: column for key, column in NEURAL.items() if any(line.get(key) is not None for line in lines)
+        key: column for key, column in known.items() if any(line.get(key) is not None for line in lines)
     }
     rows = []
     for setup, group in by_model(lines).items():
@@ -216,6 +218,11 @@ def neural_grid(results: Sequence[Mapping[str, Any]]) -> Grid:
             cells.append((mean_and_deviation(values, form) if values else NOTHING, False))
         rows.append(cells)
     return Grid(["policy", *(heading for heading, _, _ in columns.values())], rows)
+
+
+def neural_note(results: Sequence[Mapping[str, Any]]) -> str:
+    """Return what the columns of `neural_grid` mean."""
+    return CONFLICT_NOTE if is_conflict(results) else NEURAL_NOTE
 
 
 def as_table(grid: Grid, *, title: str, caption: str, width: int | None = WIDTH) -> str:

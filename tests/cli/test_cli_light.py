@@ -99,6 +99,7 @@ def test_names_in_help_texts_are_those_of_the_library():
     assert list(names.METRICS) == list(metrics.NAMED)
     assert names.STANDARD == metrics.STANDARD
     assert list(names.SETUPS) == list(neural.SETUPS)
+    assert list(names.CONFLICT_SETUPS) == list(neural.CONFLICT_SETUPS)
     assert list(names.WRITTEN) == list(export.SUFFIXES)
     assert list(names.READ) == list(files.SUFFIXES)
 

@@ -22,6 +22,7 @@ from driftmoe.routing import ADAMOE, NULLS, Dense, TopK
         ("frozen", TopK(2), "random", {}),
         ("frozen(TopK(1))", TopK(1), "random", {}),
         ("balanced", TopK(2), "linear", {}),
+        ("unaided(ADAMOE)", ADAMOE, "linear", {}),
         ("chained", TopK(1, renorm=False), "linear", {"load_balance": 1e-2}),
         ("recurrent(NULLS)", NULLS, "linear", {"load_balance": 1e-2}),
     ],
