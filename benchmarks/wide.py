@@ -101,22 +101,21 @@ def tables_of(lines: Sequence[Mapping[str, Any]]) -> str:
     accuracy = by_stream(lines, "accuracy").dropna()
     if accuracy.empty or not known <= {*accuracy.columns}:
         return "no stream has runs of all models; do the runs first"
-    n_seeds = sorted({int(n) for n in comparison(lines, "accuracy")[2].to_numpy().ravel()})
+    n_seeds = comparison(lines, "accuracy")[2].rename(index=short).loc[accuracy.index].to_numpy()
     peers = accuracy[list(PEERS)]
     leads = (accuracy["driftmoe"] - peers.max(axis=1)).sort_values(kind="stable")
     kappas = {figure: by_stream(lines, figure)["driftmoe"] for figure in ("kappa_m", "kappa_o", "g_mean")}
     text = [
-        f"{'stream':<28}{'ours':>7} {'best peer':<11}{'':>7}{'lead':>7}{'kappa-M':>8}{'kappa-O':>9}{'G-mean':>7}"
+        f"{'stream':<28}{'ours':>7} {'best peer':<11}{'lead':>7}{'kappa-M':>8}{'kappa-O':>9}{'G-mean':>7}"
     ]
     for stream in leads.index:
-        best = peers.loc[stream].idxmax()
         figures = [kappas[figure][stream] for figure in kappas]
         text.append(
-            f"{stream:<28}{accuracy['driftmoe'][stream]:>7.2f} {best:<11}{peers[best][stream]:>7.2f}"
-            f"{leads[stream]:>+7.2f}{figures[0]:>8.1f}{figures[1]:>9.1f}{figures[2]:>7.1f}"
+            f"{stream:<28}{accuracy['driftmoe'][stream]:>7.2f} {peers.loc[stream].idxmax():<11}{leads[stream]:>+7.2f}"
+            f"{figures[0]:>8.1f}{figures[1]:>9.1f}{figures[2]:>7.1f}"
         )
     text += ["", *models_of(accuracy), ""]
-    text.append(f"{len(accuracy)} streams, seeds: {', '.join(map(str, n_seeds))} of each run.")
+    text.append(f"{len(accuracy)} streams, {n_seeds.min()} to {n_seeds.max()} seeds of each model.")
     told = summary_parts(lines, accuracy.drop(columns=BASELINE) / 100.0)
     text += [line for part in told[:-1] for line in textwrap.wrap(str(part), 80, break_on_hyphens=False)]
     return "\n".join(text)
