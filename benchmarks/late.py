@@ -40,6 +40,9 @@ MODELS = {
 }
 """Model -> its name in the table."""
 
+WIDTHS = {name: max(8, 1 + len(name)) for name in MODELS.values()}
+"""Name in the table -> width of its column."""
+
 PEERS = ("equal", "moe-data", "arf")
 """What the default is compared with."""
 
@@ -58,10 +61,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--streams", nargs="+", default=STREAMS)
-    parser.add_argument("--models", nargs="+", default=list(MODELS))
-    parser.add_argument("--delays", nargs="+", type=int, default=DELAYS)
-    parser.add_argument("--seeds", nargs="+", type=int, default=(11, 12, 13))
+    parser.add_argument("--streams", nargs="+", default=STREAMS, help="default: all twelve")
+    parser.add_argument("--models", nargs="+", default=list(MODELS), help="default: all five")
+    parser.add_argument("--delays", nargs="+", type=int, default=DELAYS, help="default: 50 500 5000")
+    parser.add_argument("--seeds", nargs="+", type=int, default=(11, 12, 13), help="default: 11 12 13")
     parser.add_argument("--out", type=Path, default=Path("runs/late"), help="folder of the runs")
     parser.add_argument("--lines", type=Path, default=RESULTS, help="file of the result lines")
     parser.add_argument("--workers", type=int, default=1, help="runs at a time")
@@ -106,17 +109,18 @@ def table_of(lines: Sequence[Mapping[str, Any]]) -> str:
     if not table:
         return "no stream has runs of all models; do the runs first"
     text = [
-        f"{'stream':<25}{'delay':>6}" + "".join(f"{name:>9}" for name in MODELS.values()) + f"{'lead':>7}"
+        f"{'stream':<25}{'delay':>5}" + "".join(f"{name:>{w}}" for name, w in WIDTHS.items()) + f"{'lead':>7}"
     ]
     leads = {key: row["default"] - max(row[peer] for peer in PEERS) for key, row in table.items()}
     for key in sorted(table, key=leads.__getitem__):
-        figures = "".join(f"{table[key][name]:>9.2f}" for name in MODELS.values())
-        text.append(f"{key[0]:<25}{key[1]:>6}{figures}{leads[key]:>+7.2f}")
+        figures = "".join(f"{table[key][name]:>{w}.2f}" for name, w in WIDTHS.items())
+        text.append(f"{key[0]:<25}{key[1]:>5}{figures}{leads[key]:>+7.2f}")
     for delay in sorted({delay for _, delay in table}):
         rows = [row for (_, of), row in table.items() if of == delay]
         means = {name: fmean(row[name] for row in rows) for name in MODELS.values()}
         text.append(
-            f"{f'mean of {len(rows)} streams':<25}{delay:>6}" + "".join(f"{m:>9.2f}" for m in means.values())
+            f"{f'mean of {len(rows)} streams':<25}{delay:>5}"
+            + "".join(f"{means[name]:>{w}.2f}" for name, w in WIDTHS.items())
         )
     n_behind = sum(lead < GOAL for lead in leads.values())
     ahead = fmean(row["default"] - row["arf"] for row in table.values())

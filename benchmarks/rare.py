@@ -1,7 +1,7 @@
 """Rare classes: class weights beside plain models and MOA's learners for imbalanced streams, by G-mean.
 
-    python -m benchmarks.rare --data-dir DATA --out benchmarks/results/rare.jsonl
-    python -m benchmarks.rare --report --out benchmarks/results/rare.jsonl
+    python -m benchmarks.rare --data-dir DATA
+    python -m benchmarks.rare --report
 
 Six streams of 20,000 samples, three seeds. Each measurement is one line of the file, and is not repeated if it is
 there: the command can be stopped and given again. `--report` measures nothing.
@@ -52,6 +52,8 @@ SHORT = dict(
 LEGEND = """+w: with balanced class weights.
 rus, adac2, uob, csm: MOA's OnlineRUSBoost, OnlineAdaC2, OnlineUnderOverBagging
 and CSMOTE."""
+
+RESULTS = Path(__file__).parent / "results" / "rare.jsonl"
 
 SEEDS = (11, 12, 13)
 LIMIT = 20_000
@@ -161,8 +163,12 @@ def report(lines: Sequence[Mapping[str, Any]], limit: int) -> str:
             of_model = [of_all[name, stream] for stream in STREAMS if (name, stream) in of_all]
             totals[name] = f"{fmean(of_model):.1f}" if len(of_model) == len(STREAMS) else ""
         text += [f"| mean | {' | '.join(totals.values())} |", ""]
-    n_seeds = {len({line["seed"] for line in lines if line["model"] == name}) for name in names}
-    text += [f"Means over {' or '.join(map(str, sorted(n_seeds)))} seeds; {LEGEND}", ""]
+    n_runs = {name: sum(line["model"] == name for line in lines) for name in names}
+    fewer = [f"{SHORT[name]} {n}" for name, n in n_runs.items() if n < len(STREAMS) * len(SEEDS)]
+    text += [f"Means over {len(SEEDS)} seeds; {LEGEND}"]
+    if fewer:
+        text += [f"Runs of {len(STREAMS) * len(SEEDS)} that are there: {', '.join(fewer)}."]
+    text += [""]
     return "\n".join([*text, *verdict(means(lines, "g_mean"))])
 
 
@@ -193,7 +199,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[*SEEDS])
     parser.add_argument("--limit", type=int, default=LIMIT)
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of the real data")
-    parser.add_argument("--out", type=Path, default=Path("runs/rare.jsonl"), help="file of the lines")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="file of the lines")
     parser.add_argument("--report", action="store_true", help="no runs, only the table")
     options = parser.parse_args()
     torch.set_num_threads(1)

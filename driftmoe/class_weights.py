@@ -61,6 +61,7 @@ class ClassWeights:
     def __init__(self, given: str | Mapping[Hashable, float]) -> None:
         self._given = given if isinstance(given, str) else dict(given)
         self._counts = np.zeros(0)
+        self._classes: list[Hashable] = []  # those of whose given weights there is an array
         self._of_classes = np.zeros(0)
 
     def fresh(self) -> ClassWeights:
@@ -144,8 +145,9 @@ class ClassWeights:
         """Return the given weight of each class, shape (n_classes,), or nothing if weights are learnt."""
         if isinstance(self._given, str):
             return _LEARNT
-        if len(classes) != len(self._of_classes):  # which only ever get more
+        if self._classes != classes:
             _check_types(self._given, classes)
+            self._classes = list(classes)
             self._of_classes = np.array([float(self._given.get(label, 1.0)) for label in classes])
         return self._of_classes
 
@@ -205,14 +207,23 @@ def check_class_weight(name: str, value: Any) -> None:
 
 
 def _check_types(given: Mapping[Hashable, float], classes: Sequence[Hashable]) -> None:
-    """Raise if a class has a weight under the same name, but of another type."""
+    """Raise if a class has a weight under the same name or number, but of another type."""
     for label in classes:
         for key in given if label not in given else ():
-            if str(key) == str(label):
+            if _name_of(key) == _name_of(label):
                 raise TypeError(
                     f"class_weight has {key!r} of type {type(key).__name__}, but the label {label!r} is of type "
                     f"{type(label).__name__}; give the weight of {label!r}"
                 )
+
+
+def _name_of(label: Hashable) -> str:
+    """Return what a label says: the same for 1, "1" and 1.0, and for True and "true"."""
+    name = str(label).casefold()
+    try:
+        return str(float(name))
+    except ValueError:
+        return name
 
 
 _LEARNT = np.empty(0)

@@ -127,8 +127,9 @@ class DriftMoEClassifier(BoundedClassifier):
     max_waiting
         Most samples of which `"driftmoe"` keeps what the experts said of them until their labels come, where labels are
         late; see `arrive_one`. Each takes some 100 bytes, and 60 more a class, but all together at most 8 MB: with many
-        classes fewer are kept. It should be larger than the delay. Where more wait, one is given up at random, old ones
-        more often than new ones, and learnt as if nothing had been kept of it. 0 keeps none; default: 8192.
+        classes fewer are kept. It should be larger than the delay. Where more wait, the oldest is given up, or one at
+        random if labels come later than that, and learnt as if nothing had been kept of it. 0 keeps none; default:
+        8192.
         Not beside `max_bytes`, which leaves no room for them.
     prior
         A trained model of this class, or a `driftmoe.trees.HoeffdingTreeClassifier`, that is one more expert of
@@ -180,7 +181,7 @@ class DriftMoEClassifier(BoundedClassifier):
         probability is multiplied by sqrt(w). Both together give the probabilities of a stream in which the class comes
         w times as often, and the answer is the most probable class of that stream. `class_weights` has the weights now,
         and the votes in `explain_one` are those before them. A class that does not come again keeps a large weight.
-        Labels must be those of the stream: where `"1"` is given and `1` comes, an error says so.
+        Labels must be those of the stream: an error says where `"1"` is given and `1` or `1.0` comes.
         Not with river classifiers whose `learn_one` takes no weight. Default: none, all classes weigh 1.
     records
         Whether the model keeps what only reports read; default: True. `False` changes no prediction. It saves some 80

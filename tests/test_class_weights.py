@@ -108,6 +108,9 @@ def test_weights_of_one_change_nothing(variant):
     ("given", "label", "types"),
     [({"1": 9.0}, 1, "'1' of type str, but the label 1 is of type int"),
      ({1: 9.0, "no": 2.0}, "1", "1 of type int, but the label '1' is of type str"),
+     ({"1": 9.0}, 1.0, "'1' of type str, but the label 1.0 is of type float"),
+     ({1: 9.0}, "1.0", "1 of type int, but the label '1.0' is of type str"),
+     ({"true": 9.0}, True, "'true' of type str, but the label True is of type bool"),
      ({True: 9.0}, "True", "True of type bool, but the label 'True' is of type str")],
 )  # fmt: skip
 def test_a_weight_for_a_label_of_another_type_is_refused_and_nothing_is_lost(given, label, types):
@@ -121,6 +124,13 @@ def test_a_weight_for_a_label_of_another_type_is_refused_and_nothing_is_lost(giv
     assert found.value.n_learnt == 1  # as of every error that only a later row brings
     assert found.value.__notes__ == ["rows 0 to 0 of 2 have been learnt, the others have not"]
     model.learn_one({"x": 3.0}, "other")
+
+
+def test_given_weights_follow_the_labels_where_classes_are_given_up_again():
+    weights = ClassWeights({"b": 9.0})
+    assert [weights._given_of(classes).tolist() for classes in (["a", "b"], ["a", "c"], ["a"], ["b"])] == [
+        [1.0, 9.0], [1.0, 1.0], [1.0], [9.0],
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("given", ["balanced", {1: 20.0}], ids=str)

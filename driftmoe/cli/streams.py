@@ -114,10 +114,15 @@ def show(
 
     It also says how often the first labels can be predicted from labels alone,
     and warns where they come in an order that a model can learn without any
-    feature.
+    feature. Of a real set that is not at hand it tells licence and citation.
     """
     with one_line_errors():
-        stream = open_with_bar(name, options, limit, seed, data_dir)
+        try:
+            stream = open_with_bar(name, options, limit, seed, data_dir)
+        except (ValueError, OSError):
+            if of_publication := _of_publication(name):
+                show_text("\n".join(of_publication))
+            raise
         report_reading(name, stream, options)
         first = list(islice(stream, rows)) if rows else []
         fingerprint = stream.fingerprint()
@@ -285,10 +290,15 @@ def _description(name: str, stream: Stream) -> str:
         *_filled(f"Classes: {_shortened(stream.classes)}"),
         *_filled(f"Drifts: {drifts or 'none known'}"),
     ]
-    if name in SOURCES:
-        lines += _filled(f"Licence: {SOURCES[name].licence or 'not stated where the data are published'}")
-        lines += _filled(f"Cite: {SOURCES[name].citation}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_of_publication(name)])
+
+
+def _of_publication(name: str) -> list[str]:
+    """Return licence and citation of a real set that has a name, as lines of at most 80 columns."""
+    if name not in SOURCES:
+        return []
+    licence = SOURCES[name].licence or "not stated where the data are published"
+    return [*_filled(f"Licence: {licence}"), *_filled(f"Cite: {SOURCES[name].citation}")]
 
 
 def _first_labels(stream: Stream) -> Iterator[Hashable]:

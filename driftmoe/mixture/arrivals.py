@@ -4,8 +4,10 @@ The gate is asked about a sample when it arrives. If the label comes later, what
 is no measure of what they said: they have learnt the labels of its neighbours in time. So what they said is kept until
 the label comes, and the gate learns from that; see `driftmoe.mixture.gate`.
 
-The memory is bounded, and numbers are kept in 16 bits. A sample is known again by its vector. Where too many wait, one
-is given up at random, old ones more often than new ones.
+The memory is bounded, and numbers are kept in 16 bits. A sample is known again by its vector. Where too many wait, the
+oldest is given up. So nothing is lost while labels come sooner than the memory is filled, even if most never come. If
+they come later, all would be lost; so the more labels find their samples gone, the more often one is given up at random
+in its place, and some of the others are still there when their labels come.
 
 References
 ----------
@@ -24,7 +26,7 @@ from driftmoe.compilation import compiled, kernel
 from driftmoe.draws import keyed
 from driftmoe.experts import Batch
 from driftmoe.growth import enlarged
-from driftmoe.state import State, array_of, check_names, misfit
+from driftmoe.state import State, array_of, check_names, count_of, misfit
 from driftmoe.transaction import Changes, assignment
 
 MOST_BYTES = 1 << 23
@@ -37,6 +39,8 @@ FREE = -1
 """Number of a place that holds no sample."""
 
 _ARRAYS = ("keys", "widths", "seen", "votes", "memories")
+
+_WHOLE, _FADING = 1 << 16, 6  # a share of 1, and the binary logarithm of how many labels it covers
 
 _ONE = 65_535.0
 _LEAST_MEMORY, _MEMORY_UNIT = -12.0, 4096.0
@@ -67,7 +71,8 @@ class Arrivals:
         The gate's log-likelihood memories at that time, in units of 1 / 4096 nats from -12 on, uint16, shape
         (n_places, n_memories, n_logits).
     counts
-        Number of the next sample, of the samples that wait, and of those that may wait, int64, shape (3,).
+        Number of the next sample, of the samples that wait, and of those that may wait, and what share of the last
+        labels found their samples gone, in units of 1 / 65536; int64, shape (4,).
     """
 
     def __init__(self, n_experts: int, n_logits: int, n_memories: int, most: int) -> None:
@@ -76,7 +81,7 @@ class Arrivals:
         self.widths, self.seen = np.zeros(0, np.int64), np.zeros(0, np.int64)
         self.votes = np.zeros((0, n_experts, 0), np.uint16)
         self.memories = np.zeros((0, n_memories, n_logits), np.uint16)
-        self.counts = np.zeros(3, np.int64)
+        self.counts = np.zeros(4, np.int64)
 
     @property
     def n_waiting(self) -> int:
@@ -119,11 +124,15 @@ class Arrivals:
     def state(self) -> State:
         """Return the samples that wait, the oldest first; see `driftmoe.state`."""
         kept = self._in_order()
-        return {name: getattr(self, name)[kept] for name in _ARRAYS}
+        state: State = {name: getattr(self, name)[kept] for name in _ARRAYS}
+        return state | ({"missed": int(self.counts[3])} if self.counts[3] else {})
 
     def restore(self, state: State) -> None:
         """Restore a state; see `driftmoe.state`."""
-        check_names(state, _ARRAYS, self)
+        check_names(state, (*_ARRAYS, *(["missed"] if "missed" in state else [])), self)
+        missed = count_of(state, "missed", self) if "missed" in state else 0
+        if missed >= _WHOLE:
+            raise misfit(self, "missed", f"is {missed}", f"it must be below {_WHOLE}")
         arrays = {}
         for name in _ARRAYS:
             own = getattr(self, name)
@@ -140,7 +149,7 @@ class Arrivals:
         for name in ("widths", "seen"):
             if n and arrays[name].min() < 0:
                 raise misfit(self, name, f"has {arrays[name].min()}", "it must be 0 or more")
-        counts = np.array([n, n, self._most_of(n_classes)])
+        counts = np.array([n, n, self._most_of(n_classes), missed])
         vars(self).update(arrays, numbers=np.arange(n), counts=counts)
 
     def of(self, state: State | None) -> Arrivals:
@@ -175,7 +184,7 @@ class Arrivals:
             setattr(new, name, enlarged(own, (*shape[:2], n_classes) if name == "votes" else shape))
         new.numbers = np.full(n_places, FREE)
         new.numbers[: len(kept)] = np.arange(len(kept))
-        new.counts = np.array([len(kept), len(kept), self.counts[2]])
+        new.counts = np.array([len(kept), len(kept), *self.counts[2:]])
         return new
 
 
@@ -212,36 +221,33 @@ def keys_of(bits, keys):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def given_up(drawn, keys, numbers):  # type: ignore[no-untyped-def]
-    """Return the place of the sample that is given up: of two that are drawn at random, the older one.
-
-    So most of the newest stay, whose labels may come soon, and yet some that are older than all places would hold: with
-    a delay longer than the memory some samples are still there when their labels come.
+def given_up(drawn, missed, keys, numbers):  # type: ignore[no-untyped-def]
+    """Return the place of the sample that is given up: the oldest, or one at random.
 
     Parameters
     ----------
     drawn
-        Random bits, uint64. The two are those whose keys are nearest to them, and to others drawn from them; where keys
-        are equal, the oldest of these. So the draw does not depend on where samples lie.
+        Random bits, uint64. The sample at random is the one whose key is nearest to bits drawn from them; of equal keys
+        the oldest. So it does not depend on where samples lie.
+    missed
+        The probability that it is one at random, in units of 1 / 65536.
     keys, numbers
         As of `Arrivals`; at least one sample waits.
     """
-    other = np.uint64(keyed(drawn, 0))
-    first = second = -1
+    is_random = np.int64(drawn & np.uint64(_WHOLE - 1)) < missed
+    wanted = np.uint64(keyed(drawn, 0))
+    place = -1
     for i in range(numbers.shape[0]):
         if numbers[i] == FREE:
             continue
-        if first < 0 or _is_nearer(drawn, i, first, keys, numbers):
-            first = i
-        if second < 0 or _is_nearer(other, i, second, keys, numbers):
-            second = i
-    return first if numbers[first] < numbers[second] else second
-
-
-@kernel
-def _is_nearer(drawn, i, best, keys, numbers):  # type: ignore[no-untyped-def]
-    ours, theirs = keys[i] ^ drawn, keys[best] ^ drawn
-    return ours < theirs or (ours == theirs and numbers[i] < numbers[best])
+        if place < 0:
+            place = i
+            continue
+        ours, theirs = keys[i] ^ wanted, keys[place] ^ wanted
+        is_older = numbers[i] < numbers[place]
+        if (is_random and (ours < theirs or (ours == theirs and is_older))) or (not is_random and is_older):
+            place = i
+    return place
 
 
 @kernel
@@ -269,7 +275,7 @@ def keep(  # type: ignore[no-untyped-def]
     drawn = keyed(key, n_seen)
     while counts[1] >= counts[2]:
         drawn = keyed(drawn, counts[1])
-        numbers[given_up(drawn, keys, numbers)] = FREE
+        numbers[given_up(drawn, counts[3], keys, numbers)] = FREE
         counts[1] -= 1
     place = 0
     while numbers[place] != FREE:
@@ -303,6 +309,10 @@ def taken_up(bits, room, keys, widths, numbers, counts):  # type: ignore[no-unty
         is_it = numbers[i] != FREE and widths[i] <= bits.shape[0] and keys[i] == room[widths[i]]
         if is_it and (place < 0 or numbers[i] < numbers[place]):
             place = i
+    if counts[1] >= counts[2]:  # where a sample has been given up for another one, or will be
+        counts[3] += (
+            (_WHOLE - counts[3]) >> _FADING if place < 0 else -((counts[3] + (1 << _FADING) - 1) >> _FADING)
+        )
     if place >= 0:
         numbers[place] = FREE
         counts[1] -= 1

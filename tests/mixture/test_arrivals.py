@@ -82,28 +82,57 @@ def test_of_equal_samples_the_oldest_comes_first_and_places_are_used_again():
     assert len(places.keys) == n_places
 
 
-def test_of_two_that_are_drawn_the_older_one_is_given_up():
-    """Of n ages, from 0 for the newest, age a is the greater one of two draws with probability (2a + 1) / n^2."""
-    n, n_draws = 8, 4000
+@pytest.mark.parametrize("is_compiled", [True, False])
+def test_the_oldest_is_given_up_or_any_with_equal_probability(is_compiled):
+    n, n_draws = 8, 2000
     rng = np.random.default_rng(1)
     times = np.zeros(n)
     for drawn in rng.integers(1 << 64, size=n_draws, dtype=np.uint64):
         keys = rng.integers(1 << 64, size=n, dtype=np.uint64)
         numbers = rng.permutation(n)
-        times[n - 1 - numbers[plain(given_up, False)(drawn, keys, numbers)]] += 1
-    expected = (2 * np.arange(n) + 1) / n**2 * n_draws
-    assert (np.abs(times - expected) < 5 * np.sqrt(expected)).all()
+        numbers[rng.integers(n)] = arrivals.FREE
+        place = plain(given_up, is_compiled)(drawn, 1 << 15, keys, numbers)
+        assert numbers[place] != arrivals.FREE
+        times[(numbers[numbers != arrivals.FREE] < numbers[place]).sum()] += 1  # how many are older
+    expected = n_draws / 2 * (np.arange(n) == 0) + n_draws / 2 / (n - 1) * (np.arange(n) < n - 1)
+    assert (np.abs(times - expected) < 5 * np.sqrt(expected) + 1e-9).all()
 
 
-def test_with_a_delay_longer_than_the_memory_some_are_still_there_when_their_labels_come():
-    places, known = Arrivals(2, 2, 2, 50), []
+def known_of(delay, share, most=50, n=1500):
+    """Return the share of labels whose samples are still there, of the last two thirds of labels that come."""
+    places, known, rng = Arrivals(2, 2, 2, most), [], np.random.default_rng(1)
+    comes = rng.random(n) < share
+    for i in range(n):
+        places = kept(places, [[float(i)]], n_seen=i)
+        if i >= delay and comes[i - delay]:
+            known.append(place_of(places, np.array([float(i - delay)])) >= 0)
+    assert places.n_waiting <= most
+    return np.mean(known[len(known) // 3 :])
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.1])
+def test_nothing_is_lost_while_labels_come_before_the_memory_is_full(share):
+    assert known_of(49, share) == 1.0
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_some_are_still_there_where_labels_come_later(share):
+    assert 0.3 < known_of(60, share) < 0.7
+    assert known_of(100, share) > 0.05
+
+
+def test_after_a_time_of_late_labels_nothing_is_lost_again():
+    places = Arrivals(2, 2, 2, 50)
     for i in range(1000):
         places = kept(places, [[float(i)]], n_seen=i)
-        if i >= 80:
-            known.append(place_of(places, np.array([i - 80.0])) >= 0)
-    assert places.n_waiting <= 50
-    assert 0.1 < np.mean(known[200:]) < 0.6
-    assert all(place_of(places, np.array([float(i)])) >= 0 for i in range(995, 1000))
+        place_of(places, np.array([i - 80.0]))
+    assert places.counts[3] > 20_000
+    known = []
+    for i in range(1000, 2500):
+        places = kept(places, [[float(i)]], n_seen=i)
+        known.append(place_of(places, np.array([i - 30.0])) >= 0)
+    assert places.counts[3] == 0
+    assert all(known[500:])
 
 
 def test_more_classes_leave_what_was_kept_and_many_leave_room_for_fewer(monkeypatch):
@@ -115,8 +144,7 @@ def test_more_classes_leave_what_was_kept_and_many_leave_room_for_fewer(monkeypa
     assert more.votes.shape[1:] == (2, 20)
     assert place_of(more, np.array([60.0])) >= 0
     assert places.n_waiting == 50  # the other object is as it was
-    stay = [place_of(more, np.array([float(i)])) >= 0 for i in range(60)]
-    assert sum(stay[40:]) > 10 > sum(stay[:40])  # most of them are new ones
+    assert [place_of(more, np.array([float(i)])) >= 0 for i in (40, 41, 59)] == [False, True, True]
 
 
 def test_a_state_holds_them_in_order_and_goes_on_alike():

@@ -59,6 +59,8 @@ def test_the_gate_is_its_readable_twin(is_compiled, seed, n_null, is_learning):
     most = int(rng.choice([1, 3, 100]))
     places = Arrivals(n_experts, n_logits, 2, most).with_room(n_rows, n_classes)
     waiting: list = []
+    share = int(rng.choice([0, 30_000, 65_000]))  # of labels that found their samples gone
+    places.counts[3], missed = share, [share]
     for do, (
         memories,
         average_gate_weights,
@@ -69,7 +71,7 @@ def test_the_gate_is_its_readable_twin(is_compiled, seed, n_null, is_learning):
         n_seen,
     ), late in (
         (plain(gate, is_compiled), ours, (bits_of(vectors), awaits, *places.arrays)),
-        (gate_slowly, theirs, (vectors, awaits, waiting, most)),
+        (gate_slowly, theirs, (vectors, awaits, waiting, most, missed)),
     ):
         do(
             outputs,
@@ -92,6 +94,7 @@ def test_the_gate_is_its_readable_twin(is_compiled, seed, n_null, is_learning):
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
     assert places.n_waiting == len(waiting)
+    assert places.counts[3] == missed[0]
 
 
 @pytest.mark.parametrize("weight", [1.0, 2.5])

@@ -30,11 +30,12 @@ def gate_slowly(
     awaits=(),
     waiting=None,
     most=100,
+    missed=None,
 ):
     """What `driftmoe.mixture.gate` does, from the formulas of its documentation.
 
     `waiting` is a list of samples, the oldest first: vector, number of rows learnt before, votes and memories;
-    where `most` wait, the older one of two that are drawn is given up.
+    where `most` wait, one is given up. `missed` has the share of labels whose samples were gone, in units of 2^-16.
     """
     n_learnt = 0
     for row in range(len(votes)):
@@ -54,7 +55,7 @@ def gate_slowly(
                 drawn = hash_of(vectors[row], n_seen[0])
                 while len(waiting) >= most:
                     drawn = int(keyed(np.uint64(drawn), len(waiting)))
-                    del waiting[given_up(drawn, [hash_of(vector) for vector, *_ in waiting])]
+                    del waiting[given_up(drawn, missed[0], [hash_of(vector) for vector, *_ in waiting])]
                 waiting.append((vectors[row].copy(), int(n_seen[0]), *in_16_bits(votes[row], memories)))
             continue
         judged = (votes[row], memories.copy())
@@ -63,6 +64,8 @@ def gate_slowly(
             for i, (vector, *_) in enumerate(waiting or ())
             if np.array_equal(vector, vectors[row], equal_nan=True)
         ]
+        if waiting and len(waiting) >= most:
+            missed[0] = missed[0] - -(-missed[0] // 64) if found else missed[0] + (65536 - missed[0]) // 64
         if found:
             _, when, *then = waiting.pop(found[0])
             if when < n_seen[0]:
@@ -127,7 +130,9 @@ def hash_of(vector, number=None):
     return key if number is None else int(keyed(np.uint64(key), number))
 
 
-def given_up(drawn, keys):
-    """Return the index of the sample that makes room, of samples in order: of two draws, the older one."""
-    draws = (drawn, int(keyed(np.uint64(drawn), 0)))
-    return min(min(range(len(keys)), key=lambda i: (keys[i] ^ draw, i)) for draw in draws)
+def given_up(drawn, missed, keys):
+    """Return the index of the sample that makes room, of samples in order: the oldest, or one at random."""
+    if drawn % 65536 >= missed:
+        return 0
+    wanted = int(keyed(np.uint64(drawn), 0))
+    return min(range(len(keys)), key=lambda i: (keys[i] ^ wanted, i))

@@ -180,6 +180,15 @@ def test_show_tells_licence_citation_and_labels_that_come_in_order(tmp_path, mon
     assert max(map(len, done.output.splitlines())) <= 80
 
 
+def test_show_tells_licence_and_citation_of_a_set_that_is_not_at_hand(tmp_path):
+    done = CliRunner().invoke(app, ["streams", "show", "wisdm", "--data-dir", str(tmp_path)])
+    assert done.exit_code == 2
+    text = " ".join(done.output.split())
+    assert "Licence: none named; its authors ask to cite the paper" in text
+    assert "Cite: J. Kwapisz" in text
+    assert "Licence" not in CliRunner().invoke(app, ["streams", "show", "no such stream"]).output
+
+
 def test_the_list_has_all_sets():
     done = CliRunner().invoke(app, ["streams", "list"])
     assert set(CIRCULATING) <= set(done.output.splitlines())
