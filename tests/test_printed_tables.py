@@ -8,7 +8,7 @@ from statistics import fmean
 import pytest
 from places import ROOT
 
-from benchmarks import late, wide
+from benchmarks import late, rare, wide
 from driftmoe.experiment import read_results
 
 PAGE = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
@@ -21,6 +21,13 @@ def test_the_page_shows_what_is_printed(benchmark, printed):
     text = printed(read_results(benchmark.RESULTS)[0])
     assert f"```text\n{text}\n```" in PAGE
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_the_page_shows_the_table_of_rare_classes():
+    text = rare.report(rare.read(rare.RESULTS), rare.LIMIT)
+    assert text.rstrip("\n") in PAGE
+    assert "Means over 3 seeds" in text
+    assert "Runs of" not in text  # all are there
 
 
 def test_means_without_the_stream_whose_labels_come_in_turn():
