@@ -9,6 +9,7 @@ module and are never changed, so that copies and pickles of a model are independ
 from __future__ import annotations
 
 import functools
+import math
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -148,7 +149,7 @@ def fused_lora(
     TypeError
         If `weight` is no fused weight; for linear layers there is `lora_layer`.
     ValueError
-        If the weights are quantised, or there is another number of experts.
+        If the weights are quantised, there is another number of experts, or rank or scale is out of range.
 
     Examples
     --------
@@ -178,6 +179,13 @@ def fused_lora(
         )
     of_all, is_transposed = weight
     check_floats(weight)
+    most = min(of_all.shape[1:])
+    if isinstance(rank, bool) or not isinstance(rank, int) or not 1 <= rank <= most:
+        raise ValueError(
+            f"fused_lora: rank={rank!r}; choose a whole number from 1 to {most}, the lesser width"
+        )
+    if not math.isfinite(scale):
+        raise ValueError(f"fused_lora: scale={scale}; choose a finite number")
     if n_experts not in (None, len(of_all)):
         raise ValueError(
             f"fused_lora: n_experts={n_experts}, but the weights are those of {len(of_all)} experts; leave it out"
@@ -207,7 +215,7 @@ def merge_back(model: nn.Module) -> list[str]:
     Raises
     ------
     ValueError
-        If the model has no fused weights with low-rank pairs, or a pair holds NaN or infinite numbers.
+        If the model has no fused weights with low-rank pairs, or a pair or its scale is not finite.
 
     Examples
     --------
@@ -223,10 +231,13 @@ def merge_back(model: nn.Module) -> list[str]:
     """
     places = _places(model, "merge_back")
     for name, (_, _, lora) in places.items():
-        if not all(bool(torch.isfinite(tensor).all()) for tensor in (lora.a, lora.b)):
+        if not (
+            math.isfinite(lora.scale)
+            and all(bool(torch.isfinite(tensor).all()) for tensor in (lora.a, lora.b))
+        ):
             raise ValueError(
-                f"merge_back: the pairs of {name!r} hold NaN or infinite numbers; nothing was merged, load an adapter "
-                "from before they arose"
+                f"merge_back: the pairs of {name!r} hold NaN or infinite numbers, or have such a scale; nothing was "
+                "merged, load an adapter from before they arose"
             )
     for owner, attribute, lora in places.values():
         lora.merge()

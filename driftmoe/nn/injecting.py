@@ -136,6 +136,7 @@ def inject(
     """
     found = _found(model, (targets,) if isinstance(targets, str) else tuple(targets))
     check_places(model, found)
+    _check_owners(model, found)
     names = {
         name: [other for other, m in model.named_modules(remove_duplicate=False) if m is part]
         for name, part in found.items()
@@ -165,6 +166,23 @@ def inject(
             place, _, last_name = other.rpartition(".")
             setattr(model.get_submodule(place), last_name, injected)
     return layers
+
+
+def _check_owners(model: nn.Module, found: Mapping[str, nn.Module | FusedWeight]) -> None:
+    """Raise if a fused weight is a part of the model under several names: the pairs of each would be added to it."""
+    for name, part in found.items():
+        if not isinstance(part, FusedWeight):
+            continue
+        owners = {
+            id(owner): f"{place}.{attribute}"
+            for place, owner in model.named_modules()
+            for attribute, parameter in owner.named_parameters(recurse=False)
+            if parameter is part.weight
+        }
+        if len(owners) > 1:
+            raise ValueError(
+                f"inject: {name!r} is one parameter of several modules, {', '.join(owners.values())}; give each its own"
+            )
 
 
 def thaw(model: nn.Module) -> None:

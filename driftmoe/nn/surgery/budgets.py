@@ -45,7 +45,7 @@ def allocate(costs: Mapping[str, Mapping[int, float]], budget: int) -> dict[str,
         raise ValueError("allocate: no layers; give costs by the name of the layer")
     choices = {name: _checked(name, of_layer) for name, of_layer in costs.items()}
     least = sum(min(of_layer) for of_layer in choices.values())
-    if budget < least:
+    if not budget >= least:  # nor NaN
         raise ValueError(
             f"allocate: budget={budget}, but the layers need {least} experts at least; choose more"
         )

@@ -70,7 +70,8 @@ def compress(
                 _put(packed, {name: tensor.detach().clone()})
                 continue
             before = None if base is None else _like(base, name, tensor)
-            if tensor.dtype not in _TYPES or not bool(torch.isfinite(tensor).all()):
+            both = [tensor] if before is None else [tensor, before]
+            if tensor.dtype not in _TYPES or not all(bool(torch.isfinite(one).all()) for one in both):
                 raise ValueError(
                     f"compress: {name} is of {tensor.dtype} or holds NaN or infinite numbers; give finite floats of 16 "
                     "bits or more"
@@ -79,7 +80,7 @@ def compress(
             change = tensor.detach().to(wide).flatten()
             if before is not None:
                 change = change - before.to(wide).flatten()
-            _put(packed, _packed(name, change, tensor, density, alpha))
+            _put(packed, _packed(name, change, tensor, density, alpha, has_base=base is not None))
     return packed
 
 
@@ -103,7 +104,7 @@ def decompress(
     Raises
     ------
     ValueError
-        If a part is missing or does not fit the others, or `base` does not fit.
+        If a part is missing or does not fit the others, `base` does not fit, or there is one where `compress` had none.
 
     Examples
     --------
@@ -120,7 +121,7 @@ def decompress(
     with torch.no_grad():
         for name in packed:
             if name.endswith(LIKE):
-                change = _unpacked(packed, name.removesuffix(LIKE))
+                change = _unpacked(packed, name.removesuffix(LIKE), has_base=base is not None)
                 name = name.removesuffix(LIKE)
                 if base is not None:
                     before = _like(base, name, change, "decompress")
@@ -132,7 +133,7 @@ def decompress(
 
 
 def _packed(
-    name: str, change: Tensor, like: Tensor, density: float, alpha: float | None
+    name: str, change: Tensor, like: Tensor, density: float, alpha: float | None, *, has_base: bool
 ) -> dict[str, Tensor]:
     """Return the parts of a change, of which the largest numbers are kept; of equal ones the first."""
     n_kept = max(1, round(density * len(change))) if len(change) else 0
@@ -147,7 +148,7 @@ def _packed(
         scale = values.abs().mean()
     else:
         scale = alpha * change.std(correction=0)
-    about = torch.tensor([_TYPES.index(like.dtype), *like.shape])
+    about = torch.tensor([has_base, _TYPES.index(like.dtype), *like.shape])
     return {
         name + KEPT: _bits(kept),
         name + SIGNS: _bits(values > 0.0),
@@ -156,12 +157,17 @@ def _packed(
     }
 
 
-def _unpacked(packed: Mapping[str, Tensor], name: str) -> Tensor:
+def _unpacked(packed: Mapping[str, Tensor], name: str, *, has_base: bool) -> Tensor:
     try:
         kept, signs, scale, about = (packed[name + end] for end in (KEPT, SIGNS, SCALE, LIKE))
     except KeyError as missing:
         raise ValueError(f"decompress: {missing} is missing; give all that `compress` returned") from None
-    code, *shape = about.tolist()
+    had_base, code, *shape = about.tolist()
+    if bool(had_base) != has_base:
+        raise ValueError(
+            f"decompress: {name!r} was packed {'against a base' if had_base else 'by itself'}; give "
+            f"{'the same base' if had_base else 'no base'}"
+        )
     n = 1
     for length in shape:
         n *= length

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -60,7 +61,8 @@ def fit_merge(
     Parameters
     ----------
     model
-        The model with the weights of before, the base; it stays as it is. Set `eval()` where it has dropout.
+        The model with the weights of before, the base; it stays as it is. Set `eval()` where it has
+        dropout or batch normalisation, whose averages would move.
     versions
         For each task the trained tensors by name, as in `state_dict`: all of them, or those that were trained.
     inputs
@@ -83,7 +85,8 @@ def fit_merge(
     Raises
     ------
     ValueError
-        If numbers of versions and inputs differ, tensors do not fit the model's, or a module is not there.
+        If numbers of versions and inputs differ, tensors do not fit the model's, a module is not there, or a loss is
+        not finite.
 
     References
     ----------
@@ -104,6 +107,8 @@ def fit_merge(
     [1.0, 1.0]
     """
     check_count("fit_merge: n_steps", n_steps)
+    if not 0.0 <= pull < math.inf:
+        raise ValueError(f"fit_merge: pull={pull}; choose a finite number >= 0")
     if len(versions) < 1 or len(versions) != len(inputs):
         raise ValueError(
             f"fit_merge: {len(versions)} versions and inputs of {len(inputs)} tasks; give as many of each"
@@ -160,7 +165,13 @@ def _fit(
     with torch.no_grad():
         state = {name: tensor.to(base[name].dtype) for name, tensor in merged().items()}
         found = {layer: coefficients[i].detach().clone() for i, layer in enumerate(layers)}
-        return FittedMerge(state, found, (first, loss().item()))
+        last = loss().item()
+    if not (math.isfinite(first) and math.isfinite(last)):
+        raise ValueError(
+            f"fit_merge: the loss went from {first} to {last}; look for NaN or infinite numbers in the model, the "
+            "versions and the inputs, or choose a smaller rate"
+        )
+    return FittedMerge(state, found, (first, last))
 
 
 def _plain(x: Any) -> Any:

@@ -35,7 +35,7 @@ def merge_back(layer: MoELayer) -> nn.Module:
     Raises
     ------
     ValueError
-        If the weights depend on the row, or those of the adapted layer are quantised.
+        If the weights depend on the row, those of the adapted layer are quantised, or a number is not finite.
     TypeError
         If it is no layer of LoRA experts around a linear layer.
 
@@ -74,6 +74,10 @@ def merge_back(layer: MoELayer) -> nn.Module:
     merged = copy.deepcopy(linear)
     whole = matrix(merged)  # a view of the weights
     whole.copy_(whole.to(wide) + layer.scale * change)
+    if not bool(torch.isfinite(whole).all()):
+        raise ValueError(
+            "merge_back: the layer, its experts or scale hold NaN or infinite numbers; mend them first"
+        )
     return merged
 
 

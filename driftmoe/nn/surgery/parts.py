@@ -6,6 +6,7 @@ Experts are numbered as the router sees them: shared experts of the policy (`Wit
 from __future__ import annotations
 
 import copy
+import operator
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial, wraps
@@ -67,10 +68,25 @@ def n_routed(layer: MoELayer) -> int:
 
 def checked_experts(caller: str, what: str, chosen: Iterable[int], n: int) -> list[int]:
     """Return numbers of experts in order; each must be there, and once."""
-    listed = [int(e) for e in chosen]
+    listed = [_number(caller, what, e) for e in chosen] if isinstance(chosen, Iterable) else None
+    if listed is None:
+        raise TypeError(f"{caller}: {what}={chosen!r}; give a whole number, or the numbers of experts")
     if len(set(listed)) < len(listed) or not all(0 <= e < n for e in listed):
         raise ValueError(f"{caller}: {what}={listed}; choose different numbers from 0 to {n - 1}")
     return sorted(listed)
+
+
+def _number(caller: str, what: str, chosen: Any) -> int:
+    """Return the number of an expert. Flags and other numbers are refused: they would be taken for other experts."""
+    kind = chosen.dtype if isinstance(chosen, Tensor | np.generic) else type(chosen)
+    if kind in (bool, torch.bool, np.dtype(bool)):
+        raise TypeError(
+            f"{caller}: {what} holds {kind}; give the numbers of experts, such as mask.nonzero().flatten()"
+        )
+    try:
+        return operator.index(chosen)
+    except TypeError:
+        raise TypeError(f"{caller}: {what} holds {chosen!r}; give the numbers of experts") from None
 
 
 def chosen_experts(
@@ -78,7 +94,7 @@ def chosen_experts(
 ) -> list[int]:
     """Return the experts that are kept, in order: those named, or as many of the most used after protected ones."""
     held = checked_experts(caller, "protect", protect, n)
-    if not isinstance(keep, int | np.integer):
+    if isinstance(keep, bool) or not isinstance(keep, int | np.integer):
         kept = checked_experts(caller, "keep", keep, n)
         if missing := sorted(set(held) - set(kept)):
             raise ValueError(f"{caller}: keep={kept} lacks {missing} of protect={held}; keep these, too")

@@ -132,6 +132,8 @@ def similarity(layer: MoELayer, inputs: Tensor | None = None) -> Tensor:
             )
         whole = weight if bias is None else torch.cat([weight, bias[:, None]], 1)
         columns = whole[: n_routed(layer)]
+    if bool(torch.isnan(columns).any()):
+        raise ValueError("similarity: the router holds or puts out NaN; mend it first")
     unit = nn.functional.normalize(columns.detach().double().nan_to_num(neginf=0.0), dim=-1)
     cosines = (unit @ unit.T).clamp(-1.0, 1.0).float()
     return cosines.fill_diagonal_(1.0)
@@ -177,6 +179,8 @@ def peaks(layer: MoELayer, inputs: Tensor) -> Tensor:
         rows = x[routing.mask[:, n_all - n + e]]
         if len(rows):
             found[e] = output_of(layer, rows, n_all - n + e).abs().max()
+    if broken := (~torch.isfinite(found)).nonzero().flatten().tolist():
+        raise ValueError(f"peaks: experts {broken} put out NaN or infinite numbers; mend or prune them first")
     return found
 
 
@@ -228,6 +232,10 @@ def super_experts(
     if not peaks or not all(len(of_layer) for of_layer in peaks.values()):
         raise ValueError("super_experts: no peaks; give the result of `peaks` for each layer, by its name")
     whole = torch.cat([of_layer.detach().double().cpu().flatten() for of_layer in peaks.values()])
+    if not bool(torch.isfinite(whole).all()):
+        raise ValueError(
+            "super_experts: peaks hold NaN or infinite numbers; mend the layers that put them out first"
+        )
     chosen = whole[whole > 0.0]
     if not len(chosen):
         return dict.fromkeys(peaks, ())
@@ -297,6 +305,10 @@ def owners(layer: MoELayer, inputs: Tensor, *, limit: float = 0.5) -> tuple[int,
 def _change(layer: MoELayer, x: Tensor, kept: Sequence[int]) -> float:
     before = output_with(layer, x, range(n_routed(layer))).double()
     change = (output_with(layer, x, kept).double() - before).norm()
+    if not bool(torch.isfinite(change)):
+        raise ValueError(
+            "the layer puts out NaN or infinite numbers for these inputs; mend or prune its experts first"
+        )
     return (change / before.norm().clamp_min(1e-30)).item()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import torch
 from torch import Tensor
 
 from driftmoe.nn.moe import MoELayer
@@ -145,6 +146,10 @@ def pruning_costs(
     held = checked_experts("pruning_costs", "protect", protect, n)
     order = ranked(shares_of("pruning_costs", usage, n), held)
     whole = output_with(layer, x, range(n)).double()
+    if not bool(torch.isfinite(whole).all()):
+        raise ValueError(
+            "pruning_costs: the layer puts out NaN or infinite numbers for these inputs; mend or prune its experts"
+        )
     costs = {}
     for k in range(max(1, len(held)), n + 1):
         kept = sorted(order[:k])
