@@ -66,7 +66,7 @@ def n_routed(layer: MoELayer) -> int:
     return int(layer.experts.n_experts) - as_rule(layer.policy).n_shared  # type: ignore[arg-type]  # any attribute
 
 
-def checked_experts(caller: str, what: str, chosen: Iterable[int], n: int) -> list[int]:
+def checked_experts(caller: str, what: str, chosen: Iterable[int] | bool, n: int) -> list[int]:
     """Return numbers of experts in order; each must be there, and once."""
     listed = [_number(caller, what, e) for e in chosen] if isinstance(chosen, Iterable) else None
     if listed is None:
