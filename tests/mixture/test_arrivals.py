@@ -127,11 +127,17 @@ def test_after_a_time_of_late_labels_nothing_is_lost_again():
         places = kept(places, [[float(i)]], n_seen=i)
         place_of(places, np.array([i - 80.0]))
     assert places.counts[3] > 20_000
+    assert places.of(places.state()).counts[3] == places.counts[3]  # a file goes on alike
+    with pytest.raises(
+        ValueError, match="'missed' in the state of Arrivals is 65536; it must be below 65536"
+    ):
+        places.of(places.state() | {"missed": 65536})
     known = []
     for i in range(1000, 2500):
         places = kept(places, [[float(i)]], n_seen=i)
         known.append(place_of(places, np.array([i - 30.0])) >= 0)
     assert places.counts[3] == 0
+    assert "missed" not in places.state()
     assert all(known[500:])
 
 
