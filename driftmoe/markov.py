@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
@@ -66,41 +67,55 @@ class Succession:
             raise ValueError(f"order={order} last labels; choose at most {MAX_ORDER}")
         self.order, self.max_pairs, self.n_pairs = order, max_pairs, 0
         self._recent: deque[Hashable] = deque(maxlen=order)
-        self._counts: dict[tuple[Hashable, ...], dict[Hashable, float]] = {}
-        self._best: dict[tuple[Hashable, ...], Hashable] = {}
+        self._followers: dict[tuple[Hashable, ...], _Followers] = {}  # by the last labels
 
     def predict(self) -> Any:
         """Return the label that most often followed the last ones; `None` before any label."""
         recent = tuple(self._recent)
         for first in range(len(recent) + 1):
-            if (last := recent[first:]) in self._best:
-                return self._best[last]
+            if after := self._followers.get(recent[first:]):
+                return after.best
         return None
 
     def shares(self) -> dict[Any, float]:
         """Return the share of each label among those that followed the last ones; empty before any label."""
         recent = tuple(self._recent)
         for first in range(len(recent) + 1):
-            if counts := self._counts.get(recent[first:]):
-                total = sum(counts.values())
-                return {label: n / total for label, n in counts.items()}
+            if after := self._followers.get(recent[first:]):
+                total = sum(after.counts.values())
+                return {label: n / total for label, n in after.counts.items()}
         return {}
 
     def learn(self, label: Hashable, weight: float = 1.0) -> None:
         """Count a label after the last ones, as so many; it is then the last one itself, also if it counts as none."""
+        self.follow((label,), (weight,))
+
+    def follow(self, labels: Sequence[Hashable], weights: Sequence[float]) -> list[Any]:
+        """Return what `predict` says before each of the labels, each of which is learnt with its weight."""
+        followers, order, said = self._followers, self.order, []
         recent = tuple(self._recent)
-        for first in range(len(recent) + 1 if weight else 0):
-            last = recent[first:]
-            counts = self._counts.get(last, {})
-            if label not in counts:
-                if self.n_pairs >= self.max_pairs:
+        for label, weight in zip(labels, weights, strict=True):
+            best: Hashable = None
+            is_open = True  # until a length is found at which these labels have come before
+            for first in range(len(recent) + 1):
+                after = followers.get(recent[first:])
+                if after is not None and is_open:
+                    best, is_open = after.best, False
+                if not weight:
                     continue
-                self.n_pairs += 1
-                self._counts[last] = counts
-            n = counts[label] = counts.get(label, 0.0) + weight
-            if last not in self._best or n > counts[self._best[last]]:
-                self._best[last] = label
-        self._recent.append(label)
+                if after is None or label not in after.counts:
+                    if self.n_pairs >= self.max_pairs:
+                        continue
+                    self.n_pairs += 1
+                    if after is None:
+                        after = followers[recent[first:]] = _Followers({}, label, 0.0)
+                n = after.counts[label] = after.counts.get(label, 0.0) + weight
+                if n > after.most:
+                    after.best, after.most = label, n
+            said.append(best)
+            recent = (*recent, label)[-order:] if order else ()
+        self._recent.extend(labels)
+        return said
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Succession) and self.order == other.order and self.state() == other.state()
@@ -110,8 +125,8 @@ class Succession:
         return {
             "recent": list(self._recent),
             "counts": [
-                [list(last), self._best[last], [[label, n] for label, n in counts.items()]]
-                for last, counts in self._counts.items()
+                [list(last), after.best, [[label, n] for label, n in after.counts.items()]]
+                for last, after in self._followers.items()
             ],
         }
 
@@ -119,9 +134,20 @@ class Succession:
         """Restore the state of one with the same arguments; see `driftmoe.state`."""
         check_names(state, ("recent", "counts"), self)
         self._recent = deque(state["recent"], maxlen=self.order)
-        self._counts = {tuple(last): {label: n for label, n in counts} for last, _, counts in state["counts"]}
-        self._best = {tuple(last): best for last, best, _ in state["counts"]}
-        self.n_pairs = sum(map(len, self._counts.values()))
+        self._followers = {}
+        for last, best, pairs in state["counts"]:
+            counts = {label: n for label, n in pairs}
+            self._followers[tuple(last)] = _Followers(counts, best, counts[best])
+        self.n_pairs = sum(len(after.counts) for after in self._followers.values())
+
+
+@dataclass(slots=True)
+class _Followers:
+    """The labels that came after some last ones: the weight of each, and the label that was the first with the most."""
+
+    counts: dict[Hashable, float]
+    best: Hashable
+    most: float
 
 
 class MarkovClassifier(base.Classifier):

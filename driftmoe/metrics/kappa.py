@@ -298,9 +298,14 @@ class KappaOrder(BaselineKappa):
         self._succession = Succession(1, max_pairs)
 
     def _baseline(self, y_true: Hashable, w: float = 1.0) -> Hashable:
-        said: Hashable = self._succession.predict()
-        self._succession.learn(y_true, w)
+        said: Hashable = self._succession.follow((y_true,), (w,))[0]
         return said
+
+    def baseline_hits(self, y_true: Sequence[Hashable], weights: np.ndarray) -> float:
+        """Do as `BaselineKappa.baseline_hits`, for all labels at once."""
+        of_each = weights.tolist()
+        said = self._succession.follow(y_true, of_each)
+        return sum(w for t, p, w in zip(y_true, said, of_each, strict=True) if p == t)
 
     @staticmethod
     def gain(correct: float, baseline_correct: float, total: float) -> float:
