@@ -326,6 +326,19 @@ def largest_of(values):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def first_of_largest(values):  # type: ignore[no-untyped-def]
+    """Return where the largest number is, the first in a tie; of at least one number, none NaN.
+
+    A kernel that calls numba's own `argmax` makes each start load all of numba's functions of arrays, and scipy.
+    """
+    first = 0
+    for i in range(1, values.shape[0]):
+        if values[i] > values[first]:
+            first = i
+    return first
+
+
+@kernel
 def to_proba(scores):  # type: ignore[no-untyped-def]
     """Replace scores by their softmax; float64, shape (at least 1,)."""
     largest, total = largest_of(scores), 0.0

@@ -38,6 +38,7 @@ from numba.core.caching import FunctionCache
 from numba.core.compiler import CompileResult
 from numba.core.dispatcher import Dispatcher
 from numba.core.errors import NumbaWarning
+from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 from numba.misc.appdirs import AppDirs
 
@@ -104,7 +105,7 @@ class KernelCache(FunctionCache):
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return the machine code for a signature, or None if there is no usable one."""
         if self._enabled and self._stamp is not None:
-            target_context.refresh()
+            rtsys.initialize(target_context)  # only compiling needs the rest of `refresh`
             key = self._key(sig, target_context.codegen())
             for folder in self._folders():
                 kept = _read(folder / self._file_name(key))
@@ -181,7 +182,7 @@ def stamp(file: Path) -> str | None:
     None if code cannot be cached: a source cannot be read, belongs to another package, or has changed since this
     process first read it, so that it is unknown which version its kernels were compiled from.
     """
-    sources, to_read = {}, {file}
+    sources, known, to_read = {}, {file}, [file]
     while to_read:
         path = to_read.pop()
         try:
@@ -191,9 +192,10 @@ def stamp(file: Path) -> str | None:
             return None
         if (status.st_mtime_ns, status.st_size) != source.state:
             return None
-        sources[source.name] = source.digest, path
-        to_read |= source.imports - {path for _, path in sources.values()}
-    parts = [_versions(), *((name, digest) for name, (digest, _) in sorted(sources.items()))]
+        sources[source.name] = source.digest
+        to_read += source.imports - known
+        known |= source.imports
+    parts = [_versions(), *sorted(sources.items())]
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 

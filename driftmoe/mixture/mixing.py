@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from driftmoe.arithmetic import exp
+from driftmoe.arithmetic import exp, first_of_largest, largest_of
 from driftmoe.compilation import compiled
 from driftmoe.experts.batch import Index
 from driftmoe.transaction import Changes, planned
@@ -123,7 +123,7 @@ def mix(weights, expert_proba, takes_one, proba):  # type: ignore[no-untyped-def
     n_rows, n_experts, n_classes = expert_proba.shape
     for row in range(n_rows):
         total = 0.0
-        largest = weights[row].argmax()
+        largest = first_of_largest(weights[row])
         for is_fallback in (False, True):
             proba[row] = 0.0
             for e in range(n_experts):
@@ -157,7 +157,7 @@ def mix_own(logits, own_proba, weights, proba):  # type: ignore[no-untyped-def]
     """
     n_rows, n_classes = weights.shape
     for row in range(n_rows):
-        largest, total, mixed = np.float64(logits[row].max()), 0.0, 0.0
+        largest, total, mixed = np.float64(largest_of(logits[row])), 0.0, 0.0
         for c in range(n_classes):
             weights[row, c] = exp(np.float64(logits[row, c]) - largest)
             total += weights[row, c]
@@ -193,7 +193,7 @@ def take_rows(source, rows, taken):  # type: ignore[no-untyped-def]
 def first_best(proba, best):  # type: ignore[no-untyped-def]
     """Write the most probable class of each row (the first, in a tie), shape (n_rows,)."""
     for row in range(proba.shape[0]):
-        best[row] = proba[row].argmax()
+        best[row] = first_of_largest(proba[row])
 
 
 @compiled()

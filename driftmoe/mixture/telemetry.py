@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 
-from driftmoe.arithmetic import exp, log
+from driftmoe.arithmetic import exp, first_of_largest, log
 from driftmoe.compilation import compiled, part
 from driftmoe.mixture.routing_figures import (
     CHOSEN,
@@ -411,7 +411,7 @@ def tally(  # type: ignore[no-untyped-def]
         if n_null.shape[0] > 0 and n_used + n_null[row] > 0:
             sums[NULL] += n_null[row] / (n_used + n_null[row])
         said[row, n_experts] = SAID_WRONG
-        if not is_new and proba[row].argmax() == target:
+        if not is_new and first_of_largest(proba[row]) == target:
             sums[RIGHT] += 1.0
             said[row, n_experts] = SAID_RIGHT
         elif is_any_right:

@@ -52,6 +52,18 @@ def test_a_kernel_assigns_no_array_to_a_slice(kernel):
             assert not slices or is_number(node.value), ast.unparse(node)
 
 
+WHOLE = {"all", "any", "argmax", "argmin", "cumsum", "dot", "max", "mean", "min", "prod", "std", "sum", "var"}
+"""Functions of whole arrays in the module `arraymath` of numba, which imports scipy."""
+
+
+@pytest.mark.parametrize("kernel", list(kernels()))
+def test_a_kernel_calls_no_function_whose_module_takes_long_to_import(kernel):
+    """Each start would import it: the machine code on disk names the module."""
+    for node in ast.walk(kernel):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            assert node.func.attr not in WHOLE, ast.unparse(node)
+
+
 @NEEDS_COMPILER
 def test_a_part_of_kernels_has_no_wrapper_for_python_and_can_still_be_called():
     @part()

@@ -22,6 +22,18 @@ def test_the_next_process_compiles_nothing(small):
     assert len(kept(small.parent.parent)) == len(kept(small / "__pycache__")) == 1
 
 
+def test_code_on_disk_is_loaded_without_what_only_compiling_needs(small):
+    """numba's functions of arrays take 0.3 s to import. A kernel that allocates needs its runtime alone."""
+    outer = (small / "outer.py").read_text()
+    allocating = "made = np.empty(1)\n    made[0] = scaled(values[i]) + 1\n    return made[0]"
+    write(
+        small / "outer.py", "import numpy as np\n" + outer.replace("return scaled(values[i]) + 1", allocating)
+    )
+    program = f"import sys\n{CALL}print('numba.np.arraymath' in sys.modules)"
+    assert run(small, program).splitlines() == ["21.0 0", "True"]
+    assert run(small, program).splitlines() == ["21.0 1", "False"]
+
+
 @pytest.mark.parametrize(
     ("file", "old", "new", "expected"),
     [
