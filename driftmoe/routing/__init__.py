@@ -32,6 +32,7 @@ from driftmoe.routing.policies import Dense, EntropyHybrid, GroupTopK, TopK, Top
 from driftmoe.routing.presets import ADAMOE, DYNMOLE, HARDER_TASKS, NULLS, STREAM
 from driftmoe.routing.result import Choice, Plan, Routing
 from driftmoe.routing.rule import Policy, Rule, as_rule, at_step, route
+from driftmoe.routing.table import TableRouter
 from driftmoe.routing.wrappers import LinearK, Scheduled, WithNull, WithShared
 
 __all__ = [  # noqa: RUF022  # `driftmoe.models` names the policies and presets of this list, in this order
@@ -59,6 +60,7 @@ __all__ = [  # noqa: RUF022  # `driftmoe.models` names the policies and presets 
     "Routing",
     "BiasBalancer",
     "RandomRouter",
+    "TableRouter",
     "Measure",
     "Score",
     "first_right",
