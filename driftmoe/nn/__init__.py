@@ -2,7 +2,7 @@
 
 from driftmoe.nn.adapters import load_adapter, save_adapter
 from driftmoe.nn.classifier import NeuralMoEClassifier
-from driftmoe.nn.deep import RecurrentLayers, chained_layer
+from driftmoe.nn.deep import PreGate, RecurrentLayers, chained_layer
 from driftmoe.nn.experts import FeedForwardExperts, upcycle
 from driftmoe.nn.experts_interface import register_experts
 from driftmoe.nn.fused import FusedLoRA, FusedWeight, fused_lora, merge_back, remove_pairs
@@ -10,7 +10,9 @@ from driftmoe.nn.injecting import ParameterCounts, count_parameters, inject, lay
 from driftmoe.nn.lora import LoRAExperts, Unweighted, flylora, lora_layer, mora, smora
 from driftmoe.nn.moe import ChainedMoE, MoELayer, MoEOutput, RecurrentRouter, upcycled_layer
 from driftmoe.nn.peft_files import load_peft, save_peft
+from driftmoe.nn.product_keys import ProductTopK
 from driftmoe.nn.rerouting import Rerouting, own_policies, reroute
+from driftmoe.nn.skipping import attention_ranks, skip_layer
 from driftmoe.nn.watching import LayerUsage, usage, watch
 
 __all__ = [
@@ -24,10 +26,13 @@ __all__ = [
     "MoEOutput",
     "NeuralMoEClassifier",
     "ParameterCounts",
+    "PreGate",
+    "ProductTopK",
     "RecurrentLayers",
     "RecurrentRouter",
     "Rerouting",
     "Unweighted",
+    "attention_ranks",
     "chained_layer",
     "count_parameters",
     "flylora",
@@ -46,6 +51,7 @@ __all__ = [
     "reroute",
     "save_adapter",
     "save_peft",
+    "skip_layer",
     "smora",
     "thaw",
     "upcycle",

@@ -1,4 +1,4 @@
-"""Layers for `inject` that route a row more than once: in steps, or with a state that goes through all layers."""
+"""Layers for `inject` whose routers belong together: in steps, with a state that goes through all, or all at once."""
 
 from __future__ import annotations
 
@@ -130,6 +130,73 @@ class RecurrentLayers:
         return _InTurn(router, self._n_layers - 1, self._passed)
 
 
+class PreGate:
+    """Makes upcycled layers for `inject` that are all routed by the input of the first one, before any is computed.
+
+    So a row's experts in all layers are known when it enters the model, and their weights can be fetched meanwhile. Use
+    an object for one call of `inject`. What `RecurrentLayers` says of the order of layers holds here, too.
+
+    Parameters
+    ----------
+    policy
+        Any policy of `driftmoe.routing`.
+    is_shared
+        Whether all layers have one router, so that a row has the same logits in each, as in Read-ME.
+    noise
+        As in `upcycle`.
+
+    References
+    ----------
+    Read-ME, Cai et al. 2024, "Refactorizing LLMs as Router-Decoupled Mixture of Experts with System Co-Design" (arXiv
+    2410.19123), sec. 3.2: a pre-gating router. There it is a small transformer, here a linear map.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from driftmoe.nn import PreGate, inject
+    >>> from driftmoe.routing import TopK
+    >>> ffn = lambda: torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 4))
+    >>> model, gate = torch.nn.Sequential(ffn(), ffn()), PreGate(TopK(2))
+    >>> _ = inject(model, ("0", "1"), gate, n_experts=3)
+    >>> [tuple(logits.shape) for logits in gate.ahead(torch.ones(5, 4))]
+    [(5, 3), (5, 3)]
+    """
+
+    def __init__(self, policy: Policy, *, is_shared: bool = False, noise: float = 0.0) -> None:
+        self.policy, self.is_shared, self.noise = policy, is_shared, noise
+        self._routers: list[_OfFirst] = []
+        self._passed = _Passed()
+
+    def __call__(self, ffn: nn.Module, *, n_experts: int, seed: int | None = None) -> MoELayer:
+        """Return the next layer."""
+        _check_is_dense(ffn)
+        experts = upcycle(ffn, n_experts, noise=self.noise, seed=seed)
+        known = self._routers[0].linear if self._routers and self.is_shared else None
+        linear = (
+            make_router("linear", experts.w_in.mT, n_experts, self.policy, seed) if known is None else known
+        )
+        router = _OfFirst(linear)
+        self._routers.append(router)
+        return MoELayer(_InTurn(router, len(self._routers) - 1, self._passed), experts, self.policy)
+
+    def ahead(self, x: Tensor) -> list[Tensor]:
+        """Return the logits of all layers, each of shape (..., n_logits), for the input of the first one."""
+        return [router(x, None)[0] for router in self._routers]
+
+
+class _OfFirst(nn.Module):
+    """A router of the input of the first layer, which is the state that it passes on."""
+
+    def __init__(self, linear: nn.Module) -> None:
+        super().__init__()
+        self.linear = linear
+
+    def forward(self, x: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return logits, and the input of the first layer."""
+        first = x if state is None else state
+        return self.linear(first), first
+
+
 class _Passed(threading.local):
     """The state that the last layer passed on, and the place of that layer. Copies have none."""
 
@@ -141,9 +208,9 @@ class _Passed(threading.local):
 
 
 class _InTurn(nn.Module):
-    """A recurrent router that takes the state of the layer before, and leaves its own to the next."""
+    """A router that takes the state of the layer before, and leaves its own to the next."""
 
-    def __init__(self, router: RecurrentRouter, place: int, passed: _Passed) -> None:
+    def __init__(self, router: RecurrentRouter | _OfFirst, place: int, passed: _Passed) -> None:
         super().__init__()
         self.router, self.place, self.passed = router, place, passed
 
@@ -151,18 +218,18 @@ class _InTurn(nn.Module):
         """Return logits."""
         if is_in_backward():
             raise RuntimeError(
-                "a recurrent router is computed again by a checkpoint, when the state of the layer before is gone; "
+                "a router that takes a state is computed again by a checkpoint, when that of the layer before is gone; "
                 "turn checkpointing off"
             )
         state = self.passed.state if self.place else None
         if self.place and (self.passed.place != self.place - 1 or state is None):
             raise RuntimeError(
-                f"the recurrent router of layer {self.place} is called after that of layer {self.passed.place}; call "
+                f"the router of layer {self.place} is called after that of layer {self.passed.place}; call "
                 "the whole model, whose layers must follow one another in the order in which they were injected"
             )
         if state is not None and state.shape[:-1] != x.shape[:-1]:
             raise RuntimeError(
-                f"the recurrent router of layer {self.place} got rows of shape {tuple(x.shape[:-1])}, after "
+                f"the router of layer {self.place} got rows of shape {tuple(x.shape[:-1])}, after "
                 f"{tuple(state.shape[:-1])} in the layer before; inject layers that see the same rows"
             )
         logits, state = self.router(x, state)

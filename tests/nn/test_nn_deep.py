@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from driftmoe.nn import (
+    PreGate,
     RecurrentLayers,
     chained_layer,
     count_parameters,
@@ -46,6 +47,8 @@ def trained(model):
 MAKERS = {
     "chain": lambda: partial(chained_layer, policy=TopK(2)),
     "recurrent": lambda: RecurrentLayers(WithNull(TopK(2), 1, on_empty="best"), width=6),
+    "pre-gate": lambda: PreGate(TopK(2, renorm=False)),
+    "pre-gate, one router": lambda: PreGate(TopK(2, renorm=False), is_shared=True),
 }
 each_maker = pytest.mark.parametrize("maker", MAKERS.values(), ids=MAKERS.keys())
 
@@ -134,3 +137,22 @@ def test_recurrent_layers_leave_the_global_generator_alone():
     RecurrentLayers(TopK(2))(ffn, n_experts=2)
     RecurrentLayers(TopK(2))(ffn, n_experts=2, seed=1)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("is_shared", [True, False])
+def test_with_a_pre_gate_the_first_input_settles_the_routing_of_all_layers(is_shared):
+    model, gate = network(), PreGate(TopK(2), is_shared=is_shared)
+    layers = inject(model, FEED_FORWARD, gate, n_experts=4, seed=1)
+    assert len({id(layer.router.router.linear) for layer in layers.values()}) == (1 if is_shared else 3)
+    with record(model) as records:
+        before = model(X)
+    for (_, result), logits in zip(records, gate.ahead(X), strict=True):
+        assert torch.equal(result.routing.logits, logits)
+    with torch.no_grad():
+        layers["0"].experts.w_out.add_(1.0)  # what comes out of the first layer does not count
+    with record(model) as after:
+        assert not torch.allclose(model(X), before)
+    assert all(
+        torch.equal(old.routing.mask, new.routing.mask)
+        for (_, old), (_, new) in zip(records, after, strict=True)
+    )
