@@ -8,6 +8,7 @@ from driftmoe.nn.experts_interface import register_experts
 from driftmoe.nn.fused import FusedLoRA, FusedWeight, fused_lora, merge_back, remove_pairs
 from driftmoe.nn.injecting import ParameterCounts, count_parameters, inject, layer_counts, record, thaw
 from driftmoe.nn.lora import LoRAExperts, Unweighted, flylora, lora_layer, mora, smora
+from driftmoe.nn.mixed_adapters import StraightThrough, mix_adapters
 from driftmoe.nn.moe import ChainedMoE, MoELayer, MoEOutput, RecurrentRouter, upcycled_layer
 from driftmoe.nn.peft_files import load_peft, save_peft
 from driftmoe.nn.rerouting import Rerouting, own_policies, reroute
@@ -27,6 +28,7 @@ __all__ = [
     "RecurrentLayers",
     "RecurrentRouter",
     "Rerouting",
+    "StraightThrough",
     "Unweighted",
     "chained_layer",
     "count_parameters",
@@ -38,6 +40,7 @@ __all__ = [
     "load_peft",
     "lora_layer",
     "merge_back",
+    "mix_adapters",
     "mora",
     "own_policies",
     "record",
