@@ -12,6 +12,8 @@ from driftmoe.nn.mixed_adapters import StraightThrough, mix_adapters
 from driftmoe.nn.moe import ChainedMoE, MoELayer, MoEOutput, RecurrentRouter, upcycled_layer
 from driftmoe.nn.peft_files import load_peft, save_peft
 from driftmoe.nn.rerouting import Rerouting, own_policies, reroute
+from driftmoe.nn.several import SharedLayer, upcycle_models
+from driftmoe.nn.ternary import TernaryExperts, ternary, ternary_layer
 from driftmoe.nn.watching import LayerUsage, usage, watch
 
 __all__ = [
@@ -28,7 +30,9 @@ __all__ = [
     "RecurrentLayers",
     "RecurrentRouter",
     "Rerouting",
+    "SharedLayer",
     "StraightThrough",
+    "TernaryExperts",
     "Unweighted",
     "chained_layer",
     "count_parameters",
@@ -50,8 +54,11 @@ __all__ = [
     "save_adapter",
     "save_peft",
     "smora",
+    "ternary",
+    "ternary_layer",
     "thaw",
     "upcycle",
+    "upcycle_models",
     "upcycled_layer",
     "usage",
     "watch",
