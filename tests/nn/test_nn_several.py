@@ -98,7 +98,7 @@ def test_models_that_are_no_copies_of_one_build_are_refused():
             upcycle_models(models, "1", TopK(1))
     with pytest.raises(ValueError, match="n_experts=4 of 3 networks; choose a multiple"):
         upcycle([ffn(), ffn(), ffn()], 4)
-    with pytest.raises(ValueError, match="network 1 is .*relu.* and the first .*gelu"):
+    with pytest.raises(ValueError, match=r"network 1 is .*relu.* and the first .*gelu"):
         upcycle([ffn(), ffn(activation=nn.ReLU)], 2)
     with pytest.raises(ValueError, match="rest='sum'; available: mean, first"):
         upcycle_models([network(), network()], "1", TopK(1), rest="sum")

@@ -3,8 +3,8 @@
 Each operation returns a new layer and leaves the given one as it is. `install` puts layers into a model.
 """
 
+from driftmoe.nn.compressing import compress, decompress
 from driftmoe.nn.surgery.budgets import allocate
-from driftmoe.nn.surgery.compressing import compress, decompress
 from driftmoe.nn.surgery.fitting import FittedMerge, fit_merge
 from driftmoe.nn.surgery.growing import grow
 from driftmoe.nn.surgery.installing import install
