@@ -1,10 +1,12 @@
 """Neural mixtures of experts: layers that use the same routing policies and losses as the mixtures of trees."""
 
 from driftmoe.nn.adapters import load_adapter, save_adapter
+from driftmoe.nn.cheap_experts import CompressedExperts, ModulatedExperts, UncertainRouter
 from driftmoe.nn.classifier import NeuralMoEClassifier
 from driftmoe.nn.deep import RecurrentLayers, chained_layer
 from driftmoe.nn.experts import FeedForwardExperts, upcycle
 from driftmoe.nn.experts_interface import register_experts
+from driftmoe.nn.factoring import ColumnExperts, CordaStart, corda, factorize, prior_loss
 from driftmoe.nn.fused import FusedLoRA, FusedWeight, fused_lora, merge_back, remove_pairs
 from driftmoe.nn.injecting import ParameterCounts, count_parameters, inject, layer_counts, record, thaw
 from driftmoe.nn.lora import LoRAExperts, Unweighted, flylora, lora_layer, mora, smora
@@ -18,6 +20,9 @@ from driftmoe.nn.watching import LayerUsage, usage, watch
 
 __all__ = [
     "ChainedMoE",
+    "ColumnExperts",
+    "CompressedExperts",
+    "CordaStart",
     "FeedForwardExperts",
     "FusedLoRA",
     "FusedWeight",
@@ -25,6 +30,7 @@ __all__ = [
     "LoRAExperts",
     "MoELayer",
     "MoEOutput",
+    "ModulatedExperts",
     "NeuralMoEClassifier",
     "ParameterCounts",
     "RecurrentLayers",
@@ -33,9 +39,12 @@ __all__ = [
     "SharedLayer",
     "StraightThrough",
     "TernaryExperts",
+    "UncertainRouter",
     "Unweighted",
     "chained_layer",
+    "corda",
     "count_parameters",
+    "factorize",
     "flylora",
     "fused_lora",
     "inject",
@@ -47,6 +56,7 @@ __all__ = [
     "mix_adapters",
     "mora",
     "own_policies",
+    "prior_loss",
     "record",
     "register_experts",
     "remove_pairs",

@@ -83,7 +83,7 @@ def mix_adapters(
     References
     ----------
     LoRA-Mixer, Li et al. 2025 (arXiv 2507.00029): routing over frozen adapters. X-LoRA, Buehler and Buehler 2024 (arXiv
-    2402.07148), eq. 5.
+    2402.07148).
 
     Examples
     --------
