@@ -72,6 +72,10 @@ class ModulatedExperts(nn.Module):
         """Number of experts."""
         return len(self.gamma)
 
+    def extra_repr(self) -> str:
+        """Return what a printed model says of the experts."""
+        return f"activation={self.ffn.activation!r}"
+
     def forward(self, x: Tensor, routing: Routing) -> Tensor:
         """Return the weighted sum of the chosen experts' outputs, shape (..., n_features), for x of the same shape."""
         ffn, weights = self.ffn, routing.weights
@@ -146,6 +150,10 @@ class UncertainRouter(nn.Module):
         self._generator = torch.Generator()
         _ = self._generator.seed() if seed is None else self._generator.manual_seed(seed)
         self.register_buffer("masks", self._drawn(n_samples, n_features))
+
+    def extra_repr(self) -> str:
+        """Return what a printed model says of the router."""
+        return f"n_samples={self.n_samples}, p={self.p}"
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logarithms of the mean probabilities as logits, shape (..., n_experts)."""
@@ -228,6 +236,10 @@ class CompressedExperts(nn.Module):
     def n_experts(self) -> int:
         """Number of experts."""
         return int(self.experts.n_experts)  # type: ignore[arg-type]  # modules have any attribute
+
+    def extra_repr(self) -> str:
+        """Return what a printed model says of the experts."""
+        return f"keep={self.keep}"
 
     def forward(self, x: Tensor, routing: Routing) -> Tensor:
         """Return what the main experts of each row say, and the vectors of its others make of it."""

@@ -75,9 +75,9 @@ def upcycle_models(
     >>> layers["1"].experts.n_experts
     3
     """
-    first, *others = models if len(models) > 1 else [None]
-    if first is None:
+    if len(models) < 2:
         raise ValueError(f"upcycle_models: {len(models)} models; give two or more")
+    first, *others = models
     if rest not in ("mean", "first"):
         raise ValueError(f"upcycle_models: rest={rest!r}; available: mean, first")
     shapes = [{name: tuple(t.shape) for name, t in model.state_dict().items()} for model in models]

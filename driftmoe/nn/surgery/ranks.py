@@ -195,9 +195,8 @@ def merge_flylora(layers: Sequence[MoELayer], weights: Sequence[float] | None = 
                 f"merge_flylora: layer {i} goes around another linear layer than the first, which the changes would "
                 "not be for; give layers of the same model"
             )
-    whole = LoRAExperts(
-        sum(part.n_experts for part in parts), *parts[0].a.shape[2:], *parts[0].b.shape[2:], 1
-    )
+    n_in, n_out = parts[0].a.shape[2], parts[0].b.shape[2]
+    whole = LoRAExperts(sum(part.n_experts for part in parts), n_in, n_out, 1)
     whole = whole.to(parts[0].a)
     whole.a = nn.Parameter(torch.cat([part.a for part in parts]), requires_grad=False)
     changes = [
