@@ -101,24 +101,25 @@ def test_adapters_of_peft_in_a_transformers_model_are_mixed_and_it_generates(tmp
     pytest.importorskip("transformers")
     from small_mixtures import IDS, family
 
+    ids = IDS + 1  # 0 is padding
     make = partial(lora_layer, policy=Dense(), rank=2, router="random")
     outputs = []
     for task in (0, 1):
         model = family("mixtral")
-        for layer in inject(model, ["q_proj", "v_proj"], make, n_experts=1).values():
+        for layer in inject(model, ["q_proj", "v_proj"], make, n_experts=1, seed=task).values():
             layer.experts.b.data = normal(*layer.experts.b.shape, seed=task)
         save_peft(model, tmp_path / str(task))
         loaded = family("mixtral")
         load_peft(loaded, tmp_path / str(task))
-        outputs.append(loaded(input_ids=IDS).logits.detach())
+        outputs.append(loaded(input_ids=ids).logits.detach())
     mixed = family("mixtral")
     layers = mix_adapters(mixed, [tmp_path / "0", tmp_path / "1"], TopK(1), seed=0)
     assert len(layers) == 4
     for e in (1, 0):
         for layer in layers.values():
             layer.policy = only(e)
-        torch.testing.assert_close(mixed(input_ids=IDS).logits, outputs[e], rtol=1e-5, atol=1e-5)
-    tokens = mixed.generate(IDS[:, :4], max_new_tokens=3, do_sample=False, eos_token_id=49)
+        torch.testing.assert_close(mixed(input_ids=ids).logits, outputs[e], rtol=1e-5, atol=1e-5)
+    tokens = mixed.generate(ids[:, :4], max_new_tokens=3, do_sample=False, eos_token_id=49)
     assert tokens.shape[1] > 4
     expected = outputs[0][:, 3].argmax(-1)  # a cache changes nothing
     assert torch.equal(tokens[:, 4], expected)
