@@ -1,22 +1,30 @@
 """Neural mixtures of experts: layers that use the same routing policies and losses as the mixtures of trees."""
 
 from driftmoe.nn.adapters import load_adapter, save_adapter
+from driftmoe.nn.cheap_experts import CompressedExperts, ModulatedExperts, UncertainRouter
 from driftmoe.nn.classifier import NeuralMoEClassifier
 from driftmoe.nn.deep import PreGate, RecurrentLayers, chained_layer
 from driftmoe.nn.experts import FeedForwardExperts, upcycle
 from driftmoe.nn.experts_interface import register_experts
+from driftmoe.nn.factoring import ColumnExperts, CordaStart, corda, factorize, prior_loss
 from driftmoe.nn.fused import FusedLoRA, FusedWeight, fused_lora, merge_back, remove_pairs
 from driftmoe.nn.injecting import ParameterCounts, count_parameters, inject, layer_counts, record, thaw
 from driftmoe.nn.lora import LoRAExperts, Unweighted, flylora, lora_layer, mora, smora
+from driftmoe.nn.mixed_adapters import StraightThrough, mix_adapters
 from driftmoe.nn.moe import ChainedMoE, MoELayer, MoEOutput, RecurrentRouter, upcycled_layer
 from driftmoe.nn.peft_files import load_peft, save_peft
 from driftmoe.nn.product_keys import ProductTopK
 from driftmoe.nn.rerouting import Rerouting, own_policies, reroute
+from driftmoe.nn.several import SharedLayer, upcycle_models
 from driftmoe.nn.skipping import attention_ranks, skip_layer
+from driftmoe.nn.ternary import TernaryExperts, ternary, ternary_layer
 from driftmoe.nn.watching import LayerUsage, usage, watch
 
 __all__ = [
     "ChainedMoE",
+    "ColumnExperts",
+    "CompressedExperts",
+    "CordaStart",
     "FeedForwardExperts",
     "FusedLoRA",
     "FusedWeight",
@@ -24,6 +32,7 @@ __all__ = [
     "LoRAExperts",
     "MoELayer",
     "MoEOutput",
+    "ModulatedExperts",
     "NeuralMoEClassifier",
     "ParameterCounts",
     "PreGate",
@@ -31,10 +40,16 @@ __all__ = [
     "RecurrentLayers",
     "RecurrentRouter",
     "Rerouting",
+    "SharedLayer",
+    "StraightThrough",
+    "TernaryExperts",
+    "UncertainRouter",
     "Unweighted",
     "attention_ranks",
     "chained_layer",
+    "corda",
     "count_parameters",
+    "factorize",
     "flylora",
     "fused_lora",
     "inject",
@@ -43,8 +58,10 @@ __all__ = [
     "load_peft",
     "lora_layer",
     "merge_back",
+    "mix_adapters",
     "mora",
     "own_policies",
+    "prior_loss",
     "record",
     "register_experts",
     "remove_pairs",
@@ -53,8 +70,11 @@ __all__ = [
     "save_peft",
     "skip_layer",
     "smora",
+    "ternary",
+    "ternary_layer",
     "thaw",
     "upcycle",
+    "upcycle_models",
     "upcycled_layer",
     "usage",
     "watch",

@@ -11,7 +11,7 @@ import json
 import os
 import stat
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -68,7 +68,11 @@ def write(tensors: Mapping[str, Tensor], path: str | PathLike[str], metadata: Ma
     write_files(place.parent, {place.name: content}, kept=KEPT)
 
 
-def read(path: str | PathLike[str], wanted: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read(
+    path: str | PathLike[str],
+    wanted: Mapping[str, Tensor],
+    of_metadata: Callable[[Mapping[str, str]], Mapping[str, Tensor]] | None = None,
+) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Return the tensors of a file, in the types of the model's, and its metadata.
 
     Parameters
@@ -77,6 +81,8 @@ def read(path: str | PathLike[str], wanted: Mapping[str, Tensor]) -> tuple[dict[
         The file.
     wanted
         Name -> tensor of the model.
+    of_metadata
+        Returns the tensors that a file with these metadata must have, if not those of `wanted`.
 
     Raises
     ------
@@ -88,6 +94,7 @@ def read(path: str | PathLike[str], wanted: Mapping[str, Tensor]) -> tuple[dict[
     with Path(path).open("rb") as file:
         try:
             entries, metadata, header = _header(file, wanted)
+            wanted = wanted if of_metadata is None else of_metadata(metadata)
             n_bytes = _check(entries, wanted, fspath(path))
             _check_size(file, 8 + len(header) + n_bytes)
             data = file.read(n_bytes + 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal
 
@@ -128,15 +128,20 @@ class FeedForwardExperts(nn.Module):
     def forward(self, x: Tensor, routing: Routing) -> Tensor:
         """Return the weighted sum of the chosen experts' outputs, shape (..., n_features), for x of the same shape."""
         plan, rows = routing.plan, x if x.dim() == 2 else x.reshape(-1, x.shape[-1])
-        lines = expert_linear(spread(rows, plan), self.w_in, plan, self.b_in)  # (n_pairs, width of w_in)
+        w_in, w_out = self.matrices()
+        lines = expert_linear(spread(rows, plan), w_in, plan, self.b_in)  # (n_pairs, width of w_in)
         function, is_gated = FUNCTIONS[self.activation]
         if is_gated:
             gate, up = lines.chunk(2, dim=-1)
             lines = function(gate) * up
         else:
             lines = function(lines)
-        lines = expert_linear(lines, self.w_out, plan, self.b_out)  # (n_pairs, n_features)
+        lines = expert_linear(lines, w_out, plan, self.b_out)  # (n_pairs, n_features)
         return collect(lines, plan, len(rows)).view_as(x)
+
+    def matrices(self) -> tuple[Tensor, Tensor]:
+        """Return the matrices that the experts compute with: `w_in` and `w_out`."""
+        return self.w_in, self.w_out
 
     def split(self, parts: int) -> FeedForwardExperts:
         """Return fine-grained experts: each expert is cut along its hidden layer into narrow ones that sum to it.
@@ -169,11 +174,12 @@ class FeedForwardExperts(nn.Module):
 
 
 def upcycle(
-    ffn: nn.Module, n_experts: int, *, noise: float = 0.0, seed: int | None = None
+    ffn: nn.Module | Sequence[nn.Module], n_experts: int, *, noise: float = 0.0, seed: int | None = None
 ) -> FeedForwardExperts:
     """Turn a dense feed-forward network into experts, which are copies of it with optional noise.
 
-    With routing weights that sum to 1, the output equals that of the network, except for the noise.
+    With routing weights that sum to 1, the output equals that of the network, except for the noise. Of several networks
+    it is the mean that the weights make of theirs.
 
     Parameters
     ----------
@@ -185,8 +191,10 @@ def upcycle(
         a Mixtral, or its block with them. The activation is recognised by its values: one of `FeedForwardExperts`.
         Dropout in the network is omitted. BERT's network is spread over two modules; `inject` puts it together for the
         target `"intermediate"`.
+        Or a list of networks of one build and size, such as those of models that were trained apart (BAM): expert e is
+        a copy of network e modulo their number. `upcycle_models` does so for whole models.
     n_experts
-        Number of copies; `upcycle(...).split(parts)` makes fine-grained experts.
+        Number of copies, a multiple of the number of networks; `upcycle(...).split(parts)` makes fine-grained experts.
     noise
         Standard deviation of the normal noise on each weight, relative to the standard deviation of its matrix. Without
         noise, copies become different once the router sends them different rows.
@@ -205,7 +213,8 @@ def upcycle(
 
     References
     ----------
-    Komatsuzaki et al. 2023, "Sparse Upcycling" (arXiv 2212.05055).
+    Komatsuzaki et al. 2023, "Sparse Upcycling" (arXiv 2212.05055). BAM, Zhang et al. 2024 (arXiv 2408.08274): experts
+    of several dense models.
 
     Examples
     --------
@@ -216,6 +225,9 @@ def upcycle(
     """
     generator = torch.Generator()
     _ = generator.seed() if seed is None else generator.manual_seed(seed)
+    if isinstance(ffn, list | tuple):
+        return _of_several(ffn, n_experts, noise, generator)
+    assert isinstance(ffn, nn.Module)
     if (stacked := stacked_experts(ffn)) is not None:
         return _of_stacked(stacked, n_experts, noise, generator)
     *entries, last = linears = _linears(ffn)
@@ -272,6 +284,33 @@ def _of_stacked(
     with torch.no_grad():
         _fill(experts.w_in, w_in, noise, generator)
         _fill(experts.w_out, w_out, noise, generator)
+    return experts
+
+
+def _of_several(
+    networks: Sequence[nn.Module], n_experts: int, noise: float, generator: torch.Generator
+) -> FeedForwardExperts:
+    """Return experts that are copies of several networks in turn."""
+    if not networks or n_experts < 1 or n_experts % len(networks):
+        raise ValueError(
+            f"upcycle: n_experts={n_experts} of {len(networks)} networks; choose a multiple of their number"
+        )
+    copies = [upcycle(network, 1) for network in networks]
+    builds = [(c.activation, {name: tuple(p.shape[1:]) for name, p in c.named_parameters()}) for c in copies]
+    for i, build in enumerate(builds):
+        if build != builds[0]:
+            raise ValueError(
+                f"upcycle: network {i} is {build} and the first {builds[0]}; give networks of one activation and size"
+            )
+    _, n_hidden, n_features = copies[0].w_out.shape
+    has_bias = copies[0].b_in is not None
+    experts = FeedForwardExperts(
+        n_experts, n_features, n_hidden, activation=copies[0].activation, bias=has_bias
+    ).to(copies[0].w_in)
+    with torch.no_grad():
+        for name, target in experts.named_parameters():
+            each = torch.cat([c.get_parameter(name) for c in copies])
+            _fill(target, each[torch.arange(n_experts) % len(copies)], noise, generator)
     return experts
 
 

@@ -114,11 +114,15 @@ class LoRAExperts(nn.Module):
 
     def relevances(self, x: Tensor, temperature: float = 1.0) -> Tensor:
         """Return A x / (‖A x‖ · temperature) over all ranks, shape (..., n_experts): MoRA's logits, at rank 1."""
+        return F.normalize(self.activations(x), dim=-1) / temperature
+
+    def activations(self, x: Tensor) -> Tensor:
+        """Return A x of experts of rank 1, shape (..., n_experts)."""
         if self.a.shape[1] != 1:
             raise ValueError(
                 f"relevances: rank={self.a.shape[1]}; they are a sign and size of one rank, choose rank=1"
             )
-        return F.normalize(self._activations(x).squeeze(-1), dim=-1) / temperature
+        return self._activations(x).squeeze(-1)
 
     def _activations(self, x: Tensor) -> Tensor:
         return F.linear(x, self.a.flatten(0, 1).to(x.dtype)).unflatten(-1, self.a.shape[:2])
@@ -275,8 +279,8 @@ def mora(
 ) -> MoELayer:
     """Add one LoRA to a linear layer. Its ranks compute their own relevance, and the k most relevant are used.
 
-    Their weights are the softmax of `LoRAExperts.relevances`. Pruning by a threshold and adding ranks per task are not
-    implemented. Other parameters as in `lora_layer`.
+    Their weights are the softmax of `LoRAExperts.relevances`. `driftmoe.nn.surgery.add_ranks` adds ranks for the next
+    task, and `prune_ranks` removes those of no use. Other parameters as in `lora_layer`.
 
     References
     ----------

@@ -322,7 +322,7 @@ class RecurrentRouter(nn.Module):
 
 
 def upcycled_layer(
-    ffn: nn.Module,
+    ffn: nn.Module | Sequence[nn.Module],
     *,
     n_experts: int,
     policy: Policy,
@@ -373,14 +373,14 @@ def upcycled_layer(
     >>> torch.allclose(upcycled_layer(ffn, n_experts=3, policy=TopK(2))(x).output, ffn(x), atol=1e-6)
     True
     """
-    is_block = stacked_experts(ffn) is not None
+    is_block = isinstance(ffn, nn.Module) and stacked_experts(ffn) is not None
     if is_block and parts != 1:
         raise ValueError(
             f"upcycled_layer: parts={parts}, but {type(ffn).__name__} has experts already, which are not cut; leave "
             "it out"
         )
     experts = upcycle(ffn, n_experts, noise=noise, seed=seed)
-    if is_block:
+    if is_block and isinstance(ffn, nn.Module):
         return _of_block(ffn, experts, policy, router, seed)
     if parts == 1:
         return MoELayer(make_router(router, experts.w_in.mT, n_experts, policy, seed), experts, policy)

@@ -3,8 +3,8 @@
 Each operation returns a new layer and leaves the given one as it is. `install` puts layers into a model.
 """
 
+from driftmoe.nn.compressing import compress, decompress
 from driftmoe.nn.surgery.budgets import allocate
-from driftmoe.nn.surgery.compressing import compress, decompress
 from driftmoe.nn.surgery.fitting import FittedMerge, fit_merge
 from driftmoe.nn.surgery.growing import grow
 from driftmoe.nn.surgery.installing import install
@@ -15,6 +15,7 @@ from driftmoe.nn.surgery.mixtures import prune_mixtures
 from driftmoe.nn.surgery.policies import Beside, Merged
 from driftmoe.nn.surgery.profiling import collect, owners, peaks, similarity, super_experts
 from driftmoe.nn.surgery.pruning import prune, pruning_costs
+from driftmoe.nn.surgery.ranks import add_ranks, merge_flylora, prune_ranks
 from driftmoe.nn.surgery.recombining import recombine
 from driftmoe.nn.watching import usage
 
@@ -24,6 +25,7 @@ __all__ = [
     "JoinedExperts",
     "JoinedRouter",
     "Merged",
+    "add_ranks",
     "allocate",
     "collect",
     "compress",
@@ -34,10 +36,12 @@ __all__ = [
     "install",
     "merge",
     "merge_back",
+    "merge_flylora",
     "owners",
     "peaks",
     "prune",
     "prune_mixtures",
+    "prune_ranks",
     "pruning_costs",
     "recombine",
     "similarity",

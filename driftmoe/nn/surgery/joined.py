@@ -11,6 +11,7 @@ from functools import reduce
 from itertools import accumulate, pairwise
 
 import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor, nn
 
 from driftmoe.routing import Routing
@@ -54,6 +55,11 @@ class JoinedExperts(nn.Module):
         places = pairwise(accumulate(self.sizes, initial=0))
         outputs = [part(x, within(routing, a, b)) for part, (a, b) in zip(self.parts, places, strict=True)]
         return reduce(torch.add, outputs)
+
+    def relevances(self, x: Tensor, temperature: float = 1.0) -> Tensor:
+        """Return those of `LoRAExperts.relevances` over the ranks of all parts, shape (..., n_experts)."""
+        each: list[Tensor] = [part.activations(x) for part in self.parts]  # type: ignore[operator]
+        return F.normalize(torch.cat(each, -1), dim=-1) / temperature
 
 
 def within(routing: Routing, start: int, stop: int) -> Routing:
