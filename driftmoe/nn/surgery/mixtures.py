@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from driftmoe.nn.mixtures import Mixture, find_mixtures
 from driftmoe.nn.rerouting import OWN, Reroute
 from driftmoe.nn.surgery.parts import Shares, check_fits, chosen_experts, cut_policy, untracked
-from driftmoe.routing import TopK
+from driftmoe.routing import Policy, TopK
 
 NUMBERS = ("num_experts", "num_local_experts", "n_routed_experts")
 """Names under which models and their configurations keep the number of experts."""
@@ -68,7 +68,11 @@ def prune_mixtures(
     prune_mixtures: Linear has no mixture of experts; looke
     """
     mixtures, protect = find_mixtures(model, "prune_mixtures"), protect or {}
-    named = dict.fromkeys(mixtures, keep) if isinstance(keep, int | np.integer) else dict(keep)
+    if not isinstance(keep, int | np.integer | Mapping):
+        raise TypeError(
+            f"prune_mixtures: keep={keep!r:.80}; give a whole number, or name of the mixture -> numbers of its experts"
+        )
+    named = dict(keep) if isinstance(keep, Mapping) else dict.fromkeys(mixtures, keep)
     for name in (*named, *(usage or {}), *protect):
         if name not in mixtures:
             raise ValueError(
@@ -80,10 +84,11 @@ def prune_mixtures(
             of_usage = None if usage is None else usage.get(name)
             n = mixture.router.num_experts
             assert isinstance(n, int)  # see `find_mixtures`
+            policy = _policy(mixture.router)
             kept[name] = chosen_experts(
-                f"prune_mixtures: {name}", n, named[name], of_usage, protect.get(name, ())
+                f"prune_mixtures: {name}", n, named[name], of_usage, protect.get(name, ()), policy
             )
-            _check(name, mixture, n, kept[name])
+            _check(name, mixture, n, kept[name], policy)
     before = {name: mixture.router.num_experts for name, mixture in mixtures.items()}
     for name, of_mixture in kept.items():
         for part in (mixtures[name].router, mixtures[name].block.get_submodule("experts")):
@@ -91,14 +96,18 @@ def prune_mixtures(
     _say(model, set(before.values()), {mixture.router.num_experts for mixture in mixtures.values()})
 
 
-def _check(name: str, mixture: Mixture, n: int, kept: list[int]) -> None:
+def _policy(router: Any) -> Policy:
+    """Return what a router chooses by, as far as it is known; else as many experts as it says."""
+    known = OWN.get(type(router).__name__)
+    return TopK(router.top_k) if known is None else known(router)
+
+
+def _check(name: str, mixture: Mixture, n: int, kept: list[int], policy: Policy) -> None:
     """Raise ValueError unless a mixture can do with some of its experts."""
     router: Any = mixture.router
     if any(isinstance(hook, Reroute) for hook in router._forward_hooks.values()):
         raise ValueError(f"prune_mixtures: {name!r} is rerouted; undo that first")
-    known = OWN.get(type(router).__name__)
-    policy, _ = cut_policy(TopK(router.top_k) if known is None else known(router), n, kept)
-    check_fits(f"prune_mixtures: {name}", policy, len(kept))
+    check_fits(f"prune_mixtures: {name}", cut_policy(policy, n, kept)[0], len(kept))
     for part in (router, mixture.block.get_submodule("experts")):
         for label, tensor in part.state_dict().items():
             if not tensor.dim() or len(tensor) != n:
