@@ -44,7 +44,8 @@ def prune_mixtures(
     ------
     ValueError
         If a name or number is wrong, a protected expert would go, the model's rule cannot choose among those left, or a
-        mixture is rerouted or of another build. The model is then unchanged.
+        mixture is rerouted or of another build, or mixtures that share their experts would keep different ones. The
+        model is then unchanged.
 
     Notes
     -----
@@ -89,11 +90,34 @@ def prune_mixtures(
                 f"prune_mixtures: {name}", n, named[name], of_usage, protect.get(name, ()), policy
             )
             _check(name, mixture, n, kept[name], policy)
+    _check_shared(mixtures, kept)
     before = {name: mixture.router.num_experts for name, mixture in mixtures.items()}
+    made: dict[int, nn.Parameter] = {}
+    done: set[nn.Module] = set()
     for name, of_mixture in kept.items():
-        for part in (mixtures[name].router, mixtures[name].block.get_submodule("experts")):
-            _cut(part, of_mixture)
+        for part in _parts(mixtures[name]):
+            if part not in done:
+                _cut(part, of_mixture, made)
+            done.add(part)
     _say(model, set(before.values()), {mixture.router.num_experts for mixture in mixtures.values()})
+
+
+def _parts(mixture: Mixture) -> tuple[nn.Module, nn.Module]:
+    return mixture.router, mixture.block.get_submodule("experts")
+
+
+def _check_shared(mixtures: Mapping[str, Mixture], kept: Mapping[str, list[int]]) -> None:
+    """Raise ValueError if mixtures that share router, experts or a parameter would keep different experts."""
+    owner: dict[int, str] = {}
+    for name, mixture in mixtures.items():
+        for part in _parts(mixture):
+            for shared in (part, *part.parameters()):
+                first = owner.setdefault(id(shared), name)
+                if kept.get(first) != kept.get(name):
+                    raise ValueError(
+                        f"prune_mixtures: {first!r} and {name!r} share router or experts, but would keep "
+                        f"{kept.get(first, 'all')} and {kept.get(name, 'all')}; keep the same in both"
+                    )
 
 
 def _policy(router: Any) -> Policy:
@@ -108,7 +132,7 @@ def _check(name: str, mixture: Mixture, n: int, kept: list[int], policy: Policy)
     if any(isinstance(hook, Reroute) for hook in router._forward_hooks.values()):
         raise ValueError(f"prune_mixtures: {name!r} is rerouted; undo that first")
     check_fits(f"prune_mixtures: {name}", cut_policy(policy, n, kept)[0], len(kept))
-    for part in (router, mixture.block.get_submodule("experts")):
+    for part in _parts(mixture):
         for label, tensor in part.state_dict().items():
             if not tensor.dim() or len(tensor) != n:
                 raise ValueError(
@@ -117,12 +141,15 @@ def _check(name: str, mixture: Mixture, n: int, kept: list[int], policy: Policy)
                 )
 
 
-def _cut(part: nn.Module, kept: list[int]) -> None:
+def _cut(part: nn.Module, kept: list[int], made: dict[int, nn.Parameter]) -> None:
+    """Leave a part its rows of the kept experts; `made` holds what was made of which parameter, for those shared."""
     n = part.num_experts if hasattr(part, "num_experts") else None
     for module in part.modules():
         for name, parameter in list(module.named_parameters(recurse=False)):
-            chosen = parameter.detach()[kept].clone()
-            setattr(module, name, nn.Parameter(chosen, requires_grad=parameter.requires_grad))
+            if id(parameter) not in made:
+                chosen = parameter.detach()[kept].clone()
+                made[id(parameter)] = nn.Parameter(chosen, requires_grad=parameter.requires_grad)
+            setattr(module, name, made[id(parameter)])
         for name, buffer in list(module.named_buffers(recurse=False)):
             if isinstance(buffer, Tensor):
                 setattr(module, name, buffer[kept].clone())
