@@ -11,9 +11,11 @@ from small_mixtures import Block
 from surgery_layers import USED, feed_forward
 from torch import nn
 
+from driftmoe.nn import inject, lora_layer
 from driftmoe.nn.surgery import (
     allocate,
     groups,
+    install,
     merge,
     owners,
     peaks,
@@ -24,6 +26,7 @@ from driftmoe.nn.surgery import (
     similarity,
     super_experts,
 )
+from driftmoe.routing import TopK
 
 LAYER = feed_forward()
 ROWS = r"give \(\.\.\., 8\), such as `collect`"
@@ -75,3 +78,36 @@ def test_arguments_of_a_wrong_kind_are_named_with_what_is_allowed(call, error, m
 def test_recombine_takes_how_many_experts_are_kept_as_prune_does():
     by_number = recombine(LAYER, keep=2, usage=USED)  # 0 and 2 are used most
     assert torch.equal(by_number.experts.w_in, recombine(LAYER, keep=[0, 2], usage=USED).experts.w_in)
+
+
+class Bare(nn.Module):
+    """A model whose own code calls a layer of experts."""
+
+    def __init__(self):
+        super().__init__()
+        self.moe = feed_forward()
+
+    def forward(self, x):
+        return self.moe(x).output
+
+
+def test_only_layers_that_fit_are_installed():
+    model, x = nn.Sequential(nn.Linear(8, 6)), normal(5, 8)
+    make = partial(lora_layer, policy=TopK(1), rank=2)
+    layer = inject(model, "0", make, n_experts=2)["0"]
+    before = model(x)
+    for new, error, message in (
+        (make(nn.Linear(8, 5), n_experts=2), ValueError, r"widths \(8, 5\) .* those there have \(8, 6\)"),
+        (nn.Linear(6, 8), ValueError, r"widths \(6, 8\)"),
+        (3, TypeError, "int for '0'; give a MoELayer, or a module"),
+    ):
+        with pytest.raises(error, match=f"install: .*{message}"):
+            install(model, {"0": new})
+    assert model[0].moe is layer
+    assert torch.equal(model(x), before)
+    bare = Bare()
+    with pytest.raises(TypeError, match=r"install: Linear for 'moe'; give a MoELayer$"):
+        install(bare, {"moe": nn.Linear(8, 8)})
+    small = prune(bare.moe, keep=[0, 1])
+    install(bare, {"moe": small})
+    assert torch.equal(bare(x), small(x).output)
