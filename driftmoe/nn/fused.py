@@ -374,15 +374,23 @@ class _Computed(Tensor):
             and isinstance(args[0], cls)
             and name not in ("requires_grad_", "retain_grad")
         ):
-            raise TypeError(
-                f"{name}: these weights were computed from weights and low-rank pairs, and what is written into them "
-                f"is lost; write to the weight of the FusedLoRA, whose name ends in {SUFFIX!r}, or call merge_back or "
-                "remove_pairs first"
-            )
+            raise _lost(name)
         with torch._C.DisableTorchFunctionSubclass():
             result = function(*args, **(kwargs or {}))
         is_data = function == Tensor.data.__get__  # type: ignore[attr-defined]  # a descriptor
         return result.as_subclass(cls) if is_data and args and isinstance(args[0], cls) else result
+
+
+def _lost(what: str) -> TypeError:
+    return TypeError(
+        f"{what}: these weights are computed from weights and low-rank pairs, so that what is written into them is "
+        f"lost; write to the weight of the FusedLoRA, whose name ends in {SUFFIX!r}, or call merge_back or "
+        "remove_pairs first"
+    )
+
+
+def _refuse(self: nn.Module, value: object) -> None:
+    raise _lost("set")
 
 
 class _Call(threading.local):
@@ -418,7 +426,7 @@ def _reading(before: _Before) -> type[nn.Module]:
         "forward": forward,
         "__reduce_ex__": reduce,
         "__module__": kind.__module__,
-        **{name: property(_reader(name + SUFFIX)) for name in before.names},
+        **{name: property(_reader(name + SUFFIX), _refuse) for name in before.names},
     }
     return type(f"Adapted{kind.__name__}", (kind,), members)
 
