@@ -76,7 +76,7 @@ def save_adapter(model: nn.Module, path: str | PathLike[str], *, base_weights: b
     adapter_files.write(state, path, metadata)
 
 
-def load_adapter(model: nn.Module, path: str | PathLike[str]) -> None:
+def load_adapter(model: nn.Module, path: str | PathLike[str], *, check_base: bool = True) -> None:
     """Load a file of `save_adapter` into a model. Needs `driftmoe[nn]`.
 
     Parameters
@@ -85,6 +85,10 @@ def load_adapter(model: nn.Module, path: str | PathLike[str]) -> None:
         The same model, injected in the same way. Floats may be wider or narrower than those of the file.
     path
         File to read.
+    check_base
+        Whether the model around the adapter must be that of the file, as far as the file's digests tell. `False` is for
+        a base that computes the same from other tensors: an adapter that was trained on weights of 4 bits goes into the
+        model in bfloat16, or the other way round. The adapter itself must fit all the same.
 
     Raises
     ------
@@ -129,7 +133,8 @@ def load_adapter(model: nn.Module, path: str | PathLike[str]) -> None:
     state = _adapter(model)
     tensors, metadata = adapter_files.read(path, state)
     _check_layers(metadata, model, path)
-    _check_base(metadata, model, state, path)
+    if check_base:
+        _check_base(metadata, model, state, path)
     with torch.no_grad():
         try:
             for name, tensor in tensors.items():
@@ -248,12 +253,14 @@ def _check_base(
     if metadata.get(BASE) not in (None, _base_digest(model, state, with_weights=False)):
         raise ValueError(
             f"load_adapter: {path} belongs to another model: around the adapter, names or shapes are not those of this "
-            "one; load it into the model that it was trained in"
+            "one; load it into the model that it was trained in, or with check_base=False into one that computes the "
+            "same, such as that without quantisation"
         )
     if BASE_WEIGHTS in metadata and metadata[BASE_WEIGHTS] != _base_digest(model, state, with_weights=True):
         raise ValueError(
             f"load_adapter: {path} belongs to other weights: around the adapter, names and shapes are those of this "
-            "model, but not the numbers or their types; load the weights that it was trained with, in the same types"
+            "model, but not the numbers or their types; load the weights that it was trained with, in the same "
+            "types, or with check_base=False into these"
         )
 
 
