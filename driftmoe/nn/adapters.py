@@ -101,7 +101,7 @@ def save_adapter(
     adapter_files.write(tensors, path, metadata)
 
 
-def load_adapter(model: nn.Module, path: str | PathLike[str]) -> None:
+def load_adapter(model: nn.Module, path: str | PathLike[str], *, check_base: bool = True) -> None:
     """Load a file of `save_adapter` into a model. Needs `driftmoe[nn]`.
 
     Parameters
@@ -111,6 +111,10 @@ def load_adapter(model: nn.Module, path: str | PathLike[str]) -> None:
         has compressed changes, the adapter must be as `inject` made it, with the same seed.
     path
         File to read.
+    check_base
+        Whether the model around the adapter must be that of the file, as far as the file's digests tell. `False` is for
+        a base that computes the same from other tensors: an adapter that was trained on weights of 4 bits goes into the
+        model in bfloat16, or the other way round. The adapter itself must fit all the same.
 
     Raises
     ------
@@ -155,7 +159,8 @@ def load_adapter(model: nn.Module, path: str | PathLike[str]) -> None:
     state = _adapter(model)
     came, metadata = adapter_files.read(path, state, functools.partial(compressed_files.wanted, state))
     _check_layers(metadata, model, path)
-    _check_base(metadata, model, state, path)
+    if check_base:
+        _check_base(metadata, model, state, path)
     tensors = compressed_files.unpacked(came, state, metadata, path)
     with torch.no_grad():
         try:
@@ -275,12 +280,14 @@ def _check_base(
     if metadata.get(BASE) not in (None, _base_digest(model, state, with_weights=False)):
         raise ValueError(
             f"load_adapter: {path} belongs to another model: around the adapter, names or shapes are not those of this "
-            "one; load it into the model that it was trained in"
+            "one; load it into the model that it was trained in, or with check_base=False into one that computes the "
+            "same, such as that without quantisation"
         )
     if BASE_WEIGHTS in metadata and metadata[BASE_WEIGHTS] != _base_digest(model, state, with_weights=True):
         raise ValueError(
             f"load_adapter: {path} belongs to other weights: around the adapter, names and shapes are those of this "
-            "model, but not the numbers or their types; load the weights that it was trained with, in the same types"
+            "model, but not the numbers or their types; load the weights that it was trained with, in the same "
+            "types, or with check_base=False into these"
         )
 
 

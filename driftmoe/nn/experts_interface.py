@@ -116,5 +116,5 @@ def _linear(experts: Any, name: str, lines: Tensor, plan: Plan) -> Tensor:
     out = expert_linear(lines, weight if experts.is_transposed else weight.mT, plan, bias)
     if lora is None:
         return out
-    narrow = expert_linear(lines, lora.a.mT, plan)  # (n_pairs, rank)
-    return out + lora.scale * expert_linear(narrow, lora.b, plan)
+    narrow = expert_linear(lines.to(lora.a.dtype), lora.a.mT, plan)  # (n_pairs, rank)
+    return out + (lora.scale * expert_linear(narrow, lora.b, plan)).to(out.dtype)

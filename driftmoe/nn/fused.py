@@ -3,13 +3,15 @@
 transformers 5 keeps experts so, as `gate_up_proj` and `down_proj`. A model's code reads such a weight as an attribute,
 so that no module can take its place. Instead the module that owns it changes its class for one that differs in that
 attribute alone: reading it gives W_e + scale · B_e A_e for each expert e. Classes are made once for each kind of
-module and are never changed, so that copies and pickles of a model are independent of it.
+module and are never changed, so that copies and pickles of a model are independent of it. Outside of the owner's calls
+the attribute refuses to be written into.
 """
 
 from __future__ import annotations
 
 import functools
 import math
+import re
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -106,13 +108,13 @@ class FusedLoRA(nn.Module):
         with torch.autocast(
             self.weight.device.type, enabled=False
         ):  # the weights keep their type without pairs, too
-            return torch.baddbmm(self.weight, left.mT, right, alpha=self.scale)
+            weight = self.weight.to(left.dtype)  # pairs may be wider, such as float32 in a bfloat16 model
+            return torch.baddbmm(weight, left.mT, right, alpha=self.scale).to(self.weight.dtype)
 
     def merge(self) -> None:
         """Add the pairs to the weights, in place."""
-        left, right = (self.a, self.b) if self.is_transposed else (self.b, self.a)
-        with torch.no_grad(), torch.autocast(self.weight.device.type, enabled=False):
-            self.weight.baddbmm_(left.mT, right, alpha=self.scale)
+        with torch.no_grad():
+            self.weight.copy_(self())
 
     def extra_repr(self) -> str:
         """Return what a printed model says of the layer."""
@@ -357,6 +359,40 @@ def _before(owner: nn.Module) -> _Before:
     return _Before(type(owner), tuple(owner._parameters)) if before is None else before
 
 
+class _Computed(Tensor):
+    """A weight with its pairs as code outside of its owner reads it: what is written into it would be lost."""
+
+    @classmethod
+    def __torch_function__(
+        cls, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        name = getattr(function, "__name__", "")
+        is_in_place = name == "__setitem__" or re.fullmatch(r"__i[a-z]+__|[a-z]\w*_", name)
+        if (
+            is_in_place
+            and args
+            and isinstance(args[0], cls)
+            and name not in ("requires_grad_", "retain_grad")
+        ):
+            raise _lost(name)
+        with torch._C.DisableTorchFunctionSubclass():
+            result = function(*args, **(kwargs or {}))
+        is_data = function == Tensor.data.__get__  # type: ignore[attr-defined]  # a descriptor
+        return result.as_subclass(cls) if is_data and args and isinstance(args[0], cls) else result
+
+
+def _lost(what: str) -> TypeError:
+    return TypeError(
+        f"{what}: these weights are computed from weights and low-rank pairs, so that what is written into them is "
+        f"lost; write to the weight of the FusedLoRA, whose name ends in {SUFFIX!r}, or call merge_back or "
+        "remove_pairs first"
+    )
+
+
+def _refuse(self: nn.Module, value: object) -> None:
+    raise _lost("set")
+
+
 class _Call(threading.local):
     """The weights that were computed in the calls of modules that go on in this thread."""
 
@@ -390,7 +426,7 @@ def _reading(before: _Before) -> type[nn.Module]:
         "forward": forward,
         "__reduce_ex__": reduce,
         "__module__": kind.__module__,
-        **{name: property(_reader(name + SUFFIX)) for name in before.names},
+        **{name: property(_reader(name + SUFFIX), _refuse) for name in before.names},
     }
     return type(f"Adapted{kind.__name__}", (kind,), members)
 
@@ -403,7 +439,7 @@ def _reader(name: str) -> Callable[[nn.Module], Tensor]:
         assert lora is not None
         if torch.compiler.is_compiling() or _call.weights is None:
             computed: Tensor = lora()
-            return computed
+            return computed if torch.compiler.is_compiling() else computed.as_subclass(_Computed)
         if id(lora) not in _call.weights:
             _call.weights[id(lora)] = lora()
         return _call.weights[id(lora)]

@@ -93,9 +93,14 @@ class LoRAExperts(nn.Module):
         return len(self.a)
 
     def forward(self, x: Tensor, routing: Routing) -> Tensor:
-        """Return the weighted sum of the chosen experts' outputs, shape (..., n_out), for x of shape (..., n_in)."""
+        """Return the weighted sum of the chosen experts' outputs, shape (..., n_out), for x of shape (..., n_in).
+
+        Without autocast the maps compute in their own type, and the outputs have that of `x`.
+        """
         n_experts, rank, n_out = self.b.shape
         rows = x.reshape(-1, x.shape[-1])
+        if rows.dtype != self.a.dtype and not torch.is_autocast_enabled(x.device.type):
+            return self(x.to(self.a.dtype), routing).to(x.dtype)  # such as float32 pairs in a bfloat16 model
         # Narrow maps are cheaper as one product over the ranks of all experts than with rows dispatched to each expert.
         # Dispatching a row costs as much as 64 ranks, at widths of 256 and 1024.
         if len(rows) * n_experts * rank <= _n_pairs(routing, len(rows)) * (64 + rank):

@@ -47,7 +47,16 @@ REFUSED = (
     "megatron_config", "modules_to_save", "monteclora_config", "rank_pattern", "trainable_token_indices", "use_bdlora",
     "use_dora", "use_qalora", "velora_config",
 )  # fmt: skip
-"""Settings of peft's LoRA that have no meaning here: they must be off."""
+"""Settings of peft's LoRA that have no meaning here: they must be off, as must those that are not known."""
+
+INERT = (
+    "auto_mapping", "base_model_name_or_path", "bias", "corda_config", "ensure_weight_tying", "eva_config",
+    "exclude_modules", "fan_in_fan_out", "inference_mode", "init_lora_weights", "layers_pattern",
+    "layers_to_transform", "loftq_config", "lora_alpha", "lora_dropout", "lora_ga_config", "megatron_core",
+    "peft_type", "peft_version", "qalora_group_size", "r", "revision", "runtime_config", "target_modules",
+    "target_parameters", "task_type", "use_rslora",
+)  # fmt: skip
+"""Settings of peft's LoRA that are read here, or that say nothing about what the tensors of a file compute."""
 
 STARTS = (True, False, "gaussian", "eva")
 """Values of `init_lora_weights` that leave the weights of the model as they are."""
@@ -174,8 +183,9 @@ def load_peft(model: nn.Module, folder: str | PathLike[str]) -> dict[str, MoELay
     Raises
     ------
     ValueError
-        If the adapter is no LoRA, or has settings without a meaning here, such as DoRA; if it does not fit the model,
-        in which something may have been injected; or if a file is damaged. The model is then unchanged.
+        If the adapter is no LoRA, or has settings without a meaning here, such as DoRA, or unknown ones that are not
+        off (None, False, 0 or empty); if it does not fit the model, in which something may have been injected; or if a
+        file is damaged. The model is then unchanged.
     OSError
         If a file cannot be read.
 
@@ -327,10 +337,14 @@ def _config(path: Path) -> dict[str, Any]:
     kind = config.get("peft_type") if isinstance(config, dict) else None
     if kind != "LORA":
         raise ValueError(f"load_peft: peft_type={kind!r}; only LORA can be taken in")
-    for name in REFUSED:
-        if config.get(name):
+    for name, value in config.items():
+        if value and name in REFUSED:
+            raise ValueError(f"load_peft: {name}={value!r} in {path} has no meaning here; train without it")
+        if value and name not in INERT:
             raise ValueError(
-                f"load_peft: {name}={config[name]!r} in {path} has no meaning here; train without it"
+                f"load_peft: {name!r:.80}={value!r:.80} in {path} is not known here, so that the adapter may mean "
+                f"something else; train without it, or take it out if it has no part in the output. Known are "
+                f"{', '.join(INERT)}; and, if they are off, {', '.join(REFUSED)}"
             )
     if config.get("bias", "none") != "none":
         raise ValueError(f"load_peft: bias={config['bias']!r} in {path}; only 'none' can be taken in")

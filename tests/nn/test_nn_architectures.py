@@ -111,6 +111,14 @@ def test_experts_go_around_quantised_layers_and_learn_in_the_type_that_these_com
     inject(other, "0", partial(lora_layer, policy=TopK(2), rank=2), n_experts=4)
     load_adapter(other, tmp_path / "adapter")
     assert torch.equal(other(x), model(x))
+    plain = nn.Sequential(nn.Linear(8, 6, bias=False).to(dtype))  # the base without quantisation
+    inject(plain, "0", partial(lora_layer, policy=TopK(2), rank=2), n_experts=4)
+    with pytest.raises(ValueError, match=r"belongs to another model.*check_base=False"):
+        load_adapter(plain, tmp_path / "adapter")
+    load_adapter(plain, tmp_path / "adapter", check_base=False)
+    moe, own = model[0].moe, plain[0].moe
+    assert all(map(torch.equal, own.experts.parameters(), moe.experts.parameters()))
+    assert torch.equal(own.router.weight, moe.router.weight)
 
 
 def test_quantised_layers_cannot_be_copied():

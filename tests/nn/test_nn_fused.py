@@ -190,6 +190,30 @@ def test_a_loop_computes_the_weights_once_and_the_class_stays_that_of_the_model(
     torch.testing.assert_close(model.experts.w, by_hand(model.experts.w_lora.weight, model.experts.w_lora))
 
 
+def test_what_is_written_into_computed_weights_is_refused_and_not_lost():
+    model = Experts()
+    (lora,) = inject(model, "w", MAKE).values()
+    read, before = model.w, lora.weight.clone()
+    for write in (
+        lambda: read.mul_(2.0),
+        lambda: read.__setitem__(0, 1.0),
+        lambda: read.data.zero_(),
+        lambda: nn.init.ones_(model.w),
+        lambda: model.w.copy_(before),
+    ):
+        with (
+            torch.no_grad(),
+            pytest.raises(TypeError, match="is lost; write to the weight"),
+        ):
+            write()
+    with torch.no_grad(), pytest.raises(TypeError, match="is lost"):
+        model.w += 1.0
+    assert type(read + 1.0) is type(read[0]) is type(read.detach()) is torch.Tensor
+    assert torch.equal(read, before)
+    lora.weight.data.mul_(2.0)
+    assert torch.equal(model.w, 2.0 * before)
+
+
 def test_copies_and_pickles_are_independent():
     model, x, file = adapted(), normal(4, 8), io.BytesIO()
     expected = model(x)

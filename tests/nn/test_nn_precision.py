@@ -11,7 +11,17 @@ import torch
 from small_layers import WAYS, layer_of, normal
 from torch import nn
 
-from driftmoe.nn import dispatch, flylora, inject, lora_layer, mora, smora, upcycled_layer
+from driftmoe.nn import (
+    FusedWeight,
+    dispatch,
+    flylora,
+    fused_lora,
+    inject,
+    lora_layer,
+    mora,
+    smora,
+    upcycled_layer,
+)
 from driftmoe.routing import ADAMOE, DYNMOLE, Dense, GroupTopK, TopK, WithNull, WithShared
 
 
@@ -38,6 +48,31 @@ def test_sums_are_not_narrower_than_weights_alone_or_in_a_batch():
         alone = dispatch.collect(lines[::2], Dense()(logits[:1]).plan, 1)
     assert both.flatten().tolist() == pytest.approx([256 * math.tanh(0.002)] * 2, rel=0.01)
     assert torch.equal(alone, both[:1])
+
+
+def test_float32_pairs_learn_in_a_bfloat16_model():
+    """As peft's do; expected by the formula in float32."""
+    linear, x = nn.Linear(8, 6).bfloat16(), normal(50, 8, dtype=torch.bfloat16)
+    layer = lora_layer(linear, n_experts=2, policy=TopK(1), rank=2, seed=0)
+    layer.experts.float()
+    layer.experts.b.data = normal(2, 2, 6)
+    result = layer(x)
+    a, b = layer.experts.a, layer.experts.b
+    said = torch.einsum("ne,eri,ni,ero->no", result.routing.weights, a, x.float(), b)
+    assert result.output.dtype == torch.bfloat16
+    assert torch.equal(result.output, linear(x) + (2.0 * said.bfloat16()))
+    result.output.float().square().sum().backward()
+    assert layer.experts.b.grad.dtype == torch.float32
+
+    weight = nn.Parameter(normal(4, 6, 8, dtype=torch.bfloat16), requires_grad=False)
+    lora = fused_lora(FusedWeight(weight, is_transposed=False), rank=2, seed=0)
+    lora.a.data, lora.b.data = normal(4, 2, 8), normal(4, 2, 6)
+    whole = weight.float() + 2.0 * lora.b.mT @ lora.a
+    assert lora().dtype == torch.bfloat16
+    torch.testing.assert_close(lora().float(), whole, rtol=2**-8, atol=1e-6)
+    expected = lora().detach().clone()
+    lora.merge()
+    assert torch.equal(lora.weight, expected)
 
 
 def test_decisions_in_a_bfloat16_model_are_those_of_a_float32_router():

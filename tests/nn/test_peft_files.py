@@ -90,6 +90,24 @@ def test_ranks_are_scaled_as_rslora_does_and_one_weight_needs_no_wrapper_inside(
     assert torch.equal(logits(loaded), logits(model))
 
 
+def test_settings_that_say_nothing_about_the_output_are_taken(tmp_path):
+    save_peft(simple(value=1.0), tmp_path)
+    file = tmp_path / "adapter_config.json"
+    inert = {
+        "revision": "main",
+        "exclude_modules": ["1"],
+        "lora_dropout": 0.1,
+        "use_later_idea": None,
+        "more": {},
+    }
+    file.write_text(json.dumps(json.loads(file.read_text()) | inert))
+    model, x = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)), normal(3, 4)
+    before = model[0](x)
+    layer = load_peft(model, tmp_path)["0"]
+    said = x @ layer.experts.a[0].T @ torch.ones(2, 4)  # lora_alpha / r = 1.5
+    torch.testing.assert_close(model[0](x), before + 1.5 * said)
+
+
 def with_router():
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
     inject(model, "0", partial(lora_layer, policy=TopK(1), rank=2), n_experts=2)
@@ -138,6 +156,10 @@ def test_what_peft_cannot_say_is_refused(model, message, tmp_path):
         ({"use_dora": True}, "use_dora=True in .* has no meaning here"),
         ({"alpha_pattern": {"0": 3}}, "alpha_pattern={'0': 3} in"),
         ({"bias": "all"}, "bias='all' in"),
+        (
+            {"use_later_idea": 0.5},
+            "'use_later_idea'=0.5 in .* is not known here.* Known are .*exclude_modules",
+        ),
         ({"init_lora_weights": "pissa"}, "init_lora_weights='pissa' in .* changes the model's weights"),
         ({"r": 0}, "r=0 and lora_alpha=3"),
         ({"r": 3}, r"lora_A.weight is of shape \(2, 4\) in .* and of shape \(3, 4\)"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from small_layers import normal
@@ -68,6 +70,34 @@ def test_tasks_that_read_inputs_of_their_own_are_merged_whole_and_a_pull_holds_b
     assert (held - 0.5).abs().max() < 0.03
     squared = fit_merge(model, versions, tasks, compare=nn.functional.mse_loss, n_steps=80, rate=0.04)
     assert squared.losses[1] < 0.01 * squared.losses[0]
+
+
+class Tied(nn.Module):
+    """An embedding whose weights are those of the head, too."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.head = nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False)
+        self.head.weight = self.embed.weight
+
+    def forward(self, x):
+        return self.head(self.embed(x).tanh())
+
+
+def test_tied_weights_are_merged_under_either_name():
+    model, x = Tied(), normal(16, 4)
+    one, other = (model.embed.weight.detach() + normal(4, 4, seed=k) for k in range(2))
+    fit = partial(fit_merge, model, inputs=[x, x], n_steps=5)
+    expected = fit([{"embed.weight": one}, {"embed.weight": other}])
+    for versions in (
+        [{"embed.weight": one}, {"head.weight": other}],
+        [{"head.weight": one, "embed.weight": one}, {"head.weight": other}],
+    ):
+        fitted = fit(versions)
+        assert list(fitted.state) == ["embed.weight"]
+        assert torch.equal(fitted.state["embed.weight"], expected.state["embed.weight"])
+    with pytest.raises(ValueError, match="are one tensor of the model, but two in version 1; give one"):
+        fit([{"embed.weight": one}, {"embed.weight": one, "head.weight": other}])
 
 
 def test_versions_that_do_not_fit_are_refused():

@@ -229,3 +229,14 @@ def test_experts_of_a_transformers_model_merge_without_a_change_if_they_are_perm
     install(model, {name: merge(layer, [[0], [1, 3], [2]]) for name, layer in layers.items()})
     torch.testing.assert_close(model(input_ids=IDS).logits, whole)
     assert model.generate(IDS[:, :4], max_new_tokens=2, do_sample=False, eos_token_id=49).shape[0] == 2
+
+
+def test_a_grown_layer_with_null_experts_comes_back_from_the_device_meta():
+    grown, x = grow(feed_forward(policy=WithNull(TopK(2), 2)), 2, seed=0), normal(20, 8)
+    grown.experts.parts[1].w_out.data = normal(*grown.experts.parts[1].w_out.shape)
+    state = {name: tensor.clone() for name, tensor in grown.state_dict().items()}
+    expected = grown(x).output
+    grown.to("meta").to_empty(device="cpu").load_state_dict(state)
+    assert torch.equal(grown(x).output, expected)
+    grown.to("meta").load_state_dict(state, assign=True)
+    assert torch.equal(grown(x).output, expected)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from small_layers import normal
 from small_mixtures import FAMILIES, IDS, Block, family
 from torch import nn
 
@@ -78,3 +79,29 @@ def test_the_most_used_experts_stay_and_a_wrong_request_changes_nothing():
     model[0].experts.extra = nn.Parameter(torch.ones(5))
     with pytest.raises(ValueError, match=r"'extra' of '0' has the shape \(5,\)"):
         prune_mixtures(model, keep=2, usage={name: of_layer.share[:3] for name, of_layer in used.items()})
+
+
+class Shared(nn.Module):
+    """Two blocks with the experts of the first."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.third = Block(), Block(), Block()
+        self.second.experts = self.first.experts
+        self.third.experts.factors = self.first.experts.factors
+
+    def forward(self, x):
+        return self.third(self.second(self.first(x)))
+
+
+def test_experts_that_blocks_share_are_left_out_once_and_of_all():
+    model, kept, x = Shared(), [0, 2, 3], normal(20, 8)
+    with reroute(model, without(TopK(2), [1])):
+        expected = model(x)
+    for keep in ({"first": kept}, {"first": kept, "second": [0, 1, 2], "third": kept}):
+        with pytest.raises(ValueError, match="'first' and 'second' share router or experts, but would keep"):
+            prune_mixtures(model, keep=keep)
+    prune_mixtures(model, keep=dict.fromkeys(("first", "second", "third"), kept))
+    torch.testing.assert_close(model(x), expected)
+    assert model.third.experts.factors is model.second.experts.factors
+    assert len(list(model.parameters())) == 4  # three routers, one of experts

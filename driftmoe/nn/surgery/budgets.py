@@ -41,6 +41,13 @@ def allocate(costs: Mapping[str, Mapping[int, float]], budget: int) -> dict[str,
     >>> allocate({"first": {1: 5.0, 2: 1.0, 3: 0.0}, "last": {1: 0.2, 2: 0.1, 3: 0.0}}, budget=4)
     {'first': 3, 'last': 1}
     """
+    if not isinstance(costs, Mapping) or not all(
+        isinstance(of_layer, Mapping) for of_layer in costs.values()
+    ):
+        raise TypeError(
+            "allocate: costs must be name of the layer -> number of experts -> cost, such as "
+            f"{{name: pruning_costs(layer, rows)}}; got {costs!r:.80}"
+        )
     if not costs:
         raise ValueError("allocate: no layers; give costs by the name of the layer")
     choices = {name: _checked(name, of_layer) for name, of_layer in costs.items()}

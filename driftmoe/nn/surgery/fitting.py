@@ -22,7 +22,7 @@ class FittedMerge(NamedTuple):
     Attributes
     ----------
     state
-        Merged tensors by name, for `model.load_state_dict(state, strict=False)`.
+        Merged tensors by name, for `model.load_state_dict(state, strict=False)`; tied weights under their first name.
     coefficients
         Name of the layer -> coefficient of each version, shape (n_versions,).
     losses
@@ -64,7 +64,8 @@ def fit_merge(
         The model with the weights of before, the base; it stays as it is. Set `eval()` where it has
         dropout or batch normalisation, whose averages would move.
     versions
-        For each task the trained tensors by name, as in `state_dict`: all of them, or those that were trained.
+        For each task the trained tensors by name, as in `state_dict`: all of them, or those that were trained. Tied
+        weights, such as those of an embedding and a head, may come under either name or both.
     inputs
         For each task what the model is called with: a tensor, or a mapping of arguments by name.
     hidden
@@ -85,8 +86,8 @@ def fit_merge(
     Raises
     ------
     ValueError
-        If numbers of versions and inputs differ, tensors do not fit the model's, a module is not there, or a loss is
-        not finite.
+        If numbers of versions and inputs differ, tensors do not fit the model's, tied weights differ within a version,
+        a module is not there, or a loss is not finite.
 
     References
     ----------
@@ -131,7 +132,9 @@ def _fit(
     rate: float,
     pull: float,
 ) -> FittedMerge:
-    base = {name: tensor.detach() for name, tensor in model.state_dict().items()}
+    first_names = _first_names(model)
+    base = {name: t.detach() for name, t in model.state_dict().items() if first_names[name] == name}
+    versions = [_by_first_name(k, version, first_names) for k, version in enumerate(versions)]
     with torch.no_grad():
         changes = _changes(base, versions)
         wanted = [
@@ -179,6 +182,32 @@ def _plain(x: Any) -> Any:
     if isinstance(x, Mapping):
         return {name: _plain(value) for name, value in x.items()}
     return x.clone() if isinstance(x, Tensor) and x.is_inference() else x
+
+
+def _first_names(model: nn.Module) -> dict[str, str]:
+    """Return for each name of a tensor the first name of it: tied weights have several, of which calls take one."""
+    first: dict[int, str] = {}
+    return {
+        name: first.setdefault(id(tensor), name) for name, tensor in model.state_dict(keep_vars=True).items()
+    }
+
+
+def _by_first_name(
+    k: int, version: Mapping[str, Tensor], first_names: Mapping[str, str]
+) -> dict[str, Tensor]:
+    """Return a version with one name of each tensor, whichever of them it had."""
+    made: dict[str, Tensor] = {}
+    for name, tensor in version.items():
+        first = first_names.get(name, name)  # others are refused by `_changes`
+        if first in made and not (
+            made[first].shape == tensor.shape and bool((made[first] == tensor.to(made[first])).all())
+        ):
+            raise ValueError(
+                f"fit_merge: {name!r} and {first!r} are one tensor of the model, but two in version {k}; give one of "
+                "them"
+            )
+        made[first] = tensor
+    return made
 
 
 def _changes(base: Mapping[str, Tensor], versions: Sequence[Mapping[str, Tensor]]) -> dict[str, list[Tensor]]:

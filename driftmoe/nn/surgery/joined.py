@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import reduce
 from itertools import accumulate, pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
@@ -98,7 +99,21 @@ class JoinedRouter(nn.Module):
         index = None if self.places is None else torch.tensor(self.places, device=first.device)
         self.register_buffer("order", index, persistent=False)  # from the same surgery it is the same
 
+    def _apply(self, *args: Any, **kwargs: Any) -> JoinedRouter:
+        """Move all to another device or type; `order` is made anew, as nothing comes back from the device meta."""
+        super()._apply(*args, **kwargs)
+        if self.order is not None:
+            self.order = torch.tensor(self.places, device=self.order.device)
+        return self
+
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits of all parts, shape (..., n_logits)."""
         logits = torch.cat([part(x) for part in self.parts], -1)
-        return logits if self.order is None else logits.index_select(-1, self.order)
+        if self.order is None:
+            return logits
+        order = self.order
+        if (
+            order.device != logits.device
+        ):  # still on the device meta, where `load_state_dict(assign=True)` leaves it
+            order = torch.tensor(self.places, device=logits.device)
+        return logits.index_select(-1, order)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from scipy.optimize import linear_sum_assignment
@@ -16,10 +16,12 @@ from driftmoe.nn.surgery.parts import (
     Shares,
     balancer_of,
     changed,
+    check_finite,
     check_layer,
     copied,
     flat,
     n_routed,
+    number,
     ranked,
     rebuilt,
     refuse_router_of_experts,
@@ -29,6 +31,7 @@ from driftmoe.nn.surgery.parts import (
 )
 from driftmoe.nn.surgery.policies import Merged
 from driftmoe.routing import Policy, as_rule
+from driftmoe.routing.checks import check_count
 
 
 def groups(similarity: Tensor, usage: Shares | None, n: int) -> tuple[tuple[int, ...], ...]:
@@ -66,12 +69,16 @@ def groups(similarity: Tensor, usage: Shares | None, n: int) -> tuple[tuple[int,
     >>> groups(likeness, [0.2, 0.3, 0.5], 2)
     ((1,), (2, 0))
     """
+    if not isinstance(similarity, Tensor):
+        raise TypeError(
+            f"groups: similarity is a {type(similarity).__name__}; give a tensor, such as `similarity` returns"
+        )
     if similarity.dim() != 2 or similarity.shape[0] != similarity.shape[1]:
         raise ValueError(
             f"groups: similarity of shape {tuple(similarity.shape)}; give (n_experts, n_experts)"
         )
-    if not bool(torch.isfinite(similarity).all()):
-        raise ValueError("groups: similarity holds NaN or infinite numbers; give finite ones")
+    check_finite(similarity, "groups: similarity holds NaN or infinite numbers; give finite ones")
+    check_count("groups: n", n)
     if not 1 <= n <= len(similarity):
         raise ValueError(f"groups: n={n} of {len(similarity)} experts; choose 1 <= n <= {len(similarity)}")
     order = ranked(shares_of("groups", usage, len(similarity)))
@@ -148,7 +155,14 @@ def merge(
     (2, torch.Size([5, 2]))
     """
     check_layer("merge", layer)
-    n, listed = n_routed(layer), [[int(e) for e in group] for group in groups]
+    n = n_routed(layer)
+    given = list(groups) if isinstance(groups, Iterable) else [groups]
+    if not all(isinstance(group, Iterable) and not isinstance(group, str) for group in given):
+        raise TypeError(
+            f"merge: groups={groups!r:.200}; give a list of groups, each a list of experts from 0 to {n - 1}, such as "
+            "the result of `groups`"
+        )
+    listed = [[number("merge: groups hold", e) for e in group] for group in given]
     if sorted(e for group in listed for e in group) != list(range(n)) or not all(listed):
         raise ValueError(
             f"merge: groups={listed}; give each of the {n} experts, from 0 to {n - 1}, once, and no empty group"

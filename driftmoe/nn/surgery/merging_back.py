@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from driftmoe.nn.linears import is_linear, matrix
 from driftmoe.nn.lora import LoRAExperts
 from driftmoe.nn.moe import MoELayer
-from driftmoe.nn.surgery.parts import check_fits, check_layer, flat, untracked
+from driftmoe.nn.surgery.parts import check_finite, check_fits, check_layer, flat, untracked
 from driftmoe.routing import Policy, as_rule
 
 
@@ -74,10 +74,9 @@ def merge_back(layer: MoELayer) -> nn.Module:
     merged = copy.deepcopy(linear)
     whole = matrix(merged)  # a view of the weights
     whole.copy_(whole.to(wide) + layer.scale * change)
-    if not bool(torch.isfinite(whole).all()):
-        raise ValueError(
-            "merge_back: the layer, its experts or scale hold NaN or infinite numbers; mend them first"
-        )
+    check_finite(
+        whole, "merge_back: the layer, its experts or scale hold NaN or infinite numbers; mend them first"
+    )
     return merged
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from driftmoe.nn.mixtures import Mixture, find_mixtures
 from driftmoe.nn.rerouting import OWN, Reroute
 from driftmoe.nn.surgery.parts import Shares, check_fits, chosen_experts, cut_policy, untracked
-from driftmoe.routing import TopK
+from driftmoe.routing import Policy, TopK
 
 NUMBERS = ("num_experts", "num_local_experts", "n_routed_experts")
 """Names under which models and their configurations keep the number of experts."""
@@ -44,7 +44,8 @@ def prune_mixtures(
     ------
     ValueError
         If a name or number is wrong, a protected expert would go, the model's rule cannot choose among those left, or a
-        mixture is rerouted or of another build. The model is then unchanged.
+        mixture is rerouted or of another build, or mixtures that share their experts would keep different ones. The
+        model is then unchanged.
 
     Notes
     -----
@@ -68,7 +69,11 @@ def prune_mixtures(
     prune_mixtures: Linear has no mixture of experts; looke
     """
     mixtures, protect = find_mixtures(model, "prune_mixtures"), protect or {}
-    named = dict.fromkeys(mixtures, keep) if isinstance(keep, int | np.integer) else dict(keep)
+    if not isinstance(keep, int | np.integer | Mapping):
+        raise TypeError(
+            f"prune_mixtures: keep={keep!r:.80}; give a whole number, or name of the mixture -> numbers of its experts"
+        )
+    named = dict(keep) if isinstance(keep, Mapping) else dict.fromkeys(mixtures, keep)
     for name in (*named, *(usage or {}), *protect):
         if name not in mixtures:
             raise ValueError(
@@ -80,26 +85,54 @@ def prune_mixtures(
             of_usage = None if usage is None else usage.get(name)
             n = mixture.router.num_experts
             assert isinstance(n, int)  # see `find_mixtures`
+            policy = _policy(mixture.router)
             kept[name] = chosen_experts(
-                f"prune_mixtures: {name}", n, named[name], of_usage, protect.get(name, ())
+                f"prune_mixtures: {name}", n, named[name], of_usage, protect.get(name, ()), policy
             )
-            _check(name, mixture, n, kept[name])
+            _check(name, mixture, n, kept[name], policy)
+    _check_shared(mixtures, kept)
     before = {name: mixture.router.num_experts for name, mixture in mixtures.items()}
+    made: dict[int, nn.Parameter] = {}
+    done: set[nn.Module] = set()
     for name, of_mixture in kept.items():
-        for part in (mixtures[name].router, mixtures[name].block.get_submodule("experts")):
-            _cut(part, of_mixture)
+        for part in _parts(mixtures[name]):
+            if part not in done:
+                _cut(part, of_mixture, made)
+            done.add(part)
     _say(model, set(before.values()), {mixture.router.num_experts for mixture in mixtures.values()})
 
 
-def _check(name: str, mixture: Mixture, n: int, kept: list[int]) -> None:
+def _parts(mixture: Mixture) -> tuple[nn.Module, nn.Module]:
+    return mixture.router, mixture.block.get_submodule("experts")
+
+
+def _check_shared(mixtures: Mapping[str, Mixture], kept: Mapping[str, list[int]]) -> None:
+    """Raise ValueError if mixtures that share router, experts or a parameter would keep different experts."""
+    owner: dict[int, str] = {}
+    for name, mixture in mixtures.items():
+        for part in _parts(mixture):
+            for shared in (part, *part.parameters()):
+                first = owner.setdefault(id(shared), name)
+                if kept.get(first) != kept.get(name):
+                    raise ValueError(
+                        f"prune_mixtures: {first!r} and {name!r} share router or experts, but would keep "
+                        f"{kept.get(first, 'all')} and {kept.get(name, 'all')}; keep the same in both"
+                    )
+
+
+def _policy(router: Any) -> Policy:
+    """Return what a router chooses by, as far as it is known; else as many experts as it says."""
+    known = OWN.get(type(router).__name__)
+    return TopK(router.top_k) if known is None else known(router)
+
+
+def _check(name: str, mixture: Mixture, n: int, kept: list[int], policy: Policy) -> None:
     """Raise ValueError unless a mixture can do with some of its experts."""
     router: Any = mixture.router
     if any(isinstance(hook, Reroute) for hook in router._forward_hooks.values()):
         raise ValueError(f"prune_mixtures: {name!r} is rerouted; undo that first")
-    known = OWN.get(type(router).__name__)
-    policy, _ = cut_policy(TopK(router.top_k) if known is None else known(router), n, kept)
-    check_fits(f"prune_mixtures: {name}", policy, len(kept))
-    for part in (router, mixture.block.get_submodule("experts")):
+    check_fits(f"prune_mixtures: {name}", cut_policy(policy, n, kept)[0], len(kept))
+    for part in _parts(mixture):
         for label, tensor in part.state_dict().items():
             if not tensor.dim() or len(tensor) != n:
                 raise ValueError(
@@ -108,12 +141,15 @@ def _check(name: str, mixture: Mixture, n: int, kept: list[int]) -> None:
                 )
 
 
-def _cut(part: nn.Module, kept: list[int]) -> None:
+def _cut(part: nn.Module, kept: list[int], made: dict[int, nn.Parameter]) -> None:
+    """Leave a part its rows of the kept experts; `made` holds what was made of which parameter, for those shared."""
     n = part.num_experts if hasattr(part, "num_experts") else None
     for module in part.modules():
         for name, parameter in list(module.named_parameters(recurse=False)):
-            chosen = parameter.detach()[kept].clone()
-            setattr(module, name, nn.Parameter(chosen, requires_grad=parameter.requires_grad))
+            if id(parameter) not in made:
+                chosen = parameter.detach()[kept].clone()
+                made[id(parameter)] = nn.Parameter(chosen, requires_grad=parameter.requires_grad)
+            setattr(module, name, made[id(parameter)])
         for name, buffer in list(module.named_buffers(recurse=False)):
             if isinstance(buffer, Tensor):
                 setattr(module, name, buffer[kept].clone())

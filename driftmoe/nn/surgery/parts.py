@@ -61,6 +61,40 @@ def check_layer(caller: str, layer: object) -> None:
             )
 
 
+def check_finite(numbers: Tensor, message: str) -> None:
+    """Raise ValueError if some of the numbers are NaN or infinite."""
+    if not bool(torch.isfinite(numbers).all()):
+        raise ValueError(message)
+
+
+BROKEN = "the layer puts out NaN or infinite numbers for these inputs; mend or prune its experts first"
+
+
+def checked_rows(caller: str, layer: MoELayer, inputs: Tensor) -> Tensor:
+    """Return inputs as rows, shape (n_rows, n_features), if they are such as a layer reads."""
+    n_in, _ = widths_of(layer.experts)
+    if not isinstance(inputs, Tensor) or not inputs.is_floating_point():
+        raise TypeError(
+            f"{caller}: inputs are {getattr(inputs, 'dtype', type(inputs).__name__)}; give a tensor of floats, shape "
+            f"(..., {n_in}), such as `collect` gives for the layer"
+        )
+    if not inputs.dim() or inputs.shape[-1] != n_in:
+        raise ValueError(
+            f"{caller}: inputs of shape {tuple(inputs.shape)}; give (..., {n_in}), such as `collect` gives for the "
+            "layer"
+        )
+    return inputs.reshape(-1, n_in)
+
+
+def widths_of(experts: nn.Module) -> tuple[int, int]:
+    """Return the widths of the inputs and outputs of experts that surgery knows."""
+    part = experts.parts[0] if isinstance(experts, JoinedExperts) else experts
+    if isinstance(part, LoRAExperts):
+        return part.a.shape[-1], part.b.shape[-1]
+    assert isinstance(part, FeedForwardExperts)  # see `check_layer`
+    return part.w_out.shape[-1], part.w_out.shape[-1]
+
+
 def n_routed(layer: MoELayer) -> int:
     """Return how many experts a policy chooses among: all but shared ones."""
     return int(layer.experts.n_experts) - as_rule(layer.policy).n_shared  # type: ignore[arg-type]  # any attribute
@@ -68,33 +102,41 @@ def n_routed(layer: MoELayer) -> int:
 
 def checked_experts(caller: str, what: str, chosen: Iterable[int] | bool, n: int) -> list[int]:
     """Return numbers of experts in order; each must be there, and once."""
-    listed = [_number(caller, what, e) for e in chosen] if isinstance(chosen, Iterable) else None
+    listed = [number(f"{caller}: {what} holds", e) for e in chosen] if isinstance(chosen, Iterable) else None
     if listed is None:
-        raise TypeError(f"{caller}: {what}={chosen!r}; give a whole number, or the numbers of experts")
+        raise TypeError(f"{caller}: {what}={chosen!r}; give the numbers of experts, from 0 to {n - 1}")
     if len(set(listed)) < len(listed) or not all(0 <= e < n for e in listed):
         raise ValueError(f"{caller}: {what}={listed}; choose different numbers from 0 to {n - 1}")
     return sorted(listed)
 
 
-def _number(caller: str, what: str, chosen: Any) -> int:
+def number(what: str, chosen: Any) -> int:
     """Return the number of an expert. Flags and other numbers are refused: they would be taken for other experts."""
     kind = chosen.dtype if isinstance(chosen, Tensor | np.generic) else type(chosen)
     if kind in (bool, torch.bool, np.dtype(bool)):
-        raise TypeError(
-            f"{caller}: {what} holds {kind}; give the numbers of experts, such as mask.nonzero().flatten()"
-        )
+        raise TypeError(f"{what} {kind}; give the numbers of experts, such as mask.nonzero().flatten()")
     try:
         return operator.index(chosen)
     except TypeError:
-        raise TypeError(f"{caller}: {what} holds {chosen!r}; give the numbers of experts") from None
+        raise TypeError(f"{what} {chosen!r}; give the numbers of experts") from None
 
 
 def chosen_experts(
-    caller: str, n: int, keep: int | Iterable[int], usage: Shares | None, protect: Iterable[int]
+    caller: str,
+    n: int,
+    keep: int | Iterable[int],
+    usage: Shares | None,
+    protect: Iterable[int],
+    policy: Policy,
 ) -> list[int]:
-    """Return the experts that are kept, in order: those named, or as many of the most used after protected ones."""
+    """Return the experts that are kept, in order: those named, or as many of the most used after protected ones.
+
+    A policy that chooses among groups gets as many of each group.
+    """
     held = checked_experts(caller, "protect", protect, n)
-    if isinstance(keep, bool) or not isinstance(keep, int | np.integer):
+    if isinstance(keep, bool) or not isinstance(keep, Iterable | int | np.integer):
+        raise TypeError(f"{caller}: keep={keep!r}; give a whole number, or the numbers of experts")
+    if isinstance(keep, Iterable):
         kept = checked_experts(caller, "keep", keep, n)
         if missing := sorted(set(held) - set(kept)):
             raise ValueError(f"{caller}: keep={kept} lacks {missing} of protect={held}; keep these, too")
@@ -109,15 +151,39 @@ def chosen_experts(
         )
     if len(held) > keep:
         raise ValueError(f"{caller}: keep={keep}, but protect={held} are {len(held)}; keep as many at least")
-    return sorted(ranked(shares_of(caller, usage, n), held)[: int(keep)])
+    order = ranked(shares_of(caller, usage, n), held)
+    return first_of_groups(caller, policy, order, int(keep), held)
+
+
+def first_of_groups(
+    caller: str, policy: Policy, order: Sequence[int], k: int, held: Sequence[int]
+) -> list[int]:
+    """Return the first k experts of an order, as many of each group if the policy chooses among groups."""
+    inner = policy
+    while isinstance(inner, Wrapper) and not isinstance(inner, Merged | Beside | WithNull):
+        inner = inner.policy
+    if not isinstance(inner, GroupTopK):
+        return sorted(order[:k])
+    size, (each, left) = len(order) // inner.n_groups, divmod(k, inner.n_groups)
+    kept = [e for e in order if [d for d in order if d // size == e // size].index(e) < each]
+    if left or not set(held) <= set(kept):
+        raise ValueError(
+            f"{caller}: {inner!r} needs as many experts of each of {inner.n_groups} groups, but {k} would be kept with "
+            f"protect={list(held)}; keep a multiple of {inner.n_groups} with room for these, or name the experts"
+        )
+    return sorted(kept)
 
 
 def shares_of(caller: str, usage: Shares | None, n: int) -> Tensor:
     """Return the share of each expert, float64, shape (n,); equal ones by default."""
     if usage is None:
         return torch.full((n,), 1.0 / n, dtype=torch.float64)
-    share = usage.share if isinstance(usage, LayerUsage) else torch.as_tensor(usage)
-    share = share.detach().to("cpu", torch.float64)
+    given = usage.share if isinstance(usage, LayerUsage) else usage
+    if not isinstance(given, Tensor | np.ndarray | Sequence) or isinstance(given, str):
+        raise TypeError(
+            f"{caller}: usage is {given!r:.80}; give a number for each of the {n} experts, such as usage(records)[name]"
+        )
+    share = torch.as_tensor(given).detach().to("cpu", torch.float64)
     if share.shape != (n,) or not bool(torch.isfinite(share).all()) or bool((share < 0.0).any()):
         raise ValueError(
             f"{caller}: usage={share.tolist()!s:.200}; give a number >= 0 for each of the {n} experts, such as "
@@ -178,6 +244,21 @@ def flat(caller: str, experts: nn.Module) -> FeedForwardExperts | LoRAExperts:
         parameter.requires_grad_(any(part.get_parameter(name).requires_grad for part in parts))
     assert isinstance(whole, FeedForwardExperts | LoRAExperts)
     return whole
+
+
+def columns_of(policy: Policy, n: int, chosen: Sequence[int]) -> list[int]:
+    """Return which logits of a policy over n experts belong to some of these."""
+    if isinstance(policy, Merged):
+        members = [i for i, group in enumerate(policy.group_of) if group in set(chosen)]
+        return columns_of(policy.policy, len(policy.group_of), members)
+    if isinstance(policy, Beside):
+        n_old = n - policy.n_added
+        n_columns = as_rule(policy.policy).n_logits(n_old + policy.n_shared) - policy.n_null
+        of_old = columns_of(policy.policy, n_old, [e for e in chosen if e < n_old])
+        return of_old + [n_columns + e - n_old for e in chosen if e >= n_old]
+    if isinstance(policy, Wrapper) and not isinstance(policy, WithNull):
+        return columns_of(policy.policy, n, chosen)
+    return list(chosen)
 
 
 def cut_policy(policy: Policy, n: int, kept: Sequence[int]) -> tuple[Policy, list[int]]:

@@ -14,8 +14,27 @@ from driftmoe.routing.masks import Score
 from driftmoe.routing.wrappers import Wrapper
 
 
+class _Over(Wrapper):
+    """A policy whose shared and null experts, and losses, are those of the inner policy."""
+
+    @property
+    def n_shared(self) -> int:  # type: ignore[override]  # read only: it is the inner policy's
+        """Number of shared experts of the inner policy."""
+        return as_rule(self.policy).n_shared
+
+    @property
+    def n_null(self) -> int:  # type: ignore[override]
+        """Number of null experts of the inner policy."""
+        return as_rule(self.policy).n_null
+
+    @property
+    def auxiliary(self) -> Mapping[str, float]:
+        """Name -> weight of the losses: those of the inner policy."""
+        return as_rule(self.policy).auxiliary
+
+
 @dataclass(frozen=True)
-class Merged(Wrapper):
+class Merged(_Over):
     """A policy over experts of which some have been merged: it chooses as before, and their weights are added up.
 
     Parameters
@@ -54,16 +73,6 @@ class Merged(Wrapper):
             )
 
     @property
-    def n_shared(self) -> int:  # type: ignore[override]  # read only: it is the inner policy's
-        """Number of shared experts of the inner policy."""
-        return as_rule(self.policy).n_shared
-
-    @property
-    def n_null(self) -> int:  # type: ignore[override]
-        """Number of null experts of the inner policy."""
-        return as_rule(self.policy).n_null
-
-    @property
     def score(self) -> Score:  # type: ignore[override]
         """What the inner policy makes weights of."""
         return as_rule(self.policy).score
@@ -76,11 +85,6 @@ class Merged(Wrapper):
         """Return how many experts a row uses at most if the router is balanced."""
         before = len(self.group_of) + self.n_shared
         return min(n_experts, as_rule(self.policy).n_active(before, otherwise))
-
-    @property
-    def auxiliary(self) -> Mapping[str, float]:
-        """Name -> weight of the losses: those of the inner policy."""
-        return as_rule(self.policy).auxiliary
 
     def __call__(self, logits: Tensor, bias: Tensor | None = None) -> Routing:
         """Choose among all experts that there were, and return the routing of the groups."""
@@ -125,7 +129,7 @@ class Merged(Wrapper):
 
 
 @dataclass(frozen=True)
-class Beside(Wrapper):
+class Beside(_Over):
     """A policy for the experts that there were, and another beside it for experts that were added.
 
     The old policy chooses as if nothing had been added, and what the new experts say is added to what the old ones say.
@@ -161,16 +165,6 @@ class Beside(Wrapper):
                 f"Beside: added={self.added!r} has shared or null experts; only the policy of the old experts may"
             )
 
-    @property
-    def n_shared(self) -> int:  # type: ignore[override]  # read only: it is the inner policy's
-        """Number of shared experts of the old policy."""
-        return as_rule(self.policy).n_shared
-
-    @property
-    def n_null(self) -> int:  # type: ignore[override]
-        """Number of null experts of the old policy."""
-        return as_rule(self.policy).n_null
-
     def n_logits(self, n_experts: int) -> int:
         """Return how many logits choose among `n_experts` experts."""
         return as_rule(self.policy).n_logits(n_experts - self.n_added) + self.n_added
@@ -179,11 +173,6 @@ class Beside(Wrapper):
         """Return how many experts a row uses if the router is balanced."""
         old = as_rule(self.policy).n_active(n_experts - self.n_added, otherwise)
         return old + as_rule(self.added).n_active(self.n_added, otherwise)
-
-    @property
-    def auxiliary(self) -> Mapping[str, float]:
-        """Name -> weight of the losses: those of the old policy."""
-        return as_rule(self.policy).auxiliary
 
     def __call__(self, logits: Tensor, bias: Tensor | None = None) -> Routing:
         """Choose among old and new experts, each by their policy; a bias, one for each expert, goes to both."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -13,7 +13,18 @@ from torch import Tensor, nn
 
 from driftmoe.nn.moe import MoELayer, _logits
 from driftmoe.nn.padding import is_in_backward
-from driftmoe.nn.surgery.parts import check_layer, checked_experts, cut_policy, n_routed, untracked
+from driftmoe.nn.surgery.parts import (
+    BROKEN,
+    check_finite,
+    check_layer,
+    checked_experts,
+    checked_rows,
+    columns_of,
+    cut_policy,
+    n_routed,
+    untracked,
+)
+from driftmoe.nn.surgery.policies import Beside
 from driftmoe.routing import Routing, as_rule
 from driftmoe.routing.checks import check_count, check_share
 
@@ -122,7 +133,8 @@ def similarity(layer: MoELayer, inputs: Tensor | None = None) -> Tensor:
     """
     check_layer("similarity", layer)
     if inputs is not None:
-        columns = routing_of("similarity", layer, inputs).logits.flatten(0, -2)[:, : n_routed(layer)].T
+        rows = checked_rows("similarity", layer, inputs)
+        columns = routing_of("similarity", layer, rows).logits[:, : n_routed(layer)].T
     else:
         weight, bias = getattr(layer.router, "weight", None), getattr(layer.router, "bias", None)
         if not isinstance(weight, Tensor) or n_routed(layer) + as_rule(layer.policy).n_null != len(weight):
@@ -171,7 +183,7 @@ def peaks(layer: MoELayer, inputs: Tensor) -> Tensor:
     torch.Size([4])
     """
     check_layer("peaks", layer)
-    x = inputs.flatten(0, -2)
+    x = checked_rows("peaks", layer, inputs)
     routing = routing_of("peaks", layer, x)
     n, n_all = n_routed(layer), routing.mask.shape[-1]
     found = torch.zeros(n, device=x.device)
@@ -229,13 +241,16 @@ def super_experts(
     check_share("super_experts: share", share)
     if not times >= 0.0:
         raise ValueError(f"super_experts: times={times}; choose a number >= 0")
+    if not isinstance(peaks, Mapping):
+        raise TypeError(
+            f"super_experts: peaks is a {type(peaks).__name__}; give name of the layer -> result of `peaks`"
+        )
     if not peaks or not all(len(of_layer) for of_layer in peaks.values()):
         raise ValueError("super_experts: no peaks; give the result of `peaks` for each layer, by its name")
     whole = torch.cat([of_layer.detach().double().cpu().flatten() for of_layer in peaks.values()])
-    if not bool(torch.isfinite(whole).all()):
-        raise ValueError(
-            "super_experts: peaks hold NaN or infinite numbers; mend the layers that put them out first"
-        )
+    check_finite(
+        whole, "super_experts: peaks hold NaN or infinite numbers; mend the layers that put them out first"
+    )
     chosen = whole[whole > 0.0]
     if not len(chosen):
         return dict.fromkeys(peaks, ())
@@ -290,25 +305,33 @@ def owners(layer: MoELayer, inputs: Tensor, *, limit: float = 0.5) -> tuple[int,
     check_layer("owners", layer)
     if not limit >= 0.0:
         raise ValueError(f"owners: limit={limit}; choose a share >= 0 of the size of the outputs")
-    x, n = inputs.flatten(0, -2), n_routed(layer)
+    x, n = checked_rows("owners", layer, inputs), n_routed(layer)
     routing = routing_of("owners", layer, x)
     weights = routing.weights[:, -n:]
     leads, is_routed = weights.argmax(-1), weights.amax(-1) > 0.0
+    n_added = layer.policy.n_added if isinstance(layer.policy, Beside) else 0
     found = []
     for e in range(n):
         rows = x[(leads == e) & is_routed]
-        if len(rows) and (n == 1 or _change(layer, rows, [i for i in range(n) if i != e]) > limit):
+        is_alone = n == 1 or (e == 0 and n - n_added == 1)
+        if len(rows) and (is_alone or _change(layer, rows, e) > limit):
             found.append(e)
     return tuple(found)
 
 
-def _change(layer: MoELayer, x: Tensor, kept: Sequence[int]) -> float:
-    before = output_with(layer, x, range(n_routed(layer))).double()
-    change = (output_with(layer, x, kept).double() - before).norm()
-    if not bool(torch.isfinite(change)):
-        raise ValueError(
-            "the layer puts out NaN or infinite numbers for these inputs; mend or prune its experts first"
-        )
+def _change(layer: MoELayer, x: Tensor, out: int) -> float:
+    """Return how much the output for rows changes with one expert out of service, relative to its size."""
+    n = n_routed(layer)
+    before = output_with(layer, x, range(n)).double()
+    if isinstance(layer.policy, Beside) and layer.policy.n_added == 1 and out == n - 1:
+        after = output_with(layer, x, range(n - 1))  # no other expert of its policy is in service
+    else:
+        assert layer.router is not None  # `routing_of` was called before
+        out_columns = torch.tensor(columns_of(layer.policy, n, [out]), device=x.device)
+        logits = _logits(layer.router, x).index_fill(-1, out_columns, -torch.inf)
+        after = layer(x, logits=logits).output
+    change = (after.double() - before).norm()
+    check_finite(change, f"owners: {BROKEN}")
     return (change / before.norm().clamp_min(1e-30)).item()
 
 

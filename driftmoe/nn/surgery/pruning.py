@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import torch
 from torch import Tensor
 
 from driftmoe.nn.moe import MoELayer
 from driftmoe.nn.surgery.parts import (
+    BROKEN,
     Shares,
     balancer_of,
     changed,
+    check_finite,
     check_fits,
     check_layer,
     checked_experts,
+    checked_rows,
     chosen_experts,
     cut_policy,
     cut_router,
+    first_of_groups,
     n_routed,
     ranked,
     selected,
@@ -46,7 +49,8 @@ def prune(
         module.
     keep
         The numbers of the experts that are kept, as the router counts them: shared experts of the policy have no number
-        and are always kept. Or how many: then those that `usage` names most often, after those of `protect`.
+        and are always kept. Or how many: then those that `usage` names most often, after those of `protect`; under a
+        `GroupTopK` as many of each group.
     usage
         How much each expert is used by the task that the layer is for: `usage(records)[name]` or a number for each.
     protect
@@ -90,7 +94,7 @@ def prune(
     """
     check_layer("prune", layer)
     n = n_routed(layer)
-    kept = chosen_experts("prune", n, keep, usage, protect)
+    kept = chosen_experts("prune", n, keep, usage, protect, layer.policy)
     new_policy, columns = cut_policy(layer.policy, n, kept)
     new_policy = new_policy if policy is None else policy
     n_shared = as_rule(layer.policy).n_shared
@@ -124,6 +128,7 @@ def pruning_costs(
     -------
     costs
         Number of experts -> cost, for all numbers that the policy can choose among; 0 for all experts. For `allocate`.
+        Under a `GroupTopK` these are multiples of its number of groups.
 
     Examples
     --------
@@ -137,7 +142,7 @@ def pruning_costs(
     ([2, 3, 4], 0.0)
     """
     check_layer("pruning_costs", layer)
-    x, n = inputs.flatten(0, -2), n_routed(layer)
+    x, n = checked_rows("pruning_costs", layer, inputs), n_routed(layer)
     if not len(x):
         raise ValueError("pruning_costs: no rows; give some, such as those of `collect`")
     routing = routing_of("pruning_costs", layer, x)
@@ -146,14 +151,11 @@ def pruning_costs(
     held = checked_experts("pruning_costs", "protect", protect, n)
     order = ranked(shares_of("pruning_costs", usage, n), held)
     whole = output_with(layer, x, range(n)).double()
-    if not bool(torch.isfinite(whole).all()):
-        raise ValueError(
-            "pruning_costs: the layer puts out NaN or infinite numbers for these inputs; mend or prune its experts"
-        )
+    check_finite(whole, f"pruning_costs: {BROKEN}")
     costs = {}
     for k in range(max(1, len(held)), n + 1):
-        kept = sorted(order[:k])
         try:
+            kept = first_of_groups("pruning_costs", layer.policy, order, k, held)
             check_fits(
                 "pruning_costs", cut_policy(layer.policy, n, kept)[0], as_rule(layer.policy).n_shared + k
             )

@@ -16,7 +16,7 @@ from driftmoe.nn.surgery.parts import (
     balancer_of,
     changed,
     check_layer,
-    checked_experts,
+    chosen_experts,
     copied,
     flat,
     n_routed,
@@ -30,7 +30,7 @@ from driftmoe.routing.checks import check_share
 
 @untracked
 def recombine(
-    layer: MoELayer, *, keep: Iterable[int], usage: Shares | None = None, threshold: float = 0.4
+    layer: MoELayer, *, keep: int | Iterable[int], usage: Shares | None = None, threshold: float = 0.4
 ) -> MoELayer:
     """Return a layer with some of the experts of a layer, into whose neurons those of the others are merged.
 
@@ -45,6 +45,7 @@ def recombine(
         module.
     keep
         Numbers of the experts that are kept, as the router counts them: shared experts have none and stay as they are.
+        Or how many: then those that `usage` names most often.
     usage
         How much each expert is used: `usage(records)[name]` or a number for each; default alike. A kept expert that is
         not used at all takes over what its neurons get.
@@ -88,7 +89,7 @@ def recombine(
     check_share("recombine: threshold", threshold)
     refuse_router_of_experts("recombine", layer)
     n, n_shared = n_routed(layer), as_rule(layer.policy).n_shared
-    kept = checked_experts("recombine", "keep", keep, n)
+    kept = chosen_experts("recombine", n, keep, usage, (), layer.policy)
     if not kept:
         raise ValueError(f"recombine: keep=[]; keep one of the {n} experts at least")
     share = shares_of("recombine", usage, n)

@@ -1,0 +1,113 @@
+"""What surgery says of arguments of a wrong kind: what came, what is allowed, and what to do."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+from small_layers import normal
+from small_mixtures import Block
+from surgery_layers import USED, feed_forward
+from torch import nn
+
+from driftmoe.nn import inject, lora_layer
+from driftmoe.nn.surgery import (
+    allocate,
+    groups,
+    install,
+    merge,
+    owners,
+    peaks,
+    prune,
+    prune_mixtures,
+    pruning_costs,
+    recombine,
+    similarity,
+    super_experts,
+)
+from driftmoe.routing import TopK
+
+LAYER = feed_forward()
+ROWS = r"give \(\.\.\., 8\), such as `collect`"
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (partial(recombine, LAYER, keep=2), ValueError, "recombine: keep=2 of 4 experts, but which"),
+        (partial(recombine, LAYER, keep=2.5), TypeError, r"keep=2\.5; give a whole number, or the numbers"),
+        (partial(prune, LAYER, keep=None), TypeError, "keep=None; give a whole number, or the numbers"),
+        (
+            partial(prune, LAYER, keep=2, usage=USED, protect=2),
+            TypeError,
+            "protect=2; give the numbers of experts",
+        ),
+        (partial(prune, LAYER, keep=2, usage={"a": 1}), TypeError, "usage is .*; give a number for each of"),
+        (partial(merge, LAYER, 2), TypeError, "merge: groups=2; give a list of groups"),
+        (partial(merge, LAYER, [[0, 1], [2, 2.5]]), TypeError, r"groups hold 2\.5; give the numbers"),
+        (partial(merge, LAYER, [[True, False], [2, 3]]), TypeError, "groups hold .*bool.*; give the numbers"),
+        (partial(groups, [[1.0]], None, 1), TypeError, "similarity is a list; give a tensor"),
+        (partial(groups, torch.eye(4), None, 2.0), ValueError, r"groups: n=2\.0; choose an integer"),
+        (partial(owners, LAYER, [1.0]), TypeError, "owners: inputs are list; give a tensor of floats"),
+        (
+            partial(peaks, LAYER, torch.ones(2, 8, dtype=torch.int64)),
+            TypeError,
+            "inputs are torch.int64; give",
+        ),
+        (partial(pruning_costs, LAYER, normal(5, 7)), ValueError, rf"inputs of shape \(5, 7\); {ROWS}"),
+        (partial(similarity, LAYER, normal(5, 7)), ValueError, rf"inputs of shape \(5, 7\); {ROWS}"),
+        (
+            partial(super_experts, torch.ones(4)),
+            TypeError,
+            "peaks is a Tensor; give name of the layer -> result",
+        ),
+        (partial(allocate, {"a": 3}, 4), TypeError, "costs must be name of the layer -> number"),
+        (
+            partial(prune_mixtures, nn.Sequential(Block()), keep=[0, 1]),
+            TypeError,
+            r"keep=\[0, 1\]; give a whole number, or name of the mixture",
+        ),
+    ],
+)
+def test_arguments_of_a_wrong_kind_are_named_with_what_is_allowed(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_recombine_takes_how_many_experts_are_kept_as_prune_does():
+    by_number = recombine(LAYER, keep=2, usage=USED)  # 0 and 2 are used most
+    assert torch.equal(by_number.experts.w_in, recombine(LAYER, keep=[0, 2], usage=USED).experts.w_in)
+
+
+class Bare(nn.Module):
+    """A model whose own code calls a layer of experts."""
+
+    def __init__(self):
+        super().__init__()
+        self.moe = feed_forward()
+
+    def forward(self, x):
+        return self.moe(x).output
+
+
+def test_only_layers_that_fit_are_installed():
+    model, x = nn.Sequential(nn.Linear(8, 6)), normal(5, 8)
+    make = partial(lora_layer, policy=TopK(1), rank=2)
+    layer = inject(model, "0", make, n_experts=2)["0"]
+    before = model(x)
+    for new, error, message in (
+        (make(nn.Linear(8, 5), n_experts=2), ValueError, r"widths \(8, 5\) .* those there have \(8, 6\)"),
+        (nn.Linear(6, 8), ValueError, r"widths \(6, 8\)"),
+        (3, TypeError, "int for '0'; give a MoELayer, or a module"),
+    ):
+        with pytest.raises(error, match=f"install: .*{message}"):
+            install(model, {"0": new})
+    assert model[0].moe is layer
+    assert torch.equal(model(x), before)
+    bare = Bare()
+    with pytest.raises(TypeError, match=r"install: Linear for 'moe'; give a MoELayer$"):
+        install(bare, {"moe": nn.Linear(8, 8)})
+    small = prune(bare.moe, keep=[0, 1])
+    install(bare, {"moe": small})
+    assert torch.equal(bare(x), small(x).output)
