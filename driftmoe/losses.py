@@ -314,6 +314,46 @@ def importance_loss(weights: Tensor, rows: Tensor | None = None, valid: Tensor |
     return (total - mean).square().mean() / mean.square().clamp_min(torch.finfo(total.dtype).tiny)
 
 
+def oracle_loss(logits: Tensor, losses: Tensor, tau: float = 1.0, rows: Tensor | None = None) -> Tensor:
+    """KL(p || softmax(logits)) in nats, p = softmax(-losses / tau): what the router says, against what experts lose.
+
+    Parameters
+    ----------
+    logits
+        Router output, shape (..., n_experts). An expert with a logit of -inf is left out of p.
+    losses
+        What each expert loses on each row, same shape; +inf leaves an expert out. No gradient flows into them.
+    tau
+        Temperature > 0, in units of the loss. A small one asks for the best expert alone.
+    rows
+        Rows that count, bool, shape (...); default all.
+
+    Returns
+    -------
+    loss
+        A scalar, 0 or more; differentiable in `logits`.
+
+    References
+    ----------
+    After Duo-LLM (arXiv 2410.10846), which trains routers towards the oracle; the softmax of losses is ours.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from driftmoe.losses import oracle_loss
+    >>> losses = torch.tensor([[0.5, 2.0, 1.0]])
+    >>> oracle_loss(-losses / 0.1, losses, tau=0.1).item()
+    0.0
+    """
+    if not tau > 0.0:
+        raise ValueError(f"oracle_loss: tau={tau!r}; choose a temperature > 0")
+    log_q, wanted = _log_probs(logits, rows), -_rows(losses.detach(), rows) / tau
+    wanted = wanted.to(log_q.dtype).masked_fill(log_q == -torch.inf, -torch.inf)
+    least = torch.finfo(log_q.dtype).min
+    log_p, log_q = wanted.log_softmax(-1).clamp_min(least), log_q.clamp_min(least)  # 0 · -inf is NaN
+    return _mean((log_p.exp() * (log_p - log_q)).sum(-1))
+
+
 def _rows(values: Tensor, rows: Tensor | None) -> Tensor:
     """Return the rows that count, flattened to (n_rows, n_experts), in float32 or wider."""
     values = values.reshape(-1, values.shape[-1]) if rows is None else values[rows]

@@ -13,6 +13,7 @@ from driftmoe.losses import (
     load_balance_loss,
     mutual_information_loss,
     null_balance_loss,
+    oracle_loss,
     router_z_loss,
     soft_balance_loss,
 )
@@ -27,6 +28,7 @@ OF_LOGITS = {
     "entropy in nats": lambda z, rows=None: entropy_loss(z, normalize=False, rows=rows),
     "mutual information": mutual_information_loss,
     "z": router_z_loss,
+    "oracle": lambda z, rows=None: oracle_loss(z, torch.arange(z.shape[-1]).sin().expand_as(z), 0.5, rows),
     "importance": lambda z, rows=None: importance_loss(TopK(2)(z).weights, rows),
 }
 each_loss = pytest.mark.parametrize("loss", OF_LOGITS.values(), ids=OF_LOGITS.keys())
@@ -84,6 +86,18 @@ def test_gradients_are_finite_for_extreme_logits(loss):
     logits = torch.tensor([[200.0, 0.0, 0.0, -200.0], [0.0, 0.0, 0.0, 0.0]], requires_grad=True)
     loss(logits).backward()
     assert logits.grad.isfinite().all()
+
+
+def test_the_loss_towards_the_oracle_by_hand():
+    logits = torch.tensor([[0.0, 0.0, -torch.inf]], requires_grad=True)
+    losses = torch.tensor([[0.0, math.log(3.0), -5.0]])  # 3/4 and 1/4, the third is out of service
+    loss = oracle_loss(logits, losses)
+    assert loss.item() == pytest.approx(0.75 * math.log(1.5) + 0.25 * math.log(0.5))
+    loss.backward()
+    np.testing.assert_allclose(logits.grad, [[0.5 - 0.75, 0.5 - 0.25, 0.0]], atol=1e-7)
+    assert oracle_loss(logits, losses, tau=1e-3).item() == pytest.approx(math.log(2.0))  # the best alone
+    with pytest.raises(ValueError, match=r"tau=0\.0; choose a temperature > 0"):
+        oracle_loss(logits, losses, tau=0.0)
 
 
 def test_balance_by_hand():

@@ -8,7 +8,9 @@ from driftmoe.nn.experts_interface import register_experts
 from driftmoe.nn.fused import FusedLoRA, FusedWeight, fused_lora, merge_back, remove_pairs
 from driftmoe.nn.injecting import ParameterCounts, count_parameters, inject, layer_counts, record, thaw
 from driftmoe.nn.lora import LoRAExperts, Unweighted, flylora, lora_layer, mora, smora
+from driftmoe.nn.mixed import MixedExperts, attention_rank, skip_layer
 from driftmoe.nn.moe import ChainedMoE, MoELayer, MoEOutput, RecurrentRouter, upcycled_layer
+from driftmoe.nn.oracle import Oracle, oracle
 from driftmoe.nn.peft_files import load_peft, save_peft
 from driftmoe.nn.rerouting import Rerouting, own_policies, reroute
 from driftmoe.nn.watching import LayerUsage, usage, watch
@@ -20,14 +22,17 @@ __all__ = [
     "FusedWeight",
     "LayerUsage",
     "LoRAExperts",
+    "MixedExperts",
     "MoELayer",
     "MoEOutput",
     "NeuralMoEClassifier",
+    "Oracle",
     "ParameterCounts",
     "RecurrentLayers",
     "RecurrentRouter",
     "Rerouting",
     "Unweighted",
+    "attention_rank",
     "chained_layer",
     "count_parameters",
     "flylora",
@@ -39,6 +44,7 @@ __all__ = [
     "lora_layer",
     "merge_back",
     "mora",
+    "oracle",
     "own_policies",
     "record",
     "register_experts",
@@ -46,6 +52,7 @@ __all__ = [
     "reroute",
     "save_adapter",
     "save_peft",
+    "skip_layer",
     "smora",
     "thaw",
     "upcycle",
