@@ -13,6 +13,7 @@ from driftmoe.nn.moe import ChainedMoE, MoELayer, MoEOutput, RecurrentRouter, up
 from driftmoe.nn.oracle import Oracle, oracle
 from driftmoe.nn.peft_files import load_peft, save_peft
 from driftmoe.nn.rerouting import Rerouting, own_policies, reroute
+from driftmoe.nn.rewiring import adapt_routing, reset_routing, routing_distance, steer
 from driftmoe.nn.watching import LayerUsage, usage, watch
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "RecurrentRouter",
     "Rerouting",
     "Unweighted",
+    "adapt_routing",
     "attention_rank",
     "chained_layer",
     "count_parameters",
@@ -50,10 +52,13 @@ __all__ = [
     "register_experts",
     "remove_pairs",
     "reroute",
+    "reset_routing",
+    "routing_distance",
     "save_adapter",
     "save_peft",
     "skip_layer",
     "smora",
+    "steer",
     "thaw",
     "upcycle",
     "upcycled_layer",
