@@ -102,8 +102,8 @@ def adapt_routing(
             losses.append(loss().item())
         before = [delta.detach() for delta in deltas]
     finally:
-        for layer, delta in zip(chosen, before, strict=True):
-            layer.delta = delta
+        for layer, kept in zip(chosen, before, strict=True):
+            layer.delta = kept
     return losses
 
 
