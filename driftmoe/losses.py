@@ -15,7 +15,14 @@ from torch import Tensor
 from driftmoe.routing import tsallis_entropy
 
 
-def correctness_loss(logits: Tensor, correct: Tensor, observed: Tensor | None = None) -> Tensor:
+def correctness_loss(
+    logits: Tensor,
+    correct: Tensor,
+    observed: Tensor | None = None,
+    *,
+    focus: float = 0.0,
+    balanced: bool = False,
+) -> Tensor:
     """Binary cross-entropy of each expert's logit against whether that expert was right, in nats.
 
     Parameters
@@ -27,6 +34,10 @@ def correctness_loss(logits: Tensor, correct: Tensor, observed: Tensor | None = 
     observed
         Optional mask of the same shape. Entries that are `False` do not count, such as those of an expert that did not
         exist yet.
+    focus
+        γ of the focal loss, 0 or more: an entry counts (1 - p)^γ, p being what the router gives to what was true.
+    balanced
+        Whether right and wrong entries count the same in sum, however rare one of them is.
 
     Returns
     -------
@@ -35,7 +46,8 @@ def correctness_loss(logits: Tensor, correct: Tensor, observed: Tensor | None = 
 
     References
     ----------
-    DriftMoE (Aspis et al. 2025, arXiv 2507.18464): the router's loss over the multi-hot correctness mask.
+    DriftMoE (Aspis et al. 2025, arXiv 2507.18464): the router's loss over the multi-hot correctness mask. Dr.LLM
+    (arXiv 2510.12773): a focal loss with class balancing, with other weights of the classes.
 
     Examples
     --------
@@ -44,8 +56,13 @@ def correctness_loss(logits: Tensor, correct: Tensor, observed: Tensor | None = 
     >>> round(correctness_loss(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]])).item(), 4)
     0.6931
     """
+    if not focus >= 0.0:
+        raise ValueError(f"correctness_loss: focus={focus!r}; choose a number of 0 or more")
     logits = _rows(logits, None).reshape(logits.shape)
     correct = correct.to(logits.dtype)
+    if focus or balanced:
+        counts = torch.ones_like(correct) if observed is None else observed
+        return _focal_loss(logits, correct, counts.bool(), focus, balanced)
     if observed is None:
         return F.binary_cross_entropy_with_logits(logits, correct)
     left_out = ~observed.bool()  # the logit of such an expert may be -inf
@@ -53,6 +70,21 @@ def correctness_loss(logits: Tensor, correct: Tensor, observed: Tensor | None = 
     weight = observed.to(logits.dtype)
     total = F.binary_cross_entropy_with_logits(logits, correct, weight=weight, reduction="sum")
     return total / weight.sum().clamp_min(1.0)
+
+
+def _focal_loss(logits: Tensor, correct: Tensor, counts: Tensor, focus: float, balanced: bool) -> Tensor:
+    """Return the mean of (1 - p)^γ · -ln p; if balanced, the mean of its means over right and over wrong entries."""
+    logits, correct = logits.masked_fill(~counts, 0.0), correct.masked_fill(~counts, 0.0)
+    entropy = F.binary_cross_entropy_with_logits(logits, correct, reduction="none")  # -ln p
+    missed = (1.0 - (-entropy).exp()).clamp_min(torch.finfo(entropy.dtype).tiny)  # 1 - p
+    each = missed.pow(focus) * entropy
+    weight = counts.to(logits.dtype)
+    if not balanced:
+        return (each * weight).sum() / weight.sum().clamp_min(1.0)
+    sides = torch.stack([weight * correct, weight * (1.0 - correct)])
+    n_sides = sides.flatten(1).sum(1)
+    means = (each * sides).flatten(1).sum(1) / n_sides.clamp_min(1.0)
+    return means.sum() / (n_sides > 0.0).sum().clamp_min(1)
 
 
 def load_balance_loss(logits: Tensor, load: Tensor, rows: Tensor | None = None) -> Tensor:
@@ -312,6 +344,133 @@ def importance_loss(weights: Tensor, rows: Tensor | None = None, valid: Tensor |
         total = total[valid]
     mean = total.mean()
     return (total - mean).square().mean() / mean.square().clamp_min(torch.finfo(total.dtype).tiny)
+
+
+def oracle_loss(logits: Tensor, losses: Tensor, tau: float = 1.0, rows: Tensor | None = None) -> Tensor:
+    """KL(p || softmax(logits)) in nats, p = softmax(-losses / tau): what the router says, against what experts lose.
+
+    Parameters
+    ----------
+    logits
+        Router output, shape (..., n_experts). An expert with a logit of -inf is left out of p.
+    losses
+        What each expert loses on each row, same shape; +inf leaves an expert out. No gradient flows into them.
+    tau
+        Temperature > 0, in units of the loss; a small one asks for the best expert alone.
+    rows
+        Rows that count, bool, shape (...); default all.
+
+    Returns
+    -------
+    loss
+        A scalar, 0 or more; differentiable in `logits`.
+
+    References
+    ----------
+    After Duo-LLM (arXiv 2410.10846), which trains routers towards the oracle; the softmax of losses is ours.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from driftmoe.losses import oracle_loss
+    >>> losses = torch.tensor([[0.5, 2.0, 1.0]])
+    >>> oracle_loss(-losses / 0.1, losses, tau=0.1).item()
+    0.0
+    """
+    if not tau > 0.0:
+        raise ValueError(f"oracle_loss: tau={tau!r}; choose a temperature > 0")
+    log_q, wanted = _log_probs(logits, rows), -_rows(losses.detach(), rows) / tau
+    wanted = wanted.to(log_q.dtype).masked_fill(log_q == -torch.inf, -torch.inf)
+    least = torch.finfo(log_q.dtype).min
+    log_p, log_q = wanted.log_softmax(-1).clamp_min(least), log_q.clamp_min(least)  # 0 · -inf is NaN
+    return _mean((log_p.exp() * (log_p - log_q)).sum(-1))
+
+
+def localized_balance_loss(
+    weights: Tensor, kind_of_sample: Tensor, kind_of_expert: Tensor, delta: float = 0.1
+) -> Tensor:
+    """Squared coefficient of variation of what samples give to experts, where experts of the sample's kind get more.
+
+    With Q[m, e] the summed weight that sample m gives to expert e, and Z[m, e] = Q[m, e] · (1 + delta) if both are of
+    the same kind, else Q[m, e] · (1 - delta), it is the variance of Z over its squared mean. It is least where Z is
+    even: experts of other kinds then get (1 + delta) / (1 - delta) as much, and each group is balanced within.
+
+    Parameters
+    ----------
+    weights
+        `Routing.weights`, shape (n_samples, ..., n_experts); what lies between, such as tokens, is summed up.
+    kind_of_sample, kind_of_expert
+        Kinds as integers, shapes (n_samples,) and (n_experts,). LoRAMoE has two: world knowledge and other tasks.
+    delta
+        In [0, 1). With 0 kinds do not count.
+
+    Returns
+    -------
+    loss
+        A scalar, 0 or more; differentiable in the weights. Of no samples it is 0.
+
+    References
+    ----------
+    LoRAMoE, Dou et al. 2023 (arXiv 2312.09979): localised balancing constraint. The variance is divided by n.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from driftmoe.losses import localized_balance_loss
+    >>> weights = torch.tensor([[0.75, 0.25], [0.25, 0.75]])
+    >>> kinds = torch.tensor([0, 1])
+    >>> round(localized_balance_loss(weights, kinds, kinds, delta=0.0).item(), 4)
+    0.25
+    """
+    if not 0.0 <= delta < 1.0:
+        raise ValueError(f"localized_balance_loss: delta={delta!r}; choose 0 <= delta < 1")
+    if kind_of_sample.shape != weights.shape[:1] or kind_of_expert.shape != weights.shape[-1:]:
+        raise ValueError(
+            f"localized_balance_loss: kinds of shapes {tuple(kind_of_sample.shape)} and {tuple(kind_of_expert.shape)} "
+            f"for weights {tuple(weights.shape)}; give (n_samples,) and (n_experts,)"
+        )
+    given = _rows(weights, None).reshape(len(weights), -1, weights.shape[-1]).sum(1)
+    scaled = given * torch.where(kind_of_sample[:, None] == kind_of_expert, 1.0 + delta, 1.0 - delta).to(
+        given
+    )
+    if not scaled.numel():
+        return scaled.sum()
+    mean = scaled.mean()
+    return (scaled - mean).square().mean() / mean.square().clamp_min(torch.finfo(scaled.dtype).tiny)
+
+
+def consistency_loss(logits: Tensor, neighbours: Tensor, rows: Tensor | None = None) -> Tensor:
+    """Mean symmetric KL divergence of the routing of rows and of their neighbours, in nats: alike rows, alike experts.
+
+    Parameters
+    ----------
+    logits
+        Router output, shape (..., n_experts).
+    neighbours
+        The same for a neighbour of each row; for a sequence the two are `logits[:-1]` and `logits[1:]`.
+    rows
+        Rows that count, bool, shape (...); default all.
+
+    Returns
+    -------
+    loss
+        Mean of (KL(p || q) + KL(q || p)) / 2, a scalar; differentiable in both.
+
+    References
+    ----------
+    GNT-MOVE, Cong et al. 2023 (arXiv 2308.11793): neighbouring points of a scene choose the same experts.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from driftmoe.losses import consistency_loss
+    >>> logits = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+    >>> consistency_loss(logits, logits + 3.0).item(), round(consistency_loss(logits, logits.flip(-1)).item(), 4)
+    (0.0, 0.4621)
+    """
+    least = torch.finfo(torch.float32).min / 4.0  # a difference of two stays finite
+    log_p, log_q = (_log_probs(values, rows).clamp_min(least) for values in (logits, neighbours))
+    return _mean(((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum(-1)) / 2.0
 
 
 def _rows(values: Tensor, rows: Tensor | None) -> Tensor:

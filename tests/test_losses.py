@@ -7,12 +7,15 @@ import pytest
 import torch
 
 from driftmoe.losses import (
+    consistency_loss,
     correctness_loss,
     entropy_loss,
     importance_loss,
     load_balance_loss,
+    localized_balance_loss,
     mutual_information_loss,
     null_balance_loss,
+    oracle_loss,
     router_z_loss,
     soft_balance_loss,
 )
@@ -27,6 +30,10 @@ OF_LOGITS = {
     "entropy in nats": lambda z, rows=None: entropy_loss(z, normalize=False, rows=rows),
     "mutual information": mutual_information_loss,
     "z": router_z_loss,
+    "consistency": lambda z, rows=None: consistency_loss(
+        z, torch.arange(z.shape[-1]).sin().expand_as(z), rows
+    ),
+    "oracle": lambda z, rows=None: oracle_loss(z, torch.arange(z.shape[-1]).sin().expand_as(z), 0.5, rows),
     "importance": lambda z, rows=None: importance_loss(TopK(2)(z).weights, rows),
 }
 each_loss = pytest.mark.parametrize("loss", OF_LOGITS.values(), ids=OF_LOGITS.keys())
@@ -84,6 +91,94 @@ def test_gradients_are_finite_for_extreme_logits(loss):
     logits = torch.tensor([[200.0, 0.0, 0.0, -200.0], [0.0, 0.0, 0.0, 0.0]], requires_grad=True)
     loss(logits).backward()
     assert logits.grad.isfinite().all()
+
+
+def test_the_loss_towards_the_oracle_by_hand():
+    logits = torch.tensor([[0.0, 0.0, -torch.inf]], requires_grad=True)
+    losses = torch.tensor([[0.0, math.log(3.0), -5.0]])  # 3/4 and 1/4, the third is out of service
+    loss = oracle_loss(logits, losses)
+    assert loss.item() == pytest.approx(0.75 * math.log(1.5) + 0.25 * math.log(0.5))
+    loss.backward()
+    np.testing.assert_allclose(logits.grad, [[0.5 - 0.75, 0.5 - 0.25, 0.0]], atol=1e-7)
+    assert oracle_loss(logits, losses, tau=1e-3).item() == pytest.approx(math.log(2.0))  # the best alone
+    with pytest.raises(ValueError, match=r"tau=0\.0; choose a temperature > 0"):
+        oracle_loss(logits, losses, tau=0.0)
+
+
+@pytest.mark.parametrize("observed", [None, torch.tensor([[True, True, False], [True, False, True]])])
+def test_a_focal_and_balanced_loss_is_that_of_a_loop(observed):
+    logits, correct = normal(2, 3), torch.tensor([[1.0, 0.0, 0.0], [1.0, 1.0, 1.0]])
+    counts = torch.ones(2, 3, dtype=torch.bool) if observed is None else observed
+    for focus in (0.0, 1.5):
+        right, wrong = [], []
+        for z, was_right, is_counted in zip(
+            logits.flatten(), correct.flatten(), counts.flatten(), strict=True
+        ):
+            p = 1.0 / (1.0 + math.exp(-z.item() if was_right else z.item()))
+            if is_counted:
+                (right if was_right else wrong).append((1.0 - p) ** focus * -math.log(p))
+        plain = sum(right + wrong) / len(right + wrong)
+        even = (sum(right) / len(right) + sum(wrong) / len(wrong)) / 2
+        assert correctness_loss(logits, correct, observed, focus=focus).item() == pytest.approx(
+            plain, rel=1e-5
+        )
+        loss = correctness_loss(logits, correct, observed, focus=focus, balanced=True)
+        assert loss.item() == pytest.approx(even, rel=1e-5)
+    if observed is None:  # without both, bit for bit torch's own
+        expected = torch.nn.functional.binary_cross_entropy_with_logits(logits, correct)
+        assert torch.equal(correctness_loss(logits, correct), expected)
+    with pytest.raises(ValueError, match=r"focus=-1\.0; choose a number of 0 or more"):
+        correctness_loss(logits, correct, focus=-1.0)
+
+
+def test_a_balanced_loss_of_one_side_alone_is_its_mean_and_extreme_logits_have_gradients():
+    logits = torch.tensor([[90.0, -90.0, 0.0]], requires_grad=True)
+    loss = correctness_loss(logits, torch.ones(1, 3), focus=0.5, balanced=True)
+    assert loss.item() == pytest.approx((0.0 + 90.0 + 0.5**0.5 * math.log(2.0)) / 3.0)
+    loss.backward()
+    assert logits.grad.isfinite().all()
+    assert (
+        correctness_loss(torch.zeros(2, 3), torch.zeros(2, 3), torch.zeros(2, 3), balanced=True).item() == 0.0
+    )
+
+
+def test_localised_balance_is_least_where_kinds_keep_their_share():
+    kinds = torch.tensor([0, 1])
+    own, other = 0.4, 0.6  # own / other = (1 - delta) / (1 + delta) with delta = 0.2
+    least = torch.tensor([[own, other], [other, own]])
+    assert localized_balance_loss(least, kinds, kinds, delta=0.2).item() == pytest.approx(0.0, abs=1e-12)
+    even = torch.full((2, 2), 0.5)  # Z is 0.6, 0.4, 0.4, 0.6: variance 0.01, mean 0.5
+    assert localized_balance_loss(even, kinds, kinds, delta=0.2).item() == pytest.approx(0.04)
+    tokens = torch.stack([even, even], 1)  # two tokens a sample
+    assert localized_balance_loss(tokens, kinds, kinds, delta=0.2).item() == pytest.approx(0.04)
+    flat = localized_balance_loss(least, kinds, kinds, delta=0.0)
+    assert flat.item() == pytest.approx(importance_loss(torch.cat([least, least.T], 1)[:1]).item())
+    weights = normal(3, 2, dtype=torch.float64).softmax(-1).requires_grad_()
+    three = torch.tensor([0, 1, 0])
+    assert torch.autograd.gradcheck(lambda w: localized_balance_loss(w, three, kinds, 0.3), (weights,))
+    with pytest.raises(ValueError, match=r"delta=1\.0; choose 0 <= delta < 1"):
+        localized_balance_loss(even, kinds, kinds, delta=1.0)
+    with pytest.raises(ValueError, match=r"give \(n_samples,\) and \(n_experts,\)"):
+        localized_balance_loss(even, three, kinds)
+
+
+def test_consistency_by_hand_and_descending_it_gives_neighbours_the_same_experts():
+    a, b = torch.tensor([[math.log(3.0), 0.0]]), torch.zeros(1, 2)  # (3/4, 1/4) and (1/2, 1/2)
+    expected = 0.25 * math.log(1.5) - 0.25 * math.log(0.5)
+    assert consistency_loss(a, b).item() == consistency_loss(b, a).item() == pytest.approx(expected / 2.0)
+    logits = (4.0 * normal(40, 5)).requires_grad_()
+    step = torch.optim.Adam([logits], lr=0.1)
+
+    def changes():
+        return (logits[:-1].argmax(-1) != logits[1:].argmax(-1)).sum().item()
+
+    before = changes()
+    for _ in range(100):
+        step.zero_grad()
+        consistency_loss(logits[:-1], logits[1:]).backward()
+        step.step()
+    assert before > 25
+    assert changes() < before / 2
 
 
 def test_balance_by_hand():

@@ -10,13 +10,16 @@ from driftmoe.nn.factoring import ColumnExperts, CordaStart, corda, factorize, p
 from driftmoe.nn.fused import FusedLoRA, FusedWeight, fused_lora, merge_back, remove_pairs
 from driftmoe.nn.injecting import ParameterCounts, count_parameters, inject, layer_counts, record, thaw
 from driftmoe.nn.lora import LoRAExperts, Unweighted, flylora, lora_layer, mora, smora
+from driftmoe.nn.mixed import MixedExperts
 from driftmoe.nn.mixed_adapters import StraightThrough, mix_adapters
 from driftmoe.nn.moe import ChainedMoE, MoELayer, MoEOutput, RecurrentRouter, upcycled_layer
+from driftmoe.nn.oracle import Oracle, oracle
 from driftmoe.nn.peft_files import load_peft, save_peft
 from driftmoe.nn.product_keys import ProductTopK
 from driftmoe.nn.rerouting import Rerouting, own_policies, reroute
+from driftmoe.nn.rewiring import adapt_routing, reset_routing, routing_distance, steer
 from driftmoe.nn.several import SharedLayer, upcycle_models
-from driftmoe.nn.skipping import attention_ranks, skip_layer
+from driftmoe.nn.skipping import attention_rank, skip_layer
 from driftmoe.nn.ternary import TernaryExperts, ternary, ternary_layer
 from driftmoe.nn.watching import LayerUsage, usage, watch
 
@@ -30,10 +33,12 @@ __all__ = [
     "FusedWeight",
     "LayerUsage",
     "LoRAExperts",
+    "MixedExperts",
     "MoELayer",
     "MoEOutput",
     "ModulatedExperts",
     "NeuralMoEClassifier",
+    "Oracle",
     "ParameterCounts",
     "PreGate",
     "ProductTopK",
@@ -45,7 +50,8 @@ __all__ = [
     "TernaryExperts",
     "UncertainRouter",
     "Unweighted",
-    "attention_ranks",
+    "adapt_routing",
+    "attention_rank",
     "chained_layer",
     "corda",
     "count_parameters",
@@ -60,16 +66,20 @@ __all__ = [
     "merge_back",
     "mix_adapters",
     "mora",
+    "oracle",
     "own_policies",
     "prior_loss",
     "record",
     "register_experts",
     "remove_pairs",
     "reroute",
+    "reset_routing",
+    "routing_distance",
     "save_adapter",
     "save_peft",
     "skip_layer",
     "smora",
+    "steer",
     "ternary",
     "ternary_layer",
     "thaw",

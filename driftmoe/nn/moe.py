@@ -154,6 +154,8 @@ class MoELayer(nn.Module):
         self.shared_expert = shared_expert
         self.set_balancer(balancer)
         self.scale = scale
+        self.delta: Tensor | None
+        self.register_buffer("delta", None, persistent=False)  # added to the logits; see `rewiring`
 
     def set_balancer(self, balancer: BiasBalancer | None) -> None:
         """Set or remove the balancer.
@@ -195,6 +197,8 @@ class MoELayer(nn.Module):
             if self.router is None:
                 raise ValueError("MoELayer: there is no router; give it one, or logits in each call")
             logits = _logits(self.router, x)
+        if self.delta is not None:
+            logits = logits + self.delta
         bias = {} if self.balancer is None else {"bias": self.balancer.bias}
         routing = self.policy(logits, **bias)
         n_experts = routing.mask.shape[-1]

@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from driftmoe.nn.linears import is_linear, like, widths
+from driftmoe.nn.mixed import MixedExperts
 from driftmoe.nn.moe import MoELayer
-from driftmoe.routing import Policy, Routing, TopK, WithNull, as_rule
+from driftmoe.routing import Policy, TopK, WithNull, as_rule
 
 SKIP = WithNull(TopK(1, renorm=False), n_null=1, renorm=False)
 """The module, or nothing: whichever has the larger logit."""
 
 
-class _One(nn.Module):
-    """A module as the only expert."""
+class _Change(nn.Module):
+    """What a module adds to its input."""
 
-    n_experts = 1
-
-    def __init__(self, module: nn.Module, *, is_residual: bool) -> None:
+    def __init__(self, module: nn.Module) -> None:
         super().__init__()
-        self.module, self.is_residual = module, is_residual
+        self.module = module
 
-    def forward(self, x: Tensor, routing: Routing) -> Tensor:
-        """Return what the module says of the rows that chose it, times their weights, and zeros for the others."""
-        rows, chosen = x.reshape(-1, x.shape[-1]), routing.mask.reshape(-1).nonzero()[:, 0]
-        lines = self.module(rows[chosen])
-        if self.is_residual:
-            lines = lines - rows[chosen]
-        weights = routing.weights.reshape(-1)[chosen].to(lines.dtype)
-        output = rows.new_zeros(len(rows), lines.shape[-1], dtype=lines.dtype)
-        return output.index_copy(0, chosen, lines * weights[:, None]).unflatten(0, x.shape[:-1])
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the change."""
+        change: Tensor = self.module(x) - x
+        return change
 
 
 def skip_layer(
@@ -124,7 +117,8 @@ def skip_layer(
         )
     shared = nn.Identity() if is_residual else None
     scale = 1.0 / float(first.detach())
-    return MoELayer(router, _One(module, is_residual=is_residual), policy, shared, scale=scale)
+    expert = _Change(module) if is_residual else module
+    return MoELayer(router, MixedExperts([expert]), policy, shared, scale=scale)
 
 
 @torch.no_grad()
@@ -149,44 +143,32 @@ def _check_rows_are_apart(module: nn.Module, rows: Tensor) -> None:
         )
 
 
-@torch.no_grad()
-def attention_ranks(attentions: Iterable[Tensor], *, tolerance: float = 1e-3) -> list[float]:
-    """Return the mean rank of each layer's attention maps: where it is low, layers do little, and rows may skip them.
+def attention_rank(attention: Tensor) -> float:
+    """Return the mean rank of attention maps: where it is low, tokens read alike, and a layer may be skipped.
 
     Parameters
     ----------
-    attentions
-        For each layer the maps, shape (..., length, length), as `model(..., output_attentions=True).attentions` gives
-        them. Maps with padding have a lower rank.
-    tolerance
-        Singular values below this share of the largest one count as 0.
+    attention
+        Weights of one layer, shape (..., n_queries, n_keys), such as one of `output_attentions=True` in transformers.
 
     Returns
     -------
-    ranks
-        One number for each layer, from 1 to length.
-
-    Raises
-    ------
-    ValueError
-        If a map is not square.
+    rank
+        The mean over samples and heads, from 1 to the number of tokens.
 
     References
     ----------
-    γ-MoD, Luo et al. 2024 (arXiv 2410.13859), eq. 5: ARank, the mean over heads and samples.
+    γ-MoD, Luo et al. 2024 (arXiv 2410.13859): ARank, by which layers are chosen.
 
     Examples
     --------
     >>> import torch
-    >>> from driftmoe.nn import attention_ranks
-    >>> attention_ranks([torch.full((2, 4, 4), 0.25), torch.eye(4)])  # all alike, and each to itself
-    [1.0, 4.0]
+    >>> from driftmoe.nn import attention_rank
+    >>> attention_rank(torch.full((2, 4, 4), 0.25)), attention_rank(torch.eye(4))
+    (1.0, 4.0)
     """
-    ranks = []
-    for maps in attentions:
-        if maps.dim() < 2 or maps.shape[-1] != maps.shape[-2]:
-            raise ValueError(
-                f"attention_ranks: maps of shape {tuple(maps.shape)}; give (..., length, length)"
-            )
-        ranks.append(float(torch.linalg.matrix_rank(maps.float(), rtol=tolerance).float().mean()))
-    return ranks
+    if attention.dim() < 2 or not attention.numel():
+        raise ValueError(
+            f"attention_rank: the shape {tuple(attention.shape)}; give maps of shape (..., n_queries, n_keys)"
+        )
+    return torch.linalg.matrix_rank(attention.detach().float()).double().mean().item()

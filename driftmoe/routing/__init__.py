@@ -26,9 +26,10 @@ such logits, measure the distribution of *the first right expert* (`measure="fir
 from __future__ import annotations
 
 from driftmoe.routing.balance import BiasBalancer, RandomRouter
+from driftmoe.routing.combining import contrast, remix
 from driftmoe.routing.entropy import Measure, first_right, tsallis_entropy
 from driftmoe.routing.masks import Score, top_k_mask, top_p_mask
-from driftmoe.routing.policies import Dense, EntropyHybrid, GroupTopK, TopK, TopP
+from driftmoe.routing.policies import Dense, EntropyHybrid, GroupTopK, Rank, TopK, TopP
 from driftmoe.routing.presets import ADAMOE, DYNMOLE, HARDER_TASKS, NULLS, STREAM
 from driftmoe.routing.result import Choice, Plan, Routing
 from driftmoe.routing.rule import Policy, Rule, as_rule, at_step, route
@@ -41,6 +42,7 @@ __all__ = [  # noqa: RUF022  # `driftmoe.models` names the policies and presets 
     "TopP",
     "EntropyHybrid",
     "GroupTopK",
+    "Rank",
     "WithNull",
     "WithShared",
     "Scheduled",
@@ -61,6 +63,8 @@ __all__ = [  # noqa: RUF022  # `driftmoe.models` names the policies and presets 
     "BiasBalancer",
     "RandomRouter",
     "TableRouter",
+    "contrast",
+    "remix",
     "Measure",
     "Score",
     "first_right",

@@ -138,6 +138,61 @@ class TopK(Rule):
 
 
 @dataclass(frozen=True)
+class Rank(Rule):
+    """The expert with the `k`-th largest logit alone: a weak answer, to contrast a strong one with.
+
+    Parameters
+    ----------
+    k
+        Place of the expert, from 1, the largest. A row with fewer experts in service gets the last of them.
+    renorm
+        Whether the weight is 1. If not, it stays the probability of the expert among all.
+
+    References
+    ----------
+    SCMoE, Shi et al. 2024, "Unchosen Experts Can Contribute Too" (arXiv 2405.14507): rank-k routing. See `contrast`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from driftmoe.routing import Rank
+    >>> Rank(2)(torch.tensor([0.0, 3.0, 1.0])).weights.tolist()
+    [0.0, 0.0, 1.0]
+    """
+
+    k: int
+    renorm: bool = True
+
+    def __post_init__(self) -> None:
+        check_count("Rank: k", self.k)
+
+    def __call__(self, logits: Tensor) -> Routing:
+        """Choose one expert for each row."""
+        logits = checked_logits(logits)
+        check_k(self.k, logits.shape[-1])
+        belief, order = sorted_logits(logits.detach())
+        place = (belief > -torch.inf).sum(-1, keepdim=True).clamp(max=self.k) - 1
+        mask = torch.zeros_like(order, dtype=torch.bool).scatter(-1, order.gather(-1, place), True)
+        return Routing(weights_within(logits, mask, self.renorm), mask, logits, at_most=1)
+
+    def of_row(self, logits: np.ndarray) -> Choice:
+        """Choose for one row of numpy logits."""
+        row = checked_row(logits)
+        check_k(self.k, len(row))
+        order = sorted_row(row)
+        return softmax_choice(row, [order[min(self.k, len(order)) - 1]], self.renorm)
+
+    def n_active(self, n_experts: int, otherwise: float) -> float:
+        """Return how many experts a row uses: one."""
+        return 1
+
+    @property
+    def auxiliary(self) -> Mapping[str, float]:
+        """No losses: the rule is for answers, not for training."""
+        return {}
+
+
+@dataclass(frozen=True)
 class GroupTopK(Rule):
     """Top-k within the best groups of experts, so that the experts of a row lie on few devices (DeepSeek-V2 and V3).
 

@@ -1,4 +1,4 @@
-"""Rows that skip a module, and which layers are worth it."""
+"""Rows that skip a module."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from small_layers import normal
 from torch import nn
 
-from driftmoe.nn import attention_ranks, inject, record, skip_layer
+from driftmoe.nn import inject, record, skip_layer
 from driftmoe.routing import TopK, WithNull
 
 
@@ -92,7 +92,6 @@ class Mean(nn.Module):
         (ValueError, "lets no row skip", lambda: skip_layer(nn.Linear(6, 6), policy=TopK(1))),
         (ValueError, "n_experts=2", lambda: skip_layer(nn.Linear(6, 6), n_experts=2)),
         (TypeError, "no linear layer", lambda: skip_layer(nn.ReLU())),
-        (ValueError, "not|shape", lambda: attention_ranks([torch.zeros(2, 3)])),
     ],
 )
 def test_what_cannot_be_skipped_is_refused(error, said, does):
@@ -107,15 +106,9 @@ def test_a_refused_module_is_as_it_was():
     assert all(part.training for part in module.modules())
 
 
-def test_the_rank_of_attention_is_the_mean_over_heads_and_rows():
-    one, four = torch.full((4, 4), 0.25), torch.eye(4)
-    two = torch.tensor([[1.0, 0.0]] * 2 + [[0.0, 1.0]] * 2).repeat_interleave(2, -1) / 2.0
-    assert attention_ranks([torch.stack([one, two]), torch.stack([four, one, one])]) == [1.5, 2.0]
-
-
 def test_nulls_may_be_many():
     layer, x = (
         skip_layer(nn.Linear(4, 4), policy=WithNull(TopK(1, renorm=False), 3, renorm=False)),
         normal(5, 4),
     )
-    torch.testing.assert_close(layer(x).output, layer.experts.module(x))
+    torch.testing.assert_close(layer(x).output, layer.experts.experts[0](x))

@@ -23,6 +23,7 @@ from driftmoe.routing import (
     EntropyHybrid,
     GroupTopK,
     LinearK,
+    Rank,
     Routing,
     Scheduled,
     TopK,
@@ -180,6 +181,16 @@ def test_top_p_equals_a_loop(logits):
     assert set(top_p_mask(logits, 0.75).nonzero().flatten().tolist()) == kept
 
 
+@given(rows)
+@quick
+def test_ranks_are_the_experts_in_descending_order(logits):
+    best_first = sorted(range(len(logits)), key=lambda i: -logits[i].item())
+    chosen = [Rank(k + 1)(logits).mask.nonzero().item() for k in range(len(logits))]
+    assert chosen == best_first
+    last = torch.cat([logits, torch.tensor([-torch.inf])])
+    assert Rank(len(last))(last).mask.nonzero().item() == best_first[-1]  # out of service is never chosen
+
+
 def test_dynmole_equals_its_rule():
     logits = normal(500, 12, seed=21, dtype=torch.float64)
     routing = DYNMOLE(logits)
@@ -266,6 +277,7 @@ def test_every_parameter_changes_the_routing():
             {"q": 0.5}, {"threshold": 0.8}, {"p": 0.5}, {"min_k": 3}, {"inclusive": True}, {"renorm": True},
             {"measure": "first-right"},
         ],
+        Rank(2): [{"k": 3}, {"renorm": False}],
         GroupTopK(2, 4, 2): [
             {"k": 3}, {"n_groups": 2}, {"n_kept": 1}, {"best": 1}, {"renorm": False}, {"score": "softmax"},
         ],
