@@ -14,6 +14,7 @@ from driftmoe.nn.oracle import Oracle, oracle
 from driftmoe.nn.peft_files import load_peft, save_peft
 from driftmoe.nn.rerouting import Rerouting, own_policies, reroute
 from driftmoe.nn.rewiring import adapt_routing, reset_routing, routing_distance, steer
+from driftmoe.nn.routers import PreGate, ProductTopK
 from driftmoe.nn.watching import LayerUsage, usage, watch
 
 __all__ = [
@@ -29,6 +30,8 @@ __all__ = [
     "NeuralMoEClassifier",
     "Oracle",
     "ParameterCounts",
+    "PreGate",
+    "ProductTopK",
     "RecurrentLayers",
     "RecurrentRouter",
     "Rerouting",
