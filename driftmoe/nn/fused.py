@@ -341,7 +341,7 @@ def _places(model: nn.Module, caller: str) -> dict[str, tuple[nn.Module, str, Fu
     if not places:
         raise ValueError(
             f"{caller}: {type(model).__name__} has no weights of fused_lora; inject them first, and give the "
-            "whole model"
+            "whole model; a layer of LoRA experts is merged by driftmoe.nn.surgery.merge_back"
         )
     return places
 

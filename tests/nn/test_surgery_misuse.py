@@ -11,12 +11,14 @@ from small_mixtures import Block
 from surgery_layers import USED, feed_forward
 from torch import nn
 
-from driftmoe.nn import inject, lora_layer
+from driftmoe.nn import fused_lora, inject, lora_layer
+from driftmoe.nn import merge_back as merge_back_fused
 from driftmoe.nn.surgery import (
     allocate,
     groups,
     install,
     merge,
+    merge_back,
     owners,
     peaks,
     prune,
@@ -78,6 +80,16 @@ def test_arguments_of_a_wrong_kind_are_named_with_what_is_allowed(call, error, m
 def test_recombine_takes_how_many_experts_are_kept_as_prune_does():
     by_number = recombine(LAYER, keep=2, usage=USED)  # 0 and 2 are used most
     assert torch.equal(by_number.experts.w_in, recombine(LAYER, keep=[0, 2], usage=USED).experts.w_in)
+
+
+def test_the_two_ways_to_merge_back_name_each_other():
+    fused = nn.Module()
+    fused.w = nn.Parameter(torch.ones(4, 6, 8))
+    inject(fused, "w", partial(fused_lora, rank=2))
+    with pytest.raises(TypeError, match=r"which driftmoe\.nn\.merge_back merges"):
+        merge_back(fused)
+    with pytest.raises(ValueError, match=r"merged by driftmoe\.nn\.surgery\.merge_back"):
+        merge_back_fused(LAYER)
 
 
 class Bare(nn.Module):

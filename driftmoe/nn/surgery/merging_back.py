@@ -7,6 +7,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from driftmoe.nn.fused import adapted_weights
 from driftmoe.nn.linears import is_linear, matrix
 from driftmoe.nn.lora import LoRAExperts
 from driftmoe.nn.moe import MoELayer
@@ -61,6 +62,11 @@ def merge_back(layer: MoELayer) -> nn.Module:
         ...
     ValueError: merge_back: by TopK(k=1, renorm=True, score='softmax') the weights of 3 experts depend on the row; ...
     """
+    if adapted_weights(layer):
+        raise TypeError(
+            f"merge_back: {type(layer).__name__} has weights of fused_lora, which driftmoe.nn.merge_back merges; this "
+            "one takes a layer of LoRA experts"
+        )
     check_layer("merge_back", layer)
     experts, linear = flat("merge_back", layer.experts), layer.shared_expert
     if not isinstance(experts, LoRAExperts) or linear is None or not is_linear(linear):
