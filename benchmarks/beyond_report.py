@@ -156,24 +156,34 @@ def surgery_of(lines: Lines) -> str:
 
 
 def altered_of(lines: Lines) -> str:
-    """Return the table of altered models: points over the default, and the ratio of processor times."""
-    default = {(line["stream"], line["seed"]): line for line in lines if line["model"] == "default"}
-    runs: dict[str, dict[tuple[str, int], Mapping[str, Any]]] = defaultdict(dict)
-    for line in lines:
-        runs[line["model"]][line["stream"], line["seed"]] = line
-    text = [f"{'model':<14}{'runs':>5}{'mean':>13}{'worst':>8}  {'on':<18}{'best':>7}{'times as fast':>15}"]
-    for model, of_model in runs.items():
-        pairs = {key: (line, default[key]) for key, line in of_model.items() if key in default}
-        if model == "default" or {stream for stream, _ in pairs} < {stream for stream, _ in default}:
-            continue
-        gains: Gains = defaultdict(dict)
-        for (stream, seed), (line, plain) in pairs.items():
-            gains[stream][seed] = 100.0 * (line["accuracy"] - plain["accuracy"])
-        own = of_streams(gains)
-        worst = min(own, key=lambda stream: own[stream])
-        ratio = geometric_mean(plain["us"] / line["us"] for line, plain in pairs.values())
-        text.append(
-            f"{model:<14}{len(pairs):>5}{mean_and_spread(gains):>13}{own[worst]:>+8.2f}  {worst:<18}"
-            f"{max(own.values()):>+7.2f}{ratio:>15.2f}"
-        )
-    return "\n".join(text)
+    """Return a table of altered models for each length of runs: points over the default, ratio of processor times.
+
+    A table has the streams and seeds for which there is a run of each of its models.
+    """
+    tables = []
+    for limit in sorted({line["limit"] for line in lines}):
+        runs: dict[str, dict[tuple[str, int], Mapping[str, Any]]] = defaultdict(dict)
+        for line in lines:
+            if line["limit"] == limit:
+                runs[line["model"]][line["stream"], line["seed"]] = line
+        keys = set.intersection(*(set(of_model) for of_model in runs.values()))
+        streams, seeds = {stream for stream, _ in keys}, {seed for _, seed in keys}
+        text = [
+            f"{limit} samples, {len(streams)} streams, {len(seeds)} seed{'s' * (len(seeds) > 1)}",
+            f"{'model':<14}{'mean':>13}{'worst':>8}  {'on':<18}{'best':>7}{'times as fast':>15}",
+        ]
+        default = runs.pop("default")
+        for model, of_model in runs.items():
+            gains: Gains = defaultdict(dict)
+            for stream, seed in sorted(keys):
+                more = of_model[stream, seed]["accuracy"] - default[stream, seed]["accuracy"]
+                gains[stream][seed] = 100.0 * more
+            own = of_streams(gains)
+            worst = min(own, key=lambda stream: own[stream])
+            ratio = geometric_mean(default[key]["us"] / of_model[key]["us"] for key in keys)
+            text.append(
+                f"{model:<14}{mean_and_spread(gains):>13}{own[worst]:>+8.2f}  {worst:<18}"
+                f"{max(own.values()):>+7.2f}{ratio:>15.2f}"
+            )
+        tables.append("\n".join(text))
+    return "\n\n".join(tables)
