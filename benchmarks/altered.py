@@ -1,6 +1,6 @@
 """The default, altered while it runs: a router taught toward the best expert, smaller pools, trees that are replaced.
 
-    python -m benchmarks.altered --out benchmarks/results/ablation/altered.jsonl
+    python -m benchmarks.altered --limit 20000
 
 - `tau=T`: the router learns toward softmax(-loss / T) of its experts, as an oracle would route, and not from the
   likelihood of the mixture. The weights of the memories learn as always.
@@ -37,7 +37,9 @@ from driftmoe.transaction import planned
 from streams.opening import open_stream
 
 DEFAULT = "default"
-ALTERED = ("tau=1", "tau=0.1", "replace", "n_experts=2", "n_experts=4", "min_awake=4")
+ALTERED = ("tau=0.1", "replace", "n_experts=2", "n_experts=4")
+RESULTS = Path(__file__).parent / "results" / "ablation" / "altered.jsonl"
+
 STEP = 500
 """Samples between two looks at the drift detector."""
 
@@ -123,7 +125,7 @@ def main() -> None:
     parser.add_argument("--streams", nargs="+", default=STREAMS)
     parser.add_argument("--altered", nargs="+", default=ALTERED, help="default: all, and the default itself")
     parser.add_argument("--data-dir", type=Path, help="as for `driftmoe evaluate`")
-    parser.add_argument("--out", type=Path, default=Path("runs/altered.jsonl"), help="file of the lines")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="file of the lines")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,7 @@
 
     python -m benchmarks.votes --out runs/votes                # the default, once for each stream and seed
     python -m benchmarks.beyond --votes runs/votes             # the records that have no line yet; then the tables
-    python -m benchmarks.altered --out benchmarks/results/ablation/altered.jsonl    # altered models
+    python -m benchmarks.altered --limit 20000                 # altered models
     python -m benchmarks.beyond --report                       # the tables alone, of the lines that are kept
 
 Each idea answers for the recorded votes of the default. No vote changes: experts, gate and memories go on as they did
@@ -57,6 +57,7 @@ KEPT = (2, 4, 8)
 RULES = ("usage", "loss", "redundant", "merged", "owners", "first")
 
 RESULTS = Path(__file__).parent / "results" / "ablation"
+LINES, ALTERED = RESULTS / "beyond.jsonl", RESULTS / "altered.jsonl"
 
 Found = Iterator[tuple[str, np.ndarray]]
 
@@ -128,8 +129,8 @@ def within_budgets(record: Votes, clock: Clock) -> Found:
 def with_surgery(record: Votes, clock: Clock) -> Found:
     """Give the answers with fewer trees beside the other experts, and of trees alone."""
     n_trees, answers = record.n_trees, np.empty(len(record.targets), np.int64)
-    parts = {"surgery": (record.votes, record.weights)}
-    parts["trees alone"] = tuple(np.ascontiguousarray(part[:, :n_trees]) for part in parts["surgery"])  # type: ignore[assignment]
+    of_trees = [np.ascontiguousarray(part[:, :n_trees]) for part in (record.votes, record.weights)]
+    parts = {"surgery": [record.votes, record.weights], "trees alone": of_trees}
     for name, (votes, weights) in parts.items():
         for n_kept in KEPT:
             for rule in RULES:
@@ -168,8 +169,7 @@ def evaluated(record: Votes) -> dict[str, Any]:
 def evaluate(folder: Path, out: Path) -> None:
     """Add a line for each record of a folder that has none."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    old = out.read_text().splitlines() if out.exists() else []
-    done = {tuple(json.loads(line)[name] for name in ("stream", "seed")) for line in old}
+    done = {(line["stream"], line["seed"]) for line in read_lines(out)}
     is_warm = False
     with out.open("a") as lines:
         for seed in SEEDS:
@@ -183,23 +183,24 @@ def evaluate(folder: Path, out: Path) -> None:
                     print(json.dumps(line), file=lines, flush=True)
 
 
+def read_lines(file: Path) -> list[dict[str, Any]]:
+    """Return the lines of a file, none if there is no file."""
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
 def main() -> None:
     """Evaluate the records that have no line yet, and print the tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--votes", type=Path, default=Path("runs/votes"), help="folder of the records")
-    parser.add_argument("--lines", type=Path, default=RESULTS / "beyond.jsonl", help="file of the lines")
-    parser.add_argument("--altered", type=Path, default=RESULTS / "altered.jsonl", help="lines of real runs")
+    parser.add_argument("--lines", type=Path, default=LINES, help="file of the lines")
+    parser.add_argument("--altered", type=Path, default=ALTERED, help="lines of real runs")
     parser.add_argument("--report", action="store_true", help="evaluate nothing")
     arguments = parser.parse_args()
     if not arguments.report:
         evaluate(arguments.votes, arguments.lines)
-    found = [
-        [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-        for file in (arguments.lines, arguments.altered)
-    ]
-    print(tables_of(*found))
+    print(tables_of(read_lines(arguments.lines), read_lines(arguments.altered)))
 
 
 if __name__ == "__main__":

@@ -93,22 +93,21 @@ def ideas_of(lines: Lines) -> str:
         settings = {setting: of for setting, of in gains.items() if re.match(pattern, setting)}
         best = max(settings, key=lambda setting: fmean(of_streams(settings[setting]).values()))
         own, others = of_streams(settings[best]), left_out(settings)
-        short = best.partition(": ")[2]
-        for known in ("right, ", "likelihood, ", "gradient, ", "eliminate, ", "union, ", "union and gate, "):
-            short = short.removeprefix(known) if "learnt" not in short else short
-        short = re.sub(r"^(lowest|equal|rank \d), |, keep \d", "", short)
-        short = short.replace("likelihood, k", "likelih., k").replace("faith learnt", "learnt")
+        what, _, rest = best.partition(": ")[2].partition(", ")
+        short = what if name.startswith("surgery") else rest
+        if name == "local: learnt":
+            short = f"{what}, {rest.removesuffix(', faith learnt')}"
         text.append(
             f"{name:<19}{short:<23}{mean_and_spread(settings[best]):>12}{min(own.values()):>+7.2f}"
             f"{fmean(others.values()):>+9.2f}{min(others.values()):>+7.2f}"
         )
     us = {name: fmean(line["us"][name] for line in lines) for name in lines[0]["us"]}
     text += [
-        f"µs a sample: the search {us['search']:.1f} (the neighbours have done it), what is noted of it "
-        f"{us['successes']:.1f},",
-        f"means over 7, 15 and 31 nearest {us['competence k=7']:.1f}, {us['competence k=15']:.1f} and "
-        f"{us['competence k=31']:.1f}, the gate {us['gate']:.1f}, KNORA {us['knora']:.1f},",
-        f"contrast {us['contrast']:.1f}, what is known of trees {us['surgery']:.1f}",
+        f"µs a sample: the search {us['search']:.1f} (done by the neighbours); notes of success "
+        f"{us['successes']:.1f};",
+        f"means over 7, 15, 31 nearest {us['competence k=7']:.1f}, {us['competence k=15']:.1f}, "
+        f"{us['competence k=31']:.1f}; the gate {us['gate']:.1f}; KNORA {us['knora']:.1f};",
+        f"contrast {us['contrast']:.1f}; what is known of trees {us['surgery']:.1f}",
     ]
     return "\n".join(text)
 
@@ -121,14 +120,14 @@ def oracles_of(lines: Lines) -> str:
         accuracy[line["stream"]].append(100.0 * line["accuracy"])
     heads = [f"{who} {k}" for who in ("oracle", "gate") for k in (1, 2, 3)]
     columns = [of_streams(gains[f"budget: {head.replace(' ', ', k=')}"]) for head in heads]
-    text = [f"{'stream':<19}{'default':>8}" + "".join(f"{head:>9}" for head in heads)]
+    text = [f"{'stream':<18}{'default':>8}" + "".join(f"{head:>9}" for head in heads)]
     order = sorted(accuracy, key=lambda stream: -columns[0][stream])
     for stream in order:
         figures = "".join(f"{column[stream]:>+9.2f}" for column in columns)
-        text.append(f"{stream:<19}{fmean(accuracy[stream]):>8.2f}{figures}")
+        text.append(f"{stream:<18}{fmean(accuracy[stream]):>8.2f}{figures}")
     mean = fmean(fmean(of) for of in accuracy.values())
     text.append(
-        f"{'mean':<19}{mean:>8.2f}" + "".join(f"{fmean(column.values()):>+9.2f}" for column in columns)
+        f"{'mean':<18}{mean:>8.2f}" + "".join(f"{fmean(column.values()):>+9.2f}" for column in columns)
     )
     return "\n".join(text)
 

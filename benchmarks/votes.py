@@ -38,6 +38,7 @@ class Votes(NamedTuple):
     ----------
     votes
         Class probabilities of each expert, float32, shape (n_samples, n_experts, n_classes). Only zeros are no vote.
+        Of a sample that brings a new class, value or feature they are those of experts that know its name already.
     weights
         Weights of the gate, float32, shape (n_samples, n_experts).
     targets
