@@ -8,7 +8,7 @@ from statistics import fmean
 import pytest
 from places import ROOT
 
-from benchmarks import late, rare, wide
+from benchmarks import beyond, beyond_report, late, rare, votes, wide
 from driftmoe.experiment import read_results
 
 PAGE = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
@@ -28,6 +28,16 @@ def test_the_page_shows_the_table_of_rare_classes():
     assert text.rstrip("\n") in PAGE
     assert "Means over 3 seeds" in text
     assert "Runs of" not in text  # all are there
+
+
+def test_the_page_shows_what_other_gates_and_fewer_trees_add():
+    lines, altered = beyond.read_lines(beyond.LINES), beyond.read_lines(beyond.ALTERED)
+    runs = {(line["stream"], line["seed"]) for line in lines}
+    assert runs == {(stream, seed) for stream in votes.STREAMS for seed in votes.SEEDS}
+    tables = [getattr(beyond_report, f"{of}_of")(lines) for of in ("ideas", "oracles", "surgery")]
+    for text in (*tables, beyond_report.altered_of(altered)):
+        assert f"```text\n{text}\n```" in PAGE
+        assert max(map(len, text.splitlines())) <= 80
 
 
 def test_means_without_the_stream_whose_labels_come_in_turn():
