@@ -59,7 +59,8 @@ def adapt_routing(
 
     References
     ----------
-    Su et al. 2025, "Rewiring Experts on the Fly" (arXiv 2510.14853): at the prompt, and again while text is generated.
+    Su et al. 2025, "Rewiring Experts on the Fly: Continuous Rerouting for Better Online Adaptation in
+    Mixture-of-Expert Models": at the prompt, and again while text is generated.
     Steps, rate and the optimiser are ours.
 
     Examples
