@@ -36,7 +36,8 @@ def toward_best(votes, weights, targets, tau, errors):  # type: ignore[no-untype
     References
     ----------
     Alizadeh et al. 2024, Duo-LLM (arXiv 2410.10846): the oracle of the path of least loss, and routers beside it. The
-    loss of an expert is -ln of the probability that it gave to the true class, with the gate's `FLOOR`.
+    softmax of losses is ours. The loss of an expert is -ln of the probability that it gave to the true class, with the
+    gate's `FLOOR`.
     """
     n_rows, n_experts, n_classes = votes.shape
     oracle = np.empty(n_experts)
