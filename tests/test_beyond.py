@@ -8,10 +8,10 @@ from compiled_or_not import plain
 from reference import other_gates as twin
 
 import streams
-from benchmarks import beyond_kernels, pool_kernels
-from benchmarks.altered import measured, replace_one
-from benchmarks.beyond import RULES
-from benchmarks.votes import Recorder, recorded
+from benchmarks.beyond import kernels, pool_kernels
+from benchmarks.beyond.__main__ import RULES
+from benchmarks.beyond.altered import measured, replace_one
+from benchmarks.beyond.votes import Recorder, recorded
 from driftmoe import DriftMoEClassifier
 from driftmoe.experts import Neighbours
 from driftmoe.experts.batch import Batch
@@ -46,48 +46,42 @@ def written(kernel, *arguments, shape=(N,), dtype=np.int64):
 @pytest.mark.parametrize("tau", [1.0, 0.1])
 def test_an_oracle_teaches_as_its_twin(record, tau):
     votes, weights, targets, _ = record
-    errors = written(
-        beyond_kernels.toward_best, votes, weights, targets, tau, shape=weights.shape, dtype=np.float64
-    )
+    errors = written(kernels.toward_best, votes, weights, targets, tau, shape=weights.shape, dtype=np.float64)
     assert errors == pytest.approx(twin.toward_best(votes, weights, targets, tau), abs=1e-6)
 
 
 def test_local_competence_is_its_twin(record):
     votes, weights, targets, near = record
     success = [np.empty(weights.shape, np.float32) for _ in range(3)]
-    beyond_kernels.successes(votes, weights, targets, *success)
+    kernels.successes(votes, weights, targets, *success)
     for own, expected in zip(success, twin.successes(votes, weights, targets), strict=True):
         assert own == pytest.approx(expected, abs=1e-5, nan_ok=True)
-        local = written(beyond_kernels.competence, near, own, 7, shape=weights.shape, dtype=np.float32)
+        local = written(kernels.competence, near, own, 7, shape=weights.shape, dtype=np.float32)
         assert local == pytest.approx(twin.competence(near, own, 7), abs=1e-5)
-        answers = written(
-            beyond_kernels.reweighted, votes, weights, local, np.array([0.0, 3.0]), shape=(2, N)
-        )
+        answers = written(kernels.reweighted, votes, weights, local, np.array([0.0, 3.0]), shape=(2, N))
         for faith, of_faith in zip((0.0, 3.0), answers, strict=True):
             assert (of_faith == twin.reweighted(votes, weights, local, faith)).all()
         faith = np.zeros(1)
         learnt = np.empty(N, np.int64)
-        beyond_kernels.reweighted_by_learnt(votes, weights, local, targets, 0.5, learnt, faith)
+        kernels.reweighted_by_learnt(votes, weights, local, targets, 0.5, learnt, faith)
         expected_answers, expected_faith = twin.reweighted_by_learnt(votes, weights, local, targets, 0.5)
         assert (learnt == expected_answers).all()
         assert faith[0] == pytest.approx(expected_faith, rel=1e-4)
     right = success[0]
     assert (
-        written(plain(beyond_kernels.eliminated, is_compiled=False), votes, weights, near, right, 7)
+        written(plain(kernels.eliminated, is_compiled=False), votes, weights, near, right, 7)
         == twin.eliminated(votes, weights, near, right, 7)
     ).all()
     for by_gate in (False, True):
-        found = written(
-            plain(beyond_kernels.united, is_compiled=False), votes, weights, near, right, 7, by_gate
-        )
+        found = written(plain(kernels.united, is_compiled=False), votes, weights, near, right, 7, by_gate)
         assert (found == twin.united(votes, weights, near, right, 7, by_gate)).all()
 
 
-@pytest.mark.parametrize("weak", [beyond_kernels.LOWEST, beyond_kernels.EQUAL, 2, 4])
+@pytest.mark.parametrize("weak", [kernels.LOWEST, kernels.EQUAL, 2, 4])
 def test_contrast_is_its_twin_and_nothing_without_beta(record, weak):
     votes, weights, *_ = record
     answers = written(
-        plain(beyond_kernels.contrasted, is_compiled=False),
+        plain(kernels.contrasted, is_compiled=False),
         votes,
         weights,
         weak,
@@ -104,7 +98,7 @@ def test_budgets_are_their_twin_and_the_oracle_is_the_best(record, by_loss):
     votes, weights, targets, _ = record
     for k in (1, 2, 3):
         answers = written(
-            plain(beyond_kernels.within_budget, is_compiled=False), votes, weights, targets, k, by_loss
+            plain(kernels.within_budget, is_compiled=False), votes, weights, targets, k, by_loss
         )
         assert (answers == twin.within_budget(votes, weights, targets, k, by_loss)).all()
 
@@ -113,9 +107,7 @@ def test_of_two_classes_the_oracle_of_one_expert_is_right_where_any_expert_is(re
     votes, weights, targets, _ = record
     votes = np.stack([votes[:, :, 0], votes[:, :, 1:].sum(axis=2)], axis=2)
     targets = np.minimum(targets, 1)
-    answers = written(
-        plain(beyond_kernels.within_budget, is_compiled=False), votes, weights, targets, 1, True
-    )
+    answers = written(plain(kernels.within_budget, is_compiled=False), votes, weights, targets, 1, True)
     is_right = (votes.argmax(axis=2) == targets[:, None]) & votes.any(axis=2)
     assert ((answers == targets) == is_right.any(axis=1))[1:].all()
     assert (answers != targets)[1:].any()
@@ -145,7 +137,7 @@ def test_the_nearest_samples_are_those_of_the_neighbours():
     rng = np.random.default_rng(3)
     inputs = rng.integers(0, 6, (600, 2)).astype(np.float32)  # with ties
     near = np.empty((600, 7), np.int32)
-    plain(beyond_kernels.remembered, is_compiled=False)(inputs, np.zeros(32, EPISODE), 2, near)
+    plain(kernels.remembered, is_compiled=False)(inputs, np.zeros(32, EPISODE), 2, near)
     neighbours = Neighbours(64)
     for row, one in enumerate(inputs):
         if row > 0:

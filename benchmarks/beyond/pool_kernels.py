@@ -1,13 +1,13 @@
 """Smaller pools of trees on recorded votes: kernels of `benchmarks.beyond`, of which trees to keep and what they say.
 
-Votes and weights are those of `benchmarks.votes`. `tests/reference/other_gates.py` has a readable twin of each kernel.
+Votes and weights are those of `benchmarks.beyond.votes`. `tests/reference/other_gates.py` has a twin of each kernel.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.beyond_kernels import floored
+from benchmarks.beyond.kernels import floored
 from driftmoe.arithmetic import log
 from driftmoe.compilation import compiled, kernel
 

@@ -43,7 +43,7 @@ def tables_of(lines: Lines, altered: Lines) -> str:
     lines
         Of `benchmarks.beyond`.
     altered
-        Of `benchmarks.altered`.
+        Of `benchmarks.beyond.altered`.
     """
     if not lines:
         return "there are no lines yet; record votes and evaluate them first"

@@ -1,6 +1,6 @@
 """The default, altered while it runs: a router taught toward the best expert, smaller pools, trees that are replaced.
 
-    python -m benchmarks.altered --limit 20000
+    python -m benchmarks.beyond.altered --limit 20000
 
 - `tau=T`: the router learns toward softmax(-loss / T) of its experts, as an oracle would route, and not from the
   likelihood of the mixture. The weights of the memories learn as always.
@@ -26,9 +26,9 @@ from unittest import mock
 import numpy as np
 import torch
 
-from benchmarks.beyond_kernels import toward_best
-from benchmarks.pool_kernels import agreement
-from benchmarks.votes import SEEDS, STREAMS, Recorder
+from benchmarks.beyond.kernels import toward_best
+from benchmarks.beyond.pool_kernels import agreement
+from benchmarks.beyond.votes import SEEDS, STREAMS, Recorder
 from driftmoe import DriftMoEClassifier
 from driftmoe.evaluation import prequential
 from driftmoe.mixture.adaptive import AdaptiveMixture
@@ -38,7 +38,7 @@ from streams.opening import open_stream
 
 DEFAULT = "default"
 ALTERED = ("tau=0.1", "replace", "n_experts=2", "n_experts=4")
-RESULTS = Path(__file__).parent / "results" / "ablation" / "altered.jsonl"
+RESULTS = Path(__file__).parents[1] / "results" / "ablation" / "altered.jsonl"
 
 STEP = 500
 """Samples between two looks at the drift detector."""

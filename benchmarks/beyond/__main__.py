@@ -1,14 +1,14 @@
 """What other gates, or fewer trees, would make of the default's votes: local competence, contrast, oracles, surgery.
 
-    python -m benchmarks.votes --out runs/votes                # the default, once for each stream and seed
+    python -m benchmarks.beyond.votes --out runs/votes                # the default, once for each stream and seed
     python -m benchmarks.beyond --votes runs/votes             # the records that have no line yet; then the tables
-    python -m benchmarks.altered --limit 20000                 # altered models
+    python -m benchmarks.beyond.altered --limit 20000                 # altered models
     python -m benchmarks.beyond --report                       # the tables alone, of the lines that are kept
 
 Each idea answers for the recorded votes of the default. No vote changes: experts, gate and memories go on as they did
 in the run. A line of `--lines` holds what each setting adds to the default's accuracy on a stream, in points. The
-tables also say what a stream gains from the setting that the other streams choose. `benchmarks.altered` lets models
-really run where a record cannot tell.
+tables also say what a stream gains from the setting that the other streams choose. `benchmarks.beyond.altered` lets
+models really run where a record cannot tell.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import pool_kernels
-from benchmarks.beyond_kernels import (
+from benchmarks.beyond import pool_kernels
+from benchmarks.beyond.kernels import (
     EQUAL,
     LOWEST,
     competence,
@@ -36,9 +36,9 @@ from benchmarks.beyond_kernels import (
     united,
     within_budget,
 )
-from benchmarks.beyond_report import tables_of
-from benchmarks.pool_kernels import with_fewer_trees
-from benchmarks.votes import ARRAYS, SEEDS, STREAMS, Votes, folder_of, read
+from benchmarks.beyond.pool_kernels import with_fewer_trees
+from benchmarks.beyond.report import tables_of
+from benchmarks.beyond.votes import ARRAYS, SEEDS, STREAMS, Votes, folder_of, read
 from driftmoe.experts.nearest import EPISODE
 from driftmoe.experts.neighbours import N_EPISODES
 
@@ -56,7 +56,7 @@ BUDGETS = (1, 2, 3)
 KEPT = (2, 4, 8)
 RULES = ("usage", "loss", "redundant", "merged", "owners", "first")
 
-RESULTS = Path(__file__).parent / "results" / "ablation"
+RESULTS = Path(__file__).parents[1] / "results" / "ablation"
 LINES, ALTERED = RESULTS / "beyond.jsonl", RESULTS / "altered.jsonl"
 
 Found = Iterator[tuple[str, np.ndarray]]

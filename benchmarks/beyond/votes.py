@@ -1,6 +1,6 @@
 """Votes of the default on a stream, sample by sample, as they were before each sample was learnt.
 
-    python -m benchmarks.votes --out runs/votes
+    python -m benchmarks.beyond.votes --out runs/votes
 
 Whoever wants to know what another gate, or a smaller pool, would make of the same experts needs no run of the model for
 each idea: the votes, the gate's weights and the labels of one run are enough. `benchmarks.beyond` reads them. The model
