@@ -2,10 +2,14 @@
 
     python -m benchmarks.neural --workers 2 --lines benchmarks/results/neural_experiments.jsonl
     python -m benchmarks.neural --experiments conflict --out runs/conflict --lines benchmarks/results/conflict.jsonl
+    python -m benchmarks.neural --experiments lm-small adapt-6-dialects --out runs/apart \
+        --lines benchmarks/results/neural_apart.jsonl
 
 Each run writes one file in `--out`, and a run that has a file is not repeated. If no run failed, all result lines
-of that folder are added to the file of `--lines`. The notebook 03_neural_moe shows the file above. `driftmoe
-report` makes a page of the folder.
+of that folder are added to the file of `--lines`, and there are pictures of each experiment in the folder. The notebook
+03_neural_moe shows the first file above. `driftmoe report` makes a page of the folder. Setups are those of
+`driftmoe.neural.setups`: a policy needs no line there; what needs another router, loss or balancer is a line in
+`CONTROLS` or `LOSSES`.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.collected import collect
+from driftmoe import report
 from driftmoe.cli.board import show_grid
 from driftmoe.experiment import JobFolder, read_results, run_grid
 from driftmoe.neural import open_experiment, planned_training
@@ -28,6 +33,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--experiments", nargs="+", default=["drift", "adapt", "lm"])
+    parser.add_argument(
+        "--policies", nargs="+", metavar="POLICY", help="setups; default: the experiment's own"
+    )
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds")
     parser.add_argument("--first-seed", type=int, default=11)
     parser.add_argument("--out", type=Path, default=Path("runs/neural"), help="folder of the results")
@@ -40,16 +48,20 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1, help="runs at a time")
     arguments = parser.parse_args()
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
-    runs = [run for name in arguments.experiments for run in planned_training(name, None, seeds)]
+    runs = [
+        run for name in arguments.experiments for run in planned_training(name, arguments.policies, seeds)
+    ]
     folder = JobFolder(arguments.out)
     events = run_grid(runs, open_experiment, folder, executor="processes", n_workers=arguments.workers)
     n_failed = show_grid(runs, events, arguments.out)
     if n_failed:
         sys.exit(1)
     found, _ = read_results(arguments.out)  # those of other calls, too
-    collect(
+    lines = collect(
         found, arguments.lines or arguments.out / LINES, order=lambda line: (line["stream"], line["seed"])
     )
+    for name in dict.fromkeys(run.stream for run in runs):
+        report.save_neural([line for line in lines if line["stream"] == name], arguments.out, title=name)
 
 
 if __name__ == "__main__":
