@@ -173,10 +173,11 @@ def test_dialects_give_the_same_lines_labels_in_other_orders(monkeypatch):
 
 def test_packages_are_only_learnt_and_hold_no_held_out_file(monkeypatch, tmp_path):
     held_out = next(source for source in sources.sources() if source.is_held_out)
-    (tmp_path / "tests").mkdir()
+    folder = tmp_path / "site-packages"
+    (folder / "tests").mkdir(parents=True)
     for path, text in (("a.py", "x = 1\n"), ("copied.py", held_out.text), ("tests/b.py", "y = 2\n")):
-        (tmp_path / path).write_text(text, encoding="utf-8")
-    monkeypatch.setattr(sources.sysconfig, "get_path", lambda name: str(tmp_path))
+        (folder / path).write_text(text, encoding="utf-8")
+    monkeypatch.setattr(sources.sys, "path", [str(tmp_path), str(folder)])
     found = sources.packages.__wrapped__()
     assert [(source.path, source.is_held_out) for source in found] == [("a.py", False)]
     monkeypatch.setattr(sources, "packages", lambda: found)
