@@ -15,8 +15,11 @@ of that folder are added to the file of `--lines`, and there are pictures of eac
 from __future__ import annotations
 
 import argparse
+import re
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.collected import collect
 from driftmoe import report
@@ -25,6 +28,20 @@ from driftmoe.experiment import JobFolder, read_results, run_grid
 from driftmoe.neural import open_experiment, planned_training
 
 LINES = "neural_experiments.jsonl"
+
+
+def rows_of(lines: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the table of one experiment as rows of Markdown; without speeds, and deviations that are rounded to 0."""
+    grid = report.neural_grid(lines)
+    is_conflict = any("unexplained_hard" in line for line in lines)
+    shown = [i for i, heading in enumerate(grid.heading) if heading != "samples/s"]
+    rows = [[grid.heading[i] for i in shown], [":--"] + ["--:"] * (len(shown) - 1)]
+    for row in grid.rows:
+        texts = [text if is_conflict else re.sub(r" ± [0.]+$", "", text) for text, _ in row]
+        rows.append([f"`{texts[0]}`", *(texts[i] for i in shown[1:])])
+    return [
+        "| " + " | ".join(row) + " |" if i != 1 else "|" + "|".join(row) + "|" for i, row in enumerate(rows)
+    ]
 
 
 def main() -> None:
@@ -46,7 +63,15 @@ def main() -> None:
         help=f"file to add all result lines to. Default: {LINES} in --out",
     )
     parser.add_argument("--workers", type=int, default=1, help="runs at a time")
+    parser.add_argument(
+        "--report", action="store_true", help="do no runs: print the tables of the file of --lines"
+    )
     arguments = parser.parse_args()
+    if arguments.report:
+        results, _ = read_results(arguments.lines or arguments.out / LINES)
+        for name in dict.fromkeys(line["stream"] for line in results):
+            print(f"\n{name}\n", *rows_of([line for line in results if line["stream"] == name]), sep="\n")
+        return
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     runs = [
         run for name in arguments.experiments for run in planned_training(name, arguments.policies, seeds)

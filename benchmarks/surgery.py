@@ -87,6 +87,9 @@ WAYS = {
 Judged = dict[str, tuple[MoELayer, torch.Tensor, Any]]
 """Name of a layer -> layer, rows that reach it, usage of its experts."""
 
+Cut = Callable[[], dict[str, MoELayer]]
+"""Makes new layers by their names."""
+
 
 def main() -> None:
     """Do the seeds that are missing, and print the tables."""
@@ -170,13 +173,10 @@ def judged(training: TrainingOfLanguage) -> Judged:
 def halves(training: TrainingOfLanguage, seed: int, n_steps: int) -> Iterator[dict[str, Any]]:
     """Yield the losses of a model with all experts, and with half of them by each way: at once, and after learning."""
     layers = judged(training)
-    rest = {name: layer for name, layer in ways(layers, seed).items() if name != "random"}
-    drawn = [ways(layers, 100 * seed + i)["random"] for i in range(N_DRAWN)]
-    for way, cuts in {
-        "whole": [dict],
-        "random": drawn,
-        **{name: [cut] for name, cut in rest.items()},
-    }.items():
+    drawn: list[Cut] = [at_random(layers, 100 * seed + i) for i in range(N_DRAWN)]
+    by_way: dict[str, list[Cut]] = {"whole": [dict], "random": drawn}
+    by_way |= {name: [cut] for name, cut in ways(layers).items()}
+    for way, cuts in by_way.items():
         at_once, healed = [], []
         for cut in cuts:
             changed = copy.copy(training)
@@ -188,10 +188,15 @@ def halves(training: TrainingOfLanguage, seed: int, n_steps: int) -> Iterator[di
         yield {"way": way, "loss": fmean(at_once), "healed": fmean(healed)}
 
 
-def ways(layers: Judged, seed: int) -> dict[str, Callable[[], dict[str, MoELayer]]]:
-    """Return each way from all experts to half of them: a function that makes the new layers by their names."""
+def at_random(layers: Judged, seed: int) -> Cut:
+    """Return a way that keeps experts that are drawn."""
     rng = torch.Generator().manual_seed(seed)
     drawn = {name: torch.randperm(N_EXPERTS, generator=rng)[:N_KEPT].tolist() for name in layers}
+    return lambda: {name: prune(layer, keep=drawn[name]) for name, (layer, _, _) in layers.items()}
+
+
+def ways(layers: Judged) -> dict[str, Cut]:
+    """Return each way from all experts to half of them: a function that makes the new layers by their names."""
     extreme = super_experts({name: peaks(layer, x) for name, (layer, x, _) in layers.items()})
     held = {name: held_of(layer, x, extreme[name]) for name, (layer, x, _) in layers.items()}
     costs = {name: pruning_costs(layer, x, usage=used) for name, (layer, x, used) in layers.items()}
@@ -199,11 +204,10 @@ def ways(layers: Judged, seed: int) -> dict[str, Callable[[], dict[str, MoELayer
     most = {name: sorted(used_most(used)) for name, (_, _, used) in layers.items()}
     alike = {name: groups(similarity(layer, x), used, N_KEPT) for name, (layer, x, used) in layers.items()}
 
-    def each(change: Callable[[str, MoELayer, Any], MoELayer]) -> Callable[[], dict[str, MoELayer]]:
+    def each(change: Callable[[str, MoELayer, Any], MoELayer]) -> Cut:
         return lambda: {name: change(name, layer, used) for name, (layer, _, used) in layers.items()}
 
     return {
-        "random": each(lambda name, layer, used: prune(layer, keep=drawn[name])),
         "usage": each(lambda name, layer, used: prune(layer, keep=N_KEPT, usage=used)),
         "protected": each(
             lambda name, layer, used: prune(layer, keep=N_KEPT, usage=used, protect=held[name])
