@@ -19,6 +19,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 from benchmarks.collected import collect
@@ -42,6 +43,25 @@ def rows_of(lines: Sequence[Mapping[str, Any]]) -> list[str]:
     return [
         "| " + " | ".join(row) + " |" if i != 1 else "|" + "|".join(row) + "|" for i, row in enumerate(rows)
     ]
+
+
+def beside(lines: Sequence[Mapping[str, Any]], other: str = "TopK(2)") -> list[str]:
+    """Return by how much loss and accuracy (points) of each setup differ from another's, paired by seed."""
+    of_seed = {(line["model"], line["seed"]): line for line in lines}
+    texts = []
+    for setup, group in report.by_model(lines).items():
+        pairs = [(line, of_seed[other, line["seed"]]) for line in group if (other, line["seed"]) in of_seed]
+        if setup == other or len(pairs) < 2:
+            continue
+        cells = []
+        for name, factor, form in (
+            ("loss", 1.0, "{:+.3f} ± {:.3f}"),
+            ("accuracy", 100.0, "{:+.2f} ± {:.2f}"),
+        ):
+            values = [factor * (line[name] - twin[name]) for line, twin in pairs]
+            cells.append(f"{name} {form.format(fmean(values), stdev(values))}")
+        texts.append(f"{setup} - {other}: {', '.join(cells)}")
+    return texts
 
 
 def main() -> None:
@@ -70,7 +90,8 @@ def main() -> None:
     if arguments.report:
         results, _ = read_results(arguments.lines or arguments.out / LINES)
         for name in dict.fromkeys(line["stream"] for line in results):
-            print(f"\n{name}\n", *rows_of([line for line in results if line["stream"] == name]), sep="\n")
+            of_name = [line for line in results if line["stream"] == name]
+            print(f"\n{name}\n", *rows_of(of_name), "", *beside(of_name), sep="\n")
         return
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     runs = [

@@ -8,7 +8,7 @@ the half of the experts of each layer is taken away in several ways, by what the
 Each way is measured on held-out text at once, and after 100 more steps, as is the whole model. How far a number of
 experts can be chosen after training is measured on the same model, on one whose random router does not learn, and on
 one whose random router chooses more and more experts, as in SMoE-Dropout. At last what training changed is turned to
-three values.
+three values, and so are the adapters of `driftmoe neural conflict`, whose loss is the unexplained share.
 
 A seed takes some minutes. Its lines are added to `--lines` when it is done, and a seed that is there is not repeated.
 """
@@ -27,6 +27,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from driftmoe.neural.conflicting import Conflict
 from driftmoe.neural.language import Language, TrainingOfLanguage
 from driftmoe.neural.setups import N_EXPERTS, Setup
 from driftmoe.neural.variants import language_variant
@@ -102,10 +103,13 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="do no training")
     arguments = parser.parse_args()
     lines = read(arguments.lines)
-    for seed in arguments.seeds:
-        if not arguments.report and seed not in {line["seed"] for line in lines}:
+    for seed in () if arguments.report else arguments.seeds:
+        done = {line["what"] for line in lines if line["seed"] == seed}
+        if "adapters" not in done:
+            lines += of_adapters(seed, arguments.steps)
+        if "number" not in done:
             lines += of_seed(seed, arguments.steps)
-            write(lines, arguments.lines)
+        write(lines, arguments.lines)
     print(table_of(lines))
 
 
@@ -121,6 +125,23 @@ def write(lines: Sequence[Mapping[str, Any]], file: Path) -> None:
     part = file.with_name(f".{file.name}.part")
     part.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     part.replace(file)
+
+
+def of_adapters(seed: int, n_steps: int) -> list[dict[str, Any]]:
+    """Train the adapters of `conflict-mean`. Return what they leave unexplained, as they are and in three values."""
+    torch.set_num_threads(1)
+    training = Conflict("mean", seed).start(Setup.parsed("Dense"), seed, n_steps)
+    before = copy.deepcopy(training.model.state_dict())
+    list(training.points(n_steps, n_steps))
+    after = {name: tensor.clone() for name, tensor in training.model.state_dict().items()}
+    names = [name for name in after if ".experts." in name]
+    base, trained = ({name: state[name] for name in names} for state in (before, after))
+    lines = [{"density": None, "loss": training.verdict()[0]["loss"]}]
+    for density in DENSITIES:
+        packed = compress(trained, density=density, base=base)
+        training.model.load_state_dict(after | decompress(packed, base=base))
+        lines.append({"density": density, "loss": training.verdict()[0]["loss"]})
+    return [{"what": "adapters", "seed": seed, **line} for line in lines]
 
 
 def of_seed(seed: int, n_steps: int) -> list[dict[str, Any]]:
@@ -288,14 +309,13 @@ def table_of(lines: Sequence[Mapping[str, Any]]) -> str:
     for k in NUMBERS:
         cells = (cell("loss", "number", None, model, k, None, None) for model in names)
         text.append(f"{k:<24}" + "".join(f"{text:>18}" for text in cells))
-    text += [
-        "",
-        f"{'density of three values':<24}{'experts alone':>18}{'all weights':>18}{'times smaller':>18}",
-    ]
+    headings = ("times smaller", "experts alone", "all", "adapters")
+    text += ["", f"{'density of three values':<24}" + "".join(f"{heading:>14}" for heading in headings)]
     for density in DENSITIES:
-        both = [cell("loss", "values", None, None, None, part, density) for part in ("experts", "all")]
+        cells = [cell("loss", "values", None, None, None, part, density) for part in ("experts", "all")]
+        cells.append(cell("loss", "adapters", None, None, None, None, density))
         times = found["values", None, None, None, "all", density][0]["times_smaller"]
-        text.append(f"{density:<24}{both[0]:>18}{both[1]:>18}{times:>18.1f}")
+        text.append(f"{density:<24}{times:>14.1f}" + "".join(f"{text:>14}" for text in cells))
     return "\n".join(text)
 
 

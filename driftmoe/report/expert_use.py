@@ -98,7 +98,7 @@ def experts_figure(
 def _draw_layers(axes: Axes, layers: Mapping[str, Sequence[float]], looks: Mapping[str, Look]) -> None:
     for setup, used in layers.items():
         places = range(1, len(used) + 1)
-        axes.plot(places, used, label=literal(setup), markersize=6, **looks[setup].line)
+        axes.plot(places, used, label=literal(setup), marker=looks[setup].marker, **looks[setup].line)
     axes.set_xticks(range(1, max(map(len, layers.values())) + 1))
     axes.set_xlabel("layer of experts")
 
