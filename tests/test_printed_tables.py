@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from statistics import fmean
 
 import pytest
 from places import ROOT
 
-from benchmarks import late, rare, wide
+from benchmarks import balance, late, neural, rare, surgery, wide
 from benchmarks.beyond import __main__ as beyond
 from benchmarks.beyond import report as beyond_report
 from benchmarks.beyond import votes
@@ -24,6 +25,22 @@ def test_the_page_shows_what_is_printed(benchmark, printed):
     text = printed(read_results(benchmark.RESULTS)[0])
     assert f"```text\n{text}\n```" in PAGE
     assert max(map(len, text.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("benchmark", [surgery, balance], ids=["surgery", "balance"])
+def test_the_page_shows_the_tables_of_neural_experiments(benchmark):
+    lines = [json.loads(line) for line in benchmark.RESULTS.read_text(encoding="utf-8").splitlines()]
+    text = benchmark.table_of(lines)
+    assert f"```text\n{text}\n```" in PAGE
+    assert max(map(len, text.splitlines())) <= 80
+    assert {line["seed"] for line in lines} == {11, 12, 13}
+
+
+def test_the_page_shows_the_rows_of_policies_in_neural_experiments():
+    lines = read_results(ROOT / "benchmarks" / "results" / neural.LINES)[0]
+    rows = set(PAGE.splitlines())
+    for name in {line["stream"] for line in lines}:
+        assert set(neural.rows_of([line for line in lines if line["stream"] == name])) <= rows
 
 
 def test_the_page_shows_the_table_of_rare_classes():

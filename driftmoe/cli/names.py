@@ -118,6 +118,7 @@ SETUPS = (
     "HARDER_TASKS",
     "DYNMOLE",
     "ADAMOE",
+    "NULLS",
     "frozen",
 )
 """`driftmoe.neural.SETUPS`."""

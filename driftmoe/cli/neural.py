@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -29,6 +29,10 @@ Examples:
   driftmoe neural lm -p "TopK(2)" -p ADAMOE -p plain --workers 2 --out runs/lm
 
   driftmoe neural conflict -p "TopK(2)" -p NULLS --seed 1 --seed 2 --seed 3
+
+  driftmoe neural adapt --dialects 6 -p "TopK(2)" -p plain
+
+  driftmoe neural lm --size large --device cuda --dtype bf16 --minutes 20
 
 Policies: {policies}; presets: {presets}.
 
@@ -70,8 +74,39 @@ Steps = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Steps of the optimiser. Default: 200 (lm), 120 (adapt), 1000 (drift), 800 (conflict).",
+        help="Steps of the optimiser. Default: 200 (lm; small 800, large 1500), 120 (adapt; dialects 600), 1000 "
+        "(drift), 800 (conflict).",
         show_default=False,
+    ),
+]
+Minutes = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        help="In lm, in the place of --steps: what all runs shall take together. A step is timed first, so that each "
+        "call has its own number of steps, which it tells. Give that as --steps to go on later.",
+        show_default=False,
+    ),
+]
+Size = Annotated[
+    Literal["small", "medium", "large"],
+    typer.Option(
+        help="In lm: size of the transformer. Policies differ most for their time in small; large is for one GPU, and "
+        "also learns the sources of the packages that are installed."
+    ),
+]
+Device = Annotated[Literal["cpu", "cuda"], typer.Option(help="In lm: where the transformer runs.")]
+Dtype = Annotated[
+    Literal["float32", "bf16"],
+    typer.Option(help="In lm: numbers of the matrix products; weights are float32."),
+]
+Dialects = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        max=6,
+        help="In adapt: with 2 to 6, that many dialects of one task that contradict each other, in place of three "
+        "tasks.",
     ),
 ]
 Out = Annotated[Path, typer.Option(help="Folder of the results, with one file per run.")]
@@ -82,6 +117,11 @@ def neural(
     policy: Setups = None,
     seed: Seeds = None,
     steps: Steps = None,
+    minutes: Minutes = None,
+    size: Size = "medium",
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
+    dialects: Dialects = 1,
     out: Out = Path("runs/neural"),
     workers: Workers = 1,
     quiet: Quiet = False,
@@ -105,7 +145,20 @@ def neural(
     """
     be_quiet(quiet)
     with one_line_errors():
-        runs = training.planned_training(name, policy, seed or [1], steps=steps)
+        runs = training.planned_training(
+            name,
+            policy,
+            seed or [1],
+            steps=steps,
+            minutes=minutes,
+            n_workers=workers,
+            size=size,
+            device=device,
+            dtype=dtype,
+            dialects=dialects,
+        )
+        if minutes is not None:
+            show(f"Each run takes {runs[0].limit} steps. To go on later: --steps {runs[0].limit}")
         folder = experiment.JobFolder(out)
         events = experiment.run_grid(
             runs, training.open_experiment, folder, executor="processes", n_workers=workers
@@ -118,7 +171,7 @@ def neural(
             show(
                 report.as_table(report.neural_grid(results), title=title, caption=report.neural_note(results))
             )
-            report.save_figure(report.neural_figure(results, title=title), out / f"{full}.png")
-            show(f"Picture: {out / f'{full}.png'}")
+            for file in report.save_neural(results, out, title=title):
+                show(f"Picture: {file}")
     if n_failed:
         raise typer.Exit(1)

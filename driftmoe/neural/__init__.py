@@ -1,13 +1,9 @@
 """Experiments that train mixtures of neural experts with different routing policies: `driftmoe neural NAME`."""
 
 from driftmoe.neural.planning import planned_training
-from driftmoe.neural.runs import (
-    EXPERIMENTS,
-    N_POINTS,
-    NeuralRun,
-    open_experiment,
-)
+from driftmoe.neural.runs import N_POINTS, NeuralRun, open_experiment
 from driftmoe.neural.setups import CONFLICT_SETUPS, SETUPS, Setup, check_setup
+from driftmoe.neural.variants import EXPERIMENTS
 
 __all__ = [
     "CONFLICT_SETUPS",

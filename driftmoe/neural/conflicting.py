@@ -70,6 +70,11 @@ PACKAGES = ()
 Kind = Literal["equal", "mean"]
 
 
+def settings(name: str) -> dict[str, Any]:
+    """Return the sizes of the experiment, in a form that JSON can hold."""
+    return SETTINGS
+
+
 def opened(name: str, limit: int | None, seed: int) -> Conflict:
     """Return the tasks of this kind and seed, which are the same for all limits."""
     kind: Any = name.removeprefix("conflict-")

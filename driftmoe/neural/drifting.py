@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from driftmoe.extras import install
 from driftmoe.metrics import drift_recovery
-from driftmoe.neural.runs import Answered, Cost, Point, feed_forward, learn, seeded
+from driftmoe.neural.runs import Answered, Cost, Point, feed_forward, learn, routing_figures, seeded
 from driftmoe.neural.setups import Setup
 
 N_CONCEPTS = 5
@@ -53,6 +53,11 @@ def digits() -> tuple[Tensor, Tensor, Tensor]:
     loaded = load_digits()
     pictures = torch.tensor(loaded.images, dtype=torch.float32) / 16.0
     return pictures, torch.tensor(loaded.target), torch.arange(len(pictures)) % 3 == 0
+
+
+def settings(name: str) -> dict[str, Any]:
+    """Return the sizes of the experiment, in a form that JSON can hold."""
+    return SETTINGS
 
 
 def opened(name: str, limit: int | None, seed: int) -> Drifting:
@@ -167,9 +172,10 @@ class TrainingOnDigits:
                 self._held_out.append(self._of_concepts())
             if step % STRIDE == 0:
                 self.cost.measure(self.model, inputs, torch.ones(len(inputs), dtype=torch.bool))
-            answers, losses, routing = learn(
+            answers, losses, results = learn(
                 self.model, self._optimiser, self._setup, step, functools.partial(self._ask, inputs, labels)
             )
+            routing = routing_figures(self._setup, results)
             is_right = (answers.argmax(-1) == labels).double()
             figures = {"accuracy": is_right.mean().item(), "loss": losses.mean().item(), **routing}
             for name, value in figures.items():

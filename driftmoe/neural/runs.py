@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
 from driftmoe import experiment
 from driftmoe.experiment import CheckpointFolder, News, Run
 from driftmoe.neural.setups import N_ACTIVE, N_EXPERTS, Setup
+from driftmoe.neural.variants import EXPERIMENTS, is_known
 from driftmoe.nn import (
     ChainedMoE,
     FeedForwardExperts,
@@ -32,11 +33,6 @@ from driftmoe.routing import Dense, at_step
 
 N_POINTS = 20
 """Number of points of a curve."""
-
-EXPERIMENTS = (
-    "lm", "adapt", "drift-permutation", "drift-rotation", "drift-labels", "conflict-equal", "conflict-mean",
-)  # fmt: skip
-"""Names of all experiments."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +67,7 @@ def _grouped_mm_flops(rows: Sequence[int], weights: Sequence[int], *_: Any, **__
 
 FLOPS = {
     torch.ops.aten._grouped_mm: _grouped_mm_flops,
+    torch.ops.driftmoe.segment_mm: _grouped_mm_flops,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop(q, k, v),
 }
 """Operations that torch's counter does not know."""
@@ -152,6 +149,18 @@ OF_ROUTING = {"experts_used": "n_used", "entropy": "entropy", "null_share": "nul
 """Figure -> attribute of `driftmoe.routing.Routing`."""
 
 
+def used_by_layer(setup: Setup, results: Sequence[MoEOutput], n_layers: int) -> dict[str, float]:
+    """Return the experts that rows use in each layer; `results` go through the layers batch after batch."""
+    return (
+        {}
+        if setup.policy is None
+        else {
+            f"experts_used_layer_{i + 1}": routing_figures(setup, results[i::n_layers])["experts_used"]
+            for i in range(n_layers)
+        }
+    )
+
+
 def _of_rows(result: MoEOutput, name: str) -> Tensor:
     values: Tensor = getattr(result.routing, name)
     values = values.expand(result.routing.mask.shape[:-1])
@@ -205,18 +214,19 @@ def learn(
     setup: Setup,
     step: int,
     ask: Callable[[], Answered],
-) -> tuple[Tensor, Tensor, dict[str, float]]:
-    """Take one optimiser step. Return the answers and losses from before the step, and the figures of the routing.
+) -> tuple[Tensor, Tensor, list[MoEOutput]]:
+    """Take one optimiser step. Return the answers, losses and results of layers from before the step.
 
     Parameters
     ----------
     ask
         Calls the model on the mini-batch.
     """
-    if setup.policy is not None:
+    policy = setup.policy
+    if policy is not None and step and at_step(policy, step) != at_step(policy, step - 1):
         for module in model.modules():
             if isinstance(module, MoELayer):
-                module.policy = at_step(setup.policy, step)
+                module.policy = at_step(policy, step)
     with record(model) as records:
         answers, losses, rows = ask()
     results = _counting(records, rows)
@@ -228,7 +238,7 @@ def learn(
         layer = model.get_submodule(name)
         if isinstance(layer, MoELayer) and layer.balancer is not None:
             layer.balancer.update(result.load)
-    return answers.detach(), losses.detach(), routing_figures(setup, results)
+    return answers.detach(), losses.detach(), results
 
 
 def asked(model: nn.Module, ask: Callable[[], Answered]) -> tuple[Tensor, Tensor, list[MoEOutput]]:
@@ -274,7 +284,7 @@ class NeuralRun(Run):
         """Return the setup and the sizes of the experiment, in a form that JSON can hold."""
         setup = Setup.parsed(self.model)
         routes = {"policy": repr(setup.policy), "router": setup.router, "losses": dict(setup.losses)}
-        return routes | {"n_experts": N_EXPERTS} | _module(self.stream).SETTINGS
+        return routes | {"n_experts": N_EXPERTS} | _module(self.stream).settings(self.stream)
 
     def do(
         self, stream: Experiment, checkpoints: CheckpointFolder | None = None, *, is_alone: bool = True
@@ -356,7 +366,7 @@ def open_experiment(name: str, limit: int | None, seed: int) -> Experiment:
     Parameters
     ----------
     name
-        One of `EXPERIMENTS`.
+        One of `EXPERIMENTS`, or a variant such as `"lm-small"` or `"adapt-6-dialects"`.
     limit
         Number of optimiser steps; `None` for the experiment's default.
     seed
@@ -380,7 +390,7 @@ def open_experiment(name: str, limit: int | None, seed: int) -> Experiment:
 
 def _module(name: str) -> Any:
     """Return the module of an experiment, imported late: each needs packages or data that the others do not."""
-    if name not in EXPERIMENTS:
+    if not is_known(name):
         raise ValueError(f"unknown experiment {name!r}; available: {', '.join(EXPERIMENTS)}")
     module = {"lm": "language", "adapt": "adapting", "drift": "drifting", "conflict": "conflicting"}
     return import_module(f"driftmoe.neural.{module[name.partition('-')[0]]}")

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor
 
 from driftmoe import models
-from driftmoe.losses import entropy_loss, soft_balance_loss
+from driftmoe.losses import entropy_loss, load_balance_loss, null_balance_loss, soft_balance_loss
 from driftmoe.nn import MoELayer, MoEOutput
 from driftmoe.nn.moe import check_takes_bias
-from driftmoe.routing import BiasBalancer, Policy, TopK, as_rule, at_step
+from driftmoe.routing import BiasBalancer, Policy, Routing, TopK, as_rule, at_step
 
 N_EXPERTS = 8
 """Number of experts in each layer of every experiment."""
@@ -22,7 +23,17 @@ N_EXPERTS = 8
 N_ACTIVE = 2
 """Width of a plain network, in experts."""
 
-SETUPS = ("plain", "Dense", "TopK(1, renorm=False)", "TopK(2)", "HARDER_TASKS", "DYNMOLE", "ADAMOE", "frozen")
+SETUPS = (
+    "plain",
+    "Dense",
+    "TopK(1, renorm=False)",
+    "TopK(2)",
+    "HARDER_TASKS",
+    "DYNMOLE",
+    "ADAMOE",
+    "NULLS",
+    "frozen",
+)
 """Setups that are compared by default."""
 
 
@@ -49,7 +60,7 @@ def default_setups(name: str) -> tuple[str, ...]:
     """Return the setups that are compared by default in an experiment."""
     if name.startswith("conflict"):
         return CONFLICT_SETUPS
-    return (*SETUPS, "mola") if name == "adapt" else SETUPS
+    return (*SETUPS, "mola") if name.startswith("adapt") else SETUPS
 
 
 @dataclass(frozen=True)
@@ -158,19 +169,53 @@ CONTROLS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """Default policy and settings of setups with another router: one that does not learn (SMoE-Dropout, without its growing
 k), biases that even out the load (DeepSeek-V3), no auxiliary losses, two steps through each layer (Chain-of-Experts), a
-state that goes from layer to layer (RMoE)."""
+state that goes from layer to layer (RMoE). A new one is one line here: its name, the policy without `(POLICY)`, and
+what it sets of `Setup`. A policy of `driftmoe.routing` needs no line."""
+
+
+def _of_routed(values: Tensor, routing: Routing) -> Tensor:
+    """Return the columns of experts that the router chooses among, without those of shared ones."""
+    return values[..., _n_null(routing) - routing.logits.shape[-1] :]
+
+
+def _n_null(routing: Routing) -> int:
+    return 0 if routing.null_mask is None else routing.null_mask.shape[-1]
+
+
+def _load_balance(result: MoEOutput) -> Tensor:
+    """Return `result.losses["load_balance"]` alone: the other losses take time, and some wait for the device."""
+    routing = result.routing
+    load = _of_routed(routing.mask, routing)
+    if routing.null_mask is None:
+        return load_balance_loss(routing.logits, load, result.rows)
+    load = torch.cat([load, routing.null_mask], -1)
+    return null_balance_loss(routing.logits, load, _n_null(routing), result.rows)
+
+
+def _soft_balance(result: MoEOutput) -> Tensor:
+    """Return `result.losses["soft_balance"]` alone."""
+    routing = result.routing
+    weights = F.pad(_of_routed(routing.weights, routing), (0, _n_null(routing)))
+    return soft_balance_loss(routing.logits, weights, result.rows)
+
+
+def _entropy(result: MoEOutput) -> Tensor:
+    """Return `result.losses["entropy"]` alone."""
+    entropy = result.routing.entropy
+    entropy = entropy.flatten() if result.rows is None else entropy[result.rows]
+    return entropy.sum() / max(len(entropy), 1)
 
 
 LOSSES: dict[str, Callable[[MoEOutput], Tensor]] = {
-    "load_balance": lambda result: result.losses["load_balance"],
-    "soft_balance": lambda result: soft_balance_loss(
-        result.routing.logits, result.routing.weights[..., -result.routing.logits.shape[-1] :], result.rows
-    ),
-    "entropy": lambda result: result.losses["entropy"],
+    "load_balance": _load_balance,
+    "soft_balance": _soft_balance,
+    "entropy": _entropy,
     "entropy_nats": lambda result: entropy_loss(result.routing.logits, normalize=False, rows=result.rows),
 }
 """Load balance by places (averaged over null experts, if there are some) or by weights, through which gradients flow;
-entropy of the routing as the policy measures it, from 0 to 1, or Shannon entropy in nats."""
+entropy of the routing as the policy measures it, from 0 to 1, or Shannon entropy in nats. A new loss is one line here:
+its name, by which the `auxiliary` of a policy or a line of `CONTROLS` gives it a weight, and a function of a layer's
+result."""
 
 
 def check_setup(text: str, experiment_name: str, n_steps: int) -> None:
@@ -194,8 +239,8 @@ def check_setup(text: str, experiment_name: str, n_steps: int) -> None:
     ValueError: 'mola' gives layers different numbers of experts, which adapt alone does; choose another
     """
     setup = Setup.parsed(text)
-    has_lora = experiment_name == "adapt" or experiment_name.startswith("conflict")
-    if setup.by_layer and experiment_name != "adapt":
+    has_lora = experiment_name.startswith(("adapt", "conflict"))
+    if setup.by_layer and not experiment_name.startswith("adapt"):
         raise ValueError(
             f"{text!r} gives layers different numbers of experts, which adapt alone does; choose another"
         )

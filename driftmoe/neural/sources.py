@@ -11,6 +11,7 @@ import functools
 import hashlib
 import keyword
 import re
+import sys
 import sysconfig
 import warnings
 from collections import Counter
@@ -32,6 +33,9 @@ LEFT_OUT = {
     "__pycache__",
 }
 """Folders that are skipped: tests, tools and tables, and folders to which other packages write."""
+
+INSTALLED = ("site-packages", "dist-packages")
+"""Names of folders of installed packages."""
 
 OF_THE_BUILD = ("_sysconfigdata", "config-")
 """Prefixes of build-configuration modules, which are skipped."""
@@ -79,10 +83,28 @@ def _is_held_out(path: str) -> bool:
 
 
 @functools.cache
-def fingerprint() -> str:
+def packages() -> tuple[Source, ...]:
+    """Return the files of installed packages, sorted by path: more to learn from. None of them is held out.
+
+    Files that are also held-out files of the standard library are left out, as are tests and tools.
+    """
+    held_out = {source.text for source in sources() if source.is_held_out}
+    found = {}
+    for root in dict.fromkeys(Path(folder) for folder in sys.path):
+        for file in root.rglob("*.py") if root.name in INSTALLED else ():
+            path = file.relative_to(root).as_posix()
+            if not LEFT_OUT & set(path.split("/")) and path not in found:
+                text = file.read_text(encoding="utf-8", errors="replace")
+                if text not in held_out:
+                    found[path] = Source(path, text, is_held_out=False)
+    return tuple(found[path] for path in sorted(found))
+
+
+@functools.cache
+def fingerprint(*, with_packages: bool = False) -> str:
     """Return the SHA-256 of all files, including their paths."""
     digest = hashlib.sha256()
-    for source in sources():
+    for source in (*sources(), *(packages() if with_packages else ())):
         digest.update(f"{source.path}\0{source.text}\0".encode(errors="replace"))
     return digest.hexdigest()
 

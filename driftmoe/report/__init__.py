@@ -13,6 +13,7 @@ from driftmoe.report.comparisons import COMPARED, ENOUGH_STREAMS, comparison_gri
 from driftmoe.report.conflict import conflict_figure
 from driftmoe.report.contents import sections
 from driftmoe.report.curves import METRICS, plot_windows, windows_figure
+from driftmoe.report.expert_use import experts_figure, save_neural
 from driftmoe.report.figures import frontier, neural_figure
 from driftmoe.report.importances import importances_figure
 from driftmoe.report.layout import WIDTH, fitted
@@ -101,6 +102,7 @@ __all__ = [
     "counting",
     "critical_difference",
     "drawn_as",
+    "experts_figure",
     "fitted",
     "friedman",
     "frontier",
@@ -126,6 +128,7 @@ __all__ = [
     "routing_figure",
     "routing_table",
     "save_figure",
+    "save_neural",
     "sections",
     "stream_figure",
     "table",

@@ -13,6 +13,7 @@ from driftmoe.experiment import counts_warm_up, kind_of_run, label_share_of, run
 from driftmoe.metrics import Recovery, drift_recovery, shown
 from driftmoe.report.comparisons import COMPARED, comparison_grid, tests_over_streams
 from driftmoe.report.costs import cost_parts
+from driftmoe.report.expert_use import experts_figure
 from driftmoe.report.figures import neural_figure
 from driftmoe.report.importances import importances_parts
 from driftmoe.report.order_parts import order_parts
@@ -238,7 +239,7 @@ def _routing_grids(lines: Sequence[Mapping[str, Any]]) -> list[Part]:
 
 
 def _neural_parts(lines: Sequence[Mapping[str, Any]]) -> list[Part]:
-    """Return a table and a picture for each neural experiment."""
+    """Return a table and pictures for each neural experiment."""
     of_row: dict[str, list[Mapping[str, Any]]] = {}
     for row, line in zip(row_names(lines), lines, strict=True):
         of_row.setdefault(row, []).append(line)
@@ -250,6 +251,8 @@ def _neural_parts(lines: Sequence[Mapping[str, Any]]) -> list[Part]:
             neural_grid(of_experiment),
             as_picture(f"neural_{row}", f"Quality and cost on {row}", picture),
         ]
+        if (of_experts := experts_figure(of_experiment, title=row)) is not None:
+            parts.append(as_picture(f"experts_{row}", f"Experts used on {row}", of_experts))
     return parts
 
 

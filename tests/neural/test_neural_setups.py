@@ -8,6 +8,7 @@ import torch
 from driftmoe.neural import Setup, check_setup, open_experiment
 from driftmoe.neural.drifting import Drifting, TrainingOnDigits
 from driftmoe.neural.runs import feed_forward
+from driftmoe.neural.setups import LOSSES
 from driftmoe.routing import ADAMOE, NULLS, Dense, TopK
 
 
@@ -69,6 +70,15 @@ def test_setups_that_cannot_be_are_refused_before_any_work(text, message):
 )
 def test_each_policy_has_the_losses_of_its_paper(text, losses):
     assert Setup.parsed(text).losses == losses
+
+
+@pytest.mark.parametrize("text", ["TopK(2)", "DYNMOLE", "ADAMOE", "WithShared(NULLS, n_shared=1)"])
+@pytest.mark.parametrize("rows", [None, torch.arange(10) > 3], ids=["all rows", "some rows"])
+def test_losses_are_those_of_a_layer(text, rows):
+    layer = feed_forward(Setup.parsed(text), 8, 4, seed=1).moe
+    result = layer(torch.linspace(-1.0, 1.0, 80).reshape(10, 8), rows=rows)
+    for name, loss in LOSSES.items():
+        assert torch.equal(loss(result), result.losses[name])
 
 
 @pytest.mark.parametrize("text", ["TopK(2)", "DYNMOLE", "ADAMOE", "WithShared(DYNMOLE, n_shared=1)"])

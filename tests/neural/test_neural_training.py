@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -66,13 +67,22 @@ def test_the_step_size_rises_then_falls_to_a_tenth():
     assert seen[52] == pytest.approx(0.55 + 0.45 * math.cos(math.pi * 47 / 95))
 
 
+@pytest.fixture
+def few_held_out(monkeypatch):
+    """Measure on few held-out pieces and lines."""
+    for name, size in language.SIZES.items():
+        monkeypatch.setitem(language.SIZES, name, replace(size, n_in_curve=8, n_in_verdict=8))
+    monkeypatch.setattr(adapting, "N_IN_CURVE", 6)
+    monkeypatch.setattr(adapting, "N_IN_VERDICT", 24)
+
+
+@pytest.mark.usefixtures("few_held_out")
 def test_what_is_learnt_is_not_held_out(monkeypatch):
-    monkeypatch.setattr(language, "N_IN_CURVE", 4)
     text = language.Language()
     training = text.start(Setup.parsed("plain"), 1, 1)
     read = []
     pieces = language._pieces
-    monkeypatch.setattr(language, "_pieces", lambda text, places: read.append(text) or pieces(text, places))
+    monkeypatch.setattr(language, "_pieces", lambda text, *rest: read.append(text) or pieces(text, *rest))
     list(training.points(1, 1))
     assert read[0] is text.learnt
     assert read[1] is text.held_out
@@ -113,9 +123,8 @@ def test_chains_and_recurrent_routers_learn(text):
     assert any("router" in name for name in before)
 
 
-def test_recurrent_routers_of_a_language_model_share_a_cell_and_pass_its_state_on(monkeypatch):
-    monkeypatch.setattr(language, "N_HIDDEN", 8)
-    model = language.ByteTransformer(Setup.parsed("recurrent"), 1)
+def test_recurrent_routers_of_a_language_model_share_a_cell_and_pass_its_state_on():
+    model = language.ByteTransformer(Setup.parsed("recurrent"), 1, language.SIZES["small"])
     cells = {id(block.feed_forward.moe.router.router.cell) for block in model.blocks}
     assert len(cells) == 1
     model(torch.zeros(2, 9, dtype=torch.uint8)).sum().backward()
@@ -131,9 +140,8 @@ def test_a_schedule_moves_with_the_steps():
 
 
 @pytest.mark.parametrize("setup", ["TopK(2)", "plain"])
-def test_a_language_model_learns_and_tells_what_it_cost(monkeypatch, setup):
-    monkeypatch.setattr(language, "N_IN_CURVE", 8)
-    monkeypatch.setattr(language, "N_IN_VERDICT", 8)
+@pytest.mark.usefixtures("few_held_out")
+def test_a_language_model_learns_and_tells_what_it_cost(setup):
     result, curve = done("lm", setup, n_steps=4)
     assert result["flops"] > result["expert_flops"]
     assert result["loss"] == curve[-1]["loss"] < curve[0]["loss"]
@@ -146,10 +154,8 @@ def test_a_language_model_learns_and_tells_what_it_cost(monkeypatch, setup):
 
 
 @pytest.mark.parametrize("name", ["drift-rotation", "adapt", "lm"])
-def test_two_runs_of_a_seed_are_the_same_and_leave_torchs_own_generator_alone(monkeypatch, name):
-    for module in (language, adapting):
-        monkeypatch.setattr(module, "N_IN_CURVE", 6)
-        monkeypatch.setattr(module, "N_IN_VERDICT", 24)
+@pytest.mark.usefixtures("few_held_out")
+def test_two_runs_of_a_seed_are_the_same_and_leave_torchs_own_generator_alone(name):
     results = []
     for seed, of_torch in ((1, 5), (1, 6), (2, 5)):
         torch.manual_seed(of_torch)
@@ -164,5 +170,5 @@ def test_two_runs_of_a_seed_are_the_same_and_leave_torchs_own_generator_alone(mo
 def test_another_size_of_the_experiment_is_another_run(monkeypatch, tmp_path):
     folder, run = JobFolder(tmp_path), NeuralRun("lm", "hash", "TopK(2)", 1, 10, 1)
     before = folder.file(run)
-    monkeypatch.setitem(language.SETTINGS, "rate", 1.0)
+    monkeypatch.setitem(language.SIZES, "medium", replace(language.SIZES["medium"], rate=1.0))
     assert folder.file(run) != before
