@@ -126,8 +126,11 @@ SETUPS = (
 CONFLICT_SETUPS = (
     "plain",
     "Dense",
+    "TopK(1)",
     "TopK(1, renorm=False)",
+    "straight(TopK(1))",
     "TopK(2)",
+    "straight(TopK(2))",
     "TopK(4)",
     "HARDER_TASKS",
     "TopP(0.7)",

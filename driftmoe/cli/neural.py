@@ -42,6 +42,8 @@ Balance without a loss: balanced or balanced(POLICY), by a bias of each expert.
 
 Without auxiliary losses: unaided or unaided(POLICY).
 
+Hard weights with the gradient of soft ones: straight or straight(POLICY).
+
 Not in adapt or conflict: chained or chained(POLICY) (two steps through each layer); recurrent or recurrent(POLICY)
 (routers that pass on a state).
 

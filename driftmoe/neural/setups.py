@@ -13,7 +13,7 @@ from torch import Tensor
 
 from driftmoe import models
 from driftmoe.losses import entropy_loss, load_balance_loss, null_balance_loss, soft_balance_loss
-from driftmoe.nn import MoELayer, MoEOutput
+from driftmoe.nn import MoELayer, MoEOutput, StraightThrough
 from driftmoe.nn.moe import check_takes_bias
 from driftmoe.routing import BiasBalancer, Policy, Routing, TopK, as_rule, at_step
 
@@ -40,8 +40,11 @@ SETUPS = (
 CONFLICT_SETUPS = (
     "plain",
     "Dense",
+    "TopK(1)",
     "TopK(1, renorm=False)",
+    "straight(TopK(1))",
     "TopK(2)",
+    "straight(TopK(2))",
     "TopK(4)",
     "HARDER_TASKS",
     "TopP(0.7)",
@@ -101,7 +104,7 @@ class Setup:
 
     @classmethod
     def parsed(cls, text: str) -> Setup:
-        """Return the setup that a text names: a policy or preset, as in model names, or one of seven others.
+        """Return the setup that a text names: a policy or preset, as in model names, or one of eight others.
 
         These are `plain`, without experts; `mola`, `TopK(2)` with more experts in higher layers; and those of
         `CONTROLS`, alone or with a policy, as in `frozen(TopK(1))`.
@@ -124,12 +127,14 @@ class Setup:
             return cls(TopK(2), losses=TopK(2).auxiliary, by_layer=True)
         control = re.fullmatch(rf"({'|'.join(CONTROLS)})(?:\((.*)\))?", text)
         default, settings = CONTROLS[control[1]] if control else ("", {})
+        fields = {name: value for name, value in settings.items() if name != "around"}
         try:
             policy = models.make_policy((control[2] or default) if control else text)
         except ValueError as error:
             names = ", ".join(f"{name}, {name}(POLICY)" for name in CONTROLS)
             raise ValueError(f"{error}; or plain, {names}, mola") from None
-        return cls(policy, **{"losses": as_rule(policy).auxiliary, **settings})
+        around = settings.get("around", as_rule)
+        return cls(around(policy), **{"losses": as_rule(policy).auxiliary, **fields})
 
     def balance(self, layers: Iterable[MoELayer]) -> None:
         """Give each layer a balancer, if the setup has one.
@@ -164,13 +169,15 @@ CONTROLS: dict[str, tuple[str, dict[str, Any]]] = {
     "frozen": ("TopK(2)", {"router": "random", "losses": {}}),
     "balanced": ("TopK(2)", {"is_balanced": True, "losses": {}}),
     "unaided": ("TopK(2)", {"losses": {}}),
+    "straight": ("TopK(1)", {"around": StraightThrough}),
     "chained": ("TopK(1, renorm=False)", {"n_steps": 2}),
     "recurrent": ("TopK(2)", {"is_recurrent": True}),
 }
 """Default policy and settings of setups with another router: one that does not learn (SMoE-Dropout, without its growing
-k), biases that even out the load (DeepSeek-V3), no auxiliary losses, two steps through each layer (Chain-of-Experts), a
-state that goes from layer to layer (RMoE). A new one is one line here: its name, the policy without `(POLICY)`, and
-what it sets of `Setup`. A policy of `driftmoe.routing` needs no line."""
+k), biases that even out the load (DeepSeek-V3), no auxiliary losses, hard weights with the gradient of the softmax
+(LoRA-Mixer), two steps through each layer (Chain-of-Experts), a state that goes from layer to layer (RMoE). A new one
+is one line here: its name, the policy without `(POLICY)`, and what it sets of `Setup`, or `around`, which makes another
+policy of the given one. A policy of `driftmoe.routing` needs no line."""
 
 
 def _of_routed(values: Tensor, routing: Routing) -> Tensor:

@@ -9,6 +9,7 @@ from driftmoe.neural import Setup, check_setup, open_experiment
 from driftmoe.neural.drifting import Drifting, TrainingOnDigits
 from driftmoe.neural.runs import feed_forward
 from driftmoe.neural.setups import LOSSES
+from driftmoe.nn import StraightThrough
 from driftmoe.routing import ADAMOE, NULLS, Dense, TopK
 
 
@@ -24,6 +25,8 @@ from driftmoe.routing import ADAMOE, NULLS, Dense, TopK
         ("frozen(TopK(1))", TopK(1), "random", {}),
         ("balanced", TopK(2), "linear", {}),
         ("unaided(ADAMOE)", ADAMOE, "linear", {}),
+        ("straight", StraightThrough(TopK(1)), "linear", {"load_balance": 1e-2}),
+        ("straight(ADAMOE)", StraightThrough(ADAMOE), "linear", {"load_balance": 1e-3}),
         ("chained", TopK(1, renorm=False), "linear", {"load_balance": 1e-2}),
         ("recurrent(NULLS)", NULLS, "linear", {"load_balance": 1e-2}),
     ],
