@@ -57,6 +57,7 @@ POLICIES = (
     "TopP",
     "EntropyHybrid",
     "GroupTopK",
+    "Rank",
     "WithNull",
     "WithShared",
     "Scheduled",
