@@ -13,6 +13,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor
 
 from driftmoe.routing import tsallis_entropy
+from driftmoe.routing.checks import check_alike
 
 
 def correctness_loss(
@@ -76,8 +77,7 @@ def _focal_loss(logits: Tensor, correct: Tensor, counts: Tensor, focus: float, b
     """Return the mean of (1 - p)^γ · -ln p; if balanced, the mean of its means over right and over wrong entries."""
     logits, correct = logits.masked_fill(~counts, 0.0), correct.masked_fill(~counts, 0.0)
     entropy = F.binary_cross_entropy_with_logits(logits, correct, reduction="none")  # -ln p
-    missed = (1.0 - (-entropy).exp()).clamp_min(torch.finfo(entropy.dtype).tiny)  # 1 - p
-    each = missed.pow(focus) * entropy
+    each = (1.0 - (-entropy).exp()).clamp_min(torch.finfo(entropy.dtype).tiny).pow(focus) * entropy
     weight = counts.to(logits.dtype)
     if not balanced:
         return (each * weight).sum() / weight.sum().clamp_min(1.0)
@@ -204,8 +204,7 @@ def null_balance_loss(logits: Tensor, load: Tensor, n_null: int, rows: Tensor | 
             f"null_balance_loss: n_null={n_null} of {logits.shape[-1]} columns; choose 1 <= n_null < columns"
         )
     share, probs = _share(load.to(log_p.dtype)), _mean(log_p.exp())
-    true = (share[:n] * probs[:n]).sum()
-    return _n_live(log_p) * (true + share[n:].mean() * probs[n:].sum())
+    return _n_live(log_p) * ((share[:n] * probs[:n]).sum() + share[n:].mean() * probs[n:].sum())
 
 
 def entropy_loss(
@@ -277,9 +276,8 @@ def mutual_information_loss(logits: Tensor, rows: Tensor | None = None) -> Tenso
         return log_p.sum()
     # The mean distribution's logarithm, up to a constant. Clamped, because logsumexp of only -inf has NaN gradients.
     marginal = log_p.clamp_min(torch.finfo(log_p.dtype).min).logsumexp(0)
-    return _mean(tsallis_entropy(log_p, 1.0, normalize=False)) - tsallis_entropy(
-        marginal, 1.0, normalize=False
-    )
+    of_rows = _mean(tsallis_entropy(log_p, 1.0, normalize=False))
+    return of_rows - tsallis_entropy(marginal, 1.0, normalize=False)
 
 
 def router_z_loss(logits: Tensor, rows: Tensor | None = None) -> Tensor:
@@ -340,8 +338,7 @@ def importance_loss(weights: Tensor, rows: Tensor | None = None, valid: Tensor |
     3.0
     """
     total = _rows(weights, rows).sum(0)
-    if valid is not None:
-        total = total[valid]
+    total = total if valid is None else total[valid]
     mean = total.mean()
     return (total - mean).square().mean() / mean.square().clamp_min(torch.finfo(total.dtype).tiny)
 
@@ -354,7 +351,7 @@ def oracle_loss(logits: Tensor, losses: Tensor, tau: float = 1.0, rows: Tensor |
     logits
         Router output, shape (..., n_experts). An expert with a logit of -inf is left out of p.
     losses
-        What each expert loses on each row, same shape; +inf leaves an expert out. No gradient flows into them.
+        What each expert loses on each row, same shape, without gradient; +inf leaves one out. A row of them adds 0.
     tau
         Temperature > 0, in units of the loss; a small one asks for the best expert alone.
     rows
@@ -379,8 +376,10 @@ def oracle_loss(logits: Tensor, losses: Tensor, tau: float = 1.0, rows: Tensor |
     """
     if not tau > 0.0:
         raise ValueError(f"oracle_loss: tau={tau!r}; choose a temperature > 0")
+    check_alike("oracle_loss: losses", losses, logits)
     log_q, wanted = _log_probs(logits, rows), -_rows(losses.detach(), rows) / tau
     wanted = wanted.to(log_q.dtype).masked_fill(log_q == -torch.inf, -torch.inf)
+    wanted = torch.where((wanted > -torch.inf).any(-1, keepdim=True), wanted, log_q.detach())
     least = torch.finfo(log_q.dtype).min
     log_p, log_q = wanted.log_softmax(-1).clamp_min(least), log_q.clamp_min(least)  # 0 · -inf is NaN
     return _mean((log_p.exp() * (log_p - log_q)).sum(-1))
@@ -430,9 +429,8 @@ def localized_balance_loss(
             f"for weights {tuple(weights.shape)}; give (n_samples,) and (n_experts,)"
         )
     given = _rows(weights, None).reshape(len(weights), -1, weights.shape[-1]).sum(1)
-    scaled = given * torch.where(kind_of_sample[:, None] == kind_of_expert, 1.0 + delta, 1.0 - delta).to(
-        given
-    )
+    factors = torch.where(kind_of_sample[:, None] == kind_of_expert, 1.0 + delta, 1.0 - delta)
+    scaled = given * factors.to(given)
     if not scaled.numel():
         return scaled.sum()
     mean = scaled.mean()
@@ -445,7 +443,7 @@ def consistency_loss(logits: Tensor, neighbours: Tensor, rows: Tensor | None = N
     Parameters
     ----------
     logits
-        Router output, shape (..., n_experts).
+        Router output, shape (..., n_experts). Experts with a logit of -inf on either side are left out of a row.
     neighbours
         The same for a neighbour of each row; for a sequence the two are `logits[:-1]` and `logits[1:]`.
     rows
@@ -469,7 +467,10 @@ def consistency_loss(logits: Tensor, neighbours: Tensor, rows: Tensor | None = N
     (0.0, 0.4621)
     """
     least = torch.finfo(torch.float32).min / 4.0  # a difference of two stays finite
-    log_p, log_q = (_log_probs(values, rows).clamp_min(least) for values in (logits, neighbours))
+    check_alike("consistency_loss: neighbours", neighbours, logits)
+    a, b = _rows(logits, rows), _rows(neighbours, rows)
+    is_out = torch.minimum(a, b) == -torch.inf
+    log_p, log_q = (z.masked_fill(is_out, least).log_softmax(-1).clamp_min(least) for z in (a, b))
     return _mean(((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum(-1)) / 2.0
 
 

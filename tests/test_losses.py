@@ -181,6 +181,33 @@ def test_consistency_by_hand_and_descending_it_gives_neighbours_the_same_experts
     assert changes() < before / 2
 
 
+@pytest.mark.parametrize("loss", [oracle_loss, consistency_loss])
+def test_losses_of_two_tensors_ask_for_the_same_shape(loss):
+    with pytest.raises(ValueError, match=r"has the shape \(5, 1\), the other \(5, 2\)"):
+        loss(torch.zeros(5, 2), torch.zeros(5, 1))
+
+
+def test_an_expert_out_of_service_on_one_side_alone_is_left_out_of_consistency():
+    logits = torch.tensor([[0.0, 1.0, -torch.inf], [-torch.inf, 0.0, 0.0]], requires_grad=True)
+    neighbours = torch.tensor(
+        [[1.0, 0.0, 9.0], [0.0, -torch.inf, -torch.inf]]
+    )  # the second row has no common expert
+    loss = consistency_loss(logits, neighbours)
+    assert loss.item() == pytest.approx(consistency_loss(logits[:1, :2], neighbours[:1, :2]).item() / 2.0)
+    loss.backward()
+    assert logits.grad.isfinite().all()
+    assert logits.grad[0, 0] != 0.0
+
+
+def test_a_row_that_no_expert_can_serve_teaches_nothing_of_the_oracle():
+    logits, losses = normal(2, 3).requires_grad_(), torch.tensor([[torch.inf] * 3, [1.0, 2.0, 3.0]])
+    loss = oracle_loss(logits, losses)
+    assert loss.item() == pytest.approx(oracle_loss(logits[1:], losses[1:]).item() / 2.0)
+    loss.backward()
+    np.testing.assert_allclose(logits.grad[0], 0.0, atol=1e-7)
+    assert logits.grad[1].abs().min() > 0.0
+
+
 def test_balance_by_hand():
     logits = torch.tensor([[0.0, math.log(3.0)], [0.0, math.log(3.0)]])  # softmax 1/4, 3/4
     load = torch.tensor([[True, True], [False, True]])  # shares 1/3, 2/3

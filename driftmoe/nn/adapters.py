@@ -179,7 +179,7 @@ def _adapter(model: nn.Module) -> dict[str, Tensor]:
     seen = {id(parameter) for parameter in learning.values()}  # layers may share some, under several names
     for name, module in model.named_modules():
         if isinstance(module, Injected | FusedLoRA):
-            base = "weight" if isinstance(module, FusedLoRA) else "moe.shared_expert."
+            base = "weight" if isinstance(module, FusedLoRA) else BASES
             for key, tensor in module.state_dict(keep_vars=True).items():
                 if not key.startswith(base) and id(tensor) not in seen:
                     tensors[f"{name}.{key}" if name else key] = tensor.data
@@ -188,6 +188,9 @@ def _adapter(model: nn.Module) -> dict[str, Tensor]:
         raise ValueError("there is no adapter in the model: nothing injected, and nothing that may learn")
     return tensors
 
+
+BASES = ("moe.shared_expert.", "moe.experts.adapted.")
+"""Where injected layers keep the module that was there before: beside their experts, or as one that rows may skip."""
 
 LAYERS, BASE, BASE_WEIGHTS = "layers", "base", "base_weights"
 """Names among the metadata of a file: settings of the layers, and digests of the model around them."""
@@ -295,9 +298,10 @@ def _base_digest(model: nn.Module, adapter: Mapping[str, Tensor], *, with_weight
     """Return a digest of the tensors around an adapter, under the names that they had before layers were injected."""
     digest = hashlib.sha256()
     prefixes = {
-        (f"{name}." if name else "") + "moe.shared_expert.": f"{name}." if name else ""
+        (f"{name}." if name else "") + base: f"{name}." if name else ""
         for name, module in model.named_modules()
         if isinstance(module, Injected)
+        for base in BASES
     }
     prefixes |= {
         f"{name}.weight": name.removesuffix(SUFFIX)

@@ -17,7 +17,7 @@ from driftmoe.nn.moe import MoELayer, make_router
 from driftmoe.routing import BiasBalancer, Policy, Routing, Rule, TopK, top_k_mask
 from driftmoe.routing.checks import check_count
 from driftmoe.routing.entropy import checked_logits
-from driftmoe.routing.wrappers import Wrapper
+from driftmoe.routing.wrappers import Over
 
 
 class LoRAExperts(nn.Module):
@@ -144,7 +144,7 @@ def _n_pairs(routing: Routing, n_rows: int) -> int:
 
 
 @dataclass(frozen=True)
-class Unweighted(Wrapper):
+class Unweighted(Over):
     """A policy whose chosen experts all have weight 1, as in FlyLoRA.
 
     Parameters

@@ -8,7 +8,7 @@ here each layer has a router that reads the layer's own inputs, so that one pass
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Literal, NamedTuple
@@ -22,8 +22,8 @@ from driftmoe.nn.linears import widths
 from driftmoe.nn.lora import LoRAExperts, lora_layer
 from driftmoe.nn.moe import MoELayer
 from driftmoe.nn.peft_files import load_peft
-from driftmoe.routing import Policy, Routing, as_rule
-from driftmoe.routing.wrappers import Wrapper
+from driftmoe.routing import Policy, Routing
+from driftmoe.routing.wrappers import Over
 
 Adapter = str | PathLike[str] | nn.Module
 """A folder in peft's format, or a model with an adapter in it."""
@@ -189,7 +189,7 @@ def _skeleton(model: nn.Module) -> nn.Module:
 
 
 @dataclass(frozen=True)
-class StraightThrough(Wrapper):
+class StraightThrough(Over):
     """A policy with hard weights forward and soft ones backward: the router learns as if it had mixed by its softmax.
 
     Chosen experts have the weights that the policy gives, and the gradient of the softmax over all experts. So a router
@@ -221,25 +221,6 @@ class StraightThrough(Wrapper):
     >>> weights.tolist(), logits.grad.tolist()
     ([1.0, 0.0], [0.25, -0.25])
     """
-
-    @property
-    def n_shared(self) -> int:  # type: ignore[override]  # read only: it is the inner policy's
-        """Number of shared experts of the inner policy."""
-        return as_rule(self.policy).n_shared
-
-    @property
-    def n_null(self) -> int:  # type: ignore[override]
-        """Number of null experts of the inner policy."""
-        return as_rule(self.policy).n_null
-
-    def n_active(self, n_experts: int, otherwise: float) -> float:
-        """Return how many experts a row uses if the router is balanced."""
-        return as_rule(self.policy).n_active(n_experts, otherwise)
-
-    @property
-    def auxiliary(self) -> Mapping[str, float]:
-        """Name -> weight of the losses: those of the inner policy."""
-        return as_rule(self.policy).auxiliary
 
     def __call__(self, logits: Tensor, bias: Tensor | None = None) -> Routing:
         """Choose experts for each row."""

@@ -13,8 +13,9 @@ import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor
 
 from driftmoe.nn.moe import MoELayer
-from driftmoe.routing import Routing, as_rule
+from driftmoe.routing import Policy, Routing, as_rule
 from driftmoe.routing.masks import weights_within
+from driftmoe.routing.wrappers import Over
 
 MOST_SUBSETS = 512
 """More sets of experts than this are not tried one by one."""
@@ -33,7 +34,8 @@ class Oracle:
     own
         The loss of the layer with its own routing, shape (...).
     losses
-        The loss of each expert alone with weight 1, shape (..., n_experts): what `oracle_loss` teaches a router.
+        The loss of each expert alone with weight 1, then for each null expert that of no expert at all, shape (...,
+        n_experts + n_null): what `oracle_loss` teaches a router. +inf where an expert is out of service.
     is_exact
         Whether all sets were tried. If not, experts were added one at a time (greedily), and the true oracle may be
         better.
@@ -57,7 +59,10 @@ class Oracle:
 
     @property
     def gap(self) -> Tensor:
-        """How much less the oracle loses than the layer's own routing, shape (...)."""
+        """How much less the oracle loses than the layer's own routing, shape (...).
+
+        0 or more, except where the layer uses more experts for a row than the oracle may.
+        """
         return self.own - self.loss
 
 
@@ -69,7 +74,8 @@ def oracle(layer: MoELayer, x: Tensor, loss: Callable[[Tensor], Tensor], k: int 
     layer
         A layer whose experts add up, as those of this package do. The weights of a set are the scores of its router,
         divided by their sum over the set unless the policy has `renorm=False`. So no choice of up to `k` experts by
-        `TopK` loses less. If the policy has null experts, a set may be empty.
+        `TopK` loses less. The layer's own choice with its own weights, whatever they are, is tried, too, where it has
+        up to `k` experts. If the policy has null experts, a set may be empty.
     x
         Shape (..., n_features).
     loss
@@ -85,7 +91,7 @@ def oracle(layer: MoELayer, x: Tensor, loss: Callable[[Tensor], Tensor], k: int 
     Raises
     ------
     ValueError
-        If `k` is out of range, the policy has shared experts, or `loss` gives no number for each row.
+        If `k` is out of range, the policy has shared experts, or `loss` gives no finite number for each row.
 
     Notes
     -----
@@ -119,27 +125,40 @@ def oracle(layer: MoELayer, x: Tensor, loss: Callable[[Tensor], Tensor], k: int 
         logits = result.routing.logits
         alone = _alone(layer, x, logits[..., :n])  # (n_experts, ..., n_out)
         fixed = 0.0 if layer.shared_expert is None else layer.shared_expert(x)
-        renorm, n_null = getattr(layer.policy, "renorm", True), logits.shape[-1] - n
+        renorm, n_null = _renorm(layer.policy), logits.shape[-1] - n
 
         def loss_of(weights: Tensor) -> Tensor:
             mixed = torch.einsum("...e,e...o->...o", weights.to(alone.dtype), alone)
             return _checked(loss(fixed + layer.scale * mixed), weights)
 
         def judged(mask: Tensor) -> Tensor:
-            return loss_of(weights_within(logits, F.pad(mask, (0, n_null)), renorm, rule.score)[..., :n])
+            weights = weights_within(logits, F.pad(mask, (0, n_null)), renorm, rule.score)[..., :n]
+            return loss_of(weights.nan_to_num(0.0))  # NaN: all of the set are out of service
 
         nobody = torch.zeros_like(result.routing.mask)
         singles = [nobody.clone() for _ in range(n)]
         for e, mask in enumerate(singles):
             mask[..., e] = True
-        in_service = logits[..., :n] > -torch.inf
-        losses = torch.stack([loss_of(mask.to(logits.dtype)) for mask in singles], -1)
+        in_service = logits > -torch.inf
+        losses = [loss_of(mask.to(logits.dtype)) for mask in singles]
         own = loss_of(result.routing.weights)
         least = loss_of(nobody.to(logits.dtype)) if n_null else torch.full_like(own, torch.inf)
+        losses += n_null * [least]
+        of_each = torch.stack(losses, -1).masked_fill(~in_service, torch.inf)
         is_exact = sum(math.comb(n, size) for size in range(1, k + 1)) <= MOST_SUBSETS
         search = _exhaustive if is_exact else _greedy
-        best, least = search(singles, k, in_service, judged, nobody, least)
-    return Oracle(best, least, own, losses.masked_fill(~in_service, torch.inf), is_exact)
+        best, least = search(singles, k, in_service[..., :n], judged, nobody, least)
+        wins = (result.routing.n_used <= k) & (own < least)  # other weights than those that were tried
+        best = torch.where(wins[..., None], result.routing.mask, best)
+        least = torch.where(wins, own, least)
+    return Oracle(best, least, own, of_each, is_exact)
+
+
+def _renorm(policy: Policy) -> bool:
+    """Return whether a policy, or the one inside it, divides weights by their sum."""
+    while isinstance(policy, Over):
+        policy = policy.policy
+    return bool(getattr(policy, "renorm", True))
 
 
 Judge = Callable[[Tensor], Tensor]
@@ -160,6 +179,10 @@ def _checked(losses: Tensor, weights: Tensor) -> Tensor:
         raise ValueError(
             f"oracle: loss returned the shape {tuple(losses.shape)} for rows of shape {tuple(weights.shape[:-1])}; "
             "return one number for each row"
+        )
+    if not losses.isfinite().all():
+        raise ValueError(
+            "oracle: loss returned NaN or infinities; return finite numbers, and give finite rows"
         )
     return losses
 

@@ -39,6 +39,10 @@ class ProductTopK(Rule):
     Ties are broken for the first half with the larger logit, or the lowest index, then for the second one. Half a logit
     of -inf takes all of its pairs out of service. `Routing.logits` has all sums, shape (..., n · n), which losses read.
 
+    Experts share logits. So `WithNull` and surgery that cuts the router refuse this policy, and what is added to one
+    logit moves `n` experts: the numbers that `steer` takes are those of halves. To promote expert (i, j), name i and
+    n + j.
+
     References
     ----------
     Lample et al. 2019, "Large Memory Layers with Product Keys" (arXiv 1907.05242), sec. 3.1. PEER, He 2024 (arXiv

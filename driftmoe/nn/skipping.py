@@ -8,25 +8,39 @@ import torch
 from torch import Tensor, nn
 
 from driftmoe.nn.linears import is_linear, like, widths
-from driftmoe.nn.mixed import MixedExperts
 from driftmoe.nn.moe import MoELayer
-from driftmoe.routing import Policy, TopK, WithNull, as_rule
+from driftmoe.routing import Policy, Routing, TopK, WithNull, as_rule
 
 SKIP = WithNull(TopK(1, renorm=False), n_null=1, renorm=False)
 """The module, or nothing: whichever has the larger logit."""
 
 
-class _Change(nn.Module):
-    """What a module adds to its input."""
+class _Skippable(nn.Module):
+    """A module as the one expert of a layer, which sees only the rows that chose it; if residual, what it adds to them.
 
-    def __init__(self, module: nn.Module) -> None:
+    By the name `adapted` `save_adapter` knows it for a part of the model, as it does a layer's shared expert.
+    """
+
+    n_experts = 1
+
+    def __init__(self, adapted: nn.Module, is_residual: bool) -> None:
         super().__init__()
-        self.module = module
+        self.adapted = adapted
+        self.is_residual = is_residual
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the change."""
-        change: Tensor = self.module(x) - x
-        return change
+    def extra_repr(self) -> str:
+        """Return the settings, which files of adapters keep."""
+        return f"is_residual={self.is_residual}"
+
+    def forward(self, x: Tensor, routing: Routing) -> Tensor:
+        """Return the module's answers times their weights, shape (..., n_features), for x of the same shape."""
+        plan, rows = routing.plan, x.reshape(-1, x.shape[-1])
+        total = rows.new_zeros(rows.shape, dtype=torch.promote_types(rows.dtype, plan.weights.dtype))
+        if len(plan.rows):
+            chosen = rows[plan.rows]
+            answers = self.adapted(chosen) - chosen if self.is_residual else self.adapted(chosen)
+            total = total.index_add(0, plan.rows, (answers * plan.weights[:, None]).to(total.dtype))
+        return total.to(x.dtype).view_as(x)
 
 
 def skip_layer(
@@ -45,12 +59,13 @@ def skip_layer(
     Parameters
     ----------
     module
-        A module that answers each row by itself, such as a feed-forward network. It is not copied, and learns if it
-        did.
+        A module that answers each row by itself, such as a feed-forward network. It is not copied. `inject` freezes it
+        with the rest of the model, so that the router alone learns; without `inject` it learns if it did.
     n_experts
         1: for `inject`, which passes it on.
     policy
-        A policy over the module and null experts.
+        A policy over the module and null experts. The module's weight must depend on the logits, or else the router
+        would not learn: `WithNull(TopK(1), 1)` gives it 1.
     is_residual
         Whether the module adds its input to what it computes. Rows that skip it then keep their input; otherwise they
         get zeros, to which the model around it adds the input.
@@ -66,8 +81,9 @@ def skip_layer(
     Raises
     ------
     ValueError
-        If `n_experts` is not 1, the policy is not over one expert and at least one null expert, or the module looks at
-        other rows, as attention does: rows that skip it would be missing there.
+        If `n_experts` is not 1, the policy is not over one expert and at least one null expert, the policy would not
+        let the router learn, the module turns rows into others of another width, or it looks at other rows: rows that
+        skip it would be missing there. Attention does, and batch normalisation while it is trained.
     TypeError
         If there is no linear layer in the module, by which its width is known.
 
@@ -75,6 +91,8 @@ def skip_layer(
     -----
     The gradient of a row that takes the module says whether it should. A row that skips it has none, and comes back by
     what rows like it teach the router, or by the balance loss.
+
+    How many rows take the module is only known when they come. So `torch.compile` works, but not with `fullgraph=True`.
 
     References
     ----------
@@ -99,52 +117,104 @@ def skip_layer(
     n_logits = rule.n_logits(1)
     if rule.n_null < 1 or rule.n_shared or n_logits != 1 + rule.n_null:
         raise ValueError(f"skip_layer: policy={policy!r} lets no row skip the module; wrap it in WithNull")
-    linear = next((part for part in module.modules() if is_linear(part)), None)
-    if linear is None:
-        raise TypeError(
-            f"skip_layer: there is no linear layer in {type(module).__name__}; name one that has some"
-        )
-    width, tensor = widths(linear)[0], like(linear)
-    _check_rows_are_apart(
-        module, torch.randn(3, width, generator=torch.Generator().manual_seed(0)).to(tensor)
-    )
-    router = nn.Linear(width, n_logits, bias=False, device=tensor.device)
+    _check_has_no_batch_norm(module)
+    rows = _rows_of(module)
+    router = nn.Linear(rows.shape[-1], n_logits, bias=False, device=rows.device)
     nn.init.zeros_(router.weight)
-    first = policy(torch.zeros(1, n_logits)).weights
-    if not float(first.detach()) > 0.0:
-        raise ValueError(
-            f"skip_layer: policy={policy!r} skips every row of a router at zero, which could not learn"
-        )
     shared = nn.Identity() if is_residual else None
-    scale = 1.0 / float(first.detach())
-    expert = _Change(module) if is_residual else module
-    return MoELayer(router, MixedExperts([expert]), policy, shared, scale=scale)
+    return MoELayer(
+        router,
+        _Skippable(module, is_residual),
+        policy,
+        shared,
+        scale=1.0 / _first_weight(policy, n_logits),
+    )
+
+
+def _first_weight(policy: Policy, n_logits: int) -> float:
+    """Return the weight of the module at logits of 0; raise ValueError if the router could not learn from there."""
+    with torch.enable_grad():
+        logits = torch.zeros(1, n_logits, requires_grad=True)
+        first = policy(logits).weights.sum()
+        if not float(first.detach()) > 0.0:
+            raise ValueError(
+                f"skip_layer: policy={policy!r} skips every row of a router at zero, which could not learn"
+            )
+        gradient = torch.autograd.grad(first, logits)[0] if first.requires_grad else torch.zeros(())
+    if not gradient.any():
+        raise ValueError(
+            f"skip_layer: policy={policy!r} gives the module the same weight whatever the logits are, so that the "
+            "router could not learn; choose one without renorm, such as the default"
+        )
+    return float(first.detach())
+
+
+def _check_has_no_batch_norm(module: nn.Module) -> None:
+    if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules()):
+        raise ValueError(
+            f"skip_layer: there is batch normalisation in {type(module).__name__}, by which rows depend on each other "
+            "while it is trained; name a module without"
+        )
 
 
 @torch.no_grad()
-def _check_rows_are_apart(module: nn.Module, rows: Tensor) -> None:
-    """Raise ValueError if a row alone is answered in another way than among others."""
+def _rows_of(module: nn.Module) -> Tensor:
+    """Return rows of the width, type and device of a module, found by trying the widths of its linear layers.
+
+    Raises
+    ------
+    TypeError
+        If there is no linear layer.
+    ValueError
+        If no width gives rows of the same width, or a row alone is answered in another way than among others.
+    """
+    name, generator = type(module).__name__, torch.Generator().manual_seed(0)
+    linears: dict[int, nn.Module] = {}
+    for part in module.modules():
+        if is_linear(part):
+            linears.setdefault(widths(part)[0], part)
+    if not linears:
+        raise TypeError(f"skip_layer: there is no linear layer in {name}; name one that has some")
     were_training = {part: part.training for part in module.modules()}
+    does_answer = False
     try:
         module.eval()
-        together: Any = module(rows)
-        alone: Any = module(rows[:1])
+        for width, linear in linears.items():
+            rows = torch.randn(3, width, generator=generator).to(like(linear))
+            try:
+                together: Any = module(rows)
+            except (RuntimeError, ValueError, IndexError):  # not the width of the first layer
+                continue
+            does_answer = True
+            if isinstance(together, Tensor) and together.shape == rows.shape:
+                _check_is_apart(name, together[:1], module(rows[:1]))
+                return rows
     finally:
         for part, was_training in were_training.items():
             part.training = was_training
-    if not isinstance(together, Tensor) or together.shape != rows.shape:
+    if does_answer:
         raise ValueError(
-            f"skip_layer: {type(module).__name__} returns no tensor of the shape of its input; name a module that does"
+            f"skip_layer: {name} returns no tensor of the shape of its input; name a module that does"
         )
-    if not torch.allclose(together[:1].float(), alone.float(), rtol=1e-2, atol=1e-3):
+    raise ValueError(
+        f"skip_layer: {name} takes no rows of shape (n_rows, n_features) with n_features of "
+        f"{', '.join(map(str, sorted(linears)))}, the widths of its linear layers; name a module that does"
+    )
+
+
+def _check_is_apart(name: str, among_others: Tensor, alone: Tensor) -> None:
+    if not torch.allclose(among_others.float(), alone.float(), rtol=1e-2, atol=1e-3):
         raise ValueError(
-            f"skip_layer: {type(module).__name__} answers a row by what the others are, as attention does; name the "
-            "feed-forward network alone"
+            f"skip_layer: {name} answers a row by what the others are, as attention does; name the feed-forward "
+            "network alone"
         )
 
 
 def attention_rank(attention: Tensor) -> float:
     """Return the mean rank of attention maps: where it is low, tokens read alike, and a layer may be skipped.
+
+    Maps of a causal model are triangular, with a diagonal that is never 0, so that they are nearly always of full rank
+    whatever the tokens read. It says something about models that look at all tokens.
 
     Parameters
     ----------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from torch import Tensor
 
 REFUSED_LOGITS = (
     "logits with NaN, with +inf or with nothing but -inf in a row; -inf alone marks an expert out of "
@@ -33,3 +34,11 @@ def check_k(k: int, n_experts: int) -> None:
     """Raise ValueError unless `k` experts can be chosen out of `n_experts`."""
     if not 1 <= k <= n_experts:
         raise ValueError(f"top_k: k={k} but there are {n_experts} experts; choose 1 <= k <= {n_experts}")
+
+
+def check_alike(what: str, values: Tensor, like: Tensor) -> None:
+    """Raise ValueError unless two tensors have the same shape."""
+    if values.shape != like.shape:
+        raise ValueError(
+            f"{what} has the shape {tuple(values.shape)}, the other {tuple(like.shape)}; give the same"
+        )

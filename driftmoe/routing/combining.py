@@ -39,7 +39,8 @@ def contrast(strong: Tensor, weak: Tensor, beta: float = 0.5, alpha: float = 0.1
     Raises
     ------
     ValueError
-        If shapes differ, an argument is out of range, or `weak` is not finite where `strong` is kept.
+        If shapes differ, an argument is out of range, `strong` has NaN, +inf or a row of nothing but -inf, or `weak` is
+        not finite where `strong` is kept.
 
     References
     ----------
@@ -59,6 +60,8 @@ def contrast(strong: Tensor, weak: Tensor, beta: float = 0.5, alpha: float = 0.1
     if not 0.0 <= beta < math.inf:
         raise ValueError(f"contrast: beta={beta!r}; choose a number of 0 or more")
     check_share("contrast: alpha", alpha)
+    if not strong.detach().amax(-1).isfinite().all():  # NaN is the largest of its row
+        raise ValueError("contrast: strong has NaN, +inf or a row of nothing but -inf; give finite logits")
     is_kept = strong >= strong.detach().amax(-1, keepdim=True) + (math.log(alpha) if alpha else -math.inf)
     is_kept = is_kept & (strong > -torch.inf)
     if not weak[is_kept].isfinite().all():
@@ -100,7 +103,7 @@ def remix(
     Raises
     ------
     ValueError
-        If shapes do not fit, or an argument is out of range.
+        If shapes do not fit, an argument is out of range, or keys, weights or query have NaN or infinities.
 
     Notes
     -----
@@ -134,6 +137,11 @@ def remix(
         )
     if alpha == 1.0 or k == 0 or not len(keys):
         return routing
+    for name, given in (("keys", keys), ("weights", weights), ("query", query)):
+        if not given.isfinite().all():
+            raise ValueError(
+                f"remix: {name} has NaN or infinities; give finite numbers, and leave out other rows"
+            )
     cosines = (
         F.normalize(query.to(own.dtype), dim=-1) @ F.normalize(keys.to(own.dtype), dim=-1).mT
     )  # (..., m)

@@ -156,6 +156,12 @@ def as_rule(policy: Policy) -> Rule:
     return policy if isinstance(policy, Rule) else Given(policy)
 
 
+def has_logit_for_each(policy: Policy) -> bool:
+    """Return whether each expert that is not shared, and each null expert, has a logit of its own."""
+    rule, n = as_rule(policy), 9  # a square number, which `ProductTopK` asks for
+    return rule.n_logits(n + rule.n_shared) == n + rule.n_null
+
+
 def at_step(policy: Policy, step: int) -> Rule:
     """Resolve `Scheduled` policies, including nested ones, for a given step.
 

@@ -19,6 +19,8 @@ class TableRouter(nn.Module):
     It has no gradient: `update` counts. The logit of an expert is the logarithm of its accuracy in the category, less
     its cost. So the softmax of the logits is in proportion to accuracies where experts cost the same.
 
+    It reads categories, not rows, so it is no `router` of a `MoELayer`: call `layer(x, logits=router(categories))`.
+
     Parameters
     ----------
     n_categories, n_experts
@@ -89,7 +91,7 @@ class TableRouter(nn.Module):
 
     def forward(self, categories: Tensor) -> Tensor:
         """Return logits, shape (..., n_experts), for categories of shape (...), integers; `UNKNOWN` is allowed."""
-        self._check(categories)
+        categories = self._checked(categories)
         overall = (self.right.sum(0) + 0.5 * self.prior) / (self.seen.sum(0) + self.prior)
         table = (self.right + self.prior * overall) / (self.seen + self.prior)
         rows = torch.cat([table, overall[None]]).log() - self.cost
@@ -113,7 +115,7 @@ class TableRouter(nn.Module):
         ValueError
             If a shape or a category is none that is allowed. Nothing is counted then.
         """
-        self._check(categories)
+        categories = self._checked(categories)
         asked = torch.ones_like(correct) if observed is None else observed
         if not correct.shape == asked.shape == (len(categories), self.right.shape[1]):
             raise ValueError(
@@ -133,12 +135,15 @@ class TableRouter(nn.Module):
             for counts, came in ((self.right, now * correct[rows].to(kinds)), (self.seen, now)):
                 counts[category] = counts[category] * self.fading**n + (factors * came).sum(0)
 
-    def _check(self, categories: Tensor) -> None:
+    def _checked(self, categories: Tensor) -> Tensor:
+        """Return categories as int64: torch takes uint8 for a mask, and int16 for no index."""
         if categories.dtype.is_floating_point or categories.dtype == torch.bool:
             raise ValueError(f"TableRouter: categories of {categories.dtype}; give integers")
+        categories = categories.long()
         least, most = UNKNOWN, len(self.right) - 1
         if categories.numel() and not (least <= int(categories.min()) and int(categories.max()) <= most):
             raise ValueError(
                 f"TableRouter: categories from {int(categories.min())} to {int(categories.max())}; they must be from 0 "
                 f"to {most}, or {UNKNOWN} where none is known"
             )
+        return categories

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from driftmoe.routing.checks import check_count, check_option
 from driftmoe.routing.entropy import checked_logits
-from driftmoe.routing.masks import top_k_mask, weights_within
+from driftmoe.routing.masks import Score, top_k_mask, weights_within
 from driftmoe.routing.result import Choice, Routing
 from driftmoe.routing.rows import log_sigmoid, softmax_choice
-from driftmoe.routing.rule import Policy, Rule, as_rule, route
+from driftmoe.routing.rule import Policy, Rule, as_rule, has_logit_for_each, route
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,39 @@ class Wrapper(Rule):
         policy = as_rule(self.policy)
         inner = policy.at(step)
         return self if inner is policy else replace(self, policy=inner)
+
+
+@dataclass(frozen=True)
+class Over(Wrapper):
+    """Base of the policies whose experts, logits and losses are those of the inner policy."""
+
+    @property
+    def n_shared(self) -> int:  # type: ignore[override]  # read only: it is the inner policy's
+        """Number of shared experts of the inner policy."""
+        return as_rule(self.policy).n_shared
+
+    @property
+    def n_null(self) -> int:  # type: ignore[override]
+        """Number of null experts of the inner policy."""
+        return as_rule(self.policy).n_null
+
+    @property
+    def score(self) -> Score:  # type: ignore[override]
+        """What the inner policy makes weights of."""
+        return as_rule(self.policy).score
+
+    def n_logits(self, n_experts: int) -> int:
+        """Return how many logits the inner policy needs."""
+        return as_rule(self.policy).n_logits(n_experts)
+
+    def n_active(self, n_experts: int, otherwise: float) -> float:
+        """Return how many experts a row uses if the router is balanced."""
+        return as_rule(self.policy).n_active(n_experts, otherwise)
+
+    @property
+    def auxiliary(self) -> Mapping[str, float]:
+        """Name -> weight of the losses: those of the inner policy."""
+        return as_rule(self.policy).auxiliary
 
 
 @dataclass(frozen=True)
@@ -88,6 +121,11 @@ class WithNull(Wrapper):
                 f"WithNull: policy={self.policy!r} has shared experts, which have no logits; write them outermost, "
                 "WithShared(WithNull(policy, n_null), n_shared)"
             )
+        if not has_logit_for_each(self.policy):
+            raise ValueError(
+                f"WithNull: policy={self.policy!r} has not one logit for each expert, so that none could be for a null "
+                "expert; choose another, such as TopK"
+            )
         check_option("WithNull: on_empty", self.on_empty, ("none", "best"))
 
     def __call__(self, logits: Tensor) -> Routing:
@@ -124,6 +162,11 @@ class WithNull(Wrapper):
         if as_rule(self.policy).score == "sigmoid":
             true = [log_sigmoid(z) for z in true]
         return softmax_choice(true, chosen, renorm=True)._replace(n_null=n_null)
+
+    @property
+    def score(self) -> Score:  # type: ignore[override]  # read only: it is the inner policy's
+        """What the inner policy makes weights of."""
+        return as_rule(self.policy).score
 
     def n_active(self, n_experts: int, otherwise: float) -> float:
         """Return how many experts a row uses if the router is balanced over experts and null experts."""
@@ -186,6 +229,15 @@ class WithShared(Wrapper):
     def n_null(self) -> int:  # type: ignore[override]  # read only: it is the inner policy's
         """Number of null experts of the inner policy."""
         return as_rule(self.policy).n_null
+
+    @property
+    def score(self) -> Score:  # type: ignore[override]  # read only: it is the inner policy's
+        """What the inner policy makes weights of."""
+        return as_rule(self.policy).score
+
+    def n_logits(self, n_experts: int) -> int:
+        """Return how many logits the inner policy needs for the experts that are not shared."""
+        return as_rule(self.policy).n_logits(n_experts - self.n_shared)
 
     def n_active(self, n_experts: int, otherwise: float) -> float:
         """Return how many experts a row uses if the router is balanced over the others."""
@@ -254,6 +306,15 @@ class Scheduled(Rule):
     def __call__(self, logits: Tensor, step: int) -> Routing:  # type: ignore[override]  # nobody else knows the step
         """Choose experts for each row."""
         return self.at(step)(logits)
+
+    @property
+    def score(self) -> Score:  # type: ignore[override]  # read only: it is the inner policy's
+        """What the inner policy makes weights of."""
+        return as_rule(self.policy).score
+
+    def n_logits(self, n_experts: int) -> int:
+        """Return how many logits the inner policy needs."""
+        return as_rule(self.policy).n_logits(n_experts)
 
     @property
     def auxiliary(self) -> Mapping[str, float]:

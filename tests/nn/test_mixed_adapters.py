@@ -12,6 +12,7 @@ from small_layers import normal
 from torch import nn
 
 from driftmoe.nn import (
+    ProductTopK,
     StraightThrough,
     Unweighted,
     inject,
@@ -175,3 +176,15 @@ def test_straight_through_takes_a_bias_along_and_counts_logits_as_its_policy():
     logits, bias = torch.tensor([[2.0, 1.0]]), torch.tensor([0.0, 9.0])
     assert StraightThrough(WithShared(WithNull(TopK(1), 2), 1)).n_logits(5) == 6
     assert StraightThrough(TopK(1))(logits, bias=bias).weights.tolist() == [[0.0, 1.0]]
+
+
+@pytest.mark.parametrize("wrapper", [StraightThrough, Unweighted])
+def test_policies_over_another_pass_its_answers_on(wrapper):
+    """Logits and the kind of score, too: the weights of the true expert within are those of sigmoids."""
+    assert wrapper(ProductTopK(2)).n_logits(16) == 8
+    assert WithShared(wrapper(ProductTopK(2)), 1).n_logits(17) == 8
+    over = wrapper(WithShared(WithNull(TopK(2, score="sigmoid"), 3), 1))
+    assert (over.n_shared, over.n_null, over.score) == (1, 3, "sigmoid")
+    assert over.n_active(7, 0.0) == WithShared(WithNull(TopK(2), 3), 1).n_active(7, 0.0)
+    logits, sigmoid = torch.tensor([2.0, 1.0, 0.0]), TopK(2, score="sigmoid")
+    assert torch.equal(WithNull(wrapper(sigmoid), 1)(logits).weights, WithNull(sigmoid, 1)(logits).weights)

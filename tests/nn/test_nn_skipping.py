@@ -9,7 +9,7 @@ import torch
 from small_layers import normal
 from torch import nn
 
-from driftmoe.nn import inject, record, skip_layer
+from driftmoe.nn import inject, load_adapter, record, save_adapter, skip_layer
 from driftmoe.routing import TopK, WithNull
 
 
@@ -92,6 +92,21 @@ class Mean(nn.Module):
         (ValueError, "lets no row skip", lambda: skip_layer(nn.Linear(6, 6), policy=TopK(1))),
         (ValueError, "n_experts=2", lambda: skip_layer(nn.Linear(6, 6), n_experts=2)),
         (TypeError, "no linear layer", lambda: skip_layer(nn.ReLU())),
+        (
+            ValueError,
+            "router could not learn",
+            lambda: skip_layer(nn.Linear(6, 6), policy=WithNull(TopK(1), 1)),
+        ),
+        (
+            ValueError,
+            "batch normalisation in Sequential",
+            lambda: skip_layer(nn.Sequential(nn.Linear(6, 6), nn.BatchNorm1d(6))),
+        ),
+        (
+            ValueError,
+            "n_features of 5, 6",
+            lambda: skip_layer(nn.Sequential(nn.Linear(6, 6), nn.Linear(5, 5))),
+        ),
     ],
 )
 def test_what_cannot_be_skipped_is_refused(error, said, does):
@@ -111,4 +126,47 @@ def test_nulls_may_be_many():
         skip_layer(nn.Linear(4, 4), policy=WithNull(TopK(1, renorm=False), 3, renorm=False)),
         normal(5, 4),
     )
-    torch.testing.assert_close(layer(x).output, layer.experts.experts[0](x))
+    torch.testing.assert_close(layer(x).output, layer.experts.adapted(x))
+
+
+class Backwards(nn.Module):
+    """A network whose second layer is registered first."""
+
+    def __init__(self):
+        super().__init__()
+        self.down, self.up = nn.Linear(16, 6), nn.Linear(6, 16)
+
+    def forward(self, x):
+        return self.down(self.up(x).relu())
+
+
+def test_the_width_is_found_whatever_the_order_of_the_layers():
+    module, x = Backwards(), normal(5, 6)
+    torch.testing.assert_close(skip_layer(module)(x).output, module(x))
+
+
+def model_of(seed, is_residual):
+    torch.manual_seed(seed)
+    model = nn.Sequential(Block() if is_residual else Block().ffn, nn.Linear(6, 6))
+    layer = inject(model, "0", partial(skip_layer, is_residual=is_residual), n_experts=1)["0"]
+    with torch.no_grad():
+        layer.router.weight.copy_(normal(2, 6, seed=seed))
+    return model
+
+
+@pytest.mark.parametrize("is_residual", [False, True])
+def test_a_file_has_the_router_alone_and_leaves_the_model_around_it(is_residual, tmp_path):
+    pytest.importorskip("safetensors", reason="needs the extra nn")
+    from safetensors.torch import load_file
+
+    trained, other = model_of(1, is_residual), model_of(2, is_residual)
+    before = {name: tensor.clone() for name, tensor in other.state_dict().items()}
+    assert [name for name, p in trained.named_parameters() if p.requires_grad] == ["0.moe.router.weight"]
+    save_adapter(trained, tmp_path / "adapter")
+    assert list(load_file(tmp_path / "adapter")) == ["0.moe.router.weight"]
+    load_adapter(other, tmp_path / "adapter")
+    assert torch.equal(other[0].moe.router.weight, trained[0].moe.router.weight)
+    assert all(torch.equal(t, before[name]) for name, t in other.state_dict().items() if "router" not in name)
+    save_adapter(trained, tmp_path / "adapter", base_weights=True)
+    with pytest.raises(ValueError, match="belongs to other weights"):
+        load_adapter(other, tmp_path / "adapter")

@@ -10,8 +10,16 @@ from small_layers import layer_of, normal
 from torch import nn
 
 from driftmoe.losses import oracle_loss
-from driftmoe.nn import FeedForwardExperts, MixedExperts, MoELayer, attention_rank, oracle
-from driftmoe.routing import GroupTopK, TopK, TopP, WithNull, WithShared
+from driftmoe.nn import (
+    FeedForwardExperts,
+    MixedExperts,
+    MoELayer,
+    StraightThrough,
+    Unweighted,
+    attention_rank,
+    oracle,
+)
+from driftmoe.routing import GroupTopK, TopK, TopP, WithNull, WithShared, as_rule
 
 
 def error(target):
@@ -69,6 +77,29 @@ def test_a_row_that_no_expert_helps_has_none_if_it_may_and_no_expert_out_of_serv
     assert found.loss.isfinite().all()
 
 
+@pytest.mark.parametrize(
+    "policy",
+    [
+        StraightThrough(TopK(2, renorm=False)),
+        Unweighted(TopK(2)),
+        WithNull(TopK(2), 2, renorm=False),
+        WithNull(Unweighted(TopK(2)), 1),
+    ],
+    ids=repr,
+)
+def test_the_oracle_never_loses_to_the_layer_and_null_experts_lose_what_no_expert_does(policy):
+    layer, x, target = layer_of(policy), normal(100, 8), normal(100, 8, seed=5)
+    found = oracle(layer, x, error(target), k=2)
+    assert found.gap.min() >= 0.0
+    assert (found.best.sum(-1) <= 2).all()
+    assert found.losses.shape == (100, 4 + as_rule(policy).n_null)
+    torch.testing.assert_close(
+        found.losses[:, 4:], error(0.0)(target)[:, None].expand(-1, found.losses.shape[1] - 4)
+    )
+    oracle_loss(layer.router(x), found.losses).backward()
+    assert layer.router.weight.grad.abs().sum(1).min() > 0.0
+
+
 def test_with_too_many_sets_the_search_is_greedy_and_finds_experts_that_add_up():
     basis = torch.eye(24)
     layer = MoELayer(None, MixedExperts([Constant(row) for row in basis]), TopK(3, renorm=False))
@@ -114,6 +145,7 @@ def test_a_router_that_is_taught_by_the_oracle_closes_most_of_the_gap():
         (WithShared(TopK(1), 1), {}, "shared experts, which are no choice"),
         (TopK(1), {"k": 5}, "k=5 of 4 experts; choose 1 <= k <= 4"),
         (TopK(1), {"loss": lambda output: output.mean()}, r"the shape \(\) for rows of shape \(3,\)"),
+        (TopK(1), {"loss": lambda output: output.sum(-1) * torch.nan}, "NaN or infinities"),
     ],
 )
 def test_oracles_of_nothing_are_refused(policy, arguments, message):

@@ -7,8 +7,16 @@ import itertools
 import pytest
 import torch
 
-from driftmoe.nn import FeedForwardExperts, MoELayer, ProductTopK, upcycled_layer
-from driftmoe.routing import TopK
+from driftmoe.nn import (
+    FeedForwardExperts,
+    MoELayer,
+    ProductTopK,
+    StraightThrough,
+    Unweighted,
+    upcycled_layer,
+)
+from driftmoe.nn.surgery import owners, prune
+from driftmoe.routing import TopK, WithNull
 
 
 def all_pairs(row, n):
@@ -63,6 +71,11 @@ def test_a_layer_of_many_small_experts_has_a_router_with_twice_the_root_of_their
     assert torch.allclose(copies(x).output, ffn(x), atol=1e-6)
 
 
+def many():
+    policy = StraightThrough(ProductTopK(2))
+    return MoELayer(torch.nn.Linear(4, 6), FeedForwardExperts(9, 4, 1, seed=0), policy)
+
+
 @pytest.mark.parametrize(
     ("said", "does"),
     [
@@ -70,6 +83,9 @@ def test_a_layer_of_many_small_experts_has_a_router_with_twice_the_root_of_their
         ("k=5 of 4", lambda: ProductTopK(5)(torch.zeros(4))),
         ("choose an integer", lambda: ProductTopK(0)),
         ("7 experts; choose a square number", lambda: ProductTopK(1).n_logits(7)),
+        ("none could be for a null expert", lambda: WithNull(Unweighted(ProductTopK(1)), 2)),
+        ("not one logit for each expert", lambda: prune(many(), keep=[0, 1, 3, 4])),
+        ("not one logit for each expert", lambda: owners(many(), torch.randn(9, 4))),
     ],
 )
 def test_what_does_not_fit_is_refused(said, does):

@@ -36,6 +36,8 @@ def test_without_beta_the_strong_answer_stays_and_one_class_always_is_kept():
         ({"beta": -1.0}, "beta=-1.0; choose a number of 0 or more"),
         ({"alpha": 1.5}, "alpha=1.5; choose a number from 0 to 1"),
         ({"weak": torch.tensor([0.0, math.nan])}, "NaN or infinities where strong is kept"),
+        ({"strong": torch.tensor([0.0, math.nan])}, "strong has NaN"),
+        ({"strong": torch.full((2,), -math.inf)}, "strong has NaN, \\+inf or a row of nothing but -inf"),
     ],
 )
 def test_contrasts_that_mean_nothing_are_refused(arguments, message):
@@ -82,3 +84,11 @@ def test_remembered_routings_repair_a_router_that_has_forgotten_half_of_the_inpu
     )
     assert before < 0.6
     assert after > 0.95
+
+
+@pytest.mark.parametrize("name", ["keys", "weights", "query"])
+def test_a_remix_with_numbers_that_are_none_is_refused(name):
+    given = {"keys": normal(9, 3), "weights": normal(9, 4).abs(), "query": normal(5, 3)}
+    given[name][1, 1] = math.nan
+    with pytest.raises(ValueError, match=f"{name} has NaN"):
+        remix(TopK(2)(normal(5, 4)), **given)

@@ -84,3 +84,11 @@ def test_a_category_that_is_none_is_refused_and_nothing_is_counted(categories):
     with pytest.raises(ValueError, match="both have a row for each"):
         router.update(torch.tensor([0, 1]), torch.ones(2, 2, dtype=torch.bool))
     assert not router.seen.any()
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16])
+def test_categories_of_any_integers_are_numbers_and_no_mask(dtype):
+    router, categories = TableRouter(2, 2), torch.tensor([0, 1, 1])
+    router.update(categories.to(dtype), torch.tensor([[True, False], [False, True], [False, True]]))
+    assert chosen(router, [0, 1]) == [0, 1]
+    assert torch.equal(router(categories.to(dtype)), router(categories))

@@ -24,6 +24,7 @@ from driftmoe.nn.surgery.joined import JoinedExperts, JoinedRouter
 from driftmoe.nn.surgery.policies import Beside, Merged
 from driftmoe.nn.watching import LayerUsage
 from driftmoe.routing import BiasBalancer, GroupTopK, Policy, RandomRouter, Scheduled, WithNull, as_rule
+from driftmoe.routing.rule import has_logit_for_each
 from driftmoe.routing.wrappers import Wrapper
 
 P = ParamSpec("P")
@@ -258,6 +259,7 @@ def columns_of(policy: Policy, n: int, chosen: Sequence[int]) -> list[int]:
         return of_old + [n_columns + e - n_old for e in chosen if e >= n_old]
     if isinstance(policy, Wrapper) and not isinstance(policy, WithNull):
         return columns_of(policy.policy, n, chosen)
+    _check_has_logit_for_each(policy)
     return list(chosen)
 
 
@@ -281,7 +283,14 @@ def cut_policy(policy: Policy, n: int, kept: Sequence[int]) -> tuple[Policy, lis
                 f"{policy!r} has groups of neighbouring experts, of which {of_group} would be kept; keep as many of "
                 "each, or give the layer another policy"
             )
+    _check_has_logit_for_each(policy)
     return policy, [*kept, *range(n, n + as_rule(policy).n_null)]
+
+
+def _check_has_logit_for_each(policy: Policy) -> None:
+    """Raise ValueError if experts of a policy share logits, so that none belong to some of them alone."""
+    if not has_logit_for_each(policy):
+        raise ValueError(f"{policy!r} has not one logit for each expert; give the layer another policy first")
 
 
 def _cut_beside(policy: Beside, n: int, kept: Sequence[int]) -> tuple[Policy, list[int]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,31 +9,11 @@ from torch import Tensor
 
 from driftmoe.routing import Policy, Routing, as_rule
 from driftmoe.routing.checks import check_count
-from driftmoe.routing.masks import Score
-from driftmoe.routing.wrappers import Wrapper
-
-
-class _Over(Wrapper):
-    """A policy whose shared and null experts, and losses, are those of the inner policy."""
-
-    @property
-    def n_shared(self) -> int:  # type: ignore[override]  # read only: it is the inner policy's
-        """Number of shared experts of the inner policy."""
-        return as_rule(self.policy).n_shared
-
-    @property
-    def n_null(self) -> int:  # type: ignore[override]
-        """Number of null experts of the inner policy."""
-        return as_rule(self.policy).n_null
-
-    @property
-    def auxiliary(self) -> Mapping[str, float]:
-        """Name -> weight of the losses: those of the inner policy."""
-        return as_rule(self.policy).auxiliary
+from driftmoe.routing.wrappers import Over
 
 
 @dataclass(frozen=True)
-class Merged(_Over):
+class Merged(Over):
     """A policy over experts of which some have been merged: it chooses as before, and their weights are added up.
 
     Parameters
@@ -71,11 +50,6 @@ class Merged(_Over):
             raise ValueError(
                 f"Merged: group_of={self.group_of}; number the groups from 0 on without a gap, one for each expert"
             )
-
-    @property
-    def score(self) -> Score:  # type: ignore[override]
-        """What the inner policy makes weights of."""
-        return as_rule(self.policy).score
 
     def n_logits(self, n_experts: int) -> int:
         """Return how many logits there are: as many as before the experts were merged."""
@@ -129,7 +103,7 @@ class Merged(_Over):
 
 
 @dataclass(frozen=True)
-class Beside(_Over):
+class Beside(Over):
     """A policy for the experts that there were, and another beside it for experts that were added.
 
     The old policy chooses as if nothing had been added, and what the new experts say is added to what the old ones say.
