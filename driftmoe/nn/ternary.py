@@ -62,6 +62,8 @@ class TernaryExperts(FeedForwardExperts):
     def packed(self) -> dict[str, Tensor]:
         """Return the experts as few bytes for a file, such as one of safetensors: 1.6 bits a weight, biases as is.
 
+        `save_adapter` does not do so: it keeps the full matrices, with which training can go on.
+
         Raises
         ------
         ValueError
