@@ -55,8 +55,9 @@ def save_adapter(
         twenty-ninth of its bytes, at 0.5 a twenty-first. Something is lost, more at small shares: measure what is left.
     start
         What the tensors were before they learnt: a copy of `model.state_dict()` from then. What is compressed is the
-        change, and the file can only be loaded into a model that has the same start, as `inject` makes it again by its
-        `seed`. Without it the numbers themselves are compressed, which a LoRA's A, drawn at random, bears badly.
+        change, and the file can only be loaded into a model that has the same start, in the same types, as `inject`
+        makes it again by its `seed`. Without it the numbers themselves are compressed, which a LoRA's A, drawn at
+        random, bears badly.
 
     Raises
     ------
@@ -107,8 +108,9 @@ def load_adapter(model: nn.Module, path: str | PathLike[str], *, check_base: boo
     Parameters
     ----------
     model
-        The same model, injected in the same way. Floats may be wider or narrower than those of the file. If the file
-        has compressed changes, the adapter must be as `inject` made it, with the same seed.
+        The same model, injected in the same way. Floats may be wider or narrower than those of the file. Only if the
+        file has changes of a start (`save_adapter(start=...)`), the adapter must be as `inject` made it, with the same
+        seed and in the same types.
     path
         File to read.
     check_base

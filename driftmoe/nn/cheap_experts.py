@@ -10,6 +10,8 @@ import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor, nn
 
 from driftmoe.nn.experts import FUNCTIONS, upcycle
+from driftmoe.nn.moe import _logits
+from driftmoe.nn.padding import is_in_backward
 from driftmoe.routing import Routing, top_k_mask
 from driftmoe.routing.checks import check_count
 
@@ -94,8 +96,9 @@ class ModulatedExperts(nn.Module):
 class UncertainRouter(nn.Module):
     """A router that is asked several times with other inputs left out, and answers with the mean of its probabilities.
 
-    Where the draws agree, the answer is that of the router; where they do not, it is flatter. So a policy that counts
-    on certainty, such as `TopP` or `EntropyHybrid`, gives such a row more experts.
+    Where the draws agree, the answer has the softmax of the router's; where they do not, it is flatter. So a policy
+    that counts on certainty, such as `TopP` or `EntropyHybrid`, gives such a row more experts. The logits are shifted,
+    so that a policy of sigmoids (`score="sigmoid"`) gives other weights than for the router alone.
 
     Parameters
     ----------
@@ -114,7 +117,8 @@ class UncertainRouter(nn.Module):
     ----------
     masks
         What `eval()` uses for every row: drawn once, shape (n_samples, n_features), so that equal rows are routed
-        alike. While the layer trains, each row has draws of its own.
+        alike. While the layer trains, each row has draws of its own, and checkpoints, which would draw others when they
+        compute the layer again, are refused.
 
     References
     ----------
@@ -168,12 +172,17 @@ class UncertainRouter(nn.Module):
 
     def _log_p(self, x: Tensor) -> Tensor:
         """Return the logarithms of the probabilities of each draw, shape (n_samples, ..., n_experts)."""
+        x = x.to(torch.promote_types(x.dtype, torch.float32))
         if self.training:
+            if self.p > 0.0 and is_in_backward():
+                raise RuntimeError(
+                    "UncertainRouter: a router that trains is computed again by a checkpoint, which would draw other "
+                    "inputs than before, so that gradients were wrong; turn checkpointing off, or call router.eval()"
+                )
             masks = self._drawn(self.n_samples, *x.shape).to(x)
         else:
             masks = self.masks.to(x).view(self.n_samples, *(1 for _ in x.shape[:-1]), -1)
-        log_p: Tensor = self.router(x * masks).log_softmax(-1)
-        return log_p
+        return _logits(self.router, x * masks).log_softmax(-1)
 
     def _drawn(self, *shape: int) -> Tensor:
         return (torch.rand(shape, generator=self._generator) >= self.p) / (1.0 - self.p)

@@ -87,7 +87,8 @@ def unpacked(
     if base is not None and _digest(base) != start:
         raise ValueError(
             f"load_adapter: {path} has changes of another start than that of this model; inject with the seed with "
-            "which the adapter began, and load before anything is learnt"
+            "which the adapter began, into a model of the same floats (this adapter has "
+            f"{', '.join(sorted({str(tensor.dtype) for tensor in base.values()}))}), and load before anything is learnt"
         )
     for name, tensor in state.items():
         about = tensors[name + LIKE].tolist() if tensor.is_floating_point() else None

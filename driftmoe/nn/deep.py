@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from driftmoe.nn.experts import stacked_experts, upcycle
-from driftmoe.nn.moe import ChainedMoE, MoELayer, RecurrentRouter, make_router
+from driftmoe.nn.moe import ChainedMoE, MoELayer, RecurrentRouter, _logits, make_router
 from driftmoe.nn.padding import is_in_backward
 from driftmoe.routing import Policy, as_rule
 
@@ -74,11 +75,27 @@ def _check_is_dense(ffn: nn.Module) -> None:
         )
 
 
-class RecurrentLayers:
+class OneCall:
+    """Base of objects that make layers which belong together, so that each is for one call of `inject`."""
+
+    _has_begun = False
+
+    def begin(self) -> None:
+        """Raise ValueError if `inject` was called with this object before; it calls this first."""
+        if self._has_begun:
+            raise ValueError(
+                f"{type(self).__name__}: this object was given to inject before, and has layers of that model; an "
+                "object is for one call of inject, so make a new one"
+            )
+        self._has_begun = True
+
+
+class RecurrentLayers(OneCall):
     """Makes upcycled layers for `inject` whose routers share a recurrent cell, and pass its state from layer to layer.
 
-    Use an object for one call of `inject`. The layers must be called in the order of the model, each once in a forward
-    pass, with rows of the same shape. Checkpoints, which compute layers again, are refused.
+    Use an object for one call of `inject`; a second one is refused. The layers must be called in the order of the
+    model, each once in a forward pass, with rows of the same shape. Checkpoints, which compute layers again, are
+    refused.
 
     Parameters
     ----------
@@ -108,9 +125,9 @@ class RecurrentLayers:
 
     def __init__(self, policy: Policy, *, width: int = 64, noise: float = 0.0) -> None:
         self.policy, self.width, self.noise = policy, width, noise
-        self._n_layers = 0
+        self._n_layers = [0]
         self._cell: nn.GRUCell | None = None
-        self._passed = _Passed()
+        self._passed = _Passed(self._n_layers)
 
     def __call__(self, ffn: nn.Module, *, n_experts: int, seed: int | None = None) -> MoELayer:
         """Return the next layer."""
@@ -126,15 +143,16 @@ class RecurrentLayers:
             if self._cell is None:
                 self._cell = nn.GRUCell(self.width, self.width)
             router = RecurrentRouter(n_features, as_rule(self.policy).n_logits(n_experts), self._cell)
-        self._n_layers += 1
-        return _InTurn(router, self._n_layers - 1, self._passed)
+        self._n_layers[0] += 1
+        return _InTurn(router, self._n_layers[0] - 1, self._passed)
 
 
-class PreGate:
+class PreGate(OneCall):
     """Makes upcycled layers for `inject` that are all routed by the input of the first one, before any is computed.
 
     So a row's experts in all layers are known when it enters the model, and their weights can be fetched meanwhile. Use
-    an object for one call of `inject`. What `RecurrentLayers` says of the order of layers holds here, too.
+    an object for one call of `inject`; a second one is refused. All layers must see rows of the same width. What
+    `RecurrentLayers` says of the order of layers holds here, too.
 
     Parameters
     ----------
@@ -164,24 +182,48 @@ class PreGate:
 
     def __init__(self, policy: Policy, *, is_shared: bool = False, noise: float = 0.0) -> None:
         self.policy, self.is_shared, self.noise = policy, is_shared, noise
-        self._routers: list[_OfFirst] = []
-        self._passed = _Passed()
+        self._layers: list[MoELayer] = []
+        self._n_layers = [0]
+        self._passed = _Passed(self._n_layers)
 
     def __call__(self, ffn: nn.Module, *, n_experts: int, seed: int | None = None) -> MoELayer:
         """Return the next layer."""
         _check_is_dense(ffn)
         experts = upcycle(ffn, n_experts, noise=self.noise, seed=seed)
-        known = self._routers[0].linear if self._routers and self.is_shared else None
+        first: Any = self._layers[0].experts if self._layers else experts
+        if experts.w_in.shape[1] != first.w_in.shape[1] or (self.is_shared and n_experts != first.n_experts):
+            raise ValueError(
+                f"PreGate: a block with rows of width {experts.w_in.shape[1]} and {n_experts} experts, and the first "
+                f"one has {first.w_in.shape[1]} and {first.n_experts}; all are routed by the input of the first, so "
+                "name blocks of one width, and with is_shared give all the same number of experts"
+            )
         linear = (
-            make_router("linear", experts.w_in.mT, n_experts, self.policy, seed) if known is None else known
+            _linear(self._layers[0])
+            if self._layers and self.is_shared
+            else make_router("linear", experts.w_in.mT, n_experts, self.policy, seed)
         )
-        router = _OfFirst(linear)
-        self._routers.append(router)
-        return MoELayer(_InTurn(router, len(self._routers) - 1, self._passed), experts, self.policy)
+        router = _InTurn(_OfFirst(linear), len(self._layers), self._passed)
+        self._layers.append(MoELayer(router, experts, self.policy))
+        self._n_layers[0] += 1
+        return self._layers[-1]
 
     def ahead(self, x: Tensor) -> list[Tensor]:
-        """Return the logits of all layers, each of shape (..., n_logits), for the input of the first one."""
-        return [router(x, None)[0] for router in self._routers]
+        """Return the logits of all layers, each of shape (..., n_logits), for the input of the first one.
+
+        They are those that the model computes, also after `steer` or `adapt_routing`.
+        """
+        logits = [_logits(_linear(layer), x) for layer in self._layers]
+        return [
+            own if layer.delta is None else own + layer.delta
+            for layer, own in zip(self._layers, logits, strict=True)
+        ]
+
+
+def _linear(layer: MoELayer) -> nn.Module:
+    """Return what a layer of `PreGate` has for a router."""
+    router: Any = layer.router
+    linear: nn.Module = router.router.linear
+    return linear
 
 
 class _OfFirst(nn.Module):
@@ -198,13 +240,19 @@ class _OfFirst(nn.Module):
 
 
 class _Passed(threading.local):
-    """The state that the last layer passed on, and the place of that layer. Copies have none."""
+    """The state that the last layer passed on, and the place of that layer. Copies have none.
+
+    The list has the number of layers, which is known once all are made.
+    """
 
     place = -1
     state: Tensor | None = None
 
-    def __reduce__(self) -> tuple[type[_Passed], tuple[()]]:
-        return _Passed, ()
+    def __init__(self, n_layers: list[int] | None = None) -> None:
+        self.n_layers = [0] if n_layers is None else n_layers  # pickles of earlier versions have none
+
+    def __reduce__(self) -> tuple[type[_Passed], tuple[list[int]]]:
+        return _Passed, (self.n_layers,)
 
 
 class _InTurn(nn.Module):
@@ -233,5 +281,6 @@ class _InTurn(nn.Module):
                 f"{tuple(state.shape[:-1])} in the layer before; inject layers that see the same rows"
             )
         logits, state = self.router(x, state)
-        self.passed.place, self.passed.state = self.place, state
+        is_last = self.place + 1 == self.passed.n_layers[0]  # whose state would keep the graph of the batch
+        self.passed.place, self.passed.state = self.place, None if is_last else state
         return logits

@@ -210,6 +210,8 @@ def upcycle(
     ------
     ValueError
         If `ffn` is not such a network.
+    TypeError
+        If it is no module and no list of modules.
 
     References
     ----------
@@ -227,7 +229,8 @@ def upcycle(
     _ = generator.seed() if seed is None else generator.manual_seed(seed)
     if isinstance(ffn, list | tuple):
         return _of_several(ffn, n_experts, noise, generator)
-    assert isinstance(ffn, nn.Module)
+    if not isinstance(ffn, nn.Module):
+        raise TypeError(f"upcycle: ffn is a {type(ffn).__name__}; give a network or a list of networks")
     if (stacked := stacked_experts(ffn)) is not None:
         return _of_stacked(stacked, n_experts, noise, generator)
     *entries, last = linears = _linears(ffn)

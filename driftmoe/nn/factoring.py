@@ -13,7 +13,7 @@ from driftmoe.nn.experts import upcycle
 from driftmoe.nn.linears import matrix, widths
 from driftmoe.nn.lora import Unweighted
 from driftmoe.nn.moe import MoELayer, make_router
-from driftmoe.routing import Policy, Routing, TopK
+from driftmoe.routing import Policy, Routing, TopK, as_rule
 from driftmoe.routing.checks import check_count
 
 
@@ -26,6 +26,9 @@ def factorize(
     seed: int | None = None,
 ) -> MoELayer:
     """Cut a dense feed-forward network into experts: each has a part of the hidden units, and their sum is the network.
+
+    The network's output bias is added once to each row, whatever parts it chose, as the layer's shared expert. It is
+    frozen; the parts have output biases of their own, zeros at first.
 
     Parameters
     ----------
@@ -44,6 +47,11 @@ def factorize(
         For `inject`. If all parts are chosen with weight 1, its output is the network's. `prior_loss` teaches the
         router which parts matter for a row.
 
+    Raises
+    ------
+    ValueError
+        If `ffn` is no such network, `n_experts` no divisor, or the policy has other weights than 1.
+
     References
     ----------
     FactorLLM, Zhao et al. 2024 (arXiv 2408.11855).
@@ -59,8 +67,36 @@ def factorize(
     True
     """
     chosen = Unweighted(TopK(max(1, n_experts // 2))) if policy is None else policy
-    experts = upcycle(ffn, 1).split(n_experts)
-    return MoELayer(make_router(router, experts.w_in.mT, n_experts, chosen, seed), experts, chosen)
+    whole = upcycle(ffn, 1)
+    bias = None if whole.b_out is None else _Bias(whole.b_out[0])
+    experts = whole.split(n_experts)
+    if experts.b_out is not None:
+        nn.init.zeros_(experts.b_out)
+    _check_weights(chosen, n_experts)
+    return MoELayer(make_router(router, experts.w_in.mT, n_experts, chosen, seed), experts, chosen, bias)
+
+
+class _Bias(nn.Module):
+    """A frozen bias as a shared expert."""
+
+    def __init__(self, bias: Tensor) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the bias for each row, shape (..., n_features)."""
+        return self.bias.expand(*x.shape[:-1], -1)
+
+
+def _check_weights(policy: Policy, n_experts: int) -> None:
+    """Raise ValueError if a policy gives chosen experts other weights than 1, as tried on random logits."""
+    n_logits = as_rule(policy).n_logits(n_experts)
+    routing = policy(torch.randn(64, n_logits, generator=torch.Generator().manual_seed(0)))
+    if not bool(torch.isclose(routing.weights, routing.mask.to(routing.weights.dtype)).all()):
+        raise ValueError(
+            f"factorize: policy={policy!r} gives parts weights other than 1, so that the chosen ones would not sum to "
+            "what they are of the network; choose Unweighted of it"
+        )
 
 
 def prior_loss(logits: Tensor, layer: MoELayer, x: Tensor, *, k: int = 1) -> Tensor:
@@ -113,7 +149,8 @@ def prior_loss(logits: Tensor, layer: MoELayer, x: Tensor, *, k: int = 1) -> Ten
         distance = (parts - parts.sum(1, keepdim=True)).square().sum(-1)
         nearest = distance.sort(dim=-1, stable=True).indices[:, :k]
     log_p = logits.reshape(-1, n).log_softmax(-1)
-    return -log_p.gather(-1, nearest).mean()
+    of_nearest = log_p.gather(-1, nearest)
+    return -of_nearest.sum() / max(of_nearest.numel(), 1)
 
 
 class ColumnExperts(nn.Module):
@@ -134,7 +171,7 @@ class ColumnExperts(nn.Module):
     weight
         Shape (n_experts, n_in / n_experts, n_out).
     bias
-        Shape (n_out,), or `None`. It is added to all rows.
+        Shape (n_out,), or `None`. It is added to all rows that count, also to those that chose null experts alone.
 
     References
     ----------
@@ -176,7 +213,11 @@ class ColumnExperts(nn.Module):
         groups = x.reshape(-1, width)  # (n_rows · n_experts, width)
         lines = groups.index_select(0, plan.rows * n_experts + plan.experts)
         out = collect(expert_linear(lines, self.weight, plan), plan, len(groups) // n_experts)
-        out = out if self.bias is None else out + self.bias
+        if self.bias is not None:
+            counts = routing.mask.any(-1, keepdim=True)  # not padding, which has no expert at all
+            if routing.null_mask is not None:
+                counts = counts | routing.null_mask.any(-1, keepdim=True)
+            out = out + self.bias * counts.reshape(-1, 1)
         return out.reshape(*x.shape[:-1], n_out)
 
 

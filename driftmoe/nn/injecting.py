@@ -137,6 +137,7 @@ def inject(
     found = _found(model, (targets,) if isinstance(targets, str) else tuple(targets))
     check_places(model, found)
     _check_owners(model, found)
+    getattr(make, "begin", lambda: None)()  # of objects that are for one call
     names = {
         name: [other for other, m in model.named_modules(remove_duplicate=False) if m is part]
         for name, part in found.items()
@@ -237,8 +238,7 @@ def _found(model: nn.Module, ends: Sequence[str]) -> dict[str, nn.Module | Fused
         adapted = _ending(adapted_weights(model), end)
         if adapted:
             raise ValueError(f"inject: {adapted[0]!r} was injected before; merge_back or remove_pairs first")
-        modules = {name: part for name, part in parts.items() if isinstance(part, nn.Module)}
-        names = _ending(modules, end) or _ending(parts, end)
+        names = _ending((n for n, p in parts.items() if isinstance(p, nn.Module)), end) or _ending(parts, end)
         if not names or not end:
             _raise_unknown(model, parts, end)
         found.update(names)

@@ -10,8 +10,9 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from os import PathLike
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -52,9 +53,10 @@ def mix_adapters(
     model
         The model that the adapters were trained in, as it was before; it is modified and frozen.
     adapters
-        Each a folder in peft's format (of peft, or of `save_peft`), or a model of the same build in which LoRA with one
-        expert was injected. Such a model is only read, and may be thrown away afterwards. Ranks, scales and the layers
-        that they reach may differ: an adapter says nothing in a layer that it does not reach.
+        Each a folder in peft's format (of peft, or of `save_peft`), or a model with the same weights in which LoRA with
+        one expert was injected, and nothing else learnt. Such a model is only read, and may be thrown away afterwards.
+        Ranks, scales and the layers that they reach may differ: an adapter says nothing in a layer that it does not
+        reach. Pairs stay as wide as they were, those of folders in float32, also in a narrower model.
     policy
         Any policy of `driftmoe.routing`, without null and shared experts or with them: there is an expert for each
         adapter. `TopK(1)` uses one adapter for each row; the router learns by `StraightThrough(TopK(1))`, and not by
@@ -70,8 +72,9 @@ def mix_adapters(
     Raises
     ------
     ValueError
-        If there are no adapters; if one is no LoRA, has a router of its own or pairs of fused weights, or does not fit
-        the model; or if something was injected into the model before. The model is then unchanged.
+        If there are no adapters; if one is no LoRA, has a router of its own or pairs of fused weights, does not fit the
+        model, or is a model with other weights or with more that learns; or if something was injected into the model
+        before. The model is then unchanged.
     OSError
         If a file cannot be read.
 
@@ -109,13 +112,18 @@ def mix_adapters(
     """
     if not adapters:
         raise ValueError("mix_adapters: no adapters; give a folder or a model for each")
+    before = [name for name, m in model.named_modules() if isinstance(m, Injected | FusedLoRA)]
+    if before:
+        raise ValueError(
+            f"mix_adapters: something was injected into the model before, at {before[0]!r}; begin with the model as it "
+            "was, and give all adapters at once"
+        )
     pairs = [_read(model, adapter, f"adapter {i}") for i, adapter in enumerate(adapters)]
     names = [name for name, _ in model.named_modules() if any(name in of for of in pairs)]
     rank = max(len(pair.a) for of in pairs for pair in of.values())
     scales = {pair.scale for of in pairs for pair in of.values()}
-    scale = (
-        scales.pop() if len(scales) == 1 else 1.0
-    )  # one scale of all stays a factor, so that sums round alike
+    # One scale of all stays a factor, so that sums round alike.
+    scale = scales.pop() if len(scales) == 1 and 0.0 not in scales else 1.0
 
     def make(linear: nn.Module, *, n_experts: int, seed: int | None) -> MoELayer:
         layer = lora_layer(
@@ -129,12 +137,13 @@ def mix_adapters(
         for name, layer in layers.items():
             experts = layer.experts
             assert isinstance(experts, LoRAExperts)  # see `make`
+            own = {e: of[name] for e, of in enumerate(pairs) if name in of}
+            experts.to(reduce(torch.promote_types, (pair.a.dtype for pair in own.values()), experts.a.dtype))
             experts.a.zero_()
             experts.b.zero_()
-            for e, of in enumerate(pairs):
-                if (pair := of.get(name)) is not None:
-                    experts.a[e, : len(pair.a)] = pair.a
-                    experts.b[e, : len(pair.b)] = pair.b * (pair.scale / scale)
+            for e, pair in own.items():
+                experts.a[e, : len(pair.a)] = pair.a
+                experts.b[e, : len(pair.b)] = pair.b.to(experts.b.dtype) * (pair.scale / scale)
     return layers
 
 
@@ -164,12 +173,58 @@ def _read(model: nn.Module, adapter: Adapter, what: str) -> dict[str, _Pair]:
                 f"mix_adapters: {what} reaches {name!r} with widths {(pair.a.shape[1], pair.b.shape[1])}, which is "
                 f"{found or 'missing'} in the model; give the model that it was trained in"
             )
+    if isinstance(adapter, nn.Module):
+        _check_base(model, adapter, what)
     return pairs
 
 
-def _pair(layer: object, what: str, name: str) -> _Pair:
+def _check_base(model: nn.Module, adapter: nn.Module, what: str) -> None:
+    """Raise ValueError if the model of an adapter has other tensors around it than the model, or more that learns."""
+    layers = [n for n, m in adapter.named_modules(remove_duplicate=False) if isinstance(m, Injected)]
+    for name, p in adapter.named_parameters():
+        if p.requires_grad and _name_before(name, layers) is not None:
+            raise ValueError(
+                f"mix_adapters: {what} lets {name!r} learn, too, which lies outside of its pairs and would be ignored; "
+                "train without it, or freeze it and give the same one to the model"
+            )
+    mine = {name: tensor for name, tensor in model.state_dict().items() if isinstance(tensor, Tensor)}
+    theirs = {
+        before: tensor
+        for name, tensor in adapter.state_dict().items()
+        if isinstance(tensor, Tensor) and (before := _name_before(name, layers)) is not None
+    }
+    for name in sorted(mine.keys() | theirs.keys()):
+        own, other = mine.get(name), theirs.get(name)
+        if own is None or other is None or own.shape != other.shape:
+            raise ValueError(
+                f"mix_adapters: {what} has {name!r} {_shape(other)}, which is {_shape(own)} in the model; give the "
+                "model that it was trained in"
+            )
+        other = other.to(own.device)
+        if not (torch.equal(own, other.to(own.dtype)) or torch.equal(own.to(other.dtype), other)):
+            raise ValueError(
+                f"mix_adapters: {what} has other numbers in {name!r} than the model; give the model that it was "
+                "trained in, or, if it is meant for this one, save it by save_peft and give the folder"
+            )
+
+
+def _name_before(name: str, layers: Sequence[str]) -> str | None:
+    """Return the name that a tensor had before layers were injected; `None` for what came with them."""
+    place = next((layer for layer in layers if name.startswith(f"{layer}.moe.")), None)
+    if place is None:
+        return name
+    inner = name.removeprefix(f"{place}.moe.")
+    return place + inner.removeprefix("shared_expert") if inner.startswith("shared_expert.") else None
+
+
+def _shape(tensor: Tensor | None) -> str:
+    return "missing" if tensor is None else f"of shape {tuple(tensor.shape)}"
+
+
+def _pair(layer: Any, what: str, name: str) -> _Pair:
     experts = getattr(layer, "experts", None)
-    if isinstance(layer, MoELayer) and isinstance(experts, LoRAExperts) and experts.n_experts == 1:
+    is_lora = isinstance(layer, MoELayer) and isinstance(experts, LoRAExperts)
+    if is_lora and experts.n_experts == 1 and as_rule(layer.policy).n_logits(1) == 1:
         weights = layer.policy(torch.tensor([[-3.0], [0.0], [3.0]])).weights
         if weights.shape == (3, 1) and bool(weights.eq(1.0).all()):
             return _Pair(experts.a.detach()[0], experts.b.detach()[0], float(layer.scale))
@@ -180,12 +235,23 @@ def _pair(layer: object, what: str, name: str) -> _Pair:
 
 
 def _skeleton(model: nn.Module) -> nn.Module:
-    """Return a copy of a model that shares the memory of its tensors, so that something may be injected into it."""
+    """Return a copy of a model with zeros that take no memory, so that something may be injected into it.
+
+    They are float32 or wider, and so are pairs that are read for them.
+    """
     memo: dict[int, Tensor] = {
-        id(p): nn.Parameter(p.detach(), requires_grad=False) for p in model.parameters()
+        id(p): nn.Parameter(_zeros(p), requires_grad=False) for p in model.parameters()
     }
     memo |= {id(buffer): buffer for buffer in model.buffers()}
     return copy.deepcopy(model, memo)
+
+
+def _zeros(p: Tensor) -> Tensor:
+    """Return zeros of the shape of a parameter; the parameter itself if it is quantised."""
+    if not p.is_floating_point():
+        return p.detach()
+    wide = torch.promote_types(p.dtype, torch.float32) if p.element_size() > 1 else p.dtype
+    return torch.zeros((), dtype=wide, device=p.device).expand(p.shape)
 
 
 @dataclass(frozen=True)

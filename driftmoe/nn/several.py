@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from driftmoe.nn.deep import OneCall
 from driftmoe.nn.injecting import inject
 from driftmoe.nn.moe import MoELayer, upcycled_layer
 from driftmoe.routing import Policy
@@ -116,10 +117,11 @@ def _mean(tensors: Sequence[Tensor]) -> Tensor:
     return torch.stack([tensor.to(tensors[0].device, wide) for tensor in tensors]).mean(0)
 
 
-class SharedLayer:
+class SharedLayer(OneCall):
     """Makes one layer of experts for all blocks that `inject` names: they share its experts and its router.
 
-    Use an object for one call of `inject`. What differs between blocks, such as their norms, stays their own.
+    The experts are made of the first block's network; the weights of the networks of all other blocks go. What lies
+    around them, such as norms, stays each block's own. Use an object for one call of `inject`; a second one is refused.
 
     Parameters
     ----------
@@ -146,14 +148,15 @@ class SharedLayer:
     def __init__(self, make: Callable[..., MoELayer]) -> None:
         self.make = make
         self._layer: MoELayer | None = None
-        self._build: tuple[object, ...] = ()
+        self._build: tuple[str, list[tuple[int, ...]]] = "", []
 
     def __call__(self, module: nn.Module, *, n_experts: int, seed: int | None = None) -> MoELayer:
         """Return the layer."""
-        build = (n_experts, *(tuple(p.shape) for p in module.parameters()))
+        layer = self.make(module, n_experts=n_experts, seed=seed)  # of other blocks, too, to compare it
+        build = " ".join(repr(layer).split()), [tuple(p.shape) for p in layer.parameters()]
         if self._layer is None:
-            layer = self.make(module, n_experts=n_experts, seed=seed)
-            if layer.shared_expert is not None:
+            shared = layer.shared_expert
+            if shared is not None and {*map(id, shared.parameters())} & {*map(id, module.parameters())}:
                 raise ValueError(
                     "SharedLayer: the layer goes around a module, which other blocks would lose; share one that takes "
                     "the place of modules, such as upcycled_layer"
@@ -161,7 +164,7 @@ class SharedLayer:
             self._layer, self._build = layer, build
         elif build != self._build:
             raise ValueError(
-                f"SharedLayer: a block of {build[0]} experts and shapes {build[1:]}, and the first of {self._build[0]} "
-                f"and {self._build[1:]}; name blocks of one size"
+                f"SharedLayer: a block would become {build[0]} with shapes {build[1]}, and the first {self._build[0]} "
+                f"with {self._build[1]}; name blocks of one size, kind and activation"
             )
         return self._layer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Literal
 
@@ -47,11 +48,21 @@ class TernaryExperts(FeedForwardExperts):
         return w_in, w_out
 
     def split(self, parts: int) -> TernaryExperts:
-        """Return fine-grained experts, which have three values each; see `FeedForwardExperts.split`."""
-        return ternary(super().split(parts))
+        """Return fine-grained experts of the same three values, which sum to these; see `FeedForwardExperts.split`.
+
+        The full matrices behind them are the nearest that have these values: what else they had learnt is left out.
+        """
+        signs = copy.deepcopy(self)
+        signs.w_in.data, signs.w_out.data = _signs(self.w_in.detach()), _signs(self.w_out.detach())
+        fine = ternary(FeedForwardExperts.split(signs, parts))
+        for p, whole in ((fine.w_in, self.w_in), (fine.w_out, self.w_out)):
+            p.data = _full(p.data, _scale(whole.detach()).repeat_interleave(parts, 0))
+        return fine
 
     def packed(self) -> dict[str, Tensor]:
         """Return the experts as few bytes for a file, such as one of safetensors: 1.6 bits a weight, biases as is.
+
+        `save_adapter` does not do so: it keeps the full matrices, with which training can go on.
 
         Raises
         ------
@@ -79,8 +90,8 @@ class TernaryExperts(FeedForwardExperts):
         Raises
         ------
         ValueError
-            If a tensor is missing or has another type or shape, or a byte stands for no five values. The experts are
-            then unchanged.
+            If a tensor is missing or has another type or shape, a byte stands for no five values, or a scale is
+            negative. The experts are then unchanged.
         """
         own = self.packed()
         for name in sorted(own.keys() | packed.keys()):
@@ -98,7 +109,12 @@ class TernaryExperts(FeedForwardExperts):
                     f"{(tuple(own[name].shape), own[name].dtype) if name in own else 'nothing'} is meant; give what "
                     "`packed` returned for experts of this size"
                 )
-            if not bool(torch.isfinite(came).all()) or (name.endswith(TRITS) and bool((came > 242).any())):
+            is_damaged = not bool(torch.isfinite(came).all()) or (
+                bool((came > 242).any())
+                if name.endswith(TRITS)
+                else name.endswith(SCALE) and bool((came < 0).any())
+            )
+            if is_damaged:
                 raise ValueError(f"load_packed: {name} is damaged; save it again")
         with torch.no_grad():
             for name, p in self.named_parameters():
@@ -108,9 +124,7 @@ class TernaryExperts(FeedForwardExperts):
                 bytes_of = packed[name + TRITS].to(p.device, torch.int16)[..., None]
                 digits = bytes_of // bytes_of.new_tensor(_POWERS) % 3 - 1
                 signs = digits.flatten(1)[:, : p[0].numel()].to(p.dtype)
-                share = signs.abs().mean(1, keepdim=True).clamp_min(1.0 / p[0].numel())
-                scale = packed[name + SCALE].to(p.device, p.dtype)[:, None]
-                p.copy_((signs * scale / share).view_as(p))  # so that the mean of |W| is the scale again
+                p.copy_(_full(signs.view_as(p), packed[name + SCALE].to(p.device, p.dtype)[:, None, None]))
 
 
 def ternary(experts: FeedForwardExperts) -> TernaryExperts:
@@ -129,15 +143,15 @@ def ternary(experts: FeedForwardExperts) -> TernaryExperts:
     ('relu', ['w_in.scale', 'w_in.trits'])
     """
     n_hidden, n_features = experts.w_out.shape[1:]
-    copy = TernaryExperts(
+    made = TernaryExperts(
         experts.n_experts,
         n_features,
         n_hidden,
         activation=experts.activation,
         bias=experts.b_in is not None,
     ).to(experts.w_in)
-    copy.load_state_dict(experts.state_dict())
-    return copy
+    made.load_state_dict(experts.state_dict())
+    return made
 
 
 def ternary_layer(
@@ -191,6 +205,12 @@ def _scale(w: Tensor) -> Tensor:
 def _signs(w: Tensor) -> Tensor:
     smallest = torch.finfo(w.dtype).tiny
     return (w / _scale(w).clamp_min(smallest)).round().clamp(-1.0, 1.0)
+
+
+def _full(signs: Tensor, scale: Tensor) -> Tensor:
+    """Return matrices that are rounded to these signs times a scale of shape (n_experts, 1, 1)."""
+    share = signs.abs().mean((1, 2), keepdim=True).clamp_min(1.0 / signs[0].numel())
+    return signs * scale / share  # so that the mean of |W| is the scale
 
 
 def _rounded(w: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from small_layers import layer_of, normal
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from driftmoe.nn import CompressedExperts, FeedForwardExperts, ModulatedExperts, MoELayer, UncertainRouter
 from driftmoe.routing import Routing, TopK, TopP, WithNull
@@ -124,6 +125,24 @@ def test_rows_that_hang_on_few_inputs_are_doubted_and_get_more_experts():
     assert k == [[1, 1], [2, 1]]
     with pytest.raises(ValueError, match=r"p=1\.0; choose a share"):
         UncertainRouter(inner, 64, p=1.0)
+
+
+@pytest.mark.parametrize("is_reentrant", [False, True])
+def test_new_draws_in_a_checkpoint_are_refused_and_those_of_eval_are_not(is_reentrant):
+    router, x = UncertainRouter(nn.Linear(8, 4), 8, p=0.4, seed=0), normal(5, 8).requires_grad_()
+    with pytest.raises(RuntimeError, match="computed again by a checkpoint"):
+        checkpoint(router, x, use_reentrant=is_reentrant).sum().backward()
+    router.eval()
+    checkpoint(router, x, use_reentrant=is_reentrant)[:, 0].sum().backward()
+    by_checkpoint = router.router.weight.grad.clone()
+    router.zero_grad()
+    router(x)[:, 0].sum().backward()
+    assert torch.equal(router.router.weight.grad, by_checkpoint)
+
+
+def test_doubt_of_narrow_rows_is_computed_in_the_type_of_the_router():
+    router, x = UncertainRouter(nn.Linear(8, 4), 8, p=0.4, seed=0).eval(), normal(5, 8).bfloat16()
+    assert torch.equal(router.doubt(x), router.doubt(x.float()))
 
 
 # --------------------------------------------------------------------------------------------------

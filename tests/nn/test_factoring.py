@@ -60,7 +60,11 @@ def test_the_prior_loss_names_the_nearest_parts_by_brute_force(k):
     loss = prior_loss(logits, layer, x, k=k)
     flat = x.flatten(0, 1)
     distances = torch.stack(
-        [(layer.experts(flat, alone(e, 4, 20)) - network(flat)).square().sum(-1) for e in range(4)], -1
+        [
+            (layer.experts(flat, alone(e, 4, 20)) + network[2].bias - network(flat)).square().sum(-1)
+            for e in range(4)
+        ],
+        -1,
     )
     target = torch.zeros(20, 4)
     for t in range(20):
@@ -71,6 +75,24 @@ def test_the_prior_loss_names_the_nearest_parts_by_brute_force(k):
     assert all(p.grad is None for p in layer.parameters())
     with pytest.raises(ValueError, match="k=5, 4 logits and 4 experts"):
         prior_loss(logits, layer, x, k=5)
+    assert prior_loss(logits[:, :0], layer, x[:, :0], k=k) == 0.0
+
+
+def test_a_row_of_few_parts_has_the_whole_bias_and_weights_below_one_are_refused():
+    network, x = ffn(), normal(5, 8)
+    network[2].bias.data.fill_(100.0)
+    layer = inject(nn.Sequential(network), "0", partial(factorize, policy=Unweighted(TopK(1))), n_experts=4)[
+        "0"
+    ]
+    hidden = network[1](network[0](x))
+    for t, e in enumerate(layer(x).routing.mask.float().argmax(-1).tolist()):
+        part = slice(6 * e, 6 * e + 6)
+        expected = network[2].weight[:, part] @ hidden[t, part] + 100.0
+        torch.testing.assert_close(layer(x).output[t], expected, rtol=1e-4, atol=1e-4)
+    assert torch.equal(layer(x, rows=torch.zeros(5, dtype=torch.bool)).output, torch.full((5, 8), 100.0))
+    for policy in (TopK(2), Dense(), TopK(1, renorm=False)):
+        with pytest.raises(ValueError, match=r"factorize: .* weights other than 1"):
+            factorize(network, n_experts=4, policy=policy)
 
 
 def test_a_router_that_learnt_the_prior_is_nearer_to_the_network_than_one_at_random():
@@ -105,6 +127,14 @@ def test_groups_of_columns_equal_the_layer_with_other_inputs_at_zero(policy, bia
     routing = policy(normal(2, 5, 5 if isinstance(policy, WithNull) else 4, seed=1))
     gated = x * routing.weights.repeat_interleave(3, -1)
     torch.testing.assert_close(experts(x, routing), linear(gated), rtol=1e-4, atol=1e-6)
+
+
+def test_padding_gets_no_bias_and_a_row_of_null_experts_alone_does():
+    linear, x = nn.Linear(12, 6), normal(2, 12)
+    layer = MoELayer(nn.Linear(12, 5), ColumnExperts(linear, 4), WithNull(TopK(1), 1))
+    logits = torch.tensor([0.0, 0.0, 0.0, 0.0, 9.0]).expand(2, 5)
+    out = layer(x, rows=torch.tensor([True, False]), logits=logits).output
+    torch.testing.assert_close(out, torch.stack([linear.bias, torch.zeros(6)]))
 
 
 def test_k_groups_of_n_cost_k_nths(monkeypatch):

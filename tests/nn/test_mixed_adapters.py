@@ -188,3 +188,47 @@ def test_policies_over_another_pass_its_answers_on(wrapper):
     assert over.n_active(7, 0.0) == WithShared(WithNull(TopK(2), 3), 1).n_active(7, 0.0)
     logits, sigmoid = torch.tensor([2.0, 1.0, 0.0]), TopK(2, score="sigmoid")
     assert torch.equal(WithNull(wrapper(sigmoid), 1)(logits).weights, WithNull(sigmoid, 1)(logits).weights)
+
+
+def changed(name, *, frozen=True):
+    """An adapter whose model has other numbers in one tensor."""
+    adapter = trained("0")
+    adapter.get_parameter(name).requires_grad_(not frozen).data += 1.0
+    return adapter
+
+
+def test_what_a_model_learnt_beside_its_adapter_is_not_ignored():
+    null = network()
+    inject(null, "0", partial(lora_layer, policy=WithNull(TopK(1), 1), rank=2), n_experts=1)
+    other = nn.Sequential(*trained("0"), nn.LayerNorm(4).requires_grad_(False))
+    for adapter, words in (
+        (changed("2.bias", frozen=False), "adapter 0 lets '2.bias' learn, too"),
+        (changed("2.bias"), "adapter 0 has other numbers in '2.bias'"),
+        (changed("0.moe.shared_expert.weight"), "adapter 0 has other numbers in '0.weight'"),
+        (other, r"adapter 0 has '3.bias' of shape \(4,\), which is missing"),
+        (null, "only LoRA with one expert of weight 1"),
+    ):
+        model = network()
+        with pytest.raises(ValueError, match=words):
+            mix_adapters(model, [adapter], TopK(1))
+        assert type(model[0]) is nn.Linear
+    model = network()
+    inject(model, "0", partial(lora_layer, policy=TopK(1), rank=2), n_experts=2)
+    with pytest.raises(ValueError, match="something was injected into the model before, at '0'"):
+        mix_adapters(model, [trained("2")], TopK(1))
+
+
+def test_adapters_of_scale_0_say_nothing():
+    model, x = network(), normal(5, 8)
+    mix_adapters(model, [trained("0", scale=0.0), trained("0", scale=0.0, seed=1)], TopK(1))
+    torch.testing.assert_close(model(x), network()(x))
+
+
+@pytest.mark.parametrize("way", ["folder", "model"])
+def test_pairs_stay_as_wide_as_they_were_in_a_narrow_model(way, tmp_path):
+    adapter, model = trained("0"), network().bfloat16()
+    save_peft(adapter, tmp_path)
+    experts = mix_adapters(model, [tmp_path if way == "folder" else adapter], TopK(1))["0"].experts
+    assert torch.equal(experts.a, adapter[0].moe.experts.a)
+    assert torch.equal(experts.b, adapter[0].moe.experts.b)
+    assert model(normal(5, 8).bfloat16()).dtype is torch.bfloat16

@@ -21,6 +21,7 @@ from driftmoe.nn import (
     load_adapter,
     record,
     save_adapter,
+    steer,
 )
 from driftmoe.routing import TopK, WithNull
 
@@ -156,3 +157,38 @@ def test_with_a_pre_gate_the_first_input_settles_the_routing_of_all_layers(is_sh
         torch.equal(old.routing.mask, new.routing.mask)
         for (_, old), (_, new) in zip(records, after, strict=True)
     )
+
+
+def test_ahead_is_what_a_narrow_and_steered_model_does_and_no_state_is_left():
+    model, gate = network(), PreGate(TopK(2))
+    layers = inject(model, FEED_FORWARD, gate, n_experts=4, seed=1)
+    model.bfloat16()
+    for layer in layers.values():
+        layer.router.float()
+        steer(layer, [1], 5.0)
+    with record(model) as records:
+        model(X.bfloat16())
+    for (_, result), logits in zip(records, gate.ahead(X.bfloat16()), strict=True):
+        assert torch.equal(result.routing.logits, logits)
+    assert layers["0"].router.passed.state is None  # which would keep the graph of the last batch
+    same = copy.deepcopy(model)
+    same(X.bfloat16())
+    assert same[0].moe.router.passed.state is None
+
+
+@pytest.mark.parametrize("maker", [lambda: PreGate(TopK(1)), lambda: RecurrentLayers(TopK(1), width=6)])
+def test_an_object_that_makes_layers_is_for_one_call_of_inject(maker):
+    make = maker()
+    inject(network(), FEED_FORWARD, make, n_experts=2)
+    other = network()
+    with pytest.raises(ValueError, match="one call of inject"):
+        inject(other, FEED_FORWARD, make, n_experts=2)
+    assert type(other[0]) is nn.Sequential
+
+
+def test_a_pre_gate_refuses_layers_of_other_widths():
+    narrow = nn.Sequential(nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 6))
+    model = nn.Sequential(network()[0], nn.Linear(8, 6), narrow)
+    with pytest.raises(ValueError, match=r"PreGate: a block with rows of width 6 .* first one has 8 "):
+        inject(model, ("0", "2"), PreGate(TopK(1)), n_experts=2)
+    assert type(model[0]) is nn.Sequential

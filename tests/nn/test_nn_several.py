@@ -100,6 +100,8 @@ def test_models_that_are_no_copies_of_one_build_are_refused():
         upcycle([ffn(), ffn(), ffn()], 4)
     with pytest.raises(ValueError, match=r"network 1 is .*relu.* and the first .*gelu"):
         upcycle([ffn(), ffn(activation=nn.ReLU)], 2)
+    with pytest.raises(TypeError, match=r"upcycle: .*iterator; give a network or a list of networks"):
+        upcycle(iter([ffn(), ffn()]), 2)
     with pytest.raises(ValueError, match="rest='sum'; available: mean, first"):
         upcycle_models([network(), network()], "1", TopK(1), rest="sum")
 
@@ -137,8 +139,15 @@ def test_blocks_share_one_layer_and_learn_it_together(tmp_path):
 
 def test_what_blocks_cannot_share_is_refused():
     wide = nn.Sequential(ffn(), nn.Sequential(nn.Linear(8, 4), nn.GELU(), nn.Linear(4, 8)))
-    with pytest.raises(ValueError, match="name blocks of one size"):
+    with pytest.raises(ValueError, match="name blocks of one size, kind and activation"):
         inject(wide, ("0", "1"), SharedLayer(partial(upcycled_layer, policy=TopK(1))), n_experts=2)
+    other = nn.Sequential(ffn(), ffn(activation=nn.ReLU))
+    make = SharedLayer(partial(upcycled_layer, policy=TopK(1)))
+    with pytest.raises(ValueError, match=r"relu.* name blocks of one size, kind and activation"):
+        inject(other, ("0", "1"), make, n_experts=2)
+    assert type(other[0]) is nn.Sequential
+    with pytest.raises(ValueError, match=r"SharedLayer: .* one call of inject"):
+        inject(nn.Sequential(ffn()), "0", make, n_experts=2)
     with pytest.raises(ValueError, match="goes around a module"):
         inject(
             network(), ("1.0", "3.0"), SharedLayer(partial(lora_layer, policy=TopK(1), rank=2)), n_experts=2
@@ -210,6 +219,7 @@ def test_packed_experts_answer_the_same_and_take_a_twelfth_at_most(n_features, t
         ({"w_in.trits": torch.zeros(4, 3, dtype=torch.uint8)}, r"w_in.trits is \(\(4, 3\), torch.uint8\)"),
         ({"w_out.trits": experts.packed()["w_out.trits"] | 255}, "w_out.trits is damaged"),
         ({"w_out.scale": torch.full((4,), torch.nan)}, "w_out.scale is damaged"),
+        ({"w_in.scale": -experts.packed()["w_in.scale"]}, "w_in.scale is damaged"),
         ({"more": torch.zeros(1)}, "nothing is meant"),
     ):
         packed = {name: t for name, t in (experts.packed() | wrong).items() if t is not None}
@@ -219,6 +229,17 @@ def test_packed_experts_answer_the_same_and_take_a_twelfth_at_most(n_features, t
     experts.w_in.data[0, 0, 0] = torch.nan
     with pytest.raises(ValueError, match="w_in holds NaN"):
         experts.packed()
+
+
+@pytest.mark.parametrize("activation", ["relu", "swiglu"])
+def test_the_parts_of_ternary_experts_sum_to_them_and_have_three_values(activation):
+    whole, x = ternary(FeedForwardExperts(2, 8, 16, activation=activation, bias=True, seed=0)), normal(9, 8)
+    fine = whole.split(4)
+    assert fine.w_out.shape == (8, 4, 8)
+    sums = torch.zeros(9, 8)
+    for e in range(4, 8):
+        sums += fine(x, all_to(e, 8, 9))
+    torch.testing.assert_close(sums, whole(x, all_to(1, 2, 9)), rtol=1e-4, atol=1e-6)
 
 
 def test_the_frozen_network_is_the_shared_expert_of_ternary_ones():

@@ -94,6 +94,7 @@ def test_what_has_no_ranks_of_its_own_is_refused():
     for layers, weights, words in (
         ([], None, "0 layers"),
         ([fly], [1.0, 2.0], "1 layers and 2 weights"),
+        ([fly, fly], [1.0, torch.nan], "weights=.*nan.*; give finite numbers"),
         ([fly, flylora(nn.Linear(8, 6), n_experts=4, k=2)], None, "layer 1 goes around another linear layer"),
         ([fly, flylora(nn.Linear(9, 6), n_experts=4, k=2)], None, "layer 1 has other widths"),
     ):
@@ -122,6 +123,12 @@ def test_a_merged_layer_adds_up_what_each_adds():
     assert (merged(x).routing.n_used == 6).all()
     assert merged(x).routing.mask[..., 4].all()
     assert [name for name, p in merged.named_parameters() if p.requires_grad] == ["experts.b"]
+    again = merge_flylora([layers[0], merged], [1.0, -1.0])
+    other = base + (layers[0](x).output - base) - (expected - base)
+    torch.testing.assert_close(again(x).output, other, rtol=1e-4, atol=1e-5)
+    layers[0].scale = 0.0  # which says nothing then
+    left = merge_flylora(layers[:2])
+    torch.testing.assert_close(left(x).output, layers[1](x).output, rtol=1e-4, atol=1e-5)
     model = nn.Sequential(linear())
     inject(model, "0", partial(flylora, k=2), n_experts=8)
     install(model, {"0.moe": merged})

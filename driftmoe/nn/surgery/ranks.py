@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from functools import partial, reduce
 from typing import Any
@@ -144,9 +145,9 @@ def merge_flylora(layers: Sequence[MoELayer], weights: Sequence[float] | None = 
     Parameters
     ----------
     layers
-        Layers of `flylora` around the same linear layer, or copies of it, one for each task.
+        Layers of `flylora` around the same linear layer, or copies of it, one for each task; also merged ones.
     weights
-        A factor for each; default 1 for all.
+        A finite factor for each; default 1 for all.
 
     Returns
     -------
@@ -156,7 +157,7 @@ def merge_flylora(layers: Sequence[MoELayer], weights: Sequence[float] | None = 
     Raises
     ------
     ValueError
-        If there is none, sizes differ, or the linear layers have other numbers.
+        If there is none, sizes differ, a weight is not finite, or the linear layers have other numbers.
     TypeError
         If one is no layer of `flylora`.
 
@@ -179,10 +180,12 @@ def merge_flylora(layers: Sequence[MoELayer], weights: Sequence[float] | None = 
         raise ValueError(
             f"merge_flylora: {len(layers)} layers and {len(factors)} weights; give a weight for each"
         )
+    if not all(map(math.isfinite, factors)):
+        raise ValueError(f"merge_flylora: weights={factors}; give finite numbers")
     parts: list[Any] = [_of_ranks("merge_flylora", layer, "magnitudes") for layer in layers]
     first = layers[0]
     for i, (layer, part) in enumerate(zip(layers, parts, strict=True)):
-        if not isinstance(layer.policy, LargestActivations):
+        if not _is_of_flylora(layer.policy) or not isinstance(part, LoRAExperts):
             raise TypeError(
                 f"merge_flylora: layer {i} has the policy {layer.policy!r}; give layers of flylora"
             )
@@ -199,8 +202,9 @@ def merge_flylora(layers: Sequence[MoELayer], weights: Sequence[float] | None = 
     whole = LoRAExperts(sum(part.n_experts for part in parts), n_in, n_out, 1)
     whole = whole.to(parts[0].a)
     whole.a = nn.Parameter(torch.cat([part.a for part in parts]), requires_grad=False)
+    scale = first.scale or 1.0  # a layer of scale 0 says nothing
     changes = [
-        part.b * (factor * layer.scale / first.scale)
+        part.b * (factor * layer.scale / scale)
         for part, factor, layer in zip(parts, factors, layers, strict=True)
     ]
     whole.b = nn.Parameter(torch.cat(changes))
@@ -213,9 +217,14 @@ def merge_flylora(layers: Sequence[MoELayer], weights: Sequence[float] | None = 
     balancer.bias = torch.cat(
         [zero if of.balancer is None else of.balancer.bias for of, zero in zip(layers, zeros, strict=True)]
     )
-    return MoELayer(
-        whole.magnitudes, whole, policy, first.shared_expert, balancer=balancer, scale=first.scale
-    )
+    return MoELayer(whole.magnitudes, whole, policy, first.shared_expert, balancer=balancer, scale=scale)
+
+
+def _is_of_flylora(policy: Policy) -> bool:
+    """Return whether a policy is that of a layer of `flylora`, or of several that were merged."""
+    if isinstance(policy, Beside):
+        return _is_of_flylora(policy.policy) and _is_of_flylora(policy.added)
+    return isinstance(policy, LargestActivations)
 
 
 def _of_ranks(caller: str, layer: MoELayer, method: str) -> LoRAExperts | JoinedExperts:
