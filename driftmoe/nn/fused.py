@@ -110,8 +110,8 @@ class FusedLoRA(nn.Module):
             self.weight.device.type, enabled=False
         ):  # the weights keep their type without pairs, too
             wide = torch.promote_types(self.weight.dtype, left.dtype)  # pairs may be wider or narrower
-            weight, left, right = self.weight.to(wide), left.to(wide), right.to(wide)
-            return torch.baddbmm(weight, left.mT, right, alpha=self.scale).to(self.weight.dtype)
+            weight, first, then = (part.to(wide) for part in (self.weight, left.mT, right))
+            return torch.baddbmm(weight, first, then, alpha=self.scale).to(self.weight.dtype)
 
     def merge(self) -> None:
         """Add the pairs to the weights, in place."""
