@@ -4,16 +4,17 @@ transformers 5 keeps experts so, as `gate_up_proj` and `down_proj`. A model's co
 so that no module can take its place. Instead the module that owns it changes its class for one that differs in that
 attribute alone: reading it gives W_e + scale · B_e A_e for each expert e. Classes are made once for each kind of
 module and are never changed, so that copies and pickles of a model are independent of it. Outside of the owner's calls
-the attribute refuses to be written into.
+the attribute and its views refuse most ways to be written into (`_Computed` says which).
 """
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -108,8 +109,9 @@ class FusedLoRA(nn.Module):
         with torch.autocast(
             self.weight.device.type, enabled=False
         ):  # the weights keep their type without pairs, too
-            weight = self.weight.to(left.dtype)  # pairs may be wider, such as float32 in a bfloat16 model
-            return torch.baddbmm(weight, left.mT, right, alpha=self.scale).to(self.weight.dtype)
+            wide = torch.promote_types(self.weight.dtype, left.dtype)  # pairs may be wider or narrower
+            weight, first, then = (part.to(wide) for part in (self.weight, left.mT, right))
+            return torch.baddbmm(weight, first, then, alpha=self.scale).to(self.weight.dtype)
 
     def merge(self) -> None:
         """Add the pairs to the weights, in place."""
@@ -360,32 +362,59 @@ def _before(owner: nn.Module) -> _Before:
 
 
 class _Computed(Tensor):
-    """A weight with its pairs as code outside of its owner reads it: what is written into it would be lost."""
+    """A weight with its pairs as code outside of its owner reads it: what is written into it would be lost.
+
+    Its views and what `detach` and `data` give are of this class, too. Refused are methods that write in place, `out=`,
+    `inplace=True`, lists of tensors and a new `data`. Arrays of `numpy()` or `dlpack` can be written into, and nobody
+    says so. Copies, and what a pickle gives, are plain tensors.
+    """
 
     @classmethod
     def __torch_function__(
         cls, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        name = getattr(function, "__name__", "")
-        is_in_place = name == "__setitem__" or re.fullmatch(r"__i[a-z]+__|[a-z]\w*_", name)
-        if (
-            is_in_place
-            and args
-            and isinstance(args[0], cls)
-            and name not in ("requires_grad_", "retain_grad")
-        ):
+        kwargs = kwargs or {}
+        name = "data" if function == Tensor.data.__set__ else getattr(function, "__name__", "")  # type: ignore[attr-defined]
+        is_in_place = name in ("data", "__setitem__") or re.fullmatch(
+            r"__i(?!n)[a-z]+__|_*[a-z]\w*[a-z0-9]_", name
+        )
+        written = [kwargs.get("out")]
+        if (is_in_place and name not in ("requires_grad_", "retain_grad")) or kwargs.get("inplace"):
+            written.append(args[0] if args else None)
+        if any(isinstance(part, cls) for part in _flat(written)):
             raise _lost(name)
         with torch._C.DisableTorchFunctionSubclass():
-            result = function(*args, **(kwargs or {}))
-        is_data = function == Tensor.data.__get__  # type: ignore[attr-defined]  # a descriptor
-        return result.as_subclass(cls) if is_data and args and isinstance(args[0], cls) else result
+            result = function(*args, **kwargs)
+            storages = {part.untyped_storage()._cdata for part in _flat(args) if isinstance(part, cls)}
+
+            def marked(part: Any) -> Any:
+                is_dense = type(part) is Tensor and part.layout == torch.strided
+                is_view = is_dense and part.untyped_storage()._cdata in storages
+                return part.as_subclass(cls) if is_view else part
+
+            return type(result)(map(marked, result)) if type(result) in (tuple, list) else marked(result)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        return copy.deepcopy(self._plain(), memo)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self._plain().__reduce_ex__(protocol)
+
+    def _plain(self) -> Tensor:
+        with torch._C.DisableTorchFunctionSubclass():
+            return self.as_subclass(Tensor)
+
+
+def _flat(parts: Iterable[Any]) -> list[Any]:
+    """Return tensors and whatever else there is, also those of lists within."""
+    return [one for part in parts for one in (part if isinstance(part, tuple | list) else [part])]
 
 
 def _lost(what: str) -> TypeError:
     return TypeError(
         f"{what}: these weights are computed from weights and low-rank pairs, so that what is written into them is "
-        f"lost; write to the weight of the FusedLoRA, whose name ends in {SUFFIX!r}, or call merge_back or "
-        "remove_pairs first"
+        f"lost; write to the weight of the FusedLoRA, whose name ends in {SUFFIX!r}, or to a clone, or call "
+        "merge_back or remove_pairs first"
     )
 
 

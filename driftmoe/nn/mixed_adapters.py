@@ -23,7 +23,7 @@ from driftmoe.nn.linears import widths
 from driftmoe.nn.lora import LoRAExperts, lora_layer
 from driftmoe.nn.moe import MoELayer
 from driftmoe.nn.peft_files import load_peft
-from driftmoe.routing import Policy, Routing
+from driftmoe.routing import Policy, Routing, as_rule
 from driftmoe.routing.wrappers import Over
 
 Adapter = str | PathLike[str] | nn.Module

@@ -157,6 +157,11 @@ class MoELayer(nn.Module):
         self.delta: Tensor | None
         self.register_buffer("delta", None, persistent=False)  # added to the logits; see `rewiring`
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        buffers = {"delta": None, **state["_buffers"]}  # older pickles have no delta
+        super().__setstate__({**state, "_buffers": buffers})
+        self._non_persistent_buffers_set.add("delta")
+
     def set_balancer(self, balancer: BiasBalancer | None) -> None:
         """Set or remove the balancer.
 

@@ -25,7 +25,7 @@ def adapt_routing(
     rate: float = 0.1,
     layers: Collection[str] | None = None,
 ) -> list[float]:
-    """Move the routing of a model, and nothing else of it, towards a smaller loss.
+    """Move the routing of a model, and none of its parameters, towards a smaller loss.
 
     Parameters
     ----------
@@ -49,13 +49,17 @@ def adapt_routing(
     Raises
     ------
     ValueError
-        If there are no such layers, a number is out of range, or the loss does not depend on the routing: a layer whose
-        policy gives one expert the weight 1 has no gradient (`TopK(1)`; `TopK(1, renorm=False)` has one).
+        If there are no such layers, a number is out of range, or the loss has no gradient by the routing: it is
+        computed without gradients or without these layers, their experts say the same, or a policy gives one expert the
+        weight 1 (`TopK(1)`; `TopK(1, renorm=False)` has a gradient).
 
     Notes
     -----
     A further call goes on from where the last one ended. An error leaves the routing as it was. The vectors, a number
-    for each logit, are not in the state of the model and not saved.
+    for each logit, are not in the state of the model and not saved. `driftmoe.nn.surgery` refuses layers that have one.
+
+    The loss is asked `steps + 1` times. What a call of the model changes by itself changes here, too: the running
+    averages of BatchNorm, for instance, unless `model.eval()` was called before.
 
     References
     ----------
@@ -79,12 +83,13 @@ def adapt_routing(
         raise ValueError(f"adapt_routing: steps={steps}, rate={rate}; choose steps >= 1 and rate > 0")
     chosen = _layers(model, "adapt_routing", layers)
     before = [layer.delta for layer in chosen]
-    deltas = [_delta(layer).clone().requires_grad_() for layer in chosen]
+    with torch.inference_mode(False):
+        deltas = [_delta(layer).clone().requires_grad_() for layer in chosen]
     optimiser, losses = torch.optim.Adam(deltas, lr=rate), []
     for layer, delta in zip(chosen, deltas, strict=True):
         layer.delta = delta
     try:
-        with torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad():
             for _ in range(steps):
                 value = loss()
                 gradients: Sequence[Tensor | None] = [None] * len(deltas)
@@ -92,16 +97,17 @@ def adapt_routing(
                     gradients = torch.autograd.grad(value, deltas, allow_unused=True)
                 if not any(g is not None and g.any() for g in gradients):
                     raise ValueError(
-                        "adapt_routing: the loss does not depend on the routing; a policy that gives one expert the "
-                        "weight 1 has no gradient, so choose renorm=False or more experts"
+                        "adapt_routing: the loss does not depend on the routing. Either it is computed without "
+                        "gradients, as under no_grad, or without these layers; or their experts all say the same; or "
+                        "the policy gives one expert the weight 1: choose renorm=False or more experts"
                     )
                 for delta, gradient in zip(deltas, gradients, strict=True):
                     delta.grad = torch.zeros_like(delta) if gradient is None else gradient
                 losses.append(value.item())
                 optimiser.step()
-        with torch.no_grad():
+        with torch.inference_mode(False), torch.no_grad():
             losses.append(loss().item())
-        before = [delta.detach() for delta in deltas]
+            before = [delta.detach() for delta in deltas]
     finally:
         for layer, kept in zip(chosen, before, strict=True):
             layer.delta = kept
@@ -123,7 +129,8 @@ def steer(layer: MoELayer, experts: Collection[int], amount: float) -> None:
     Raises
     ------
     ValueError
-        If an expert has no logit, or the amount is not finite.
+        If an expert has no logit, or the amount is not finite; or logits belong to several experts, as those of
+        `ProductTopK` and of merged layers do.
 
     References
     ----------
@@ -140,7 +147,15 @@ def steer(layer: MoELayer, experts: Collection[int], amount: float) -> None:
     >>> layer(torch.randn(5, 8)).routing.mask.sum(0).tolist()
     [0, 0, 5, 0]
     """
-    delta = _delta(layer).clone()
+    rule, n_experts = as_rule(layer.policy), int(layer.experts.n_experts)  # type: ignore[arg-type]  # any attribute
+    n_logits = rule.n_logits(n_experts)
+    if n_logits != n_experts - rule.n_shared + rule.n_null:
+        raise ValueError(
+            f"steer: the {n_logits} logits of {layer.policy!r} are not one for each of {n_experts} experts; add to the "
+            "logits and give them in the call, layer(x, logits=...)"
+        )
+    with torch.inference_mode(False):
+        delta = _delta(layer).clone()
     numbers = sorted(experts)
     if not all(0 <= number < len(delta) for number in numbers):
         raise ValueError(
@@ -177,7 +192,8 @@ def routing_distance(
 ) -> dict[str, float]:
     """Return how far apart each layer's routing lies in two records, from 0 (alike) to 1 (no expert in common).
 
-    The Jensen-Shannon divergence of the mean probabilities of the router, divided by ln 2.
+    The Jensen-Shannon divergence of the mean probabilities of the experts, divided by ln 2. They are the softmax of
+    `Routing.logits`: of single experts under `ProductTopK`, too, whose router has logits of halves.
 
     Parameters
     ----------

@@ -190,6 +190,23 @@ def test_a_loop_computes_the_weights_once_and_the_class_stays_that_of_the_model(
     torch.testing.assert_close(model.experts.w, by_hand(model.experts.w_lora.weight, model.experts.w_lora))
 
 
+def saved_and_loaded(tensor):
+    file = io.BytesIO()
+    torch.save(tensor, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+def test_narrow_pairs_do_not_round_the_weights():
+    model = Experts()
+    (lora,) = inject(model, "w", MAKE).values()
+    before = lora.weight.clone()
+    lora.a.data, lora.b.data = lora.a.data.bfloat16(), lora.b.data.bfloat16()
+    assert torch.equal(model.w, before)
+    merge_back(model)
+    assert torch.equal(model.w, before)
+
+
 def test_what_is_written_into_computed_weights_is_refused_and_not_lost():
     model = Experts()
     (lora,) = inject(model, "w", MAKE).values()
@@ -200,6 +217,16 @@ def test_what_is_written_into_computed_weights_is_refused_and_not_lost():
         lambda: read.data.zero_(),
         lambda: nn.init.ones_(model.w),
         lambda: model.w.copy_(before),
+        lambda: read[0].zero_(),
+        lambda: read.data[0].zero_(),
+        lambda: read.detach().view(-1).zero_(),
+        lambda: read.mT.zero_(),
+        lambda: read.chunk(2)[1].zero_(),
+        lambda: next(iter(read)).zero_(),
+        lambda: setattr(read, "data", before),
+        lambda: torch.add(before, 1.0, out=read),
+        lambda: torch._foreach_add_([before.clone(), read], 1.0),
+        lambda: nn.functional.relu(read, inplace=True),
     ):
         with (
             torch.no_grad(),
@@ -208,8 +235,12 @@ def test_what_is_written_into_computed_weights_is_refused_and_not_lost():
             write()
     with torch.no_grad(), pytest.raises(TypeError, match="is lost"):
         model.w += 1.0
-    assert type(read + 1.0) is type(read[0]) is type(read.detach()) is torch.Tensor
+    assert type(read + 1.0) is type(read.detach().clone()) is type(read.to_sparse()) is torch.Tensor
     assert torch.equal(read, before)
+    assert torch.equal(torch.zeros_like(before).copy_(read[:]), before)
+    for kept in (copy.deepcopy(read.detach()), saved_and_loaded(read), saved_and_loaded(read[0].detach())):
+        assert type(kept) is torch.Tensor
+        assert torch.equal(kept, before if kept.dim() == 3 else before[0])
     lora.weight.data.mul_(2.0)
     assert torch.equal(model.w, 2.0 * before)
 

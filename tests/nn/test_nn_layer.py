@@ -19,7 +19,7 @@ from driftmoe.losses import (
     router_z_loss,
     soft_balance_loss,
 )
-from driftmoe.nn import FeedForwardExperts, MoELayer
+from driftmoe.nn import FeedForwardExperts, MoELayer, steer
 from driftmoe.routing import (
     ADAMOE,
     DYNMOLE,
@@ -260,3 +260,13 @@ def test_losses_of_no_rows_are_numbers():
     losses = layer(torch.zeros(0, 8)).losses
     assert all(loss.isfinite() for loss in losses.values())
     assert losses["importance"] == 0.0
+
+
+def test_a_layer_pickled_before_its_routing_could_be_moved_works():
+    layer, old = layer_of(), MoELayer.__new__(MoELayer)
+    old.__setstate__({**vars(layer), "_buffers": {}, "_non_persistent_buffers_set": set()})
+    assert torch.equal(old(normal(3, 8)).output, layer(normal(3, 8)).output)
+    steer(old, [2], 1000.0)
+    for same in (copy.deepcopy(old), pickle.loads(pickle.dumps(old))):
+        assert same(normal(3, 8)).routing.mask[:, 2].all()
+        assert "delta" not in same.state_dict()

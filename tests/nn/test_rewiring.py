@@ -9,7 +9,16 @@ import torch
 from small_layers import layer_of, normal
 from torch import nn
 
-from driftmoe.nn import adapt_routing, record, reset_routing, routing_distance, steer
+from driftmoe.nn import (
+    FeedForwardExperts,
+    MoELayer,
+    ProductTopK,
+    adapt_routing,
+    record,
+    reset_routing,
+    routing_distance,
+    steer,
+)
 from driftmoe.nn.injecting import Injected
 from driftmoe.routing import TopK, WithNull
 
@@ -47,6 +56,26 @@ def test_named_layers_alone_are_moved_and_a_second_call_goes_on():
     first = adapt_routing(model, loss, steps=2, layers=["2.moe"])
     assert model[0].moe.delta is None
     assert adapt_routing(model, loss, steps=2, layers=["2.moe"])[0] == pytest.approx(first[-1])
+
+
+def test_inference_mode_is_left_so_that_the_routing_can_learn():
+    model, x = model_of(), normal(9, 8)
+    with torch.inference_mode():
+        losses = adapt_routing(model, lambda: (model(x) - x).square().mean(), steps=2)
+        steer(model[0].moe, [1], 0.5)
+    assert losses[-1] < losses[0]
+    assert not model[0].moe.delta.is_inference()
+    with pytest.raises(ValueError, match="computed without gradients, as under no_grad"):
+        adapt_routing(model, torch.no_grad()(lambda: model(x).square().mean()))
+
+
+def test_experts_that_have_no_logit_of_their_own_are_not_steered():
+    layer = MoELayer(nn.Linear(8, 6), FeedForwardExperts(9, 8, 4), ProductTopK(1))
+    with pytest.raises(
+        ValueError, match=r"the 6 logits of ProductTopK\(.*\) are not one for each of 9 experts"
+    ):
+        steer(layer, [4], 1.0)
+    assert layer.delta is None
 
 
 def test_an_error_leaves_the_routing_as_it_was():

@@ -11,11 +11,13 @@ from small_mixtures import Block
 from surgery_layers import USED, feed_forward
 from torch import nn
 
-from driftmoe.nn import fused_lora, inject, lora_layer
+from driftmoe.nn import fused_lora, inject, lora_layer, mora, reset_routing, steer
 from driftmoe.nn import merge_back as merge_back_fused
 from driftmoe.nn.surgery import (
+    add_ranks,
     allocate,
     groups,
+    grow,
     install,
     merge,
     merge_back,
@@ -23,6 +25,7 @@ from driftmoe.nn.surgery import (
     peaks,
     prune,
     prune_mixtures,
+    prune_ranks,
     pruning_costs,
     recombine,
     similarity,
@@ -75,6 +78,32 @@ ROWS = r"give \(\.\.\., 8\), such as `collect`"
 def test_arguments_of_a_wrong_kind_are_named_with_what_is_allowed(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        partial(prune, keep=[0, 1]),
+        partial(merge, groups=[[0, 1], [2, 3]]),
+        partial(recombine, keep=[0, 1], usage=USED),
+        partial(grow, n=1),
+        partial(pruning_costs, inputs=normal(5, 8)),
+        partial(similarity, inputs=normal(5, 8)),
+        partial(peaks, inputs=normal(5, 8)),
+        partial(owners, inputs=normal(5, 8)),
+        partial(add_ranks, n=1),
+        partial(prune_ranks, inputs=normal(5, 8), threshold=0.0),
+    ],
+    ids=lambda call: call.func.__name__,
+)
+def test_a_layer_whose_routing_was_moved_is_refused_until_it_is_reset(call):
+    of_ranks = call.func in (add_ranks, prune_ranks)
+    layer = mora(nn.Linear(8, 6), n_experts=4, k=2) if of_ranks else feed_forward()
+    steer(layer, [1], 3.0)
+    with pytest.raises(ValueError, match=r"moved the layer's routing, .*; call reset_routing first"):
+        call(layer)
+    reset_routing(layer)
+    call(layer)
 
 
 def test_recombine_takes_how_many_experts_are_kept_as_prune_does():

@@ -53,6 +53,11 @@ def check_layer(caller: str, layer: object) -> None:
         )
     if isinstance(layer.policy, Scheduled):
         raise ValueError(f"{caller}: {layer.policy!r} needs a step; set layer.policy = at_step(policy, step)")
+    if layer.delta is not None:
+        raise ValueError(
+            f"{caller}: adapt_routing or steer has moved the layer's routing, which surgery would not see; call "
+            "reset_routing first, and steer the result if need be"
+        )
     parts = layer.experts.parts if isinstance(layer.experts, JoinedExperts) else [layer.experts]
     for part in parts:
         if not isinstance(part, FeedForwardExperts | LoRAExperts):
