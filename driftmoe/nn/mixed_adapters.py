@@ -222,7 +222,7 @@ def _shape(tensor: Tensor | None) -> str:
 
 
 def _pair(layer: Any, what: str, name: str) -> _Pair:
-    experts = getattr(layer, "experts", None)
+    experts: Any = getattr(layer, "experts", None)
     is_lora = isinstance(layer, MoELayer) and isinstance(experts, LoRAExperts)
     if is_lora and experts.n_experts == 1 and as_rule(layer.policy).n_logits(1) == 1:
         weights = layer.policy(torch.tensor([[-3.0], [0.0], [3.0]])).weights
