@@ -1,6 +1,7 @@
 """Surgery on layers of experts: what they do, and layers with fewer, merged or more experts.
 
 Each operation returns a new layer and leaves the given one as it is. `install` puts layers into a model.
+Layers whose routing was moved (`adapt_routing`, `steer`) are refused until `reset_routing`.
 """
 
 from driftmoe.nn.compressing import compress, decompress
