@@ -2,8 +2,8 @@
 
     python -m benchmarks.neural --workers 2 --lines benchmarks/results/neural_experiments.jsonl
     python -m benchmarks.neural --experiments conflict --out runs/conflict --lines benchmarks/results/conflict.jsonl
-    python -m benchmarks.neural --experiments lm-small adapt-6-dialects --out runs/apart \
-        --lines benchmarks/results/neural_apart.jsonl
+    python -m benchmarks.neural --experiments lm-small --out runs/apart --lines runs/apart.jsonl
+    python -m benchmarks.neural --report --lines benchmarks/results/neural_experiments.jsonl
 
 Each run writes one file in `--out`, and a run that has a file is not repeated. If no run failed, all result lines
 of that folder are added to the file of `--lines`, and there are pictures of each experiment in the folder. The notebook
@@ -88,7 +88,10 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     if arguments.report:
-        results, _ = read_results(arguments.lines or arguments.out / LINES)
+        lines = arguments.lines or arguments.out / LINES
+        if not lines.exists():
+            parser.error(f"{lines} is missing; name the file that a run wrote, by --lines")
+        results, _ = read_results(lines)
         for name in dict.fromkeys(line["stream"] for line in results):
             of_name = [line for line in results if line["stream"] == name]
             print(f"\n{name}\n", *rows_of(of_name), "", *beside(of_name), sep="\n")

@@ -53,6 +53,9 @@ from driftmoe.routing import TopK
 
 RESULTS = Path(__file__).parent / "results" / "surgery.jsonl"
 
+N_STEPS = 800
+"""Of training."""
+
 N_KEPT = N_EXPERTS // 2
 N_DRAWN = 3
 """Random choices of experts that are averaged."""
@@ -66,7 +69,7 @@ N_HEALING = 100
 N_PIECES = 128
 """Pieces of training text by which experts are judged."""
 
-SELF_SLIMMING = f"frozen(Scheduled(TopK(2), LinearK(2, {N_EXPERTS}, n_steps=800)))"
+SELF_SLIMMING = f"frozen(Scheduled(TopK(2), LinearK(2, {N_EXPERTS}, n_steps={N_STEPS})))"
 NUMBERS = (1, 2, 3, 4, 6, 8)
 """Experts at inference."""
 
@@ -98,7 +101,6 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=(11, 12, 13), help="default: 11 12 13")
-    parser.add_argument("--steps", type=int, default=800, help="of training. Default: 800")
     parser.add_argument("--lines", type=Path, default=RESULTS, help="file of the result lines")
     parser.add_argument("--report", action="store_true", help="do no training")
     arguments = parser.parse_args()
@@ -106,9 +108,9 @@ def main() -> None:
     for seed in () if arguments.report else arguments.seeds:
         done = {line["what"] for line in lines if line["seed"] == seed}
         if "adapters" not in done:
-            lines += of_adapters(seed, arguments.steps)
+            lines += of_adapters(seed, N_STEPS)
         if "number" not in done:
-            lines += of_seed(seed, arguments.steps)
+            lines += of_seed(seed, N_STEPS)
         write(lines, arguments.lines)
     print(table_of(lines))
 

@@ -92,6 +92,8 @@ class Succession:
 
     def follow(self, labels: Sequence[Hashable], weights: Sequence[float]) -> list[Any]:
         """Return what `predict` says before each of the labels, each of which is learnt with its weight."""
+        if len(labels) != len(weights):
+            raise ValueError(f"{len(labels)} labels and {len(weights)} weights; give a weight for each label")
         followers, order, said = self._followers, self.order, []
         recent = tuple(self._recent)
         for label, weight in zip(labels, weights, strict=True):
@@ -111,7 +113,9 @@ class Succession:
                         after = followers[recent[first:]] = _Followers({}, label, 0.0)
                 n = after.counts[label] = after.counts.get(label, 0.0) + weight
                 if n > after.most:
-                    after.best, after.most = label, n
+                    after.most = n
+                    if label != after.best:  # of equal labels, such as 1 and True, the first one stays
+                        after.best = label
             said.append(best)
             recent = (*recent, label)[-order:] if order else ()
         self._recent.extend(labels)

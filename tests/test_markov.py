@@ -194,3 +194,12 @@ def test_on_a_real_stream_it_is_no_worse_than_the_other_baselines():
     }
     assert accuracy["markov"] > accuracy["majority"]
     assert accuracy["markov"] >= accuracy["nochange"] - 0.01
+
+
+def test_of_equal_labels_the_form_that_came_first_is_said():
+    succession = Succession(0)
+    assert succession.follow([True, 1, 1.0, 1], [1.0] * 4) == [None, True, True, True]
+    assert succession.predict() is True
+    with pytest.raises(ValueError, match="2 labels and 1 weights"):
+        succession.follow(["a", "b"], [1.0])
+    assert succession.shares() == {True: 1.0}

@@ -133,7 +133,7 @@ def routing_figure(
             axes.set_ylabel(
                 "share of the vote, %" + (f"\n{literal(_short(model))}" if len(of_model) > 1 else "")
             )
-        for axes, name in zip(panels[len(stacked) :], varying, strict=True):
+        for axes, name in zip(panels[len(stacked) : n_panels], varying, strict=True):
             _lines(axes, name, of_model, looks)
         last = panels[len(stacked)] if varying else None
         if last is not None and len(of_model) > 1:

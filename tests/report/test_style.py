@@ -172,6 +172,12 @@ def test_a_figure_that_never_changes_has_no_panel_but_a_word():
     assert "experts used: 5 in every window; trees replaced: 0 in every window" in heading
 
 
+def test_where_nothing_ever_changes_the_words_stand_alone():
+    figure = report.routing_figure([*routed({}), *routed({}, model="other")], title="t")
+    (axes,) = figure.axes
+    assert "experts used: 5 in every window" in axes.get_title(loc="left")
+
+
 def test_names_beside_points_do_not_overlap():
     from matplotlib.figure import Figure
 
