@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -22,8 +23,8 @@ def evaluated():
 @pytest.fixture(scope="module")
 def trained():
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(language, "N_IN_CURVE", 8)
-        patched.setattr(language, "N_IN_VERDICT", 8)
+        few = replace(language.SIZES["medium"], n_in_curve=8, n_in_verdict=8)
+        patched.setitem(language.SIZES, "medium", few)
         data = open_experiment("lm", 2, 1)
         result, _ = run_job(NeuralRun("lm", data.fingerprint(), "TopK(2)", 1, 2, 1), data)
     return result
