@@ -36,8 +36,9 @@ def test_the_page_shows_the_tables_of_neural_experiments(benchmark):
     assert {line["seed"] for line in lines} == {11, 12, 13}
 
 
-def test_the_page_shows_the_rows_of_policies_in_neural_experiments():
-    lines = read_results(ROOT / "benchmarks" / "results" / neural.LINES)[0]
+@pytest.mark.parametrize("file", [neural.LINES, "neural_apart.jsonl"])
+def test_the_page_shows_the_rows_of_policies_in_neural_experiments(file):
+    lines = read_results(ROOT / "benchmarks" / "results" / file)[0]
     rows = set(PAGE.splitlines())
     for name in {line["stream"] for line in lines}:
         assert set(neural.rows_of([line for line in lines if line["stream"] == name])) <= rows
