@@ -4,8 +4,8 @@
 
 - `tau=T`: the router learns toward softmax(-loss / T) of its experts, as an oracle would route, and not from the
   likelihood of the mixture. The weights of the memories learn as always.
-- `replace`: after each alarm of the model's own drift detector, of the two trees that agreed most often on the last
-  samples the one that the gate trusted less begins anew.
+- `replace`: at the end of each block of 500 samples with an alarm of the model's own drift detector, of the two trees
+  that agreed most often in it the one that the gate trusted less begins anew.
 - `n_experts=N`, `min_awake=N`: fewer trees, and trees that sleep where the gate does not need them; both are arguments.
 
 The library knows neither of the first two: a run puts them in from outside. A run that has a line in `--out` is not
@@ -14,7 +14,6 @@ repeated. The runs of a stream follow one another, the default first, so that th
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from collections.abc import Iterator
@@ -28,7 +27,7 @@ import torch
 
 from benchmarks.beyond.kernels import toward_best
 from benchmarks.beyond.pool_kernels import agreement
-from benchmarks.beyond.votes import SEEDS, STREAMS, Recorder
+from benchmarks.beyond.votes import Recorder, parser_of_runs
 from driftmoe import DriftMoEClassifier
 from driftmoe.evaluation import prequential
 from driftmoe.mixture.adaptive import AdaptiveMixture
@@ -117,14 +116,8 @@ def _with_replacements(model: DriftMoEClassifier, stream: Any) -> tuple[Any, int
 
 def main() -> None:
     """Do the runs that have no line yet, and add theirs."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--limit", type=int, default=100_000, help="most samples of a stream")
-    parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
-    parser.add_argument("--streams", nargs="+", default=STREAMS)
+    parser = parser_of_runs(__doc__)
     parser.add_argument("--altered", nargs="+", default=ALTERED, help="default: all, and the default itself")
-    parser.add_argument("--data-dir", type=Path, help="as for `driftmoe evaluate`")
     parser.add_argument("--out", type=Path, default=RESULTS, help="file of the lines")
     arguments = parser.parse_args()
     torch.set_num_threads(1)

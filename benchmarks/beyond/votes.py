@@ -175,15 +175,19 @@ def folder_of(out: Path, stream: str, seed: int) -> Path:
     return out / f"{stream}-{seed}"
 
 
-def main() -> None:
-    """Do the runs that have no folder yet."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parser_of_runs(text: str | None) -> argparse.ArgumentParser:
+    """Return a parser with the options of runs on streams: samples, seeds, streams and where files lie."""
+    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--limit", type=int, default=100_000, help="most samples of a stream")
     parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
     parser.add_argument("--streams", nargs="+", default=STREAMS)
     parser.add_argument("--data-dir", type=Path, help="as for `driftmoe evaluate`")
+    return parser
+
+
+def main() -> None:
+    """Do the runs that have no folder yet."""
+    parser = parser_of_runs(__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/votes"), help="folder of the runs")
     arguments = parser.parse_args()
     for seed in arguments.seeds:
