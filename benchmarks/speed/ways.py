@@ -120,12 +120,12 @@ def run_prequential(
 
 
 def run_late(samples: Samples, n: int, *, make: Callable[[], DriftMoEClassifier]) -> Run:
-    """`predict_one` for each dictionary, then `learn_one` for the one that came `DELAY` samples before."""
+    """`arrive_one` for each dictionary, then `learn_one` for the one that came `DELAY` samples before."""
     model, waiting = make(), list(samples.dicts[:n])
     predicted = []
     start = time.perf_counter()
     for i, (x, _) in enumerate(waiting):
-        predicted.append(model.predict_one(x))
+        predicted.append(model.decide_one(model.arrive_one(x)))
         if i >= DELAY:
             model.learn_one(*waiting[i - DELAY])
     seconds = time.perf_counter() - start
