@@ -13,7 +13,7 @@ from benchmarks.speed.samples import Samples
 from driftmoe import DriftMoEClassifier
 
 OPTIONS = argparse.Namespace(
-    stream="led_a", second="rbf_f", seed=1, samples=400, few=40, fewest=5, repeats=1, capymoa_python="java"
+    stream="led_a", second="rbf_f", seed=1, samples=400, few=80, fewest=5, repeats=1, capymoa_python="java"
 )
 
 
