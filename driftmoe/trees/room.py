@@ -4,8 +4,39 @@ from __future__ import annotations
 
 import numpy as np
 
-from driftmoe.compilation import checking_kernel
+from driftmoe.compilation import checking_kernel, kernel
 from driftmoe.trees.nodes import BACKGROUND, FOREGROUND, LEAF, N_FREE, N_LEAVES, N_NODES
+
+SLACK = 1.0 + 1e-9
+"""Factor that keeps a bound safe from the rounding of weights."""
+
+
+@kernel
+def most_attempts(nodes, leaves, grace_period, weight):
+    """Return a bound on how often the leaves of a tree look for a split in rows of this total weight.
+
+    A leaf lacks some weight until it does so, and a whole grace period after that, or if it is new. Of the rows'
+    weight, each time that lacks at least `t` takes as much, so that there are at most weight / t of them. Less than `t`
+    is lacking only once for each leaf near its end. So the number of these leaves plus weight / t is a bound for any
+    `t`, and the least over some is returned.
+    """
+    near, near_half, near_quarter, near_eighth = 0, 0, 0, 0
+    for node in range(nodes.shape[0]):
+        if nodes[node]["kind"] == LEAF:
+            leaf = leaves[nodes[node]["slot"]]
+            if leaf["is_active"] != 0:
+                lacking = grace_period - (leaf["weight"] - leaf["last_attempt"])
+                near += int(lacking <= weight * SLACK)
+                near_half += int(lacking < SLACK * grace_period / 2.0)
+                near_quarter += int(lacking < SLACK * grace_period / 4.0)
+                near_eighth += int(lacking < SLACK * grace_period / 8.0)
+    n_periods = SLACK * weight / grace_period
+    return min(
+        near + int(n_periods),
+        near_half + int(2.0 * n_periods),
+        near_quarter + int(4.0 * n_periods),
+        near_eighth + int(8.0 * n_periods),
+    )
 
 
 @checking_kernel
@@ -15,9 +46,9 @@ def lacks_room(
     """Write how many nodes and free leaves each tree may need for some rows; return whether a tree has fewer.
 
     A leaf that splits needs up to `n_branches` nodes, and one leaf less. It looks for a split when its grace period is
-    over. In these rows that happens to the leaves that are near its end, and once more for each grace period's weight,
-    but not more often than there are rows. Before each row there must be room for one more split. So the room that the
-    last row takes need not be replaced. A tree that starts anew does so after a row, so that it misses at least one.
+    over, see `most_attempts`, but not more often than there are rows. Before each row there must be room for one more
+    split. So the room that the last row takes need not be replaced. A tree that starts anew does so after a row, so
+    that it misses at least one.
 
     Parameters
     ----------
@@ -50,13 +81,7 @@ def lacks_room(
             if side == FOREGROUND or experts[e]["has_background"] == 1:
                 n_splits = n_rows
                 if n_rows > 1 and n_periods < n_rows:
-                    n_due = n_periods
-                    for node in range(n_nodes):
-                        if nodes[r, node]["kind"] == LEAF:
-                            leaf = leaves[nodes[r, node]["slot"]]
-                            age = leaf["weight"] - leaf["last_attempt"]
-                            n_due += int(leaf["is_active"] != 0 and age + weights[e] >= grace_period)
-                    n_splits = n_due
+                    n_splits = most_attempts(nodes[r, :n_nodes], leaves, grace_period, weights[e])
                 n_splits = min(n_splits, n_rows - 1)
                 nodes_needed = min(n_nodes + (n_splits + 1) * n_branches + (n_rows - 1) * n_added, max_nodes)
                 leaves_needed = n_splits * (n_branches - 1) + n_branches + (n_rows - 1) * n_added
