@@ -475,8 +475,8 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
         before = self._encoder.counts
         try:
             parts = self._encoder, self._mixture, self._recent
-            doubted = self._one_row.doubted
-            Learner(*parts, rows, weights, answers, self.max_bytes, self._costs, proba, doubted, awaits).run()
+            bounds = self.max_bytes, self._costs
+            Learner(*parts, rows, weights, answers, *bounds, proba, self._one_row, awaits).run()
         finally:  # the counters tell later calls that a warning was given
             self._one_row.settle()
             warn_of_left_out(before, self._encoder, self.max_bytes)

@@ -10,7 +10,7 @@ import copy
 import warnings
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from driftmoe.costs import DecisionCosts
 from driftmoe.encoding import BlockRows, Encoder, Sample, SampleRows, warn_of_shared
 from driftmoe.encoding.samples import name_order
 from driftmoe.experts import Batch
-from driftmoe.experts.batch import NONE_AWAITED, Index, learnt_of
+from driftmoe.experts.batch import NONE_AWAITED, Index, learnt_of, taken
 from driftmoe.mixture import Mixture
 from driftmoe.mixture.mixing import first_best, most_gain, of_learnt
 from driftmoe.mixture.shrinking import least_bytes, name_bytes, shrunk
@@ -34,6 +34,9 @@ from driftmoe.transaction import (
     planned,
     publication,
 )
+
+if TYPE_CHECKING:
+    from driftmoe.one_row import OneRow
 
 MOST_TRIES = 3
 """Number of attempts at a step that raises an error. Interrupts do not count as errors; they are delayed more often."""
@@ -67,8 +70,8 @@ class Learner:
     proba
         Receives the class probabilities of each row before it is learnt, shape (n_classes known by then,); a list of
         n_rows items. `None` if they are not needed.
-    doubted
-        The first and the last change of each step; see `driftmoe.one_row`.
+    plans
+        Plans of earlier steps; see `driftmoe.one_row`. Steps that bring something new make them doubted.
     awaits
         Which rows of weight 0 have labels that will come later, so that the mixture keeps what it needs for that; bool,
         shape (n_rows,). `None` for none.
@@ -81,14 +84,14 @@ class Learner:
         recent: Recent,
         rows: Rows,
         weights: np.ndarray,
-        answers: np.ndarray | None = None,
-        max_bytes: int | None = None,
-        costs: DecisionCosts | None = None,
-        proba: list[np.ndarray] | None = None,
-        doubted: Callable[[], Any] = bool,
+        answers: np.ndarray | None,
+        max_bytes: int | None,
+        costs: DecisionCosts | None,
+        proba: list[np.ndarray] | None,
+        plans: OneRow,
         awaits: np.ndarray | None = None,
     ) -> None:
-        self._encoder, self._mixture, self._recent, self._doubted = encoder, mixture, recent, doubted
+        self._encoder, self._mixture, self._recent, self._plans = encoder, mixture, recent, plans
         self._max_bytes, self._costs, self._proba = max_bytes, costs, proba
         self._rows, self._weights, self._answers, self._awaits = rows, weights, answers, awaits
         self._n_learnt = np.zeros(1, np.int64)
@@ -146,23 +149,15 @@ class Learner:
             changes.append(assignment(encoder, n_ignored_values=encoder.n_ignored_values + n_ignored))
         if encoder.full and (n_shared := _over(rows.n_shared, start, stop, learnt)):
             changes.append(assignment(encoder, n_shared_values=encoder.n_shared_values + n_shared))
+        awaits, further = self._awaited(start, stop), partial(self._further, start, stop)
+        if not changes:
+            self._plans.step(vectors, targets, weights, samples, awaits=awaits, further=further)
+            return
         mixture, recent = self._mixture, self._recent
         proba = plan_step(
-            encoder,
-            mixture,
-            recent,
-            vectors,
-            samples,
-            targets,
-            weights,
-            changes,
-            awaits=self._awaited(start, stop),
+            encoder, mixture, recent, vectors, samples, targets, weights, changes, awaits=awaits
         )
-        if answers is not None:
-            changes.append(self._decision(proba, answers[start:stop]))
-        if self._proba is not None:
-            changes.append(partial(self._proba.__setitem__, slice(start, stop), proba))
-        self._carry_out(changes, stop)
+        self._carry_out(changes.followed_by(further(proba)))
 
     def _pass(self, start: int, stop: int) -> None:
         """Predict rows of which none is learnt, and keep what is needed until their labels come."""
@@ -177,11 +172,7 @@ class Learner:
         proba = plan_prediction(
             self._encoder, self._mixture, recent, vectors, samples, changes, awaits=awaits
         )
-        if self._answers is not None:
-            changes.append(self._decision(proba, self._answers[start:stop]))
-        if self._proba is not None:
-            changes.append(partial(self._proba.__setitem__, slice(start, stop), proba))
-        self._carry_out(changes, stop)
+        self._carry_out(changes.followed_by(self._further(start, stop, proba)))
 
     def _awaited(self, start: int, stop: int) -> np.ndarray:
         return NONE_AWAITED if self._awaits is None else self._awaits[start:stop]
@@ -253,7 +244,8 @@ class Learner:
         encoder.n_shared_values += encoder.n_shared(learnt)
         own = self._encoder, self._mixture, self._recent
         drafts = encoder, mixture, recent
-        self._carry_out([publication(*pair) for pair in zip(own, drafts, strict=True)], row + 1)
+        changes = [publication(*pair) for pair in zip(own, drafts, strict=True)]
+        self._carry_out([*changes, self._learnt_until(row + 1)])
 
     def _learn_as(self, encoder: Encoder, sample: Sample, row: int) -> None:
         """Learn a row, given as a sample that `encoder` knows, which takes the place of the model's."""
@@ -261,7 +253,7 @@ class Learner:
         changes = StepPlan()
         changes.append(publication(self._encoder, encoder))
         self._plan(encoder, self._mixture, self._recent, sample, row, changes)
-        self._carry_out(changes, row + 1)
+        self._carry_out(changes.followed_by([self._learnt_until(row + 1)]))
 
     def _plan(
         self, draft: Encoder, mixture: Mixture, recent: Recent, sample: Sample, row: int, changes: StepPlan
@@ -275,13 +267,27 @@ class Learner:
     def _leave_out(self, row: int) -> None:
         """Pass a row whose class is beyond a bound."""
         n_ignored = self._encoder.n_ignored_samples + 1
-        self._carry_out([assignment(self._encoder, n_ignored_samples=n_ignored)], row + 1)
+        self._carry_out([assignment(self._encoder, n_ignored_samples=n_ignored), self._learnt_until(row + 1)])
 
-    def _carry_out(self, changes: Changes, stop: int) -> None:
-        """Carry out changes, after which the rows before `stop` are learnt."""
-        changes.append(partial(self._n_learnt.__setitem__, 0, stop))
-        changes.insert(0, self._doubted)
-        changes.append(self._doubted)
+    def _further(self, start: int, stop: int, proba: np.ndarray) -> Changes:
+        """Return the last changes of a step: they note the answers, of which `proba` is a row for each."""
+        changes: Changes = [self._learnt_until(stop)]
+        if self._answers is not None:
+            changes.append(self._decision(proba, self._answers[start:stop]))
+        if self._proba is not None:
+            own = np.empty_like(proba)  # the next step may write over the others
+            changes.append(partial(own.__setitem__, ..., proba))
+            changes.append(partial(self._proba.__setitem__, slice(start, stop), own))
+        return changes
+
+    def _learnt_until(self, stop: int) -> Callable[[], Any]:
+        """Return the change that notes that the rows before `stop` are learnt."""
+        return partial(self._n_learnt.__setitem__, 0, stop)
+
+    def _carry_out(self, changes: Changes) -> None:
+        """Carry out changes by which a plan of an earlier step may not hold any more."""
+        changes.insert(0, self._plans.doubted)
+        changes.append(self._plans.doubted)
         carry_out(changes)
 
     def _end_of_step(self, start: int) -> int:
@@ -304,7 +310,9 @@ class Learner:
         if weighed is not None and weights.any():
             weights = weighed.learnt_with(self._rows.targets(start, stop), weights, self._encoder.classes)
         learnt = np.flatnonzero(weights)
-        n_with_room = self._mixture.n_rows_with_room(len(learnt), weights[learnt]) if len(learnt) else 0
+        if not len(learnt) or (weights.max() <= 1.0 and self._plans.holds_for(len(learnt))):
+            return stop
+        n_with_room = self._mixture.n_rows_with_room(len(learnt), weights[learnt])
         return stop if n_with_room == len(learnt) else start + int(learnt[n_with_room])
 
     def _is_first(self) -> bool:
@@ -395,7 +403,8 @@ def plan_step(
     if weighing is not None:
         proba = weighing.answers(proba, changes)
     of_recent = of_learnt(proba, learnt, changes)
-    recent.plan(vectors[learnt], targets[learnt], of_recent, n_known, changes)
+    of_vectors, of_targets = (taken(array, learnt, changes) for array in (vectors, targets))
+    recent.plan(of_vectors, of_targets, of_recent, n_known, changes)
     if weighing is not None:
         weighing.plan_counting(changes)
         if weighing.grown is not recent.class_weights:

@@ -1,15 +1,15 @@
-"""The way of one sample: a plan that is made once, and carried out for one row after another.
+"""Plans that are made once, and carried out for one step after another.
 
-To plan a step takes longer than to carry it out, and the plan of a row that brings nothing new is always the same: the
-same kernels on the same arrays. So the plan of one row is kept, with arrays for its vector and its target. It holds
-until an array must grow or is replaced. There is another plan for the row that ends a mini-batch of the router. What
-holds for a row is what the kernels read from arrays: how many rows were learnt, whose turn it is, who is probed, who
-sleeps.
+To plan a step takes longer than to carry it out for one row, and a third as long for the rows between two steps of the
+router. Rows that bring nothing new always have the same plan: the same kernels on the same arrays. So the plan is kept,
+with arrays for the vectors and the targets. It holds until an array must grow or is replaced. There is another plan for
+each number of rows, and for rows that end a mini-batch of the router. What differs from one step to the next is what
+the kernels read from arrays: how many rows were learnt, whose turn it is, who is probed, who sleeps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import is_
 from typing import Any
 
@@ -17,10 +17,11 @@ import numpy as np
 
 from driftmoe.compilation import direct
 from driftmoe.encoding import Encoder, Sample
+from driftmoe.experts.batch import NONE_AWAITED
 from driftmoe.learning import plan_prediction, plan_step
 from driftmoe.mixture import Mixture
 from driftmoe.recent import Recent
-from driftmoe.transaction import StepPlan, assignment, carry_out
+from driftmoe.transaction import Changes, StepPlan, assignment, carry_out
 
 _NOTHING, _AWAITED = np.empty(0), np.ones(1, np.bool_)
 
@@ -31,9 +32,18 @@ AHEAD = 128
 FEW = 32
 """Number of rows below which a plan that holds for them is not worth asking how much room is left after each."""
 
+MOST = 8
+"""Number of plans of learning that are kept at once, for steps of different numbers of rows."""
+
+Key = tuple[bool, bytes, bytes]
+"""Which steps of learning have the same plan: those that end a mini-batch of the router or not, in which the same rows
+are learnt, and the same rows await their labels."""
+
+_ONE = b"\1"
+
 
 class OneRow:
-    """Predicts and learns single rows of a model that bring nothing new.
+    """Predicts and learns rows of a model that bring nothing new: single ones, or those of a step.
 
     Whoever changes the model in another way makes `doubted` the first and the last of the changes, and calls `settle`
     afterwards.
@@ -52,22 +62,29 @@ class OneRow:
 
     def __init__(self, encoder: Encoder, mixture: Mixture, recent: Recent) -> None:
         self._encoder, self._mixture, self._recent = encoder, mixture, recent
-        self._learning: _Kept | None = None
-        self._ending: _Kept | None = None  # a plan of learning at the end of the router's mini-batch
+        self._learning: dict[Key, _Kept] = {}
         self._predicting: _Kept | None = None
         self._arriving: _Kept | None = None
         self._until = 0  # number of samples up to which the plans of learning hold
+        self._scarce_until = (
+            0  # number of samples up to which it is not asked whether there is room for more rows
+        )
         self._is_certain = False  # whether the plan of predicting holds
         self._is_in_use = False  # whether its arrays are
-        self.doubted = assignment(self, _until=0, _is_certain=False)
+        self._is_doubted = False  # whether any plan may not hold
+        self.doubted = assignment(self, _until=0, _is_certain=False, _is_doubted=True)
 
     def settle(self) -> None:
         """Drop the plans that do not hold any more, and with them the arrays that the model has replaced."""
+        if not self._is_doubted:
+            return
         held = self._held()
-        for name in ("_learning", "_ending", "_predicting", "_arriving"):
+        for name in ("_predicting", "_arriving"):
             kept = getattr(self, name)
             if kept is not None and not kept.holds(held):
                 setattr(self, name, None)
+        self._learning = {key: kept for key, kept in self._learning.items() if kept.holds(held)}
+        self._is_doubted = False
 
     def predict(self, vector: np.ndarray) -> np.ndarray:
         """Return the class probabilities of a row, shape (n_classes,). Changes nothing."""
@@ -120,48 +137,124 @@ class OneRow:
     def learn(self, vector: np.ndarray, target: int, weight: float) -> None:
         """Learn a row with a weight above 0."""
         log = self._mixture.log
-        weighed = self._recent.class_weights
-        if weighed is not None:
-            now = weighed.learnt_with(np.array([target]), np.array([weight]), self._encoder.classes)
-        if weight > 1.0 or (weighed is not None and now[0] > 1.0):  # for which there may be too little room
-            self._learn_anew(vector, target, weight)
-            return
-        if log.n_samples >= self._until:
-            self._renew()
-        kept = self._ending if self._mixture.router.room == 1 else self._learning
-        if kept is None or log.n_samples >= self._until:
-            self._learn_anew(vector, target, weight, is_kept=True)
+        kept = self._learning.get((self._mixture.router.room == 1, _ONE, b""))
+        if (
+            kept is None
+            or log.n_samples >= self._until
+            or weight > 1.0
+            or self._recent.class_weights is not None
+        ):
+            self.step(vector[np.newaxis], np.array([target]), np.array([weight]))
             return
         kept.vectors[0], kept.targets[0], kept.weights[0] = vector, target, weight
         for function in kept.plan.computed:
             function()
         carry_out(kept.plan)
 
-    def _renew(self) -> None:
-        """Find out for how many rows the plans hold."""
-        self.settle()
-        if self._learning is not None or self._ending is not None:
-            n_rows = self._mixture.n_rows_before_growth(AHEAD)
-            self._until = self._mixture.log.n_samples + (n_rows if n_rows >= FEW else 0)
+    def step(
+        self,
+        vectors: np.ndarray,
+        targets: np.ndarray,
+        weights: np.ndarray,
+        samples: Sequence[Sample] = (),
+        *,
+        awaits: np.ndarray = NONE_AWAITED,
+        further: Callable[[np.ndarray], Changes] = lambda proba: [],
+    ) -> None:
+        """Learn rows in one step.
 
-    def _learn_anew(self, vector: np.ndarray, target: int, weight: float, *, is_kept: bool = False) -> None:
-        """Learn a row by a new plan. Keep the plan, if it can be carried out again."""
-        mixture = self._mixture
-        n_before, n_known, room = mixture.log.n_samples, mixture.log.n_classes, mixture.router.room
-        n_ahead = mixture.n_rows_with_room(AHEAD, np.ones(AHEAD)) if is_kept else 0
-        plan = StepPlan(n_ahead)
-        vectors, targets, weights = vector[np.newaxis].copy(), np.array([target]), np.array([weight])
-        proba = plan_step(self._encoder, mixture, self._recent, vectors, (), targets, weights, plan)
-        carry_out(plan.between(self.doubted))
-        self.settle()
-        if not (is_kept and plan.is_repeatable and n_known == len(self._encoder.classes)):
+        Parameters
+        ----------
+        vectors, targets, weights, samples, awaits
+            As in `driftmoe.experts.batch.Batch`. At least one weight is above 0, and at most as many as the router has
+            `room`.
+        further
+            Returns changes that belong to the step and come last. It gets the class probabilities of the rows before
+            they are learnt, shape (n_rows, n_classes), which earlier changes write, and which the next step may write
+            over.
+        """
+        n_before, now = self._mixture.log.n_samples, self._as_learnt(targets, weights)
+        if len(now) > self._until - n_before or now.max() > 1.0:
+            self._renew(now)
+        key = len(now) == self._mixture.router.room, (weights > 0.0).tobytes(), awaits.tobytes()
+        kept = self._learning.get(key)
+        if kept is None or len(now) > self._until - n_before or not self._has_places(awaits):
+            self._step_anew(key, now, (vectors, targets, weights), samples, awaits, further)
             return
-        kept = _Kept(plan, vectors, proba, self._held(), targets, weights)
-        if room == 1:
-            self._ending = kept
+        kept.vectors[:], kept.targets[:], kept.weights[:] = vectors, targets, weights
+        for function in kept.plan.computed:
+            function()
+        carry_out(kept.plan.followed_by(further(kept.proba)))
+
+    def holds_for(self, n_rows: int) -> bool:
+        """Return whether there is known to be room for learning so many rows of a weight of at most 1."""
+        return n_rows <= self._until - self._mixture.log.n_samples
+
+    def _has_places(self, awaits: np.ndarray) -> bool:
+        """Return whether the rows that await labels can be kept without more places for them."""
+        n_rows, arrivals = int(np.count_nonzero(awaits)), self._mixture.arrivals
+        return not n_rows or not arrivals.most or arrivals.has_room(n_rows, len(self._encoder.classes))
+
+    def _as_learnt(self, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Return the weights of the rows that are learnt, those of their classes included."""
+        weighed = self._recent.class_weights
+        if weighed is not None:
+            weights = weighed.learnt_with(targets, weights, self._encoder.classes)
+        return weights[weights > 0.0]
+
+    def _renew(self, weights: np.ndarray) -> None:
+        """Find out for how many rows the plans hold, of which the first have these weights."""
+        self.settle()
+        self._until, n_rows = 0, len(weights)
+        if not self._learning:
+            return
+        if weights.max() > 1.0:  # there is room for these at most
+            least = n_rows
         else:
-            self._learning = kept
-        self._until = n_before + n_ahead
+            least, weights = max(n_rows, FEW), np.ones(max(AHEAD, 2 * n_rows))
+        n_rows = self._mixture.n_rows_before_growth(weights)
+        if n_rows >= least:
+            self._until = self._mixture.log.n_samples + n_rows
+
+    def _step_anew(
+        self,
+        key: Key,
+        now: np.ndarray,
+        given: tuple[np.ndarray, np.ndarray, np.ndarray],
+        samples: Sequence[Sample],
+        awaits: np.ndarray,
+        further: Callable[[np.ndarray], Changes],
+    ) -> None:
+        """Learn rows by a new plan. Keep the plan, if it can be carried out again."""
+        mixture, n_rows = self._mixture, len(now)
+        n_before, n_known = mixture.log.n_samples, mixture.log.n_classes
+        n_ahead = self._n_ahead(now)
+        plan = StepPlan(n_ahead)
+        vectors, targets, weights = (array.copy() for array in given)
+        proba = plan_step(
+            self._encoder, mixture, self._recent, vectors, samples, targets, weights, plan, awaits=awaits
+        )
+        carry_out(plan.followed_by(further(proba)).between(self.doubted))
+        self.settle()
+        is_worth_it = n_ahead or now.max() > 1.0
+        if not (is_worth_it and plan.is_repeatable and n_known == len(self._encoder.classes)):
+            return
+        self._learning[key] = _Kept(plan, vectors, proba, self._held(), targets, weights)
+        while len(self._learning) > MOST:
+            del self._learning[next(iter(self._learning))]
+        self._until = n_before + max(n_rows, n_ahead)
+
+    def _n_ahead(self, now: np.ndarray) -> int:
+        """Return for how many rows from now on a plan shall make room; 0 for those of its own step alone."""
+        n_before, n_rows = self._mixture.log.n_samples, len(now)
+        if now.max() > 1.0 or n_before < self._scarce_until:
+            return 0
+        most = max(AHEAD, 2 * n_rows)
+        n_ahead = self._mixture.n_rows_with_room(most, np.ones(most))
+        if n_ahead >= 2 * n_rows:
+            return n_ahead
+        self._scarce_until = n_before + 8 * n_rows
+        return 0
 
     def _held(self) -> list[Any]:
         """Return all that the parts of the model hold: arrays, and numbers with which a plan is made."""

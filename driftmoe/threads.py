@@ -41,7 +41,8 @@ def shared(lanes: Iterable[Calls], n_threads: int) -> list[Callable[[], Any]]:
             apart += lane[-1].lanes
         else:
             apart.append(lane)
-    return [*first, SideBySide(apart, n_threads)]
+    together = SideBySide(apart, n_threads)
+    return [*first, together.begin, together]
 
 
 class SideBySide:

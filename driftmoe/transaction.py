@@ -138,6 +138,12 @@ class StepPlan(list[Callable[[], Any]]):
         self.is_repeatable = True
         self.n_ahead = n_ahead
 
+    def followed_by(self, changes: Changes) -> StepPlan:
+        """Return the plan with more changes after its own."""
+        new = copy.copy(self)
+        new[:] = [*self, *changes]
+        return new
+
     def between(self, change: Callable[[], Any]) -> StepPlan:
         """Return the plan with another change as its first and its last one."""
         new = copy.copy(self)

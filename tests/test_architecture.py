@@ -97,8 +97,8 @@ MAY_IMPORT = {
         "driftmoe.rows driftmoe.transaction"
     ),
     "driftmoe.one_row": (
-        "numpy driftmoe.compilation driftmoe.encoding driftmoe.learning driftmoe.mixture driftmoe.recent "
-        "driftmoe.transaction"
+        "numpy driftmoe.compilation driftmoe.encoding driftmoe.experts driftmoe.learning driftmoe.mixture "
+        "driftmoe.recent driftmoe.transaction"
     ),
     "driftmoe.bounded": "driftmoe.estimator driftmoe.mixture driftmoe.state driftmoe.transaction",
     "driftmoe.rows": "numpy driftmoe.encoding driftmoe.mixture driftmoe.transaction",

@@ -74,6 +74,61 @@ def test_single_calls_are_blocks_to_the_last_bit(name):
     )  # digests with river's own objects are not canonical
 
 
+STEPS = {
+    "all": lambda i, rng: 1.0,
+    "every other, late": lambda i, rng: float(i % 2),
+    "weights": lambda i, rng: rng.choice([0.0, 0.5, 1.0, 7.0]),
+}
+
+
+def in_steps(model, weights, size, name="agrawal"):
+    """The answers to all samples in blocks, in which some rows wait for their labels."""
+    stream, said = streams.make(name, seed=3, n_samples=len(weights)), []
+    legend = {"names": [f.name for f in stream.features], "values": [f.values for f in stream.features]}
+    for block in stream.blocks(size):
+        w = weights[len(said) : len(said) + len(block.y)]
+        said += model.step_many(block.X, block.y, w=w, awaits=True, classes=stream.classes, **legend)
+    return said
+
+
+@pytest.mark.parametrize("weights", STEPS)
+@pytest.mark.parametrize("name", [*MODELS.keys() - {"river"}, "class weights"])
+def test_steps_by_kept_plans_are_steps_by_new_ones(name, weights, monkeypatch):
+    """The twin makes a new plan for each step. Blocks of 64 end where mini-batches do, those of 50 elsewhere."""
+    rng = np.random.default_rng(1)
+    weights = np.array([1.0, *(STEPS[weights](i, rng) for i in range(1, 900))])
+    arguments = {"class_weight": "balanced"} if name == "class weights" else copy.deepcopy(MODELS[name])
+    for size in (64, 50):
+        ours, theirs = (DriftMoEClassifier(seed=1, **arguments) for _ in range(2))
+        found = in_steps(ours, weights, size)
+        with monkeypatch.context() as patch:
+            patch.setattr(OneRow, "_step_anew", without_keeping)
+            assert found == in_steps(theirs, weights, size)
+        assert ours.digest() == theirs.digest()
+
+
+made_anew = OneRow._step_anew
+
+
+def without_keeping(plans, *arguments):
+    made_anew(plans, *arguments)
+    plans._learning.clear()
+    plans._until = 0
+
+
+@pytest.mark.parametrize("name", ["default", "moe-data"])
+@pytest.mark.parametrize("weights", ["all", "every other, late"])
+def test_the_plan_is_made_for_few_of_the_steps(name, weights, monkeypatch):
+    made = []
+    monkeypatch.setattr(OneRow, "_step_anew", lambda *a: (made.append(1), made_anew(*a)))
+    rng, batch = np.random.default_rng(1), {} if name == "default" else {"batch_size": 32}
+    model = DriftMoEClassifier(seed=1, **MODELS[name] | batch)
+    weights = np.array([STEPS[weights](i, rng) for i in range(6400)])
+    in_steps(model, weights, 64, "led")
+    assert model._mixture.log.n_samples == weights.sum()
+    assert len(made) < 0.4 * weights.sum() / 32  # trees that grow need a new plan now and then
+
+
 class Sample(dict):
     """A mapping that is not just a dict."""
 
@@ -113,8 +168,8 @@ def test_the_plan_is_made_for_few_of_the_rows(name, lacks, monkeypatch):
     one_by_one(model, rows[:200])
     made_anew = []
     kind = type(model._one_row)
-    original = kind._learn_anew
-    monkeypatch.setattr(kind, "_learn_anew", lambda *a, **k: (made_anew.append(1), original(*a, **k))[1])
+    original = kind._step_anew
+    monkeypatch.setattr(kind, "_step_anew", lambda *a, **k: (made_anew.append(1), original(*a, **k))[1])
     one_by_one(model, rows[200:])
     assert len(made_anew) < 60  # of 200; trees that grow need a new plan now and then
 
@@ -300,12 +355,11 @@ def test_plans_hold_no_arrays_that_the_model_has_replaced():
 def test_an_error_while_a_plan_is_computed_changes_nothing():
     model, rows = made("few"), samples(300)
     one_by_one(model, rows[:250])
-    kept = model._one_row._learning
+    kept = model._one_row._learning[False, b"\1", b""]
 
     def fail():
         raise MemoryError
 
-    assert kept is not None
     kept.plan.computed.append(fail)
     at = 250
     while model._one_row._until <= model._mixture.log.n_samples or model._mixture.router.room == 1:
@@ -358,7 +412,7 @@ def test_the_memory_of_a_model_is_that_of_its_plans_but_not_of_the_code_that_the
     for i in range(40):
         model.predict_one({"a": float(i)})
         model.learn_one({"a": float(i)}, i % 2)
-    assert model._one_row._learning is not None
+    assert model._one_row._learning
     seen = []
     n_bytes(model, lambda part: seen.append(type(part).__module__) or 0)
     assert not {module for module in seen if module.startswith(("numba", "_dynfunc"))}

@@ -128,8 +128,9 @@ def test_shared_lanes_within_lanes_are_shared_with_the_others():
     trees = SideBySide([[partial(made.append, "tree")]] * 3, 2)
     lanes = [[partial(made.append, "neighbours")], [partial(made.append, "room"), trees]]
     changes = shared(lanes, 2)
-    assert [len(change.lanes) if isinstance(change, SideBySide) else 1 for change in changes] == [1, 4]
-    assert not any(map(call, changes))
-    assert Counter(made) == {"room": 1, "neighbours": 1, "tree": 3}
+    assert [len(change.lanes) if isinstance(change, SideBySide) else 1 for change in changes] == [1, 1, 4]
+    for n_times in (1, 2):  # changes may be made again
+        assert not any(map(call, changes))
+        assert Counter(made) == {"room": n_times, "neighbours": n_times, "tree": 3 * n_times}
     assert made[0] == "room"
     assert shared([[int], [bool, float]], 1) == [int, bool, float]

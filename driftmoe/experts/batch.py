@@ -82,17 +82,25 @@ def learnt_of(weights: np.ndarray) -> Index:
     return ALL if np.count_nonzero(weights) == len(weights) else np.flatnonzero(weights)
 
 
+def taken(array: np.ndarray, learnt: Index, plan: StepPlan) -> np.ndarray:
+    """Return the rows of an array that are learnt, computed by a plan: the array itself if all are."""
+    if isinstance(learnt, slice):
+        return array
+    rows = np.empty((len(learnt), *array.shape[1:]), array.dtype)
+    plan.compute(np.take, array, learnt, 0, rows)
+    return rows
+
+
 def outputs_of(network: Network, inputs: np.ndarray, learnt: Index, plan: StepPlan) -> np.ndarray:
-    """Return the outputs of a network for each row, of which its `plan` will learn only some.
+    """Compute the outputs of a network for each row, of which its `plan` will learn only some.
 
     See `Network.plan_outputs`.
     """
     if isinstance(learnt, slice):
         return network.plan_outputs(inputs, plan, is_learning=True)
-    plan.is_repeatable = False
-    is_learnt = np.zeros(len(inputs), np.bool_)
-    is_learnt[learnt] = True
     outputs = np.empty((len(inputs), network.n_outputs), np.float32)
-    outputs[~is_learnt] = network.outputs(inputs[~is_learnt])
-    outputs[is_learnt] = network.outputs(inputs[is_learnt], is_learning=True)
+    others = np.delete(np.arange(len(inputs)), learnt)
+    for rows, is_learning in ((others, False), (learnt, True)):
+        of_rows = network.plan_outputs(taken(inputs, rows, plan), plan, is_learning=is_learning)
+        plan.compute(outputs.__setitem__, rows, of_rows)
     return outputs

@@ -111,8 +111,8 @@ class Mixture(Protocol):
     def n_rows_with_room(self, n_rows: int, weights: np.ndarray) -> int:
         """Return how many of the next rows, with these weights, can be learnt in one step."""
 
-    def n_rows_before_growth(self, n_rows: int) -> int:
-        """Return how many of the next rows, of weight 1, are learnt before an array must grow; see `Group`."""
+    def n_rows_before_growth(self, weights: np.ndarray) -> int:
+        """Return how many of the next rows, with these weights, are learnt before an array must grow; see `Group`."""
 
     def predict(self, batch: Batch) -> np.ndarray:
         """Return the class probabilities of samples, shape (n_rows, n_classes). Does not change the mixture."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from driftmoe.experts import Batch, Experts, PriorExpert, Prototype, kind_of, prior_of
-from driftmoe.experts.batch import outputs_of
+from driftmoe.experts.batch import outputs_of, taken
 from driftmoe.mixture.adaptive_arguments import ARGUMENTS, GATES
 from driftmoe.mixture.adaptive_state import ARRAYS, NAMES, OF_GATE, checked_gate, lean_on
 from driftmoe.mixture.arguments import HEAD, Arguments
@@ -298,9 +298,9 @@ class AdaptiveMixture:
         """Return how many of the next rows, with these weights, can be learnt in one step."""
         return self.experts.n_rows_with_room(n_rows, lambda n: self._draws(weights[:n], StepPlan()))
 
-    def n_rows_before_growth(self, n_rows: int) -> int:
-        """Return how many of the next rows, of weight 1, are learnt before an array must grow; see `Group`."""
-        return self.experts.n_rows_before_growth(self._draws(np.ones(n_rows), StepPlan()))
+    def n_rows_before_growth(self, weights: np.ndarray) -> int:
+        """Return how many of the next rows, with these weights, are learnt before an array must grow; see `Group`."""
+        return self.experts.n_rows_before_growth(self._draws(weights, StepPlan()))
 
     def plan(self, batch: Batch, changes: StepPlan) -> np.ndarray:
         """Plan a step: for each row in order, weight the votes, then let experts, gate and router learn.
@@ -318,7 +318,7 @@ class AdaptiveMixture:
             Class probabilities of each row before it is learnt, shape (n_rows, n_classes). The changes fill it in.
         """
         learnt, n_rows, n_classes = batch.learnt, len(batch.targets), batch.n_classes
-        targets, weights = batch.targets[learnt], batch.weights[learnt]
+        targets, weights = (taken(array, learnt, changes) for array in (batch.targets, batch.weights))
         router = self.router.grown(batch.inputs.shape[1], self.n_outputs(n_classes))
         if router is not self.router:
             changes.append(publication(self.router, router))
@@ -335,7 +335,8 @@ class AdaptiveMixture:
         if not self._asks_router:
             changes.append(partial(errors[:, : self.n_logits].__setitem__, ..., 0.0))
         if self._has_head:
-            changes.append(planned(head_errors, of_last[learnt], targets, weights, self.n_logits, errors))
+            of_head = taken(of_last, learnt, changes)
+            changes.append(planned(head_errors, of_head, targets, weights, self.n_logits, errors))
         changes.append(planned(mix, weights_of_experts, expert_proba, False, proba))
         votes, of_log, log_weights = (
             of_learnt(part, learnt, changes) for part in (expert_proba, proba, weights_of_experts)
@@ -358,8 +359,7 @@ class AdaptiveMixture:
 
     def sizes(self) -> dict[str, int]:
         """Return how many features, inputs and classes experts, router and log know."""
-        n_classes = self.router.n_outputs - self.n_logits
-        of_router = {"n_inputs": self.router.n_inputs, "n_classes": n_classes}
+        of_router = {"n_inputs": self.router.n_inputs, "n_classes": self.router.n_outputs - self.n_logits}
         of_groups = (group.sizes() for group in self.groups)
         return largest(of_router, names_of(self.log), self.arrivals.sizes(), *of_groups)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from driftmoe.experts import Batch, Experts, Prototype
-from driftmoe.experts.batch import Index, outputs_of
+from driftmoe.experts.batch import ALL, Index, outputs_of, taken
 from driftmoe.mixture.arguments import PAPER, Argument, Arguments, Need, integer, number
 from driftmoe.mixture.mixing import correctness, follow_right, mix, of_learnt
 from driftmoe.mixture.pooled import Pooled
@@ -166,7 +166,7 @@ class CoTraining(Pooled):
             Class probabilities of each row before it is learnt, shape (n_rows, n_classes). The changes fill it in.
         """
         learnt, weights, n_rows = batch.learnt, batch.weights, len(batch.targets)
-        targets, n_features = batch.targets[learnt], batch.vectors.shape[1]
+        targets, n_features = taken(batch.targets, learnt, changes), batch.vectors.shape[1]
         router = self.router.grown(batch.inputs.shape[1], self.router.n_outputs)
         if router is not self.router:
             changes.append(publication(self.router, router))
@@ -181,7 +181,7 @@ class CoTraining(Pooled):
         votes = of_learnt(expert_proba, learnt, changes)
         correct = np.empty((len(votes), self._n_shared + router.n_outputs), np.bool_)  # includes null experts
         changes.append(planned(correctness, votes, targets, correct))
-        router.plan(correct[:, self._n_shared :], changes, weights=weights[learnt])
+        router.plan(correct[:, self._n_shared :], changes, weights=taken(weights, learnt, changes))
         proba = np.empty((n_rows, batch.n_classes))
         replaced = planned_replacements(self, batch, changes)
         if self._rate > 0.0:  # for voting only: as learners, all experts would come to learn the same samples
@@ -209,8 +209,9 @@ class CoTraining(Pooled):
         else:
             changes.append(planned(mix, choice.weights, expert_proba, self._one_answers, proba))
             of_log = of_learnt(proba, learnt, changes)
+            of_choice = Choice(*(taken(array, learnt if len(array) else ALL, changes) for array in choice))
             self.log.plan(
-                choice.of_rows(learnt), logits[learnt], votes, of_log, targets, n_features=n_features,
+                of_choice, taken(logits, learnt, changes), votes, of_log, targets, n_features=n_features,
                 replaced=replaced, changes=changes,
             )  # fmt: skip
         return proba

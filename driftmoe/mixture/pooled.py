@@ -70,9 +70,11 @@ class Pooled:
             n_rows, lambda n: np.broadcast_to(weights[:, np.newaxis], shape)[:n]
         )
 
-    def n_rows_before_growth(self, n_rows: int) -> int:
-        """Return how many rows of weight 1 are learnt before an array must grow; see `Group`."""
-        return self.experts.n_rows_before_growth(np.ones((n_rows, self.experts.n_experts)))
+    def n_rows_before_growth(self, weights: np.ndarray) -> int:
+        """Return how many rows with these weights are learnt before an array must grow; see `Group`."""
+        return self.experts.n_rows_before_growth(
+            np.repeat(weights[:, np.newaxis], self.experts.n_experts, axis=1)
+        )
 
     def predict(self, batch: Batch) -> np.ndarray:
         """Return the class probabilities of samples, shape (n_rows, n_classes). Does not change the mixture."""

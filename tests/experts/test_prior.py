@@ -116,7 +116,7 @@ def test_single_rows_use_plans_that_are_made_once_though_a_class_of_the_prior_ne
     model = with_prior(prior)
     taught(model, [(x, "a") for x, _ in samples(20, 2)])
     model.predict_one({"first": 0.0, "second": 0.0, "colour": "red"})
-    assert model._one_row._learning is not None
+    assert model._one_row._learning
     assert model._one_row._predicting is not None
 
 

@@ -205,8 +205,8 @@ def asked_of_neighbours(stream, **arguments):
             of_kind.extend(asked.tolist())
             return plan(rows, asked=asked, changes=changes)
 
-        neighbours.plan = spy
-    for _ in prequential(stream, model):  # in blocks, since a plan of one row is made once for many
+        neighbours.plan, neighbours.is_repeatable = spy, False  # so that each step is planned
+    for _ in prequential(stream, model):
         pass
     return np.array(asked)
 
