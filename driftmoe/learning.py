@@ -310,7 +310,7 @@ class Learner:
         if weighed is not None and weights.any():
             weights = weighed.learnt_with(self._rows.targets(start, stop), weights, self._encoder.classes)
         learnt = np.flatnonzero(weights)
-        if not len(learnt) or (weights.max() <= 1.0 and self._plans.holds_for(len(learnt))):
+        if not len(learnt) or self._plans.has_room(weights[learnt]):
             return stop
         n_with_room = self._mixture.n_rows_with_room(len(learnt), weights[learnt])
         return stop if n_with_room == len(learnt) else start + int(learnt[n_with_room])

@@ -41,6 +41,8 @@ are learnt, and the same rows await their labels."""
 
 _ONE = b"\1"
 
+NEVER = -1
+
 
 class OneRow:
     """Predicts and learns rows of a model that bring nothing new: single ones, or those of a step.
@@ -66,13 +68,14 @@ class OneRow:
         self._predicting: _Kept | None = None
         self._arriving: _Kept | None = None
         self._until = 0  # number of samples up to which the plans of learning hold
+        self._short_at = NEVER  # number of samples at which there was too little room
         self._scarce_until = (
-            0  # number of samples up to which it is not asked whether there is room for more rows
+            0  # number of samples up to which nobody asks for room for more rows than a step has
         )
         self._is_certain = False  # whether the plan of predicting holds
         self._is_in_use = False  # whether its arrays are
         self._is_doubted = False  # whether any plan may not hold
-        self.doubted = assignment(self, _until=0, _is_certain=False, _is_doubted=True)
+        self.doubted = assignment(self, _until=0, _is_certain=False, _is_doubted=True, _short_at=NEVER)
 
     def settle(self) -> None:
         """Drop the plans that do not hold any more, and with them the arrays that the model has replaced."""
@@ -173,12 +176,11 @@ class OneRow:
             they are learnt, shape (n_rows, n_classes), which earlier changes write, and which the next step may write
             over.
         """
-        n_before, now = self._mixture.log.n_samples, self._as_learnt(targets, weights)
-        if len(now) > self._until - n_before or now.max() > 1.0:
-            self._renew(now)
+        now = self._as_learnt(targets, weights)
+        has_room = self.has_room(now)
         key = len(now) == self._mixture.router.room, (weights > 0.0).tobytes(), awaits.tobytes()
         kept = self._learning.get(key)
-        if kept is None or len(now) > self._until - n_before or not self._has_places(awaits):
+        if kept is None or not has_room or not self._has_places(awaits):
             self._step_anew(key, now, (vectors, targets, weights), samples, awaits, further)
             return
         kept.vectors[:], kept.targets[:], kept.weights[:] = vectors, targets, weights
@@ -186,9 +188,16 @@ class OneRow:
             function()
         carry_out(kept.plan.followed_by(further(kept.proba)))
 
-    def holds_for(self, n_rows: int) -> bool:
-        """Return whether there is known to be room for learning so many rows of a weight of at most 1."""
-        return n_rows <= self._until - self._mixture.log.n_samples
+    def has_room(self, weights: np.ndarray) -> bool:
+        """Return whether the next rows can be learnt with the room for which plans were made.
+
+        `weights` are those with which the rows are learnt, those of their classes included; all are above 0.
+        """
+        n_samples = self._mixture.log.n_samples
+        is_heavy = weights.max() > 1.0
+        if (is_heavy or len(weights) > self._until - n_samples) and self._short_at != n_samples:
+            self._renew(weights, is_heavy=is_heavy)
+        return len(weights) <= self._until - n_samples
 
     def _has_places(self, awaits: np.ndarray) -> bool:
         """Return whether the rows that await labels can be kept without more places for them."""
@@ -202,19 +211,18 @@ class OneRow:
             weights = weighed.learnt_with(targets, weights, self._encoder.classes)
         return weights[weights > 0.0]
 
-    def _renew(self, weights: np.ndarray) -> None:
+    def _renew(self, weights: np.ndarray, *, is_heavy: bool) -> None:
         """Find out for how many rows the plans hold, of which the first have these weights."""
         self.settle()
-        self._until, n_rows = 0, len(weights)
+        n_samples, n_rows, least = self._mixture.log.n_samples, len(weights), len(weights)
+        self._until, self._short_at = 0, n_samples
         if not self._learning:
             return
-        if weights.max() > 1.0:  # there is room for these at most
-            least = n_rows
-        else:
+        if not is_heavy:  # others are no heavier than 1, too
             least, weights = max(n_rows, FEW), np.ones(max(AHEAD, 2 * n_rows))
-        n_rows = self._mixture.n_rows_before_growth(weights)
-        if n_rows >= least:
-            self._until = self._mixture.log.n_samples + n_rows
+        n_with_room = self._mixture.n_rows_before_growth(weights)
+        if n_with_room >= least:
+            self._until, self._short_at = n_samples + n_with_room, NEVER
 
     def _step_anew(
         self,
