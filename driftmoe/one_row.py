@@ -69,9 +69,7 @@ class OneRow:
         self._arriving: _Kept | None = None
         self._until = 0  # number of samples up to which the plans of learning hold
         self._short_at = NEVER  # number of samples at which there was too little room
-        self._scarce_until = (
-            0  # number of samples up to which nobody asks for room for more rows than a step has
-        )
+        self._scarce_until = 0  # number of samples before which no plan makes room for more rows
         self._is_certain = False  # whether the plan of predicting holds
         self._is_in_use = False  # whether its arrays are
         self._is_doubted = False  # whether any plan may not hold
