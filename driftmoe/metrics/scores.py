@@ -246,8 +246,9 @@ class _Summed(metrics.ConfusionMatrix):
         diagonal = _sums(rows[on], weights[on], n)
         for rank in dict.fromkeys(rows[on].tolist()):
             self.data[labels[rank]][labels[rank]] = diagonal[rank]
-        # river counts calls of update
-        self.total_weight = self.n_samples = _sums(np.zeros_like(rows), weights, 1)[0]
+        # In river's own, `n_samples` counts calls of update.
+        total: Any = _sums(np.zeros_like(rows), weights, 1)[0]
+        self.total_weight = self.n_samples = total
         self._total_true_positives = _sums(np.zeros(int(right.sum()), np.int64), weights[right == 1], 1)[0]
 
 
