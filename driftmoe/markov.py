@@ -11,6 +11,7 @@ import math
 from collections import deque
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from numbers import Integral
 from operator import eq
 from typing import Any
@@ -151,25 +152,27 @@ class Succession:
         alone, of_one, n_right, i = self._followers[()], self._of_one, 0, first
         counts_alone, best_alone, most_alone = alone.counts, alone.best, alone.most
         last = self._recent[-1]
-        for i in range(first, len(labels)):
-            label, after = labels[i], of_one.get(last)
-            if after is None or label not in counts_alone:
+        for i, label in enumerate(islice(labels, first, None), first):  # noqa: B007 - where it ended is returned
+            after = of_one.get(last)
+            n_alone = most_alone if label == best_alone else counts_alone.get(label)
+            if after is None or n_alone is None:
                 break
-            counts = after.counts
-            n = counts.get(label, 0.0) + 1.0
-            if n == 1.0 and label not in counts:
-                if self.n_pairs >= self.max_pairs:
-                    break
-                self.n_pairs += 1
-            counts[label] = n
             if label == after.best:
+                after.counts[label] = after.most = after.most + 1.0
                 n_right += 1
-                after.most = n
-            elif n > after.most:
-                after.best, after.most = label, n
-            n = counts_alone[label] = counts_alone[label] + 1.0
-            if n > most_alone:
-                most_alone = n
+            else:
+                counts = after.counts
+                n = counts.get(label)
+                if n is None:
+                    if self.n_pairs >= self.max_pairs:
+                        break
+                    self.n_pairs, n = self.n_pairs + 1, 0.0
+                n = counts[label] = n + 1.0
+                if n > after.most:
+                    after.best, after.most = label, n
+            n_alone = counts_alone[label] = n_alone + 1.0
+            if n_alone > most_alone:
+                most_alone = n_alone
                 if label != best_alone:
                     best_alone = label
             last = label
