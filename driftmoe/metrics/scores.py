@@ -213,7 +213,8 @@ class _Step:
 
     def places(self, ranks: dict[Hashable, int]) -> tuple[array[int], array[int], array[int]]:
         """Return the ranks of the labels and of the predictions of all pairs, and which pairs are right."""
-        for t, p in islice(self.pairs, len(self._true), None):
+        n = len(self._true)
+        for t, p in islice(self.pairs, n, None) if n < len(self.pairs) else ():
             self._true.append(ranks.setdefault(t, len(ranks)))
             self._said.append(ranks.setdefault(p, len(ranks)))
             self._is_right.append(bool(t == p))
@@ -230,8 +231,10 @@ class _Summed(metrics.ConfusionMatrix):
         super().__init__()
         true, said, is_right = array("q"), array("q"), array("b")
         for step in steps:
-            for all_of, some in zip((true, said, is_right), step.places(ranks), strict=True):
-                all_of.extend(some)
+            of_step = step.places(ranks)
+            true += of_step[0]
+            said += of_step[1]
+            is_right += of_step[2]
         if not true:
             return
         weights = np.fromiter(
