@@ -73,12 +73,9 @@ class Waiting:
         when, _, first = self._heap[0]
         return first is row and when < self.n_arrived
 
-    def copied(self, change: Callable[[Row], Row]) -> Waiting:
-        """Return the same samples as another object, each of them changed."""
-        new = Waiting(self._warm_start)
-        new.n_arrived, new.n_learnt = self.n_arrived, self.n_learnt
-        new._heap = [(when, i, change(row)) for when, i, row in self._heap]
-        return new
+    def add(self, when: int, i: int, row: Row) -> None:
+        """Let a sample wait that arrived as number `i`, and is learnt after sample `when` has arrived."""
+        heapq.heappush(self._heap, (when, i, row))
 
     def due(self) -> Iterator[Row]:
         """Yield the samples whose labels have come, older ones first, and let them wait no longer."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from inspect import signature
 from typing import Any, NamedTuple
 
@@ -19,6 +19,12 @@ from driftmoe.evaluation.clock import TimeDelay
 from driftmoe.evaluation.delays import Delay, Row, Waiting, Weight, delay_of, labels_rng, weight_of
 from driftmoe.evaluation.loops import Answers, one_by_one
 
+NEVER = -1
+"""Delay of a label that never comes."""
+
+FAR = 2**62
+"""Longest delay that is told from others."""
+
 
 class Arrivals(NamedTuple):
     """Samples of a block, with the delay and the weight of each.
@@ -27,17 +33,21 @@ class Arrivals(NamedTuple):
     ----------
     X, y
         Features and indices of classes, as in blocks of `streams`.
-    timing
-        Delay and weight of each sample; the delay is `None` if its label never comes, the weight if each counts 1.
+    delays
+        Delay of each sample, at most `FAR`, or `NEVER`; int64, shape (n_samples,).
+    weights
+        Weight of each sample; `None` if each counts 1.
     """
 
     X: np.ndarray
     y: np.ndarray
-    timing: list[tuple[int | None, float | None]]
+    delays: np.ndarray
+    weights: np.ndarray | None
 
     def part(self, first: int, last: int) -> Arrivals:
         """Return some of the samples."""
-        return Arrivals(self.X[first:last], self.y[first:last], self.timing[first:last])
+        weights = None if self.weights is None else self.weights[first:last]
+        return Arrivals(self.X[first:last], self.y[first:last], self.delays[first:last], weights)
 
 
 class Run(NamedTuple):
@@ -53,11 +63,95 @@ class Run(NamedTuple):
         Number of samples, the first ones, that are predicted before any label has come.
     """
 
-    X: list[np.ndarray]
-    y: list[int]
-    weights: list[float]
-    asked: list[int]
+    X: np.ndarray
+    y: np.ndarray
+    weights: np.ndarray
+    asked: np.ndarray
     n_warm_up: int
+
+
+class WaitingRows(NamedTuple):
+    """Samples of blocks that have arrived and wait for their labels, in the order in which they came.
+
+    It is the `Waiting` of samples in arrays, and is never changed.
+
+    Attributes
+    ----------
+    warm_start
+        Number of first samples whose labels come at once.
+    n_arrived, n_learnt
+        Number of samples that have arrived, and of those whose label has come.
+    when, i, y, weights
+        For each sample the number of the sample after which its label is learnt, its own number, the index of its
+        class, and its weight; shape (n_waiting,).
+    place
+        Row of each in `X`.
+    X
+        Features, shape (n_places, n_features), with rows of samples that wait no longer, and room for others.
+    n_used
+        Number of rows of `X` that were given away.
+    """
+
+    warm_start: int
+    n_arrived: int = 0
+    n_learnt: int = 0
+    when: np.ndarray = np.empty(0, np.int64)
+    i: np.ndarray = np.empty(0, np.int64)
+    y: np.ndarray = np.empty(0, np.int64)
+    weights: np.ndarray = np.empty(0)
+    place: np.ndarray = np.empty(0, np.int64)
+    X: np.ndarray = np.empty((0, 0))
+    n_used: int = 0
+
+    def one_by_one(self, as_sample: Callable[[Row], Row], *, has_weights: bool) -> Waiting:
+        """Return the same samples as those of single calls wait, each of them changed."""
+        waiting = Waiting(self.warm_start)
+        waiting.n_arrived, waiting.n_learnt = self.n_arrived, self.n_learnt
+        columns = (self.when.tolist(), self.i.tolist(), self.y.tolist(), self.weights.tolist(), self.place)
+        for when, i, y, weight, place in zip(*columns, strict=True):
+            row = Row(self.X[place], y, when - i, weight if has_weights else None)
+            waiting.add(when, i, as_sample(row))
+        return waiting
+
+    def having(
+        self, kept: np.ndarray, part: Arrivals, numbers: np.ndarray, new: np.ndarray, n_due: int
+    ) -> WaitingRows:
+        """Return what waits after a part has arrived and some labels have come.
+
+        Parameters
+        ----------
+        kept
+            Those of the samples here that wait on; indices.
+        part
+            What has arrived.
+        numbers
+            The sample after which the label of each of the part is learnt.
+        new
+            Those of the part that wait; indices.
+        n_due
+            Number of labels that have come.
+        """
+        place, X, n_used = self.place[kept], self.X, self.n_used
+        if n_used + len(new) > len(X):  # those that wait move to an array with as much room again
+            X = np.empty((2 * (len(place) + len(new)), part.X.shape[1]), part.X.dtype)
+            if len(place):
+                X[: len(place)] = self.X[place]
+            place, n_used = np.arange(len(place)), len(place)
+        if len(new):
+            X[n_used : n_used + len(new)] = part.X[new]
+        weights = np.ones(len(new)) if part.weights is None else part.weights[new]
+        return WaitingRows(
+            self.warm_start,
+            self.n_arrived + len(part.y),
+            self.n_learnt + n_due,
+            np.concatenate((self.when[kept], numbers[new])),
+            np.concatenate((self.i[kept], self.n_arrived + new)),
+            np.concatenate((self.y[kept], part.y[new])),
+            np.concatenate((self.weights[kept], weights)),
+            np.concatenate((place, np.arange(n_used, n_used + len(new)))),
+            X,
+            n_used + len(new),
+        )
 
 
 def takes_late_blocks(stream: Any, model: Any, *, reads_proba: bool) -> bool:
@@ -82,11 +176,8 @@ def arrivals_of(
 
 def _with_some_labels(block: Arrivals, label_share: float, rng: np.random.Generator) -> Arrivals:
     """Return a block in which only a share of the labels comes, drawn as if one by one."""
-    never = (rng.random(len(block.y)) >= label_share).tolist()
-    timing = [
-        (None if is_never else late, w) for is_never, (late, w) in zip(never, block.timing, strict=True)
-    ]
-    return block._replace(timing=timing)
+    never = rng.random(len(block.y)) >= label_share
+    return block._replace(delays=np.where(never, NEVER, block.delays))
 
 
 def _with_all_labels(
@@ -94,36 +185,38 @@ def _with_all_labels(
 ) -> Iterator[Arrivals]:
     """Yield what `arrivals_of` does where every label comes."""
     rng = np.random.default_rng(seed)
-    reads_samples = isinstance(delay, str) or callable(delay) or weight is not None
-    by_clock = iter(delay.of(stream).tolist()) if isinstance(delay, TimeDelay) else None
+    reads_samples = isinstance(delay, str) or (callable(delay) and not isinstance(delay, TimeDelay))
+    by_clock = delay.of(stream) if isinstance(delay, TimeDelay) else None
+    n_before = 0
     for X, y in stream.blocks(size):
-        timing: list[tuple[int | None, float | None]] = []
-        if by_clock is not None and weight is None:
-            yield Arrivals(
-                X.copy(), y.copy(), [(n_late, None) for n_late in itertools.islice(by_clock, len(y))]
-            )
-            continue
-        if not reads_samples:
+        late: Any = None
+        if by_clock is not None:
+            late = by_clock[n_before : n_before + len(y)]
+        elif isinstance(delay, tuple):
+            # Drawn at once, they are the same as one by one.
             late = (
-                _drawn(delay, len(y), rng)
-                if isinstance(delay, tuple)
-                else [delay_of({}, None, delay, rng)] * len(y)
+                None
+                if weight is not None
+                else np.minimum(rng.integers(*delay, size=len(y), endpoint=True), FAR)
             )
-            yield Arrivals(X.copy(), y.copy(), [(n_late, None) for n_late in late])
+        elif not reads_samples:
+            late = np.full(len(y), min(delay_of({}, None, delay, rng), FAR))
+        n_before += len(y)
+        if late is not None and weight is None:
+            yield Arrivals(X.copy(), y.copy(), late, None)
             continue
+        delays: list[int] = []
+        weights: list[float] = []
         try:
-            for x, label in stream.samples(X, y):
-                n_late = delay_of(x, label, delay, rng) if by_clock is None else next(by_clock)
-                timing.append((n_late, None if weight is None else weight_of(x, label, weight)))
+            for j, (x, label) in enumerate(stream.samples(X, y)):
+                n_late = delay_of(x, label, delay, rng) if late is None else int(late[j])
+                if weight is not None:
+                    weights.append(weight_of(x, label, weight))
+                delays.append(min(n_late, FAR))
         finally:  # the error goes on when these have been evaluated
-            if timing:
-                yield Arrivals(X[: len(timing)].copy(), y[: len(timing)].copy(), timing)
-
-
-def _drawn(between: tuple[int, int], n: int, rng: np.random.Generator) -> list[int]:
-    """Return random delays, the same as if they were drawn one by one."""
-    delays: list[int] = rng.integers(*between, size=n, endpoint=True).tolist()
-    return delays
+            if n := len(delays):
+                of_each = None if weight is None else np.array(weights[:n])
+                yield Arrivals(X[:n].copy(), y[:n].copy(), np.array(delays), of_each)
 
 
 def in_late_blocks(
@@ -132,7 +225,7 @@ def in_late_blocks(
     step: int,
     warm_start: int,
     arrivals: Iterable[Arrivals],
-    waiting: Waiting,
+    waiting: WaitingRows,
     hidden: frozenset[str],
     *,
     reads_proba: bool,
@@ -157,11 +250,11 @@ def in_late_blocks(
         return row._replace(x={name: value for name, value in x.items() if name not in hidden}, y=y)
 
     for part in _cut(arrivals, step, warm_start, waiting.n_arrived):
-        before = waiting.copied(lambda row: row)
-        run = run_of(part, waiting, learns_weights)
+        before = waiting
+        run, waiting = run_of(part, before, learns_weights)
         # In rows, as blocks of streams are: kernels are compiled for that, before time is measured.
-        X = np.ascontiguousarray(np.array(run.X)[:, columns])
-        y, weights = np.array(run.y), np.array(run.weights)
+        X = run.X if len(columns) == len(stream.features) else np.ascontiguousarray(run.X[:, columns])
+        y, weights = run.y, run.weights
         proba: list[Any] | None = None
         cpu_start, start = cpu_clock(), clock()
         try:
@@ -173,49 +266,69 @@ def in_late_blocks(
         except (TypeError, ValueError) as error:
             if has_learnt(error):
                 raise
-            rows = map(as_sample, _rows_of(part))
-            yield from one_by_one(rows, model, warm_start, reads_proba, passed=before.copied(as_sample))
+            passed = before.one_by_one(as_sample, has_weights=part.weights is not None)
+            yield from one_by_one(
+                map(as_sample, _rows_of(part)), model, warm_start, reads_proba, passed=passed
+            )
             continue
         seconds, cpu_seconds = clock() - start, cpu_clock() - cpu_start
+        asked = run.asked.tolist()
         yield Answers(
-            [stream.classes[t] for t in part.y.tolist()],
-            [labels[row] for row in run.asked],
+            list(map(stream.classes.__getitem__, part.y.tolist())),
+            list(map(labels.__getitem__, asked)),
             seconds,
             cpu_seconds,
-            None if part.timing[0][1] is None else [w for _, w in part.timing if w is not None],
-            None if proba is None else [proba[row] for row in run.asked],
+            None if part.weights is None else part.weights.tolist(),
+            None if proba is None else list(map(proba.__getitem__, asked)),
             run.n_warm_up,
         )
 
 
-def run_of(part: Arrivals, waiting: Waiting, learns_weights: bool) -> Run:
-    """Return what a model does with samples that arrive now, and let them wait for their labels."""
-    X: list[np.ndarray] = []
-    y: list[int] = []
-    weights: list[float] = []
-    asked: list[int] = []
-    n_warm_up = 0
-    for row in _rows_of(part):
-        n_warm_up += waiting.n_learnt == 0
-        waiting.arrive(row)
-        asked.append(len(X))
-        X.append(row.x)
-        y.append(row.y)
-        weights.append(0.0)
-        for due in waiting.due():
-            weight = 1.0 if due.weight is None or not learns_weights else due.weight
-            if due is row and asked[-1] == len(X) - 1:  # nothing is learnt before it
-                weights[-1] = weight
-            else:
-                X.append(due.x)
-                y.append(due.y)
-                weights.append(weight)
-    return Run(X, y, weights, asked, n_warm_up)
+def run_of(part: Arrivals, waiting: WaitingRows, learns_weights: bool) -> tuple[Run, WaitingRows]:
+    """Return what a model does with samples that arrive now, and what waits for its label afterwards."""
+    n, first = len(part.y), waiting.n_arrived
+    numbers = np.arange(first, first + n)
+    is_warm = numbers < waiting.warm_start
+    comes = is_warm | (part.delays != NEVER)
+    when = numbers + np.where(is_warm, 0, part.delays)
+    # The labels that come now, older samples first: those that waited came before those of the part.
+    is_due, is_due_now = waiting.when < first + n, comes & (when < first + n)
+    old, new = np.flatnonzero(is_due), np.flatnonzero(is_due_now)
+    times = np.concatenate((waiting.when[old], when[new])) - first
+    sources = np.concatenate((np.full(len(old), NEVER), new))
+    order = np.argsort(times, kind="stable")
+    times, sources = times[order], sources[order]
+    # A sample that is learnt before all others when it arrives is predicted and learnt in one row.
+    is_first = np.ones(len(times), np.bool_)
+    is_first[1:] = times[1:] != times[:-1]
+    is_own = is_first & (sources == times)
+    later = np.flatnonzero(~is_own)
+    asked = np.arange(n) + np.searchsorted(times[later], np.arange(n))
+    learnt = np.empty(len(times), np.int64)
+    learnt[later] = times[later] + 1 + np.arange(len(later))
+    learnt[is_own] = asked[times[is_own]]
+    n_rows = n + len(later)
+    X, y = np.empty((n_rows, part.X.shape[1]), part.X.dtype), np.empty(n_rows, np.int64)
+    weights = np.zeros(n_rows)
+    X[asked], y[asked] = part.X, part.y
+    rows = np.empty(len(times), np.int64)  # those of the samples that waited, then those of the part
+    rows[order] = learnt
+    of_old, of_new = rows[: len(old)], rows[len(old) :]
+    if len(old):
+        X[of_old], y[of_old] = waiting.X[waiting.place[old]], waiting.y[old]
+    X[of_new], y[of_new] = part.X[new], part.y[new]
+    weights[rows] = 1.0
+    if learns_weights and part.weights is not None:
+        weights[of_old], weights[of_new] = waiting.weights[old], part.weights[new]
+    n_warm_up = 0 if waiting.n_learnt else n if not len(times) else int(times[0]) + 1
+    kept, waits = np.flatnonzero(~is_due), np.flatnonzero(comes & ~is_due_now)
+    return Run(X, y, weights, asked, n_warm_up), waiting.having(kept, part, when, waits, len(times))
 
 
 def _rows_of(part: Arrivals) -> Iterator[Row]:
-    for x, y, (delay, weight) in zip(part.X, part.y.tolist(), part.timing, strict=True):
-        yield Row(x, y, delay, weight)
+    weights = itertools.repeat(None) if part.weights is None else part.weights.tolist()
+    for x, y, delay, weight in zip(part.X, part.y.tolist(), part.delays.tolist(), weights):  # noqa: B905 - endless
+        yield Row(x, y, None if delay == NEVER else delay, weight)
 
 
 def _cut(arrivals: Iterable[Arrivals], step: int, warm_start: int, n_arrived: int) -> Iterator[Arrivals]:

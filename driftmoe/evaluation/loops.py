@@ -149,7 +149,8 @@ def in_blocks(
                 yield from one_by_one(rows, model, warm_start - n_samples, False, knows_a_class=True)
             else:
                 seconds, cpu_seconds = clock() - start, cpu_clock() - cpu_start
-                yield Answers([stream.classes[t] for t in y.tolist()], y_pred, seconds, cpu_seconds)
+                y_true = list(map(stream.classes.__getitem__, y.tolist()))
+                yield Answers(y_true, y_pred, seconds, cpu_seconds)
             n_samples += last - first
             first = last
 

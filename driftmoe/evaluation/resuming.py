@@ -8,7 +8,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from driftmoe.evaluation.delays import Row, Waiting
-from driftmoe.evaluation.late_blocks import Arrivals, run_of
+from driftmoe.evaluation.late_blocks import Arrivals, WaitingRows, run_of
 from driftmoe.state import State, check_names
 
 ADDED = {"label_share": 1.0}
@@ -75,19 +75,19 @@ def arrivals_after(
     n_left_out: int,
     warm_start: int,
     classes: Sequence[Hashable],
-) -> tuple[Waiting, Iterator[Arrivals]]:
+) -> tuple[WaitingRows, Iterator[Arrivals]]:
     """Let the first samples of blocks arrive. Return those that wait for their labels, and the blocks that are left.
 
     See `blocks_after`. Labels are indices into `classes`.
     """
-    waiting = Waiting(warm_start)
+    waiting = WaitingRows(warm_start)
     while waiting.n_arrived < n_passed:
         block = next(arrivals, None)
         if block is None:
             raise _too_short(waiting.n_arrived, n_passed)
         n_here = min(len(block.y), n_passed - waiting.n_arrived)
         labels.update(classes[t] for t in block.y[max(n_left_out - waiting.n_arrived, 0) : n_here].tolist())
-        run_of(block.part(0, n_here), waiting, learns_weights=False)
+        _, waiting = run_of(block.part(0, n_here), waiting, learns_weights=False)
         if n_here < len(block.y):
             return waiting, itertools.chain([block.part(n_here, len(block.y))], arrivals)
     return waiting, arrivals

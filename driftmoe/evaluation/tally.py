@@ -130,7 +130,7 @@ class Tally:
         self._is_faded = fading is not None
         self._recent: Any
         if fading is None:
-            self._recent = Scores(window, classes, step, costs)
+            self._recent = self._total.over_last(window, step)
             self._recent_metrics = {}
         else:
             self._recent = Fading(Scores, factor=fading, classes=classes, costs=costs)
@@ -176,18 +176,17 @@ class Tally:
         self._total.update_many(event.y_true, event.y_pred, event.weights)
         if event.weights is not None:
             self._weighted_labels.update(event.y_true)
-        if self._is_faded:
+        if self._is_faded:  # otherwise `_total` tells it
             for y, p, w in zip(event.y_true, event.y_pred, event.weights or repeat(1.0)):  # noqa: B905 - endless
                 self._recent.update(y, p, w)
-        else:
-            self._recent.update_many(event.y_true, event.y_pred, event.weights)
         if self._metrics:
             self._add_to_metrics(event)
 
     def _pass_over_warm_up(self, event: Answers) -> Answers:
         """Return the samples that count, and give the labels of the others to the baselines."""
         n = event.n_warm_up
-        of_labels = (self._total, self._recent, *self._metrics.values(), *self._recent_metrics.values())
+        faded = (self._recent,) if self._is_faded else ()
+        of_labels = (self._total, *faded, *self._metrics.values(), *self._recent_metrics.values())
         for y, w in zip(event.y_true[:n], event.weights or repeat(1.0)):  # noqa: B905 - endless
             for metric in of_labels:
                 pass_over(metric, y, w)

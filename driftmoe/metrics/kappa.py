@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Hashable, Sequence
+from itertools import chain, islice, repeat
 from numbers import Integral
 from operator import eq
 from typing import Any
@@ -17,6 +18,9 @@ from driftmoe.state import State, check_names
 
 CHUNK = 256
 """Labels that `KappaM` counts at once. The memory for this is CHUNK times the number of classes."""
+
+LARGEST = 2.0**52
+"""Bound of whole numbers whose sums are exact."""
 
 ROUNDING = 1e-12
 """Share of all weight that may be lacking in a sum of it."""
@@ -81,9 +85,13 @@ class BaselineKappa(metrics.base.ClassificationMetric):
         """Return what the baseline predicts for a sample, and show it the label of that sample, `y_true`."""
         raise NotImplementedError
 
-    def baseline_hits(self, y_true: Sequence[Hashable], weights: np.ndarray) -> float:
-        """Return the total weight of the samples that the baseline predicts correctly, and show it their labels."""
-        return sum(w for t, w in zip(y_true, weights.tolist(), strict=True) if self._baseline(t, w) == t)
+    def baseline_hits(self, y_true: Sequence[Hashable], weights: np.ndarray | None = None) -> float:
+        """Return the total weight of the samples that the baseline predicts correctly, and show it their labels.
+
+        Each counts 1 if no weights are given.
+        """
+        of_each = [1.0] * len(y_true) if weights is None else weights.tolist()
+        return sum(w for t, w in zip(y_true, of_each, strict=True) if self._baseline(t, w) == t)
 
 
 class KappaM(BaselineKappa):
@@ -130,44 +138,78 @@ class KappaM(BaselineKappa):
         self._ranks: dict[Hashable, int] = {label: rank for rank, label in enumerate(self._labels)}
         self._counts = [0.0] * len(self._labels)  # by rank
         self._majority = 0  # its rank
-        self._recent: deque[int] = deque()  # ranks of the labels in the window
-        self._recent_weights: deque[float] = deque()
+        size = None if window is None else int(window)
+        self._recent: deque[int] = deque(maxlen=size)  # ranks of the labels in the window
+        self._recent_weights: deque[float] = deque(maxlen=size)
+        self._is_plain = True  # all weights so far were 1, so that sums are exact in any order
 
     def _baseline(self, y_true: Hashable, w: float = 1.0) -> Hashable:
         counts, rank = self._counts, self._rank(y_true)
         counts[rank] += w
+        self._is_plain = self._is_plain and w == 1.0
         if self.window is not None:
+            forgotten = self._recent[0] if len(self._recent) == self.window else None
+            if forgotten is not None:
+                counts[forgotten] -= self._recent_weights[0]
             self._recent.append(rank)
             self._recent_weights.append(w)
-            if len(self._recent) > self.window:
-                forgotten = self._recent.popleft()
-                counts[forgotten] -= self._recent_weights.popleft()
-                # Any label may now be the majority. Otherwise only the new label can have become it.
-                if forgotten == self._majority:
-                    self._majority = counts.index(max(counts))
+            # Any label may now be the majority. Otherwise only the new label can have become it.
+            if forgotten == self._majority:
+                self._majority = counts.index(max(counts))
         if (-counts[rank], rank) < (-counts[self._majority], self._majority):
             self._majority = rank
         return self._labels[self._majority]
 
-    def baseline_hits(self, y_true: Sequence[Hashable], weights: np.ndarray) -> float:
+    def baseline_hits(self, y_true: Sequence[Hashable], weights: np.ndarray | None = None) -> float:
         """Do as `BaselineKappa.baseline_hits`, `CHUNK` labels at a time."""
-        parts = range(0, len(y_true), CHUNK)
-        return sum(self._hits(y_true[i : i + CHUNK], weights[i : i + CHUNK]) for i in parts)
+        if weights is not None and not (len(y_true) == 1 and weights[0] == 1.0):
+            self._is_plain = False
+        if not self._is_plain:
+            of_each = np.ones(len(y_true)) if weights is None else weights
+            parts = range(0, len(y_true), CHUNK)
+            return sum(self._weighted_hits(y_true[i : i + CHUNK], of_each[i : i + CHUNK]) for i in parts)
+        if len(y_true) == 1:
+            self._baseline(y_true[0])
+            return float(self._majority == self._ranks[y_true[0]])
+        return float(sum(self._hits(y_true[i : i + CHUNK]) for i in range(0, len(y_true), CHUNK)))
 
-    def _hits(self, y_true: Sequence[Hashable], weights: np.ndarray) -> float:
+    def _hits(self, y_true: Sequence[Hashable]) -> int:
+        """Compute what `_baseline` would give label by label, where each label counts 1.
+
+        Only labels that come near the majority are followed, as no other can be it within these labels.
+        """
+        came = self._ranks_of(y_true)
+        counts = np.array(self._counts)
+        n_came, gone = np.bincount(came, minlength=len(counts)), came[:0]
+        if self.window is not None:
+            n_gone = max(len(self._recent) + len(came) - self.window, 0)
+            ranks = came.tolist()
+            gone = np.fromiter(islice(chain(self._recent, ranks), n_gone), np.int64, n_gone)
+            self._recent.extend(ranks)
+            self._recent_weights.extend(repeat(1.0, len(ranks)))
+        least = counts - np.bincount(gone, minlength=len(counts))
+        near = np.flatnonzero(counts + n_came >= least.max())
+        self._counts = (least + n_came).tolist()
+        if len(near) == 1:
+            self._majority = int(near[0])
+            return int(n_came[self._majority])
+        change = (came == near[:, np.newaxis]).astype(np.int64)
+        change[:, len(came) - len(gone) :] -= gone == near[:, np.newaxis]
+        majority = near[(change.cumsum(axis=1) + counts[near, np.newaxis]).argmax(axis=0)]
+        self._majority = int(majority[-1])
+        return int(np.count_nonzero(majority == came))
+
+    def _weighted_hits(self, y_true: Sequence[Hashable], weights: np.ndarray) -> float:
         """Compute what `_baseline` would give label by label, from the class counts after each label."""
-        for label in dict.fromkeys(y_true):
-            self._rank(label)
-        came = np.fromiter(map(self._ranks.__getitem__, y_true), np.int64, len(y_true))
+        came = self._ranks_of(y_true)
         change = np.zeros((len(came), len(self._counts)))
         change[np.arange(len(came)), came] = weights
         if self.window is not None:
+            n = max(len(self._recent) + len(came) - self.window, 0)
+            ranks = [*islice(chain(self._recent, came.tolist()), n)]
+            of_ranks = [*islice(chain(self._recent_weights, weights.tolist()), n)]
             self._recent.extend(came.tolist())
             self._recent_weights.extend(weights.tolist())
-            n = max(len(self._recent) - self.window, 0)
-            ranks, of_ranks = (
-                [recent.popleft() for _ in range(n)] for recent in (self._recent, self._recent_weights)
-            )
             change[np.arange(len(came) - n, len(came)), ranks] -= of_ranks
         counts = change.cumsum(axis=0) + self._counts
         majority = counts.argmax(axis=1)
@@ -190,7 +232,17 @@ class KappaM(BaselineKappa):
         self._labels, self._counts = list(state["labels"]), list(state["counts"])
         self._ranks = {label: rank for rank, label in enumerate(self._labels)}
         self._majority = state["majority"]
-        self._recent, self._recent_weights = deque(state["recent"]), deque(state["recent_weights"])
+        self._recent = deque(state["recent"], self._recent.maxlen)
+        self._recent_weights = deque(state["recent_weights"], self._recent.maxlen)
+        is_exact = all(c < LARGEST and float(c).is_integer() for c in self._counts)
+        self._is_plain = is_exact and all(w == 1.0 for w in self._recent_weights)
+
+    def _ranks_of(self, labels: Sequence[Hashable]) -> np.ndarray:
+        """Return the rank of each label. New labels get the last ranks."""
+        if not self._ranks.keys() >= set(labels):
+            for label in dict.fromkeys(labels):
+                self._rank(label)
+        return np.fromiter(map(self._ranks.__getitem__, labels), np.int64, len(labels))
 
     def _rank(self, label: Hashable) -> int:
         """Return the rank of a label. A new label gets the last rank."""
@@ -240,12 +292,12 @@ class KappaTemporal(BaselineKappa):
         check_names(state, ("previous",), self)
         self._previous = state["previous"]
 
-    def baseline_hits(self, y_true: Sequence[Hashable], weights: np.ndarray) -> float:
+    def baseline_hits(self, y_true: Sequence[Hashable], weights: np.ndarray | None = None) -> float:
         """Do as `BaselineKappa.baseline_hits`, for all labels at once."""
         previous = [self._previous, *y_true]
         self._previous = previous[-1]
         hits = np.fromiter(map(eq, y_true, previous), np.bool_, len(y_true))
-        return float(weights[hits].sum())
+        return float(np.count_nonzero(hits) if weights is None else weights[hits].sum())
 
 
 class KappaOrder(BaselineKappa):
@@ -301,8 +353,10 @@ class KappaOrder(BaselineKappa):
         said: Hashable = self._succession.follow((y_true,), (w,))[0]
         return said
 
-    def baseline_hits(self, y_true: Sequence[Hashable], weights: np.ndarray) -> float:
+    def baseline_hits(self, y_true: Sequence[Hashable], weights: np.ndarray | None = None) -> float:
         """Do as `BaselineKappa.baseline_hits`, for all labels at once."""
+        if weights is None:
+            return float(self._succession.n_right(y_true))
         of_each = weights.tolist()
         said = self._succession.follow(y_true, of_each)
         return sum(w for t, p, w in zip(y_true, said, of_each, strict=True) if p == t)

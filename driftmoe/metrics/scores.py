@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections import Counter, defaultdict, deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -66,6 +68,35 @@ class Scores:
         self._kappa_m, self._kappa_t, self._kappa_o = KappaM(window, classes), KappaTemporal(), KappaOrder()
         self._costs = costs
         self._steps: deque[_Step] = deque([_Step()], maxlen=window // step if window and step else 1)
+        self._ranks: dict[Hashable, int] = {}  # of the labels that were true or predicted
+        self._beside: list[Scores] = []
+
+    def over_last(self, window: int, step: int | None = None) -> Scores:
+        """Return scores of the last samples only, which see from now on all that this object sees, in less time.
+
+        The two have the costs in common, and the baselines that never forget. Give both the same calls of `restore`,
+        and only this one those of `update`, `update_many` and `pass_over`.
+
+        Parameters
+        ----------
+        window, step
+            As of `Scores`.
+
+        Examples
+        --------
+        >>> from driftmoe.metrics import Scores
+        >>> total = Scores()
+        >>> last = total.over_last(2)
+        >>> total.update_many("aab", "abb")
+        >>> last.restart()
+        >>> total.update("b", "b")
+        >>> total.get()["accuracy"], last.get()["accuracy"]
+        (0.75, 1.0)
+        """
+        last = Scores(window, self._kappa_m.classes, step, self._costs)
+        last._kappa_t, last._kappa_o = self._kappa_t, self._kappa_o
+        self._beside.append(last)
+        return last
 
     def update(self, y_true: Hashable, y_pred: Hashable, w: float = 1.0) -> None:
         """Add one prediction. `None` means no prediction and counts as wrong."""
@@ -78,21 +109,30 @@ class Scores:
         weights: Sequence[float] | None = None,
     ) -> None:
         """Add predictions in order: the same as `update` for each."""
-        step = self._steps[-1]
+        all_scores = (self, *self._beside)
+        all_sums = [scores._steps[-1].pairs for scores in all_scores]
+        of_each = None if weights is None else np.asarray(weights, dtype=np.float64)
         if weights is None:
-            for pair, n in Counter(zip(y_true, y_pred, strict=True)).items():
-                step.pairs[pair] += n
+            pairs = Counter(zip(y_true, y_pred, strict=True))
+            for sums in all_sums:
+                for pair, n in pairs.items():
+                    sums[pair] += n
         else:
             for t, p, w in zip(y_true, y_pred, weights, strict=True):
-                step.pairs[t, p] += w
-        of_each = np.ones(len(y_true)) if weights is None else np.asarray(weights, dtype=np.float64)
-        step.majority_correct += self._kappa_m.baseline_hits(y_true, of_each)
-        step.previous_correct += self._kappa_t.baseline_hits(y_true, of_each)
-        step.order_correct += self._kappa_o.baseline_hits(y_true, of_each)
+                for sums in all_sums:
+                    sums[t, p] += w
+        previous = self._kappa_t.baseline_hits(y_true, of_each)
+        order = self._kappa_o.baseline_hits(y_true, of_each)
+        for scores in all_scores:
+            step = scores._steps[-1]
+            step.majority_correct += scores._kappa_m.baseline_hits(y_true, of_each)
+            step.previous_correct += previous
+            step.order_correct += order
 
     def pass_over(self, y_true: Hashable, w: float = 1.0) -> None:
         """Let the baselines of the kappas see the label of a sample that does not count."""
-        self._kappa_m.pass_over(y_true, w)
+        for scores in (self, *self._beside):
+            scores._kappa_m.pass_over(y_true, w)
         self._kappa_t.pass_over(y_true, w)
         self._kappa_o.pass_over(y_true, w)
 
@@ -140,13 +180,7 @@ class Scores:
 
     def get(self) -> dict[str, float]:
         """Return the figures of `STANDARD` as shares, and mean_cost if there are costs."""
-        confusion = metrics.ConfusionMatrix()
-        pairs: defaultdict[tuple[Hashable, Hashable], float] = defaultdict(float)
-        for step in self._steps:
-            for (t, p), w in step.pairs.items():
-                confusion.update(t, p, w)
-                pairs[t, p] += w
-        confusion.n_samples = confusion.total_weight  # river counts calls of update
+        confusion = _Summed(self._steps, self._ranks)
         correct, total = confusion.total_true_positives, confusion.total_weight
         return {
             "accuracy": metrics.Accuracy(confusion).get(),
@@ -156,8 +190,16 @@ class Scores:
             "kappa_o": self._kappa_o.gain(correct, sum(step.order_correct for step in self._steps), total),
             "f1_macro": macro_f1(confusion),
             "g_mean": GMean(confusion).get(),
-            **({} if self._costs is None else {"mean_cost": self._costs.mean(pairs)}),
+            **({} if self._costs is None else {"mean_cost": self._costs.mean(self._pairs())}),
         }
+
+    def _pairs(self) -> dict[tuple[Hashable, Hashable], float]:
+        """Return the weight of each pair of label and prediction in the steps that count."""
+        pairs: defaultdict[tuple[Hashable, Hashable], float] = defaultdict(float)
+        for step in self._steps:
+            for pair, w in step.pairs.items():
+                pairs[pair] += w
+        return dict(pairs)
 
 
 class _Step:
@@ -166,6 +208,57 @@ class _Step:
     def __init__(self) -> None:
         self.pairs: defaultdict[tuple[Hashable, Hashable], float] = defaultdict(float)
         self.majority_correct = self.previous_correct = self.order_correct = 0.0
+        # Of each pair, in their order: the ranks of label and prediction, and 1 if the two are equal.
+        self._true, self._said, self._is_right = array("q"), array("q"), array("b")
+
+    def places(self, ranks: dict[Hashable, int]) -> tuple[array[int], array[int], array[int]]:
+        """Return the ranks of the labels and of the predictions of all pairs, and which pairs are right."""
+        n = len(self._true)
+        for t, p in islice(self.pairs, n, None) if n < len(self.pairs) else ():
+            self._true.append(ranks.setdefault(t, len(ranks)))
+            self._said.append(ranks.setdefault(p, len(ranks)))
+            self._is_right.append(bool(t == p))
+        return self._true, self._said, self._is_right
+
+
+class _Summed(metrics.ConfusionMatrix):
+    """The confusion matrix of some steps, as far as figures read it: sums of its rows and columns, and its diagonal.
+
+    All sums are those of a matrix that is updated pair by pair, to the last bit, in a fraction of the time.
+    """
+
+    def __init__(self, steps: Iterable[_Step], ranks: dict[Hashable, int]) -> None:
+        super().__init__()
+        true, said, is_right = array("q"), array("q"), array("b")
+        for step in steps:
+            of_step = step.places(ranks)
+            true += of_step[0]
+            said += of_step[1]
+            is_right += of_step[2]
+        if not true:
+            return
+        weights = np.fromiter(
+            chain.from_iterable(step.pairs.values() for step in steps), np.float64, len(true)
+        )
+        rows, columns, right = (np.frombuffer(places, places.typecode) for places in (true, said, is_right))
+        labels, n = list(ranks), len(ranks)
+        for sums, places in ((self.sum_row, rows), (self.sum_col, columns)):
+            of_rank = _sums(places, weights, n)
+            sums.update({labels[rank]: of_rank[rank] for rank in dict.fromkeys(places.tolist())})
+        on = rows == columns
+        diagonal = _sums(rows[on], weights[on], n)
+        for rank in dict.fromkeys(rows[on].tolist()):
+            self.data[labels[rank]][labels[rank]] = diagonal[rank]
+        # In river's own, `n_samples` counts calls of update.
+        total: Any = _sums(np.zeros_like(rows), weights, 1)[0]
+        self.total_weight = self.n_samples = total
+        self._total_true_positives = _sums(np.zeros(int(right.sum()), np.int64), weights[right == 1], 1)[0]
+
+
+def _sums(places: np.ndarray, weights: np.ndarray, n: int) -> list[float]:
+    """Return the sum of the weights of each place, from the first one to the last."""
+    sums: list[float] = np.bincount(places, weights, n).tolist()
+    return sums
 
 
 class GMean(metrics.base.MultiClassMetric):

@@ -9,7 +9,8 @@ from river import base, metrics
 import streams
 from driftmoe import DriftMoEClassifier, learning
 from driftmoe.evaluation import prequential
-from driftmoe.evaluation.late_blocks import takes_late_blocks
+from driftmoe.evaluation.delays import Row, Waiting
+from driftmoe.evaluation.late_blocks import NEVER, Arrivals, WaitingRows, run_of, takes_late_blocks
 from streams.stream import Block, Feature, Stream, until
 
 SMALL = {"n_experts": 3, "hidden": (6,), "batch_size": 16, "seed": 1}
@@ -243,3 +244,35 @@ def test_blocks_lie_in_memory_as_those_of_streams(delay):
     list(prequential(Mixed(), Watching(small()), delay=delay, metrics=metrics.CrossEntropy(), window=50))
     assert seen
     assert all(seen)
+
+
+@pytest.mark.parametrize("most", [0, 3, 400])
+def test_rows_that_wait_in_arrays_are_those_that_wait_one_by_one(most):
+    """Rows of a part: each sample as it arrives, then those whose labels come, in one row with it if it comes first."""
+    rng, arrays, single = np.random.default_rng(most), WaitingRows(warm_start=20), Waiting(warm_start=20)
+    for i in range(30):
+        n = int(rng.integers(1, 40))
+        delays = np.where(rng.random(n) < 0.2, NEVER, rng.integers(0, most, n, endpoint=True))
+        part = Arrivals(rng.normal(size=(n, 2)), rng.integers(5, size=n), delays, rng.random(n) + 0.1)
+        before, rows, asked, n_warm_up = arrays, [], [], 0
+        run, arrays = run_of(part, before, learns_weights=True)
+        for x, y, delay, weight in zip(*part, strict=True):
+            n_warm_up += single.n_learnt == 0
+            row = single.arrive(Row(x, int(y), None if delay == NEVER else int(delay), weight))
+            asked.append(len(rows))
+            rows.append([*x, y, 0.0])
+            for due in single.due():
+                if due is row and asked[-1] == len(rows) - 1:
+                    rows[-1][-1] = weight
+                else:
+                    rows.append([*due.x, due.y, due.weight])
+        np.testing.assert_array_equal(np.column_stack([run.X, run.y, run.weights]), rows)
+        assert (run.asked.tolist(), run.n_warm_up) == (asked, n_warm_up)
+        assert (arrays.n_arrived, arrays.n_learnt) == (single.n_arrived, single.n_learnt)
+        again = arrays.one_by_one(lambda row: row, has_weights=True)
+        waits = [
+            sorted((when, k, row.y, *row.x, row.weight) for when, k, row in one._heap)
+            for one in (again, single)
+        ]
+        assert waits[0] == waits[1]
+        assert len(arrays.X) <= 2 * max(len(arrays.when) + len(before.when) + n, 40 * (i == 0))
