@@ -111,10 +111,12 @@ def search(  # type: ignore[no-untyped-def]
             for j in range(m):
                 difference = remembered[j] - value
                 of_episode[j] += relevance * difference * difference
-        smallest = of_episode[0]
-        for j in range(1, m):
-            smallest = min(smallest, of_episode[j])
-        least[e] = smallest
+        bits = of_episode.view(np.int32)  # numbers that are not negative are in the order of their bits
+        least_bits = bits[0]
+        for j in range(m):
+            least_bits = bits[j] if bits[j] < least_bits else least_bits
+        least.view(np.int32)[e] = least_bits
+        smallest = least[e]
         if finds_targets:
             j = 0
             while of_episode[j] != smallest:
@@ -127,7 +129,9 @@ def search(  # type: ignore[no-untyped-def]
         for i in range(n - 1, -1, -1):
             e = order[i]
             m = episodes[e]["size"]
-            factor = np.float32(exp(likeness * (best - episodes[e]["accuracy"])))
+            factor = np.float32(1.0)
+            if likeness != 0.0:
+                factor = np.float32(exp(likeness * (best - episodes[e]["accuracy"])))
             moved = rate * (now - 1 - sample_times[e, m - 1])
             if n_found == k and least[e] * factor + np.float32(moved * moved) >= near[k - 1]["square"]:
                 continue  # none of its samples can be among the nearest
