@@ -125,7 +125,7 @@ def search(  # type: ignore[no-untyped-def]
         best = max(best, episodes[e]["accuracy"])
     for v in range(votes.shape[0]):
         likeness, rate, near = votes[v, 0], votes[v, 1], found[v]
-        n_found = 0
+        n_found, limit = 0, np.float32(0.0)  # the last of the nearest, once there are k
         for i in range(n - 1, -1, -1):
             e = order[i]
             m = episodes[e]["size"]
@@ -133,10 +133,10 @@ def search(  # type: ignore[no-untyped-def]
             if likeness != 0.0:
                 factor = np.float32(exp(likeness * (best - episodes[e]["accuracy"])))
             moved = rate * (now - 1 - sample_times[e, m - 1])
-            if n_found == k and least[e] * factor + np.float32(moved * moved) >= near[k - 1]["square"]:
+            if n_found == k and least[e] * factor + np.float32(moved * moved) >= limit:
                 continue  # none of its samples can be among the nearest
             for j in range(m - 1, -1, -1):
-                if n_found == k and squares[e, j] * factor >= near[k - 1]["square"]:
+                if n_found == k and squares[e, j] * factor >= limit:
                     continue  # too far without its age
                 moved = rate * (now - 1 - sample_times[e, j])
                 square = squares[e, j] * factor + np.float32(moved * moved)
@@ -151,6 +151,7 @@ def search(  # type: ignore[no-untyped-def]
                     near[place]["square"] = square
                     near[place]["target"] = sample_targets[e, j]
                     near[place]["weight"] = sample_weights[e, j]
+                    limit = near[k - 1]["square"]
         for place in range(n_found, k):
             near[place]["target"] = NOBODY
 
