@@ -93,6 +93,18 @@ FASTMATH = {"nnan", "nsz"}
 which gives the same result."""
 
 
+@part()
+def least_of(bits):  # type: ignore[no-untyped-def]
+    """Return the least of the bits of numbers that are not negative, int32: they are in the order of the numbers.
+
+    LLVM vectorises a search for the least integer, but not this one among floats.
+    """
+    least = bits[0]
+    for j in range(bits.shape[0]):
+        least = bits[j] if bits[j] < least else least
+    return least
+
+
 @part(fastmath=FASTMATH)
 def search(  # type: ignore[no-untyped-def]
     sample_inputs, sample_targets, sample_times, sample_weights, episodes, order, n, now, searched, votes, relevances,
@@ -111,11 +123,7 @@ def search(  # type: ignore[no-untyped-def]
             for j in range(m):
                 difference = remembered[j] - value
                 of_episode[j] += relevance * difference * difference
-        bits = of_episode.view(np.int32)  # numbers that are not negative are in the order of their bits
-        least_bits = bits[0]
-        for j in range(m):
-            least_bits = bits[j] if bits[j] < least_bits else least_bits
-        least.view(np.int32)[e] = least_bits
+        least.view(np.int32)[e] = least_of(of_episode.view(np.int32))
         smallest = least[e]
         if finds_targets:
             j = 0
@@ -129,9 +137,7 @@ def search(  # type: ignore[no-untyped-def]
         for i in range(n - 1, -1, -1):
             e = order[i]
             m = episodes[e]["size"]
-            factor = np.float32(1.0)
-            if likeness != 0.0:
-                factor = np.float32(exp(likeness * (best - episodes[e]["accuracy"])))
+            factor = np.float32(exp(likeness * (best - episodes[e]["accuracy"])) if likeness != 0.0 else 1.0)
             moved = rate * (now - 1 - sample_times[e, m - 1])
             if n_found == k and least[e] * factor + np.float32(moved * moved) >= limit:
                 continue  # none of its samples can be among the nearest
