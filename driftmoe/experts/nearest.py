@@ -93,6 +93,18 @@ FASTMATH = {"nnan", "nsz"}
 which gives the same result."""
 
 
+@part()
+def least_of(bits):  # type: ignore[no-untyped-def]
+    """Return the least of the bits of numbers that are not negative, int32: they are in the order of the numbers.
+
+    LLVM vectorises a search for the least integer, but not this one among floats.
+    """
+    least = bits[0]
+    for j in range(bits.shape[0]):
+        least = bits[j] if bits[j] < least else least
+    return least
+
+
 @part(fastmath=FASTMATH)
 def search(  # type: ignore[no-untyped-def]
     sample_inputs, sample_targets, sample_times, sample_weights, episodes, order, n, now, searched, votes, relevances,
@@ -111,10 +123,8 @@ def search(  # type: ignore[no-untyped-def]
             for j in range(m):
                 difference = remembered[j] - value
                 of_episode[j] += relevance * difference * difference
-        smallest = of_episode[0]
-        for j in range(1, m):
-            smallest = min(smallest, of_episode[j])
-        least[e] = smallest
+        least.view(np.int32)[e] = least_of(of_episode.view(np.int32))
+        smallest = least[e]
         if finds_targets:
             j = 0
             while of_episode[j] != smallest:
@@ -123,16 +133,16 @@ def search(  # type: ignore[no-untyped-def]
         best = max(best, episodes[e]["accuracy"])
     for v in range(votes.shape[0]):
         likeness, rate, near = votes[v, 0], votes[v, 1], found[v]
-        n_found = 0
+        n_found, limit = 0, np.float32(0.0)  # the last of the nearest, once there are k
         for i in range(n - 1, -1, -1):
             e = order[i]
             m = episodes[e]["size"]
-            factor = np.float32(exp(likeness * (best - episodes[e]["accuracy"])))
+            factor = np.float32(exp(likeness * (best - episodes[e]["accuracy"])) if likeness != 0.0 else 1.0)
             moved = rate * (now - 1 - sample_times[e, m - 1])
-            if n_found == k and least[e] * factor + np.float32(moved * moved) >= near[k - 1]["square"]:
+            if n_found == k and least[e] * factor + np.float32(moved * moved) >= limit:
                 continue  # none of its samples can be among the nearest
             for j in range(m - 1, -1, -1):
-                if n_found == k and squares[e, j] * factor >= near[k - 1]["square"]:
+                if n_found == k and squares[e, j] * factor >= limit:
                     continue  # too far without its age
                 moved = rate * (now - 1 - sample_times[e, j])
                 square = squares[e, j] * factor + np.float32(moved * moved)
@@ -147,6 +157,7 @@ def search(  # type: ignore[no-untyped-def]
                     near[place]["square"] = square
                     near[place]["target"] = sample_targets[e, j]
                     near[place]["weight"] = sample_weights[e, j]
+                    limit = near[k - 1]["square"]
         for place in range(n_found, k):
             near[place]["target"] = NOBODY
 
