@@ -212,9 +212,10 @@ def attempt_split(tree, slot, rules):
         return
     if not may_grow(tree, slot, rules):
         return
-    best, second, feature, kind, threshold = best_split(tree, slot, rules)
     value_range = 1.0 if rules["criterion"] == GINI else log2(max(n_present, 2))
     bound = hoeffding_bound(value_range, rules["log_inverse_delta"], leaf["weight"])
+    lead = bound if bound >= rules["tau"] else -np.inf
+    best, second, feature, kind, threshold = best_split(tree, slot, rules, lead)
     if feature == NONE:
         if bound < rules["tau"]:
             forget_observations(tree, slot)

@@ -8,6 +8,15 @@ import numpy as np
 
 from driftmoe.arithmetic import erf, log2
 from driftmoe.compilation import allocating_kernel, kernel
+from driftmoe.trees.estimates import (
+    N_CANDIDATES,
+    ROUGH,
+    best_ends,
+    estimate_all_nominal,
+    estimate_all_numeric,
+    numeric_ends,
+    write_thresholds,
+)
 from driftmoe.trees.nodes import (
     BITS,
     COUNT,
@@ -22,14 +31,10 @@ from driftmoe.trees.nodes import (
     MULTIWAY,
     NONE,
     NUMERIC,
-    TINY_VARIANCE,
     VALUE_WEIGHT,
     WEIGHT,
 )
 
-N_CANDIDATES = 10  # thresholds tried per numeric feature
-ROUGH = 2e-5  # bound on the error of an estimated gain in bits: four terms x log2 x with x off by 1.5e-7
-TWICE_LOG2_E = 2.8853900817779268
 ABSENT = -1.0  # weight of a class that has no entry in a branch
 FINEST, LARGEST = 2.0**20, 2.0**32  # see `add_up`
 
@@ -214,173 +219,31 @@ def all_branches(value_weights, start, codes, order, n_classes):
 
 
 @kernel
-def rough_phi(u):
-    """Return the standard normal distribution function at u · sqrt(2), to 2e-7 (Abramowitz & Stegun 1964, 7.1.28)."""
-    a = min(abs(u), 10.0)
-    root = 1.0 + a * (
-        0.0705230784
-        + a * (0.0422820123 + a * (0.0092705272 + a * (0.0001520143 + a * (0.0002765672 + a * 0.0000430638))))
-    )
-    square = root * root
-    fourth = square * square
-    eighth = fourth * fourth
-    tail = 0.5 / (eighth * eighth)
-    return tail if u < 0.0 else 1.0 - tail
-
-
-@kernel
-def rough_bits(weight):
-    """Return weight · log2(weight), with a log accurate to 1e-7: a four-term series around the middle of an octave."""
-    pattern = np.float64(weight).view(np.int64)
-    exponent = np.int32(pattern >> 52) - 1022.5
-    mantissa = np.int64((pattern & 0x000FFFFFFFFFFFFF) | 0x3FF0000000000000).view(np.float64)
-    s = (mantissa - math.sqrt(2.0)) / (mantissa + math.sqrt(2.0))
-    q = s * s
-    series = 1.0 + q * (1.0 / 3.0 + q * (1.0 / 5.0 + q * (1.0 / 7.0)))
-    return weight * (exponent + TWICE_LOG2_E * s * series)
-
-
-@kernel
-def add_class(thresholds, n, low, high, mean, scale, below, bits):
-    """Add one class to the weight below each threshold (`below`) and to the entropy terms of both sides (`bits`)."""
-    most = n if scale > 0.0 else 0.0
-    for i in range(thresholds.shape[0]):
-        t = thresholds[i]
-        weight = most * rough_phi((t - mean) * scale)
-        weight = 0.0 if t < low else (n if t >= high else weight)
-        below[i] += weight
-        bits[i] += rough_bits(weight) + rough_bits(n - weight)
-
-
-@kernel
-def rough_gains(below, bits, total, leaf_entropy, min_branch_fraction, gains):
-    """Write the estimated gain of each threshold: -inf for an invalid split, inf if the estimate cannot tell."""
-    for i in range(below.shape[0]):
-        sides = rough_bits(below[i]) + rough_bits(total - below[i])
-        gain = leaf_entropy - (sides - bits[i]) / total
-        margin = min(below[i], total - below[i]) / total - min_branch_fraction
-        gains[i] = np.inf if abs(margin) < ROUGH else (gain if margin > 0.0 else -np.inf)
-
-
-@kernel
-def estimate_gains(moments, f, order, leaf_entropy, min_branch_fraction, thresholds, scratch, gains):
-    """Write the information gain of each threshold with an error below `ROUGH`; see `rough_gains`."""
-    below, bits = scratch[0], scratch[1]
-    below[:] = 0.0
-    bits[:] = 0.0
-    total = 0.0
-    for c in order:
-        n = moments[COUNT, c, f]
-        variance = moments[M2, c, f] / (n - 1.0) if n > 1.0 else 0.0
-        scale = math.sqrt(0.5 / variance) if variance > TINY_VARIANCE else 0.0
-        low, high, mean = moments[LOW, c, f], moments[HIGH, c, f], moments[MEAN, c, f]
-        add_class(thresholds, n, low, high, mean, scale, below, bits)
-        total += n
-    rough_gains(below, bits, total, leaf_entropy, min_branch_fraction, gains)
-
-
-@kernel
-def best_numeric(moments, f, order, leaf_entropy, rules, least, scratch, class_scratch, branches):
+def best_numeric(
+    moments, f, order, leaf_entropy, rules, least, gains, k, thresholds, class_scratch, branches
+):
     """Return the merit and the value of the best of ten evenly spaced thresholds.
 
-    Thresholds whose merit is not above `least` may be skipped. Information gain is estimated first, and computed
-    exactly only for the thresholds that may be the best.
+    Thresholds whose merit is not above `least` may be skipped. It is computed only for the thresholds that by their
+    estimated `gains`, in column `k`, may be the best.
     """
     low, high = np.inf, -np.inf
     for c in order:
         low = min(low, moments[LOW, c, f])
         high = max(high, moments[HIGH, c, f])
-    thresholds, estimates = scratch[2], scratch[3]
-    step = (high - low) / (N_CANDIDATES + 1.0)
+    write_thresholds(low, high, 0, thresholds)
     for i in range(N_CANDIDATES):
-        thresholds[i] = low + step * (i + 1)
-        estimates[i] = np.inf
-    if rules["criterion"] == INFO_GAIN and low < thresholds[0] and thresholds[N_CANDIDATES - 1] < high:
-        fraction = rules["min_branch_fraction"]
-        estimate_gains(moments, f, order, leaf_entropy, fraction, thresholds, scratch, estimates)
-        for i in range(N_CANDIDATES):
-            if estimates[i] < np.inf:
-                least = max(least, estimates[i] - ROUGH)
+        if gains[i, k] < np.inf:
+            least = max(least, gains[i, k] - ROUGH)
     best_merit, best_threshold = -np.inf, 0.0
     for i in range(N_CANDIDATES):
-        threshold = thresholds[i]
-        if low < threshold < high and estimates[i] + ROUGH >= least:
+        threshold = thresholds[i, 0]
+        if low < threshold < high and gains[i, k] + ROUGH >= least:
             numeric_branches(moments, f, order, threshold, branches)
             merit = split_merit(branches, order, leaf_entropy, rules, class_scratch)
             if merit > best_merit:
                 best_merit, best_threshold = merit, threshold
     return best_merit, best_threshold
-
-
-@kernel
-def estimate_nominal(value_weights, start, n_values, leaf_entropy, rules, scratch):
-    """Return the information gain of a nominal feature's best split with an error below `ROUGH`.
-
-    It is -inf if no split is valid, and inf if the estimate cannot tell. With two values seen, a multiway split and
-    both splits of one value against the other are the same.
-    """
-    n_classes, least_share = value_weights.shape[1], rules["min_branch_fraction"]
-    of_classes, bits = scratch[0], scratch[1]
-    of_classes[:] = 0.0
-    bits[:] = 0.0
-    total, sides = 0.0, 0.0
-    n_seen, n_large = 0, 0
-    for column in range(start, start + n_values):
-        weight = 0.0
-        for c in range(n_classes):
-            weight += value_weights[column, c]
-            of_classes[c] += value_weights[column, c]
-            bits[c] += rough_bits(value_weights[column, c])
-        total += weight
-        sides += rough_bits(weight)
-        n_seen += weight > 0.0
-    if total <= 0.0:
-        return -np.inf
-    for c in range(n_classes):
-        sides -= bits[c]
-    for column in range(start, start + n_values):
-        weight = 0.0
-        for c in range(n_classes):
-            weight += value_weights[column, c]
-        margin = weight / total - least_share
-        if abs(margin) < ROUGH or abs(1.0 - weight / total - least_share) < ROUGH:
-            return np.inf
-        n_large += margin > 0.0
-    best = -np.inf
-    if n_large >= 2 and (rules["binary_split"] == 0 or n_seen == 2):
-        best = leaf_entropy - sides / total
-    for column in range(start, start + n_values if n_seen > 2 else start):
-        weight = 0.0
-        for c in range(n_classes):
-            w = value_weights[column, c]
-            weight += w
-            bits[c] = rough_bits(w) + rough_bits(max(of_classes[c] - w, 0.0))
-        rest = max(total - weight, 0.0)
-        if min(weight, rest) / total > least_share:
-            sides = rough_bits(weight) + rough_bits(rest)
-            for c in range(n_classes):
-                sides -= bits[c]
-            best = max(best, leaf_entropy - sides / total)
-    return best
-
-
-@allocating_kernel
-def estimate_all_nominal(tree, slot, leaf_entropy, rules, is_candidate, estimates):
-    """Write the estimated gain of each nominal feature; return a bound that the merits of two features reach."""
-    first, second = -np.inf, -np.inf
-    value_weights = tree.value_stats[slot, VALUE_WEIGHT]
-    scratch = np.empty((2, value_weights.shape[1]))
-    for f in tree.nominal:
-        if is_candidate[f] and tree.arrivals[slot, f, 0] > 0:
-            estimates[f] = estimate_nominal(
-                value_weights, tree.value_start[f], tree.n_values[f], leaf_entropy, rules, scratch
-            )
-            least = estimates[f] - ROUGH if estimates[f] < np.inf else -np.inf
-            if least > first:
-                first, second = least, first
-            elif least > second:
-                second = least
-    return second
 
 
 @allocating_kernel
@@ -446,34 +309,61 @@ def split_features(tree, slot, rules):
 
 
 @allocating_kernel
-def best_split(tree, slot, rules):
+def numeric_columns(tree, slot, is_candidate):
+    """Return the numeric features that a leaf has seen and may split on."""
+    columns = np.empty(is_candidate.shape[0], np.int64)
+    n = 0
+    for f in range(is_candidate.shape[0]):
+        if is_candidate[f] and tree.value_start[f] == NONE and tree.arrivals[slot, f, 0] > 0:
+            columns[n] = f
+            n += 1
+    return columns[:n]
+
+
+@allocating_kernel
+def best_split(tree, slot, rules, lead):
     """Return the best split of a leaf and the merit of the second best. The null split, LEAF, has the merit -inf.
 
-    A nominal feature is passed over if by its estimated gain it is neither.
+    It is the null split, too, if estimates tell that the best is not better than the second best by more than `lead`.
+    Features and thresholds are passed over if by their estimated gain they are neither.
     """
     leaf = tree.leaves[slot]
     moments = tree.moments[slot]
     weights = tree.class_stats[slot, WEIGHT]
+    present = tree.class_order[slot, : leaf["n_present"]]
     n_classes = weights.shape[0]
     branches, class_scratch = np.empty((2, n_classes)), np.empty(n_classes)
-    leaf_entropy = entropy(weights, tree.class_order[slot, : leaf["n_present"]], class_scratch)
-    scratch = np.empty((4, N_CANDIDATES))
+    leaf_entropy = entropy(weights, present, class_scratch)
     best, second = -np.inf, -np.inf
     best_feature, best_kind, best_threshold = NONE, LEAF, 0.0
     is_candidate = split_features(tree, slot, rules)
-    estimates, least = np.empty(is_candidate.shape[0]), -np.inf
-    for f in range(estimates.shape[0]):
-        estimates[f] = np.inf
+    columns = numeric_columns(tree, slot, is_candidate)
+    ends, least = np.empty((2, is_candidate.shape[0])), -np.inf
+    gains, thresholds = np.empty((N_CANDIDATES, columns.shape[0])), np.empty((N_CANDIDATES, 1))
     if rules["criterion"] == INFO_GAIN:
-        least = estimate_all_nominal(tree, slot, leaf_entropy, rules, is_candidate, estimates)
+        ends[:] = -np.inf
+        estimate_all_nominal(tree, slot, leaf_entropy, rules, is_candidate, ends)
+        share = rules["min_branch_fraction"]
+        estimate_all_numeric(moments, present, columns, leaf_entropy, share, gains)
+        numeric_ends(gains, columns, ends)
+        most, least = best_ends(ends)
+        if most - least < lead - ROUGH:
+            return best, second, best_feature, best_kind, best_threshold
+    else:
+        ends[:] = np.inf
+        gains[:] = np.inf
+    k = 0
     for f in range(is_candidate.shape[0]):
         order = tree.arrivals[slot, f, 1 : 1 + tree.arrivals[slot, f, 0]]
-        if order.shape[0] == 0 or not is_candidate[f] or estimates[f] + ROUGH < max(second, least):
+        is_numeric = k < columns.shape[0] and columns[k] == f
+        k += is_numeric
+        if order.shape[0] == 0 or not is_candidate[f] or ends[1, f] < max(second, least):
             continue
-        if tree.value_start[f] == NONE:
+        if is_numeric:
             merit, threshold = best_numeric(
-                moments, f, order, leaf_entropy, rules, max(second, least), scratch, class_scratch, branches
-            )
+                moments, f, order, leaf_entropy, rules, max(second, least), gains, k - 1, thresholds, class_scratch,
+                branches,
+            )  # fmt: skip
             kind = NUMERIC
         else:
             merit, kind, threshold = best_nominal(

@@ -13,8 +13,8 @@ from pools import EAGER, MIXED_NOMINAL, mixed, python
 from reference.trees import HoeffdingTree, Leaf
 
 from driftmoe.trees import TreePool, split
+from driftmoe.trees.estimates import ROUGH, estimate_nominal
 from driftmoe.trees.nodes import VALUE_WEIGHT
-from driftmoe.trees.split import ROUGH, estimate_nominal
 
 
 @pytest.mark.parametrize("binary_split", [False, True])
