@@ -6,7 +6,6 @@ import copy
 import math
 from array import array
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from functools import partial
 from operator import itemgetter
 from typing import Any
 
@@ -19,7 +18,7 @@ from driftmoe.encoding.scaling import COUNT, NOMINAL, NONE, OWN_INPUTS, input_pl
 from driftmoe.encoding.sharing import code_of
 from driftmoe.encoding.state import check_state
 from driftmoe.state import State
-from driftmoe.transaction import NO_WEIGHTS, StepPlan, carry_out, publication
+from driftmoe.transaction import NO_WEIGHTS, StepPlan, carry_out, copying, publication
 
 MAX_CODES = 256
 """Number of values of a nominal feature with a code of their own. Later values share these codes, by their hash.
@@ -471,8 +470,8 @@ class Encoder:
         moments = self._moments
         if len(weights):
             moments = np.empty_like(self._moments)
-            plan.compute(moments.__setitem__, ..., self._moments)
-            plan.append(partial(self._moments.__setitem__, ..., moments))
+            plan.compute(copying(self._moments, moments))
+            plan.append(copying(moments, self._moments))
         plan.compute(write_inputs, vectors, self._inputs_of, moments, weights, inputs)
         return inputs
 
