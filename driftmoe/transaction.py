@@ -168,6 +168,17 @@ def assignment(part: Any, **values: Any) -> Callable[[], Any]:
     return partial(vars(part).update, values)
 
 
+def copying(source: np.ndarray, target: np.ndarray) -> Callable[[], Any]:
+    """Return the call that copies an array into another, as a change: a third of numpy's time where both are short.
+
+    Numpy's assignment takes longer than a copy of bytes, since it may have to convert or to broadcast.
+    """
+    is_plain = source.shape == target.shape and source.dtype == target.dtype and source.size > 0
+    if is_plain and source.flags.c_contiguous and target.flags.c_contiguous:
+        return partial(target.data.cast("B").__setitem__, slice(None), source.data.cast("B"))
+    return partial(target.__setitem__, ..., source)
+
+
 class OneAtATime:
     """A model that only one thread uses at a time. Predicting and learning wait for each other.
 

@@ -46,10 +46,10 @@ STEP = 500
 @contextmanager
 def taught_toward_best(tau: float) -> Iterator[None]:
     """Teach the routers of all adaptive mixtures toward softmax(-loss / tau) of their experts, while it is entered."""
-    call_of, plan = AdaptiveMixture._gate_call, Router.plan
+    call_of, plan = AdaptiveMixture._answer_call, Router.plan
     told: list[Any] = []
 
-    def gate_call(mixture: AdaptiveMixture, now: Any, batch: Any, arrivals: Any) -> Any:
+    def answer_call(mixture: AdaptiveMixture, now: Any, batch: Any, arrivals: Any) -> Any:
         told[:] = now
         return call_of(mixture, now, batch, arrivals)
 
@@ -60,7 +60,7 @@ def taught_toward_best(tau: float) -> Iterator[None]:
         plan(router, errors, changes, **more)
 
     with (
-        mock.patch.object(AdaptiveMixture, "_gate_call", gate_call),
+        mock.patch.object(AdaptiveMixture, "_answer_call", answer_call),
         mock.patch.object(Router, "plan", plan_lesson),
     ):
         yield

@@ -31,15 +31,14 @@ PARTS: list[tuple[Any, str, str]] = [
     (steps, "step", "pool, predict and learn"),
     (cotraining, "correctness", "mask"),
     (cotraining, "mix", "mix"),
-    (adaptive_mixture, "mix", "mix"),
     (network, "descend", "router step"),
     (neighbours, "nearest", "neighbours, predict and learn"),
     (history, "follow", "label history"),
     (linear, "regress", "linear models"),
     (perceptron, "perceive", "network"),
     (adaptive_mixture, "draw_weights", "Poisson draws"),
-    (adaptive_mixture, "whom_to_ask", "gate"),
-    (adaptive_mixture, "gate", "gate"),
+    (adaptive_mixture, "whom_to_ask", "gate, mix"),
+    (adaptive_mixture, "answer", "gate, mix"),
 ]
 """Owner, function, and the part of a sample's life that it is; none is called by another.
 

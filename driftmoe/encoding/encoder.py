@@ -6,7 +6,7 @@ import copy
 import math
 from array import array
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from driftmoe.encoding.scaling import COUNT, NOMINAL, NONE, OWN_INPUTS, input_pl
 from driftmoe.encoding.sharing import code_of
 from driftmoe.encoding.state import check_state
 from driftmoe.state import State
-from driftmoe.transaction import NO_WEIGHTS, StepPlan, carry_out, publication
+from driftmoe.transaction import NO_WEIGHTS, StepPlan, carry_out, copying, publication
 
 MAX_CODES = 256
 """Number of values of a nominal feature with a code of their own. Later values share these codes, by their hash.
@@ -81,6 +81,7 @@ class Encoder:
         self._codes: dict[Hashable, dict[Hashable, int]] = {}  # nominal feature -> value -> code
         self.full: dict[Hashable, dict[Hashable, int]] = {}
         self._readers: list[tuple[Hashable, dict[Hashable, int] | None]] = []  # of each column: name, codes
+        self._take: Any = itemgetter(None)  # returns the values of all columns, if there are two or more
         self._inputs_of = np.zeros((0, 1), np.int64)  # (column, 0) of a number, (column, code) of others
         self._moments = np.zeros((3, 0))  # (COUNT | MEAN | M2, column) of the numbers, Welford 1962
 
@@ -255,6 +256,7 @@ class Encoder:
     def _note_codes(self) -> None:
         """Bring up to date what follows from the codes."""
         self._readers = [(name, self._codes.get(name)) for name in self.features]
+        self._take = itemgetter(*(self.features or [None]))
         self.full = {name: codes for name, codes in self._codes.items() if len(codes) >= MAX_CODES}
 
     def _add_features(self, new: Mapping[Hashable, str]) -> None:
@@ -280,16 +282,14 @@ class Encoder:
         if not PLAIN.issuperset(map(type, x.values())):
             return None
         try:
-            if self._codes:
+            numbers = self._take(x)
+            if self._codes or len(x) < 2:
                 numbers = [x[name] if codes is None else codes[x[name]] for name, codes in self._readers]
-                values = array("d", numbers)
-            else:
-                values = array("d", map(x.__getitem__, self.features))
+            if math.hypot(*numbers) <= MAX_ABSOLUTE:  # neither NaN nor too large a number
+                return np.frombuffer(array("d", numbers))
         except (KeyError, TypeError, OverflowError):
-            return None
-        if not math.hypot(*values) <= MAX_ABSOLUTE:  # NaN, or too large a number
-            return None
-        return np.frombuffer(values)
+            pass
+        return None
 
     def vector(self, sample: Sample) -> np.ndarray:
         """Return the vector of a cleaned sample, without features never learnt. Changes nothing.
@@ -470,8 +470,8 @@ class Encoder:
         moments = self._moments
         if len(weights):
             moments = np.empty_like(self._moments)
-            plan.compute(moments.__setitem__, ..., self._moments)
-            plan.append(partial(self._moments.__setitem__, ..., moments))
+            plan.compute(copying(self._moments, moments))
+            plan.append(copying(moments, self._moments))
         plan.compute(write_inputs, vectors, self._inputs_of, moments, weights, inputs)
         return inputs
 

@@ -24,15 +24,12 @@ from driftmoe.mixture.cotraining import check_policy, planned_replacements
 from driftmoe.mixture.gate import (
     FADING,
     LOSS_FADING,
+    answer,
     draw_weights,
     end_mini_batch,
-    gate,
-    head_errors,
-    head_votes,
-    who_voted,
     whom_to_ask,
 )  # fmt: skip
-from driftmoe.mixture.mixing import mix, of_learnt
+from driftmoe.mixture.mixing import of_learnt
 from driftmoe.mixture.pooled import MAX_NODES, check_log, in_reports, largest, names_of, side_by_side
 from driftmoe.mixture.router import Router
 from driftmoe.mixture.shedding import Shedding
@@ -40,7 +37,16 @@ from driftmoe.mixture.telemetry import NOBODY, RoutingLog
 from driftmoe.routing import Choice, Policy, as_rule
 from driftmoe.state import State, check_names, restored, value_of
 from driftmoe.threads import N_TOO_FEW
-from driftmoe.transaction import NO_TARGETS, NO_WEIGHTS, Changes, StepPlan, is_ready, planned, publication
+from driftmoe.transaction import (
+    NO_TARGETS,
+    NO_WEIGHTS,
+    Changes,
+    StepPlan,
+    copying,
+    is_ready,
+    planned,
+    publication,
+)
 from driftmoe.trees import HoeffdingTreeClassifier
 
 if TYPE_CHECKING:
@@ -246,9 +252,7 @@ class AdaptiveMixture:
         """Compute what `predict` returns, by calls of a plan."""
         if self._prior is not None and not self.log.n_samples:  # what it says, to the last bit
             return self._prior.answers(batch, plan)
-        weights, expert_proba = self._plan_weighted_votes(batch, plan)
-        proba = np.empty((len(weights), batch.n_classes))
-        plan.compute(mix, weights, expert_proba, False, proba)
+        _, expert_proba, proba = self._plan_answers(batch, plan)
         if len(batch.awaits) and self.arrivals.most and self.log.n_samples:
             arrivals = with_room(self, batch, plan)
             kept = (
@@ -263,35 +267,33 @@ class AdaptiveMixture:
 
     def votes(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         """Return the experts' weights, shape (n_rows, n_experts), and votes, shape (n_rows, n_experts, n_classes)."""
-        return self._plan_weighted_votes(batch, StepPlan())
-
-    def _plan_weighted_votes(self, batch: Batch, plan: StepPlan) -> tuple[np.ndarray, np.ndarray]:
-        """Compute what `votes` returns, by calls of a plan."""
-        n_rows, n_classes = len(batch.inputs), batch.n_classes
         if self._prior is not None and not self.log.n_samples:
             return self._prior.alone(batch, self.n_experts, self.n_experts - 1 - self._has_head)
+        return self._plan_answers(batch, StepPlan())[:2]
+
+    def _plan_answers(self, batch: Batch, plan: StepPlan) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Compute what `votes` and `predict` return, by calls of a plan."""
+        n_rows, n_classes = len(batch.inputs), batch.n_classes
         outputs = self.router.plan_outputs(batch.inputs, plan)
         asked = self._asked(NO_WEIGHTS, n_rows, plan)
         votes = [self.experts.plan_votes(batch, plan, self.shedding.asked)]
         votes += [extra.plan_votes(batch, plan, one) for extra, one in zip(self._extras, asked, strict=True)]
-        if self._has_head:
-            votes.append(head_votes(outputs, self.n_logits, n_classes, plan))
         expert_proba = np.zeros((n_rows, self.n_experts, n_classes))
-        for part, of_part in zip(self._parts_of(expert_proba, votes), votes, strict=True):
-            plan.compute(part.__setitem__, ..., of_part)
+        for copy_votes in self._copies_of(votes, expert_proba):
+            plan.compute(copy_votes)
         chosen = self._choose(outputs, plan).mask
-        weights = np.empty((n_rows, self.n_experts))
+        weights, proba = np.empty((n_rows, self.n_experts)), np.empty((n_rows, n_classes))
         seen = self._seen_by_gate(outputs, plan)
         told = (seen, expert_proba, chosen, NO_TARGETS, NO_WEIGHTS, weights, _NO_ERRORS)
-        plan.compute(gate, *self._gate_call(told, batch, self.arrivals))
-        return weights, expert_proba
+        plan.compute(answer, *self._answer_call(told, batch, self.arrivals), _NO_MASK, proba)
+        return weights, expert_proba, proba
 
-    def _parts_of(self, expert_proba: np.ndarray, votes: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Return the views of an array of all votes that hold those of each part."""
-        ends = np.cumsum([of_part.shape[1] for of_part in votes]).tolist()
+    def _copies_of(self, votes: Sequence[np.ndarray], expert_proba: np.ndarray) -> Changes:
+        """Return the calls that copy the votes of each group into an array of all votes."""
+        ends = np.cumsum([of_group.shape[1] for of_group in votes]).tolist()
         return [
-            expert_proba[:, end - of_part.shape[1] : end, : of_part.shape[2]]
-            for end, of_part in zip(ends, votes, strict=True)
+            copying(of_group, expert_proba[:, end - of_group.shape[1] : end, : of_group.shape[2]])
+            for end, of_group in zip(ends, votes, strict=True)
         ]
 
     def n_rows_with_room(self, n_rows: int, weights: np.ndarray) -> int:
@@ -318,30 +320,25 @@ class AdaptiveMixture:
             Class probabilities of each row before it is learnt, shape (n_rows, n_classes). The changes fill it in.
         """
         learnt, n_rows, n_classes = batch.learnt, len(batch.targets), batch.n_classes
-        targets, weights = (taken(array, learnt, changes) for array in (batch.targets, batch.weights))
+        targets = taken(batch.targets, learnt, changes)
         router = self.router.grown(batch.inputs.shape[1], self.n_outputs(n_classes))
         if router is not self.router:
             changes.append(publication(self.router, router))
         outputs = outputs_of(router, batch.inputs, learnt, changes)
         chosen = self._choose(outputs, changes)
-        expert_proba, of_last = self._plan_votes(batch, outputs, chosen, changes)
+        expert_proba = self._plan_votes(batch, chosen, changes)
         weights_of_experts = np.empty((n_rows, self.n_experts))
         errors = np.empty((len(targets), outputs.shape[1]), np.float32)
         mask, proba = np.empty((len(targets), self.n_experts), np.bool_), np.empty((n_rows, n_classes))
         arrivals = with_room(self, batch, changes)
         seen = self._seen_by_gate(outputs, changes)
         told = (seen, expert_proba, chosen.mask, batch.targets, batch.weights, weights_of_experts, errors)
-        changes.append(planned(gate, *self._gate_call(told, batch, arrivals)))
+        changes.append(planned(answer, *self._answer_call(told, batch, arrivals), mask, proba))
         if not self._asks_router:
             changes.append(partial(errors[:, : self.n_logits].__setitem__, ..., 0.0))
-        if self._has_head:
-            of_head = taken(of_last, learnt, changes)
-            changes.append(planned(head_errors, of_head, targets, weights, self.n_logits, errors))
-        changes.append(planned(mix, weights_of_experts, expert_proba, False, proba))
         votes, of_log, log_weights = (
             of_learnt(part, learnt, changes) for part in (expert_proba, proba, weights_of_experts)
         )
-        changes.append(planned(who_voted, chosen.mask[learnt], votes, mask))
         replaced = planned_replacements(self, batch, changes)
         router.plan(errors, changes, takes_errors=True)
         if replaced is not None:  # the router's mini-batch is full
@@ -406,11 +403,9 @@ class AdaptiveMixture:
         self._key = np.uint64(key)
         vars(self).update({f"_{name}": array for name, array in arrays.items()})
 
-    def _plan_votes(
-        self, batch: Batch, outputs: np.ndarray, chosen: Choice, changes: StepPlan
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Plan the experts' votes and learning. Return all votes, and those of the last kind of expert."""
-        n_classes, n_rows = batch.n_classes, len(batch.targets)
+    def _plan_votes(self, batch: Batch, chosen: Choice, changes: StepPlan) -> np.ndarray:
+        """Plan the experts' votes and learning. Return all votes, zeros for that of the head."""
+        n_rows = len(batch.targets)
         taught = self._draws(batch.weights, changes)
         if self._policy is not None:
             taught *= self._learning(chosen)
@@ -428,12 +423,9 @@ class AdaptiveMixture:
             votes.append(extra.plan(batch, asked=of_extra, changes=changes))
         side_by_side(self.groups, starts, changes, self.router.n_threads if n_rows >= N_TOO_FEW else 1)
         changes.is_repeatable = changes.is_repeatable and all(group.is_repeatable for group in self.groups)
-        if self._has_head:
-            votes.append(head_votes(outputs, self.n_logits, n_classes, changes))
-        expert_proba = np.zeros((n_rows, self.n_experts, n_classes))
-        for part, of_part in zip(self._parts_of(expert_proba, votes), votes, strict=True):
-            changes.append(partial(part.__setitem__, ..., of_part))
-        return expert_proba, votes[-1]
+        expert_proba = np.zeros((n_rows, self.n_experts, batch.n_classes))
+        changes += self._copies_of(votes, expert_proba)
+        return expert_proba
 
     def _plan_end_of_mini_batch(self, changes: Changes) -> None:
         """Plan the gate's step at the end of the router's mini-batch; see `end_mini_batch`."""
@@ -460,8 +452,8 @@ class AdaptiveMixture:
         plan.compute(seen[:, self.n_logits :].__setitem__, ..., outputs[:, self.n_logits :])
         return seen
 
-    def _gate_call(self, told: tuple[np.ndarray, ...], batch: Batch, arrivals: Arrivals) -> tuple[Any, ...]:
-        """Return the arguments of `gate`: `told` are its first five, its weights and its errors."""
+    def _answer_call(self, told: tuple[np.ndarray, ...], batch: Batch, arrivals: Arrivals) -> tuple[Any, ...]:
+        """Return the arguments of `answer` but for the last two: `told` are the first five, weights and errors."""
         *first, weights, errors = told
         return (
             *first, self.n_logits, self._log_likelihood_memories, self._memory_weights, self._groups,
@@ -497,4 +489,4 @@ class AdaptiveMixture:
 
 
 _NO_ERRORS = np.empty((0, 0), np.float32)
-_NO_WEIGHTS = np.empty((0, 0))
+_NO_WEIGHTS, _NO_MASK = np.empty((0, 0)), np.empty((0, 0), np.bool_)

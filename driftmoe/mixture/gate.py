@@ -8,11 +8,11 @@ from __future__ import annotations
 import numpy as np
 
 from driftmoe.arithmetic import exp, log, softmax
-from driftmoe.compilation import compiled, kernel
+from driftmoe.compilation import allocating_kernel, compiled, kernel
 from driftmoe.draws import poisson
 from driftmoe.mixture.arrivals import keep, memory_of, taken_up, vote_of
+from driftmoe.mixture.mixing import mix
 from driftmoe.network_kernels import adam
-from driftmoe.transaction import StepPlan
 
 FLOOR = 0.02
 """Share of a vote that is spread over all classes before its likelihood is taken, so that no likelihood is 0."""
@@ -135,37 +135,66 @@ def whom_to_ask(n_seen, weights, is_probed, is_costly, is_resting, asked):  # ty
 
 
 @compiled()
-def who_voted(chosen, expert_proba, mask):  # type: ignore[no-untyped-def]
-    """Set `mask`, bool, shape (n_rows, n_experts), for the experts that were chosen and have a vote."""
-    for row in range(mask.shape[0]):
-        for e in range(mask.shape[1]):
-            has_vote = False
-            for c in range(expert_proba.shape[2]):
-                has_vote = has_vote or expert_proba[row, e, c] > 0.0
-            mask[row, e] = chosen[row, e] and has_vote
+def answer(  # type: ignore[no-untyped-def]
+    outputs, expert_proba, chosen, targets, taught, n_logits, memories, memory_weights, groups, average_gate_weights,
+    average_losses, weights, errors, memory_weight_gradients, n_seen, bits, awaits, keys, widths, numbers, seen,
+    kept_votes, kept_memories, counts, mask, proba,
+):  # fmt: skip
+    """Let the head vote, weight all votes by `gate`, mix them, and let the head learn.
 
-
-def head_votes(outputs: np.ndarray, n_logits: int, n_classes: int, plan: StepPlan) -> np.ndarray:
-    """Compute the router's own class probabilities, 0 for classes that it does not know yet."""
-    of_known = np.empty((len(outputs), 1, outputs.shape[1] - n_logits))
-    plan.compute(softmax, outputs, n_logits, of_known)
-    if of_known.shape[2] == n_classes:
-        return of_known
-    proba = np.zeros((len(outputs), 1, n_classes))
-    plan.compute(proba[:, :, : of_known.shape[2]].__setitem__, ..., of_known)
-    return proba
-
-
-@compiled()
-def head_errors(proba, targets, taught, n_logits, errors):  # type: ignore[no-untyped-def]
-    """Write the gradient of the head's cross-entropy with respect to its logits, from column `n_logits` on."""
+    Parameters
+    ----------
+    outputs
+        As in `gate`. If there are more than `n_logits`, the last expert is the head: the rest are its logits.
+    expert_proba
+        As in `gate`; the head's vote is written.
+    chosen, targets, taught, n_logits, memories, memory_weights, groups, average_gate_weights, average_losses
+        As in `gate`.
+    weights, errors, memory_weight_gradients, n_seen, bits, awaits
+        As in `gate`; `errors` holds those of the head, too.
+    keys, widths, numbers, seen, kept_votes, kept_memories, counts
+        As in `gate`.
+    mask
+        Result: which experts were chosen and have a vote, for each row that is learnt; see `who_voted`.
+    proba
+        Result: the mixture's class probabilities, shape (n_rows, n_classes); see `mix`.
+    """
+    of_head = expert_proba[:, expert_proba.shape[1] - 1 :, : outputs.shape[1] - n_logits]
+    if outputs.shape[1] > n_logits:
+        softmax(outputs, n_logits, of_head)
+    gate(
+        outputs, expert_proba, chosen, targets, taught, n_logits, memories, memory_weights, groups,
+        average_gate_weights, average_losses, weights, errors, memory_weight_gradients, n_seen, bits, awaits, keys,
+        widths, numbers, seen, kept_votes, kept_memories, counts,
+    )  # fmt: skip
+    mix(weights, expert_proba, False, proba)
+    place = 0
     for row in range(targets.shape[0]):
-        for c in range(errors.shape[1] - n_logits):
-            is_target = np.float64(c == targets[row])
-            errors[row, n_logits + c] = taught[row] * (proba[row, 0, c] - is_target)
+        if taught[row] > 0.0:
+            who_voted(chosen[row], expert_proba[row], mask[place])
+            head_errors(of_head[row, 0], targets[row], taught[row], errors[place, n_logits:])
+            place += 1
 
 
-@compiled()
+@kernel
+def who_voted(chosen, votes, mask):  # type: ignore[no-untyped-def]
+    """Set `mask`, bool, shape (n_experts,), for the experts that were chosen for a row and have a vote."""
+    for e in range(mask.shape[0]):
+        has_vote = False
+        for c in range(votes.shape[1]):
+            has_vote = has_vote or votes[e, c] > 0.0
+        mask[e] = chosen[e] and has_vote
+
+
+@kernel
+def head_errors(proba, target, taught, errors):  # type: ignore[no-untyped-def]
+    """Write the gradient of the head's cross-entropy for a row with respect to its logits, shape (n_known,)."""
+    for c in range(errors.shape[0]):
+        is_target = np.float64(c == target)
+        errors[c] = taught * (proba[c] - is_target)
+
+
+@allocating_kernel
 def gate(  # type: ignore[no-untyped-def]
     outputs,
     expert_proba,

@@ -23,8 +23,7 @@ WANT_FOUR = """
 import numpy as np
 from numba.core import event
 from driftmoe import ahead
-from driftmoe.mixture.gate import who_voted
-from driftmoe.mixture.mixing import correctness, mix
+from driftmoe.mixture.mixing import correctness, mix, take_rows
 from driftmoe.trees.scan import first_wrong
 
 here = []
@@ -33,11 +32,11 @@ class Here(event.Listener):
     def on_end(self, told): pass
 event.register("numba:compile", Here())
 
-proba, mask = np.ones((1, 2, 2)), np.ones((1, 2), np.bool_)
+proba = np.ones((1, 2, 2))
 calls = {
     correctness: (proba, np.zeros(1, np.int64), np.ones((1, 2), np.float32)),
     mix: (np.ones((1, 2)), proba, False, np.ones((1, 2))),
-    who_voted: (mask, proba, mask),
+    take_rows: (proba[0], np.zeros(1, np.int64), np.ones((1, 2))),
 }
 """
 
@@ -68,7 +67,7 @@ def said(program, cache, **variables):
 def test_another_process_compiles_some_of_the_kernels(tmp_path):
     program = WANT_FOUR + "ahead._n_cores = lambda: 2\n" + COMPILE
     out, _ = said(program.replace("ahead.compile_wanted()", WAIT_FOR_HELPER), tmp_path)
-    assert out == "True ['correctness', 'mix', 'who_voted']\n"
+    assert out == "True ['correctness', 'mix', 'take_rows']\n"
 
 
 WAIT_FOR_HELPER = """
@@ -187,7 +186,7 @@ def test_a_cache_that_was_carried_elsewhere_and_cannot_be_written_is_used(tmp_pa
         f"os.access = lambda path, *_: not os.fspath(path).startswith({str(carried)!r}) and may(path, *_)\n"
     )
     before = sorted(carried.rglob("*"))
-    assert said(refuse + WANT_FOUR + COMPILE, carried) == ("True ['correctness', 'mix', 'who_voted']\n", "")
+    assert said(refuse + WANT_FOUR + COMPILE, carried) == ("True ['correctness', 'mix', 'take_rows']\n", "")
     assert sorted(carried.rglob("*")) == before
     for path in [carried, *carried.rglob("*")]:
         path.chmod(0o755)

@@ -17,7 +17,15 @@ from driftmoe.arithmetic import softmax
 from driftmoe.experts.batch import NONE_AWAITED
 from driftmoe.mixture import SURPRISE
 from driftmoe.mixture.arrivals import Arrivals, bits_of, keep_all
-from driftmoe.mixture.gate import draw_weights, end_mini_batch, gate, head_errors, who_voted, whom_to_ask
+from driftmoe.mixture.gate import (
+    answer,
+    draw_weights,
+    end_mini_batch,
+    gate,
+    head_errors,
+    who_voted,
+    whom_to_ask,
+)
 from driftmoe.transaction import StepPlan
 
 SMALL = {"n_experts": 3, "hidden": (8,), "seed": 2}
@@ -147,21 +155,67 @@ def test_soften_is_softmax():
 
 @pytest.mark.parametrize("is_compiled", [True, False])
 def test_the_head_learns_what_it_says_less_what_is_true_times_the_weight(is_compiled):
-    proba = np.array([[[0.5, 0.25, 0.25]], [[0.0, 0.0, 1.0]]])
-    errors = np.full((2, 5), 7.0, np.float32)
-    plain(head_errors, is_compiled)(proba, np.array([1, 2]), np.array([1.0, 4.0]), 2, errors)
-    assert errors.tolist() == [[7.0, 7.0, 0.5, -0.75, 0.25], [7.0, 7.0, 0.0, 0.0, 0.0]]
-    plain(head_errors, is_compiled)(proba[:1], np.array([0]), np.array([4.0]), 2, errors)
-    assert errors[0].tolist() == [7.0, 7.0, -2.0, 1.0, 1.0]
+    errors = np.full(3, 7.0, np.float32)
+    for proba, target, weight, expected in [
+        ([0.5, 0.25, 0.25], 1, 1.0, [0.5, -0.75, 0.25]),
+        ([0.0, 0.0, 1.0], 2, 4.0, [0.0, 0.0, 0.0]),
+        ([0.5, 0.25, 0.25], 0, 4.0, [-2.0, 1.0, 1.0]),
+    ]:
+        plain(head_errors, is_compiled)(np.array(proba), target, weight, errors)
+        assert errors.tolist() == expected
+
+
+@pytest.mark.parametrize("is_compiled", [True, False])
+@pytest.mark.parametrize("n_known", [0, 2, 3])
+def test_an_answer_is_what_head_gate_and_mixture_say_one_after_the_other(is_compiled, n_known):
+    """With no head, and with one that knows all of three classes or two; of five rows three are learnt."""
+    rng = np.random.default_rng(1)
+    n_rows, n_experts, n_classes = 5, 4, 3
+    outputs = rng.normal(size=(n_rows, n_experts + n_known)).astype(np.float32)
+    votes, chosen = some_votes(rng, n_rows, n_experts, n_classes), rng.random((n_rows, n_experts)) < 0.7
+    if n_known:
+        votes[:, -1] = 0.0
+    said, logits = votes.copy(), torch.tensor(outputs[:, n_experts:]).double()
+    if n_known:
+        votes[:, -1, :n_known] = torch.softmax(logits, 1).numpy()
+    targets, taught = np.array([0, 2, 1, 1, 0]), np.array([1.0, 0.0, 2.5, 0.0, 0.5])
+    learnt, vectors = np.flatnonzero(taught), rng.normal(size=(n_rows, 2))
+    found, expected = (
+        [np.full((2, n_experts), -0.5), np.ones(2), np.array([0.3, 0.5]), np.empty((n_rows, n_experts)),
+         np.full((3, outputs.shape[1]), 7.0, np.float32), np.zeros(2), np.array([5])]
+        for _ in range(2)
+    )  # fmt: skip
+    mask, proba = np.empty((3, n_experts), np.bool_), np.empty((n_rows, n_classes))
+    places = Arrivals(n_experts, n_experts, 2, 0)
+    same = n_experts, np.array([3.0, 1.5], np.float32), np.array([0, 0, 1, 1])
+    for do, own, its_votes, late in (
+        (
+            plain(answer, is_compiled),
+            found,
+            said,
+            (bits_of(vectors), NONE_AWAITED, *places.arrays, mask, proba),
+        ),
+        (gate_slowly, expected, votes, (vectors, NONE_AWAITED, [], 0, [0])),
+    ):
+        do(outputs, its_votes, chosen, targets, taught, same[0], own[0], *same[1:], *own[1:], *late)
+    mixed = (expected[3][:, :, np.newaxis] * votes).sum(axis=1)
+    np.testing.assert_allclose(said, votes, rtol=1e-12)
+    np.testing.assert_allclose(proba, mixed / mixed.sum(axis=1, keepdims=True), rtol=1e-9)
+    assert mask.tolist() == (chosen & votes.any(axis=2))[learnt].tolist()
+    expected[4][:, n_experts:] = taught[learnt, np.newaxis] * (
+        votes[learnt, -1, :n_known] - (targets[learnt, np.newaxis] == np.arange(n_known))
+    )
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("is_compiled", [True, False])
 def test_those_voted_who_were_chosen_and_had_a_vote(is_compiled):
-    votes = np.zeros((1, 4, 2))
-    votes[0, 0, 0] = votes[0, 2, 1] = 1.0
-    mask = np.empty((1, 4), np.bool_)
-    plain(who_voted, is_compiled)(np.array([[True, True, False, False]]), votes, mask)
-    assert mask.tolist() == [[True, False, False, False]]
+    votes = np.zeros((4, 2))
+    votes[0, 0] = votes[2, 1] = 1.0
+    mask = np.empty(4, np.bool_)
+    plain(who_voted, is_compiled)(np.array([True, True, False, False]), votes, mask)
+    assert mask.tolist() == [True, False, False, False]
 
 
 @pytest.mark.parametrize("is_compiled", [True, False])
