@@ -270,7 +270,8 @@ def test_files_and_functions_are_short(path):
     assert len(source.splitlines()) <= LONGEST_FILE
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef) and not any(
-            ast.unparse(d).split("(")[0] in ("kernel", "compiled") for d in node.decorator_list
+            ast.unparse(d).split("(")[0] in ("kernel", "compiled", "allocating_kernel")
+            for d in node.decorator_list
         ):
             n_lines = node.end_lineno - node.lineno + 1
             if ast.get_docstring(node) is not None:

@@ -15,6 +15,7 @@ from driftmoe.trees.nodes import COUNT, HIGH, LOW, M2, MEAN, TINY_VARIANCE, VALU
 N_CANDIDATES = 10  # thresholds tried per numeric feature
 ROUGH = 2e-5  # bound on the error of an estimated gain in bits: four terms x log2 x with x off by 1.5e-7
 TWICE_LOG2_E = 2.8853900817779268
+UNKNOWN = np.inf  # a gain that an estimate cannot tell
 FAR = 10.0  # where the distribution function is 0 or 1
 
 

@@ -11,6 +11,7 @@ from driftmoe.compilation import allocating_kernel, kernel
 from driftmoe.trees.estimates import (
     N_CANDIDATES,
     ROUGH,
+    UNKNOWN,
     best_ends,
     estimate_all_nominal,
     estimate_all_numeric,
@@ -350,8 +351,8 @@ def best_split(tree, slot, rules, lead):
         if most - least < lead - ROUGH:
             return best, second, best_feature, best_kind, best_threshold
     else:
-        ends[:] = np.inf
-        gains[:] = np.inf
+        ends[:] = UNKNOWN
+        gains[:] = UNKNOWN
     k = 0
     for f in range(is_candidate.shape[0]):
         order = tree.arrivals[slot, f, 1 : 1 + tree.arrivals[slot, f, 0]]
