@@ -41,6 +41,6 @@ class BoundedClassifier(MixtureClassifier):
         check_boundable(self._mixture.groups, max_bytes)
         kept = {name: value for name, value in self._mixture.state().items() if name != "arrivals"}
         mixture = shrunk(self._encoder, restored(self._mixture, kept), self._recent, max_bytes)
-        doubted = self._one_row.doubted
+        doubted = self._plans.doubted
         carry_out([doubted, publication(self._mixture, mixture), assignment(self, _columns=None), doubted])
-        self._one_row.settle()
+        self._plans.settle()

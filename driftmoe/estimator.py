@@ -24,11 +24,11 @@ from driftmoe.encoding.frames import (
     series_of_classes,
 )
 from driftmoe.explaining import Explained
+from driftmoe.kept_plans import KeptPlans
 from driftmoe.learning import Learner, predict, warn_of_left_out
 from driftmoe.memory import n_bytes
 from driftmoe.mixture import Mixture
 from driftmoe.mixture.arguments import check_flag
-from driftmoe.one_row import OneRow
 from driftmoe.parts import OfParts
 from driftmoe.recent import Recent
 from driftmoe.reports import Reports
@@ -53,7 +53,7 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
     _encoder: Encoder
     _mixture: Mixture
     _recent: Recent
-    _one_row: OneRow
+    _plans: KeptPlans
     _columns: Columns | None
     """Columns of the last block. They belong to one encoder, and are not part of the model's state."""
     max_bytes: int | None = None
@@ -128,7 +128,7 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
         if not mixture.arrivals.most or not mixture.log.n_samples:
             classes, proba = self._proba_of_one(x)
         else:
-            classes, proba = self._encoder.classes, self._one_row.arrive(*self._row_of(x))
+            classes, proba = self._encoder.classes, self._plans.arrive(*self._row_of(x))
         return dict(zip(classes, proba.tolist(), strict=True))
 
     @property
@@ -173,7 +173,7 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
                 return
             vector = self._encoder.vector(sample)
         if w > 0.0:
-            self._one_row.learn(vector, target, weights[0])
+            self._plans.learn(vector, target, weights[0])
 
     @learning
     def learn_many(
@@ -365,7 +365,7 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
         # Plans of single rows are work space, about twice the router's weights: a copy of the model does not have it.
         # Models share a prior, so that none of them has it.
         priors = [] if self.prior is None else [self.prior, self.prior._shared]
-        return n_bytes(self, without=[self._one_row, *priors])
+        return n_bytes(self, without=[self._plans, *priors])
 
     def _proba_of_one(self, x: Mapping[Any, Any]) -> tuple[list[Hashable], np.ndarray]:
         encoder, (vector, samples) = self._encoder, self._row_of(x)
@@ -373,7 +373,7 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
             return [], np.empty(0)
         if self._mixture.reads_samples:
             return encoder.classes, self._predict(vector[np.newaxis], samples)[0]
-        return encoder.classes, self._one_row.predict(vector)
+        return encoder.classes, self._plans.predict(vector)
 
     def _row_of(self, x: Mapping[Any, Any]) -> tuple[np.ndarray, list[Sample]]:
         """Return the vector of a sample, and the sample itself where the mixture reads it or it is unusual."""
@@ -386,19 +386,15 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
 
     def _reader(self) -> Callable[[np.ndarray], np.ndarray]:
         """Return a function that gives the class probabilities of vectors, for one thread; see `Prior`."""
-        one_row = OneRow(self._encoder, self._mixture, self._recent)
+        plans = KeptPlans(self._encoder, self._mixture, self._recent)
 
         def proba(vectors: np.ndarray) -> np.ndarray:
-            return (
-                one_row.predict(vectors[0])[np.newaxis] if len(vectors) == 1 else self._predict(vectors, [])
-            )
+            return plans.predict(vectors[0])[np.newaxis] if len(vectors) == 1 else self._predict(vectors, [])
 
         return proba
 
     def _state(self) -> dict[str, Any]:
-        return {
-            name: value for name, value in super()._state().items() if name not in ("_one_row", "_columns")
-        }
+        return {name: value for name, value in super()._state().items() if name not in ("_plans", "_columns")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -428,7 +424,7 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
                 )
 
     def _adopt(self, parts: Sequence[Any], **others: Any) -> None:
-        super()._adopt(parts, _one_row=OneRow(*parts), _columns=None, **others)
+        super()._adopt(parts, _plans=KeptPlans(*parts), _columns=None, **others)
 
     def _block_rows(
         self,
@@ -476,9 +472,9 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
         try:
             parts = self._encoder, self._mixture, self._recent
             bounds = self.max_bytes, self._costs
-            Learner(*parts, rows, weights, answers, *bounds, proba, self._one_row, awaits).run()
+            Learner(*parts, rows, weights, answers, *bounds, proba, self._plans, awaits).run()
         finally:  # the counters tell later calls that a warning was given
-            self._one_row.settle()
+            self._plans.settle()
             warn_of_left_out(before, self._encoder, self.max_bytes)
 
     def _predict(self, vectors: np.ndarray, samples: Sequence[Sample]) -> np.ndarray:

@@ -36,7 +36,7 @@ from driftmoe.transaction import (
 )
 
 if TYPE_CHECKING:
-    from driftmoe.one_row import OneRow
+    from driftmoe.kept_plans import KeptPlans
 
 MOST_TRIES = 3
 """Number of attempts at a step that raises an error. Interrupts do not count as errors; they are delayed more often."""
@@ -71,7 +71,7 @@ class Learner:
         Receives the class probabilities of each row before it is learnt, shape (n_classes known by then,); a list of
         n_rows items. `None` if they are not needed.
     plans
-        Plans of earlier steps; see `driftmoe.one_row`. Steps that bring something new make them doubted.
+        Plans of earlier steps; see `driftmoe.kept_plans`. Steps that bring something new make them doubted.
     awaits
         Which rows of weight 0 have labels that will come later, so that the mixture keeps what it needs for that; bool,
         shape (n_rows,). `None` for none.
@@ -88,7 +88,7 @@ class Learner:
         max_bytes: int | None,
         costs: DecisionCosts | None,
         proba: list[np.ndarray] | None,
-        plans: OneRow,
+        plans: KeptPlans,
         awaits: np.ndarray | None = None,
     ) -> None:
         self._encoder, self._mixture, self._recent, self._plans = encoder, mixture, recent, plans

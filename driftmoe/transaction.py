@@ -116,7 +116,7 @@ class StepPlan(list[Callable[[], Any]]):
 
     A plan whose calls read all that differs from one row to the next from arrays can be carried out again: other
     contents are written into the arrays of the batch, `computed` is called, and then the changes. See
-    `driftmoe.one_row`.
+    `driftmoe.kept_plans`.
 
     Attributes
     ----------

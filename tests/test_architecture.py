@@ -93,10 +93,10 @@ MAY_IMPORT = {
     ),
     "driftmoe.estimator": (
         "narwhals numpy river driftmoe.decisions driftmoe.encoding driftmoe.explaining driftmoe.learning "
-        "driftmoe.memory driftmoe.mixture driftmoe.one_row driftmoe.parts driftmoe.recent driftmoe.reports "
+        "driftmoe.memory driftmoe.mixture driftmoe.kept_plans driftmoe.parts driftmoe.recent driftmoe.reports "
         "driftmoe.rows driftmoe.transaction"
     ),
-    "driftmoe.one_row": (
+    "driftmoe.kept_plans": (
         "numpy driftmoe.compilation driftmoe.encoding driftmoe.experts driftmoe.learning driftmoe.mixture "
         "driftmoe.recent driftmoe.transaction"
     ),

@@ -116,8 +116,8 @@ def test_single_rows_use_plans_that_are_made_once_though_a_class_of_the_prior_ne
     model = with_prior(prior)
     taught(model, [(x, "a") for x, _ in samples(20, 2)])
     model.predict_one({"first": 0.0, "second": 0.0, "colour": "red"})
-    assert model._one_row._learning
-    assert model._one_row._predicting is not None
+    assert model._plans._learning
+    assert model._plans._predicting is not None
 
 
 def test_the_gate_starts_with_trust_and_leaves_a_prior_that_is_wrong(prior):

@@ -136,9 +136,9 @@ def test_blocks_of_any_size_and_a_copy_of_the_state_shed_the_same(rows, size):
 def test_single_calls_shed_as_blocks_do_and_keep_their_plans(rows, monkeypatch):
     X, y = rows
     ours, theirs = (DriftMoEClassifier(min_awake=1, **SMALL) for _ in range(2))
-    made_anew, original = [], type(ours._one_row)._step_anew
+    made_anew, original = [], type(ours._plans)._step_anew
     monkeypatch.setattr(
-        type(ours._one_row), "_step_anew", lambda *a, **k: (made_anew.append(1), original(*a, **k))[1]
+        type(ours._plans), "_step_anew", lambda *a, **k: (made_anew.append(1), original(*a, **k))[1]
     )
     expected, found = learn(theirs, X, y), []
     for row, target in zip(X.tolist(), y.tolist(), strict=True):

@@ -44,7 +44,7 @@ _ONE = b"\1"
 NEVER = -1
 
 
-class OneRow:
+class KeptPlans:
     """Predicts and learns rows of a model that bring nothing new: single ones, or those of a step.
 
     Whoever changes the model in another way makes `doubted` the first and the last of the changes, and calls `settle`

@@ -14,8 +14,8 @@ from river import tree
 
 import streams
 from driftmoe import DriftMoEClassifier, models
+from driftmoe.kept_plans import KeptPlans
 from driftmoe.memory import array_bytes, n_bytes
-from driftmoe.one_row import OneRow
 from driftmoe.routing import Choice, TopK, TopP
 from driftmoe.transaction import StepPlan, carry_out
 
@@ -102,12 +102,12 @@ def test_steps_by_kept_plans_are_steps_by_new_ones(name, weights, monkeypatch):
         ours, theirs = (DriftMoEClassifier(seed=1, **arguments) for _ in range(2))
         found = in_steps(ours, weights, size)
         with monkeypatch.context() as patch:
-            patch.setattr(OneRow, "_step_anew", without_keeping)
+            patch.setattr(KeptPlans, "_step_anew", without_keeping)
             assert found == in_steps(theirs, weights, size)
         assert ours.digest() == theirs.digest()
 
 
-made_anew = OneRow._step_anew
+made_anew = KeptPlans._step_anew
 
 
 def without_keeping(plans, *arguments):
@@ -120,7 +120,7 @@ def without_keeping(plans, *arguments):
 @pytest.mark.parametrize("weights", ["all", "every other, late"])
 def test_the_plan_is_made_for_few_of_the_steps(name, weights, monkeypatch):
     made = []
-    monkeypatch.setattr(OneRow, "_step_anew", lambda *a: (made.append(1), made_anew(*a)))
+    monkeypatch.setattr(KeptPlans, "_step_anew", lambda *a: (made.append(1), made_anew(*a)))
     rng, batch = np.random.default_rng(1), {} if name == "default" else {"batch_size": 32}
     model = DriftMoEClassifier(seed=1, **MODELS[name] | batch)
     weights = np.array([STEPS[weights](i, rng) for i in range(6400)])
@@ -167,7 +167,7 @@ def test_the_plan_is_made_for_few_of_the_rows(name, lacks, monkeypatch):
         rows = [({key: x[key] for key in x if key != sorted(x)[i % 9]}, y) for i, (x, y) in enumerate(rows)]
     one_by_one(model, rows[:200])
     made_anew = []
-    kind = type(model._one_row)
+    kind = type(model._plans)
     original = kind._step_anew
     monkeypatch.setattr(kind, "_step_anew", lambda *a, **k: (made_anew.append(1), original(*a, **k))[1])
     one_by_one(model, rows[200:])
@@ -176,7 +176,7 @@ def test_the_plan_is_made_for_few_of_the_rows(name, lacks, monkeypatch):
 
 def forget(i, model):
     """Give up all plans."""
-    model._one_row = OneRow(model._encoder, model._mixture, model._recent)
+    model._plans = KeptPlans(model._encoder, model._mixture, model._recent)
     return model
 
 
@@ -253,7 +253,7 @@ def test_a_prediction_within_a_prediction_spoils_neither(monkeypatch):
     x, other = rows[250][0], rows[251][0]
     expected = [model.predict_proba_one(x), model.predict_proba_one(other)]
     inner = []
-    kept = model._one_row._predicting
+    kept = model._plans._predicting
     kept.plan.computed.insert(3, lambda: inner.append(model.predict_proba_one(other)))
     assert model.predict_proba_one(x) == expected[0]
     assert inner == expected[1:]
@@ -263,9 +263,9 @@ def test_an_answer_is_not_written_over_by_the_next_one():
     model, rows = made("few"), samples(60)
     one_by_one(model, rows)
     vectors = [model._encoder.known_vector(x) for x, _ in rows[:2]]
-    first = model._one_row.predict(vectors[0])
+    first = model._plans.predict(vectors[0])
     before = first.tolist()
-    model._one_row.predict(vectors[1])
+    model._plans.predict(vectors[1])
     assert first.tolist() == before
 
 
@@ -275,7 +275,7 @@ def test_a_prediction_within_which_a_row_is_learnt_is_that_of_one_state():
     twin, learns = DriftMoEClassifier.from_bytes(model.to_bytes()), iter([True])
     x, (other, y) = rows[251][0], rows[250]
     model.predict_one(x)
-    computed = model._one_row._predicting.plan.computed
+    computed = model._plans._predicting.plan.computed
     computed.insert(len(computed) // 2, lambda: next(learns, None) and model.learn_one(other, y))
     found = model.predict_proba_one(x)
     twin.learn_one(other, y)
@@ -296,11 +296,11 @@ def test_predictions_around_each_change_of_a_model_are_those_of_its_state(learns
     def around(changes):
         for then in (lambda: None, lambda: carry_out(changes)):
             then()
-            kept, twin._one_row = twin._one_row, OneRow(twin._encoder, twin._mixture, twin._recent)
-            fresh, twin._one_row = twin.predict_proba_one(rows[300][0]), kept
+            kept, twin._plans = twin._plans, KeptPlans(twin._encoder, twin._mixture, twin._recent)
+            fresh, twin._plans = twin.predict_proba_one(rows[300][0]), kept
             wrong.append(twin.predict_proba_one(rows[300][0]) != fresh)
 
-    for module in ("driftmoe.learning", "driftmoe.one_row"):
+    for module in ("driftmoe.learning", "driftmoe.kept_plans"):
         monkeypatch.setattr(f"{module}.carry_out", around)
     learns(twin, rows)
     assert len(wrong) > 40
@@ -355,14 +355,14 @@ def test_plans_hold_no_arrays_that_the_model_has_replaced():
 def test_an_error_while_a_plan_is_computed_changes_nothing():
     model, rows = made("few"), samples(300)
     one_by_one(model, rows[:250])
-    kept = model._one_row._learning[False, b"\1", b""]
+    kept = model._plans._learning[False, b"\1", b""]
 
     def fail():
         raise MemoryError
 
     kept.plan.computed.append(fail)
     at = 250
-    while model._one_row._until <= model._mixture.log.n_samples or model._mixture.router.room == 1:
+    while model._plans._until <= model._mixture.log.n_samples or model._mixture.router.room == 1:
         model.learn_one(*rows[at])
         at += 1
     before = model.digest()
@@ -396,7 +396,7 @@ def test_marks_of_the_log_are_planned_anew_each_time():
 def test_nothing_of_a_model_outlives_it(name):
     model = made(name)
     one_by_one(model, samples(300))
-    mixture, kept = model._mixture, model._one_row._predicting
+    mixture, kept = model._mixture, model._plans._predicting
     parts = [
         weakref.ref(part) for part in (mixture.experts.pool._storage.nodes, mixture.shedding, kept.proba)
     ]
@@ -412,7 +412,7 @@ def test_the_memory_of_a_model_is_that_of_its_plans_but_not_of_the_code_that_the
     for i in range(40):
         model.predict_one({"a": float(i)})
         model.learn_one({"a": float(i)}, i % 2)
-    assert model._one_row._learning
+    assert model._plans._learning
     seen = []
     n_bytes(model, lambda part: seen.append(type(part).__module__) or 0)
     assert not {module for module in seen if module.startswith(("numba", "_dynfunc"))}
