@@ -47,11 +47,10 @@ def rough_bits(weight):
 
 
 @kernel
-def write_thresholds(low, high, k, thresholds):
-    """Write ten evenly spaced thresholds to column `k`."""
+def threshold_of(low, high, i):
+    """Return one of evenly spaced thresholds between two numbers."""
     step = (high - low) / (N_CANDIDATES + 1.0)
-    for i in range(N_CANDIDATES):
-        thresholds[i, k] = low + step * (i + 1)
+    return low + step * (i + 1)
 
 
 @kernel
@@ -61,7 +60,7 @@ def shares_below(thresholds, of_class, shares, bits):
     low, high, mean, scale = of_class[1], of_class[2], of_class[3], of_class[4]
     for i in range(N_CANDIDATES):
         for k in range(n):
-            t = thresholds[i, k]
+            t = thresholds[i * n + k]
             u = (t - mean[k]) * scale[k]
             u = -FAR if t < low[k] or scale[k] == 0.0 else u
             shares[i * n + k] = FAR if t >= high[k] else u
@@ -86,8 +85,8 @@ def write_class(moments, c, columns, of_class):
 
 
 @kernel
-def write_all_thresholds(moments, order, columns, ranges, thresholds):
-    """Write the range and the thresholds (i, k) of some features."""
+def write_thresholds(moments, order, columns, lows, highs, thresholds):
+    """Write the range of some features, and evenly spaced thresholds between: of all features the first, then so on."""
     n = columns.shape[0]
     for k in range(n):
         f, low, high = columns[k], np.inf, -np.inf
@@ -95,8 +94,9 @@ def write_all_thresholds(moments, order, columns, ranges, thresholds):
             if moments[COUNT, c, f] > 0.0:
                 low = min(low, moments[LOW, c, f])
                 high = max(high, moments[HIGH, c, f])
-        ranges[0, k], ranges[1, k] = low, high
-        write_thresholds(low, high, k, thresholds)
+        lows[k], highs[k] = low, high
+        for i in range(N_CANDIDATES):
+            thresholds[i * n + k] = threshold_of(low, high, i)
 
 
 @allocating_kernel
@@ -106,30 +106,32 @@ def estimate_all_numeric(moments, order, columns, leaf_entropy, least_share, gai
     It is -inf for an invalid split, and inf if the estimate cannot tell.
     """
     n = columns.shape[0]
-    thresholds, ranges, of_class = np.empty((N_CANDIDATES, n)), np.empty((2, n)), np.empty((5, n))
-    shares, bits_of_shares = np.empty(N_CANDIDATES * n), np.empty(N_CANDIDATES * n)
-    below, bits, totals = np.zeros((N_CANDIDATES, n)), np.zeros((N_CANDIDATES, n)), np.zeros((2, n))
-    write_all_thresholds(moments, order, columns, ranges, thresholds)
+    of_features, of_thresholds = np.zeros((9, n)), np.zeros((5, N_CANDIDATES * n))
+    of_class = of_features[:5]
+    lows, highs, totals, total_bits = of_features[5], of_features[6], of_features[7], of_features[8]
+    thresholds, shares, bits_of_shares = of_thresholds[0], of_thresholds[1], of_thresholds[2]
+    below, bits = of_thresholds[3], of_thresholds[4]
+    write_thresholds(moments, order, columns, lows, highs, thresholds)
     for c in order:
         write_class(moments, c, columns, of_class)
         shares_below(thresholds, of_class, shares, bits_of_shares)
         for k in range(n):
-            totals[0, k] += of_class[0, k]
-            totals[1, k] += rough_bits(of_class[0, k])
+            totals[k] += of_class[0, k]
+            total_bits[k] += rough_bits(of_class[0, k])
         for i in range(N_CANDIDATES):
             for k in range(n):
-                below[i, k] += of_class[0, k] * shares[i * n + k]
-                bits[i, k] += of_class[0, k] * bits_of_shares[i * n + k]
+                below[i * n + k] += of_class[0, k] * shares[i * n + k]
+                bits[i * n + k] += of_class[0, k] * bits_of_shares[i * n + k]
     for i in range(N_CANDIDATES):
         for k in range(n):
-            total = totals[0, k]
-            sides = rough_bits(below[i, k]) + rough_bits(total - below[i, k])
-            gain = leaf_entropy - (sides - (bits[i, k] + totals[1, k])) / total
-            margin = min(below[i, k], total - below[i, k]) / total - least_share
+            total, weight = totals[k], below[i * n + k]
+            sides = rough_bits(weight) + rough_bits(total - weight)
+            gain = leaf_entropy - (sides - (bits[i * n + k] + total_bits[k])) / total
+            margin = min(weight, total - weight) / total - least_share
             gains[i, k] = np.inf if abs(margin) < ROUGH else (gain if margin > 0.0 else -np.inf)
     for k in range(n):
-        low, high = ranges[0, k], ranges[1, k]
-        if not (low < thresholds[0, k] and thresholds[N_CANDIDATES - 1, k] < high):
+        low, high = lows[k], highs[k]
+        if not (low < thresholds[k] and thresholds[(N_CANDIDATES - 1) * n + k] < high):
             for i in range(N_CANDIDATES):
                 gains[i, k] = np.inf if low < high else -np.inf
 

@@ -16,7 +16,7 @@ from driftmoe.trees.estimates import (
     estimate_all_nominal,
     estimate_all_numeric,
     numeric_ends,
-    write_thresholds,
+    threshold_of,
 )
 from driftmoe.trees.nodes import (
     BITS,
@@ -220,9 +220,7 @@ def all_branches(value_weights, start, codes, order, n_classes):
 
 
 @kernel
-def best_numeric(
-    moments, f, order, leaf_entropy, rules, least, gains, k, thresholds, class_scratch, branches
-):
+def best_numeric(moments, f, order, leaf_entropy, rules, least, gains, k, class_scratch, branches):
     """Return the merit and the value of the best of ten evenly spaced thresholds.
 
     Thresholds whose merit is not above `least` may be skipped. It is computed only for the thresholds that by their
@@ -232,13 +230,12 @@ def best_numeric(
     for c in order:
         low = min(low, moments[LOW, c, f])
         high = max(high, moments[HIGH, c, f])
-    write_thresholds(low, high, 0, thresholds)
     for i in range(N_CANDIDATES):
         if gains[i, k] < np.inf:
             least = max(least, gains[i, k] - ROUGH)
     best_merit, best_threshold = -np.inf, 0.0
     for i in range(N_CANDIDATES):
-        threshold = thresholds[i, 0]
+        threshold = threshold_of(low, high, i)
         if low < threshold < high and gains[i, k] + ROUGH >= least:
             numeric_branches(moments, f, order, threshold, branches)
             merit = split_merit(branches, order, leaf_entropy, rules, class_scratch)
@@ -340,7 +337,7 @@ def best_split(tree, slot, rules, lead):
     is_candidate = split_features(tree, slot, rules)
     columns = numeric_columns(tree, slot, is_candidate)
     ends, least = np.empty((2, is_candidate.shape[0])), -np.inf
-    gains, thresholds = np.empty((N_CANDIDATES, columns.shape[0])), np.empty((N_CANDIDATES, 1))
+    gains = np.empty((N_CANDIDATES, columns.shape[0]))
     if rules["criterion"] == INFO_GAIN:
         ends[:] = -np.inf
         estimate_all_nominal(tree, slot, leaf_entropy, rules, is_candidate, ends)
@@ -362,7 +359,7 @@ def best_split(tree, slot, rules, lead):
             continue
         if is_numeric:
             merit, threshold = best_numeric(
-                moments, f, order, leaf_entropy, rules, max(second, least), gains, k - 1, thresholds, class_scratch,
+                moments, f, order, leaf_entropy, rules, max(second, least), gains, k - 1, class_scratch,
                 branches,
             )  # fmt: skip
             kind = NUMERIC
