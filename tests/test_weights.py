@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from operator import itemgetter
 from types import FunctionType
 
 import numpy as np
@@ -73,6 +74,8 @@ def state(part):
         return part.dtype.str, part.shape, part.tobytes()
     if isinstance(part, np.random.Generator):
         return part.bit_generator.state
+    if isinstance(part, itemgetter):
+        return part.__reduce__()
     if isinstance(part, Mapping):
         return {name: state(value) for name, value in part.items()}
     if isinstance(part, list | tuple | set):
