@@ -267,6 +267,11 @@ class Tally:
     def restore(self, state: State) -> None:
         """Restore the state of a tally that was built with the same arguments."""
         check_names(state, (*PLAIN, *COUNTS, *OF_PARTS), self)
+        if self._is_faded and _names_of(state["recent"]) != _names_of(self._recent):
+            raise ValueError(
+                "figures with fading were kept by another version of driftmoe, which laid them out otherwise; go on "
+                "with that version, or begin anew"
+            )
         for name in COUNTS:
             setattr(self, name, count_of(state, name, self))
         for name in PLAIN:
@@ -321,6 +326,15 @@ class Tally:
                 for name, metric in of_window.items():
                     update_metric(metric, *reads[name], w)
         return values_of(of_window)
+
+
+def _names_of(recent: Any) -> dict[str, set[str]]:
+    """Return the names of what faded figures consist of, and of their parts."""
+    scores = innermost(recent)
+    parts = {"": scores} | vars(scores)
+    return {
+        name: set(vars(part)) for name, part in parts.items() if type(part).__module__.startswith("driftmoe")
+    }
 
 
 def _known(figures: dict[str, float], n_counted: int) -> dict[str, float]:

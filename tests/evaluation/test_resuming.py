@@ -132,6 +132,19 @@ def test_another_protocol_is_refused(changed, message):
         )
 
 
+@pytest.mark.parametrize("part", ["scores", "a kappa of them"])
+def test_faded_figures_that_another_version_laid_out_are_refused(part):
+    model = small()
+    evaluation = prequential(stream_of(""), model, window=100, fading=0.99)
+    next(evaluation)
+    kept = evaluation.state()
+    scores = kept["tally"]["recent"].metric
+    names = vars(scores if part == "scores" else scores._kappa_o)
+    names["_of_yore"] = names.pop(sorted(names)[-1])
+    with pytest.raises(ValueError, match="another version of driftmoe"):
+        next(prequential(stream_of(""), model, window=100, fading=0.99, resume_from=kept))
+
+
 def test_a_state_of_an_older_version_was_kept_with_all_labels():
     model = small()
     evaluation = prequential(stream_of(""), model, window=100)
