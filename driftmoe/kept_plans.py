@@ -53,7 +53,8 @@ class KeptPlans:
     Parameters
     ----------
     encoder, mixture, recent
-        Parts of the model. No expert may read samples as dictionaries.
+        Parts of the model. If an expert reads samples as dictionaries, each step of learning has a new plan, and
+        single rows are neither predicted nor learnt here.
 
     Attributes
     ----------
@@ -69,7 +70,7 @@ class KeptPlans:
         self._arriving: _Kept | None = None
         self._until = 0  # number of samples up to which the plans of learning hold
         self._short_at = NEVER  # number of samples at which there was too little room
-        self._scarce_until = 0  # number of samples before which no plan makes room for more rows
+        self._scarce_until = 0  # number of samples before which no plan makes room for more rows than its own
         self._is_certain = False  # whether the plan of predicting holds
         self._is_in_use = False  # whether its arrays are
         self._is_doubted = False  # whether any plan may not hold
@@ -242,6 +243,8 @@ class KeptPlans:
         )
         carry_out(plan.followed_by(further(proba)).between(self.doubted))
         self.settle()
+        if not plan.is_repeatable:
+            self._scarce_until = n_before + 8 * n_rows
         is_worth_it = n_ahead or now.max() > 1.0
         if not (is_worth_it and plan.is_repeatable and n_known == len(self._encoder.classes)):
             return
@@ -279,7 +282,7 @@ class KeptPlans:
 
 
 class _Kept:
-    """A plan, with its arrays for a row, and with all that the parts of the model held when it was made."""
+    """A plan, with its arrays for its rows, and with all that the parts of the model held when it was made."""
 
     def __init__(
         self,
