@@ -7,6 +7,8 @@ from functools import cache, cached_property, partial, update_wrapper
 from typing import Any
 
 from numba import config, njit
+from numba.core import compiler, dispatcher
+from numba.core.codegen import JITCodeLibrary
 from numba.extending import typeof_impl
 
 from driftmoe.kernel_cache import keep
@@ -49,11 +51,50 @@ def _only_entry(kernel: Any) -> Any:
     return next(iter(kernel.overloads.values())).entry_point
 
 
+class _PartLibrary(JITCodeLibrary):
+    """The code of a part, which LLVM neither optimises for its own sake nor turns into machine code.
+
+    It is optimised within each kernel that calls it. Before that, the cheap passes make it smaller.
+    """
+
+    def _optimize_final_module(self) -> None:
+        cheap = self._codegen._module_pass_manager(
+            loop_vectorize=False, slp_vectorize=False, opt=0, cost="cheap"
+        )
+        passes, *builder = cheap if isinstance(cheap, tuple) else (cheap,)  # numba 0.61 has no builder
+        passes.run(self._final_module, *builder)
+
+    def _finalize_final_module(self) -> None:
+        self._finalize_dynamic_globals()
+        self._finalized = True
+
+
+_UsualCompiler: Any = dispatcher._FunctionCompiler  # type: ignore[attr-defined]  # numba does not declare it
+
+
+class _PartCompiler(_UsualCompiler):
+    """numba's compiler of a function, up to the code that kernels link."""
+
+    def _compile_core(self, args: Any, return_type: Any) -> Any:
+        target = self.targetdescr.target_context
+        flags: Any = compiler.Flags()
+        self.targetdescr.options.parse_as_flags(flags, self.targetoptions)
+        flags.no_compile = True
+        library = _PartLibrary(target.codegen(), self.py_func.__qualname__)
+        result = compiler.compile_extra(
+            self.targetdescr.typing_context, target, self.py_func, args, return_type, flags, self.locals, library,
+            self.pipeline_class,
+        )  # fmt: skip
+        entry = library.__sizeof__  # a key by which numba finds the code, and which must be a built-in method
+        target.insert_user_function(entry, result.fndesc, [library])
+        return result._replace(entry_point=entry)
+
+
 class Part:
     """A function that only kernels call. Its machine code is cached as part of theirs.
 
-    Calls from Python need a wrapper, which takes long to compile, above all where an argument is a tree. So numba sees
-    a dispatcher without one, and a call from Python, as tests make it, compiles a second one.
+    Machine code of its own would take a third of the time of compiling, and nobody would run it. A call from Python, as
+    tests make it, compiles the function as any other.
     """
 
     def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
@@ -68,7 +109,12 @@ class Part:
     def dispatcher(self) -> Any:
         """What numba sees; made when a kernel that calls the function is compiled."""
         options = self._options | {"no_cpython_wrapper": True}  # numba does not declare it
-        return njit(**options)(self.py_func)
+        new: Any = njit(**options)(self.py_func)
+        usual = new._compiler
+        new._compiler = _PartCompiler(
+            usual.py_func, usual.targetdescr, usual.targetoptions, usual.locals, usual.pipeline_class
+        )
+        return new
 
     @cached_property
     def _alone(self) -> Any:

@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from numba import njit
 from places import ROOT
 from small_package import NEEDS_COMPILER
 
@@ -78,6 +79,37 @@ def test_a_part_of_kernels_has_no_wrapper_for_python_and_can_still_be_called():
     (compiled,) = twice.dispatcher.overloads.values()
     assert compiled.fndesc.llvm_cpython_wrapper_name not in compiled.library.get_llvm_str()
     assert twice.py_func(np.ones(1)) == 2.0
+
+
+@NEEDS_COMPILER
+def test_a_part_of_kernels_has_no_machine_code_of_its_own(monkeypatch):
+    """It would take a third of the time of compiling. What a kernel calls is within the kernel's."""
+
+    @part()
+    def gone_down(x):  # calls itself
+        return 1 + gone_down(x - 1) if x > 0 else 0
+
+    @part()
+    def both(x):
+        return gone_down(x) + gone_down(2 * x)
+
+    @njit
+    def outermost(x):
+        return both(x)
+
+    codegen, turned_into_machine_code = outermost.targetctx.codegen(), []
+    add_module = codegen._add_module
+
+    def note(module):
+        turned_into_machine_code.append(module.name)
+        return add_module(module)
+
+    monkeypatch.setattr(codegen, "_add_module", note)
+    assert outermost(3) == 9
+    (name,) = turned_into_machine_code
+    assert name.endswith("outermost")
+    assert both(3) == 9  # from Python
+    assert len(turned_into_machine_code) > 1
 
 
 READY = """
