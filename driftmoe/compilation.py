@@ -85,6 +85,8 @@ class _PartCompiler(_UsualCompiler):
             self.targetdescr.typing_context, target, self.py_func, args, return_type, flags, self.locals, library,
             self.pipeline_class,
         )  # fmt: skip
+        if any(function.name.startswith("Py") for function in library._final_module.functions):
+            return super()._compile_core(args, return_type)  # which calls Python, for example to print
         entry = library.__sizeof__  # a key by which numba finds the code, and which must be a built-in method
         target.insert_user_function(entry, result.fndesc, [library])
         return result._replace(entry_point=entry)

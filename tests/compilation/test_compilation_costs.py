@@ -112,6 +112,23 @@ def test_a_part_of_kernels_has_no_machine_code_of_its_own(monkeypatch):
     assert len(turned_into_machine_code) > 1
 
 
+@NEEDS_COMPILER
+def test_a_part_of_kernels_may_raise_an_error_with_a_number_in_it():
+    @part()
+    def checked(x):
+        if x > 2:
+            raise ValueError(f"{x} is above 2")
+        return x
+
+    @njit
+    def outermost(x):
+        return checked(x)
+
+    assert outermost(2) == 2
+    with pytest.raises(ValueError, match="3 is above 2"):
+        outermost(3)
+
+
 READY = """
 import sys
 from numba.core.dispatcher import Dispatcher
