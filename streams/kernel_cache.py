@@ -34,7 +34,9 @@ from typing import Any, NamedTuple
 import llvmlite
 import numba
 import numpy as np
+from llvmlite.binding import parse_bitcode
 from numba.core.caching import FunctionCache
+from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompileResult
 from numba.core.dispatcher import Dispatcher
 from numba.core.errors import NumbaWarning
@@ -111,7 +113,7 @@ class KernelCache(FunctionCache):
                 kept = _read(folder / self._file_name(key))
                 if kept is not None and kept[0] == key:
                     _note_use(folder)
-                    return CompileResult._rebuild(target_context, *kept[1])
+                    return _loaded(target_context, *kept[1:])
         for function in before_compiling:
             function()
         return None
@@ -141,7 +143,7 @@ class KernelCache(FunctionCache):
             warnings.warn(f"machine code of {self._name} is not kept: {what}", NumbaWarning, stacklevel=2)
             return
         key = self._key(sig, data.codegen)
-        content = dumps((key, data._reduce()))
+        content = dumps((key, data._reduce(), _names_in(data.library)))
         for folder in self._folders():
             if _write(folder / self._file_name(key), CHECKSUM(content).digest() + content):
                 _tidy(folder)
@@ -261,12 +263,55 @@ def _versions() -> tuple[str, ...]:
     return library, numba.__version__, llvmlite.__version__, np.__version__, python
 
 
+class _KeptLibrary(JITCodeLibrary):
+    """Machine code from a file. What LLVM links into another kernel is only read when one is compiled that needs it."""
+
+    _to_link = b""
+
+    @classmethod
+    def _unserialize(cls, codegen: Any, state: tuple[str, str, tuple[bytes, bytes]]) -> _KeptLibrary:
+        name, _, (machine_code, to_link) = state
+        library = cls(codegen, name)
+        library._to_link = to_link
+        library.enable_object_caching()
+        library._set_compiled_object(machine_code)
+        library._finalize_final_module()
+        return library
+
+    def _get_module_for_linking(self) -> Any:
+        if self._shared_module is None:
+            self._shared_module = parse_bitcode(self._to_link)
+        return self._shared_module
+
+
+def _loaded(target_context: Any, reduced: tuple[Any, ...], names: list[str]) -> CompileResult:
+    """Return what was compiled, from what `_reduce` gave of it and the names that it defines."""
+    codegen = target_context.codegen()
+    codegen._engine._defined_symbols.update(names)  # numba reads them in what is to be linked
+    codegen._library_class = _KeptLibrary
+    try:
+        return CompileResult._rebuild(target_context, *reduced)
+    finally:
+        del codegen._library_class  # numba's own is that of the class
+
+
+def _names_in(library: Any) -> list[str]:
+    """Return the names of the functions and variables that machine code defines."""
+    module = library._get_module_for_linking()
+    return [
+        part.name
+        for parts in (module.functions, module.global_variables)
+        for part in parts
+        if not part.is_declaration
+    ]
+
+
 @cache
 def _user_folder() -> Path:
     return Path(AppDirs(appname="numba", appauthor=False).user_cache_dir)
 
 
-def _read(path: Path) -> tuple[Any, Any] | None:
+def _read(path: Path) -> tuple[Any, ...] | None:
     """Return the key and the code in a file, or None. A damaged file is deleted."""
     try:
         content = path.read_bytes()

@@ -24,7 +24,8 @@ def start_up(n_repeats: int, tick: Callable[[str], None]) -> dict[str, Any]:
 
     def seconds(program: str) -> float:
         tick("start-up")
-        environment = os.environ | {"NUMBA_CACHE_DIR": cache}
+        usual = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        environment = usual | {"NUMBA_CACHE_DIR": cache}
         done = subprocess.run(
             [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
         )

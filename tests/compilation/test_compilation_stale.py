@@ -34,6 +34,27 @@ def test_code_on_disk_is_loaded_without_what_only_compiling_needs(small):
     assert run(small, program).splitlines() == ["21.0 1", "False"]
 
 
+LINKS = (
+    CALL
+    + """
+(of_outer,) = outer.overloads.values()
+print(of_outer.library._shared_module)
+from numba import njit
+@njit
+def further(values, i):
+    return outer(values, i) + 1
+print(further(np.arange(3.0), 2))
+print(outer(np.arange(3.0), 1), isinstance(of_outer.library._shared_module, type(None)))
+"""
+)
+
+
+def test_what_other_kernels_link_is_read_when_one_of_them_is_compiled(small):
+    """To read it takes longer than to load the machine code, and most processes compile nothing."""
+    run(small)
+    assert run(small, LINKS).splitlines() == ["21.0 1", "None", "22.0", "11.0 False"]
+
+
 @pytest.mark.parametrize(
     ("file", "old", "new", "expected"),
     [
