@@ -403,9 +403,9 @@ def top_k(logits, k, renorm, weights, mask):  # type: ignore[no-untyped-def]
     renorm
         Whether the softmax is over the chosen experts alone.
     weights
-        Result, shape (n_rows, n_experts); must be zeros before.
+        Result, shape (n_rows, n_experts).
     mask
-        Result, bool, same shape; must be False before.
+        Result, bool, same shape.
 
     Returns
     -------
@@ -417,6 +417,7 @@ def top_k(logits, k, renorm, weights, mask):  # type: ignore[no-untyped-def]
         largest = total = 0.0
         for e in range(n_experts):
             total += logits[row, e]
+            weights[row, e], mask[row, e] = 0.0, False
         if total != total or total == np.inf:
             return False
         total = 0.0

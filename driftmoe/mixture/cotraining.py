@@ -173,7 +173,8 @@ class CoTraining(Pooled):
         logits = outputs_of(router, batch.inputs, learnt, changes)
         choice = self._choose(logits, changes)
         taught = np.empty(choice.mask.shape)
-        changes.compute(np.multiply, choice.mask, weights[:, np.newaxis], taught)
+        changes.compute(taught.fill, 0.0)
+        changes.compute(np.copyto, taught, weights[:, np.newaxis], "same_kind", choice.mask)
         if changes.n_ahead:
             batch = batch._replace(ahead=np.ones((changes.n_ahead, self.experts.n_experts)))
         changes.is_repeatable = changes.is_repeatable and self.experts.is_repeatable and self._rate == 0.0
@@ -265,10 +266,7 @@ class CoTraining(Pooled):
 
     def _choose_again(self, logits: np.ndarray, choice: Choice) -> None:
         """Write into the arrays of an earlier choice those of a new one."""
-        for array, new in zip(choice, self._policy.at(self.router.n_batches).rows(logits), strict=True):
-            if array.shape != new.shape:
-                raise ValueError(f"the policy chose arrays of shape {new.shape}, and {array.shape} before")
-            array[...] = new
+        self._policy.at(self.router.n_batches).rows_into(logits, choice)
 
 
 class MostTrustedAnswers(CoTraining):

@@ -124,13 +124,25 @@ class TopK(Rule):
 
     def rows(self, logits: np.ndarray) -> Choice:
         """Choose for rows of numpy logits, in compiled code where the weights are a softmax."""
-        is_plain = type(self) is TopK and self.score == "softmax"  # a subclass may choose in another way
-        if is_plain and logits.ndim == 2 and len(logits) and logits.dtype.kind == "f":
-            check_k(self.k, logits.shape[1])
-            choice = Choice(np.zeros(logits.shape), np.zeros(logits.shape, np.bool_))
+        if self._is_compiled(logits):
+            choice = Choice(np.empty(logits.shape), np.empty(logits.shape, np.bool_))
             if exact().top_k(logits, self.k, self.renorm, choice.weights, choice.mask):
                 return choice
         return super().rows(logits)
+
+    def rows_into(self, logits: np.ndarray, choice: Choice) -> None:
+        """Choose as `rows` does, and write the result into the arrays of an earlier choice."""
+        may_write = logits.shape == choice.mask.shape and self._is_compiled(logits)
+        if not (may_write and exact().top_k(logits, self.k, self.renorm, choice.weights, choice.mask)):
+            super().rows_into(logits, choice)
+
+    def _is_compiled(self, logits: np.ndarray) -> bool:
+        """Whether compiled code may choose: a subclass may choose in another way. Checks `k`."""
+        is_plain = type(self) is TopK and self.score == "softmax"
+        if not (is_plain and logits.ndim == 2 and len(logits) and logits.dtype.kind == "f"):
+            return False
+        check_k(self.k, logits.shape[1])
+        return True
 
     def n_active(self, n_experts: int, otherwise: float) -> float:
         """Return how many experts a row uses if the router is balanced."""

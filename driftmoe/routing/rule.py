@@ -81,6 +81,19 @@ class Rule(ABC):
             np.array(n_null, np.int64) if np.ndim(n_null[0]) == 0 else n_null[0],
         )
 
+    def rows_into(self, logits: np.ndarray, choice: Choice) -> None:
+        """Choose as `rows` does, and write the result into the arrays of an earlier choice.
+
+        Raises
+        ------
+        ValueError
+            If the arrays have other shapes now.
+        """
+        for array, new in zip(choice, self.rows(logits), strict=True):
+            if array.shape != new.shape:
+                raise ValueError(f"the policy chose arrays of shape {new.shape}, and {array.shape} before")
+            array[...] = new
+
     def n_logits(self, n_experts: int) -> int:
         """Return how many logits choose among `n_experts` experts, shared ones included."""
         return n_experts - self.n_shared + self.n_null
