@@ -362,7 +362,7 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
 
     @property
     def _raw_memory_usage(self) -> int:
-        # Plans of single rows are work space, about twice the router's weights: a copy of the model does not have it.
+        # Plans are work space, which has a bound of its own, see `KeptPlans`: a copy of the model does not have it.
         # Models share a prior, so that none of them has it.
         priors = [] if self.prior is None else [self.prior, self.prior._shared]
         return n_bytes(self, without=[self._plans, *priors])
@@ -424,7 +424,8 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
                 )
 
     def _adopt(self, parts: Sequence[Any], **others: Any) -> None:
-        super()._adopt(parts, _plans=KeptPlans(*parts), _columns=None, **others)
+        plans = KeptPlans(*parts, max_bytes=self.max_bytes)
+        super()._adopt(parts, _plans=plans, _columns=None, **others)
 
     def _block_rows(
         self,

@@ -5,11 +5,15 @@ router. Rows that bring nothing new always have the same plan: the same kernels 
 with arrays for the vectors and the targets. It holds until an array must grow or is replaced. There is another plan for
 each number of rows, and for rows that end a mini-batch of the router. What differs from one step to the next is what
 the kernels read from arrays: how many rows were learnt, whose turn it is, who is probed, who sleeps.
+
+A plan is kept once steps of its kind come again, and as long as there is room for it: rows whose weights are 0 in ever
+new patterns would fill the memory with plans that nobody needs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 from operator import is_
 from typing import Any
 
@@ -24,6 +28,7 @@ from driftmoe.recent import Recent
 from driftmoe.transaction import Changes, StepPlan, assignment, carry_out
 
 _NOTHING, _AWAITED = np.empty(0), np.ones(1, np.bool_)
+_ONE_ROW = np.ones(1, np.bool_).tobytes(), NONE_AWAITED.tobytes()  # is learnt
 
 AHEAD = 128
 """Number of rows for which a plan makes room, if that takes little memory: to plan takes as long as to learn ten rows.
@@ -32,14 +37,21 @@ AHEAD = 128
 FEW = 32
 """Number of rows below which a plan that holds for them is not worth asking how much room is left after each."""
 
-MOST = 8
-"""Number of plans of learning that are kept at once, for steps of different numbers of rows."""
+MOST = 32
+"""Number of plans of learning that are kept at once. Blocks that end within mini-batches make many kinds of steps."""
+
+MOST_BYTES = 4_000_000
+"""Most bytes of the plans of learning that are kept at once. A bounded model has a smaller share; see `SHARE`."""
+
+SHARE = 8
+"""Plans of learning take at most one in so many bytes of a model's bound."""
+
+REMEMBERED = 32
+"""Number of kinds of steps that are remembered, to keep their plans if they come again."""
 
 Key = tuple[bool, bytes, bytes]
 """Which steps of learning have the same plan: those that end a mini-batch of the router or not, in which the same rows
 are learnt, and the same rows await their labels."""
-
-_ONE = b"\1"
 
 NEVER = -1
 
@@ -55,6 +67,8 @@ class KeptPlans:
     encoder, mixture, recent
         Parts of the model. If an expert reads samples as dictionaries, each step of learning has a new plan, and
         single rows are neither predicted nor learnt here.
+    max_bytes
+        Bound on the memory of the model, of which the plans are not a part; `None` for none.
 
     Attributes
     ----------
@@ -63,18 +77,28 @@ class KeptPlans:
         signal handler may predict before any change, or within one that runs Python, but not between two others.
     """
 
-    def __init__(self, encoder: Encoder, mixture: Mixture, recent: Recent) -> None:
+    def __init__(
+        self, encoder: Encoder, mixture: Mixture, recent: Recent, *, max_bytes: int | None = None
+    ) -> None:
         self._encoder, self._mixture, self._recent = encoder, mixture, recent
-        self._learning: dict[Key, _Kept] = {}
+        self._most_bytes = MOST_BYTES if max_bytes is None else min(MOST_BYTES, max_bytes // SHARE)
+        self._learning: dict[Key, _Kept] = {}  # the last used comes last
+        self._seen: dict[int, None] = {}  # hashes of the keys that came before; the newest comes last
         self._predicting: _Kept | None = None
         self._arriving: _Kept | None = None
         self._until = 0  # number of samples up to which the plans of learning hold
         self._short_at = NEVER  # number of samples at which there was too little room
+        self._heavy: tuple[int, bytes, bool] = (
+            NEVER,
+            b"",
+            False,
+        )  # of a step with weights above 1: whether it has room
         self._scarce_until = 0  # number of samples before which no plan makes room for more rows than its own
         self._is_certain = False  # whether the plan of predicting holds
         self._is_in_use = False  # whether its arrays are
         self._is_doubted = False  # whether any plan may not hold
-        self.doubted = assignment(self, _until=0, _is_certain=False, _is_doubted=True, _short_at=NEVER)
+        unknown = {"_until": 0, "_short_at": NEVER, "_heavy": self._heavy}
+        self.doubted = assignment(self, _is_certain=False, _is_doubted=True, **unknown)
 
     def settle(self) -> None:
         """Drop the plans that do not hold any more, and with them the arrays that the model has replaced."""
@@ -85,8 +109,13 @@ class KeptPlans:
             kept = getattr(self, name)
             if kept is not None and not kept.holds(held):
                 setattr(self, name, None)
-        self._learning = {key: kept for key, kept in self._learning.items() if kept.holds(held)}
+        if not all(kept.holds(held) for kept in self._first()):
+            self._learning = {}
         self._is_doubted = False
+
+    def _first(self) -> list[_Kept]:
+        """Return a plan of learning, if there is one: either all of them hold, or none does."""
+        return list(islice(self._learning.values(), 1))
 
     def predict(self, vector: np.ndarray) -> np.ndarray:
         """Return the class probabilities of a row, shape (n_classes,). Changes nothing."""
@@ -139,7 +168,7 @@ class KeptPlans:
     def learn(self, vector: np.ndarray, target: int, weight: float) -> None:
         """Learn a row with a weight above 0."""
         log = self._mixture.log
-        kept = self._learning.get((self._mixture.router.room == 1, _ONE, b""))
+        kept = self._learning.get(self._key(1, *_ONE_ROW))
         if (
             kept is None
             or log.n_samples >= self._until
@@ -175,13 +204,19 @@ class KeptPlans:
             they are learnt, shape (n_rows, n_classes), which earlier changes write, and which the next step may write
             over.
         """
-        now = self._as_learnt(targets, weights)
-        has_room = self.has_room(now)
-        key = len(now) == self._mixture.router.room, (weights > 0.0).tobytes(), awaits.tobytes()
-        kept = self._learning.get(key)
-        if kept is None or not has_room or not self._has_places(awaits):
+        as_learnt = self._as_learnt(targets, weights)
+        is_learnt = as_learnt > 0.0  # the weight of its class may leave nothing of a row's
+        now = as_learnt[is_learnt]
+        key = self._key(len(now), is_learnt.tobytes(), awaits.tobytes())
+        if (
+            not len(now)
+            or not self.has_room(now)
+            or key not in self._learning
+            or not self._has_places(awaits)
+        ):
             self._step_anew(key, now, (vectors, targets, weights), samples, awaits, further)
             return
+        self._learning[key] = kept = self._learning.pop(key)
         kept.vectors[:], kept.targets[:], kept.weights[:] = vectors, targets, weights
         for function in kept.plan.computed:
             function()
@@ -193,35 +228,47 @@ class KeptPlans:
         `weights` are those with which the rows are learnt, those of their classes included; all are above 0.
         """
         n_samples = self._mixture.log.n_samples
-        is_heavy = weights.max() > 1.0
-        if (is_heavy or len(weights) > self._until - n_samples) and self._short_at != n_samples:
-            self._renew(weights, is_heavy=is_heavy)
+        if weights.max() > 1.0:
+            return self._has_room_for(n_samples, weights)
+        if len(weights) > self._until - n_samples and self._short_at != n_samples:
+            self._renew(len(weights))
         return len(weights) <= self._until - n_samples
+
+    def _has_room_for(self, n_samples: int, weights: np.ndarray) -> bool:
+        """As `has_room`, of rows of which some are heavier than 1: for others there may still be too little room."""
+        told = n_samples, weights.tobytes()
+        self._until = 0  # these rows will take more room
+        if told != self._heavy[:2]:
+            self.settle()
+            has_room = bool(self._learning) and self._mixture.n_rows_before_growth(weights) == len(weights)
+            self._heavy = (*told, has_room)
+        return self._heavy[2]
 
     def _has_places(self, awaits: np.ndarray) -> bool:
         """Return whether the rows that await labels can be kept without more places for them."""
         n_rows, arrivals = int(np.count_nonzero(awaits)), self._mixture.arrivals
         return not n_rows or not arrivals.most or arrivals.has_room(n_rows, len(self._encoder.classes))
 
-    def _as_learnt(self, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """Return the weights of the rows that are learnt, those of their classes included."""
-        weighed = self._recent.class_weights
-        if weighed is not None:
-            weights = weighed.learnt_with(targets, weights, self._encoder.classes)
-        return weights[weights > 0.0]
+    def _key(self, n_learnt: int, is_learnt: bytes, awaits: bytes) -> Key:
+        """Return which plan a step has, of whose rows so many and these are learnt, and these await their labels."""
+        return n_learnt == self._mixture.router.room, is_learnt, awaits
 
-    def _renew(self, weights: np.ndarray, *, is_heavy: bool) -> None:
-        """Find out for how many rows the plans hold, of which the first have these weights."""
+    def _as_learnt(self, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Return the weights with which rows are learnt, those of their classes included."""
+        weighed = self._recent.class_weights
+        if weighed is None:
+            return weights
+        return weighed.learnt_with(targets, weights, self._encoder.classes)
+
+    def _renew(self, n_rows: int) -> None:
+        """Find out for how many rows the plans hold, of which each has a weight of 1 or less."""
         self.settle()
-        n_samples, n_rows, least = self._mixture.log.n_samples, len(weights), len(weights)
+        n_samples = self._mixture.log.n_samples
         self._until, self._short_at = 0, n_samples
-        if not self._learning:
-            return
-        if not is_heavy:  # others are no heavier than 1, too
-            least, weights = max(n_rows, FEW), np.ones(max(AHEAD, 2 * n_rows))
-        n_with_room = self._mixture.n_rows_before_growth(weights)
-        if n_with_room >= least:
-            self._until, self._short_at = n_samples + n_with_room, NEVER
+        if self._learning:
+            n_with_room = self._mixture.n_rows_before_growth(np.ones(max(AHEAD, 2 * n_rows)))
+            if n_with_room >= max(n_rows, FEW):
+                self._until, self._short_at = n_samples + n_with_room, NEVER
 
     def _step_anew(
         self,
@@ -232,31 +279,55 @@ class KeptPlans:
         awaits: np.ndarray,
         further: Callable[[np.ndarray], Changes],
     ) -> None:
-        """Learn rows by a new plan. Keep the plan, if it can be carried out again."""
+        """Learn rows by a new plan. Keep the plan, if it can be carried out again and such steps come again."""
         mixture, n_rows = self._mixture, len(now)
         n_before, n_known = mixture.log.n_samples, mixture.log.n_classes
-        n_ahead = self._n_ahead(now)
-        plan = StepPlan(n_ahead)
+        is_heavy = n_rows > 0 and now.max() > 1.0
+        comes_again = self._comes_again(key)
+        n_ahead = self._n_ahead(n_rows) if comes_again and n_rows and not is_heavy else 0
+        plan, until = StepPlan(n_ahead), self._until
         vectors, targets, weights = (array.copy() for array in given)
         proba = plan_step(
             self._encoder, mixture, self._recent, vectors, samples, targets, weights, plan, awaits=awaits
         )
         carry_out(plan.followed_by(further(proba)).between(self.doubted))
         self.settle()
+        others = self._first()
+        if others:  # still hold, so that nothing has grown
+            self._until = until
         if not plan.is_repeatable:
             self._scarce_until = n_before + 8 * n_rows
-        is_worth_it = n_ahead or now.max() > 1.0
-        if not (is_worth_it and plan.is_repeatable and n_known == len(self._encoder.classes)):
-            return
-        self._learning[key] = _Kept(plan, vectors, proba, self._held(), targets, weights)
-        while len(self._learning) > MOST:
-            del self._learning[next(iter(self._learning))]
-        self._until = n_before + max(n_rows, n_ahead)
+        is_worth_it = comes_again and (n_ahead or is_heavy)
+        if is_worth_it and plan.is_repeatable and n_known == len(self._encoder.classes):
+            held = others[0].held if others else self._held()
+            self._keep(key, _Kept(plan, vectors, proba, held, targets, weights))
+            self._until = max(self._until, n_before + max(n_rows, n_ahead))
 
-    def _n_ahead(self, now: np.ndarray) -> int:
+    def _comes_again(self, key: Key) -> bool:
+        """Return whether there was such a step among the last ones, and remember this one."""
+        kind = hash(key)
+        comes_again = kind in self._seen
+        self._seen.pop(kind, None)
+        self._seen[kind] = None
+        if len(self._seen) > REMEMBERED:
+            del self._seen[next(iter(self._seen))]
+        return comes_again
+
+    def _keep(self, key: Key, kept: _Kept) -> None:
+        """Keep a plan of learning, and give up those that were used longest ago if there is no room for all."""
+        n_votes = sum(group.n_experts for group in self._mixture.groups)
+        kept.n_bytes = 2 * kept.vectors.nbytes + (2 * n_votes + 4) * kept.proba.nbytes
+        self._learning[key] = kept
+        n_bytes = sum(other.n_bytes for other in self._learning.values())
+        for oldest in list(self._learning):
+            if len(self._learning) <= MOST and n_bytes <= self._most_bytes:
+                break
+            n_bytes -= self._learning.pop(oldest).n_bytes
+
+    def _n_ahead(self, n_rows: int) -> int:
         """Return for how many rows from now on a plan shall make room; 0 for those of its own step alone."""
-        n_before, n_rows = self._mixture.log.n_samples, len(now)
-        if now.max() > 1.0 or n_before < self._scarce_until:
+        n_before = self._mixture.log.n_samples
+        if n_before < self._scarce_until:
             return 0
         most = max(AHEAD, 2 * n_rows)
         n_ahead = self._mixture.n_rows_with_room(most, np.ones(most))
@@ -282,7 +353,17 @@ class KeptPlans:
 
 
 class _Kept:
-    """A plan, with its arrays for its rows, and with all that the parts of the model held when it was made."""
+    """A plan, with its arrays for its rows, and with all that the parts of the model held when it was made.
+
+    Attributes
+    ----------
+    held
+        What the parts of the model held.
+    n_bytes
+        About how many bytes its arrays have.
+    """
+
+    n_bytes = 0
 
     def __init__(
         self,
@@ -300,10 +381,10 @@ class _Kept:
             targets,
             weights,
         )
-        self._held = held
+        self.held = held
         plan.computed[:] = map(direct, plan.computed)
         plan[:] = map(direct, plan)
 
     def holds(self, held: list[Any]) -> bool:
         """Return whether the parts of the model hold the same objects as when the plan was made."""
-        return len(held) == len(self._held) and all(map(is_, held, self._held))
+        return len(held) == len(self.held) and all(map(is_, held, self.held))

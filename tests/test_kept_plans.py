@@ -1,4 +1,4 @@
-"""Single rows go by a plan that is made once; whatever else happens to the model, they come to what blocks come to."""
+"""Rows go by plans of earlier steps; whatever happens to the model, they come to what new plans would come to."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from driftmoe.kept_plans import KeptPlans
 from driftmoe.memory import array_bytes, n_bytes
 from driftmoe.routing import Choice, TopK, TopP
 from driftmoe.transaction import StepPlan, carry_out
+from driftmoe.trees import HoeffdingTreeClassifier
 
 MODELS = {
     "default": {},
@@ -81,6 +82,7 @@ STEPS = {
     "all": lambda i, rng: 1.0,
     "every other, late": lambda i, rng: float(i % 2),
     "weights": lambda i, rng: rng.choice([0.0, 0.5, 1.0, 7.0]),
+    "heavy ones again": lambda i, rng: (0.0, 0.5, 1.0, 7.0)[i % 4],
 }
 
 
@@ -117,6 +119,67 @@ def without_keeping(plans, *arguments):
     made_anew(plans, *arguments)
     plans._learning.clear()
     plans._until = 0
+
+
+BLOCK = {"names": ["x", "z"], "values": [None, None], "classes": ["a", "b"]}
+
+
+def test_rows_of_which_their_class_leaves_nothing_have_plans_of_their_own():
+    """The weight of a class, as small as it may be, times a denormal weight is 0."""
+    all_of_them, none_of_them, some = [1.0] * 8, [5e-322] * 8, [1.0, 5e-322] * 4
+    few = {"n_experts": 2, "memory": 192, "hidden": (4,), "class_weight": {"a": 1e-6, "b": 1.0}}
+    ours, theirs = (DriftMoEClassifier(seed=1, **few) for _ in range(2))
+    X, said = np.arange(16.0).reshape(8, 2), []
+    for weights in [all_of_them, all_of_them, some, all_of_them, some, none_of_them, some, all_of_them] * 3:
+        forget(0, theirs)
+        said += [each.step_many(X, np.zeros(8, np.int64), w=weights, **BLOCK) for each in (ours, theirs)]
+    assert said[::2] == said[1::2]
+    assert ours._mixture.log.n_samples == theirs._mixture.log.n_samples == 3 * (4 * 8 + 3 * 4)
+    assert ours.digest() == theirs.digest()
+
+
+def test_the_room_of_a_heavy_step_that_failed_is_not_that_of_the_next_one(monkeypatch):
+    """The heavy rows weigh less in total. All trees split as soon as they may."""
+    soon = HoeffdingTreeClassifier(grace_period=3, delta=0.4, tau=0.9)
+    arguments = {"variant": "moe-vote", "n_experts": 2, "top_k": 2, "batch_size": 200, "expert": soon}
+    heavy, y = np.array([1e-6] * 39 + [2.0]), np.arange(40) % 2
+    for seed in range(8):
+        ours, theirs = (DriftMoEClassifier(seed=seed, **arguments) for _ in range(2))
+        rng = np.random.default_rng(seed)
+        for i in range(40):
+            X = rng.normal(size=(40, 2)) + y[:, np.newaxis]
+            if i > 5:
+                before = ours.digest()
+                with monkeypatch.context() as patch:
+                    patch.setattr(KeptPlans, "_has_places", fails)
+                    patch.setattr(KeptPlans, "_step_anew", fails)
+                    with pytest.raises(MemoryError):
+                        ours.step_many(X, y, w=heavy, **BLOCK)
+                assert ours.digest() == before
+            assert ours.step_many(X, y, **BLOCK) == theirs.step_many(X, y, **BLOCK)
+        assert ours.digest() == theirs.digest()
+
+
+def fails(*arguments, **others):
+    raise MemoryError
+
+
+@pytest.mark.parametrize("variant", ["driftmoe", "moe-data"])
+def test_the_plans_of_a_bounded_model_take_a_small_share_of_its_bound(variant):
+    """Patterns of rows that never come again keep no plan, others as long as there is room."""
+    rng, bound = np.random.default_rng(1), 1_500_000
+    model = DriftMoEClassifier(variant, max_bytes=bound, seed=1)
+    legend = {"names": list(range(10)), "values": [None] * 10, "classes": list(range(12))}
+    for n_rows in (300, 64, 64, 50, 40, 30):
+        for is_random in (True, False):
+            X, weights = rng.normal(size=(20 * n_rows, 10)), np.ones(20 * n_rows)
+            weights[is_random * rng.integers(0, 2, len(weights)) > 0] = 0.0
+            for first in range(0, len(X), n_rows):
+                rows = slice(first, first + n_rows)
+                y = (np.abs(X[rows, 0] * 6).astype(int)) % 12
+                model.step_many(X[rows], y, w=weights[rows], **legend)
+    assert model._plans._learning
+    assert array_bytes(model) < 1.3 * bound
 
 
 @pytest.mark.parametrize("name", ["default", "moe-data"])

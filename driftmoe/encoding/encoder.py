@@ -282,9 +282,10 @@ class Encoder:
         if not PLAIN.issuperset(map(type, x.values())):
             return None
         try:
-            numbers = self._take(x)
             if self._codes or len(x) < 2:
                 numbers = [x[name] if codes is None else codes[x[name]] for name, codes in self._readers]
+            else:
+                numbers = self._take(x)
             if math.hypot(*numbers) <= MAX_ABSOLUTE:  # neither NaN nor too large a number
                 return np.frombuffer(array("d", numbers))
         except (KeyError, TypeError, OverflowError):

@@ -18,7 +18,8 @@ def most_attempts(nodes, leaves, grace_period, weight):
     A leaf lacks some weight until it does so, and a whole grace period after that, or if it is new. Of the rows'
     weight, each time that lacks at least `t` takes as much, so that there are at most weight / t of them. Less than `t`
     is lacking only once for each leaf near its end. So the number of these leaves plus weight / t is a bound for any
-    `t`, and the least over some is returned.
+    `t` up to the grace period, and the least over some is returned. With a whole period as `t`, leaves that lack more
+    than all of the weight do not count: they never look.
     """
     near, near_half, near_quarter, near_eighth = 0, 0, 0, 0
     for node in range(nodes.shape[0]):
