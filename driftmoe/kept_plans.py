@@ -6,8 +6,8 @@ with arrays for the vectors and the targets. It holds until an array must grow o
 each number of rows, and for rows that end a mini-batch of the router. What differs from one step to the next is what
 the kernels read from arrays: how many rows were learnt, whose turn it is, who is probed, who sleeps.
 
-A plan is kept once steps of its kind come again, and as long as there is room for it: rows whose weights are 0 in ever
-new patterns would fill the memory with plans that nobody needs.
+A plan is kept as long as steps of its kind come again and there is room for it: rows whose weights are 0 in ever new
+patterns would fill the memory with plans that nobody needs.
 """
 
 from __future__ import annotations
@@ -49,6 +49,9 @@ SHARE = 8
 REMEMBERED = 32
 """Number of kinds of steps that are remembered, to keep their plans if they come again."""
 
+MOST_NEW = 16
+"""Number of new kinds of steps, less steps by kept plans, from which on a plan is only kept if its kind came before."""
+
 Key = tuple[bool, bytes, bytes]
 """Which steps of learning have the same plan: those that end a mini-batch of the router or not, in which the same rows
 are learnt, and the same rows await their labels."""
@@ -84,6 +87,7 @@ class KeptPlans:
         self._most_bytes = MOST_BYTES if max_bytes is None else min(MOST_BYTES, max_bytes // SHARE)
         self._learning: dict[Key, _Kept] = {}  # the last used comes last
         self._seen: dict[int, None] = {}  # hashes of the keys that came before; the newest comes last
+        self._n_new = 0  # number of keys that had not come before, less steps by kept plans
         self._predicting: _Kept | None = None
         self._arriving: _Kept | None = None
         self._until = 0  # number of samples up to which the plans of learning hold
@@ -217,6 +221,7 @@ class KeptPlans:
             self._step_anew(key, now, (vectors, targets, weights), samples, awaits, further)
             return
         self._learning[key] = kept = self._learning.pop(key)
+        self._n_new = max(self._n_new - 1, 0)
         kept.vectors[:], kept.targets[:], kept.weights[:] = vectors, targets, weights
         for function in kept.plan.computed:
             function()
@@ -279,7 +284,7 @@ class KeptPlans:
         awaits: np.ndarray,
         further: Callable[[np.ndarray], Changes],
     ) -> None:
-        """Learn rows by a new plan. Keep the plan, if it can be carried out again and such steps come again."""
+        """Learn rows by a new plan. Keep the plan, if it can be carried out again and such steps may come again."""
         mixture, n_rows = self._mixture, len(now)
         n_before, n_known = mixture.log.n_samples, mixture.log.n_classes
         is_heavy = n_rows > 0 and now.max() > 1.0
@@ -304,14 +309,15 @@ class KeptPlans:
             self._until = max(self._until, n_before + max(n_rows, n_ahead))
 
     def _comes_again(self, key: Key) -> bool:
-        """Return whether there was such a step among the last ones, and remember this one."""
+        """Return whether such a step may come again: it has come lately, or most steps do. Remember it."""
         kind = hash(key)
-        comes_again = kind in self._seen
+        is_new = kind not in self._seen
+        self._n_new += is_new
         self._seen.pop(kind, None)
         self._seen[kind] = None
         if len(self._seen) > REMEMBERED:
             del self._seen[next(iter(self._seen))]
-        return comes_again
+        return not is_new or self._n_new < MOST_NEW
 
     def _keep(self, key: Key, kept: _Kept) -> None:
         """Keep a plan of learning, and give up those that were used longest ago if there is no room for all."""

@@ -331,13 +331,17 @@ def test_csv_a_first_line_that_names_hardly_are_is_a_row(put, line):
 
 
 def test_csv_of_many_columns_takes_time_in_proportion(put):
-    """50 000 of them took 24.6 s for one row."""
-    n = 30_000
-    path = put(",".join(f"c{i}" for i in range(n)) + "\n" + ",".join(["1"] * n) + "\n")
-    start = time.process_time()
-    stream = CSVStream(path, drop=[f"c{i}" for i in range(0, n - 1, 2)])
-    assert time.process_time() - start < 5.0  # 9 s before; 1 s now
-    assert stream.n_features == n // 2 - 1
+    """50 000 of them took 24.6 s for one row: four times as many columns took eleven times as long."""
+
+    def seconds(n):
+        path = put(",".join(f"c{i}" for i in range(n)) + "\n" + ",".join(["1"] * n) + "\n")
+        start = time.process_time()
+        stream = CSVStream(path, drop=[f"c{i}" for i in range(0, n - 1, 2)])
+        assert stream.n_features == n // 2 - 1
+        return time.process_time() - start
+
+    few = min(seconds(7_500) for _ in range(3))
+    assert min(seconds(30_000) for _ in range(2)) < 8.0 * few
 
 
 def test_a_line_of_blanks_is_no_row(tmp_path):
