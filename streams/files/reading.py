@@ -289,7 +289,8 @@ def target_position(target: str | int | None, names: list[str], path: str | Path
 
 def check_names(argument: str, asked: Sequence[str], names: list[str], path: str | Path) -> None:
     """Refuse names of columns, given for an argument, that the file does not have."""
-    if unknown := [name for name in asked if name not in names]:
+    known = set(names)
+    if unknown := [name for name in asked if name not in known]:
         raise ValueError(
             f"{path}: {argument} names {unknown}, which the file does not have; {meant(unknown[0], names)}"
         )
