@@ -11,7 +11,7 @@ import numpy as np
 from driftmoe.conformal import check_coverage, least_probability, members
 from driftmoe.costs import DecisionCosts
 from driftmoe.encoding import Encoder
-from driftmoe.encoding.frames import frame_of_classes
+from driftmoe.encoding.frames import Frame, as_frame, frame_of_classes
 from driftmoe.mixture.mixing import most_gain
 from driftmoe.recent import Recent
 
@@ -36,7 +36,7 @@ class Decisions:
         """Return the classes learnt so far, and their probabilities, shape (n_classes,)."""
         raise NotImplementedError
 
-    def _predict_frame(self, X: IntoDataFrame) -> tuple[list[Hashable], np.ndarray]:
+    def _predict_frame(self, frame: Frame) -> tuple[list[Hashable], np.ndarray]:
         """Return the classes, and their probabilities for each row of a frame, shape (n_samples, n_classes)."""
         raise NotImplementedError
 
@@ -185,11 +185,12 @@ class Decisions:
             As in `predict_set_one`. Also if two labels have the same text, or one is not valid Unicode; not for pandas.
         """
         check_coverage(coverage)
+        frame = as_frame(X)
         with self._lock:
-            classes, proba = self._predict_frame(X)
+            classes, proba = self._predict_frame(frame)
             threshold = self._threshold(coverage)
         are_members = members(proba, threshold) if proba.size else proba.astype(np.bool_)
-        return frame_of_classes(classes, are_members, like=X)
+        return frame_of_classes(classes, are_members, like=frame)
 
     def _threshold(self, coverage: float) -> float:
         """Return the probability from which on a label is in a set."""

@@ -12,13 +12,13 @@ from river.utils.dataframe import to_native_series
 from driftmoe.decisions import Decisions
 from driftmoe.encoding import BlockRows, Columns, Encoder, Sample, SampleRows, check_label
 from driftmoe.encoding.frames import (
+    Frame,
     as_frame,
     checked_weights,
     cleaned_rows,
     column_values,
     frame_of_classes,
     frame_rows,
-    n_rows,
     number_block,
     objects,
     series_of_classes,
@@ -202,9 +202,9 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
         -----
         Ctrl-C and other interrupts are delayed until the last row has been learnt.
         """
-        labels = column_values(y)
-        if len(labels) != n_rows(X):
-            raise ValueError(f"X has {n_rows(X)} rows and y has {len(labels)} labels; give one label a row")
+        labels, frame = column_values(y), as_frame(X)
+        if len(labels) != len(frame):
+            raise ValueError(f"X has {len(frame)} rows and y has {len(labels)} labels; give one label a row")
         weights = np.ones(len(labels)) if w is None else checked_weights(column_values(w, "w"))
         if len(weights) != len(labels):
             raise ValueError(
@@ -212,11 +212,11 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
             )
         for label in labels:
             check_label(label)
-        block = None if self._mixture.reads_samples else number_block(X)
+        block = None if self._mixture.reads_samples else number_block(frame)
         if block is not None:
             classes = {label: i for i, label in enumerate(dict.fromkeys(labels))}
             targets = np.array([classes[label] for label in labels], np.int64)
-            names = as_frame(X).columns
+            names = frame.columns
             try:
                 rows = self._block_rows(block, targets, names, [None] * len(names), list(classes))
             except (TypeError, ValueError):
@@ -224,7 +224,7 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
             else:
                 self._learn_rows(rows, weights)
                 return
-        samples = cleaned_rows(frame_rows(X), self._encoder, labels, weights)
+        samples = cleaned_rows(frame_rows(frame), self._encoder, labels, weights)
         self._learn_rows(SampleRows(self._encoder, samples, labels), weights)
 
     @learning
@@ -314,7 +314,8 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
         ValueError
             If two labels have the same text, or one is not valid Unicode; not for pandas.
         """
-        return frame_of_classes(*self._predict_frame(X), like=X)
+        frame = as_frame(X)
+        return frame_of_classes(*self._predict_frame(frame), like=frame)
 
     def predict_many(self, X: IntoDataFrame) -> IntoSeries:
         """Return the predicted class of each row, as in `predict_one`, as a series of the same library as the frame.
@@ -327,8 +328,8 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
         ValueError
             If the labels learnt so far do not fit into one series of that library.
         """
-        classes, proba = self._predict_frame(X)
         frame = as_frame(X)
+        classes, proba = self._predict_frame(frame)
         if not classes:
             return to_native_series([None] * len(proba), name=None, like=frame)
         targets = self._chosen(proba, classes)
@@ -442,19 +443,19 @@ class MixtureClassifier(InRows, Explained, Decisions, Reports, OfParts, base.Min
             self._columns = rows.columns
         return rows
 
-    def _predict_frame(self, X: IntoDataFrame) -> tuple[list[Hashable], np.ndarray]:
+    def _predict_frame(self, frame: Frame) -> tuple[list[Hashable], np.ndarray]:
         """Return the classes, and their probabilities for each row of a frame, shape (n_samples, n_classes)."""
         with self._lock:
-            return list(self._encoder.classes), self._proba_of_frame(X)
+            return list(self._encoder.classes), self._proba_of_frame(frame)
 
-    def _proba_of_frame(self, X: IntoDataFrame) -> np.ndarray:
-        block = None if self._mixture.reads_samples else number_block(X)
+    def _proba_of_frame(self, frame: Frame) -> np.ndarray:
+        block = None if self._mixture.reads_samples else number_block(frame)
         samples: list[Sample] = []
         if block is not None:
-            names = as_frame(X).columns
+            names = frame.columns
             vectors, _ = self._encoder.vectors(block, names, [None] * len(names))
         else:
-            samples = [self._encoder.order(self._encoder.clean(row)) for row in frame_rows(X)]
+            samples = [self._encoder.order(self._encoder.clean(row)) for row in frame_rows(frame)]
             vectors = np.array([self._encoder.vector(sample) for sample in samples])
         if not self._encoder.classes or not len(vectors):
             return np.empty((len(vectors), len(self._encoder.classes)))

@@ -14,6 +14,7 @@ from river import naive_bayes, tree
 import streams
 from driftmoe import DriftMoEClassifier
 from driftmoe.classifier import VARIANTS
+from driftmoe.encoding.frames import as_frame, frame_rows
 from driftmoe.evaluation import prequential
 from driftmoe.trees import HoeffdingTreeClassifier
 from streams.stream import Feature, Stream, until
@@ -98,6 +99,39 @@ def test_a_frame_of_numbers_is_learnt_and_predicted_as_its_rows(variant, size):
     assert many._mixture.router._weights.tobytes() == one._mixture.router._weights.tobytes()
     assert trees(many) == trees(one)
     assert many.predict_many(X).tolist() == [one.predict_one(row) for row in X.to_dict("records")]
+
+
+KINDS_OF_COLUMNS = {
+    "booleans and floats": {"a": np.arange(60) % 3 == 0, "b": np.linspace(-1.0, 1.0, 60)},
+    "large integers": {
+        "a": np.arange(60) + 2**62 + 1,
+        "b": np.arange(60, dtype=np.uint64) + np.uint64(2**63 + 1),
+    },
+    "short and long floats": {
+        "a": np.linspace(0.0, 1.0, 60, dtype=np.float16),
+        "b": np.linspace(0.0, 1.0, 60, dtype=np.longdouble) / 3,
+    },
+    "missing integers": {
+        "a": pd.array([1, 2, None] * 20, "Int64"),
+        "b": pd.array([True, None, False] * 20, "boolean"),
+    },
+    "categories of numbers": {"a": pd.Categorical([3, 1, 2] * 20)},
+    "objects": {"a": np.array([1, 2.5, True] * 20, object)},
+}
+
+
+@pytest.mark.parametrize("columns", KINDS_OF_COLUMNS.values(), ids=KINDS_OF_COLUMNS)
+def test_a_frame_of_any_columns_is_learnt_and_predicted_as_its_rows(columns):
+    X, y = pd.DataFrame(columns), ["left" if i % 3 else "right" for i in range(60)]
+    one, many = (DriftMoEClassifier("moe-data", expert=experts("trees"), **SETTINGS) for _ in range(2))
+    rows = list(frame_rows(as_frame(X)))
+    for row, label in zip(rows, y, strict=True):
+        one.learn_one(row, label)
+    many.learn_many(X, y)
+    assert many.predict_proba_many(X).to_dict("records") == [one.predict_proba_one(row) for row in rows]
+    assert many._encoder.state().keys() == one._encoder.state().keys()
+    assert many._encoder._moments.tobytes() == one._encoder._moments.tobytes()
+    assert trees(many) == trees(one)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

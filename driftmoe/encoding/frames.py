@@ -16,11 +16,13 @@ from driftmoe.encoding.samples import Sample, clean, entering
 if TYPE_CHECKING:
     from narwhals.stable.v2.typing import IntoDataFrame
 
+Frame = narwhals.DataFrame[Any]
+
 MAX_WEIGHT = 1e15
 """Greatest weight of a sample: networks square what they have multiplied by it, and float32 ends at 3.4e38."""
 
 
-def as_frame(X: IntoDataFrame) -> narwhals.DataFrame[Any]:
+def as_frame(X: IntoDataFrame) -> Frame:
     """Return a frame as a narwhals frame.
 
     Raises
@@ -44,7 +46,7 @@ def as_frame(X: IntoDataFrame) -> narwhals.DataFrame[Any]:
         ) from None
 
 
-def series_of_classes(classes: Sequence[Hashable], frame: narwhals.DataFrame[Any]) -> narwhals.Series[Any]:
+def series_of_classes(classes: Sequence[Hashable], frame: Frame) -> narwhals.Series[Any]:
     """Return the classes as a series of the frame's kind, or raise ValueError if it would change them."""
     try:
         series = narwhals.new_series(name="", values=classes, backend=narwhals.get_native_namespace(frame))
@@ -80,7 +82,7 @@ def check_texts(labels: Sequence[Hashable]) -> None:
             ) from None
 
 
-def frame_of_classes(labels: Sequence[Hashable], values: np.ndarray, *, like: IntoDataFrame) -> IntoDataFrame:
+def frame_of_classes(labels: Sequence[Hashable], values: np.ndarray, *, like: Frame) -> IntoDataFrame:
     """Return a frame of the library of `like`, with a column for each label; values have shape (n_rows, n_labels).
 
     pandas names columns by the labels, others by their text.
@@ -90,12 +92,11 @@ def frame_of_classes(labels: Sequence[Hashable], values: np.ndarray, *, like: In
     ValueError
         If the texts of the labels cannot name columns; not for pandas.
     """
-    frame = as_frame(like)
-    is_pandas = frame.implementation.is_pandas_like()
+    is_pandas = like.implementation.is_pandas_like()
     if not is_pandas:
         check_texts(labels)
     columns = {label: values[:, i].tolist() for i, label in enumerate(labels)}
-    answer: Any = to_native_frame(columns, like=frame)
+    answer: Any = to_native_frame(columns, like=like)
     if is_pandas and list(answer.columns) != list(labels):  # numbers of one kind, tuples of one length
         answer.columns = objects(labels)
     return answer
@@ -106,9 +107,11 @@ def objects(labels: Sequence[Hashable]) -> np.ndarray:
     return np.fromiter(labels, object, len(labels))
 
 
-def number_block(X: IntoDataFrame) -> np.ndarray | None:
+def number_block(frame: Frame) -> np.ndarray | None:
     """Return a frame of numbers as a float64 array, NaN for missing values; `None` if a column holds no numbers."""
-    frame = as_frame(X)
+    native: Any = frame.to_native()
+    if frame.implementation.is_pandas() and all(map(_is_of_numbers, native.dtypes)):
+        return np.ascontiguousarray(native.to_numpy(np.float64))  # a tenth of the time that the schema takes
     if not all(dtype.is_numeric() or dtype == narwhals.Boolean for dtype in frame.schema.values()):
         return None
     block = frame.to_numpy()
@@ -120,9 +123,14 @@ def number_block(X: IntoDataFrame) -> np.ndarray | None:
     return np.column_stack(columns) if columns else np.empty(frame.shape)
 
 
-def frame_rows(X: IntoDataFrame) -> Iterator[dict[Hashable, Any]]:
+def _is_of_numbers(dtype: Any) -> bool:
+    """Return whether a type of a column of pandas is one of numpy's types of numbers."""
+    return isinstance(dtype, np.dtype) and dtype.kind in "fiub"
+
+
+def frame_rows(frame: Frame) -> Iterator[dict[Hashable, Any]]:
     """Return the rows of a frame as samples."""
-    return as_frame(X).iter_rows(named=True)  # type: ignore[return-value]  # dict is invariant in its keys
+    return frame.iter_rows(named=True)  # type: ignore[return-value]  # dict is invariant in its keys
 
 
 def cleaned_rows(
@@ -150,11 +158,6 @@ def cleaned_rows(
         if is_learnt:  # other rows bring no features
             kinds |= entering(samples[-1], kinds, encoder.max_features)
     return samples
-
-
-def n_rows(X: IntoDataFrame) -> int:
-    """Return the number of rows of a frame."""
-    return len(as_frame(X))
 
 
 def checked_weights(w: Sequence[Any] | np.ndarray) -> np.ndarray:
