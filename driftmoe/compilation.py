@@ -19,6 +19,9 @@ OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": False, "no_cfunc_
 `fastmath` is set because numba lets a kernel inherit that of its caller. The first caller would then decide for all.
 """
 
+UNRESOLVED = ".numba.unresolved$"
+"""What the name of a variable begins with in which numba keeps the address of a function that is not compiled yet."""
+
 
 def compiled(**options: Any) -> Callable[..., Any]:
     """Return a decorator that compiles a function, and caches the machine code on disk if a folder is writable."""
@@ -85,9 +88,15 @@ class _PartCompiler(_UsualCompiler):
             self.targetdescr.typing_context, target, self.py_func, args, return_type, flags, self.locals, library,
             self.pipeline_class,
         )  # fmt: skip
-        if any(function.name.startswith("Py") for function in library._final_module.functions):
+        module = library._final_module
+        if any(variable.name.startswith(UNRESOLVED) for variable in module.global_variables):
+            raise NotImplementedError(
+                f"{self.py_func.__qualname__} and a function that it calls call each other, which parts of kernels "
+                "cannot; use a loop, or one function that calls itself"
+            )
+        if any(function.name.startswith("Py") for function in module.functions):
             return super()._compile_core(args, return_type)  # which calls Python, for example to print
-        entry = library.__sizeof__  # a key by which numba finds the code, and which must be a built-in method
+        entry: Any = {}.__getitem__  # a key by which numba finds the code, a built-in method; a call raises KeyError
         target.insert_user_function(entry, result.fndesc, [library])
         return result._replace(entry_point=entry)
 
@@ -96,7 +105,8 @@ class Part:
     """A function that only kernels call. Its machine code is cached as part of theirs.
 
     Machine code of its own would take a third of the time of compiling, and nobody would run it. A call from Python, as
-    tests make it, compiles the function as any other.
+    tests make it, compiles the function as any other. A part may call itself, but no two may call each other, and none
+    may contain `numba.objmode`.
     """
 
     def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:

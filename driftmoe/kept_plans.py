@@ -46,6 +46,10 @@ MOST_BYTES = 4_000_000
 SHARE = 8
 """Plans of learning take at most one in so many bytes of a model's bound."""
 
+COPIES, COPIES_OF_SOME = 2, 3
+"""How often a plan holds the features and votes of its rows, at most: inputs, votes by group and of all, weights, and
+again those of the rows that are learnt if only some are."""
+
 REMEMBERED = 32
 """Number of kinds of steps that are remembered, to keep their plans if they come again."""
 
@@ -57,6 +61,8 @@ Key = tuple[bool, bytes, bytes]
 are learnt, and the same rows await their labels."""
 
 NEVER = -1
+
+_UNKNOWN = NEVER, b"", False
 
 
 class KeptPlans:
@@ -92,16 +98,12 @@ class KeptPlans:
         self._arriving: _Kept | None = None
         self._until = 0  # number of samples up to which the plans of learning hold
         self._short_at = NEVER  # number of samples at which there was too little room
-        self._heavy: tuple[int, bytes, bool] = (
-            NEVER,
-            b"",
-            False,
-        )  # of a step with weights above 1: whether it has room
+        self._heavy = _UNKNOWN  # of a step with weights above 1: samples before it, weights, whether it has room
         self._scarce_until = 0  # number of samples before which no plan makes room for more rows than its own
         self._is_certain = False  # whether the plan of predicting holds
         self._is_in_use = False  # whether its arrays are
         self._is_doubted = False  # whether any plan may not hold
-        unknown = {"_until": 0, "_short_at": NEVER, "_heavy": self._heavy}
+        unknown = {"_until": 0, "_short_at": NEVER, "_heavy": _UNKNOWN}
         self.doubted = assignment(self, _is_certain=False, _is_doubted=True, **unknown)
 
     def settle(self) -> None:
@@ -171,16 +173,16 @@ class KeptPlans:
 
     def learn(self, vector: np.ndarray, target: int, weight: float) -> None:
         """Learn a row with a weight above 0."""
-        log = self._mixture.log
-        kept = self._learning.get(self._key(1, *_ONE_ROW))
+        log, key = self._mixture.log, self._key(1, *_ONE_ROW)
         if (
-            kept is None
+            key not in self._learning
             or log.n_samples >= self._until
             or weight > 1.0
             or self._recent.class_weights is not None
         ):
             self.step(vector[np.newaxis], np.array([target]), np.array([weight]))
             return
+        kept = self._use(key)
         kept.vectors[0], kept.targets[0], kept.weights[0] = vector, target, weight
         for function in kept.plan.computed:
             function()
@@ -220,12 +222,17 @@ class KeptPlans:
         ):
             self._step_anew(key, now, (vectors, targets, weights), samples, awaits, further)
             return
-        self._learning[key] = kept = self._learning.pop(key)
-        self._n_new = max(self._n_new - 1, 0)
+        kept = self._use(key)
         kept.vectors[:], kept.targets[:], kept.weights[:] = vectors, targets, weights
         for function in kept.plan.computed:
             function()
         carry_out(kept.plan.followed_by(further(kept.proba)))
+
+    def _use(self, key: Key) -> _Kept:
+        """Return a plan of learning, which is now the one that was used last."""
+        self._learning[key] = kept = self._learning.pop(key)
+        self._n_new = max(self._n_new - 1, 0)
+        return kept
 
     def has_room(self, weights: np.ndarray) -> bool:
         """Return whether the next rows can be learnt with the room for which plans were made.
@@ -322,7 +329,11 @@ class KeptPlans:
     def _keep(self, key: Key, kept: _Kept) -> None:
         """Keep a plan of learning, and give up those that were used longest ago if there is no room for all."""
         n_votes = sum(group.n_experts for group in self._mixture.groups)
-        kept.n_bytes = 2 * kept.vectors.nbytes + (2 * n_votes + 4) * kept.proba.nbytes
+        of_rows = 2 * kept.vectors.nbytes + (2 * n_votes + 4) * kept.proba.nbytes
+        kept.n_bytes = kept.plan.n_bytes + (COPIES if kept.weights.all() else COPIES_OF_SOME) * of_rows
+        if kept.n_bytes > self._most_bytes:
+            return
+        self._learning.pop(key, None)
         self._learning[key] = kept
         n_bytes = sum(other.n_bytes for other in self._learning.values())
         for oldest in list(self._learning):

@@ -175,7 +175,8 @@ class Learner:
         self._carry_out(changes.followed_by(self._further(start, stop, proba)))
 
     def _awaited(self, start: int, stop: int) -> np.ndarray:
-        return NONE_AWAITED if self._awaits is None else self._awaits[start:stop]
+        awaits = NONE_AWAITED if self._awaits is None else self._awaits[start:stop]
+        return awaits if awaits.any() else NONE_AWAITED
 
     def _learn_new(self, row: int) -> None:
         """Learn a row that brings a new feature, value or class, as far as the bounds allow it."""

@@ -200,15 +200,19 @@ class Network:
         changes.append(planned(keep, targets, weights, self._targets, self._row_weights, self._counts))
         if is_full or not is_ready(descend):
             widest = max(self._widths)
-            step = planned(
-                descend, self._weights, *self._moments, self._shape, self._batch, self._targets,
-                self._row_weights, takes_errors, self.learning_rate, self._dropout, self._key, self._counts,
+            space = (
                 np.empty((self.batch_size, self.n_outputs), np.float32),
                 np.empty((2, TILE, widest), np.float32), np.empty_like(self._weights),
                 np.empty_like(self._weights), np.empty(max(TILE, widest) + 1, np.int64),
             )  # fmt: skip
+            step = planned(
+                descend, self._weights, *self._moments, self._shape, self._batch, self._targets,
+                self._row_weights, takes_errors, self.learning_rate, self._dropout, self._key, self._counts, *space,
+            )  # fmt: skip
             if is_full:
                 changes.append(step)
+                if isinstance(changes, StepPlan):
+                    changes.n_bytes += sum(array.nbytes for array in space)
 
     def grow(self, n_inputs: int, n_outputs: int) -> None:
         """Widen the first and the last layer to at least these sizes, in one atomic change. Learnt weights are kept."""

@@ -129,6 +129,8 @@ class StepPlan(list[Callable[[], Any]]):
         network ends.
     n_ahead
         Number of rows for which trees make room, those of the plan included.
+    n_bytes
+        Bytes of the work space that its calls share with none, beside arrays with an entry for each row.
     """
 
     def __init__(self, n_ahead: int = 0) -> None:
@@ -137,6 +139,7 @@ class StepPlan(list[Callable[[], Any]]):
         self.planners: list[Callable[[Changes], None]] = []
         self.is_repeatable = True
         self.n_ahead = n_ahead
+        self.n_bytes = 0
 
     def followed_by(self, changes: Changes) -> StepPlan:
         """Return the plan with more changes after its own."""

@@ -26,9 +26,10 @@ import uuid
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import llvmlite
@@ -285,14 +286,19 @@ class _KeptLibrary(JITCodeLibrary):
 
 
 def _loaded(target_context: Any, reduced: tuple[Any, ...], names: list[str]) -> CompileResult:
-    """Return what was compiled, from what `_reduce` gave of it and the names that it defines."""
+    """Return what was compiled, from what `_reduce` gave of it and the names that it defines.
+
+    numba's own objects stay as they are: a signal handler may compile or load other kernels in the meantime.
+    """
     codegen = target_context.codegen()
     codegen._engine._defined_symbols.update(names)  # numba reads them in what is to be linked
-    codegen._library_class = _KeptLibrary
-    try:
-        return CompileResult._rebuild(target_context, *reduced)
-    finally:
-        del codegen._library_class  # numba's own is that of the class
+    reader = SimpleNamespace(unserialize_library=partial(_KeptLibrary._unserialize, codegen))
+    target = SimpleNamespace(
+        codegen=lambda: reader,
+        get_executable=target_context.get_executable,
+        typing_context=target_context.typing_context,
+    )
+    return CompileResult._rebuild(target, *reduced)._replace(target_context=target_context)
 
 
 def _names_in(library: Any) -> list[str]:

@@ -129,6 +129,34 @@ def test_a_part_of_kernels_may_raise_an_error_with_a_number_in_it():
         outermost(3)
 
 
+@NEEDS_COMPILER
+def test_parts_that_call_each_other_are_refused_and_one_that_calls_itself_is_not():
+    @part()
+    def is_even(n):
+        return n == 0 or is_odd(n - 1)
+
+    @part()
+    def is_odd(n):
+        return n > 0 and is_even(n - 1)
+
+    @part()
+    def factorial(n):
+        return 1 if n < 2 else n * factorial(n - 1)
+
+    @njit
+    def caller(n):
+        return is_even(n)
+
+    @njit
+    def product(n):
+        return factorial(n)
+
+    assert product(5) == 120
+    with pytest.raises(NotImplementedError, match="is_odd and a function that it calls call each other"):
+        caller(4)
+    assert is_even.py_func(0)
+
+
 READY = """
 import sys
 from numba.core.dispatcher import Dispatcher

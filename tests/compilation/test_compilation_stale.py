@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import sys
 
 import numpy as np
@@ -53,6 +54,47 @@ def test_what_other_kernels_link_is_read_when_one_of_them_is_compiled(small):
     """To read it takes longer than to load the machine code, and most processes compile nothing."""
     run(small)
     assert run(small, LINKS).splitlines() == ["21.0 1", "None", "22.0", "11.0 False"]
+
+
+INTERRUPTED = """
+import signal
+import numpy as np
+from numba import njit
+from numba.core.codegen import JITCodeLibrary
+from small.outer import outer
+from small.other import other
+
+@njit
+def own(x):
+    return x + 1
+
+@njit
+def of_user(x):
+    return own(x) * 2
+
+def handler(*_):
+    if not told:
+        told.extend(["told"])
+        told.extend([of_user(3), other(np.arange(3.0), 2)])
+
+told, whole = [], JITCodeLibrary._set_compiled_object
+signal.signal(signal.SIGUSR1, handler)
+
+def interrupted(library, code):
+    signal.raise_signal(signal.SIGUSR1)
+    return whole(library, code)
+
+JITCodeLibrary._set_compiled_object = interrupted
+print(outer(np.arange(3.0), 2), told, own(1))
+print(sum(outer.stats.cache_hits.values()), sum(other.stats.cache_hits.values()))
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="needs a signal of the user's own")
+def test_a_signal_handler_may_compile_and_load_while_a_kernel_is_loaded(small):
+    write(small / "other.py", (small / "outer.py").read_text().replace("outer", "other"))
+    run(small, CALL + "from small.other import other\nprint(other(np.arange(3.0), 2))")
+    assert run(small, INTERRUPTED).splitlines() == ["21.0 ['told', 8, 21.0] 2", "1 1"]
 
 
 @pytest.mark.parametrize(
