@@ -385,6 +385,7 @@ def test_the_largest_weights_and_numbers_leave_a_model_that_can_be_saved(name):
     model, rng = model_of(name), np.random.default_rng(1)
     for i in range(400):
         x = {"a": rng.choice([-1e100, 0.0, 5e-324, 1e100]), "b": rng.normal(), "c": 10.0 ** (i % 101)}
+        x["d"] = "heavy" if i % 3 else "light"
         model.learn_one(x, int(rng.integers(3)), w=1e15 if i % 3 else 5e-324)
     assert saving.from_bytes(model.to_bytes()).digest() == model.digest()
 

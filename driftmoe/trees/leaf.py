@@ -15,6 +15,7 @@ from driftmoe.trees.nodes import (
     ADAPTIVE,
     COUNT,
     FEW_VALUES,
+    LEAST_SHARE,
     LOG_HEIGHT,
     LOG_WEIGHT,
     MAJORITY,
@@ -220,7 +221,7 @@ def bayes_votes(tree, slot, x, has_missing, known, votes):
                 weights = tree.value_stats[slot, VALUE_WEIGHT, column]
                 for c in range(votes.shape[0]):
                     if weights[c] > 0.0:
-                        votes[c] += log(weights[c] / moments[COUNT, c, f])
+                        votes[c] += log(max(weights[c] / moments[COUNT, c, f], LEAST_SHARE))
     best = NONE
     best_vote = -np.inf
     for i in range(n_present):

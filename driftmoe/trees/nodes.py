@@ -125,6 +125,8 @@ N_MOMENTS = 6
 # Planes of `value_stats`, each over (column, class): the weight of each value of the nominal features, and the log of
 # its share of the feature's weight in the class (0 for a share of 0). The log is kept for features of few values only.
 VALUE_WEIGHT, VALUE_LOG = 0, 1
+LEAST_SHARE = float(np.finfo(np.float64).tiny)
+"""A value whose weight has come has at least this share of its class: less may round to 0, which has no log."""
 N_VALUE_STATS = 2
 FEW_VALUES = 16
 

@@ -12,6 +12,7 @@ from driftmoe.trees.nodes import (
     COUNT,
     FEW_VALUES,
     HIGH,
+    LEAST_SHARE,
     LOG_HEIGHT,
     LOG_WEIGHT,
     LOW,
@@ -146,7 +147,8 @@ def store_log_shares(tree, slot, x, c, scratch):
         if x[f] == x[f] and tree.n_values[f] <= FEW_VALUES:
             start = tree.value_start[f]
             for column in range(start, start + tree.n_values[f]):
-                scratch[n] = weights[column, c] / count[f] if weights[column, c] > 0.0 else 1.0
+                share = max(weights[column, c] / count[f], LEAST_SHARE)
+                scratch[n] = share if weights[column, c] > 0.0 else 1.0
                 n += 1
     for i in range(n):  # by lanes
         scratch[i] = log(scratch[i])
