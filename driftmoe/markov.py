@@ -150,37 +150,35 @@ class Succession:
         The counts know the last label.
         """
         alone, of_one, n_right, i = self._followers[()], self._of_one, 0, first
-        counts_alone, best_alone, most_alone = alone.counts, alone.best, alone.most
-        last = self._recent[-1]
+        counts_alone, last = alone.counts, self._recent[-1]
         for i, label in enumerate(islice(labels, first, None), first):  # noqa: B007 - where it ended is returned
-            after = of_one.get(last)
-            n_alone = most_alone if label == best_alone else counts_alone.get(label)
+            after, n_alone = of_one.get(last), counts_alone.get(label)
             if after is None or n_alone is None:
                 break
-            if label == after.best:
-                after.counts[label] = after.most = after.most + 1.0
-                n_right += 1
-            else:
-                counts = after.counts
-                n = counts.get(label)
-                if n is None:
-                    if self.n_pairs >= self.max_pairs:
-                        break
-                    self.n_pairs, n = self.n_pairs + 1, 0.0
+            n_right += label == after.best
+            counts = after.counts
+            n = counts.get(label)
+            if n is None and self.n_pairs < self.max_pairs:
+                self.n_pairs, n = self.n_pairs + 1, 0.0
+            if n is not None:
                 n = counts[label] = n + 1.0
                 if n > after.most:
-                    after.best, after.most = label, n
+                    after.most = n
+                    if label != after.best:
+                        after.best = label
             n_alone = counts_alone[label] = n_alone + 1.0
-            if n_alone > most_alone:
-                most_alone = n_alone
-                if label != best_alone:
-                    best_alone = label
+            if n_alone > alone.most:
+                alone.most = n_alone
+                if label != alone.best:
+                    alone.best = label
             last = label
         else:
             i = len(labels)
-        alone.best, alone.most = best_alone, most_alone
         self._recent.append(last)
         return n_right, i
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update({"_of_one": {}} | state)  # which earlier versions did not have
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Succession) and self.order == other.order and self.state() == other.state()

@@ -6,7 +6,6 @@ with its own weight where its label comes, if it does. It then gives what it giv
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator
 from inspect import signature
@@ -73,7 +72,7 @@ class Run(NamedTuple):
 class WaitingRows(NamedTuple):
     """Samples of blocks that have arrived and wait for their labels, in the order in which they came.
 
-    It is the `Waiting` of samples in arrays, and is never changed.
+    It is the `Waiting` of samples in arrays. `having` may be called once: what it returns has the same `X`.
 
     Attributes
     ----------
@@ -326,8 +325,8 @@ def run_of(part: Arrivals, waiting: WaitingRows, learns_weights: bool) -> tuple[
 
 
 def _rows_of(part: Arrivals) -> Iterator[Row]:
-    weights = itertools.repeat(None) if part.weights is None else part.weights.tolist()
-    for x, y, delay, weight in zip(part.X, part.y.tolist(), part.delays.tolist(), weights):  # noqa: B905 - endless
+    weights = [None] * len(part.y) if part.weights is None else part.weights.tolist()
+    for x, y, delay, weight in zip(part.X, part.y.tolist(), part.delays.tolist(), weights, strict=True):
         yield Row(x, y, None if delay == NEVER else delay, weight)
 
 

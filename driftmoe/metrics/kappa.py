@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections import deque
 from collections.abc import Hashable, Sequence
 from itertools import chain, islice, repeat
@@ -26,6 +27,12 @@ ROUNDING = 1e-12
 """Share of all weight that may be lacking in a sum of it."""
 
 
+def check_weight(w: float) -> None:
+    """Raise ValueError if the weight of a sample is below 0 or no number: the baselines take back no sample."""
+    if not w >= 0.0:
+        raise ValueError(f"w={w}; give a weight of 0 or more")
+
+
 class BaselineKappa(metrics.base.ClassificationMetric):
     """Improvement over a trivial classifier: (p - p_baseline) / (1 - p_baseline).
 
@@ -44,7 +51,8 @@ class BaselineKappa(metrics.base.ClassificationMetric):
         self._total = self._correct = self._baseline_correct = 0.0
 
     def update(self, y_true: Hashable, y_pred: Hashable, w: float = 1.0) -> None:
-        """Add one prediction. Samples must come in the order of the stream."""
+        """Add one prediction, with a weight of 0 or more. Samples must come in the order of the stream."""
+        check_weight(w)
         total, correct, baseline_correct = self.judged(y_true, y_pred, w)
         self._total += total
         self._correct += correct
@@ -52,6 +60,7 @@ class BaselineKappa(metrics.base.ClassificationMetric):
 
     def pass_over(self, y_true: Hashable, w: float = 1.0) -> None:
         """Let the baseline see the label of a sample that does not count."""
+        check_weight(w)
         self._baseline(y_true, w)
 
     def revert(self, y_true: Hashable, y_pred: Hashable, w: float = 1.0) -> None:
@@ -138,10 +147,23 @@ class KappaM(BaselineKappa):
         self._ranks: dict[Hashable, int] = {label: rank for rank, label in enumerate(self._labels)}
         self._counts = [0.0] * len(self._labels)  # by rank
         self._majority = 0  # its rank
-        size = None if window is None else int(window)
-        self._recent: deque[int] = deque(maxlen=size)  # ranks of the labels in the window
-        self._recent_weights: deque[float] = deque(maxlen=size)
-        self._is_plain = True  # all weights so far were 1, so that sums are exact in any order
+        self._recent: deque[int] = deque()  # ranks of the labels in the window
+        self._recent_weights: deque[float] = deque()
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Make what follows from the rest: windows of their length, and whether sums are exact in any order.
+
+        They are where all counts are whole numbers, and all weights in the window 1.
+        """
+        size = None if self.window is None else min(int(self.window), sys.maxsize)
+        self._recent, self._recent_weights = deque(self._recent, size), deque(self._recent_weights, size)
+        is_exact = all(c < LARGEST and float(c).is_integer() for c in self._counts)
+        self._is_plain = is_exact and all(w == 1.0 for w in self._recent_weights)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._prepare()  # also where an earlier version did not keep it
 
     def _baseline(self, y_true: Hashable, w: float = 1.0) -> Hashable:
         counts, rank = self._counts, self._rank(y_true)
@@ -232,10 +254,8 @@ class KappaM(BaselineKappa):
         self._labels, self._counts = list(state["labels"]), list(state["counts"])
         self._ranks = {label: rank for rank, label in enumerate(self._labels)}
         self._majority = state["majority"]
-        self._recent = deque(state["recent"], self._recent.maxlen)
-        self._recent_weights = deque(state["recent_weights"], self._recent.maxlen)
-        is_exact = all(c < LARGEST and float(c).is_integer() for c in self._counts)
-        self._is_plain = is_exact and all(w == 1.0 for w in self._recent_weights)
+        self._recent, self._recent_weights = deque(state["recent"]), deque(state["recent_weights"])
+        self._prepare()
 
     def _ranks_of(self, labels: Sequence[Hashable]) -> np.ndarray:
         """Return the rank of each label. New labels get the last ranks."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections import Counter, defaultdict, deque
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from itertools import chain, islice
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from river import metrics
 
 from driftmoe.costs import DecisionCosts
-from driftmoe.metrics.kappa import KappaM, KappaOrder, KappaTemporal, improvement
+from driftmoe.metrics.kappa import KappaM, KappaOrder, KappaTemporal, check_weight, improvement
 from driftmoe.state import State, check_names
 
 MICRO = (metrics.MicroPrecision, metrics.MicroFBeta, metrics.MicroJaccard)
@@ -71,6 +71,9 @@ class Scores:
         self._ranks: dict[Hashable, int] = {}  # of the labels that were true or predicted
         self._beside: list[Scores] = []
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update({"_ranks": {}, "_beside": []} | state)  # which earlier versions did not have
+
     def over_last(self, window: int, step: int | None = None) -> Scores:
         """Return scores of the last samples only, which see from now on all that this object sees, in less time.
 
@@ -108,17 +111,19 @@ class Scores:
         y_pred: Sequence[Hashable],
         weights: Sequence[float] | None = None,
     ) -> None:
-        """Add predictions in order: the same as `update` for each."""
+        """Add predictions in order: the same as `update` for each. Weights are 0 or more; by default they are 1."""
         all_scores = (self, *self._beside)
         all_sums = [scores._steps[-1].pairs for scores in all_scores]
         of_each = None if weights is None else np.asarray(weights, dtype=np.float64)
-        if weights is None:
+        if of_each is not None and not (of_each >= 0.0).all():
+            check_weight(float(of_each[~(of_each >= 0.0)][0]))
+        if of_each is None:
             pairs = Counter(zip(y_true, y_pred, strict=True))
             for sums in all_sums:
                 for pair, n in pairs.items():
                     sums[pair] += n
         else:
-            for t, p, w in zip(y_true, y_pred, weights, strict=True):
+            for t, p, w in zip(y_true, y_pred, of_each.tolist(), strict=True):
                 for sums in all_sums:
                     sums[t, p] += w
         previous = self._kappa_t.baseline_hits(y_true, of_each)
@@ -211,9 +216,14 @@ class _Step:
         # Of each pair, in their order: the ranks of label and prediction, and 1 if the two are equal.
         self._true, self._said, self._is_right = array("q"), array("q"), array("b")
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(vars(_Step()) | state)  # earlier versions had fewer
+
     def places(self, ranks: dict[Hashable, int]) -> tuple[array[int], array[int], array[int]]:
         """Return the ranks of the labels and of the predictions of all pairs, and which pairs are right."""
-        n = len(self._true)
+        n = min(map(len, (self._true, self._said, self._is_right)))
+        for places in (self._true, self._said, self._is_right):  # an interrupt may have come between them
+            del places[n:]
         for t, p in islice(self.pairs, n, None) if n < len(self.pairs) else ():
             self._true.append(ranks.setdefault(t, len(ranks)))
             self._said.append(ranks.setdefault(p, len(ranks)))
@@ -227,7 +237,7 @@ class _Summed(metrics.ConfusionMatrix):
     All sums are those of a matrix that is updated pair by pair, to the last bit, in a fraction of the time.
     """
 
-    def __init__(self, steps: Iterable[_Step], ranks: dict[Hashable, int]) -> None:
+    def __init__(self, steps: Collection[_Step], ranks: dict[Hashable, int]) -> None:
         super().__init__()
         true, said, is_right = array("q"), array("q"), array("b")
         for step in steps:
@@ -253,6 +263,28 @@ class _Summed(metrics.ConfusionMatrix):
         total: Any = _sums(np.zeros_like(rows), weights, 1)[0]
         self.total_weight = self.n_samples = total
         self._total_true_positives = _sums(np.zeros(int(right.sum()), np.int64), weights[right == 1], 1)[0]
+
+    @property
+    def classes(self) -> list[Hashable]:
+        """Labels that were true or predicted, `None` last."""
+        found = super().classes
+        return [*in_order(c for c in found if c is not None), *([None] if None in found else [])]
+
+
+def in_order(labels: Iterable[Hashable]) -> list[Any]:
+    """Return labels in an order that is the same in each process, unlike that of a set: sums depend on it.
+
+    Examples
+    --------
+    >>> from driftmoe.metrics.scores import in_order
+    >>> in_order({"b", "a"}), in_order({"b", 2, 1})
+    (['a', 'b'], [1, 2, 'b'])
+    """
+    found: list[Any] = list(labels)
+    try:
+        return sorted(found)
+    except TypeError:  # of several types
+        return sorted(found, key=lambda label: (type(label).__name__, repr(label)))
 
 
 def _sums(places: np.ndarray, weights: np.ndarray, n: int) -> list[float]:
@@ -326,8 +358,8 @@ class AnsweredConfusionMatrix(metrics.ConfusionMatrix):
 
     @property
     def classes(self) -> list[Hashable]:
-        """Labels that were true or predicted."""
-        return [c for c in super().classes if c is not None]
+        """Labels that were true or predicted, in an order that is the same in each process."""
+        return in_order(c for c in super().classes if c is not None)
 
 
 def without_none(metric: Any) -> Any:

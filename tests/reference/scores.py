@@ -7,6 +7,16 @@ import math
 from river import metrics
 
 from driftmoe.metrics import GMean, macro_f1
+from driftmoe.metrics.scores import in_order
+
+
+class Confusion(metrics.ConfusionMatrix):
+    """River's own, whose classes come in an order that is the same in each process."""
+
+    @property
+    def classes(self):
+        found = set(super().classes)
+        return [*in_order(found - {None}), *(found & {None})]
 
 
 def weight_of(label, labels, weights):
@@ -35,7 +45,7 @@ def figures(samples, counted, window, classes):
     `samples` are (label, prediction, weight) from the start of the stream. The majority is of the last `window`.
     """
     labels, _, weights = map(list, zip(*samples, strict=True))
-    confusion, of_baselines = metrics.ConfusionMatrix(), [0.0, 0.0, 0.0]
+    confusion, of_baselines = Confusion(), [0.0, 0.0, 0.0]
     order = list(dict.fromkeys([*classes, *labels]))
     for i in counted:
         t, p, w = samples[i]
