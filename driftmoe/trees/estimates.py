@@ -16,6 +16,7 @@ N_CANDIDATES = 10  # thresholds tried per numeric feature
 ROUGH = 2e-5  # bound on the error of an estimated gain in bits: four terms x log2 x with x off by 1.5e-7
 TWICE_LOG2_E = 2.8853900817779268
 UNKNOWN = np.inf  # a gain that an estimate cannot tell
+LEAST_TOTAL = 1e-290  # weight of all samples below which an estimate cannot tell: its parts may be subnormal
 FAR = 10.0  # where the distribution function is 0 or 1
 
 
@@ -131,7 +132,12 @@ def estimate_all_numeric(moments, order, columns, leaf_entropy, least_share, gai
             gains[i, k] = np.inf if abs(margin) < ROUGH else (gain if margin > 0.0 else -np.inf)
     for k in range(n):
         low, high = lows[k], highs[k]
-        if not (low < thresholds[k] and thresholds[(N_CANDIDATES - 1) * n + k] < high):
+        is_told = totals[k] >= LEAST_TOTAL
+        for c in order:
+            count = moments[COUNT, c, columns[k]]
+            variance = moments[M2, c, columns[k]] / (count - 1.0) if count > 1.0 else 0.0
+            is_told = is_told and not 0.0 < variance <= TINY_VARIANCE  # which has no scale here
+        if not (is_told and low < thresholds[k] and thresholds[(N_CANDIDATES - 1) * n + k] < high):
             for i in range(N_CANDIDATES):
                 gains[i, k] = np.inf if low < high else -np.inf
 
@@ -170,8 +176,8 @@ def estimate_nominal(value_weights, start, n_values, leaf_entropy, rules, scratc
         total += weight
         sides += rough_bits(weight)
         n_seen += weight > 0.0
-    if total <= 0.0:
-        return -np.inf
+    if total < LEAST_TOTAL:
+        return np.inf if total > 0.0 else -np.inf
     for c in range(n_classes):
         sides -= bits[c]
     for column in range(start, start + n_values):

@@ -126,7 +126,8 @@ def run_tree(
             if not sees_all:
                 x, known = own_row, known_of[row, :0]
                 for f in range(x.shape[0]):  # a constant changes neither a vote nor a split
-                    x[f] = block[row, f] if tree.is_used[f] else 0.0
+                    is_empty = tree.value_start[f] != NONE and tree.n_values[f] == 0  # no place for a code
+                    x[f] = block[row, f] if tree.is_used[f] else (np.nan if is_empty else 0.0)
             leaf, is_direct, unknown_at = find_leaf(tree, x)
             out = proba[row] if is_predicting else votes
             bayes_class = leaf_proba(

@@ -1,4 +1,4 @@
-"""The estimated gains by which a leaf passes over nominal features, against the twin's exact ones."""
+"""The estimated gains by which a leaf passes over features, against the twin's exact ones."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pools import EAGER, MIXED_NOMINAL, mixed, python
 from reference.trees import HoeffdingTree, Leaf
 
 from driftmoe.trees import TreePool, split
-from driftmoe.trees.estimates import ROUGH, estimate_nominal
-from driftmoe.trees.nodes import VALUE_WEIGHT
+from driftmoe.trees.estimates import ROUGH, estimate_all_numeric, estimate_nominal
+from driftmoe.trees.nodes import COUNT, HIGH, LOW, M2, MEAN, N_MOMENTS, VALUE_WEIGHT
 
 
 @pytest.mark.parametrize("binary_split", [False, True])
@@ -114,3 +114,25 @@ def test_values_of_a_feature_that_a_leaf_has_not_observed_have_no_weight():
         is_unseen = storage.arrivals[:, f, 0] == 0
         assert 0 < is_unseen.sum() < len(is_unseen)
         assert not storage.value_stats[is_unseen, :, start : start + n].any()
+
+
+@pytest.mark.parametrize(
+    ("weight", "spread"), [(1.0, 1e-160), (1e-310, 1.0)], ids=["tiny spread", "tiny weight"]
+)
+def test_an_estimate_does_not_tell_what_subnormal_numbers_hide(weight, spread):
+    moments = np.zeros((N_MOMENTS, 2, 2))
+    for f, (w, s) in enumerate([(weight, spread), (1.0, 1.0)]):
+        moments[COUNT, :, f] = 50.0 * w
+        moments[LOW, :, f], moments[HIGH, :, f] = [-s, 0.0], [s, 3.0 * s]
+        moments[MEAN, :, f], moments[M2, :, f] = [0.0, s], 20.0 * w * s * s
+    gains = np.empty((10, 2))
+    estimate_all_numeric(moments, np.arange(2), np.arange(2), 1.0, 0.01, gains)
+    assert np.isposinf(gains[:, 0]).all()
+    assert np.isfinite(gains[:, 1]).any()
+
+
+def test_a_nominal_column_without_values_that_a_tree_does_not_see_is_not_observed():
+    X = np.column_stack([np.arange(50.0) % 7, np.full(50, np.nan)])
+    pool = TreePool(1, nominal=[1], feature_subsets=np.array([[True, False]]))
+    pool.learn(X, np.arange(50) % 2)
+    assert not pool._storage.moments[:, COUNT, :, 1].any()
