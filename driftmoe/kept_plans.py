@@ -63,6 +63,7 @@ are learnt, and the same rows await their labels."""
 NEVER = -1
 
 _UNKNOWN = NEVER, b"", False
+"""Of a step with weights above 1: number of samples before it, its weights, and whether there was room for it."""
 
 
 class KeptPlans:
@@ -98,9 +99,7 @@ class KeptPlans:
         self._arriving: _Kept | None = None
         self._until = 0  # number of samples up to which the plans of learning hold
         self._short_at = NEVER  # number of samples at which there was too little room
-        self._heavy = (
-            _UNKNOWN  # of a step with weights above 1: samples before it, weights, whether it has room
-        )
+        self._heavy = _UNKNOWN
         self._scarce_until = 0  # number of samples before which no plan makes room for more rows than its own
         self._is_certain = False  # whether the plan of predicting holds
         self._is_in_use = False  # whether its arrays are

@@ -28,7 +28,7 @@ def learn_one_by_one(model, rows):
 )
 def test_the_plans_of_a_bounded_model_take_a_small_share_of_its_bound(settings):
     """Patterns of rows that never come again keep no plan, others as long as there is room."""
-    rng, bound = np.random.default_rng(1), 1_600_000
+    rng, bound = np.random.default_rng(1), 1_500_000
     model = DriftMoEClassifier(**settings, max_bytes=bound, seed=1)
     legend = {"names": list(range(10)), "values": [None] * 10, "classes": list(range(12))}
     for n_rows in (300, 64, 64, 50, 40, 30, 5):
@@ -42,6 +42,7 @@ def test_the_plans_of_a_bounded_model_take_a_small_share_of_its_bound(settings):
         parts, plans = model._plans._own(), model._plans._learning
         assert array_bytes((parts, plans)) - array_bytes(parts) <= bound / SHARE
     assert plans
+    assert array_bytes(model) < 1.3 * bound
 
 
 def test_plans_without_a_bound_on_the_model_have_one():

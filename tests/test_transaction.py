@@ -193,7 +193,7 @@ def test_a_block_that_threads_share_is_learnt_whole_whatever_interrupts_it(monke
     monkeypatch.setattr("driftmoe.trees.planning.MIN_SHARED", 1)
     make = partial(faults.MODELS["driftmoe"], n_threads=2)
     assert faults.interrupted_blocks(make, 30) == (30, 0)
-    tried, corrupted = faults.stopped_block(make, n_rows=6, learnt=40, visits=2)
+    tried, corrupted = faults.stopped_block(make, n_rows=6, learnt=40)
     assert corrupted == 0
     assert tried > 100
 
@@ -206,14 +206,14 @@ SAMPLES = pytest.mark.parametrize(
 @MODELS
 @SAMPLES
 def test_before_whatever_line_an_interrupt_comes_the_sample_is_learnt_or_not(name, sample):
-    tried, corrupted = faults.stopped(faults.MODELS[name], sample, learnt=150, visits=2)
+    tried, corrupted = faults.stopped(faults.MODELS[name], sample, learnt=150)
     assert corrupted == 0
     assert tried > 25
 
 
 @pytest.mark.parametrize("name", [name for name in faults.MODELS if name != "tree"])
 def test_before_whatever_line_an_interrupt_comes_a_block_is_learnt_whole_or_not(name):
-    tried, corrupted = faults.stopped_block(faults.MODELS[name], n_rows=6, learnt=40, visits=2)
+    tried, corrupted = faults.stopped_block(faults.MODELS[name], n_rows=6, learnt=40)
     assert corrupted == 0
     assert tried > 100
 

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import itertools
 import os
 import signal
 import sys
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from types import CodeType, FrameType
+from types import FrameType
 from typing import Any
 from unittest import mock
 
@@ -194,46 +192,19 @@ def starved(
 
 
 def stopped(
-    make: Callable[..., Any],
-    sample: tuple[dict[str, Any], str],
-    learnt: int = 200,
-    visits: int | None = None,
+    make: Callable[..., Any], sample: tuple[dict[str, Any], str], learnt: int = 200
 ) -> tuple[int, int]:
-    """Let an interrupt come before each line of Python code in turn; return interrupts, and corrupted models.
-
-    With `visits` it comes only the first so many times that a line is run, and the last time.
-    """
-    return _stopped(make, lambda model: model.learn_one(*sample), learnt, visits)
+    """Let an interrupt come before each line of Python code in turn; return interrupts, and corrupted models."""
+    return _broken_off(make, lambda model: model.learn_one(*sample), learnt, _stopping, AlarmError)
 
 
-def stopped_block(
-    make: Callable[..., Any], n_rows: int = 10, learnt: int = 200, visits: int | None = None
-) -> tuple[int, int]:
+def stopped_block(make: Callable[..., Any], n_rows: int = 10, learnt: int = 200) -> tuple[int, int]:
     """As `stopped`, of a block whose rows bring new things."""
     import pandas as pd
 
     rows = growing(n_rows, seed=3, every=3)
     X, y = pd.DataFrame([x for x, _ in rows]), [y for _, y in rows]
-    return _stopped(make, lambda model: model.learn_many(X, y), learnt, visits)
-
-
-def _stopped(
-    make: Callable[..., Any], learn: Callable[[Any], None], learnt: int, visits: int | None
-) -> tuple[int, int]:
-    if visits is None:
-        return _broken_off(make, learn, learnt, _stopping, AlarmError)
-    model = make()
-    for x, y in growing(learnt):
-        model.learn_one(x, y)
-    with _stopping(-1) as lines:  # never
-        learn(model)
-    last, n_visits = {line: number for number, line in enumerate(lines)}, Counter[Any]()
-    numbers = []
-    for number, line in enumerate(lines):
-        n_visits[line] += 1
-        if n_visits[line] <= visits or number == last[line]:
-            numbers.append(number)
-    return _broken_off(make, learn, learnt, _stopping, AlarmError, numbers)
+    return _broken_off(make, lambda model: model.learn_many(X, y), learnt, _stopping, AlarmError)
 
 
 def _broken_off(
@@ -242,7 +213,6 @@ def _broken_off(
     learnt: int,
     breaking: Callable[[int], AbstractContextManager[None]],
     kind: type[BaseException],
-    numbers: Iterable[int] | None = None,
 ) -> tuple[int, int]:
     samples = growing(learnt)
     probes = samples[:: max(1, learnt // 20)]
@@ -254,10 +224,10 @@ def _broken_off(
     learn(once)
     becomes = digest(once, probes)
     n_broken = n_corrupted = 0
-    for number in itertools.count() if numbers is None else numbers:
+    while True:
         broken = copy.deepcopy(model)
         try:
-            with breaking(number):
+            with breaking(n_broken):
                 learn(broken)
         except kind:
             n_broken += 1
@@ -269,8 +239,7 @@ def _broken_off(
                 n_corrupted += 1
             n_corrupted += said != becomes
         else:
-            break  # nothing was left to break
-    return n_broken, n_corrupted
+            return n_broken, n_corrupted
 
 
 def shared(make: Callable[..., Any], seconds: float, n_threads: int = 8) -> tuple[int, int]:
@@ -342,25 +311,22 @@ def _failing(number: int) -> Iterator[None]:
 
 
 @contextmanager
-def _stopping(number: int) -> Iterator[list[tuple[CodeType, int]]]:
-    """Interrupt before the line with this number, counted from 0, of all the lines of this project's own code.
-
-    Yields a list of the lines that are run.
-    """
-    lines: list[tuple[CodeType, int]] = []
+def _stopping(number: int) -> Iterator[None]:
+    """Interrupt before the line with this number, counted from 0, of all the lines of this project's own code."""
+    left = [number]
 
     def trace(frame: FrameType, event: str, _: Any) -> Any:
         if PACKAGE not in frame.f_code.co_filename or frame.f_code.co_name == "alone":
             return None  # no signal comes between the plain statements of `driftmoe.transaction.learning`
         if event == "line":
-            lines.append((frame.f_code, frame.f_lineno))
-            if len(lines) == number + 1:
+            left[0] -= 1
+            if left[0] == -1:
                 raise AlarmError
         return trace
 
     before = sys.gettrace()
     sys.settrace(trace)
     try:
-        yield lines
+        yield
     finally:
         sys.settrace(before)

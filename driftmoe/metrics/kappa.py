@@ -152,9 +152,9 @@ class KappaM(BaselineKappa):
         self._prepare()
 
     def _prepare(self) -> None:
-        """Make what follows from the rest: windows of their length, and whether sums are exact in any order.
+        """Set what follows from the rest: the length of the windows, and whether sums are exact in any order.
 
-        They are where all counts are whole numbers, and all weights in the window 1.
+        Sums are exact if all counts are whole numbers and all weights in the window are 1.
         """
         size = None if self.window is None else min(int(self.window), sys.maxsize)
         self._recent, self._recent_weights = deque(self._recent, size), deque(self._recent_weights, size)

@@ -115,8 +115,8 @@ class Scores:
         all_scores = (self, *self._beside)
         all_sums = [scores._steps[-1].pairs for scores in all_scores]
         of_each = None if weights is None else np.asarray(weights, dtype=np.float64)
-        if of_each is not None and not (of_each >= 0.0).all():
-            check_weight(float(of_each[~(of_each >= 0.0)][0]))
+        for wrong in [] if of_each is None else of_each[~(of_each >= 0.0)].tolist():
+            check_weight(wrong)
         if of_each is None:
             pairs = Counter(zip(y_true, y_pred, strict=True))
             for sums in all_sums:
